@@ -1,0 +1,3 @@
+//! Portcullis: a hardened authentication server, and the engine that other programs embed.
+
+pub mod clock;
