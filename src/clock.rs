@@ -107,7 +107,11 @@ impl Clock {
             Source::System { started, floor_ms } => {
                 let floor = floor_ms.load(Ordering::Relaxed);
                 let system = system_ms();
-                if floor == 0 { Timestamp(system) } else { Timestamp(system.max(floor + millis(started.elapsed()))) }
+                if floor == 0 {
+                    Timestamp(system)
+                } else {
+                    Timestamp(system.max(floor + millis(started.elapsed())))
+                }
             }
             Source::Manual { now_ms, .. } => Timestamp(now_ms.load(Ordering::SeqCst)),
         }
@@ -174,7 +178,7 @@ mod tests {
     #[test]
     fn the_floor_holds_when_the_system_clock_is_behind() {
         let clock = Clock::system();
-        let ahead = clock.now() + Duration::from_secs(3600);
+        let ahead = clock.now() + Duration::from_hours(1);
         clock.raise_floor(ahead);
         assert!(clock.now() >= ahead - Duration::from_millis(1));
         assert!(clock.system_now() < ahead);

@@ -1,3 +1,13 @@
 //! Portcullis: a hardened authentication server, and the engine that other programs embed.
+//!
+//! What stands so far are the parts at the bottom, on which everything else rests:
+//!
+//! - [`clock`]: the one door through which time comes in;
+//! - [`id`]: names of things, each of which carries the slot it lives in.
+//!
+//! Arrows go one way: `http → flow → actor → state`. Nothing here knows of what is above it.
+//!
+//! Invariant: no file but `clock.rs` reads a clock of the operating system; a lint refuses it.
 
 pub mod clock;
+pub mod id;
