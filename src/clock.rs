@@ -107,7 +107,11 @@ impl Clock {
             Source::System { started, floor_ms } => {
                 let floor = floor_ms.load(Ordering::Relaxed);
                 let system = system_ms();
-                if floor == 0 { Timestamp(system) } else { Timestamp(system.max(floor + millis(started.elapsed()))) }
+                if floor == 0 {
+                    Timestamp(system)
+                } else {
+                    Timestamp(system.max(floor + millis(started.elapsed())))
+                }
             }
             Source::Manual { now_ms, .. } => Timestamp(now_ms.load(Ordering::SeqCst)),
         }

@@ -1,0 +1,4 @@
+//! The journal: what a client has been told is true after any crash.
+
+pub mod codec;
+pub mod entry;
