@@ -3,7 +3,8 @@
 //! What stands so far are the parts at the bottom, on which everything else rests:
 //!
 //! - [`clock`]: the one door through which time comes in;
-//! - [`id`]: names of things, each of which carries the slot it lives in.
+//! - [`id`]: names of things, each of which carries the slot it lives in;
+//! - [`journal`]: what is written down: the codec of frozen records, the entry, and tables in 4096 buckets.
 //!
 //! Arrows go one way: `http → flow → actor → state`. Nothing here knows of what is above it.
 //!
@@ -11,3 +12,4 @@
 
 pub mod clock;
 pub mod id;
+pub mod journal;

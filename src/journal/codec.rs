@@ -1,0 +1,94 @@
+//! How a stored value becomes bytes and comes back: the only file that knows the codec.
+//!
+//! Decoding proves nothing, so it only sees bytes that a checksum has vouched for.
+
+pub use bincode;
+pub use bincode::{Decode, Encode};
+
+/// The most bytes one encoded value may take: an entry of 65,536 less its header and the longest key.
+pub const VALUE_BYTES_MAX: usize = 65_536 - 8 - 12 - 256;
+
+/// Decoding charges collections with their size in memory, so its limit lies above the one for bytes.
+const MEMORY_BYTES_MAX: usize = 1 << 20;
+
+/// A frozen struct that goes to disk. Its pair of tags never changes its meaning.
+pub trait Stored: Encode + Decode<()> {
+    /// The table the value belongs to.
+    const TABLE: u16;
+    /// The shape of the value within its table.
+    const SCHEMA: u16;
+}
+
+/// A value that cannot be stored, or bytes that are no such value.
+#[derive(Debug, thiserror::Error)]
+pub enum CodecError {
+    /// The value encodes to more than [`VALUE_BYTES_MAX`] bytes.
+    #[error("value takes {len} bytes, more than {VALUE_BYTES_MAX}")]
+    TooLong {
+        /// Bytes the value takes.
+        len: usize,
+    },
+    /// The value cannot be encoded.
+    #[error("cannot encode value")]
+    Encode(#[from] bincode::error::EncodeError),
+    /// The bytes do not decode.
+    #[error("cannot decode value")]
+    Decode(#[from] bincode::error::DecodeError),
+    /// The bytes hold more than the value.
+    #[error("value ends at byte {used} of {len}")]
+    Trailing {
+        /// Bytes the value took.
+        used: usize,
+        /// Bytes there were.
+        len: usize,
+    },
+}
+
+/// The bytes of `value`, known to decode again.
+pub fn encode<T: Stored>(value: &T) -> Result<Vec<u8>, CodecError> {
+    let bytes = bincode::encode_to_vec(value, bincode::config::standard())?;
+    if bytes.len() > VALUE_BYTES_MAX {
+        return Err(CodecError::TooLong { len: bytes.len() });
+    }
+    decode::<T>(&bytes)?;
+    Ok(bytes)
+}
+
+/// The value that `bytes` hold, to the last byte.
+pub fn decode<T: Stored>(bytes: &[u8]) -> Result<T, CodecError> {
+    let config = bincode::config::standard().with_limit::<MEMORY_BYTES_MAX>();
+    let (value, used) = bincode::decode_from_slice(bytes, config)?;
+    if used == bytes.len() { Ok(value) } else { Err(CodecError::Trailing { used, len: bytes.len() }) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Debug, PartialEq, Encode, Decode)]
+    #[bincode(crate = "crate::journal::codec::bincode")]
+    struct NoteV1 {
+        at_ms: u64,
+        text: Vec<u8>,
+    }
+
+    impl Stored for NoteV1 {
+        const TABLE: u16 = 1;
+        const SCHEMA: u16 = 1;
+    }
+
+    #[test]
+    fn a_value_comes_back_whole_and_alone() {
+        let note = NoteV1 { at_ms: 300, text: vec![1, 2, 3] };
+        let mut bytes = encode(&note).unwrap();
+        assert_eq!(decode::<NoteV1>(&bytes).unwrap(), note);
+        bytes.push(0);
+        assert!(matches!(decode::<NoteV1>(&bytes), Err(CodecError::Trailing { .. })));
+    }
+
+    #[test]
+    fn a_value_too_long_to_store_is_refused() {
+        let note = NoteV1 { at_ms: 1, text: vec![0; VALUE_BYTES_MAX] };
+        assert!(matches!(encode(&note), Err(CodecError::TooLong { .. })));
+    }
+}

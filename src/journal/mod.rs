@@ -1,0 +1,5 @@
+//! The journal: what a client has been told is true after any crash.
+
+pub mod buckets;
+pub mod codec;
+pub mod entry;
