@@ -3,3 +3,4 @@
 pub mod buckets;
 pub mod codec;
 pub mod entry;
+pub mod record;

@@ -1,0 +1,27 @@
+//! Refresh-token families.
+//!
+//! **The attack:** a refresh token is copied (from a log, a device, a proxy) and used beside its owner.
+//!
+//! **The rule:** each token is good for one rotation. Rotation is a compare-and-swap on the family's generation,
+//! never on a time. A token that comes back after it was spent ends the whole family, for it cannot be told who of
+//! the two holders is the thief. One exception, since clients lose answers: within the grace window, and until the
+//! successor is first used, the spent token gets the *same* successor again. Nothing new is ever minted from a
+//! spent token.
+//!
+//! ```text
+//!                 rotate(live)             rotate(spent), grace over or successor used
+//!   open ──▶ alive(generation) ──▶ alive(generation + 1) ──────────────▶ revoked(reuse)
+//!                 │    ▲  └ rotate(spent), within the grace: the same successor
+//!                 │    └──────┘
+//!                 └─ log-out, an administrator ──▶ revoked(cause)
+//! ```
+//!
+//! "Expired" is no state but a function of (record, now).
+//!
+//! Source: RFC 9700 §4.14.2 (refresh token rotation), OWASP Session Management Cheat Sheet.
+
+pub mod record;
+pub mod state;
+
+pub use record::{Cause, FamilyV1, SealedSuccessor};
+pub use state::{Families, Limits, Opened, Refusal, Rotate, Rotated};

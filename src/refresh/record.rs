@@ -1,0 +1,97 @@
+//! The frozen form of a family. A change of it is a `FamilyV2` and an upcast.
+
+use crate::clock::Timestamp;
+use crate::id::{AccountId, FamilyId};
+use crate::journal::codec::{Decode, Encode, Stored};
+use crate::journal::record::Record;
+
+/// The successor of a spent token, sealed under a key that only the spent token yields: 24 bytes and a tag of 16.
+pub type SealedSuccessor = [u8; 40];
+
+/// Why a family was ended. Append only.
+#[derive(Clone, Copy, Debug, Decode, Encode, Eq, PartialEq)]
+#[bincode(crate = "crate::journal::codec::bincode")]
+pub enum Cause {
+    /// Its owner logged out.
+    LogOut,
+    /// A spent token came back.
+    Reuse,
+    /// An administrator, or the owner from the list of sessions.
+    Revoked,
+}
+
+/// A refresh-token family as it is stored: no token, only digests of what the client holds.
+#[derive(Clone, Debug, Decode, Encode, Eq, PartialEq)]
+#[bincode(crate = "crate::journal::codec::bincode")]
+pub struct FamilyV1 {
+    /// [`FamilyId`].
+    pub id: [u8; 16],
+    /// [`AccountId`], in the same slot.
+    pub account: [u8; 16],
+    /// The account's `auth_epoch` at log-in; the family is dead once the account carries another one.
+    pub auth_epoch: u64,
+    /// The global epoch at log-in.
+    pub global_epoch: u64,
+    /// When the user logged in, in milliseconds since 1970.
+    pub opened_ms: u64,
+    /// When the live token was minted.
+    pub rotated_ms: u64,
+    /// When the live token dies unused.
+    pub idle_end_ms: u64,
+    /// When the family ends whatever happens.
+    pub absolute_end_ms: u64,
+    /// The number of the live token, from 0.
+    pub generation: u32,
+    /// SHA-256 of the live token's secret.
+    pub digest: [u8; 32],
+    /// The token that was spent last, and what it was spent for.
+    pub spent: Option<SpentV1>,
+    /// Why the family was ended, if it was.
+    pub ended: Option<Cause>,
+}
+
+/// What is kept of the token that was spent last.
+#[derive(Clone, Debug, Decode, Encode, Eq, PartialEq)]
+#[bincode(crate = "crate::journal::codec::bincode")]
+pub struct SpentV1 {
+    /// SHA-256 of its secret.
+    pub digest: [u8; 32],
+    /// The live token's secret, sealed under a key from the spent token's secret.
+    pub successor: SealedSuccessor,
+}
+
+impl Stored for FamilyV1 {
+    const TABLE: u16 = 5;
+    const SCHEMA: u16 = 1;
+}
+
+impl Record for FamilyV1 {
+    type Key = [u8; 16];
+
+    fn key(&self) -> [u8; 16] {
+        self.id
+    }
+
+    fn key_bytes(key: [u8; 16]) -> Vec<u8> {
+        key.to_vec()
+    }
+}
+
+impl FamilyV1 {
+    /// Whether what was read back can be a family: its ids exist and lie in one slot, its times are in order.
+    pub fn is_sound(&self) -> bool {
+        let slots = FamilyId::from_bytes(self.id)
+            .zip(AccountId::from_bytes(self.account))
+            .is_some_and(|(family, account)| family.slot() == account.slot());
+        slots
+            && self.opened_ms <= self.rotated_ms
+            && self.rotated_ms <= self.idle_end_ms
+            && self.idle_end_ms <= self.absolute_end_ms
+            && (self.generation == 0) == self.spent.is_none()
+    }
+
+    /// Whether the live token, and with it the family, is out of time.
+    pub const fn is_expired(&self, now: Timestamp) -> bool {
+        now.as_millis() >= self.idle_end_ms
+    }
+}

@@ -1,0 +1,427 @@
+//! The whole rule of refresh-token families. Knows no actor, file, clock or randomness.
+
+use std::time::Duration;
+
+use subtle::ConstantTimeEq;
+
+use super::record::{Cause, FamilyV1, SealedSuccessor, SpentV1};
+use crate::clock::Timestamp;
+use crate::id::FamilyId;
+use crate::journal::buckets::Buckets;
+use crate::journal::record::{self, Write};
+
+/// A decision about families with verdict `V`.
+pub type Decision<V> = record::Decision<FamilyV1, V>;
+
+/// How long things hold.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// While a spent token gets its successor again.
+    pub grace: Duration,
+    /// How long a token lives unused.
+    pub idle: Duration,
+    /// How long a family lives at most.
+    pub absolute: Duration,
+}
+
+/// A family to be opened at a log-in.
+#[derive(Clone, Debug)]
+pub struct Opened {
+    /// Minted in the account's slot.
+    pub id: FamilyId,
+    /// Whose it is.
+    pub account: crate::id::AccountId,
+    /// The account's epoch as the gate has just seen it.
+    pub auth_epoch: u64,
+    /// The global epoch.
+    pub global_epoch: u64,
+    /// SHA-256 of the first token's secret.
+    pub digest: [u8; 32],
+}
+
+/// A token is presented for a new one. Its check tag was right, so it was once minted here.
+#[derive(Clone, Debug)]
+pub struct Rotate {
+    /// The family it names.
+    pub id: FamilyId,
+    /// The generation it names.
+    pub generation: u32,
+    /// SHA-256 of its secret.
+    pub digest: [u8; 32],
+    /// SHA-256 of the secret of the token that would follow.
+    pub next_digest: [u8; 32],
+    /// That secret, sealed under a key from the presented token.
+    pub next_sealed: SealedSuccessor,
+}
+
+/// What a rotation gave.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Rotated {
+    /// The proposed token is the live one now.
+    Fresh(FamilyV1),
+    /// The token was spent moments ago: here is the same successor, to be opened with the presented token.
+    Again(FamilyV1, SealedSuccessor),
+}
+
+/// Why a token gives nothing.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+pub enum Refusal {
+    /// No such family, or the secret is not its token's.
+    #[error("no such refresh token")]
+    Unknown,
+    /// The family or its live token is out of time.
+    #[error("refresh token has expired")]
+    Expired,
+    /// The family was ended before.
+    #[error("refresh token was revoked")]
+    Revoked,
+    /// The token was spent before; its family is ended by this very request.
+    #[error("refresh token was already spent")]
+    Reused,
+}
+
+/// All families of an engine.
+pub struct Families {
+    by_id: Buckets<[u8; 16], FamilyV1>,
+    limits: Limits,
+}
+
+impl Families {
+    /// No families yet.
+    pub fn new(limits: Limits) -> Self {
+        Self { by_id: Buckets::new(), limits }
+    }
+
+    /// The family of that name, alive or not.
+    pub fn get(&self, id: FamilyId) -> Option<&FamilyV1> {
+        self.by_id.get(&id.to_bytes())
+    }
+
+    /// Families held, ended ones included until they expire.
+    pub const fn len(&self) -> usize {
+        self.by_id.len()
+    }
+
+    /// Whether there is none.
+    pub const fn is_empty(&self) -> bool {
+        self.by_id.is_empty()
+    }
+
+    /// What opening a family at `now` means.
+    pub fn open(&self, opened: &Opened, now: Timestamp) -> Decision<()> {
+        let absolute_end = now + self.limits.absolute;
+        let family = FamilyV1 {
+            id: opened.id.to_bytes(),
+            account: opened.account.to_bytes(),
+            auth_epoch: opened.auth_epoch,
+            global_epoch: opened.global_epoch,
+            opened_ms: now.as_millis(),
+            rotated_ms: now.as_millis(),
+            idle_end_ms: (now + self.limits.idle).min(absolute_end).as_millis(),
+            absolute_end_ms: absolute_end.as_millis(),
+            generation: 0,
+            digest: opened.digest,
+            spent: None,
+            ended: None,
+        };
+        Decision::put(family, ())
+    }
+
+    /// What presenting a token at `now` means. Changes nothing.
+    ///
+    /// Security: a false grant gives a thief a token; a false [`Refusal::Reused`] logs an honest user out.
+    /// Source: RFC 9700 §4.14.2.
+    pub fn rotate(&self, rotate: &Rotate, now: Timestamp) -> Decision<Result<Rotated, Refusal>> {
+        let Some(family) = self.get(rotate.id) else {
+            return Decision::unchanged(Err(Refusal::Unknown));
+        };
+        let newest = family.generation;
+        if rotate.generation == newest {
+            if !same(&family.digest, &rotate.digest) {
+                return Decision::unchanged(Err(Refusal::Unknown));
+            }
+            if let Err(refusal) = alive(family, now) {
+                return Decision::unchanged(Err(refusal));
+            }
+            let Some(generation) = newest.checked_add(1) else {
+                return Decision::unchanged(Err(Refusal::Expired));
+            };
+            let mut next = family.clone();
+            next.generation = generation;
+            next.digest = rotate.next_digest;
+            next.spent = Some(SpentV1 { digest: rotate.digest, successor: rotate.next_sealed });
+            next.rotated_ms = now.as_millis().max(family.rotated_ms);
+            next.idle_end_ms = (now + self.limits.idle).as_millis().min(family.absolute_end_ms);
+            return Decision::put(next.clone(), Ok(Rotated::Fresh(next)));
+        }
+        if rotate.generation > newest {
+            return Decision::unchanged(Err(Refusal::Unknown));
+        }
+        // Spent. Of the one spent last we can still tell its secret; of older ones only that we minted them.
+        let last = family.spent.as_ref().filter(|_| rotate.generation.checked_add(1) == Some(newest));
+        if let Some(spent) = last
+            && !same(&spent.digest, &rotate.digest)
+        {
+            return Decision::unchanged(Err(Refusal::Unknown));
+        }
+        if let Err(refusal) = alive(family, now) {
+            return Decision::unchanged(Err(refusal));
+        }
+        let within_grace = now.since(Timestamp(family.rotated_ms)) < self.limits.grace;
+        match last {
+            Some(spent) if within_grace => {
+                Decision::unchanged(Ok(Rotated::Again(family.clone(), spent.successor)))
+            }
+            _ => Decision::put(ended(family, Cause::Reuse), Err(Refusal::Reused)),
+        }
+    }
+
+    /// What ending a family means. Idempotent: the first cause stays.
+    pub fn end(&self, id: FamilyId, cause: Cause) -> Decision<()> {
+        match self.get(id) {
+            Some(family) if family.ended.is_none() => Decision::put(ended(family, cause), ()),
+            _ => Decision::unchanged(()),
+        }
+    }
+
+    /// Makes `write` true. Cannot fail: it was just decided, or it was read back.
+    pub fn apply(&mut self, write: Write<FamilyV1>) {
+        match write {
+            Write::Put(family) => self.by_id.insert(family.id, family),
+            Write::Remove(id) => self.by_id.remove(&id),
+        };
+    }
+
+    /// Forgets the families of one bucket that are past their absolute end, and says how many.
+    ///
+    /// No write: the end stands in the record, so what replay brings back is still expired. An ended family stays
+    /// until then, so that its tokens are told from unknown ones.
+    pub fn sweep(&mut self, bucket: usize, now: Timestamp) -> usize {
+        let over = |family: &FamilyV1| now.as_millis() >= family.absolute_end_ms;
+        let keys: Vec<_> =
+            self.by_id.bucket(bucket).filter(|(_, family)| over(family)).map(|(key, _)| *key).collect();
+        for key in &keys {
+            self.by_id.remove(key);
+        }
+        keys.len()
+    }
+}
+
+fn alive(family: &FamilyV1, now: Timestamp) -> Result<(), Refusal> {
+    match family.ended {
+        Some(Cause::Reuse) => Err(Refusal::Reused),
+        Some(Cause::LogOut | Cause::Revoked) => Err(Refusal::Revoked),
+        None if family.is_expired(now) => Err(Refusal::Expired),
+        None => Ok(()),
+    }
+}
+
+fn ended(family: &FamilyV1, cause: Cause) -> FamilyV1 {
+    // Nothing is left to be handed out again.
+    let spent = family.spent.clone().map(|spent| SpentV1 { successor: [0; 40], ..spent });
+    FamilyV1 { ended: Some(cause), spent, ..family.clone() }
+}
+
+fn same(kept: &[u8; 32], shown: &[u8; 32]) -> bool {
+    kept.ct_eq(shown).into()
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::id::{AccountId, Slot};
+
+    const LIMITS: Limits = Limits {
+        grace: Duration::from_secs(10),
+        idle: Duration::from_hours(720),
+        absolute: Duration::from_hours(2160),
+    };
+
+    /// A token as its holder sees it: the secret is one byte, its digest that byte thirty-two times.
+    type Token = (u32, u8);
+
+    struct World {
+        families: Families,
+        now: Timestamp,
+        minted: u8,
+        journal: Vec<Write<FamilyV1>>,
+    }
+
+    fn id() -> FamilyId {
+        FamilyId::mint(Slot::new(9).unwrap(), [1; 14])
+    }
+
+    impl World {
+        fn new() -> (Self, Token) {
+            let mut world = Self {
+                families: Families::new(LIMITS),
+                now: Timestamp::from_secs(1_800_000_000),
+                minted: 0,
+                journal: Vec::new(),
+            };
+            let account = AccountId::mint(Slot::new(9).unwrap(), [2; 14]);
+            let opened = Opened { id: id(), account, auth_epoch: 1, global_epoch: 0, digest: [0; 32] };
+            let decision = world.families.open(&opened, world.now);
+            world.make_true(decision.writes);
+            (world, (0, 0))
+        }
+
+        fn make_true(&mut self, writes: Vec<Write<FamilyV1>>) {
+            for write in writes {
+                if let Write::Put(family) = &write {
+                    assert!(family.is_sound(), "{family:?}");
+                }
+                self.journal.push(write.clone());
+                self.families.apply(write);
+            }
+        }
+
+        fn rotate(&mut self, token: Token) -> Result<Token, Refusal> {
+            self.minted += 1;
+            let rotate = Rotate {
+                id: id(),
+                generation: token.0,
+                digest: [token.1; 32],
+                next_digest: [self.minted; 32],
+                next_sealed: [self.minted; 40],
+            };
+            let decision = self.families.rotate(&rotate, self.now);
+            self.make_true(decision.writes);
+            decision.verdict.map(|rotated| match rotated {
+                Rotated::Fresh(family) => (family.generation, self.minted),
+                Rotated::Again(family, sealed) => (family.generation, sealed[0]),
+            })
+        }
+
+        fn end(&mut self, cause: Cause) {
+            let decision = self.families.end(id(), cause);
+            self.make_true(decision.writes);
+        }
+
+        fn restart(&mut self) {
+            self.families = Families::new(LIMITS);
+            for write in self.journal.clone() {
+                self.families.apply(write);
+            }
+        }
+
+        fn advance(&mut self, secs: u64) {
+            self.now = self.now + Duration::from_secs(secs);
+        }
+    }
+
+    #[test]
+    fn a_spent_token_returns_the_same_successor_and_later_ends_the_family() {
+        let (mut world, first) = World::new();
+        let second = world.rotate(first).unwrap();
+        for _ in 0..50 {
+            assert_eq!(world.rotate(first), Ok(second));
+        }
+        world.advance(10);
+        assert_eq!(world.rotate(first), Err(Refusal::Reused));
+        assert_eq!(world.rotate(second), Err(Refusal::Reused));
+    }
+
+    #[test]
+    fn a_used_successor_closes_the_grace_of_the_token_before() {
+        let (mut world, first) = World::new();
+        let second = world.rotate(first).unwrap();
+        let third = world.rotate(second).unwrap();
+        assert_eq!(world.rotate(first), Err(Refusal::Reused));
+        assert_eq!(world.rotate(third), Err(Refusal::Reused));
+    }
+
+    #[test]
+    fn log_out_ends_tokens_in_grace_too_and_its_cause_stays() {
+        let (mut world, first) = World::new();
+        let second = world.rotate(first).unwrap();
+        world.end(Cause::LogOut);
+        world.end(Cause::Revoked);
+        assert_eq!(world.rotate(first), Err(Refusal::Revoked));
+        assert_eq!(world.rotate(second), Err(Refusal::Revoked));
+    }
+
+    #[test]
+    fn a_wrong_secret_neither_rotates_nor_ends_the_family() {
+        let (mut world, first) = World::new();
+        assert_eq!(world.rotate((0, 99)), Err(Refusal::Unknown));
+        let second = world.rotate(first).unwrap();
+        assert_eq!(world.rotate((0, 99)), Err(Refusal::Unknown));
+        assert_eq!(world.rotate((7, second.1)), Err(Refusal::Unknown));
+        assert!(world.rotate(second).is_ok());
+    }
+
+    #[test]
+    fn a_family_ends_idle_and_at_its_absolute_end_however_busy() {
+        let (mut idle, token) = World::new();
+        idle.advance(LIMITS.idle.as_secs());
+        assert_eq!(idle.rotate(token), Err(Refusal::Expired));
+
+        let (mut busy, mut token) = World::new();
+        for _ in 0..89 {
+            busy.advance(86_400);
+            token = busy.rotate(token).unwrap();
+        }
+        busy.advance(86_400);
+        assert_eq!(busy.rotate(token), Err(Refusal::Expired));
+        let swept: usize =
+            (0..crate::journal::buckets::BUCKETS).map(|at| busy.families.sweep(at, busy.now)).sum();
+        assert_eq!((swept, busy.families.len()), (1, 0));
+    }
+
+    #[derive(Clone, Debug)]
+    enum Step {
+        Present(usize),
+        Wait(u64),
+        LogOut,
+        Restart,
+    }
+
+    fn step() -> impl Strategy<Value = Step> {
+        prop_oneof![
+            8 => any::<prop::sample::Index>().prop_map(|at| Step::Present(at.index(64))),
+            3 => (0_u64..15).prop_map(Step::Wait),
+            1 => Just(Step::LogOut),
+            2 => Just(Step::Restart),
+        ]
+    }
+
+    proptest! {
+        /// Owner and thief hold copies of any tokens ever given and use them in any order. Invariants: at each
+        /// generation one token only is ever given out; once a family is ended no token gives anything again; a
+        /// restart that replays the writes changes no answer.
+        #[test]
+        fn two_holders_never_get_two_tokens_of_one_generation(steps in prop::collection::vec(step(), 1..60)) {
+            let (mut world, first) = World::new();
+            let mut given = vec![first];
+            let mut over = false;
+            for step in steps {
+                match step {
+                    Step::Present(at) => {
+                        let token = given[at % given.len()];
+                        match world.rotate(token) {
+                            Ok(next) => {
+                                prop_assert!(!over);
+                                prop_assert_eq!(next.0, token.0 + 1);
+                                if given.len() > next.0 as usize {
+                                    prop_assert_eq!(given[next.0 as usize], next);
+                                } else {
+                                    given.push(next);
+                                }
+                            }
+                            Err(_) => over = true,
+                        }
+                    }
+                    Step::Wait(secs) => world.advance(secs),
+                    Step::LogOut => {
+                        world.end(Cause::LogOut);
+                        over = true;
+                    }
+                    Step::Restart => world.restart(),
+                }
+            }
+        }
+    }
+}
