@@ -5,7 +5,8 @@
 //! - [`clock`]: the one door through which time comes in;
 //! - [`id`]: names of things, each of which carries the slot it lives in;
 //! - [`journal`]: what is written down: the codec of frozen records, the entry, and tables in 4096 buckets;
-//! - [`refresh`]: refresh-token families: rotation, the grace window, reuse detection. So far the rule alone.
+//! - [`refresh`]: refresh-token families: rotation, the grace window, reuse detection. So far the rule alone;
+//! - [`secret`]: opaque tokens and what is kept of them; the one door through which chance comes in.
 //!
 //! Arrows go one way: `http → flow → actor → state`. Nothing here knows of what is above it.
 //!
@@ -15,3 +16,4 @@ pub mod clock;
 pub mod id;
 pub mod journal;
 pub mod refresh;
+pub mod secret;

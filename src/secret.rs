@@ -1,0 +1,333 @@
+//! Secrets as types, and the one door through which chance comes in.
+//!
+//! What is shown once and what is kept are two types, and neither prints. Everything opaque that a client holds has
+//! one form: `<prefix>_` and base64url of
+//!
+//! | bytes | field |
+//! |---|---|
+//! | 1 | version, 1 |
+//! | 1 | kid: which edge key made the tag |
+//! | 2 | slot, big-endian: where to route it |
+//! | 14 | the rest of the id |
+//! | 4 | generation, big-endian |
+//! | 24 | the secret |
+//! | 8 | tag: HMAC-SHA-256 of the prefix and all before, cut |
+//!
+//! The tag lets garbage be dropped before a registry is asked. It is no credential: that is the secret, of which a
+//! registry keeps the SHA-256 alone.
+
+use std::fmt;
+
+use aws_lc_rs::aead::{AES_256_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
+use base64ct::{Base64UrlUnpadded, Encoding};
+use parking_lot::Mutex;
+use rand::rngs::{StdRng, SysRng};
+use rand::{Rng, SeedableRng, TryRng};
+use sha2::{Digest, Sha256};
+use subtle::ConstantTimeEq;
+use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
+
+use crate::id::keyed_digest;
+
+const VERSION: u8 = 1;
+const SECRET_BYTES: usize = 24;
+const SIGNED_BYTES: usize = 1 + 1 + 16 + 4 + SECRET_BYTES;
+const TOKEN_BYTES: usize = SIGNED_BYTES + 8;
+const TOKEN_CHARS: usize = TOKEN_BYTES / 3 * 4;
+
+/// The operating system gave no randomness. Nothing secret can be made; the request is answered with 503.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot draw randomness from the operating system")]
+pub struct NoChance(#[source] Box<dyn std::error::Error + Send + Sync>);
+
+/// A generator of random bytes, passed to whatever mints something.
+pub struct Chance(Source);
+
+enum Source {
+    System,
+    Seeded(Box<Mutex<StdRng>>),
+}
+
+impl Chance {
+    /// The generator of the operating system.
+    pub const fn system() -> Self {
+        Self(Source::System)
+    }
+
+    /// The same bytes for the same seed: for tests and the simulator alone.
+    pub fn seeded(seed: u64) -> Self {
+        Self(Source::Seeded(Box::new(Mutex::new(StdRng::seed_from_u64(seed)))))
+    }
+
+    /// `N` random bytes.
+    pub fn bytes<const N: usize>(&self) -> Result<[u8; N], NoChance> {
+        let mut bytes = [0; N];
+        match &self.0 {
+            Source::System => SysRng.try_fill_bytes(&mut bytes).map_err(|error| NoChance(Box::new(error)))?,
+            Source::Seeded(generator) => generator.lock().fill_bytes(&mut bytes),
+        }
+        Ok(bytes)
+    }
+}
+
+/// What an opaque token is for. Each kind has a prefix of its own, so that secret scanners find a leaked one.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+pub enum TokenKind {
+    /// `pcr_`: a refresh token.
+    Refresh,
+    /// `pcs_`: a browser session.
+    Session,
+    /// `pcm_`: a token that was mailed.
+    Mailed,
+}
+
+impl TokenKind {
+    const fn prefix(self) -> &'static str {
+        match self {
+            Self::Refresh => "pcr_",
+            Self::Session => "pcs_",
+            Self::Mailed => "pcm_",
+        }
+    }
+}
+
+/// The random part of a token. Not `Clone` or `Display`; `Debug` does not print it; wiped when dropped.
+#[derive(Zeroize, ZeroizeOnDrop)]
+pub struct Secret([u8; SECRET_BYTES]);
+
+impl Secret {
+    /// Draws a new one.
+    pub fn mint(chance: &Chance) -> Result<Self, NoChance> {
+        chance.bytes().map(Self)
+    }
+
+    /// What a registry keeps of it.
+    pub fn digest(&self) -> SecretDigest {
+        SecretDigest(Sha256::digest(self.0).into())
+    }
+
+    /// Seals `next` so that only a holder of `self` can open it.
+    ///
+    /// Security: the key is drawn from both secrets, so that it seals one text only, however often a rotation of the
+    /// same token is tried; the nonce can therefore be constant.
+    pub fn seal_successor(&self, next: &Self) -> [u8; 40] {
+        let mut sealed = [0; 40];
+        let mut text = Zeroizing::new(next.0);
+        let key = self.successor_key(&next.digest());
+        // Sealing 24 bytes under a key of the right length has no way to fail.
+        let tag = key.seal_in_place_separate_tag(
+            Nonce::assume_unique_for_key([0; 12]),
+            Aad::empty(),
+            &mut text[..],
+        );
+        assert!(tag.is_ok(), "AES-256-GCM refused to seal 24 bytes");
+        let tag = tag.iter().flat_map(AsRef::as_ref);
+        for (to, from) in sealed.iter_mut().zip(text.iter().chain(tag)) {
+            *to = *from;
+        }
+        sealed
+    }
+
+    /// Opens what [`Self::seal_successor`] sealed, given the digest of the successor; `None` when either is not its own.
+    pub fn open_successor(&self, sealed: &[u8; 40], next: &SecretDigest) -> Option<Self> {
+        let mut bytes = Zeroizing::new(*sealed);
+        let key = self.successor_key(next);
+        let text =
+            key.open_in_place(Nonce::assume_unique_for_key([0; 12]), Aad::empty(), &mut bytes[..]).ok()?;
+        let secret = Self(<[u8; SECRET_BYTES]>::try_from(&*text).ok()?);
+        (secret.digest() == *next).then_some(secret)
+    }
+
+    fn successor_key(&self, next: &SecretDigest) -> LessSafeKey {
+        let mut own = Zeroizing::new([0; 32]);
+        for (to, from) in own.iter_mut().zip(&self.0) {
+            *to = *from;
+        }
+        let key = Zeroizing::new(keyed_digest(&own, &[b"portcullis successor v1", &next.0]));
+        match UnboundKey::new(&AES_256_GCM, &key[..]) {
+            Ok(key) => LessSafeKey::new(key),
+            Err(_) => unreachable!("a key of 32 bytes is the length that AES-256 takes"),
+        }
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Secret(..)")
+    }
+}
+
+/// SHA-256 of a secret. `==` is constant time.
+#[derive(Clone, Copy)]
+pub struct SecretDigest(pub [u8; 32]);
+
+impl PartialEq for SecretDigest {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.ct_eq(&other.0).into()
+    }
+}
+
+impl Eq for SecretDigest {}
+
+impl fmt::Debug for SecretDigest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("SecretDigest(..)")
+    }
+}
+
+/// An opaque token whose tag was right, or one just minted.
+#[derive(Debug)]
+pub struct OpaqueToken {
+    /// What it is for.
+    pub kind: TokenKind,
+    /// The id it names, slot first: not yet known to exist.
+    pub id: [u8; 16],
+    /// Which of its family it is.
+    pub generation: u32,
+    /// What makes its holder its owner.
+    pub secret: Secret,
+}
+
+/// Text that is no token of ours.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+#[error("not a token of this server")]
+pub struct NotAToken;
+
+/// The keys that tag opaque tokens, newest first. Old ones check until nothing lives that they tagged.
+#[derive(ZeroizeOnDrop)]
+pub struct EdgeKeys {
+    newest: (u8, [u8; 32]),
+    older: Vec<(u8, [u8; 32])>,
+}
+
+impl EdgeKeys {
+    /// From the newest key and the older ones, each with its kid.
+    pub const fn new(newest: (u8, [u8; 32]), older: Vec<(u8, [u8; 32])>) -> Self {
+        Self { newest, older }
+    }
+
+    /// The text that the client is given. Wiped when dropped.
+    pub fn write(&self, token: &OpaqueToken) -> Zeroizing<String> {
+        let (kid, key) = &self.newest;
+        let mut bytes = Zeroizing::new(Vec::with_capacity(TOKEN_BYTES));
+        bytes.extend_from_slice(&[VERSION, *kid]);
+        bytes.extend_from_slice(&token.id);
+        bytes.extend_from_slice(&token.generation.to_be_bytes());
+        bytes.extend_from_slice(&token.secret.0);
+        let tag = tag(key, token.kind, &bytes);
+        bytes.extend_from_slice(&tag);
+        let mut text = Zeroizing::new(String::with_capacity(4 + TOKEN_CHARS));
+        text.push_str(token.kind.prefix());
+        text.push_str(&Zeroizing::new(Base64UrlUnpadded::encode_string(&bytes)));
+        text
+    }
+
+    /// Reads the text of a token of `kind` and checks its tag. Costs one HMAC at most and asks no registry.
+    pub fn read(&self, kind: TokenKind, text: &str) -> Result<OpaqueToken, NotAToken> {
+        let encoded = text.strip_prefix(kind.prefix()).ok_or(NotAToken)?;
+        if encoded.len() != TOKEN_CHARS {
+            return Err(NotAToken);
+        }
+        let mut bytes = Zeroizing::new([0; TOKEN_BYTES]);
+        let read = Base64UrlUnpadded::decode(encoded, &mut bytes[..]).map_err(|_| NotAToken)?;
+        let (signed, shown) = read.split_first_chunk::<SIGNED_BYTES>().ok_or(NotAToken)?;
+        let ([version, kid], rest) = signed.split_first_chunk::<2>().ok_or(NotAToken)?;
+        let key = std::iter::once(&self.newest).chain(&self.older).find(|(known, _)| known == kid);
+        let (_, key) = key.filter(|_| *version == VERSION).ok_or(NotAToken)?;
+        if !bool::from(tag(key, kind, signed).ct_eq(shown)) {
+            return Err(NotAToken);
+        }
+        let (id, rest) = rest.split_first_chunk::<16>().ok_or(NotAToken)?;
+        let (generation, rest) = rest.split_first_chunk::<4>().ok_or(NotAToken)?;
+        let secret = <[u8; SECRET_BYTES]>::try_from(rest).map_err(|_| NotAToken)?;
+        Ok(OpaqueToken { kind, id: *id, generation: u32::from_be_bytes(*generation), secret: Secret(secret) })
+    }
+}
+
+impl fmt::Debug for EdgeKeys {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("EdgeKeys(..)")
+    }
+}
+
+fn tag(key: &[u8; 32], kind: TokenKind, signed: &[u8]) -> [u8; 8] {
+    let digest = keyed_digest(key, &[kind.prefix().as_bytes(), signed]);
+    std::array::from_fn(|at| digest.get(at).copied().unwrap_or_default())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn keys() -> EdgeKeys {
+        EdgeKeys::new((2, [2; 32]), vec![(1, [1; 32])])
+    }
+
+    fn token(chance: &Chance) -> OpaqueToken {
+        OpaqueToken {
+            kind: TokenKind::Refresh,
+            id: [7; 16],
+            generation: 3,
+            secret: Secret::mint(chance).unwrap(),
+        }
+    }
+
+    #[test]
+    fn a_token_comes_back_and_any_other_text_is_none() {
+        let token = token(&Chance::seeded(1));
+        let text = keys().write(&token);
+        assert_eq!(text.len(), 4 + 72);
+        let read = keys().read(TokenKind::Refresh, &text).unwrap();
+        assert_eq!((read.id, read.generation, read.secret.digest()), (token.id, 3, token.secret.digest()));
+
+        for at in 0..text.len() {
+            for other in ['A', 'b', '-', '=', '\u{e9}'] {
+                let mut chars: Vec<char> = text.chars().collect();
+                if chars[at] != other {
+                    chars[at] = other;
+                    let forged: String = chars.into_iter().collect();
+                    assert_eq!(keys().read(TokenKind::Refresh, &forged).err(), Some(NotAToken), "{forged}");
+                }
+            }
+            assert!(keys().read(TokenKind::Refresh, &text[..at]).is_err());
+        }
+    }
+
+    #[test]
+    fn a_token_is_bound_to_its_kind_and_to_a_key_we_hold() {
+        let text = keys().write(&token(&Chance::seeded(2)));
+        let relabelled = text.replace("pcr_", "pcs_");
+        assert!(keys().read(TokenKind::Session, &relabelled).is_err());
+        assert!(keys().read(TokenKind::Session, &text).is_err());
+        assert!(EdgeKeys::new((3, [3; 32]), vec![(2, [2; 32])]).read(TokenKind::Refresh, &text).is_ok());
+        assert!(EdgeKeys::new((2, [3; 32]), vec![]).read(TokenKind::Refresh, &text).is_err());
+        assert!(EdgeKeys::new((3, [2; 32]), vec![]).read(TokenKind::Refresh, &text).is_err());
+    }
+
+    #[test]
+    fn only_the_spent_token_opens_its_successor() {
+        let chance = Chance::seeded(3);
+        let [spent, next, other] = [(); 3].map(|()| Secret::mint(&chance).unwrap());
+        let sealed = spent.seal_successor(&next);
+        assert_eq!(spent.open_successor(&sealed, &next.digest()).unwrap().0, next.0);
+        assert!(other.open_successor(&sealed, &next.digest()).is_none());
+        assert!(spent.open_successor(&sealed, &other.digest()).is_none());
+        for at in 0..40 {
+            let mut cut = sealed;
+            cut[at] ^= 1;
+            assert!(spent.open_successor(&cut, &next.digest()).is_none());
+        }
+        assert!(!sealed.windows(8).any(|part| next.0.windows(8).any(|secret| secret == part)));
+    }
+
+    #[test]
+    fn secrets_do_not_print() {
+        let token = token(&Chance::seeded(4));
+        let shown = format!("{token:?} {:?} {:?}", token.secret.digest(), keys());
+        assert!(
+            shown.contains("Secret(..)")
+                && shown.contains("SecretDigest(..)")
+                && shown.contains("EdgeKeys(..)")
+        );
+    }
+}
