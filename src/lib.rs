@@ -4,7 +4,7 @@
 //!
 //! - [`clock`]: the one door through which time comes in;
 //! - [`id`]: names of things, each of which carries the slot it lives in;
-//! - [`journal`]: what is written down: the codec of frozen records, the entry, and tables in 4096 buckets;
+//! - [`journal`]: what is written down: the codec of frozen records, the entry, the frame, and tables in 4096 buckets;
 //! - [`refresh`]: refresh-token families: rotation, the grace window, reuse detection. So far the rule alone;
 //! - [`secret`]: opaque tokens and what is kept of them; the one door through which chance comes in.
 //!

@@ -3,4 +3,5 @@
 pub mod buckets;
 pub mod codec;
 pub mod entry;
+pub mod frame;
 pub mod record;
