@@ -4,7 +4,7 @@
 //!
 //! - [`clock`]: the one door through which time comes in;
 //! - [`id`]: names of things, each of which carries the slot it lives in;
-//! - [`journal`]: what is written down: the codec of frozen records, the entry, the frame, the table by which
+//! - [`journal`]: what is written down: the codec of frozen records, the entry, the frame, the header block, the table by which
 //!   recovery judges, and tables in 4096 buckets. So far without storage and writer: nothing is durable yet;
 //! - [`refresh`]: refresh-token families: rotation, the grace window, reuse detection. So far the rule alone;
 //! - [`secret`]: opaque tokens and what is kept of them; the one door through which chance comes in.

@@ -4,5 +4,6 @@ pub mod buckets;
 pub mod codec;
 pub mod entry;
 pub mod frame;
+pub mod header;
 pub mod record;
 pub mod verdict;
