@@ -4,10 +4,11 @@
 //!
 //! - [`clock`]: the one door through which time comes in;
 //! - [`id`]: names of things, each of which carries the slot it lives in;
-//! - [`journal`]: what is written down: the codec of frozen records, the entry, the frame, the header block, the table by which
-//!   recovery judges, and tables in 4096 buckets. So far without storage and writer: nothing is durable yet;
+//! - [`journal`]: what is written down: the codec of frozen records, the entry, the frame, the header block, the
+//!   table by which recovery judges, and tables in 4096 buckets. So far without storage and writer: nothing is durable yet;
 //! - [`refresh`]: refresh-token families: rotation, the grace window, reuse detection. So far the rule alone;
-//! - [`secret`]: opaque tokens and what is kept of them; the one door through which chance comes in.
+//! - [`secret`]: opaque tokens and what is kept of them; the one door through which chance comes in;
+//! - [`throttle`]: the limiter of client networks: the rule of one cell, and the cutting of addresses.
 //!
 //! Arrows go one way: `http → flow → actor → state`. Nothing here knows of what is above it.
 //!
@@ -18,3 +19,4 @@ pub mod id;
 pub mod journal;
 pub mod refresh;
 pub mod secret;
+pub mod throttle;

@@ -1,0 +1,143 @@
+//! One cell of the generic cell rate algorithm.
+
+use std::time::Duration;
+
+use crate::clock::Timestamp;
+
+/// How much a network may do: `burst` requests at once, then one each `period`.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Policy {
+    /// Requests.
+    burst: u32,
+    /// Microseconds for each request.
+    period_us: u64,
+}
+
+impl Policy {
+    /// A burst of `burst`, then `per_minute` evenly; `None` when either is zero, or when the rate is above one
+    /// request a microsecond.
+    pub const fn new(burst: u32, per_minute: u32) -> Option<Self> {
+        if burst == 0 || per_minute == 0 || per_minute > 60_000_000 {
+            None
+        } else {
+            Some(Self { burst, period_us: 60_000_000 / per_minute as u64 })
+        }
+    }
+
+    const fn span_us(self, requests: u32) -> u64 {
+        self.period_us.saturating_mul(requests as u64)
+    }
+}
+
+/// The theoretical arrival time of a network's next request, in microseconds since 1970. 8 bytes a network.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Cell(u64);
+
+/// A refusal, with the time after which the same request would pass.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+#[error("throttled for {} ms", wait.as_millis())]
+pub struct Throttled {
+    /// How long to wait.
+    pub wait: Duration,
+}
+
+impl Cell {
+    /// Half of the burst is spent: what a network has after a restart that found no saved cells.
+    pub const fn half_spent(policy: Policy, now: Timestamp) -> Self {
+        Self(micros(now).saturating_add(policy.span_us(policy.burst) / 2))
+    }
+
+    /// The cell after one more request, or how long to wait; a refused request leaves the cell as it was.
+    ///
+    /// Security: a false refusal costs a client one wait; a false grant gives an attacker one guess.
+    /// Source: ITU-T I.371, virtual scheduling.
+    pub fn take(self, policy: Policy, now: Timestamp) -> Result<Self, Throttled> {
+        let now = micros(now);
+        let after = self.0.max(now).saturating_add(policy.period_us);
+        let allowed = now.saturating_add(policy.span_us(policy.burst));
+        if after > allowed {
+            return Err(Throttled { wait: Duration::from_micros(after - allowed) });
+        }
+        Ok(Self(after))
+    }
+
+    /// The cell with one charge given back. The caller answers for the charge being its own.
+    #[must_use]
+    pub const fn refund(self, policy: Policy) -> Self {
+        Self(self.0.saturating_sub(policy.period_us))
+    }
+
+    /// Requests that would pass at once.
+    pub fn remaining(self, policy: Policy, now: Timestamp) -> u32 {
+        let owed = self.0.saturating_sub(micros(now));
+        let free = policy.span_us(policy.burst).saturating_sub(owed) / policy.period_us;
+        u32::try_from(free).unwrap_or(policy.burst).min(policy.burst)
+    }
+
+    /// Whether it says no more than an absent cell would, so that it can be dropped.
+    pub const fn is_idle(self, now: Timestamp) -> bool {
+        self.0 <= micros(now)
+    }
+}
+
+const fn micros(at: Timestamp) -> u64 {
+    at.as_millis().saturating_mul(1000)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const START: Timestamp = Timestamp::from_secs(1_800_000_000);
+
+    #[test]
+    fn a_burst_passes_then_one_each_period_and_the_told_wait_is_true() {
+        let policy = Policy::new(20, 20).unwrap();
+        let mut cell = Cell::default();
+        for left in (0..20).rev() {
+            cell = cell.take(policy, START).unwrap();
+            assert_eq!(cell.remaining(policy, START), left);
+        }
+        let refused = cell.take(policy, START).unwrap_err();
+        assert_eq!(refused.wait, Duration::from_secs(3));
+        assert!(cell.take(policy, START + refused.wait - Duration::from_millis(1)).is_err());
+        assert!(cell.take(policy, START + refused.wait).is_ok());
+        assert_eq!(cell.refund(policy).remaining(policy, START), 1);
+        assert!(!cell.is_idle(START) && cell.is_idle(START + Duration::from_mins(1)));
+        assert_eq!(Cell::half_spent(policy, START).remaining(policy, START), 10);
+    }
+
+    #[test]
+    fn a_policy_that_lets_nothing_or_everything_pass_is_none() {
+        assert_eq!([(0, 1), (1, 0)].map(|(burst, rate)| Policy::new(burst, rate)), [None, None]);
+        assert!(Policy::new(1, 60_000_000).is_some() && Policy::new(1, 60_000_001).is_none());
+    }
+
+    proptest! {
+        /// Invariant: in any window of time no more pass than the burst and what the window has earned, whatever the
+        /// order of requests and pauses.
+        #[test]
+        fn no_window_lets_more_pass_than_burst_and_rate(
+            burst in 1_u32..40, per_minute in 1_u32..600, pauses in prop::collection::vec(0_u64..4000, 1..200),
+        ) {
+            let policy = Policy::new(burst, per_minute).unwrap();
+            let (mut cell, mut now, mut passed) = (Cell::default(), START, Vec::new());
+            for pause in pauses {
+                now = now + Duration::from_millis(pause);
+                if let Ok(after) = cell.take(policy, now) {
+                    cell = after;
+                    passed.push(now);
+                }
+            }
+            for (first, begin) in passed.iter().enumerate() {
+                for (last, end) in passed.iter().enumerate().skip(first) {
+                    let earned = micros(*end) - micros(*begin);
+                    let most = u64::from(burst) + earned / policy.period_us;
+                    prop_assert!((last - first + 1) as u64 <= most);
+                }
+            }
+        }
+    }
+}
