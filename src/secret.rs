@@ -91,6 +91,9 @@ impl TokenKind {
     }
 }
 
+/// The successor of a spent token, sealed under a key that only the spent token yields: 24 bytes and a tag of 16.
+pub type SealedSuccessor = [u8; 40];
+
 /// The random part of a token. Not `Clone` or `Display`; `Debug` does not print it; wiped when dropped.
 #[derive(Zeroize, ZeroizeOnDrop)]
 pub struct Secret([u8; SECRET_BYTES]);
@@ -110,7 +113,7 @@ impl Secret {
     ///
     /// Security: the key is drawn from both secrets, so that it seals one text only, however often a rotation of the
     /// same token is tried; the nonce can therefore be constant.
-    pub fn seal_successor(&self, next: &Self) -> [u8; 40] {
+    pub fn seal_successor(&self, next: &Self) -> SealedSuccessor {
         let mut sealed = [0; 40];
         let mut text = Zeroizing::new(next.0);
         let key = self.successor_key(&next.digest());
@@ -129,7 +132,7 @@ impl Secret {
     }
 
     /// Opens what [`Self::seal_successor`] sealed, given the digest of the successor; `None` when either is not its own.
-    pub fn open_successor(&self, sealed: &[u8; 40], next: &SecretDigest) -> Option<Self> {
+    pub fn open_successor(&self, sealed: &SealedSuccessor, next: &SecretDigest) -> Option<Self> {
         let mut bytes = Zeroizing::new(*sealed);
         let key = self.successor_key(next);
         let text =

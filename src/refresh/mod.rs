@@ -23,5 +23,5 @@
 pub mod record;
 pub mod state;
 
-pub use record::{Cause, FamilyV1, SealedSuccessor};
+pub use record::{Cause, FamilyV1};
 pub use state::{Families, Limits, Opened, Refusal, Rotate, Rotated};

@@ -4,9 +4,7 @@ use crate::clock::Timestamp;
 use crate::id::{AccountId, FamilyId};
 use crate::journal::codec::{Decode, Encode, Stored};
 use crate::journal::record::Record;
-
-/// The successor of a spent token, sealed under a key that only the spent token yields: 24 bytes and a tag of 16.
-pub type SealedSuccessor = [u8; 40];
+use crate::secret::SealedSuccessor;
 
 /// Why a family was ended. Append only.
 #[derive(Clone, Copy, Debug, Decode, Encode, Eq, PartialEq)]

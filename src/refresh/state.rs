@@ -2,13 +2,12 @@
 
 use std::time::Duration;
 
-use subtle::ConstantTimeEq;
-
-use super::record::{Cause, FamilyV1, SealedSuccessor, SpentV1};
+use super::record::{Cause, FamilyV1, SpentV1};
 use crate::clock::Timestamp;
 use crate::id::FamilyId;
 use crate::journal::buckets::Buckets;
 use crate::journal::record::{self, Write};
+use crate::secret::{SealedSuccessor, SecretDigest};
 
 /// A decision about families with verdict `V`.
 pub type Decision<V> = record::Decision<FamilyV1, V>;
@@ -36,7 +35,7 @@ pub struct Opened {
     /// The global epoch.
     pub global_epoch: u64,
     /// SHA-256 of the first token's secret.
-    pub digest: [u8; 32],
+    pub digest: SecretDigest,
 }
 
 /// A token is presented for a new one. Its check tag was right, so it was once minted here.
@@ -47,9 +46,9 @@ pub struct Rotate {
     /// The generation it names.
     pub generation: u32,
     /// SHA-256 of its secret.
-    pub digest: [u8; 32],
+    pub digest: SecretDigest,
     /// SHA-256 of the secret of the token that would follow.
-    pub next_digest: [u8; 32],
+    pub next_digest: SecretDigest,
     /// That secret, sealed under a key from the presented token.
     pub next_sealed: SealedSuccessor,
 }
@@ -120,7 +119,7 @@ impl Families {
             idle_end_ms: (now + self.limits.idle).min(absolute_end).as_millis(),
             absolute_end_ms: absolute_end.as_millis(),
             generation: 0,
-            digest: opened.digest,
+            digest: opened.digest.0,
             spent: None,
             ended: None,
         };
@@ -137,7 +136,7 @@ impl Families {
         };
         let newest = family.generation;
         if rotate.generation == newest {
-            if !same(&family.digest, &rotate.digest) {
+            if SecretDigest(family.digest) != rotate.digest {
                 return Decision::unchanged(Err(Refusal::Unknown));
             }
             if let Err(refusal) = alive(family, now) {
@@ -148,8 +147,8 @@ impl Families {
             };
             let mut next = family.clone();
             next.generation = generation;
-            next.digest = rotate.next_digest;
-            next.spent = Some(SpentV1 { digest: rotate.digest, successor: rotate.next_sealed });
+            next.digest = rotate.next_digest.0;
+            next.spent = Some(SpentV1 { digest: rotate.digest.0, successor: rotate.next_sealed });
             next.rotated_ms = now.as_millis().max(family.rotated_ms);
             next.idle_end_ms = (now + self.limits.idle).as_millis().min(family.absolute_end_ms);
             return Decision::put(next.clone(), Ok(Rotated::Fresh(next)));
@@ -160,7 +159,7 @@ impl Families {
         // Spent. Of the one spent last we can still tell its secret; of older ones only that we minted them.
         let last = family.spent.as_ref().filter(|_| rotate.generation.checked_add(1) == Some(newest));
         if let Some(spent) = last
-            && !same(&spent.digest, &rotate.digest)
+            && SecretDigest(spent.digest) != rotate.digest
         {
             return Decision::unchanged(Err(Refusal::Unknown));
         }
@@ -222,10 +221,6 @@ fn ended(family: &FamilyV1, cause: Cause) -> FamilyV1 {
     FamilyV1 { ended: Some(cause), spent, ..family.clone() }
 }
 
-fn same(kept: &[u8; 32], shown: &[u8; 32]) -> bool {
-    kept.ct_eq(shown).into()
-}
-
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -262,7 +257,8 @@ mod tests {
                 journal: Vec::new(),
             };
             let account = AccountId::mint(Slot::new(9).unwrap(), [2; 14]);
-            let opened = Opened { id: id(), account, auth_epoch: 1, global_epoch: 0, digest: [0; 32] };
+            let opened =
+                Opened { id: id(), account, auth_epoch: 1, global_epoch: 0, digest: SecretDigest([0; 32]) };
             let decision = world.families.open(&opened, world.now);
             world.make_true(decision.writes);
             (world, (0, 0))
@@ -283,8 +279,8 @@ mod tests {
             let rotate = Rotate {
                 id: id(),
                 generation: token.0,
-                digest: [token.1; 32],
-                next_digest: [self.minted; 32],
+                digest: SecretDigest([token.1; 32]),
+                next_digest: SecretDigest([self.minted; 32]),
                 next_sealed: [self.minted; 40],
             };
             let decision = self.families.rotate(&rotate, self.now);
