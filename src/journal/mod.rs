@@ -6,4 +6,6 @@ pub mod entry;
 pub mod frame;
 pub mod header;
 pub mod record;
+pub mod storage;
+pub mod storage_local;
 pub mod verdict;

@@ -1,0 +1,72 @@
+//! The door to files: the whole journal runs over this trait, on a disk or in the simulator.
+//!
+//! A name and the bytes behind it are two things: `sync_data` makes bytes durable, `sync_dir` makes names durable.
+//! Paths are relative to the data directory and use `/`.
+
+use std::io;
+use std::sync::Arc;
+
+/// A directory tree that may lose what was not synced.
+pub trait Storage: Send + Sync + 'static {
+    /// Opens a file that exists, for reading and writing.
+    fn open(&self, path: &str) -> io::Result<Arc<dyn File>>;
+    /// Makes a file that must not exist yet.
+    fn create_new(&self, path: &str) -> io::Result<Arc<dyn File>>;
+    /// Gives a file another name, replacing what had it. Durable only after [`Storage::sync_dir`].
+    fn rename(&self, from: &str, to: &str) -> io::Result<()>;
+    /// Takes a name away.
+    fn unlink(&self, path: &str) -> io::Result<()>;
+    /// Makes the directory and those above it; no error when it exists.
+    fn create_dir(&self, path: &str) -> io::Result<()>;
+    /// Makes the names in a directory durable. The root is the empty path.
+    fn sync_dir(&self, path: &str) -> io::Result<()>;
+    /// The names in a directory, in no order; none when there is no such directory.
+    fn list(&self, path: &str) -> io::Result<Vec<String>>;
+    /// Bytes that may still be written.
+    fn free_space(&self) -> io::Result<u64>;
+    /// Refuses a directory that another process holds or that lies on a network file system; holds it until dropped.
+    fn lock(&self) -> io::Result<Box<dyn Send + Sync>>;
+}
+
+/// An open file. All methods take offsets: no position is shared.
+pub trait File: Send + Sync {
+    /// Writes all of `bytes` at `offset`; interrupted and short writes are continued with the same bytes.
+    fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()>;
+    /// Fills `bytes` from `offset`; an error when the file ends before.
+    fn read_at(&self, bytes: &mut [u8], offset: u64) -> io::Result<()>;
+    /// Makes the bytes and the length durable.
+    fn sync_data(&self) -> io::Result<()>;
+    /// Sets the length; new bytes are zero.
+    fn set_len(&self, len: u64) -> io::Result<()>;
+    /// The length.
+    fn len(&self) -> io::Result<u64>;
+    /// Drops what the page cache holds, so that the next reading shows what the disk has.
+    fn forget_cache(&self) -> io::Result<()>;
+
+    /// All bytes.
+    fn read_all(&self) -> io::Result<Vec<u8>> {
+        let mut bytes = vec![0; usize::try_from(self.len()?).map_err(io::Error::other)?];
+        self.read_at(&mut bytes, 0)?;
+        Ok(bytes)
+    }
+}
+
+/// Writes a small file so that it is there whole or not at all: temporary name, sync, rename, sync of the directory.
+pub fn write_whole(storage: &dyn Storage, dir: &str, name: &str, bytes: &[u8]) -> io::Result<()> {
+    let path = join(dir, name);
+    let temporary = format!("{path}.tmp");
+    match storage.unlink(&temporary) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    let file = storage.create_new(&temporary)?;
+    file.write_at(bytes, 0)?;
+    file.sync_data()?;
+    storage.rename(&temporary, &path)?;
+    storage.sync_dir(dir)
+}
+
+/// `dir/name`, or `name` in the root.
+pub fn join(dir: &str, name: &str) -> String {
+    if dir.is_empty() { name.to_owned() } else { format!("{dir}/{name}") }
+}
