@@ -8,4 +8,6 @@ pub mod header;
 pub mod record;
 pub mod storage;
 pub mod storage_local;
+#[cfg(any(test, feature = "sim"))]
+pub mod storage_sim;
 pub mod verdict;

@@ -61,7 +61,10 @@ impl Storage for LocalStorage {
         };
         let name = |entry: io::Result<fs::DirEntry>| -> io::Result<String> {
             entry?.file_name().into_string().map_err(|name| {
-                io::Error::new(io::ErrorKind::InvalidData, format!("file name {} is not UTF-8", name.display()))
+                io::Error::new(
+                    io::ErrorKind::InvalidData,
+                    format!("file name {} is not UTF-8", name.display()),
+                )
             })
         };
         entries.map(name).collect()
