@@ -1,10 +1,12 @@
 //! The journal: what a client has been told is true after any crash.
 
 pub mod buckets;
+mod bytes;
 pub mod codec;
 pub mod entry;
 pub mod frame;
 pub mod header;
+pub mod layout;
 pub mod record;
 pub mod storage;
 pub mod storage_local;
