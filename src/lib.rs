@@ -15,6 +15,7 @@
 //! Invariant: no file but `clock.rs` reads a clock of the operating system; a lint refuses it.
 
 pub mod clock;
+pub mod fail_stop;
 pub mod id;
 pub mod journal;
 pub mod refresh;

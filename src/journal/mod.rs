@@ -5,6 +5,7 @@ mod bytes;
 pub mod codec;
 pub mod entry;
 pub mod frame;
+pub mod handle;
 pub mod header;
 pub mod layout;
 pub mod record;

@@ -1,0 +1,281 @@
+//! The actors' side of the journal: reserve, append, seal, open.
+//!
+//! Room is reserved before anything changes; an entry gets its sequence when it is appended; a verdict leaves only when
+//! everything it has seen is durable. Under the lock nothing happens but counting and copying.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use parking_lot::{Condvar, Mutex};
+use tokio::sync::oneshot;
+
+use super::entry::EncodedEntry;
+use super::frame;
+use super::layout::Sizes;
+
+/// How much of the room kept back an entry may use.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Class {
+    /// None of it.
+    Ordinary,
+    /// Half of it: a guesser must not drain what a revocation needs.
+    Lockout,
+    /// All of it: log-out, revocation, raising an epoch.
+    Essential,
+}
+
+/// Why nothing can be written down now. Memory is as it was.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+pub enum NoRoom {
+    /// No prepared room on the disk.
+    #[error("the disk is full")]
+    StorageFull,
+    /// Too much waits for the disk already.
+    #[error("the disk is behind")]
+    Busy,
+    /// The journal has ended; nothing is acknowledged any more.
+    #[error("the journal has stopped")]
+    Stopped,
+}
+
+/// Room that is kept for one entry. Given back when dropped.
+#[derive(Debug)]
+pub struct Permit {
+    charge: u64,
+    shared: Arc<Shared>,
+}
+
+impl Drop for Permit {
+    fn drop(&mut self) {
+        if self.charge > 0 {
+            self.shared.core.lock().charged -= self.charge;
+        }
+    }
+}
+
+/// A verdict that waits for what it has seen. There is no way to look inside but [`Handle::open`].
+#[derive(Debug)]
+#[must_use = "a sealed verdict reaches nobody until it is opened"]
+pub struct Sealed<T> {
+    value: T,
+    seq: u64,
+}
+
+impl<T> Sealed<T> {
+    /// A verdict of an owner that has appended, or seen, everything up to `seq`.
+    pub const fn new(value: T, seq: u64) -> Self {
+        Self { value, seq }
+    }
+
+    /// Both verdicts, waiting for the later of the two.
+    pub fn join<U>(self, other: Sealed<U>) -> Sealed<(T, U)> {
+        Sealed { value: (self.value, other.value), seq: self.seq.max(other.seq) }
+    }
+
+    /// Another value in its place; it still waits.
+    pub fn map<U>(self, change: impl FnOnce(T) -> U) -> Sealed<U> {
+        Sealed { value: change(self.value), seq: self.seq }
+    }
+}
+
+/// Figures for operators.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Stats {
+    /// The highest sequence handed out.
+    pub assigned: u64,
+    /// The highest sequence that is durable.
+    pub durable: u64,
+    /// Bytes left in prepared segments.
+    pub room: u64,
+    /// Bytes reserved, or not durable yet.
+    pub charged: u64,
+    /// Frames written.
+    pub frames: u64,
+    /// Bytes of frames, padding included.
+    pub frame_bytes: u64,
+    /// Bytes of entries in them.
+    pub body_bytes: u64,
+}
+
+/// What actors hold. Clones share one journal.
+#[derive(Clone, Debug)]
+pub struct Handle {
+    pub(super) shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+pub(super) struct Shared {
+    pub(super) core: Mutex<Core>,
+    pub(super) work: Condvar,
+    pub(super) durable: AtomicU64,
+    pub(super) sizes: Sizes,
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Core {
+    /// Entries that wait for the writer, back to back.
+    pub(super) bytes: Vec<u8>,
+    /// Where each of them ends, and its charge.
+    pub(super) ends: Vec<(usize, u64)>,
+    /// The sequence of the first of them.
+    pub(super) first_seq: u64,
+    /// Those who wait for a sequence.
+    pub(super) waiters: Vec<(u64, oneshot::Sender<()>)>,
+    /// The sum of the charges of permits and of what is not durable yet.
+    pub(super) charged: u64,
+    /// Bytes that can still be framed in prepared segments.
+    pub(super) room: u64,
+    /// What only an [`Class::Essential`] entry may use up.
+    pub(super) kept_back: u64,
+    /// Free space has fallen so low that only what is essential may go on.
+    pub(super) low: bool,
+    pub(super) stopping: bool,
+    pub(super) stopped: bool,
+    pub(super) stats: Stats,
+}
+
+impl Core {
+    pub(super) const fn assigned(&self) -> u64 {
+        // Sequences begin at 1, so `first_seq` is never 0.
+        self.first_seq + self.ends.len() as u64 - 1
+    }
+}
+
+impl Handle {
+    pub(super) fn new(sizes: Sizes, last_seq: u64) -> Self {
+        let core = Core { first_seq: last_seq + 1, ..Core::default() };
+        Self {
+            shared: Arc::new(Shared {
+                core: Mutex::new(core),
+                work: Condvar::new(),
+                durable: AtomicU64::new(last_seq),
+                sizes,
+            }),
+        }
+    }
+
+    /// Keeps room for an entry of at most `bytes` bytes, before anything changes.
+    pub fn reserve(&self, bytes: usize, class: Class) -> Result<Permit, NoRoom> {
+        let sizes = self.shared.sizes;
+        let charge = frame::padded(bytes + 16, sizes.align) as u64;
+        let mut core = self.shared.core.lock();
+        if core.stopped {
+            return Err(NoRoom::Stopped);
+        }
+        let untouchable = match class {
+            Class::Ordinary if core.low => return Err(NoRoom::StorageFull),
+            Class::Ordinary => core.kept_back,
+            Class::Lockout => core.kept_back / 2,
+            Class::Essential => 0,
+        };
+        if core.charged + charge + untouchable > core.room {
+            return Err(NoRoom::StorageFull);
+        }
+        if core.charged + charge > sizes.window {
+            return Err(NoRoom::Busy);
+        }
+        core.charged += charge;
+        drop(core);
+        Ok(Permit { charge, shared: Arc::clone(&self.shared) })
+    }
+
+    /// Puts an entry at the end of the journal and says its sequence. The owner applies it in the same breath.
+    ///
+    /// # Panics
+    /// When the entry is longer than its permit allows: a mistake of the owner, who must then not go on.
+    pub fn append(&self, mut permit: Permit, entry: &EncodedEntry) -> u64 {
+        let bytes = entry.as_bytes();
+        let needed = frame::padded(bytes.len() + 16, self.shared.sizes.align) as u64;
+        assert!(needed <= permit.charge, "an entry of {} bytes is longer than its permit", bytes.len());
+        let mut core = self.shared.core.lock();
+        core.bytes.extend_from_slice(bytes);
+        let end = core.bytes.len();
+        core.ends.push((end, permit.charge));
+        permit.charge = 0;
+        let seq = core.assigned();
+        let wake = core.ends.len() == 1;
+        drop(core);
+        if wake {
+            self.shared.work.notify_one();
+        }
+        seq
+    }
+
+    /// The highest sequence handed out.
+    pub fn assigned(&self) -> u64 {
+        self.shared.core.lock().assigned()
+    }
+
+    /// The highest sequence that is durable.
+    pub fn durable(&self) -> u64 {
+        self.shared.durable.load(Ordering::Acquire)
+    }
+
+    /// Waits until everything the verdict has seen is durable, and lets it out.
+    ///
+    /// Errors: [`NoRoom::Stopped`] when the journal ended before: whether it happened is then unknown.
+    pub async fn open<T>(&self, sealed: Sealed<T>) -> Result<T, NoRoom> {
+        self.wait(sealed.seq).await?;
+        Ok(sealed.value)
+    }
+
+    /// Waits until `seq` is durable.
+    pub(crate) async fn wait(&self, seq: u64) -> Result<(), NoRoom> {
+        if self.durable() >= seq {
+            return Ok(());
+        }
+        let waiting = {
+            let mut core = self.shared.core.lock();
+            if self.durable() >= seq {
+                return Ok(());
+            }
+            if core.stopped {
+                return Err(NoRoom::Stopped);
+            }
+            let (wake, waiting) = oneshot::channel();
+            core.waiters.push((seq, wake));
+            waiting
+        };
+        waiting.await.map_err(|_| NoRoom::Stopped)
+    }
+
+    /// Figures for operators.
+    pub fn stats(&self) -> Stats {
+        let core = self.shared.core.lock();
+        Stats {
+            assigned: core.assigned(),
+            durable: self.durable(),
+            room: core.room,
+            charged: core.charged,
+            ..core.stats
+        }
+    }
+
+    /// How long a client should wait before it asks again.
+    pub const RETRY_AFTER: Duration = Duration::from_secs(5);
+}
+
+impl Shared {
+    /// Nothing is acknowledged any more: whoever waits is told so.
+    pub(super) fn stop(&self) {
+        let mut core = self.core.lock();
+        core.stopped = true;
+        core.waiters.clear();
+        drop(core);
+        self.work.notify_all();
+    }
+
+    /// Everything up to `seq` is durable: lets out whoever waits for no more.
+    pub(super) fn publish(&self, seq: u64, released: u64) {
+        self.durable.store(seq, Ordering::Release);
+        let mut core = self.core.lock();
+        core.charged -= released;
+        let ready: Vec<_> = core.waiters.extract_if(.., |(waiting, _)| *waiting <= seq).collect();
+        drop(core);
+        for (_, wake) in ready {
+            // Whoever hung up has no use for the answer.
+            let _ = wake.send(());
+        }
+    }
+}
