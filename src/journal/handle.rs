@@ -13,6 +13,7 @@ use tokio::sync::oneshot;
 use super::entry::EncodedEntry;
 use super::frame;
 use super::layout::Sizes;
+use super::segment::usable;
 
 /// How much of the room kept back an entry may use.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -124,13 +125,16 @@ pub(super) struct Core {
     pub(super) waiters: Vec<(u64, oneshot::Sender<()>)>,
     /// The sum of the charges of permits and of what is not durable yet.
     pub(super) charged: u64,
-    /// Bytes that can still be framed in prepared segments.
+    /// Bytes that can still be framed in the segment that is written to, and in all prepared ones.
+    pub(super) room_here: u64,
     pub(super) room: u64,
     /// What only an [`Class::Essential`] entry may use up.
     pub(super) kept_back: u64,
     /// Free space has fallen so low that only what is essential may go on.
     pub(super) low: bool,
     pub(super) stopping: bool,
+    /// A snapshot has its name: `IDENTITY` is to demand what it rests on.
+    pub(super) witness: bool,
     pub(super) stopped: bool,
     pub(super) stats: Stats,
 }
@@ -257,6 +261,12 @@ impl Handle {
 }
 
 impl Shared {
+    /// Counts anew what can still be framed.
+    pub(super) fn count_room(&self, core: &mut Core, spares: usize) {
+        core.kept_back = usable(self.sizes);
+        core.room = core.room_here + spares as u64 * core.kept_back;
+    }
+
     /// Nothing is acknowledged any more: whoever waits is told so.
     pub(super) fn stop(&self) {
         let mut core = self.core.lock();

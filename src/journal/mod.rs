@@ -9,8 +9,11 @@ pub mod handle;
 pub mod header;
 pub mod layout;
 pub mod record;
+pub mod segment;
 pub mod storage;
 pub mod storage_local;
 #[cfg(any(test, feature = "sim"))]
 pub mod storage_sim;
 pub mod verdict;
+mod walk;
+pub mod writer;

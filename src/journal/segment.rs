@@ -1,0 +1,283 @@
+//! The end of the journal: the segment that is written to, and the switch to the next one.
+
+use std::collections::VecDeque;
+use std::io;
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+
+use super::frame::{self, FrameHeader, Kind};
+use super::header::{FileKind, HEADER_BYTES, Header};
+use super::layout::{IdentityFile, JOURNAL_DIR, SegmentFields, Sizes, State, segment_path};
+use super::storage::{File, Storage};
+use crate::clock::Clock;
+use crate::secret::Chance;
+
+/// A failed write, with what the last line says of it.
+#[derive(Debug, thiserror::Error)]
+#[error("{doing} {path} at byte {offset}")]
+pub struct Fault {
+    doing: &'static str,
+    path: String,
+    offset: u64,
+    #[source]
+    source: io::Error,
+}
+
+impl Fault {
+    fn new(doing: &'static str, path: &str, offset: u64) -> impl FnOnce(io::Error) -> Self {
+        let path = path.to_owned();
+        move |source| Self { doing, path, offset, source }
+    }
+}
+
+/// What all files of one life of the server have in common, and the doors through which it meets the world.
+#[derive(Clone)]
+pub struct Life {
+    /// Where files are.
+    pub storage: Arc<dyn Storage>,
+    /// Sizes of the format.
+    pub sizes: Sizes,
+    /// Time.
+    pub clock: Clock,
+    /// Chance, for salts.
+    pub chance: Arc<Chance>,
+    /// Of the installation.
+    pub cluster: [u8; 16],
+    /// Of the installation.
+    pub timeline: u32,
+    /// Of this owner.
+    pub epoch: u64,
+}
+
+impl Life {
+    /// A header block of this life with a fresh salt.
+    pub fn header(&self, kind: FileKind, by_kind: [u8; super::header::BY_KIND_BYTES]) -> io::Result<Header> {
+        Ok(Header {
+            kind,
+            cluster: self.cluster,
+            timeline: self.timeline,
+            epoch: self.epoch,
+            created_ms: self.clock.now().as_millis(),
+            salt: self.chance.bytes().map_err(io::Error::other)?,
+            by_kind,
+        })
+    }
+}
+
+/// Where the chain of frames stands: what the next one continues.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Chain {
+    /// The number of the next frame.
+    pub next_batch: u64,
+    /// The sequence of the next entry.
+    pub next_seq: u64,
+    /// `header_crc` of the last frame; 0 when there is none.
+    pub last_crc: u32,
+    /// Its time, which never falls.
+    pub wall_ms: u64,
+}
+
+/// The segments that stand ready, shared by the writer, who takes them, and the preparer, who makes them.
+#[derive(Default)]
+pub(super) struct Spares {
+    ready: Mutex<VecDeque<(String, Arc<dyn File>)>>,
+    made: Mutex<u64>,
+}
+
+impl Spares {
+    pub(super) fn len(&self) -> usize {
+        self.ready.lock().len()
+    }
+
+    /// Makes one: of full length, filled with zeros, synced.
+    pub(super) fn prepare(&self, storage: &dyn Storage, sizes: Sizes) -> io::Result<()> {
+        let number = {
+            let mut made = self.made.lock();
+            *made += 1;
+            *made
+        };
+        let path = format!("{JOURNAL_DIR}/spare-{number}.tmp");
+        let made = storage.create_new(&path).and_then(|file| {
+            fill(&*file, 0, sizes.segment)?;
+            file.sync_data()?;
+            Ok(file)
+        });
+        match made {
+            Ok(file) => {
+                self.ready.lock().push_back((path, file));
+                Ok(())
+            }
+            Err(error) => {
+                // Half a spare is of no use, and a full disk wants its bytes back.
+                let _ = storage.unlink(&path);
+                Err(error)
+            }
+        }
+    }
+}
+
+/// Zeros from `begin` to `end`, so that no later write needs new blocks.
+pub(super) fn fill(file: &dyn File, begin: u64, end: u64) -> io::Result<()> {
+    let zeros = vec![0; 1 << 18];
+    let mut at = begin;
+    while at < end {
+        let part = zeros.get(..(end - at).min(zeros.len() as u64) as usize).unwrap_or_default();
+        file.write_at(part, at)?;
+        at += part.len() as u64;
+    }
+    Ok(())
+}
+
+/// The open end of the journal. One frame is written at a time, and synced before the next.
+pub(super) struct Log {
+    life: Life,
+    identity: IdentityFile,
+    spares: Arc<Spares>,
+    file: Arc<dyn File>,
+    path: String,
+    segno: u64,
+    salt_tag: [u8; 8],
+    /// Where the next frame begins; everything below is durable.
+    offset: u64,
+    chain: Chain,
+    buffer: Vec<u8>,
+}
+
+/// A segment that recovery has made for a new life.
+pub(super) struct Begun {
+    pub(super) file: Arc<dyn File>,
+    pub(super) segno: u64,
+    pub(super) salt_tag: [u8; 8],
+    pub(super) offset: u64,
+    pub(super) chain: Chain,
+}
+
+impl Log {
+    pub(super) fn new(life: Life, identity: IdentityFile, spares: Arc<Spares>, begun: Begun) -> Self {
+        let Begun { file, segno, salt_tag, offset, chain } = begun;
+        let path = segment_path(segno);
+        Self { life, identity, spares, file, path, segno, salt_tag, offset, chain, buffer: Vec::new() }
+    }
+
+    /// Bytes that frames may still take in this segment, less what a switch can waste.
+    pub(super) fn room_here(&self) -> u64 {
+        self.life.sizes.segment.saturating_sub(self.offset + self.life.sizes.frame_max())
+    }
+
+    pub(super) const fn spares(&self) -> &Arc<Spares> {
+        &self.spares
+    }
+
+    /// Whether a frame without entries has room that nobody has been promised.
+    pub(super) fn has_room_for_a_mark(&self) -> bool {
+        self.offset + self.life.sizes.align as u64 + self.life.sizes.frame_max() <= self.life.sizes.segment
+    }
+
+    pub(super) const fn durable_seq(&self) -> u64 {
+        self.chain.next_seq - 1
+    }
+
+    /// Writes a frame, syncs it, and says how many bytes it took.
+    pub(super) fn write(&mut self, kind: Kind, count: u32, body: &[u8]) -> Result<u64, Fault> {
+        let align = self.life.sizes.align;
+        let len = frame::padded(body.len(), align) as u64;
+        if self.offset + len > self.life.sizes.segment {
+            self.switch()?;
+        }
+        let header = FrameHeader {
+            salt_tag: self.salt_tag,
+            batch_no: self.chain.next_batch,
+            first_seq: self.chain.next_seq,
+            count,
+            durable_off: self.offset,
+            durable_seq: self.durable_seq(),
+            wall_ms: self.chain.wall_ms.max(self.life.clock.now().as_millis()),
+            epoch: self.life.epoch,
+            prev_crc: self.chain.last_crc,
+            kind,
+        };
+        self.buffer.clear();
+        let composed = frame::write(&header, body, align, &mut self.buffer);
+        let crc = composed.map_err(io::Error::other).map_err(Fault::new(
+            "cannot frame for",
+            &self.path,
+            self.offset,
+        ))?;
+        self.file.write_at(&self.buffer, self.offset).map_err(Fault::new(
+            "cannot write to",
+            &self.path,
+            self.offset,
+        ))?;
+        self.file.sync_data().map_err(Fault::new("cannot sync", &self.path, self.offset))?;
+        self.offset += len;
+        self.chain = Chain {
+            next_batch: self.chain.next_batch + 1,
+            next_seq: self.chain.next_seq + u64::from(count),
+            last_crc: crc,
+            wall_ms: header.wall_ms,
+        };
+        Ok(len)
+    }
+
+    /// Goes on in the next prepared segment. What was written before is durable.
+    fn switch(&mut self) -> Result<(), Fault> {
+        let none = || io::Error::other("no prepared segment, although room was promised");
+        let (spare, file) = self.spares.ready.lock().pop_front().ok_or_else(none).map_err(Fault::new(
+            "cannot go on after",
+            &self.path,
+            self.offset,
+        ))?;
+        let segno = self.segno + 1;
+        let fields = SegmentFields {
+            segno,
+            segment_len: self.life.sizes.segment,
+            first_seq: self.chain.next_seq,
+            first_batch: self.chain.next_batch,
+            prev_segno: self.segno,
+            prev_valid_len: self.offset,
+            prev_last_crc: self.chain.last_crc,
+            align: self.life.sizes.align as u32,
+            born_len: HEADER_BYTES as u64,
+        };
+        let path = segment_path(segno);
+        let storage = &self.life.storage;
+        let header = self.life.header(FileKind::Segment, fields.to_bytes()).map_err(Fault::new(
+            "cannot draw a salt for",
+            &path,
+            0,
+        ))?;
+        file.write_at(&header.to_bytes(), 0)
+            .and_then(|()| file.sync_data())
+            .and_then(|()| storage.rename(&spare, &path))
+            .and_then(|()| storage.sync_dir(JOURNAL_DIR))
+            .map_err(Fault::new("cannot begin", &path, 0))?;
+        self.identity.write(self.life.epoch, segno, self.durable_seq(), State::Live).map_err(Fault::new(
+            "cannot write IDENTITY for",
+            &path,
+            0,
+        ))?;
+        self.salt_tag = salt_tag(&header);
+        (self.file, self.path, self.segno) = (file, path, segno);
+        self.offset = HEADER_BYTES as u64;
+        Ok(())
+    }
+
+    /// Raises what `IDENTITY` demands of the journal.
+    pub(super) fn witness(&mut self, state: State) -> Result<(), Fault> {
+        self.identity.write(self.life.epoch, self.segno, self.durable_seq(), state).map_err(Fault::new(
+            "cannot write IDENTITY for",
+            &self.path,
+            self.offset,
+        ))
+    }
+}
+
+/// Bytes that frames can surely take in one whole segment.
+pub(super) const fn usable(sizes: Sizes) -> u64 {
+    sizes.segment.saturating_sub(HEADER_BYTES as u64 + sizes.frame_max())
+}
+
+pub(super) fn salt_tag(header: &Header) -> [u8; 8] {
+    header.salt.first_chunk().copied().unwrap_or_default()
+}

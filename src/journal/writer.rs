@@ -1,0 +1,218 @@
+//! The journal's own thread: what gathered during the last sync is the next batch.
+
+use std::sync::Arc;
+use std::thread;
+use std::time::Duration;
+
+use super::frame::Kind;
+use super::handle::{Core, Handle, Shared};
+use super::layout::State;
+use super::segment::{Fault, Life, Log, Spares};
+use crate::fail_stop::FailStop;
+
+/// After so long without work a frame says that the last one is durable.
+const ATTEST_AFTER: Duration = Duration::from_millis(20);
+/// Prepared segments that should stand ready; one of them is kept back.
+const SPARES: usize = 2;
+
+/// Turns appended entries into durable frames. A thread in production, stepped by hand in the simulator.
+pub struct Writer {
+    shared: Arc<Shared>,
+    log: Log,
+    unattested: bool,
+}
+
+/// What a step did.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Stepped {
+    /// There was nothing to write.
+    Idle,
+    /// Entries are durable that were not before.
+    Wrote,
+}
+
+impl Writer {
+    pub(super) fn new(handle: &Handle, log: Log) -> Self {
+        let writer = Self { shared: Arc::clone(&handle.shared), log, unattested: false };
+        writer.count_room(&mut writer.shared.core.lock());
+        writer
+    }
+
+    fn count_room(&self, core: &mut Core) {
+        core.room_here = self.log.room_here();
+        self.shared.count_room(core, self.log.spares().len());
+    }
+
+    /// Writes everything that waits.
+    ///
+    /// Errors: nothing more may be written or acknowledged, and no sync may be tried again: after a failed one the
+    /// kernel calls the page clean, and the next one lies.
+    pub fn step(&mut self) -> Result<Stepped, Fault> {
+        let (bytes, ends) = {
+            let mut core = self.shared.core.lock();
+            if core.ends.is_empty() {
+                return Ok(Stepped::Idle);
+            }
+            core.first_seq += core.ends.len() as u64;
+            (std::mem::take(&mut core.bytes), std::mem::take(&mut core.ends))
+        };
+        let (mut begin, mut rest) = (0, ends.as_slice());
+        while !rest.is_empty() {
+            let fitting = rest.iter().take_while(|(end, _)| end - begin <= self.shared.sizes.body).count();
+            // An entry is at most a sixteenth of a body, so one always fits.
+            let (batch, after) = rest.split_at_checked(fitting.max(1)).unwrap_or((rest, &[]));
+            let end = batch.last().map_or(begin, |(end, _)| *end);
+            let body = bytes.get(begin..end).unwrap_or_default();
+            let len = self.log.write(Kind::Data, batch.len() as u32, body)?;
+            let released = batch.iter().map(|(_, charge)| charge).sum();
+            {
+                let mut core = self.shared.core.lock();
+                self.count_room(&mut core);
+                core.stats.frames += 1;
+                core.stats.frame_bytes += len;
+                core.stats.body_bytes += body.len() as u64;
+            }
+            self.shared.publish(self.log.durable_seq(), released);
+            (begin, rest) = (end, after);
+        }
+        self.unattested = true;
+        Ok(Stepped::Wrote)
+    }
+
+    /// Says in a frame of its own that the last one is durable, so that damage to it is told from a torn tail.
+    pub fn attest(&mut self) -> Result<(), Fault> {
+        if std::mem::take(&mut self.unattested) && self.log.has_room_for_a_mark() {
+            self.log.write(Kind::Attest, 0, &[])?;
+            self.count_room(&mut self.shared.core.lock());
+        }
+        Ok(())
+    }
+
+    /// Raises what `IDENTITY` demands: after a snapshot has its name.
+    pub(super) fn witness(&mut self) -> Result<(), Fault> {
+        self.log.witness(State::Live)
+    }
+
+    /// The last frame of a clean stop. Nothing can be appended any more.
+    pub fn close(mut self) -> Result<(), Fault> {
+        self.shared.core.lock().stopped = true;
+        self.step()?;
+        if self.log.has_room_for_a_mark() {
+            self.log.write(Kind::Close, 0, &[])?;
+        }
+        self.log.witness(State::Closed)?;
+        self.shared.stop();
+        Ok(())
+    }
+
+    /// Runs until [`Running::close`]; any fault ends the process.
+    pub(super) fn run(self, fail_stop: &FailStop) -> std::io::Result<Running> {
+        let shared = Arc::clone(&self.shared);
+        let end = fail_stop.clone();
+        let thread = thread::Builder::new().name("journal".into()).spawn(move || {
+            let stop = StopWhenDropped(Arc::clone(&self.shared));
+            let stopped = end.clone().guard("the journal's writer", || self.work());
+            if let Err(fault) = stopped {
+                drop(stop);
+                end.stop(&format!("{fault}: {}", source_of(&fault)));
+            }
+        })?;
+        Ok(Running { shared, thread: Some(thread) })
+    }
+
+    fn work(mut self) -> Result<(), Fault> {
+        loop {
+            let (idle, stopping, witness) = {
+                let mut core = self.shared.core.lock();
+                if core.ends.is_empty() && !core.stopping && !core.witness {
+                    if self.unattested {
+                        self.shared.work.wait_for(&mut core, ATTEST_AFTER);
+                    } else {
+                        self.shared.work.wait(&mut core);
+                    }
+                }
+                (core.ends.is_empty(), core.stopping, std::mem::take(&mut core.witness))
+            };
+            if witness {
+                self.witness()?;
+            }
+            if !idle {
+                self.step()?;
+            } else if stopping {
+                return self.close();
+            } else {
+                self.attest()?;
+            }
+        }
+    }
+}
+
+/// However the thread ends, nobody waits for it for ever.
+struct StopWhenDropped(Arc<Shared>);
+
+impl Drop for StopWhenDropped {
+    fn drop(&mut self) {
+        self.0.stop();
+    }
+}
+
+fn source_of(fault: &Fault) -> String {
+    std::error::Error::source(fault).map_or_else(String::new, ToString::to_string)
+}
+
+/// The writer's thread.
+pub(super) struct Running {
+    shared: Arc<Shared>,
+    thread: Option<thread::JoinHandle<()>>,
+}
+
+impl Running {
+    /// Writes what waits, marks a clean stop, and ends the thread.
+    pub(super) fn close(mut self) {
+        self.end();
+    }
+
+    fn end(&mut self) {
+        self.shared.core.lock().stopping = true;
+        self.shared.work.notify_all();
+        if let Some(thread) = self.thread.take() {
+            // A panic in it has already ended the process, or in a test the engine.
+            let _ = thread.join();
+        }
+    }
+}
+
+/// Keeps segments ready. A thread of its own, since filling one takes long.
+pub(super) struct Preparer {
+    pub(super) life: Life,
+    pub(super) spares: Arc<Spares>,
+    pub(super) shared: Arc<Shared>,
+}
+
+impl Preparer {
+    /// Makes one segment if one is missing. A full disk is no fault: the room that is left is all there is.
+    pub(super) fn step(&self) -> std::io::Result<()> {
+        if self.spares.len() >= SPARES {
+            return Ok(());
+        }
+        self.spares.prepare(&*self.life.storage, self.life.sizes)?;
+        // Frames written since the room was last counted still stand in `charged`, so this promises nothing twice.
+        self.shared.count_room(&mut self.shared.core.lock(), self.spares.len());
+        Ok(())
+    }
+
+    pub(super) fn run(self) -> std::io::Result<()> {
+        thread::Builder::new().name("segments".into()).spawn(move || {
+            while !self.shared.core.lock().stopped {
+                match self.step() {
+                    Ok(()) => thread::sleep(Duration::from_millis(50)),
+                    Err(error) => {
+                        tracing::warn!(%error, "cannot prepare a segment of the journal");
+                        thread::sleep(Duration::from_secs(1));
+                    }
+                }
+            }
+        })?;
+        Ok(())
+    }
+}
