@@ -10,6 +10,7 @@ pub mod header;
 pub mod layout;
 pub mod record;
 pub mod segment;
+pub mod snapshot;
 pub mod storage;
 pub mod storage_local;
 #[cfg(any(test, feature = "sim"))]
