@@ -9,7 +9,10 @@ pub mod handle;
 pub mod header;
 pub mod layout;
 pub mod record;
+pub mod recover;
 pub mod segment;
+#[cfg(test)]
+mod sim;
 pub mod snapshot;
 pub mod storage;
 pub mod storage_local;

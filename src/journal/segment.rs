@@ -165,6 +165,11 @@ impl Log {
         self.life.sizes.segment.saturating_sub(self.offset + self.life.sizes.frame_max())
     }
 
+    pub(super) fn fault_before(&self) -> Fault {
+        let before = io::Error::other("an earlier write or sync failed");
+        Fault::new("nothing more is written to", &self.path, self.offset)(before)
+    }
+
     pub(super) const fn spares(&self) -> &Arc<Spares> {
         &self.spares
     }

@@ -20,6 +20,7 @@ pub struct Writer {
     shared: Arc<Shared>,
     log: Log,
     unattested: bool,
+    failed: bool,
 }
 
 /// What a step did.
@@ -33,7 +34,7 @@ pub enum Stepped {
 
 impl Writer {
     pub(super) fn new(handle: &Handle, log: Log) -> Self {
-        let writer = Self { shared: Arc::clone(&handle.shared), log, unattested: false };
+        let writer = Self { shared: Arc::clone(&handle.shared), log, unattested: false, failed: false };
         writer.count_room(&mut writer.shared.core.lock());
         writer
     }
@@ -48,6 +49,23 @@ impl Writer {
     /// Errors: nothing more may be written or acknowledged, and no sync may be tried again: after a failed one the
     /// kernel calls the page clean, and the next one lies.
     pub fn step(&mut self) -> Result<Stepped, Fault> {
+        self.unless_failed(Self::write_all)
+    }
+
+    /// Runs what touches the disk; the first fault is the last thing this writer ever does there.
+    fn unless_failed<T>(&mut self, act: impl FnOnce(&mut Self) -> Result<T, Fault>) -> Result<T, Fault> {
+        if self.failed {
+            return Err(self.log.fault_before());
+        }
+        let done = act(self);
+        if done.is_err() {
+            self.failed = true;
+            self.shared.stop();
+        }
+        done
+    }
+
+    fn write_all(&mut self) -> Result<Stepped, Fault> {
         let (bytes, ends) = {
             let mut core = self.shared.core.lock();
             if core.ends.is_empty() {
@@ -81,6 +99,10 @@ impl Writer {
 
     /// Says in a frame of its own that the last one is durable, so that damage to it is told from a torn tail.
     pub fn attest(&mut self) -> Result<(), Fault> {
+        self.unless_failed(Self::write_attest)
+    }
+
+    fn write_attest(&mut self) -> Result<(), Fault> {
         if std::mem::take(&mut self.unattested) && self.log.has_room_for_a_mark() {
             self.log.write(Kind::Attest, 0, &[])?;
             self.count_room(&mut self.shared.core.lock());
@@ -90,17 +112,19 @@ impl Writer {
 
     /// Raises what `IDENTITY` demands: after a snapshot has its name.
     pub(super) fn witness(&mut self) -> Result<(), Fault> {
-        self.log.witness(State::Live)
+        self.unless_failed(|writer| writer.log.witness(State::Live))
     }
 
     /// The last frame of a clean stop. Nothing can be appended any more.
     pub fn close(mut self) -> Result<(), Fault> {
         self.shared.core.lock().stopped = true;
         self.step()?;
-        if self.log.has_room_for_a_mark() {
-            self.log.write(Kind::Close, 0, &[])?;
-        }
-        self.log.witness(State::Closed)?;
+        self.unless_failed(|writer| {
+            if writer.log.has_room_for_a_mark() {
+                writer.log.write(Kind::Close, 0, &[])?;
+            }
+            writer.log.witness(State::Closed)
+        })?;
         self.shared.stop();
         Ok(())
     }

@@ -1,0 +1,347 @@
+//! The simulator: the real journal over a simulated disk, stopped at every operation of a scripted story.
+//!
+//! The oracle: after a crash the state equals the fold of some prefix of all entries, and that prefix holds every
+//! entry that was acknowledged.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::sync::Arc;
+
+use super::buckets::{BUCKETS, bucket_of};
+use super::entry::{Change, EncodedEntry, Entry};
+use super::handle::{Class, NoRoom};
+use super::layout::{IDENTITY, JOURNAL_DIR, SNAPSHOT_DIR, Sizes, numbers, segment_path, snapshot_path};
+use super::recover::{Options, Past, Recovered, Refusal, recover};
+use super::snapshot::{Records, Taking, keep_two};
+use super::storage::Storage;
+use super::storage_sim::SimStorage;
+use super::writer::Stepped;
+use crate::clock::{Clock, Timestamp};
+use crate::secret::Chance;
+
+const SIZES: Sizes = Sizes { segment: 16_384, body: 2_048, align: 512, window: 65_536 };
+const TABLE: u16 = 9;
+const NOW: Timestamp = Timestamp::from_secs(1_800_000_000);
+
+/// A state as simple as can be: the last value of each key.
+#[derive(Clone, Debug, Default, PartialEq)]
+struct Toy {
+    values: BTreeMap<Vec<u8>, Vec<u8>>,
+}
+
+impl Past for Toy {
+    fn apply(&mut self, table: u16, schema: u16, key: &[u8], value: Option<&[u8]>) -> Result<(), String> {
+        if table != TABLE || schema > 1 {
+            return Err(format!("unknown table {table} with schema {schema}"));
+        }
+        match value {
+            Some(value) => self.values.insert(key.to_vec(), value.to_vec()),
+            None => self.values.remove(key),
+        };
+        Ok(())
+    }
+}
+
+/// The writes of entry `seq`: fixed by the number, so that any prefix can be computed.
+fn entry(seq: u64) -> (Vec<Change>, EncodedEntry) {
+    let key = |n: u64| vec![0, 0, (n % 7) as u8];
+    let mut changes = vec![Change {
+        table: TABLE,
+        schema: 1,
+        key: key(seq),
+        value: Some([&seq.to_le_bytes()[..], &vec![7; (seq % 5 * 90) as usize]].concat()),
+    }];
+    if seq.is_multiple_of(3) {
+        changes.push(Change { table: TABLE, schema: 0, key: key(seq + 1), value: None });
+    }
+    let encoded = Entry::encode(&changes).unwrap();
+    (changes, encoded)
+}
+
+fn fold(seqs: u64) -> Toy {
+    let mut toy = Toy::default();
+    for seq in 1..=seqs {
+        apply_all(&mut toy, seq);
+    }
+    toy
+}
+
+fn apply_all(toy: &mut Toy, seq: u64) {
+    for change in entry(seq).0 {
+        toy.apply(change.table, change.schema, &change.key, change.value.as_deref()).unwrap();
+    }
+}
+
+struct World {
+    journal: Recovered,
+    toy: Toy,
+}
+
+fn options(disk: &SimStorage) -> Options {
+    Options {
+        storage: Arc::new(disk.clone()),
+        sizes: SIZES,
+        clock: Clock::manual(NOW),
+        chance: Arc::new(Chance::seeded(disk.operations())),
+        accept_clock_floor: false,
+    }
+}
+
+impl World {
+    fn start(disk: &SimStorage) -> Result<Self, Refusal> {
+        let mut toy = Toy::default();
+        let journal = recover(options(disk), &mut toy)?;
+        Ok(Self { journal, toy })
+    }
+
+    fn put(&mut self) -> Result<(), NoRoom> {
+        let permit = self.journal.handle.reserve(600, Class::Ordinary)?;
+        let seq = self.journal.handle.assigned() + 1;
+        assert_eq!(self.journal.handle.append(permit, &entry(seq).1), seq);
+        apply_all(&mut self.toy, seq);
+        Ok(())
+    }
+
+    /// Whether the writer could do its work; when not, the process is over.
+    fn sync(&mut self) -> bool {
+        self.journal.writer.step().is_ok()
+    }
+
+    fn snapshot(&mut self) -> io::Result<()> {
+        let handle = self.journal.handle.clone();
+        let life = self.journal.life().clone();
+        let mut taking = Taking::begin(&life, handle.assigned())?;
+        let mut from = 0;
+        for to in [1000, 3000, BUCKETS] {
+            let mut records = Records::default();
+            for (key, value) in &self.toy.values {
+                if (from..to).contains(&bucket_of(key)) {
+                    records.add(&life.cluster, TABLE, 1, key, value);
+                }
+            }
+            taking.chunk(TABLE, 1, from, to, &records)?;
+            from = to;
+            // The server goes on meanwhile.
+            if self.put().is_ok() && !self.sync() {
+                return Err(io::Error::other("over"));
+            }
+        }
+        let taken = taking.finish(handle.assigned(), NOW.as_millis()).map_err(io::Error::other)?;
+        taken.name(handle.durable())?;
+        self.journal.writer.witness().map_err(io::Error::other)?;
+        let needed = keep_two(&*life.storage, life.cluster).map_err(io::Error::other)?;
+        super::recover::drop_segments(&*life.storage, needed)
+    }
+
+    /// A story with switches of segments, batches of several entries, attests and snapshots.
+    fn story(&mut self, steps: u64) {
+        for step in 0..steps {
+            let _ = self.journal.prepare();
+            for _ in 0..=step % 4 {
+                let _ = self.put();
+            }
+            if !self.sync() || (step % 5 == 0 && self.journal.writer.attest().is_err()) {
+                return;
+            }
+            if step % 6 == 5 && self.snapshot().is_err() && self.journal.writer.step().is_err() {
+                return;
+            }
+        }
+    }
+}
+
+/// Checks a restart against the oracle and returns the sequence it reached.
+fn check(disk: &SimStorage, acknowledged: u64, assigned: u64, what: &str) -> u64 {
+    let world = World::start(disk).unwrap_or_else(|refusal| panic!("{what}: refused: {refusal}"));
+    let reached = world.journal.found.seq;
+    assert!(
+        (acknowledged..=assigned).contains(&reached),
+        "{what}: {acknowledged}..{assigned}, got {reached}"
+    );
+    assert!(world.toy == fold(reached), "{what}: not the state of the first {reached} entries");
+    reached
+}
+
+#[test]
+fn no_crash_at_any_operation_loses_what_was_acknowledged() {
+    let whole = SimStorage::new();
+    World::start(&whole).unwrap().story(40);
+    let operations = whole.operations();
+    assert!(operations > 250, "the story is too short: {operations}");
+    let mut crashes = 0;
+    for stop in 1..=operations {
+        let disk = SimStorage::new();
+        disk.stop_at(stop);
+        let (acknowledged, assigned) = match World::start(&disk) {
+            Ok(mut world) => {
+                world.story(40);
+                (world.journal.handle.durable(), world.journal.handle.assigned())
+            }
+            Err(_) => (0, 0),
+        };
+        for seed in 0..6 {
+            let what = format!("stopped at operation {stop}, crash {seed}");
+            let mut after = disk.after_crash(stop * 31 + seed);
+            // Again during recovery, twice, each at another operation.
+            for deep in 0..seed.min(2) {
+                after.stop_at(1 + (stop * 7 + seed * 13 + deep * 5) % 40);
+                let _ = World::start(&after);
+                after = after.after_crash(stop + seed);
+            }
+            let reached = check(&after, acknowledged, assigned, &what);
+            // What a restart has shown is true from then on, whatever happens next.
+            check(&after.after_crash(seed), reached, reached, &what);
+            check(&after.after_kill(), reached, reached, &what);
+            crashes += 1;
+        }
+    }
+    assert!(crashes > 1500);
+}
+
+#[test]
+fn a_failed_write_or_sync_ends_the_journal_and_loses_nothing() {
+    let whole = SimStorage::new();
+    World::start(&whole).unwrap().story(12);
+    for fail in 1..=whole.operations() {
+        let disk = SimStorage::new();
+        disk.fail_at(fail);
+        let (acknowledged, assigned) = match World::start(&disk) {
+            Ok(mut world) => {
+                world.story(12);
+                (world.journal.handle.durable(), world.journal.handle.assigned())
+            }
+            Err(_) => (0, 0),
+        };
+        check(&disk.after_crash(fail), acknowledged, assigned, &format!("operation {fail} failed"));
+        check(&disk.after_kill(), acknowledged, assigned, &format!("operation {fail} failed, killed"));
+    }
+}
+
+#[test]
+fn a_full_disk_refuses_before_anything_changes_and_spares_what_is_essential() {
+    let disk = SimStorage::new();
+    let mut world = World::start(&disk).unwrap();
+    disk.set_free(0);
+    let refused = loop {
+        let before = world.toy.clone();
+        if let Err(refused) = world.put() {
+            assert_eq!(world.toy, before);
+            break refused;
+        }
+        assert_eq!(world.journal.writer.step().unwrap(), Stepped::Wrote);
+    };
+    assert_eq!(refused, NoRoom::StorageFull);
+    let handle = world.journal.handle.clone();
+    drop(handle.reserve(600, Class::Lockout).unwrap());
+    let mut lockouts = Vec::new();
+    while let Ok(permit) = handle.reserve(600, Class::Lockout) {
+        lockouts.push(permit);
+    }
+    assert!(!lockouts.is_empty() && handle.reserve(600, Class::Essential).is_ok());
+    drop(lockouts);
+    disk.set_free(1 << 20);
+    world.journal.prepare().unwrap();
+    assert_eq!(world.put(), Ok(()));
+}
+
+#[test]
+fn entries_that_wait_for_a_slow_disk_are_bounded() {
+    let disk = SimStorage::new();
+    let mut world = World::start(&disk).unwrap();
+    for _ in 0..64 {
+        let _ = world.journal.writer.step();
+        let _ = world.journal.prepare();
+    }
+    let mut waiting = 0;
+    let refused = loop {
+        match world.put() {
+            Ok(()) => waiting += 1,
+            Err(refused) => break refused,
+        }
+    };
+    assert!(waiting > 4 && matches!(refused, NoRoom::Busy | NoRoom::StorageFull));
+    assert!(world.sync());
+    assert_eq!(world.put(), Ok(()));
+}
+
+fn served() -> SimStorage {
+    let disk = SimStorage::new();
+    let mut world = World::start(&disk).unwrap();
+    world.story(20);
+    let _ = world.journal.writer.close();
+    disk.after_kill()
+}
+
+fn refusal(disk: &SimStorage) -> String {
+    World::start(disk).err().map_or_else(|| String::from("started"), |refusal| refusal.to_string())
+}
+
+#[test]
+fn damage_is_refused_with_file_and_place_and_never_taken_for_an_end() {
+    let sound = served();
+    let segments = numbers(&sound, JOURNAL_DIR, ".log").unwrap();
+    let [first, .., last] = segments.as_slice() else { panic!("too few segments") };
+    let (first, last) = (*first, *last);
+    for offset in [0, 20, 100, 3000, 4096, 4100, 4200, 5000] {
+        let disk = sound.after_kill();
+        disk.damage(&segment_path(last), |bytes| bytes[offset] ^= 0x10);
+        let said = refusal(&disk);
+        assert!(said.starts_with(&segment_path(last)), "byte {offset}: {said}");
+    }
+    for (what, act) in [
+        ("cut", (|disk, path| disk.damage(path, |bytes| bytes.truncate(8192))) as fn(&SimStorage, &str)),
+        ("lost", |disk, path| disk.lose(path)),
+        ("zeroed", |disk, path| disk.damage(path, |bytes| bytes[4096..].fill(0))),
+    ] {
+        let disk = sound.after_kill();
+        act(&disk, &segment_path(last));
+        assert_ne!(refusal(&disk), "started", "{what}");
+    }
+    let disk = sound.after_kill();
+    disk.damage(&segment_path(last), |_| ());
+    let swapped = disk.open(&segment_path(first)).unwrap().read_all().unwrap();
+    disk.damage(&segment_path(last), |bytes| *bytes = swapped);
+    assert!(refusal(&disk).contains("its name is not the one"), "{}", refusal(&disk));
+    let disk = sound.after_kill();
+    disk.lose(IDENTITY);
+    assert!(refusal(&disk).contains("IDENTITY: missing"));
+}
+
+#[test]
+fn a_damaged_snapshot_gives_way_to_the_older_one() {
+    let disk = SimStorage::new();
+    let mut world = World::start(&disk).unwrap();
+    world.story(40);
+    let reached = world.journal.handle.durable();
+    let snapshots = numbers(&disk, SNAPSHOT_DIR, ".snap").unwrap();
+    assert_eq!(snapshots.len(), 2);
+    for offset in [9, 60, 4100, 4200] {
+        let after = disk.after_kill();
+        after.damage(&snapshot_path(snapshots[1]), |bytes| bytes[offset] ^= 1);
+        let world = World::start(&after).unwrap();
+        assert_eq!((world.journal.found.seq, world.toy), (reached, fold(reached)));
+        assert_eq!(world.journal.found.warnings.len(), 1);
+    }
+    let after = disk.after_kill();
+    for snapshot in snapshots {
+        after.damage(&snapshot_path(snapshot), |bytes| bytes.truncate(5000));
+    }
+    assert_ne!(refusal(&after), "started");
+}
+
+#[test]
+fn a_clock_that_fell_far_behind_needs_a_word() {
+    let disk = served();
+    let with_clock = |now: Timestamp, accept| {
+        let mut options = options(&disk.after_kill());
+        options.clock = Clock::manual(now);
+        options.accept_clock_floor = accept;
+        let clock = options.clock.clone();
+        recover(options, &mut Toy::default()).map(|found| (clock.now(), found.found.warnings.len()))
+    };
+    let day = std::time::Duration::from_hours(25);
+    assert!(with_clock(NOW - day, false).unwrap_err().to_string().contains("--accept-clock-floor"));
+    assert_eq!(with_clock(NOW - day, true).unwrap(), (NOW, 1));
+    assert_eq!(with_clock(NOW - std::time::Duration::from_mins(10), false).unwrap(), (NOW, 1));
+    assert_eq!(with_clock(NOW + day, false).unwrap(), (NOW + day, 0));
+}
