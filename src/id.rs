@@ -14,6 +14,9 @@ pub const SLOTS: u16 = 16_384;
 pub struct Slot(u16);
 
 impl Slot {
+    /// The first one.
+    pub const FIRST: Self = Self(0);
+
     /// The slot of number `number`; `None` past the last one.
     pub const fn new(number: u16) -> Option<Self> {
         if number < SLOTS { Some(Self(number)) } else { None }

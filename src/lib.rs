@@ -14,6 +14,7 @@
 //!
 //! Invariant: no file but `clock.rs` reads a clock of the operating system; a lint refuses it.
 
+pub mod account;
 pub mod clock;
 pub mod fail_stop;
 pub mod id;

@@ -1,0 +1,72 @@
+//! The frozen form of an account. A change of it is an `AccountV2` and an upcast.
+
+use crate::id::AccountId;
+use crate::journal::codec::{Decode, Encode, Stored};
+use crate::journal::record::Record;
+
+/// Whether an account may log in. Append only.
+#[derive(Clone, Copy, Debug, Decode, Encode, Eq, PartialEq)]
+#[bincode(crate = "crate::journal::codec::bincode")]
+pub enum Status {
+    /// It may.
+    Active,
+    /// An administrator has said no.
+    Disabled,
+}
+
+/// An account as it is stored.
+#[derive(Clone, Debug, Decode, Encode, Eq, PartialEq)]
+#[bincode(crate = "crate::journal::codec::bincode")]
+pub struct AccountV1 {
+    /// [`AccountId`].
+    pub id: [u8; 16],
+    /// [`NameKey`](super::NameKey) of the address.
+    pub name_key: [u8; 16],
+    /// The address in its one form.
+    pub email: Box<str>,
+    /// Whether its owner has shown that mail reaches them.
+    pub email_verified: bool,
+    /// What the owner wants to be called.
+    pub name: Option<Box<str>>,
+    /// The password's PHC string; none when it must be set by mail first.
+    pub phc: Option<Box<str>>,
+    /// Sorted, each once.
+    pub roles: Vec<Box<str>>,
+    /// Whether it may log in.
+    pub status: Status,
+    /// What carries another one is dead.
+    pub auth_epoch: u64,
+    /// When it was made, in milliseconds since 1970.
+    pub created_ms: u64,
+}
+
+impl Stored for AccountV1 {
+    const TABLE: u16 = 1;
+    const SCHEMA: u16 = 1;
+}
+
+impl Record for AccountV1 {
+    type Key = [u8; 16];
+
+    fn key(&self) -> [u8; 16] {
+        self.id
+    }
+
+    fn key_bytes(key: [u8; 16]) -> Vec<u8> {
+        key.to_vec()
+    }
+}
+
+impl AccountV1 {
+    /// Whether what was read back can be an account.
+    pub fn is_sound(&self) -> bool {
+        let one_slot = self.id.first_chunk::<2>() == self.name_key.first_chunk::<2>();
+        one_slot && AccountId::from_bytes(self.id).is_some() && super::AccountName::parse(&self.email).is_ok()
+    }
+
+    /// Its id.
+    pub fn account_id(&self) -> AccountId {
+        // Minted here, or found sound when it was read back.
+        AccountId::from_bytes(self.id).unwrap_or(AccountId::mint(crate::id::Slot::FIRST, [0; 14]))
+    }
+}

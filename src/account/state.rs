@@ -1,0 +1,264 @@
+//! The whole rule of accounts. Knows no actor, file, clock or randomness.
+
+use std::collections::HashMap;
+
+use super::name::NameKey;
+use super::record::{AccountV1, Status};
+use crate::clock::Timestamp;
+use crate::id::AccountId;
+use crate::journal::buckets::Buckets;
+use crate::journal::record::{self, Write};
+
+/// A decision about accounts with verdict `V`.
+pub type Decision<V> = record::Decision<AccountV1, V>;
+
+/// Somebody wants an account of that name.
+#[derive(Clone, Debug)]
+pub struct SignUp {
+    /// Minted in the name's slot.
+    pub id: AccountId,
+    /// The address's key.
+    pub name_key: NameKey,
+    /// The address in its one form.
+    pub email: Box<str>,
+    /// What they want to be called.
+    pub name: Option<Box<str>>,
+    /// The PHC string of their password.
+    pub phc: Option<Box<str>>,
+    /// Sorted, each once.
+    pub roles: Vec<Box<str>>,
+    /// Whether the address needs no proof.
+    pub verified: bool,
+}
+
+/// What came of a sign-up.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum SignedUp {
+    /// The account is there now. A sign-up whose address was never proved is replaced by the next one, and what it was
+    /// mailed is dead: an address that was only typed belongs to nobody.
+    Created(AccountV1),
+    /// Somebody has proved the address already.
+    Taken(AccountV1),
+}
+
+/// A change of an account. What is `None` stays.
+#[derive(Clone, Debug, Default)]
+pub struct Change {
+    /// A new password. Raises the epoch.
+    pub phc: Option<Box<str>>,
+    /// Only while the epoch is still this one.
+    pub if_epoch: Option<u64>,
+    /// The address is proved.
+    pub verified: bool,
+    /// Everything that carries the present epoch dies.
+    pub raise_epoch: bool,
+    /// Who may do what.
+    pub roles: Option<Vec<Box<str>>>,
+    /// Whether it may log in. Another value raises the epoch.
+    pub status: Option<Status>,
+    /// What it is called.
+    pub name: Option<Box<str>>,
+}
+
+/// Why an account was not changed.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+pub enum Refusal {
+    /// There is no such account.
+    #[error("no such account")]
+    Unknown,
+    /// It has changed since it was looked at.
+    #[error("the account has changed meanwhile")]
+    Outdated,
+}
+
+/// All accounts of an engine.
+#[derive(Default)]
+pub struct Accounts {
+    by_id: Buckets<[u8; 16], AccountV1>,
+    by_name: HashMap<NameKey, [u8; 16]>,
+}
+
+impl Accounts {
+    /// The account of that id.
+    pub fn get(&self, id: AccountId) -> Option<&AccountV1> {
+        self.by_id.get(&id.to_bytes())
+    }
+
+    /// The account of that name.
+    pub fn find(&self, name: NameKey) -> Option<&AccountV1> {
+        self.by_id.get(self.by_name.get(&name)?)
+    }
+
+    /// All records in their buckets.
+    pub const fn buckets(&self) -> &Buckets<[u8; 16], AccountV1> {
+        &self.by_id
+    }
+
+    /// What a sign-up at `now` means.
+    pub fn sign_up(&self, sign_up: SignUp, now: Timestamp) -> Decision<SignedUp> {
+        let before = self.find(sign_up.name_key);
+        if let Some(taken) = before.filter(|account| account.email_verified || sign_up.verified) {
+            return Decision::unchanged(SignedUp::Taken(taken.clone()));
+        }
+        let account = AccountV1 {
+            id: before.map_or(sign_up.id.to_bytes(), |account| account.id),
+            name_key: sign_up.name_key.0,
+            email: sign_up.email,
+            email_verified: sign_up.verified,
+            name: sign_up.name,
+            phc: sign_up.phc,
+            roles: before.map_or(sign_up.roles, |account| account.roles.clone()),
+            status: before.map_or(Status::Active, |account| account.status),
+            auth_epoch: before.map_or(0, |account| account.auth_epoch + 1),
+            created_ms: before.map_or(now.as_millis(), |account| account.created_ms),
+        };
+        Decision::put(account.clone(), SignedUp::Created(account))
+    }
+
+    /// What a change means.
+    pub fn change(&self, id: AccountId, change: Change) -> Decision<Result<AccountV1, Refusal>> {
+        let Some(account) = self.get(id) else {
+            return Decision::unchanged(Err(Refusal::Unknown));
+        };
+        if change.if_epoch.is_some_and(|epoch| epoch != account.auth_epoch) {
+            return Decision::unchanged(Err(Refusal::Outdated));
+        }
+        let mut next = account.clone();
+        let other_status = change.status.is_some_and(|status| status != account.status);
+        if change.phc.is_some() || change.raise_epoch || other_status {
+            next.auth_epoch += 1;
+        }
+        next.email_verified |= change.verified;
+        next.status = change.status.unwrap_or(next.status);
+        if let Some(phc) = change.phc {
+            next.phc = Some(phc);
+        }
+        if let Some(mut roles) = change.roles {
+            roles.sort();
+            roles.dedup();
+            next.roles = roles;
+        }
+        next.name = change.name.or(next.name);
+        Decision::put(next.clone(), Ok(next))
+    }
+
+    /// What hashing the same password anew means: the epoch stays, and only the PHC string that was checked is replaced.
+    pub fn rehash(&self, id: AccountId, checked: &str, phc: Box<str>) -> Decision<()> {
+        match self.get(id) {
+            Some(account) if account.phc.as_deref() == Some(checked) => {
+                Decision::put(AccountV1 { phc: Some(phc), ..account.clone() }, ())
+            }
+            _ => Decision::unchanged(()),
+        }
+    }
+
+    /// What deleting an account means.
+    pub fn delete(&self, id: AccountId) -> Decision<Result<(), Refusal>> {
+        match self.get(id) {
+            Some(_) => Decision { writes: vec![Write::Remove(id.to_bytes())], verdict: Ok(()) },
+            None => Decision::unchanged(Err(Refusal::Unknown)),
+        }
+    }
+
+    /// Up to `limit` accounts behind `after`, in the order of their ids, of which `wanted` says yes.
+    pub fn list(
+        &self,
+        after: Option<AccountId>,
+        limit: usize,
+        wanted: impl Fn(&AccountV1) -> bool,
+    ) -> Vec<AccountV1> {
+        let after = after.map(AccountId::to_bytes);
+        let all = (0..crate::journal::buckets::BUCKETS).flat_map(|bucket| self.by_id.bucket(bucket));
+        let mut found: Vec<_> = all
+            .filter(|(id, account)| after.is_none_or(|after| **id > after) && wanted(account))
+            .map(|(_, account)| account)
+            .collect();
+        found.sort_unstable_by_key(|account| account.id);
+        found.into_iter().take(limit).cloned().collect()
+    }
+
+    /// Makes `write` true. Cannot fail: it was just decided, or it was read back.
+    pub fn apply(&mut self, write: Write<AccountV1>) {
+        match write {
+            Write::Put(account) => {
+                self.by_name.insert(NameKey(account.name_key), account.id);
+                self.by_id.insert(account.id, account);
+            }
+            Write::Remove(id) => {
+                if let Some(account) = self.by_id.remove(&id) {
+                    self.by_name.remove(&NameKey(account.name_key));
+                }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::account::AccountName;
+
+    const NOW: Timestamp = Timestamp::from_secs(1_800_000_000);
+
+    fn sign_up(random: u8, verified: bool) -> SignUp {
+        let name = AccountName::parse("ada@example.org").unwrap();
+        let name_key = name.key(&[1; 32]);
+        SignUp {
+            id: AccountId::mint(name_key.slot(), [random; 14]),
+            name_key,
+            email: name.as_str().into(),
+            name: None,
+            phc: Some("old".into()),
+            roles: vec![],
+            verified,
+        }
+    }
+
+    fn put<V>(accounts: &mut Accounts, decision: Decision<V>) -> V {
+        decision.writes.into_iter().for_each(|write| accounts.apply(write));
+        decision.verdict
+    }
+
+    #[test]
+    fn a_proved_address_is_taken_and_an_unproved_one_goes_to_the_next_with_a_new_epoch() {
+        let mut accounts = Accounts::default();
+        let first = accounts.sign_up(sign_up(1, false), NOW);
+        let SignedUp::Created(first) = put(&mut accounts, first) else { panic!() };
+        let second = accounts.sign_up(sign_up(2, false), NOW);
+        let SignedUp::Created(second) = put(&mut accounts, second) else { panic!() };
+        assert_eq!((second.id, second.auth_epoch), (first.id, first.auth_epoch + 1));
+        let verified = Change { verified: true, if_epoch: Some(first.auth_epoch), ..Change::default() };
+        let outdated = accounts.change(first.account_id(), verified.clone());
+        assert_eq!(put(&mut accounts, outdated), Err(Refusal::Outdated));
+        let proved = accounts.change(first.account_id(), Change { if_epoch: Some(1), ..verified });
+        assert!(put(&mut accounts, proved).unwrap().email_verified);
+        assert!(matches!(accounts.sign_up(sign_up(3, false), NOW).verdict, SignedUp::Taken(_)));
+    }
+
+    #[test]
+    fn passwords_and_status_raise_the_epoch_and_nothing_else_does() {
+        let mut accounts = Accounts::default();
+        let created = accounts.sign_up(sign_up(1, true), NOW);
+        put(&mut accounts, created);
+        let id = sign_up(1, true).id;
+        for (change, raised) in [
+            (Change { name: Some("Ada".into()), ..Change::default() }, 0),
+            (Change { roles: Some(vec!["b".into(), "a".into(), "a".into()]), ..Change::default() }, 0),
+            (Change { phc: Some("new".into()), ..Change::default() }, 1),
+            (Change { status: Some(Status::Disabled), ..Change::default() }, 1),
+            (Change { status: Some(Status::Disabled), ..Change::default() }, 0),
+            (Change { raise_epoch: true, ..Change::default() }, 1),
+        ] {
+            let before = accounts.get(id).unwrap().auth_epoch;
+            let changed = accounts.change(id, change.clone());
+            assert_eq!(put(&mut accounts, changed).unwrap().auth_epoch, before + raised, "{change:?}");
+        }
+        assert_eq!(accounts.get(id).unwrap().roles, ["a".into(), "b".into()]);
+        let stale = accounts.rehash(id, "old", "newer".into());
+        put(&mut accounts, stale);
+        assert_eq!(accounts.get(id).unwrap().phc.as_deref(), Some("new"));
+        let deleted = accounts.delete(id);
+        put(&mut accounts, deleted).unwrap();
+        assert!(accounts.find(sign_up(1, true).name_key).is_none());
+    }
+}
