@@ -20,5 +20,7 @@ pub mod fail_stop;
 pub mod id;
 pub mod journal;
 pub mod refresh;
+pub mod reset;
 pub mod secret;
+pub mod session;
 pub mod throttle;

@@ -46,6 +46,10 @@ pub struct FamilyV1 {
     pub spent: Option<SpentV1>,
     /// Why the family was ended, if it was.
     pub ended: Option<Cause>,
+    /// The network of the log-in, for the list of sessions.
+    pub network: Box<str>,
+    /// What the client called itself at log-in, cut short.
+    pub user_agent: Box<str>,
 }
 
 /// What is kept of the token that was spent last.

@@ -1,10 +1,11 @@
 //! The whole rule of refresh-token families. Knows no actor, file, clock or randomness.
 
+use std::collections::HashMap;
 use std::time::Duration;
 
 use super::record::{Cause, FamilyV1, SpentV1};
 use crate::clock::Timestamp;
-use crate::id::FamilyId;
+use crate::id::{AccountId, FamilyId};
 use crate::journal::buckets::Buckets;
 use crate::journal::record::{self, Write};
 use crate::secret::{SealedSuccessor, SecretDigest};
@@ -29,13 +30,17 @@ pub struct Opened {
     /// Minted in the account's slot.
     pub id: FamilyId,
     /// Whose it is.
-    pub account: crate::id::AccountId,
+    pub account: AccountId,
     /// The account's epoch as the gate has just seen it.
     pub auth_epoch: u64,
     /// The global epoch.
     pub global_epoch: u64,
     /// SHA-256 of the first token's secret.
     pub digest: SecretDigest,
+    /// The network of the log-in.
+    pub network: Box<str>,
+    /// What the client calls itself, cut short.
+    pub user_agent: Box<str>,
 }
 
 /// A token is presented for a new one. Its check tag was right, so it was once minted here.
@@ -82,13 +87,14 @@ pub enum Refusal {
 /// All families of an engine.
 pub struct Families {
     by_id: Buckets<[u8; 16], FamilyV1>,
+    by_account: HashMap<[u8; 16], Vec<[u8; 16]>>,
     limits: Limits,
 }
 
 impl Families {
     /// No families yet.
     pub fn new(limits: Limits) -> Self {
-        Self { by_id: Buckets::new(), limits }
+        Self { by_id: Buckets::new(), by_account: HashMap::new(), limits }
     }
 
     /// The family of that name, alive or not.
@@ -122,6 +128,8 @@ impl Families {
             digest: opened.digest.0,
             spent: None,
             ended: None,
+            network: opened.network.clone(),
+            user_agent: opened.user_agent.clone(),
         };
         Decision::put(family, ())
     }
@@ -186,9 +194,36 @@ impl Families {
     /// Makes `write` true. Cannot fail: it was just decided, or it was read back.
     pub fn apply(&mut self, write: Write<FamilyV1>) {
         match write {
-            Write::Put(family) => self.by_id.insert(family.id, family),
-            Write::Remove(id) => self.by_id.remove(&id),
-        };
+            Write::Put(family) => {
+                let (id, account) = (family.id, family.account);
+                if self.by_id.insert(id, family).is_none() {
+                    self.by_account.entry(account).or_default().push(id);
+                }
+            }
+            Write::Remove(id) => self.forget(id),
+        }
+    }
+
+    fn forget(&mut self, id: [u8; 16]) {
+        let Some(family) = self.by_id.remove(&id) else { return };
+        if let Some(ids) = self.by_account.get_mut(&family.account) {
+            ids.retain(|other| *other != id);
+            if ids.is_empty() {
+                self.by_account.remove(&family.account);
+            }
+        }
+    }
+
+    /// The families of an account that may still be alive.
+    pub fn of_account(&self, account: AccountId, now: Timestamp) -> Vec<FamilyV1> {
+        let ids = self.by_account.get(&account.to_bytes()).into_iter().flatten();
+        let families = ids.filter_map(|id| self.by_id.get(id));
+        families.filter(|family| alive(family, now).is_ok()).cloned().collect()
+    }
+
+    /// All records in their buckets.
+    pub const fn buckets(&self) -> &Buckets<[u8; 16], FamilyV1> {
+        &self.by_id
     }
 
     /// Forgets the families of one bucket that are past their absolute end, and says how many.
@@ -200,13 +235,14 @@ impl Families {
         let keys: Vec<_> =
             self.by_id.bucket(bucket).filter(|(_, family)| over(family)).map(|(key, _)| *key).collect();
         for key in &keys {
-            self.by_id.remove(key);
+            self.forget(*key);
         }
         keys.len()
     }
 }
 
-fn alive(family: &FamilyV1, now: Timestamp) -> Result<(), Refusal> {
+/// Whether a family gives anything at `now`; the gate asks for the epochs.
+pub fn alive(family: &FamilyV1, now: Timestamp) -> Result<(), Refusal> {
     match family.ended {
         Some(Cause::Reuse) => Err(Refusal::Reused),
         Some(Cause::LogOut | Cause::Revoked) => Err(Refusal::Revoked),
@@ -257,8 +293,15 @@ mod tests {
                 journal: Vec::new(),
             };
             let account = AccountId::mint(Slot::new(9).unwrap(), [2; 14]);
-            let opened =
-                Opened { id: id(), account, auth_epoch: 1, global_epoch: 0, digest: SecretDigest([0; 32]) };
+            let opened = Opened {
+                id: id(),
+                account,
+                auth_epoch: 1,
+                global_epoch: 0,
+                digest: SecretDigest([0; 32]),
+                network: "192.0.2.1/32".into(),
+                user_agent: "test".into(),
+            };
             let decision = world.families.open(&opened, world.now);
             world.make_true(decision.writes);
             (world, (0, 0))

@@ -1,0 +1,64 @@
+//! The frozen form of a browser session. A change of it is a `SessionV2` and an upcast.
+
+use crate::clock::Timestamp;
+use crate::journal::codec::{Decode, Encode, Stored};
+use crate::journal::record::Record;
+
+/// A browser session as it is stored: no token, only its digest. An ended session is gone.
+#[derive(Clone, Debug, Decode, Encode, Eq, PartialEq)]
+#[bincode(crate = "crate::journal::codec::bincode")]
+pub struct SessionV1 {
+    /// [`SessionId`](crate::id::SessionId).
+    pub id: [u8; 16],
+    /// [`AccountId`](crate::id::AccountId), in the same slot.
+    pub account: [u8; 16],
+    /// The account's epoch at log-in.
+    pub auth_epoch: u64,
+    /// The global epoch at log-in.
+    pub global_epoch: u64,
+    /// SHA-256 of the cookie's secret.
+    pub digest: [u8; 32],
+    /// When the user logged in, in milliseconds since 1970.
+    pub opened_ms: u64,
+    /// When it was last used, to the minute.
+    pub used_ms: u64,
+    /// How long it lives unused, in milliseconds.
+    pub idle_ms: u64,
+    /// When it ends whatever happens.
+    pub absolute_end_ms: u64,
+    /// Whether the browser keeps the cookie when it is closed.
+    pub remember: bool,
+    /// The network of the log-in.
+    pub network: Box<str>,
+    /// What the browser called itself, cut short.
+    pub user_agent: Box<str>,
+}
+
+impl Stored for SessionV1 {
+    const TABLE: u16 = 4;
+    const SCHEMA: u16 = 1;
+}
+
+impl Record for SessionV1 {
+    type Key = [u8; 16];
+
+    fn key(&self) -> [u8; 16] {
+        self.id
+    }
+
+    fn key_bytes(key: [u8; 16]) -> Vec<u8> {
+        key.to_vec()
+    }
+}
+
+impl SessionV1 {
+    /// When it ends if it is not used.
+    pub fn end(&self) -> Timestamp {
+        Timestamp(self.used_ms.saturating_add(self.idle_ms).min(self.absolute_end_ms))
+    }
+
+    /// Whether what was read back can be a session.
+    pub fn is_sound(&self) -> bool {
+        self.id.first_chunk::<2>() == self.account.first_chunk::<2>() && self.opened_ms <= self.used_ms
+    }
+}

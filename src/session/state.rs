@@ -1,0 +1,229 @@
+//! The whole rule of browser sessions. Knows no actor, file, clock or randomness.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use super::record::SessionV1;
+use crate::clock::Timestamp;
+use crate::id::{AccountId, SessionId};
+use crate::journal::buckets::Buckets;
+use crate::journal::record::{self, Write};
+use crate::secret::SecretDigest;
+
+/// A decision about sessions with verdict `V`.
+pub type Decision<V> = record::Decision<SessionV1, V>;
+
+/// How long sessions live.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Unused.
+    pub idle: Duration,
+    /// At most.
+    pub absolute: Duration,
+    /// Unused, when the browser is to remember it.
+    pub remember_idle: Duration,
+    /// At most, when the browser is to remember it.
+    pub remember_absolute: Duration,
+}
+
+/// A session to be opened at a log-in.
+#[derive(Clone, Debug)]
+pub struct Opened {
+    /// Minted in the account's slot.
+    pub id: SessionId,
+    /// Whose it is.
+    pub account: AccountId,
+    /// The account's epoch as the gate has just seen it.
+    pub auth_epoch: u64,
+    /// The global epoch.
+    pub global_epoch: u64,
+    /// SHA-256 of the cookie's secret.
+    pub digest: SecretDigest,
+    /// Whether it outlives the browser.
+    pub remember: bool,
+    /// The network of the log-in.
+    pub network: Box<str>,
+    /// What the browser calls itself, cut short.
+    pub user_agent: Box<str>,
+}
+
+/// The last use is written down at most this often.
+const USE_WRITTEN_EVERY: Duration = Duration::from_mins(1);
+
+/// All browser sessions of an engine.
+pub struct Sessions {
+    by_id: Buckets<[u8; 16], SessionV1>,
+    by_account: HashMap<[u8; 16], Vec<[u8; 16]>>,
+    limits: Limits,
+}
+
+impl Sessions {
+    /// None yet.
+    pub fn new(limits: Limits) -> Self {
+        Self { by_id: Buckets::new(), by_account: HashMap::new(), limits }
+    }
+
+    /// All records in their buckets.
+    pub const fn buckets(&self) -> &Buckets<[u8; 16], SessionV1> {
+        &self.by_id
+    }
+
+    /// What opening a session at `now` means.
+    pub fn open(&self, opened: Opened, now: Timestamp) -> Decision<SessionV1> {
+        let (idle, absolute) = if opened.remember {
+            (self.limits.remember_idle, self.limits.remember_absolute)
+        } else {
+            (self.limits.idle, self.limits.absolute)
+        };
+        let session = SessionV1 {
+            id: opened.id.to_bytes(),
+            account: opened.account.to_bytes(),
+            auth_epoch: opened.auth_epoch,
+            global_epoch: opened.global_epoch,
+            digest: opened.digest.0,
+            opened_ms: now.as_millis(),
+            used_ms: now.as_millis(),
+            idle_ms: u64::try_from(idle.as_millis()).unwrap_or(u64::MAX),
+            absolute_end_ms: (now + absolute).as_millis(),
+            remember: opened.remember,
+            network: opened.network,
+            user_agent: opened.user_agent,
+        };
+        Decision::put(session.clone(), session)
+    }
+
+    /// The session of a cookie, if it is alive at `now`; its use is written down now and then.
+    pub fn touch(&self, id: SessionId, digest: SecretDigest, now: Timestamp) -> Decision<Option<SessionV1>> {
+        let found = self.alive(id, now).filter(|session| SecretDigest(session.digest) == digest);
+        match found {
+            None => Decision::unchanged(None),
+            Some(session) if now.since(Timestamp(session.used_ms)) < USE_WRITTEN_EVERY => {
+                Decision::unchanged(Some(session.clone()))
+            }
+            Some(session) => {
+                let used = SessionV1 { used_ms: now.as_millis(), ..session.clone() };
+                Decision::put(used.clone(), Some(used))
+            }
+        }
+    }
+
+    /// The session of that id, if it is alive.
+    pub fn alive(&self, id: SessionId, now: Timestamp) -> Option<&SessionV1> {
+        self.by_id.get(&id.to_bytes()).filter(|session| now < session.end())
+    }
+
+    /// What ending a session means. Idempotent.
+    pub fn end(&self, id: SessionId) -> Decision<()> {
+        match self.by_id.get(&id.to_bytes()) {
+            Some(_) => Decision { writes: vec![Write::Remove(id.to_bytes())], verdict: () },
+            None => Decision::unchanged(()),
+        }
+    }
+
+    /// The sessions of an account that may still be alive.
+    pub fn of_account(&self, account: AccountId, now: Timestamp) -> Vec<SessionV1> {
+        let ids = self.by_account.get(&account.to_bytes()).into_iter().flatten();
+        let sessions = ids.filter_map(|id| self.by_id.get(id));
+        sessions.filter(|session| now < session.end()).cloned().collect()
+    }
+
+    /// Makes `write` true. Cannot fail: it was just decided, or it was read back.
+    pub fn apply(&mut self, write: Write<SessionV1>) {
+        match write {
+            Write::Put(session) => {
+                let (id, account) = (session.id, session.account);
+                if self.by_id.insert(id, session).is_none() {
+                    self.by_account.entry(account).or_default().push(id);
+                }
+            }
+            Write::Remove(id) => self.forget(id),
+        }
+    }
+
+    /// Forgets the sessions of one bucket that are out of time. No write: the end stands in the record.
+    pub fn sweep(&mut self, bucket: usize, now: Timestamp) -> usize {
+        let over = self.by_id.bucket(bucket).filter(|(_, session)| now >= session.end());
+        let ids: Vec<_> = over.map(|(id, _)| *id).collect();
+        for id in &ids {
+            self.forget(*id);
+        }
+        ids.len()
+    }
+
+    fn forget(&mut self, id: [u8; 16]) {
+        let Some(session) = self.by_id.remove(&id) else { return };
+        if let Some(ids) = self.by_account.get_mut(&session.account) {
+            ids.retain(|other| *other != id);
+            if ids.is_empty() {
+                self.by_account.remove(&session.account);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::id::Slot;
+
+    const START: Timestamp = Timestamp::from_secs(1_800_000_000);
+    const MINUTE: Duration = Duration::from_mins(1);
+
+    fn opened(sessions: &mut Sessions, remember: bool) -> SessionV1 {
+        let decision = sessions.open(
+            Opened {
+                id: SessionId::mint(Slot::FIRST, [remember.into(); 14]),
+                account: AccountId::mint(Slot::FIRST, [9; 14]),
+                auth_epoch: 0,
+                global_epoch: 0,
+                digest: SecretDigest([5; 32]),
+                remember,
+                network: "192.0.2.1/32".into(),
+                user_agent: "test".into(),
+            },
+            START,
+        );
+        decision.writes.into_iter().for_each(|write| sessions.apply(write));
+        decision.verdict
+    }
+
+    fn sessions() -> Sessions {
+        Sessions::new(Limits {
+            idle: MINUTE * 30,
+            absolute: MINUTE * 720,
+            remember_idle: MINUTE * 20_160,
+            remember_absolute: MINUTE * 43_200,
+        })
+    }
+
+    #[test]
+    fn use_keeps_a_session_alive_until_its_absolute_end_and_is_written_once_a_minute() {
+        let mut sessions = sessions();
+        let id = SessionId::from_bytes(opened(&mut sessions, false).id).unwrap();
+        let (mut now, mut writes) = (START, 0);
+        while sessions.alive(id, now).is_some() {
+            now = now + MINUTE / 2;
+            let touched = sessions.touch(id, SecretDigest([5; 32]), now);
+            writes += touched.writes.len();
+            touched.writes.into_iter().for_each(|write| sessions.apply(write));
+        }
+        assert_eq!(now, START + MINUTE * 720);
+        assert!((710..=720).contains(&writes), "{writes}");
+    }
+
+    #[test]
+    fn an_idle_or_ended_session_and_a_wrong_secret_give_nothing() {
+        let mut sessions = sessions();
+        let short = SessionId::from_bytes(opened(&mut sessions, false).id).unwrap();
+        let long = SessionId::from_bytes(opened(&mut sessions, true).id).unwrap();
+        assert!(sessions.touch(short, SecretDigest([6; 32]), START).verdict.is_none());
+        let later = START + MINUTE * 30;
+        assert!(sessions.touch(short, SecretDigest([5; 32]), later).verdict.is_none());
+        assert!(sessions.touch(long, SecretDigest([5; 32]), later).verdict.is_some());
+        let ended = sessions.end(long);
+        ended.writes.into_iter().for_each(|write| sessions.apply(write));
+        assert!(sessions.touch(long, SecretDigest([5; 32]), START).verdict.is_none());
+        let swept: usize = (0..crate::journal::buckets::BUCKETS).map(|at| sessions.sweep(at, later)).sum();
+        assert_eq!((swept, sessions.by_account.len()), (1, 0));
+    }
+}
