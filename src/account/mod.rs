@@ -15,6 +15,7 @@
 //!
 //! Source: OWASP Authentication Cheat Sheet; NIST SP 800-63B-4 §3.1.1.
 
+pub mod actor;
 pub mod name;
 pub mod record;
 pub mod state;

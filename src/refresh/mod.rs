@@ -20,6 +20,7 @@
 //!
 //! Source: RFC 9700 §4.14.2 (refresh token rotation), OWASP Session Management Cheat Sheet.
 
+pub mod actor;
 pub mod record;
 pub mod state;
 

@@ -113,7 +113,7 @@ impl Families {
     }
 
     /// What opening a family at `now` means.
-    pub fn open(&self, opened: &Opened, now: Timestamp) -> Decision<()> {
+    pub fn open(&self, opened: &Opened, now: Timestamp) -> Decision<FamilyV1> {
         let absolute_end = now + self.limits.absolute;
         let family = FamilyV1 {
             id: opened.id.to_bytes(),
@@ -131,7 +131,7 @@ impl Families {
             network: opened.network.clone(),
             user_agent: opened.user_agent.clone(),
         };
-        Decision::put(family, ())
+        Decision::put(family.clone(), family)
     }
 
     /// What presenting a token at `now` means. Changes nothing.

@@ -13,6 +13,7 @@
 //!
 //! Source: OWASP Forgot Password Cheat Sheet.
 
+pub mod actor;
 pub mod record;
 pub mod state;
 

@@ -14,6 +14,7 @@
 //!
 //! Source: OWASP Session Management Cheat Sheet.
 
+pub mod actor;
 pub mod record;
 pub mod state;
 

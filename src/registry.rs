@@ -1,0 +1,247 @@
+//! The mailbox around a state: one owner per fact, one message at a time, nothing awaited.
+//!
+//! A verdict leaves sealed with the last sequence its owner has handed out, whether it is a yes, a no or a reading. If
+//! there is no room to write it down, nothing has changed. A panic ends the process before the next message.
+
+use std::time::Duration;
+
+use actix::{Actor, AsyncContext, Context, Handler, Message, MessageResult};
+
+use crate::clock::{Clock, Timestamp};
+use crate::fail_stop::FailStop;
+use crate::journal::buckets::{BUCKETS, Buckets};
+use crate::journal::codec;
+use crate::journal::entry::{Change, Entry};
+use crate::journal::handle::{Class, Handle, NoRoom, Sealed};
+use crate::journal::record::{Decision, Record, Write};
+use crate::journal::snapshot::Records;
+
+/// What a message to an owner is answered with.
+pub type Answer<V> = Result<Sealed<V>, NoRoom>;
+
+/// A pure state that an owner is built around.
+pub trait Registry: Send + Unpin + 'static {
+    /// What it keeps.
+    type Record: Record<Key = [u8; 16]> + Clone;
+    /// For the last line, should it panic.
+    const NAME: &'static str;
+    /// Makes a write true.
+    fn apply(&mut self, write: Write<Self::Record>);
+    /// Its records.
+    fn buckets(&self) -> &Buckets<[u8; 16], Self::Record>;
+    /// Whether a record that was read back can be one.
+    fn is_sound(record: &Self::Record) -> bool;
+    /// Forgets what is out of time in one bucket.
+    fn sweep(&mut self, bucket: usize, now: Timestamp) -> usize;
+
+    /// Makes a write of the journal or a record of a snapshot true.
+    fn restore(&mut self, schema: u16, key: &[u8], value: Option<&[u8]>) -> Result<(), String> {
+        let key =
+            <[u8; 16]>::try_from(key).map_err(|_| format!("{}: key of {} bytes", Self::NAME, key.len()))?;
+        let Some(value) = value else {
+            self.apply(Write::Remove(key));
+            return Ok(());
+        };
+        if schema != <Self::Record as codec::Stored>::SCHEMA {
+            return Err(format!("{}: schema {schema} is not known to this version", Self::NAME));
+        }
+        let record: Self::Record =
+            codec::decode(value).map_err(|error| format!("{}: {error}", Self::NAME))?;
+        if record.key() != key || !Self::is_sound(&record) {
+            return Err(format!("{}: a record that no version wrote", Self::NAME));
+        }
+        self.apply(Write::Put(record));
+        Ok(())
+    }
+}
+
+/// What every owner is built with.
+#[derive(Clone, Debug)]
+pub struct Desk {
+    /// Where its writes go.
+    pub journal: Handle,
+    /// Its time.
+    pub clock: Clock,
+    /// What ends the process should it panic.
+    pub fail_stop: FailStop,
+    /// Of the installation, for digests of snapshots.
+    pub cluster: [u8; 16],
+}
+
+/// The actor around a [`Registry`].
+pub struct Owner<S> {
+    state: S,
+    desk: Desk,
+    seq: u64,
+    swept: usize,
+}
+
+const MAILBOX: usize = 4096;
+const SWEEP_EVERY: Duration = Duration::from_millis(500);
+/// A whole table is swept every 32 s.
+const SWEEP_BUCKETS: usize = 64;
+
+impl<S: Registry> Owner<S> {
+    /// Around a state that recovery has filled.
+    pub fn new(state: S, desk: Desk) -> Self {
+        let seq = desk.journal.assigned();
+        Self { state, desk, seq, swept: 0 }
+    }
+
+    /// Decides, writes down, applies, and seals the verdict, in one breath.
+    pub fn decide<V>(
+        &mut self,
+        class: Class,
+        decide: impl FnOnce(&S, Timestamp) -> Decision<S::Record, V>,
+    ) -> Answer<V> {
+        self.decide_and(class, decide, |_, _, _| ())
+    }
+
+    /// As [`Owner::decide`], with a note in memory afterwards that needs no journal.
+    pub fn decide_and<V>(
+        &mut self,
+        class: Class,
+        decide: impl FnOnce(&S, Timestamp) -> Decision<S::Record, V>,
+        note: impl FnOnce(&mut S, &V, Timestamp),
+    ) -> Answer<V> {
+        let Self { state, desk, seq, .. } = self;
+        desk.fail_stop.guard(S::NAME, || {
+            let now = desk.clock.now();
+            let Decision { writes, verdict } = decide(state, now);
+            if !writes.is_empty() {
+                let changes: Result<Vec<Change>, _> = writes.iter().map(Write::to_change).collect();
+                let changes =
+                    changes.unwrap_or_else(|error| panic!("a write that cannot be stored: {error}"));
+                let entry = Entry::encode(&changes)
+                    .unwrap_or_else(|error| panic!("writes that make no entry: {error}"));
+                let permit = desk.journal.reserve(entry.as_bytes().len(), class)?;
+                *seq = desk.journal.append(permit, &entry);
+                for write in writes {
+                    state.apply(write);
+                }
+            }
+            note(state, &verdict, now);
+            Ok(Sealed::new(verdict, *seq))
+        })
+    }
+
+    /// A reading, sealed like any verdict.
+    pub fn read<V>(&self, read: impl FnOnce(&S, Timestamp) -> V) -> Answer<V> {
+        let value = self.desk.fail_stop.guard(S::NAME, || read(&self.state, self.desk.clock.now()));
+        Ok(Sealed::new(value, self.seq))
+    }
+}
+
+impl<S: Registry> Actor for Owner<S> {
+    type Context = Context<Self>;
+
+    fn started(&mut self, context: &mut Context<Self>) {
+        context.set_mailbox_capacity(MAILBOX);
+        context.run_interval(SWEEP_EVERY, |owner, _| {
+            let Self { state, desk, swept, .. } = owner;
+            desk.fail_stop.guard(S::NAME, || {
+                for _ in 0..SWEEP_BUCKETS {
+                    state.sweep(*swept, desk.clock.now());
+                    *swept = (*swept + 1) % BUCKETS;
+                }
+            });
+        });
+    }
+}
+
+/// Reads whole buckets for a snapshot, a few at a time, so that no message holds up the owner.
+#[derive(Clone, Copy, Debug, Message)]
+#[rtype(result = "(Records, usize)")]
+pub struct ReadBuckets {
+    /// The first bucket.
+    pub from: usize,
+}
+
+/// Records in one message, unless a single bucket holds more.
+const RECORDS_PER_MESSAGE: usize = 128;
+
+impl<S: Registry> Handler<ReadBuckets> for Owner<S> {
+    type Result = MessageResult<ReadBuckets>;
+
+    fn handle(&mut self, read: ReadBuckets, _: &mut Context<Self>) -> Self::Result {
+        let Self { state, desk, .. } = self;
+        MessageResult(desk.fail_stop.guard(S::NAME, || {
+            let mut records = Records::default();
+            let (mut next, mut count) = (read.from, 0);
+            while next < BUCKETS && count < RECORDS_PER_MESSAGE {
+                for (key, record) in state.buckets().bucket(next) {
+                    let value = codec::encode(record)
+                        .unwrap_or_else(|error| panic!("a record that cannot be stored: {error}"));
+                    let (table, schema) = (S::Record::TABLE, S::Record::SCHEMA);
+                    records.add(&desk.cluster, table, schema, key, &value);
+                    count += 1;
+                }
+                next += 1;
+            }
+            (records, next)
+        }))
+    }
+}
+
+use codec::Stored as _;
+
+/// Writes the mailbox of a registry: for each command its answer, its class of room, and the call of the pure rule.
+macro_rules! handles {
+    ($state:ty { $($command:ty => $verdict:ty, $class:ident, $decide:expr;)* }) => {
+        $(
+            impl actix::Message for $command {
+                type Result = $crate::registry::Answer<$verdict>;
+            }
+            impl actix::Handler<$command> for $crate::registry::Owner<$state> {
+                type Result = actix::MessageResult<$command>;
+                fn handle(&mut self, command: $command, _: &mut actix::Context<Self>) -> Self::Result {
+                    let decide: fn(&$state, $command, $crate::clock::Timestamp) -> _ = $decide;
+                    let class = $crate::journal::handle::Class::$class;
+                    actix::MessageResult(self.decide(class, |state, now| decide(state, command, now)))
+                }
+            }
+        )*
+    };
+}
+
+/// Likewise for readings.
+macro_rules! reads {
+    ($state:ty { $($command:ty => $verdict:ty, $read:expr;)* }) => {
+        $(
+            impl actix::Message for $command {
+                type Result = $crate::registry::Answer<$verdict>;
+            }
+            impl actix::Handler<$command> for $crate::registry::Owner<$state> {
+                type Result = actix::MessageResult<$command>;
+                fn handle(&mut self, command: $command, _: &mut actix::Context<Self>) -> Self::Result {
+                    let read: fn(&$state, $command, $crate::clock::Timestamp) -> $verdict = $read;
+                    actix::MessageResult(self.read(|state, now| read(state, command, now)))
+                }
+            }
+        )*
+    };
+}
+
+/// Ties a state to its record.
+macro_rules! registry {
+    ($state:ty, $record:ty, $name:literal) => {
+        impl $crate::registry::Registry for $state {
+            type Record = $record;
+            const NAME: &'static str = $name;
+            fn apply(&mut self, write: $crate::journal::record::Write<$record>) {
+                <$state>::apply(self, write);
+            }
+            fn buckets(&self) -> &$crate::journal::buckets::Buckets<[u8; 16], $record> {
+                <$state>::buckets(self)
+            }
+            fn is_sound(record: &$record) -> bool {
+                record.is_sound()
+            }
+            fn sweep(&mut self, bucket: usize, now: $crate::clock::Timestamp) -> usize {
+                <$state>::sweep(self, bucket, now)
+            }
+        }
+    };
+}
+
+pub(crate) use {handles, reads, registry};

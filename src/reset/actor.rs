@@ -1,0 +1,48 @@
+//! The mailbox around [`Mailed`].
+
+use actix::{Context, Handler, Message, MessageResult};
+
+use super::state::{Invalid, Mint, Redeem};
+use super::{Mailed, MailedV1};
+use crate::id::AccountId;
+use crate::journal::handle::Class;
+use crate::registry::{Answer, Owner, handles, reads, registry};
+
+registry!(Mailed, MailedV1, "reset");
+
+/// Looks at a token without redeeming it.
+#[derive(Clone, Copy, Debug)]
+pub struct Look(pub Redeem);
+
+/// Ends all tokens of an account.
+#[derive(Clone, Copy, Debug)]
+pub struct EndAll(pub AccountId);
+
+handles!(Mailed {
+    Redeem => Result<MailedV1, Invalid>, Ordinary, |mailed, command, now| mailed.redeem(command, now);
+    EndAll => (), Essential, |mailed, command, _| mailed.end_all(command.0);
+});
+
+reads!(Mailed {
+    Look => Result<MailedV1, Invalid>, |mailed, command, now| mailed.look(command.0, now).cloned();
+});
+
+impl Message for Mint {
+    type Result = Answer<bool>;
+}
+
+impl Handler<Mint> for Owner<Mailed> {
+    type Result = MessageResult<Mint>;
+
+    fn handle(&mut self, mint: Mint, _: &mut Context<Self>) -> Self::Result {
+        MessageResult(self.decide_and(
+            Class::Ordinary,
+            |mailed, now| mailed.mint(&mint, now),
+            |mailed, sent, now| {
+                if let Some((account, _)) = mint.account.filter(|_| *sent) {
+                    mailed.count_mail(account, mint.purpose, now);
+                }
+            },
+        ))
+    }
+}

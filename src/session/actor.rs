@@ -1,0 +1,35 @@
+//! The mailbox around [`Sessions`].
+
+use super::{Opened, SessionV1, Sessions};
+use crate::id::{AccountId, SessionId};
+use crate::registry::{handles, reads, registry};
+use crate::secret::SecretDigest;
+
+registry!(Sessions, SessionV1, "session");
+
+/// The session of a cookie, if it is alive.
+#[derive(Clone, Copy, Debug)]
+pub struct Touch(pub SessionId, pub SecretDigest);
+
+/// Ends a session.
+#[derive(Clone, Copy, Debug)]
+pub struct End(pub SessionId);
+
+/// The session of that id, if it is alive.
+#[derive(Clone, Copy, Debug)]
+pub struct Alive(pub SessionId);
+
+/// The sessions of an account that may be alive.
+#[derive(Clone, Copy, Debug)]
+pub struct OfAccount(pub AccountId);
+
+handles!(Sessions {
+    Opened => SessionV1, Ordinary, |sessions, command, now| sessions.open(command, now);
+    Touch => Option<SessionV1>, Essential, |sessions, command, now| sessions.touch(command.0, command.1, now);
+    End => (), Essential, |sessions, command, _| sessions.end(command.0);
+});
+
+reads!(Sessions {
+    Alive => Option<SessionV1>, |sessions, command, now| sessions.alive(command.0, now).cloned();
+    OfAccount => Vec<SessionV1>, |sessions, command, now| sessions.of_account(command.0, now);
+});
