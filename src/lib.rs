@@ -19,6 +19,7 @@ pub mod clock;
 pub mod fail_stop;
 pub mod id;
 pub mod journal;
+pub mod lockout;
 pub mod refresh;
 pub mod registry;
 pub mod reset;

@@ -1,0 +1,40 @@
+//! The mailbox around [`Names`].
+
+use actix::{Context, Handler, Message, MessageResult};
+
+use super::record::CountV1;
+use super::state::{Attempt, Begin, Finish, Locked, Names, Outcome, Settled};
+use crate::account::NameKey;
+use crate::journal::handle::Class;
+use crate::registry::{Answer, Owner, handles, registry};
+
+registry!(Names, CountV1, "lockout");
+
+/// Lifts the lock of a name.
+#[derive(Clone, Copy, Debug)]
+pub struct Clear(pub NameKey);
+
+handles!(Names {
+    Begin => Result<Attempt, Locked>, Lockout, |names, command, now| names.begin(&command, now);
+    Clear => (), Essential, |names, command, now| names.clear(command.0, now);
+});
+
+impl Message for Finish {
+    type Result = Answer<Settled>;
+}
+
+impl Handler<Finish> for Owner<Names> {
+    type Result = MessageResult<Finish>;
+
+    fn handle(&mut self, finish: Finish, _: &mut Context<Self>) -> Self::Result {
+        MessageResult(self.decide_and(
+            Class::Essential,
+            |names, now| names.finish(finish, now),
+            |names, _, now| {
+                if matches!(finish.1, Outcome::Failed { .. }) {
+                    names.note_failure(&finish.0, now);
+                }
+            },
+        ))
+    }
+}

@@ -1,0 +1,51 @@
+//! The device cookie: what a browser that has logged in to a name is known again by.
+
+use base64ct::{Base64UrlUnpadded, Encoding};
+use subtle::ConstantTimeEq;
+
+use crate::account::NameKey;
+use crate::id::keyed_digest;
+
+const PREFIX: &str = "pcd_";
+const VERSION: u8 = 1;
+
+/// The text of a cookie for `name`: says that its holder has logged in to it. Bound to the name, worth nothing alone.
+pub fn issue(key: &[u8; 32], name: NameKey, nonce: [u8; 16]) -> String {
+    let mut bytes = vec![VERSION];
+    bytes.extend_from_slice(&nonce);
+    bytes.extend_from_slice(&tag(key, name, nonce));
+    format!("{PREFIX}{}", Base64UrlUnpadded::encode_string(&bytes))
+}
+
+/// What a device of `name` is counted under; `None` when the text is not of this server and name.
+pub fn check(key: &[u8; 32], name: NameKey, text: &str) -> Option<[u8; 8]> {
+    let mut bytes = [0; 33];
+    let read = Base64UrlUnpadded::decode(text.strip_prefix(PREFIX)?, &mut bytes).ok()?;
+    let (version, rest) = read.split_first()?;
+    let (nonce, shown) = rest.split_first_chunk::<16>()?;
+    let right = bool::from(tag(key, name, *nonce).ct_eq(shown));
+    let [a, b, c, d, e, f, g, h, ..] = keyed_digest(key, &[b"device count", nonce]);
+    (right && *version == VERSION).then_some([a, b, c, d, e, f, g, h])
+}
+
+fn tag(key: &[u8; 32], name: NameKey, nonce: [u8; 16]) -> [u8; 16] {
+    let digest = keyed_digest(key, &[b"device", &name.0, &nonce]);
+    digest.first_chunk().copied().unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cookie_is_bound_to_its_name_and_key() {
+        let (ada, bob) = (NameKey([1; 16]), NameKey([2; 16]));
+        let text = issue(&[3; 32], ada, [4; 16]);
+        assert!(check(&[3; 32], ada, &text).is_some());
+        assert_eq!(check(&[3; 32], ada, &text), check(&[3; 32], ada, &text));
+        assert_eq!(check(&[3; 32], bob, &text), None);
+        assert_eq!(check(&[9; 32], ada, &text), None);
+        assert_eq!(check(&[3; 32], ada, &text[..text.len() - 1]), None);
+        assert_eq!(check(&[3; 32], ada, &format!("{text}A")), None);
+    }
+}

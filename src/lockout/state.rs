@@ -1,0 +1,504 @@
+//! The whole rule of lockout. Knows no actor, file, clock or randomness.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use super::record::{CountV1, DeviceV1};
+use crate::account::NameKey;
+use crate::clock::Timestamp;
+use crate::journal::buckets::{BUCKETS, Buckets};
+use crate::journal::record::{self, Write};
+
+/// A decision about counts with verdict `V`.
+pub type Decision<V> = record::Decision<CountV1, V>;
+
+/// Known devices of a name with failures of their own; the oldest gives way.
+pub const DEVICES_MAX: usize = 16;
+/// Buckets that are looked through for a name to give way.
+const EVICT_LOOK: usize = 8;
+/// Names of which the last wrong passwords are remembered.
+const REPEATS_MAX: usize = 100_000;
+const REPEAT_WINDOW: Duration = Duration::from_mins(10);
+const MAILS_PER_DAY: u8 = 3;
+const DAY: Duration = Duration::from_hours(24);
+
+/// The numbers of the rule.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Failures that lock a name for unknown devices, and that cost a known device its standing.
+    pub failures: u32,
+    /// Consecutive failures after which only the owner's own ways are left (NIST SP 800-63B-4 §3.2.2).
+    pub cap: u32,
+    /// The first lock; each further failure doubles it.
+    pub first_lock: Duration,
+    /// The longest lock.
+    pub max_lock: Duration,
+    /// After so long without a failure all is forgotten.
+    pub forget: Duration,
+    /// Names in the table, beyond which one of no account gives way.
+    pub names_max: usize,
+}
+
+/// An attempt asks to be admitted.
+#[derive(Clone, Copy, Debug)]
+pub struct Begin {
+    /// The typed name's key.
+    pub name: NameKey,
+    /// A known device of that name, its cookie checked.
+    pub device: Option<[u8; 8]>,
+    /// A keyed digest of the typed password, which stays in memory.
+    pub password: [u8; 8],
+}
+
+/// An admitted attempt: charged as a failure until it is settled.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Attempt {
+    name: NameKey,
+    charge: Charge,
+    password: [u8; 8],
+    era: u32,
+    began_lock: bool,
+}
+
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Charge {
+    Name,
+    Device([u8; 8]),
+    /// The same wrong password as a moment ago.
+    None,
+}
+
+/// The name is locked for this device: the right password is refused as well.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+#[error("locked until {until}")]
+pub struct Locked {
+    /// When to try again.
+    pub until: Timestamp,
+}
+
+/// How an attempt ended.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Outcome {
+    /// The right password.
+    Succeeded,
+    /// A wrong one, or no such account.
+    Failed {
+        /// Whether there is such an account.
+        known: bool,
+    },
+    /// It was never checked: the server was busy. The charge is given back.
+    Returned,
+}
+
+/// Settles an attempt.
+#[derive(Clone, Copy, Debug)]
+pub struct Finish(pub Attempt, pub Outcome);
+
+/// What a settled attempt means for the owner.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Settled {
+    /// A lock began with it.
+    pub lock_began: bool,
+    /// The owner is to be told by mail.
+    pub mail_owner: bool,
+}
+
+/// All counts of an engine.
+pub struct Names {
+    by_name: Buckets<[u8; 16], CountV1>,
+    limits: Limits,
+    /// Wrong passwords of the last minutes, by keyed digest: repeats of one count once. In memory alone.
+    repeats: HashMap<NameKey, Vec<([u8; 8], Timestamp)>>,
+}
+
+impl Names {
+    /// Nothing counted yet.
+    pub fn new(limits: Limits) -> Self {
+        Self { by_name: Buckets::new(), limits, repeats: HashMap::new() }
+    }
+
+    /// All records in their buckets.
+    pub const fn buckets(&self) -> &Buckets<[u8; 16], CountV1> {
+        &self.by_name
+    }
+
+    /// Admits an attempt and charges it, or says that the name is locked for it. A refusal changes nothing.
+    ///
+    /// Security: charged before the check, so that parallel guesses and clients that hang up gain nothing. A false
+    /// refusal of a known device would let a stranger lock the owner out.
+    /// Source: OWASP Authentication Cheat Sheet (device cookies); NIST SP 800-63B-4 §3.2.2.
+    pub fn begin(&self, begin: &Begin, now: Timestamp) -> Decision<Result<Attempt, Locked>> {
+        let mut count = self.current(begin.name, now);
+        let mut writes = Vec::new();
+        let known =
+            begin.device.filter(|nonce| u32::from(device_failures(&count, *nonce)) < self.limits.failures);
+        let attempt = |charge, count: &CountV1, began_lock| Attempt {
+            name: begin.name,
+            charge,
+            password: begin.password,
+            era: count.era,
+            began_lock,
+        };
+        let admitted = if let Some(nonce) = known {
+            charge_device(&mut count, nonce);
+            attempt(Charge::Device(nonce), &count, false)
+        } else {
+            if count.consecutive >= self.limits.cap {
+                return Decision::unchanged(Err(Locked { until: now + self.limits.max_lock }));
+            }
+            if now.as_millis() < count.locked_until_ms {
+                return Decision::unchanged(Err(Locked { until: Timestamp(count.locked_until_ms) }));
+            }
+            if self.is_repeat(begin, now) {
+                attempt(Charge::None, &count, false)
+            } else {
+                count.failures += 1;
+                count.consecutive += 1;
+                count.last_ms = now.as_millis();
+                let lock = self.lock_after(count.failures);
+                count.locked_until_ms = lock.map_or(0, |lock| (now + lock).as_millis());
+                attempt(Charge::Name, &count, lock.is_some())
+            }
+        };
+        if self.by_name.get(&begin.name.0).is_none() && self.by_name.len() >= self.limits.names_max {
+            writes.extend(self.evict(now).map(Write::Remove));
+        }
+        writes.push(Write::Put(count));
+        Decision { writes, verdict: Ok(admitted) }
+    }
+
+    /// What the outcome of an attempt means.
+    pub fn finish(&self, finish: Finish, now: Timestamp) -> Decision<Settled> {
+        let Finish(attempt, outcome) = finish;
+        let mut count = self.current(attempt.name, now);
+        let mut settled = Settled::default();
+        let own = count.era == attempt.era;
+        match outcome {
+            Outcome::Succeeded => {
+                match attempt.charge {
+                    // A stranger's failures lock nobody out who is known, and stay counted against strangers.
+                    Charge::Device(nonce) => {
+                        count.devices.retain(|device| device.nonce != nonce);
+                        count.consecutive = 0;
+                    }
+                    Charge::Name | Charge::None => clear(&mut count),
+                }
+                count.known = true;
+            }
+            Outcome::Failed { known } => {
+                count.known |= known;
+                if attempt.began_lock && own {
+                    settled.lock_began = true;
+                    if now.since(Timestamp(count.mail_day_ms)) >= DAY {
+                        (count.mail_day_ms, count.mails) = (now.as_millis(), 0);
+                    }
+                    if count.mails < MAILS_PER_DAY {
+                        count.mails += 1;
+                        settled.mail_owner = known;
+                    }
+                }
+            }
+            Outcome::Returned => match attempt.charge {
+                Charge::Device(nonce) => {
+                    for device in count.devices.iter_mut().filter(|device| device.nonce == nonce) {
+                        device.failures = device.failures.saturating_sub(1);
+                    }
+                    count.devices.retain(|device| device.failures > 0);
+                }
+                Charge::Name if own => {
+                    count.failures = count.failures.saturating_sub(1);
+                    count.consecutive = count.consecutive.saturating_sub(1);
+                    if attempt.began_lock || self.lock_after(count.failures).is_none() {
+                        count.locked_until_ms = 0;
+                    }
+                }
+                Charge::Name | Charge::None => {}
+            },
+        }
+        Decision::put(count, settled)
+    }
+
+    /// What lifting the lock of a name means: after a reset, or by the link in the lockout mail.
+    pub fn clear(&self, name: NameKey, now: Timestamp) -> Decision<()> {
+        let mut count = self.current(name, now);
+        clear(&mut count);
+        count.devices.clear();
+        Decision::put(count, ())
+    }
+
+    /// Remembers a wrong password for a while, so that a client that repeats it does not lock its owner out.
+    pub fn note_failure(&mut self, attempt: &Attempt, now: Timestamp) {
+        if self.repeats.len() >= REPEATS_MAX {
+            // Forgetting costs a stuck client one failure more; growing would cost the server.
+            self.repeats.clear();
+        }
+        let passwords = self.repeats.entry(attempt.name).or_default();
+        passwords.retain(|(seen, at)| *seen != attempt.password && now.since(*at) < REPEAT_WINDOW);
+        if passwords.len() < 8 {
+            passwords.push((attempt.password, now));
+        }
+    }
+
+    /// Makes `write` true. Cannot fail: it was just decided, or it was read back.
+    pub fn apply(&mut self, write: Write<CountV1>) {
+        match write {
+            Write::Put(count) => {
+                self.by_name.insert(count.name, count);
+            }
+            Write::Remove(name) => {
+                self.by_name.remove(&name);
+            }
+        }
+    }
+
+    /// Forgets the names of one bucket of which nothing counts any more. No write: the times stand in the record.
+    pub fn sweep(&mut self, bucket: usize, now: Timestamp) -> usize {
+        let over = self.by_name.bucket(bucket).filter(|(_, count)| self.is_forgotten(count, now));
+        let names: Vec<_> = over.map(|(name, _)| *name).collect();
+        for name in &names {
+            self.by_name.remove(name);
+        }
+        if bucket == 0 {
+            self.repeats.retain(|_, seen| seen.iter().any(|(_, at)| now.since(*at) < REPEAT_WINDOW));
+        }
+        names.len()
+    }
+
+    fn current(&self, name: NameKey, now: Timestamp) -> CountV1 {
+        let found = self.by_name.get(&name.0).filter(|count| !self.is_forgotten(count, now));
+        found.cloned().unwrap_or_else(|| CountV1 { name: name.0, ..CountV1::default() })
+    }
+
+    fn is_forgotten(&self, count: &CountV1, now: Timestamp) -> bool {
+        // What has reached the cap waits for its owner, however long.
+        count.consecutive < self.limits.cap && now.since(Timestamp(count.last_ms)) >= self.limits.forget
+    }
+
+    fn is_repeat(&self, begin: &Begin, now: Timestamp) -> bool {
+        let seen = self.repeats.get(&begin.name).into_iter().flatten();
+        seen.into_iter().any(|(password, at)| *password == begin.password && now.since(*at) < REPEAT_WINDOW)
+    }
+
+    fn lock_after(&self, failures: u32) -> Option<Duration> {
+        let further = failures.checked_sub(self.limits.failures)?;
+        let factor = 1_u32.checked_shl(further).unwrap_or(u32::MAX).max(1);
+        Some(self.limits.first_lock.saturating_mul(factor).min(self.limits.max_lock))
+    }
+
+    /// A name of no account to give way: one that is not locked if there is one near, else the least locked.
+    fn evict(&self, now: Timestamp) -> Option<[u8; 16]> {
+        let begin = now.as_millis() as usize % BUCKETS;
+        let near = (0..(BUCKETS * 4 / self.by_name.len().max(1)).clamp(EVICT_LOOK, BUCKETS))
+            .flat_map(|step| self.by_name.bucket((begin + step) % BUCKETS));
+        near.filter(|(_, count)| !count.known)
+            .min_by_key(|(_, count)| (count.locked_until_ms > now.as_millis(), count.failures, count.last_ms))
+            .map(|(name, _)| *name)
+    }
+}
+
+fn clear(count: &mut CountV1) {
+    (count.failures, count.consecutive, count.locked_until_ms) = (0, 0, 0);
+    count.era = count.era.wrapping_add(1);
+}
+
+fn device_failures(count: &CountV1, nonce: [u8; 8]) -> u8 {
+    count.devices.iter().find(|device| device.nonce == nonce).map_or(0, |device| device.failures)
+}
+
+fn charge_device(count: &mut CountV1, nonce: [u8; 8]) {
+    match count.devices.iter_mut().find(|device| device.nonce == nonce) {
+        Some(device) => device.failures = device.failures.saturating_add(1),
+        None => {
+            if count.devices.len() >= DEVICES_MAX {
+                count.devices.remove(0);
+            }
+            count.devices.push(DeviceV1 { nonce, failures: 1 });
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const START: Timestamp = Timestamp::from_secs(1_800_000_000);
+    const LIMITS: Limits = Limits {
+        failures: 5,
+        cap: 100,
+        first_lock: Duration::from_mins(1),
+        max_lock: Duration::from_hours(1),
+        forget: Duration::from_hours(24),
+        names_max: 4,
+    };
+
+    struct World {
+        names: Names,
+        journal: Vec<Write<CountV1>>,
+        now: Timestamp,
+        guesses: u64,
+    }
+
+    fn name(number: u8) -> NameKey {
+        NameKey([0, 0, number, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0])
+    }
+
+    impl World {
+        fn new() -> Self {
+            Self { names: Names::new(LIMITS), journal: vec![], now: START, guesses: 0 }
+        }
+
+        fn settle<V>(&mut self, decision: Decision<V>) -> V {
+            for write in decision.writes {
+                self.journal.push(write.clone());
+                self.names.apply(write);
+            }
+            decision.verdict
+        }
+
+        fn begin(&mut self, number: u8, device: Option<u8>) -> Result<Attempt, Locked> {
+            self.guesses += 1;
+            let password = self.guesses.to_le_bytes();
+            let begin = Begin { name: name(number), device: device.map(|device| [device; 8]), password };
+            let decision = self.names.begin(&begin, self.now);
+            self.settle(decision)
+        }
+
+        fn finish(&mut self, attempt: Attempt, outcome: Outcome) -> Settled {
+            let decision = self.names.finish(Finish(attempt, outcome), self.now);
+            if matches!(outcome, Outcome::Failed { .. }) {
+                self.names.note_failure(&attempt, self.now);
+            }
+            self.settle(decision)
+        }
+
+        fn fail(&mut self, number: u8, device: Option<u8>) -> Option<Settled> {
+            let attempt = self.begin(number, device).ok()?;
+            Some(self.finish(attempt, Outcome::Failed { known: true }))
+        }
+
+        fn restart(&mut self) {
+            self.names = Names::new(LIMITS);
+            for write in self.journal.clone() {
+                self.names.apply(write);
+            }
+        }
+
+        fn advance(&mut self, secs: u64) {
+            self.now = self.now + Duration::from_secs(secs);
+        }
+    }
+
+    #[test]
+    fn five_failures_lock_strangers_out_and_each_further_one_doubles_the_lock() {
+        let mut world = World::new();
+        for _ in 0..4 {
+            assert_eq!(world.fail(1, None), Some(Settled::default()));
+        }
+        assert_eq!(world.fail(1, None), Some(Settled { lock_began: true, mail_owner: true }));
+        for minutes in [1, 2, 4, 8, 16, 32, 60, 60] {
+            let locked = world.begin(1, None).unwrap_err();
+            assert_eq!(locked.until, world.now + Duration::from_mins(minutes));
+            world.restart();
+            assert_eq!(world.begin(1, None), Err(locked));
+            world.advance(minutes * 60);
+            assert!(world.fail(1, None).is_some());
+        }
+        world.advance(24 * 3600);
+        assert_eq!(world.fail(1, None), Some(Settled::default()));
+    }
+
+    #[test]
+    fn a_known_device_gets_in_while_strangers_are_locked_out_and_has_five_failures_of_its_own() {
+        let mut world = World::new();
+        while world.fail(1, None).is_some() {}
+        for _ in 0..3 {
+            let attempt = world.begin(1, Some(7)).unwrap();
+            world.finish(attempt, Outcome::Succeeded);
+        }
+        assert!(world.begin(1, None).is_err());
+        for _ in 0..5 {
+            assert!(world.fail(1, Some(7)).is_some());
+        }
+        world.restart();
+        assert!(world.begin(1, Some(7)).is_err());
+        assert!(world.begin(1, Some(8)).is_ok());
+    }
+
+    #[test]
+    fn parallel_guesses_and_clients_that_hang_up_gain_nothing() {
+        let mut world = World::new();
+        let admitted: Vec<_> = (0..50).filter_map(|_| world.begin(1, None).ok()).collect();
+        assert_eq!(admitted.len(), 5);
+        world.restart();
+        assert!(world.begin(1, None).is_err());
+        for attempt in admitted {
+            world.finish(attempt, Outcome::Returned);
+        }
+        assert!(world.begin(1, None).is_ok());
+    }
+
+    #[test]
+    fn success_clears_the_count_and_an_older_charge_is_not_given_back_twice() {
+        let mut world = World::new();
+        let old = world.begin(1, None).unwrap();
+        let right = world.begin(1, None).unwrap();
+        world.finish(right, Outcome::Succeeded);
+        for _ in 0..3 {
+            world.fail(1, None);
+        }
+        world.finish(old, Outcome::Returned);
+        assert_eq!(world.fail(1, None), Some(Settled::default()));
+        assert!(world.fail(1, None).unwrap().lock_began);
+    }
+
+    #[test]
+    fn the_same_wrong_password_again_counts_once() {
+        let mut world = World::new();
+        for _ in 0..20 {
+            world.guesses = 0;
+            assert!(world.fail(1, None).is_some());
+        }
+        world.guesses = 100;
+        for _ in 0..4 {
+            assert!(world.fail(1, None).is_some());
+        }
+        assert!(world.begin(1, None).is_err());
+    }
+
+    #[test]
+    fn after_the_cap_only_the_owner_opens_the_way_and_time_does_not() {
+        let mut world = World::new();
+        let mut failures = 0;
+        while failures < 100 {
+            failures += u32::from(world.fail(1, None).is_some());
+            world.advance(3600);
+        }
+        world.advance(100 * 24 * 3600);
+        (0..BUCKETS).for_each(|bucket| {
+            world.names.sweep(bucket, world.now);
+        });
+        assert!(world.begin(1, None).is_err());
+        let attempt = world.begin(1, Some(1)).unwrap();
+        world.finish(attempt, Outcome::Succeeded);
+        world.advance(24 * 3600);
+        assert!(world.begin(1, None).is_ok());
+    }
+
+    #[test]
+    fn a_full_table_lets_a_name_of_no_account_give_way_by_a_write() {
+        let mut world = World::new();
+        let mut fail_unknown = |world: &mut World, number| {
+            let attempt = world.begin(number, None).unwrap();
+            world.finish(attempt, Outcome::Failed { known: number == 0 });
+        };
+        for number in 0..40 {
+            fail_unknown(&mut world, number);
+            world.advance(1);
+        }
+        assert!(world.names.by_name.len() <= 4 && world.names.by_name.get(&name(0).0).is_some());
+        let before: Vec<_> = (0..40).map(|n| world.names.by_name.get(&name(n).0).cloned()).collect();
+        world.restart();
+        let after: Vec<_> = (0..40).map(|n| world.names.by_name.get(&name(n).0).cloned()).collect();
+        assert_eq!(before, after);
+    }
+}
