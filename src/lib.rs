@@ -20,6 +20,7 @@ pub mod fail_stop;
 pub mod id;
 pub mod journal;
 pub mod lockout;
+pub mod password;
 pub mod refresh;
 pub mod registry;
 pub mod reset;

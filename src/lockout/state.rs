@@ -487,7 +487,7 @@ mod tests {
     #[test]
     fn a_full_table_lets_a_name_of_no_account_give_way_by_a_write() {
         let mut world = World::new();
-        let mut fail_unknown = |world: &mut World, number| {
+        let fail_unknown = |world: &mut World, number| {
             let attempt = world.begin(number, None).unwrap();
             world.finish(attempt, Outcome::Failed { known: number == 0 });
         };

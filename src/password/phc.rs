@@ -1,0 +1,170 @@
+//! PHC strings: what is kept of a password, and what one is worth before it is believed.
+
+use argon2::password_hash::phc::PasswordHash;
+use argon2::{Algorithm, Argon2, Block, Params, Version};
+use base64ct::{Base64Unpadded, Encoding};
+use subtle::ConstantTimeEq;
+use zeroize::Zeroizing;
+
+use crate::secret::{Chance, NoChance};
+
+const HASH_BYTES: usize = 32;
+/// Bounds of what a stored or imported string may make us spend.
+const MEMORY_KIB_MAX: u32 = 256 * 1024;
+const PASSES_MAX: u32 = 10;
+const LANES_MAX: u32 = 4;
+
+/// What a hash costs.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Cost {
+    /// KiB of memory.
+    pub memory_kib: u32,
+    /// Passes over it.
+    pub passes: u32,
+    /// Lanes.
+    pub lanes: u32,
+}
+
+impl Cost {
+    /// The least that is safe (OWASP Password Storage Cheat Sheet).
+    pub const SAFE: Self = Self { memory_kib: 19_456, passes: 2, lanes: 1 };
+
+    /// Whether it lies within what we are ready to spend on one password.
+    pub fn is_bounded(self) -> bool {
+        (8 * self.lanes.max(1)..=MEMORY_KIB_MAX).contains(&self.memory_kib)
+            && (1..=PASSES_MAX).contains(&self.passes)
+            && (1..=LANES_MAX).contains(&self.lanes)
+    }
+
+    fn params(self) -> Result<Params, PhcError> {
+        if !self.is_bounded() {
+            return Err(PhcError);
+        }
+        Params::new(self.memory_kib, self.passes, self.lanes, Some(HASH_BYTES)).map_err(|_| PhcError)
+    }
+}
+
+/// A string that is no argon2id PHC string within our bounds.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+#[error("not an argon2id PHC string within the bounds of this server")]
+pub struct PhcError;
+
+/// A PHC string that was read: its cost is bounded.
+#[derive(Debug)]
+pub struct Phc {
+    cost: Cost,
+    salt: Vec<u8>,
+    hash: Vec<u8>,
+}
+
+impl Phc {
+    /// Reads a string and bounds its cost.
+    pub fn parse(text: &str) -> Result<Self, PhcError> {
+        let read = PasswordHash::new(text).map_err(|_| PhcError)?;
+        let number = |name: &str| read.params.get_decimal(name).ok_or(PhcError);
+        let cost = Cost { memory_kib: number("m")?, passes: number("t")?, lanes: number("p")? };
+        let argon2id = read.algorithm.as_str() == "argon2id" && read.version == Some(Version::V0x13.into());
+        let (salt, hash) = read.salt.zip(read.hash).ok_or(PhcError)?;
+        if !argon2id || !cost.is_bounded() || hash.len() < 16 {
+            return Err(PhcError);
+        }
+        Ok(Self { cost, salt: AsRef::<[u8]>::as_ref(&salt).to_vec(), hash: hash.as_bytes().to_vec() })
+    }
+
+    /// Its cost.
+    pub const fn cost(&self) -> Cost {
+        self.cost
+    }
+
+    /// Whether `password` is the one. Takes the same time whatever differs.
+    pub(super) fn matches(&self, password: &[u8], memory: &mut Vec<Block>) -> Result<bool, PhcError> {
+        let mut hash = Zeroizing::new(vec![0; self.hash.len()]);
+        let params =
+            Params::new(self.cost.memory_kib, self.cost.passes, self.cost.lanes, Some(self.hash.len()));
+        fill(params.map_err(|_| PhcError)?, password, &self.salt, memory, &mut hash)?;
+        Ok(hash.ct_eq(&self.hash).into())
+    }
+}
+
+/// The PHC string of `password` at `cost` under `salt`.
+pub(super) fn hash(
+    password: &[u8],
+    cost: Cost,
+    salt: [u8; 16],
+    memory: &mut Vec<Block>,
+) -> Result<String, PhcError> {
+    let mut hash = [0; HASH_BYTES];
+    fill(cost.params()?, password, &salt, memory, &mut hash)?;
+    let Cost { memory_kib, passes, lanes } = cost;
+    let (salt, hash) = (Base64Unpadded::encode_string(&salt), Base64Unpadded::encode_string(&hash));
+    Ok(format!("$argon2id$v=19$m={memory_kib},t={passes},p={lanes}${salt}${hash}"))
+}
+
+/// A PHC string of today's cost that no password matches: what unknown names are checked against.
+pub fn decoy(cost: Cost, chance: &Chance) -> Result<String, NoChance> {
+    let Cost { memory_kib, passes, lanes } = cost;
+    let salt = Base64Unpadded::encode_string(&chance.bytes::<16>()?);
+    let hash = Base64Unpadded::encode_string(&chance.bytes::<HASH_BYTES>()?);
+    Ok(format!("$argon2id$v=19$m={memory_kib},t={passes},p={lanes}${salt}${hash}"))
+}
+
+fn fill(
+    params: Params,
+    password: &[u8],
+    salt: &[u8],
+    memory: &mut Vec<Block>,
+    out: &mut [u8],
+) -> Result<(), PhcError> {
+    let blocks = params.block_count();
+    if memory.len() < blocks {
+        memory.resize(blocks, Block::default());
+    }
+    let memory = memory.get_mut(..blocks).unwrap_or_default();
+    Argon2::new(Algorithm::Argon2id, Version::V0x13, params)
+        .hash_password_into_with_memory(password, salt, out, memory)
+        .map_err(|_| PhcError)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const CHEAP: Cost = Cost { memory_kib: 64, passes: 1, lanes: 1 };
+
+    #[test]
+    fn a_password_matches_its_own_string_alone_also_in_used_memory() {
+        let mut memory = Vec::new();
+        let text = hash(b"correct horse", CHEAP, [1; 16], &mut memory).unwrap();
+        let phc = Phc::parse(&text).unwrap();
+        assert_eq!(phc.cost(), CHEAP);
+        let larger = Cost { memory_kib: 128, ..CHEAP };
+        hash(b"other", larger, [2; 16], &mut memory).unwrap();
+        assert_eq!(phc.matches(b"correct horse", &mut memory), Ok(true));
+        assert_eq!(phc.matches(b"correct horsf", &mut memory), Ok(false));
+        assert_eq!(memory.len(), 128);
+        let decoy = decoy(CHEAP, &Chance::seeded(1)).unwrap();
+        assert_eq!(Phc::parse(&decoy).unwrap().matches(b"", &mut memory), Ok(false));
+    }
+
+    #[test]
+    fn the_reference_vector_of_argon2id_is_met() {
+        // From the reference implementation's test program: argon2id, v=19, t=2, m=2^8 KiB, p=1.
+        let text = "$argon2id$v=19$m=256,t=2,p=1$c29tZXNhbHQ$nf65EOgLrQMR/uIPnA4rEsF5h7TKyQwu9U1bMCHGi/4";
+        assert_eq!(Phc::parse(text).unwrap().matches(b"password", &mut Vec::new()), Ok(true));
+    }
+
+    #[test]
+    fn a_string_that_would_cost_too_much_or_is_another_algorithm_is_refused() {
+        let text = hash(b"x", CHEAP, [1; 16], &mut Vec::new()).unwrap();
+        for (from, to) in [
+            ("m=64", "m=262145"),
+            ("t=1", "t=11"),
+            ("p=1", "p=5"),
+            ("argon2id", "argon2i"),
+            ("v=19", "v=16"),
+            ("m=64", "m=1"),
+        ] {
+            assert_eq!(Phc::parse(&text.replacen(from, to, 1)).err(), Some(PhcError), "{to}");
+        }
+    }
+}

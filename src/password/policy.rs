@@ -1,0 +1,143 @@
+//! Which new passwords are taken: long ones that are not known, guessable or about their owner.
+
+use super::Password;
+
+/// The fewest characters.
+pub const CHARS_MIN: usize = 15;
+/// From so many on, no guess of how guessable it is: nobody guesses that far.
+const CHARS_LONG: usize = 25;
+/// What the estimator reads at most: its cost grows with the length.
+const ESTIMATED_CHARS: usize = 100;
+
+/// Why a password is not taken.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Weakness {
+    /// Fewer than [`CHARS_MIN`] characters.
+    TooShort,
+    /// The same few characters, a run, or a common word again and again.
+    KnownBad,
+    /// The address or the service's name stands in it.
+    ContainsIdentity,
+    /// A guesser's patterns find it soon.
+    Guessable,
+}
+
+impl Weakness {
+    /// Stable, for programs.
+    pub const fn code(self) -> &'static str {
+        match self {
+            Self::TooShort => "too_short",
+            Self::KnownBad => "known_bad",
+            Self::ContainsIdentity => "contains_identity",
+            Self::Guessable => "guessable",
+        }
+    }
+
+    /// For people: what to do.
+    pub const fn message(self) -> &'static str {
+        match self {
+            Self::TooShort => "use at least 15 characters; a few words in a row are easy to remember",
+            Self::KnownBad => "this is one of the first passwords that are tried; choose another",
+            Self::ContainsIdentity => "leave your address and the name of this service out of it",
+            Self::Guessable => {
+                "this follows a pattern that is guessed soon; add words that do not belong together"
+            }
+        }
+    }
+}
+
+/// Says what speaks against a new password of `email` at `service`. No rule of composition, as NIST SP 800-63B-4
+/// §3.1.1.2 asks.
+pub fn judge(password: &Password, email: &str, service: &str) -> Result<(), Vec<Weakness>> {
+    let text = password.as_str();
+    let chars = text.chars().count();
+    let mut found = Vec::new();
+    if chars < CHARS_MIN {
+        found.push(Weakness::TooShort);
+    }
+    let lower = text.to_lowercase();
+    if is_known_bad(&lower) {
+        found.push(Weakness::KnownBad);
+    }
+    let local = email.split('@').next().unwrap_or_default();
+    let about_owner = |word: &str| word.chars().count() >= 4 && lower.contains(&word.to_lowercase());
+    if about_owner(local) || about_owner(service) || about_owner(email) {
+        found.push(Weakness::ContainsIdentity);
+    }
+    if found.is_empty() && chars < CHARS_LONG {
+        let cut: String = text.chars().take(ESTIMATED_CHARS).collect();
+        if u8::from(zxcvbn::zxcvbn(&cut, &[email, local, service]).score()) < 3 {
+            found.push(Weakness::Guessable);
+        }
+    }
+    if found.is_empty() { Ok(()) } else { Err(found) }
+}
+
+/// What is left of a long password that is really a short one said again: told by rule, since lists of common
+/// passwords hold hardly any of this length.
+fn is_known_bad(lower: &str) -> bool {
+    const WORDS: [&str; 24] = [
+        "password", "passwort", "passw0rd", "p@ssw0rd", "p@ssword", "qwerty", "qwertz", "azerty", "letmein",
+        "welcome", "admin", "iloveyou", "monkey", "dragon", "football", "baseball", "sunshine", "princess",
+        "login", "secret", "master", "trustno1", "changeme", "abc123",
+    ];
+    const RUNS: [&str; 7] = [
+        "01234567890123456789012345678901234567890",
+        "98765432109876543210987654321098765432109",
+        "abcdefghijklmnopqrstuvwxyzabcdefghijklmnopqrstuvwxyz",
+        "qwertyuiopasdfghjklzxcvbnmqwertyuiopasdfghjklzxcvbnm",
+        "qwertzuiopasdfghjklyxcvbnmqwertzuiopasdfghjklyxcvbnm",
+        "1q2w3e4r5t6y7u8i9o0p",
+        "1qaz2wsx3edc4rfv5tgb6yhn7ujm8ik",
+    ];
+    let mut rest: String = lower.chars().filter(|c| !c.is_whitespace()).collect();
+    if rest.is_empty() {
+        return true;
+    }
+    // A unit of up to four characters, again and again.
+    let chars: Vec<char> = rest.chars().collect();
+    let repeats = |unit: usize| chars.iter().zip(chars.iter().skip(unit)).all(|(one, next)| one == next);
+    if (1..=4).any(repeats) || RUNS.iter().any(|run| run.contains(&rest)) {
+        return true;
+    }
+    for word in WORDS {
+        rest = rest.replace(word, "");
+    }
+    let digits = rest.chars().all(|c| c.is_ascii_digit() || c.is_ascii_punctuation());
+    digits && rest.chars().count() <= 6
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn long_passwords_that_mean_nothing_pass_and_the_first_guesses_do_not() {
+        for good in [
+            "correct horse battery staple",
+            "wolkig-Lampe-7-Kanu-Frost",
+            "\u{6c34}\u{5c71}\u{706b}gulf tweed ivy knob",
+        ] {
+            assert_eq!(
+                judge(&Password::parse(good).unwrap(), "ada@example.org", "Portcullis"),
+                Ok(()),
+                "{good}"
+            );
+        }
+        for (bad, weakness) in [
+            ("short words", Weakness::TooShort),
+            ("passwordpassword", Weakness::KnownBad),
+            ("Password 123456 password", Weakness::KnownBad),
+            ("aaaaaaaaaaaaaaaaaaaaaaaaaaaa", Weakness::KnownBad),
+            ("abcabcabcabcabcabcabcabcabc", Weakness::KnownBad),
+            ("123456789012345678901234", Weakness::KnownBad),
+            ("qwertyuiopasdfghjkl", Weakness::KnownBad),
+            ("lovelace-has-a-long-one-here", Weakness::ContainsIdentity),
+            ("my portcullis login words", Weakness::ContainsIdentity),
+            ("barbarabarbara1", Weakness::Guessable),
+        ] {
+            let found = judge(&Password::parse(bad).unwrap(), "lovelace@example.org", "Portcullis");
+            assert!(found.unwrap_err().contains(&weakness), "{bad}");
+        }
+    }
+}
