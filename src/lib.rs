@@ -16,6 +16,7 @@
 
 pub mod account;
 pub mod clock;
+pub mod csrf;
 pub mod fail_stop;
 pub mod id;
 pub mod journal;
@@ -27,3 +28,4 @@ pub mod reset;
 pub mod secret;
 pub mod session;
 pub mod throttle;
+pub mod token;

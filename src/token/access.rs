@@ -1,0 +1,244 @@
+//! Access tokens (RFC 9068): signed, short-lived, and checked here against what the registries know as well.
+
+use std::fmt;
+
+use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair};
+use jsonwebtoken::jwk::{Jwk, JwkSet, PublicKeyUse, ThumbprintHash};
+use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
+use serde::{Deserialize, Serialize};
+
+use crate::clock::Timestamp;
+
+/// Clocks of other machines may differ by so much.
+const LEEWAY_SECS: u64 = 30;
+const TYP: &str = "at+jwt";
+/// A token of ours is far shorter.
+const TOKEN_CHARS_MAX: usize = 4096;
+
+/// What an access token says.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub struct Claims {
+    /// The public origin.
+    pub iss: String,
+    /// The account.
+    pub sub: String,
+    /// For whom it is.
+    pub aud: String,
+    /// Seconds since 1970.
+    pub exp: u64,
+    /// Seconds since 1970.
+    pub iat: u64,
+    /// Random.
+    pub jti: String,
+    /// The refresh-token family: with it the token dies.
+    pub sid: String,
+    /// What its holder may do.
+    pub roles: Vec<String>,
+    /// When the password was typed, in seconds since 1970.
+    pub auth_time: u64,
+    /// How the user proved who they are (RFC 8176).
+    pub amr: Vec<String>,
+}
+
+/// A token that is not to be believed. Why is for the log, not for the client.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+pub enum Rejected {
+    /// Not a token in form.
+    #[error("not an access token in form")]
+    Form,
+    /// No key of ours, or another algorithm or type than that key signs.
+    #[error("access token names no key, algorithm or type of ours")]
+    Key,
+    /// The signature, issuer or audience is wrong.
+    #[error("access token is not signed by this server for this audience")]
+    Signature,
+    /// Out of time.
+    #[error("access token has expired")]
+    Expired,
+}
+
+/// A key that cannot be used.
+#[derive(Debug, thiserror::Error)]
+#[error("signing key cannot be used: {0}")]
+pub struct KeyError(String);
+
+struct SigningKey {
+    kid: String,
+    encoding: EncodingKey,
+    decoding: DecodingKey,
+    public: Jwk,
+}
+
+/// Signs with the newest key, checks with all of them.
+pub struct Signer {
+    newest: SigningKey,
+    older: Vec<SigningKey>,
+    issuer: String,
+    audience: String,
+}
+
+impl fmt::Debug for Signer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Signer({})", self.newest.kid)
+    }
+}
+
+/// A new ES256 key as PKCS#8.
+pub fn generate() -> Result<Vec<u8>, KeyError> {
+    let random = aws_lc_rs::rand::SystemRandom::new();
+    EcdsaKeyPair::generate_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, &random)
+        .map(|document| document.as_ref().to_vec())
+        .map_err(|error| KeyError(error.to_string()))
+}
+
+impl SigningKey {
+    fn new(pkcs8: &[u8]) -> Result<Self, KeyError> {
+        let wrong = |error: jsonwebtoken::errors::Error| KeyError(error.to_string());
+        let encoding = EncodingKey::from_ec_der(pkcs8);
+        let mut public = Jwk::from_encoding_key(&encoding, Algorithm::ES256).map_err(wrong)?;
+        let kid = public.thumbprint(ThumbprintHash::SHA256).map_err(wrong)?;
+        public.common.key_id = Some(kid.clone());
+        public.common.public_key_use = Some(PublicKeyUse::Signature);
+        let decoding = DecodingKey::from_jwk(&public).map_err(wrong)?;
+        Ok(Self { kid, encoding, decoding, public })
+    }
+}
+
+impl Signer {
+    /// From PKCS#8 keys, newest first, none of them used for anything else.
+    ///
+    /// Errors: no key, or one that is no P-256 key.
+    pub fn new(pkcs8: &[Vec<u8>], issuer: &str, audience: &str) -> Result<Self, KeyError> {
+        // Installed once for the process: jsonwebtoken keeps it so. A second engine finds it there.
+        let _ = jsonwebtoken::crypto::aws_lc::DEFAULT_PROVIDER.install_default();
+        let mut keys = pkcs8.iter().map(|key| SigningKey::new(key));
+        let newest = keys.next().ok_or_else(|| KeyError(String::from("there is none")))??;
+        let older = keys.collect::<Result<_, _>>()?;
+        Ok(Self { newest, older, issuer: issuer.to_owned(), audience: audience.to_owned() })
+    }
+
+    /// Who signs.
+    pub fn issuer(&self) -> &str {
+        &self.issuer
+    }
+
+    /// For whom.
+    pub fn audience(&self) -> &str {
+        &self.audience
+    }
+
+    /// The text of a token.
+    pub fn sign(&self, claims: &Claims) -> Result<String, KeyError> {
+        let mut header = Header::new(Algorithm::ES256);
+        header.typ = Some(TYP.to_owned());
+        header.kid = Some(self.newest.kid.clone());
+        jsonwebtoken::encode(&header, claims, &self.newest.encoding)
+            .map_err(|error| KeyError(error.to_string()))
+    }
+
+    /// Checks form, key, type, signature, issuer, audience and time. Whether the session behind it is alive is another
+    /// question.
+    pub fn verify(&self, text: &str, now: Timestamp) -> Result<Claims, Rejected> {
+        if text.len() > TOKEN_CHARS_MAX {
+            return Err(Rejected::Form);
+        }
+        let header = jsonwebtoken::decode_header(text).map_err(|_| Rejected::Form)?;
+        let own = |key: &&SigningKey| Some(&key.kid) == header.kid.as_ref();
+        let key = std::iter::once(&self.newest).chain(&self.older).find(own).ok_or(Rejected::Key)?;
+        if header.alg != Algorithm::ES256 || header.typ.as_deref() != Some(TYP) {
+            return Err(Rejected::Key);
+        }
+        let mut validation = Validation::new(Algorithm::ES256);
+        validation.set_audience(&[&self.audience]);
+        validation.set_issuer(&[&self.issuer]);
+        // Time comes in by the door: checked below against the clock that was passed in.
+        validation.validate_exp = false;
+        let claims = jsonwebtoken::decode::<Claims>(text, &key.decoding, &validation)
+            .map_err(|_| Rejected::Signature)?
+            .claims;
+        let now = now.as_secs();
+        if now >= claims.exp.saturating_add(LEEWAY_SECS) || claims.iat > now.saturating_add(LEEWAY_SECS) {
+            return Err(Rejected::Expired);
+        }
+        Ok(claims)
+    }
+
+    /// The public keys, for whoever checks tokens elsewhere.
+    pub fn jwks(&self) -> JwkSet {
+        JwkSet {
+            keys: std::iter::once(&self.newest).chain(&self.older).map(|key| key.public.clone()).collect(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use base64ct::{Base64UrlUnpadded, Encoding};
+
+    use super::*;
+
+    const NOW: Timestamp = Timestamp::from_secs(1_800_000_000);
+
+    fn claims() -> Claims {
+        Claims {
+            iss: "http://here".into(),
+            sub: "0001".into(),
+            aud: "http://here".into(),
+            exp: NOW.as_secs() + 900,
+            iat: NOW.as_secs(),
+            jti: "j".into(),
+            sid: "s".into(),
+            roles: vec!["admin".into()],
+            auth_time: NOW.as_secs(),
+            amr: vec!["pwd".into()],
+        }
+    }
+
+    fn signer(keys: &[Vec<u8>]) -> Signer {
+        Signer::new(keys, "http://here", "http://here").unwrap()
+    }
+
+    #[test]
+    fn a_token_is_believed_in_its_time_and_an_older_key_still_checks() {
+        let (old, new) = (generate().unwrap(), generate().unwrap());
+        let text = signer(std::slice::from_ref(&old)).sign(&claims()).unwrap();
+        let both = signer(&[new.clone(), old]);
+        assert_eq!(both.verify(&text, NOW), Ok(claims()));
+        let secs = std::time::Duration::from_secs;
+        assert!(both.verify(&text, NOW + secs(929)).is_ok());
+        assert_eq!(both.verify(&text, NOW + secs(930)), Err(Rejected::Expired));
+        assert_eq!(both.verify(&text, NOW - secs(31)), Err(Rejected::Expired));
+        assert_eq!(signer(&[new]).verify(&text, NOW), Err(Rejected::Key));
+        assert_eq!(both.jwks().keys.len(), 2);
+        assert!(!serde_json::to_string(&both.jwks()).unwrap().contains("\"d\""));
+    }
+
+    #[test]
+    fn forged_tokens_are_not_believed() {
+        let key = generate().unwrap();
+        let signer = signer(std::slice::from_ref(&key));
+        let text = signer.sign(&claims()).unwrap();
+        let kid = signer.newest.kid.clone();
+        let parts: Vec<&str> = text.split('.').collect();
+        let encode = |text: String| Base64UrlUnpadded::encode_string(text.as_bytes());
+        let with_header = |header: String| format!("{}.{}.{}", encode(header), parts[1], parts[2]);
+        let none =
+            format!("{}.{}.", encode(format!(r#"{{"alg":"none","typ":"at+jwt","kid":"{kid}"}}"#)), parts[1]);
+        assert!(signer.verify(&none, NOW).is_err());
+        let hmac = with_header(format!(r#"{{"alg":"HS256","typ":"at+jwt","kid":"{kid}"}}"#));
+        assert_eq!(signer.verify(&hmac, NOW), Err(Rejected::Key));
+        let other_type = with_header(format!(r#"{{"alg":"ES256","typ":"JWT","kid":"{kid}"}}"#));
+        assert_eq!(signer.verify(&other_type, NOW), Err(Rejected::Key));
+        let raised = serde_json::to_string(&Claims { roles: vec!["root".into()], ..claims() }).unwrap();
+        let changed = format!("{}.{}.{}", parts[0], encode(raised), parts[2]);
+        assert_eq!(signer.verify(&changed, NOW), Err(Rejected::Signature));
+        for (iss, aud) in [("http://there", "http://here"), ("http://here", "http://there")] {
+            let other = Claims { iss: iss.into(), aud: aud.into(), ..claims() };
+            let text = signer.sign(&other).unwrap();
+            assert_eq!(signer.verify(&text, NOW), Err(Rejected::Signature));
+        }
+        for text in ["", "a.b.c", &text[..text.len() - 4], &"a".repeat(5000)] {
+            assert!(signer.verify(text, NOW).is_err());
+        }
+    }
+}

@@ -1,0 +1,110 @@
+//! The server's keys on disk: made at the first start, never logged, each in a file of its own with mode 0600.
+
+use std::io;
+
+use base64ct::{Base64, Encoding};
+use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
+
+use super::access::generate;
+use crate::journal::storage::{Storage, write_whole};
+use crate::secret::{Chance, EdgeKeys};
+
+/// Symmetric keys, each for one thing alone.
+#[derive(Zeroize, ZeroizeOnDrop)]
+pub struct Keys {
+    /// Where an account name lives, and under what it is known.
+    pub directory: [u8; 32],
+    /// Signs device cookies.
+    pub device: [u8; 32],
+    /// Signs CSRF tokens.
+    pub csrf: [u8; 32],
+    edge: [u8; 32],
+    /// Signing keys as PKCS#8, newest first.
+    pub signing: Vec<Vec<u8>>,
+}
+
+const NAMES: [&str; 4] = ["directory-1.key", "device-1.key", "csrf-1.key", "edge-1.key"];
+const SIGNING: &str = "signing-";
+
+impl Keys {
+    /// Makes what is missing: at a first start, which may have been cut short.
+    pub fn form(storage: &dyn Storage, chance: &Chance) -> io::Result<()> {
+        let present = storage.list("")?;
+        for name in NAMES {
+            if !present.iter().any(|file| file == name) {
+                let key = Zeroizing::new(chance.bytes::<32>().map_err(io::Error::other)?);
+                write(storage, name, &*key)?;
+            }
+        }
+        if !present.iter().any(|file| is_signing(file)) {
+            let key = Zeroizing::new(generate().map_err(io::Error::other)?);
+            write(storage, "signing-00000001.key", &key)?;
+        }
+        Ok(())
+    }
+
+    /// Whether there is any.
+    pub fn exist(storage: &dyn Storage) -> bool {
+        storage.list("").is_ok_and(|files| files.iter().any(|file| file.ends_with(".key")))
+    }
+
+    /// Reads all of them.
+    pub fn load(storage: &dyn Storage) -> io::Result<Self> {
+        let [directory, device, csrf, edge] = NAMES.map(|name| symmetric(storage, name));
+        let mut names = storage.list("")?;
+        names.retain(|name| is_signing(name));
+        names.sort_unstable_by(|a, b| b.cmp(a));
+        let signing =
+            names.iter().map(|name| read(storage, name).map(|key| key.to_vec())).collect::<Result<_, _>>()?;
+        Ok(Self { directory: directory?, device: device?, csrf: csrf?, edge: edge?, signing })
+    }
+
+    /// What tags opaque tokens.
+    pub const fn edge(&self) -> EdgeKeys {
+        EdgeKeys::new((1, self.edge), Vec::new())
+    }
+}
+
+fn is_signing(name: &str) -> bool {
+    name.starts_with(SIGNING) && name.ends_with(".key")
+}
+
+fn write(storage: &dyn Storage, name: &str, key: &[u8]) -> io::Result<()> {
+    let text = Zeroizing::new(Base64::encode_string(key));
+    write_whole(storage, "", name, text.as_bytes())
+}
+
+fn read(storage: &dyn Storage, name: &str) -> io::Result<Zeroizing<Vec<u8>>> {
+    let named = |error: io::Error| io::Error::new(error.kind(), format!("key file {name}: {error}"));
+    let text = Zeroizing::new(storage.open(name).and_then(|file| file.read_all()).map_err(named)?);
+    let text = std::str::from_utf8(&text).map_err(|error| named(io::Error::other(error)))?;
+    let key = Base64::decode_vec(text.trim_end()).map_err(|error| named(io::Error::other(error)))?;
+    Ok(Zeroizing::new(key))
+}
+
+fn symmetric(storage: &dyn Storage, name: &str) -> io::Result<[u8; 32]> {
+    let key = read(storage, name)?;
+    <[u8; 32]>::try_from(key.as_slice()).map_err(|_| {
+        io::Error::new(io::ErrorKind::InvalidData, format!("key file {name}: {} bytes, not 32", key.len()))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::journal::storage_sim::SimStorage;
+
+    #[test]
+    fn keys_are_made_once_and_a_damaged_one_is_named() {
+        let disk = SimStorage::new();
+        assert!(!Keys::exist(&disk));
+        Keys::form(&disk, &Chance::seeded(1)).unwrap();
+        let first = Keys::load(&disk).unwrap();
+        Keys::form(&disk, &Chance::seeded(2)).unwrap();
+        let second = Keys::load(&disk).unwrap();
+        assert_eq!((first.directory, &first.signing), (second.directory, &second.signing));
+        assert_ne!(first.directory, first.device);
+        disk.damage("csrf-1.key", |bytes| bytes.truncate(8));
+        assert!(Keys::load(&disk).err().unwrap().to_string().contains("csrf-1.key"));
+    }
+}

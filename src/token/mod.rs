@@ -1,0 +1,16 @@
+//! Access tokens and the server's keys.
+//!
+//! **The attack:** a token is forged, changed, signed by another key or algorithm, used for another audience, or used
+//! after its session has ended.
+//!
+//! **The rule:** ES256, 15 minutes, `typ` `at+jwt`; the algorithm is pinned, `kid` names one of our own keys and
+//! nothing else; issuer, audience and time are checked. At our own endpoints a token also dies with its session and
+//! with its account's epoch, at once.
+//!
+//! Source: RFC 9068, RFC 8725.
+
+pub mod access;
+pub mod keys;
+
+pub use access::{Claims, KeyError, Rejected, Signer};
+pub use keys::Keys;
