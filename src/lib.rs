@@ -21,6 +21,7 @@ pub mod fail_stop;
 pub mod id;
 pub mod journal;
 pub mod lockout;
+pub mod mail;
 pub mod password;
 pub mod refresh;
 pub mod registry;

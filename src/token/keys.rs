@@ -18,12 +18,14 @@ pub struct Keys {
     pub device: [u8; 32],
     /// Signs CSRF tokens.
     pub csrf: [u8; 32],
+    /// Seals tokens in waiting mails.
+    pub outbox: [u8; 32],
     edge: [u8; 32],
     /// Signing keys as PKCS#8, newest first.
     pub signing: Vec<Vec<u8>>,
 }
 
-const NAMES: [&str; 4] = ["directory-1.key", "device-1.key", "csrf-1.key", "edge-1.key"];
+const NAMES: [&str; 5] = ["directory-1.key", "device-1.key", "csrf-1.key", "outbox-1.key", "edge-1.key"];
 const SIGNING: &str = "signing-";
 
 impl Keys {
@@ -50,13 +52,20 @@ impl Keys {
 
     /// Reads all of them.
     pub fn load(storage: &dyn Storage) -> io::Result<Self> {
-        let [directory, device, csrf, edge] = NAMES.map(|name| symmetric(storage, name));
+        let [directory, device, csrf, outbox, edge] = NAMES.map(|name| symmetric(storage, name));
         let mut names = storage.list("")?;
         names.retain(|name| is_signing(name));
         names.sort_unstable_by(|a, b| b.cmp(a));
         let signing =
             names.iter().map(|name| read(storage, name).map(|key| key.to_vec())).collect::<Result<_, _>>()?;
-        Ok(Self { directory: directory?, device: device?, csrf: csrf?, edge: edge?, signing })
+        Ok(Self {
+            directory: directory?,
+            device: device?,
+            csrf: csrf?,
+            outbox: outbox?,
+            edge: edge?,
+            signing,
+        })
     }
 
     /// What tags opaque tokens.

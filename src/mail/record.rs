@@ -1,0 +1,68 @@
+//! The frozen form of a mail that waits. A change of it is a `MailV2` and an upcast.
+
+use crate::journal::codec::{Decode, Encode, Stored};
+use crate::journal::record::Record;
+
+/// What a mail is about. Append only.
+#[derive(Clone, Copy, Debug, Decode, Encode, Eq, PartialEq)]
+#[bincode(crate = "crate::journal::codec::bincode")]
+pub enum Kind {
+    /// Prove this address.
+    Verify,
+    /// Somebody tried to sign up with an address that has an account.
+    AlreadyRegistered,
+    /// Set a new password.
+    Reset,
+    /// The password was set by a mailed token.
+    ResetDone,
+    /// The password was changed.
+    PasswordChanged,
+    /// The account is locked for unknown devices; with a link that lifts it.
+    Lockout,
+    /// A spent refresh token came back.
+    RefreshReused,
+}
+
+/// A mail that waits to be sent. What it says is made when it is sent; a token in it is sealed.
+#[derive(Clone, Debug, Decode, Encode, Eq, PartialEq)]
+#[bincode(crate = "crate::journal::codec::bincode")]
+pub struct MailV1 {
+    /// Slot first, then random; also its Message-ID.
+    pub id: [u8; 16],
+    /// To whom.
+    pub to: Box<str>,
+    /// What it is about.
+    pub kind: Kind,
+    /// The token of its link, sealed under the outbox key.
+    pub token: Option<Vec<u8>>,
+    /// When it was written, in milliseconds since 1970.
+    pub written_ms: u64,
+    /// When to try next.
+    pub next_ms: u64,
+    /// How often it was tried.
+    pub tries: u32,
+}
+
+impl Stored for MailV1 {
+    const TABLE: u16 = 7;
+    const SCHEMA: u16 = 1;
+}
+
+impl Record for MailV1 {
+    type Key = [u8; 16];
+
+    fn key(&self) -> [u8; 16] {
+        self.id
+    }
+
+    fn key_bytes(key: [u8; 16]) -> Vec<u8> {
+        key.to_vec()
+    }
+}
+
+impl MailV1 {
+    /// Whether what was read back can be a mail.
+    pub fn is_sound(&self) -> bool {
+        self.to.contains('@') && self.written_ms <= self.next_ms
+    }
+}

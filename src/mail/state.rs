@@ -1,0 +1,148 @@
+//! The whole rule of the outbox. Knows no actor, file, clock or randomness.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use super::record::MailV1;
+use crate::clock::Timestamp;
+use crate::journal::buckets::Buckets;
+use crate::journal::record::{self, Write};
+
+/// A decision about mails with verdict `V`.
+pub type Decision<V> = record::Decision<MailV1, V>;
+
+const FIRST_RETRY: Duration = Duration::from_secs(30);
+const LAST_RETRY: Duration = Duration::from_hours(1);
+const GIVE_UP_AFTER: Duration = Duration::from_hours(72);
+
+/// A mail to be written, or only the same work done.
+#[derive(Clone, Debug)]
+pub struct Post {
+    /// Its id, also when nothing is to be sent.
+    pub id: [u8; 16],
+    /// The mail; none when nobody is to get one.
+    pub mail: Option<MailV1>,
+}
+
+/// How a try ended.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Tried {
+    /// The other side has it.
+    Sent,
+    /// Not now.
+    Failed,
+    /// Never.
+    Refused,
+}
+
+/// All mails that wait.
+#[derive(Default)]
+pub struct Outbox {
+    by_id: Buckets<[u8; 16], MailV1>,
+    due: BTreeSet<(u64, [u8; 16])>,
+}
+
+impl Outbox {
+    /// All records in their buckets.
+    pub const fn buckets(&self) -> &Buckets<[u8; 16], MailV1> {
+        &self.by_id
+    }
+
+    /// Mails that wait.
+    pub const fn len(&self) -> usize {
+        self.by_id.len()
+    }
+
+    /// Whether none waits.
+    pub const fn is_empty(&self) -> bool {
+        self.by_id.is_empty()
+    }
+
+    /// What posting means: one write, mail or not.
+    pub fn post(&self, post: Post) -> Decision<()> {
+        let write = post.mail.map_or(Write::Remove(post.id), Write::Put);
+        Decision { writes: vec![write], verdict: () }
+    }
+
+    /// Mails to be tried now, the longest waiting first.
+    pub fn due(&self, limit: usize, now: Timestamp) -> Vec<MailV1> {
+        let due = self.due.iter().take_while(|(next, _)| *next <= now.as_millis()).take(limit);
+        due.filter_map(|(_, id)| self.by_id.get(id)).cloned().collect()
+    }
+
+    /// What a try means. A mail is tried again after 30 s, then twice as long each time up to an hour, for three days.
+    pub fn tried(&self, id: [u8; 16], tried: Tried, now: Timestamp) -> Decision<()> {
+        let Some(mail) = self.by_id.get(&id) else { return Decision::unchanged(()) };
+        let over = now.since(Timestamp(mail.written_ms)) >= GIVE_UP_AFTER;
+        if tried != Tried::Failed || over {
+            return Decision { writes: vec![Write::Remove(id)], verdict: () };
+        }
+        let wait =
+            FIRST_RETRY.saturating_mul(1_u32.checked_shl(mail.tries).unwrap_or(u32::MAX)).min(LAST_RETRY);
+        let next = MailV1 { tries: mail.tries + 1, next_ms: (now + wait).as_millis(), ..mail.clone() };
+        Decision::put(next, ())
+    }
+
+    /// Makes `write` true. Cannot fail: it was just decided, or it was read back.
+    pub fn apply(&mut self, write: Write<MailV1>) {
+        let id = match &write {
+            Write::Put(mail) => mail.id,
+            Write::Remove(id) => *id,
+        };
+        if let Some(before) = self.by_id.remove(&id) {
+            self.due.remove(&(before.next_ms, id));
+        }
+        if let Write::Put(mail) = write {
+            self.due.insert((mail.next_ms, id));
+            self.by_id.insert(id, mail);
+        }
+    }
+
+    /// Nothing of a mail expires in silence.
+    pub const fn sweep(&mut self, _: usize, _: Timestamp) -> usize {
+        0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::record::Kind;
+    use super::*;
+
+    const START: Timestamp = Timestamp::from_secs(1_800_000_000);
+
+    fn settle(outbox: &mut Outbox, decision: Decision<()>) {
+        decision.writes.into_iter().for_each(|write| outbox.apply(write));
+    }
+
+    #[test]
+    fn a_mail_is_tried_again_ever_later_until_it_is_sent_or_three_days_old() {
+        let mut outbox = Outbox::default();
+        let mail = MailV1 {
+            id: [1; 16],
+            to: "ada@example.org".into(),
+            kind: Kind::Reset,
+            token: None,
+            written_ms: START.as_millis(),
+            next_ms: START.as_millis(),
+            tries: 0,
+        };
+        let posted = outbox.post(Post { id: mail.id, mail: Some(mail.clone()) });
+        settle(&mut outbox, posted);
+        let (mut now, mut waits) = (START, Vec::new());
+        while let Some(due) = outbox.due(9, now).pop() {
+            let failed = outbox.tried(due.id, Tried::Failed, now);
+            settle(&mut outbox, failed);
+            let Some(next) = outbox.by_id.get(&due.id) else { break };
+            waits.push(next.next_ms / 1000 - now.as_secs());
+            assert!(outbox.due(9, Timestamp(next.next_ms - 1)).is_empty());
+            now = Timestamp(next.next_ms);
+        }
+        assert_eq!(waits[..8], [30, 60, 120, 240, 480, 960, 1920, 3600]);
+        assert!(outbox.is_empty() && now.since(START) >= GIVE_UP_AFTER);
+        let nothing = outbox.post(Post { id: [2; 16], mail: None });
+        assert_eq!(nothing.writes.len(), 1);
+        settle(&mut outbox, nothing);
+        assert!(outbox.is_empty() && outbox.due.is_empty());
+    }
+}

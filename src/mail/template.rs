@@ -1,0 +1,114 @@
+//! What mails say. Links come from the configured public origin alone and carry the token behind `#`, where no server's
+//! log sees it; opening one changes nothing.
+
+use super::record::Kind;
+
+/// A mail as it will be read.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Letter {
+    /// One line.
+    pub subject: String,
+    /// The plain part.
+    pub text: String,
+    /// The HTML part.
+    pub html: String,
+    /// The link in it, if any.
+    pub link: Option<String>,
+}
+
+/// Writes the mail of `kind` for a service at `origin`.
+pub fn write(kind: Kind, service: &str, origin: &str, token: Option<&str>) -> Letter {
+    let link = |page: &str| token.map(|token| format!("{origin}/{page}#token={token}"));
+    let (subject, body, link, end) = match kind {
+        Kind::Verify => (
+            format!("Confirm your address for {service}"),
+            "Please confirm that this address is yours.",
+            link("verify"),
+            "If you did not sign up, ignore this mail: without the link the address belongs to nobody.",
+        ),
+        Kind::AlreadyRegistered => (
+            format!("You already have an account at {service}"),
+            "Somebody, perhaps you, tried to sign up with this address, which has an account already.",
+            None,
+            "If it was you, log in, or ask for a new password if you have forgotten it. If not, you need do nothing.",
+        ),
+        Kind::Reset => (
+            format!("Set a new password for {service}"),
+            "Somebody, we hope you, asked for a new password for this address.",
+            link("reset"),
+            "The link works once and for a short time. If it was not you, ignore this mail: nothing has changed.",
+        ),
+        Kind::ResetDone => (
+            format!("Your password for {service} was set anew"),
+            "Your password was just set anew by a link that was mailed to you, and every session was ended.",
+            None,
+            "If that was not you, somebody reads your mail: secure your mailbox first, then ask for a new password.",
+        ),
+        Kind::PasswordChanged => (
+            format!("Your password for {service} was changed"),
+            "Your password was just changed, and your other sessions were ended.",
+            None,
+            "If that was not you, ask for a new password at once.",
+        ),
+        Kind::Lockout => (
+            format!("Log-in to {service} is locked for a while"),
+            "Somebody typed a wrong password for your account several times, so unknown devices have to wait. Devices \
+             you have logged in from before are not affected.",
+            link("unlock"),
+            "With the link you can lift the lock at once. If the attempts were not yours, you need do nothing.",
+        ),
+        Kind::RefreshReused => (
+            format!("A session at {service} was ended"),
+            "A credential of one of your sessions was used twice, as happens when it was copied. We have ended that \
+             session.",
+            None,
+            "Log in again. If you do not know why this happened, change your password.",
+        ),
+    };
+    let shown = link.as_deref().map_or(String::new(), |link| format!("{link}\n\n"));
+    let text = format!("{body}\n\n{shown}{end}\n\n{service}\n");
+    let anchor = link.as_deref().map_or(String::new(), |link| {
+        let link = escape(link);
+        format!("<p><a href=\"{link}\">{link}</a></p>")
+    });
+    let html = format!(
+        "<!doctype html><html lang=\"en\"><body><p>{}</p>{anchor}<p>{}</p><p>{}</p></body></html>",
+        escape(body),
+        escape(end),
+        escape(service)
+    );
+    Letter { subject, text, html, link }
+}
+
+fn escape(text: &str) -> String {
+    text.replace('&', "&amp;")
+        .replace('<', "&lt;")
+        .replace('>', "&gt;")
+        .replace('"', "&quot;")
+        .replace('\'', "&#39;")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_mail_with_a_token_has_its_link_in_both_parts_and_names_the_service_escaped() {
+        let kinds = [
+            (Kind::Verify, true),
+            (Kind::AlreadyRegistered, false),
+            (Kind::Reset, true),
+            (Kind::ResetDone, false),
+            (Kind::PasswordChanged, false),
+            (Kind::Lockout, true),
+            (Kind::RefreshReused, false),
+        ];
+        for (kind, linked) in kinds {
+            let letter = write(kind, "A <b> & Co", "https://us.example", Some("pcm_x"));
+            assert_eq!(letter.link.is_some(), linked);
+            assert_eq!(letter.text.contains("https://us.example/"), linked);
+            assert_eq!(letter.html.matches("#token=pcm_x").count(), if linked { 2 } else { 0 });
+            assert!(letter.html.contains("A &lt;b&gt; &amp; Co") && !letter.subject.contains('\n'));
+        }
+    }
+}

@@ -1,0 +1,95 @@
+//! How mails leave: as files, by SMTP, or into memory for tests.
+
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+
+use super::template::Letter;
+
+/// A mail that is ready to leave.
+#[derive(Clone, Debug)]
+pub struct Outgoing {
+    /// Stable over retries, so that the other side can drop a double.
+    pub message_id: String,
+    /// The sender.
+    pub from: String,
+    /// The recipient.
+    pub to: String,
+    /// What it says.
+    pub letter: Letter,
+}
+
+/// A mail that did not leave.
+#[derive(Debug, thiserror::Error)]
+#[error("{what}")]
+pub struct DeliveryError {
+    /// For the log; names nobody.
+    pub what: String,
+    /// Whether there is no point in trying again.
+    pub permanent: bool,
+}
+
+#[cfg(feature = "mail")]
+impl DeliveryError {
+    fn passing(error: impl std::fmt::Display) -> Self {
+        Self { what: error.to_string(), permanent: false }
+    }
+}
+
+/// Where mails go.
+#[derive(Clone)]
+pub enum Transport {
+    /// Kept for whoever asks: tests, and embedding programs that send mails themselves.
+    Memory(Arc<Mutex<Vec<Outgoing>>>),
+    /// One `.eml` file each.
+    #[cfg(feature = "mail")]
+    Files(Arc<dyn crate::journal::storage::Storage>),
+    /// A mail server.
+    #[cfg(feature = "mail")]
+    Smtp(lettre::AsyncSmtpTransport<lettre::Tokio1Executor>),
+}
+
+impl Transport {
+    /// Hands a mail over.
+    pub async fn deliver(&self, mail: Outgoing) -> Result<(), DeliveryError> {
+        match self {
+            Self::Memory(sent) => {
+                sent.lock().push(mail);
+                Ok(())
+            }
+            #[cfg(feature = "mail")]
+            Self::Files(storage) => {
+                let message = compose(&mail)?;
+                let name = mail.message_id.split('@').next().unwrap_or_default();
+                let name = format!("{}.eml", name.trim_start_matches('<'));
+                crate::journal::storage::write_whole(&**storage, "", &name, &message.formatted())
+                    .map_err(DeliveryError::passing)
+            }
+            #[cfg(feature = "mail")]
+            Self::Smtp(transport) => {
+                use lettre::AsyncTransport;
+                let sent = transport.send(compose(&mail)?).await;
+                sent.map(|_| ()).map_err(|error| DeliveryError {
+                    permanent: error.is_permanent(),
+                    what: error.to_string(),
+                })
+            }
+        }
+    }
+}
+
+#[cfg(feature = "mail")]
+fn compose(mail: &Outgoing) -> Result<lettre::Message, DeliveryError> {
+    use lettre::message::{Message, MultiPart};
+    let never = |error: String| DeliveryError { what: error, permanent: true };
+    let from = mail.from.parse().map_err(|_| never(String::from("the sender is no address")))?;
+    let to = mail.to.parse().map_err(|_| never(String::from("the recipient is no address")))?;
+    let parts = MultiPart::alternative_plain_html(mail.letter.text.clone(), mail.letter.html.clone());
+    Message::builder()
+        .from(from)
+        .to(to)
+        .subject(mail.letter.subject.clone())
+        .message_id(Some(mail.message_id.clone()))
+        .multipart(parts)
+        .map_err(|error| never(error.to_string()))
+}
