@@ -16,6 +16,7 @@
 
 pub mod account;
 pub mod clock;
+pub mod config;
 pub mod csrf;
 pub mod fail_stop;
 pub mod id;

@@ -1,0 +1,406 @@
+//! The configuration: a file, then `PORTCULLIS__SECTION__KEY`, then flags. Works with none of them.
+
+pub mod keys;
+pub mod read;
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::str::FromStr;
+use std::time::Duration;
+
+use ipnet::IpNet;
+
+pub use keys::commented;
+pub use read::{ConfigFault, Reader};
+
+use crate::password::Cost;
+use crate::{lockout, refresh, reset, session, throttle};
+
+/// Scheme, host and port, as an `Origin` header says it.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Origin(String);
+
+impl Origin {
+    /// As text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// Whether browsers speak TLS to it.
+    pub fn is_https(&self) -> bool {
+        self.0.starts_with("https://")
+    }
+}
+
+impl FromStr for Origin {
+    type Err = ();
+
+    fn from_str(text: &str) -> Result<Self, ()> {
+        let host = text.strip_prefix("https://").or_else(|| text.strip_prefix("http://")).ok_or(())?;
+        let plain = |c: char| c.is_ascii_alphanumeric() && !c.is_ascii_uppercase() || ".-:[]".contains(c);
+        if host.is_empty() || !host.chars().all(plain) { Err(()) } else { Ok(Self(text.to_owned())) }
+    }
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// How SMTP is protected.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum SmtpTls {
+    /// Upgraded on a plain connection, or nothing is sent.
+    Starttls,
+    /// From the first byte.
+    Tls,
+    /// Not at all: a server on this machine.
+    None,
+}
+
+/// Where mails go.
+#[derive(Clone, Debug)]
+pub enum MailTransport {
+    /// `.eml` files.
+    File,
+    /// A mail server.
+    Smtp {
+        /// Its name.
+        host: String,
+        /// Its port.
+        port: u16,
+        /// How it is spoken to.
+        tls: SmtpTls,
+        /// Who logs in, and the file with the password.
+        login: Option<(String, PathBuf)>,
+    },
+}
+
+/// The configuration of one server.
+#[derive(Clone, Debug)]
+#[expect(missing_docs, reason = "every field is a key of the configuration, which has its words in `keys`")]
+pub struct Config {
+    pub data_dir: PathBuf,
+    pub service_name: String,
+    pub listen: SocketAddr,
+    pub public_origin: Origin,
+    pub trusted_proxies: Vec<IpNet>,
+    pub allowed_origins: Vec<Origin>,
+    pub admin_listen: Option<SocketAddr>,
+    pub signup_enabled: bool,
+    pub verify_email: bool,
+    pub cost: Cost,
+    pub hash_threads: usize,
+    pub hash_wait_budget: Duration,
+    pub throttle: throttle::Limits,
+    pub lockout: lockout::Limits,
+    pub access_ttl: Duration,
+    pub audience: String,
+    pub key_days: u64,
+    pub refresh: refresh::Limits,
+    pub session: session::Limits,
+    pub reset: reset::Limits,
+    pub mail_transport: MailTransport,
+    pub mail_from: String,
+    pub mail_console: bool,
+    pub segment_bytes: u64,
+    pub snapshot_bytes: u64,
+    pub keys_dir: PathBuf,
+    pub audit_dir: PathBuf,
+}
+
+/// An unsafe setting, why it is one, and what to do.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Finding {
+    /// The key.
+    pub key: &'static str,
+    /// Why.
+    pub why: &'static str,
+    /// The fix.
+    pub fix: &'static str,
+}
+
+impl Config {
+    /// From what was read. All mistakes at once.
+    pub fn from_reader(mut reader: Reader) -> Result<Self, Vec<ConfigFault>> {
+        let config = Self::read(&mut reader);
+        reader.finish().map(|()| config)
+    }
+
+    /// The defaults over a data directory: for embedding programs and tests.
+    pub fn for_data_dir(data_dir: &std::path::Path) -> Result<Self, Vec<ConfigFault>> {
+        let mut reader = Reader::new();
+        reader.plain("data_dir", &data_dir.to_string_lossy(), "data_dir");
+        Self::from_reader(reader)
+    }
+
+    fn read(reader: &mut Reader) -> Self {
+        for name in ["journal.mirror_dir", "journal.encrypt", "keys.master_file", "alert.webhook"] {
+            reader.not_available(name);
+        }
+        reader.choice("token.algorithm", &["ES256"]);
+        let data_dir = PathBuf::from(reader.words("data_dir").unwrap_or_else(|| String::from("data")));
+        let loopback = SocketAddr::from(([127, 0, 0, 1], 8080));
+        let listen = reader.parsed("http.listen", "an address and port").unwrap_or(loopback);
+        let public_origin = reader
+            .parsed("http.public_origin", "an origin such as https://login.example.org, without a path")
+            .unwrap_or_else(|| Origin(format!("http://{listen}")));
+        let audience = reader.words("token.audience").unwrap_or_else(|| public_origin.0.clone());
+        let threads = match reader.words("password.threads") {
+            Some(_) => reader.number("password.threads", 1..=1024) as usize,
+            None => std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
+        };
+        let cost = Cost {
+            memory_kib: reader.number("password.memory_kib", 8..=262_144) as u32,
+            passes: reader.number("password.passes", 1..=10) as u32,
+            lanes: reader.number("password.lanes", 1..=4) as u32,
+        };
+        if !cost.is_bounded() {
+            reader.wrong("password.memory_kib", "must be at least 8 for each lane");
+        }
+        let sub = |name: &str| data_dir.join(name);
+        Self {
+            service_name: reader.words("service_name").unwrap_or_else(|| String::from("Portcullis")),
+            trusted_proxies: reader.list("http.trusted_proxies", "a network such as 10.0.0.0/8"),
+            allowed_origins: reader.list("http.allowed_origins", "an origin"),
+            admin_listen: reader.parsed("admin.listen", "an address and port"),
+            signup_enabled: reader.truth("signup.enabled").unwrap_or(true),
+            verify_email: reader.choice("signup.verify_email", &["required", "off"]) != "off",
+            cost,
+            hash_threads: threads,
+            hash_wait_budget: Duration::from_millis(reader.number("password.wait_budget_ms", 0..=600_000)),
+            throttle: read_throttle(reader),
+            lockout: lockout::Limits {
+                failures: reader.number("lockout.failures", 1..=100) as u32,
+                cap: reader.number("lockout.cap", 1..=1_000_000) as u32,
+                first_lock: reader.secs("lockout.first_lock_secs"),
+                max_lock: reader.secs("lockout.max_lock_secs"),
+                forget: reader.secs("lockout.forget_secs"),
+                names_max: 1_000_000,
+            },
+            access_ttl: reader.secs("token.access_ttl_secs"),
+            audience,
+            key_days: reader.number("token.key_days", 1..=3650),
+            refresh: refresh::Limits {
+                grace: Duration::from_secs(reader.number("refresh.grace_secs", 0..=300)),
+                idle: reader.secs("refresh.idle_ttl_secs"),
+                absolute: reader.secs("refresh.absolute_ttl_secs"),
+            },
+            session: session::Limits {
+                idle: reader.secs("session.idle_secs"),
+                absolute: reader.secs("session.absolute_secs"),
+                remember_idle: reader.secs("session.remember_idle_secs"),
+                remember_absolute: reader.secs("session.remember_absolute_secs"),
+            },
+            reset: reset::Limits {
+                reset: reader.secs("reset.ttl_secs"),
+                verify: reader.secs("signup.verify_ttl_secs"),
+                mails_per_hour: reader.number("reset.mails_per_hour", 1..=1000) as u32,
+            },
+            mail_transport: read_mail(reader),
+            mail_from: read_sender(reader),
+            mail_console: reader.truth("mail.console").unwrap_or_else(|| listen.ip().is_loopback()),
+            segment_bytes: read_segment(reader),
+            snapshot_bytes: reader.number("journal.snapshot_bytes", 1 << 20..=1 << 40),
+            keys_dir: reader.words("keys.dir").map_or_else(|| sub("keys"), PathBuf::from),
+            audit_dir: reader.words("audit.dir").map_or_else(|| sub("audit"), PathBuf::from),
+            data_dir,
+            listen,
+            public_origin,
+        }
+    }
+
+    /// What must not stand on a public address.
+    pub fn unsafe_settings(&self) -> Vec<Finding> {
+        let mut found = Vec::new();
+        let mut say = |wrong: bool, key, why, fix| {
+            if wrong {
+                found.push(Finding { key, why, fix });
+            }
+        };
+        let Cost { memory_kib, passes, .. } = self.cost;
+        let cheap = memory_kib < Cost::SAFE.memory_kib || passes < Cost::SAFE.passes;
+        say(
+            !self.public_origin.is_https(),
+            "http.public_origin",
+            "passwords and tokens would cross the network in the clear",
+            "put a proxy with TLS in front and set its https:// origin",
+        );
+        say(
+            cheap,
+            "password.memory_kib",
+            "a stolen copy would be guessed cheaply",
+            "use at least 19456 KiB and 2 passes",
+        );
+        say(
+            matches!(self.mail_transport, MailTransport::File),
+            "mail.transport",
+            "mails are written to files and reach nobody",
+            "set mail.transport = \"smtp\" and mail.smtp.host",
+        );
+        say(
+            self.mail_console,
+            "mail.console",
+            "links with tokens are shown on the console",
+            "set mail.console = false",
+        );
+        say(
+            !self.verify_email,
+            "signup.verify_email",
+            "addresses are not proved, so anybody can take another's",
+            "set signup.verify_email = \"required\"",
+        );
+        found
+    }
+}
+
+fn read_segment(reader: &mut Reader) -> u64 {
+    let bytes = reader.number("journal.segment_bytes", 4 << 20..=1 << 30);
+    if !bytes.is_multiple_of(4096) {
+        reader.wrong("journal.segment_bytes", "must be a multiple of 4096");
+    }
+    bytes
+}
+
+fn read_sender(reader: &mut Reader) -> String {
+    let from = reader.words("mail.from").unwrap_or_default();
+    if !email_address::EmailAddress::is_valid(&from) {
+        reader.wrong("mail.from", format!("must be an e-mail address, not {from:?}"));
+    }
+    from
+}
+
+fn read_mail(reader: &mut Reader) -> MailTransport {
+    let host = reader.words("mail.smtp.host");
+    let port = reader.number("mail.smtp.port", 1..=65_535) as u16;
+    let tls = match reader.choice("mail.smtp.tls", &["starttls", "tls", "none"]).as_str() {
+        "tls" => SmtpTls::Tls,
+        "none" => SmtpTls::None,
+        _ => SmtpTls::Starttls,
+    };
+    let login = match (reader.words("mail.smtp.username"), reader.words("mail.smtp.password_file")) {
+        (Some(name), Some(file)) => Some((name, PathBuf::from(file))),
+        (None, None) => None,
+        _ => {
+            reader.wrong("mail.smtp.username", "and `mail.smtp.password_file` belong together");
+            None
+        }
+    };
+    if reader.choice("mail.transport", &["file", "smtp"]) != "smtp" {
+        return MailTransport::File;
+    }
+    let Some(host) = host else {
+        reader.wrong("mail.transport", "is \"smtp\", but `mail.smtp.host` is not set");
+        return MailTransport::File;
+    };
+    let local = host == "localhost" || host.parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_loopback());
+    if tls == SmtpTls::None && !local {
+        reader.wrong("mail.smtp.tls", "may be \"none\" for a server on this machine alone");
+    }
+    MailTransport::Smtp { host, port, tls, login }
+}
+
+fn read_throttle(reader: &mut Reader) -> throttle::Limits {
+    use throttle::table::Class;
+    macro_rules! rate {
+        ($class:ident, $name:literal) => {{
+            let burst = reader.number(concat!("throttle.", $name, ".burst"), 1..=1_000_000) as u32;
+            let per_minute = reader.number(concat!("throttle.", $name, ".per_minute"), 1..=1_000_000) as u32;
+            (Class::$class, throttle::Rate { burst, per_minute })
+        }};
+    }
+    let rates = vec![
+        rate!(Login, "login"),
+        rate!(Signup, "signup"),
+        rate!(Refresh, "refresh"),
+        rate!(Forgot, "forgot"),
+        rate!(Reset, "reset"),
+        rate!(Verify, "verify"),
+        rate!(Unlock, "unlock"),
+        rate!(Check, "check"),
+    ];
+    throttle::Limits {
+        rates,
+        cells: reader.number("throttle.cells", 1000..=100_000_000) as usize,
+        exempt: reader.list("throttle.exempt_networks", "a network such as 10.0.0.0/8"),
+        half_spent: false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn load(text: &str, env: &[(&str, &str)]) -> Result<Config, Vec<String>> {
+        let mut reader = Reader::new();
+        reader.file("p.toml", text);
+        reader.environment(env.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())));
+        Config::from_reader(reader).map_err(|faults| faults.iter().map(ToString::to_string).collect())
+    }
+
+    #[test]
+    fn no_file_works_and_the_environment_goes_over_the_file() {
+        let config = load("", &[]).unwrap();
+        assert_eq!(config.public_origin.as_str(), "http://127.0.0.1:8080");
+        assert_eq!((config.cost, config.mail_console), (Cost::SAFE, true));
+        let config = load(
+            "[http]\nlisten = \"127.0.0.1:1\"\n[lockout]\nfailures = 3\n",
+            &[
+                ("PORTCULLIS__HTTP__LISTEN", "127.0.0.1:2"),
+                ("PORTCULLIS__HTTP__TRUSTED_PROXIES", "10.0.0.0/8, ::1/128"),
+            ],
+        )
+        .unwrap();
+        assert_eq!((config.listen.port(), config.lockout.failures), (2, 3));
+        assert_eq!(config.trusted_proxies.len(), 2);
+    }
+
+    #[test]
+    fn every_mistake_is_named_at_once_with_its_line_and_the_nearest_key() {
+        let text = "[http]\nlisten = 7\nlisen = \"x\"\n\n[lockout]\nfailures = \"many\"\ncap = -1\n[mail]\n\
+            transport = \"smtp\"\n[nothing]\nx = 1\n[journal]\nencrypt = true\n";
+        let faults = load(text, &[("PORTCULLIS__REFRESH__GRACE", "1")]).unwrap_err();
+        for expected in [
+            "p.toml:2: `http.listen` must be an address and port, not \"7\"",
+            "p.toml:3: unknown key `http.lisen`; did you mean `http.listen`?",
+            "p.toml:6: `lockout.failures` must be a whole number from 1 to 100",
+            "p.toml:7: `lockout.cap` must be",
+            "p.toml:9: `mail.transport` is \"smtp\", but `mail.smtp.host` is not set",
+            "p.toml:10: unknown key `nothing`",
+            "p.toml:13: `journal.encrypt` is not available in this version",
+            "PORTCULLIS__REFRESH__GRACE: unknown key `refresh.grace`; did you mean `refresh.grace_secs`?",
+        ] {
+            assert!(faults.iter().any(|fault| fault.starts_with(expected)), "{expected}\n{faults:#?}");
+        }
+        assert_eq!(faults.len(), 8, "{faults:#?}");
+        assert!(load("[http\n", &[]).unwrap_err()[0].starts_with("p.toml:1: "));
+    }
+
+    #[test]
+    fn what_init_writes_names_every_key_and_reads_back_with_and_without_its_comments() {
+        let text = commented();
+        assert!(load(&text, &[]).is_ok());
+        let bare: String = text
+            .lines()
+            .map(|line| match line.strip_prefix('#') {
+                Some(rest) if !rest.starts_with(' ') => format!("{rest}\n"),
+                _ => format!("{line}\n"),
+            })
+            .collect();
+        assert!(load(&bare, &[]).is_ok(), "{:?}", load(&bare, &[]).err());
+        for key in keys::KEYS {
+            let last = key.name.rsplit('.').next().unwrap();
+            assert!(text.contains(&format!("#{last} = ")), "{}", key.name);
+        }
+    }
+
+    #[test]
+    fn unsafe_settings_are_listed_with_their_fix() {
+        let found = load("[signup]\nverify_email = \"off\"\n[password]\npasses = 1\n", &[])
+            .unwrap()
+            .unsafe_settings();
+        assert_eq!(found.len(), 5);
+    }
+}
