@@ -15,9 +15,11 @@
 //! Invariant: no file but `clock.rs` reads a clock of the operating system; a lint refuses it.
 
 pub mod account;
+pub mod audit;
 pub mod clock;
 pub mod config;
 pub mod csrf;
+pub mod engine;
 pub mod fail_stop;
 pub mod id;
 pub mod journal;
@@ -31,3 +33,4 @@ pub mod secret;
 pub mod session;
 pub mod throttle;
 pub mod token;
+mod workers;

@@ -244,6 +244,12 @@ impl Handle {
         waiting.await.map_err(|_| NoRoom::Stopped)
     }
 
+    /// A snapshot has its name: lets `IDENTITY` demand what it rests on.
+    pub fn witness(&self) {
+        self.shared.core.lock().witness = true;
+        self.shared.work.notify_one();
+    }
+
     /// Figures for operators.
     pub fn stats(&self) -> Stats {
         let core = self.shared.core.lock();

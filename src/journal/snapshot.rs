@@ -45,6 +45,13 @@ impl Records {
         self.digest = self.digest.wrapping_add(record_digest(cluster, table, key, value));
     }
 
+    /// Puts `others` behind these.
+    pub fn join(&mut self, others: Self) {
+        self.bytes.extend_from_slice(&others.bytes);
+        self.count += others.count;
+        self.digest = self.digest.wrapping_add(others.digest);
+    }
+
     /// Bytes they take.
     pub const fn len(&self) -> usize {
         self.bytes.len()

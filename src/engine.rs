@@ -1,0 +1,240 @@
+//! The engine: one partition of the server, as a value. Its actors and its journal; no statics, several in a process.
+//!
+//! Built by [`Engine::start`]: recover, then actors. Nothing is bound here: whoever serves asks the flows.
+
+use std::sync::Arc;
+
+use actix::dev::ToEnvelope;
+use actix::{Actor, Addr, Arbiter, Handler, Message};
+
+use crate::account::Accounts;
+use crate::clock::Clock;
+use crate::config::Config;
+use crate::fail_stop::FailStop;
+use crate::journal::handle::{Handle, NoRoom};
+use crate::journal::layout::Sizes;
+use crate::journal::recover::{Found, Journal, Options, Past, recover};
+use crate::journal::storage::Storage;
+use crate::journal::storage_local::LocalStorage;
+use crate::lockout::Names;
+use crate::mail::{Outbox, Transport};
+use crate::password::{HashPool, Shed, pool};
+use crate::refresh::Families;
+use crate::registry::{Answer, Desk, Owner, Registry};
+use crate::reset::Mailed;
+use crate::secret::{Chance, EdgeKeys, NoChance};
+use crate::session::Sessions;
+use crate::throttle::Table;
+use crate::throttle::actor::Throttle;
+use crate::token::{Keys, Signer};
+
+/// A promise that cannot be kept now. The client is told to come back.
+#[derive(Debug, thiserror::Error)]
+pub enum Fault {
+    /// The journal takes nothing.
+    #[error("nothing can be written down: {0}")]
+    NoRoom(#[from] NoRoom),
+    /// Too many passwords wait.
+    #[error(transparent)]
+    Shed(#[from] Shed),
+    /// No randomness.
+    #[error(transparent)]
+    NoChance(#[from] NoChance),
+    /// An actor is gone: the engine is ending.
+    #[error("the engine is ending")]
+    Ending,
+    /// A token could not be signed.
+    #[error("cannot sign")]
+    Sign(#[from] crate::token::KeyError),
+}
+
+/// Why an engine does not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// Recovery refused.
+    #[error(transparent)]
+    Refused(#[from] crate::journal::recover::Refusal),
+    /// Keys or threads.
+    #[error("{0}")]
+    Io(#[from] std::io::Error),
+    /// A signing key.
+    #[error(transparent)]
+    Key(#[from] crate::token::KeyError),
+}
+
+/// One partition.
+pub struct Engine {
+    /// What it was built with.
+    pub config: Config,
+    /// Its time.
+    pub clock: Clock,
+    /// Its chance.
+    pub chance: Arc<Chance>,
+    /// Signs and checks access tokens.
+    pub signer: Signer,
+    /// Tags opaque tokens.
+    pub edge: EdgeKeys,
+    pub(crate) keys: Keys,
+    /// Checks passwords.
+    pub pool: HashPool,
+    pub(crate) journal: Handle,
+    pub(crate) accounts: Addr<Owner<Accounts>>,
+    pub(crate) lockout: Addr<Owner<Names>>,
+    pub(crate) throttle: Addr<Throttle>,
+    pub(crate) refresh: Addr<Owner<Families>>,
+    pub(crate) sessions: Addr<Owner<Sessions>>,
+    pub(crate) mailed: Addr<Owner<Mailed>>,
+    pub(crate) outbox: Addr<Owner<Outbox>>,
+    pub(crate) tally: crate::audit::Tally,
+}
+
+/// What keeps an engine going: held by whoever started it, and stopped in order.
+pub struct Running {
+    journal: Journal,
+    registries: Arbiter,
+    workers: crate::workers::Workers,
+    /// What recovery found.
+    pub found: Found,
+}
+
+/// The states that recovery fills.
+struct States {
+    accounts: Accounts,
+    lockout: Names,
+    refresh: Families,
+    sessions: Sessions,
+    mailed: Mailed,
+    outbox: Outbox,
+    keys: Arc<dyn Storage>,
+    chance: Arc<Chance>,
+}
+
+impl Past for States {
+    fn apply(&mut self, table: u16, schema: u16, key: &[u8], value: Option<&[u8]>) -> Result<(), String> {
+        match table {
+            1 => self.accounts.restore(schema, key, value),
+            3 => self.lockout.restore(schema, key, value),
+            4 => self.sessions.restore(schema, key, value),
+            5 => self.refresh.restore(schema, key, value),
+            6 => self.mailed.restore(schema, key, value),
+            7 => self.outbox.restore(schema, key, value),
+            other => Err(format!("table {other} is not known to this version")),
+        }
+    }
+
+    fn first_start(&mut self) -> std::io::Result<()> {
+        Keys::form(&*self.keys, &self.chance)
+    }
+
+    fn has_keys(&self) -> bool {
+        Keys::exist(&*self.keys)
+    }
+}
+
+impl Engine {
+    /// Recovers what `config.data_dir` holds and starts the actors. Call it in an actix system.
+    ///
+    /// Errors: a directory that is held, damaged or of a newer version; keys that cannot be read.
+    pub fn start(
+        config: Config,
+        clock: Clock,
+        accept_clock_floor: bool,
+        transport: Option<Transport>,
+        fail_stop: &FailStop,
+    ) -> Result<(Arc<Self>, Running), StartError> {
+        let chance = Arc::new(Chance::system());
+        let storage: Arc<dyn Storage> = Arc::new(LocalStorage::open(&config.data_dir)?);
+        let key_storage: Arc<dyn Storage> = Arc::new(LocalStorage::open(&config.keys_dir)?);
+        let mut states = States {
+            accounts: Accounts::default(),
+            lockout: Names::new(config.lockout),
+            refresh: Families::new(config.refresh),
+            sessions: Sessions::new(config.session),
+            mailed: Mailed::new(config.reset),
+            outbox: Outbox::default(),
+            keys: Arc::clone(&key_storage),
+            chance: Arc::clone(&chance),
+        };
+        let options = Options {
+            storage,
+            sizes: Sizes { segment: config.segment_bytes, ..Sizes::PRODUCTION },
+            clock: clock.clone(),
+            chance: Arc::clone(&chance),
+            accept_clock_floor,
+        };
+        let recovered = recover(options, &mut states)?;
+        let keys = Keys::load(&*key_storage)?;
+        let signer = Signer::new(&keys.signing, config.public_origin.as_str(), &config.audience)?;
+        let pool_options = pool::Options {
+            threads: config.hash_threads,
+            wait_budget: config.hash_wait_budget,
+            cost: config.cost,
+        };
+        let pool = HashPool::start(pool_options, &clock, &chance, fail_stop)?;
+        let (journal, running, found) = recovered.start(fail_stop)?;
+        let desk = Desk {
+            journal: journal.clone(),
+            clock: clock.clone(),
+            fail_stop: fail_stop.clone(),
+            cluster: running.life().cluster,
+        };
+        let registries = Arbiter::new();
+        let mut limits = config.throttle.clone();
+        limits.half_spent = !found.first_start;
+        let throttle = Throttle::new(Table::new(limits, clock.now()), clock.clone(), fail_stop.clone());
+        let throttle = Throttle::start_in_arbiter(&registries.handle(), |_| throttle);
+        let engine = Arc::new(Self {
+            accounts: owner(&registries, states.accounts, &desk),
+            lockout: owner(&registries, states.lockout, &desk),
+            refresh: owner(&registries, states.refresh, &desk),
+            sessions: owner(&registries, states.sessions, &desk),
+            mailed: owner(&registries, states.mailed, &desk),
+            outbox: owner(&registries, states.outbox, &desk),
+            throttle,
+            edge: keys.edge(),
+            keys,
+            signer,
+            pool,
+            journal,
+            clock,
+            chance,
+            config,
+            tally: crate::audit::Tally::default(),
+        });
+        let workers = crate::workers::Workers::start(&engine, running.life().clone(), transport)?;
+        Ok((engine, Running { journal: running, registries, workers, found }))
+    }
+
+    /// Asks an owner and waits until what it has seen is durable.
+    pub(crate) async fn ask<S, M, V>(&self, owner: &Addr<Owner<S>>, message: M) -> Result<V, Fault>
+    where
+        S: Registry,
+        M: Message<Result = Answer<V>> + Send + 'static,
+        Owner<S>: Handler<M> + Actor,
+        <Owner<S> as Actor>::Context: ToEnvelope<Owner<S>, M>,
+        V: Send + 'static,
+    {
+        let sealed = owner.send(message).await.map_err(|_| Fault::Ending)??;
+        Ok(self.journal.open(sealed).await?)
+    }
+
+    /// How far the journal is, and how much room it has.
+    pub fn journal_stats(&self) -> crate::journal::handle::Stats {
+        self.journal.stats()
+    }
+}
+
+fn owner<S: Registry>(arbiter: &Arbiter, state: S, desk: &Desk) -> Addr<Owner<S>> {
+    let owner = Owner::new(state, desk.clone());
+    Owner::start_in_arbiter(&arbiter.handle(), |_| owner)
+}
+
+impl Running {
+    /// Stops in order: workers, a last snapshot, actors, the journal with its mark of a clean stop.
+    pub fn stop(self) {
+        self.workers.stop();
+        self.registries.stop();
+        let _ = self.registries.join();
+        self.journal.close();
+    }
+}
