@@ -21,6 +21,7 @@ pub mod config;
 pub mod csrf;
 pub mod engine;
 pub mod fail_stop;
+pub mod flow;
 pub mod id;
 pub mod journal;
 pub mod lockout;

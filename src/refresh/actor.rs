@@ -11,9 +11,17 @@ registry!(Families, FamilyV1, "refresh");
 #[derive(Clone, Copy, Debug)]
 pub struct End(pub FamilyId, pub Cause);
 
+/// Lets a family go on under another epoch than it had.
+#[derive(Clone, Copy, Debug)]
+pub struct CarryOver(pub FamilyId, pub u64, pub u64);
+
 /// The family of that id, if it is alive.
 #[derive(Clone, Copy, Debug)]
 pub struct Alive(pub FamilyId);
+
+/// The family of that id, alive or not.
+#[derive(Clone, Copy, Debug)]
+pub struct Get(pub FamilyId);
 
 /// The families of an account that may be alive.
 #[derive(Clone, Copy, Debug)]
@@ -22,6 +30,7 @@ pub struct OfAccount(pub AccountId);
 handles!(Families {
     Opened => FamilyV1, Ordinary, |families, command, now| families.open(&command, now);
     Rotate => Result<Rotated, Refusal>, Ordinary, |families, command, now| families.rotate(&command, now);
+    CarryOver => (), Essential, |families, command, _| families.carry_over(command.0, command.1, command.2);
     End => (), Essential, |families, command, _| families.end(command.0, command.1);
 });
 
@@ -29,5 +38,6 @@ reads!(Families {
     Alive => Option<FamilyV1>, |families, command, now| {
         families.get(command.0).filter(|family| alive(family, now).is_ok()).cloned()
     };
+    Get => Option<FamilyV1>, |families, command, _| families.get(command.0).cloned();
     OfAccount => Vec<FamilyV1>, |families, command, now| families.of_account(command.0, now);
 });

@@ -82,6 +82,9 @@ pub enum Refusal {
     /// The token was spent before; its family is ended by this very request.
     #[error("refresh token was already spent")]
     Reused,
+    /// The family was ended by an earlier reuse.
+    #[error("refresh token belongs to a family that was ended for reuse")]
+    EndedForReuse,
 }
 
 /// All families of an engine.
@@ -191,6 +194,16 @@ impl Families {
         }
     }
 
+    /// What going on under another epoch means, for the one family that changed the password.
+    pub fn carry_over(&self, id: FamilyId, from: u64, to: u64) -> Decision<()> {
+        match self.get(id) {
+            Some(family) if family.ended.is_none() && family.auth_epoch == from => {
+                Decision::put(FamilyV1 { auth_epoch: to, ..family.clone() }, ())
+            }
+            _ => Decision::unchanged(()),
+        }
+    }
+
     /// Makes `write` true. Cannot fail: it was just decided, or it was read back.
     pub fn apply(&mut self, write: Write<FamilyV1>) {
         match write {
@@ -244,7 +257,7 @@ impl Families {
 /// Whether a family gives anything at `now`; the gate asks for the epochs.
 pub fn alive(family: &FamilyV1, now: Timestamp) -> Result<(), Refusal> {
     match family.ended {
-        Some(Cause::Reuse) => Err(Refusal::Reused),
+        Some(Cause::Reuse) => Err(Refusal::EndedForReuse),
         Some(Cause::LogOut | Cause::Revoked) => Err(Refusal::Revoked),
         None if family.is_expired(now) => Err(Refusal::Expired),
         None => Ok(()),
@@ -360,7 +373,7 @@ mod tests {
         }
         world.advance(10);
         assert_eq!(world.rotate(first), Err(Refusal::Reused));
-        assert_eq!(world.rotate(second), Err(Refusal::Reused));
+        assert_eq!(world.rotate(second), Err(Refusal::EndedForReuse));
     }
 
     #[test]
@@ -369,7 +382,7 @@ mod tests {
         let second = world.rotate(first).unwrap();
         let third = world.rotate(second).unwrap();
         assert_eq!(world.rotate(first), Err(Refusal::Reused));
-        assert_eq!(world.rotate(third), Err(Refusal::Reused));
+        assert_eq!(world.rotate(third), Err(Refusal::EndedForReuse));
     }
 
     #[test]

@@ -11,6 +11,10 @@ registry!(Sessions, SessionV1, "session");
 #[derive(Clone, Copy, Debug)]
 pub struct Touch(pub SessionId, pub SecretDigest);
 
+/// Lets a session go on under another epoch than it had.
+#[derive(Clone, Copy, Debug)]
+pub struct CarryOver(pub SessionId, pub u64, pub u64);
+
 /// Ends a session.
 #[derive(Clone, Copy, Debug)]
 pub struct End(pub SessionId);
@@ -26,6 +30,7 @@ pub struct OfAccount(pub AccountId);
 handles!(Sessions {
     Opened => SessionV1, Ordinary, |sessions, command, now| sessions.open(command, now);
     Touch => Option<SessionV1>, Essential, |sessions, command, now| sessions.touch(command.0, command.1, now);
+    CarryOver => (), Essential, |sessions, command, _| sessions.carry_over(command.0, command.1, command.2);
     End => (), Essential, |sessions, command, _| sessions.end(command.0);
 });
 

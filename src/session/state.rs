@@ -120,6 +120,16 @@ impl Sessions {
         }
     }
 
+    /// What going on under another epoch means, for the one session that changed the password.
+    pub fn carry_over(&self, id: SessionId, from: u64, to: u64) -> Decision<()> {
+        match self.by_id.get(&id.to_bytes()) {
+            Some(session) if session.auth_epoch == from => {
+                Decision::put(SessionV1 { auth_epoch: to, ..session.clone() }, ())
+            }
+            _ => Decision::unchanged(()),
+        }
+    }
+
     /// The sessions of an account that may still be alive.
     pub fn of_account(&self, account: AccountId, now: Timestamp) -> Vec<SessionV1> {
         let ids = self.by_account.get(&account.to_bytes()).into_iter().flatten();

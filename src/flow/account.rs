@@ -1,0 +1,72 @@
+//! What somebody who is logged in does with their own account.
+
+use super::authenticate::{Held, Identity};
+use super::log_in::check_password;
+use super::log_out::end_others;
+use super::{Client, Refusal, Stop, parse_name};
+use crate::account::actor::Delete;
+use crate::audit::Event;
+use crate::engine::Engine;
+use crate::id::{FamilyId, SessionId};
+use crate::refresh::{self, FamilyV1};
+use crate::reset::actor::EndAll;
+use crate::session::{self, SessionV1};
+use crate::throttle::table::Class;
+
+/// What is open for an account.
+pub struct OpenSessions {
+    /// Log-ins with tokens.
+    pub families: Vec<FamilyV1>,
+    /// Log-ins with cookies.
+    pub sessions: Vec<SessionV1>,
+}
+
+/// Lists what is open and not dead by its epoch.
+pub async fn sessions(engine: &Engine, identity: &Identity) -> Result<OpenSessions, Stop> {
+    let (id, epoch) = (identity.account.account_id(), identity.account.auth_epoch);
+    let mut families = engine.ask(&engine.refresh, refresh::actor::OfAccount(id)).await?;
+    families.retain(|family| family.auth_epoch == epoch);
+    let mut sessions = engine.ask(&engine.sessions, session::actor::OfAccount(id)).await?;
+    sessions.retain(|session| session.auth_epoch == epoch);
+    Ok(OpenSessions { families, sessions })
+}
+
+/// Lets the session that changed the password go on under the account's new epoch.
+pub(super) async fn carry_over(engine: &Engine, identity: &Identity, epoch: u64) -> Result<(), Stop> {
+    match &identity.held {
+        Held::Family(family) => {
+            if let Some(id) = FamilyId::from_bytes(family.id) {
+                engine.ask(&engine.refresh, refresh::actor::CarryOver(id, family.auth_epoch, epoch)).await?;
+            }
+        }
+        Held::Session(session) => {
+            if let Some(id) = SessionId::from_bytes(session.id) {
+                engine
+                    .ask(&engine.sessions, session::actor::CarryOver(id, session.auth_epoch, epoch))
+                    .await?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Deletes one's own account, with its password.
+pub async fn delete(
+    engine: &Engine,
+    client: &Client,
+    identity: &Identity,
+    password: &str,
+) -> Result<(), Stop> {
+    engine.admit(Class::Check, client).await?;
+    let name = parse_name(&identity.account.email)?;
+    let account = check_password(engine, client, &name, password, None).await?;
+    let id = account.account_id();
+    if id != identity.account.account_id() {
+        return Err(Refusal::Unauthenticated.into());
+    }
+    engine.ask(&engine.accounts, Delete(id)).await?.map_err(|_| Refusal::NotFound)?;
+    end_others(engine, id, None).await?;
+    engine.ask(&engine.mailed, EndAll(id)).await?;
+    engine.tally.note(Event::AccountDeleted, &id, &client.network());
+    Ok(())
+}

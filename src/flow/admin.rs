@@ -1,0 +1,154 @@
+//! What an administrator does with other people's accounts.
+
+use super::authenticate::Identity;
+use super::log_out::end_others;
+use super::sign_up::{display_name, new_password};
+use super::{Refusal, Stop, parse_name};
+use crate::account::actor::{Alter, ById, Delete, List};
+use crate::account::{AccountV1, Change, NameKey, SignUp, SignedUp, Status};
+use crate::audit::Event;
+use crate::engine::{Engine, Fault};
+use crate::id::AccountId;
+use crate::lockout::actor::Clear;
+use crate::mail::Kind;
+use crate::reset::Purpose;
+use crate::reset::actor::EndAll;
+
+const ROLES_MAX: usize = 32;
+
+/// Somebody who may.
+pub struct Admin(());
+
+impl Admin {
+    /// By their role.
+    pub fn of(identity: &Identity) -> Result<Self, Refusal> {
+        identity.has_role(&["admin"])?;
+        Ok(Self(()))
+    }
+
+    /// By being the operator of this process: the command line over the admin socket, or on a stopped directory.
+    pub const fn operator() -> Self {
+        Self(())
+    }
+}
+
+/// A new account, as an administrator makes it.
+#[derive(Clone, Debug, Default)]
+pub struct New<'a> {
+    /// Its address.
+    pub email: &'a str,
+    /// None: it is set by mail first.
+    pub password: Option<&'a str>,
+    /// What it may do.
+    pub roles: Vec<String>,
+    /// Whether its address needs no proof.
+    pub verified: bool,
+}
+
+/// Makes an account.
+pub async fn create(engine: &Engine, _: &Admin, new: New<'_>) -> Result<AccountV1, Stop> {
+    let name = parse_name(new.email)?;
+    let roles = roles(new.roles)?;
+    let phc = match new.password {
+        Some(password) => {
+            let password = new_password(engine, password, name.as_str(), "/password")?;
+            Some(engine.pool.hash(password).await.map_err(Fault::from)?.into())
+        }
+        None => None,
+    };
+    let name_key = name.key(&engine.keys.directory);
+    let sign_up = SignUp {
+        id: AccountId::mint(name_key.slot(), engine.chance.bytes()?),
+        name_key,
+        email: name.as_str().into(),
+        name: None,
+        phc,
+        roles,
+        verified: new.verified,
+    };
+    match engine.ask(&engine.accounts, sign_up).await? {
+        SignedUp::Created(account) => {
+            engine.tally.note(Event::SignedUp, &account.account_id(), "");
+            Ok(account)
+        }
+        SignedUp::Taken(_) => Err(Refusal::EmailTaken.into()),
+    }
+}
+
+/// A page of accounts.
+pub async fn list(engine: &Engine, _: &Admin, list: List) -> Result<Vec<AccountV1>, Stop> {
+    Ok(engine.ask(&engine.accounts, list).await?)
+}
+
+/// One account.
+pub async fn get(engine: &Engine, _: &Admin, id: AccountId) -> Result<AccountV1, Stop> {
+    Ok(engine.ask(&engine.accounts, ById(id)).await?.ok_or(Refusal::NotFound)?)
+}
+
+/// Changes an account. Another status ends everything that is open.
+pub async fn change(
+    engine: &Engine,
+    _: &Admin,
+    id: AccountId,
+    new_roles: Option<Vec<String>>,
+    status: Option<Status>,
+    name: Option<&str>,
+) -> Result<AccountV1, Stop> {
+    let change = Change {
+        roles: new_roles.map(roles).transpose()?,
+        status,
+        name: display_name(name)?,
+        ..Change::default()
+    };
+    Ok(engine.ask(&engine.accounts, Alter(id, change)).await?.map_err(|_| Refusal::NotFound)?)
+}
+
+/// Deletes an account and all that is its own.
+pub async fn delete(engine: &Engine, _: &Admin, id: AccountId) -> Result<(), Stop> {
+    engine.ask(&engine.accounts, Delete(id)).await?.map_err(|_| Refusal::NotFound)?;
+    end_others(engine, id, None).await?;
+    engine.ask(&engine.mailed, EndAll(id)).await?;
+    engine.tally.note(Event::AccountDeleted, &id, "");
+    Ok(())
+}
+
+/// Lifts a lockout.
+pub async fn unlock(engine: &Engine, admin: &Admin, id: AccountId) -> Result<(), Stop> {
+    let account = get(engine, admin, id).await?;
+    engine.ask(&engine.lockout, Clear(NameKey(account.name_key))).await?;
+    engine.tally.note(Event::LockoutCleared, &id, "");
+    Ok(())
+}
+
+/// Ends everything that is open.
+pub async fn revoke_sessions(engine: &Engine, _: &Admin, id: AccountId) -> Result<(), Stop> {
+    let raised = Alter(id, Change { raise_epoch: true, ..Change::default() });
+    engine.ask(&engine.accounts, raised).await?.map_err(|_| Refusal::NotFound)?;
+    end_others(engine, id, None).await?;
+    engine.tally.note(Event::SessionRevoked, &id, "");
+    Ok(())
+}
+
+/// Mails a link to set a new password.
+pub async fn send_reset(engine: &Engine, admin: &Admin, id: AccountId) -> Result<(), Stop> {
+    let account = get(engine, admin, id).await?;
+    engine.mail_token(id.slot(), Some(&account), Purpose::Reset, Kind::Reset).await
+}
+
+fn roles(names: Vec<String>) -> Result<Vec<Box<str>>, Refusal> {
+    let plain = |name: &String| {
+        (1..=64).contains(&name.len())
+            && name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_')
+    };
+    if names.len() > ROLES_MAX || !names.iter().all(plain) {
+        return Err(Refusal::Field {
+            pointer: "/roles",
+            code: "invalid_role",
+            message: format!("at most {ROLES_MAX} roles of 1 to 64 of a-z, 0-9 and _"),
+        });
+    }
+    let mut roles: Vec<Box<str>> = names.into_iter().map(Into::into).collect();
+    roles.sort();
+    roles.dedup();
+    Ok(roles)
+}

@@ -1,0 +1,144 @@
+//! Who asks: an access token or a session cookie, checked against what the registries know now.
+
+use super::{Refusal, Stop};
+use crate::account::AccountV1;
+use crate::account::actor::ById;
+use crate::engine::Engine;
+use crate::id::{AccountId, FamilyId, SessionId};
+use crate::refresh::{self, FamilyV1};
+use crate::secret::TokenKind;
+use crate::session::{self, SessionV1};
+use crate::token::Claims;
+
+/// What a credential belongs to.
+#[derive(Clone, Debug)]
+pub enum Held {
+    /// An access token of a family.
+    Family(FamilyV1),
+    /// A browser session.
+    Session(SessionV1),
+}
+
+/// Somebody whose credential is good now.
+#[derive(Clone, Debug)]
+pub struct Identity {
+    /// Who.
+    pub account: AccountV1,
+    /// By what.
+    pub held: Held,
+}
+
+impl Identity {
+    /// The id of the session or family.
+    pub const fn sid(&self) -> [u8; 16] {
+        match &self.held {
+            Held::Family(family) => family.id,
+            Held::Session(session) => session.id,
+        }
+    }
+
+    /// Refuses whoever has none of the roles.
+    pub fn has_role(&self, roles: &[&str]) -> Result<(), Refusal> {
+        let held = self.account.roles.iter().any(|role| roles.contains(&&**role));
+        if held { Ok(()) } else { Err(Refusal::InsufficientRole) }
+    }
+}
+
+/// An access token: its signature, then whether its family and account still stand behind it.
+pub async fn bearer(engine: &Engine, token: &str) -> Result<(Identity, Claims), Stop> {
+    let claims = engine.signer.verify(token, engine.clock.now()).map_err(|rejected| {
+        engine.tally.note(crate::audit::Event::TokenRejected, &rejected, "");
+        Refusal::Unauthenticated
+    })?;
+    let id: FamilyId = claims.sid.parse().map_err(|_| Refusal::Unauthenticated)?;
+    let family = engine.ask(&engine.refresh, refresh::actor::Alive(id)).await?;
+    let family = family.ok_or(Refusal::Unauthenticated)?;
+    let account = standing(engine, family.account, family.auth_epoch, family.global_epoch).await?;
+    if account.account_id().to_string() != claims.sub {
+        return Err(Refusal::Unauthenticated.into());
+    }
+    Ok((Identity { account, held: Held::Family(family) }, claims))
+}
+
+/// A session cookie.
+pub async fn cookie(engine: &Engine, token: &str) -> Result<Identity, Stop> {
+    let read = engine.edge.read(TokenKind::Session, token).map_err(|_| Refusal::Unauthenticated)?;
+    let id = SessionId::from_bytes(read.id).ok_or(Refusal::Unauthenticated)?;
+    let session = engine.ask(&engine.sessions, session::actor::Touch(id, read.secret.digest())).await?;
+    let session = session.ok_or(Refusal::Unauthenticated)?;
+    let account = standing(engine, session.account, session.auth_epoch, session.global_epoch).await?;
+    Ok(Identity { account, held: Held::Session(session) })
+}
+
+/// The account behind a credential, if the gate lets it pass.
+async fn standing(
+    engine: &Engine,
+    id: [u8; 16],
+    auth_epoch: u64,
+    global_epoch: u64,
+) -> Result<AccountV1, Stop> {
+    let id = AccountId::from_bytes(id).ok_or(Refusal::Unauthenticated)?;
+    let account = engine.ask(&engine.accounts, ById(id)).await?.ok_or(Refusal::Unauthenticated)?;
+    Engine::gate(&account, auth_epoch, global_epoch).map_err(|_| Refusal::Unauthenticated)?;
+    Ok(account)
+}
+
+/// What a credential of somebody else is worth: for resource servers that ask.
+pub struct Introspected {
+    /// The account.
+    pub sub: AccountId,
+    /// The session.
+    pub sid: [u8; 16],
+    /// What the account may do.
+    pub roles: Vec<Box<str>>,
+    /// When it ends, in seconds since 1970.
+    pub exp: u64,
+    /// When it was made.
+    pub iat: u64,
+    /// `access_token` or `refresh_token`.
+    pub token_type: &'static str,
+}
+
+/// Looks at a token for a caller that may. Dead and unknown ones are told apart to nobody.
+pub async fn introspect(
+    engine: &Engine,
+    caller: &Identity,
+    token: &str,
+) -> Result<Option<Introspected>, Stop> {
+    caller.has_role(&["introspect", "admin"])?;
+    if token.starts_with("pcr_") {
+        return introspect_refresh(engine, token).await;
+    }
+    match bearer(engine, token).await {
+        Ok((identity, claims)) => Ok(Some(Introspected {
+            sub: identity.account.account_id(),
+            sid: identity.sid(),
+            roles: identity.account.roles,
+            exp: claims.exp,
+            iat: claims.iat,
+            token_type: "access_token",
+        })),
+        Err(Stop::Refused(_)) => Ok(None),
+        Err(fault) => Err(fault),
+    }
+}
+
+async fn introspect_refresh(engine: &Engine, token: &str) -> Result<Option<Introspected>, Stop> {
+    let Ok(read) = engine.edge.read(TokenKind::Refresh, token) else { return Ok(None) };
+    let Some(id) = FamilyId::from_bytes(read.id) else { return Ok(None) };
+    let family = engine.ask(&engine.refresh, refresh::actor::Alive(id)).await?;
+    let live = |family: &FamilyV1| {
+        family.generation == read.generation
+            && crate::secret::SecretDigest(family.digest) == read.secret.digest()
+    };
+    let Some(family) = family.filter(live) else { return Ok(None) };
+    let account = super::refresh::account_of(engine, &family).await?;
+    Ok(account.ok().map(|account| Introspected {
+        sub: account.account_id(),
+        sid: family.id,
+        roles: account.roles,
+        exp: family.idle_end_ms / 1000,
+        iat: family.rotated_ms / 1000,
+        token_type: "refresh_token",
+    }))
+}

@@ -1,0 +1,118 @@
+//! Log-in: throttle, lockout, lookup or decoy, hash, settle, gate, open.
+
+use super::{Client, Opened, Refusal, Stop, parse_name};
+use crate::account::actor::{Find, Rehash};
+use crate::account::{AccountName, AccountV1};
+use crate::audit::Event;
+use crate::engine::{Engine, Fault};
+use crate::id::keyed_digest;
+use crate::lockout::{Attempt, Begin, Finish, Outcome, device};
+use crate::mail::Kind;
+use crate::password::Password;
+use crate::reset::Purpose;
+use crate::throttle::table::Class;
+
+/// What the client asks for.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Mode {
+    /// Tokens in the body.
+    Token,
+    /// A cookie.
+    Cookie {
+        /// Whether it outlives the browser.
+        remember: bool,
+    },
+}
+
+/// Somebody says who they are. `known` is the device cookie they sent, if any.
+pub async fn log_in(
+    engine: &Engine,
+    client: &Client,
+    email: &str,
+    password: &str,
+    mode: Mode,
+    known: Option<&str>,
+) -> Result<Opened, Stop> {
+    let charge = engine.admit(Class::Login, client).await?;
+    let name = parse_name(email)?;
+    let account = check_password(engine, client, &name, password, known).await?;
+    // Behind the right password alone, so that they tell a stranger nothing.
+    if account.status == crate::account::Status::Disabled {
+        return Err(Refusal::AccountDisabled.into());
+    }
+    if !account.email_verified && engine.config.verify_email {
+        return Err(Refusal::EmailNotVerified.into());
+    }
+    let grant = match mode {
+        Mode::Token => engine.open_family(&account, client).await?,
+        Mode::Cookie { remember } => engine.open_session(&account, remember, client).await?,
+    };
+    engine.refund(charge).await;
+    engine.tally.note(Event::LoginSucceeded, &account.account_id(), &client.network());
+    let device = Some(engine.device_cookie(&name)?);
+    Ok(Opened { account, grant, device })
+}
+
+/// Checks the password of a name, known or unknown, with the same work, and settles the attempt.
+pub(super) async fn check_password(
+    engine: &Engine,
+    client: &Client,
+    name: &AccountName,
+    password: &str,
+    known: Option<&str>,
+) -> Result<AccountV1, Stop> {
+    let key = name.key(&engine.keys.directory);
+    let device = known.and_then(|text| device::check(&engine.keys.device, key, text));
+    let password = Password::for_login(password);
+    let [a, b, c, d, e, f, g, h, ..] =
+        keyed_digest(&engine.keys.device, &[b"wrong password", &key.0, password.as_bytes()]);
+    let begin = Begin { name: key, device, password: [a, b, c, d, e, f, g, h] };
+    let attempt = match engine.ask(&engine.lockout, begin).await? {
+        Ok(attempt) => attempt,
+        Err(locked) => {
+            engine.tally.note(Event::LoginLocked, &"", &client.network());
+            return Err(Refusal::Locked { until: locked.until }.into());
+        }
+    };
+    if device.is_some() {
+        engine.tally.note(Event::DeviceRecognised, &"", &client.network());
+    }
+    let account = engine.ask(&engine.accounts, Find(key)).await?;
+    let phc = account.as_ref().and_then(|account| account.phc.as_deref());
+    let verified = match engine.pool.verify(password.clone(), phc).await {
+        Ok(verified) => verified,
+        Err(shed) => {
+            // Never checked, so never counted.
+            settle(engine, attempt, Outcome::Returned).await?;
+            engine.tally.note(Event::LoginShed, &"", &client.network());
+            return Err(Fault::from(shed).into());
+        }
+    };
+    let Some(account) = account.as_ref().filter(|_| verified.matches) else {
+        let settled = settle(engine, attempt, Outcome::Failed { known: account.is_some() }).await?;
+        engine.tally.note(Event::LoginFailed, &"", &client.network());
+        if settled.lock_began {
+            engine.tally.note(Event::LockoutStarted, &"", &client.network());
+            let owner = account.as_ref().filter(|_| settled.mail_owner);
+            engine.mail_token(key.slot(), owner, Purpose::Unlock, Kind::Lockout).await?;
+        }
+        return Err(Refusal::InvalidCredentials.into());
+    };
+    settle(engine, attempt, Outcome::Succeeded).await?;
+    if verified.needs_rehash
+        && let Some(checked) = &account.phc
+        && let Ok(phc) = engine.pool.hash(password).await
+    {
+        let rehash = Rehash { id: account.account_id(), checked: checked.clone(), phc: phc.into() };
+        engine.ask(&engine.accounts, rehash).await?;
+    }
+    Ok(account.clone())
+}
+
+async fn settle(
+    engine: &Engine,
+    attempt: Attempt,
+    outcome: Outcome,
+) -> Result<crate::lockout::Settled, Fault> {
+    engine.ask(&engine.lockout, Finish(attempt, outcome)).await
+}

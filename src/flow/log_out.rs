@@ -1,0 +1,113 @@
+//! Log-out: here, elsewhere, everywhere. Idempotent.
+
+use super::authenticate::{Held, Identity};
+use super::{Refusal, Stop};
+use crate::account::Change;
+use crate::account::actor::Alter;
+use crate::audit::Event;
+use crate::engine::Engine;
+use crate::id::{AccountId, FamilyId, SessionId};
+use crate::refresh::{self, Cause};
+use crate::secret::{SecretDigest, TokenKind};
+use crate::session;
+
+/// How far it reaches.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Scope {
+    /// This session.
+    #[default]
+    Local,
+    /// All but this.
+    Others,
+    /// All.
+    Global,
+}
+
+/// Ends what the credential reaches.
+pub async fn log_out(engine: &Engine, identity: &Identity, scope: Scope) -> Result<(), Stop> {
+    let id = identity.account.account_id();
+    engine.tally.note(Event::SessionRevoked, &id, "");
+    match scope {
+        Scope::Local => end(engine, identity).await,
+        Scope::Others => end_others(engine, id, Some(identity.sid())).await,
+        Scope::Global => {
+            // One write of one owner: everything that carries the old epoch is dead with it.
+            let raised = Alter(id, Change { raise_epoch: true, ..Change::default() });
+            let _ = engine.ask(&engine.accounts, raised).await?;
+            end_others(engine, id, None).await
+        }
+    }
+}
+
+/// Ends the family of a refresh token, spent ones in grace included; an unknown token ends nothing and says nothing.
+pub async fn log_out_token(engine: &Engine, token: &str) -> Result<(), Stop> {
+    let Ok(read) = engine.edge.read(TokenKind::Refresh, token) else { return Ok(()) };
+    let Some(id) = FamilyId::from_bytes(read.id) else { return Ok(()) };
+    let family = engine.ask(&engine.refresh, refresh::actor::Get(id)).await?;
+    let digest = read.secret.digest();
+    let own = family.is_some_and(|family| {
+        let live = family.generation == read.generation && SecretDigest(family.digest) == digest;
+        live || family.spent.is_some_and(|spent| SecretDigest(spent.digest) == digest)
+    });
+    if own {
+        engine.ask(&engine.refresh, refresh::actor::End(id, Cause::LogOut)).await?;
+        engine.tally.note(Event::SessionRevoked, &id, "");
+    }
+    Ok(())
+}
+
+async fn end(engine: &Engine, identity: &Identity) -> Result<(), Stop> {
+    match &identity.held {
+        Held::Family(family) => {
+            if let Some(id) = FamilyId::from_bytes(family.id) {
+                engine.ask(&engine.refresh, refresh::actor::End(id, Cause::LogOut)).await?;
+            }
+        }
+        Held::Session(session) => {
+            if let Some(id) = SessionId::from_bytes(session.id) {
+                engine.ask(&engine.sessions, session::actor::End(id)).await?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Ends all sessions and families of an account but one.
+pub(super) async fn end_others(
+    engine: &Engine,
+    account: AccountId,
+    but: Option<[u8; 16]>,
+) -> Result<(), Stop> {
+    for family in engine.ask(&engine.refresh, refresh::actor::OfAccount(account)).await? {
+        if let Some(id) = FamilyId::from_bytes(family.id).filter(|_| Some(family.id) != but) {
+            engine.ask(&engine.refresh, refresh::actor::End(id, Cause::LogOut)).await?;
+        }
+    }
+    for session in engine.ask(&engine.sessions, session::actor::OfAccount(account)).await? {
+        if let Some(id) = SessionId::from_bytes(session.id).filter(|_| Some(session.id) != but) {
+            engine.ask(&engine.sessions, session::actor::End(id)).await?;
+        }
+    }
+    Ok(())
+}
+
+/// Ends one session of one's own, by the id that the list shows.
+pub async fn end_one(engine: &Engine, identity: &Identity, id: &str) -> Result<(), Stop> {
+    let account = identity.account.account_id().to_bytes();
+    let family: FamilyId = id.parse().map_err(|_| Refusal::NotFound)?;
+    if let Some(found) = engine.ask(&engine.refresh, refresh::actor::Alive(family)).await?
+        && found.account == account
+    {
+        engine.ask(&engine.refresh, refresh::actor::End(family, Cause::Revoked)).await?;
+        return Ok(());
+    }
+    let session: SessionId = id.parse().map_err(|_| Refusal::NotFound)?;
+    if let Some(found) = engine.ask(&engine.sessions, session::actor::Alive(session)).await?
+        && found.account == account
+    {
+        engine.ask(&engine.sessions, session::actor::End(session)).await?;
+        return Ok(());
+    }
+    Err(Refusal::NotFound.into())
+}

@@ -1,0 +1,64 @@
+//! What links in mails do: prove an address, lift a lockout. Opening a link changes nothing; posting its token does.
+
+use super::{Client, Refusal, Stop, parse_name};
+use crate::account::actor::{Alter, ById, Find};
+use crate::account::{AccountV1, Change, NameKey};
+use crate::audit::Event;
+use crate::engine::Engine;
+use crate::id::{AccountId, MailedId};
+use crate::lockout::actor::Clear;
+use crate::mail::Kind;
+use crate::reset::{MailedV1, Purpose, Redeem};
+use crate::secret::TokenKind;
+use crate::throttle::table::Class;
+
+/// Reads a mailed token of a purpose.
+pub(super) fn read(engine: &Engine, token: &str, purpose: Purpose) -> Result<Redeem, Refusal> {
+    let read = engine.edge.read(TokenKind::Mailed, token).map_err(|_| Refusal::InvalidMailedToken)?;
+    let id = MailedId::from_bytes(read.id).ok_or(Refusal::InvalidMailedToken)?;
+    Ok(Redeem { id, digest: read.secret.digest(), purpose })
+}
+
+/// The account of a token, if the token's epoch is still its own.
+pub(super) async fn account_of(engine: &Engine, token: &MailedV1) -> Result<AccountV1, Stop> {
+    let id = AccountId::from_bytes(token.account).ok_or(Refusal::InvalidMailedToken)?;
+    let account = engine.ask(&engine.accounts, ById(id)).await?.ok_or(Refusal::InvalidMailedToken)?;
+    if account.auth_epoch != token.auth_epoch || token.global_epoch != super::GLOBAL_EPOCH {
+        return Err(Refusal::InvalidMailedToken.into());
+    }
+    Ok(account)
+}
+
+/// Proves an address.
+pub async fn verify(engine: &Engine, client: &Client, token: &str) -> Result<(), Stop> {
+    engine.admit(Class::Verify, client).await?;
+    let redeem = read(engine, token, Purpose::Verify)?;
+    // Spend first, grant second: a crash between the two costs one more mail.
+    let token = engine.ask(&engine.mailed, redeem).await?.map_err(|_| Refusal::InvalidMailedToken)?;
+    let account = account_of(engine, &token).await?;
+    let proved = Change { verified: true, if_epoch: Some(token.auth_epoch), ..Change::default() };
+    let changed = engine.ask(&engine.accounts, Alter(account.account_id(), proved)).await?;
+    changed.map_err(|_| Refusal::InvalidMailedToken)?;
+    engine.tally.note(Event::EmailVerified, &account.account_id(), &client.network());
+    Ok(())
+}
+
+/// Mails the link that proves an address again: the same answer and work whether there is anything to prove.
+pub async fn resend(engine: &Engine, client: &Client, email: &str) -> Result<(), Stop> {
+    engine.admit(Class::Forgot, client).await?;
+    let key = parse_name(email)?.key(&engine.keys.directory);
+    let account = engine.ask(&engine.accounts, Find(key)).await?;
+    let unproved = account.as_ref().filter(|account| !account.email_verified);
+    engine.mail_token(key.slot(), unproved, Purpose::Verify, Kind::Verify).await
+}
+
+/// Lifts a lockout.
+pub async fn unlock(engine: &Engine, client: &Client, token: &str) -> Result<(), Stop> {
+    engine.admit(Class::Unlock, client).await?;
+    let redeem = read(engine, token, Purpose::Unlock)?;
+    let token = engine.ask(&engine.mailed, redeem).await?.map_err(|_| Refusal::InvalidMailedToken)?;
+    let account = account_of(engine, &token).await?;
+    engine.ask(&engine.lockout, Clear(NameKey(account.name_key))).await?;
+    engine.tally.note(Event::LockoutCleared, &account.account_id(), &client.network());
+    Ok(())
+}

@@ -1,0 +1,346 @@
+//! What a user does, one file each: read from top to bottom, the list of the defences it passes.
+
+pub mod account;
+pub mod admin;
+pub mod authenticate;
+pub mod log_in;
+pub mod log_out;
+pub mod mailed;
+pub mod password;
+pub mod refresh;
+pub mod sign_up;
+
+use std::cell::Cell;
+use std::net::IpAddr;
+use std::time::Duration;
+
+use crate::account::{AccountName, AccountV1, Status};
+use crate::audit::Event;
+use crate::clock::Timestamp;
+use crate::engine::{Engine, Fault};
+use crate::id::{FamilyId, MailedId, SessionId, Slot};
+use crate::journal::handle::NoRoom;
+use crate::lockout::device;
+use crate::mail::{Kind, MailV1, Post, seal_token};
+use crate::password::Weakness;
+use crate::refresh::FamilyV1;
+use crate::reset::{Mint, Purpose};
+use crate::secret::{NoChance, OpaqueToken, Secret, TokenKind};
+use crate::session::SessionV1;
+use crate::throttle::actor::{Refund, Take};
+use crate::throttle::network::networks;
+use crate::throttle::table::Class;
+use crate::throttle::{Charge, Standing};
+use crate::token::Claims;
+
+/// The epoch of the whole server: what carries a lower one is dead. Raised by a restore from a backup, which this
+/// version does not have.
+pub(crate) const GLOBAL_EPOCH: u64 = 0;
+
+/// Who asks.
+#[derive(Debug)]
+pub struct Client {
+    /// The address, after trusted proxies.
+    pub address: IpAddr,
+    /// What it calls itself, cut short.
+    pub user_agent: Box<str>,
+    /// How its network stands, once it was charged.
+    pub standing: Cell<Option<Standing>>,
+}
+
+impl Client {
+    /// A client of that address.
+    pub fn new(address: IpAddr, user_agent: &str) -> Self {
+        let user_agent: String = user_agent.chars().filter(|c| !c.is_control()).take(120).collect();
+        Self { address, user_agent: user_agent.into(), standing: Cell::new(None) }
+    }
+
+    /// The network it is limited by.
+    pub fn network(&self) -> String {
+        networks(self.address).next().map_or_else(String::new, |(network, _)| network.to_string())
+    }
+}
+
+/// An expected answer to an unwelcome request.
+#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
+#[expect(missing_docs, reason = "each says what it is; the answers stand in http/problem.rs")]
+pub enum Refusal {
+    #[error("too many requests from this network")]
+    Throttled { wait: Duration },
+    #[error("too many attempts for this account name")]
+    Locked { until: Timestamp },
+    #[error("unknown name or wrong password")]
+    InvalidCredentials,
+    #[error("the address is not proved yet")]
+    EmailNotVerified,
+    #[error("the account is disabled")]
+    AccountDisabled,
+    #[error("invalid or expired mailed token")]
+    InvalidMailedToken,
+    #[error("the password is too weak")]
+    WeakPassword(Vec<Weakness>),
+    #[error("sign-up is switched off")]
+    SignupDisabled,
+    #[error("the address has an account")]
+    EmailTaken,
+    #[error("no such refresh token")]
+    InvalidRefreshToken,
+    #[error("the refresh token was used before")]
+    RefreshTokenReused,
+    #[error("the session is over")]
+    SessionExpired,
+    #[error("no valid credential")]
+    Unauthenticated,
+    #[error("the role is missing")]
+    InsufficientRole,
+    #[error("no such thing")]
+    NotFound,
+    #[error("the request may come from another site")]
+    CsrfRejected,
+    #[error("two kinds of credential at once")]
+    AmbiguousCredentials,
+    #[error("a field is not acceptable")]
+    Field { pointer: &'static str, code: &'static str, message: String },
+}
+
+/// Why a flow ends early.
+#[derive(Debug, thiserror::Error)]
+pub enum Stop {
+    /// An answer.
+    #[error(transparent)]
+    Refused(#[from] Refusal),
+    /// A promise that cannot be kept now.
+    #[error(transparent)]
+    Fault(#[from] Fault),
+}
+
+impl From<NoChance> for Stop {
+    fn from(error: NoChance) -> Self {
+        Self::Fault(error.into())
+    }
+}
+
+impl From<NoRoom> for Stop {
+    fn from(error: NoRoom) -> Self {
+        Self::Fault(error.into())
+    }
+}
+
+/// Reads an address as it was typed.
+pub(crate) fn parse_name(typed: &str) -> Result<AccountName, Refusal> {
+    AccountName::parse(typed).map_err(|error| Refusal::Field {
+        pointer: "/email",
+        code: "invalid_email",
+        message: error.to_string(),
+    })
+}
+
+/// A pair of tokens, or a cookie, with what the answer says beside it.
+pub struct Opened {
+    /// Whose it is.
+    pub account: AccountV1,
+    /// What the client gets.
+    pub grant: Grant,
+    /// The device cookie that goes with it.
+    pub device: Option<String>,
+}
+
+/// What a log-in or a refresh gives.
+pub enum Grant {
+    /// Bearer mode.
+    Tokens {
+        /// The signed access token.
+        access: String,
+        /// When it ends.
+        access_end: Timestamp,
+        /// The opaque refresh token.
+        refresh: zeroize::Zeroizing<String>,
+        /// When it ends unused.
+        refresh_end: Timestamp,
+        /// The family.
+        family: FamilyId,
+    },
+    /// Cookie mode.
+    Cookie {
+        /// The cookie's value.
+        token: zeroize::Zeroizing<String>,
+        /// The session.
+        session: SessionV1,
+        /// For the page that holds it.
+        csrf_token: String,
+    },
+}
+
+impl Engine {
+    /// The throttle: charges a request to its network before any work.
+    pub(crate) async fn admit(&self, class: Class, client: &Client) -> Result<Charge, Stop> {
+        let taken = self.throttle.send(Take(class, client.address)).await.map_err(|_| Fault::Ending)?;
+        match taken {
+            Ok(granted) => {
+                client.standing.set(Some(granted.standing));
+                Ok(granted.charge)
+            }
+            Err((throttled, standing)) => {
+                client.standing.set(Some(standing));
+                self.tally.note(Event::Throttled, &class.name(), &client.network());
+                Err(Refusal::Throttled { wait: throttled.wait }.into())
+            }
+        }
+    }
+
+    /// Gives back what a success was charged, and nothing else.
+    pub(crate) async fn refund(&self, charge: Charge) {
+        // If the limiter is gone the engine is ending, and the charge with it.
+        let _ = self.throttle.send(Refund(charge)).await;
+    }
+
+    /// The one gate that every path passes which issues or honours a credential: status and epochs.
+    pub(crate) fn gate(account: &AccountV1, auth_epoch: u64, global_epoch: u64) -> Result<(), Refusal> {
+        if account.status == Status::Disabled {
+            return Err(Refusal::AccountDisabled);
+        }
+        if account.auth_epoch != auth_epoch || global_epoch != GLOBAL_EPOCH {
+            return Err(Refusal::SessionExpired);
+        }
+        Ok(())
+    }
+
+    /// Signs the access token of a family.
+    pub(crate) fn access_token(
+        &self,
+        account: &AccountV1,
+        family: &FamilyV1,
+    ) -> Result<(String, Timestamp), Stop> {
+        let now = self.clock.now();
+        let end = now + self.config.access_ttl;
+        let claims = Claims {
+            iss: self.signer.issuer().to_owned(),
+            sub: account.account_id().to_string(),
+            aud: self.signer.audience().to_owned(),
+            exp: end.as_secs(),
+            iat: now.as_secs(),
+            jti: format!("{:032x}", u128::from_be_bytes(self.chance.bytes()?)),
+            sid: format!("{:032x}", u128::from_be_bytes(family.id)),
+            roles: account.roles.iter().map(ToString::to_string).collect(),
+            auth_time: Timestamp(family.opened_ms).as_secs(),
+            amr: vec![String::from("pwd")],
+        };
+        let text = self.signer.sign(&claims).map_err(Fault::from)?;
+        Ok((text, Timestamp::from_secs(claims.exp)))
+    }
+
+    /// Opens a refresh-token family for somebody who has just proved who they are.
+    pub(crate) async fn open_family(&self, account: &AccountV1, client: &Client) -> Result<Grant, Stop> {
+        let secret = Secret::mint(&self.chance)?;
+        let id = FamilyId::mint(account.account_id().slot(), self.chance.bytes()?);
+        let opened = crate::refresh::Opened {
+            id,
+            account: account.account_id(),
+            auth_epoch: account.auth_epoch,
+            global_epoch: GLOBAL_EPOCH,
+            digest: secret.digest(),
+            network: client.network().into(),
+            user_agent: client.user_agent.clone(),
+        };
+        let family = self.ask(&self.refresh, opened).await?;
+        self.token_grant(account, &family, secret)
+    }
+
+    pub(crate) fn token_grant(
+        &self,
+        account: &AccountV1,
+        family: &FamilyV1,
+        secret: Secret,
+    ) -> Result<Grant, Stop> {
+        let (access, access_end) = self.access_token(account, family)?;
+        let token =
+            OpaqueToken { kind: TokenKind::Refresh, id: family.id, generation: family.generation, secret };
+        Ok(Grant::Tokens {
+            access,
+            access_end,
+            refresh: self.edge.write(&token),
+            refresh_end: Timestamp(family.idle_end_ms),
+            family: FamilyId::from_bytes(family.id).ok_or(Refusal::InvalidRefreshToken)?,
+        })
+    }
+
+    /// Opens a browser session for somebody who has just proved who they are.
+    pub(crate) async fn open_session(
+        &self,
+        account: &AccountV1,
+        remember: bool,
+        client: &Client,
+    ) -> Result<Grant, Stop> {
+        let secret = Secret::mint(&self.chance)?;
+        let opened = crate::session::Opened {
+            id: SessionId::mint(account.account_id().slot(), self.chance.bytes()?),
+            account: account.account_id(),
+            auth_epoch: account.auth_epoch,
+            global_epoch: GLOBAL_EPOCH,
+            digest: secret.digest(),
+            remember,
+            network: client.network().into(),
+            user_agent: client.user_agent.clone(),
+        };
+        let session = self.ask(&self.sessions, opened).await?;
+        let token = OpaqueToken { kind: TokenKind::Session, id: session.id, generation: 0, secret };
+        let csrf_token = crate::csrf::issue(&self.keys.csrf, session.id);
+        Ok(Grant::Cookie { token: self.edge.write(&token), session, csrf_token })
+    }
+
+    /// A device cookie for somebody who has just proved who they are.
+    pub(crate) fn device_cookie(&self, name: &AccountName) -> Result<String, Stop> {
+        let key = name.key(&self.keys.directory);
+        Ok(device::issue(&self.keys.device, key, self.chance.bytes()?))
+    }
+
+    /// Mints a mailed token and posts its mail; for nobody, the same two commits are made.
+    pub(crate) async fn mail_token(
+        &self,
+        slot: Slot,
+        account: Option<&AccountV1>,
+        purpose: Purpose,
+        kind: Kind,
+    ) -> Result<(), Stop> {
+        let secret = Secret::mint(&self.chance)?;
+        let id = MailedId::mint(slot, self.chance.bytes()?);
+        let mint = Mint {
+            id,
+            account: account.map(|account| (account.account_id(), account.auth_epoch)),
+            global_epoch: GLOBAL_EPOCH,
+            purpose,
+            digest: secret.digest(),
+        };
+        let send = self.ask(&self.mailed, mint).await?;
+        let token = self.edge.write(&OpaqueToken {
+            kind: TokenKind::Mailed,
+            id: id.to_bytes(),
+            generation: 0,
+            secret,
+        });
+        self.post(slot, account.filter(|_| send), kind, Some(&token)).await
+    }
+
+    /// Posts a mail; for nobody, the same commit is made.
+    pub(crate) async fn post(
+        &self,
+        slot: Slot,
+        to: Option<&AccountV1>,
+        kind: Kind,
+        token: Option<&str>,
+    ) -> Result<(), Stop> {
+        let id = MailedId::mint(slot, self.chance.bytes()?).to_bytes();
+        let now = self.clock.now().as_millis();
+        let sealed = token.map(|token| seal_token(&self.keys.outbox, id, token));
+        let mail = to.map(|account| MailV1 {
+            id,
+            to: account.email.clone(),
+            kind,
+            token: sealed,
+            written_ms: now,
+            next_ms: now,
+            tries: 0,
+        });
+        Ok(self.ask(&self.outbox, Post { id, mail }).await?)
+    }
+}

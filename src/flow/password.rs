@@ -1,0 +1,80 @@
+//! A new password: by a mailed token, or by the old one. Never a log-in.
+
+use super::authenticate::Identity;
+use super::log_in::check_password;
+use super::log_out::end_others;
+use super::sign_up::new_password;
+use super::{Client, Refusal, Stop, mailed, parse_name};
+use crate::account::actor::{Alter, Find};
+use crate::account::{Change, NameKey};
+use crate::audit::Event;
+use crate::engine::{Engine, Fault};
+use crate::lockout::actor::Clear;
+use crate::mail::Kind;
+use crate::reset::Purpose;
+use crate::reset::actor::{EndAll, Look};
+use crate::throttle::table::Class;
+
+/// Mails a link to set a new password: the same answer, steps and commits for any address.
+pub async fn forgot(engine: &Engine, client: &Client, email: &str) -> Result<(), Stop> {
+    engine.admit(Class::Forgot, client).await?;
+    let key = parse_name(email)?.key(&engine.keys.directory);
+    let account = engine.ask(&engine.accounts, Find(key)).await?;
+    engine.tally.note(Event::ResetRequested, &"", &client.network());
+    engine.mail_token(key.slot(), account.as_ref(), Purpose::Reset, Kind::Reset).await
+}
+
+/// Sets a new password with a mailed token. Everything that was open ends, the lockout is lifted, the owner is told.
+pub async fn reset(engine: &Engine, client: &Client, token: &str, password: &str) -> Result<(), Stop> {
+    engine.admit(Class::Reset, client).await?;
+    let redeem = mailed::read(engine, token, Purpose::Reset)?;
+    // A password that is too weak must not cost the token.
+    let seen = engine.ask(&engine.mailed, Look(redeem)).await?.map_err(|_| Refusal::InvalidMailedToken)?;
+    let account = mailed::account_of(engine, &seen).await?;
+    let password = new_password(engine, password, &account.email, "/new_password")?;
+    let phc = engine.pool.hash(password).await.map_err(Fault::from)?;
+    // Spend first, grant second: a crash between the two costs one more mail.
+    let token = engine.ask(&engine.mailed, redeem).await?.map_err(|_| Refusal::InvalidMailedToken)?;
+    let id = account.account_id();
+    let set = Change {
+        phc: Some(phc.into()),
+        if_epoch: Some(token.auth_epoch),
+        // Whoever has the token reads this address.
+        verified: true,
+        ..Change::default()
+    };
+    let account =
+        engine.ask(&engine.accounts, Alter(id, set)).await?.map_err(|_| Refusal::InvalidMailedToken)?;
+    end_others(engine, id, None).await?;
+    engine.ask(&engine.mailed, EndAll(id)).await?;
+    engine.ask(&engine.lockout, Clear(NameKey(account.name_key))).await?;
+    engine.tally.note(Event::PasswordReset, &id, &client.network());
+    engine.post(id.slot(), Some(&account), Kind::ResetDone, None).await
+}
+
+/// Sets a new password with the old one. The other sessions end; this one goes on under the new epoch.
+pub async fn change(
+    engine: &Engine,
+    client: &Client,
+    identity: &Identity,
+    current: &str,
+    new: &str,
+) -> Result<(), Stop> {
+    engine.admit(Class::Check, client).await?;
+    let name = parse_name(&identity.account.email)?;
+    let account = check_password(engine, client, &name, current, None).await?;
+    let id = account.account_id();
+    if id != identity.account.account_id() {
+        return Err(Refusal::Unauthenticated.into());
+    }
+    let password = new_password(engine, new, &account.email, "/new_password")?;
+    let phc = engine.pool.hash(password).await.map_err(Fault::from)?;
+    let set = Change { phc: Some(phc.into()), if_epoch: Some(account.auth_epoch), ..Change::default() };
+    let account = engine.ask(&engine.accounts, Alter(id, set)).await?.map_err(|_| Refusal::SessionExpired)?;
+    // Carried over before the others end: a crash between leaves nothing open that should not be.
+    super::account::carry_over(engine, identity, account.auth_epoch).await?;
+    end_others(engine, id, Some(identity.sid())).await?;
+    engine.ask(&engine.mailed, EndAll(id)).await?;
+    engine.tally.note(Event::PasswordChanged, &id, &client.network());
+    engine.post(id.slot(), Some(&account), Kind::PasswordChanged, None).await
+}

@@ -1,0 +1,97 @@
+//! Sign-up: the same answer and the same work for a free address and a taken one.
+
+use super::{Client, Opened, Refusal, Stop, parse_name};
+use crate::account::{SignUp, SignedUp};
+use crate::audit::Event;
+use crate::engine::Engine;
+use crate::id::AccountId;
+use crate::mail::Kind;
+use crate::password::{Password, judge};
+use crate::reset::Purpose;
+use crate::throttle::table::Class;
+
+/// What came of it.
+pub enum Done {
+    /// A mail is on its way; to whom and which, the answer does not say.
+    Mailed,
+    /// Without proof of addresses: the account is there and logged in.
+    LoggedIn(Box<Opened>),
+}
+
+/// Somebody wants an account.
+pub async fn sign_up(
+    engine: &Engine,
+    client: &Client,
+    email: &str,
+    password: &str,
+    name: Option<&str>,
+) -> Result<Done, Stop> {
+    engine.admit(Class::Signup, client).await?;
+    if !engine.config.signup_enabled {
+        return Err(Refusal::SignupDisabled.into());
+    }
+    let account_name = parse_name(email)?;
+    let password = new_password(engine, password, account_name.as_str(), "/password")?;
+    let display = display_name(name)?;
+    let phc = engine.pool.hash(password).await.map_err(crate::engine::Fault::from)?;
+    let name_key = account_name.key(&engine.keys.directory);
+    let sign_up = SignUp {
+        id: AccountId::mint(name_key.slot(), engine.chance.bytes()?),
+        name_key,
+        email: account_name.as_str().into(),
+        name: display,
+        phc: Some(phc.into()),
+        roles: Vec::new(),
+        verified: !engine.config.verify_email,
+    };
+    let signed_up = engine.ask(&engine.accounts, sign_up).await?;
+    let (slot, network) = (name_key.slot(), client.network());
+    match signed_up {
+        SignedUp::Created(account) if !engine.config.verify_email => {
+            engine.tally.note(Event::SignedUp, &account.account_id(), &network);
+            let grant = engine.open_family(&account, client).await?;
+            let device = Some(engine.device_cookie(&account_name)?);
+            Ok(Done::LoggedIn(Box::new(Opened { account, grant, device })))
+        }
+        SignedUp::Created(account) => {
+            engine.tally.note(Event::SignedUp, &account.account_id(), &network);
+            engine.mail_token(slot, Some(&account), Purpose::Verify, Kind::Verify).await?;
+            Ok(Done::Mailed)
+        }
+        SignedUp::Taken(_) if !engine.config.verify_email => Err(Refusal::EmailTaken.into()),
+        SignedUp::Taken(account) => {
+            // Counted against the quota of this kind of mail, so that sign-ups do not flood a mailbox.
+            engine.mail_token(slot, Some(&account), Purpose::Verify, Kind::AlreadyRegistered).await?;
+            Ok(Done::Mailed)
+        }
+    }
+}
+
+/// Reads a new password and judges it.
+pub(super) fn new_password(
+    engine: &Engine,
+    typed: &str,
+    email: &str,
+    pointer: &'static str,
+) -> Result<Password, Refusal> {
+    let password = Password::parse(typed).map_err(|error| Refusal::Field {
+        pointer,
+        code: "invalid_length",
+        message: error.to_string(),
+    })?;
+    judge(&password, email, &engine.config.service_name).map_err(Refusal::WeakPassword)?;
+    Ok(password)
+}
+
+/// Reads what somebody wants to be called.
+pub(super) fn display_name(name: Option<&str>) -> Result<Option<Box<str>>, Refusal> {
+    let Some(name) = name.map(str::trim).filter(|name| !name.is_empty()) else { return Ok(None) };
+    if name.chars().count() > 100 || name.chars().any(char::is_control) {
+        return Err(Refusal::Field {
+            pointer: "/name",
+            code: "invalid_name",
+            message: String::from("a name has at most 100 characters and no control characters"),
+        });
+    }
+    Ok(Some(name.into()))
+}
