@@ -3,6 +3,7 @@
 //! Built by [`Engine::start`]: recover, then actors. Nothing is bound here: whoever serves asks the flows.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use actix::dev::ToEnvelope;
 use actix::{Actor, Addr, Arbiter, Handler, Message};
@@ -86,6 +87,7 @@ pub struct Engine {
     pub(crate) mailed: Addr<Owner<Mailed>>,
     pub(crate) outbox: Addr<Owner<Outbox>>,
     pub(crate) tally: crate::audit::Tally,
+    stopping: AtomicBool,
 }
 
 /// What keeps an engine going: held by whoever started it, and stopped in order.
@@ -200,6 +202,7 @@ impl Engine {
             chance,
             config,
             tally: crate::audit::Tally::default(),
+            stopping: AtomicBool::new(false),
         });
         let workers = crate::workers::Workers::start(&engine, running.life().clone(), transport)?;
         Ok((engine, Running { journal: running, registries, workers, found }))
@@ -216,6 +219,16 @@ impl Engine {
     {
         let sealed = owner.send(message).await.map_err(|_| Fault::Ending)??;
         Ok(self.journal.open(sealed).await?)
+    }
+
+    /// From here on `/readyz` says no, so that load balancers send nobody any more.
+    pub fn begin_stop(&self) {
+        self.stopping.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether [`Engine::begin_stop`] was called.
+    pub fn is_stopping(&self) -> bool {
+        self.stopping.load(Ordering::Relaxed)
     }
 
     /// How far the journal is, and how much room it has.

@@ -22,6 +22,7 @@ pub mod csrf;
 pub mod engine;
 pub mod fail_stop;
 pub mod flow;
+pub mod http;
 pub mod id;
 pub mod journal;
 pub mod lockout;

@@ -2,6 +2,8 @@
 //!
 //! Never in an event: a password, a token, a whole address of an unknown name, a body.
 
+mod metrics;
+
 use std::collections::BTreeMap;
 
 use parking_lot::Mutex;

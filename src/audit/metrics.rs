@@ -1,0 +1,47 @@
+//! Figures for operators in the text form that Prometheus reads.
+
+use prometheus_client::encoding::text::encode;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::registry::Registry;
+
+use crate::engine::Engine;
+use crate::mail::actor::Waiting;
+
+impl Engine {
+    /// All figures as they are now.
+    pub async fn metrics(&self) -> String {
+        let mut registry = Registry::with_prefix("portcullis");
+        let events = Family::<Vec<(String, String)>, Counter>::default();
+        for (event, count) in self.tally.counts() {
+            events.get_or_create(&vec![(String::from("event"), event.to_owned())]).inc_by(count);
+        }
+        registry.register("events", "Security events since the start", events);
+        let mut gauge = |name: &str, help: &str, value: u64| {
+            let gauge: Gauge = Gauge::default();
+            gauge.set(i64::try_from(value).unwrap_or(i64::MAX));
+            registry.register(name, help, gauge);
+        };
+        let journal = self.journal.stats();
+        gauge("journal_assigned_sequence", "The last sequence handed out", journal.assigned);
+        gauge("journal_durable_sequence", "The last sequence that is durable", journal.durable);
+        gauge("journal_room_bytes", "Bytes left in prepared segments", journal.room);
+        gauge("journal_charged_bytes", "Bytes reserved or not durable yet", journal.charged);
+        gauge("journal_frames", "Frames written since the start", journal.frames);
+        gauge("journal_frame_bytes", "Bytes of frames written since the start", journal.frame_bytes);
+        gauge("journal_body_bytes", "Bytes of entries written since the start", journal.body_bytes);
+        let pool = self.pool.stats();
+        gauge("hash_queue_jobs", "Passwords that wait to be checked", pool.queued as u64);
+        gauge("hash_running_jobs", "Passwords that are being checked", pool.running as u64);
+        gauge("hash_shed_jobs", "Passwords refused since the start for a full queue", pool.shed);
+        gauge("hash_time_microseconds", "What a hash takes", pool.hash_time.as_micros() as u64);
+        if let Ok(waiting) = self.ask(&self.outbox, Waiting).await {
+            gauge("mail_waiting", "Mails that wait to be sent", waiting as u64);
+        }
+        let mut text = String::new();
+        // Writing into a String cannot fail.
+        let _ = encode(&mut text, &registry);
+        text
+    }
+}

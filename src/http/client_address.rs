@@ -1,0 +1,70 @@
+//! Whose request it is: the socket's peer, or behind a trusted proxy the first address from the right that is none.
+
+use std::net::IpAddr;
+
+use ipnet::IpNet;
+
+/// The client's address. `forwarded` holds the values of `Forwarded`, or where there are none of `X-Forwarded-For`, in
+/// the order of the headers.
+///
+/// Security: anything left of the first untrusted address was written by whoever sent it.
+pub fn client_address<'a>(
+    peer: IpAddr,
+    forwarded: impl DoubleEndedIterator<Item = &'a str>,
+    trusted: &[IpNet],
+) -> IpAddr {
+    let is_trusted = |address: IpAddr| trusted.iter().any(|network| network.contains(&address));
+    let mut client = peer.to_canonical();
+    let hops = forwarded.rev().flat_map(|value| value.split(',').rev());
+    for hop in hops {
+        if !is_trusted(client) {
+            break;
+        }
+        match parse(hop) {
+            Some(address) => client = address.to_canonical(),
+            // What a trusted proxy could not name ends the walk at the proxy.
+            None => break,
+        }
+    }
+    client
+}
+
+/// An address of `X-Forwarded-For`, or the `for` of a `Forwarded` element; a port is left out.
+fn parse(hop: &str) -> Option<IpAddr> {
+    let named = hop.split(';').find_map(|part| {
+        let (name, value) = part.split_once('=')?;
+        name.trim().eq_ignore_ascii_case("for").then_some(value)
+    });
+    let text = named.unwrap_or(hop).trim().trim_matches('"');
+    if let Ok(address) = text.parse() {
+        return Some(address);
+    }
+    if let Ok(socket) = text.parse::<std::net::SocketAddr>() {
+        return Some(socket.ip());
+    }
+    text.strip_prefix('[')?.strip_suffix(']')?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_trusted_proxies_wrote_is_believed() {
+        let trusted: Vec<IpNet> = vec!["10.0.0.0/8".parse().unwrap(), "::1/128".parse().unwrap()];
+        for (peer, headers, expected) in [
+            ("192.0.2.1", vec!["198.51.100.7"], "192.0.2.1"),
+            ("10.0.0.1", vec!["198.51.100.7"], "198.51.100.7"),
+            ("10.0.0.1", vec!["6.6.6.6, 198.51.100.7"], "198.51.100.7"),
+            ("10.0.0.1", vec!["6.6.6.6", "198.51.100.7, 10.0.0.2"], "198.51.100.7"),
+            ("10.0.0.1", vec![], "10.0.0.1"),
+            ("10.0.0.1", vec!["198.51.100.7, unknown"], "10.0.0.1"),
+            ("::ffff:10.0.0.1", vec!["198.51.100.7:4711"], "198.51.100.7"),
+            ("::1", vec!["for=\"[2001:db8::7]:4711\";proto=https"], "2001:db8::7"),
+            ("10.0.0.1", vec!["for=192.0.2.60;by=10.0.0.1, for=10.0.0.9"], "192.0.2.60"),
+        ] {
+            let got = client_address(peer.parse().unwrap(), headers.iter().copied(), &trusted);
+            assert_eq!(got, expected.parse::<IpAddr>().unwrap(), "{peer} {headers:?}");
+        }
+    }
+}

@@ -1,0 +1,228 @@
+//! Sign-up, log-in, refresh, log-out.
+
+use actix_web::cookie::time::Duration as CookieDuration;
+use actix_web::cookie::{Cookie, SameSite};
+use actix_web::{HttpRequest, HttpResponse, web};
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::request::{self, cookie_name, csrf_source, identity, read_json_or_default, text};
+use super::{Body, Credentials, Problem, Rejection, answer, client, credentials, read_json, resource};
+use crate::account::AccountV1;
+use crate::clock::Timestamp;
+use crate::engine::Engine;
+use crate::flow::log_in::Mode;
+use crate::flow::log_out::Scope;
+use crate::flow::sign_up::Done;
+use crate::flow::{Client, Grant, Opened, Refusal, log_in, log_out, refresh, sign_up};
+
+type Eng = web::Data<Engine>;
+
+pub(super) fn configure(config: &mut web::ServiceConfig) {
+    config
+        .service(resource("/v1/signup", "POST").route(web::post().to(post_signup)))
+        .service(resource("/v1/login", "POST").route(web::post().to(post_login)))
+        .service(resource("/v1/refresh", "POST").route(web::post().to(post_refresh)))
+        .service(resource("/v1/logout", "POST").route(web::post().to(post_logout)));
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct SignUp {
+    email: String,
+    password: String,
+    name: Option<String>,
+}
+
+async fn post_signup(request: HttpRequest, engine: Eng, body: Body) -> HttpResponse {
+    let client = client(&request, &engine);
+    let result = async {
+        let read: SignUp = read_json(&request, body).await?;
+        let done =
+            sign_up::sign_up(&engine, &client, &read.email, &read.password, read.name.as_deref()).await?;
+        Ok::<_, Rejection>(match done {
+            Done::Mailed => HttpResponse::Accepted().json(json!({"status": "verification_sent"})),
+            Done::LoggedIn(opened) => opened_response(&engine, &opened, 201),
+        })
+    };
+    limited(answer(&request, &engine, result.await), &client)
+}
+
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum ModeName {
+    #[default]
+    Token,
+    Cookie,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct LogIn {
+    email: String,
+    password: String,
+    #[serde(default)]
+    mode: ModeName,
+    #[serde(default)]
+    remember: bool,
+}
+
+async fn post_login(request: HttpRequest, engine: Eng, body: Body) -> HttpResponse {
+    let client = client(&request, &engine);
+    let result = async {
+        let read: LogIn = read_json(&request, body).await?;
+        let mode = match read.mode {
+            ModeName::Token => Mode::Token,
+            ModeName::Cookie => {
+                csrf_source(&request, &engine)?;
+                Mode::Cookie { remember: read.remember }
+            }
+        };
+        let cookie = request.cookie(&cookie_name(&engine, "device"));
+        let known = cookie.as_ref().map(Cookie::value).or_else(|| text(request.headers(), "x-device-token"));
+        let opened = log_in::log_in(&engine, &client, &read.email, &read.password, mode, known).await?;
+        Ok::<_, Rejection>(opened_response(&engine, &opened, 200))
+    };
+    limited(answer(&request, &engine, result.await), &client)
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Refresh {
+    refresh_token: String,
+}
+
+async fn post_refresh(request: HttpRequest, engine: Eng, body: Body) -> HttpResponse {
+    let client = client(&request, &engine);
+    let result = async {
+        let read: Refresh = read_json(&request, body).await?;
+        let opened = refresh::refresh(&engine, &client, &read.refresh_token).await?;
+        Ok::<_, Rejection>(opened_response(&engine, &opened, 200))
+    };
+    limited(answer(&request, &engine, result.await), &client)
+}
+
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct LogOut {
+    #[serde(default)]
+    scope: Scope,
+    refresh_token: Option<String>,
+}
+
+async fn post_logout(request: HttpRequest, engine: Eng, body: Body) -> HttpResponse {
+    let result = async {
+        let with_cookie = matches!(credentials(&request, &engine)?, Credentials::Cookie(_));
+        let without = matches!(credentials(&request, &engine)?, Credentials::None);
+        let read: LogOut = read_json_or_default(&request, body).await?;
+        match read.refresh_token {
+            Some(token) if without && read.scope == Scope::Local => {
+                log_out::log_out_token(&engine, &token).await?
+            }
+            Some(_) if without => {
+                return Err(Problem::new(
+                    422,
+                    "unprocessable",
+                    "With a refresh token only scope `local` is possible.",
+                )
+                .into());
+            }
+            Some(_) => return Err(Refusal::AmbiguousCredentials.into()),
+            None => match identity(&request, &engine).await {
+                Ok(identity) => log_out::log_out(&engine, &identity, read.scope).await?,
+                // Whoever is logged out already has what they ask for.
+                Err(Rejection::Stop(crate::flow::Stop::Refused(Refusal::Unauthenticated))) if !without => {}
+                Err(rejection) => return Err(rejection),
+            },
+        }
+        let mut response = HttpResponse::NoContent();
+        if with_cookie {
+            response.insert_header(("clear-site-data", "\"cookies\""));
+            response.cookie(ended_cookie(&engine));
+        }
+        Ok::<_, Rejection>(response.finish())
+    };
+    answer(&request, &engine, result.await)
+}
+
+/// The user of an answer.
+pub(super) fn user(account: &AccountV1) -> Value {
+    json!({
+        "id": account.account_id().to_string(),
+        "email": account.email,
+        "email_verified": account.email_verified,
+        "name": account.name,
+        "roles": account.roles,
+        "created_at": Timestamp(account.created_ms).rfc3339(),
+    })
+}
+
+fn opened_response(engine: &Engine, opened: &Opened, status: u16) -> HttpResponse {
+    let status = actix_web::http::StatusCode::from_u16(status).unwrap_or_default();
+    let mut response = HttpResponse::build(status);
+    if let Some(device) = &opened.device {
+        let cookie = plain_cookie(engine, "device", device.clone());
+        response.cookie(cookie.max_age(CookieDuration::days(365)).finish());
+        response.insert_header(("x-device-token", device.as_str()));
+    }
+    let user = user(&opened.account);
+    match &opened.grant {
+        Grant::Tokens { access, access_end, refresh, refresh_end, family } => response.json(json!({
+            "access_token": access,
+            "token_type": "Bearer",
+            "expires_in": access_end.since(engine.clock.now()).as_millis().div_ceil(1000),
+            "expires_at": access_end.rfc3339(),
+            "refresh_token": refresh.as_str(),
+            "refresh_expires_at": refresh_end.rfc3339(),
+            "session_id": family.to_string(),
+            "user": user,
+        })),
+        Grant::Cookie { token, session, csrf_token } => {
+            let mut cookie = plain_cookie(engine, "session", token.to_string());
+            if session.remember {
+                let life = Timestamp(session.absolute_end_ms).since(engine.clock.now()).as_secs();
+                cookie = cookie.max_age(CookieDuration::seconds(i64::try_from(life).unwrap_or(0)));
+            }
+            response.cookie(cookie.finish());
+            response.json(json!({
+                "session_id": format!("{:032x}", u128::from_be_bytes(session.id)),
+                "expires_at": session.end().rfc3339(),
+                "csrf_token": csrf_token,
+                "user": user,
+            }))
+        }
+    }
+}
+
+fn plain_cookie(engine: &Engine, name: &str, value: String) -> actix_web::cookie::CookieBuilder<'static> {
+    Cookie::build(cookie_name(engine, name), value)
+        .path("/")
+        .http_only(true)
+        .secure(engine.config.public_origin.is_https())
+        .same_site(SameSite::Lax)
+}
+
+fn ended_cookie(engine: &Engine) -> Cookie<'static> {
+    plain_cookie(engine, "session", String::new()).max_age(CookieDuration::ZERO).finish()
+}
+
+/// Says how the client's network stands: the same for known and unknown names.
+pub(super) fn limited(mut response: HttpResponse, client: &Client) -> HttpResponse {
+    use actix_web::http::header::{HeaderName, HeaderValue};
+    if let Some(standing) = client.standing.get() {
+        let (name, burst, window) = (standing.class.name(), standing.burst, standing.window_secs);
+        let wait =
+            response.headers().get("retry-after").and_then(|wait| wait.to_str().ok()).map(ToOwned::to_owned);
+        let wait = wait.unwrap_or_else(|| window.to_string());
+        let policy = format!("\"{name}\";q={burst};w={window}");
+        let state = format!("\"{name}\";r={};t={wait}", standing.remaining);
+        for (header, value) in [("ratelimit-policy", policy), ("ratelimit", state)] {
+            if let Ok(value) = HeaderValue::from_str(&value) {
+                response.headers_mut().insert(HeaderName::from_static(header), value);
+            }
+        }
+    }
+    response
+}
+
+pub(super) use request::identity as signed_in;

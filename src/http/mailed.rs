@@ -1,0 +1,90 @@
+//! What has to do with mails: proving an address, forgotten passwords, lockouts.
+
+use actix_web::{HttpRequest, HttpResponse, web};
+use serde::Deserialize;
+use serde_json::json;
+
+use super::log_in::limited;
+use super::{Body, Rejection, answer, client, read_json, resource};
+use crate::engine::Engine;
+use crate::flow::{mailed, password};
+
+type Eng = web::Data<Engine>;
+
+pub(super) fn configure(config: &mut web::ServiceConfig) {
+    config
+        .service(resource("/v1/email/verify", "POST").route(web::post().to(post_verify)))
+        .service(resource("/v1/email/verify/resend", "POST").route(web::post().to(post_resend)))
+        .service(resource("/v1/password/forgot", "POST").route(web::post().to(post_forgot)))
+        .service(resource("/v1/password/reset", "POST").route(web::post().to(post_reset)))
+        .service(resource("/v1/unlock", "POST").route(web::post().to(post_unlock)));
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Token {
+    token: String,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Email {
+    email: String,
+}
+
+async fn post_verify(request: HttpRequest, engine: Eng, body: Body) -> HttpResponse {
+    let client = client(&request, &engine);
+    let result = async {
+        let read: Token = read_json(&request, body).await?;
+        mailed::verify(&engine, &client, &read.token).await?;
+        Ok::<_, Rejection>(HttpResponse::NoContent().finish())
+    };
+    limited(answer(&request, &engine, result.await), &client)
+}
+
+async fn post_resend(request: HttpRequest, engine: Eng, body: Body) -> HttpResponse {
+    let client = client(&request, &engine);
+    let result = async {
+        let read: Email = read_json(&request, body).await?;
+        mailed::resend(&engine, &client, &read.email).await?;
+        Ok::<_, Rejection>(HttpResponse::Accepted().json(json!({"status": "verification_sent"})))
+    };
+    limited(answer(&request, &engine, result.await), &client)
+}
+
+async fn post_forgot(request: HttpRequest, engine: Eng, body: Body) -> HttpResponse {
+    let client = client(&request, &engine);
+    let result = async {
+        let read: Email = read_json(&request, body).await?;
+        password::forgot(&engine, &client, &read.email).await?;
+        Ok::<_, Rejection>(HttpResponse::Accepted().json(json!({"status": "reset_sent"})))
+    };
+    limited(answer(&request, &engine, result.await), &client)
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Reset {
+    token: String,
+    new_password: String,
+}
+
+async fn post_reset(request: HttpRequest, engine: Eng, body: Body) -> HttpResponse {
+    let client = client(&request, &engine);
+    let result = async {
+        let read: Reset = read_json(&request, body).await?;
+        password::reset(&engine, &client, &read.token, &read.new_password).await?;
+        Ok::<_, Rejection>(HttpResponse::NoContent().finish())
+    };
+    limited(answer(&request, &engine, result.await), &client)
+}
+
+async fn post_unlock(request: HttpRequest, engine: Eng, body: Body) -> HttpResponse {
+    let client = client(&request, &engine);
+    let result = async {
+        let read: Token = read_json(&request, body).await?;
+        mailed::unlock(&engine, &client, &read.token).await?;
+        Ok::<_, Rejection>(HttpResponse::NoContent().finish())
+    };
+    limited(answer(&request, &engine, result.await), &client)
+}

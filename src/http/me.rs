@@ -1,0 +1,176 @@
+//! One's own account and sessions, and introspection.
+
+use actix_web::{HttpRequest, HttpResponse, web};
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::log_in::{limited, signed_in, user};
+use super::{Body, Rejection, answer, client, read_json, resource};
+use crate::clock::Timestamp;
+use crate::engine::Engine;
+use crate::flow::authenticate::{Held, introspect};
+use crate::flow::{Refusal, account, log_out, password};
+use crate::refresh::FamilyV1;
+use crate::session::SessionV1;
+
+type Eng = web::Data<Engine>;
+
+pub(super) fn configure(config: &mut web::ServiceConfig) {
+    config
+        .service(resource("/v1/session", "GET").route(web::get().to(get_session)))
+        .service(resource("/v1/csrf", "GET").route(web::get().to(get_csrf)))
+        .service(
+            resource("/v1/me", "GET, DELETE").route(web::get().to(get_me)).route(web::delete().to(delete_me)),
+        )
+        .service(resource("/v1/sessions", "GET").route(web::get().to(get_sessions)))
+        .service(resource("/v1/sessions/{id}", "DELETE").route(web::delete().to(delete_session)))
+        .service(resource("/v1/password/change", "POST").route(web::post().to(post_change)))
+        .service(resource("/v1/introspect", "POST").route(web::post().to(post_introspect)));
+}
+
+fn family_json(family: &FamilyV1, current: bool) -> Value {
+    json!({
+        "id": format!("{:032x}", u128::from_be_bytes(family.id)),
+        "kind": "token",
+        "created_at": Timestamp(family.opened_ms).rfc3339(),
+        "last_used_at": Timestamp(family.rotated_ms).rfc3339(),
+        "expires_at": Timestamp(family.idle_end_ms).rfc3339(),
+        "network": family.network,
+        "user_agent": family.user_agent,
+        "current": current,
+    })
+}
+
+fn session_json(session: &SessionV1, current: bool) -> Value {
+    json!({
+        "id": format!("{:032x}", u128::from_be_bytes(session.id)),
+        "kind": "cookie",
+        "created_at": Timestamp(session.opened_ms).rfc3339(),
+        "last_used_at": Timestamp(session.used_ms).rfc3339(),
+        "expires_at": session.end().rfc3339(),
+        "network": session.network,
+        "user_agent": session.user_agent,
+        "current": current,
+    })
+}
+
+async fn get_session(request: HttpRequest, engine: Eng) -> HttpResponse {
+    let result = async {
+        let identity = signed_in(&request, &engine).await?;
+        let session = match &identity.held {
+            Held::Family(family) => family_json(family, true),
+            Held::Session(session) => session_json(session, true),
+        };
+        Ok::<_, Rejection>(
+            HttpResponse::Ok().json(json!({"session": session, "user": user(&identity.account)})),
+        )
+    };
+    answer(&request, &engine, result.await)
+}
+
+async fn get_csrf(request: HttpRequest, engine: Eng) -> HttpResponse {
+    let result = async {
+        let identity = signed_in(&request, &engine).await?;
+        if matches!(identity.held, Held::Family(_)) {
+            return Err(Refusal::Unauthenticated.into());
+        }
+        let token = crate::csrf::issue(&engine.keys.csrf, identity.sid());
+        Ok::<_, Rejection>(HttpResponse::Ok().json(json!({"csrf_token": token})))
+    };
+    answer(&request, &engine, result.await)
+}
+
+async fn get_me(request: HttpRequest, engine: Eng) -> HttpResponse {
+    let result = async {
+        let identity = signed_in(&request, &engine).await?;
+        Ok::<_, Rejection>(HttpResponse::Ok().json(user(&identity.account)))
+    };
+    answer(&request, &engine, result.await)
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Password {
+    password: String,
+}
+
+async fn delete_me(request: HttpRequest, engine: Eng, body: Body) -> HttpResponse {
+    let client = client(&request, &engine);
+    let result = async {
+        let identity = signed_in(&request, &engine).await?;
+        let read: Password = read_json(&request, body).await?;
+        account::delete(&engine, &client, &identity, &read.password).await?;
+        Ok::<_, Rejection>(HttpResponse::NoContent().finish())
+    };
+    limited(answer(&request, &engine, result.await), &client)
+}
+
+async fn get_sessions(request: HttpRequest, engine: Eng) -> HttpResponse {
+    let result = async {
+        let identity = signed_in(&request, &engine).await?;
+        let open = account::sessions(&engine, &identity).await?;
+        let sid = identity.sid();
+        let families = open.families.iter().map(|family| family_json(family, family.id == sid));
+        let sessions = open.sessions.iter().map(|session| session_json(session, session.id == sid));
+        let items: Vec<Value> = families.chain(sessions).collect();
+        Ok::<_, Rejection>(HttpResponse::Ok().json(json!({"items": items})))
+    };
+    answer(&request, &engine, result.await)
+}
+
+async fn delete_session(request: HttpRequest, engine: Eng, id: web::Path<String>) -> HttpResponse {
+    let result = async {
+        let identity = signed_in(&request, &engine).await?;
+        log_out::end_one(&engine, &identity, &id).await?;
+        Ok::<_, Rejection>(HttpResponse::NoContent().finish())
+    };
+    answer(&request, &engine, result.await)
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ChangePassword {
+    current_password: String,
+    new_password: String,
+}
+
+async fn post_change(request: HttpRequest, engine: Eng, body: Body) -> HttpResponse {
+    let client = client(&request, &engine);
+    let result = async {
+        let identity = signed_in(&request, &engine).await?;
+        let read: ChangePassword = read_json(&request, body).await?;
+        password::change(&engine, &client, &identity, &read.current_password, &read.new_password).await?;
+        Ok::<_, Rejection>(HttpResponse::NoContent().finish())
+    };
+    limited(answer(&request, &engine, result.await), &client)
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Token {
+    token: String,
+}
+
+async fn post_introspect(request: HttpRequest, engine: Eng, body: Body) -> HttpResponse {
+    let result = async {
+        let identity = signed_in(&request, &engine).await?;
+        let read: Token = read_json(&request, body).await?;
+        let found = introspect(&engine, &identity, &read.token).await?;
+        let shown = found.map_or_else(
+            || json!({"active": false}),
+            |found| {
+                json!({
+                    "active": true,
+                    "sub": found.sub.to_string(),
+                    "sid": format!("{:032x}", u128::from_be_bytes(found.sid)),
+                    "roles": found.roles,
+                    "exp": found.exp,
+                    "iat": found.iat,
+                    "token_type": found.token_type,
+                })
+            },
+        );
+        Ok::<_, Rejection>(HttpResponse::Ok().json(shown))
+    };
+    answer(&request, &engine, result.await)
+}

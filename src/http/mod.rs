@@ -1,0 +1,142 @@
+//! The HTTP layer: parses, calls one flow, answers.
+
+pub mod admin;
+pub mod client_address;
+pub mod log_in;
+pub mod mailed;
+pub mod me;
+pub mod operations;
+pub mod problem;
+mod request;
+
+use actix_web::body::MessageBody;
+use actix_web::dev::{ServiceRequest, ServiceResponse};
+use actix_web::http::header::{CACHE_CONTROL, HeaderName, HeaderValue};
+use actix_web::middleware::Next;
+use actix_web::{HttpMessage, HttpRequest, HttpResponse, Resource, web};
+
+use crate::engine::Engine;
+pub use problem::Problem;
+pub use request::{Body, Credentials, client, credentials, read_json};
+
+/// Bytes of a request body at most.
+pub const BODY_BYTES_MAX: usize = 16 * 1024;
+
+#[derive(Clone)]
+struct RequestId(String);
+
+/// The id of a request, as its answer and the log show it.
+pub fn request_id(request: &HttpRequest) -> String {
+    request.extensions().get::<RequestId>().map_or_else(String::new, |id| id.0.clone())
+}
+
+/// All endpoints of the API.
+pub fn configure(config: &mut web::ServiceConfig) {
+    log_in::configure(config);
+    mailed::configure(config);
+    me::configure(config);
+    admin::configure(config);
+    operations::configure(config);
+    config.default_service(web::to(|request: HttpRequest, engine: web::Data<Engine>| async move {
+        Problem::new(404, "not_found", "There is no such endpoint.").response(&request, &engine)
+    }));
+}
+
+/// A resource that answers other methods than its own with the list of those it has.
+pub(crate) fn resource(path: &str, allow: &'static str) -> Resource {
+    web::resource(path).default_service(web::to(
+        move |request: HttpRequest, engine: web::Data<Engine>| async move {
+            let mut response =
+                Problem::new(405, "method_not_allowed", format!("This endpoint takes {allow}."))
+                    .response(&request, &engine);
+            response.headers_mut().insert(actix_web::http::header::ALLOW, HeaderValue::from_static(allow));
+            response
+        },
+    ))
+}
+
+/// Turns what a handler made of a request into its response.
+pub(crate) fn answer<E: Into<Rejection>>(
+    request: &HttpRequest,
+    engine: &Engine,
+    result: Result<HttpResponse, E>,
+) -> HttpResponse {
+    result.unwrap_or_else(|rejection| match rejection.into() {
+        Rejection::Stop(stop) => stop.problem(engine).response(request, engine),
+        Rejection::Problem(problem) => problem.response(request, engine),
+    })
+}
+
+/// Why a handler gives no success.
+pub enum Rejection {
+    /// A flow ended early.
+    Stop(crate::flow::Stop),
+    /// The request could not be read.
+    Problem(Problem),
+}
+
+impl From<Problem> for Rejection {
+    fn from(problem: Problem) -> Self {
+        Self::Problem(problem)
+    }
+}
+
+impl<E: Into<crate::flow::Stop>> From<E> for Rejection {
+    fn from(stop: E) -> Self {
+        Self::Stop(stop.into())
+    }
+}
+
+/// Around every request: its id, its line in the log, the headers that every answer carries.
+pub async fn surround(
+    request: ServiceRequest,
+    next: Next<impl MessageBody>,
+) -> Result<ServiceResponse<impl MessageBody>, actix_web::Error> {
+    let Some(engine) = request.app_data::<web::Data<Engine>>().cloned() else {
+        return next.call(request).await;
+    };
+    let id = engine.chance.bytes::<12>().map_or_else(
+        |_| String::from("none"),
+        |bytes| bytes.iter().map(|byte| format!("{byte:02x}")).collect(),
+    );
+    request.extensions_mut().insert(RequestId(id.clone()));
+    let begin = engine.clock.steady();
+    let (method, path) = (request.method().clone(), request.path().to_owned());
+    let mut response = next.call(request).await?;
+    let status = response.status().as_u16();
+    let duration_ms = engine.clock.steady().duration_since(begin).as_millis();
+    // The path alone: a query may hold what is secret.
+    tracing::info!(target: "portcullis::request", %method, path, status, duration_ms, request.id = id, "request");
+    let https = engine.config.public_origin.is_https();
+    let headers = response.headers_mut();
+    if let Ok(id) = HeaderValue::from_str(&id) {
+        headers.insert(HeaderName::from_static("x-request-id"), id);
+    }
+    for (name, value) in HEADERS {
+        headers.insert(HeaderName::from_static(name), HeaderValue::from_static(value));
+    }
+    if https {
+        let hsts = HeaderValue::from_static("max-age=63072000; includeSubDomains");
+        headers.insert(HeaderName::from_static("strict-transport-security"), hsts);
+    }
+    if !headers.contains_key(CACHE_CONTROL) {
+        headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    }
+    Ok(response)
+}
+
+const HEADERS: [(&str, &str); 6] = [
+    ("x-content-type-options", "nosniff"),
+    ("referrer-policy", "no-referrer"),
+    (
+        "content-security-policy",
+        "default-src 'none'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'",
+    ),
+    ("cross-origin-opener-policy", "same-origin"),
+    ("cross-origin-resource-policy", "same-origin"),
+    (
+        "permissions-policy",
+        "accelerometer=(), autoplay=(), camera=(), display-capture=(), fullscreen=(), geolocation=(), gyroscope=(), \
+         magnetometer=(), microphone=(), midi=(), payment=(), usb=()",
+    ),
+];

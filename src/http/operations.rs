@@ -1,0 +1,69 @@
+//! Health, metrics, public keys.
+
+use actix_web::http::header::{CACHE_CONTROL, CONTENT_TYPE};
+use actix_web::{HttpRequest, HttpResponse, web};
+use serde_json::json;
+
+use super::log_in::signed_in;
+use super::{Rejection, answer, resource};
+use crate::engine::Engine;
+use crate::mail::actor::Waiting;
+
+type Eng = web::Data<Engine>;
+
+/// Mails that wait before `/readyz` says so.
+const MAILS_WAITING: usize = 100;
+
+pub(super) fn configure(config: &mut web::ServiceConfig) {
+    config
+        .service(resource("/.well-known/jwks.json", "GET").route(web::get().to(get_jwks)))
+        .service(resource("/healthz", "GET").route(web::get().to(get_health)))
+        .service(resource("/readyz", "GET").route(web::get().to(get_ready)))
+        .service(resource("/metrics", "GET").route(web::get().to(get_metrics)));
+}
+
+async fn get_jwks(engine: Eng) -> HttpResponse {
+    HttpResponse::Ok().insert_header((CACHE_CONTROL, "public, max-age=300")).json(engine.signer.jwks())
+}
+
+async fn get_health() -> HttpResponse {
+    HttpResponse::Ok().json(json!({"status": "ok", "reasons": []}))
+}
+
+async fn get_ready(engine: Eng) -> HttpResponse {
+    let stats = engine.journal_stats();
+    let mut reasons = Vec::new();
+    let mut ready = !engine.is_stopping();
+    if !ready {
+        reasons.push("stopping");
+    }
+    if stats.room == 0 {
+        reasons.push("storage_full");
+        ready = false;
+    }
+    match engine.ask(&engine.outbox, Waiting).await {
+        Ok(waiting) if waiting > MAILS_WAITING => reasons.push("mails_waiting"),
+        Ok(_) => {}
+        Err(_) => {
+            reasons.push("stopping");
+            ready = false;
+        }
+    }
+    let status = match (ready, reasons.is_empty()) {
+        (false, _) => "not_ready",
+        (true, false) => "degraded",
+        (true, true) => "ready",
+    };
+    let body = json!({"status": status, "reasons": reasons});
+    if ready { HttpResponse::Ok().json(body) } else { HttpResponse::ServiceUnavailable().json(body) }
+}
+
+async fn get_metrics(request: HttpRequest, engine: Eng) -> HttpResponse {
+    let result = async {
+        signed_in(&request, &engine).await?.has_role(&["metrics", "admin"])?;
+        let text = engine.metrics().await;
+        let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+        Ok::<_, Rejection>(HttpResponse::Ok().insert_header((CONTENT_TYPE, kind)).body(text))
+    };
+    answer(&request, &engine, result.await)
+}

@@ -1,0 +1,187 @@
+//! What handlers read of a request: its client, its body, its credentials.
+
+use std::net::{IpAddr, Ipv4Addr};
+
+use actix_web::http::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, ORIGIN, REFERER, USER_AGENT};
+use actix_web::{HttpRequest, web};
+use serde::de::DeserializeOwned;
+
+use super::client_address::client_address;
+use super::problem::{FieldError, Problem};
+use super::{BODY_BYTES_MAX, Rejection};
+use crate::csrf::{Source, check_source, check_token};
+use crate::engine::Engine;
+use crate::flow::authenticate::{Identity, bearer, cookie};
+use crate::flow::{Client, Refusal};
+
+/// Who asks, by address and name of the program.
+pub fn client(request: &HttpRequest, engine: &Engine) -> Client {
+    let peer = request.peer_addr().map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |peer| peer.ip());
+    let headers = request.headers();
+    let name = if headers.contains_key("forwarded") { "forwarded" } else { "x-forwarded-for" };
+    let forwarded: Vec<&str> = headers.get_all(name).map(|value| value.to_str().unwrap_or("")).collect();
+    let address = client_address(peer, forwarded.into_iter(), &engine.config.trusted_proxies);
+    Client::new(address, text(headers, USER_AGENT.as_str()).unwrap_or(""))
+}
+
+pub(super) fn text<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
+    headers.get(name).and_then(|value| value.to_str().ok())
+}
+
+/// The body of a request, not yet read.
+pub type Body = web::Payload;
+
+/// Reads a JSON body of at most [`BODY_BYTES_MAX`] bytes; unknown fields are refused by the type itself.
+pub async fn read_json<T: DeserializeOwned>(request: &HttpRequest, body: Body) -> Result<T, Problem> {
+    let bytes = read_bytes(body).await?;
+    let content_type = text(request.headers(), CONTENT_TYPE.as_str()).unwrap_or("");
+    let essence = content_type.split(';').next().unwrap_or("").trim();
+    if !essence.eq_ignore_ascii_case("application/json") {
+        return Err(Problem::new(
+            415,
+            "unsupported_media_type",
+            "Send the body with Content-Type: application/json.",
+        ));
+    }
+    parse(&bytes)
+}
+
+/// As [`read_json`], where the body may be left out.
+pub async fn read_json_or_default<T: DeserializeOwned + Default>(
+    request: &HttpRequest,
+    body: Body,
+) -> Result<T, Problem> {
+    let has_body = request.headers().contains_key(CONTENT_TYPE);
+    if has_body {
+        return read_json(request, body).await;
+    }
+    if read_bytes(body).await?.is_empty() {
+        return Ok(T::default());
+    }
+    Err(Problem::new(415, "unsupported_media_type", "Send the body with Content-Type: application/json."))
+}
+
+async fn read_bytes(body: Body) -> Result<web::Bytes, Problem> {
+    match body.to_bytes_limited(BODY_BYTES_MAX).await {
+        Ok(Ok(bytes)) => Ok(bytes),
+        Ok(Err(_)) => Err(Problem::new(400, "malformed_request", "The body could not be read.")),
+        Err(_) => {
+            Err(Problem::new(413, "payload_too_large", format!("A body has at most {BODY_BYTES_MAX} bytes.")))
+        }
+    }
+}
+
+fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
+    let mut json = serde_json::Deserializer::from_slice(bytes);
+    let value = serde_path_to_error::deserialize(&mut json).map_err(|error| {
+        let inner = error.inner();
+        if inner.is_data() {
+            let pointer: String = error
+                .path()
+                .iter()
+                .map(|segment| format!("/{}", segment.to_string().replace('~', "~0").replace('/', "~1")))
+                .collect();
+            // The message names fields and types, never a value that was sent.
+            let message = inner.to_string();
+            let (code, message) = if message.starts_with("unknown field") {
+                ("unknown_field", String::from("this field is not known here"))
+            } else if message.starts_with("missing field") {
+                ("missing_field", message.split(" at line").next().unwrap_or_default().to_owned())
+            } else {
+                ("invalid_type", String::from("this field has another type or value than expected"))
+            };
+            let error = FieldError { pointer, code: code.to_owned(), message };
+            return Problem::new(422, "unprocessable", "A field is not acceptable; `errors` says which.")
+                .with_errors(vec![error]);
+        }
+        malformed()
+    })?;
+    json.end().map_err(|_| malformed())?;
+    Ok(value)
+}
+
+fn malformed() -> Problem {
+    Problem::new(400, "malformed_json", "The body is not valid JSON in UTF-8.")
+}
+
+/// What a request carries to say who asks.
+pub enum Credentials {
+    /// A bearer token.
+    Bearer(String),
+    /// A session cookie.
+    Cookie(String),
+    /// Nothing.
+    None,
+}
+
+/// The name of a cookie: with the prefix that binds it to the host, where TLS allows it.
+pub(super) fn cookie_name(engine: &Engine, name: &str) -> String {
+    if engine.config.public_origin.is_https() {
+        format!("__Host-portcullis_{name}")
+    } else {
+        format!("portcullis_{name}")
+    }
+}
+
+/// The credentials of a request; two kinds at once are refused.
+pub fn credentials(request: &HttpRequest, engine: &Engine) -> Result<Credentials, Refusal> {
+    let mut headers = request.headers().get_all(AUTHORIZATION);
+    let authorization = headers.next().map(|value| value.to_str().unwrap_or(""));
+    if headers.next().is_some() {
+        return Err(Refusal::AmbiguousCredentials);
+    }
+    let session = request.cookie(&cookie_name(engine, "session"));
+    match (authorization, session) {
+        (Some(_), Some(_)) => Err(Refusal::AmbiguousCredentials),
+        (Some(value), None) => {
+            let (scheme, token) = value.split_once(' ').unwrap_or((value, ""));
+            if scheme.eq_ignore_ascii_case("bearer") {
+                Ok(Credentials::Bearer(token.trim().to_owned()))
+            } else {
+                Err(Refusal::Unauthenticated)
+            }
+        }
+        (None, Some(cookie)) => Ok(Credentials::Cookie(cookie.value().to_owned())),
+        (None, None) => Ok(Credentials::None),
+    }
+}
+
+/// Who asks, with the CSRF checks where a cookie says so.
+pub async fn identity(request: &HttpRequest, engine: &Engine) -> Result<Identity, Rejection> {
+    match credentials(request, engine)? {
+        Credentials::Bearer(token) => Ok(bearer(engine, &token).await?.0),
+        Credentials::Cookie(token) => {
+            if !request.method().is_safe() {
+                csrf_source(request, engine)?;
+            }
+            let identity = cookie(engine, &token).await?;
+            if !request.method().is_safe() {
+                let shown = text(request.headers(), "x-csrf-token");
+                check_token(&engine.keys.csrf, identity.sid(), shown)
+                    .map_err(|_| rejected(request, engine))?;
+            }
+            Ok(identity)
+        }
+        Credentials::None => Err(Refusal::Unauthenticated.into()),
+    }
+}
+
+/// Whether the request comes from a page of ours.
+pub fn csrf_source(request: &HttpRequest, engine: &Engine) -> Result<(), Refusal> {
+    let headers = request.headers();
+    let source = Source {
+        fetch_site: text(headers, "sec-fetch-site"),
+        fetch_mode: text(headers, "sec-fetch-mode"),
+        origin: text(headers, ORIGIN.as_str()),
+        referer: text(headers, REFERER.as_str()),
+    };
+    let config = &engine.config;
+    let own = std::iter::once(&config.public_origin).chain(&config.allowed_origins);
+    check_source(source, own.map(crate::config::Origin::as_str)).map_err(|_| rejected(request, engine))
+}
+
+fn rejected(request: &HttpRequest, engine: &Engine) -> Refusal {
+    let network = client(request, engine).network();
+    engine.tally.note(crate::audit::Event::CsrfRejected, &"", &network);
+    Refusal::CsrfRejected
+}
