@@ -15,6 +15,7 @@
 //! Invariant: no file but `clock.rs` reads a clock of the operating system; a lint refuses it.
 
 pub mod account;
+pub mod app;
 pub mod audit;
 pub mod clock;
 pub mod config;

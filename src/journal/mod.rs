@@ -7,6 +7,7 @@ pub mod entry;
 pub mod frame;
 pub mod handle;
 pub mod header;
+pub mod inspect;
 pub mod layout;
 pub mod record;
 pub mod recover;

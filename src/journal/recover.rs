@@ -663,3 +663,17 @@ pub fn drop_segments(storage: &dyn Storage, needed_from: u64) -> io::Result<()> 
     }
     if dropped { storage.sync_dir(JOURNAL_DIR) } else { Ok(()) }
 }
+
+/// Reads the past of a directory that is in use, without locking or changing it.
+pub fn look(storage: &dyn Storage, sizes: Sizes, past: &mut dyn Past) -> Result<Found, Refusal> {
+    let segments = numbers(storage, JOURNAL_DIR, ".log").map_err(unreadable(JOURNAL_DIR))?;
+    let snapshots = numbers(storage, SNAPSHOT_DIR, ".snap").map_err(unreadable(SNAPSHOT_DIR))?;
+    let none = || Refusal::new(IDENTITY, None, "there is none: this is no data directory in use", INSPECT);
+    let identity = IdentityFile::open(storage).map_err(unreadable(IDENTITY))?.ok_or_else(none)?;
+    let identity = identity.map_err(|error| Refusal::new(IDENTITY, None, error, INSPECT))?;
+    let found = Found { first_start: false, entries: 0, records: 0, seq: 0, torn: 0, warnings: Vec::new() };
+    let (cluster, timeline) = (identity.cluster(), identity.timeline());
+    let mut reading = Reading { storage, sizes, past, cluster, timeline, found, wall_ms: 0 };
+    let end = reading.all(&segments, &snapshots, identity.newest())?;
+    Ok(Found { seq: end.seq, torn: end.torn, ..reading.found })
+}

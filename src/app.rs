@@ -1,0 +1,93 @@
+//! A whole server: recover, actors, bind last; stopped in reverse.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use actix_web::dev::ServerHandle;
+use actix_web::{App, HttpServer, middleware, web};
+
+use crate::clock::Clock;
+use crate::config::Config;
+use crate::engine::{Engine, Running, StartError};
+use crate::fail_stop::FailStop;
+use crate::http;
+use crate::mail::Transport;
+
+/// How long requests that are being served may take once a stop was asked for.
+const DRAIN_SECS: u64 = 20;
+
+/// A server that answers.
+pub struct Server {
+    /// Its engine.
+    pub engine: Arc<Engine>,
+    /// Where it answers: the port that was really bound.
+    pub address: SocketAddr,
+    handle: ServerHandle,
+    served: tokio::task::JoinHandle<io::Result<()>>,
+    running: Running,
+}
+
+/// Builds a server and binds it. Call it in an actix system.
+pub fn build(
+    config: Config,
+    clock: Clock,
+    accept_clock_floor: bool,
+    transport: Option<Transport>,
+    fail_stop: &FailStop,
+) -> Result<Server, StartError> {
+    let listen = config.listen;
+    let listener = std::net::TcpListener::bind(listen)
+        .map_err(|error| io::Error::new(error.kind(), format!("cannot listen on {listen}: {error}")))?;
+    let address = listener.local_addr()?;
+    let (engine, running) = Engine::start(config, clock, accept_clock_floor, transport, fail_stop)?;
+    let data = web::Data::from(Arc::clone(&engine));
+    let server = HttpServer::new(move || {
+        App::new()
+            .app_data(data.clone())
+            .wrap(cors(&data.config))
+            .wrap(middleware::from_fn(http::surround))
+            .configure(http::configure)
+    })
+    .disable_signals()
+    .shutdown_timeout(DRAIN_SECS)
+    .client_request_timeout(Duration::from_secs(10))
+    .listen(listener)?
+    .run();
+    let handle = server.handle();
+    let served = tokio::task::spawn_local(server);
+    Ok(Server { engine, address, handle, served, running })
+}
+
+/// Closed, but for the origins that are listed.
+fn cors(config: &Config) -> actix_cors::Cors {
+    let mut cors = actix_cors::Cors::default()
+        .allowed_methods(["GET", "POST", "PATCH", "DELETE"])
+        .allowed_headers(["authorization", "content-type", "x-csrf-token", "x-device-token"])
+        .expose_headers(["x-request-id", "retry-after", "ratelimit", "ratelimit-policy", "x-device-token"])
+        .supports_credentials()
+        .block_on_origin_mismatch(false)
+        .max_age(600);
+    for origin in &config.allowed_origins {
+        cors = cors.allowed_origin(origin.as_str());
+    }
+    cors
+}
+
+impl Server {
+    /// What recovery found.
+    pub const fn found(&self) -> &crate::journal::recover::Found {
+        &self.running.found
+    }
+
+    /// Stops in order: not ready, no new connection, requests drained, mails and a last snapshot, the journal closed.
+    pub async fn stop(self) {
+        self.engine.begin_stop();
+        self.handle.stop(true).await;
+        let _ = self.served.await;
+        // Threads are joined, some of which wait for actors: not on this runtime.
+        let running = self.running;
+        let _ = tokio::task::spawn_blocking(move || running.stop()).await;
+    }
+}

@@ -1,0 +1,156 @@
+//! `portcullis serve`.
+
+use std::io::{IsTerminal, Write};
+use std::sync::Arc;
+use std::time::Duration;
+
+use clap::Args;
+use portcullis::app;
+use portcullis::clock::Clock;
+use portcullis::config::{Config, MailTransport, SmtpTls};
+use portcullis::engine::StartError;
+use portcullis::fail_stop::FailStop;
+use portcullis::journal::storage_local::LocalStorage;
+use portcullis::mail::Transport;
+use tracing_subscriber::EnvFilter;
+use tracing_subscriber::prelude::*;
+
+use super::{Cli, Failure, say};
+
+/// How to serve.
+#[derive(Args, Debug, Default)]
+pub struct Serve {
+    /// Refuse to start while an unsafe setting stands.
+    #[arg(long)]
+    production: bool,
+    /// Start although the journal is more than a day ahead of the system's clock.
+    #[arg(long)]
+    accept_clock_floor: bool,
+}
+
+impl Serve {
+    pub(super) fn run(&self, cli: &Cli) -> Result<(), Failure> {
+        let config = cli.load()?;
+        let public = !config.listen.ip().is_loopback();
+        let found = config.unsafe_settings();
+        if (self.production || public) && !found.is_empty() {
+            let lines: Vec<String> =
+                found.iter().map(|f| format!("  {}: {}; {}", f.key, f.why, f.fix)).collect();
+            let why = if self.production { "--production" } else { "the public address" };
+            return Err(Failure::usage(format!(
+                "{why} does not go with these settings:\n{}",
+                lines.join("\n")
+            )));
+        }
+        start_log();
+        let fail_stop = FailStop::new(|why| {
+            // The last line, straight to where it is read; exit and not abort, since a core file would hold secrets.
+            let _ = writeln!(std::io::stderr(), "portcullis: fault, the process ends: {why}");
+            std::process::exit(70);
+        });
+        let transport = transport(&config)?;
+        actix_web::rt::System::new().block_on(self.serve(config, transport, fail_stop))
+    }
+
+    async fn serve(&self, config: Config, transport: Transport, fail_stop: FailStop) -> Result<(), Failure> {
+        let built = app::build(config, Clock::system(), self.accept_clock_floor, Some(transport), &fail_stop);
+        let server = built.map_err(|error| match error {
+            StartError::Refused(refusal) => Failure::refused(refusal),
+            StartError::Io(error) => Failure::refused(error),
+            StartError::Key(error) => Failure::fault(error),
+        })?;
+        for warning in &server.found().warnings {
+            tracing::warn!("{warning}");
+        }
+        banner(&server);
+        let signal = stop_signal().await.map_err(Failure::fault)?;
+        tracing::info!("{signal}: stopping; requests are drained first");
+        server.stop().await;
+        tracing::info!("stopped");
+        Ok(())
+    }
+}
+
+fn banner(server: &app::Server) {
+    let config = &server.engine.config;
+    let pool = server.engine.pool.stats();
+    let hash_ms = pool.hash_time.as_secs_f64() * 1000.0;
+    let threads = server.engine.pool.threads() as f64;
+    let rate = threads / pool.hash_time.max(Duration::from_micros(1)).as_secs_f64();
+    let mails = match &config.mail_transport {
+        MailTransport::File => format!("written to {}", config.data_dir.join("outbox").display()),
+        MailTransport::Smtp { host, port, .. } => format!("sent through {host}:{port}"),
+    };
+    let shown = if config.mail_console { ", links shown here" } else { "" };
+    let found = server.found();
+    let past = if found.first_start {
+        String::from("new")
+    } else {
+        format!("{} records and {} entries recovered", found.records, found.entries)
+    };
+    say(&format!(
+        "Portcullis {}\n  url    {}\n  api    {}/v1, keys at {}/.well-known/jwks.json\n  data   {} ({past})\n  mails  \
+         {mails}{shown}\n  hash   {hash_ms:.0} ms each, about {rate:.0} log-ins a second\n  ready on {}",
+        env!("CARGO_PKG_VERSION"),
+        config.public_origin,
+        config.public_origin,
+        config.public_origin,
+        config.data_dir.display(),
+        server.address,
+    ));
+}
+
+fn start_log() {
+    let filter = EnvFilter::try_from_default_env()
+        .unwrap_or_else(|_| EnvFilter::new("info,lettre=warn,actix_server=warn,portcullis::event=info"));
+    let registry = tracing_subscriber::registry().with(filter);
+    if std::io::stdout().is_terminal() {
+        registry.with(tracing_subscriber::fmt::layer().with_target(false)).init();
+    } else {
+        registry.with(tracing_subscriber::fmt::layer().json().flatten_event(true)).init();
+    }
+}
+
+fn transport(config: &Config) -> Result<Transport, Failure> {
+    match &config.mail_transport {
+        MailTransport::File => {
+            let storage = LocalStorage::open(&config.data_dir.join("outbox")).map_err(Failure::refused)?;
+            Ok(Transport::Files(Arc::new(storage)))
+        }
+        MailTransport::Smtp { host, port, tls, login } => {
+            use lettre::transport::smtp::authentication::Credentials;
+            use lettre::transport::smtp::client::{Tls, TlsParameters};
+            use lettre::transport::smtp::extension::ClientId;
+            let parameters = || TlsParameters::new(host.clone()).map_err(Failure::usage);
+            let tls = match tls {
+                SmtpTls::Starttls => Tls::Required(parameters()?),
+                SmtpTls::Tls => Tls::Wrapper(parameters()?),
+                SmtpTls::None => Tls::None,
+            };
+            let domain = config.mail_from.rsplit('@').next().unwrap_or("localhost").to_owned();
+            let mut builder =
+                lettre::AsyncSmtpTransport::<lettre::Tokio1Executor>::builder_dangerous(host.clone())
+                    .port(*port)
+                    .tls(tls)
+                    .hello_name(ClientId::Domain(domain))
+                    .timeout(Some(Duration::from_secs(20)));
+            if let Some((name, file)) = login {
+                let text = std::fs::read_to_string(file)
+                    .map_err(|error| Failure::usage(format!("cannot read {}: {error}", file.display())))?;
+                let password = text.lines().next().unwrap_or_default().to_owned();
+                builder = builder.credentials(Credentials::new(name.clone(), password));
+            }
+            Ok(Transport::Smtp(builder.build()))
+        }
+    }
+}
+
+async fn stop_signal() -> std::io::Result<&'static str> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    Ok(tokio::select! {
+        _ = terminate.recv() => "SIGTERM",
+        _ = interrupt.recv() => "SIGINT",
+    })
+}
