@@ -46,7 +46,7 @@ pub fn build(
     let server = HttpServer::new(move || {
         App::new()
             .app_data(data.clone())
-            .wrap(cors(&data.config))
+            .wrap(middleware::Condition::new(!data.config.allowed_origins.is_empty(), cors(&data.config)))
             .wrap(middleware::from_fn(http::surround))
             .configure(http::configure)
     })

@@ -78,13 +78,29 @@ impl Transport {
     }
 }
 
+/// As it is where that may be sent, so that a link in a file can be copied; else in the shortest encoding.
+#[cfg(feature = "mail")]
+fn readable(text: &str) -> lettre::message::Body {
+    use lettre::message::Body;
+    use lettre::message::header::ContentTransferEncoding::SevenBit;
+    // RFC 5322 §2.1.1: lines of at most 998 characters, each ended by CRLF.
+    if text.is_ascii() && text.lines().all(|line| line.len() <= 998) {
+        let lines: Vec<&str> = text.lines().collect();
+        return Body::dangerous_pre_encoded(format!("{}\r\n", lines.join("\r\n")).into_bytes(), SevenBit);
+    }
+    Body::new(text.to_owned())
+}
+
 #[cfg(feature = "mail")]
 fn compose(mail: &Outgoing) -> Result<lettre::Message, DeliveryError> {
-    use lettre::message::{Message, MultiPart};
+    use lettre::message::header::ContentType;
+    use lettre::message::{Message, MultiPart, SinglePart};
     let never = |error: String| DeliveryError { what: error, permanent: true };
     let from = mail.from.parse().map_err(|_| never(String::from("the sender is no address")))?;
     let to = mail.to.parse().map_err(|_| never(String::from("the recipient is no address")))?;
-    let parts = MultiPart::alternative_plain_html(mail.letter.text.clone(), mail.letter.html.clone());
+    let parts = MultiPart::alternative()
+        .singlepart(SinglePart::builder().header(ContentType::TEXT_PLAIN).body(readable(&mail.letter.text)))
+        .singlepart(SinglePart::builder().header(ContentType::TEXT_HTML).body(readable(&mail.letter.html)));
     Message::builder()
         .from(from)
         .to(to)
