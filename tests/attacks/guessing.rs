@@ -1,0 +1,110 @@
+//! Brute force: guess a password, one by one or many at once, from one network or many, or only to lock the owner out.
+
+use std::time::Duration;
+
+use reqwest::{Method, StatusCode};
+use serde_json::json;
+
+use crate::support::{Answer, PASSWORD, TestServer};
+
+#[tokio::test]
+async fn five_guesses_lock_a_name_known_or_unknown_alike_and_the_lock_survives_a_restart() {
+    let mut server = TestServer::start();
+    server.account("ada@test.org").await;
+    let mut answers = Vec::new();
+    for email in ["ada@test.org", "nobody@test.org"] {
+        let mut seen = Vec::new();
+        for guess in 0..7 {
+            let answer = server.log_in(email, &format!("guess {guess}")).await;
+            let mut body = answer.body.clone();
+            body["instance"] = json!("");
+            body["request_id"] = json!("");
+            let mut headers: Vec<_> = answer
+                .headers
+                .iter()
+                .filter(|(name, _)| !["date", "x-request-id", "ratelimit"].contains(&name.as_str()))
+                .map(|(name, value)| format!("{name}: {}", value.to_str().unwrap()))
+                .collect();
+            headers.sort();
+            seen.push((answer.status, body, headers));
+        }
+        assert_eq!(
+            seen.iter().map(|(status, ..)| status.as_u16()).collect::<Vec<_>>(),
+            [401, 401, 401, 401, 401, 429, 429]
+        );
+        answers.push(seen);
+    }
+    assert_eq!(answers[0], answers[1]);
+    for _ in 0..2 {
+        // The right password is refused as well, or the lock would be an oracle.
+        let locked = server.log_in("ada@test.org", PASSWORD).await;
+        assert_eq!((locked.problem(), locked.header("retry-after")), ((429, "too_many_attempts"), "60"));
+        server = server.restart();
+    }
+    server.clock.advance(Duration::from_mins(1));
+    assert_eq!(server.log_in("ada@test.org", PASSWORD).await.status, StatusCode::OK);
+}
+
+#[tokio::test]
+async fn an_attacker_cannot_lock_the_owner_out_of_a_known_device() {
+    let server = TestServer::start();
+    server.account("ada@test.org").await;
+    let device = server.log_in("ada@test.org", PASSWORD).await.header("x-device-token").to_owned();
+    for guess in 0..20 {
+        server.log_in("ada@test.org", &format!("guess {guess}")).await;
+    }
+    let with_device = |email: &'static str| {
+        let request = server.request(Method::POST, "/v1/login").header("x-device-token", &device);
+        request.json(&json!({"email": email, "password": PASSWORD})).send()
+    };
+    assert_eq!(with_device("ada@test.org").await.unwrap().status(), StatusCode::OK);
+    assert_eq!(server.log_in("ada@test.org", PASSWORD).await.problem(), (429, "too_many_attempts"));
+    // Another name's cookie is worth nothing.
+    server.account("bob@test.org").await;
+    for guess in 0..5 {
+        server.log_in("bob@test.org", &format!("guess {guess}")).await;
+    }
+    assert_eq!(with_device("bob@test.org").await.unwrap().status(), StatusCode::TOO_MANY_REQUESTS);
+    let token = server.mailed("ada@test.org", "locked").await;
+    assert_eq!(server.post("/v1/unlock", json!({"token": token})).await.status, StatusCode::NO_CONTENT);
+    assert_eq!(server.log_in("ada@test.org", PASSWORD).await.status, StatusCode::OK);
+}
+
+#[tokio::test]
+async fn parallel_guesses_get_no_further_than_guesses_in_a_row() {
+    let server = TestServer::start();
+    server.account("ada@test.org").await;
+    let guesses = (0..60).map(|guess| {
+        let request = server.request(Method::POST, "/v1/login");
+        request.json(&json!({"email": "ada@test.org", "password": format!("guess {guess}")})).send()
+    });
+    let mut tasks = tokio::task::JoinSet::new();
+    guesses.for_each(|guess| {
+        tasks.spawn(guess);
+    });
+    let answers = tasks.join_all().await;
+    let checked = answers.iter().filter(|a| a.as_ref().unwrap().status() == StatusCode::UNAUTHORIZED).count();
+    assert_eq!(checked, 5);
+}
+
+#[tokio::test]
+async fn one_network_is_throttled_whatever_names_it_tries_and_headers_of_its_own_do_not_help() {
+    let server = TestServer::with(&[("throttle.login.burst", "20"), ("throttle.login.per_minute", "20")]);
+    let mut passed = 0;
+    for n in 0..40 {
+        let request =
+            server.request(Method::POST, "/v1/login").header("x-forwarded-for", format!("198.51.100.{n}"));
+        let body = json!({"email": format!("name{n}@test.org"), "password": "leaked password"});
+        let answer = Answer::of(request.json(&body).send().await.unwrap()).await;
+        if answer.status == StatusCode::TOO_MANY_REQUESTS {
+            assert_eq!(answer.problem(), (429, "too_many_requests"));
+            assert_eq!(
+                (answer.header("retry-after"), answer.header("ratelimit-policy")),
+                ("3", "\"login\";q=20;w=60")
+            );
+        } else {
+            passed += 1;
+        }
+    }
+    assert_eq!(passed, 20);
+}

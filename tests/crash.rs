@@ -1,0 +1,209 @@
+//! kill -9 of the real binary in the middle of traffic: every acknowledged fact holds in the next process.
+
+use std::io::{BufRead, BufReader};
+use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+const CYCLES: u64 = 20;
+const CLIENTS: usize = 8;
+const PASSWORD: &str = "correct horse battery staple";
+
+/// A running server and where it answers.
+struct Process {
+    child: Child,
+    url: String,
+}
+
+impl Process {
+    fn start(dir: &std::path::Path) -> Self {
+        let mut child = Command::new(env!("CARGO_BIN_EXE_portcullis"))
+            .args(["serve", "--data-dir"])
+            .arg(dir)
+            .env("PORTCULLIS__HTTP__LISTEN", "127.0.0.1:0")
+            .env("PORTCULLIS__PASSWORD__MEMORY_KIB", "64")
+            .env("PORTCULLIS__PASSWORD__PASSES", "1")
+            .env("PORTCULLIS__SIGNUP__VERIFY_EMAIL", "off")
+            .env("PORTCULLIS__THROTTLE__EXEMPT_NETWORKS", "127.0.0.0/8")
+            .env("PORTCULLIS__THROTTLE__CELLS", "1000")
+            .env("PORTCULLIS__JOURNAL__SEGMENT_BYTES", "4194304")
+            .env("PORTCULLIS__JOURNAL__SNAPSHOT_BYTES", "1048576")
+            .env("RUST_LOG", "error")
+            .stdout(Stdio::piped())
+            .stderr(Stdio::inherit())
+            .spawn()
+            .unwrap();
+        let stdout = BufReader::new(child.stdout.take().unwrap());
+        let ready = stdout
+            .lines()
+            .map_while(Result::ok)
+            .find_map(|line| line.trim().strip_prefix("ready on ").map(ToOwned::to_owned));
+        Self { url: format!("http://{}", ready.expect("the server did not start")), child }
+    }
+
+    fn kill(mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+}
+
+/// What a client was told.
+#[derive(Clone, Debug)]
+struct Told {
+    email: String,
+    refresh: String,
+    ended: bool,
+    locked: bool,
+}
+
+async fn post(http: &reqwest::Client, url: &str, path: &str, body: Value) -> Option<(u16, Value)> {
+    let response = http.post(format!("{url}{path}")).json(&body).send().await.ok()?;
+    let status = response.status().as_u16();
+    let bytes = response.bytes().await.ok()?;
+    Some((status, serde_json::from_slice(&bytes).unwrap_or(Value::Null)))
+}
+
+/// Opens accounts, rotates their tokens, logs some out and locks some, until the server is gone.
+async fn client(url: String, cycle: u64, number: usize, over: Arc<AtomicBool>) -> Vec<Told> {
+    let http = reqwest::Client::new();
+    let mut told: Vec<Told> = Vec::new();
+    let mut count = 0;
+    while !over.load(Ordering::Relaxed) {
+        count += 1;
+        let email = format!("user{cycle}.{number}.{count}@test.org");
+        let body = json!({"email": email, "password": PASSWORD});
+        let Some((status, opened)) = post(&http, &url, "/v1/signup", body).await else { break };
+        assert_eq!(status, 201, "{opened}");
+        let refresh = opened["refresh_token"].as_str().unwrap().to_owned();
+        told.push(Told { email: email.clone(), refresh, ended: false, locked: false });
+        let last = told.len() - 1;
+        for _ in 0..3 {
+            let body = json!({"refresh_token": told[last].refresh});
+            let Some((status, next)) = post(&http, &url, "/v1/refresh", body).await else { return told };
+            assert_eq!(status, 200, "{next}");
+            told[last].refresh = next["refresh_token"].as_str().unwrap().to_owned();
+        }
+        if count % 3 == 0 {
+            let body = json!({"refresh_token": told[last].refresh});
+            match post(&http, &url, "/v1/logout", body).await {
+                Some((status, _)) => assert_eq!(status, 204),
+                // Unknown whether it happened: no longer a witness of anything.
+                None => {
+                    told.pop();
+                    return told;
+                }
+            }
+            told[last].ended = true;
+        }
+        if count % 4 == 0 {
+            for guess in 0..6 {
+                let body = json!({"email": email, "password": format!("guess {guess}")});
+                let Some((status, _)) = post(&http, &url, "/v1/login", body).await else { return told };
+                told[last].locked = status == 429;
+            }
+            assert!(told[last].locked);
+        }
+    }
+    told
+}
+
+#[tokio::test(flavor = "current_thread")]
+async fn kill_9_in_the_middle_of_traffic_loses_nothing_that_was_acknowledged() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut known: Vec<Told> = Vec::new();
+    for cycle in 0..CYCLES {
+        let process = Process::start(dir.path());
+        let over = Arc::new(AtomicBool::new(false));
+        let http = reqwest::Client::new();
+        // What earlier processes acknowledged: the newest of it first, since a lock lasts a minute only.
+        for told in known.iter_mut().rev().take(120) {
+            let body = json!({"refresh_token": told.refresh});
+            let (status, next) = post(&http, &process.url, "/v1/refresh", body).await.unwrap();
+            if told.ended {
+                assert_eq!((status, &next["code"]), (401, &json!("session_expired")), "{told:?}");
+            } else {
+                assert_eq!(status, 200, "cycle {cycle}: {told:?} {next}");
+                told.refresh = next["refresh_token"].as_str().unwrap().to_owned();
+            }
+            if told.locked {
+                let body = json!({"email": told.email, "password": PASSWORD});
+                let (status, body) = post(&http, &process.url, "/v1/login", body).await.unwrap();
+                assert_eq!(status, 429, "cycle {cycle}: {told:?} {body}");
+                told.locked = false;
+            }
+        }
+        let mut clients = tokio::task::JoinSet::new();
+        for number in 0..CLIENTS {
+            clients.spawn(client(process.url.clone(), cycle, number, Arc::clone(&over)));
+        }
+        tokio::time::sleep(Duration::from_millis(60 + cycle * 37 % 250)).await;
+        process.kill();
+        over.store(true, Ordering::Relaxed);
+        known.extend(clients.join_all().await.into_iter().flatten());
+    }
+    assert!(known.len() > 100, "too little traffic: {}", known.len());
+    let process = Process::start(dir.path());
+    let http = reqwest::Client::new();
+    for told in &known {
+        let body = json!({"email": told.email, "password": PASSWORD});
+        let (status, body) = post(&http, &process.url, "/v1/login", body).await.unwrap();
+        assert!(status == 200 || status == 429, "{told:?} {body}");
+    }
+    process.kill();
+}
+
+#[tokio::test]
+async fn a_second_process_on_the_directory_is_turned_away_and_the_first_unharmed() {
+    let dir = tempfile::tempdir().unwrap();
+    let first = Process::start(dir.path());
+    let second = Command::new(env!("CARGO_BIN_EXE_portcullis"))
+        .args(["serve", "--data-dir"])
+        .arg(dir.path())
+        .env("PORTCULLIS__HTTP__LISTEN", "127.0.0.1:0")
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&second.stderr).into_owned();
+    assert_eq!(second.status.code(), Some(1), "{said}");
+    assert!(said.contains("another process owns this directory"), "{said}");
+    let health = reqwest::get(format!("{}/readyz", first.url)).await.unwrap();
+    assert_eq!(health.status().as_u16(), 200);
+    first.kill();
+}
+
+#[test]
+fn a_damaged_directory_and_a_bad_configuration_are_refused_in_words() {
+    let dir = tempfile::tempdir().unwrap();
+    Process::start(dir.path()).kill();
+    let segment = std::fs::read_dir(dir.path().join("journal"))
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .find(|path| path.extension().is_some_and(|extension| extension == "log"))
+        .unwrap();
+    let mut bytes = std::fs::read(&segment).unwrap();
+    bytes[4100] ^= 1;
+    std::fs::write(&segment, bytes).unwrap();
+    let run = |args: &[&str]| {
+        let output = Command::new(env!("CARGO_BIN_EXE_portcullis"))
+            .args(args)
+            .env("PORTCULLIS__HTTP__LISTEN", "127.0.0.1:0")
+            .output()
+            .unwrap();
+        (output.status.code().unwrap(), String::from_utf8_lossy(&output.stderr).into_owned())
+    };
+    let path = dir.path().to_str().unwrap();
+    let (code, said) = run(&["serve", "--data-dir", path]);
+    assert_eq!(code, 1, "{said}");
+    assert!(said.contains(".log at byte 4096: corrupt") && said.contains("data inspect"), "{said}");
+    assert_eq!(run(&["data", "verify", "--data-dir", path]).0, 1);
+    let file = dir.path().join("wrong.toml");
+    std::fs::write(&file, "[http]\nlisen = 1\n[lockout]\nfailures = 0\n").unwrap();
+    let (code, said) = run(&["config", "check", "--config", file.to_str().unwrap()]);
+    assert_eq!(code, 2);
+    assert!(
+        said.contains(":2: unknown key `http.lisen`; did you mean `http.listen`?") && said.contains(":4:"),
+        "{said}"
+    );
+}

@@ -1,0 +1,174 @@
+//! What honest users do.
+
+use std::time::Duration;
+
+use reqwest::{Method, StatusCode};
+use serde_json::json;
+
+use crate::support::{Answer, ORIGIN, PASSWORD, TestServer};
+
+#[tokio::test]
+async fn a_stranger_signs_up_confirms_logs_in_refreshes_and_logs_out() {
+    let server = TestServer::start();
+    let signed_up = server
+        .post("/v1/signup", json!({"email": "ada@test.org", "password": PASSWORD, "name": "Ada"}))
+        .await;
+    assert_eq!(signed_up.status, StatusCode::ACCEPTED);
+    assert_eq!(server.log_in("ada@test.org", PASSWORD).await.problem(), (403, "email_not_verified"));
+    assert_eq!(server.log_in("ada@test.org", "wrong").await.problem(), (401, "invalid_credentials"));
+    let token = server.mailed("ada@test.org", "Confirm").await;
+    assert_eq!(server.post("/v1/email/verify", json!({"token": token})).await.status, StatusCode::NO_CONTENT);
+    assert_eq!(
+        server.post("/v1/email/verify", json!({"token": token})).await.problem(),
+        (400, "invalid_or_expired_token")
+    );
+    let login = server.log_in("Ada@Test.org", PASSWORD).await;
+    assert_eq!(login.body["user"]["name"], json!("Ada"));
+    assert_eq!((&login.body["token_type"], &login.body["expires_in"]), (&json!("Bearer"), &json!(900)));
+    let access = login.text("access_token");
+    assert_eq!(server.get_as("/v1/me", &access).await.body, login.body["user"]);
+    let session = server.get_as("/v1/session", &access).await;
+    assert_eq!(session.body["session"]["id"], login.body["session_id"]);
+    let next = server.refresh(&login.text("refresh_token")).await;
+    assert_eq!(next.status, StatusCode::OK);
+    let access = next.text("access_token");
+    assert_eq!(server.post_as("/v1/logout", &access, json!({})).await.status, StatusCode::NO_CONTENT);
+    assert_eq!(server.get_as("/v1/me", &access).await.problem(), (401, "unauthenticated"));
+    assert_eq!(server.refresh(&next.text("refresh_token")).await.problem(), (401, "session_expired"));
+    assert_eq!(server.post_as("/v1/logout", &access, json!({})).await.status, StatusCode::NO_CONTENT);
+}
+
+#[tokio::test]
+async fn a_forgotten_password_is_set_anew_and_everything_open_ends() {
+    let server = TestServer::start();
+    server.account("ada@test.org").await;
+    let (access, refresh) = server.tokens("ada@test.org").await;
+    for email in ["ada@test.org", "nobody@test.org"] {
+        let answer = server.post("/v1/password/forgot", json!({"email": email})).await;
+        assert_eq!((answer.status, answer.body), (StatusCode::ACCEPTED, json!({"status": "reset_sent"})));
+    }
+    let token = server.mailed("ada@test.org", "new password").await;
+    let reset = |password: &'static str| {
+        server.post("/v1/password/reset", json!({"token": token, "new_password": password}))
+    };
+    let weak = reset("short").await;
+    assert_eq!((weak.problem(), &weak.body["reasons"]), ((422, "weak_password"), &json!(["too_short"])));
+    assert_eq!(reset("an entirely different phrase").await.status, StatusCode::NO_CONTENT);
+    assert_eq!(reset("an entirely different phrase").await.problem(), (400, "invalid_or_expired_token"));
+    assert_eq!(server.get_as("/v1/me", &access).await.problem(), (401, "unauthenticated"));
+    assert_eq!(server.refresh(&refresh).await.problem(), (401, "session_expired"));
+    assert_eq!(server.log_in("ada@test.org", PASSWORD).await.problem(), (401, "invalid_credentials"));
+    assert_eq!(server.log_in("ada@test.org", "an entirely different phrase").await.status, StatusCode::OK);
+    server.mail("ada@test.org", "set anew").await;
+}
+
+#[tokio::test]
+async fn a_changed_password_keeps_this_session_and_ends_the_others() {
+    let server = TestServer::start();
+    server.account("ada@test.org").await;
+    let (here, refresh) = server.tokens("ada@test.org").await;
+    let (elsewhere, _) = server.tokens("ada@test.org").await;
+    let list = server.get_as("/v1/sessions", &here).await;
+    assert_eq!(list.body["items"].as_array().unwrap().len(), 2);
+    let change = json!({"current_password": "wrong one", "new_password": "an entirely different phrase"});
+    assert_eq!(
+        server.post_as("/v1/password/change", &here, change).await.problem(),
+        (401, "invalid_credentials")
+    );
+    let change = json!({"current_password": PASSWORD, "new_password": "an entirely different phrase"});
+    assert_eq!(server.post_as("/v1/password/change", &here, change).await.status, StatusCode::NO_CONTENT);
+    assert_eq!(server.get_as("/v1/me", &here).await.status, StatusCode::OK);
+    assert_eq!(server.get_as("/v1/me", &elsewhere).await.problem(), (401, "unauthenticated"));
+    assert_eq!(server.refresh(&refresh).await.status, StatusCode::OK);
+    server.mail("ada@test.org", "was changed").await;
+}
+
+#[tokio::test]
+async fn a_browser_lives_with_a_cookie_and_a_csrf_token() {
+    let server = TestServer::start();
+    server.account("ada@test.org").await;
+    let body = json!({"email": "ada@test.org", "password": PASSWORD, "mode": "cookie", "remember": true});
+    let login =
+        server.request(Method::POST, "/v1/login").header("origin", ORIGIN).json(&body).send().await.unwrap();
+    let login = Answer::of(login).await;
+    assert!(login.body.get("access_token").is_none() && login.body.get("refresh_token").is_none());
+    let cookies: Vec<_> = login.headers.get_all("set-cookie").iter().map(|c| c.to_str().unwrap()).collect();
+    let session = cookies.iter().find(|cookie| cookie.starts_with("portcullis_session=")).unwrap();
+    assert!(session.contains("HttpOnly") && session.contains("SameSite=Lax") && session.contains("Path=/"));
+    assert!(session.contains("Max-Age=2592000") && !session.contains("Domain"));
+    let cookie = session.split(';').next().unwrap();
+    let get = |path: &'static str| server.request(Method::GET, path).header("cookie", cookie).send();
+    assert_eq!(get("/v1/me").await.unwrap().status(), StatusCode::OK);
+    let csrf = Answer::of(get("/v1/csrf").await.unwrap()).await.text("csrf_token");
+    assert_eq!(csrf, login.text("csrf_token"));
+    let log_out =
+        server.request(Method::POST, "/v1/logout").header("cookie", cookie).header("origin", ORIGIN);
+    let done = Answer::of(log_out.header("x-csrf-token", csrf).send().await.unwrap()).await;
+    assert_eq!((done.status, done.header("clear-site-data")), (StatusCode::NO_CONTENT, "\"cookies\""));
+    assert_eq!(get("/v1/me").await.unwrap().status(), StatusCode::UNAUTHORIZED);
+}
+
+#[tokio::test]
+async fn what_was_acknowledged_holds_after_a_restart_and_snapshot() {
+    let mut server = TestServer::start();
+    server.account("ada@test.org").await;
+    let (access, first) = server.tokens("ada@test.org").await;
+    let second = server.refresh(&first).await.text("refresh_token");
+    let (_, ended) = server.tokens("ada@test.org").await;
+    server.post("/v1/logout", json!({"refresh_token": ended})).await;
+    for _ in 0..2 {
+        server = server.restart();
+        assert_eq!(server.get_as("/v1/me", &access).await.status, StatusCode::OK);
+        assert_eq!(server.refresh(&ended).await.problem(), (401, "session_expired"));
+        // Within the grace the lost answer is given again, also by the next process.
+        assert_eq!(server.refresh(&first).await.text("refresh_token"), second);
+    }
+    server.clock.advance(Duration::from_mins(1));
+    assert_eq!(server.refresh(&first).await.problem(), (401, "refresh_token_reused"));
+    server = server.restart();
+    assert_eq!(server.refresh(&second).await.problem(), (401, "refresh_token_reused"));
+}
+
+#[tokio::test]
+async fn an_account_is_deleted_with_its_password_and_its_sessions() {
+    let server = TestServer::start();
+    server.account("ada@test.org").await;
+    let (access, refresh) = server.tokens("ada@test.org").await;
+    let delete = |password: &'static str| {
+        server
+            .request(Method::DELETE, "/v1/me")
+            .bearer_auth(&access)
+            .json(&json!({"password": password}))
+            .send()
+    };
+    assert_eq!(Answer::of(delete("wrong").await.unwrap()).await.problem(), (401, "invalid_credentials"));
+    assert_eq!(delete(PASSWORD).await.unwrap().status(), StatusCode::NO_CONTENT);
+    assert_eq!(server.refresh(&refresh).await.problem(), (401, "session_expired"));
+    assert_eq!(server.log_in("ada@test.org", PASSWORD).await.problem(), (401, "invalid_credentials"));
+}
+
+#[tokio::test]
+async fn health_keys_and_headers_are_as_the_contract_says() {
+    let server = TestServer::start();
+    let ready = Answer::of(server.request(Method::GET, "/readyz").send().await.unwrap()).await;
+    assert_eq!(ready.body, json!({"status": "ready", "reasons": []}));
+    for (name, value) in [
+        ("x-content-type-options", "nosniff"),
+        ("referrer-policy", "no-referrer"),
+        ("cross-origin-opener-policy", "same-origin"),
+        ("cache-control", "no-store"),
+    ] {
+        assert_eq!(ready.header(name), value);
+    }
+    assert!(ready.headers.contains_key("x-request-id") && !ready.headers.contains_key("server"));
+    assert!(!ready.headers.contains_key("access-control-allow-credentials"));
+    let keys = Answer::of(server.request(Method::GET, "/.well-known/jwks.json").send().await.unwrap()).await;
+    assert_eq!(
+        (keys.header("cache-control"), &keys.body["keys"][0]["kty"]),
+        ("public, max-age=300", &json!("EC"))
+    );
+    assert_eq!(
+        server.request(Method::GET, "/metrics").send().await.unwrap().status(),
+        StatusCode::UNAUTHORIZED
+    );
+}

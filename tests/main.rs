@@ -1,0 +1,9 @@
+//! The server from the outside: flows over HTTP, attacks as the attacker would run them, crashes of the real binary.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic, reason = "tests")]
+
+mod attacks;
+mod bad_input;
+mod crash;
+mod flows;
+mod support;
+mod tidy;
