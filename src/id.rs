@@ -49,6 +49,11 @@ pub fn keyed_digest(key: &[u8; 32], parts: &[&[u8]]) -> [u8; 32] {
     mac.finalize().into_bytes().into()
 }
 
+/// The first 8 bytes of [`keyed_digest`].
+pub fn short_digest(key: &[u8; 32], parts: &[&[u8]]) -> [u8; 8] {
+    keyed_digest(key, parts).first_chunk().copied().unwrap_or_default()
+}
+
 /// An HMAC-SHA-256 under a key of 32 bytes.
 pub(crate) fn keyed(key: &[u8; 32]) -> Hmac<Sha256> {
     // A key of the block's own length needs no hashing first and so cannot be refused.

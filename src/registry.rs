@@ -126,6 +126,7 @@ impl<S: Registry> Owner<S> {
     }
 
     /// A reading, sealed like any verdict.
+    #[expect(clippy::unnecessary_wraps, reason = "answers of readings and of decisions are awaited alike")]
     pub fn read<V>(&self, read: impl FnOnce(&S, Timestamp) -> V) -> Answer<V> {
         let value = self.desk.fail_stop.guard(S::NAME, || read(&self.state, self.desk.clock.now()));
         Ok(Sealed::new(value, self.seq))

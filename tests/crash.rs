@@ -84,7 +84,7 @@ async fn client(url: String, cycle: u64, number: usize, over: Arc<AtomicBool>) -
             let body = json!({"refresh_token": told[last].refresh});
             let Some((status, next)) = post(&http, &url, "/v1/refresh", body).await else { return told };
             assert_eq!(status, 200, "{next}");
-            told[last].refresh = next["refresh_token"].as_str().unwrap().to_owned();
+            next["refresh_token"].as_str().unwrap().clone_into(&mut told[last].refresh);
         }
         if count % 3 == 0 {
             let body = json!({"refresh_token": told[last].refresh});
@@ -126,7 +126,7 @@ async fn kill_9_in_the_middle_of_traffic_loses_nothing_that_was_acknowledged() {
                 assert_eq!((status, &next["code"]), (401, &json!("session_expired")), "{told:?}");
             } else {
                 assert_eq!(status, 200, "cycle {cycle}: {told:?} {next}");
-                told.refresh = next["refresh_token"].as_str().unwrap().to_owned();
+                next["refresh_token"].as_str().unwrap().clone_into(&mut told.refresh);
             }
             if told.locked {
                 let body = json!({"email": told.email, "password": PASSWORD});

@@ -5,7 +5,7 @@ use crate::account::actor::{Find, Rehash};
 use crate::account::{AccountName, AccountV1};
 use crate::audit::Event;
 use crate::engine::{Engine, Fault};
-use crate::id::keyed_digest;
+use crate::id::short_digest;
 use crate::lockout::{Attempt, Begin, Finish, Outcome, device};
 use crate::mail::Kind;
 use crate::password::Password;
@@ -64,9 +64,8 @@ pub(super) async fn check_password(
     let key = name.key(&engine.keys.directory);
     let device = known.and_then(|text| device::check(&engine.keys.device, key, text));
     let password = Password::for_login(password);
-    let [a, b, c, d, e, f, g, h, ..] =
-        keyed_digest(&engine.keys.device, &[b"wrong password", &key.0, password.as_bytes()]);
-    let begin = Begin { name: key, device, password: [a, b, c, d, e, f, g, h] };
+    let wrong = short_digest(&engine.keys.device, &[b"wrong password", &key.0, password.as_bytes()]);
+    let begin = Begin { name: key, device, password: wrong };
     let attempt = match engine.ask(&engine.lockout, begin).await? {
         Ok(attempt) => attempt,
         Err(locked) => {

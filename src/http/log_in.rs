@@ -117,7 +117,7 @@ async fn post_logout(request: HttpRequest, engine: Eng, body: Body) -> HttpRespo
         let read: LogOut = read_json_or_default(&request, body).await?;
         match read.refresh_token {
             Some(token) if without && read.scope == Scope::Local => {
-                log_out::log_out_token(&engine, &token).await?
+                log_out::log_out_token(&engine, &token).await?;
             }
             Some(_) if without => {
                 return Err(Problem::new(

@@ -93,7 +93,7 @@ pub struct SegmentFields {
 
 impl SegmentFields {
     /// The fields as they stand in the block.
-    pub fn to_bytes(&self) -> [u8; BY_KIND_BYTES] {
+    pub fn to_bytes(self) -> [u8; BY_KIND_BYTES] {
         by_kind(&[
             &self.segno.to_le_bytes(),
             &self.segment_len.to_le_bytes(),

@@ -296,7 +296,7 @@ struct End {
     /// What the fence continues.
     chain: Chain,
     /// Entries of the unproven frame.
-    carry: Option<(u32, Vec<u8>)>,
+    carry: Option<Carried>,
     torn_at: u64,
     torn: u64,
     torn_bytes: Vec<u8>,
@@ -341,7 +341,7 @@ fn begin(life: &Life, end: &End, wall_ms: u64) -> io::Result<Begun> {
         align: align as u32,
         born_len,
     };
-    let header = life.header(FileKind::Segment, fields.to_bytes())?;
+    let header = life.header(FileKind::Segment, &fields.to_bytes())?;
     let salt_tag = salt_tag(&header);
     let mut bytes = header.to_bytes();
     let mut chain = end.chain;
@@ -385,6 +385,9 @@ struct Reading<'a> {
     found: Found,
     wall_ms: u64,
 }
+
+/// The count and the bytes of a frame's entries.
+type Carried = (u32, Vec<u8>);
 
 struct Segment {
     bytes: Vec<u8>,
@@ -527,7 +530,7 @@ impl Reading<'_> {
             let (walked, last_body) = self.walk(&path, &segment, named_end, from, start_seq)?;
             chain = Some(walked.chain);
             if at + 1 == needed.len() {
-                end = Some(self.end(*segno, &segment, &walked, last_body, from));
+                end = Some(Self::end(*segno, &segment, &walked, last_body));
             }
         }
         end.ok_or_else(|| Refusal::new(JOURNAL_DIR, None, "no segment, although IDENTITY names one", INSPECT))
@@ -549,7 +552,7 @@ impl Reading<'_> {
         if fields.segno != segno || fields.prev_segno + 1 != segno {
             return Err(wrong("its name is not the one its header gives it"));
         }
-        let len = file.len().map_err(unreadable(&path))?;
+        let len = file.length().map_err(unreadable(&path))?;
         if fields.segment_len != len || fields.align as usize != self.sizes.align {
             return Err(wrong("its length or alignment is not the one its header gives it"));
         }
@@ -574,7 +577,7 @@ impl Reading<'_> {
         named_end: Option<(u64, u32)>,
         from: Chain,
         start_seq: u64,
-    ) -> Result<(Walked, Option<(u32, Vec<u8>)>), Refusal> {
+    ) -> Result<(Walked, Option<Carried>), Refusal> {
         let walk = Walk {
             bytes: &segment.bytes,
             sizes: self.sizes,
@@ -610,14 +613,7 @@ impl Reading<'_> {
         Ok((walked, last_body))
     }
 
-    fn end(
-        &self,
-        segno: u64,
-        segment: &Segment,
-        walked: &Walked,
-        body: Option<(u32, Vec<u8>)>,
-        _: Chain,
-    ) -> End {
+    fn end(segno: u64, segment: &Segment, walked: &Walked, body: Option<Carried>) -> End {
         let rest = segment.bytes.get(walked.end as usize..).unwrap_or_default();
         let torn_len = rest.iter().rposition(|byte| *byte != 0).map_or(0, |at| at + 1);
         let torn_bytes =

@@ -52,7 +52,7 @@ pub struct Life {
 
 impl Life {
     /// A header block of this life with a fresh salt.
-    pub fn header(&self, kind: FileKind, by_kind: [u8; super::header::BY_KIND_BYTES]) -> io::Result<Header> {
+    pub fn header(&self, kind: FileKind, by_kind: &[u8; super::header::BY_KIND_BYTES]) -> io::Result<Header> {
         Ok(Header {
             kind,
             cluster: self.cluster,
@@ -60,7 +60,7 @@ impl Life {
             epoch: self.epoch,
             created_ms: self.clock.now().as_millis(),
             salt: self.chance.bytes().map_err(io::Error::other)?,
-            by_kind,
+            by_kind: *by_kind,
         })
     }
 }
@@ -247,7 +247,7 @@ impl Log {
         };
         let path = segment_path(segno);
         let storage = &self.life.storage;
-        let header = self.life.header(FileKind::Segment, fields.to_bytes()).map_err(Fault::new(
+        let header = self.life.header(FileKind::Segment, &fields.to_bytes()).map_err(Fault::new(
             "cannot draw a salt for",
             &path,
             0,

@@ -90,7 +90,7 @@ impl Taking {
             &(BUCKETS as u32).to_le_bytes(),
             &(CHUNK_BYTES_MAX as u32).to_le_bytes(),
         ];
-        let header = life.header(FileKind::Snapshot, by_kind(&fields))?;
+        let header = life.header(FileKind::Snapshot, &by_kind(&fields))?;
         let file = life.storage.create_new(&temporary)?;
         file.write_at(&header.to_bytes(), 0)?;
         Ok(Self {
@@ -284,7 +284,7 @@ pub fn read(
     cluster: Option<[u8; 16]>,
     apply: &mut Apply<'_>,
 ) -> Result<Summary, Unreadable> {
-    let len = file.len()?;
+    let len = file.length()?;
     let damaged = |at, why| Unreadable::Damaged(at, why);
     let footer_at = len.checked_sub(FOOTER as u64).filter(|at| *at >= HEADER_BYTES as u64);
     let footer_at = footer_at.ok_or(damaged(len, "shorter than header and footer"))?;

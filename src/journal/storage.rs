@@ -39,13 +39,13 @@ pub trait File: Send + Sync {
     /// Sets the length; new bytes are zero.
     fn set_len(&self, len: u64) -> io::Result<()>;
     /// The length.
-    fn len(&self) -> io::Result<u64>;
+    fn length(&self) -> io::Result<u64>;
     /// Drops what the page cache holds, so that the next reading shows what the disk has.
     fn forget_cache(&self) -> io::Result<()>;
 
     /// All bytes.
     fn read_all(&self) -> io::Result<Vec<u8>> {
-        let mut bytes = vec![0; usize::try_from(self.len()?).map_err(io::Error::other)?];
+        let mut bytes = vec![0; usize::try_from(self.length()?).map_err(io::Error::other)?];
         self.read_at(&mut bytes, 0)?;
         Ok(bytes)
     }

@@ -15,6 +15,9 @@ use super::storage::{File, Storage};
 
 const SECTOR: usize = 512;
 
+/// Names that change together, each with its file from then on.
+type Renames = Vec<(String, Option<usize>)>;
+
 /// The simulated disk. Clones are the same disk.
 #[derive(Clone)]
 pub struct SimStorage(Arc<Mutex<Disk>>);
@@ -24,7 +27,7 @@ struct Disk {
     names: BTreeMap<String, usize>,
     durable_names: BTreeMap<String, usize>,
     /// Changes of names that are not durable yet, each whole or not at all, with their directory.
-    renames: Vec<(String, Vec<(String, Option<usize>)>)>,
+    renames: Vec<(String, Renames)>,
     locked: bool,
     operations: u64,
     stop_at: Option<u64>,
@@ -67,7 +70,7 @@ impl Disk {
         self.names.get(path).copied().ok_or_else(|| io::Error::from(io::ErrorKind::NotFound))
     }
 
-    fn set_names(&mut self, dir: &str, changes: Vec<(String, Option<usize>)>) {
+    fn set_names(&mut self, dir: &str, changes: Renames) {
         for (name, file) in &changes {
             set(&mut self.names, name, *file);
         }
@@ -130,6 +133,7 @@ impl SimStorage {
     }
 
     /// What a new process finds after the power went: of what was not synced, any part, chosen by `seed`.
+    #[must_use]
     pub fn after_crash(&self, seed: u64) -> Self {
         let mut chance = StdRng::seed_from_u64(seed);
         let disk = self.0.lock();
@@ -146,6 +150,7 @@ impl SimStorage {
     }
 
     /// What a new process finds after the old one was killed: the operating system has everything.
+    #[must_use]
     pub fn after_kill(&self) -> Self {
         let disk = self.0.lock();
         // Still not durable: a later power cut may take it.
@@ -273,7 +278,7 @@ impl Storage for SimStorage {
         disk.operation()?;
         let (synced, rest) = std::mem::take(&mut disk.renames).into_iter().partition(|(dir, _)| dir == path);
         disk.renames = rest;
-        let synced: Vec<(String, Vec<(String, Option<usize>)>)> = synced;
+        let synced: Vec<(String, Renames)> = synced;
         for (name, file) in synced.into_iter().flat_map(|(_, changes)| changes) {
             set(&mut disk.durable_names, &name, file);
         }
@@ -378,7 +383,7 @@ impl File for SimFile {
         })
     }
 
-    fn len(&self) -> io::Result<u64> {
+    fn length(&self) -> io::Result<u64> {
         self.with(|file, _| Ok(file.now.len() as u64))
     }
 
@@ -404,7 +409,7 @@ mod tests {
         for after in &found {
             assert_eq!(after.open("d/a").unwrap().read_all().unwrap()[..1024], [1; 1024]);
         }
-        let lens = |len| found.iter().filter(|d| d.open("d/a").unwrap().len().unwrap() == len).count();
+        let lens = |len| found.iter().filter(|d| d.open("d/a").unwrap().length().unwrap() == len).count();
         assert!(lens(1024) > 0 && lens(2048) > 0);
         let with_b = found.iter().filter(|disk| disk.open("d/b").is_ok()).count();
         assert!((1..64).contains(&with_b));

@@ -233,7 +233,7 @@ impl Table {
 
 fn standing(class: Class, rate: Option<Rate>, remaining: u32) -> Standing {
     let rate = rate.unwrap_or(Rate { burst: 0, per_minute: 1 });
-    let window = Duration::from_secs(60).saturating_mul(rate.burst) / rate.per_minute.max(1);
+    let window = Duration::from_mins(1).saturating_mul(rate.burst) / rate.per_minute.max(1);
     Standing { class, burst: rate.burst, window_secs: window.as_secs().max(1), remaining }
 }
 
