@@ -1,0 +1,94 @@
+//! A load generator on plain sockets: so little work of its own that it does not measure itself.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+
+/// One connection that is kept.
+pub struct Connection {
+    stream: TcpStream,
+    buffer: Vec<u8>,
+}
+
+impl Connection {
+    pub async fn open(address: SocketAddr) -> Self {
+        let stream = TcpStream::connect(address).await.unwrap();
+        stream.set_nodelay(true).unwrap();
+        Self { stream, buffer: Vec::new() }
+    }
+
+    /// Status and body.
+    pub async fn ask(&mut self, request: &[u8]) -> (u16, Vec<u8>) {
+        self.stream.write_all(request).await.unwrap();
+        self.buffer.clear();
+        loop {
+            let mut part = [0; 8192];
+            let read = self.stream.read(&mut part).await.unwrap();
+            assert!(read > 0, "the server hung up");
+            self.buffer.extend_from_slice(&part[..read]);
+            let Some(end) = self.buffer.windows(4).position(|four| four == b"\r\n\r\n") else { continue };
+            let head = std::str::from_utf8(&self.buffer[..end]).unwrap();
+            let length = head.lines().find_map(|line| line.strip_prefix("content-length: "));
+            let length: usize = length.map_or(0, |length| length.parse().unwrap());
+            if self.buffer.len() >= end + 4 + length {
+                return (head[9..12].parse().unwrap(), self.buffer[end + 4..].to_vec());
+            }
+        }
+    }
+}
+
+/// A POST of JSON.
+pub fn post(path: &str, body: &str) -> Vec<u8> {
+    let length = body.len();
+    format!("POST {path} HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: {length}\r\n\r\n{body}")
+        .into_bytes()
+}
+
+/// What a run gave.
+pub struct Run {
+    pub rate: f64,
+    pub p50: Duration,
+    pub p99: Duration,
+}
+
+/// Runs one task of `work` for each of `connections` for `time`. `work` does one request and returns whether it counts.
+pub async fn run<S: Send + 'static, F>(
+    states: Vec<S>,
+    time: Duration,
+    work: impl Fn(S) -> F + Clone + Send + 'static,
+) -> Run
+where
+    F: Future<Output = (S, bool)> + Send + 'static,
+{
+    let over = Arc::new(AtomicBool::new(false));
+    let count = Arc::new(AtomicU64::new(0));
+    let mut tasks = tokio::task::JoinSet::new();
+    let begin = Instant::now();
+    for mut state in states {
+        let (over, count, work) = (Arc::clone(&over), Arc::clone(&count), work.clone());
+        tasks.spawn(async move {
+            let mut times = hdrhistogram::Histogram::<u64>::new(3).unwrap();
+            while !over.load(Ordering::Relaxed) {
+                let asked = Instant::now();
+                let (next, counts) = work(state).await;
+                state = next;
+                times.record(asked.elapsed().as_micros() as u64).unwrap();
+                count.fetch_add(u64::from(counts), Ordering::Relaxed);
+            }
+            times
+        });
+    }
+    tokio::time::sleep(time).await;
+    let rate = count.load(Ordering::Relaxed) as f64 / begin.elapsed().as_secs_f64();
+    over.store(true, Ordering::Relaxed);
+    let mut all = hdrhistogram::Histogram::<u64>::new(3).unwrap();
+    for times in tasks.join_all().await {
+        all.add(times).unwrap();
+    }
+    let at = |quantile| Duration::from_micros(all.value_at_quantile(quantile));
+    Run { rate, p50: at(0.5), p99: at(0.99) }
+}

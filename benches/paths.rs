@@ -1,0 +1,401 @@
+//! The measured paths, each beside what it is compared with, in one run on one machine.
+//!
+//! `cargo bench --bench paths` runs all; `cargo bench --bench paths -- refresh` what its name holds.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::print_stdout,
+    reason = "a bench"
+)]
+#![allow(clippy::disallowed_methods, reason = "a bench reads the clock")]
+#![allow(unsafe_code, reason = "counting memory is done by a global allocator")]
+
+mod load;
+
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use actix_web::{App, HttpServer, web};
+use load::{Connection, post, run};
+use portcullis::account::{AccountName, AccountV1, Accounts, Status};
+use portcullis::app;
+use portcullis::clock::Clock;
+use portcullis::config::{Config, Reader};
+use portcullis::fail_stop::FailStop;
+use portcullis::id::{AccountId, FamilyId};
+use portcullis::journal::codec;
+use portcullis::journal::entry::{Change, Entry};
+use portcullis::journal::handle::{Class, Sealed};
+use portcullis::journal::layout::Sizes;
+use portcullis::journal::record::Write;
+use portcullis::journal::recover::{Options, Past, recover};
+use portcullis::journal::snapshot::{Records, Taking};
+use portcullis::journal::storage_local::LocalStorage;
+use portcullis::refresh::record::SpentV1;
+use portcullis::refresh::{Families, FamilyV1};
+use portcullis::secret::Chance;
+
+struct Counting;
+
+static LIVE: AtomicUsize = AtomicUsize::new(0);
+
+// Passes everything on to the system's allocator and counts the bytes it was asked for.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        LIVE.fetch_add(layout.size(), Ordering::Relaxed);
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
+        LIVE.fetch_sub(layout.size(), Ordering::Relaxed);
+        unsafe { System.dealloc(pointer, layout) }
+    }
+}
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+const TIME: Duration = Duration::from_secs(4);
+
+fn main() {
+    let wanted: Vec<String> = std::env::args().skip(1).filter(|arg| !arg.starts_with('-')).collect();
+    let is_wanted = |name: &str| wanted.is_empty() || wanted.iter().any(|part| name.contains(part.as_str()));
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    if is_wanted("journal") {
+        journal(&runtime);
+    }
+    if is_wanted("http") {
+        http(&runtime);
+    }
+    if is_wanted("login") {
+        login(&runtime);
+    }
+    if is_wanted("memory") {
+        memory();
+    }
+    if is_wanted("recovery") {
+        recovery();
+    }
+}
+
+fn config(dir: &std::path::Path, settings: &[(&str, &str)]) -> Config {
+    let mut reader = Reader::new();
+    reader.plain("data_dir", &dir.to_string_lossy(), "bench");
+    reader.plain("http.listen", "127.0.0.1:0", "bench");
+    reader.plain("signup.verify_email", "off", "bench");
+    for (key, value) in settings {
+        reader.plain(key, value, "bench");
+    }
+    Config::from_reader(reader).unwrap()
+}
+
+/// Serves on a thread of its own until the process ends.
+fn serve(config: Config) -> SocketAddr {
+    let (ready, is_ready) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        actix_web::rt::System::new().block_on(async move {
+            let fail_stop = FailStop::new(|why| panic!("{why}"));
+            let server = app::build(config, Clock::system(), false, None, &fail_stop).unwrap();
+            ready.send(server.address).unwrap();
+            std::future::pending::<()>().await;
+        });
+    });
+    is_ready.recv().unwrap()
+}
+
+fn serve_constant() -> SocketAddr {
+    let (ready, is_ready) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        actix_web::rt::System::new().block_on(async move {
+            let app = || App::new().route("/", web::post().to(async || "{\"status\":\"ok\"}"));
+            let server = HttpServer::new(app).bind("127.0.0.1:0").unwrap();
+            ready.send(server.addrs()[0]).unwrap();
+            server.run().await.unwrap();
+        });
+    });
+    is_ready.recv().unwrap()
+}
+
+fn field(body: &[u8], name: &str) -> String {
+    let body: serde_json::Value = serde_json::from_slice(body).unwrap();
+    body[name].as_str().unwrap_or_else(|| panic!("no {name} in {body}")).to_owned()
+}
+
+fn http(runtime: &tokio::runtime::Runtime) {
+    let dir = tempfile::tempdir().unwrap();
+    let exempt = ("throttle.exempt_networks", "127.0.0.0/8");
+    let cheap = ("password.memory_kib", "64");
+    let address = serve(config(dir.path(), &[exempt, cheap]));
+    let refusing = tempfile::tempdir().unwrap();
+    let once = [("throttle.login.burst", "1"), ("throttle.login.per_minute", "1"), cheap];
+    let refusing_address = serve(config(refusing.path(), &once));
+    let constant_address = serve_constant();
+    runtime.block_on(async {
+        let mut constants = Vec::new();
+        for _ in 0..64 {
+            constants.push(Connection::open(constant_address).await);
+        }
+        let constant = run(constants, TIME, |mut connection| async {
+            let (status, _) = connection.ask(&post("/", "{}")).await;
+            (connection, status == 200)
+        })
+        .await;
+        println!("constant answer of actix-web, 64 connections: {:.0}/s, p99 {:?}", constant.rate, constant.p99);
+
+        let mut refusals = Vec::new();
+        for _ in 0..64 {
+            refusals.push(Connection::open(refusing_address).await);
+        }
+        let refused = run(refusals, TIME, |mut connection| async {
+            let request = post("/v1/login", "{\"email\":\"a@b.org\",\"password\":\"x\"}");
+            let (status, _) = connection.ask(&request).await;
+            (connection, status == 429)
+        })
+        .await;
+        let ratio = refused.rate / constant.rate * 100.0;
+        println!("refusals (429), 64 connections: {:.0}/s, p99 {:?}, {ratio:.0} % of the constant", refused.rate, refused.p99);
+
+        for connections in [1, 64, 1024] {
+            let mut clients = Vec::new();
+            for number in 0..connections {
+                let mut connection = Connection::open(address).await;
+                let body = format!("{{\"email\":\"u{number}.{connections}@b.org\",\"password\":\"correct horse battery staple\"}}");
+                let (status, body) = connection.ask(&post("/v1/signup", &body)).await;
+                assert_eq!(status, 201, "{}", String::from_utf8_lossy(&body));
+                clients.push((connection, field(&body, "refresh_token")));
+            }
+            let rotated = run(clients, TIME, |(mut connection, token)| async move {
+                let request = post("/v1/refresh", &format!("{{\"refresh_token\":\"{token}\"}}"));
+                let (status, body) = connection.ask(&request).await;
+                let next = field(&body, "refresh_token");
+                ((connection, next), status == 200)
+            })
+            .await;
+            let ratio = rotated.rate / constant.rate * 100.0;
+            println!(
+                "durable refreshes, {connections} in flight: {:.0}/s, p50 {:?}, p99 {:?}, {ratio:.0} % of the constant at 64",
+                rotated.rate, rotated.p50, rotated.p99
+            );
+        }
+    });
+}
+
+fn login(runtime: &tokio::runtime::Runtime) {
+    let cores = std::thread::available_parallelism().unwrap().get();
+    let raw = std::thread::scope(|scope| {
+        let hash = || {
+            let params = argon2::Params::new(19_456, 2, 1, Some(32)).unwrap();
+            let mut memory = vec![argon2::Block::default(); params.block_count()];
+            let argon2 = argon2::Argon2::new(argon2::Algorithm::Argon2id, argon2::Version::V0x13, params);
+            let (begin, mut count, mut out) = (Instant::now(), 0_u32, [0; 32]);
+            while begin.elapsed() < TIME {
+                argon2
+                    .hash_password_into_with_memory(b"password", b"saltsaltsaltsalt", &mut out, &mut memory)
+                    .unwrap();
+                count += 1;
+            }
+            f64::from(count) / begin.elapsed().as_secs_f64()
+        };
+        let threads: Vec<_> = (0..cores).map(|_| scope.spawn(hash)).collect();
+        threads.into_iter().map(|thread| thread.join().unwrap()).sum::<f64>()
+    });
+    println!("raw argon2id (19 MiB, t=2) on {cores} cores: {raw:.0}/s");
+    let dir = tempfile::tempdir().unwrap();
+    let exempt = ("throttle.exempt_networks", "127.0.0.0/8");
+    let address = serve(config(dir.path(), &[exempt, ("password.wait_budget_ms", "10000")]));
+    runtime.block_on(async {
+        let mut clients = Vec::new();
+        for number in 0..cores * 4 {
+            let mut connection = Connection::open(address).await;
+            let body =
+                format!("{{\"email\":\"u{number}@b.org\",\"password\":\"correct horse battery staple\"}}");
+            assert_eq!(connection.ask(&post("/v1/signup", &body)).await.0, 201);
+            clients.push((connection, post("/v1/login", &body)));
+        }
+        let logged_in = run(clients, TIME, |(mut connection, request)| async move {
+            let (status, _) = connection.ask(&request).await;
+            ((connection, request), status == 200)
+        })
+        .await;
+        let ratio = logged_in.rate / raw * 100.0;
+        println!("log-ins: {:.0}/s, p99 {:?}, {ratio:.0} % of raw argon2id", logged_in.rate, logged_in.p99);
+    });
+}
+
+struct Nothing;
+
+impl Past for Nothing {
+    fn apply(&mut self, _: u16, _: u16, _: &[u8], _: Option<&[u8]>) -> Result<(), String> {
+        Ok(())
+    }
+}
+
+fn options(dir: &std::path::Path) -> Options {
+    Options {
+        storage: Arc::new(LocalStorage::open(dir).unwrap()),
+        sizes: Sizes::PRODUCTION,
+        clock: Clock::system(),
+        chance: Arc::new(Chance::system()),
+        accept_clock_floor: false,
+    }
+}
+
+fn journal(runtime: &tokio::runtime::Runtime) {
+    let dir = tempfile::tempdir().unwrap();
+    let raw = {
+        use std::os::unix::fs::FileExt;
+        let file = std::fs::File::create(dir.path().join("raw")).unwrap();
+        file.write_all_at(&vec![0; 16 << 20], 0).unwrap();
+        file.sync_all().unwrap();
+        let mut times = hdrhistogram::Histogram::<u64>::new(3).unwrap();
+        for at in 0..1000 {
+            let begin = Instant::now();
+            file.write_all_at(&[1; 4096], at * 4096).unwrap();
+            file.sync_data().unwrap();
+            times.record(begin.elapsed().as_micros() as u64).unwrap();
+        }
+        Duration::from_micros(times.value_at_quantile(0.5))
+    };
+    println!("raw write and fdatasync of 4 KiB: p50 {raw:?}");
+    let recovered = recover(options(&dir.path().join("data")), &mut Nothing).unwrap();
+    let fail_stop = FailStop::new(|why| panic!("{why}"));
+    let (handle, running, _) = recovered.start(&fail_stop).unwrap();
+    let change = Change { table: 5, schema: 1, key: vec![0; 16], value: Some(vec![7; 120]) };
+    let entry = Entry::encode(&[change]).unwrap();
+    runtime.block_on(async {
+        for clients in [1, 64, 1024] {
+            let states: Vec<_> = (0..clients).map(|_| (handle.clone(), entry.clone())).collect();
+            let frames = handle.stats().frames;
+            let appended = run(states, TIME, |(handle, entry)| async {
+                let Ok(permit) = handle.reserve(entry.as_bytes().len(), Class::Ordinary) else {
+                    tokio::time::sleep(Duration::from_millis(1)).await;
+                    return ((handle, entry), false);
+                };
+                let seq = handle.append(permit, &entry);
+                handle.open(Sealed::new((), seq)).await.unwrap();
+                ((handle, entry), true)
+            })
+            .await;
+            let per_sync = appended.rate * TIME.as_secs_f64() / (handle.stats().frames - frames) as f64;
+            println!(
+                "journal append, {clients} in flight: {:.0}/s, p50 {:?}, p99 {:?}, {per_sync:.0} entries a sync",
+                appended.rate, appended.p50, appended.p99
+            );
+        }
+    });
+    running.close();
+}
+
+fn account(number: u64) -> AccountV1 {
+    let name = AccountName::parse(&format!("user{number}@example.org")).unwrap();
+    let key = name.key(&[1; 32]);
+    let mut random = [0; 14];
+    random[..8].copy_from_slice(&number.to_le_bytes());
+    AccountV1 {
+        id: AccountId::mint(key.slot(), random).to_bytes(),
+        name_key: key.0,
+        email: name.as_str().into(),
+        email_verified: true,
+        name: None,
+        phc: Some("$argon2id$v=19$m=19456,t=2,p=1$AAAAAAAAAAAAAAAAAAAAAA$AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA".into()),
+        roles: Vec::new(),
+        status: Status::Active,
+        auth_epoch: 0,
+        created_ms: 1,
+    }
+}
+
+fn family(account: &AccountV1, now: u64) -> FamilyV1 {
+    let random = account.id.last_chunk::<14>().copied().unwrap();
+    FamilyV1 {
+        id: FamilyId::mint(account.account_id().slot(), random).to_bytes(),
+        account: account.id,
+        auth_epoch: 0,
+        global_epoch: 0,
+        opened_ms: now,
+        rotated_ms: now,
+        idle_end_ms: now + 1_000_000_000,
+        absolute_end_ms: now + 2_000_000_000,
+        generation: 1,
+        digest: [3; 32],
+        spent: Some(SpentV1 { digest: [4; 32], successor: [5; 40] }),
+        ended: None,
+        network: "192.0.2.1/32".into(),
+        user_agent: "Mozilla/5.0".into(),
+    }
+}
+
+fn memory() {
+    const COUNT: usize = 1_000_000;
+    let before = LIVE.load(Ordering::Relaxed);
+    let mut accounts = Accounts::default();
+    for number in 0..COUNT as u64 {
+        accounts.apply(Write::Put(account(number)));
+    }
+    let with_accounts = LIVE.load(Ordering::Relaxed);
+    let limits = portcullis::refresh::Limits {
+        grace: Duration::from_secs(10),
+        idle: Duration::from_hours(720),
+        absolute: Duration::from_hours(2160),
+    };
+    let mut families = Families::new(limits);
+    for number in 0..COUNT as u64 {
+        families.apply(Write::Put(family(&account(number), 1)));
+    }
+    let with_families = LIVE.load(Ordering::Relaxed);
+    println!(
+        "memory: {} bytes an idle account, {} a family",
+        (with_accounts - before) / COUNT,
+        (with_families - with_accounts) / COUNT
+    );
+}
+
+fn recovery() {
+    const COUNT: u64 = 1_000_000;
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("data");
+    let settings = [("password.memory_kib", "64")];
+    let start = |path: &std::path::Path| {
+        actix_web::rt::System::new().block_on(async {
+            let fail_stop = FailStop::new(|why| panic!("{why}"));
+            let begin = Instant::now();
+            let server =
+                app::build(config(path, &settings), Clock::system(), false, None, &fail_stop).unwrap();
+            let (taken, records) = (begin.elapsed(), server.found().records);
+            server.stop().await;
+            (taken, records)
+        })
+    };
+    start(&path);
+    let recovered = recover(options(&path), &mut Nothing).unwrap();
+    let life = recovered.life().clone();
+    let now = Clock::system().now().as_millis();
+    let mut buckets: Vec<Vec<u64>> = vec![Vec::new(); portcullis::journal::buckets::BUCKETS];
+    for number in 0..COUNT {
+        buckets[portcullis::journal::buckets::bucket_of(&account(number).id)].push(number);
+    }
+    let seq = recovered.handle.assigned();
+    let mut taking = Taking::begin(&life, seq).unwrap();
+    for table in [1, 5] {
+        for (bucket, numbers) in buckets.iter().enumerate() {
+            let mut records = Records::default();
+            for account in numbers.iter().map(|number| account(*number)) {
+                if table == 1 {
+                    records.add(&life.cluster, 1, 1, &account.id, &codec::encode(&account).unwrap());
+                } else {
+                    let family = family(&account, now);
+                    records.add(&life.cluster, 5, 1, &family.id, &codec::encode(&family).unwrap());
+                }
+            }
+            taking.chunk(table, 1, bucket, bucket + 1, &records).unwrap();
+        }
+    }
+    taking.finish(seq, now).unwrap().name(recovered.handle.durable()).unwrap();
+    recovered.writer.close().unwrap();
+    let (taken, records) = start(&path);
+    println!("recovery to bound socket: {records} records in {taken:.2?}");
+}
