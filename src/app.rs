@@ -26,6 +26,7 @@ pub struct Server {
     pub address: SocketAddr,
     handle: ServerHandle,
     served: tokio::task::JoinHandle<io::Result<()>>,
+    operators: tokio::task::JoinHandle<()>,
     running: Running,
 }
 
@@ -57,7 +58,8 @@ pub fn build(
     .run();
     let handle = server.handle();
     let served = tokio::task::spawn_local(server);
-    Ok(Server { engine, address, handle, served, running })
+    let operators = crate::admin_socket::serve(&engine)?;
+    Ok(Server { engine, address, handle, served, operators, running })
 }
 
 /// Closed, but for the origins that are listed.
@@ -86,6 +88,9 @@ impl Server {
         self.engine.begin_stop();
         self.handle.stop(true).await;
         let _ = self.served.await;
+        self.operators.abort();
+        // A leftover is swept by the next start; a missing one only tells commands sooner that nobody serves.
+        let _ = std::fs::remove_file(crate::admin_socket::path(&self.engine.config.data_dir));
         // Threads are joined, some of which wait for actors: not on this runtime.
         let running = self.running;
         let _ = tokio::task::spawn_blocking(move || running.stop()).await;

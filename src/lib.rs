@@ -8,6 +8,7 @@
 //! ```
 //!
 //! - [`app`]: a whole server: recover, actors, bind last; stopped in reverse. [`engine`]: one partition, as a value.
+//! - [`admin_socket`]: the operator's door to a running server.
 //! - [`http`]: parses, calls one flow, answers. [`flow`]: one file for each thing a user does.
 //! - The registries, each with `state` (the rule), `record` (what goes to disk) and `actor` (the mailbox): [`account`],
 //!   [`lockout`], [`throttle`], [`refresh`], [`session`], [`reset`], [`mail`]. [`registry`] is what their mailboxes share.
@@ -71,6 +72,7 @@
 //! ```
 
 pub mod account;
+pub mod admin_socket;
 pub mod app;
 pub mod audit;
 pub mod clock;

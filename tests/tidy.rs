@@ -38,7 +38,7 @@ fn floor(path: &str) -> u8 {
     let part = path.split('/').next().unwrap();
     match part {
         "main.rs" | "cli" => 9,
-        "app.rs" => 8,
+        "app.rs" | "admin_socket.rs" => 8,
         "http" => 7,
         "flow" => 6,
         "engine.rs" | "workers.rs" | "audit" => 5,

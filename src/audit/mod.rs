@@ -70,7 +70,7 @@ impl Tally {
     /// Counts an event and writes its line. `subject` names an account by id, or is empty.
     pub fn note(&self, event: Event, subject: &dyn std::fmt::Display, network: &str) {
         *self.0.lock().entry(event).or_default() += 1;
-        tracing::info!(target: "portcullis::event", event = event.name(), account.id = %subject, network, "security event");
+        tracing::info!(target: "portcullis::event", event = event.name(), subject = %subject, network, "security event");
     }
 
     /// All counts.

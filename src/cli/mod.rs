@@ -5,6 +5,7 @@ mod data;
 mod doctor;
 mod init;
 mod serve;
+mod user;
 
 use std::io::Write;
 use std::path::PathBuf;
@@ -44,6 +45,15 @@ enum Command {
     /// Look at a stopped data directory.
     #[command(subcommand)]
     Data(data::DataCommand),
+    /// Accounts.
+    #[command(subcommand)]
+    User(user::UserCommand),
+    /// What is open for an account.
+    #[command(subcommand)]
+    Session(user::SessionCommand),
+    /// Signing keys.
+    #[command(subcommand)]
+    Key(user::KeyCommand),
     /// Write completions for a shell.
     Completions {
         /// Which one.
@@ -78,6 +88,9 @@ pub fn run() -> ExitCode {
         Some(Command::Config(command)) => command.run(&cli),
         Some(Command::Doctor) => doctor::run(&cli),
         Some(Command::Data(command)) => command.run(&cli),
+        Some(Command::User(command)) => command.run(&cli),
+        Some(Command::Session(command)) => command.run(&cli),
+        Some(Command::Key(command)) => command.run(&cli),
         Some(Command::Completions { shell }) => {
             clap_complete::generate(*shell, &mut Cli::command(), "portcullis", &mut std::io::stdout());
             Ok(())

@@ -4,6 +4,7 @@ use super::authenticate::{Held, Identity};
 use super::log_in::check_password;
 use super::log_out::end_others;
 use super::{Client, Refusal, Stop, parse_name};
+use crate::account::AccountV1;
 use crate::account::actor::Delete;
 use crate::audit::Event;
 use crate::engine::Engine;
@@ -23,7 +24,11 @@ pub struct OpenSessions {
 
 /// Lists what is open and not dead by its epoch.
 pub async fn sessions(engine: &Engine, identity: &Identity) -> Result<OpenSessions, Stop> {
-    let (id, epoch) = (identity.account.account_id(), identity.account.auth_epoch);
+    open_sessions(engine, &identity.account).await
+}
+
+pub(super) async fn open_sessions(engine: &Engine, account: &AccountV1) -> Result<OpenSessions, Stop> {
+    let (id, epoch) = (account.account_id(), account.auth_epoch);
     let mut families = engine.ask(&engine.refresh, refresh::actor::OfAccount(id)).await?;
     families.retain(|family| family.auth_epoch == epoch);
     let mut sessions = engine.ask(&engine.sessions, session::actor::OfAccount(id)).await?;

@@ -6,6 +6,7 @@ pub mod authenticate;
 pub mod log_in;
 pub mod log_out;
 pub mod mailed;
+pub mod operate;
 pub mod password;
 pub mod refresh;
 pub mod sign_up;

@@ -1,0 +1,69 @@
+//! The operator's door to a running server: `admin.sock` in the data directory, mode 0600. One JSON line asks, one
+//! answers: `{"ok": …}` or `{"error": …}`.
+
+use std::io;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use serde_json::{Value, json};
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::net::{UnixListener, UnixStream};
+
+use crate::engine::Engine;
+use crate::flow::operate::{Operation, operate};
+use crate::http::BODY_BYTES_MAX;
+
+/// Where the socket of a data directory is.
+pub fn path(data_dir: &Path) -> PathBuf {
+    data_dir.join("admin.sock")
+}
+
+/// Serves operators until the task is aborted. The directory's lock is held, so a socket that is there is a leftover.
+pub fn serve(engine: &Arc<Engine>) -> io::Result<tokio::task::JoinHandle<()>> {
+    let path = path(&engine.config.data_dir);
+    match std::fs::remove_file(&path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    let listener = UnixListener::bind(&path)
+        .map_err(|error| io::Error::new(error.kind(), format!("cannot make {}: {error}", path.display())))?;
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600))?;
+    let engine = Arc::clone(engine);
+    Ok(tokio::task::spawn_local(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            let engine = Arc::clone(&engine);
+            tokio::task::spawn_local(async move {
+                if let Err(error) = answer(&engine, stream).await {
+                    tracing::debug!(%error, "an operator hung up");
+                }
+            });
+        }
+    }))
+}
+
+async fn answer(engine: &Engine, stream: UnixStream) -> io::Result<()> {
+    let (read, mut write) = stream.into_split();
+    let mut line = String::new();
+    BufReader::new(read.take(BODY_BYTES_MAX as u64)).read_line(&mut line).await?;
+    let said = match serde_json::from_str::<Operation>(&line) {
+        Ok(operation) => run(engine, operation).await,
+        Err(error) => json!({"error": format!("not an operation: {error}")}),
+    };
+    write.write_all(format!("{said}\n").as_bytes()).await
+}
+
+/// Does an operation and gives what the line of the answer holds.
+pub async fn run(engine: &Engine, operation: Operation) -> Value {
+    match operate(engine, operation).await {
+        Ok(shown) => json!({"ok": shown}),
+        Err(crate::flow::Stop::Refused(crate::flow::Refusal::WeakPassword(found))) => {
+            let why: Vec<_> = found.iter().map(|weakness| weakness.message()).collect();
+            json!({"error": format!("the password is too weak: {}", why.join("; "))})
+        }
+        Err(crate::flow::Stop::Refused(crate::flow::Refusal::Field { message, .. })) => {
+            json!({"error": message})
+        }
+        Err(stop) => json!({"error": stop.to_string()}),
+    }
+}

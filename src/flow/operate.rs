@@ -1,0 +1,123 @@
+//! What the operator does from the command line: over the admin socket of a running server, or on a stopped directory.
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+use super::admin::{self, Admin};
+use super::authenticate::{Held, Identity};
+use super::{Refusal, Stop, parse_name};
+use crate::account::actor::{Find, List};
+use crate::account::{AccountV1, Status};
+use crate::clock::Timestamp;
+use crate::engine::Engine;
+use crate::id::AccountId;
+
+/// An operator's wish. `user` is an address or an id.
+#[derive(Debug, Deserialize, Serialize)]
+#[serde(tag = "operation", rename_all = "snake_case")]
+#[expect(missing_docs, reason = "each is the subcommand of its name")]
+pub enum Operation {
+    UserAdd { email: String, password: Option<String>, roles: Vec<String> },
+    UserList { q: Option<String> },
+    UserShow { user: String },
+    UserSetRole { user: String, roles: Vec<String> },
+    UserLock { user: String },
+    UserUnlock { user: String },
+    UserResetPassword { user: String },
+    UserDelete { user: String },
+    SessionList { user: String },
+    SessionRevoke { user: String },
+    KeyList,
+}
+
+/// Does it, and says what there is to show.
+pub async fn operate(engine: &Engine, operation: Operation) -> Result<Value, Stop> {
+    let admin = Admin::operator();
+    Ok(match operation {
+        Operation::UserAdd { email, password, roles } => {
+            let new = admin::New { email: &email, password: password.as_deref(), roles, verified: true };
+            let account = admin::create(engine, &admin, new).await?;
+            if password.is_none() {
+                admin::send_reset(engine, &admin, account.account_id()).await?;
+            }
+            shown(&account)
+        }
+        Operation::UserList { q } => {
+            let list = List { after: None, limit: 1000, q: q.map(|q| q.to_lowercase()), status: None };
+            let found = admin::list(engine, &admin, list).await?;
+            json!({"items": found.iter().map(shown).collect::<Vec<_>>()})
+        }
+        Operation::UserShow { user } => shown(&find(engine, &user).await?),
+        Operation::UserSetRole { user, roles } => {
+            let id = find(engine, &user).await?.account_id();
+            shown(&admin::change(engine, &admin, id, Some(roles), None, None).await?)
+        }
+        Operation::UserLock { user } => {
+            let id = find(engine, &user).await?.account_id();
+            shown(&admin::change(engine, &admin, id, None, Some(Status::Disabled), None).await?)
+        }
+        Operation::UserUnlock { user } => {
+            let id = find(engine, &user).await?.account_id();
+            admin::unlock(engine, &admin, id).await?;
+            shown(&admin::change(engine, &admin, id, None, Some(Status::Active), None).await?)
+        }
+        Operation::UserResetPassword { user } => {
+            let account = find(engine, &user).await?;
+            admin::send_reset(engine, &admin, account.account_id()).await?;
+            shown(&account)
+        }
+        Operation::UserDelete { user } => {
+            let account = find(engine, &user).await?;
+            admin::delete(engine, &admin, account.account_id()).await?;
+            shown(&account)
+        }
+        Operation::SessionList { user } => {
+            let account = find(engine, &user).await?;
+            let open = super::account::open_sessions(engine, &account).await?;
+            let families = open.families.into_iter().map(Held::Family);
+            let sessions = open.sessions.into_iter().map(Held::Session);
+            json!({"items": families.chain(sessions).map(|held| session(&account, held)).collect::<Vec<_>>()})
+        }
+        Operation::SessionRevoke { user } => {
+            let account = find(engine, &user).await?;
+            admin::revoke_sessions(engine, &admin, account.account_id()).await?;
+            shown(&account)
+        }
+        Operation::KeyList => json!({"items": engine.signer.jwks().keys}),
+    })
+}
+
+async fn find(engine: &Engine, user: &str) -> Result<AccountV1, Stop> {
+    if let Ok(id) = user.parse::<AccountId>() {
+        return admin::get(engine, &Admin::operator(), id).await;
+    }
+    let key = parse_name(user)?.key(&engine.keys.directory);
+    Ok(engine.ask(&engine.accounts, Find(key)).await?.ok_or(Refusal::NotFound)?)
+}
+
+fn shown(account: &AccountV1) -> Value {
+    json!({
+        "id": account.account_id().to_string(),
+        "email": account.email,
+        "email_verified": account.email_verified,
+        "name": account.name,
+        "roles": account.roles,
+        "status": if account.status == Status::Active { "active" } else { "disabled" },
+        "created_at": Timestamp(account.created_ms).rfc3339(),
+    })
+}
+
+fn session(account: &AccountV1, held: Held) -> Value {
+    let identity = Identity { account: account.clone(), held };
+    let (kind, created, network, user_agent) = match &identity.held {
+        Held::Family(family) => ("token", family.opened_ms, &family.network, &family.user_agent),
+        Held::Session(session) => ("cookie", session.opened_ms, &session.network, &session.user_agent),
+    };
+    json!({
+        "id": format!("{:032x}", u128::from_be_bytes(identity.sid())),
+        "kind": kind,
+        "created_at": Timestamp(created).rfc3339(),
+        "network": network,
+        "user_agent": user_agent,
+    })
+}
