@@ -35,7 +35,6 @@ use portcullis::journal::record::Write;
 use portcullis::journal::recover::{Options, Past, recover};
 use portcullis::journal::snapshot::{Records, Taking};
 use portcullis::journal::storage_local::LocalStorage;
-use portcullis::refresh::record::SpentV1;
 use portcullis::refresh::{Families, FamilyV1};
 use portcullis::secret::Chance;
 
@@ -111,7 +110,7 @@ fn serve_constant() -> SocketAddr {
     let (ready, is_ready) = std::sync::mpsc::channel();
     std::thread::spawn(move || {
         actix_web::rt::System::new().block_on(async move {
-            let app = || App::new().route("/", web::post().to(async || "{\"status\":\"ok\"}"));
+            let app = || App::new().route("/", web::get().to(async || "{\"status\":\"ok\"}"));
             let server = HttpServer::new(app).bind("127.0.0.1:0").unwrap();
             ready.send(server.addrs()[0]).unwrap();
             server.run().await.unwrap();
@@ -140,7 +139,7 @@ fn http(runtime: &tokio::runtime::Runtime) {
             constants.push(Connection::open(constant_address).await);
         }
         let constant = run(constants, TIME, |mut connection| async {
-            let (status, _) = connection.ask(&post("/", "{}")).await;
+            let (status, _) = connection.ask(b"GET / HTTP/1.1\r\nhost: x\r\n\r\n").await;
             (connection, status == 200)
         })
         .await;
@@ -320,9 +319,9 @@ fn family(account: &AccountV1, now: u64) -> FamilyV1 {
         rotated_ms: now,
         idle_end_ms: now + 1_000_000_000,
         absolute_end_ms: now + 2_000_000_000,
-        generation: 1,
+        generation: 0,
         digest: [3; 32],
-        spent: Some(SpentV1 { digest: [4; 32], successor: [5; 40] }),
+        spent: None,
         ended: None,
         network: "192.0.2.1/32".into(),
         user_agent: "Mozilla/5.0".into(),
@@ -371,11 +370,18 @@ fn recovery() {
         })
     };
     start(&path);
-    let recovered = recover(options(&path), &mut Nothing).unwrap();
+    write_snapshot(&path, COUNT);
+    let (taken, records) = start(&path);
+    println!("recovery to bound socket: {records} records in {taken:.2?}");
+}
+
+/// A snapshot of so many accounts, each with a family.
+fn write_snapshot(path: &std::path::Path, count: u64) {
+    let recovered = recover(options(path), &mut Nothing).unwrap();
     let life = recovered.life().clone();
     let now = Clock::system().now().as_millis();
     let mut buckets: Vec<Vec<u64>> = vec![Vec::new(); portcullis::journal::buckets::BUCKETS];
-    for number in 0..COUNT {
+    for number in 0..count {
         buckets[portcullis::journal::buckets::bucket_of(&account(number).id)].push(number);
     }
     let seq = recovered.handle.assigned();
@@ -396,6 +402,4 @@ fn recovery() {
     }
     taking.finish(seq, now).unwrap().name(recovered.handle.durable()).unwrap();
     recovered.writer.close().unwrap();
-    let (taken, records) = start(&path);
-    println!("recovery to bound socket: {records} records in {taken:.2?}");
 }

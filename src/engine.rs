@@ -72,7 +72,8 @@ pub struct Engine {
     /// Its chance.
     pub chance: Arc<Chance>,
     /// Signs and checks access tokens.
-    pub signer: Signer,
+    pub signer: parking_lot::RwLock<Signer>,
+    key_storage: Arc<dyn Storage>,
     /// Tags opaque tokens.
     pub edge: EdgeKeys,
     pub(crate) keys: Keys,
@@ -86,12 +87,15 @@ pub struct Engine {
     pub(crate) sessions: Addr<Owner<Sessions>>,
     pub(crate) mailed: Addr<Owner<Mailed>>,
     pub(crate) outbox: Addr<Owner<Outbox>>,
-    pub(crate) tally: crate::audit::Tally,
+    /// Takes down security events.
+    pub tally: crate::audit::Tally,
     stopping: AtomicBool,
 }
 
 /// What keeps an engine going: held by whoever started it, and stopped in order.
 pub struct Running {
+    engine: Arc<Engine>,
+    audit: std::thread::JoinHandle<()>,
     journal: Journal,
     registries: Arbiter,
     workers: crate::workers::Workers,
@@ -185,6 +189,8 @@ impl Engine {
         limits.half_spent = !found.first_start;
         let throttle = Throttle::new(Table::new(limits, clock.now()), clock.clone(), fail_stop.clone());
         let throttle = Throttle::start_in_arbiter(&registries.handle(), |_| throttle);
+        let tally = crate::audit::Tally::new(clock.clone());
+        let audit = tally.log.start(&config.audit_dir)?;
         let engine = Arc::new(Self {
             accounts: owner(&registries, states.accounts, &desk),
             lockout: owner(&registries, states.lockout, &desk),
@@ -195,17 +201,19 @@ impl Engine {
             throttle,
             edge: keys.edge(),
             keys,
-            signer,
+            signer: parking_lot::RwLock::new(signer),
+            key_storage,
             pool,
             journal,
             clock,
             chance,
             config,
-            tally: crate::audit::Tally::default(),
+            tally,
             stopping: AtomicBool::new(false),
         });
         let workers = crate::workers::Workers::start(&engine, running.life().clone(), transport)?;
-        Ok((engine, Running { journal: running, registries, workers, found }))
+        let ended = Arc::clone(&engine);
+        Ok((engine, Running { engine: ended, journal: running, registries, workers, audit, found }))
     }
 
     /// Asks an owner and waits until what it has seen is durable.
@@ -219,6 +227,14 @@ impl Engine {
     {
         let sealed = owner.send(message).await.map_err(|_| Fault::Ending)??;
         Ok(self.journal.open(sealed).await?)
+    }
+
+    /// Makes a new signing key, which signs from now on; older ones still check. Says its id.
+    pub fn rotate_signing_key(&self) -> Result<String, StartError> {
+        let mut signer = self.signer.write();
+        let signing = Keys::add_signing(&*self.key_storage)?;
+        *signer = Signer::new(&signing, self.config.public_origin.as_str(), &self.config.audience)?;
+        Ok(signer.newest_kid().to_owned())
     }
 
     /// From here on `/readyz` says no, so that load balancers send nobody any more.
@@ -249,5 +265,7 @@ impl Running {
         self.registries.stop();
         let _ = self.registries.join();
         self.journal.close();
+        self.engine.tally.log.end();
+        let _ = self.audit.join();
     }
 }

@@ -63,7 +63,7 @@ impl fmt::Debug for AccountName {
 }
 
 /// An account name's slot and 14 bytes of its HMAC.
-#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub struct NameKey(pub [u8; 16]);
 
 impl NameKey {

@@ -1,6 +1,6 @@
 //! The whole rule of accounts. Knows no actor, file, clock or randomness.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 
 use super::name::NameKey;
 use super::record::{AccountV1, Status};
@@ -75,7 +75,8 @@ pub enum Refusal {
 #[derive(Default)]
 pub struct Accounts {
     by_id: Buckets<[u8; 16], AccountV1>,
-    by_name: HashMap<NameKey, [u8; 16]>,
+    /// A tree: one growing map would stall its owner at each doubling.
+    by_name: BTreeMap<NameKey, [u8; 16]>,
 }
 
 impl Accounts {

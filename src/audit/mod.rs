@@ -1,12 +1,15 @@
-//! Security events: counted for the metrics, and one line each in the log.
+//! Security events: counted for the metrics, one line each in the log and in the chained files of `audit.dir`.
 //!
 //! Never in an event: a password, a token, a whole address of an unknown name, a body.
 
+pub mod log;
 mod metrics;
 
 use std::collections::BTreeMap;
 
 use parking_lot::Mutex;
+
+use crate::clock::Clock;
 
 /// What happened, as it stands in logs and metrics.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
@@ -32,6 +35,7 @@ pub enum Event {
     SignedUp,
     EmailVerified,
     AccountDeleted,
+    KeyRotated,
 }
 
 impl Event {
@@ -58,23 +62,35 @@ impl Event {
             Self::SignedUp => "account.signed_up",
             Self::EmailVerified => "account.verified",
             Self::AccountDeleted => "account.deleted",
+            Self::KeyRotated => "key.rotated",
         }
     }
 }
 
-/// How often each event happened since the start.
-#[derive(Debug, Default)]
-pub struct Tally(Mutex<BTreeMap<Event, u64>>);
+/// Takes down events, and knows how often each happened since the start.
+#[derive(Debug)]
+pub struct Tally {
+    counts: Mutex<BTreeMap<Event, u64>>,
+    clock: Clock,
+    /// The chained files and the newest events.
+    pub log: log::Log,
+}
 
 impl Tally {
+    /// Nothing happened yet.
+    pub fn new(clock: Clock) -> Self {
+        Self { counts: Mutex::default(), clock, log: log::Log::default() }
+    }
+
     /// Counts an event and writes its line. `subject` names an account by id, or is empty.
     pub fn note(&self, event: Event, subject: &dyn std::fmt::Display, network: &str) {
-        *self.0.lock().entry(event).or_default() += 1;
+        *self.counts.lock().entry(event).or_default() += 1;
+        self.log.note(self.clock.now(), event.name(), subject.to_string(), network);
         tracing::info!(target: "portcullis::event", event = event.name(), subject = %subject, network, "security event");
     }
 
     /// All counts.
     pub fn counts(&self) -> Vec<(&'static str, u64)> {
-        self.0.lock().iter().map(|(event, count)| (event.name(), *count)).collect()
+        self.counts.lock().iter().map(|(event, count)| (event.name(), *count)).collect()
     }
 }

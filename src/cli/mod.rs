@@ -54,6 +54,9 @@ enum Command {
     /// Signing keys.
     #[command(subcommand)]
     Key(user::KeyCommand),
+    /// Security events.
+    #[command(subcommand)]
+    Audit(user::AuditCommand),
     /// Write completions for a shell.
     Completions {
         /// Which one.
@@ -91,6 +94,7 @@ pub fn run() -> ExitCode {
         Some(Command::User(command)) => command.run(&cli),
         Some(Command::Session(command)) => command.run(&cli),
         Some(Command::Key(command)) => command.run(&cli),
+        Some(Command::Audit(command)) => command.run(&cli),
         Some(Command::Completions { shell }) => {
             clap_complete::generate(*shell, &mut Cli::command(), "portcullis", &mut std::io::stdout());
             Ok(())

@@ -90,6 +90,35 @@ pub enum SessionCommand {
 pub enum KeyCommand {
     /// List the public signing keys, newest first.
     List,
+    /// Make a new signing key; older ones still check.
+    Rotate,
+}
+
+/// Security events.
+#[derive(Clone, Copy, Debug, Subcommand)]
+pub enum AuditCommand {
+    /// Show the newest events.
+    Tail {
+        /// How many.
+        #[arg(default_value_t = 20)]
+        limit: usize,
+    },
+    /// Walk the chain of the files in `audit.dir`.
+    Verify,
+}
+
+impl AuditCommand {
+    pub(super) fn run(self, cli: &Cli) -> Result<(), Failure> {
+        match self {
+            Self::Tail { limit } => operate(cli, Operation::AuditTail { limit }),
+            Self::Verify => {
+                let dir = cli.load()?.audit_dir;
+                let walked = portcullis::audit::log::verify(&dir).map_err(Failure::refused)?;
+                say(&format!("the chain is whole: {} lines", walked.map_err(Failure::refused)?));
+                Ok(())
+            }
+        }
+    }
 }
 
 impl UserCommand {
@@ -129,7 +158,13 @@ impl SessionCommand {
 
 impl KeyCommand {
     pub(super) fn run(self, cli: &Cli) -> Result<(), Failure> {
-        operate(cli, Operation::KeyList)
+        operate(
+            cli,
+            match self {
+                Self::List => Operation::KeyList,
+                Self::Rotate => Operation::KeyRotate,
+            },
+        )
     }
 }
 

@@ -135,6 +135,16 @@ pub async fn send_reset(engine: &Engine, admin: &Admin, id: AccountId) -> Result
     engine.mail_token(id.slot(), Some(&account), Purpose::Reset, Kind::Reset).await
 }
 
+/// Makes a new signing key, which signs from now on.
+pub fn rotate_key(engine: &Engine, _: &Admin) -> Result<String, Stop> {
+    let kid = engine.rotate_signing_key().map_err(|error| {
+        tracing::error!(%error, "a signing key could not be made");
+        Fault::NoRoom(crate::journal::handle::NoRoom::StorageFull)
+    })?;
+    engine.tally.note(Event::KeyRotated, &kid, "");
+    Ok(kid)
+}
+
 fn roles(names: Vec<String>) -> Result<Vec<Box<str>>, Refusal> {
     let plain = |name: &String| {
         (1..=64).contains(&name.len())

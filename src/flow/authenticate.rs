@@ -46,7 +46,7 @@ impl Identity {
 
 /// An access token: its signature, then whether its family and account still stand behind it.
 pub async fn bearer(engine: &Engine, token: &str) -> Result<(Identity, Claims), Stop> {
-    let claims = engine.signer.verify(token, engine.clock.now()).map_err(|rejected| {
+    let claims = engine.signer.read().verify(token, engine.clock.now()).map_err(|rejected| {
         engine.tally.note(crate::audit::Event::TokenRejected, &rejected, "");
         Refusal::Unauthenticated
     })?;

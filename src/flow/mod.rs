@@ -214,10 +214,11 @@ impl Engine {
     ) -> Result<(String, Timestamp), Stop> {
         let now = self.clock.now();
         let end = now + self.config.access_ttl;
+        let signer = self.signer.read();
         let claims = Claims {
-            iss: self.signer.issuer().to_owned(),
+            iss: signer.issuer().to_owned(),
             sub: account.account_id().to_string(),
-            aud: self.signer.audience().to_owned(),
+            aud: signer.audience().to_owned(),
             exp: end.as_secs(),
             iat: now.as_secs(),
             jti: format!("{:032x}", u128::from_be_bytes(self.chance.bytes()?)),
@@ -226,7 +227,7 @@ impl Engine {
             auth_time: Timestamp(family.opened_ms).as_secs(),
             amr: vec![String::from("pwd")],
         };
-        let text = self.signer.sign(&claims).map_err(Fault::from)?;
+        let text = signer.sign(&claims).map_err(Fault::from)?;
         Ok((text, Timestamp::from_secs(claims.exp)))
     }
 

@@ -28,6 +28,8 @@ pub enum Operation {
     SessionList { user: String },
     SessionRevoke { user: String },
     KeyList,
+    KeyRotate,
+    AuditTail { limit: usize },
 }
 
 /// Does it, and says what there is to show.
@@ -83,7 +85,9 @@ pub async fn operate(engine: &Engine, operation: Operation) -> Result<Value, Sto
             admin::revoke_sessions(engine, &admin, account.account_id()).await?;
             shown(&account)
         }
-        Operation::KeyList => json!({"items": engine.signer.jwks().keys}),
+        Operation::KeyRotate => json!({"kid": admin::rotate_key(engine, &admin)?}),
+        Operation::AuditTail { limit } => json!({"items": engine.tally.log.recent(limit, |_| true)}),
+        Operation::KeyList => json!({"items": engine.signer.read().jwks().keys}),
     })
 }
 

@@ -8,6 +8,7 @@ use super::log_in::{signed_in, user};
 use super::{Body, Problem, Rejection, answer, read_json, resource};
 use crate::account::actor::List;
 use crate::account::{AccountV1, Status};
+use crate::clock::Timestamp;
 use crate::engine::Engine;
 use crate::flow::Refusal;
 use crate::flow::admin::{self, Admin};
@@ -17,6 +18,8 @@ type Eng = web::Data<Engine>;
 
 const PAGE: usize = 50;
 const PAGE_MAX: usize = 200;
+const AUDIT_PAGE: usize = 100;
+const AUDIT_PAGE_MAX: usize = 10_000;
 
 pub(super) fn configure(config: &mut web::ServiceConfig) {
     config
@@ -31,6 +34,8 @@ pub(super) fn configure(config: &mut web::ServiceConfig) {
                 .route(web::patch().to(patch_user))
                 .route(web::delete().to(delete_user)),
         )
+        .service(resource("/v1/admin/keys/rotate", "POST").route(web::post().to(post_rotate)))
+        .service(resource("/v1/admin/audit", "GET").route(web::get().to(get_audit)))
         .service(resource("/v1/admin/users/{id}/{act}", "POST").route(web::post().to(post_act)));
 }
 
@@ -152,6 +157,51 @@ async fn delete_user(request: HttpRequest, engine: Eng, id: web::Path<String>) -
         let admin = admin(&request, &engine).await?;
         admin::delete(&engine, &admin, parse_id(&id)?).await?;
         Ok::<_, Rejection>(HttpResponse::NoContent().finish())
+    };
+    answer(&request, &engine, result.await)
+}
+
+async fn post_rotate(request: HttpRequest, engine: Eng) -> HttpResponse {
+    let result = async {
+        let admin = admin(&request, &engine).await?;
+        let kid = admin::rotate_key(&engine, &admin)?;
+        Ok::<_, Rejection>(HttpResponse::Ok().json(json!({"kid": kid})))
+    };
+    answer(&request, &engine, result.await)
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct AuditQuery {
+    since: Option<String>,
+    r#type: Option<String>,
+    account: Option<String>,
+    limit: Option<usize>,
+}
+
+/// The newest events that are still in memory; older ones are in the files of `audit.dir`.
+async fn get_audit(request: HttpRequest, engine: Eng) -> HttpResponse {
+    let result = async {
+        admin(&request, &engine).await?;
+        let query = web::Query::<AuditQuery>::from_query(request.query_string()).map_err(|_| {
+            Problem::new(422, "unprocessable", "The query takes since, type, account and limit.")
+        })?;
+        let since = query.since.as_deref().map(|text| Timestamp::parse_rfc3339(text).ok_or(())).transpose();
+        let since =
+            since.map_err(|()| Problem::new(422, "unprocessable", "`since` is a time by RFC 3339."))?;
+        let since = since.map(Timestamp::rfc3339);
+        let limit = query.limit.unwrap_or(AUDIT_PAGE).clamp(1, AUDIT_PAGE_MAX);
+        let items = engine.tally.log.recent(limit, |line| {
+            since.as_ref().is_none_or(|since| line.time >= *since)
+                && query.r#type.as_ref().is_none_or(|event| line.event == *event)
+                && query.account.as_ref().is_none_or(|account| line.subject == *account)
+        });
+        let lines = request.headers().get("accept").is_some_and(|accept| accept == "application/x-ndjson");
+        if lines {
+            let text: String = items.iter().map(|item| format!("{}\n", json!(item))).collect();
+            return Ok(HttpResponse::Ok().content_type("application/x-ndjson").body(text));
+        }
+        Ok::<_, Rejection>(HttpResponse::Ok().json(json!({"items": items, "next_cursor": null})))
     };
     answer(&request, &engine, result.await)
 }

@@ -23,7 +23,7 @@ pub(super) fn configure(config: &mut web::ServiceConfig) {
 }
 
 async fn get_jwks(engine: Eng) -> HttpResponse {
-    HttpResponse::Ok().insert_header((CACHE_CONTROL, "public, max-age=300")).json(engine.signer.jwks())
+    HttpResponse::Ok().insert_header((CACHE_CONTROL, "public, max-age=300")).json(engine.signer.read().jwks())
 }
 
 async fn get_health() -> HttpResponse {

@@ -11,9 +11,9 @@ pub fn bucket_of(key: &[u8]) -> usize {
     crc32c::crc32c(key) as usize % BUCKETS
 }
 
-/// A map whose keys are spread by [`bucket_of`] over [`BUCKETS`] small maps.
+/// A map whose records lie apart, so that the free places of its small maps cost little, and whose keys are spread by [`bucket_of`] over [`BUCKETS`] small maps.
 pub struct Buckets<K, V> {
-    maps: Vec<HashMap<K, V>>,
+    maps: Vec<HashMap<K, Box<V>>>,
     len: usize,
 }
 
@@ -26,22 +26,22 @@ impl<K: AsRef<[u8]> + Eq + Hash, V> Buckets<K, V> {
 
     /// The value of `key`.
     pub fn get(&self, key: &K) -> Option<&V> {
-        self.maps.get(bucket_of(key.as_ref()))?.get(key)
+        self.maps.get(bucket_of(key.as_ref()))?.get(key).map(|value| &**value)
     }
 
     /// Puts `value` in the place of `key` and returns what stood there.
     pub fn insert(&mut self, key: K, value: V) -> Option<V> {
         let map = self.maps.get_mut(bucket_of(key.as_ref()))?;
-        let before = map.insert(key, value);
+        let before = map.insert(key, Box::new(value));
         self.len += usize::from(before.is_none());
-        before
+        before.map(|value| *value)
     }
 
     /// Takes `key` out and returns its value.
     pub fn remove(&mut self, key: &K) -> Option<V> {
         let before = self.maps.get_mut(bucket_of(key.as_ref()))?.remove(key);
         self.len -= usize::from(before.is_some());
-        before
+        before.map(|value| *value)
     }
 
     /// Records in all buckets.
@@ -56,7 +56,7 @@ impl<K: AsRef<[u8]> + Eq + Hash, V> Buckets<K, V> {
 
     /// The records of one bucket, in no order; none when `bucket` is not below [`BUCKETS`].
     pub fn bucket(&self, bucket: usize) -> impl Iterator<Item = (&K, &V)> {
-        self.maps.get(bucket).into_iter().flatten()
+        self.maps.get(bucket).into_iter().flatten().map(|(key, value)| (key, &**value))
     }
 }
 

@@ -43,7 +43,7 @@ pub struct FamilyV1 {
     /// SHA-256 of the live token's secret.
     pub digest: [u8; 32],
     /// The token that was spent last, and what it was spent for.
-    pub spent: Option<SpentV1>,
+    pub spent: Option<Box<SpentV1>>,
     /// Why the family was ended, if it was.
     pub ended: Option<Cause>,
     /// The network of the log-in, for the list of sessions.

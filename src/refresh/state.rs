@@ -1,6 +1,6 @@
 //! The whole rule of refresh-token families. Knows no actor, file, clock or randomness.
 
-use std::collections::HashMap;
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::record::{Cause, FamilyV1, SpentV1};
@@ -90,14 +90,15 @@ pub enum Refusal {
 /// All families of an engine.
 pub struct Families {
     by_id: Buckets<[u8; 16], FamilyV1>,
-    by_account: HashMap<[u8; 16], Vec<[u8; 16]>>,
+    /// Account, then id: in order, so that those of one account stand together.
+    by_account: BTreeSet<([u8; 16], [u8; 16])>,
     limits: Limits,
 }
 
 impl Families {
     /// No families yet.
     pub fn new(limits: Limits) -> Self {
-        Self { by_id: Buckets::new(), by_account: HashMap::new(), limits }
+        Self { by_id: Buckets::new(), by_account: BTreeSet::new(), limits }
     }
 
     /// The family of that name, alive or not.
@@ -159,7 +160,7 @@ impl Families {
             let mut next = family.clone();
             next.generation = generation;
             next.digest = rotate.next_digest.0;
-            next.spent = Some(SpentV1 { digest: rotate.digest.0, successor: rotate.next_sealed });
+            next.spent = Some(Box::new(SpentV1 { digest: rotate.digest.0, successor: rotate.next_sealed }));
             next.rotated_ms = now.as_millis().max(family.rotated_ms);
             next.idle_end_ms = (now + self.limits.idle).as_millis().min(family.absolute_end_ms);
             return Decision::put(next.clone(), Ok(Rotated::Fresh(next)));
@@ -210,7 +211,7 @@ impl Families {
             Write::Put(family) => {
                 let (id, account) = (family.id, family.account);
                 if self.by_id.insert(id, family).is_none() {
-                    self.by_account.entry(account).or_default().push(id);
+                    self.by_account.insert((account, id));
                 }
             }
             Write::Remove(id) => self.forget(id),
@@ -219,17 +220,13 @@ impl Families {
 
     fn forget(&mut self, id: [u8; 16]) {
         let Some(family) = self.by_id.remove(&id) else { return };
-        if let Some(ids) = self.by_account.get_mut(&family.account) {
-            ids.retain(|other| *other != id);
-            if ids.is_empty() {
-                self.by_account.remove(&family.account);
-            }
-        }
+        self.by_account.remove(&(family.account, id));
     }
 
     /// The families of an account that may still be alive.
     pub fn of_account(&self, account: AccountId, now: Timestamp) -> Vec<FamilyV1> {
-        let ids = self.by_account.get(&account.to_bytes()).into_iter().flatten();
+        let account = account.to_bytes();
+        let ids = self.by_account.range((account, [0; 16])..=(account, [0xFF; 16])).map(|(_, id)| id);
         let families = ids.filter_map(|id| self.by_id.get(id));
         families.filter(|family| alive(family, now).is_ok()).cloned().collect()
     }
@@ -266,7 +263,7 @@ pub fn alive(family: &FamilyV1, now: Timestamp) -> Result<(), Refusal> {
 
 fn ended(family: &FamilyV1, cause: Cause) -> FamilyV1 {
     // Nothing is left to be handed out again.
-    let spent = family.spent.clone().map(|spent| SpentV1 { successor: [0; 40], ..spent });
+    let spent = family.spent.clone().map(|spent| Box::new(SpentV1 { successor: [0; 40], ..*spent }));
     FamilyV1 { ended: Some(cause), spent, ..family.clone() }
 }
 

@@ -1,6 +1,6 @@
 //! The whole rule of browser sessions. Knows no actor, file, clock or randomness.
 
-use std::collections::HashMap;
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::record::SessionV1;
@@ -53,14 +53,15 @@ const USE_WRITTEN_EVERY: Duration = Duration::from_mins(1);
 /// All browser sessions of an engine.
 pub struct Sessions {
     by_id: Buckets<[u8; 16], SessionV1>,
-    by_account: HashMap<[u8; 16], Vec<[u8; 16]>>,
+    /// Account, then id: in order, so that those of one account stand together.
+    by_account: BTreeSet<([u8; 16], [u8; 16])>,
     limits: Limits,
 }
 
 impl Sessions {
     /// None yet.
     pub fn new(limits: Limits) -> Self {
-        Self { by_id: Buckets::new(), by_account: HashMap::new(), limits }
+        Self { by_id: Buckets::new(), by_account: BTreeSet::new(), limits }
     }
 
     /// All records in their buckets.
@@ -132,7 +133,8 @@ impl Sessions {
 
     /// The sessions of an account that may still be alive.
     pub fn of_account(&self, account: AccountId, now: Timestamp) -> Vec<SessionV1> {
-        let ids = self.by_account.get(&account.to_bytes()).into_iter().flatten();
+        let account = account.to_bytes();
+        let ids = self.by_account.range((account, [0; 16])..=(account, [0xFF; 16])).map(|(_, id)| id);
         let sessions = ids.filter_map(|id| self.by_id.get(id));
         sessions.filter(|session| now < session.end()).cloned().collect()
     }
@@ -143,7 +145,7 @@ impl Sessions {
             Write::Put(session) => {
                 let (id, account) = (session.id, session.account);
                 if self.by_id.insert(id, session).is_none() {
-                    self.by_account.entry(account).or_default().push(id);
+                    self.by_account.insert((account, id));
                 }
             }
             Write::Remove(id) => self.forget(id),
@@ -162,12 +164,7 @@ impl Sessions {
 
     fn forget(&mut self, id: [u8; 16]) {
         let Some(session) = self.by_id.remove(&id) else { return };
-        if let Some(ids) = self.by_account.get_mut(&session.account) {
-            ids.retain(|other| *other != id);
-            if ids.is_empty() {
-                self.by_account.remove(&session.account);
-            }
-        }
+        self.by_account.remove(&(session.account, id));
     }
 }
 

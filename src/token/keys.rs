@@ -50,14 +50,22 @@ impl Keys {
         storage.list("").is_ok_and(|files| files.iter().any(|file| file.ends_with(".key")))
     }
 
+    /// Makes a further signing key and reads all, newest first.
+    pub fn add_signing(storage: &dyn Storage) -> io::Result<Vec<Vec<u8>>> {
+        let numbers = storage
+            .list("")?
+            .into_iter()
+            .filter_map(|name| name.strip_prefix(SIGNING)?.strip_suffix(".key")?.parse::<u32>().ok());
+        let next = numbers.max().unwrap_or(0) + 1;
+        let key = Zeroizing::new(generate().map_err(io::Error::other)?);
+        write(storage, &format!("{SIGNING}{next:08}.key"), &key)?;
+        signing(storage)
+    }
+
     /// Reads all of them.
     pub fn load(storage: &dyn Storage) -> io::Result<Self> {
         let [directory, device, csrf, outbox, edge] = NAMES.map(|name| symmetric(storage, name));
-        let mut names = storage.list("")?;
-        names.retain(|name| is_signing(name));
-        names.sort_unstable_by(|a, b| b.cmp(a));
-        let signing =
-            names.iter().map(|name| read(storage, name).map(|key| key.to_vec())).collect::<Result<_, _>>()?;
+        let signing = signing(storage)?;
         Ok(Self {
             directory: directory?,
             device: device?,
@@ -72,6 +80,13 @@ impl Keys {
     pub const fn edge(&self) -> EdgeKeys {
         EdgeKeys::new((1, self.edge), Vec::new())
     }
+}
+
+fn signing(storage: &dyn Storage) -> io::Result<Vec<Vec<u8>>> {
+    let mut names = storage.list("")?;
+    names.retain(|name| is_signing(name));
+    names.sort_unstable_by(|a, b| b.cmp(a));
+    names.iter().map(|name| read(storage, name).map(|key| key.to_vec())).collect()
 }
 
 fn is_signing(name: &str) -> bool {
