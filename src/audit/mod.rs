@@ -89,6 +89,11 @@ impl Tally {
         tracing::info!(target: "portcullis::event", event = event.name(), subject = %subject, network, "security event");
     }
 
+    /// Counts an event without a line of its own: what a flood of refusals must not turn into a flood of writes.
+    pub fn count(&self, event: Event) {
+        *self.counts.lock().entry(event).or_default() += 1;
+    }
+
     /// All counts.
     pub fn counts(&self) -> Vec<(&'static str, u64)> {
         self.counts.lock().iter().map(|(event, count)| (event.name(), *count)).collect()

@@ -183,7 +183,7 @@ impl Engine {
             }
             Err((throttled, standing)) => {
                 client.standing.set(Some(standing));
-                self.tally.note(Event::Throttled, &class.name(), &client.network());
+                self.tally.count(Event::Throttled);
                 Err(Refusal::Throttled { wait: throttled.wait }.into())
             }
         }
