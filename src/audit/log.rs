@@ -7,8 +7,9 @@ use std::collections::VecDeque;
 use std::io::{self, BufWriter, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
-use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
+use std::sync::mpsc::{Receiver, SyncSender, TryRecvError, TrySendError, sync_channel};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
@@ -20,6 +21,7 @@ use crate::clock::Timestamp;
 const QUEUE: usize = 8192;
 /// Events kept in memory.
 const RECENT: usize = 10_000;
+const PAUSE: Duration = Duration::from_millis(20);
 
 /// One event as it is written.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
@@ -114,16 +116,18 @@ impl Log {
 fn write_all(dir: &Path, mut prev: String, lines: &Receiver<Line>) -> io::Result<()> {
     let mut open: Option<(String, BufWriter<std::fs::File>)> = None;
     loop {
-        // Flushed when nothing waits: what happened is on its way to the disk before the thread sleeps.
-        let next = match (lines.try_recv(), &mut open) {
-            (Ok(line), _) => Some(line),
-            (Err(_), Some((_, file))) => {
-                file.flush()?;
-                lines.recv().ok()
+        let mut line = match lines.try_recv() {
+            Ok(line) => line,
+            Err(TryRecvError::Disconnected) => break,
+            Err(TryRecvError::Empty) => {
+                if let Some((_, file)) = &mut open {
+                    file.flush()?;
+                }
+                // Sleeps by the clock, so that no request pays for waking it.
+                std::thread::sleep(PAUSE);
+                continue;
             }
-            (Err(_), None) => lines.recv().ok(),
         };
-        let Some(mut line) = next else { break };
         let day = line.time.get(..10).unwrap_or("0000-00-00").to_owned();
         line.prev.clone_from(&prev);
         let mut text = serde_json::to_string(&line).map_err(io::Error::other)?;
