@@ -26,6 +26,7 @@ pub struct Server {
     pub address: SocketAddr,
     handle: ServerHandle,
     served: tokio::task::JoinHandle<io::Result<()>>,
+    admin: Option<ServerHandle>,
     operators: tokio::task::JoinHandle<()>,
     running: Running,
 }
@@ -57,9 +58,31 @@ pub fn build(
     .listen(listener)?
     .run();
     let handle = server.handle();
+    let admin = engine.config.admin_listen.map(|listen| operations(&engine, listen)).transpose()?;
     let served = tokio::task::spawn_local(server);
     let operators = crate::admin_socket::serve(&engine)?;
-    Ok(Server { engine, address, handle, served, operators, running })
+    Ok(Server { engine, address, handle, served, admin, operators, running })
+}
+
+/// Health and metrics for operators on an address of their own: whoever reaches it may read them.
+fn operations(engine: &Arc<Engine>, listen: SocketAddr) -> io::Result<ServerHandle> {
+    let data = web::Data::from(Arc::clone(engine));
+    let server = HttpServer::new(move || {
+        App::new()
+            .app_data(data.clone())
+            .wrap(middleware::from_fn(http::surround))
+            .configure(http::operations::configure_for_operators)
+    })
+    .disable_signals()
+    .workers(1)
+    .bind(listen)
+    .map_err(|error| {
+        io::Error::new(error.kind(), format!("cannot listen on {listen} for operators: {error}"))
+    })?
+    .run();
+    let handle = server.handle();
+    tokio::task::spawn_local(server);
+    Ok(handle)
 }
 
 /// Closed, but for the origins that are listed.
@@ -88,6 +111,9 @@ impl Server {
         self.engine.begin_stop();
         self.handle.stop(true).await;
         let _ = self.served.await;
+        if let Some(admin) = self.admin {
+            admin.stop(false).await;
+        }
         self.operators.abort();
         // A leftover is swept by the next start; a missing one only tells commands sooner that nobody serves.
         let _ = std::fs::remove_file(crate::admin_socket::path(&self.engine.config.data_dir));

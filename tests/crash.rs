@@ -156,6 +156,56 @@ async fn kill_9_in_the_middle_of_traffic_loses_nothing_that_was_acknowledged() {
 }
 
 #[tokio::test]
+async fn a_reset_that_was_consumed_stays_consumed_over_kill_9() {
+    let dir = tempfile::tempdir().unwrap();
+    let http = reqwest::Client::new();
+    let mut password = String::from(PASSWORD);
+    let process = Process::start(dir.path());
+    let body = json!({"email": "ada@test.org", "password": password});
+    assert_eq!(post(&http, &process.url, "/v1/signup", body).await.unwrap().0, 201);
+    process.kill();
+    for cycle in 0..3 {
+        let process = Process::start(dir.path());
+        let forgot =
+            post(&http, &process.url, "/v1/password/forgot", json!({"email": "ada@test.org"})).await.unwrap();
+        assert_eq!(forgot.0, 202);
+        // Acknowledged, so the mail leaves, if need be from the next process.
+        process.kill();
+        let process = Process::start(dir.path());
+        let token = newest_token(&dir.path().join("outbox")).await;
+        let next = format!("an entirely different phrase {cycle}");
+        let reset = json!({"token": token, "new_password": next});
+        assert_eq!(post(&http, &process.url, "/v1/password/reset", reset.clone()).await.unwrap().0, 204);
+        process.kill();
+        let process = Process::start(dir.path());
+        assert_eq!(post(&http, &process.url, "/v1/password/reset", reset).await.unwrap().0, 400);
+        for (typed, status) in [(&password, 401), (&next, 200)] {
+            let body = json!({"email": "ada@test.org", "password": typed});
+            assert_eq!(post(&http, &process.url, "/v1/login", body).await.unwrap().0, status);
+        }
+        process.kill();
+        for mail in std::fs::read_dir(dir.path().join("outbox")).unwrap() {
+            std::fs::remove_file(mail.unwrap().path()).unwrap();
+        }
+        password = next;
+    }
+}
+
+async fn newest_token(outbox: &std::path::Path) -> String {
+    for _ in 0..200 {
+        for mail in std::fs::read_dir(outbox).unwrap() {
+            let text = std::fs::read_to_string(mail.unwrap().path()).unwrap_or_default();
+            if let Some(at) = text.find("/reset#token=") {
+                let token: String = text[at + 13..].chars().take_while(|c| !c.is_whitespace()).collect();
+                return token;
+            }
+        }
+        tokio::time::sleep(Duration::from_millis(25)).await;
+    }
+    panic!("no mail with a token in {}", outbox.display());
+}
+
+#[tokio::test]
 async fn a_second_process_on_the_directory_is_turned_away_and_the_first_unharmed() {
     let dir = tempfile::tempdir().unwrap();
     let first = Process::start(dir.path());

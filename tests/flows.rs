@@ -172,3 +172,87 @@ async fn health_keys_and_headers_are_as_the_contract_says() {
         StatusCode::UNAUTHORIZED
     );
 }
+
+#[tokio::test]
+async fn an_administrator_made_on_the_socket_manages_accounts_keys_and_events() {
+    use std::io::{BufRead, BufReader, Write};
+    let server = TestServer::start();
+    server.account("ada@test.org").await;
+    let socket = server.data_dir().join("admin.sock");
+    let asked = tokio::task::spawn_blocking(move || {
+        let mut stream = std::os::unix::net::UnixStream::connect(socket).unwrap();
+        let add = json!({
+            "operation": "user_add", "email": "root@test.org", "password": PASSWORD, "roles": ["admin"],
+        });
+        writeln!(stream, "{add}").unwrap();
+        let mut line = String::new();
+        BufReader::new(stream).read_line(&mut line).unwrap();
+        serde_json::from_str::<serde_json::Value>(&line).unwrap()
+    });
+    assert_eq!(asked.await.unwrap()["ok"]["roles"], json!(["admin"]));
+    let (root, _) = server.tokens("root@test.org").await;
+    let (ada, refresh) = server.tokens("ada@test.org").await;
+    let page = server.get_as("/v1/admin/users?limit=1", &root).await;
+    let cursor = page.text("next_cursor");
+    let rest = server.get_as(&format!("/v1/admin/users?cursor={cursor}"), &root).await;
+    assert_eq!(rest.body["items"].as_array().unwrap().len(), 1);
+    let seen = server.post_as("/v1/introspect", &root, json!({"token": ada})).await;
+    assert_eq!((&seen.body["active"], &seen.body["token_type"]), (&json!(true), &json!("access_token")));
+    let id = seen.text("sub");
+    let path = format!("/v1/admin/users/{id}");
+    let patch = server.request(Method::PATCH, &path).bearer_auth(&root).json(&json!({"status": "disabled"}));
+    assert_eq!(Answer::of(patch.send().await.unwrap()).await.body["status"], json!("disabled"));
+    for token in [&ada, &refresh] {
+        let seen = server.post_as("/v1/introspect", &root, json!({"token": token})).await;
+        assert_eq!(seen.body, json!({"active": false}));
+    }
+    assert_eq!(server.log_in("ada@test.org", PASSWORD).await.problem(), (403, "account_disabled"));
+    assert_eq!(server.log_in("ada@test.org", "wrong").await.problem(), (401, "invalid_credentials"));
+    let kid = server.post_as("/v1/admin/keys/rotate", &root, json!({})).await.text("kid");
+    let keys = Answer::of(server.request(Method::GET, "/.well-known/jwks.json").send().await.unwrap()).await;
+    assert_eq!((&keys.body["keys"][0]["kid"], keys.body["keys"].as_array().unwrap().len()), (&json!(kid), 2));
+    assert_eq!(server.get_as("/v1/me", &root).await.status, StatusCode::OK);
+    let events = server.get_as("/v1/admin/audit?type=key.rotated", &root).await;
+    assert_eq!(events.body["items"][0]["subject"], json!(kid));
+    assert_eq!(server.get_as(&format!("{path}/nope"), &root).await.problem(), (405, "method_not_allowed"));
+    let gone = server.request(Method::DELETE, &path).bearer_auth(&root).send().await.unwrap();
+    assert_eq!(gone.status(), StatusCode::NO_CONTENT);
+    assert_eq!(server.get_as(&path, &root).await.problem(), (404, "not_found"));
+    let metrics = server.get_as("/metrics", &root).await;
+    assert!(
+        String::from_utf8(metrics.bytes)
+            .unwrap()
+            .contains("portcullis_events_total{event=\"login.succeeded\"} 2")
+    );
+}
+
+#[tokio::test]
+async fn no_secret_stands_in_any_file_but_the_keys_and_mails() {
+    let server = TestServer::start();
+    server.account("ada@test.org").await;
+    let (access, refresh) = server.tokens("ada@test.org").await;
+    let next = server.refresh(&refresh).await.text("refresh_token");
+    server.log_in("nobody@test.org", "the wrong phrase of nobody").await;
+    server.post("/v1/password/forgot", json!({"email": "ada@test.org"})).await;
+    let mailed = server.mailed("ada@test.org", "new password").await;
+    let server = server.restart();
+    let secrets =
+        [PASSWORD, &access, &refresh, &next, &mailed, "the wrong phrase of nobody", "nobody@test.org"];
+    let mut looked = 0;
+    let mut dirs = vec![server.data_dir().to_owned()];
+    while let Some(dir) = dirs.pop() {
+        for entry in std::fs::read_dir(dir).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                dirs.push(path);
+            } else if let Ok(bytes) = std::fs::read(&path) {
+                looked += 1;
+                for secret in secrets {
+                    let found = bytes.windows(secret.len()).any(|part| part == secret.as_bytes());
+                    assert!(!found, "{secret} stands in {}", path.display());
+                }
+            }
+        }
+    }
+    assert!(looked > 10);
+}

@@ -89,6 +89,10 @@ impl TestServer {
         Self::over(dir, settings, self.clock.clone())
     }
 
+    pub fn data_dir(&self) -> &std::path::Path {
+        self.dir.as_ref().unwrap().path()
+    }
+
     fn end(&mut self) {
         if let Some(stop) = self.stop.take() {
             let _ = stop.send(());
