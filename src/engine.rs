@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use actix::dev::ToEnvelope;
-use actix::{Actor, Addr, Arbiter, Handler, Message};
+use actix::{Actor, Addr, Arbiter, ArbiterHandle, Handler, Message};
 
 use crate::account::Accounts;
 use crate::clock::Clock;
@@ -90,6 +90,7 @@ pub struct Engine {
     /// Takes down security events.
     pub tally: crate::audit::Tally,
     stopping: AtomicBool,
+    registries: ArbiterHandle,
 }
 
 /// What keeps an engine going: held by whoever started it, and stopped in order.
@@ -210,6 +211,7 @@ impl Engine {
             config,
             tally,
             stopping: AtomicBool::new(false),
+            registries: registries.handle(),
         });
         let workers = crate::workers::Workers::start(&engine, running.life().clone(), transport)?;
         let ended = Arc::clone(&engine);
@@ -227,6 +229,22 @@ impl Engine {
     {
         let sealed = owner.send(message).await.map_err(|_| Fault::Ending)??;
         Ok(self.journal.open(sealed).await?)
+    }
+
+    /// Does work that asks several owners on their own thread: one way there and back, whatever it asks between.
+    pub(crate) async fn beside_owners<T: Send + 'static>(
+        &self,
+        work: impl Future<Output = T> + Send + 'static,
+    ) -> Result<T, Fault> {
+        let (answer, wait) = tokio::sync::oneshot::channel();
+        let accepted = self.registries.spawn(async move {
+            // Whoever hung up has no use for the answer.
+            let _ = answer.send(work.await);
+        });
+        if !accepted {
+            return Err(Fault::Ending);
+        }
+        wait.await.map_err(|_| Fault::Ending)
     }
 
     /// Makes a new signing key, which signs from now on; older ones still check. Says its id.

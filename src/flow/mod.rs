@@ -175,18 +175,25 @@ pub enum Grant {
 impl Engine {
     /// The throttle: charges a request to its network before any work.
     pub(crate) async fn admit(&self, class: Class, client: &Client) -> Result<Charge, Stop> {
-        let taken = self.throttle.send(Take(class, client.address)).await.map_err(|_| Fault::Ending)?;
-        match taken {
-            Ok(granted) => {
-                client.standing.set(Some(granted.standing));
-                Ok(granted.charge)
-            }
+        let (charge, standing) = self.charge(class, client.address).await?;
+        client.standing.set(Some(standing));
+        Ok(charge?)
+    }
+
+    /// As [`Engine::admit`], for work that does not run where the client is.
+    pub(crate) async fn charge(
+        &self,
+        class: Class,
+        address: IpAddr,
+    ) -> Result<(Result<Charge, Refusal>, Standing), Fault> {
+        let taken = self.throttle.send(Take(class, address)).await.map_err(|_| Fault::Ending)?;
+        Ok(match taken {
+            Ok(granted) => (Ok(granted.charge), granted.standing),
             Err((throttled, standing)) => {
-                client.standing.set(Some(standing));
                 self.tally.count(Event::Throttled);
-                Err(Refusal::Throttled { wait: throttled.wait }.into())
+                (Err(Refusal::Throttled { wait: throttled.wait }), standing)
             }
-        }
+        })
     }
 
     /// Gives back what a success was charged, and nothing else.
