@@ -30,6 +30,8 @@ use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
 use crate::id::keyed_digest;
 
 const VERSION: u8 = 1;
+/// Random bytes drawn from the operating system at once. Nobody asks for more than a few dozen.
+const POOL_BYTES: usize = 1024;
 const SECRET_BYTES: usize = 24;
 const SIGNED_BYTES: usize = 1 + 1 + 16 + 4 + SECRET_BYTES;
 const TOKEN_BYTES: usize = SIGNED_BYTES + 8;
@@ -44,14 +46,15 @@ pub struct NoChance(#[source] Box<dyn std::error::Error + Send + Sync>);
 pub struct Chance(Source);
 
 enum Source {
-    System,
+    /// Bytes that the operating system gave, and how many of them are used: one call serves many requests.
+    System(Mutex<(Zeroizing<[u8; POOL_BYTES]>, usize)>),
     Seeded(Box<Mutex<StdRng>>),
 }
 
 impl Chance {
     /// The generator of the operating system.
-    pub const fn system() -> Self {
-        Self(Source::System)
+    pub fn system() -> Self {
+        Self(Source::System(Mutex::new((Zeroizing::new([0; POOL_BYTES]), POOL_BYTES))))
     }
 
     /// The same bytes for the same seed: for tests and the simulator alone.
@@ -61,9 +64,23 @@ impl Chance {
 
     /// `N` random bytes.
     pub fn bytes<const N: usize>(&self) -> Result<[u8; N], NoChance> {
+        const { assert!(N <= POOL_BYTES) };
         let mut bytes = [0; N];
         match &self.0 {
-            Source::System => SysRng.try_fill_bytes(&mut bytes).map_err(|error| NoChance(Box::new(error)))?,
+            Source::System(pool) => {
+                let (pool, used) = &mut *pool.lock();
+                if N > POOL_BYTES - *used {
+                    // Refilled as a whole; a fault leaves nothing that could be given out twice.
+                    *used = POOL_BYTES;
+                    SysRng.try_fill_bytes(&mut pool[..]).map_err(|error| NoChance(Box::new(error)))?;
+                    *used = 0;
+                }
+                for (to, from) in bytes.iter_mut().zip(pool.iter_mut().skip(*used)) {
+                    // Taken out, not copied: nothing given out stays behind.
+                    *to = std::mem::take(from);
+                }
+                *used += N;
+            }
             Source::Seeded(generator) => generator.lock().fill_bytes(&mut bytes),
         }
         Ok(bytes)
@@ -294,6 +311,16 @@ mod tests {
             }
             assert!(keys().read(TokenKind::Refresh, &text[..at]).is_err());
         }
+    }
+
+    #[test]
+    fn the_system_never_gives_the_same_bytes_twice_nor_zeros() {
+        let chance = Chance::system();
+        let mut seen = std::collections::BTreeSet::new();
+        for _ in 0..1000 {
+            assert!(seen.insert(chance.bytes::<24>().unwrap()));
+        }
+        assert!(!seen.contains(&[0; 24]));
     }
 
     #[test]

@@ -7,6 +7,7 @@ use std::collections::VecDeque;
 use std::io::{self, BufWriter, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, TryRecvError, TrySendError, sync_channel};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -28,8 +29,9 @@ const PAUSE: Duration = Duration::from_millis(20);
 pub struct Line {
     /// Counts events of one life of the server, from 1.
     pub seq: u64,
-    /// RFC 3339.
-    pub time: String,
+    /// As RFC 3339.
+    #[serde(with = "rfc3339")]
+    pub time: Timestamp,
     /// Its stable name.
     pub event: String,
     /// The id of an account or session, or a word; never a name that was typed.
@@ -41,6 +43,22 @@ pub struct Line {
     pub lost: u64,
     /// SHA-256 of the line before, in hexadecimal; of nothing for the first line of a directory.
     pub prev: String,
+}
+
+mod rfc3339 {
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    use crate::clock::Timestamp;
+
+    #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks for it")]
+    pub fn serialize<S: Serializer>(at: &Timestamp, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&at.rfc3339())
+    }
+
+    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Timestamp, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        Timestamp::parse_rfc3339(&text).ok_or_else(|| serde::de::Error::custom("not a time by RFC 3339"))
+    }
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks for it")]
@@ -58,8 +76,8 @@ pub struct Log {
 struct State {
     seq: u64,
     lost: u64,
-    recent: VecDeque<Line>,
-    writer: Option<SyncSender<Line>>,
+    recent: VecDeque<Arc<Line>>,
+    writer: Option<SyncSender<Arc<Line>>>,
 }
 
 impl Log {
@@ -86,38 +104,45 @@ impl Log {
     pub fn note(&self, now: Timestamp, event: &str, subject: String, network: &str) {
         let mut state = self.state.lock();
         state.seq += 1;
-        let line = Line {
+        let line = Arc::new(Line {
             seq: state.seq,
-            time: now.rfc3339(),
+            time: now,
             event: event.to_owned(),
             subject,
             network: network.to_owned(),
             lost: state.lost,
             prev: String::new(),
-        };
+        });
         if state.recent.len() >= RECENT {
             state.recent.pop_front();
         }
-        state.recent.push_back(line.clone());
-        let full = |writer: &SyncSender<Line>| matches!(writer.try_send(line), Err(TrySendError::Full(_)));
+        state.recent.push_back(Arc::clone(&line));
+        let full =
+            |writer: &SyncSender<Arc<Line>>| matches!(writer.try_send(line), Err(TrySendError::Full(_)));
         state.lost = if state.writer.as_ref().is_some_and(full) { state.lost + 1 } else { 0 };
     }
 
     /// The newest events of which `wanted` says yes, at most `limit`, the newest last.
     pub fn recent(&self, limit: usize, wanted: impl Fn(&Line) -> bool) -> Vec<Line> {
         let state = self.state.lock();
-        let mut found: Vec<Line> =
-            state.recent.iter().rev().filter(|line| wanted(line)).take(limit).cloned().collect();
+        let mut found: Vec<Line> = state
+            .recent
+            .iter()
+            .rev()
+            .filter(|line| wanted(line))
+            .take(limit)
+            .map(|line| Line::clone(line))
+            .collect();
         found.reverse();
         found
     }
 }
 
-fn write_all(dir: &Path, mut prev: String, lines: &Receiver<Line>) -> io::Result<()> {
+fn write_all(dir: &Path, mut prev: String, lines: &Receiver<Arc<Line>>) -> io::Result<()> {
     let mut open: Option<(String, BufWriter<std::fs::File>)> = None;
     loop {
         let mut line = match lines.try_recv() {
-            Ok(line) => line,
+            Ok(line) => Line::clone(&line),
             Err(TryRecvError::Disconnected) => break,
             Err(TryRecvError::Empty) => {
                 if let Some((_, file)) = &mut open {
@@ -128,7 +153,7 @@ fn write_all(dir: &Path, mut prev: String, lines: &Receiver<Line>) -> io::Result
                 continue;
             }
         };
-        let day = line.time.get(..10).unwrap_or("0000-00-00").to_owned();
+        let day = line.time.rfc3339().get(..10).unwrap_or("0000-00-00").to_owned();
         line.prev.clone_from(&prev);
         let mut text = serde_json::to_string(&line).map_err(io::Error::other)?;
         prev = digest(&text);

@@ -44,7 +44,7 @@ async fn admin(request: &HttpRequest, engine: &Engine) -> Result<Admin, Rejectio
 }
 
 fn user_json(account: &AccountV1) -> Value {
-    let mut shown = user(account);
+    let mut shown = json!(user(account));
     if let Some(fields) = shown.as_object_mut() {
         let status = if account.status == Status::Active { "active" } else { "disabled" };
         fields.insert(String::from("status"), json!(status));
@@ -189,10 +189,9 @@ async fn get_audit(request: HttpRequest, engine: Eng) -> HttpResponse {
         let since = query.since.as_deref().map(|text| Timestamp::parse_rfc3339(text).ok_or(())).transpose();
         let since =
             since.map_err(|()| Problem::new(422, "unprocessable", "`since` is a time by RFC 3339."))?;
-        let since = since.map(Timestamp::rfc3339);
         let limit = query.limit.unwrap_or(AUDIT_PAGE).clamp(1, AUDIT_PAGE_MAX);
         let items = engine.tally.log.recent(limit, |line| {
-            since.as_ref().is_none_or(|since| line.time >= *since)
+            since.is_none_or(|since| line.time >= since)
                 && query.r#type.as_ref().is_none_or(|event| line.event == *event)
                 && query.account.as_ref().is_none_or(|account| line.subject == *account)
         });

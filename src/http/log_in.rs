@@ -3,8 +3,8 @@
 use actix_web::cookie::time::Duration as CookieDuration;
 use actix_web::cookie::{Cookie, SameSite};
 use actix_web::{HttpRequest, HttpResponse, web};
-use serde::Deserialize;
-use serde_json::{Value, json};
+use serde::{Deserialize, Serialize};
+use serde_json::json;
 
 use super::request::{self, cookie_name, csrf_source, identity, read_json_or_default, text};
 use super::{Body, Credentials, Problem, Rejection, answer, client, credentials, read_json, resource};
@@ -146,15 +146,37 @@ async fn post_logout(request: HttpRequest, engine: Eng, body: Body) -> HttpRespo
 }
 
 /// The user of an answer.
-pub(super) fn user(account: &AccountV1) -> Value {
-    json!({
-        "id": account.account_id().to_string(),
-        "email": account.email,
-        "email_verified": account.email_verified,
-        "name": account.name,
-        "roles": account.roles,
-        "created_at": Timestamp(account.created_ms).rfc3339(),
-    })
+#[derive(Serialize)]
+pub(super) struct User<'a> {
+    id: String,
+    email: &'a str,
+    email_verified: bool,
+    name: Option<&'a str>,
+    roles: &'a [Box<str>],
+    created_at: String,
+}
+
+pub(super) fn user(account: &AccountV1) -> User<'_> {
+    User {
+        id: account.account_id().to_string(),
+        email: &account.email,
+        email_verified: account.email_verified,
+        name: account.name.as_deref(),
+        roles: &account.roles,
+        created_at: Timestamp(account.created_ms).rfc3339(),
+    }
+}
+
+#[derive(Serialize)]
+struct TokenBody<'a> {
+    access_token: &'a str,
+    token_type: &'static str,
+    expires_in: u128,
+    expires_at: String,
+    refresh_token: &'a str,
+    refresh_expires_at: String,
+    session_id: String,
+    user: User<'a>,
 }
 
 fn opened_response(engine: &Engine, opened: &Opened, status: u16) -> HttpResponse {
@@ -167,16 +189,16 @@ fn opened_response(engine: &Engine, opened: &Opened, status: u16) -> HttpRespons
     }
     let user = user(&opened.account);
     match &opened.grant {
-        Grant::Tokens { access, access_end, refresh, refresh_end, family } => response.json(json!({
-            "access_token": access,
-            "token_type": "Bearer",
-            "expires_in": access_end.since(engine.clock.now()).as_millis().div_ceil(1000),
-            "expires_at": access_end.rfc3339(),
-            "refresh_token": refresh.as_str(),
-            "refresh_expires_at": refresh_end.rfc3339(),
-            "session_id": family.to_string(),
-            "user": user,
-        })),
+        Grant::Tokens { access, access_end, refresh, refresh_end, family } => response.json(TokenBody {
+            access_token: access,
+            token_type: "Bearer",
+            expires_in: access_end.since(engine.clock.now()).as_millis().div_ceil(1000),
+            expires_at: access_end.rfc3339(),
+            refresh_token: refresh,
+            refresh_expires_at: refresh_end.rfc3339(),
+            session_id: family.to_string(),
+            user,
+        }),
         Grant::Cookie { token, session, csrf_token } => {
             let mut cookie = plain_cookie(engine, "session", token.to_string());
             if session.remember {
