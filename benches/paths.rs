@@ -334,8 +334,7 @@ fn family(account: &AccountV1, now: u64) -> FamilyV1 {
         digest: [3; 32],
         spent: None,
         ended: None,
-        network: "192.0.2.1/32".into(),
-        user_agent: "Mozilla/5.0".into(),
+        client: "192.0.2.1/32 Mozilla/5.0".into(),
     }
 }
 

@@ -90,6 +90,7 @@ pub struct Engine {
     /// Takes down security events.
     pub tally: crate::audit::Tally,
     stopping: AtomicBool,
+    warned_of_proxy: AtomicBool,
     registries: ArbiterHandle,
 }
 
@@ -211,6 +212,7 @@ impl Engine {
             config,
             tally,
             stopping: AtomicBool::new(false),
+            warned_of_proxy: AtomicBool::new(false),
             registries: registries.handle(),
         });
         let workers = crate::workers::Workers::start(&engine, running.life().clone(), transport)?;
@@ -253,6 +255,18 @@ impl Engine {
         let signing = Keys::add_signing(&*self.key_storage)?;
         *signer = Signer::new(&signing, self.config.public_origin.as_str(), &self.config.audience)?;
         Ok(signer.newest_kid().to_owned())
+    }
+
+    /// Says once that a peer sends forwarding headers and is not trusted: if it is a proxy of ours, everybody behind it
+    /// shares one limit.
+    pub(crate) fn warn_of_untrusted_proxy(&self, peer: std::net::IpAddr) {
+        if !self.warned_of_proxy.swap(true, Ordering::Relaxed) {
+            tracing::warn!(
+                %peer,
+                "a peer sends forwarding headers but is not in http.trusted_proxies: they are ignored. If it is your \
+                 proxy, list it, or all its clients are throttled as one"
+            );
+        }
     }
 
     /// From here on `/readyz` says no, so that load balancers send nobody any more.

@@ -5,5 +5,6 @@ mod attacks;
 mod bad_input;
 mod crash;
 mod flows;
+mod golden;
 mod support;
 mod tidy;

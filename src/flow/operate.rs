@@ -114,8 +114,8 @@ fn shown(account: &AccountV1) -> Value {
 fn session(account: &AccountV1, held: Held) -> Value {
     let identity = Identity { account: account.clone(), held };
     let (kind, created, network, user_agent) = match &identity.held {
-        Held::Family(family) => ("token", family.opened_ms, &family.network, &family.user_agent),
-        Held::Session(session) => ("cookie", session.opened_ms, &session.network, &session.user_agent),
+        Held::Family(family) => ("token", family.opened_ms, family.network(), family.user_agent()),
+        Held::Session(session) => ("cookie", session.opened_ms, &*session.network, &*session.user_agent),
     };
     json!({
         "id": format!("{:032x}", u128::from_be_bytes(identity.sid())),

@@ -35,8 +35,8 @@ fn family_json(family: &FamilyV1, current: bool) -> Value {
         "created_at": Timestamp(family.opened_ms).rfc3339(),
         "last_used_at": Timestamp(family.rotated_ms).rfc3339(),
         "expires_at": Timestamp(family.idle_end_ms).rfc3339(),
-        "network": family.network,
-        "user_agent": family.user_agent,
+        "network": family.network(),
+        "user_agent": family.user_agent(),
         "current": current,
     })
 }

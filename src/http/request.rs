@@ -20,6 +20,11 @@ pub fn client(request: &HttpRequest, engine: &Engine) -> Client {
     let headers = request.headers();
     let name = if headers.contains_key("forwarded") { "forwarded" } else { "x-forwarded-for" };
     let forwarded: Vec<&str> = headers.get_all(name).map(|value| value.to_str().unwrap_or("")).collect();
+    if !forwarded.is_empty()
+        && !engine.config.trusted_proxies.iter().any(|network| network.contains(&peer.to_canonical()))
+    {
+        engine.warn_of_untrusted_proxy(peer);
+    }
     let address = client_address(peer, forwarded.into_iter(), &engine.config.trusted_proxies);
     Client::new(address, text(headers, USER_AGENT.as_str()).unwrap_or(""))
 }

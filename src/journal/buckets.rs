@@ -1,7 +1,4 @@
-//! A table as many small maps: no rehash stalls an actor, and a snapshot can read it a few buckets at a time.
-
-use std::collections::HashMap;
-use std::hash::{Hash, RandomState};
+//! A table as many small lists: no rehash stalls an actor, and a snapshot can read it a few buckets at a time.
 
 /// Buckets of a table; also the range of bucket numbers in a snapshot.
 pub const BUCKETS: usize = 4_096;
@@ -11,37 +8,50 @@ pub fn bucket_of(key: &[u8]) -> usize {
     crc32c::crc32c(key) as usize % BUCKETS
 }
 
-/// A map whose records lie apart, so that the free places of its small maps cost little, and whose keys are spread by [`bucket_of`] over [`BUCKETS`] small maps.
+/// A map whose keys are spread by [`bucket_of`] over [`BUCKETS`] small sorted lists. Keys are random or keyed digests,
+/// never text that a client chose, so no bucket grows out of proportion.
 pub struct Buckets<K, V> {
-    maps: Vec<HashMap<K, Box<V>>>,
+    lists: Vec<Vec<(K, Box<V>)>>,
     len: usize,
 }
 
-impl<K: AsRef<[u8]> + Eq + Hash, V> Buckets<K, V> {
-    /// Empty; takes no memory for its records yet. All buckets share one hasher key.
+impl<K: AsRef<[u8]> + Ord, V> Buckets<K, V> {
+    /// Empty; takes no memory for its records yet.
     pub fn new() -> Self {
-        let hasher = RandomState::new();
-        Self { maps: (0..BUCKETS).map(|_| HashMap::with_hasher(hasher.clone())).collect(), len: 0 }
+        Self { lists: (0..BUCKETS).map(|_| Vec::new()).collect(), len: 0 }
     }
 
     /// The value of `key`.
     pub fn get(&self, key: &K) -> Option<&V> {
-        self.maps.get(bucket_of(key.as_ref()))?.get(key).map(|value| &**value)
+        let list = self.lists.get(bucket_of(key.as_ref()))?;
+        let at = list.binary_search_by(|(other, _)| other.cmp(key)).ok()?;
+        list.get(at).map(|(_, value)| &**value)
     }
 
     /// Puts `value` in the place of `key` and returns what stood there.
     pub fn insert(&mut self, key: K, value: V) -> Option<V> {
-        let map = self.maps.get_mut(bucket_of(key.as_ref()))?;
-        let before = map.insert(key, Box::new(value));
-        self.len += usize::from(before.is_none());
-        before.map(|value| *value)
+        let list = self.lists.get_mut(bucket_of(key.as_ref()))?;
+        match list.binary_search_by(|(other, _)| other.cmp(&key)) {
+            Ok(at) => list.get_mut(at).map(|(_, held)| std::mem::replace(&mut **held, value)),
+            Err(at) => {
+                if list.len() == list.capacity() {
+                    // By an eighth, not by doubling: half of a million lists would stand empty.
+                    list.reserve_exact(list.len() / 8 + 4);
+                }
+                list.insert(at, (key, Box::new(value)));
+                self.len += 1;
+                None
+            }
+        }
     }
 
     /// Takes `key` out and returns its value.
     pub fn remove(&mut self, key: &K) -> Option<V> {
-        let before = self.maps.get_mut(bucket_of(key.as_ref()))?.remove(key);
-        self.len -= usize::from(before.is_some());
-        before.map(|value| *value)
+        let list = self.lists.get_mut(bucket_of(key.as_ref()))?;
+        let at = list.binary_search_by(|(other, _)| other.cmp(key)).ok()?;
+        let (_, value) = list.remove(at);
+        self.len -= 1;
+        Some(*value)
     }
 
     /// Records in all buckets.
@@ -54,13 +64,13 @@ impl<K: AsRef<[u8]> + Eq + Hash, V> Buckets<K, V> {
         self.len == 0
     }
 
-    /// The records of one bucket, in no order; none when `bucket` is not below [`BUCKETS`].
+    /// The records of one bucket, in the order of their keys; none when `bucket` is not below [`BUCKETS`].
     pub fn bucket(&self, bucket: usize) -> impl Iterator<Item = (&K, &V)> {
-        self.maps.get(bucket).into_iter().flatten().map(|(key, value)| (key, &**value))
+        self.lists.get(bucket).into_iter().flatten().map(|(key, value)| (key, &**value))
     }
 }
 
-impl<K: AsRef<[u8]> + Eq + Hash, V> Default for Buckets<K, V> {
+impl<K: AsRef<[u8]> + Ord, V> Default for Buckets<K, V> {
     fn default() -> Self {
         Self::new()
     }

@@ -46,10 +46,8 @@ pub struct FamilyV1 {
     pub spent: Option<Box<SpentV1>>,
     /// Why the family was ended, if it was.
     pub ended: Option<Cause>,
-    /// The network of the log-in, for the list of sessions.
-    pub network: Box<str>,
-    /// What the client called itself at log-in, cut short.
-    pub user_agent: Box<str>,
+    /// For the list of sessions: the network of the log-in, a blank, and what the client called itself, cut short.
+    pub client: Box<str>,
 }
 
 /// What is kept of the token that was spent last.
@@ -90,6 +88,16 @@ impl FamilyV1 {
             && self.rotated_ms <= self.idle_end_ms
             && self.idle_end_ms <= self.absolute_end_ms
             && (self.generation == 0) == self.spent.is_none()
+    }
+
+    /// The network of the log-in.
+    pub fn network(&self) -> &str {
+        self.client.split_once(' ').map_or(&*self.client, |(network, _)| network)
+    }
+
+    /// What the client called itself.
+    pub fn user_agent(&self) -> &str {
+        self.client.split_once(' ').map_or("", |(_, user_agent)| user_agent)
     }
 
     /// Whether the live token, and with it the family, is out of time.

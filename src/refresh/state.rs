@@ -132,8 +132,7 @@ impl Families {
             digest: opened.digest.0,
             spent: None,
             ended: None,
-            network: opened.network.clone(),
-            user_agent: opened.user_agent.clone(),
+            client: format!("{} {}", opened.network, opened.user_agent).into(),
         };
         Decision::put(family.clone(), family)
     }

@@ -150,7 +150,8 @@ impl Table {
                 standing: standing(class, Some(rate), remaining),
             });
         }
-        let mut taken = Vec::with_capacity(3);
+        let mut before = Vec::with_capacity(3);
+        let mut charge = Vec::with_capacity(3);
         let mut remaining = rate.burst;
         for (network, multiple) in networks(address) {
             let Some(policy) = rate.times(multiple) else { continue };
@@ -163,16 +164,21 @@ impl Table {
                     if Some(policy) == own {
                         remaining = after.remaining(policy, now);
                     }
-                    taken.push((place, Place { key, cell: after, policy: Some(policy) }));
+                    charge.push((key, policy));
+                    // Put down at once, so that the next net of the same set does not take the same place.
+                    if let Some(slot) = self.slot(place) {
+                        let held = std::mem::replace(slot, Place { key, cell: after, policy: Some(policy) });
+                        before.push((place, held));
+                    }
                 }
-                Err(throttled) => return Err((throttled, standing(class, Some(rate), 0))),
-            }
-        }
-        let mut charge = Vec::with_capacity(taken.len());
-        for (at, place) in taken {
-            charge.extend(place.policy.map(|policy| (place.key, policy)));
-            if let Some(slot) = self.slot(at) {
-                *slot = place;
+                Err(throttled) => {
+                    for (place, held) in before.into_iter().rev() {
+                        if let Some(slot) = self.slot(place) {
+                            *slot = held;
+                        }
+                    }
+                    return Err((throttled, standing(class, Some(rate), 0)));
+                }
             }
         }
         Ok(Granted { charge: Charge(charge), standing: standing(class, Some(rate), remaining) })
@@ -287,6 +293,15 @@ mod tests {
         passed(&mut table, (0..20_000).map(|n| format!("100.{}.{}.{}", n / 250 % 250, n % 250, n / 62_500)));
         assert_eq!(passed(&mut table, (0..30).map(|_| "192.0.2.1".into())), 0);
         assert!(table.evictions() > 0);
+    }
+
+    #[test]
+    fn networks_of_one_request_that_share_a_set_take_places_of_their_own() {
+        for _ in 0..50 {
+            let mut table = table(8, false);
+            assert_eq!(passed(&mut table, (0..30).map(|_| "192.0.2.1".into())), 20);
+            assert_eq!(passed(&mut table, (0..30).map(|_| "2001:db8::1".into())), 20);
+        }
     }
 
     #[test]

@@ -1,0 +1,148 @@
+//! Frozen records keep their bytes: what a version has written, every later one reads.
+
+use portcullis::account::{AccountV1, Status};
+use portcullis::journal::codec::{Stored, decode, encode};
+use portcullis::lockout::CountV1;
+use portcullis::lockout::record::DeviceV1;
+use portcullis::mail::{Kind, MailV1};
+use portcullis::refresh::record::SpentV1;
+use portcullis::refresh::{Cause, FamilyV1};
+use portcullis::reset::{MailedV1, Purpose};
+use portcullis::session::SessionV1;
+
+const PATH: &str = "data/golden/v1/values.txt";
+
+fn line<T: Stored>(value: &T) -> String {
+    let hex: String = encode(value).unwrap().iter().map(|byte| format!("{byte:02x}")).collect();
+    format!("{} {} {hex}", T::TABLE, T::SCHEMA)
+}
+
+fn bytes(hex: &str) -> Vec<u8> {
+    (0..hex.len() / 2).map(|at| u8::from_str_radix(&hex[at * 2..at * 2 + 2], 16).unwrap()).collect()
+}
+
+fn account() -> AccountV1 {
+    AccountV1 {
+        id: [1; 16],
+        name_key: [2; 16],
+        email: "ada@example.org".into(),
+        email_verified: true,
+        name: Some("Ada".into()),
+        phc: Some("$argon2id$v=19$m=19456,t=2,p=1$c2FsdA$aGFzaA".into()),
+        roles: vec!["admin".into(), "metrics".into()],
+        status: Status::Disabled,
+        auth_epoch: 300,
+        created_ms: 1_800_000_000_000,
+    }
+}
+
+fn count() -> CountV1 {
+    CountV1 {
+        name: [3; 16],
+        failures: 7,
+        consecutive: 70_000,
+        last_ms: 1_800_000_000_001,
+        locked_until_ms: 1_800_000_060_001,
+        era: 2,
+        known: true,
+        devices: vec![DeviceV1 { nonce: [4; 8], failures: 5 }],
+        mail_day_ms: 1_800_000_000_002,
+        mails: 3,
+    }
+}
+
+fn session() -> SessionV1 {
+    SessionV1 {
+        id: [5; 16],
+        account: [6; 16],
+        auth_epoch: 1,
+        global_epoch: 0,
+        digest: [7; 32],
+        opened_ms: 1_800_000_000_003,
+        used_ms: 1_800_000_000_004,
+        idle_ms: 1_800_000,
+        absolute_end_ms: 1_800_043_200_003,
+        remember: true,
+        network: "192.0.2.1/32".into(),
+        user_agent: "curl/8".into(),
+    }
+}
+
+fn family() -> FamilyV1 {
+    FamilyV1 {
+        id: [8; 16],
+        account: [9; 16],
+        auth_epoch: 1,
+        global_epoch: 0,
+        opened_ms: 1_800_000_000_005,
+        rotated_ms: 1_800_000_000_006,
+        idle_end_ms: 1_802_592_000_006,
+        absolute_end_ms: 1_807_776_000_005,
+        generation: 251,
+        digest: [10; 32],
+        spent: Some(Box::new(SpentV1 { digest: [11; 32], successor: [12; 40] })),
+        ended: Some(Cause::Reuse),
+        client: "2001:db8::/64 Mozilla/5.0 (X11)".into(),
+    }
+}
+
+fn mailed() -> MailedV1 {
+    MailedV1 {
+        id: [13; 16],
+        account: [14; 16],
+        purpose: Purpose::Unlock,
+        auth_epoch: 2,
+        global_epoch: 0,
+        digest: [15; 32],
+        minted_ms: 1_800_000_000_007,
+        end_ms: 1_800_001_800_007,
+    }
+}
+
+fn mail() -> MailV1 {
+    MailV1 {
+        id: [16; 16],
+        to: "ada@example.org".into(),
+        kind: Kind::RefreshReused,
+        token: Some(vec![17, 18, 19]),
+        written_ms: 1_800_000_000_008,
+        next_ms: 1_800_000_030_008,
+        tries: 1,
+    }
+}
+
+#[test]
+fn no_frozen_byte_has_moved() {
+    let today =
+        [line(&account()), line(&count()), line(&session()), line(&family()), line(&mailed()), line(&mail())];
+    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join(PATH);
+    let golden = std::fs::read_to_string(&path).unwrap_or_default();
+    assert_eq!(
+        golden.lines().collect::<Vec<_>>(),
+        today,
+        "{PATH} is never edited: make a new schema and an upcast"
+    );
+}
+
+#[test]
+fn every_golden_value_reads_back_to_the_same_record() {
+    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join(PATH);
+    let golden = std::fs::read_to_string(path).unwrap();
+    let mut read = 0;
+    for line in golden.lines() {
+        let mut parts = line.split(' ');
+        let (table, _schema, hex) = (parts.next().unwrap(), parts.next().unwrap(), parts.next().unwrap());
+        let value = bytes(hex);
+        match table {
+            "1" => assert_eq!(decode::<AccountV1>(&value).unwrap(), account()),
+            "3" => assert_eq!(decode::<CountV1>(&value).unwrap(), count()),
+            "4" => assert_eq!(decode::<SessionV1>(&value).unwrap(), session()),
+            "5" => assert_eq!(decode::<FamilyV1>(&value).unwrap(), family()),
+            "6" => assert_eq!(decode::<MailedV1>(&value).unwrap(), mailed()),
+            "7" => assert_eq!(decode::<MailV1>(&value).unwrap(), mail()),
+            other => panic!("no table {other}"),
+        }
+        read += 1;
+    }
+    assert_eq!(read, 6);
+}
