@@ -47,14 +47,14 @@ pub struct Chance(Source);
 
 enum Source {
     /// Bytes that the operating system gave, and how many of them are used: one call serves many requests.
-    System(Mutex<(Zeroizing<[u8; POOL_BYTES]>, usize)>),
+    System(Box<Mutex<(Zeroizing<[u8; POOL_BYTES]>, usize)>>),
     Seeded(Box<Mutex<StdRng>>),
 }
 
 impl Chance {
     /// The generator of the operating system.
     pub fn system() -> Self {
-        Self(Source::System(Mutex::new((Zeroizing::new([0; POOL_BYTES]), POOL_BYTES))))
+        Self(Source::System(Box::new(Mutex::new((Zeroizing::new([0; POOL_BYTES]), POOL_BYTES)))))
     }
 
     /// The same bytes for the same seed: for tests and the simulator alone.
