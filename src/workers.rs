@@ -140,7 +140,7 @@ async fn snapshot(engine: &Engine, life: &Life) -> Result<u64, AnyError> {
     engine.journal.wait(end).await?;
     let bytes = taken.bytes();
     taken.name(engine.journal.durable())?;
-    engine.journal.witness();
+    engine.journal.witness(bytes);
     let needed = keep_two(&*life.storage, life.cluster)?;
     drop_segments(&*life.storage, needed)?;
     tracing::info!(bytes, start, end, "snapshot taken");

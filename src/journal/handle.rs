@@ -132,6 +132,8 @@ pub(super) struct Core {
     pub(super) kept_back: u64,
     /// Free space has fallen so low that only what is essential may go on.
     pub(super) low: bool,
+    /// Bytes of the last snapshot.
+    pub(super) snapshot_bytes: u64,
     pub(super) stopping: bool,
     /// A snapshot has its name: `IDENTITY` is to demand what it rests on.
     pub(super) witness: bool,
@@ -244,9 +246,12 @@ impl Handle {
         waiting.await.map_err(|_| NoRoom::Stopped)
     }
 
-    /// A snapshot has its name: lets `IDENTITY` demand what it rests on.
-    pub fn witness(&self) {
-        self.shared.core.lock().witness = true;
+    /// A snapshot of so many bytes has its name: lets `IDENTITY` demand what it rests on.
+    pub fn witness(&self, snapshot_bytes: u64) {
+        let mut core = self.shared.core.lock();
+        core.witness = true;
+        core.snapshot_bytes = snapshot_bytes;
+        drop(core);
         self.shared.work.notify_one();
     }
 

@@ -239,6 +239,10 @@ fn a_full_disk_refuses_before_anything_changes_and_spares_what_is_essential() {
     }
     assert!(!lockouts.is_empty() && handle.reserve(600, Class::Essential).is_ok());
     drop(lockouts);
+    // Where a snapshot would no longer fit, nothing ordinary is written either, although a segment stands ready.
+    disk.set_free(SIZES.segment);
+    let _ = world.journal.prepare();
+    assert_eq!(world.put(), Err(NoRoom::StorageFull));
     disk.set_free(1 << 20);
     world.journal.prepare().unwrap();
     assert_eq!(world.put(), Ok(()));

@@ -216,6 +216,13 @@ pub(super) struct Preparer {
 impl Preparer {
     /// Makes one segment if one is missing. A full disk is no fault: the room that is left is all there is.
     pub(super) fn step(&self) -> std::io::Result<()> {
+        // Only a snapshot lets segments go, so its room must not be written full.
+        let free = self.life.storage.free_space()?;
+        {
+            let mut core = self.shared.core.lock();
+            let snapshot = core.snapshot_bytes;
+            core.low = free < snapshot + snapshot * 3 / 10 + 2 * self.life.sizes.segment;
+        }
         if self.spares.len() >= SPARES {
             return Ok(());
         }
