@@ -8,7 +8,8 @@ use super::header::{FileKind, HEADER_BYTES, Header};
 use super::layout::{
     IdentityFile, JOURNAL_DIR, SNAPSHOT_DIR, SegmentFields, Sizes, numbers, segment_path, snapshot_path,
 };
-use super::recover::{Found, Past, Refusal, look};
+use super::past::look;
+use super::recover::{Found, Past, Refusal};
 use super::snapshot;
 use super::storage::Storage;
 

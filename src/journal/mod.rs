@@ -9,6 +9,7 @@ pub mod handle;
 pub mod header;
 pub mod inspect;
 pub mod layout;
+mod past;
 pub mod record;
 pub mod recover;
 pub mod segment;
