@@ -90,7 +90,7 @@ pub struct Engine {
     /// Takes down security events.
     pub tally: crate::audit::Tally,
     stopping: AtomicBool,
-    warned_of_proxy: AtomicBool,
+    proxy_watch: parking_lot::Mutex<crate::throttle::ProxyWatch>,
     registries: ArbiterHandle,
 }
 
@@ -212,7 +212,7 @@ impl Engine {
             config,
             tally,
             stopping: AtomicBool::new(false),
-            warned_of_proxy: AtomicBool::new(false),
+            proxy_watch: parking_lot::Mutex::default(),
             registries: registries.handle(),
         });
         let workers = crate::workers::Workers::start(&engine, running.life().clone(), transport)?;
@@ -257,16 +257,23 @@ impl Engine {
         Ok(signer.newest_kid().to_owned())
     }
 
-    /// Says once that a peer sends forwarding headers and is not trusted: if it is a proxy of ours, everybody behind it
-    /// shares one limit.
-    pub(crate) fn warn_of_untrusted_proxy(&self, peer: std::net::IpAddr) {
-        if !self.warned_of_proxy.swap(true, Ordering::Relaxed) {
-            tracing::warn!(
-                %peer,
-                "a peer sends forwarding headers but is not in http.trusted_proxies: they are ignored. If it is your \
-                 proxy, list it, or all its clients are throttled as one"
+    /// Looks for a proxy that was forgotten in `http.trusted_proxies`: then everybody behind it shares one limit, and the
+    /// first attacker locks them all out.
+    pub(crate) fn watch_for_proxy(&self, peer: std::net::IpAddr, forwarding_headers: [bool; 2]) {
+        let is_forwarded = forwarding_headers.contains(&true);
+        if let Some(proxy) = self.proxy_watch.lock().see(peer, is_forwarded) {
+            tracing::error!(
+                %proxy,
+                "every request comes from one peer and was forwarded, but http.trusted_proxies does not name it: all its \
+                 clients are throttled as one. If it is your proxy, set http.trusted_proxies = [\"{proxy}\"]"
             );
         }
+    }
+
+    /// What only a running server can know is wrong with its settings.
+    pub fn findings(&self) -> Vec<crate::config::Finding> {
+        let proxy = self.proxy_watch.lock().found();
+        proxy.into_iter().map(crate::config::Finding::forgotten_proxy).collect()
     }
 
     /// From here on `/readyz` says no, so that load balancers send nobody any more.

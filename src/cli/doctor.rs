@@ -1,10 +1,13 @@
 //! `portcullis doctor`: the security checklist, carried out. Each line says pass, warn or fail, why, and the fix.
 
 use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::UnixStream;
 use std::path::Path;
 
+use portcullis::admin_socket;
 use portcullis::config::{Config, SmtpTls};
-use serde_json::json;
+use portcullis::flow::operate::Operation;
+use serde_json::{Value, json};
 
 use super::{Cli, Failure, say};
 
@@ -17,7 +20,8 @@ struct Line {
 
 pub(super) fn run(cli: &Cli) -> Result<(), Failure> {
     let config = cli.load()?;
-    let lines = checklist(&config);
+    let mut lines = checklist(&config);
+    lines.extend(running(&config));
     let failed = lines.iter().filter(|line| line.state == "fail").count();
     if cli.json {
         let items: Vec<_> = lines
@@ -44,8 +48,8 @@ fn checklist(config: &Config) -> Vec<Line> {
         .map(|finding| Line {
             state: if public { "fail" } else { "warn" },
             what: finding.key.to_owned(),
-            why: finding.why.to_owned(),
-            fix: finding.fix.to_owned(),
+            why: finding.why.clone(),
+            fix: finding.fix.clone(),
         })
         .collect();
     let mut say = |good: bool, what: &str, why: &str, fix: &str| {
@@ -82,6 +86,21 @@ fn checklist(config: &Config) -> Vec<Line> {
         fix: String::from("keep keys.dir on another, encrypted volume"),
     });
     lines
+}
+
+/// What only a running server can know, if one runs.
+fn running(config: &Config) -> Vec<Line> {
+    let Ok(stream) = UnixStream::connect(admin_socket::path(&config.data_dir)) else { return Vec::new() };
+    let Ok(answer) = super::user::ask(stream, &Operation::Findings) else { return Vec::new() };
+    let items = answer.pointer("/ok/items").and_then(Value::as_array).cloned().unwrap_or_default();
+    let text = |item: &Value, field: &str| item.get(field).and_then(Value::as_str).unwrap_or("").to_owned();
+    let fail = |item: &Value| Line {
+        state: "fail",
+        what: text(item, "key"),
+        why: text(item, "why"),
+        fix: text(item, "fix"),
+    };
+    items.iter().map(fail).collect()
 }
 
 /// A directory that is not there yet will be made with mode 0700.

@@ -204,7 +204,7 @@ fn operate(cli: &Cli, operation: Operation) -> Result<(), Failure> {
     Ok(())
 }
 
-fn ask(mut stream: UnixStream, operation: &Operation) -> Result<Value, Failure> {
+pub(super) fn ask(mut stream: UnixStream, operation: &Operation) -> Result<Value, Failure> {
     let lost = |error: &dyn std::fmt::Display| Failure(3, format!("the server does not answer: {error}"));
     let text = serde_json::to_string(operation).map_err(Failure::fault)?;
     stream.write_all(format!("{text}\n").as_bytes()).map_err(|error| lost(&error))?;

@@ -26,7 +26,12 @@ pub const KEYS: &[Key] = &[
         "",
         "What browsers see, such as https://login.example.org. Default: http:// and the listen address.",
     ),
-    key("http.trusted_proxies", "[]", "Networks of proxies whose X-Forwarded-For is believed."),
+    key("http.trusted_proxies", "[]", "Networks of proxies whose forwarding header is believed."),
+    key(
+        "http.forwarded_header",
+        "\"x-forwarded-for\"",
+        "The header that these proxies write, \"x-forwarded-for\" or \"forwarded\"; the other is never read.",
+    ),
     key("http.allowed_origins", "[]", "Other origins whose pages may call with cookies."),
     key("admin.listen", "", "Address and port for health and metrics of operators. Default: none."),
     key("signup.enabled", "true", "Whether strangers may sign up."),

@@ -49,6 +49,16 @@ impl fmt::Display for Origin {
     }
 }
 
+/// The header that trusted proxies write. The other one is left alone: a proxy that does not know it hands on what the
+/// client wrote.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum ForwardedHeader {
+    /// `X-Forwarded-For`: addresses.
+    XForwardedFor,
+    /// `Forwarded` (RFC 7239): elements with a `for`.
+    Forwarded,
+}
+
 /// How SMTP is protected.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum SmtpTls {
@@ -87,6 +97,7 @@ pub struct Config {
     pub listen: SocketAddr,
     pub public_origin: Origin,
     pub trusted_proxies: Vec<IpNet>,
+    pub forwarded_header: ForwardedHeader,
     pub allowed_origins: Vec<Origin>,
     pub admin_listen: Option<SocketAddr>,
     pub signup_enabled: bool,
@@ -112,14 +123,25 @@ pub struct Config {
 }
 
 /// An unsafe setting, why it is one, and what to do.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Finding {
     /// The key.
     pub key: &'static str,
     /// Why.
-    pub why: &'static str,
+    pub why: String,
     /// The fix.
-    pub fix: &'static str,
+    pub fix: String,
+}
+
+impl Finding {
+    /// Every request comes forwarded from one peer that is not trusted.
+    pub fn forgotten_proxy(proxy: std::net::IpAddr) -> Self {
+        Self {
+            key: "http.trusted_proxies",
+            why: format!("every request is forwarded by {proxy}, so all its clients are throttled as one"),
+            fix: format!("if it is your proxy, set http.trusted_proxies = [\"{proxy}\"]"),
+        }
+    }
 }
 
 impl Config {
@@ -164,6 +186,13 @@ impl Config {
         Self {
             service_name: reader.words("service_name").unwrap_or_else(|| String::from("Portcullis")),
             trusted_proxies: reader.list("http.trusted_proxies", "a network such as 10.0.0.0/8"),
+            forwarded_header: match reader
+                .choice("http.forwarded_header", &["x-forwarded-for", "forwarded"])
+                .as_str()
+            {
+                "forwarded" => ForwardedHeader::Forwarded,
+                _ => ForwardedHeader::XForwardedFor,
+            },
             allowed_origins: reader.list("http.allowed_origins", "an origin"),
             admin_listen: reader.parsed("admin.listen", "an address and port"),
             signup_enabled: reader.truth("signup.enabled").unwrap_or(true),
@@ -215,9 +244,9 @@ impl Config {
     /// What must not stand on a public address.
     pub fn unsafe_settings(&self) -> Vec<Finding> {
         let mut found = Vec::new();
-        let mut say = |wrong: bool, key, why, fix| {
+        let mut say = |wrong: bool, key, why: &str, fix: &str| {
             if wrong {
-                found.push(Finding { key, why, fix });
+                found.push(Finding { key, why: why.to_owned(), fix: fix.to_owned() });
             }
         };
         let Cost { memory_kib, passes, .. } = self.cost;

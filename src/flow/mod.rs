@@ -29,9 +29,8 @@ use crate::reset::{Mint, Purpose};
 use crate::secret::{NoChance, OpaqueToken, Secret, TokenKind};
 use crate::session::SessionV1;
 use crate::throttle::actor::{Refund, Take};
-use crate::throttle::network::networks;
 use crate::throttle::table::Class;
-use crate::throttle::{Charge, Standing};
+use crate::throttle::{Charge, Network, Standing};
 use crate::token::Claims;
 
 /// The epoch of the whole server: what carries a lower one is dead. Raised by a restore from a backup, which this
@@ -58,7 +57,7 @@ impl Client {
 
     /// The network it is limited by.
     pub fn network(&self) -> String {
-        networks(self.address).next().map_or_else(String::new, |(network, _)| network.to_string())
+        Network::of(self.address).to_net().to_string()
     }
 }
 

@@ -17,19 +17,46 @@ use crate::id::AccountId;
 #[serde(tag = "operation", rename_all = "snake_case")]
 #[expect(missing_docs, reason = "each is the subcommand of its name")]
 pub enum Operation {
-    UserAdd { email: String, password: Option<String>, roles: Vec<String> },
-    UserList { q: Option<String> },
-    UserShow { user: String },
-    UserSetRole { user: String, roles: Vec<String> },
-    UserLock { user: String },
-    UserUnlock { user: String },
-    UserResetPassword { user: String },
-    UserDelete { user: String },
-    SessionList { user: String },
-    SessionRevoke { user: String },
+    UserAdd {
+        email: String,
+        password: Option<String>,
+        roles: Vec<String>,
+    },
+    UserList {
+        q: Option<String>,
+    },
+    UserShow {
+        user: String,
+    },
+    UserSetRole {
+        user: String,
+        roles: Vec<String>,
+    },
+    UserLock {
+        user: String,
+    },
+    UserUnlock {
+        user: String,
+    },
+    UserResetPassword {
+        user: String,
+    },
+    UserDelete {
+        user: String,
+    },
+    SessionList {
+        user: String,
+    },
+    SessionRevoke {
+        user: String,
+    },
     KeyList,
     KeyRotate,
-    AuditTail { limit: usize },
+    AuditTail {
+        limit: usize,
+    },
+    /// What only a running server can know is wrong with its settings.
+    Findings,
 }
 
 /// Does it, and says what there is to show.
@@ -87,6 +114,12 @@ pub async fn operate(engine: &Engine, operation: Operation) -> Result<Value, Sto
         }
         Operation::KeyRotate => json!({"kid": admin::rotate_key(engine, &admin)?}),
         Operation::AuditTail { limit } => json!({"items": engine.tally.log.recent(limit, |_| true)}),
+        Operation::Findings => {
+            let found = engine.findings();
+            json!({"items": found.iter().map(|finding| json!({
+                "key": finding.key, "why": finding.why, "fix": finding.fix,
+            })).collect::<Vec<_>>()})
+        }
         Operation::KeyList => json!({"items": engine.signer.read().jwks().keys}),
     })
 }

@@ -9,6 +9,7 @@ use serde::de::DeserializeOwned;
 use super::client_address::client_address;
 use super::problem::{FieldError, Problem};
 use super::{BODY_BYTES_MAX, Rejection};
+use crate::config::ForwardedHeader;
 use crate::csrf::{Source, check_source, check_token};
 use crate::engine::Engine;
 use crate::flow::authenticate::{Identity, bearer, cookie};
@@ -16,17 +17,17 @@ use crate::flow::{Client, Refusal};
 
 /// Who asks, by address and name of the program.
 pub fn client(request: &HttpRequest, engine: &Engine) -> Client {
-    let peer = request.peer_addr().map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |peer| peer.ip());
-    let headers = request.headers();
-    let name = if headers.contains_key("forwarded") { "forwarded" } else { "x-forwarded-for" };
-    let forwarded: Vec<&str> = headers.get_all(name).map(|value| value.to_str().unwrap_or("")).collect();
-    if !forwarded.is_empty()
-        && !engine.config.trusted_proxies.iter().any(|network| network.contains(&peer.to_canonical()))
-    {
-        engine.warn_of_untrusted_proxy(peer);
+    let peer = request.peer_addr().map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |peer| peer.ip()).to_canonical();
+    let (headers, config) = (request.headers(), &engine.config);
+    let user_agent = text(headers, USER_AGENT.as_str()).unwrap_or("");
+    if !config.trusted_proxies.iter().any(|network| network.contains(&peer)) {
+        engine.watch_for_proxy(peer, ["x-forwarded-for", "forwarded"].map(|name| headers.contains_key(name)));
+        return Client::new(peer, user_agent);
     }
-    let address = client_address(peer, forwarded.into_iter(), &engine.config.trusted_proxies);
-    Client::new(address, text(headers, USER_AGENT.as_str()).unwrap_or(""))
+    let header = config.forwarded_header;
+    let name = if header == ForwardedHeader::Forwarded { "forwarded" } else { "x-forwarded-for" };
+    let forwarded: Vec<&str> = headers.get_all(name).map(|value| value.to_str().unwrap_or("")).collect();
+    Client::new(client_address(peer, header, forwarded.into_iter(), &config.trusted_proxies), user_agent)
 }
 
 pub(super) fn text<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {

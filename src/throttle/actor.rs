@@ -37,9 +37,30 @@ impl Actor for Throttle {
 pub struct Take(pub Class, pub IpAddr);
 
 /// Gives back one charge.
-#[derive(Clone, Debug, Message)]
+#[derive(Clone, Copy, Debug, Message)]
 #[rtype(result = "()")]
 pub struct Refund(pub Charge);
+
+/// Lets log-ins of the network of an address cost more for a while.
+#[derive(Clone, Copy, Debug, Message)]
+#[rtype(result = "()")]
+pub struct Suspect(pub IpAddr);
+
+/// Figures of the table.
+#[derive(Clone, Copy, Debug, Message)]
+#[rtype(result = "TableStats")]
+pub struct ReadStats;
+
+/// What [`ReadStats`] says.
+#[derive(Clone, Copy, Debug, actix::MessageResponse)]
+pub struct TableStats {
+    /// Cells that gave way to others since the start.
+    pub evictions: u64,
+    /// Networks whose log-ins cost more.
+    pub suspects: usize,
+    /// Bytes that the table takes.
+    pub bytes: usize,
+}
 
 impl Handler<Take> for Throttle {
     type Result = MessageResult<Take>;
@@ -54,6 +75,25 @@ impl Handler<Refund> for Throttle {
     type Result = ();
 
     fn handle(&mut self, refund: Refund, _: &mut Context<Self>) {
-        self.fail_stop.guard("throttle", || self.table.refund(refund.0));
+        let now = self.clock.now();
+        self.fail_stop.guard("throttle", || self.table.refund(refund.0, now));
+    }
+}
+
+impl Handler<Suspect> for Throttle {
+    type Result = ();
+
+    fn handle(&mut self, suspect: Suspect, _: &mut Context<Self>) {
+        let now = self.clock.now();
+        self.fail_stop.guard("throttle", || self.table.suspect(suspect.0, now));
+    }
+}
+
+impl Handler<ReadStats> for Throttle {
+    type Result = TableStats;
+
+    fn handle(&mut self, _: ReadStats, _: &mut Context<Self>) -> TableStats {
+        let table = &self.table;
+        TableStats { evictions: table.evictions(), suspects: table.suspects(), bytes: table.bytes() }
     }
 }

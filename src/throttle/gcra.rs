@@ -49,11 +49,12 @@ impl Cell {
 
     /// The cell after one more request, or how long to wait; a refused request leaves the cell as it was.
     ///
+    /// Units: `cost` is requests; one that costs more than the burst would never pass, so it costs the burst.
     /// Security: a false refusal costs a client one wait; a false grant gives an attacker one guess.
     /// Source: ITU-T I.371, virtual scheduling.
-    pub fn take(self, policy: Policy, now: Timestamp) -> Result<Self, Throttled> {
+    pub fn take(self, policy: Policy, cost: u32, now: Timestamp) -> Result<Self, Throttled> {
         let now = micros(now);
-        let after = self.0.max(now).saturating_add(policy.period_us);
+        let after = self.0.max(now).saturating_add(policy.span_us(cost.min(policy.burst)));
         let allowed = now.saturating_add(policy.span_us(policy.burst));
         if after > allowed {
             return Err(Throttled { wait: Duration::from_micros(after - allowed) });
@@ -61,10 +62,24 @@ impl Cell {
         Ok(Self(after))
     }
 
-    /// The cell with one charge given back. The caller answers for the charge being its own.
+    /// The cell with one charge given back, less what time may have paid off it since it was `taken`.
+    ///
+    /// Security: what time has paid is not given back again, or a slow success would pay for the failures behind it.
     #[must_use]
-    pub const fn refund(self, policy: Policy) -> Self {
-        Self(self.0.saturating_sub(policy.period_us))
+    pub fn refund(self, policy: Policy, cost: u32, taken: Timestamp, now: Timestamp) -> Self {
+        let passed = micros(now).saturating_sub(micros(taken));
+        let unpaid = policy.span_us(cost.min(policy.burst)).saturating_sub(passed);
+        Self(self.0.saturating_sub(unpaid))
+    }
+
+    /// As microseconds since 1970.
+    pub const fn micros(self) -> u64 {
+        self.0
+    }
+
+    /// From microseconds since 1970.
+    pub const fn from_micros(micros: u64) -> Self {
+        Self(micros)
     }
 
     /// Requests that would pass at once.
@@ -97,16 +112,30 @@ mod tests {
         let policy = Policy::new(20, 20).unwrap();
         let mut cell = Cell::default();
         for left in (0..20).rev() {
-            cell = cell.take(policy, START).unwrap();
+            cell = cell.take(policy, 1, START).unwrap();
             assert_eq!(cell.remaining(policy, START), left);
         }
-        let refused = cell.take(policy, START).unwrap_err();
+        let refused = cell.take(policy, 1, START).unwrap_err();
         assert_eq!(refused.wait, Duration::from_secs(3));
-        assert!(cell.take(policy, START + refused.wait - Duration::from_millis(1)).is_err());
-        assert!(cell.take(policy, START + refused.wait).is_ok());
-        assert_eq!(cell.refund(policy).remaining(policy, START), 1);
+        assert!(cell.take(policy, 1, START + refused.wait - Duration::from_millis(1)).is_err());
+        assert!(cell.take(policy, 1, START + refused.wait).is_ok());
+        assert_eq!(cell.refund(policy, 1, START, START).remaining(policy, START), 1);
         assert!(!cell.is_idle(START) && cell.is_idle(START + Duration::from_mins(1)));
         assert_eq!(Cell::half_spent(policy, START).remaining(policy, START), 10);
+    }
+
+    #[test]
+    fn what_time_has_paid_is_not_given_back_again() {
+        let policy = Policy::new(20, 20).unwrap();
+        let success = Cell::default().take(policy, 1, START).unwrap();
+        let later = START + Duration::from_secs(4);
+        let failure = success.take(policy, 1, later).unwrap();
+        assert_eq!(failure.refund(policy, 1, START, later), failure);
+        let at_once = success.take(policy, 1, START).unwrap();
+        assert_eq!(at_once.refund(policy, 1, START, START), success);
+        let dear = Cell::default().take(policy, 8, START).unwrap();
+        assert_eq!((dear.remaining(policy, START), Policy::new(3, 3).unwrap().burst), (12, 3));
+        assert!(Cell::default().take(Policy::new(3, 3).unwrap(), 8, START).is_ok());
     }
 
     #[test]
@@ -116,6 +145,32 @@ mod tests {
     }
 
     proptest! {
+        /// Invariant: successes, whenever they are given back, never make the cell owe less than the failures alone.
+        #[test]
+        fn a_refund_gives_back_no_more_than_its_own_charge(
+            steps in prop::collection::vec((any::<bool>(), 0_u64..4000, 0_u64..9000), 1..60),
+        ) {
+            let policy = Policy::new(1000, 20).unwrap();
+            let (mut cell, mut alone, mut now, mut open) = (Cell::default(), Cell::default(), START, Vec::new());
+            for (fails, pause, holds) in steps {
+                now = now + Duration::from_millis(pause);
+                open.retain(|(taken, until): &(Timestamp, Timestamp)| {
+                    if now < *until {
+                        return true;
+                    }
+                    cell = cell.refund(policy, 1, *taken, now);
+                    false
+                });
+                cell = cell.take(policy, 1, now).unwrap();
+                if fails {
+                    alone = alone.take(policy, 1, now).unwrap();
+                } else {
+                    open.push((now, now + Duration::from_millis(holds)));
+                }
+                prop_assert!(cell.0.max(micros(now)) >= alone.0.max(micros(now)));
+            }
+        }
+
         /// Invariant: in any window of time no more pass than the burst and what the window has earned, whatever the
         /// order of requests and pauses.
         #[test]
@@ -126,7 +181,7 @@ mod tests {
             let (mut cell, mut now, mut passed) = (Cell::default(), START, Vec::new());
             for pause in pauses {
                 now = now + Duration::from_millis(pause);
-                if let Ok(after) = cell.take(policy, now) {
+                if let Ok(after) = cell.take(policy, 1, now) {
                     cell = after;
                     passed.push(now);
                 }

@@ -7,8 +7,19 @@
 //! around it. Each network has a [cell](gcra::Cell) by the generic cell rate algorithm: a burst at once, then an even
 //! rate. A refused request leaves the cell as it was.
 //!
-//! The table has room for a fixed number of cells. A newcomer takes an idle cell's place, never that of one that is over
-//! its limit; where only such are left, it is judged by its wider networks.
+//! ```text
+//!   absent ──▶ owing(n) ──▶ spent: refused, and never dropped
+//!     ▲          │  ▲          │
+//!     └── time ──┘  └── time ──┘        a success gives its own charge back, as far as time has not paid it off
+//! ```
+//!
+//! The table has [room](cells) for a fixed number of cells, 16 bytes each. A newcomer takes an idle cell's place, else
+//! that of the cell furthest from its limit, never that of one over it. Where only such are left, the newcomer is judged
+//! by its wider networks, and where these find no place either, together with others in the same trouble: a full table
+//! is no way around the limiter. Finding a place looks at eight, however large the table.
+//!
+//! Log-ins of a [suspect](suspects) network cost eight times as much. A proxy that is missing from
+//! `http.trusted_proxies` makes all its clients one network: [`proxy_watch`] finds it out.
 //!
 //! Not journalled: what it knows is worth minutes, and a write for each request would be a gift to whoever sends them.
 //! After a restart everybody begins half spent.
@@ -16,8 +27,13 @@
 //! Source: GCRA, virtual scheduling form, ITU-T I.371.
 
 pub mod actor;
+pub mod cells;
 pub mod gcra;
 pub mod network;
+pub mod proxy_watch;
+pub mod suspects;
 pub mod table;
 
+pub use network::Network;
+pub use proxy_watch::ProxyWatch;
 pub use table::{Charge, Class, Granted, Limits, Rate, Standing, Table};

@@ -1,13 +1,14 @@
 //! The bounded table of cells: room for so many, never more, and no scan on a request's path.
 
-use std::hash::{BuildHasher, RandomState};
 use std::net::IpAddr;
 use std::time::Duration;
 
 use ipnet::IpNet;
 
+use super::cells::{CellKey, Cells, Worth};
 use super::gcra::{Cell, Policy, Throttled};
-use super::network::networks;
+use super::network::{Network, Width};
+use super::suspects::{SUSPECT_COST, Suspects};
 use crate::clock::Timestamp;
 
 /// What is throttled, each by a policy of its own.
@@ -32,6 +33,18 @@ pub enum Class {
 }
 
 impl Class {
+    /// All of them.
+    pub const ALL: [Self; 8] = [
+        Self::Login,
+        Self::Signup,
+        Self::Refresh,
+        Self::Forgot,
+        Self::Reset,
+        Self::Verify,
+        Self::Unlock,
+        Self::Check,
+    ];
+
     /// As it stands in headers and in the configuration.
     pub const fn name(self) -> &'static str {
         match self {
@@ -76,11 +89,15 @@ pub struct Limits {
 }
 
 /// What was charged, so that it can be given back.
-#[derive(Clone, Debug, Default)]
-pub struct Charge(Vec<(u64, Policy)>);
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Charge {
+    cells: [Option<CellKey>; 3],
+    cost: u32,
+    taken: Timestamp,
+}
 
 /// A request that may go on.
-#[derive(Clone, Debug)]
+#[derive(Clone, Copy, Debug)]
 pub struct Granted {
     /// What it was charged.
     pub charge: Charge,
@@ -101,31 +118,40 @@ pub struct Standing {
     pub remaining: u32,
 }
 
-#[derive(Clone, Copy, Default)]
-struct Place {
-    /// Keyed hash of class and network; 0 is an empty place.
-    key: u64,
-    cell: Cell,
-    /// The class' period times burst, to tell whether the cell is spent: in units of one request.
-    policy: Option<Policy>,
-}
+/// Cells for those whose own and wider networks all find no place, so that a full table is no way around the limiter.
+const CROWD_CELLS: usize = 16;
+/// What the crowd of one such cell may do together, in multiples of one client.
+const CROWD_MULTIPLE: u32 = 16;
 
-const WAYS: usize = 8;
-
-/// All cells of an engine: sets of eight places, one of which a network's key can be in.
+/// All cells of an engine.
 pub struct Table {
-    sets: Vec<[Place; WAYS]>,
-    hasher: RandomState,
+    cells: Cells,
+    /// Of each class, [`CROWD_CELLS`].
+    crowd: Vec<Cell>,
+    suspects: Suspects,
     limits: Limits,
     started: Timestamp,
-    evictions: u64,
+}
+
+/// One cell as a request finds it.
+#[derive(Clone, Copy)]
+enum Found {
+    /// By its own key, there or with room for it.
+    Own(CellKey, Cell),
+    /// Together with others, since only cells over their limits are left.
+    Crowd(Cell),
 }
 
 impl Table {
     /// Empty; takes all its memory now.
     pub fn new(limits: Limits, started: Timestamp) -> Self {
-        let sets = vec![[Place::default(); WAYS]; (limits.cells / WAYS).max(1)];
-        Self { sets, hasher: RandomState::new(), limits, started, evictions: 0 }
+        Self {
+            cells: Cells::new(limits.cells),
+            crowd: vec![Cell::default(); CROWD_CELLS * Class::ALL.len()],
+            suspects: Suspects::default(),
+            limits,
+            started,
+        }
     }
 
     /// Charges a request of `address` to its network and the wider ones around it, or says how long to wait; then
@@ -138,101 +164,152 @@ impl Table {
         address: IpAddr,
         now: Timestamp,
     ) -> Result<Granted, (Throttled, Standing)> {
-        let rate = self.limits.rates.iter().find(|(known, _)| *known == class).map(|(_, rate)| *rate);
-        let Some(rate) = rate else {
+        let Some(rate) = self.limits.rate(class) else {
             return Ok(Granted { charge: Charge::default(), standing: standing(class, None, 0) });
         };
-        let own = rate.times(1);
         if self.limits.exempt.iter().any(|network| network.contains(&address.to_canonical())) {
-            let remaining = rate.burst;
-            return Ok(Granted {
-                charge: Charge::default(),
-                standing: standing(class, Some(rate), remaining),
-            });
+            let standing = standing(class, Some(rate), rate.burst);
+            return Ok(Granted { charge: Charge::default(), standing });
         }
-        let mut before = Vec::with_capacity(3);
-        let mut charge = Vec::with_capacity(3);
-        let mut remaining = rate.burst;
-        for (network, multiple) in networks(address) {
-            let Some(policy) = rate.times(multiple) else { continue };
-            let key = self.hasher.hash_one((class, network)).max(1);
-            // Only hot cells are left here: the newcomer is judged by its wider net.
-            let Some(place) = self.place(key, now) else { continue };
-            let cell = self.cell(place, key, policy);
-            match cell.take(policy, now) {
-                Ok(after) => {
-                    if Some(policy) == own {
-                        remaining = after.remaining(policy, now);
-                    }
-                    charge.push((key, policy));
-                    // Put down at once, so that the next net of the same set does not take the same place.
-                    if let Some(slot) = self.slot(place) {
-                        let held = std::mem::replace(slot, Place { key, cell: after, policy: Some(policy) });
-                        before.push((place, held));
-                    }
-                }
-                Err(throttled) => {
-                    for (place, held) in before.into_iter().rev() {
-                        if let Some(slot) = self.slot(place) {
-                            *slot = held;
-                        }
-                    }
-                    return Err((throttled, standing(class, Some(rate), 0)));
-                }
+        let own = Network::of(address);
+        let is_suspect = class == Class::Login && self.suspects.is_marked(own, now);
+        let cost = if is_suspect { SUSPECT_COST } else { 1 };
+        // First all are asked, then all are charged: a refusal leaves everything as it was.
+        let mut found: [Option<(Network, Found, Policy)>; 3] = [None; 3];
+        let (mut wait, mut remaining) = (Duration::ZERO, rate.burst);
+        for (at, network) in found.iter_mut().zip(own.around()) {
+            let Some((found, policy)) = self.find(class, rate, own, network, now) else { continue };
+            let (Found::Own(_, cell) | Found::Crowd(cell)) = found;
+            match cell.take(policy, cost, now) {
+                Ok(after) => remaining = remaining.min(after.remaining(policy, now)),
+                Err(throttled) => wait = wait.max(throttled.wait),
+            }
+            *at = Some((network, found, policy));
+        }
+        if !wait.is_zero() {
+            return Err((Throttled { wait }, standing(class, Some(rate), 0)));
+        }
+        let mut charge = Charge { cells: [None; 3], cost, taken: now };
+        for (charged, (network, found, policy)) in charge.cells.iter_mut().zip(found.into_iter().flatten()) {
+            let (Found::Own(_, cell) | Found::Crowd(cell)) = found;
+            // It was just asked at the same time.
+            let after = cell.take(policy, cost, now).unwrap_or(cell);
+            let limits = &self.limits;
+            let worth = |key, cell| limits.worth_to(class, own, key, cell, now);
+            match found {
+                Found::Own(key, _) if self.cells.put(key, after, worth) => *charged = Some(key),
+                // A narrower network of the same request took the last place.
+                Found::Own(..) if network == network.widest() => self.charge_crowd(class, rate, network, now),
+                Found::Own(..) => {}
+                Found::Crowd(..) => self.charge_crowd(class, rate, network, now),
             }
         }
-        Ok(Granted { charge: Charge(charge), standing: standing(class, Some(rate), remaining) })
+        Ok(Granted { charge, standing: standing(class, Some(rate), remaining) })
     }
 
     /// Gives back what one request was charged, and nothing else.
-    pub fn refund(&mut self, charge: Charge) {
-        for (key, policy) in charge.0 {
-            let set = self.set_of(key);
-            let places = self.sets.get_mut(set).into_iter().flatten();
-            for place in places.filter(|place| place.key == key) {
-                place.cell = place.cell.refund(policy);
-            }
+    pub fn refund(&mut self, charge: Charge, now: Timestamp) {
+        for key in charge.cells.into_iter().flatten() {
+            let Some(policy) = self.limits.policy(key) else { continue };
+            self.cells.change(key, |cell| cell.refund(policy, charge.cost, charge.taken, now));
         }
+    }
+
+    /// Lets the log-ins of an address' network cost more for an hour.
+    pub fn suspect(&mut self, address: IpAddr, now: Timestamp) {
+        self.suspects.mark(Network::of(address), now);
     }
 
     /// Cells that gave way to others since the start.
     pub const fn evictions(&self) -> u64 {
-        self.evictions
+        self.cells.evictions()
     }
 
-    fn set_of(&self, key: u64) -> usize {
-        (key % self.sets.len() as u64) as usize
+    /// Networks whose log-ins cost more.
+    pub fn suspects(&self) -> usize {
+        self.suspects.count()
     }
 
-    fn slot(&mut self, (set, way): (usize, usize)) -> Option<&mut Place> {
-        self.sets.get_mut(set)?.get_mut(way)
+    /// Bytes that the cells take, full or not.
+    pub const fn bytes(&self) -> usize {
+        self.cells.bytes() + self.crowd.len() * size_of::<Cell>()
     }
 
-    /// Where `key` is, or could be: an empty or idle place, else the one that is furthest from its limit; none when all
-    /// eight are spent.
-    fn place(&mut self, key: u64, now: Timestamp) -> Option<(usize, usize)> {
-        let set = self.set_of(key);
-        let places = self.sets.get(set)?;
-        if let Some(way) = places.iter().position(|place| place.key == key) {
-            return Some((set, way));
+    /// The places, for the file that outlives a restart.
+    pub const fn cells(&self) -> &Cells {
+        &self.cells
+    }
+
+    /// Puts back a cell of that file. False when no version wrote it.
+    pub fn restore(&mut self, saved: [u8; 16], now: Timestamp) -> bool {
+        let limits = &self.limits;
+        self.cells.restore(saved, |key, cell| limits.worth(key, cell, now))
+    }
+
+    /// What a request of `own` is judged by in `network` around it: its cell; for the widest one without a place, the
+    /// crowd's.
+    fn find(
+        &self,
+        class: Class,
+        rate: Rate,
+        own: Network,
+        network: Network,
+        now: Timestamp,
+    ) -> Option<(Found, Policy)> {
+        let policy = rate.times(network.width.multiple())?;
+        let key = CellKey::new(class, network);
+        if let Some(cell) = self.cells.find(key) {
+            return Some((Found::Own(key, cell), policy));
         }
-        if let Some(way) = places.iter().position(|place| place.key == 0 || place.cell.is_idle(now)) {
-            return Some((set, way));
+        if self.cells.has_room(key, |key, cell| self.limits.worth_to(class, own, key, cell, now)) {
+            return Some((Found::Own(key, self.newcomer(policy)), policy));
         }
-        let remaining =
-            |place: &Place| place.policy.map_or(u32::MAX, |policy| place.cell.remaining(policy, now));
-        let (way, _) =
-            places.iter().enumerate().filter(|(_, p)| remaining(p) > 0).max_by_key(|(_, p)| remaining(p))?;
-        self.evictions += 1;
-        Some((set, way))
+        if network != network.widest() {
+            return None;
+        }
+        Some((Found::Crowd(*self.crowd.get(crowd_of(class, network))?), rate.times(CROWD_MULTIPLE)?))
     }
 
-    fn cell(&self, (set, way): (usize, usize), key: u64, policy: Policy) -> Cell {
-        let held = self.sets.get(set).and_then(|places| places.get(way)).filter(|place| place.key == key);
-        match held {
-            Some(place) => place.cell,
-            None if self.limits.half_spent => Cell::half_spent(policy, self.started),
-            None => Cell::default(),
+    fn charge_crowd(&mut self, class: Class, rate: Rate, network: Network, now: Timestamp) {
+        let cell = self.crowd.get_mut(crowd_of(class, network));
+        if let Some((cell, policy)) = cell.zip(rate.times(CROWD_MULTIPLE)) {
+            *cell = cell.take(policy, 1, now).unwrap_or(*cell);
+        }
+    }
+
+    fn newcomer(&self, policy: Policy) -> Cell {
+        if self.limits.half_spent { Cell::half_spent(policy, self.started) } else { Cell::default() }
+    }
+}
+
+fn crowd_of(class: Class, network: Network) -> usize {
+    class as usize * CROWD_CELLS + (network.bits.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 60) as usize
+}
+
+impl Limits {
+    fn rate(&self, class: Class) -> Option<Rate> {
+        self.rates.iter().find(|(known, _)| *known == class).map(|(_, rate)| *rate)
+    }
+
+    fn policy(&self, key: CellKey) -> Option<Policy> {
+        key.policy_of(|class: Class, width: Width| self.rate(class)?.times(width.multiple()))
+    }
+
+    /// As [`Limits::worth`] to a request of `own`: its networks do not take each other's places.
+    fn worth_to(&self, class: Class, own: Network, key: CellKey, cell: Cell, now: Timestamp) -> Worth {
+        let is_its_own = own.around().any(|network| CellKey::new(class, network) == key);
+        if is_its_own { Worth::Spent } else { self.worth(key, cell, now) }
+    }
+
+    fn worth(&self, key: CellKey, cell: Cell, now: Timestamp) -> Worth {
+        if cell.is_idle(now) {
+            return Worth::Idle;
+        }
+        match self.policy(key).map(|policy| cell.remaining(policy, now)) {
+            Some(0) => Worth::Spent,
+            Some(left) => Worth::Left(left),
+            // Of a class that is no longer throttled.
+            None => Worth::Idle,
         }
     }
 }
@@ -276,7 +353,7 @@ mod tests {
         let address = "192.0.2.1".parse().unwrap();
         for _ in 0..100 {
             let granted = table.take(Class::Login, address, NOW).unwrap();
-            table.refund(granted.charge);
+            table.refund(granted.charge, NOW);
         }
         assert_eq!(passed(&mut table, (0..100).map(|_| "192.0.2.1".into())), 20);
         let (throttled, standing) = table.take(Class::Login, address, NOW).unwrap_err();
@@ -301,6 +378,60 @@ mod tests {
             let mut table = table(8, false);
             assert_eq!(passed(&mut table, (0..30).map(|_| "192.0.2.1".into())), 20);
             assert_eq!(passed(&mut table, (0..30).map(|_| "2001:db8::1".into())), 20);
+        }
+    }
+
+    #[test]
+    fn when_only_spent_cells_are_left_newcomers_are_judged_together_and_not_let_through() {
+        let mut table = table(8, false);
+        for host in 0..8 {
+            passed(&mut table, (0..30).map(|_| format!("192.0.{host}.1")));
+        }
+        // 20,000 networks of their own: without places for them they share what the crowd may do.
+        let newcomers = passed(&mut table, (0..20_000).map(|n| format!("100.{}.{}.1", n / 250, n % 250)));
+        assert!((320..=16 * 320).contains(&newcomers), "{newcomers}");
+        assert_eq!(passed(&mut table, (0..30).map(|_| "192.0.0.1".into())), 0);
+    }
+
+    #[test]
+    fn a_suspect_pays_eightfold_for_log_ins_and_others_do_not() {
+        let mut table = table(10_000, false);
+        table.suspect("192.0.2.1".parse().unwrap(), NOW);
+        assert_eq!(passed(&mut table, (0..30).map(|_| "192.0.2.1".into())), 2);
+        assert_eq!(passed(&mut table, (0..30).map(|_| "192.0.2.2".into())), 20);
+        let (wait, _) = table.take(Class::Login, "192.0.2.1".parse().unwrap(), NOW).unwrap_err();
+        assert_eq!(wait.wait, Duration::from_secs(12));
+    }
+
+    #[test]
+    fn what_is_saved_comes_back_and_what_no_version_wrote_does_not() {
+        let mut table = table(1000, false);
+        passed(&mut table, (0..30).map(|_| "192.0.2.1".into()));
+        passed(&mut table, (0..5).map(|_| "2001:db8::1".into()));
+        let saved: Vec<_> = (0..table.cells().sets()).flat_map(|set| table.cells().saved(set, NOW)).collect();
+        assert_eq!(saved.len(), 5);
+        let mut next = self::table(1000, false);
+        assert!(saved.iter().all(|cell| next.restore(*cell, NOW)));
+        assert_eq!(passed(&mut next, (0..30).map(|_| "192.0.2.1".into())), 0);
+        assert_eq!(passed(&mut next, (0..30).map(|_| "2001:db8::1".into())), 15);
+        assert!(!next.restore([0xFF; 16], NOW) && !next.restore([0; 16], NOW));
+    }
+
+    proptest::proptest! {
+        /// Invariant: however many newcomers come, a network that is over its limit stays over it until its time is up,
+        /// and no network ever gets more than its burst at once while it is remembered.
+        #[test]
+        fn no_flood_of_newcomers_makes_a_spent_network_forgotten(
+            flood in proptest::collection::vec(proptest::prelude::any::<u32>(), 0..400),
+        ) {
+            let mut table = table(64, false);
+            passed(&mut table, (0..20).map(|_| "192.0.2.1".into()));
+            for number in flood {
+                let _ = table.take(Class::Login, std::net::Ipv4Addr::from_bits(number | 0x0100_0000).into(), NOW);
+                proptest::prop_assert!(table.take(Class::Login, "192.0.2.1".parse().unwrap(), NOW).is_err());
+            }
+            let later = NOW + Duration::from_secs(3);
+            proptest::prop_assert!(table.take(Class::Login, "192.0.2.1".parse().unwrap(), later).is_ok());
         }
     }
 

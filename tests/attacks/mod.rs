@@ -3,4 +3,5 @@
 mod csrf;
 mod guessing;
 mod reset_abuse;
+mod throttle_evasion;
 mod token_theft;

@@ -1,0 +1,77 @@
+//! The limiter's table under ten million addresses: what a decision costs, what it takes, and that nobody who is over
+//! their limit is forgotten. `cargo bench --bench throttle`.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stdout, reason = "a bench")]
+#![allow(clippy::disallowed_methods, reason = "a bench reads the clock")]
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::time::{Duration, Instant};
+
+use portcullis::clock::Timestamp;
+use portcullis::throttle::{Class, Limits, Rate, Table};
+
+const ADDRESSES: u32 = 10_000_000;
+const OFFENDERS: u32 = 1000;
+
+/// Resident memory of this process, where the system tells it.
+fn resident() -> Option<u64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find(|line| line.starts_with("VmRSS:"))?;
+    line.split_whitespace().nth(1)?.parse::<u64>().ok().map(|kib| kib * 1024)
+}
+
+fn flooder(number: u32) -> IpAddr {
+    let mixed = number.wrapping_mul(2_654_435_761) | 0x0100_0000;
+    if number % 2 == 0 {
+        Ipv4Addr::from_bits(mixed).into()
+    } else {
+        Ipv6Addr::from_bits(0x2001 << 112 | u128::from(mixed) << 64).into()
+    }
+}
+
+fn main() {
+    let before = resident();
+    let rates = vec![(Class::Login, Rate { burst: 20, per_minute: 20 })];
+    let limits = Limits { rates, cells: 1_000_000, exempt: Vec::new(), half_spent: false };
+    let mut now = Timestamp::from_secs(1_800_000_000);
+    let mut table = Table::new(limits, now);
+    let offender = |number: u32| IpAddr::from(Ipv4Addr::from_bits(0xCB00_0000 | number << 8 | 7));
+    let mut times = hdrhistogram::Histogram::<u64>::new(3).unwrap();
+    let (mut guesses, mut refused) = (0_u64, 0_u64);
+    for number in 0..OFFENDERS {
+        while table.take(Class::Login, offender(number), now).is_ok() {
+            guesses += 1;
+        }
+    }
+    for number in 0..ADDRESSES {
+        // 100,000 new addresses a second, and each offender tries on once a second.
+        if number % 100 == 0 {
+            let who = offender(number / 100 % OFFENDERS);
+            match table.take(Class::Login, who, now) {
+                Ok(_) => guesses += 1,
+                Err(_) => refused += 1,
+            }
+        }
+        if number % 100_000 == 0 {
+            now = now + Duration::from_secs(1);
+        }
+        let begin = Instant::now();
+        let _ = std::hint::black_box(table.take(Class::Login, flooder(number), now));
+        times.record(begin.elapsed().as_nanos() as u64).unwrap();
+    }
+    let due = u64::from(OFFENDERS) * (20 + 100 / 3 + 1);
+    println!(
+        "throttle, {ADDRESSES} addresses: a decision p50 {} ns, p99 {} ns; table {:.1} MiB, resident +{:.1} MiB; {} cells \
+         gave way",
+        times.value_at_quantile(0.5),
+        times.value_at_quantile(0.99),
+        table.bytes() as f64 / f64::from(1 << 20),
+        resident().zip(before).map_or(0.0, |(after, before)| (after - before) as f64 / f64::from(1 << 20)),
+        table.evictions(),
+    );
+    println!(
+        "offenders: {OFFENDERS} networks got {guesses} guesses in 100 s of flood (their burst and rate allow {due}), {refused} \
+         refused"
+    );
+    assert!(guesses <= due, "an offender was forgotten");
+    assert!(table.bytes() <= 64 << 20);
+}

@@ -1,0 +1,60 @@
+//! Tells a proxy that was forgotten in `http.trusted_proxies` from a client that sends a forwarding header of its own.
+//!
+//! Behind a forgotten proxy all clients are one network to us, and the limiter would lock out everybody. It shows in
+//! this: request after request comes from one peer, and each has a forwarding header. One such request proves nothing,
+//! since anybody can send it.
+
+use std::net::IpAddr;
+
+/// So many requests in a row are no accident.
+const STREAK: u32 = 100;
+
+/// What was seen of the last requests.
+#[derive(Debug, Default)]
+pub struct ProxyWatch {
+    peer: Option<IpAddr>,
+    streak: u32,
+    /// The proxy that was found.
+    found: Option<IpAddr>,
+}
+
+impl ProxyWatch {
+    /// Takes down a request of an untrusted peer. Says the peer when it has just been found to be a proxy.
+    pub fn see(&mut self, peer: IpAddr, is_forwarded: bool) -> Option<IpAddr> {
+        if !is_forwarded || self.peer != Some(peer) {
+            (self.peer, self.streak) = (Some(peer), u32::from(is_forwarded));
+            return None;
+        }
+        self.streak = self.streak.saturating_add(1);
+        if self.streak == STREAK && self.found != Some(peer) {
+            self.found = Some(peer);
+            return Some(peer);
+        }
+        None
+    }
+
+    /// The forgotten proxy, if one was found.
+    pub const fn found(&self) -> Option<IpAddr> {
+        self.found
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_forgotten_proxy_is_found_once_and_a_client_with_a_header_of_its_own_is_not_one() {
+        let [proxy, other] = ["192.0.2.1", "192.0.2.2"].map(|text| text.parse().unwrap());
+        let mut watch = ProxyWatch::default();
+        for n in 0..1000 {
+            assert_eq!(watch.see(proxy, n % 50 != 49), None);
+        }
+        for n in 0..1000 {
+            assert_eq!(watch.see(if n % 90 == 0 { other } else { proxy }, true), None);
+        }
+        watch.see(other, false);
+        let alarms = (0..1000).filter(|_| watch.see(proxy, true).is_some()).count();
+        assert_eq!((alarms, watch.found()), (1, Some(proxy)));
+    }
+}

@@ -1,0 +1,85 @@
+//! Networks whose log-ins cost more for a while, because of what they tried before (`crate::stuffing`).
+
+use std::collections::{HashMap, VecDeque};
+use std::time::Duration;
+
+use super::network::Network;
+use crate::clock::Timestamp;
+
+/// Networks at most; the one marked first gives way.
+const SUSPECTS_MAX: usize = 65_536;
+/// How long a mark counts.
+const MARKED_FOR: Duration = Duration::from_hours(1);
+/// A mark is renewed at most this often, so that one network does not fill the queue.
+const AGAIN_AFTER: Duration = Duration::from_mins(1);
+/// What a log-in of such a network is charged.
+pub const SUSPECT_COST: u32 = 8;
+
+/// The marked networks. In memory alone: a mark is worth an hour, and the failures that led to it come again.
+#[derive(Default)]
+pub struct Suspects {
+    until: HashMap<Network, Timestamp>,
+    /// In the order in which marks end, since all last equally long.
+    order: VecDeque<(Timestamp, Network)>,
+}
+
+impl Suspects {
+    /// Marks a network from `now` on.
+    pub fn mark(&mut self, network: Network, now: Timestamp) {
+        let until = now + MARKED_FOR;
+        if self.until.get(&network).is_some_and(|marked| until.since(*marked) < AGAIN_AFTER) {
+            return;
+        }
+        self.until.insert(network, until);
+        self.order.push_back((until, network));
+        while let Some((end, first)) = self.order.front().copied() {
+            if end > now && self.order.len() <= SUSPECTS_MAX {
+                break;
+            }
+            self.order.pop_front();
+            // Marked again since: the later mark stands in the queue as well.
+            if self.until.get(&first) == Some(&end) {
+                self.until.remove(&first);
+            }
+        }
+    }
+
+    /// Whether a network is marked at `now`.
+    pub fn is_marked(&self, network: Network, now: Timestamp) -> bool {
+        self.until.get(&network).is_some_and(|until| now < *until)
+    }
+
+    /// How many are remembered.
+    pub fn count(&self) -> usize {
+        self.until.len()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NOW: Timestamp = Timestamp::from_secs(1_800_000_000);
+
+    fn network(number: u32) -> Network {
+        Network::of(std::net::Ipv4Addr::from_bits(number).into())
+    }
+
+    #[test]
+    fn a_mark_lasts_an_hour_and_the_table_is_bounded() {
+        let mut suspects = Suspects::default();
+        suspects.mark(network(1), NOW);
+        assert!(suspects.is_marked(network(1), NOW + MARKED_FOR - Duration::from_millis(1)));
+        assert!(!suspects.is_marked(network(1), NOW + MARKED_FOR) && !suspects.is_marked(network(2), NOW));
+        for number in 0..200_000 {
+            suspects.mark(network(number), NOW);
+            suspects.mark(network(7), NOW);
+        }
+        assert!(suspects.count() <= SUSPECTS_MAX && suspects.order.len() <= SUSPECTS_MAX);
+        assert!(suspects.is_marked(network(7), NOW) && suspects.is_marked(network(199_999), NOW));
+        assert!(!suspects.is_marked(network(8), NOW));
+        assert_eq!(suspects.until.len(), suspects.order.len());
+        suspects.mark(network(5), NOW + MARKED_FOR * 2);
+        assert_eq!(suspects.count(), 1);
+    }
+}
