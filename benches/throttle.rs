@@ -21,7 +21,7 @@ fn resident() -> Option<u64> {
 
 fn flooder(number: u32) -> IpAddr {
     let mixed = number.wrapping_mul(2_654_435_761) | 0x0100_0000;
-    if number % 2 == 0 {
+    if number.is_multiple_of(2) {
         Ipv4Addr::from_bits(mixed).into()
     } else {
         Ipv6Addr::from_bits(0x2001 << 112 | u128::from(mixed) << 64).into()
@@ -44,14 +44,14 @@ fn main() {
     }
     for number in 0..ADDRESSES {
         // 100,000 new addresses a second, and each offender tries on once a second.
-        if number % 100 == 0 {
+        if number.is_multiple_of(100) {
             let who = offender(number / 100 % OFFENDERS);
             match table.take(Class::Login, who, now) {
                 Ok(_) => guesses += 1,
                 Err(_) => refused += 1,
             }
         }
-        if number % 100_000 == 0 {
+        if number.is_multiple_of(100_000) {
             now = now + Duration::from_secs(1);
         }
         let begin = Instant::now();

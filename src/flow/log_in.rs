@@ -35,7 +35,7 @@ pub async fn log_in(
 ) -> Result<Opened, Stop> {
     let charge = engine.admit(Class::Login, client).await?;
     let name = parse_name(email)?;
-    let account = check_password(engine, client, &name, password, known).await?;
+    let account = check_password(engine, client, &name, password, Known::Cookie(known)).await?;
     // Behind the right password alone, so that they tell a stranger nothing.
     if account.status == crate::account::Status::Disabled {
         return Err(Refusal::AccountDisabled.into());
@@ -53,16 +53,36 @@ pub async fn log_in(
     Ok(Opened { account, grant, device })
 }
 
+/// What tells a device of the owner from a stranger's.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Known<'a> {
+    /// The device cookie that came along, if any.
+    Cookie(Option<&'a str>),
+    /// A session that is open: where it is asked for the password again, it counts as a device of its own, so that
+    /// strangers cannot keep its owner out, nor a thief of it guess on.
+    Session([u8; 16]),
+}
+
+impl Known<'_> {
+    /// What its failures are counted under.
+    fn device(self, engine: &Engine, name: crate::account::NameKey) -> Option<[u8; 8]> {
+        match self {
+            Self::Cookie(text) => text.and_then(|text| device::check(&engine.keys.device, name, text)),
+            Self::Session(sid) => Some(short_digest(&engine.keys.device, &[b"session count", &name.0, &sid])),
+        }
+    }
+}
+
 /// Checks the password of a name, known or unknown, with the same work, and settles the attempt.
 pub(super) async fn check_password(
     engine: &Engine,
     client: &Client,
     name: &AccountName,
     password: &str,
-    known: Option<&str>,
+    known: Known<'_>,
 ) -> Result<AccountV1, Stop> {
     let key = name.key(&engine.keys.directory);
-    let device = known.and_then(|text| device::check(&engine.keys.device, key, text));
+    let device = known.device(engine, key);
     let password = Password::for_login(password);
     let wrong = short_digest(&engine.keys.device, &[b"wrong password", &key.0, password.as_bytes()]);
     let begin = Begin { name: key, device, password: wrong };
@@ -90,6 +110,9 @@ pub(super) async fn check_password(
     let Some(account) = account.as_ref().filter(|_| verified.matches) else {
         let settled = settle(engine, attempt, Outcome::Failed { known: account.is_some() }).await?;
         engine.tally.note(Event::LoginFailed, &"", &client.network());
+        if settled.device_demoted {
+            engine.tally.note(Event::DeviceDemoted, &"", &client.network());
+        }
         if settled.lock_began {
             engine.tally.note(Event::LockoutStarted, &"", &client.network());
             let owner = account.as_ref().filter(|_| settled.mail_owner);

@@ -1,7 +1,7 @@
 //! A new password: by a mailed token, or by the old one. Never a log-in.
 
 use super::authenticate::Identity;
-use super::log_in::check_password;
+use super::log_in::{Known, check_password};
 use super::log_out::end_others;
 use super::sign_up::new_password;
 use super::{Client, Refusal, Stop, mailed, parse_name};
@@ -25,7 +25,8 @@ pub async fn forgot(engine: &Engine, client: &Client, email: &str) -> Result<(),
 }
 
 /// Sets a new password with a mailed token. Everything that was open ends, the lockout is lifted, the owner is told.
-pub async fn reset(engine: &Engine, client: &Client, token: &str, password: &str) -> Result<(), Stop> {
+/// Says the device cookie of whoever did it: it is no log-in, but nobody can lock them out.
+pub async fn reset(engine: &Engine, client: &Client, token: &str, password: &str) -> Result<String, Stop> {
     engine.admit(Class::Reset, client).await?;
     let redeem = mailed::read(engine, token, Purpose::Reset)?;
     // A password that is too weak must not cost the token.
@@ -49,7 +50,8 @@ pub async fn reset(engine: &Engine, client: &Client, token: &str, password: &str
     engine.ask(&engine.mailed, EndAll(id)).await?;
     engine.ask(&engine.lockout, Clear(NameKey(account.name_key))).await?;
     engine.tally.note(Event::PasswordReset, &id, &client.network());
-    engine.post(id.slot(), Some(&account), Kind::ResetDone, None).await
+    engine.post(id.slot(), Some(&account), Kind::ResetDone, None).await?;
+    engine.device_cookie(&parse_name(&account.email)?)
 }
 
 /// Sets a new password with the old one. The other sessions end; this one goes on under the new epoch.
@@ -62,7 +64,7 @@ pub async fn change(
 ) -> Result<(), Stop> {
     engine.admit(Class::Check, client).await?;
     let name = parse_name(&identity.account.email)?;
-    let account = check_password(engine, client, &name, current, None).await?;
+    let account = check_password(engine, client, &name, current, Known::Session(identity.sid())).await?;
     let id = account.account_id();
     if id != identity.account.account_id() {
         return Err(Refusal::Unauthenticated.into());

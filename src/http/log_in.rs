@@ -2,7 +2,7 @@
 
 use actix_web::cookie::time::Duration as CookieDuration;
 use actix_web::cookie::{Cookie, SameSite};
-use actix_web::{HttpRequest, HttpResponse, web};
+use actix_web::{HttpRequest, HttpResponse, HttpResponseBuilder, web};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
@@ -183,9 +183,7 @@ fn opened_response(engine: &Engine, opened: &Opened, status: u16) -> HttpRespons
     let status = actix_web::http::StatusCode::from_u16(status).unwrap_or_default();
     let mut response = HttpResponse::build(status);
     if let Some(device) = &opened.device {
-        let cookie = plain_cookie(engine, "device", device.clone());
-        response.cookie(cookie.max_age(CookieDuration::days(365)).finish());
-        response.insert_header(("x-device-token", device.as_str()));
+        known_device(engine, &mut response, device);
     }
     let user = user(&opened.account);
     match &opened.grant {
@@ -214,6 +212,13 @@ fn opened_response(engine: &Engine, opened: &Opened, status: u16) -> HttpRespons
             }))
         }
     }
+}
+
+/// Lets a client be known again, by cookie or by header.
+pub(super) fn known_device(engine: &Engine, response: &mut HttpResponseBuilder, device: &str) {
+    let cookie = plain_cookie(engine, "device", device.to_owned());
+    response.cookie(cookie.max_age(CookieDuration::days(365)).finish());
+    response.insert_header(("x-device-token", device));
 }
 
 fn plain_cookie(engine: &Engine, name: &str, value: String) -> actix_web::cookie::CookieBuilder<'static> {

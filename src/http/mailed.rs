@@ -4,7 +4,7 @@ use actix_web::{HttpRequest, HttpResponse, web};
 use serde::Deserialize;
 use serde_json::json;
 
-use super::log_in::limited;
+use super::log_in::{known_device, limited};
 use super::{Body, Rejection, answer, client, read_json, resource};
 use crate::engine::Engine;
 use crate::flow::{mailed, password};
@@ -73,8 +73,10 @@ async fn post_reset(request: HttpRequest, engine: Eng, body: Body) -> HttpRespon
     let client = client(&request, &engine);
     let result = async {
         let read: Reset = read_json(&request, body).await?;
-        password::reset(&engine, &client, &read.token, &read.new_password).await?;
-        Ok::<_, Rejection>(HttpResponse::NoContent().finish())
+        let device = password::reset(&engine, &client, &read.token, &read.new_password).await?;
+        let mut response = HttpResponse::NoContent();
+        known_device(&engine, &mut response, &device);
+        Ok::<_, Rejection>(response.finish())
     };
     limited(answer(&request, &engine, result.await), &client)
 }

@@ -101,6 +101,8 @@ pub struct Settled {
     pub lock_began: bool,
     /// The owner is to be told by mail.
     pub mail_owner: bool,
+    /// The known device it came from is no longer one.
+    pub device_demoted: bool,
 }
 
 /// All counts of an engine.
@@ -130,8 +132,7 @@ impl Names {
     pub fn begin(&self, begin: &Begin, now: Timestamp) -> Decision<Result<Attempt, Locked>> {
         let mut count = self.current(begin.name, now);
         let mut writes = Vec::new();
-        let known =
-            begin.device.filter(|nonce| u32::from(device_failures(&count, *nonce)) < self.limits.failures);
+        let known = begin.device.filter(|nonce| self.has_standing(&count, *nonce));
         let attempt = |charge, count: &CountV1, began_lock| Attempt {
             name: begin.name,
             charge,
@@ -141,6 +142,8 @@ impl Names {
         };
         let admitted = if let Some(nonce) = known {
             charge_device(&mut count, nonce);
+            // A stolen device's guesses are guesses as well.
+            count.consecutive = count.consecutive.saturating_add(1);
             attempt(Charge::Device(nonce), &count, false)
         } else {
             if count.consecutive >= self.limits.cap {
@@ -152,8 +155,8 @@ impl Names {
             if self.is_repeat(begin, now) {
                 attempt(Charge::None, &count, false)
             } else {
-                count.failures += 1;
-                count.consecutive += 1;
+                count.failures = count.failures.saturating_add(1);
+                count.consecutive = count.consecutive.saturating_add(1);
                 count.last_ms = now.as_millis();
                 let lock = self.lock_after(count.failures);
                 count.locked_until_ms = lock.map_or(0, |lock| (now + lock).as_millis());
@@ -187,6 +190,9 @@ impl Names {
             }
             Outcome::Failed { known } => {
                 count.known |= known;
+                if let Charge::Device(nonce) = attempt.charge {
+                    settled.device_demoted = !self.has_standing(&count, nonce);
+                }
                 if attempt.began_lock && own {
                     settled.lock_began = true;
                     if now.since(Timestamp(count.mail_day_ms)) >= DAY {
@@ -204,6 +210,7 @@ impl Names {
                         device.failures = device.failures.saturating_sub(1);
                     }
                     count.devices.retain(|device| device.failures > 0);
+                    count.consecutive = count.consecutive.saturating_sub(1);
                 }
                 Charge::Name if own => {
                     count.failures = count.failures.saturating_sub(1);
@@ -264,14 +271,38 @@ impl Names {
         names.len()
     }
 
+    /// What counts against a name at `now`.
     fn current(&self, name: NameKey, now: Timestamp) -> CountV1 {
-        let found = self.by_name.get(&name.0).filter(|count| !self.is_forgotten(count, now));
-        found.cloned().unwrap_or_else(|| CountV1 { name: name.0, ..CountV1::default() })
+        let mut count = self
+            .by_name
+            .get(&name.0)
+            .cloned()
+            .unwrap_or_else(|| CountV1 { name: name.0, ..CountV1::default() });
+        if self.is_cold(&count, now) {
+            (count.failures, count.locked_until_ms) = (0, 0);
+        }
+        count
+    }
+
+    /// Whether the ladder of locks is forgotten. What counts towards the cap is not, nor what a device has done: or a
+    /// patient guesser would begin anew each day.
+    fn is_cold(&self, count: &CountV1, now: Timestamp) -> bool {
+        now.since(Timestamp(count.last_ms)) >= self.limits.forget
     }
 
     fn is_forgotten(&self, count: &CountV1, now: Timestamp) -> bool {
-        // What has reached the cap waits for its owner, however long.
-        count.consecutive < self.limits.cap && now.since(Timestamp(count.last_ms)) >= self.limits.forget
+        let no_mails = now.since(Timestamp(count.mail_day_ms)) >= DAY;
+        self.is_cold(count, now) && count.consecutive == 0 && count.devices.is_empty() && no_mails
+    }
+
+    /// Whether a device is still known by what is counted against it. When every place is taken by devices that have
+    /// lost their standing, a further one is a stranger.
+    fn has_standing(&self, count: &CountV1, nonce: [u8; 8]) -> bool {
+        let has_lost = |device: &DeviceV1| u32::from(device.failures) >= self.limits.device_failures();
+        match count.devices.iter().find(|device| device.nonce == nonce) {
+            Some(device) => !has_lost(device),
+            None => count.devices.len() < DEVICES_MAX || !count.devices.iter().all(has_lost),
+        }
     }
 
     fn is_repeat(&self, begin: &Begin, now: Timestamp) -> bool {
@@ -301,19 +332,26 @@ fn clear(count: &mut CountV1) {
     count.era = count.era.wrapping_add(1);
 }
 
-fn device_failures(count: &CountV1, nonce: [u8; 8]) -> u8 {
-    count.devices.iter().find(|device| device.nonce == nonce).map_or(0, |device| device.failures)
+fn charge_device(count: &mut CountV1, nonce: [u8; 8]) {
+    if let Some(device) = count.devices.iter_mut().find(|device| device.nonce == nonce) {
+        device.failures = device.failures.saturating_add(1);
+        return;
+    }
+    if count.devices.len() >= DEVICES_MAX {
+        // The one that is furthest from losing its standing gives way: never one that has lost it, or a thief of many
+        // cookies would wash one with the others.
+        let mildest = count.devices.iter().enumerate().min_by_key(|(_, device)| device.failures);
+        if let Some((at, _)) = mildest {
+            count.devices.remove(at);
+        }
+    }
+    count.devices.push(DeviceV1 { nonce, failures: 1 });
 }
 
-fn charge_device(count: &mut CountV1, nonce: [u8; 8]) {
-    match count.devices.iter_mut().find(|device| device.nonce == nonce) {
-        Some(device) => device.failures = device.failures.saturating_add(1),
-        None => {
-            if count.devices.len() >= DEVICES_MAX {
-                count.devices.remove(0);
-            }
-            count.devices.push(DeviceV1 { nonce, failures: 1 });
-        }
+impl Limits {
+    /// Failures that cost a device its standing. Counted in a byte.
+    fn device_failures(&self) -> u32 {
+        self.failures.min(u32::from(u8::MAX))
     }
 }
 
@@ -394,7 +432,10 @@ mod tests {
         for _ in 0..4 {
             assert_eq!(world.fail(1, None), Some(Settled::default()));
         }
-        assert_eq!(world.fail(1, None), Some(Settled { lock_began: true, mail_owner: true }));
+        assert_eq!(
+            world.fail(1, None),
+            Some(Settled { lock_began: true, mail_owner: true, device_demoted: false })
+        );
         for minutes in [1, 2, 4, 8, 16, 32, 60, 60] {
             let locked = world.begin(1, None).unwrap_err();
             assert_eq!(locked.until, world.now + Duration::from_mins(minutes));
@@ -422,6 +463,32 @@ mod tests {
         world.restart();
         assert!(world.begin(1, Some(7)).is_err());
         assert!(world.begin(1, Some(8)).is_ok());
+    }
+
+    #[test]
+    fn a_stolen_device_gets_five_guesses_and_neither_time_nor_other_cookies_give_it_more() {
+        let mut world = World::new();
+        let guesses = |world: &mut World, device| {
+            let demoted = |settled: Option<Settled>| settled.is_some_and(|settled| settled.device_demoted);
+            (1..=9).find(|_| demoted(world.fail(1, Some(device))))
+        };
+        assert_eq!(guesses(&mut world, 1), Some(5));
+        for _ in 0..3 {
+            world.advance(25 * 3600);
+            (0..BUCKETS).for_each(|bucket| {
+                world.names.sweep(bucket, world.now);
+            });
+            world.restart();
+            // From here on it is a stranger: five guesses a day until the cap, like everybody else.
+            let admitted = (0..20).filter(|_| world.fail(1, Some(1)).is_some()).count();
+            assert_eq!(admitted, 5);
+        }
+        for device in 2..40 {
+            world.advance(25 * 3600);
+            let settled = guesses(&mut world, device);
+            assert_eq!(settled.is_some(), device <= 16, "{device}");
+        }
+        assert_eq!(guesses(&mut world, 1), None);
     }
 
     #[test]
@@ -482,6 +549,63 @@ mod tests {
         world.finish(attempt, Outcome::Succeeded);
         world.advance(24 * 3600);
         assert!(world.begin(1, None).is_ok());
+    }
+
+    /// Guesses that a strategy gets: it says for how many seconds to wait after so many guesses and refusals in a row.
+    fn guesses_within(secs: u64, wait: impl Fn(u64, u64) -> u64) -> u64 {
+        let mut world = World::new();
+        let (end, mut guesses, mut refused) = (world.now + Duration::from_secs(secs), 0, 0);
+        while world.now < end {
+            match world.begin(1, None) {
+                Ok(attempt) => {
+                    (guesses, refused) = (guesses + 1, 0);
+                    world.finish(attempt, Outcome::Failed { known: true });
+                }
+                Err(_) => refused += 1,
+            }
+            world.advance(wait(guesses, refused));
+        }
+        guesses
+    }
+
+    #[test]
+    fn whatever_its_patience_a_guesser_with_all_networks_gets_forty_a_day_and_a_hundred_ever() {
+        const DAY_SECS: u64 = 24 * 3600;
+        let eager = |_, _| 1;
+        let in_a_day = guesses_within(DAY_SECS, eager);
+        assert!((30..=40).contains(&in_a_day), "{in_a_day}");
+        assert_eq!(guesses_within(30 * DAY_SECS, |_, _| 60), 100);
+        // Waits until the ladder is forgotten, and begins anew.
+        for burst in [4, 5, 11, 30] {
+            let patient = move |guesses: u64, refused| {
+                if guesses.is_multiple_of(burst) && refused == 0 { DAY_SECS } else { 600 }
+            };
+            assert_eq!(guesses_within(60 * DAY_SECS, patient), 100, "{burst}");
+        }
+    }
+
+    proptest::proptest! {
+        /// Invariant: no order of attempts, pauses and restarts tells a name with an account from one without.
+        #[test]
+        fn known_and_unknown_names_are_locked_alike(
+            steps in proptest::collection::vec((0_u8..4, 0_u64..30_000), 1..200),
+        ) {
+            let mut worlds = [World::new(), World::new()];
+            for (act, secs) in steps {
+                let seen = [0, 1].map(|at| {
+                    let world = &mut worlds[at];
+                    world.advance(secs);
+                    match act {
+                        0 => world.restart(),
+                        1 => world.guesses = 0,
+                        _ => {}
+                    }
+                    let begun = world.begin(1, None);
+                    begun.map(|attempt| world.finish(attempt, Outcome::Failed { known: at == 0 }).lock_began)
+                });
+                proptest::prop_assert_eq!(seen[0], seen[1]);
+            }
+        }
     }
 
     #[test]

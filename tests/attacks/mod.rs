@@ -2,6 +2,8 @@
 
 mod csrf;
 mod guessing;
+mod lockout_evasion;
+mod lockout_model;
 mod reset_abuse;
 mod throttle_evasion;
 mod token_theft;

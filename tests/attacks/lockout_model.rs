@@ -1,0 +1,239 @@
+//! Lockout under an owner, a stranger and the thief of a device who act at once, in any order, over restarts.
+//!
+//! The model counts what each of them may have by the words of the rule alone; the rule itself is the system under test.
+
+use std::time::Duration;
+
+use portcullis::account::NameKey;
+use portcullis::clock::Timestamp;
+use portcullis::journal::record::Write;
+use portcullis::lockout::{Attempt, Begin, CountV1, Finish, Limits, Names, Outcome};
+use proptest::prelude::*;
+use proptest_state_machine::{ReferenceStateMachine, StateMachineTest};
+
+const NAME: NameKey = NameKey([9; 16]);
+const OWNERS: [u8; 8] = [1; 8];
+const STOLEN: [u8; 8] = [2; 8];
+const DAY_SECS: u64 = 24 * 3600;
+
+#[derive(Clone, Copy, Debug)]
+enum Act {
+    /// The owner's device with the right password, or a typing error.
+    Owner { errs: bool },
+    /// A stranger guesses, waits for the answer, or hangs up before it.
+    Stranger { hangs_up: bool },
+    /// Many strangers at once.
+    Flood,
+    /// The thief guesses with the stolen device.
+    Thief,
+    /// The owner lifts the lock by mail.
+    Unlock,
+    /// Time passes.
+    Wait(u64),
+    /// The server is started anew.
+    Restart,
+}
+
+/// What each may have: by the words of the rule, not by its code.
+#[derive(Clone, Debug, Default)]
+struct Model {
+    now: u64,
+    /// Typing errors of the owner's device since its last success, and guesses with the stolen one since an act of the
+    /// owner that forgives them.
+    owner_errs: u32,
+    thief: u32,
+}
+
+impl ReferenceStateMachine for Model {
+    type State = Self;
+    type Transition = Act;
+
+    fn init_state() -> BoxedStrategy<Self> {
+        Just(Self::default()).boxed()
+    }
+
+    fn transitions(_: &Self) -> BoxedStrategy<Act> {
+        prop_oneof![
+            4 => any::<bool>().prop_map(|errs| Act::Owner { errs }),
+            12 => any::<bool>().prop_map(|hangs_up| Act::Stranger { hangs_up }),
+            1 => Just(Act::Flood),
+            3 => Just(Act::Thief),
+            1 => Just(Act::Unlock),
+            8 => prop_oneof![0_u64..120, 0_u64..7200, 0_u64..3 * DAY_SECS].prop_map(Act::Wait),
+            1 => Just(Act::Restart),
+        ]
+        .boxed()
+    }
+
+    fn apply(mut state: Self, act: &Act) -> Self {
+        match act {
+            Act::Owner { errs: false } if state.owner_errs < 5 => state.owner_errs = 0,
+            Act::Owner { .. } => state.owner_errs += 1,
+            Act::Thief => state.thief += 1,
+            Act::Unlock => (state.owner_errs, state.thief) = (0, 0),
+            Act::Wait(secs) => state.now += secs,
+            Act::Stranger { .. } | Act::Flood | Act::Restart => {}
+        }
+        state
+    }
+}
+
+/// The rule, with its journal and what it let pass.
+struct Rule {
+    names: Names,
+    journal: Vec<Write<CountV1>>,
+    now: Timestamp,
+    passwords: u64,
+    /// When strangers, or the thief once a stranger, had a guess checked or charged.
+    guesses: Vec<Timestamp>,
+    /// Guesses of everybody but the owner since the owner's last act.
+    since_owner: u32,
+    thief: u32,
+}
+
+const LIMITS: Limits = Limits {
+    failures: 5,
+    cap: 100,
+    first_lock: Duration::from_mins(1),
+    max_lock: Duration::from_hours(1),
+    forget: Duration::from_hours(24),
+    names_max: 100,
+};
+
+impl Rule {
+    fn begin(&mut self, device: Option<[u8; 8]>) -> Option<Attempt> {
+        self.passwords += 1;
+        let begin = Begin { name: NAME, device, password: self.passwords.to_le_bytes() };
+        let decision = self.names.begin(&begin, self.now);
+        self.write(decision.writes);
+        decision.verdict.ok()
+    }
+
+    fn finish(&mut self, attempt: Attempt, outcome: Outcome) {
+        let decision = self.names.finish(Finish(attempt, outcome), self.now);
+        if outcome != Outcome::Succeeded {
+            self.names.note_failure(&attempt, self.now);
+        }
+        self.write(decision.writes);
+    }
+
+    fn write(&mut self, writes: Vec<Write<CountV1>>) {
+        for write in writes {
+            self.journal.push(write.clone());
+            self.names.apply(write);
+        }
+    }
+
+    fn guess(&mut self, device: Option<[u8; 8]>, hangs_up: bool) -> bool {
+        let Some(attempt) = self.begin(device) else { return false };
+        self.since_owner += 1;
+        if device.is_none() || self.thief >= 5 {
+            self.guesses.push(self.now);
+        }
+        if !hangs_up {
+            self.finish(attempt, Outcome::Failed { known: true });
+        }
+        true
+    }
+
+    fn owner_acted(&mut self) {
+        self.since_owner = 0;
+    }
+}
+
+struct Lockout;
+
+impl StateMachineTest for Lockout {
+    type SystemUnderTest = Rule;
+    type Reference = Model;
+
+    fn init_test(_: &Model) -> Rule {
+        Rule {
+            names: Names::new(LIMITS),
+            journal: Vec::new(),
+            now: Timestamp::from_secs(1_800_000_000),
+            passwords: 0,
+            guesses: Vec::new(),
+            since_owner: 0,
+            thief: 0,
+        }
+    }
+
+    fn apply(mut rule: Rule, model: &Model, act: Act) -> Rule {
+        match act {
+            Act::Owner { errs } => {
+                let attempt = rule.begin(Some(OWNERS));
+                // Invariant: a device with fewer than five errors since its last success is always let in.
+                let was_known = if errs { model.owner_errs <= 5 } else { model.owner_errs == 0 };
+                assert!(!was_known || attempt.is_some(), "the owner was locked out");
+                let Some(attempt) = attempt else { return rule };
+                if errs {
+                    rule.finish(attempt, Outcome::Failed { known: true });
+                } else {
+                    rule.finish(attempt, Outcome::Succeeded);
+                    rule.owner_acted();
+                    if model.owner_errs > 0 {
+                        // In as a stranger: that clears the ladder as well.
+                        rule.guesses.clear();
+                    }
+                }
+            }
+            Act::Stranger { hangs_up } => {
+                rule.guess(None, hangs_up);
+            }
+            Act::Flood => {
+                let attempts: Vec<_> = (0..50).filter_map(|_| rule.begin(None)).collect();
+                for attempt in attempts {
+                    rule.since_owner += 1;
+                    rule.guesses.push(rule.now);
+                    rule.finish(attempt, Outcome::Failed { known: true });
+                }
+            }
+            Act::Thief => {
+                let is_device = rule.thief < 5;
+                let admitted = rule.guess(Some(STOLEN), false);
+                // Invariant: five as a device; after that the thief is a stranger.
+                assert!(!is_device || admitted);
+                rule.thief += u32::from(is_device);
+            }
+            Act::Unlock => {
+                let decision = rule.names.clear(NAME, rule.now);
+                rule.write(decision.writes);
+                rule.owner_acted();
+                rule.guesses.clear();
+                rule.thief = 0;
+            }
+            Act::Wait(secs) => {
+                rule.now = rule.now + Duration::from_secs(secs);
+                for bucket in 0..portcullis::journal::buckets::BUCKETS {
+                    rule.names.sweep(bucket, rule.now);
+                }
+            }
+            Act::Restart => {
+                rule.names = Names::new(LIMITS);
+                for write in rule.journal.clone() {
+                    rule.names.apply(write);
+                }
+            }
+        }
+        rule
+    }
+
+    fn check_invariants(rule: &Rule, _: &Model) {
+        // Invariant: no 24 hours hold more than 40 guesses of strangers, however they are spread.
+        for (at, first) in rule.guesses.iter().enumerate() {
+            let within = rule.guesses.iter().skip(at);
+            let count = within.take_while(|guess| guess.since(*first).as_secs() < DAY_SECS).count();
+            assert!(count <= 40, "{count} guesses in a day");
+        }
+        // Invariant: no more than a hundred without an act of the owner, the stolen device's five included.
+        assert!(rule.since_owner <= 100 + 5, "{} guesses", rule.since_owner);
+    }
+}
+
+proptest_state_machine::prop_state_machine! {
+    #![proptest_config(ProptestConfig { cases: 96, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn owner_stranger_and_thief_each_have_what_the_rule_says(sequential 1..120 => Lockout);
+}
