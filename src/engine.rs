@@ -3,7 +3,7 @@
 //! Built by [`Engine::start`]: recover, then actors. Nothing is bound here: whoever serves asks the flows.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use actix::dev::ToEnvelope;
 use actix::{Actor, Addr, Arbiter, ArbiterHandle, Handler, Message};
@@ -25,6 +25,7 @@ use crate::registry::{Answer, Desk, Owner, Registry};
 use crate::reset::Mailed;
 use crate::secret::{Chance, EdgeKeys, NoChance};
 use crate::session::Sessions;
+use crate::stuffing::actor::Watch;
 use crate::throttle::Table;
 use crate::throttle::actor::Throttle;
 use crate::token::{Keys, Signer};
@@ -83,15 +84,28 @@ pub struct Engine {
     pub(crate) accounts: Addr<Owner<Accounts>>,
     pub(crate) lockout: Addr<Owner<Names>>,
     pub(crate) throttle: Addr<Throttle>,
+    pub(crate) stuffing: Addr<Watch>,
     pub(crate) refresh: Addr<Owner<Families>>,
     pub(crate) sessions: Addr<Owner<Sessions>>,
     pub(crate) mailed: Addr<Owner<Mailed>>,
     pub(crate) outbox: Addr<Owner<Outbox>>,
     /// Takes down security events.
     pub tally: crate::audit::Tally,
+    calls: AtomicU64,
     stopping: AtomicBool,
     proxy_watch: parking_lot::Mutex<crate::throttle::ProxyWatch>,
     registries: ArbiterHandle,
+}
+
+/// Work done since the start.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Work {
+    /// Questions to actors.
+    pub calls: u64,
+    /// Passwords that went through the queue.
+    pub hashes: u64,
+    /// Entries of the journal.
+    pub entries: u64,
 }
 
 /// What keeps an engine going: held by whoever started it, and stopped in order.
@@ -191,6 +205,8 @@ impl Engine {
         limits.half_spent = !found.first_start;
         let throttle = Throttle::new(Table::new(limits, clock.now()), clock.clone(), fail_stop.clone());
         let throttle = Throttle::start_in_arbiter(&registries.handle(), |_| throttle);
+        let watch = Watch::new(clock.clone(), fail_stop.clone());
+        let stuffing = Watch::start_in_arbiter(&registries.handle(), |_| watch);
         let tally = crate::audit::Tally::new(clock.clone());
         let audit = tally.log.start(&config.audit_dir)?;
         let engine = Arc::new(Self {
@@ -201,6 +217,7 @@ impl Engine {
             mailed: owner(&registries, states.mailed, &desk),
             outbox: owner(&registries, states.outbox, &desk),
             throttle,
+            stuffing,
             edge: keys.edge(),
             keys,
             signer: parking_lot::RwLock::new(signer),
@@ -211,6 +228,7 @@ impl Engine {
             chance,
             config,
             tally,
+            calls: AtomicU64::new(0),
             stopping: AtomicBool::new(false),
             proxy_watch: parking_lot::Mutex::default(),
             registries: registries.handle(),
@@ -229,8 +247,27 @@ impl Engine {
         <Owner<S> as Actor>::Context: ToEnvelope<Owner<S>, M>,
         V: Send + 'static,
     {
+        self.calls.fetch_add(1, Ordering::Relaxed);
         let sealed = owner.send(message).await.map_err(|_| Fault::Ending)??;
         Ok(self.journal.open(sealed).await?)
+    }
+
+    /// Asks an actor whose answer rests on memory alone.
+    pub(crate) async fn tell<A, M>(&self, actor: &Addr<A>, message: M) -> Result<M::Result, Fault>
+    where
+        M: Message + Send + 'static,
+        M::Result: Send,
+        A: Handler<M> + Actor,
+        A::Context: ToEnvelope<A, M>,
+    {
+        self.calls.fetch_add(1, Ordering::Relaxed);
+        actor.send(message).await.map_err(|_| Fault::Ending)
+    }
+
+    /// What requests have cost since the start: for whoever checks that two of them cost the same.
+    pub fn work(&self) -> Work {
+        let calls = self.calls.load(Ordering::Relaxed);
+        Work { calls, hashes: self.pool.stats().passes, entries: self.journal.assigned() }
     }
 
     /// Does work that asks several owners on their own thread: one way there and back, whatever it asks between.

@@ -12,7 +12,7 @@
 //! - [`http`]: parses, calls one flow, answers. [`flow`]: one file for each thing a user does.
 //! - The registries, each with `state` (the rule), `record` (what goes to disk) and `actor` (the mailbox): [`account`],
 //!   [`lockout`], [`throttle`], [`refresh`], [`session`], [`reset`], [`mail`]. [`registry`] is what their mailboxes share.
-//! - [`password`]: the one expensive thing. [`token`]: access tokens and keys. [`csrf`]: requests of other sites.
+//! - [`stuffing`]: many names from one network, one name from many. [`password`]: the one expensive thing. [`token`]: access tokens and keys. [`csrf`]: requests of other sites.
 //! - [`journal`]: what is written down. [`config`]: what can be set. [`audit`]: events and figures.
 //! - [`clock`], [`secret`], [`id`], [`fail_stop`]: time, chance, names, and the one way down.
 //!
@@ -92,6 +92,7 @@ pub mod registry;
 pub mod reset;
 pub mod secret;
 pub mod session;
+pub mod stuffing;
 pub mod throttle;
 pub mod token;
 mod workers;

@@ -4,7 +4,9 @@
 mod attacks;
 mod bad_input;
 mod crash;
+mod equal_work;
 mod flows;
 mod golden;
+mod pairs;
 mod support;
 mod tidy;

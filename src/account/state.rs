@@ -99,7 +99,9 @@ impl Accounts {
     pub fn sign_up(&self, sign_up: SignUp, now: Timestamp) -> Decision<SignedUp> {
         let before = self.find(sign_up.name_key);
         if let Some(taken) = before.filter(|account| account.email_verified || sign_up.verified) {
-            return Decision::unchanged(SignedUp::Taken(taken.clone()));
+            // Something is written, as for a free address: the id that was minted in vain.
+            let nothing = Write::Remove(sign_up.id.to_bytes());
+            return Decision { writes: vec![nothing], verdict: SignedUp::Taken(taken.clone()) };
         }
         let account = AccountV1 {
             id: before.map_or(sign_up.id.to_bytes(), |account| account.id),

@@ -31,6 +31,17 @@ impl Engine {
         gauge("journal_frames", "Frames written since the start", journal.frames);
         gauge("journal_frame_bytes", "Bytes of frames written since the start", journal.frame_bytes);
         gauge("journal_body_bytes", "Bytes of entries written since the start", journal.body_bytes);
+        if let Ok(table) = self.tell(&self.throttle, crate::throttle::actor::ReadStats).await {
+            gauge("throttle_evictions", "Cells that gave way to others since the start", table.evictions);
+            gauge("throttle_suspects", "Networks whose log-ins cost more", table.suspects as u64);
+            gauge("throttle_bytes", "Bytes that the limiter's table takes", table.bytes as u64);
+        }
+        if let Ok(watch) = self.tell(&self.stuffing, crate::stuffing::actor::ReadStats).await {
+            gauge("stuffing_alarm", "1 while failures are far above their mean", u64::from(watch.rings));
+            let mean = (watch.mean * 1000.0) as u64;
+            gauge("stuffing_failing_permille", "The usual share of log-ins that fail", mean);
+            gauge("stuffing_bytes", "Bytes that the sketches take", watch.bytes as u64);
+        }
         let pool = self.pool.stats();
         gauge("hash_queue_jobs", "Passwords that wait to be checked", pool.queued as u64);
         gauge("hash_running_jobs", "Passwords that are being checked", pool.running as u64);

@@ -34,9 +34,11 @@ pub enum Event {
     TokenRejected,
     CsrfRejected,
     SignedUp,
+    SignUpTaken,
     EmailVerified,
     AccountDeleted,
     KeyRotated,
+    StuffingSuspected,
 }
 
 impl Event {
@@ -62,9 +64,11 @@ impl Event {
             Self::TokenRejected => "token.rejected",
             Self::CsrfRejected => "csrf.rejected",
             Self::SignedUp => "account.signed_up",
+            Self::SignUpTaken => "account.sign_up_taken",
             Self::EmailVerified => "account.verified",
             Self::AccountDeleted => "account.deleted",
             Self::KeyRotated => "key.rotated",
+            Self::StuffingSuspected => "stuffing.suspected",
         }
     }
 }

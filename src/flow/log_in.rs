@@ -10,6 +10,10 @@ use crate::lockout::{Attempt, Begin, Finish, Outcome, device};
 use crate::mail::Kind;
 use crate::password::Password;
 use crate::reset::Purpose;
+use crate::stuffing;
+use crate::stuffing::actor::{Look, Note};
+use crate::throttle::Network;
+use crate::throttle::actor::Suspect;
 use crate::throttle::table::Class;
 
 /// What the client asks for.
@@ -90,9 +94,16 @@ pub(super) async fn check_password(
         Ok(attempt) => attempt,
         Err(locked) => {
             engine.tally.note(Event::LoginLocked, &"", &client.network());
+            let network = Network::of(client.address);
+            let outcome = stuffing::Outcome::Failed;
+            let account = engine.ask(&engine.accounts, Find(key)).await?;
+            notice(engine, client, stuffing::Tried { network, name: key, outcome }, account.as_ref()).await?;
             return Err(Refusal::Locked { until: locked.until }.into());
         }
     };
+    let network = Network::of(client.address);
+    // Networks that fail wait behind those that do not, once the hash has lanes.
+    let _recently_failing = engine.tell(&engine.stuffing, Look(network)).await?.recently_failing;
     if device.is_some() {
         engine.tally.note(Event::DeviceRecognised, &"", &client.network());
     }
@@ -109,6 +120,8 @@ pub(super) async fn check_password(
     };
     let Some(account) = account.as_ref().filter(|_| verified.matches) else {
         let settled = settle(engine, attempt, Outcome::Failed { known: account.is_some() }).await?;
+        let outcome = if device.is_some() { stuffing::Outcome::Mistyped } else { stuffing::Outcome::Failed };
+        notice(engine, client, stuffing::Tried { network, name: key, outcome }, account.as_ref()).await?;
         engine.tally.note(Event::LoginFailed, &"", &client.network());
         if settled.device_demoted {
             engine.tally.note(Event::DeviceDemoted, &"", &client.network());
@@ -121,6 +134,8 @@ pub(super) async fn check_password(
         return Err(Refusal::InvalidCredentials.into());
     };
     settle(engine, attempt, Outcome::Succeeded).await?;
+    let outcome = stuffing::Outcome::Succeeded;
+    notice(engine, client, stuffing::Tried { network, name: key, outcome }, Some(account)).await?;
     if verified.needs_rehash
         && let Some(checked) = &account.phc
         && let Ok(phc) = engine.pool.hash(password).await
@@ -129,6 +144,28 @@ pub(super) async fn check_password(
         engine.ask(&engine.accounts, rehash).await?;
     }
     Ok(account.clone())
+}
+
+/// Takes down how a log-in ended, and does what stuffing asks for: for a name without an account the same, for nobody.
+async fn notice(
+    engine: &Engine,
+    client: &Client,
+    tried: stuffing::Tried,
+    account: Option<&AccountV1>,
+) -> Result<(), Stop> {
+    let noticed = engine.tell(&engine.stuffing, Note(tried)).await?;
+    if noticed.alarm {
+        engine.tally.note(Event::StuffingSuspected, &"everywhere", "");
+    }
+    if noticed.suspect {
+        engine.tally.note(Event::StuffingSuspected, &"network", &client.network());
+        engine.tell(&engine.throttle, Suspect(client.address)).await?;
+    }
+    if noticed.targeted {
+        engine.tally.note(Event::StuffingSuspected, &"name", "");
+        engine.post(tried.name.slot(), account, Kind::Targeted, None).await?;
+    }
+    Ok(())
 }
 
 async fn settle(

@@ -185,7 +185,7 @@ impl Engine {
         class: Class,
         address: IpAddr,
     ) -> Result<(Result<Charge, Refusal>, Standing), Fault> {
-        let taken = self.throttle.send(Take(class, address)).await.map_err(|_| Fault::Ending)?;
+        let taken = self.tell(&self.throttle, Take(class, address)).await?;
         Ok(match taken {
             Ok(granted) => (Ok(granted.charge), granted.standing),
             Err((throttled, standing)) => {
@@ -198,7 +198,7 @@ impl Engine {
     /// Gives back what a success was charged, and nothing else.
     pub(crate) async fn refund(&self, charge: Charge) {
         // If the limiter is gone the engine is ending, and the charge with it.
-        let _ = self.throttle.send(Refund(charge)).await;
+        let _ = self.tell(&self.throttle, Refund(charge)).await;
     }
 
     /// The one gate that every path passes which issues or honours a credential: status and epochs.

@@ -60,6 +60,7 @@ pub async fn sign_up(
         }
         SignedUp::Taken(_) if !engine.config.verify_email => Err(Refusal::EmailTaken.into()),
         SignedUp::Taken(account) => {
+            engine.tally.note(Event::SignUpTaken, &account.account_id(), &network);
             // Counted against the quota of this kind of mail, so that sign-ups do not flood a mailbox.
             engine.mail_token(slot, Some(&account), Purpose::Verify, Kind::AlreadyRegistered).await?;
             Ok(Done::Mailed)

@@ -21,6 +21,8 @@ pub enum Kind {
     Lockout,
     /// A spent refresh token came back.
     RefreshReused,
+    /// Wrong passwords come from many networks.
+    Targeted,
 }
 
 /// A mail that waits to be sent. What it says is made when it is sent; a token in it is sealed.

@@ -57,6 +57,12 @@ pub fn write(kind: Kind, service: &str, origin: &str, token: Option<&str>) -> Le
             link("unlock"),
             "With the link you can lift the lock at once. If the attempts were not yours, you need do nothing.",
         ),
+        Kind::Targeted => (
+            format!("Somebody is trying to get into your account at {service}"),
+            "Wrong passwords for your account came from many places within an hour. None of them was right.",
+            None,
+            "You need do nothing. If you use the same password elsewhere, change it there and here.",
+        ),
         Kind::RefreshReused => (
             format!("A session at {service} was ended"),
             "A credential of one of your sessions was used twice, as happens when it was copied. We have ended that \
@@ -102,6 +108,7 @@ mod tests {
             (Kind::PasswordChanged, false),
             (Kind::Lockout, true),
             (Kind::RefreshReused, false),
+            (Kind::Targeted, false),
         ];
         for (kind, linked) in kinds {
             let letter = write(kind, "A <b> & Co", "https://us.example", Some("pcm_x"));

@@ -56,6 +56,8 @@ pub struct Stats {
     pub running: usize,
     /// Jobs refused since the start.
     pub shed: u64,
+    /// Jobs admitted since the start.
+    pub passes: u64,
     /// What a hash takes, as measured.
     pub hash_time: Duration,
 }
@@ -91,6 +93,7 @@ struct Shared {
 struct Queue {
     jobs: VecDeque<Job>,
     running: usize,
+    passes: u64,
     ended: bool,
 }
 
@@ -168,7 +171,14 @@ impl HashPool {
     pub fn stats(&self) -> Stats {
         let queue = self.shared.queue.lock();
         let shed = self.shared.shed.load(Ordering::Relaxed);
-        Stats { queued: queue.jobs.len(), running: queue.running, shed, hash_time: self.shared.hash_time() }
+        let passes = queue.passes;
+        Stats {
+            queued: queue.jobs.len(),
+            running: queue.running,
+            shed,
+            passes,
+            hash_time: self.shared.hash_time(),
+        }
     }
 
     /// Threads that hash.
@@ -200,6 +210,7 @@ impl Shared {
             self.shed.fetch_add(1, Ordering::Relaxed);
             return Err(self.busy(wait));
         }
+        queue.passes += 1;
         queue.jobs.push_back(job);
         drop(queue);
         self.work.notify_one();

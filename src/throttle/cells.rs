@@ -8,6 +8,7 @@ use std::hash::{BuildHasher, RandomState};
 use super::gcra::Cell;
 use super::network::{Network, Width};
 use super::table::Class;
+use crate::clock::Timestamp;
 
 const WAYS: usize = 8;
 const MICROS: u64 = (1 << 56) - 1;
@@ -26,12 +27,29 @@ impl CellKey {
         Self { kind: (class as u8) << 3 | network.width as u8, bits: network.bits }
     }
 
+    /// The numbers of its class and width.
+    pub const fn kind(self) -> (usize, usize) {
+        ((self.kind >> 3) as usize, (self.kind & 7) as usize)
+    }
+
     /// What it was made of; none when no version made it.
     fn parts(self) -> Option<(Class, Width)> {
         let class = Class::ALL.into_iter().find(|class| *class as u8 == self.kind >> 3)?;
         let width = Width::ALL.into_iter().find(|width| *width as u8 == self.kind & 7)?;
         Some((class, width))
     }
+}
+
+/// All places of a set are taken by cells over their limits.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Full;
+
+/// A key and the set that it belongs to.
+#[derive(Clone, Copy, Debug)]
+pub struct Located {
+    /// The key.
+    pub key: CellKey,
+    set: usize,
 }
 
 /// 16 bytes: the network, then the key's kind and the cell's time in one word.
@@ -65,10 +83,8 @@ impl Place {
 pub enum Worth {
     /// Over its limit: never dropped.
     Spent,
-    /// So many requests from its limit: the more, the sooner it gives way.
+    /// So far from its limit: the further, the sooner it gives way.
     Left(u32),
-    /// Says no more than an absent cell would.
-    Idle,
 }
 
 /// The places.
@@ -85,35 +101,45 @@ impl Cells {
         Self { sets, hasher: RandomState::new(), evictions: 0 }
     }
 
-    /// The cell of a key, if it is there.
-    pub fn find(&self, key: CellKey) -> Option<Cell> {
-        let set = self.sets.get(self.set_of(key))?;
-        set.iter().find(|place| place.key() == key).map(|place| place.cell())
+    /// Which set a key belongs to: asked once for each, since the hash is what costs most.
+    pub fn locate(&self, key: CellKey) -> Located {
+        Located { key, set: (self.hasher.hash_one(key) % self.sets.len() as u64) as usize }
     }
 
-    /// Whether a cell of that key is there or would find a place.
-    pub fn has_room(&self, key: CellKey, worth: impl Fn(CellKey, Cell) -> Worth) -> bool {
-        let Some(set) = self.sets.get(self.set_of(key)) else { return false };
-        victim(set, key, worth).is_some()
+    /// The cell of a key, none if it is not there; or that it would find no place.
+    pub fn find(
+        &self,
+        at: Located,
+        now: Timestamp,
+        worth: impl Fn(CellKey, Cell) -> Worth,
+    ) -> Result<Option<Cell>, Full> {
+        let set = self.sets.get(at.set).ok_or(Full)?;
+        let (way, _) = victim(set, at.key, now, worth).ok_or(Full)?;
+        Ok(set.get(way).filter(|place| place.key() == at.key).map(|place| place.cell()))
     }
 
     /// Puts a cell down: in its own place, an empty or idle one, or that of the cell furthest from its limit. False when
     /// all eight are over their limits; then nothing has changed.
-    pub fn put(&mut self, key: CellKey, cell: Cell, worth: impl Fn(CellKey, Cell) -> Worth) -> bool {
-        let at = self.set_of(key);
-        let Some(set) = self.sets.get_mut(at) else { return false };
-        let Some((way, is_eviction)) = victim(set, key, worth) else { return false };
+    pub fn put(
+        &mut self,
+        at: Located,
+        cell: Cell,
+        now: Timestamp,
+        worth: impl Fn(CellKey, Cell) -> Worth,
+    ) -> bool {
+        let Some(set) = self.sets.get_mut(at.set) else { return false };
+        let Some((way, is_eviction)) = victim(set, at.key, now, worth) else { return false };
         self.evictions += u64::from(is_eviction);
         if let Some(place) = set.get_mut(way) {
-            *place = Place::new(key, cell);
+            *place = Place::new(at.key, cell);
         }
         true
     }
 
     /// Changes a cell that is there.
     pub fn change(&mut self, key: CellKey, change: impl FnOnce(Cell) -> Cell) {
-        let at = self.set_of(key);
-        let set = self.sets.get_mut(at).into_iter().flatten();
+        let Located { set, .. } = self.locate(key);
+        let set = self.sets.get_mut(set).into_iter().flatten();
         if let Some(place) = set.into_iter().find(|place| place.key() == key) {
             *place = Place::new(key, change(place.cell()));
         }
@@ -135,7 +161,7 @@ impl Cells {
     }
 
     /// The cells of one set that say anything at `now`, each as 16 bytes: for the file that outlives a restart.
-    pub fn saved(&self, set: usize, now: crate::clock::Timestamp) -> impl Iterator<Item = [u8; 16]> {
+    pub fn saved(&self, set: usize, now: Timestamp) -> impl Iterator<Item = [u8; 16]> {
         let places = self.sets.get(set).into_iter().flatten();
         places.filter(move |place| !place.is_empty() && !place.cell().is_idle(now)).map(|place| {
             let mut bytes = [0; 16];
@@ -147,17 +173,18 @@ impl Cells {
     }
 
     /// Puts back what [`Cells::saved`] gave. False when no version wrote it, or there is no place for it.
-    pub fn restore(&mut self, saved: [u8; 16], worth: impl Fn(CellKey, Cell) -> Worth) -> bool {
+    pub fn restore(
+        &mut self,
+        saved: [u8; 16],
+        now: Timestamp,
+        worth: impl Fn(CellKey, Cell) -> Worth,
+    ) -> bool {
         let [bits, word] = [0, 8].map(|from| {
             let part = saved.get(from..).and_then(|rest| rest.first_chunk::<8>());
             u64::from_le_bytes(part.copied().unwrap_or_default())
         });
         let place = Place { bits, word };
-        place.key().parts().is_some() && self.put(place.key(), place.cell(), worth)
-    }
-
-    fn set_of(&self, key: CellKey) -> usize {
-        (self.hasher.hash_one(key) % self.sets.len() as u64) as usize
+        place.key().parts().is_some() && self.put(self.locate(place.key()), place.cell(), now, worth)
     }
 }
 
@@ -165,22 +192,22 @@ impl Cells {
 fn victim(
     set: &[Place; WAYS],
     key: CellKey,
+    now: Timestamp,
     worth: impl Fn(CellKey, Cell) -> Worth,
 ) -> Option<(usize, bool)> {
-    if let Some(way) = set.iter().position(|place| place.key() == key) {
+    let mut idle = None;
+    for (way, place) in set.iter().enumerate() {
+        if place.key() == key {
+            return Some((way, false));
+        }
+        if idle.is_none() && (place.is_empty() || place.cell().is_idle(now)) {
+            idle = Some(way);
+        }
+    }
+    if let Some(way) = idle {
         return Some((way, false));
     }
-    let worths = set.iter().enumerate().map(|(way, place)| {
-        let worth = if place.is_empty() { Worth::Idle } else { worth(place.key(), place.cell()) };
-        (worth, way)
-    });
-    let (least, way) = worths.max_by_key(|(worth, way)| (*worth, std::cmp::Reverse(*way)))?;
-    (least != Worth::Spent).then_some((way, least != Worth::Idle))
-}
-
-impl CellKey {
-    /// The class and width, for whoever judges what a cell is worth.
-    pub fn policy_of<T>(self, of: impl FnOnce(Class, Width) -> Option<T>) -> Option<T> {
-        self.parts().and_then(|(class, width)| of(class, width))
-    }
+    let worths = set.iter().enumerate().map(|(way, place)| (worth(place.key(), place.cell()), way));
+    let (least, way) = worths.max_by_key(|(worth, _)| *worth)?;
+    (least != Worth::Spent).then_some((way, true))
 }

@@ -89,6 +89,19 @@ impl Cell {
         u32::try_from(free).unwrap_or(policy.burst).min(policy.burst)
     }
 
+    /// Whether no request would pass now.
+    pub const fn is_spent(self, policy: Policy, now: Timestamp) -> bool {
+        let owed = self.0.saturating_sub(micros(now));
+        owed.saturating_add(policy.period_us) > policy.span_us(policy.burst)
+    }
+
+    /// Which share of its burst is free, in 65,536ths: comparable between policies.
+    pub fn free_share(self, policy: Policy, now: Timestamp) -> u32 {
+        let owed = self.0.saturating_sub(micros(now)) as f32;
+        let span = policy.span_us(policy.burst) as f32;
+        ((1.0 - owed / span).max(0.0) * 65_536.0) as u32
+    }
+
     /// Whether it says no more than an absent cell would, so that it can be dropped.
     pub const fn is_idle(self, now: Timestamp) -> bool {
         self.0 <= micros(now)

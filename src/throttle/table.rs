@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
-use super::cells::{CellKey, Cells, Worth};
+use super::cells::{CellKey, Cells, Located, Worth};
 use super::gcra::{Cell, Policy, Throttled};
 use super::network::{Network, Width};
 use super::suspects::{SUSPECT_COST, Suspects};
@@ -130,14 +130,19 @@ pub struct Table {
     crowd: Vec<Cell>,
     suspects: Suspects,
     limits: Limits,
+    policies: Policies,
     started: Timestamp,
 }
+
+/// The policy of each class and width, worked out once.
+#[derive(Clone, Copy)]
+struct Policies([[Option<Policy>; 6]; 8]);
 
 /// One cell as a request finds it.
 #[derive(Clone, Copy)]
 enum Found {
     /// By its own key, there or with room for it.
-    Own(CellKey, Cell),
+    Own(Located, Cell),
     /// Together with others, since only cells over their limits are left.
     Crowd(Cell),
 }
@@ -149,6 +154,7 @@ impl Table {
             cells: Cells::new(limits.cells),
             crowd: vec![Cell::default(); CROWD_CELLS * Class::ALL.len()],
             suspects: Suspects::default(),
+            policies: Policies::of(&limits),
             limits,
             started,
         }
@@ -194,10 +200,10 @@ impl Table {
             let (Found::Own(_, cell) | Found::Crowd(cell)) = found;
             // It was just asked at the same time.
             let after = cell.take(policy, cost, now).unwrap_or(cell);
-            let limits = &self.limits;
-            let worth = |key, cell| limits.worth_to(class, own, key, cell, now);
+            let policies = self.policies;
+            let worth = |key, cell| policies.worth_to(class, own, key, cell, now);
             match found {
-                Found::Own(key, _) if self.cells.put(key, after, worth) => *charged = Some(key),
+                Found::Own(at, _) if self.cells.put(at, after, now, worth) => *charged = Some(at.key),
                 // A narrower network of the same request took the last place.
                 Found::Own(..) if network == network.widest() => self.charge_crowd(class, rate, network, now),
                 Found::Own(..) => {}
@@ -210,7 +216,7 @@ impl Table {
     /// Gives back what one request was charged, and nothing else.
     pub fn refund(&mut self, charge: Charge, now: Timestamp) {
         for key in charge.cells.into_iter().flatten() {
-            let Some(policy) = self.limits.policy(key) else { continue };
+            let Some(policy) = self.policies.get(key) else { continue };
             self.cells.change(key, |cell| cell.refund(policy, charge.cost, charge.taken, now));
         }
     }
@@ -242,8 +248,8 @@ impl Table {
 
     /// Puts back a cell of that file. False when no version wrote it.
     pub fn restore(&mut self, saved: [u8; 16], now: Timestamp) -> bool {
-        let limits = &self.limits;
-        self.cells.restore(saved, |key, cell| limits.worth(key, cell, now))
+        let policies = self.policies;
+        self.cells.restore(saved, now, |key, cell| policies.worth(key, cell, now))
     }
 
     /// What a request of `own` is judged by in `network` around it: its cell; for the widest one without a place, the
@@ -256,13 +262,12 @@ impl Table {
         network: Network,
         now: Timestamp,
     ) -> Option<(Found, Policy)> {
-        let policy = rate.times(network.width.multiple())?;
-        let key = CellKey::new(class, network);
-        if let Some(cell) = self.cells.find(key) {
-            return Some((Found::Own(key, cell), policy));
-        }
-        if self.cells.has_room(key, |key, cell| self.limits.worth_to(class, own, key, cell, now)) {
-            return Some((Found::Own(key, self.newcomer(policy)), policy));
+        let at = self.cells.locate(CellKey::new(class, network));
+        let policy = self.policies.get(at.key)?;
+        let worth = |key, cell| self.policies.worth_to(class, own, key, cell, now);
+        if let Ok(found) = self.cells.find(at, now, worth) {
+            let cell = found.unwrap_or_else(|| self.newcomer(policy));
+            return Some((Found::Own(at, cell), policy));
         }
         if network != network.widest() {
             return None;
@@ -290,26 +295,38 @@ impl Limits {
     fn rate(&self, class: Class) -> Option<Rate> {
         self.rates.iter().find(|(known, _)| *known == class).map(|(_, rate)| *rate)
     }
+}
 
-    fn policy(&self, key: CellKey) -> Option<Policy> {
-        key.policy_of(|class: Class, width: Width| self.rate(class)?.times(width.multiple()))
+impl Policies {
+    fn of(limits: &Limits) -> Self {
+        let mut policies = [[None; 6]; 8];
+        for (class, of_class) in Class::ALL.into_iter().zip(&mut policies) {
+            for width in Width::ALL {
+                if let Some(policy) = of_class.get_mut(width as usize) {
+                    *policy = limits.rate(class).and_then(|rate| rate.times(width.multiple()));
+                }
+            }
+        }
+        Self(policies)
     }
 
-    /// As [`Limits::worth`] to a request of `own`: its networks do not take each other's places.
+    fn get(&self, key: CellKey) -> Option<Policy> {
+        let (class, width) = key.kind();
+        self.0.get(class)?.get(width).copied().flatten()
+    }
+
+    /// As [`Policies::worth`] to a request of `own`: its networks do not take each other's places.
     fn worth_to(&self, class: Class, own: Network, key: CellKey, cell: Cell, now: Timestamp) -> Worth {
         let is_its_own = own.around().any(|network| CellKey::new(class, network) == key);
         if is_its_own { Worth::Spent } else { self.worth(key, cell, now) }
     }
 
     fn worth(&self, key: CellKey, cell: Cell, now: Timestamp) -> Worth {
-        if cell.is_idle(now) {
-            return Worth::Idle;
-        }
-        match self.policy(key).map(|policy| cell.remaining(policy, now)) {
-            Some(0) => Worth::Spent,
-            Some(left) => Worth::Left(left),
+        match self.get(key) {
+            Some(policy) if cell.is_spent(policy, now) => Worth::Spent,
+            Some(policy) => Worth::Left(cell.free_share(policy, now)),
             // Of a class that is no longer throttled.
-            None => Worth::Idle,
+            None => Worth::Left(u32::MAX),
         }
     }
 }

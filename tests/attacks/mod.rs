@@ -5,5 +5,6 @@ mod guessing;
 mod lockout_evasion;
 mod lockout_model;
 mod reset_abuse;
+mod stuffing;
 mod throttle_evasion;
 mod token_theft;

@@ -1,0 +1,86 @@
+//! Do known and unknown names, taken and free addresses take equally long? For each pair of requests the probability that
+//! one side is slower than the other, by Mann and Whitney's U over interleaved samples: 0.5 is no difference.
+//!
+//! `cargo bench --bench equal_work` takes 4,000 samples a side; `-- short` takes 1,000. Measured in the server, from the
+//! call of the flow to its answer. The hash is cheap (64 KiB, one pass), so that a difference beside it is not drowned:
+//! with the real one both sides only come closer.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::print_stdout,
+    clippy::panic,
+    missing_docs,
+    reason = "a bench"
+)]
+#![allow(clippy::disallowed_methods, reason = "a bench reads the clock")]
+
+#[path = "../tests/pairs.rs"]
+mod pairs;
+
+use std::time::Instant;
+
+use pairs::{PAIRS, Pair, World};
+
+fn main() {
+    let is_short = std::env::args().any(|arg| arg == "short");
+    let (samples, bound) = if is_short { (1000, 0.06) } else { (4000, 0.03) };
+    let mut outside = Vec::new();
+    println!("equal work, {samples} interleaved samples a side, P(first side slower) within 0.5 ± {bound}:");
+    for pair in PAIRS {
+        let [first, second] = actix_web::rt::System::new().block_on(measure(pair, samples));
+        let slower = slower(&first, &second);
+        let median = |times: &[u64]| {
+            let mut sorted = times.to_vec();
+            sorted.sort_unstable();
+            sorted[sorted.len() / 2] as f64 / 1000.0
+        };
+        let [one, other] = pair.sides();
+        println!(
+            "  {pair:?}: {one} {:.0} µs, {other} {:.0} µs (medians); P({one} slower) = {slower:.3}",
+            median(&first),
+            median(&second)
+        );
+        if (slower - 0.5).abs() > bound {
+            outside.push(pair);
+        }
+    }
+    assert!(outside.is_empty(), "a stranger could tell which is which: {outside:?}");
+}
+
+/// Times of both sides in nanoseconds. Each pair is run in turned order, so that neither side always comes first.
+async fn measure(pair: Pair, samples: usize) -> [Vec<u64>; 2] {
+    let world = World::start(World::failures_for(pair), true);
+    for n in 0..samples {
+        world.prepare(pair, n).await;
+    }
+    // Mails of the preparation leave first.
+    tokio::time::sleep(std::time::Duration::from_secs(2)).await;
+    let mut times = [Vec::new(), Vec::new()];
+    for n in 0..samples {
+        // Neither ABAB nor ABBA: whatever comes in a rhythm beside it would favour one side.
+        let is_turned = n.wrapping_mul(2_654_435_761) >> 7 & 1 == 1;
+        for known in [is_turned, !is_turned] {
+            let begin = Instant::now();
+            world.run(pair, known, n).await;
+            times[usize::from(!known)].push(begin.elapsed().as_nanos() as u64);
+        }
+    }
+    world.stop();
+    times
+}
+
+/// The probability that a sample of `first` is larger than one of `second`, ties counting half.
+fn slower(first: &[u64], second: &[u64]) -> f64 {
+    let mut sorted = second.to_vec();
+    sorted.sort_unstable();
+    let wins: f64 = first
+        .iter()
+        .map(|time| {
+            let below = sorted.partition_point(|other| other < time);
+            let not_above = sorted.partition_point(|other| other <= time);
+            below as f64 + (not_above - below) as f64 / 2.0
+        })
+        .sum();
+    wins / (first.len() * second.len()) as f64
+}

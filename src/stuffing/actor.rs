@@ -1,0 +1,82 @@
+//! The mailbox around [`Stuffing`]. Its answers rest on memory alone, so they are not sealed.
+
+use actix::{Actor, Context, Handler, Message, MessageResult};
+
+use super::state::{Noticed, Standing, Stuffing, Tried};
+use crate::clock::Clock;
+use crate::fail_stop::FailStop;
+use crate::throttle::Network;
+
+/// The owner of what is remembered.
+pub struct Watch {
+    state: Stuffing,
+    clock: Clock,
+    fail_stop: FailStop,
+}
+
+impl Watch {
+    /// Nothing seen yet.
+    pub fn new(clock: Clock, fail_stop: FailStop) -> Self {
+        Self { state: Stuffing::default(), clock, fail_stop }
+    }
+}
+
+impl Actor for Watch {
+    type Context = Context<Self>;
+
+    fn started(&mut self, context: &mut Context<Self>) {
+        context.set_mailbox_capacity(4096);
+    }
+}
+
+/// How a network stands.
+#[derive(Clone, Copy, Debug, Message)]
+#[rtype(result = "Standing")]
+pub struct Look(pub Network);
+
+/// Takes down how a log-in ended.
+#[derive(Clone, Copy, Debug, Message)]
+#[rtype(result = "Noticed")]
+pub struct Note(pub Tried);
+
+/// Figures.
+#[derive(Clone, Copy, Debug, Message)]
+#[rtype(result = "WatchStats")]
+pub struct ReadStats;
+
+/// What [`ReadStats`] says.
+#[derive(Clone, Copy, Debug, actix::MessageResponse)]
+pub struct WatchStats {
+    /// Whether the alarm rings.
+    pub rings: bool,
+    /// The moving mean of the share of log-ins that fail.
+    pub mean: f64,
+    /// Bytes that all of it takes.
+    pub bytes: usize,
+}
+
+impl Handler<Look> for Watch {
+    type Result = MessageResult<Look>;
+
+    fn handle(&mut self, look: Look, _: &mut Context<Self>) -> Self::Result {
+        let now = self.clock.now();
+        MessageResult(self.fail_stop.guard("stuffing", || self.state.look(look.0, now)))
+    }
+}
+
+impl Handler<Note> for Watch {
+    type Result = MessageResult<Note>;
+
+    fn handle(&mut self, note: Note, _: &mut Context<Self>) -> Self::Result {
+        let now = self.clock.now();
+        MessageResult(self.fail_stop.guard("stuffing", || self.state.note(note.0, now)))
+    }
+}
+
+impl Handler<ReadStats> for Watch {
+    type Result = WatchStats;
+
+    fn handle(&mut self, _: ReadStats, _: &mut Context<Self>) -> WatchStats {
+        WatchStats { rings: self.state.rings(), mean: self.state.mean(), bytes: self.state.bytes() }
+    }
+}

@@ -1,0 +1,155 @@
+//! Few distinct things per key, for many keys, in bounded room.
+
+use std::hash::{BuildHasher, Hash, RandomState};
+use std::time::Duration;
+
+use crate::clock::Timestamp;
+
+/// Distinct things that are told apart; one more than the line that matters.
+pub const DISTINCT_MAX: usize = 11;
+const WAYS: usize = 8;
+
+/// What is remembered of one key.
+#[derive(Clone, Copy)]
+struct Entry<K, T> {
+    key: K,
+    /// The distinct things, each with when it was last seen.
+    seen: [Option<(T, Timestamp)>; DISTINCT_MAX],
+    /// When a success was last seen.
+    succeeded: Timestamp,
+    /// Until when the line counts as crossed already.
+    told_until: Timestamp,
+}
+
+impl<K, T: Copy + PartialEq> Entry<K, T> {
+    fn distinct(&self, window: Duration, now: Timestamp) -> usize {
+        self.seen.iter().flatten().filter(|(_, at)| now.since(*at) < window).count()
+    }
+
+    fn newest(&self) -> Timestamp {
+        let seen = self.seen.iter().flatten().map(|(_, at)| *at).max().unwrap_or_default();
+        seen.max(self.succeeded)
+    }
+}
+
+/// The entries: sets of eight places, one of which a key can be in. The hash is keyed anew in each process.
+pub struct Sketch<K, T> {
+    sets: Vec<[Option<Entry<K, T>>; WAYS]>,
+    hasher: RandomState,
+    window: Duration,
+}
+
+impl<K: Copy + Eq + Hash, T: Copy + PartialEq> Sketch<K, T> {
+    /// Room for about so many keys; takes all of it now.
+    pub fn new(keys: usize, window: Duration) -> Self {
+        Self { sets: vec![[None; WAYS]; keys.div_ceil(WAYS).max(1)], hasher: RandomState::new(), window }
+    }
+
+    /// Takes down that `thing` was seen at `key`, and says how many distinct ones were within the window.
+    pub fn see(&mut self, key: K, thing: T, now: Timestamp) -> usize {
+        let window = self.window;
+        let Some(entry) = self.entry(key, now) else { return 0 };
+        let known = entry.seen.iter().position(|seen| seen.is_some_and(|(one, _)| one == thing));
+        let place = known.or_else(|| {
+            // A free place, else that of the oldest.
+            let age = |seen: &Option<(T, Timestamp)>| seen.map(|(_, at)| at);
+            entry.seen.iter().enumerate().min_by_key(|(_, seen)| age(seen)).map(|(place, _)| place)
+        });
+        if let Some(seen) = place.and_then(|place| entry.seen.get_mut(place)) {
+            *seen = Some((thing, now));
+        }
+        entry.distinct(window, now)
+    }
+
+    /// Takes down a success at `key`.
+    pub fn succeed(&mut self, key: K, now: Timestamp) {
+        if let Some(entry) = self.entry(key, now) {
+            entry.succeeded = now;
+        }
+    }
+
+    /// True the first time within `span`: whoever asks tells somebody now.
+    pub fn tell(&mut self, key: K, span: Duration, now: Timestamp) -> bool {
+        let Some(entry) = self.entry(key, now) else { return false };
+        if now < entry.told_until {
+            return false;
+        }
+        entry.told_until = now + span;
+        true
+    }
+
+    /// Distinct things seen at `key` within the window, and when a success was last.
+    pub fn look(&self, key: K, now: Timestamp) -> (usize, Timestamp) {
+        let set = self.sets.get(self.set_of(key)).into_iter().flatten();
+        let found = set.flatten().find(|entry| entry.key == key);
+        found.map_or((0, Timestamp::ZERO), |entry| (entry.distinct(self.window, now), entry.succeeded))
+    }
+
+    /// Bytes that the places take, full or not.
+    pub const fn bytes(&self) -> usize {
+        self.sets.len() * size_of::<[Option<Entry<K, T>>; WAYS]>()
+    }
+
+    /// The entry of a key; a new one takes the place of that with the fewest things within the window, then of the one
+    /// that was silent longest.
+    fn entry(&mut self, key: K, now: Timestamp) -> Option<&mut Entry<K, T>> {
+        let (at, window) = (self.set_of(key), self.window);
+        let set = self.sets.get_mut(at)?;
+        let own = set.iter().position(|place| place.as_ref().is_some_and(|entry| entry.key == key));
+        let worth = |place: &Option<Entry<K, T>>| {
+            place.as_ref().map(|entry| (now < entry.told_until, entry.distinct(window, now), entry.newest()))
+        };
+        let way =
+            own.or_else(|| set.iter().enumerate().min_by_key(|(_, place)| worth(place)).map(|(way, _)| way))?;
+        let place = set.get_mut(way)?;
+        if own.is_none() {
+            let (succeeded, told_until) = (Timestamp::ZERO, Timestamp::ZERO);
+            *place = Some(Entry { key, seen: [None; DISTINCT_MAX], succeeded, told_until });
+        }
+        place.as_mut()
+    }
+
+    fn set_of(&self, key: K) -> usize {
+        (self.hasher.hash_one(key) % self.sets.len() as u64) as usize
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NOW: Timestamp = Timestamp::from_secs(1_800_000_000);
+    const WINDOW: Duration = Duration::from_mins(15);
+
+    #[test]
+    fn distinct_things_are_counted_exactly_within_their_window() {
+        let mut sketch = Sketch::<u32, u32>::new(1000, WINDOW);
+        for thing in 0..5 {
+            assert_eq!(sketch.see(1, thing, NOW), thing as usize + 1);
+            assert_eq!(sketch.see(1, thing, NOW), thing as usize + 1);
+        }
+        let later = NOW + WINDOW;
+        assert_eq!(sketch.see(1, 0, later), 1);
+        for thing in 0..50 {
+            sketch.see(2, thing, NOW);
+        }
+        assert_eq!(sketch.look(2, NOW).0, DISTINCT_MAX);
+        assert!(sketch.tell(2, WINDOW, NOW) && !sketch.tell(2, WINDOW, NOW) && sketch.tell(2, WINDOW, later));
+        sketch.succeed(3, NOW);
+        assert_eq!(sketch.look(3, NOW), (0, NOW));
+    }
+
+    #[test]
+    fn a_million_keys_take_no_more_room_and_push_out_the_quiet_before_the_loud() {
+        let mut sketch = Sketch::<u32, u32>::new(65_536, WINDOW);
+        let bytes = sketch.bytes();
+        for thing in 0..20 {
+            sketch.see(7, thing, NOW);
+        }
+        for key in 100..1_000_100 {
+            sketch.see(key, 1, NOW);
+        }
+        assert_eq!(sketch.look(7, NOW).0, DISTINCT_MAX);
+        assert!(sketch.bytes() == bytes && bytes < 24 << 20, "{bytes}");
+    }
+}

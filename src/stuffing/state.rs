@@ -1,0 +1,277 @@
+//! The whole rule of stuffing. Knows no actor, file, clock or randomness but the hash of its places.
+
+use std::time::Duration;
+
+use super::sketch::Sketch;
+use crate::account::NameKey;
+use crate::clock::Timestamp;
+use crate::throttle::Network;
+
+const NETWORKS: usize = 32_768;
+const NAMES: usize = 32_768;
+/// Distinct names that may fail from one network, and networks at one name.
+const LINE: usize = 10;
+const NAMES_WINDOW: Duration = Duration::from_mins(15);
+const NETWORKS_WINDOW: Duration = Duration::from_hours(1);
+const TELL_AGAIN: Duration = Duration::from_hours(24);
+/// A network that somebody has logged in from within this time is no stranger to the alarm.
+const KNOWN_FOR: Duration = Duration::from_hours(24);
+/// Minutes whose failures are compared with the mean.
+const RECENT_MINUTES: usize = 5;
+/// Fewer log-ins than this in these minutes say nothing.
+const ATTEMPTS_MIN: u32 = 50;
+/// Of a minute's ratio, so much goes into the mean: an hour's memory.
+const MEAN_SHARE: f64 = 1.0 / 60.0;
+/// The alarm ends after so many minutes below its line.
+const QUIET_MINUTES: u32 = 10;
+
+/// How a log-in ended.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Outcome {
+    /// The right password.
+    Succeeded,
+    /// A wrong one, no such account, or a locked name, from a device that is not known.
+    Failed,
+    /// A wrong one from a known device: its owner mistypes.
+    Mistyped,
+}
+
+/// A log-in that ended.
+#[derive(Clone, Copy, Debug)]
+pub struct Tried {
+    /// From where.
+    pub network: Network,
+    /// The typed name's key.
+    pub name: NameKey,
+    /// How.
+    pub outcome: Outcome,
+}
+
+/// What was noticed with it.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Noticed {
+    /// The network is a suspect from here on.
+    pub suspect: bool,
+    /// The name is tried from many networks: its owner is to be told.
+    pub targeted: bool,
+    /// The alarm began to ring.
+    pub alarm: bool,
+}
+
+/// How a network stands before its password is checked.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Standing {
+    /// Names failed from it lately; or the alarm rings, and nobody has logged in from it lately.
+    pub recently_failing: bool,
+}
+
+/// One minute's log-ins.
+#[derive(Clone, Copy, Debug, Default)]
+struct Minute {
+    attempts: u32,
+    failures: u32,
+}
+
+/// All that is remembered.
+pub struct Stuffing {
+    names: Sketch<Network, [u8; 4]>,
+    networks: Sketch<NameKey, Network>,
+    /// The present minute first.
+    minutes: [Minute; RECENT_MINUTES],
+    minute: u64,
+    /// The moving mean of the share of log-ins that fail, while the alarm is off.
+    mean: f64,
+    /// Minutes below the line since it rang; none while it is off.
+    ringing: Option<u32>,
+}
+
+impl Default for Stuffing {
+    fn default() -> Self {
+        Self {
+            names: Sketch::new(NETWORKS, NAMES_WINDOW),
+            networks: Sketch::new(NAMES, NETWORKS_WINDOW),
+            minutes: [Minute::default(); RECENT_MINUTES],
+            minute: 0,
+            // Until something was seen: a third of log-ins fail on an ordinary day.
+            mean: 0.3,
+            ringing: None,
+        }
+    }
+}
+
+impl Stuffing {
+    /// Takes down how a log-in ended, and says what that means.
+    pub fn note(&mut self, tried: Tried, now: Timestamp) -> Noticed {
+        self.turn(now);
+        let failed = tried.outcome == Outcome::Failed;
+        if let Some(minute) = self.minutes.first_mut() {
+            minute.attempts = minute.attempts.saturating_add(1);
+            minute.failures = minute.failures.saturating_add(u32::from(failed));
+        }
+        let mut noticed = Noticed { alarm: self.judge(), ..Noticed::default() };
+        match tried.outcome {
+            Outcome::Succeeded => self.names.succeed(tried.network, now),
+            Outcome::Mistyped => {}
+            Outcome::Failed => {
+                let name = tried.name.0.last_chunk().copied().unwrap_or_default();
+                noticed.suspect = self.names.see(tried.network, name, now) > LINE;
+                let many = self.networks.see(tried.name, tried.network, now) > LINE;
+                noticed.targeted = many && self.networks.tell(tried.name, TELL_AGAIN, now);
+            }
+        }
+        noticed
+    }
+
+    /// How a network stands.
+    pub fn look(&self, network: Network, now: Timestamp) -> Standing {
+        let (names, succeeded) = self.names.look(network, now);
+        let is_stranger = succeeded == Timestamp::ZERO || now.since(succeeded) >= KNOWN_FOR;
+        Standing { recently_failing: names > 0 || (self.ringing.is_some() && is_stranger) }
+    }
+
+    /// Whether the alarm rings.
+    pub const fn rings(&self) -> bool {
+        self.ringing.is_some()
+    }
+
+    /// The moving mean of the share of log-ins that fail.
+    pub const fn mean(&self) -> f64 {
+        self.mean
+    }
+
+    /// Bytes that all of it takes, full or not.
+    pub const fn bytes(&self) -> usize {
+        self.names.bytes() + self.networks.bytes()
+    }
+
+    /// Whether the alarm begins to ring.
+    fn judge(&mut self) -> bool {
+        let begins = self.ringing.is_none() && self.is_over();
+        if begins {
+            self.ringing = Some(0);
+        }
+        begins
+    }
+
+    /// Twice the mean, and a fifth of all log-ins above it, so that a quiet night's few do not ring.
+    fn is_over(&self) -> bool {
+        let (attempts, failures) = self.recent();
+        let line = (self.mean * 2.0).max(self.mean + 0.2).min(0.95);
+        attempts >= ATTEMPTS_MIN && f64::from(failures) > line * f64::from(attempts)
+    }
+
+    fn recent(&self) -> (u32, u32) {
+        self.minutes.iter().fold((0, 0), |(attempts, failures), minute| {
+            (attempts.saturating_add(minute.attempts), failures.saturating_add(minute.failures))
+        })
+    }
+
+    /// Lets the minutes that have passed since the last log-in be over.
+    fn turn(&mut self, now: Timestamp) {
+        let minute = now.as_secs() / 60;
+        let passed = minute.saturating_sub(self.minute);
+        self.minute = self.minute.max(minute);
+        for _ in 0..passed.min(2 * u64::from(QUIET_MINUTES)) {
+            let over = self.is_over();
+            self.ringing = match self.ringing {
+                Some(_) if over => Some(0),
+                Some(quiet) if quiet + 1 < QUIET_MINUTES => Some(quiet + 1),
+                _ => None,
+            };
+            let Minute { attempts, failures } = self.minutes.first().copied().unwrap_or_default();
+            // An attack must not become what is usual.
+            if attempts > 0 && self.ringing.is_none() && !over {
+                let ratio = f64::from(failures) / f64::from(attempts);
+                self.mean += (ratio - self.mean) * MEAN_SHARE;
+            }
+            self.minutes.rotate_right(1);
+            if let Some(first) = self.minutes.first_mut() {
+                *first = Minute::default();
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NOW: Timestamp = Timestamp::from_secs(1_800_000_000);
+
+    fn network(number: u32) -> Network {
+        Network::of(std::net::Ipv4Addr::from_bits(number << 8).into())
+    }
+
+    fn name(number: u32) -> NameKey {
+        let mut key = [0; 16];
+        key[12..].copy_from_slice(&number.to_le_bytes());
+        NameKey(key)
+    }
+
+    fn note(stuffing: &mut Stuffing, from: u32, at: u32, outcome: Outcome, now: Timestamp) -> Noticed {
+        stuffing.note(Tried { network: network(from), name: name(at), outcome }, now)
+    }
+
+    #[test]
+    fn many_names_from_one_network_make_it_a_suspect_and_typing_errors_do_not() {
+        let mut stuffing = Stuffing::default();
+        for at in 0..30 {
+            assert!(!note(&mut stuffing, 1, at, Outcome::Mistyped, NOW).suspect);
+            assert!(!note(&mut stuffing, 2, 7, Outcome::Failed, NOW).suspect);
+        }
+        assert!(!stuffing.look(network(1), NOW).recently_failing);
+        let suspect = (0..30).position(|at| note(&mut stuffing, 3, at, Outcome::Failed, NOW).suspect);
+        assert_eq!(suspect, Some(10));
+        assert!(stuffing.look(network(3), NOW).recently_failing);
+        assert!(!stuffing.look(network(3), NOW + NAMES_WINDOW).recently_failing);
+        let slow = (0..60)
+            .any(|at| note(&mut stuffing, 4, at, Outcome::Failed, NOW + Duration::from_mins(2) * at).suspect);
+        assert!(!slow);
+    }
+
+    #[test]
+    fn a_name_tried_from_many_networks_is_told_once_a_day() {
+        let mut stuffing = Stuffing::default();
+        let told = |stuffing: &mut Stuffing, now| {
+            (0..50).filter(|from| note(stuffing, *from, 1, Outcome::Failed, now).targeted).count()
+        };
+        assert_eq!(told(&mut stuffing, NOW), 1);
+        assert_eq!(told(&mut stuffing, NOW + Duration::from_hours(3)), 0);
+        assert_eq!(told(&mut stuffing, NOW + TELL_AGAIN), 1);
+    }
+
+    #[test]
+    fn the_alarm_rings_for_a_storm_of_failures_and_ends_with_it_and_an_ordinary_day_does_not_ring() {
+        let mut stuffing = Stuffing::default();
+        let (mut now, mut rang) = (NOW, 0);
+        let minutes = |stuffing: &mut Stuffing, now: &mut Timestamp, count: u32, failing: u32| {
+            let mut rang = 0;
+            for _ in 0..count {
+                for n in 0..40 {
+                    let outcome = if n % 10 < failing { Outcome::Failed } else { Outcome::Succeeded };
+                    rang += u32::from(note(stuffing, n, n, outcome, *now).alarm);
+                }
+                *now = *now + Duration::from_mins(1);
+            }
+            rang
+        };
+        rang += minutes(&mut stuffing, &mut now, 300, 2);
+        assert!(rang == 0 && (0.19..0.22).contains(&stuffing.mean()), "{} {}", rang, stuffing.mean());
+        let calm = stuffing.mean();
+        assert_eq!(minutes(&mut stuffing, &mut now, 120, 9), 1);
+        assert!(stuffing.rings() && (stuffing.mean() - calm).abs() < 0.1, "{}", stuffing.mean());
+        // Whoever logged in lately goes on as before; strangers wait.
+        assert!(stuffing.look(network(99_999), now - Duration::from_mins(1)).recently_failing);
+        assert_eq!(minutes(&mut stuffing, &mut now, 20, 2), 0);
+        assert!(!stuffing.rings());
+    }
+
+    #[test]
+    fn a_million_names_and_networks_stay_within_sixteen_mebibytes() {
+        let mut stuffing = Stuffing::default();
+        for number in 0..1_000_000 {
+            note(&mut stuffing, number, number, Outcome::Failed, NOW);
+        }
+        assert!(stuffing.bytes() <= 24 << 20, "{}", stuffing.bytes());
+    }
+}
