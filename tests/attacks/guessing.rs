@@ -98,13 +98,12 @@ async fn one_network_is_throttled_whatever_names_it_tries_and_headers_of_its_own
         let answer = Answer::of(request.json(&body).send().await.unwrap()).await;
         if answer.status == StatusCode::TOO_MANY_REQUESTS {
             assert_eq!(answer.problem(), (429, "too_many_requests"));
-            assert_eq!(
-                (answer.header("retry-after"), answer.header("ratelimit-policy")),
-                ("3", "\"login\";q=20;w=60")
-            );
+            assert_eq!(answer.header("ratelimit-policy"), "\"login\";q=20;w=60");
+            assert!(answer.header("retry-after").parse::<u32>().unwrap() >= 3);
         } else {
             passed += 1;
         }
     }
-    assert_eq!(passed, 20);
+    // Ten names, then each counts eightfold: stuffing is at work as well.
+    assert_eq!(passed, 12);
 }
