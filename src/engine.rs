@@ -207,8 +207,8 @@ impl Engine {
         let throttle = Throttle::start_in_arbiter(&registries.handle(), |_| throttle);
         let watch = Watch::new(clock.clone(), fail_stop.clone());
         let stuffing = Watch::start_in_arbiter(&registries.handle(), |_| watch);
-        let tally = crate::audit::Tally::new(clock.clone());
-        let audit = tally.log.start(&config.audit_dir)?;
+        let tally = crate::audit::Tally::new(clock.clone(), journal.clone());
+        let audit = tally.log.start(&config.audit_dir, keys.audit(), &clock, journal.durable())?;
         let engine = Arc::new(Self {
             accounts: owner(&registries, states.accounts, &desk),
             lockout: owner(&registries, states.lockout, &desk),

@@ -20,6 +20,6 @@ pub mod name;
 pub mod record;
 pub mod state;
 
-pub use name::{AccountName, NAME_BYTES_MAX, NameError, NameKey};
+pub use name::{AccountName, NAME_BYTES_MAX, NameError, NameKey, masked};
 pub use record::{AccountV1, Status};
 pub use state::{Accounts, Change, Refusal, SignUp, SignedUp};

@@ -51,9 +51,14 @@ impl AccountName {
 
     /// For logs: `a***@example.org`.
     pub fn masked(&self) -> String {
-        let (local, domain) = self.0.rsplit_once('@').unwrap_or(("", ""));
-        format!("{}***@{domain}", local.chars().next().unwrap_or('*'))
+        masked(&self.0)
     }
+}
+
+/// An address as logs may show it: `a***@example.org`.
+pub fn masked(email: &str) -> String {
+    let (local, domain) = email.rsplit_once('@').unwrap_or(("", ""));
+    format!("{}***@{domain}", local.chars().next().unwrap_or('*'))
 }
 
 impl fmt::Debug for AccountName {

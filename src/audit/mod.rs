@@ -4,12 +4,18 @@
 
 pub mod log;
 mod metrics;
+pub mod read;
+pub mod verify;
 
 use std::collections::BTreeMap;
 
 use parking_lot::Mutex;
 
+pub use log::Line;
+
+use crate::account::AccountV1;
 use crate::clock::Clock;
+use crate::journal::handle::Handle;
 
 /// What happened, as it stands in logs and metrics.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
@@ -39,6 +45,8 @@ pub enum Event {
     AccountDeleted,
     KeyRotated,
     StuffingSuspected,
+    AdminCreated,
+    AdminChanged,
 }
 
 impl Event {
@@ -68,8 +76,62 @@ impl Event {
             Self::EmailVerified => "account.verified",
             Self::AccountDeleted => "account.deleted",
             Self::KeyRotated => "key.rotated",
+            Self::AdminCreated => "admin.account_created",
+            Self::AdminChanged => "admin.account_changed",
             Self::StuffingSuspected => "stuffing.suspected",
         }
+    }
+}
+
+/// An event with what is known of it.
+#[derive(Clone, Debug)]
+pub struct Note {
+    event: Event,
+    line: Line,
+}
+
+impl Note {
+    /// Of an event alone.
+    pub fn new(event: Event) -> Self {
+        Self { event, line: Line { event: event.name().to_owned(), ..Line::default() } }
+    }
+
+    /// From where, and in which request.
+    #[must_use]
+    pub fn from(mut self, network: String, request_id: &str) -> Self {
+        (self.line.network, self.line.request_id) = (network, request_id.to_owned());
+        self
+    }
+
+    /// About an account or a session, by its id; or a word.
+    #[must_use]
+    pub fn about(mut self, subject: &dyn std::fmt::Display) -> Self {
+        self.line.subject = subject.to_string();
+        self
+    }
+
+    /// About an account that is known: its id and its masked address. A name that was typed and is none stays out.
+    #[must_use]
+    pub fn of(mut self, account: Option<&AccountV1>) -> Self {
+        if let Some(account) = account {
+            self.line.subject = account.account_id().to_string();
+            self.line.email = crate::account::masked(&account.email);
+        }
+        self
+    }
+
+    /// From a device of that digest.
+    #[must_use]
+    pub fn device(mut self, device: Option<[u8; 8]>) -> Self {
+        self.line.device = device.map_or_else(String::new, |id| format!("{:016x}", u64::from_be_bytes(id)));
+        self
+    }
+
+    /// Why.
+    #[must_use]
+    pub fn because(mut self, reason: &str) -> Self {
+        reason.clone_into(&mut self.line.reason);
+        self
     }
 }
 
@@ -78,21 +140,41 @@ impl Event {
 pub struct Tally {
     counts: Mutex<BTreeMap<Event, u64>>,
     clock: Clock,
-    /// The chained files and the newest events.
+    journal: Handle,
+    /// The chained files.
     pub log: log::Log,
 }
 
 impl Tally {
     /// Nothing happened yet.
-    pub fn new(clock: Clock) -> Self {
-        Self { counts: Mutex::default(), clock, log: log::Log::default() }
+    pub fn new(clock: Clock, journal: Handle) -> Self {
+        Self { counts: Mutex::default(), clock, journal, log: log::Log::default() }
     }
 
-    /// Counts an event and writes its line. `subject` names an account by id, or is empty.
+    /// Counts an event and writes its line. `subject` names an account or session by id, or is empty.
     pub fn note(&self, event: Event, subject: &dyn std::fmt::Display, network: &str) {
-        *self.counts.lock().entry(event).or_default() += 1;
-        self.log.note(self.clock.now(), event.name(), subject.to_string(), network);
-        tracing::info!(target: "portcullis::event", event = event.name(), subject = %subject, network, "security event");
+        self.record(Note::new(event).about(subject).from(network.to_owned(), ""));
+    }
+
+    /// Counts an event and writes its line.
+    pub fn record(&self, Note { event, line }: Note) {
+        self.count(event);
+        tracing::info!(
+            target: "portcullis::event",
+            event = event.name(),
+            subject = line.subject,
+            network = line.network,
+            request.id = line.request_id,
+            reason = line.reason,
+            "security event"
+        );
+        self.log.note(Line { time: self.clock.now(), journal: self.journal.durable(), ..line });
+    }
+
+    /// As [`Tally::record`], and waits until the line is on the disk: for what changes who may do what.
+    pub async fn record_for_good(&self, note: Note) {
+        self.record(note);
+        self.log.written().await;
     }
 
     /// Counts an event without a line of its own: what a flood of refusals must not turn into a flood of writes.

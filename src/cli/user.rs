@@ -10,6 +10,8 @@ use portcullis::config::Config;
 use portcullis::engine::{Engine, StartError};
 use portcullis::fail_stop::FailStop;
 use portcullis::flow::operate::Operation;
+use portcullis::journal::storage_local::LocalStorage;
+use portcullis::token::Keys;
 use serde_json::Value;
 
 use super::{Cli, Failure, say};
@@ -95,25 +97,37 @@ pub enum KeyCommand {
 }
 
 /// Security events.
-#[derive(Clone, Copy, Debug, Subcommand)]
+#[derive(Clone, Debug, Subcommand)]
 pub enum AuditCommand {
     /// Show the newest events.
     Tail {
         /// How many.
         #[arg(default_value_t = 20)]
         limit: usize,
+        /// Only of this name, or beginning with it where it ends with a dot: `login.`
+        #[arg(long = "type", value_name = "NAME")]
+        event: Option<String>,
+        /// Only of this account or session, by id.
+        #[arg(long)]
+        account: Option<String>,
     },
     /// Walk the chain of the files in `audit.dir`.
     Verify,
 }
 
 impl AuditCommand {
-    pub(super) fn run(self, cli: &Cli) -> Result<(), Failure> {
+    pub(super) fn run(&self, cli: &Cli) -> Result<(), Failure> {
         match self {
-            Self::Tail { limit } => operate(cli, Operation::AuditTail { limit }),
+            Self::Tail { limit, event, account } => {
+                let (event, account) = (event.clone(), account.clone());
+                operate(cli, Operation::AuditTail { limit: *limit, event, account })
+            }
             Self::Verify => {
-                let dir = cli.load()?.audit_dir;
-                let walked = portcullis::audit::log::verify(&dir).map_err(Failure::refused)?;
+                let config = cli.load()?;
+                let keys = LocalStorage::open(&config.keys_dir).map_err(Failure::refused)?;
+                let key = Keys::load(&keys).map_err(Failure::refused)?.audit();
+                let walked =
+                    portcullis::audit::verify::verify(&config.audit_dir, &key).map_err(Failure::refused)?;
                 say(&format!("the chain is whole: {} lines", walked.map_err(Failure::refused)?));
                 Ok(())
             }

@@ -72,6 +72,6 @@ pub async fn delete(
     engine.ask(&engine.accounts, Delete(id)).await?.map_err(|_| Refusal::NotFound)?;
     end_others(engine, id, None).await?;
     engine.ask(&engine.mailed, EndAll(id)).await?;
-    engine.tally.note(Event::AccountDeleted, &id, &client.network());
+    engine.tally.record_for_good(client.note(Event::AccountDeleted).of(Some(&account))).await;
     Ok(())
 }

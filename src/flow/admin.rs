@@ -6,7 +6,8 @@ use super::sign_up::{display_name, new_password};
 use super::{Refusal, Stop, parse_name};
 use crate::account::actor::{Alter, ById, Delete, List};
 use crate::account::{AccountV1, Change, NameKey, SignUp, SignedUp, Status};
-use crate::audit::Event;
+use crate::audit::read::{Wanted, find};
+use crate::audit::{Event, Line, Note};
 use crate::engine::{Engine, Fault};
 use crate::id::AccountId;
 use crate::lockout::actor::Clear;
@@ -16,19 +17,24 @@ use crate::reset::actor::EndAll;
 
 const ROLES_MAX: usize = 32;
 
-/// Somebody who may.
-pub struct Admin(());
+/// Somebody who may, and who it is.
+pub struct Admin(String);
 
 impl Admin {
     /// By their role.
     pub fn of(identity: &Identity) -> Result<Self, Refusal> {
         identity.has_role(&["admin"])?;
-        Ok(Self(()))
+        Ok(Self(identity.account.account_id().to_string()))
     }
 
     /// By being the operator of this process: the command line over the admin socket, or on a stopped directory.
-    pub const fn operator() -> Self {
-        Self(())
+    pub fn operator() -> Self {
+        Self(String::from("operator"))
+    }
+
+    async fn record(&self, engine: &Engine, event: Event, subject: &dyn std::fmt::Display) {
+        let by = format!("by {}", self.0);
+        engine.tally.record_for_good(Note::new(event).about(subject).because(&by)).await;
     }
 }
 
@@ -46,7 +52,7 @@ pub struct New<'a> {
 }
 
 /// Makes an account.
-pub async fn create(engine: &Engine, _: &Admin, new: New<'_>) -> Result<AccountV1, Stop> {
+pub async fn create(engine: &Engine, admin: &Admin, new: New<'_>) -> Result<AccountV1, Stop> {
     let name = parse_name(new.email)?;
     let roles = roles(new.roles)?;
     let phc = match new.password {
@@ -68,7 +74,7 @@ pub async fn create(engine: &Engine, _: &Admin, new: New<'_>) -> Result<AccountV
     };
     match engine.ask(&engine.accounts, sign_up).await? {
         SignedUp::Created(account) => {
-            engine.tally.note(Event::SignedUp, &account.account_id(), "");
+            admin.record(engine, Event::AdminCreated, &account.account_id()).await;
             Ok(account)
         }
         SignedUp::Taken(_) => Err(Refusal::EmailTaken.into()),
@@ -88,7 +94,7 @@ pub async fn get(engine: &Engine, _: &Admin, id: AccountId) -> Result<AccountV1,
 /// Changes an account. Another status ends everything that is open.
 pub async fn change(
     engine: &Engine,
-    _: &Admin,
+    admin: &Admin,
     id: AccountId,
     new_roles: Option<Vec<String>>,
     status: Option<Status>,
@@ -100,15 +106,17 @@ pub async fn change(
         name: display_name(name)?,
         ..Change::default()
     };
-    Ok(engine.ask(&engine.accounts, Alter(id, change)).await?.map_err(|_| Refusal::NotFound)?)
+    let changed = engine.ask(&engine.accounts, Alter(id, change)).await?.map_err(|_| Refusal::NotFound)?;
+    admin.record(engine, Event::AdminChanged, &id).await;
+    Ok(changed)
 }
 
 /// Deletes an account and all that is its own.
-pub async fn delete(engine: &Engine, _: &Admin, id: AccountId) -> Result<(), Stop> {
+pub async fn delete(engine: &Engine, admin: &Admin, id: AccountId) -> Result<(), Stop> {
     engine.ask(&engine.accounts, Delete(id)).await?.map_err(|_| Refusal::NotFound)?;
     end_others(engine, id, None).await?;
     engine.ask(&engine.mailed, EndAll(id)).await?;
-    engine.tally.note(Event::AccountDeleted, &id, "");
+    admin.record(engine, Event::AccountDeleted, &id).await;
     Ok(())
 }
 
@@ -116,33 +124,50 @@ pub async fn delete(engine: &Engine, _: &Admin, id: AccountId) -> Result<(), Sto
 pub async fn unlock(engine: &Engine, admin: &Admin, id: AccountId) -> Result<(), Stop> {
     let account = get(engine, admin, id).await?;
     engine.ask(&engine.lockout, Clear(NameKey(account.name_key))).await?;
-    engine.tally.note(Event::LockoutCleared, &id, "");
+    admin.record(engine, Event::LockoutCleared, &id).await;
     Ok(())
 }
 
 /// Ends everything that is open.
-pub async fn revoke_sessions(engine: &Engine, _: &Admin, id: AccountId) -> Result<(), Stop> {
+pub async fn revoke_sessions(engine: &Engine, admin: &Admin, id: AccountId) -> Result<(), Stop> {
     let raised = Alter(id, Change { raise_epoch: true, ..Change::default() });
     engine.ask(&engine.accounts, raised).await?.map_err(|_| Refusal::NotFound)?;
     end_others(engine, id, None).await?;
-    engine.tally.note(Event::SessionRevoked, &id, "");
+    admin.record(engine, Event::SessionRevoked, &id).await;
     Ok(())
 }
 
 /// Mails a link to set a new password.
 pub async fn send_reset(engine: &Engine, admin: &Admin, id: AccountId) -> Result<(), Stop> {
     let account = get(engine, admin, id).await?;
-    engine.mail_token(id.slot(), Some(&account), Purpose::Reset, Kind::Reset).await
+    engine.mail_token(id.slot(), Some(&account), Purpose::Reset, Kind::Reset).await?;
+    admin.record(engine, Event::ResetRequested, &id).await;
+    Ok(())
 }
 
 /// Makes a new signing key, which signs from now on.
-pub fn rotate_key(engine: &Engine, _: &Admin) -> Result<String, Stop> {
+pub async fn rotate_key(engine: &Engine, admin: &Admin) -> Result<String, Stop> {
     let kid = engine.rotate_signing_key().map_err(|error| {
         tracing::error!(%error, "a signing key could not be made");
         Fault::NoRoom(crate::journal::handle::NoRoom::StorageFull)
     })?;
-    engine.tally.note(Event::KeyRotated, &kid, "");
+    admin.record(engine, Event::KeyRotated, &kid).await;
     Ok(kid)
+}
+
+/// Security events, from the files.
+pub async fn audit(engine: &Engine, _: &Admin, wanted: Wanted) -> Result<Vec<Line>, Stop> {
+    engine.tally.log.written().await;
+    let dir = engine.config.audit_dir.clone();
+    let read = tokio::task::spawn_blocking(move || find(&dir, &wanted)).await;
+    match read {
+        Ok(Ok(lines)) => Ok(lines),
+        Ok(Err(error)) => {
+            tracing::error!(%error, "the log of security events cannot be read");
+            Err(Fault::Ending.into())
+        }
+        Err(_) => Err(Fault::Ending.into()),
+    }
 }
 
 fn roles(names: Vec<String>) -> Result<Vec<Box<str>>, Refusal> {

@@ -52,7 +52,7 @@ pub async fn log_in(
         Mode::Cookie { remember } => engine.open_session(&account, remember, client).await?,
     };
     engine.refund(charge).await;
-    engine.tally.note(Event::LoginSucceeded, &account.account_id(), &client.network());
+    engine.tally.record(client.note(Event::LoginSucceeded).of(Some(&account)));
     let device = Some(engine.device_cookie(&name)?);
     Ok(Opened { account, grant, device })
 }
@@ -93,10 +93,10 @@ pub(super) async fn check_password(
     let attempt = match engine.ask(&engine.lockout, begin).await? {
         Ok(attempt) => attempt,
         Err(locked) => {
-            engine.tally.note(Event::LoginLocked, &"", &client.network());
             let network = Network::of(client.address);
             let outcome = stuffing::Outcome::Failed;
             let account = engine.ask(&engine.accounts, Find(key)).await?;
+            engine.tally.record(client.note(Event::LoginLocked).of(account.as_ref()).device(device));
             notice(engine, client, stuffing::Tried { network, name: key, outcome }, account.as_ref()).await?;
             return Err(Refusal::Locked { until: locked.until }.into());
         }
@@ -105,7 +105,7 @@ pub(super) async fn check_password(
     // Networks that fail wait behind those that do not, once the hash has lanes.
     let _recently_failing = engine.tell(&engine.stuffing, Look(network)).await?.recently_failing;
     if device.is_some() {
-        engine.tally.note(Event::DeviceRecognised, &"", &client.network());
+        engine.tally.record(client.note(Event::DeviceRecognised).device(device));
     }
     let account = engine.ask(&engine.accounts, Find(key)).await?;
     let phc = account.as_ref().and_then(|account| account.phc.as_deref());
@@ -114,7 +114,7 @@ pub(super) async fn check_password(
         Err(shed) => {
             // Never checked, so never counted.
             settle(engine, attempt, Outcome::Returned).await?;
-            engine.tally.note(Event::LoginShed, &"", &client.network());
+            engine.tally.record(client.note(Event::LoginShed).of(account.as_ref()).device(device));
             return Err(Fault::from(shed).into());
         }
     };
@@ -122,12 +122,13 @@ pub(super) async fn check_password(
         let settled = settle(engine, attempt, Outcome::Failed { known: account.is_some() }).await?;
         let outcome = if device.is_some() { stuffing::Outcome::Mistyped } else { stuffing::Outcome::Failed };
         notice(engine, client, stuffing::Tried { network, name: key, outcome }, account.as_ref()).await?;
-        engine.tally.note(Event::LoginFailed, &"", &client.network());
+        let note = |event| client.note(event).of(account.as_ref()).device(device);
+        engine.tally.record(note(Event::LoginFailed));
         if settled.device_demoted {
-            engine.tally.note(Event::DeviceDemoted, &"", &client.network());
+            engine.tally.record(note(Event::DeviceDemoted));
         }
         if settled.lock_began {
-            engine.tally.note(Event::LockoutStarted, &"", &client.network());
+            engine.tally.record(note(Event::LockoutStarted));
             let owner = account.as_ref().filter(|_| settled.mail_owner);
             engine.mail_token(key.slot(), owner, Purpose::Unlock, Kind::Lockout).await?;
         }
@@ -155,14 +156,15 @@ async fn notice(
 ) -> Result<(), Stop> {
     let noticed = engine.tell(&engine.stuffing, Note(tried)).await?;
     if noticed.alarm {
-        engine.tally.note(Event::StuffingSuspected, &"everywhere", "");
+        engine.tally.record(client.note(Event::StuffingSuspected).because("failures far above their mean"));
     }
     if noticed.suspect {
-        engine.tally.note(Event::StuffingSuspected, &"network", &client.network());
+        engine.tally.record(client.note(Event::StuffingSuspected).because("many names from one network"));
         engine.tell(&engine.throttle, Suspect(client.address)).await?;
     }
     if noticed.targeted {
-        engine.tally.note(Event::StuffingSuspected, &"name", "");
+        let note = client.note(Event::StuffingSuspected).of(account);
+        engine.tally.record(note.because("one name from many networks"));
         engine.post(tried.name.slot(), account, Kind::Targeted, None).await?;
     }
     Ok(())

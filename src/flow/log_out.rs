@@ -4,7 +4,7 @@ use super::authenticate::{Held, Identity};
 use super::{Refusal, Stop};
 use crate::account::Change;
 use crate::account::actor::Alter;
-use crate::audit::Event;
+use crate::audit::{Event, Note};
 use crate::engine::Engine;
 use crate::id::{AccountId, FamilyId, SessionId};
 use crate::refresh::{self, Cause};
@@ -27,17 +27,24 @@ pub enum Scope {
 /// Ends what the credential reaches.
 pub async fn log_out(engine: &Engine, identity: &Identity, scope: Scope) -> Result<(), Stop> {
     let id = identity.account.account_id();
-    engine.tally.note(Event::SessionRevoked, &id, "");
+    let why = match scope {
+        Scope::Local => "log-out",
+        Scope::Others => "log-out of the others",
+        Scope::Global => "log-out everywhere",
+    };
     match scope {
-        Scope::Local => end(engine, identity).await,
-        Scope::Others => end_others(engine, id, Some(identity.sid())).await,
+        Scope::Local => end(engine, identity).await?,
+        Scope::Others => end_others(engine, id, Some(identity.sid())).await?,
         Scope::Global => {
             // One write of one owner: everything that carries the old epoch is dead with it.
             let raised = Alter(id, Change { raise_epoch: true, ..Change::default() });
             let _ = engine.ask(&engine.accounts, raised).await?;
-            end_others(engine, id, None).await
+            end_others(engine, id, None).await?;
         }
     }
+    let note = Note::new(Event::SessionRevoked).of(Some(&identity.account)).because(why);
+    engine.tally.record_for_good(note).await;
+    Ok(())
 }
 
 /// Ends the family of a refresh token, spent ones in grace included; an unknown token ends nothing and says nothing.
@@ -52,7 +59,7 @@ pub async fn log_out_token(engine: &Engine, token: &str) -> Result<(), Stop> {
     });
     if own {
         engine.ask(&engine.refresh, refresh::actor::End(id, Cause::LogOut)).await?;
-        engine.tally.note(Event::SessionRevoked, &id, "");
+        engine.tally.record_for_good(Note::new(Event::SessionRevoked).about(&id).because("log-out")).await;
     }
     Ok(())
 }

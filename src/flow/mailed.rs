@@ -39,7 +39,7 @@ pub async fn verify(engine: &Engine, client: &Client, token: &str) -> Result<(),
     let proved = Change { verified: true, if_epoch: Some(token.auth_epoch), ..Change::default() };
     let changed = engine.ask(&engine.accounts, Alter(account.account_id(), proved)).await?;
     changed.map_err(|_| Refusal::InvalidMailedToken)?;
-    engine.tally.note(Event::EmailVerified, &account.account_id(), &client.network());
+    engine.tally.record_for_good(client.note(Event::EmailVerified).of(Some(&account))).await;
     Ok(())
 }
 
@@ -59,6 +59,7 @@ pub async fn unlock(engine: &Engine, client: &Client, token: &str) -> Result<(),
     let token = engine.ask(&engine.mailed, redeem).await?.map_err(|_| Refusal::InvalidMailedToken)?;
     let account = account_of(engine, &token).await?;
     engine.ask(&engine.lockout, Clear(NameKey(account.name_key))).await?;
-    engine.tally.note(Event::LockoutCleared, &account.account_id(), &client.network());
+    let note = client.note(Event::LockoutCleared).of(Some(&account)).because("link in the mail");
+    engine.tally.record_for_good(note).await;
     Ok(())
 }

@@ -16,7 +16,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use crate::account::{AccountName, AccountV1, Status};
-use crate::audit::Event;
+use crate::audit::{Event, Note};
 use crate::clock::Timestamp;
 use crate::engine::{Engine, Fault};
 use crate::id::{FamilyId, MailedId, SessionId, Slot};
@@ -44,6 +44,8 @@ pub struct Client {
     pub address: IpAddr,
     /// What it calls itself, cut short.
     pub user_agent: Box<str>,
+    /// The request, as its answer names it.
+    pub request_id: Box<str>,
     /// How its network stands, once it was charged.
     pub standing: Cell<Option<Standing>>,
 }
@@ -52,7 +54,19 @@ impl Client {
     /// A client of that address.
     pub fn new(address: IpAddr, user_agent: &str) -> Self {
         let user_agent: String = user_agent.chars().filter(|c| !c.is_control()).take(120).collect();
-        Self { address, user_agent: user_agent.into(), standing: Cell::new(None) }
+        Self { address, user_agent: user_agent.into(), request_id: "".into(), standing: Cell::new(None) }
+    }
+
+    /// With the id of its request.
+    #[must_use]
+    pub fn asking(mut self, request_id: String) -> Self {
+        self.request_id = request_id.into();
+        self
+    }
+
+    /// An event of this client.
+    pub fn note(&self, event: Event) -> Note {
+        Note::new(event).from(self.network(), &self.request_id)
     }
 
     /// The network it is limited by.

@@ -8,6 +8,7 @@ use super::authenticate::{Held, Identity};
 use super::{Refusal, Stop, parse_name};
 use crate::account::actor::{Find, List};
 use crate::account::{AccountV1, Status};
+use crate::audit::read::Wanted;
 use crate::clock::Timestamp;
 use crate::engine::Engine;
 use crate::id::AccountId;
@@ -54,6 +55,8 @@ pub enum Operation {
     KeyRotate,
     AuditTail {
         limit: usize,
+        event: Option<String>,
+        account: Option<String>,
     },
     /// What only a running server can know is wrong with its settings.
     Findings,
@@ -112,8 +115,11 @@ pub async fn operate(engine: &Engine, operation: Operation) -> Result<Value, Sto
             admin::revoke_sessions(engine, &admin, account.account_id()).await?;
             shown(&account)
         }
-        Operation::KeyRotate => json!({"kid": admin::rotate_key(engine, &admin)?}),
-        Operation::AuditTail { limit } => json!({"items": engine.tally.log.recent(limit, |_| true)}),
+        Operation::KeyRotate => json!({"kid": admin::rotate_key(engine, &admin).await?}),
+        Operation::AuditTail { limit, event, account } => {
+            let wanted = Wanted { event, account, limit, ..Wanted::default() };
+            json!({"items": admin::audit(engine, &admin, wanted).await?})
+        }
         Operation::Findings => {
             let found = engine.findings();
             json!({"items": found.iter().map(|finding| json!({

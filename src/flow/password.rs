@@ -20,7 +20,7 @@ pub async fn forgot(engine: &Engine, client: &Client, email: &str) -> Result<(),
     engine.admit(Class::Forgot, client).await?;
     let key = parse_name(email)?.key(&engine.keys.directory);
     let account = engine.ask(&engine.accounts, Find(key)).await?;
-    engine.tally.note(Event::ResetRequested, &"", &client.network());
+    engine.tally.record(client.note(Event::ResetRequested).of(account.as_ref()));
     engine.mail_token(key.slot(), account.as_ref(), Purpose::Reset, Kind::Reset).await
 }
 
@@ -49,7 +49,7 @@ pub async fn reset(engine: &Engine, client: &Client, token: &str, password: &str
     end_others(engine, id, None).await?;
     engine.ask(&engine.mailed, EndAll(id)).await?;
     engine.ask(&engine.lockout, Clear(NameKey(account.name_key))).await?;
-    engine.tally.note(Event::PasswordReset, &id, &client.network());
+    engine.tally.record_for_good(client.note(Event::PasswordReset).of(Some(&account))).await;
     engine.post(id.slot(), Some(&account), Kind::ResetDone, None).await?;
     engine.device_cookie(&parse_name(&account.email)?)
 }
@@ -77,6 +77,6 @@ pub async fn change(
     super::account::carry_over(engine, identity, account.auth_epoch).await?;
     end_others(engine, id, Some(identity.sid())).await?;
     engine.ask(&engine.mailed, EndAll(id)).await?;
-    engine.tally.note(Event::PasswordChanged, &id, &client.network());
+    engine.tally.record_for_good(client.note(Event::PasswordChanged).of(Some(&account))).await;
     engine.post(id.slot(), Some(&account), Kind::PasswordChanged, None).await
 }

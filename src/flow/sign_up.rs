@@ -45,22 +45,22 @@ pub async fn sign_up(
         verified: !engine.config.verify_email,
     };
     let signed_up = engine.ask(&engine.accounts, sign_up).await?;
-    let (slot, network) = (name_key.slot(), client.network());
+    let slot = name_key.slot();
     match signed_up {
         SignedUp::Created(account) if !engine.config.verify_email => {
-            engine.tally.note(Event::SignedUp, &account.account_id(), &network);
+            engine.tally.record(client.note(Event::SignedUp).of(Some(&account)));
             let grant = engine.open_family(&account, client).await?;
             let device = Some(engine.device_cookie(&account_name)?);
             Ok(Done::LoggedIn(Box::new(Opened { account, grant, device })))
         }
         SignedUp::Created(account) => {
-            engine.tally.note(Event::SignedUp, &account.account_id(), &network);
+            engine.tally.record(client.note(Event::SignedUp).of(Some(&account)));
             engine.mail_token(slot, Some(&account), Purpose::Verify, Kind::Verify).await?;
             Ok(Done::Mailed)
         }
         SignedUp::Taken(_) if !engine.config.verify_email => Err(Refusal::EmailTaken.into()),
         SignedUp::Taken(account) => {
-            engine.tally.note(Event::SignUpTaken, &account.account_id(), &network);
+            engine.tally.record(client.note(Event::SignUpTaken).of(Some(&account)));
             // Counted against the quota of this kind of mail, so that sign-ups do not flood a mailbox.
             engine.mail_token(slot, Some(&account), Purpose::Verify, Kind::AlreadyRegistered).await?;
             Ok(Done::Mailed)

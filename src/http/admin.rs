@@ -8,6 +8,7 @@ use super::log_in::{signed_in, user};
 use super::{Body, Problem, Rejection, answer, read_json, resource};
 use crate::account::actor::List;
 use crate::account::{AccountV1, Status};
+use crate::audit::read::Wanted;
 use crate::clock::Timestamp;
 use crate::engine::Engine;
 use crate::flow::Refusal;
@@ -164,7 +165,7 @@ async fn delete_user(request: HttpRequest, engine: Eng, id: web::Path<String>) -
 async fn post_rotate(request: HttpRequest, engine: Eng) -> HttpResponse {
     let result = async {
         let admin = admin(&request, &engine).await?;
-        let kid = admin::rotate_key(&engine, &admin)?;
+        let kid = admin::rotate_key(&engine, &admin).await?;
         Ok::<_, Rejection>(HttpResponse::Ok().json(json!({"kid": kid})))
     };
     answer(&request, &engine, result.await)
@@ -176,31 +177,31 @@ struct AuditQuery {
     since: Option<String>,
     r#type: Option<String>,
     account: Option<String>,
+    cursor: Option<u64>,
     limit: Option<usize>,
 }
 
-/// The newest events that are still in memory; older ones are in the files of `audit.dir`.
+/// Events from the files of `audit.dir`, the newest last: from `since` or behind `cursor` on, else the newest.
 async fn get_audit(request: HttpRequest, engine: Eng) -> HttpResponse {
     let result = async {
-        admin(&request, &engine).await?;
+        let admin = admin(&request, &engine).await?;
         let query = web::Query::<AuditQuery>::from_query(request.query_string()).map_err(|_| {
-            Problem::new(422, "unprocessable", "The query takes since, type, account and limit.")
+            Problem::new(422, "unprocessable", "The query takes since, type, account, cursor and limit.")
         })?;
         let since = query.since.as_deref().map(|text| Timestamp::parse_rfc3339(text).ok_or(())).transpose();
         let since =
             since.map_err(|()| Problem::new(422, "unprocessable", "`since` is a time by RFC 3339."))?;
         let limit = query.limit.unwrap_or(AUDIT_PAGE).clamp(1, AUDIT_PAGE_MAX);
-        let items = engine.tally.log.recent(limit, |line| {
-            since.is_none_or(|since| line.time >= since)
-                && query.r#type.as_ref().is_none_or(|event| line.event == *event)
-                && query.account.as_ref().is_none_or(|account| line.subject == *account)
-        });
+        let (event, account, after) = (query.r#type.clone(), query.account.clone(), query.cursor);
+        let items = admin::audit(&engine, &admin, Wanted { since, event, account, after, limit }).await?;
         let lines = request.headers().get("accept").is_some_and(|accept| accept == "application/x-ndjson");
         if lines {
             let text: String = items.iter().map(|item| format!("{}\n", json!(item))).collect();
             return Ok(HttpResponse::Ok().content_type("application/x-ndjson").body(text));
         }
-        Ok::<_, Rejection>(HttpResponse::Ok().json(json!({"items": items, "next_cursor": null})))
+        // More can come at any time: the cursor goes on from the last one, full page or not.
+        let next = items.last().map(|line| line.seq).or(query.cursor);
+        Ok::<_, Rejection>(HttpResponse::Ok().json(json!({"items": items, "next_cursor": next})))
     };
     answer(&request, &engine, result.await)
 }

@@ -8,7 +8,7 @@ use serde::de::DeserializeOwned;
 
 use super::client_address::client_address;
 use super::problem::{FieldError, Problem};
-use super::{BODY_BYTES_MAX, Rejection};
+use super::{BODY_BYTES_MAX, Rejection, request_id};
 use crate::config::ForwardedHeader;
 use crate::csrf::{Source, check_source, check_token};
 use crate::engine::Engine;
@@ -22,12 +22,13 @@ pub fn client(request: &HttpRequest, engine: &Engine) -> Client {
     let user_agent = text(headers, USER_AGENT.as_str()).unwrap_or("");
     if !config.trusted_proxies.iter().any(|network| network.contains(&peer)) {
         engine.watch_for_proxy(peer, ["x-forwarded-for", "forwarded"].map(|name| headers.contains_key(name)));
-        return Client::new(peer, user_agent);
+        return Client::new(peer, user_agent).asking(request_id(request));
     }
     let header = config.forwarded_header;
     let name = if header == ForwardedHeader::Forwarded { "forwarded" } else { "x-forwarded-for" };
     let forwarded: Vec<&str> = headers.get_all(name).map(|value| value.to_str().unwrap_or("")).collect();
-    Client::new(client_address(peer, header, forwarded.into_iter(), &config.trusted_proxies), user_agent)
+    let address = client_address(peer, header, forwarded.into_iter(), &config.trusted_proxies);
+    Client::new(address, user_agent).asking(request_id(request))
 }
 
 pub(super) fn text<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
@@ -187,7 +188,6 @@ pub fn csrf_source(request: &HttpRequest, engine: &Engine) -> Result<(), Refusal
 }
 
 fn rejected(request: &HttpRequest, engine: &Engine) -> Refusal {
-    let network = client(request, engine).network();
-    engine.tally.note(crate::audit::Event::CsrfRejected, &"", &network);
+    engine.tally.record(client(request, engine).note(crate::audit::Event::CsrfRejected));
     Refusal::CsrfRejected
 }

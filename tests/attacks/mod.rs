@@ -1,5 +1,6 @@
 //! One file per attack, written as the attacker.
 
+mod covering_tracks;
 mod csrf;
 mod guessing;
 mod lockout_evasion;
