@@ -80,6 +80,7 @@ async fn a_changed_or_cut_log_is_found_by_the_command() {
     // Cut short, as by a crash: the next start mends it, and says so.
     std::fs::write(&path, &whole[..whole.len() - 9]).unwrap();
     assert!(verify().1.contains("cut short"));
-    let server = server.restart();
+    // Stopped once more, so that all it noted is written.
+    let server = server.restart().restart();
     assert!(verify().0 == 0 && written(&server).iter().any(|line| line["event"] == "audit.mended"));
 }
