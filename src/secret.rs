@@ -181,6 +181,14 @@ impl fmt::Debug for Secret {
 #[derive(Clone, Copy)]
 pub struct SecretDigest(pub [u8; 32]);
 
+impl SecretDigest {
+    /// The digest of a secret that is good together with one address alone.
+    #[must_use]
+    pub fn bound_to(self, address: &str) -> Self {
+        Self(keyed_digest(&self.0, &[b"address", address.as_bytes()]))
+    }
+}
+
 impl PartialEq for SecretDigest {
     fn eq(&self, other: &Self) -> bool {
         self.0.ct_eq(&other.0).into()

@@ -70,8 +70,13 @@ async fn mails(engine: &Engine, transport: &Transport, ending: &AtomicBool) {
                 mail.token.as_ref().and_then(|sealed| open_token(&engine.keys.outbox, mail.id, sealed));
             let config = &engine.config;
             let origin = config.public_origin.as_str();
-            let letter =
-                template::write(mail.kind, &config.service_name, origin, token.as_ref().map(|t| t.as_str()));
+            let letter = template::write(
+                mail.kind,
+                &config.service_name,
+                origin,
+                &mail.to,
+                token.as_ref().map(|t| t.as_str()),
+            );
             let domain = config.mail_from.rsplit('@').next().unwrap_or_default();
             if config.mail_console {
                 let link = letter.link.as_deref().unwrap_or("no link");

@@ -13,6 +13,9 @@
 //!                └────┘ next sign-up     └───┘ an administrator, either way: epoch + 1
 //! ```
 //!
+//! An account stays in the slot of its id when its address changes; the address is then found by its key alone. Where
+//! slots are spread over several engines, the slot of the new address will need an entry that points here.
+//!
 //! Source: OWASP Authentication Cheat Sheet; NIST SP 800-63B-4 §3.1.1.
 
 pub mod actor;

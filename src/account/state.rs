@@ -58,6 +58,10 @@ pub struct Change {
     pub status: Option<Status>,
     /// What it is called.
     pub name: Option<Box<str>>,
+    /// Another address, with its key.
+    pub email: Option<(Box<str>, NameKey)>,
+    /// The password is good no more: it must be set by mail. Raises the epoch.
+    pub clear_phc: bool,
 }
 
 /// Why an account was not changed.
@@ -69,6 +73,9 @@ pub enum Refusal {
     /// It has changed since it was looked at.
     #[error("the account has changed meanwhile")]
     Outdated,
+    /// Another account has the address.
+    #[error("another account has this address")]
+    Taken,
 }
 
 /// All accounts of an engine.
@@ -126,13 +133,24 @@ impl Accounts {
         if change.if_epoch.is_some_and(|epoch| epoch != account.auth_epoch) {
             return Decision::unchanged(Err(Refusal::Outdated));
         }
+        if let Some((_, key)) = &change.email
+            && self.by_name.get(key).is_some_and(|holder| *holder != account.id)
+        {
+            return Decision::unchanged(Err(Refusal::Taken));
+        }
         let mut next = account.clone();
         let other_status = change.status.is_some_and(|status| status != account.status);
-        if change.phc.is_some() || change.raise_epoch || other_status {
+        if change.phc.is_some() || change.clear_phc || change.raise_epoch || other_status {
             next.auth_epoch += 1;
         }
         next.email_verified |= change.verified;
         next.status = change.status.unwrap_or(next.status);
+        if let Some((email, key)) = change.email {
+            (next.email, next.name_key) = (email, key.0);
+        }
+        if change.clear_phc {
+            next.phc = None;
+        }
         if let Some(phc) = change.phc {
             next.phc = Some(phc);
         }
@@ -189,6 +207,11 @@ impl Accounts {
     pub fn apply(&mut self, write: Write<AccountV1>) {
         match write {
             Write::Put(account) => {
+                // Under its address of before it is not found any more.
+                let before = self.by_id.get(&account.id).map(|before| NameKey(before.name_key));
+                if let Some(before) = before.filter(|before| before.0 != account.name_key) {
+                    self.by_name.remove(&before);
+                }
                 self.by_name.insert(NameKey(account.name_key), account.id);
                 self.by_id.insert(account.id, account);
             }

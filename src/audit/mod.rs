@@ -47,6 +47,10 @@ pub enum Event {
     StuffingSuspected,
     AdminCreated,
     AdminChanged,
+    EmailChangeAsked,
+    EmailChanged,
+    EmailChangeUndone,
+    SessionMoved,
 }
 
 impl Event {
@@ -76,6 +80,10 @@ impl Event {
             Self::EmailVerified => "account.verified",
             Self::AccountDeleted => "account.deleted",
             Self::KeyRotated => "key.rotated",
+            Self::EmailChangeAsked => "email.change_asked",
+            Self::EmailChanged => "email.changed",
+            Self::EmailChangeUndone => "email.change_undone",
+            Self::SessionMoved => "session.moved",
             Self::AdminCreated => "admin.account_created",
             Self::AdminChanged => "admin.account_changed",
             Self::StuffingSuspected => "stuffing.suspected",

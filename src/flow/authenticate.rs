@@ -1,13 +1,14 @@
 //! Who asks: an access token or a session cookie, checked against what the registries know now.
 
-use super::{Refusal, Stop};
+use super::{Client, Refusal, Stop};
 use crate::account::AccountV1;
 use crate::account::actor::ById;
+use crate::audit::Event;
 use crate::engine::Engine;
 use crate::id::{AccountId, FamilyId, SessionId};
 use crate::refresh::{self, FamilyV1};
 use crate::secret::TokenKind;
-use crate::session::{self, SessionV1};
+use crate::session::{self, SessionV1, agent};
 use crate::token::Claims;
 
 /// What a credential belongs to.
@@ -47,7 +48,7 @@ impl Identity {
 /// An access token: its signature, then whether its family and account still stand behind it.
 pub async fn bearer(engine: &Engine, token: &str) -> Result<(Identity, Claims), Stop> {
     let claims = engine.signer.read().verify(token, engine.clock.now()).map_err(|rejected| {
-        engine.tally.note(crate::audit::Event::TokenRejected, &rejected, "");
+        engine.tally.note(Event::TokenRejected, &rejected, "");
         Refusal::Unauthenticated
     })?;
     let id: FamilyId = claims.sid.parse().map_err(|_| Refusal::Unauthenticated)?;
@@ -60,14 +61,29 @@ pub async fn bearer(engine: &Engine, token: &str) -> Result<(Identity, Claims), 
     Ok((Identity { account, held: Held::Family(family) }, claims))
 }
 
-/// A session cookie.
-pub async fn cookie(engine: &Engine, token: &str) -> Result<Identity, Stop> {
+/// A session cookie, as a browser of that name sent it.
+pub async fn cookie(engine: &Engine, token: &str, client: &Client) -> Result<Identity, Stop> {
     let read = engine.edge.read(TokenKind::Session, token).map_err(|_| Refusal::Unauthenticated)?;
     let id = SessionId::from_bytes(read.id).ok_or(Refusal::Unauthenticated)?;
     let session = engine.ask(&engine.sessions, session::actor::Touch(id, read.secret.digest())).await?;
     let session = session.ok_or(Refusal::Unauthenticated)?;
+    if agent::family(&session.user_agent) != agent::family(&client.user_agent) {
+        // It may have been copied: whoever sends it logs in again. Where it was opened it goes on.
+        engine.tally.record(client.note(Event::SessionMoved).about(&id));
+        return Err(Refusal::Unauthenticated.into());
+    }
     let account = standing(engine, session.account, session.auth_epoch, session.global_epoch).await?;
     Ok(Identity { account, held: Held::Session(session) })
+}
+
+/// Ends the session of a cookie that its browser has just replaced by a new one.
+pub async fn replace(engine: &Engine, token: &str) -> Result<(), Stop> {
+    let Ok(read) = engine.edge.read(TokenKind::Session, token) else { return Ok(()) };
+    let Some(id) = SessionId::from_bytes(read.id) else { return Ok(()) };
+    if engine.ask(&engine.sessions, session::actor::Touch(id, read.secret.digest())).await?.is_some() {
+        engine.ask(&engine.sessions, session::actor::End(id)).await?;
+    }
+    Ok(())
 }
 
 /// The account behind a credential, if the gate lets it pass.

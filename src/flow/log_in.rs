@@ -1,8 +1,8 @@
 //! Log-in: throttle, lockout, lookup or decoy, hash, settle, gate, open.
 
 use super::{Client, Opened, Refusal, Stop, parse_name};
-use crate::account::actor::{Find, Rehash};
-use crate::account::{AccountName, AccountV1};
+use crate::account::actor::{ById, Find, Rehash};
+use crate::account::{AccountName, AccountV1, Status};
 use crate::audit::Event;
 use crate::engine::{Engine, Fault};
 use crate::id::short_digest;
@@ -40,8 +40,12 @@ pub async fn log_in(
     let charge = engine.admit(Class::Login, client).await?;
     let name = parse_name(email)?;
     let account = check_password(engine, client, &name, password, Known::Cookie(known)).await?;
+    // As it is now: while the hash was made the password may have been changed, or the account closed or deleted.
+    let now = engine.ask(&engine.accounts, ById(account.account_id())).await?;
+    let account = now.filter(|now| now.auth_epoch == account.auth_epoch || now.status == Status::Disabled);
+    let account = account.ok_or(Refusal::InvalidCredentials)?;
     // Behind the right password alone, so that they tell a stranger nothing.
-    if account.status == crate::account::Status::Disabled {
+    if account.status == Status::Disabled {
         return Err(Refusal::AccountDisabled.into());
     }
     if !account.email_verified && engine.config.verify_email {

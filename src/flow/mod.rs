@@ -3,6 +3,7 @@
 pub mod account;
 pub mod admin;
 pub mod authenticate;
+pub mod email;
 pub mod log_in;
 pub mod log_out;
 pub mod mailed;
@@ -97,6 +98,8 @@ pub enum Refusal {
     SignupDisabled,
     #[error("the address has an account")]
     EmailTaken,
+    #[error("the address was changed lately")]
+    EmailChangedLately,
     #[error("no such refresh token")]
     InvalidRefreshToken,
     #[error("the refresh token was used before")]
@@ -316,6 +319,33 @@ impl Engine {
         Ok(device::issue(&self.keys.device, key, self.chance.bytes()?))
     }
 
+    /// Mints a token that is good together with `address` alone, and mails it there. False when the quota says no.
+    pub(crate) async fn mail_bound_token(
+        &self,
+        account: &AccountV1,
+        purpose: Purpose,
+        kind: Kind,
+        address: &str,
+    ) -> Result<bool, Stop> {
+        let secret = Secret::mint(&self.chance)?;
+        let slot = account.account_id().slot();
+        let id = MailedId::mint(slot, self.chance.bytes()?);
+        let mint = Mint {
+            id,
+            account: Some((account.account_id(), account.auth_epoch)),
+            global_epoch: GLOBAL_EPOCH,
+            purpose,
+            digest: secret.digest().bound_to(address),
+            network: None,
+        };
+        let send = self.ask(&self.mailed, mint).await?;
+        let id = id.to_bytes();
+        let token = self.edge.write(&OpaqueToken { kind: TokenKind::Mailed, id, generation: 0, secret });
+        let to = AccountV1 { email: address.into(), ..account.clone() };
+        self.post(slot, Some(&to).filter(|_| send), kind, Some(&token)).await?;
+        Ok(send)
+    }
+
     /// Mints a mailed token and posts its mail; for nobody, the same two commits are made.
     pub(crate) async fn mail_token(
         &self,
@@ -324,6 +354,20 @@ impl Engine {
         purpose: Purpose,
         kind: Kind,
     ) -> Result<(), Stop> {
+        self.mail_token_asked_by(None, slot, account, purpose, kind).await
+    }
+
+    /// As [`Engine::mail_token`], counted against the network that asks for it.
+    pub(crate) async fn mail_token_asked_by(
+        &self,
+        network: Option<Network>,
+        slot: Slot,
+        account: Option<&AccountV1>,
+        purpose: Purpose,
+        kind: Kind,
+    ) -> Result<(), Stop> {
+        // What belongs to an account lives in its slot, which after a change of address is not that of its name.
+        let slot = account.map_or(slot, |account| account.account_id().slot());
         let secret = Secret::mint(&self.chance)?;
         let id = MailedId::mint(slot, self.chance.bytes()?);
         let mint = Mint {
@@ -332,6 +376,7 @@ impl Engine {
             global_epoch: GLOBAL_EPOCH,
             purpose,
             digest: secret.digest(),
+            network,
         };
         let send = self.ask(&self.mailed, mint).await?;
         let token = self.edge.write(&OpaqueToken {

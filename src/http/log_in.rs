@@ -14,7 +14,7 @@ use crate::engine::Engine;
 use crate::flow::log_in::Mode;
 use crate::flow::log_out::Scope;
 use crate::flow::sign_up::Done;
-use crate::flow::{Client, Grant, Opened, Refusal, log_in, log_out, refresh, sign_up};
+use crate::flow::{Client, Grant, Opened, Refusal, authenticate, log_in, log_out, refresh, sign_up};
 
 type Eng = web::Data<Engine>;
 
@@ -81,6 +81,11 @@ async fn post_login(request: HttpRequest, engine: Eng, body: Body) -> HttpRespon
         let cookie = request.cookie(&cookie_name(&engine, "device"));
         let known = cookie.as_ref().map(Cookie::value).or_else(|| text(request.headers(), "x-device-token"));
         let opened = log_in::log_in(&engine, &client, &read.email, &read.password, mode, known).await?;
+        if matches!(mode, Mode::Cookie { .. })
+            && let Some(before) = request.cookie(&cookie_name(&engine, "session"))
+        {
+            authenticate::replace(&engine, before.value()).await?;
+        }
         Ok::<_, Rejection>(opened_response(&engine, &opened, 200))
     };
     limited(answer(&request, &engine, result.await), &client)

@@ -7,7 +7,7 @@ use serde_json::json;
 use super::log_in::{known_device, limited};
 use super::{Body, Rejection, answer, client, read_json, resource};
 use crate::engine::Engine;
-use crate::flow::{mailed, password};
+use crate::flow::{email, mailed, password};
 
 type Eng = web::Data<Engine>;
 
@@ -17,6 +17,8 @@ pub(super) fn configure(config: &mut web::ServiceConfig) {
         .service(resource("/v1/email/verify/resend", "POST").route(web::post().to(post_resend)))
         .service(resource("/v1/password/forgot", "POST").route(web::post().to(post_forgot)))
         .service(resource("/v1/password/reset", "POST").route(web::post().to(post_reset)))
+        .service(resource("/v1/email/change/confirm", "POST").route(web::post().to(post_confirm)))
+        .service(resource("/v1/email/change/undo", "POST").route(web::post().to(post_undo)))
         .service(resource("/v1/unlock", "POST").route(web::post().to(post_unlock)));
 }
 
@@ -30,6 +32,33 @@ struct Token {
 #[serde(deny_unknown_fields)]
 struct Email {
     email: String,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Bound {
+    token: String,
+    email: String,
+}
+
+async fn post_confirm(request: HttpRequest, engine: Eng, body: Body) -> HttpResponse {
+    let client = client(&request, &engine);
+    let result = async {
+        let read: Bound = read_json(&request, body).await?;
+        email::confirm(&engine, &client, &read.token, &read.email).await?;
+        Ok::<_, Rejection>(HttpResponse::NoContent().finish())
+    };
+    limited(answer(&request, &engine, result.await), &client)
+}
+
+async fn post_undo(request: HttpRequest, engine: Eng, body: Body) -> HttpResponse {
+    let client = client(&request, &engine);
+    let result = async {
+        let read: Bound = read_json(&request, body).await?;
+        email::undo(&engine, &client, &read.token, &read.email).await?;
+        Ok::<_, Rejection>(HttpResponse::NoContent().finish())
+    };
+    limited(answer(&request, &engine, result.await), &client)
 }
 
 async fn post_verify(request: HttpRequest, engine: Eng, body: Body) -> HttpResponse {

@@ -9,7 +9,7 @@ use super::{Body, Rejection, answer, client, read_json, resource};
 use crate::clock::Timestamp;
 use crate::engine::Engine;
 use crate::flow::authenticate::{Held, introspect};
-use crate::flow::{Refusal, account, log_out, password};
+use crate::flow::{Refusal, account, email, log_out, password};
 use crate::refresh::FamilyV1;
 use crate::session::SessionV1;
 
@@ -25,6 +25,7 @@ pub(super) fn configure(config: &mut web::ServiceConfig) {
         .service(resource("/v1/sessions", "GET").route(web::get().to(get_sessions)))
         .service(resource("/v1/sessions/{id}", "DELETE").route(web::delete().to(delete_session)))
         .service(resource("/v1/password/change", "POST").route(web::post().to(post_change)))
+        .service(resource("/v1/email/change", "POST").route(web::post().to(post_email)))
         .service(resource("/v1/introspect", "POST").route(web::post().to(post_introspect)));
 }
 
@@ -141,6 +142,24 @@ async fn post_change(request: HttpRequest, engine: Eng, body: Body) -> HttpRespo
         let read: ChangePassword = read_json(&request, body).await?;
         password::change(&engine, &client, &identity, &read.current_password, &read.new_password).await?;
         Ok::<_, Rejection>(HttpResponse::NoContent().finish())
+    };
+    limited(answer(&request, &engine, result.await), &client)
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ChangeEmail {
+    email: String,
+    password: String,
+}
+
+async fn post_email(request: HttpRequest, engine: Eng, body: Body) -> HttpResponse {
+    let client = client(&request, &engine);
+    let result = async {
+        let identity = signed_in(&request, &engine).await?;
+        let read: ChangeEmail = read_json(&request, body).await?;
+        email::ask(&engine, &client, &identity, &read.password, &read.email).await?;
+        Ok::<_, Rejection>(HttpResponse::Accepted().json(json!({"status": "confirmation_sent"})))
     };
     limited(answer(&request, &engine, result.await), &client)
 }

@@ -167,6 +167,11 @@ fn refused(refusal: &Refusal, engine: &Engine) -> Problem {
             Problem::new(403, "signup_disabled", "New accounts are made by the operator.")
         }
         Refusal::EmailTaken => Problem::new(409, "email_taken", "This address has an account already."),
+        Refusal::EmailChangedLately => Problem::new(
+            409,
+            "email_changed_lately",
+            "The address was changed in the last three days and can still be undone; wait until then.",
+        ),
         Refusal::InvalidRefreshToken => {
             Problem::new(401, "invalid_refresh_token", "Log in again.").challenged()
         }

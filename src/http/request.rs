@@ -161,7 +161,7 @@ pub async fn identity(request: &HttpRequest, engine: &Engine) -> Result<Identity
             if !request.method().is_safe() {
                 csrf_source(request, engine)?;
             }
-            let identity = cookie(engine, &token).await?;
+            let identity = cookie(engine, &token, &client(request, engine)).await?;
             if !request.method().is_safe() {
                 let shown = text(request.headers(), "x-csrf-token");
                 check_token(&engine.keys.csrf, identity.sid(), shown)

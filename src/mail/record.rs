@@ -23,6 +23,10 @@ pub enum Kind {
     RefreshReused,
     /// Wrong passwords come from many networks.
     Targeted,
+    /// Prove another address of an account.
+    EmailChange,
+    /// The address was changed; with a link, to the one of before, that undoes it.
+    EmailUndo,
 }
 
 /// A mail that waits to be sent. What it says is made when it is sent; a token in it is sealed.

@@ -17,8 +17,10 @@ pub struct Letter {
 }
 
 /// Writes the mail of `kind` for a service at `origin`.
-pub fn write(kind: Kind, service: &str, origin: &str, token: Option<&str>) -> Letter {
+pub fn write(kind: Kind, service: &str, origin: &str, to: &str, token: Option<&str>) -> Letter {
     let link = |page: &str| token.map(|token| format!("{origin}/{page}#token={token}"));
+    // A token that is good together with an address alone.
+    let bound = |page: &str| link(page).map(|link| format!("{link}&email={}", encoded(to)));
     let (subject, body, link, end) = match kind {
         Kind::Verify => (
             format!("Confirm your address for {service}"),
@@ -57,6 +59,19 @@ pub fn write(kind: Kind, service: &str, origin: &str, token: Option<&str>) -> Le
             link("unlock"),
             "With the link you can lift the lock at once. If the attempts were not yours, you need do nothing.",
         ),
+        Kind::EmailChange => (
+            format!("Confirm your new address for {service}"),
+            "Please confirm that your account is to have this address from now on.",
+            bound("email-change"),
+            "If you did not ask for it, ignore this mail: nothing has changed.",
+        ),
+        Kind::EmailUndo => (
+            format!("Your address at {service} was changed"),
+            "Your account has another address from now on. If that was not you, undo it with this link within three days: \
+             it also ends every session and the password, and you will be mailed a link to set a new one.",
+            bound("email-undo"),
+            "If it was you, you need do nothing.",
+        ),
         Kind::Targeted => (
             format!("Somebody is trying to get into your account at {service}"),
             "Wrong passwords for your account came from many places within an hour. None of them was right.",
@@ -86,6 +101,14 @@ pub fn write(kind: Kind, service: &str, origin: &str, token: Option<&str>) -> Le
     Letter { subject, text, html, link }
 }
 
+/// As it stands behind `=` in a fragment.
+fn encoded(text: &str) -> String {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~@".contains(&byte);
+    text.bytes()
+        .map(|byte| if plain(byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") })
+        .collect()
+}
+
 fn escape(text: &str) -> String {
     text.replace('&', "&amp;")
         .replace('<', "&lt;")
@@ -109,9 +132,13 @@ mod tests {
             (Kind::Lockout, true),
             (Kind::RefreshReused, false),
             (Kind::Targeted, false),
+            (Kind::EmailChange, true),
+            (Kind::EmailUndo, true),
         ];
         for (kind, linked) in kinds {
-            let letter = write(kind, "A <b> & Co", "https://us.example", Some("pcm_x"));
+            let letter = write(kind, "A <b> & Co", "https://us.example", "a+b@us.example", Some("pcm_x"));
+            let bound = letter.text.contains("&email=a%2Bb@us.example");
+            assert_eq!(bound, matches!(kind, Kind::EmailChange | Kind::EmailUndo));
             assert_eq!(letter.link.is_some(), linked);
             assert_eq!(letter.text.contains("https://us.example/"), linked);
             assert_eq!(letter.html.matches("#token=pcm_x").count(), if linked { 2 } else { 0 });

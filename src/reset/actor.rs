@@ -3,7 +3,7 @@
 use actix::{Context, Handler, Message, MessageResult};
 
 use super::state::{Invalid, Mint, Redeem};
-use super::{Mailed, MailedV1};
+use super::{Mailed, MailedV1, Purpose};
 use crate::id::AccountId;
 use crate::journal::handle::Class;
 use crate::registry::{Answer, Owner, handles, reads, registry};
@@ -23,7 +23,12 @@ handles!(Mailed {
     EndAll => (), Essential, |mailed, command, _| mailed.end_all(command.0);
 });
 
+/// Whether an account has a live token of a purpose.
+#[derive(Clone, Copy, Debug)]
+pub struct Live(pub AccountId, pub Purpose);
+
 reads!(Mailed {
+    Live => bool, |mailed, command, now| mailed.has_live(command.0, command.1, now);
     Look => Result<MailedV1, Invalid>, |mailed, command, now| mailed.look(command.0, now).cloned();
 });
 
@@ -41,6 +46,9 @@ impl Handler<Mint> for Owner<Mailed> {
             |mailed, sent, now| {
                 if let Some((account, _)) = mint.account.filter(|_| *sent) {
                     mailed.count_mail(account, mint.purpose, now);
+                }
+                if let Some(network) = mint.network {
+                    mailed.count_asked(network, now);
                 }
             },
         ))

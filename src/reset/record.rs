@@ -13,6 +13,10 @@ pub enum Purpose {
     Verify,
     /// To lift a lockout.
     Unlock,
+    /// To prove another address of an account.
+    EmailChange,
+    /// To go back to the address of before.
+    EmailUndo,
 }
 
 /// A mailed token as it is stored: only its digest. A redeemed one is gone.

@@ -9,9 +9,20 @@ use crate::id::{AccountId, MailedId};
 use crate::journal::buckets::Buckets;
 use crate::journal::record::{self, Write};
 use crate::secret::SecretDigest;
+use crate::throttle::Network;
 
 /// A decision about mailed tokens with verdict `V`.
 pub type Decision<V> = record::Decision<MailedV1, V>;
+
+const HOUR: Duration = Duration::from_hours(1);
+/// Mails that one network may ask for in an hour.
+const MAILS_PER_NETWORK: usize = 10;
+/// Mails in an hour beyond which only the first of an account goes out.
+const MAILS_IN_ALL: usize = 1000;
+/// Networks that are remembered.
+const ASKED_MAX: usize = 100_000;
+/// How long a change of address can be undone.
+const UNDO_FOR: Duration = Duration::from_hours(72);
 
 /// How long tokens live, and how many are mailed.
 #[derive(Clone, Copy, Debug)]
@@ -37,6 +48,8 @@ pub struct Mint {
     pub purpose: Purpose,
     /// SHA-256 of its secret.
     pub digest: SecretDigest,
+    /// Who asks for it; none where nobody does.
+    pub network: Option<Network>,
 }
 
 /// A token comes back.
@@ -61,13 +74,26 @@ pub struct Mailed {
     by_use: HashMap<([u8; 16], Purpose), [u8; 16]>,
     /// When mails went out in the last hour. In memory alone: a restart forgives at most one hour's quota.
     mails: HashMap<([u8; 16], Purpose), Vec<Timestamp>>,
+    /// When networks asked for mails in the last hour. In memory alone as well.
+    asked: HashMap<Network, Vec<Timestamp>>,
+    /// Mails in all since then.
+    hour_began: Timestamp,
+    in_hour: usize,
     limits: Limits,
 }
 
 impl Mailed {
     /// None yet.
     pub fn new(limits: Limits) -> Self {
-        Self { by_id: Buckets::new(), by_use: HashMap::new(), mails: HashMap::new(), limits }
+        Self {
+            by_id: Buckets::new(),
+            by_use: HashMap::new(),
+            mails: HashMap::new(),
+            asked: HashMap::new(),
+            hour_began: Timestamp::ZERO,
+            in_hour: 0,
+            limits,
+        }
     }
 
     /// All records in their buckets.
@@ -83,12 +109,14 @@ impl Mailed {
             return Decision { writes: vec![nothing], verdict: false };
         };
         let used = (account.to_bytes(), mint.purpose);
-        let hour = Duration::from_hours(1);
-        let lately = self.mails.get(&used).into_iter().flatten().filter(|at| now.since(**at) < hour).count();
-        if lately >= self.limits.mails_per_hour as usize {
+        if !self.is_within_quota(used, mint.network, now) {
             return Decision { writes: vec![nothing], verdict: false };
         }
-        let life = if mint.purpose == Purpose::Verify { self.limits.verify } else { self.limits.reset };
+        let life = match mint.purpose {
+            Purpose::Verify | Purpose::EmailChange => self.limits.verify,
+            Purpose::Reset | Purpose::Unlock => self.limits.reset,
+            Purpose::EmailUndo => UNDO_FOR,
+        };
         let put = Write::Put(MailedV1 {
             id: mint.id.to_bytes(),
             account: account.to_bytes(),
@@ -103,11 +131,60 @@ impl Mailed {
         Decision { writes: before.into_iter().chain([put]).collect(), verdict: true }
     }
 
+    /// Whether a mail may go out: so many of a purpose to an account, so many that a network asks for, and so many in
+    /// all. What is asked for in all never keeps back the first mail of an account: that lane is reserved.
+    fn is_within_quota(&self, used: ([u8; 16], Purpose), network: Option<Network>, now: Timestamp) -> bool {
+        if used.1 == Purpose::EmailUndo {
+            // Told whatever else was; one at most, so that the first owner's link is never replaced.
+            return !self.is_live(used, now);
+        }
+        let lately = |mails: Option<&Vec<Timestamp>>| {
+            mails.into_iter().flatten().filter(|at| now.since(**at) < HOUR).count()
+        };
+        let own = lately(self.mails.get(&used));
+        let of_network = network.map_or(0, |network| lately(self.asked.get(&network)));
+        let in_all = if now.since(self.hour_began) < HOUR { self.in_hour } else { 0 };
+        own < self.limits.mails_per_hour as usize
+            && of_network < MAILS_PER_NETWORK
+            && (own == 0 || in_all < MAILS_IN_ALL)
+    }
+
+    fn is_live(&self, used: ([u8; 16], Purpose), now: Timestamp) -> bool {
+        let token = self.by_use.get(&used).and_then(|id| self.by_id.get(id));
+        token.is_some_and(|token| now.as_millis() < token.end_ms)
+    }
+
+    /// Whether an account has a live token of a purpose.
+    pub fn has_live(&self, account: AccountId, purpose: Purpose, now: Timestamp) -> bool {
+        self.is_live((account.to_bytes(), purpose), now)
+    }
+
     /// Counts a mail that goes out.
     pub fn count_mail(&mut self, account: AccountId, purpose: Purpose, now: Timestamp) {
         let mails = self.mails.entry((account.to_bytes(), purpose)).or_default();
-        mails.retain(|at| now.since(*at) < Duration::from_hours(1));
+        mails.retain(|at| now.since(*at) < HOUR);
         mails.push(now);
+        if now.since(self.hour_began) >= HOUR {
+            (self.hour_began, self.in_hour) = (now, 0);
+        }
+        self.in_hour += 1;
+    }
+
+    /// Counts what a network asked for, whether or not there was an account and a mail.
+    pub fn count_asked(&mut self, network: Network, now: Timestamp) {
+        if self.asked.len() >= ASKED_MAX && !self.asked.contains_key(&network) {
+            self.asked.retain(|_, at| at.iter().any(|at| now.since(*at) < HOUR));
+            if self.asked.len() >= ASKED_MAX {
+                // The limiter has let a hundred thousand networks through within the hour: what counts now is the quota
+                // of each account.
+                return;
+            }
+        }
+        let asked = self.asked.entry(network).or_default();
+        asked.retain(|at| now.since(*at) < HOUR);
+        if asked.len() < MAILS_PER_NETWORK {
+            asked.push(now);
+        }
     }
 
     /// The token that would be redeemed, which stays usable.
@@ -131,7 +208,8 @@ impl Mailed {
 
     /// What ending all tokens of an account means.
     pub fn end_all(&self, account: AccountId) -> Decision<()> {
-        let all = [Purpose::Reset, Purpose::Verify, Purpose::Unlock].into_iter();
+        // The way back to an address of before stays: it is for the case that all of this was not its owner.
+        let all = [Purpose::Reset, Purpose::Verify, Purpose::Unlock, Purpose::EmailChange].into_iter();
         let ids = all.filter_map(|purpose| self.by_use.get(&(account.to_bytes(), purpose)));
         Decision { writes: ids.map(|id| Write::Remove(*id)).collect(), verdict: () }
     }
@@ -155,7 +233,8 @@ impl Mailed {
             self.forget(*id);
         }
         if bucket == 0 {
-            self.mails.retain(|_, at| at.iter().any(|at| now.since(*at) < Duration::from_hours(1)));
+            self.mails.retain(|_, at| at.iter().any(|at| now.since(*at) < HOUR));
+            self.asked.retain(|_, at| at.iter().any(|at| now.since(*at) < HOUR));
         }
         ids.len()
     }
@@ -190,8 +269,10 @@ mod tests {
     fn mint(mailed: &mut Mailed, number: u8, purpose: Purpose, now: Timestamp) -> (Redeem, bool) {
         let id = MailedId::mint(Slot::FIRST, [number; 14]);
         let digest = SecretDigest([number; 32]);
-        let decision =
-            mailed.mint(&Mint { id, account: Some((account(), 0)), global_epoch: 0, purpose, digest }, now);
+        let decision = mailed.mint(
+            &Mint { id, account: Some((account(), 0)), global_epoch: 0, purpose, digest, network: None },
+            now,
+        );
         decision.writes.into_iter().for_each(|write| mailed.apply(write));
         if decision.verdict {
             mailed.count_mail(account(), purpose, now);
@@ -232,9 +313,39 @@ mod tests {
             global_epoch: 0,
             purpose: Purpose::Reset,
             digest: SecretDigest([7; 32]),
+            network: None,
         };
         let decision = mailed.mint(&unknown, START);
         assert_eq!((decision.writes.len(), decision.verdict), (1, false));
+    }
+
+    #[test]
+    fn one_network_gets_ten_mails_an_hour_and_a_flood_never_holds_back_an_accounts_first() {
+        let mut mailed = mailed();
+        let network = Network::of(std::net::Ipv4Addr::LOCALHOST.into());
+        let ask = |mailed: &mut Mailed, number: u16, network: Option<Network>| {
+            let mut random = [0; 14];
+            random[..2].copy_from_slice(&number.to_le_bytes());
+            let account = AccountId::mint(Slot::FIRST, random);
+            let id = MailedId::mint(Slot::FIRST, random);
+            let (purpose, digest) = (Purpose::Reset, SecretDigest([1; 32]));
+            let mint = Mint { id, account: Some((account, 0)), global_epoch: 0, purpose, digest, network };
+            let decision = mailed.mint(&mint, START);
+            decision.writes.into_iter().for_each(|write| mailed.apply(write));
+            if decision.verdict {
+                mailed.count_mail(account, purpose, START);
+            }
+            if let Some(network) = network {
+                mailed.count_asked(network, START);
+            }
+            decision.verdict
+        };
+        let sent = (0..40).filter(|number| ask(&mut mailed, *number, Some(network))).count();
+        assert_eq!(sent, 10);
+        let flood: usize = (100..1100).map(|number| usize::from(ask(&mut mailed, number, None))).sum();
+        assert_eq!(flood, 1000);
+        assert!(!ask(&mut mailed, 100, None), "a second mail of an account, beyond what goes out in all");
+        assert!(ask(&mut mailed, 5000, None), "the first mail of an account that had none");
     }
 
     proptest! {

@@ -2,10 +2,12 @@
 
 mod covering_tracks;
 mod csrf;
+mod gate;
 mod guessing;
 mod lockout_evasion;
 mod lockout_model;
 mod reset_abuse;
+mod session_theft;
 mod stuffing;
 mod throttle_evasion;
 mod token_theft;

@@ -1,0 +1,122 @@
+//! Another address for an account: asked for with the password, proved by a link to the new one, undone by a link to the
+//! old one.
+//!
+//! **The attack:** whoever holds a session for a moment changes the address, then sets a new password by mail.
+//!
+//! **The rule:** the password is asked again. The link goes to the new address; the old one is told when it is used, and
+//! can undo it for three days: that also ends everything that is open and the password with it. While it can be undone
+//! there is no further change, so that the link of the first owner is never replaced.
+
+use super::authenticate::Identity;
+use super::log_in::{Known, check_password};
+use super::log_out::end_others;
+use super::{Client, Refusal, Stop, mailed, parse_name};
+use crate::account::actor::{Alter, ById, Delete, Find};
+use crate::account::{AccountName, Change, NameKey};
+use crate::audit::Event;
+use crate::engine::Engine;
+use crate::id::AccountId;
+use crate::lockout::actor::Clear;
+use crate::mail::Kind;
+use crate::reset::actor::{EndAll, Live, Look};
+use crate::reset::{Purpose, Redeem};
+use crate::throttle::table::Class;
+
+/// Asks for another address: the same answer and work whether it is free or somebody's.
+pub async fn ask(
+    engine: &Engine,
+    client: &Client,
+    identity: &Identity,
+    password: &str,
+    email: &str,
+) -> Result<(), Stop> {
+    engine.admit(Class::Check, client).await?;
+    let new = parse_name(email)?;
+    let name = parse_name(&identity.account.email)?;
+    let account = check_password(engine, client, &name, password, Known::Session(identity.sid())).await?;
+    let id = account.account_id();
+    if id != identity.account.account_id() {
+        return Err(Refusal::Unauthenticated.into());
+    }
+    if engine.ask(&engine.mailed, Live(id, Purpose::EmailUndo)).await? {
+        return Err(Refusal::EmailChangedLately.into());
+    }
+    let taken = engine.ask(&engine.accounts, Find(new.key(&engine.keys.directory))).await?;
+    engine.tally.record(client.note(Event::EmailChangeAsked).of(Some(&account)));
+    match taken {
+        // Its owner is told, within the quota of such mails.
+        Some(owner) => {
+            engine.mail_token(id.slot(), Some(&owner), Purpose::Verify, Kind::AlreadyRegistered).await
+        }
+        None => {
+            engine.mail_bound_token(&account, Purpose::EmailChange, Kind::EmailChange, new.as_str()).await?;
+            Ok(())
+        }
+    }
+}
+
+/// Changes the address by the link that was mailed to the new one.
+pub async fn confirm(engine: &Engine, client: &Client, token: &str, email: &str) -> Result<(), Stop> {
+    engine.admit(Class::Verify, client).await?;
+    let new = parse_name(email)?;
+    let redeem = bound(engine, token, Purpose::EmailChange, &new)?;
+    let token = engine.ask(&engine.mailed, redeem).await?.map_err(|_| Refusal::InvalidMailedToken)?;
+    let before = mailed::account_of(engine, &token).await?;
+    let (id, key) = (before.account_id(), new.key(&engine.keys.directory));
+    if engine.ask(&engine.accounts, Find(key)).await?.is_some() {
+        return Err(Refusal::InvalidMailedToken.into());
+    }
+    // The way back first: a crash behind it leaves a link that undoes nothing, never a change without one.
+    if !engine.mail_bound_token(&before, Purpose::EmailUndo, Kind::EmailUndo, &before.email).await? {
+        return Err(Refusal::EmailChangedLately.into());
+    }
+    let change = Change {
+        email: Some((new.as_str().into(), key)),
+        if_epoch: Some(token.auth_epoch),
+        verified: true,
+        ..Change::default()
+    };
+    let changed = engine.ask(&engine.accounts, Alter(id, change)).await?;
+    let account = changed.map_err(|_| Refusal::InvalidMailedToken)?;
+    engine.ask(&engine.mailed, EndAll(id)).await?;
+    engine.tally.record_for_good(client.note(Event::EmailChanged).of(Some(&account))).await;
+    Ok(())
+}
+
+/// Undoes a change by the link that was mailed to the old address: everything that is open ends, and so does the
+/// password, since whoever changed the address may have changed that as well. A link to set a new one follows.
+pub async fn undo(engine: &Engine, client: &Client, token: &str, email: &str) -> Result<(), Stop> {
+    engine.admit(Class::Reset, client).await?;
+    let old = parse_name(email)?;
+    let redeem = bound(engine, token, Purpose::EmailUndo, &old)?;
+    engine.ask(&engine.mailed, Look(redeem)).await?.map_err(|_| Refusal::InvalidMailedToken)?;
+    let key = old.key(&engine.keys.directory);
+    // Somebody may have signed up with the address meanwhile. They cannot have proved it, so it is nobody's.
+    let squatter = engine.ask(&engine.accounts, Find(key)).await?.filter(|account| !account.email_verified);
+    if let Some(squatter) = squatter {
+        let _ = engine.ask(&engine.accounts, Delete(squatter.account_id())).await?;
+    }
+    // Whatever became of the account's epoch meanwhile: this is its first owner.
+    let token = engine.ask(&engine.mailed, redeem).await?.map_err(|_| Refusal::InvalidMailedToken)?;
+    let id = AccountId::from_bytes(token.account).ok_or(Refusal::InvalidMailedToken)?;
+    engine.ask(&engine.accounts, ById(id)).await?.ok_or(Refusal::InvalidMailedToken)?;
+    let change = Change {
+        email: Some((old.as_str().into(), key)),
+        clear_phc: true,
+        verified: true,
+        ..Change::default()
+    };
+    let changed = engine.ask(&engine.accounts, Alter(id, change)).await?;
+    let account = changed.map_err(|_| Refusal::InvalidMailedToken)?;
+    end_others(engine, id, None).await?;
+    engine.ask(&engine.mailed, EndAll(id)).await?;
+    engine.ask(&engine.lockout, Clear(NameKey(account.name_key))).await?;
+    engine.tally.record_for_good(client.note(Event::EmailChangeUndone).of(Some(&account))).await;
+    engine.mail_token(id.slot(), Some(&account), Purpose::Reset, Kind::Reset).await
+}
+
+/// Reads a token that is good together with one address alone.
+fn bound(engine: &Engine, token: &str, purpose: Purpose, address: &AccountName) -> Result<Redeem, Refusal> {
+    let redeem = mailed::read(engine, token, purpose)?;
+    Ok(Redeem { digest: redeem.digest.bound_to(address.as_str()), ..redeem })
+}
