@@ -19,7 +19,7 @@ use crate::journal::storage::Storage;
 use crate::journal::storage_local::LocalStorage;
 use crate::lockout::Names;
 use crate::mail::{Outbox, Transport};
-use crate::password::{HashPool, Shed, pool};
+use crate::password::{HashPool, KnownBad, Shed, pool};
 use crate::refresh::Families;
 use crate::registry::{Answer, Desk, Owner, Registry};
 use crate::reset::Mailed;
@@ -80,6 +80,8 @@ pub struct Engine {
     pub(crate) keys: Keys,
     /// Checks passwords.
     pub pool: HashPool,
+    /// Passwords that are refused as known.
+    pub(crate) known_bad: KnownBad,
     pub(crate) journal: Handle,
     pub(crate) accounts: Addr<Owner<Accounts>>,
     pub(crate) lockout: Addr<Owner<Names>>,
@@ -184,6 +186,7 @@ impl Engine {
             chance: Arc::clone(&chance),
             accept_clock_floor,
         };
+        let known_bad = KnownBad::load(config.password_list.as_deref())?;
         let recovered = recover(options, &mut states)?;
         let keys = Keys::load(&*key_storage)?;
         let signer = Signer::new(&keys.signing, config.public_origin.as_str(), &config.audience)?;
@@ -223,6 +226,7 @@ impl Engine {
             signer: parking_lot::RwLock::new(signer),
             key_storage,
             pool,
+            known_bad,
             journal,
             clock,
             chance,

@@ -114,6 +114,7 @@ fn the_top_level_is_as_it_was_given() {
         "Cargo.lock",
         "README.md",
         "CHANGELOG.md",
+        "NOTICE",
         "LICENSE-MIT",
         "LICENSE-APACHE",
         "src",

@@ -42,6 +42,11 @@ pub const KEYS: &[Key] = &[
     key("password.lanes", "1", "Lanes."),
     key("password.threads", "", "Threads that hash. Default: the cores."),
     key("password.wait_budget_ms", "2000", "A password that would wait longer is refused at once."),
+    key(
+        "password.list_file",
+        "",
+        "A file of passwords that are refused as known, one a line, beside the embedded ones.",
+    ),
     key("throttle.exempt_networks", "[]", "Networks that are not throttled."),
     key("throttle.cells", "1000000", "Networks that are remembered at most."),
     key("throttle.login.burst", "20", "Requests of one network at once."),

@@ -105,6 +105,7 @@ pub struct Config {
     pub cost: Cost,
     pub hash_threads: usize,
     pub hash_wait_budget: Duration,
+    pub password_list: Option<PathBuf>,
     pub throttle: throttle::Limits,
     pub lockout: lockout::Limits,
     pub access_ttl: Duration,
@@ -200,6 +201,7 @@ impl Config {
             cost,
             hash_threads: threads,
             hash_wait_budget: Duration::from_millis(reader.number("password.wait_budget_ms", 0..=600_000)),
+            password_list: reader.words("password.list_file").map(PathBuf::from),
             throttle: read_throttle(reader),
             lockout: lockout::Limits {
                 failures: reader.number("lockout.failures", 1..=100) as u32,

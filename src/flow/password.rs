@@ -11,6 +11,7 @@ use crate::audit::Event;
 use crate::engine::{Engine, Fault};
 use crate::lockout::actor::Clear;
 use crate::mail::Kind;
+use crate::password::{Advice, Password, advise};
 use crate::reset::Purpose;
 use crate::reset::actor::{EndAll, Look};
 use crate::throttle::Network;
@@ -84,4 +85,15 @@ pub async fn change(
     engine.ask(&engine.mailed, EndAll(id)).await?;
     engine.tally.record_for_good(client.note(Event::PasswordChanged).of(Some(&account))).await;
     engine.post(id.slot(), Some(&account), Kind::PasswordChanged, None).await
+}
+
+/// Says what a sign-up form can show of a new password while it is typed. Nothing of it is kept.
+pub async fn check(engine: &Engine, client: &Client, password: &str, email: &str) -> Result<Advice, Stop> {
+    engine.admit(Class::Check, client).await?;
+    let password = Password::parse(password).map_err(|error| Refusal::Field {
+        pointer: "/password",
+        code: "invalid_length",
+        message: error.to_string(),
+    })?;
+    Ok(advise(&password, email, &engine.config.service_name, &engine.known_bad))
 }

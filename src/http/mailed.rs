@@ -17,6 +17,7 @@ pub(super) fn configure(config: &mut web::ServiceConfig) {
         .service(resource("/v1/email/verify/resend", "POST").route(web::post().to(post_resend)))
         .service(resource("/v1/password/forgot", "POST").route(web::post().to(post_forgot)))
         .service(resource("/v1/password/reset", "POST").route(web::post().to(post_reset)))
+        .service(resource("/v1/password/check", "POST").route(web::post().to(post_check)))
         .service(resource("/v1/email/change/confirm", "POST").route(web::post().to(post_confirm)))
         .service(resource("/v1/email/change/undo", "POST").route(web::post().to(post_undo)))
         .service(resource("/v1/unlock", "POST").route(web::post().to(post_unlock)));
@@ -106,6 +107,31 @@ async fn post_reset(request: HttpRequest, engine: Eng, body: Body) -> HttpRespon
         let mut response = HttpResponse::NoContent();
         known_device(&engine, &mut response, &device);
         Ok::<_, Rejection>(response.finish())
+    };
+    limited(answer(&request, &engine, result.await), &client)
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Check {
+    password: String,
+    #[serde(default)]
+    email: String,
+}
+
+async fn post_check(request: HttpRequest, engine: Eng, body: Body) -> HttpResponse {
+    let client = client(&request, &engine);
+    let result = async {
+        let read: Check = read_json(&request, body).await?;
+        let advice = password::check(&engine, &client, &read.password, &read.email).await?;
+        let reasons: Vec<_> = advice.reasons.iter().map(|reason| reason.code()).collect();
+        let acceptable = reasons.is_empty();
+        Ok::<_, Rejection>(HttpResponse::Ok().json(json!({
+            "score": advice.score,
+            "acceptable": acceptable,
+            "reasons": reasons,
+            "suggestions": advice.suggestions,
+        })))
     };
     limited(answer(&request, &engine, result.await), &client)
 }

@@ -15,6 +15,7 @@
 //!
 //! Source: RFC 9106; OWASP Password Storage Cheat Sheet; NIST SP 800-63B-4 §3.1.1.
 
+pub mod known_bad;
 pub mod phc;
 pub mod policy;
 pub mod pool;
@@ -24,8 +25,9 @@ use std::fmt;
 use unicode_normalization::UnicodeNormalization;
 use zeroize::{Zeroize, ZeroizeOnDrop};
 
+pub use known_bad::KnownBad;
 pub use phc::Cost;
-pub use policy::{Weakness, judge};
+pub use policy::{Advice, Weakness, advise, judge};
 pub use pool::{HashPool, Shed, Verified};
 
 /// The most bytes of a password.

@@ -1,6 +1,6 @@
 //! Which new passwords are taken: long ones that are not known, guessable or about their owner.
 
-use super::Password;
+use super::{KnownBad, Password};
 
 /// The fewest characters.
 pub const CHARS_MIN: usize = 15;
@@ -48,7 +48,7 @@ impl Weakness {
 
 /// Says what speaks against a new password of `email` at `service`. No rule of composition, as NIST SP 800-63B-4
 /// §3.1.1.2 asks.
-pub fn judge(password: &Password, email: &str, service: &str) -> Result<(), Vec<Weakness>> {
+pub fn judge(password: &Password, email: &str, service: &str, known: &KnownBad) -> Result<(), Vec<Weakness>> {
     let text = password.as_str();
     let chars = text.chars().count();
     let mut found = Vec::new();
@@ -56,7 +56,7 @@ pub fn judge(password: &Password, email: &str, service: &str) -> Result<(), Vec<
         found.push(Weakness::TooShort);
     }
     let lower = text.to_lowercase();
-    if is_known_bad(&lower) {
+    if is_known_bad(&lower) || known.contains(text) {
         found.push(Weakness::KnownBad);
     }
     let local = email.split('@').next().unwrap_or_default();
@@ -71,6 +71,37 @@ pub fn judge(password: &Password, email: &str, service: &str) -> Result<(), Vec<
         }
     }
     if found.is_empty() { Ok(()) } else { Err(found) }
+}
+
+/// What a sign-up form can show while somebody types.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Advice {
+    /// 0 (guessed at once) to 4.
+    pub score: u8,
+    /// What speaks against it; nothing when it would be taken.
+    pub reasons: Vec<Weakness>,
+    /// What to do, for people.
+    pub suggestions: Vec<String>,
+}
+
+/// As [`judge`], with a score and what would be better.
+pub fn advise(password: &Password, email: &str, service: &str, known: &KnownBad) -> Advice {
+    let reasons = judge(password, email, service, known).err().unwrap_or_default();
+    let cut: String = password.as_str().chars().take(ESTIMATED_CHARS).collect();
+    let local = email.split('@').next().unwrap_or_default();
+    let estimate = zxcvbn::zxcvbn(&cut, &[email, local, service]);
+    // Known ones are guessed first, whatever their pattern.
+    let score = if reasons.contains(&Weakness::KnownBad) { 0 } else { u8::from(estimate.score()) };
+    let mut suggestions: Vec<String> = reasons.iter().map(|reason| reason.message().to_owned()).collect();
+    if !reasons.is_empty() {
+        let feedback =
+            estimate.feedback().map(|feedback| feedback.suggestions().to_vec()).unwrap_or_default();
+        suggestions.extend(feedback.iter().map(|suggestion| {
+            let text = suggestion.to_string();
+            text.trim_end_matches('.').to_lowercase()
+        }));
+    }
+    Advice { score, reasons, suggestions }
 }
 
 /// What is left of a long password that is really a short one said again: told by rule, since lists of common
@@ -119,7 +150,7 @@ mod tests {
             "\u{6c34}\u{5c71}\u{706b}gulf tweed ivy knob",
         ] {
             assert_eq!(
-                judge(&Password::parse(good).unwrap(), "ada@example.org", "Portcullis"),
+                judge(&Password::parse(good).unwrap(), "ada@example.org", "Portcullis", &KnownBad::default()),
                 Ok(()),
                 "{good}"
             );
@@ -136,7 +167,12 @@ mod tests {
             ("my portcullis login words", Weakness::ContainsIdentity),
             ("barbarabarbara1", Weakness::Guessable),
         ] {
-            let found = judge(&Password::parse(bad).unwrap(), "lovelace@example.org", "Portcullis");
+            let found = judge(
+                &Password::parse(bad).unwrap(),
+                "lovelace@example.org",
+                "Portcullis",
+                &KnownBad::default(),
+            );
             assert!(found.unwrap_err().contains(&weakness), "{bad}");
         }
     }

@@ -1,0 +1,140 @@
+//! Known-bad passwords: an embedded filter of those that are tried first, and the operator's own list.
+//!
+//! The filter says of each of the passwords it was made from that it is known, and of one in 65,536 others too: nobody
+//! will miss these. It holds hashes alone. `NOTICE` names the source; the ignored test below makes the file anew:
+//!
+//! ```sh
+//! PASSWORD_LIST=list.txt cargo test --lib make_the_filter -- --ignored
+//! ```
+//!
+//! Source: NIST SP 800-63B-4 §3.1.1.2; Graf and Lemire, Binary Fuse Filters (2022).
+
+use std::io;
+use std::path::Path;
+
+use sha2::{Digest, Sha256};
+use unicode_normalization::UnicodeNormalization;
+use xorf::{BinaryFuse16, BinaryFuse16Ref, DmaSerializable, Filter, FilterRef};
+
+/// Shorter ones are refused anyhow.
+#[cfg(test)]
+const CHARS_MIN: usize = 8;
+
+/// Descriptor, then fingerprints, at an address that is even.
+#[repr(align(2))]
+struct Even<T: ?Sized>(T);
+
+const EMBEDDED: &Even<[u8]> = &Even(*include_bytes!("known_bad.filter"));
+const _: () =
+    assert!(cfg!(target_endian = "little"), "the embedded filter is read as it lies, little end first");
+/// Rounded up, so that the fingerprints behind it begin at an even address.
+const DESCRIPTOR_LEN: usize = BinaryFuse16::DESCRIPTOR_LEN.next_multiple_of(2);
+
+/// What is refused as known.
+#[derive(Default)]
+pub struct KnownBad {
+    own: Option<BinaryFuse16>,
+}
+
+impl KnownBad {
+    /// The embedded list, and the operator's own where there is a file: a password a line.
+    pub fn load(list: Option<&Path>) -> io::Result<Self> {
+        let Some(path) = list else { return Ok(Self::default()) };
+        let named = |error: io::Error| {
+            io::Error::new(error.kind(), format!("password.list_file {}: {error}", path.display()))
+        };
+        let bytes = std::fs::read(path).map_err(named)?;
+        let text = String::from_utf8_lossy(&bytes);
+        let keys = keys(text.lines(), 1);
+        if keys.is_empty() {
+            return Ok(Self::default());
+        }
+        let own = BinaryFuse16::try_from(&keys).map_err(|error| named(io::Error::other(error)))?;
+        Ok(Self { own: Some(own) })
+    }
+
+    /// Whether a password is known, however it is capitalised.
+    pub fn contains(&self, password: &str) -> bool {
+        self.contains_key(key(password))
+    }
+
+    fn contains_key(&self, key: u64) -> bool {
+        let (descriptor, fingerprints) = EMBEDDED.0.split_at_checked(DESCRIPTOR_LEN).unwrap_or_default();
+        // The first bytes alone are the descriptor; the file is a part of this program, so its form is known.
+        let descriptor = descriptor.get(..BinaryFuse16::DESCRIPTOR_LEN).unwrap_or_default();
+        BinaryFuse16Ref::from_dma(descriptor, fingerprints).contains(&key)
+            || self.own.as_ref().is_some_and(|own| own.contains(&key))
+    }
+}
+
+impl std::fmt::Debug for KnownBad {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "KnownBad(own: {})", self.own.is_some())
+    }
+}
+
+/// Of SHA-256, so that keys are the same in every build and nobody can aim at one.
+fn key(password: &str) -> u64 {
+    let normal: String = password.to_lowercase().nfc().collect();
+    let digest: [u8; 32] = Sha256::digest(normal.as_bytes()).into();
+    u64::from_le_bytes(digest.first_chunk().copied().unwrap_or_default())
+}
+
+fn keys<'a>(lines: impl Iterator<Item = &'a str>, chars_min: usize) -> Vec<u64> {
+    let lines =
+        lines.map(|line| line.trim_end_matches('\r')).filter(|line| line.chars().count() >= chars_min);
+    let mut keys: Vec<u64> = lines.map(key).collect();
+    keys.sort_unstable();
+    keys.dedup();
+    keys
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_guesses_are_known_and_hardly_anything_else_is() {
+        assert!(EMBEDDED.0.len() <= 1_500_000, "{}", EMBEDDED.0.len());
+        let known = KnownBad::default();
+        for password in
+            ["password1", "Password1", "iloveyou1", "qwertyuiop", "trustno1", "1234567890", "sunshine1"]
+        {
+            assert!(known.contains(password), "{password}");
+        }
+        let hits = (0..2_000_000_u64)
+            .filter(|n| known.contains_key(n.wrapping_mul(0x9E37_79B9_7F4A_7C15) ^ 0x55))
+            .count();
+        assert!(hits <= 2_000_000 / 50_000, "{hits}");
+    }
+
+    #[test]
+    fn the_operators_list_is_known_too_and_one_that_cannot_be_read_is_named() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("list.txt");
+        assert!(KnownBad::load(Some(&path)).unwrap_err().to_string().contains("list.txt"));
+        std::fs::write(&path, "acme-corp-summer-2026\r\nacme-corp-summer-2026\nUnser Haus am See\n").unwrap();
+        let known = KnownBad::load(Some(&path)).unwrap();
+        assert!(known.contains("ACME-corp-summer-2026") && known.contains("unser haus am see"));
+        assert!(!known.contains("acme-corp-winter-2026") && known.contains("password1"));
+        std::fs::write(&path, "").unwrap();
+        assert!(KnownBad::load(Some(&path)).is_ok());
+    }
+
+    #[test]
+    #[ignore = "writes known_bad.filter from the list that PASSWORD_LIST names"]
+    fn make_the_filter() {
+        let list = std::env::var("PASSWORD_LIST").unwrap();
+        let bytes = std::fs::read(list).unwrap();
+        let text = String::from_utf8_lossy(&bytes);
+        let keys = keys(text.lines(), CHARS_MIN);
+        assert!(keys.len() >= 400_000, "{}", keys.len());
+        let filter = BinaryFuse16::try_from(&keys).unwrap();
+        let mut file = vec![0; DESCRIPTOR_LEN];
+        filter.dma_copy_descriptor_to(&mut file[..BinaryFuse16::DESCRIPTOR_LEN]);
+        file.extend_from_slice(filter.dma_fingerprints());
+        let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("src/password/known_bad.filter");
+        std::fs::write(path, &file).unwrap();
+        eprintln!("{} passwords, {} bytes", keys.len(), file.len());
+    }
+}
