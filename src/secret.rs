@@ -49,6 +49,8 @@ enum Source {
     /// Bytes that the operating system gave, and how many of them are used: one call serves many requests.
     System(Box<Mutex<(Zeroizing<[u8; POOL_BYTES]>, usize)>>),
     Seeded(Box<Mutex<StdRng>>),
+    #[cfg(test)]
+    Counting(std::sync::atomic::AtomicU64),
 }
 
 impl Chance {
@@ -60,6 +62,12 @@ impl Chance {
     /// The same bytes for the same seed: for tests and the simulator alone.
     pub fn seeded(seed: u64) -> Self {
         Self(Source::Seeded(Box::new(Mutex::new(StdRng::seed_from_u64(seed)))))
+    }
+
+    /// Bytes that only count up: for golden files, which no generator's next version may change.
+    #[cfg(test)]
+    pub(crate) const fn counting() -> Self {
+        Self(Source::Counting(std::sync::atomic::AtomicU64::new(1)))
     }
 
     /// `N` random bytes.
@@ -82,6 +90,13 @@ impl Chance {
                 *used += N;
             }
             Source::Seeded(generator) => generator.lock().fill_bytes(&mut bytes),
+            #[cfg(test)]
+            Source::Counting(next) => {
+                let number = next.fetch_add(1, std::sync::atomic::Ordering::Relaxed).to_be_bytes();
+                for (to, from) in bytes.iter_mut().zip(number.iter().cycle()) {
+                    *to = *from;
+                }
+            }
         }
         Ok(bytes)
     }

@@ -5,6 +5,8 @@ mod bytes;
 pub mod codec;
 pub mod entry;
 pub mod frame;
+#[cfg(test)]
+mod golden;
 pub mod handle;
 pub mod header;
 pub mod inspect;

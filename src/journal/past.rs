@@ -2,7 +2,7 @@
 
 use super::entry::{Change, Entries};
 use super::frame;
-use super::header::{FileKind, HEADER_BYTES, Header};
+use super::header::{FileKind, HEADER_BYTES, Header, HeaderError};
 use super::layout::{
     IDENTITY, IdentityFile, JOURNAL_DIR, SNAPSHOT_DIR, SegmentFields, Sizes, numbers, segment_path,
     snapshot_path,
@@ -128,6 +128,10 @@ impl Reading<'_> {
                     self.found.records = summary.records;
                     self.wall_ms = summary.max_wall_ms;
                     return Ok(summary.start_seq);
+                }
+                // What a newer version wrote is not passed over for something older.
+                Err(error @ snapshot::Unreadable::Header(HeaderError::Newer { .. })) => {
+                    return Err(Refusal::new(&path, Some(0), error, INSPECT));
                 }
                 Err(error) => {
                     self.found.warnings.push(format!("{path} cannot be used: {error}; trying an older one"));
