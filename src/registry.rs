@@ -10,6 +10,7 @@ use actix::{Actor, AsyncContext, Context, Handler, Message, MessageResult};
 use crate::clock::{Clock, Timestamp};
 use crate::fail_stop::FailStop;
 use crate::journal::buckets::{BUCKETS, Buckets};
+use crate::journal::bugs::{Bug, seeded};
 use crate::journal::codec;
 use crate::journal::entry::{Change, Entry};
 use crate::journal::handle::{Class, Handle, NoRoom, Sealed};
@@ -88,6 +89,18 @@ impl<S: Registry> Owner<S> {
         Self { state, desk, seq, swept: 0 }
     }
 
+    /// What it owns: for the simulator's comparison.
+    #[cfg(any(test, feature = "sim"))]
+    pub const fn state(&self) -> &S {
+        &self.state
+    }
+
+    /// Likewise, for the mistake of a change that is not written down.
+    #[cfg(test)]
+    pub(crate) const fn state_mut(&mut self) -> &mut S {
+        &mut self.state
+    }
+
     /// Decides, writes down, applies, and seals the verdict, in one breath.
     pub fn decide<V>(
         &mut self,
@@ -108,12 +121,18 @@ impl<S: Registry> Owner<S> {
         desk.fail_stop.guard(S::NAME, || {
             let now = desk.clock.now();
             let Decision { writes, verdict } = decide(state, now);
+            let unsealed = writes.is_empty() && seeded(Bug::RefusalNotSealed);
             if !writes.is_empty() {
                 let changes: Result<Vec<Change>, _> = writes.iter().map(Write::to_change).collect();
                 let changes =
                     changes.unwrap_or_else(|error| panic!("a write that cannot be stored: {error}"));
                 let entry = Entry::encode(&changes)
                     .unwrap_or_else(|error| panic!("writes that make no entry: {error}"));
+                if seeded(Bug::ApplyBeforeReserve) {
+                    for write in &writes {
+                        state.apply(write.clone());
+                    }
+                }
                 let permit = desk.journal.reserve(entry.as_bytes().len(), class)?;
                 *seq = desk.journal.append(permit, &entry);
                 for write in writes {
@@ -121,7 +140,7 @@ impl<S: Registry> Owner<S> {
                 }
             }
             note(state, &verdict, now);
-            Ok(Sealed::new(verdict, *seq))
+            Ok(Sealed::new(verdict, if unsealed { 0 } else { *seq }))
         })
     }
 
@@ -129,7 +148,7 @@ impl<S: Registry> Owner<S> {
     #[expect(clippy::unnecessary_wraps, reason = "answers of readings and of decisions are awaited alike")]
     pub fn read<V>(&self, read: impl FnOnce(&S, Timestamp) -> V) -> Answer<V> {
         let value = self.desk.fail_stop.guard(S::NAME, || read(&self.state, self.desk.clock.now()));
-        Ok(Sealed::new(value, self.seq))
+        Ok(Sealed::new(value, if seeded(Bug::ReadNotSealed) { 0 } else { self.seq }))
     }
 }
 
@@ -138,15 +157,7 @@ impl<S: Registry> Actor for Owner<S> {
 
     fn started(&mut self, context: &mut Context<Self>) {
         context.set_mailbox_capacity(MAILBOX);
-        context.run_interval(SWEEP_EVERY, |owner, _| {
-            let Self { state, desk, swept, .. } = owner;
-            desk.fail_stop.guard(S::NAME, || {
-                for _ in 0..SWEEP_BUCKETS {
-                    state.sweep(*swept, desk.clock.now());
-                    *swept = (*swept + 1) % BUCKETS;
-                }
-            });
-        });
+        context.run_interval(SWEEP_EVERY, |owner, _| owner.sweep());
     }
 }
 
@@ -159,16 +170,24 @@ pub struct ReadBuckets {
 }
 
 /// Records in one message, unless a single bucket holds more.
-const RECORDS_PER_MESSAGE: usize = 128;
+const RECORDS_PER_MESSAGE: usize = if cfg!(any(test, feature = "sim")) { 4 } else { 128 };
 
 impl<S: Registry> Handler<ReadBuckets> for Owner<S> {
     type Result = MessageResult<ReadBuckets>;
 
     fn handle(&mut self, read: ReadBuckets, _: &mut Context<Self>) -> Self::Result {
+        MessageResult(self.read_buckets(read.from))
+    }
+}
+
+impl<S: Registry> Owner<S> {
+    /// Records of whole buckets from `from` on, and the bucket that comes next.
+    pub fn read_buckets(&self, from: usize) -> (Records, usize) {
         let Self { state, desk, .. } = self;
-        MessageResult(desk.fail_stop.guard(S::NAME, || {
+        desk.fail_stop.guard(S::NAME, || {
             let mut records = Records::default();
-            let (mut next, mut count) = (read.from, 0);
+            let (mut next, mut count) =
+                (from + if from > 0 && seeded(Bug::BucketSkipped) { 200 } else { 0 }, 0);
             while next < BUCKETS && count < RECORDS_PER_MESSAGE {
                 for (key, record) in state.buckets().bucket(next) {
                     let value = codec::encode(record)
@@ -180,7 +199,18 @@ impl<S: Registry> Handler<ReadBuckets> for Owner<S> {
                 next += 1;
             }
             (records, next)
-        }))
+        })
+    }
+
+    /// Forgets what is out of time in some buckets.
+    pub fn sweep(&mut self) {
+        let Self { state, desk, swept, .. } = self;
+        desk.fail_stop.guard(S::NAME, || {
+            for _ in 0..SWEEP_BUCKETS {
+                state.sweep(*swept, desk.clock.now());
+                *swept = (*swept + 1) % BUCKETS;
+            }
+        });
     }
 }
 

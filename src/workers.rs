@@ -9,9 +9,8 @@ use actix::Addr;
 
 use crate::engine::Engine;
 use crate::journal::buckets::BUCKETS;
-use crate::journal::recover::drop_segments;
+use crate::journal::round::Round;
 use crate::journal::segment::Life;
-use crate::journal::snapshot::{CHUNK_BYTES_MAX, Taking, keep_two};
 use crate::mail::actor::{Due, Settle};
 use crate::mail::{Outgoing, Transport, Tried, open_token, template};
 use crate::registry::{Owner, ReadBuckets, Registry};
@@ -115,6 +114,7 @@ async fn snapshots(engine: &Engine, life: &Life, ending: &AtomicBool) {
             match snapshot(engine, life).await {
                 Ok(bytes) => (taken_at, size) = (engine.journal.stats().frame_bytes, bytes),
                 Err(error) => {
+                    Round::abandon(life);
                     tracing::error!(%error, "a snapshot could not be taken; it is tried again");
                     wait = SNAPSHOT_RETRY_TICKS;
                 }
@@ -131,40 +131,28 @@ async fn snapshots(engine: &Engine, life: &Life, ending: &AtomicBool) {
 type AnyError = Box<dyn std::error::Error + Send + Sync>;
 
 async fn snapshot(engine: &Engine, life: &Life) -> Result<u64, AnyError> {
-    // Read before any owner is asked: every entry up to it is applied before its bucket is read.
-    let start = engine.journal.assigned();
-    let mut taking = Taking::begin(life, start)?;
-    table(&mut taking, &engine.accounts).await?;
-    table(&mut taking, &engine.lockout).await?;
-    table(&mut taking, &engine.sessions).await?;
-    table(&mut taking, &engine.refresh).await?;
-    table(&mut taking, &engine.mailed).await?;
-    table(&mut taking, &engine.outbox).await?;
-    let end = engine.journal.assigned();
-    let taken = taking.finish(end, life.clock.now().as_millis())?;
+    let mut round = Round::begin(life, &engine.journal)?;
+    table(&mut round, &engine.accounts).await?;
+    table(&mut round, &engine.lockout).await?;
+    table(&mut round, &engine.sessions).await?;
+    table(&mut round, &engine.refresh).await?;
+    table(&mut round, &engine.mailed).await?;
+    table(&mut round, &engine.outbox).await?;
+    let finished = round.finish()?;
+    let end = finished.end_seq();
     engine.journal.wait(end).await?;
-    let bytes = taken.bytes();
-    taken.name(engine.journal.durable())?;
-    engine.journal.witness(bytes);
-    let needed = keep_two(&*life.storage, life.cluster)?;
-    drop_segments(&*life.storage, needed)?;
-    tracing::info!(bytes, start, end, "snapshot taken");
+    let bytes = finished.name()?;
+    tracing::info!(bytes, end, "snapshot taken");
     Ok(bytes)
 }
 
-async fn table<S: Registry>(taking: &mut Taking, owner: &Addr<Owner<S>>) -> Result<(), AnyError> {
+async fn table<S: Registry>(round: &mut Round, owner: &Addr<Owner<S>>) -> Result<(), AnyError> {
     use crate::journal::codec::Stored;
-    let (mut from, mut begin) = (0, 0);
-    let mut gathered = crate::journal::snapshot::Records::default();
+    let mut from = 0;
     while from < BUCKETS {
         let (records, next) = owner.send(ReadBuckets { from }).await?;
-        if !gathered.is_empty() && gathered.len() + records.len() > CHUNK_BYTES_MAX {
-            taking.chunk(S::Record::TABLE, S::Record::SCHEMA, begin, from, &std::mem::take(&mut gathered))?;
-            begin = from;
-        }
-        gathered.join(records);
+        round.add((S::Record::TABLE, S::Record::SCHEMA), from, records, next)?;
         from = next;
     }
-    taking.chunk(S::Record::TABLE, S::Record::SCHEMA, begin, BUCKETS, &gathered)?;
     Ok(())
 }

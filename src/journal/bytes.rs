@@ -1,5 +1,11 @@
 //! Little-endian fields, one after the other.
 
+/// Whether all are zero: block by block, which is a comparison of memory and not of bytes.
+pub(crate) fn is_zero(bytes: &[u8]) -> bool {
+    const ZEROS: [u8; 512] = [0; 512];
+    bytes.chunks(ZEROS.len()).all(|block| ZEROS.get(..block.len()) == Some(block))
+}
+
 /// Goes through bytes from the front; `None` when they end.
 #[derive(Clone, Copy, Debug)]
 #[allow(dead_code)]
@@ -36,6 +42,6 @@ impl<'a> Reader<'a> {
 
     /// Whether nothing but zeros is left.
     pub(crate) fn rest_is_zero(&self) -> bool {
-        self.0.iter().all(|byte| *byte == 0)
+        is_zero(self.0)
     }
 }

@@ -12,6 +12,9 @@
 //! No length is believed before `header_crc`; `prev_crc` is the `header_crc` of the frame before, so that frames form a
 //! chain; `salt_tag` begins the segment's salt, so that text in a body can never pass for a frame.
 
+use super::bugs::{Bug, seeded};
+use super::bytes::is_zero;
+
 /// Bytes of a frame's header.
 pub const FRAME_HEADER: usize = 96;
 /// The most bytes of a body.
@@ -170,7 +173,7 @@ pub const fn padded(body_len: usize, align: usize) -> usize {
 
 /// What `rest`, the bytes from an offset to the end of the segment, begin with.
 pub fn read(rest: &[u8], align: usize) -> Seen<'_> {
-    if rest.iter().all(|byte| *byte == 0) {
+    if is_zero(rest) {
         return Seen::End;
     }
     read_frame(rest, align).map_or(Seen::Bad, Seen::Frame)
@@ -186,7 +189,8 @@ fn read_frame(rest: &[u8], align: usize) -> Option<Frame<'_>> {
     let len = padded(body_len, align);
     let body_and_padding = rest.get(FRAME_HEADER..len)?;
     let (body, padding) = body_and_padding.split_at_checked(body_len)?;
-    let sound = crc32c::crc32c(body) == body_crc && padding.iter().all(|byte| *byte == 0);
+    let body_agrees = crc32c::crc32c(body) == body_crc || seeded(Bug::BodyNotChecked);
+    let sound = body_agrees && is_zero(padding);
     sound.then_some(Frame { header, header_crc, body, len })
 }
 

@@ -10,6 +10,7 @@ use std::time::Duration;
 use parking_lot::{Condvar, Mutex};
 use tokio::sync::oneshot;
 
+use super::bugs::{Bug, seeded};
 use super::entry::EncodedEntry;
 use super::frame;
 use super::layout::Sizes;
@@ -171,6 +172,7 @@ impl Handle {
         }
         let untouchable = match class {
             Class::Ordinary if core.low => return Err(NoRoom::StorageFull),
+            Class::Ordinary if seeded(Bug::ReserveOpenToAll) => 0,
             Class::Ordinary => core.kept_back,
             Class::Lockout => core.kept_back / 2,
             Class::Essential => 0,
@@ -197,6 +199,9 @@ impl Handle {
         let mut core = self.shared.core.lock();
         core.bytes.extend_from_slice(bytes);
         let end = core.bytes.len();
+        if seeded(Bug::RoomFreedEarly) {
+            core.charged -= std::mem::take(&mut permit.charge);
+        }
         core.ends.push((end, permit.charge));
         permit.charge = 0;
         let seq = core.assigned();
@@ -228,7 +233,7 @@ impl Handle {
 
     /// Waits until `seq` is durable.
     pub(crate) async fn wait(&self, seq: u64) -> Result<(), NoRoom> {
-        if self.durable() >= seq {
+        if self.durable() >= seq || seeded(Bug::AnswerBeforeSync) {
             return Ok(());
         }
         let waiting = {
@@ -292,6 +297,7 @@ impl Shared {
         self.durable.store(seq, Ordering::Release);
         let mut core = self.core.lock();
         core.charged -= released;
+        let seq = if seeded(Bug::WaiterLetOutEarly) { seq + 1 } else { seq };
         let ready: Vec<_> = core.waiters.extract_if(.., |(waiting, _)| *waiting <= seq).collect();
         drop(core);
         for (_, wake) in ready {

@@ -154,7 +154,7 @@ impl Reader<'_> {
 
     fn expect<const N: usize>(&mut self, value: u8) -> Result<(), HeaderError> {
         let begin = self.at;
-        let agrees = self.array::<N>()?.iter().all(|byte| *byte == value);
+        let agrees = self.array::<N>()? == [value; N];
         if agrees { Ok(()) } else { Err(HeaderError::Field(begin)) }
     }
 }

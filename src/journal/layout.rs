@@ -6,6 +6,7 @@
 
 use std::io;
 
+use super::bugs::{Bug, seeded};
 use super::bytes::Reader;
 use super::header::{BY_KIND_BYTES, FileKind, HEADER_BYTES, Header, HeaderError};
 use super::storage::{File, Storage};
@@ -265,7 +266,7 @@ impl IdentityFile {
         self.header.epoch = epoch;
         self.header.by_kind = next.to_bytes();
         // Versions 1, 3, 5 … stand in the first slot, the others in the second.
-        let slot = (next.version + 1) % 2;
+        let slot = if seeded(Bug::IdentityInOneSlot) { 0 } else { (next.version + 1) % 2 };
         self.file.write_at(&self.header.to_bytes(), slot * HEADER_BYTES as u64)?;
         self.file.sync_data()?;
         self.newest = next;

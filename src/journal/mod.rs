@@ -1,6 +1,7 @@
-//! The journal: what a client has been told is true after any crash.
+#![doc = include_str!("README.md")]
 
 pub mod buckets;
+pub mod bugs;
 mod bytes;
 pub mod codec;
 pub mod entry;
@@ -14,6 +15,7 @@ pub mod layout;
 mod past;
 pub mod record;
 pub mod recover;
+pub mod round;
 pub mod segment;
 #[cfg(test)]
 mod sim;

@@ -1,5 +1,6 @@
 //! Reading the past: the newest snapshot that verifies, then the segments behind it.
 
+use super::bugs::{Bug, seeded};
 use super::entry::{Change, Entries};
 use super::frame;
 use super::header::{FileKind, HEADER_BYTES, Header, HeaderError};
@@ -82,7 +83,9 @@ impl Reading<'_> {
             Err(Refusal::new(path, None, what, INSPECT))
         };
         reach(IDENTITY, identity.min_seq)?;
-        snapshots.iter().try_for_each(|end_seq| reach(&snapshot_path(*end_seq), *end_seq))?;
+        if !seeded(Bug::EndNotChecked) {
+            snapshots.iter().try_for_each(|end_seq| reach(&snapshot_path(*end_seq), *end_seq))?;
+        }
         Ok(end)
     }
 
@@ -133,6 +136,9 @@ impl Reading<'_> {
                 Err(error @ snapshot::Unreadable::Header(HeaderError::Newer { .. })) => {
                     return Err(Refusal::new(&path, Some(0), error, INSPECT));
                 }
+                Err(error) if seeded(Bug::OlderSnapshotNotTried) => {
+                    return Err(Refusal::new(&path, None, error, INSPECT));
+                }
                 Err(error) => {
                     self.found.warnings.push(format!("{path} cannot be used: {error}; trying an older one"));
                     newest_refused.get_or_insert((path, error));
@@ -140,11 +146,17 @@ impl Reading<'_> {
             }
         }
         match newest_refused {
-            Some((path, error)) if segments.first() != Some(&1) => {
+            Some((path, error)) if !self.begin_at_the_beginning(segments) => {
                 Err(Refusal::new(&path, None, error, INSPECT))
             }
             _ => Ok(0),
         }
+    }
+
+    /// Whether nothing but a snapshot that cannot be read would be missed: the journal holds every entry.
+    fn begin_at_the_beginning(&self, segments: &[u64]) -> bool {
+        let first = segments.first().map(|segno| self.header_of(*segno));
+        first.is_some_and(|header| header.is_ok_and(|(_, fields)| fields.first_seq == 1))
     }
 
     fn segments(&mut self, segments: &[u64], start_seq: u64, head_segno: u64) -> Result<End, Refusal> {
@@ -157,14 +169,13 @@ impl Reading<'_> {
                 INSPECT,
             ));
         }
-        for (before, segno) in segments.iter().zip(segments.iter().skip(1)) {
-            if before + 1 != *segno {
-                return Err(Refusal::new(&segment_path(before + 1), None, "missing", INSPECT));
-            }
-        }
         // Back from the last one to the one that holds the first entry behind the snapshot.
         let mut needed = Vec::new();
         for segno in segments.iter().rev() {
+            // A gap behind what is needed is what a crash has left of a deletion of several.
+            if needed.last().is_some_and(|later| segno + 1 != *later) {
+                return Err(Refusal::new(&segment_path(segno + 1), None, "missing", INSPECT));
+            }
             let header = self.header_of(*segno)?;
             let holds_it = header.1.first_seq <= start_seq + 1;
             needed.push(*segno);
@@ -194,7 +205,7 @@ impl Reading<'_> {
             });
             let continues = segment.fields.first_batch == from.next_batch
                 && segment.fields.first_seq == from.next_seq
-                && segment.fields.prev_last_crc == from.last_crc
+                && (segment.fields.prev_last_crc == from.last_crc || seeded(Bug::ChainNotChecked))
                 && segment.header.epoch >= epoch;
             if !continues {
                 return Err(Refusal::new(&path, Some(0), "does not continue the segment before it", INSPECT));
@@ -268,9 +279,12 @@ impl Reading<'_> {
             let mut seq = header.first_seq;
             for entry in Entries::new(frame.body) {
                 let changes = entry.map_err(|error| error.to_string())?;
-                if seq > start_seq {
+                if seq > start_seq + u64::from(seeded(Bug::ReplayOneLate)) {
                     found.entries += 1;
                     for Change { table, schema, key, value } in &changes {
+                        if value.is_none() && seeded(Bug::RemovalNotReplayed) {
+                            continue;
+                        }
                         past.apply(*table, *schema, key, value.as_deref())?;
                     }
                 }
@@ -306,10 +320,11 @@ impl Reading<'_> {
         // Perhaps acknowledged, perhaps only in the page cache: written again in the new life, and no longer relied on.
         if let Some((at, before)) = walked.last
             && at >= segment.fields.born_len
+            && !seeded(Bug::UnprovenFrameCounted)
         {
             end.valid_len = at;
             end.chain = Chain { wall_ms: walked.chain.wall_ms, ..before };
-            end.carry = body;
+            end.carry = body.filter(|_| !seeded(Bug::CarryLeftOut));
         }
         end
     }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 
+use super::bugs::{Bug, seeded};
 use super::frame::{self, FrameHeader, Kind};
 use super::header::{FileKind, HEADER_BYTES, Header};
 use super::layout::{IdentityFile, JOURNAL_DIR, SegmentFields, Sizes, State, segment_path};
@@ -119,7 +120,7 @@ impl Spares {
 
 /// Zeros from `begin` to `end`, so that no later write needs new blocks.
 pub(super) fn fill(file: &dyn File, begin: u64, end: u64) -> io::Result<()> {
-    let zeros = vec![0; 1 << 18];
+    let zeros = vec![0; end.saturating_sub(begin).min(1 << 18) as usize];
     let mut at = begin;
     while at < end {
         let part = zeros.get(..(end - at).min(zeros.len() as u64) as usize).unwrap_or_default();
@@ -214,7 +215,7 @@ impl Log {
             &self.path,
             self.offset,
         ))?;
-        self.file.sync_data().map_err(Fault::new("cannot sync", &self.path, self.offset))?;
+        self.sync().map_err(Fault::new("cannot sync", &self.path, self.offset))?;
         self.offset += len;
         self.chain = Chain {
             next_batch: self.chain.next_batch + 1,
@@ -223,6 +224,21 @@ impl Log {
             wall_ms: header.wall_ms,
         };
         Ok(len)
+    }
+
+    /// Makes the frame durable: once, since a second sync after a failed one lies.
+    fn sync(&self) -> io::Result<()> {
+        if !self.is_synced() {
+            return Ok(());
+        }
+        self.file
+            .sync_data()
+            .or_else(|error| if seeded(Bug::SyncTriedAgain) { self.file.sync_data() } else { Err(error) })
+    }
+
+    /// Whether the last frame was synced: always.
+    pub(super) fn is_synced(&self) -> bool {
+        !seeded(Bug::TwoFramesInFlight) || self.chain.next_batch.is_multiple_of(2)
     }
 
     /// Goes on in the next prepared segment. What was written before is durable.
@@ -253,15 +269,14 @@ impl Log {
             0,
         ))?;
         file.write_at(&header.to_bytes(), 0)
-            .and_then(|()| file.sync_data())
+            .and_then(|()| if seeded(Bug::RenameBeforeSync) { Ok(()) } else { file.sync_data() })
             .and_then(|()| storage.rename(&spare, &path))
-            .and_then(|()| storage.sync_dir(JOURNAL_DIR))
+            .and_then(|()| if seeded(Bug::NoDirectorySync) { Ok(()) } else { storage.sync_dir(JOURNAL_DIR) })
             .map_err(Fault::new("cannot begin", &path, 0))?;
-        self.identity.write(self.life.epoch, segno, self.durable_seq(), State::Live).map_err(Fault::new(
-            "cannot write IDENTITY for",
-            &path,
-            0,
-        ))?;
+        if !seeded(Bug::SwitchWithoutIdentity) {
+            let written = self.identity.write(self.life.epoch, segno, self.durable_seq(), State::Live);
+            written.map_err(Fault::new("cannot write IDENTITY for", &path, 0))?;
+        }
         self.salt_tag = salt_tag(&header);
         (self.file, self.path, self.segno) = (file, path, segno);
         self.offset = HEADER_BYTES as u64;

@@ -11,6 +11,7 @@ use std::sync::Arc;
 use sha2::{Digest, Sha256};
 
 use super::buckets::BUCKETS;
+use super::bugs::{Bug, seeded};
 use super::bytes::Reader;
 use super::header::{FileKind, HEADER_BYTES, Header};
 use super::layout::{SNAPSHOT_DIR, by_kind, number_in, snapshot_path};
@@ -19,6 +20,7 @@ use super::storage::{File, Storage, join};
 
 /// The most bytes of records in one chunk.
 pub const CHUNK_BYTES_MAX: usize = 262_144;
+const TEMPORARY: &str = "taking.tmp";
 const CHUNK_HEADER: usize = 48;
 const FOOTER: usize = 4096;
 const TABLES_MAX: usize = 250;
@@ -80,7 +82,7 @@ pub struct Taking {
 impl Taking {
     /// Begins one. `start_seq` was read before any owner was asked for a bucket.
     pub fn begin(life: &Life, start_seq: u64) -> io::Result<Self> {
-        let temporary = join(SNAPSHOT_DIR, "taking.tmp");
+        let temporary = join(SNAPSHOT_DIR, TEMPORARY);
         match life.storage.unlink(&temporary) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
             _ => {}
@@ -202,9 +204,17 @@ impl Taking {
         self.file.write_at(&out, self.offset)?;
         self.file.sync_data()?;
         self.file.forget_cache()?;
-        read(&*self.file, Some(self.life.cluster), &mut |_, _, _, _| Ok(()))?;
+        if !seeded(Bug::SnapshotNotReadBack) {
+            read(&*self.file, Some(self.life.cluster), &mut |_, _, _, _| Ok(()))?;
+        }
         Ok(Taken { life: self.life, temporary: self.temporary, end_seq, bytes: file_len })
     }
+}
+
+/// Takes the bytes of an unfinished snapshot off the disk, which may be full.
+pub fn abandon(storage: &dyn Storage) {
+    // What cannot be removed now is swept at the next start.
+    let _ = storage.unlink(&join(SNAPSHOT_DIR, TEMPORARY));
 }
 
 /// A snapshot that is whole and verified, and waits for its end to be durable.
@@ -229,7 +239,7 @@ impl Taken {
 
     /// Gives the file its name; `durable` is the sequence that is durable by now.
     pub fn name(self, durable: u64) -> io::Result<()> {
-        if durable < self.end_seq {
+        if durable < self.end_seq && !seeded(Bug::NamedBeforeEndIsDurable) {
             return Err(io::Error::other("a snapshot gets its name only once its end is durable"));
         }
         self.life.storage.rename(&self.temporary, &snapshot_path(self.end_seq))?;
@@ -374,7 +384,8 @@ pub fn keep_two(storage: &dyn Storage, cluster: [u8; 16]) -> Result<u64, Unreada
         let file = storage.open(&snapshot_path(*older))?;
         start = read(&*file, Some(cluster), &mut |_, _, _, _| Ok(()))?.start_seq;
     }
-    for number in numbers.iter().skip(2).rev() {
+    let kept = if seeded(Bug::OneSnapshotKept) { 1 } else { 2 };
+    for number in numbers.iter().skip(kept).rev() {
         storage.unlink(&snapshot_path(*number))?;
     }
     storage.sync_dir(SNAPSHOT_DIR)?;

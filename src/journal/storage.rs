@@ -6,6 +6,8 @@
 use std::io;
 use std::sync::Arc;
 
+use super::bugs::{Bug, seeded};
+
 /// A directory tree that may lose what was not synced.
 pub trait Storage: Send + Sync + 'static {
     /// Opens a file that exists, for reading and writing.
@@ -30,8 +32,8 @@ pub trait Storage: Send + Sync + 'static {
 
 /// An open file. All methods take offsets: no position is shared.
 pub trait File: Send + Sync {
-    /// Writes all of `bytes` at `offset`; interrupted and short writes are continued with the same bytes.
-    fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()>;
+    /// Writes some of `bytes` at `offset`, from their begin, and says how many.
+    fn write_some(&self, bytes: &[u8], offset: u64) -> io::Result<usize>;
     /// Fills `bytes` from `offset`; an error when the file ends before.
     fn read_at(&self, bytes: &mut [u8], offset: u64) -> io::Result<()>;
     /// Makes the bytes and the length durable.
@@ -42,6 +44,21 @@ pub trait File: Send + Sync {
     fn length(&self) -> io::Result<u64>;
     /// Drops what the page cache holds, so that the next reading shows what the disk has.
     fn forget_cache(&self) -> io::Result<()>;
+
+    /// Writes all of `bytes` at `offset`; interrupted and short writes are continued with the same bytes.
+    fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
+        let mut written = 0;
+        while let Some(rest) = bytes.get(written..).filter(|rest| !rest.is_empty()) {
+            match self.write_some(rest, offset + written as u64) {
+                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+                Ok(_) if seeded(Bug::ShortWriteTaken) => return Ok(()),
+                Ok(some) => written += some,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
 
     /// All bytes.
     fn read_all(&self) -> io::Result<Vec<u8>> {

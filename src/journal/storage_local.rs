@@ -17,7 +17,12 @@ pub struct LocalStorage {
 impl LocalStorage {
     /// Over `root`, which is made with mode 0700 when it is not there.
     pub fn open(root: &Path) -> io::Result<Self> {
-        make_dir(root)?;
+        if !root.is_dir() {
+            make_dir(root)?;
+            // Its own name is as much a part of the past as what lies in it.
+            let parent = root.parent().filter(|parent| !parent.as_os_str().is_empty());
+            fs::File::open(parent.unwrap_or(Path::new(".")))?.sync_all()?;
+        }
         Ok(Self { root: root.to_owned() })
     }
 
@@ -123,8 +128,8 @@ fn refuse_network_file_system(_: &Path) -> io::Result<()> {
 struct LocalFile(fs::File);
 
 impl File for LocalFile {
-    fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
-        self.0.write_all_at(bytes, offset)
+    fn write_some(&self, bytes: &[u8], offset: u64) -> io::Result<usize> {
+        self.0.write_at(bytes, offset)
     }
 
     fn read_at(&self, bytes: &mut [u8], offset: u64) -> io::Result<()> {

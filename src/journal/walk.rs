@@ -1,5 +1,7 @@
 //! The walk over the frames of one segment, judged by the table of [`verdict`](super::verdict).
 
+use super::bugs::{Bug, seeded};
+use super::bytes::is_zero;
 use super::frame::{self, Frame, Kind, Seen};
 use super::header::HEADER_BYTES;
 use super::layout::Sizes;
@@ -63,7 +65,7 @@ impl Walk<'_> {
             let place = match self.named_end {
                 Some((end, _)) if at < end => Where::BeforeNamedEnd,
                 Some(_) => Where::AtNamedEnd,
-                None if at < self.born_len => Where::Born,
+                None if at < self.born_len && !seeded(Bug::BornTakenForTorn) => Where::Born,
                 None => Where::Tail,
             };
             let evidence = Evidence {
@@ -71,11 +73,13 @@ impl Walk<'_> {
                     .named_end
                     .zip(frame)
                     .is_some_and(|((end, _), frame)| at + frame.len as u64 > end),
-                named_crc_agrees: self.named_end.is_some_and(|(_, crc)| crc == chain.last_crc),
+                named_crc_agrees: self.named_end.is_some_and(|(_, crc)| crc == chain.last_crc)
+                    || seeded(Bug::ChainNotChecked),
                 after_close: closed,
-                witnessed: what == What::Bad && self.is_witnessed(at),
+                witnessed: what == What::Bad && !seeded(Bug::StopAtFirstBadFrame) && self.is_witnessed(at),
                 bytes_beyond_reach: what == What::Bad
-                    && rest.iter().skip(self.sizes.frame_max() as usize).any(|byte| *byte != 0),
+                    && !seeded(Bug::StopAtFirstBadFrame)
+                    && !is_zero(rest.get(self.sizes.frame_max() as usize..).unwrap_or_default()),
             };
             let walked = |torn| Walked { end: at, chain, last, torn, closed };
             match classify(place, what, evidence) {
@@ -104,7 +108,7 @@ impl Walk<'_> {
             && header.epoch == self.epoch
             && header.batch_no == chain.next_batch
             && header.first_seq == chain.next_seq
-            && header.prev_crc == chain.last_crc
+            && (header.prev_crc == chain.last_crc || seeded(Bug::ChainNotChecked))
             && header.wall_ms >= chain.wall_ms
     }
 

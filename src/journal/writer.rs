@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
+use super::bugs::{Bug, seeded};
 use super::frame::Kind;
 use super::handle::{Core, Handle, Shared};
 use super::layout::State;
@@ -80,6 +81,7 @@ impl Writer {
             // An entry is at most a sixteenth of a body, so one always fits.
             let (batch, after) = rest.split_at_checked(fitting.max(1)).unwrap_or((rest, &[]));
             let end = batch.last().map_or(begin, |(end, _)| *end);
+            let end = if seeded(Bug::BatchCutInsideEntry) && !after.is_empty() { end - 1 } else { end };
             let body = bytes.get(begin..end).unwrap_or_default();
             let len = self.log.write(Kind::Data, batch.len() as u32, body)?;
             let released = batch.iter().map(|(_, charge)| charge).sum();
@@ -90,7 +92,9 @@ impl Writer {
                 core.stats.frame_bytes += len;
                 core.stats.body_bytes += body.len() as u64;
             }
-            self.shared.publish(self.log.durable_seq(), released);
+            if self.log.is_synced() {
+                self.shared.publish(self.log.durable_seq(), released);
+            }
             (begin, rest) = (end, after);
         }
         self.unattested = true;
@@ -168,6 +172,13 @@ impl Writer {
                 self.attest()?;
             }
         }
+    }
+
+    /// Raises what `IDENTITY` demands if a snapshot has asked for it: for the simulator.
+    #[cfg(any(test, feature = "sim"))]
+    pub fn witness_if_asked(&mut self) -> Result<(), Fault> {
+        let asked = std::mem::take(&mut self.shared.core.lock().witness);
+        if asked { self.witness() } else { Ok(()) }
     }
 }
 

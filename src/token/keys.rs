@@ -42,7 +42,8 @@ impl Keys {
             let key = Zeroizing::new(generate().map_err(io::Error::other)?);
             write(storage, "signing-00000001.key", &key)?;
         }
-        Ok(())
+        // Those that were present may come from a start that was killed before their names were durable.
+        storage.sync_dir("")
     }
 
     /// Whether there is any.

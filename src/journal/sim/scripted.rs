@@ -7,15 +7,17 @@ use std::collections::BTreeMap;
 use std::io;
 use std::sync::Arc;
 
-use super::buckets::{BUCKETS, bucket_of};
-use super::entry::{Change, EncodedEntry, Entry};
-use super::handle::{Class, NoRoom};
-use super::layout::{IDENTITY, JOURNAL_DIR, SNAPSHOT_DIR, Sizes, numbers, segment_path, snapshot_path};
-use super::recover::{Options, Past, Recovered, Refusal, recover};
-use super::snapshot::{Records, Taking, keep_two};
-use super::storage::Storage;
-use super::storage_sim::SimStorage;
-use super::writer::Stepped;
+use super::super::buckets::{BUCKETS, bucket_of};
+use super::super::entry::{Change, EncodedEntry, Entry};
+use super::super::handle::{Class, NoRoom};
+use super::super::layout::{
+    IDENTITY, JOURNAL_DIR, SNAPSHOT_DIR, Sizes, numbers, segment_path, snapshot_path,
+};
+use super::super::recover::{Options, Past, Recovered, Refusal, recover};
+use super::super::snapshot::{Records, Taking, keep_two};
+use super::super::storage::Storage;
+use super::super::storage_sim::{Failure, Kind, SimStorage};
+use super::super::writer::Stepped;
 use crate::clock::{Clock, Timestamp};
 use crate::secret::Chance;
 
@@ -130,7 +132,7 @@ impl World {
         taken.name(handle.durable())?;
         self.journal.writer.witness().map_err(io::Error::other)?;
         let needed = keep_two(&*life.storage, life.cluster).map_err(io::Error::other)?;
-        super::recover::drop_segments(&*life.storage, needed)
+        super::super::recover::drop_segments(&*life.storage, needed)
     }
 
     /// A story with switches of segments, batches of several entries, attests and snapshots.
@@ -198,23 +200,95 @@ fn no_crash_at_any_operation_loses_what_was_acknowledged() {
     assert!(crashes > 1500);
 }
 
-#[test]
-fn a_failed_write_or_sync_ends_the_journal_and_loses_nothing() {
-    let whole = SimStorage::new();
-    World::start(&whole).unwrap().story(12);
-    for fail in 1..=whole.operations() {
-        let disk = SimStorage::new();
-        disk.fail_at(fail);
-        let (acknowledged, assigned) = match World::start(&disk) {
-            Ok(mut world) => {
-                world.story(12);
-                (world.journal.handle.durable(), world.journal.handle.assigned())
+/// A short story of its own for each thing that touches the disk.
+type Story = fn(&SimStorage) -> Option<(u64, u64)>;
+
+fn told(world: &World) -> (u64, u64) {
+    (world.journal.handle.durable(), world.journal.handle.assigned())
+}
+
+/// Starts on a disk that may say no, goes on, and says what was acknowledged and what was handed in.
+fn start_and(disk: &SimStorage, go_on: impl FnOnce(&mut World)) -> Option<(u64, u64)> {
+    let mut world = World::start(disk).ok()?;
+    go_on(&mut world);
+    Some(told(&world))
+}
+
+const STORIES: [(&str, Story); 6] = [
+    ("first start and a few entries", |disk| start_and(disk, |world| world.story(2))),
+    ("switches, attests and snapshots", |disk| start_and(disk, |world| world.story(14))),
+    ("a snapshot and what it lets go", |disk| {
+        start_and(disk, |world| {
+            world.story(4);
+            for _ in 0..3 {
+                if world.snapshot().is_err() && world.journal.writer.step().is_err() {
+                    return;
+                }
             }
-            Err(_) => (0, 0),
-        };
-        check(&disk.after_crash(fail), acknowledged, assigned, &format!("operation {fail} failed"));
-        check(&disk.after_kill(), acknowledged, assigned, &format!("operation {fail} failed, killed"));
+        })
+    }),
+    ("a clean stop", |disk| {
+        let mut world = World::start(disk).ok()?;
+        world.story(3);
+        let handle = world.journal.handle.clone();
+        // What a stop has written before it failed is durable all the same.
+        let _ = world.journal.writer.close();
+        Some((handle.durable(), handle.assigned()))
+    }),
+    ("a restart over an unproven frame", |disk| {
+        let first = start_and(disk, |world| world.story(3))?;
+        disk.unlock();
+        // A start that fails takes nothing back.
+        Some(start_and(disk, |world| world.story(2)).unwrap_or(first))
+    }),
+    ("a disk that fills up", |disk| {
+        disk.set_free(5 * SIZES.segment);
+        let told = start_and(disk, |world| world.story(12));
+        disk.set_free(u64::MAX);
+        told
+    }),
+];
+
+/// Fails the first operation, then the second, until the story passes untouched: once, or from there on for good.
+#[test]
+fn whichever_operation_fails_nothing_told_is_lost_and_the_next_start_succeeds() {
+    let mut failed = 0;
+    for (name, story) in STORIES {
+        for error in [io::ErrorKind::Other, io::ErrorKind::StorageFull] {
+            for lasting in [false, true] {
+                for at in 1.. {
+                    let disk = SimStorage::new();
+                    disk.fail(Some(Failure { at, lasting, only: None, error }));
+                    let told = story(&disk);
+                    if !disk.has_failed() {
+                        assert!(at > 20, "{name} is over after {at} operations");
+                        break;
+                    }
+                    failed += 1;
+                    let (least, most) = told.unwrap_or((0, u64::MAX));
+                    let what = format!("{name}: operation {at} failed ({error:?}, lasting: {lasting})");
+                    for after in [disk.after_kill(), disk.after_crash(at), disk.after_crash(at + 1_000_000)] {
+                        check(&after, least, most, &what);
+                    }
+                }
+            }
+        }
     }
+    assert!(failed > 1_000, "{failed}");
+}
+
+#[test]
+fn the_first_fault_is_the_last_thing_a_writer_does() {
+    let disk = SimStorage::new();
+    let mut world = World::start(&disk).unwrap();
+    world.put().unwrap();
+    let only = Some(Kind::Sync);
+    disk.fail(Some(Failure { at: 0, lasting: false, only, error: io::ErrorKind::Other }));
+    assert!(world.journal.writer.step().is_err());
+    let operations = disk.operations();
+    assert!(world.journal.writer.step().is_err() && world.journal.writer.attest().is_err());
+    assert_eq!(disk.operations(), operations);
+    assert_eq!(world.put(), Err(NoRoom::Stopped));
 }
 
 #[test]

@@ -1,19 +1,22 @@
-//! A disk that forgets what was not synced: bytes and names apart, torn at sectors, in any order.
+//! A disk that forgets what was not synced: bytes and names apart, torn inside sectors, in any order.
 //!
 //! An operation may be chosen at which the machine stops: from there on every operation fails, as nothing can be said to
-//! a dead process. [`SimStorage::after_crash`] then gives what a new process finds.
+//! a dead process. [`SimStorage::after_crash`] then gives what a new process finds. Operations may also be chosen to
+//! fail, once or from then on; a failed sync leaves the cache with bytes that the disk does not have, as a kernel does.
 
 use std::collections::BTreeMap;
 use std::io;
 use std::sync::Arc;
 
 use parking_lot::Mutex;
-use rand::rngs::StdRng;
-use rand::{Rng, RngExt, SeedableRng};
+
+mod fault;
+mod inode;
+
+pub use fault::{Dice, Failure, Kind};
+use inode::{Inode, Pending};
 
 use super::storage::{File, Storage};
-
-const SECTOR: usize = 512;
 
 /// Names that change together, each with its file from then on.
 type Renames = Vec<(String, Option<usize>)>;
@@ -32,27 +35,16 @@ struct Disk {
     operations: u64,
     stop_at: Option<u64>,
     stopped: bool,
-    fail_at: Option<u64>,
+    failure: Option<Failure>,
+    failed: bool,
+    /// Writes are cut short or interrupted now and then.
+    unsteady: bool,
     free: u64,
-}
-
-#[derive(Clone, Default)]
-struct Inode {
-    now: Vec<u8>,
-    durable: Vec<u8>,
-    /// Writes since the last sync.
-    pending: Vec<Pending>,
-}
-
-#[derive(Clone)]
-enum Pending {
-    Bytes(usize, Vec<u8>),
-    Length(usize),
 }
 
 impl Disk {
     /// Counts an operation; an error when the machine has stopped or this one is to fail.
-    fn operation(&mut self) -> io::Result<()> {
+    fn operation(&mut self, kind: Kind) -> io::Result<()> {
         self.operations += 1;
         if self.stop_at.is_some_and(|stop| self.operations >= stop) {
             self.stopped = true;
@@ -60,8 +52,16 @@ impl Disk {
         if self.stopped {
             return Err(io::Error::other("the simulated machine has stopped"));
         }
-        if self.fail_at == Some(self.operations) {
-            return Err(io::Error::other("simulated fault of the disk"));
+        if let Some(failure) = &mut self.failure
+            && self.operations >= failure.at
+            && failure.only.is_none_or(|only| only == kind)
+        {
+            let error = io::Error::from(failure.error);
+            self.failed = true;
+            if !failure.lasting {
+                self.failure = None;
+            }
+            return Err(error);
         }
         Ok(())
     }
@@ -107,7 +107,9 @@ impl SimStorage {
             operations: 0,
             stop_at: None,
             stopped: false,
-            fail_at: None,
+            failure: None,
+            failed: false,
+            unsteady: false,
             free: u64::MAX,
         })))
     }
@@ -117,9 +119,20 @@ impl SimStorage {
         self.0.lock().stop_at = Some(operation);
     }
 
-    /// Lets one operation fail, and the disk go on.
-    pub fn fail_at(&self, operation: u64) {
-        self.0.lock().fail_at = Some(operation);
+    /// Lets operations fail, or no longer.
+    pub fn fail(&self, failure: Option<Failure>) {
+        self.0.lock().failure = failure;
+    }
+
+    /// Whether an operation has failed or the machine has stopped.
+    pub fn has_failed(&self) -> bool {
+        let disk = self.0.lock();
+        disk.failed || disk.stopped
+    }
+
+    /// Lets writes be cut short or interrupted now and then.
+    pub fn set_unsteady(&self, unsteady: bool) {
+        self.0.lock().unsteady = unsteady;
     }
 
     /// Sets what [`Storage::free_space`] says, and what making files longer may take.
@@ -135,39 +148,59 @@ impl SimStorage {
     /// What a new process finds after the power went: of what was not synced, any part, chosen by `seed`.
     #[must_use]
     pub fn after_crash(&self, seed: u64) -> Self {
-        let mut chance = StdRng::seed_from_u64(seed);
+        let mut chance = Dice::new(seed);
         let disk = self.0.lock();
         let mut names = disk.durable_names.clone();
         for (_, changes) in &disk.renames {
-            if chance.next_u32() & 1 == 0 {
+            if chance.once_in(2) {
                 for (name, file) in changes {
                     set(&mut names, name, *file);
                 }
             }
         }
-        let files = disk.files.iter().map(|file| file.after_crash(&mut chance)).collect();
-        Self::with(files, names)
+        // Files without a name are gone.
+        let mut files = Vec::with_capacity(names.len());
+        for at in names.values_mut() {
+            if let Some(file) = disk.files.get(*at) {
+                *at = files.len();
+                files.push(file.after_crash(&mut chance));
+            }
+        }
+        let new = Self::new();
+        {
+            let mut next = new.0.lock();
+            next.files = files;
+            next.durable_names.clone_from(&names);
+            next.names = names;
+        }
+        new
     }
 
-    /// What a new process finds after the old one was killed: the operating system has everything.
+    /// What a new process finds after the old one was killed: the operating system has everything, durable or not.
     #[must_use]
     pub fn after_kill(&self) -> Self {
         let disk = self.0.lock();
-        // Still not durable: a later power cut may take it.
-        let files = disk.files.iter().map(|file| Inode {
-            now: file.now.clone(),
-            durable: file.durable.clone(),
-            pending: file.pending.clone(),
-        });
-        let next = Self::with(Vec::new(), BTreeMap::new());
+        let new = Self::new();
         {
-            let mut new = next.0.lock();
-            new.files = files.collect();
-            new.names.clone_from(&disk.names);
-            new.durable_names.clone_from(&disk.durable_names);
-            new.renames.clone_from(&disk.renames);
+            let mut next = new.0.lock();
+            next.files.clone_from(&disk.files);
+            next.names.clone_from(&disk.names);
+            next.durable_names.clone_from(&disk.durable_names);
+            next.renames.clone_from(&disk.renames);
         }
-        next
+        new
+    }
+
+    /// The named files, temporary ones aside.
+    pub fn paths(&self) -> Vec<String> {
+        self.0.lock().names.keys().filter(|name| !name.ends_with(".tmp")).cloned().collect()
+    }
+
+    /// The bytes of a file, read behind everybody's back.
+    pub fn peek(&self, path: &str) -> Option<Vec<u8>> {
+        let disk = self.0.lock();
+        let at = disk.find(path).ok()?;
+        disk.files.get(at).map(|file| file.now.to_vec())
     }
 
     /// Changes bytes of a file behind everybody's back, on the disk itself.
@@ -175,10 +208,24 @@ impl SimStorage {
         let mut disk = self.0.lock();
         let Ok(at) = disk.find(path) else { panic!("no file {path} to damage") };
         if let Some(file) = disk.files.get_mut(at) {
-            change(&mut file.now);
-            file.durable.clone_from(&file.now);
-            file.pending.clear();
+            change(Arc::make_mut(&mut file.now));
+            *file = Inode::of(Arc::clone(&file.now));
         }
+    }
+
+    /// Puts a file there behind everybody's back.
+    pub fn plant(&self, path: &str, bytes: Vec<u8>) {
+        let mut disk = self.0.lock();
+        let at = disk.files.len();
+        let bytes = Arc::new(bytes);
+        disk.files.push(Inode::of(bytes));
+        disk.names.insert(path.to_owned(), at);
+        disk.durable_names.insert(path.to_owned(), at);
+    }
+
+    /// The process that held the directory is gone.
+    pub fn unlock(&self) {
+        self.0.lock().locked = false;
     }
 
     /// Takes a file away for good.
@@ -187,63 +234,19 @@ impl SimStorage {
         disk.names.remove(path);
         disk.durable_names.remove(path);
     }
-
-    fn with(files: Vec<Inode>, names: BTreeMap<String, usize>) -> Self {
-        let new = Self::new();
-        {
-            let mut disk = new.0.lock();
-            disk.files = files;
-            disk.durable_names.clone_from(&names);
-            disk.names = names;
-        }
-        new
-    }
-}
-
-impl Inode {
-    fn after_crash(&self, chance: &mut StdRng) -> Self {
-        let mut bytes = self.durable.clone();
-        for pending in &self.pending {
-            match pending {
-                Pending::Length(len) => {
-                    if chance.next_u32() & 1 == 0 {
-                        bytes.resize(*len, 0);
-                    }
-                }
-                Pending::Bytes(offset, written) => {
-                    for (at, sector) in written.chunks(SECTOR).enumerate() {
-                        // Most sectors arrive whole or not at all; now and then one is torn inside.
-                        let kept = match chance.random_range(0..8_u32) {
-                            0..=3 => sector.len(),
-                            4 => chance.random_range(0..=sector.len()),
-                            _ => 0,
-                        };
-                        let begin = offset + at * SECTOR;
-                        if kept > 0 && bytes.len() < begin + kept {
-                            bytes.resize(begin + kept, 0);
-                        }
-                        for (to, from) in bytes.iter_mut().skip(begin).zip(sector.iter().take(kept)) {
-                            *to = *from;
-                        }
-                    }
-                }
-            }
-        }
-        Self { now: bytes.clone(), durable: bytes, pending: Vec::new() }
-    }
 }
 
 impl Storage for SimStorage {
     fn open(&self, path: &str) -> io::Result<Arc<dyn File>> {
         let mut disk = self.0.lock();
-        disk.operation()?;
+        disk.operation(Kind::Open)?;
         let at = disk.find(path)?;
         Ok(Arc::new(SimFile { disk: self.0.clone(), at }))
     }
 
     fn create_new(&self, path: &str) -> io::Result<Arc<dyn File>> {
         let mut disk = self.0.lock();
-        disk.operation()?;
+        disk.operation(Kind::Create)?;
         if disk.names.contains_key(path) {
             return Err(io::Error::from(io::ErrorKind::AlreadyExists));
         }
@@ -255,7 +258,7 @@ impl Storage for SimStorage {
 
     fn rename(&self, from: &str, to: &str) -> io::Result<()> {
         let mut disk = self.0.lock();
-        disk.operation()?;
+        disk.operation(Kind::Names)?;
         let at = disk.find(from)?;
         disk.set_names(dir_of(to), vec![(from.to_owned(), None), (to.to_owned(), Some(at))]);
         Ok(())
@@ -263,19 +266,19 @@ impl Storage for SimStorage {
 
     fn unlink(&self, path: &str) -> io::Result<()> {
         let mut disk = self.0.lock();
-        disk.operation()?;
+        disk.operation(Kind::Names)?;
         disk.find(path)?;
         disk.set_names(dir_of(path), vec![(path.to_owned(), None)]);
         Ok(())
     }
 
     fn create_dir(&self, _: &str) -> io::Result<()> {
-        self.0.lock().operation()
+        self.0.lock().operation(Kind::Other)
     }
 
     fn sync_dir(&self, path: &str) -> io::Result<()> {
         let mut disk = self.0.lock();
-        disk.operation()?;
+        disk.operation(Kind::SyncNames)?;
         let (synced, rest) = std::mem::take(&mut disk.renames).into_iter().partition(|(dir, _)| dir == path);
         disk.renames = rest;
         let synced: Vec<(String, Renames)> = synced;
@@ -287,20 +290,20 @@ impl Storage for SimStorage {
 
     fn list(&self, path: &str) -> io::Result<Vec<String>> {
         let mut disk = self.0.lock();
-        disk.operation()?;
+        disk.operation(Kind::List)?;
         let inside = disk.names.keys().filter(|name| dir_of(name) == path);
         Ok(inside.map(|name| name.rsplit('/').next().unwrap_or_default().to_owned()).collect())
     }
 
     fn free_space(&self) -> io::Result<u64> {
         let mut disk = self.0.lock();
-        disk.operation()?;
+        disk.operation(Kind::Other)?;
         Ok(disk.free)
     }
 
     fn lock(&self) -> io::Result<Box<dyn Send + Sync>> {
         let mut disk = self.0.lock();
-        disk.operation()?;
+        disk.operation(Kind::Other)?;
         if std::mem::replace(&mut disk.locked, true) {
             return Err(io::Error::new(io::ErrorKind::ResourceBusy, "another process owns this directory"));
         }
@@ -322,41 +325,52 @@ struct SimFile {
 }
 
 impl SimFile {
-    fn with<T>(&self, act: impl FnOnce(&mut Inode, &mut u64) -> io::Result<T>) -> io::Result<T> {
+    fn with<T>(&self, kind: Kind, act: impl FnOnce(&mut Inode, &mut u64) -> io::Result<T>) -> io::Result<T> {
         let mut disk = self.disk.lock();
-        disk.operation()?;
+        disk.operation(kind)?;
         let Disk { files, free, .. } = &mut *disk;
         files.get_mut(self.at).map_or_else(|| Err(io::Error::other("no such file")), |file| act(file, free))
     }
 }
 
+fn grow(free: &mut u64, by: usize) -> io::Result<()> {
+    *free = free.checked_sub(by as u64).ok_or_else(|| io::Error::from(io::ErrorKind::StorageFull))?;
+    Ok(())
+}
+
 impl File for SimFile {
-    fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
+    fn write_some(&self, bytes: &[u8], offset: u64) -> io::Result<usize> {
         let offset = offset as usize;
-        let written = self.with(|file, free| {
-            let grown = (offset + bytes.len()).saturating_sub(file.now.len()) as u64;
-            *free = free.checked_sub(grown).ok_or_else(|| io::Error::from(io::ErrorKind::StorageFull))?;
-            Ok(())
-        });
-        // The write at which the machine stops may still reach the disk in part.
         let mut disk = self.disk.lock();
-        if written.is_err() && !(disk.stopped && disk.stop_at == Some(disk.operations)) {
-            return written;
-        }
-        if let Some(file) = disk.files.get_mut(self.at) {
-            if file.now.len() < offset + bytes.len() {
-                file.now.resize(offset + bytes.len(), 0);
+        let mut written = disk.operation(Kind::Write);
+        // The write at which the machine stops, or that fails, may still reach the disk in part.
+        let reaches = written.is_ok() || !disk.stopped || disk.stop_at == Some(disk.operations);
+        let mut chance = Dice::new(disk.operations);
+        let mut len = bytes.len();
+        if disk.unsteady && len > 1 {
+            match chance.below(4) {
+                0 => len = 1 + chance.below(len as u64 - 1) as usize,
+                1 if chance.once_in(4) => return Err(io::ErrorKind::Interrupted.into()),
+                _ => {}
             }
-            for (to, from) in file.now.iter_mut().skip(offset).zip(bytes) {
-                *to = *from;
-            }
-            file.pending.push(Pending::Bytes(offset, bytes.to_vec()));
         }
-        written
+        let Disk { files, free, .. } = &mut *disk;
+        let Some(file) = files.get_mut(self.at).filter(|_| reaches) else { return written.map(|()| 0) };
+        if written.is_ok() {
+            written = grow(free, (offset + len).saturating_sub(file.now.len()));
+        }
+        match written {
+            Ok(()) => file.write(bytes.get(..len).unwrap_or_default(), offset),
+            Err(_) if chance.once_in(2) => {
+                file.write(bytes.get(..chance.below(len as u64 + 1) as usize).unwrap_or_default(), offset);
+            }
+            Err(_) => {}
+        }
+        written.map(|()| len)
     }
 
     fn read_at(&self, bytes: &mut [u8], offset: u64) -> io::Result<()> {
-        self.with(|file, _| {
+        self.with(Kind::Read, |file, _| {
             let offset = offset as usize;
             let from = file.now.get(offset..offset + bytes.len());
             let from = from.ok_or_else(|| io::Error::from(io::ErrorKind::UnexpectedEof))?;
@@ -366,29 +380,45 @@ impl File for SimFile {
     }
 
     fn sync_data(&self) -> io::Result<()> {
-        self.with(|file, _| {
-            file.pending.clear();
-            file.durable.clone_from(&file.now);
-            Ok(())
-        })
+        let mut disk = self.disk.lock();
+        let synced = disk.operation(Kind::Sync);
+        let mut chance = Dice::new(disk.operations);
+        let stopped = disk.stopped;
+        if let Some(file) = disk.files.get_mut(self.at).filter(|_| !stopped) {
+            if synced.is_ok() {
+                file.sync();
+            } else {
+                // The cache calls these bytes clean from now on, and the disk has any part of them.
+                file.durable = file.after_crash(&mut chance).durable;
+                file.pending.clear();
+                file.diverged = true;
+            }
+        }
+        synced
     }
 
     fn set_len(&self, len: u64) -> io::Result<()> {
-        self.with(|file, free| {
-            let grown = len.saturating_sub(file.now.len() as u64);
-            *free = free.checked_sub(grown).ok_or_else(|| io::Error::from(io::ErrorKind::StorageFull))?;
-            file.now.resize(len as usize, 0);
+        self.with(Kind::Length, |file, free| {
+            grow(free, (len as usize).saturating_sub(file.now.len()))?;
+            Arc::make_mut(&mut file.now).resize(len as usize, 0);
             file.pending.push(Pending::Length(len as usize));
             Ok(())
         })
     }
 
     fn length(&self) -> io::Result<u64> {
-        self.with(|file, _| Ok(file.now.len() as u64))
+        self.with(Kind::Read, |file, _| Ok(file.now.len() as u64))
     }
 
     fn forget_cache(&self) -> io::Result<()> {
-        self.with(|_, _| Ok(()))
+        self.with(Kind::Other, |file, _| {
+            // Only clean pages go: what was written since the last sync stays.
+            if file.pending.is_empty() {
+                file.now = Arc::clone(&file.durable);
+                file.diverged = false;
+            }
+            Ok(())
+        })
     }
 }
 
@@ -423,5 +453,25 @@ mod tests {
         assert!(file.write_at(&[1], 0).is_err());
         assert!(disk.create_new("b").is_err());
         assert_eq!(disk.after_kill().list("").unwrap(), ["a"]);
+    }
+
+    #[test]
+    fn after_a_failed_sync_the_cache_shows_what_the_disk_does_not_have() {
+        let differ = (0..32).filter(|dummies| {
+            let disk = SimStorage::new();
+            let file = disk.create_new("a").unwrap();
+            (0..*dummies).for_each(|_| drop(disk.free_space()));
+            file.write_at(&[1; 512], 0).unwrap();
+            disk.sync_dir("").unwrap();
+            let at = disk.operations() + 1;
+            disk.fail(Some(Failure { at, lasting: false, only: None, error: io::ErrorKind::Other }));
+            assert!(file.sync_data().is_err());
+            assert_eq!(file.read_all().unwrap(), [1; 512]);
+            // The second one has nothing to do, says so, and lies.
+            file.sync_data().unwrap();
+            let disk = disk.after_crash(1);
+            disk.open("a").unwrap().read_all().unwrap() != [1; 512]
+        });
+        assert!(differ.count() > 4);
     }
 }

@@ -1,0 +1,102 @@
+//! One round of saving: a snapshot taken while the server serves, its name, and the end of what nobody needs any more.
+//!
+//! Whoever drives it asks the owners for their buckets between its steps: a thread in production, the seed in the
+//! simulator.
+
+use std::io;
+
+use super::buckets::BUCKETS;
+use super::bugs::{Bug, seeded};
+use super::handle::Handle;
+use super::recover::drop_segments;
+use super::segment::Life;
+use super::snapshot::{CHUNK_BYTES_MAX, Records, Taken, Taking, Unreadable, abandon, keep_two};
+
+/// A round that is under way.
+pub struct Round {
+    life: Life,
+    journal: Handle,
+    taking: Option<Taking>,
+    gathered: Records,
+    begin: usize,
+}
+
+impl Round {
+    /// Begins one, before any owner is asked for a bucket: every entry assigned so far is applied before that.
+    pub fn begin(life: &Life, journal: &Handle) -> io::Result<Self> {
+        let taking =
+            if seeded(Bug::StartReadLate) { None } else { Some(Taking::begin(life, journal.assigned())?) };
+        Ok(Self {
+            life: life.clone(),
+            journal: journal.clone(),
+            taking,
+            gathered: Records::default(),
+            begin: 0,
+        })
+    }
+
+    fn taking(&mut self) -> io::Result<&mut Taking> {
+        if self.taking.is_none() {
+            self.taking = Some(Taking::begin(&self.life, self.journal.assigned())?);
+        }
+        self.taking.as_mut().ok_or_else(|| io::Error::other("no snapshot was begun"))
+    }
+
+    /// Takes what an owner said of the buckets `from..next` of its table. They come in order, a table after the other.
+    pub fn add(&mut self, table: (u16, u16), from: usize, records: Records, next: usize) -> io::Result<()> {
+        let (table, schema) = table;
+        if !self.gathered.is_empty() && self.gathered.len() + records.len() > CHUNK_BYTES_MAX {
+            let (gathered, begin) = (std::mem::take(&mut self.gathered), self.begin);
+            self.taking()?.chunk(table, schema, begin, from, &gathered)?;
+            self.begin = from;
+        }
+        self.gathered.join(records);
+        if next >= BUCKETS {
+            let (gathered, begin) = (std::mem::take(&mut self.gathered), self.begin);
+            self.taking()?.chunk(table, schema, begin, BUCKETS, &gathered)?;
+            self.begin = 0;
+        }
+        Ok(())
+    }
+
+    /// Ends the snapshot behind the last bucket, and reads it back.
+    pub fn finish(mut self) -> Result<Finished, Unreadable> {
+        let end = self.journal.assigned();
+        self.taking()?;
+        let taking = self.taking.take().ok_or_else(|| io::Error::other("no snapshot was begun"))?;
+        let taken = taking.finish(end, self.life.clock.now().as_millis())?;
+        Ok(Finished { taken, life: self.life, journal: self.journal })
+    }
+
+    /// Takes what a round that failed has left off the disk.
+    pub fn abandon(life: &Life) {
+        abandon(&*life.storage);
+    }
+}
+
+/// A snapshot that is whole and waits for its end to be durable.
+#[must_use = "without its name a snapshot is swept at the next start"]
+pub struct Finished {
+    taken: Taken,
+    life: Life,
+    journal: Handle,
+}
+
+impl Finished {
+    /// What must be durable before [`Finished::name`].
+    pub const fn end_seq(&self) -> u64 {
+        self.taken.end_seq()
+    }
+
+    /// Gives it its name, lets `IDENTITY` demand what it rests on, and deletes what no kept snapshot needs. Says how
+    /// many bytes it takes.
+    pub fn name(self) -> Result<u64, Unreadable> {
+        let Self { taken, life, journal } = self;
+        let bytes = taken.bytes();
+        taken.name(journal.durable())?;
+        journal.witness(bytes);
+        let needed = keep_two(&*life.storage, life.cluster)?;
+        drop_segments(&*life.storage, needed)?;
+        Ok(bytes)
+    }
+}

@@ -1,0 +1,483 @@
+//! One seed is one run: some lives, each ended by a crash, a kill, a fault of the disk or a clean stop.
+
+use std::io::ErrorKind;
+use std::time::Duration;
+
+use super::super::handle::Class;
+use super::super::layout::Sizes;
+use super::super::recover::recover;
+use super::super::storage_sim::{Dice, Failure, Kind, SimStorage};
+use super::super::writer::Stepped;
+use super::damage::damage;
+use super::oracle::{Fold, Oracle};
+use super::world::{Saving, TOY_A, TOY_B, What, Wish, World, options};
+use crate::clock::{Clock, Timestamp};
+
+/// What was done and found.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Counts {
+    pub seeds: u64,
+    /// Ends of a life after which a start was judged.
+    pub crash_points: u64,
+    /// Of these, during a recovery.
+    pub in_recovery: u64,
+    /// Answers that were let out.
+    pub facts: u64,
+    /// Entries handed in.
+    pub entries: u64,
+    /// Snapshots that got their name.
+    pub snapshots: u64,
+    /// Operations of the disk that failed.
+    pub faults: u64,
+    /// Damaged directories that were started.
+    pub damages: u64,
+    /// Of these, refused.
+    pub refused: u64,
+    /// Of these, started without the last frame or a vanished tail, as documented.
+    pub cut: u64,
+}
+
+impl Counts {
+    pub(super) fn add(&mut self, other: &Self) {
+        self.seeds += other.seeds;
+        self.crash_points += other.crash_points;
+        self.in_recovery += other.in_recovery;
+        self.facts += other.facts;
+        self.entries += other.entries;
+        self.snapshots += other.snapshots;
+        self.faults += other.faults;
+        self.damages += other.damages;
+        self.refused += other.refused;
+        self.cut += other.cut;
+    }
+}
+
+/// What must never happen.
+#[derive(Debug)]
+pub(super) enum Violation {
+    /// Something that was told is gone, or the state is none that ever was.
+    Loss(String),
+    /// A sound directory was not started, or a sound disk was given up.
+    WrongRefusal(String),
+}
+
+struct Run {
+    dice: Dice,
+    sizes: Sizes,
+    disk: SimStorage,
+    oracle: Oracle,
+    time: Timestamp,
+    /// The latest time that any life has seen.
+    latest: Timestamp,
+    counts: Counts,
+}
+
+/// Sizes that make every limit come near.
+fn sizes(dice: &mut Dice) -> Sizes {
+    let align = [512, 512, 1024, 2048][dice.below(4) as usize];
+    let body = [1024, 1500, 4000][dice.below(3) as usize];
+    let window = [6_000, 20_000, 65_536][dice.below(3) as usize];
+    let least = Sizes { segment: 0, body, align, window }.frame_max() * 2 + 4096;
+    let segment = (least + dice.below(12_000)).next_multiple_of(4096);
+    Sizes { segment, body, align, window }
+}
+
+/// Runs one seed.
+pub(super) fn run(seed: u64) -> (Counts, Result<(), Violation>) {
+    let mut dice = Dice::new(seed);
+    let mut run = Run {
+        sizes: sizes(&mut dice),
+        dice,
+        disk: SimStorage::new(),
+        oracle: Oracle::new(),
+        time: Timestamp::from_secs(1_800_000_000),
+        latest: Timestamp::from_secs(1_800_000_000),
+        counts: Counts { seeds: 1, ..Counts::default() },
+    };
+    let lives = 2 + run.dice.below(4);
+    let mut done = Ok(());
+    for _ in 0..lives {
+        done = run.life();
+        if done.is_err() {
+            break;
+        }
+    }
+    if done.is_ok() && run.dice.once_in(12) {
+        done = run.siblings();
+    }
+    (run.counts, done)
+}
+
+impl Run {
+    fn clock(&mut self) -> Clock {
+        // Across a restart the system's clock may have been set, up to a day back.
+        let step = Duration::from_secs(self.dice.below(7200));
+        self.time = match self.dice.below(6) {
+            0 => self.latest - step * 11,
+            1 => self.latest + step * 11,
+            _ => self.latest + step / 60,
+        };
+        self.latest = self.latest.max(self.time);
+        Clock::manual(self.time)
+    }
+
+    fn life(&mut self) -> Result<(), Violation> {
+        self.die_in_recovery()?;
+        let clock = self.clock();
+        let seed = self.dice.next();
+        let started = World::start(&self.disk, self.sizes, &clock, seed);
+        let mut world = started.map_err(|refusal| Violation::WrongRefusal(refusal.to_string()))?;
+        self.judge(&world)?;
+        self.arm();
+        let steps = 8 + self.dice.below(70);
+        let mut over = false;
+        for _ in 0..steps {
+            if let Err(fault) = self.step(&mut world)? {
+                if !self.disk.has_failed() {
+                    return Err(Violation::WrongRefusal(format!(
+                        "the writer gave up on a sound disk: {fault}"
+                    )));
+                }
+                over = true;
+                break;
+            }
+        }
+        self.time = clock.now();
+        self.latest = self.latest.max(self.time);
+        if !over && self.dice.once_in(4) && !self.disk.has_failed() {
+            // A clean stop; what was handed in before is answered.
+            let World { journal, .. } = world.stop(&mut self.oracle, &mut self.counts.facts);
+            match journal.writer.close() {
+                Ok(()) => {
+                    self.oracle.told = self.oracle.assigned();
+                }
+                Err(fault) if !self.disk.has_failed() => {
+                    return Err(Violation::WrongRefusal(format!("no clean stop on a sound disk: {fault}")));
+                }
+                Err(_) => {}
+            }
+        } else {
+            drop(world);
+        }
+        self.counts.faults += u64::from(self.disk.has_failed());
+        self.branches()?;
+        self.counts.crash_points += 1;
+        let seed = self.dice.next();
+        self.disk = if self.dice.once_in(4) { self.disk.after_kill() } else { self.disk.after_crash(seed) };
+        Ok(())
+    }
+
+    /// Up to three recoveries that do not come to their end.
+    fn die_in_recovery(&mut self) -> Result<(), Violation> {
+        for _ in 0..3 {
+            if !self.dice.once_in(4) {
+                return Ok(());
+            }
+            let at = self.disk.operations() + 1 + self.dice.below(48);
+            if self.dice.once_in(3) {
+                let only = [None, Some(Kind::Sync), Some(Kind::Write), Some(Kind::Read)]
+                    [self.dice.below(4) as usize];
+                let error = if self.dice.once_in(3) { ErrorKind::StorageFull } else { ErrorKind::Other };
+                self.disk.fail(Some(Failure { at, lasting: self.dice.once_in(2), only, error }));
+            } else {
+                self.disk.stop_at(at);
+            }
+            let clock = self.clock();
+            let seed = self.dice.next();
+            match World::start(&self.disk, self.sizes, &clock, seed) {
+                Ok(world) => {
+                    self.judge(&world)?;
+                    self.time = clock.now();
+                    self.latest = self.latest.max(self.time);
+                }
+                Err(refusal) if !self.disk.has_failed() => {
+                    return Err(Violation::WrongRefusal(refusal.to_string()));
+                }
+                Err(_) => {}
+            }
+            for _ in 0..3 {
+                let image = self.disk.after_crash(self.dice.next());
+                self.start_beside(&image, None)?;
+                self.counts.in_recovery += 1;
+            }
+            self.counts.crash_points += 1;
+            self.counts.in_recovery += 1;
+            let seed = self.dice.next();
+            self.disk =
+                if self.dice.once_in(3) { self.disk.after_kill() } else { self.disk.after_crash(seed) };
+        }
+        Ok(())
+    }
+
+    /// Compares what a start has made of the past with what the outside knows; from here on it is the past.
+    fn judge(&mut self, world: &World) -> Result<(), Violation> {
+        let found = &world.journal.found;
+        self.compare(found.seq, self.oracle.told, world.fold(), world.clock.now())?;
+        let warning = found.warnings.iter().find(|warning| warning.contains("cannot be used"));
+        if let Some(warning) = warning.filter(|_| !self.disk.has_failed()) {
+            return Err(Violation::Loss(format!("a snapshot went bad by itself: {warning}")));
+        }
+        if world.clock.now().as_millis() < self.oracle.floor_ms {
+            return Err(Violation::Loss(String::from("time ran backwards: what had expired lives again")));
+        }
+        self.oracle.restarted(found.seq);
+        self.oracle.waiting = 0;
+        Ok(())
+    }
+
+    fn compare(&self, seq: u64, floor: u64, state: Fold, now: Timestamp) -> Result<(), Violation> {
+        let assigned = self.oracle.assigned();
+        if !(floor..=assigned).contains(&seq) {
+            return Err(Violation::Loss(format!(
+                "reached sequence {seq}, but {floor} was told of {assigned}"
+            )));
+        }
+        let expected = self.oracle.fold(seq);
+        if state != expected && state.alive(now.as_millis()) != expected.alive(now.as_millis()) {
+            return Err(Violation::Loss(format!("not the state of the first {seq} entries")));
+        }
+        Ok(())
+    }
+
+    /// Chooses what goes wrong in this life.
+    fn arm(&mut self) {
+        let at = self.disk.operations() + 1 + self.dice.below(220);
+        match self.dice.below(8) {
+            0..=2 => self.disk.stop_at(at),
+            3 | 4 => {
+                let kinds =
+                    [None, Some(Kind::Sync), Some(Kind::Write), Some(Kind::SyncNames), Some(Kind::Names)];
+                let only = kinds[self.dice.below(5) as usize];
+                let error = if self.dice.once_in(3) { ErrorKind::StorageFull } else { ErrorKind::Other };
+                self.disk.fail(Some(Failure { at, lasting: self.dice.once_in(3), only, error }));
+            }
+            5 => self.disk.set_free(self.dice.below(3 * self.sizes.segment)),
+            _ => {}
+        }
+        self.disk.set_unsteady(self.dice.once_in(2));
+    }
+
+    /// One step of somebody. The inner error is a fault of the writer, which ends the life.
+    fn step(&mut self, world: &mut World) -> Result<Result<(), String>, Violation> {
+        let broken = Violation::Loss;
+        let mut fault = None;
+        match self.dice.below(20) {
+            0..=8 => {
+                // Now and then many at once, for more frames than one.
+                let wishes = if self.dice.once_in(8) { 2 + self.dice.below(8) } else { 1 };
+                for _ in 0..wishes {
+                    let wish = self.wish(world.clock.now());
+                    let class = match self.dice.below(12) {
+                        0 => Class::Essential,
+                        1 => Class::Lockout,
+                        _ => Class::Ordinary,
+                    };
+                    world.toy(&mut self.oracle, &wish, class).map_err(broken)?;
+                }
+            }
+            9 => {
+                let (number, secret) = (self.dice.below(5) as u8, self.dice.next());
+                world.family(&mut self.oracle, number, secret).map_err(broken)?;
+            }
+            10..=12 => match world.journal.writer.step() {
+                Ok(Stepped::Wrote) => {
+                    self.oracle.waiting = 0;
+                    self.oracle.floor_ms = self.oracle.floor_ms.max(world.clock.now().as_millis());
+                }
+                Ok(Stepped::Idle) => {}
+                Err(error) => fault = Some(error.to_string()),
+            },
+            13 => fault = world.journal.writer.attest().err().map(|fault| fault.to_string()),
+            14 => fault = world.journal.writer.witness_if_asked().err().map(|fault| fault.to_string()),
+            15 => {
+                if world.journal.prepare().is_err() && !self.disk.has_failed() && self.is_roomy() {
+                    return Err(Violation::WrongRefusal(String::from(
+                        "no segment could be prepared on a sound disk",
+                    )));
+                }
+            }
+            16 | 17 => self.save(world)?,
+            18 => match self.dice.below(4) {
+                0 => self.disk.set_free(self.dice.below(4 * self.sizes.segment)),
+                1 => self.disk.set_free(u64::MAX),
+                2 => world.held.extend(world.journal.handle.reserve(300, Class::Ordinary)),
+                _ => world.held.clear(),
+            },
+            _ => {
+                world.clock.advance(Duration::from_secs(self.dice.below(40)));
+                if self.dice.once_in(3) {
+                    world.sweep();
+                }
+            }
+        }
+        self.counts.facts += world.let_out(&mut self.oracle);
+        self.counts.entries = self.counts.entries.max(self.oracle.assigned());
+        Ok(fault.map_or(Ok(()), Err))
+    }
+
+    /// Some steps of saving, between which others have their turns.
+    fn save(&mut self, world: &mut World) -> Result<(), Violation> {
+        for _ in 0..=self.dice.below(8) {
+            // A bit of an unfinished snapshot may flip on its way to the disk.
+            let asking = matches!(world.saving, Some(Saving::Asking(..)));
+            if asking && self.dice.once_in(60) && self.disk.peek("snapshot/taking.tmp").is_some() {
+                let at = self.dice.next() as usize;
+                self.disk.damage("snapshot/taking.tmp", |bytes| {
+                    let at = at % bytes.len().max(1);
+                    bytes.get_mut(at).into_iter().for_each(|byte| *byte ^= 4);
+                });
+                world.rotten = true;
+            }
+            let named = self.oracle.named;
+            let saved = world.save(&mut self.oracle);
+            self.counts.snapshots += u64::from(self.oracle.named > named);
+            if let Err(why) = saved
+                && !world.rotten
+                && !self.disk.has_failed()
+                && self.is_roomy()
+            {
+                return Err(Violation::WrongRefusal(format!("no snapshot on a sound disk: {why}")));
+            }
+            if world.saving.is_none() {
+                world.rotten = false;
+                return Ok(());
+            }
+        }
+        Ok(())
+    }
+
+    fn is_roomy(&self) -> bool {
+        use super::super::storage::Storage;
+        self.disk.free_space().is_ok_and(|free| free > 1 << 30)
+    }
+
+    fn wish(&mut self, now: Timestamp) -> Wish {
+        let dice = &mut self.dice;
+        let table = if dice.once_in(3) { TOY_B } else { TOY_A };
+        let number = dice.below(26);
+        let mut key = [0; 16];
+        key.iter_mut().skip(2).zip(number.to_le_bytes().iter().cycle()).for_each(|(to, from)| *to = *from);
+        let what = match dice.below(10) {
+            0..=4 => {
+                let end = if dice.once_in(5) {
+                    now + Duration::from_secs(dice.below(90))
+                } else {
+                    Timestamp(u64::MAX)
+                };
+                let fill = vec![dice.next() as u8; dice.below(420) as usize];
+                What::Put { end_ms: end.as_millis(), fill }
+            }
+            5 => What::Remove,
+            6 | 7 => What::Refuse,
+            _ => What::Read,
+        };
+        Wish { table, key, what }
+    }
+
+    /// The same end of a life in several ways, beside the one that the run goes on with.
+    fn branches(&mut self) -> Result<(), Violation> {
+        for at in 0..9 {
+            let seed = self.dice.next();
+            let image = if at == 0 { self.disk.after_kill() } else { self.disk.after_crash(seed) };
+            self.start_beside(&image, None)?;
+        }
+        for _ in 0..2 {
+            let seed = self.dice.next();
+            let image =
+                if self.dice.once_in(2) { self.disk.after_kill() } else { self.disk.after_crash(seed) };
+            if let Some(damaged) = damage(&image, self.sizes, &mut self.dice, self.oracle.told) {
+                self.start_beside(&image, Some(damaged))?;
+            }
+        }
+        Ok(())
+    }
+
+    fn start_beside(
+        &mut self,
+        image: &SimStorage,
+        damaged: Option<super::damage::Damaged>,
+    ) -> Result<(), Violation> {
+        let mut fold = Fold::default();
+        let clock = Clock::manual(self.time);
+        let started = recover(options(image, self.sizes, clock.clone(), self.dice.next()), &mut fold);
+        let Some(damaged) = damaged else {
+            self.counts.crash_points += 1;
+            let started = started.map_err(|refusal| Violation::WrongRefusal(refusal.to_string()))?;
+            return self.compare(started.found.seq, self.oracle.told, fold, clock.now());
+        };
+        self.counts.damages += 1;
+        match started {
+            Ok(_) if damaged.must_refuse => {
+                Err(Violation::Loss(format!("started although {}", damaged.what)))
+            }
+            Ok(started) => {
+                self.counts.cut += u64::from(started.found.seq < self.oracle.told);
+                self.compare(started.found.seq, damaged.floor, fold, clock.now()).map_err(|violation| {
+                    let (Violation::Loss(why) | Violation::WrongRefusal(why)) = violation;
+                    Violation::Loss(format!("{}: {why}", damaged.what))
+                })
+            }
+            Err(refusal) if damaged.must_start => {
+                Err(Violation::WrongRefusal(format!("{}: {refusal}", damaged.what)))
+            }
+            Err(_) => {
+                self.counts.refused += 1;
+                Ok(())
+            }
+        }
+    }
+
+    /// Two futures of one past, alike in everything but their content: a segment of one is no segment of the other.
+    fn siblings(&mut self) -> Result<(), Violation> {
+        let (one, other) = (self.disk.after_kill(), self.disk.after_kill());
+        let mut last = None;
+        let mut folds = Vec::new();
+        for (which, disk) in [&one, &other].into_iter().enumerate() {
+            let clock = Clock::manual(self.time);
+            let started = World::start(disk, self.sizes, &clock, which as u64 + 1);
+            let mut world = started.map_err(|refusal| Violation::WrongRefusal(refusal.to_string()))?;
+            let mut oracle = Oracle::new();
+            oracle.restarted(world.journal.found.seq);
+            let first = disk.paths().into_iter().rfind(|path| path.starts_with("journal"));
+            let mut switched = 0;
+            for turn in 0..200_u8 {
+                let _ = world.journal.prepare();
+                let what = What::Put { end_ms: u64::MAX, fill: vec![turn ^ (which as u8 * 0x80); 300] };
+                let wish = Wish { table: TOY_A, key: [turn % 8; 16], what };
+                world.toy(&mut oracle, &wish, Class::Ordinary).map_err(Violation::Loss)?;
+                if world.journal.writer.step().is_err() {
+                    return Ok(());
+                }
+                oracle.waiting = 0;
+                let newest = disk.paths().into_iter().rfind(|path| path.starts_with("journal"));
+                switched += u64::from(newest != first);
+                if switched > 2 {
+                    break;
+                }
+            }
+            last = disk.paths().into_iter().rfind(|path| path.starts_with("journal"));
+            folds.push(world.fold());
+        }
+        let Some(path) = last else { return Ok(()) };
+        let Some(bytes) = other.peek(&path).filter(|_| one.peek(&path).is_some()) else { return Ok(()) };
+        let image = one.after_kill();
+        image.plant(&path, bytes);
+        let mut fold = Fold::default();
+        let started = recover(options(&image, self.sizes, Clock::manual(self.time), 5), &mut fold);
+        self.counts.damages += 1;
+        if started.is_ok() && Some(&fold) != folds.first() {
+            return Err(Violation::Loss(format!("{path} of another future was taken for this one's")));
+        }
+        Ok(())
+    }
+}
+
+impl World {
+    /// Lets out who may be let out, and gives the journal back to be closed.
+    fn stop(mut self, oracle: &mut Oracle, facts: &mut u64) -> Self {
+        self.saving = None::<Saving>;
+        self.held.clear();
+        *facts += self.let_out(oracle);
+        self
+    }
+}

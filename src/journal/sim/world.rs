@@ -1,0 +1,453 @@
+//! One life of a server in the simulator: the real journal with three real mailboxes' owners around pure states.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+use super::super::buckets::{BUCKETS, Buckets};
+use super::super::bugs::{Bug, seeded};
+use super::super::codec::{self, Decode, Encode, Stored};
+use super::super::entry::Change;
+use super::super::frame;
+use super::super::handle::{Class, NoRoom, Permit, Sealed};
+use super::super::layout::Sizes;
+use super::super::record::{Decision, Record, Write};
+use super::super::recover::{Options, Past, Recovered, Refusal, recover};
+use super::super::round::{Finished, Round};
+use super::super::snapshot::Records;
+use super::super::storage_sim::SimStorage;
+use super::oracle::{Fold, Oracle, Place};
+use crate::clock::{Clock, Timestamp};
+use crate::fail_stop::FailStop;
+use crate::id::{AccountId, FamilyId, Slot};
+use crate::refresh::Families;
+use crate::refresh::state::{Limits, Opened, Rotate};
+use crate::registry::{Answer, Desk, Owner, Registry};
+use crate::secret::{Chance, SecretDigest};
+
+pub(super) const TOY_A: u16 = 9;
+pub(super) const TOY_B: u16 = 10;
+const FAMILIES: u16 = 5;
+/// A toy registry holds so many records; one more evicts the first.
+const TOYS_MAX: usize = 12;
+
+/// A record of no meaning.
+#[derive(Clone, Debug, Encode, Decode, Eq, PartialEq)]
+#[bincode(crate = "crate::journal::codec::bincode")]
+pub(super) struct ToyV1<const TABLE: u16> {
+    key: [u8; 16],
+    end_ms: u64,
+    fill: Vec<u8>,
+}
+
+impl<const TABLE: u16> Stored for ToyV1<TABLE> {
+    const TABLE: u16 = TABLE;
+    const SCHEMA: u16 = 1;
+}
+
+impl<const TABLE: u16> Record for ToyV1<TABLE> {
+    type Key = [u8; 16];
+    fn key(&self) -> [u8; 16] {
+        self.key
+    }
+    fn key_bytes(key: [u8; 16]) -> Vec<u8> {
+        key.to_vec()
+    }
+}
+
+pub(super) fn is_out_of_time(table: u16, value: &[u8], now_ms: u64) -> bool {
+    matches!(table, TOY_A | TOY_B)
+        && codec::decode::<ToyV1<TOY_A>>(value).is_ok_and(|toy| toy.end_ms <= now_ms)
+}
+
+/// The plainest registry that has all habits of the real ones: total writes, expiry, a cap.
+#[derive(Default)]
+pub(super) struct Toys<const TABLE: u16>(Buckets<[u8; 16], ToyV1<TABLE>>);
+
+impl<const TABLE: u16> Toys<TABLE> {
+    fn put(&self, key: [u8; 16], end_ms: u64, fill: Vec<u8>) -> Decision<ToyV1<TABLE>, ()> {
+        let mut writes = Vec::new();
+        if self.0.len() >= TOYS_MAX && self.0.get(&key).is_none() {
+            let first = (0..BUCKETS).flat_map(|at| self.0.bucket(at)).map(|(key, _)| *key).next();
+            writes.extend(first.map(Write::Remove));
+        }
+        writes.push(Write::Put(ToyV1 { key, end_ms, fill }));
+        Decision { writes, verdict: () }
+    }
+
+    fn remove(&self, key: [u8; 16]) -> Decision<ToyV1<TABLE>, ()> {
+        let writes = self.0.get(&key).map(|_| Write::Remove(key));
+        Decision { writes: writes.into_iter().collect(), verdict: () }
+    }
+}
+
+impl<const TABLE: u16> Registry for Toys<TABLE> {
+    type Record = ToyV1<TABLE>;
+    const NAME: &'static str = "toys";
+    fn apply(&mut self, write: Write<ToyV1<TABLE>>) {
+        match write {
+            Write::Put(toy) => self.0.insert(toy.key, toy),
+            Write::Remove(key) => self.0.remove(&key),
+        };
+    }
+    fn buckets(&self) -> &Buckets<[u8; 16], ToyV1<TABLE>> {
+        &self.0
+    }
+    fn is_sound(_: &ToyV1<TABLE>) -> bool {
+        true
+    }
+    fn sweep(&mut self, bucket: usize, now: Timestamp) -> usize {
+        let over = self.0.bucket(bucket).filter(|(_, toy)| toy.end_ms <= now.as_millis());
+        let over: Vec<_> = over.map(|(key, _)| *key).collect();
+        over.iter().filter_map(|key| self.0.remove(key)).count()
+    }
+}
+
+/// The states that recovery fills.
+pub(super) struct States {
+    a: Toys<TOY_A>,
+    b: Toys<TOY_B>,
+    families: Families,
+}
+
+impl Past for States {
+    fn apply(&mut self, table: u16, schema: u16, key: &[u8], value: Option<&[u8]>) -> Result<(), String> {
+        match table {
+            TOY_A => self.a.restore(schema, key, value),
+            TOY_B => self.b.restore(schema, key, value),
+            FAMILIES => self.families.restore(schema, key, value),
+            other => Err(format!("table {other} is not known")),
+        }
+    }
+}
+
+/// A snapshot that is under way.
+pub(super) enum Saving {
+    /// Owners are asked: table, bucket, and what was read but not handed over yet.
+    Asking(Box<Round>, usize, usize, Option<(Records, usize)>),
+    /// It waits for its end to be durable.
+    Waiting(Finished),
+}
+
+type Opening = Pin<Box<dyn Future<Output = Result<(), NoRoom>>>>;
+
+/// One life.
+pub(super) struct World {
+    pub journal: Recovered,
+    pub clock: Clock,
+    a: Owner<Toys<TOY_A>>,
+    b: Owner<Toys<TOY_B>>,
+    families: Owner<Families>,
+    /// Answers that wait, each with what it rests on.
+    openings: Vec<(Opening, u64)>,
+    pub held: Vec<Permit>,
+    pub saving: Option<Saving>,
+    /// Somebody has damaged the snapshot that is under way.
+    pub rotten: bool,
+    /// Room kept back was used since somebody was last let in without it.
+    reserve_used: bool,
+}
+
+pub(super) fn options(disk: &SimStorage, sizes: Sizes, clock: Clock, seed: u64) -> Options {
+    let chance = Arc::new(Chance::seeded(seed));
+    Options { storage: Arc::new(disk.clone()), sizes, clock, chance, accept_clock_floor: false }
+}
+
+impl World {
+    pub(super) fn start(disk: &SimStorage, sizes: Sizes, clock: &Clock, seed: u64) -> Result<Self, Refusal> {
+        let day = Duration::from_hours(24);
+        let limits = Limits { grace: Duration::from_secs(10), idle: day * 1000, absolute: day * 2000 };
+        let mut states = States { a: Toys::default(), b: Toys::default(), families: Families::new(limits) };
+        let journal = recover(options(disk, sizes, clock.clone(), seed), &mut states)?;
+        let desk = Desk {
+            journal: journal.handle.clone(),
+            clock: clock.clone(),
+            fail_stop: FailStop::new(|why| panic!("{why}")),
+            cluster: journal.life().cluster,
+        };
+        Ok(Self {
+            journal,
+            clock: clock.clone(),
+            a: Owner::new(states.a, desk.clone()),
+            b: Owner::new(states.b, desk.clone()),
+            families: Owner::new(states.families, desk),
+            openings: Vec::new(),
+            held: Vec::new(),
+            saving: None,
+            rotten: false,
+            reserve_used: false,
+        })
+    }
+
+    /// The state that is served, in its plainest form.
+    pub(super) fn fold(&self) -> Fold {
+        let mut fold = Fold::default();
+        into(&mut fold, self.a.state());
+        into(&mut fold, self.b.state());
+        into(&mut fold, self.families.state());
+        fold
+    }
+
+    /// Asks toys to change or to be read. The second word says whether it is a no.
+    pub(super) fn toy(&mut self, oracle: &mut Oracle, wish: &Wish, class: Class) -> Result<(), String> {
+        match wish.table {
+            TOY_A => ask(
+                &mut self.a,
+                oracle,
+                wish,
+                class,
+                &self.journal,
+                &mut self.openings,
+                &mut self.reserve_used,
+            ),
+            _ => ask(
+                &mut self.b,
+                oracle,
+                wish,
+                class,
+                &self.journal,
+                &mut self.openings,
+                &mut self.reserve_used,
+            ),
+        }
+    }
+
+    /// Opens a refresh family, or rotates one: the real rule over the real mailbox.
+    pub(super) fn family(&mut self, oracle: &mut Oracle, number: u8, secret: u64) -> Result<(), String> {
+        let slot = Slot::FIRST;
+        let (id, account) = (FamilyId::mint(slot, [number; 14]), AccountId::mint(slot, [9; 14]));
+        let digest = |n: u64| SecretDigest([n as u8; 32]);
+        let mut writes = Vec::new();
+        let place: Place = (FAMILIES, id.to_bytes().to_vec());
+        let answer: Answer<()> = self.families.decide(Class::Ordinary, |families, now| {
+            let decision = match families.get(id) {
+                None => {
+                    let decision = families.open(
+                        &Opened {
+                            id,
+                            account,
+                            auth_epoch: 1,
+                            global_epoch: 0,
+                            digest: digest(0),
+                            network: "192.0.2.0/24".into(),
+                            user_agent: "sim".into(),
+                        },
+                        now,
+                    );
+                    Decision { writes: decision.writes, verdict: () }
+                }
+                Some(family) => {
+                    // Mostly the live token; now and then one that was spent long ago, which ends the family.
+                    let back = u32::from(secret.is_multiple_of(7)) * 2;
+                    let generation = family.generation.saturating_sub(back);
+                    let rotate = Rotate {
+                        id,
+                        generation,
+                        digest: digest(u64::from(generation)),
+                        next_digest: digest(u64::from(generation) + 1),
+                        next_sealed: [secret as u8; 40],
+                    };
+                    let decision = families.rotate(&rotate, now);
+                    Decision { writes: decision.writes, verdict: () }
+                }
+            };
+            writes.extend(decision.writes.iter().map(change));
+            decision
+        });
+        self.settle(oracle, answer, writes, &place)
+    }
+
+    fn settle(
+        &mut self,
+        oracle: &mut Oracle,
+        answer: Answer<()>,
+        writes: Vec<Change>,
+        place: &Place,
+    ) -> Result<(), String> {
+        settled(&self.journal, &mut self.openings, oracle, answer, writes, place).map(|_| ())
+    }
+
+    /// Looks who may be answered by now. Says how many facts were told.
+    pub(super) fn let_out(&mut self, oracle: &mut Oracle) -> u64 {
+        let mut told = 0;
+        let mut context = Context::from_waker(Waker::noop());
+        self.openings.retain_mut(|(opening, rests_on)| match opening.as_mut().poll(&mut context) {
+            Poll::Pending => true,
+            Poll::Ready(opened) => {
+                if opened.is_ok() {
+                    told += 1;
+                    oracle.told = oracle.told.max(*rests_on);
+                }
+                false
+            }
+        });
+        told
+    }
+
+    /// The next step of saving; an error when the disk says no, after which it begins anew.
+    pub(super) fn save(&mut self, oracle: &mut Oracle) -> Result<(), String> {
+        let handle = self.journal.handle.clone();
+        let step = match self.saving.take() {
+            None => Round::begin(self.journal.life(), &handle)
+                .map(|round| Saving::Asking(Box::new(round), 0, 0, None))
+                .map_err(|e| e.to_string()),
+            Some(Saving::Asking(round, table, from, None)) if table < 3 => {
+                let read = match table {
+                    0 => self.a.read_buckets(from),
+                    1 => self.b.read_buckets(from),
+                    _ => self.families.read_buckets(from),
+                };
+                Ok(Saving::Asking(round, table, from, Some(read)))
+            }
+            Some(Saving::Asking(round, _, _, None)) => {
+                round.finish().map(Saving::Waiting).map_err(|e| e.to_string())
+            }
+            Some(Saving::Asking(mut round, table, from, Some((records, next)))) => {
+                let tag = [TOY_A, TOY_B, FAMILIES].get(table).copied().unwrap_or_default();
+                let added = round.add((tag, 1), from, records, next).map_err(|e| e.to_string());
+                let (table, next) = if next >= BUCKETS { (table + 1, 0) } else { (table, next) };
+                added.map(|()| Saving::Asking(round, table, next, None))
+            }
+            Some(Saving::Waiting(finished))
+                if finished.end_seq() > handle.durable() && !seeded(Bug::NamedBeforeEndIsDurable) =>
+            {
+                Ok(Saving::Waiting(finished))
+            }
+            Some(Saving::Waiting(finished)) => {
+                return match finished.name() {
+                    Ok(_) => {
+                        oracle.named += 1;
+                        Ok(())
+                    }
+                    Err(error) => Err(error.to_string()),
+                };
+            }
+        };
+        match step {
+            Ok(saving) => self.saving = Some(saving),
+            Err(why) => {
+                Round::abandon(self.journal.life());
+                return Err(why);
+            }
+        }
+        Ok(())
+    }
+
+    /// Lets every owner forget what is out of time.
+    pub(super) fn sweep(&mut self) {
+        for _ in 0..8 {
+            self.a.sweep();
+            self.b.sweep();
+        }
+    }
+}
+
+/// What a client of the toys wants.
+pub(super) struct Wish {
+    pub table: u16,
+    pub key: [u8; 16],
+    pub what: What,
+}
+
+pub(super) enum What {
+    Put { end_ms: u64, fill: Vec<u8> },
+    Remove,
+    Refuse,
+    Read,
+}
+
+fn into<S: Registry>(fold: &mut Fold, state: &S) {
+    for (key, record) in (0..BUCKETS).flat_map(|bucket| state.buckets().bucket(bucket)) {
+        fold.0.insert((S::Record::TABLE, key.to_vec()), codec::encode(record).unwrap());
+    }
+}
+
+fn change<R: Record>(write: &Write<R>) -> Change {
+    write.to_change().unwrap()
+}
+
+/// Hands the oracle what was written and keeps the answer until it opens. Says whether there was room.
+fn settled(
+    journal: &Recovered,
+    openings: &mut Vec<(Opening, u64)>,
+    oracle: &mut Oracle,
+    answer: Answer<()>,
+    writes: Vec<Change>,
+    place: &Place,
+) -> Result<bool, String> {
+    let sealed: Sealed<()> = match answer {
+        Ok(sealed) => sealed,
+        Err(_) => return Ok(false),
+    };
+    if !writes.is_empty() {
+        let sizes = journal.life().sizes;
+        let len =
+            8 + writes.iter().map(|c| 12 + c.key.len() + c.value.as_ref().map_or(0, Vec::len)).sum::<usize>();
+        oracle.waiting += frame::padded(len, sizes.align) as u64;
+        if oracle.waiting > sizes.window {
+            return Err(String::from("more waits for the disk than the window allows"));
+        }
+        oracle.entered(writes);
+        if journal.handle.assigned() != oracle.assigned() {
+            return Err(format!("sequence {} for entry {}", journal.handle.assigned(), oracle.assigned()));
+        }
+    }
+    let rests_on = oracle.rests_on(place);
+    let handle = journal.handle.clone();
+    openings.push((Box::pin(async move { handle.open(sealed).await }), rests_on));
+    Ok(true)
+}
+
+fn ask<const TABLE: u16>(
+    owner: &mut Owner<Toys<TABLE>>,
+    oracle: &mut Oracle,
+    wish: &Wish,
+    class: Class,
+    journal: &Recovered,
+    openings: &mut Vec<(Opening, u64)>,
+    reserve_used: &mut bool,
+) -> Result<(), String> {
+    let place = (TABLE, wish.key.to_vec());
+    let mut writes: Vec<Change> = Vec::new();
+    let mut unwritten = None;
+    let before = owner.state().0.get(&wish.key).cloned();
+    let answer = match &wish.what {
+        What::Read => owner.read(|toys, _| drop(toys.0.get(&wish.key).cloned())),
+        _ => owner.decide(class, |toys, _| {
+            let mut decision = match &wish.what {
+                What::Put { end_ms, fill } => toys.put(wish.key, *end_ms, fill.clone()),
+                What::Remove => toys.remove(wish.key),
+                What::Refuse | What::Read => Decision::unchanged(()),
+            };
+            writes.extend(decision.writes.iter().map(change));
+            if seeded(Bug::EvictionNotWritten) && decision.writes.len() > 1 {
+                unwritten = Some(decision.writes.remove(0));
+            }
+            decision
+        }),
+    };
+    if let Some(unwritten) = unwritten.filter(|_| answer.is_ok()) {
+        owner.state_mut().apply(unwritten);
+    }
+    let (refused, wrote) = (answer.as_ref().err().copied(), !writes.is_empty());
+    settled(journal, openings, oracle, answer, writes, &place)?;
+    match (refused, class) {
+        (None, Class::Ordinary) => *reserve_used &= !wrote,
+        (None, _) => *reserve_used |= wrote,
+        (Some(refused), class) => {
+            if owner.state().0.get(&wish.key) != before.as_ref() {
+                return Err(format!("{refused} for a wish that was granted in memory"));
+            }
+            // What is kept back for log-out and revocation must be there, until they have used it themselves.
+            if refused == NoRoom::StorageFull
+                && class == Class::Ordinary
+                && !*reserve_used
+                && journal.handle.reserve(64, Class::Essential).is_err_and(|why| why == NoRoom::StorageFull)
+            {
+                return Err(String::from("nothing was kept back for what is essential"));
+            }
+        }
+    }
+    Ok(())
+}
