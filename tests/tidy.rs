@@ -97,7 +97,9 @@ fn the_journal_touches_files_by_its_storage_alone_and_the_codec_is_named_once() 
     for (path, code) in files() {
         for line in lines(&code) {
             let files = line.contains("std::fs") || line.contains("fs::");
-            let of_journal = path.starts_with("journal/") && path != "journal/storage_local.rs";
+            // The golden files are read by a test that is compiled into nothing else.
+            let open_ones = ["journal/storage_local.rs", "journal/golden.rs"];
+            let of_journal = path.starts_with("journal/") && !open_ones.contains(&path.as_str());
             assert!(!(files && of_journal), "{path}: {line}");
             let codec = line.contains("bincode::") && path != "journal/codec.rs";
             assert!(!codec, "{path} names the codec: {line}");
