@@ -28,7 +28,8 @@ use crate::session::Sessions;
 use crate::stuffing::actor::Watch;
 use crate::throttle::Table;
 use crate::throttle::actor::Throttle;
-use crate::token::{Keys, Signer};
+use crate::token::revoked::{self, Ended};
+use crate::token::{Feed, Keys, Signer};
 
 /// A promise that cannot be kept now. The client is told to come back.
 #[derive(Debug, thiserror::Error)]
@@ -74,6 +75,8 @@ pub struct Engine {
     pub chance: Arc<Chance>,
     /// Signs and checks access tokens.
     pub signer: parking_lot::RwLock<Signer>,
+    /// What was ended before its time.
+    pub revoked: Feed,
     key_storage: Arc<dyn Storage>,
     /// Tags opaque tokens.
     pub edge: EdgeKeys,
@@ -210,6 +213,10 @@ impl Engine {
         let throttle = Throttle::start_in_arbiter(&registries.handle(), |_| throttle);
         let watch = Watch::new(clock.clone(), fail_stop.clone());
         let stuffing = Watch::start_in_arbiter(&registries.handle(), |_| watch);
+        let now = clock.now();
+        let lately = states.refresh.ended_since(now - config.access_ttl - revoked::LEEWAY);
+        let revoked =
+            Feed::new(journal.durable(), config.access_ttl, lately.map(|(id, at)| (id.to_string(), at)));
         let tally = crate::audit::Tally::new(clock.clone(), journal.clone());
         let audit = tally.log.start(&config.audit_dir, keys.audit(), &clock, journal.durable())?;
         let engine = Arc::new(Self {
@@ -224,6 +231,7 @@ impl Engine {
             edge: keys.edge(),
             keys,
             signer: parking_lot::RwLock::new(signer),
+            revoked,
             key_storage,
             pool,
             known_bad,
@@ -296,6 +304,17 @@ impl Engine {
         let signing = Keys::add_signing(&*self.key_storage)?;
         *signer = Signer::new(&signing, self.config.public_origin.as_str(), &self.config.audience)?;
         Ok(signer.newest_kid().to_owned())
+    }
+
+    /// Takes a signing key out for good: what it has signed is believed no more, here at once and elsewhere by the feed.
+    /// False when there is no such key.
+    pub fn retire_signing_key(&self, kid: &str) -> Result<bool, StartError> {
+        let mut signer = self.signer.write();
+        let Some(signing) = Keys::retire_signing(&*self.key_storage, kid)? else { return Ok(false) };
+        *signer = Signer::new(&signing, self.config.public_origin.as_str(), &self.config.audience)?;
+        drop(signer);
+        self.revoked.push(Ended::Kid(kid.to_owned()), self.clock.now());
+        Ok(true)
     }
 
     /// Looks for a proxy that was forgotten in `http.trusted_proxies`: then everybody behind it shares one limit, and the

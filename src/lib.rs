@@ -13,6 +13,7 @@
 //! - The registries, each with `state` (the rule), `record` (what goes to disk) and `actor` (the mailbox): [`account`],
 //!   [`lockout`], [`throttle`], [`refresh`], [`session`], [`reset`], [`mail`]. [`registry`] is what their mailboxes share.
 //! - [`stuffing`]: many names from one network, one name from many. [`password`]: the one expensive thing. [`token`]: access tokens and keys. [`csrf`]: requests of other sites.
+//! - [`verify`]: checks access tokens in other programs, and knows of ended ones by the feed.
 //! - [`journal`]: what is written down. [`config`]: what can be set. [`audit`]: events and figures.
 //! - [`clock`], [`secret`], [`id`], [`fail_stop`]: time, chance, names, and the one way down.
 //!
@@ -95,4 +96,5 @@ pub mod session;
 pub mod stuffing;
 pub mod throttle;
 pub mod token;
+pub mod verify;
 mod workers;

@@ -88,12 +88,17 @@ pub enum SessionCommand {
 }
 
 /// Keys.
-#[derive(Clone, Copy, Debug, Subcommand)]
+#[derive(Clone, Debug, Subcommand)]
 pub enum KeyCommand {
     /// List the public signing keys, newest first.
     List,
     /// Make a new signing key; older ones still check.
     Rotate,
+    /// Take a signing key out at once: every token it has signed is dead.
+    Retire {
+        /// Its id, as `key list` shows it.
+        kid: String,
+    },
 }
 
 /// Security events.
@@ -171,12 +176,13 @@ impl SessionCommand {
 }
 
 impl KeyCommand {
-    pub(super) fn run(self, cli: &Cli) -> Result<(), Failure> {
+    pub(super) fn run(&self, cli: &Cli) -> Result<(), Failure> {
         operate(
             cli,
             match self {
                 Self::List => Operation::KeyList,
                 Self::Rotate => Operation::KeyRotate,
+                Self::Retire { kid } => Operation::KeyRetire { kid: kid.clone() },
             },
         )
     }

@@ -107,6 +107,10 @@ pub async fn change(
         ..Change::default()
     };
     let changed = engine.ask(&engine.accounts, Alter(id, change)).await?.map_err(|_| Refusal::NotFound)?;
+    if status.is_some() {
+        // Dead by their epoch already; resource servers hear of it, too.
+        end_others(engine, id, None).await?;
+    }
     admin.record(engine, Event::AdminChanged, &id).await;
     Ok(changed)
 }
@@ -168,6 +172,19 @@ pub async fn audit(engine: &Engine, _: &Admin, wanted: Wanted) -> Result<Vec<Lin
         }
         Err(_) => Err(Fault::Ending.into()),
     }
+}
+
+/// Takes a signing key out at once: for one that may have leaked.
+pub async fn retire_key(engine: &Engine, admin: &Admin, kid: &str) -> Result<(), Stop> {
+    let retired = engine.retire_signing_key(kid).map_err(|error| {
+        tracing::error!(%error, "a signing key could not be taken out");
+        Fault::NoRoom(crate::journal::handle::NoRoom::StorageFull)
+    })?;
+    if !retired {
+        return Err(Refusal::NotFound.into());
+    }
+    admin.record(engine, Event::KeyRetired, &kid).await;
+    Ok(())
 }
 
 fn roles(names: Vec<String>) -> Result<Vec<Box<str>>, Refusal> {

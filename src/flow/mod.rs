@@ -25,7 +25,8 @@ use crate::journal::handle::NoRoom;
 use crate::lockout::device;
 use crate::mail::{Kind, MailV1, Post, seal_token};
 use crate::password::Weakness;
-use crate::refresh::FamilyV1;
+use crate::refresh::actor::End;
+use crate::refresh::{Cause, FamilyV1};
 use crate::reset::{Mint, Purpose};
 use crate::secret::{NoChance, OpaqueToken, Secret, TokenKind};
 use crate::session::SessionV1;
@@ -33,6 +34,7 @@ use crate::throttle::actor::{Refund, Take};
 use crate::throttle::table::Class;
 use crate::throttle::{Charge, Network, Standing};
 use crate::token::Claims;
+use crate::token::revoked::Ended;
 
 /// The epoch of the whole server: what carries a lower one is dead. Raised by a restore from a backup, which this
 /// version does not have.
@@ -226,6 +228,13 @@ impl Engine {
         if account.auth_epoch != auth_epoch || global_epoch != GLOBAL_EPOCH {
             return Err(Refusal::SessionExpired);
         }
+        Ok(())
+    }
+
+    /// Ends a family, and tells resource servers.
+    pub(crate) async fn end_family(&self, id: FamilyId, cause: Cause) -> Result<(), Fault> {
+        self.ask(&self.refresh, End(id, cause)).await?;
+        self.revoked.push(Ended::Sid(id.to_string()), self.clock.now());
         Ok(())
     }
 

@@ -53,6 +53,9 @@ pub enum Operation {
     },
     KeyList,
     KeyRotate,
+    KeyRetire {
+        kid: String,
+    },
     AuditTail {
         limit: usize,
         event: Option<String>,
@@ -114,6 +117,10 @@ pub async fn operate(engine: &Engine, operation: Operation) -> Result<Value, Sto
             let account = find(engine, &user).await?;
             admin::revoke_sessions(engine, &admin, account.account_id()).await?;
             shown(&account)
+        }
+        Operation::KeyRetire { kid } => {
+            admin::retire_key(engine, &admin, &kid).await?;
+            json!({"kid": kid})
         }
         Operation::KeyRotate => json!({"kid": admin::rotate_key(engine, &admin).await?}),
         Operation::AuditTail { limit, event, account } => {

@@ -12,10 +12,11 @@ use crate::audit::Event;
 use crate::engine::{Engine, Fault};
 use crate::id::{AccountId, FamilyId};
 use crate::mail::Kind;
-use crate::refresh::{self, Cause, FamilyV1, Rotate, Rotated, actor::End};
+use crate::refresh::{self, Cause, FamilyV1, Rotate, Rotated};
 use crate::secret::{Secret, SecretDigest, TokenKind};
 use crate::throttle::Standing;
 use crate::throttle::table::Class;
+use crate::token::revoked::Ended;
 
 /// A refresh token is presented for a new pair.
 ///
@@ -75,6 +76,7 @@ impl Turn {
             }
             Err(refresh::Refusal::Reused) => {
                 engine.tally.note(Event::RefreshReused, &id, &self.network);
+                engine.revoked.push(Ended::Sid(id.to_string()), engine.clock.now());
                 tell_owner(engine, id).await?;
                 return Err(Refusal::RefreshTokenReused.into());
             }
@@ -87,7 +89,7 @@ impl Turn {
         match account_of(engine, &family).await? {
             Ok(account) => Ok((account, family, secret)),
             Err(refusal) => {
-                engine.ask(&engine.refresh, End(id, Cause::Revoked)).await?;
+                engine.end_family(id, Cause::Revoked).await?;
                 Err(refusal.into())
             }
         }

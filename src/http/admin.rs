@@ -36,6 +36,7 @@ pub(super) fn configure(config: &mut web::ServiceConfig) {
                 .route(web::delete().to(delete_user)),
         )
         .service(resource("/v1/admin/keys/rotate", "POST").route(web::post().to(post_rotate)))
+        .service(resource("/v1/admin/keys/{kid}/retire", "POST").route(web::post().to(post_retire)))
         .service(resource("/v1/admin/audit", "GET").route(web::get().to(get_audit)))
         .service(resource("/v1/admin/users/{id}/{act}", "POST").route(web::post().to(post_act)));
 }
@@ -167,6 +168,15 @@ async fn post_rotate(request: HttpRequest, engine: Eng) -> HttpResponse {
         let admin = admin(&request, &engine).await?;
         let kid = admin::rotate_key(&engine, &admin).await?;
         Ok::<_, Rejection>(HttpResponse::Ok().json(json!({"kid": kid})))
+    };
+    answer(&request, &engine, result.await)
+}
+
+async fn post_retire(request: HttpRequest, engine: Eng, kid: web::Path<String>) -> HttpResponse {
+    let result = async {
+        let admin = admin(&request, &engine).await?;
+        admin::retire_key(&engine, &admin, &kid).await?;
+        Ok::<_, Rejection>(HttpResponse::NoContent().finish())
     };
     answer(&request, &engine, result.await)
 }

@@ -8,6 +8,7 @@ pub mod me;
 pub mod operations;
 pub mod problem;
 mod request;
+pub mod revocations;
 
 use actix_web::body::MessageBody;
 use actix_web::dev::{ServiceRequest, ServiceResponse};
@@ -37,6 +38,7 @@ pub fn configure(config: &mut web::ServiceConfig) {
     me::configure(config);
     admin::configure(config);
     operations::configure(config);
+    revocations::configure(config);
     config.default_service(web::to(|request: HttpRequest, engine: web::Data<Engine>| async move {
         Problem::new(404, "not_found", "There is no such endpoint.").response(&request, &engine)
     }));

@@ -194,6 +194,15 @@ impl Families {
         }
     }
 
+    /// Families that were ended and whose last access token may have been made since `since`: when it was.
+    pub fn ended_since(&self, since: Timestamp) -> impl Iterator<Item = (FamilyId, Timestamp)> {
+        let all = (0..crate::journal::buckets::BUCKETS).flat_map(|bucket| self.by_id.bucket(bucket));
+        let ended = all
+            .map(|(_, family)| family)
+            .filter(move |family| family.ended.is_some() && family.rotated_ms >= since.as_millis());
+        ended.filter_map(|family| Some((FamilyId::from_bytes(family.id)?, Timestamp(family.rotated_ms))))
+    }
+
     /// What going on under another epoch means, for the one family that changed the password.
     pub fn carry_over(&self, id: FamilyId, from: u64, to: u64) -> Decision<()> {
         match self.get(id) {

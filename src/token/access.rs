@@ -56,6 +56,9 @@ pub enum Rejected {
     /// Out of time.
     #[error("access token has expired")]
     Expired,
+    /// Its session was ended, or may have been.
+    #[error("session of the access token was ended")]
+    Ended,
 }
 
 /// A key that cannot be used.
@@ -84,6 +87,11 @@ impl fmt::Debug for Signer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Signer({})", self.newest.kid)
     }
+}
+
+/// The id of a signing key, as tokens name it.
+pub fn kid_of(pkcs8: &[u8]) -> Result<String, KeyError> {
+    SigningKey::new(pkcs8).map(|key| key.kid)
 }
 
 /// A new ES256 key as PKCS#8.

@@ -5,7 +5,7 @@ use std::io;
 use base64ct::{Base64, Encoding};
 use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
 
-use super::access::generate;
+use super::access::{generate, kid_of};
 use crate::journal::storage::{Storage, write_whole};
 use crate::secret::{Chance, EdgeKeys};
 
@@ -61,6 +61,27 @@ impl Keys {
         let key = Zeroizing::new(generate().map_err(io::Error::other)?);
         write(storage, &format!("{SIGNING}{next:08}.key"), &key)?;
         signing(storage)
+    }
+
+    /// Takes a signing key out for good, making a new one first if it is the last, and reads the others, newest first.
+    /// None when there is no such key.
+    pub fn retire_signing(storage: &dyn Storage, kid: &str) -> io::Result<Option<Vec<Vec<u8>>>> {
+        let mut names = storage.list("")?;
+        names.retain(|name| is_signing(name));
+        let mut found = None;
+        for name in &names {
+            let key = read(storage, name)?;
+            if kid_of(&key).map_err(io::Error::other)? == kid {
+                found = Some(name);
+            }
+        }
+        let Some(name) = found else { return Ok(None) };
+        if names.len() == 1 {
+            Self::add_signing(storage)?;
+        }
+        storage.unlink(name)?;
+        storage.sync_dir("")?;
+        signing(storage).map(Some)
     }
 
     /// Reads all of them.

@@ -11,6 +11,8 @@
 
 pub mod access;
 pub mod keys;
+pub mod revoked;
 
 pub use access::{Claims, KeyError, Rejected, Signer};
 pub use keys::Keys;
+pub use revoked::Feed;

@@ -7,6 +7,7 @@ mod guessing;
 mod known_passwords;
 mod lockout_evasion;
 mod lockout_model;
+mod offline_tokens;
 mod reset_abuse;
 mod session_theft;
 mod stuffing;

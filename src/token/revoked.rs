@@ -1,0 +1,141 @@
+//! The feed of what was ended: from which a resource server that checks access tokens by itself learns within a second
+//! that one is dead before its time.
+//!
+//! Kept for as long as an access token lives, bounded, in memory: what is ended is journalled with its family, and the
+//! feed is drawn from there at each start. Its numbers go on over restarts, since each ending is an entry of the journal.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use serde::{Deserialize, Serialize};
+use tokio::sync::watch;
+
+use crate::clock::Timestamp;
+
+/// Endings that are remembered. Beyond it the oldest give way, and whoever had not read them is told so.
+const ENDINGS_MAX: usize = 100_000;
+/// What verifiers allow their clocks to be wrong by.
+pub const LEEWAY: Duration = Duration::from_secs(30);
+
+/// One thing that ended.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Ended {
+    /// The session of this `sid`.
+    Sid(String),
+    /// Everything that the key of this `kid` has signed.
+    Kid(String),
+}
+
+/// One line of the feed.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub struct Ending {
+    /// Its place in the feed.
+    pub seq: u64,
+    /// What ended.
+    #[serde(flatten)]
+    pub ended: Ended,
+    /// No token of it outlives this, in seconds since 1970: it can be forgotten then.
+    pub until: u64,
+}
+
+/// What is behind a place of the feed.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub struct Page {
+    /// False when something behind that place is no longer known: then tokens from before are to be asked about.
+    pub complete: bool,
+    /// Where to go on from.
+    pub next: u64,
+    /// In their order.
+    pub items: Vec<Ending>,
+}
+
+/// The feed.
+#[derive(Debug)]
+pub struct Feed {
+    state: Mutex<State>,
+    last: watch::Sender<u64>,
+    life: Duration,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    endings: VecDeque<Ending>,
+    /// The last sequence that is not remembered any more although somebody might need it.
+    lost_to: u64,
+    seq: u64,
+}
+
+impl Feed {
+    /// Begins behind `seq`, with the sessions that ended lately.
+    pub fn new(seq: u64, life: Duration, lately: impl Iterator<Item = (String, Timestamp)>) -> Self {
+        let feed = Self {
+            state: Mutex::new(State { seq, ..State::default() }),
+            last: watch::Sender::new(seq),
+            life: life + LEEWAY,
+        };
+        for (sid, minted) in lately {
+            feed.push(Ended::Sid(sid), minted);
+        }
+        feed
+    }
+
+    /// Adds an ending of tokens that were all made before `now`.
+    pub fn push(&self, ended: Ended, now: Timestamp) {
+        let mut state = self.state.lock();
+        state.seq += 1;
+        let seq = state.seq;
+        state.endings.push_back(Ending { seq, ended, until: (now + self.life).as_secs() + 1 });
+        while let Some(first) = state.endings.front() {
+            let is_over = first.until < now.as_secs();
+            if !is_over && state.endings.len() <= ENDINGS_MAX {
+                break;
+            }
+            if let Some(first) = state.endings.pop_front().filter(|_| !is_over) {
+                state.lost_to = first.seq;
+            }
+        }
+        drop(state);
+        self.last.send_replace(seq);
+    }
+
+    /// What is behind `since`.
+    pub fn page(&self, since: u64) -> Page {
+        let state = self.state.lock();
+        let items: Vec<Ending> = state.endings.iter().filter(|ending| ending.seq > since).cloned().collect();
+        // A place that was never reached is of another life of the data: all of it must be asked about.
+        let complete = since >= state.lost_to && since <= state.seq;
+        Page { complete, next: state.seq, items }
+    }
+
+    /// Wakes whoever waits each time something is added.
+    pub fn watch(&self) -> watch::Receiver<u64> {
+        self.last.subscribe()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NOW: Timestamp = Timestamp::from_secs(1_800_000_000);
+
+    #[test]
+    fn what_ended_is_there_until_no_token_of_it_lives_and_what_gave_way_is_told() {
+        let feed = Feed::new(70, Duration::from_mins(15), [(String::from("old"), NOW)].into_iter());
+        feed.push(Ended::Sid("a".into()), NOW);
+        let page = feed.page(71);
+        assert_eq!((page.complete, page.next, page.items.len()), (true, 72, 1));
+        assert!(!feed.page(500).complete);
+        let later = NOW + Duration::from_secs(1000);
+        feed.push(Ended::Kid("k".into()), later);
+        assert_eq!(feed.page(0).items.len(), 1);
+        assert!(feed.page(0).complete);
+        for _ in 0..=ENDINGS_MAX {
+            feed.push(Ended::Sid("b".into()), later);
+        }
+        assert!(!feed.page(72).complete && feed.page(feed.page(0).next).complete);
+        assert_eq!(feed.page(0).items.len(), ENDINGS_MAX);
+    }
+}

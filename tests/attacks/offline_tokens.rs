@@ -1,0 +1,185 @@
+//! Token theft at a resource server that checks tokens by itself: a copied access token is used after its owner has logged
+//! out everywhere; a signing key has leaked.
+//!
+//! Bounds: refused at most a second after it was ended; keys change under load without one honest token refused.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::time::{Duration, Instant};
+
+use actix_web::{App, HttpServer, web};
+use portcullis::clock::Clock;
+use portcullis::verify::{Verified, Verifier};
+use reqwest::{Method, StatusCode};
+use serde_json::{Value, json};
+
+use crate::support::{Answer, ORIGIN, PASSWORD, TestServer};
+
+async fn operate(server: &TestServer, operation: Value) -> Value {
+    use std::io::{BufRead, BufReader, Write};
+    let socket = server.data_dir().join("admin.sock");
+    let asked = tokio::task::spawn_blocking(move || {
+        let mut stream = std::os::unix::net::UnixStream::connect(socket).unwrap();
+        writeln!(stream, "{operation}").unwrap();
+        let mut line = String::new();
+        BufReader::new(stream).read_line(&mut line).unwrap();
+        serde_json::from_str::<Value>(&line).unwrap()
+    });
+    asked.await.unwrap()
+}
+
+/// The token of a service that may read the feed.
+async fn service(server: &TestServer) -> String {
+    let add = json!({
+        "operation": "user_add", "email": "service@test.org", "password": PASSWORD, "roles": ["introspect"],
+    });
+    assert!(operate(server, add).await.get("ok").is_some());
+    server.tokens("service@test.org").await.0
+}
+
+/// A resource server as the docs show it, in a process' thread of its own. Says where it answers.
+fn resource_server(url: String, bearer: String, clock: Clock) -> SocketAddr {
+    let (ready, is_ready) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        actix_web::rt::System::new().block_on(async move {
+            let verifier = web::Data::new(Verifier::new(ORIGIN, ORIGIN, clock));
+            let (following, http) =
+                (verifier.clone(), reqwest::Client::builder().user_agent("test").build().unwrap());
+            actix_web::rt::spawn(async move {
+                following
+                    .follow(|path| {
+                        let request = http.get(format!("{url}{path}")).bearer_auth(&bearer);
+                        async move { request.send().await?.error_for_status()?.bytes().await }
+                    })
+                    .await;
+            });
+            let server = HttpServer::new(move || {
+                App::new()
+                    .app_data(verifier.clone())
+                    .route("/hello", web::get().to(async |who: Verified| who.sub.clone()))
+            })
+            .workers(1)
+            .bind("127.0.0.1:0")
+            .unwrap();
+            ready.send(server.addrs()[0]).unwrap();
+            let _ = server.run().await;
+        });
+    });
+    is_ready.recv().unwrap()
+}
+
+async fn hello(server: &TestServer, address: SocketAddr, token: &str) -> StatusCode {
+    server.http.get(format!("http://{address}/hello")).bearer_auth(token).send().await.unwrap().status()
+}
+
+/// How long until the resource server answers so.
+async fn until(server: &TestServer, address: SocketAddr, token: &str, status: StatusCode) -> Duration {
+    #[expect(clippy::disallowed_methods, reason = "measures another server from outside")]
+    let begin = Instant::now();
+    while hello(server, address, token).await != status {
+        assert!(begin.elapsed() < Duration::from_secs(20), "never {status}");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    begin.elapsed()
+}
+
+#[tokio::test]
+async fn a_stolen_token_dies_at_the_resource_server_when_its_owner_logs_out_everywhere() {
+    let mut server = TestServer::start();
+    server.account("ada@test.org").await;
+    let bearer = service(&server).await;
+    let address = resource_server(server.url.clone(), bearer.clone(), server.clock.clone());
+    let (stolen, refresh) = server.tokens("ada@test.org").await;
+    let (other, _) = server.tokens("ada@test.org").await;
+    until(&server, address, &stolen, StatusCode::OK).await;
+    assert_eq!(server.post("/v1/logout", json!({"refresh_token": refresh})).await.status.as_u16(), 204);
+    let took = until(&server, address, &stolen, StatusCode::UNAUTHORIZED).await;
+    assert!(took <= Duration::from_secs(1), "{took:?}");
+    assert_eq!(hello(&server, address, &other).await, StatusCode::OK);
+    server.post_as("/v1/logout", &other, json!({"scope": "global"})).await;
+    let took = until(&server, address, &other, StatusCode::UNAUTHORIZED).await;
+    assert!(took <= Duration::from_secs(1), "{took:?}");
+    // Garbage, none, and what is no access token.
+    for token in ["", "x.y.z", refresh.as_str()] {
+        assert_eq!(hello(&server, address, token).await, StatusCode::UNAUTHORIZED);
+    }
+    // The feed outlives a restart: a resource server that begins then learns of both.
+    server = server.restart();
+    let page = server.get_as("/v1/revocations", &bearer).await;
+    assert_eq!((page.body["items"].as_array().unwrap().len(), &page.body["complete"]), (2, &json!(true)));
+    assert_eq!(server.get_as("/v1/revocations", "x").await.status.as_u16(), 401);
+    let (ada, _) = server.tokens("ada@test.org").await;
+    assert_eq!(server.get_as("/v1/revocations", &ada).await.problem(), (403, "insufficient_role"));
+    assert_eq!(server.get_as("/v1/revocations?nope=1", &bearer).await.status.as_u16(), 422);
+}
+
+#[tokio::test]
+async fn the_feed_streams_events_and_a_long_poll_wakes_at_once() {
+    let server = TestServer::start();
+    server.account("ada@test.org").await;
+    let bearer = service(&server).await;
+    let next = server.get_as("/v1/revocations", &bearer).await.body["next"].as_u64().unwrap();
+    let request = server.request(Method::GET, "/v1/revocations").bearer_auth(&bearer);
+    let mut stream = request.header("accept", "text/event-stream").send().await.unwrap();
+    assert_eq!(stream.headers()["content-type"], "text/event-stream");
+    let first = String::from_utf8(stream.chunk().await.unwrap().unwrap().to_vec()).unwrap();
+    assert!(first.starts_with(&format!("id: {next}\ndata: ")) && first.ends_with("\n\n"), "{first}");
+    let poll =
+        server.request(Method::GET, &format!("/v1/revocations?since={next}&wait=15")).bearer_auth(&bearer);
+    let poll = tokio::spawn(async { Answer::of(poll.send().await.unwrap()).await });
+    let login = server.log_in("ada@test.org", PASSWORD).await;
+    server.post_as("/v1/logout", &login.text("access_token"), json!({})).await;
+    let page = poll.await.unwrap();
+    assert_eq!(page.body["items"][0]["sid"], login.body["session_id"]);
+    let event = String::from_utf8(stream.chunk().await.unwrap().unwrap().to_vec()).unwrap();
+    assert!(event.contains(login.body["session_id"].as_str().unwrap()), "{event}");
+}
+
+#[tokio::test]
+async fn keys_change_under_load_without_one_honest_token_refused_and_a_leaked_one_is_dead_at_once() {
+    let server = Arc::new(TestServer::start());
+    server.account("ada@test.org").await;
+    let bearer = service(&server).await;
+    let address = resource_server(server.url.clone(), bearer, server.clock.clone());
+    let (over, asked) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU32::new(0)));
+    let mut clients = tokio::task::JoinSet::new();
+    for _ in 0..6 {
+        let (server, over, asked) = (Arc::clone(&server), Arc::clone(&over), Arc::clone(&asked));
+        let (_, mut refresh) = server.tokens("ada@test.org").await;
+        clients.spawn(async move {
+            while !over.load(Ordering::Relaxed) {
+                let next = server.refresh(&refresh).await;
+                assert_eq!(next.status, StatusCode::OK, "{}", next.body);
+                refresh = next.text("refresh_token");
+                let access = next.text("access_token");
+                assert_eq!(server.get_as("/v1/me", &access).await.status, StatusCode::OK);
+                asked.fetch_add(1, Ordering::Relaxed);
+            }
+        });
+    }
+    for _ in 0..5 {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        assert!(operate(&server, json!({"operation": "key_rotate"})).await["ok"]["kid"].is_string());
+    }
+    over.store(true, Ordering::Relaxed);
+    while let Some(done) = clients.join_next().await {
+        done.unwrap();
+    }
+    assert!(asked.load(Ordering::Relaxed) > 30);
+
+    // The resource server knows the key from its next fetch on, which the clock brings about.
+    let (access, refresh) = server.tokens("ada@test.org").await;
+    server.clock.advance(Duration::from_mins(6));
+    until(&server, address, &access, StatusCode::OK).await;
+    let keys = operate(&server, json!({"operation": "key_list"})).await;
+    let leaked = keys["ok"]["items"][0]["kid"].as_str().unwrap().to_owned();
+    assert!(operate(&server, json!({"operation": "key_retire", "kid": leaked})).await.get("ok").is_some());
+    assert_eq!(server.get_as("/v1/me", &access).await.status, StatusCode::UNAUTHORIZED);
+    let took = until(&server, address, &access, StatusCode::UNAUTHORIZED).await;
+    assert!(took <= Duration::from_secs(1), "{took:?}");
+    let next = server.refresh(&refresh).await;
+    assert_eq!(server.get_as("/v1/me", &next.text("access_token")).await.status, StatusCode::OK);
+    let again = operate(&server, json!({"operation": "key_retire", "kid": leaked})).await;
+    assert!(again.get("error").is_some());
+}
