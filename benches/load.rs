@@ -21,6 +21,16 @@ impl Connection {
         Self { stream, buffer: Vec::new() }
     }
 
+    /// `name=value` of a cookie that the answer sets.
+    pub async fn cookie(&mut self, request: &[u8], name: &str) -> String {
+        let (status, body) = self.ask(request).await;
+        let answer = std::str::from_utf8(&self.buffer).unwrap();
+        let set = answer.lines().filter_map(|line| line.strip_prefix("set-cookie: "));
+        let cookie =
+            set.filter_map(|cookie| cookie.split(';').next()).find(|cookie| cookie.starts_with(name));
+        cookie.unwrap_or_else(|| panic!("{status} {}", String::from_utf8_lossy(&body))).to_owned()
+    }
+
     /// Status and body.
     pub async fn ask(&mut self, request: &[u8]) -> (u16, Vec<u8>) {
         self.stream.write_all(request).await.unwrap();
@@ -55,12 +65,24 @@ pub struct Run {
     pub p99: Duration,
 }
 
-/// Runs one task of `work` for each of `connections` for `time`. `work` does one request and returns whether it counts.
+/// As [`run_on`], where the states are of no further use.
 pub async fn run<S: Send + 'static, F>(
     states: Vec<S>,
     time: Duration,
     work: impl Fn(S) -> F + Clone + Send + 'static,
 ) -> Run
+where
+    F: Future<Output = (S, bool)> + Send + 'static,
+{
+    run_on(states, time, work).await.0
+}
+
+/// Runs one task of `work` for each of `states` for `time`. `work` does one request and returns whether it counts.
+pub async fn run_on<S: Send + 'static, F>(
+    states: Vec<S>,
+    time: Duration,
+    work: impl Fn(S) -> F + Clone + Send + 'static,
+) -> (Run, Vec<S>)
 where
     F: Future<Output = (S, bool)> + Send + 'static,
 {
@@ -79,16 +101,18 @@ where
                 times.record(asked.elapsed().as_micros() as u64).unwrap();
                 count.fetch_add(u64::from(counts), Ordering::Relaxed);
             }
-            times
+            (times, state)
         });
     }
     tokio::time::sleep(time).await;
     let rate = count.load(Ordering::Relaxed) as f64 / begin.elapsed().as_secs_f64();
     over.store(true, Ordering::Relaxed);
     let mut all = hdrhistogram::Histogram::<u64>::new(3).unwrap();
-    for times in tasks.join_all().await {
+    let mut states = Vec::new();
+    for (times, state) in tasks.join_all().await {
         all.add(times).unwrap();
+        states.push(state);
     }
     let at = |quantile| Duration::from_micros(all.value_at_quantile(quantile));
-    Run { rate, p50: at(0.5), p99: at(0.99) }
+    (Run { rate, p50: at(0.5), p99: at(0.99) }, states)
 }

@@ -20,11 +20,12 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use actix_web::{App, HttpServer, web};
-use load::{Connection, post, run};
+use load::{Connection, Run, post, run, run_on};
 use portcullis::account::{AccountName, AccountV1, Accounts, Status};
 use portcullis::app;
 use portcullis::clock::Clock;
 use portcullis::config::{Config, Reader};
+use portcullis::engine::Engine;
 use portcullis::fail_stop::FailStop;
 use portcullis::id::{AccountId, FamilyId};
 use portcullis::journal::codec;
@@ -58,6 +59,21 @@ unsafe impl GlobalAlloc for Counting {
         unsafe { mimalloc::MiMalloc.alloc(layout) }
     }
 
+    unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
+        count(|| {
+            LIVE.fetch_add(layout.size(), Ordering::Relaxed);
+        });
+        unsafe { mimalloc::MiMalloc.alloc_zeroed(layout) }
+    }
+
+    unsafe fn realloc(&self, pointer: *mut u8, layout: Layout, size: usize) -> *mut u8 {
+        count(|| {
+            LIVE.fetch_add(size, Ordering::Relaxed);
+            LIVE.fetch_sub(layout.size(), Ordering::Relaxed);
+        });
+        unsafe { mimalloc::MiMalloc.realloc(pointer, layout, size) }
+    }
+
     unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
         count(|| {
             LIVE.fetch_sub(layout.size(), Ordering::Relaxed);
@@ -81,8 +97,19 @@ fn main() {
     if is_wanted("journal") {
         journal(&runtime);
     }
-    if is_wanted("http") {
-        http(&runtime);
+    if is_wanted("sign") {
+        sign();
+    }
+    if is_wanted("refusals") {
+        refusals(&runtime);
+    }
+    if is_wanted("session") {
+        session(&runtime);
+    }
+    for in_flight in [1, CONNECTIONS, 1024] {
+        if is_wanted(&format!("refresh-{in_flight}")) {
+            refresh(&runtime, in_flight);
+        }
     }
     if is_wanted("login") {
         login(&runtime);
@@ -104,24 +131,26 @@ fn config(dir: &std::path::Path, settings: &[(&str, &str)]) -> Config {
 }
 
 /// Serves on a thread of its own until the process ends.
-fn serve(config: Config) -> SocketAddr {
+fn serve(config: Config) -> (SocketAddr, Arc<Engine>) {
     let (ready, is_ready) = std::sync::mpsc::channel();
     std::thread::spawn(move || {
         actix_web::rt::System::new().block_on(async move {
             let fail_stop = FailStop::new(|why| panic!("{why}"));
             let server = app::build(config, Clock::system(), false, None, &fail_stop).unwrap();
-            ready.send(server.address).unwrap();
+            ready.send((server.address, Arc::clone(&server.engine))).unwrap();
             std::future::pending::<()>().await;
         });
     });
     is_ready.recv().unwrap()
 }
 
-fn serve_constant() -> SocketAddr {
+/// Plain actix-web that answers so many bytes.
+fn serve_constant(bytes: usize) -> SocketAddr {
     let (ready, is_ready) = std::sync::mpsc::channel();
     std::thread::spawn(move || {
         actix_web::rt::System::new().block_on(async move {
-            let app = || App::new().route("/", web::get().to(async || "{\"status\":\"ok\"}"));
+            let text: &'static str = "x".repeat(bytes).leak();
+            let app = move || App::new().route("/", web::get().to(move || async move { text }));
             let server = HttpServer::new(app).bind("127.0.0.1:0").unwrap();
             ready.send(server.addrs()[0]).unwrap();
             server.run().await.unwrap();
@@ -130,67 +159,168 @@ fn serve_constant() -> SocketAddr {
     is_ready.recv().unwrap()
 }
 
+/// A text field of an answer, found without reading all of it: the load generator shares the cores with the server.
 fn field(body: &[u8], name: &str) -> String {
-    let body: serde_json::Value = serde_json::from_slice(body).unwrap();
-    body[name].as_str().unwrap_or_else(|| panic!("no {name} in {body}")).to_owned()
+    let body = std::str::from_utf8(body).unwrap();
+    let (_, after) =
+        body.split_once(&format!("\"{name}\":\"")).unwrap_or_else(|| panic!("no {name} in {body}"));
+    after.split_once('"').unwrap().0.to_owned()
 }
 
-fn http(runtime: &tokio::runtime::Runtime) {
+/// Where a bench asks: a request on a connection, and what its answer must be.
+async fn ask(
+    mut connection: Connection,
+    request: Arc<[u8]>,
+    expected: u16,
+) -> ((Connection, Arc<[u8]>), bool) {
+    let (status, _) = connection.ask(&request).await;
+    ((connection, request), status == expected)
+}
+
+const CONNECTIONS: usize = 64;
+/// Machines drift: each path is measured in turns with the constant it is compared with.
+const TURNS: usize = 3;
+
+async fn same_request(address: SocketAddr, request: &str, expected: u16, time: Duration) -> Run {
+    let mut clients = Vec::new();
+    let request: Arc<[u8]> = request.as_bytes().into();
+    for _ in 0..CONNECTIONS {
+        clients.push((Connection::open(address).await, Arc::clone(&request)));
+    }
+    run(clients, time, move |(connection, request)| ask(connection, request, expected)).await
+}
+
+/// Measures a path in turns with a constant answer of the same size and prints the median of the ratios.
+async fn beside_constant<F: Future<Output = Run>>(what: &str, bytes: usize, mut path: impl FnMut() -> F) {
+    let address = serve_constant(bytes);
+    let mut turns = Vec::new();
+    for _ in 0..TURNS {
+        let constant = same_request(address, "GET / HTTP/1.1\r\nhost: x\r\n\r\n", 200, TIME / 2).await;
+        turns.push((path().await, constant));
+    }
+    turns.sort_by(|(a, of_a), (b, of_b)| (a.rate / of_a.rate).total_cmp(&(b.rate / of_b.rate)));
+    let (median, constant) = &turns[TURNS / 2];
+    let percent = median.rate / constant.rate * 100.0;
+    println!(
+        "{what}: {:.0}/s, p50 {:?}, p99 {:?}; a constant of {bytes} bytes {:.0}/s: {percent:.0} %",
+        median.rate, median.p50, median.p99, constant.rate
+    );
+}
+
+/// A new user's answer to the sign-up, on a connection that is kept.
+async fn signed_up(address: SocketAddr, name: &str) -> (Connection, Vec<u8>) {
+    let mut connection = Connection::open(address).await;
+    let body = format!("{{\"email\":\"{name}@b.org\",\"password\":\"correct horse battery staple\"}}");
+    let (status, body) = connection.ask(&post("/v1/signup", &body)).await;
+    assert_eq!(status, 201, "{}", String::from_utf8_lossy(&body));
+    (connection, body)
+}
+
+/// What cannot be saved of a refresh: one signature.
+fn sign() {
+    let key = portcullis::token::access::generate().unwrap();
+    let signer =
+        portcullis::token::Signer::new(&[key], "http://127.0.0.1:8080", "http://127.0.0.1:8080").unwrap();
+    let claims = portcullis::token::Claims {
+        iss: "http://127.0.0.1:8080".into(),
+        sub: "0".repeat(32),
+        aud: "http://127.0.0.1:8080".into(),
+        exp: 1_800_000_900,
+        iat: 1_800_000_000,
+        jti: "1".repeat(32),
+        sid: "2".repeat(32),
+        roles: Vec::new(),
+        auth_time: 1_800_000_000,
+        amr: vec!["pwd".into()],
+    };
+    let (begin, mut count) = (Instant::now(), 0_u32);
+    while begin.elapsed() < TIME / 4 {
+        signer.sign(&claims).unwrap();
+        count += 1;
+    }
+    println!("signature of an access token (ES256), one core: {:?}", begin.elapsed() / count);
+}
+
+fn refusals(runtime: &tokio::runtime::Runtime) {
     let dir = tempfile::tempdir().unwrap();
-    let exempt = ("throttle.exempt_networks", "127.0.0.0/8");
-    let cheap = ("password.memory_kib", "64");
-    let address = serve(config(dir.path(), &[exempt, cheap]));
-    let refusing = tempfile::tempdir().unwrap();
-    let once = [("throttle.login.burst", "1"), ("throttle.login.per_minute", "1"), cheap];
-    let refusing_address = serve(config(refusing.path(), &once));
-    let constant_address = serve_constant();
+    let once =
+        [("throttle.login.burst", "1"), ("throttle.login.per_minute", "1"), ("password.memory_kib", "64")];
+    let (address, _) = serve(config(dir.path(), &once));
     runtime.block_on(async {
-        let mut constants = Vec::new();
-        for _ in 0..64 {
-            constants.push(Connection::open(constant_address).await);
-        }
-        let constant = run(constants, TIME, |mut connection| async {
-            let (status, _) = connection.ask(b"GET / HTTP/1.1\r\nhost: x\r\n\r\n").await;
-            (connection, status == 200)
-        })
-        .await;
-        println!("constant answer of actix-web, 64 connections: {:.0}/s, p99 {:?}", constant.rate, constant.p99);
-
-        let mut refusals = Vec::new();
-        for _ in 0..64 {
-            refusals.push(Connection::open(refusing_address).await);
-        }
-        let refused = run(refusals, TIME, |mut connection| async {
-            let request = post("/v1/login", "{\"email\":\"a@b.org\",\"password\":\"x\"}");
-            let (status, _) = connection.ask(&request).await;
-            (connection, status == 429)
-        })
-        .await;
-        let ratio = refused.rate / constant.rate * 100.0;
-        println!("refusals (429), 64 connections: {:.0}/s, p99 {:?}, {ratio:.0} % of the constant", refused.rate, refused.p99);
-
-        for connections in [1, 64, 1024] {
-            let mut clients = Vec::new();
-            for number in 0..connections {
-                let mut connection = Connection::open(address).await;
-                let body = format!("{{\"email\":\"u{number}.{connections}@b.org\",\"password\":\"correct horse battery staple\"}}");
-                let (status, body) = connection.ask(&post("/v1/signup", &body)).await;
-                assert_eq!(status, 201, "{}", String::from_utf8_lossy(&body));
-                clients.push((connection, field(&body, "refresh_token")));
-            }
-            let rotated = run(clients, TIME, |(mut connection, token)| async move {
-                let request = post("/v1/refresh", &format!("{{\"refresh_token\":\"{token}\"}}"));
-                let (status, body) = connection.ask(&request).await;
-                let next = field(&body, "refresh_token");
-                ((connection, next), status == 200)
-            })
+        let request = post("/v1/login", "{\"email\":\"a@b.org\",\"password\":\"x\"}");
+        let request = String::from_utf8(request).unwrap();
+        let mut connection = Connection::open(address).await;
+        connection.ask(request.as_bytes()).await;
+        let (_, body) = connection.ask(request.as_bytes()).await;
+        beside_constant("refusals (429)", body.len(), || same_request(address, &request, 429, TIME / 2))
             .await;
-            let ratio = rotated.rate / constant.rate * 100.0;
-            println!(
-                "durable refreshes, {connections} in flight: {:.0}/s, p50 {:?}, p99 {:?}, {ratio:.0} % of the constant at 64",
-                rotated.rate, rotated.p50, rotated.p99
-            );
+    });
+}
+
+fn session(runtime: &tokio::runtime::Runtime) {
+    let dir = tempfile::tempdir().unwrap();
+    let settings = [("throttle.exempt_networks", "127.0.0.0/8"), ("password.memory_kib", "64")];
+    let (address, _) = serve(config(dir.path(), &settings));
+    runtime.block_on(async {
+        let (mut connection, body) = signed_up(address, "bearer").await;
+        let access = field(&body, "access_token");
+        let bearer = format!("GET /v1/session HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {access}\r\n\r\n");
+        let (status, body) = connection.ask(bearer.as_bytes()).await;
+        assert_eq!(status, 200);
+        beside_constant("session check by bearer", body.len(), || {
+            same_request(address, &bearer, 200, TIME / 2)
+        })
+        .await;
+        let login =
+            "{\"email\":\"bearer@b.org\",\"password\":\"correct horse battery staple\",\"mode\":\"cookie\"}";
+        let origin = "\r\nsec-fetch-site: same-origin\r\n";
+        let login = String::from_utf8(post("/v1/login", login)).unwrap().replacen("\r\n", origin, 1);
+        let mut connection = Connection::open(address).await;
+        let cookie = connection.cookie(login.as_bytes(), "portcullis_session").await;
+        let cookie = format!("GET /v1/session HTTP/1.1\r\nhost: x\r\ncookie: {cookie}\r\n\r\n");
+        let (status, body) = connection.ask(cookie.as_bytes()).await;
+        assert_eq!(status, 200, "{}", String::from_utf8_lossy(&body));
+        beside_constant("session check by cookie", body.len(), || {
+            same_request(address, &cookie, 200, TIME / 2)
+        })
+        .await;
+    });
+}
+
+async fn rotate((mut connection, token): (Connection, String)) -> ((Connection, String), bool) {
+    let request = post("/v1/refresh", &format!("{{\"refresh_token\":\"{token}\"}}"));
+    let (status, body) = connection.ask(&request).await;
+    assert_eq!(status, 200, "{}", String::from_utf8_lossy(&body));
+    ((connection, field(&body, "refresh_token")), true)
+}
+
+fn refresh(runtime: &tokio::runtime::Runtime, connections: usize) {
+    let dir = tempfile::tempdir().unwrap();
+    let settings = [("throttle.exempt_networks", "127.0.0.0/8"), ("password.memory_kib", "64")];
+    let (address, engine) = serve(config(dir.path(), &settings));
+    runtime.block_on(async {
+        let mut clients = Vec::new();
+        let mut bytes = 0;
+        for number in 0..connections {
+            let (connection, body) = signed_up(address, &format!("u{number}.{connections}")).await;
+            bytes = body.len();
+            clients.push((connection, field(&body, "refresh_token")));
         }
+        let frames = engine.journal_stats();
+        let clients = std::cell::RefCell::new(Some(clients));
+        let what = format!("durable refreshes, {connections} in flight");
+        beside_constant(&what, bytes, || async {
+            let states = clients.borrow_mut().take().unwrap();
+            let (rotated, states) = run_on(states, TIME / 2, rotate).await;
+            *clients.borrow_mut() = Some(states);
+            rotated
+        })
+        .await;
+        let after = engine.journal_stats();
+        println!(
+            "  {:.1} entries a sync",
+            (after.assigned - frames.assigned) as f64 / (after.frames - frames.frames) as f64
+        );
     });
 }
 
@@ -216,7 +346,7 @@ fn login(runtime: &tokio::runtime::Runtime) {
     println!("raw argon2id (19 MiB, t=2) on {cores} cores: {raw:.0}/s");
     let dir = tempfile::tempdir().unwrap();
     let exempt = ("throttle.exempt_networks", "127.0.0.0/8");
-    let address = serve(config(dir.path(), &[exempt, ("password.wait_budget_ms", "10000")]));
+    let (address, _) = serve(config(dir.path(), &[exempt, ("password.wait_budget_ms", "10000")]));
     runtime.block_on(async {
         let mut clients = Vec::new();
         for number in 0..cores * 4 {

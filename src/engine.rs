@@ -9,10 +9,11 @@ use actix::dev::ToEnvelope;
 use actix::{Actor, Addr, Arbiter, ArbiterHandle, Handler, Message};
 
 use crate::account::Accounts;
+use crate::changes::Changes;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::fail_stop::FailStop;
-use crate::journal::handle::{Handle, NoRoom};
+use crate::journal::handle::{Handle, NoRoom, Sealed};
 use crate::journal::layout::Sizes;
 use crate::journal::recover::{Found, Journal, Options, Past, recover};
 use crate::journal::storage::Storage;
@@ -28,8 +29,10 @@ use crate::session::Sessions;
 use crate::stuffing::actor::Watch;
 use crate::throttle::Table;
 use crate::throttle::actor::Throttle;
+use crate::throttle::refused::Refused;
 use crate::token::revoked::{self, Ended};
 use crate::token::{Feed, Keys, Signer};
+use crate::verified::Verified;
 
 /// A promise that cannot be kept now. The client is told to come back.
 #[derive(Debug, thiserror::Error)]
@@ -90,6 +93,9 @@ pub struct Engine {
     pub(crate) lockout: Addr<Owner<Names>>,
     pub(crate) throttle: Addr<Throttle>,
     pub(crate) stuffing: Addr<Watch>,
+    pub(crate) refused: Arc<Refused>,
+    pub(crate) changes: Arc<Changes>,
+    pub(crate) verified: Verified,
     pub(crate) refresh: Addr<Owner<Families>>,
     pub(crate) sessions: Addr<Owner<Sessions>>,
     pub(crate) mailed: Addr<Owner<Mailed>>,
@@ -197,6 +203,7 @@ impl Engine {
             threads: config.hash_threads,
             wait_budget: config.hash_wait_budget,
             cost: config.cost,
+            kernel: config.hash_kernel,
         };
         let pool = HashPool::start(pool_options, &clock, &chance, fail_stop)?;
         let (journal, running, found) = recovered.start(fail_stop)?;
@@ -205,11 +212,14 @@ impl Engine {
             clock: clock.clone(),
             fail_stop: fail_stop.clone(),
             cluster: running.life().cluster,
+            changes: Arc::default(),
         };
         let registries = Arbiter::new();
         let mut limits = config.throttle.clone();
         limits.half_spent = !found.first_start;
-        let throttle = Throttle::new(Table::new(limits, clock.now()), clock.clone(), fail_stop.clone());
+        let refused = Arc::new(Refused::default());
+        let table = Table::new(limits, clock.now());
+        let throttle = Throttle::new(table, Arc::clone(&refused), clock.clone(), fail_stop.clone());
         let throttle = Throttle::start_in_arbiter(&registries.handle(), |_| throttle);
         let watch = Watch::new(clock.clone(), fail_stop.clone());
         let stuffing = Watch::start_in_arbiter(&registries.handle(), |_| watch);
@@ -228,6 +238,9 @@ impl Engine {
             outbox: owner(&registries, states.outbox, &desk),
             throttle,
             stuffing,
+            refused,
+            changes: Arc::clone(&desk.changes),
+            verified: Verified::default(),
             edge: keys.edge(),
             keys,
             signer: parking_lot::RwLock::new(signer),
@@ -259,9 +272,24 @@ impl Engine {
         <Owner<S> as Actor>::Context: ToEnvelope<Owner<S>, M>,
         V: Send + 'static,
     {
+        Ok(self.journal.open(self.ask_sealed(owner, message).await?).await?)
+    }
+
+    /// Asks an owner; the answer waits until it is opened.
+    pub(crate) async fn ask_sealed<S, M, V>(
+        &self,
+        owner: &Addr<Owner<S>>,
+        message: M,
+    ) -> Result<Sealed<V>, Fault>
+    where
+        S: Registry,
+        M: Message<Result = Answer<V>> + Send + 'static,
+        Owner<S>: Handler<M> + Actor,
+        <Owner<S> as Actor>::Context: ToEnvelope<Owner<S>, M>,
+        V: Send + 'static,
+    {
         self.calls.fetch_add(1, Ordering::Relaxed);
-        let sealed = owner.send(message).await.map_err(|_| Fault::Ending)??;
-        Ok(self.journal.open(sealed).await?)
+        Ok(owner.send(message).await.map_err(|_| Fault::Ending)??)
     }
 
     /// Asks an actor whose answer rests on memory alone.
@@ -279,7 +307,7 @@ impl Engine {
     /// What requests have cost since the start: for whoever checks that two of them cost the same.
     pub fn work(&self) -> Work {
         let calls = self.calls.load(Ordering::Relaxed);
-        Work { calls, hashes: self.pool.stats().passes, entries: self.journal.assigned() }
+        Work { calls, hashes: self.pool.stats().passes(), entries: self.journal.assigned() }
     }
 
     /// Does work that asks several owners on their own thread: one way there and back, whatever it asks between.
@@ -313,6 +341,7 @@ impl Engine {
         let Some(signing) = Keys::retire_signing(&*self.key_storage, kid)? else { return Ok(false) };
         *signer = Signer::new(&signing, self.config.public_origin.as_str(), &self.config.audience)?;
         drop(signer);
+        self.changes.note_all();
         self.revoked.push(Ended::Kid(kid.to_owned()), self.clock.now());
         Ok(true)
     }

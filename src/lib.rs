@@ -15,7 +15,8 @@
 //! - [`stuffing`]: many names from one network, one name from many. [`password`]: the one expensive thing. [`token`]: access tokens and keys. [`csrf`]: requests of other sites.
 //! - [`verify`]: checks access tokens in other programs, and knows of ended ones by the feed.
 //! - [`journal`]: what is written down. [`config`]: what can be set. [`audit`]: events and figures.
-//! - [`clock`], [`secret`], [`id`], [`fail_stop`]: time, chance, names, and the one way down.
+//! - [`clock`], [`secret`], [`id`], [`fail_stop`]: time, chance, names, and the one way down. [`changes`], [`verified`]: how
+//!   long a verdict that was given once may be given again.
 //!
 //! Invariant: arrows go one way; `tests/tidy.rs` proves it from the source.
 //! Invariant: a `state` knows no actor, file, clock or chance; it decides, and what it decided is applied, live and in
@@ -76,6 +77,7 @@ pub mod account;
 pub mod admin_socket;
 pub mod app;
 pub mod audit;
+pub mod changes;
 pub mod clock;
 pub mod config;
 pub mod csrf;
@@ -96,5 +98,6 @@ pub mod session;
 pub mod stuffing;
 pub mod throttle;
 pub mod token;
+pub mod verified;
 pub mod verify;
 mod workers;

@@ -3,10 +3,12 @@
 //! A verdict leaves sealed with the last sequence its owner has handed out, whether it is a yes, a no or a reading. If
 //! there is no room to write it down, nothing has changed. A panic ends the process before the next message.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use actix::{Actor, AsyncContext, Context, Handler, Message, MessageResult};
 
+use crate::changes::Changes;
 use crate::clock::{Clock, Timestamp};
 use crate::fail_stop::FailStop;
 use crate::journal::buckets::{BUCKETS, Buckets};
@@ -67,6 +69,8 @@ pub struct Desk {
     pub fail_stop: FailStop,
     /// Of the installation, for digests of snapshots.
     pub cluster: [u8; 16],
+    /// Who keeps verdicts learns here of every write.
+    pub changes: Arc<Changes>,
 }
 
 /// The actor around a [`Registry`].
@@ -136,7 +140,9 @@ impl<S: Registry> Owner<S> {
                 let permit = desk.journal.reserve(entry.as_bytes().len(), class)?;
                 *seq = desk.journal.append(permit, &entry);
                 for write in writes {
+                    let key = write.key();
                     state.apply(write);
+                    desk.changes.note(&key);
                 }
             }
             note(state, &verdict, now);

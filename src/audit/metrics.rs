@@ -8,6 +8,7 @@ use prometheus_client::registry::Registry;
 
 use crate::engine::Engine;
 use crate::mail::actor::Waiting;
+use crate::password::Lane;
 
 impl Engine {
     /// All figures as they are now.
@@ -43,10 +44,26 @@ impl Engine {
             gauge("stuffing_bytes", "Bytes that the sketches take", watch.bytes as u64);
         }
         let pool = self.pool.stats();
-        gauge("hash_queue_jobs", "Passwords that wait to be checked", pool.queued as u64);
+        gauge("hash_queue_jobs", "Passwords that wait to be checked", pool.queued() as u64);
         gauge("hash_running_jobs", "Passwords that are being checked", pool.running as u64);
-        gauge("hash_shed_jobs", "Passwords refused since the start for a full queue", pool.shed);
+        gauge("hash_shed_jobs", "Passwords refused since the start for a full queue", pool.shed());
         gauge("hash_time_microseconds", "What a hash takes", pool.hash_time.as_micros() as u64);
+        for (lane, stats) in Lane::ALL.into_iter().zip(pool.lanes) {
+            let mut of_lane = |what: &str, help: &str, value: u64| {
+                gauge(&format!("hash_lane_{}_{what}", lane.name()), help, value);
+            };
+            of_lane("queued_jobs", "Passwords of this lane that wait", stats.queued as u64);
+            of_lane("done_jobs", "Passwords of this lane checked since the start", stats.done);
+            of_lane("refused_jobs", "Refused when they came, since the lane was full", stats.refused);
+            of_lane("displaced_jobs", "Gave way to a network that held less of the lane", stats.displaced);
+            of_lane("expired_jobs", "Refused after they had waited for the whole budget", stats.expired);
+            of_lane("abandoned_jobs", "Dropped since their client hung up", stats.abandoned);
+            of_lane(
+                "waited_milliseconds",
+                "How long those that were checked had waited",
+                stats.waited.as_millis() as u64,
+            );
+        }
         if let Ok(waiting) = self.ask(&self.outbox, Waiting).await {
             gauge("mail_waiting", "Mails that wait to be sent", waiting as u64);
         }

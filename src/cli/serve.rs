@@ -59,7 +59,7 @@ impl Serve {
             StartError::Io(error) => Failure::refused(error),
             StartError::Key(error) => Failure::fault(error),
         })?;
-        for warning in &server.found().warnings {
+        for warning in server.found().warnings.iter().chain(server.engine.pool.warnings()) {
             tracing::warn!("{warning}");
         }
         banner(&server);
@@ -90,12 +90,13 @@ fn banner(server: &app::Server) {
     };
     say(&format!(
         "Portcullis {}\n  url    {}\n  api    {}/v1, keys at {}/.well-known/jwks.json\n  data   {} ({past})\n  mails  \
-         {mails}{shown}\n  hash   {hash_ms:.0} ms each, about {rate:.0} log-ins a second\n  ready on {}",
+         {mails}{shown}\n  hash   {hash_ms:.0} ms each, about {rate:.0} log-ins a second ({})\n  ready on {}",
         env!("CARGO_PKG_VERSION"),
         config.public_origin,
         config.public_origin,
         config.public_origin,
         config.data_dir.display(),
+        server.engine.pool.kernel(),
         server.address,
     ));
 }

@@ -41,6 +41,11 @@ pub const KEYS: &[Key] = &[
     key("password.passes", "2", "Passes over it."),
     key("password.lanes", "1", "Lanes."),
     key("password.threads", "", "Threads that hash. Default: the cores."),
+    key(
+        "password.implementation",
+        "\"auto\"",
+        "\"auto\": vector instructions where they pass their test; \"reference\": the argon2 crate.",
+    ),
     key("password.wait_budget_ms", "2000", "A password that would wait longer is refused at once."),
     key(
         "password.list_file",

@@ -15,6 +15,7 @@ pub use keys::commented;
 pub use read::{ConfigFault, Reader};
 
 use crate::password::Cost;
+use crate::password::kernel::Choice;
 use crate::{lockout, refresh, reset, session, throttle};
 
 /// Scheme, host and port, as an `Origin` header says it.
@@ -104,6 +105,7 @@ pub struct Config {
     pub verify_email: bool,
     pub cost: Cost,
     pub hash_threads: usize,
+    pub hash_kernel: Choice,
     pub hash_wait_budget: Duration,
     pub password_list: Option<PathBuf>,
     pub throttle: throttle::Limits,
@@ -200,6 +202,10 @@ impl Config {
             verify_email: reader.choice("signup.verify_email", &["required", "off"]) != "off",
             cost,
             hash_threads: threads,
+            hash_kernel: match reader.choice("password.implementation", &["auto", "reference"]).as_str() {
+                "reference" => Choice::Reference,
+                _ => Choice::Auto,
+            },
             hash_wait_budget: Duration::from_millis(reader.number("password.wait_budget_ms", 0..=600_000)),
             password_list: reader.words("password.list_file").map(PathBuf::from),
             throttle: read_throttle(reader),

@@ -12,6 +12,7 @@ use crate::engine::{Engine, Fault};
 use crate::id::AccountId;
 use crate::lockout::actor::Clear;
 use crate::mail::Kind;
+use crate::password::Place;
 use crate::reset::Purpose;
 use crate::reset::actor::EndAll;
 
@@ -58,7 +59,7 @@ pub async fn create(engine: &Engine, admin: &Admin, new: New<'_>) -> Result<Acco
     let phc = match new.password {
         Some(password) => {
             let password = new_password(engine, password, name.as_str(), "/password")?;
-            Some(engine.pool.hash(password).await.map_err(Fault::from)?.into())
+            Some(engine.pool.hash(Place::OWN, password).await.map_err(Fault::from)?.into())
         }
         None => None,
     };

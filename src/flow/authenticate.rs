@@ -1,43 +1,21 @@
 //! Who asks: an access token or a session cookie, checked against what the registries know now.
 
+use std::sync::Arc;
+
 use super::{Client, Refusal, Stop};
 use crate::account::AccountV1;
 use crate::account::actor::ById;
 use crate::audit::Event;
+use crate::clock::Timestamp;
 use crate::engine::Engine;
 use crate::id::{AccountId, FamilyId, SessionId};
 use crate::refresh::{self, FamilyV1};
 use crate::secret::TokenKind;
-use crate::session::{self, SessionV1, agent};
-use crate::token::Claims;
-
-/// What a credential belongs to.
-#[derive(Clone, Debug)]
-pub enum Held {
-    /// An access token of a family.
-    Family(FamilyV1),
-    /// A browser session.
-    Session(SessionV1),
-}
-
-/// Somebody whose credential is good now.
-#[derive(Clone, Debug)]
-pub struct Identity {
-    /// Who.
-    pub account: AccountV1,
-    /// By what.
-    pub held: Held,
-}
+use crate::session::{self, agent};
+use crate::verified::CredentialDigest;
+pub use crate::verified::{Held, Identity, TokenTimes};
 
 impl Identity {
-    /// The id of the session or family.
-    pub const fn sid(&self) -> [u8; 16] {
-        match &self.held {
-            Held::Family(family) => family.id,
-            Held::Session(session) => session.id,
-        }
-    }
-
     /// Refuses whoever has none of the roles.
     pub fn has_role(&self, roles: &[&str]) -> Result<(), Refusal> {
         let held = self.account.roles.iter().any(|role| roles.contains(&&**role));
@@ -46,25 +24,41 @@ impl Identity {
 }
 
 /// An access token: its signature, then whether its family and account still stand behind it.
-pub async fn bearer(engine: &Engine, token: &str) -> Result<(Identity, Claims), Stop> {
-    let claims = engine.signer.read().verify(token, engine.clock.now()).map_err(|rejected| {
+pub async fn bearer(engine: &Engine, token: &str) -> Result<Arc<Identity>, Stop> {
+    let (digest, now) = (CredentialDigest::of(token, ""), engine.clock.now());
+    if let Some(identity) = engine.find_verified(digest, now) {
+        return Ok(identity);
+    }
+    let claims = engine.signer.read().verify(token, now).map_err(|rejected| {
         engine.tally.note(Event::TokenRejected, &rejected, "");
         Refusal::Unauthenticated
     })?;
     let id: FamilyId = claims.sid.parse().map_err(|_| Refusal::Unauthenticated)?;
+    let mark = engine.changes.mark(&id.to_bytes(), 0);
     let family = engine.ask(&engine.refresh, refresh::actor::Alive(id)).await?;
     let family = family.ok_or(Refusal::Unauthenticated)?;
+    let mark = mark.with_owner(engine.changes.count(&family.account));
     let account = standing(engine, family.account, family.auth_epoch, family.global_epoch).await?;
     if account.account_id().to_string() != claims.sub {
         return Err(Refusal::Unauthenticated.into());
     }
-    Ok((Identity { account, held: Held::Family(family) }, claims))
+    let until = Timestamp(family.idle_end_ms).min(Timestamp::from_secs(claims.exp));
+    let times = Some(TokenTimes { exp: claims.exp, iat: claims.iat });
+    let identity = Arc::new(Identity { account, held: Held::Family(family), times });
+    engine.verified.keep(digest, Arc::clone(&identity), mark, until, now);
+    Ok(identity)
 }
 
 /// A session cookie, as a browser of that name sent it.
-pub async fn cookie(engine: &Engine, token: &str, client: &Client) -> Result<Identity, Stop> {
+pub async fn cookie(engine: &Engine, token: &str, client: &Client) -> Result<Arc<Identity>, Stop> {
+    let now = engine.clock.now();
+    let digest = CredentialDigest::of(token, agent::family(&client.user_agent));
+    if let Some(identity) = engine.find_verified(digest, now) {
+        return Ok(identity);
+    }
     let read = engine.edge.read(TokenKind::Session, token).map_err(|_| Refusal::Unauthenticated)?;
     let id = SessionId::from_bytes(read.id).ok_or(Refusal::Unauthenticated)?;
+    let mark = engine.changes.mark(&id.to_bytes(), 0);
     let session = engine.ask(&engine.sessions, session::actor::Touch(id, read.secret.digest())).await?;
     let session = session.ok_or(Refusal::Unauthenticated)?;
     if agent::family(&session.user_agent) != agent::family(&client.user_agent) {
@@ -72,8 +66,23 @@ pub async fn cookie(engine: &Engine, token: &str, client: &Client) -> Result<Ide
         engine.tally.record(client.note(Event::SessionMoved).about(&id));
         return Err(Refusal::Unauthenticated.into());
     }
+    let mark = mark.with_owner(engine.changes.count(&session.account));
     let account = standing(engine, session.account, session.auth_epoch, session.global_epoch).await?;
-    Ok(Identity { account, held: Held::Session(session) })
+    // Then its use is to be written down again.
+    let until = session.end().min(session.use_written_until());
+    let identity = Arc::new(Identity { account, held: Held::Session(session), times: None });
+    engine.verified.keep(digest, Arc::clone(&identity), mark, until, now);
+    Ok(identity)
+}
+
+impl Engine {
+    /// Whose credential it is, if it was found good and nothing has been written since that could say otherwise.
+    fn find_verified(&self, digest: CredentialDigest, now: Timestamp) -> Option<Arc<Identity>> {
+        self.verified.find(digest, now, |identity| {
+            let owner = self.changes.count(&identity.account.id);
+            self.changes.mark(&identity.sid(), owner)
+        })
+    }
 }
 
 /// Ends the session of a cookie that its browser has just replaced by a new one.
@@ -126,12 +135,12 @@ pub async fn introspect(
         return introspect_refresh(engine, token).await;
     }
     match bearer(engine, token).await {
-        Ok((identity, claims)) => Ok(Some(Introspected {
+        Ok(identity) => Ok(identity.times.map(|times| Introspected {
             sub: identity.account.account_id(),
             sid: identity.sid(),
-            roles: identity.account.roles,
-            exp: claims.exp,
-            iat: claims.iat,
+            roles: identity.account.roles.clone(),
+            exp: times.exp,
+            iat: times.iat,
             token_type: "access_token",
         })),
         Err(Stop::Refused(_)) => Ok(None),

@@ -8,7 +8,7 @@ use crate::engine::{Engine, Fault};
 use crate::id::short_digest;
 use crate::lockout::{Attempt, Begin, Finish, Outcome, device};
 use crate::mail::Kind;
-use crate::password::Password;
+use crate::password::{Lane, Password};
 use crate::reset::Purpose;
 use crate::stuffing;
 use crate::stuffing::actor::{Look, Note};
@@ -91,6 +91,12 @@ pub(super) async fn check_password(
 ) -> Result<AccountV1, Stop> {
     let key = name.key(&engine.keys.directory);
     let device = known.device(engine, key);
+    // Before anything is charged or written down: under a storm most of the work is to say no.
+    let place = client.place(if device.is_some() { Lane::Known } else { Lane::Quiet });
+    if let Err(shed) = engine.pool.has_room(place) {
+        engine.tally.count(Event::LoginShed);
+        return Err(Fault::from(shed).into());
+    }
     let password = Password::for_login(password);
     let wrong = short_digest(&engine.keys.device, &[b"wrong password", &key.0, password.as_bytes()]);
     let begin = Begin { name: key, device, password: wrong };
@@ -111,9 +117,11 @@ pub(super) async fn check_password(
     if device.is_some() {
         engine.tally.record(client.note(Event::DeviceRecognised).device(device));
     }
+    // A cookie that has failed too often is known no longer.
+    let place = client.place(if attempt.is_of_known_device() { Lane::Known } else { Lane::Quiet });
     let account = engine.ask(&engine.accounts, Find(key)).await?;
     let phc = account.as_ref().and_then(|account| account.phc.as_deref());
-    let verified = match engine.pool.verify(password.clone(), phc).await {
+    let verified = match engine.pool.verify(place, password.clone(), phc).await {
         Ok(verified) => verified,
         Err(shed) => {
             // Never checked, so never counted.
@@ -143,7 +151,7 @@ pub(super) async fn check_password(
     notice(engine, client, stuffing::Tried { network, name: key, outcome }, Some(account)).await?;
     if verified.needs_rehash
         && let Some(checked) = &account.phc
-        && let Ok(phc) = engine.pool.hash(password).await
+        && let Ok(phc) = engine.pool.hash(place, password).await
     {
         let rehash = Rehash { id: account.account_id(), checked: checked.clone(), phc: phc.into() };
         engine.ask(&engine.accounts, rehash).await?;

@@ -20,11 +20,11 @@ use crate::account::{AccountName, AccountV1, Status};
 use crate::audit::{Event, Note};
 use crate::clock::Timestamp;
 use crate::engine::{Engine, Fault};
-use crate::id::{FamilyId, MailedId, SessionId, Slot};
+use crate::id::{FamilyId, MailedId, SessionId, Slot, hex};
 use crate::journal::handle::NoRoom;
 use crate::lockout::device;
 use crate::mail::{Kind, MailV1, Post, seal_token};
-use crate::password::Weakness;
+use crate::password::{Lane, Place, Weakness};
 use crate::refresh::actor::End;
 use crate::refresh::{Cause, FamilyV1};
 use crate::reset::{Mint, Purpose};
@@ -70,6 +70,12 @@ impl Client {
     /// An event of this client.
     pub fn note(&self, event: Event) -> Note {
         Note::new(event).from(self.network(), &self.request_id)
+    }
+
+    /// Where its passwords wait: networks of one lane take turns, by the widest net, since who owns a /48 owns 65,536 of
+    /// /64.
+    pub fn place(&self, lane: Lane) -> Place {
+        Place { lane, network: Network::of(self.address).widest().to_net() }
     }
 
     /// The network it is limited by.
@@ -204,7 +210,15 @@ impl Engine {
         class: Class,
         address: IpAddr,
     ) -> Result<(Result<Charge, Refusal>, Standing), Fault> {
-        let taken = self.tell(&self.throttle, Take(class, address)).await?;
+        let (network, now) = (Network::of(address), self.clock.now());
+        let taken = match self.refused.find(class, network, now) {
+            Some(refused) => Err(refused),
+            None => {
+                let eased = self.refused.eased();
+                let taken = self.tell(&self.throttle, Take(class, address)).await?;
+                taken.inspect_err(|refused| self.refused.keep(class, network, *refused, eased, now))
+            }
+        };
         Ok(match taken {
             Ok(granted) => (Ok(granted.charge), granted.standing),
             Err((throttled, standing)) => {
@@ -253,8 +267,8 @@ impl Engine {
             aud: signer.audience().to_owned(),
             exp: end.as_secs(),
             iat: now.as_secs(),
-            jti: format!("{:032x}", u128::from_be_bytes(self.chance.bytes()?)),
-            sid: format!("{:032x}", u128::from_be_bytes(family.id)),
+            jti: hex(&self.chance.bytes::<16>()?),
+            sid: hex(&family.id),
             roles: account.roles.iter().map(ToString::to_string).collect(),
             auth_time: Timestamp(family.opened_ms).as_secs(),
             amr: vec![String::from("pwd")],

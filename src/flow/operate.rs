@@ -158,13 +158,13 @@ fn shown(account: &AccountV1) -> Value {
 }
 
 fn session(account: &AccountV1, held: Held) -> Value {
-    let identity = Identity { account: account.clone(), held };
+    let identity = Identity { account: account.clone(), held, times: None };
     let (kind, created, network, user_agent) = match &identity.held {
         Held::Family(family) => ("token", family.opened_ms, family.network(), family.user_agent()),
         Held::Session(session) => ("cookie", session.opened_ms, &*session.network, &*session.user_agent),
     };
     json!({
-        "id": format!("{:032x}", u128::from_be_bytes(identity.sid())),
+        "id": crate::id::hex(&identity.sid()),
         "kind": kind,
         "created_at": Timestamp(created).rfc3339(),
         "network": network,

@@ -11,7 +11,7 @@ use crate::audit::Event;
 use crate::engine::{Engine, Fault};
 use crate::lockout::actor::Clear;
 use crate::mail::Kind;
-use crate::password::{Advice, Password, advise};
+use crate::password::{Advice, Lane, Password, advise};
 use crate::reset::Purpose;
 use crate::reset::actor::{EndAll, Look};
 use crate::throttle::Network;
@@ -39,7 +39,7 @@ pub async fn reset(engine: &Engine, client: &Client, token: &str, password: &str
     let seen = engine.ask(&engine.mailed, Look(redeem)).await?.map_err(|_| Refusal::InvalidMailedToken)?;
     let account = mailed::account_of(engine, &seen).await?;
     let password = new_password(engine, password, &account.email, "/new_password")?;
-    let phc = engine.pool.hash(password).await.map_err(Fault::from)?;
+    let phc = engine.pool.hash(client.place(Lane::Known), password).await.map_err(Fault::from)?;
     // Spend first, grant second: a crash between the two costs one more mail.
     let token = engine.ask(&engine.mailed, redeem).await?.map_err(|_| Refusal::InvalidMailedToken)?;
     let id = account.account_id();
@@ -76,7 +76,7 @@ pub async fn change(
         return Err(Refusal::Unauthenticated.into());
     }
     let password = new_password(engine, new, &account.email, "/new_password")?;
-    let phc = engine.pool.hash(password).await.map_err(Fault::from)?;
+    let phc = engine.pool.hash(client.place(Lane::Known), password).await.map_err(Fault::from)?;
     let set = Change { phc: Some(phc.into()), if_epoch: Some(account.auth_epoch), ..Change::default() };
     let account = engine.ask(&engine.accounts, Alter(id, set)).await?.map_err(|_| Refusal::SessionExpired)?;
     // Carried over before the others end: a crash between leaves nothing open that should not be.

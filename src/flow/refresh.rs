@@ -1,9 +1,6 @@
 //! Refresh: check of the tag, rotation, gate, signature.
 
-use std::net::IpAddr;
 use std::sync::Arc;
-
-use zeroize::Zeroizing;
 
 use super::{Client, Opened, Refusal, Stop};
 use crate::account::AccountV1;
@@ -11,50 +8,78 @@ use crate::account::actor::ById;
 use crate::audit::Event;
 use crate::engine::{Engine, Fault};
 use crate::id::{AccountId, FamilyId};
+use crate::journal::handle::Sealed;
 use crate::mail::Kind;
 use crate::refresh::{self, Cause, FamilyV1, Rotate, Rotated};
-use crate::secret::{Secret, SecretDigest, TokenKind};
-use crate::throttle::Standing;
+use crate::secret::{OpaqueToken, Secret, SecretDigest, TokenKind};
 use crate::throttle::table::Class;
 use crate::token::revoked::Ended;
 
 /// A refresh token is presented for a new pair.
 ///
-/// All that asks the owners runs on their thread; the signature, which costs most, on the caller's.
+/// All that asks the owners runs on their thread; the signature, which costs most, on the caller's, while the commit runs.
 pub async fn refresh(engine: &Arc<Engine>, client: &Client, token: &str) -> Result<Opened, Stop> {
-    let turn =
-        Turn { address: client.address, network: client.network(), token: Zeroizing::new(token.to_owned()) };
-    let its_engine = Arc::clone(engine);
-    let (turned, standing) = engine.beside_owners(async move { turn.run(&its_engine).await }).await??;
+    let presented = engine.edge.read(TokenKind::Refresh, token).ok();
+    let turn = presented.map(|presented| Turn::new(engine, presented)).transpose()?.flatten();
+    let (address, its_engine) = (client.address, Arc::clone(engine));
+    let asked = async move {
+        let (charge, standing) = its_engine.charge(Class::Refresh, address).await?;
+        let rotated = match (&charge, turn) {
+            (Ok(_), Some(turn)) => Some(turn.rotate(&its_engine).await?),
+            _ => None,
+        };
+        Ok::<_, Fault>((charge, standing, rotated))
+    };
+    let (charge, standing, rotated) = engine.beside_owners(asked).await??;
     client.standing.set(Some(standing));
-    let (account, family, secret) = turned?;
-    let grant = engine.token_grant(&account, &family, secret)?;
-    Ok(Opened { account, grant, device: None })
+    charge?;
+    let (turn, sealed) = rotated.ok_or(Refusal::InvalidRefreshToken)?;
+    let id = turn.id;
+    // What comes of it waits for the commit; that it is worked out meanwhile lets nothing out.
+    let sealed = sealed.map(|(rotated, account)| turn.granted(engine, rotated, account));
+    let (event, granted) = engine.journal.open(sealed).await.map_err(Fault::from)?;
+    if let Some(event) = event {
+        engine.tally.note(event, &id, &client.network());
+    }
+    match granted {
+        Ok(opened) => Ok(opened),
+        Err(Denied::Refused(refusal)) => Err(refusal.into()),
+        Err(Denied::Reused) => {
+            engine.revoked.push(Ended::Sid(id.to_string()), engine.clock.now());
+            tell_owner(engine, id).await?;
+            Err(Refusal::RefreshTokenReused.into())
+        }
+        Err(Denied::ByAccount(refusal)) => {
+            engine.end_family(id, Cause::Revoked).await?;
+            Err(refusal.into())
+        }
+        Err(Denied::Fault(stop)) => Err(stop),
+    }
 }
 
+/// A token whose tag was right, and what would follow it.
 struct Turn {
-    address: IpAddr,
-    network: String,
-    token: Zeroizing<String>,
+    id: FamilyId,
+    presented: OpaqueToken,
+    next: Secret,
+    rotate: Rotate,
 }
 
-type Turned = (AccountV1, FamilyV1, Secret);
+/// Why a turn gives nothing.
+enum Denied {
+    Refused(Refusal),
+    /// The owner is to be told.
+    Reused,
+    /// The gate lets the account pass no longer: the family is to end with it.
+    ByAccount(Refusal),
+    Fault(Stop),
+}
+
+type Rotation = (Result<Rotated, refresh::Refusal>, Option<AccountV1>);
 
 impl Turn {
-    async fn run(self, engine: &Engine) -> Result<(Result<Turned, Stop>, Standing), Fault> {
-        let (charge, standing) = engine.charge(Class::Refresh, self.address).await?;
-        let turned = match charge {
-            Ok(_) => self.rotate(engine).await,
-            Err(refusal) => Err(refusal.into()),
-        };
-        Ok((turned, standing))
-    }
-
-    /// Check of the tag, rotation, gate.
-    async fn rotate(self, engine: &Engine) -> Result<Turned, Stop> {
-        let presented =
-            engine.edge.read(TokenKind::Refresh, &self.token).map_err(|_| Refusal::InvalidRefreshToken)?;
-        let id = FamilyId::from_bytes(presented.id).ok_or(Refusal::InvalidRefreshToken)?;
+    fn new(engine: &Engine, presented: OpaqueToken) -> Result<Option<Self>, Stop> {
+        let Some(id) = FamilyId::from_bytes(presented.id) else { return Ok(None) };
         let next = Secret::mint(&engine.chance)?;
         let rotate = Rotate {
             id,
@@ -63,36 +88,54 @@ impl Turn {
             next_digest: next.digest(),
             next_sealed: presented.secret.seal_successor(&next),
         };
-        let (family, secret) = match engine.ask(&engine.refresh, rotate).await? {
-            Ok(Rotated::Fresh(family)) => {
-                engine.tally.note(Event::RefreshRotated, &id, &self.network);
-                (family, next)
+        Ok(Some(Self { id, presented, next, rotate }))
+    }
+
+    /// Rotation, then the account that the family belongs to.
+    async fn rotate(self, engine: &Engine) -> Result<(Self, Sealed<Rotation>), Fault> {
+        let rotated = engine.ask_sealed(&engine.refresh, self.rotate.clone()).await?;
+        let with_account = rotated.then(async |rotated| match rotated {
+            Ok(Rotated::Fresh(family) | Rotated::Again(family, _)) => {
+                match AccountId::from_bytes(family.account) {
+                    Some(id) => engine.ask_sealed(&engine.accounts, ById(id)).await,
+                    None => Ok(Sealed::new(None, 0)),
+                }
             }
+            Err(_) => Ok(Sealed::new(None, 0)),
+        });
+        Ok((self, with_account.await?))
+    }
+
+    /// The gate, then the new pair; and what is to be noted of it.
+    fn granted(
+        self,
+        engine: &Engine,
+        rotated: Result<Rotated, refresh::Refusal>,
+        account: Option<AccountV1>,
+    ) -> (Option<Event>, Result<Opened, Denied>) {
+        let (event, family, secret) = match rotated {
+            Ok(Rotated::Fresh(family)) => (Event::RefreshRotated, family, Some(self.next)),
             Ok(Rotated::Again(family, sealed)) => {
-                engine.tally.note(Event::RefreshReplayed, &id, &self.network);
                 let digest = SecretDigest(family.digest);
-                let opened = presented.secret.open_successor(&sealed, &digest);
-                (family, opened.ok_or(Refusal::InvalidRefreshToken)?)
+                (Event::RefreshReplayed, family, self.presented.secret.open_successor(&sealed, &digest))
             }
-            Err(refresh::Refusal::Reused) => {
-                engine.tally.note(Event::RefreshReused, &id, &self.network);
-                engine.revoked.push(Ended::Sid(id.to_string()), engine.clock.now());
-                tell_owner(engine, id).await?;
-                return Err(Refusal::RefreshTokenReused.into());
+            Err(refresh::Refusal::Reused) => return (Some(Event::RefreshReused), Err(Denied::Reused)),
+            Err(refused) => {
+                let refusal = match refused {
+                    refresh::Refusal::Reused | refresh::Refusal::EndedForReuse => Refusal::RefreshTokenReused,
+                    refresh::Refusal::Expired | refresh::Refusal::Revoked => Refusal::SessionExpired,
+                    refresh::Refusal::Unknown => Refusal::InvalidRefreshToken,
+                };
+                return (None, Err(Denied::Refused(refusal)));
             }
-            Err(refresh::Refusal::EndedForReuse) => return Err(Refusal::RefreshTokenReused.into()),
-            Err(refresh::Refusal::Expired | refresh::Refusal::Revoked) => {
-                return Err(Refusal::SessionExpired.into());
-            }
-            Err(refresh::Refusal::Unknown) => return Err(Refusal::InvalidRefreshToken.into()),
         };
-        match account_of(engine, &family).await? {
-            Ok(account) => Ok((account, family, secret)),
-            Err(refusal) => {
-                engine.end_family(id, Cause::Revoked).await?;
-                Err(refusal.into())
-            }
-        }
+        let granted = || {
+            let secret = secret.ok_or(Denied::Refused(Refusal::InvalidRefreshToken))?;
+            let account = passed(account, &family).map_err(Denied::ByAccount)?;
+            let grant = engine.token_grant(&account, &family, secret).map_err(Denied::Fault)?;
+            Ok(Opened { account, grant, device: None })
+        };
+        (Some(event), granted())
     }
 }
 
@@ -103,11 +146,14 @@ pub(super) async fn account_of(
 ) -> Result<Result<AccountV1, Refusal>, Stop> {
     let Some(id) = AccountId::from_bytes(family.account) else { return Ok(Err(Refusal::SessionExpired)) };
     let account = engine.ask(&engine.accounts, ById(id)).await?;
-    let passed = account.ok_or(Refusal::SessionExpired).and_then(|account| {
-        Engine::gate(&account, family.auth_epoch, family.global_epoch)?;
-        Ok(account)
-    });
-    Ok(passed.map_err(|_| Refusal::SessionExpired))
+    Ok(passed(account, family))
+}
+
+/// The gate.
+fn passed(account: Option<AccountV1>, family: &FamilyV1) -> Result<AccountV1, Refusal> {
+    let account = account.ok_or(Refusal::SessionExpired)?;
+    Engine::gate(&account, family.auth_epoch, family.global_epoch).map_err(|_| Refusal::SessionExpired)?;
+    Ok(account)
 }
 
 /// One mail when a family is ended for reuse; a family that was ended before mails nobody again.

@@ -6,7 +6,7 @@ use crate::audit::Event;
 use crate::engine::Engine;
 use crate::id::AccountId;
 use crate::mail::Kind;
-use crate::password::{Password, judge};
+use crate::password::{Lane, Password, judge};
 use crate::reset::Purpose;
 use crate::throttle::table::Class;
 
@@ -33,7 +33,8 @@ pub async fn sign_up(
     let account_name = parse_name(email)?;
     let password = new_password(engine, password, account_name.as_str(), "/password")?;
     let display = display_name(name)?;
-    let phc = engine.pool.hash(password).await.map_err(crate::engine::Fault::from)?;
+    let phc =
+        engine.pool.hash(client.place(Lane::Quiet), password).await.map_err(crate::engine::Fault::from)?;
     let name_key = account_name.key(&engine.keys.directory);
     let sign_up = SignUp {
         id: AccountId::mint(name_key.slot(), engine.chance.bytes()?),

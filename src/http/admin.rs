@@ -42,7 +42,7 @@ pub(super) fn configure(config: &mut web::ServiceConfig) {
 }
 
 async fn admin(request: &HttpRequest, engine: &Engine) -> Result<Admin, Rejection> {
-    Ok(Admin::of(&signed_in(request, engine).await?)?)
+    Ok(Admin::of(&*signed_in(request, engine).await?)?)
 }
 
 fn user_json(account: &AccountV1) -> Value {

@@ -192,16 +192,19 @@ fn opened_response(engine: &Engine, opened: &Opened, status: u16) -> HttpRespons
     }
     let user = user(&opened.account);
     match &opened.grant {
-        Grant::Tokens { access, access_end, refresh, refresh_end, family } => response.json(TokenBody {
-            access_token: access,
-            token_type: "Bearer",
-            expires_in: access_end.since(engine.clock.now()).as_millis().div_ceil(1000),
-            expires_at: access_end.rfc3339(),
-            refresh_token: refresh,
-            refresh_expires_at: refresh_end.rfc3339(),
-            session_id: family.to_string(),
-            user,
-        }),
+        Grant::Tokens { access, access_end, refresh, refresh_end, family } => {
+            let body = TokenBody {
+                access_token: access,
+                token_type: "Bearer",
+                expires_in: access_end.since(engine.clock.now()).as_millis().div_ceil(1000),
+                expires_at: access_end.rfc3339(),
+                refresh_token: refresh,
+                refresh_expires_at: refresh_end.rfc3339(),
+                session_id: family.to_string(),
+                user,
+            };
+            super::json(&mut response, &body)
+        }
         Grant::Cookie { token, session, csrf_token } => {
             let mut cookie = plain_cookie(engine, "session", token.to_string());
             if session.remember {
@@ -210,7 +213,7 @@ fn opened_response(engine: &Engine, opened: &Opened, status: u16) -> HttpRespons
             }
             response.cookie(cookie.finish());
             response.json(json!({
-                "session_id": format!("{:032x}", u128::from_be_bytes(session.id)),
+                "session_id": crate::id::hex(&session.id),
                 "expires_at": session.end().rfc3339(),
                 "csrf_token": csrf_token,
                 "user": user,

@@ -1,15 +1,16 @@
 //! One's own account and sessions, and introspection.
 
 use actix_web::{HttpRequest, HttpResponse, web};
-use serde::Deserialize;
-use serde_json::{Value, json};
+use serde::{Deserialize, Serialize};
+use serde_json::json;
 
-use super::log_in::{limited, signed_in, user};
+use super::log_in::{User, limited, signed_in, user};
 use super::{Body, Rejection, answer, client, read_json, resource};
 use crate::clock::Timestamp;
 use crate::engine::Engine;
 use crate::flow::authenticate::{Held, introspect};
 use crate::flow::{Refusal, account, email, log_out, password};
+use crate::id::hex;
 use crate::refresh::FamilyV1;
 use crate::session::SessionV1;
 
@@ -29,42 +30,62 @@ pub(super) fn configure(config: &mut web::ServiceConfig) {
         .service(resource("/v1/introspect", "POST").route(web::post().to(post_introspect)));
 }
 
-fn family_json(family: &FamilyV1, current: bool) -> Value {
-    json!({
-        "id": format!("{:032x}", u128::from_be_bytes(family.id)),
-        "kind": "token",
-        "created_at": Timestamp(family.opened_ms).rfc3339(),
-        "last_used_at": Timestamp(family.rotated_ms).rfc3339(),
-        "expires_at": Timestamp(family.idle_end_ms).rfc3339(),
-        "network": family.network(),
-        "user_agent": family.user_agent(),
-        "current": current,
-    })
+/// What is open, as the list of sessions shows it.
+#[derive(Serialize)]
+struct Shown<'a> {
+    id: String,
+    kind: &'static str,
+    created_at: String,
+    last_used_at: String,
+    expires_at: String,
+    network: &'a str,
+    user_agent: &'a str,
+    current: bool,
 }
 
-fn session_json(session: &SessionV1, current: bool) -> Value {
-    json!({
-        "id": format!("{:032x}", u128::from_be_bytes(session.id)),
-        "kind": "cookie",
-        "created_at": Timestamp(session.opened_ms).rfc3339(),
-        "last_used_at": Timestamp(session.used_ms).rfc3339(),
-        "expires_at": session.end().rfc3339(),
-        "network": session.network,
-        "user_agent": session.user_agent,
-        "current": current,
-    })
+impl<'a> Shown<'a> {
+    fn family(family: &'a FamilyV1, current: bool) -> Self {
+        Self {
+            id: hex(&family.id),
+            kind: "token",
+            created_at: Timestamp(family.opened_ms).rfc3339(),
+            last_used_at: Timestamp(family.rotated_ms).rfc3339(),
+            expires_at: Timestamp(family.idle_end_ms).rfc3339(),
+            network: family.network(),
+            user_agent: family.user_agent(),
+            current,
+        }
+    }
+
+    fn session(session: &'a SessionV1, current: bool) -> Self {
+        Self {
+            id: hex(&session.id),
+            kind: "cookie",
+            created_at: Timestamp(session.opened_ms).rfc3339(),
+            last_used_at: Timestamp(session.used_ms).rfc3339(),
+            expires_at: session.end().rfc3339(),
+            network: &session.network,
+            user_agent: &session.user_agent,
+            current,
+        }
+    }
+}
+
+#[derive(Serialize)]
+struct SessionBody<'a> {
+    session: Shown<'a>,
+    user: User<'a>,
 }
 
 async fn get_session(request: HttpRequest, engine: Eng) -> HttpResponse {
     let result = async {
         let identity = signed_in(&request, &engine).await?;
         let session = match &identity.held {
-            Held::Family(family) => family_json(family, true),
-            Held::Session(session) => session_json(session, true),
+            Held::Family(family) => Shown::family(family, true),
+            Held::Session(session) => Shown::session(session, true),
         };
-        Ok::<_, Rejection>(
-            HttpResponse::Ok().json(json!({"session": session, "user": user(&identity.account)})),
-        )
+        let user = user(&identity.account);
+        Ok::<_, Rejection>(super::json(&mut HttpResponse::Ok(), &SessionBody { session, user }))
     };
     answer(&request, &engine, result.await)
 }
@@ -111,9 +132,9 @@ async fn get_sessions(request: HttpRequest, engine: Eng) -> HttpResponse {
         let identity = signed_in(&request, &engine).await?;
         let open = account::sessions(&engine, &identity).await?;
         let sid = identity.sid();
-        let families = open.families.iter().map(|family| family_json(family, family.id == sid));
-        let sessions = open.sessions.iter().map(|session| session_json(session, session.id == sid));
-        let items: Vec<Value> = families.chain(sessions).collect();
+        let families = open.families.iter().map(|family| Shown::family(family, family.id == sid));
+        let sessions = open.sessions.iter().map(|session| Shown::session(session, session.id == sid));
+        let items: Vec<Shown<'_>> = families.chain(sessions).collect();
         Ok::<_, Rejection>(HttpResponse::Ok().json(json!({"items": items})))
     };
     answer(&request, &engine, result.await)
@@ -181,7 +202,7 @@ async fn post_introspect(request: HttpRequest, engine: Eng, body: Body) -> HttpR
                 json!({
                     "active": true,
                     "sub": found.sub.to_string(),
-                    "sid": format!("{:032x}", u128::from_be_bytes(found.sid)),
+                    "sid": hex(&found.sid),
                     "roles": found.roles,
                     "exp": found.exp,
                     "iat": found.iat,

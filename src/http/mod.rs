@@ -14,9 +14,10 @@ use actix_web::body::MessageBody;
 use actix_web::dev::{ServiceRequest, ServiceResponse};
 use actix_web::http::header::{CACHE_CONTROL, HeaderName, HeaderValue};
 use actix_web::middleware::Next;
-use actix_web::{HttpMessage, HttpRequest, HttpResponse, Resource, web};
+use actix_web::{HttpMessage, HttpRequest, HttpResponse, HttpResponseBuilder, Resource, web};
 
 use crate::engine::Engine;
+use crate::id::hex;
 pub use problem::Problem;
 pub use request::{Body, Credentials, client, credentials, read_json};
 
@@ -55,6 +56,18 @@ pub(crate) fn resource(path: &str, allow: &'static str) -> Resource {
             response
         },
     ))
+}
+
+/// An answer in JSON. In one piece of memory: most answers fit, and growing costs more than writing.
+pub(crate) fn json(response: &mut HttpResponseBuilder, body: &impl serde::Serialize) -> HttpResponse {
+    let mut text = Vec::with_capacity(1536);
+    match serde_json::to_writer(&mut text, body) {
+        Ok(()) => response.content_type("application/json").body(text),
+        Err(error) => {
+            tracing::error!(%error, "an answer cannot be written as JSON");
+            HttpResponse::InternalServerError().finish()
+        }
+    }
 }
 
 /// Turns what a handler made of a request into its response.
@@ -97,10 +110,7 @@ pub async fn surround(
     let Some(engine) = request.app_data::<web::Data<Engine>>().cloned() else {
         return next.call(request).await;
     };
-    let id = engine.chance.bytes::<12>().map_or_else(
-        |_| String::from("none"),
-        |bytes| bytes.iter().map(|byte| format!("{byte:02x}")).collect(),
-    );
+    let id = engine.chance.bytes::<12>().map_or_else(|_| String::from("none"), |bytes| hex(&bytes));
     request.extensions_mut().insert(RequestId(id.clone()));
     let begin = engine.clock.steady();
     let (method, path) = (request.method().clone(), request.path().to_owned());

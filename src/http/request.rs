@@ -1,6 +1,7 @@
 //! What handlers read of a request: its client, its body, its credentials.
 
 use std::net::{IpAddr, Ipv4Addr};
+use std::sync::Arc;
 
 use actix_web::http::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, ORIGIN, REFERER, USER_AGENT};
 use actix_web::{HttpRequest, web};
@@ -154,9 +155,9 @@ pub fn credentials(request: &HttpRequest, engine: &Engine) -> Result<Credentials
 }
 
 /// Who asks, with the CSRF checks where a cookie says so.
-pub async fn identity(request: &HttpRequest, engine: &Engine) -> Result<Identity, Rejection> {
+pub async fn identity(request: &HttpRequest, engine: &Engine) -> Result<Arc<Identity>, Rejection> {
     match credentials(request, engine)? {
-        Credentials::Bearer(token) => Ok(bearer(engine, &token).await?.0),
+        Credentials::Bearer(token) => Ok(bearer(engine, &token).await?),
         Credentials::Cookie(token) => {
             if !request.method().is_safe() {
                 csrf_source(request, engine)?;

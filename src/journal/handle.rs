@@ -75,6 +75,15 @@ impl<T> Sealed<T> {
         Sealed { value: (self.value, other.value), seq: self.seq.max(other.seq) }
     }
 
+    /// Asks for another verdict that depends on this one. Both wait for the later of the two.
+    pub async fn then<U, E>(
+        self,
+        ask: impl AsyncFnOnce(&T) -> Result<Sealed<U>, E>,
+    ) -> Result<Sealed<(T, U)>, E> {
+        let other = ask(&self.value).await?;
+        Ok(self.join(other))
+    }
+
     /// Another value in its place; it still waits.
     pub fn map<U>(self, change: impl FnOnce(T) -> U) -> Sealed<U> {
         Sealed { value: change(self.value), seq: self.seq }

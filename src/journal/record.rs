@@ -25,6 +25,14 @@ pub enum Write<R: Record> {
 }
 
 impl<R: Record> Write<R> {
+    /// Of which record.
+    pub fn key(&self) -> R::Key {
+        match self {
+            Self::Put(record) => record.key(),
+            Self::Remove(key) => *key,
+        }
+    }
+
     /// The write in the form that goes into an entry.
     pub fn to_change(&self) -> Result<Change, CodecError> {
         Ok(match self {

@@ -60,6 +60,13 @@ pub struct Attempt {
     began_lock: bool,
 }
 
+impl Attempt {
+    /// Whether it is counted against a device that is known.
+    pub const fn is_of_known_device(&self) -> bool {
+        matches!(self.charge, Charge::Device(_))
+    }
+}
+
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 enum Charge {
     Name,

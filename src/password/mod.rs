@@ -3,22 +3,19 @@
 //! **The attack:** passwords are guessed, tried from other people's leaks, or read from a stolen copy of the data; or
 //! so many are sent that nobody else gets in.
 //!
-//! **The rule:** argon2id, 19 MiB and two passes by default, on a fixed number of threads behind a bounded queue; what
-//! could not be done in time is refused at once. A name that does not exist is checked against a decoy of the same
-//! cost. The cost that stands in a stored string is bounded before it is obeyed.
-//!
-//! ```text
-//!   job ──▶ queued ──▶ running ──▶ answered
-//!    │         └─ client gone: dropped, place free
-//!    └─ would wait beyond the budget: shed
-//! ```
+//! **The rule:** argon2id, 19 MiB and two passes by default, on a fixed number of threads of low priority behind a bounded
+//! queue; what could not be done in time is refused at once. Known devices go before quiet networks, and those before
+//! networks with recent failures, by weight; within a lane networks take turns ([`schedule`]). A name that does not exist
+//! is checked against a decoy of the same cost. The cost that stands in a stored string is bounded before it is obeyed.
 //!
 //! Source: RFC 9106; OWASP Password Storage Cheat Sheet; NIST SP 800-63B-4 §3.1.1.
 
+pub mod kernel;
 pub mod known_bad;
 pub mod phc;
 pub mod policy;
 pub mod pool;
+pub mod schedule;
 
 use std::fmt;
 
@@ -28,7 +25,8 @@ use zeroize::{Zeroize, ZeroizeOnDrop};
 pub use known_bad::KnownBad;
 pub use phc::Cost;
 pub use policy::{Advice, Weakness, advise, judge};
-pub use pool::{HashPool, Shed, Verified};
+pub use pool::{HashPool, Place, Shed, Verified};
+pub use schedule::Lane;
 
 /// The most bytes of a password.
 pub const PASSWORD_BYTES_MAX: usize = 1024;

@@ -1,11 +1,12 @@
 //! PHC strings: what is kept of a password, and what one is worth before it is believed.
 
+use argon2::Version;
 use argon2::password_hash::phc::PasswordHash;
-use argon2::{Algorithm, Argon2, Block, Params, Version};
 use base64ct::{Base64Unpadded, Encoding};
 use subtle::ConstantTimeEq;
 use zeroize::Zeroizing;
 
+use super::kernel::Kernel;
 use crate::secret::{Chance, NoChance};
 
 const HASH_BYTES: usize = 32;
@@ -34,13 +35,6 @@ impl Cost {
         (8 * self.lanes.max(1)..=MEMORY_KIB_MAX).contains(&self.memory_kib)
             && (1..=PASSES_MAX).contains(&self.passes)
             && (1..=LANES_MAX).contains(&self.lanes)
-    }
-
-    fn params(self) -> Result<Params, PhcError> {
-        if !self.is_bounded() {
-            return Err(PhcError);
-        }
-        Params::new(self.memory_kib, self.passes, self.lanes, Some(HASH_BYTES)).map_err(|_| PhcError)
     }
 }
 
@@ -77,11 +71,9 @@ impl Phc {
     }
 
     /// Whether `password` is the one. Takes the same time whatever differs.
-    pub(super) fn matches(&self, password: &[u8], memory: &mut Vec<Block>) -> Result<bool, PhcError> {
+    pub(super) fn matches(&self, password: &[u8], kernel: &mut Kernel) -> Result<bool, PhcError> {
         let mut hash = Zeroizing::new(vec![0; self.hash.len()]);
-        let params =
-            Params::new(self.cost.memory_kib, self.cost.passes, self.cost.lanes, Some(self.hash.len()));
-        fill(params.map_err(|_| PhcError)?, password, &self.salt, memory, &mut hash)?;
+        kernel.fill(self.cost, password, &self.salt, &mut hash)?;
         Ok(hash.ct_eq(&self.hash).into())
     }
 }
@@ -91,10 +83,10 @@ pub(super) fn hash(
     password: &[u8],
     cost: Cost,
     salt: [u8; 16],
-    memory: &mut Vec<Block>,
+    kernel: &mut Kernel,
 ) -> Result<String, PhcError> {
     let mut hash = [0; HASH_BYTES];
-    fill(cost.params()?, password, &salt, memory, &mut hash)?;
+    kernel.fill(cost, password, &salt, &mut hash)?;
     let Cost { memory_kib, passes, lanes } = cost;
     let (salt, hash) = (Base64Unpadded::encode_string(&salt), Base64Unpadded::encode_string(&hash));
     Ok(format!("$argon2id$v=19$m={memory_kib},t={passes},p={lanes}${salt}${hash}"))
@@ -108,23 +100,6 @@ pub fn decoy(cost: Cost, chance: &Chance) -> Result<String, NoChance> {
     Ok(format!("$argon2id$v=19$m={memory_kib},t={passes},p={lanes}${salt}${hash}"))
 }
 
-fn fill(
-    params: Params,
-    password: &[u8],
-    salt: &[u8],
-    memory: &mut Vec<Block>,
-    out: &mut [u8],
-) -> Result<(), PhcError> {
-    let blocks = params.block_count();
-    if memory.len() < blocks {
-        memory.resize(blocks, Block::default());
-    }
-    let memory = memory.get_mut(..blocks).unwrap_or_default();
-    Argon2::new(Algorithm::Argon2id, Version::V0x13, params)
-        .hash_password_into_with_memory(password, salt, out, memory)
-        .map_err(|_| PhcError)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -133,7 +108,7 @@ mod tests {
 
     #[test]
     fn a_password_matches_its_own_string_alone_also_in_used_memory() {
-        let mut memory = Vec::new();
+        let mut memory = Kernel::reference();
         let text = hash(b"correct horse", CHEAP, [1; 16], &mut memory).unwrap();
         let phc = Phc::parse(&text).unwrap();
         assert_eq!(phc.cost(), CHEAP);
@@ -141,7 +116,6 @@ mod tests {
         hash(b"other", larger, [2; 16], &mut memory).unwrap();
         assert_eq!(phc.matches(b"correct horse", &mut memory), Ok(true));
         assert_eq!(phc.matches(b"correct horsf", &mut memory), Ok(false));
-        assert_eq!(memory.len(), 128);
         let decoy = decoy(CHEAP, &Chance::seeded(1)).unwrap();
         assert_eq!(Phc::parse(&decoy).unwrap().matches(b"", &mut memory), Ok(false));
     }
@@ -150,12 +124,12 @@ mod tests {
     fn the_reference_vector_of_argon2id_is_met() {
         // From the reference implementation's test program: argon2id, v=19, t=2, m=2^8 KiB, p=1.
         let text = "$argon2id$v=19$m=256,t=2,p=1$c29tZXNhbHQ$nf65EOgLrQMR/uIPnA4rEsF5h7TKyQwu9U1bMCHGi/4";
-        assert_eq!(Phc::parse(text).unwrap().matches(b"password", &mut Vec::new()), Ok(true));
+        assert_eq!(Phc::parse(text).unwrap().matches(b"password", &mut Kernel::reference()), Ok(true));
     }
 
     #[test]
     fn a_string_that_would_cost_too_much_or_is_another_algorithm_is_refused() {
-        let text = hash(b"x", CHEAP, [1; 16], &mut Vec::new()).unwrap();
+        let text = hash(b"x", CHEAP, [1; 16], &mut Kernel::reference()).unwrap();
         for (from, to) in [
             ("m=64", "m=262145"),
             ("t=1", "t=11"),

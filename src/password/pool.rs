@@ -1,33 +1,56 @@
-//! Hashing on threads of its own, each with its own memory, behind a bounded queue.
+//! Hashing on threads of its own, each with its own memory, behind a bounded queue that is fair.
 //!
-//! A job is admitted if it would be done within the budget by what was measured; else it is refused at once. The place
-//! in the queue belongs to the job, not to the request: whoever hangs up frees it only when nothing has begun.
+//! Who is next, and who is refused at once, is [`Scheduler`]'s rule. The place in the queue belongs to the job, not to the
+//! request: whoever hangs up frees it at once if it has not begun, and else when it is done.
 
-use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use argon2::Block;
+use ipnet::IpNet;
 use parking_lot::{Condvar, Mutex};
 use tokio::sync::oneshot;
 
 use super::Password;
+use super::kernel::{Choice, Kernel, SelfTestFailed};
 use super::phc::{Cost, Phc, decoy, hash};
+use super::schedule::{Full, Lane, Next, Scheduler, Ticket};
 use crate::clock::Clock;
 use crate::fail_stop::FailStop;
 use crate::secret::{Chance, NoChance};
+
+/// A thread that has had nothing to do for so long gives its memory back.
+const IDLE: Duration = Duration::from_secs(30);
 
 /// How a pool is built.
 #[derive(Clone, Copy, Debug)]
 pub struct Options {
     /// Threads that hash.
     pub threads: usize,
-    /// How long a job may be predicted to wait before it is refused.
+    /// How long a job may wait before it is refused.
     pub wait_budget: Duration,
     /// What a new hash costs.
     pub cost: Cost,
+    /// Which implementation hashes.
+    pub kernel: Choice,
+}
+
+/// For whom a password is hashed.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Place {
+    /// The class in the queue.
+    pub lane: Lane,
+    /// Networks of one lane take turns.
+    pub network: IpNet,
+}
+
+impl Place {
+    /// Of the server's own work, and of operators.
+    pub const OWN: Self = Self {
+        lane: Lane::Known,
+        network: IpNet::V4(ipnet::Ipv4Net::new_assert(std::net::Ipv4Addr::LOCALHOST, 32)),
+    };
 }
 
 /// The queue is full. Never counted as a failed attempt.
@@ -47,19 +70,53 @@ pub struct Verified {
     pub needs_rehash: bool,
 }
 
+/// Figures of one lane since the start.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct LaneStats {
+    /// Jobs that wait now.
+    pub queued: usize,
+    /// Jobs that were given a place.
+    pub admitted: u64,
+    /// Jobs done.
+    pub done: u64,
+    /// Jobs refused when they came.
+    pub refused: u64,
+    /// Jobs that gave way to a network which held less.
+    pub displaced: u64,
+    /// Jobs that had waited for the whole budget.
+    pub expired: u64,
+    /// Jobs whose client hung up before they began.
+    pub abandoned: u64,
+    /// How long those that were done had waited, in all.
+    pub waited: Duration,
+}
+
 /// Figures for operators.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct Stats {
-    /// Jobs that wait.
-    pub queued: usize,
+    /// By lane, in the order of [`Lane::ALL`].
+    pub lanes: [LaneStats; 3],
     /// Jobs that are being done.
     pub running: usize,
-    /// Jobs refused since the start.
-    pub shed: u64,
-    /// Jobs admitted since the start.
-    pub passes: u64,
     /// What a hash takes, as measured.
     pub hash_time: Duration,
+}
+
+impl Stats {
+    /// Jobs that wait.
+    pub fn queued(&self) -> usize {
+        self.lanes.iter().map(|lane| lane.queued).sum()
+    }
+
+    /// Jobs that were given a place.
+    pub fn passes(&self) -> u64 {
+        self.lanes.iter().map(|lane| lane.admitted).sum()
+    }
+
+    /// Jobs refused, whenever they were.
+    pub fn shed(&self) -> u64 {
+        self.lanes.iter().map(|lane| lane.refused + lane.displaced + lane.expired).sum()
+    }
 }
 
 /// A handle of the pool. The threads end with the last one.
@@ -73,40 +130,75 @@ struct Ended(Arc<Shared>);
 
 impl Drop for Ended {
     fn drop(&mut self) {
-        self.0.queue.lock().ended = true;
+        self.0.state.lock().ended = true;
         self.0.work.notify_all();
     }
 }
 
 struct Shared {
-    options: Options,
-    queue: Mutex<Queue>,
+    threads: usize,
+    cost: Cost,
+    state: Mutex<State>,
     work: Condvar,
     hash_nanos: AtomicU64,
-    shed: AtomicU64,
     chance: Arc<Chance>,
     clock: Clock,
+    origin: Instant,
     decoy: String,
+    kernel: String,
+    warnings: Vec<String>,
 }
 
-#[derive(Default)]
-struct Queue {
-    jobs: VecDeque<Job>,
+struct State {
+    schedule: Scheduler<Job>,
     running: usize,
-    passes: u64,
+    lanes: [LaneStats; 3],
     ended: bool,
 }
 
-enum Job {
-    Verify(Password, String, oneshot::Sender<Verified>),
-    Hash(Password, oneshot::Sender<String>),
+struct Job {
+    lane: Lane,
+    work: Work,
 }
 
-impl Job {
-    fn is_abandoned(&self) -> bool {
+enum Work {
+    Verify(Password, String, oneshot::Sender<Result<Verified, Shed>>),
+    Hash(Password, oneshot::Sender<Result<String, Shed>>),
+}
+
+impl Work {
+    /// Whoever hung up meanwhile has no use for the answer.
+    fn shed(self, shed: Shed) {
         match self {
-            Self::Verify(_, _, answer) => answer.is_closed(),
-            Self::Hash(_, answer) => answer.is_closed(),
+            Self::Verify(_, _, answer) => drop(answer.send(Err(shed))),
+            Self::Hash(_, answer) => drop(answer.send(Err(shed))),
+        }
+    }
+}
+
+/// Takes a job out of the queue when whoever waits for it goes away.
+struct Withdraw<'a> {
+    shared: &'a Shared,
+    ticket: Option<Ticket>,
+}
+
+impl Drop for Withdraw<'_> {
+    fn drop(&mut self) {
+        let Some(ticket) = self.ticket.take() else { return };
+        let mut state = self.shared.state.lock();
+        if let Some(job) = state.schedule.withdraw(ticket) {
+            state.lane(job.lane).abandoned += 1;
+        }
+    }
+}
+
+impl State {
+    fn lane(&mut self, lane: Lane) -> &mut LaneStats {
+        let [known, quiet, failing] = &mut self.lanes;
+        match lane {
+            Lane::Known => known,
+            Lane::Quiet => quiet,
+            Lane::Failing => failing,
         }
     }
 }
@@ -119,73 +211,132 @@ impl HashPool {
         chance: &Arc<Chance>,
         fail_stop: &FailStop,
     ) -> std::io::Result<Self> {
-        let decoy = decoy(options.cost, chance).map_err(std::io::Error::other)?;
-        let shared = Arc::new(Shared {
-            options,
-            queue: Mutex::default(),
-            work: Condvar::new(),
-            hash_nanos: AtomicU64::new(0),
-            shed: AtomicU64::new(0),
-            chance: Arc::clone(chance),
-            clock: clock.clone(),
-            decoy,
-        });
-        let mut memory = Vec::new();
+        let Options { threads, wait_budget, cost, kernel } = options;
+        let decoy = decoy(cost, chance).map_err(std::io::Error::other)?;
+        let mut warnings = Vec::new();
+        let (mut kernel, failed) = Kernel::choose(kernel);
+        warnings.extend(failed.as_ref().map(SelfTestFailed::to_string));
+        let mut taken = Duration::ZERO;
         // The first one also pays for the memory: the second is the measure.
         for _ in 0..2 {
             let begin = clock.steady();
-            hash(b"measure", options.cost, [0; 16], &mut memory).map_err(std::io::Error::other)?;
-            let taken = clock.steady().duration_since(begin);
-            shared.hash_nanos.store(nanos(taken), Ordering::Relaxed);
+            hash(b"measure", cost, [0; 16], &mut kernel).map_err(std::io::Error::other)?;
+            taken = clock.steady().duration_since(begin);
         }
-        let mut memory = Some(memory);
-        for number in 0..options.threads.max(1) {
-            let (shared, fail_stop, memory) = (Arc::clone(&shared), fail_stop.clone(), memory.take());
+        kernel.release();
+        let threads = match can_lower_priority() {
+            Ok(()) => threads.max(1),
+            Err(error) => {
+                let fewer = threads.saturating_sub(1).max(1);
+                warnings.push(format!(
+                    "hashing cannot run below everything else ({error}): it takes {fewer} threads, so that refusals and \
+                     refreshes stay fast"
+                ));
+                fewer
+            }
+        };
+        let state = State {
+            schedule: Scheduler::new(threads, wait_budget),
+            running: 0,
+            lanes: [LaneStats::default(); 3],
+            ended: false,
+        };
+        let shared = Arc::new(Shared {
+            threads,
+            cost,
+            state: Mutex::new(state),
+            work: Condvar::new(),
+            hash_nanos: AtomicU64::new(nanos(taken)),
+            chance: Arc::clone(chance),
+            clock: clock.clone(),
+            origin: clock.steady(),
+            decoy,
+            kernel: kernel.name(),
+            warnings,
+        });
+        for number in 0..threads {
+            let (shared, fail_stop, kernel) = (Arc::clone(&shared), fail_stop.clone(), kernel.sibling());
             thread::Builder::new().name(format!("hash-{number}")).spawn(move || {
-                lower_priority();
-                fail_stop.guard("a hashing thread", || shared.work(memory.unwrap_or_default()));
+                let _ = lower_priority();
+                fail_stop.guard("a hashing thread", || shared.work(kernel));
             })?;
         }
         let owner = Arc::new(Ended(Arc::clone(&shared)));
         Ok(Self { shared, owner })
     }
 
+    /// Whether a job would be admitted now: asked before anything is charged or written down for it.
+    pub fn has_room(&self, place: Place) -> Result<(), Shed> {
+        let mut state = self.shared.state.lock();
+        let room = state.schedule.has_room(place.lane, place.network, self.shared.hash_time());
+        room.map_err(|full| {
+            state.lane(place.lane).refused += 1;
+            shed(full)
+        })
+    }
+
     /// Checks a password against a PHC string, or against the decoy when there is none: the same work, and never a
     /// match.
-    pub async fn verify(&self, password: Password, phc: Option<&str>) -> Result<Verified, Shed> {
+    pub async fn verify(
+        &self,
+        place: Place,
+        password: Password,
+        phc: Option<&str>,
+    ) -> Result<Verified, Shed> {
         let text = phc.map_or_else(|| self.shared.decoy.clone(), ToOwned::to_owned);
-        let (answer, wait) = oneshot::channel();
-        self.shared.admit(Job::Verify(password, text, answer))?;
-        let verified = wait.await.map_err(|_| self.shared.busy(Duration::ZERO))?;
+        let verified = self.done(place, |answer| Work::Verify(password, text, answer)).await?;
         Ok(Verified { matches: verified.matches && phc.is_some(), ..verified })
     }
 
     /// The PHC string of a new password.
-    pub async fn hash(&self, password: Password) -> Result<String, Shed> {
+    pub async fn hash(&self, place: Place, password: Password) -> Result<String, Shed> {
+        self.done(place, |answer| Work::Hash(password, answer)).await
+    }
+
+    async fn done<T>(
+        &self,
+        place: Place,
+        work: impl FnOnce(oneshot::Sender<Result<T, Shed>>) -> Work,
+    ) -> Result<T, Shed> {
         let (answer, wait) = oneshot::channel();
-        self.shared.admit(Job::Hash(password, answer))?;
-        wait.await.map_err(|_| self.shared.busy(Duration::ZERO))
+        let ticket = self.shared.admit(place, work(answer))?;
+        let mut withdraw = Withdraw { shared: &self.shared, ticket: Some(ticket) };
+        let answer = wait.await;
+        withdraw.ticket = None;
+        // Without an answer no string could be made: there was no randomness for its salt.
+        answer.unwrap_or(Err(Shed { retry_after: Duration::from_secs(1) }))
     }
 
     /// Figures for operators.
     pub fn stats(&self) -> Stats {
-        let queue = self.shared.queue.lock();
-        let shed = self.shared.shed.load(Ordering::Relaxed);
-        let passes = queue.passes;
-        Stats {
-            queued: queue.jobs.len(),
-            running: queue.running,
-            shed,
-            passes,
-            hash_time: self.shared.hash_time(),
+        let state = self.shared.state.lock();
+        let mut lanes = state.lanes;
+        for (lane, (_, waiting)) in lanes.iter_mut().zip(state.schedule.waiting()) {
+            lane.queued = waiting;
         }
+        Stats { lanes, running: state.running, hash_time: self.shared.hash_time() }
     }
 
     /// Threads that hash.
     pub fn threads(&self) -> usize {
         debug_assert!(Arc::strong_count(&self.owner) > 0);
-        self.shared.options.threads.max(1)
+        self.shared.threads
     }
+
+    /// Which implementation hashes, for people.
+    pub fn kernel(&self) -> &str {
+        &self.shared.kernel
+    }
+
+    /// What an operator should know of it.
+    pub fn warnings(&self) -> &[String] {
+        &self.shared.warnings
+    }
+}
+
+fn shed(full: Full) -> Shed {
+    // Up to the next second, so that who waits as told finds the room that was foretold.
+    Shed { retry_after: Duration::from_secs(full.clear_in.as_secs() + 1) }
 }
 
 impl Shared {
@@ -193,77 +344,90 @@ impl Shared {
         Duration::from_nanos(self.hash_nanos.load(Ordering::Relaxed))
     }
 
-    fn busy(&self, wait: Duration) -> Shed {
-        Shed { retry_after: wait.max(Duration::from_secs(1)) }
+    fn now(&self) -> Duration {
+        self.clock.steady().duration_since(self.origin)
     }
 
-    fn admit(&self, job: Job) -> Result<(), Shed> {
-        let threads = self.options.threads.max(1) as u32;
-        let mut queue = self.queue.lock();
-        if queue.running + queue.jobs.len() >= threads as usize {
-            queue.jobs.retain(|job| !job.is_abandoned());
+    fn admit(&self, place: Place, work: Work) -> Result<Ticket, Shed> {
+        let Place { lane, network } = place;
+        let mut state = self.state.lock();
+        let admitted = state.schedule.admit(lane, network, Job { lane, work }, self.hash_time(), self.now());
+        let admitted = admitted.map_err(|(full, _)| {
+            state.lane(lane).refused += 1;
+            shed(full)
+        })?;
+        let of_lane = state.lane(lane);
+        of_lane.admitted += 1;
+        of_lane.displaced += u64::from(admitted.displaced.is_some());
+        drop(state);
+        if let Some(job) = admitted.displaced {
+            job.work.shed(Shed { retry_after: Duration::from_secs(1) });
         }
-        let ahead = (queue.running + queue.jobs.len()) as u32;
-        let wait = self.hash_time().saturating_mul(ahead) / threads;
-        if wait > self.options.wait_budget {
-            drop(queue);
-            self.shed.fetch_add(1, Ordering::Relaxed);
-            return Err(self.busy(wait));
-        }
-        queue.passes += 1;
-        queue.jobs.push_back(job);
-        drop(queue);
         self.work.notify_one();
-        Ok(())
+        Ok(admitted.ticket)
     }
 
-    fn work(&self, mut memory: Vec<Block>) {
+    fn work(&self, mut kernel: Kernel) {
         loop {
+            let mut expired = Vec::new();
             let job = {
-                let mut queue = self.queue.lock();
+                let mut state = self.state.lock();
                 loop {
-                    if queue.ended {
+                    if state.ended {
                         return;
                     }
-                    match queue.jobs.pop_front() {
-                        Some(job) if job.is_abandoned() => {}
-                        Some(job) => {
-                            queue.running += 1;
-                            break job;
-                        }
-                        None => self.work.wait(&mut queue),
+                    let next: Next<Job> = state.schedule.next(self.hash_time(), self.now());
+                    for job in &next.expired {
+                        state.lane(job.lane).expired += 1;
+                    }
+                    expired.extend(next.expired);
+                    if let Some((lane, waited, job)) = next.run {
+                        state.running += 1;
+                        let lane = state.lane(lane);
+                        lane.done += 1;
+                        lane.waited += waited;
+                        break Some(job);
+                    }
+                    if !expired.is_empty() {
+                        break None;
+                    }
+                    if self.work.wait_for(&mut state, IDLE).timed_out() {
+                        kernel.release();
                     }
                 }
             };
+            for job in expired {
+                job.work.shed(Shed { retry_after: Duration::from_secs(1) });
+            }
+            let Some(job) = job else { continue };
             let begin = self.clock.steady();
-            self.run(job, &mut memory);
+            self.run(job.work, &mut kernel);
             let taken = nanos(self.clock.steady().duration_since(begin));
             let before = self.hash_nanos.load(Ordering::Relaxed);
             self.hash_nanos.store(before - before / 8 + taken / 8, Ordering::Relaxed);
-            self.queue.lock().running -= 1;
+            self.state.lock().running -= 1;
         }
     }
 
     /// Whoever hung up meanwhile has no use for the answer.
-    fn run(&self, job: Job, memory: &mut Vec<Block>) {
-        match job {
-            Job::Verify(password, text, answer) => {
+    fn run(&self, work: Work, kernel: &mut Kernel) {
+        match work {
+            Work::Verify(password, text, answer) => {
                 let phc = Phc::parse(&text);
                 let cost = phc.as_ref().ok().map(Phc::cost);
                 // A string that cannot be used matches nothing; the decoy keeps the time the same.
-                let checked = phc.and_then(|phc| phc.matches(password.as_bytes(), memory)).or_else(|_| {
-                    Phc::parse(&self.decoy)?.matches(password.as_bytes(), memory).map(|_| false)
+                let checked = phc.and_then(|phc| phc.matches(password.as_bytes(), kernel)).or_else(|_| {
+                    Phc::parse(&self.decoy)?.matches(password.as_bytes(), kernel).map(|_| false)
                 });
                 let matches = checked.unwrap_or(false);
-                let _ = answer.send(Verified { matches, needs_rehash: cost != Some(self.options.cost) });
+                let _ = answer.send(Ok(Verified { matches, needs_rehash: cost != Some(self.cost) }));
             }
-            Job::Hash(password, answer) => {
+            Work::Hash(password, answer) => {
                 let salted = self.chance.bytes().map_err(|_: NoChance| ());
-                let hashed = salted.and_then(|salt| {
-                    hash(password.as_bytes(), self.options.cost, salt, memory).map_err(|_| ())
-                });
+                let hashed = salted
+                    .and_then(|salt| hash(password.as_bytes(), self.cost, salt, kernel).map_err(|_| ()));
                 if let Ok(text) = hashed {
-                    let _ = answer.send(text);
+                    let _ = answer.send(Ok(text));
                 }
             }
         }
@@ -275,11 +439,16 @@ fn nanos(duration: Duration) -> u64 {
 }
 
 /// So that refusals and refreshes stay fast while every core hashes.
-fn lower_priority() {
+fn lower_priority() -> std::io::Result<()> {
     #[cfg(target_os = "linux")]
-    if let Err(error) = rustix::process::setpriority_process(Some(rustix::thread::gettid()), 19) {
-        tracing::debug!(%error, "cannot lower the priority of a hashing thread");
-    }
+    rustix::process::setpriority_process(Some(rustix::thread::gettid()), 19)?;
+    Ok(())
+}
+
+/// Tried on a thread that ends with the trial: what was lowered cannot be raised again.
+fn can_lower_priority() -> std::io::Result<()> {
+    let trial = thread::Builder::new().name(String::from("hash-trial")).spawn(lower_priority)?;
+    trial.join().unwrap_or_else(|_| Err(std::io::Error::other("the trial panicked")))
 }
 
 #[cfg(test)]
@@ -287,39 +456,54 @@ mod tests {
     use super::*;
 
     fn pool(threads: usize, cost: Cost, budget_ms: u64) -> HashPool {
-        let options = Options { threads, wait_budget: Duration::from_millis(budget_ms), cost };
+        let wait_budget = Duration::from_millis(budget_ms);
+        let options = Options { threads, wait_budget, cost, kernel: Choice::Auto };
         let fail_stop = FailStop::new(|why| panic!("{why}"));
         HashPool::start(options, &Clock::system(), &Arc::new(Chance::seeded(1)), &fail_stop).unwrap()
     }
 
+    fn place(lane: Lane) -> Place {
+        Place { lane, network: "192.0.2.0/24".parse().unwrap() }
+    }
+
     const CHEAP: Cost = Cost { memory_kib: 64, passes: 1, lanes: 1 };
     const SLOW: Cost = Cost { memory_kib: 19_456, passes: 4, lanes: 1 };
+    const QUIET: Lane = Lane::Quiet;
 
     #[tokio::test]
     async fn many_passwords_are_checked_at_once_and_each_against_its_own() {
         let pool = pool(2, CHEAP, 60_000);
-        let strings = (0..20).map(|n| pool.hash(Password::for_login(&format!("password {n}"))));
+        let strings = (0..20).map(|n| pool.hash(place(QUIET), Password::for_login(&format!("password {n}"))));
         let mut hashed = Vec::new();
         for string in strings {
             hashed.push(string.await.unwrap());
         }
         for (n, string) in hashed.iter().enumerate() {
-            let right =
-                pool.verify(Password::for_login(&format!("password {n}")), Some(string)).await.unwrap();
+            let right = pool
+                .verify(place(QUIET), Password::for_login(&format!("password {n}")), Some(string))
+                .await
+                .unwrap();
             assert_eq!(right, Verified { matches: true, needs_rehash: false });
-            assert!(!pool.verify(Password::for_login("password"), Some(string)).await.unwrap().matches);
+            assert!(
+                !pool
+                    .verify(place(QUIET), Password::for_login("password"), Some(string))
+                    .await
+                    .unwrap()
+                    .matches
+            );
         }
-        assert!(!pool.verify(Password::for_login("password"), None).await.unwrap().matches);
-        let broken = pool.verify(Password::for_login("password"), Some("garbage")).await.unwrap();
+        assert!(!pool.verify(place(QUIET), Password::for_login("password"), None).await.unwrap().matches);
+        let broken =
+            pool.verify(place(QUIET), Password::for_login("password"), Some("garbage")).await.unwrap();
         assert_eq!(broken, Verified { matches: false, needs_rehash: true });
     }
 
     #[tokio::test]
-    async fn a_full_queue_sheds_at_once_and_whoever_hangs_up_frees_the_place() {
+    async fn a_full_queue_sheds_at_once_and_who_hangs_up_frees_the_place() {
         let pool = pool(1, SLOW, 0);
         let mut waiting = Vec::new();
         let shed = loop {
-            let mut job = Box::pin(pool.hash(Password::for_login("a password")));
+            let mut job = Box::pin(pool.hash(place(QUIET), Password::for_login("a password")));
             match futures_poll(&mut job) {
                 Some(refused) => break refused.unwrap_err(),
                 None => waiting.push(job),
@@ -327,12 +511,11 @@ mod tests {
             assert!(waiting.len() < 3);
         };
         assert!(shed.retry_after >= Duration::from_secs(1));
-        assert_eq!(pool.stats().shed, 1);
+        assert_eq!(pool.stats().shed(), 1);
         for job in waiting {
             assert!(job.await.is_ok());
         }
-        let stats = pool.stats();
-        assert_eq!(stats.queued, 0);
+        assert_eq!(pool.stats().queued(), 0);
     }
 
     /// Polls once: the job is then in the queue, or refused.

@@ -57,6 +57,11 @@ impl SessionV1 {
         Timestamp(self.used_ms.saturating_add(self.idle_ms).min(self.absolute_end_ms))
     }
 
+    /// Until when its use need not be written down again.
+    pub fn use_written_until(&self) -> Timestamp {
+        Timestamp(self.used_ms) + super::state::USE_WRITTEN_EVERY
+    }
+
     /// Whether what was read back can be a session.
     pub fn is_sound(&self) -> bool {
         self.id.first_chunk::<2>() == self.account.first_chunk::<2>() && self.opened_ms <= self.used_ms

@@ -48,7 +48,8 @@ pub struct Opened {
 }
 
 /// The last use is written down at most this often.
-const USE_WRITTEN_EVERY: Duration = Duration::from_mins(1);
+/// How often the use of a session is written down at most.
+pub(super) const USE_WRITTEN_EVERY: Duration = Duration::from_mins(1);
 
 /// All browser sessions of an engine.
 pub struct Sessions {

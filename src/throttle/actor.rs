@@ -1,10 +1,12 @@
 //! The mailbox around the [`Table`]. Its answers rest on memory alone, so they are not sealed.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use actix::{Actor, Context, Handler, Message, MessageResult};
 
 use super::gcra::Throttled;
+use super::refused::Refused;
 use super::table::{Charge, Class, Granted, Standing, Table};
 use crate::clock::Clock;
 use crate::fail_stop::FailStop;
@@ -12,14 +14,15 @@ use crate::fail_stop::FailStop;
 /// The owner of the limiter.
 pub struct Throttle {
     table: Table,
+    refused: Arc<Refused>,
     clock: Clock,
     fail_stop: FailStop,
 }
 
 impl Throttle {
-    /// Around a table.
-    pub const fn new(table: Table, clock: Clock, fail_stop: FailStop) -> Self {
-        Self { table, clock, fail_stop }
+    /// Around a table. `refused` is told when something may have let somebody in again.
+    pub const fn new(table: Table, refused: Arc<Refused>, clock: Clock, fail_stop: FailStop) -> Self {
+        Self { table, refused, clock, fail_stop }
     }
 }
 
@@ -77,6 +80,7 @@ impl Handler<Refund> for Throttle {
     fn handle(&mut self, refund: Refund, _: &mut Context<Self>) {
         let now = self.clock.now();
         self.fail_stop.guard("throttle", || self.table.refund(refund.0, now));
+        self.refused.ease();
     }
 }
 

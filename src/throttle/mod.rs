@@ -31,6 +31,7 @@ pub mod cells;
 pub mod gcra;
 pub mod network;
 pub mod proxy_watch;
+pub mod refused;
 pub mod suspects;
 pub mod table;
 

@@ -85,6 +85,11 @@ impl Network {
         Self { width, bits: self.bits >> cut << cut }
     }
 
+    /// A number by which networks are spread over shards.
+    pub fn spread(self) -> usize {
+        crc32c::crc32c(&self.bits.to_le_bytes()) as usize
+    }
+
     /// As a prefix, for logs and lists.
     pub fn to_net(self) -> IpNet {
         let address = if self.width <= Width::V4Net {

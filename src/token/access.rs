@@ -122,7 +122,8 @@ impl SigningKey {
 }
 
 fn encode(part: &impl Serialize) -> Result<String, KeyError> {
-    let json = serde_json::to_vec(part).map_err(|error| KeyError(error.to_string()))?;
+    let mut json = Vec::with_capacity(512);
+    serde_json::to_writer(&mut json, part).map_err(|error| KeyError(error.to_string()))?;
     Ok(Base64UrlUnpadded::encode_string(&json))
 }
 
@@ -157,7 +158,11 @@ impl Signer {
     /// The text of a token.
     pub fn sign(&self, claims: &Claims) -> Result<String, KeyError> {
         // Not by jsonwebtoken's `encode`, which reads and checks the key anew for each token.
-        let mut text = format!("{}.{}", self.newest.header, encode(claims)?);
+        let claims = encode(claims)?;
+        let mut text = String::with_capacity(self.newest.header.len() + claims.len() + 96);
+        text.push_str(&self.newest.header);
+        text.push('.');
+        text.push_str(&claims);
         let random = aws_lc_rs::rand::SystemRandom::new();
         let signature =
             self.newest.pair.sign(&random, text.as_bytes()).map_err(|error| KeyError(error.to_string()))?;

@@ -4,6 +4,7 @@ mod covering_tracks;
 mod csrf;
 mod gate;
 mod guessing;
+mod kept_verdicts;
 mod known_passwords;
 mod lockout_evasion;
 mod lockout_model;

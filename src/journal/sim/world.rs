@@ -164,6 +164,7 @@ impl World {
             journal: journal.handle.clone(),
             clock: clock.clone(),
             fail_stop: FailStop::new(|why| panic!("{why}")),
+            changes: Arc::default(),
             cluster: journal.life().cluster,
         };
         Ok(Self {

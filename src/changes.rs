@@ -1,0 +1,90 @@
+//! What has changed since: a count of writes for every few keys, so that a verdict that was once opened can be given again
+//! without asking its owner, for as long as nothing it rests on was written.
+//!
+//! An owner notes each write in the same breath in which it makes it true; whoever keeps a verdict reads the counts
+//! *before* asking for it. So a kept verdict is never older than the last write that was acknowledged to anybody.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// Keys share a count with others: a write of one of those costs one question more.
+const STRIPES: usize = 1 << 14;
+
+/// The counts of one engine.
+#[derive(Debug)]
+pub struct Changes {
+    stripes: Box<[AtomicU64]>,
+    all: AtomicU64,
+}
+
+/// What was counted for a record, for the one it belongs to, and for everything.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Mark {
+    record: u64,
+    owner: u64,
+    all: u64,
+}
+
+impl Mark {
+    /// With what was counted for the owner, read before the owner was asked.
+    #[must_use]
+    pub const fn with_owner(self, owner: u64) -> Self {
+        Self { owner, ..self }
+    }
+}
+
+impl Default for Changes {
+    fn default() -> Self {
+        Self { stripes: (0..STRIPES).map(|_| AtomicU64::new(0)).collect(), all: AtomicU64::new(0) }
+    }
+}
+
+impl Changes {
+    /// A record was written or removed.
+    pub fn note(&self, key: &[u8]) {
+        if let Some(stripe) = self.stripe(key) {
+            stripe.fetch_add(1, Ordering::SeqCst);
+        }
+    }
+
+    /// Something changed on which every verdict may rest.
+    pub fn note_all(&self) {
+        self.all.fetch_add(1, Ordering::SeqCst);
+    }
+
+    /// What is counted for a record.
+    pub fn count(&self, key: &[u8]) -> u64 {
+        self.stripe(key).map_or(0, |stripe| stripe.load(Ordering::SeqCst))
+    }
+
+    /// What is counted for a record and for everything; that of the one it belongs to is given.
+    pub fn mark(&self, key: &[u8], owner: u64) -> Mark {
+        Mark { record: self.count(key), owner, all: self.all.load(Ordering::SeqCst) }
+    }
+
+    fn stripe(&self, key: &[u8]) -> Option<&AtomicU64> {
+        self.stripes.get(crc32c::crc32c(key) as usize % STRIPES)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_mark_holds_until_something_it_rests_on_is_written() {
+        let changes = Changes::default();
+        let mark = || changes.mark(b"session", changes.count(b"account"));
+        let first = mark();
+        changes.note(b"another account");
+        assert_eq!(mark(), first);
+        for note in [
+            |changes: &Changes| changes.note(b"session"),
+            |changes: &Changes| changes.note(b"account"),
+            Changes::note_all,
+        ] {
+            let before = mark();
+            note(&changes);
+            assert_ne!(mark(), before);
+        }
+    }
+}

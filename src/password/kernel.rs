@@ -1,0 +1,260 @@
+//! argon2id twice: by `argon2`, the reference that is read and used most, and by `argon2-rust`, which uses the vector units
+//! of the processor and huge pages. The second is used only where it has just given the same bytes as the first; what is
+//! measured of both, and why the second is the default, stands in the page on the storm.
+
+use std::fmt;
+
+use argon2::{Algorithm, Argon2, Block, Params, Version};
+
+use super::phc::{Cost, PhcError};
+
+/// Which implementation is to be used.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub enum Choice {
+    /// The fast one, if it is compiled in and passes its test.
+    #[default]
+    Auto,
+    /// The reference.
+    Reference,
+}
+
+/// An implementation with the memory of one thread.
+pub struct Kernel(Kind);
+
+enum Kind {
+    Reference(Vec<Block>),
+    #[cfg(feature = "vector-hash")]
+    Vector(Box<argon2_rust::Hasher>),
+}
+
+/// The fast implementation is not what it should be.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+#[error("the vector implementation of argon2id differs from the reference; the reference is used")]
+pub struct SelfTestFailed;
+
+impl Kernel {
+    /// The reference.
+    pub const fn reference() -> Self {
+        Self(Kind::Reference(Vec::new()))
+    }
+
+    /// The one with vector instructions; `None` where it is not compiled in.
+    #[cfg_attr(
+        feature = "vector-hash",
+        expect(clippy::unnecessary_wraps, reason = "without the feature there is none")
+    )]
+    pub fn vector() -> Option<Self> {
+        #[cfg(feature = "vector-hash")]
+        {
+            let params = argon2_rust::Params::DEFAULT;
+            let argon2 = argon2_rust::Argon2::new(
+                argon2_rust::Algorithm::Argon2id,
+                argon2_rust::Version::V0x13,
+                params,
+            );
+            Some(Self(Kind::Vector(Box::new(argon2.hasher()))))
+        }
+        #[cfg(not(feature = "vector-hash"))]
+        None
+    }
+
+    /// What `choice` gives on this machine, and why not what was hoped for.
+    pub fn choose(choice: Choice) -> (Self, Option<SelfTestFailed>) {
+        match (choice, Self::vector()) {
+            (Choice::Auto, Some(mut vector)) => match vector.self_test() {
+                Ok(()) => (vector, None),
+                Err(failed) => (Self::reference(), Some(failed)),
+            },
+            _ => (Self::reference(), None),
+        }
+    }
+
+    /// Another of the same kind, with no memory yet.
+    #[must_use]
+    pub fn sibling(&self) -> Self {
+        match self.0 {
+            Kind::Reference(_) => Self::reference(),
+            #[cfg(feature = "vector-hash")]
+            Kind::Vector(_) => Self::vector().unwrap_or_else(Self::reference),
+        }
+    }
+
+    /// For people: which one it is, and what it uses.
+    pub fn name(&self) -> String {
+        match self.0 {
+            Kind::Reference(_) => String::from("argon2"),
+            #[cfg(feature = "vector-hash")]
+            Kind::Vector(_) => format!("argon2-rust, {:?}", argon2_rust::detected_backend()).to_lowercase(),
+        }
+    }
+
+    /// Fills `out` with the hash of `password` under `salt` at `cost`.
+    pub fn fill(&mut self, cost: Cost, password: &[u8], salt: &[u8], out: &mut [u8]) -> Result<(), PhcError> {
+        if !cost.is_bounded() {
+            return Err(PhcError);
+        }
+        match &mut self.0 {
+            Kind::Reference(memory) => {
+                let Cost { memory_kib, passes, lanes } = cost;
+                let params = Params::new(memory_kib, passes, lanes, Some(out.len()));
+                let params = params.map_err(|_| PhcError)?;
+                let blocks = params.block_count();
+                if memory.len() < blocks {
+                    memory.resize(blocks, Block::default());
+                }
+                let memory = memory.get_mut(..blocks).unwrap_or_default();
+                Argon2::new(Algorithm::Argon2id, Version::V0x13, params)
+                    .hash_password_into_with_memory(password, salt, out, memory)
+                    .map_err(|_| PhcError)
+            }
+            #[cfg(feature = "vector-hash")]
+            Kind::Vector(hasher) => {
+                vector_fill(hasher, cost, [password, salt, &[], &[]], out).map_err(|_| PhcError)
+            }
+        }
+    }
+
+    /// Gives its memory back: the next hash takes it anew.
+    pub fn release(&mut self) {
+        match &mut self.0 {
+            Kind::Reference(memory) => *memory = Vec::new(),
+            #[cfg(feature = "vector-hash")]
+            Kind::Vector(hasher) => hasher.clear(),
+        }
+    }
+
+    /// Whether it gives the vector of RFC 9106 §5.3 and the same bytes as the reference for inputs of many lengths and
+    /// costs.
+    fn self_test(&mut self) -> Result<(), SelfTestFailed> {
+        #[cfg(feature = "vector-hash")]
+        if let Kind::Vector(hasher) = &mut self.0 {
+            let cost = Cost { memory_kib: 32, passes: 3, lanes: 4 };
+            let mut out = [0; 32];
+            vector_fill(hasher, cost, [&[1; 32], &[2; 16], &[3; 8], &[4; 12]], &mut out)
+                .map_err(|_| SelfTestFailed)?;
+            if out != RFC_9106_ARGON2ID {
+                return Err(SelfTestFailed);
+            }
+        }
+        let mut reference = Self::reference();
+        for (number, memory_kib) in [(1_u8, 8), (2, 64), (3, 257), (4, 1024)] {
+            let cost = Cost { memory_kib, passes: 1 + u32::from(number) % 3, lanes: 1 };
+            let (mut one, mut other) = ([0; 32], [0; 32]);
+            let password = vec![number; usize::from(number) * 21];
+            let filled = [
+                reference.fill(cost, &password, &[number; 16], &mut one),
+                self.fill(cost, &password, &[number; 16], &mut other),
+            ];
+            if filled.iter().any(Result::is_err) || one != other {
+                return Err(SelfTestFailed);
+            }
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Debug for Kernel {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Kernel({})", self.name())
+    }
+}
+
+/// The argon2id tag of RFC 9106 §5.3.
+#[cfg(any(test, feature = "vector-hash"))]
+const RFC_9106_ARGON2ID: [u8; 32] = [
+    0x0d, 0x64, 0x0d, 0xf5, 0x8d, 0x78, 0x76, 0x6c, 0x08, 0xc0, 0x37, 0xa3, 0x4a, 0x8b, 0x53, 0xc9, 0xd0,
+    0x1e, 0xf0, 0x45, 0x2d, 0x75, 0xb6, 0x5e, 0xb5, 0x25, 0x20, 0xe9, 0x6b, 0x01, 0xe6, 0x59,
+];
+
+/// Password, salt, secret, associated data.
+#[cfg(feature = "vector-hash")]
+fn vector_fill(
+    hasher: &mut argon2_rust::Hasher,
+    cost: Cost,
+    [password, salt, secret, data]: [&[u8]; 4],
+    out: &mut [u8],
+) -> Result<(), argon2_rust::Error> {
+    use argon2_rust::params::{Memory, TagLen};
+    let params = argon2_rust::Params::builder()
+        .memory(Memory::kib(u64::from(cost.memory_kib)))
+        .passes(cost.passes)
+        .lanes(cost.lanes)
+        // The pool has its own threads; a lane more must not be a thread more.
+        .threads(1)
+        .tag_len(TagLen::bytes(out.len() as u64))
+        .build()?;
+    let (algorithm, version) = (argon2_rust::Algorithm::Argon2id, argon2_rust::Version::V0x13);
+    hasher.set_argon2(argon2_rust::Argon2::new(algorithm, version, params));
+    hasher.hash_into_with_ad(password, salt, secret, data, out)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_reference_gives_the_vector_of_the_rfc() {
+        let params = argon2::ParamsBuilder::new()
+            .m_cost(32)
+            .t_cost(3)
+            .p_cost(4)
+            .data(argon2::AssociatedData::new(&[4; 12]).unwrap())
+            .output_len(32)
+            .build()
+            .unwrap();
+        let argon2 = Argon2::new_with_secret(&[3; 8], Algorithm::Argon2id, Version::V0x13, params).unwrap();
+        let mut out = [0; 32];
+        argon2.hash_password_into(&[1; 32], &[2; 16], &mut out).unwrap();
+        assert_eq!(out, RFC_9106_ARGON2ID);
+    }
+
+    #[cfg(feature = "vector-hash")]
+    mod vector {
+        use rand::rngs::ChaCha8Rng;
+        use rand::{RngExt, SeedableRng};
+
+        use super::*;
+
+        fn differences(inputs: u64) -> usize {
+            let mut random = ChaCha8Rng::seed_from_u64(9106);
+            let (mut reference, mut vector) = (Kernel::reference(), Kernel::vector().unwrap());
+            let mut differ = 0;
+            for _ in 0..inputs {
+                let lanes = if random.random_bool(0.8) { 1 } else { random.random_range(2..=4) };
+                let most = if random.random_bool(0.9) { 160 } else { 900 };
+                let memory_kib = random.random_range(8 * lanes..=most);
+                let cost = Cost { memory_kib, passes: random.random_range(1..=3), lanes };
+                let password: Vec<u8> = (0..random.random_range(0..200)).map(|_| random.random()).collect();
+                let salt: Vec<u8> = (0..random.random_range(8..48)).map(|_| random.random()).collect();
+                let len = random.random_range(16..=64);
+                let (mut one, mut other) = (vec![0; len], vec![0; len]);
+                reference.fill(cost, &password, &salt, &mut one).unwrap();
+                vector.fill(cost, &password, &salt, &mut other).unwrap();
+                differ += usize::from(one != other);
+                if random.random_bool(0.01) {
+                    vector.release();
+                }
+            }
+            differ
+        }
+
+        #[test]
+        fn both_implementations_give_the_same_bytes() {
+            assert_eq!(differences(10_000), 0);
+        }
+
+        #[test]
+        #[ignore = "ten minutes: cargo test --release -- --ignored the_same_bytes_for_very_many"]
+        fn the_same_bytes_for_very_many_inputs() {
+            assert_eq!(differences(1_000_000), 0);
+        }
+
+        #[test]
+        fn the_default_passes_its_own_test() {
+            let (kernel, failed) = Kernel::choose(Choice::Auto);
+            assert!(failed.is_none() && kernel.name().starts_with("argon2-rust"));
+            assert!(kernel.sibling().name().starts_with("argon2-rust"));
+            assert_eq!(Kernel::choose(Choice::Reference).0.name(), "argon2");
+        }
+    }
+}

@@ -1,0 +1,484 @@
+//! Whose password is checked next: lanes by weight, networks in turn within a lane, and nobody past the budget. Knows no
+//! thread, clock or lock.
+//!
+//! ```text
+//!   admit ──▶ lane full? ──no──▶ queued ──▶ next ──▶ runs
+//!               │yes                ├─ withdraw (client gone) ─▶ dropped
+//!               ▼                   ├─ displaced by a network that holds less ─▶ shed
+//!     holds less than the heaviest? └─ older than the budget ─▶ shed
+//!         no ─▶ shed
+//! ```
+//!
+//! Invariant: of lanes that stay busy, each is served by its weight, of 8, 4 and 1, and none waits for more than 3, 4 and 13
+//! passwords. Invariant: of networks that stay busy within a lane, none is served twice before each
+//! was served once. Invariant: what is handed out to run has waited no longer than the budget and one
+//! password more.
+
+use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::time::Duration;
+
+use ipnet::IpNet;
+
+/// A class in the queue. In order of their weights.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+pub enum Lane {
+    /// Who has logged in before, or holds a mailed token or a session.
+    Known,
+    /// From a network without recent failures.
+    Quiet,
+    /// From a network with recent failures.
+    Failing,
+}
+
+impl Lane {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Known, Self::Quiet, Self::Failing];
+
+    const fn weight(self) -> u32 {
+        match self {
+            Self::Known => 8,
+            Self::Quiet => 4,
+            Self::Failing => 1,
+        }
+    }
+
+    /// As it stands in metrics.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Known => "known",
+            Self::Quiet => "quiet",
+            Self::Failing => "failing",
+        }
+    }
+}
+
+/// What a lane's clock moves by for one password of weight 1; divisible by every weight.
+const STRIDE: u64 = 8;
+
+/// Where a job stands.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Ticket {
+    lane: Lane,
+    network: IpNet,
+    number: u64,
+}
+
+/// No room in the lane.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Full {
+    /// When the passwords that wait now will be done.
+    pub clear_in: Duration,
+}
+
+/// What admitting a job did.
+#[derive(Debug, Eq, PartialEq)]
+pub struct Admitted<J> {
+    /// Its place.
+    pub ticket: Ticket,
+    /// A job of the network that held most of the lane, which had to give way.
+    pub displaced: Option<J>,
+}
+
+/// What is to be done next.
+#[derive(Debug)]
+pub struct Next<J> {
+    /// The job to run, with its lane and how long it has waited.
+    pub run: Option<(Lane, Duration, J)>,
+    /// Jobs that have waited longer than the budget.
+    pub expired: Vec<J>,
+}
+
+#[derive(Debug)]
+struct Waiting<J> {
+    number: u64,
+    since: Duration,
+    job: J,
+}
+
+#[derive(Debug)]
+struct Queue<J> {
+    lane: Lane,
+    by_network: HashMap<IpNet, VecDeque<Waiting<J>>>,
+    /// Networks with jobs, each once: whose turn is next.
+    turns: VecDeque<IpNet>,
+    /// The same by how many jobs they hold.
+    by_weight: BTreeSet<(usize, IpNet)>,
+    /// Jobs in the order in which they came; those that are gone are passed over.
+    arrivals: VecDeque<(u64, IpNet)>,
+    len: usize,
+    /// The virtual time of the next password of this lane.
+    pass: u64,
+}
+
+/// All jobs that wait.
+#[derive(Debug)]
+pub struct Scheduler<J> {
+    queues: [Queue<J>; 3],
+    threads: u32,
+    budget: Duration,
+    numbers: u64,
+    /// The virtual time of the password that was handed out last: a lane that wakes up begins there.
+    clock: u64,
+}
+
+impl<J> Queue<J> {
+    fn new(lane: Lane) -> Self {
+        Self {
+            lane,
+            by_network: HashMap::new(),
+            turns: VecDeque::new(),
+            by_weight: BTreeSet::new(),
+            arrivals: VecDeque::new(),
+            len: 0,
+            pass: 0,
+        }
+    }
+
+    fn stride(&self) -> u64 {
+        STRIDE / u64::from(self.lane.weight())
+    }
+
+    fn held(&self, network: IpNet) -> usize {
+        self.by_network.get(&network).map_or(0, VecDeque::len)
+    }
+
+    fn push(&mut self, network: IpNet, waiting: Waiting<J>) {
+        let held = self.held(network);
+        if held == 0 {
+            self.turns.push_back(network);
+        }
+        self.by_weight.remove(&(held, network));
+        self.by_weight.insert((held + 1, network));
+        self.arrivals.push_back((waiting.number, network));
+        self.by_network.entry(network).or_default().push_back(waiting);
+        self.len += 1;
+    }
+
+    /// Takes one job of a network out.
+    fn take(
+        &mut self,
+        network: IpNet,
+        which: impl FnOnce(&mut VecDeque<Waiting<J>>) -> Option<Waiting<J>>,
+    ) -> Option<Waiting<J>> {
+        let jobs = self.by_network.get_mut(&network)?;
+        let held = jobs.len();
+        let taken = which(jobs)?;
+        self.by_weight.remove(&(held, network));
+        if held > 1 {
+            self.by_weight.insert((held - 1, network));
+        } else {
+            self.by_network.remove(&network);
+            self.turns.retain(|other| *other != network);
+        }
+        self.len -= 1;
+        Some(taken)
+    }
+
+    /// The next job by turns.
+    fn pop(&mut self) -> Option<Waiting<J>> {
+        let network = self.turns.pop_front()?;
+        if self.held(network) > 1 {
+            self.turns.push_back(network);
+        }
+        self.take(network, VecDeque::pop_front)
+    }
+
+    /// The oldest job, if it came before `before`. It stands at the front of its network's queue, whose jobs stand in the
+    /// order in which they came.
+    fn pop_older_than(&mut self, before: Duration) -> Option<J> {
+        loop {
+            let (number, network) = *self.arrivals.front()?;
+            let front = self.by_network.get(&network).and_then(VecDeque::front);
+            let Some(oldest) = front.filter(|waiting| waiting.number == number) else {
+                self.arrivals.pop_front();
+                continue;
+            };
+            if oldest.since >= before {
+                return None;
+            }
+            self.arrivals.pop_front();
+            return self.take(network, VecDeque::pop_front).map(|waiting| waiting.job);
+        }
+    }
+}
+
+impl<J> Scheduler<J> {
+    /// Nothing waits.
+    pub fn new(threads: usize, budget: Duration) -> Self {
+        let threads = u32::try_from(threads).unwrap_or(u32::MAX).max(1);
+        Self { queues: Lane::ALL.map(Queue::new), threads, budget, numbers: 0, clock: 0 }
+    }
+
+    /// Jobs that wait in each lane.
+    pub fn waiting(&self) -> [(Lane, usize); 3] {
+        self.queues.each_ref().map(|queue| (queue.lane, queue.len))
+    }
+
+    /// How long the last of `len` jobs in a lane waits, at the share that the lane has while the lanes that are busy now
+    /// stay busy.
+    fn wait(&self, lane: Lane, len: usize, hash_time: Duration) -> Duration {
+        let busy = self.queues.iter().filter(|queue| queue.len > 0 || queue.lane == lane);
+        let weights: u32 = busy.map(|queue| queue.lane.weight()).sum();
+        let len = u32::try_from(len).unwrap_or(u32::MAX);
+        hash_time.saturating_mul(len).saturating_mul(weights) / (self.threads * lane.weight())
+    }
+
+    fn queue(&self, lane: Lane) -> &Queue<J> {
+        let [known, quiet, failing] = &self.queues;
+        match lane {
+            Lane::Known => known,
+            Lane::Quiet => quiet,
+            Lane::Failing => failing,
+        }
+    }
+
+    fn queue_mut(&mut self, lane: Lane) -> &mut Queue<J> {
+        let [known, quiet, failing] = &mut self.queues;
+        match lane {
+            Lane::Known => known,
+            Lane::Quiet => quiet,
+            Lane::Failing => failing,
+        }
+    }
+
+    /// Whether [`Scheduler::admit`] would say yes now.
+    pub fn has_room(&self, lane: Lane, network: IpNet, hash_time: Duration) -> Result<(), Full> {
+        let queue = self.queue(lane);
+        let wait = self.wait(lane, queue.len, hash_time);
+        let heaviest = queue.by_weight.last().map_or(0, |(held, _)| *held);
+        if wait <= self.budget || queue.held(network) + 1 < heaviest {
+            return Ok(());
+        }
+        Err(Full { clear_in: wait })
+    }
+
+    /// Gives a job a place if it would be run within the budget, or if its network holds less of a full lane than another,
+    /// whose newest job then gives way.
+    ///
+    /// Units: `hash_time` is what one password takes on one thread; `now` is steady time since any fixed moment.
+    /// Security: a lane that let the first come fill it would let one attacker keep everybody else out of it.
+    pub fn admit(
+        &mut self,
+        lane: Lane,
+        network: IpNet,
+        job: J,
+        hash_time: Duration,
+        now: Duration,
+    ) -> Result<Admitted<J>, (Full, J)> {
+        if let Err(full) = self.has_room(lane, network, hash_time) {
+            return Err((full, job));
+        }
+        let is_full = self.wait(lane, self.queue(lane).len, hash_time) > self.budget;
+        self.numbers += 1;
+        let (number, clock) = (self.numbers, self.clock);
+        let queue = self.queue_mut(lane);
+        let heaviest = queue.by_weight.last().filter(|_| is_full).map(|(_, network)| *network);
+        let displaced = heaviest.and_then(|network| queue.take(network, VecDeque::pop_back));
+        if queue.len == 0 {
+            queue.pass = queue.pass.max(clock + queue.stride());
+        }
+        queue.push(network, Waiting { number, since: now, job });
+        Ok(Admitted {
+            ticket: Ticket { lane, network, number },
+            displaced: displaced.map(|waiting| waiting.job),
+        })
+    }
+
+    /// Takes a job out that has not begun, if it is still there.
+    pub fn withdraw(&mut self, ticket: Ticket) -> Option<J> {
+        let taken = self.queue_mut(ticket.lane).take(ticket.network, |jobs| {
+            let at = jobs.iter().position(|waiting| waiting.number == ticket.number)?;
+            jobs.remove(at)
+        });
+        taken.map(|waiting| waiting.job)
+    }
+
+    /// What a free thread does next.
+    pub fn next(&mut self, hash_time: Duration, now: Duration) -> Next<J> {
+        // Waits are foretold in whole passwords: one more is within what was promised.
+        let before = now.saturating_sub(self.budget + hash_time);
+        let mut expired = Vec::new();
+        for queue in &mut self.queues {
+            while let Some(job) = queue.pop_older_than(before) {
+                expired.push(job);
+            }
+        }
+        let busy = self.queues.iter_mut().filter(|queue| queue.len > 0);
+        // Of equal ones the first, which has the larger weight.
+        let run = busy.min_by_key(|queue| queue.pass).and_then(|queue| {
+            let waiting = queue.pop()?;
+            self.clock = queue.pass;
+            queue.pass += queue.stride();
+            Some((queue.lane, now.saturating_sub(waiting.since), waiting.job))
+        });
+        Next { run, expired }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const HASH: Duration = Duration::from_millis(10);
+    const BUDGET: Duration = Duration::from_secs(2);
+
+    fn network(number: u32) -> IpNet {
+        IpNet::new(std::net::Ipv4Addr::from(number << 8).into(), 24).unwrap()
+    }
+
+    fn fill(scheduler: &mut Scheduler<u32>, lane: Lane, of: u32, jobs: u32) -> u32 {
+        (0..jobs).filter(|_| scheduler.admit(lane, network(of), of, HASH, Duration::ZERO).is_ok()).count()
+            as u32
+    }
+
+    #[test]
+    fn lanes_that_stay_busy_are_served_by_their_weights() {
+        let mut scheduler = Scheduler::new(1000, BUDGET);
+        for lane in Lane::ALL {
+            assert_eq!(fill(&mut scheduler, lane, 1, 200), 200);
+        }
+        let lanes: Vec<Lane> =
+            (0..130).map(|_| scheduler.next(HASH, Duration::ZERO).run.unwrap().0).collect();
+        let served = |lane| lanes.iter().filter(|served| **served == lane).count();
+        assert_eq!(Lane::ALL.map(served), [80, 40, 10]);
+        // However one looks at it: no lane waits longer than its weight says.
+        for (lane, at_most) in [(Lane::Known, 3), (Lane::Quiet, 4), (Lane::Failing, 13)] {
+            assert!(lanes.windows(at_most).all(|window| window.contains(&lane)), "{lane:?}");
+        }
+    }
+
+    #[test]
+    fn a_lane_that_slept_does_not_make_up_for_it() {
+        let mut scheduler = Scheduler::new(1000, BUDGET);
+        fill(&mut scheduler, Lane::Quiet, 1, 200);
+        (0..100).for_each(|_| drop(scheduler.next(HASH, Duration::ZERO)));
+        fill(&mut scheduler, Lane::Failing, 2, 50);
+        let lanes: Vec<Lane> = (0..10).map(|_| scheduler.next(HASH, Duration::ZERO).run.unwrap().0).collect();
+        assert_eq!(lanes.iter().filter(|lane| **lane == Lane::Failing).count(), 2);
+    }
+
+    #[test]
+    fn a_full_lane_takes_a_newcomer_in_place_of_whoever_holds_most_of_it() {
+        let mut scheduler = Scheduler::new(2, BUDGET);
+        // 2 s on two threads of 10 ms each.
+        assert_eq!(fill(&mut scheduler, Lane::Quiet, 1, 1000), 401);
+        let (full, job) = scheduler.admit(Lane::Quiet, network(1), 1, HASH, Duration::ZERO).unwrap_err();
+        assert_eq!((full.clear_in, job), (Duration::from_millis(2005), 1));
+        let admitted = scheduler.admit(Lane::Quiet, network(2), 2, HASH, Duration::ZERO).unwrap();
+        assert_eq!(admitted.displaced, Some(1));
+        // The newcomer's turn comes second, not four hundred and second.
+        let next: Vec<u32> = (0..2).map(|_| scheduler.next(HASH, Duration::ZERO).run.unwrap().2).collect();
+        assert_eq!(next, [1, 2]);
+        // Another lane is not full for that.
+        assert!(scheduler.has_room(Lane::Known, network(1), HASH).is_ok());
+    }
+
+    #[test]
+    fn who_hangs_up_leaves_and_who_waited_too_long_is_told_so() {
+        let mut scheduler = Scheduler::new(1, BUDGET);
+        let mut tickets = Vec::new();
+        for job in 0..3 {
+            let at = Duration::from_secs(u64::from(job));
+            tickets.push(scheduler.admit(Lane::Quiet, network(job % 2), job, HASH, at).unwrap().ticket);
+        }
+        assert_eq!(scheduler.withdraw(tickets[1]), Some(1));
+        assert_eq!(scheduler.withdraw(tickets[1]), None);
+        let next = scheduler.next(HASH, Duration::from_secs(3));
+        assert_eq!(next.expired, [0]);
+        assert_eq!(next.run.unwrap(), (Lane::Quiet, Duration::from_secs(1), 2));
+        assert!(scheduler.next(HASH, Duration::from_secs(3)).run.is_none());
+        assert_eq!(scheduler.withdraw(tickets[2]), None);
+        assert!(scheduler.queues.iter().all(|queue| queue.by_network.is_empty() && queue.turns.is_empty()));
+    }
+
+    #[derive(Clone, Debug)]
+    enum Step {
+        Admit(usize, u32),
+        Next,
+        Withdraw(usize),
+        Pass(u64),
+    }
+
+    fn step() -> impl Strategy<Value = Step> {
+        prop_oneof![
+            6 => (0_usize..3, 0_u32..6).prop_map(|(lane, network)| Step::Admit(lane, network)),
+            3 => Just(Step::Next),
+            1 => (0_usize..200).prop_map(Step::Withdraw),
+            1 => (0_u64..700).prop_map(Step::Pass),
+        ]
+    }
+
+    proptest! {
+        /// Invariant: every job that was admitted ends once, run within the budget, displaced, expired or withdrawn; the
+        /// queues stay within what the budget allows; and in a lane no network is served twice while another that has
+        /// waited all the time is not served at all.
+        #[test]
+        fn whatever_comes_every_job_ends_once_and_in_its_turn(
+            threads in 1_usize..4, steps in prop::collection::vec(step(), 1..400),
+        ) {
+            let mut scheduler = Scheduler::new(threads, BUDGET);
+            let mut now = Duration::ZERO;
+            let (mut tickets, mut open) = (Vec::new(), BTreeSet::new());
+            // For each lane and network that waits: how often each other one was served since.
+            let mut overtaken: HashMap<(Lane, u32), HashMap<u32, u32>> = HashMap::new();
+            for step in steps {
+                match step {
+                    Step::Admit(lane, of) => {
+                        let lane = Lane::ALL[lane];
+                        let job = (tickets.len(), of);
+                        let room = scheduler.has_room(lane, network(of), HASH);
+                        match scheduler.admit(lane, network(of), job, HASH, now) {
+                            Ok(admitted) => {
+                                prop_assert!(room.is_ok());
+                                open.insert(job);
+                                tickets.push(admitted.ticket);
+                                if let Some(displaced) = admitted.displaced {
+                                    prop_assert!(open.remove(&displaced));
+                                }
+                                overtaken.entry((lane, of)).or_default();
+                            }
+                            Err((full, back)) => {
+                                prop_assert_eq!(back, job);
+                                prop_assert!(full.clear_in > BUDGET && room == Err(full));
+                            }
+                        }
+                    }
+                    Step::Next => {
+                        let Next { run, expired } = scheduler.next(HASH, now);
+                        for job in expired {
+                            prop_assert!(open.remove(&job));
+                        }
+                        if let Some((lane, waited, job)) = run {
+                            prop_assert!(waited <= BUDGET + HASH);
+                            prop_assert!(open.remove(&job));
+                            for ((_, other), seen) in overtaken.iter_mut().filter(|((of, _), _)| *of == lane) {
+                                if *other != job.1 && scheduler.queue(lane).held(network(*other)) > 0 {
+                                    *seen.entry(job.1).or_default() += 1;
+                                    prop_assert!(seen[&job.1] <= 1, "{lane:?}: {other} overtaken by {}", job.1);
+                                }
+                            }
+                            overtaken.insert((lane, job.1), HashMap::new());
+                        }
+                        now += HASH / threads as u32;
+                    }
+                    Step::Withdraw(at) => {
+                        if let Some(ticket) = tickets.get(at) && let Some(job) = scheduler.withdraw(*ticket) {
+                            prop_assert!(open.remove(&job));
+                        }
+                    }
+                    Step::Pass(millis) => now += Duration::from_millis(millis),
+                }
+                overtaken.retain(|(lane, of), _| scheduler.queue(*lane).held(network(*of)) > 0);
+                let waiting: usize = scheduler.waiting().iter().map(|(_, len)| len).sum();
+                prop_assert_eq!(waiting, open.len());
+                for queue in &scheduler.queues {
+                    prop_assert_eq!(queue.by_network.len(), queue.turns.len());
+                    prop_assert_eq!(queue.by_network.len(), queue.by_weight.len());
+                    prop_assert!(queue.len <= BUDGET.as_millis() as usize / HASH.as_millis() as usize * threads + 1);
+                }
+            }
+        }
+    }
+}

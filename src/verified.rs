@@ -1,0 +1,130 @@
+//! Credentials that were found good a moment ago. Checking a signature costs more than all the rest of a request, and
+//! asking two owners costs two ways to another thread: neither is needed while nothing was written that the verdict
+//! rests on ([`crate::changes`]).
+//!
+//! Kept under a digest of the credential, never the credential. Bounded: a full shard is emptied of what has ended, and
+//! if that is nothing, of everything.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+use sha2::{Digest, Sha256};
+
+use crate::account::AccountV1;
+use crate::changes::Mark;
+use crate::clock::Timestamp;
+use crate::refresh::FamilyV1;
+use crate::session::SessionV1;
+
+const SHARDS: usize = 64;
+/// About 1 KiB each.
+const PER_SHARD: usize = 256;
+
+/// What a credential belongs to.
+#[derive(Clone, Debug)]
+pub enum Held {
+    /// An access token of a family.
+    Family(FamilyV1),
+    /// A browser session.
+    Session(SessionV1),
+}
+
+/// Somebody whose credential is good now.
+#[derive(Clone, Debug)]
+pub struct Identity {
+    /// Who.
+    pub account: AccountV1,
+    /// By what.
+    pub held: Held,
+    /// Of an access token.
+    pub times: Option<TokenTimes>,
+}
+
+/// When an access token was made and when it ends, in seconds since 1970.
+#[derive(Clone, Copy, Debug)]
+pub struct TokenTimes {
+    /// When it ends.
+    pub exp: u64,
+    /// When it was made.
+    pub iat: u64,
+}
+
+impl Identity {
+    /// The id of the session or family.
+    pub const fn sid(&self) -> [u8; 16] {
+        match &self.held {
+            Held::Family(family) => family.id,
+            Held::Session(session) => session.id,
+        }
+    }
+}
+
+/// Under what a credential is kept.
+#[derive(Clone, Copy, Eq, Hash, PartialEq)]
+pub(crate) struct CredentialDigest([u8; 32]);
+
+impl CredentialDigest {
+    /// `sent_by` is what else must be the same for the verdict to hold.
+    pub(crate) fn of(credential: &str, sent_by: &str) -> Self {
+        let digest = Sha256::new().chain_update(credential).chain_update([0]).chain_update(sent_by);
+        Self(digest.finalize().into())
+    }
+}
+
+struct Kept {
+    identity: Arc<Identity>,
+    mark: Mark,
+    until: Timestamp,
+}
+
+/// Those of one engine.
+pub(crate) struct Verified(Box<[Mutex<HashMap<CredentialDigest, Kept>>]>);
+
+impl Default for Verified {
+    fn default() -> Self {
+        Self((0..SHARDS).map(|_| Mutex::default()).collect())
+    }
+}
+
+impl Verified {
+    /// Whose credential it is, if nothing has changed since it was found good. `mark` counts what there is to change for an
+    /// identity.
+    pub(crate) fn find(
+        &self,
+        digest: CredentialDigest,
+        now: Timestamp,
+        mark: impl FnOnce(&Identity) -> Mark,
+    ) -> Option<Arc<Identity>> {
+        let (identity, kept) = {
+            let shard = self.shard(digest)?.lock();
+            let kept = shard.get(&digest).filter(|kept| now < kept.until)?;
+            (Arc::clone(&kept.identity), kept.mark)
+        };
+        (mark(&identity) == kept).then_some(identity)
+    }
+
+    /// Keeps a verdict. `mark` was read before its owners were asked.
+    pub(crate) fn keep(
+        &self,
+        digest: CredentialDigest,
+        identity: Arc<Identity>,
+        mark: Mark,
+        until: Timestamp,
+        now: Timestamp,
+    ) {
+        let Some(shard) = self.shard(digest) else { return };
+        let mut shard = shard.lock();
+        if shard.len() >= PER_SHARD {
+            shard.retain(|_, kept| now < kept.until);
+            if shard.len() >= PER_SHARD {
+                shard.clear();
+            }
+        }
+        shard.insert(digest, Kept { identity, mark, until });
+    }
+
+    fn shard(&self, digest: CredentialDigest) -> Option<&Mutex<HashMap<CredentialDigest, Kept>>> {
+        self.0.get(usize::from(digest.0.first().copied()?) % SHARDS)
+    }
+}
