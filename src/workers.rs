@@ -37,6 +37,9 @@ impl Workers {
                 mails(&engine, &transport, &ending).await;
             })?);
         }
+        threads.push(worker("alert", engine, &ending, move |engine, ending| async move {
+            crate::audit::alert::run(&engine, &ending).await;
+        })?);
         Ok(Self { ending, threads })
     }
 

@@ -7,6 +7,7 @@ mod crash;
 mod equal_work;
 mod flows;
 mod golden;
+mod operators;
 mod pairs;
 mod support;
 mod tidy;

@@ -1,4 +1,4 @@
-//! Figures for operators in the text form that Prometheus reads.
+#![doc = include_str!("metrics.md")]
 
 use prometheus_client::encoding::text::encode;
 use prometheus_client::metrics::counter::Counter;
@@ -67,9 +67,33 @@ impl Engine {
         if let Ok(waiting) = self.ask(&self.outbox, Waiting).await {
             gauge("mail_waiting", "Mails that wait to be sent", waiting as u64);
         }
+        let (failing, lost) = self.tally.log.trouble();
+        gauge("audit_failing", "1 while the log of security events cannot be written", u64::from(failing));
+        gauge("audit_lost", "Events that are not in the log of security events", lost);
         let mut text = String::new();
         // Writing into a String cannot fail.
         let _ = encode(&mut text, &registry);
         text
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::audit::Event;
+
+    #[test]
+    fn the_page_names_every_figure_and_every_event_and_no_other() {
+        let page = include_str!("metrics.md");
+        let code = include_str!("metrics.rs");
+        let mut figures = 0;
+        for line in code.lines().filter(|line| line.trim().starts_with("gauge(\"")) {
+            let name = line.split('"').nth(1).unwrap();
+            assert!(page.contains(&format!("`portcullis_{name}`")), "{name} is not on the page");
+            figures += 1;
+        }
+        assert_eq!(page.matches("| `portcullis_").count(), figures + 1);
+        for event in Event::ALL {
+            assert!(page.contains(&format!("`{}`", event.name())), "{} is not on the page", event.name());
+        }
     }
 }

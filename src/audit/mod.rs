@@ -2,8 +2,9 @@
 //!
 //! Never in an event: a password, a token, a whole address of an unknown name, a body.
 
+pub mod alert;
 pub mod log;
-mod metrics;
+pub mod metrics;
 pub mod read;
 pub mod verify;
 
@@ -55,6 +56,41 @@ pub enum Event {
 }
 
 impl Event {
+    /// All of them.
+    pub const ALL: [Self; 31] = [
+        Self::LoginSucceeded,
+        Self::LoginFailed,
+        Self::LoginLocked,
+        Self::LoginShed,
+        Self::Throttled,
+        Self::LockoutStarted,
+        Self::LockoutCleared,
+        Self::DeviceRecognised,
+        Self::DeviceDemoted,
+        Self::RefreshRotated,
+        Self::RefreshReplayed,
+        Self::RefreshReused,
+        Self::SessionRevoked,
+        Self::PasswordChanged,
+        Self::ResetRequested,
+        Self::PasswordReset,
+        Self::TokenRejected,
+        Self::CsrfRejected,
+        Self::SignedUp,
+        Self::SignUpTaken,
+        Self::EmailVerified,
+        Self::AccountDeleted,
+        Self::KeyRotated,
+        Self::KeyRetired,
+        Self::StuffingSuspected,
+        Self::AdminCreated,
+        Self::AdminChanged,
+        Self::EmailChangeAsked,
+        Self::EmailChanged,
+        Self::EmailChangeUndone,
+        Self::SessionMoved,
+    ];
+
     /// Its stable name.
     pub const fn name(self) -> &'static str {
         match self {

@@ -3,10 +3,19 @@
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
 
 use portcullis::admin_socket;
-use portcullis::config::{Config, SmtpTls};
+use portcullis::clock::Clock;
+use portcullis::config::checks::{State, checks};
+use portcullis::config::{Config, MailTransport};
+use portcullis::fail_stop::FailStop;
 use portcullis::flow::operate::Operation;
+use portcullis::journal::storage_local::LocalStorage;
+use portcullis::password::{HashPool, KnownBad, pool};
+use portcullis::secret::Chance;
+use portcullis::token::Keys;
 use serde_json::{Value, json};
 
 use super::{Cli, Failure, say};
@@ -18,9 +27,25 @@ struct Line {
     fix: String,
 }
 
+impl Line {
+    fn new(
+        good: bool,
+        otherwise: &'static str,
+        what: impl Into<String>,
+        why: &str,
+        fix: impl Into<String>,
+    ) -> Self {
+        let state = if good { "pass" } else { otherwise };
+        Self { state, what: what.into(), why: why.to_owned(), fix: fix.into() }
+    }
+}
+
 pub(super) fn run(cli: &Cli) -> Result<(), Failure> {
     let config = cli.load()?;
-    let mut lines = checklist(&config);
+    let mut lines = settings(&config);
+    lines.extend(files(&config));
+    lines.extend(machine(&config));
+    lines.extend(audit(&config));
     lines.extend(running(&config));
     let failed = lines.iter().filter(|line| line.state == "fail").count();
     if cli.json {
@@ -40,52 +65,141 @@ pub(super) fn run(cli: &Cli) -> Result<(), Failure> {
     if failed == 0 { Ok(()) } else { Err(Failure::refused(format!("{failed} checks failed"))) }
 }
 
-fn checklist(config: &Config) -> Vec<Line> {
-    let found = config.unsafe_settings();
+/// On loopback what is unsafe in public is only worth a word.
+fn settings(config: &Config) -> Vec<Line> {
     let public = !config.listen.ip().is_loopback() || config.public_origin.is_https();
-    let mut lines: Vec<Line> = found
-        .iter()
-        .map(|finding| Line {
-            state: if public { "fail" } else { "warn" },
-            what: finding.key.to_owned(),
-            why: finding.why.clone(),
-            fix: finding.fix.clone(),
-        })
-        .collect();
-    let mut say = |good: bool, what: &str, why: &str, fix: &str| {
-        let state = if good { "pass" } else { "fail" };
-        lines.push(Line { state, what: what.to_owned(), why: why.to_owned(), fix: fix.to_owned() });
+    let line = |check: portcullis::config::checks::Check| {
+        let state = match check.state {
+            State::Good => "pass",
+            State::Unsafe if public => "fail",
+            State::Unsafe | State::Doubtful => "warn",
+        };
+        Line { state, what: check.key.to_owned(), why: check.why.to_owned(), fix: check.fix.to_owned() }
     };
-    for name in
-        ["http.public_origin", "password.memory_kib", "mail.transport", "mail.console", "signup.verify_email"]
-    {
-        if !found.iter().any(|finding| finding.key == name) {
-            say(true, name, "", "");
-        }
+    checks(config).into_iter().map(line).collect()
+}
+
+fn files(config: &Config) -> Vec<Line> {
+    let mut lines = Vec::new();
+    for dir in [&config.data_dir, &config.keys_dir, &config.audit_dir] {
+        let why =
+            "whoever reads it can forge tokens, guess passwords at leisure, or learn who logs in from where";
+        let fix = format!("chmod 0700 {}", dir.display());
+        let what = format!("{} is readable by its owner alone", dir.display());
+        lines.push(Line::new(is_private(dir), "fail", what, why, fix));
     }
-    for dir in [&config.data_dir, &config.keys_dir] {
-        say(
-            is_private(dir),
-            &format!("{} is readable by its owner alone", dir.display()),
-            "whoever reads it can forge tokens or guess passwords at leisure",
-            "chmod 0700 it",
-        );
+    let mut secrets = Vec::new();
+    if let MailTransport::Smtp { login: Some((_, file)), .. } = &config.mail_transport {
+        secrets.push(file);
     }
-    let plain =
-        matches!(&config.mail_transport, portcullis::config::MailTransport::Smtp { tls: SmtpTls::None, .. });
-    say(
-        !plain,
-        "mails leave over TLS",
-        "links with tokens cross to the mail server in the clear",
-        "mail.smtp.tls",
-    );
-    lines.push(Line {
-        state: "warn",
-        what: String::from("keys are not sealed at rest"),
-        why: String::from("a stolen copy of the keys directory signs tokens"),
-        fix: String::from("keep keys.dir on another, encrypted volume"),
-    });
+    if let Some(hook) = &config.alert {
+        secrets.push(&hook.secret_file);
+    }
+    for file in secrets {
+        let readable =
+            std::fs::read_to_string(file).is_ok_and(|text| !text.lines().next().unwrap_or("").is_empty());
+        let what = format!("{} holds a secret and is readable by its owner alone", file.display());
+        let fix = format!("write the secret into its first line, and chmod 0600 {}", file.display());
+        lines.push(Line::new(
+            readable && is_private(file),
+            "fail",
+            what,
+            "mails or alerts cannot be sent, or by others too",
+            fix,
+        ));
+    }
+    let list = KnownBad::load(config.password_list.as_deref());
+    let fix = list.as_ref().err().map_or_else(String::new, ToString::to_string);
+    lines.push(Line::new(
+        list.is_ok(),
+        "fail",
+        "password.list_file can be read",
+        "the server will not start",
+        fix,
+    ));
+    if let Some(age) = newest_key_age(&config.keys_dir) {
+        let days = age.as_secs() / 86_400;
+        let what = format!("the signing key is {days} days old");
+        let why = "the longer a key signs, the more a leaked one is worth";
+        lines.push(Line::new(days <= config.key_days, "warn", what, why, "portcullis key rotate"));
+    }
     lines
+}
+
+/// A path that is not there yet will be made so that its owner alone reads it.
+fn is_private(path: &Path) -> bool {
+    std::fs::metadata(path).map_or(true, |found| found.permissions().mode().trailing_zeros() >= 6)
+}
+
+fn newest_key_age(dir: &Path) -> Option<Duration> {
+    let entries = std::fs::read_dir(dir).ok()?.flatten();
+    let signing = entries.filter(|entry| entry.file_name().to_string_lossy().starts_with("signing-"));
+    let newest = signing.filter_map(|entry| entry.metadata().ok()?.modified().ok()).max()?;
+    let made = newest.duration_since(std::time::UNIX_EPOCH).ok()?;
+    Some(Duration::from_secs(Clock::system().now().as_secs()).saturating_sub(made))
+}
+
+/// What hashing costs here, and whether there is the memory for it.
+fn machine(config: &Config) -> Vec<Line> {
+    let mut lines = Vec::new();
+    let needed = config.hash_threads as u64 * u64::from(config.cost.memory_kib);
+    if let Some(free) = available_kib() {
+        let what = format!("{needed} KiB for hashing of {free} KiB that are free");
+        let why = "the system ends the server when memory runs out";
+        let threads = (free / 2 / u64::from(config.cost.memory_kib)).max(1);
+        lines.push(Line::new(
+            needed <= free / 2,
+            "fail",
+            what,
+            why,
+            format!("[password] threads = {threads}"),
+        ));
+    }
+    let options = pool::Options { threads: 1, wait_budget: config.hash_wait_budget, cost: config.cost };
+    let fail_stop = FailStop::new(|_| {});
+    let pool = HashPool::start(options, &Clock::system(), &Arc::new(Chance::system()), &fail_stop);
+    if let Ok(pool) = pool {
+        let took = pool.stats().hash_time;
+        let rate = config.hash_threads as f64 / took.as_secs_f64().max(1e-6);
+        let what = format!("a hash takes {} ms here, so about {rate:.0} log-ins a second", took.as_millis());
+        let memory = (config.cost.memory_kib * 2).min(262_144);
+        let why = "a hash this quick is as quick for whoever guesses with a stolen copy";
+        lines.push(Line::new(
+            took.as_millis() >= 10,
+            "warn",
+            what,
+            why,
+            format!("[password] memory_kib = {memory}"),
+        ));
+    }
+    lines
+}
+
+fn available_kib() -> Option<u64> {
+    let text = std::fs::read_to_string("/proc/meminfo").ok()?;
+    text.lines().find_map(|line| line.strip_prefix("MemAvailable:")?.split_whitespace().next()?.parse().ok())
+}
+
+fn audit(config: &Config) -> Vec<Line> {
+    let keys = LocalStorage::open(&config.keys_dir)
+        .ok()
+        .filter(|_| config.keys_dir.join("directory-1.key").exists());
+    let Some(key) = keys.and_then(|keys| Keys::load(&keys).ok()).map(|keys| keys.audit()) else {
+        return Vec::new();
+    };
+    let Ok(walked) = portcullis::audit::verify::verify(&config.audit_dir, &key) else { return Vec::new() };
+    let what = match &walked {
+        Ok(lines) => format!("the log of security events is whole: {lines} lines"),
+        Err(broken) => format!("the log of security events is whole: {broken}"),
+    };
+    let why = "somebody changed it, or a crash cut it short, which the next start mends";
+    vec![Line::new(
+        walked.is_ok(),
+        "fail",
+        what,
+        why,
+        "keep a copy of audit.dir, and find out who could write to it",
+    )]
 }
 
 /// What only a running server can know, if one runs.
@@ -101,9 +215,4 @@ fn running(config: &Config) -> Vec<Line> {
         fix: text(item, "fix"),
     };
     items.iter().map(fail).collect()
-}
-
-/// A directory that is not there yet will be made with mode 0700.
-fn is_private(dir: &Path) -> bool {
-    std::fs::metadata(dir).map_or(true, |found| found.permissions().mode().trailing_zeros() >= 6)
 }

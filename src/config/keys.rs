@@ -103,7 +103,12 @@ pub const KEYS: &[Key] = &[
     key("keys.dir", "", "Where keys are kept. Default: keys in the data directory."),
     key("keys.master_file", "", "Not available in this version."),
     key("audit.dir", "", "Where security events are kept. Default: audit in the data directory."),
-    key("alert.webhook", "", "Not available in this version."),
+    key(
+        "alert.webhook",
+        "",
+        "What is called when something happens too often: https://, or http:// to this machine.",
+    ),
+    key("alert.secret_file", "", "A file whose first line signs these calls (HMAC-SHA-256)."),
 ];
 
 /// The known key nearest to an unknown one, if any is near.

@@ -1,5 +1,6 @@
 //! The configuration: a file, then `PORTCULLIS__SECTION__KEY`, then flags. Works with none of them.
 
+pub mod checks;
 pub mod keys;
 pub mod read;
 
@@ -89,6 +90,15 @@ pub enum MailTransport {
     },
 }
 
+/// Whom alerts are sent to.
+#[derive(Clone, Debug)]
+pub struct AlertHook {
+    /// What is called.
+    pub webhook: String,
+    /// A file whose first line signs the calls.
+    pub secret_file: PathBuf,
+}
+
 /// The configuration of one server.
 #[derive(Clone, Debug)]
 #[expect(missing_docs, reason = "every field is a key of the configuration, which has its words in `keys`")]
@@ -123,6 +133,7 @@ pub struct Config {
     pub snapshot_bytes: u64,
     pub keys_dir: PathBuf,
     pub audit_dir: PathBuf,
+    pub alert: Option<AlertHook>,
 }
 
 /// An unsafe setting, why it is one, and what to do.
@@ -162,7 +173,7 @@ impl Config {
     }
 
     fn read(reader: &mut Reader) -> Self {
-        for name in ["journal.mirror_dir", "journal.encrypt", "keys.master_file", "alert.webhook"] {
+        for name in ["journal.mirror_dir", "journal.encrypt", "keys.master_file"] {
             reader.not_available(name);
         }
         reader.choice("token.algorithm", &["ES256"]);
@@ -243,6 +254,7 @@ impl Config {
             snapshot_bytes: reader.number("journal.snapshot_bytes", 1 << 20..=1 << 40),
             keys_dir: reader.words("keys.dir").map_or_else(|| sub("keys"), PathBuf::from),
             audit_dir: reader.words("audit.dir").map_or_else(|| sub("audit"), PathBuf::from),
+            alert: read_alert(reader),
             data_dir,
             listen,
             public_origin,
@@ -251,45 +263,8 @@ impl Config {
 
     /// What must not stand on a public address.
     pub fn unsafe_settings(&self) -> Vec<Finding> {
-        let mut found = Vec::new();
-        let mut say = |wrong: bool, key, why: &str, fix: &str| {
-            if wrong {
-                found.push(Finding { key, why: why.to_owned(), fix: fix.to_owned() });
-            }
-        };
-        let Cost { memory_kib, passes, .. } = self.cost;
-        let cheap = memory_kib < Cost::SAFE.memory_kib || passes < Cost::SAFE.passes;
-        say(
-            !self.public_origin.is_https(),
-            "http.public_origin",
-            "passwords and tokens would cross the network in the clear",
-            "put a proxy with TLS in front and set its https:// origin",
-        );
-        say(
-            cheap,
-            "password.memory_kib",
-            "a stolen copy would be guessed cheaply",
-            "use at least 19456 KiB and 2 passes",
-        );
-        say(
-            matches!(self.mail_transport, MailTransport::File),
-            "mail.transport",
-            "mails are written to files and reach nobody",
-            "set mail.transport = \"smtp\" and mail.smtp.host",
-        );
-        say(
-            self.mail_console,
-            "mail.console",
-            "links with tokens are shown on the console",
-            "set mail.console = false",
-        );
-        say(
-            !self.verify_email,
-            "signup.verify_email",
-            "addresses are not proved, so anybody can take another's",
-            "set signup.verify_email = \"required\"",
-        );
-        found
+        let wrong = checks::checks(self).into_iter().filter(|check| check.state == checks::State::Unsafe);
+        wrong.map(|check| Finding { key: check.key, why: check.why.into(), fix: check.fix.into() }).collect()
     }
 }
 
@@ -337,6 +312,23 @@ fn read_mail(reader: &mut Reader) -> MailTransport {
         reader.wrong("mail.smtp.tls", "may be \"none\" for a server on this machine alone");
     }
     MailTransport::Smtp { host, port, tls, login }
+}
+
+fn read_alert(reader: &mut Reader) -> Option<AlertHook> {
+    #[cfg(not(feature = "alert"))]
+    reader.not_available("alert.webhook");
+    let webhook = reader.words("alert.webhook")?;
+    let plain_local = ["http://127.0.0.1", "http://[::1]", "http://localhost"].iter().any(|local| {
+        webhook.strip_prefix(local).is_some_and(|rest| rest.is_empty() || rest.starts_with([':', '/']))
+    });
+    if !webhook.starts_with("https://") && !plain_local {
+        reader.wrong("alert.webhook", "must be https://, or http:// to this machine");
+    }
+    let Some(secret_file) = reader.words("alert.secret_file") else {
+        reader.wrong("alert.webhook", "needs `alert.secret_file`, whose first line signs the calls");
+        return None;
+    };
+    Some(AlertHook { webhook, secret_file: PathBuf::from(secret_file) })
 }
 
 fn read_throttle(reader: &mut Reader) -> throttle::Limits {
@@ -438,6 +430,20 @@ mod tests {
         let found = load("[signup]\nverify_email = \"off\"\n[password]\npasses = 1\n", &[])
             .unwrap()
             .unsafe_settings();
-        assert_eq!(found.len(), 5);
+        let keys: Vec<_> = found.iter().map(|finding| finding.key).collect();
+        assert_eq!(
+            keys,
+            [
+                "http.public_origin",
+                "password.memory_kib",
+                "mail.transport",
+                "mail.console",
+                "signup.verify_email",
+                "mail.from"
+            ]
+        );
+        assert!(checks::checks(&load("", &[]).unwrap()).len() >= 20);
+        let hook = "[alert]\nwebhook = \"http://evil.example\"\n";
+        assert_eq!(load(hook, &[]).unwrap_err().len(), 2);
     }
 }

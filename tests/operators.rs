@@ -1,0 +1,112 @@
+//! What operators are told: alerts by a signed webhook, and the checklist carried out.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::process::Command;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use crate::support::TestServer;
+
+async fn operate(server: &TestServer, operation: Value) -> Value {
+    let socket = server.data_dir().join("admin.sock");
+    let asked = tokio::task::spawn_blocking(move || {
+        let mut stream = std::os::unix::net::UnixStream::connect(socket).unwrap();
+        writeln!(stream, "{operation}").unwrap();
+        let mut line = String::new();
+        BufReader::new(stream).read_line(&mut line).unwrap();
+        serde_json::from_str::<Value>(&line).unwrap()
+    });
+    asked.await.unwrap()
+}
+
+/// Answers each call with the next status, and passes on its signature and body.
+fn sink(statuses: &'static [&'static str]) -> (String, std::sync::mpsc::Receiver<(String, String)>) {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}/hook", listener.local_addr().unwrap());
+    let (calls, seen) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        for status in statuses {
+            let (mut stream, _) = listener.accept().unwrap();
+            let mut reader = BufReader::new(stream.try_clone().unwrap());
+            let (mut signature, mut length) = (String::new(), 0);
+            loop {
+                let mut line = String::new();
+                reader.read_line(&mut line).unwrap();
+                let Some((name, value)) = line.trim_end().split_once(": ") else {
+                    if line.trim_end().is_empty() {
+                        break;
+                    }
+                    continue;
+                };
+                match name.to_lowercase().as_str() {
+                    "x-portcullis-signature" => value.clone_into(&mut signature),
+                    "content-length" => length = value.parse().unwrap(),
+                    _ => {}
+                }
+            }
+            let mut body = vec![0; length];
+            reader.read_exact(&mut body).unwrap();
+            write!(stream, "HTTP/1.1 {status}\r\ncontent-length: 0\r\nconnection: close\r\n\r\n").unwrap();
+            calls.send((signature, String::from_utf8(body).unwrap())).unwrap();
+        }
+    });
+    (url, seen)
+}
+
+#[tokio::test]
+async fn an_alert_reaches_the_webhook_signed_and_is_tried_again() {
+    let (url, calls) = sink(&["500 Internal Server Error", "204 No Content"]);
+    let dir = tempfile::tempdir().unwrap();
+    let secret = dir.path().join("secret");
+    std::fs::write(&secret, "a secret for the hook\n").unwrap();
+    let server =
+        TestServer::with(&[("alert.webhook", url.as_str()), ("alert.secret_file", secret.to_str().unwrap())]);
+    let keys = operate(&server, json!({"operation": "key_list"})).await;
+    let kid = keys["ok"]["items"][0]["kid"].as_str().unwrap().to_owned();
+    operate(&server, json!({"operation": "key_retire", "kid": kid})).await;
+    let clock = server.clock.clone();
+    let seen = tokio::task::spawn_blocking(move || {
+        let first = calls.recv_timeout(Duration::from_secs(20)).unwrap();
+        clock.advance(Duration::from_secs(2));
+        (first, calls.recv_timeout(Duration::from_secs(20)).unwrap())
+    });
+    let (first, second) = seen.await.unwrap();
+    assert_eq!(first.1, second.1);
+    for (signature, body) in [first, second] {
+        let (time, shown) = signature.strip_prefix("t=").unwrap().split_once(",v1=").unwrap();
+        let right =
+            portcullis::audit::alert::signature(b"a secret for the hook", time.parse().unwrap(), &body);
+        assert_eq!(shown, right);
+        let alert: Value = serde_json::from_str(&body).unwrap();
+        assert_eq!((&alert["alert"], &alert["count"]), (&json!("key.retired"), &json!(1)));
+    }
+}
+
+#[test]
+fn the_checklist_says_why_and_how_to_mend_it_and_production_refuses_what_is_unsafe() {
+    let dir = tempfile::tempdir().unwrap();
+    let run = |args: &[&str]| {
+        let output = Command::new(env!("CARGO_BIN_EXE_portcullis"))
+            .args(args)
+            .args(["--data-dir", dir.path().join("data").to_str().unwrap()])
+            .env("PORTCULLIS__HTTP__LISTEN", "127.0.0.1:0")
+            .output()
+            .unwrap();
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        (output.status.code().unwrap(), text(&output.stdout), text(&output.stderr))
+    };
+    let (code, said, _) = run(&["doctor", "--json"]);
+    assert_eq!(code, 0, "on loopback nothing is more than a warning: {said}");
+    let items = serde_json::from_str::<Value>(&said).unwrap()["items"].as_array().unwrap().clone();
+    assert!(items.len() >= 25, "{}", items.len());
+    for item in &items {
+        let filled = |field: &str| !item[field].as_str().unwrap().is_empty();
+        assert!(filled("what") && (item["state"] == "pass" || (filled("why") && filled("fix"))), "{item}");
+    }
+    let (code, _, said) = run(&["serve", "--production"]);
+    assert_eq!(code, 2);
+    for key in ["http.public_origin", "mail.transport", "mail.console", "mail.from"] {
+        assert!(said.contains(key), "{said}");
+    }
+}
