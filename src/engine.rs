@@ -31,7 +31,7 @@ use crate::throttle::Table;
 use crate::throttle::actor::Throttle;
 use crate::throttle::refused::Refused;
 use crate::token::revoked::{self, Ended};
-use crate::token::{Feed, Keys, Signer};
+use crate::token::{self, Feed, Keys, Scheme, Signer};
 use crate::verified::Verified;
 
 /// A promise that cannot be kept now. The client is told to come back.
@@ -140,6 +140,7 @@ struct States {
     outbox: Outbox,
     keys: Arc<dyn Storage>,
     chance: Arc<Chance>,
+    scheme: Scheme,
 }
 
 impl Past for States {
@@ -156,7 +157,7 @@ impl Past for States {
     }
 
     fn first_start(&mut self) -> std::io::Result<()> {
-        Keys::form(&*self.keys, &self.chance)
+        Keys::form(&*self.keys, &self.chance, self.scheme)
     }
 
     fn has_keys(&self) -> bool {
@@ -187,6 +188,7 @@ impl Engine {
             outbox: Outbox::default(),
             keys: Arc::clone(&key_storage),
             chance: Arc::clone(&chance),
+            scheme: config.scheme,
         };
         let options = Options {
             storage,
@@ -197,7 +199,12 @@ impl Engine {
         };
         let known_bad = KnownBad::load(config.password_list.as_deref())?;
         let recovered = recover(options, &mut states)?;
-        let keys = Keys::load(&*key_storage)?;
+        let mut keys = Keys::load(&*key_storage)?;
+        let newest = keys.signing.first().map(|key| token::scheme_of(key)).transpose()?;
+        if newest.is_some_and(|scheme| scheme != config.scheme) {
+            // Asked for another algorithm: the keys of before check on.
+            keys.signing = Keys::add_signing(&*key_storage, config.scheme)?;
+        }
         let signer = Signer::new(&keys.signing, config.public_origin.as_str(), &config.audience)?;
         let pool_options = pool::Options {
             threads: config.hash_threads,
@@ -329,7 +336,7 @@ impl Engine {
     /// Makes a new signing key, which signs from now on; older ones still check. Says its id.
     pub fn rotate_signing_key(&self) -> Result<String, StartError> {
         let mut signer = self.signer.write();
-        let signing = Keys::add_signing(&*self.key_storage)?;
+        let signing = Keys::add_signing(&*self.key_storage, self.config.scheme)?;
         *signer = Signer::new(&signing, self.config.public_origin.as_str(), &self.config.audience)?;
         Ok(signer.newest_kid().to_owned())
     }
@@ -338,7 +345,9 @@ impl Engine {
     /// False when there is no such key.
     pub fn retire_signing_key(&self, kid: &str) -> Result<bool, StartError> {
         let mut signer = self.signer.write();
-        let Some(signing) = Keys::retire_signing(&*self.key_storage, kid)? else { return Ok(false) };
+        let Some(signing) = Keys::retire_signing(&*self.key_storage, kid, self.config.scheme)? else {
+            return Ok(false);
+        };
         *signer = Signer::new(&signing, self.config.public_origin.as_str(), &self.config.audience)?;
         drop(signer);
         self.changes.note_all();

@@ -67,8 +67,13 @@ async fn post(http: &reqwest::Client, url: &str, path: &str, body: Value) -> Opt
 }
 
 /// Opens accounts, rotates their tokens, logs some out and locks some, until the server is gone.
-async fn client(url: String, cycle: u64, number: usize, over: Arc<AtomicBool>) -> Vec<Told> {
-    let http = reqwest::Client::new();
+async fn client(
+    http: reqwest::Client,
+    url: String,
+    cycle: u64,
+    number: usize,
+    over: Arc<AtomicBool>,
+) -> Vec<Told> {
     let mut told: Vec<Told> = Vec::new();
     let mut count = 0;
     while !over.load(Ordering::Relaxed) {
@@ -114,10 +119,11 @@ async fn client(url: String, cycle: u64, number: usize, over: Arc<AtomicBool>) -
 async fn kill_9_in_the_middle_of_traffic_loses_nothing_that_was_acknowledged() {
     let dir = tempfile::tempdir().unwrap();
     let mut known: Vec<Told> = Vec::new();
+    // One for all: making one reads certificates, which takes longer than a cycle.
+    let http = reqwest::Client::new();
     for cycle in 0..CYCLES {
         let process = Process::start(dir.path());
         let over = Arc::new(AtomicBool::new(false));
-        let http = reqwest::Client::new();
         // What earlier processes acknowledged: the newest of it first, since a lock lasts a minute only.
         for told in known.iter_mut().rev().take(120) {
             let body = json!({"refresh_token": told.refresh});
@@ -137,7 +143,7 @@ async fn kill_9_in_the_middle_of_traffic_loses_nothing_that_was_acknowledged() {
         }
         let mut clients = tokio::task::JoinSet::new();
         for number in 0..CLIENTS {
-            clients.spawn(client(process.url.clone(), cycle, number, Arc::clone(&over)));
+            clients.spawn(client(http.clone(), process.url.clone(), cycle, number, Arc::clone(&over)));
         }
         tokio::time::sleep(Duration::from_millis(60 + cycle * 37 % 250)).await;
         process.kill();

@@ -9,5 +9,6 @@ mod flows;
 mod golden;
 mod operators;
 mod pairs;
+mod secrets;
 mod support;
 mod tidy;

@@ -75,7 +75,11 @@ pub const KEYS: &[Key] = &[
     key("lockout.first_lock_secs", "60", "The first lock; each further failure doubles it."),
     key("lockout.max_lock_secs", "3600", "The longest lock."),
     key("lockout.forget_secs", "86400", "After so long without a failure all is forgotten."),
-    key("token.algorithm", "\"ES256\"", "How access tokens are signed."),
+    key(
+        "token.algorithm",
+        "\"ES256\"",
+        "How access tokens are signed: \"ES256\" or \"EdDSA\". After a change the keys of before check on.",
+    ),
     key("token.access_ttl_secs", "900", "How long an access token lives."),
     key("token.audience", "", "For whom access tokens are. Default: the public origin."),
     key("token.key_days", "30", "Age at which `doctor` asks for a new signing key."),

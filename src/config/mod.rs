@@ -17,6 +17,7 @@ pub use read::{ConfigFault, Reader};
 
 use crate::password::Cost;
 use crate::password::kernel::Choice;
+use crate::token::Scheme;
 use crate::{lockout, refresh, reset, session, throttle};
 
 /// Scheme, host and port, as an `Origin` header says it.
@@ -120,6 +121,7 @@ pub struct Config {
     pub password_list: Option<PathBuf>,
     pub throttle: throttle::Limits,
     pub lockout: lockout::Limits,
+    pub scheme: Scheme,
     pub access_ttl: Duration,
     pub audience: String,
     pub key_days: u64,
@@ -176,7 +178,10 @@ impl Config {
         for name in ["journal.mirror_dir", "journal.encrypt", "keys.master_file"] {
             reader.not_available(name);
         }
-        reader.choice("token.algorithm", &["ES256"]);
+        let scheme = match reader.choice("token.algorithm", &["ES256", "EdDSA"]).as_str() {
+            "EdDSA" => Scheme::EdDsa,
+            _ => Scheme::Es256,
+        };
         let data_dir = PathBuf::from(reader.words("data_dir").unwrap_or_else(|| String::from("data")));
         let loopback = SocketAddr::from(([127, 0, 0, 1], 8080));
         let listen = reader.parsed("http.listen", "an address and port").unwrap_or(loopback);
@@ -228,6 +233,7 @@ impl Config {
                 forget: reader.secs("lockout.forget_secs"),
                 names_max: 1_000_000,
             },
+            scheme,
             access_ttl: reader.secs("token.access_ttl_secs"),
             audience,
             key_days: reader.number("token.key_days", 1..=3650),

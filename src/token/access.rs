@@ -2,7 +2,9 @@
 
 use std::fmt;
 
-use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair};
+use aws_lc_rs::signature::{
+    ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, Ed25519KeyPair, KeyPair, Signature,
+};
 use base64ct::{Base64UrlUnpadded, Encoding};
 use jsonwebtoken::jwk::{Jwk, JwkSet, PublicKeyUse, ThumbprintHash};
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
@@ -66,9 +68,45 @@ pub enum Rejected {
 #[error("signing key cannot be used: {0}")]
 pub struct KeyError(String);
 
+/// How access tokens are signed.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Scheme {
+    /// ECDSA over P-256 with SHA-256: what every library checks.
+    Es256,
+    /// Ed25519 (RFC 8037): quicker to sign.
+    EdDsa,
+}
+
+impl Scheme {
+    const fn algorithm(self) -> Algorithm {
+        match self {
+            Self::Es256 => Algorithm::ES256,
+            Self::EdDsa => Algorithm::EdDSA,
+        }
+    }
+}
+
+enum Pair {
+    P256(EcdsaKeyPair),
+    Ed25519(Ed25519KeyPair),
+}
+
+impl Pair {
+    fn sign(&self, text: &[u8]) -> Result<Signature, KeyError> {
+        match self {
+            Self::P256(pair) => {
+                let random = aws_lc_rs::rand::SystemRandom::new();
+                pair.sign(&random, text).map_err(|error| KeyError(error.to_string()))
+            }
+            Self::Ed25519(pair) => Ok(pair.sign(text)),
+        }
+    }
+}
+
 struct SigningKey {
     kid: String,
-    pair: EcdsaKeyPair,
+    scheme: Scheme,
+    pair: Pair,
     /// The first part of every token it signs, in base64url.
     header: String,
     decoding: DecodingKey,
@@ -94,30 +132,45 @@ pub fn kid_of(pkcs8: &[u8]) -> Result<String, KeyError> {
     SigningKey::new(pkcs8).map(|key| key.kid)
 }
 
-/// A new ES256 key as PKCS#8.
-pub fn generate() -> Result<Vec<u8>, KeyError> {
+/// How a signing key signs.
+pub fn scheme_of(pkcs8: &[u8]) -> Result<Scheme, KeyError> {
+    SigningKey::new(pkcs8).map(|key| key.scheme)
+}
+
+/// A new key as PKCS#8.
+pub fn generate(scheme: Scheme) -> Result<Vec<u8>, KeyError> {
     let random = aws_lc_rs::rand::SystemRandom::new();
-    EcdsaKeyPair::generate_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, &random)
-        .map(|document| document.as_ref().to_vec())
-        .map_err(|error| KeyError(error.to_string()))
+    let document = match scheme {
+        Scheme::Es256 => EcdsaKeyPair::generate_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, &random),
+        Scheme::EdDsa => Ed25519KeyPair::generate_pkcs8(&random),
+    };
+    document.map(|document| document.as_ref().to_vec()).map_err(|error| KeyError(error.to_string()))
 }
 
 impl SigningKey {
     fn new(pkcs8: &[u8]) -> Result<Self, KeyError> {
         let wrong = |error: jsonwebtoken::errors::Error| KeyError(error.to_string());
-        let encoding = EncodingKey::from_ec_der(pkcs8);
-        let mut public = Jwk::from_encoding_key(&encoding, Algorithm::ES256).map_err(wrong)?;
+        let (scheme, pair, mut public) =
+            if let Ok(pair) = EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, pkcs8) {
+                let public = Jwk::from_encoding_key(&EncodingKey::from_ec_der(pkcs8), Algorithm::ES256);
+                (Scheme::Es256, Pair::P256(pair), public.map_err(wrong)?)
+            } else {
+                let pair = Ed25519KeyPair::from_pkcs8(pkcs8).map_err(|error| KeyError(error.to_string()))?;
+                let x = Base64UrlUnpadded::encode_string(pair.public_key().as_ref());
+                // RFC 8037 §2, by hand: jsonwebtoken reads the private form of another version alone.
+                let public = serde_json::json!({"kty": "OKP", "crv": "Ed25519", "x": x, "alg": "EdDSA"});
+                let public = serde_json::from_value(public).map_err(|error| KeyError(error.to_string()))?;
+                (Scheme::EdDsa, Pair::Ed25519(pair), public)
+            };
         let kid = public.thumbprint(ThumbprintHash::SHA256).map_err(wrong)?;
         public.common.key_id = Some(kid.clone());
         public.common.public_key_use = Some(PublicKeyUse::Signature);
         let decoding = DecodingKey::from_jwk(&public).map_err(wrong)?;
-        let pair = EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, pkcs8)
-            .map_err(|error| KeyError(error.to_string()))?;
-        let mut header = Header::new(Algorithm::ES256);
+        let mut header = Header::new(scheme.algorithm());
         header.typ = Some(TYP.to_owned());
         header.kid = Some(kid.clone());
         let header = encode(&header)?;
-        Ok(Self { kid, pair, header, decoding, public })
+        Ok(Self { kid, scheme, pair, header, decoding, public })
     }
 }
 
@@ -130,7 +183,7 @@ fn encode(part: &impl Serialize) -> Result<String, KeyError> {
 impl Signer {
     /// From PKCS#8 keys, newest first, none of them used for anything else.
     ///
-    /// Errors: no key, or one that is no P-256 key.
+    /// Errors: no key, or one that is neither a P-256 nor an Ed25519 key.
     pub fn new(pkcs8: &[Vec<u8>], issuer: &str, audience: &str) -> Result<Self, KeyError> {
         // Installed once for the process: jsonwebtoken keeps it so. A second engine finds it there.
         let _ = jsonwebtoken::crypto::aws_lc::DEFAULT_PROVIDER.install_default();
@@ -163,9 +216,7 @@ impl Signer {
         text.push_str(&self.newest.header);
         text.push('.');
         text.push_str(&claims);
-        let random = aws_lc_rs::rand::SystemRandom::new();
-        let signature =
-            self.newest.pair.sign(&random, text.as_bytes()).map_err(|error| KeyError(error.to_string()))?;
+        let signature = self.newest.pair.sign(text.as_bytes())?;
         text.push('.');
         text.push_str(&Base64UrlUnpadded::encode_string(signature.as_ref()));
         Ok(text)
@@ -180,10 +231,11 @@ impl Signer {
         let header = jsonwebtoken::decode_header(text).map_err(|_| Rejected::Form)?;
         let own = |key: &&SigningKey| Some(&key.kid) == header.kid.as_ref();
         let key = std::iter::once(&self.newest).chain(&self.older).find(own).ok_or(Rejected::Key)?;
-        if header.alg != Algorithm::ES256 || header.typ.as_deref() != Some(TYP) {
+        let algorithm = key.scheme.algorithm();
+        if header.alg != algorithm || header.typ.as_deref() != Some(TYP) {
             return Err(Rejected::Key);
         }
-        let mut validation = Validation::new(Algorithm::ES256);
+        let mut validation = Validation::new(algorithm);
         validation.set_audience(&[&self.audience]);
         validation.set_issuer(&[&self.issuer]);
         // Time comes in by the door: checked below against the clock that was passed in.
@@ -233,7 +285,7 @@ mod tests {
 
     #[test]
     fn a_token_is_believed_in_its_time_and_an_older_key_still_checks() {
-        let (old, new) = (generate().unwrap(), generate().unwrap());
+        let (old, new) = (generate(Scheme::Es256).unwrap(), generate(Scheme::Es256).unwrap());
         let text = signer(std::slice::from_ref(&old)).sign(&claims()).unwrap();
         let both = signer(&[new.clone(), old]);
         assert_eq!(both.verify(&text, NOW), Ok(claims()));
@@ -247,8 +299,20 @@ mod tests {
     }
 
     #[test]
+    fn keys_of_both_kinds_stand_side_by_side_and_each_checks_its_own() {
+        let (p256, ed25519) = (generate(Scheme::Es256).unwrap(), generate(Scheme::EdDsa).unwrap());
+        assert_eq!([&p256, &ed25519].map(|key| scheme_of(key).unwrap()), [Scheme::Es256, Scheme::EdDsa]);
+        let old = signer(std::slice::from_ref(&p256)).sign(&claims()).unwrap();
+        let both = signer(&[ed25519.clone(), p256]);
+        let new = both.sign(&claims()).unwrap();
+        assert_eq!((both.verify(&old, NOW), both.verify(&new, NOW)), (Ok(claims()), Ok(claims())));
+        assert!(signer(&[ed25519]).verify(&old, NOW).is_err());
+        assert!(SigningKey::new(b"no key").is_err());
+    }
+
+    #[test]
     fn forged_tokens_are_not_believed() {
-        let key = generate().unwrap();
+        let key = generate(Scheme::Es256).unwrap();
         let signer = signer(std::slice::from_ref(&key));
         let text = signer.sign(&claims()).unwrap();
         let kid = signer.newest.kid.clone();

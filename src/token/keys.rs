@@ -5,7 +5,7 @@ use std::io;
 use base64ct::{Base64, Encoding};
 use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
 
-use super::access::{generate, kid_of};
+use super::access::{Scheme, generate, kid_of};
 use crate::journal::storage::{Storage, write_whole};
 use crate::secret::{Chance, EdgeKeys};
 
@@ -30,7 +30,7 @@ const SIGNING: &str = "signing-";
 
 impl Keys {
     /// Makes what is missing: at a first start, which may have been cut short.
-    pub fn form(storage: &dyn Storage, chance: &Chance) -> io::Result<()> {
+    pub fn form(storage: &dyn Storage, chance: &Chance, scheme: Scheme) -> io::Result<()> {
         let present = storage.list("")?;
         for name in NAMES {
             if !present.iter().any(|file| file == name) {
@@ -39,7 +39,7 @@ impl Keys {
             }
         }
         if !present.iter().any(|file| is_signing(file)) {
-            let key = Zeroizing::new(generate().map_err(io::Error::other)?);
+            let key = Zeroizing::new(generate(scheme).map_err(io::Error::other)?);
             write(storage, "signing-00000001.key", &key)?;
         }
         // Those that were present may come from a start that was killed before their names were durable.
@@ -52,20 +52,24 @@ impl Keys {
     }
 
     /// Makes a further signing key and reads all, newest first.
-    pub fn add_signing(storage: &dyn Storage) -> io::Result<Vec<Vec<u8>>> {
+    pub fn add_signing(storage: &dyn Storage, scheme: Scheme) -> io::Result<Vec<Vec<u8>>> {
         let numbers = storage
             .list("")?
             .into_iter()
             .filter_map(|name| name.strip_prefix(SIGNING)?.strip_suffix(".key")?.parse::<u32>().ok());
         let next = numbers.max().unwrap_or(0) + 1;
-        let key = Zeroizing::new(generate().map_err(io::Error::other)?);
+        let key = Zeroizing::new(generate(scheme).map_err(io::Error::other)?);
         write(storage, &format!("{SIGNING}{next:08}.key"), &key)?;
         signing(storage)
     }
 
     /// Takes a signing key out for good, making a new one first if it is the last, and reads the others, newest first.
     /// None when there is no such key.
-    pub fn retire_signing(storage: &dyn Storage, kid: &str) -> io::Result<Option<Vec<Vec<u8>>>> {
+    pub fn retire_signing(
+        storage: &dyn Storage,
+        kid: &str,
+        scheme: Scheme,
+    ) -> io::Result<Option<Vec<Vec<u8>>>> {
         let mut names = storage.list("")?;
         names.retain(|name| is_signing(name));
         let mut found = None;
@@ -77,7 +81,7 @@ impl Keys {
         }
         let Some(name) = found else { return Ok(None) };
         if names.len() == 1 {
-            Self::add_signing(storage)?;
+            Self::add_signing(storage, scheme)?;
         }
         storage.unlink(name)?;
         storage.sync_dir("")?;
@@ -149,9 +153,9 @@ mod tests {
     fn keys_are_made_once_and_a_damaged_one_is_named() {
         let disk = SimStorage::new();
         assert!(!Keys::exist(&disk));
-        Keys::form(&disk, &Chance::seeded(1)).unwrap();
+        Keys::form(&disk, &Chance::seeded(1), Scheme::Es256).unwrap();
         let first = Keys::load(&disk).unwrap();
-        Keys::form(&disk, &Chance::seeded(2)).unwrap();
+        Keys::form(&disk, &Chance::seeded(2), Scheme::Es256).unwrap();
         let second = Keys::load(&disk).unwrap();
         assert_eq!((first.directory, &first.signing), (second.directory, &second.signing));
         assert_ne!(first.directory, first.device);

@@ -3,7 +3,7 @@
 //! **The attack:** a token is forged, changed, signed by another key or algorithm, used for another audience, or used
 //! after its session has ended.
 //!
-//! **The rule:** ES256, 15 minutes, `typ` `at+jwt`; the algorithm is pinned, `kid` names one of our own keys and
+//! **The rule:** ES256, or EdDSA by `token.algorithm`, 15 minutes, `typ` `at+jwt`; the algorithm is pinned, `kid` names one of our own keys and
 //! nothing else; issuer, audience and time are checked. At our own endpoints a token also dies with its session and
 //! with its account's epoch, at once.
 //!
@@ -13,6 +13,6 @@ pub mod access;
 pub mod keys;
 pub mod revoked;
 
-pub use access::{Claims, KeyError, Rejected, Signer};
+pub use access::{Claims, KeyError, Rejected, Scheme, Signer, scheme_of};
 pub use keys::Keys;
 pub use revoked::Feed;

@@ -183,3 +183,20 @@ async fn keys_change_under_load_without_one_honest_token_refused_and_a_leaked_on
     let again = operate(&server, json!({"operation": "key_retire", "kid": leaked})).await;
     assert!(again.get("error").is_some());
 }
+
+#[tokio::test]
+async fn with_another_algorithm_new_tokens_are_checked_and_a_token_says_nothing_about_how() {
+    let server = TestServer::with(&[("token.algorithm", "EdDSA")]);
+    server.account("ada@test.org").await;
+    let bearer = service(&server).await;
+    let address = resource_server(server.url.clone(), bearer, server.clock.clone());
+    let (access, _) = server.tokens("ada@test.org").await;
+    until(&server, address, &access, StatusCode::OK).await;
+    let keys = operate(&server, json!({"operation": "key_list"})).await;
+    assert_eq!(keys["ok"]["items"][0]["kty"], "OKP");
+    // The same token with another `alg` in its header, as if it might choose.
+    let (_, rest) = access.split_once('.').unwrap();
+    for header in ["eyJhbGciOiJub25lIiwidHlwIjoiYXQrand0In0", "eyJhbGciOiJIUzI1NiIsInR5cCI6ImF0K2p3dCJ9"] {
+        assert_eq!(hello(&server, address, &format!("{header}.{rest}")).await, StatusCode::UNAUTHORIZED);
+    }
+}
