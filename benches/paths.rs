@@ -218,7 +218,7 @@ async fn signed_up(address: SocketAddr, name: &str) -> (Connection, Vec<u8>) {
 
 /// What cannot be saved of a refresh: one signature.
 fn sign() {
-    let key = portcullis::token::access::generate().unwrap();
+    let key = portcullis::token::access::generate(portcullis::token::Scheme::Es256).unwrap();
     let signer =
         portcullis::token::Signer::new(&[key], "http://127.0.0.1:8080", "http://127.0.0.1:8080").unwrap();
     let claims = portcullis::token::Claims {

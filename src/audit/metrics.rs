@@ -91,7 +91,7 @@ mod tests {
             assert!(page.contains(&format!("`portcullis_{name}`")), "{name} is not on the page");
             figures += 1;
         }
-        assert_eq!(page.matches("| `portcullis_").count(), figures + 1);
+        assert_eq!(page.matches("| `portcullis_").count(), figures + 2);
         for event in Event::ALL {
             assert!(page.contains(&format!("`{}`", event.name())), "{} is not on the page", event.name());
         }

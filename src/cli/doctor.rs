@@ -155,7 +155,12 @@ fn machine(config: &Config) -> Vec<Line> {
             format!("[password] threads = {threads}"),
         ));
     }
-    let options = pool::Options { threads: 1, wait_budget: config.hash_wait_budget, cost: config.cost };
+    let options = pool::Options {
+        threads: 1,
+        wait_budget: config.hash_wait_budget,
+        cost: config.cost,
+        kernel: config.hash_kernel,
+    };
     let fail_stop = FailStop::new(|_| {});
     let pool = HashPool::start(options, &Clock::system(), &Arc::new(Chance::system()), &fail_stop);
     if let Ok(pool) = pool {
