@@ -42,7 +42,7 @@ pub fn serve(engine: &Arc<Engine>) -> io::Result<tokio::task::JoinHandle<()>> {
     }))
 }
 
-async fn answer(engine: &Engine, stream: UnixStream) -> io::Result<()> {
+async fn answer(engine: &Arc<Engine>, stream: UnixStream) -> io::Result<()> {
     let (read, mut write) = stream.into_split();
     let mut line = String::new();
     BufReader::new(read.take(BODY_BYTES_MAX as u64)).read_line(&mut line).await?;
@@ -54,7 +54,7 @@ async fn answer(engine: &Engine, stream: UnixStream) -> io::Result<()> {
 }
 
 /// Does an operation and gives what the line of the answer holds.
-pub async fn run(engine: &Engine, operation: Operation) -> Value {
+pub async fn run(engine: &Arc<Engine>, operation: Operation) -> Value {
     match operate(engine, operation).await {
         Ok(shown) => json!({"ok": shown}),
         Err(crate::flow::Stop::Refused(crate::flow::Refusal::WeakPassword(found))) => {

@@ -13,6 +13,7 @@ use crate::changes::Changes;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::fail_stop::FailStop;
+use crate::journal::archive;
 use crate::journal::handle::{Handle, NoRoom, Sealed};
 use crate::journal::layout::Sizes;
 use crate::journal::recover::{Found, Journal, Options, Past, recover};
@@ -49,6 +50,9 @@ pub enum Fault {
     /// An actor is gone: the engine is ending.
     #[error("the engine is ending")]
     Ending,
+    /// A copy could not be taken.
+    #[error("no backup: {0}")]
+    Backup(#[source] std::io::Error),
     /// A token could not be signed.
     #[error("cannot sign")]
     Sign(#[from] crate::token::KeyError),
@@ -81,6 +85,8 @@ pub struct Engine {
     /// What was ended before its time.
     pub revoked: Feed,
     key_storage: Arc<dyn Storage>,
+    /// What carries a lower one is dead: raised by a restore, with the timeline.
+    pub(crate) global_epoch: u64,
     /// Tags opaque tokens.
     pub edge: EdgeKeys,
     pub(crate) keys: Keys,
@@ -253,6 +259,8 @@ impl Engine {
             signer: parking_lot::RwLock::new(signer),
             revoked,
             key_storage,
+            // The first timeline is number 1, and its credentials carry 0.
+            global_epoch: u64::from(running.life().timeline).saturating_sub(1),
             pool,
             known_bad,
             journal,
@@ -372,6 +380,12 @@ impl Engine {
     pub fn findings(&self) -> Vec<crate::config::Finding> {
         let proxy = self.proxy_watch.lock().found();
         proxy.into_iter().map(crate::config::Finding::forgotten_proxy).collect()
+    }
+
+    /// Copies snapshots and journal into a directory, and reads the copy to its end. Blocks while it does.
+    pub(crate) fn back_up(&self, to: &std::path::Path) -> std::io::Result<Found> {
+        let (from, to) = (LocalStorage::open(&self.config.data_dir)?, LocalStorage::open(to)?);
+        archive::back_up(&from, &to, Sizes::PRODUCTION)
     }
 
     /// From here on `/readyz` says no, so that load balancers send nobody any more.

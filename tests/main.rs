@@ -9,6 +9,7 @@ mod flows;
 mod golden;
 mod operators;
 mod pairs;
+mod restore;
 mod secrets;
 mod support;
 mod tidy;

@@ -104,7 +104,7 @@ async fn standing(
 ) -> Result<AccountV1, Stop> {
     let id = AccountId::from_bytes(id).ok_or(Refusal::Unauthenticated)?;
     let account = engine.ask(&engine.accounts, ById(id)).await?.ok_or(Refusal::Unauthenticated)?;
-    Engine::gate(&account, auth_epoch, global_epoch).map_err(|_| Refusal::Unauthenticated)?;
+    engine.gate(&account, auth_epoch, global_epoch).map_err(|_| Refusal::Unauthenticated)?;
     Ok(account)
 }
 

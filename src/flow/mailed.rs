@@ -23,7 +23,7 @@ pub(super) fn read(engine: &Engine, token: &str, purpose: Purpose) -> Result<Red
 pub(super) async fn account_of(engine: &Engine, token: &MailedV1) -> Result<AccountV1, Stop> {
     let id = AccountId::from_bytes(token.account).ok_or(Refusal::InvalidMailedToken)?;
     let account = engine.ask(&engine.accounts, ById(id)).await?.ok_or(Refusal::InvalidMailedToken)?;
-    if account.auth_epoch != token.auth_epoch || token.global_epoch != super::GLOBAL_EPOCH {
+    if account.auth_epoch != token.auth_epoch || token.global_epoch != engine.global_epoch {
         return Err(Refusal::InvalidMailedToken.into());
     }
     Ok(account)

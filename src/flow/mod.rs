@@ -36,10 +36,6 @@ use crate::throttle::{Charge, Network, Standing};
 use crate::token::Claims;
 use crate::token::revoked::Ended;
 
-/// The epoch of the whole server: what carries a lower one is dead. Raised by a restore from a backup, which this
-/// version does not have.
-pub(crate) const GLOBAL_EPOCH: u64 = 0;
-
 /// Who asks.
 #[derive(Debug)]
 pub struct Client {
@@ -235,11 +231,16 @@ impl Engine {
     }
 
     /// The one gate that every path passes which issues or honours a credential: status and epochs.
-    pub(crate) fn gate(account: &AccountV1, auth_epoch: u64, global_epoch: u64) -> Result<(), Refusal> {
+    pub(crate) fn gate(
+        &self,
+        account: &AccountV1,
+        auth_epoch: u64,
+        global_epoch: u64,
+    ) -> Result<(), Refusal> {
         if account.status == Status::Disabled {
             return Err(Refusal::AccountDisabled);
         }
-        if account.auth_epoch != auth_epoch || global_epoch != GLOBAL_EPOCH {
+        if account.auth_epoch != auth_epoch || global_epoch != self.global_epoch {
             return Err(Refusal::SessionExpired);
         }
         Ok(())
@@ -285,7 +286,7 @@ impl Engine {
             id,
             account: account.account_id(),
             auth_epoch: account.auth_epoch,
-            global_epoch: GLOBAL_EPOCH,
+            global_epoch: self.global_epoch,
             digest: secret.digest(),
             network: client.network().into(),
             user_agent: client.user_agent.clone(),
@@ -324,7 +325,7 @@ impl Engine {
             id: SessionId::mint(account.account_id().slot(), self.chance.bytes()?),
             account: account.account_id(),
             auth_epoch: account.auth_epoch,
-            global_epoch: GLOBAL_EPOCH,
+            global_epoch: self.global_epoch,
             digest: secret.digest(),
             remember,
             network: client.network().into(),
@@ -356,7 +357,7 @@ impl Engine {
         let mint = Mint {
             id,
             account: Some((account.account_id(), account.auth_epoch)),
-            global_epoch: GLOBAL_EPOCH,
+            global_epoch: self.global_epoch,
             purpose,
             digest: secret.digest().bound_to(address),
             network: None,
@@ -396,7 +397,7 @@ impl Engine {
         let mint = Mint {
             id,
             account: account.map(|account| (account.account_id(), account.auth_epoch)),
-            global_epoch: GLOBAL_EPOCH,
+            global_epoch: self.global_epoch,
             purpose,
             digest: secret.digest(),
             network,

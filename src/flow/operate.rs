@@ -1,5 +1,7 @@
 //! What the operator does from the command line: over the admin socket of a running server, or on a stopped directory.
 
+use std::sync::Arc;
+
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
@@ -56,6 +58,9 @@ pub enum Operation {
     KeyRetire {
         kid: String,
     },
+    Backup {
+        to: std::path::PathBuf,
+    },
     AuditTail {
         limit: usize,
         event: Option<String>,
@@ -66,7 +71,7 @@ pub enum Operation {
 }
 
 /// Does it, and says what there is to show.
-pub async fn operate(engine: &Engine, operation: Operation) -> Result<Value, Stop> {
+pub async fn operate(engine: &Arc<Engine>, operation: Operation) -> Result<Value, Stop> {
     let admin = Admin::operator();
     Ok(match operation {
         Operation::UserAdd { email, password, roles } => {
@@ -121,6 +126,16 @@ pub async fn operate(engine: &Engine, operation: Operation) -> Result<Value, Sto
         Operation::KeyRetire { kid } => {
             admin::retire_key(engine, &admin, &kid).await?;
             json!({"kid": kid})
+        }
+        Operation::Backup { to } => {
+            let copied = Arc::clone(engine);
+            let found = tokio::task::spawn_blocking(move || copied.back_up(&to)).await;
+            match found.map_err(|_| crate::engine::Fault::Ending)? {
+                Ok(found) => {
+                    json!({"sequence": found.seq, "records": found.records, "entries": found.entries})
+                }
+                Err(error) => return Err(crate::engine::Fault::Backup(error).into()),
+            }
         }
         Operation::KeyRotate => json!({"kid": admin::rotate_key(engine, &admin).await?}),
         Operation::AuditTail { limit, event, account } => {

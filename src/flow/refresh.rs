@@ -131,7 +131,7 @@ impl Turn {
         };
         let granted = || {
             let secret = secret.ok_or(Denied::Refused(Refusal::InvalidRefreshToken))?;
-            let account = passed(account, &family).map_err(Denied::ByAccount)?;
+            let account = passed(engine, account, &family).map_err(Denied::ByAccount)?;
             let grant = engine.token_grant(&account, &family, secret).map_err(Denied::Fault)?;
             Ok(Opened { account, grant, device: None })
         };
@@ -146,13 +146,13 @@ pub(super) async fn account_of(
 ) -> Result<Result<AccountV1, Refusal>, Stop> {
     let Some(id) = AccountId::from_bytes(family.account) else { return Ok(Err(Refusal::SessionExpired)) };
     let account = engine.ask(&engine.accounts, ById(id)).await?;
-    Ok(passed(account, family))
+    Ok(passed(engine, account, family))
 }
 
 /// The gate.
-fn passed(account: Option<AccountV1>, family: &FamilyV1) -> Result<AccountV1, Refusal> {
+fn passed(engine: &Engine, account: Option<AccountV1>, family: &FamilyV1) -> Result<AccountV1, Refusal> {
     let account = account.ok_or(Refusal::SessionExpired)?;
-    Engine::gate(&account, family.auth_epoch, family.global_epoch).map_err(|_| Refusal::SessionExpired)?;
+    engine.gate(&account, family.auth_epoch, family.global_epoch).map_err(|_| Refusal::SessionExpired)?;
     Ok(account)
 }
 

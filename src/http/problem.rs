@@ -228,7 +228,7 @@ fn failed(fault: &Fault) -> Problem {
         Fault::NoRoom(NoRoom::Stopped) | Fault::Ending => {
             Problem::new(503, "server_busy", "The server is stopping; try again.").after(Handle::RETRY_AFTER)
         }
-        Fault::NoChance(_) | Fault::Sign(_) => {
+        Fault::NoChance(_) | Fault::Sign(_) | Fault::Backup(_) => {
             tracing::error!(error = %fault, "a request could not be served");
             Problem::new(503, "server_busy", "The server cannot serve this now; try again.")
                 .after(Handle::RETRY_AFTER)

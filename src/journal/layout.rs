@@ -197,12 +197,17 @@ pub struct IdentityFile {
 
 impl IdentityFile {
     /// Makes the file of a new installation, *forming*. It is there whole or not at all.
-    pub fn form(storage: &dyn Storage, cluster: [u8; 16], created_ms: u64) -> io::Result<Self> {
+    pub fn form(
+        storage: &dyn Storage,
+        cluster: [u8; 16],
+        timeline: u32,
+        created_ms: u64,
+    ) -> io::Result<Self> {
         let newest = Identity { version: 1, head_segno: 0, min_seq: 0, state: State::Forming };
         let header = Header {
             kind: FileKind::Identity,
             cluster,
-            timeline: 1,
+            timeline,
             epoch: 0,
             created_ms,
             salt: [0; 32],
@@ -291,7 +296,7 @@ mod tests {
     #[test]
     fn identity_counts_the_newer_slot_and_survives_the_loss_of_one() {
         let disk = SimStorage::new();
-        let mut identity = IdentityFile::form(&disk, [7; 16], 1).unwrap();
+        let mut identity = IdentityFile::form(&disk, [7; 16], 1, 1).unwrap();
         identity.write(1, 1, 0, State::Live).unwrap();
         identity.write(1, 2, 40, State::Live).unwrap();
         let newest = identity.newest();

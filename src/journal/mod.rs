@@ -1,5 +1,6 @@
 #![doc = include_str!("README.md")]
 
+pub mod archive;
 pub mod buckets;
 pub mod bugs;
 mod bytes;
@@ -12,7 +13,7 @@ pub mod handle;
 pub mod header;
 pub mod inspect;
 pub mod layout;
-mod past;
+pub mod past;
 pub mod record;
 pub mod recover;
 pub mod round;

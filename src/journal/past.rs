@@ -13,6 +13,7 @@ use super::segment::{Chain, salt_tag};
 use super::snapshot;
 use super::storage::Storage;
 use super::walk::{Broken, Walk, Walked};
+use crate::clock::Timestamp;
 
 /// Where the past ends.
 pub(super) struct End {
@@ -55,6 +56,22 @@ pub(super) struct Reading<'a> {
     pub(super) timeline: u32,
     pub(super) found: Found,
     pub(super) wall_ms: u64,
+    pub(super) until: Until,
+}
+
+/// How far a reader goes: for a restore to a point in the past.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Until {
+    /// Not behind this sequence.
+    pub seq: Option<u64>,
+    /// Not behind this time.
+    pub time: Option<Timestamp>,
+}
+
+impl Until {
+    fn holds(self, seq: u64, wall_ms: u64) -> bool {
+        self.seq.is_none_or(|last| seq <= last) && self.time.is_none_or(|last| wall_ms <= last.as_millis())
+    }
 }
 
 /// The count and the bytes of a frame's entries.
@@ -122,6 +139,8 @@ impl Reading<'_> {
                 if named { Ok(summary) } else { Err(snapshot::Unreadable::Damaged(0, "another file's name")) }
             });
             match verified {
+                // It may hold effects of everything up to its end.
+                Ok(summary) if !self.until.holds(summary.end_seq, summary.max_wall_ms) => {}
                 Ok(summary) => {
                     let past = &mut *self.past;
                     snapshot::read(&*file, Some(self.cluster), &mut |table, schema, key, value| {
@@ -272,14 +291,16 @@ impl Reading<'_> {
             named_end,
         };
         let mut last_body = None;
-        let (past, found) = (&mut *self.past, &mut self.found);
+        let (past, found, until) = (&mut *self.past, &mut self.found, self.until);
         let walked = walk.run(from, |frame| {
             let header = &frame.header;
             last_body = (header.count > 0).then(|| (header.count, frame.body.to_vec()));
             let mut seq = header.first_seq;
             for entry in Entries::new(frame.body) {
                 let changes = entry.map_err(|error| error.to_string())?;
-                if seq > start_seq + u64::from(seeded(Bug::ReplayOneLate)) {
+                let wanted = until.holds(seq, header.wall_ms);
+                found.seq = if wanted { seq } else { found.seq };
+                if wanted && seq > start_seq + u64::from(seeded(Bug::ReplayOneLate)) {
                     found.entries += 1;
                     for Change { table, schema, key, value } in &changes {
                         if value.is_none() && seeded(Bug::RemovalNotReplayed) {
@@ -332,14 +353,33 @@ impl Reading<'_> {
 
 /// Reads the past of a directory that is in use, without locking or changing it.
 pub fn look(storage: &dyn Storage, sizes: Sizes, past: &mut dyn Past) -> Result<Found, Refusal> {
+    look_until(storage, sizes, past, Until::default())
+}
+
+/// Likewise, up to a point of it. What lies behind is checked as well, and not applied.
+pub fn look_until(
+    storage: &dyn Storage,
+    sizes: Sizes,
+    past: &mut dyn Past,
+    until: Until,
+) -> Result<Found, Refusal> {
     let segments = numbers(storage, JOURNAL_DIR, ".log").map_err(unreadable(JOURNAL_DIR))?;
     let snapshots = numbers(storage, SNAPSHOT_DIR, ".snap").map_err(unreadable(SNAPSHOT_DIR))?;
     let none = || Refusal::new(IDENTITY, None, "there is none: this is no data directory in use", INSPECT);
     let identity = IdentityFile::open(storage).map_err(unreadable(IDENTITY))?.ok_or_else(none)?;
     let identity = identity.map_err(|error| Refusal::new(IDENTITY, None, error, INSPECT))?;
-    let found = Found { first_start: false, entries: 0, records: 0, seq: 0, torn: 0, warnings: Vec::new() };
+    let found = Found {
+        first_start: false,
+        entries: 0,
+        records: 0,
+        seq: 0,
+        torn: 0,
+        warnings: Vec::new(),
+        wall_ms: 0,
+    };
     let (cluster, timeline) = (identity.cluster(), identity.timeline());
-    let mut reading = Reading { storage, sizes, past, cluster, timeline, found, wall_ms: 0 };
+    let mut reading = Reading { storage, sizes, past, cluster, timeline, found, wall_ms: 0, until };
     let end = reading.all(&segments, &snapshots, identity.newest())?;
-    Ok(Found { seq: end.seq, torn: end.torn, ..reading.found })
+    let seq = if until.seq.is_none() && until.time.is_none() { end.seq } else { reading.found.seq };
+    Ok(Found { seq, torn: end.torn, wall_ms: reading.wall_ms, ..reading.found })
 }

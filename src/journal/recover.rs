@@ -16,7 +16,7 @@ use super::layout::{
     IDENTITY, IdentityFile, JOURNAL_DIR, QUARANTINE_DIR, SNAPSHOT_DIR, SegmentFields, Sizes, State, numbers,
     segment_path,
 };
-use super::past::{End, Reading};
+use super::past::{End, Reading, Until};
 use super::segment::{Begun, Life, Log, Spares, fill, salt_tag};
 use super::storage::{Storage, write_whole};
 use super::writer::{Preparer, Running, Writer};
@@ -119,6 +119,8 @@ pub struct Found {
     pub torn: u64,
     /// Things an operator should know.
     pub warnings: Vec<String>,
+    /// The latest time that was seen.
+    pub wall_ms: u64,
 }
 
 /// A running journal: keeps the directory locked until it is closed or dropped.
@@ -151,8 +153,7 @@ impl Recovered {
         Ok((self.handle, Journal { writer: Some(writer), life, _lock: self.lock }, self.found))
     }
 
-    /// Makes one spare segment, as the thread of its own would: for the simulator.
-    #[cfg(any(test, feature = "sim"))]
+    /// Makes one spare segment, as the thread of its own would: for whoever steps the writer by hand.
     pub fn prepare(&self) -> io::Result<()> {
         self.preparer.step()
     }
@@ -169,12 +170,13 @@ pub fn recover(options: Options, past: &mut dyn Past) -> Result<Recovered, Refus
     let lock = storage.lock().map_err(|error| {
         Refusal::new("LOCK", None, error, "stop the other process, or give this one a --data-dir of its own")
     })?;
+    // A process that was killed may have left names that the disk does not have yet; what is built on them must not
+    // outlive them.
     for dir in [JOURNAL_DIR, SNAPSHOT_DIR] {
         storage.create_dir(dir).map_err(unreadable(dir))?;
         sweep_temporaries(&*storage, dir).map_err(unreadable(dir))?;
+        storage.sync_dir(dir).map_err(unreadable(dir))?;
     }
-    // A process that was killed may have left names that the disk does not have yet; what is built on them must not
-    // outlive them.
     storage.sync_dir("").map_err(unreadable(IDENTITY))?;
     let segments = numbers(&*storage, JOURNAL_DIR, ".log").map_err(unreadable(JOURNAL_DIR))?;
     let snapshots = numbers(&*storage, SNAPSHOT_DIR, ".snap").map_err(unreadable(SNAPSHOT_DIR))?;
@@ -196,8 +198,17 @@ pub fn recover(options: Options, past: &mut dyn Past) -> Result<Recovered, Refus
         past,
         cluster: identity.as_ref().map_or([0; 16], IdentityFile::cluster),
         timeline: identity.as_ref().map_or(1, IdentityFile::timeline),
-        found: Found { first_start: false, entries: 0, records: 0, seq: 0, torn: 0, warnings: Vec::new() },
+        found: Found {
+            first_start: false,
+            entries: 0,
+            records: 0,
+            seq: 0,
+            torn: 0,
+            warnings: Vec::new(),
+            wall_ms: 0,
+        },
         wall_ms: 0,
+        until: Until::default(),
     };
     let (identity, end) = match identity {
         Some(identity) if identity.newest().state != State::Forming => {
@@ -211,7 +222,7 @@ pub fn recover(options: Options, past: &mut dyn Past) -> Result<Recovered, Refus
                 Some(identity) => identity,
                 None => {
                     let cluster = chance.bytes().map_err(|e| Refusal::new(IDENTITY, None, e, FIX_DISK))?;
-                    IdentityFile::form(&*storage, cluster, clock.now().as_millis())
+                    IdentityFile::form(&*storage, cluster, 1, clock.now().as_millis())
                         .map_err(unreadable(IDENTITY))?
                 }
             };
@@ -229,6 +240,7 @@ pub fn recover(options: Options, past: &mut dyn Past) -> Result<Recovered, Refus
     }
     found.seq = end.seq;
     found.torn = end.torn;
+    found.wall_ms = wall_ms;
 
     let life = Life {
         storage: Arc::clone(&storage),
