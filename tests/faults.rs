@@ -30,6 +30,10 @@ fn inject(call: &str, pid: u32, log: &Path) -> Option<std::process::Child> {
         .spawn()
         .ok()?;
     for _ in 0..100 {
+        // Somebody in the server may have written of itself, and met the fault already.
+        if std::fs::read_to_string(log).is_ok_and(|text| text.contains("EIO")) {
+            return Some(child);
+        }
         if child.try_wait().ok()?.is_some() {
             return None;
         }
@@ -94,8 +98,10 @@ fn on_a_small_disk(dir: &Path, mib: u32) -> Option<Process> {
     }
     let mut command = Command::new("unshare");
     let binary = env!("CARGO_BIN_EXE_portcullis");
-    let script =
-        format!("mount -t tmpfs -o size={mib}m small {0} && exec {binary} serve --data-dir {0}", dir.display());
+    let script = format!(
+        "mount -t tmpfs -o size={mib}m small {0} && exec {binary} serve --data-dir {0}",
+        dir.display()
+    );
     command.args(["-rm", "sh", "-c", &script]);
     Some(Process::spawn(command))
 }
@@ -159,7 +165,8 @@ async fn a_full_disk_refuses_before_anything_changes_and_comes_back_without_a_re
     process.kill();
 }
 
-/// Where a panic is planned; a release cannot be asked for one.
+/// A release cannot be asked for one.
+#[cfg(debug_assertions)]
 async fn a_panic_in(who: &str) {
     let root = tempfile::tempdir().unwrap();
     let mut child = Command::new(env!("CARGO_BIN_EXE_portcullis"))
@@ -177,15 +184,21 @@ async fn a_panic_in(who: &str) {
     std::io::Read::read_to_string(&mut child.stderr.take().unwrap(), &mut said).unwrap();
     assert_eq!(code, Some(70), "{said}");
     let last = said.lines().last().unwrap_or_default();
-    assert_eq!(last, format!("portcullis: fault, the process ends: {who} panicked: planned by a test"), "{said}");
+    assert_eq!(
+        last,
+        format!("portcullis: fault, the process ends: {who} panicked: planned by a test"),
+        "{said}"
+    );
     Process::start(root.path()).kill();
 }
 
+#[cfg(debug_assertions)]
 #[tokio::test]
 async fn a_panic_in_an_actor_ends_the_process_with_a_last_line() {
     a_panic_in("refresh").await;
 }
 
+#[cfg(debug_assertions)]
 #[tokio::test]
 async fn a_panic_in_the_writer_ends_the_process_with_a_last_line() {
     a_panic_in("the journal's writer").await;

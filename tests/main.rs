@@ -5,6 +5,7 @@ mod attacks;
 mod bad_input;
 mod crash;
 mod equal_work;
+mod faults;
 mod flows;
 mod golden;
 mod operators;

@@ -48,6 +48,8 @@ impl Serve {
             let _ = writeln!(std::io::stderr(), "portcullis: fault, the process ends: {why}");
             std::process::exit(70);
         });
+        #[cfg(debug_assertions)]
+        let fail_stop = fail_stop.planning(std::env::var("PORTCULLIS_PANIC_IN").ok());
         let transport = transport(&config)?;
         actix_web::rt::System::new().block_on(self.serve(config, transport, fail_stop))
     }
