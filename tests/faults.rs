@@ -62,7 +62,10 @@ async fn a_fault_of(call: &str) {
     };
     // Nobody is told anything any more, but perhaps that the server is stopping.
     let answer = sign_up(&http, &process.url, "bob@test.org").await;
-    assert!(answer.as_ref().is_none_or(|(status, _)| *status == 503), "an answer after the fault: {answer:?}");
+    assert!(
+        answer.as_ref().is_none_or(|(status, _)| *status == 503),
+        "an answer after the fault: {answer:?}"
+    );
     assert_eq!(process.child.wait().unwrap().code(), Some(70));
     let _ = strace.wait();
     let text = std::fs::read_to_string(&log).unwrap_or_default();

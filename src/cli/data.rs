@@ -253,7 +253,8 @@ fn anew<T>(
     copy_keys(keys, &keys_in_place, false)?;
     let key_storage = LocalStorage::open(&keys_in_place).map_err(Failure::refused)?;
     // Only the signing key is missing.
-    portcullis::token::Keys::form(&key_storage, &Chance::system()).map_err(Failure::refused)?;
+    portcullis::token::Keys::form(&key_storage, &Chance::system(), config.scheme)
+        .map_err(Failure::refused)?;
     if place.exists() {
         // Only what does not make a directory used can be in it.
         for entry in building.read_dir().map_err(Failure::refused)? {
