@@ -1,5 +1,6 @@
 //! One file per subcommand. Exit codes: 0 done, 1 refused, 2 usage, 3 unreachable, 70 fault.
 
+mod bench;
 mod config;
 mod data;
 mod doctor;
@@ -57,6 +58,9 @@ enum Command {
     /// Security events.
     #[command(subcommand)]
     Audit(user::AuditCommand),
+    /// What the server does under load.
+    #[command(subcommand)]
+    Bench(bench::BenchCommand),
     /// Write completions for a shell.
     Completions {
         /// Which one.
@@ -95,6 +99,7 @@ pub fn run() -> ExitCode {
         Some(Command::Session(command)) => command.run(&cli),
         Some(Command::Key(command)) => command.run(&cli),
         Some(Command::Audit(command)) => command.run(&cli),
+        Some(Command::Bench(command)) => command.run(&cli),
         Some(Command::Completions { shell }) => {
             clap_complete::generate(*shell, &mut Cli::command(), "portcullis", &mut std::io::stdout());
             Ok(())

@@ -37,8 +37,19 @@ pub async fn log_in(
     mode: Mode,
     known: Option<&str>,
 ) -> Result<Opened, Stop> {
+    let name = parse_name(email);
+    let device = name
+        .as_ref()
+        .ok()
+        .and_then(|name| Known::Cookie(known).device(engine, name.key(&engine.keys.directory)));
+    // Before anything is charged, asked or written down: under a storm most of the work is to say no.
+    let lanes: &[Lane] = if device.is_some() { &[Lane::Known] } else { &[Lane::Quiet, Lane::Failing] };
+    if let Err(shed) = engine.pool.has_room(lanes, client.place(Lane::Quiet).network) {
+        engine.tally.count(Event::LoginShed);
+        return Err(Fault::from(shed).into());
+    }
     let charge = engine.admit(Class::Login, client).await?;
-    let name = parse_name(email)?;
+    let name = name?;
     let account = check_password(engine, client, &name, password, Known::Cookie(known)).await?;
     // As it is now: while the hash was made the password may have been changed, or the account closed or deleted.
     let now = engine.ask(&engine.accounts, ById(account.account_id())).await?;
@@ -91,9 +102,15 @@ pub(super) async fn check_password(
 ) -> Result<AccountV1, Stop> {
     let key = name.key(&engine.keys.directory);
     let device = known.device(engine, key);
-    // Before anything is charged or written down: under a storm most of the work is to say no.
-    let place = client.place(if device.is_some() { Lane::Known } else { Lane::Quiet });
-    if let Err(shed) = engine.pool.has_room(place) {
+    let network = Network::of(client.address);
+    // Networks that fail wait behind those that do not.
+    let stranger = if engine.tell(&engine.stuffing, Look(network)).await?.recently_failing {
+        Lane::Failing
+    } else {
+        Lane::Quiet
+    };
+    let place = client.place(if device.is_some() { Lane::Known } else { stranger });
+    if let Err(shed) = engine.pool.has_room(&[place.lane], place.network) {
         engine.tally.count(Event::LoginShed);
         return Err(Fault::from(shed).into());
     }
@@ -103,7 +120,6 @@ pub(super) async fn check_password(
     let attempt = match engine.ask(&engine.lockout, begin).await? {
         Ok(attempt) => attempt,
         Err(locked) => {
-            let network = Network::of(client.address);
             let outcome = stuffing::Outcome::Failed;
             // Without a look at the account: on a path this short it would tell by its time whether there is one.
             engine.tally.record(client.note(Event::LoginLocked).device(device));
@@ -111,14 +127,11 @@ pub(super) async fn check_password(
             return Err(Refusal::Locked { until: locked.until }.into());
         }
     };
-    let network = Network::of(client.address);
-    // Networks that fail wait behind those that do not, once the hash has lanes.
-    let _recently_failing = engine.tell(&engine.stuffing, Look(network)).await?.recently_failing;
     if device.is_some() {
         engine.tally.record(client.note(Event::DeviceRecognised).device(device));
     }
     // A cookie that has failed too often is known no longer.
-    let place = client.place(if attempt.is_of_known_device() { Lane::Known } else { Lane::Quiet });
+    let place = client.place(if attempt.is_of_known_device() { Lane::Known } else { stranger });
     let account = engine.ask(&engine.accounts, Find(key)).await?;
     let phc = account.as_ref().and_then(|account| account.phc.as_deref());
     let verified = match engine.pool.verify(place, password.clone(), phc).await {

@@ -265,14 +265,21 @@ impl HashPool {
         Ok(Self { shared, owner })
     }
 
-    /// Whether a job would be admitted now: asked before anything is charged or written down for it.
-    pub fn has_room(&self, place: Place) -> Result<(), Shed> {
+    /// Whether a job of a network would be admitted now in any of some lanes: asked before anything is charged or written
+    /// down for it.
+    pub fn has_room(&self, lanes: &[Lane], network: IpNet) -> Result<(), Shed> {
+        let hash_time = self.shared.hash_time();
         let mut state = self.shared.state.lock();
-        let room = state.schedule.has_room(place.lane, place.network, self.shared.hash_time());
-        room.map_err(|full| {
-            state.lane(place.lane).refused += 1;
-            shed(full)
-        })
+        let mut refused = None;
+        for lane in lanes {
+            match state.schedule.has_room(*lane, network, hash_time) {
+                Ok(()) => return Ok(()),
+                Err(full) => refused = Some((*lane, full)),
+            }
+        }
+        let Some((lane, full)) = refused else { return Ok(()) };
+        state.lane(lane).refused += 1;
+        Err(shed(full))
     }
 
     /// Checks a password against a PHC string, or against the decoy when there is none: the same work, and never a
