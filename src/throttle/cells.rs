@@ -52,14 +52,26 @@ pub struct Located {
     set: usize,
 }
 
-/// 16 bytes: the network, then the key's kind and the cell's time in one word.
-#[derive(Clone, Copy, Default)]
+/// The network, then the key's kind and the cell's time in one word. Kept as plain numbers, since memory of zeros is not
+/// taken from the system before it is written to.
+type Words = [u64; 2];
+
+/// A place, read.
+#[derive(Clone, Copy)]
 struct Place {
     bits: u64,
     word: u64,
 }
 
 impl Place {
+    const fn read([bits, word]: Words) -> Self {
+        Self { bits, word }
+    }
+
+    const fn words(self) -> Words {
+        [self.bits, self.word]
+    }
+
     const fn new(key: CellKey, cell: Cell) -> Self {
         let micros = if cell.micros() > MICROS { MICROS } else { cell.micros() };
         Self { bits: key.bits, word: (key.kind as u64) << 56 | micros }
@@ -89,15 +101,15 @@ pub enum Worth {
 
 /// The places.
 pub struct Cells {
-    sets: Vec<[Place; WAYS]>,
+    sets: Vec<[Words; WAYS]>,
     hasher: RandomState,
     evictions: u64,
 }
 
 impl Cells {
-    /// Empty; takes all its memory now.
+    /// Empty; takes its memory as it fills, and never more than it was given.
     pub fn new(cells: usize) -> Self {
-        let sets = vec![[Place::default(); WAYS]; cells.div_ceil(WAYS).max(1)];
+        let sets = vec![[[0; 2]; WAYS]; cells.div_ceil(WAYS).max(1)];
         Self { sets, hasher: RandomState::new(), evictions: 0 }
     }
 
@@ -115,7 +127,8 @@ impl Cells {
     ) -> Result<Option<Cell>, Full> {
         let set = self.sets.get(at.set).ok_or(Full)?;
         let (way, _) = victim(set, at.key, now, worth).ok_or(Full)?;
-        Ok(set.get(way).filter(|place| place.key() == at.key).map(|place| place.cell()))
+        let place = set.get(way).map(|words| Place::read(*words));
+        Ok(place.filter(|place| place.key() == at.key).map(Place::cell))
     }
 
     /// Puts a cell down: in its own place, an empty or idle one, or that of the cell furthest from its limit. False when
@@ -131,7 +144,7 @@ impl Cells {
         let Some((way, is_eviction)) = victim(set, at.key, now, worth) else { return false };
         self.evictions += u64::from(is_eviction);
         if let Some(place) = set.get_mut(way) {
-            *place = Place::new(at.key, cell);
+            *place = Place::new(at.key, cell).words();
         }
         true
     }
@@ -140,8 +153,8 @@ impl Cells {
     pub fn change(&mut self, key: CellKey, change: impl FnOnce(Cell) -> Cell) {
         let Located { set, .. } = self.locate(key);
         let set = self.sets.get_mut(set).into_iter().flatten();
-        if let Some(place) = set.into_iter().find(|place| place.key() == key) {
-            *place = Place::new(key, change(place.cell()));
+        if let Some(words) = set.into_iter().find(|words| Place::read(**words).key() == key) {
+            *words = Place::new(key, change(Place::read(*words).cell())).words();
         }
     }
 
@@ -152,7 +165,7 @@ impl Cells {
 
     /// Bytes that the places take.
     pub const fn bytes(&self) -> usize {
-        self.sets.len() * size_of::<[Place; WAYS]>()
+        self.sets.len() * size_of::<[Words; WAYS]>()
     }
 
     /// Sets, for whoever reads the table set by set.
@@ -162,7 +175,7 @@ impl Cells {
 
     /// The cells of one set that say anything at `now`, each as 16 bytes: for the file that outlives a restart.
     pub fn saved(&self, set: usize, now: Timestamp) -> impl Iterator<Item = [u8; 16]> {
-        let places = self.sets.get(set).into_iter().flatten();
+        let places = self.sets.get(set).into_iter().flatten().map(|words| Place::read(*words));
         places.filter(move |place| !place.is_empty() && !place.cell().is_idle(now)).map(|place| {
             let mut bytes = [0; 16];
             let (bits, word) = bytes.split_at_mut(8);
@@ -190,13 +203,14 @@ impl Cells {
 
 /// Which place a cell goes to, and whether another that was not idle loses it.
 fn victim(
-    set: &[Place; WAYS],
+    set: &[Words; WAYS],
     key: CellKey,
     now: Timestamp,
     worth: impl Fn(CellKey, Cell) -> Worth,
 ) -> Option<(usize, bool)> {
     let mut idle = None;
-    for (way, place) in set.iter().enumerate() {
+    let places = || set.iter().map(|words| Place::read(*words)).enumerate();
+    for (way, place) in places() {
         if place.key() == key {
             return Some((way, false));
         }
@@ -207,7 +221,7 @@ fn victim(
     if let Some(way) = idle {
         return Some((way, false));
     }
-    let worths = set.iter().enumerate().map(|(way, place)| (worth(place.key(), place.cell()), way));
+    let worths = places().map(|(way, place)| (worth(place.key(), place.cell()), way));
     let (least, way) = worths.max_by_key(|(worth, _)| *worth)?;
     (least != Worth::Spent).then_some((way, true))
 }
