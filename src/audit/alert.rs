@@ -21,7 +21,7 @@ const WINDOW: Duration = Duration::from_mins(10);
 /// The same alert is not raised again within this.
 const QUIET: Duration = Duration::from_mins(30);
 
-/// What rings, and at how many within [`WINDOW`].
+/// What rings, and at how many within `WINDOW`.
 pub const THRESHOLDS: &[(Event, u64)] = &[
     (Event::StuffingSuspected, 1),
     (Event::LoginFailed, 500),
