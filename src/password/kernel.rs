@@ -1,6 +1,6 @@
 //! argon2id twice: by `argon2`, the reference that is read and used most, and by `argon2-rust`, which uses the vector units
 //! of the processor and huge pages. The second is used only where it has just given the same bytes as the first; what is
-//! measured of both, and why the second is the default, stands in the page on the storm.
+//! measured of both, and why the second is the default, stands in the page of [`super`].
 
 use std::fmt;
 

@@ -1,14 +1,4 @@
-//! Passwords: what is asked of new ones, and the one expensive thing, which is to check them.
-//!
-//! **The attack:** passwords are guessed, tried from other people's leaks, or read from a stolen copy of the data; or
-//! so many are sent that nobody else gets in.
-//!
-//! **The rule:** argon2id, 19 MiB and two passes by default, on a fixed number of threads of low priority behind a bounded
-//! queue; what could not be done in time is refused at once. Known devices go before quiet networks, and those before
-//! networks with recent failures, by weight; within a lane networks take turns ([`schedule`]). A name that does not exist
-//! is checked against a decoy of the same cost. The cost that stands in a stored string is bounded before it is obeyed.
-//!
-//! Source: RFC 9106; OWASP Password Storage Cheat Sheet; NIST SP 800-63B-4 §3.1.1.
+#![doc = include_str!("README.md")]
 
 pub mod kernel;
 pub mod known_bad;
