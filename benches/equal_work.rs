@@ -1,7 +1,8 @@
 //! Do known and unknown names, taken and free addresses take equally long? For each pair of requests the probability that
 //! one side is slower than the other, by Mann and Whitney's U over interleaved samples: 0.5 is no difference.
 //!
-//! `cargo bench --bench equal_work` takes 4,000 samples a side; `-- short` takes 1,000. Measured in the server, from the
+//! `cargo bench --bench equal_work` takes 4,000 samples a side, and fails beyond 0.03; `-- short` takes 500 on a machine that
+//! may be doing other things as well, and fails where the difference is gross, beyond 0.1. Measured in the server, from the
 //! call of the flow to its answer. The hash is cheap (64 KiB, one pass), so that a difference beside it is not drowned:
 //! with the real one both sides only come closer.
 #![allow(
@@ -24,7 +25,7 @@ use pairs::{PAIRS, Pair, World};
 
 fn main() {
     let is_short = std::env::args().any(|arg| arg == "short");
-    let (samples, bound) = if is_short { (1000, 0.06) } else { (4000, 0.03) };
+    let (samples, bound) = if is_short { (500, 0.1) } else { (4000, 0.03) };
     let mut outside = Vec::new();
     println!("equal work, {samples} interleaved samples a side, P(first side slower) within 0.5 ± {bound}:");
     for pair in PAIRS {
