@@ -28,8 +28,8 @@ use crate::reset::Mailed;
 use crate::secret::{Chance, EdgeKeys, NoChance};
 use crate::session::Sessions;
 use crate::stuffing::actor::Watch;
-use crate::throttle::Table;
 use crate::throttle::actor::Throttle;
+use crate::throttle::file;
 use crate::throttle::refused::Refused;
 use crate::token::revoked::{self, Ended};
 use crate::token::{self, Feed, Keys, Scheme, Signer};
@@ -228,10 +228,8 @@ impl Engine {
             changes: Arc::default(),
         };
         let registries = Arbiter::new();
-        let mut limits = config.throttle.clone();
-        limits.half_spent = !found.first_start;
         let refused = Arc::new(Refused::default());
-        let table = Table::new(limits, clock.now());
+        let table = file::restored(&*running.life().storage, running.life(), &found, config.throttle.clone());
         let throttle = Throttle::new(table, Arc::clone(&refused), clock.clone(), fail_stop.clone());
         let throttle = Throttle::start_in_arbiter(&registries.handle(), |_| throttle);
         let watch = Watch::new(clock.clone(), fail_stop.clone());

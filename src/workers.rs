@@ -1,7 +1,7 @@
-//! What goes on beside requests: mails leave, snapshots are taken. A thread each, so that no file holds up an actor.
+//! What goes on beside requests: mails leave, snapshots are taken, the limiter is saved. A thread each, so that no file holds up an actor.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
@@ -14,10 +14,17 @@ use crate::journal::segment::Life;
 use crate::mail::actor::{Due, Settle};
 use crate::mail::{Outgoing, Transport, Tried, open_token, template};
 use crate::registry::{Owner, ReadBuckets, Registry};
+use crate::throttle::actor::ReadPiece;
+use crate::throttle::file::Saver;
 
 const TICK: Duration = Duration::from_millis(100);
 /// A failed snapshot is tried again after so many ticks.
 const SNAPSHOT_RETRY_TICKS: u32 = 300;
+/// The limiter is saved each so many ticks.
+const LIMITER_TICKS: u32 = 300;
+/// With a snapshot it is saved as well, but not sooner than so many ticks after the last time: what makes snapshots
+/// frequent must not make it write more.
+const LIMITER_TICKS_MIN: u32 = 100;
 
 /// The threads.
 pub struct Workers {
@@ -29,9 +36,14 @@ impl Workers {
     /// Starts them. Without a transport mails wait for [`Engine`]'s owner to drain them.
     pub fn start(engine: &Arc<Engine>, life: Life, transport: Option<Transport>) -> std::io::Result<Self> {
         let ending = Arc::new(AtomicBool::new(false));
+        let snapshots_taken = Arc::new(AtomicU64::new(0));
+        let (saver, taken) = (Saver::new(life.clone()), Arc::clone(&snapshots_taken));
         let mut threads = vec![worker("snapshot", engine, &ending, move |engine, ending| async move {
-            snapshots(&engine, &life, &ending).await;
+            snapshots(&engine, &life, &ending, &snapshots_taken).await;
         })?];
+        threads.push(worker("limiter", engine, &ending, move |engine, ending| async move {
+            limiter(&engine, saver, &ending, &taken).await;
+        })?);
         if let Some(transport) = transport {
             threads.push(worker("mail", engine, &ending, move |engine, ending| async move {
                 mails(&engine, &transport, &ending).await;
@@ -107,7 +119,7 @@ async fn mails(engine: &Engine, transport: &Transport, ending: &AtomicBool) {
     }
 }
 
-async fn snapshots(engine: &Engine, life: &Life, ending: &AtomicBool) {
+async fn snapshots(engine: &Engine, life: &Life, ending: &AtomicBool, taken: &AtomicU64) {
     let (mut taken_at, mut size, mut wait) = (engine.journal.stats().frame_bytes, 0, 0);
     loop {
         let last = ending.load(Ordering::Relaxed);
@@ -115,7 +127,10 @@ async fn snapshots(engine: &Engine, life: &Life, ending: &AtomicBool) {
         let needed = since >= engine.config.snapshot_bytes.max(size) || (last && since > 0);
         if needed && (wait == 0 || last) {
             match snapshot(engine, life).await {
-                Ok(bytes) => (taken_at, size) = (engine.journal.stats().frame_bytes, bytes),
+                Ok(bytes) => {
+                    (taken_at, size) = (engine.journal.stats().frame_bytes, bytes);
+                    taken.fetch_add(1, Ordering::Relaxed);
+                }
                 Err(error) => {
                     Round::abandon(life);
                     tracing::error!(%error, "a snapshot could not be taken; it is tried again");
@@ -129,6 +144,37 @@ async fn snapshots(engine: &Engine, life: &Life, ending: &AtomicBool) {
         wait = wait.saturating_sub(1);
         tokio::time::sleep(TICK).await;
     }
+}
+
+async fn limiter(engine: &Engine, mut saver: Saver, ending: &AtomicBool, snapshots: &AtomicU64) {
+    let (mut ticks, mut seen) = (LIMITER_TICKS_MIN, 0);
+    loop {
+        let last = ending.load(Ordering::Relaxed);
+        let taken = snapshots.load(Ordering::Relaxed);
+        if last || ticks >= LIMITER_TICKS || (taken != seen && ticks >= LIMITER_TICKS_MIN) {
+            (ticks, seen) = (0, taken);
+            match save_limiter(engine, &mut saver, last).await {
+                Ok(bytes) => tracing::debug!(bytes, "limiter saved"),
+                Err(error) => tracing::warn!(%error, "the limiter could not be saved; it is tried again"),
+            }
+        }
+        if last {
+            return;
+        }
+        ticks += 1;
+        tokio::time::sleep(TICK).await;
+    }
+}
+
+async fn save_limiter(engine: &Engine, saver: &mut Saver, must: bool) -> Result<usize, AnyError> {
+    let at = engine.clock.now();
+    let (mut records, mut from) = (Vec::new(), Some(0));
+    while let Some(begin) = from {
+        let piece = engine.throttle.send(ReadPiece(begin)).await?;
+        records.extend_from_slice(&piece.bytes);
+        from = piece.next;
+    }
+    Ok(saver.save(&records, at, must)?)
 }
 
 type AnyError = Box<dyn std::error::Error + Send + Sync>;

@@ -85,8 +85,14 @@ impl TestServer {
     }
 
     /// Stops in order and starts again over the same directory.
-    pub fn restart(mut self) -> Self {
+    pub fn restart(self) -> Self {
+        self.restart_after(|_| ())
+    }
+
+    /// Likewise, with something done to the directory between.
+    pub fn restart_after(mut self, meanwhile: impl FnOnce(&std::path::Path)) -> Self {
         self.end();
+        meanwhile(self.data_dir());
         let (dir, settings) = (self.dir.take().unwrap(), std::mem::take(&mut self.settings));
         Self::over(dir, settings, self.clock.clone())
     }

@@ -99,7 +99,11 @@ impl DataCommand {
             }
             Self::Backup { to, with_keys } => backup(&config, to, *with_keys),
             Self::Inspect => {
-                for line in inspect(&*open(&config.data_dir)?).map_err(Failure::refused)? {
+                let storage = open(&config.data_dir)?;
+                for line in inspect(&*storage).map_err(Failure::refused)? {
+                    say(&line);
+                }
+                if let Some(line) = portcullis::throttle::file::inspect(&*storage) {
                     say(&line);
                 }
                 Ok(())

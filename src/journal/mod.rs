@@ -3,7 +3,7 @@
 pub mod archive;
 pub mod buckets;
 pub mod bugs;
-mod bytes;
+pub(crate) mod bytes;
 pub mod codec;
 pub mod entry;
 pub mod frame;

@@ -5,7 +5,7 @@ use super::entry::{Change, Entries};
 use super::frame;
 use super::header::{FileKind, HEADER_BYTES, Header, HeaderError};
 use super::layout::{
-    IDENTITY, IdentityFile, JOURNAL_DIR, SNAPSHOT_DIR, SegmentFields, Sizes, numbers, segment_path,
+    IDENTITY, IdentityFile, JOURNAL_DIR, SNAPSHOT_DIR, SegmentFields, Sizes, State, numbers, segment_path,
     snapshot_path,
 };
 use super::recover::{Found, INSPECT, Past, Refusal, unreadable};
@@ -100,6 +100,7 @@ impl Reading<'_> {
             Err(Refusal::new(path, None, what, INSPECT))
         };
         reach(IDENTITY, identity.min_seq)?;
+        self.found.clean_stop = identity.state == State::Closed;
         if !seeded(Bug::EndNotChecked) {
             snapshots.iter().try_for_each(|end_seq| reach(&snapshot_path(*end_seq), *end_seq))?;
         }
@@ -370,6 +371,7 @@ pub fn look_until(
     let identity = identity.map_err(|error| Refusal::new(IDENTITY, None, error, INSPECT))?;
     let found = Found {
         first_start: false,
+        clean_stop: false,
         entries: 0,
         records: 0,
         seq: 0,

@@ -109,6 +109,8 @@ pub struct Recovered {
 pub struct Found {
     /// There was nothing before.
     pub first_start: bool,
+    /// The server before was stopped in order.
+    pub clean_stop: bool,
     /// Entries replayed from segments.
     pub entries: u64,
     /// Records read from a snapshot.
@@ -200,6 +202,7 @@ pub fn recover(options: Options, past: &mut dyn Past) -> Result<Recovered, Refus
         timeline: identity.as_ref().map_or(1, IdentityFile::timeline),
         found: Found {
             first_start: false,
+            clean_stop: false,
             entries: 0,
             records: 0,
             seq: 0,

@@ -7,6 +7,7 @@ use actix::{Actor, Context, Handler, Message, MessageResult};
 
 use super::gcra::Throttled;
 use super::refused::Refused;
+use super::saved::Piece;
 use super::table::{Charge, Class, Granted, Standing, Table};
 use crate::clock::Clock;
 use crate::fail_stop::FailStop;
@@ -63,6 +64,20 @@ pub struct TableStats {
     pub suspects: usize,
     /// Bytes that the table takes.
     pub bytes: usize,
+}
+
+/// Some of what the table knows, from a place on: for the file that outlives a restart.
+#[derive(Clone, Copy, Debug, Message)]
+#[rtype(result = "Piece")]
+pub struct ReadPiece(pub usize);
+
+impl Handler<ReadPiece> for Throttle {
+    type Result = MessageResult<ReadPiece>;
+
+    fn handle(&mut self, read: ReadPiece, _: &mut Context<Self>) -> Self::Result {
+        let now = self.clock.now();
+        MessageResult(self.fail_stop.guard("throttle", || self.table.piece(read.0, now)))
+    }
 }
 
 impl Handler<Take> for Throttle {

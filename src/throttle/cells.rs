@@ -32,11 +32,16 @@ impl CellKey {
         ((self.kind >> 3) as usize, (self.kind & 7) as usize)
     }
 
-    /// What it was made of; none when no version made it.
-    fn parts(self) -> Option<(Class, Width)> {
-        let class = Class::ALL.into_iter().find(|class| *class as u8 == self.kind >> 3)?;
-        let width = Width::ALL.into_iter().find(|width| *width as u8 == self.kind & 7)?;
-        Some((class, width))
+    /// As the two numbers of a record of the file.
+    pub const fn to_parts(self) -> (u8, u64) {
+        (self.kind, self.bits)
+    }
+
+    /// Of these numbers; none when no version made them.
+    pub fn from_parts(kind: u8, bits: u64) -> Option<Self> {
+        let class = Class::ALL.into_iter().any(|class| class as u8 == kind >> 3);
+        let width = Width::ALL.into_iter().any(|width| width as u8 == kind & 7);
+        (class && width).then_some(Self { kind, bits })
     }
 }
 
@@ -173,31 +178,12 @@ impl Cells {
         self.sets.len()
     }
 
-    /// The cells of one set that say anything at `now`, each as 16 bytes: for the file that outlives a restart.
-    pub fn saved(&self, set: usize, now: Timestamp) -> impl Iterator<Item = [u8; 16]> {
+    /// The cells of one set that say anything at `now`.
+    pub fn in_set(&self, set: usize, now: Timestamp) -> impl Iterator<Item = (CellKey, Cell)> {
         let places = self.sets.get(set).into_iter().flatten().map(|words| Place::read(*words));
-        places.filter(move |place| !place.is_empty() && !place.cell().is_idle(now)).map(|place| {
-            let mut bytes = [0; 16];
-            let (bits, word) = bytes.split_at_mut(8);
-            bits.copy_from_slice(&place.bits.to_le_bytes());
-            word.copy_from_slice(&place.word.to_le_bytes());
-            bytes
-        })
-    }
-
-    /// Puts back what [`Cells::saved`] gave. False when no version wrote it, or there is no place for it.
-    pub fn restore(
-        &mut self,
-        saved: [u8; 16],
-        now: Timestamp,
-        worth: impl Fn(CellKey, Cell) -> Worth,
-    ) -> bool {
-        let [bits, word] = [0, 8].map(|from| {
-            let part = saved.get(from..).and_then(|rest| rest.first_chunk::<8>());
-            u64::from_le_bytes(part.copied().unwrap_or_default())
-        });
-        let place = Place { bits, word };
-        place.key().parts().is_some() && self.put(self.locate(place.key()), place.cell(), now, worth)
+        places
+            .filter(move |place| !place.is_empty() && !place.cell().is_idle(now))
+            .map(|place| (place.key(), place.cell()))
     }
 }
 

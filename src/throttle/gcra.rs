@@ -47,6 +47,18 @@ impl Cell {
         Self(micros(now).saturating_add(policy.span_us(policy.burst) / 2))
     }
 
+    /// The cell as a file may have kept it: it owes no more than its whole burst, whatever clock or policy there was.
+    #[must_use]
+    pub fn bounded(self, policy: Policy, now: Timestamp) -> Self {
+        Self(self.0.min(micros(now).saturating_add(policy.span_us(policy.burst))))
+    }
+
+    /// The one of both that owes more.
+    #[must_use]
+    pub fn or_more(self, other: Self) -> Self {
+        Self(self.0.max(other.0))
+    }
+
     /// The cell after one more request, or how long to wait; a refused request leaves the cell as it was.
     ///
     /// Units: `cost` is requests; one that costs more than the burst would never pass, so it costs the burst.

@@ -15,7 +15,7 @@ const AGAIN_AFTER: Duration = Duration::from_mins(1);
 /// What a log-in of such a network is charged.
 pub const SUSPECT_COST: u32 = 8;
 
-/// The marked networks. In memory alone: a mark is worth an hour, and the failures that led to it come again.
+/// The marked networks.
 #[derive(Default)]
 pub struct Suspects {
     until: HashMap<Network, Timestamp>,
@@ -41,6 +41,20 @@ impl Suspects {
             if self.until.get(&first) == Some(&end) {
                 self.until.remove(&first);
             }
+        }
+    }
+
+    /// Those marked at `now`, and until when.
+    pub fn marked(&self, now: Timestamp) -> impl Iterator<Item = (Network, Timestamp)> {
+        self.until.iter().filter(move |(_, until)| now < **until).map(|(network, until)| (*network, *until))
+    }
+
+    /// Puts back a mark that counts until then, and at most as long as a new one. They come in the order of their ends.
+    pub fn restore(&mut self, network: Network, until: Timestamp, now: Timestamp) {
+        let until = until.min(now + MARKED_FOR);
+        if until > now && self.order.len() < SUSPECTS_MAX {
+            self.until.insert(network, until);
+            self.order.push_back((until, network));
         }
     }
 

@@ -70,7 +70,7 @@ pub struct Rate {
 }
 
 impl Rate {
-    fn times(self, multiple: u32) -> Option<Policy> {
+    pub(super) fn times(self, multiple: u32) -> Option<Policy> {
         Policy::new(self.burst.saturating_mul(multiple), self.per_minute.saturating_mul(multiple))
     }
 }
@@ -84,7 +84,8 @@ pub struct Limits {
     pub cells: usize,
     /// Networks that are not throttled.
     pub exempt: Vec<IpNet>,
-    /// The server has run before, and nothing is known of the minutes before this start: everybody begins half spent.
+    /// The server has run before, and not all is known of the minutes before this start: everybody begins half spent at
+    /// least.
     pub half_spent: bool,
 }
 
@@ -119,24 +120,24 @@ pub struct Standing {
 }
 
 /// Cells for those whose own and wider networks all find no place, so that a full table is no way around the limiter.
-const CROWD_CELLS: usize = 16;
+pub(super) const CROWD_CELLS: usize = 16;
 /// What the crowd of one such cell may do together, in multiples of one client.
-const CROWD_MULTIPLE: u32 = 16;
+pub(super) const CROWD_MULTIPLE: u32 = 16;
 
 /// All cells of an engine.
 pub struct Table {
-    cells: Cells,
+    pub(super) cells: Cells,
     /// Of each class, [`CROWD_CELLS`].
-    crowd: Vec<Cell>,
-    suspects: Suspects,
-    limits: Limits,
-    policies: Policies,
-    started: Timestamp,
+    pub(super) crowd: Vec<Cell>,
+    pub(super) suspects: Suspects,
+    pub(super) limits: Limits,
+    pub(super) policies: Policies,
+    pub(super) started: Timestamp,
 }
 
 /// The policy of each class and width, worked out once.
 #[derive(Clone, Copy)]
-struct Policies([[Option<Policy>; 6]; 8]);
+pub(super) struct Policies([[Option<Policy>; 6]; 8]);
 
 /// One cell as a request finds it.
 #[derive(Clone, Copy)]
@@ -241,17 +242,6 @@ impl Table {
         self.cells.bytes() + self.crowd.len() * size_of::<Cell>()
     }
 
-    /// The places, for the file that outlives a restart.
-    pub const fn cells(&self) -> &Cells {
-        &self.cells
-    }
-
-    /// Puts back a cell of that file. False when no version wrote it.
-    pub fn restore(&mut self, saved: [u8; 16], now: Timestamp) -> bool {
-        let policies = self.policies;
-        self.cells.restore(saved, now, |key, cell| policies.worth(key, cell, now))
-    }
-
     /// What a request of `own` is judged by in `network` around it: its cell; for the widest one without a place, the
     /// crowd's.
     fn find(
@@ -282,7 +272,7 @@ impl Table {
         }
     }
 
-    fn newcomer(&self, policy: Policy) -> Cell {
+    pub(super) fn newcomer(&self, policy: Policy) -> Cell {
         if self.limits.half_spent { Cell::half_spent(policy, self.started) } else { Cell::default() }
     }
 }
@@ -292,7 +282,7 @@ fn crowd_of(class: Class, network: Network) -> usize {
 }
 
 impl Limits {
-    fn rate(&self, class: Class) -> Option<Rate> {
+    pub(super) fn rate(&self, class: Class) -> Option<Rate> {
         self.rates.iter().find(|(known, _)| *known == class).map(|(_, rate)| *rate)
     }
 }
@@ -310,7 +300,7 @@ impl Policies {
         Self(policies)
     }
 
-    fn get(&self, key: CellKey) -> Option<Policy> {
+    pub(super) fn get(&self, key: CellKey) -> Option<Policy> {
         let (class, width) = key.kind();
         self.0.get(class)?.get(width).copied().flatten()
     }
@@ -321,7 +311,7 @@ impl Policies {
         if is_its_own { Worth::Spent } else { self.worth(key, cell, now) }
     }
 
-    fn worth(&self, key: CellKey, cell: Cell, now: Timestamp) -> Worth {
+    pub(super) fn worth(&self, key: CellKey, cell: Cell, now: Timestamp) -> Worth {
         match self.get(key) {
             Some(policy) if cell.is_spent(policy, now) => Worth::Spent,
             Some(policy) => Worth::Left(cell.free_share(policy, now)),
@@ -418,20 +408,6 @@ mod tests {
         assert_eq!(passed(&mut table, (0..30).map(|_| "192.0.2.2".into())), 20);
         let (wait, _) = table.take(Class::Login, "192.0.2.1".parse().unwrap(), NOW).unwrap_err();
         assert_eq!(wait.wait, Duration::from_secs(12));
-    }
-
-    #[test]
-    fn what_is_saved_comes_back_and_what_no_version_wrote_does_not() {
-        let mut table = table(1000, false);
-        passed(&mut table, (0..30).map(|_| "192.0.2.1".into()));
-        passed(&mut table, (0..5).map(|_| "2001:db8::1".into()));
-        let saved: Vec<_> = (0..table.cells().sets()).flat_map(|set| table.cells().saved(set, NOW)).collect();
-        assert_eq!(saved.len(), 5);
-        let mut next = self::table(1000, false);
-        assert!(saved.iter().all(|cell| next.restore(*cell, NOW)));
-        assert_eq!(passed(&mut next, (0..30).map(|_| "192.0.2.1".into())), 0);
-        assert_eq!(passed(&mut next, (0..30).map(|_| "2001:db8::1".into())), 15);
-        assert!(!next.restore([0xFF; 16], NOW) && !next.restore([0; 16], NOW));
     }
 
     proptest::proptest! {

@@ -1,7 +1,9 @@
 //! Brute force around the limiter: headers that name another client, addresses without number, a success between
-//! failures, a flood that makes the limiter forget.
+//! failures, a flood that makes the limiter forget, a restart that does.
 //!
 //! Bound: one client gets its burst and its rate, whatever it writes into headers; a success gives back itself alone.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use reqwest::Method;
 use serde_json::json;
@@ -133,4 +135,81 @@ async fn a_forgotten_proxy_is_found_and_a_client_that_sends_the_header_itself_is
     let found = findings().await;
     assert_eq!(found[0]["key"], json!("http.trusted_proxies"));
     assert!(found[0]["fix"].as_str().unwrap().contains("127.0.0.1"), "{found}");
+}
+
+/// Guesses of one client that pass, each at another name: a locked one would refuse as well.
+async fn guesses_of(server: &TestServer, address: &str) -> usize {
+    static NAMES: AtomicUsize = AtomicUsize::new(1000);
+    let mut passed = 0;
+    for _ in 0..8 {
+        let number = NAMES.fetch_add(1, Ordering::Relaxed);
+        let answer = log_in(server, ("x-forwarded-for", address.to_owned()), number).await;
+        passed += usize::from(answer.status.as_u16() == 401);
+    }
+    passed
+}
+
+#[tokio::test]
+async fn a_restart_in_order_gives_nobody_guesses_back_and_takes_none_from_others() {
+    let server = TestServer::with(&TIGHT);
+    assert_eq!(guesses_of(&server, "203.0.113.9").await, 5);
+    let server = server.restart();
+    assert_eq!(guesses_of(&server, "203.0.113.9").await, 0);
+    assert_eq!(guesses_of(&server, "198.51.100.9").await, 5);
+    // What was spent before the first restart is known after the second.
+    let server = server.restart();
+    assert_eq!(guesses_of(&server, "203.0.113.9").await + guesses_of(&server, "198.51.100.9").await, 0);
+    server.clock.advance(std::time::Duration::from_mins(2));
+    let server = server.restart();
+    assert_eq!(guesses_of(&server, "203.0.113.9").await, 2);
+}
+
+/// What the limiter remembers when something was done to the file that it is kept in.
+type Damage = fn(&std::path::Path);
+
+#[tokio::test]
+async fn without_what_the_limiter_knew_everybody_begins_half_spent_and_the_server_starts() {
+    let damages: [(&str, Damage); 5] = [
+        ("missing", |file| std::fs::remove_file(file).unwrap()),
+        ("empty", |file| std::fs::write(file, "").unwrap()),
+        ("cut", |file| {
+            let bytes = std::fs::read(file).unwrap();
+            std::fs::write(file, &bytes[..bytes.len() - 1]).unwrap();
+        }),
+        ("damaged", |file| {
+            let mut bytes = std::fs::read(file).unwrap();
+            bytes[4096 + 3] ^= 1;
+            std::fs::write(file, bytes).unwrap();
+        }),
+        ("of a newer version", |file| {
+            let mut bytes = std::fs::read(file).unwrap();
+            bytes[14] = 2;
+            let crc = crc32c::crc32c(&bytes[12..4096]);
+            bytes[8..12].copy_from_slice(&crc.to_le_bytes());
+            std::fs::write(file, bytes).unwrap();
+        }),
+    ];
+    let mut server = TestServer::with(&TIGHT);
+    for (what, damage) in damages {
+        server.clock.advance(std::time::Duration::from_hours(1));
+        guesses_of(&server, "203.0.113.9").await;
+        server = server.restart_after(|dir| damage(&dir.join("throttle.bin")));
+        let guesses = [guesses_of(&server, "203.0.113.9").await, guesses_of(&server, "198.51.100.9").await];
+        assert_eq!(guesses, [2, 2], "{what}");
+    }
+}
+
+#[tokio::test]
+async fn a_file_that_an_older_stop_has_left_counts_and_others_begin_half_spent() {
+    let server = TestServer::with(&TIGHT);
+    assert_eq!(guesses_of(&server, "203.0.113.9").await, 5);
+    let mut kept = Vec::new();
+    let server = server.restart_after(|dir| kept = std::fs::read(dir.join("throttle.bin")).unwrap());
+    server.clock.advance(std::time::Duration::from_secs(150));
+    assert_eq!(guesses_of(&server, "203.0.113.9").await, 2);
+    assert_eq!(guesses_of(&server, "198.51.100.9").await, 5);
+    let server = server.restart_after(|dir| std::fs::write(dir.join("throttle.bin"), &kept).unwrap());
+    // Two guesses are forgotten with the newer file, and no more; those of the other are halved.
+    assert_eq!(guesses_of(&server, "203.0.113.9").await, 2);
+    assert_eq!(guesses_of(&server, "198.51.100.9").await, 2);
 }

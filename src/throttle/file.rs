@@ -1,0 +1,356 @@
+//! `throttle.bin`: what the limiter knew, so that a restart is no way around it. Never a reason to refuse a start.
+//!
+//! A header block as all files have, with `96 saved_ms (8)  104 body_len (8)  112 body_crc (4)`, and from 4096 on
+//! [records](super::saved). Written anew under a temporary name each time, so it is there whole or not at all.
+
+use std::io;
+
+use super::saved::{RECORD_BYTES, Record};
+use super::table::{Limits, Table};
+use crate::clock::Timestamp;
+use crate::journal::bytes::Reader;
+use crate::journal::header::{FileKind, HEADER_BYTES, Header, HeaderError};
+use crate::journal::layout::by_kind;
+use crate::journal::recover::Found;
+use crate::journal::segment::Life;
+use crate::journal::storage::Storage;
+
+/// Its name.
+pub const FILE: &str = "throttle.bin";
+const TEMPORARY: &str = "throttle.bin.tmp";
+/// Written and synced in parts, so that the file system does not hold up the journal behind them.
+const PART: usize = 1 << 20;
+/// A clean stop saves the limiter, then drains mails and closes the journal. A file that is older than that was not
+/// saved by it.
+const STOP_MS_MAX: u64 = 120_000;
+
+/// What the file holds.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Saved {
+    /// Of which installation.
+    pub cluster: [u8; 16],
+    /// When.
+    pub at: Timestamp,
+    /// What was known then.
+    pub records: Vec<Record>,
+}
+
+/// Why it is not to be believed.
+#[derive(Debug, thiserror::Error)]
+pub enum Unreadable {
+    /// There is none.
+    #[error("there is no {FILE}")]
+    Missing,
+    /// The header block.
+    #[error(transparent)]
+    Header(#[from] HeaderError),
+    /// Cut, or its checksum differs.
+    #[error("its records are damaged")]
+    Damaged,
+    /// Another installation's.
+    #[error("belongs to another installation")]
+    Foreign,
+    /// The file cannot be read.
+    #[error(transparent)]
+    Io(#[from] io::Error),
+}
+
+/// Reads the bytes of the file.
+///
+/// Errors: the header first, then length and checksum, then each record: nothing is believed before what vouches for it.
+pub fn read(bytes: &[u8]) -> Result<Saved, Unreadable> {
+    let (block, body) = bytes.split_first_chunk::<HEADER_BYTES>().ok_or(Unreadable::Damaged)?;
+    let header = Header::read(FileKind::Throttle, block)?;
+    let mut fields = Reader(&header.by_kind);
+    let fields = fields.u64().zip(fields.u64()).zip(fields.u32()).filter(|_| fields.rest_is_zero());
+    let ((at, len), crc) = fields.ok_or(Unreadable::Damaged)?;
+    let sound = len == body.len() as u64 && crc32c::crc32c(body) == crc;
+    let (records, cut) = body.as_chunks::<RECORD_BYTES>();
+    if !sound || !cut.is_empty() {
+        return Err(Unreadable::Damaged);
+    }
+    let records = records.iter().map(|record| Record::read(*record)).collect::<Option<_>>();
+    Ok(Saved { cluster: header.cluster, at: Timestamp(at), records: records.ok_or(Unreadable::Damaged)? })
+}
+
+/// The file of a directory, of this installation.
+fn load(storage: &dyn Storage, cluster: [u8; 16]) -> Result<Saved, Unreadable> {
+    let file = storage.open(FILE).map_err(|error| match error.kind() {
+        io::ErrorKind::NotFound => Unreadable::Missing,
+        _ => error.into(),
+    })?;
+    let saved = read(&file.read_all()?)?;
+    if saved.cluster == cluster { Ok(saved) } else { Err(Unreadable::Foreign) }
+}
+
+/// The table as a start finds it. `limits.half_spent` is set to what the file leaves unknown.
+///
+/// After a clean stop nothing is: everybody has what they had. After a crash up to 30 s are missing, so whoever is not
+/// known to owe more begins half spent; without a file that is everybody.
+pub fn restored(storage: &dyn Storage, life: &Life, found: &Found, mut limits: Limits) -> Table {
+    let now = life.clock.now();
+    if found.first_start {
+        return Table::new(Limits { half_spent: false, ..limits }, now);
+    }
+    let saved = load(storage, life.cluster);
+    let of_the_stop = |saved: &Saved| saved.at.as_millis().saturating_add(STOP_MS_MAX) >= found.wall_ms;
+    let is_whole = found.clean_stop && saved.as_ref().is_ok_and(of_the_stop);
+    limits.half_spent = !is_whole;
+    let mut table = Table::new(limits, now);
+    match saved {
+        Ok(Saved { at, mut records, .. }) => {
+            // The limiter takes marks in the order of their ends.
+            records.sort_by_key(|record| if let Record::Suspect(_, until) = record { *until } else { now });
+            let count = records.len();
+            for record in records {
+                table.restore(record, now);
+            }
+            let rest = if is_whole { "has its whole burst" } else { "begins half spent" };
+            tracing::info!(records = count, saved = %at, "the limiter knows what it knew; whoever is not in {FILE} {rest}");
+        }
+        Err(error) => {
+            tracing::warn!(%error, "the limiter knows nothing of before: everybody begins half spent");
+        }
+    }
+    table
+}
+
+/// Writes the file.
+pub struct Saver {
+    life: Life,
+    last: Option<u32>,
+}
+
+impl Saver {
+    /// For one life of the server.
+    pub const fn new(life: Life) -> Self {
+        Self { life, last: None }
+    }
+
+    /// Replaces the file by one with these records, as they were `at` that time. Says how many bytes were written: none
+    /// when it says the same already, unless it `must` say when.
+    ///
+    /// Errors: the file is as it was, and there is no room left to a full disk's journal less.
+    pub fn save(&mut self, records: &[u8], at: Timestamp, must: bool) -> io::Result<usize> {
+        let crc = crc32c::crc32c(records);
+        if self.last == Some(crc) && !must {
+            return Ok(0);
+        }
+        let storage = &*self.life.storage;
+        let len = HEADER_BYTES + records.len();
+        if storage.free_space()? < len as u64 + 2 * self.life.sizes.segment {
+            return Err(io::Error::new(io::ErrorKind::StorageFull, "what room is left is the journal's"));
+        }
+        remove_temporary(storage)?;
+        let written = self.write(records, crc, at);
+        if written.is_err() {
+            // Half a file is of no use, and a full disk wants its bytes back.
+            let _ = storage.unlink(TEMPORARY);
+        }
+        written?;
+        self.last = Some(crc);
+        Ok(len)
+    }
+
+    fn write(&self, records: &[u8], crc: u32, at: Timestamp) -> io::Result<()> {
+        let storage = &*self.life.storage;
+        let fields =
+            [&at.as_millis().to_le_bytes()[..], &(records.len() as u64).to_le_bytes(), &crc.to_le_bytes()];
+        let header = self.life.header(FileKind::Throttle, &by_kind(&fields))?;
+        let file = storage.create_new(TEMPORARY)?;
+        file.write_at(&header.to_bytes(), 0)?;
+        for (part, bytes) in records.chunks(PART).enumerate() {
+            file.write_at(bytes, (HEADER_BYTES + part * PART) as u64)?;
+            file.sync_data()?;
+        }
+        file.sync_data()?;
+        storage.rename(TEMPORARY, FILE)?;
+        storage.sync_dir("")
+    }
+}
+
+fn remove_temporary(storage: &dyn Storage) -> io::Result<()> {
+    match storage.unlink(TEMPORARY) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
+}
+
+/// What the file says of itself, in a line for an operator; none when there is none.
+pub fn inspect(storage: &dyn Storage) -> Option<String> {
+    let read = storage.open(FILE).map_err(Unreadable::from).and_then(|file| read(&file.read_all()?));
+    match read {
+        Ok(saved) => Some(format!("{FILE}: {} records of {}", saved.records.len(), saved.at)),
+        Err(Unreadable::Io(error)) if error.kind() == io::ErrorKind::NotFound => None,
+        Err(error) => Some(format!("{FILE}: {error}")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::time::Duration;
+
+    use super::*;
+    use crate::clock::Clock;
+    use crate::journal::layout::Sizes;
+    use crate::journal::storage_sim::SimStorage;
+    use crate::secret::Chance;
+    use crate::throttle::gcra::{Cell, Policy};
+    use crate::throttle::{Class, Rate};
+
+    const NOW: Timestamp = Timestamp::from_secs(1_800_000_000);
+
+    fn life(disk: &SimStorage) -> Life {
+        Life {
+            storage: Arc::new(disk.clone()),
+            sizes: Sizes { segment: 8_192, body: 1_024, align: 512, window: 16_384 },
+            clock: Clock::manual(NOW),
+            chance: Arc::new(Chance::counting()),
+            cluster: [7; 16],
+            timeline: 1,
+            epoch: 3,
+        }
+    }
+
+    /// A table in which one network has spent what it has.
+    fn spent() -> Table {
+        let mut table = Table::new(limits(), NOW);
+        while table.take(Class::Login, "192.0.2.1".parse().unwrap(), NOW).is_ok() {}
+        table
+    }
+
+    fn limits() -> Limits {
+        let rates = vec![(Class::Login, Rate { burst: 20, per_minute: 20 })];
+        Limits { rates, cells: 1000, exempt: Vec::new(), half_spent: false }
+    }
+
+    fn found(first_start: bool, clean_stop: bool, at: Timestamp) -> Found {
+        let (warnings, wall_ms) = (Vec::new(), at.as_millis());
+        Found { first_start, clean_stop, entries: 0, records: 0, seq: 0, torn: 0, warnings, wall_ms }
+    }
+
+    fn left(mut table: Table, address: &str) -> usize {
+        (0..100).filter(|_| table.take(Class::Login, address.parse().unwrap(), NOW).is_ok()).count()
+    }
+
+    #[test]
+    fn the_file_has_the_bytes_of_the_format_and_comes_back() {
+        let disk = SimStorage::new();
+        let records = spent().piece(0, NOW).bytes;
+        let written = Saver::new(life(&disk)).save(&records, NOW, false).unwrap();
+        let bytes = disk.open(FILE).unwrap().read_all().unwrap();
+        assert_eq!((written, bytes.len()), (4096 + 32, 4096 + 32));
+        assert_eq!(bytes[..8], *b"PCTHRT\r\n");
+        assert_eq!(bytes[96..104], NOW.as_millis().to_le_bytes());
+        assert_eq!(bytes[104..112], 32_u64.to_le_bytes());
+        assert_eq!(bytes[112..116], crc32c::crc32c(&records).to_le_bytes());
+        assert_eq!(bytes[4096..], records);
+        let saved = read(&bytes).unwrap();
+        assert_eq!((saved.cluster, saved.at, saved.records.len()), ([7; 16], NOW, 2));
+        for bit in 0..bytes.len() * 8 {
+            let mut bytes = bytes.clone();
+            bytes[bit / 8] ^= 1 << (bit % 8);
+            assert!(read(&bytes).is_err(), "bit {bit}");
+        }
+        for cut in 0..bytes.len() {
+            assert!(read(&bytes[..cut]).is_err(), "cut at {cut}");
+        }
+    }
+
+    /// Every kind of record, of a clock and a chance that are always the same.
+    fn fixture() -> Vec<u8> {
+        let disk = SimStorage::new();
+        let mut table = spent();
+        table.suspect("2001:db8::1".parse().unwrap(), NOW);
+        let mut records = table.piece(0, NOW).bytes;
+        records.extend(
+            Record::Crowd(Class::Login, 3, Cell::half_spent(Policy::new(20, 20).unwrap(), NOW)).to_bytes(),
+        );
+        // Where a network lies in the table differs from process to process.
+        let mut sorted: Vec<_> = records.as_chunks::<RECORD_BYTES>().0.to_vec();
+        sorted.sort_unstable();
+        Saver::new(life(&disk)).save(&sorted.concat(), NOW, false).unwrap();
+        disk.peek(FILE).unwrap()
+    }
+
+    fn frozen() -> std::path::PathBuf {
+        std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("data/golden/v1/throttle.bin")
+    }
+
+    #[test]
+    fn no_frozen_byte_has_moved() {
+        assert!(std::fs::read(frozen()).unwrap() == fixture(), "throttle.bin is not what it was");
+    }
+
+    #[test]
+    #[ignore = "writes data/golden: by hand, once for each format"]
+    fn freeze() {
+        std::fs::write(frozen(), fixture()).unwrap();
+    }
+
+    #[test]
+    fn what_says_the_same_is_not_written_again_and_a_full_disk_is_left_to_the_journal() {
+        let disk = SimStorage::new();
+        let mut saver = Saver::new(life(&disk));
+        let records = spent().piece(0, NOW).bytes;
+        assert!(saver.save(&records, NOW, false).unwrap() > 0);
+        assert_eq!(saver.save(&records, NOW + Duration::from_secs(30), false).unwrap(), 0);
+        assert!(saver.save(&records, NOW + Duration::from_secs(30), true).unwrap() > 0);
+        disk.set_free(16_000);
+        assert!(saver.save(&[], NOW, true).is_err());
+        assert_eq!(read(&disk.open(FILE).unwrap().read_all().unwrap()).unwrap().records.len(), 2);
+        assert_eq!(disk.list("").unwrap(), [FILE]);
+    }
+
+    #[test]
+    fn a_crash_while_it_is_saved_leaves_the_old_one_or_the_new_one() {
+        let mut seen = [0, 0];
+        for operation in 1..40 {
+            let disk = SimStorage::new();
+            let mut saver = Saver::new(life(&disk));
+            saver.save(&[], NOW, false).unwrap();
+            disk.stop_at(disk.operations() + operation);
+            let _ = saver.save(&spent().piece(0, NOW).bytes, NOW, false);
+            for disk in [disk.after_kill(), disk.after_crash(operation), disk.after_crash(operation + 100)] {
+                let records = read(&disk.open(FILE).unwrap().read_all().unwrap()).unwrap().records.len();
+                seen[usize::from(records == 2)] += 1;
+            }
+        }
+        assert!(seen[0] > 0 && seen[1] > 0, "{seen:?}");
+    }
+
+    #[test]
+    fn only_a_clean_stop_leaves_nothing_unknown() {
+        let disk = SimStorage::new();
+        let life = life(&disk);
+        Saver::new(life.clone()).save(&spent().piece(0, NOW).bytes, NOW, false).unwrap();
+        let other = Life { cluster: [8; 16], ..life.clone() };
+        let (soon, late) = (NOW + Duration::from_secs(100), NOW + Duration::from_secs(200));
+        for (life, found, [refused, others]) in [
+            (&life, found(false, true, soon), [0, 20]),
+            // Killed, or stopped when it could not be saved.
+            (&life, found(false, false, soon), [0, 10]),
+            (&life, found(false, true, late), [0, 10]),
+            (&other, found(false, true, soon), [10, 10]),
+            (&life, found(true, false, soon), [20, 20]),
+        ] {
+            let table = || restored(&disk, life, &found, limits());
+            assert_eq!(
+                [left(table(), "192.0.2.1"), left(table(), "203.0.113.1")],
+                [refused, others],
+                "{found:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_record_that_no_version_wrote_is_damage_even_behind_a_right_checksum() {
+        let disk = SimStorage::new();
+        Saver::new(life(&disk)).save(&[0xFF; 16], NOW, false).unwrap();
+        assert!(matches!(read(&disk.open(FILE).unwrap().read_all().unwrap()), Err(Unreadable::Damaged)));
+        Saver::new(life(&disk)).save(&[0; 15], NOW, false).unwrap();
+        assert!(matches!(read(&disk.open(FILE).unwrap().read_all().unwrap()), Err(Unreadable::Damaged)));
+        assert!(matches!(read(&[]), Err(Unreadable::Damaged)));
+    }
+}

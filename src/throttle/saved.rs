@@ -1,0 +1,260 @@
+//! What the table knows, as records of 16 bytes: what outlives a restart in `throttle.bin` ([`file`](super::file)).
+//!
+//! ```text
+//!   0 number (8)   8 time (7), microseconds since 1970   15 kind (1)
+//! ```
+//!
+//! | kind | number | time |
+//! |---|---|---|
+//! | class × 8 + width | bits of the network | when its next request is due in theory |
+//! | 0x40 + width | bits of the network | until when it is a suspect |
+//! | 0x80 + class | which cell of the crowd | when its next request is due in theory |
+//!
+//! Read and put back in pieces and record by record, so that no message to the owner takes long.
+
+use super::cells::CellKey;
+use super::gcra::Cell;
+use super::network::{Network, Width};
+use super::table::{CROWD_CELLS, CROWD_MULTIPLE, Class, Table};
+use crate::clock::Timestamp;
+
+/// Bytes of a record.
+pub const RECORD_BYTES: usize = 16;
+/// Sets of places that one piece covers: 16,384 cells, which are read and copied in well under a millisecond.
+const SETS_PER_PIECE: usize = 2048;
+
+const TIME_MAX: u64 = (1 << 56) - 1;
+const SUSPECT: u8 = 0x40;
+const CROWD: u8 = 0x80;
+
+/// One thing that the table knows.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Record {
+    /// The cell of a network for a class.
+    Cell(CellKey, Cell),
+    /// One of the cells of those who found no place of their own.
+    Crowd(Class, u8, Cell),
+    /// A network whose log-ins cost more until then.
+    Suspect(Network, Timestamp),
+}
+
+/// Some of the records, and where the next piece begins.
+#[derive(Clone, Debug)]
+pub struct Piece {
+    /// Records, back to back.
+    pub bytes: Vec<u8>,
+    /// None when this is the last one.
+    pub next: Option<usize>,
+}
+
+impl Record {
+    /// The record as it stands in the file.
+    pub fn to_bytes(self) -> [u8; RECORD_BYTES] {
+        let (kind, number, time) = match self {
+            Self::Cell(key, cell) => {
+                let (kind, bits) = key.to_parts();
+                (kind, bits, cell.micros())
+            }
+            Self::Crowd(class, number, cell) => (CROWD | class as u8, u64::from(number), cell.micros()),
+            Self::Suspect(network, until) => {
+                (SUSPECT | network.width as u8, network.bits, until.as_millis().saturating_mul(1000))
+            }
+        };
+        let word = u64::from(kind) << 56 | time.min(TIME_MAX);
+        (u128::from(number) | u128::from(word) << 64).to_le_bytes()
+    }
+
+    /// Reads it back; none when no version wrote it.
+    pub fn read(bytes: [u8; RECORD_BYTES]) -> Option<Self> {
+        let words = u128::from_le_bytes(bytes);
+        let (number, word) = (words as u64, (words >> 64) as u64);
+        let (kind, time) = ((word >> 56) as u8, word & TIME_MAX);
+        let cell = Cell::from_micros(time);
+        match kind {
+            ..SUSPECT => Some(Self::Cell(CellKey::from_parts(kind, number)?, cell)),
+            SUSPECT..CROWD => {
+                let width = Width::ALL.into_iter().find(|width| *width as u8 == kind - SUSPECT)?;
+                Some(Self::Suspect(Network { width, bits: number }, Timestamp(time / 1000)))
+            }
+            CROWD.. => {
+                let class = Class::ALL.into_iter().find(|class| *class as u8 == kind - CROWD)?;
+                let number = u8::try_from(number).ok().filter(|number| usize::from(*number) < CROWD_CELLS)?;
+                Some(Self::Crowd(class, number, cell))
+            }
+        }
+    }
+}
+
+impl Table {
+    /// What the table knows, from a place on. Changes nothing and touches no memory that was not used.
+    pub fn piece(&self, from: usize, now: Timestamp) -> Piece {
+        let end = (from + SETS_PER_PIECE).min(self.cells.sets());
+        let mut bytes = Vec::new();
+        for set in from..end {
+            let records = self.cells.in_set(set, now).map(|(key, cell)| Record::Cell(key, cell).to_bytes());
+            bytes.extend(records.flatten());
+        }
+        if from == 0 {
+            let suspects = self.suspects.marked(now).map(|(network, until)| Record::Suspect(network, until));
+            let crowd =
+                Class::ALL.into_iter().zip(self.crowd.chunks(CROWD_CELLS)).flat_map(|(class, cells)| {
+                    (0_u8..).zip(cells).map(move |(number, cell)| Record::Crowd(class, number, *cell))
+                });
+            let crowd =
+                crowd.filter(|record| !matches!(record, Record::Crowd(.., cell) if cell.is_idle(now)));
+            bytes.extend(suspects.chain(crowd).flat_map(Record::to_bytes));
+        }
+        Piece { bytes, next: (end < self.cells.sets()).then_some(end) }
+    }
+
+    /// Puts back what was saved. Suspects come in the order in which their marks end. What has paid itself off since is
+    /// passed over, and so is what is no longer throttled.
+    ///
+    /// Security: a time that some wrong clock wrote counts as a whole burst at most, or it would lock somebody out for
+    /// years.
+    pub fn restore(&mut self, record: Record, now: Timestamp) {
+        match record {
+            Record::Cell(key, cell) => {
+                let Some(policy) = self.policies.get(key) else { return };
+                let cell = cell.bounded(policy, now).or_more(self.newcomer(policy));
+                if !cell.is_idle(now) {
+                    let policies = self.policies;
+                    let at = self.cells.locate(key);
+                    self.cells.put(at, cell, now, |key, cell| policies.worth(key, cell, now));
+                }
+            }
+            Record::Crowd(class, number, cell) => {
+                let policy = self.limits.rate(class).and_then(|rate| rate.times(CROWD_MULTIPLE));
+                let place = self.crowd.get_mut(class as usize * CROWD_CELLS + usize::from(number));
+                if let Some((place, policy)) = place.zip(policy) {
+                    *place = cell.bounded(policy, now);
+                }
+            }
+            Record::Suspect(network, until) => self.suspects.restore(network, until, now),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::throttle::{Limits, Rate};
+
+    const NOW: Timestamp = Timestamp::from_secs(1_800_000_000);
+
+    fn table(cells: usize, half_spent: bool) -> Table {
+        let rates = vec![(Class::Login, Rate { burst: 20, per_minute: 20 })];
+        Table::new(Limits { rates, cells, exempt: Vec::new(), half_spent }, NOW)
+    }
+
+    fn passed(table: &mut Table, address: &str, now: Timestamp) -> usize {
+        (0..100).filter(|_| table.take(Class::Login, address.parse().unwrap(), now).is_ok()).count()
+    }
+
+    fn saved(table: &Table, now: Timestamp) -> Vec<Record> {
+        let (mut records, mut from) = (Vec::new(), Some(0));
+        while let Some(begin) = from {
+            let piece = table.piece(begin, now);
+            records.extend(piece.bytes.as_chunks().0.iter().map(|bytes| Record::read(*bytes).unwrap()));
+            from = piece.next;
+        }
+        records
+    }
+
+    #[test]
+    fn what_is_saved_comes_back_and_no_more() {
+        for cells in [1000, 100_000] {
+            let mut table = table(cells, false);
+            passed(&mut table, "192.0.2.1", NOW);
+            table.suspect("198.51.100.1".parse().unwrap(), NOW);
+            for _ in 0..5 {
+                let _ = table.take(Class::Login, "2001:db8::1".parse().unwrap(), NOW);
+            }
+            let records = saved(&table, NOW);
+            assert_eq!(records.len(), 6);
+            let mut next = self::table(cells, false);
+            for record in records {
+                next.restore(record, NOW);
+            }
+            assert_eq!(passed(&mut next, "192.0.2.1", NOW), 0);
+            assert_eq!(passed(&mut next, "2001:db8::1", NOW), 15);
+            assert_eq!(passed(&mut next, "198.51.100.1", NOW), 2);
+            assert_eq!(passed(&mut next, "203.0.113.1", NOW), 20);
+            assert!(saved(&table, NOW + Duration::from_hours(2)).is_empty());
+        }
+    }
+
+    #[test]
+    fn what_newcomers_of_a_full_table_may_do_together_comes_back() {
+        let mut table = table(8, false);
+        for host in 0..8 {
+            passed(&mut table, &format!("192.0.{host}.1"), NOW);
+        }
+        for number in 0..20_000_u32 {
+            let address = std::net::Ipv4Addr::from_bits(0x0A00_0001 | number << 8);
+            let _ = table.take(Class::Login, address.into(), NOW);
+        }
+        let crowd: Vec<_> =
+            saved(&table, NOW).into_iter().filter(|record| matches!(record, Record::Crowd(..))).collect();
+        assert!(!crowd.is_empty());
+        let mut next = self::table(8, false);
+        for record in crowd {
+            next.restore(record, NOW);
+        }
+        assert_eq!(next.crowd, table.crowd);
+    }
+
+    #[test]
+    fn after_a_crash_everybody_owes_half_and_whoever_owed_more_owes_it_still() {
+        let mut table = table(1000, false);
+        passed(&mut table, "192.0.2.1", NOW);
+        let _ = table.take(Class::Login, "192.0.2.200".parse().unwrap(), NOW);
+        let mut next = self::table(1000, true);
+        for record in saved(&table, NOW) {
+            next.restore(record, NOW);
+        }
+        let left = ["192.0.2.1", "192.0.2.200", "203.0.113.1"].map(|address| passed(&mut next, address, NOW));
+        assert_eq!(left, [0, 10, 10]);
+    }
+
+    #[test]
+    fn a_time_of_a_wrong_clock_costs_a_burst_and_not_years() {
+        let (mut table, century) = (table(1000, false), Timestamp::from_secs(4_900_000_000));
+        let network = Network::of("192.0.2.1".parse().unwrap());
+        let cell = Cell::from_micros(century.as_millis() * 1000);
+        table.restore(Record::Cell(CellKey::new(Class::Login, network), cell), NOW);
+        table.restore(Record::Crowd(Class::Login, 3, cell), NOW);
+        table.restore(Record::Suspect(network, century), NOW);
+        // Of a class that is not throttled here.
+        table.restore(Record::Cell(CellKey::new(Class::Forgot, network), cell), NOW);
+        assert_eq!(passed(&mut table, "192.0.2.1", NOW), 0);
+        assert_eq!(saved(&table, NOW).len(), 3);
+        let later = NOW + Duration::from_hours(1);
+        assert!(saved(&table, later).is_empty());
+        assert_eq!(passed(&mut table, "192.0.2.1", later), 20);
+    }
+
+    #[test]
+    fn a_record_has_the_bytes_of_the_format_and_others_are_none() {
+        let network = Network::of("192.0.2.1".parse().unwrap());
+        let cell = Cell::from_micros(0x01_0203);
+        let bytes = Record::Cell(CellKey::new(Class::Check, network), cell).to_bytes();
+        assert_eq!(bytes, [1, 2, 0, 192, 0, 0, 0, 0, 3, 2, 1, 0, 0, 0, 0, 0x39]);
+        for record in [
+            Record::Cell(CellKey::new(Class::Login, network), cell),
+            Record::Crowd(Class::Check, 15, cell),
+            Record::Suspect(network, NOW),
+        ] {
+            assert_eq!(Record::read(record.to_bytes()), Some(record));
+        }
+        for (kind, number) in
+            [(0, 0), (6, 0), (0x3E, 0), (0x40, 0), (0x46, 0), (0x88, 0), (0x80, 16), (0xFF, 0)]
+        {
+            let mut bytes = [0; 16];
+            (bytes[0], bytes[15]) = (number, kind);
+            assert_eq!(Record::read(bytes), None, "{kind:x}");
+        }
+    }
+}
