@@ -2,9 +2,9 @@
 //! one side is slower than the other, by Mann and Whitney's U over interleaved samples: 0.5 is no difference.
 //!
 //! `cargo bench --bench equal_work` takes 4,000 samples a side, and fails beyond 0.03; `-- short` takes 500 on a machine that
-//! may be doing other things as well, and fails where the difference is gross, beyond 0.1. Measured in the server, from the
-//! call of the flow to its answer. The hash is cheap (64 KiB, one pass), so that a difference beside it is not drowned:
-//! with the real one both sides only come closer.
+//! may be doing other things as well, and fails where the difference is gross, beyond 0.1. Names of pairs, as in `-- forgot
+//! resend`, leave out the others. Measured in the server, from the call of the flow to its answer. The hash is cheap
+//! (64 KiB, one pass), so that a difference beside it is not drowned: with the real one both sides only come closer.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -19,16 +19,26 @@
 #[path = "../tests/pairs.rs"]
 mod pairs;
 
+use std::rc::Rc;
 use std::time::Instant;
 
 use pairs::{PAIRS, Pair, World};
 
+/// That of the server.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() {
-    let is_short = std::env::args().any(|arg| arg == "short");
+    let args: Vec<String> = std::env::args().skip(1).filter(|arg| !arg.starts_with("--")).collect();
+    let is_short = args.iter().any(|arg| arg == "short");
+    let names: Vec<&String> = args.iter().filter(|arg| *arg != "short").collect();
     let (samples, bound) = if is_short { (500, 0.1) } else { (4000, 0.03) };
     let mut outside = Vec::new();
     println!("equal work, {samples} interleaved samples a side, P(first side slower) within 0.5 ± {bound}:");
-    for pair in PAIRS {
+    let is_asked = |pair: &Pair| {
+        names.is_empty() || names.iter().any(|name| name.eq_ignore_ascii_case(&format!("{pair:?}")))
+    };
+    for pair in PAIRS.into_iter().filter(is_asked) {
         let [first, second] = actix_web::rt::System::new().block_on(measure(pair, samples));
         let slower = slower(&first, &second);
         let median = |times: &[u64]| {
@@ -51,9 +61,17 @@ fn main() {
 
 /// Times of both sides in nanoseconds. Each pair is run in turned order, so that neither side always comes first.
 async fn measure(pair: Pair, samples: usize) -> [Vec<u64>; 2] {
-    let world = World::start(World::failures_for(pair), true);
+    let world = Rc::new(World::start(World::failures_for(pair), true));
+    let mut preparing = tokio::task::JoinSet::new();
     for n in 0..samples {
-        world.prepare(pair, n).await;
+        let world = Rc::clone(&world);
+        preparing.spawn_local(async move { world.prepare(pair, n).await });
+        if preparing.len() >= 64 {
+            preparing.join_next().await.unwrap().unwrap();
+        }
+    }
+    while let Some(done) = preparing.join_next().await {
+        done.unwrap();
     }
     // Mails of the preparation leave first.
     tokio::time::sleep(std::time::Duration::from_secs(2)).await;
@@ -67,7 +85,7 @@ async fn measure(pair: Pair, samples: usize) -> [Vec<u64>; 2] {
             times[usize::from(!known)].push(begin.elapsed().as_nanos() as u64);
         }
     }
-    world.stop();
+    Rc::into_inner(world).unwrap().stop();
     times
 }
 

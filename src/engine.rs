@@ -123,6 +123,8 @@ pub struct Work {
     pub hashes: u64,
     /// Entries of the journal.
     pub entries: u64,
+    /// Bytes of those that are durable.
+    pub bytes: u64,
 }
 
 /// What keeps an engine going: held by whoever started it, and stopped in order.
@@ -320,7 +322,9 @@ impl Engine {
     /// What requests have cost since the start: for whoever checks that two of them cost the same.
     pub fn work(&self) -> Work {
         let calls = self.calls.load(Ordering::Relaxed);
-        Work { calls, hashes: self.pool.stats().passes(), entries: self.journal.assigned() }
+        let journal = self.journal.stats();
+        let hashes = self.pool.stats().passes();
+        Work { calls, hashes, entries: journal.assigned, bytes: journal.body_bytes }
     }
 
     /// Does work that asks several owners on their own thread: one way there and back, whatever it asks between.

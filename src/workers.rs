@@ -92,7 +92,8 @@ async fn mails(engine: &Engine, transport: &Transport, ending: &AtomicBool) {
                 token.as_ref().map(|t| t.as_str()),
             );
             let domain = config.mail_from.rsplit('@').next().unwrap_or_default();
-            if config.mail_console {
+            let to_nobody = mail.is_to_nobody();
+            if config.mail_console && !to_nobody {
                 let link = letter.link.as_deref().unwrap_or("no link");
                 tracing::info!(target: "portcullis::console", "mail to {}: {} ({link})", mail.to, letter.subject);
             }
@@ -102,7 +103,8 @@ async fn mails(engine: &Engine, transport: &Transport, ending: &AtomicBool) {
                 to: mail.to.to_string(),
                 letter,
             };
-            let tried = match transport.deliver(outgoing).await {
+            let delivered = if to_nobody { Ok(()) } else { transport.deliver(outgoing).await };
+            let tried = match delivered {
                 Ok(()) => Tried::Sent,
                 Err(error) => {
                     tracing::warn!(%error, tries = mail.tries, "a mail could not be sent");

@@ -47,6 +47,7 @@ pub struct World {
     pub engine: Arc<Engine>,
     running: Option<Running>,
     _dir: tempfile::TempDir,
+    mails: Arc<parking_lot::Mutex<Vec<portcullis::mail::Outgoing>>>,
     failures: u32,
 }
 
@@ -72,10 +73,17 @@ impl World {
         }
         let config = Config::from_reader(reader).unwrap();
         let fail_stop = FailStop::new(|why| panic!("{why}"));
-        let transport = mails.then(|| Transport::Memory(Arc::default()));
+        let sent = Arc::default();
+        let transport = mails.then(|| Transport::Memory(Arc::clone(&sent)));
         let clock = Clock::manual(Timestamp::from_secs(1_800_000_000));
         let (engine, running) = Engine::start(config, clock, true, transport, &fail_stop).unwrap();
-        Self { engine, running: Some(running), _dir: dir, failures }
+        Self { engine, running: Some(running), _dir: dir, mails: sent, failures }
+    }
+
+    /// To whom mails went out.
+    #[allow(dead_code, reason = "the bench does not ask")]
+    pub fn sent(&self) -> Vec<String> {
+        self.mails.lock().iter().map(|mail| mail.to.clone()).collect()
     }
 
     /// The world in which a pair is tried: where a single failure locks, or where none does.

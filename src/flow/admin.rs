@@ -2,6 +2,7 @@
 
 use super::authenticate::Identity;
 use super::log_out::end_others;
+use super::post::Addressee;
 use super::sign_up::{display_name, new_password};
 use super::{Refusal, Stop, parse_name};
 use crate::account::actor::{Alter, ById, Delete, List};
@@ -145,7 +146,7 @@ pub async fn revoke_sessions(engine: &Engine, admin: &Admin, id: AccountId) -> R
 /// Mails a link to set a new password.
 pub async fn send_reset(engine: &Engine, admin: &Admin, id: AccountId) -> Result<(), Stop> {
     let account = get(engine, admin, id).await?;
-    engine.mail_token(id.slot(), Some(&account), Purpose::Reset, Kind::Reset).await?;
+    engine.mail_token(Addressee::owner(&account), Purpose::Reset, Kind::Reset).await?;
     admin.record(engine, Event::ResetRequested, &id).await;
     Ok(())
 }

@@ -10,6 +10,7 @@
 use super::authenticate::Identity;
 use super::log_in::{Known, check_password};
 use super::log_out::end_others;
+use super::post::Addressee;
 use super::{Client, Refusal, Stop, mailed, parse_name};
 use crate::account::actor::{Alter, ById, Delete, Find};
 use crate::account::{AccountName, Change, NameKey};
@@ -46,7 +47,7 @@ pub async fn ask(
     match taken {
         // Its owner is told, within the quota of such mails.
         Some(owner) => {
-            engine.mail_token(id.slot(), Some(&owner), Purpose::Verify, Kind::AlreadyRegistered).await
+            engine.mail_token(Addressee::owner(&owner), Purpose::Verify, Kind::AlreadyRegistered).await
         }
         None => {
             engine.mail_bound_token(&account, Purpose::EmailChange, Kind::EmailChange, new.as_str()).await?;
@@ -112,7 +113,7 @@ pub async fn undo(engine: &Engine, client: &Client, token: &str, email: &str) ->
     engine.ask(&engine.mailed, EndAll(id)).await?;
     engine.ask(&engine.lockout, Clear(NameKey(account.name_key))).await?;
     engine.tally.record_for_good(client.note(Event::EmailChangeUndone).of(Some(&account))).await;
-    engine.mail_token(id.slot(), Some(&account), Purpose::Reset, Kind::Reset).await
+    engine.mail_token(Addressee::owner(&account), Purpose::Reset, Kind::Reset).await
 }
 
 /// Reads a token that is good together with one address alone.

@@ -1,5 +1,6 @@
 //! Log-in: throttle, lockout, lookup or decoy, hash, settle, gate, open.
 
+use super::post::Addressee;
 use super::{Client, Opened, Refusal, Stop, parse_name};
 use crate::account::actor::{ById, Find, Rehash};
 use crate::account::{AccountName, AccountV1, Status};
@@ -123,7 +124,7 @@ pub(super) async fn check_password(
             let outcome = stuffing::Outcome::Failed;
             // Without a look at the account: on a path this short it would tell by its time whether there is one.
             engine.tally.record(client.note(Event::LoginLocked).device(device));
-            notice(engine, client, stuffing::Tried { network, name: key, outcome }).await?;
+            notice(engine, client, name, stuffing::Tried { network, name: key, outcome }).await?;
             return Err(Refusal::Locked { until: locked.until }.into());
         }
     };
@@ -146,7 +147,7 @@ pub(super) async fn check_password(
     let Some(account) = account.as_ref().filter(|_| verified.matches) else {
         let settled = settle(engine, attempt, Outcome::Failed { known: account.is_some() }).await?;
         let outcome = if device.is_some() { stuffing::Outcome::Mistyped } else { stuffing::Outcome::Failed };
-        notice(engine, client, stuffing::Tried { network, name: key, outcome }).await?;
+        notice(engine, client, name, stuffing::Tried { network, name: key, outcome }).await?;
         let note = |event| client.note(event).of(account.as_ref()).device(device);
         engine.tally.record(note(Event::LoginFailed));
         if settled.device_demoted {
@@ -154,14 +155,16 @@ pub(super) async fn check_password(
         }
         if settled.lock_began {
             engine.tally.record(note(Event::LockoutStarted));
-            let owner = account.as_ref().filter(|_| settled.mail_owner);
-            engine.mail_token(key.slot(), owner, Purpose::Unlock, Kind::Lockout).await?;
+        }
+        if settled.mail_owner {
+            let owner = Addressee::of(account.as_ref(), name, key);
+            engine.mail_token(owner, Purpose::Unlock, Kind::Lockout).await?;
         }
         return Err(Refusal::InvalidCredentials.into());
     };
     settle(engine, attempt, Outcome::Succeeded).await?;
     let outcome = stuffing::Outcome::Succeeded;
-    notice(engine, client, stuffing::Tried { network, name: key, outcome }).await?;
+    notice(engine, client, name, stuffing::Tried { network, name: key, outcome }).await?;
     if verified.needs_rehash
         && let Some(checked) = &account.phc
         && let Ok(phc) = engine.pool.hash(place, password).await
@@ -173,7 +176,12 @@ pub(super) async fn check_password(
 }
 
 /// Takes down how a log-in ended, and does what stuffing asks for: for a name without an account the same, for nobody.
-async fn notice(engine: &Engine, client: &Client, tried: stuffing::Tried) -> Result<(), Stop> {
+async fn notice(
+    engine: &Engine,
+    client: &Client,
+    name: &AccountName,
+    tried: stuffing::Tried,
+) -> Result<(), Stop> {
     let noticed = engine.tell(&engine.stuffing, Note(tried)).await?;
     if noticed.alarm {
         engine.tally.record(client.note(Event::StuffingSuspected).because("failures far above their mean"));
@@ -186,7 +194,7 @@ async fn notice(engine: &Engine, client: &Client, tried: stuffing::Tried) -> Res
         let account = engine.ask(&engine.accounts, Find(tried.name)).await?;
         let note = client.note(Event::StuffingSuspected).of(account.as_ref());
         engine.tally.record(note.because("one name from many networks"));
-        engine.post(tried.name.slot(), account.as_ref(), Kind::Targeted, None).await?;
+        engine.post(Addressee::of(account.as_ref(), name, tried.name), Kind::Targeted).await?;
     }
     Ok(())
 }

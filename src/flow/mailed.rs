@@ -1,5 +1,6 @@
 //! What links in mails do: prove an address, lift a lockout. Opening a link changes nothing; posting its token does.
 
+use super::post::Addressee;
 use super::{Client, Refusal, Stop, parse_name};
 use crate::account::actor::{Alter, ById, Find};
 use crate::account::{AccountV1, Change, NameKey};
@@ -46,10 +47,11 @@ pub async fn verify(engine: &Engine, client: &Client, token: &str) -> Result<(),
 /// Mails the link that proves an address again: the same answer and work whether there is anything to prove.
 pub async fn resend(engine: &Engine, client: &Client, email: &str) -> Result<(), Stop> {
     engine.admit(Class::Forgot, client).await?;
-    let key = parse_name(email)?.key(&engine.keys.directory);
+    let name = parse_name(email)?;
+    let key = name.key(&engine.keys.directory);
     let account = engine.ask(&engine.accounts, Find(key)).await?;
     let unproved = account.as_ref().filter(|account| !account.email_verified);
-    engine.mail_token(key.slot(), unproved, Purpose::Verify, Kind::Verify).await
+    engine.mail_token(Addressee::of(unproved, &name, key), Purpose::Verify, Kind::Verify).await
 }
 
 /// Lifts a lockout.

@@ -9,6 +9,7 @@ pub mod log_out;
 pub mod mailed;
 pub mod operate;
 pub mod password;
+mod post;
 pub mod refresh;
 pub mod sign_up;
 
@@ -20,14 +21,12 @@ use crate::account::{AccountName, AccountV1, Status};
 use crate::audit::{Event, Note};
 use crate::clock::Timestamp;
 use crate::engine::{Engine, Fault};
-use crate::id::{FamilyId, MailedId, SessionId, Slot, hex};
+use crate::id::{FamilyId, SessionId, hex};
 use crate::journal::handle::NoRoom;
 use crate::lockout::device;
-use crate::mail::{Kind, MailV1, Post, seal_token};
 use crate::password::{Lane, Place, Weakness};
 use crate::refresh::actor::End;
 use crate::refresh::{Cause, FamilyV1};
-use crate::reset::{Mint, Purpose};
 use crate::secret::{NoChance, OpaqueToken, Secret, TokenKind};
 use crate::session::SessionV1;
 use crate::throttle::actor::{Refund, Take};
@@ -341,97 +340,5 @@ impl Engine {
     pub(crate) fn device_cookie(&self, name: &AccountName) -> Result<String, Stop> {
         let key = name.key(&self.keys.directory);
         Ok(device::issue(&self.keys.device, key, self.chance.bytes()?))
-    }
-
-    /// Mints a token that is good together with `address` alone, and mails it there. False when the quota says no.
-    pub(crate) async fn mail_bound_token(
-        &self,
-        account: &AccountV1,
-        purpose: Purpose,
-        kind: Kind,
-        address: &str,
-    ) -> Result<bool, Stop> {
-        let secret = Secret::mint(&self.chance)?;
-        let slot = account.account_id().slot();
-        let id = MailedId::mint(slot, self.chance.bytes()?);
-        let mint = Mint {
-            id,
-            account: Some((account.account_id(), account.auth_epoch)),
-            global_epoch: self.global_epoch,
-            purpose,
-            digest: secret.digest().bound_to(address),
-            network: None,
-        };
-        let send = self.ask(&self.mailed, mint).await?;
-        let id = id.to_bytes();
-        let token = self.edge.write(&OpaqueToken { kind: TokenKind::Mailed, id, generation: 0, secret });
-        let to = AccountV1 { email: address.into(), ..account.clone() };
-        self.post(slot, Some(&to).filter(|_| send), kind, Some(&token)).await?;
-        Ok(send)
-    }
-
-    /// Mints a mailed token and posts its mail; for nobody, the same two commits are made.
-    pub(crate) async fn mail_token(
-        &self,
-        slot: Slot,
-        account: Option<&AccountV1>,
-        purpose: Purpose,
-        kind: Kind,
-    ) -> Result<(), Stop> {
-        self.mail_token_asked_by(None, slot, account, purpose, kind).await
-    }
-
-    /// As [`Engine::mail_token`], counted against the network that asks for it.
-    pub(crate) async fn mail_token_asked_by(
-        &self,
-        network: Option<Network>,
-        slot: Slot,
-        account: Option<&AccountV1>,
-        purpose: Purpose,
-        kind: Kind,
-    ) -> Result<(), Stop> {
-        // What belongs to an account lives in its slot, which after a change of address is not that of its name.
-        let slot = account.map_or(slot, |account| account.account_id().slot());
-        let secret = Secret::mint(&self.chance)?;
-        let id = MailedId::mint(slot, self.chance.bytes()?);
-        let mint = Mint {
-            id,
-            account: account.map(|account| (account.account_id(), account.auth_epoch)),
-            global_epoch: self.global_epoch,
-            purpose,
-            digest: secret.digest(),
-            network,
-        };
-        let send = self.ask(&self.mailed, mint).await?;
-        let token = self.edge.write(&OpaqueToken {
-            kind: TokenKind::Mailed,
-            id: id.to_bytes(),
-            generation: 0,
-            secret,
-        });
-        self.post(slot, account.filter(|_| send), kind, Some(&token)).await
-    }
-
-    /// Posts a mail; for nobody, the same commit is made.
-    pub(crate) async fn post(
-        &self,
-        slot: Slot,
-        to: Option<&AccountV1>,
-        kind: Kind,
-        token: Option<&str>,
-    ) -> Result<(), Stop> {
-        let id = MailedId::mint(slot, self.chance.bytes()?).to_bytes();
-        let now = self.clock.now().as_millis();
-        let sealed = token.map(|token| seal_token(&self.keys.outbox, id, token));
-        let mail = to.map(|account| MailV1 {
-            id,
-            to: account.email.clone(),
-            kind,
-            token: sealed,
-            written_ms: now,
-            next_ms: now,
-            tries: 0,
-        });
-        Ok(self.ask(&self.outbox, Post { id, mail }).await?)
     }
 }

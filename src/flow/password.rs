@@ -3,6 +3,7 @@
 use super::authenticate::Identity;
 use super::log_in::{Known, check_password};
 use super::log_out::end_others;
+use super::post::Addressee;
 use super::sign_up::new_password;
 use super::{Client, Refusal, Stop, mailed, parse_name};
 use crate::account::actor::{Alter, Find};
@@ -20,14 +21,15 @@ use crate::throttle::table::Class;
 /// Mails a link to set a new password: the same answer, steps and commits for any address.
 pub async fn forgot(engine: &Engine, client: &Client, email: &str) -> Result<(), Stop> {
     engine.admit(Class::Forgot, client).await?;
-    let key = parse_name(email)?.key(&engine.keys.directory);
+    let name = parse_name(email)?;
+    let key = name.key(&engine.keys.directory);
     let account = engine.ask(&engine.accounts, Find(key)).await?;
     engine.tally.record(client.note(Event::ResetRequested).of(account.as_ref()));
     // Networks that are not throttled have no quota either: a gateway of ours asks for many.
     let exempt = engine.config.throttle.exempt.iter().any(|net| net.contains(&client.address.to_canonical()));
     let network = (!exempt).then(|| Network::of(client.address));
-    let (slot, account) = (key.slot(), account.as_ref());
-    engine.mail_token_asked_by(network, slot, account, Purpose::Reset, Kind::Reset).await
+    let to = Addressee::of(account.as_ref(), &name, key);
+    engine.mail_token_asked_by(network, to, Purpose::Reset, Kind::Reset).await
 }
 
 /// Sets a new password with a mailed token. Everything that was open ends, the lockout is lifted, the owner is told.
@@ -56,7 +58,7 @@ pub async fn reset(engine: &Engine, client: &Client, token: &str, password: &str
     engine.ask(&engine.mailed, EndAll(id)).await?;
     engine.ask(&engine.lockout, Clear(NameKey(account.name_key))).await?;
     engine.tally.record_for_good(client.note(Event::PasswordReset).of(Some(&account))).await;
-    engine.post(id.slot(), Some(&account), Kind::ResetDone, None).await?;
+    engine.post(Addressee::owner(&account), Kind::ResetDone).await?;
     engine.device_cookie(&parse_name(&account.email)?)
 }
 
@@ -84,7 +86,7 @@ pub async fn change(
     end_others(engine, id, Some(identity.sid())).await?;
     engine.ask(&engine.mailed, EndAll(id)).await?;
     engine.tally.record_for_good(client.note(Event::PasswordChanged).of(Some(&account))).await;
-    engine.post(id.slot(), Some(&account), Kind::PasswordChanged, None).await
+    engine.post(Addressee::owner(&account), Kind::PasswordChanged).await
 }
 
 /// Says what a sign-up form can show of a new password while it is typed. Nothing of it is kept.

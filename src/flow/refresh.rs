@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::post::Addressee;
 use super::{Client, Opened, Refusal, Stop};
 use crate::account::AccountV1;
 use crate::account::actor::ById;
@@ -161,5 +162,6 @@ async fn tell_owner(engine: &Engine, id: FamilyId) -> Result<(), Stop> {
     let ended = engine.ask(&engine.refresh, refresh::actor::Get(id)).await?;
     let Some(account) = ended.and_then(|family| AccountId::from_bytes(family.account)) else { return Ok(()) };
     let account = engine.ask(&engine.accounts, ById(account)).await?;
-    engine.post(id.slot(), account.as_ref(), Kind::RefreshReused, None).await
+    let Some(account) = account else { return Ok(()) };
+    engine.post(Addressee::owner(&account), Kind::RefreshReused).await
 }

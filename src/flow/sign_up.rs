@@ -1,5 +1,6 @@
 //! Sign-up: the same answer and the same work for a free address and a taken one.
 
+use super::post::Addressee;
 use super::{Client, Opened, Refusal, Stop, parse_name};
 use crate::account::{SignUp, SignedUp};
 use crate::audit::Event;
@@ -46,7 +47,6 @@ pub async fn sign_up(
         verified: !engine.config.verify_email,
     };
     let signed_up = engine.ask(&engine.accounts, sign_up).await?;
-    let slot = name_key.slot();
     match signed_up {
         SignedUp::Created(account) if !engine.config.verify_email => {
             engine.tally.record(client.note(Event::SignedUp).of(Some(&account)));
@@ -56,14 +56,14 @@ pub async fn sign_up(
         }
         SignedUp::Created(account) => {
             engine.tally.record(client.note(Event::SignedUp).of(Some(&account)));
-            engine.mail_token(slot, Some(&account), Purpose::Verify, Kind::Verify).await?;
+            engine.mail_token(Addressee::owner(&account), Purpose::Verify, Kind::Verify).await?;
             Ok(Done::Mailed)
         }
         SignedUp::Taken(_) if !engine.config.verify_email => Err(Refusal::EmailTaken.into()),
         SignedUp::Taken(account) => {
             engine.tally.record(client.note(Event::SignUpTaken).of(Some(&account)));
             // Counted against the quota of this kind of mail, so that sign-ups do not flood a mailbox.
-            engine.mail_token(slot, Some(&account), Purpose::Verify, Kind::AlreadyRegistered).await?;
+            engine.mail_token(Addressee::owner(&account), Purpose::Verify, Kind::AlreadyRegistered).await?;
             Ok(Done::Mailed)
         }
     }

@@ -106,7 +106,7 @@ pub struct Finish(pub Attempt, pub Outcome);
 pub struct Settled {
     /// A lock began with it.
     pub lock_began: bool,
-    /// The owner is to be told by mail.
+    /// The owner is to be told by mail, if there is one.
     pub mail_owner: bool,
     /// The known device it came from is no longer one.
     pub device_demoted: bool,
@@ -207,7 +207,8 @@ impl Names {
                     }
                     if count.mails < MAILS_PER_DAY {
                         count.mails += 1;
-                        settled.mail_owner = known;
+                        // Likewise where there is no owner: it is for nobody then, and the same work.
+                        settled.mail_owner = true;
                     }
                 }
             }

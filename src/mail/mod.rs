@@ -5,7 +5,8 @@
 //!
 //! **The rule:** a request posts one entry, mail or not, and is answered. A thread of its own sends, at least once, with
 //! a stable Message-ID, and tries again ever later for three days. A token in a waiting mail is sealed under the outbox
-//! key, so that the journal alone is worth nothing.
+//! key, so that the journal alone is worth nothing. For a name without an account a mail to nobody is written, waits, is
+//! made and dropped: what a request for it sets off looks the same from outside, also after the answer.
 //!
 //! ```text
 //!   post ──▶ waiting ──▶ gone (sent | refused for good | three days old)

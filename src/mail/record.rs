@@ -35,7 +35,7 @@ pub enum Kind {
 pub struct MailV1 {
     /// Slot first, then random; also its Message-ID.
     pub id: [u8; 16],
-    /// To whom.
+    /// To whom; one to nobody begins with `@`.
     pub to: Box<str>,
     /// What it is about.
     pub kind: Kind,
@@ -67,6 +67,18 @@ impl Record for MailV1 {
 }
 
 impl MailV1 {
+    /// The address of nobody, as long as the one that was typed: it begins with `@`, as none does.
+    pub fn to_nobody(len: usize) -> Box<str> {
+        let mut to = String::from("@");
+        to.extend(std::iter::repeat_n('-', len.saturating_sub(1)));
+        to.into()
+    }
+
+    /// Whether it only waits so that as much is done for a name without an account. It is never sent.
+    pub fn is_to_nobody(&self) -> bool {
+        self.to.starts_with('@')
+    }
+
     /// Whether what was read back can be a mail.
     pub fn is_sound(&self) -> bool {
         self.to.contains('@') && self.written_ms <= self.next_ms

@@ -15,6 +15,11 @@ const FIRST_RETRY: Duration = Duration::from_secs(30);
 const LAST_RETRY: Duration = Duration::from_hours(1);
 const GIVE_UP_AFTER: Duration = Duration::from_hours(72);
 
+/// Mails to nobody that wait. Beyond it they are not written down.
+const NOBODYS_MAX: usize = 10_000;
+/// A mail to nobody is forgotten after so long where no thread sends any.
+const NOBODYS_FOR: Duration = Duration::from_hours(1);
+
 /// A mail to be written, or only the same work done.
 #[derive(Clone, Debug)]
 pub struct Post {
@@ -40,6 +45,8 @@ pub enum Tried {
 pub struct Outbox {
     by_id: Buckets<[u8; 16], MailV1>,
     due: BTreeSet<(u64, [u8; 16])>,
+    /// Mails to nobody.
+    nobodys: usize,
 }
 
 impl Outbox {
@@ -48,19 +55,20 @@ impl Outbox {
         &self.by_id
     }
 
-    /// Mails that wait.
+    /// Mails that wait for somebody.
     pub const fn len(&self) -> usize {
-        self.by_id.len()
+        self.by_id.len() - self.nobodys
     }
 
     /// Whether none waits.
     pub const fn is_empty(&self) -> bool {
-        self.by_id.is_empty()
+        self.len() == 0
     }
 
     /// What posting means: one write, mail or not.
     pub fn post(&self, post: Post) -> Decision<()> {
-        let write = post.mail.map_or(Write::Remove(post.id), Write::Put);
+        let mail = post.mail.filter(|mail| !mail.is_to_nobody() || self.nobodys < NOBODYS_MAX);
+        let write = mail.map_or(Write::Remove(post.id), Write::Put);
         Decision { writes: vec![write], verdict: () }
     }
 
@@ -91,16 +99,24 @@ impl Outbox {
         };
         if let Some(before) = self.by_id.remove(&id) {
             self.due.remove(&(before.next_ms, id));
+            self.nobodys -= usize::from(before.is_to_nobody());
         }
         if let Write::Put(mail) = write {
             self.due.insert((mail.next_ms, id));
+            self.nobodys += usize::from(mail.is_to_nobody());
             self.by_id.insert(id, mail);
         }
     }
 
-    /// Nothing of a mail expires in silence.
-    pub const fn sweep(&mut self, _: usize, _: Timestamp) -> usize {
-        0
+    /// Nothing of a mail to somebody expires in silence. Those to nobody would gather where no thread sends any.
+    pub fn sweep(&mut self, bucket: usize, now: Timestamp) -> usize {
+        let is_over = |mail: &MailV1| now.since(Timestamp(mail.written_ms)) >= NOBODYS_FOR;
+        let over = self.by_id.bucket(bucket).filter(|(_, mail)| mail.is_to_nobody() && is_over(mail));
+        let ids: Vec<_> = over.map(|(id, _)| *id).collect();
+        for id in &ids {
+            self.apply(Write::Remove(*id));
+        }
+        ids.len()
     }
 }
 
@@ -108,6 +124,7 @@ impl Outbox {
 mod tests {
     use super::super::record::Kind;
     use super::*;
+    use crate::journal::buckets::BUCKETS;
 
     const START: Timestamp = Timestamp::from_secs(1_800_000_000);
 
@@ -144,5 +161,28 @@ mod tests {
         assert_eq!(nothing.writes.len(), 1);
         settle(&mut outbox, nothing);
         assert!(outbox.is_empty() && outbox.due.is_empty());
+    }
+
+    #[test]
+    fn mails_to_nobody_wait_like_others_but_not_for_ever_and_not_without_number() {
+        let mut outbox = Outbox::default();
+        for number in 0..NOBODYS_MAX as u64 + 10 {
+            let mut id = [0; 16];
+            id[..8].copy_from_slice(&number.to_le_bytes());
+            let to = if number == 0 { "ada@example.org".into() } else { MailV1::to_nobody(15) };
+            let now = START.as_millis();
+            let kind = Kind::Reset;
+            let mail = MailV1 { id, to, kind, token: None, written_ms: now, next_ms: now, tries: 0 };
+            assert!(mail.is_sound() && mail.to.len() == 15);
+            let posted = outbox.post(Post { id, mail: Some(mail) });
+            assert_eq!(posted.writes.len(), 1);
+            settle(&mut outbox, posted);
+        }
+        assert_eq!((outbox.len(), outbox.by_id.len()), (1, NOBODYS_MAX + 1));
+        assert!(outbox.due(9, START).iter().any(MailV1::is_to_nobody));
+        let swept: usize =
+            (0..BUCKETS).map(|bucket| outbox.sweep(bucket, START + Duration::from_hours(1))).sum();
+        assert_eq!((swept, outbox.len(), outbox.by_id.len()), (NOBODYS_MAX, 1, 1));
+        assert_eq!(outbox.due.len(), 1);
     }
 }

@@ -44,8 +44,8 @@ impl Handler<Mint> for Owner<Mailed> {
             Class::Ordinary,
             |mailed, now| mailed.mint(&mint, now),
             |mailed, sent, now| {
-                if let Some((account, _)) = mint.account.filter(|_| *sent) {
-                    mailed.count_mail(account, mint.purpose, now);
+                if *sent {
+                    mailed.count_mail(&mint, now);
                 }
                 if let Some(network) = mint.network {
                     mailed.count_asked(network, now);

@@ -5,7 +5,8 @@
 //!
 //! **The rule:** 192 random bits, of which the digest alone is kept; good once, by compare-and-remove, for one purpose,
 //! for a short time, and only while the account's epoch is the one it was minted under. A new one ends the one before.
-//! At most three mails of a kind go to one account in an hour, silently. For an unknown name the same work is done.
+//! At most three mails of a kind go to one account in an hour, silently. For an unknown name the same
+//! is written, under an id that no account has, and redeemed by no secret.
 //!
 //! ```text
 //!   mint ──▶ live ──▶ gone (redeemed | replaced | the account's other tokens ended)

@@ -25,7 +25,7 @@ pub enum Purpose {
 pub struct MailedV1 {
     /// [`MailedId`](crate::id::MailedId).
     pub id: [u8; 16],
-    /// [`AccountId`](crate::id::AccountId), in the same slot.
+    /// [`AccountId`](crate::id::AccountId), in the same slot; of nobody, an id that no account has.
     pub account: [u8; 16],
     /// What it is good for.
     pub purpose: Purpose,
@@ -33,7 +33,7 @@ pub struct MailedV1 {
     pub auth_epoch: u64,
     /// The global epoch when it was minted.
     pub global_epoch: u64,
-    /// SHA-256 of its secret.
+    /// SHA-256 of its secret; zeros where it is nobody's.
     pub digest: [u8; 32],
     /// When it was minted, in milliseconds since 1970.
     pub minted_ms: u64,
@@ -59,6 +59,14 @@ impl Record for MailedV1 {
 }
 
 impl MailedV1 {
+    /// In place of a digest, where a token is nobody's: no secret has it.
+    pub const NOBODYS: [u8; 32] = [0; 32];
+
+    /// Whether it only stands here so that as much is written for a name without an account.
+    pub fn is_nobodys(&self) -> bool {
+        self.digest == Self::NOBODYS
+    }
+
     /// Whether what was read back can be a mailed token.
     pub fn is_sound(&self) -> bool {
         self.id.first_chunk::<2>() == self.account.first_chunk::<2>() && self.minted_ms <= self.end_ms

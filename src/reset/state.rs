@@ -21,6 +21,9 @@ const MAILS_PER_NETWORK: usize = 10;
 const MAILS_IN_ALL: usize = 1000;
 /// Networks that are remembered.
 const ASKED_MAX: usize = 100_000;
+/// Tokens of nobody that are kept. Beyond it something smaller is written for them: only under a flood does that tell a
+/// name with an account from one without, and only to whoever can weigh a write of 4 KiB by its content.
+const NOBODYS_MAX: usize = 50_000;
 /// How long a change of address can be undone.
 const UNDO_FOR: Duration = Duration::from_hours(72);
 
@@ -40,8 +43,10 @@ pub struct Limits {
 pub struct Mint {
     /// Minted in the account's slot.
     pub id: MailedId,
-    /// For whom: with the epoch as it was looked up. None when there is no such account.
-    pub account: Option<(AccountId, u64)>,
+    /// For whom; where there is no such account, an id that none has, the same for one name each time.
+    pub account: AccountId,
+    /// The account's epoch as it was looked up.
+    pub auth_epoch: u64,
     /// The global epoch.
     pub global_epoch: u64,
     /// What it will be good for.
@@ -50,6 +55,8 @@ pub struct Mint {
     pub digest: SecretDigest,
     /// Who asks for it; none where nobody does.
     pub network: Option<Network>,
+    /// There is no such account: everything is the same, but no secret redeems what is written.
+    pub for_nobody: bool,
 }
 
 /// A token comes back.
@@ -79,6 +86,8 @@ pub struct Mailed {
     /// Mails in all since then.
     hour_began: Timestamp,
     in_hour: usize,
+    /// Tokens that are nobody's.
+    nobodys: usize,
     limits: Limits,
 }
 
@@ -92,6 +101,7 @@ impl Mailed {
             asked: HashMap::new(),
             hour_began: Timestamp::ZERO,
             in_hour: 0,
+            nobodys: 0,
             limits,
         }
     }
@@ -101,16 +111,16 @@ impl Mailed {
         &self.by_id
     }
 
-    /// What minting at `now` means; true when the mail is to go out. A new token ends the one before. Nothing is minted
-    /// beyond the quota, nor for an unknown name, yet something of the same size is written.
+    /// What minting at `now` means; true when the mail is to go out. A new token ends the one before. Beyond the quota
+    /// nothing is minted, yet something is written. For nobody it is all the same, quota included.
     pub fn mint(&self, mint: &Mint, now: Timestamp) -> Decision<bool> {
         let nothing = Write::Remove(mint.id.to_bytes());
-        let Some((account, auth_epoch)) = mint.account else {
-            return Decision { writes: vec![nothing], verdict: false };
-        };
-        let used = (account.to_bytes(), mint.purpose);
+        let used = (mint.account.to_bytes(), mint.purpose);
         if !self.is_within_quota(used, mint.network, now) {
             return Decision { writes: vec![nothing], verdict: false };
+        }
+        if mint.for_nobody && self.nobodys >= NOBODYS_MAX {
+            return Decision { writes: vec![nothing], verdict: true };
         }
         let life = match mint.purpose {
             Purpose::Verify | Purpose::EmailChange => self.limits.verify,
@@ -119,11 +129,11 @@ impl Mailed {
         };
         let put = Write::Put(MailedV1 {
             id: mint.id.to_bytes(),
-            account: account.to_bytes(),
+            account: mint.account.to_bytes(),
             purpose: mint.purpose,
-            auth_epoch,
+            auth_epoch: mint.auth_epoch,
             global_epoch: mint.global_epoch,
-            digest: mint.digest.0,
+            digest: if mint.for_nobody { MailedV1::NOBODYS } else { mint.digest.0 },
             minted_ms: now.as_millis(),
             end_ms: (now + life).as_millis(),
         });
@@ -159,11 +169,19 @@ impl Mailed {
         self.is_live((account.to_bytes(), purpose), now)
     }
 
-    /// Counts a mail that goes out.
-    pub fn count_mail(&mut self, account: AccountId, purpose: Purpose, now: Timestamp) {
-        let mails = self.mails.entry((account.to_bytes(), purpose)).or_default();
+    /// Counts a mail that goes out, or for nobody would have.
+    pub fn count_mail(&mut self, mint: &Mint, now: Timestamp) {
+        let used = (mint.account.to_bytes(), mint.purpose);
+        if mint.for_nobody && self.mails.len() >= ASKED_MAX && !self.mails.contains_key(&used) {
+            return;
+        }
+        let mails = self.mails.entry(used).or_default();
         mails.retain(|at| now.since(*at) < HOUR);
         mails.push(now);
+        if mint.for_nobody {
+            // What goes out in all must not be used up by names that nobody has.
+            return;
+        }
         if now.since(self.hour_began) >= HOUR {
             (self.hour_began, self.in_hour) = (now, 0);
         }
@@ -193,7 +211,10 @@ impl Mailed {
             .get(&redeem.id.to_bytes())
             .filter(|token| {
                 let right = SecretDigest(token.digest) == redeem.digest;
-                right && token.purpose == redeem.purpose && now.as_millis() < token.end_ms
+                right
+                    && !token.is_nobodys()
+                    && token.purpose == redeem.purpose
+                    && now.as_millis() < token.end_ms
             })
             .ok_or(Invalid)
     }
@@ -219,7 +240,9 @@ impl Mailed {
         match write {
             Write::Put(token) => {
                 self.by_use.insert((token.account, token.purpose), token.id);
-                self.by_id.insert(token.id, token);
+                self.nobodys += usize::from(token.is_nobodys());
+                let before = self.by_id.insert(token.id, token);
+                self.nobodys -= usize::from(before.is_some_and(|before| before.is_nobodys()));
             }
             Write::Remove(id) => self.forget(id),
         }
@@ -241,6 +264,7 @@ impl Mailed {
 
     fn forget(&mut self, id: [u8; 16]) {
         let Some(token) = self.by_id.remove(&id) else { return };
+        self.nobodys -= usize::from(token.is_nobodys());
         let used = (token.account, token.purpose);
         if self.by_use.get(&used) == Some(&id) {
             self.by_use.remove(&used);
@@ -254,6 +278,7 @@ mod tests {
 
     use super::*;
     use crate::id::Slot;
+    use crate::journal::buckets::BUCKETS;
 
     const START: Timestamp = Timestamp::from_secs(1_800_000_000);
 
@@ -266,18 +291,36 @@ mod tests {
         AccountId::mint(Slot::FIRST, [1; 14])
     }
 
-    fn mint(mailed: &mut Mailed, number: u8, purpose: Purpose, now: Timestamp) -> (Redeem, bool) {
-        let id = MailedId::mint(Slot::FIRST, [number; 14]);
-        let digest = SecretDigest([number; 32]);
-        let decision = mailed.mint(
-            &Mint { id, account: Some((account(), 0)), global_epoch: 0, purpose, digest, network: None },
-            now,
-        );
-        decision.writes.into_iter().for_each(|write| mailed.apply(write));
-        if decision.verdict {
-            mailed.count_mail(account(), purpose, now);
+    fn wish(number: u8, purpose: Purpose) -> Mint {
+        Mint {
+            id: MailedId::mint(Slot::FIRST, [number; 14]),
+            account: account(),
+            auth_epoch: 0,
+            global_epoch: 0,
+            purpose,
+            digest: SecretDigest([number + 1; 32]),
+            network: None,
+            for_nobody: false,
         }
-        (Redeem { id, digest, purpose }, decision.verdict)
+    }
+
+    /// Does what a wish means, as the owner does. Says what was written, and whether a mail goes out.
+    fn settle(mailed: &mut Mailed, mint: &Mint, now: Timestamp) -> (Vec<Write<MailedV1>>, bool) {
+        let Decision { writes, verdict } = mailed.mint(mint, now);
+        writes.iter().cloned().for_each(|write| mailed.apply(write));
+        if verdict {
+            mailed.count_mail(mint, now);
+        }
+        if let Some(network) = mint.network {
+            mailed.count_asked(network, now);
+        }
+        (writes, verdict)
+    }
+
+    fn mint(mailed: &mut Mailed, number: u8, purpose: Purpose, now: Timestamp) -> (Redeem, bool) {
+        let mint = wish(number, purpose);
+        let (_, sent) = settle(mailed, &mint, now);
+        (Redeem { id: mint.id, digest: mint.digest, purpose }, sent)
     }
 
     fn redeem(mailed: &mut Mailed, redeem: Redeem, now: Timestamp) -> bool {
@@ -307,16 +350,6 @@ mod tests {
         let (_, sent) = mint(&mut mailed, 4, Purpose::Reset, START);
         assert!(!sent && !redeem(&mut mailed, second, START));
         assert!(mint(&mut mailed, 5, Purpose::Reset, START + Duration::from_hours(1)).1);
-        let unknown = Mint {
-            id: MailedId::mint(Slot::FIRST, [7; 14]),
-            account: None,
-            global_epoch: 0,
-            purpose: Purpose::Reset,
-            digest: SecretDigest([7; 32]),
-            network: None,
-        };
-        let decision = mailed.mint(&unknown, START);
-        assert_eq!((decision.writes.len(), decision.verdict), (1, false));
     }
 
     #[test]
@@ -328,17 +361,7 @@ mod tests {
             random[..2].copy_from_slice(&number.to_le_bytes());
             let account = AccountId::mint(Slot::FIRST, random);
             let id = MailedId::mint(Slot::FIRST, random);
-            let (purpose, digest) = (Purpose::Reset, SecretDigest([1; 32]));
-            let mint = Mint { id, account: Some((account, 0)), global_epoch: 0, purpose, digest, network };
-            let decision = mailed.mint(&mint, START);
-            decision.writes.into_iter().for_each(|write| mailed.apply(write));
-            if decision.verdict {
-                mailed.count_mail(account, purpose, START);
-            }
-            if let Some(network) = network {
-                mailed.count_asked(network, START);
-            }
-            decision.verdict
+            settle(mailed, &Mint { id, account, network, ..wish(1, Purpose::Reset) }, START).1
         };
         let sent = (0..40).filter(|number| ask(&mut mailed, *number, Some(network))).count();
         assert_eq!(sent, 10);
@@ -346,6 +369,51 @@ mod tests {
         assert_eq!(flood, 1000);
         assert!(!ask(&mut mailed, 100, None), "a second mail of an account, beyond what goes out in all");
         assert!(ask(&mut mailed, 5000, None), "the first mail of an account that had none");
+    }
+
+    #[test]
+    fn for_nobody_the_same_is_written_and_no_secret_redeems_it() {
+        use crate::journal::codec::encode;
+        let size = |writes: &[Write<MailedV1>]| -> Vec<usize> {
+            let bytes = |write: &Write<MailedV1>| match write {
+                Write::Put(token) => encode(token).unwrap().len(),
+                Write::Remove(_) => 0,
+            };
+            writes.iter().map(bytes).collect()
+        };
+        let (mut with, mut without) = (mailed(), mailed());
+        for number in 0..9 {
+            let now = START + Duration::from_mins(10) * number.into();
+            let known = wish(number, Purpose::Reset);
+            let unknown = Mint { for_nobody: true, ..known.clone() };
+            let (one, other) = (settle(&mut with, &known, now), settle(&mut without, &unknown, now));
+            assert_eq!((size(&one.0), one.1), (size(&other.0), other.1), "{number}");
+            for digest in [unknown.digest, SecretDigest([0; 32])] {
+                let token = Redeem { id: unknown.id, digest, purpose: Purpose::Reset };
+                assert!(!redeem(&mut without, token, now));
+            }
+        }
+        assert_eq!((with.nobodys, without.nobodys), (0, 1));
+    }
+
+    #[test]
+    fn a_flood_for_nobody_is_bounded_and_uses_up_nothing_of_what_goes_out_in_all() {
+        let mut mailed = mailed();
+        for number in 0..NOBODYS_MAX as u64 + 10 {
+            let mut random = [0; 14];
+            random[..8].copy_from_slice(&number.to_le_bytes());
+            let (id, account) = (MailedId::mint(Slot::FIRST, random), AccountId::mint(Slot::FIRST, random));
+            let nobody = Mint { id, account, for_nobody: true, ..wish(1, Purpose::Reset) };
+            assert!(settle(&mut mailed, &nobody, START).1);
+        }
+        assert_eq!((mailed.nobodys, mailed.by_id.len(), mailed.in_hour), (NOBODYS_MAX, NOBODYS_MAX, 0));
+        assert!(
+            mint(&mut mailed, 1, Purpose::Reset, START).1 && mint(&mut mailed, 2, Purpose::Reset, START).1
+        );
+        (0..BUCKETS).for_each(|bucket| {
+            mailed.sweep(bucket, START + Duration::from_hours(1));
+        });
+        assert_eq!((mailed.nobodys, mailed.by_id.len()), (0, 0));
     }
 
     proptest! {
