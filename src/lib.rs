@@ -82,6 +82,7 @@ pub mod clock;
 pub mod config;
 pub mod csrf;
 pub mod engine;
+pub mod expiry;
 pub mod fail_stop;
 pub mod flow;
 pub mod http;

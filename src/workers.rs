@@ -8,8 +8,9 @@ use std::time::Duration;
 use actix::Addr;
 
 use crate::engine::Engine;
+use crate::expiry::may_be_gone;
 use crate::journal::buckets::BUCKETS;
-use crate::journal::round::Round;
+use crate::journal::round::{Round, Unnamed};
 use crate::journal::segment::Life;
 use crate::mail::actor::{Due, Settle};
 use crate::mail::{Outgoing, Transport, Tried, open_token, template};
@@ -20,6 +21,8 @@ use crate::throttle::file::Saver;
 const TICK: Duration = Duration::from_millis(100);
 /// A failed snapshot is tried again after so many ticks.
 const SNAPSHOT_RETRY_TICKS: u32 = 300;
+/// One that says something else than the journal so many times later: that does not mend itself.
+const DISPROVED_TIMES: u32 = 20;
 /// The limiter is saved each so many ticks.
 const LIMITER_TICKS: u32 = 300;
 /// With a snapshot it is saved as well, but not sooner than so many ticks after the last time: what makes snapshots
@@ -135,8 +138,9 @@ async fn snapshots(engine: &Engine, life: &Life, ending: &AtomicBool, taken: &At
                 }
                 Err(error) => {
                     Round::abandon(life);
-                    tracing::error!(%error, "a snapshot could not be taken; it is tried again");
-                    wait = SNAPSHOT_RETRY_TICKS;
+                    let disproved = matches!(error.downcast_ref(), Some(Unnamed::Disproved(_)));
+                    wait = SNAPSHOT_RETRY_TICKS * if disproved { DISPROVED_TIMES } else { 1 };
+                    tracing::error!(%error, disproved, "a snapshot could not be taken; it is tried again");
                 }
             }
         }
@@ -192,7 +196,7 @@ async fn snapshot(engine: &Engine, life: &Life) -> Result<u64, AnyError> {
     let finished = round.finish()?;
     let end = finished.end_seq();
     engine.journal.wait(end).await?;
-    let bytes = finished.name()?;
+    let bytes = finished.name(&may_be_gone)?;
     tracing::info!(bytes, end, "snapshot taken");
     Ok(bytes)
 }

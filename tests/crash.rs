@@ -172,6 +172,12 @@ async fn kill_9_in_the_middle_of_traffic_loses_nothing_that_was_acknowledged() {
         known.extend(clients.join_all().await.into_iter().flatten());
     }
     assert!(known.len() > 100, "too little traffic: {}", known.len());
+    // Recovery and a reader of its own agree on what there is.
+    let verify = ["data", "verify", "--data-dir", dir.path().to_str().unwrap()];
+    let verified = Command::new(env!("CARGO_BIN_EXE_portcullis")).args(verify).output().unwrap();
+    let said = String::from_utf8_lossy(&verified.stdout).into_owned();
+    assert!(verified.status.success() && said.contains("a second path from "), "{said} {verified:?}");
+    assert!(!dir.path().join("quarantine/disproved.snap").exists());
     let process = Process::start(dir.path());
     let http = reqwest::Client::new();
     for told in known.iter().rev().take(5000) {

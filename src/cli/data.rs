@@ -8,6 +8,7 @@ use clap::Subcommand;
 use portcullis::admin_socket;
 use portcullis::clock::{Clock, Timestamp};
 use portcullis::config::Config;
+use portcullis::expiry::may_be_gone;
 use portcullis::flow::operate::Operation;
 use portcullis::journal::archive::{Records, Restored, back_up, check_sums, restore, salvage};
 use portcullis::journal::inspect::{inspect, verify};
@@ -25,7 +26,8 @@ use super::{Cli, Failure, say};
 pub enum DataCommand {
     /// List files, headers and frames.
     Inspect,
-    /// Check every checksum, chain and count of a stopped directory.
+    /// Check every checksum, chain and count of a stopped directory, and that each snapshot and the journal behind it lead
+    /// to the same state by a second reader.
     Verify,
     /// Show every record of a stopped directory as a line of JSON, without its content.
     Dump,
@@ -111,10 +113,14 @@ impl DataCommand {
             Self::Verify => {
                 let storage = open(&config.data_dir)?;
                 let _lock = storage.lock().map_err(Failure::refused)?;
-                let found = verify(&storage).map_err(Failure::refused)?;
+                let (found, proof) = verify(&*storage, SIZES, &may_be_gone).map_err(Failure::refused)?;
                 say(&format!(
                     "sound: {} records in the snapshot, {} entries behind it, ends at sequence {}",
                     found.records, found.entries, found.seq
+                ));
+                say(&format!(
+                    "a second path from {} beginnings leads to the same {} records, digest {:032x}",
+                    proof.paths, proof.records, proof.digest
                 ));
                 for warning in found.warnings {
                     say(&format!("warning: {warning}"));

@@ -23,7 +23,7 @@ use crate::registry::Registry;
 use crate::secret::Chance;
 
 /// Small, so that the files stay small: the code takes sizes as parameters.
-const SIZES: Sizes = Sizes { segment: 8_192, body: 1_024, align: 512, window: 16_384 };
+pub(in crate::journal) const SIZES: Sizes = Sizes { segment: 8_192, body: 1_024, align: 512, window: 16_384 };
 const NOW: Timestamp = Timestamp::from_secs(1_800_000_000);
 
 fn folder() -> PathBuf {
@@ -31,7 +31,7 @@ fn folder() -> PathBuf {
 }
 
 /// The records of `values.txt`: one of each table, which all begin with their key.
-fn values() -> Vec<Change> {
+pub(in crate::journal) fn values() -> Vec<Change> {
     let text = std::fs::read_to_string(folder().join("values.txt")).unwrap();
     let value = |line: &str| {
         let [table, schema, hex] = line.split(' ').collect::<Vec<_>>()[..] else { panic!("{line}") };
@@ -49,14 +49,14 @@ fn values() -> Vec<Change> {
 }
 
 /// Every record goes through the registry it belongs to, and is kept as it was written.
-struct Everything {
+pub(in crate::journal) struct Everything {
     accounts: crate::account::Accounts,
     lockout: crate::lockout::Names,
     sessions: crate::session::Sessions,
     refresh: crate::refresh::Families,
     mailed: crate::reset::Mailed,
     outbox: crate::mail::Outbox,
-    records: BTreeMap<(u16, Vec<u8>), Vec<u8>>,
+    pub(in crate::journal) records: BTreeMap<(u16, Vec<u8>), Vec<u8>>,
 }
 
 impl Everything {
@@ -100,13 +100,13 @@ impl Past for Everything {
     }
 }
 
-struct Life {
-    journal: Recovered,
-    state: Everything,
+pub(in crate::journal) struct Life {
+    pub(in crate::journal) journal: Recovered,
+    pub(in crate::journal) state: Everything,
 }
 
 impl Life {
-    fn begin(disk: &SimStorage) -> Result<Self, super::recover::Refusal> {
+    pub(in crate::journal) fn begin(disk: &SimStorage) -> Result<Self, super::recover::Refusal> {
         let mut state = Everything::new();
         let options = Options {
             storage: Arc::new(disk.clone()),
@@ -119,7 +119,7 @@ impl Life {
         Ok(Self { journal: recover(options, &mut state)?, state })
     }
 
-    fn append(&mut self, changes: &[Change]) {
+    pub(in crate::journal) fn append(&mut self, changes: &[Change]) {
         let _ = self.journal.prepare();
         let entry = Entry::encode(changes).unwrap();
         let permit = self.journal.handle.reserve(entry.as_bytes().len(), Class::Essential).unwrap();
@@ -129,7 +129,7 @@ impl Life {
         }
     }
 
-    fn sync(&mut self) {
+    pub(in crate::journal) fn sync(&mut self) {
         self.journal.writer.step().unwrap();
     }
 
@@ -137,7 +137,7 @@ impl Life {
         self.journal.writer.attest().unwrap();
     }
 
-    fn snapshot(&mut self) {
+    pub(in crate::journal) fn snapshot(&mut self) {
         let (life, handle) = (self.journal.life().clone(), self.journal.handle.clone());
         let mut taking = Taking::begin(&life, handle.assigned()).unwrap();
         for table in [1, 3, 4, 5, 6, 7] {
@@ -159,7 +159,7 @@ impl Life {
     }
 }
 
-fn removal(of: &Change) -> Change {
+pub(in crate::journal) fn removal(of: &Change) -> Change {
     Change { schema: 0, value: None, ..of.clone() }
 }
 
@@ -239,7 +239,7 @@ fn forming() -> SimStorage {
 const DIRS: [&str; 3] = ["", "journal/", "snapshot/"];
 
 /// The named files, without those that a start sweeps.
-fn files(disk: &SimStorage) -> BTreeMap<String, Vec<u8>> {
+pub(in crate::journal) fn files(disk: &SimStorage) -> BTreeMap<String, Vec<u8>> {
     let mut files = BTreeMap::new();
     for dir in DIRS {
         for name in disk.list(dir.trim_end_matches('/')).unwrap() {
@@ -257,7 +257,7 @@ fn today() -> [(&'static str, SimStorage); 4] {
     [("clean", clean()), ("fenced", fenced()), ("snapshots", snapshots()), ("forming", forming())]
 }
 
-fn frozen(base: &str) -> BTreeMap<String, Vec<u8>> {
+pub(in crate::journal) fn frozen(base: &str) -> BTreeMap<String, Vec<u8>> {
     let mut files = BTreeMap::new();
     for dir in DIRS {
         let Ok(entries) = std::fs::read_dir(folder().join(base).join(dir)) else { continue };
@@ -269,7 +269,7 @@ fn frozen(base: &str) -> BTreeMap<String, Vec<u8>> {
     files
 }
 
-fn disk_of(files: &BTreeMap<String, Vec<u8>>) -> SimStorage {
+pub(in crate::journal) fn disk_of(files: &BTreeMap<String, Vec<u8>>) -> SimStorage {
     let disk = SimStorage::new();
     for (path, bytes) in files {
         disk.create_new(path).unwrap();
@@ -312,7 +312,7 @@ fn damage(disk: &SimStorage, edit: &str) {
     }
 }
 
-fn damaged(base: &str, edits: &str) -> SimStorage {
+pub(in crate::journal) fn damaged(base: &str, edits: &str) -> SimStorage {
     let disk = disk_of(&frozen(base));
     edits.split("; ").filter(|edit| *edit != "-").for_each(|edit| damage(&disk, edit));
     disk
@@ -342,6 +342,14 @@ fn verdict(disk: &SimStorage) -> String {
     }
 }
 
+/// Of each line what it is about, the directory, the damage, and what is said of it.
+pub(in crate::journal) fn verdicts() -> Vec<[String; 4]> {
+    let text = std::fs::read_to_string(folder().join("verdicts.txt")).unwrap();
+    let lines = text.lines().filter(|line| !line.starts_with('#') && !line.is_empty());
+    let parts = |line: &str| line.split(" | ").map(ToOwned::to_owned).collect::<Vec<_>>().try_into();
+    lines.map(|line| parts(line).unwrap()).collect()
+}
+
 #[test]
 fn no_frozen_byte_of_a_directory_has_moved() {
     for (base, disk) in today() {
@@ -360,14 +368,10 @@ fn no_frozen_byte_of_a_directory_has_moved() {
 
 #[test]
 fn every_golden_directory_gets_the_verdict_it_always_got() {
-    let text = std::fs::read_to_string(folder().join("verdicts.txt")).unwrap();
     let mut judged = 0;
-    for line in text.lines().filter(|line| !line.starts_with('#') && !line.is_empty()) {
-        let [what, base, edits, expected] = line.split(" | ").collect::<Vec<_>>()[..] else {
-            panic!("four parts in {line}")
-        };
+    for [what, base, edits, expected] in &verdicts() {
         let disk = damaged(base, edits);
-        assert_eq!(verdict(&disk), expected, "{what}");
+        assert_eq!(verdict(&disk), *expected, "{what}");
         // A start changes nothing that makes the next one see another past.
         if expected.starts_with("starts") {
             let again = verdict(&disk.after_kill());

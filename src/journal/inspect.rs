@@ -1,7 +1,7 @@
 //! What a data directory holds, for an operator's eyes: without applying or changing anything.
 
+use std::collections::HashMap;
 use std::io;
-use std::sync::Arc;
 
 use super::frame;
 use super::header::{FileKind, HEADER_BYTES, Header};
@@ -10,6 +10,7 @@ use super::layout::{
 };
 use super::past::look;
 use super::recover::{Found, Past, Refusal};
+use super::second_path::{MayBeGone, Proof, prove};
 use super::snapshot;
 use super::storage::Storage;
 
@@ -79,13 +80,60 @@ fn inspect_segment(storage: &dyn Storage, path: &str, lines: &mut Vec<String>) -
     Ok(())
 }
 
-/// Reads the whole past as recovery would, and changes nothing. The caller holds the lock.
-pub fn verify(storage: &Arc<dyn Storage>) -> Result<Found, Refusal> {
-    struct Nothing;
-    impl Past for Nothing {
-        fn apply(&mut self, _: u16, _: u16, _: &[u8], _: Option<&[u8]>) -> Result<(), String> {
-            Ok(())
+/// What recovery would bring back, as digests: to be compared with what the second path says.
+struct Digests<'a> {
+    cluster: [u8; 16],
+    at_ms: u64,
+    may_be_gone: &'a MayBeGone<'a>,
+    kept: HashMap<(u16, Vec<u8>), u128>,
+}
+
+impl Past for Digests<'_> {
+    fn apply(&mut self, table: u16, _: u16, key: &[u8], value: Option<&[u8]>) -> Result<(), String> {
+        let value = value.filter(|value| !(self.may_be_gone)(table, value, self.at_ms));
+        let place = (table, key.to_vec());
+        match value {
+            Some(value) => {
+                self.kept.insert(place, snapshot::record_digest(&self.cluster, table, key, value));
+            }
+            None => drop(self.kept.remove(&place)),
         }
+        Ok(())
     }
-    look(&**storage, Sizes::PRODUCTION, &mut Nothing)
+}
+
+/// Reads the whole past as recovery would, and again by a [second path](super::second_path), and changes nothing. The
+/// caller holds the lock.
+pub fn verify(
+    storage: &dyn Storage,
+    sizes: Sizes,
+    may_be_gone: &MayBeGone<'_>,
+) -> Result<(Found, Proof), Refusal> {
+    const STARTS: &str = "nothing was changed; recovery itself finds no fault, so look at it with `portcullis data inspect` \
+         before the next start";
+    // First what a start would say, in its own words.
+    let mut nothing =
+        Digests { cluster: [0; 16], at_ms: 0, may_be_gone: &|_, _, _| true, kept: HashMap::new() };
+    let found = look(storage, sizes, &mut nothing)?;
+    if found.first_start {
+        return Ok((found, Proof::default()));
+    }
+    let proof = prove(storage, None, None, may_be_gone)
+        .map_err(|disproof| Refusal::new("second path", None, disproof, STARTS))?;
+    let cluster = match IdentityFile::open(storage) {
+        Ok(Some(Ok(identity))) => identity.cluster(),
+        _ => [0; 16],
+    };
+    let mut digests = Digests { cluster, at_ms: proof.at_ms, may_be_gone, kept: HashMap::new() };
+    look(storage, sizes, &mut digests)?;
+    let digest = digests.kept.values().fold(0, |sum: u128, digest| sum.wrapping_add(*digest));
+    let records = digests.kept.len() as u64;
+    if (found.seq, records, digest) != (proof.seq, proof.records, proof.digest) {
+        let what = format!(
+            "recovery would bring back {records} records at sequence {}, the second path {} at {}, and they differ",
+            found.seq, proof.records, proof.seq
+        );
+        return Err(Refusal::new("second path", None, what, STARTS));
+    }
+    Ok((found, proof))
 }

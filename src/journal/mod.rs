@@ -17,6 +17,7 @@ pub mod past;
 pub mod record;
 pub mod recover;
 pub mod round;
+pub mod second_path;
 pub mod segment;
 #[cfg(test)]
 mod sim;

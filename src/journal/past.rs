@@ -381,6 +381,10 @@ pub fn look_until(
     };
     let (cluster, timeline) = (identity.cluster(), identity.timeline());
     let mut reading = Reading { storage, sizes, past, cluster, timeline, found, wall_ms: 0, until };
+    if identity.newest().state == State::Forming {
+        reading.refuse_a_used_one(&segments, &snapshots)?;
+        return Ok(Found { first_start: true, ..reading.found });
+    }
     let end = reading.all(&segments, &snapshots, identity.newest())?;
     let seq = if until.seq.is_none() && until.time.is_none() { end.seq } else { reading.found.seq };
     Ok(Found { seq, torn: end.torn, wall_ms: reading.wall_ms, ..reading.found })

@@ -9,6 +9,7 @@ use super::buckets::BUCKETS;
 use super::bugs::{Bug, seeded};
 use super::handle::Handle;
 use super::recover::drop_segments;
+use super::second_path::{Disproof, MayBeGone, prove};
 use super::segment::Life;
 use super::snapshot::{CHUNK_BYTES_MAX, Records, Taken, Taking, Unreadable, abandon, keep_two};
 
@@ -74,6 +75,26 @@ impl Round {
     }
 }
 
+/// Why a snapshot gets no name.
+#[derive(Debug, thiserror::Error)]
+pub enum Unnamed {
+    /// It, or an older one, cannot be read, or the disk says no.
+    #[error(transparent)]
+    Unreadable(#[from] Unreadable),
+    /// It says something else than the older ones and the journal behind them. Nothing is deleted until somebody has
+    /// found out which of them is wrong.
+    #[error(
+        "another way leads to another state: {0}; nothing is deleted, look at it with `portcullis data verify`"
+    )]
+    Disproved(#[from] Disproof),
+}
+
+impl From<io::Error> for Unnamed {
+    fn from(error: io::Error) -> Self {
+        Self::Unreadable(error.into())
+    }
+}
+
 /// A snapshot that is whole and waits for its end to be durable.
 #[must_use = "without its name a snapshot is swept at the next start"]
 pub struct Finished {
@@ -88,11 +109,18 @@ impl Finished {
         self.taken.end_seq()
     }
 
-    /// Gives it its name, lets `IDENTITY` demand what it rests on, and deletes what no kept snapshot needs. Says how
-    /// many bytes it takes.
-    pub fn name(self) -> Result<u64, Unreadable> {
+    /// Gives it its name once a second path leads to the same state, lets `IDENTITY` demand what it rests on, and deletes
+    /// what no kept snapshot needs. Says how many bytes it takes.
+    ///
+    /// Errors: where the paths differ nothing is deleted, and the snapshot is set aside instead of being believed.
+    pub fn name(self, may_be_gone: &MayBeGone<'_>) -> Result<u64, Unnamed> {
         let Self { taken, life, journal } = self;
         let bytes = taken.bytes();
+        let proved = prove(&*life.storage, Some(taken.path()), Some(taken.end_seq()), may_be_gone);
+        if let Err(disproof) = proved {
+            taken.set_aside()?;
+            return Err(disproof.into());
+        }
         taken.name(journal.durable())?;
         journal.witness(bytes);
         let needed = keep_two(&*life.storage, life.cluster)?;

@@ -14,13 +14,15 @@ use super::buckets::BUCKETS;
 use super::bugs::{Bug, seeded};
 use super::bytes::Reader;
 use super::header::{FileKind, HEADER_BYTES, Header};
-use super::layout::{SNAPSHOT_DIR, by_kind, number_in, snapshot_path};
+use super::layout::{QUARANTINE_DIR, SNAPSHOT_DIR, by_kind, number_in, snapshot_path};
 use super::segment::{Life, salt_tag};
 use super::storage::{File, Storage, join};
 
 /// The most bytes of records in one chunk.
 pub const CHUNK_BYTES_MAX: usize = 262_144;
 const TEMPORARY: &str = "taking.tmp";
+/// What a snapshot is called that says something else than journal and older snapshots.
+const DISPROVED: &str = "disproved.snap";
 const CHUNK_HEADER: usize = 48;
 const FOOTER: usize = 4096;
 const TABLES_MAX: usize = 250;
@@ -235,6 +237,22 @@ impl Taken {
     /// Bytes of the file.
     pub const fn bytes(&self) -> u64 {
         self.bytes
+    }
+
+    /// Where it lies until it has its name.
+    pub fn path(&self) -> &str {
+        &self.temporary
+    }
+
+    /// Keeps it for whoever looks for the mistake, where no start reads it; the first of several.
+    pub fn set_aside(self) -> io::Result<()> {
+        let storage = &*self.life.storage;
+        storage.create_dir(QUARANTINE_DIR)?;
+        if storage.list(QUARANTINE_DIR)?.iter().any(|name| name == DISPROVED) {
+            return storage.unlink(&self.temporary);
+        }
+        storage.rename(&self.temporary, &join(QUARANTINE_DIR, DISPROVED))?;
+        storage.sync_dir(QUARANTINE_DIR)
     }
 
     /// Gives the file its name; `durable` is the sequence that is durable by now.
@@ -480,7 +498,7 @@ fn read_record<'a>(reader: &mut Reader<'a>) -> Option<(u16, &'a [u8], &'a [u8])>
     Some((schema, reader.take(klen)?, reader.take(vlen)?))
 }
 
-fn record_digest(cluster: &[u8; 16], table: u16, key: &[u8], value: &[u8]) -> u128 {
+pub(super) fn record_digest(cluster: &[u8; 16], table: u16, key: &[u8], value: &[u8]) -> u128 {
     let mut digest = Sha256::new();
     digest.update(cluster);
     digest.update(table.to_le_bytes());

@@ -1,5 +1,8 @@
 //! The frozen form of what is counted against a name. A change of it is a `CountV2` and an upcast.
 
+use std::time::Duration;
+
+use crate::clock::Timestamp;
 use crate::journal::codec::{Decode, Encode, Stored};
 use crate::journal::record::Record;
 
@@ -57,6 +60,12 @@ impl Record for CountV1 {
 }
 
 impl CountV1 {
+    /// Whether it says nothing that outlives the time after which failures are forgotten, whatever that is set to.
+    pub fn may_be_forgotten(&self, at: Timestamp) -> bool {
+        let no_mails = at.since(Timestamp(self.mail_day_ms)) >= Duration::from_hours(24);
+        self.consecutive == 0 && self.devices.is_empty() && no_mails
+    }
+
     /// Whether what was read back can be a count.
     pub fn is_sound(&self) -> bool {
         self.devices.len() <= super::state::DEVICES_MAX

@@ -299,8 +299,7 @@ impl Names {
     }
 
     fn is_forgotten(&self, count: &CountV1, now: Timestamp) -> bool {
-        let no_mails = now.since(Timestamp(count.mail_day_ms)) >= DAY;
-        self.is_cold(count, now) && count.consecutive == 0 && count.devices.is_empty() && no_mails
+        self.is_cold(count, now) && count.may_be_forgotten(now)
     }
 
     /// Whether a device is still known by what is counted against it. When every place is taken by devices that have

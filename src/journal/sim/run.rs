@@ -329,7 +329,13 @@ impl Run {
                 world.rotten = true;
             }
             let named = self.oracle.named;
+            let read_back = matches!(world.saving, Some(Saving::Waiting(..)));
             let saved = world.save(&mut self.oracle);
+            if read_back && saved.is_err() && world.rotten && !self.disk.has_failed() && self.is_roomy() {
+                return Err(Violation::Loss(String::from(
+                    "damage was not seen when a snapshot was read back",
+                )));
+            }
             self.counts.snapshots += u64::from(self.oracle.named > named);
             if let Err(why) = saved
                 && !world.rotten

@@ -4,11 +4,12 @@ use std::sync::Arc;
 
 use super::super::layout::Sizes;
 use super::super::past::look;
+use super::super::second_path::prove;
 use super::super::snapshot;
 use super::super::storage::Storage;
 use super::super::storage_sim::{Dice, SimStorage};
 use super::oracle::{Fold, Oracle};
-use super::world::{TOY_A, What, Wish, World};
+use super::world::{TOY_A, What, Wish, World, is_out_of_time};
 use crate::clock::{Clock, Timestamp};
 use crate::journal::handle::Class;
 
@@ -49,6 +50,9 @@ fn read(disk: &SimStorage) -> Option<Fold> {
 fn sweep_journal(stride: usize) -> (u64, u64) {
     let (disk, right) = served(90);
     assert_eq!(read(&disk).as_ref(), Some(&right));
+    let second = || prove(&disk, None, None, &is_out_of_time).ok();
+    let proof = second();
+    assert!(proof.is_some());
     let segments: Vec<_> = disk.paths().into_iter().filter(|path| path.starts_with("journal")).collect();
     let bytes: usize = segments.iter().map(|path| disk.peek(path).unwrap().len()).sum();
     assert!(bytes >= 65_536, "{bytes} bytes of journal");
@@ -62,6 +66,8 @@ fn sweep_journal(stride: usize) -> (u64, u64) {
                 assert_eq!(fold, right, "bit {bit} of {path} was taken for something else");
                 harmless += 1;
             }
+            let proved = second();
+            assert!(proved.is_none() || proved == proof, "bit {bit} of {path} led the second path elsewhere");
             flipped += 1;
             disk.damage(path, flip);
         }

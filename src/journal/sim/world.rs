@@ -316,7 +316,7 @@ impl World {
                 Ok(Saving::Waiting(finished))
             }
             Some(Saving::Waiting(finished)) => {
-                return match finished.name() {
+                return match finished.name(&is_out_of_time) {
                     Ok(_) => {
                         oracle.named += 1;
                         Ok(())

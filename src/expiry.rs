@@ -1,0 +1,87 @@
+//! Which records a sweep may have forgotten by some time, from their bytes alone: for whoever compares two pasts, of which
+//! one was swept and the other was not. Expiry is silent: no write tells of it.
+
+use crate::clock::Timestamp;
+use crate::journal::codec::{Stored, decode};
+use crate::lockout::CountV1;
+use crate::refresh::FamilyV1;
+use crate::reset::MailedV1;
+use crate::session::SessionV1;
+
+/// Whether a sweep at or before `at_ms` may have forgotten the record, whatever the settings were then. A value that does
+/// not decode has been forgotten by nobody.
+pub fn may_be_gone(table: u16, value: &[u8], at_ms: u64) -> bool {
+    let at = Timestamp(at_ms);
+    match table {
+        CountV1::TABLE => decode::<CountV1>(value).is_ok_and(|count| count.may_be_forgotten(at)),
+        SessionV1::TABLE => decode::<SessionV1>(value).is_ok_and(|session| at >= session.end()),
+        FamilyV1::TABLE => decode::<FamilyV1>(value).is_ok_and(|family| at_ms >= family.absolute_end_ms),
+        MailedV1::TABLE => decode::<MailedV1>(value).is_ok_and(|mailed| at_ms >= mailed.end_ms),
+        // Accounts and mails that wait have no end.
+        _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::config::{Config, Reader};
+    use crate::journal::buckets::BUCKETS;
+    use crate::journal::codec;
+    use crate::registry::Registry;
+
+    /// Whatever a registry forgets, and when: it may be gone. Asked of the record that golden files hold of each table.
+    fn check<S: Registry>(build: impl Fn() -> S, change: fn(&mut S::Record)) {
+        let golden = concat!(env!("CARGO_MANIFEST_DIR"), "/data/golden/v1/values.txt");
+        let text = std::fs::read_to_string(golden).unwrap();
+        let table = <S::Record as Stored>::TABLE.to_string();
+        let line = text.lines().find(|line| line.split(' ').next() == Some(&table)).unwrap();
+        let hex = line.rsplit(' ').next().unwrap();
+        let mut value: Vec<u8> =
+            (0..hex.len() / 2).map(|at| u8::from_str_radix(&hex[at * 2..at * 2 + 2], 16).unwrap()).collect();
+        value[..2].fill(0);
+        let mut record = codec::decode::<S::Record>(&value).unwrap();
+        change(&mut record);
+        let value = codec::encode(&record).unwrap();
+        let (mut forgotten, mut kept) = (0, 0);
+        for day in 0..5000 {
+            let at = Timestamp::from_secs(1_800_000_000) + Duration::from_hours(6) * day;
+            let mut state = build();
+            state.apply(crate::journal::record::Write::Put(record.clone()));
+            let swept: usize = (0..BUCKETS).map(|bucket| state.sweep(bucket, at)).sum();
+            if swept > 0 {
+                forgotten += 1;
+                assert!(
+                    may_be_gone(<S::Record as Stored>::TABLE, &value, at.as_millis()),
+                    "table {table}, {at}"
+                );
+            } else {
+                kept += 1;
+            }
+        }
+        let has_end = forgotten > 0;
+        assert_eq!(
+            has_end,
+            may_be_gone(<S::Record as Stored>::TABLE, &value, u64::MAX),
+            "{forgotten} {kept}"
+        );
+        assert!(kept > 0 && !may_be_gone(<S::Record as Stored>::TABLE, &value, 1_800_000_000_000));
+    }
+
+    #[test]
+    fn what_a_sweep_forgets_may_be_gone() {
+        let config = Config::from_reader(Reader::new()).unwrap();
+        check(crate::account::Accounts::default, |_| ());
+        check(|| crate::lockout::Names::new(config.lockout), |_| ());
+        check(
+            || crate::lockout::Names::new(config.lockout),
+            |count| (count.consecutive, count.devices) = (0, Vec::new()),
+        );
+        check(|| crate::session::Sessions::new(config.session), |_| ());
+        check(|| crate::refresh::Families::new(config.refresh), |_| ());
+        check(|| crate::reset::Mailed::new(config.reset), |_| ());
+        check(crate::mail::Outbox::default, |_| ());
+    }
+}
