@@ -8,11 +8,12 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use actix::dev::ToEnvelope;
 use actix::{Actor, Addr, Arbiter, ArbiterHandle, Handler, Message};
 
-use crate::account::Accounts;
+use crate::account::{AccountV1, Accounts};
 use crate::changes::Changes;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::fail_stop::FailStop;
+use crate::id::AccountId;
 use crate::journal::archive;
 use crate::journal::handle::{Handle, NoRoom, Sealed};
 use crate::journal::layout::Sizes;
@@ -22,7 +23,7 @@ use crate::journal::storage_local::LocalStorage;
 use crate::lockout::Names;
 use crate::mail::{Outbox, Transport};
 use crate::password::{HashPool, KnownBad, Shed, pool};
-use crate::refresh::Families;
+use crate::refresh::{Families, FamilyV1};
 use crate::registry::{Answer, Desk, Owner, Registry};
 use crate::reset::Mailed;
 use crate::secret::{Chance, EdgeKeys, NoChance};
@@ -83,7 +84,7 @@ pub struct Engine {
     /// Signs and checks access tokens.
     pub signer: parking_lot::RwLock<Signer>,
     /// What was ended before its time.
-    pub revoked: Feed,
+    pub revoked: Arc<Feed>,
     key_storage: Arc<dyn Storage>,
     /// What carries a lower one is dead: raised by a restore, with the timeline.
     pub(crate) global_epoch: u64,
@@ -222,12 +223,24 @@ impl Engine {
         };
         let pool = HashPool::start(pool_options, &clock, &chance, fail_stop)?;
         let (journal, running, found) = recovered.start(fail_stop)?;
+        let now = clock.now();
+        // The first timeline is number 1, and its credentials carry 0.
+        let global_epoch = u64::from(running.life().timeline).saturating_sub(1);
+        let stands = |family: &FamilyV1| {
+            let account = AccountId::from_bytes(family.account).and_then(|id| states.accounts.get(id));
+            let is_of_now = |account: &AccountV1| account.auth_epoch == family.auth_epoch;
+            account.is_some_and(is_of_now) && family.global_epoch == global_epoch
+        };
+        let lately = states.refresh.dead_since(now - config.access_ttl - revoked::LEEWAY, stands);
+        let revoked = Feed::new(running.life().epoch, config.access_ttl, lately);
+        let revoked = Arc::new(revoked);
         let desk = Desk {
             journal: journal.clone(),
             clock: clock.clone(),
             fail_stop: fail_stop.clone(),
             cluster: running.life().cluster,
             changes: Arc::default(),
+            feed: Arc::clone(&revoked),
         };
         let registries = Arbiter::new();
         let refused = Arc::new(Refused::default());
@@ -236,10 +249,6 @@ impl Engine {
         let throttle = Throttle::start_in_arbiter(&registries.handle(), |_| throttle);
         let watch = Watch::new(clock.clone(), fail_stop.clone());
         let stuffing = Watch::start_in_arbiter(&registries.handle(), |_| watch);
-        let now = clock.now();
-        let lately = states.refresh.ended_since(now - config.access_ttl - revoked::LEEWAY);
-        let revoked =
-            Feed::new(journal.durable(), config.access_ttl, lately.map(|(id, at)| (id.to_string(), at)));
         let tally = crate::audit::Tally::new(clock.clone(), journal.clone());
         let audit = tally.log.start(&config.audit_dir, keys.audit(), &clock, journal.durable())?;
         let engine = Arc::new(Self {
@@ -259,8 +268,7 @@ impl Engine {
             signer: parking_lot::RwLock::new(signer),
             revoked,
             key_storage,
-            // The first timeline is number 1, and its credentials carry 0.
-            global_epoch: u64::from(running.life().timeline).saturating_sub(1),
+            global_epoch,
             pool,
             known_bad,
             journal,

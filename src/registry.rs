@@ -11,6 +11,7 @@ use actix::{Actor, AsyncContext, Context, Handler, Message, MessageResult};
 use crate::changes::Changes;
 use crate::clock::{Clock, Timestamp};
 use crate::fail_stop::FailStop;
+use crate::id::hex;
 use crate::journal::buckets::{BUCKETS, Buckets};
 use crate::journal::bugs::{Bug, seeded};
 use crate::journal::codec;
@@ -18,6 +19,8 @@ use crate::journal::entry::{Change, Entry};
 use crate::journal::handle::{Class, Handle, NoRoom, Sealed};
 use crate::journal::record::{Decision, Record, Write};
 use crate::journal::snapshot::Records;
+use crate::token::Feed;
+use crate::token::revoked::Ended;
 
 /// What a message to an owner is answered with.
 pub type Answer<V> = Result<Sealed<V>, NoRoom>;
@@ -36,6 +39,10 @@ pub trait Registry: Send + Unpin + 'static {
     fn is_sound(record: &Self::Record) -> bool;
     /// Forgets what is out of time in one bucket.
     fn sweep(&mut self, bucket: usize, now: Timestamp) -> usize;
+    /// The session that a write ends, if it ends one.
+    fn ended(_: &Write<Self::Record>) -> Option<[u8; 16]> {
+        None
+    }
 
     /// Makes a write of the journal or a record of a snapshot true.
     fn restore(&mut self, schema: u16, key: &[u8], value: Option<&[u8]>) -> Result<(), String> {
@@ -71,6 +78,9 @@ pub struct Desk {
     pub cluster: [u8; 16],
     /// Who keeps verdicts learns here of every write.
     pub changes: Arc<Changes>,
+    /// Resource servers learn here of every session that ends. They may hear of it before it is durable: should a crash
+    /// undo it, they refuse its tokens all the same.
+    pub feed: Arc<Feed>,
 }
 
 /// The actor around a [`Registry`].
@@ -140,8 +150,11 @@ impl<S: Registry> Owner<S> {
                 let permit = desk.journal.reserve(entry.as_bytes().len(), class)?;
                 *seq = desk.journal.append(permit, &entry);
                 for write in writes {
-                    let key = write.key();
+                    let (key, ended) = (write.key(), S::ended(&write));
                     state.apply(write);
+                    if let Some(id) = ended {
+                        desk.feed.push(Ended::Sid(hex(&id)), now);
+                    }
                     desk.changes.note(&key);
                 }
             }
@@ -261,7 +274,7 @@ macro_rules! reads {
 
 /// Ties a state to its record.
 macro_rules! registry {
-    ($state:ty, $record:ty, $name:literal) => {
+    ($state:ty, $record:ty, $name:literal $(, ends $ended:path)?) => {
         impl $crate::registry::Registry for $state {
             type Record = $record;
             const NAME: &'static str = $name;
@@ -277,6 +290,11 @@ macro_rules! registry {
             fn sweep(&mut self, bucket: usize, now: $crate::clock::Timestamp) -> usize {
                 <$state>::sweep(self, bucket, now)
             }
+            $(
+                fn ended(write: &$crate::journal::record::Write<$record>) -> Option<[u8; 16]> {
+                    $ended(write)
+                }
+            )?
         }
     };
 }

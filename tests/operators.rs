@@ -8,18 +8,6 @@ use serde_json::{Value, json};
 
 use crate::support::TestServer;
 
-async fn operate(server: &TestServer, operation: Value) -> Value {
-    let socket = server.data_dir().join("admin.sock");
-    let asked = tokio::task::spawn_blocking(move || {
-        let mut stream = std::os::unix::net::UnixStream::connect(socket).unwrap();
-        writeln!(stream, "{operation}").unwrap();
-        let mut line = String::new();
-        BufReader::new(stream).read_line(&mut line).unwrap();
-        serde_json::from_str::<Value>(&line).unwrap()
-    });
-    asked.await.unwrap()
-}
-
 /// Answers each call with the next status, and passes on its signature and body.
 fn sink(statuses: &'static [&'static str]) -> (String, std::sync::mpsc::Receiver<(String, String)>) {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
@@ -62,9 +50,9 @@ async fn an_alert_reaches_the_webhook_signed_and_is_tried_again() {
     std::fs::write(&secret, "a secret for the hook\n").unwrap();
     let server =
         TestServer::with(&[("alert.webhook", url.as_str()), ("alert.secret_file", secret.to_str().unwrap())]);
-    let keys = operate(&server, json!({"operation": "key_list"})).await;
+    let keys = server.operate(json!({"operation": "key_list"})).await;
     let kid = keys["ok"]["items"][0]["kid"].as_str().unwrap().to_owned();
-    operate(&server, json!({"operation": "key_retire", "kid": kid})).await;
+    server.operate(json!({"operation": "key_retire", "kid": kid})).await;
     let clock = server.clock.clone();
     let seen = tokio::task::spawn_blocking(move || {
         let first = calls.recv_timeout(Duration::from_secs(20)).unwrap();

@@ -174,6 +174,35 @@ impl TestServer {
         (answer.text("access_token"), answer.text("refresh_token"))
     }
 
+    /// Sends a request and hangs up before its answer can have come.
+    pub async fn post_and_hang_up(&self, path: &str, access: &str, body: Value, after: Duration) {
+        use tokio::io::AsyncWriteExt;
+        let body = body.to_string();
+        let request = format!(
+            "POST {path} HTTP/1.1\r\nhost: login.test\r\nuser-agent: test\r\nauthorization: Bearer {access}\r\n\
+             content-type: application/json\r\ncontent-length: {}\r\n\r\n{body}",
+            body.len()
+        );
+        let address = self.url.strip_prefix("http://").unwrap();
+        let mut stream = tokio::net::TcpStream::connect(address).await.unwrap();
+        stream.write_all(request.as_bytes()).await.unwrap();
+        tokio::time::sleep(after).await;
+    }
+
+    /// What the operator does from the command line.
+    pub async fn operate(&self, operation: Value) -> Value {
+        use std::io::{BufRead, BufReader, Write};
+        let socket = self.data_dir().join("admin.sock");
+        let asked = tokio::task::spawn_blocking(move || {
+            let mut stream = std::os::unix::net::UnixStream::connect(socket).unwrap();
+            writeln!(stream, "{operation}").unwrap();
+            let mut line = String::new();
+            BufReader::new(stream).read_line(&mut line).unwrap();
+            serde_json::from_str::<Value>(&line).unwrap()
+        });
+        asked.await.unwrap()
+    }
+
     pub async fn refresh(&self, token: &str) -> Answer {
         self.post("/v1/refresh", json!({"refresh_token": token})).await
     }

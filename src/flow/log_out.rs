@@ -58,7 +58,7 @@ pub async fn log_out_token(engine: &Engine, token: &str) -> Result<(), Stop> {
         live || family.spent.is_some_and(|spent| SecretDigest(spent.digest) == digest)
     });
     if own {
-        engine.end_family(id, Cause::LogOut).await?;
+        engine.ask(&engine.refresh, refresh::actor::End(id, Cause::LogOut)).await?;
         engine.tally.record_for_good(Note::new(Event::SessionRevoked).about(&id).because("log-out")).await;
     }
     Ok(())
@@ -68,7 +68,7 @@ async fn end(engine: &Engine, identity: &Identity) -> Result<(), Stop> {
     match &identity.held {
         Held::Family(family) => {
             if let Some(id) = FamilyId::from_bytes(family.id) {
-                engine.end_family(id, Cause::LogOut).await?;
+                engine.ask(&engine.refresh, refresh::actor::End(id, Cause::LogOut)).await?;
             }
         }
         Held::Session(session) => {
@@ -86,16 +86,9 @@ pub(super) async fn end_others(
     account: AccountId,
     but: Option<[u8; 16]>,
 ) -> Result<(), Stop> {
-    for family in engine.ask(&engine.refresh, refresh::actor::OfAccount(account)).await? {
-        if let Some(id) = FamilyId::from_bytes(family.id).filter(|_| Some(family.id) != but) {
-            engine.end_family(id, Cause::LogOut).await?;
-        }
-    }
-    for session in engine.ask(&engine.sessions, session::actor::OfAccount(account)).await? {
-        if let Some(id) = SessionId::from_bytes(session.id).filter(|_| Some(session.id) != but) {
-            engine.ask(&engine.sessions, session::actor::End(id)).await?;
-        }
-    }
+    // All in one entry or a few, so that resource servers hear of the last a moment after the first.
+    while engine.ask(&engine.refresh, refresh::actor::EndOthers(account, but, Cause::LogOut)).await? {}
+    while engine.ask(&engine.sessions, session::actor::EndOthers(account, but)).await? {}
     Ok(())
 }
 
@@ -106,7 +99,7 @@ pub async fn end_one(engine: &Engine, identity: &Identity, id: &str) -> Result<(
     if let Some(found) = engine.ask(&engine.refresh, refresh::actor::Alive(family)).await?
         && found.account == account
     {
-        engine.end_family(family, Cause::Revoked).await?;
+        engine.ask(&engine.refresh, refresh::actor::End(family, Cause::Revoked)).await?;
         return Ok(());
     }
     let session: SessionId = id.parse().map_err(|_| Refusal::NotFound)?;

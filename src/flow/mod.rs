@@ -25,15 +25,13 @@ use crate::id::{FamilyId, SessionId, hex};
 use crate::journal::handle::NoRoom;
 use crate::lockout::device;
 use crate::password::{Lane, Place, Weakness};
-use crate::refresh::actor::End;
-use crate::refresh::{Cause, FamilyV1};
+use crate::refresh::FamilyV1;
 use crate::secret::{NoChance, OpaqueToken, Secret, TokenKind};
 use crate::session::SessionV1;
 use crate::throttle::actor::{Refund, Take};
 use crate::throttle::table::Class;
 use crate::throttle::{Charge, Network, Standing};
 use crate::token::Claims;
-use crate::token::revoked::Ended;
 
 /// Who asks.
 #[derive(Debug)]
@@ -242,13 +240,6 @@ impl Engine {
         if account.auth_epoch != auth_epoch || global_epoch != self.global_epoch {
             return Err(Refusal::SessionExpired);
         }
-        Ok(())
-    }
-
-    /// Ends a family, and tells resource servers.
-    pub(crate) async fn end_family(&self, id: FamilyId, cause: Cause) -> Result<(), Fault> {
-        self.ask(&self.refresh, End(id, cause)).await?;
-        self.revoked.push(Ended::Sid(id.to_string()), self.clock.now());
         Ok(())
     }
 

@@ -14,7 +14,6 @@ use crate::mail::Kind;
 use crate::refresh::{self, Cause, FamilyV1, Rotate, Rotated};
 use crate::secret::{OpaqueToken, Secret, SecretDigest, TokenKind};
 use crate::throttle::table::Class;
-use crate::token::revoked::Ended;
 
 /// A refresh token is presented for a new pair.
 ///
@@ -46,12 +45,11 @@ pub async fn refresh(engine: &Arc<Engine>, client: &Client, token: &str) -> Resu
         Ok(opened) => Ok(opened),
         Err(Denied::Refused(refusal)) => Err(refusal.into()),
         Err(Denied::Reused) => {
-            engine.revoked.push(Ended::Sid(id.to_string()), engine.clock.now());
             tell_owner(engine, id).await?;
             Err(Refusal::RefreshTokenReused.into())
         }
         Err(Denied::ByAccount(refusal)) => {
-            engine.end_family(id, Cause::Revoked).await?;
+            engine.ask(&engine.refresh, refresh::actor::End(id, Cause::Revoked)).await?;
             Err(refusal.into())
         }
         Err(Denied::Fault(stop)) => Err(stop),

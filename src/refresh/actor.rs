@@ -5,11 +5,15 @@ use super::{Cause, Families, FamilyV1};
 use crate::id::{AccountId, FamilyId};
 use crate::registry::{handles, reads, registry};
 
-registry!(Families, FamilyV1, "refresh");
+registry!(Families, FamilyV1, "refresh", ends super::state::ended_by);
 
 /// Ends a family.
 #[derive(Clone, Copy, Debug)]
 pub struct End(pub FamilyId, pub Cause);
+
+/// Ends the families of an account but one: so many of them that they fit into one entry. Says whether there are more.
+#[derive(Clone, Copy, Debug)]
+pub struct EndOthers(pub AccountId, pub Option<[u8; 16]>, pub Cause);
 
 /// Lets a family go on under another epoch than it had.
 #[derive(Clone, Copy, Debug)]
@@ -32,6 +36,9 @@ handles!(Families {
     Rotate => Result<Rotated, Refusal>, Ordinary, |families, command, now| families.rotate(&command, now);
     CarryOver => (), Essential, |families, command, _| families.carry_over(command.0, command.1, command.2);
     End => (), Essential, |families, command, _| families.end(command.0, command.1);
+    EndOthers => bool, Essential, |families, command, now| {
+        families.end_others(command.0, command.1, command.2, now)
+    };
 });
 
 reads!(Families {

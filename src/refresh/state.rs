@@ -13,6 +13,9 @@ use crate::secret::{SealedSuccessor, SecretDigest};
 /// A decision about families with verdict `V`.
 pub type Decision<V> = record::Decision<FamilyV1, V>;
 
+/// Families that are ended at once: more would not fit into an entry.
+const END_AT_ONCE: usize = 64;
+
 /// How long things hold.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
@@ -194,12 +197,31 @@ impl Families {
         }
     }
 
-    /// Families that were ended and whose last access token may have been made since `since`: when it was.
-    pub fn ended_since(&self, since: Timestamp) -> impl Iterator<Item = (FamilyId, Timestamp)> {
+    /// What ending the families of an account but one means: for so many as one entry holds. True when there are more.
+    pub fn end_others(
+        &self,
+        account: AccountId,
+        but: Option<[u8; 16]>,
+        cause: Cause,
+        now: Timestamp,
+    ) -> Decision<bool> {
+        let mut others = self.of_account(account, now).into_iter().filter(|family| Some(family.id) != but);
+        let writes =
+            others.by_ref().take(END_AT_ONCE).map(|family| Write::Put(ended(&family, cause))).collect();
+        Decision { writes, verdict: others.next().is_some() }
+    }
+
+    /// Families that are dead and whose last access token may have been made since `since`: when it was. Dead is what was
+    /// ended, and what does not stand: what its account's epoch has left behind, though a crash came before it was ended.
+    pub fn dead_since(
+        &self,
+        since: Timestamp,
+        stands: impl Fn(&FamilyV1) -> bool,
+    ) -> impl Iterator<Item = (FamilyId, Timestamp)> {
         let all = (0..crate::journal::buckets::BUCKETS).flat_map(|bucket| self.by_id.bucket(bucket));
-        let ended = all
-            .map(|(_, family)| family)
-            .filter(move |family| family.ended.is_some() && family.rotated_ms >= since.as_millis());
+        let ended = all.map(|(_, family)| family).filter(move |family| {
+            (family.ended.is_some() || !stands(family)) && family.rotated_ms >= since.as_millis()
+        });
         ended.filter_map(|family| Some((FamilyId::from_bytes(family.id)?, Timestamp(family.rotated_ms))))
     }
 
@@ -256,6 +278,14 @@ impl Families {
             self.forget(*key);
         }
         keys.len()
+    }
+}
+
+/// The family that a write ends, if it ends one: it is told once, since nothing is written of an ended one again.
+pub(super) fn ended_by(write: &Write<FamilyV1>) -> Option<[u8; 16]> {
+    match write {
+        Write::Put(family) => family.ended.map(|_| family.id),
+        Write::Remove(_) => None,
     }
 }
 
@@ -443,6 +473,42 @@ mod tests {
             1 => Just(Step::LogOut),
             2 => Just(Step::Restart),
         ]
+    }
+
+    #[test]
+    fn all_families_of_an_account_but_one_end_entry_by_entry_and_what_lost_its_account_is_told_as_dead() {
+        let (mut world, _) = World::new();
+        let account = AccountId::mint(Slot::new(9).unwrap(), [2; 14]);
+        let open = |world: &mut World, number: u8, epoch: u64| {
+            let id = FamilyId::mint(Slot::new(9).unwrap(), [number; 14]);
+            let digest = SecretDigest([0; 32]);
+            let (network, user_agent) = ("192.0.2.1/32".into(), "\u{1F600}".repeat(120).into());
+            let opened =
+                Opened { id, account, auth_epoch: epoch, global_epoch: 0, digest, network, user_agent };
+            let decision = world.families.open(&opened, world.now);
+            world.make_true(decision.writes);
+        };
+        (2..=150).for_each(|number| open(&mut world, number, 1));
+        let mut entries = Vec::new();
+        loop {
+            let Decision { writes, verdict } =
+                world.families.end_others(account, Some(id().to_bytes()), Cause::LogOut, world.now);
+            assert!(writes.iter().all(|write| ended_by(write).is_some()));
+            let changes: Vec<_> = writes.iter().map(|write| write.to_change().unwrap()).collect();
+            assert!(crate::journal::entry::Entry::encode(&changes).is_ok());
+            entries.push(writes.len());
+            world.make_true(writes);
+            if !verdict {
+                break;
+            }
+        }
+        assert_eq!(entries, [64, 64, 21]);
+        assert_eq!(world.families.of_account(account, world.now).len(), 1);
+        open(&mut world, 200, 0);
+        let dead =
+            |world: &World, since| world.families.dead_since(since, |family| family.auth_epoch == 1).count();
+        assert_eq!(dead(&world, world.now), 150);
+        assert_eq!(dead(&world, world.now + Duration::from_secs(1)), 0);
     }
 
     proptest! {

@@ -5,7 +5,7 @@ use crate::id::{AccountId, SessionId};
 use crate::registry::{handles, reads, registry};
 use crate::secret::SecretDigest;
 
-registry!(Sessions, SessionV1, "session");
+registry!(Sessions, SessionV1, "session", ends super::state::ended_by);
 
 /// The session of a cookie, if it is alive.
 #[derive(Clone, Copy, Debug)]
@@ -18,6 +18,10 @@ pub struct CarryOver(pub SessionId, pub u64, pub u64);
 /// Ends a session.
 #[derive(Clone, Copy, Debug)]
 pub struct End(pub SessionId);
+
+/// Ends the sessions of an account but one: so many of them that they fit into one entry. Says whether there are more.
+#[derive(Clone, Copy, Debug)]
+pub struct EndOthers(pub AccountId, pub Option<[u8; 16]>);
 
 /// The session of that id, if it is alive.
 #[derive(Clone, Copy, Debug)]
@@ -32,6 +36,7 @@ handles!(Sessions {
     Touch => Option<SessionV1>, Essential, |sessions, command, now| sessions.touch(command.0, command.1, now);
     CarryOver => (), Essential, |sessions, command, _| sessions.carry_over(command.0, command.1, command.2);
     End => (), Essential, |sessions, command, _| sessions.end(command.0);
+    EndOthers => bool, Essential, |sessions, command, now| sessions.end_others(command.0, command.1, now);
 });
 
 reads!(Sessions {

@@ -47,7 +47,8 @@ pub struct Opened {
     pub user_agent: Box<str>,
 }
 
-/// The last use is written down at most this often.
+/// Sessions that are ended at once: more would not fit into an entry.
+const END_AT_ONCE: usize = 64;
 /// How often the use of a session is written down at most.
 pub(super) const USE_WRITTEN_EVERY: Duration = Duration::from_mins(1);
 
@@ -122,6 +123,13 @@ impl Sessions {
         }
     }
 
+    /// What ending the sessions of an account but one means: for so many as one entry holds. True when there are more.
+    pub fn end_others(&self, account: AccountId, but: Option<[u8; 16]>, now: Timestamp) -> Decision<bool> {
+        let mut others = self.of_account(account, now).into_iter().filter(|session| Some(session.id) != but);
+        let writes = others.by_ref().take(END_AT_ONCE).map(|session| Write::Remove(session.id)).collect();
+        Decision { writes, verdict: others.next().is_some() }
+    }
+
     /// What going on under another epoch means, for the one session that changed the password.
     pub fn carry_over(&self, id: SessionId, from: u64, to: u64) -> Decision<()> {
         match self.by_id.get(&id.to_bytes()) {
@@ -166,6 +174,14 @@ impl Sessions {
     fn forget(&mut self, id: [u8; 16]) {
         let Some(session) = self.by_id.remove(&id) else { return };
         self.by_account.remove(&(session.account, id));
+    }
+}
+
+/// The session that a write ends, if it ends one.
+pub(super) fn ended_by(write: &Write<SessionV1>) -> Option<[u8; 16]> {
+    match write {
+        Write::Put(_) => None,
+        Write::Remove(id) => Some(*id),
     }
 }
 

@@ -1,8 +1,10 @@
 //! The feed of what was ended: from which a resource server that checks access tokens by itself learns within a second
 //! that one is dead before its time.
 //!
-//! Kept for as long as an access token lives, bounded, in memory: what is ended is journalled with its family, and the
-//! feed is drawn from there at each start. Its numbers go on over restarts, since each ending is an entry of the journal.
+//! Told by the owners of sessions and families in the breath in which they end one, whatever request or crash it was that
+//! did it. Kept for as long as an access token lives, bounded, in memory: what is ended is journalled with its family, and
+//! the feed is drawn from there at each start. Of browser sessions there is no access token, so those that ended before a
+//! start are not told again. Numbers rise over restarts: each life of the server has a range of its own.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -12,9 +14,12 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
 use crate::clock::Timestamp;
+use crate::id::FamilyId;
 
 /// Endings that are remembered. Beyond it the oldest give way, and whoever had not read them is told so.
 const ENDINGS_MAX: usize = 100_000;
+/// Endings of one life, in bits. With two million lives before it a number is still exact in JavaScript.
+const LIFE_BITS: u32 = 32;
 /// What verifiers allow their clocks to be wrong by.
 pub const LEEWAY: Duration = Duration::from_secs(30);
 
@@ -68,15 +73,16 @@ struct State {
 }
 
 impl Feed {
-    /// Begins behind `seq`, with the sessions that ended lately.
-    pub fn new(seq: u64, life: Duration, lately: impl Iterator<Item = (String, Timestamp)>) -> Self {
+    /// Begins in the range of a life of the server, with the sessions that ended lately.
+    pub fn new(epoch: u64, life: Duration, lately: impl Iterator<Item = (FamilyId, Timestamp)>) -> Self {
+        let seq = epoch << LIFE_BITS;
         let feed = Self {
             state: Mutex::new(State { seq, ..State::default() }),
             last: watch::Sender::new(seq),
             life: life + LEEWAY,
         };
-        for (sid, minted) in lately {
-            feed.push(Ended::Sid(sid), minted);
+        for (id, minted) in lately {
+            feed.push(Ended::Sid(id.to_string()), minted);
         }
         feed
     }
@@ -118,16 +124,22 @@ impl Feed {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::id::Slot;
 
     const NOW: Timestamp = Timestamp::from_secs(1_800_000_000);
 
     #[test]
     fn what_ended_is_there_until_no_token_of_it_lives_and_what_gave_way_is_told() {
-        let feed = Feed::new(70, Duration::from_mins(15), [(String::from("old"), NOW)].into_iter());
+        let old = FamilyId::mint(Slot::FIRST, [1; 14]);
+        let feed = Feed::new(7, Duration::from_mins(15), [(old, NOW)].into_iter());
+        let begin = feed.page(0).next;
         feed.push(Ended::Sid("a".into()), NOW);
-        let page = feed.page(71);
-        assert_eq!((page.complete, page.next, page.items.len()), (true, 72, 1));
-        assert!(!feed.page(500).complete);
+        let page = feed.page(begin);
+        assert_eq!((page.complete, page.next, page.items.len()), (true, begin + 1, 1));
+        assert!(!feed.page(begin + 500).complete);
+        let next_life = Feed::new(8, Duration::from_mins(15), [(old, NOW)].into_iter());
+        let page = next_life.page(page.next);
+        assert_eq!((page.complete, page.items.len()), (true, 1));
         let later = NOW + Duration::from_secs(1000);
         feed.push(Ended::Kid("k".into()), later);
         assert_eq!(feed.page(0).items.len(), 1);
@@ -135,7 +147,7 @@ mod tests {
         for _ in 0..=ENDINGS_MAX {
             feed.push(Ended::Sid("b".into()), later);
         }
-        assert!(!feed.page(72).complete && feed.page(feed.page(0).next).complete);
+        assert!(!feed.page(begin + 1).complete && feed.page(feed.page(0).next).complete);
         assert_eq!(feed.page(0).items.len(), ENDINGS_MAX);
     }
 }

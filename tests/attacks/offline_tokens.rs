@@ -16,25 +16,12 @@ use serde_json::{Value, json};
 
 use crate::support::{Answer, ORIGIN, PASSWORD, TestServer};
 
-async fn operate(server: &TestServer, operation: Value) -> Value {
-    use std::io::{BufRead, BufReader, Write};
-    let socket = server.data_dir().join("admin.sock");
-    let asked = tokio::task::spawn_blocking(move || {
-        let mut stream = std::os::unix::net::UnixStream::connect(socket).unwrap();
-        writeln!(stream, "{operation}").unwrap();
-        let mut line = String::new();
-        BufReader::new(stream).read_line(&mut line).unwrap();
-        serde_json::from_str::<Value>(&line).unwrap()
-    });
-    asked.await.unwrap()
-}
-
 /// The token of a service that may read the feed.
 async fn service(server: &TestServer) -> String {
     let add = json!({
         "operation": "user_add", "email": "service@test.org", "password": PASSWORD, "roles": ["introspect"],
     });
-    assert!(operate(server, add).await.get("ok").is_some());
+    assert!(server.operate(add).await.get("ok").is_some());
     server.tokens("service@test.org").await.0
 }
 
@@ -160,7 +147,7 @@ async fn keys_change_under_load_without_one_honest_token_refused_and_a_leaked_on
     }
     for _ in 0..5 {
         tokio::time::sleep(Duration::from_millis(100)).await;
-        assert!(operate(&server, json!({"operation": "key_rotate"})).await["ok"]["kid"].is_string());
+        assert!(server.operate(json!({"operation": "key_rotate"})).await["ok"]["kid"].is_string());
     }
     over.store(true, Ordering::Relaxed);
     while let Some(done) = clients.join_next().await {
@@ -172,15 +159,15 @@ async fn keys_change_under_load_without_one_honest_token_refused_and_a_leaked_on
     let (access, refresh) = server.tokens("ada@test.org").await;
     server.clock.advance(Duration::from_mins(6));
     until(&server, address, &access, StatusCode::OK).await;
-    let keys = operate(&server, json!({"operation": "key_list"})).await;
+    let keys = server.operate(json!({"operation": "key_list"})).await;
     let leaked = keys["ok"]["items"][0]["kid"].as_str().unwrap().to_owned();
-    assert!(operate(&server, json!({"operation": "key_retire", "kid": leaked})).await.get("ok").is_some());
+    assert!(server.operate(json!({"operation": "key_retire", "kid": leaked})).await.get("ok").is_some());
     assert_eq!(server.get_as("/v1/me", &access).await.status, StatusCode::UNAUTHORIZED);
     let took = until(&server, address, &access, StatusCode::UNAUTHORIZED).await;
     assert!(took <= Duration::from_secs(1), "{took:?}");
     let next = server.refresh(&refresh).await;
     assert_eq!(server.get_as("/v1/me", &next.text("access_token")).await.status, StatusCode::OK);
-    let again = operate(&server, json!({"operation": "key_retire", "kid": leaked})).await;
+    let again = server.operate(json!({"operation": "key_retire", "kid": leaked})).await;
     assert!(again.get("error").is_some());
 }
 
@@ -192,11 +179,118 @@ async fn with_another_algorithm_new_tokens_are_checked_and_a_token_says_nothing_
     let address = resource_server(server.url.clone(), bearer, server.clock.clone());
     let (access, _) = server.tokens("ada@test.org").await;
     until(&server, address, &access, StatusCode::OK).await;
-    let keys = operate(&server, json!({"operation": "key_list"})).await;
+    let keys = server.operate(json!({"operation": "key_list"})).await;
     assert_eq!(keys["ok"]["items"][0]["kty"], "OKP");
     // The same token with another `alg` in its header, as if it might choose.
     let (_, rest) = access.split_once('.').unwrap();
     for header in ["eyJhbGciOiJub25lIiwidHlwIjoiYXQrand0In0", "eyJhbGciOiJIUzI1NiIsInR5cCI6ImF0K2p3dCJ9"] {
         assert_eq!(hello(&server, address, &format!("{header}.{rest}")).await, StatusCode::UNAUTHORIZED);
+    }
+}
+
+/// The ids in the feed, once so many are there; at most a second later.
+async fn told(server: &TestServer, bearer: &str, since: u64, count: usize) -> Vec<String> {
+    let mut seen = Vec::new();
+    for _ in 0..20 {
+        let page = server.get_as(&format!("/v1/revocations?since={since}"), bearer).await;
+        let items = page.body["items"].as_array().unwrap().clone();
+        seen = items.iter().filter_map(|item| Some(item["sid"].as_str()?.to_owned())).collect();
+        if seen.len() >= count {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    seen.sort();
+    seen
+}
+
+#[tokio::test]
+async fn whatever_ends_sessions_is_in_the_feed_each_once_also_those_of_browsers_and_also_if_the_client_hangs_up()
+ {
+    let server = TestServer::start();
+    let bearer = service(&server).await;
+    let ways = ["global", "others", "password", "reset", "disable", "delete", "revoke", "own delete"];
+    for (number, way) in ways.into_iter().enumerate() {
+        let email = format!("ada{number}@test.org");
+        server.account(&email).await;
+        let page = server.get_as("/v1/revocations", &bearer).await;
+        let since = page.body["next"].as_u64().unwrap();
+        let (own, _) = server.tokens(&email).await;
+        let own_sid = server.get_as("/v1/session", &own).await.body["session"]["id"].clone();
+        let mut opened = Vec::new();
+        for n in 0..30 {
+            let mode = if n % 3 == 0 { "cookie" } else { "token" };
+            let login = json!({"email": email, "password": PASSWORD, "mode": mode});
+            let request = server.request(Method::POST, "/v1/login").header("origin", ORIGIN).json(&login);
+            opened.push(Answer::of(request.send().await.unwrap()).await.text("session_id"));
+        }
+        let user = || json!({"user": email});
+        let operation = |name: &str| {
+            let mut operation = user();
+            operation["operation"] = json!(name);
+            operation
+        };
+        // Long before all of them have been ended one after another.
+        let hang_up = async |path: &str, body: Value| {
+            server.post_and_hang_up(path, &own, body, Duration::from_millis(2)).await;
+        };
+        let goes_on = matches!(way, "others" | "password");
+        match way {
+            "global" | "others" => hang_up("/v1/logout", json!({"scope": way})).await,
+            "password" => {
+                let new = "an entirely different phrase";
+                hang_up("/v1/password/change", json!({"current_password": PASSWORD, "new_password": new}))
+                    .await;
+            }
+            "reset" => {
+                server.post("/v1/password/forgot", json!({"email": email})).await;
+                let token = server.mailed(&email, "new password").await;
+                let new = "an entirely different phrase";
+                hang_up("/v1/password/reset", json!({"token": token, "new_password": new})).await;
+            }
+            "own delete" => {
+                let request = server.request(Method::DELETE, "/v1/me").bearer_auth(&own);
+                let deleted = request.json(&json!({"password": PASSWORD})).send().await.unwrap();
+                assert_eq!(deleted.status(), StatusCode::NO_CONTENT);
+            }
+            "disable" => assert!(server.operate(operation("user_lock")).await.get("ok").is_some()),
+            "delete" => assert!(server.operate(operation("user_delete")).await.get("ok").is_some()),
+            _ => assert!(server.operate(operation("session_revoke")).await.get("ok").is_some()),
+        }
+        if !goes_on {
+            opened.push(own_sid.as_str().unwrap().to_owned());
+        }
+        opened.sort();
+        let seen = told(&server, &bearer, since, opened.len()).await;
+        assert_eq!(seen, opened, "{way}");
+    }
+}
+
+#[tokio::test]
+async fn a_thief_who_hangs_up_leaves_the_same_traces() {
+    let server = TestServer::start();
+    for number in 0..6 {
+        let email = format!("ada{number}@test.org");
+        server.account(&email).await;
+        let (stolen, _) = server.tokens(&email).await;
+        let new = "an entirely different phrase";
+        let change = json!({"current_password": PASSWORD, "new_password": new});
+        let after = Duration::from_millis(number);
+        server.post_and_hang_up("/v1/password/change", &stolen, change, after).await;
+        // The owner cannot be kept from hearing of it.
+        let mut changed = false;
+        for _ in 0..40 {
+            tokio::time::sleep(Duration::from_millis(25)).await;
+            changed = server.log_in(&email, new).await.status == StatusCode::OK;
+            if changed {
+                break;
+            }
+        }
+        if changed {
+            server.mail(&email, "was changed").await;
+            let wanted = json!({"operation": "audit_tail", "limit": 100, "event": "password.changed"});
+            let events = server.operate(wanted).await;
+            assert_eq!(events["ok"]["items"].as_array().unwrap().len(), number as usize + 1, "{events}");
+        }
     }
 }

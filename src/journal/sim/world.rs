@@ -25,6 +25,7 @@ use crate::refresh::Families;
 use crate::refresh::state::{Limits, Opened, Rotate};
 use crate::registry::{Answer, Desk, Owner, Registry};
 use crate::secret::{Chance, SecretDigest};
+use crate::token::Feed;
 
 pub(super) const TOY_A: u16 = 9;
 pub(super) const TOY_B: u16 = 10;
@@ -165,6 +166,7 @@ impl World {
             clock: clock.clone(),
             fail_stop: FailStop::new(|why| panic!("{why}")),
             changes: Arc::default(),
+            feed: Arc::new(Feed::new(journal.life().epoch, day, std::iter::empty())),
             cluster: journal.life().cluster,
         };
         Ok(Self {
