@@ -1,0 +1,184 @@
+//! What comes from outside as text: tokens, headers, settings, names.
+
+use std::net::IpAddr;
+use std::sync::OnceLock;
+
+use portcullis::account::AccountName;
+use portcullis::clock::Timestamp;
+use portcullis::config::{Config, ForwardedHeader, Reader as Settings};
+use portcullis::http::client_address::client_address;
+use portcullis::password::phc::Phc;
+use portcullis::secret::{Chance, EdgeKeys, OpaqueToken, Secret, TokenKind};
+use portcullis::token::access;
+use portcullis::token::{Claims, Scheme, Signer};
+
+use crate::Reader;
+use crate::mutate::Input;
+
+fn one(text: impl Into<Vec<u8>>) -> Input {
+    vec![(String::from("input"), text.into())]
+}
+
+fn text(input: &Input) -> std::borrow::Cow<'_, str> {
+    String::from_utf8_lossy(&input[0].1)
+}
+
+fn nothing(_: &str, _: &mut [u8]) {}
+
+const KINDS: [TokenKind; 3] = [TokenKind::Refresh, TokenKind::Session, TokenKind::Mailed];
+
+fn edge_keys() -> EdgeKeys {
+    EdgeKeys::new((2, [7; 32]), vec![(1, [5; 32])])
+}
+
+/// Tokens that a server has written, with keys that are used here alone.
+fn written() -> Vec<String> {
+    let chance = Chance::seeded(1);
+    let token = |kind, number: u8| {
+        let secret = Secret::mint(&chance).unwrap();
+        let token = OpaqueToken { kind, id: [number; 16], generation: u32::from(number) << 24, secret };
+        edge_keys().write(&token).to_string()
+    };
+    KINDS.into_iter().zip([0, 1, 255]).map(|(kind, number)| token(kind, number)).collect()
+}
+
+/// Whatever is taken for a token is one that was written, letter for letter.
+pub fn opaque_tokens() -> Reader {
+    fn read(input: &Input) -> bool {
+        let (keys, text) = (edge_keys(), text(input));
+        KINDS
+            .into_iter()
+            .filter_map(|kind| keys.read(kind, &text).ok())
+            .inspect(|token| assert_eq!(*keys.write(token), *text))
+            .count()
+            > 0
+    }
+    Reader { name: "opaque_tokens", seeds: written().into_iter().map(one).collect(), repair: nothing, read }
+}
+
+/// What is believed of an access token is what was signed.
+pub fn access_tokens() -> Reader {
+    fn signer() -> &'static (Signer, String) {
+        static SIGNER: OnceLock<(Signer, String)> = OnceLock::new();
+        SIGNER.get_or_init(|| {
+            let keys = [Scheme::Es256, Scheme::EdDsa].map(|scheme| access::generate(scheme).unwrap());
+            let signer = Signer::new(&keys, "https://login.test", "https://api.test").unwrap();
+            let signed = signer.sign(&claims()).unwrap();
+            (signer, signed)
+        })
+    }
+    fn claims() -> Claims {
+        Claims {
+            iss: "https://login.test".into(),
+            sub: "account".into(),
+            aud: "https://api.test".into(),
+            exp: 1_800_000_900,
+            iat: 1_800_000_000,
+            jti: "1".into(),
+            sid: "family".into(),
+            roles: vec!["admin".into()],
+            auth_time: 1_800_000_000,
+            amr: vec!["pwd".into()],
+        }
+    }
+    fn read(input: &Input) -> bool {
+        let now = Timestamp::from_secs(1_800_000_001);
+        signer().0.verify(&text(input), now).is_ok_and(|believed| {
+            assert_eq!(believed, claims());
+            true
+        })
+    }
+    Reader { name: "access_tokens", seeds: vec![one(signer().1.as_str())], repair: nothing, read }
+}
+
+pub fn forwarding_headers() -> Reader {
+    fn read(input: &Input) -> bool {
+        let text = text(input);
+        let mut believed = false;
+        let trusted = ["10.0.0.0/8".parse().unwrap(), "::1/128".parse().unwrap()];
+        for header in [ForwardedHeader::XForwardedFor, ForwardedHeader::Forwarded] {
+            for peer in ["10.0.0.1", "192.0.2.1", "::ffff:10.0.0.1"] {
+                let peer: IpAddr = peer.parse().unwrap();
+                let client = client_address(peer, header, text.split('\n'), &trusted);
+                // Nobody but a trusted peer is believed, and one client has one address.
+                assert!(
+                    client == peer.to_canonical()
+                        || trusted.iter().any(|net| net.contains(&peer.to_canonical()))
+                );
+                assert_eq!(client, client.to_canonical());
+                believed |= client != peer.to_canonical();
+            }
+        }
+        believed
+    }
+    let seeds = [
+        "203.0.113.9, 10.0.0.7",
+        "6.6.6.6\n198.51.100.7, 10.0.0.2, [2001:db8::1]:443",
+        "for=203.0.113.9;proto=https, for=\"[2001:db8::1]:4711\"",
+        "unknown, _hidden, ::ffff:203.0.113.9",
+        "203.0.113.9:4711",
+    ];
+    Reader { name: "forwarding_headers", seeds: seeds.map(one).into(), repair: nothing, read }
+}
+
+/// Any text is a configuration or a list of faults, each with its line.
+pub fn configurations() -> Reader {
+    fn read(input: &Input) -> bool {
+        let text = text(input);
+        let mut settings = Settings::new();
+        // A file, and behind a line of its own what the environment says.
+        let (file, environment) = text.split_once("\n---\n").unwrap_or((&text, ""));
+        settings.file("fuzz.toml", file);
+        let pair = |line: &str| line.split_once('=').map(|(name, value)| (name.to_owned(), value.to_owned()));
+        settings.environment(environment.lines().filter_map(pair));
+        let _ = settings.show();
+        match Config::from_reader(settings) {
+            Ok(config) => {
+                let _ = config.unsafe_settings();
+                true
+            }
+            Err(faults) => {
+                assert!(!faults.is_empty());
+                false
+            }
+        }
+    }
+    let whole = Settings::new().show();
+    let seeds = [
+        whole.as_str(),
+        "[http]\nlisten = \"127.0.0.1:8080\"\ntrusted_proxies = [\"10.0.0.0/8\"]\n[lockout]\nfailures = 5\n",
+        "data_dir = \"x\"\n[throttle.login]\nburst = 20\nper_minute = 20\n",
+        "journal.segment_bytes = 16777216\nthrottle.exempt_networks = [\"10.0.0.0/8\", \"::1/128\"]\n",
+        "[mail]\ntransport = \"file\"\n\n---\nPORTCULLIS__MAIL__FROM=a@b.example\nPORTCULLIS__THROTTLE__CELLS=1000\n",
+        "\n---\nPORTCULLIS__HTTP__TRUSTED_PROXIES=10.0.0.0/8,::1/128\nPORTCULLIS__LOCKOUT__FAILURES=3\n",
+    ];
+    Reader { name: "configurations", seeds: seeds.map(one).into(), repair: nothing, read }
+}
+
+/// A stored hash never asks for more work or memory than is allowed.
+pub fn phc_strings() -> Reader {
+    fn read(input: &Input) -> bool {
+        Phc::parse(&text(input)).is_ok_and(|phc| {
+            assert!(phc.cost().is_bounded());
+            true
+        })
+    }
+    let seeds = [
+        "$argon2id$v=19$m=19456,t=2,p=1$c2FsdHNhbHRzYWx0$aGFzaGhhc2hoYXNoaGFzaGhhc2hoYXNoaGFzaGhhc2g",
+        "$argon2id$v=19$m=64,t=1,p=1,keyid=AQ$c2FsdHNhbHRzYWx0c2FsdA$aGFzaGhhc2hoYXNoaGFzaGhhc2hoYXNoaGFzaGhhc2g",
+    ];
+    Reader { name: "phc_strings", seeds: seeds.map(one).into(), repair: nothing, read }
+}
+
+/// One name has one normal form, which is its own.
+pub fn account_names() -> Reader {
+    fn read(input: &Input) -> bool {
+        AccountName::parse(&text(input)).is_ok_and(|name| {
+            let again = AccountName::parse(name.as_str()).unwrap();
+            assert_eq!(again.as_str(), name.as_str());
+            true
+        })
+    }
+    let seeds = ["Ada@Example.org", " grace@b\u{fc}cher.example ", "a.b+c@xn--bcher-kva.example"];
+    Reader { name: "account_names", seeds: seeds.map(one).into(), repair: nothing, read }
+}
