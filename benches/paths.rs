@@ -220,7 +220,9 @@ async fn signed_up(address: SocketAddr, name: &str) -> (Connection, Vec<u8>) {
 
 /// What cannot be saved of a refresh: one signature.
 fn sign() {
-    let key = portcullis::token::access::generate(portcullis::token::Scheme::Es256).unwrap();
+    let now = portcullis::clock::Timestamp::from_secs(1_800_000_000);
+    let pkcs8 = portcullis::token::access::generate(portcullis::token::Scheme::Es256).unwrap();
+    let key = portcullis::token::keys::Signing { pkcs8, from: now };
     let signer =
         portcullis::token::Signer::new(&[key], "http://127.0.0.1:8080", "http://127.0.0.1:8080").unwrap();
     let claims = portcullis::token::Claims {
@@ -237,7 +239,7 @@ fn sign() {
     };
     let (begin, mut count) = (Instant::now(), 0_u32);
     while begin.elapsed() < TIME / 4 {
-        signer.sign(&claims).unwrap();
+        signer.sign(&claims, now).unwrap();
         count += 1;
     }
     println!("signature of an access token (ES256), one core: {:?}", begin.elapsed() / count);

@@ -10,7 +10,7 @@ use actix::{Actor, Addr, Arbiter, ArbiterHandle, Handler, Message};
 
 use crate::account::{AccountV1, Accounts};
 use crate::changes::Changes;
-use crate::clock::Clock;
+use crate::clock::{Clock, Timestamp};
 use crate::config::Config;
 use crate::fail_stop::FailStop;
 use crate::id::AccountId;
@@ -209,10 +209,11 @@ impl Engine {
         let known_bad = KnownBad::load(config.password_list.as_deref())?;
         let recovered = recover(options, &mut states)?;
         let mut keys = Keys::load(&*key_storage)?;
-        let newest = keys.signing.first().map(|key| token::scheme_of(key)).transpose()?;
+        let newest = keys.signing.first().map(|key| token::scheme_of(&key.pkcs8)).transpose()?;
         if newest.is_some_and(|scheme| scheme != config.scheme) {
             // Asked for another algorithm: the keys of before check on.
-            keys.signing = Keys::add_signing(&*key_storage, config.scheme)?;
+            let from = clock.now() + config.publish_ahead;
+            keys.signing = Keys::add_signing(&*key_storage, config.scheme, from)?;
         }
         let signer = Signer::new(&keys.signing, config.public_origin.as_str(), &config.audience)?;
         let pool_options = pool::Options {
@@ -231,8 +232,12 @@ impl Engine {
             let is_of_now = |account: &AccountV1| account.auth_epoch == family.auth_epoch;
             account.is_some_and(is_of_now) && family.global_epoch == global_epoch
         };
-        let lately = states.refresh.dead_since(now - config.access_ttl - revoked::LEEWAY, stands);
+        let life = config.access_ttl + revoked::LEEWAY;
+        let lately = states.refresh.dead_since(now - life, stands);
         let revoked = Feed::new(running.life().epoch, config.access_ttl, lately);
+        for (kid, at) in Keys::retired(&*key_storage, life, now)? {
+            revoked.push(Ended::Kid(kid), at);
+        }
         let revoked = Arc::new(revoked);
         let desk = Desk {
             journal: journal.clone(),
@@ -351,25 +356,29 @@ impl Engine {
         wait.await.map_err(|_| Fault::Ending)
     }
 
-    /// Makes a new signing key, which signs from now on; older ones still check. Says its id.
-    pub fn rotate_signing_key(&self) -> Result<String, StartError> {
+    /// Makes a new signing key, which is published now and signs a while later; older ones check on. Says its id, and from
+    /// when on it signs.
+    pub fn rotate_signing_key(&self) -> Result<(String, Timestamp), StartError> {
         let mut signer = self.signer.write();
-        let signing = Keys::add_signing(&*self.key_storage, self.config.scheme)?;
+        let from = self.clock.now() + self.config.publish_ahead;
+        let signing = Keys::add_signing(&*self.key_storage, self.config.scheme, from)?;
         *signer = Signer::new(&signing, self.config.public_origin.as_str(), &self.config.audience)?;
-        Ok(signer.newest_kid().to_owned())
+        let (kid, from) = signer.newest().unwrap_or_default();
+        Ok((kid.to_owned(), from))
     }
 
     /// Takes a signing key out for good: what it has signed is believed no more, here at once and elsewhere by the feed.
     /// False when there is no such key.
     pub fn retire_signing_key(&self, kid: &str) -> Result<bool, StartError> {
         let mut signer = self.signer.write();
-        let Some(signing) = Keys::retire_signing(&*self.key_storage, kid, self.config.scheme)? else {
+        let now = self.clock.now();
+        let Some(signing) = Keys::retire_signing(&*self.key_storage, kid, self.config.scheme, now)? else {
             return Ok(false);
         };
         *signer = Signer::new(&signing, self.config.public_origin.as_str(), &self.config.audience)?;
         drop(signer);
         self.changes.note_all();
-        self.revoked.push(Ended::Kid(kid.to_owned()), self.clock.now());
+        self.revoked.push(Ended::Kid(kid.to_owned()), now);
         Ok(true)
     }
 

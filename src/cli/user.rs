@@ -90,9 +90,9 @@ pub enum SessionCommand {
 /// Keys.
 #[derive(Clone, Debug, Subcommand)]
 pub enum KeyCommand {
-    /// List the public signing keys, newest first.
+    /// List the public signing keys, newest first, and which of them signs.
     List,
-    /// Make a new signing key; older ones still check.
+    /// Make a new signing key: published now, signing after token.publish_ahead_secs; older ones still check.
     Rotate,
     /// Take a signing key out at once: every token it has signed is dead.
     Retire {

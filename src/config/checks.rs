@@ -31,6 +31,8 @@ pub struct Check {
     pub fix: &'static str,
 }
 
+/// For so long may `/.well-known/jwks.json` be kept, as its `Cache-Control` says.
+pub const JWKS_KEPT: Duration = Duration::from_mins(5);
 const DAY: Duration = Duration::from_hours(24);
 
 /// All checks of the settings alone, good ones too.
@@ -215,6 +217,13 @@ pub fn checks(config: &Config) -> Vec<Check> {
         "http.trusted_proxies",
         "behind a proxy on this machine all clients are throttled as one",
         "[http] trusted_proxies = [\"127.0.0.1/32\"], if a proxy is in front",
+    );
+    check(
+        config.publish_ahead >= JWKS_KEPT,
+        Doubtful,
+        "token.publish_ahead_secs",
+        "resource servers that keep the published keys for five minutes refuse the first tokens of a new one",
+        "[token] publish_ahead_secs = 600",
     );
     check(
         config.alert.is_some(),

@@ -82,6 +82,11 @@ pub const KEYS: &[Key] = &[
     ),
     key("token.access_ttl_secs", "900", "How long an access token lives."),
     key("token.audience", "", "For whom access tokens are. Default: the public origin."),
+    key(
+        "token.publish_ahead_secs",
+        "600",
+        "A new signing key is published so long before it signs: longer than others keep the published keys.",
+    ),
     key("token.key_days", "30", "Age at which `doctor` asks for a new signing key."),
     key("refresh.grace_secs", "10", "While a spent refresh token returns the same successor."),
     key("refresh.idle_ttl_secs", "2592000", "How long a refresh token lives unused."),

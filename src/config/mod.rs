@@ -124,6 +124,7 @@ pub struct Config {
     pub scheme: Scheme,
     pub access_ttl: Duration,
     pub audience: String,
+    pub publish_ahead: Duration,
     pub key_days: u64,
     pub refresh: refresh::Limits,
     pub session: session::Limits,
@@ -236,6 +237,7 @@ impl Config {
             scheme,
             access_ttl: reader.secs("token.access_ttl_secs"),
             audience,
+            publish_ahead: Duration::from_secs(reader.number("token.publish_ahead_secs", 0..=86_400)),
             key_days: reader.number("token.key_days", 1..=3650),
             refresh: refresh::Limits {
                 grace: Duration::from_secs(reader.number("refresh.grace_secs", 0..=300)),

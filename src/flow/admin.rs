@@ -9,6 +9,7 @@ use crate::account::actor::{Alter, ById, Delete, List};
 use crate::account::{AccountV1, Change, NameKey, SignUp, SignedUp, Status};
 use crate::audit::read::{Wanted, find};
 use crate::audit::{Event, Line, Note};
+use crate::clock::Timestamp;
 use crate::engine::{Engine, Fault};
 use crate::id::AccountId;
 use crate::lockout::actor::Clear;
@@ -151,14 +152,14 @@ pub async fn send_reset(engine: &Engine, admin: &Admin, id: AccountId) -> Result
     Ok(())
 }
 
-/// Makes a new signing key, which signs from now on.
-pub async fn rotate_key(engine: &Engine, admin: &Admin) -> Result<String, Stop> {
-    let kid = engine.rotate_signing_key().map_err(|error| {
+/// Makes a new signing key, which is published now. Says its id, and from when on it signs.
+pub async fn rotate_key(engine: &Engine, admin: &Admin) -> Result<(String, Timestamp), Stop> {
+    let (kid, from) = engine.rotate_signing_key().map_err(|error| {
         tracing::error!(%error, "a signing key could not be made");
         Fault::NoRoom(crate::journal::handle::NoRoom::StorageFull)
     })?;
     admin.record(engine, Event::KeyRotated, &kid).await;
-    Ok(kid)
+    Ok((kid, from))
 }
 
 /// Security events, from the files.

@@ -264,7 +264,7 @@ impl Engine {
             auth_time: Timestamp(family.opened_ms).as_secs(),
             amr: vec![String::from("pwd")],
         };
-        let text = signer.sign(&claims).map_err(Fault::from)?;
+        let text = signer.sign(&claims, now).map_err(Fault::from)?;
         Ok((text, Timestamp::from_secs(claims.exp)))
     }
 

@@ -137,7 +137,10 @@ pub async fn operate(engine: &Arc<Engine>, operation: Operation) -> Result<Value
                 Err(error) => return Err(crate::engine::Fault::Backup(error).into()),
             }
         }
-        Operation::KeyRotate => json!({"kid": admin::rotate_key(engine, &admin).await?}),
+        Operation::KeyRotate => {
+            let (kid, from) = admin::rotate_key(engine, &admin).await?;
+            json!({"kid": kid, "signs_from": from.rfc3339()})
+        }
         Operation::AuditTail { limit, event, account } => {
             let wanted = Wanted { event, account, limit, ..Wanted::default() };
             json!({"items": admin::audit(engine, &admin, wanted).await?})
@@ -148,7 +151,20 @@ pub async fn operate(engine: &Arc<Engine>, operation: Operation) -> Result<Value
                 "key": finding.key, "why": finding.why, "fix": finding.fix,
             })).collect::<Vec<_>>()})
         }
-        Operation::KeyList => json!({"items": engine.signer.read().jwks().keys}),
+        Operation::KeyList => {
+            let signer = engine.signer.read();
+            let items = signer.listed(engine.clock.now()).map(|(key, from, signs)| {
+                let mut item = json!(key);
+                if let Some(fields) = item.as_object_mut() {
+                    fields.insert(String::from("signs"), json!(signs));
+                    if from > Timestamp::ZERO {
+                        fields.insert(String::from("signs_from"), json!(from.rfc3339()));
+                    }
+                }
+                item
+            });
+            json!({"items": items.collect::<Vec<_>>()})
+        }
     })
 }
 

@@ -166,8 +166,8 @@ async fn delete_user(request: HttpRequest, engine: Eng, id: web::Path<String>) -
 async fn post_rotate(request: HttpRequest, engine: Eng) -> HttpResponse {
     let result = async {
         let admin = admin(&request, &engine).await?;
-        let kid = admin::rotate_key(&engine, &admin).await?;
-        Ok::<_, Rejection>(HttpResponse::Ok().json(json!({"kid": kid})))
+        let (kid, from) = admin::rotate_key(&engine, &admin).await?;
+        Ok::<_, Rejection>(HttpResponse::Ok().json(json!({"kid": kid, "signs_from": from.rfc3339()})))
     };
     answer(&request, &engine, result.await)
 }

@@ -6,6 +6,7 @@ use serde_json::json;
 
 use super::log_in::signed_in;
 use super::{Rejection, answer, resource};
+use crate::config::checks::JWKS_KEPT;
 use crate::engine::Engine;
 use crate::mail::actor::Waiting;
 
@@ -35,7 +36,8 @@ pub fn configure_for_operators(config: &mut web::ServiceConfig) {
 }
 
 async fn get_jwks(engine: Eng) -> HttpResponse {
-    HttpResponse::Ok().insert_header((CACHE_CONTROL, "public, max-age=300")).json(engine.signer.read().jwks())
+    let kept = format!("public, max-age={}", JWKS_KEPT.as_secs());
+    HttpResponse::Ok().insert_header((CACHE_CONTROL, kept)).json(engine.signer.read().jwks())
 }
 
 async fn get_health() -> HttpResponse {

@@ -10,6 +10,7 @@ use jsonwebtoken::jwk::{Jwk, JwkSet, PublicKeyUse, ThumbprintHash};
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
 use serde::{Deserialize, Serialize};
 
+use super::keys::Signing;
 use crate::clock::Timestamp;
 
 /// Clocks of other machines may differ by so much.
@@ -106,6 +107,7 @@ impl Pair {
 struct SigningKey {
     kid: String,
     scheme: Scheme,
+    from: Timestamp,
     pair: Pair,
     /// The first part of every token it signs, in base64url.
     header: String,
@@ -113,28 +115,29 @@ struct SigningKey {
     public: Jwk,
 }
 
-/// Signs with the newest key, checks with all of them.
+/// Signs with the newest key whose time has come, checks with all of them. A key is published before its time, so that
+/// whoever keeps the published ones for a while knows it when its first token comes.
 pub struct Signer {
-    newest: SigningKey,
-    older: Vec<SigningKey>,
+    /// Newest first; at least one.
+    keys: Vec<SigningKey>,
     issuer: String,
     audience: String,
 }
 
 impl fmt::Debug for Signer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Signer({})", self.newest.kid)
+        f.debug_list().entries(self.keys.iter().map(|key| &key.kid)).finish()
     }
 }
 
 /// The id of a signing key, as tokens name it.
 pub fn kid_of(pkcs8: &[u8]) -> Result<String, KeyError> {
-    SigningKey::new(pkcs8).map(|key| key.kid)
+    SigningKey::new(pkcs8, Timestamp::ZERO).map(|key| key.kid)
 }
 
 /// How a signing key signs.
 pub fn scheme_of(pkcs8: &[u8]) -> Result<Scheme, KeyError> {
-    SigningKey::new(pkcs8).map(|key| key.scheme)
+    SigningKey::new(pkcs8, Timestamp::ZERO).map(|key| key.scheme)
 }
 
 /// A new key as PKCS#8.
@@ -148,7 +151,7 @@ pub fn generate(scheme: Scheme) -> Result<Vec<u8>, KeyError> {
 }
 
 impl SigningKey {
-    fn new(pkcs8: &[u8]) -> Result<Self, KeyError> {
+    fn new(pkcs8: &[u8], from: Timestamp) -> Result<Self, KeyError> {
         let wrong = |error: jsonwebtoken::errors::Error| KeyError(error.to_string());
         let (scheme, pair, mut public) =
             if let Ok(pair) = EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, pkcs8) {
@@ -170,7 +173,7 @@ impl SigningKey {
         header.typ = Some(TYP.to_owned());
         header.kid = Some(kid.clone());
         let header = encode(&header)?;
-        Ok(Self { kid, scheme, pair, header, decoding, public })
+        Ok(Self { kid, scheme, from, pair, header, decoding, public })
     }
 }
 
@@ -181,21 +184,29 @@ fn encode(part: &impl Serialize) -> Result<String, KeyError> {
 }
 
 impl Signer {
-    /// From PKCS#8 keys, newest first, none of them used for anything else.
+    /// From keys, newest first, none of them used for anything else.
     ///
     /// Errors: no key, or one that is neither a P-256 nor an Ed25519 key.
-    pub fn new(pkcs8: &[Vec<u8>], issuer: &str, audience: &str) -> Result<Self, KeyError> {
+    pub fn new(signing: &[Signing], issuer: &str, audience: &str) -> Result<Self, KeyError> {
         // Installed once for the process: jsonwebtoken keeps it so. A second engine finds it there.
         let _ = jsonwebtoken::crypto::aws_lc::DEFAULT_PROVIDER.install_default();
-        let mut keys = pkcs8.iter().map(|key| SigningKey::new(key));
-        let newest = keys.next().ok_or_else(|| KeyError(String::from("there is none")))??;
-        let older = keys.collect::<Result<_, _>>()?;
-        Ok(Self { newest, older, issuer: issuer.to_owned(), audience: audience.to_owned() })
+        let keys = signing.iter().map(|key| SigningKey::new(&key.pkcs8, key.from));
+        let keys = keys.collect::<Result<Vec<_>, _>>()?;
+        if keys.is_empty() {
+            return Err(KeyError(String::from("there is none")));
+        }
+        Ok(Self { keys, issuer: issuer.to_owned(), audience: audience.to_owned() })
     }
 
-    /// The key that signs.
-    pub fn newest_kid(&self) -> &str {
-        &self.newest.kid
+    /// The key that signs at `now`: the newest whose time has come; where that of none has, the oldest at once.
+    fn current(&self, now: Timestamp) -> Result<&SigningKey, KeyError> {
+        let due = self.keys.iter().find(|key| key.from <= now).or(self.keys.last());
+        due.ok_or_else(|| KeyError(String::from("there is none")))
+    }
+
+    /// The newest key, and from when on it signs.
+    pub fn newest(&self) -> Option<(&str, Timestamp)> {
+        self.keys.first().map(|key| (key.kid.as_str(), key.from))
     }
 
     /// Who signs.
@@ -208,15 +219,16 @@ impl Signer {
         &self.audience
     }
 
-    /// The text of a token.
-    pub fn sign(&self, claims: &Claims) -> Result<String, KeyError> {
+    /// The text of a token that is made at `now`.
+    pub fn sign(&self, claims: &Claims, now: Timestamp) -> Result<String, KeyError> {
+        let key = self.current(now)?;
         // Not by jsonwebtoken's `encode`, which reads and checks the key anew for each token.
         let claims = encode(claims)?;
-        let mut text = String::with_capacity(self.newest.header.len() + claims.len() + 96);
-        text.push_str(&self.newest.header);
+        let mut text = String::with_capacity(key.header.len() + claims.len() + 96);
+        text.push_str(&key.header);
         text.push('.');
         text.push_str(&claims);
-        let signature = self.newest.pair.sign(text.as_bytes())?;
+        let signature = key.pair.sign(text.as_bytes())?;
         text.push('.');
         text.push_str(&Base64UrlUnpadded::encode_string(signature.as_ref()));
         Ok(text)
@@ -230,7 +242,7 @@ impl Signer {
         }
         let header = jsonwebtoken::decode_header(text).map_err(|_| Rejected::Form)?;
         let own = |key: &&SigningKey| Some(&key.kid) == header.kid.as_ref();
-        let key = std::iter::once(&self.newest).chain(&self.older).find(own).ok_or(Rejected::Key)?;
+        let key = self.keys.iter().find(own).ok_or(Rejected::Key)?;
         let algorithm = key.scheme.algorithm();
         if header.alg != algorithm || header.typ.as_deref() != Some(TYP) {
             return Err(Rejected::Key);
@@ -252,9 +264,13 @@ impl Signer {
 
     /// The public keys, for whoever checks tokens elsewhere.
     pub fn jwks(&self) -> JwkSet {
-        JwkSet {
-            keys: std::iter::once(&self.newest).chain(&self.older).map(|key| key.public.clone()).collect(),
-        }
+        JwkSet { keys: self.keys.iter().map(|key| key.public.clone()).collect() }
+    }
+
+    /// The public keys, newest first, each with when it begins to sign, and whether it is the one that signs at `now`.
+    pub fn listed(&self, now: Timestamp) -> impl Iterator<Item = (&Jwk, Timestamp, bool)> {
+        let signs = self.current(now).ok().map(|key| key.kid.as_str());
+        self.keys.iter().map(move |key| (&key.public, key.from, Some(key.kid.as_str()) == signs))
     }
 }
 
@@ -280,13 +296,14 @@ mod tests {
     }
 
     fn signer(keys: &[Vec<u8>]) -> Signer {
-        Signer::new(keys, "http://here", "http://here").unwrap()
+        let at_once = |key: &Vec<u8>| Signing { pkcs8: key.clone(), from: Timestamp::ZERO };
+        Signer::new(&keys.iter().map(at_once).collect::<Vec<_>>(), "http://here", "http://here").unwrap()
     }
 
     #[test]
     fn a_token_is_believed_in_its_time_and_an_older_key_still_checks() {
         let (old, new) = (generate(Scheme::Es256).unwrap(), generate(Scheme::Es256).unwrap());
-        let text = signer(std::slice::from_ref(&old)).sign(&claims()).unwrap();
+        let text = signer(std::slice::from_ref(&old)).sign(&claims(), NOW).unwrap();
         let both = signer(&[new.clone(), old]);
         assert_eq!(both.verify(&text, NOW), Ok(claims()));
         let secs = std::time::Duration::from_secs;
@@ -302,20 +319,43 @@ mod tests {
     fn keys_of_both_kinds_stand_side_by_side_and_each_checks_its_own() {
         let (p256, ed25519) = (generate(Scheme::Es256).unwrap(), generate(Scheme::EdDsa).unwrap());
         assert_eq!([&p256, &ed25519].map(|key| scheme_of(key).unwrap()), [Scheme::Es256, Scheme::EdDsa]);
-        let old = signer(std::slice::from_ref(&p256)).sign(&claims()).unwrap();
+        let old = signer(std::slice::from_ref(&p256)).sign(&claims(), NOW).unwrap();
         let both = signer(&[ed25519.clone(), p256]);
-        let new = both.sign(&claims()).unwrap();
+        let new = both.sign(&claims(), NOW).unwrap();
         assert_eq!((both.verify(&old, NOW), both.verify(&new, NOW)), (Ok(claims()), Ok(claims())));
         assert!(signer(&[ed25519]).verify(&old, NOW).is_err());
-        assert!(SigningKey::new(b"no key").is_err());
+        assert!(SigningKey::new(b"no key", NOW).is_err());
+    }
+
+    #[test]
+    fn a_key_is_published_before_it_signs_and_without_another_it_signs_at_once() {
+        let key = |from| Signing { pkcs8: generate(Scheme::Es256).unwrap(), from };
+        let later = NOW + std::time::Duration::from_mins(10);
+        let (old, new) = (key(Timestamp::ZERO), key(later));
+        let signer = |keys: &[Signing]| Signer::new(keys, "http://here", "http://here").unwrap();
+        let both = signer(&[new.clone(), old.clone()]);
+        assert_eq!(both.jwks().keys.len(), 2);
+        let by = |signer: &Signer, now| {
+            let text = signer.sign(&claims(), now).unwrap();
+            jsonwebtoken::decode_header(&text).unwrap().kid.unwrap()
+        };
+        let kid = |key: &Signing| kid_of(&key.pkcs8).unwrap();
+        assert_eq!(by(&both, NOW), kid(&old));
+        assert_eq!(by(&both, later - std::time::Duration::from_millis(1)), kid(&old));
+        assert_eq!(by(&both, later), kid(&new));
+        assert_eq!(both.newest(), Some((kid(&new).as_str(), later)));
+        let signs: Vec<_> = both.listed(NOW).map(|(_, from, signs)| (from, signs)).collect();
+        assert_eq!(signs, [(later, false), (Timestamp::ZERO, true)]);
+        assert_eq!(by(&signer(std::slice::from_ref(&new)), NOW), kid(&new));
+        assert!(Signer::new(&[], "http://here", "http://here").is_err());
     }
 
     #[test]
     fn forged_tokens_are_not_believed() {
         let key = generate(Scheme::Es256).unwrap();
         let signer = signer(std::slice::from_ref(&key));
-        let text = signer.sign(&claims()).unwrap();
-        let kid = signer.newest.kid.clone();
+        let text = signer.sign(&claims(), NOW).unwrap();
+        let kid = signer.keys[0].kid.clone();
         let parts: Vec<&str> = text.split('.').collect();
         let encode = |text: String| Base64UrlUnpadded::encode_string(text.as_bytes());
         let with_header = |header: String| format!("{}.{}.{}", encode(header), parts[1], parts[2]);
@@ -331,7 +371,7 @@ mod tests {
         assert_eq!(signer.verify(&changed, NOW), Err(Rejected::Signature));
         for (iss, aud) in [("http://there", "http://here"), ("http://here", "http://there")] {
             let other = Claims { iss: iss.into(), aud: aud.into(), ..claims() };
-            let text = signer.sign(&other).unwrap();
+            let text = signer.sign(&other, NOW).unwrap();
             assert_eq!(signer.verify(&text, NOW), Err(Rejected::Signature));
         }
         for text in ["", "a.b.c", &text[..text.len() - 4], &"a".repeat(5000)] {

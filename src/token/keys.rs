@@ -1,11 +1,13 @@
 //! The server's keys on disk: made at the first start, never logged, each in a file of its own with mode 0600.
 
 use std::io;
+use std::time::Duration;
 
 use base64ct::{Base64, Encoding};
 use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
 
 use super::access::{Scheme, generate, kid_of};
+use crate::clock::Timestamp;
 use crate::journal::storage::{Storage, write_whole};
 use crate::secret::{Chance, EdgeKeys};
 
@@ -21,12 +23,32 @@ pub struct Keys {
     /// Seals tokens in waiting mails.
     pub outbox: [u8; 32],
     edge: [u8; 32],
-    /// Signing keys as PKCS#8, newest first.
-    pub signing: Vec<Vec<u8>>,
+    /// Signing keys, newest first.
+    pub signing: Vec<Signing>,
+}
+
+/// A signing key.
+#[derive(Clone, Eq, PartialEq, Zeroize, ZeroizeOnDrop)]
+pub struct Signing {
+    /// As PKCS#8.
+    pub pkcs8: Vec<u8>,
+    /// Published from the first, it signs from here on.
+    #[zeroize(skip)]
+    pub from: Timestamp,
+}
+
+impl std::fmt::Debug for Signing {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Signing(from {})", self.from)
+    }
 }
 
 const NAMES: [&str; 5] = ["directory-1.key", "device-1.key", "csrf-1.key", "outbox-1.key", "edge-1.key"];
 const SIGNING: &str = "signing-";
+/// Beside a key file that was published ahead: when it begins to sign, in seconds since 1970.
+const FROM: &str = ".from";
+/// Before the id of a key that was taken out: when it was, in seconds since 1970.
+const RETIRED: &str = "retired-";
 
 impl Keys {
     /// Makes what is missing: at a first start, which may have been cut short.
@@ -51,15 +73,18 @@ impl Keys {
         storage.list("").is_ok_and(|files| files.iter().any(|file| file.ends_with(".key")))
     }
 
-    /// Makes a further signing key and reads all, newest first.
-    pub fn add_signing(storage: &dyn Storage, scheme: Scheme) -> io::Result<Vec<Vec<u8>>> {
+    /// Makes a further signing key, which signs from then on, and reads all, newest first.
+    pub fn add_signing(storage: &dyn Storage, scheme: Scheme, from: Timestamp) -> io::Result<Vec<Signing>> {
         let numbers = storage
             .list("")?
             .into_iter()
             .filter_map(|name| name.strip_prefix(SIGNING)?.strip_suffix(".key")?.parse::<u32>().ok());
         let next = numbers.max().unwrap_or(0) + 1;
         let key = Zeroizing::new(generate(scheme).map_err(io::Error::other)?);
-        write(storage, &format!("{SIGNING}{next:08}.key"), &key)?;
+        // The time first: a key without one signs at once.
+        let name = format!("{SIGNING}{next:08}");
+        write_whole(storage, "", &format!("{name}{FROM}"), from.as_secs().to_string().as_bytes())?;
+        write(storage, &format!("{name}.key"), &key)?;
         signing(storage)
     }
 
@@ -69,7 +94,8 @@ impl Keys {
         storage: &dyn Storage,
         kid: &str,
         scheme: Scheme,
-    ) -> io::Result<Option<Vec<Vec<u8>>>> {
+        now: Timestamp,
+    ) -> io::Result<Option<Vec<Signing>>> {
         let mut names = storage.list("")?;
         names.retain(|name| is_signing(name));
         let mut found = None;
@@ -81,11 +107,32 @@ impl Keys {
         }
         let Some(name) = found else { return Ok(None) };
         if names.len() == 1 {
-            Self::add_signing(storage, scheme)?;
+            Self::add_signing(storage, scheme, now)?;
         }
+        // Remembered before it is gone: resource servers are told over restarts, too.
+        write_whole(storage, "", &format!("{RETIRED}{kid}"), now.as_secs().to_string().as_bytes())?;
         storage.unlink(name)?;
         storage.sync_dir("")?;
         signing(storage).map(Some)
+    }
+
+    /// Ids of signing keys that were taken out, and when. Forgets those of longer ago than `life`.
+    pub fn retired(
+        storage: &dyn Storage,
+        life: Duration,
+        now: Timestamp,
+    ) -> io::Result<Vec<(String, Timestamp)>> {
+        let mut retired = Vec::new();
+        for name in storage.list("")? {
+            let Some(kid) = name.strip_prefix(RETIRED) else { continue };
+            let at = time(storage, &name)?;
+            if now.since(at) < life {
+                retired.push((kid.to_owned(), at));
+            } else {
+                storage.unlink(&name)?;
+            }
+        }
+        Ok(retired)
     }
 
     /// Reads all of them.
@@ -113,11 +160,24 @@ impl Keys {
     }
 }
 
-fn signing(storage: &dyn Storage) -> io::Result<Vec<Vec<u8>>> {
-    let mut names = storage.list("")?;
-    names.retain(|name| is_signing(name));
+fn signing(storage: &dyn Storage) -> io::Result<Vec<Signing>> {
+    let present = storage.list("")?;
+    let mut names: Vec<&String> = present.iter().filter(|name| is_signing(name)).collect();
     names.sort_unstable_by(|a, b| b.cmp(a));
-    names.iter().map(|name| read(storage, name).map(|key| key.to_vec())).collect()
+    let read = |name: &String| {
+        let from = format!("{}{FROM}", name.strip_suffix(".key").unwrap_or(name));
+        let from = if present.contains(&from) { time(storage, &from)? } else { Timestamp::ZERO };
+        Ok(Signing { pkcs8: read(storage, name)?.to_vec(), from })
+    };
+    names.into_iter().map(read).collect()
+}
+
+/// Seconds since 1970, as a file says them.
+fn time(storage: &dyn Storage, name: &str) -> io::Result<Timestamp> {
+    let wrong = || io::Error::new(io::ErrorKind::InvalidData, format!("{name}: not a time in seconds"));
+    let bytes = storage.open(name).and_then(|file| file.read_all())?;
+    let secs = std::str::from_utf8(&bytes).ok().and_then(|text| text.trim_end().parse().ok());
+    Ok(Timestamp::from_secs(secs.ok_or_else(wrong)?))
 }
 
 fn is_signing(name: &str) -> bool {
@@ -161,5 +221,28 @@ mod tests {
         assert_ne!(first.directory, first.device);
         disk.damage("csrf-1.key", |bytes| bytes.truncate(8));
         assert!(Keys::load(&disk).err().unwrap().to_string().contains("csrf-1.key"));
+    }
+
+    #[test]
+    fn a_key_knows_when_it_begins_to_sign_and_one_that_was_taken_out_is_remembered_for_a_while() {
+        let (disk, now) = (SimStorage::new(), Timestamp::from_secs(1_800_000_000));
+        Keys::form(&disk, &Chance::seeded(1), Scheme::Es256).unwrap();
+        let later = now + Duration::from_mins(10);
+        let added = Keys::add_signing(&disk, Scheme::EdDsa, later).unwrap();
+        assert_eq!(added.iter().map(|key| key.from).collect::<Vec<_>>(), [later, Timestamp::ZERO]);
+        assert_eq!(Keys::load(&disk).unwrap().signing, added);
+        let kids: Vec<_> = added.iter().map(|key| kid_of(&key.pkcs8).unwrap()).collect();
+        assert!(Keys::retire_signing(&disk, "x", Scheme::Es256, now).unwrap().is_none());
+        for kid in &kids {
+            assert_eq!(Keys::retire_signing(&disk, kid, Scheme::Es256, now).unwrap().unwrap().len(), 1);
+        }
+        let life = Duration::from_mins(15);
+        let mut retired = Keys::retired(&disk, life, now).unwrap();
+        retired.sort();
+        let mut expected: Vec<_> = kids.into_iter().map(|kid| (kid, now)).collect();
+        expected.sort();
+        assert_eq!(retired, expected);
+        assert!(Keys::retired(&disk, life, now + life).unwrap().is_empty());
+        assert!(Keys::retired(&disk, life, now).unwrap().is_empty());
     }
 }

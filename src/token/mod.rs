@@ -3,9 +3,11 @@
 //! **The attack:** a token is forged, changed, signed by another key or algorithm, used for another audience, or used
 //! after its session has ended.
 //!
-//! **The rule:** ES256, or EdDSA by `token.algorithm`, 15 minutes, `typ` `at+jwt`; the algorithm is pinned, `kid` names one of our own keys and
-//! nothing else; issuer, audience and time are checked. At our own endpoints a token also dies with its session and
-//! with its account's epoch, at once.
+//! **The rule:** ES256, or EdDSA by `token.algorithm`, 15 minutes, `typ` `at+jwt`; the algorithm is pinned, `kid` names one
+//! of our own keys and nothing else; issuer, audience and time are checked. At our own endpoints a token also dies with its
+//! session and with its account's epoch, at once. A new key is published ten minutes before it signs
+//! (`token.publish_ahead_secs`), so that whoever keeps the published keys knows it when its first token comes. One that
+//! may have leaked is taken out at once, here and by the feed; then the newest of the others whose time has come signs.
 //!
 //! Source: RFC 9068, RFC 8725.
 

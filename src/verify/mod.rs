@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::future::{Ready, ready};
 use std::ops::Deref;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use actix_web::dev::Payload;
@@ -13,11 +14,12 @@ use jsonwebtoken::{Algorithm, DecodingKey, Validation};
 use parking_lot::RwLock;
 
 use crate::clock::{Clock, Timestamp};
+use crate::config::checks::JWKS_KEPT;
 use crate::token::revoked::{Ended, LEEWAY, Page};
 use crate::token::{Claims, Rejected};
 
 /// How old the keys may become before they are fetched anew.
-const KEYS_FOR: Duration = Duration::from_mins(5);
+const KEYS_FOR: Duration = JWKS_KEPT;
 /// Whatever keys tokens name, those of the server are fetched at most this often.
 const KEYS_AGAIN: Duration = Duration::from_secs(10);
 /// After a fetch that failed.
@@ -30,8 +32,9 @@ pub struct Verifier {
     audience: String,
     clock: Clock,
     state: RwLock<State>,
-    /// Told when a token names a key that is not known: the server may have a new one.
-    unknown_key: tokio::sync::Notify,
+    /// A token named a key that is not known: the server may have a new one.
+    keys_wanted: AtomicBool,
+    wakes: tokio::sync::Notify,
 }
 
 #[derive(Debug, Default)]
@@ -52,8 +55,14 @@ impl Verifier {
     pub fn new(issuer: &str, audience: &str, clock: Clock) -> Self {
         // Installed once for the process: jsonwebtoken keeps it so.
         let _ = jsonwebtoken::crypto::aws_lc::DEFAULT_PROVIDER.install_default();
-        let (state, unknown_key) = (RwLock::default(), tokio::sync::Notify::new());
-        Self { issuer: issuer.to_owned(), audience: audience.to_owned(), clock, state, unknown_key }
+        Self {
+            issuer: issuer.to_owned(),
+            audience: audience.to_owned(),
+            clock,
+            state: RwLock::default(),
+            keys_wanted: AtomicBool::new(false),
+            wakes: tokio::sync::Notify::new(),
+        }
     }
 
     /// Checks form, key, type, signature, issuer, audience and time, and that the session was not ended as far as the feed
@@ -65,7 +74,7 @@ impl Verifier {
         let now = self.clock.now().as_secs();
         let is_ended = |id: &str| state.ended.get(id).is_some_and(|until| now <= *until);
         let Some(key) = state.keys.find(kid) else {
-            self.unknown_key.notify_one();
+            self.want_keys();
             return Err(Rejected::Key);
         };
         if is_ended(kid) {
@@ -120,12 +129,29 @@ impl Verifier {
             state.unknown_before = now.as_secs();
         }
         for ending in page.items {
+            if matches!(ending.ended, Ended::Kid(_)) {
+                // Another one signs now, which may be new: fetched at once.
+                state.keys_at = Timestamp::ZERO;
+            }
             let (Ended::Sid(id) | Ended::Kid(id)) = ending.ended;
             state.ended.insert(id, ending.until);
         }
         state.ended.retain(|_, until| now.as_secs() <= *until);
         (state.next, state.read_at) = (page.next, now);
         Ok(())
+    }
+
+    fn want_keys(&self) {
+        self.keys_wanted.store(true, Ordering::Relaxed);
+        self.wakes.notify_one();
+    }
+
+    /// Ends when keys are wanted and may be fetched again, which is in `wait`.
+    async fn keys_are_due(&self, wait: Duration) {
+        while !self.keys_wanted.load(Ordering::Relaxed) {
+            self.wakes.notified().await;
+        }
+        tokio::time::sleep(wait).await;
     }
 
     /// Keeps keys and feed up to date for ever. `fetch` gets a path of the server, such as `/v1/revocations?since=7&wait=15`,
@@ -137,31 +163,30 @@ impl Verifier {
         B: AsRef<[u8]>,
         E: std::fmt::Display,
     {
-        let mut is_key_unknown = false;
         loop {
             let (age, next) = {
                 let state = self.state.read();
                 (self.clock.now().since(state.keys_at), state.next)
             };
-            let mut failed = false;
-            if age >= KEYS_FOR || (is_key_unknown && age >= KEYS_AGAIN) {
+            let (mut failed, mut keys_failed) = (false, false);
+            if age >= KEYS_FOR || (age >= KEYS_AGAIN && self.keys_wanted.load(Ordering::Relaxed)) {
+                self.keys_wanted.store(false, Ordering::Relaxed);
                 match fetch(String::from("/.well-known/jwks.json")).await {
-                    Ok(body) => failed |= self.set_keys(body.as_ref()).is_err(),
+                    Ok(body) => keys_failed = self.set_keys(body.as_ref()).is_err(),
                     Err(error) => {
                         tracing::warn!(%error, "the keys could not be fetched");
-                        failed = true;
+                        keys_failed = true;
                     }
                 }
+                self.keys_wanted.fetch_or(keys_failed, Ordering::Relaxed);
             }
-            // A token that names another key ends the wait, and so does the feed.
+            // Keys that are wanted end the wait, and so does the feed; but whatever tokens name, not too often.
+            let age = self.clock.now().since(self.state.read().keys_at);
+            let wait = if keys_failed { KEYS_AGAIN } else { KEYS_AGAIN.saturating_sub(age) };
             let read = tokio::select! {
                 read = fetch(format!("/v1/revocations?since={next}&wait=15")) => read,
-                () = self.unknown_key.notified(), if age >= KEYS_AGAIN => {
-                    is_key_unknown = true;
-                    continue;
-                }
+                () = self.keys_are_due(wait) => continue,
             };
-            is_key_unknown = false;
             match read {
                 Ok(body) => failed |= self.apply(body.as_ref()).is_err(),
                 Err(error) => {

@@ -155,20 +155,76 @@ async fn keys_change_under_load_without_one_honest_token_refused_and_a_leaked_on
     }
     assert!(asked.load(Ordering::Relaxed) > 30);
 
-    // The resource server knows the key from its next fetch on, which the clock brings about.
+    // Whichever signs in the end, a leaked one is dead at once, here and there, and others take over.
+    server.clock.advance(Duration::from_mins(11));
     let (access, refresh) = server.tokens("ada@test.org").await;
-    server.clock.advance(Duration::from_mins(6));
     until(&server, address, &access, StatusCode::OK).await;
+    let leaked = kid(&access);
     let keys = server.operate(json!({"operation": "key_list"})).await;
-    let leaked = keys["ok"]["items"][0]["kid"].as_str().unwrap().to_owned();
+    let signs = keys["ok"]["items"].as_array().unwrap().iter().find(|key| key["signs"] == true).unwrap();
+    assert_eq!(signs["kid"], json!(leaked));
     assert!(server.operate(json!({"operation": "key_retire", "kid": leaked})).await.get("ok").is_some());
     assert_eq!(server.get_as("/v1/me", &access).await.status, StatusCode::UNAUTHORIZED);
     let took = until(&server, address, &access, StatusCode::UNAUTHORIZED).await;
     assert!(took <= Duration::from_secs(1), "{took:?}");
-    let next = server.refresh(&refresh).await;
-    assert_eq!(server.get_as("/v1/me", &next.text("access_token")).await.status, StatusCode::OK);
+    let next = server.refresh(&refresh).await.text("access_token");
+    assert_eq!(server.get_as("/v1/me", &next).await.status, StatusCode::OK);
+    let took = until(&server, address, &next, StatusCode::OK).await;
+    assert!(took <= Duration::from_secs(1), "{took:?}");
     let again = server.operate(json!({"operation": "key_retire", "kid": leaked})).await;
     assert!(again.get("error").is_some());
+}
+
+/// The id of the key that signed a token.
+fn kid(token: &str) -> String {
+    use base64ct::{Base64UrlUnpadded, Encoding};
+    let header = Base64UrlUnpadded::decode_vec(token.split('.').next().unwrap()).unwrap();
+    serde_json::from_slice::<Value>(&header).unwrap()["kid"].as_str().unwrap().to_owned()
+}
+
+#[tokio::test]
+async fn who_keeps_the_published_keys_as_long_as_it_may_knows_every_token_but_after_an_emergency() {
+    let mut server = TestServer::start();
+    server.account("ada@test.org").await;
+    service(&server).await;
+    let (_, mut refresh) = server.tokens("ada@test.org").await;
+    let mut published = Vec::new();
+    let mut signed_by = Vec::new();
+    for minute in 0..60 {
+        server.clock.advance(Duration::from_mins(1));
+        // Not least twice in a row, and right before a restart.
+        if [8, 9, 30, 44].contains(&minute) {
+            let rotated = server.operate(json!({"operation": "key_rotate"})).await;
+            assert!(rotated["ok"]["signs_from"].is_string(), "{rotated}");
+        }
+        if [31, 45].contains(&minute) {
+            server = server.restart();
+        }
+        let answer = server.get_as("/.well-known/jwks.json", "").await;
+        assert_eq!(answer.header("cache-control"), "public, max-age=300");
+        let keys = answer.body["keys"].as_array().unwrap();
+        published.push(keys.iter().map(|key| key["kid"].as_str().unwrap().to_owned()).collect::<Vec<_>>());
+        let next = server.refresh(&refresh).await;
+        refresh = next.text("refresh_token");
+        let by = kid(&next.text("access_token"));
+        assert!(published[published.len().saturating_sub(6)].contains(&by), "minute {minute}");
+        signed_by.push(by);
+    }
+    signed_by.dedup();
+    // The key of minute 8 signs for the one minute by which it is older.
+    assert_eq!(signed_by.len(), 5);
+    // The emergency: no other key would do, so a new one signs at once, and who follows the feed fetches it.
+    let keys = server.operate(json!({"operation": "key_list"})).await;
+    for key in keys["ok"]["items"].as_array().unwrap() {
+        let retire = json!({"operation": "key_retire", "kid": key["kid"]});
+        assert!(server.operate(retire).await.get("ok").is_some());
+    }
+    let server = server.restart();
+    let bearer = server.tokens("service@test.org").await.0;
+    assert!(!published.last().unwrap().contains(&kid(&bearer)));
+    let page = server.get_as("/v1/revocations", &bearer).await;
+    let told = page.body["items"].as_array().unwrap().iter().filter(|item| item["kid"].is_string()).count();
+    assert_eq!(told, 5, "{}", page.body);
 }
 
 #[tokio::test]

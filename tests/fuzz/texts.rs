@@ -10,6 +10,7 @@ use portcullis::http::client_address::client_address;
 use portcullis::password::phc::Phc;
 use portcullis::secret::{Chance, EdgeKeys, OpaqueToken, Secret, TokenKind};
 use portcullis::token::access;
+use portcullis::token::keys::Signing;
 use portcullis::token::{Claims, Scheme, Signer};
 
 use crate::Reader;
@@ -61,9 +62,11 @@ pub fn access_tokens() -> Reader {
     fn signer() -> &'static (Signer, String) {
         static SIGNER: OnceLock<(Signer, String)> = OnceLock::new();
         SIGNER.get_or_init(|| {
-            let keys = [Scheme::Es256, Scheme::EdDsa].map(|scheme| access::generate(scheme).unwrap());
+            let now = Timestamp::from_secs(1_800_000_000);
+            let key = |scheme| Signing { pkcs8: access::generate(scheme).unwrap(), from: now };
+            let keys = [Scheme::Es256, Scheme::EdDsa].map(key);
             let signer = Signer::new(&keys, "https://login.test", "https://api.test").unwrap();
-            let signed = signer.sign(&claims()).unwrap();
+            let signed = signer.sign(&claims(), now).unwrap();
             (signer, signed)
         })
     }
