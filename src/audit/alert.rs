@@ -11,30 +11,12 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use super::Event;
 use crate::clock::Timestamp;
+use crate::config::AlertLimits;
 use crate::engine::Engine;
+use crate::id::hex;
 
 const TICK: Duration = Duration::from_secs(5);
-/// Counts are compared over this.
-const WINDOW: Duration = Duration::from_mins(10);
-/// The same alert is not raised again within this.
-const QUIET: Duration = Duration::from_mins(30);
-
-/// What rings, and at how many within `WINDOW`.
-pub const THRESHOLDS: &[(Event, u64)] = &[
-    (Event::StuffingSuspected, 1),
-    (Event::LoginFailed, 500),
-    (Event::LoginShed, 100),
-    (Event::LockoutStarted, 20),
-    (Event::DeviceDemoted, 10),
-    (Event::RefreshReused, 5),
-    (Event::TokenRejected, 200),
-    (Event::CsrfRejected, 50),
-    (Event::Throttled, 10_000),
-    (Event::EmailChangeUndone, 1),
-    (Event::KeyRetired, 1),
-];
 
 /// Something happened too often.
 #[derive(Clone, Debug, Eq, PartialEq, Serialize)]
@@ -59,21 +41,25 @@ pub struct Watch {
 
 impl Watch {
     /// Takes the counts of now, and says what is too much.
-    pub fn see(&mut self, counts: &[(&'static str, u64)], now: Timestamp) -> Vec<Alert> {
+    pub fn see(
+        &mut self,
+        limits: &AlertLimits,
+        counts: &[(&'static str, u64)],
+        now: Timestamp,
+    ) -> Vec<Alert> {
         let counts: BTreeMap<_, _> = counts.iter().copied().collect();
-        while self.seen.len() > 1 && self.seen.get(1).is_some_and(|(at, _)| now.since(*at) >= WINDOW) {
+        while self.seen.len() > 1 && self.seen.get(1).is_some_and(|(at, _)| now.since(*at) >= limits.window) {
             self.seen.pop_front();
         }
         let before = self.seen.front().map(|(_, before)| before.clone()).unwrap_or_default();
         let mut alerts = Vec::new();
-        for (event, threshold) in THRESHOLDS {
-            let name = event.name();
+        for (name, threshold) in limits.thresholds.iter().copied() {
             let of = |counts: &BTreeMap<&str, u64>| counts.get(name).copied().unwrap_or(0);
             let count = of(&counts) - of(&before).min(of(&counts));
-            let is_quiet = self.rang.get(name).is_some_and(|rang| now.since(*rang) < QUIET);
-            if count >= *threshold && !is_quiet {
+            let is_quiet = self.rang.get(name).is_some_and(|rang| now.since(*rang) < limits.quiet);
+            if count >= threshold && !is_quiet {
                 self.rang.insert(name, now);
-                let (threshold, window_secs) = (*threshold, WINDOW.as_secs());
+                let window_secs = limits.window.as_secs();
                 alerts.push(Alert { event: name, count, threshold, window_secs });
             }
         }
@@ -90,7 +76,7 @@ pub(crate) async fn run(engine: &Engine, ending: &AtomicBool) {
     let mut ticks: u32 = 0;
     while !ending.load(Ordering::Relaxed) {
         if ticks.is_multiple_of(50) {
-            for alert in watch.see(&engine.tally.counts(), engine.clock.now()) {
+            for alert in watch.see(&engine.config.alert_limits, &engine.tally.counts(), engine.clock.now()) {
                 tracing::error!(
                     target: "portcullis::alert",
                     alert = alert.event,
@@ -219,7 +205,7 @@ pub fn signature(secret: &[u8], secs: u64, body: &str) -> String {
         unreachable!("HMAC takes a key of any length")
     };
     mac.update(format!("{secs}.{body}").as_bytes());
-    mac.finalize().into_bytes().iter().map(|byte| format!("{byte:02x}")).collect()
+    hex(&mac.finalize().into_bytes())
 }
 
 #[cfg(test)]
@@ -228,19 +214,33 @@ mod tests {
 
     const NOW: Timestamp = Timestamp::from_secs(1_800_000_000);
 
+    fn limits() -> AlertLimits {
+        crate::config::Config::from_reader(crate::config::Reader::new()).unwrap().alert_limits
+    }
+
+    #[test]
+    fn every_threshold_is_of_an_event_that_there_is() {
+        for (name, threshold) in limits().thresholds {
+            assert!(
+                threshold > 0 && crate::audit::Event::ALL.iter().any(|event| event.name() == name),
+                "{name}"
+            );
+        }
+    }
+
     #[test]
     fn too_much_within_the_window_rings_once_and_the_same_spread_out_does_not() {
-        let mut watch = Watch::default();
+        let (mut watch, limits) = (Watch::default(), limits());
         let counts = |locks| [("lockout.started", locks), ("login.succeeded", 9999)];
         for minute in 0..60_u64 {
-            assert!(watch.see(&counts(minute), NOW + Duration::from_mins(minute)).is_empty());
+            assert!(watch.see(&limits, &counts(minute), NOW + Duration::from_mins(minute)).is_empty());
         }
         let now = NOW + Duration::from_hours(2);
-        watch.see(&counts(60), now);
-        let rang = watch.see(&counts(85), now + Duration::from_secs(5));
+        watch.see(&limits, &counts(60), now);
+        let rang = watch.see(&limits, &counts(85), now + Duration::from_secs(5));
         assert_eq!((rang.len(), rang[0].event, rang[0].count), (1, "lockout.started", 26));
-        assert!(watch.see(&counts(200), now + Duration::from_secs(10)).is_empty());
-        assert_eq!(watch.see(&counts(400), now + QUIET + Duration::from_secs(6)).len(), 1);
+        assert!(watch.see(&limits, &counts(200), now + Duration::from_secs(10)).is_empty());
+        assert_eq!(watch.see(&limits, &counts(400), now + limits.quiet + Duration::from_secs(6)).len(), 1);
     }
 
     #[test]

@@ -33,6 +33,8 @@ pub struct Check {
 
 /// For so long may `/.well-known/jwks.json` be kept, as its `Cache-Control` says.
 pub const JWKS_KEPT: Duration = Duration::from_mins(5);
+/// Events that are never part of an ordinary day in any number.
+const TELLING: [&str; 4] = ["stuffing.suspected", "refresh.reused", "email.change_undone", "key.retired"];
 const DAY: Duration = Duration::from_hours(24);
 
 /// All checks of the settings alone, good ones too.
@@ -224,6 +226,13 @@ pub fn checks(config: &Config) -> Vec<Check> {
         "token.publish_ahead_secs",
         "resource servers that keep the published keys for five minutes refuse the first tokens of a new one",
         "[token] publish_ahead_secs = 600",
+    );
+    check(
+        TELLING.iter().all(|event| config.alert_limits.thresholds.iter().any(|(name, _)| name == event)),
+        Doubtful,
+        "alert.threshold",
+        "an attack, a stolen token or a leaked key would raise no alert",
+        "[alert.threshold] stuffing_suspected = 1, refresh_reused = 5, email_change_undone = 1, key_retired = 1",
     );
     check(
         config.alert.is_some(),

@@ -118,6 +118,23 @@ pub const KEYS: &[Key] = &[
         "What is called when something happens too often: https://, or http:// to this machine.",
     ),
     key("alert.secret_file", "", "A file whose first line signs these calls (HMAC-SHA-256)."),
+    key("alert.window_secs", "600", "Events are counted over this."),
+    key("alert.quiet_secs", "1800", "The same alert is not raised again within this."),
+    key(
+        "alert.threshold.stuffing_suspected",
+        "1",
+        "So many of an event within the window raise an alert, in the log and by the webhook; 0: never.",
+    ),
+    key("alert.threshold.login_failed", "500", ""),
+    key("alert.threshold.login_shed", "100", ""),
+    key("alert.threshold.lockout_started", "20", ""),
+    key("alert.threshold.device_demoted", "10", ""),
+    key("alert.threshold.refresh_reused", "5", ""),
+    key("alert.threshold.token_rejected", "200", ""),
+    key("alert.threshold.csrf_rejected", "50", ""),
+    key("alert.threshold.request_throttled", "10000", ""),
+    key("alert.threshold.email_change_undone", "1", ""),
+    key("alert.threshold.key_retired", "1", ""),
 ];
 
 /// The known key nearest to an unknown one, if any is near.
