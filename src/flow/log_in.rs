@@ -186,9 +186,9 @@ async fn notice(
     if noticed.alarm {
         engine.tally.record(client.note(Event::StuffingSuspected).because("failures far above their mean"));
     }
-    if noticed.suspect {
+    if let Some(network) = noticed.suspect {
         engine.tally.record(client.note(Event::StuffingSuspected).because("many names from one network"));
-        engine.tell(&engine.throttle, Suspect(client.address)).await?;
+        engine.tell(&engine.throttle, Suspect(network)).await?;
     }
     if noticed.targeted {
         let account = engine.ask(&engine.accounts, Find(tried.name)).await?;

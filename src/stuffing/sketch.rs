@@ -5,23 +5,21 @@ use std::time::Duration;
 
 use crate::clock::Timestamp;
 
-/// Distinct things that are told apart; one more than the line that matters.
-pub const DISTINCT_MAX: usize = 11;
 const WAYS: usize = 8;
 
 /// What is remembered of one key.
 #[derive(Clone, Copy)]
-struct Entry<K, T> {
+struct Entry<K, T, const DISTINCT: usize> {
     key: K,
     /// The distinct things, each with when it was last seen.
-    seen: [Option<(T, Timestamp)>; DISTINCT_MAX],
+    seen: [Option<(T, Timestamp)>; DISTINCT],
     /// When a success was last seen.
     succeeded: Timestamp,
     /// Until when the line counts as crossed already.
     told_until: Timestamp,
 }
 
-impl<K, T: Copy + PartialEq> Entry<K, T> {
+impl<K, T: Copy + PartialEq, const DISTINCT: usize> Entry<K, T, DISTINCT> {
     fn distinct(&self, window: Duration, now: Timestamp) -> usize {
         self.seen.iter().flatten().filter(|(_, at)| now.since(*at) < window).count()
     }
@@ -32,14 +30,15 @@ impl<K, T: Copy + PartialEq> Entry<K, T> {
     }
 }
 
-/// The entries: sets of eight places, one of which a key can be in. The hash is keyed anew in each process.
-pub struct Sketch<K, T> {
-    sets: Vec<[Option<Entry<K, T>>; WAYS]>,
+/// The entries: sets of eight places, one of which a key can be in. The hash is keyed anew in each process. So many
+/// distinct things of a key are told apart: one more than the line that matters.
+pub struct Sketch<K, T, const DISTINCT: usize> {
+    sets: Vec<[Option<Entry<K, T, DISTINCT>>; WAYS]>,
     hasher: RandomState,
     window: Duration,
 }
 
-impl<K: Copy + Eq + Hash, T: Copy + PartialEq> Sketch<K, T> {
+impl<K: Copy + Eq + Hash, T: Copy + PartialEq, const DISTINCT: usize> Sketch<K, T, DISTINCT> {
     /// Room for about so many keys; takes all of it now.
     pub fn new(keys: usize, window: Duration) -> Self {
         Self { sets: vec![[None; WAYS]; keys.div_ceil(WAYS).max(1)], hasher: RandomState::new(), window }
@@ -87,16 +86,16 @@ impl<K: Copy + Eq + Hash, T: Copy + PartialEq> Sketch<K, T> {
 
     /// Bytes that the places take, full or not.
     pub const fn bytes(&self) -> usize {
-        self.sets.len() * size_of::<[Option<Entry<K, T>>; WAYS]>()
+        self.sets.len() * size_of::<[Option<Entry<K, T, DISTINCT>>; WAYS]>()
     }
 
     /// The entry of a key; a new one takes the place of that with the fewest things within the window, then of the one
     /// that was silent longest.
-    fn entry(&mut self, key: K, now: Timestamp) -> Option<&mut Entry<K, T>> {
+    fn entry(&mut self, key: K, now: Timestamp) -> Option<&mut Entry<K, T, DISTINCT>> {
         let (at, window) = (self.set_of(key), self.window);
         let set = self.sets.get_mut(at)?;
         let own = set.iter().position(|place| place.as_ref().is_some_and(|entry| entry.key == key));
-        let worth = |place: &Option<Entry<K, T>>| {
+        let worth = |place: &Option<Entry<K, T, DISTINCT>>| {
             place.as_ref().map(|entry| (now < entry.told_until, entry.distinct(window, now), entry.newest()))
         };
         let way =
@@ -104,7 +103,7 @@ impl<K: Copy + Eq + Hash, T: Copy + PartialEq> Sketch<K, T> {
         let place = set.get_mut(way)?;
         if own.is_none() {
             let (succeeded, told_until) = (Timestamp::ZERO, Timestamp::ZERO);
-            *place = Some(Entry { key, seen: [None; DISTINCT_MAX], succeeded, told_until });
+            *place = Some(Entry { key, seen: [None; DISTINCT], succeeded, told_until });
         }
         place.as_mut()
     }
@@ -123,7 +122,7 @@ mod tests {
 
     #[test]
     fn distinct_things_are_counted_exactly_within_their_window() {
-        let mut sketch = Sketch::<u32, u32>::new(1000, WINDOW);
+        let mut sketch = Sketch::<u32, u32, 11>::new(1000, WINDOW);
         for thing in 0..5 {
             assert_eq!(sketch.see(1, thing, NOW), thing as usize + 1);
             assert_eq!(sketch.see(1, thing, NOW), thing as usize + 1);
@@ -133,7 +132,7 @@ mod tests {
         for thing in 0..50 {
             sketch.see(2, thing, NOW);
         }
-        assert_eq!(sketch.look(2, NOW).0, DISTINCT_MAX);
+        assert_eq!(sketch.look(2, NOW).0, 11);
         assert!(sketch.tell(2, WINDOW, NOW) && !sketch.tell(2, WINDOW, NOW) && sketch.tell(2, WINDOW, later));
         sketch.succeed(3, NOW);
         assert_eq!(sketch.look(3, NOW), (0, NOW));
@@ -141,7 +140,7 @@ mod tests {
 
     #[test]
     fn a_million_keys_take_no_more_room_and_push_out_the_quiet_before_the_loud() {
-        let mut sketch = Sketch::<u32, u32>::new(65_536, WINDOW);
+        let mut sketch = Sketch::<u32, u32, 11>::new(65_536, WINDOW);
         let bytes = sketch.bytes();
         for thing in 0..20 {
             sketch.see(7, thing, NOW);
@@ -149,7 +148,7 @@ mod tests {
         for key in 100..1_000_100 {
             sketch.see(key, 1, NOW);
         }
-        assert_eq!(sketch.look(7, NOW).0, DISTINCT_MAX);
+        assert_eq!(sketch.look(7, NOW).0, 11);
         assert!(sketch.bytes() == bytes && bytes < 24 << 20, "{bytes}");
     }
 }

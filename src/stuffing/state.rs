@@ -6,11 +6,16 @@ use super::sketch::Sketch;
 use crate::account::NameKey;
 use crate::clock::Timestamp;
 use crate::throttle::Network;
+use crate::throttle::network::Width;
 
 const NETWORKS: usize = 32_768;
 const NAMES: usize = 32_768;
 /// Distinct names that may fail from one network, and networks at one name.
 const LINE: usize = 10;
+/// IPv6 /48 that are watched as a whole, and distinct names that may fail from one: it may be one attacker with 65,536 of
+/// /64, or a carrier with as many customers.
+const SITES: usize = 4096;
+const SITE_LINE: usize = 40;
 const NAMES_WINDOW: Duration = Duration::from_mins(15);
 const NETWORKS_WINDOW: Duration = Duration::from_hours(1);
 const TELL_AGAIN: Duration = Duration::from_hours(24);
@@ -50,8 +55,8 @@ pub struct Tried {
 /// What was noticed with it.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct Noticed {
-    /// The network is a suspect from here on.
-    pub suspect: bool,
+    /// This network is a suspect from here on: the client's, or the IPv6 /48 around it.
+    pub suspect: Option<Network>,
     /// The name is tried from many networks: its owner is to be told.
     pub targeted: bool,
     /// The alarm began to ring.
@@ -74,8 +79,9 @@ struct Minute {
 
 /// All that is remembered.
 pub struct Stuffing {
-    names: Sketch<Network, [u8; 4]>,
-    networks: Sketch<NameKey, Network>,
+    names: Sketch<Network, [u8; 4], { LINE + 1 }>,
+    site_names: Sketch<Network, [u8; 4], { SITE_LINE + 1 }>,
+    networks: Sketch<NameKey, Network, { LINE + 1 }>,
     /// The present minute first.
     minutes: [Minute; RECENT_MINUTES],
     minute: u64,
@@ -89,6 +95,7 @@ impl Default for Stuffing {
     fn default() -> Self {
         Self {
             names: Sketch::new(NETWORKS, NAMES_WINDOW),
+            site_names: Sketch::new(SITES, NAMES_WINDOW),
             networks: Sketch::new(NAMES, NETWORKS_WINDOW),
             minutes: [Minute::default(); RECENT_MINUTES],
             minute: 0,
@@ -114,7 +121,10 @@ impl Stuffing {
             Outcome::Mistyped => {}
             Outcome::Failed => {
                 let name = tried.name.0.last_chunk().copied().unwrap_or_default();
-                noticed.suspect = self.names.see(tried.network, name, now) > LINE;
+                let own = (self.names.see(tried.network, name, now) > LINE).then_some(tried.network);
+                let site = site_of(tried.network);
+                let over = site.filter(|site| self.site_names.see(*site, name, now) > SITE_LINE);
+                noticed.suspect = over.or(own);
                 let many = self.networks.see(tried.name, tried.network, now) > LINE;
                 noticed.targeted = many && self.networks.tell(tried.name, TELL_AGAIN, now);
             }
@@ -126,7 +136,8 @@ impl Stuffing {
     pub fn look(&self, network: Network, now: Timestamp) -> Standing {
         let (names, succeeded) = self.names.look(network, now);
         let is_stranger = succeeded == Timestamp::ZERO || now.since(succeeded) >= KNOWN_FOR;
-        Standing { recently_failing: names > 0 || (self.ringing.is_some() && is_stranger) }
+        let site_fails = site_of(network).is_some_and(|site| self.site_names.look(site, now).0 > SITE_LINE);
+        Standing { recently_failing: names > 0 || site_fails || (self.ringing.is_some() && is_stranger) }
     }
 
     /// Whether the alarm rings.
@@ -141,7 +152,7 @@ impl Stuffing {
 
     /// Bytes that all of it takes, full or not.
     pub const fn bytes(&self) -> usize {
-        self.names.bytes() + self.networks.bytes()
+        self.names.bytes() + self.site_names.bytes() + self.networks.bytes()
     }
 
     /// Whether the alarm begins to ring.
@@ -192,6 +203,11 @@ impl Stuffing {
     }
 }
 
+/// The IPv6 /48 around a network.
+fn site_of(network: Network) -> Option<Network> {
+    Some(network.widest()).filter(|widest| widest.width == Width::V6Site)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -216,17 +232,41 @@ mod tests {
     fn many_names_from_one_network_make_it_a_suspect_and_typing_errors_do_not() {
         let mut stuffing = Stuffing::default();
         for at in 0..30 {
-            assert!(!note(&mut stuffing, 1, at, Outcome::Mistyped, NOW).suspect);
-            assert!(!note(&mut stuffing, 2, 7, Outcome::Failed, NOW).suspect);
+            assert_eq!(note(&mut stuffing, 1, at, Outcome::Mistyped, NOW).suspect, None);
+            assert_eq!(note(&mut stuffing, 2, 7, Outcome::Failed, NOW).suspect, None);
         }
         assert!(!stuffing.look(network(1), NOW).recently_failing);
-        let suspect = (0..30).position(|at| note(&mut stuffing, 3, at, Outcome::Failed, NOW).suspect);
-        assert_eq!(suspect, Some(10));
+        let suspect =
+            (0..30).find_map(|at| Some((at, note(&mut stuffing, 3, at, Outcome::Failed, NOW).suspect?)));
+        assert_eq!(suspect, Some((10, network(3))));
         assert!(stuffing.look(network(3), NOW).recently_failing);
         assert!(!stuffing.look(network(3), NOW + NAMES_WINDOW).recently_failing);
-        let slow = (0..60)
-            .any(|at| note(&mut stuffing, 4, at, Outcome::Failed, NOW + Duration::from_mins(2) * at).suspect);
+        let slow = (0..60).any(|at| {
+            note(&mut stuffing, 4, at, Outcome::Failed, NOW + Duration::from_mins(2) * at).suspect.is_some()
+        });
         assert!(!slow);
+    }
+
+    #[test]
+    fn many_names_spread_over_the_links_of_one_site_make_the_site_a_suspect() {
+        let mut stuffing = Stuffing::default();
+        let link = |site: u128, link: u128| {
+            Network::of(std::net::Ipv6Addr::from_bits(0x2001_0db8 << 96 | site << 80 | link << 64).into())
+        };
+        let mut fail = |from: Network, at: u32| {
+            stuffing.note(Tried { network: from, name: name(at), outcome: Outcome::Failed }, NOW).suspect
+        };
+        let suspect = (0..100).find_map(|at| Some((at, fail(link(1, at.into()), at)?)));
+        let (at, suspect) = suspect.unwrap();
+        assert_eq!((at, suspect.to_net().to_string()), (40, String::from("2001:db8:1::/48")));
+        // One name from many links, and one link beyond its own line, are no more than that.
+        assert!((0..100).all(|from| fail(link(2, from), 7).is_none()));
+        assert_eq!((0..11).find_map(|at| fail(link(3, 9), at)), Some(link(3, 9)));
+        // Neither for the alarm, which rings by now.
+        stuffing.ringing = None;
+        assert!(stuffing.look(link(1, 9999), NOW).recently_failing);
+        assert!(!stuffing.look(link(3, 10), NOW).recently_failing);
+        assert!(!stuffing.look(link(1, 9999), NOW + NAMES_WINDOW).recently_failing);
     }
 
     #[test]

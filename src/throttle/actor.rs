@@ -6,6 +6,7 @@ use std::sync::Arc;
 use actix::{Actor, Context, Handler, Message, MessageResult};
 
 use super::gcra::Throttled;
+use super::network::Network;
 use super::refused::Refused;
 use super::saved::Piece;
 use super::table::{Charge, Class, Granted, Standing, Table};
@@ -48,7 +49,7 @@ pub struct Refund(pub Charge);
 /// Lets log-ins of the network of an address cost more for a while.
 #[derive(Clone, Copy, Debug, Message)]
 #[rtype(result = "()")]
-pub struct Suspect(pub IpAddr);
+pub struct Suspect(pub Network);
 
 /// Figures of the table.
 #[derive(Clone, Copy, Debug, Message)]

@@ -197,7 +197,7 @@ mod tests {
     use crate::journal::storage_sim::SimStorage;
     use crate::secret::Chance;
     use crate::throttle::gcra::{Cell, Policy};
-    use crate::throttle::{Class, Rate};
+    use crate::throttle::{Class, Network, Rate};
 
     const NOW: Timestamp = Timestamp::from_secs(1_800_000_000);
 
@@ -262,7 +262,7 @@ mod tests {
     fn fixture() -> Vec<u8> {
         let disk = SimStorage::new();
         let mut table = spent();
-        table.suspect("2001:db8::1".parse().unwrap(), NOW);
+        table.suspect(Network::of("2001:db8::1".parse().unwrap()), NOW);
         let mut records = table.piece(0, NOW).bytes;
         records.extend(
             Record::Crowd(Class::Login, 3, Cell::half_spent(Policy::new(20, 20).unwrap(), NOW)).to_bytes(),

@@ -168,7 +168,7 @@ mod tests {
         for cells in [1000, 100_000] {
             let mut table = table(cells, false);
             passed(&mut table, "192.0.2.1", NOW);
-            table.suspect("198.51.100.1".parse().unwrap(), NOW);
+            table.suspect(Network::of("198.51.100.1".parse().unwrap()), NOW);
             for _ in 0..5 {
                 let _ = table.take(Class::Login, "2001:db8::1".parse().unwrap(), NOW);
             }

@@ -179,7 +179,8 @@ impl Table {
             return Ok(Granted { charge: Charge::default(), standing });
         }
         let own = Network::of(address);
-        let is_suspect = class == Class::Login && self.suspects.is_marked(own, now);
+        let is_suspect = || own.around().any(|network| self.suspects.is_marked(network, now));
+        let is_suspect = class == Class::Login && is_suspect();
         let cost = if is_suspect { SUSPECT_COST } else { 1 };
         // First all are asked, then all are charged: a refusal leaves everything as it was.
         let mut found: [Option<(Network, Found, Policy)>; 3] = [None; 3];
@@ -222,9 +223,9 @@ impl Table {
         }
     }
 
-    /// Lets the log-ins of an address' network cost more for an hour.
-    pub fn suspect(&mut self, address: IpAddr, now: Timestamp) {
-        self.suspects.mark(Network::of(address), now);
+    /// Lets the log-ins of a network, and of those within it, cost more for an hour.
+    pub fn suspect(&mut self, network: Network, now: Timestamp) {
+        self.suspects.mark(network, now);
     }
 
     /// Cells that gave way to others since the start.
@@ -403,7 +404,7 @@ mod tests {
     #[test]
     fn a_suspect_pays_eightfold_for_log_ins_and_others_do_not() {
         let mut table = table(10_000, false);
-        table.suspect("192.0.2.1".parse().unwrap(), NOW);
+        table.suspect(Network::of("192.0.2.1".parse().unwrap()), NOW);
         assert_eq!(passed(&mut table, (0..30).map(|_| "192.0.2.1".into())), 2);
         assert_eq!(passed(&mut table, (0..30).map(|_| "192.0.2.2".into())), 20);
         let (wait, _) = table.take(Class::Login, "192.0.2.1".parse().unwrap(), NOW).unwrap_err();

@@ -1,6 +1,7 @@
 //! Stuffing: leaked pairs of names and passwords are tried once each from one network, or one name from very many.
 //!
-//! Bound: from one network ten names in a burst, then a log-in each 24 s; a victim of many networks gets one mail a day.
+//! Bound: from one network ten names in a burst, then a log-in each 24 s; from a whole IPv6 /48 forty, then forty a minute;
+//! a victim of many networks gets one mail a day.
 
 use reqwest::Method;
 use serde_json::json;
@@ -45,6 +46,29 @@ async fn a_network_that_fails_at_ten_names_pays_eightfold_for_the_rest() {
     assert!((11..=11 + 3600 / 24 + 3).contains(&checked), "{checked}");
     // Others are not touched.
     assert_eq!(log_in(&server, "203.0.113.10", "ada@test.org", PASSWORD, None).await.status.as_u16(), 200);
+}
+
+#[tokio::test]
+async fn a_site_that_spreads_its_names_over_its_links_pays_eightfold_as_a_whole() {
+    let server = server();
+    server.account("ada@test.org").await;
+    let mut checked = 0;
+    // A rented server with a /48: a new /64 for each name, five names a second, as the plain limit of the /48 allows.
+    for number in 0..1200 {
+        let from = format!("2001:db8:7:{number:x}::1");
+        let email = format!("leaked{number}@test.org");
+        let answer = log_in(&server, &from, &email, "leaked password", None).await;
+        checked += u32::from(answer.status.as_u16() == 401);
+        server.clock.advance(std::time::Duration::from_millis(200));
+    }
+    // Forty names, then forty a minute and what was left of the burst; without a line for the whole it were all of them.
+    assert!((41..=41 + 40 + 4 * 40).contains(&checked), "{checked}");
+    let other = log_in(&server, "2001:db8:8::1", "ada@test.org", PASSWORD, None).await;
+    assert_eq!(other.status.as_u16(), 200);
+    // Nobody of the site is locked out for it.
+    server.clock.advance(std::time::Duration::from_mins(1));
+    let own = log_in(&server, "2001:db8:7:ffff::1", "ada@test.org", PASSWORD, None).await;
+    assert_eq!(own.status.as_u16(), 200);
 }
 
 #[tokio::test]
