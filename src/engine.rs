@@ -29,6 +29,7 @@ use crate::reset::Mailed;
 use crate::secret::{Chance, EdgeKeys, NoChance};
 use crate::session::Sessions;
 use crate::stuffing::actor::Watch;
+use crate::thread_class;
 use crate::throttle::actor::Throttle;
 use crate::throttle::file;
 use crate::throttle::refused::Refused;
@@ -221,6 +222,7 @@ impl Engine {
             wait_budget: config.hash_wait_budget,
             cost: config.cost,
             kernel: config.hash_kernel,
+            priority: config.hash_priority,
         };
         let pool = HashPool::start(pool_options, &clock, &chance, fail_stop)?;
         let (journal, running, found) = recovered.start(fail_stop)?;
@@ -248,6 +250,7 @@ impl Engine {
             feed: Arc::clone(&revoked),
         };
         let registries = Arbiter::new();
+        registries.spawn_fn(thread_class::gather);
         let refused = Arc::new(Refused::default());
         let table = file::restored(&*running.life().storage, running.life(), &found, config.throttle.clone());
         let throttle = Throttle::new(table, Arc::clone(&refused), clock.clone(), fail_stop.clone());

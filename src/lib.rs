@@ -97,6 +97,7 @@ pub mod reset;
 pub mod secret;
 pub mod session;
 pub mod stuffing;
+pub mod thread_class;
 pub mod throttle;
 pub mod token;
 pub mod verified;

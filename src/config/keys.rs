@@ -46,6 +46,11 @@ pub const KEYS: &[Key] = &[
         "\"auto\"",
         "\"auto\": vector instructions where they pass their test; \"reference\": the argon2 crate.",
     ),
+    key(
+        "password.priority",
+        "\"idle\"",
+        "\"idle\": hashing gives way to everything at once; \"nice\": at nice 19, beside other busy programs.",
+    ),
     key("password.wait_budget_ms", "2000", "A password that would wait longer is refused at once."),
     key(
         "password.list_file",

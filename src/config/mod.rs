@@ -17,6 +17,7 @@ pub use read::{ConfigFault, Reader};
 
 use crate::password::Cost;
 use crate::password::kernel::Choice;
+use crate::thread_class::Low;
 use crate::token::Scheme;
 use crate::{lockout, refresh, reset, session, throttle};
 
@@ -143,6 +144,7 @@ pub struct Config {
     pub cost: Cost,
     pub hash_threads: usize,
     pub hash_kernel: Choice,
+    pub hash_priority: Low,
     pub hash_wait_budget: Duration,
     pub password_list: Option<PathBuf>,
     pub throttle: throttle::Limits,
@@ -249,6 +251,10 @@ impl Config {
             hash_kernel: match reader.choice("password.implementation", &["auto", "reference"]).as_str() {
                 "reference" => Choice::Reference,
                 _ => Choice::Auto,
+            },
+            hash_priority: match reader.choice("password.priority", &["idle", "nice"]).as_str() {
+                "nice" => Low::Nice,
+                _ => Low::Idle,
             },
             hash_wait_budget: Duration::from_millis(reader.number("password.wait_budget_ms", 0..=600_000)),
             password_list: reader.words("password.list_file").map(PathBuf::from),

@@ -10,6 +10,7 @@ use super::handle::{Core, Handle, Shared};
 use super::layout::State;
 use super::segment::{Fault, Life, Log, Spares};
 use crate::fail_stop::FailStop;
+use crate::thread_class;
 
 /// After so long without work a frame says that the last one is durable.
 const ATTEST_AFTER: Duration = Duration::from_millis(20);
@@ -138,6 +139,7 @@ impl Writer {
         let shared = Arc::clone(&self.shared);
         let end = fail_stop.clone();
         let thread = thread::Builder::new().name("journal".into()).spawn(move || {
+            thread_class::gather();
             let stop = StopWhenDropped(Arc::clone(&self.shared));
             let stopped = end.clone().guard("the journal's writer", || self.work());
             if let Err(fault) = stopped {

@@ -6,6 +6,8 @@ pub mod phc;
 pub mod policy;
 pub mod pool;
 pub mod schedule;
+mod seat;
+pub mod stats;
 
 use std::fmt;
 

@@ -2,26 +2,30 @@
 //!
 //! Who is next, and who is refused at once, is [`Scheduler`]'s rule. The place in the queue belongs to the job, not to the
 //! request: whoever hangs up frees it at once if it has not begun, and else when it is done.
+//!
+//! Hashing threads run at the lowest priority. One that is stopped while it holds a lock would stop whoever needs that lock,
+//! so none of them touches the queue: a dispatcher at full priority takes jobs out, carries them to the threads' seats, and
+//! tells the answers.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::thread;
+use std::sync::{Arc, OnceLock};
+use std::thread::{self, Thread};
 use std::time::{Duration, Instant};
 
 use ipnet::IpNet;
-use parking_lot::{Condvar, Mutex};
+use parking_lot::Mutex;
 use tokio::sync::oneshot;
 
 use super::Password;
 use super::kernel::{Choice, Kernel, SelfTestFailed};
-use super::phc::{Cost, Phc, decoy, hash};
-use super::schedule::{Full, Lane, Next, Scheduler, Ticket};
+use super::phc::{Cost, decoy, hash};
+use super::schedule::{Full, Lane, Scheduler, Ticket};
+use super::seat::{Hasher, Seat, Work};
+use super::stats::{LaneStats, Stats};
 use crate::clock::Clock;
 use crate::fail_stop::FailStop;
-use crate::secret::{Chance, NoChance};
-
-/// A thread that has had nothing to do for so long gives its memory back.
-const IDLE: Duration = Duration::from_secs(30);
+use crate::secret::Chance;
+use crate::thread_class::{self, Low};
 
 /// How a pool is built.
 #[derive(Clone, Copy, Debug)]
@@ -34,6 +38,8 @@ pub struct Options {
     pub cost: Cost,
     /// Which implementation hashes.
     pub kernel: Choice,
+    /// How far below the event loops.
+    pub priority: Low,
 }
 
 /// For whom a password is hashed.
@@ -70,55 +76,6 @@ pub struct Verified {
     pub needs_rehash: bool,
 }
 
-/// Figures of one lane since the start.
-#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
-pub struct LaneStats {
-    /// Jobs that wait now.
-    pub queued: usize,
-    /// Jobs that were given a place.
-    pub admitted: u64,
-    /// Jobs done.
-    pub done: u64,
-    /// Jobs refused when they came.
-    pub refused: u64,
-    /// Jobs that gave way to a network which held less.
-    pub displaced: u64,
-    /// Jobs that had waited for the whole budget.
-    pub expired: u64,
-    /// Jobs whose client hung up before they began.
-    pub abandoned: u64,
-    /// How long those that were done had waited, in all.
-    pub waited: Duration,
-}
-
-/// Figures for operators.
-#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
-pub struct Stats {
-    /// By lane, in the order of [`Lane::ALL`].
-    pub lanes: [LaneStats; 3],
-    /// Jobs that are being done.
-    pub running: usize,
-    /// What a hash takes, as measured.
-    pub hash_time: Duration,
-}
-
-impl Stats {
-    /// Jobs that wait.
-    pub fn queued(&self) -> usize {
-        self.lanes.iter().map(|lane| lane.queued).sum()
-    }
-
-    /// Jobs that were given a place.
-    pub fn passes(&self) -> u64 {
-        self.lanes.iter().map(|lane| lane.admitted).sum()
-    }
-
-    /// Jobs refused, whenever they were.
-    pub fn shed(&self) -> u64 {
-        self.lanes.iter().map(|lane| lane.refused + lane.displaced + lane.expired).sum()
-    }
-}
-
 /// A handle of the pool. The threads end with the last one.
 #[derive(Clone)]
 pub struct HashPool {
@@ -131,17 +88,15 @@ struct Ended(Arc<Shared>);
 impl Drop for Ended {
     fn drop(&mut self) {
         self.0.state.lock().ended = true;
-        self.0.work.notify_all();
+        self.0.call_dispatcher();
     }
 }
 
 struct Shared {
     threads: usize,
-    cost: Cost,
     state: Mutex<State>,
-    work: Condvar,
+    dispatcher: OnceLock<Thread>,
     hash_nanos: AtomicU64,
-    chance: Arc<Chance>,
     clock: Clock,
     origin: Instant,
     decoy: String,
@@ -152,6 +107,8 @@ struct Shared {
 struct State {
     schedule: Scheduler<Job>,
     running: usize,
+    /// Whether the dispatcher has a seat free, and waits to be called.
+    has_free_seat: bool,
     lanes: [LaneStats; 3],
     ended: bool,
 }
@@ -159,21 +116,6 @@ struct State {
 struct Job {
     lane: Lane,
     work: Work,
-}
-
-enum Work {
-    Verify(Password, String, oneshot::Sender<Result<Verified, Shed>>),
-    Hash(Password, oneshot::Sender<Result<String, Shed>>),
-}
-
-impl Work {
-    /// Whoever hung up meanwhile has no use for the answer.
-    fn shed(self, shed: Shed) {
-        match self {
-            Self::Verify(_, _, answer) => drop(answer.send(Err(shed))),
-            Self::Hash(_, answer) => drop(answer.send(Err(shed))),
-        }
-    }
 }
 
 /// Takes a job out of the queue when whoever waits for it goes away.
@@ -211,7 +153,7 @@ impl HashPool {
         chance: &Arc<Chance>,
         fail_stop: &FailStop,
     ) -> std::io::Result<Self> {
-        let Options { threads, wait_budget, cost, kernel } = options;
+        let Options { threads, wait_budget, cost, kernel, priority } = options;
         let decoy = decoy(cost, chance).map_err(std::io::Error::other)?;
         let mut warnings = Vec::new();
         let (mut kernel, failed) = Kernel::choose(kernel);
@@ -224,8 +166,16 @@ impl HashPool {
             taken = clock.steady().duration_since(begin);
         }
         kernel.release();
-        let threads = match can_lower_priority() {
-            Ok(()) => threads.max(1),
+        let threads = match can_lower(priority) {
+            Ok(got) => {
+                if got != priority {
+                    warnings.push(String::from(
+                        "the system refuses hashing the idle class: it runs at nice 19, and in a storm other answers take some \
+                         milliseconds more",
+                    ));
+                }
+                threads.max(1)
+            }
             Err(error) => {
                 let fewer = threads.saturating_sub(1).max(1);
                 warnings.push(format!(
@@ -238,27 +188,43 @@ impl HashPool {
         let state = State {
             schedule: Scheduler::new(threads, wait_budget),
             running: 0,
+            has_free_seat: true,
             lanes: [LaneStats::default(); 3],
             ended: false,
         };
         let shared = Arc::new(Shared {
             threads,
-            cost,
             state: Mutex::new(state),
-            work: Condvar::new(),
+            dispatcher: OnceLock::new(),
             hash_nanos: AtomicU64::new(nanos(taken)),
-            chance: Arc::clone(chance),
             clock: clock.clone(),
             origin: clock.steady(),
             decoy,
             kernel: kernel.name(),
             warnings,
         });
+        let seats: Arc<[Seat]> = (0..threads).map(|_| Seat::new()).collect();
+        let dispatcher = {
+            let (shared, fail_stop, seats) = (Arc::clone(&shared), fail_stop.clone(), Arc::clone(&seats));
+            thread::Builder::new()
+                .name(String::from("dispatcher"))
+                .spawn(move || fail_stop.guard("the dispatcher of passwords", || shared.dispatch(&seats)))?
+        };
+        let dispatcher = shared.dispatcher.get_or_init(|| dispatcher.thread().clone());
         for number in 0..threads {
-            let (shared, fail_stop, kernel) = (Arc::clone(&shared), fail_stop.clone(), kernel.sibling());
+            let hasher = Hasher {
+                kernel: kernel.sibling(),
+                cost,
+                decoy: shared.decoy.clone(),
+                chance: Arc::clone(chance),
+                clock: clock.clone(),
+                dispatcher: dispatcher.clone(),
+            };
+            let (fail_stop, seats) = (fail_stop.clone(), Arc::clone(&seats));
             thread::Builder::new().name(format!("hash-{number}")).spawn(move || {
-                let _ = lower_priority();
-                fail_stop.guard("a hashing thread", || shared.work(kernel));
+                let _ = thread_class::lower(priority);
+                let Some(seat) = seats.get(number) else { return };
+                fail_stop.guard("a hashing thread", || hasher.work(seat));
             })?;
         }
         let owner = Arc::new(Ended(Arc::clone(&shared)));
@@ -366,77 +332,73 @@ impl Shared {
         let of_lane = state.lane(lane);
         of_lane.admitted += 1;
         of_lane.displaced += u64::from(admitted.displaced.is_some());
+        let is_waited_for = state.has_free_seat;
         drop(state);
+        if is_waited_for {
+            self.call_dispatcher();
+        }
         if let Some(job) = admitted.displaced {
             job.work.shed(Shed { retry_after: Duration::from_secs(1) });
         }
-        self.work.notify_one();
         Ok(admitted.ticket)
     }
 
-    fn work(&self, mut kernel: Kernel) {
-        loop {
-            let mut expired = Vec::new();
-            let job = {
-                let mut state = self.state.lock();
-                loop {
-                    if state.ended {
-                        return;
-                    }
-                    let next: Next<Job> = state.schedule.next(self.hash_time(), self.now());
-                    for job in &next.expired {
-                        state.lane(job.lane).expired += 1;
-                    }
-                    expired.extend(next.expired);
-                    if let Some((lane, waited, job)) = next.run {
-                        state.running += 1;
-                        let lane = state.lane(lane);
-                        lane.done += 1;
-                        lane.waited += waited;
-                        break Some(job);
-                    }
-                    if !expired.is_empty() {
-                        break None;
-                    }
-                    if self.work.wait_for(&mut state, IDLE).timed_out() {
-                        kernel.release();
-                    }
-                }
-            };
-            for job in expired {
-                job.work.shed(Shed { retry_after: Duration::from_secs(1) });
-            }
-            let Some(job) = job else { continue };
-            let begin = self.clock.steady();
-            self.run(job.work, &mut kernel);
-            let taken = nanos(self.clock.steady().duration_since(begin));
-            let before = self.hash_nanos.load(Ordering::Relaxed);
-            self.hash_nanos.store(before - before / 8 + taken / 8, Ordering::Relaxed);
-            self.state.lock().running -= 1;
+    fn call_dispatcher(&self) {
+        if let Some(dispatcher) = self.dispatcher.get() {
+            dispatcher.unpark();
         }
     }
 
-    /// Whoever hung up meanwhile has no use for the answer.
-    fn run(&self, work: Work, kernel: &mut Kernel) {
-        match work {
-            Work::Verify(password, text, answer) => {
-                let phc = Phc::parse(&text);
-                let cost = phc.as_ref().ok().map(Phc::cost);
-                // A string that cannot be used matches nothing; the decoy keeps the time the same.
-                let checked = phc.and_then(|phc| phc.matches(password.as_bytes(), kernel)).or_else(|_| {
-                    Phc::parse(&self.decoy)?.matches(password.as_bytes(), kernel).map(|_| false)
-                });
-                let matches = checked.unwrap_or(false);
-                let _ = answer.send(Ok(Verified { matches, needs_rehash: cost != Some(self.cost) }));
-            }
-            Work::Hash(password, answer) => {
-                let salted = self.chance.bytes().map_err(|_: NoChance| ());
-                let hashed = salted
-                    .and_then(|salt| hash(password.as_bytes(), self.cost, salt, kernel).map_err(|_| ()));
-                if let Ok(text) = hashed {
-                    let _ = answer.send(Ok(text));
+    /// Brings jobs to the seats that are free and tells the answers, until the last handle is gone.
+    fn dispatch(&self, seats: &[Seat]) {
+        let mut free: Vec<&Seat> = seats.iter().collect();
+        let mut busy: Vec<&Seat> = Vec::new();
+        loop {
+            busy.retain(|seat| {
+                let Some(done) = seat.collect() else { return true };
+                let before = self.hash_nanos.load(Ordering::Relaxed);
+                self.hash_nanos.store(before - before / 8 + nanos(done.taken) / 8, Ordering::Relaxed);
+                done.tell();
+                free.push(seat);
+                false
+            });
+            let mut given = Vec::new();
+            let mut expired = Vec::new();
+            {
+                let mut state = self.state.lock();
+                if state.ended {
+                    break;
                 }
+                while let Some(seat) = free.pop() {
+                    let next = state.schedule.next(self.hash_time(), self.now());
+                    expired.extend(next.expired);
+                    let Some((lane, waited, job)) = next.run else {
+                        free.push(seat);
+                        break;
+                    };
+                    let lane = state.lane(lane);
+                    lane.done += 1;
+                    lane.waited += waited;
+                    given.push((seat, job.work));
+                }
+                for job in &expired {
+                    state.lane(job.lane).expired += 1;
+                }
+                state.running = busy.len() + given.len();
+                state.has_free_seat = !free.is_empty();
             }
+            for (seat, work) in given {
+                seat.give(work);
+                busy.push(seat);
+            }
+            for job in expired {
+                job.work.shed(Shed { retry_after: Duration::from_secs(1) });
+            }
+            // Whatever has come since it was looked for lets this pass at once.
+            thread::park();
+        }
+        for seat in seats {
+            seat.close();
         }
     }
 }
@@ -445,16 +407,11 @@ fn nanos(duration: Duration) -> u64 {
     u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }
 
-/// So that refusals and refreshes stay fast while every core hashes.
-fn lower_priority() -> std::io::Result<()> {
-    #[cfg(target_os = "linux")]
-    rustix::process::setpriority_process(Some(rustix::thread::gettid()), 19)?;
-    Ok(())
-}
-
 /// Tried on a thread that ends with the trial: what was lowered cannot be raised again.
-fn can_lower_priority() -> std::io::Result<()> {
-    let trial = thread::Builder::new().name(String::from("hash-trial")).spawn(lower_priority)?;
+fn can_lower(priority: Low) -> std::io::Result<Low> {
+    let trial = thread::Builder::new()
+        .name(String::from("hash-trial"))
+        .spawn(move || thread_class::lower(priority))?;
     trial.join().unwrap_or_else(|_| Err(std::io::Error::other("the trial panicked")))
 }
 
@@ -464,7 +421,7 @@ mod tests {
 
     fn pool(threads: usize, cost: Cost, budget_ms: u64) -> HashPool {
         let wait_budget = Duration::from_millis(budget_ms);
-        let options = Options { threads, wait_budget, cost, kernel: Choice::Auto };
+        let options = Options { threads, wait_budget, cost, kernel: Choice::Auto, priority: Low::Idle };
         let fail_stop = FailStop::new(|why| panic!("{why}"));
         HashPool::start(options, &Clock::system(), &Arc::new(Chance::seeded(1)), &fail_stop).unwrap()
     }

@@ -1,0 +1,162 @@
+//! A hashing thread, and the seat over which work is handed to it.
+//!
+//! A hashing thread runs below everything else, so it may be stopped for long wherever it stands. Therefore it shares no
+//! lock with an event loop and wakes none: it takes its work from its seat and leaves what it found there, and only the
+//! pool's dispatcher, which runs at full priority, comes to the seat.
+
+use std::sync::{Arc, OnceLock};
+use std::thread::{self, Thread};
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use tokio::sync::oneshot;
+
+use super::Password;
+use super::kernel::Kernel;
+use super::phc::{Cost, Phc, hash};
+use super::pool::{Shed, Verified};
+use crate::clock::Clock;
+use crate::secret::Chance;
+
+/// A thread that has had nothing to do for so long gives its memory back.
+const IDLE: Duration = Duration::from_secs(30);
+
+/// A password, what is to be done with it, and who waits for the answer.
+pub(super) enum Work {
+    Verify(Password, String, oneshot::Sender<Result<Verified, Shed>>),
+    Hash(Password, oneshot::Sender<Result<String, Shed>>),
+}
+
+impl Work {
+    /// Refuses it. Whoever hung up meanwhile has no use for the answer.
+    pub(super) fn shed(self, shed: Shed) {
+        match self {
+            Self::Verify(_, _, answer) => drop(answer.send(Err(shed))),
+            Self::Hash(_, answer) => drop(answer.send(Err(shed))),
+        }
+    }
+}
+
+enum Found {
+    Verified(Verified, oneshot::Sender<Result<Verified, Shed>>),
+    /// No string when there was no randomness for its salt.
+    Hashed(Option<String>, oneshot::Sender<Result<String, Shed>>),
+}
+
+/// What a hashing thread left in its seat.
+pub(super) struct Done {
+    found: Found,
+    pub(super) taken: Duration,
+}
+
+impl Done {
+    /// Tells whoever waits.
+    pub(super) fn tell(self) {
+        match self.found {
+            Found::Verified(verified, answer) => drop(answer.send(Ok(verified))),
+            Found::Hashed(Some(text), answer) => drop(answer.send(Ok(text))),
+            Found::Hashed(None, _) => {}
+        }
+    }
+}
+
+enum Order {
+    Do(Work),
+    End,
+}
+
+/// Holds one job on its way to a thread, and its answer on the way back.
+pub(super) struct Seat {
+    order: Mutex<Option<Order>>,
+    done: Mutex<Option<Done>>,
+    thread: OnceLock<Thread>,
+}
+
+impl Seat {
+    pub(super) const fn new() -> Self {
+        Self { order: Mutex::new(None), done: Mutex::new(None), thread: OnceLock::new() }
+    }
+
+    /// Hands a job to a thread that has none.
+    pub(super) fn give(&self, work: Work) {
+        self.order(Order::Do(work));
+    }
+
+    /// Ends the thread when it is done with what it has.
+    pub(super) fn close(&self) {
+        self.order(Order::End);
+    }
+
+    fn order(&self, order: Order) {
+        *self.order.lock() = Some(order);
+        // A thread that is not there yet looks before it sleeps.
+        if let Some(thread) = self.thread.get() {
+            thread.unpark();
+        }
+    }
+
+    /// What the thread has found, if it is done. One that is just leaving it there wakes the dispatcher afterwards.
+    pub(super) fn collect(&self) -> Option<Done> {
+        self.done.try_lock()?.take()
+    }
+}
+
+/// What a hashing thread works with.
+pub(super) struct Hasher {
+    pub(super) kernel: Kernel,
+    pub(super) cost: Cost,
+    pub(super) decoy: String,
+    pub(super) chance: Arc<Chance>,
+    pub(super) clock: Clock,
+    pub(super) dispatcher: Thread,
+}
+
+impl Hasher {
+    /// Does what comes to its seat until that is closed.
+    pub(super) fn work(mut self, seat: &Seat) {
+        let _ = seat.thread.set(thread::current());
+        let mut since = self.clock.steady();
+        loop {
+            let order = seat.order.lock().take();
+            match order {
+                Some(Order::Do(work)) => {
+                    let begin = self.clock.steady();
+                    let found = self.find(work);
+                    since = self.clock.steady();
+                    *seat.done.lock() = Some(Done { found, taken: since.duration_since(begin) });
+                    self.dispatcher.unpark();
+                }
+                Some(Order::End) => return,
+                None => {
+                    thread::park_timeout(IDLE);
+                    if self.clock.steady().duration_since(since) >= IDLE {
+                        self.kernel.release();
+                    }
+                }
+            }
+        }
+    }
+
+    fn find(&mut self, work: Work) -> Found {
+        match work {
+            Work::Verify(password, text, answer) => {
+                let phc = Phc::parse(&text);
+                let needs_rehash = phc.as_ref().ok().map(Phc::cost) != Some(self.cost);
+                // A string that cannot be used matches nothing; the decoy keeps the time the same.
+                let checked =
+                    phc.and_then(|phc| phc.matches(password.as_bytes(), &mut self.kernel)).or_else(|_| {
+                        let decoy = Phc::parse(&self.decoy)?;
+                        decoy.matches(password.as_bytes(), &mut self.kernel).map(|_| false)
+                    });
+                Found::Verified(Verified { matches: checked.unwrap_or(false), needs_rehash }, answer)
+            }
+            Work::Hash(password, answer) => {
+                let salt = self.chance.bytes().map_err(|_| ());
+                let text = salt.and_then(|salt| {
+                    hash(password.as_bytes(), self.cost, salt, &mut self.kernel).map_err(|_| ())
+                });
+                Found::Hashed(text.ok(), answer)
+            }
+        }
+    }
+}
