@@ -346,12 +346,14 @@ impl Engine {
     /// Does work that asks several owners on their own thread: one way there and back, whatever it asks between.
     pub(crate) async fn beside_owners<T: Send + 'static>(
         &self,
-        work: impl Future<Output = T> + Send + 'static,
+        work: impl AsyncFnOnce() -> T + Send + 'static,
     ) -> Result<T, Fault> {
         let (answer, wait) = tokio::sync::oneshot::channel();
-        let accepted = self.registries.spawn(async move {
-            // Whoever hung up has no use for the answer.
-            let _ = answer.send(work.await);
+        let accepted = self.registries.spawn_fn(move || {
+            actix::spawn(async move {
+                // Whoever hung up has no use for the answer.
+                let _ = answer.send(work().await);
+            });
         });
         if !accepted {
             return Err(Fault::Ending);

@@ -1,7 +1,7 @@
 //! What somebody who is logged in does with their own account.
 
 use super::authenticate::{Held, Identity};
-use super::log_in::{Known, check_password};
+use super::check::{Known, check_password};
 use super::log_out::end_others;
 use super::{Client, Refusal, Stop, parse_name};
 use crate::account::AccountV1;
@@ -64,7 +64,7 @@ pub async fn delete(
 ) -> Result<(), Stop> {
     engine.admit(Class::Check, client).await?;
     let name = parse_name(&identity.account.email)?;
-    let account = check_password(engine, client, &name, password, Known::Session(identity.sid())).await?;
+    let account = check_password(engine, client, name, password, Known::Session(identity.sid())).await?;
     let id = account.account_id();
     if id != identity.account.account_id() {
         return Err(Refusal::Unauthenticated.into());

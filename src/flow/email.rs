@@ -8,7 +8,7 @@
 //! there is no further change, so that the link of the first owner is never replaced.
 
 use super::authenticate::Identity;
-use super::log_in::{Known, check_password};
+use super::check::{Known, check_password};
 use super::log_out::end_others;
 use super::post::Addressee;
 use super::{Client, Refusal, Stop, mailed, parse_name};
@@ -34,7 +34,7 @@ pub async fn ask(
     engine.admit(Class::Check, client).await?;
     let new = parse_name(email)?;
     let name = parse_name(&identity.account.email)?;
-    let account = check_password(engine, client, &name, password, Known::Session(identity.sid())).await?;
+    let account = check_password(engine, client, name, password, Known::Session(identity.sid())).await?;
     let id = account.account_id();
     if id != identity.account.account_id() {
         return Err(Refusal::Unauthenticated.into());

@@ -3,6 +3,7 @@
 pub mod account;
 pub mod admin;
 pub mod authenticate;
+mod check;
 pub mod email;
 pub mod log_in;
 pub mod log_out;
@@ -15,6 +16,7 @@ pub mod sign_up;
 
 use std::cell::Cell;
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::account::{AccountName, AccountV1, Status};
@@ -22,7 +24,7 @@ use crate::audit::{Event, Note};
 use crate::clock::Timestamp;
 use crate::engine::{Engine, Fault};
 use crate::id::{FamilyId, SessionId, hex};
-use crate::journal::handle::NoRoom;
+use crate::journal::handle::{NoRoom, Sealed};
 use crate::lockout::device;
 use crate::password::{Lane, Place, Weakness};
 use crate::refresh::FamilyV1;
@@ -34,7 +36,7 @@ use crate::throttle::{Charge, Network, Standing};
 use crate::token::Claims;
 
 /// Who asks.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Client {
     /// The address, after trusted proxies.
     pub address: IpAddr,
@@ -189,7 +191,29 @@ pub enum Grant {
     },
 }
 
+/// What was opened for somebody, with the secret that only they get.
+pub(crate) enum Issued {
+    Family(FamilyV1, Secret),
+    Session(SessionV1, Secret),
+}
+
 impl Engine {
+    /// As [`Engine::beside_owners`], for a part of what a client asks for.
+    pub(crate) async fn beside<T: Send + 'static>(
+        self: &Arc<Self>,
+        client: &Client,
+        work: impl AsyncFnOnce(&Self, &Client) -> T + Send + 'static,
+    ) -> Result<T, Fault> {
+        let (engine, its_client) = (Arc::clone(self), client.clone());
+        let done = self.beside_owners(move || async move {
+            let done = work(&engine, &its_client).await;
+            (done, its_client.standing.get())
+        });
+        let (done, standing) = done.await?;
+        client.standing.set(standing);
+        Ok(done)
+    }
+
     /// The throttle: charges a request to its network before any work.
     pub(crate) async fn admit(&self, class: Class, client: &Client) -> Result<Charge, Stop> {
         let (charge, standing) = self.charge(class, client.address).await?;
@@ -270,10 +294,20 @@ impl Engine {
 
     /// Opens a refresh-token family for somebody who has just proved who they are.
     pub(crate) async fn open_family(&self, account: &AccountV1, client: &Client) -> Result<Grant, Stop> {
+        let issued = self.issue_family(account, client).await?;
+        let issued = self.journal.open(issued).await.map_err(Fault::from)?;
+        self.grant(account, issued)
+    }
+
+    /// As [`Engine::open_family`], before it is durable.
+    pub(crate) async fn issue_family(
+        &self,
+        account: &AccountV1,
+        client: &Client,
+    ) -> Result<Sealed<Issued>, Stop> {
         let secret = Secret::mint(&self.chance)?;
-        let id = FamilyId::mint(account.account_id().slot(), self.chance.bytes()?);
         let opened = crate::refresh::Opened {
-            id,
+            id: FamilyId::mint(account.account_id().slot(), self.chance.bytes()?),
             account: account.account_id(),
             auth_epoch: account.auth_epoch,
             global_epoch: self.global_epoch,
@@ -281,8 +315,20 @@ impl Engine {
             network: client.network().into(),
             user_agent: client.user_agent.clone(),
         };
-        let family = self.ask(&self.refresh, opened).await?;
-        self.token_grant(account, &family, secret)
+        let family = self.ask_sealed(&self.refresh, opened).await?;
+        Ok(family.map(|family| Issued::Family(family, secret)))
+    }
+
+    /// What the client gets of what was opened for it.
+    pub(crate) fn grant(&self, account: &AccountV1, issued: Issued) -> Result<Grant, Stop> {
+        match issued {
+            Issued::Family(family, secret) => self.token_grant(account, &family, secret),
+            Issued::Session(session, secret) => {
+                let token = OpaqueToken { kind: TokenKind::Session, id: session.id, generation: 0, secret };
+                let csrf_token = crate::csrf::issue(&self.keys.csrf, session.id);
+                Ok(Grant::Cookie { token: self.edge.write(&token), session, csrf_token })
+            }
+        }
     }
 
     pub(crate) fn token_grant(
@@ -303,13 +349,13 @@ impl Engine {
         })
     }
 
-    /// Opens a browser session for somebody who has just proved who they are.
-    pub(crate) async fn open_session(
+    /// Opens a browser session for somebody who has just proved who they are, before it is durable.
+    pub(crate) async fn issue_session(
         &self,
         account: &AccountV1,
         remember: bool,
         client: &Client,
-    ) -> Result<Grant, Stop> {
+    ) -> Result<Sealed<Issued>, Stop> {
         let secret = Secret::mint(&self.chance)?;
         let opened = crate::session::Opened {
             id: SessionId::mint(account.account_id().slot(), self.chance.bytes()?),
@@ -321,10 +367,8 @@ impl Engine {
             network: client.network().into(),
             user_agent: client.user_agent.clone(),
         };
-        let session = self.ask(&self.sessions, opened).await?;
-        let token = OpaqueToken { kind: TokenKind::Session, id: session.id, generation: 0, secret };
-        let csrf_token = crate::csrf::issue(&self.keys.csrf, session.id);
-        Ok(Grant::Cookie { token: self.edge.write(&token), session, csrf_token })
+        let session = self.ask_sealed(&self.sessions, opened).await?;
+        Ok(session.map(|session| Issued::Session(session, secret)))
     }
 
     /// A device cookie for somebody who has just proved who they are.

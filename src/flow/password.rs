@@ -1,7 +1,7 @@
 //! A new password: by a mailed token, or by the old one. Never a log-in.
 
 use super::authenticate::Identity;
-use super::log_in::{Known, check_password};
+use super::check::{Known, check_password};
 use super::log_out::end_others;
 use super::post::Addressee;
 use super::sign_up::new_password;
@@ -72,7 +72,7 @@ pub async fn change(
 ) -> Result<(), Stop> {
     engine.admit(Class::Check, client).await?;
     let name = parse_name(&identity.account.email)?;
-    let account = check_password(engine, client, &name, current, Known::Session(identity.sid())).await?;
+    let account = check_password(engine, client, name, current, Known::Session(identity.sid())).await?;
     let id = account.account_id();
     if id != identity.account.account_id() {
         return Err(Refusal::Unauthenticated.into());

@@ -22,7 +22,7 @@ pub async fn refresh(engine: &Arc<Engine>, client: &Client, token: &str) -> Resu
     let presented = engine.edge.read(TokenKind::Refresh, token).ok();
     let turn = presented.map(|presented| Turn::new(engine, presented)).transpose()?.flatten();
     let (address, its_engine) = (client.address, Arc::clone(engine));
-    let asked = async move {
+    let asked = async move || {
         let (charge, standing) = its_engine.charge(Class::Refresh, address).await?;
         let rotated = match (&charge, turn) {
             (Ok(_), Some(turn)) => Some(turn.rotate(&its_engine).await?),

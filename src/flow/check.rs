@@ -1,0 +1,201 @@
+//! The check of a password: look at the network, charge the name, find the account or a decoy, hash, settle.
+
+use super::post::Addressee;
+use super::{Client, Refusal, Stop};
+use crate::account::actor::{Find, Rehash};
+use crate::account::{AccountName, AccountV1, NameKey};
+use crate::audit::Event;
+use crate::engine::{Engine, Fault};
+use crate::id::short_digest;
+use crate::journal::handle::Sealed;
+use crate::lockout::{Attempt, Begin, Finish, Outcome, Settled, device};
+use crate::mail::Kind;
+use crate::password::{Lane, Password, Place, Shed, Verified};
+use crate::reset::Purpose;
+use crate::stuffing;
+use crate::stuffing::actor::{Look, Note};
+use crate::throttle::Network;
+use crate::throttle::actor::Suspect;
+
+/// What tells a device of the owner from a stranger's.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Known<'a> {
+    /// The device cookie that came along, if any.
+    Cookie(Option<&'a str>),
+    /// A session that is open: where it is asked for the password again, it counts as a device of its own, so that
+    /// strangers cannot keep its owner out, nor a thief of it guess on.
+    Session([u8; 16]),
+}
+
+impl Known<'_> {
+    /// What its failures are counted under.
+    fn device(self, engine: &Engine, name: NameKey) -> Option<[u8; 8]> {
+        match self {
+            Self::Cookie(text) => text.and_then(|text| device::check(&engine.keys.device, name, text)),
+            Self::Session(sid) => Some(short_digest(&engine.keys.device, &[b"session count", &name.0, &sid])),
+        }
+    }
+}
+
+/// A name and a password as somebody presents them.
+pub(super) struct Presented {
+    name: AccountName,
+    key: NameKey,
+    device: Option<[u8; 8]>,
+    password: Password,
+    /// By which the same wrong password is known again.
+    wrong: [u8; 8],
+}
+
+/// An attempt that is charged, with the account it goes for, known or not.
+pub(super) struct Begun {
+    attempt: Attempt,
+    place: Place,
+    account: Option<AccountV1>,
+}
+
+impl Presented {
+    pub(super) fn new(engine: &Engine, name: AccountName, password: &str, known: Known<'_>) -> Self {
+        let key = name.key(&engine.keys.directory);
+        let password = Password::for_login(password);
+        let wrong = short_digest(&engine.keys.device, &[b"wrong password", &key.0, password.as_bytes()]);
+        Self { device: known.device(engine, key), name, key, password, wrong }
+    }
+
+    pub(super) const fn name(&self) -> &AccountName {
+        &self.name
+    }
+
+    /// Whether it comes from a device that was the owner's.
+    pub(super) const fn has_device(&self) -> bool {
+        self.device.is_some()
+    }
+
+    /// All that comes before the hash: a name that is locked is not hashed for.
+    pub(super) async fn begin(&self, engine: &Engine, client: &Client) -> Result<Begun, Stop> {
+        let Self { key, device, wrong, .. } = *self;
+        let network = Network::of(client.address);
+        // Networks that fail wait behind those that do not.
+        let stranger = if engine.tell(&engine.stuffing, Look(network)).await?.recently_failing {
+            Lane::Failing
+        } else {
+            Lane::Quiet
+        };
+        let place = client.place(if device.is_some() { Lane::Known } else { stranger });
+        if let Err(shed) = engine.pool.has_room(&[place.lane], place.network) {
+            engine.tally.count(Event::LoginShed);
+            return Err(Fault::from(shed).into());
+        }
+        let attempt = match engine.ask(&engine.lockout, Begin { name: key, device, password: wrong }).await? {
+            Ok(attempt) => attempt,
+            Err(locked) => {
+                // Without a look at the account: on a path this short it would tell by its time whether there is one.
+                engine.tally.record(client.note(Event::LoginLocked).device(device));
+                self.notice(engine, client, stuffing::Outcome::Failed).await?;
+                return Err(Refusal::Locked { until: locked.until }.into());
+            }
+        };
+        if device.is_some() {
+            engine.tally.record(client.note(Event::DeviceRecognised).device(device));
+        }
+        // A cookie that has failed too often is known no longer.
+        let place = client.place(if attempt.is_of_known_device() { Lane::Known } else { stranger });
+        let account = engine.ask(&engine.accounts, Find(key)).await?;
+        Ok(Begun { attempt, place, account })
+    }
+
+    /// The hash, of the account's password or of the decoy.
+    pub(super) async fn verify(&self, engine: &Engine, begun: &Begun) -> Result<Verified, Shed> {
+        let phc = begun.account.as_ref().and_then(|account| account.phc.as_deref());
+        engine.pool.verify(begun.place, self.password.clone(), phc).await
+    }
+
+    /// Settles the attempt. The account is the one whose password was right.
+    pub(super) async fn conclude(
+        &self,
+        engine: &Engine,
+        client: &Client,
+        begun: Begun,
+        verified: Result<Verified, Shed>,
+    ) -> Result<(AccountV1, Sealed<Settled>), Stop> {
+        let Begun { attempt, place, account } = begun;
+        let device = self.device;
+        let verified = match verified {
+            Ok(verified) => verified,
+            Err(shed) => {
+                // Never checked, so never counted.
+                engine.ask(&engine.lockout, Finish(attempt, Outcome::Returned)).await?;
+                engine.tally.record(client.note(Event::LoginShed).of(account.as_ref()).device(device));
+                return Err(Fault::from(shed).into());
+            }
+        };
+        let Some(account) = account.as_ref().filter(|_| verified.matches) else {
+            let outcome = Outcome::Failed { known: account.is_some() };
+            let settled = engine.ask(&engine.lockout, Finish(attempt, outcome)).await?;
+            let outcome =
+                if device.is_some() { stuffing::Outcome::Mistyped } else { stuffing::Outcome::Failed };
+            self.notice(engine, client, outcome).await?;
+            let note = |event| client.note(event).of(account.as_ref()).device(device);
+            engine.tally.record(note(Event::LoginFailed));
+            if settled.device_demoted {
+                engine.tally.record(note(Event::DeviceDemoted));
+            }
+            if settled.lock_began {
+                engine.tally.record(note(Event::LockoutStarted));
+            }
+            if settled.mail_owner {
+                let owner = Addressee::of(account.as_ref(), &self.name, self.key);
+                engine.mail_token(owner, Purpose::Unlock, Kind::Lockout).await?;
+            }
+            return Err(Refusal::InvalidCredentials.into());
+        };
+        let settled = engine.ask_sealed(&engine.lockout, Finish(attempt, Outcome::Succeeded)).await?;
+        self.notice(engine, client, stuffing::Outcome::Succeeded).await?;
+        if verified.needs_rehash
+            && let Some(checked) = &account.phc
+            && let Ok(phc) = engine.pool.hash(place, self.password.clone()).await
+        {
+            let rehash = Rehash { id: account.account_id(), checked: checked.clone(), phc: phc.into() };
+            engine.ask(&engine.accounts, rehash).await?;
+        }
+        Ok((account.clone(), settled))
+    }
+
+    /// Takes down how a log-in ended, and does what stuffing asks for: for a name without an account the same, for nobody.
+    async fn notice(&self, engine: &Engine, client: &Client, outcome: stuffing::Outcome) -> Result<(), Stop> {
+        let network = Network::of(client.address);
+        let tried = stuffing::Tried { network, name: self.key, outcome };
+        let noticed = engine.tell(&engine.stuffing, Note(tried)).await?;
+        let suspected = || client.note(Event::StuffingSuspected);
+        if noticed.alarm {
+            engine.tally.record(suspected().because("failures far above their mean"));
+        }
+        if let Some(network) = noticed.suspect {
+            engine.tally.record(suspected().because("many names from one network"));
+            engine.tell(&engine.throttle, Suspect(network)).await?;
+        }
+        if noticed.targeted {
+            let account = engine.ask(&engine.accounts, Find(self.key)).await?;
+            engine.tally.record(suspected().of(account.as_ref()).because("one name from many networks"));
+            let owner = Addressee::of(account.as_ref(), &self.name, self.key);
+            engine.post(owner, Kind::Targeted).await?;
+        }
+        Ok(())
+    }
+}
+
+/// Checks the password of a name, known or unknown, with the same work, and settles the attempt.
+pub(super) async fn check_password(
+    engine: &Engine,
+    client: &Client,
+    name: AccountName,
+    password: &str,
+    known: Known<'_>,
+) -> Result<AccountV1, Stop> {
+    let presented = Presented::new(engine, name, password, known);
+    let begun = presented.begin(engine, client).await?;
+    let verified = presented.verify(engine, &begun).await;
+    let (account, settled) = presented.conclude(engine, client, begun, verified).await?;
+    engine.journal.open(settled).await.map_err(Fault::from)?;
+    Ok(account)
+}
