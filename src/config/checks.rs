@@ -221,6 +221,13 @@ pub fn checks(config: &Config) -> Vec<Check> {
         "[http] trusted_proxies = [\"127.0.0.1/32\"], if a proxy is in front",
     );
     check(
+        cfg!(feature = "known-passwords") || config.password_list.is_some(),
+        Doubtful,
+        "password.list_file",
+        "this build has no list of known-bad passwords, so the first ones that are guessed are allowed",
+        "[password] list_file = \"/etc/portcullis/passwords.txt\", or build with the feature known-passwords",
+    );
+    check(
         config.publish_ahead >= JWKS_KEPT,
         Doubtful,
         "token.publish_ahead_secs",

@@ -1,7 +1,10 @@
 //! Known-bad passwords: an embedded filter of those that are tried first, and the operator's own list.
 //!
 //! The filter says of each of the passwords it was made from that it is known, and of one in 65,536 others too: nobody
-//! will miss these. It holds hashes alone. `NOTICE` names the source; the ignored test below makes the file anew:
+//! will miss these. It holds fingerprints of hashes alone: no entry can be read from it, nor the order or number of times
+//! it was found in. Whether such a thing is an adaptation of the list need not be decided: the list may be used under the
+//! MIT licence, and its collector has put it into the public domain. `NOTICE` has source and rights; without the feature
+//! `known-passwords` the filter is left out. The ignored test below makes the file anew:
 //!
 //! ```sh
 //! PASSWORD_LIST=list.txt cargo test --lib make_the_filter -- --ignored
@@ -14,19 +17,26 @@ use std::path::Path;
 
 use sha2::{Digest, Sha256};
 use unicode_normalization::UnicodeNormalization;
-use xorf::{BinaryFuse16, BinaryFuse16Ref, DmaSerializable, Filter, FilterRef};
+#[cfg(any(test, feature = "known-passwords"))]
+use xorf::DmaSerializable;
+use xorf::{BinaryFuse16, Filter};
+#[cfg(feature = "known-passwords")]
+use xorf::{BinaryFuse16Ref, FilterRef};
 
 /// Shorter ones are refused anyhow.
 #[cfg(test)]
 const CHARS_MIN: usize = 8;
 
 /// Descriptor, then fingerprints, at an address that is even.
+#[cfg(feature = "known-passwords")]
 #[repr(align(2))]
 struct Even<T: ?Sized>(T);
 
+#[cfg(feature = "known-passwords")]
 const EMBEDDED: &Even<[u8]> = &Even(*include_bytes!("known_bad.filter"));
 const _: () =
     assert!(cfg!(target_endian = "little"), "the embedded filter is read as it lies, little end first");
+#[cfg(any(test, feature = "known-passwords"))]
 /// Rounded up, so that the fingerprints behind it begin at an even address.
 const DESCRIPTOR_LEN: usize = BinaryFuse16::DESCRIPTOR_LEN.next_multiple_of(2);
 
@@ -59,12 +69,22 @@ impl KnownBad {
     }
 
     fn contains_key(&self, key: u64) -> bool {
-        let (descriptor, fingerprints) = EMBEDDED.0.split_at_checked(DESCRIPTOR_LEN).unwrap_or_default();
-        // The first bytes alone are the descriptor; the file is a part of this program, so its form is known.
-        let descriptor = descriptor.get(..BinaryFuse16::DESCRIPTOR_LEN).unwrap_or_default();
-        BinaryFuse16Ref::from_dma(descriptor, fingerprints).contains(&key)
-            || self.own.as_ref().is_some_and(|own| own.contains(&key))
+        is_embedded(key) || self.own.as_ref().is_some_and(|own| own.contains(&key))
     }
+}
+
+/// Whether the embedded filter has a key.
+#[cfg(feature = "known-passwords")]
+fn is_embedded(key: u64) -> bool {
+    let (descriptor, fingerprints) = EMBEDDED.0.split_at_checked(DESCRIPTOR_LEN).unwrap_or_default();
+    // The first bytes alone are the descriptor; the file is a part of this program, so its form is known.
+    let descriptor = descriptor.get(..BinaryFuse16::DESCRIPTOR_LEN).unwrap_or_default();
+    BinaryFuse16Ref::from_dma(descriptor, fingerprints).contains(&key)
+}
+
+#[cfg(not(feature = "known-passwords"))]
+const fn is_embedded(_: u64) -> bool {
+    false
 }
 
 impl std::fmt::Debug for KnownBad {
@@ -94,6 +114,7 @@ mod tests {
     use super::*;
 
     #[test]
+    #[cfg(feature = "known-passwords")]
     fn the_first_guesses_are_known_and_hardly_anything_else_is() {
         assert!(EMBEDDED.0.len() <= 1_500_000, "{}", EMBEDDED.0.len());
         let known = KnownBad::default();
@@ -116,7 +137,7 @@ mod tests {
         std::fs::write(&path, "acme-corp-summer-2026\r\nacme-corp-summer-2026\nUnser Haus am See\n").unwrap();
         let known = KnownBad::load(Some(&path)).unwrap();
         assert!(known.contains("ACME-corp-summer-2026") && known.contains("unser haus am see"));
-        assert!(!known.contains("acme-corp-winter-2026") && known.contains("password1"));
+        assert!(!known.contains("acme-corp-winter-2026") && !known.contains("acme"));
         std::fs::write(&path, "").unwrap();
         assert!(KnownBad::load(Some(&path)).is_ok());
     }
