@@ -43,6 +43,7 @@ pub fn build(
     let listener = std::net::TcpListener::bind(listen)
         .map_err(|error| io::Error::new(error.kind(), format!("cannot listen on {listen}: {error}")))?;
     let address = listener.local_addr()?;
+    let config = config.bound_to(address);
     let (engine, running) = Engine::start(config, clock, accept_clock_floor, transport, fail_stop)?;
     let data = web::Data::from(Arc::clone(&engine));
     let server = HttpServer::new(move || {

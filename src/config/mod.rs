@@ -303,6 +303,19 @@ impl Config {
         }
     }
 
+    /// With the port that was really bound where the system was to choose one, in what is derived from it.
+    #[must_use]
+    pub fn bound_to(mut self, address: SocketAddr) -> Self {
+        let derived = Origin(format!("http://{}", self.listen));
+        if self.listen.port() == 0 && self.public_origin == derived {
+            self.public_origin = Origin(format!("http://{address}"));
+            if self.audience == derived.0 {
+                self.audience.clone_from(&self.public_origin.0);
+            }
+        }
+        self
+    }
+
     /// What must not stand on a public address.
     pub fn unsafe_settings(&self) -> Vec<Finding> {
         let wrong = checks::checks(self).into_iter().filter(|check| check.state == checks::State::Unsafe);
@@ -436,6 +449,20 @@ mod tests {
         .unwrap();
         assert_eq!((config.listen.port(), config.lockout.failures), (2, 3));
         assert_eq!(config.trusted_proxies.len(), 2);
+    }
+
+    #[test]
+    fn a_port_that_the_system_chose_stands_in_the_origin_unless_another_was_set() {
+        let bound = "127.0.0.1:4711".parse().unwrap();
+        let config = load("[http]\nlisten = \"127.0.0.1:0\"\n", &[]).unwrap().bound_to(bound);
+        assert_eq!(
+            (config.public_origin.as_str(), &*config.audience),
+            ("http://127.0.0.1:4711", "http://127.0.0.1:4711")
+        );
+        for set in ["public_origin = \"http://login.test\"", "listen = \"127.0.0.1:80\""] {
+            let config = load(&format!("[http]\n{set}\n"), &[]).unwrap();
+            assert_eq!(config.clone().bound_to(bound).public_origin, config.public_origin);
+        }
     }
 
     #[test]
