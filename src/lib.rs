@@ -96,6 +96,7 @@ pub mod registry;
 pub mod reset;
 pub mod secret;
 pub mod session;
+mod shards;
 pub mod stuffing;
 pub mod thread_class;
 pub mod throttle;

@@ -2,13 +2,10 @@
 //! asking two owners costs two ways to another thread: neither is needed while nothing was written that the verdict
 //! rests on ([`crate::changes`]).
 //!
-//! Kept under a digest of the credential, never the credential. Bounded: a full shard is emptied of what has ended, and
-//! if that is nothing, of everything.
+//! Kept under a digest of the credential, never the credential, and bounded.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
-use parking_lot::Mutex;
 use sha2::{Digest, Sha256};
 
 use crate::account::AccountV1;
@@ -16,6 +13,7 @@ use crate::changes::Mark;
 use crate::clock::Timestamp;
 use crate::refresh::FamilyV1;
 use crate::session::SessionV1;
+use crate::shards::Shards;
 
 const SHARDS: usize = 64;
 /// About 1 KiB each.
@@ -70,6 +68,10 @@ impl CredentialDigest {
         let digest = Sha256::new().chain_update(credential).chain_update([0]).chain_update(sent_by);
         Self(digest.finalize().into())
     }
+
+    fn spread(self) -> usize {
+        self.0.first().copied().unwrap_or_default().into()
+    }
 }
 
 struct Kept {
@@ -79,13 +81,8 @@ struct Kept {
 }
 
 /// Those of one engine.
-pub(crate) struct Verified(Box<[Mutex<HashMap<CredentialDigest, Kept>>]>);
-
-impl Default for Verified {
-    fn default() -> Self {
-        Self((0..SHARDS).map(|_| Mutex::default()).collect())
-    }
-}
+#[derive(Default)]
+pub(crate) struct Verified(Shards<CredentialDigest, Kept, SHARDS, PER_SHARD>);
 
 impl Verified {
     /// Whose credential it is, if nothing has changed since it was found good. `mark` counts what there is to change for an
@@ -96,11 +93,9 @@ impl Verified {
         now: Timestamp,
         mark: impl FnOnce(&Identity) -> Mark,
     ) -> Option<Arc<Identity>> {
-        let (identity, kept) = {
-            let shard = self.shard(digest)?.lock();
-            let kept = shard.get(&digest).filter(|kept| now < kept.until)?;
-            (Arc::clone(&kept.identity), kept.mark)
-        };
+        let (identity, kept) = self.0.find(digest.spread(), &digest, |kept| {
+            (now < kept.until).then(|| (Arc::clone(&kept.identity), kept.mark))
+        })?;
         (mark(&identity) == kept).then_some(identity)
     }
 
@@ -113,18 +108,7 @@ impl Verified {
         until: Timestamp,
         now: Timestamp,
     ) {
-        let Some(shard) = self.shard(digest) else { return };
-        let mut shard = shard.lock();
-        if shard.len() >= PER_SHARD {
-            shard.retain(|_, kept| now < kept.until);
-            if shard.len() >= PER_SHARD {
-                shard.clear();
-            }
-        }
-        shard.insert(digest, Kept { identity, mark, until });
-    }
-
-    fn shard(&self, digest: CredentialDigest) -> Option<&Mutex<HashMap<CredentialDigest, Kept>>> {
-        self.0.get(usize::from(digest.0.first().copied()?) % SHARDS)
+        let kept = Kept { identity, mark, until };
+        self.0.keep(digest.spread(), digest, kept, |kept| now >= kept.until);
     }
 }

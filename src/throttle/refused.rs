@@ -3,16 +3,14 @@
 //! A cell over its limit is left as it was by every further request, so a refusal holds until its wait is over, unless a
 //! success gives a charge back: then all are forgotten, and the owner is asked again.
 
-use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
-
-use parking_lot::Mutex;
 
 use super::gcra::Throttled;
 use super::network::Network;
 use super::table::{Class, Standing};
 use crate::clock::Timestamp;
+use crate::shards::Shards;
 
 const SHARDS: usize = 32;
 const PER_SHARD: usize = 512;
@@ -24,25 +22,18 @@ struct Refusal {
     eased: u64,
 }
 
-type Shard = Mutex<HashMap<(Class, Network), Refusal>>;
-
 /// Those of one engine.
+#[derive(Default)]
 pub struct Refused {
-    shards: Box<[Shard]>,
+    kept: Shards<(Class, Network), Refusal, SHARDS, PER_SHARD>,
     /// Counts what may have let somebody in again.
     eased: AtomicU64,
-}
-
-impl Default for Refused {
-    fn default() -> Self {
-        Self { shards: (0..SHARDS).map(|_| Mutex::default()).collect(), eased: AtomicU64::new(0) }
-    }
 }
 
 impl Refused {
     /// Whether a request would surely be refused now.
     pub fn find(&self, class: Class, network: Network, now: Timestamp) -> Option<(Throttled, Standing)> {
-        let refusal = *self.shard(network)?.lock().get(&(class, network))?;
+        let refusal = self.kept.find(network.spread(), &(class, network), |refusal| Some(*refusal))?;
         let holds = now < refusal.until && refusal.eased == self.eased();
         holds.then(|| (Throttled { wait: refusal.until.since(now) }, refusal.standing))
     }
@@ -63,24 +54,13 @@ impl Refused {
     ) {
         // Waits in less than a millisecond would be cut to nothing, and are not worth it.
         let until = now + throttled.wait.saturating_sub(Duration::from_millis(1));
-        let Some(shard) = self.shard(network) else { return };
-        let mut shard = shard.lock();
-        if shard.len() >= PER_SHARD {
-            shard.retain(|_, refusal| now < refusal.until);
-            if shard.len() >= PER_SHARD {
-                shard.clear();
-            }
-        }
-        shard.insert((class, network), Refusal { until, standing, eased });
+        let refusal = Refusal { until, standing, eased };
+        self.kept.keep(network.spread(), (class, network), refusal, |refusal| now >= refusal.until);
     }
 
     /// A charge was given back.
     pub fn ease(&self) {
         self.eased.fetch_add(1, Ordering::SeqCst);
-    }
-
-    fn shard(&self, network: Network) -> Option<&Shard> {
-        self.shards.get(network.spread() % SHARDS)
     }
 }
 
