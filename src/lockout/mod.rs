@@ -31,9 +31,12 @@
 //! Source: OWASP Authentication Cheat Sheet; NIST SP 800-63B-4 §3.2.2.
 
 pub mod actor;
+pub mod count;
 pub mod device;
 pub mod record;
+mod repeats;
 pub mod state;
 
+pub use count::Limits;
 pub use record::CountV1;
-pub use state::{Attempt, Begin, Finish, Limits, Locked, Names, Outcome, Settled};
+pub use state::{Attempt, Begin, Finish, Locked, Names, Outcome, Settled};

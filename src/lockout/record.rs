@@ -68,6 +68,6 @@ impl CountV1 {
 
     /// Whether what was read back can be a count.
     pub fn is_sound(&self) -> bool {
-        self.devices.len() <= super::state::DEVICES_MAX
+        self.devices.len() <= super::count::DEVICES_MAX
     }
 }

@@ -1,9 +1,8 @@
 //! The whole rule of lockout. Knows no actor, file, clock or randomness.
 
-use std::collections::HashMap;
-use std::time::Duration;
-
-use super::record::{CountV1, DeviceV1};
+use super::count::{DAY, Limits, charge_device, clear};
+use super::record::CountV1;
+use super::repeats::Repeats;
 use crate::account::NameKey;
 use crate::clock::Timestamp;
 use crate::journal::buckets::{BUCKETS, Buckets};
@@ -12,32 +11,9 @@ use crate::journal::record::{self, Write};
 /// A decision about counts with verdict `V`.
 pub type Decision<V> = record::Decision<CountV1, V>;
 
-/// Known devices of a name with failures of their own; the oldest gives way.
-pub const DEVICES_MAX: usize = 16;
 /// Buckets that are looked through for a name to give way.
 const EVICT_LOOK: usize = 8;
-/// Names of which the last wrong passwords are remembered.
-const REPEATS_MAX: usize = 100_000;
-const REPEAT_WINDOW: Duration = Duration::from_mins(10);
 const MAILS_PER_DAY: u8 = 3;
-const DAY: Duration = Duration::from_hours(24);
-
-/// The numbers of the rule.
-#[derive(Clone, Copy, Debug)]
-pub struct Limits {
-    /// Failures that lock a name for unknown devices, and that cost a known device its standing.
-    pub failures: u32,
-    /// Consecutive failures after which only the owner's own ways are left (NIST SP 800-63B-4 §3.2.2).
-    pub cap: u32,
-    /// The first lock; each further failure doubles it.
-    pub first_lock: Duration,
-    /// The longest lock.
-    pub max_lock: Duration,
-    /// After so long without a failure all is forgotten.
-    pub forget: Duration,
-    /// Names in the table, beyond which one of no account gives way.
-    pub names_max: usize,
-}
 
 /// An attempt asks to be admitted.
 #[derive(Clone, Copy, Debug)]
@@ -116,14 +92,14 @@ pub struct Settled {
 pub struct Names {
     by_name: Buckets<[u8; 16], CountV1>,
     limits: Limits,
-    /// Wrong passwords of the last minutes, by keyed digest: repeats of one count once. In memory alone.
-    repeats: HashMap<NameKey, Vec<([u8; 8], Timestamp)>>,
+    /// Wrong passwords of the last minutes: repeats of one count once.
+    repeats: Repeats,
 }
 
 impl Names {
     /// Nothing counted yet.
     pub fn new(limits: Limits) -> Self {
-        Self { by_name: Buckets::new(), limits, repeats: HashMap::new() }
+        Self { by_name: Buckets::new(), limits, repeats: Repeats::default() }
     }
 
     /// All records in their buckets.
@@ -139,7 +115,7 @@ impl Names {
     pub fn begin(&self, begin: &Begin, now: Timestamp) -> Decision<Result<Attempt, Locked>> {
         let mut count = self.current(begin.name, now);
         let mut writes = Vec::new();
-        let known = begin.device.filter(|nonce| self.has_standing(&count, *nonce));
+        let known = begin.device.filter(|nonce| self.limits.has_standing(&count, *nonce));
         let attempt = |charge, count: &CountV1, began_lock| Attempt {
             name: begin.name,
             charge,
@@ -159,13 +135,13 @@ impl Names {
             if now.as_millis() < count.locked_until_ms {
                 return Decision::unchanged(Err(Locked { until: Timestamp(count.locked_until_ms) }));
             }
-            if self.is_repeat(begin, now) {
+            if self.repeats.has(begin.name, begin.password, now) {
                 attempt(Charge::None, &count, false)
             } else {
                 count.failures = count.failures.saturating_add(1);
                 count.consecutive = count.consecutive.saturating_add(1);
                 count.last_ms = now.as_millis();
-                let lock = self.lock_after(count.failures);
+                let lock = self.limits.lock_after(count.failures);
                 count.locked_until_ms = lock.map_or(0, |lock| (now + lock).as_millis());
                 attempt(Charge::Name, &count, lock.is_some())
             }
@@ -198,7 +174,7 @@ impl Names {
             Outcome::Failed { known } => {
                 count.known |= known;
                 if let Charge::Device(nonce) = attempt.charge {
-                    settled.device_demoted = !self.has_standing(&count, nonce);
+                    settled.device_demoted = !self.limits.has_standing(&count, nonce);
                 }
                 if attempt.began_lock && own {
                     settled.lock_began = true;
@@ -223,7 +199,7 @@ impl Names {
                 Charge::Name if own => {
                     count.failures = count.failures.saturating_sub(1);
                     count.consecutive = count.consecutive.saturating_sub(1);
-                    if attempt.began_lock || self.lock_after(count.failures).is_none() {
+                    if attempt.began_lock || self.limits.lock_after(count.failures).is_none() {
                         count.locked_until_ms = 0;
                     }
                 }
@@ -243,15 +219,7 @@ impl Names {
 
     /// Remembers a wrong password for a while, so that a client that repeats it does not lock its owner out.
     pub fn note_failure(&mut self, attempt: &Attempt, now: Timestamp) {
-        if self.repeats.len() >= REPEATS_MAX {
-            // Forgetting costs a stuck client one failure more; growing would cost the server.
-            self.repeats.clear();
-        }
-        let passwords = self.repeats.entry(attempt.name).or_default();
-        passwords.retain(|(seen, at)| *seen != attempt.password && now.since(*at) < REPEAT_WINDOW);
-        if passwords.len() < 8 {
-            passwords.push((attempt.password, now));
-        }
+        self.repeats.note(attempt.name, attempt.password, now);
     }
 
     /// Makes `write` true. Cannot fail: it was just decided, or it was read back.
@@ -268,13 +236,13 @@ impl Names {
 
     /// Forgets the names of one bucket of which nothing counts any more. No write: the times stand in the record.
     pub fn sweep(&mut self, bucket: usize, now: Timestamp) -> usize {
-        let over = self.by_name.bucket(bucket).filter(|(_, count)| self.is_forgotten(count, now));
+        let over = self.by_name.bucket(bucket).filter(|(_, count)| self.limits.is_forgotten(count, now));
         let names: Vec<_> = over.map(|(name, _)| *name).collect();
         for name in &names {
             self.by_name.remove(name);
         }
         if bucket == 0 {
-            self.repeats.retain(|_, seen| seen.iter().any(|(_, at)| now.since(*at) < REPEAT_WINDOW));
+            self.repeats.sweep(now);
         }
         names.len()
     }
@@ -286,41 +254,10 @@ impl Names {
             .get(&name.0)
             .cloned()
             .unwrap_or_else(|| CountV1 { name: name.0, ..CountV1::default() });
-        if self.is_cold(&count, now) {
+        if self.limits.is_cold(&count, now) {
             (count.failures, count.locked_until_ms) = (0, 0);
         }
         count
-    }
-
-    /// Whether the ladder of locks is forgotten. What counts towards the cap is not, nor what a device has done: or a
-    /// patient guesser would begin anew each day.
-    fn is_cold(&self, count: &CountV1, now: Timestamp) -> bool {
-        now.since(Timestamp(count.last_ms)) >= self.limits.forget
-    }
-
-    fn is_forgotten(&self, count: &CountV1, now: Timestamp) -> bool {
-        self.is_cold(count, now) && count.may_be_forgotten(now)
-    }
-
-    /// Whether a device is still known by what is counted against it. When every place is taken by devices that have
-    /// lost their standing, a further one is a stranger.
-    fn has_standing(&self, count: &CountV1, nonce: [u8; 8]) -> bool {
-        let has_lost = |device: &DeviceV1| u32::from(device.failures) >= self.limits.device_failures();
-        match count.devices.iter().find(|device| device.nonce == nonce) {
-            Some(device) => !has_lost(device),
-            None => count.devices.len() < DEVICES_MAX || !count.devices.iter().all(has_lost),
-        }
-    }
-
-    fn is_repeat(&self, begin: &Begin, now: Timestamp) -> bool {
-        let seen = self.repeats.get(&begin.name).into_iter().flatten();
-        seen.into_iter().any(|(password, at)| *password == begin.password && now.since(*at) < REPEAT_WINDOW)
-    }
-
-    fn lock_after(&self, failures: u32) -> Option<Duration> {
-        let further = failures.checked_sub(self.limits.failures)?;
-        let factor = 1_u32.checked_shl(further).unwrap_or(u32::MAX).max(1);
-        Some(self.limits.first_lock.saturating_mul(factor).min(self.limits.max_lock))
     }
 
     /// A name of no account to give way: one that is not locked if there is one near, else the least locked.
@@ -334,36 +271,10 @@ impl Names {
     }
 }
 
-fn clear(count: &mut CountV1) {
-    (count.failures, count.consecutive, count.locked_until_ms) = (0, 0, 0);
-    count.era = count.era.wrapping_add(1);
-}
-
-fn charge_device(count: &mut CountV1, nonce: [u8; 8]) {
-    if let Some(device) = count.devices.iter_mut().find(|device| device.nonce == nonce) {
-        device.failures = device.failures.saturating_add(1);
-        return;
-    }
-    if count.devices.len() >= DEVICES_MAX {
-        // The one that is furthest from losing its standing gives way: never one that has lost it, or a thief of many
-        // cookies would wash one with the others.
-        let mildest = count.devices.iter().enumerate().min_by_key(|(_, device)| device.failures);
-        if let Some((at, _)) = mildest {
-            count.devices.remove(at);
-        }
-    }
-    count.devices.push(DeviceV1 { nonce, failures: 1 });
-}
-
-impl Limits {
-    /// Failures that cost a device its standing. Counted in a byte.
-    fn device_failures(&self) -> u32 {
-        self.failures.min(u32::from(u8::MAX))
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     const START: Timestamp = Timestamp::from_secs(1_800_000_000);
