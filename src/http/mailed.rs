@@ -4,8 +4,9 @@ use actix_web::{HttpRequest, HttpResponse, web};
 use serde::Deserialize;
 use serde_json::json;
 
-use super::log_in::{known_device, limited};
-use super::{Body, Rejection, answer, client, read_json, resource};
+use super::log_in::known_device;
+use super::request::for_json;
+use super::{Body, resource};
 use crate::engine::Engine;
 use crate::flow::{email, mailed, password};
 
@@ -43,53 +44,43 @@ struct Bound {
 }
 
 async fn post_confirm(request: HttpRequest, engine: Eng, body: Body) -> HttpResponse {
-    let client = client(&request, &engine);
-    let result = async {
-        let read: Bound = read_json(&request, body).await?;
-        email::confirm(&engine, &client, &read.token, &read.email).await?;
-        Ok::<_, Rejection>(HttpResponse::NoContent().finish())
-    };
-    limited(answer(&request, &engine, result.await), &client)
+    for_json(&request, &engine, body, async |client, read: Bound| {
+        email::confirm(&engine, client, &read.token, &read.email).await?;
+        Ok(HttpResponse::NoContent().finish())
+    })
+    .await
 }
 
 async fn post_undo(request: HttpRequest, engine: Eng, body: Body) -> HttpResponse {
-    let client = client(&request, &engine);
-    let result = async {
-        let read: Bound = read_json(&request, body).await?;
-        email::undo(&engine, &client, &read.token, &read.email).await?;
-        Ok::<_, Rejection>(HttpResponse::NoContent().finish())
-    };
-    limited(answer(&request, &engine, result.await), &client)
+    for_json(&request, &engine, body, async |client, read: Bound| {
+        email::undo(&engine, client, &read.token, &read.email).await?;
+        Ok(HttpResponse::NoContent().finish())
+    })
+    .await
 }
 
 async fn post_verify(request: HttpRequest, engine: Eng, body: Body) -> HttpResponse {
-    let client = client(&request, &engine);
-    let result = async {
-        let read: Token = read_json(&request, body).await?;
-        mailed::verify(&engine, &client, &read.token).await?;
-        Ok::<_, Rejection>(HttpResponse::NoContent().finish())
-    };
-    limited(answer(&request, &engine, result.await), &client)
+    for_json(&request, &engine, body, async |client, read: Token| {
+        mailed::verify(&engine, client, &read.token).await?;
+        Ok(HttpResponse::NoContent().finish())
+    })
+    .await
 }
 
 async fn post_resend(request: HttpRequest, engine: Eng, body: Body) -> HttpResponse {
-    let client = client(&request, &engine);
-    let result = async {
-        let read: Email = read_json(&request, body).await?;
-        mailed::resend(&engine, &client, &read.email).await?;
-        Ok::<_, Rejection>(HttpResponse::Accepted().json(json!({"status": "verification_sent"})))
-    };
-    limited(answer(&request, &engine, result.await), &client)
+    for_json(&request, &engine, body, async |client, read: Email| {
+        mailed::resend(&engine, client, &read.email).await?;
+        Ok(HttpResponse::Accepted().json(json!({"status": "verification_sent"})))
+    })
+    .await
 }
 
 async fn post_forgot(request: HttpRequest, engine: Eng, body: Body) -> HttpResponse {
-    let client = client(&request, &engine);
-    let result = async {
-        let read: Email = read_json(&request, body).await?;
-        password::forgot(&engine, &client, &read.email).await?;
-        Ok::<_, Rejection>(HttpResponse::Accepted().json(json!({"status": "reset_sent"})))
-    };
-    limited(answer(&request, &engine, result.await), &client)
+    for_json(&request, &engine, body, async |client, read: Email| {
+        password::forgot(&engine, client, &read.email).await?;
+        Ok(HttpResponse::Accepted().json(json!({"status": "reset_sent"})))
+    })
+    .await
 }
 
 #[derive(Deserialize)]
@@ -100,15 +91,13 @@ struct Reset {
 }
 
 async fn post_reset(request: HttpRequest, engine: Eng, body: Body) -> HttpResponse {
-    let client = client(&request, &engine);
-    let result = async {
-        let read: Reset = read_json(&request, body).await?;
-        let device = password::reset(&engine, &client, &read.token, &read.new_password).await?;
+    for_json(&request, &engine, body, async |client, read: Reset| {
+        let device = password::reset(&engine, client, &read.token, &read.new_password).await?;
         let mut response = HttpResponse::NoContent();
         known_device(&engine, &mut response, &device);
-        Ok::<_, Rejection>(response.finish())
-    };
-    limited(answer(&request, &engine, result.await), &client)
+        Ok(response.finish())
+    })
+    .await
 }
 
 #[derive(Deserialize)]
@@ -120,28 +109,24 @@ struct Check {
 }
 
 async fn post_check(request: HttpRequest, engine: Eng, body: Body) -> HttpResponse {
-    let client = client(&request, &engine);
-    let result = async {
-        let read: Check = read_json(&request, body).await?;
-        let advice = password::check(&engine, &client, &read.password, &read.email).await?;
+    for_json(&request, &engine, body, async |client, read: Check| {
+        let advice = password::check(&engine, client, &read.password, &read.email).await?;
         let reasons: Vec<_> = advice.reasons.iter().map(|reason| reason.code()).collect();
         let acceptable = reasons.is_empty();
-        Ok::<_, Rejection>(HttpResponse::Ok().json(json!({
+        Ok(HttpResponse::Ok().json(json!({
             "score": advice.score,
             "acceptable": acceptable,
             "reasons": reasons,
             "suggestions": advice.suggestions,
         })))
-    };
-    limited(answer(&request, &engine, result.await), &client)
+    })
+    .await
 }
 
 async fn post_unlock(request: HttpRequest, engine: Eng, body: Body) -> HttpResponse {
-    let client = client(&request, &engine);
-    let result = async {
-        let read: Token = read_json(&request, body).await?;
-        mailed::unlock(&engine, &client, &read.token).await?;
-        Ok::<_, Rejection>(HttpResponse::NoContent().finish())
-    };
-    limited(answer(&request, &engine, result.await), &client)
+    for_json(&request, &engine, body, async |client, read: Token| {
+        mailed::unlock(&engine, client, &read.token).await?;
+        Ok(HttpResponse::NoContent().finish())
+    })
+    .await
 }

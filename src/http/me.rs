@@ -4,8 +4,9 @@ use actix_web::{HttpRequest, HttpResponse, web};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use super::log_in::{User, limited, signed_in, user};
-use super::{Body, Rejection, answer, client, read_json, resource};
+use super::log_in::{User, signed_in, user};
+use super::request::for_json_signed_in;
+use super::{Body, Rejection, answer, read_json, resource};
 use crate::clock::Timestamp;
 use crate::engine::Engine;
 use crate::flow::authenticate::{Held, introspect};
@@ -117,14 +118,11 @@ struct Password {
 }
 
 async fn delete_me(request: HttpRequest, engine: Eng, body: Body) -> HttpResponse {
-    let client = client(&request, &engine);
-    let result = async {
-        let identity = signed_in(&request, &engine).await?;
-        let read: Password = read_json(&request, body).await?;
-        account::delete(&engine, &client, &identity, &read.password).await?;
-        Ok::<_, Rejection>(HttpResponse::NoContent().finish())
-    };
-    limited(answer(&request, &engine, result.await), &client)
+    for_json_signed_in(&request, &engine, body, async |client, identity, read: Password| {
+        account::delete(&engine, client, identity, &read.password).await?;
+        Ok(HttpResponse::NoContent().finish())
+    })
+    .await
 }
 
 async fn get_sessions(request: HttpRequest, engine: Eng) -> HttpResponse {
@@ -157,14 +155,11 @@ struct ChangePassword {
 }
 
 async fn post_change(request: HttpRequest, engine: Eng, body: Body) -> HttpResponse {
-    let client = client(&request, &engine);
-    let result = async {
-        let identity = signed_in(&request, &engine).await?;
-        let read: ChangePassword = read_json(&request, body).await?;
-        password::change(&engine, &client, &identity, &read.current_password, &read.new_password).await?;
-        Ok::<_, Rejection>(HttpResponse::NoContent().finish())
-    };
-    limited(answer(&request, &engine, result.await), &client)
+    for_json_signed_in(&request, &engine, body, async |client, identity, read: ChangePassword| {
+        password::change(&engine, client, identity, &read.current_password, &read.new_password).await?;
+        Ok(HttpResponse::NoContent().finish())
+    })
+    .await
 }
 
 #[derive(Deserialize)]
@@ -175,14 +170,11 @@ struct ChangeEmail {
 }
 
 async fn post_email(request: HttpRequest, engine: Eng, body: Body) -> HttpResponse {
-    let client = client(&request, &engine);
-    let result = async {
-        let identity = signed_in(&request, &engine).await?;
-        let read: ChangeEmail = read_json(&request, body).await?;
-        email::ask(&engine, &client, &identity, &read.password, &read.email).await?;
-        Ok::<_, Rejection>(HttpResponse::Accepted().json(json!({"status": "confirmation_sent"})))
-    };
-    limited(answer(&request, &engine, result.await), &client)
+    for_json_signed_in(&request, &engine, body, async |client, identity, read: ChangeEmail| {
+        email::ask(&engine, client, identity, &read.password, &read.email).await?;
+        Ok(HttpResponse::Accepted().json(json!({"status": "confirmation_sent"})))
+    })
+    .await
 }
 
 #[derive(Deserialize)]

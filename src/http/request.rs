@@ -4,12 +4,13 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
 use actix_web::http::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, ORIGIN, REFERER, USER_AGENT};
-use actix_web::{HttpRequest, web};
+use actix_web::{HttpRequest, HttpResponse, web};
 use serde::de::DeserializeOwned;
 
 use super::client_address::client_address;
+use super::log_in::{limited, signed_in};
 use super::problem::{FieldError, Problem};
-use super::{BODY_BYTES_MAX, Rejection, request_id};
+use super::{BODY_BYTES_MAX, Rejection, answer, request_id};
 use crate::config::ForwardedHeader;
 use crate::csrf::{Source, check_source, check_token};
 use crate::engine::Engine;
@@ -52,6 +53,37 @@ pub async fn read_json<T: DeserializeOwned>(request: &HttpRequest, body: Body) -
         ));
     }
     parse(&bytes)
+}
+
+/// What a client asks for with a JSON body, answered with the state of its limits.
+pub(super) async fn for_json<T: DeserializeOwned>(
+    request: &HttpRequest,
+    engine: &Engine,
+    body: Body,
+    done: impl AsyncFnOnce(&Client, T) -> Result<HttpResponse, Rejection>,
+) -> HttpResponse {
+    let client = client(request, engine);
+    let result = async {
+        let read = read_json(request, body).await?;
+        done(&client, read).await
+    };
+    limited(answer(request, engine, result.await), &client)
+}
+
+/// Likewise, of somebody who is signed in.
+pub(super) async fn for_json_signed_in<T: DeserializeOwned>(
+    request: &HttpRequest,
+    engine: &Engine,
+    body: Body,
+    done: impl AsyncFnOnce(&Client, &Identity, T) -> Result<HttpResponse, Rejection>,
+) -> HttpResponse {
+    let client = client(request, engine);
+    let result = async {
+        let identity = signed_in(request, engine).await?;
+        let read = read_json(request, body).await?;
+        done(&client, &identity, read).await
+    };
+    limited(answer(request, engine, result.await), &client)
 }
 
 /// As [`read_json`], where the body may be left out.
