@@ -22,7 +22,7 @@
 //! `http.trusted_proxies` makes all its clients one network: [`proxy_watch`] finds it out.
 //!
 //! Not journalled: what it knows is worth minutes, and a write for each request would be a gift to whoever sends them.
-//! Saved every 30 s, with snapshots and at a clean stop, in a [file] that no flood makes longer than the table. After a
+//! Saved every 30 s, with snapshots and at a clean stop, in a [file](mod@file) that no flood makes longer than the table. After a
 //! clean stop everybody has what they had; after a crash whoever is not known to owe more begins half spent, and so does
 //! everybody when the file is missing or damaged.
 //!
