@@ -27,7 +27,7 @@ use tokio::sync::oneshot;
 
 use super::read::{files, last_line};
 use crate::clock::{Clock, Timestamp};
-use crate::id::keyed_digest;
+use crate::id::{hex, keyed_digest};
 
 /// Events that wait for the disk at most.
 const QUEUE: usize = 8192;
@@ -390,8 +390,4 @@ fn mac(key: &[u8; 32], said: &str) -> String {
 
 pub(super) fn digest(line: &[u8]) -> String {
     hex(&Sha256::digest(line))
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }

@@ -133,7 +133,7 @@ impl DataCommand {
                 let mut records = Records::default();
                 look(&*storage, SIZES, &mut records).map_err(Failure::refused)?;
                 for (table, schema, key, value) in records.iter() {
-                    let key: String = key.iter().map(|byte| format!("{byte:02x}")).collect();
+                    let key = portcullis::id::hex(key);
                     say(
                         &json!({"table": name_of(table), "schema": schema, "key": key, "bytes": value.len()})
                             .to_string(),

@@ -23,6 +23,7 @@ use super::segment::salt_tag;
 use super::snapshot;
 use super::storage::{Storage, join, write_whole};
 use crate::clock::{Clock, Timestamp};
+use crate::id::hex;
 use crate::secret::Chance;
 
 /// The list of a backup's files with their SHA-256.
@@ -85,7 +86,7 @@ fn copy(from: &dyn Storage, to: &dyn Storage) -> io::Result<()> {
     let mut sums = String::new();
     let mut one = |dir: &str, name: &str| -> io::Result<()> {
         let bytes = from.open(&join(dir, name))?.read_all()?;
-        let sum: String = Sha256::digest(&bytes).iter().map(|byte| format!("{byte:02x}")).collect();
+        let sum = hex(&Sha256::digest(&bytes));
         sums.push_str(&format!("{sum}  {}\n", join(dir, name)));
         write_whole(to, dir, name, &bytes)
     };
@@ -118,7 +119,7 @@ pub fn check_sums(storage: &dyn Storage) -> Result<(), Refusal> {
         let (sum, path) = line.split_once("  ").ok_or_else(|| refuse(SUMS, &"a line without a sum"))?;
         let bytes =
             storage.open(path).and_then(|file| file.read_all()).map_err(|error| refuse(path, &error))?;
-        let found: String = Sha256::digest(&bytes).iter().map(|byte| format!("{byte:02x}")).collect();
+        let found = hex(&Sha256::digest(&bytes));
         if found != sum {
             return Err(refuse(path, &"is not what was backed up: its sum differs"));
         }

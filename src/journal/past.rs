@@ -369,18 +369,9 @@ pub fn look_until(
     let none = || Refusal::new(IDENTITY, None, "there is none: this is no data directory in use", INSPECT);
     let identity = IdentityFile::open(storage).map_err(unreadable(IDENTITY))?.ok_or_else(none)?;
     let identity = identity.map_err(|error| Refusal::new(IDENTITY, None, error, INSPECT))?;
-    let found = Found {
-        first_start: false,
-        clean_stop: false,
-        entries: 0,
-        records: 0,
-        seq: 0,
-        torn: 0,
-        warnings: Vec::new(),
-        wall_ms: 0,
-    };
     let (cluster, timeline) = (identity.cluster(), identity.timeline());
-    let mut reading = Reading { storage, sizes, past, cluster, timeline, found, wall_ms: 0, until };
+    let mut reading =
+        Reading { storage, sizes, past, cluster, timeline, found: Found::default(), wall_ms: 0, until };
     if identity.newest().state == State::Forming {
         reading.refuse_a_used_one(&segments, &snapshots)?;
         return Ok(Found { first_start: true, ..reading.found });

@@ -105,7 +105,7 @@ pub struct Recovered {
 }
 
 /// What recovery found.
-#[derive(Clone, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Found {
     /// There was nothing before.
     pub first_start: bool,
@@ -200,16 +200,7 @@ pub fn recover(options: Options, past: &mut dyn Past) -> Result<Recovered, Refus
         past,
         cluster: identity.as_ref().map_or([0; 16], IdentityFile::cluster),
         timeline: identity.as_ref().map_or(1, IdentityFile::timeline),
-        found: Found {
-            first_start: false,
-            clean_stop: false,
-            entries: 0,
-            records: 0,
-            seq: 0,
-            torn: 0,
-            warnings: Vec::new(),
-            wall_ms: 0,
-        },
+        found: Found::default(),
         wall_ms: 0,
         until: Until::default(),
     };
