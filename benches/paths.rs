@@ -1,6 +1,7 @@
 //! The measured paths, each beside what it is compared with, in one run on one machine.
 //!
 //! `cargo bench --bench paths` runs all; `cargo bench --bench paths -- refresh` what its name holds.
+//! What durability costs is measured by `--bench journal`.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -12,6 +13,7 @@
 #![allow(unsafe_code, reason = "counting memory is done by a global allocator")]
 
 mod load;
+mod records;
 
 use std::alloc::{GlobalAlloc, Layout};
 use std::net::SocketAddr;
@@ -21,25 +23,17 @@ use std::time::{Duration, Instant};
 
 use actix_web::{App, HttpServer, web};
 use load::{Connection, Run, post, run, run_on};
-use portcullis::account::{AccountName, AccountV1, Accounts, Status};
+use portcullis::account::Accounts;
 use portcullis::app;
 use portcullis::clock::Clock;
-use portcullis::config::{Config, Reader};
+use portcullis::config::Config;
 use portcullis::engine::Engine;
 use portcullis::fail_stop::FailStop;
-use portcullis::id::{AccountId, FamilyId};
-use portcullis::journal::codec;
-use portcullis::journal::entry::{Change, Entry};
-use portcullis::journal::handle::{Class, Sealed};
-use portcullis::journal::layout::Sizes;
 use portcullis::journal::record::Write;
-use portcullis::journal::recover::{Options, Past, recover};
-use portcullis::journal::snapshot::{Records, Taking};
-use portcullis::journal::storage_local::LocalStorage;
 use portcullis::password::Cost;
 use portcullis::password::kernel::{Choice, Kernel};
-use portcullis::refresh::{Families, FamilyV1};
-use portcullis::secret::Chance;
+use portcullis::refresh::Families;
+use records::{account, config, family};
 
 struct Counting;
 
@@ -96,9 +90,6 @@ fn main() {
     if is_wanted("memory") {
         memory();
     }
-    if is_wanted("journal") {
-        journal(&runtime);
-    }
     if is_wanted("sign") {
         sign();
     }
@@ -116,20 +107,6 @@ fn main() {
     if is_wanted("login") {
         login(&runtime);
     }
-    if is_wanted("recovery") {
-        recovery();
-    }
-}
-
-fn config(dir: &std::path::Path, settings: &[(&str, &str)]) -> Config {
-    let mut reader = Reader::new();
-    reader.plain("data_dir", &dir.to_string_lossy(), "bench");
-    reader.plain("http.listen", "127.0.0.1:0", "bench");
-    reader.plain("signup.verify_email", "off", "bench");
-    for (key, value) in settings {
-        reader.plain(key, value, "bench");
-    }
-    Config::from_reader(reader).unwrap()
 }
 
 /// Serves on a thread of its own until the process ends.
@@ -421,108 +398,6 @@ fn logged_in(runtime: &tokio::runtime::Runtime, cores: usize, implementation: &s
     })
 }
 
-struct Nothing;
-
-impl Past for Nothing {
-    fn apply(&mut self, _: u16, _: u16, _: &[u8], _: Option<&[u8]>) -> Result<(), String> {
-        Ok(())
-    }
-}
-
-fn options(dir: &std::path::Path) -> Options {
-    Options {
-        storage: Arc::new(LocalStorage::open(dir).unwrap()),
-        sizes: Sizes::PRODUCTION,
-        clock: Clock::system(),
-        chance: Arc::new(Chance::system()),
-        accept_clock_floor: false,
-    }
-}
-
-fn journal(runtime: &tokio::runtime::Runtime) {
-    let dir = tempfile::tempdir().unwrap();
-    let raw = {
-        use std::os::unix::fs::FileExt;
-        let file = std::fs::File::create(dir.path().join("raw")).unwrap();
-        file.write_all_at(&vec![0; 16 << 20], 0).unwrap();
-        file.sync_all().unwrap();
-        let mut times = hdrhistogram::Histogram::<u64>::new(3).unwrap();
-        for at in 0..1000 {
-            let begin = Instant::now();
-            file.write_all_at(&[1; 4096], at * 4096).unwrap();
-            file.sync_data().unwrap();
-            times.record(begin.elapsed().as_micros() as u64).unwrap();
-        }
-        Duration::from_micros(times.value_at_quantile(0.5))
-    };
-    println!("raw write and fdatasync of 4 KiB: p50 {raw:?}");
-    let recovered = recover(options(&dir.path().join("data")), &mut Nothing).unwrap();
-    let fail_stop = FailStop::new(|why| panic!("{why}"));
-    let (handle, running, _) = recovered.start(&fail_stop).unwrap();
-    let change = Change { table: 5, schema: 1, key: vec![0; 16], value: Some(vec![7; 120]) };
-    let entry = Entry::encode(&[change]).unwrap();
-    runtime.block_on(async {
-        for clients in [1, 64, 1024] {
-            let states: Vec<_> = (0..clients).map(|_| (handle.clone(), entry.clone())).collect();
-            let frames = handle.stats().frames;
-            let appended = run(states, TIME, |(handle, entry)| async {
-                let Ok(permit) = handle.reserve(entry.as_bytes().len(), Class::Ordinary) else {
-                    tokio::time::sleep(Duration::from_millis(1)).await;
-                    return ((handle, entry), false);
-                };
-                let seq = handle.append(permit, &entry);
-                handle.open(Sealed::new((), seq)).await.unwrap();
-                ((handle, entry), true)
-            })
-            .await;
-            let per_sync = appended.rate * TIME.as_secs_f64() / (handle.stats().frames - frames) as f64;
-            println!(
-                "journal append, {clients} in flight: {:.0}/s, p50 {:?}, p99 {:?}, {per_sync:.0} entries a sync",
-                appended.rate, appended.p50, appended.p99
-            );
-        }
-    });
-    running.close();
-}
-
-fn account(number: u64) -> AccountV1 {
-    let name = AccountName::parse(&format!("user{number}@example.org")).unwrap();
-    let key = name.key(&[1; 32]);
-    let mut random = [0; 14];
-    random[..8].copy_from_slice(&number.to_le_bytes());
-    AccountV1 {
-        id: AccountId::mint(key.slot(), random).to_bytes(),
-        name_key: key.0,
-        email: name.as_str().into(),
-        email_verified: true,
-        name: None,
-        phc: Some("$argon2id$v=19$m=19456,t=2,p=1$AAAAAAAAAAAAAAAAAAAAAA$AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA".into()),
-        roles: Vec::new(),
-        status: Status::Active,
-        auth_epoch: 0,
-        created_ms: 1,
-    }
-}
-
-fn family(account: &AccountV1, now: u64) -> FamilyV1 {
-    let random = account.id.last_chunk::<14>().copied().unwrap();
-    FamilyV1 {
-        id: FamilyId::mint(account.account_id().slot(), random).to_bytes(),
-        account: account.id,
-        auth_epoch: 0,
-        global_epoch: 0,
-        opened_ms: now,
-        rotated_ms: now,
-        idle_end_ms: now + 1_000_000_000,
-        absolute_end_ms: now + 2_000_000_000,
-        generation: 0,
-        digest: [3; 32],
-        spent: None,
-        ended: None,
-        client: "192.0.2.1/32 Mozilla/5.0".into(),
-    }
-}
-
 fn memory() {
     const COUNT: usize = 1_000_000;
     // Before any server lives, or what others free would be taken off.
@@ -549,55 +424,4 @@ fn memory() {
         (with_accounts - before) / COUNT,
         (with_families - with_accounts) / COUNT
     );
-}
-
-fn recovery() {
-    const COUNT: u64 = 1_000_000;
-    let dir = tempfile::tempdir().unwrap();
-    let path = dir.path().join("data");
-    let settings = [("password.memory_kib", "64")];
-    let start = |path: &std::path::Path| {
-        actix_web::rt::System::new().block_on(async {
-            let fail_stop = FailStop::new(|why| panic!("{why}"));
-            let begin = Instant::now();
-            let server =
-                app::build(config(path, &settings), Clock::system(), false, None, &fail_stop).unwrap();
-            let (taken, records) = (begin.elapsed(), server.found().records);
-            server.stop().await;
-            (taken, records)
-        })
-    };
-    start(&path);
-    write_snapshot(&path, COUNT);
-    let (taken, records) = start(&path);
-    println!("recovery to bound socket: {records} records in {taken:.2?}");
-}
-
-/// A snapshot of so many accounts, each with a family.
-fn write_snapshot(path: &std::path::Path, count: u64) {
-    let recovered = recover(options(path), &mut Nothing).unwrap();
-    let life = recovered.life().clone();
-    let now = Clock::system().now().as_millis();
-    let mut buckets: Vec<Vec<u64>> = vec![Vec::new(); portcullis::journal::buckets::BUCKETS];
-    for number in 0..count {
-        buckets[portcullis::journal::buckets::bucket_of(&account(number).id)].push(number);
-    }
-    let seq = recovered.handle.assigned();
-    let mut taking = Taking::begin(&life, seq).unwrap();
-    for table in [1, 5] {
-        for (bucket, numbers) in buckets.iter().enumerate() {
-            let mut records = Records::default();
-            for account in numbers.iter().map(|number| account(*number)) {
-                if table == 1 {
-                    records.add(&life.cluster, 1, 1, &account.id, &codec::encode(&account).unwrap());
-                } else {
-                    let family = family(&account, now);
-                    records.add(&life.cluster, 5, 1, &family.id, &codec::encode(&family).unwrap());
-                }
-            }
-            taking.chunk(table, 1, bucket, bucket + 1, &records).unwrap();
-        }
-    }
-    taking.finish(seq, now).unwrap().name(recovered.handle.durable()).unwrap();
-    recovered.writer.close().unwrap();
 }

@@ -72,6 +72,22 @@ fn main() {
         "offenders: {OFFENDERS} networks got {guesses} guesses in 100 s of flood (their burst and rate allow {due}), {refused} \
          refused"
     );
+    let mut messages = hdrhistogram::Histogram::<u64>::new(3).unwrap();
+    let (mut bytes, mut from) = (0, Some(0));
+    while let Some(begin) = from {
+        let begun = Instant::now();
+        let piece = table.piece(begin, now);
+        messages.record(begun.elapsed().as_nanos() as u64).unwrap();
+        (bytes, from) = (bytes + piece.bytes.len(), piece.next);
+    }
+    println!(
+        "saving it: {:.1} MiB in {} messages, p50 {} µs, p99 {} µs, longest {} µs",
+        bytes as f64 / f64::from(1 << 20),
+        messages.len(),
+        messages.value_at_quantile(0.5) / 1000,
+        messages.value_at_quantile(0.99) / 1000,
+        messages.max() / 1000
+    );
     assert!(guesses <= due, "an offender was forgotten");
     assert!(table.bytes() <= 64 << 20);
 }

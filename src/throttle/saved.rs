@@ -20,8 +20,8 @@ use crate::clock::Timestamp;
 
 /// Bytes of a record.
 pub const RECORD_BYTES: usize = 16;
-/// Sets of places that one piece covers: 16,384 cells, which are read and copied in well under a millisecond.
-const SETS_PER_PIECE: usize = 2048;
+/// Sets of places that one piece covers: 8,192 cells, which are read and copied in well under a millisecond.
+const SETS_PER_PIECE: usize = 1024;
 
 const TIME_MAX: u64 = (1 << 56) - 1;
 const SUSPECT: u8 = 0x40;

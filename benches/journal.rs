@@ -1,0 +1,384 @@
+//! What durability costs: a commit beside the device's own sync, many commits at once, a snapshot while clients are served,
+//! and the way back up. Each figure is measured in the run that prints what it is compared with.
+//!
+//! `cargo bench --bench journal` runs all; `cargo bench --bench journal -- commit` what its name holds; with `short` small
+//! and for a moment only, to see that it runs.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::print_stdout,
+    reason = "a bench"
+)]
+#![allow(clippy::disallowed_methods, reason = "a bench reads the clock")]
+
+mod load;
+mod records;
+
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use hdrhistogram::Histogram;
+use load::{Connection, post, run};
+use portcullis::account::Accounts;
+use portcullis::app;
+use portcullis::clock::Clock;
+use portcullis::engine::Engine;
+use portcullis::expiry::may_be_gone;
+use portcullis::fail_stop::FailStop;
+use portcullis::journal::buckets::BUCKETS;
+use portcullis::journal::entry::{Change, EncodedEntry, Entry};
+use portcullis::journal::handle::{Class, Handle, Sealed};
+use portcullis::journal::record::Write;
+use portcullis::journal::recover::{drop_segments, recover};
+use portcullis::journal::second_path::prove;
+use portcullis::journal::storage_local::LocalStorage;
+use portcullis::registry::{Desk, Owner};
+use portcullis::token::Feed;
+use records::{Nothing, account, config, options, write_snapshot};
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+/// How long and how large.
+#[derive(Clone, Copy)]
+struct Scale {
+    time: Duration,
+    accounts: u64,
+    tail: u64,
+    clients: usize,
+}
+
+const WHOLE: Scale = Scale { time: Duration::from_secs(4), accounts: 1_000_000, tail: 64 << 20, clients: 64 };
+const SHORT: Scale = Scale { time: Duration::from_millis(200), accounts: 5_000, tail: 2 << 20, clients: 8 };
+
+fn main() {
+    let wanted: Vec<String> = std::env::args().skip(1).filter(|arg| !arg.starts_with('-')).collect();
+    let scale = if wanted.iter().any(|arg| arg == "short") { SHORT } else { WHOLE };
+    let names: Vec<_> = wanted.iter().filter(|arg| *arg != "short").collect();
+    let is_wanted = |name: &str| names.is_empty() || names.iter().any(|part| name.contains(part.as_str()));
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    if is_wanted("commit") {
+        commit(&runtime, scale);
+    }
+    if is_wanted("messages") {
+        messages(scale);
+    }
+    if is_wanted("snapshot") {
+        snapshot(&runtime, scale);
+    }
+    if is_wanted("recovery") {
+        recovery(&runtime, scale);
+    }
+}
+
+fn quantile(times: &Histogram<u64>, quantile: f64) -> Duration {
+    Duration::from_nanos(times.value_at_quantile(quantile))
+}
+
+fn new_histogram() -> Histogram<u64> {
+    Histogram::new(3).unwrap()
+}
+
+/// An entry as long as that of a rotation.
+fn entry() -> EncodedEntry {
+    Entry::encode(&[Change { table: 5, schema: 1, key: vec![0; 16], value: Some(vec![7; 120]) }]).unwrap()
+}
+
+/// Appends and waits for the disk; false when there is no room just now.
+async fn committed(handle: &Handle, entry: &EncodedEntry) -> bool {
+    let Ok(permit) = handle.reserve(entry.as_bytes().len(), Class::Ordinary) else {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+        return false;
+    };
+    let seq = handle.append(permit, entry);
+    handle.open(Sealed::new((), seq)).await.unwrap();
+    true
+}
+
+/// Writes and syncs of 4 KiB into a file that is there in full, as a segment is.
+fn raw(path: &Path, time: Duration) -> Histogram<u64> {
+    use std::os::unix::fs::FileExt;
+    let blocks = 4096;
+    let file = std::fs::File::create(path).unwrap();
+    file.write_all_at(&vec![0; blocks * 4096], 0).unwrap();
+    file.sync_all().unwrap();
+    let (mut times, begin) = (new_histogram(), Instant::now());
+    for at in (0..blocks).cycle() {
+        let begun = Instant::now();
+        file.write_all_at(&[1; 4096], at as u64 * 4096).unwrap();
+        file.sync_data().unwrap();
+        times.record(begun.elapsed().as_nanos() as u64).unwrap();
+        if begin.elapsed() > time {
+            break;
+        }
+    }
+    times
+}
+
+/// One client beside the raw device, in turns; then many at once, in the engine's journal alone.
+fn commit(runtime: &tokio::runtime::Runtime, scale: Scale) {
+    const TURNS: u32 = 5;
+    let dir = tempfile::tempdir().unwrap();
+    let recovered = recover(options(&dir.path().join("data")), &mut Nothing).unwrap();
+    let fail_stop = FailStop::new(|why| panic!("{why}"));
+    let (handle, running, _) = recovered.start(&fail_stop).unwrap();
+    let entry = entry();
+    let (mut device, mut alone) = (new_histogram(), new_histogram());
+    for _ in 0..TURNS {
+        device.add(raw(&dir.path().join("raw"), scale.time / TURNS)).unwrap();
+        runtime.block_on(async {
+            let begin = Instant::now();
+            while begin.elapsed() < scale.time / TURNS {
+                let begun = Instant::now();
+                if committed(&handle, &entry).await {
+                    alone.record(begun.elapsed().as_nanos() as u64).unwrap();
+                }
+            }
+        });
+    }
+    for (what, quantile_of) in [("p50", 0.5), ("p99", 0.99)] {
+        let (raw, ours) = (quantile(&device, quantile_of), quantile(&alone, quantile_of));
+        println!(
+            "a commit of one client, {what}: {ours:.1?}; the device's own write and sync of 4 KiB: {raw:.1?}; {:.2} times",
+            ours.as_secs_f64() / raw.as_secs_f64()
+        );
+    }
+    for clients in [scale.clients, 1024] {
+        let states: Vec<_> = (0..clients).map(|_| (handle.clone(), entry.clone())).collect();
+        let before = handle.stats();
+        let appended = runtime.block_on(run(states, scale.time, |(handle, entry)| async move {
+            let done = committed(&handle, &entry).await;
+            ((handle, entry), done)
+        }));
+        let after = handle.stats();
+        let (entries, frames) = (after.durable - before.durable, after.frames - before.frames);
+        println!(
+            "durable commits, {clients} in flight: {:.0}/s, p50 {:.1?}, p99 {:.1?}; {:.0} entries a sync, frames take {:.2} \
+             times their bodies",
+            appended.rate,
+            appended.p50,
+            appended.p99,
+            entries as f64 / frames.max(1) as f64,
+            (after.frame_bytes - before.frame_bytes) as f64
+                / (after.body_bytes - before.body_bytes).max(1) as f64
+        );
+    }
+    running.close();
+}
+
+/// The messages by which a snapshot asks an owner for its records, one by one.
+fn messages(scale: Scale) {
+    let dir = tempfile::tempdir().unwrap();
+    let recovered = recover(options(dir.path()), &mut Nothing).unwrap();
+    let mut accounts = Accounts::default();
+    for number in 0..scale.accounts {
+        accounts.apply(Write::Put(account(number)));
+    }
+    let desk = Desk {
+        journal: recovered.handle.clone(),
+        clock: Clock::system(),
+        fail_stop: FailStop::new(|why| panic!("{why}")),
+        cluster: recovered.life().cluster,
+        changes: Arc::default(),
+        feed: Arc::new(Feed::new(1, Duration::from_mins(15), std::iter::empty())),
+    };
+    let owner = Owner::new(accounts, desk);
+    let (mut times, mut from, mut bytes) = (new_histogram(), 0, 0);
+    while from < BUCKETS {
+        let begun = Instant::now();
+        let (records, next) = owner.read_buckets(from);
+        times.record(begun.elapsed().as_nanos() as u64).unwrap();
+        (from, bytes) = (next, bytes + records.len());
+    }
+    println!(
+        "messages of a snapshot, {} accounts, {:.0} MiB: {} of them, p50 {:.1?}, p99 {:.1?}, longest {:.1?}",
+        scale.accounts,
+        bytes as f64 / f64::from(1 << 20),
+        times.len(),
+        quantile(&times, 0.5),
+        quantile(&times, 0.99),
+        Duration::from_nanos(times.max())
+    );
+}
+
+/// A directory with so many accounts, each with a family, of which the journal's beginning is gone.
+fn saved(path: &Path, accounts: u64) {
+    // A first start makes the keys.
+    served(path, &[("password.memory_kib", "64")], |_, _| ());
+    write_snapshot(path, accounts);
+    let recovered = recover(options(path), &mut Nothing).unwrap();
+    let seq = recovered.handle.assigned();
+    recovered.writer.close().unwrap();
+    drop_segments(&LocalStorage::open(path).unwrap(), seq).unwrap();
+}
+
+/// Serves for as long as `act` takes, and says how long the start took as well.
+fn served<T>(
+    path: &Path,
+    settings: &[(&str, &str)],
+    act: impl FnOnce(SocketAddr, &Engine) -> T,
+) -> (T, Duration) {
+    let config = config(path, settings);
+    let (ready, is_ready) = std::sync::mpsc::channel();
+    let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
+    let thread = std::thread::spawn(move || {
+        actix_web::rt::System::new().block_on(async move {
+            let fail_stop = FailStop::new(|why| panic!("{why}"));
+            let begun = Instant::now();
+            let server = app::build(config, Clock::system(), false, None, &fail_stop).unwrap();
+            ready.send((server.address, Arc::clone(&server.engine), begun.elapsed())).unwrap();
+            let _ = stopped.await;
+            server.stop().await;
+        });
+    });
+    let (address, engine, taken) = is_ready.recv().unwrap();
+    let done = act(address, &engine);
+    drop(engine);
+    drop(stop);
+    thread.join().unwrap();
+    (done, taken)
+}
+
+/// Refreshes while a snapshot is taken, proved and named, beside refreshes of the same clients while none is.
+fn snapshot(runtime: &tokio::runtime::Runtime, scale: Scale) {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("data");
+    saved(&path, scale.accounts);
+    let open = [
+        ("throttle.exempt_networks", "127.0.0.0/8"),
+        ("password.memory_kib", "64"),
+        // The first is due as soon as so much was written.
+        ("journal.snapshot_bytes", "8388608"),
+    ];
+    let ((), _) = served(&path, &open, |address, engine| {
+        let (over, watched) = (Arc::new(AtomicBool::new(false)), path.join("snapshot"));
+        let flag = Arc::clone(&over);
+        let watch = std::thread::spawn(move || {
+            let taking = watched.join("taking.tmp");
+            let wait = |there: bool| {
+                while taking.exists() != there && !flag.load(Ordering::Relaxed) {
+                    std::thread::sleep(Duration::from_millis(1));
+                }
+                Instant::now()
+            };
+            let span = (wait(true), wait(false));
+            // As long again without.
+            std::thread::sleep((span.1 - span.0).max(Duration::from_millis(200)));
+            flag.store(true, Ordering::Relaxed);
+            span
+        });
+        let requests = runtime.block_on(refreshes(address, scale.clients, &over));
+        let (begin, end) = watch.join().unwrap();
+        let (mut during, mut without) = (new_histogram(), new_histogram());
+        for (at, took) in requests {
+            let times = if at + took >= begin && at <= end { &mut during } else { &mut without };
+            times.record(took.as_nanos() as u64).unwrap();
+        }
+        println!(
+            "a snapshot of {} accounts and families under {} clients: {:.2?} until it had its name, journal at {}",
+            scale.accounts,
+            scale.clients,
+            end - begin,
+            engine.journal_stats().durable
+        );
+        for (what, times) in [("while it was taken", &during), ("without", &without)] {
+            println!(
+                "  {what}: {} refreshes, p50 {:.1?}, p99 {:.1?}, p99.9 {:.1?}",
+                times.len(),
+                quantile(times, 0.5),
+                quantile(times, 0.99),
+                quantile(times, 0.999)
+            );
+        }
+    });
+    assert!(!path.join("quarantine/disproved.snap").exists());
+    let begun = Instant::now();
+    let storage = LocalStorage::open(&path).unwrap();
+    let proof = prove(&storage, None, None, &may_be_gone).unwrap();
+    println!(
+        "a second path from {} beginnings to {} records: {:.2?}",
+        proof.paths,
+        proof.records,
+        begun.elapsed()
+    );
+}
+
+/// When each refresh began and how long it took, until it is over.
+async fn refreshes(address: SocketAddr, clients: usize, over: &Arc<AtomicBool>) -> Vec<(Instant, Duration)> {
+    let mut tasks = tokio::task::JoinSet::new();
+    for number in 0..clients {
+        let over = Arc::clone(over);
+        tasks.spawn(async move {
+            let mut connection = Connection::open(address).await;
+            let body = format!(
+                "{{\"email\":\"client{number}@b.org\",\"password\":\"correct horse battery staple\"}}"
+            );
+            let (status, body) = connection.ask(&post("/v1/signup", &body)).await;
+            assert_eq!(status, 201, "{}", String::from_utf8_lossy(&body));
+            let (mut token, mut requests) = (field(&body, "refresh_token"), Vec::new());
+            while !over.load(Ordering::Relaxed) {
+                let request = post("/v1/refresh", &format!("{{\"refresh_token\":\"{token}\"}}"));
+                let begun = Instant::now();
+                let (status, body) = connection.ask(&request).await;
+                requests.push((begun, begun.elapsed()));
+                assert_eq!(status, 200, "{}", String::from_utf8_lossy(&body));
+                token = field(&body, "refresh_token");
+            }
+            requests
+        });
+    }
+    tasks.join_all().await.into_iter().flatten().collect()
+}
+
+fn field(body: &[u8], name: &str) -> String {
+    let body: serde_json::Value = serde_json::from_slice(body).unwrap();
+    body[name].as_str().unwrap().to_owned()
+}
+
+/// The way back up: accounts in a snapshot, and entries behind it.
+fn recovery(runtime: &tokio::runtime::Runtime, scale: Scale) {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("data");
+    saved(&path, scale.accounts);
+    let settings = [("password.memory_kib", "64")];
+    let ((), taken) = served(&path, &settings, |_, _| ());
+    println!("recovery to a bound socket, {} accounts and families, no tail: {taken:.2?}", scale.accounts);
+    tail(runtime, &path, scale.tail);
+    let ((), taken) = served(&path, &settings, |_, _| ());
+    println!(
+        "recovery to a bound socket, {} accounts and families, {} MiB of journal behind them: {taken:.2?}",
+        scale.accounts,
+        scale.tail >> 20
+    );
+}
+
+/// Entries that replay applies, in batches of many, until so many bytes stand in frames; then killed.
+fn tail(runtime: &tokio::runtime::Runtime, path: &Path, bytes: u64) {
+    let recovered = recover(options(path), &mut Nothing).unwrap();
+    let fail_stop = FailStop::new(|why| panic!("{why}"));
+    let (handle, running, _) = recovered.start(&fail_stop).unwrap();
+    runtime.block_on(async {
+        let mut number = 0;
+        while handle.stats().frame_bytes < bytes {
+            let mut last = 0;
+            for _ in 0..1000 {
+                let write = Write::Put(account(number % 10_000));
+                let entry = Entry::encode(&[write.to_change().unwrap()]).unwrap();
+                number += 1;
+                match handle.reserve(entry.as_bytes().len(), Class::Essential) {
+                    Ok(permit) => last = handle.append(permit, &entry),
+                    Err(_) => break,
+                }
+            }
+            if last == 0 {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+            handle.open(Sealed::new((), last)).await.unwrap();
+        }
+    });
+    running.close();
+}

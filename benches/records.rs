@@ -1,0 +1,123 @@
+//! Records and directories that several benches are run over.
+#![allow(dead_code, reason = "each bench uses some of it")]
+
+use std::sync::Arc;
+
+use portcullis::account::{AccountName, AccountV1, Status};
+use portcullis::clock::Clock;
+use portcullis::config::{Config, Reader};
+use portcullis::id::{AccountId, FamilyId};
+use portcullis::journal::buckets::{BUCKETS, bucket_of};
+use portcullis::journal::codec;
+use portcullis::journal::entry::Entry;
+use portcullis::journal::handle::Class;
+use portcullis::journal::layout::Sizes;
+use portcullis::journal::record::Write;
+use portcullis::journal::recover::{Options, Past, recover};
+use portcullis::journal::snapshot::{Records, Taking};
+use portcullis::journal::storage_local::LocalStorage;
+use portcullis::refresh::FamilyV1;
+use portcullis::secret::Chance;
+
+pub fn config(dir: &std::path::Path, settings: &[(&str, &str)]) -> Config {
+    let mut reader = Reader::new();
+    reader.plain("data_dir", &dir.to_string_lossy(), "bench");
+    reader.plain("http.listen", "127.0.0.1:0", "bench");
+    reader.plain("signup.verify_email", "off", "bench");
+    for (key, value) in settings {
+        reader.plain(key, value, "bench");
+    }
+    Config::from_reader(reader).unwrap()
+}
+
+/// Whoever keeps nothing of what is read.
+pub struct Nothing;
+
+impl Past for Nothing {
+    fn apply(&mut self, _: u16, _: u16, _: &[u8], _: Option<&[u8]>) -> Result<(), String> {
+        Ok(())
+    }
+}
+
+pub fn options(dir: &std::path::Path) -> Options {
+    Options {
+        storage: Arc::new(LocalStorage::open(dir).unwrap()),
+        sizes: Sizes::PRODUCTION,
+        clock: Clock::system(),
+        chance: Arc::new(Chance::system()),
+        accept_clock_floor: false,
+    }
+}
+
+pub fn account(number: u64) -> AccountV1 {
+    let name = AccountName::parse(&format!("user{number}@example.org")).unwrap();
+    let key = name.key(&[1; 32]);
+    let mut random = [0; 14];
+    random[..8].copy_from_slice(&number.to_le_bytes());
+    AccountV1 {
+        id: AccountId::mint(key.slot(), random).to_bytes(),
+        name_key: key.0,
+        email: name.as_str().into(),
+        email_verified: true,
+        name: None,
+        phc: Some("$argon2id$v=19$m=19456,t=2,p=1$AAAAAAAAAAAAAAAAAAAAAA$AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA".into()),
+        roles: Vec::new(),
+        status: Status::Active,
+        auth_epoch: 0,
+        created_ms: 1,
+    }
+}
+
+pub fn family(account: &AccountV1, now: u64) -> FamilyV1 {
+    let random = account.id.last_chunk::<14>().copied().unwrap();
+    FamilyV1 {
+        id: FamilyId::mint(account.account_id().slot(), random).to_bytes(),
+        account: account.id,
+        auth_epoch: 0,
+        global_epoch: 0,
+        opened_ms: now,
+        rotated_ms: now,
+        idle_end_ms: now + 1_000_000_000,
+        absolute_end_ms: now + 2_000_000_000,
+        generation: 0,
+        digest: [3; 32],
+        spent: None,
+        ended: None,
+        client: "192.0.2.1/32 Mozilla/5.0".into(),
+    }
+}
+
+/// A snapshot of so many accounts, each with a family.
+pub fn write_snapshot(path: &std::path::Path, count: u64) {
+    let recovered = recover(options(path), &mut Nothing).unwrap();
+    let life = recovered.life().clone();
+    let now = Clock::system().now().as_millis();
+    let mut buckets: Vec<Vec<u64>> = vec![Vec::new(); BUCKETS];
+    for number in 0..count {
+        buckets[bucket_of(&account(number).id)].push(number);
+    }
+    // So that no segment to come can be taken for one that holds everything.
+    let mut recovered = recovered;
+    let first = Write::Put(account(0)).to_change().unwrap();
+    let entry = Entry::encode(&[first]).unwrap();
+    let permit = recovered.handle.reserve(entry.as_bytes().len(), Class::Essential).unwrap();
+    let seq = recovered.handle.append(permit, &entry);
+    recovered.writer.step().unwrap();
+    let mut taking = Taking::begin(&life, seq).unwrap();
+    for table in [1, 5] {
+        for (bucket, numbers) in buckets.iter().enumerate() {
+            let mut records = Records::default();
+            for account in numbers.iter().map(|number| account(*number)) {
+                if table == 1 {
+                    records.add(&life.cluster, 1, 1, &account.id, &codec::encode(&account).unwrap());
+                } else {
+                    let family = family(&account, now);
+                    records.add(&life.cluster, 5, 1, &family.id, &codec::encode(&family).unwrap());
+                }
+            }
+            taking.chunk(table, 1, bucket, bucket + 1, &records).unwrap();
+        }
+    }
+    taking.finish(seq, now).unwrap().name(recovered.handle.durable()).unwrap();
+    recovered.writer.close().unwrap();
+}
