@@ -81,6 +81,7 @@ pub mod changes;
 pub mod clock;
 pub mod config;
 pub mod csrf;
+pub mod dump;
 pub mod engine;
 pub mod expiry;
 pub mod fail_stop;

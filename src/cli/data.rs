@@ -8,6 +8,7 @@ use clap::Subcommand;
 use portcullis::admin_socket;
 use portcullis::clock::{Clock, Timestamp};
 use portcullis::config::Config;
+use portcullis::dump;
 use portcullis::expiry::may_be_gone;
 use portcullis::flow::operate::Operation;
 use portcullis::journal::archive::{Records, Restored, back_up, check_sums, restore, salvage};
@@ -29,7 +30,7 @@ pub enum DataCommand {
     /// Check every checksum, chain and count of a stopped directory, and that each snapshot and the journal behind it lead
     /// to the same state by a second reader.
     Verify,
-    /// Show every record of a stopped directory as a line of JSON, without its content.
+    /// Show every record of a stopped directory as a line of JSON, without its secrets.
     Dump,
     /// Copy snapshots and journal into a directory, also of a running server, and prove the copy by a restore.
     Backup {
@@ -134,26 +135,16 @@ impl DataCommand {
                 look(&*storage, SIZES, &mut records).map_err(Failure::refused)?;
                 for (table, schema, key, value) in records.iter() {
                     let key = portcullis::id::hex(key);
-                    say(
-                        &json!({"table": name_of(table), "schema": schema, "key": key, "bytes": value.len()})
-                            .to_string(),
-                    );
+                    let said = dump::redacted(table, schema, value).map_err(Failure::refused)?;
+                    let table = dump::table(table);
+                    let line = json!({
+                        "table": table, "schema": schema, "key": key, "bytes": value.len(), "value": said
+                    });
+                    say(&line.to_string());
                 }
                 Ok(())
             }
         }
-    }
-}
-
-fn name_of(table: u16) -> String {
-    match table {
-        1 => String::from("account"),
-        3 => String::from("lockout"),
-        4 => String::from("session"),
-        5 => String::from("family"),
-        6 => String::from("mailed"),
-        7 => String::from("mail"),
-        other => other.to_string(),
     }
 }
 

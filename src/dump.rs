@@ -1,0 +1,185 @@
+//! Records as an operator may see them: what they say, without what would let somebody in.
+//!
+//! Digests, hashes and sealed tokens are left out, addresses are masked as in logs. What is left is what a question about a
+//! data directory needs: who, until when, how often, why it ended.
+
+use serde_json::{Value, json};
+
+use crate::account::{AccountV1, masked};
+use crate::clock::Timestamp;
+use crate::id::hex;
+use crate::journal::codec::{CodecError, Stored, decode};
+use crate::lockout::CountV1;
+use crate::mail::MailV1;
+use crate::password::phc::Phc;
+use crate::refresh::FamilyV1;
+use crate::reset::MailedV1;
+use crate::session::SessionV1;
+
+/// The name of a table.
+pub fn table(table: u16) -> String {
+    String::from(match table {
+        AccountV1::TABLE => "account",
+        CountV1::TABLE => "lockout",
+        SessionV1::TABLE => "session",
+        FamilyV1::TABLE => "family",
+        MailedV1::TABLE => "mailed",
+        MailV1::TABLE => "mail",
+        other => return other.to_string(),
+    })
+}
+
+/// What a value says. Of a table or schema that this version does not know: nothing but that.
+///
+/// Errors: bytes that are no such value.
+pub fn redacted(table: u16, schema: u16, value: &[u8]) -> Result<Value, CodecError> {
+    Ok(match (table, schema) {
+        (AccountV1::TABLE, AccountV1::SCHEMA) => account(&decode(value)?),
+        (CountV1::TABLE, CountV1::SCHEMA) => count(&decode(value)?),
+        (SessionV1::TABLE, SessionV1::SCHEMA) => session(&decode(value)?),
+        (FamilyV1::TABLE, FamilyV1::SCHEMA) => family(&decode(value)?),
+        (MailedV1::TABLE, MailedV1::SCHEMA) => mailed(&decode(value)?),
+        (MailV1::TABLE, MailV1::SCHEMA) => mail(&decode(value)?),
+        _ => Value::Null,
+    })
+}
+
+/// A time that was never set is none.
+fn time(ms: u64) -> Option<String> {
+    (ms > 0).then(|| Timestamp(ms).to_string())
+}
+
+fn account(account: &AccountV1) -> Value {
+    let cost = account.phc.as_ref().map(|phc| {
+        let cost = Phc::parse(phc).map(|phc| phc.cost());
+        cost.map_or_else(
+            |_| String::from("of another form"),
+            |cost| format!("argon2id m={},t={},p={}", cost.memory_kib, cost.passes, cost.lanes),
+        )
+    });
+    json!({
+        "email": masked(&account.email),
+        "email_verified": account.email_verified,
+        "has_name": account.name.is_some(),
+        "password": cost,
+        "roles": account.roles,
+        "status": format!("{:?}", account.status).to_lowercase(),
+        "auth_epoch": account.auth_epoch,
+        "created": time(account.created_ms),
+    })
+}
+
+fn count(count: &CountV1) -> Value {
+    let devices: Vec<_> = count.devices.iter().map(|device| device.failures).collect();
+    json!({
+        "failures": count.failures,
+        "consecutive": count.consecutive,
+        "last": time(count.last_ms),
+        "locked_until": time(count.locked_until_ms),
+        "era": count.era,
+        "known": count.known,
+        "device_failures": devices,
+        "mails": count.mails,
+    })
+}
+
+fn session(session: &SessionV1) -> Value {
+    json!({
+        "account": hex(&session.account),
+        "auth_epoch": session.auth_epoch,
+        "global_epoch": session.global_epoch,
+        "opened": time(session.opened_ms),
+        "used": time(session.used_ms),
+        "ends": session.end().to_string(),
+        "remember": session.remember,
+        "network": session.network,
+        "user_agent": session.user_agent,
+    })
+}
+
+fn family(family: &FamilyV1) -> Value {
+    json!({
+        "account": hex(&family.account),
+        "auth_epoch": family.auth_epoch,
+        "global_epoch": family.global_epoch,
+        "opened": time(family.opened_ms),
+        "rotated": time(family.rotated_ms),
+        "ends_unused": time(family.idle_end_ms),
+        "ends": time(family.absolute_end_ms),
+        "generation": family.generation,
+        "ended": family.ended.map(|cause| format!("{cause:?}")),
+        "client": family.client,
+    })
+}
+
+fn mailed(mailed: &MailedV1) -> Value {
+    json!({
+        "account": hex(&mailed.account),
+        "purpose": format!("{:?}", mailed.purpose),
+        "auth_epoch": mailed.auth_epoch,
+        "global_epoch": mailed.global_epoch,
+        "minted": time(mailed.minted_ms),
+        "ends": time(mailed.end_ms),
+    })
+}
+
+fn mail(mail: &MailV1) -> Value {
+    json!({
+        "to": masked(&mail.to),
+        "kind": format!("{:?}", mail.kind),
+        "has_token": mail.token.is_some(),
+        "written": time(mail.written_ms),
+        "next": time(mail.next_ms),
+        "tries": mail.tries,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The golden value of each table, of which every secret byte has a value of its own.
+    fn golden() -> Vec<(u16, u16, Vec<u8>)> {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/data/golden/v1/values.txt");
+        let text = std::fs::read_to_string(path).unwrap();
+        let value = |line: &str| {
+            let [table, schema, digits] = line.split(' ').collect::<Vec<_>>()[..] else { panic!("{line}") };
+            let byte = |at: usize| u8::from_str_radix(&digits[at * 2..at * 2 + 2], 16).unwrap();
+            (table.parse().unwrap(), schema.parse().unwrap(), (0..digits.len() / 2).map(byte).collect())
+        };
+        text.lines().map(value).collect()
+    }
+
+    #[test]
+    fn a_dump_says_what_a_record_says_and_nothing_that_lets_somebody_in() {
+        let mut seen = Vec::new();
+        for (number, schema, value) in golden() {
+            let said = redacted(number, schema, &value).unwrap();
+            let text = said.to_string();
+            assert!(said.as_object().is_some_and(|fields| fields.len() >= 6), "{text}");
+            assert!(!text.contains("ada@") && !text.contains("aGFzaA"), "{text}");
+            let secrets: Vec<String> = match table(number).as_str() {
+                "account" => vec![hex(&decode::<AccountV1>(&value).unwrap().name_key)],
+                "lockout" => vec![hex(&decode::<CountV1>(&value).unwrap().devices[0].nonce)],
+                "session" => vec![hex(&decode::<SessionV1>(&value).unwrap().digest)],
+                "family" => {
+                    let family = decode::<FamilyV1>(&value).unwrap();
+                    let spent = family.spent.unwrap();
+                    vec![hex(&family.digest), hex(&spent.digest), hex(&spent.successor)]
+                }
+                "mailed" => vec![hex(&decode::<MailedV1>(&value).unwrap().digest)],
+                _ => vec![hex(&decode::<MailV1>(&value).unwrap().token.unwrap())],
+            };
+            assert!(secrets.iter().all(|secret| secret.len() >= 4 && !text.contains(secret)), "{text}");
+            seen.push(table(number));
+        }
+        assert_eq!(seen, ["account", "lockout", "session", "family", "mailed", "mail"]);
+    }
+
+    #[test]
+    fn bytes_of_another_version_are_named_and_damaged_ones_refused() {
+        assert_eq!(redacted(1, 9, &[1]).unwrap(), Value::Null);
+        assert_eq!((redacted(99, 1, &[]).unwrap(), table(99)), (Value::Null, String::from("99")));
+        assert!(redacted(1, 1, &[1]).is_err());
+    }
+}
