@@ -26,7 +26,7 @@ pub struct LaneStats {
 /// Figures for operators.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct Stats {
-    /// By lane, in the order of [`Lane::ALL`].
+    /// By lane, in the order of [`Lane::ALL`](super::Lane::ALL).
     pub lanes: [LaneStats; 3],
     /// Jobs that are being done.
     pub running: usize,
