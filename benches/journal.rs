@@ -24,21 +24,19 @@ use std::time::{Duration, Instant};
 use hdrhistogram::Histogram;
 use load::{Connection, post, run};
 use portcullis::account::Accounts;
-use portcullis::app;
 use portcullis::clock::Clock;
-use portcullis::engine::Engine;
 use portcullis::expiry::may_be_gone;
 use portcullis::fail_stop::FailStop;
 use portcullis::journal::buckets::BUCKETS;
 use portcullis::journal::entry::{Change, EncodedEntry, Entry};
 use portcullis::journal::handle::{Class, Handle, Sealed};
 use portcullis::journal::record::Write;
-use portcullis::journal::recover::{drop_segments, recover};
+use portcullis::journal::recover::recover;
 use portcullis::journal::second_path::prove;
 use portcullis::journal::storage_local::LocalStorage;
 use portcullis::registry::{Desk, Owner};
 use portcullis::token::Feed;
-use records::{Nothing, account, config, options, write_snapshot};
+use records::{Nothing, account, options, saved, served};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -203,44 +201,6 @@ fn messages(scale: Scale) {
         quantile(&times, 0.99),
         Duration::from_nanos(times.max())
     );
-}
-
-/// A directory with so many accounts, each with a family, of which the journal's beginning is gone.
-fn saved(path: &Path, accounts: u64) {
-    // A first start makes the keys.
-    served(path, &[("password.memory_kib", "64")], |_, _| ());
-    write_snapshot(path, accounts);
-    let recovered = recover(options(path), &mut Nothing).unwrap();
-    let seq = recovered.handle.assigned();
-    recovered.writer.close().unwrap();
-    drop_segments(&LocalStorage::open(path).unwrap(), seq).unwrap();
-}
-
-/// Serves for as long as `act` takes, and says how long the start took as well.
-fn served<T>(
-    path: &Path,
-    settings: &[(&str, &str)],
-    act: impl FnOnce(SocketAddr, &Engine) -> T,
-) -> (T, Duration) {
-    let config = config(path, settings);
-    let (ready, is_ready) = std::sync::mpsc::channel();
-    let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
-    let thread = std::thread::spawn(move || {
-        actix_web::rt::System::new().block_on(async move {
-            let fail_stop = FailStop::new(|why| panic!("{why}"));
-            let begun = Instant::now();
-            let server = app::build(config, Clock::system(), false, None, &fail_stop).unwrap();
-            ready.send((server.address, Arc::clone(&server.engine), begun.elapsed())).unwrap();
-            let _ = stopped.await;
-            server.stop().await;
-        });
-    });
-    let (address, engine, taken) = is_ready.recv().unwrap();
-    let done = act(address, &engine);
-    drop(engine);
-    drop(stop);
-    thread.join().unwrap();
-    (done, taken)
 }
 
 /// Refreshes while a snapshot is taken, proved and named, beside refreshes of the same clients while none is.

@@ -1,11 +1,17 @@
 //! Records and directories that several benches are run over.
 #![allow(dead_code, reason = "each bench uses some of it")]
 
+use std::net::SocketAddr;
+use std::path::Path;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use portcullis::account::{AccountName, AccountV1, Status};
+use portcullis::app;
 use portcullis::clock::Clock;
 use portcullis::config::{Config, Reader};
+use portcullis::engine::Engine;
+use portcullis::fail_stop::FailStop;
 use portcullis::id::{AccountId, FamilyId};
 use portcullis::journal::buckets::{BUCKETS, bucket_of};
 use portcullis::journal::codec;
@@ -13,13 +19,13 @@ use portcullis::journal::entry::Entry;
 use portcullis::journal::handle::Class;
 use portcullis::journal::layout::Sizes;
 use portcullis::journal::record::Write;
-use portcullis::journal::recover::{Options, Past, recover};
+use portcullis::journal::recover::{Options, Past, drop_segments, recover};
 use portcullis::journal::snapshot::{Records, Taking};
 use portcullis::journal::storage_local::LocalStorage;
 use portcullis::refresh::FamilyV1;
 use portcullis::secret::Chance;
 
-pub fn config(dir: &std::path::Path, settings: &[(&str, &str)]) -> Config {
+pub fn config(dir: &Path, settings: &[(&str, &str)]) -> Config {
     let mut reader = Reader::new();
     reader.plain("data_dir", &dir.to_string_lossy(), "bench");
     reader.plain("http.listen", "127.0.0.1:0", "bench");
@@ -39,7 +45,7 @@ impl Past for Nothing {
     }
 }
 
-pub fn options(dir: &std::path::Path) -> Options {
+pub fn options(dir: &Path) -> Options {
     Options {
         storage: Arc::new(LocalStorage::open(dir).unwrap()),
         sizes: Sizes::PRODUCTION,
@@ -88,7 +94,7 @@ pub fn family(account: &AccountV1, now: u64) -> FamilyV1 {
 }
 
 /// A snapshot of so many accounts, each with a family.
-pub fn write_snapshot(path: &std::path::Path, count: u64) {
+pub fn write_snapshot(path: &Path, count: u64) {
     let recovered = recover(options(path), &mut Nothing).unwrap();
     let life = recovered.life().clone();
     let now = Clock::system().now().as_millis();
@@ -120,4 +126,42 @@ pub fn write_snapshot(path: &std::path::Path, count: u64) {
     }
     taking.finish(seq, now).unwrap().name(recovered.handle.durable()).unwrap();
     recovered.writer.close().unwrap();
+}
+
+/// A directory with so many accounts, each with a family, of which the journal's beginning is gone.
+pub fn saved(path: &Path, accounts: u64) {
+    // A first start makes the keys.
+    served(path, &[("password.memory_kib", "64")], |_, _| ());
+    write_snapshot(path, accounts);
+    let recovered = recover(options(path), &mut Nothing).unwrap();
+    let seq = recovered.handle.assigned();
+    recovered.writer.close().unwrap();
+    drop_segments(&LocalStorage::open(path).unwrap(), seq).unwrap();
+}
+
+/// Serves for as long as `act` takes, and says how long the start took as well.
+pub fn served<T>(
+    path: &Path,
+    settings: &[(&str, &str)],
+    act: impl FnOnce(SocketAddr, &Engine) -> T,
+) -> (T, Duration) {
+    let config = config(path, settings);
+    let (ready, is_ready) = std::sync::mpsc::channel();
+    let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
+    let thread = std::thread::spawn(move || {
+        actix_web::rt::System::new().block_on(async move {
+            let fail_stop = FailStop::new(|why| panic!("{why}"));
+            let begun = Instant::now();
+            let server = app::build(config, Clock::system(), false, None, &fail_stop).unwrap();
+            ready.send((server.address, Arc::clone(&server.engine), begun.elapsed())).unwrap();
+            let _ = stopped.await;
+            server.stop().await;
+        });
+    });
+    let (address, engine, taken) = is_ready.recv().unwrap();
+    let done = act(address, &engine);
+    drop(engine);
+    drop(stop);
+    thread.join().unwrap();
+    (done, taken)
 }

@@ -1,0 +1,243 @@
+//! How cost grows: with accounts and families, with requests in flight, with cores, with networks. Of the real binary where
+//! the whole server is meant.
+//!
+//! `cargo bench --bench scale` runs all; `-- accounts`, `flight`, `cores` or `networks` a part.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::print_stdout,
+    reason = "a bench"
+)]
+#![allow(clippy::disallowed_methods, reason = "a bench reads the clock")]
+
+mod load;
+mod records;
+
+use std::io::{Read, Write};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use load::{Connection, Run, post, run};
+use portcullis::clock::Timestamp;
+use portcullis::password::Cost;
+use portcullis::password::kernel::{Choice, Kernel};
+
+use portcullis::throttle::table::{Class, Limits, Rate, Table};
+use records::{saved, served};
+
+const TIME: Duration = Duration::from_secs(3);
+
+fn main() {
+    let wanted: Vec<String> = std::env::args().skip(1).filter(|arg| !arg.starts_with('-')).collect();
+    let is_wanted = |name: &str| wanted.is_empty() || wanted.iter().any(|part| name.contains(part.as_str()));
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    if is_wanted("accounts") {
+        accounts(&runtime);
+    }
+    if is_wanted("flight") {
+        in_flight(&runtime);
+    }
+    if is_wanted("cores") {
+        cores();
+    }
+    if is_wanted("networks") {
+        networks();
+    }
+}
+
+/// The real binary over a directory; killed when dropped.
+struct Server {
+    child: Child,
+    address: SocketAddr,
+    started_in: Duration,
+}
+
+impl Server {
+    fn start(dir: &Path) -> Self {
+        let address = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        let file = dir.with_extension("toml");
+        let text = format!(
+            "data_dir = \"{}\"\n[http]\nlisten = \"{address}\"\n[signup]\nverify_email = \"off\"\n[password]\nmemory_kib = 64\n\
+             [throttle]\nexempt_networks = [\"127.0.0.0/8\"]\n",
+            dir.display()
+        );
+        std::fs::write(&file, text).unwrap();
+        let begin = Instant::now();
+        let child = Command::new(env!("CARGO_BIN_EXE_portcullis"))
+            .args(["serve", "--config"])
+            .arg(&file)
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        // It listens before it has read everything back, and answers after.
+        while !answers(address) {
+            assert!(begin.elapsed() < Duration::from_mins(1), "the server does not start");
+            std::thread::sleep(Duration::from_millis(2));
+        }
+        Self { child, address, started_in: begin.elapsed() }
+    }
+
+    fn resident(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
+        let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap();
+        line.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap() * 1024
+    }
+}
+
+fn answers(address: SocketAddr) -> bool {
+    let mut answer = [0; 12];
+    std::net::TcpStream::connect(address)
+        .and_then(|mut stream| {
+            stream.write_all(b"GET /readyz HTTP/1.1\r\nhost: x\r\n\r\n")?;
+            stream.read_exact(&mut answer)
+        })
+        .is_ok_and(|()| answer.ends_with(b"200"))
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+async fn refreshed(address: SocketAddr, connections: usize) -> Run {
+    let mut clients = Vec::new();
+    for number in 0..connections {
+        let mut connection = Connection::open(address).await;
+        let body = format!(
+            "{{\"email\":\"client{number}.{connections}@b.org\",\"password\":\"correct horse battery staple\"}}"
+        );
+        let (status, body) = connection.ask(&post("/v1/signup", &body)).await;
+        assert_eq!(status, 201, "{}", String::from_utf8_lossy(&body));
+        clients.push((connection, field(&body)));
+    }
+    run(clients, TIME, |(mut connection, token)| async move {
+        let request = post("/v1/refresh", &format!("{{\"refresh_token\":\"{token}\"}}"));
+        let (status, body) = connection.ask(&request).await;
+        assert_eq!(status, 200, "{}", String::from_utf8_lossy(&body));
+        ((connection, field(&body)), true)
+    })
+    .await
+}
+
+fn field(body: &[u8]) -> String {
+    let (_, after) = std::str::from_utf8(body).unwrap().split_once("\"refresh_token\":\"").unwrap();
+    after.split_once('"').unwrap().0.to_owned()
+}
+
+/// Memory, start and refreshes of the binary over so many accounts, each with one family.
+fn accounts(runtime: &tokio::runtime::Runtime) {
+    println!(
+        "accounts, each with a family: the binary's memory, its start until it answers, 64 clients that refresh"
+    );
+    let mut empty = 0;
+    for count in [0, 10_000, 100_000, 1_000_000] {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("data");
+        if count == 0 {
+            served(&path, &[("password.memory_kib", "64")], |_, _| ());
+        } else {
+            saved(&path, count);
+        }
+        let server = Server::start(&path);
+        let resident = server.resident();
+        if count == 0 {
+            empty = resident;
+        }
+        let each = resident.saturating_sub(empty).checked_div(count);
+        let each = each.map_or_else(|| String::from("-"), |bytes| format!("{bytes} bytes each"));
+        let refreshed = runtime.block_on(refreshed(server.address, 64));
+        println!(
+            "  {count:>9}: {:>6.1} MiB resident, {each}; start {:?}; {:.0} refreshes/s, p50 {:?}, p99 {:?}",
+            resident as f64 / f64::from(1 << 20),
+            server.started_in,
+            refreshed.rate,
+            refreshed.p50,
+            refreshed.p99
+        );
+    }
+}
+
+fn in_flight(runtime: &tokio::runtime::Runtime) {
+    println!("refreshes in flight, each durable before its answer:");
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("data");
+    served(&path, &[("password.memory_kib", "64")], |_, _| ());
+    let server = Server::start(&path);
+    for connections in [1, 4, 16, 64, 256, 1024] {
+        let Run { rate, p50, p99 } = runtime.block_on(refreshed(server.address, connections));
+        println!("  {connections:>5}: {rate:>6.0}/s, p50 {p50:?}, p99 {p99:?}");
+    }
+}
+
+/// Hashes a second of so many threads, in turns; the medians.
+fn cores() {
+    let most = std::thread::available_parallelism().unwrap().get();
+    let counts: Vec<usize> = (0..10).map(|n| 1 << n).filter(|n| *n < most).chain([most]).collect();
+    println!("cores: argon2id at 19 MiB and two passes on so many threads");
+    let mut turns = vec![Vec::new(); counts.len()];
+    for _ in 0..3 {
+        for (turns, threads) in turns.iter_mut().zip(&counts) {
+            let hash = || {
+                let (mut kernel, _) = Kernel::choose(Choice::Auto);
+                let (mut count, mut begin) = (0_u32, Instant::now());
+                loop {
+                    kernel.fill(Cost::SAFE, b"password", b"saltsaltsaltsalt", &mut [0; 32]).unwrap();
+                    // The first one also pays for the memory.
+                    if count == 0 {
+                        begin = Instant::now();
+                    }
+                    count += 1;
+                    if begin.elapsed() > TIME / 2 {
+                        return f64::from(count - 1) / begin.elapsed().as_secs_f64();
+                    }
+                }
+            };
+            let rate: f64 = std::thread::scope(|scope| {
+                let threads: Vec<_> = (0..*threads).map(|_| scope.spawn(hash)).collect();
+                threads.into_iter().map(|thread| thread.join().unwrap()).sum()
+            });
+            turns.push(rate);
+        }
+    }
+    let mut single = 0.0;
+    for (mut turns, threads) in turns.into_iter().zip(counts) {
+        turns.sort_by(f64::total_cmp);
+        if threads == 1 {
+            single = turns[1];
+        }
+        println!("  {threads:>3}: {:.0}/s, {:.2} times of one", turns[1], turns[1] / single);
+    }
+}
+
+/// A decision of the limiter and its table, after so many networks.
+fn networks() {
+    println!("networks: a decision of the limiter, of a million cells at most");
+    for count in [10_000_u32, 100_000, 1_000_000, 10_000_000] {
+        let rates = vec![(Class::Login, Rate { burst: 20, per_minute: 20 })];
+        let limits = Limits { rates, cells: 1_000_000, exempt: Vec::new(), half_spent: false };
+        let mut now = Timestamp::from_secs(1_800_000_000);
+        let mut table = Table::new(limits, now);
+        let mut times = hdrhistogram::Histogram::<u64>::new(3).unwrap();
+        for number in 0..count {
+            if number.is_multiple_of(100_000) {
+                now = now + Duration::from_secs(1);
+            }
+            let address = IpAddr::from(Ipv4Addr::from_bits(number.wrapping_mul(2_654_435_761)));
+            let begin = Instant::now();
+            let _ = std::hint::black_box(table.take(Class::Login, address, now));
+            times.record(begin.elapsed().as_nanos() as u64).unwrap();
+        }
+        println!(
+            "  {count:>9}: p50 {} ns, p99 {} ns, {:.1} MiB",
+            times.value_at_quantile(0.5),
+            times.value_at_quantile(0.99),
+            table.bytes() as f64 / f64::from(1 << 20)
+        );
+    }
+}
