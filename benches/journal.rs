@@ -35,6 +35,7 @@ use portcullis::journal::recover::recover;
 use portcullis::journal::second_path::prove;
 use portcullis::journal::storage_local::LocalStorage;
 use portcullis::registry::{Desk, Owner};
+use portcullis::thread_class::Machine;
 use portcullis::token::Feed;
 use records::{Nothing, account, options, saved, served};
 
@@ -123,7 +124,7 @@ fn commit(runtime: &tokio::runtime::Runtime, scale: Scale) {
     let dir = tempfile::tempdir().unwrap();
     let recovered = recover(options(&dir.path().join("data")), &mut Nothing).unwrap();
     let fail_stop = FailStop::new(|why| panic!("{why}"));
-    let (handle, running, _) = recovered.start(&fail_stop).unwrap();
+    let (handle, running, _) = recovered.start(&fail_stop, Machine::Shared).unwrap();
     let entry = entry();
     let (mut device, mut alone) = (new_histogram(), new_histogram());
     for _ in 0..TURNS {
@@ -320,7 +321,7 @@ fn recovery(runtime: &tokio::runtime::Runtime, scale: Scale) {
 fn tail(runtime: &tokio::runtime::Runtime, path: &Path, bytes: u64) {
     let recovered = recover(options(path), &mut Nothing).unwrap();
     let fail_stop = FailStop::new(|why| panic!("{why}"));
-    let (handle, running, _) = recovered.start(&fail_stop).unwrap();
+    let (handle, running, _) = recovered.start(&fail_stop, Machine::Shared).unwrap();
     runtime.block_on(async {
         let mut number = 0;
         while handle.stats().frame_bytes < bytes {

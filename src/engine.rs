@@ -222,10 +222,10 @@ impl Engine {
             wait_budget: config.hash_wait_budget,
             cost: config.cost,
             kernel: config.hash_kernel,
-            priority: config.hash_priority,
+            machine: config.machine,
         };
         let pool = HashPool::start(pool_options, &clock, &chance, fail_stop)?;
-        let (journal, running, found) = recovered.start(fail_stop)?;
+        let (journal, running, found) = recovered.start(fail_stop, config.machine)?;
         let now = clock.now();
         // The first timeline is number 1, and its credentials carry 0.
         let global_epoch = u64::from(running.life().timeline).saturating_sub(1);
@@ -250,7 +250,8 @@ impl Engine {
             feed: Arc::clone(&revoked),
         };
         let registries = Arbiter::new();
-        registries.spawn_fn(thread_class::gather);
+        let machine = config.machine;
+        registries.spawn_fn(move || thread_class::gather(machine));
         let refused = Arc::new(Refused::default());
         let table = file::restored(&*running.life().storage, running.life(), &found, config.throttle.clone());
         let throttle = Throttle::new(table, Arc::clone(&refused), clock.clone(), fail_stop.clone());

@@ -1,20 +1,41 @@
 //! How the system shares cores among the threads of this process.
 //!
-//! - Hashing threads run where nobody else would: [`lower`].
-//! - The owners and the journal's writer run as the batch class: woken, they do not interrupt whoever runs, so that more has
-//!   gathered for them by the time they do. What they answer with one wake-up is then more, and the syncs are fewer.
+//! - Hashing threads run below everything else ([`lower`]): at nice 19, and on a machine of our own in the idle class, which
+//!   gives way at once, and gets next to nothing beside another program that is busy.
+//! - On a machine of our own the owners and the journal's writer are of the batch class ([`gather`]): woken, they do not
+//!   interrupt whoever runs, so that more has gathered for them by the time they do. What they answer with one wake-up is then
+//!   more, and the syncs are fewer. Beside others they would wait for the others' slices.
 //!
 //! On Linux by `sched(7)`; elsewhere nothing is done.
 
 use std::io;
 
-/// How far below the event loops hashing threads run.
+/// Who else is busy on the cores.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Machine {
+    /// Other programs may be.
+    Shared,
+    /// Nobody.
+    Dedicated,
+}
+
+/// How far below everything else a thread has come.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Low {
     /// The idle class: whatever else wakes up runs at once.
     Idle,
-    /// Nice 19: something is left to them beside other busy programs, and a woken thread may wait for some milliseconds.
+    /// Nice 19: something is left to it beside other busy programs, and a woken thread may wait for some milliseconds.
     Nice,
+}
+
+impl Low {
+    /// What is wanted on a machine.
+    pub const fn on(machine: Machine) -> Self {
+        match machine {
+            Machine::Shared => Self::Nice,
+            Machine::Dedicated => Self::Idle,
+        }
+    }
 }
 
 /// Puts this thread below everything else, and says how far down it came. It cannot come up again.
@@ -25,9 +46,12 @@ pub fn lower(wanted: Low) -> io::Result<Low> {
     set::nice(19).map(|()| Low::Nice)
 }
 
-/// Puts this thread among those which interrupt nobody when they are woken. Where that is refused it stays as it is.
-pub fn gather() {
-    set::batch();
+/// On a machine of our own puts this thread among those which interrupt nobody when they are woken. Where that is refused it
+/// stays as it is.
+pub fn gather(machine: Machine) {
+    if machine == Machine::Dedicated {
+        set::batch();
+    }
 }
 
 #[cfg(target_os = "linux")]
@@ -111,7 +135,7 @@ mod tests {
     fn who_gathers_keeps_the_nice_value_it_had() {
         let shown = on_a_thread(|| {
             set::nice(7).unwrap();
-            gather();
+            gather(Machine::Dedicated);
             shown()
         });
         assert!(["0", "3"].contains(&shown.0.as_str()));

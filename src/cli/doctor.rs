@@ -160,7 +160,7 @@ fn machine(config: &Config) -> Vec<Line> {
         wait_budget: config.hash_wait_budget,
         cost: config.cost,
         kernel: config.hash_kernel,
-        priority: config.hash_priority,
+        machine: config.machine,
     };
     let fail_stop = FailStop::new(|_| {});
     let pool = HashPool::start(options, &Clock::system(), &Arc::new(Chance::system()), &fail_stop);

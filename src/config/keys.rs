@@ -34,6 +34,11 @@ pub const KEYS: &[Key] = &[
     ),
     key("http.allowed_origins", "[]", "Other origins whose pages may call with cookies."),
     key("admin.listen", "", "Address and port for health and metrics of operators. Default: none."),
+    key(
+        "machine.dedicated",
+        "false",
+        "true where no other busy program shares the cores: in a storm refreshes then wait half as long.",
+    ),
     key("signup.enabled", "true", "Whether strangers may sign up."),
     key("signup.verify_email", "\"required\"", "\"required\" or \"off\"."),
     key("signup.verify_ttl_secs", "86400", "How long the link that proves an address lives."),
@@ -45,11 +50,6 @@ pub const KEYS: &[Key] = &[
         "password.implementation",
         "\"auto\"",
         "\"auto\": vector instructions where they pass their test; \"reference\": the argon2 crate.",
-    ),
-    key(
-        "password.priority",
-        "\"idle\"",
-        "\"idle\": hashing gives way to everything at once; \"nice\": at nice 19, beside other busy programs.",
     ),
     key("password.wait_budget_ms", "2000", "A password that would wait longer is refused at once."),
     key(

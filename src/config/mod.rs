@@ -17,7 +17,7 @@ pub use read::{ConfigFault, Reader};
 
 use crate::password::Cost;
 use crate::password::kernel::Choice;
-use crate::thread_class::Low;
+use crate::thread_class::Machine;
 use crate::token::Scheme;
 use crate::{lockout, refresh, reset, session, throttle};
 
@@ -144,7 +144,7 @@ pub struct Config {
     pub cost: Cost,
     pub hash_threads: usize,
     pub hash_kernel: Choice,
-    pub hash_priority: Low,
+    pub machine: Machine,
     pub hash_wait_budget: Duration,
     pub password_list: Option<PathBuf>,
     pub throttle: throttle::Limits,
@@ -252,9 +252,10 @@ impl Config {
                 "reference" => Choice::Reference,
                 _ => Choice::Auto,
             },
-            hash_priority: match reader.choice("password.priority", &["idle", "nice"]).as_str() {
-                "nice" => Low::Nice,
-                _ => Low::Idle,
+            machine: if reader.truth("machine.dedicated").unwrap_or(false) {
+                Machine::Dedicated
+            } else {
+                Machine::Shared
             },
             hash_wait_budget: Duration::from_millis(reader.number("password.wait_budget_ms", 0..=600_000)),
             password_list: reader.words("password.list_file").map(PathBuf::from),

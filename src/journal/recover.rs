@@ -23,6 +23,7 @@ use super::writer::{Preparer, Running, Writer};
 use crate::clock::{Clock, Timestamp};
 use crate::fail_stop::FailStop;
 use crate::secret::Chance;
+use crate::thread_class::Machine;
 
 /// Why the server does not start. Never offers deletion.
 #[derive(Debug)]
@@ -148,10 +149,10 @@ impl Journal {
 
 impl Recovered {
     /// Starts the journal's threads.
-    pub fn start(self, fail_stop: &FailStop) -> io::Result<(Handle, Journal, Found)> {
+    pub fn start(self, fail_stop: &FailStop, machine: Machine) -> io::Result<(Handle, Journal, Found)> {
         let life = self.preparer.life.clone();
         self.preparer.run()?;
-        let writer = self.writer.run(fail_stop)?;
+        let writer = self.writer.run(fail_stop, machine)?;
         Ok((self.handle, Journal { writer: Some(writer), life, _lock: self.lock }, self.found))
     }
 

@@ -10,7 +10,7 @@ use super::handle::{Core, Handle, Shared};
 use super::layout::State;
 use super::segment::{Fault, Life, Log, Spares};
 use crate::fail_stop::FailStop;
-use crate::thread_class;
+use crate::thread_class::{self, Machine};
 
 /// After so long without work a frame says that the last one is durable.
 const ATTEST_AFTER: Duration = Duration::from_millis(20);
@@ -135,11 +135,11 @@ impl Writer {
     }
 
     /// Runs until [`Running::close`]; any fault ends the process.
-    pub(super) fn run(self, fail_stop: &FailStop) -> std::io::Result<Running> {
+    pub(super) fn run(self, fail_stop: &FailStop, machine: Machine) -> std::io::Result<Running> {
         let shared = Arc::clone(&self.shared);
         let end = fail_stop.clone();
         let thread = thread::Builder::new().name("journal".into()).spawn(move || {
-            thread_class::gather();
+            thread_class::gather(machine);
             let stop = StopWhenDropped(Arc::clone(&self.shared));
             let stopped = end.clone().guard("the journal's writer", || self.work());
             if let Err(fault) = stopped {

@@ -25,7 +25,7 @@ use super::stats::{LaneStats, Stats};
 use crate::clock::Clock;
 use crate::fail_stop::FailStop;
 use crate::secret::Chance;
-use crate::thread_class::{self, Low};
+use crate::thread_class::{self, Low, Machine};
 
 /// How a pool is built.
 #[derive(Clone, Copy, Debug)]
@@ -38,8 +38,8 @@ pub struct Options {
     pub cost: Cost,
     /// Which implementation hashes.
     pub kernel: Choice,
-    /// How far below the event loops.
-    pub priority: Low,
+    /// Who else is busy on the cores.
+    pub machine: Machine,
 }
 
 /// For whom a password is hashed.
@@ -153,7 +153,8 @@ impl HashPool {
         chance: &Arc<Chance>,
         fail_stop: &FailStop,
     ) -> std::io::Result<Self> {
-        let Options { threads, wait_budget, cost, kernel, priority } = options;
+        let Options { threads, wait_budget, cost, kernel, machine } = options;
+        let priority = Low::on(machine);
         let decoy = decoy(cost, chance).map_err(std::io::Error::other)?;
         let mut warnings = Vec::new();
         let (mut kernel, failed) = Kernel::choose(kernel);
@@ -421,7 +422,7 @@ mod tests {
 
     fn pool(threads: usize, cost: Cost, budget_ms: u64) -> HashPool {
         let wait_budget = Duration::from_millis(budget_ms);
-        let options = Options { threads, wait_budget, cost, kernel: Choice::Auto, priority: Low::Idle };
+        let options = Options { threads, wait_budget, cost, kernel: Choice::Auto, machine: Machine::Shared };
         let fail_stop = FailStop::new(|why| panic!("{why}"));
         HashPool::start(options, &Clock::system(), &Arc::new(Chance::seeded(1)), &fail_stop).unwrap()
     }
