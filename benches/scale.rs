@@ -73,7 +73,6 @@ impl Server {
             .stderr(Stdio::null())
             .spawn()
             .unwrap();
-        // It listens before it has read everything back, and answers after.
         while !answers(address) {
             assert!(begin.elapsed() < Duration::from_mins(1), "the server does not start");
             std::thread::sleep(Duration::from_millis(2));

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use actix_web::dev::ServerHandle;
 use actix_web::{App, HttpServer, middleware, web};
+use tokio::net::{TcpListener, TcpSocket};
 
 use crate::clock::Clock;
 use crate::config::Config;
@@ -15,6 +16,8 @@ use crate::fail_stop::FailStop;
 use crate::http;
 use crate::mail::Transport;
 
+/// Connections that may wait to be taken.
+const BACKLOG: u32 = 1024;
 /// How long requests that are being served may take once a stop was asked for.
 const DRAIN_SECS: u64 = 20;
 
@@ -40,9 +43,11 @@ pub fn build(
     fail_stop: &FailStop,
 ) -> Result<Server, StartError> {
     let listen = config.listen;
-    let listener = std::net::TcpListener::bind(listen)
-        .map_err(|error| io::Error::new(error.kind(), format!("cannot listen on {listen}: {error}")))?;
-    let address = listener.local_addr()?;
+    let refused =
+        |error: io::Error| io::Error::new(error.kind(), format!("cannot listen on {listen}: {error}"));
+    // The port is taken before anything is read, so that a second server fails at once; nobody is let in before all is.
+    let socket = reserve(listen).map_err(refused)?;
+    let address = socket.local_addr()?;
     let config = config.bound_to(address);
     let (engine, running) = Engine::start(config, clock, accept_clock_floor, transport, fail_stop)?;
     let data = web::Data::from(Arc::clone(&engine));
@@ -56,13 +61,20 @@ pub fn build(
     .disable_signals()
     .shutdown_timeout(DRAIN_SECS)
     .client_request_timeout(Duration::from_secs(10))
-    .listen(listener)?
+    .listen(socket.listen(BACKLOG).and_then(TcpListener::into_std).map_err(refused)?)?
     .run();
     let handle = server.handle();
     let admin = engine.config.admin_listen.map(|listen| operations(&engine, listen)).transpose()?;
     let served = tokio::task::spawn_local(server);
     let operators = crate::admin_socket::serve(&engine)?;
     Ok(Server { engine, address, handle, served, admin, operators, running })
+}
+
+fn reserve(listen: SocketAddr) -> io::Result<TcpSocket> {
+    let socket = if listen.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+    socket.set_reuseaddr(true)?;
+    socket.bind(listen)?;
+    Ok(socket)
 }
 
 /// Health and metrics for operators on an address of their own: whoever reaches it may read them.
