@@ -197,9 +197,11 @@ fn refused(refusal: &Refusal, engine: &Engine) -> Problem {
             "csrf_rejected",
             "Send the request from a page of this origin, with its X-CSRF-Token where a cookie is used.",
         ),
-        Refusal::AmbiguousCredentials => {
-            Problem::new(400, "ambiguous_credentials", "Send either a bearer token or the cookie, not both.")
-        }
+        Refusal::AmbiguousCredentials => Problem::new(
+            400,
+            "ambiguous_credentials",
+            "Send one credential: a bearer token, the cookie, or to log out a refresh token.",
+        ),
         Refusal::Field { pointer, code, message } => {
             let error = FieldError {
                 pointer: (*pointer).to_owned(),

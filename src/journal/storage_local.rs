@@ -86,9 +86,10 @@ impl Storage for LocalStorage {
         options.read(true).write(true).create(true).truncate(false).mode(0o600);
         let file = options.open(self.path("LOCK"))?;
         file.try_lock().map_err(|error| match error {
-            fs::TryLockError::WouldBlock => {
-                io::Error::new(io::ErrorKind::ResourceBusy, "another process owns this directory")
-            }
+            fs::TryLockError::WouldBlock => io::Error::new(
+                io::ErrorKind::ResourceBusy,
+                "another process owns this directory: a running server, or a command at work",
+            ),
             fs::TryLockError::Error(error) => error,
         })?;
         Ok(Box::new(file))
