@@ -16,7 +16,7 @@ use super::bytes::Reader;
 use super::header::{FileKind, HEADER_BYTES, Header};
 use super::layout::{QUARANTINE_DIR, SNAPSHOT_DIR, by_kind, number_in, snapshot_path};
 use super::segment::{Life, salt_tag};
-use super::storage::{File, Storage, join};
+use super::storage::{File, Storage, join, unlink_if_there};
 
 /// The most bytes of records in one chunk.
 pub const CHUNK_BYTES_MAX: usize = 262_144;
@@ -85,10 +85,7 @@ impl Taking {
     /// Begins one. `start_seq` was read before any owner was asked for a bucket.
     pub fn begin(life: &Life, start_seq: u64) -> io::Result<Self> {
         let temporary = join(SNAPSHOT_DIR, TEMPORARY);
-        match life.storage.unlink(&temporary) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-            _ => {}
-        }
+        unlink_if_there(&*life.storage, &temporary)?;
         let fields = [
             &start_seq.to_le_bytes()[..],
             &(BUCKETS as u32).to_le_bytes(),

@@ -72,15 +72,20 @@ pub trait File: Send + Sync {
 pub fn write_whole(storage: &dyn Storage, dir: &str, name: &str, bytes: &[u8]) -> io::Result<()> {
     let path = join(dir, name);
     let temporary = format!("{path}.tmp");
-    match storage.unlink(&temporary) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-        _ => {}
-    }
+    unlink_if_there(storage, &temporary)?;
     let file = storage.create_new(&temporary)?;
     file.write_at(bytes, 0)?;
     file.sync_data()?;
     storage.rename(&temporary, &path)?;
     storage.sync_dir(dir)
+}
+
+/// Removes what may be there: a temporary file of before.
+pub fn unlink_if_there(storage: &dyn Storage, path: &str) -> io::Result<()> {
+    match storage.unlink(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
 }
 
 /// `dir/name`, or `name` in the root.

@@ -13,7 +13,7 @@ use crate::journal::header::{FileKind, HEADER_BYTES, Header, HeaderError};
 use crate::journal::layout::by_kind;
 use crate::journal::recover::Found;
 use crate::journal::segment::Life;
-use crate::journal::storage::Storage;
+use crate::journal::storage::{Storage, unlink_if_there};
 
 /// Its name.
 pub const FILE: &str = "throttle.bin";
@@ -73,13 +73,18 @@ pub fn read(bytes: &[u8]) -> Result<Saved, Unreadable> {
     Ok(Saved { cluster: header.cluster, at: Timestamp(at), records: records.ok_or(Unreadable::Damaged)? })
 }
 
-/// The file of a directory, of this installation.
-fn load(storage: &dyn Storage, cluster: [u8; 16]) -> Result<Saved, Unreadable> {
+/// The file of a directory.
+fn load(storage: &dyn Storage) -> Result<Saved, Unreadable> {
     let file = storage.open(FILE).map_err(|error| match error.kind() {
         io::ErrorKind::NotFound => Unreadable::Missing,
         _ => error.into(),
     })?;
-    let saved = read(&file.read_all()?)?;
+    read(&file.read_all()?)
+}
+
+/// Likewise, of this installation.
+fn load_own(storage: &dyn Storage, cluster: [u8; 16]) -> Result<Saved, Unreadable> {
+    let saved = load(storage)?;
     if saved.cluster == cluster { Ok(saved) } else { Err(Unreadable::Foreign) }
 }
 
@@ -92,7 +97,7 @@ pub fn restored(storage: &dyn Storage, life: &Life, found: &Found, mut limits: L
     if found.first_start {
         return Table::new(Limits { half_spent: false, ..limits }, now);
     }
-    let saved = load(storage, life.cluster);
+    let saved = load_own(storage, life.cluster);
     let of_the_stop = |saved: &Saved| saved.at.as_millis().saturating_add(STOP_MS_MAX) >= found.wall_ms;
     let is_whole = found.clean_stop && saved.as_ref().is_ok_and(of_the_stop);
     limits.half_spent = !is_whole;
@@ -141,7 +146,7 @@ impl Saver {
         if storage.free_space()? < len as u64 + 2 * self.life.sizes.segment {
             return Err(io::Error::new(io::ErrorKind::StorageFull, "what room is left is the journal's"));
         }
-        remove_temporary(storage)?;
+        unlink_if_there(storage, TEMPORARY)?;
         let written = self.write(records, crc, at);
         if written.is_err() {
             // Half a file is of no use, and a full disk wants its bytes back.
@@ -169,19 +174,11 @@ impl Saver {
     }
 }
 
-fn remove_temporary(storage: &dyn Storage) -> io::Result<()> {
-    match storage.unlink(TEMPORARY) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-        _ => Ok(()),
-    }
-}
-
 /// What the file says of itself, in a line for an operator; none when there is none.
 pub fn inspect(storage: &dyn Storage) -> Option<String> {
-    let read = storage.open(FILE).map_err(Unreadable::from).and_then(|file| read(&file.read_all()?));
-    match read {
+    match load(storage) {
         Ok(saved) => Some(format!("{FILE}: {} records of {}", saved.records.len(), saved.at)),
-        Err(Unreadable::Io(error)) if error.kind() == io::ErrorKind::NotFound => None,
+        Err(Unreadable::Missing) => None,
         Err(error) => Some(format!("{FILE}: {error}")),
     }
 }
