@@ -22,7 +22,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use hdrhistogram::Histogram;
-use load::{Connection, post, run};
+use load::{field, rotate, run, signed_up};
 use portcullis::account::Accounts;
 use portcullis::clock::Clock;
 use portcullis::expiry::may_be_gone;
@@ -274,30 +274,17 @@ async fn refreshes(address: SocketAddr, clients: usize, over: &Arc<AtomicBool>) 
     for number in 0..clients {
         let over = Arc::clone(over);
         tasks.spawn(async move {
-            let mut connection = Connection::open(address).await;
-            let body = format!(
-                "{{\"email\":\"client{number}@b.org\",\"password\":\"correct horse battery staple\"}}"
-            );
-            let (status, body) = connection.ask(&post("/v1/signup", &body)).await;
-            assert_eq!(status, 201, "{}", String::from_utf8_lossy(&body));
-            let (mut token, mut requests) = (field(&body, "refresh_token"), Vec::new());
+            let (connection, body) = signed_up(address, &format!("client{number}")).await;
+            let (mut state, mut requests) = ((connection, field(&body, "refresh_token")), Vec::new());
             while !over.load(Ordering::Relaxed) {
-                let request = post("/v1/refresh", &format!("{{\"refresh_token\":\"{token}\"}}"));
                 let begun = Instant::now();
-                let (status, body) = connection.ask(&request).await;
+                (state, _) = rotate(state).await;
                 requests.push((begun, begun.elapsed()));
-                assert_eq!(status, 200, "{}", String::from_utf8_lossy(&body));
-                token = field(&body, "refresh_token");
             }
             requests
         });
     }
     tasks.join_all().await.into_iter().flatten().collect()
-}
-
-fn field(body: &[u8], name: &str) -> String {
-    let body: serde_json::Value = serde_json::from_slice(body).unwrap();
-    body[name].as_str().unwrap().to_owned()
 }
 
 /// The way back up: accounts in a snapshot, and entries behind it.

@@ -59,6 +59,31 @@ pub fn post(path: &str, body: &str) -> Vec<u8> {
         .into_bytes()
 }
 
+/// A text field of an answer, found without reading all of it: the load generator shares the cores with the server.
+pub fn field(body: &[u8], name: &str) -> String {
+    let body = std::str::from_utf8(body).unwrap();
+    let (_, after) =
+        body.split_once(&format!("\"{name}\":\"")).unwrap_or_else(|| panic!("no {name} in {body}"));
+    after.split_once('"').unwrap().0.to_owned()
+}
+
+/// A new user's answer to the sign-up, on a connection that is kept.
+pub async fn signed_up(address: SocketAddr, name: &str) -> (Connection, Vec<u8>) {
+    let mut connection = Connection::open(address).await;
+    let body = format!("{{\"email\":\"{name}@b.org\",\"password\":\"correct horse battery staple\"}}");
+    let (status, body) = connection.ask(&post("/v1/signup", &body)).await;
+    assert_eq!(status, 201, "{}", String::from_utf8_lossy(&body));
+    (connection, body)
+}
+
+/// Presents a refresh token, and goes on with the next one.
+pub async fn rotate((mut connection, token): (Connection, String)) -> ((Connection, String), bool) {
+    let request = post("/v1/refresh", &format!("{{\"refresh_token\":\"{token}\"}}"));
+    let (status, body) = connection.ask(&request).await;
+    assert_eq!(status, 200, "{}", String::from_utf8_lossy(&body));
+    ((connection, field(&body, "refresh_token")), true)
+}
+
 /// What a run gave.
 pub struct Run {
     pub rate: f64,

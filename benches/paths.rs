@@ -22,7 +22,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use actix_web::{App, HttpServer, web};
-use load::{Connection, Run, post, run, run_on};
+use load::{Connection, Run, field, post, rotate, run, run_on, signed_up};
 use portcullis::account::Accounts;
 use portcullis::app;
 use portcullis::clock::Clock;
@@ -138,14 +138,6 @@ fn serve_constant(bytes: usize) -> SocketAddr {
     is_ready.recv().unwrap()
 }
 
-/// A text field of an answer, found without reading all of it: the load generator shares the cores with the server.
-fn field(body: &[u8], name: &str) -> String {
-    let body = std::str::from_utf8(body).unwrap();
-    let (_, after) =
-        body.split_once(&format!("\"{name}\":\"")).unwrap_or_else(|| panic!("no {name} in {body}"));
-    after.split_once('"').unwrap().0.to_owned()
-}
-
 /// Where a bench asks: a request on a connection, and what its answer must be.
 async fn ask(
     mut connection: Connection,
@@ -184,15 +176,6 @@ async fn beside_constant<F: Future<Output = Run>>(what: &str, bytes: usize, mut 
         "{what}: {:.0}/s, p50 {:?}, p99 {:?}; a constant of {bytes} bytes {:.0}/s: {percent:.0} %",
         median.rate, median.p50, median.p99, constant.rate
     );
-}
-
-/// A new user's answer to the sign-up, on a connection that is kept.
-async fn signed_up(address: SocketAddr, name: &str) -> (Connection, Vec<u8>) {
-    let mut connection = Connection::open(address).await;
-    let body = format!("{{\"email\":\"{name}@b.org\",\"password\":\"correct horse battery staple\"}}");
-    let (status, body) = connection.ask(&post("/v1/signup", &body)).await;
-    assert_eq!(status, 201, "{}", String::from_utf8_lossy(&body));
-    (connection, body)
 }
 
 /// What cannot be saved of a refresh: one signature.
@@ -266,13 +249,6 @@ fn session(runtime: &tokio::runtime::Runtime) {
         })
         .await;
     });
-}
-
-async fn rotate((mut connection, token): (Connection, String)) -> ((Connection, String), bool) {
-    let request = post("/v1/refresh", &format!("{{\"refresh_token\":\"{token}\"}}"));
-    let (status, body) = connection.ask(&request).await;
-    assert_eq!(status, 200, "{}", String::from_utf8_lossy(&body));
-    ((connection, field(&body, "refresh_token")), true)
 }
 
 fn refresh(runtime: &tokio::runtime::Runtime, connections: usize) {

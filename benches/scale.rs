@@ -20,7 +20,7 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use load::{Connection, Run, post, run};
+use load::{Run, field, rotate, run, signed_up};
 use portcullis::clock::Timestamp;
 use portcullis::password::Cost;
 use portcullis::password::kernel::{Choice, Kernel};
@@ -107,26 +107,10 @@ impl Drop for Server {
 async fn refreshed(address: SocketAddr, connections: usize) -> Run {
     let mut clients = Vec::new();
     for number in 0..connections {
-        let mut connection = Connection::open(address).await;
-        let body = format!(
-            "{{\"email\":\"client{number}.{connections}@b.org\",\"password\":\"correct horse battery staple\"}}"
-        );
-        let (status, body) = connection.ask(&post("/v1/signup", &body)).await;
-        assert_eq!(status, 201, "{}", String::from_utf8_lossy(&body));
-        clients.push((connection, field(&body)));
+        let (connection, body) = signed_up(address, &format!("client{number}.{connections}")).await;
+        clients.push((connection, field(&body, "refresh_token")));
     }
-    run(clients, TIME, |(mut connection, token)| async move {
-        let request = post("/v1/refresh", &format!("{{\"refresh_token\":\"{token}\"}}"));
-        let (status, body) = connection.ask(&request).await;
-        assert_eq!(status, 200, "{}", String::from_utf8_lossy(&body));
-        ((connection, field(&body)), true)
-    })
-    .await
-}
-
-fn field(body: &[u8]) -> String {
-    let (_, after) = std::str::from_utf8(body).unwrap().split_once("\"refresh_token\":\"").unwrap();
-    after.split_once('"').unwrap().0.to_owned()
+    run(clients, TIME, rotate).await
 }
 
 /// Memory, start and refreshes of the binary over so many accounts, each with one family.
