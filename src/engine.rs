@@ -153,6 +153,24 @@ struct States {
     scheme: Scheme,
 }
 
+impl States {
+    /// Nobody asks until all is back.
+    fn recover(&mut self) {
+        self.accounts.recover();
+        self.sessions.recover();
+        self.refresh.recover();
+    }
+
+    /// All is back.
+    fn recovered(&mut self) {
+        std::thread::scope(|scope| {
+            scope.spawn(|| self.accounts.recovered());
+            self.sessions.recovered();
+            self.refresh.recovered();
+        });
+    }
+}
+
 impl Past for States {
     fn apply(&mut self, table: u16, schema: u16, key: &[u8], value: Option<&[u8]>) -> Result<(), String> {
         match table {
@@ -208,7 +226,9 @@ impl Engine {
             accept_clock_floor,
         };
         let known_bad = KnownBad::load(config.password_list.as_deref())?;
+        states.recover();
         let recovered = recover(options, &mut states)?;
+        states.recovered();
         let mut keys = Keys::load(&*key_storage)?;
         let newest = keys.signing.first().map(|key| token::scheme_of(&key.pkcs8)).transpose()?;
         if newest.is_some_and(|scheme| scheme != config.scheme) {

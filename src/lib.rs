@@ -88,6 +88,7 @@ pub mod fail_stop;
 pub mod flow;
 pub mod http;
 pub mod id;
+mod index;
 pub mod journal;
 pub mod lockout;
 pub mod mail;

@@ -1,12 +1,11 @@
 //! The whole rule of accounts. Knows no actor, file, clock or randomness.
 
-use std::collections::BTreeMap;
-
 use super::name::NameKey;
 use super::record::{AccountV1, Status};
 use crate::clock::Timestamp;
 use crate::id::AccountId;
-use crate::journal::buckets::Buckets;
+use crate::index::Index;
+use crate::journal::buckets::{BUCKETS, Buckets};
 use crate::journal::record::{self, Write};
 
 /// A decision about accounts with verdict `V`.
@@ -79,11 +78,15 @@ pub enum Refusal {
 }
 
 /// All accounts of an engine.
-#[derive(Default)]
 pub struct Accounts {
     by_id: Buckets<[u8; 16], AccountV1>,
-    /// A tree: one growing map would stall its owner at each doubling.
-    by_name: BTreeMap<NameKey, [u8; 16]>,
+    by_name: Index<NameKey, [u8; 16]>,
+}
+
+impl Default for Accounts {
+    fn default() -> Self {
+        Self { by_id: Buckets::new(), by_name: Index::new() }
+    }
 }
 
 impl Accounts {
@@ -189,7 +192,7 @@ impl Accounts {
         wanted: impl Fn(&AccountV1) -> bool,
     ) -> Vec<AccountV1> {
         let after = after.map(AccountId::to_bytes);
-        let all = (0..crate::journal::buckets::BUCKETS).flat_map(|bucket| self.by_id.bucket(bucket));
+        let all = (0..BUCKETS).flat_map(|bucket| self.by_id.bucket(bucket));
         let mut found: Vec<_> = all
             .filter(|(id, account)| after.is_none_or(|after| **id > after) && wanted(account))
             .map(|(_, account)| account)
@@ -203,16 +206,29 @@ impl Accounts {
         0
     }
 
+    /// Recovery begins: nobody asks for an account until [`Accounts::recovered`].
+    pub fn recover(&mut self) {
+        self.by_name.wait();
+    }
+
+    /// Recovery is over.
+    pub fn recovered(&mut self) {
+        let all = (0..BUCKETS).flat_map(|bucket| self.by_id.bucket(bucket));
+        self.by_name.build(all.map(|(id, account)| (NameKey(account.name_key), *id)));
+    }
+
     /// Makes `write` true. Cannot fail: it was just decided, or it was read back.
     pub fn apply(&mut self, write: Write<AccountV1>) {
         match write {
             Write::Put(account) => {
                 // Under its address of before it is not found any more.
-                let before = self.by_id.get(&account.id).map(|before| NameKey(before.name_key));
-                if let Some(before) = before.filter(|before| before.0 != account.name_key) {
-                    self.by_name.remove(&before);
+                if !self.by_name.waits() {
+                    let before = self.by_id.get(&account.id).map(|before| NameKey(before.name_key));
+                    if let Some(before) = before.filter(|before| before.0 != account.name_key) {
+                        self.by_name.remove(&before);
+                    }
+                    self.by_name.insert(NameKey(account.name_key), account.id);
                 }
-                self.by_name.insert(NameKey(account.name_key), account.id);
                 self.by_id.insert(account.id, account);
             }
             Write::Remove(id) => {

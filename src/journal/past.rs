@@ -119,7 +119,7 @@ impl Reading<'_> {
         for segno in segments {
             let path = segment_path(*segno);
             let file = self.storage.open(&path).map_err(unreadable(&path))?;
-            let bytes = file.read_all().map_err(unreadable(&path))?;
+            let bytes = file.read_written(self.sizes.frame_max()).map_err(unreadable(&path))?;
             let frames = bytes.chunks(self.sizes.align).filter_map(frame::read_header);
             if frames.into_iter().any(|header| header.count > 0) {
                 return used(&path);
@@ -134,7 +134,7 @@ impl Reading<'_> {
             let path = snapshot_path(*end_seq);
             let file = self.storage.open(&path).map_err(unreadable(&path))?;
             // First without applying anything: a file that is damaged at its end must not have changed the state.
-            let verified = snapshot::read(&*file, Some(self.cluster), &mut |_, _, _, _| Ok(()));
+            let verified = snapshot::verify(&*file, Some(self.cluster));
             let verified = verified.and_then(|summary| {
                 let named = summary.end_seq == *end_seq;
                 if named { Ok(summary) } else { Err(snapshot::Unreadable::Damaged(0, "another file's name")) }
@@ -144,7 +144,7 @@ impl Reading<'_> {
                 Ok(summary) if !self.until.holds(summary.end_seq, summary.max_wall_ms) => {}
                 Ok(summary) => {
                     let past = &mut *self.past;
-                    snapshot::read(&*file, Some(self.cluster), &mut |table, schema, key, value| {
+                    snapshot::read_verified(&*file, Some(self.cluster), &mut |table, schema, key, value| {
                         past.apply(table, schema, key, Some(value))
                     })
                     .map_err(|error| Refusal::new(&path, None, error, INSPECT))?;
@@ -272,7 +272,9 @@ impl Reading<'_> {
             // The page cache can show what the disk never got.
             file.forget_cache().map_err(unreadable(&path))?;
         }
-        Ok(Segment { bytes: file.read_all().map_err(unreadable(&path))?, header, fields })
+        // No frame goes further behind the last byte that is not zero, and behind the bytes are zeros.
+        let bytes = file.read_written(self.sizes.frame_max()).map_err(unreadable(&path))?;
+        Ok(Segment { bytes, header, fields })
     }
 
     fn walk(

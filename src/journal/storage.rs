@@ -7,6 +7,10 @@ use std::io;
 use std::sync::Arc;
 
 use super::bugs::{Bug, seeded};
+use super::bytes::is_zero;
+
+/// Read at once when zeros are looked for.
+const PIECE: usize = 256 << 10;
 
 /// A directory tree that may lose what was not synced.
 pub trait Storage: Send + Sync + 'static {
@@ -64,6 +68,28 @@ pub trait File: Send + Sync {
     fn read_all(&self) -> io::Result<Vec<u8>> {
         let mut bytes = vec![0; usize::try_from(self.length()?).map_err(io::Error::other)?];
         self.read_at(&mut bytes, 0)?;
+        Ok(bytes)
+    }
+
+    /// All bytes but the zeros at the end, of which no more than `zeros` stay: of a segment, which is filled with zeros at
+    /// birth, what was written to it.
+    fn read_written(&self, zeros: u64) -> io::Result<Vec<u8>> {
+        let len = self.length()?;
+        let mut end = len;
+        let mut piece = vec![0; PIECE.min(usize::try_from(len).map_err(io::Error::other)?)];
+        while end > 0 {
+            let begin = end.saturating_sub(piece.len() as u64);
+            piece.truncate((end - begin) as usize);
+            self.read_at(&mut piece, begin)?;
+            if !is_zero(&piece) {
+                break;
+            }
+            end = begin;
+        }
+        let kept = len.min(end.saturating_add(zeros));
+        let mut bytes = vec![0; usize::try_from(kept).map_err(io::Error::other)?];
+        let written = bytes.len().min(end as usize);
+        self.read_at(bytes.get_mut(..written).unwrap_or_default(), 0)?;
         Ok(bytes)
     }
 }

@@ -1,12 +1,12 @@
 //! The whole rule of refresh-token families. Knows no actor, file, clock or randomness.
 
-use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::record::{Cause, FamilyV1, SpentV1};
 use crate::clock::Timestamp;
 use crate::id::{AccountId, FamilyId};
-use crate::journal::buckets::Buckets;
+use crate::index::ByAccount;
+use crate::journal::buckets::{BUCKETS, Buckets};
 use crate::journal::record::{self, Write};
 use crate::secret::{SealedSuccessor, SecretDigest};
 
@@ -93,15 +93,14 @@ pub enum Refusal {
 /// All families of an engine.
 pub struct Families {
     by_id: Buckets<[u8; 16], FamilyV1>,
-    /// Account, then id: in order, so that those of one account stand together.
-    by_account: BTreeSet<([u8; 16], [u8; 16])>,
+    by_account: ByAccount,
     limits: Limits,
 }
 
 impl Families {
     /// No families yet.
     pub fn new(limits: Limits) -> Self {
-        Self { by_id: Buckets::new(), by_account: BTreeSet::new(), limits }
+        Self { by_id: Buckets::new(), by_account: ByAccount::new(), limits }
     }
 
     /// The family of that name, alive or not.
@@ -218,9 +217,9 @@ impl Families {
         since: Timestamp,
         stands: impl Fn(&FamilyV1) -> bool,
     ) -> impl Iterator<Item = (FamilyId, Timestamp)> {
-        let all = (0..crate::journal::buckets::BUCKETS).flat_map(|bucket| self.by_id.bucket(bucket));
+        let all = (0..BUCKETS).flat_map(|bucket| self.by_id.bucket(bucket));
         let ended = all.map(|(_, family)| family).filter(move |family| {
-            (family.ended.is_some() || !stands(family)) && family.rotated_ms >= since.as_millis()
+            family.rotated_ms >= since.as_millis() && (family.ended.is_some() || !stands(family))
         });
         ended.filter_map(|family| Some((FamilyId::from_bytes(family.id)?, Timestamp(family.rotated_ms))))
     }
@@ -235,13 +234,24 @@ impl Families {
         }
     }
 
+    /// Recovery begins: nobody asks for what an account has until [`Families::recovered`].
+    pub fn recover(&mut self) {
+        self.by_account.wait();
+    }
+
+    /// Recovery is over.
+    pub fn recovered(&mut self) {
+        let all = (0..BUCKETS).flat_map(|bucket| self.by_id.bucket(bucket));
+        self.by_account.build(all.map(|(id, family)| (family.account, *id)));
+    }
+
     /// Makes `write` true. Cannot fail: it was just decided, or it was read back.
     pub fn apply(&mut self, write: Write<FamilyV1>) {
         match write {
             Write::Put(family) => {
                 let (id, account) = (family.id, family.account);
                 if self.by_id.insert(id, family).is_none() {
-                    self.by_account.insert((account, id));
+                    self.by_account.insert(account, id);
                 }
             }
             Write::Remove(id) => self.forget(id),
@@ -250,14 +260,12 @@ impl Families {
 
     fn forget(&mut self, id: [u8; 16]) {
         let Some(family) = self.by_id.remove(&id) else { return };
-        self.by_account.remove(&(family.account, id));
+        self.by_account.remove(family.account, id);
     }
 
     /// The families of an account that may still be alive.
     pub fn of_account(&self, account: AccountId, now: Timestamp) -> Vec<FamilyV1> {
-        let account = account.to_bytes();
-        let ids = self.by_account.range((account, [0; 16])..=(account, [0xFF; 16])).map(|(_, id)| id);
-        let families = ids.filter_map(|id| self.by_id.get(id));
+        let families = self.by_account.of(account.to_bytes()).filter_map(|id| self.by_id.get(id));
         families.filter(|family| alive(family, now).is_ok()).cloned().collect()
     }
 

@@ -1,12 +1,12 @@
 //! The whole rule of browser sessions. Knows no actor, file, clock or randomness.
 
-use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::record::SessionV1;
 use crate::clock::Timestamp;
 use crate::id::{AccountId, SessionId};
-use crate::journal::buckets::Buckets;
+use crate::index::ByAccount;
+use crate::journal::buckets::{BUCKETS, Buckets};
 use crate::journal::record::{self, Write};
 use crate::secret::SecretDigest;
 
@@ -55,15 +55,14 @@ pub(super) const USE_WRITTEN_EVERY: Duration = Duration::from_mins(1);
 /// All browser sessions of an engine.
 pub struct Sessions {
     by_id: Buckets<[u8; 16], SessionV1>,
-    /// Account, then id: in order, so that those of one account stand together.
-    by_account: BTreeSet<([u8; 16], [u8; 16])>,
+    by_account: ByAccount,
     limits: Limits,
 }
 
 impl Sessions {
     /// None yet.
     pub fn new(limits: Limits) -> Self {
-        Self { by_id: Buckets::new(), by_account: BTreeSet::new(), limits }
+        Self { by_id: Buckets::new(), by_account: ByAccount::new(), limits }
     }
 
     /// All records in their buckets.
@@ -142,10 +141,19 @@ impl Sessions {
 
     /// The sessions of an account that may still be alive.
     pub fn of_account(&self, account: AccountId, now: Timestamp) -> Vec<SessionV1> {
-        let account = account.to_bytes();
-        let ids = self.by_account.range((account, [0; 16])..=(account, [0xFF; 16])).map(|(_, id)| id);
-        let sessions = ids.filter_map(|id| self.by_id.get(id));
+        let sessions = self.by_account.of(account.to_bytes()).filter_map(|id| self.by_id.get(id));
         sessions.filter(|session| now < session.end()).cloned().collect()
+    }
+
+    /// Recovery begins: nobody asks for what an account has until [`Sessions::recovered`].
+    pub fn recover(&mut self) {
+        self.by_account.wait();
+    }
+
+    /// Recovery is over.
+    pub fn recovered(&mut self) {
+        let all = (0..BUCKETS).flat_map(|bucket| self.by_id.bucket(bucket));
+        self.by_account.build(all.map(|(id, session)| (session.account, *id)));
     }
 
     /// Makes `write` true. Cannot fail: it was just decided, or it was read back.
@@ -154,7 +162,7 @@ impl Sessions {
             Write::Put(session) => {
                 let (id, account) = (session.id, session.account);
                 if self.by_id.insert(id, session).is_none() {
-                    self.by_account.insert((account, id));
+                    self.by_account.insert(account, id);
                 }
             }
             Write::Remove(id) => self.forget(id),
@@ -173,7 +181,7 @@ impl Sessions {
 
     fn forget(&mut self, id: [u8; 16]) {
         let Some(session) = self.by_id.remove(&id) else { return };
-        self.by_account.remove(&(session.account, id));
+        self.by_account.remove(session.account, id);
     }
 }
 

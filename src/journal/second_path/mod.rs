@@ -13,7 +13,7 @@ mod raw;
 #[cfg(test)]
 mod tests;
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::io;
 
 use self::raw::{Segment, Snapshot, bucket_of, digest_of, entries};
@@ -120,8 +120,8 @@ impl Sums {
     }
 }
 
-/// The last word on each key that an entry has touched: its sequence, and the digest unless it is gone.
-type Touched = HashMap<(u16, Vec<u8>), (u64, Option<u128>)>;
+/// By table, the last word on each key that an entry has touched: its sequence, and the digest unless it is gone.
+type Touched = BTreeMap<u16, HashMap<Vec<u8>, (u64, Option<u128>)>>;
 
 /// Works the state out from every beginning, up to `upto` or the end of the journal. `unnamed` is a snapshot that has no
 /// name yet.
@@ -163,26 +163,27 @@ pub fn prove(
             if is_in(key) {
                 let value = value.filter(|value| live(table, value));
                 let digest = value.map(|value| digest_of(&first.cluster, table, key, value));
-                touched.insert((table, key.to_vec()), (seq, digest));
+                touched.entry(table).or_default().insert(key.to_vec(), (seq, digest));
             }
         })?;
         let starts = snapshots.iter().map(|snapshot| snapshot.start_seq).chain(from_nothing.then_some(0));
         for (start, sums) in starts.zip(&mut sums) {
-            for ((_, key), (seq, digest)) in &touched {
+            for (key, (seq, digest)) in touched.values().flatten() {
                 if let Some(digest) = digest.filter(|_| *seq > start) {
                     sums.add(key, digest);
                 }
             }
         }
         for (snapshot, sums) in snapshots.iter().zip(&mut sums) {
-            snapshot.records(&mut |table, key, value| {
-                if is_in(key) && live(table, value) {
-                    let later = touched.get(&(table, key.to_vec()));
-                    if later.is_none_or(|(seq, _)| *seq <= snapshot.start_seq) {
-                        sums.add(key, digest_of(&snapshot.cluster, table, key, value));
-                    }
-                }
-            })?;
+            let untouched = |table: u16, key: &[u8]| {
+                let later = touched.get(&table).and_then(|keys| keys.get(key));
+                later.is_none_or(|(seq, _)| *seq <= snapshot.start_seq)
+            };
+            snapshot.records(
+                stripe == 0,
+                &|table, key, value| is_in(key) && live(table, value) && untouched(table, key),
+                &mut |_, key, digest| sums.add(key, digest),
+            )?;
         }
     }
     if let Some(snapshot) = snapshots.iter().find(|snapshot| snapshot.end_seq > seq) {

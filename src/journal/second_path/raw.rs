@@ -11,6 +11,8 @@ use crate::journal::storage::{File, Storage};
 const BLOCK: usize = 4096;
 const BUCKETS: u32 = 4096;
 const CHUNK_HEAD: usize = 48;
+/// No frame takes more.
+const FRAME_MAX: u64 = 2 << 20;
 
 /// A field at its offset; zero where the bytes end, which no check below takes for a field.
 fn u16_of(bytes: &[u8], at: usize) -> u16 {
@@ -59,8 +61,11 @@ pub(super) struct Segment {
     len: u64,
 }
 
-/// A record of a snapshot: table, key, value.
-pub(super) type TellRecord<'a> = dyn FnMut(u16, &[u8], &[u8]) + 'a;
+/// Whether a record of a snapshot is asked for: table, key, value.
+pub(super) type Wanted<'a> = dyn Fn(u16, &[u8], &[u8]) -> bool + 'a;
+
+/// A record that was: table, key, digest.
+pub(super) type TellRecord<'a> = dyn FnMut(u16, &[u8], u128) + 'a;
 
 /// A write as it stands in an entry: sequence, table, key, value.
 pub(super) type Tell<'a> = dyn FnMut(u64, u16, &[u8], Option<&[u8]>) + 'a;
@@ -150,7 +155,7 @@ pub(super) fn entries(
     for (number, segment) in segments.iter().enumerate() {
         let path = &segment.path;
         let file = storage.open(path).map_err(Disproof::io(path))?;
-        let bytes = file.read_all().map_err(Disproof::io(path))?;
+        let bytes = file.read_written(FRAME_MAX).map_err(Disproof::io(path))?;
         let next = segments.get(number + 1);
         let said = Link {
             batch: segment.first_batch,
@@ -277,8 +282,14 @@ impl Snapshot {
         })
     }
 
-    /// Goes through every record: table, key, value. Each must lie in the buckets that its chunk names.
-    pub(super) fn records(&self, tell: &mut TellRecord<'_>) -> Result<(), Disproof> {
+    /// Goes through every record and tells those that are wanted. Each must lie in the buckets that its chunk names, and
+    /// where `whole` all digests must come to what the footer says.
+    pub(super) fn records(
+        &self,
+        whole: bool,
+        wanted: &Wanted<'_>,
+        tell: &mut TellRecord<'_>,
+    ) -> Result<(), Disproof> {
         let damaged = |at: usize, what| Disproof::damaged(&self.path, at, what);
         let (mut at, mut number, mut digest) = (BLOCK, 0_u64, 0_u128);
         let mut counts: BTreeMap<u16, (u64, u16)> = BTreeMap::new();
@@ -314,8 +325,14 @@ impl Snapshot {
                 if !(from..to).contains(&(bucket_of(key) as u16)) {
                     return Err(damaged(at, "a record in a bucket that is not its own"));
                 }
-                digest = digest.wrapping_add(digest_of(&self.cluster, table, key, value));
-                tell(table, key, value);
+                let wanted = wanted(table, key, value);
+                if whole || wanted {
+                    let own = digest_of(&self.cluster, table, key, value);
+                    digest = digest.wrapping_add(own);
+                    if wanted {
+                        tell(table, key, own);
+                    }
+                }
                 rest = part(rest, 8 + klen + vlen, rest.len() - (8 + klen + vlen));
             }
             if !rest.is_empty() {
@@ -333,7 +350,7 @@ impl Snapshot {
                     && u32::from(*reached) == BUCKETS
             })
             && u64_of(&self.footer, 40) == number
-            && part(&self.footer, 56, 16) == digest.to_le_bytes();
+            && (!whole || part(&self.footer, 56, 16) == digest.to_le_bytes());
         if agrees { Ok(()) } else { Err(damaged(self.footer_at, "footer and chunks disagree")) }
     }
 }

@@ -4,6 +4,8 @@
 //! read, its end the highest assigned after the last one was; it gets its name only once its end is durable. Replay of
 //! everything behind the start then gives every key its right value.
 
+mod read;
+
 use std::collections::BTreeMap;
 use std::io;
 use std::sync::Arc;
@@ -13,10 +15,12 @@ use sha2::{Digest, Sha256};
 use super::buckets::BUCKETS;
 use super::bugs::{Bug, seeded};
 use super::bytes::Reader;
-use super::header::{FileKind, HEADER_BYTES, Header};
+use super::header::{FileKind, HEADER_BYTES};
 use super::layout::{QUARANTINE_DIR, SNAPSHOT_DIR, by_kind, number_in, snapshot_path};
 use super::segment::{Life, salt_tag};
 use super::storage::{File, Storage, join, unlink_if_there};
+pub use read::{Apply, Summary, Unreadable, read, read_verified, verify};
+use read::{Contents, read_record};
 
 /// The most bytes of records in one chunk.
 pub const CHUNK_BYTES_MAX: usize = 262_144;
@@ -25,7 +29,6 @@ const TEMPORARY: &str = "taking.tmp";
 const DISPROVED: &str = "disproved.snap";
 const CHUNK_HEADER: usize = 48;
 const FOOTER: usize = 4096;
-const TABLES_MAX: usize = 250;
 /// Synced so often, so that the file system does not hold up the journal behind it.
 const SYNC_EVERY: u64 = 2 << 20;
 
@@ -262,134 +265,8 @@ impl Taken {
     }
 }
 
-/// What a snapshot says of itself.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub struct Summary {
-    /// Everything up to it is in the snapshot.
-    pub start_seq: u64,
-    /// Nothing behind it is.
-    pub end_seq: u64,
-    /// The latest time seen when it was taken.
-    pub max_wall_ms: u64,
-    /// Records in all tables.
-    pub records: u64,
-    /// Sum of the records' digests: free of order, comparable between files.
-    pub digest: u128,
-    /// Bytes of the file.
-    pub bytes: u64,
-}
-
-/// Why a snapshot is not to be believed.
-#[derive(Debug, thiserror::Error)]
-pub enum Unreadable {
-    /// The header block.
-    #[error(transparent)]
-    Header(#[from] super::header::HeaderError),
-    /// Another installation's.
-    #[error("belongs to another installation")]
-    Foreign,
-    /// Damaged.
-    #[error("damaged at byte {0}: {1}")]
-    Damaged(u64, &'static str),
-    /// A record is none that this version knows.
-    #[error("record at byte {0}: {1}")]
-    Record(u64, String),
-    /// The file cannot be read.
-    #[error("cannot read")]
-    Io(#[from] io::Error),
-}
-
-/// What is called with table, schema, key and value of each record.
-pub type Apply<'a> = dyn FnMut(u16, u16, &[u8], &[u8]) -> Result<(), String> + 'a;
-
-/// Reads a whole snapshot, checking everything, and gives each record to `apply`. Whoever must not be told of records
-/// of a file that turns out to be damaged later reads it twice.
-pub fn read(
-    file: &dyn File,
-    cluster: Option<[u8; 16]>,
-    apply: &mut Apply<'_>,
-) -> Result<Summary, Unreadable> {
-    let len = file.length()?;
-    let damaged = |at, why| Unreadable::Damaged(at, why);
-    let footer_at = len.checked_sub(FOOTER as u64).filter(|at| *at >= HEADER_BYTES as u64);
-    let footer_at = footer_at.ok_or(damaged(len, "shorter than header and footer"))?;
-    let mut block = [0; HEADER_BYTES];
-    file.read_at(&mut block, 0)?;
-    let header = Header::read(FileKind::Snapshot, &block)?;
-    if cluster.is_some_and(|cluster| cluster != header.cluster) {
-        return Err(Unreadable::Foreign);
-    }
-    let salt_tag = salt_tag(&header);
-    let mut footer = [0; FOOTER];
-    file.read_at(&mut footer, footer_at)?;
-    let footer = Footer::read(&footer, salt_tag).ok_or(damaged(footer_at, "no footer"))?;
-    let mut fields = Reader(&header.by_kind);
-    let agrees = fields.u64() == Some(footer.start_seq)
-        && fields.u32() == Some(BUCKETS as u32)
-        && fields.u32() == Some(CHUNK_BYTES_MAX as u32)
-        && footer.file_len == len
-        && footer.start_seq <= footer.end_seq;
-    if !agrees {
-        return Err(damaged(footer_at, "footer and header disagree"));
-    }
-
-    let mut at = HEADER_BYTES as u64;
-    let mut covered: BTreeMap<u16, (u16, bool, u64)> = BTreeMap::new();
-    let mut digest = 0_u128;
-    let mut body = Vec::new();
-    for chunk_no in 0..footer.chunks {
-        let mut head = [0; CHUNK_HEADER];
-        if at + CHUNK_HEADER as u64 > footer_at {
-            return Err(damaged(at, "chunk missing"));
-        }
-        file.read_at(&mut head, at)?;
-        let chunk = Chunk::read(&head, salt_tag, chunk_no).ok_or(damaged(at, "chunk header"))?;
-        if at + (CHUNK_HEADER + chunk.body_len) as u64 > footer_at {
-            return Err(damaged(at, "chunk goes past the footer"));
-        }
-        body.resize(chunk.body_len, 0);
-        file.read_at(&mut body, at + CHUNK_HEADER as u64)?;
-        if crc32c::crc32c(&body) != chunk.body_crc {
-            return Err(damaged(at, "chunk body"));
-        }
-        let (next, unfinished, records) = covered.entry(chunk.table).or_insert((0, false, 0));
-        // Either the next buckets, or more of the same.
-        if chunk.from != *next || chunk.to <= chunk.from {
-            return Err(damaged(at, "buckets left out or repeated"));
-        }
-        *unfinished = chunk.more;
-        if !chunk.more {
-            *next = chunk.to;
-        }
-        *records += u64::from(chunk.records);
-        let mut rest = Reader(&body);
-        for _ in 0..chunk.records {
-            let (schema, key, value) = read_record(&mut rest).ok_or(damaged(at, "record"))?;
-            digest = digest.wrapping_add(record_digest(&header.cluster, chunk.table, key, value));
-            apply(chunk.table, schema, key, value).map_err(|why| Unreadable::Record(at, why))?;
-        }
-        if !rest.0.is_empty() {
-            return Err(damaged(at, "bytes behind the last record"));
-        }
-        at += (CHUNK_HEADER + chunk.body_len) as u64;
-    }
-    let whole = covered.values().all(|(next, unfinished, _)| *next == BUCKETS as u16 && !unfinished);
-    let counted: Vec<_> = covered.iter().map(|(table, (_, _, records))| (*table, *records)).collect();
-    if at != footer_at || !whole || counted != footer.tables || digest != footer.digest {
-        return Err(damaged(footer_at, "footer does not agree with the chunks"));
-    }
-    Ok(Summary {
-        start_seq: footer.start_seq,
-        end_seq: footer.end_seq,
-        max_wall_ms: footer.max_wall_ms,
-        records: counted.iter().map(|(_, records)| records).sum(),
-        digest,
-        bytes: len,
-    })
-}
-
 /// Deletes all named snapshots but the newest two, and says where the older of the two begins: segments before that
-/// are needed by nobody.
+/// are needed by nobody. Both have just been proved.
 pub fn keep_two(storage: &dyn Storage, cluster: [u8; 16]) -> Result<u64, Unreadable> {
     let mut numbers: Vec<u64> =
         storage.list(SNAPSHOT_DIR)?.iter().filter_map(|name| number_in(name, ".snap")).collect();
@@ -397,7 +274,7 @@ pub fn keep_two(storage: &dyn Storage, cluster: [u8; 16]) -> Result<u64, Unreada
     let mut start = 0;
     if let Some(older) = numbers.get(1) {
         let file = storage.open(&snapshot_path(*older))?;
-        start = read(&*file, Some(cluster), &mut |_, _, _, _| Ok(()))?.start_seq;
+        start = Contents::read(&*file, Some(cluster))?.start_seq();
     }
     let kept = if seeded(Bug::OneSnapshotKept) { 1 } else { 2 };
     for number in numbers.iter().skip(kept).rev() {
@@ -407,92 +284,11 @@ pub fn keep_two(storage: &dyn Storage, cluster: [u8; 16]) -> Result<u64, Unreada
     Ok(start)
 }
 
-struct Chunk {
-    table: u16,
-    more: bool,
-    from: u16,
-    to: u16,
-    records: u32,
-    body_len: usize,
-    body_crc: u32,
-}
-
-impl Chunk {
-    fn read(head: &[u8; CHUNK_HEADER], salt_tag: [u8; 8], chunk_no: u64) -> Option<Self> {
-        let mut reader = Reader(head);
-        let magic = reader.array::<4>()?;
-        let crc = reader.u32()?;
-        if &magic != b"PCC1" || crc32c::crc32c(reader.0) != crc {
-            return None;
-        }
-        let own = reader.array::<8>()? == salt_tag && reader.u64()? == chunk_no;
-        let (table, flags) = (reader.u16()?, reader.u16()?);
-        let (from, to, records) = (reader.u16()?, reader.u16()?, reader.u32()?);
-        let (body_len, body_crc) = (reader.u32()? as usize, reader.u32()?);
-        let sound = own
-            && flags <= 1
-            && usize::from(to) <= BUCKETS
-            && body_len <= CHUNK_BYTES_MAX
-            && reader.rest_is_zero();
-        sound.then_some(Self { table, more: flags == 1, from, to, records, body_len, body_crc })
-    }
-}
-
-struct Footer {
-    start_seq: u64,
-    end_seq: u64,
-    max_wall_ms: u64,
-    chunks: u64,
-    file_len: u64,
-    digest: u128,
-    tables: Vec<(u16, u64)>,
-}
-
-impl Footer {
-    fn read(bytes: &[u8; FOOTER], salt_tag: [u8; 8]) -> Option<Self> {
-        let mut reader = Reader(bytes);
-        let magic = reader.array::<4>()?;
-        let crc = reader.u32()?;
-        if &magic != b"PCE1" || crc32c::crc32c(reader.0) != crc || reader.array::<8>()? != salt_tag {
-            return None;
-        }
-        let (start_seq, end_seq, max_wall_ms) = (reader.u64()?, reader.u64()?, reader.u64()?);
-        let (chunks, file_len) = (reader.u64()?, reader.u64()?);
-        let digest = u128::from_le_bytes(reader.array()?);
-        let tables = reader.u32()? as usize;
-        if reader.u32()? != 0 || tables > TABLES_MAX {
-            return None;
-        }
-        let tables = (0..tables)
-            .map(|_| {
-                let (table, _schema) = (reader.u16()?, reader.u16()?);
-                let zero = reader.u32()? == 0;
-                zero.then_some((table, reader.u64()?))
-            })
-            .collect::<Option<_>>()?;
-        reader.rest_is_zero().then_some(Self {
-            start_seq,
-            end_seq,
-            max_wall_ms,
-            chunks,
-            file_len,
-            digest,
-            tables,
-        })
-    }
-}
-
 fn split_record(reader: Reader<'_>) -> Option<(&[u8], Reader<'_>)> {
     let mut after = reader;
     read_record(&mut after)?;
     let len = reader.0.len() - after.0.len();
     Some((reader.0.get(..len)?, after))
-}
-
-fn read_record<'a>(reader: &mut Reader<'a>) -> Option<(u16, &'a [u8], &'a [u8])> {
-    let schema = reader.u16()?;
-    let (klen, vlen) = (usize::from(reader.u16()?), reader.u32()? as usize);
-    Some((schema, reader.take(klen)?, reader.take(vlen)?))
 }
 
 pub(super) fn record_digest(cluster: &[u8; 16], table: u16, key: &[u8], value: &[u8]) -> u128 {
