@@ -181,7 +181,6 @@ fn messages(scale: Scale) {
         journal: recovered.handle.clone(),
         clock: Clock::system(),
         fail_stop: FailStop::new(|why| panic!("{why}")),
-        cluster: recovered.life().cluster,
         changes: Arc::default(),
         feed: Arc::new(Feed::new(1, Duration::from_mins(15), std::iter::empty())),
     };
@@ -259,7 +258,7 @@ fn snapshot(runtime: &tokio::runtime::Runtime, scale: Scale) {
     assert!(!path.join("quarantine/disproved.snap").exists());
     let begun = Instant::now();
     let storage = LocalStorage::open(&path).unwrap();
-    let proof = prove(&storage, None, None, &may_be_gone).unwrap();
+    let proof = prove(&storage, None, None, &may_be_gone, &|| ()).unwrap();
     println!(
         "a second path from {} beginnings to {} records: {:.2?}",
         proof.paths,

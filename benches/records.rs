@@ -115,10 +115,10 @@ pub fn write_snapshot(path: &Path, count: u64) {
             let mut records = Records::default();
             for account in numbers.iter().map(|number| account(*number)) {
                 if table == 1 {
-                    records.add(&life.cluster, 1, 1, &account.id, &codec::encode(&account).unwrap());
+                    records.add(1, &account.id, &codec::encode(&account).unwrap());
                 } else {
                     let family = family(&account, now);
-                    records.add(&life.cluster, 5, 1, &family.id, &codec::encode(&family).unwrap());
+                    records.add(1, &family.id, &codec::encode(&family).unwrap());
                 }
             }
             taking.chunk(table, 1, bucket, bucket + 1, &records).unwrap();

@@ -265,7 +265,6 @@ impl Engine {
             journal: journal.clone(),
             clock: clock.clone(),
             fail_stop: fail_stop.clone(),
-            cluster: running.life().cluster,
             changes: Arc::default(),
             feed: Arc::clone(&revoked),
         };

@@ -92,6 +92,7 @@ mod index;
 pub mod journal;
 pub mod lockout;
 pub mod mail;
+mod pace;
 pub mod password;
 pub mod refresh;
 pub mod registry;

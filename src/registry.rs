@@ -74,8 +74,6 @@ pub struct Desk {
     pub clock: Clock,
     /// What ends the process should it panic.
     pub fail_stop: FailStop,
-    /// Of the installation, for digests of snapshots.
-    pub cluster: [u8; 16],
     /// Who keeps verdicts learns here of every write.
     pub changes: Arc<Changes>,
     /// Resource servers learn here of every session that ends. They may hear of it before it is durable: should a crash
@@ -211,8 +209,7 @@ impl<S: Registry> Owner<S> {
                 for (key, record) in state.buckets().bucket(next) {
                     let value = codec::encode(record)
                         .unwrap_or_else(|error| panic!("a record that cannot be stored: {error}"));
-                    let (table, schema) = (S::Record::TABLE, S::Record::SCHEMA);
-                    records.add(&desk.cluster, table, schema, key, &value);
+                    records.add(S::Record::SCHEMA, key, &value);
                     count += 1;
                 }
                 next += 1;

@@ -12,9 +12,12 @@ use crate::expiry::may_be_gone;
 use crate::journal::buckets::BUCKETS;
 use crate::journal::round::{Round, Unnamed};
 use crate::journal::segment::Life;
+use crate::journal::snapshot;
 use crate::mail::actor::{Due, Settle};
 use crate::mail::{Outgoing, Transport, Tried, open_token, template};
+use crate::pace::Pace;
 use crate::registry::{Owner, ReadBuckets, Registry};
+use crate::thread_class::{self, Low};
 use crate::throttle::actor::ReadPiece;
 use crate::throttle::file::Saver;
 
@@ -23,6 +26,8 @@ const TICK: Duration = Duration::from_millis(100);
 const SNAPSHOT_RETRY_TICKS: u32 = 300;
 /// One that says something else than the journal so many times later: that does not mend itself.
 const DISPROVED_TIMES: u32 = 20;
+/// A snapshot takes its time, until the journal has grown meanwhile by so many times what makes one due.
+const HURRY_TIMES: u64 = 2;
 /// The limiter is saved each so many ticks.
 const LIMITER_TICKS: u32 = 300;
 /// With a snapshot it is saved as well, but not sooner than so many ticks after the last time: what makes snapshots
@@ -124,14 +129,23 @@ async fn mails(engine: &Engine, transport: &Transport, ending: &AtomicBool) {
     }
 }
 
-async fn snapshots(engine: &Engine, life: &Life, ending: &AtomicBool, taken: &AtomicU64) {
+async fn snapshots(engine: &Engine, life: &Life, ending: &Arc<AtomicBool>, taken: &AtomicU64) {
+    // What is served comes first.
+    if let Err(error) = thread_class::lower(Low::Nice) {
+        tracing::debug!(%error, "snapshots are taken at the priority of everything else");
+    }
+    let held = snapshot::newest_len(&*life.storage).unwrap_or(0);
     let (mut taken_at, mut size, mut wait) = (engine.journal.stats().frame_bytes, 0, 0);
     loop {
         let last = ending.load(Ordering::Relaxed);
         let since = engine.journal.stats().frame_bytes - taken_at;
         let needed = since >= engine.config.snapshot_bytes.max(size) || (last && since > 0);
         if needed && (wait == 0 || last) {
-            match snapshot(engine, life).await {
+            let (journal, ending) = (engine.journal.clone(), Arc::clone(ending));
+            let limit =
+                journal.stats().frame_bytes + HURRY_TIMES * engine.config.snapshot_bytes.max(size).max(held);
+            let hurry = move || ending.load(Ordering::Relaxed) || journal.stats().frame_bytes > limit;
+            match take_snapshot(engine, life, Pace::new(engine.clock.clone(), hurry)).await {
                 Ok(bytes) => {
                     (taken_at, size) = (engine.journal.stats().frame_bytes, bytes);
                     taken.fetch_add(1, Ordering::Relaxed);
@@ -185,8 +199,12 @@ async fn save_limiter(engine: &Engine, saver: &mut Saver, must: bool) -> Result<
 
 type AnyError = Box<dyn std::error::Error + Send + Sync>;
 
-async fn snapshot(engine: &Engine, life: &Life) -> Result<u64, AnyError> {
-    let mut round = Round::begin(life, &engine.journal)?;
+async fn take_snapshot(
+    engine: &Engine,
+    life: &Life,
+    pace: Pace<impl Fn() -> bool + 'static>,
+) -> Result<u64, AnyError> {
+    let mut round = Round::begin(life, &engine.journal)?.paced(move || pace.step());
     table(&mut round, &engine.accounts).await?;
     table(&mut round, &engine.lockout).await?;
     table(&mut round, &engine.sessions).await?;

@@ -145,7 +145,7 @@ impl Life {
                 let mut records = Records::default();
                 for ((of, key), value) in &self.state.records {
                     if *of == table && (from..to).contains(&bucket_of(key)) {
-                        records.add(&life.cluster, table, 1, key, value);
+                        records.add(1, key, value);
                     }
                 }
                 taking.chunk(table, 1, from, to, &records).unwrap();

@@ -118,7 +118,7 @@ pub fn verify(
     if found.first_start {
         return Ok((found, Proof::default()));
     }
-    let proof = prove(storage, None, None, may_be_gone)
+    let proof = prove(storage, None, None, may_be_gone, &|| ())
         .map_err(|disproof| Refusal::new("second path", None, disproof, STARTS))?;
     let cluster = match IdentityFile::open(storage) {
         Ok(Some(Ok(identity))) => identity.cluster(),

@@ -17,6 +17,7 @@ use super::snapshot::{CHUNK_BYTES_MAX, Records, Taken, Taking, Unreadable, aband
 pub struct Round {
     life: Life,
     journal: Handle,
+    step: Box<dyn Fn()>,
     taking: Option<Taking>,
     gathered: Records,
     begin: usize,
@@ -30,10 +31,17 @@ impl Round {
         Ok(Self {
             life: life.clone(),
             journal: journal.clone(),
+            step: Box::new(|| ()),
             taking,
             gathered: Records::default(),
             begin: 0,
         })
+    }
+
+    /// Calls `step` between two steps of whatever takes long.
+    #[must_use]
+    pub fn paced(self, step: impl Fn() + 'static) -> Self {
+        Self { step: Box::new(step), ..self }
     }
 
     fn taking(&mut self) -> io::Result<&mut Taking> {
@@ -51,6 +59,7 @@ impl Round {
             self.taking()?.chunk(table, schema, begin, from, &gathered)?;
             self.begin = from;
         }
+        (self.step)();
         self.gathered.join(records);
         if next >= BUCKETS {
             let (gathered, begin) = (std::mem::take(&mut self.gathered), self.begin);
@@ -65,8 +74,8 @@ impl Round {
         let end = self.journal.assigned();
         self.taking()?;
         let taking = self.taking.take().ok_or_else(|| io::Error::other("no snapshot was begun"))?;
-        let taken = taking.finish(end, self.life.clock.now().as_millis())?;
-        Ok(Finished { taken, life: self.life, journal: self.journal })
+        let taken = taking.finish_paced(end, self.life.clock.now().as_millis(), &self.step)?;
+        Ok(Finished { taken, life: self.life, journal: self.journal, step: self.step })
     }
 
     /// Takes what a round that failed has left off the disk.
@@ -101,6 +110,7 @@ pub struct Finished {
     taken: Taken,
     life: Life,
     journal: Handle,
+    step: Box<dyn Fn()>,
 }
 
 impl Finished {
@@ -114,9 +124,9 @@ impl Finished {
     ///
     /// Errors: where the paths differ nothing is deleted, and the snapshot is set aside instead of being believed.
     pub fn name(self, may_be_gone: &MayBeGone<'_>) -> Result<u64, Unnamed> {
-        let Self { taken, life, journal } = self;
+        let Self { taken, life, journal, step } = self;
         let bytes = taken.bytes();
-        let proved = prove(&*life.storage, Some(taken.path()), Some(taken.end_seq()), may_be_gone);
+        let proved = prove(&*life.storage, Some(taken.path()), Some(taken.end_seq()), may_be_gone, &step);
         if let Err(disproof) = proved {
             taken.set_aside()?;
             return Err(disproof.into());

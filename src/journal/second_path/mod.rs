@@ -16,13 +16,12 @@ mod tests;
 use std::collections::{BTreeMap, HashMap};
 use std::io;
 
-use self::raw::{Segment, Snapshot, bucket_of, digest_of, entries};
+use self::raw::{BUCKETS, Segment, Snapshot, bucket_of, digest_of, entries};
 use super::storage::Storage;
 
 /// Journal that is gone through for one stripe.
-const STRIPE_BYTES: u64 = 32 << 20;
+const STRIPE_BYTES: u64 = 128 << 20;
 const STRIPES_MAX: u64 = 64;
-const BUCKETS: usize = 4096;
 
 /// Whether a sweep may have forgotten a record by then: table, value, milliseconds since 1970.
 pub type MayBeGone<'a> = dyn Fn(u16, &[u8], u64) -> bool + 'a;
@@ -109,7 +108,7 @@ struct Sums {
 
 impl Sums {
     fn new() -> Self {
-        Self { buckets: vec![0; BUCKETS], records: 0 }
+        Self { buckets: vec![0; BUCKETS as usize], records: 0 }
     }
 
     fn add(&mut self, key: &[u8], digest: u128) {
@@ -124,12 +123,13 @@ impl Sums {
 type Touched = BTreeMap<u16, HashMap<Vec<u8>, (u64, Option<u128>)>>;
 
 /// Works the state out from every beginning, up to `upto` or the end of the journal. `unnamed` is a snapshot that has no
-/// name yet.
+/// name yet; `step` is called between two steps of the work.
 pub fn prove(
     storage: &dyn Storage,
     unnamed: Option<&str>,
     upto: Option<u64>,
     may_be_gone: &MayBeGone<'_>,
+    step: &dyn Fn(),
 ) -> Result<Proof, Disproof> {
     let segments = segments(storage)?;
     let Some(first) = segments.first() else {
@@ -154,13 +154,15 @@ pub fn prove(
     let mut sums: Vec<_> = snapshots.iter().map(|_| Sums::new()).collect();
     let from_nothing = first.first_seq == 1;
     sums.extend(from_nothing.then(Sums::new));
+    let mut digests = vec![0_u128; snapshots.len()];
     let mut seq = 0;
     for stripe in 0..stripes {
-        let is_in = |key: &[u8]| bucket_of(key) % stripes == stripe;
+        let buckets = stripe * BUCKETS / stripes..(stripe + 1) * BUCKETS / stripes;
         let live = |table, value: &[u8]| !may_be_gone(table, value, at_ms);
         let mut touched = Touched::new();
         seq = entries(storage, &segments, upto.unwrap_or(u64::MAX), &mut |seq, table, key, value| {
-            if is_in(key) {
+            step();
+            if buckets.contains(&bucket_of(key)) {
                 let value = value.filter(|value| live(table, value));
                 let digest = value.map(|value| digest_of(&first.cluster, table, key, value));
                 touched.entry(table).or_default().insert(key.to_vec(), (seq, digest));
@@ -174,18 +176,23 @@ pub fn prove(
                 }
             }
         }
-        for (snapshot, sums) in snapshots.iter().zip(&mut sums) {
+        for ((snapshot, sums), digest) in snapshots.iter().zip(&mut sums).zip(&mut digests) {
             let untouched = |table: u16, key: &[u8]| {
                 let later = touched.get(&table).and_then(|keys| keys.get(key));
                 later.is_none_or(|(seq, _)| *seq <= snapshot.start_seq)
             };
-            snapshot.records(
-                stripe == 0,
-                &|table, key, value| is_in(key) && live(table, value) && untouched(table, key),
+            let part = snapshot.records(
+                &buckets,
+                &|table, key, value| {
+                    step();
+                    live(table, value) && untouched(table, key)
+                },
                 &mut |_, key, digest| sums.add(key, digest),
             )?;
+            *digest = digest.wrapping_add(part);
         }
     }
+    snapshots.iter().zip(digests).try_for_each(|(snapshot, digest)| snapshot.check(digest))?;
     if let Some(snapshot) = snapshots.iter().find(|snapshot| snapshot.end_seq > seq) {
         return Err(Disproof::Short { path: snapshot.path.clone(), needed: snapshot.end_seq, seq });
     }

@@ -2,6 +2,7 @@
 //! verdicts, no chain of its own making, other arithmetic.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 
 use sha2::{Digest, Sha256};
 
@@ -9,7 +10,7 @@ use super::Disproof;
 use crate::journal::storage::{File, Storage};
 
 const BLOCK: usize = 4096;
-const BUCKETS: u32 = 4096;
+pub(super) const BUCKETS: u32 = 4096;
 const CHUNK_HEAD: usize = 48;
 /// No frame takes more.
 const FRAME_MAX: u64 = 2 << 20;
@@ -245,6 +246,17 @@ pub(super) struct Snapshot {
     footer: Vec<u8>,
     footer_at: usize,
     file: std::sync::Arc<dyn File>,
+    chunks: Vec<Chunk>,
+}
+
+/// What the header of a chunk says.
+struct Chunk {
+    at: usize,
+    body_len: usize,
+    body_crc: u32,
+    table: u16,
+    buckets: Range<u16>,
+    count: u32,
 }
 
 impl Snapshot {
@@ -269,7 +281,7 @@ impl Snapshot {
         if !sound {
             return Err(Disproof::damaged(path, footer_at, "footer"));
         }
-        Ok(Self {
+        let mut snapshot = Self {
             path: path.to_owned(),
             cluster: part(&head, 16, 16).to_vec(),
             start_seq: u64_of(&footer, 16),
@@ -279,67 +291,47 @@ impl Snapshot {
             footer,
             footer_at,
             file,
-        })
+            chunks: Vec::new(),
+        };
+        snapshot.find_chunks()?;
+        Ok(snapshot)
     }
 
-    /// Goes through every record and tells those that are wanted. Each must lie in the buckets that its chunk names, and
-    /// where `whole` all digests must come to what the footer says.
-    pub(super) fn records(
-        &self,
-        whole: bool,
-        wanted: &Wanted<'_>,
-        tell: &mut TellRecord<'_>,
-    ) -> Result<(), Disproof> {
+    /// Finds the chunks, which must name every bucket of each table once.
+    fn find_chunks(&mut self) -> Result<(), Disproof> {
         let damaged = |at: usize, what| Disproof::damaged(&self.path, at, what);
-        let (mut at, mut number, mut digest) = (BLOCK, 0_u64, 0_u128);
+        let mut at = BLOCK;
         let mut counts: BTreeMap<u16, (u64, u16)> = BTreeMap::new();
+        let mut chunks = Vec::new();
         while at < self.footer_at {
             let mut head = [0; CHUNK_HEAD];
             self.file.read_at(&mut head, at as u64).map_err(Disproof::io(&self.path))?;
-            let body_len = u32_of(&head, 36) as usize;
+            let chunk = Chunk {
+                at,
+                body_len: u32_of(&head, 36) as usize,
+                body_crc: u32_of(&head, 40),
+                table: u16_of(&head, 24),
+                buckets: u16_of(&head, 28)..u16_of(&head, 30),
+                count: u32_of(&head, 32),
+            };
             let sound = part(&head, 0, 4) == b"PCC1"
                 && crc32c::crc32c(part(&head, 8, 40)) == u32_of(&head, 4)
                 && part(&head, 8, 8) == self.salt_tag
-                && u64_of(&head, 16) == number
-                && at + CHUNK_HEAD + body_len <= self.footer_at;
+                && u64_of(&head, 16) == chunks.len() as u64
+                && at + CHUNK_HEAD + chunk.body_len <= self.footer_at;
             if !sound {
                 return Err(damaged(at, "chunk header"));
             }
-            let mut body = vec![0; body_len];
-            self.file.read_at(&mut body, (at + CHUNK_HEAD) as u64).map_err(Disproof::io(&self.path))?;
-            if crc32c::crc32c(&body) != u32_of(&head, 40) {
-                return Err(damaged(at, "chunk"));
-            }
-            let (table, from, to) = (u16_of(&head, 24), u16_of(&head, 28), u16_of(&head, 30));
-            let (count, reached) = counts.entry(table).or_default();
-            if from != *reached {
+            let (count, reached) = counts.entry(chunk.table).or_default();
+            if chunk.buckets.start != *reached || chunk.buckets.is_empty() {
                 return Err(damaged(at, "buckets left out or repeated"));
             }
-            *reached = if u16_of(&head, 26) == 1 { from } else { to };
-            *count += u64::from(u32_of(&head, 32));
-            let mut rest = &body[..];
-            for _ in 0..u32_of(&head, 32) {
-                let (klen, vlen) = (usize::from(u16_of(rest, 2)), u32_of(rest, 4) as usize);
-                let record = rest.get(8..8 + klen + vlen).ok_or(damaged(at, "record"))?;
-                let (key, value) = record.split_at(klen);
-                if !(from..to).contains(&(bucket_of(key) as u16)) {
-                    return Err(damaged(at, "a record in a bucket that is not its own"));
-                }
-                let wanted = wanted(table, key, value);
-                if whole || wanted {
-                    let own = digest_of(&self.cluster, table, key, value);
-                    digest = digest.wrapping_add(own);
-                    if wanted {
-                        tell(table, key, own);
-                    }
-                }
-                rest = part(rest, 8 + klen + vlen, rest.len() - (8 + klen + vlen));
+            if u16_of(&head, 26) != 1 {
+                *reached = chunk.buckets.end;
             }
-            if !rest.is_empty() {
-                return Err(damaged(at, "bytes behind the last record"));
-            }
-            at += CHUNK_HEAD + body_len;
-            number += 1;
+            *count += u64::from(chunk.count);
+            at += CHUNK_HEAD + chunk.body_len;
+            chunks.push(chunk);
         }
         let tables = u32_of(&self.footer, 72) as usize;
         let agrees = counts.len() == tables
@@ -349,9 +341,63 @@ impl Snapshot {
                     && u64_of(&self.footer, at + 8) == *count
                     && u32::from(*reached) == BUCKETS
             })
-            && u64_of(&self.footer, 40) == number
-            && (!whole || part(&self.footer, 56, 16) == digest.to_le_bytes());
-        if agrees { Ok(()) } else { Err(damaged(self.footer_at, "footer and chunks disagree")) }
+            && u64_of(&self.footer, 40) == chunks.len() as u64;
+        if !agrees {
+            return Err(damaged(self.footer_at, "footer and chunks disagree"));
+        }
+        self.chunks = chunks;
+        Ok(())
+    }
+
+    /// Goes through the records of some buckets, tells those that are wanted, and gives the digest of all of them. Each
+    /// must lie in the buckets that its chunk names.
+    pub(super) fn records(
+        &self,
+        buckets: &Range<u32>,
+        wanted: &Wanted<'_>,
+        tell: &mut TellRecord<'_>,
+    ) -> Result<u128, Disproof> {
+        let mut digest = 0_u128;
+        for chunk in &self.chunks {
+            let Range { start, end } = chunk.buckets;
+            if u32::from(end) <= buckets.start || u32::from(start) >= buckets.end {
+                continue;
+            }
+            let damaged = |what| Disproof::damaged(&self.path, chunk.at, what);
+            let mut body = vec![0; chunk.body_len];
+            self.file.read_at(&mut body, (chunk.at + CHUNK_HEAD) as u64).map_err(Disproof::io(&self.path))?;
+            if crc32c::crc32c(&body) != chunk.body_crc {
+                return Err(damaged("chunk"));
+            }
+            let mut rest = &body[..];
+            for _ in 0..chunk.count {
+                let (klen, vlen) = (usize::from(u16_of(rest, 2)), u32_of(rest, 4) as usize);
+                let record = rest.get(8..8 + klen + vlen).ok_or(damaged("record"))?;
+                let (key, value) = record.split_at(klen);
+                let bucket = bucket_of(key);
+                if !chunk.buckets.contains(&(bucket as u16)) {
+                    return Err(damaged("a record in a bucket that is not its own"));
+                }
+                if buckets.contains(&bucket) {
+                    let own = digest_of(&self.cluster, chunk.table, key, value);
+                    digest = digest.wrapping_add(own);
+                    if wanted(chunk.table, key, value) {
+                        tell(chunk.table, key, own);
+                    }
+                }
+                rest = part(rest, 8 + klen + vlen, rest.len() - (8 + klen + vlen));
+            }
+            if !rest.is_empty() {
+                return Err(damaged("bytes behind the last record"));
+            }
+        }
+        Ok(digest)
+    }
+
+    /// Whether the records of all buckets have the digest that the footer names.
+    pub(super) fn check(&self, digest: u128) -> Result<(), Disproof> {
+        let agrees = part(&self.footer, 56, 16) == digest.to_le_bytes();
+        if agrees { Ok(()) } else { Err(Disproof::damaged(&self.path, self.footer_at, "another digest")) }
     }
 }
 

@@ -13,7 +13,7 @@ use crate::journal::storage_sim::SimStorage;
 
 /// The second path knows nothing of time here: no record may be gone.
 fn prove_it(disk: &SimStorage) -> Result<Proof, Disproof> {
-    prove(disk, None, None, &|_, _, _| false)
+    prove(disk, None, None, &|_, _, _| false, &|| ())
 }
 
 fn verify_it(disk: &SimStorage) -> Result<Proof, recover::Refusal> {
@@ -65,7 +65,7 @@ fn a_snapshot_that_leaves_a_record_out_is_disproved_and_set_aside() {
     for table in [1, 3, 4, 5, 6, 7] {
         let mut records = Records::default();
         for ((_, key), value) in life.state.records.iter().filter(|((of, _), _)| *of == table) {
-            records.add(&doors.cluster, table, 1, key, value);
+            records.add(1, key, value);
         }
         round.add((table, 1), 0, records, BUCKETS).unwrap();
     }

@@ -118,7 +118,7 @@ impl World {
             let mut records = Records::default();
             for (key, value) in &self.toy.values {
                 if (from..to).contains(&bucket_of(key)) {
-                    records.add(&life.cluster, TABLE, 1, key, value);
+                    records.add(1, key, value);
                 }
             }
             taking.chunk(TABLE, 1, from, to, &records)?;

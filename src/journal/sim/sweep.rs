@@ -50,7 +50,7 @@ fn read(disk: &SimStorage) -> Option<Fold> {
 fn sweep_journal(stride: usize) -> (u64, u64) {
     let (disk, right) = served(90);
     assert_eq!(read(&disk).as_ref(), Some(&right));
-    let second = || prove(&disk, None, None, &is_out_of_time).ok();
+    let second = || prove(&disk, None, None, &is_out_of_time, &|| ()).ok();
     let proof = second();
     assert!(proof.is_some());
     let segments: Vec<_> = disk.paths().into_iter().filter(|path| path.starts_with("journal")).collect();
@@ -86,7 +86,7 @@ fn sweep_snapshot(stride: usize) -> u64 {
         for (from, to) in [(0, 1000), (1000, 4096)] {
             let mut records = snapshot::Records::default();
             for number in 0..40_u8 {
-                records.add(&life.cluster, table, 1, &[number; 16], &vec![number; 280]);
+                records.add(1, &[number; 16], &vec![number; 280]);
             }
             taking.chunk(table, 1, from, to, &records).unwrap();
         }

@@ -167,7 +167,6 @@ impl World {
             fail_stop: FailStop::new(|why| panic!("{why}")),
             changes: Arc::default(),
             feed: Arc::new(Feed::new(journal.life().epoch, day, std::iter::empty())),
-            cluster: journal.life().cluster,
         };
         Ok(Self {
             journal,

@@ -16,7 +16,7 @@ use super::buckets::BUCKETS;
 use super::bugs::{Bug, seeded};
 use super::bytes::Reader;
 use super::header::{FileKind, HEADER_BYTES};
-use super::layout::{QUARANTINE_DIR, SNAPSHOT_DIR, by_kind, number_in, snapshot_path};
+use super::layout::{QUARANTINE_DIR, SNAPSHOT_DIR, by_kind, numbers, snapshot_path};
 use super::segment::{Life, salt_tag};
 use super::storage::{File, Storage, join, unlink_if_there};
 pub use read::{Apply, Summary, Unreadable, read, read_verified, verify};
@@ -37,26 +37,23 @@ const SYNC_EVERY: u64 = 2 << 20;
 pub struct Records {
     bytes: Vec<u8>,
     count: u32,
-    digest: u128,
 }
 
 impl Records {
     /// Adds one; the lengths are those an entry was allowed.
-    pub fn add(&mut self, cluster: &[u8; 16], table: u16, schema: u16, key: &[u8], value: &[u8]) {
+    pub fn add(&mut self, schema: u16, key: &[u8], value: &[u8]) {
         self.bytes.extend_from_slice(&schema.to_le_bytes());
         self.bytes.extend_from_slice(&(key.len() as u16).to_le_bytes());
         self.bytes.extend_from_slice(&(value.len() as u32).to_le_bytes());
         self.bytes.extend_from_slice(key);
         self.bytes.extend_from_slice(value);
         self.count += 1;
-        self.digest = self.digest.wrapping_add(record_digest(cluster, table, key, value));
     }
 
     /// Puts `others` behind these.
     pub fn join(&mut self, others: Self) {
         self.bytes.extend_from_slice(&others.bytes);
         self.count += others.count;
-        self.digest = self.digest.wrapping_add(others.digest);
     }
 
     /// Bytes they take.
@@ -123,14 +120,15 @@ impl Taking {
     ) -> io::Result<()> {
         let counted = self.tables.entry(table).or_insert((schema, 0));
         counted.1 += u64::from(records.count);
-        self.digest = self.digest.wrapping_add(records.digest);
         // A bucket that is longer than a chunk goes into several; all but the last say that more of it follows.
         let mut rest = Reader(&records.bytes);
         let mut parts = vec![(0_u32, Vec::new())];
         while !rest.0.is_empty() {
-            let (record, after) =
-                split_record(rest).ok_or_else(|| io::Error::other("record of no length"))?;
-            rest = after;
+            let before = rest.0;
+            let (_, key, value) =
+                read_record(&mut rest).ok_or_else(|| io::Error::other("record of no length"))?;
+            self.digest = self.digest.wrapping_add(record_digest(&self.life.cluster, table, key, value));
+            let record = before.get(..before.len() - rest.0.len()).unwrap_or_default();
             if parts.last().is_some_and(|(_, bytes)| bytes.len() + record.len() > CHUNK_BYTES_MAX) {
                 parts.push((0, Vec::new()));
             }
@@ -183,6 +181,16 @@ impl Taking {
 
     /// Writes the footer and reads the whole file back. It has no name yet: see [`Taken::name`].
     pub fn finish(self, end_seq: u64, max_wall_ms: u64) -> Result<Taken, Unreadable> {
+        self.finish_paced(end_seq, max_wall_ms, &|| ())
+    }
+
+    /// Likewise; `step` is called between two steps of the reading.
+    pub(super) fn finish_paced(
+        self,
+        end_seq: u64,
+        max_wall_ms: u64,
+        step: &dyn Fn(),
+    ) -> Result<Taken, Unreadable> {
         let file_len = self.offset + FOOTER as u64;
         let mut checked = Vec::with_capacity(FOOTER - 8);
         checked.extend_from_slice(&self.salt_tag);
@@ -207,7 +215,10 @@ impl Taking {
         self.file.sync_data()?;
         self.file.forget_cache()?;
         if !seeded(Bug::SnapshotNotReadBack) {
-            read(&*self.file, Some(self.life.cluster), &mut |_, _, _, _| Ok(()))?;
+            read(&*self.file, Some(self.life.cluster), &mut |_, _, _, _| {
+                step();
+                Ok(())
+            })?;
         }
         Ok(Taken { life: self.life, temporary: self.temporary, end_seq, bytes: file_len })
     }
@@ -265,12 +276,17 @@ impl Taken {
     }
 }
 
+/// Bytes of the newest named snapshot; 0 when there is none.
+pub fn newest_len(storage: &dyn Storage) -> io::Result<u64> {
+    let newest = numbers(storage, SNAPSHOT_DIR, ".snap")?.last().copied();
+    newest.map_or(Ok(0), |number| storage.open(&snapshot_path(number))?.length())
+}
+
 /// Deletes all named snapshots but the newest two, and says where the older of the two begins: segments before that
 /// are needed by nobody. Both have just been proved.
 pub fn keep_two(storage: &dyn Storage, cluster: [u8; 16]) -> Result<u64, Unreadable> {
-    let mut numbers: Vec<u64> =
-        storage.list(SNAPSHOT_DIR)?.iter().filter_map(|name| number_in(name, ".snap")).collect();
-    numbers.sort_unstable_by(|a, b| b.cmp(a));
+    let mut numbers = numbers(storage, SNAPSHOT_DIR, ".snap")?;
+    numbers.reverse();
     let mut start = 0;
     if let Some(older) = numbers.get(1) {
         let file = storage.open(&snapshot_path(*older))?;
@@ -282,13 +298,6 @@ pub fn keep_two(storage: &dyn Storage, cluster: [u8; 16]) -> Result<u64, Unreada
     }
     storage.sync_dir(SNAPSHOT_DIR)?;
     Ok(start)
-}
-
-fn split_record(reader: Reader<'_>) -> Option<(&[u8], Reader<'_>)> {
-    let mut after = reader;
-    read_record(&mut after)?;
-    let len = reader.0.len() - after.0.len();
-    Some((reader.0.get(..len)?, after))
 }
 
 pub(super) fn record_digest(cluster: &[u8; 16], table: u16, key: &[u8], value: &[u8]) -> u128 {
