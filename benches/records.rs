@@ -18,6 +18,7 @@ use portcullis::journal::codec;
 use portcullis::journal::entry::Entry;
 use portcullis::journal::handle::Class;
 use portcullis::journal::layout::Sizes;
+use portcullis::journal::log_file::WriteMode;
 use portcullis::journal::record::Write;
 use portcullis::journal::recover::{Options, Past, drop_segments, recover};
 use portcullis::journal::snapshot::{Records, Taking};
@@ -47,7 +48,7 @@ impl Past for Nothing {
 
 pub fn options(dir: &Path) -> Options {
     Options {
-        storage: Arc::new(LocalStorage::open(dir).unwrap()),
+        storage: Arc::new(LocalStorage::open(dir).unwrap().logging(WriteMode::Direct)),
         sizes: Sizes::PRODUCTION,
         clock: Clock::system(),
         chance: Arc::new(Chance::system()),

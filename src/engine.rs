@@ -18,6 +18,7 @@ use crate::journal::archive;
 use crate::journal::handle::{Handle, NoRoom, Sealed};
 use crate::journal::layout::Sizes;
 use crate::journal::recover::{Found, Journal, Options, Past, recover};
+use crate::journal::snapshot;
 use crate::journal::storage::Storage;
 use crate::journal::storage_local::LocalStorage;
 use crate::lockout::Names;
@@ -36,6 +37,7 @@ use crate::throttle::refused::Refused;
 use crate::token::revoked::{self, Ended};
 use crate::token::{self, Feed, Keys, Scheme, Signer};
 use crate::verified::Verified;
+use crate::workers::Saved;
 
 /// A promise that cannot be kept now. The client is told to come back.
 #[derive(Debug, thiserror::Error)]
@@ -97,6 +99,10 @@ pub struct Engine {
     /// Passwords that are refused as known.
     pub(crate) known_bad: KnownBad,
     pub(crate) journal: Handle,
+    /// Where the journal is.
+    pub(crate) storage: LocalStorage,
+    /// How the taking of snapshots goes.
+    pub(crate) saved: parking_lot::Mutex<Saved>,
     pub(crate) accounts: Addr<Owner<Accounts>>,
     pub(crate) lockout: Addr<Owner<Names>>,
     pub(crate) throttle: Addr<Throttle>,
@@ -205,7 +211,8 @@ impl Engine {
         fail_stop: &FailStop,
     ) -> Result<(Arc<Self>, Running), StartError> {
         let chance = Arc::new(Chance::system());
-        let storage: Arc<dyn Storage> = Arc::new(LocalStorage::open(&config.data_dir)?);
+        let local = LocalStorage::open(&config.data_dir)?.logging(config.write_mode);
+        let storage: Arc<dyn Storage> = Arc::new(local.clone());
         let key_storage: Arc<dyn Storage> = Arc::new(LocalStorage::open(&config.keys_dir)?);
         let mut states = States {
             accounts: Accounts::default(),
@@ -300,6 +307,8 @@ impl Engine {
             pool,
             known_bad,
             journal,
+            saved: parking_lot::Mutex::new(Saved { newest: snapshot::newest(&local), ..Saved::default() }),
+            storage: local,
             clock,
             chance,
             config,
@@ -445,6 +454,11 @@ impl Engine {
     /// How far the journal is, and how much room it has.
     pub fn journal_stats(&self) -> crate::journal::handle::Stats {
         self.journal.stats()
+    }
+
+    /// Whether the last snapshot that was due could not be taken.
+    pub fn is_snapshot_failing(&self) -> bool {
+        self.saved.lock().failing
     }
 }
 

@@ -1,7 +1,7 @@
 //! What goes on beside requests: mails leave, snapshots are taken, the limiter is saved. A thread each, so that no file holds up an actor.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use crate::expiry::may_be_gone;
 use crate::journal::buckets::BUCKETS;
 use crate::journal::round::{Round, Unnamed};
 use crate::journal::segment::Life;
-use crate::journal::snapshot;
+use crate::journal::snapshot::Named;
 use crate::mail::actor::{Due, Settle};
 use crate::mail::{Outgoing, Transport, Tried, open_token, template};
 use crate::pace::Pace;
@@ -34,6 +34,19 @@ const LIMITER_TICKS: u32 = 300;
 /// frequent must not make it write more.
 const LIMITER_TICKS_MIN: u32 = 100;
 
+/// How the taking of snapshots goes.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Saved {
+    /// The newest snapshot that has its name, and so was read back and proved.
+    pub(crate) newest: Option<Named>,
+    /// Taken since the start.
+    pub(crate) taken: u64,
+    /// What the last one took.
+    pub(crate) took: Duration,
+    /// The last one that was due could not be taken.
+    pub(crate) failing: bool,
+}
+
 /// The threads.
 pub struct Workers {
     ending: Arc<AtomicBool>,
@@ -44,13 +57,12 @@ impl Workers {
     /// Starts them. Without a transport mails wait for [`Engine`]'s owner to drain them.
     pub fn start(engine: &Arc<Engine>, life: Life, transport: Option<Transport>) -> std::io::Result<Self> {
         let ending = Arc::new(AtomicBool::new(false));
-        let snapshots_taken = Arc::new(AtomicU64::new(0));
-        let (saver, taken) = (Saver::new(life.clone()), Arc::clone(&snapshots_taken));
+        let saver = Saver::new(life.clone());
         let mut threads = vec![worker("snapshot", engine, &ending, move |engine, ending| async move {
-            snapshots(&engine, &life, &ending, &snapshots_taken).await;
+            snapshots(&engine, &life, &ending).await;
         })?];
         threads.push(worker("limiter", engine, &ending, move |engine, ending| async move {
-            limiter(&engine, saver, &ending, &taken).await;
+            limiter(&engine, saver, &ending).await;
         })?);
         if let Some(transport) = transport {
             threads.push(worker("mail", engine, &ending, move |engine, ending| async move {
@@ -129,12 +141,12 @@ async fn mails(engine: &Engine, transport: &Transport, ending: &AtomicBool) {
     }
 }
 
-async fn snapshots(engine: &Engine, life: &Life, ending: &Arc<AtomicBool>, taken: &AtomicU64) {
+async fn snapshots(engine: &Engine, life: &Life, ending: &Arc<AtomicBool>) {
     // What is served comes first.
     if let Err(error) = thread_class::lower(Low::Nice) {
         tracing::debug!(%error, "snapshots are taken at the priority of everything else");
     }
-    let held = snapshot::newest_len(&*life.storage).unwrap_or(0);
+    let held = engine.saved.lock().newest.map_or(0, |newest| newest.bytes);
     let (mut taken_at, mut size, mut wait) = (engine.journal.stats().frame_bytes, 0, 0);
     loop {
         let last = ending.load(Ordering::Relaxed);
@@ -145,13 +157,18 @@ async fn snapshots(engine: &Engine, life: &Life, ending: &Arc<AtomicBool>, taken
             let limit =
                 journal.stats().frame_bytes + HURRY_TIMES * engine.config.snapshot_bytes.max(size).max(held);
             let hurry = move || ending.load(Ordering::Relaxed) || journal.stats().frame_bytes > limit;
+            let (begun, steady) = (engine.clock.now(), engine.clock.steady());
             match take_snapshot(engine, life, Pace::new(engine.clock.clone(), hurry)).await {
                 Ok(bytes) => {
                     (taken_at, size) = (engine.journal.stats().frame_bytes, bytes);
-                    taken.fetch_add(1, Ordering::Relaxed);
+                    let took = engine.clock.steady().saturating_duration_since(steady);
+                    let mut saved = engine.saved.lock();
+                    let (newest, taken) = (Some(Named { bytes, begun }), saved.taken + 1);
+                    *saved = Saved { newest, taken, took, failing: false };
                 }
                 Err(error) => {
                     Round::abandon(life);
+                    engine.saved.lock().failing = true;
                     let disproved = matches!(error.downcast_ref(), Some(Unnamed::Disproved(_)));
                     wait = SNAPSHOT_RETRY_TICKS * if disproved { DISPROVED_TIMES } else { 1 };
                     tracing::error!(%error, disproved, "a snapshot could not be taken; it is tried again");
@@ -166,11 +183,11 @@ async fn snapshots(engine: &Engine, life: &Life, ending: &Arc<AtomicBool>, taken
     }
 }
 
-async fn limiter(engine: &Engine, mut saver: Saver, ending: &AtomicBool, snapshots: &AtomicU64) {
+async fn limiter(engine: &Engine, mut saver: Saver, ending: &AtomicBool) {
     let (mut ticks, mut seen) = (LIMITER_TICKS_MIN, 0);
     loop {
         let last = ending.load(Ordering::Relaxed);
-        let taken = snapshots.load(Ordering::Relaxed);
+        let taken = engine.saved.lock().taken;
         if last || ticks >= LIMITER_TICKS || (taken != seen && ticks >= LIMITER_TICKS_MIN) {
             (ticks, seen) = (0, taken);
             match save_limiter(engine, &mut saver, last).await {

@@ -50,12 +50,14 @@ fn inject(call: &str, pid: u32, log: &Path) -> Option<std::process::Child> {
     None
 }
 
-async fn a_fault_of(call: &str) {
-    let name = format!("EIO from {call}");
+async fn a_fault_of(call: &str, write_mode: &str) {
+    let name = format!("EIO from {call}, write mode {write_mode}");
     let root = tempfile::tempdir().unwrap();
     let (data, log) = (root.path().join("data"), root.path().join("strace"));
     let http = reqwest::Client::new();
-    let mut process = Process::start(&data);
+    let mut command = Command::new(env!("CARGO_BIN_EXE_portcullis"));
+    command.args(["serve", "--data-dir"]).arg(&data).env("PORTCULLIS__JOURNAL__WRITE_MODE", write_mode);
+    let mut process = Process::spawn(command);
     assert_eq!(sign_up(&http, &process.url, "ada@test.org").await.unwrap().0, 201);
     let Some(mut strace) = inject(call, process.child.id(), &log) else {
         return skipped(&name, "strace is missing or may not attach to a process");
@@ -83,12 +85,14 @@ async fn a_fault_of(call: &str) {
 
 #[tokio::test]
 async fn a_failed_sync_ends_the_process_without_another_answer() {
-    a_fault_of("fdatasync").await;
+    a_fault_of("fdatasync", "fdatasync").await;
 }
 
 #[tokio::test]
 async fn a_failed_write_ends_the_process_without_another_answer() {
-    a_fault_of("pwrite64").await;
+    for write_mode in ["auto", "dsync", "fdatasync"] {
+        a_fault_of("pwrite64", write_mode).await;
+    }
 }
 
 /// A server on a file system of its own that holds so many MiB; `None` where that is not allowed.

@@ -19,6 +19,11 @@ impl Engine {
             events.get_or_create(&vec![(String::from("event"), event.to_owned())]).inc_by(count);
         }
         registry.register("events", "Security events since the start", events);
+        if let Some(mode) = self.storage.used_mode() {
+            let modes = Family::<Vec<(String, String)>, Gauge>::default();
+            modes.get_or_create(&vec![(String::from("mode"), mode.name().to_owned())]).set(1);
+            registry.register("journal_write_mode", "How entries become durable", modes);
+        }
         let mut gauge = |name: &str, help: &str, value: u64| {
             let gauge: Gauge = Gauge::default();
             gauge.set(i64::try_from(value).unwrap_or(i64::MAX));
@@ -32,6 +37,15 @@ impl Engine {
         gauge("journal_frames", "Frames written since the start", journal.frames);
         gauge("journal_frame_bytes", "Bytes of frames written since the start", journal.frame_bytes);
         gauge("journal_body_bytes", "Bytes of entries written since the start", journal.body_bytes);
+        let saved = *self.saved.lock();
+        gauge("snapshots_taken", "Snapshots proved and named since the start", saved.taken);
+        gauge("snapshot_failing", "1 while a snapshot that is due cannot be taken", u64::from(saved.failing));
+        gauge("snapshot_took_seconds", "What the last one took, its proof included", saved.took.as_secs());
+        if let Some(newest) = saved.newest {
+            let age = self.clock.now().since(newest.begun).as_secs();
+            gauge("snapshot_age_seconds", "Since the newest snapshot was begun", age);
+            gauge("snapshot_bytes", "Bytes of the newest snapshot", newest.bytes);
+        }
         if let Ok(table) = self.tell(&self.throttle, crate::throttle::actor::ReadStats).await {
             gauge("throttle_evictions", "Cells that gave way to others since the start", table.evictions);
             gauge("throttle_suspects", "Networks whose log-ins cost more", table.suspects as u64);

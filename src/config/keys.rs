@@ -111,6 +111,12 @@ pub const KEYS: &[Key] = &[
     key("mail.smtp.username", "", ""),
     key("mail.smtp.password_file", "", "A file whose first line is the password."),
     key("journal.segment_bytes", "16777216", "Bytes of one file of the journal."),
+    key(
+        "journal.write_mode",
+        "\"auto\"",
+        "How entries become durable: \"direct\" (past the page cache), \"dsync\", \"fdatasync\", or \"auto\", the first of \
+         them that the file system can.",
+    ),
     key("journal.snapshot_bytes", "67108864", "Journal bytes after which a snapshot is taken."),
     key("journal.mirror_dir", "", "Not available in this version."),
     key("journal.encrypt", "false", "Not available in this version."),

@@ -15,6 +15,7 @@ use ipnet::IpNet;
 pub use keys::commented;
 pub use read::{ConfigFault, Reader};
 
+use crate::journal::log_file::WriteMode;
 use crate::password::Cost;
 use crate::password::kernel::Choice;
 use crate::thread_class::Machine;
@@ -161,6 +162,8 @@ pub struct Config {
     pub mail_from: String,
     pub mail_console: bool,
     pub segment_bytes: u64,
+    /// How entries become durable, or in the next mode that the file system can.
+    pub write_mode: WriteMode,
     pub snapshot_bytes: u64,
     pub keys_dir: PathBuf,
     pub audit_dir: PathBuf,
@@ -293,6 +296,10 @@ impl Config {
             mail_from: read_sender(reader),
             mail_console: reader.truth("mail.console").unwrap_or_else(|| listen.ip().is_loopback()),
             segment_bytes: read_segment(reader),
+            write_mode: WriteMode::of_name(
+                &reader.choice("journal.write_mode", &["auto", "direct", "dsync", "fdatasync"]),
+            )
+            .unwrap_or(WriteMode::Direct),
             snapshot_bytes: reader.number("journal.snapshot_bytes", 1 << 20..=1 << 40),
             keys_dir: reader.words("keys.dir").map_or_else(|| sub("keys"), PathBuf::from),
             audit_dir: reader.words("audit.dir").map_or_else(|| sub("audit"), PathBuf::from),

@@ -55,6 +55,9 @@ async fn get_ready(engine: Eng) -> HttpResponse {
         reasons.push("storage_full");
         ready = false;
     }
+    if engine.is_snapshot_failing() {
+        reasons.push("snapshot_failing");
+    }
     match engine.ask(&engine.outbox, Waiting).await {
         Ok(waiting) if waiting > MAILS_WAITING => reasons.push("mails_waiting"),
         Ok(_) => {}

@@ -13,6 +13,7 @@ pub mod handle;
 pub mod header;
 pub mod inspect;
 pub mod layout;
+pub mod log_file;
 pub mod past;
 pub mod record;
 pub mod recover;

@@ -349,6 +349,7 @@ fn begin(life: &Life, end: &End, wall_ms: u64) -> io::Result<Begun> {
     file.write_at(&bytes, 0)?;
     fill(&*file, born_len, life.sizes.segment)?;
     file.sync_data()?;
+    let file = life.storage.open_log(&temporary)?;
     life.storage.rename(&temporary, &path)?;
     life.storage.sync_dir(JOURNAL_DIR)?;
     Ok(Begun { file, segno, salt_tag, offset: born_len, chain })

@@ -102,7 +102,7 @@ impl Spares {
         let made = storage.create_new(&path).and_then(|file| {
             fill(&*file, 0, sizes.segment)?;
             file.sync_data()?;
-            Ok(file)
+            storage.open_log(&path)
         });
         match made {
             Ok(file) => {

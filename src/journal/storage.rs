@@ -16,6 +16,10 @@ const PIECE: usize = 256 << 10;
 pub trait Storage: Send + Sync + 'static {
     /// Opens a file that exists, for reading and writing.
     fn open(&self, path: &str) -> io::Result<Arc<dyn File>>;
+    /// Opens a segment's file for the writer: of full length, and nothing of it in use yet.
+    fn open_log(&self, path: &str) -> io::Result<Arc<dyn File>> {
+        self.open(path)
+    }
     /// Makes a file that must not exist yet.
     fn create_new(&self, path: &str) -> io::Result<Arc<dyn File>>;
     /// Gives a file another name, replacing what had it. Durable only after [`Storage::sync_dir`].

@@ -6,12 +6,18 @@ use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use parking_lot::Mutex;
+
+use super::log_file::{self, WriteMode};
 use super::storage::{File, Storage};
 
 /// The data directory on a disk.
 #[derive(Clone, Debug)]
 pub struct LocalStorage {
     root: PathBuf,
+    log_mode: WriteMode,
+    /// That of the last file the writer was given.
+    used: Arc<Mutex<Option<WriteMode>>>,
 }
 
 impl LocalStorage {
@@ -23,7 +29,18 @@ impl LocalStorage {
             let parent = root.parent().filter(|parent| !parent.as_os_str().is_empty());
             fs::File::open(parent.unwrap_or(Path::new(".")))?.sync_all()?;
         }
-        Ok(Self { root: root.to_owned() })
+        Ok(Self { root: root.to_owned(), log_mode: WriteMode::Fdatasync, used: Arc::default() })
+    }
+
+    /// Has the journal written in this mode, or the next one that the file system can.
+    #[must_use]
+    pub fn logging(self, log_mode: WriteMode) -> Self {
+        Self { log_mode, ..self }
+    }
+
+    /// How frames become durable; `None` before the first was to be written.
+    pub fn used_mode(&self) -> Option<WriteMode> {
+        *self.used.lock()
     }
 
     fn path(&self, path: &str) -> PathBuf {
@@ -35,6 +52,12 @@ impl Storage for LocalStorage {
     fn open(&self, path: &str) -> io::Result<Arc<dyn File>> {
         let file = fs::OpenOptions::new().read(true).write(true).open(self.path(path))?;
         Ok(Arc::new(LocalFile(file)))
+    }
+
+    fn open_log(&self, path: &str) -> io::Result<Arc<dyn File>> {
+        let (file, mode) = log_file::open(&self.path(path), self.log_mode)?;
+        *self.used.lock() = Some(mode);
+        Ok(file)
     }
 
     fn create_new(&self, path: &str) -> io::Result<Arc<dyn File>> {
@@ -126,7 +149,7 @@ fn refuse_network_file_system(_: &Path) -> io::Result<()> {
     Ok(())
 }
 
-struct LocalFile(fs::File);
+pub(super) struct LocalFile(pub(super) fs::File);
 
 impl File for LocalFile {
     fn write_some(&self, bytes: &[u8], offset: u64) -> io::Result<usize> {

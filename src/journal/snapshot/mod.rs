@@ -15,10 +15,11 @@ use sha2::{Digest, Sha256};
 use super::buckets::BUCKETS;
 use super::bugs::{Bug, seeded};
 use super::bytes::Reader;
-use super::header::{FileKind, HEADER_BYTES};
+use super::header::{FileKind, HEADER_BYTES, Header};
 use super::layout::{QUARANTINE_DIR, SNAPSHOT_DIR, by_kind, numbers, snapshot_path};
 use super::segment::{Life, salt_tag};
 use super::storage::{File, Storage, join, unlink_if_there};
+use crate::clock::Timestamp;
 pub use read::{Apply, Summary, Unreadable, read, read_verified, verify};
 use read::{Contents, read_record};
 
@@ -276,10 +277,23 @@ impl Taken {
     }
 }
 
-/// Bytes of the newest named snapshot; 0 when there is none.
-pub fn newest_len(storage: &dyn Storage) -> io::Result<u64> {
-    let newest = numbers(storage, SNAPSHOT_DIR, ".snap")?.last().copied();
-    newest.map_or(Ok(0), |number| storage.open(&snapshot_path(number))?.length())
+/// A snapshot that has its name.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Named {
+    /// Bytes of the file.
+    pub bytes: u64,
+    /// When it was begun.
+    pub begun: Timestamp,
+}
+
+/// The newest one that has a name, if its header can be read.
+pub fn newest(storage: &dyn Storage) -> Option<Named> {
+    let number = numbers(storage, SNAPSHOT_DIR, ".snap").ok()?.pop()?;
+    let file = storage.open(&snapshot_path(number)).ok()?;
+    let mut block = [0; HEADER_BYTES];
+    file.read_at(&mut block, 0).ok()?;
+    let header = Header::read(FileKind::Snapshot, &block).ok()?;
+    Some(Named { bytes: file.length().ok()?, begun: Timestamp(header.created_ms) })
 }
 
 /// Deletes all named snapshots but the newest two, and says where the older of the two begins: segments before that

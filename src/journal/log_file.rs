@@ -1,0 +1,186 @@
+//! A segment's file, written so that what a write returned from is durable: one call for each frame, and where the file
+//! system can, past the page cache, which then never shows what the disk does not have.
+
+use std::fs;
+use std::io;
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use parking_lot::Mutex;
+
+use super::storage::File;
+use super::storage_local::LocalFile;
+
+/// Offsets, lengths and addresses past the page cache are multiples of it.
+const BLOCK: usize = 4096;
+
+/// How frames become durable.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum WriteMode {
+    /// A write past the page cache that returns when it is durable: `O_DIRECT | O_DSYNC`.
+    Direct,
+    /// A write that returns when it is durable: `O_DSYNC`.
+    Dsync,
+    /// A write, and `fdatasync` behind it.
+    Fdatasync,
+}
+
+impl WriteMode {
+    /// From the one that costs least.
+    const ALL: [Self; 3] = [Self::Direct, Self::Dsync, Self::Fdatasync];
+
+    /// As it is called in settings and metrics.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Direct => "direct",
+            Self::Dsync => "dsync",
+            Self::Fdatasync => "fdatasync",
+        }
+    }
+
+    /// The mode of that name.
+    pub fn of_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|mode| mode.name() == name)
+    }
+
+    /// For opening a file; `None` where a sync of its own makes what was written durable.
+    #[cfg(target_os = "linux")]
+    const fn flags(self) -> Option<i32> {
+        use rustix::fs::OFlags;
+        match self {
+            Self::Direct => Some(OFlags::DIRECT.union(OFlags::DSYNC).bits().cast_signed()),
+            Self::Dsync => Some(OFlags::DSYNC.bits().cast_signed()),
+            Self::Fdatasync => None,
+        }
+    }
+
+    #[cfg(not(target_os = "linux"))]
+    const fn flags(self) -> Option<i32> {
+        None
+    }
+}
+
+/// Opens a segment's file of full length, the end of which is not in use yet, in the first of the modes from `wanted` on
+/// in which its last block can be written: with the zeros that stand there.
+pub(super) fn open(path: &Path, wanted: WriteMode) -> io::Result<(Arc<dyn File>, WriteMode)> {
+    for mode in WriteMode::ALL.into_iter().skip_while(|mode| *mode != wanted) {
+        let Some(flags) = mode.flags() else { break };
+        match SyncedFile::open(path, flags) {
+            Ok(file) => return Ok((Arc::new(file), mode)),
+            // The file system has no such mode.
+            Err(error)
+                if matches!(error.kind(), io::ErrorKind::InvalidInput | io::ErrorKind::Unsupported) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok((Arc::new(LocalFile(open_with(path, 0)?)), WriteMode::Fdatasync))
+}
+
+fn open_with(path: &Path, flags: i32) -> io::Result<fs::File> {
+    fs::OpenOptions::new().read(true).write(true).custom_flags(flags).open(path)
+}
+
+struct SyncedFile {
+    plain: LocalFile,
+    /// The same file: what is written here is durable when the call returns.
+    synced: fs::File,
+    /// Holds a copy that begins at a block's address.
+    aligned: Mutex<Vec<u8>>,
+    /// Something was written the other way.
+    unsynced: AtomicBool,
+}
+
+impl SyncedFile {
+    fn open(path: &Path, flags: i32) -> io::Result<Self> {
+        let plain = LocalFile(open_with(path, 0)?);
+        let last = plain.length()?.checked_sub(BLOCK as u64).ok_or(io::ErrorKind::InvalidInput)?;
+        let (aligned, unsynced) = (Mutex::default(), AtomicBool::new(false));
+        let file = Self { plain, synced: open_with(path, flags)?, aligned, unsynced };
+        file.write_synced(&[0; BLOCK], last)?;
+        Ok(file)
+    }
+
+    fn write_synced(&self, bytes: &[u8], offset: u64) -> io::Result<usize> {
+        let mut aligned = self.aligned.lock();
+        aligned.clear();
+        aligned.reserve(bytes.len() + BLOCK);
+        let begin = aligned.as_ptr().align_offset(BLOCK).min(BLOCK);
+        aligned.resize(begin, 0);
+        aligned.extend_from_slice(bytes);
+        self.synced.write_at(aligned.get(begin..).unwrap_or_default(), offset)
+    }
+}
+
+impl File for SyncedFile {
+    fn write_some(&self, bytes: &[u8], offset: u64) -> io::Result<usize> {
+        if bytes.len().is_multiple_of(BLOCK) && offset.is_multiple_of(BLOCK as u64) {
+            return self.write_synced(bytes, offset);
+        }
+        // The rest of a write that was cut short inside a block.
+        self.unsynced.store(true, Ordering::Relaxed);
+        self.plain.write_some(bytes, offset)
+    }
+
+    fn read_at(&self, bytes: &mut [u8], offset: u64) -> io::Result<()> {
+        self.plain.read_at(bytes, offset)
+    }
+
+    fn sync_data(&self) -> io::Result<()> {
+        if self.unsynced.load(Ordering::Relaxed) {
+            self.plain.sync_data()?;
+            self.unsynced.store(false, Ordering::Relaxed);
+        }
+        Ok(())
+    }
+
+    fn set_len(&self, len: u64) -> io::Result<()> {
+        self.unsynced.store(true, Ordering::Relaxed);
+        self.plain.set_len(len)
+    }
+
+    fn length(&self) -> io::Result<u64> {
+        self.plain.length()
+    }
+
+    fn forget_cache(&self) -> io::Result<()> {
+        self.plain.forget_cache()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::journal::storage::Storage;
+    use crate::journal::storage_local::LocalStorage;
+
+    #[test]
+    fn whatever_the_mode_the_same_bytes_stand_in_the_file() {
+        let dir = tempfile::tempdir().unwrap();
+        let storage = LocalStorage::open(dir.path()).unwrap();
+        // One byte first, so that what is written does not begin at a block's address.
+        let bytes: Vec<u8> = (0..=3 * BLOCK).map(|at| at as u8).collect();
+        for wanted in WriteMode::ALL {
+            let name = wanted.name();
+            storage.create_new(name).unwrap().write_at(&vec![0; 8 * BLOCK], 0).unwrap();
+            let (file, mode) = open(&dir.path().join(name), wanted).unwrap();
+            assert!(mode == wanted || wanted == WriteMode::Direct, "{wanted:?} became {mode:?}");
+            file.write_at(&bytes[1..], 0).unwrap();
+            file.write_at(&bytes[..100], 4 * BLOCK as u64).unwrap();
+            file.sync_data().unwrap();
+            let found = storage.open(name).unwrap().read_all().unwrap();
+            assert_eq!(found.len(), 8 * BLOCK, "{name}");
+            assert!(found[..3 * BLOCK] == bytes[1..] && found[4 * BLOCK..][..100] == bytes[..100], "{name}");
+            assert!(found[4 * BLOCK + 100..].iter().all(|byte| *byte == 0), "{name}");
+        }
+    }
+
+    #[test]
+    fn a_name_leads_to_its_mode() {
+        for mode in WriteMode::ALL {
+            assert_eq!(WriteMode::of_name(mode.name()), Some(mode));
+        }
+        assert_eq!(WriteMode::of_name("auto"), None);
+    }
+}
