@@ -45,3 +45,19 @@ impl<'a> Reader<'a> {
         is_zero(self.0)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_byte_that_is_not_zero_is_seen_wherever_it_stands() {
+        assert!(is_zero(&[]) && is_zero(&[0; 1300]));
+        for at in [0, 511, 512, 1024, 1299] {
+            let mut bytes = [0; 1300];
+            bytes[at] = 1;
+            assert!(!is_zero(&bytes) && !Reader(&bytes).rest_is_zero(), "{at}");
+            assert!(Reader(&bytes[at + 1..]).rest_is_zero());
+        }
+    }
+}

@@ -64,6 +64,7 @@ pub fn decode<T: Stored>(bytes: &[u8]) -> Result<T, CodecError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::journal::entry::{Change, ENTRY_BYTES_MAX, Entry};
 
     #[derive(Debug, PartialEq, Encode, Decode)]
     #[bincode(crate = "crate::journal::codec::bincode")]
@@ -90,5 +91,17 @@ mod tests {
     fn a_value_too_long_to_store_is_refused() {
         let note = NoteV1 { at_ms: 1, text: vec![0; VALUE_BYTES_MAX] };
         assert!(matches!(encode(&note), Err(CodecError::TooLong { .. })));
+    }
+
+    #[test]
+    fn the_longest_value_and_the_longest_key_fit_into_an_entry() {
+        // One byte for the time, three for the length.
+        let longest = NoteV1 { at_ms: 1, text: vec![0; VALUE_BYTES_MAX - 4] };
+        let value = encode(&longest).unwrap();
+        assert_eq!(value.len(), VALUE_BYTES_MAX);
+        let change = Change { table: 1, schema: 1, key: vec![0; 256], value: Some(value) };
+        assert_eq!(Entry::encode(&[change]).unwrap().as_bytes().len(), ENTRY_BYTES_MAX);
+        let longer = NoteV1 { at_ms: 1, text: vec![0; VALUE_BYTES_MAX - 3] };
+        assert!(matches!(encode(&longer), Err(CodecError::TooLong { .. })));
     }
 }

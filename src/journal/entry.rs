@@ -203,4 +203,70 @@ mod tests {
             assert!(Entry::decode(&one.as_bytes()[..cut]).is_err());
         }
     }
+
+    /// One write with a key of two bytes, whose entry takes `len` bytes.
+    fn of_len(len: usize) -> Change {
+        let value = vec![7; len - ENTRY_HEADER - WRITE_HEADER - 2];
+        Change { table: 1, schema: 1, key: vec![0, 1], value: Some(value) }
+    }
+
+    #[test]
+    fn an_entry_is_as_long_as_it_may_be_and_no_longer() {
+        let longest = Entry::encode(&[of_len(ENTRY_BYTES_MAX)]).unwrap();
+        assert_eq!(Entry::decode(longest.as_bytes()).unwrap().0, [of_len(ENTRY_BYTES_MAX)]);
+        let over = ENTRY_BYTES_MAX + 1;
+        assert_eq!(Entry::encode(&[of_len(over)]), Err(EntryError::Length(over)));
+        // The bytes of one that is longer, as nobody wrote them.
+        let mut bytes = longest.as_bytes().to_vec();
+        bytes.push(7);
+        bytes[..4].copy_from_slice(&(over as u32).to_le_bytes());
+        let vlen = (over - ENTRY_HEADER - WRITE_HEADER - 2) as u32;
+        bytes[16..20].copy_from_slice(&vlen.to_le_bytes());
+        assert_eq!(Entry::decode(&bytes), Err(EntryError::Length(over)));
+    }
+
+    #[test]
+    fn an_entry_holds_at_least_one_write_and_no_more_than_it_may() {
+        let removal = Change { table: 1, schema: 0, key: vec![0, 1], value: None };
+        let most = Entry::encode(&vec![removal.clone(); WRITES_MAX]).unwrap();
+        assert_eq!(Entry::decode(most.as_bytes()).unwrap().0.len(), WRITES_MAX);
+        let over = WRITES_MAX + 1;
+        assert_eq!(Entry::encode(&vec![removal.clone(); over]), Err(EntryError::Writes(over)));
+        assert_eq!(Entry::encode(&[]), Err(EntryError::Writes(0)));
+        let one = &most.as_bytes()[ENTRY_HEADER..][..WRITE_HEADER + 2];
+        for count in [0, over] {
+            let len = (ENTRY_HEADER + count * one.len()) as u32;
+            let bytes = [&len.to_le_bytes()[..], &(count as u16).to_le_bytes(), &[0, 0], &one.repeat(count)];
+            assert_eq!(Entry::decode(&bytes.concat()), Err(EntryError::Writes(count)));
+        }
+    }
+
+    #[test]
+    fn a_write_that_no_version_wrote_is_an_error() {
+        let change = |key: usize| Change { table: 1, schema: 0, key: vec![1; key], value: None };
+        for key in [2, 256] {
+            assert_eq!(
+                Entry::decode(Entry::encode(&[change(key)]).unwrap().as_bytes()).unwrap().0,
+                [change(key)]
+            );
+        }
+        for key in [0, 1, 257] {
+            assert_eq!(Entry::encode(&[change(key)]), Err(EntryError::Key(key)));
+        }
+        let schema = Change { schema: 1, ..change(2) };
+        assert_eq!(Entry::encode(&[schema]), Err(EntryError::Schema(1)));
+        // Of a removal: a schema, a value, a byte that should be zero, an operation that is none.
+        let set = Change { value: Some(vec![9]), ..change(2) };
+        for (of, at, byte) in [
+            (change(2), 10, 1),
+            (set.clone(), 12, REMOVED),
+            (change(2), 13, 1),
+            (change(2), 12, 3),
+            (set, 6, 1),
+        ] {
+            let mut bytes = Entry::encode(&[of]).unwrap().as_bytes().to_vec();
+            bytes[at] = byte;
+            assert_eq!(Entry::decode(&bytes), Err(EntryError::Malformed), "byte {at}");
+        }
+    }
 }
