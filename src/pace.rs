@@ -39,3 +39,27 @@ impl<H: Fn() -> bool> Pace<H> {
         self.since.set(self.clock.steady());
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::Timestamp;
+
+    #[test]
+    fn idles_once_a_slice_is_over_and_not_when_somebody_waits() {
+        let clock = Clock::manual(Timestamp::from_secs(1));
+        let asked = Cell::new(0);
+        let pace = Pace::new(clock.clone(), || {
+            asked.set(asked.get() + 1);
+            true
+        });
+        pace.step();
+        assert_eq!(asked.get(), 0);
+        for slices in 1..4 {
+            clock.advance(SLICE);
+            pace.step();
+            pace.step();
+            assert_eq!(asked.get(), slices);
+        }
+    }
+}
