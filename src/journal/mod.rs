@@ -6,6 +6,8 @@ pub mod bugs;
 pub(crate) mod bytes;
 pub mod codec;
 pub mod entry;
+#[cfg(test)]
+mod fields;
 pub mod frame;
 #[cfg(test)]
 mod golden;

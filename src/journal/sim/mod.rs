@@ -11,3 +11,5 @@ mod scripted;
 mod search;
 mod sweep;
 mod world;
+
+pub(super) use oracle::Fold;

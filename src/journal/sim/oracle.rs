@@ -13,7 +13,7 @@ pub(super) type Place = (u16, Vec<u8>);
 
 /// Values as bytes: the state in its plainest form.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
-pub(super) struct Fold(pub BTreeMap<Place, Vec<u8>>);
+pub(in crate::journal) struct Fold(pub BTreeMap<Place, Vec<u8>>);
 
 impl Fold {
     fn change(&mut self, change: &Change) {
