@@ -315,3 +315,112 @@ impl Shared {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::journal::entry::{Change, Entry};
+
+    const SIZES: Sizes = Sizes { segment: 8_192, body: 1_024, align: 512, window: 4 * 512 };
+
+    fn entry(len: usize) -> EncodedEntry {
+        let change = Change { table: 1, schema: 1, key: vec![0; 2], value: Some(vec![7; len - 22]) };
+        Entry::encode(&[change]).unwrap()
+    }
+
+    /// A journal that has come to sequence 9, with so much room.
+    fn handle(room: u64, kept_back: u64) -> Handle {
+        let handle = Handle::new(SIZES, 9);
+        let mut core = handle.shared.core.lock();
+        (core.room, core.kept_back) = (room, kept_back);
+        drop(core);
+        handle
+    }
+
+    fn charged(handle: &Handle) -> u64 {
+        handle.stats().charged
+    }
+
+    #[test]
+    fn room_is_promised_to_the_last_byte_and_not_beyond() {
+        // A frame with so many bytes fills one block; one more, with the tag it may need, takes another.
+        let fits = 512 - frame::FRAME_HEADER - 16;
+        let of_one = handle(512, 0);
+        let permit = of_one.reserve(fits, Class::Ordinary).unwrap();
+        assert_eq!(charged(&of_one), 512);
+        assert_eq!(of_one.reserve(fits, Class::Essential).err(), Some(NoRoom::StorageFull));
+        drop(permit);
+        assert_eq!(charged(&of_one), 0);
+        assert_eq!(of_one.reserve(fits + 1, Class::Essential).err(), Some(NoRoom::StorageFull));
+        drop(of_one.reserve(fits, Class::Essential).unwrap());
+        // The window, where there is room enough.
+        let wide = handle(1 << 20, 0);
+        let held: Vec<_> = (0..4).map(|_| wide.reserve(fits, Class::Ordinary).unwrap()).collect();
+        assert_eq!(
+            (charged(&wide), wide.reserve(fits, Class::Essential).err()),
+            (4 * 512, Some(NoRoom::Busy))
+        );
+        drop(held);
+        drop(wide.reserve(fits, Class::Ordinary).unwrap());
+    }
+
+    #[test]
+    fn what_is_kept_back_goes_by_the_class() {
+        let journal = handle(4 * 512, 2 * 512);
+        let refused = |class| journal.reserve(1, class).err();
+        let first: Vec<_> = (0..2).map(|_| journal.reserve(1, Class::Ordinary).unwrap()).collect();
+        assert_eq!(refused(Class::Ordinary), Some(NoRoom::StorageFull));
+        let second = journal.reserve(1, Class::Lockout).unwrap();
+        assert_eq!(refused(Class::Lockout), Some(NoRoom::StorageFull));
+        let third = journal.reserve(1, Class::Essential).unwrap();
+        assert_eq!(refused(Class::Essential), Some(NoRoom::StorageFull));
+        drop((first, second, third));
+        journal.shared.core.lock().low = true;
+        assert_eq!(refused(Class::Ordinary), Some(NoRoom::StorageFull));
+        assert_eq!((refused(Class::Lockout), refused(Class::Essential)), (None, None));
+        journal.shared.core.lock().stopped = true;
+        assert_eq!(refused(Class::Essential), Some(NoRoom::Stopped));
+    }
+
+    #[test]
+    fn entries_get_their_sequences_in_order_and_keep_their_charge() {
+        let journal = handle(1 << 20, 0);
+        assert_eq!((journal.assigned(), journal.durable()), (9, 9));
+        let lens = [30, 300, 100];
+        for (number, len) in lens.into_iter().enumerate() {
+            let permit = journal.reserve(len, Class::Ordinary).unwrap();
+            assert_eq!(journal.append(permit, &entry(len)), 10 + number as u64);
+        }
+        assert_eq!((journal.assigned(), journal.stats().assigned, journal.durable()), (12, 12, 9));
+        assert_eq!(charged(&journal), 3 * 512);
+        let core = journal.shared.core.lock();
+        assert_eq!(core.ends, [(30, 512), (330, 512), (430, 512)]);
+        assert_eq!(core.bytes.len(), 430);
+    }
+
+    #[test]
+    #[should_panic(expected = "longer than its permit")]
+    fn an_entry_that_was_not_paid_for_is_not_appended() {
+        let journal = handle(1 << 20, 0);
+        let permit = journal.reserve(30, Class::Ordinary).unwrap();
+        journal.append(permit, &entry(512));
+    }
+
+    #[test]
+    fn two_verdicts_wait_for_the_later_one() {
+        let journal = handle(1 << 20, 0);
+        let opened = |sealed: Sealed<()>| {
+            let mut waits = std::pin::pin!(journal.open(sealed));
+            waits.as_mut().poll(&mut std::task::Context::from_waker(std::task::Waker::noop())).is_ready()
+        };
+        assert!(opened(Sealed::new((), 9)) && !opened(Sealed::new((), 10)));
+        assert!(opened(Sealed::new((), 8).join(Sealed::new((), 9)).map(|_| ())));
+        assert!(!opened(Sealed::new((), 10).join(Sealed::new((), 9)).map(|_| ())));
+        assert!(!opened(Sealed::new((), 9).join(Sealed::new((), 10)).map(|_| ())));
+        journal.shared.durable.store(10, Ordering::Release);
+        assert!(opened(Sealed::new((), 10)) && !opened(Sealed::new((), 11)));
+        journal.witness(77);
+        let core = journal.shared.core.lock();
+        assert!(core.witness && core.snapshot_bytes == 77);
+    }
+}

@@ -311,6 +311,85 @@ mod tests {
     }
 
     #[test]
+    fn slots_are_written_in_turn_and_say_all_there_is_to_say() {
+        let disk = SimStorage::new();
+        let mut identity = IdentityFile::form(&disk, [7; 16], 3, 1).unwrap();
+        let read = || IdentityFile::open(&disk).unwrap().unwrap().unwrap();
+        assert_eq!(
+            (read().newest().state, read().cluster(), read().timeline()),
+            (State::Forming, [7; 16], 3)
+        );
+        for (version, state) in (2..).zip([State::Live, State::Closed, State::Live]) {
+            identity.write(version, 10 + version, 20 + version, state).unwrap();
+            let written = Identity { version, head_segno: 10 + version, min_seq: 20 + version, state };
+            assert_eq!((identity.newest(), read().newest()), (written, written));
+            let bytes = disk.peek(IDENTITY).unwrap();
+            let slot = if version % 2 == 1 { 0 } else { HEADER_BYTES };
+            assert_eq!((bytes.len(), bytes[slot + 96]), (2 * HEADER_BYTES, version as u8));
+        }
+        // Half of the file, as another system's editor may leave it.
+        disk.damage(IDENTITY, |bytes| bytes.truncate(HEADER_BYTES));
+        assert_eq!(read().newest().version, 3);
+    }
+
+    #[test]
+    fn an_identity_that_no_version_wrote_is_refused() {
+        let sound = Identity { version: 1, head_segno: 2, min_seq: 3, state: State::Live };
+        assert_eq!(Identity::read(&sound.to_bytes()), Some(sound));
+        for (at, byte) in [(24, 0), (24, 4), (25, 0), (25, 2), (26, 1), (BY_KIND_BYTES - 1, 1)] {
+            let mut bytes = sound.to_bytes();
+            bytes[at] = byte;
+            assert_eq!(Identity::read(&bytes), None, "{byte} at {at}");
+        }
+    }
+
+    #[test]
+    fn fields_of_a_segment_that_no_version_wrote_are_refused() {
+        let sound = SegmentFields {
+            segno: 2,
+            segment_len: 8_192,
+            first_seq: 5,
+            first_batch: 6,
+            prev_segno: 1,
+            prev_valid_len: 4_608,
+            prev_last_crc: 9,
+            align: 512,
+            born_len: 4_096,
+        };
+        let read = |fields: SegmentFields| SegmentFields::read(&fields.to_bytes());
+        let first = SegmentFields { segno: 1, prev_segno: 0, prev_valid_len: 0, ..sound };
+        let filled = SegmentFields { born_len: 8_192, ..sound };
+        for fields in [sound, first, filled] {
+            assert_eq!(read(fields), Some(fields));
+        }
+        let wrong = [
+            SegmentFields { segno: 0, prev_segno: 0, ..sound },
+            SegmentFields { prev_segno: 2, ..sound },
+            SegmentFields { prev_segno: 3, ..sound },
+            SegmentFields { born_len: 3_584, ..sound },
+            SegmentFields { born_len: 8_704, ..sound },
+            SegmentFields { born_len: 4_097, ..sound },
+            SegmentFields { prev_valid_len: 4_609, ..sound },
+            SegmentFields { align: 0, ..sound },
+            SegmentFields { align: 768, born_len: 4_608, prev_valid_len: 4_608, ..sound },
+        ];
+        for fields in wrong {
+            assert_eq!(read(fields), None, "{fields:?}");
+        }
+        let mut bytes = sound.to_bytes();
+        bytes[BY_KIND_BYTES - 1] = 1;
+        assert_eq!(SegmentFields::read(&bytes), None);
+    }
+
+    #[test]
+    fn the_longest_frame_leaves_room_for_a_tag() {
+        let sizes = Sizes { segment: 8_192, body: 1_024, align: 512, window: 1 };
+        // Header, body and tag: 96 + 1,024 + 16.
+        assert_eq!((sizes.frame_max(), Sizes { body: 512 - 112, ..sizes }.frame_max()), (1_536, 512));
+        assert_eq!(Sizes { body: 512 - 111, ..sizes }.frame_max(), 1_024);
+    }
+
+    #[test]
     fn only_names_of_the_one_form_count() {
         assert_eq!(number_in("000000000000001f.log", ".log"), Some(31));
         for name in ["1f.log", "000000000000001F.log", "000000000000001f.tmp", "+00000000000001f.log"] {

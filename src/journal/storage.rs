@@ -122,3 +122,47 @@ pub fn unlink_if_there(storage: &dyn Storage, path: &str) -> io::Result<()> {
 pub fn join(dir: &str, name: &str) -> String {
     if dir.is_empty() { name.to_owned() } else { format!("{dir}/{name}") }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::journal::storage_sim::SimStorage;
+
+    #[test]
+    fn what_was_written_is_read_with_some_zeros_behind_it_and_no_more() {
+        let disk = SimStorage::new();
+        let file = disk.create_new("a").unwrap();
+        assert!(file.read_written(10).unwrap().is_empty());
+        let len = 2 * PIECE + 100;
+        file.set_len(len as u64).unwrap();
+        assert!(file.read_written(0).unwrap().is_empty());
+        assert_eq!(file.read_written(10).unwrap(), [0; 10]);
+        // The last byte that is not zero: in the first piece from the end, in the second, in the last, and at the end.
+        for at in [0, 99, 100, PIECE, PIECE + 99, PIECE + 100, 2 * PIECE, len - 1] {
+            file.write_at(&[7], at as u64).unwrap();
+            for zeros in [0, 1, 5_000, 10 * PIECE] {
+                let read = file.read_written(zeros as u64).unwrap();
+                assert!(read.len() > at && read.len() <= len, "{at} {zeros}: {}", read.len());
+                assert!(read.len() == len || read.len() > at + zeros, "{at} {zeros}: {}", read.len());
+                // Never more than a piece beyond what was asked for.
+                assert!(read.len() <= at + 1 + PIECE + zeros, "{at} {zeros}: {}", read.len());
+                assert!(read == file.read_all().unwrap()[..read.len()], "{at} {zeros}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_name_lies_in_its_directory_or_in_the_root() {
+        assert_eq!((join("", "a"), join("d", "a")), ("a".to_owned(), "d/a".to_owned()));
+    }
+
+    #[test]
+    fn what_is_not_there_need_not_be_removed() {
+        let disk = SimStorage::new();
+        disk.create_new("a").unwrap();
+        unlink_if_there(&disk, "a").unwrap();
+        assert!(disk.open("a").is_err());
+        unlink_if_there(&disk, "a").unwrap();
+        assert_eq!(disk.unlink("a").unwrap_err().kind(), io::ErrorKind::NotFound);
+    }
+}

@@ -260,3 +260,90 @@ impl Preparer {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::journal::entry::Entry;
+    use crate::journal::frame;
+    use crate::journal::golden::{Life, SIZES, values};
+    use crate::journal::handle::{Class, NoRoom, Sealed};
+    use crate::journal::header::HEADER_BYTES;
+    use crate::journal::layout::{IdentityFile, JOURNAL_DIR, segment_path};
+    use crate::journal::storage::Storage;
+    use crate::journal::storage_sim::SimStorage;
+
+    #[test]
+    fn frames_and_their_bytes_are_counted_and_room_goes_with_them() {
+        let mut life = Life::begin(&SimStorage::new()).unwrap();
+        let handle = life.journal.handle.clone();
+        let before = handle.stats();
+        assert_eq!((before.frames, before.frame_bytes, before.body_bytes), (0, 0, 0));
+        let (mut bodies, mut last) = (0, before);
+        for frames in 1..4 {
+            life.append(&[values()[0].clone()]);
+            life.append(&[values()[1].clone()]);
+            let charged = handle.stats().charged;
+            life.sync();
+            let stats = handle.stats();
+            bodies = stats.body_bytes.max(bodies);
+            assert_eq!((stats.frames, stats.charged), (frames, 0));
+            assert!(charged > 0 && stats.durable == stats.assigned);
+            // Two entries in a frame take no more than what each was charged for.
+            let written = stats.frame_bytes - last.frame_bytes;
+            assert!(written.is_multiple_of(512) && written <= charged);
+            assert!(stats.body_bytes - last.body_bytes + 96 <= written);
+            assert!(
+                stats.body_bytes > last.body_bytes && written < stats.body_bytes - last.body_bytes + 96 + 512
+            );
+            last = stats;
+        }
+        assert_eq!(life.journal.writer.step().unwrap(), Stepped::Idle);
+    }
+
+    /// Waits for what another thread will do.
+    fn until(what: &str, is_so: impl Fn() -> bool) {
+        for _ in 0..500 {
+            if is_so() {
+                return;
+            }
+            thread::sleep(Duration::from_millis(10));
+        }
+        panic!("never: {what}");
+    }
+
+    #[test]
+    fn the_threads_write_attest_prepare_and_close() {
+        let disk = SimStorage::new();
+        let life = Life::begin(&disk).unwrap();
+        let fail_stop = FailStop::new(|why| panic!("{why}"));
+        let (handle, journal, _) = life.journal.start(&fail_stop, Machine::Shared).unwrap();
+        let change = values()[0].clone();
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        for _ in 0..3 {
+            let entry = Entry::encode(std::slice::from_ref(&change)).unwrap();
+            let permit = handle.reserve(entry.as_bytes().len(), Class::Ordinary).unwrap();
+            let seq = handle.append(permit, &entry);
+            runtime.block_on(handle.open(Sealed::new((), seq))).unwrap();
+            assert_eq!(handle.durable(), seq);
+        }
+        let kinds = || {
+            let bytes = disk.peek(&segment_path(1)).unwrap();
+            let blocks = bytes.chunks(SIZES.align).skip(HEADER_BYTES / SIZES.align);
+            blocks.filter_map(frame::read_header).map(|header| header.kind).collect::<Vec<_>>()
+        };
+        until("a frame says that the last one is durable", || kinds().last() == Some(&Kind::Attest));
+        let spares =
+            || disk.list(JOURNAL_DIR).unwrap().iter().filter(|name| name.starts_with("spare-")).count();
+        until("two segments stand ready", || spares() == SPARES);
+        let identity = || IdentityFile::open(&disk).unwrap().unwrap().unwrap().newest();
+        assert_eq!((identity().min_seq, identity().state), (0, State::Live));
+        handle.witness(1);
+        until("IDENTITY demands what a snapshot rests on", || identity().min_seq == 3);
+        journal.close();
+        assert!(kinds().contains(&Kind::Close) && identity().state == State::Closed);
+        assert_eq!(handle.reserve(1, Class::Essential).err(), Some(NoRoom::Stopped));
+        // Once is enough, however long nothing happens.
+        assert!(!kinds().windows(2).any(|pair| pair == [Kind::Attest; 2]));
+    }
+}
