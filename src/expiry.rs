@@ -4,6 +4,7 @@
 use crate::clock::Timestamp;
 use crate::journal::codec::{Stored, decode};
 use crate::lockout::CountV1;
+use crate::mail::MailV1;
 use crate::refresh::FamilyV1;
 use crate::reset::MailedV1;
 use crate::session::SessionV1;
@@ -17,7 +18,8 @@ pub fn may_be_gone(table: u16, value: &[u8], at_ms: u64) -> bool {
         SessionV1::TABLE => decode::<SessionV1>(value).is_ok_and(|session| at >= session.end()),
         FamilyV1::TABLE => decode::<FamilyV1>(value).is_ok_and(|family| at_ms >= family.absolute_end_ms),
         MailedV1::TABLE => decode::<MailedV1>(value).is_ok_and(|mailed| at_ms >= mailed.end_ms),
-        // Accounts and mails that wait have no end.
+        MailV1::TABLE => decode::<MailV1>(value).is_ok_and(|mail| mail.may_be_forgotten(at)),
+        // Accounts have no end.
         _ => false,
     }
 }
@@ -83,5 +85,6 @@ mod tests {
         check(|| crate::refresh::Families::new(config.refresh), |_| ());
         check(|| crate::reset::Mailed::new(config.reset), |_| ());
         check(crate::mail::Outbox::default, |_| ());
+        check(crate::mail::Outbox::default, |mail| mail.to = MailV1::to_nobody(15));
     }
 }

@@ -7,13 +7,13 @@ use std::time::Duration;
 
 use actix::Addr;
 
-use crate::engine::Engine;
+use crate::engine::{Engine, Fault};
 use crate::expiry::may_be_gone;
 use crate::journal::buckets::BUCKETS;
 use crate::journal::round::{Round, Unnamed};
 use crate::journal::segment::Life;
 use crate::journal::snapshot::Named;
-use crate::mail::actor::{Due, Settle};
+use crate::mail::actor::{Blank, Due, Settle};
 use crate::mail::{Outgoing, Transport, Tried, open_token, template};
 use crate::pace::Pace;
 use crate::registry::{Owner, ReadBuckets, Registry};
@@ -22,6 +22,8 @@ use crate::throttle::actor::ReadPiece;
 use crate::throttle::file::Saver;
 
 const TICK: Duration = Duration::from_millis(100);
+/// Where there is no room to write down how a mail went.
+const SETTLE_AGAIN: Duration = Duration::from_secs(2);
 /// A failed snapshot is tried again after so many ticks.
 const SNAPSHOT_RETRY_TICKS: u32 = 300;
 /// One that says something else than the journal so many times later: that does not mend itself.
@@ -131,12 +133,24 @@ async fn mails(engine: &Engine, transport: &Transport, ending: &AtomicBool) {
                     if error.permanent { Tried::Refused } else { Tried::Failed }
                 }
             };
-            if engine.ask(&engine.outbox, Settle(mail.id, tried)).await.is_err() {
-                break;
-            }
+            settle(engine, mail.id, tried, ending).await;
         }
         if idle {
             tokio::time::sleep(TICK).await;
+        }
+    }
+}
+
+/// Waits until it is written down how a try ended: what was sent must not be sent again.
+async fn settle(engine: &Engine, id: [u8; 16], tried: Tried, ending: &AtomicBool) {
+    while let Err(fault) = engine.ask(&engine.outbox, Settle(id, tried)).await {
+        if matches!(fault, Fault::Ending) || ending.load(Ordering::Relaxed) {
+            return;
+        }
+        tokio::time::sleep(SETTLE_AGAIN).await;
+        // It is tried again in any case; others need not wait for it.
+        if tried == Tried::Failed {
+            return;
         }
     }
 }
@@ -148,15 +162,31 @@ async fn snapshots(engine: &Engine, life: &Life, ending: &Arc<AtomicBool>) {
     }
     let held = engine.saved.lock().newest.map_or(0, |newest| newest.bytes);
     let (mut taken_at, mut size, mut wait) = (engine.journal.stats().frame_bytes, 0, 0);
+    let (mut taken_low, mut rest) = (0_u32, 0_u32);
     loop {
         let last = ending.load(Ordering::Relaxed);
         let since = engine.journal.stats().frame_bytes - taken_at;
-        let needed = since >= engine.config.snapshot_bytes.max(size) || (last && since > 0);
+        // What is kept free for snapshots is used by them: segments go once two hold what they hold.
+        let low = engine.journal.stats().low;
+        if !low {
+            (taken_low, rest) = (0, 0);
+        }
+        // Where two have made no room, what little is written must not bring on the next at once.
+        let makes_room = low && !last && (taken_low < 2 || (since > 0 && rest == 0));
+        let needed = since >= engine.config.snapshot_bytes.max(size) || (last && since > 0) || makes_room;
         if needed && (wait == 0 || last) {
+            if makes_room && since == 0 && engine.ask(&engine.outbox, Blank).await.is_err() {
+                // Not even that fits: a snapshot like the last one would be of no use.
+                wait = SNAPSHOT_RETRY_TICKS;
+                continue;
+            }
             let (journal, ending) = (engine.journal.clone(), Arc::clone(ending));
             let limit =
                 journal.stats().frame_bytes + HURRY_TIMES * engine.config.snapshot_bytes.max(size).max(held);
-            let hurry = move || ending.load(Ordering::Relaxed) || journal.stats().frame_bytes > limit;
+            let hurry = move || {
+                let stats = journal.stats();
+                stats.low || stats.frame_bytes > limit || ending.load(Ordering::Relaxed)
+            };
             let (begun, steady) = (engine.clock.now(), engine.clock.steady());
             match take_snapshot(engine, life, Pace::new(engine.clock.clone(), hurry)).await {
                 Ok(bytes) => {
@@ -165,6 +195,8 @@ async fn snapshots(engine: &Engine, life: &Life, ending: &Arc<AtomicBool>) {
                     let mut saved = engine.saved.lock();
                     let (newest, taken) = (Some(Named { bytes, begun }), saved.taken + 1);
                     *saved = Saved { newest, taken, took, failing: false };
+                    taken_low += u32::from(low);
+                    rest = SNAPSHOT_RETRY_TICKS;
                 }
                 Err(error) => {
                     Round::abandon(life);
@@ -179,6 +211,7 @@ async fn snapshots(engine: &Engine, life: &Life, ending: &Arc<AtomicBool>) {
             return;
         }
         wait = wait.saturating_sub(1);
+        rest = rest.saturating_sub(1);
         tokio::time::sleep(TICK).await;
     }
 }

@@ -35,6 +35,8 @@ impl Process {
             ("PORTCULLIS__SIGNUP__VERIFY_EMAIL", "off"),
             ("PORTCULLIS__THROTTLE__EXEMPT_NETWORKS", "127.0.0.0/8"),
             ("PORTCULLIS__THROTTLE__CELLS", "1000"),
+            // A token whose answer was lost is presented again in the next cycle, however slow the machine.
+            ("PORTCULLIS__REFRESH__GRACE_SECS", "300"),
             // A lock must not run out before its name is asked again, however slow the machine.
             ("PORTCULLIS__LOCKOUT__FIRST_LOCK_SECS", "3600"),
             ("PORTCULLIS__JOURNAL__SEGMENT_BYTES", "4194304"),

@@ -96,7 +96,7 @@ async fn a_failed_write_ends_the_process_without_another_answer() {
 }
 
 /// A server on a file system of its own that holds so many MiB; `None` where that is not allowed.
-fn on_a_small_disk(dir: &Path, mib: u32) -> Option<Process> {
+fn on_a_small_disk(dir: &Path, mib: u32, snapshot_bytes: &str) -> Option<Process> {
     let able = Command::new("unshare")
         .args(["-rm", "sh", "-c", &format!("mount -t tmpfs -o size={mib}m small {}", dir.display())])
         .stderr(Stdio::null())
@@ -110,7 +110,7 @@ fn on_a_small_disk(dir: &Path, mib: u32) -> Option<Process> {
         "mount -t tmpfs -o size={mib}m small {0} && exec {binary} serve --data-dir {0}",
         dir.display()
     );
-    command.args(["-rm", "sh", "-c", &script]);
+    command.args(["-rm", "sh", "-c", &script]).env("PORTCULLIS__JOURNAL__SNAPSHOT_BYTES", snapshot_bytes);
     Some(Process::spawn(command))
 }
 
@@ -118,7 +118,7 @@ fn on_a_small_disk(dir: &Path, mib: u32) -> Option<Process> {
 async fn a_full_disk_refuses_before_anything_changes_and_comes_back_without_a_restart() {
     let root = tempfile::tempdir().unwrap();
     let http = reqwest::Client::new();
-    let Some(mut process) = on_a_small_disk(root.path(), 48) else {
+    let Some(mut process) = on_a_small_disk(root.path(), 48, "1048576") else {
         return skipped("a full disk", "no user namespace with a tmpfs of its own");
     };
     let url = process.url.clone();
@@ -170,6 +170,57 @@ async fn a_full_disk_refuses_before_anything_changes_and_comes_back_without_a_re
     }
     assert_eq!(back, 201);
     assert!(process.child.try_wait().unwrap().is_none(), "the process was to go on");
+    process.kill();
+}
+
+/// Only a snapshot lets segments go: one is taken before it is due by what was written, in the room that was kept for it.
+#[tokio::test]
+async fn a_disk_too_small_for_the_journal_between_two_snapshots_is_not_full_for_good() {
+    let root = tempfile::tempdir().unwrap();
+    let http = reqwest::Client::new();
+    let Some(process) = on_a_small_disk(root.path(), 28, "1099511627776") else {
+        return skipped("a disk too small", "no user namespace with a tmpfs of its own");
+    };
+    let journal = format!("/proc/{}/root{}/journal", process.child.id(), root.path().display());
+    let newest = move || {
+        let names = std::fs::read_dir(&journal).unwrap().map(|entry| entry.unwrap().file_name());
+        let logs = names.filter_map(|name| name.to_str()?.strip_suffix(".log").map(ToOwned::to_owned));
+        logs.filter_map(|number| u64::from_str_radix(&number, 16).ok()).max().unwrap()
+    };
+    let over = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false));
+    let mut clients = tokio::task::JoinSet::new();
+    for number in 0..3 {
+        let (http, url, over) = (http.clone(), process.url.clone(), std::sync::Arc::clone(&over));
+        clients.spawn(async move {
+            let (_, body) = sign_up(&http, &url, &format!("user{number}@test.org")).await.unwrap();
+            let mut token = body["refresh_token"].clone();
+            let mut refused = 0;
+            while !over.load(std::sync::atomic::Ordering::Relaxed) {
+                let body = json!({"refresh_token": token});
+                let (status, next) = post(&http, &url, "/v1/refresh", body).await.unwrap();
+                if status == 200 {
+                    token = next["refresh_token"].clone();
+                } else {
+                    assert_eq!((status, next["code"].as_str()), (503, Some("storage_full")), "{next}");
+                    refused += 1;
+                    tokio::time::sleep(Duration::from_millis(20)).await;
+                }
+            }
+            refused
+        });
+    }
+    // Ten segments of 4 MiB went through a disk of 28.
+    let mut reached = 0;
+    for _ in 0..1200 {
+        reached = newest();
+        if reached >= 10 {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    over.store(true, std::sync::atomic::Ordering::Relaxed);
+    let refused: u32 = clients.join_all().await.into_iter().sum();
+    assert!(reached >= 10, "stopped in segment {reached}, {refused} refused");
     process.kill();
 }
 

@@ -105,7 +105,8 @@ mod tests {
             assert!(page.contains(&format!("`portcullis_{name}`")), "{name} is not on the page");
             figures += 1;
         }
-        assert_eq!(page.matches("| `portcullis_").count(), figures + 2);
+        // Beside them events, lanes and the write mode, which carry labels.
+        assert_eq!(page.matches("| `portcullis_").count(), figures + 3);
         for event in Event::ALL {
             assert!(page.contains(&format!("`{}`", event.name())), "{} is not on the page", event.name());
         }

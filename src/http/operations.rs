@@ -51,7 +51,7 @@ async fn get_ready(engine: Eng) -> HttpResponse {
     if !ready {
         reasons.push("stopping");
     }
-    if stats.room == 0 {
+    if stats.room == 0 || stats.low {
         reasons.push("storage_full");
         ready = false;
     }

@@ -107,6 +107,8 @@ pub struct Stats {
     pub frame_bytes: u64,
     /// Bytes of entries in them.
     pub body_bytes: u64,
+    /// So little is free that only what is essential is written, and the next snapshot.
+    pub low: bool,
 }
 
 /// What actors hold. Clones share one journal.
@@ -159,8 +161,9 @@ impl Core {
 }
 
 impl Handle {
-    pub(super) fn new(sizes: Sizes, last_seq: u64) -> Self {
-        let core = Core { first_seq: last_seq + 1, ..Core::default() };
+    /// For a journal that has come to `last_seq`, whose newest snapshot takes so many bytes.
+    pub(super) fn new(sizes: Sizes, last_seq: u64, snapshot_bytes: u64) -> Self {
+        let core = Core { first_seq: last_seq + 1, snapshot_bytes, ..Core::default() };
         Self {
             shared: Arc::new(Shared {
                 core: Mutex::new(core),
@@ -277,6 +280,7 @@ impl Handle {
             durable: self.durable(),
             room: core.room,
             charged: core.charged,
+            low: core.low,
             ..core.stats
         }
     }
@@ -330,7 +334,7 @@ mod tests {
 
     /// A journal that has come to sequence 9, with so much room.
     fn handle(room: u64, kept_back: u64) -> Handle {
-        let handle = Handle::new(SIZES, 9);
+        let handle = Handle::new(SIZES, 9, 0);
         let mut core = handle.shared.core.lock();
         (core.room, core.kept_back) = (room, kept_back);
         drop(core);

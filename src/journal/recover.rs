@@ -18,6 +18,7 @@ use super::layout::{
 };
 use super::past::{End, Reading, Until};
 use super::segment::{Begun, Life, Log, Spares, fill, salt_tag};
+use super::snapshot;
 use super::storage::{Storage, write_whole};
 use super::writer::{Preparer, Running, Writer};
 use crate::clock::{Clock, Timestamp};
@@ -254,7 +255,7 @@ pub fn recover(options: Options, past: &mut dyn Past) -> Result<Recovered, Refus
     for _ in 0..2 {
         identity.write(life.epoch, segno, end.seq, State::Live).map_err(unreadable(IDENTITY))?;
     }
-    let handle = Handle::new(sizes, end.seq);
+    let handle = Handle::new(sizes, end.seq, snapshot::newest(&*storage).map_or(0, |newest| newest.bytes));
     let preparer =
         Preparer { life: life.clone(), spares: Arc::clone(&spares), shared: Arc::clone(&handle.shared) };
     let writer = Writer::new(&handle, Log::new(life, identity, spares, begun));

@@ -320,13 +320,11 @@ mod tests {
         let (handle, journal, _) = life.journal.start(&fail_stop, Machine::Shared).unwrap();
         let change = values()[0].clone();
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
-        for _ in 0..3 {
-            let entry = Entry::encode(std::slice::from_ref(&change)).unwrap();
-            let permit = handle.reserve(entry.as_bytes().len(), Class::Ordinary).unwrap();
-            let seq = handle.append(permit, &entry);
-            runtime.block_on(handle.open(Sealed::new((), seq))).unwrap();
-            assert_eq!(handle.durable(), seq);
-        }
+        let entry = Entry::encode(&[change]).unwrap();
+        let permit = handle.reserve(entry.as_bytes().len(), Class::Ordinary).unwrap();
+        let seq = handle.append(permit, &entry);
+        runtime.block_on(handle.open(Sealed::new((), seq))).unwrap();
+        assert_eq!((seq, handle.durable()), (1, 1));
         let kinds = || {
             let bytes = disk.peek(&segment_path(1)).unwrap();
             let blocks = bytes.chunks(SIZES.align).skip(HEADER_BYTES / SIZES.align);
@@ -339,9 +337,9 @@ mod tests {
         let identity = || IdentityFile::open(&disk).unwrap().unwrap().unwrap().newest();
         assert_eq!((identity().min_seq, identity().state), (0, State::Live));
         handle.witness(1);
-        until("IDENTITY demands what a snapshot rests on", || identity().min_seq == 3);
+        until("IDENTITY demands what a snapshot rests on", || identity().min_seq == 1);
         journal.close();
-        assert!(kinds().contains(&Kind::Close) && identity().state == State::Closed);
+        assert!(kinds().last() == Some(&Kind::Close) && identity().state == State::Closed);
         assert_eq!(handle.reserve(1, Class::Essential).err(), Some(NoRoom::Stopped));
         // Once is enough, however long nothing happens.
         assert!(!kinds().windows(2).any(|pair| pair == [Kind::Attest; 2]));

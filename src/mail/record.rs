@@ -1,7 +1,13 @@
 //! The frozen form of a mail that waits. A change of it is a `MailV2` and an upcast.
 
+use std::time::Duration;
+
+use crate::clock::Timestamp;
 use crate::journal::codec::{Decode, Encode, Stored};
 use crate::journal::record::Record;
+
+/// A mail to nobody is forgotten after so long where no thread sends any.
+const NOBODYS_FOR: Duration = Duration::from_hours(1);
 
 /// What a mail is about. Append only.
 #[derive(Clone, Copy, Debug, Decode, Encode, Eq, PartialEq)]
@@ -72,6 +78,11 @@ impl MailV1 {
         let mut to = String::from("@");
         to.extend(std::iter::repeat_n('-', len.saturating_sub(1)));
         to.into()
+    }
+
+    /// Whether a sweep at or before `at` may have forgotten it: one to nobody, where no thread sends any.
+    pub fn may_be_forgotten(&self, at: Timestamp) -> bool {
+        self.is_to_nobody() && at.since(Timestamp(self.written_ms)) >= NOBODYS_FOR
     }
 
     /// Whether it only waits so that as much is done for a name without an account. It is never sent.

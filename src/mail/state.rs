@@ -17,8 +17,6 @@ const GIVE_UP_AFTER: Duration = Duration::from_hours(72);
 
 /// Mails to nobody that wait. Beyond it they are not written down.
 const NOBODYS_MAX: usize = 10_000;
-/// A mail to nobody is forgotten after so long where no thread sends any.
-const NOBODYS_FOR: Duration = Duration::from_hours(1);
 
 /// A mail to be written, or only the same work done.
 #[derive(Clone, Debug)]
@@ -72,6 +70,11 @@ impl Outbox {
         Decision { writes: vec![write], verdict: () }
     }
 
+    /// What changing nothing means: one write, of a mail that there never is.
+    pub fn blank() -> Decision<()> {
+        Decision { writes: vec![Write::Remove([0; 16])], verdict: () }
+    }
+
     /// Mails to be tried now, the longest waiting first.
     pub fn due(&self, limit: usize, now: Timestamp) -> Vec<MailV1> {
         let due = self.due.iter().take_while(|(next, _)| *next <= now.as_millis()).take(limit);
@@ -110,8 +113,7 @@ impl Outbox {
 
     /// Nothing of a mail to somebody expires in silence. Those to nobody would gather where no thread sends any.
     pub fn sweep(&mut self, bucket: usize, now: Timestamp) -> usize {
-        let is_over = |mail: &MailV1| now.since(Timestamp(mail.written_ms)) >= NOBODYS_FOR;
-        let over = self.by_id.bucket(bucket).filter(|(_, mail)| mail.is_to_nobody() && is_over(mail));
+        let over = self.by_id.bucket(bucket).filter(|(_, mail)| mail.may_be_forgotten(now));
         let ids: Vec<_> = over.map(|(id, _)| *id).collect();
         for id in &ids {
             self.apply(Write::Remove(*id));

@@ -1,8 +1,11 @@
 //! The mailbox around [`Sessions`].
 
+use actix::{Context, Handler, Message, MessageResult};
+
 use super::{Opened, SessionV1, Sessions};
 use crate::id::{AccountId, SessionId};
-use crate::registry::{handles, reads, registry};
+use crate::journal::handle::{Class, NoRoom};
+use crate::registry::{Answer, Owner, handles, reads, registry};
 use crate::secret::SecretDigest;
 
 registry!(Sessions, SessionV1, "session", ends super::state::ended_by);
@@ -33,11 +36,29 @@ pub struct OfAccount(pub AccountId);
 
 handles!(Sessions {
     Opened => SessionV1, Ordinary, |sessions, command, now| sessions.open(command, now);
-    Touch => Option<SessionV1>, Essential, |sessions, command, now| sessions.touch(command.0, command.1, now);
     CarryOver => (), Essential, |sessions, command, _| sessions.carry_over(command.0, command.1, command.2);
     End => (), Essential, |sessions, command, _| sessions.end(command.0);
     EndOthers => bool, Essential, |sessions, command, now| sessions.end_others(command.0, command.1, now);
 });
+
+impl Message for Touch {
+    type Result = Answer<Option<SessionV1>>;
+}
+
+/// Where there is no room to write the use down, the session is alive all the same: what is kept back is for ending it.
+impl Handler<Touch> for Owner<Sessions> {
+    type Result = MessageResult<Touch>;
+
+    fn handle(&mut self, Touch(id, digest): Touch, _: &mut Context<Self>) -> Self::Result {
+        let touched = self.decide(Class::Ordinary, |sessions, now| sessions.touch(id, digest, now));
+        MessageResult(match touched {
+            Err(NoRoom::StorageFull | NoRoom::Busy) => {
+                self.read(|sessions, now| sessions.touch(id, digest, now).verdict)
+            }
+            touched => touched,
+        })
+    }
+}
 
 reads!(Sessions {
     Alive => Option<SessionV1>, |sessions, command, now| sessions.alive(command.0, now).cloned();
