@@ -6,6 +6,7 @@ use std::process::Command;
 use serde_json::json;
 
 use super::crash::{PASSWORD, Process, post};
+use super::support::TestServer;
 
 fn run(args: &[&str], dir: &Path) -> (i32, String) {
     let output = Command::new(env!("CARGO_BIN_EXE_portcullis"))
@@ -165,4 +166,41 @@ async fn what_a_damaged_directory_still_holds_is_salvaged_and_what_is_lost_is_to
     assert_eq!(log_in(&http, &process.url, "ada@test.org").await, 200);
     assert_eq!(log_in(&http, &process.url, "user4@test.org").await, 200);
     process.kill();
+}
+
+#[tokio::test]
+async fn a_link_that_undoes_a_change_of_address_is_dead_after_a_restore_and_keeps_nobody_from_the_next() {
+    let server = TestServer::start();
+    server.account("ada@test.org").await;
+    let change = async |server: &TestServer, from: &str, to: &str| {
+        let (access, _) = server.tokens(from).await;
+        let body = json!({"email": to, "password": super::support::PASSWORD});
+        let asked = server.post_as("/v1/email/change", &access, body).await;
+        assert_eq!(asked.status.as_u16(), 202, "{}", asked.body);
+        let link = server.mailed(to, "Confirm your new address").await;
+        let token = link.split_once("&email=").unwrap().0;
+        let confirmed = server.post("/v1/email/change/confirm", json!({"token": token, "email": to})).await;
+        assert_eq!(confirmed.status.as_u16(), 204, "{}", confirmed.body);
+    };
+    change(&server, "ada@test.org", "new@test.org").await;
+    let link = server.mailed("ada@test.org", "was changed").await;
+    let undo = json!({"token": link.split_once("&email=").unwrap().0, "email": "ada@test.org"});
+
+    let root = tempfile::tempdir().unwrap();
+    let (copy, restored) = (root.path().join("copy"), root.path().join("restored"));
+    let server = server.restart_after(|dir| {
+        let (code, said) = run(&["data", "backup", copy.to_str().unwrap(), "--with-keys"], dir);
+        assert_eq!(code, 0, "{said}");
+        let (code, said) = run(&["data", "restore", copy.to_str().unwrap()], &restored);
+        assert_eq!(code, 0, "{said}");
+        std::fs::remove_dir_all(dir).unwrap();
+        std::fs::rename(&restored, dir).unwrap();
+    });
+    let undone = server.post("/v1/email/change/undo", undo.clone()).await;
+    assert_eq!(undone.problem(), (400, "invalid_or_expired_token"));
+    // What is dead neither stands in the way of the next change, nor comes before its link.
+    change(&server, "new@test.org", "newer@test.org").await;
+    let link = server.mailed("new@test.org", "was changed").await;
+    let undo = json!({"token": link.split_once("&email=").unwrap().0, "email": "new@test.org"});
+    assert_eq!(server.post("/v1/email/change/undo", undo).await.status.as_u16(), 204);
 }

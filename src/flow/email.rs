@@ -39,7 +39,8 @@ pub async fn ask(
     if id != identity.account.account_id() {
         return Err(Refusal::Unauthenticated.into());
     }
-    if engine.ask(&engine.mailed, Live(id, Purpose::EmailUndo)).await? {
+    let undo = Live { account: id, purpose: Purpose::EmailUndo, global_epoch: engine.global_epoch };
+    if engine.ask(&engine.mailed, undo).await? {
         return Err(Refusal::EmailChangedLately.into());
     }
     let taken = engine.ask(&engine.accounts, Find(new.key(&engine.keys.directory))).await?;
@@ -90,14 +91,17 @@ pub async fn undo(engine: &Engine, client: &Client, token: &str, email: &str) ->
     engine.admit(Class::Reset, client).await?;
     let old = parse_name(email)?;
     let redeem = bound(engine, token, Purpose::EmailUndo, &old)?;
-    engine.ask(&engine.mailed, Look(redeem)).await?.map_err(|_| Refusal::InvalidMailedToken)?;
+    let seen = engine.ask(&engine.mailed, Look(redeem)).await?.map_err(|_| Refusal::InvalidMailedToken)?;
+    // Whatever became of the account's epoch meanwhile: this is its first owner. What was mailed before a restore is dead.
+    if seen.global_epoch != engine.global_epoch {
+        return Err(Refusal::InvalidMailedToken.into());
+    }
     let key = old.key(&engine.keys.directory);
     // Somebody may have signed up with the address meanwhile. They cannot have proved it, so it is nobody's.
     let squatter = engine.ask(&engine.accounts, Find(key)).await?.filter(|account| !account.email_verified);
     if let Some(squatter) = squatter {
         let _ = engine.ask(&engine.accounts, Delete(squatter.account_id())).await?;
     }
-    // Whatever became of the account's epoch meanwhile: this is its first owner.
     let token = engine.ask(&engine.mailed, redeem).await?.map_err(|_| Refusal::InvalidMailedToken)?;
     let id = AccountId::from_bytes(token.account).ok_or(Refusal::InvalidMailedToken)?;
     engine.ask(&engine.accounts, ById(id)).await?.ok_or(Refusal::InvalidMailedToken)?;

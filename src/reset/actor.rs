@@ -25,10 +25,17 @@ handles!(Mailed {
 
 /// Whether an account has a live token of a purpose.
 #[derive(Clone, Copy, Debug)]
-pub struct Live(pub AccountId, pub Purpose);
+pub struct Live {
+    /// Whose.
+    pub account: AccountId,
+    /// What it is good for.
+    pub purpose: Purpose,
+    /// Of which global epoch: one of another is dead.
+    pub global_epoch: u64,
+}
 
 reads!(Mailed {
-    Live => bool, |mailed, command, now| mailed.has_live(command.0, command.1, now);
+    Live => bool, |mailed, live, now| mailed.has_live(live.account, live.purpose, live.global_epoch, now);
     Look => Result<MailedV1, Invalid>, |mailed, command, now| mailed.look(command.0, now).cloned();
 });
 

@@ -116,7 +116,7 @@ impl Mailed {
     pub fn mint(&self, mint: &Mint, now: Timestamp) -> Decision<bool> {
         let nothing = Write::Remove(mint.id.to_bytes());
         let used = (mint.account.to_bytes(), mint.purpose);
-        if !self.is_within_quota(used, mint.network, now) {
+        if !self.is_within_quota(mint, now) {
             return Decision { writes: vec![nothing], verdict: false };
         }
         if mint.for_nobody && self.nobodys >= NOBODYS_MAX {
@@ -143,30 +143,28 @@ impl Mailed {
 
     /// Whether a mail may go out: so many of a purpose to an account, so many that a network asks for, and so many in
     /// all. What is asked for in all never keeps back the first mail of an account: that lane is reserved.
-    fn is_within_quota(&self, used: ([u8; 16], Purpose), network: Option<Network>, now: Timestamp) -> bool {
-        if used.1 == Purpose::EmailUndo {
+    fn is_within_quota(&self, mint: &Mint, now: Timestamp) -> bool {
+        if mint.purpose == Purpose::EmailUndo {
             // Told whatever else was; one at most, so that the first owner's link is never replaced.
-            return !self.is_live(used, now);
+            return !self.has_live(mint.account, mint.purpose, mint.global_epoch, now);
         }
+        let used = (mint.account.to_bytes(), mint.purpose);
         let lately = |mails: Option<&Vec<Timestamp>>| {
             mails.into_iter().flatten().filter(|at| now.since(**at) < HOUR).count()
         };
         let own = lately(self.mails.get(&used));
-        let of_network = network.map_or(0, |network| lately(self.asked.get(&network)));
+        let of_network = mint.network.map_or(0, |network| lately(self.asked.get(&network)));
         let in_all = if now.since(self.hour_began) < HOUR { self.in_hour } else { 0 };
         own < self.limits.mails_per_hour as usize
             && of_network < MAILS_PER_NETWORK
             && (own == 0 || in_all < MAILS_IN_ALL)
     }
 
-    fn is_live(&self, used: ([u8; 16], Purpose), now: Timestamp) -> bool {
-        let token = self.by_use.get(&used).and_then(|id| self.by_id.get(id));
-        token.is_some_and(|token| now.as_millis() < token.end_ms)
-    }
-
-    /// Whether an account has a live token of a purpose.
-    pub fn has_live(&self, account: AccountId, purpose: Purpose, now: Timestamp) -> bool {
-        self.is_live((account.to_bytes(), purpose), now)
+    /// Whether an account has a live token of a purpose. One of another global epoch is dead.
+    pub fn has_live(&self, account: AccountId, purpose: Purpose, global_epoch: u64, now: Timestamp) -> bool {
+        let id = self.by_use.get(&(account.to_bytes(), purpose));
+        let token = id.and_then(|id| self.by_id.get(id));
+        token.is_some_and(|token| token.global_epoch == global_epoch && now.as_millis() < token.end_ms)
     }
 
     /// Counts a mail that goes out, or for nobody would have.
