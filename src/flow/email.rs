@@ -13,7 +13,7 @@ use super::log_out::end_others;
 use super::post::Addressee;
 use super::{Client, Refusal, Stop, mailed, parse_name};
 use crate::account::actor::{Alter, ById, Delete, Find};
-use crate::account::{AccountName, Change, NameKey};
+use crate::account::{AccountName, AccountV1, Change, NameKey};
 use crate::audit::Event;
 use crate::engine::Engine;
 use crate::id::AccountId;
@@ -96,15 +96,17 @@ pub async fn undo(engine: &Engine, client: &Client, token: &str, email: &str) ->
     if seen.global_epoch != engine.global_epoch {
         return Err(Refusal::InvalidMailedToken.into());
     }
+    let id = AccountId::from_bytes(seen.account).ok_or(Refusal::InvalidMailedToken)?;
+    engine.ask(&engine.accounts, ById(id)).await?.ok_or(Refusal::InvalidMailedToken)?;
     let key = old.key(&engine.keys.directory);
-    // Somebody may have signed up with the address meanwhile. They cannot have proved it, so it is nobody's.
-    let squatter = engine.ask(&engine.accounts, Find(key)).await?.filter(|account| !account.email_verified);
-    if let Some(squatter) = squatter {
+    // Somebody may have signed up with the address meanwhile. They cannot have proved it, so it is nobody's. The account
+    // itself still has it where a crash came before the change.
+    let holder = engine.ask(&engine.accounts, Find(key)).await?;
+    let is_squatter = |holder: &AccountV1| !holder.email_verified && holder.account_id() != id;
+    if let Some(squatter) = holder.filter(is_squatter) {
         let _ = engine.ask(&engine.accounts, Delete(squatter.account_id())).await?;
     }
-    let token = engine.ask(&engine.mailed, redeem).await?.map_err(|_| Refusal::InvalidMailedToken)?;
-    let id = AccountId::from_bytes(token.account).ok_or(Refusal::InvalidMailedToken)?;
-    engine.ask(&engine.accounts, ById(id)).await?.ok_or(Refusal::InvalidMailedToken)?;
+    engine.ask(&engine.mailed, redeem).await?.map_err(|_| Refusal::InvalidMailedToken)?;
     let change = Change {
         email: Some((old.as_str().into(), key)),
         clear_phc: true,
@@ -124,4 +126,57 @@ pub async fn undo(engine: &Engine, client: &Client, token: &str, email: &str) ->
 fn bound(engine: &Engine, token: &str, purpose: Purpose, address: &AccountName) -> Result<Redeem, Refusal> {
     let redeem = mailed::read(engine, token, purpose)?;
     Ok(Redeem { digest: redeem.digest.bound_to(address.as_str()), ..redeem })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::clock::{Clock, Timestamp};
+    use crate::config::{Config, Reader};
+    use crate::fail_stop::FailStop;
+    use crate::flow::admin::{self, Admin, New};
+    use crate::mail::Transport;
+
+    /// A crash between the link and the change leaves a link to the address that the account still has.
+    #[test]
+    fn a_link_that_undoes_nothing_deletes_nobody() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut reader = Reader::new();
+        let data_dir = dir.path().to_string_lossy();
+        for (key, value) in [
+            ("data_dir", &*data_dir),
+            ("password.memory_kib", "64"),
+            ("password.passes", "1"),
+            ("password.threads", "1"),
+            ("throttle.cells", "1000"),
+            ("mail.console", "false"),
+        ] {
+            reader.plain(key, value, "test");
+        }
+        let config = Config::from_reader(reader).unwrap();
+        let mails = Arc::<parking_lot::Mutex<Vec<crate::mail::Outgoing>>>::default();
+        let transport = Transport::Memory(Arc::clone(&mails));
+        let clock = Clock::manual(Timestamp::from_secs(1_800_000_000));
+        let fail_stop = FailStop::new(|why| panic!("{why}"));
+        actix::System::new().block_on(async {
+            let (engine, running) = Engine::start(config, clock, true, Some(transport), &fail_stop).unwrap();
+            let new = New { email: "ada@test.org", ..New::default() };
+            let account = admin::create(&engine, &Admin::operator(), new).await.unwrap();
+            let (id, address) = (account.account_id(), &account.email);
+            engine.mail_bound_token(&account, Purpose::EmailUndo, Kind::EmailUndo, address).await.unwrap();
+            let link = loop {
+                if let Some(mail) = mails.lock().pop() {
+                    break mail.letter.link.unwrap();
+                }
+                tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+            };
+            let token = link.split(['=', '&']).nth(1).unwrap();
+            let client = Client::new(std::net::Ipv4Addr::LOCALHOST.into(), "test");
+            undo(&engine, &client, token, address).await.unwrap();
+            assert!(engine.ask(&engine.accounts, ById(id)).await.unwrap().is_some());
+            running.stop();
+        });
+    }
 }
