@@ -26,17 +26,27 @@ pub enum Pair {
     /// The right password of a disabled account that was locked before, against an unknown name that was.
     LogInLocked,
     SignUp,
+    /// An address that nobody has proved, but that an administrator has given roles.
+    SignUpReserved,
     Forgot,
     Resend,
 }
 
-pub const PAIRS: [Pair; 6] =
-    [Pair::LogIn, Pair::LogInLocks, Pair::LogInLocked, Pair::SignUp, Pair::Forgot, Pair::Resend];
+pub const PAIRS: [Pair; 7] = [
+    Pair::LogIn,
+    Pair::LogInLocks,
+    Pair::LogInLocked,
+    Pair::SignUp,
+    Pair::SignUpReserved,
+    Pair::Forgot,
+    Pair::Resend,
+];
 
 impl Pair {
     pub const fn sides(self) -> [&'static str; 2] {
         match self {
             Self::SignUp => ["taken", "free"],
+            Self::SignUpReserved => ["reserved", "free"],
             Self::Resend => ["unproved", "unknown"],
             _ => ["known", "unknown"],
         }
@@ -100,7 +110,9 @@ impl World {
             sign_up::sign_up(engine, &client(n), &known, PASSWORD, None).await.ok();
             return;
         }
-        let new = New { email: &known, password: Some(PASSWORD), roles: Vec::new(), verified: true };
+        let is_reserved = pair == Pair::SignUpReserved;
+        let roles = if is_reserved { vec![String::from("staff")] } else { Vec::new() };
+        let new = New { email: &known, password: Some(PASSWORD), roles, verified: !is_reserved };
         let account = admin::create(engine, &Admin::operator(), new).await.unwrap();
         if pair == Pair::LogInLocked {
             let id = account.account_id();
@@ -117,7 +129,7 @@ impl World {
         match pair {
             Pair::LogIn | Pair::LogInLocks => self.log_in(&email, "a wrong password", n).await,
             Pair::LogInLocked => self.log_in(&email, PASSWORD, n).await,
-            Pair::SignUp => {
+            Pair::SignUp | Pair::SignUpReserved => {
                 sign_up::sign_up(engine, &client(n), &email, PASSWORD, None).await.ok();
             }
             Pair::Forgot => password::forgot(engine, &client(n), &email).await.unwrap(),

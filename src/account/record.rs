@@ -64,6 +64,12 @@ impl AccountV1 {
         AccountId::from_bytes(self.id).is_some() && super::AccountName::parse(&self.email).is_ok()
     }
 
+    /// Whether its address is nobody else's to sign up with: it was proved, or an administrator has given the account
+    /// roles, which must not go to whoever types the address.
+    pub fn holds_its_address(&self) -> bool {
+        self.email_verified || !self.roles.is_empty()
+    }
+
     /// Its id.
     pub fn account_id(&self) -> AccountId {
         // Minted here, or found sound when it was read back.

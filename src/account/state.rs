@@ -28,6 +28,8 @@ pub struct SignUp {
     pub roles: Vec<Box<str>>,
     /// Whether the address needs no proof.
     pub verified: bool,
+    /// Whether it is an administrator who makes the account.
+    pub by_admin: bool,
 }
 
 /// What came of a sign-up.
@@ -36,7 +38,7 @@ pub enum SignedUp {
     /// The account is there now. A sign-up whose address was never proved is replaced by the next one, and what it was
     /// mailed is dead: an address that was only typed belongs to nobody.
     Created(AccountV1),
-    /// Somebody has proved the address already.
+    /// Somebody has proved the address already, or it is kept for an account with roles.
     Taken(AccountV1),
 }
 
@@ -108,7 +110,11 @@ impl Accounts {
     /// What a sign-up at `now` means.
     pub fn sign_up(&self, sign_up: SignUp, now: Timestamp) -> Decision<SignedUp> {
         let before = self.find(sign_up.name_key);
-        if let Some(taken) = before.filter(|account| account.email_verified || sign_up.verified) {
+        let is_taken = |account: &&AccountV1| {
+            let held = if sign_up.by_admin { account.email_verified } else { account.holds_its_address() };
+            held || sign_up.verified
+        };
+        if let Some(taken) = before.filter(is_taken) {
             // Something is written, as for a free address: the id that was minted in vain.
             let nothing = Write::Remove(sign_up.id.to_bytes());
             return Decision { writes: vec![nothing], verdict: SignedUp::Taken(taken.clone()) };
@@ -120,7 +126,8 @@ impl Accounts {
             email_verified: sign_up.verified,
             name: sign_up.name,
             phc: sign_up.phc,
-            roles: before.map_or(sign_up.roles, |account| account.roles.clone()),
+            // Never those of before: who signs up over an account has none, and who makes one says which it has.
+            roles: sign_up.roles,
             status: before.map_or(Status::Active, |account| account.status),
             auth_epoch: before.map_or(0, |account| account.auth_epoch + 1),
             created_ms: before.map_or(now.as_millis(), |account| account.created_ms),
@@ -258,6 +265,7 @@ mod tests {
             phc: Some("old".into()),
             roles: vec![],
             verified,
+            by_admin: false,
         }
     }
 
@@ -280,6 +288,30 @@ mod tests {
         let proved = accounts.change(first.account_id(), Change { if_epoch: Some(1), ..verified });
         assert!(put(&mut accounts, proved).unwrap().email_verified);
         assert!(matches!(accounts.sign_up(sign_up(3, false), NOW).verdict, SignedUp::Taken(_)));
+    }
+
+    #[test]
+    fn roles_go_to_nobody_who_only_typed_the_address_and_an_administrator_says_which_there_are() {
+        let mut accounts = Accounts::default();
+        let made = |random: u8, role: &str| SignUp {
+            roles: vec![role.into()],
+            by_admin: true,
+            ..sign_up(random, false)
+        };
+        let roles = |accounts: &Accounts| accounts.find(sign_up(1, false).name_key).unwrap().roles.clone();
+        let stranger = accounts.sign_up(sign_up(1, false), NOW);
+        put(&mut accounts, stranger);
+        for (random, role) in [(2, "staff"), (3, "admin")] {
+            let over = accounts.sign_up(made(random, role), NOW);
+            assert!(matches!(put(&mut accounts, over), SignedUp::Created(_)));
+            assert_eq!(roles(&accounts), [role.into()]);
+        }
+        let before = accounts.find(sign_up(1, false).name_key).unwrap().clone();
+        let stranger = accounts.sign_up(sign_up(4, false), NOW);
+        // As much is written as for a proved address.
+        assert_eq!(stranger.writes, [Write::Remove(sign_up(4, false).id.to_bytes())]);
+        assert_eq!(put(&mut accounts, stranger), SignedUp::Taken(before.clone()));
+        assert_eq!(accounts.get(before.account_id()), Some(&before));
     }
 
     #[test]

@@ -74,6 +74,7 @@ pub async fn create(engine: &Engine, admin: &Admin, new: New<'_>) -> Result<Acco
         phc,
         roles,
         verified: new.verified,
+        by_admin: true,
     };
     match engine.ask(&engine.accounts, sign_up).await? {
         SignedUp::Created(account) => {

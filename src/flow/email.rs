@@ -46,10 +46,7 @@ pub async fn ask(
     let taken = engine.ask(&engine.accounts, Find(new.key(&engine.keys.directory))).await?;
     engine.tally.record(client.note(Event::EmailChangeAsked).of(Some(&account)));
     match taken {
-        // Its owner is told, within the quota of such mails.
-        Some(owner) => {
-            engine.mail_token(Addressee::owner(&owner), Purpose::Verify, Kind::AlreadyRegistered).await
-        }
+        Some(holder) => engine.mail_holder(&holder).await,
         None => {
             engine.mail_bound_token(&account, Purpose::EmailChange, Kind::EmailChange, new.as_str()).await?;
             Ok(())

@@ -56,6 +56,13 @@ impl Engine {
         self.mail_token_asked_by(None, to, purpose, kind).await
     }
 
+    /// Tells whoever has an address that somebody wants it, within the quota of such mails, so that nobody floods a
+    /// mailbox. The token ends the one before, so where the address is still to be proved it is one that does.
+    pub(super) async fn mail_holder(&self, holder: &AccountV1) -> Result<(), Stop> {
+        let kind = if holder.email_verified { Kind::AlreadyRegistered } else { Kind::Verify };
+        self.mail_token(Addressee::owner(holder), Purpose::Verify, kind).await
+    }
+
     /// As [`Engine::mail_token`], counted against the network that asks for it.
     pub(super) async fn mail_token_asked_by(
         &self,

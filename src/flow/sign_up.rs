@@ -45,6 +45,7 @@ pub async fn sign_up(
         phc: Some(phc.into()),
         roles: Vec::new(),
         verified: !engine.config.verify_email,
+        by_admin: false,
     };
     let signed_up = engine.ask(&engine.accounts, sign_up).await?;
     match signed_up {
@@ -62,8 +63,7 @@ pub async fn sign_up(
         SignedUp::Taken(_) if !engine.config.verify_email => Err(Refusal::EmailTaken.into()),
         SignedUp::Taken(account) => {
             engine.tally.record(client.note(Event::SignUpTaken).of(Some(&account)));
-            // Counted against the quota of this kind of mail, so that sign-ups do not flood a mailbox.
-            engine.mail_token(Addressee::owner(&account), Purpose::Verify, Kind::AlreadyRegistered).await?;
+            engine.mail_holder(&account).await?;
             Ok(Done::Mailed)
         }
     }

@@ -194,3 +194,69 @@ async fn a_log_in_that_is_under_way_when_the_door_is_shut_opens_nothing() {
         assert_eq!(server.refresh(&opened.text("refresh_token")).await.status.as_u16(), 401);
     }
 }
+
+#[tokio::test]
+async fn a_stranger_who_signs_up_with_the_address_of_an_administrator_to_be_gets_none_of_its_roles() {
+    let server = TestServer::start();
+    let add = json!({
+        "operation": "user_add", "email": "root@test.org", "password": PASSWORD, "roles": ["admin"],
+    });
+    assert!(server.operate(add).await.get("ok").is_some());
+    let (root, _) = server.tokens("root@test.org").await;
+    let new = json!({"email": NAME, "password": PASSWORD, "roles": ["admin"]});
+    assert_eq!(server.post_as("/v1/admin/users", &root, new).await.status, StatusCode::CREATED);
+
+    let strangers = "the stranger's own phrase";
+    let sign_up =
+        |email: &'static str| server.post("/v1/signup", json!({"email": email, "password": strangers}));
+    let (taken, free) = (sign_up(NAME).await, sign_up("free@test.org").await);
+    assert_eq!((taken.status, &taken.bytes), (free.status, &free.bytes));
+    // The owner finds a link that proves the address, and uses it.
+    let proof = server.mailed(NAME, "Confirm").await;
+    assert_eq!(server.post("/v1/email/verify", json!({"token": proof})).await.status, StatusCode::NO_CONTENT);
+    assert_eq!(server.log_in(NAME, strangers).await.problem(), (401, "invalid_credentials"));
+    assert_eq!(server.log_in(NAME, PASSWORD).await.body["user"]["roles"], json!(["admin"]));
+
+    // The other way round: what an administrator makes over a sign-up has the roles it was given, and no other password.
+    let made = json!({"email": "free@test.org", "password": PASSWORD, "roles": ["staff"]});
+    let made = server.post_as("/v1/admin/users", &root, made).await;
+    assert_eq!((made.status, &made.body["roles"]), (StatusCode::CREATED, &json!(["staff"])));
+    let before = server.mailed("free@test.org", "Confirm").await;
+    assert_eq!(
+        server.post("/v1/email/verify", json!({"token": before})).await.status,
+        StatusCode::BAD_REQUEST
+    );
+    assert_eq!(server.log_in("free@test.org", strangers).await.problem(), (401, "invalid_credentials"));
+}
+
+#[tokio::test]
+async fn to_ask_for_the_address_of_a_colleague_to_be_takes_away_neither_the_account_nor_the_link_that_proves_it()
+ {
+    let server = TestServer::start();
+    let add = json!({
+        "operation": "user_add", "email": "root@test.org", "password": PASSWORD, "roles": ["admin"],
+    });
+    assert!(server.operate(add).await.get("ok").is_some());
+    let (root, _) = server.tokens("root@test.org").await;
+    let new = json!({"email": NAME, "password": PASSWORD, "roles": ["staff"]});
+    assert_eq!(server.post_as("/v1/admin/users", &root, new).await.status, StatusCode::CREATED);
+    server.post("/v1/email/verify/resend", json!({"email": NAME})).await;
+    let first = server.mailed(NAME, "Confirm").await;
+    server.account("mallory@test.org").await;
+    let (mallory, _) = server.tokens("mallory@test.org").await;
+    for email in [NAME, "free@test.org"] {
+        server.clock.advance(std::time::Duration::from_secs(1));
+        let asked = json!({"email": email, "password": PASSWORD});
+        let asked = server.post_as("/v1/email/change", &mallory, asked).await;
+        assert_eq!(asked.status, StatusCode::ACCEPTED);
+    }
+    // Behind this one in the outbox.
+    server.mailed("free@test.org", "Confirm your new address").await;
+    let newest = server.mailed(NAME, "Confirm").await;
+    assert_ne!(first, newest);
+    assert_eq!(
+        server.post("/v1/email/verify", json!({"token": newest})).await.status,
+        StatusCode::NO_CONTENT
+    );
+    assert_eq!(server.log_in(NAME, PASSWORD).await.body["user"]["roles"], json!(["staff"]));
+}
