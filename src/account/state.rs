@@ -191,6 +191,18 @@ impl Accounts {
         }
     }
 
+    /// What it means that `owner` proves an address: who else has it and proved nothing is deleted, and told. An account
+    /// that was proved a moment ago stays.
+    pub fn give_way(&self, name: NameKey, owner: AccountId) -> Decision<Option<AccountV1>> {
+        let squatter = |account: &&AccountV1| !account.email_verified && account.id != owner.to_bytes();
+        match self.find(name).filter(squatter) {
+            Some(account) => {
+                Decision { writes: vec![Write::Remove(account.id)], verdict: Some(account.clone()) }
+            }
+            None => Decision::unchanged(None),
+        }
+    }
+
     /// Up to `limit` accounts behind `after`, in the order of their ids, of which `wanted` says yes.
     pub fn list(
         &self,
@@ -312,6 +324,23 @@ mod tests {
         assert_eq!(stranger.writes, [Write::Remove(sign_up(4, false).id.to_bytes())]);
         assert_eq!(put(&mut accounts, stranger), SignedUp::Taken(before.clone()));
         assert_eq!(accounts.get(before.account_id()), Some(&before));
+    }
+
+    #[test]
+    fn an_account_gives_way_only_to_another_and_only_while_it_is_unproved() {
+        let mut accounts = Accounts::default();
+        let (name, other) = (sign_up(1, false).name_key, sign_up(9, false).id);
+        assert_eq!(accounts.give_way(name, other), Decision::unchanged(None));
+        let created = accounts.sign_up(sign_up(1, false), NOW);
+        let SignedUp::Created(account) = put(&mut accounts, created) else { panic!() };
+        assert_eq!(accounts.give_way(name, account.account_id()), Decision::unchanged(None));
+        let proved = accounts.change(account.account_id(), Change { verified: true, ..Change::default() });
+        let given = accounts.give_way(name, other);
+        assert_eq!(given.verdict, Some(account));
+        put(&mut accounts, proved).unwrap();
+        assert_eq!(accounts.give_way(name, other), Decision::unchanged(None));
+        put(&mut accounts, given);
+        assert!(accounts.find(name).is_none());
     }
 
     #[test]

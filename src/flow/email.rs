@@ -1,18 +1,20 @@
 //! Another address for an account: asked for with the password, proved by a link to the new one, undone by a link to the
 //! old one.
 //!
-//! **The attack:** whoever holds a session for a moment changes the address, then sets a new password by mail.
+//! **The attack:** whoever holds a session for a moment changes the address, then sets a new password by mail. Or somebody
+//! signs up with an address that is not theirs, to keep its owner from moving to it.
 //!
 //! **The rule:** the password is asked again. The link goes to the new address; the old one is told when it is used, and
 //! can undo it for three days: that also ends everything that is open and the password with it. While it can be undone
-//! there is no further change, so that the link of the first owner is never replaced.
+//! there is no further change, so that the link of the first owner is never replaced. A sign-up that proved nothing gives
+//! way to whoever proves the address.
 
 use super::authenticate::Identity;
 use super::check::{Known, check_password};
 use super::log_out::end_others;
 use super::post::Addressee;
 use super::{Client, Refusal, Stop, mailed, parse_name};
-use crate::account::actor::{Alter, ById, Delete, Find};
+use crate::account::actor::{Alter, ById, Find, GiveWay};
 use crate::account::{AccountName, AccountV1, Change, NameKey};
 use crate::audit::Event;
 use crate::engine::Engine;
@@ -45,7 +47,8 @@ pub async fn ask(
     }
     let taken = engine.ask(&engine.accounts, Find(new.key(&engine.keys.directory))).await?;
     engine.tally.record(client.note(Event::EmailChangeAsked).of(Some(&account)));
-    match taken {
+    // Who signed up with it and proved nothing is in nobody's way.
+    match taken.filter(AccountV1::holds_its_address) {
         Some(holder) => engine.mail_holder(&holder).await,
         None => {
             engine.mail_bound_token(&account, Purpose::EmailChange, Kind::EmailChange, new.as_str()).await?;
@@ -62,13 +65,15 @@ pub async fn confirm(engine: &Engine, client: &Client, token: &str, email: &str)
     let token = engine.ask(&engine.mailed, redeem).await?.map_err(|_| Refusal::InvalidMailedToken)?;
     let before = mailed::account_of(engine, &token).await?;
     let (id, key) = (before.account_id(), new.key(&engine.keys.directory));
-    if engine.ask(&engine.accounts, Find(key)).await?.is_some() {
+    let holder = engine.ask(&engine.accounts, Find(key)).await?;
+    if holder.is_some_and(|holder| holder.holds_its_address()) {
         return Err(Refusal::InvalidMailedToken.into());
     }
     // The way back first: a crash behind it leaves a link that undoes nothing, never a change without one.
     if !engine.mail_bound_token(&before, Purpose::EmailUndo, Kind::EmailUndo, &before.email).await? {
         return Err(Refusal::EmailChangedLately.into());
     }
+    make_way(engine, client, key, id).await?;
     let change = Change {
         email: Some((new.as_str().into(), key)),
         if_epoch: Some(token.auth_epoch),
@@ -96,13 +101,8 @@ pub async fn undo(engine: &Engine, client: &Client, token: &str, email: &str) ->
     let id = AccountId::from_bytes(seen.account).ok_or(Refusal::InvalidMailedToken)?;
     engine.ask(&engine.accounts, ById(id)).await?.ok_or(Refusal::InvalidMailedToken)?;
     let key = old.key(&engine.keys.directory);
-    // Somebody may have signed up with the address meanwhile. They cannot have proved it, so it is nobody's. The account
-    // itself still has it where a crash came before the change.
-    let holder = engine.ask(&engine.accounts, Find(key)).await?;
-    let is_squatter = |holder: &AccountV1| !holder.email_verified && holder.account_id() != id;
-    if let Some(squatter) = holder.filter(is_squatter) {
-        let _ = engine.ask(&engine.accounts, Delete(squatter.account_id())).await?;
-    }
+    // Somebody may have signed up with the address meanwhile.
+    make_way(engine, client, key, id).await?;
     engine.ask(&engine.mailed, redeem).await?.map_err(|_| Refusal::InvalidMailedToken)?;
     let change = Change {
         email: Some((old.as_str().into(), key)),
@@ -117,6 +117,17 @@ pub async fn undo(engine: &Engine, client: &Client, token: &str, email: &str) ->
     engine.ask(&engine.lockout, Clear(NameKey(account.name_key))).await?;
     engine.tally.record_for_good(client.note(Event::EmailChangeUndone).of(Some(&account))).await;
     engine.mail_token(Addressee::owner(&account), Purpose::Reset, Kind::Reset).await
+}
+
+/// Deletes whoever signed up with an address that `owner` proves now, and all that is theirs.
+async fn make_way(engine: &Engine, client: &Client, name: NameKey, owner: AccountId) -> Result<(), Stop> {
+    if let Some(gone) = engine.ask(&engine.accounts, GiveWay { name, owner }).await? {
+        end_others(engine, gone.account_id(), None).await?;
+        engine.ask(&engine.mailed, EndAll(gone.account_id())).await?;
+        let note = client.note(Event::AccountDeleted).of(Some(&gone)).because("address proved by another");
+        engine.tally.record_for_good(note).await;
+    }
+    Ok(())
 }
 
 /// Reads a token that is good together with one address alone.

@@ -234,3 +234,44 @@ async fn a_thief_who_changes_address_and_password_loses_all_of_it_to_the_link_of
     assert_eq!(server.post("/v1/password/reset", set).await.status.as_u16(), 204);
     assert_eq!(server.log_in(NAME, "the owner's next phrase").await.status, StatusCode::OK);
 }
+
+#[tokio::test]
+async fn a_sign_up_that_proved_nothing_keeps_an_address_from_nobody_who_proves_it() {
+    let server = TestServer::start();
+    server.account(NAME).await;
+    let squat = || server.post("/v1/signup", json!({"email": "new@test.org", "password": PASSWORD}));
+    squat().await;
+    let squatters = server.mailed("new@test.org", "Confirm your address").await;
+    let (access, _) = server.tokens(NAME).await;
+    let body = json!({"email": "new@test.org", "password": PASSWORD});
+    assert_eq!(server.post_as("/v1/email/change", &access, body).await.status, StatusCode::ACCEPTED);
+    let (token, email) = link(&server, "new@test.org", "Confirm your new address").await;
+    // Once more, before the link is used.
+    squat().await;
+    assert_eq!(bound(&server, "/v1/email/change/confirm", &token, &email).await.status.as_u16(), 204);
+    let opened = server.log_in("new@test.org", PASSWORD).await;
+    assert_eq!(opened.body["user"]["id"], server.get_as("/v1/me", &access).await.body["id"]);
+    let late = server.mailed("new@test.org", "Confirm your address").await;
+    for token in [squatters, late] {
+        let proof = server.post("/v1/email/verify", json!({"token": token})).await;
+        assert_eq!(proof.problem(), (400, "invalid_or_expired_token"));
+    }
+}
+
+#[tokio::test]
+async fn to_ask_for_somebodys_address_leaves_the_link_that_proves_it_alive() {
+    let server = TestServer::start();
+    server.account(NAME).await;
+    server.post("/v1/signup", json!({"email": "eve@test.org", "password": PASSWORD})).await;
+    let proof = server.mailed("eve@test.org", "Confirm your address").await;
+    let (access, _) = server.tokens(NAME).await;
+    let body = json!({"email": "eve@test.org", "password": PASSWORD});
+    assert_eq!(server.post_as("/v1/email/change", &access, body).await.status, StatusCode::ACCEPTED);
+    let (token, email) = link(&server, "eve@test.org", "Confirm your new address").await;
+    // Whoever reads that mailbox has both links: the first that is used says whose the address is.
+    assert_eq!(server.post("/v1/email/verify", json!({"token": proof})).await.status.as_u16(), 204);
+    let late = bound(&server, "/v1/email/change/confirm", &token, &email).await;
+    assert_eq!(late.problem(), (400, "invalid_or_expired_token"));
+    assert_eq!(server.log_in("eve@test.org", PASSWORD).await.status, StatusCode::OK);
+    assert_eq!(server.log_in(NAME, PASSWORD).await.status, StatusCode::OK);
+}
