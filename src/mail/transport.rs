@@ -69,10 +69,8 @@ impl Transport {
             Self::Smtp(transport) => {
                 use lettre::AsyncTransport;
                 let sent = transport.send(compose(&mail)?).await;
-                sent.map(|_| ()).map_err(|error| DeliveryError {
-                    permanent: is_of_recipient(&error),
-                    what: error.to_string(),
-                })
+                sent.map(|_| ())
+                    .map_err(|error| DeliveryError { permanent: is_of_recipient(&error), what: told(&error) })
             }
         }
     }
@@ -93,6 +91,22 @@ fn is_of_recipient(error: &lettre::transport::smtp::Error) -> bool {
         Some([_, 1, detail]) => !matches!(detail, 7 | 8),
         Some([_, subject, _]) => subject == 2,
         None => true,
+    }
+}
+
+/// What the log may say: a reply names sender and recipient, so of what the server says there are numbers alone.
+#[cfg(feature = "mail")]
+fn told(error: &lettre::transport::smtp::Error) -> String {
+    if error.is_response() {
+        return String::from("the mail server says what is no reply");
+    }
+    match (error.status(), enhanced(error)) {
+        (Some(code), Some([class, subject, detail])) => {
+            format!("the mail server says {code} {class}.{subject}.{detail}")
+        }
+        (Some(code), None) => format!("the mail server says {code}"),
+        // It has said nothing: no connection, or no protocol in common.
+        (None, _) => error.to_string(),
     }
 }
 
@@ -199,7 +213,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_mail_is_given_up_only_where_its_recipient_is_refused() {
+    async fn a_mail_is_given_up_only_where_its_recipient_is_refused_and_no_log_names_anybody() {
         deliver(server("NONE", "")).await.unwrap();
         for (at, reply, permanent) in [
             // The operator's settings, which the next hour may mend.
@@ -225,6 +239,11 @@ mod tests {
         ] {
             let error = deliver(server(at, reply)).await.unwrap_err();
             assert_eq!(error.permanent, permanent, "{at}: {reply}: {error}");
+            let told = error.to_string();
+            assert!(!told.contains('@') && !told.contains("portcullis"), "{told}");
+            if at != "EHLO" {
+                assert!(told.contains(&reply[..3]), "{told}");
+            }
         }
     }
 }
