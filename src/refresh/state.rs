@@ -210,18 +210,20 @@ impl Families {
         Decision { writes, verdict: others.next().is_some() }
     }
 
-    /// Families that are dead and whose last access token may have been made since `since`: when it was. Dead is what was
-    /// ended, and what does not stand: what its account's epoch has left behind, though a crash came before it was ended.
+    /// Families that are dead and whose last access token may have been made since `since`: when at the latest. A rotation
+    /// that is answered again within the grace makes one as well. Dead is what was ended, and what does not stand: what its
+    /// account's epoch has left behind, though a crash came before it was ended.
     pub fn dead_since(
         &self,
         since: Timestamp,
         stands: impl Fn(&FamilyV1) -> bool,
     ) -> impl Iterator<Item = (FamilyId, Timestamp)> {
         let all = (0..BUCKETS).flat_map(|bucket| self.by_id.bucket(bucket));
-        let ended = all.map(|(_, family)| family).filter(move |family| {
-            family.rotated_ms >= since.as_millis() && (family.ended.is_some() || !stands(family))
-        });
-        ended.filter_map(|family| Some((FamilyId::from_bytes(family.id)?, Timestamp(family.rotated_ms))))
+        let grace = self.limits.grace;
+        let made = all.map(move |(_, family)| (family, Timestamp(family.rotated_ms) + grace));
+        let dead =
+            made.filter(move |(family, made)| *made >= since && (family.ended.is_some() || !stands(family)));
+        dead.filter_map(|(family, made)| Some((FamilyId::from_bytes(family.id)?, made)))
     }
 
     /// What going on under another epoch means, for the one family that changed the password.
@@ -516,7 +518,9 @@ mod tests {
         let dead =
             |world: &World, since| world.families.dead_since(since, |family| family.auth_epoch == 1).count();
         assert_eq!(dead(&world, world.now), 150);
-        assert_eq!(dead(&world, world.now + Duration::from_secs(1)), 0);
+        // Within the grace the last rotation may have been answered again, with a token made then.
+        assert_eq!(dead(&world, world.now + LIMITS.grace), 150);
+        assert_eq!(dead(&world, world.now + LIMITS.grace + Duration::from_secs(1)), 0);
     }
 
     proptest! {

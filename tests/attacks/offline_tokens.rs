@@ -354,3 +354,28 @@ async fn a_thief_who_hangs_up_leaves_the_same_traces() {
         }
     }
 }
+
+#[tokio::test]
+async fn a_token_of_the_grace_is_told_after_a_restart_for_as_long_as_it_lives() {
+    let mut server = TestServer::with(&[("refresh.grace_secs", "60")]);
+    server.account("ada@test.org").await;
+    let bearer = service(&server).await;
+    let login = server.log_in("ada@test.org", PASSWORD).await;
+    let first = login.text("refresh_token");
+    assert_eq!(server.refresh(&first).await.status, StatusCode::OK);
+    server.clock.advance(Duration::from_secs(59));
+    // Its answer was lost, it says: the same successor, and an access token that is made now.
+    let again = server.refresh(&first).await;
+    let sid = again.text("session_id");
+    server.post("/v1/logout", json!({"refresh_token": again.text("refresh_token")})).await;
+    for secs in [0, 900] {
+        server.clock.advance(Duration::from_secs(secs));
+        server = server.restart();
+        let bearer = if secs == 0 { bearer.clone() } else { server.tokens("service@test.org").await.0 };
+        let page = server.get_as("/v1/revocations", &bearer).await;
+        let item = page.body["items"].as_array().unwrap().iter().find(|item| item["sid"] == sid.as_str());
+        let until =
+            item.unwrap_or_else(|| panic!("after {secs} s: {}", page.body))["until"].as_u64().unwrap();
+        assert!(until >= 1_800_000_000 + 59 + 900 + 30, "{until}");
+    }
+}
