@@ -57,7 +57,7 @@ async fn answer(engine: &Arc<Engine>, stream: UnixStream) -> io::Result<()> {
 pub async fn run(engine: &Arc<Engine>, operation: Operation) -> Value {
     match operate(engine, operation).await {
         Ok(shown) => json!({"ok": shown}),
-        Err(crate::flow::Stop::Refused(crate::flow::Refusal::WeakPassword(found))) => {
+        Err(crate::flow::Stop::Refused(crate::flow::Refusal::WeakPassword { found, .. })) => {
             let why: Vec<_> = found.iter().map(|weakness| weakness.message()).collect();
             json!({"error": format!("the password is too weak: {}", why.join("; "))})
         }

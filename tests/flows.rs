@@ -53,6 +53,7 @@ async fn a_forgotten_password_is_set_anew_and_everything_open_ends() {
     };
     let weak = reset("short").await;
     assert_eq!((weak.problem(), &weak.body["reasons"]), ((422, "weak_password"), &json!(["too_short"])));
+    assert_eq!(weak.body["errors"][0]["pointer"], "/new_password");
     assert_eq!(reset("an entirely different phrase").await.status, StatusCode::NO_CONTENT);
     assert_eq!(reset("an entirely different phrase").await.problem(), (400, "invalid_or_expired_token"));
     assert_eq!(server.get_as("/v1/me", &access).await.problem(), (401, "unauthenticated"));
@@ -74,6 +75,17 @@ async fn a_changed_password_keeps_this_session_and_ends_the_others() {
     assert_eq!(
         server.post_as("/v1/password/change", &here, change).await.problem(),
         (401, "invalid_credentials")
+    );
+    let weak = json!({"current_password": PASSWORD, "new_password": "short"});
+    let weak = server.post_as("/v1/password/change", &here, weak).await;
+    assert_eq!(
+        (weak.problem(), &weak.body["errors"][0]["pointer"]),
+        ((422, "weak_password"), &json!("/new_password"))
+    );
+    let weak = server.post("/v1/signup", json!({"email": "eve@test.org", "password": "short"})).await;
+    assert_eq!(
+        (weak.problem(), &weak.body["errors"][0]["pointer"]),
+        ((422, "weak_password"), &json!("/password"))
     );
     let change = json!({"current_password": PASSWORD, "new_password": "an entirely different phrase"});
     assert_eq!(server.post_as("/v1/password/change", &here, change).await.status, StatusCode::NO_CONTENT);

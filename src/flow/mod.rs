@@ -96,7 +96,7 @@ pub enum Refusal {
     #[error("invalid or expired mailed token")]
     InvalidMailedToken,
     #[error("the password is too weak")]
-    WeakPassword(Vec<Weakness>),
+    WeakPassword { pointer: &'static str, found: Vec<Weakness> },
     #[error("sign-up is switched off")]
     SignupDisabled,
     #[error("the address has an account")]

@@ -81,7 +81,8 @@ pub(super) fn new_password(
         code: "invalid_length",
         message: error.to_string(),
     })?;
-    judge(&password, email, &engine.config.service_name, &engine.known_bad).map_err(Refusal::WeakPassword)?;
+    judge(&password, email, &engine.config.service_name, &engine.known_bad)
+        .map_err(|found| Refusal::WeakPassword { pointer, found })?;
     Ok(password)
 }
 

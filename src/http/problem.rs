@@ -152,12 +152,12 @@ fn refused(refusal: &Refusal, engine: &Engine) -> Problem {
             "invalid_or_expired_token",
             "The link is wrong, used or too old; ask for a new one.",
         ),
-        Refusal::WeakPassword(found) => {
+        Refusal::WeakPassword { pointer, found } => {
             let mut problem =
                 Problem::new(422, "weak_password", "Choose another password; `reasons` says why.");
             problem.reasons = Some(found.iter().map(|weakness| weakness.code()).collect());
             let error = |weakness: &crate::password::Weakness| FieldError {
-                pointer: String::from("/password"),
+                pointer: (*pointer).to_owned(),
                 code: weakness.code().to_owned(),
                 message: weakness.message().to_owned(),
             };
