@@ -189,12 +189,9 @@ impl Mailed {
     /// Counts what a network asked for, whether or not there was an account and a mail.
     pub fn count_asked(&mut self, network: Network, now: Timestamp) {
         if self.asked.len() >= ASKED_MAX && !self.asked.contains_key(&network) {
-            self.asked.retain(|_, at| at.iter().any(|at| now.since(*at) < HOUR));
-            if self.asked.len() >= ASKED_MAX {
-                // The limiter has let a hundred thousand networks through within the hour: what counts now is the quota
-                // of each account.
-                return;
-            }
+            // The limiter has let a hundred thousand networks through within the hour: what counts now is the quota of each
+            // account. The sweep makes room; to look for it here would cost each request a walk through all of them.
+            return;
         }
         let asked = self.asked.entry(network).or_default();
         asked.retain(|at| now.since(*at) < HOUR);
@@ -367,6 +364,24 @@ mod tests {
         assert_eq!(flood, 1000);
         assert!(!ask(&mut mailed, 100, None), "a second mail of an account, beyond what goes out in all");
         assert!(ask(&mut mailed, 5000, None), "the first mail of an account that had none");
+    }
+
+    #[test]
+    fn a_full_table_of_networks_is_cleared_by_the_sweep_and_by_no_request() {
+        let mut mailed = mailed();
+        let network = |number: u32| Network::of(std::net::Ipv4Addr::from_bits(number).into());
+        (0..ASKED_MAX as u32).for_each(|number| mailed.count_asked(network(number), START));
+        let later = START + HOUR;
+        mailed.count_asked(network(u32::MAX), later);
+        assert_eq!(mailed.asked.len(), ASKED_MAX, "a request looked through all of them");
+        // Whoever is known is counted on.
+        mailed.count_asked(network(7), later);
+        (0..BUCKETS).for_each(|bucket| {
+            mailed.sweep(bucket, later);
+        });
+        assert_eq!(mailed.asked.len(), 1);
+        mailed.count_asked(network(u32::MAX), later);
+        assert_eq!(mailed.asked.len(), 2);
     }
 
     #[test]
