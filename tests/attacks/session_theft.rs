@@ -275,3 +275,25 @@ async fn to_ask_for_somebodys_address_leaves_the_link_that_proves_it_alive() {
     assert_eq!(server.log_in("eve@test.org", PASSWORD).await.status, StatusCode::OK);
     assert_eq!(server.log_in(NAME, PASSWORD).await.status, StatusCode::OK);
 }
+
+#[tokio::test]
+async fn the_link_of_an_account_that_is_gone_deletes_nobody() {
+    let server = TestServer::start();
+    server.account(NAME).await;
+    let (access, _) = server.tokens(NAME).await;
+    let body = json!({"email": "new@test.org", "password": PASSWORD});
+    assert_eq!(server.post_as("/v1/email/change", &access, body).await.status, StatusCode::ACCEPTED);
+    let (token, email) = link(&server, "new@test.org", "Confirm your new address").await;
+    assert_eq!(bound(&server, "/v1/email/change/confirm", &token, &email).await.status.as_u16(), 204);
+    let (token, email) = link(&server, NAME, "was changed").await;
+    let delete = server.request(Method::DELETE, "/v1/me").bearer_auth(&access);
+    let deleted = delete.json(&json!({"password": PASSWORD})).send().await.unwrap();
+    assert_eq!(deleted.status(), StatusCode::NO_CONTENT);
+    // The next sign-up with the old address is not in its way: there is nothing to undo.
+    server.mails.lock().clear();
+    server.post("/v1/signup", json!({"email": NAME, "password": PASSWORD})).await;
+    let proof = server.mailed(NAME, "Confirm your address").await;
+    let undone = bound(&server, "/v1/email/change/undo", &token, &email).await;
+    assert_eq!(undone.problem(), (400, "invalid_or_expired_token"));
+    assert_eq!(server.post("/v1/email/verify", json!({"token": proof})).await.status.as_u16(), 204);
+}
