@@ -51,6 +51,9 @@ pub enum Fault {
     /// No randomness.
     #[error(transparent)]
     NoChance(#[from] NoChance),
+    /// Whoever asked hung up: nobody hears of it.
+    #[error("nobody waits for it any more")]
+    HungUp,
     /// An actor is gone: the engine is ending.
     #[error("the engine is ending")]
     Ending,

@@ -8,7 +8,7 @@ use crate::audit::Event;
 use crate::engine::{Engine, Fault};
 use crate::id::short_digest;
 use crate::journal::handle::Sealed;
-use crate::lockout::{Attempt, Begin, Finish, Outcome, Settled, device};
+use crate::lockout::{Attempt, Begin, Finish, Outcome, device};
 use crate::mail::Kind;
 use crate::password::{Lane, Password, Place, Shed, Verified};
 use crate::reset::Purpose;
@@ -48,7 +48,7 @@ pub(super) struct Presented {
 }
 
 /// An attempt that is charged, with the account it goes for, known or not.
-pub(super) struct Begun {
+struct Begun {
     attempt: Attempt,
     place: Place,
     account: Option<AccountV1>,
@@ -71,8 +71,15 @@ impl Presented {
         self.device.is_some()
     }
 
-    /// All that comes before the hash: a name that is locked is not hashed for.
-    pub(super) async fn begin(&self, engine: &Engine, client: &Client) -> Result<Begun, Stop> {
+    /// Charges the name, looks for the account, hashes, and settles the attempt; then says whose password it was. A name
+    /// that is locked is not hashed for. Whoever was waiting has hung up when `gone` ends: then nothing is hashed for them
+    /// that has not begun, and the attempt stays charged.
+    pub(super) async fn check(
+        &self,
+        engine: &Engine,
+        client: &Client,
+        gone: impl Future,
+    ) -> Result<Sealed<AccountV1>, Stop> {
         let Self { key, device, wrong, .. } = *self;
         let network = Network::of(client.address);
         // Networks that fail wait behind those that do not.
@@ -86,39 +93,49 @@ impl Presented {
             engine.tally.count(Event::LoginShed);
             return Err(Fault::from(shed).into());
         }
-        let attempt = match engine.ask(&engine.lockout, Begin { name: key, device, password: wrong }).await? {
-            Ok(attempt) => attempt,
-            Err(locked) => {
-                // Without a look at the account: on a path this short it would tell by its time whether there is one.
-                engine.tally.record(client.note(Event::LoginLocked).device(device));
-                self.notice(engine, client, stuffing::Outcome::Failed).await?;
-                return Err(Refusal::Locked { until: locked.until }.into());
+        let attempt =
+            engine.ask_sealed(&engine.lockout, Begin { name: key, device, password: wrong }).await?;
+        let begun = attempt.when();
+        // The charge is written down while the hash is made, or with what comes of it: nobody learns of it before.
+        let checked = attempt.then(async |attempt| {
+            let attempt = match attempt {
+                Ok(attempt) => *attempt,
+                Err(locked) => {
+                    engine.journal.open(begun).await.map_err(Fault::from)?;
+                    // Without a look at the account: on a path this short it would tell by its time whether there is one.
+                    engine.tally.record(client.note(Event::LoginLocked).device(device));
+                    self.notice(engine, client, stuffing::Outcome::Failed).await?;
+                    return Err(Refusal::Locked { until: locked.until }.into());
+                }
+            };
+            if device.is_some() {
+                engine.tally.record(client.note(Event::DeviceRecognised).device(device));
             }
-        };
-        if device.is_some() {
-            engine.tally.record(client.note(Event::DeviceRecognised).device(device));
-        }
-        // A cookie that has failed too often is known no longer.
-        let place = client.place(if attempt.is_of_known_device() { Lane::Known } else { stranger });
-        let account = engine.ask(&engine.accounts, Find(key)).await?;
-        Ok(Begun { attempt, place, account })
-    }
-
-    /// The hash, of the account's password or of the decoy.
-    pub(super) async fn verify(&self, engine: &Engine, begun: &Begun) -> Result<Verified, Shed> {
-        let phc = begun.account.as_ref().and_then(|account| account.phc.as_deref());
-        engine.pool.verify(begun.place, self.password.clone(), phc).await
+            // A cookie that has failed too often is known no longer.
+            let place = client.place(if attempt.is_of_known_device() { Lane::Known } else { stranger });
+            let account = engine.ask(&engine.accounts, Find(key)).await?;
+            let phc = account.as_ref().and_then(|account| account.phc.as_deref());
+            let verified = tokio::select! {
+                biased;
+                verified = engine.pool.verify(place, self.password.clone(), phc) => verified,
+                _ = gone => {
+                    engine.journal.open(begun).await.map_err(Fault::from)?;
+                    return Err(Fault::HungUp.into());
+                }
+            };
+            self.settle(engine, client, Begun { attempt, place, account }, verified).await
+        });
+        Ok(checked.await?.map(|(_, account)| account))
     }
 
     /// Settles the attempt. The account is the one whose password was right.
-    pub(super) async fn conclude(
+    async fn settle(
         &self,
         engine: &Engine,
         client: &Client,
-        begun: Begun,
+        Begun { attempt, place, account }: Begun,
         verified: Result<Verified, Shed>,
-    ) -> Result<(AccountV1, Sealed<Settled>), Stop> {
-        let Begun { attempt, place, account } = begun;
+    ) -> Result<Sealed<AccountV1>, Stop> {
         let device = self.device;
         let verified = match verified {
             Ok(verified) => verified,
@@ -158,7 +175,7 @@ impl Presented {
             let rehash = Rehash { id: account.account_id(), checked: checked.clone(), phc: phc.into() };
             engine.ask(&engine.accounts, rehash).await?;
         }
-        Ok((account.clone(), settled))
+        Ok(settled.map(|_| account.clone()))
     }
 
     /// Takes down how a log-in ended, and does what stuffing asks for: for a name without an account the same, for nobody.
@@ -193,9 +210,7 @@ pub(super) async fn check_password(
     known: Known<'_>,
 ) -> Result<AccountV1, Stop> {
     let presented = Presented::new(engine, name, password, known);
-    let begun = presented.begin(engine, client).await?;
-    let verified = presented.verify(engine, &begun).await;
-    let (account, settled) = presented.conclude(engine, client, begun, verified).await?;
-    engine.journal.open(settled).await.map_err(Fault::from)?;
-    Ok(account)
+    // A request that ends early takes this with it.
+    let account = presented.check(engine, client, std::future::pending::<()>()).await?;
+    Ok(engine.journal.open(account).await.map_err(Fault::from)?)
 }

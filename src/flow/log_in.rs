@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use tokio::sync::oneshot;
+
 use super::check::{Known, Presented};
 use super::{Client, Issued, Opened, Refusal, Stop, parse_name};
 use crate::account::actor::ById;
@@ -26,8 +28,7 @@ pub enum Mode {
 
 /// Somebody says who they are. `known` is the device cookie they sent, if any.
 ///
-/// What asks the owners runs on their thread, once before the hash and once after it: each way between threads costs more
-/// than what is asked there.
+/// What asks the owners runs on their thread, all in one trip: each way between threads costs more than what is asked there.
 pub async fn log_in(
     engine: &Arc<Engine>,
     client: &Client,
@@ -36,33 +37,30 @@ pub async fn log_in(
     mode: Mode,
     known: Option<&str>,
 ) -> Result<Opened, Stop> {
-    let presented =
-        parse_name(email).map(|name| Arc::new(Presented::new(engine, name, password, Known::Cookie(known))));
-    // Before anything is charged, asked or written down: under a storm most of the work is to say no.
-    let has_device = presented.as_ref().is_ok_and(|presented| presented.has_device());
+    let present = || {
+        parse_name(email).map(|name| Arc::new(Presented::new(engine, name, password, Known::Cookie(known))))
+    };
+    // Before anything is charged, asked or written down: under a storm most of the work is to say no, and to somebody who
+    // shows no device it is said before the name is read.
+    let with_device = known.map(|_| present());
+    let has_device = matches!(&with_device, Some(Ok(presented)) if presented.has_device());
     let lanes: &[Lane] = if has_device { &[Lane::Known] } else { &[Lane::Quiet, Lane::Failing] };
     if let Err(shed) = engine.pool.has_room(lanes, client.place(Lane::Quiet).network) {
         engine.tally.count(Event::LoginShed);
         return Err(Fault::from(shed).into());
     }
+    let presented = with_device.unwrap_or_else(present);
     let asked = presented.clone();
-    let begun = engine
-        .beside(client, async move |engine, client| {
-            let charge = engine.admit(Class::Login, client).await?;
-            Ok::<_, Stop>((charge, asked?.begin(engine, client).await?))
-        })
-        .await?;
-    let (charge, begun) = begun?;
-    let presented = presented?;
-    let verified = presented.verify(engine, &begun).await;
-    let settling = Arc::clone(&presented);
+    // Dropped with this request, wherever it is.
+    let (_waiting, gone) = oneshot::channel::<()>();
     let issued = engine
         .beside(client, async move |engine, client| {
-            let (account, settled) = settling.conclude(engine, client, begun, verified).await?;
-            let id = account.account_id();
-            let now = settled.then(async |_| engine.ask_sealed(&engine.accounts, ById(id)).await).await?;
-            let issued = now.then(async |(_, now)| {
-                let allowed = match allowed(engine, &account, now.as_ref()) {
+            let charge = engine.admit(Class::Login, client).await?;
+            let account = asked?.check(engine, client, gone).await?;
+            let now = account
+                .then(async |account| engine.ask_sealed(&engine.accounts, ById(account.account_id())).await);
+            let issued = now.await?.then(async |(account, now)| {
+                let allowed = match allowed(engine, account, now.as_ref()) {
                     Ok(account) => account.clone(),
                     Err(refusal) => return Ok(Sealed::new(Err(refusal), 0)),
                 };
@@ -73,9 +71,12 @@ pub async fn log_in(
                 engine.refund(charge).await;
                 Ok::<_, Stop>(issued.map(|issued| Ok((allowed, issued))))
             });
-            Ok::<_, Stop>(issued.await?.map(|(_, issued)| issued))
+            let issued = issued.await?.map(|(_, issued)| issued);
+            engine.journal.begin(&issued);
+            Ok::<_, Stop>(issued)
         })
         .await?;
+    let presented = presented?;
     // What comes of it waits for the commit; that it is signed meanwhile lets nothing out.
     let granted = issued?.map(|issued| {
         issued.map_err(Stop::from).and_then(|(account, issued): (AccountV1, Issued)| {

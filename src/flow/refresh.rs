@@ -28,6 +28,9 @@ pub async fn refresh(engine: &Arc<Engine>, client: &Client, token: &str) -> Resu
             (Ok(_), Some(turn)) => Some(turn.rotate(&its_engine).await?),
             _ => None,
         };
+        if let Some((_, rotated)) = &rotated {
+            its_engine.journal.begin(rotated);
+        }
         Ok::<_, Fault>((charge, standing, rotated))
     };
     let (charge, standing, rotated) = engine.beside_owners(asked).await??;

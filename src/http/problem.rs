@@ -227,7 +227,7 @@ fn failed(fault: &Fault) -> Problem {
         Fault::NoRoom(NoRoom::Busy) => {
             Problem::new(503, "server_busy", "The disk is behind; try again.").after(Handle::RETRY_AFTER)
         }
-        Fault::NoRoom(NoRoom::Stopped) | Fault::Ending => {
+        Fault::NoRoom(NoRoom::Stopped) | Fault::Ending | Fault::HungUp => {
             Problem::new(503, "server_busy", "The server is stopping; try again.").after(Handle::RETRY_AFTER)
         }
         Fault::NoChance(_) | Fault::Sign(_) | Fault::Backup(_) => {

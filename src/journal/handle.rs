@@ -2,12 +2,14 @@
 //!
 //! Room is reserved before anything changes; an entry gets its sequence when it is appended; a verdict leaves only when
 //! everything it has seen is durable. Under the lock nothing happens but counting and copying.
+//!
+//! The writer is called by whoever waits for an entry, not by who appends it: what is appended until then shares its sync.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use parking_lot::{Condvar, Mutex};
+use parking_lot::{Condvar, Mutex, MutexGuard};
 use tokio::sync::oneshot;
 
 use super::bugs::{Bug, seeded};
@@ -84,6 +86,11 @@ impl<T> Sealed<T> {
         Ok(self.join(other))
     }
 
+    /// When it may be let out, without what it says.
+    pub const fn when(&self) -> Sealed<()> {
+        Sealed { value: (), seq: self.seq }
+    }
+
     /// Another value in its place; it still waits.
     pub fn map<U>(self, change: impl FnOnce(T) -> U) -> Sealed<U> {
         Sealed { value: change(self.value), seq: self.seq }
@@ -133,6 +140,8 @@ pub(super) struct Core {
     pub(super) ends: Vec<(usize, u64)>,
     /// The sequence of the first of them.
     pub(super) first_seq: u64,
+    /// Somebody waits for one of them.
+    pub(super) called: bool,
     /// Those who wait for a sequence.
     pub(super) waiters: Vec<(u64, oneshot::Sender<()>)>,
     /// The sum of the charges of permits and of what is not durable yet.
@@ -193,6 +202,8 @@ impl Handle {
             return Err(NoRoom::StorageFull);
         }
         if core.charged + charge > sizes.window {
+            let last = core.assigned();
+            self.call(core, last);
             return Err(NoRoom::Busy);
         }
         core.charged += charge;
@@ -200,7 +211,8 @@ impl Handle {
         Ok(Permit { charge, shared: Arc::clone(&self.shared) })
     }
 
-    /// Puts an entry at the end of the journal and says its sequence. The owner applies it in the same breath.
+    /// Puts an entry at the end of the journal and says its sequence. The owner applies it in the same breath. It is
+    /// written with the next one that somebody waits for, or when nobody does, a second later.
     ///
     /// # Panics
     /// When the entry is longer than its permit allows: a mistake of the owner, who must then not go on.
@@ -216,13 +228,7 @@ impl Handle {
         }
         core.ends.push((end, permit.charge));
         permit.charge = 0;
-        let seq = core.assigned();
-        let wake = core.ends.len() == 1;
-        drop(core);
-        if wake {
-            self.shared.work.notify_one();
-        }
-        seq
+        core.assigned()
     }
 
     /// The highest sequence handed out.
@@ -243,6 +249,23 @@ impl Handle {
         Ok(sealed.value)
     }
 
+    /// Lets the writer begin with what the verdict has seen: for whoever has something to do before it is opened.
+    pub fn begin<T>(&self, sealed: &Sealed<T>) {
+        if self.durable() < sealed.seq {
+            self.call(self.shared.core.lock(), sealed.seq);
+        }
+    }
+
+    /// Calls the writer, unless it was called or has taken that entry already.
+    fn call(&self, mut core: MutexGuard<'_, Core>, seq: u64) {
+        let is_called = core.called || seq < core.first_seq;
+        core.called |= seq >= core.first_seq;
+        drop(core);
+        if !is_called {
+            self.shared.work.notify_one();
+        }
+    }
+
     /// Waits until `seq` is durable.
     pub(crate) async fn wait(&self, seq: u64) -> Result<(), NoRoom> {
         if self.durable() >= seq || seeded(Bug::AnswerBeforeSync) {
@@ -258,6 +281,7 @@ impl Handle {
             }
             let (wake, waiting) = oneshot::channel();
             core.waiters.push((seq, wake));
+            self.call(core, seq);
             waiting
         };
         waiting.await.map_err(|_| NoRoom::Stopped)

@@ -14,6 +14,8 @@ use crate::thread_class::{self, Machine};
 
 /// After so long without work a frame says that the last one is durable.
 const ATTEST_AFTER: Duration = Duration::from_millis(20);
+/// What nobody waits for is written after so long at the latest.
+const UNASKED_AFTER: Duration = Duration::from_secs(1);
 /// Prepared segments that should stand ready; one of them is kept back.
 const SPARES: usize = 2;
 
@@ -74,6 +76,7 @@ impl Writer {
                 return Ok(Stepped::Idle);
             }
             core.first_seq += core.ends.len() as u64;
+            core.called = false;
             (std::mem::take(&mut core.bytes), std::mem::take(&mut core.ends))
         };
         let (mut begin, mut rest) = (0, ends.as_slice());
@@ -154,12 +157,9 @@ impl Writer {
         loop {
             let (idle, stopping, witness) = {
                 let mut core = self.shared.core.lock();
-                if core.ends.is_empty() && !core.stopping && !core.witness {
-                    if self.unattested {
-                        self.shared.work.wait_for(&mut core, ATTEST_AFTER);
-                    } else {
-                        self.shared.work.wait(&mut core);
-                    }
+                if !core.called && !core.stopping && !core.witness {
+                    let pause = if self.unattested { ATTEST_AFTER } else { UNASKED_AFTER };
+                    self.shared.work.wait_for(&mut core, pause);
                 }
                 (core.ends.is_empty(), core.stopping, std::mem::take(&mut core.witness))
             };
@@ -263,6 +263,9 @@ impl Preparer {
 
 #[cfg(test)]
 mod tests {
+    use std::pin::pin;
+    use std::task::{Context, Poll, Waker};
+
     use super::*;
     use crate::journal::entry::Entry;
     use crate::journal::frame;
@@ -343,5 +346,49 @@ mod tests {
         assert_eq!(handle.reserve(1, Class::Essential).err(), Some(NoRoom::Stopped));
         // Once is enough, however long nothing happens.
         assert!(!kinds().windows(2).any(|pair| pair == [Kind::Attest; 2]));
+    }
+
+    fn append(handle: &Handle) -> u64 {
+        let entry = Entry::encode(&[values()[0].clone()]).unwrap();
+        handle.append(handle.reserve(entry.as_bytes().len(), Class::Ordinary).unwrap(), &entry)
+    }
+
+    #[test]
+    fn whoever_waits_calls_the_writer_and_what_was_appended_until_then_shares_a_sync() {
+        let mut journal = Life::begin(&SimStorage::new()).unwrap().journal;
+        let handle = journal.handle.clone();
+        let is_called = || handle.shared.core.lock().called;
+        let (first, last) = (append(&handle), append(&handle));
+        assert!(!is_called());
+        handle.begin(&Sealed::new((), first));
+        assert!(is_called());
+        let mut waiting = pin!(handle.open(Sealed::new((), last)));
+        let mut context = Context::from_waker(Waker::noop());
+        assert!(waiting.as_mut().poll(&mut context).is_pending());
+        let frames = handle.stats().frames;
+        assert_eq!(journal.writer.step().unwrap(), Stepped::Wrote);
+        assert_eq!((handle.stats().frames, is_called()), (frames + 1, false));
+        assert_eq!(waiting.as_mut().poll(&mut context), Poll::Ready(Ok(())));
+        // What is durable already needs no call, and what has not been taken yet does.
+        handle.begin(&Sealed::new((), last));
+        assert!(!is_called());
+        let mut waiting = pin!(handle.open(Sealed::new((), append(&handle))));
+        assert!(waiting.as_mut().poll(&mut context).is_pending() && is_called());
+    }
+
+    #[test]
+    fn what_nobody_waits_for_is_written_all_the_same() {
+        let fail_stop = FailStop::new(|why| panic!("{why}"));
+        let (handle, journal, _) =
+            Life::begin(&SimStorage::new()).unwrap().journal.start(&fail_stop, Machine::Shared).unwrap();
+        let last = append(&handle);
+        let is_durable = (0..3000).any(|_| {
+            thread::sleep(Duration::from_millis(10));
+            handle.durable() >= last
+        });
+        assert!(is_durable);
+        let last = append(&handle);
+        journal.close();
+        assert_eq!(handle.durable(), last);
     }
 }

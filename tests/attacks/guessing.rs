@@ -1,7 +1,15 @@
 //! Brute force: guess a password, one by one or many at once, from one network or many, or only to lock the owner out.
 
+use std::sync::Arc;
 use std::time::Duration;
 
+use portcullis::clock::{Clock, Timestamp};
+use portcullis::config::{Config, Reader};
+use portcullis::engine::Engine;
+use portcullis::fail_stop::FailStop;
+use portcullis::flow::log_in::{self, Mode};
+use portcullis::flow::{Client, Refusal, Stop};
+use portcullis::password::stats::Stats;
 use reqwest::{Method, StatusCode};
 use serde_json::json;
 
@@ -85,6 +93,55 @@ async fn parallel_guesses_get_no_further_than_guesses_in_a_row() {
     let answers = tasks.join_all().await;
     let checked = answers.iter().filter(|a| a.as_ref().unwrap().status() == StatusCode::UNAUTHORIZED).count();
     assert_eq!(checked, 5);
+}
+
+#[actix_web::test]
+async fn who_hangs_up_while_waiting_is_not_hashed_for_and_stays_charged() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut reader = Reader::new();
+    for (key, value) in [
+        ("data_dir", dir.path().to_str().unwrap()),
+        // One slow thread, so that whatever comes after the first waits.
+        ("password.threads", "1"),
+        ("password.memory_kib", "262144"),
+        ("password.wait_budget_ms", "600000"),
+        ("mail.console", "false"),
+    ] {
+        reader.plain(key, value, "test");
+    }
+    let fail_stop = FailStop::new(|why| panic!("{why}"));
+    let clock = Clock::manual(Timestamp::from_secs(1_800_000_000));
+    let (engine, running) =
+        Engine::start(Config::from_reader(reader).unwrap(), clock, true, None, &fail_stop).unwrap();
+    let client = Client::new("192.0.2.1".parse().unwrap(), "test");
+    let try_it = |email: &'static str, password: String| {
+        let (engine, client) = (Arc::clone(&engine), client.clone());
+        tokio::task::spawn_local(async move {
+            let opened = log_in::log_in(&engine, &client, email, &password, Mode::Token, None).await;
+            opened.err()
+        })
+    };
+    let until = async |is_so: &dyn Fn(&Stats) -> bool| {
+        while !is_so(&engine.pool.stats()) {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    };
+    let busy = try_it("nobody@test.org", "a guess of somebody else".into());
+    until(&|stats| stats.running == 1).await;
+    for guess in 0..5 {
+        let waiting = try_it("ada@test.org", format!("guess {guess}"));
+        until(&|stats| stats.queued() == 1).await;
+        waiting.abort();
+        until(&|stats| stats.queued() == 0).await;
+    }
+    // One hash alone was begun, and it may be at that still.
+    let stats = engine.pool.stats();
+    assert_eq!(stats.lanes.iter().map(|lane| (lane.done, lane.abandoned)).max(), Some((1, 5)), "{stats:?}");
+    let sixth = try_it("ada@test.org", "guess 5".into()).await.unwrap();
+    assert!(matches!(sixth, Some(Stop::Refused(Refusal::Locked { .. }))), "{sixth:?}");
+    drop(busy);
+    drop(engine);
+    tokio::task::spawn_blocking(move || running.stop()).await.unwrap();
 }
 
 #[tokio::test]
