@@ -49,6 +49,7 @@ pub async fn log_in(
         engine.tally.count(Event::LoginShed);
         return Err(Fault::from(shed).into());
     }
+    engine.unless_refused(Class::Login, client)?;
     let presented = with_device.unwrap_or_else(present);
     let asked = presented.clone();
     // Dropped with this request, wherever it is.

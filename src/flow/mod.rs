@@ -31,6 +31,7 @@ use crate::refresh::FamilyV1;
 use crate::secret::{NoChance, OpaqueToken, Secret, TokenKind};
 use crate::session::SessionV1;
 use crate::throttle::actor::{Refund, Take};
+use crate::throttle::gcra::Throttled;
 use crate::throttle::table::Class;
 use crate::throttle::{Charge, Network, Standing};
 use crate::token::Claims;
@@ -221,6 +222,19 @@ impl Engine {
         Ok(charge?)
     }
 
+    /// Whether the throttle has refused the network of a client a moment ago, and would again: without a way to its owner.
+    pub(crate) fn unless_refused(&self, class: Class, client: &Client) -> Result<(), Refusal> {
+        let refused = self.refused.find(class, Network::of(client.address), self.clock.now());
+        let Some((throttled, standing)) = refused else { return Ok(()) };
+        client.standing.set(Some(standing));
+        Err(self.throttled(throttled))
+    }
+
+    fn throttled(&self, throttled: Throttled) -> Refusal {
+        self.tally.count(Event::Throttled);
+        Refusal::Throttled { wait: throttled.wait }
+    }
+
     /// As [`Engine::admit`], for work that does not run where the client is.
     pub(crate) async fn charge(
         &self,
@@ -238,10 +252,7 @@ impl Engine {
         };
         Ok(match taken {
             Ok(granted) => (Ok(granted.charge), granted.standing),
-            Err((throttled, standing)) => {
-                self.tally.count(Event::Throttled);
-                (Err(Refusal::Throttled { wait: throttled.wait }), standing)
-            }
+            Err((throttled, standing)) => (Err(self.throttled(throttled)), standing),
         })
     }
 

@@ -19,6 +19,7 @@ use crate::throttle::table::Class;
 ///
 /// All that asks the owners runs on their thread; the signature, which costs most, on the caller's, while the commit runs.
 pub async fn refresh(engine: &Arc<Engine>, client: &Client, token: &str) -> Result<Opened, Stop> {
+    engine.unless_refused(Class::Refresh, client)?;
     let presented = engine.edge.read(TokenKind::Refresh, token).ok();
     let turn = presented.map(|presented| Turn::new(engine, presented)).transpose()?.flatten();
     let (address, its_engine) = (client.address, Arc::clone(engine));
