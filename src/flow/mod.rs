@@ -58,7 +58,7 @@ impl Client {
 
     /// With the id of its request.
     #[must_use]
-    pub fn asking(mut self, request_id: String) -> Self {
+    pub fn asking(mut self, request_id: &str) -> Self {
         self.request_id = request_id.into();
         self
     }

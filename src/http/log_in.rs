@@ -2,6 +2,7 @@
 
 use actix_web::cookie::time::Duration as CookieDuration;
 use actix_web::cookie::{Cookie, SameSite};
+use actix_web::http::header::{HeaderName, HeaderValue, RETRY_AFTER};
 use actix_web::{HttpRequest, HttpResponse, HttpResponseBuilder, web};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
@@ -243,21 +244,24 @@ fn ended_cookie(engine: &Engine) -> Cookie<'static> {
 
 /// Says how the client's network stands: the same for known and unknown names.
 pub(super) fn limited(mut response: HttpResponse, client: &Client) -> HttpResponse {
-    use actix_web::http::header::{HeaderName, HeaderValue};
     if let Some(standing) = client.standing.get() {
         let (name, burst, window) = (standing.class.name(), standing.burst, standing.window_secs);
+        let headers = response.headers_mut();
         let wait =
-            response.headers().get("retry-after").and_then(|wait| wait.to_str().ok()).map(ToOwned::to_owned);
-        let wait = wait.unwrap_or_else(|| window.to_string());
+            headers.get(RETRY_AFTER).and_then(|wait| wait.to_str().ok()).and_then(|wait| wait.parse().ok());
+        let (left, wait): (_, u64) = (standing.remaining, wait.unwrap_or(window));
         let policy = format!("\"{name}\";q={burst};w={window}");
-        let state = format!("\"{name}\";r={};t={wait}", standing.remaining);
-        for (header, value) in [("ratelimit-policy", policy), ("ratelimit", state)] {
-            if let Ok(value) = HeaderValue::from_str(&value) {
-                response.headers_mut().insert(HeaderName::from_static(header), value);
+        let state = format!("\"{name}\";r={left};t={wait}");
+        for (header, value) in [(&RATELIMIT_POLICY, policy), (&RATELIMIT, state)] {
+            if let Ok(value) = HeaderValue::try_from(value) {
+                headers.insert(header.clone(), value);
             }
         }
     }
     response
 }
+
+static RATELIMIT_POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
+static RATELIMIT: HeaderName = HeaderName::from_static("ratelimit");
 
 pub(super) use request::identity as signed_in;

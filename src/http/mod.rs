@@ -10,9 +10,15 @@ pub mod problem;
 mod request;
 pub mod revocations;
 
+use std::rc::Rc;
+
 use actix_web::body::MessageBody;
 use actix_web::dev::{ServiceRequest, ServiceResponse};
-use actix_web::http::header::{CACHE_CONTROL, HeaderName, HeaderValue};
+use actix_web::http::header::{
+    CACHE_CONTROL, CONTENT_SECURITY_POLICY, CROSS_ORIGIN_OPENER_POLICY, CROSS_ORIGIN_RESOURCE_POLICY,
+    HeaderName, HeaderValue, PERMISSIONS_POLICY, REFERRER_POLICY, STRICT_TRANSPORT_SECURITY,
+    X_CONTENT_TYPE_OPTIONS,
+};
 use actix_web::middleware::Next;
 use actix_web::{HttpMessage, HttpRequest, HttpResponse, HttpResponseBuilder, Resource, web};
 
@@ -25,11 +31,11 @@ pub use request::{Body, Credentials, client, credentials, read_json};
 pub const BODY_BYTES_MAX: usize = 16 * 1024;
 
 #[derive(Clone)]
-struct RequestId(String);
+struct RequestId(Rc<str>);
 
 /// The id of a request, as its answer and the log show it.
-pub fn request_id(request: &HttpRequest) -> String {
-    request.extensions().get::<RequestId>().map_or_else(String::new, |id| id.0.clone())
+pub fn request_id(request: &HttpRequest) -> Rc<str> {
+    request.extensions().get::<RequestId>().map_or_else(Rc::default, |id| Rc::clone(&id.0))
 }
 
 /// All endpoints of the API.
@@ -111,44 +117,59 @@ pub async fn surround(
         return next.call(request).await;
     };
     let id = engine.chance.bytes::<12>().map_or_else(|_| String::from("none"), |bytes| hex(&bytes));
-    request.extensions_mut().insert(RequestId(id.clone()));
+    request.extensions_mut().insert(RequestId(id.as_str().into()));
     let begin = engine.clock.steady();
-    let (method, path) = (request.method().clone(), request.path().to_owned());
     let mut response = next.call(request).await?;
     let status = response.status().as_u16();
     let duration_ms = engine.clock.steady().duration_since(begin).as_millis();
+    let asked = response.request();
     // The path alone: a query may hold what is secret.
-    tracing::info!(target: "portcullis::request", %method, path, status, duration_ms, request.id = id, "request");
+    tracing::info!(
+        target: "portcullis::request",
+        method = %asked.method(),
+        path = asked.path(),
+        status,
+        duration_ms,
+        request.id = id,
+        "request"
+    );
     let https = engine.config.public_origin.is_https();
     let headers = response.headers_mut();
-    if let Ok(id) = HeaderValue::from_str(&id) {
-        headers.insert(HeaderName::from_static("x-request-id"), id);
+    if let Ok(id) = HeaderValue::try_from(id) {
+        headers.insert(X_REQUEST_ID.clone(), id);
     }
-    for (name, value) in HEADERS {
-        headers.insert(HeaderName::from_static(name), HeaderValue::from_static(value));
+    for (name, value) in &HEADERS {
+        headers.insert(name.clone(), value.clone());
     }
     if https {
-        let hsts = HeaderValue::from_static("max-age=63072000; includeSubDomains");
-        headers.insert(HeaderName::from_static("strict-transport-security"), hsts);
+        headers.insert(STRICT_TRANSPORT_SECURITY, HSTS.clone());
     }
     if !headers.contains_key(CACHE_CONTROL) {
-        headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        headers.insert(CACHE_CONTROL, NO_STORE.clone());
     }
     Ok(response)
 }
 
-const HEADERS: [(&str, &str); 6] = [
-    ("x-content-type-options", "nosniff"),
-    ("referrer-policy", "no-referrer"),
+// Read once: of names and values that never change nothing is looked at for an answer.
+static X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+static HSTS: HeaderValue = HeaderValue::from_static("max-age=63072000; includeSubDomains");
+static NO_STORE: HeaderValue = HeaderValue::from_static("no-store");
+static HEADERS: [(HeaderName, HeaderValue); 6] = [
+    (X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff")),
+    (REFERRER_POLICY, HeaderValue::from_static("no-referrer")),
     (
-        "content-security-policy",
-        "default-src 'none'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'",
+        CONTENT_SECURITY_POLICY,
+        HeaderValue::from_static(
+            "default-src 'none'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'",
+        ),
     ),
-    ("cross-origin-opener-policy", "same-origin"),
-    ("cross-origin-resource-policy", "same-origin"),
+    (CROSS_ORIGIN_OPENER_POLICY, HeaderValue::from_static("same-origin")),
+    (CROSS_ORIGIN_RESOURCE_POLICY, HeaderValue::from_static("same-origin")),
     (
-        "permissions-policy",
-        "accelerometer=(), autoplay=(), camera=(), display-capture=(), fullscreen=(), geolocation=(), gyroscope=(), \
-         magnetometer=(), microphone=(), midi=(), payment=(), usb=()",
+        PERMISSIONS_POLICY,
+        HeaderValue::from_static(
+            "accelerometer=(), autoplay=(), camera=(), display-capture=(), fullscreen=(), geolocation=(), gyroscope=(), \
+             magnetometer=(), microphone=(), midi=(), payment=(), usb=()",
+        ),
     ),
 ];

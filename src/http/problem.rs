@@ -1,9 +1,12 @@
 //! The one table that turns refusals and faults into status and problem body (RFC 9457).
 
+use std::borrow::Cow;
+use std::fmt::{self, Display, Formatter, Write};
+
 use actix_web::http::StatusCode;
 use actix_web::http::header::{HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
 use actix_web::{HttpRequest, HttpResponse};
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 
 use super::request_id;
 use crate::engine::{Engine, Fault};
@@ -26,7 +29,7 @@ pub struct FieldError {
 pub struct Problem {
     status: StatusCode,
     code: &'static str,
-    detail: String,
+    detail: Cow<'static, str>,
     errors: Vec<FieldError>,
     retry_after: Option<u64>,
     reasons: Option<Vec<&'static str>>,
@@ -35,11 +38,14 @@ pub struct Problem {
 
 #[derive(Serialize)]
 struct Body<'a> {
-    r#type: String,
-    title: String,
+    #[serde(serialize_with = "spell")]
+    r#type: Type<'a>,
+    #[serde(serialize_with = "spell")]
+    title: Title,
     status: u16,
     detail: &'a str,
-    instance: String,
+    #[serde(serialize_with = "spell")]
+    instance: Instance<'a>,
     code: &'a str,
     request_id: &'a str,
     #[serde(skip_serializing_if = "<[_]>::is_empty")]
@@ -52,7 +58,7 @@ struct Body<'a> {
 
 impl Problem {
     /// A problem of that status and stable code; `detail` says what to do next.
-    pub fn new(status: u16, code: &'static str, detail: impl Into<String>) -> Self {
+    pub fn new(status: u16, code: &'static str, detail: impl Into<Cow<'static, str>>) -> Self {
         Self {
             status: StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR),
             code,
@@ -87,11 +93,11 @@ impl Problem {
     pub fn response(&self, request: &HttpRequest, engine: &Engine) -> HttpResponse {
         let id = request_id(request);
         let body = Body {
-            r#type: format!("{}/problems/{}", engine.config.public_origin, self.code.replace('_', "-")),
-            title: title(self.code),
+            r#type: Type { origin: engine.config.public_origin.as_str(), code: self.code },
+            title: Title(self.code),
             status: self.status.as_u16(),
             detail: &self.detail,
-            instance: format!("/requests/{id}"),
+            instance: Instance(&id),
             code: self.code,
             request_id: &id,
             errors: &self.errors,
@@ -99,21 +105,66 @@ impl Problem {
             retry_after: self.retry_after,
         };
         let mut response = HttpResponse::build(self.status);
-        response.content_type("application/problem+json");
+        response.content_type(PROBLEM_JSON.clone());
         if let Some(secs) = self.retry_after {
             response.insert_header((RETRY_AFTER, HeaderValue::from(secs)));
         }
         if self.challenge {
             response.insert_header((WWW_AUTHENTICATE, HeaderValue::from_static("Bearer")));
         }
-        response.body(serde_json::to_vec(&body).unwrap_or_default())
+        // In one piece of memory, as most answers are refusals when it matters.
+        let mut text = Vec::with_capacity(512);
+        // Texts and numbers have no way to fail.
+        let _ = serde_json::to_writer(&mut text, &body);
+        response.body(text)
     }
 }
 
-fn title(code: &str) -> String {
-    let words = code.replace('_', " ");
-    let mut chars = words.chars();
-    chars.next().map_or_else(String::new, |first| first.to_uppercase().chain(chars).collect())
+static PROBLEM_JSON: HeaderValue = HeaderValue::from_static("application/problem+json");
+
+/// Texts that are put together while they are written.
+fn spell<S: Serializer>(text: &impl Display, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(text)
+}
+
+struct Type<'a> {
+    origin: &'a str,
+    code: &'static str,
+}
+
+impl Display for Type<'_> {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        f.write_str(self.origin)?;
+        f.write_str("/problems")?;
+        let mut between = "/";
+        self.code.split('_').try_for_each(|word| {
+            f.write_str(std::mem::replace(&mut between, "-"))?;
+            f.write_str(word)
+        })
+    }
+}
+
+struct Title(&'static str);
+
+impl Display for Title {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        let (first, rest) = self.0.split_at_checked(1).unwrap_or_default();
+        f.write_char(first.chars().next().map_or(' ', |first| first.to_ascii_uppercase()))?;
+        let mut between = "";
+        rest.split('_').try_for_each(|word| {
+            f.write_str(std::mem::replace(&mut between, " "))?;
+            f.write_str(word)
+        })
+    }
+}
+
+struct Instance<'a>(&'a str);
+
+impl Display for Instance<'_> {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        f.write_str("/requests/")?;
+        f.write_str(self.0)
+    }
 }
 
 impl Stop {

@@ -3,7 +3,10 @@
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
-use actix_web::http::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, ORIGIN, REFERER, USER_AGENT};
+use actix_web::http::header::{
+    AUTHORIZATION, AsHeaderName, CONTENT_TYPE, FORWARDED, HeaderMap, ORIGIN, REFERER, USER_AGENT,
+    X_FORWARDED_FOR,
+};
 use actix_web::{HttpRequest, HttpResponse, web};
 use serde::de::DeserializeOwned;
 
@@ -21,19 +24,19 @@ use crate::flow::{Client, Refusal};
 pub fn client(request: &HttpRequest, engine: &Engine) -> Client {
     let peer = request.peer_addr().map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |peer| peer.ip()).to_canonical();
     let (headers, config) = (request.headers(), &engine.config);
-    let user_agent = text(headers, USER_AGENT.as_str()).unwrap_or("");
+    let user_agent = text(headers, USER_AGENT).unwrap_or("");
     if !config.trusted_proxies.iter().any(|network| network.contains(&peer)) {
-        engine.watch_for_proxy(peer, ["x-forwarded-for", "forwarded"].map(|name| headers.contains_key(name)));
-        return Client::new(peer, user_agent).asking(request_id(request));
+        engine.watch_for_proxy(peer, [X_FORWARDED_FOR, FORWARDED].map(|name| headers.contains_key(name)));
+        return Client::new(peer, user_agent).asking(&request_id(request));
     }
     let header = config.forwarded_header;
-    let name = if header == ForwardedHeader::Forwarded { "forwarded" } else { "x-forwarded-for" };
+    let name = if header == ForwardedHeader::Forwarded { FORWARDED } else { X_FORWARDED_FOR };
     let forwarded: Vec<&str> = headers.get_all(name).map(|value| value.to_str().unwrap_or("")).collect();
     let address = client_address(peer, header, forwarded.into_iter(), &config.trusted_proxies);
-    Client::new(address, user_agent).asking(request_id(request))
+    Client::new(address, user_agent).asking(&request_id(request))
 }
 
-pub(super) fn text<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
+pub(super) fn text(headers: &HeaderMap, name: impl AsHeaderName) -> Option<&str> {
     headers.get(name).and_then(|value| value.to_str().ok())
 }
 
@@ -43,7 +46,7 @@ pub type Body = web::Payload;
 /// Reads a JSON body of at most [`BODY_BYTES_MAX`] bytes; unknown fields are refused by the type itself.
 pub async fn read_json<T: DeserializeOwned>(request: &HttpRequest, body: Body) -> Result<T, Problem> {
     let bytes = read_bytes(body).await?;
-    let content_type = text(request.headers(), CONTENT_TYPE.as_str()).unwrap_or("");
+    let content_type = text(request.headers(), CONTENT_TYPE).unwrap_or("");
     let essence = content_type.split(';').next().unwrap_or("").trim();
     if !essence.eq_ignore_ascii_case("application/json") {
         return Err(Problem::new(
@@ -52,7 +55,8 @@ pub async fn read_json<T: DeserializeOwned>(request: &HttpRequest, body: Body) -
             "Send the body with Content-Type: application/json.",
         ));
     }
-    parse(&bytes)
+    // Where in the body something is wrong is looked for only when something is.
+    serde_json::from_slice(&bytes).or_else(|_| parse(&bytes))
 }
 
 /// What a client asks for with a JSON body, answered with the state of its limits.
@@ -212,8 +216,8 @@ pub fn csrf_source(request: &HttpRequest, engine: &Engine) -> Result<(), Refusal
     let source = Source {
         fetch_site: text(headers, "sec-fetch-site"),
         fetch_mode: text(headers, "sec-fetch-mode"),
-        origin: text(headers, ORIGIN.as_str()),
-        referer: text(headers, REFERER.as_str()),
+        origin: text(headers, ORIGIN),
+        referer: text(headers, REFERER),
     };
     let config = &engine.config;
     let own = std::iter::once(&config.public_origin).chain(&config.allowed_origins);
