@@ -168,7 +168,12 @@ impl<J> Queue<J> {
             self.by_weight.insert((held - 1, network));
         } else {
             self.by_network.remove(&network);
-            self.turns.retain(|other| *other != network);
+            // Nearly always it is its turn; only who is taken out of turn is looked for.
+            if self.turns.front() == Some(&network) {
+                self.turns.pop_front();
+            } else {
+                self.turns.retain(|other| *other != network);
+            }
         }
         self.len -= 1;
         Some(taken)
@@ -176,9 +181,9 @@ impl<J> Queue<J> {
 
     /// The next job by turns.
     fn pop(&mut self) -> Option<Waiting<J>> {
-        let network = self.turns.pop_front()?;
+        let network = *self.turns.front()?;
         if self.held(network) > 1 {
-            self.turns.push_back(network);
+            self.turns.rotate_left(1);
         }
         self.take(network, VecDeque::pop_front)
     }
