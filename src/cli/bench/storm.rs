@@ -81,8 +81,9 @@ struct Scene {
     pool: Pool,
     users: Vec<User>,
     clock: Clock,
+    /// Up to the last point of the plot.
     phase: RefCell<Phase>,
-    /// Of the plot: since the last point.
+    /// Since then.
     lately: RefCell<Phase>,
     in_flight: Cell<usize>,
     unsent: Cell<u64>,
@@ -209,7 +210,7 @@ async fn sign_up(target: &Target, count: u32) -> Result<Vec<User>, Failure> {
     for number in 0..count {
         let network = format!("11.{}.{}.7", number / 256 % 256, number % 256);
         let email = format!("user{number}@storm.example");
-        let request = post("/v1/signup", &network, "", &json!({"email": email, "password": PASSWORD}));
+        let request = post("/v1/signup", &network, "", &named(&email, PASSWORD));
         let answer = pool.ask(&request).await.map_err(|error| Failure(3, error.to_string()))?;
         let given = |name| answer.field(name);
         let (Some(access), Some(refresh)) = (given("access_token"), given("refresh_token")) else {
@@ -222,6 +223,11 @@ async fn sign_up(target: &Target, count: u32) -> Result<Vec<User>, Failure> {
         users.push(User { email, network, device, access, refresh: RefCell::new(Some(refresh)) });
     }
     Ok(users)
+}
+
+/// The body of a log-in or a sign-up. Neither text holds anything that JSON would have to escape.
+fn named(email: &str, password: &str) -> String {
+    format!("{{\"email\":\"{email}\",\"password\":\"{password}\"}}")
 }
 
 /// Passwords the server has hashed since its start.
@@ -262,7 +268,8 @@ impl Scene {
             }
             if self.clock.steady().duration_since(shown) >= PLOT_EVERY {
                 shown = self.clock.steady();
-                let lately = std::mem::take(&mut *self.lately.borrow_mut());
+                let lately = self.lately.take();
+                self.phase.borrow_mut().add(&lately);
                 if live {
                     let at = shown.duration_since(begin).as_secs();
                     progress(what, at, time.as_secs(), &lately, self.in_flight.get());
@@ -287,7 +294,7 @@ impl Scene {
         if live {
             let _ = write!(std::io::stderr(), "\r\x1b[K");
         }
-        self.lately.take();
+        self.phase.borrow_mut().add(&self.lately.take());
         (points, self.phase.take())
     }
 
@@ -295,7 +302,6 @@ impl Scene {
         let answer = self.pool.ask(&request).await;
         let latency = self.clock.steady().saturating_duration_since(due);
         let outcome = Outcome::of(answer.as_ref().ok().map(|answer| answer.status));
-        self.phase.borrow_mut().note(kind, outcome, latency);
         self.lately.borrow_mut().note(kind, outcome, latency);
         self.in_flight.set(self.in_flight.get() - 1);
         if kind == Kind::Refresh
@@ -316,31 +322,30 @@ impl Scene {
         };
         let request = match kind {
             Kind::Stuffing => {
-                let body = json!({"email": format!("leak{}@storm.example", random.random::<u32>()), "password": "from another leak"});
+                let email = format!("leak{}@storm.example", random.random::<u32>());
+                let body = named(&email, "from another leak");
                 post("/v1/login", &anywhere(random), "", &body)
             }
             Kind::Guessing => {
-                let body = json!({
-                    "email": format!("victim{}@storm.example", random.random_range(0..20)),
-                    "password": format!("guess {}", random.random::<u32>()),
-                });
+                let email = format!("victim{}@storm.example", random.random_range(0..20));
+                let body = named(&email, &format!("guess {}", random.random::<u32>()));
                 post("/v1/login", &anywhere(random), "", &body)
             }
             Kind::Honest => {
                 // A new browser somewhere else.
                 let network = format!("12.{}.{}.7", number / 256 % 256, number % 256);
-                post("/v1/login", &network, "", &json!({"email": user.email, "password": PASSWORD}))
+                post("/v1/login", &network, "", &named(&user.email, PASSWORD))
             }
             Kind::Known => {
                 let device = user
                     .device
                     .as_ref()
                     .map_or_else(String::new, |device| format!("x-device-token: {device}\r\n"));
-                post("/v1/login", &user.network, &device, &json!({"email": user.email, "password": PASSWORD}))
+                post("/v1/login", &user.network, &device, &named(&user.email, PASSWORD))
             }
             Kind::Refresh => {
                 let token = user.refresh.borrow_mut().take()?;
-                post("/v1/refresh", &user.network, "", &json!({"refresh_token": token}))
+                post("/v1/refresh", &user.network, "", &format!("{{\"refresh_token\":\"{token}\"}}"))
             }
             Kind::Session => {
                 let bearer = format!("authorization: Bearer {}\r\n", user.access);

@@ -147,6 +147,17 @@ impl Phase {
         let _ = of.latency.record(u64::try_from(latency.as_micros()).unwrap_or(u64::MAX));
     }
 
+    /// With what came of a stretch of time after it.
+    pub(super) fn add(&mut self, later: &Self) {
+        for (of, later) in self.kinds.iter_mut().zip(&later.kinds) {
+            for (count, more) in of.counts.iter_mut().zip(later.counts) {
+                *count += more;
+            }
+            // It grows to whatever is recorded.
+            let _ = of.latency.add(&later.latency);
+        }
+    }
+
     pub(super) fn of(&self, kind: Kind) -> &OfKind {
         self.kinds.get(kind as usize).unwrap_or_else(|| unreachable!("every kind has its place"))
     }

@@ -19,8 +19,9 @@ pub(super) struct Pool {
 /// An answer.
 pub(super) struct Answer {
     pub(super) status: u16,
-    head: String,
-    body: Vec<u8>,
+    text: Vec<u8>,
+    /// Where its body begins.
+    body: usize,
 }
 
 impl Pool {
@@ -47,48 +48,50 @@ impl Pool {
 
 async fn exchange(stream: &mut TcpStream, request: &[u8]) -> io::Result<Answer> {
     stream.write_all(request).await?;
-    let mut read = Vec::with_capacity(2048);
+    let mut text = Vec::with_capacity(2048);
     loop {
-        if stream.read_buf(&mut read).await? == 0 || read.len() > ANSWER_BYTES_MAX {
+        if stream.read_buf(&mut text).await? == 0 || text.len() > ANSWER_BYTES_MAX {
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
-        let Some(end) = read.windows(4).position(|four| four == b"\r\n\r\n") else { continue };
-        let (head, body) = read.split_at(end + 4);
-        let head = std::str::from_utf8(head).map_err(io::Error::other)?;
+        // Heads are in ASCII, and nothing but their end is looked for until it is there.
+        let Some(end) = text.windows(4).position(|four| four == b"\r\n\r\n") else { continue };
+        let answer = Answer { status: 0, body: end + 4, text };
         let length =
-            header(head, "content-length").map_or(Ok(0), str::parse::<usize>).map_err(io::Error::other)?;
-        if body.len() < length {
+            answer.header("content-length").map_or(Ok(0), str::parse::<usize>).map_err(io::Error::other)?;
+        if answer.body().len() < length {
+            text = answer.text;
             continue;
         }
-        let status = head.get(9..12).and_then(|status| status.parse().ok());
+        let status = answer.text.get(9..12).and_then(|status| std::str::from_utf8(status).ok()?.parse().ok());
         let status = status.ok_or_else(|| io::Error::other("no status in an answer"))?;
-        return Ok(Answer { status, head: head.to_owned(), body: body.to_vec() });
+        return Ok(Answer { status, ..answer });
     }
 }
 
-fn header<'a>(head: &'a str, name: &str) -> Option<&'a str> {
-    let line = |line: &'a str| {
-        let (named, value) = line.split_once(':')?;
-        named.eq_ignore_ascii_case(name).then_some(value.trim())
-    };
-    head.lines().find_map(line)
-}
-
 impl Answer {
+    fn body(&self) -> &[u8] {
+        self.text.get(self.body..).unwrap_or_default()
+    }
+
     /// A header.
     pub(super) fn header(&self, name: &str) -> Option<&str> {
-        header(&self.head, name)
+        let lines = self.text.get(..self.body)?.split(|byte| *byte == b'\n');
+        let mut named = lines.filter_map(|line| {
+            let (start, rest) = line.split_at_checked(name.len())?;
+            start.eq_ignore_ascii_case(name.as_bytes()).then(|| rest.strip_prefix(b":"))?
+        });
+        std::str::from_utf8(named.next()?).ok().map(str::trim)
     }
 
     /// A text field of a JSON body.
     pub(super) fn field(&self, name: &str) -> Option<String> {
-        let body: serde_json::Value = serde_json::from_slice(&self.body).ok()?;
+        let body: serde_json::Value = serde_json::from_slice(self.body()).ok()?;
         body.get(name)?.as_str().map(ToOwned::to_owned)
     }
 
     /// The body as text.
     pub(super) fn text(&self) -> String {
-        String::from_utf8_lossy(&self.body).into_owned()
+        String::from_utf8_lossy(self.body()).into_owned()
     }
 }
 
@@ -97,9 +100,8 @@ pub(super) fn get(path: &str, network: &str, headers: &str) -> Vec<u8> {
     format!("GET {path} HTTP/1.1\r\nhost: bench\r\nx-forwarded-for: {network}\r\n{headers}\r\n").into_bytes()
 }
 
-/// Likewise, with a JSON body.
-pub(super) fn post(path: &str, network: &str, headers: &str, body: &serde_json::Value) -> Vec<u8> {
-    let body = body.to_string();
+/// Likewise, with a body of JSON.
+pub(super) fn post(path: &str, network: &str, headers: &str, body: &str) -> Vec<u8> {
     let length = body.len();
     format!(
         "POST {path} HTTP/1.1\r\nhost: bench\r\nx-forwarded-for: {network}\r\ncontent-type: application/json\r\n\
