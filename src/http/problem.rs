@@ -1,12 +1,11 @@
 //! The one table that turns refusals and faults into status and problem body (RFC 9457).
 
 use std::borrow::Cow;
-use std::fmt::{self, Display, Formatter, Write};
 
 use actix_web::http::StatusCode;
 use actix_web::http::header::{HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
 use actix_web::{HttpRequest, HttpResponse};
-use serde::{Serialize, Serializer};
+use serde::Serialize;
 
 use super::request_id;
 use crate::engine::{Engine, Fault};
@@ -34,26 +33,6 @@ pub struct Problem {
     retry_after: Option<u64>,
     reasons: Option<Vec<&'static str>>,
     challenge: bool,
-}
-
-#[derive(Serialize)]
-struct Body<'a> {
-    #[serde(serialize_with = "spell")]
-    r#type: Type<'a>,
-    #[serde(serialize_with = "spell")]
-    title: Title,
-    status: u16,
-    detail: &'a str,
-    #[serde(serialize_with = "spell")]
-    instance: Instance<'a>,
-    code: &'a str,
-    request_id: &'a str,
-    #[serde(skip_serializing_if = "<[_]>::is_empty")]
-    errors: &'a [FieldError],
-    #[serde(skip_serializing_if = "Option::is_none")]
-    reasons: Option<&'a Vec<&'static str>>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    retry_after: Option<u64>,
 }
 
 impl Problem {
@@ -92,18 +71,6 @@ impl Problem {
     /// The response.
     pub fn response(&self, request: &HttpRequest, engine: &Engine) -> HttpResponse {
         let id = request_id(request);
-        let body = Body {
-            r#type: Type { origin: engine.config.public_origin.as_str(), code: self.code },
-            title: Title(self.code),
-            status: self.status.as_u16(),
-            detail: &self.detail,
-            instance: Instance(&id),
-            code: self.code,
-            request_id: &id,
-            errors: &self.errors,
-            reasons: self.reasons.as_ref(),
-            retry_after: self.retry_after,
-        };
         let mut response = HttpResponse::build(self.status);
         response.content_type(PROBLEM_JSON.clone());
         if let Some(secs) = self.retry_after {
@@ -112,59 +79,58 @@ impl Problem {
         if self.challenge {
             response.insert_header((WWW_AUTHENTICATE, HeaderValue::from_static("Bearer")));
         }
-        // In one piece of memory, as most answers are refusals when it matters.
+        response.body(self.body(engine.config.public_origin.as_str(), &id))
+    }
+
+    /// The body. Under a storm most answers are such ones: what is plain text is copied, and nothing is put together first.
+    fn body(&self, origin: &str, id: &str) -> Vec<u8> {
         let mut text = Vec::with_capacity(512);
-        // Texts and numbers have no way to fail.
-        let _ = serde_json::to_writer(&mut text, &body);
-        response.body(text)
+        let code = |text: &mut Vec<u8>, between| {
+            text.extend(self.code.bytes().map(|byte| if byte == b'_' { between } else { byte }));
+        };
+        text.extend(b"{\"type\":\"");
+        text.extend(origin.as_bytes());
+        text.extend(b"/problems/");
+        code(&mut text, b'-');
+        text.extend(b"\",\"title\":\"");
+        let title = text.len();
+        code(&mut text, b' ');
+        if let Some(first) = text.get_mut(title) {
+            first.make_ascii_uppercase();
+        }
+        text.extend(b"\",\"status\":");
+        json(&mut text, &self.status.as_u16());
+        text.extend(b",\"detail\":");
+        json(&mut text, &self.detail);
+        text.extend(b",\"instance\":\"/requests/");
+        text.extend(id.as_bytes());
+        text.extend(b"\",\"code\":\"");
+        text.extend(self.code.as_bytes());
+        text.extend(b"\",\"request_id\":\"");
+        text.extend(id.as_bytes());
+        text.push(b'"');
+        if !self.errors.is_empty() {
+            text.extend(b",\"errors\":");
+            json(&mut text, &self.errors);
+        }
+        if let Some(reasons) = &self.reasons {
+            text.extend(b",\"reasons\":");
+            json(&mut text, reasons);
+        }
+        if let Some(secs) = self.retry_after {
+            text.extend(b",\"retry_after\":");
+            json(&mut text, &secs);
+        }
+        text.push(b'}');
+        text
     }
 }
 
 static PROBLEM_JSON: HeaderValue = HeaderValue::from_static("application/problem+json");
 
-/// Texts that are put together while they are written.
-fn spell<S: Serializer>(text: &impl Display, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.collect_str(text)
-}
-
-struct Type<'a> {
-    origin: &'a str,
-    code: &'static str,
-}
-
-impl Display for Type<'_> {
-    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        f.write_str(self.origin)?;
-        f.write_str("/problems")?;
-        let mut between = "/";
-        self.code.split('_').try_for_each(|word| {
-            f.write_str(std::mem::replace(&mut between, "-"))?;
-            f.write_str(word)
-        })
-    }
-}
-
-struct Title(&'static str);
-
-impl Display for Title {
-    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        let (first, rest) = self.0.split_at_checked(1).unwrap_or_default();
-        f.write_char(first.chars().next().map_or(' ', |first| first.to_ascii_uppercase()))?;
-        let mut between = "";
-        rest.split('_').try_for_each(|word| {
-            f.write_str(std::mem::replace(&mut between, " "))?;
-            f.write_str(word)
-        })
-    }
-}
-
-struct Instance<'a>(&'a str);
-
-impl Display for Instance<'_> {
-    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        f.write_str("/requests/")?;
-        f.write_str(self.0)
-    }
+fn json(text: &mut Vec<u8>, value: &impl Serialize) {
+    // Texts and numbers, in memory: there is no way to fail.
+    let _ = serde_json::to_writer(text, value);
 }
 
 impl Stop {
@@ -285,6 +251,59 @@ fn failed(fault: &Fault) -> Problem {
             tracing::error!(error = %fault, "a request could not be served");
             Problem::new(503, "server_busy", "The server cannot serve this now; try again.")
                 .after(Handle::RETRY_AFTER)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The body as it is documented.
+    #[derive(Serialize)]
+    struct Body<'a> {
+        r#type: &'a str,
+        title: &'a str,
+        status: u16,
+        detail: &'a str,
+        instance: &'a str,
+        code: &'a str,
+        request_id: &'a str,
+        #[serde(skip_serializing_if = "<[_]>::is_empty")]
+        errors: &'a [FieldError],
+        #[serde(skip_serializing_if = "Option::is_none")]
+        reasons: Option<&'a Vec<&'static str>>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        retry_after: Option<u64>,
+    }
+
+    #[test]
+    fn a_body_is_the_json_of_its_fields() {
+        let hostile = "a \"quoted\" \\ line\nend \u{7}\u{e9}";
+        let error =
+            FieldError { pointer: hostile.into(), code: "weak_password".into(), message: hostile.into() };
+        let plain =
+            Problem::new(429, "too_many_requests", "Wait.").after(std::time::Duration::from_millis(1));
+        let mut whole = Problem::new(422, "weak_password", String::from(hostile)).with_errors(vec![error]);
+        whole.reasons = Some(vec!["common", "short"]);
+        for (problem, r#type, title) in [
+            (&plain, "https://a.example:8/problems/too-many-requests", "Too many requests"),
+            (&whole, "https://a.example:8/problems/weak-password", "Weak password"),
+        ] {
+            let expected = Body {
+                r#type,
+                title,
+                status: problem.status.as_u16(),
+                detail: &problem.detail,
+                instance: "/requests/0a1b",
+                code: problem.code,
+                request_id: "0a1b",
+                errors: &problem.errors,
+                reasons: problem.reasons.as_ref(),
+                retry_after: problem.retry_after,
+            };
+            let body = String::from_utf8(problem.body("https://a.example:8", "0a1b")).unwrap();
+            assert_eq!(body, serde_json::to_string(&expected).unwrap());
         }
     }
 }
