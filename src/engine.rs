@@ -382,10 +382,12 @@ impl Engine {
     ) -> Result<T, Fault> {
         let (answer, wait) = tokio::sync::oneshot::channel();
         let accepted = self.registries.spawn_fn(move || {
-            actix::spawn(async move {
+            // In a place of its own from the beginning: the runtime moves what it is given about, and this is thousands of
+            // bytes.
+            actix::spawn(Box::pin(async move {
                 // Whoever hung up has no use for the answer.
                 let _ = answer.send(work().await);
-            });
+            }));
         });
         if !accepted {
             return Err(Fault::Ending);

@@ -4,7 +4,7 @@ use super::post::Addressee;
 use super::{Client, Refusal, Stop};
 use crate::account::actor::{Find, Rehash};
 use crate::account::{AccountName, AccountV1, NameKey};
-use crate::audit::Event;
+use crate::audit::{self, Event};
 use crate::engine::{Engine, Fault};
 use crate::id::short_digest;
 use crate::journal::handle::Sealed;
@@ -162,7 +162,8 @@ impl Presented {
             }
             if settled.mail_owner {
                 let owner = Addressee::of(account.as_ref(), &self.name, self.key);
-                engine.mail_token(owner, Purpose::Unlock, Kind::Lockout).await?;
+                // What is done seldom takes no room in every log-in; likewise below.
+                Box::pin(engine.mail_token(owner, Purpose::Unlock, Kind::Lockout)).await?;
             }
             return Err(Refusal::InvalidCredentials.into());
         };
@@ -170,10 +171,10 @@ impl Presented {
         self.notice(engine, client, stuffing::Outcome::Succeeded).await?;
         if verified.needs_rehash
             && let Some(checked) = &account.phc
-            && let Ok(phc) = engine.pool.hash(place, self.password.clone()).await
+            && let Ok(phc) = Box::pin(engine.pool.hash(place, self.password.clone())).await
         {
             let rehash = Rehash { id: account.account_id(), checked: checked.clone(), phc: phc.into() };
-            engine.ask(&engine.accounts, rehash).await?;
+            Box::pin(engine.ask(&engine.accounts, rehash)).await?;
         }
         Ok(settled.map(|_| account.clone()))
     }
@@ -189,15 +190,19 @@ impl Presented {
         }
         if let Some(network) = noticed.suspect {
             engine.tally.record(suspected().because("many names from one network"));
-            engine.tell(&engine.throttle, Suspect(network)).await?;
+            Box::pin(engine.tell(&engine.throttle, Suspect(network))).await?;
         }
         if noticed.targeted {
-            let account = engine.ask(&engine.accounts, Find(self.key)).await?;
-            engine.tally.record(suspected().of(account.as_ref()).because("one name from many networks"));
-            let owner = Addressee::of(account.as_ref(), &self.name, self.key);
-            engine.post(owner, Kind::Targeted).await?;
+            Box::pin(self.warn_owner(engine, suspected())).await?;
         }
         Ok(())
+    }
+
+    async fn warn_owner(&self, engine: &Engine, suspected: audit::Note) -> Result<(), Stop> {
+        let account = engine.ask(&engine.accounts, Find(self.key)).await?;
+        engine.tally.record(suspected.of(account.as_ref()).because("one name from many networks"));
+        let owner = Addressee::of(account.as_ref(), &self.name, self.key);
+        engine.post(owner, Kind::Targeted).await
     }
 }
 

@@ -50,7 +50,16 @@ pub async fn log_in(
         return Err(Fault::from(shed).into());
     }
     engine.unless_refused(Class::Login, client)?;
-    let presented = with_device.unwrap_or_else(present);
+    // Whoever is refused up to here is refused in little memory.
+    Box::pin(opened(engine, client, with_device.unwrap_or_else(present), mode)).await
+}
+
+async fn opened(
+    engine: &Arc<Engine>,
+    client: &Client,
+    presented: Result<Arc<Presented>, Refusal>,
+    mode: Mode,
+) -> Result<Opened, Stop> {
     let asked = presented.clone();
     // Dropped with this request, wherever it is.
     let (_waiting, gone) = oneshot::channel::<()>();

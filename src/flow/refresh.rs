@@ -22,14 +22,15 @@ pub async fn refresh(engine: &Arc<Engine>, client: &Client, token: &str) -> Resu
     engine.unless_refused(Class::Refresh, client)?;
     let presented = engine.edge.read(TokenKind::Refresh, token).ok();
     let turn = presented.map(|presented| Turn::new(engine, presented)).transpose()?.flatten();
+    let (turn, rotate) = turn.unzip();
     let (address, its_engine) = (client.address, Arc::clone(engine));
     let asked = async move || {
         let (charge, standing) = its_engine.charge(Class::Refresh, address).await?;
-        let rotated = match (&charge, turn) {
-            (Ok(_), Some(turn)) => Some(turn.rotate(&its_engine).await?),
+        let rotated = match (&charge, rotate) {
+            (Ok(_), Some(rotate)) => Some(rotated(&its_engine, rotate).await?),
             _ => None,
         };
-        if let Some((_, rotated)) = &rotated {
+        if let Some(rotated) = &rotated {
             its_engine.journal.begin(rotated);
         }
         Ok::<_, Fault>((charge, standing, rotated))
@@ -37,7 +38,7 @@ pub async fn refresh(engine: &Arc<Engine>, client: &Client, token: &str) -> Resu
     let (charge, standing, rotated) = engine.beside_owners(asked).await??;
     client.standing.set(Some(standing));
     charge?;
-    let (turn, sealed) = rotated.ok_or(Refusal::InvalidRefreshToken)?;
+    let (turn, sealed) = turn.zip(rotated).ok_or(Refusal::InvalidRefreshToken)?;
     let id = turn.id;
     // What comes of it waits for the commit; that it is worked out meanwhile lets nothing out.
     let sealed = sealed.map(|(rotated, account)| turn.granted(engine, rotated, account));
@@ -49,11 +50,11 @@ pub async fn refresh(engine: &Arc<Engine>, client: &Client, token: &str) -> Resu
         Ok(opened) => Ok(opened),
         Err(Denied::Refused(refusal)) => Err(refusal.into()),
         Err(Denied::Reused) => {
-            tell_owner(engine, id).await?;
+            Box::pin(tell_owner(engine, id)).await?;
             Err(Refusal::RefreshTokenReused.into())
         }
         Err(Denied::ByAccount(refusal)) => {
-            engine.ask(&engine.refresh, refresh::actor::End(id, Cause::Revoked)).await?;
+            Box::pin(engine.ask(&engine.refresh, refresh::actor::End(id, Cause::Revoked))).await?;
             Err(refusal.into())
         }
         Err(Denied::Fault(stop)) => Err(stop),
@@ -65,7 +66,6 @@ struct Turn {
     id: FamilyId,
     presented: OpaqueToken,
     next: Secret,
-    rotate: Rotate,
 }
 
 /// Why a turn gives nothing.
@@ -81,7 +81,7 @@ enum Denied {
 type Rotation = (Result<Rotated, refresh::Refusal>, Option<AccountV1>);
 
 impl Turn {
-    fn new(engine: &Engine, presented: OpaqueToken) -> Result<Option<Self>, Stop> {
+    fn new(engine: &Engine, presented: OpaqueToken) -> Result<Option<(Self, Rotate)>, Stop> {
         let Some(id) = FamilyId::from_bytes(presented.id) else { return Ok(None) };
         let next = Secret::mint(&engine.chance)?;
         let rotate = Rotate {
@@ -91,22 +91,7 @@ impl Turn {
             next_digest: next.digest(),
             next_sealed: presented.secret.seal_successor(&next),
         };
-        Ok(Some(Self { id, presented, next, rotate }))
-    }
-
-    /// Rotation, then the account that the family belongs to.
-    async fn rotate(self, engine: &Engine) -> Result<(Self, Sealed<Rotation>), Fault> {
-        let rotated = engine.ask_sealed(&engine.refresh, self.rotate.clone()).await?;
-        let with_account = rotated.then(async |rotated| match rotated {
-            Ok(Rotated::Fresh(family) | Rotated::Again(family, _)) => {
-                match AccountId::from_bytes(family.account) {
-                    Some(id) => engine.ask_sealed(&engine.accounts, ById(id)).await,
-                    None => Ok(Sealed::new(None, 0)),
-                }
-            }
-            Err(_) => Ok(Sealed::new(None, 0)),
-        });
-        Ok((self, with_account.await?))
+        Ok(Some((Self { id, presented, next }, rotate)))
     }
 
     /// The gate, then the new pair; and what is to be noted of it.
@@ -140,6 +125,20 @@ impl Turn {
         };
         (Some(event), granted())
     }
+}
+
+/// Rotation, then the account that the family belongs to.
+async fn rotated(engine: &Engine, rotate: Rotate) -> Result<Sealed<Rotation>, Fault> {
+    let rotated = engine.ask_sealed(&engine.refresh, rotate).await?;
+    let with_account = rotated.then(async |rotated| match rotated {
+        Ok(Rotated::Fresh(family) | Rotated::Again(family, _)) => match AccountId::from_bytes(family.account)
+        {
+            Some(id) => engine.ask_sealed(&engine.accounts, ById(id)).await,
+            None => Ok(Sealed::new(None, 0)),
+        },
+        Err(_) => Ok(Sealed::new(None, 0)),
+    });
+    with_account.await
 }
 
 /// The account of a family, if the gate lets it pass.

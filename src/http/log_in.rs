@@ -85,7 +85,7 @@ async fn post_login(request: HttpRequest, engine: Eng, body: Body) -> HttpRespon
         if matches!(mode, Mode::Cookie { .. })
             && let Some(before) = request.cookie(&cookie_name(&engine, "session"))
         {
-            authenticate::replace(&engine, before.value()).await?;
+            Box::pin(authenticate::replace(&engine, before.value())).await?;
         }
         Ok::<_, Rejection>(opened_response(&engine, &opened, 200))
     };
