@@ -24,6 +24,8 @@ use super::wire::{Answer, Pool, get, post};
 const PASSWORD: &str = "correct horse battery staple";
 /// Requests without an answer at one time; what would be more is counted as not sent.
 const IN_FLIGHT_MAX: usize = 8192;
+/// Requests that are due go out together, but after so many the answers that have come are taken first.
+const LATE_MAX: u32 = 8;
 const PLOT_EVERY: Duration = Duration::from_millis(500);
 
 /// How hard, how long, and against whom.
@@ -253,6 +255,7 @@ impl Scene {
         let total: f64 = rates.iter().map(|(_, rate)| rate).sum();
         let (mut due, mut points, mut shown) = (begin, Vec::new(), begin);
         let live = std::io::stderr().is_terminal();
+        let mut late = 0;
         loop {
             // The time between arrivals of a Poisson process is exponential.
             let gap = -(1.0 - random.random::<f64>()).ln() / total.max(1e-9);
@@ -263,8 +266,12 @@ impl Scene {
             let now = self.clock.steady();
             if due > now {
                 tokio::time::sleep(due.duration_since(now)).await;
-            } else {
+                late = 0;
+            } else if late == LATE_MAX {
                 tokio::task::yield_now().await;
+                late = 0;
+            } else {
+                late += 1;
             }
             if self.clock.steady().duration_since(shown) >= PLOT_EVERY {
                 shown = self.clock.steady();
