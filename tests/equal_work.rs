@@ -59,3 +59,23 @@ fn what_is_mailed_to_nobody_reaches_nobody_and_is_gone_like_a_mail_that_was_sent
         world.stop();
     });
 }
+
+#[test]
+fn all_that_a_log_in_writes_down_shares_a_sync() {
+    actix_web::rt::System::new().block_on(async {
+        let world = World::start(World::failures_for(Pair::LogIn), false);
+        for n in 0..TRIES {
+            world.prepare(Pair::LogIn, n).await;
+        }
+        let before = world.engine.journal_stats();
+        for n in 0..TRIES {
+            world.log_in_rightly(Pair::LogIn, n).await;
+        }
+        let after = world.engine.journal_stats();
+        let (entries, frames) = (after.assigned - before.assigned, after.frames - before.frames);
+        // Charged, settled, and a family opened. A machine that stands still between two of them may part them.
+        assert_eq!(entries, 3 * TRIES as u64);
+        assert!(frames <= TRIES as u64 * 3 / 2, "{frames} syncs for {entries} entries of {TRIES} log-ins");
+        world.stop();
+    });
+}

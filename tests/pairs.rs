@@ -142,6 +142,13 @@ impl World {
         assert!(opened.is_err());
     }
 
+    /// The right password of the account of a try.
+    #[allow(dead_code, reason = "the bench does not ask")]
+    pub async fn log_in_rightly(&self, pair: Pair, n: usize) {
+        let email = address(pair, true, n);
+        log_in::log_in(&self.engine, &client(n), &email, PASSWORD, Mode::Token, None).await.ok().unwrap();
+    }
+
     pub fn stop(mut self) {
         if let Some(running) = self.running.take() {
             running.stop();
