@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use super::request::{self, cookie_name, csrf_source, identity, read_json_or_default, text};
-use super::{Body, Credentials, Problem, Rejection, answer, client, credentials, read_json, resource};
+use super::{Body, Credentials, Json, Problem, Rejection, answer, client, credentials, read_json, resource};
 use crate::account::AccountV1;
 use crate::clock::Timestamp;
 use crate::engine::Engine;
@@ -16,6 +16,7 @@ use crate::flow::log_in::Mode;
 use crate::flow::log_out::Scope;
 use crate::flow::sign_up::Done;
 use crate::flow::{Client, Grant, Opened, Refusal, authenticate, log_in, log_out, refresh, sign_up};
+use crate::id::FamilyId;
 
 type Eng = web::Data<Engine>;
 
@@ -173,16 +174,26 @@ pub(super) fn user(account: &AccountV1) -> User<'_> {
     }
 }
 
-#[derive(Serialize)]
-struct TokenBody<'a> {
-    access_token: &'a str,
-    token_type: &'static str,
-    expires_in: u128,
-    expires_at: String,
-    refresh_token: &'a str,
-    refresh_expires_at: String,
-    session_id: String,
-    user: User<'a>,
+/// What an answer says of a pair of tokens.
+struct Tokens<'a> {
+    access: &'a str,
+    secs: u128,
+    access_end: Timestamp,
+    refresh: &'a str,
+    refresh_end: Timestamp,
+    family: FamilyId,
+}
+
+impl Tokens<'_> {
+    fn body(&self, user: &User) -> Vec<u8> {
+        let mut json = Json::with_capacity(1536).plain("{\"access_token\":\"").plain(self.access);
+        json = json.plain("\",\"token_type\":\"Bearer\",\"expires_in\":").value(&self.secs);
+        json = json.plain(",\"expires_at\":\"").plain(&self.access_end.rfc3339());
+        json = json.plain("\",\"refresh_token\":\"").plain(self.refresh);
+        json = json.plain("\",\"refresh_expires_at\":\"").plain(&self.refresh_end.rfc3339());
+        json = json.plain("\",\"session_id\":\"").plain(&self.family.to_string());
+        json.plain("\",\"user\":").value(user).plain("}").into_bytes()
+    }
 }
 
 fn opened_response(engine: &Engine, opened: &Opened, status: u16) -> HttpResponse {
@@ -194,17 +205,15 @@ fn opened_response(engine: &Engine, opened: &Opened, status: u16) -> HttpRespons
     let user = user(&opened.account);
     match &opened.grant {
         Grant::Tokens { access, access_end, refresh, refresh_end, family } => {
-            let body = TokenBody {
-                access_token: access,
-                token_type: "Bearer",
-                expires_in: access_end.since(engine.clock.now()).as_millis().div_ceil(1000),
-                expires_at: access_end.rfc3339(),
-                refresh_token: refresh,
-                refresh_expires_at: refresh_end.rfc3339(),
-                session_id: family.to_string(),
-                user,
+            let tokens = Tokens {
+                access,
+                secs: access_end.since(engine.clock.now()).as_millis().div_ceil(1000),
+                access_end: *access_end,
+                refresh,
+                refresh_end: *refresh_end,
+                family: *family,
             };
-            super::json(&mut response, &body)
+            response.content_type(APPLICATION_JSON.clone()).body(tokens.body(&user))
         }
         Grant::Cookie { token, session, csrf_token } => {
             let mut cookie = plain_cookie(engine, "session", token.to_string());
@@ -261,7 +270,53 @@ pub(super) fn limited(mut response: HttpResponse, client: &Client) -> HttpRespon
     response
 }
 
+static APPLICATION_JSON: HeaderValue = HeaderValue::from_static("application/json");
 static RATELIMIT_POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
 static RATELIMIT: HeaderName = HeaderName::from_static("ratelimit");
 
 pub(super) use request::identity as signed_in;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The body as it is documented.
+    #[derive(Serialize)]
+    struct Body<'a> {
+        access_token: &'a str,
+        token_type: &'a str,
+        expires_in: u32,
+        expires_at: &'a str,
+        refresh_token: &'a str,
+        refresh_expires_at: &'a str,
+        session_id: &'a str,
+        user: &'a User<'a>,
+    }
+
+    #[test]
+    fn the_body_of_a_log_in_is_the_json_of_its_fields() {
+        let user = User {
+            id: String::from("00"),
+            email: "a@b.org",
+            email_verified: true,
+            name: Some("a \"quoted\" \\ name \u{e9}"),
+            roles: &[],
+            created_at: String::from("2026-11-26T00:00:00Z"),
+        };
+        let (access_end, refresh_end) = (Timestamp::from_secs(0), Timestamp::from_secs(86_400));
+        let family = FamilyId::from_bytes([1; 16]).unwrap();
+        let tokens =
+            Tokens { access: "a.b.c", secs: 900, access_end, refresh: "pcr_x-_", refresh_end, family };
+        let expected = Body {
+            access_token: "a.b.c",
+            token_type: "Bearer",
+            expires_in: 900,
+            expires_at: "1970-01-01T00:00:00Z",
+            refresh_token: "pcr_x-_",
+            refresh_expires_at: "1970-01-02T00:00:00Z",
+            session_id: "01010101010101010101010101010101",
+            user: &user,
+        };
+        assert_eq!(String::from_utf8(tokens.body(&user)).unwrap(), serde_json::to_string(&expected).unwrap());
+    }
+}

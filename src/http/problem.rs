@@ -7,7 +7,7 @@ use actix_web::http::header::{HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
 use actix_web::{HttpRequest, HttpResponse};
 use serde::Serialize;
 
-use super::request_id;
+use super::{Json, request_id};
 use crate::engine::{Engine, Fault};
 use crate::flow::{Refusal, Stop};
 use crate::journal::handle::{Handle, NoRoom};
@@ -82,56 +82,33 @@ impl Problem {
         response.body(self.body(engine.config.public_origin.as_str(), &id))
     }
 
-    /// The body. Under a storm most answers are such ones: what is plain text is copied, and nothing is put together first.
+    /// The body.
     fn body(&self, origin: &str, id: &str) -> Vec<u8> {
-        let mut text = Vec::with_capacity(512);
-        let code = |text: &mut Vec<u8>, between| {
-            text.extend(self.code.bytes().map(|byte| if byte == b'_' { between } else { byte }));
-        };
-        text.extend(b"{\"type\":\"");
-        text.extend(origin.as_bytes());
-        text.extend(b"/problems/");
-        code(&mut text, b'-');
-        text.extend(b"\",\"title\":\"");
-        let title = text.len();
-        code(&mut text, b' ');
-        if let Some(first) = text.get_mut(title) {
+        let code = self.code;
+        let mut title = code.replace('_', " ");
+        if let Some(first) = title.get_mut(..1) {
             first.make_ascii_uppercase();
         }
-        text.extend(b"\",\"status\":");
-        json(&mut text, &self.status.as_u16());
-        text.extend(b",\"detail\":");
-        json(&mut text, &self.detail);
-        text.extend(b",\"instance\":\"/requests/");
-        text.extend(id.as_bytes());
-        text.extend(b"\",\"code\":\"");
-        text.extend(self.code.as_bytes());
-        text.extend(b"\",\"request_id\":\"");
-        text.extend(id.as_bytes());
-        text.push(b'"');
+        let mut json = Json::with_capacity(512).plain("{\"type\":\"").plain(origin).plain("/problems/");
+        json = json.plain(&code.replace('_', "-")).plain("\",\"title\":\"").plain(&title);
+        json = json.plain("\",\"status\":").value(&self.status.as_u16());
+        json = json.plain(",\"detail\":").value(&self.detail);
+        json = json.plain(",\"instance\":\"/requests/").plain(id).plain("\",\"code\":\"").plain(code);
+        json = json.plain("\",\"request_id\":\"").plain(id).plain("\"");
         if !self.errors.is_empty() {
-            text.extend(b",\"errors\":");
-            json(&mut text, &self.errors);
+            json = json.plain(",\"errors\":").value(&self.errors);
         }
         if let Some(reasons) = &self.reasons {
-            text.extend(b",\"reasons\":");
-            json(&mut text, reasons);
+            json = json.plain(",\"reasons\":").value(reasons);
         }
         if let Some(secs) = self.retry_after {
-            text.extend(b",\"retry_after\":");
-            json(&mut text, &secs);
+            json = json.plain(",\"retry_after\":").value(&secs);
         }
-        text.push(b'}');
-        text
+        json.plain("}").into_bytes()
     }
 }
 
 static PROBLEM_JSON: HeaderValue = HeaderValue::from_static("application/problem+json");
-
-fn json(text: &mut Vec<u8>, value: &impl Serialize) {
-    // Texts and numbers, in memory: there is no way to fail.
-    let _ = serde_json::to_writer(text, value);
-}
 
 impl Stop {
     /// The answer to a flow that ended early.
