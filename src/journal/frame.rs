@@ -330,6 +330,9 @@ mod tests {
         }
         let long = write(&header(Kind::Data, 1), &vec![1; BODY_BYTES_MAX + 1], ALIGN, &mut out);
         assert!(matches!(long, Err(FrameError::Length(_))));
+        let mut longest = Vec::new();
+        write(&header(Kind::Data, 1), &vec![1; BODY_BYTES_MAX], ALIGN, &mut longest).unwrap();
+        assert!(matches!(read(&longest, ALIGN), Seen::Frame(frame) if frame.body.len() == BODY_BYTES_MAX));
         assert!(out.is_empty());
         write(&header(Kind::Attest, 0), &[], ALIGN, &mut out).unwrap();
         assert!(matches!(read(&out, ALIGN), Seen::Frame(_)));

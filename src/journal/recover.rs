@@ -375,3 +375,51 @@ pub fn drop_segments(storage: &dyn Storage, needed_from: u64) -> io::Result<()> 
     }
     if dropped { storage.sync_dir(JOURNAL_DIR) } else { Ok(()) }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::golden::{Life, SIZES, damaged, disk_of, frozen};
+    use super::super::segment::usable;
+    use super::super::storage_sim::SimStorage;
+    use super::*;
+
+    #[test]
+    fn what_was_cut_off_is_kept_and_nothing_else() {
+        let torn = damaged("fenced", "fill journal/0000000000000002.log 5632 5800");
+        let found = Life::begin(&torn).unwrap().journal.found;
+        let kept = torn.peek("quarantine/0000000000000002-at-5632.torn").unwrap();
+        assert_eq!((found.torn, kept.len(), &kept[..168]), (779, 779, &[0xA5; 168][..]));
+        let sound = disk_of(&frozen("fenced"));
+        assert_eq!(Life::begin(&sound).unwrap().journal.found.torn, 0);
+        assert_eq!(sound.list(QUARANTINE_DIR).unwrap(), Vec::<String>::new());
+    }
+
+    #[test]
+    fn a_segment_goes_when_the_next_one_begins_with_what_is_needed_or_before() {
+        let first_seq = |disk: &SimStorage, segno| {
+            let block = disk.peek(&segment_path(segno)).unwrap()[..HEADER_BYTES].try_into().unwrap();
+            SegmentFields::read(&Header::read(FileKind::Segment, &block).unwrap().by_kind).unwrap().first_seq
+        };
+        let left = |needed_from| {
+            let disk = disk_of(&frozen("clean"));
+            drop_segments(&disk, needed_from).unwrap();
+            numbers(&disk, JOURNAL_DIR, ".log").unwrap()
+        };
+        let disk = disk_of(&frozen("clean"));
+        let (second, third) = (first_seq(&disk, 2), first_seq(&disk, 3));
+        assert!(1 < second && second < third);
+        assert_eq!(left(0), [1, 2, 3]);
+        assert_eq!(left(second - 2), [1, 2, 3]);
+        assert_eq!((left(second - 1), left(third - 2)), (vec![2, 3], vec![2, 3]));
+        assert_eq!((left(third - 1), left(u64::MAX - 9)), (vec![3], vec![3]));
+    }
+
+    #[test]
+    fn a_start_has_the_room_of_its_segment_and_of_one_that_stands_ready() {
+        let life = Life::begin(&SimStorage::new()).unwrap();
+        // Behind header and fence, less what the switch to the next segment can waste.
+        let here = SIZES.segment - HEADER_BYTES as u64 - SIZES.align as u64 - SIZES.frame_max();
+        assert_eq!(usable(SIZES), SIZES.segment - HEADER_BYTES as u64 - SIZES.frame_max());
+        assert_eq!(life.journal.handle.stats().room, here + usable(SIZES));
+    }
+}

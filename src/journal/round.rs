@@ -138,3 +138,81 @@ impl Finished {
         Ok(bytes)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+    use std::rc::Rc;
+
+    use super::super::golden::Life as Golden;
+    use super::super::snapshot::{abandon, read};
+    use super::super::storage::Storage;
+    use super::super::storage_sim::SimStorage;
+    use super::*;
+
+    const TEMPORARY: &str = "snapshot/taking.tmp";
+
+    /// A round over one table of so many records of some length in each bucket, asked for bucket by bucket.
+    fn taken(disk: &SimStorage, records: usize, len: usize) -> (Vec<u8>, u32) {
+        let golden = Golden::begin(disk).unwrap();
+        let (life, handle) = (golden.journal.life().clone(), golden.journal.handle.clone());
+        let steps = Rc::new(Cell::new(0));
+        let counted = Rc::clone(&steps);
+        let mut round = Round::begin(&life, &handle).unwrap().paced(move || counted.set(counted.get() + 1));
+        for bucket in 0..BUCKETS {
+            let mut found = Records::default();
+            for _ in 0..records {
+                found.add(1, &(bucket as u64).to_be_bytes(), &vec![7; len]);
+            }
+            round.add((9, 1), bucket, found, bucket + 1).unwrap();
+        }
+        drop(round.finish().unwrap());
+        (disk.peek(TEMPORARY).unwrap(), steps.get())
+    }
+
+    fn chunks(bytes: &[u8]) -> Vec<usize> {
+        let mut lens = Vec::new();
+        let mut at = 4096;
+        while bytes[at..at + 4] == *b"PCC1" {
+            let len = u32::from_le_bytes(bytes[at + 36..at + 40].try_into().unwrap()) as usize;
+            lens.push(len);
+            at += 48 + len;
+        }
+        lens
+    }
+
+    #[test]
+    fn buckets_share_a_chunk_until_it_is_full() {
+        let disk = SimStorage::new();
+        // 16 bytes of lengths and key, and 16 of value: 32 a bucket, half a chunk in all.
+        let (bytes, steps) = taken(&disk, 1, 16);
+        assert_eq!(chunks(&bytes), [BUCKETS * 32]);
+        assert!(steps >= BUCKETS as u32 && steps < 3 * BUCKETS as u32, "{steps}");
+        // A chunk to the last byte, and two that a bucket does not fit into.
+        let (bytes, _) = taken(&disk, 1, 48);
+        assert_eq!(chunks(&bytes), [CHUNK_BYTES_MAX]);
+        let (bytes, _) = taken(&disk, 1, 112);
+        assert_eq!(chunks(&bytes), [CHUNK_BYTES_MAX; 2]);
+        let (bytes, _) = taken(&disk, 1, 113);
+        let lens = chunks(&bytes);
+        assert!(lens.len() == 3 && lens.iter().all(|len| *len <= CHUNK_BYTES_MAX && len.is_multiple_of(129)));
+        // Nothing at all is one chunk without a record.
+        assert_eq!(chunks(&taken(&disk, 0, 0).0), [0]);
+        // It has no name, but is whole.
+        let file = disk.open(TEMPORARY);
+        assert!(read(&*file.unwrap(), None, &mut |_, _, _, _| Ok(())).is_ok());
+        abandon(&disk);
+        assert!(disk.open(TEMPORARY).is_err());
+    }
+
+    #[test]
+    fn what_a_failed_round_leaves_is_taken_off_the_disk() {
+        let disk = SimStorage::new();
+        let golden = Golden::begin(&disk).unwrap();
+        let life = golden.journal.life().clone();
+        drop(Round::begin(&life, &golden.journal.handle).unwrap());
+        assert!(disk.open(TEMPORARY).is_ok());
+        Round::abandon(&life);
+        assert!(disk.open(TEMPORARY).is_err());
+    }
+}

@@ -420,6 +420,12 @@ fn a_clock_that_fell_far_behind_needs_a_word() {
     let day = std::time::Duration::from_hours(25);
     assert!(with_clock(NOW - day, false).unwrap_err().to_string().contains("--accept-clock-floor"));
     assert_eq!(with_clock(NOW - day, true).unwrap(), (NOW, 1));
-    assert_eq!(with_clock(NOW - std::time::Duration::from_mins(10), false).unwrap(), (NOW, 1));
+    let exactly = std::time::Duration::from_hours(24);
+    assert_eq!(with_clock(NOW - exactly, false).unwrap(), (NOW, 1));
+    let moment = std::time::Duration::from_millis(1);
+    assert!(with_clock(NOW - exactly - moment, false).is_err());
+    let little = std::time::Duration::from_mins(5);
+    assert_eq!(with_clock(NOW - little - moment, false).unwrap(), (NOW, 1));
+    assert_eq!(with_clock(NOW - little, false).unwrap(), (NOW, 0));
     assert_eq!(with_clock(NOW + day, false).unwrap(), (NOW + day, 0));
 }
