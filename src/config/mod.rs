@@ -495,6 +495,17 @@ mod tests {
     }
 
     #[test]
+    fn what_is_no_text_is_one_mistake_and_a_line_may_end_as_on_any_system() {
+        let zeros = format!("http.listen = \"127.0.0.1:1\"\r\n# {}\n", "\0".repeat(5000));
+        assert_eq!(
+            load(&zeros, &[]).err().unwrap(),
+            ["p.toml:2: a control character (U+0000) has no place here"]
+        );
+        assert_eq!(load("a\rb", &[]).err().unwrap().len(), 1);
+        assert!(load("http.listen = \"127.0.0.1:1\"\r\n\tsignup.verify_email = \"off\"\r\n", &[]).is_ok());
+    }
+
+    #[test]
     fn what_init_writes_names_every_key_and_reads_back_with_and_without_its_comments() {
         let text = commented();
         assert!(load(&text, &[]).is_ok());

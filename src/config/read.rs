@@ -78,6 +78,16 @@ impl Reader {
 
     /// Lays the text of a file over what there is.
     pub fn file(&mut self, path: &str, text: &str) {
+        // One mistake, not one for each of them: this is no text, or another system's.
+        let stray = |(at, c): &(usize, char)| match c {
+            '\t' | '\n' => false,
+            '\r' => !text.get(at + 1..).is_some_and(|rest| rest.starts_with('\n')),
+            c => c.is_ascii_control(),
+        };
+        if let Some((at, c)) = text.char_indices().find(stray) {
+            let what = format!("a control character (U+{:04X}) has no place here", u32::from(c));
+            return self.fault(format!("{path}:{}", line_of(text, at)), what);
+        }
         let (table, errors) = DeTable::parse_recoverable(text);
         for error in errors {
             let line = error.span().map_or(1, |span| line_of(text, span.start));
