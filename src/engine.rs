@@ -18,7 +18,6 @@ use crate::journal::archive;
 use crate::journal::handle::{Handle, NoRoom, Sealed};
 use crate::journal::layout::Sizes;
 use crate::journal::recover::{Found, Journal, Options, Past, recover};
-use crate::journal::snapshot;
 use crate::journal::storage::Storage;
 use crate::journal::storage_local::LocalStorage;
 use crate::lockout::Names;
@@ -310,7 +309,7 @@ impl Engine {
             pool,
             known_bad,
             journal,
-            saved: parking_lot::Mutex::new(Saved { newest: snapshot::newest(&local), ..Saved::default() }),
+            saved: parking_lot::Mutex::new(Saved { newest: found.newest, ..Saved::default() }),
             storage: local,
             clock,
             chance,

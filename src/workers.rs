@@ -10,6 +10,7 @@ use actix::Addr;
 use crate::engine::{Engine, Fault};
 use crate::expiry::may_be_gone;
 use crate::journal::buckets::BUCKETS;
+use crate::journal::handle::Stats;
 use crate::journal::round::{Round, Unnamed};
 use crate::journal::segment::Life;
 use crate::journal::snapshot::Named;
@@ -160,14 +161,13 @@ async fn snapshots(engine: &Engine, life: &Life, ending: &Arc<AtomicBool>) {
     if let Err(error) = thread_class::lower(Low::Nice) {
         tracing::debug!(%error, "snapshots are taken at the priority of everything else");
     }
-    let held = engine.saved.lock().newest.map_or(0, |newest| newest.bytes);
     let (mut taken_at, mut size, mut wait) = (engine.journal.stats().frame_bytes, 0, 0);
     let (mut taken_low, mut rest) = (0_u32, 0_u32);
     loop {
         let last = ending.load(Ordering::Relaxed);
-        let since = engine.journal.stats().frame_bytes - taken_at;
         // What is kept free for snapshots is used by them: segments go once two hold what they hold.
-        let low = engine.journal.stats().low;
+        let Stats { frame_bytes, low, .. } = engine.journal.stats();
+        let since = frame_bytes - taken_at;
         if !low {
             (taken_low, rest) = (0, 0);
         }
@@ -181,8 +181,8 @@ async fn snapshots(engine: &Engine, life: &Life, ending: &Arc<AtomicBool>) {
                 continue;
             }
             let (journal, ending) = (engine.journal.clone(), Arc::clone(ending));
-            let limit =
-                journal.stats().frame_bytes + HURRY_TIMES * engine.config.snapshot_bytes.max(size).max(held);
+            let held = engine.saved.lock().newest.map_or(0, |newest| newest.bytes);
+            let limit = frame_bytes + HURRY_TIMES * engine.config.snapshot_bytes.max(held);
             let hurry = move || {
                 let stats = journal.stats();
                 stats.low || stats.frame_bytes > limit || ending.load(Ordering::Relaxed)

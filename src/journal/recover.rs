@@ -125,6 +125,8 @@ pub struct Found {
     pub warnings: Vec<String>,
     /// The latest time that was seen.
     pub wall_ms: u64,
+    /// The newest snapshot that has a name.
+    pub newest: Option<snapshot::Named>,
 }
 
 /// A running journal: keeps the directory locked until it is closed or dropped.
@@ -255,7 +257,8 @@ pub fn recover(options: Options, past: &mut dyn Past) -> Result<Recovered, Refus
     for _ in 0..2 {
         identity.write(life.epoch, segno, end.seq, State::Live).map_err(unreadable(IDENTITY))?;
     }
-    let handle = Handle::new(sizes, end.seq, snapshot::newest(&*storage).map_or(0, |newest| newest.bytes));
+    found.newest = snapshot::newest(&*storage);
+    let handle = Handle::new(sizes, end.seq, found.newest.map_or(0, |newest| newest.bytes));
     let preparer =
         Preparer { life: life.clone(), spares: Arc::clone(&spares), shared: Arc::clone(&handle.shared) };
     let writer = Writer::new(&handle, Log::new(life, identity, spares, begun));

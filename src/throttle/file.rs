@@ -224,7 +224,7 @@ mod tests {
 
     fn found(first_start: bool, clean_stop: bool, at: Timestamp) -> Found {
         let (warnings, wall_ms) = (Vec::new(), at.as_millis());
-        Found { first_start, clean_stop, entries: 0, records: 0, seq: 0, torn: 0, warnings, wall_ms }
+        Found { first_start, clean_stop, warnings, wall_ms, ..Found::default() }
     }
 
     fn left(mut table: Table, address: &str) -> usize {
