@@ -5,7 +5,7 @@ use super::record::{AccountV1, Status};
 use crate::clock::Timestamp;
 use crate::id::AccountId;
 use crate::index::Index;
-use crate::journal::buckets::{BUCKETS, Buckets};
+use crate::journal::buckets::Buckets;
 use crate::journal::record::{self, Write};
 
 /// A decision about accounts with verdict `V`.
@@ -211,7 +211,7 @@ impl Accounts {
         wanted: impl Fn(&AccountV1) -> bool,
     ) -> Vec<AccountV1> {
         let after = after.map(AccountId::to_bytes);
-        let all = (0..BUCKETS).flat_map(|bucket| self.by_id.bucket(bucket));
+        let all = self.by_id.iter();
         let mut found: Vec<_> = all
             .filter(|(id, account)| after.is_none_or(|after| **id > after) && wanted(account))
             .map(|(_, account)| account)
@@ -232,7 +232,7 @@ impl Accounts {
 
     /// Recovery is over.
     pub fn recovered(&mut self) {
-        let all = (0..BUCKETS).flat_map(|bucket| self.by_id.bucket(bucket));
+        let all = self.by_id.iter();
         self.by_name.build(all.map(|(id, account)| (NameKey(account.name_key), *id)));
     }
 

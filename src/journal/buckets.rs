@@ -68,6 +68,11 @@ impl<K: AsRef<[u8]> + Ord, V> Buckets<K, V> {
     pub fn bucket(&self, bucket: usize) -> impl Iterator<Item = (&K, &V)> {
         self.lists.get(bucket).into_iter().flatten().map(|(key, value)| (key, &**value))
     }
+
+    /// The records of all buckets, one bucket after the other.
+    pub fn iter(&self) -> impl Iterator<Item = (&K, &V)> {
+        self.lists.iter().flatten().map(|(key, value)| (key, &**value))
+    }
 }
 
 impl<K: AsRef<[u8]> + Ord, V> Default for Buckets<K, V> {

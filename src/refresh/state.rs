@@ -6,7 +6,7 @@ use super::record::{Cause, FamilyV1, SpentV1};
 use crate::clock::Timestamp;
 use crate::id::{AccountId, FamilyId};
 use crate::index::ByAccount;
-use crate::journal::buckets::{BUCKETS, Buckets};
+use crate::journal::buckets::Buckets;
 use crate::journal::record::{self, Write};
 use crate::secret::{SealedSuccessor, SecretDigest};
 
@@ -218,7 +218,7 @@ impl Families {
         since: Timestamp,
         stands: impl Fn(&FamilyV1) -> bool,
     ) -> impl Iterator<Item = (FamilyId, Timestamp)> {
-        let all = (0..BUCKETS).flat_map(|bucket| self.by_id.bucket(bucket));
+        let all = self.by_id.iter();
         let grace = self.limits.grace;
         let made = all.map(move |(_, family)| (family, Timestamp(family.rotated_ms) + grace));
         let dead =
@@ -243,7 +243,7 @@ impl Families {
 
     /// Recovery is over.
     pub fn recovered(&mut self) {
-        let all = (0..BUCKETS).flat_map(|bucket| self.by_id.bucket(bucket));
+        let all = self.by_id.iter();
         self.by_account.build(all.map(|(id, family)| (family.account, *id)));
     }
 

@@ -6,7 +6,7 @@ use super::record::SessionV1;
 use crate::clock::Timestamp;
 use crate::id::{AccountId, SessionId};
 use crate::index::ByAccount;
-use crate::journal::buckets::{BUCKETS, Buckets};
+use crate::journal::buckets::Buckets;
 use crate::journal::record::{self, Write};
 use crate::secret::SecretDigest;
 
@@ -152,7 +152,7 @@ impl Sessions {
 
     /// Recovery is over.
     pub fn recovered(&mut self) {
-        let all = (0..BUCKETS).flat_map(|bucket| self.by_id.bucket(bucket));
+        let all = self.by_id.iter();
         self.by_account.build(all.map(|(id, session)| (session.account, *id)));
     }
 
