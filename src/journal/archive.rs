@@ -307,3 +307,6 @@ pub fn salvage(
     let restored = begin_anew(to, sizes, records, origin_of, reached, clock, chance)?;
     Ok(Salvaged { restored, lost, passed_over })
 }
+
+#[cfg(test)]
+mod tests;

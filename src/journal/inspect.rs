@@ -137,3 +137,78 @@ pub fn verify(
     }
     Ok((found, proof))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::journal::golden::{damaged, disk_of, frozen};
+    use crate::journal::storage_sim::SimStorage;
+
+    const FIRST: &str = "journal/0000000000000001.log";
+
+    /// Where the frames of the first segment begin, as they are told.
+    fn frames(lines: &[String]) -> Vec<usize> {
+        let of_first = lines.iter().skip_while(|line| !line.starts_with(FIRST)).skip(1);
+        of_first
+            .take_while(|line| line.starts_with("  "))
+            .map(|line| line.trim_start().split_once(':').unwrap().0.parse().unwrap())
+            .collect()
+    }
+
+    #[test]
+    fn every_file_and_every_frame_has_its_line() {
+        let disk = disk_of(&frozen("clean"));
+        let lines = inspect(&disk).unwrap();
+        assert!(
+            lines[0].starts_with("IDENTITY: cluster ") && lines[0].contains(", timeline 1, "),
+            "{lines:?}"
+        );
+        assert!(lines[0].contains("state: Closed"), "{lines:?}");
+        let cluster = match IdentityFile::open(&disk) {
+            Ok(Some(Ok(identity))) => crate::id::hex(&identity.cluster()),
+            _ => panic!("an identity"),
+        };
+        assert!(lines[0].contains(&cluster), "{lines:?}");
+        assert!(lines[1].starts_with(&format!("{FIRST}: epoch 1, SegmentFields {{ segno: 1,")), "{lines:?}");
+        assert_eq!(lines.iter().filter(|line| line.starts_with("journal/")).count(), 3);
+        let told = frames(&lines);
+        assert!(told.len() > 4 && told[0] == HEADER_BYTES, "{told:?}");
+        let first = &lines[2];
+        assert!(first.contains(": Fence batch 1, 0 entries from 1, 512 bytes"), "{first}");
+        let data = &lines[3];
+        assert!(data.contains(": Data batch 2, 1 entries from 1, 512 bytes"), "{data}");
+        assert!(lines.last().unwrap().contains(": Close batch "), "{lines:?}");
+        // Frames follow each other to the byte.
+        for (pair, line) in told.windows(2).zip(&lines[2..]) {
+            let len: usize = line.rsplit(' ').nth(1).unwrap().parse().unwrap();
+            assert_eq!(pair[0] + len, pair[1], "{line}");
+        }
+        let snapshots = inspect(&disk_of(&frozen("snapshots"))).unwrap();
+        let of_snapshots: Vec<_> = snapshots.iter().filter(|line| line.starts_with("snapshot/")).collect();
+        assert!(of_snapshots.len() == 2 && of_snapshots[1].contains("end_seq: 21"), "{of_snapshots:?}");
+    }
+
+    #[test]
+    fn what_cannot_be_read_is_named_with_its_place() {
+        let said = |edits: &str| inspect(&damaged("clean", edits)).unwrap();
+        let whole = frames(&inspect(&disk_of(&frozen("clean"))).unwrap());
+        let (second, third) = (whole[1], whole[2]);
+        let lines = said(&format!("flip {FIRST} {}", second + 100));
+        assert!(lines.contains(&format!("  {second}: not a frame")), "{lines:?}");
+        // And what follows is read all the same.
+        assert!(lines.iter().any(|line| line.starts_with(&format!("  {third}: Data"))), "{lines:?}");
+        let lines = said(&format!("cut {FIRST} 4095"));
+        assert!(lines.contains(&format!("{FIRST}: shorter than its header")), "{lines:?}");
+        let lines = said(&format!("flip {FIRST} 100"));
+        assert!(
+            lines.iter().any(|line| line.starts_with(&format!("{FIRST}: ")) && line.contains("checksum"))
+        );
+        assert_eq!(frames(&lines), Vec::<usize>::new());
+        let lines = said("flip IDENTITY 100; flip IDENTITY 4196");
+        assert!(lines[0].starts_with("IDENTITY: ") && !lines[0].contains("cluster"), "{lines:?}");
+        assert_eq!(inspect(&SimStorage::new()).unwrap(), ["IDENTITY: none"]);
+        // A whole segment without zeros ends where its bytes do.
+        let lines = said(&format!("fill {FIRST} 4096 8192"));
+        assert_eq!(frames(&lines), (4_096..8_192).step_by(512).collect::<Vec<_>>());
+    }
+}

@@ -123,9 +123,20 @@ fn make_dir(path: &Path) -> io::Result<()> {
     fs::DirBuilder::new().recursive(true).mode(0o700).create(path)
 }
 
-/// Locks and syncs of these promise less than ours need.
 #[cfg(target_os = "linux")]
 fn refuse_network_file_system(root: &Path) -> io::Result<()> {
+    match network_file_system(rustix::fs::statfs(root)?.f_type as u64) {
+        Some(name) => Err(io::Error::new(
+            io::ErrorKind::Unsupported,
+            format!("the data directory lies on a network file system ({name}), which cannot be relied on"),
+        )),
+        None => Ok(()),
+    }
+}
+
+/// The name of a file system whose locks and syncs promise less than ours need.
+#[cfg(target_os = "linux")]
+fn network_file_system(kind: u64) -> Option<&'static str> {
     const REMOTE: [(u64, &str); 6] = [
         (0x6969, "NFS"),
         (0x517B, "SMB"),
@@ -134,14 +145,9 @@ fn refuse_network_file_system(root: &Path) -> io::Result<()> {
         (0x0102_1997, "9P"),
         (0x00C3_6400, "Ceph"),
     ];
-    let kind = rustix::fs::statfs(root)?.f_type as u64 & 0xFFFF_FFFF;
-    match REMOTE.iter().find(|(magic, _)| *magic == kind) {
-        Some((_, name)) => Err(io::Error::new(
-            io::ErrorKind::Unsupported,
-            format!("the data directory lies on a network file system ({name}), which cannot be relied on"),
-        )),
-        None => Ok(()),
-    }
+    // Where the field is signed, the sign stands in the upper half.
+    let kind = kind & 0xFFFF_FFFF;
+    REMOTE.iter().find(|(magic, _)| *magic == kind).map(|(_, name)| *name)
 }
 
 #[cfg(not(target_os = "linux"))]
@@ -207,5 +213,90 @@ mod tests {
         assert_eq!(storage.list("").unwrap(), ["a"]);
         assert!(storage.create_new("a").is_err());
         assert_eq!(storage.list("none").unwrap(), Vec::<String>::new());
+    }
+
+    #[test]
+    fn only_its_owner_reads_the_directory_and_its_files() {
+        use std::os::unix::fs::PermissionsExt;
+        let dir = tempfile::tempdir().unwrap();
+        let root = dir.path().join("a/b");
+        let storage = LocalStorage::open(&root).unwrap();
+        storage.create_dir("sub").unwrap();
+        storage.create_new("sub/file").unwrap();
+        drop(storage.lock().unwrap());
+        let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+        assert_eq!([mode(&root), mode(&root.join("sub"))], [0o700; 2]);
+        assert_eq!([mode(&root.join("sub/file")), mode(&root.join("LOCK"))], [0o600; 2]);
+        // A directory that is there is taken as it is.
+        assert!(LocalStorage::open(&root).is_ok());
+    }
+
+    #[test]
+    fn names_and_bytes_go_where_they_should_and_faults_are_told() {
+        let dir = tempfile::tempdir().unwrap();
+        let storage = LocalStorage::open(dir.path()).unwrap().logging(WriteMode::Dsync);
+        assert_eq!((storage.log_mode, storage.used_mode()), (WriteMode::Dsync, None));
+        let file = storage.create_new("old").unwrap();
+        file.set_len(8_192).unwrap();
+        assert_eq!(file.write_some(b"some", 4_000).unwrap(), 4);
+        let mut four = [0; 4];
+        file.read_at(&mut four, 4_000).unwrap();
+        assert_eq!((&four, file.length().unwrap()), (b"some", 8_192));
+        file.sync_data().unwrap();
+        file.forget_cache().unwrap();
+        storage.open_log("old").unwrap();
+        assert_eq!(storage.used_mode(), Some(WriteMode::Dsync));
+        storage.rename("old", "new").unwrap();
+        assert_eq!(storage.list("").unwrap(), ["new"]);
+        storage.sync_dir("").unwrap();
+        storage.unlink("new").unwrap();
+        assert_eq!(storage.list("").unwrap(), Vec::<String>::new());
+        for fault in [
+            storage.rename("new", "old").err(),
+            storage.unlink("new").err(),
+            storage.sync_dir("new").err(),
+            storage.open("new").err(),
+        ] {
+            assert_eq!(fault.map(|error| error.kind()), Some(io::ErrorKind::NotFound));
+        }
+        storage.create_new("file").unwrap();
+        assert!(storage.create_dir("file/sub").is_err() && storage.list("file").is_err());
+        let before = storage.free_space().unwrap();
+        let blocks = rustix::fs::statvfs(dir.path()).unwrap();
+        let all = blocks.f_blocks * blocks.f_frsize;
+        assert!(before > 4_096 && before <= all, "{before} of {all}");
+        assert!(LocalStorage { root: dir.path().join("gone"), ..storage }.free_space().is_err());
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn what_cannot_be_synced_or_read_anew_says_so() {
+        let (reader, _writer) = io::pipe().unwrap();
+        let pipe = LocalFile(fs::File::from(std::os::fd::OwnedFd::from(reader)));
+        assert!(pipe.sync_data().is_err() && pipe.forget_cache().is_err());
+        assert!(pipe.set_len(1).is_err() && pipe.read_at(&mut [0], 0).is_err());
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn a_network_file_system_is_known_by_its_number() {
+        // linux/magic.h, and those of the clients that have theirs elsewhere.
+        for (kind, name) in [(0x6969, "NFS"), (0x517B, "SMB"), (0x0102_1997, "9P")] {
+            assert_eq!(network_file_system(kind), Some(name));
+        }
+        // As a signed word of 64 bits.
+        assert_eq!(network_file_system(0xFFFF_FFFF_FF53_4D42), Some("CIFS"));
+        for local in [0xEF53, 0x0102_1994, 0x5846_5342, 0x9123_683E] {
+            assert_eq!(network_file_system(local), None);
+        }
+    }
+
+    #[test]
+    fn a_name_that_is_no_text_is_told_and_not_passed_over() {
+        use std::os::unix::ffi::OsStrExt;
+        let dir = tempfile::tempdir().unwrap();
+        let storage = LocalStorage::open(dir.path()).unwrap();
+        fs::write(dir.path().join(std::ffi::OsStr::from_bytes(b"a\xFF")), b"").unwrap();
+        assert_eq!(storage.list("").unwrap_err().kind(), io::ErrorKind::InvalidData);
     }
 }

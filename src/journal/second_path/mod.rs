@@ -15,6 +15,7 @@ mod tests;
 
 use std::collections::{BTreeMap, HashMap};
 use std::io;
+use std::ops::Range;
 
 use self::raw::{BUCKETS, Segment, Snapshot, bucket_of, digest_of, entries};
 use super::storage::Storage;
@@ -149,15 +150,14 @@ pub fn prove(
     // One that is older than the journal that is left leads nowhere.
     snapshots.retain(|snapshot| snapshot.start_seq + 1 >= first.first_seq);
     let at_ms = snapshots.iter().map(|snapshot| snapshot.max_wall_ms).max().unwrap_or(0);
-    let bytes = segments.len() as u64 * storage_len(storage, &first.path)?;
-    let stripes = (bytes / STRIPE_BYTES + 1).min(STRIPES_MAX) as u32;
+    let stripes = stripes_of(segments.len() as u64, storage_len(storage, &first.path)?);
     let mut sums: Vec<_> = snapshots.iter().map(|_| Sums::new()).collect();
     let from_nothing = first.first_seq == 1;
     sums.extend(from_nothing.then(Sums::new));
     let mut digests = vec![0_u128; snapshots.len()];
     let mut seq = 0;
     for stripe in 0..stripes {
-        let buckets = stripe * BUCKETS / stripes..(stripe + 1) * BUCKETS / stripes;
+        let buckets = buckets_of(stripe, stripes);
         let live = |table, value: &[u8]| !may_be_gone(table, value, at_ms);
         let mut touched = Touched::new();
         seq = entries(storage, &segments, upto.unwrap_or(u64::MAX), &mut |seq, table, key, value| {
@@ -200,6 +200,16 @@ pub fn prove(
     let names =
         snapshots.iter().map(|snapshot| snapshot.path.clone()).chain(from_nothing.then_some(beginning));
     agree(&names.collect::<Vec<_>>(), &sums, seq, at_ms)
+}
+
+/// Into how many stripes the work on `segments` of `len` bytes each is cut.
+fn stripes_of(segments: u64, len: u64) -> u32 {
+    (segments * len / STRIPE_BYTES + 1).min(STRIPES_MAX) as u32
+}
+
+/// The buckets of one stripe: together all, each once.
+const fn buckets_of(stripe: u32, stripes: u32) -> Range<u32> {
+    stripe * BUCKETS / stripes..(stripe + 1) * BUCKETS / stripes
 }
 
 fn agree(names: &[String], sums: &[Sums], seq: u64, at_ms: u64) -> Result<Proof, Disproof> {

@@ -1,6 +1,6 @@
 //! Both readers over the golden directories: they agree on sound ones, and a mistake of one shows.
 
-use super::{Disproof, Proof, prove};
+use super::{Disproof, Proof, STRIPE_BYTES, buckets_of, prove, stripes_of};
 use crate::journal::buckets::{BUCKETS, bucket_of};
 use crate::journal::bugs::{self, Bug};
 use crate::journal::golden::{Life, SIZES, damaged, disk_of, files, frozen, removal, values, verdicts};
@@ -102,5 +102,25 @@ fn a_mistake_of_recovery_does_not_hide_from_the_second_path() {
         assert!(verify_it(&disk).is_ok());
         let refusal = bugs::with(Some(bug), || verify_it(&disk)).unwrap_err().to_string();
         assert!(refusal.contains("differ"), "{bug:?}: {refusal}");
+    }
+}
+
+#[test]
+fn stripes_grow_with_the_journal_and_share_out_every_bucket_once() {
+    for (segments, len, stripes) in [
+        (1, 0, 1),
+        (1, STRIPE_BYTES - 1, 1),
+        (1, STRIPE_BYTES, 2),
+        (2, STRIPE_BYTES / 2, 2),
+        (3, 2 * STRIPE_BYTES, 7),
+        (70, STRIPE_BYTES, 64),
+    ] {
+        assert_eq!(stripes_of(segments, len), stripes, "{segments} of {len}");
+    }
+    for stripes in [1, 2, 3, 7, 64] {
+        let all: Vec<u32> = (0..stripes).flat_map(|stripe| buckets_of(stripe, stripes)).collect();
+        assert_eq!(all, (0..BUCKETS as u32).collect::<Vec<_>>(), "{stripes}");
+        let most = (0..stripes).map(|stripe| buckets_of(stripe, stripes).len()).max().unwrap();
+        assert!(most <= BUCKETS / stripes as usize + 1, "{stripes}");
     }
 }
