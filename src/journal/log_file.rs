@@ -183,4 +183,76 @@ mod tests {
         }
         assert_eq!(WriteMode::of_name("auto"), None);
     }
+
+    /// A file of eight blocks of zeros.
+    fn made(dir: &tempfile::TempDir) -> std::path::PathBuf {
+        let storage = LocalStorage::open(dir.path()).unwrap();
+        storage.create_new("log").unwrap().write_at(&vec![0; 8 * BLOCK], 0).unwrap();
+        dir.path().join("log")
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn each_mode_opens_with_its_flags() {
+        use rustix::fs::{OFlags, fcntl_getfl};
+        let dir = tempfile::tempdir().unwrap();
+        let path = made(&dir);
+        for mode in [WriteMode::Direct, WriteMode::Dsync] {
+            let Ok(file) = SyncedFile::open(&path, mode.flags().unwrap()) else {
+                // A file system without it.
+                assert_eq!(mode, WriteMode::Direct);
+                continue;
+            };
+            let of_synced = fcntl_getfl(&file.synced).unwrap();
+            assert!(of_synced.contains(OFlags::DSYNC), "{mode:?}: {of_synced:?}");
+            assert_eq!(of_synced.contains(OFlags::DIRECT), mode == WriteMode::Direct, "{of_synced:?}");
+            assert!(!fcntl_getfl(&file.plain.0).unwrap().contains(OFlags::DSYNC));
+        }
+        assert_eq!(WriteMode::Fdatasync.flags(), None);
+    }
+
+    #[test]
+    fn a_file_that_a_mode_cannot_write_is_written_in_the_last_one_and_a_fault_is_told() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("short");
+        fs::write(&path, [0; BLOCK - 1]).unwrap();
+        assert_eq!(open(&path, WriteMode::Direct).unwrap().1, WriteMode::Fdatasync);
+        let missing = open(&dir.path().join("none"), WriteMode::Direct);
+        assert_eq!(missing.err().map(|error| error.kind()), Some(io::ErrorKind::NotFound));
+    }
+
+    #[test]
+    fn what_is_not_written_past_the_cache_is_synced_behind_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = made(&dir);
+        let file = SyncedFile::open(&path, WriteMode::Dsync.flags().unwrap_or_default()).unwrap();
+        let unsynced = || file.unsynced.load(Ordering::Relaxed);
+        file.write_at(&[7; BLOCK], BLOCK as u64).unwrap();
+        assert!(!unsynced(), "a whole block is durable when it is written");
+        for (bytes, offset) in [(&[8; 10][..], 0), (&[8; BLOCK], 100)] {
+            file.write_at(bytes, offset).unwrap();
+            assert!(unsynced());
+            file.sync_data().unwrap();
+            assert!(!unsynced());
+        }
+        file.set_len(9 * BLOCK as u64).unwrap();
+        assert!(unsynced() && file.length().unwrap() == 9 * BLOCK as u64);
+        let mut found = [0; 2];
+        file.read_at(&mut found, 4_195).unwrap();
+        assert_eq!(found, [8, 7]);
+        file.forget_cache().unwrap();
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn a_file_that_cannot_be_synced_says_so_and_stays_unsynced() {
+        let (reader, _writer) = io::pipe().unwrap();
+        let pipe = || fs::File::from(std::os::fd::OwnedFd::from(reader.try_clone().unwrap()));
+        let unsynced = AtomicBool::new(true);
+        let file =
+            SyncedFile { plain: LocalFile(pipe()), synced: pipe(), aligned: Mutex::default(), unsynced };
+        assert!(file.sync_data().is_err() && file.sync_data().is_err());
+        assert!(file.set_len(1).is_err() && file.forget_cache().is_err());
+        assert!(file.read_at(&mut [0], 0).is_err() && file.write_some(&[0; BLOCK], 0).is_err());
+    }
 }

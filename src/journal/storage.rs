@@ -83,7 +83,8 @@ pub trait File: Send + Sync {
         let mut piece = vec![0; PIECE.min(usize::try_from(len).map_err(io::Error::other)?)];
         while end > 0 {
             let begin = end.saturating_sub(piece.len() as u64);
-            piece.truncate((end - begin) as usize);
+            // Shorter only where the file begins.
+            piece.truncate(end as usize);
             self.read_at(&mut piece, begin)?;
             if !is_zero(&piece) {
                 break;
@@ -126,7 +127,7 @@ pub fn join(dir: &str, name: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::journal::storage_sim::SimStorage;
+    use crate::journal::storage_sim::{Failure, SimStorage};
 
     #[test]
     fn what_was_written_is_read_with_some_zeros_behind_it_and_no_more() {
@@ -164,5 +165,9 @@ mod tests {
         assert!(disk.open("a").is_err());
         unlink_if_there(&disk, "a").unwrap();
         assert_eq!(disk.unlink("a").unwrap_err().kind(), io::ErrorKind::NotFound);
+        disk.create_new("a").unwrap();
+        let error = io::ErrorKind::PermissionDenied;
+        disk.fail(Some(Failure { at: 0, lasting: true, only: None, error }));
+        assert_eq!(unlink_if_there(&disk, "a").unwrap_err().kind(), error);
     }
 }

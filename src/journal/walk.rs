@@ -123,3 +123,130 @@ impl Walk<'_> {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::journal::frame::FrameHeader;
+    use crate::journal::golden::SIZES;
+
+    const TAG: [u8; 8] = [7; 8];
+    const BEGIN: Chain = Chain { next_batch: 1, next_seq: 1, last_crc: 0, wall_ms: 0 };
+
+    /// A segment that is written frame by frame.
+    struct Written {
+        bytes: Vec<u8>,
+        chain: Chain,
+    }
+
+    impl Written {
+        fn new() -> Self {
+            Self { bytes: vec![0; HEADER_BYTES], chain: BEGIN }
+        }
+
+        /// A frame that says what was durable, with another tag if need be; gives its offset.
+        fn frame(&mut self, salt_tag: [u8; 8], durable_off: u64) -> u64 {
+            let header = FrameHeader {
+                salt_tag,
+                batch_no: self.chain.next_batch,
+                first_seq: self.chain.next_seq,
+                count: 1,
+                durable_off,
+                durable_seq: 0,
+                wall_ms: 5,
+                epoch: 1,
+                prev_crc: self.chain.last_crc,
+                kind: Kind::Data,
+            };
+            let at = self.bytes.len() as u64;
+            let last_crc = frame::write(&header, &[1; 30], SIZES.align, &mut self.bytes).unwrap();
+            let (next_batch, next_seq) = (self.chain.next_batch + 1, self.chain.next_seq + 1);
+            self.chain = Chain { next_batch, next_seq, last_crc, wall_ms: 5 };
+            at
+        }
+
+        fn walk(&self, named_end: Option<(u64, u32)>) -> (Result<Walked, Broken>, usize) {
+            let mut bytes = self.bytes.clone();
+            bytes.resize(SIZES.segment as usize, 0);
+            let born_len = HEADER_BYTES as u64;
+            let walk = Walk { bytes: &bytes, sizes: SIZES, salt_tag: TAG, epoch: 1, born_len, named_end };
+            let mut applied = 0;
+            let walked = walk.run(BEGIN, |_| {
+                applied += 1;
+                Ok(())
+            });
+            (walked, applied)
+        }
+
+        /// Damages the frame at an offset, and says where the walk ends there, torn, or why it refuses.
+        fn damaged_at(mut self, at: u64) -> Result<u64, Reason> {
+            self.bytes[at as usize + 100] ^= 1;
+            match self.walk(None).0 {
+                Ok(walked) => {
+                    assert!(walked.torn);
+                    Ok(walked.end)
+                }
+                Err(Broken::Judged(place, reason)) => {
+                    assert_eq!(place, at);
+                    Err(reason)
+                }
+                Err(other) => panic!("{other:?}"),
+            }
+        }
+    }
+
+    #[test]
+    fn a_frame_may_end_at_the_end_that_is_named_and_not_behind_it() {
+        let mut written = Written::new();
+        written.frame(TAG, 0);
+        let last = written.frame(TAG, 0);
+        let end = written.bytes.len() as u64;
+        let crc = written.chain.last_crc;
+        let (walked, applied) = written.walk(Some((end, crc)));
+        let walked = walked.unwrap();
+        assert_eq!((walked.end, walked.torn, applied), (end, false, 2));
+        assert_eq!((walked.chain, walked.last.map(|(at, _)| at)), (written.chain, Some(last)));
+        let (walked, applied) = written.walk(Some((end - 1, crc)));
+        assert!(matches!(walked, Err(Broken::Judged(at, Reason::PastNamedEnd)) if at == last), "{walked:?}");
+        assert_eq!(applied, 1);
+        let (walked, _) = written.walk(Some((end, crc ^ 1)));
+        assert!(matches!(walked, Err(Broken::Judged(at, Reason::BrokenChain)) if at == end), "{walked:?}");
+    }
+
+    #[test]
+    fn only_a_header_of_this_segment_that_attests_the_bytes_is_a_witness() {
+        let behind = |tag, attests: fn(u64) -> u64| {
+            let mut written = Written::new();
+            written.frame(TAG, 0);
+            let at = written.frame(TAG, 0);
+            written.frame(tag, attests(at));
+            written.damaged_at(at)
+        };
+        let at = HEADER_BYTES as u64 + SIZES.align as u64;
+        assert_eq!(behind(TAG, |at| at + 1), Err(Reason::Corrupt));
+        assert_eq!(behind(TAG, |at| at), Ok(at));
+        assert_eq!(behind([8; 8], |at| at + 1), Ok(at));
+        assert_eq!(behind([8; 8], |_| 0), Ok(at));
+    }
+
+    #[test]
+    fn bytes_where_no_frame_reaches_are_no_torn_frame() {
+        let reach = SIZES.frame_max() as usize;
+        let with_byte_at = |place: usize| {
+            let mut written = Written::new();
+            let at = written.frame(TAG, 0);
+            written.bytes.resize(at as usize + place, 0);
+            written.bytes.push(1);
+            written.damaged_at(at)
+        };
+        assert_eq!(with_byte_at(reach - 1), Ok(HEADER_BYTES as u64));
+        assert_eq!(with_byte_at(reach), Err(Reason::Corrupt));
+        // Behind a sound frame that is no question.
+        let mut written = Written::new();
+        let at = written.frame(TAG, 0);
+        written.bytes.resize(at as usize + reach, 0);
+        written.bytes.push(1);
+        let (walked, applied) = written.walk(None);
+        assert_eq!((walked.unwrap().torn, applied), (true, 1));
+    }
+}

@@ -157,8 +157,7 @@ impl Writer {
         loop {
             let (idle, stopping, witness) = {
                 let mut core = self.shared.core.lock();
-                if !core.called && !core.stopping && !core.witness {
-                    let pause = if self.unattested { ATTEST_AFTER } else { UNASKED_AFTER };
+                if let Some(pause) = pause(&core, self.unattested) {
                     self.shared.work.wait_for(&mut core, pause);
                 }
                 (core.ends.is_empty(), core.stopping, std::mem::take(&mut core.witness))
@@ -181,6 +180,15 @@ impl Writer {
     pub fn witness_if_asked(&mut self) -> Result<(), Fault> {
         let asked = std::mem::take(&mut self.shared.core.lock().witness);
         if asked { self.witness() } else { Ok(()) }
+    }
+}
+
+/// How long the thread may wait to be called; `None` when somebody waits for it already.
+const fn pause(core: &Core, unattested: bool) -> Option<Duration> {
+    match (core.called || core.stopping || core.witness, unattested) {
+        (true, _) => None,
+        (false, true) => Some(ATTEST_AFTER),
+        (false, false) => Some(UNASKED_AFTER),
     }
 }
 
@@ -274,7 +282,7 @@ mod tests {
     use crate::journal::header::HEADER_BYTES;
     use crate::journal::layout::{IdentityFile, JOURNAL_DIR, segment_path};
     use crate::journal::storage::Storage;
-    use crate::journal::storage_sim::SimStorage;
+    use crate::journal::storage_sim::{Failure, SimStorage};
 
     #[test]
     fn frames_and_their_bytes_are_counted_and_room_goes_with_them() {
@@ -302,6 +310,25 @@ mod tests {
             last = stats;
         }
         assert_eq!(life.journal.writer.step().unwrap(), Stepped::Idle);
+    }
+
+    #[test]
+    fn a_frame_takes_as_many_entries_as_its_body_holds() {
+        let mut life = Life::begin(&SimStorage::new()).unwrap();
+        let handle = life.journal.handle.clone();
+        let entry = Entry::encode(&[values()[0].clone()]).unwrap();
+        let len = entry.as_bytes().len();
+        let fitting = SIZES.body / len;
+        assert!(fitting > 1);
+        (0..SPARES).for_each(|_| drop(life.journal.prepare()));
+        for _ in 0..=2 * fitting {
+            handle.append(handle.reserve(len, Class::Essential).unwrap(), &entry);
+        }
+        let before = handle.stats();
+        life.sync();
+        let stats = handle.stats();
+        assert_eq!(stats.frames - before.frames, 3);
+        assert_eq!(stats.body_bytes - before.body_bytes, ((2 * fitting + 1) * len) as u64);
     }
 
     /// Waits for what another thread will do.
@@ -346,6 +373,40 @@ mod tests {
         assert_eq!(handle.reserve(1, Class::Essential).err(), Some(NoRoom::Stopped));
         // Once is enough, however long nothing happens.
         assert!(!kinds().windows(2).any(|pair| pair == [Kind::Attest; 2]));
+    }
+
+    #[test]
+    fn whoever_waits_for_the_thread_does_not_wait_for_its_pause() {
+        let handle = Life::begin(&SimStorage::new()).unwrap().journal.handle.clone();
+        let mut core = handle.shared.core.lock();
+        assert_eq!([pause(&core, true), pause(&core, false)], [Some(ATTEST_AFTER), Some(UNASKED_AFTER)]);
+        let asked: [fn(&mut Core) -> &mut bool; 3] =
+            [|core| &mut core.called, |core| &mut core.stopping, |core| &mut core.witness];
+        for asked in asked {
+            *asked(&mut core) = true;
+            assert_eq!([pause(&core, true), pause(&core, false)], [None; 2]);
+            *asked(&mut core) = false;
+        }
+    }
+
+    #[test]
+    fn a_thread_that_is_gone_lets_nobody_wait_and_a_fault_tells_its_source() {
+        let disk = SimStorage::new();
+        let mut journal = Life::begin(&disk).unwrap().journal;
+        let handle = journal.handle.clone();
+        let mut waiting = pin!(handle.open(Sealed::new((), append(&handle))));
+        let mut context = Context::from_waker(Waker::noop());
+        assert!(waiting.as_mut().poll(&mut context).is_pending());
+        drop(StopWhenDropped(Arc::clone(&handle.shared)));
+        assert!(matches!(waiting.as_mut().poll(&mut context), Poll::Ready(Err(_))));
+        disk.fail(Some(Failure {
+            at: 0,
+            lasting: true,
+            only: None,
+            error: std::io::ErrorKind::PermissionDenied,
+        }));
+        let fault = journal.writer.step().unwrap_err();
+        assert_eq!(source_of(&fault), "permission denied");
     }
 
     fn append(handle: &Handle) -> u64 {
