@@ -83,7 +83,7 @@ pub struct Clock(Arc<Source>);
 #[derive(Debug)]
 enum Source {
     System { started: Instant, floor_ms: AtomicU64 },
-    Manual { now_ms: AtomicU64, origin: Instant, elapsed_ns: AtomicU64 },
+    Manual { now_ms: AtomicU64, floor_ms: AtomicU64, origin: Instant, elapsed_ns: AtomicU64 },
 }
 
 impl Clock {
@@ -96,6 +96,7 @@ impl Clock {
     pub fn manual(now: Timestamp) -> Self {
         Self(Arc::new(Source::Manual {
             now_ms: AtomicU64::new(now.0),
+            floor_ms: AtomicU64::new(0),
             origin: Instant::now(),
             elapsed_ns: AtomicU64::new(0),
         }))
@@ -113,7 +114,9 @@ impl Clock {
                     Timestamp(system.max(floor + millis(started.elapsed())))
                 }
             }
-            Source::Manual { now_ms, .. } => Timestamp(now_ms.load(Ordering::SeqCst)),
+            Source::Manual { now_ms, floor_ms, .. } => {
+                Timestamp(now_ms.load(Ordering::SeqCst).max(floor_ms.load(Ordering::SeqCst)))
+            }
         }
     }
 
@@ -134,8 +137,8 @@ impl Clock {
                 // Kept as of the start, so that `now` can add the whole steady time since then.
                 floor_ms.fetch_max(floor.0.saturating_sub(millis(started.elapsed())), Ordering::Relaxed);
             }
-            Source::Manual { now_ms, .. } => {
-                now_ms.fetch_max(floor.0, Ordering::SeqCst);
+            Source::Manual { floor_ms, .. } => {
+                floor_ms.fetch_max(floor.0, Ordering::SeqCst);
             }
         }
     }
@@ -155,10 +158,22 @@ impl Clock {
     pub fn advance(&self, by: Duration) {
         match &*self.0 {
             Source::System { .. } => panic!("the system clock cannot be advanced"),
-            Source::Manual { now_ms, elapsed_ns, .. } => {
+            Source::Manual { now_ms, floor_ms, elapsed_ns, .. } => {
                 now_ms.fetch_add(millis(by), Ordering::SeqCst);
+                floor_ms.fetch_add(millis(by), Ordering::SeqCst);
                 elapsed_ns.fetch_add(u64::try_from(by.as_nanos()).unwrap_or(u64::MAX), Ordering::SeqCst);
             }
+        }
+    }
+
+    /// Sets what a manual clock's system says, also back: the floor stays.
+    ///
+    /// # Panics
+    /// On a system clock, like [`Clock::advance`].
+    pub fn set_system(&self, to: Timestamp) {
+        match &*self.0 {
+            Source::System { .. } => panic!("the system clock cannot be set"),
+            Source::Manual { now_ms, .. } => now_ms.store(to.0, Ordering::SeqCst),
         }
     }
 }
@@ -182,6 +197,19 @@ mod tests {
         clock.raise_floor(ahead);
         assert!(clock.now() >= ahead - Duration::from_millis(1));
         assert!(clock.system_now() < ahead);
+    }
+
+    #[test]
+    fn a_manual_clock_has_a_floor_that_time_lifts_as_well() {
+        let (start, hour) = (Timestamp::from_secs(1_800_000_000), Duration::from_hours(1));
+        let clock = Clock::manual(start);
+        clock.raise_floor(start + hour);
+        assert_eq!((clock.now(), clock.system_now()), (start + hour, start));
+        clock.advance(hour);
+        clock.set_system(start - hour);
+        assert_eq!((clock.now(), clock.system_now()), (start + hour * 2, start - hour));
+        clock.set_system(start + hour * 3);
+        assert_eq!(clock.now(), start + hour * 3);
     }
 
     #[test]

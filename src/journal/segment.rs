@@ -11,7 +11,7 @@ use super::frame::{self, FrameHeader, Kind};
 use super::header::{FileKind, HEADER_BYTES, Header};
 use super::layout::{IdentityFile, JOURNAL_DIR, SegmentFields, Sizes, State, segment_path};
 use super::storage::{File, Storage};
-use crate::clock::Clock;
+use crate::clock::{Clock, Timestamp};
 use crate::secret::Chance;
 
 /// A failed write, with what the last line says of it.
@@ -216,6 +216,8 @@ impl Log {
             self.offset,
         ))?;
         self.sync().map_err(Fault::new("cannot sync", &self.path, self.offset))?;
+        // Times that stand in a frame are past for ever: where the system's clock is set back, ours goes on from here.
+        self.life.clock.raise_floor(Timestamp(header.wall_ms));
         self.offset += len;
         self.chain = Chain {
             next_batch: self.chain.next_batch + 1,

@@ -275,6 +275,7 @@ mod tests {
     use std::task::{Context, Poll, Waker};
 
     use super::*;
+    use crate::clock::Timestamp;
     use crate::journal::entry::Entry;
     use crate::journal::frame;
     use crate::journal::golden::{Life, SIZES, values};
@@ -329,6 +330,23 @@ mod tests {
         let stats = handle.stats();
         assert_eq!(stats.frames - before.frames, 3);
         assert_eq!(stats.body_bytes - before.body_bytes, ((2 * fitting + 1) * len) as u64);
+    }
+
+    #[test]
+    fn a_clock_that_is_set_back_gives_no_time_before_what_frames_have_seen() {
+        let mut life = Life::begin(&SimStorage::new()).unwrap();
+        let clock = life.journal.life().clock.clone();
+        clock.advance(Duration::from_hours(2));
+        let seen = clock.now();
+        life.append(&[values()[0].clone()]);
+        clock.set_system(Timestamp(0));
+        assert_ne!(clock.now(), seen, "nothing has seen it yet");
+        clock.set_system(seen);
+        life.sync();
+        clock.set_system(Timestamp(0));
+        assert_eq!(clock.now(), seen);
+        clock.advance(Duration::from_secs(1));
+        assert_eq!(clock.now(), seen + Duration::from_secs(1));
     }
 
     /// Waits for what another thread will do.
