@@ -254,6 +254,11 @@ impl Engine {
             machine: config.machine,
         };
         let pool = HashPool::start(pool_options, &clock, &chance, fail_stop)?;
+        let tally = crate::audit::Tally::new(clock.clone(), recovered.handle.clone());
+        let durable = recovered.handle.durable();
+        let retired = Keys::retired(&*key_storage, config.access_ttl + revoked::LEEWAY, clock.now())?;
+        let audit = tally.log.start(&config.audit_dir, keys.audit(), &clock, durable)?;
+        // What can be refused was refused above: from here on threads run that only an end in order ends.
         let (journal, running, found) = recovered.start(fail_stop, config.machine)?;
         let now = clock.now();
         // The first timeline is number 1, and its credentials carry 0.
@@ -266,7 +271,7 @@ impl Engine {
         let life = config.access_ttl + revoked::LEEWAY;
         let lately = states.refresh.dead_since(now - life, stands);
         let revoked = Feed::new(running.life().epoch, config.access_ttl, lately);
-        for (kid, at) in Keys::retired(&*key_storage, life, now)? {
+        for (kid, at) in retired {
             revoked.push(Ended::Kid(kid), at);
         }
         let revoked = Arc::new(revoked);
@@ -286,8 +291,6 @@ impl Engine {
         let throttle = Throttle::start_in_arbiter(&registries.handle(), |_| throttle);
         let watch = Watch::new(clock.clone(), fail_stop.clone());
         let stuffing = Watch::start_in_arbiter(&registries.handle(), |_| watch);
-        let tally = crate::audit::Tally::new(clock.clone(), journal.clone());
-        let audit = tally.log.start(&config.audit_dir, keys.audit(), &clock, journal.durable())?;
         let engine = Arc::new(Self {
             accounts: owner(&registries, states.accounts, &desk),
             lockout: owner(&registries, states.lockout, &desk),
@@ -309,7 +312,11 @@ impl Engine {
             pool,
             known_bad,
             journal,
-            saved: parking_lot::Mutex::new(Saved { newest: found.newest, ..Saved::default() }),
+            saved: parking_lot::Mutex::new(Saved {
+                newest: found.newest,
+                tail: found.tail,
+                ..Saved::default()
+            }),
             storage: local,
             clock,
             chance,

@@ -11,6 +11,7 @@ use crate::engine::{Engine, Fault};
 use crate::expiry::may_be_gone;
 use crate::journal::buckets::BUCKETS;
 use crate::journal::handle::Stats;
+use crate::journal::recover::Tail;
 use crate::journal::round::{Round, Unnamed};
 use crate::journal::segment::Life;
 use crate::journal::snapshot::Named;
@@ -48,6 +49,8 @@ pub(crate) struct Saved {
     pub(crate) took: Duration,
     /// The last one that was due could not be taken.
     pub(crate) failing: bool,
+    /// What recovery found behind the newest, and no snapshot has taken up since.
+    pub(crate) tail: Tail,
 }
 
 /// The threads.
@@ -161,28 +164,32 @@ async fn snapshots(engine: &Engine, life: &Life, ending: &Arc<AtomicBool>) {
     if let Err(error) = thread_class::lower(Low::Nice) {
         tracing::debug!(%error, "snapshots are taken at the priority of everything else");
     }
-    let (mut taken_at, mut size, mut wait) = (engine.journal.stats().frame_bytes, 0, 0);
+    let (mut taken_at, mut wait) = (engine.journal.stats().frame_bytes, 0);
     let (mut taken_low, mut rest) = (0_u32, 0_u32);
     loop {
         let last = ending.load(Ordering::Relaxed);
         // What is kept free for snapshots is used by them: segments go once two hold what they hold.
         let Stats { frame_bytes, low, .. } = engine.journal.stats();
-        let since = frame_bytes - taken_at;
+        let Saved { newest, tail, .. } = *engine.saved.lock();
+        let held = newest.map_or(0, |newest| newest.bytes);
+        let threshold = engine.config.snapshot_bytes.max(held);
+        let written = frame_bytes - taken_at;
+        let since = written + tail.replayed;
+        let on_disk = written + tail.segments.max(tail.replayed);
         if !low {
             (taken_low, rest) = (0, 0);
         }
         // Where two have made no room, what little is written must not bring on the next at once.
         let makes_room = low && !last && (taken_low < 2 || (since > 0 && rest == 0));
-        let needed = since >= engine.config.snapshot_bytes.max(size) || (last && since > 0) || makes_room;
+        let needed = on_disk >= threshold || (last && since > 0) || makes_room;
         if needed && (wait == 0 || last) {
-            if makes_room && since == 0 && engine.ask(&engine.outbox, Blank).await.is_err() {
+            if since == 0 && engine.ask(&engine.outbox, Blank).await.is_err() {
                 // Not even that fits: a snapshot like the last one would be of no use.
                 wait = SNAPSHOT_RETRY_TICKS;
                 continue;
             }
             let (journal, ending) = (engine.journal.clone(), Arc::clone(ending));
-            let held = engine.saved.lock().newest.map_or(0, |newest| newest.bytes);
-            let limit = frame_bytes + HURRY_TIMES * engine.config.snapshot_bytes.max(held);
+            let limit = frame_bytes + HURRY_TIMES * threshold;
             let hurry = move || {
                 let stats = journal.stats();
                 stats.low || stats.frame_bytes > limit || ending.load(Ordering::Relaxed)
@@ -190,11 +197,11 @@ async fn snapshots(engine: &Engine, life: &Life, ending: &Arc<AtomicBool>) {
             let (begun, steady) = (engine.clock.now(), engine.clock.steady());
             match take_snapshot(engine, life, Pace::new(engine.clock.clone(), hurry)).await {
                 Ok(bytes) => {
-                    (taken_at, size) = (engine.journal.stats().frame_bytes, bytes);
+                    taken_at = engine.journal.stats().frame_bytes;
                     let took = engine.clock.steady().saturating_duration_since(steady);
                     let mut saved = engine.saved.lock();
                     let (newest, taken) = (Some(Named { bytes, begun }), saved.taken + 1);
-                    *saved = Saved { newest, taken, took, failing: false };
+                    *saved = Saved { newest, taken, took, failing: false, tail: Tail::default() };
                     taken_low += u32::from(low);
                     rest = SNAPSHOT_RETRY_TICKS;
                 }

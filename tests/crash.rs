@@ -27,7 +27,11 @@ impl Process {
     }
 
     /// Starts what serves in the end, with cheap passwords and no limit for this machine.
-    pub fn spawn(mut command: Command) -> Self {
+    pub fn spawn(command: Command) -> Self {
+        Self::spawn_with(command, Stdio::inherit())
+    }
+
+    pub fn spawn_with(mut command: Command, stderr: Stdio) -> Self {
         let settings = [
             ("PORTCULLIS__HTTP__LISTEN", "127.0.0.1:0"),
             ("PORTCULLIS__PASSWORD__MEMORY_KIB", "64"),
@@ -48,7 +52,7 @@ impl Process {
                 command.env(name, value);
             }
         }
-        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::inherit()).spawn().unwrap();
+        let mut child = command.stdout(Stdio::piped()).stderr(stderr).spawn().unwrap();
         let stdout = BufReader::new(child.stdout.take().unwrap());
         let ready = stdout
             .lines()
@@ -342,4 +346,32 @@ fn a_damaged_directory_and_a_bad_configuration_are_refused_in_words() {
         said.contains(":2: unknown key `http.lisen`; did you mean `http.listen`?") && said.contains(":4:"),
         "{said}"
     );
+}
+
+/// Each life begins a segment. That nothing is written in it must not let them pile up.
+#[tokio::test]
+async fn lives_that_write_nothing_do_not_fill_the_disk() {
+    let root = tempfile::tempdir().unwrap();
+    let data = root.path().join("data");
+    let segments = || {
+        let names = std::fs::read_dir(data.join("journal")).unwrap().map(|entry| entry.unwrap().file_name());
+        names.filter(|name| name.to_string_lossy().ends_with(".log")).count()
+    };
+    for _ in 0..9 {
+        Process::start(&data).kill();
+    }
+    // Snapshots are due by now, and the older ones of three make room.
+    for _ in 0..3 {
+        let snapshots = || std::fs::read_dir(data.join("snapshot")).map_or(0, Iterator::count);
+        let process = Process::start(&data);
+        let before = (snapshots(), segments());
+        for _ in 0..200 {
+            if (snapshots(), segments()) != before && snapshots() >= 2 {
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        process.kill();
+    }
+    assert!(segments() < 8, "{} segments", segments());
 }

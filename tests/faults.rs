@@ -95,6 +95,36 @@ async fn a_failed_write_ends_the_process_without_another_answer() {
     }
 }
 
+#[tokio::test]
+async fn a_fault_whose_last_line_nobody_reads_ends_the_process_all_the_same() {
+    use std::os::unix::process::ExitStatusExt;
+    let root = tempfile::tempdir().unwrap();
+    let (data, log) = (root.path().join("data"), root.path().join("strace"));
+    let http = reqwest::Client::new();
+    let (reader, mut full) = std::io::pipe().unwrap();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_portcullis"));
+    command.args(["serve", "--data-dir"]).arg(&data).env("RUST_LOG", "off");
+    let mut process = Process::spawn_with(command, Stdio::from(full.try_clone().unwrap()));
+    // Not one more byte goes in, and whoever writes to it waits.
+    let flags = rustix::fs::fcntl_getfl(&full).unwrap();
+    rustix::fs::fcntl_setfl(&full, flags | rustix::fs::OFlags::NONBLOCK).unwrap();
+    while std::io::Write::write(&mut full, &[b'.'; 512]).is_ok() {}
+    while std::io::Write::write(&mut full, b".").is_ok() {}
+    rustix::fs::fcntl_setfl(&full, flags).unwrap();
+    let Some(mut strace) = inject("pwrite64", process.child.id(), &log) else {
+        return skipped("a last line that nobody reads", "strace is missing or may not attach to a process");
+    };
+    let answer = sign_up(&http, &process.url, "bob@test.org").await;
+    assert!(
+        answer.as_ref().is_none_or(|(status, _)| *status == 503),
+        "an answer after the fault: {answer:?}"
+    );
+    assert_eq!(process.child.wait().unwrap().signal(), Some(6));
+    let _ = strace.wait();
+    drop(reader);
+    Process::start(&data).kill();
+}
+
 /// A server on a file system of its own that holds so many MiB; `None` where that is not allowed.
 fn on_a_small_disk(dir: &Path, mib: u32, snapshot_bytes: &str) -> Option<Process> {
     let able = Command::new("unshare")

@@ -14,7 +14,7 @@ use super::entry::{Change, Entry};
 use super::handle::Class;
 use super::header::HEADER_BYTES;
 use super::layout::Sizes;
-use super::recover::{Options, Past, Recovered, recover};
+use super::recover::{Options, Past, Recovered, Tail, recover};
 use super::snapshot::{Records, Taking, keep_two};
 use super::storage::Storage;
 use super::storage_sim::SimStorage;
@@ -383,6 +383,29 @@ fn every_golden_directory_gets_the_verdict_it_always_got() {
         judged += 1;
     }
     assert!(judged >= 40, "{judged} verdicts");
+}
+
+#[test]
+fn what_lies_behind_the_newest_snapshot_is_measured() {
+    let tail = |disk: &SimStorage| Life::begin(disk).unwrap().journal.found.tail;
+    let frame = |at: u64| at * SIZES.align as u64;
+    // Without a snapshot everything does: all frames but the first, which begins the life, and three segments.
+    let clean = tail(&disk_of(&frozen("clean")));
+    assert_eq!(clean, Tail { replayed: frame(19), segments: 3 * SIZES.segment });
+    // Behind the snapshot one frame, of one entry.
+    let disk = disk_of(&frozen("snapshots"));
+    assert_eq!(tail(&disk), Tail { replayed: frame(1), segments: 0 });
+    // Lives that write nothing begin segments all the same.
+    for lives in 1..4 {
+        assert_eq!(tail(&disk).segments, lives * SIZES.segment);
+        assert!(tail(&disk.after_kill()).replayed >= frame(1));
+    }
+    let mut life = Life::begin(&disk).unwrap();
+    life.append(&[values()[0].clone()]);
+    life.sync();
+    life.snapshot();
+    drop(life);
+    assert_eq!(tail(&disk.after_kill()), Tail::default());
 }
 
 /// Writes the folder of a new format; does nothing to one that is there.

@@ -91,6 +91,7 @@ impl Reading<'_> {
         identity: super::layout::Identity,
     ) -> Result<End, Refusal> {
         let start_seq = self.newest_snapshot(snapshots, segments)?;
+        self.found.tail.segments = self.begun_behind(segments, start_seq);
         let end = self.segments(segments, start_seq, identity.head_segno)?;
         let reach = |path: &str, needed: u64| {
             if end.seq >= needed {
@@ -105,6 +106,12 @@ impl Reading<'_> {
             snapshots.iter().try_for_each(|end_seq| reach(&snapshot_path(*end_seq), *end_seq))?;
         }
         Ok(end)
+    }
+
+    /// Bytes of the last segments that begin behind a sequence. One that cannot be read counts for none before it.
+    fn begun_behind(&self, segments: &[u64], seq: u64) -> u64 {
+        let headers = segments.iter().rev().map_while(|segno| self.header_of(*segno).ok());
+        headers.take_while(|(_, fields)| fields.first_seq > seq).map(|(_, fields)| fields.segment_len).sum()
     }
 
     /// A directory that is still forming has acknowledged nothing; one that holds entries is no such directory.
@@ -297,6 +304,9 @@ impl Reading<'_> {
         let (past, found, until) = (&mut *self.past, &mut self.found, self.until);
         let walked = walk.run(from, |frame| {
             let header = &frame.header;
+            if header.first_seq + u64::from(header.count) > start_seq + 1 {
+                found.tail.replayed += frame.len as u64;
+            }
             last_body = (header.count > 0).then(|| (header.count, frame.body.to_vec()));
             let mut seq = header.first_seq;
             for entry in Entries::new(frame.body) {

@@ -127,6 +127,17 @@ pub struct Found {
     pub wall_ms: u64,
     /// The newest snapshot that has a name.
     pub newest: Option<snapshot::Named>,
+    /// What lies behind the snapshot that was read.
+    pub tail: Tail,
+}
+
+/// What the next snapshot makes superfluous.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Tail {
+    /// Bytes of frames that had to be replayed.
+    pub replayed: u64,
+    /// Bytes of segments that hold nothing older. Each start begins one, also where nothing is written.
+    pub segments: u64,
 }
 
 /// A running journal: keeps the directory locked until it is closed or dropped.
