@@ -43,14 +43,33 @@ pub fn build(
     fail_stop: &FailStop,
 ) -> Result<Server, StartError> {
     let listen = config.listen;
-    let refused =
-        |error: io::Error| io::Error::new(error.kind(), format!("cannot listen on {listen}: {error}"));
-    // The port is taken before anything is read, so that a second server fails at once; nobody is let in before all is.
-    let socket = reserve(listen).map_err(refused)?;
+    // Ports are taken before anything is read, so that a second server fails at once; nobody is let in before all is.
+    let socket = reserve(listen, "")?;
     let address = socket.local_addr()?;
+    let admin = config.admin_listen.map(|listen| reserve(listen, " for operators")).transpose()?;
     let config = config.bound_to(address);
     let (engine, running) = Engine::start(config, clock, accept_clock_floor, transport, fail_stop)?;
-    let data = web::Data::from(Arc::clone(&engine));
+    match serve(&engine, socket, admin) {
+        Ok((handle, served, admin, operators)) => {
+            Ok(Server { engine, address, handle, served, admin, operators, running })
+        }
+        Err(error) => {
+            // Nobody was let in. Whoever embeds this may try again, and two engines must not share a directory.
+            running.stop();
+            Err(error.into())
+        }
+    }
+}
+
+type Serving = (
+    ServerHandle,
+    tokio::task::JoinHandle<io::Result<()>>,
+    Option<ServerHandle>,
+    tokio::task::JoinHandle<()>,
+);
+
+fn serve(engine: &Arc<Engine>, socket: TcpSocket, admin: Option<TcpSocket>) -> io::Result<Serving> {
+    let data = web::Data::from(Arc::clone(engine));
     let server = HttpServer::new(move || {
         App::new()
             .app_data(data.clone())
@@ -61,24 +80,35 @@ pub fn build(
     .disable_signals()
     .shutdown_timeout(DRAIN_SECS)
     .client_request_timeout(Duration::from_secs(10))
-    .listen(socket.listen(BACKLOG).and_then(TcpListener::into_std).map_err(refused)?)?
+    .listen(taken(socket)?)?
     .run();
+    let operators = crate::admin_socket::serve(engine)?;
+    let admin = admin.map(|socket| operations(engine, socket)).transpose()?;
     let handle = server.handle();
-    let admin = engine.config.admin_listen.map(|listen| operations(&engine, listen)).transpose()?;
-    let served = tokio::task::spawn_local(server);
-    let operators = crate::admin_socket::serve(&engine)?;
-    Ok(Server { engine, address, handle, served, admin, operators, running })
+    Ok((handle, tokio::task::spawn_local(server), admin, operators))
 }
 
-fn reserve(listen: SocketAddr) -> io::Result<TcpSocket> {
-    let socket = if listen.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
-    socket.set_reuseaddr(true)?;
-    socket.bind(listen)?;
-    Ok(socket)
+fn reserve(listen: SocketAddr, what_for: &str) -> io::Result<TcpSocket> {
+    let reserved = || {
+        let socket = if listen.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+        socket.set_reuseaddr(true)?;
+        socket.bind(listen)?;
+        Ok(socket)
+    };
+    reserved().map_err(|error: io::Error| {
+        io::Error::new(error.kind(), format!("cannot listen on {listen}{what_for}: {error}"))
+    })
+}
+
+/// Lets connections wait at a reserved port.
+fn taken(socket: TcpSocket) -> io::Result<std::net::TcpListener> {
+    let address = socket.local_addr()?;
+    let listener = socket.listen(BACKLOG).and_then(TcpListener::into_std);
+    listener.map_err(|error| io::Error::new(error.kind(), format!("cannot listen on {address}: {error}")))
 }
 
 /// Health and metrics for operators on an address of their own: whoever reaches it may read them.
-fn operations(engine: &Arc<Engine>, listen: SocketAddr) -> io::Result<ServerHandle> {
+fn operations(engine: &Arc<Engine>, socket: TcpSocket) -> io::Result<ServerHandle> {
     let data = web::Data::from(Arc::clone(engine));
     let server = HttpServer::new(move || {
         App::new()
@@ -88,10 +118,7 @@ fn operations(engine: &Arc<Engine>, listen: SocketAddr) -> io::Result<ServerHand
     })
     .disable_signals()
     .workers(1)
-    .bind(listen)
-    .map_err(|error| {
-        io::Error::new(error.kind(), format!("cannot listen on {listen} for operators: {error}"))
-    })?
+    .listen(taken(socket)?)?
     .run();
     let handle = server.handle();
     tokio::task::spawn_local(server);

@@ -98,3 +98,55 @@ fn the_checklist_says_why_and_how_to_mend_it_and_production_refuses_what_is_unsa
         assert!(said.contains(key), "{said}");
     }
 }
+
+/// Where a directory is shared by two engines, mails go out twice and one ends the other.
+#[test]
+fn a_start_that_fails_late_leaves_nothing_running() {
+    use portcullis::clock::Clock;
+    use portcullis::config::{Config, Reader};
+    use portcullis::fail_stop::FailStop;
+
+    let dir = tempfile::tempdir().unwrap();
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let taken_address = taken.local_addr().unwrap().to_string();
+    let build = |more: &[(&str, &str)]| {
+        let mut reader = Reader::new();
+        let data_dir = dir.path().join("data").to_string_lossy().into_owned();
+        let settings = [
+            ("data_dir", data_dir.as_str()),
+            ("http.listen", "127.0.0.1:0"),
+            ("password.memory_kib", "64"),
+            ("password.passes", "1"),
+            ("throttle.cells", "10000"),
+            ("journal.segment_bytes", "4194304"),
+        ];
+        for (key, value) in settings.iter().chain(more) {
+            reader.plain(key, value, "test");
+        }
+        let config = Config::from_reader(reader).unwrap();
+        actix_web::rt::System::new().block_on(async move {
+            let fail_stop = FailStop::new(|why| panic!("{why}"));
+            match portcullis::app::build(config, Clock::system(), false, None, &fail_stop) {
+                Ok(server) => {
+                    let clean = server.found().clean_stop;
+                    server.stop().await;
+                    Ok(clean)
+                }
+                Err(error) => Err(error.to_string()),
+            }
+        })
+    };
+    assert_eq!(build(&[]), Ok(false));
+    let said = build(&[("admin.listen", &taken_address)]).unwrap_err();
+    assert!(said.contains(&taken_address) && said.contains("for operators"), "{said}");
+    let file = dir.path().join("file");
+    std::fs::write(&file, b"").unwrap();
+    assert!(build(&[("audit.dir", file.to_str().unwrap())]).is_err());
+    // In place of the socket a directory that is in use.
+    let socket = dir.path().join("data/admin.sock");
+    std::fs::create_dir_all(socket.join("sub")).unwrap();
+    assert!(build(&[]).is_err());
+    std::fs::remove_dir_all(&socket).unwrap();
+    // The last of these had begun a life, and ended it in order.
+    assert_eq!(build(&[]), Ok(true));
+}

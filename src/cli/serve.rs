@@ -17,6 +17,9 @@ use tracing_subscriber::prelude::*;
 
 use super::{Cli, Failure, say};
 
+/// A process at fault is gone by then, also where its last line cannot be written.
+const EXIT_WITHIN: Duration = Duration::from_millis(100);
+
 /// How to serve.
 #[derive(Args, Debug, Default)]
 pub struct Serve {
@@ -44,6 +47,14 @@ impl Serve {
         }
         start_log();
         let fail_stop = FailStop::new(|why| {
+            // Whoever reads the last line may have stopped reading; the process ends all the same.
+            let _ = std::thread::Builder::new().name("watchdog".into()).spawn(|| {
+                std::thread::sleep(EXIT_WITHIN);
+                // As little as an exit does this leave secrets in a core file.
+                let none = rustix::process::Rlimit { current: Some(0), maximum: Some(0) };
+                let _ = rustix::process::setrlimit(rustix::process::Resource::Core, none);
+                std::process::abort();
+            });
             // The last line, straight to where it is read; exit and not abort, since a core file would hold secrets.
             let _ = writeln!(std::io::stderr(), "portcullis: fault, the process ends: {why}");
             std::process::exit(70);
