@@ -98,7 +98,11 @@ fn worker<F: Future<Output = ()>>(
 ) -> std::io::Result<JoinHandle<()>> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let (engine, ending) = (Arc::clone(engine), Arc::clone(ending));
-    thread::Builder::new().name(name.to_owned()).spawn(move || runtime.block_on(work(engine, ending)))
+    thread::Builder::new().name(name.to_owned()).spawn(move || {
+        runtime.block_on(work(engine, ending));
+        // A name that is still being looked up must not keep the thread.
+        runtime.shutdown_background();
+    })
 }
 
 async fn mails(engine: &Engine, transport: &Transport, ending: &AtomicBool) {
@@ -106,6 +110,9 @@ async fn mails(engine: &Engine, transport: &Transport, ending: &AtomicBool) {
         let due = engine.ask(&engine.outbox, Due(32)).await.unwrap_or_default();
         let idle = due.is_empty();
         for mail in due {
+            if ending.load(Ordering::Relaxed) {
+                return;
+            }
             let token =
                 mail.token.as_ref().and_then(|sealed| open_token(&engine.keys.outbox, mail.id, sealed));
             let config = &engine.config;
@@ -129,7 +136,7 @@ async fn mails(engine: &Engine, transport: &Transport, ending: &AtomicBool) {
                 to: mail.to.to_string(),
                 letter,
             };
-            let delivered = if to_nobody { Ok(()) } else { transport.deliver(outgoing).await };
+            let delivered = if to_nobody { Ok(()) } else { transport.deliver_unless(outgoing, ending).await };
             let tried = match delivered {
                 Ok(()) => Tried::Sent,
                 Err(error) => {

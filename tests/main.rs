@@ -8,6 +8,7 @@ mod equal_work;
 mod faults;
 mod flows;
 mod golden;
+mod mail_server;
 mod operators;
 mod pairs;
 mod restore;

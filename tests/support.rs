@@ -35,10 +35,26 @@ impl TestServer {
 
     pub fn with(settings: &[(&str, &str)]) -> Self {
         let settings = settings.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
-        Self::over(tempfile::tempdir().unwrap(), settings, Clock::manual(Timestamp::from_secs(1_800_000_000)))
+        Self::over(
+            tempfile::tempdir().unwrap(),
+            settings,
+            Clock::manual(Timestamp::from_secs(1_800_000_000)),
+            None,
+        )
     }
 
-    fn over(dir: tempfile::TempDir, settings: Vec<(String, String)>, clock: Clock) -> Self {
+    /// Whose mails leave otherwise than into memory.
+    pub fn mailing(transport: Transport) -> Self {
+        let clock = Clock::manual(Timestamp::from_secs(1_800_000_000));
+        Self::over(tempfile::tempdir().unwrap(), Vec::new(), clock, Some(transport))
+    }
+
+    fn over(
+        dir: tempfile::TempDir,
+        settings: Vec<(String, String)>,
+        clock: Clock,
+        transport: Option<Transport>,
+    ) -> Self {
         let mut reader = Reader::new();
         let data_dir = dir.path().to_string_lossy().into_owned();
         let cheap = [
@@ -68,7 +84,8 @@ impl TestServer {
         let mails = Arc::new(Mutex::new(Vec::new()));
         let (stop, stopped) = tokio::sync::oneshot::channel();
         let (ready, is_ready) = mpsc::channel();
-        let (transport, its_clock) = (Transport::Memory(Arc::clone(&mails)), clock.clone());
+        let transport = transport.unwrap_or_else(|| Transport::Memory(Arc::clone(&mails)));
+        let its_clock = clock.clone();
         let thread = std::thread::spawn(move || {
             actix_web::rt::System::new().block_on(async move {
                 let fail_stop = FailStop::new(|why| eprintln!("engine ended: {why}"));
@@ -94,7 +111,7 @@ impl TestServer {
         self.end();
         meanwhile(self.data_dir());
         let (dir, settings) = (self.dir.take().unwrap(), std::mem::take(&mut self.settings));
-        Self::over(dir, settings, self.clock.clone())
+        Self::over(dir, settings, self.clock.clone(), None)
     }
 
     pub fn data_dir(&self) -> &std::path::Path {

@@ -11,7 +11,7 @@ use portcullis::config::{Config, MailTransport, SmtpTls};
 use portcullis::engine::StartError;
 use portcullis::fail_stop::FailStop;
 use portcullis::journal::storage_local::LocalStorage;
-use portcullis::mail::Transport;
+use portcullis::mail::{Smtp, Transport};
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::prelude::*;
 
@@ -132,29 +132,21 @@ fn transport(config: &Config) -> Result<Transport, Failure> {
             Ok(Transport::Files(Arc::new(storage)))
         }
         MailTransport::Smtp { host, port, tls, login } => {
-            use lettre::transport::smtp::authentication::Credentials;
             use lettre::transport::smtp::client::{Tls, TlsParameters};
-            use lettre::transport::smtp::extension::ClientId;
             let parameters = || TlsParameters::new(host.clone()).map_err(Failure::usage);
             let tls = match tls {
                 SmtpTls::Starttls => Tls::Required(parameters()?),
                 SmtpTls::Tls => Tls::Wrapper(parameters()?),
                 SmtpTls::None => Tls::None,
             };
-            let domain = config.mail_from.rsplit('@').next().unwrap_or("localhost").to_owned();
-            let mut builder =
-                lettre::AsyncSmtpTransport::<lettre::Tokio1Executor>::builder_dangerous(host.clone())
-                    .port(*port)
-                    .tls(tls)
-                    .hello_name(ClientId::Domain(domain))
-                    .timeout(Some(Duration::from_secs(20)));
+            let domain = config.mail_from.rsplit('@').next().unwrap_or("localhost");
+            let mut server = Smtp::new(host, *port, tls, domain);
             if let Some((name, file)) = login {
                 let text = std::fs::read_to_string(file)
                     .map_err(|error| Failure::usage(format!("cannot read {}: {error}", file.display())))?;
-                let password = text.lines().next().unwrap_or_default().to_owned();
-                builder = builder.credentials(Credentials::new(name.clone(), password));
+                server = server.logging_in(name, text.lines().next().unwrap_or_default());
             }
-            Ok(Transport::Smtp(builder.build()))
+            Ok(Transport::Smtp(server))
         }
     }
 }

@@ -4,7 +4,8 @@
 //! an answer and its mail loses the mail; a stolen journal holds live tokens.
 //!
 //! **The rule:** a request posts one entry, mail or not, and is answered. A thread of its own sends, at least once, with
-//! a stable Message-ID, and tries again ever later for three days. A token in a waiting mail is sealed under the outbox
+//! a stable Message-ID, and tries again ever later for three days. A mail server that accepts and says nothing is hung up on
+//! at a deadline, and holds up neither the mails behind nor a stop. A token in a waiting mail is sealed under the outbox
 //! key, so that the journal alone is worth nothing. For a name without an account a mail to nobody is written, waits, is
 //! made and dropped: what a request for it sets off looks the same from outside, also after the answer.
 //!
@@ -16,6 +17,8 @@
 
 pub mod actor;
 pub mod record;
+#[cfg(feature = "mail")]
+pub mod smtp;
 pub mod state;
 pub mod template;
 pub mod transport;
@@ -24,6 +27,8 @@ use aws_lc_rs::aead::{AES_256_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
 use zeroize::Zeroizing;
 
 pub use record::{Kind, MailV1};
+#[cfg(feature = "mail")]
+pub use smtp::Smtp;
 pub use state::{Outbox, Post, Tried};
 pub use transport::{DeliveryError, Outgoing, Transport};
 
