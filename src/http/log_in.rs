@@ -144,7 +144,8 @@ async fn post_logout(request: HttpRequest, engine: Eng, body: Body) -> HttpRespo
         }
         let mut response = HttpResponse::NoContent();
         if with_cookie {
-            response.insert_header(("clear-site-data", "\"cookies\""));
+            // Not `Clear-Site-Data`: it would take the device cookie along, so that a browser whose owner logs out is a
+            // stranger again and can be locked out by others, and the cookies of every neighbour under the same domain.
             response.cookie(ended_cookie(&engine));
         }
         Ok::<_, Rejection>(response.finish())

@@ -26,6 +26,9 @@
 //! 24 hours and 100 ever without an act of its owner. A session of somebody who is logged in counts as a device of its
 //! own where it is asked for the password again, so that strangers cannot keep the owner from changing it.
 //!
+//! A log-out ends the session and leaves the device known: it says nothing of whose browser it is. So no answer carries
+//! `Clear-Site-Data`, which would clear this cookie as well.
+//!
 //! Unknown names are counted alike, in a table of at most a million; the least locked gives way.
 //!
 //! Source: OWASP Authentication Cheat Sheet; NIST SP 800-63B-4 §3.2.2.

@@ -9,7 +9,7 @@ use std::time::Duration;
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 
-use crate::support::{Answer, PASSWORD, TestServer};
+use crate::support::{Answer, ORIGIN, PASSWORD, TestServer};
 
 const NAME: &str = "ada@test.org";
 
@@ -170,4 +170,52 @@ async fn the_link_in_the_lockout_mail_works_once_and_says_nothing_about_accounts
     };
     assert_eq!(same(&again), same(&garbage));
     assert_eq!(guess(&server, 1, PASSWORD, None).await.status, StatusCode::OK);
+}
+
+/// A browser, as far as cookies go: it keeps what it is given, and clears what it is told to clear.
+#[derive(Default)]
+struct Browser {
+    cookies: std::collections::BTreeMap<String, String>,
+}
+
+impl Browser {
+    async fn post(&mut self, server: &TestServer, path: &str, csrf: &str, body: Value) -> Answer {
+        let cookies: Vec<_> = self.cookies.iter().map(|(name, value)| format!("{name}={value}")).collect();
+        let mut request = server.request(Method::POST, path).header("origin", ORIGIN).json(&body);
+        if !cookies.is_empty() {
+            request = request.header("cookie", cookies.join("; ")).header("x-csrf-token", csrf);
+        }
+        let answer = Answer::of(request.send().await.unwrap()).await;
+        if answer.header("clear-site-data").contains("cookies") {
+            self.cookies.clear();
+        }
+        for cookie in answer.headers.get_all("set-cookie") {
+            let (pair, attributes) = cookie.to_str().unwrap().split_once(';').unwrap();
+            let (name, value) = pair.split_once('=').unwrap();
+            if attributes.contains("Max-Age=0") {
+                self.cookies.remove(name);
+            } else {
+                self.cookies.insert(name.to_owned(), value.to_owned());
+            }
+        }
+        answer
+    }
+}
+
+#[tokio::test]
+async fn an_owner_who_has_logged_out_cannot_be_locked_out_either() {
+    let server = from_everywhere();
+    server.account(NAME).await;
+    let mut owner = Browser::default();
+    let log_in = json!({"email": NAME, "password": PASSWORD, "mode": "cookie"});
+    let csrf = owner.post(&server, "/v1/login", "", log_in.clone()).await.text("csrf_token");
+    assert_eq!(owner.cookies.len(), 2);
+    let out = owner.post(&server, "/v1/logout", &csrf, json!({})).await;
+    assert_eq!(out.status, StatusCode::NO_CONTENT);
+    assert_eq!(owner.cookies.keys().collect::<Vec<_>>(), ["portcullis_device"]);
+    for number in 0..20 {
+        guess(&server, number, &format!("guess {number}"), None).await;
+    }
+    assert_eq!(guess(&server, 99, PASSWORD, None).await.problem(), (429, "too_many_attempts"));
+    assert_eq!(owner.post(&server, "/v1/login", "", log_in).await.status, StatusCode::OK);
 }
