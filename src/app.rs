@@ -11,6 +11,7 @@ use tokio::net::{TcpListener, TcpSocket};
 
 use crate::clock::Clock;
 use crate::config::Config;
+use crate::descriptors;
 use crate::engine::{Engine, Running, StartError};
 use crate::fail_stop::FailStop;
 use crate::http;
@@ -42,6 +43,7 @@ pub fn build(
     transport: Option<Transport>,
     fail_stop: &FailStop,
 ) -> Result<Server, StartError> {
+    let limit = descriptors::raise();
     let listen = config.listen;
     // Ports are taken before anything is read, so that a second server fails at once; nobody is let in before all is.
     let socket = reserve(listen, "")?;
@@ -49,7 +51,7 @@ pub fn build(
     let admin = config.admin_listen.map(|listen| reserve(listen, " for operators")).transpose()?;
     let config = config.bound_to(address);
     let (engine, running) = Engine::start(config, clock, accept_clock_floor, transport, fail_stop)?;
-    match serve(&engine, socket, admin) {
+    match serve(&engine, socket, admin, limit) {
         Ok((handle, served, admin, operators)) => {
             Ok(Server { engine, address, handle, served, admin, operators, running })
         }
@@ -68,8 +70,15 @@ type Serving = (
     tokio::task::JoinHandle<()>,
 );
 
-fn serve(engine: &Arc<Engine>, socket: TcpSocket, admin: Option<TcpSocket>) -> io::Result<Serving> {
+/// `limit` is of descriptors.
+fn serve(
+    engine: &Arc<Engine>,
+    socket: TcpSocket,
+    admin: Option<TcpSocket>,
+    limit: u64,
+) -> io::Result<Serving> {
     let data = web::Data::from(Arc::clone(engine));
+    let workers = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     let server = HttpServer::new(move || {
         App::new()
             .app_data(data.clone())
@@ -78,6 +87,8 @@ fn serve(engine: &Arc<Engine>, socket: TcpSocket, admin: Option<TcpSocket>) -> i
             .configure(http::configure)
     })
     .disable_signals()
+    .workers(workers)
+    .max_connections(descriptors::connections(limit, workers))
     .shutdown_timeout(DRAIN_SECS)
     .client_request_timeout(Duration::from_secs(10))
     .listen(taken(socket)?)?
@@ -118,6 +129,7 @@ fn operations(engine: &Arc<Engine>, socket: TcpSocket) -> io::Result<ServerHandl
     })
     .disable_signals()
     .workers(1)
+    .max_connections(descriptors::OPERATORS_MAX)
     .listen(taken(socket)?)?
     .run();
     let handle = server.handle();

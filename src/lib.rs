@@ -8,7 +8,7 @@
 //! ```
 //!
 //! - [`app`]: a whole server: recover, actors, bind last; stopped in reverse. [`engine`]: one partition, as a value.
-//! - [`admin_socket`]: the operator's door to a running server.
+//! - [`admin_socket`]: the operator's door to a running server. [`descriptors`]: how many connections there may be.
 //! - [`http`]: parses, calls one flow, answers. [`flow`]: one file for each thing a user does.
 //! - The registries, each with `state` (the rule), `record` (what goes to disk) and `actor` (the mailbox): [`account`],
 //!   [`lockout`], [`throttle`], [`refresh`], [`session`], [`reset`], [`mail`]. [`registry`] is what their mailboxes share.
@@ -81,6 +81,7 @@ pub mod changes;
 pub mod clock;
 pub mod config;
 pub mod csrf;
+pub mod descriptors;
 pub mod dump;
 pub mod engine;
 pub mod expiry;

@@ -117,7 +117,7 @@ struct NewUser {
 async fn post_user(request: HttpRequest, engine: Eng, body: Body) -> HttpResponse {
     let result = async {
         let admin = admin(&request, &engine).await?;
-        let read: NewUser = read_json(&request, body).await?;
+        let read: NewUser = read_json(&request, body)?;
         let (email, password) = (read.email.as_str(), read.password.as_deref());
         let new = admin::New { email, password, roles: read.roles, verified: read.verified };
         let account = admin::create(&engine, &admin, new).await?;
@@ -146,7 +146,7 @@ struct PatchUser {
 async fn patch_user(request: HttpRequest, engine: Eng, id: web::Path<String>, body: Body) -> HttpResponse {
     let result = async {
         let admin = admin(&request, &engine).await?;
-        let read: PatchUser = read_json(&request, body).await?;
+        let read: PatchUser = read_json(&request, body)?;
         let (id, status) = (parse_id(&id)?, read.status.map(Status::from));
         let account = admin::change(&engine, &admin, id, read.roles, status, read.name.as_deref()).await?;
         Ok::<_, Rejection>(HttpResponse::Ok().json(user_json(&account)))

@@ -39,7 +39,7 @@ struct SignUp {
 async fn post_signup(request: HttpRequest, engine: Eng, body: Body) -> HttpResponse {
     let client = client(&request, &engine);
     let result = async {
-        let read: SignUp = read_json(&request, body).await?;
+        let read: SignUp = read_json(&request, body)?;
         let done =
             sign_up::sign_up(&engine, &client, &read.email, &read.password, read.name.as_deref()).await?;
         Ok::<_, Rejection>(match done {
@@ -72,7 +72,7 @@ struct LogIn {
 async fn post_login(request: HttpRequest, engine: Eng, body: Body) -> HttpResponse {
     let client = client(&request, &engine);
     let result = async {
-        let read: LogIn = read_json(&request, body).await?;
+        let read: LogIn = read_json(&request, body)?;
         let mode = match read.mode {
             ModeName::Token => Mode::Token,
             ModeName::Cookie => {
@@ -102,7 +102,7 @@ struct Refresh {
 async fn post_refresh(request: HttpRequest, engine: Eng, body: Body) -> HttpResponse {
     let client = client(&request, &engine);
     let result = async {
-        let read: Refresh = read_json(&request, body).await?;
+        let read: Refresh = read_json(&request, body)?;
         let opened = refresh::refresh(&engine, &client, &read.refresh_token).await?;
         Ok::<_, Rejection>(opened_response(&engine, &opened, 200))
     };
@@ -121,7 +121,7 @@ async fn post_logout(request: HttpRequest, engine: Eng, body: Body) -> HttpRespo
     let result = async {
         let with_cookie = matches!(credentials(&request, &engine)?, Credentials::Cookie(_));
         let without = matches!(credentials(&request, &engine)?, Credentials::None);
-        let read: LogOut = read_json_or_default(&request, body).await?;
+        let read: LogOut = read_json_or_default(&request, body)?;
         match read.refresh_token {
             Some(token) if without && read.scope == Scope::Local => {
                 log_out::log_out_token(&engine, &token).await?;

@@ -186,7 +186,7 @@ struct Token {
 async fn post_introspect(request: HttpRequest, engine: Eng, body: Body) -> HttpResponse {
     let result = async {
         let identity = signed_in(&request, &engine).await?;
-        let read: Token = read_json(&request, body).await?;
+        let read: Token = read_json(&request, body)?;
         let found = introspect(&engine, &identity, &read.token).await?;
         let shown = found.map_or_else(
             || json!({"active": false}),

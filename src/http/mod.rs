@@ -1,6 +1,7 @@
 //! The HTTP layer: parses, calls one flow, answers.
 
 pub mod admin;
+mod body;
 pub mod client_address;
 pub mod log_in;
 pub mod mailed;
@@ -24,11 +25,9 @@ use actix_web::{HttpMessage, HttpRequest, HttpResponse, HttpResponseBuilder, Res
 
 use crate::engine::Engine;
 use crate::id::hex;
+pub use body::{BODY_BYTES_MAX, Body};
 pub use problem::Problem;
-pub use request::{Body, Credentials, client, credentials, read_json};
-
-/// Bytes of a request body at most.
-pub const BODY_BYTES_MAX: usize = 16 * 1024;
+pub use request::{Credentials, client, credentials, read_json};
 
 #[derive(Clone)]
 struct RequestId(Rc<str>);
@@ -136,18 +135,25 @@ impl<E: Into<crate::flow::Stop>> From<E> for Rejection {
     }
 }
 
-/// Around every request: its id, its line in the log, the headers that every answer carries.
+/// Around every request: its id, its body, its line in the log, the headers that every answer carries.
 pub async fn surround(
-    request: ServiceRequest,
-    next: Next<impl MessageBody>,
+    mut request: ServiceRequest,
+    next: Next<impl MessageBody + 'static>,
 ) -> Result<ServiceResponse<impl MessageBody>, actix_web::Error> {
     let Some(engine) = request.app_data::<web::Data<Engine>>().cloned() else {
-        return next.call(request).await;
+        return Ok(next.call(request).await?.map_into_left_body());
     };
     let id = engine.chance.bytes::<12>().map_or_else(|_| String::from("none"), |bytes| hex(&bytes));
     request.extensions_mut().insert(RequestId(id.as_str().into()));
     let begin = engine.clock.steady();
-    let mut response = next.call(request).await?;
+    let mut response = match body::read(&mut request).await {
+        Ok(()) => next.call(request).await?.map_into_left_body(),
+        Err((problem, unread)) => {
+            let answer = problem.response(request.request(), &engine);
+            let early = |_: &mut _, answer| body::Early::new(answer, unread);
+            request.into_response(answer).map_body(early).map_into_right_body()
+        }
+    };
     let status = response.status().as_u16();
     let duration_ms = engine.clock.steady().duration_since(begin).as_millis();
     let asked = response.request();

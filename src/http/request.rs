@@ -7,13 +7,13 @@ use actix_web::http::header::{
     AUTHORIZATION, AsHeaderName, CONTENT_TYPE, FORWARDED, HeaderMap, ORIGIN, REFERER, USER_AGENT,
     X_FORWARDED_FOR,
 };
-use actix_web::{HttpRequest, HttpResponse, web};
+use actix_web::{HttpRequest, HttpResponse};
 use serde::de::DeserializeOwned;
 
 use super::client_address::client_address;
 use super::log_in::{limited, signed_in};
 use super::problem::{FieldError, Problem};
-use super::{BODY_BYTES_MAX, Rejection, answer, request_id};
+use super::{Body, Rejection, answer, request_id};
 use crate::config::ForwardedHeader;
 use crate::csrf::{Source, check_source, check_token};
 use crate::engine::Engine;
@@ -40,12 +40,8 @@ pub(super) fn text(headers: &HeaderMap, name: impl AsHeaderName) -> Option<&str>
     headers.get(name).and_then(|value| value.to_str().ok())
 }
 
-/// The body of a request, not yet read.
-pub type Body = web::Payload;
-
-/// Reads a JSON body of at most [`BODY_BYTES_MAX`] bytes; unknown fields are refused by the type itself.
-pub async fn read_json<T: DeserializeOwned>(request: &HttpRequest, body: Body) -> Result<T, Problem> {
-    let bytes = read_bytes(body).await?;
+/// Reads a JSON body; unknown fields are refused by the type itself.
+pub fn read_json<T: DeserializeOwned>(request: &HttpRequest, Body(bytes): Body) -> Result<T, Problem> {
     let content_type = text(request.headers(), CONTENT_TYPE).unwrap_or("");
     let essence = content_type.split(';').next().unwrap_or("").trim();
     if !essence.eq_ignore_ascii_case("application/json") {
@@ -68,7 +64,7 @@ pub(super) async fn for_json<T: DeserializeOwned>(
 ) -> HttpResponse {
     let client = client(request, engine);
     let result = async {
-        let read = read_json(request, body).await?;
+        let read = read_json(request, body)?;
         done(&client, read).await
     };
     limited(answer(request, engine, result.await), &client)
@@ -84,35 +80,25 @@ pub(super) async fn for_json_signed_in<T: DeserializeOwned>(
     let client = client(request, engine);
     let result = async {
         let identity = signed_in(request, engine).await?;
-        let read = read_json(request, body).await?;
+        let read = read_json(request, body)?;
         done(&client, &identity, read).await
     };
     limited(answer(request, engine, result.await), &client)
 }
 
 /// As [`read_json`], where the body may be left out.
-pub async fn read_json_or_default<T: DeserializeOwned + Default>(
+pub fn read_json_or_default<T: DeserializeOwned + Default>(
     request: &HttpRequest,
     body: Body,
 ) -> Result<T, Problem> {
     let has_body = request.headers().contains_key(CONTENT_TYPE);
     if has_body {
-        return read_json(request, body).await;
+        return read_json(request, body);
     }
-    if read_bytes(body).await?.is_empty() {
+    if body.0.is_empty() {
         return Ok(T::default());
     }
     Err(Problem::new(415, "unsupported_media_type", "Send the body with Content-Type: application/json."))
-}
-
-async fn read_bytes(body: Body) -> Result<web::Bytes, Problem> {
-    match body.to_bytes_limited(BODY_BYTES_MAX).await {
-        Ok(Ok(bytes)) => Ok(bytes),
-        Ok(Err(_)) => Err(Problem::new(400, "malformed_request", "The body could not be read.")),
-        Err(_) => {
-            Err(Problem::new(413, "payload_too_large", format!("A body has at most {BODY_BYTES_MAX} bytes.")))
-        }
-    }
 }
 
 fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {

@@ -11,6 +11,7 @@ mod lockout_model;
 mod offline_tokens;
 mod reset_abuse;
 mod session_theft;
+mod slow_bodies;
 mod stuffing;
 mod throttle_evasion;
 mod token_theft;
