@@ -20,7 +20,7 @@ pub fn client_address<'a>(
 ) -> IpAddr {
     let is_trusted = |address: IpAddr| trusted.iter().any(|network| network.contains(&address));
     let mut client = peer.to_canonical();
-    let hops = forwarded.rev().flat_map(|value| value.rsplit(','));
+    let hops = forwarded.rev().flat_map(|value| elements(header, value));
     for hop in hops.take(HOPS_MAX) {
         if !is_trusted(client) {
             break;
@@ -34,16 +34,83 @@ pub fn client_address<'a>(
     client
 }
 
+/// The elements of one value of the header, the last first.
+fn elements(header: ForwardedHeader, value: &str) -> impl Iterator<Item = &str> {
+    let mut rest = Some(value);
+    std::iter::from_fn(move || {
+        let text = rest.take()?;
+        let at = match header {
+            ForwardedHeader::XForwardedFor => text.rfind(','),
+            ForwardedHeader::Forwarded => last_comma(text),
+        };
+        let Some((before, element)) = at.and_then(|at| text.split_at_checked(at)) else { return Some(text) };
+        rest = Some(before);
+        element.get(1..)
+    })
+}
+
+/// Where the last element begins. Read from the right, so that a quote that somebody further left never closed does not
+/// matter to what a trusted proxy wrote behind it.
+fn last_comma(text: &str) -> Option<usize> {
+    let mut quoted = false;
+    for (at, byte) in text.bytes().enumerate().rev() {
+        match byte {
+            b'"' if !is_escaped(text, at) => quoted = !quoted,
+            b',' if !quoted => return Some(at),
+            _ => {}
+        }
+    }
+    None
+}
+
+/// Whether an odd number of backslashes stands before a byte.
+fn is_escaped(text: &str, at: usize) -> bool {
+    let before = text.as_bytes().get(..at).unwrap_or_default();
+    before.iter().rev().take_while(|byte| **byte == b'\\').count() % 2 == 1
+}
+
+/// The one `for` of a `Forwarded` element.
+///
+/// Security: an element that is not well formed, or has two of them, names nobody: it may hold what a client wrote, such as a
+/// host that a proxy handed on.
+/// Source: RFC 7239 §4.
+fn node(element: &str) -> Option<&str> {
+    let (mut rest, mut found) = (element, None);
+    while !rest.trim().is_empty() {
+        let (name, after) = rest.split_once('=')?;
+        let (value, after) = if let Some(inside) = after.strip_prefix('"') {
+            let end = inside.match_indices('"').map(|(at, _)| at).find(|at| !is_escaped(inside, *at))?;
+            (inside.get(..end)?, inside.get(end + 1..)?)
+        } else {
+            let plain = after.split(';').next()?;
+            if plain.contains(['"', '\\']) {
+                return None;
+            }
+            (plain.trim(), after.get(plain.len()..)?)
+        };
+        let name = name.trim();
+        if !name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_') {
+            return None;
+        }
+        if name.eq_ignore_ascii_case("for") && found.replace(value).is_some() {
+            return None;
+        }
+        let after = after.trim_start();
+        rest = match after.strip_prefix(';') {
+            Some(next) => next,
+            None if after.is_empty() => after,
+            None => return None,
+        };
+    }
+    found
+}
+
 /// An address of `X-Forwarded-For`, or the `for` of a `Forwarded` element; a port is left out.
 fn parse(header: ForwardedHeader, hop: &str) -> Option<IpAddr> {
     let text = match header {
-        ForwardedHeader::XForwardedFor => hop,
-        ForwardedHeader::Forwarded => hop.split(';').find_map(|part| {
-            let (name, value) = part.split_once('=')?;
-            name.trim().eq_ignore_ascii_case("for").then_some(value)
-        })?,
+        ForwardedHeader::XForwardedFor => hop.trim().trim_matches('"'),
+        ForwardedHeader::Forwarded => node(hop)?,
     };
-    let text = text.trim().trim_matches('"');
     if let Ok(address) = text.parse() {
         return Some(address);
     }
@@ -99,5 +166,45 @@ mod tests {
         let many = vec!["10.0.0.1"; 10_000].join(",");
         let end = client_address("10.0.0.1".parse().unwrap(), x, std::iter::once(many.as_str()), &trusted);
         assert_eq!(end, "10.0.0.1".parse::<IpAddr>().unwrap());
+    }
+
+    #[test]
+    fn a_client_cannot_write_elements_by_quotes_commas_and_semicolons() {
+        let trusted: Vec<IpNet> = vec!["10.0.0.0/8".parse().unwrap()];
+        let proxy = "10.0.0.1";
+        for (values, expected) in [
+            // A host that the proxy copied, quoted as it must be.
+            (vec![r#"for=198.51.100.7;host="x, for=6.6.6.6""#], "198.51.100.7"),
+            (vec![r#"host="x, for=6.6.6.6";for=198.51.100.7"#], "198.51.100.7"),
+            (vec![r#"host="x;for=6.6.6.6";for=198.51.100.7"#], "198.51.100.7"),
+            (vec![r#"for=198.51.100.7;host="x;for=6.6.6.6""#], "198.51.100.7"),
+            (vec![r#"for="198.51.100.7:4711";host="x\", for=6.6.6.6""#], "198.51.100.7"),
+            (vec![r#"for=198.51.100.7;host="x\\""#], "198.51.100.7"),
+            (vec![r#"for=198.51.100.7;host="a,b;c", for=10.0.0.2;host="d,e""#], "198.51.100.7"),
+            // Likewise, with what the client sent as its own header before it.
+            (vec![r#"for=", for=198.51.100.7;host="x, for=6.6.6.6""#], "198.51.100.7"),
+            (vec![r#"for=6.6.6.6;x=""#, r#"for=198.51.100.7;host="x""#], "198.51.100.7"),
+            (vec![r#"for="\"#, "for=198.51.100.7"], "198.51.100.7"),
+            // A proxy that hands on quotes as they are: nobody is named.
+            (vec![r#"for=198.51.100.7;host="x", for=6.6.6.6""#], proxy),
+            (vec![r#"for=", for=198.51.100.7;host="x", for=6.6.6.6""#], proxy),
+            (vec![r#"host="x";for="6.6.6.6";for=198.51.100.7"#], proxy),
+            (vec![r#"for=198.51.100.7;host="x";for=6.6.6.6"#], proxy),
+            (vec![r#"for=6.6.6.6;x=", for=198.51.100.7;host="x\""#], proxy),
+            (vec![r#"for=198.51.100.7;host=x""#], proxy),
+            (vec![r#"for=198.51.100.7;host="x"#], proxy),
+            (vec![r#"for=198.51.100.7";host=x"#], proxy),
+            (vec![r#"for="198.51.100.7"x"#], proxy),
+            (vec!["x for=198.51.100.7"], proxy),
+            (vec![r#"""#], proxy),
+            (vec![""], proxy),
+            // What is well formed, if odd.
+            (vec![r#"For="198.51.100.7" ; Proto=https;"#], "198.51.100.7"),
+            (vec!["for=198.51.100.7;by=_secret;host=a:8080"], "198.51.100.7"),
+        ] {
+            let header = ForwardedHeader::Forwarded;
+            let got = client_address(proxy.parse().unwrap(), header, values.iter().copied(), &trusted);
+            assert_eq!(got, expected.parse::<IpAddr>().unwrap(), "{values:?}");
+        }
     }
 }
