@@ -50,6 +50,11 @@ pub fn checks(config: &Config) -> Vec<Check> {
     let login = rate(Class::Login).is_some_and(|rate| rate.burst <= 100 && rate.per_minute <= 120);
     let mailing = [Class::Signup, Class::Forgot].into_iter().filter_map(rate);
     let mailing = mailing.into_iter().all(|rate| rate.burst <= 60 && rate.per_minute <= 60);
+    // Offices and carriers put thousands behind one address: these are not asked for what is usual, but for what is no limit.
+    let redeeming = [Class::Reset, Class::Verify, Class::Unlock, Class::Check].into_iter().filter_map(rate);
+    let redeeming = redeeming.into_iter().all(|rate| rate.burst <= 300 && rate.per_minute <= 300);
+    let refreshing = rate(Class::Refresh).is_some_and(|rate| rate.burst <= 6000 && rate.per_minute <= 6000);
+    let lockout = &config.lockout;
     let https = config.allowed_origins.iter().all(super::Origin::is_https);
     let is_local = |address: IpAddr| address.is_loopback();
     check(
@@ -109,11 +114,25 @@ pub fn checks(config: &Config) -> Vec<Check> {
         "[lockout] cap = 100",
     );
     check(
+        config.lockout.cap >= 10 && config.lockout.cap >= config.lockout.failures,
+        Unsafe,
+        "lockout.cap",
+        "a few wrong passwords of a stranger stop every new device of the owner, until a mail is answered",
+        "[lockout] cap = 100",
+    );
+    check(
         config.lockout.first_lock >= Duration::from_secs(30) && config.lockout.forget >= DAY,
         Unsafe,
         "lockout.first_lock_secs",
         "locks are too short, or forgotten too soon, to slow a guesser down",
         "[lockout] first_lock_secs = 60, forget_secs = 86400",
+    );
+    check(
+        lockout.max_lock >= lockout.first_lock && lockout.max_lock >= Duration::from_mins(15),
+        Unsafe,
+        "lockout.max_lock_secs",
+        "no lock lasts longer than this, so the later ones are too short to slow a guesser down",
+        "[lockout] max_lock_secs = 3600",
     );
     check(
         login,
@@ -128,6 +147,20 @@ pub fn checks(config: &Config) -> Vec<Check> {
         "throttle.forgot",
         "one client may have mails sent as fast as it likes",
         "[throttle.forgot] burst = 10, per_minute = 10, and the same for signup",
+    );
+    check(
+        redeeming,
+        Unsafe,
+        "throttle.reset",
+        "one client may try links and passwords as fast as it likes",
+        "[throttle.reset] burst = 20, per_minute = 20, and the same for verify, unlock and check",
+    );
+    check(
+        refreshing,
+        Unsafe,
+        "throttle.refresh",
+        "one client may keep the disk busy as much as it likes",
+        "[throttle.refresh] burst = 120, per_minute = 240",
     );
     check(
         !everything(&config.throttle.exempt),
@@ -177,6 +210,27 @@ pub fn checks(config: &Config) -> Vec<Check> {
         "refresh.grace_secs",
         "a thief who is this quick is not found out",
         "[refresh] grace_secs = 10",
+    );
+    check(
+        config.refresh.idle <= DAY * 180 && config.refresh.absolute <= DAY * 400,
+        Unsafe,
+        "refresh.absolute_ttl_secs",
+        "a refresh token that was stolen, or left on a lost device, lives this long",
+        "[refresh] idle_ttl_secs = 2592000, absolute_ttl_secs = 7776000",
+    );
+    check(
+        config.session.absolute <= DAY * 31 && config.session.remember_absolute <= DAY * 400,
+        Unsafe,
+        "session.remember_absolute_secs",
+        "a cookie that was stolen, or left on a lost device, lives this long",
+        "[session] absolute_secs = 43200, remember_absolute_secs = 2592000",
+    );
+    check(
+        config.reset.verify <= DAY * 31,
+        Unsafe,
+        "signup.verify_ttl_secs",
+        "a link in an old mail proves an address that may be another's by then",
+        "[signup] verify_ttl_secs = 86400",
     );
     check(
         config.session.absolute <= DAY * 7 && config.session.remember_absolute <= DAY * 90,
@@ -249,4 +303,60 @@ pub fn checks(config: &Config) -> Vec<Check> {
         "[alert] webhook = \"https://alerts.example.org/portcullis\", secret_file = \"/etc/portcullis/alert.secret\"",
     );
     done
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Reader;
+
+    fn unsafe_keys(settings: &[(&str, &str)]) -> Vec<&'static str> {
+        let mut reader = Reader::new();
+        for (key, value) in settings {
+            reader.plain(key, value, "test");
+        }
+        let done = checks(&Config::from_reader(reader).unwrap());
+        done.iter().filter(|check| check.state == State::Unsafe).map(|check| check.key).collect()
+    }
+
+    #[test]
+    fn each_defence_that_a_setting_would_switch_off_is_found() {
+        let usual = unsafe_keys(&[]);
+        for (key, value, found) in [
+            ("lockout.max_lock_secs", "1", "lockout.max_lock_secs"),
+            ("lockout.max_lock_secs", "899", "lockout.max_lock_secs"),
+            ("lockout.first_lock_secs", "7200", "lockout.max_lock_secs"),
+            ("lockout.cap", "1", "lockout.cap"),
+            ("lockout.cap", "9", "lockout.cap"),
+            ("lockout.cap", "101", "lockout.cap"),
+            ("throttle.reset.burst", "1000000", "throttle.reset"),
+            ("throttle.reset.per_minute", "1000000", "throttle.reset"),
+            ("throttle.verify.per_minute", "1000000", "throttle.reset"),
+            ("throttle.unlock.burst", "1000000", "throttle.reset"),
+            ("throttle.check.per_minute", "1000000", "throttle.reset"),
+            ("throttle.refresh.burst", "1000000", "throttle.refresh"),
+            ("throttle.refresh.per_minute", "1000000", "throttle.refresh"),
+            ("refresh.idle_ttl_secs", "315360000", "refresh.absolute_ttl_secs"),
+            ("refresh.absolute_ttl_secs", "315360000", "refresh.absolute_ttl_secs"),
+            ("session.absolute_secs", "315360000", "session.remember_absolute_secs"),
+            ("session.remember_absolute_secs", "315360000", "session.remember_absolute_secs"),
+            ("signup.verify_ttl_secs", "315360000", "signup.verify_ttl_secs"),
+        ] {
+            let more: Vec<_> =
+                unsafe_keys(&[(key, value)]).into_iter().filter(|key| !usual.contains(key)).collect();
+            assert_eq!(more, [found], "{key} = {value}");
+        }
+        let tight = unsafe_keys(&[("lockout.failures", "20"), ("lockout.cap", "15")]);
+        assert!(tight.contains(&"lockout.cap"), "{tight:?}");
+        // What is generous and still a limit.
+        for (key, value) in [
+            ("lockout.max_lock_secs", "900"),
+            ("lockout.cap", "10"),
+            ("throttle.refresh.per_minute", "6000"),
+            ("refresh.absolute_ttl_secs", "31536000"),
+            ("session.remember_absolute_secs", "31536000"),
+        ] {
+            assert_eq!(unsafe_keys(&[(key, value)]), usual, "{key} = {value}");
+        }
+    }
 }

@@ -36,6 +36,19 @@ impl Origin {
     pub fn is_https(&self) -> bool {
         self.0.starts_with("https://")
     }
+
+    /// What it should say where it names the port that goes without saying: browsers leave that out, so that nothing they
+    /// send would ever be equal to it.
+    fn rightly_spelled(&self) -> Option<&str> {
+        let port = if self.is_https() { ":443" } else { ":80" };
+        self.0.strip_suffix(port)
+    }
+
+    /// Of an address that is listened on.
+    fn of(listen: SocketAddr) -> Self {
+        let origin = Self(format!("http://{listen}"));
+        Self(origin.rightly_spelled().unwrap_or(&origin.0).to_owned())
+    }
 }
 
 impl FromStr for Origin {
@@ -220,7 +233,8 @@ impl Config {
         let listen = reader.parsed("http.listen", "an address and port").unwrap_or(loopback);
         let public_origin = reader
             .parsed("http.public_origin", "an origin such as https://login.example.org, without a path")
-            .unwrap_or_else(|| Origin(format!("http://{listen}")));
+            .unwrap_or_else(|| Origin::of(listen));
+        check_origins(reader, "http.public_origin", std::slice::from_ref(&public_origin));
         let audience = reader.words("token.audience").unwrap_or_else(|| public_origin.0.clone());
         let threads = match reader.words("password.threads") {
             Some(_) => reader.number("password.threads", 1..=1024) as usize,
@@ -245,7 +259,7 @@ impl Config {
                 "forwarded" => ForwardedHeader::Forwarded,
                 _ => ForwardedHeader::XForwardedFor,
             },
-            allowed_origins: reader.list("http.allowed_origins", "an origin"),
+            allowed_origins: read_allowed(reader),
             admin_listen: reader.parsed("admin.listen", "an address and port"),
             signup_enabled: reader.truth("signup.enabled").unwrap_or(true),
             verify_email: reader.choice("signup.verify_email", &["required", "off"]) != "off",
@@ -314,9 +328,9 @@ impl Config {
     /// With the port that was really bound where the system was to choose one, in what is derived from it.
     #[must_use]
     pub fn bound_to(mut self, address: SocketAddr) -> Self {
-        let derived = Origin(format!("http://{}", self.listen));
+        let derived = Origin::of(self.listen);
         if self.listen.port() == 0 && self.public_origin == derived {
-            self.public_origin = Origin(format!("http://{address}"));
+            self.public_origin = Origin::of(address);
             if self.audience == derived.0 {
                 self.audience.clone_from(&self.public_origin.0);
             }
@@ -328,6 +342,18 @@ impl Config {
     pub fn unsafe_settings(&self) -> Vec<Finding> {
         let wrong = checks::checks(self).into_iter().filter(|check| check.state == checks::State::Unsafe);
         wrong.map(|check| Finding { key: check.key, why: check.why.into(), fix: check.fix.into() }).collect()
+    }
+}
+
+fn read_allowed(reader: &mut Reader) -> Vec<Origin> {
+    let origins = reader.list("http.allowed_origins", "an origin");
+    check_origins(reader, "http.allowed_origins", &origins);
+    origins
+}
+
+fn check_origins(reader: &mut Reader, key: &'static str, origins: &[Origin]) {
+    for right in origins.iter().filter_map(Origin::rightly_spelled) {
+        reader.wrong(key, format!("must leave out the port that browsers leave out: \"{right}\""));
     }
 }
 
@@ -471,6 +497,25 @@ mod tests {
             let config = load(&format!("[http]\n{set}\n"), &[]).unwrap();
             assert_eq!(config.clone().bound_to(bound).public_origin, config.public_origin);
         }
+    }
+
+    #[test]
+    fn an_origin_is_spelled_as_browsers_spell_it() {
+        let text = "[http]\npublic_origin = \"https://login.example.org:443\"\nallowed_origins = [\"http://a.test:80\", \
+            \"https://b.test:80\", \"http://[::1]:8080\"]\n";
+        assert_eq!(
+            load(text, &[]).unwrap_err(),
+            [
+                "p.toml:2: `http.public_origin` must leave out the port that browsers leave out: \
+                 \"https://login.example.org\"",
+                "p.toml:3: `http.allowed_origins` must leave out the port that browsers leave out: \"http://a.test\"",
+            ]
+        );
+        let config = load("[http]\nlisten = \"127.0.0.1:80\"\n", &[]).unwrap();
+        assert_eq!(
+            (config.public_origin.as_str(), &*config.audience),
+            ("http://127.0.0.1", "http://127.0.0.1")
+        );
     }
 
     #[test]
