@@ -13,7 +13,7 @@ use portcullis::config::{Config, MailTransport};
 use portcullis::fail_stop::FailStop;
 use portcullis::flow::operate::Operation;
 use portcullis::journal::storage_local::LocalStorage;
-use portcullis::password::{HashPool, KnownBad, pool};
+use portcullis::password::{HashPool, KnownBad, memory, pool};
 use portcullis::secret::Chance;
 use portcullis::token::Keys;
 use serde_json::{Value, json};
@@ -143,17 +143,17 @@ fn newest_key_age(dir: &Path) -> Option<Duration> {
 fn machine(config: &Config) -> Vec<Line> {
     let mut lines = Vec::new();
     let needed = config.hash_threads as u64 * u64::from(config.cost.memory_kib);
-    if let Some(free) = available_kib() {
+    if let Some(free) = memory::free_kib() {
         let what = format!("{needed} KiB for hashing of {free} KiB that are free");
-        let why = "the system ends the server when memory runs out";
-        let threads = (free / 2 / u64::from(config.cost.memory_kib)).max(1);
-        lines.push(Line::new(
-            needed <= free / 2,
-            "fail",
-            what,
-            why,
-            format!("[password] threads = {threads}"),
-        ));
+        let why = "the system ends the server when memory runs out, so it starts with fewer threads than are set, and one at \
+                   least";
+        let threads = memory::threads_within(free, config.hash_threads, config.cost.memory_kib);
+        let fix = if threads < config.hash_threads {
+            format!("[password] threads = {threads}")
+        } else {
+            String::from("give it more memory")
+        };
+        lines.push(Line::new(needed <= free / 2, "fail", what, why, fix));
     }
     let options = pool::Options {
         threads: 1,
@@ -179,11 +179,6 @@ fn machine(config: &Config) -> Vec<Line> {
         ));
     }
     lines
-}
-
-fn available_kib() -> Option<u64> {
-    let text = std::fs::read_to_string("/proc/meminfo").ok()?;
-    text.lines().find_map(|line| line.strip_prefix("MemAvailable:")?.split_whitespace().next()?.parse().ok())
 }
 
 fn audit(config: &Config) -> Vec<Line> {

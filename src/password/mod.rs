@@ -2,6 +2,7 @@
 
 pub mod kernel;
 pub mod known_bad;
+pub mod memory;
 pub mod phc;
 pub mod policy;
 pub mod pool;

@@ -18,6 +18,7 @@ use tokio::sync::oneshot;
 
 use super::Password;
 use super::kernel::{Choice, Kernel, SelfTestFailed};
+use super::memory;
 use super::phc::{Cost, decoy, hash};
 use super::schedule::{Full, Lane, Scheduler, Ticket};
 use super::seat::{Hasher, Seat, Work};
@@ -157,6 +158,15 @@ impl HashPool {
         let priority = Low::on(machine);
         let decoy = decoy(cost, chance).map_err(std::io::Error::other)?;
         let mut warnings = Vec::new();
+        let free_kib = memory::free_kib().unwrap_or(u64::MAX);
+        let fit = memory::threads_within(free_kib, threads, cost.memory_kib);
+        if fit < threads {
+            warnings.push(format!(
+                "{threads} threads that hash with {} KiB each are too many for {free_kib} KiB that are free: it is {fit}, so \
+                 that a storm does not get the process ended",
+                cost.memory_kib
+            ));
+        }
         let (mut kernel, failed) = Kernel::choose(kernel);
         warnings.extend(failed.as_ref().map(SelfTestFailed::to_string));
         let mut taken = Duration::ZERO;
@@ -175,10 +185,10 @@ impl HashPool {
                          milliseconds more",
                     ));
                 }
-                threads.max(1)
+                fit
             }
             Err(error) => {
-                let fewer = threads.saturating_sub(1).max(1);
+                let fewer = fit.saturating_sub(1).max(1);
                 warnings.push(format!(
                     "hashing cannot run below everything else ({error}): it takes {fewer} threads, so that refusals and \
                      refreshes stay fast"
