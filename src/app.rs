@@ -79,6 +79,8 @@ fn serve(
 ) -> io::Result<Serving> {
     let data = web::Data::from(Arc::clone(engine));
     let workers = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    let connections = http::Connections::default();
+    let watch = connections.clone();
     let server = HttpServer::new(move || {
         App::new()
             .app_data(data.clone())
@@ -86,6 +88,7 @@ fn serve(
             .wrap(middleware::from_fn(http::surround))
             .configure(http::configure)
     })
+    .on_connect(move |stream, data| watch.opened(stream, data))
     .disable_signals()
     .workers(workers)
     .max_connections(descriptors::connections(limit, workers))
@@ -96,7 +99,13 @@ fn serve(
     let operators = crate::admin_socket::serve(engine)?;
     let admin = admin.map(|socket| operations(engine, socket)).transpose()?;
     let handle = server.handle();
-    Ok((handle, tokio::task::spawn_local(server), admin, operators))
+    let served = async move {
+        tokio::select! {
+            ended = server => ended,
+            () = connections.watch() => Ok(()),
+        }
+    };
+    Ok((handle, tokio::task::spawn_local(served), admin, operators))
 }
 
 fn reserve(listen: SocketAddr, what_for: &str) -> io::Result<TcpSocket> {

@@ -1,4 +1,4 @@
-//! File descriptors: every connection takes one, and so does every file of the journal.
+//! File descriptors: every connection takes two, and so does every file of the journal.
 //!
 //! **The attack:** connections are opened and held, until the process may open nothing more: no segment, no snapshot, no
 //! file of events, and no way in for the operator.
@@ -14,6 +14,8 @@ const KEPT: u64 = 256;
 const KEPT_WORKER: u64 = 8;
 /// Connections of an event loop at most, however many descriptors there are: each also takes memory.
 const WORKER_MAX: u64 = 25_600;
+/// A connection takes its own and that by which it is shut when nothing is asked on it.
+const EACH: u64 = 2;
 /// Connections of operators' listener at most; out of those that are kept.
 pub const OPERATORS_MAX: usize = 64;
 
@@ -34,7 +36,7 @@ pub fn raise() -> u64 {
 pub fn connections(limit: u64, workers: usize) -> usize {
     let workers = workers.max(1) as u64;
     let kept = (KEPT + KEPT_WORKER * workers).min(limit / 2);
-    ((limit - kept) / workers).clamp(1, WORKER_MAX) as usize
+    ((limit - kept) / EACH / workers).clamp(1, WORKER_MAX) as usize
 }
 
 #[cfg(test)]
@@ -46,17 +48,17 @@ mod tests {
         for (limit, workers, each) in [
             (u64::MAX, 64, 25_600),
             (1_048_576, 2, 25_600),
-            (1024, 1, 760),
-            (1024, 2, 376),
-            (1024, 64, 8),
-            (300, 2, 75),
+            (1024, 1, 380),
+            (1024, 2, 188),
+            (1024, 64, 4),
+            (300, 2, 37),
             (1, 1, 1),
             (0, 0, 1),
         ] {
             assert_eq!(connections(limit, workers), each, "{limit} {workers}");
         }
         for limit in 64..5000 {
-            let all = connections(limit, 4) as u64 * 4;
+            let all = connections(limit, 4) as u64 * 4 * EACH;
             assert!(limit - all >= limit.min(2 * KEPT) / 2, "{limit}");
         }
     }

@@ -3,6 +3,7 @@
 pub mod admin;
 mod body;
 pub mod client_address;
+mod connections;
 pub mod log_in;
 pub mod mailed;
 pub mod me;
@@ -12,8 +13,9 @@ mod request;
 pub mod revocations;
 
 use std::rc::Rc;
+use std::sync::Arc;
 
-use actix_web::body::MessageBody;
+use actix_web::body::{BoxBody, MessageBody};
 use actix_web::dev::{ServiceRequest, ServiceResponse};
 use actix_web::http::header::{
     CACHE_CONTROL, CONTENT_SECURITY_POLICY, CROSS_ORIGIN_OPENER_POLICY, CROSS_ORIGIN_RESOURCE_POLICY,
@@ -26,6 +28,8 @@ use actix_web::{HttpMessage, HttpRequest, HttpResponse, HttpResponseBuilder, Res
 use crate::engine::Engine;
 use crate::id::hex;
 pub use body::{BODY_BYTES_MAX, Body};
+pub use connections::Connections;
+use connections::{Connection, Served, Serving};
 pub use problem::Problem;
 pub use request::{Credentials, client, credentials, read_json};
 
@@ -141,17 +145,19 @@ pub async fn surround(
     next: Next<impl MessageBody + 'static>,
 ) -> Result<ServiceResponse<impl MessageBody>, actix_web::Error> {
     let Some(engine) = request.app_data::<web::Data<Engine>>().cloned() else {
-        return Ok(next.call(request).await?.map_into_left_body());
+        let served = |_: &mut _, body: BoxBody| Served { body, _serving: None };
+        return Ok(next.call(request).await?.map_into_boxed_body().map_body(served));
     };
+    let serving = request.conn_data::<Arc<Connection>>().map(Serving::on);
     let id = engine.chance.bytes::<12>().map_or_else(|_| String::from("none"), |bytes| hex(&bytes));
     request.extensions_mut().insert(RequestId(id.as_str().into()));
     let begin = engine.clock.steady();
     let mut response = match body::read(&mut request).await {
-        Ok(()) => next.call(request).await?.map_into_left_body(),
+        Ok(()) => next.call(request).await?.map_into_boxed_body(),
         Err((problem, unread)) => {
             let answer = problem.response(request.request(), &engine);
             let early = |_: &mut _, answer| body::Early::new(answer, unread);
-            request.into_response(answer).map_body(early).map_into_right_body()
+            request.into_response(answer).map_body(early).map_into_boxed_body()
         }
     };
     let status = response.status().as_u16();
@@ -181,7 +187,7 @@ pub async fn surround(
     if !headers.contains_key(CACHE_CONTROL) {
         headers.insert(CACHE_CONTROL, NO_STORE.clone());
     }
-    Ok(response)
+    Ok(response.map_body(|_, body| Served { body, _serving: serving }))
 }
 
 // Read once: of names and values that never change nothing is looked at for an answer.

@@ -1,4 +1,4 @@
-//! Connections that are opened and held: a head that says a body comes, and no body. The attacker wants every descriptor of
+//! Connections that are opened and held: a head that says a body comes, and no body, or a part of a head. The attacker wants every descriptor of
 //! the process, so that nobody else gets in and nothing can be written down.
 //!
 //! Bounds: each such connection is answered and closed after the deadline of bodies, on every path; while they stand the
@@ -40,6 +40,11 @@ fn bodies_that_never_come_hold_no_connection_for_good_and_leave_files_and_operat
         stream.write_all(head.as_bytes()).unwrap();
         stream
     };
+    // A second request of which the first byte comes and no more.
+    let mut second = open("GET /healthz HTTP/1.1\r\nhost: a\r\n\r\n");
+    let mut said = [0; 4096];
+    assert!(second.read(&mut said).unwrap() > 0);
+    second.write_all(b"G").unwrap();
     let mut held: Vec<_> = HEADS.iter().map(|head| open(head)).collect();
     // More than there are descriptors.
     held.extend((0..LIMIT + 50).map(|_| open(HEADS[0])));
@@ -59,6 +64,7 @@ fn bodies_that_never_come_hold_no_connection_for_good_and_leave_files_and_operat
         assert!(said.starts_with("HTTP/1.1 408 ") && said.contains("request_timeout"), "{head}: {said}");
         assert!(said.to_lowercase().contains("\r\nconnection: close\r\n"), "{said}");
     }
+    while second.read(&mut [0; 4096]).expect("a connection is held by the first byte of a request") > 0 {}
 }
 
 /// Those that send in time are answered as ever, in however many pieces.
