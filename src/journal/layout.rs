@@ -17,6 +17,8 @@ pub const JOURNAL_DIR: &str = "journal";
 pub const SNAPSHOT_DIR: &str = "snapshot";
 /// Where bytes are kept that recovery cut off.
 pub const QUARANTINE_DIR: &str = "quarantine";
+/// Where a restore builds a new past before it moves to its place; never moved away by a server.
+pub const BUILDING: &str = "restoring.tmp";
 /// The file that bounds the past from below.
 pub const IDENTITY: &str = "IDENTITY";
 
@@ -216,14 +218,23 @@ impl IdentityFile {
         let mut bytes = header.to_bytes();
         bytes.resize(2 * HEADER_BYTES, 0);
         super::storage::write_whole(storage, "", IDENTITY, &bytes)?;
-        Ok(Self { file: storage.open(IDENTITY)?, header, newest })
+        Ok(Self { file: storage.open_to_write(IDENTITY)?, header, newest })
     }
 
-    /// Opens the file; `Ok(None)` when there is none.
+    /// Opens the file to read it; `Ok(None)` when there is none.
     ///
     /// Errors: the header error of the slot that should have been readable, when neither is.
     pub fn open(storage: &dyn Storage) -> io::Result<Option<Result<Self, HeaderError>>> {
-        let file = match storage.open(IDENTITY) {
+        Self::read(storage.open(IDENTITY))
+    }
+
+    /// Likewise, for a life that goes on in it.
+    pub fn open_to_write(storage: &dyn Storage) -> io::Result<Option<Result<Self, HeaderError>>> {
+        Self::read(storage.open_to_write(IDENTITY))
+    }
+
+    fn read(opened: io::Result<std::sync::Arc<dyn File>>) -> io::Result<Option<Result<Self, HeaderError>>> {
+        let file = match opened {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             file => file?,
         };

@@ -13,8 +13,8 @@ use super::frame::{self, FrameHeader, Kind};
 use super::handle::Handle;
 use super::header::{FileKind, HEADER_BYTES, Header};
 use super::layout::{
-    IDENTITY, IdentityFile, JOURNAL_DIR, QUARANTINE_DIR, SNAPSHOT_DIR, SegmentFields, Sizes, State, numbers,
-    segment_path,
+    BUILDING, IDENTITY, IdentityFile, JOURNAL_DIR, QUARANTINE_DIR, SNAPSHOT_DIR, SegmentFields, Sizes, State,
+    numbers, segment_path,
 };
 use super::past::{End, Reading, Until};
 use super::segment::{Begun, Life, Log, Spares, fill, salt_tag};
@@ -197,8 +197,17 @@ pub fn recover(options: Options, past: &mut dyn Past) -> Result<Recovered, Refus
     storage.sync_dir("").map_err(unreadable(IDENTITY))?;
     let segments = numbers(&*storage, JOURNAL_DIR, ".log").map_err(unreadable(JOURNAL_DIR))?;
     let snapshots = numbers(&*storage, SNAPSHOT_DIR, ".snap").map_err(unreadable(SNAPSHOT_DIR))?;
-    let identity = match IdentityFile::open(&*storage).map_err(unreadable(IDENTITY))? {
+    let identity = match IdentityFile::open_to_write(&*storage).map_err(unreadable(IDENTITY))? {
         Some(read) => Some(read.map_err(|error| Refusal::new(IDENTITY, None, error, INSPECT))?),
+        None if !storage.list(BUILDING).map_err(unreadable(BUILDING))?.is_empty() => {
+            let what = "a restore or salvage into this directory was not finished";
+            return Err(Refusal::new(
+                BUILDING,
+                None,
+                what,
+                "run the same command again: it goes on with it or begins anew",
+            ));
+        }
         None if segments.is_empty() && snapshots.is_empty() && !past.has_keys() => None,
         None => {
             return Err(Refusal::new(

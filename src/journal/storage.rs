@@ -14,11 +14,13 @@ const PIECE: usize = 256 << 10;
 
 /// A directory tree that may lose what was not synced.
 pub trait Storage: Send + Sync + 'static {
-    /// Opens a file that exists, for reading and writing.
+    /// Opens a file that exists, for reading alone: it may lie where nothing can be written.
     fn open(&self, path: &str) -> io::Result<Arc<dyn File>>;
+    /// Opens a file that exists, for reading and writing.
+    fn open_to_write(&self, path: &str) -> io::Result<Arc<dyn File>>;
     /// Opens a segment's file for the writer: of full length, and nothing of it in use yet.
     fn open_log(&self, path: &str) -> io::Result<Arc<dyn File>> {
-        self.open(path)
+        self.open_to_write(path)
     }
     /// Makes a file that must not exist yet.
     fn create_new(&self, path: &str) -> io::Result<Arc<dyn File>>;
@@ -28,6 +30,8 @@ pub trait Storage: Send + Sync + 'static {
     fn unlink(&self, path: &str) -> io::Result<()>;
     /// Makes the directory and those above it; no error when it exists.
     fn create_dir(&self, path: &str) -> io::Result<()>;
+    /// Takes an empty directory away; an error when anything is in it.
+    fn remove_dir(&self, path: &str) -> io::Result<()>;
     /// Makes the names in a directory durable. The root is the empty path.
     fn sync_dir(&self, path: &str) -> io::Result<()>;
     /// The names in a directory, in no order; none when there is no such directory.
@@ -36,6 +40,9 @@ pub trait Storage: Send + Sync + 'static {
     fn free_space(&self) -> io::Result<u64>;
     /// Refuses a directory that another process holds or that lies on a network file system; holds it until dropped.
     fn lock(&self) -> io::Result<Box<dyn Send + Sync>>;
+    /// Keeps writers off until dropped, beside other readers, and changes nothing: where no writer ever held the directory,
+    /// nobody is kept off. Refuses a directory that a writer holds.
+    fn lock_to_read(&self) -> io::Result<Box<dyn Send + Sync>>;
 }
 
 /// An open file. All methods take offsets: no position is shared.

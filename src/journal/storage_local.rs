@@ -23,13 +23,26 @@ pub struct LocalStorage {
 impl LocalStorage {
     /// Over `root`, which is made with mode 0700 when it is not there.
     pub fn open(root: &Path) -> io::Result<Self> {
-        if !root.is_dir() {
+        let missing: Vec<&Path> = root.ancestors().take_while(|dir| !is_dir_or_empty(dir)).collect();
+        if !missing.is_empty() {
             make_dir(root)?;
-            // Its own name is as much a part of the past as what lies in it.
-            let parent = root.parent().filter(|parent| !parent.as_os_str().is_empty());
+        }
+        // Its own name is as much a part of the past as what lies in it, and so is that of each directory above it.
+        for dir in missing {
+            let parent = dir.parent().filter(|parent| !parent.as_os_str().is_empty());
             fs::File::open(parent.unwrap_or(Path::new(".")))?.sync_all()?;
         }
-        Ok(Self { root: root.to_owned(), log_mode: WriteMode::Fdatasync, used: Arc::default() })
+        Ok(Self::over(root))
+    }
+
+    /// Over `root`, which must be there: for whoever only looks.
+    pub fn open_existing(root: &Path) -> io::Result<Self> {
+        let found = fs::metadata(root)?;
+        if found.is_dir() { Ok(Self::over(root)) } else { Err(io::ErrorKind::NotADirectory.into()) }
+    }
+
+    fn over(root: &Path) -> Self {
+        Self { root: root.to_owned(), log_mode: WriteMode::Fdatasync, used: Arc::default() }
     }
 
     /// Has the journal written in this mode, or the next one that the file system can.
@@ -50,6 +63,10 @@ impl LocalStorage {
 
 impl Storage for LocalStorage {
     fn open(&self, path: &str) -> io::Result<Arc<dyn File>> {
+        Ok(Arc::new(LocalFile(fs::File::open(self.path(path))?)))
+    }
+
+    fn open_to_write(&self, path: &str) -> io::Result<Arc<dyn File>> {
         let file = fs::OpenOptions::new().read(true).write(true).open(self.path(path))?;
         Ok(Arc::new(LocalFile(file)))
     }
@@ -76,6 +93,10 @@ impl Storage for LocalStorage {
 
     fn create_dir(&self, path: &str) -> io::Result<()> {
         make_dir(&self.path(path))
+    }
+
+    fn remove_dir(&self, path: &str) -> io::Result<()> {
+        fs::remove_dir(self.path(path))
     }
 
     fn sync_dir(&self, path: &str) -> io::Result<()> {
@@ -108,15 +129,35 @@ impl Storage for LocalStorage {
         let mut options = fs::OpenOptions::new();
         options.read(true).write(true).create(true).truncate(false).mode(0o600);
         let file = options.open(self.path("LOCK"))?;
-        file.try_lock().map_err(|error| match error {
-            fs::TryLockError::WouldBlock => io::Error::new(
-                io::ErrorKind::ResourceBusy,
-                "another process owns this directory: a running server, or a command at work",
-            ),
-            fs::TryLockError::Error(error) => error,
-        })?;
+        file.try_lock().map_err(held)?;
         Ok(Box::new(file))
     }
+
+    fn lock_to_read(&self) -> io::Result<Box<dyn Send + Sync>> {
+        match fs::File::open(self.path("LOCK")) {
+            // No server has ever run here, as in a backup.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Box::new(())),
+            file => {
+                let file = file?;
+                file.try_lock_shared().map_err(held)?;
+                Ok(Box::new(file))
+            }
+        }
+    }
+}
+
+fn held(error: fs::TryLockError) -> io::Error {
+    match error {
+        fs::TryLockError::WouldBlock => io::Error::new(
+            io::ErrorKind::ResourceBusy,
+            "another process owns this directory: a running server, or a command at work",
+        ),
+        fs::TryLockError::Error(error) => error,
+    }
+}
+
+fn is_dir_or_empty(path: &Path) -> bool {
+    path.as_os_str().is_empty() || path.is_dir()
 }
 
 fn make_dir(path: &Path) -> io::Result<()> {
@@ -202,6 +243,56 @@ mod tests {
     }
 
     #[test]
+    fn readers_hold_a_directory_together_against_writers_and_change_nothing() {
+        let dir = tempfile::tempdir().unwrap();
+        let storage = LocalStorage::open(dir.path()).unwrap();
+        drop(storage.lock_to_read().unwrap());
+        assert_eq!(storage.list("").unwrap(), Vec::<String>::new());
+        let busy = |held: io::Result<Box<dyn Send + Sync>>| held.err().map(|error| error.kind());
+        let writer = storage.lock().unwrap();
+        assert_eq!(busy(storage.lock_to_read()), Some(io::ErrorKind::ResourceBusy));
+        drop(writer);
+        let readers = [storage.lock_to_read().unwrap(), storage.lock_to_read().unwrap()];
+        assert_eq!(busy(storage.lock()), Some(io::ErrorKind::ResourceBusy));
+        drop(readers);
+        assert!(storage.lock().is_ok());
+        // What is no file cannot be held.
+        storage.unlink("LOCK").unwrap();
+        std::os::unix::fs::symlink("LOCK", dir.path().join("LOCK")).unwrap();
+        assert!(storage.lock_to_read().is_err());
+    }
+
+    #[test]
+    fn what_is_opened_to_be_read_is_not_written() {
+        let dir = tempfile::tempdir().unwrap();
+        let storage = LocalStorage::open(dir.path()).unwrap();
+        storage.create_new("a").unwrap().write_at(b"one", 0).unwrap();
+        let file = storage.open("a").unwrap();
+        assert!(file.write_at(b"two", 0).is_err() && file.set_len(9).is_err());
+        assert_eq!(file.read_all().unwrap(), b"one");
+        storage.open_to_write("a").unwrap().write_at(b"two", 0).unwrap();
+        assert_eq!(file.read_all().unwrap(), b"two");
+    }
+
+    #[test]
+    fn whoever_only_looks_makes_no_directory() {
+        let dir = tempfile::tempdir().unwrap();
+        let root = dir.path().join("a/b");
+        let kind = |root: &Path| LocalStorage::open_existing(root).err().map(|error| error.kind());
+        assert_eq!(kind(&root), Some(io::ErrorKind::NotFound));
+        assert!(!dir.path().join("a").exists());
+        let storage = LocalStorage::open(&root).unwrap();
+        assert_eq!(kind(&root), None);
+        storage.create_new("file").unwrap();
+        assert_eq!(kind(&root.join("file")), Some(io::ErrorKind::NotADirectory));
+        assert!(storage.remove_dir("").is_err());
+        storage.unlink("file").unwrap();
+        storage.remove_dir("").unwrap();
+        assert!(!root.exists());
+        assert!(!is_dir_or_empty(&root) && is_dir_or_empty(dir.path()) && is_dir_or_empty(Path::new("")));
+    }
+
+    #[test]
     fn a_small_file_is_replaced_whole_even_over_a_leftover() {
         let dir = tempfile::tempdir().unwrap();
         let storage = LocalStorage::open(dir.path()).unwrap();
@@ -251,6 +342,10 @@ mod tests {
         storage.sync_dir("").unwrap();
         storage.unlink("new").unwrap();
         assert_eq!(storage.list("").unwrap(), Vec::<String>::new());
+        assert_eq!(
+            storage.open_to_write("new").err().map(|error| error.kind()),
+            Some(io::ErrorKind::NotFound)
+        );
         for fault in [
             storage.rename("new", "old").err(),
             storage.unlink("new").err(),

@@ -36,6 +36,10 @@ impl Storage for Directory {
         Ok(file)
     }
 
+    fn open_to_write(&self, _: &str) -> io::Result<Arc<dyn File>> {
+        refused()
+    }
+
     fn create_new(&self, _: &str) -> io::Result<Arc<dyn File>> {
         refused()
     }
@@ -49,6 +53,10 @@ impl Storage for Directory {
     }
 
     fn create_dir(&self, _: &str) -> io::Result<()> {
+        refused()
+    }
+
+    fn remove_dir(&self, _: &str) -> io::Result<()> {
         refused()
     }
 
@@ -69,6 +77,10 @@ impl Storage for Directory {
     }
 
     fn lock(&self) -> io::Result<Box<dyn Send + Sync>> {
+        Ok(Box::new(()))
+    }
+
+    fn lock_to_read(&self) -> io::Result<Box<dyn Send + Sync>> {
         Ok(Box::new(()))
     }
 }

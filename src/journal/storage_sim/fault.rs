@@ -37,6 +37,7 @@ impl Dice {
 #[expect(missing_docs, reason = "the methods of the two traits")]
 pub enum Kind {
     Open,
+    OpenToWrite,
     Create,
     Names,
     SyncNames,
@@ -46,6 +47,13 @@ pub enum Kind {
     Sync,
     Length,
     Other,
+}
+
+impl Kind {
+    /// Whether a disk that is mounted to be read refuses it.
+    pub(super) const fn changes(self) -> bool {
+        matches!(self, Self::OpenToWrite | Self::Create | Self::Names | Self::Write | Self::Length)
+    }
 }
 
 /// Operations that fail.

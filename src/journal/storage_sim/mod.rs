@@ -37,6 +37,10 @@ struct Disk {
     stopped: bool,
     failure: Option<Failure>,
     failed: bool,
+    /// Mounted so that nothing can be written.
+    read_only: bool,
+    /// Files and places in them that cannot be read.
+    unreadable: Vec<(usize, u64)>,
     /// Writes are cut short or interrupted now and then.
     unsteady: bool,
     free: u64,
@@ -51,6 +55,9 @@ impl Disk {
         }
         if self.stopped {
             return Err(io::Error::other("the simulated machine has stopped"));
+        }
+        if self.read_only && kind.changes() {
+            return Err(io::ErrorKind::ReadOnlyFilesystem.into());
         }
         if let Some(failure) = &mut self.failure
             && self.operations >= failure.at
@@ -109,6 +116,8 @@ impl SimStorage {
             stopped: false,
             failure: None,
             failed: false,
+            read_only: false,
+            unreadable: Vec::new(),
             unsteady: false,
             free: u64::MAX,
         })))
@@ -133,6 +142,18 @@ impl SimStorage {
     /// Lets writes be cut short or interrupted now and then.
     pub fn set_unsteady(&self, unsteady: bool) {
         self.0.lock().unsteady = unsteady;
+    }
+
+    /// Lets nothing be written any more, as a kernel does after a fault of the device.
+    pub fn set_read_only(&self) {
+        self.0.lock().read_only = true;
+    }
+
+    /// Lets the sector at a byte of a file not be read any more.
+    pub fn lose_sector(&self, path: &str, at: u64) {
+        let mut disk = self.0.lock();
+        let Ok(file) = disk.find(path) else { panic!("no file {path} to damage") };
+        disk.unreadable.push((file, at));
     }
 
     /// Sets what [`Storage::free_space`] says, and what making files longer may take.
@@ -241,7 +262,14 @@ impl Storage for SimStorage {
         let mut disk = self.0.lock();
         disk.operation(Kind::Open)?;
         let at = disk.find(path)?;
-        Ok(Arc::new(SimFile { disk: self.0.clone(), at }))
+        Ok(Arc::new(SimFile { disk: self.0.clone(), at, writable: false }))
+    }
+
+    fn open_to_write(&self, path: &str) -> io::Result<Arc<dyn File>> {
+        let mut disk = self.0.lock();
+        disk.operation(Kind::OpenToWrite)?;
+        let at = disk.find(path)?;
+        Ok(Arc::new(SimFile { disk: self.0.clone(), at, writable: true }))
     }
 
     fn create_new(&self, path: &str) -> io::Result<Arc<dyn File>> {
@@ -253,7 +281,7 @@ impl Storage for SimStorage {
         let at = disk.files.len();
         disk.files.push(Inode::default());
         disk.set_names(dir_of(path), vec![(path.to_owned(), Some(at))]);
-        Ok(Arc::new(SimFile { disk: self.0.clone(), at }))
+        Ok(Arc::new(SimFile { disk: self.0.clone(), at, writable: true }))
     }
 
     fn rename(&self, from: &str, to: &str) -> io::Result<()> {
@@ -274,6 +302,14 @@ impl Storage for SimStorage {
 
     fn create_dir(&self, _: &str) -> io::Result<()> {
         self.0.lock().operation(Kind::Other)
+    }
+
+    fn remove_dir(&self, path: &str) -> io::Result<()> {
+        let mut disk = self.0.lock();
+        disk.operation(Kind::Names)?;
+        let inside = format!("{path}/");
+        let is_empty = !disk.names.keys().any(|name| name.starts_with(&inside));
+        if is_empty { Ok(()) } else { Err(io::ErrorKind::DirectoryNotEmpty.into()) }
     }
 
     fn sync_dir(&self, path: &str) -> io::Result<()> {
@@ -309,6 +345,15 @@ impl Storage for SimStorage {
         }
         Ok(Box::new(Held(self.0.clone())))
     }
+
+    fn lock_to_read(&self) -> io::Result<Box<dyn Send + Sync>> {
+        let mut disk = self.0.lock();
+        disk.operation(Kind::Other)?;
+        if disk.locked {
+            return Err(io::Error::new(io::ErrorKind::ResourceBusy, "another process owns this directory"));
+        }
+        Ok(Box::new(()))
+    }
 }
 
 struct Held(Arc<Mutex<Disk>>);
@@ -322,9 +367,14 @@ impl Drop for Held {
 struct SimFile {
     disk: Arc<Mutex<Disk>>,
     at: usize,
+    writable: bool,
 }
 
 impl SimFile {
+    fn may_write(&self) -> io::Result<()> {
+        if self.writable { Ok(()) } else { Err(io::ErrorKind::PermissionDenied.into()) }
+    }
+
     fn with<T>(&self, kind: Kind, act: impl FnOnce(&mut Inode, &mut u64) -> io::Result<T>) -> io::Result<T> {
         let mut disk = self.disk.lock();
         disk.operation(kind)?;
@@ -340,6 +390,7 @@ fn grow(free: &mut u64, by: usize) -> io::Result<()> {
 
 impl File for SimFile {
     fn write_some(&self, bytes: &[u8], offset: u64) -> io::Result<usize> {
+        self.may_write()?;
         let offset = offset as usize;
         let mut disk = self.disk.lock();
         let mut written = disk.operation(Kind::Write);
@@ -370,6 +421,10 @@ impl File for SimFile {
     }
 
     fn read_at(&self, bytes: &mut [u8], offset: u64) -> io::Result<()> {
+        let asked = offset..offset + bytes.len() as u64;
+        if self.disk.lock().unreadable.iter().any(|(file, at)| *file == self.at && asked.contains(at)) {
+            return Err(io::Error::other("the simulated device cannot read this"));
+        }
         self.with(Kind::Read, |file, _| {
             let offset = offset as usize;
             let from = file.now.get(offset..offset + bytes.len());
@@ -398,6 +453,7 @@ impl File for SimFile {
     }
 
     fn set_len(&self, len: u64) -> io::Result<()> {
+        self.may_write()?;
         self.with(Kind::Length, |file, free| {
             grow(free, (len as usize).saturating_sub(file.now.len()))?;
             Arc::make_mut(&mut file.now).resize(len as usize, 0);
@@ -423,55 +479,4 @@ impl File for SimFile {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_was_synced_stays_and_what_was_not_may_go() {
-        let disk = SimStorage::new();
-        let file = disk.create_new("d/a").unwrap();
-        file.write_at(&[1; 1024], 0).unwrap();
-        file.sync_data().unwrap();
-        disk.sync_dir("d").unwrap();
-        file.write_at(&[2; 1024], 1024).unwrap();
-        disk.create_new("d/b").unwrap();
-        let found: Vec<_> = (0..64).map(|seed| disk.after_crash(seed)).collect();
-        for after in &found {
-            assert_eq!(after.open("d/a").unwrap().read_all().unwrap()[..1024], [1; 1024]);
-        }
-        let lens = |len| found.iter().filter(|d| d.open("d/a").unwrap().length().unwrap() == len).count();
-        assert!(lens(1024) > 0 && lens(2048) > 0);
-        let with_b = found.iter().filter(|disk| disk.open("d/b").is_ok()).count();
-        assert!((1..64).contains(&with_b));
-    }
-
-    #[test]
-    fn a_stopped_machine_does_nothing_more() {
-        let disk = SimStorage::new();
-        disk.stop_at(2);
-        let file = disk.create_new("a").unwrap();
-        assert!(file.write_at(&[1], 0).is_err());
-        assert!(disk.create_new("b").is_err());
-        assert_eq!(disk.after_kill().list("").unwrap(), ["a"]);
-    }
-
-    #[test]
-    fn after_a_failed_sync_the_cache_shows_what_the_disk_does_not_have() {
-        let differ = (0..32).filter(|dummies| {
-            let disk = SimStorage::new();
-            let file = disk.create_new("a").unwrap();
-            (0..*dummies).for_each(|_| drop(disk.free_space()));
-            file.write_at(&[1; 512], 0).unwrap();
-            disk.sync_dir("").unwrap();
-            let at = disk.operations() + 1;
-            disk.fail(Some(Failure { at, lasting: false, only: None, error: io::ErrorKind::Other }));
-            assert!(file.sync_data().is_err());
-            assert_eq!(file.read_all().unwrap(), [1; 512]);
-            // The second one has nothing to do, says so, and lies.
-            file.sync_data().unwrap();
-            let disk = disk.after_crash(1);
-            disk.open("a").unwrap().read_all().unwrap() != [1; 512]
-        });
-        assert!(differ.count() > 4);
-    }
-}
+mod tests;

@@ -1,0 +1,111 @@
+//! The simulated disk keeps its own promises.
+
+use super::*;
+
+#[test]
+fn what_was_synced_stays_and_what_was_not_may_go() {
+    let disk = SimStorage::new();
+    let file = disk.create_new("d/a").unwrap();
+    file.write_at(&[1; 1024], 0).unwrap();
+    file.sync_data().unwrap();
+    disk.sync_dir("d").unwrap();
+    file.write_at(&[2; 1024], 1024).unwrap();
+    disk.create_new("d/b").unwrap();
+    let found: Vec<_> = (0..64).map(|seed| disk.after_crash(seed)).collect();
+    for after in &found {
+        assert_eq!(after.open("d/a").unwrap().read_all().unwrap()[..1024], [1; 1024]);
+    }
+    let lens = |len| found.iter().filter(|d| d.open("d/a").unwrap().length().unwrap() == len).count();
+    assert!(lens(1024) > 0 && lens(2048) > 0);
+    let with_b = found.iter().filter(|disk| disk.open("d/b").is_ok()).count();
+    assert!((1..64).contains(&with_b));
+}
+
+#[test]
+fn a_stopped_machine_does_nothing_more() {
+    let disk = SimStorage::new();
+    disk.stop_at(2);
+    let file = disk.create_new("a").unwrap();
+    assert!(file.write_at(&[1], 0).is_err());
+    assert!(disk.create_new("b").is_err());
+    assert_eq!(disk.after_kill().list("").unwrap(), ["a"]);
+}
+
+#[test]
+fn after_a_failed_sync_the_cache_shows_what_the_disk_does_not_have() {
+    let differ = (0..32).filter(|dummies| {
+        let disk = SimStorage::new();
+        let file = disk.create_new("a").unwrap();
+        (0..*dummies).for_each(|_| drop(disk.free_space()));
+        file.write_at(&[1; 512], 0).unwrap();
+        disk.sync_dir("").unwrap();
+        let at = disk.operations() + 1;
+        disk.fail(Some(Failure { at, lasting: false, only: None, error: io::ErrorKind::Other }));
+        assert!(file.sync_data().is_err());
+        assert_eq!(file.read_all().unwrap(), [1; 512]);
+        // The second one has nothing to do, says so, and lies.
+        file.sync_data().unwrap();
+        let disk = disk.after_crash(1);
+        disk.open("a").unwrap().read_all().unwrap() != [1; 512]
+    });
+    assert!(differ.count() > 4);
+}
+
+#[test]
+fn a_disk_that_is_mounted_to_be_read_changes_in_no_way() {
+    let disk = SimStorage::new();
+    let file = disk.create_new("d/a").unwrap();
+    disk.set_read_only();
+    let refused = [
+        disk.open_to_write("d/a").err(),
+        disk.create_new("d/b").err(),
+        disk.rename("d/a", "d/b").err(),
+        disk.unlink("d/a").err(),
+        disk.remove_dir("e").err(),
+        file.write_at(&[1], 0).err(),
+        file.set_len(9).err(),
+    ];
+    for error in refused {
+        assert_eq!(error.unwrap().kind(), io::ErrorKind::ReadOnlyFilesystem);
+    }
+    assert!(disk.open("d/a").unwrap().read_all().unwrap().is_empty());
+    assert_eq!(disk.list("d").unwrap(), ["a"]);
+}
+
+#[test]
+fn a_file_that_was_opened_to_be_read_is_not_written() {
+    let disk = SimStorage::new();
+    disk.create_new("a").unwrap().write_at(&[1; 9], 0).unwrap();
+    let file = disk.open("a").unwrap();
+    assert!(file.write_at(&[2], 0).is_err() && file.set_len(1).is_err());
+    assert_eq!(disk.peek("a").unwrap(), [1; 9]);
+    disk.open_to_write("a").unwrap().write_at(&[2], 0).unwrap();
+    assert_eq!(disk.peek("a").unwrap()[0], 2);
+}
+
+#[test]
+fn a_lost_sector_fails_whatever_reads_it_and_nothing_else() {
+    let disk = SimStorage::new();
+    for name in ["a", "b"] {
+        disk.create_new(name).unwrap().write_at(&[1; 100], 0).unwrap();
+    }
+    disk.lose_sector("a", 50);
+    let read =
+        |name: &str, from: u64, len: usize| disk.open(name).unwrap().read_at(&mut vec![0; len], from).is_ok();
+    assert!(read("a", 0, 50) && read("a", 51, 49) && read("b", 0, 100));
+    assert!(!read("a", 0, 51) && !read("a", 50, 1) && !read("a", 0, 100));
+}
+
+#[test]
+fn only_an_empty_directory_goes_and_readers_keep_nobody_out() {
+    let disk = SimStorage::new();
+    disk.create_new("d/e/a").unwrap();
+    assert!(disk.remove_dir("d").is_err() && disk.remove_dir("d/e").is_err());
+    disk.unlink("d/e/a").unwrap();
+    disk.remove_dir("d").unwrap();
+    drop(disk.lock_to_read().unwrap());
+    let held = disk.lock().unwrap();
+    assert!(disk.lock_to_read().is_err());
+    drop(held);
+    assert!(disk.lock_to_read().is_ok() && disk.lock().is_ok());
+}
