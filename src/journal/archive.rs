@@ -5,33 +5,26 @@
 //! of before are dead; signing keys are not taken over, so that access tokens are; waiting mails are not sent again.
 
 use std::collections::BTreeMap;
-use std::io;
 use std::sync::Arc;
 
-use sha2::{Digest, Sha256};
-
-use super::entry::{Change, Entries, Entry};
-use super::frame::{self, Seen};
+use super::entry::{Change, Entry};
 use super::handle::{Class, NoRoom};
-use super::header::{FileKind, HEADER_BYTES, Header};
-use super::layout::{
-    IDENTITY, IdentityFile, JOURNAL_DIR, SNAPSHOT_DIR, Sizes, numbers, segment_path, snapshot_path,
-};
+use super::layout::{IDENTITY, IdentityFile, Sizes};
 use super::past::{Until, look_until};
-use super::recover::{Found, Options, Past, Refusal, recover};
-use super::segment::salt_tag;
-use super::snapshot;
-use super::storage::{Storage, join, write_whole};
+use super::recover::{Options, Past, Refusal, recover};
+use super::storage::Storage;
 use crate::clock::{Clock, Timestamp};
-use crate::id::hex;
 use crate::secret::Chance;
 
-/// The list of a backup's files with their SHA-256.
-pub const SUMS: &str = "SHA256SUMS";
+mod copy;
+pub mod place;
+mod salvage;
+
+pub use copy::{SUMS, back_up, check_sums};
+pub use salvage::{Salvaged, salvage};
+
 /// Mails that wait are not part of what is restored.
 const OUTBOX: u16 = 7;
-/// A file that the server deletes meanwhile makes the copy begin anew, at most so often.
-const COPIES_MAX: usize = 8;
 
 /// Records by table and key, each with its schema and bytes.
 #[derive(Default)]
@@ -63,68 +56,6 @@ impl Records {
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
-}
-
-/// Copies snapshots and journal of a directory that may be in use, so that the copy reaches everything that was durable
-/// when it began. Says how far the copy reaches, by reading all of it.
-pub fn back_up(from: &dyn Storage, to: &dyn Storage, sizes: Sizes) -> io::Result<Found> {
-    for _ in 0..COPIES_MAX {
-        match copy(from, to) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            copied => {
-                copied?;
-                return look_until(to, sizes, &mut Records::default(), Until::default())
-                    .map_err(io::Error::other);
-            }
-        }
-    }
-    Err(io::Error::other("files were deleted faster than they could be copied; try again"))
-}
-
-/// In this order nothing that is copied asks for more than what is copied after it.
-fn copy(from: &dyn Storage, to: &dyn Storage) -> io::Result<()> {
-    let mut sums = String::new();
-    let mut one = |dir: &str, name: &str| -> io::Result<()> {
-        let bytes = from.open(&join(dir, name))?.read_all()?;
-        let sum = hex(&Sha256::digest(&bytes));
-        sums.push_str(&format!("{sum}  {}\n", join(dir, name)));
-        write_whole(to, dir, name, &bytes)
-    };
-    for dir in [SNAPSHOT_DIR, JOURNAL_DIR] {
-        to.create_dir(dir)?;
-        for name in to.list(dir)? {
-            to.unlink(&join(dir, &name))?;
-        }
-    }
-    one("", IDENTITY)?;
-    for number in numbers(from, SNAPSHOT_DIR, ".snap")? {
-        one(SNAPSHOT_DIR, name_of(&snapshot_path(number)))?;
-    }
-    for number in numbers(from, JOURNAL_DIR, ".log")? {
-        one(JOURNAL_DIR, name_of(&segment_path(number)))?;
-    }
-    write_whole(to, "", SUMS, sums.as_bytes())
-}
-
-fn name_of(path: &str) -> &str {
-    path.rsplit('/').next().unwrap_or(path)
-}
-
-/// Compares every file of a backup with its list.
-pub fn check_sums(storage: &dyn Storage) -> Result<(), Refusal> {
-    const NEXT: &str = "take another backup";
-    let refuse = |path: &str, what: &dyn std::fmt::Display| Refusal::new(path, None, what, NEXT);
-    let list = storage.open(SUMS).and_then(|file| file.read_all()).map_err(|error| refuse(SUMS, &error))?;
-    for line in String::from_utf8_lossy(&list).lines() {
-        let (sum, path) = line.split_once("  ").ok_or_else(|| refuse(SUMS, &"a line without a sum"))?;
-        let bytes =
-            storage.open(path).and_then(|file| file.read_all()).map_err(|error| refuse(path, &error))?;
-        let found = hex(&Sha256::digest(&bytes));
-        if found != sum {
-            return Err(refuse(path, &"is not what was backed up: its sum differs"));
-        }
-    }
-    Ok(())
 }
 
 /// What a new past was made of.
@@ -212,100 +143,6 @@ fn begin_anew(
     }
     recovered.writer.close().map_err(|error| fault(&error))?;
     Ok(Restored { records: kept, mails, seq, timeline })
-}
-
-/// What was saved of a damaged directory, and what is lost.
-#[derive(Debug)]
-pub struct Salvaged {
-    /// What came of it.
-    pub restored: Restored,
-    /// Sequences that no readable frame holds, first and last, in order.
-    pub lost: Vec<(u64, u64)>,
-    /// What was passed over, a line each.
-    pub passed_over: Vec<String>,
-}
-
-/// Takes every record and every entry whose checksums are right, in order, and makes a new past of them. What is lost is
-/// told: an account may have an older password than its owner was told, so look at the list before serving it.
-pub fn salvage(
-    from: &dyn Storage,
-    to: Arc<dyn Storage>,
-    sizes: Sizes,
-    clock: Clock,
-    chance: Arc<Chance>,
-) -> Result<Salvaged, Refusal> {
-    let unreadable = |path: &str| {
-        let path = path.to_owned();
-        move |error: io::Error| Refusal::new(&path, None, error, "mend the disk first")
-    };
-    let mut records = Records::default();
-    let mut passed_over = Vec::new();
-    let (mut origin_of, mut start) = (origin(from).ok(), 0);
-    for number in numbers(from, SNAPSHOT_DIR, ".snap").map_err(unreadable(SNAPSHOT_DIR))?.into_iter().rev() {
-        let path = snapshot_path(number);
-        let file = from.open(&path).map_err(unreadable(&path))?;
-        let mut found = Records::default();
-        match snapshot::read(&*file, None, &mut |table, schema, key, value| {
-            found.apply(table, schema, key, Some(value))
-        }) {
-            Ok(summary) => {
-                (records, start) = (found, summary.start_seq);
-                break;
-            }
-            Err(error) => passed_over.push(format!("{path}: {error}")),
-        }
-    }
-    let mut entries: BTreeMap<u64, Vec<Change>> = BTreeMap::new();
-    for number in numbers(from, JOURNAL_DIR, ".log").map_err(unreadable(JOURNAL_DIR))? {
-        let path = segment_path(number);
-        let bytes = from.open(&path).and_then(|file| file.read_all()).map_err(unreadable(&path))?;
-        let header =
-            bytes.first_chunk::<HEADER_BYTES>().and_then(|block| Header::read(FileKind::Segment, block).ok());
-        if let Some(header) = &header {
-            origin_of.get_or_insert((header.cluster, header.timeline));
-        } else {
-            passed_over.push(format!("{path}: its header block cannot be read"));
-        }
-        let tag = header.as_ref().map(salt_tag);
-        let mut at = HEADER_BYTES;
-        while let Some(rest) = bytes.get(at..).filter(|rest| !rest.is_empty()) {
-            match frame::read(rest, sizes.align) {
-                Seen::End => break,
-                Seen::Frame(frame) if tag.is_none_or(|tag| tag == frame.header.salt_tag) => {
-                    clock.raise_floor(Timestamp(frame.header.wall_ms));
-                    for (seq, entry) in (frame.header.first_seq..).zip(Entries::new(frame.body)) {
-                        match entry {
-                            Ok(changes) => drop(entries.insert(seq, changes)),
-                            Err(error) => passed_over.push(format!("{path} at byte {at}: {error}")),
-                        }
-                    }
-                    at += frame.len;
-                }
-                Seen::Frame(_) | Seen::Bad => {
-                    passed_over.push(format!("{path} at byte {at}: not a frame of it"));
-                    at += sizes.align;
-                }
-            }
-        }
-    }
-    let mut lost = Vec::new();
-    let mut reached = start;
-    for (seq, changes) in entries.range(start + 1..) {
-        if *seq > reached + 1 {
-            lost.push((reached + 1, seq - 1));
-        }
-        reached = *seq;
-        for Change { table, schema, key, value } in changes {
-            // Records have no rule to break here; whoever starts the new past judges them.
-            let _ = records.apply(*table, *schema, key, value.as_deref());
-        }
-    }
-    let origin_of = match origin_of {
-        Some(origin) => origin,
-        None => origin(from)?,
-    };
-    let restored = begin_anew(to, sizes, records, origin_of, reached, clock, chance)?;
-    Ok(Salvaged { restored, lost, passed_over })
 }
 
 #[cfg(test)]

@@ -3,24 +3,32 @@
 use std::io::ErrorKind;
 
 use super::*;
+use crate::journal::entry::Entries;
+use crate::journal::frame::{self, Seen};
 use crate::journal::golden::{SIZES, disk_of, frozen};
+use crate::journal::header::HEADER_BYTES;
+use crate::journal::inspect::{inspect, verify};
+use crate::journal::layout::{JOURNAL_DIR, SNAPSHOT_DIR, numbers, segment_path, snapshot_path};
 use crate::journal::past::look;
-use crate::journal::recover::Recovered;
+use crate::journal::recover::{Found, Recovered};
 use crate::journal::sim::Fold;
 use crate::journal::storage_sim::{Failure, Kind, SimStorage};
 
 const TABLE: u16 = 9;
 const NOW: Timestamp = Timestamp::from_secs(1_800_000_000);
 
-fn begin(disk: &SimStorage) -> Recovered {
-    let options = Options {
+fn options_of(disk: &SimStorage) -> Options {
+    Options {
         storage: Arc::new(disk.clone()),
         sizes: SIZES,
         clock: Clock::manual(NOW),
         chance: Arc::new(Chance::counting()),
         accept_clock_floor: false,
-    };
-    recover(options, &mut Fold::default()).unwrap()
+    }
+}
+
+fn begin(disk: &SimStorage) -> Recovered {
+    recover(options_of(disk), &mut Fold::default()).unwrap()
 }
 
 /// Entry `number`, in a frame of its own, writes the record of that number.
@@ -38,7 +46,7 @@ fn key(number: u64) -> Vec<u8> {
 }
 
 /// A closed directory of `entries` entries.
-fn directory(entries: u64) -> SimStorage {
+pub(super) fn directory(entries: u64) -> SimStorage {
     let disk = SimStorage::new();
     let mut journal = begin(&disk);
     (1..=entries).for_each(|number| put(&mut journal, TABLE, number));
@@ -47,7 +55,7 @@ fn directory(entries: u64) -> SimStorage {
 }
 
 /// Where each entry's frame begins: the segment's path, the place in it, its length.
-fn frames(disk: &SimStorage) -> BTreeMap<u64, (String, usize, usize)> {
+pub(super) fn frames(disk: &SimStorage) -> BTreeMap<u64, (String, usize, usize)> {
     let mut found = BTreeMap::new();
     for number in numbers(disk, JOURNAL_DIR, ".log").unwrap() {
         let bytes = disk.peek(&segment_path(number)).unwrap();
@@ -72,7 +80,7 @@ fn state_of(disk: &SimStorage) -> (Fold, Found) {
 }
 
 /// The numbers of the records that are there.
-fn kept(disk: &SimStorage) -> Vec<u64> {
+pub(super) fn kept(disk: &SimStorage) -> Vec<u64> {
     state_of(disk).0.0.keys().map(|(_, key)| u64::from_be_bytes(key[..].try_into().unwrap())).collect()
 }
 
@@ -82,7 +90,7 @@ fn restored(from: &SimStorage, until: Until) -> (Result<Restored, Refusal>, SimS
     (restore(from, Arc::new(to.clone()), SIZES, until, clock.clone(), chance), to, clock)
 }
 
-fn salvaged(from: &SimStorage) -> (Result<Salvaged, Refusal>, SimStorage, Clock) {
+pub(super) fn salvaged(from: &SimStorage) -> (Result<Salvaged, Refusal>, SimStorage, Clock) {
     let (to, clock) = (SimStorage::new(), Clock::manual(Timestamp::from_secs(1)));
     let chance = Arc::new(Chance::seeded(1));
     (salvage(from, Arc::new(to.clone()), SIZES, clock.clone(), chance), to, clock)
@@ -154,6 +162,45 @@ fn a_backup_that_was_changed_is_refused_by_its_file() {
     assert!(said(&cut).contains("a line without a sum"), "{}", said(&cut));
     cut.lose(SUMS);
     assert!(said(&cut).starts_with(SUMS), "{}", said(&cut));
+}
+
+#[test]
+fn a_backup_on_a_disk_that_cannot_be_read_is_not_called_wrong() {
+    let to = SimStorage::new();
+    back_up(&directory(3), &to, SIZES).unwrap();
+    let next = |disk: &SimStorage| check_sums(disk).unwrap_err().next;
+    let log = "journal/0000000000000001.log";
+    let unreadable = to.after_kill();
+    unreadable.lose_sector(log, 5_000);
+    assert!(next(&unreadable).contains("may be sound") && next(&unreadable).contains("mend the disk"));
+    unreadable.lose_sector(SUMS, 0);
+    assert!(next(&unreadable).contains("may be sound"));
+    for path in [log, SUMS] {
+        let missing = to.after_kill();
+        missing.lose(path);
+        assert_eq!(next(&missing), "take another backup");
+    }
+}
+
+#[test]
+fn a_disk_gone_read_only_is_read_in_every_way() {
+    let disk = disk_of(&frozen("snapshots"));
+    let copy = SimStorage::new();
+    back_up(&disk, &copy, SIZES).unwrap();
+    for disk in [&disk, &copy] {
+        disk.set_read_only();
+        let _lock = disk.lock_to_read().unwrap();
+        assert!(disk.create_new("x").is_err() && disk.open_to_write(IDENTITY).is_err());
+        let found = state_of(disk).1;
+        let lines = inspect(disk).unwrap();
+        assert!(lines.len() > 10 && !lines.iter().any(|line| line.contains("ReadOnly")), "{lines:?}");
+        assert_eq!(verify(disk, SIZES, &|_, _, _| false).unwrap().0.seq, found.seq);
+        assert_eq!(back_up(disk, &SimStorage::new(), SIZES).unwrap().seq, found.seq);
+        assert_eq!(restored(disk, Until::default()).0.unwrap().seq, found.seq);
+        assert_eq!(salvaged(disk).0.unwrap().passed_over, Vec::<String>::new());
+        assert!(recover(options_of(disk), &mut Fold::default()).is_err());
+    }
+    check_sums(&copy).unwrap();
 }
 
 #[test]
@@ -350,7 +397,10 @@ fn without_identity_a_header_says_whose_it_was_and_without_its_header_a_segment_
     let (made, to, _) = salvaged(&disk);
     let made = made.unwrap();
     assert_eq!((made.lost, kept(&to)), (vec![], (1..=9).collect()));
-    assert_eq!(made.passed_over, [format!("{first}: its header block cannot be read")]);
+    assert_eq!(
+        made.passed_over,
+        [String::from("IDENTITY: missing"), format!("{first}: its header block cannot be read")]
+    );
     assert_eq!(cluster(&to), (before.0, before.1 + 1));
     // An identity that is there counts.
     let disk = directory(1);

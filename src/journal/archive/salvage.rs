@@ -1,0 +1,471 @@
+//! What can still be read of a damaged directory becomes a new past, and what cannot is told.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::sync::Arc;
+
+use super::super::entry::{Change, Entries};
+use super::super::frame::{self, Seen};
+use super::super::header::{FileKind, HEADER_BYTES, Header};
+use super::super::layout::{
+    IDENTITY, Identity, IdentityFile, JOURNAL_DIR, SNAPSHOT_DIR, SegmentFields, Sizes, numbers, segment_path,
+    snapshot_path,
+};
+use super::super::recover::{Past as _, Refusal};
+use super::super::segment::salt_tag;
+use super::super::snapshot;
+use super::super::storage::{File, Storage};
+use super::{Records, Restored, begin_anew, origin};
+use crate::clock::{Clock, Timestamp};
+use crate::secret::Chance;
+
+/// Read at once, as long as all of it can be.
+const PIECE: usize = 256 << 10;
+
+/// What was saved of a damaged directory, and what is lost.
+#[derive(Debug)]
+pub struct Salvaged {
+    /// What came of it.
+    pub restored: Restored,
+    /// Sequences that no readable frame holds, first and last, in order.
+    pub lost: Vec<(u64, u64)>,
+    /// More may have come behind the last sequence that anything names: the end of the journal is damaged or missing.
+    pub open_end: bool,
+    /// What was passed over, a line each.
+    pub passed_over: Vec<String>,
+}
+
+/// Takes every record and every entry whose checksums are right, in order, and makes a new past of them. What is lost is
+/// told: an account may have an older password than its owner was told, so look at the list before serving it.
+pub fn salvage(
+    from: &dyn Storage,
+    to: Arc<dyn Storage>,
+    sizes: Sizes,
+    clock: Clock,
+    chance: Arc<Chance>,
+) -> Result<Salvaged, Refusal> {
+    // Without its names nothing of a directory can be said, not even what is missing.
+    let named = |dir: &str, extension| {
+        numbers(from, dir, extension)
+            .map_err(|error| Refusal::new(dir, None, error, "mend the disk or its permissions first"))
+    };
+    let (snapshots, segments) = (named(SNAPSHOT_DIR, ".snap")?, named(JOURNAL_DIR, ".log")?);
+    let mut saved = Saved::of(from);
+    // How far the journal must reach.
+    let bound = saved.identity();
+    saved.snapshot(&snapshots);
+    let mut last_damaged = bound.is_none();
+    let mut before = None;
+    for segno in segments {
+        let passed_over = saved.passed_over.len();
+        let first_seq = saved.segment(segno, sizes.align, &clock);
+        last_damaged = bound.is_none() || saved.passed_over.len() > passed_over;
+        // What ends before the snapshot begins was let go, in any order where a crash came between.
+        if let Some(before) = before
+            && before + 1 < segno
+            && may_lack_entries(first_seq, saved.start)
+        {
+            saved.missing(before + 1, segno - 1);
+        }
+        before = Some(segno);
+    }
+    let (head, min_seq) = bound.map_or((0, 0), |bound| (bound.head_segno, bound.min_seq));
+    if before.unwrap_or(0) < head {
+        saved.missing(before.map_or(head, |last| last + 1), head);
+        last_damaged = true;
+    }
+    let known = snapshots.into_iter().chain([min_seq, saved.known]).max().unwrap_or(0);
+    let Saved { mut records, start, entries, passed_over, .. } = saved;
+    let mut lost = Vec::new();
+    let mut reached = start;
+    for (seq, changes) in entries.range(start + 1..) {
+        if *seq > reached + 1 {
+            lost.push((reached + 1, seq - 1));
+        }
+        reached = *seq;
+        for Change { table, schema, key, value } in changes {
+            // Records have no rule to break here; whoever starts the new past judges them.
+            let _ = records.apply(*table, *schema, key, value.as_deref());
+        }
+    }
+    if reached < known {
+        lost.push((reached + 1, known));
+    }
+    let open_end = last_damaged || reached < known;
+    let origin_of = match saved.origin {
+        Some(origin) => origin,
+        None => origin(from)?,
+    };
+    let restored = begin_anew(to, sizes, records, origin_of, reached, clock, chance)?;
+    Ok(Salvaged { restored, lost, open_end, passed_over })
+}
+
+/// Whether a segment that begins with this sequence has one before it that is needed behind a snapshot's start.
+fn may_lack_entries(first_seq: Option<u64>, start: u64) -> bool {
+    first_seq.is_none_or(|first| first > start + 1)
+}
+
+struct Saved<'a> {
+    from: &'a dyn Storage,
+    /// Cluster and timeline: of `IDENTITY`, or of the first header that can be read.
+    origin: Option<([u8; 16], u32)>,
+    records: Records,
+    /// The records hold everything up to it.
+    start: u64,
+    entries: BTreeMap<u64, Vec<Change>>,
+    /// The last sequence that a header or a frame names.
+    known: u64,
+    passed_over: Vec<String>,
+}
+
+impl<'a> Saved<'a> {
+    fn of(from: &'a dyn Storage) -> Self {
+        Self {
+            from,
+            origin: None,
+            records: Records::default(),
+            start: 0,
+            entries: BTreeMap::new(),
+            known: 0,
+            passed_over: Vec::new(),
+        }
+    }
+
+    fn identity(&mut self) -> Option<Identity> {
+        let told = match IdentityFile::open(self.from) {
+            Ok(Some(Ok(identity))) => {
+                self.origin = Some((identity.cluster(), identity.timeline()));
+                return Some(identity.newest());
+            }
+            Ok(Some(Err(error))) => error.to_string(),
+            Ok(None) => String::from("missing"),
+            Err(error) => format!("cannot be read: {error}"),
+        };
+        self.passed_over.push(format!("{IDENTITY}: {told}"));
+        None
+    }
+
+    fn missing(&mut self, first: u64, last: u64) {
+        let up_to = if first == last { String::new() } else { format!(" to {}", segment_path(last)) };
+        self.passed_over.push(format!("{}{up_to}: missing", segment_path(first)));
+    }
+
+    /// The newest that is whole.
+    fn snapshot(&mut self, numbers: &[u64]) {
+        for number in numbers.iter().rev() {
+            let path = snapshot_path(*number);
+            let mut found = Records::default();
+            let read = self.from.open(&path).map_err(snapshot::Unreadable::from).and_then(|file| {
+                snapshot::read(&*file, None, &mut |table, schema, key, value| {
+                    found.apply(table, schema, key, Some(value))
+                })
+            });
+            match read {
+                Ok(summary) => {
+                    (self.records, self.start) = (found, summary.start_seq);
+                    return;
+                }
+                Err(snapshot::Unreadable::Io(error)) => {
+                    self.passed_over.push(format!("{path}: cannot be read: {error}"));
+                }
+                Err(error) => self.passed_over.push(format!("{path}: {error}")),
+            }
+        }
+    }
+
+    /// Every frame of a segment that is one. Says where the segment begins, if its header does.
+    fn segment(&mut self, segno: u64, align: usize, clock: &Clock) -> Option<u64> {
+        let path = segment_path(segno);
+        let bytes = match self.from.open(&path).and_then(|file| readable(&*file, align)) {
+            Ok((bytes, holes)) => {
+                for (begin, end) in holes {
+                    self.passed_over.push(format!("{path} at bytes {begin} to {}: cannot be read", end - 1));
+                }
+                bytes
+            }
+            Err(error) => {
+                self.passed_over.push(format!("{path}: cannot be read: {error}"));
+                return None;
+            }
+        };
+        let header =
+            bytes.first_chunk::<HEADER_BYTES>().and_then(|block| Header::read(FileKind::Segment, block).ok());
+        let mut first_seq = None;
+        if let Some(header) = &header {
+            self.origin.get_or_insert((header.cluster, header.timeline));
+            first_seq = SegmentFields::read(&header.by_kind).map(|fields| fields.first_seq);
+            self.known = self.known.max(first_seq.unwrap_or(0).saturating_sub(1));
+        } else {
+            self.passed_over.push(format!("{path}: its header block cannot be read"));
+        }
+        let tag = header.as_ref().map(salt_tag);
+        let mut at = HEADER_BYTES;
+        while let Some(rest) = bytes.get(at..).filter(|rest| !rest.is_empty()) {
+            match frame::read(rest, align) {
+                Seen::End => break,
+                Seen::Frame(frame) if tag.is_none_or(|tag| tag == frame.header.salt_tag) => {
+                    clock.raise_floor(Timestamp(frame.header.wall_ms));
+                    let next_seq = frame.header.first_seq.saturating_add(u64::from(frame.header.count));
+                    self.known = self.known.max(next_seq.saturating_sub(1));
+                    for (seq, entry) in (frame.header.first_seq..next_seq).zip(Entries::new(frame.body)) {
+                        match entry {
+                            Ok(changes) => drop(self.entries.insert(seq, changes)),
+                            Err(error) => self.passed_over.push(format!("{path} at byte {at}: {error}")),
+                        }
+                    }
+                    at += frame.len;
+                }
+                Seen::Frame(_) | Seen::Bad => {
+                    self.passed_over.push(format!("{path} at byte {at}: not a frame of it"));
+                    at += align;
+                }
+            }
+        }
+        first_seq
+    }
+}
+
+/// Where bytes that cannot be read begin and end.
+type Hole = (u64, u64);
+
+/// The bytes of a file, with zeros for the blocks that cannot be read, and where those begin and end.
+fn readable(file: &dyn File, block: usize) -> io::Result<(Vec<u8>, Vec<Hole>)> {
+    let mut bytes = vec![0; usize::try_from(file.length()?).map_err(io::Error::other)?];
+    let mut holes: Vec<Hole> = Vec::new();
+    let mut begin = 0;
+    for piece in bytes.chunks_mut(PIECE) {
+        let len = piece.len() as u64;
+        if file.read_at(piece, begin).is_err() {
+            let mut at = begin;
+            for block in piece.chunks_mut(block) {
+                let end = at + block.len() as u64;
+                if file.read_at(block, at).is_err() {
+                    block.fill(0);
+                    match holes.last_mut() {
+                        Some(hole) if hole.1 == at => hole.1 = end,
+                        _ => holes.push((at, end)),
+                    }
+                }
+                at = end;
+            }
+        }
+        begin += len;
+    }
+    Ok((bytes, holes))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::super::golden::{SIZES, disk_of, frozen};
+    use super::super::super::layout::IDENTITY;
+    use super::super::super::storage_sim::{Failure, Kind, SimStorage};
+    use super::super::tests::{directory, frames, kept, salvaged};
+    use super::*;
+
+    #[test]
+    fn a_tail_that_is_gone_is_told_by_whatever_names_it() {
+        // By IDENTITY, after a clean stop.
+        let disk = directory(12);
+        let last = frames(&disk)[&12].0.clone();
+        let first_lost =
+            frames(&disk).iter().find(|(_, (path, ..))| *path == last).map(|(seq, _)| *seq).unwrap();
+        assert!(first_lost > 3 && first_lost < 12, "{first_lost}");
+        let gone = directory(12);
+        gone.lose(&last);
+        let (made, to, _) = salvaged(&gone);
+        let made = made.unwrap();
+        assert_eq!((made.lost, made.open_end), (vec![(first_lost, 12)], true));
+        assert_eq!(made.passed_over, [format!("{last}: missing")]);
+        assert_eq!((made.restored.seq, kept(&to)), (first_lost - 1, (1..first_lost).collect()));
+        let zeroed = directory(12);
+        zeroed.damage(&last, |bytes| bytes.fill(0));
+        let made = salvaged(&zeroed).0.unwrap();
+        assert_eq!((made.lost, made.open_end), (vec![(first_lost, 12)], true));
+        assert_eq!(made.passed_over, [format!("{last}: its header block cannot be read")]);
+        // Where everything is there, nothing more can have been.
+        let made = salvaged(&disk).0.unwrap();
+        assert_eq!((made.lost, made.open_end, made.passed_over), (vec![], false, vec![]));
+        // By the header of a segment of which nothing else is left.
+        let headed = directory(12);
+        headed.lose(IDENTITY);
+        headed.damage(&last, |bytes| bytes[HEADER_BYTES..].fill(0));
+        let before =
+            frames(&headed).into_iter().filter(|(seq, _)| *seq + 1 == first_lost).map(|(_, place)| place);
+        for (path, at, _) in before {
+            headed.damage(&path, |bytes| bytes[at + 100] ^= 1);
+        }
+        let made = salvaged(&headed).0.unwrap();
+        assert_eq!((made.lost, made.open_end), (vec![(first_lost - 1, first_lost - 1)], true));
+        // By the name of a snapshot that cannot be read.
+        let named = directory(5);
+        named.plant(&snapshot_path(9), vec![1; 9]);
+        let made = salvaged(&named).0.unwrap();
+        assert_eq!((made.lost, made.open_end, made.restored.seq), (vec![(6, 9)], true, 5));
+        // Without IDENTITY nobody knows where the journal ended.
+        let unknown = directory(5);
+        unknown.lose(IDENTITY);
+        let made = salvaged(&unknown).0.unwrap();
+        assert_eq!((made.lost, made.open_end), (vec![], true));
+        assert_eq!(made.passed_over, ["IDENTITY: missing"]);
+        unknown.plant(IDENTITY, vec![1; 9_000]);
+        assert!(salvaged(&unknown).0.unwrap().passed_over[0].starts_with("IDENTITY: "));
+    }
+
+    #[test]
+    fn a_frame_whose_last_entry_cannot_be_read_is_known_to_have_had_it() {
+        let disk = directory(4);
+        disk.lose(IDENTITY);
+        let (path, at, len) = frames(&disk)[&4].clone();
+        disk.damage(&path, |bytes| {
+            // The entry's operation, with both checksums made right again.
+            bytes[at + 96 + 12] = 7;
+            let body = u32::from_le_bytes(bytes[at + 36..at + 40].try_into().unwrap()) as usize;
+            let crc = crc32c::crc32c(&bytes[at + 96..at + 96 + body]).to_le_bytes();
+            bytes[at + 76..at + 80].copy_from_slice(&crc);
+            let crc = crc32c::crc32c(&bytes[at + 8..at + 96]).to_le_bytes();
+            bytes[at + 4..at + 8].copy_from_slice(&crc);
+            assert!(matches!(frame::read(&bytes[at..at + len], SIZES.align), Seen::Frame(_)));
+            // And without the close frame behind it.
+            bytes[at + len..].fill(0);
+        });
+        assert_eq!(salvaged(&disk).0.unwrap().lost, [(4, 4)]);
+    }
+
+    #[test]
+    fn segments_that_are_missing_are_named_if_anything_in_them_is() {
+        let disk = directory(60);
+        let all = numbers(&disk, JOURNAL_DIR, ".log").unwrap();
+        assert!(all.len() > 6);
+        for gone in [&[3][..], &[2, 3, 4]] {
+            let disk = directory(60);
+            for segno in gone {
+                disk.lose(&segment_path(*segno));
+            }
+            let made = salvaged(&disk).0.unwrap();
+            let [first, .., last] = [gone[0], gone[0], gone[gone.len() - 1]];
+            let named = if first == last {
+                format!("{}: missing", segment_path(first))
+            } else {
+                format!("{} to {}: missing", segment_path(first), segment_path(last))
+            };
+            assert_eq!((made.passed_over, made.open_end, made.lost.len()), (vec![named], false, 1));
+        }
+        // None is left at all: of what came before the last nothing is known.
+        let disk = directory(60);
+        for segno in &all {
+            disk.lose(&segment_path(*segno));
+        }
+        let made = salvaged(&disk).0.unwrap();
+        let last = all[all.len() - 1];
+        assert_eq!(made.passed_over, [format!("{}: missing", segment_path(last))]);
+        assert_eq!((made.lost, made.open_end), (vec![(1, 60)], true));
+        // What ended before the snapshot begins was let go.
+        let disk = disk_of(&frozen("snapshots"));
+        let second = disk.peek(&segment_path(2)).unwrap();
+        disk.lose(&segment_path(2));
+        disk.plant(&segment_path(1), second);
+        assert_eq!(salvaged(&disk).0.unwrap().passed_over, Vec::<String>::new());
+        let [_, newest] = numbers(&disk, SNAPSHOT_DIR, ".snap").unwrap()[..] else { panic!("two") };
+        disk.damage(&snapshot_path(newest), |bytes| bytes[5_000] ^= 1);
+        let told = salvaged(&disk).0.unwrap().passed_over;
+        assert!(told.len() == 2 && told[1] == format!("{}: missing", segment_path(2)), "{told:?}");
+        assert_eq!(
+            [Some(14), Some(15), Some(16), None].map(|first| may_lack_entries(first, 14)),
+            [false, false, true, true]
+        );
+    }
+
+    #[test]
+    fn what_cannot_be_read_is_passed_over_and_everything_else_is_saved() {
+        let disk = directory(12);
+        let frames = frames(&disk);
+        for seq in [4, 5, 9] {
+            let (path, at, _) = &frames[&seq];
+            disk.lose_sector(path, *at as u64 + 100);
+        }
+        let (made, to, _) = salvaged(&disk);
+        let made = made.unwrap();
+        assert_eq!((made.lost, kept(&to)), (vec![(4, 5), (9, 9)], vec![1, 2, 3, 6, 7, 8, 10, 11, 12]));
+        let (path, at, len) = &frames[&4];
+        let hole = format!("{path} at bytes {at} to {}: cannot be read", at + 2 * len - 1);
+        assert_eq!(
+            made.passed_over.iter().filter(|line| **line == hole).count(),
+            1,
+            "{:?}",
+            made.passed_over
+        );
+        let (path, at, len) = &frames[&9];
+        assert!(
+            made.passed_over.contains(&format!("{path} at bytes {at} to {}: cannot be read", at + len - 1))
+        );
+        // A header, and all of a snapshot.
+        let disk = disk_of(&frozen("snapshots"));
+        let whole = state(&disk);
+        disk.lose_sector(&segment_path(2), 0);
+        disk.lose_sector(&snapshot_path(0x15), 5_000);
+        let made = salvaged(&disk).0.unwrap();
+        assert_eq!((state(&disk), made.lost), (whole, vec![]));
+        assert!(made.passed_over[0].starts_with(&format!("{}: cannot be read: ", snapshot_path(0x15))));
+    }
+
+    fn state(disk: &SimStorage) -> Vec<u64> {
+        let (made, to, _) = salvaged(disk);
+        made.unwrap();
+        let mut records = Records::default();
+        super::super::super::past::look(&to, SIZES, &mut records).unwrap();
+        records
+            .iter()
+            .map(|(table, _, key, value)| {
+                u64::from(crc32c::crc32c(&[key, value].concat())) + u64::from(table)
+            })
+            .collect()
+    }
+
+    #[test]
+    fn whichever_file_cannot_be_opened_is_told_and_the_others_are_saved() {
+        let whole = salvaged(&directory(20)).0.unwrap().restored.records;
+        let mut told = Vec::new();
+        for at in 1..60 {
+            let disk = directory(20);
+            let at = disk.operations() + at;
+            disk.fail(Some(Failure {
+                at,
+                lasting: false,
+                only: Some(Kind::Open),
+                error: io::ErrorKind::Other,
+            }));
+            let made = salvaged(&disk).0.unwrap();
+            if !disk.has_failed() {
+                break;
+            }
+            let [line] = &made.passed_over[..] else { panic!("{:?}", made.passed_over) };
+            assert!(line.contains(": cannot be read: "), "{line}");
+            assert_eq!(made.restored.records == whole, line.starts_with(IDENTITY), "{line}");
+            told.push(line.clone());
+        }
+        told.dedup();
+        // IDENTITY, and each segment.
+        assert_eq!(told.len(), 1 + numbers(&directory(20), JOURNAL_DIR, ".log").unwrap().len(), "{told:?}");
+    }
+
+    #[test]
+    fn holes_are_whole_blocks_and_the_rest_is_as_it_was() {
+        let disk = SimStorage::new();
+        let bytes: Vec<u8> = (0..2 * PIECE + 700).map(|at| (at % 251) as u8 + 1).collect();
+        disk.plant("a", bytes.clone());
+        let read = |disk: &SimStorage| readable(&*disk.open("a").unwrap(), 512).unwrap();
+        assert_eq!(read(&disk), (bytes.clone(), vec![]));
+        for at in [PIECE + 511, 2 * PIECE + 699, PIECE - 1, PIECE, 1_024] {
+            disk.lose_sector("a", at as u64);
+        }
+        let piece = PIECE as u64;
+        let holes = [(1_024, 1_536), (piece - 512, piece + 512), (2 * piece + 512, 2 * piece + 700)];
+        let mut expected = bytes;
+        for (begin, end) in holes {
+            expected[begin as usize..end as usize].fill(0);
+        }
+        let (found, told) = read(&disk);
+        assert_eq!(told, holes);
+        assert!(found == expected);
+    }
+}
