@@ -11,6 +11,7 @@ mod golden;
 mod mail_server;
 mod operators;
 mod pairs;
+mod places;
 mod restore;
 mod secrets;
 mod support;

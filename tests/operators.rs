@@ -92,6 +92,10 @@ fn the_checklist_says_why_and_how_to_mend_it_and_production_refuses_what_is_unsa
         let filled = |field: &str| !item[field].as_str().unwrap().is_empty();
         assert!(filled("what") && (item["state"] == "pass" || (filled("why") && filled("fix"))), "{item}");
     }
+    // Whoever only looked has made nothing that would keep a restore out.
+    let (code, _, said) = run(&["audit", "verify"]);
+    assert!(code == 1 && said.contains("keys"), "{said}");
+    assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0);
     let (code, _, said) = run(&["serve", "--production"]);
     assert_eq!(code, 2);
     for key in ["http.public_origin", "mail.transport", "mail.console", "mail.from"] {

@@ -11,7 +11,7 @@ use portcullis::config::Config;
 use portcullis::dump;
 use portcullis::expiry::may_be_gone;
 use portcullis::flow::operate::Operation;
-use portcullis::journal::archive::{Records, Restored, back_up, check_sums, restore, salvage};
+use portcullis::journal::archive::{Records, Restored, Salvaged, back_up, check_sums, restore, salvage};
 use portcullis::journal::inspect::{inspect, verify};
 use portcullis::journal::layout::Sizes;
 use portcullis::journal::past::{Until, look};
@@ -20,6 +20,7 @@ use portcullis::journal::storage_local::LocalStorage;
 use portcullis::secret::Chance;
 use serde_json::json;
 
+use super::place::{anew, copy_keys, is_empty};
 use super::{Cli, Failure, say};
 
 /// What to do.
@@ -79,26 +80,18 @@ impl DataCommand {
                 let until = Until { seq: *to_seq, time: time.transpose()? };
                 let source = open(from)?;
                 check_sums(&*source).map_err(Failure::refused)?;
-                let restored = anew(&config, from, keys.as_deref(), |to, clock, chance| {
-                    restore(&*source, to, SIZES, until, clock, chance).map_err(Failure::refused)
-                })?;
-                tell(&restored);
-                Ok(())
+                anew(&config, from, keys.as_deref(), |to, clock, chance| {
+                    let restored = restore(&*source, to, SIZES, until, clock, chance);
+                    Ok(vec![told(&restored.map_err(Failure::refused)?)])
+                })
             }
             Self::Salvage { from, keys } => {
                 let source = open(from)?;
-                let _lock = source.lock().map_err(Failure::refused)?;
-                let salvaged = anew(&config, from, keys.as_deref(), |to, clock, chance| {
-                    salvage(&*source, to, SIZES, clock, chance).map_err(Failure::refused)
-                })?;
-                for line in &salvaged.passed_over {
-                    say(&format!("passed over: {line}"));
-                }
-                for (first, last) in &salvaged.lost {
-                    say(&format!("lost: sequences {first} to {last}"));
-                }
-                tell(&salvaged.restored);
-                Ok(())
+                let _lock = source.lock_to_read().map_err(Failure::refused)?;
+                anew(&config, from, keys.as_deref(), |to, clock, chance| {
+                    let salvaged = salvage(&*source, to, SIZES, clock, chance).map_err(Failure::refused)?;
+                    Ok(losses(&salvaged).chain([told(&salvaged.restored)]).collect())
+                })
             }
             Self::Backup { to, with_keys } => backup(&config, to, *with_keys),
             Self::Inspect => {
@@ -113,7 +106,7 @@ impl DataCommand {
             }
             Self::Verify => {
                 let storage = open(&config.data_dir)?;
-                let _lock = storage.lock().map_err(Failure::refused)?;
+                let _lock = storage.lock_to_read().map_err(Failure::refused)?;
                 let (found, proof) = verify(&*storage, SIZES, &may_be_gone).map_err(Failure::refused)?;
                 say(&format!(
                     "sound: {} records in the snapshot, {} entries behind it, ends at sequence {}",
@@ -130,7 +123,7 @@ impl DataCommand {
             }
             Self::Dump => {
                 let storage = open(&config.data_dir)?;
-                let _lock = storage.lock().map_err(Failure::refused)?;
+                let _lock = storage.lock_to_read().map_err(Failure::refused)?;
                 let mut records = Records::default();
                 look(&*storage, SIZES, &mut records).map_err(Failure::refused)?;
                 for (table, schema, key, value) in records.iter() {
@@ -149,22 +142,30 @@ impl DataCommand {
 }
 
 fn open(dir: &Path) -> Result<Arc<dyn Storage>, Failure> {
-    if !dir.is_dir() {
-        return Err(Failure::refused(format!("{} is no directory", dir.display())));
-    }
-    Ok(Arc::new(LocalStorage::open(dir).map_err(Failure::refused)?))
+    let storage = LocalStorage::open_existing(dir);
+    Ok(Arc::new(storage.map_err(|error| Failure::refused(format!("{}: {error}", dir.display())))?))
 }
 
-fn tell(restored: &Restored) {
-    say(&format!(
+fn told(restored: &Restored) -> String {
+    format!(
         "{} records up to sequence {}; timeline {}: every session, refresh token and mailed token of before is dead; a \
-         new signing key will be made, so access tokens of before are refused; {} waiting mails were dropped",
+         new signing key was made, so access tokens of before are refused; {} waiting mails were dropped",
         restored.records, restored.seq, restored.timeline, restored.mails
-    ));
+    )
+}
+
+fn losses(salvaged: &Salvaged) -> impl Iterator<Item = String> {
+    let passed_over = salvaged.passed_over.iter().map(|line| format!("passed over: {line}"));
+    let lost = salvaged.lost.iter().map(|(first, last)| format!("lost: sequences {first} to {last}"));
+    let known = salvaged.lost.last().map_or(0, |(_, last)| *last).max(salvaged.restored.seq);
+    let open_end = salvaged.open_end.then(|| {
+        format!("lost: whatever came behind sequence {known}, if anything did: the journal's end is damaged or missing")
+    });
+    passed_over.chain(lost).chain(open_end)
 }
 
 fn backup(config: &Config, to: &Path, with_keys: bool) -> Result<(), Failure> {
-    if to.read_dir().is_ok_and(|mut inside| inside.next().is_some()) {
+    if !is_empty(to)? {
         return Err(Failure::refused(format!("{} is not empty", to.display())));
     }
     std::fs::create_dir_all(to).map_err(Failure::refused)?;
@@ -177,16 +178,19 @@ fn backup(config: &Config, to: &Path, with_keys: bool) -> Result<(), Failure> {
         }
     } else {
         let from = open(&config.data_dir)?;
-        let _lock = from.lock().map_err(Failure::refused)?;
+        let _lock = from.lock_to_read().map_err(Failure::refused)?;
         back_up(&*from, &*open(&to)?, SIZES).map_err(Failure::refused)?;
     }
     if with_keys {
-        copy_keys(&config.keys_dir, &to.join("keys"), true)?;
+        let keys = LocalStorage::open(&to.join("keys")).map_err(Failure::refused)?;
+        copy_keys(&config.keys_dir, &keys, true)?;
     }
     // The proof: what was copied becomes a data directory again.
     let proof = to.join("proof");
     let source = open(&to)?;
     check_sums(&*source).map_err(Failure::refused)?;
+    // What is deleted at the end was not there before.
+    std::fs::create_dir(&proof).map_err(Failure::refused)?;
     let into = Arc::new(LocalStorage::open(&proof).map_err(Failure::refused)?);
     let proved =
         restore(&*source, into, SIZES, Until::default(), Clock::system(), Arc::new(Chance::system()));
@@ -200,75 +204,4 @@ fn backup(config: &Config, to: &Path, with_keys: bool) -> Result<(), Failure> {
         if with_keys { "; it holds the keys: guard it" } else { "; the keys are not in it" }
     ));
     Ok(())
-}
-
-/// Copies key files; signing keys only for a backup, since a new past signs with new ones.
-fn copy_keys(from: &Path, to: &Path, signing: bool) -> Result<usize, Failure> {
-    let target = LocalStorage::open(to).map_err(Failure::refused)?;
-    let mut copied = 0;
-    for entry in from.read_dir().map_err(|error| Failure::refused(format!("{}: {error}", from.display())))? {
-        let name = entry.map_err(Failure::refused)?.file_name().to_string_lossy().into_owned();
-        if name.ends_with(".key") && (signing || !name.starts_with("signing-")) {
-            let bytes = std::fs::read(from.join(&name)).map_err(Failure::refused)?;
-            portcullis::journal::storage::write_whole(&target, "", &name, &bytes)
-                .map_err(Failure::refused)?;
-            copied += 1;
-        }
-    }
-    Ok(copied)
-}
-
-/// Builds a data directory beside its place, and moves it there when it is whole.
-fn anew<T>(
-    config: &Config,
-    from: &Path,
-    keys: Option<&Path>,
-    build: impl FnOnce(Arc<dyn Storage>, Clock, Arc<Chance>) -> Result<T, Failure>,
-) -> Result<T, Failure> {
-    let place = &config.data_dir;
-    // The default directory of a checkout holds a README, which is no past.
-    let used = ["IDENTITY", "journal", "snapshot", "keys"].iter().any(|name| place.join(name).exists());
-    if used || config.keys_dir.exists() {
-        return Err(Failure::refused(format!(
-            "{} or {} is in use; give an empty --data-dir",
-            place.display(),
-            config.keys_dir.display()
-        )));
-    }
-    let own = from.join("keys");
-    let keys = keys.unwrap_or(&own);
-    if !keys.join("directory-1.key").is_file() {
-        return Err(Failure::refused(format!(
-            "no keys in {}: without them no name is found again; name their directory with --keys",
-            keys.display()
-        )));
-    }
-    let building = place.with_extension("restoring");
-    if building.exists() {
-        std::fs::remove_dir_all(&building).map_err(Failure::refused)?;
-    }
-    let storage = Arc::new(LocalStorage::open(&building).map_err(Failure::refused)?);
-    let built = build(storage, Clock::system(), Arc::new(Chance::system()))?;
-    let keys_in_place = config.keys_dir.strip_prefix(place).map(|inside| building.join(inside));
-    let keys_in_place = keys_in_place.unwrap_or_else(|_| config.keys_dir.clone());
-    copy_keys(keys, &keys_in_place, false)?;
-    let key_storage = LocalStorage::open(&keys_in_place).map_err(Failure::refused)?;
-    // Only the signing key is missing.
-    portcullis::token::Keys::form(&key_storage, &Chance::system(), config.scheme)
-        .map_err(Failure::refused)?;
-    if place.exists() {
-        // Only what does not make a directory used can be in it.
-        for entry in building.read_dir().map_err(Failure::refused)? {
-            let entry = entry.map_err(Failure::refused)?;
-            // Last, since it makes the directory one in use.
-            if entry.file_name() != "IDENTITY" {
-                std::fs::rename(entry.path(), place.join(entry.file_name())).map_err(Failure::refused)?;
-            }
-        }
-        std::fs::rename(building.join("IDENTITY"), place.join("IDENTITY")).map_err(Failure::refused)?;
-        std::fs::remove_dir(&building).map_err(Failure::refused)?;
-    } else {
-        std::fs::rename(&building, place).map_err(Failure::refused)?;
-    }
-    Ok(built)
 }

@@ -182,9 +182,8 @@ fn machine(config: &Config) -> Vec<Line> {
 }
 
 fn audit(config: &Config) -> Vec<Line> {
-    let keys = LocalStorage::open(&config.keys_dir)
-        .ok()
-        .filter(|_| config.keys_dir.join("directory-1.key").exists());
+    // A new machine has neither keys nor a log yet, and looking at it makes none.
+    let keys = LocalStorage::open_existing(&config.keys_dir).ok().filter(|keys| Keys::exist(keys));
     let Some(key) = keys.and_then(|keys| Keys::load(&keys).ok()).map(|keys| keys.audit()) else {
         return Vec::new();
     };

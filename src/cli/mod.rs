@@ -5,6 +5,7 @@ mod config;
 mod data;
 mod doctor;
 mod init;
+mod place;
 mod serve;
 mod user;
 

@@ -1,6 +1,6 @@
 //! `portcullis user`, `session` and `key`: over the admin socket of a running server, else on the stopped directory.
 
-use std::io::{BufRead, BufReader, IsTerminal, Read, Write};
+use std::io::{BufRead, BufReader, ErrorKind, IsTerminal, Read, Write};
 use std::os::unix::net::UnixStream;
 
 use clap::Subcommand;
@@ -129,7 +129,8 @@ impl AuditCommand {
             }
             Self::Verify => {
                 let config = cli.load()?;
-                let keys = LocalStorage::open(&config.keys_dir).map_err(Failure::refused)?;
+                let no_keys = |error| Failure::refused(format!("{}: {error}", config.keys_dir.display()));
+                let keys = LocalStorage::open_existing(&config.keys_dir).map_err(no_keys)?;
                 let key = Keys::load(&keys).map_err(Failure::refused)?.audit();
                 let walked =
                     portcullis::audit::verify::verify(&config.audit_dir, &key).map_err(Failure::refused)?;
@@ -205,8 +206,16 @@ fn read_password(from_stdin: bool) -> Result<String, Failure> {
 
 fn operate(cli: &Cli, operation: Operation) -> Result<(), Failure> {
     let config = cli.load()?;
-    let answer = match UnixStream::connect(admin_socket::path(&config.data_dir)) {
+    let socket = admin_socket::path(&config.data_dir);
+    let answer = match UnixStream::connect(&socket) {
         Ok(stream) => ask(stream, &operation)?,
+        Err(error) if error.kind() == ErrorKind::PermissionDenied => {
+            return Err(Failure::refused(format!(
+                "{}: {error}; run this as the user that owns {}",
+                socket.display(),
+                config.data_dir.display()
+            )));
+        }
         Err(_) => on_stopped_directory(config, operation)?,
     };
     if let Some(error) = answer.get("error").and_then(Value::as_str) {
@@ -235,12 +244,15 @@ pub(super) fn ask(mut stream: UnixStream, operation: &Operation) -> Result<Value
 
 /// Nobody serves the directory: recovers it, does the operation, and stops in order.
 fn on_stopped_directory(config: Config, operation: Operation) -> Result<Value, Failure> {
-    if !config.data_dir.join("IDENTITY").exists() {
+    let identity = config.data_dir.join("IDENTITY");
+    let unreadable = |error| Failure::refused(format!("{}: {error}", identity.display()));
+    if !identity.try_exists().map_err(unreadable)? {
         return Err(Failure(
             3,
             format!("no server answers, and {} holds nothing yet", config.data_dir.display()),
         ));
     }
+    super::place::refuse_another_owner(&config.data_dir)?;
     actix_web::rt::System::new().block_on(async {
         let fail_stop = FailStop::new(|why| {
             let _ = writeln!(std::io::stderr(), "portcullis: fault, the process ends: {why}");
