@@ -167,6 +167,14 @@ impl Core {
         // Sequences begin at 1, so `first_seq` is never 0.
         self.first_seq + self.ends.len() as u64 - 1
     }
+
+    /// Somebody waits for `seq`. Says whether the writer does not know yet.
+    const fn call(&mut self, seq: u64) -> bool {
+        let waits = seq >= self.first_seq;
+        let is_new = waits && !self.called;
+        self.called |= waits;
+        is_new
+    }
 }
 
 impl Handle {
@@ -258,10 +266,9 @@ impl Handle {
 
     /// Calls the writer, unless it was called or has taken that entry already.
     fn call(&self, mut core: MutexGuard<'_, Core>, seq: u64) {
-        let is_called = core.called || seq < core.first_seq;
-        core.called |= seq >= core.first_seq;
+        let asked = core.call(seq);
         drop(core);
-        if !is_called {
+        if asked {
             self.shared.work.notify_one();
         }
     }
@@ -403,7 +410,9 @@ mod tests {
         let third = journal.reserve(1, Class::Essential).unwrap();
         assert_eq!(refused(Class::Essential), Some(NoRoom::StorageFull));
         drop((first, second, third));
+        assert!(!journal.stats().low);
         journal.shared.core.lock().low = true;
+        assert!(journal.stats().low);
         assert_eq!(refused(Class::Ordinary), Some(NoRoom::StorageFull));
         assert_eq!((refused(Class::Lockout), refused(Class::Essential)), (None, None));
         journal.shared.core.lock().stopped = true;
@@ -430,8 +439,20 @@ mod tests {
     #[should_panic(expected = "longer than its permit")]
     fn an_entry_that_was_not_paid_for_is_not_appended() {
         let journal = handle(1 << 20, 0);
-        let permit = journal.reserve(30, Class::Ordinary).unwrap();
-        journal.append(permit, &entry(512));
+        // By one byte, and one that only the tag needs.
+        let fits = 512 - frame::FRAME_HEADER - 16;
+        let permit = journal.reserve(fits, Class::Ordinary).unwrap();
+        journal.append(permit, &entry(fits + 1));
+    }
+
+    #[test]
+    fn the_writer_is_called_once_for_what_it_has_not_taken() {
+        let mut core = Core { first_seq: 10, ..Core::default() };
+        assert!(!core.call(9) && !core.called);
+        assert!(core.call(10) && core.called);
+        assert!(!core.call(10) && !core.call(11) && !core.call(9));
+        core.called = false;
+        assert!(core.call(11) && core.called);
     }
 
     #[test]

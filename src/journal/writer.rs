@@ -227,6 +227,11 @@ impl Running {
     }
 }
 
+/// What stays free for the next snapshot, which may be longer than the last, and for the segments that go on meanwhile.
+const fn kept_free(snapshot: u64, segment: u64) -> u64 {
+    snapshot + snapshot * 3 / 10 + 2 * segment
+}
+
 /// Keeps segments ready. A thread of its own, since filling one takes long.
 pub(super) struct Preparer {
     pub(super) life: Life,
@@ -241,8 +246,7 @@ impl Preparer {
         let free = self.life.storage.free_space()?;
         {
             let mut core = self.shared.core.lock();
-            let snapshot = core.snapshot_bytes;
-            core.low = free < snapshot + snapshot * 3 / 10 + 2 * self.life.sizes.segment;
+            core.low = free < kept_free(core.snapshot_bytes, self.life.sizes.segment);
         }
         if self.spares.len() >= SPARES {
             return Ok(());
@@ -391,6 +395,23 @@ mod tests {
         assert_eq!(handle.reserve(1, Class::Essential).err(), Some(NoRoom::Stopped));
         // Once is enough, however long nothing happens.
         assert!(!kinds().windows(2).any(|pair| pair == [Kind::Attest; 2]));
+    }
+
+    #[test]
+    fn room_for_a_snapshot_and_two_segments_is_kept_free_to_the_byte() {
+        assert_eq!((kept_free(0, 8), kept_free(1_000, 16), kept_free(5, 1)), (16, 1_332, 8));
+        let disk = SimStorage::new();
+        let journal = Life::begin(&disk).unwrap().journal;
+        let handle = journal.handle.clone();
+        handle.witness(1_000);
+        let enough = kept_free(1_000, SIZES.segment);
+        // Each spare that is made takes its room, so those come first.
+        (0..SPARES).for_each(|_| journal.prepare().unwrap());
+        for (free, low) in [(enough, false), (enough - 1, true), (enough, false)] {
+            disk.set_free(free);
+            journal.prepare().unwrap();
+            assert_eq!(handle.stats().low, low, "{free}");
+        }
     }
 
     #[test]

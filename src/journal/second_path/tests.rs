@@ -5,7 +5,7 @@ use crate::journal::buckets::{BUCKETS, bucket_of};
 use crate::journal::bugs::{self, Bug};
 use crate::journal::golden::{Life, SIZES, damaged, disk_of, files, frozen, removal, values, verdicts};
 use crate::journal::inspect::verify;
-use crate::journal::layout::snapshot_path;
+use crate::journal::layout::{segment_path, snapshot_path};
 use crate::journal::recover;
 use crate::journal::round::{Round, Unnamed};
 use crate::journal::snapshot::Records;
@@ -123,4 +123,25 @@ fn stripes_grow_with_the_journal_and_share_out_every_bucket_once() {
         let most = (0..stripes).map(|stripe| buckets_of(stripe, stripes).len()).max().unwrap();
         assert!(most <= BUCKETS / stripes as usize + 1, "{stripes}");
     }
+}
+
+#[test]
+fn a_snapshot_that_the_journal_begins_right_behind_is_a_beginning() {
+    let disk = SimStorage::new();
+    let mut life = Life::begin(&disk).unwrap();
+    life.append(&values()[..2]);
+    life.sync();
+    life.snapshot();
+    // Or the next life would write the last frame again.
+    life.journal.writer.attest().unwrap();
+    drop(life);
+    // The next life begins a segment: nothing before it is needed any more.
+    let disk = disk.after_kill();
+    let mut life = Life::begin(&disk).unwrap();
+    life.append(&[values()[4].clone()]);
+    life.sync();
+    drop(life);
+    disk.lose(&segment_path(1));
+    let proof = prove_it(&disk).unwrap();
+    assert_eq!((proof.seq, proof.records, proof.paths), (2, 3, 1));
 }
