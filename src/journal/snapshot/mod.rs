@@ -5,6 +5,8 @@
 //! everything behind the start then gives every key its right value.
 
 mod read;
+#[cfg(test)]
+mod tests;
 
 use std::collections::BTreeMap;
 use std::io;
