@@ -4,6 +4,7 @@ mod plot;
 mod storm;
 mod tally;
 mod target;
+mod timer;
 mod wire;
 
 use clap::Subcommand;

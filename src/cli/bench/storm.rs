@@ -1,7 +1,7 @@
 //! The storm: requests arrive when they arrive (a Poisson process), whether or not the server has answered the last ones.
 
 use std::cell::{Cell, RefCell};
-use std::io::{IsTerminal, Write};
+use std::io::{self, IsTerminal, Write};
 use std::path::PathBuf;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
@@ -19,6 +19,7 @@ use super::super::{Failure, say};
 use super::plot::{Point, plot};
 use super::tally::{Kind, Outcome, Phase};
 use super::target::Target;
+use super::timer::Timer;
 use super::wire::{Answer, Pool, get, post};
 
 const PASSWORD: &str = "correct horse battery staple";
@@ -136,11 +137,13 @@ impl Storm {
             (kind, share.unwrap_or(rate))
         });
         let calm_time = Duration::from_secs((self.seconds / 3).clamp(2, 10));
-        let (_, calm) = scene.clone().play(calm_rates, calm_time, &mut random, "calm").await;
+        let calm = scene.clone().play(calm_rates, calm_time, &mut random, "calm").await;
+        let (_, calm) = calm.map_err(Failure::fault)?;
         let before = (figures(&target).await, target.resident_kib());
         let begin = scene.clock.steady();
         let time = Duration::from_secs(self.seconds);
-        let (points, storm) = scene.clone().play(storm_rates, time, &mut random, "storm").await;
+        let storm = scene.clone().play(storm_rates, time, &mut random, "storm").await;
+        let (points, storm) = storm.map_err(Failure::fault)?;
         let after = (figures(&target).await, target.resident_kib());
         let taken = scene.clock.steady().duration_since(begin).as_secs_f64();
         let hashed = before.0.zip(after.0).map(|(before, after)| (after - before) / taken);
@@ -250,47 +253,26 @@ impl Scene {
         time: Duration,
         random: &mut StdRng,
         what: &str,
-    ) -> (Vec<Point>, Phase) {
+    ) -> io::Result<(Vec<Point>, Phase)> {
         let begin = self.clock.steady();
-        let total: f64 = rates.iter().map(|(_, rate)| rate).sum();
-        let (mut due, mut points, mut shown) = (begin, Vec::new(), begin);
-        let live = std::io::stderr().is_terminal();
-        let mut late = 0;
-        loop {
-            // The time between arrivals of a Poisson process is exponential.
-            let gap = -(1.0 - random.random::<f64>()).ln() / total.max(1e-9);
-            due += Duration::from_secs_f64(gap.min(1.0));
-            if due.duration_since(begin) >= time {
-                break;
-            }
-            let now = self.clock.steady();
-            if due > now {
-                tokio::time::sleep(due.duration_since(now)).await;
-                late = 0;
-            } else if late == LATE_MAX {
-                tokio::task::yield_now().await;
-                late = 0;
-            } else {
-                late += 1;
-            }
-            if self.clock.steady().duration_since(shown) >= PLOT_EVERY {
-                shown = self.clock.steady();
-                let lately = self.lately.take();
-                self.phase.borrow_mut().add(&lately);
-                if live {
-                    let at = shown.duration_since(begin).as_secs();
-                    progress(what, at, time.as_secs(), &lately, self.in_flight.get());
-                }
-                points.push(Point { at: shown.duration_since(begin), phase: lately, span: PLOT_EVERY });
-            }
-            let kind = pick(&rates, random.random::<f64>() * total);
-            let Some((request, user)) = self.request(kind, random) else { continue };
-            if self.in_flight.get() >= IN_FLIGHT_MAX {
-                self.unsent.set(self.unsent.get() + 1);
-                continue;
-            }
-            self.in_flight.set(self.in_flight.get() + 1);
-            tokio::task::spawn_local(Rc::clone(&self).send(kind, request, user, due));
+        let part = |wanted: fn(Kind) -> bool| {
+            rates.map(|(kind, rate)| (kind, if wanted(kind) { rate } else { 0.0 }))
+        };
+        let (log_ins, others) = (part(Kind::is_log_in), part(|kind| !kind.is_log_in()));
+        let (first, second) = (StdRng::from_rng(random), StdRng::from_rng(random));
+        let timer = Timer::start()?;
+        let arrivals = async {
+            let log_ins = Rc::clone(&self).arrive(log_ins, (begin, time), first, None);
+            let others = Rc::clone(&self).arrive(others, (begin, time), second, Some(timer));
+            tokio::try_join!(log_ins, others)
+        };
+        let points = RefCell::default();
+        tokio::select! {
+            biased;
+            arrived = arrivals => {
+                arrived?;
+            },
+            never = self.watch(begin, time, what, &points) => match never {},
         }
         let patience = self.clock.steady();
         while self.in_flight.get() > 0
@@ -298,11 +280,77 @@ impl Scene {
         {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
-        if live {
+        if std::io::stderr().is_terminal() {
             let _ = write!(std::io::stderr(), "\r\x1b[K");
         }
         self.phase.borrow_mut().add(&self.lately.take());
-        (points, self.phase.take())
+        Ok((points.into_inner(), self.phase.take()))
+    }
+
+    /// One Poisson process. What is told in seconds goes out within a millisecond, together with what else is due, as
+    /// costs little; with a timer of its own each request goes out at its time.
+    async fn arrive(
+        self: Rc<Self>,
+        rates: Rates,
+        (begin, time): (Instant, Duration),
+        mut random: StdRng,
+        mut timer: Option<Timer>,
+    ) -> io::Result<()> {
+        let total: f64 = rates.iter().map(|(_, rate)| rate).sum();
+        let (mut due, mut late) = (begin, 0);
+        loop {
+            // The time between arrivals of a Poisson process is exponential.
+            let gap = -(1.0 - random.random::<f64>()).ln() / total.max(1e-9);
+            due += Duration::from_secs_f64(gap.min(1.0));
+            if due.duration_since(begin) >= time {
+                return Ok(());
+            }
+            if total <= 0.0 {
+                continue;
+            }
+            let now = self.clock.steady();
+            if due > now {
+                match &mut timer {
+                    Some(timer) => timer.sleep(due.duration_since(now)).await?,
+                    None => tokio::time::sleep(due.duration_since(now)).await,
+                }
+                late = 0;
+            } else if late == LATE_MAX {
+                tokio::task::yield_now().await;
+                late = 0;
+            } else {
+                late += 1;
+            }
+            let kind = pick(&rates, random.random::<f64>() * total);
+            let Some((request, user)) = self.request(kind, &mut random) else { continue };
+            if self.in_flight.get() >= IN_FLIGHT_MAX {
+                self.unsent.set(self.unsent.get() + 1);
+                continue;
+            }
+            self.in_flight.set(self.in_flight.get() + 1);
+            tokio::task::spawn_local(Rc::clone(&self).send(kind, request, user, due));
+        }
+    }
+
+    /// Takes down the points of the plot, and shows them to whoever looks on.
+    async fn watch(
+        &self,
+        begin: Instant,
+        time: Duration,
+        what: &str,
+        points: &RefCell<Vec<Point>>,
+    ) -> std::convert::Infallible {
+        let live = std::io::stderr().is_terminal();
+        loop {
+            tokio::time::sleep(PLOT_EVERY).await;
+            let lately = self.lately.take();
+            self.phase.borrow_mut().add(&lately);
+            let at = self.clock.steady().duration_since(begin);
+            if live {
+                progress(what, at.as_secs(), time.as_secs(), &lately, self.in_flight.get());
+            }
+            points.borrow_mut().push(Point { at, phase: lately, span: PLOT_EVERY });
+        }
     }
 
     async fn send(self: Rc<Self>, kind: Kind, request: Vec<u8>, user: Option<usize>, due: Instant) {

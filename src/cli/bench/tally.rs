@@ -46,6 +46,10 @@ impl Kind {
             Self::Probe => "probe",
         }
     }
+
+    pub(super) const fn is_log_in(self) -> bool {
+        matches!(self, Self::Stuffing | Self::Guessing | Self::Honest | Self::Known)
+    }
 }
 
 /// What was answered.
