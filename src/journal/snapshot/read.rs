@@ -133,7 +133,7 @@ impl<'a> Contents<'a> {
         }
         let mut at = HEADER_BYTES as u64;
         let mut chunks = Vec::new();
-        let mut covered: BTreeMap<u16, (u16, bool, u64)> = BTreeMap::new();
+        let mut covered: BTreeMap<u16, (u16, u64)> = BTreeMap::new();
         for chunk_no in 0..footer.chunks {
             let mut head = [0; CHUNK_HEADER];
             if at + CHUNK_HEADER as u64 > footer_at {
@@ -141,12 +141,11 @@ impl<'a> Contents<'a> {
             }
             file.read_at(&mut head, at)?;
             let chunk = Chunk::read(&head, salt_tag, chunk_no, at).ok_or(damaged(at, "chunk header"))?;
-            let (next, unfinished, records) = covered.entry(chunk.table).or_insert((0, false, 0));
+            let (next, records) = covered.entry(chunk.table).or_insert((0, 0));
             // Either the next buckets, or more of the same.
             if chunk.from != *next || chunk.to <= chunk.from {
                 return Err(damaged(at, "buckets left out or repeated"));
             }
-            *unfinished = chunk.more;
             if !chunk.more {
                 *next = chunk.to;
             }
@@ -157,8 +156,8 @@ impl<'a> Contents<'a> {
             }
             chunks.push(chunk);
         }
-        let whole = covered.values().all(|(next, unfinished, _)| *next == BUCKETS as u16 && !unfinished);
-        let counted = covered.iter().map(|(table, (_, _, records))| (*table, *records));
+        let whole = covered.values().all(|(next, _)| *next == BUCKETS as u16);
+        let counted = covered.iter().map(|(table, (_, records))| (*table, *records));
         if at != footer_at || !whole || !counted.eq(footer.tables.iter().copied()) {
             return Err(damaged(footer_at, "footer does not agree with the chunks"));
         }

@@ -151,3 +151,46 @@ fn a_snapshot_is_named_once_its_end_is_durable_and_its_size_and_time_are_known()
     assert_eq!(keep_two(&disk, life.cluster).unwrap(), 0);
     assert_eq!(numbers(&disk, SNAPSHOT_DIR, ".snap").unwrap(), [0, 7]);
 }
+
+#[test]
+fn what_is_wrong_with_a_footer_is_told_with_its_place() {
+    let disk = SimStorage::new();
+    let life = life(&disk);
+    let taken = taken(&life);
+    let (path, len) = (taken.path().to_owned(), taken.bytes() as usize);
+    let footer = len - FOOTER;
+    let told = |edit: &dyn Fn(&mut [u8])| {
+        let disk = disk.after_kill();
+        disk.damage(&path, |bytes| {
+            edit(bytes);
+            let crc = crc32c::crc32c(&bytes[footer + 8..]).to_le_bytes();
+            bytes[footer + 4..footer + 8].copy_from_slice(&crc);
+        });
+        let file = disk.open(&path).unwrap();
+        match read(&*file, Some(life.cluster), &mut |_, _, _, _| Ok(())) {
+            Err(Unreadable::Damaged(at, what)) => (at as usize, what),
+            other => panic!("{other:?}"),
+        }
+    };
+    let disagrees = (footer, "footer does not agree with the chunks");
+    // The digest, the records of a table, and one chunk more than there is.
+    assert_eq!(told(&|bytes| bytes[footer + 56] ^= 1), disagrees);
+    assert_eq!(told(&|bytes| bytes[footer + 88] ^= 1), disagrees);
+    assert_eq!(told(&|bytes| bytes[footer + 40] += 1), (footer, "chunk missing"));
+    assert_eq!(told(&|bytes| bytes[footer + 40] = 0), disagrees);
+    assert_eq!(told(&|bytes| bytes[footer + 16] = 9), (footer, "footer and header disagree"));
+}
+
+#[test]
+fn a_table_whose_last_bucket_goes_on_is_not_whole() {
+    let disk = SimStorage::new();
+    let life = life(&disk);
+    let taken = taken(&life);
+    let path = taken.path().to_owned();
+    disk.damage(&path, |bytes| {
+        bytes[HEADER_BYTES + 26] = 1;
+        let crc = crc32c::crc32c(&bytes[HEADER_BYTES + 8..HEADER_BYTES + CHUNK_HEADER]).to_le_bytes();
+        bytes[HEADER_BYTES + 4..HEADER_BYTES + 8].copy_from_slice(&crc);
+    });
+    assert!(verify(&*disk.open(&path).unwrap(), None).is_err());
+}
