@@ -127,7 +127,7 @@ impl SegmentFields {
         let align = u64::from(fields.align);
         let aligned = |len: u64| align.is_power_of_two() && len.is_multiple_of(align);
         let sound = reader.rest_is_zero()
-            && fields.segno > 0
+            // So none is number 0.
             && fields.prev_segno < fields.segno
             && HEADER_BYTES as u64 <= fields.born_len
             && fields.born_len <= fields.segment_len
@@ -390,6 +390,13 @@ mod tests {
         let mut bytes = sound.to_bytes();
         bytes[BY_KIND_BYTES - 1] = 1;
         assert_eq!(SegmentFields::read(&bytes), None);
+    }
+
+    #[test]
+    fn a_server_uses_the_sizes_of_the_format() {
+        let Sizes { segment, body, align, window } = Sizes::PRODUCTION;
+        assert_eq!((segment, body, align, window), (16_777_216, 1_048_576, 4_096, 8_388_608));
+        assert_eq!(Sizes::PRODUCTION.frame_max(), 1_048_576 + 4_096);
     }
 
     #[test]
