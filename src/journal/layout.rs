@@ -282,7 +282,7 @@ impl IdentityFile {
         self.header.epoch = epoch;
         self.header.by_kind = next.to_bytes();
         // Versions 1, 3, 5 … stand in the first slot, the others in the second.
-        let slot = if seeded(Bug::IdentityInOneSlot) { 0 } else { (next.version + 1) % 2 };
+        let slot = if next.version.is_multiple_of(2) && !seeded(Bug::IdentityInOneSlot) { 1 } else { 0 };
         self.file.write_at(&self.header.to_bytes(), slot * HEADER_BYTES as u64)?;
         self.file.sync_data()?;
         self.newest = next;
@@ -302,7 +302,7 @@ pub(crate) fn by_kind(fields: &[&[u8]]) -> [u8; BY_KIND_BYTES] {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::journal::storage_sim::SimStorage;
+    use crate::journal::storage_sim::{Failure, Kind, SimStorage};
 
     #[test]
     fn identity_counts_the_newer_slot_and_survives_the_loss_of_one() {
@@ -341,6 +341,24 @@ mod tests {
         // Half of the file, as another system's editor may leave it.
         disk.damage(IDENTITY, |bytes| bytes.truncate(HEADER_BYTES));
         assert_eq!(read().newest().version, 3);
+    }
+
+    #[test]
+    fn an_identity_that_cannot_be_read_is_not_taken_for_none_nor_for_its_older_slot() {
+        let disk = SimStorage::new();
+        let mut identity = IdentityFile::form(&disk, [7; 16], 1, 1).unwrap();
+        identity.write(1, 1, 0, State::Live).unwrap();
+        for kind in [Kind::Open, Kind::Read] {
+            for later in 0..2 {
+                let (at, lasting) = (disk.operations() + 1 + later, true);
+                let error = io::ErrorKind::PermissionDenied;
+                disk.fail(Some(Failure { at, lasting, only: Some(kind), error }));
+                let read = IdentityFile::open(&disk).map(|_| ());
+                // The first operation is the opening.
+                let fails = kind == Kind::Read || later == 0;
+                assert_eq!(read.map_err(|error| error.kind()), if fails { Err(error) } else { Ok(()) });
+            }
+        }
     }
 
     #[test]

@@ -357,7 +357,7 @@ impl Reading<'_> {
             && !seeded(Bug::UnprovenFrameCounted)
         {
             end.valid_len = at;
-            end.chain = Chain { wall_ms: walked.chain.wall_ms, ..before };
+            end.chain = before;
             end.carry = body.filter(|_| !seeded(Bug::CarryLeftOut));
         }
         end
@@ -392,3 +392,6 @@ pub fn look_until(
     let seq = if until.seq.is_none() && until.time.is_none() { end.seq } else { reading.found.seq };
     Ok(Found { seq, torn: end.torn, wall_ms: reading.wall_ms, ..reading.found })
 }
+
+#[cfg(test)]
+mod tests;
