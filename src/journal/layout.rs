@@ -282,7 +282,7 @@ impl IdentityFile {
         self.header.epoch = epoch;
         self.header.by_kind = next.to_bytes();
         // Versions 1, 3, 5 … stand in the first slot, the others in the second.
-        let slot = if next.version.is_multiple_of(2) && !seeded(Bug::IdentityInOneSlot) { 1 } else { 0 };
+        let slot = u64::from(next.version.is_multiple_of(2) && !seeded(Bug::IdentityInOneSlot));
         self.file.write_at(&self.header.to_bytes(), slot * HEADER_BYTES as u64)?;
         self.file.sync_data()?;
         self.newest = next;
