@@ -259,7 +259,7 @@ mod tests {
     use super::super::super::golden::{SIZES, disk_of, frozen};
     use super::super::super::layout::IDENTITY;
     use super::super::super::storage_sim::{Failure, Kind, SimStorage};
-    use super::super::tests::{directory, frames, kept, salvaged};
+    use super::super::tests::{directory, frames, kept, salvaged, spoil_entry};
     use super::*;
 
     #[test]
@@ -317,14 +317,7 @@ mod tests {
         disk.lose(IDENTITY);
         let (path, at, len) = frames(&disk)[&4].clone();
         disk.damage(&path, |bytes| {
-            // The entry's operation, with both checksums made right again.
-            bytes[at + 96 + 12] = 7;
-            let body = u32::from_le_bytes(bytes[at + 36..at + 40].try_into().unwrap()) as usize;
-            let crc = crc32c::crc32c(&bytes[at + 96..at + 96 + body]).to_le_bytes();
-            bytes[at + 76..at + 80].copy_from_slice(&crc);
-            let crc = crc32c::crc32c(&bytes[at + 8..at + 96]).to_le_bytes();
-            bytes[at + 4..at + 8].copy_from_slice(&crc);
-            assert!(matches!(frame::read(&bytes[at..at + len], SIZES.align), Seen::Frame(_)));
+            spoil_entry(&mut bytes[at..at + len]);
             // And without the close frame behind it.
             bytes[at + len..].fill(0);
         });

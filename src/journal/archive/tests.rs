@@ -313,6 +313,17 @@ fn what_lies_between_readable_frames_is_told_as_lost() {
     assert_eq!(kept(&to), [2, 3, 6, 7, 8, 10, 11, 12]);
 }
 
+/// Gives the first entry of a frame an operation that no version wrote, with both checksums made right again.
+pub(super) fn spoil_entry(frame: &mut [u8]) {
+    frame[96 + 12] = 7;
+    let body = u32::from_le_bytes(frame[36..40].try_into().unwrap()) as usize;
+    let crc = crc32c::crc32c(&frame[96..96 + body]).to_le_bytes();
+    frame[76..80].copy_from_slice(&crc);
+    let crc = crc32c::crc32c(&frame[8..96]).to_le_bytes();
+    frame[4..8].copy_from_slice(&crc);
+    assert!(matches!(frame::read(frame, SIZES.align), Seen::Frame(_)));
+}
+
 #[test]
 fn a_frame_of_another_segment_and_an_entry_that_no_version_wrote_are_passed_over() {
     let disk = directory(4);
@@ -336,16 +347,7 @@ fn a_frame_of_another_segment_and_an_entry_that_no_version_wrote_are_passed_over
     assert_ne!(disk.peek(path).unwrap()[*at..at + len], foreign[*at..at + len]);
     disk.damage(path, |bytes| bytes[*at..at + len].copy_from_slice(&foreign[*at..at + len]));
     let (path, at, len) = &frames[&3];
-    disk.damage(path, |bytes| {
-        // The entry's operation, with both checksums made right again.
-        bytes[at + 96 + 12] = 7;
-        let body = u32::from_le_bytes(bytes[at + 36..at + 40].try_into().unwrap()) as usize;
-        let crc = crc32c::crc32c(&bytes[at + 96..at + 96 + body]).to_le_bytes();
-        bytes[at + 76..at + 80].copy_from_slice(&crc);
-        let crc = crc32c::crc32c(&bytes[at + 8..at + 96]).to_le_bytes();
-        bytes[at + 4..at + 8].copy_from_slice(&crc);
-        assert!(matches!(frame::read(&bytes[*at..at + len], SIZES.align), Seen::Frame(_)));
-    });
+    disk.damage(path, |bytes| spoil_entry(&mut bytes[*at..at + len]));
     let (made, to, _) = salvaged(&disk);
     let made = made.unwrap();
     assert_eq!((made.lost, kept(&to)), (vec![(2, 3)], vec![1, 4]));
