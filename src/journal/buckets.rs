@@ -99,6 +99,8 @@ mod tests {
         assert_eq!((table.len(), table.is_empty()), (499, false));
         let seen = (0..BUCKETS).flat_map(|at| table.bucket(at).map(move |(key, _)| (at, key)));
         assert_eq!(seen.filter(|(at, key)| *at == bucket_of(&key[..])).count(), 499);
+        let by_bucket: Vec<_> = (0..BUCKETS).flat_map(|at| table.bucket(at)).collect();
+        assert_eq!(table.iter().collect::<Vec<_>>(), by_bucket);
         assert_eq!(bucket_of(b"123456789"), 0xE306_9283 % BUCKETS); // the check value of CRC32C
     }
 }

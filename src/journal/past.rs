@@ -156,6 +156,7 @@ impl Reading<'_> {
                     })
                     .map_err(|error| Refusal::new(&path, None, error, INSPECT))?;
                     self.found.records = summary.records;
+                    self.found.seq = summary.end_seq;
                     self.wall_ms = summary.max_wall_ms;
                     return Ok(summary.start_seq);
                 }

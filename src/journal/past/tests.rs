@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::*;
 use crate::journal::archive::Records;
-use crate::journal::golden::{Life, SIZES, disk_of, frozen, values};
+use crate::journal::golden::{Life, SIZES, damaged, disk_of, frozen, values};
 use crate::journal::sim::Fold;
 use crate::journal::storage_sim::{Failure, Kind, SimStorage};
 
@@ -69,6 +69,15 @@ fn a_directory_is_told_for_what_it_is() {
     drop(life);
     let (found, _) = looked(&disk.after_kill(), Until::default());
     assert_eq!((found.seq, found.entries), (seq, 0));
+    // Also where a life that wrote nothing has come since, and whatever was asked for.
+    let disk = disk.after_kill();
+    drop(Life::begin(&disk).unwrap());
+    for until in [Until::default(), Until { seq: Some(seq + 9), time: None }] {
+        let (found, _) = looked(&disk, until);
+        assert_eq!((found.seq, found.entries), (seq, 0));
+    }
+    let torn = damaged("fenced", "fill journal/0000000000000002.log 5632 5800");
+    assert_eq!(looked(&torn, Until::default()).0.torn, 779);
 }
 
 #[test]
