@@ -235,8 +235,9 @@ impl Storage for Within {
 mod tests {
     use super::super::super::golden::{SIZES, disk_of, frozen};
     use super::super::super::past::Until;
-    use super::super::super::recover::{Options, Past, recover};
+    use super::super::super::recover::{Past, recover};
     use super::super::super::storage_sim::SimStorage;
+    use super::super::tests::options_of;
     use super::super::{Records, restore};
     use super::*;
     use crate::clock::{Clock, Timestamp};
@@ -285,14 +286,8 @@ mod tests {
             }
         }
         let mut server = Server(disk.clone(), Records::default());
-        let options = Options {
-            storage: Arc::new(disk.clone()),
-            sizes: SIZES,
-            clock: Clock::manual(NOW),
-            chance: Arc::new(Chance::seeded(2)),
-            accept_clock_floor: false,
-        };
-        let recovered = recover(options, &mut server).map_err(|refusal| refusal.to_string())?;
+        let recovered = recover(options_of(disk, Chance::seeded(2)), &mut server)
+            .map_err(|refusal| refusal.to_string())?;
         Ok((server.1, recovered.found.first_start))
     }
 

@@ -17,18 +17,18 @@ use crate::journal::storage_sim::{Failure, Kind, SimStorage};
 const TABLE: u16 = 9;
 const NOW: Timestamp = Timestamp::from_secs(1_800_000_000);
 
-fn options_of(disk: &SimStorage) -> Options {
+pub(super) fn options_of(disk: &SimStorage, chance: Chance) -> Options {
     Options {
         storage: Arc::new(disk.clone()),
         sizes: SIZES,
         clock: Clock::manual(NOW),
-        chance: Arc::new(Chance::counting()),
+        chance: Arc::new(chance),
         accept_clock_floor: false,
     }
 }
 
 fn begin(disk: &SimStorage) -> Recovered {
-    recover(options_of(disk), &mut Fold::default()).unwrap()
+    recover(options_of(disk, Chance::counting()), &mut Fold::default()).unwrap()
 }
 
 /// Entry `number`, in a frame of its own, writes the record of that number.
@@ -198,7 +198,7 @@ fn a_disk_gone_read_only_is_read_in_every_way() {
         assert_eq!(back_up(disk, &SimStorage::new(), SIZES).unwrap().seq, found.seq);
         assert_eq!(restored(disk, Until::default()).0.unwrap().seq, found.seq);
         assert_eq!(salvaged(disk).0.unwrap().passed_over, Vec::<String>::new());
-        assert!(recover(options_of(disk), &mut Fold::default()).is_err());
+        assert!(recover(options_of(disk, Chance::counting()), &mut Fold::default()).is_err());
     }
     check_sums(&copy).unwrap();
 }
@@ -331,14 +331,7 @@ fn a_frame_of_another_segment_and_an_entry_that_no_version_wrote_are_passed_over
     let other = {
         let other = SimStorage::new();
         // Another salt.
-        let options = Options {
-            storage: Arc::new(other.clone()),
-            sizes: SIZES,
-            clock: Clock::manual(NOW),
-            chance: Arc::new(Chance::seeded(7)),
-            accept_clock_floor: false,
-        };
-        let mut journal = recover(options, &mut Fold::default()).unwrap();
+        let mut journal = recover(options_of(&other, Chance::seeded(7)), &mut Fold::default()).unwrap();
         (1..=4).for_each(|number| put(&mut journal, TABLE, number));
         other
     };
