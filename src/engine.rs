@@ -256,7 +256,8 @@ impl Engine {
         let pool = HashPool::start(pool_options, &clock, &chance, fail_stop)?;
         let tally = crate::audit::Tally::new(clock.clone(), recovered.handle.clone());
         let durable = recovered.handle.durable();
-        let retired = Keys::retired(&*key_storage, config.access_ttl + revoked::LEEWAY, clock.now())?;
+        let life = config.access_ttl + revoked::LEEWAY;
+        let retired = Keys::retired(&*key_storage, life, clock.now())?;
         let audit = tally.log.start(&config.audit_dir, keys.audit(), &clock, durable)?;
         // What can be refused was refused above: from here on threads run that only an end in order ends.
         let (journal, running, found) = recovered.start(fail_stop, config.machine)?;
@@ -268,7 +269,6 @@ impl Engine {
             let is_of_now = |account: &AccountV1| account.auth_epoch == family.auth_epoch;
             account.is_some_and(is_of_now) && family.global_epoch == global_epoch
         };
-        let life = config.access_ttl + revoked::LEEWAY;
         let lately = states.refresh.dead_since(now - life, stands);
         let revoked = Feed::new(running.life().epoch, config.access_ttl, lately);
         for (kid, at) in retired {

@@ -297,16 +297,17 @@ impl Scene {
         mut timer: Option<Timer>,
     ) -> io::Result<()> {
         let total: f64 = rates.iter().map(|(_, rate)| rate).sum();
+        if total <= 0.0 {
+            // Probes come in every phase, so that it lasts its time all the same.
+            return Ok(());
+        }
         let (mut due, mut late) = (begin, 0);
         loop {
             // The time between arrivals of a Poisson process is exponential.
-            let gap = -(1.0 - random.random::<f64>()).ln() / total.max(1e-9);
+            let gap = -(1.0 - random.random::<f64>()).ln() / total;
             due += Duration::from_secs_f64(gap.min(1.0));
             if due.duration_since(begin) >= time {
                 return Ok(());
-            }
-            if total <= 0.0 {
-                continue;
             }
             let now = self.clock.steady();
             if due > now {
