@@ -106,16 +106,27 @@ pub trait File: Send + Sync {
     }
 }
 
-/// Writes a small file so that it is there whole or not at all: temporary name, sync, rename, sync of the directory.
+/// Writes a small file so that it is there whole or not at all.
 pub fn write_whole(storage: &dyn Storage, dir: &str, name: &str, bytes: &[u8]) -> io::Result<()> {
+    write_whole_by(storage, dir, name, |file| file.write_at(bytes, 0))
+}
+
+/// Lets `write` fill a file that is there whole or not at all: temporary name, sync, rename, sync of the directory.
+pub fn write_whole_by<T>(
+    storage: &dyn Storage,
+    dir: &str,
+    name: &str,
+    write: impl FnOnce(&dyn File) -> io::Result<T>,
+) -> io::Result<T> {
     let path = join(dir, name);
     let temporary = format!("{path}.tmp");
     unlink_if_there(storage, &temporary)?;
     let file = storage.create_new(&temporary)?;
-    file.write_at(bytes, 0)?;
+    let written = write(&*file)?;
     file.sync_data()?;
     storage.rename(&temporary, &path)?;
-    storage.sync_dir(dir)
+    storage.sync_dir(dir)?;
+    Ok(written)
 }
 
 /// Removes what may be there: a temporary file of before.

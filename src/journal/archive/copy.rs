@@ -9,7 +9,7 @@ use super::super::layout::{
 };
 use super::super::past::{Until, look_until};
 use super::super::recover::{Found, Refusal};
-use super::super::storage::{File, Storage, join, unlink_if_there, write_whole};
+use super::super::storage::{File, Storage, join, write_whole, write_whole_by};
 use super::Nobody;
 use crate::id::hex;
 
@@ -75,15 +75,7 @@ fn name_of(path: &str) -> &str {
 
 /// Copies a file so that it is there whole or not at all, and says the sum of what was copied.
 fn copy_file(from: &dyn File, to: &dyn Storage, dir: &str, name: &str) -> io::Result<String> {
-    let path = join(dir, name);
-    let temporary = format!("{path}.tmp");
-    unlink_if_there(to, &temporary)?;
-    let file = to.create_new(&temporary)?;
-    let sum = in_pieces(from, |piece, at| file.write_at(piece, at))?;
-    file.sync_data()?;
-    to.rename(&temporary, &path)?;
-    to.sync_dir(dir)?;
-    Ok(sum)
+    write_whole_by(to, dir, name, |file| in_pieces(from, |piece, at| file.write_at(piece, at)))
 }
 
 /// Reads a file piece by piece, each with its place, and says the sum of all.
