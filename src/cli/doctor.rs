@@ -153,7 +153,8 @@ fn machine(config: &Config) -> Vec<Line> {
         } else {
             String::from("give it more memory")
         };
-        lines.push(Line::new(needed <= free / 2, "fail", what, why, fix));
+        let enough = memory::is_enough(free, config.hash_threads, config.cost.memory_kib);
+        lines.push(Line::new(enough, "fail", what, why, fix));
     }
     let options = pool::Options {
         threads: 1,

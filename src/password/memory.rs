@@ -55,6 +55,11 @@ fn number_after(text: &str, word: &str) -> Option<u64> {
     line.next()?.parse().ok()
 }
 
+/// Whether so many threads have their memory in what is free.
+pub fn is_enough(free_kib: u64, threads: usize, memory_kib: u32) -> bool {
+    threads as u64 * u64::from(memory_kib) <= free_kib / PART
+}
+
 /// So many threads of those that are wanted have their memory in what is free; one in any case.
 pub fn threads_within(free_kib: u64, wanted: usize, memory_kib: u32) -> usize {
     let fit = free_kib / PART / u64::from(memory_kib.max(1));
@@ -108,6 +113,7 @@ mod tests {
             (1 << 20, 2, 0, 2),
         ] {
             assert_eq!(threads_within(free, wanted, memory), threads, "{free} {wanted} {memory}");
+            assert_eq!(is_enough(free, wanted, memory), threads == wanted, "{free} {wanted} {memory}");
         }
     }
 }
