@@ -78,8 +78,8 @@ impl Transport {
         }
     }
 
-    /// Likewise, but a stop that is asked for meanwhile waits no longer than [`STOP_WAITS`]. What has not left by then counts
-    /// as failed, and is sent after the next start.
+    /// Likewise, but a stop that is asked for meanwhile waits no longer than ten seconds. What has not left by then counts as
+    /// failed, and is sent after the next start.
     pub async fn deliver_unless(&self, mail: Outgoing, ending: &AtomicBool) -> Result<(), DeliveryError> {
         let mut delivery = std::pin::pin!(self.deliver(mail));
         while !ending.load(Ordering::Relaxed) {
