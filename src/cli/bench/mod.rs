@@ -1,6 +1,8 @@
 //! `portcullis bench`: what the server does under load, measured from outside.
 
 mod plot;
+mod report;
+mod scene;
 mod storm;
 mod tally;
 mod target;
