@@ -79,6 +79,8 @@ fn serve(
 ) -> io::Result<Serving> {
     let data = web::Data::from(Arc::clone(engine));
     let workers = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    let each = descriptors::connections(limit, workers);
+    descriptors::make_room(descriptors::of(each, workers), limit);
     let connections = http::Connections::default();
     let watch = connections.clone();
     let server = HttpServer::new(move || {
@@ -91,7 +93,7 @@ fn serve(
     .on_connect(move |stream, data| watch.opened(stream, data))
     .disable_signals()
     .workers(workers)
-    .max_connections(descriptors::connections(limit, workers))
+    .max_connections(each)
     .shutdown_timeout(DRAIN_SECS)
     .client_request_timeout(Duration::from_secs(10))
     .listen(taken(socket)?)?

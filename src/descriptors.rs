@@ -16,6 +16,8 @@ const KEPT_WORKER: u64 = 8;
 const WORKER_MAX: u64 = 25_600;
 /// A connection takes its own and that by which it is shut when nothing is asked on it.
 const EACH: u64 = 2;
+/// Room is made for so many at most: a MiB of the system's memory.
+const ROOM_MAX: u64 = 1 << 17;
 /// Connections of operators' listener at most; out of those that are kept.
 pub const OPERATORS_MAX: usize = 64;
 
@@ -32,6 +34,21 @@ pub fn raise() -> u64 {
     getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX)
 }
 
+/// Has the system make room for so many descriptors at once, as far as the limit goes. It would double its table whenever
+/// that is full, and a process with several threads waits some 10 ms for it each time, everybody who opens or accepts
+/// anything with it: in the first moments of a storm, again and again.
+pub fn make_room(wanted: u64, limit: u64) {
+    let last = wanted.min(limit).min(ROOM_MAX).saturating_sub(1);
+    let Ok(last) = i32::try_from(last) else { return };
+    // Closed at once; the table stays. Where it fails the table grows as it would have.
+    let _ = std::fs::File::open("/dev/null").map(|file| rustix::io::fcntl_dupfd_cloexec(file, last));
+}
+
+/// Descriptors of so many connections.
+pub const fn of(connections: usize, workers: usize) -> u64 {
+    KEPT + (KEPT_WORKER + EACH * connections as u64) * workers as u64
+}
+
 /// Connections that each of `workers` event loops may have under a limit.
 pub fn connections(limit: u64, workers: usize) -> usize {
     let workers = workers.max(1) as u64;
@@ -42,6 +59,23 @@ pub fn connections(limit: u64, workers: usize) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn room_is_made_at_once_and_no_further_than_the_limit() {
+        let size = || {
+            let status = std::fs::read_to_string("/proc/thread-self/status").unwrap();
+            let size = status.lines().find_map(|line| line.strip_prefix("FDSize:")).unwrap();
+            size.trim().parse::<u64>().unwrap()
+        };
+        let limit = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
+        let before = size();
+        make_room(0, limit);
+        assert_eq!(size(), before);
+        let wanted = limit.min(3 * before.max(512));
+        make_room(3 * before.max(512), limit);
+        assert!(size() >= wanted, "{} for {wanted}", size());
+    }
 
     #[test]
     fn connections_leave_descriptors_for_files_under_any_limit() {

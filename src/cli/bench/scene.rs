@@ -17,7 +17,7 @@ use super::wire::{Answer, Pool, get, post};
 /// Of every honest user.
 pub(super) const PASSWORD: &str = "correct horse battery staple";
 /// Requests without an answer at one time; what would be more is counted as not sent.
-const IN_FLIGHT_MAX: usize = 8192;
+pub(super) const IN_FLIGHT_MAX: usize = 8192;
 /// Requests that are due go out together, but after so many the answers that have come are taken first.
 const LATE_MAX: u32 = 8;
 const PLOT_EVERY: Duration = Duration::from_millis(500);

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use clap::Args;
 use portcullis::clock::Clock;
+use portcullis::descriptors;
 use portcullis::password::Cost;
 use portcullis::password::kernel::{Choice, Kernel};
 use rand::rngs::StdRng;
@@ -15,7 +16,7 @@ use tokio::task::LocalSet;
 use super::super::{Failure, say};
 use super::plot::plot;
 use super::report::Report;
-use super::scene::{PASSWORD, Rates, Scene, User, named};
+use super::scene::{IN_FLIGHT_MAX, PASSWORD, Rates, Scene, User, named};
 use super::tally::Kind;
 use super::target::Target;
 use super::wire::{Pool, get, post};
@@ -70,6 +71,7 @@ impl Storm {
 
     async fn storm(&self, as_json: bool) -> Result<(), Failure> {
         let clock = Clock::system();
+        descriptors::make_room(IN_FLIGHT_MAX as u64 + 64, descriptors::raise());
         let mut random = StdRng::seed_from_u64(self.seed);
         let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
         let threads = self.threads.unwrap_or(cores);
