@@ -1,8 +1,10 @@
 //! The mailbox around a state: one owner per fact, one message at a time, nothing awaited.
 //!
-//! A verdict leaves sealed with the last sequence its owner has handed out, whether it is a yes, a no or a reading. If
-//! there is no room to write it down, nothing has changed. A panic ends the process before the next message.
+//! A verdict leaves sealed with the last sequence its owner has handed out, whether it is a yes, a no or a reading; a
+//! reading of a single record with the last one of that record. If there is no room to write it down, nothing has
+//! changed. A panic ends the process before the next message.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -86,7 +88,26 @@ pub struct Owner<S> {
     state: S,
     desk: Desk,
     seq: u64,
+    lately: Lately,
     swept: usize,
+}
+
+/// Writes that were not durable when the last one came, oldest first. What the window of the journal holds bounds them.
+#[derive(Debug, Default)]
+struct Lately(VecDeque<(u64, [u8; 16])>);
+
+impl Lately {
+    fn note(&mut self, seq: u64, key: [u8; 16], durable: u64) {
+        while self.0.front().is_some_and(|(seq, _)| *seq <= durable) {
+            self.0.pop_front();
+        }
+        self.0.push_back((seq, key));
+    }
+
+    /// What a reading of that record has seen: its last write, or nothing that could still be lost.
+    fn of(&self, key: &[u8; 16]) -> u64 {
+        self.0.iter().rev().find(|(_, written)| written == key).map_or(0, |(seq, _)| *seq)
+    }
 }
 
 const MAILBOX: usize = 4096;
@@ -98,7 +119,7 @@ impl<S: Registry> Owner<S> {
     /// Around a state that recovery has filled.
     pub fn new(state: S, desk: Desk) -> Self {
         let seq = desk.journal.assigned();
-        Self { state, desk, seq, swept: 0 }
+        Self { state, desk, seq, lately: Lately::default(), swept: 0 }
     }
 
     /// What it owns: for the simulator's comparison.
@@ -129,7 +150,7 @@ impl<S: Registry> Owner<S> {
         decide: impl FnOnce(&S, Timestamp) -> Decision<S::Record, V>,
         note: impl FnOnce(&mut S, &V, Timestamp),
     ) -> Answer<V> {
-        let Self { state, desk, seq, .. } = self;
+        let Self { state, desk, seq, lately, .. } = self;
         desk.fail_stop.guard(S::NAME, || {
             let now = desk.clock.now();
             let Decision { writes, verdict } = decide(state, now);
@@ -154,6 +175,7 @@ impl<S: Registry> Owner<S> {
                         desk.feed.push(Ended::Sid(hex(&id)), now);
                     }
                     desk.changes.note(&key);
+                    lately.note(*seq, key, desk.journal.durable());
                 }
             }
             note(state, &verdict, now);
@@ -164,8 +186,18 @@ impl<S: Registry> Owner<S> {
     /// A reading, sealed like any verdict.
     #[expect(clippy::unnecessary_wraps, reason = "answers of readings and of decisions are awaited alike")]
     pub fn read<V>(&self, read: impl FnOnce(&S, Timestamp) -> V) -> Answer<V> {
+        Ok(self.sealed(read, self.seq))
+    }
+
+    /// A reading of that record and of nothing else: it waits for what was written of it, and for no write of others.
+    #[expect(clippy::unnecessary_wraps, reason = "answers of readings and of decisions are awaited alike")]
+    pub fn read_of<V>(&self, key: &[u8; 16], read: impl FnOnce(&S, Timestamp) -> V) -> Answer<V> {
+        Ok(self.sealed(read, self.lately.of(key)))
+    }
+
+    fn sealed<V>(&self, read: impl FnOnce(&S, Timestamp) -> V, seq: u64) -> Sealed<V> {
         let value = self.desk.fail_stop.guard(S::NAME, || read(&self.state, self.desk.clock.now()));
-        Ok(Sealed::new(value, if seeded(Bug::ReadNotSealed) { 0 } else { self.seq }))
+        Sealed::new(value, if seeded(Bug::ReadNotSealed) { 0 } else { seq })
     }
 }
 
@@ -251,9 +283,9 @@ macro_rules! handles {
     };
 }
 
-/// Likewise for readings.
+/// Likewise for readings. One that looks at a single record names it: `Command, of key => ...`.
 macro_rules! reads {
-    ($state:ty { $($command:ty => $verdict:ty, $read:expr;)* }) => {
+    ($state:ty { $($command:ty $(, of $key:expr)? => $verdict:ty, $read:expr;)* }) => {
         $(
             impl actix::Message for $command {
                 type Result = $crate::registry::Answer<$verdict>;
@@ -262,11 +294,19 @@ macro_rules! reads {
                 type Result = actix::MessageResult<$command>;
                 fn handle(&mut self, command: $command, _: &mut actix::Context<Self>) -> Self::Result {
                     let read: fn(&$state, $command, $crate::clock::Timestamp) -> $verdict = $read;
-                    actix::MessageResult(self.read(|state, now| read(state, command, now)))
+                    actix::MessageResult($crate::registry::reads!(@ self, read, command $(, $command, $key)?))
                 }
             }
         )*
     };
+    (@ $owner:expr, $read:expr, $command:expr) => {
+        $owner.read(|state, now| $read(state, $command, now))
+    };
+    (@ $owner:expr, $read:expr, $command:expr, $type:ty, $key:expr) => {{
+        let key: fn(&$type) -> [u8; 16] = $key;
+        let key = key(&$command);
+        $owner.read_of(&key, |state, now| $read(state, $command, now))
+    }};
 }
 
 /// Ties a state to its record.
@@ -297,3 +337,79 @@ macro_rules! registry {
 }
 
 pub(crate) use {handles, reads, registry};
+
+#[cfg(test)]
+mod tests {
+    use std::pin::pin;
+    use std::task::{Context, Poll, Waker};
+
+    use super::*;
+    use crate::account::Accounts;
+    use crate::id::{AccountId, FamilyId};
+    use crate::journal::layout::Sizes;
+    use crate::journal::recover::{Options, Past, recover};
+    use crate::journal::storage_sim::SimStorage;
+    use crate::refresh::state::Opened;
+    use crate::refresh::{Families, Limits};
+    use crate::secret::{Chance, SecretDigest};
+
+    impl Past for Accounts {
+        fn apply(&mut self, _: u16, _: u16, _: &[u8], _: Option<&[u8]>) -> Result<(), String> {
+            Ok(())
+        }
+    }
+
+    fn is_open<T>(journal: &Handle, sealed: Answer<T>) -> bool {
+        let mut opening = pin!(journal.open(sealed.unwrap()));
+        matches!(opening.as_mut().poll(&mut Context::from_waker(Waker::noop())), Poll::Ready(Ok(_)))
+    }
+
+    #[test]
+    fn a_reading_waits_for_what_was_written_of_its_record_and_for_no_write_of_others() {
+        let (clock, chance) =
+            (Clock::manual(Timestamp::from_secs(1_800_000_000)), Arc::new(Chance::seeded(1)));
+        let options = Options {
+            storage: Arc::new(SimStorage::new()),
+            sizes: Sizes { segment: 65_536, body: 8_192, align: 512, window: 65_536 },
+            clock: clock.clone(),
+            chance: Arc::clone(&chance),
+            accept_clock_floor: false,
+        };
+        let mut journal = recover(options, &mut Accounts::default()).unwrap();
+        journal.prepare().unwrap();
+        let day = Duration::from_hours(24);
+        let desk = Desk {
+            journal: journal.handle.clone(),
+            clock: clock.clone(),
+            fail_stop: FailStop::new(|why| panic!("{why}")),
+            changes: Arc::default(),
+            feed: Arc::new(Feed::new(1, day, std::iter::empty())),
+        };
+        let limits = Limits { grace: Duration::from_secs(10), idle: day, absolute: day };
+        let mut owner = Owner::new(Families::new(limits), desk);
+        let account = AccountId::from_bytes([1; 16]).unwrap();
+        let mut number = 0;
+        let mut open = |owner: &mut Owner<Families>| {
+            number += 1;
+            let id = FamilyId::mint(account.slot(), [number; 14]);
+            let (network, user_agent) = ("192.0.2.0/24".into(), "test".into());
+            let digest = SecretDigest([0; 32]);
+            let opened = Opened { id, account, auth_epoch: 1, global_epoch: 0, digest, network, user_agent };
+            let written = owner.decide(Class::Ordinary, |families, now| families.open(&opened, now));
+            assert!(written.is_ok());
+            id.to_bytes()
+        };
+        let of = |owner: &Owner<Families>, key| is_open(&journal.handle, owner.read_of(&key, |_, _| ()));
+        let (first, nobody) = (open(&mut owner), [9; 16]);
+        assert!(!of(&owner, first) && of(&owner, nobody));
+        assert!(!is_open(&journal.handle, owner.read(|_, _| ())));
+        journal.writer.step().unwrap();
+        assert!(of(&owner, first));
+        let second = open(&mut owner);
+        assert!(of(&owner, first) && !of(&owner, second) && of(&owner, nobody));
+        // What has become durable is forgotten with the next write.
+        assert_eq!(owner.lately.0.len(), 1);
+        journal.writer.step().unwrap();
+        assert!(of(&owner, second) && is_open(&journal.handle, owner.read(|_, _| ())));
+    }
+}

@@ -66,7 +66,7 @@ handles!(Accounts {
 
 reads!(Accounts {
     Find => Option<AccountV1>, |accounts, command, _| accounts.find(command.0).cloned();
-    ById => Option<AccountV1>, |accounts, command, _| accounts.get(command.0).cloned();
+    ById, of |by_id| by_id.0.to_bytes() => Option<AccountV1>, |accounts, command, _| accounts.get(command.0).cloned();
     List => Vec<AccountV1>, |accounts, list, _| accounts.list(list.after, list.limit, |account| {
         let named = |text: &str| list.q.as_deref().is_none_or(|q| text.contains(q));
         let is_named = named(&account.email) || account.name.as_deref().is_some_and(named);

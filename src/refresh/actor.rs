@@ -42,9 +42,9 @@ handles!(Families {
 });
 
 reads!(Families {
-    Alive => Option<FamilyV1>, |families, command, now| {
+    Alive, of |alive| alive.0.to_bytes() => Option<FamilyV1>, |families, command, now| {
         families.get(command.0).filter(|family| alive(family, now).is_ok()).cloned()
     };
-    Get => Option<FamilyV1>, |families, command, _| families.get(command.0).cloned();
+    Get, of |get| get.0.to_bytes() => Option<FamilyV1>, |families, command, _| families.get(command.0).cloned();
     OfAccount => Vec<FamilyV1>, |families, command, now| families.of_account(command.0, now);
 });

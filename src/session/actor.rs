@@ -61,6 +61,6 @@ impl Handler<Touch> for Owner<Sessions> {
 }
 
 reads!(Sessions {
-    Alive => Option<SessionV1>, |sessions, command, now| sessions.alive(command.0, now).cloned();
+    Alive, of |alive| alive.0.to_bytes() => Option<SessionV1>, |sessions, command, now| sessions.alive(command.0, now).cloned();
     OfAccount => Vec<SessionV1>, |sessions, command, now| sessions.of_account(command.0, now);
 });

@@ -415,7 +415,7 @@ fn ask<const TABLE: u16>(
     let mut unwritten = None;
     let before = owner.state().0.get(&wish.key).cloned();
     let answer = match &wish.what {
-        What::Read => owner.read(|toys, _| drop(toys.0.get(&wish.key).cloned())),
+        What::Read => owner.read_of(&wish.key, |toys, _| drop(toys.0.get(&wish.key).cloned())),
         _ => owner.decide(class, |toys, _| {
             let mut decision = match &wish.what {
                 What::Put { end_ms, fill } => toys.put(wish.key, *end_ms, fill.clone()),
