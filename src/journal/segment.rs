@@ -79,6 +79,9 @@ pub struct Chain {
     pub wall_ms: u64,
 }
 
+/// Of a segment that is made, so much goes to the disk at once.
+const PIECE: u64 = 128 << 10;
+
 /// The segments that stand ready, shared by the writer, who takes them, and the preparer, who makes them.
 #[derive(Default)]
 pub(super) struct Spares {
@@ -91,8 +94,13 @@ impl Spares {
         self.ready.lock().len()
     }
 
-    /// Makes one: of full length, filled with zeros, synced.
-    pub(super) fn prepare(&self, storage: &dyn Storage, sizes: Sizes) -> io::Result<()> {
+    pub(super) fn take(&self) -> Option<(String, Arc<dyn File>)> {
+        self.ready.lock().pop_front()
+    }
+
+    /// Makes one: of full length, filled with zeros, synced piece by piece, so that no commit waits behind more than one of
+    /// them. `pause` is called between two.
+    pub(super) fn prepare(&self, storage: &dyn Storage, sizes: Sizes, pause: impl Fn()) -> io::Result<()> {
         let number = {
             let mut made = self.made.lock();
             *made += 1;
@@ -100,8 +108,14 @@ impl Spares {
         };
         let path = format!("{JOURNAL_DIR}/spare-{number}.tmp");
         let made = storage.create_new(&path).and_then(|file| {
-            fill(&*file, 0, sizes.segment)?;
-            file.sync_data()?;
+            let mut at = 0;
+            while at < sizes.segment {
+                let end = sizes.segment.min(at + PIECE);
+                fill(&*file, at, end)?;
+                file.sync_data()?;
+                pause();
+                at = end;
+            }
             storage.open_log(&path)
         });
         match made {
@@ -246,7 +260,7 @@ impl Log {
     /// Goes on in the next prepared segment. What was written before is durable.
     fn switch(&mut self) -> Result<(), Fault> {
         let none = || io::Error::other("no prepared segment, although room was promised");
-        let (spare, file) = self.spares.ready.lock().pop_front().ok_or_else(none).map_err(Fault::new(
+        let (spare, file) = self.spares.take().ok_or_else(none).map_err(Fault::new(
             "cannot go on after",
             &self.path,
             self.offset,
@@ -302,4 +316,32 @@ pub(super) const fn usable(sizes: Sizes) -> u64 {
 
 pub(super) fn salt_tag(header: &Header) -> [u8; 8] {
     header.salt.first_chunk().copied().unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::RefCell;
+
+    use super::super::storage_sim::SimStorage;
+    use super::*;
+
+    #[test]
+    fn a_segment_goes_to_the_disk_piece_by_piece() {
+        let disk = SimStorage::new();
+        disk.create_dir(JOURNAL_DIR).unwrap();
+        disk.sync_dir("").unwrap();
+        let sizes = Sizes { segment: 2 * PIECE + 512, ..Sizes::PRODUCTION };
+        let (spares, lengths) = (Spares::default(), RefCell::new(Vec::new()));
+        let path = format!("{JOURNAL_DIR}/spare-1.tmp");
+        let pause = || {
+            disk.sync_dir(JOURNAL_DIR).unwrap();
+            // What a power cut would leave now: all that was written, since each piece was synced.
+            let durable = disk.after_crash(1).peek(&path).unwrap();
+            lengths.borrow_mut().push(durable.len() as u64);
+        };
+        spares.prepare(&disk, sizes, pause).unwrap();
+        assert_eq!(*lengths.borrow(), [PIECE, 2 * PIECE, sizes.segment]);
+        assert_eq!(disk.peek(&path).unwrap(), vec![0; sizes.segment as usize]);
+        assert_eq!(spares.len(), 1);
+    }
 }

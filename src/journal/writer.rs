@@ -8,8 +8,9 @@ use super::bugs::{Bug, seeded};
 use super::frame::Kind;
 use super::handle::{Core, Handle, Shared};
 use super::layout::State;
-use super::segment::{Fault, Life, Log, Spares};
+use super::segment::{Fault, Life, Log, Spares, usable};
 use crate::fail_stop::FailStop;
+use crate::pace::Pace;
 use crate::thread_class::{self, Machine};
 
 /// After so long without work a frame says that the last one is durable.
@@ -251,10 +252,17 @@ impl Preparer {
         if self.spares.len() >= SPARES {
             return Ok(());
         }
-        self.spares.prepare(&*self.life.storage, self.life.sizes)?;
+        let pace = Pace::new(self.life.clock.clone(), || self.is_waited_for());
+        self.spares.prepare(&*self.life.storage, self.life.sizes, || pace.step())?;
         // Frames written since the room was last counted still stand in `charged`, so this promises nothing twice.
         self.shared.count_room(&mut self.shared.core.lock(), self.spares.len());
         Ok(())
+    }
+
+    /// Without a spare only what is essential is written, and half a segment is time enough to make one.
+    fn is_waited_for(&self) -> bool {
+        let core = self.shared.core.lock();
+        core.stopped || self.spares.len() == 0 || core.room_here < usable(self.life.sizes) / 2
     }
 
     pub(super) fn run(self) -> std::io::Result<()> {
@@ -288,6 +296,27 @@ mod tests {
     use crate::journal::layout::{IdentityFile, JOURNAL_DIR, segment_path};
     use crate::journal::storage::Storage;
     use crate::journal::storage_sim::{Failure, SimStorage};
+
+    #[test]
+    fn a_segment_is_made_at_leisure_until_the_one_in_use_is_half_full_or_no_other_is_left() {
+        let disk = SimStorage::new();
+        let mut life = Life::begin(&disk).unwrap();
+        let waited_for = |life: &Life| life.journal.preparer.is_waited_for();
+        assert!(!waited_for(&life));
+        let half = usable(SIZES) / 2;
+        while life.journal.handle.shared.core.lock().room_here >= half {
+            assert!(!waited_for(&life));
+            life.append(&[values()[0].clone()]);
+            life.sync();
+        }
+        assert!(waited_for(&life));
+        let life = Life::begin(&SimStorage::new()).unwrap();
+        life.journal.preparer.spares.take();
+        assert!(waited_for(&life));
+        let life = Life::begin(&SimStorage::new()).unwrap();
+        life.journal.handle.shared.core.lock().stopped = true;
+        assert!(waited_for(&life));
+    }
 
     #[test]
     fn frames_and_their_bytes_are_counted_and_room_goes_with_them() {
