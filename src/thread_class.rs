@@ -1,7 +1,7 @@
 //! How the system shares cores among the threads of this process.
 //!
-//! - Hashing threads run below everything else ([`lower`]): at nice 19, and on a machine of our own in the idle class, which
-//!   gives way at once, and gets next to nothing beside another program that is busy.
+//! - Hashing threads run below everything else ([`lower`]): in the idle class, which gives way at once and gets next to
+//!   nothing beside another program that is busy, and where they starve there, at nice 19.
 //! - On a machine of our own the owners and the journal's writer are of the batch class ([`gather`]): woken, they do not
 //!   interrupt whoever runs, so that more has gathered for them by the time they do. What they answer with one wake-up is then
 //!   more, and the syncs are fewer. Beside others they would wait for the others' slices.
@@ -9,6 +9,7 @@
 //! On Linux by `sched(7)`; elsewhere nothing is done.
 
 use std::io;
+use std::time::Duration;
 
 /// Who else is busy on the cores.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -28,16 +29,6 @@ pub enum Low {
     Nice,
 }
 
-impl Low {
-    /// What is wanted on a machine.
-    pub const fn on(machine: Machine) -> Self {
-        match machine {
-            Machine::Shared => Self::Nice,
-            Machine::Dedicated => Self::Idle,
-        }
-    }
-}
-
 /// Puts this thread below everything else, and says how far down it came. It cannot come up again.
 pub fn lower(wanted: Low) -> io::Result<Low> {
     if wanted == Low::Idle && set::idle().is_ok() {
@@ -52,6 +43,17 @@ pub fn gather(machine: Machine) {
     if machine == Machine::Dedicated {
         set::batch();
     }
+}
+
+/// How long this thread has had a core since it began, where the system tells.
+pub fn time_run() -> Option<Duration> {
+    #[cfg(target_os = "linux")]
+    {
+        let time = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
+        Duration::try_from(time).ok()
+    }
+    #[cfg(not(target_os = "linux"))]
+    None
 }
 
 #[cfg(target_os = "linux")]

@@ -1,5 +1,6 @@
 #![doc = include_str!("README.md")]
 
+mod crew;
 pub mod kernel;
 pub mod known_bad;
 pub mod memory;

@@ -7,8 +7,9 @@
 //! so none of them touches the queue: a dispatcher at full priority takes jobs out, carries them to the threads' seats, and
 //! tells the answers.
 
+use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, OnceLock, mpsc};
 use std::thread::{self, Thread};
 use std::time::{Duration, Instant};
 
@@ -17,11 +18,12 @@ use parking_lot::Mutex;
 use tokio::sync::oneshot;
 
 use super::Password;
+use super::crew::{Crew, Makings};
 use super::kernel::{Choice, Kernel, SelfTestFailed};
 use super::memory;
 use super::phc::{Cost, decoy, hash};
 use super::schedule::{Full, Lane, Scheduler, Ticket};
-use super::seat::{Hasher, Seat, Work};
+use super::seat::Work;
 use super::stats::{LaneStats, Stats};
 use crate::clock::Clock;
 use crate::fail_stop::FailStop;
@@ -153,10 +155,9 @@ impl HashPool {
         clock: &Clock,
         chance: &Arc<Chance>,
         fail_stop: &FailStop,
-    ) -> std::io::Result<Self> {
+    ) -> io::Result<Self> {
         let Options { threads, wait_budget, cost, kernel, machine } = options;
-        let priority = Low::on(machine);
-        let decoy = decoy(cost, chance).map_err(std::io::Error::other)?;
+        let decoy = decoy(cost, chance).map_err(io::Error::other)?;
         let mut warnings = Vec::new();
         let free_kib = memory::free_kib().unwrap_or(u64::MAX);
         let fit = memory::threads_within(free_kib, threads, cost.memory_kib);
@@ -173,13 +174,14 @@ impl HashPool {
         // The first one also pays for the memory: the second is the measure.
         for _ in 0..2 {
             let begin = clock.steady();
-            hash(b"measure", cost, [0; 16], &mut kernel).map_err(std::io::Error::other)?;
+            hash(b"measure", cost, [0; 16], &mut kernel).map_err(io::Error::other)?;
             taken = clock.steady().duration_since(begin);
         }
         kernel.release();
-        let threads = match can_lower(priority) {
-            Ok(got) => {
-                if got != priority {
+        let low = can_lower(Low::Idle);
+        let threads = match &low {
+            Ok(low) => {
+                if *low != Low::Idle {
                     warnings.push(String::from(
                         "the system refuses hashing the idle class: it runs at nice 19, and in a storm other answers take some \
                          milliseconds more",
@@ -214,30 +216,27 @@ impl HashPool {
             kernel: kernel.name(),
             warnings,
         });
-        let seats: Arc<[Seat]> = (0..threads).map(|_| Seat::new()).collect();
+        let (crew_to, crew) = mpsc::channel::<Crew>();
         let dispatcher = {
-            let (shared, fail_stop, seats) = (Arc::clone(&shared), fail_stop.clone(), Arc::clone(&seats));
-            thread::Builder::new()
-                .name(String::from("dispatcher"))
-                .spawn(move || fail_stop.guard("the dispatcher of passwords", || shared.dispatch(&seats)))?
+            let (shared, fail_stop) = (Arc::clone(&shared), fail_stop.clone());
+            thread::Builder::new().name(String::from("dispatcher")).spawn(move || {
+                // None comes when a thread of it could not be started.
+                if let Ok(crew) = crew.recv() {
+                    fail_stop.guard("the dispatcher of passwords", || shared.dispatch(crew));
+                }
+            })?
         };
-        let dispatcher = shared.dispatcher.get_or_init(|| dispatcher.thread().clone());
-        for number in 0..threads {
-            let hasher = Hasher {
-                kernel: kernel.sibling(),
-                cost,
-                decoy: shared.decoy.clone(),
-                chance: Arc::clone(chance),
-                clock: clock.clone(),
-                dispatcher: dispatcher.clone(),
-            };
-            let (fail_stop, seats) = (fail_stop.clone(), Arc::clone(&seats));
-            thread::Builder::new().name(format!("hash-{number}")).spawn(move || {
-                let _ = thread_class::lower(priority);
-                let Some(seat) = seats.get(number) else { return };
-                fail_stop.guard("a hashing thread", || hasher.work(seat));
-            })?;
-        }
+        let makings = Makings {
+            kernel,
+            cost,
+            decoy: shared.decoy.clone(),
+            chance: Arc::clone(chance),
+            clock: clock.clone(),
+            fail_stop: fail_stop.clone(),
+            dispatcher: shared.dispatcher.get_or_init(|| dispatcher.thread().clone()).clone(),
+        };
+        let crew = Crew::start(makings, threads, low.unwrap_or(Low::Nice), machine)?;
+        crew_to.send(crew).map_err(|_| io::Error::other("the dispatcher of passwords has ended"))?;
         let owner = Arc::new(Ended(Arc::clone(&shared)));
         Ok(Self { shared, owner })
     }
@@ -360,56 +359,44 @@ impl Shared {
         }
     }
 
-    /// Brings jobs to the seats that are free and tells the answers, until the last handle is gone.
-    fn dispatch(&self, seats: &[Seat]) {
-        let mut free: Vec<&Seat> = seats.iter().collect();
-        let mut busy: Vec<&Seat> = Vec::new();
+    /// Brings jobs to the threads that are free and tells the answers, until the last handle is gone.
+    fn dispatch(&self, mut crew: Crew) {
         loop {
-            busy.retain(|seat| {
-                let Some(done) = seat.collect() else { return true };
+            for done in crew.collect() {
                 let before = self.hash_nanos.load(Ordering::Relaxed);
                 self.hash_nanos.store(before - before / 8 + nanos(done.taken) / 8, Ordering::Relaxed);
                 done.tell();
-                free.push(seat);
-                false
-            });
+            }
             let mut given = Vec::new();
             let mut expired = Vec::new();
             {
                 let mut state = self.state.lock();
                 if state.ended {
-                    break;
+                    return;
                 }
-                while let Some(seat) = free.pop() {
+                while given.len() < crew.free() {
                     let next = state.schedule.next(self.hash_time(), self.now());
                     expired.extend(next.expired);
-                    let Some((lane, waited, job)) = next.run else {
-                        free.push(seat);
-                        break;
-                    };
+                    let Some((lane, waited, job)) = next.run else { break };
                     let lane = state.lane(lane);
                     lane.done += 1;
                     lane.waited += waited;
-                    given.push((seat, job.work));
+                    given.push(job.work);
                 }
                 for job in &expired {
                     state.lane(job.lane).expired += 1;
                 }
-                state.running = busy.len() + given.len();
-                state.has_free_seat = !free.is_empty();
+                state.running = crew.busy() + given.len();
+                state.has_free_seat = crew.free() > given.len();
             }
-            for (seat, work) in given {
-                seat.give(work);
-                busy.push(seat);
+            for work in given {
+                crew.give(work);
             }
             for job in expired {
                 job.work.shed(Shed { retry_after: Duration::from_secs(1) });
             }
             // Whatever has come since it was looked for lets this pass at once.
             thread::park();
-        }
-        for seat in seats {
-            seat.close();
         }
     }
 }
@@ -419,11 +406,10 @@ fn nanos(duration: Duration) -> u64 {
 }
 
 /// Tried on a thread that ends with the trial: what was lowered cannot be raised again.
-fn can_lower(priority: Low) -> std::io::Result<Low> {
-    let trial = thread::Builder::new()
-        .name(String::from("hash-trial"))
-        .spawn(move || thread_class::lower(priority))?;
-    trial.join().unwrap_or_else(|_| Err(std::io::Error::other("the trial panicked")))
+fn can_lower(wanted: Low) -> io::Result<Low> {
+    let trial =
+        thread::Builder::new().name(String::from("hash-trial")).spawn(move || thread_class::lower(wanted))?;
+    trial.join().unwrap_or_else(|_| Err(io::Error::other("the trial panicked")))
 }
 
 #[cfg(test)]

@@ -17,6 +17,7 @@ use super::phc::{Cost, Phc, hash};
 use super::pool::{Shed, Verified};
 use crate::clock::Clock;
 use crate::secret::Chance;
+use crate::thread_class::{self, Low};
 
 /// A thread that has had nothing to do for so long gives its memory back.
 const IDLE: Duration = Duration::from_secs(30);
@@ -47,6 +48,8 @@ enum Found {
 pub(super) struct Done {
     found: Found,
     pub(super) taken: Duration,
+    /// How much of that it had no core.
+    pub(super) waited: Duration,
 }
 
 impl Done {
@@ -67,14 +70,17 @@ enum Order {
 
 /// Holds one job on its way to a thread, and its answer on the way back.
 pub(super) struct Seat {
+    pub(super) number: usize,
+    /// Of its thread.
+    pub(super) class: Low,
     order: Mutex<Option<Order>>,
     done: Mutex<Option<Done>>,
     thread: OnceLock<Thread>,
 }
 
 impl Seat {
-    pub(super) const fn new() -> Self {
-        Self { order: Mutex::new(None), done: Mutex::new(None), thread: OnceLock::new() }
+    pub(super) const fn new(number: usize, class: Low) -> Self {
+        Self { number, class, order: Mutex::new(None), done: Mutex::new(None), thread: OnceLock::new() }
     }
 
     /// Hands a job to a thread that has none.
@@ -120,10 +126,14 @@ impl Hasher {
             let order = seat.order.lock().take();
             match order {
                 Some(Order::Do(work)) => {
-                    let begin = self.clock.steady();
+                    let (begin, run) = (self.clock.steady(), thread_class::time_run());
                     let found = self.find(work);
                     since = self.clock.steady();
-                    *seat.done.lock() = Some(Done { found, taken: since.duration_since(begin) });
+                    let taken = since.duration_since(begin);
+                    let ran = thread_class::time_run()
+                        .zip(run)
+                        .map_or(taken, |(now, then)| now.saturating_sub(then));
+                    *seat.done.lock() = Some(Done { found, taken, waited: taken.saturating_sub(ran) });
                     self.dispatcher.unpark();
                 }
                 Some(Order::End) => return,
