@@ -20,6 +20,7 @@ use crate::journal::layout::Sizes;
 use crate::journal::recover::{Found, Journal, Options, Past, recover};
 use crate::journal::storage::Storage;
 use crate::journal::storage_local::LocalStorage;
+use crate::lock::Mutex;
 use crate::lockout::Names;
 use crate::mail::{Outbox, Transport};
 use crate::password::{HashPool, KnownBad, Shed, pool};
@@ -104,7 +105,7 @@ pub struct Engine {
     /// Where the journal is.
     pub(crate) storage: LocalStorage,
     /// How the taking of snapshots goes.
-    pub(crate) saved: parking_lot::Mutex<Saved>,
+    pub(crate) saved: Mutex<Saved>,
     pub(crate) accounts: Addr<Owner<Accounts>>,
     pub(crate) lockout: Addr<Owner<Names>>,
     pub(crate) throttle: Addr<Throttle>,
@@ -120,7 +121,7 @@ pub struct Engine {
     pub tally: crate::audit::Tally,
     calls: AtomicU64,
     stopping: AtomicBool,
-    proxy_watch: parking_lot::Mutex<crate::throttle::ProxyWatch>,
+    proxy_watch: Mutex<crate::throttle::ProxyWatch>,
     registries: ArbiterHandle,
 }
 
@@ -312,11 +313,7 @@ impl Engine {
             pool,
             known_bad,
             journal,
-            saved: parking_lot::Mutex::new(Saved {
-                newest: found.newest,
-                tail: found.tail,
-                ..Saved::default()
-            }),
+            saved: Mutex::new(Saved { newest: found.newest, tail: found.tail, ..Saved::default() }),
             storage: local,
             clock,
             chance,
@@ -324,7 +321,7 @@ impl Engine {
             tally,
             calls: AtomicU64::new(0),
             stopping: AtomicBool::new(false),
-            proxy_watch: parking_lot::Mutex::default(),
+            proxy_watch: Mutex::default(),
             registries: registries.handle(),
         });
         let workers = crate::workers::Workers::start(&engine, running.life().clone(), transport)?;

@@ -91,6 +91,7 @@ pub mod http;
 pub mod id;
 mod index;
 pub mod journal;
+mod lock;
 pub mod lockout;
 pub mod mail;
 mod pace;

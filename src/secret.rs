@@ -20,7 +20,6 @@ use std::fmt;
 
 use aws_lc_rs::aead::{AES_256_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
 use base64ct::{Base64UrlUnpadded, Encoding};
-use parking_lot::Mutex;
 use rand::rngs::{StdRng, SysRng};
 use rand::{Rng, SeedableRng, TryRng};
 use sha2::{Digest, Sha256};
@@ -28,6 +27,7 @@ use subtle::ConstantTimeEq;
 use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
 
 use crate::id::keyed_digest;
+use crate::lock::Mutex;
 
 const VERSION: u8 = 1;
 /// Random bytes drawn from the operating system at once. Nobody asks for more than a few dozen.

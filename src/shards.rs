@@ -5,7 +5,7 @@
 use std::collections::HashMap;
 use std::hash::Hash;
 
-use parking_lot::Mutex;
+use crate::lock::Mutex;
 
 /// So many shards of so many entries each.
 pub(crate) struct Shards<K, V, const SHARDS: usize, const EACH: usize>(Box<[Mutex<HashMap<K, V>>]>);

@@ -72,8 +72,18 @@ fn arrows_go_one_way() {
 
 #[test]
 fn states_are_pure() {
-    let banned =
-        ["actix", "tokio", "std::fs", "std::net::Tcp", "Clock", "Chance", "rand::", "tracing", "parking_lot"];
+    let banned = [
+        "actix",
+        "tokio",
+        "std::fs",
+        "std::net::Tcp",
+        "Clock",
+        "Chance",
+        "rand::",
+        "tracing",
+        "parking_lot",
+        "crate::lock",
+    ];
     for (path, code) in files().into_iter().filter(|(path, _)| path.ends_with("/state.rs")) {
         for line in lines(&code) {
             for word in banned {

@@ -20,7 +20,6 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use tokio::sync::oneshot;
@@ -28,6 +27,7 @@ use tokio::sync::oneshot;
 use super::read::{files, last_line};
 use crate::clock::{Clock, Timestamp};
 use crate::id::{hex, keyed_digest};
+use crate::lock::Mutex;
 
 /// Events that wait for the disk at most.
 const QUEUE: usize = 8192;

@@ -5,11 +5,10 @@
 //!
 //! The writer is called by whoever waits for an entry, not by who appends it: what is appended until then shares its sync.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, MutexGuard};
 use std::time::Duration;
 
-use parking_lot::{Condvar, Mutex, MutexGuard};
 use tokio::sync::oneshot;
 
 use super::bugs::{Bug, seeded};
@@ -17,6 +16,7 @@ use super::entry::EncodedEntry;
 use super::frame;
 use super::layout::Sizes;
 use super::segment::usable;
+use crate::lock::{Condvar, Mutex};
 
 /// How much of the room kept back an entry may use.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]

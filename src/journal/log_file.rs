@@ -8,10 +8,9 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use parking_lot::Mutex;
-
 use super::storage::File;
 use super::storage_local::LocalFile;
+use crate::lock::Mutex;
 
 /// Offsets, lengths and addresses past the page cache are multiples of it.
 const BLOCK: usize = 4096;

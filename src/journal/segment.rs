@@ -4,14 +4,13 @@ use std::collections::VecDeque;
 use std::io;
 use std::sync::Arc;
 
-use parking_lot::Mutex;
-
 use super::bugs::{Bug, seeded};
 use super::frame::{self, FrameHeader, Kind};
 use super::header::{FileKind, HEADER_BYTES, Header};
 use super::layout::{IdentityFile, JOURNAL_DIR, SegmentFields, Sizes, State, segment_path};
 use super::storage::{File, Storage};
 use crate::clock::{Clock, Timestamp};
+use crate::lock::Mutex;
 use crate::secret::Chance;
 
 /// A failed write, with what the last line says of it.

@@ -6,10 +6,9 @@ use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use parking_lot::Mutex;
-
 use super::log_file::{self, WriteMode};
 use super::storage::{File, Storage};
+use crate::lock::Mutex;
 
 /// The data directory on a disk.
 #[derive(Clone, Debug)]

@@ -159,7 +159,7 @@ impl Writer {
             let (idle, stopping, witness) = {
                 let mut core = self.shared.core.lock();
                 if let Some(pause) = pause(&core, self.unattested) {
-                    self.shared.work.wait_for(&mut core, pause);
+                    core = self.shared.work.wait_for(core, pause);
                 }
                 (core.ends.is_empty(), core.stopping, std::mem::take(&mut core.witness))
             };

@@ -14,7 +14,6 @@ use std::thread::{self, Thread};
 use std::time::{Duration, Instant};
 
 use ipnet::IpNet;
-use parking_lot::Mutex;
 use tokio::sync::oneshot;
 
 use super::Password;
@@ -27,6 +26,7 @@ use super::seat::Work;
 use super::stats::{LaneStats, Stats};
 use crate::clock::Clock;
 use crate::fail_stop::FailStop;
+use crate::lock::Mutex;
 use crate::secret::Chance;
 use crate::thread_class::{self, Low, Machine};
 

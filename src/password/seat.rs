@@ -8,7 +8,6 @@ use std::sync::{Arc, OnceLock};
 use std::thread::{self, Thread};
 use std::time::Duration;
 
-use parking_lot::Mutex;
 use tokio::sync::oneshot;
 
 use super::Password;
@@ -16,6 +15,7 @@ use super::kernel::Kernel;
 use super::phc::{Cost, Phc, hash};
 use super::pool::{Shed, Verified};
 use crate::clock::Clock;
+use crate::lock::Mutex;
 use crate::secret::Chance;
 use crate::thread_class::{self, Low};
 
