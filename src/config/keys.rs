@@ -37,7 +37,7 @@ pub const KEYS: &[Key] = &[
     key(
         "machine.dedicated",
         "false",
-        "true where no other busy program shares the cores: in a storm refreshes then wait half as long.",
+        "true where no other busy program shares the cores: hashing then never comes up from the idle class.",
     ),
     key("signup.enabled", "true", "Whether strangers may sign up."),
     key("signup.verify_email", "\"required\"", "\"required\" or \"off\"."),

@@ -160,14 +160,15 @@ impl Crew {
     /// Hands a job to a free thread, of the class that is wanted now.
     pub(super) fn give(&mut self, work: Work) {
         let Some(mut seat) = self.free.pop() else { return };
-        let class = self.classes.wanted(self.makings.clock.steady());
+        let now = self.makings.clock.steady();
+        let class = self.classes.wanted(now);
         // Where no thread can be made the old one goes on.
         if seat.class != class
             && let Ok(new) = self.makings.thread(seat.number, class)
         {
             std::mem::replace(&mut seat, new).close();
         }
-        seat.give(work);
+        seat.give(work, now);
         self.busy.push(seat);
     }
 }

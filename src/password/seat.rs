@@ -6,7 +6,7 @@
 
 use std::sync::{Arc, OnceLock};
 use std::thread::{self, Thread};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
 
@@ -48,7 +48,7 @@ enum Found {
 pub(super) struct Done {
     found: Found,
     pub(super) taken: Duration,
-    /// How much of that it had no core.
+    /// How long it had no core since it was given the job.
     pub(super) waited: Duration,
 }
 
@@ -64,7 +64,8 @@ impl Done {
 }
 
 enum Order {
-    Do(Work),
+    /// Since when.
+    Do(Work, Instant),
     End,
 }
 
@@ -84,8 +85,8 @@ impl Seat {
     }
 
     /// Hands a job to a thread that has none.
-    pub(super) fn give(&self, work: Work) {
-        self.order(Order::Do(work));
+    pub(super) fn give(&self, work: Work, now: Instant) {
+        self.order(Order::Do(work, now));
     }
 
     /// Ends the thread when it is done with what it has.
@@ -125,15 +126,14 @@ impl Hasher {
         loop {
             let order = seat.order.lock().take();
             match order {
-                Some(Order::Do(work)) => {
+                Some(Order::Do(work, given)) => {
                     let (begin, run) = (self.clock.steady(), thread_class::time_run());
                     let found = self.find(work);
                     since = self.clock.steady();
-                    let taken = since.duration_since(begin);
-                    let ran = thread_class::time_run()
-                        .zip(run)
-                        .map_or(taken, |(now, then)| now.saturating_sub(then));
-                    *seat.done.lock() = Some(Done { found, taken, waited: taken.saturating_sub(ran) });
+                    let (taken, in_all) = (since.duration_since(begin), since.duration_since(given));
+                    let ran = thread_class::time_run().zip(run);
+                    let ran = ran.map_or(in_all, |(now, then)| now.saturating_sub(then));
+                    *seat.done.lock() = Some(Done { found, taken, waited: in_all.saturating_sub(ran) });
                     self.dispatcher.unpark();
                 }
                 Some(Order::End) => return,
