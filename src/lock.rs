@@ -4,7 +4,8 @@
 //! that at its word: a hashing thread of the idle class then has the core until the next tick, up to 4 ms, while a request
 //! waits for a lock that was free again after a microsecond. Those of the standard library spin, then sleep.
 //!
-//! A panic in the hands of a lock's owner is not for others to find: what it may have left half done ends the process.
+//! A panic in the hands of a lock's owner is not for others to find: what owners and the journal may have left half done ends
+//! the process, and what requests share is whole between any two steps that can panic.
 
 use std::sync::{self, MutexGuard, PoisonError};
 use std::time::Duration;

@@ -9,7 +9,6 @@
 //! On Linux by `sched(7)`; elsewhere nothing is done.
 
 use std::io;
-use std::time::Duration;
 
 /// Who else is busy on the cores.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -43,17 +42,6 @@ pub fn gather(machine: Machine) {
     if machine == Machine::Dedicated {
         set::batch();
     }
-}
-
-/// How long this thread has had a core since it began, where the system tells.
-pub fn time_run() -> Option<Duration> {
-    #[cfg(target_os = "linux")]
-    {
-        let time = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
-        Duration::try_from(time).ok()
-    }
-    #[cfg(not(target_os = "linux"))]
-    None
 }
 
 #[cfg(target_os = "linux")]

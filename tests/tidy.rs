@@ -82,7 +82,7 @@ fn states_are_pure() {
         "rand::",
         "tracing",
         "parking_lot",
-        "crate::lock",
+        "lock::Mutex",
     ];
     for (path, code) in files().into_iter().filter(|(path, _)| path.ends_with("/state.rs")) {
         for line in lines(&code) {

@@ -78,8 +78,10 @@ pub struct Chain {
     pub wall_ms: u64,
 }
 
-/// Of a segment that is made, so much goes to the disk at once.
-const PIECE: u64 = 128 << 10;
+/// Of a segment that is made at leisure so much goes to the disk at once: a commit waits behind no more.
+pub(super) const PIECE: u64 = 128 << 10;
+/// And where somebody waits for it: few syncs, where each of them may be slow.
+pub(super) const PIECE_HURRIED: u64 = 4 << 20;
 
 /// The segments that stand ready, shared by the writer, who takes them, and the preparer, who makes them.
 #[derive(Default)]
@@ -97,9 +99,14 @@ impl Spares {
         self.ready.lock().pop_front()
     }
 
-    /// Makes one: of full length, filled with zeros, synced piece by piece, so that no commit waits behind more than one of
-    /// them. `pause` is called between two.
-    pub(super) fn prepare(&self, storage: &dyn Storage, sizes: Sizes, pause: impl Fn()) -> io::Result<()> {
+    /// Makes one: of full length, filled with zeros, synced piece by piece. `piece` says how long each may be, and may wait
+    /// before it does, or give it all up.
+    pub(super) fn prepare(
+        &self,
+        storage: &dyn Storage,
+        sizes: Sizes,
+        piece: impl Fn() -> io::Result<u64>,
+    ) -> io::Result<()> {
         let number = {
             let mut made = self.made.lock();
             *made += 1;
@@ -109,10 +116,9 @@ impl Spares {
         let made = storage.create_new(&path).and_then(|file| {
             let mut at = 0;
             while at < sizes.segment {
-                let end = sizes.segment.min(at + PIECE);
+                let end = sizes.segment.min(at + piece()?);
                 fill(&*file, at, end)?;
                 file.sync_data()?;
-                pause();
                 at = end;
             }
             storage.open_log(&path)
@@ -332,15 +338,26 @@ mod tests {
         let sizes = Sizes { segment: 2 * PIECE + 512, ..Sizes::PRODUCTION };
         let (spares, lengths) = (Spares::default(), RefCell::new(Vec::new()));
         let path = format!("{JOURNAL_DIR}/spare-1.tmp");
-        let pause = || {
+        let durable = || {
             disk.sync_dir(JOURNAL_DIR).unwrap();
             // What a power cut would leave now: all that was written, since each piece was synced.
-            let durable = disk.after_crash(1).peek(&path).unwrap();
-            lengths.borrow_mut().push(durable.len() as u64);
+            disk.after_crash(1).peek(&path).unwrap().len() as u64
         };
-        spares.prepare(&disk, sizes, pause).unwrap();
-        assert_eq!(*lengths.borrow(), [PIECE, 2 * PIECE, sizes.segment]);
+        let piece = || {
+            lengths.borrow_mut().push(durable());
+            Ok(PIECE)
+        };
+        spares.prepare(&disk, sizes, piece).unwrap();
+        assert_eq!((lengths.take(), durable()), (vec![0, PIECE, 2 * PIECE], sizes.segment));
         assert_eq!(disk.peek(&path).unwrap(), vec![0; sizes.segment as usize]);
         assert_eq!(spares.len(), 1);
+        // Given up half way it leaves nothing.
+        let begun = std::cell::Cell::new(0);
+        let piece = || {
+            begun.set(begun.get() + 1);
+            if begun.get() < 3 { Ok(PIECE) } else { Err(io::ErrorKind::Interrupted.into()) }
+        };
+        assert!(spares.prepare(&disk, sizes, piece).is_err());
+        assert_eq!((spares.len(), disk.list(JOURNAL_DIR).unwrap().len()), (1, 1));
     }
 }

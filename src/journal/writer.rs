@@ -1,5 +1,6 @@
 //! The journal's own thread: what gathered during the last sync is the next batch.
 
+use std::io;
 use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
@@ -8,7 +9,7 @@ use super::bugs::{Bug, seeded};
 use super::frame::Kind;
 use super::handle::{Core, Handle, Shared};
 use super::layout::State;
-use super::segment::{Fault, Life, Log, Spares, usable};
+use super::segment::{Fault, Life, Log, PIECE, PIECE_HURRIED, Spares, usable};
 use crate::fail_stop::FailStop;
 use crate::pace::Pace;
 use crate::thread_class::{self, Machine};
@@ -242,7 +243,7 @@ pub(super) struct Preparer {
 
 impl Preparer {
     /// Makes one segment if one is missing. A full disk is no fault: the room that is left is all there is.
-    pub(super) fn step(&self) -> std::io::Result<()> {
+    pub(super) fn step(&self) -> io::Result<()> {
         // Only a snapshot lets segments go, so its room must not be written full.
         let free = self.life.storage.free_space()?;
         {
@@ -252,24 +253,38 @@ impl Preparer {
         if self.spares.len() >= SPARES {
             return Ok(());
         }
-        let pace = Pace::new(self.life.clock.clone(), || self.is_waited_for());
-        self.spares.prepare(&*self.life.storage, self.life.sizes, || pace.step())?;
+        if free < self.life.sizes.segment {
+            // It would take the last blocks from everybody else before it failed.
+            return Err(io::ErrorKind::StorageFull.into());
+        }
+        let pace = Pace::new(self.life.clock.clone(), || false);
+        self.spares.prepare(&*self.life.storage, self.life.sizes, || {
+            if self.shared.core.lock().stopped {
+                return Err(io::Error::new(io::ErrorKind::Interrupted, "the journal has ended"));
+            }
+            if self.is_waited_for() {
+                return Ok(PIECE_HURRIED);
+            }
+            pace.step();
+            Ok(PIECE)
+        })?;
         // Frames written since the room was last counted still stand in `charged`, so this promises nothing twice.
         self.shared.count_room(&mut self.shared.core.lock(), self.spares.len());
         Ok(())
     }
 
-    /// Without a spare only what is essential is written, and half a segment is time enough to make one.
+    /// Without a spare, or with little free, only what is essential is written; and half a segment is time enough to make one.
     fn is_waited_for(&self) -> bool {
         let core = self.shared.core.lock();
-        core.stopped || self.spares.len() == 0 || core.room_here < usable(self.life.sizes) / 2
+        core.low || self.spares.len() == 0 || core.room_here < usable(self.life.sizes) / 2
     }
 
-    pub(super) fn run(self) -> std::io::Result<()> {
+    pub(super) fn run(self) -> io::Result<()> {
         thread::Builder::new().name("segments".into()).spawn(move || {
             while !self.shared.core.lock().stopped {
                 match self.step() {
                     Ok(()) => thread::sleep(Duration::from_millis(50)),
+                    Err(_) if self.shared.core.lock().stopped => {}
                     Err(error) => {
                         tracing::warn!(%error, "cannot prepare a segment of the journal");
                         thread::sleep(Duration::from_secs(1));
@@ -314,7 +329,7 @@ mod tests {
         life.journal.preparer.spares.take();
         assert!(waited_for(&life));
         let life = Life::begin(&SimStorage::new()).unwrap();
-        life.journal.handle.shared.core.lock().stopped = true;
+        life.journal.handle.shared.core.lock().low = true;
         assert!(waited_for(&life));
     }
 

@@ -1,9 +1,9 @@
 //! The hashing threads, and the scheduling class they run in.
 //!
 //! They begin in the idle class, where whatever else wakes up has the core at once. Beside another program that is busy on
-//! every core next to nothing would be left to them there, and a thread that went down cannot come up again. So one that
-//! waited long for a core within one hash is replaced by one at nice 19 before its next, and after a while the idle class is
-//! tried again.
+//! every core next to nothing would be left to them there, and a thread that went down cannot come up again. So where one
+//! takes far longer than a hash takes, others at nice 19 stand in for all of them; those end when they are done with what
+//! they have. After a while the idle class is tried again.
 
 use std::io;
 use std::sync::Arc;
@@ -15,11 +15,12 @@ use super::phc::Cost;
 use super::seat::{Done, Hasher, Seat, Work};
 use crate::clock::Clock;
 use crate::fail_stop::FailStop;
-use crate::secret::Chance;
 use crate::thread_class::{self, Low, Machine};
 
-/// Who waited so long for a core within one hash was starved; else it is some 10 ms at the most.
+/// A job that takes so long, and so many times as long as a hash took at the start, has no core. In a storm of our own it
+/// is two times at the most.
 const STARVED: Duration = Duration::from_millis(200);
+const STARVED_TIMES: u32 = 8;
 /// The idle class is tried again after so long, and after twice as long each time it has failed again.
 const TRY_AGAIN: Duration = Duration::from_mins(1);
 const TRY_AGAIN_MAX: Duration = Duration::from_hours(1);
@@ -28,16 +29,18 @@ const TRY_AGAIN_MAX: Duration = Duration::from_hours(1);
 #[derive(Debug)]
 struct Classes {
     low: Low,
-    is_watched: bool,
+    /// What takes so long in the idle class is starved; none where nobody is to leave it.
+    starved: Option<Duration>,
     nice_until: Option<Instant>,
     wait: Duration,
     tried: Instant,
 }
 
 impl Classes {
-    const fn new(low: Low, machine: Machine, now: Instant) -> Self {
+    fn new(low: Low, machine: Machine, hash_time: Duration, now: Instant) -> Self {
         let is_watched = matches!((low, machine), (Low::Idle, Machine::Shared));
-        Self { low, is_watched, nice_until: None, wait: TRY_AGAIN, tried: now }
+        let starved = is_watched.then(|| STARVED.max(hash_time * STARVED_TIMES));
+        Self { low, starved, nice_until: None, wait: TRY_AGAIN, tried: now }
     }
 
     fn wanted(&mut self, now: Instant) -> Low {
@@ -51,10 +54,10 @@ impl Classes {
         }
     }
 
-    /// A thread of `class` has waited so long for a core within one hash. Says until when all are to leave the idle class,
-    /// if that is new.
-    fn note(&mut self, class: Low, waited: Duration, now: Instant) -> Option<Duration> {
-        if !self.is_watched || class != Low::Idle || waited < STARVED || self.nice_until.is_some() {
+    /// A thread of `class` has had its job for so long. Says for how long all are to leave the idle class, if that is new.
+    fn note(&mut self, class: Low, taken: Duration, now: Instant) -> Option<Duration> {
+        let is_starved = class == Low::Idle && self.starved.is_some_and(|starved| taken >= starved);
+        if !is_starved || self.nice_until.is_some() {
             return None;
         }
         if now.saturating_duration_since(self.tried) >= TRY_AGAIN_MAX {
@@ -72,7 +75,6 @@ pub(super) struct Makings {
     pub(super) kernel: Kernel,
     pub(super) cost: Cost,
     pub(super) decoy: String,
-    pub(super) chance: Arc<Chance>,
     pub(super) clock: Clock,
     pub(super) fail_stop: FailStop,
     /// Woken when a job is done.
@@ -80,12 +82,11 @@ pub(super) struct Makings {
 }
 
 impl Makings {
-    fn thread(&self, number: usize, class: Low) -> io::Result<Arc<Seat>> {
+    fn start_thread(&self, number: usize, class: Low) -> io::Result<Arc<Seat>> {
         let hasher = Hasher {
             kernel: self.kernel.sibling(),
             cost: self.cost,
             decoy: self.decoy.clone(),
-            chance: Arc::clone(&self.chance),
             clock: self.clock.clone(),
             dispatcher: self.dispatcher.clone(),
         };
@@ -104,22 +105,32 @@ pub(super) struct Crew {
     makings: Makings,
     classes: Classes,
     free: Vec<Arc<Seat>>,
-    busy: Vec<Arc<Seat>>,
+    /// With the time when each was given its job.
+    busy: Vec<(Arc<Seat>, Instant)>,
+    /// Others stand in for them already.
+    leaving: Vec<Arc<Seat>>,
 }
 
 impl Drop for Crew {
     fn drop(&mut self) {
-        self.free.iter().chain(&self.busy).for_each(|seat| seat.close());
+        let busy = self.busy.iter().map(|(seat, _)| seat);
+        busy.chain(&self.free).chain(&self.leaving).for_each(|seat| seat.close());
     }
 }
 
 impl Crew {
-    /// `low` is how far down the system lets a thread go.
-    pub(super) fn start(makings: Makings, threads: usize, low: Low, machine: Machine) -> io::Result<Self> {
-        let classes = Classes::new(low, machine, makings.clock.steady());
-        let mut crew = Self { makings, classes, free: Vec::new(), busy: Vec::new() };
+    /// `hash_time` is what a hash takes while nothing else is done, `low` how far down the system lets a thread go.
+    pub(super) fn start(
+        makings: Makings,
+        threads: usize,
+        hash_time: Duration,
+        low: Low,
+        machine: Machine,
+    ) -> io::Result<Self> {
+        let classes = Classes::new(low, machine, hash_time, makings.clock.steady());
+        let mut crew = Self { makings, classes, free: Vec::new(), busy: Vec::new(), leaving: Vec::new() };
         for number in 0..threads {
-            let seat = crew.makings.thread(number, low)?;
+            let seat = crew.makings.start_thread(number, low)?;
             crew.free.push(seat);
         }
         Ok(crew)
@@ -127,7 +138,7 @@ impl Crew {
 
     /// Threads that have a job.
     pub(super) const fn busy(&self) -> usize {
-        self.busy.len()
+        self.busy.len() + self.leaving.len()
     }
 
     /// Threads that have none.
@@ -138,23 +149,70 @@ impl Crew {
     /// What was done since.
     pub(super) fn collect(&mut self) -> Vec<Done> {
         let mut all = Vec::new();
-        for seat in std::mem::take(&mut self.busy) {
+        for (seat, given) in std::mem::take(&mut self.busy) {
             let Some(done) = seat.collect() else {
-                self.busy.push(seat);
+                self.busy.push((seat, given));
                 continue;
             };
-            let now = self.makings.clock.steady();
-            if let Some(wait) = self.classes.note(seat.class, done.waited, now) {
-                tracing::info!(
-                    waited_ms = done.waited.as_millis(),
-                    for_secs = wait.as_secs(),
-                    "hashing got no core in the idle class, beside something that is busy: it runs at nice 19 for a while"
-                );
-            }
+            self.note(seat.class, given);
             all.push(done);
             self.free.push(seat);
         }
+        self.leaving.retain(|seat| {
+            let Some(done) = seat.collect() else { return true };
+            all.push(done);
+            seat.close();
+            false
+        });
         all
+    }
+
+    /// Lets others stand in for threads that have no core.
+    pub(super) fn relieve(&mut self) {
+        let longest =
+            self.busy.iter().filter(|(seat, _)| seat.class == Low::Idle).map(|(_, given)| *given).min();
+        if let Some(given) = longest {
+            self.note(Low::Idle, given);
+        }
+        let class = self.classes.wanted(self.makings.clock.steady());
+        if class == Low::Idle || self.classes.starved.is_none() {
+            return;
+        }
+        for (seat, given) in std::mem::take(&mut self.busy) {
+            // Where no thread can be made the old one goes on alone.
+            let new =
+                if seat.class == class { None } else { self.makings.start_thread(seat.number, class).ok() };
+            let Some(new) = new else {
+                self.busy.push((seat, given));
+                continue;
+            };
+            if let Some(work) = seat.take_back() {
+                seat.close();
+                new.give(work);
+                self.busy.push((new, self.makings.clock.steady()));
+            } else {
+                self.leaving.push(seat);
+                self.free.push(new);
+            }
+        }
+    }
+
+    /// When [`Self::relieve`] may have something to do, should nothing happen until then.
+    pub(super) fn look_again_in(&self) -> Option<Duration> {
+        let is_idle = self.busy.iter().any(|(seat, _)| seat.class == Low::Idle);
+        self.classes.starved.filter(|_| is_idle)
+    }
+
+    fn note(&mut self, class: Low, given: Instant) {
+        let now = self.makings.clock.steady();
+        let taken = now.saturating_duration_since(given);
+        if let Some(wait) = self.classes.note(class, taken, now) {
+            tracing::info!(
+                taken_ms = taken.as_millis(),
+                for_secs = wait.as_secs(),
+                "hashing gets no core in the idle class, beside something that is busy: it runs at nice 19 for a while"
+            );
+        }
     }
 
     /// Hands a job to a free thread, of the class that is wanted now.
@@ -164,12 +222,12 @@ impl Crew {
         let class = self.classes.wanted(now);
         // Where no thread can be made the old one goes on.
         if seat.class != class
-            && let Ok(new) = self.makings.thread(seat.number, class)
+            && let Ok(new) = self.makings.start_thread(seat.number, class)
         {
             std::mem::replace(&mut seat, new).close();
         }
-        seat.give(work, now);
-        self.busy.push(seat);
+        seat.give(work);
+        self.busy.push((seat, now));
     }
 }
 
@@ -178,10 +236,12 @@ mod tests {
     use super::*;
     use crate::clock::Timestamp;
 
+    const HASH_TIME: Duration = Duration::from_millis(6);
+
     #[test]
     fn who_starves_in_the_idle_class_leaves_it_for_ever_longer() {
         let clock = Clock::manual(Timestamp::from_secs(1));
-        let mut classes = Classes::new(Low::Idle, Machine::Shared, clock.steady());
+        let mut classes = Classes::new(Low::Idle, Machine::Shared, HASH_TIME, clock.steady());
         let just_short = STARVED.checked_sub(Duration::from_nanos(1)).unwrap();
         assert_eq!(classes.note(Low::Idle, just_short, clock.steady()), None);
         assert_eq!(classes.wanted(clock.steady()), Low::Idle);
@@ -202,62 +262,113 @@ mod tests {
     }
 
     #[test]
+    fn a_costly_hash_is_not_starved_by_its_cost() {
+        let clock = Clock::manual(Timestamp::from_secs(1));
+        let mut classes =
+            Classes::new(Low::Idle, Machine::Shared, Duration::from_millis(500), clock.steady());
+        assert_eq!(classes.note(Low::Idle, Duration::from_millis(3_999), clock.steady()), None);
+        assert!(classes.note(Low::Idle, Duration::from_secs(4), clock.steady()).is_some());
+    }
+
+    #[test]
     fn nobody_is_moved_on_a_machine_of_our_own_or_where_the_idle_class_is_refused() {
         let clock = Clock::manual(Timestamp::from_secs(1));
         for (low, machine) in [(Low::Idle, Machine::Dedicated), (Low::Nice, Machine::Shared)] {
-            let mut classes = Classes::new(low, machine, clock.steady());
+            let mut classes = Classes::new(low, machine, HASH_TIME, clock.steady());
             assert_eq!(classes.note(low, Duration::from_hours(1), clock.steady()), None);
             assert_eq!(classes.wanted(clock.steady()), low);
         }
     }
 
-    #[test]
-    fn a_thread_of_another_class_takes_the_seat_with_the_next_job() {
-        let clock = Clock::manual(Timestamp::from_secs(1));
+    fn crew(clock: &Clock) -> Crew {
         let makings = Makings {
             kernel: Kernel::reference(),
             cost: Cost { memory_kib: 64, passes: 1, lanes: 1 },
             decoy: String::new(),
-            chance: Arc::new(Chance::seeded(1)),
             clock: clock.clone(),
             fail_stop: FailStop::new(|why| panic!("{why}")),
             dispatcher: thread::current(),
         };
-        let mut crew = Crew::start(makings, 2, Low::Idle, Machine::Shared).unwrap();
-        let hash = |crew: &mut Crew| {
-            let (answer, mut wait) = tokio::sync::oneshot::channel();
-            crew.give(Work::Hash(crate::password::Password::for_login("a password"), answer));
-            assert_eq!((crew.free(), crew.busy()), (1, 1));
-            let done = loop {
-                match crew.collect().pop() {
-                    Some(done) => break done,
-                    None => thread::park(),
-                }
-            };
-            assert_eq!((crew.free(), crew.busy()), (2, 0));
-            done.tell();
-            assert!(wait.try_recv().unwrap().is_ok());
-            let seat = crew.free.last().unwrap();
-            (seat.number, seat.class, Arc::clone(seat))
-        };
-        let (number, class, first) = hash(&mut crew);
-        assert_eq!(class, Low::Idle);
-        assert!(crew.classes.note(class, STARVED, clock.steady()).is_some());
-        let (same_number, class, second) = hash(&mut crew);
-        assert_eq!((same_number, class), (number, Low::Nice));
-        assert!(!Arc::ptr_eq(&first, &second));
-        clock.advance(TRY_AGAIN);
-        assert_eq!(hash(&mut crew).1, Low::Idle);
-        assert_eq!(hash(&mut crew).1, Low::Idle);
-        // Threads end with their seats, which nobody else holds then.
-        drop(crew);
-        let all_ended = || Arc::strong_count(&first) + Arc::strong_count(&second) == 2;
+        Crew::start(makings, 2, HASH_TIME, Low::Idle, Machine::Shared).unwrap()
+    }
+
+    type Wait = tokio::sync::oneshot::Receiver<Result<String, crate::password::Shed>>;
+
+    fn job() -> (Work, Wait) {
+        let (answer, wait) = tokio::sync::oneshot::channel();
+        (Work::Hash(crate::password::Password::for_login("a password"), [1; 16], answer), wait)
+    }
+
+    fn finish(crew: &mut Crew, mut wait: Wait) {
         for _ in 0..10_000 {
-            if all_ended() {
+            crew.collect().into_iter().for_each(Done::tell);
+            match wait.try_recv() {
+                Ok(text) => return drop(text.unwrap()),
+                Err(_) => thread::park_timeout(Duration::from_millis(1)),
+            }
+        }
+        panic!("a job is lost");
+    }
+
+    fn hash(crew: &mut Crew) -> Arc<Seat> {
+        let (work, wait) = job();
+        crew.give(work);
+        assert_eq!((crew.free(), crew.busy()), (1, 1));
+        finish(crew, wait);
+        assert_eq!((crew.free(), crew.busy()), (2, 0));
+        Arc::clone(crew.free.last().unwrap())
+    }
+
+    fn all_end(seats: &[Arc<Seat>]) {
+        for _ in 0..10_000 {
+            if seats.iter().all(|seat| Arc::strong_count(seat) == 1) {
                 return;
             }
             thread::sleep(Duration::from_millis(1));
         }
         panic!("a thread goes on without a seat");
+    }
+
+    #[test]
+    fn after_a_job_that_took_too_long_the_next_is_done_at_nice_19_and_later_in_the_idle_class() {
+        let clock = Clock::manual(Timestamp::from_secs(1));
+        let mut crew = crew(&clock);
+        let first = hash(&mut crew);
+        let (work, wait) = job();
+        crew.give(work);
+        assert_eq!(crew.look_again_in(), Some(STARVED));
+        clock.advance(STARVED);
+        finish(&mut crew, wait);
+        let second = hash(&mut crew);
+        assert_eq!([first.class, second.class], [Low::Idle, Low::Nice]);
+        assert_eq!((first.number, crew.look_again_in()), (second.number, None));
+        clock.advance(TRY_AGAIN);
+        assert_eq!(hash(&mut crew).class, Low::Idle);
+        // Threads end with their seats, which nobody else holds then.
+        drop(crew);
+        all_end(&[first, second]);
+    }
+
+    #[test]
+    fn others_stand_in_for_threads_without_a_core() {
+        let clock = Clock::manual(Timestamp::from_secs(1));
+        let mut crew = crew(&clock);
+        crew.free.drain(..).for_each(|seat| seat.close());
+        // Threads that have no core at all: nobody sits there.
+        let (unseen, begun) = (Arc::new(Seat::new(0, Low::Idle)), Arc::new(Seat::new(1, Low::Idle)));
+        let (work, wait) = job();
+        unseen.give(work);
+        crew.busy = [&unseen, &begun].map(|seat| (Arc::clone(seat), clock.steady())).to_vec();
+        crew.relieve();
+        assert_eq!((crew.free(), crew.busy.len(), crew.leaving.len()), (0, 2, 0));
+        clock.advance(STARVED);
+        crew.relieve();
+        // The job that was not begun goes to another; for the one that was, another waits for the next.
+        assert_eq!((crew.free(), crew.busy.len(), crew.leaving.len()), (1, 1, 1));
+        finish(&mut crew, wait);
+        assert_eq!((crew.free(), crew.busy(), crew.leaving.len()), (2, 1, 1));
+        assert!(crew.free.iter().all(|seat| seat.class == Low::Nice));
+        crew.relieve();
+        assert_eq!((crew.free(), crew.busy()), (2, 1));
     }
 }

@@ -101,6 +101,7 @@ struct Shared {
     dispatcher: OnceLock<Thread>,
     hash_nanos: AtomicU64,
     clock: Clock,
+    chance: Arc<Chance>,
     origin: Instant,
     decoy: String,
     kernel: String,
@@ -181,7 +182,7 @@ impl HashPool {
         let low = can_lower(Low::Idle);
         let threads = match &low {
             Ok(low) => {
-                if *low != Low::Idle {
+                if *low != Low::Idle && cfg!(target_os = "linux") {
                     warnings.push(String::from(
                         "the system refuses hashing the idle class: it runs at nice 19, and in a storm other answers take some \
                          milliseconds more",
@@ -211,6 +212,7 @@ impl HashPool {
             dispatcher: OnceLock::new(),
             hash_nanos: AtomicU64::new(nanos(taken)),
             clock: clock.clone(),
+            chance: Arc::clone(chance),
             origin: clock.steady(),
             decoy,
             kernel: kernel.name(),
@@ -230,12 +232,11 @@ impl HashPool {
             kernel,
             cost,
             decoy: shared.decoy.clone(),
-            chance: Arc::clone(chance),
             clock: clock.clone(),
             fail_stop: fail_stop.clone(),
             dispatcher: shared.dispatcher.get_or_init(|| dispatcher.thread().clone()).clone(),
         };
-        let crew = Crew::start(makings, threads, low.unwrap_or(Low::Nice), machine)?;
+        let crew = Crew::start(makings, threads, taken, low.unwrap_or(Low::Nice), machine)?;
         crew_to.send(crew).map_err(|_| io::Error::other("the dispatcher of passwords has ended"))?;
         let owner = Arc::new(Ended(Arc::clone(&shared)));
         Ok(Self { shared, owner })
@@ -273,7 +274,9 @@ impl HashPool {
 
     /// The PHC string of a new password.
     pub async fn hash(&self, place: Place, password: Password) -> Result<String, Shed> {
-        self.done(place, |answer| Work::Hash(password, answer)).await
+        // Drawn here: a thread that may be stopped anywhere must not hold what every request draws from.
+        let salt = self.shared.chance.bytes().map_err(|_| Shed { retry_after: Duration::from_secs(1) })?;
+        self.done(place, |answer| Work::Hash(password, salt, answer)).await
     }
 
     async fn done<T>(
@@ -286,7 +289,7 @@ impl HashPool {
         let mut withdraw = Withdraw { shared: &self.shared, ticket: Some(ticket) };
         let answer = wait.await;
         withdraw.ticket = None;
-        // Without an answer no string could be made: there was no randomness for its salt.
+        // Without an answer no string could be made.
         answer.unwrap_or(Err(Shed { retry_after: Duration::from_secs(1) }))
     }
 
@@ -367,6 +370,7 @@ impl Shared {
                 self.hash_nanos.store(before - before / 8 + nanos(done.taken) / 8, Ordering::Relaxed);
                 done.tell();
             }
+            crew.relieve();
             let mut given = Vec::new();
             let mut expired = Vec::new();
             {
@@ -396,7 +400,10 @@ impl Shared {
                 job.work.shed(Shed { retry_after: Duration::from_secs(1) });
             }
             // Whatever has come since it was looked for lets this pass at once.
-            thread::park();
+            match crew.look_again_in() {
+                Some(time) => thread::park_timeout(time),
+                None => thread::park(),
+            }
         }
     }
 }

@@ -4,9 +4,9 @@
 //! lock with an event loop and wakes none: it takes its work from its seat and leaves what it found there, and only the
 //! pool's dispatcher, which runs at full priority, comes to the seat.
 
-use std::sync::{Arc, OnceLock};
+use std::sync::OnceLock;
 use std::thread::{self, Thread};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use tokio::sync::oneshot;
 
@@ -16,8 +16,7 @@ use super::phc::{Cost, Phc, hash};
 use super::pool::{Shed, Verified};
 use crate::clock::Clock;
 use crate::lock::Mutex;
-use crate::secret::Chance;
-use crate::thread_class::{self, Low};
+use crate::thread_class::Low;
 
 /// A thread that has had nothing to do for so long gives its memory back.
 const IDLE: Duration = Duration::from_secs(30);
@@ -25,7 +24,8 @@ const IDLE: Duration = Duration::from_secs(30);
 /// A password, what is to be done with it, and who waits for the answer.
 pub(super) enum Work {
     Verify(Password, String, oneshot::Sender<Result<Verified, Shed>>),
-    Hash(Password, oneshot::Sender<Result<String, Shed>>),
+    /// With the salt of its string.
+    Hash(Password, [u8; 16], oneshot::Sender<Result<String, Shed>>),
 }
 
 impl Work {
@@ -33,14 +33,14 @@ impl Work {
     pub(super) fn shed(self, shed: Shed) {
         match self {
             Self::Verify(_, _, answer) => drop(answer.send(Err(shed))),
-            Self::Hash(_, answer) => drop(answer.send(Err(shed))),
+            Self::Hash(_, _, answer) => drop(answer.send(Err(shed))),
         }
     }
 }
 
 enum Found {
     Verified(Verified, oneshot::Sender<Result<Verified, Shed>>),
-    /// No string when there was no randomness for its salt.
+    /// No string when none can be made at that cost.
     Hashed(Option<String>, oneshot::Sender<Result<String, Shed>>),
 }
 
@@ -48,8 +48,6 @@ enum Found {
 pub(super) struct Done {
     found: Found,
     pub(super) taken: Duration,
-    /// How long it had no core since it was given the job.
-    pub(super) waited: Duration,
 }
 
 impl Done {
@@ -64,8 +62,7 @@ impl Done {
 }
 
 enum Order {
-    /// Since when.
-    Do(Work, Instant),
+    Do(Work),
     End,
 }
 
@@ -85,11 +82,23 @@ impl Seat {
     }
 
     /// Hands a job to a thread that has none.
-    pub(super) fn give(&self, work: Work, now: Instant) {
-        self.order(Order::Do(work, now));
+    pub(super) fn give(&self, work: Work) {
+        self.order(Order::Do(work));
     }
 
-    /// Ends the thread when it is done with what it has.
+    /// The job, if the thread has not begun it.
+    pub(super) fn take_back(&self) -> Option<Work> {
+        let mut order = self.order.try_lock()?;
+        match order.take() {
+            Some(Order::Do(work)) => Some(work),
+            other => {
+                *order = other;
+                None
+            }
+        }
+    }
+
+    /// Ends the thread when it is done with what it has begun.
     pub(super) fn close(&self) {
         self.order(Order::End);
     }
@@ -113,7 +122,6 @@ pub(super) struct Hasher {
     pub(super) kernel: Kernel,
     pub(super) cost: Cost,
     pub(super) decoy: String,
-    pub(super) chance: Arc<Chance>,
     pub(super) clock: Clock,
     pub(super) dispatcher: Thread,
 }
@@ -126,14 +134,11 @@ impl Hasher {
         loop {
             let order = seat.order.lock().take();
             match order {
-                Some(Order::Do(work, given)) => {
-                    let (begin, run) = (self.clock.steady(), thread_class::time_run());
+                Some(Order::Do(work)) => {
+                    let begin = self.clock.steady();
                     let found = self.find(work);
                     since = self.clock.steady();
-                    let (taken, in_all) = (since.duration_since(begin), since.duration_since(given));
-                    let ran = thread_class::time_run().zip(run);
-                    let ran = ran.map_or(in_all, |(now, then)| now.saturating_sub(then));
-                    *seat.done.lock() = Some(Done { found, taken, waited: in_all.saturating_sub(ran) });
+                    *seat.done.lock() = Some(Done { found, taken: since.duration_since(begin) });
                     self.dispatcher.unpark();
                 }
                 Some(Order::End) => return,
@@ -160,11 +165,8 @@ impl Hasher {
                     });
                 Found::Verified(Verified { matches: checked.unwrap_or(false), needs_rehash }, answer)
             }
-            Work::Hash(password, answer) => {
-                let salt = self.chance.bytes().map_err(|_| ());
-                let text = salt.and_then(|salt| {
-                    hash(password.as_bytes(), self.cost, salt, &mut self.kernel).map_err(|_| ())
-                });
+            Work::Hash(password, salt, answer) => {
+                let text = hash(password.as_bytes(), self.cost, salt, &mut self.kernel);
                 Found::Hashed(text.ok(), answer)
             }
         }
