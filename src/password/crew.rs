@@ -169,13 +169,11 @@ impl Crew {
 
     /// Lets others stand in for threads that have no core.
     pub(super) fn relieve(&mut self) {
-        let longest =
-            self.busy.iter().filter(|(seat, _)| seat.class == Low::Idle).map(|(_, given)| *given).min();
-        if let Some(given) = longest {
-            self.note(Low::Idle, given);
-        }
+        let of_idle = self.busy.iter().filter(|(seat, _)| seat.class == Low::Idle);
+        let Some(longest) = of_idle.map(|(_, given)| *given).min() else { return };
+        self.note(Low::Idle, longest);
         let class = self.classes.wanted(self.makings.clock.steady());
-        if class == Low::Idle || self.classes.starved.is_none() {
+        if class == Low::Idle {
             return;
         }
         for (seat, given) in std::mem::take(&mut self.busy) {
