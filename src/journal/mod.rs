@@ -17,6 +17,7 @@ pub mod inspect;
 pub mod layout;
 pub mod log_file;
 pub mod past;
+mod preparer;
 pub mod record;
 pub mod recover;
 pub mod round;

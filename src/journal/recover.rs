@@ -17,10 +17,11 @@ use super::layout::{
     numbers, segment_path,
 };
 use super::past::{End, Reading, Until};
+use super::preparer::Preparer;
 use super::segment::{Begun, Life, Log, Spares, fill, salt_tag};
 use super::snapshot;
 use super::storage::{Storage, write_whole};
-use super::writer::{Preparer, Running, Writer};
+use super::writer::{Running, Writer};
 use crate::clock::{Clock, Timestamp};
 use crate::fail_stop::FailStop;
 use crate::secret::Chance;

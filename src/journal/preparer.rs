@@ -1,0 +1,125 @@
+//! Segments that stand ready, so that the writer never waits for one.
+
+use std::io;
+use std::sync::Arc;
+use std::thread;
+use std::time::Duration;
+
+use super::handle::Shared;
+use super::segment::{Life, PIECE, PIECE_HURRIED, Spares, usable};
+use crate::pace::Pace;
+
+/// Prepared segments that should stand ready; one of them is kept back.
+pub(super) const SPARES: usize = 2;
+
+/// What stays free for the next snapshot, which may be longer than the last, and for the segments that go on meanwhile.
+const fn kept_free(snapshot: u64, segment: u64) -> u64 {
+    snapshot + snapshot * 3 / 10 + 2 * segment
+}
+
+/// Keeps segments ready. A thread of its own, since filling one takes long.
+pub(super) struct Preparer {
+    pub(super) life: Life,
+    pub(super) spares: Arc<Spares>,
+    pub(super) shared: Arc<Shared>,
+}
+
+impl Preparer {
+    /// Makes one segment if one is missing. A full disk is no fault: the room that is left is all there is.
+    pub(super) fn step(&self) -> io::Result<()> {
+        // Only a snapshot lets segments go, so its room must not be written full.
+        let free = self.life.storage.free_space()?;
+        {
+            let mut core = self.shared.core.lock();
+            core.low = free < kept_free(core.snapshot_bytes, self.life.sizes.segment);
+        }
+        if self.spares.len() >= SPARES {
+            return Ok(());
+        }
+        if free < self.life.sizes.segment {
+            // It would take the last blocks from everybody else before it failed.
+            return Err(io::ErrorKind::StorageFull.into());
+        }
+        let pace = Pace::new(self.life.clock.clone(), || false);
+        self.spares.prepare(&*self.life.storage, self.life.sizes, || {
+            if self.shared.core.lock().stopped {
+                return Err(io::Error::new(io::ErrorKind::Interrupted, "the journal has ended"));
+            }
+            if self.is_waited_for() {
+                return Ok(PIECE_HURRIED);
+            }
+            pace.step();
+            Ok(PIECE)
+        })?;
+        // Frames written since the room was last counted still stand in `charged`, so this promises nothing twice.
+        self.shared.count_room(&mut self.shared.core.lock(), self.spares.len());
+        Ok(())
+    }
+
+    /// Without a spare, or with little free, only what is essential is written; and half a segment is time enough to make one.
+    fn is_waited_for(&self) -> bool {
+        let core = self.shared.core.lock();
+        core.low || self.spares.len() == 0 || core.room_here < usable(self.life.sizes) / 2
+    }
+
+    pub(super) fn run(self) -> io::Result<()> {
+        thread::Builder::new().name("segments".into()).spawn(move || {
+            while !self.shared.core.lock().stopped {
+                match self.step() {
+                    Ok(()) => thread::sleep(Duration::from_millis(50)),
+                    Err(_) if self.shared.core.lock().stopped => {}
+                    Err(error) => {
+                        tracing::warn!(%error, "cannot prepare a segment of the journal");
+                        thread::sleep(Duration::from_secs(1));
+                    }
+                }
+            }
+        })?;
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::golden::{Life, SIZES, values};
+    use super::super::storage_sim::SimStorage;
+    use super::*;
+
+    #[test]
+    fn a_segment_is_made_at_leisure_until_the_one_in_use_is_half_full_or_no_other_is_left() {
+        let disk = SimStorage::new();
+        let mut life = Life::begin(&disk).unwrap();
+        let waited_for = |life: &Life| life.journal.preparer.is_waited_for();
+        assert!(!waited_for(&life));
+        let half = usable(SIZES) / 2;
+        while life.journal.handle.shared.core.lock().room_here >= half {
+            assert!(!waited_for(&life));
+            life.append(&[values()[0].clone()]);
+            life.sync();
+        }
+        assert!(waited_for(&life));
+        let life = Life::begin(&SimStorage::new()).unwrap();
+        life.journal.preparer.spares.take();
+        assert!(waited_for(&life));
+        let life = Life::begin(&SimStorage::new()).unwrap();
+        life.journal.handle.shared.core.lock().low = true;
+        assert!(waited_for(&life));
+    }
+
+    #[test]
+    fn room_for_a_snapshot_and_two_segments_is_kept_free_to_the_byte() {
+        assert_eq!((kept_free(0, 8), kept_free(1_000, 16), kept_free(5, 1)), (16, 1_332, 8));
+        let disk = SimStorage::new();
+        let journal = Life::begin(&disk).unwrap().journal;
+        let handle = journal.handle.clone();
+        handle.witness(1_000);
+        let enough = kept_free(1_000, SIZES.segment);
+        // Each spare that is made takes its room, so those come first.
+        (0..SPARES).for_each(|_| journal.prepare().unwrap());
+        for (free, low) in [(enough, false), (enough - 1, true), (enough, false)] {
+            disk.set_free(free);
+            journal.prepare().unwrap();
+            assert_eq!(handle.stats().low, low, "{free}");
+        }
+    }
+}
