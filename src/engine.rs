@@ -29,6 +29,7 @@ use crate::registry::{Answer, Desk, Owner, Registry};
 use crate::reset::Mailed;
 use crate::secret::{Chance, EdgeKeys, NoChance};
 use crate::session::Sessions;
+use crate::stuffing::Standings;
 use crate::stuffing::actor::Watch;
 use crate::thread_class;
 use crate::throttle::actor::Throttle;
@@ -110,6 +111,7 @@ pub struct Engine {
     pub(crate) lockout: Addr<Owner<Names>>,
     pub(crate) throttle: Addr<Throttle>,
     pub(crate) stuffing: Addr<Watch>,
+    pub(crate) standings: Arc<Standings>,
     pub(crate) refused: Arc<Refused>,
     pub(crate) changes: Arc<Changes>,
     pub(crate) verified: Verified,
@@ -290,7 +292,8 @@ impl Engine {
         let table = file::restored(&*running.life().storage, running.life(), &found, config.throttle.clone());
         let throttle = Throttle::new(table, Arc::clone(&refused), clock.clone(), fail_stop.clone());
         let throttle = Throttle::start_in_arbiter(&registries.handle(), |_| throttle);
-        let watch = Watch::new(clock.clone(), fail_stop.clone());
+        let standings = Arc::new(Standings::default());
+        let watch = Watch::new(Arc::clone(&standings), clock.clone(), fail_stop.clone());
         let stuffing = Watch::start_in_arbiter(&registries.handle(), |_| watch);
         let engine = Arc::new(Self {
             accounts: owner(&registries, states.accounts, &desk),
@@ -301,6 +304,7 @@ impl Engine {
             outbox: owner(&registries, states.outbox, &desk),
             throttle,
             stuffing,
+            standings,
             refused,
             changes: Arc::clone(&desk.changes),
             verified: Verified::default(),

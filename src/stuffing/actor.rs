@@ -1,7 +1,10 @@
 //! The mailbox around [`Stuffing`]. Its answers rest on memory alone, so they are not sealed.
 
+use std::sync::Arc;
+
 use actix::{Actor, Context, Handler, Message, MessageResult};
 
+use super::standings::Standings;
 use super::state::{Noticed, Standing, Stuffing, Tried};
 use crate::clock::Clock;
 use crate::fail_stop::FailStop;
@@ -10,14 +13,15 @@ use crate::throttle::Network;
 /// The owner of what is remembered.
 pub struct Watch {
     state: Stuffing,
+    standings: Arc<Standings>,
     clock: Clock,
     fail_stop: FailStop,
 }
 
 impl Watch {
-    /// Nothing seen yet.
-    pub fn new(clock: Clock, fail_stop: FailStop) -> Self {
-        Self { state: Stuffing::default(), clock, fail_stop }
+    /// Nothing seen yet; `standings` is told of what will be.
+    pub fn new(standings: Arc<Standings>, clock: Clock, fail_stop: FailStop) -> Self {
+        Self { state: Stuffing::default(), standings, clock, fail_stop }
     }
 }
 
@@ -69,7 +73,9 @@ impl Handler<Note> for Watch {
 
     fn handle(&mut self, note: Note, _: &mut Context<Self>) -> Self::Result {
         let now = self.clock.now();
-        MessageResult(self.fail_stop.guard("stuffing", || self.state.note(note.0, now)))
+        let noticed = self.fail_stop.guard("stuffing", || self.state.note(note.0, now));
+        self.standings.note(note.0.network, note.0.outcome, self.state.rings(), now);
+        MessageResult(noticed)
     }
 }
 

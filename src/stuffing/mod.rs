@@ -25,6 +25,8 @@
 
 pub mod actor;
 pub mod sketch;
+pub mod standings;
 pub mod state;
 
+pub use standings::Standings;
 pub use state::{Noticed, Outcome, Standing, Stuffing, Tried};

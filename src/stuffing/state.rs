@@ -16,11 +16,11 @@ const LINE: usize = 10;
 /// /64, or a carrier with as many customers.
 const SITES: usize = 4096;
 const SITE_LINE: usize = 40;
-const NAMES_WINDOW: Duration = Duration::from_mins(15);
+pub(super) const NAMES_WINDOW: Duration = Duration::from_mins(15);
 const NETWORKS_WINDOW: Duration = Duration::from_hours(1);
 const TELL_AGAIN: Duration = Duration::from_hours(24);
 /// A network that somebody has logged in from within this time is no stranger to the alarm.
-const KNOWN_FOR: Duration = Duration::from_hours(24);
+pub(super) const KNOWN_FOR: Duration = Duration::from_hours(24);
 /// Minutes whose failures are compared with the mean.
 const RECENT_MINUTES: usize = 5;
 /// Fewer log-ins than this in these minutes say nothing.
@@ -204,7 +204,7 @@ impl Stuffing {
 }
 
 /// The IPv6 /48 around a network.
-fn site_of(network: Network) -> Option<Network> {
+pub(super) fn site_of(network: Network) -> Option<Network> {
     Some(network.widest()).filter(|widest| widest.width == Width::V6Site)
 }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use portcullis::clock::{Clock, Timestamp};
 use portcullis::config::{Config, Reader};
-use portcullis::engine::Engine;
+use portcullis::engine::{Engine, Fault, Running};
 use portcullis::fail_stop::FailStop;
 use portcullis::flow::log_in::{self, Mode};
 use portcullis::flow::{Client, Refusal, Stop};
@@ -95,53 +95,107 @@ async fn parallel_guesses_get_no_further_than_guesses_in_a_row() {
     assert_eq!(checked, 5);
 }
 
-#[actix_web::test]
-async fn who_hangs_up_while_waiting_is_not_hashed_for_and_stays_charged() {
-    let dir = tempfile::tempdir().unwrap();
-    let mut reader = Reader::new();
-    for (key, value) in [
-        ("data_dir", dir.path().to_str().unwrap()),
-        // One slow thread, so that whatever comes after the first waits.
-        ("password.threads", "1"),
-        ("password.memory_kib", "262144"),
-        ("password.wait_budget_ms", "600000"),
-        ("mail.console", "false"),
-    ] {
-        reader.plain(key, value, "test");
+/// An engine whose one thread takes seconds for a hash, so that whatever comes after the first waits.
+struct Slow {
+    engine: Arc<Engine>,
+    running: Option<Running>,
+    _dir: tempfile::TempDir,
+}
+
+impl Slow {
+    fn start(clock: Clock, settings: &[(&str, &str)]) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let mut reader = Reader::new();
+        for (key, value) in [
+            ("data_dir", dir.path().to_str().unwrap()),
+            ("password.threads", "1"),
+            ("password.memory_kib", "262144"),
+            ("mail.console", "false"),
+        ]
+        .iter()
+        .chain(settings)
+        {
+            reader.plain(key, value, "test");
+        }
+        let fail_stop = FailStop::new(|why| panic!("{why}"));
+        let (engine, running) =
+            Engine::start(Config::from_reader(reader).unwrap(), clock, true, None, &fail_stop).unwrap();
+        Self { engine, running: Some(running), _dir: dir }
     }
-    let fail_stop = FailStop::new(|why| panic!("{why}"));
-    let clock = Clock::manual(Timestamp::from_secs(1_800_000_000));
-    let (engine, running) =
-        Engine::start(Config::from_reader(reader).unwrap(), clock, true, None, &fail_stop).unwrap();
-    let client = Client::new("192.0.2.1".parse().unwrap(), "test");
-    let try_it = |email: &'static str, password: String| {
-        let (engine, client) = (Arc::clone(&engine), client.clone());
+
+    fn log_in(
+        &self,
+        from: &str,
+        email: &'static str,
+        password: String,
+    ) -> tokio::task::JoinHandle<Option<Stop>> {
+        let (engine, client) = (Arc::clone(&self.engine), Client::new(from.parse().unwrap(), "test"));
         tokio::task::spawn_local(async move {
             let opened = log_in::log_in(&engine, &client, email, &password, Mode::Token, None).await;
             opened.err()
         })
-    };
-    let until = async |is_so: &dyn Fn(&Stats) -> bool| {
-        while !is_so(&engine.pool.stats()) {
+    }
+
+    async fn until(&self, is_so: impl Fn(&Stats) -> bool) {
+        while !is_so(&self.engine.pool.stats()) {
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
-    };
+    }
+
+    async fn stop(mut self) {
+        let running = self.running.take().unwrap();
+        drop(self);
+        tokio::task::spawn_blocking(move || running.stop()).await.unwrap();
+    }
+}
+
+#[actix_web::test]
+async fn who_hangs_up_while_waiting_is_not_hashed_for_and_stays_charged() {
+    let clock = Clock::manual(Timestamp::from_secs(1_800_000_000));
+    let slow = Slow::start(clock, &[("password.wait_budget_ms", "600000")]);
+    let try_it = |email, password| slow.log_in("192.0.2.1", email, password);
     let busy = try_it("nobody@test.org", "a guess of somebody else".into());
-    until(&|stats| stats.running == 1).await;
+    slow.until(|stats| stats.running == 1).await;
     for guess in 0..5 {
         let waiting = try_it("ada@test.org", format!("guess {guess}"));
-        until(&|stats| stats.queued() == 1).await;
+        slow.until(|stats| stats.queued() == 1).await;
         waiting.abort();
-        until(&|stats| stats.queued() == 0).await;
+        slow.until(|stats| stats.queued() == 0).await;
     }
     // One hash alone was begun, and it may be at that still.
-    let stats = engine.pool.stats();
+    let stats = slow.engine.pool.stats();
     assert_eq!(stats.lanes.iter().map(|lane| (lane.done, lane.abandoned)).max(), Some((1, 5)), "{stats:?}");
     let sixth = try_it("ada@test.org", "guess 5".into()).await.unwrap();
     assert!(matches!(sixth, Some(Stop::Refused(Refusal::Locked { .. }))), "{sixth:?}");
     drop(busy);
-    drop(engine);
-    tokio::task::spawn_blocking(move || running.stop()).await.unwrap();
+    slow.stop().await;
+}
+
+#[actix_web::test]
+async fn who_is_refused_for_want_of_room_is_charged_nothing_and_may_come_again() {
+    // How long a hash takes is measured by the clock.
+    let slow = Slow::start(
+        Clock::system(),
+        &[
+            ("password.passes", "10"),
+            ("password.wait_budget_ms", "1"),
+            ("throttle.login.burst", "2"),
+            ("throttle.login.per_minute", "1"),
+        ],
+    );
+    let begun = slow.log_in("192.0.2.1", "nobody@test.org", "a guess".into());
+    slow.until(|stats| stats.running == 1).await;
+    let waiting = slow.log_in("198.51.100.1", "nobody@test.org", "another guess".into());
+    slow.until(|stats| stats.queued() == 1).await;
+    // There would be room for whoever has failed lately, who waits behind all others.
+    for _ in 0..5 {
+        let refused = slow.log_in("203.0.113.1", "ada@test.org", PASSWORD.into()).await.unwrap();
+        assert!(matches!(refused, Some(Stop::Fault(Fault::Shed(_)))), "{refused:?}");
+    }
+    assert_eq!(slow.engine.pool.stats().shed(), 5);
+    begun.abort();
+    waiting.abort();
+    slow.stop().await;
 }
 
 #[tokio::test]
