@@ -12,6 +12,7 @@
 #![allow(clippy::disallowed_methods, reason = "a bench reads the clock")]
 #![allow(unsafe_code, reason = "counting memory is done by a global allocator")]
 
+mod floor;
 mod load;
 mod records;
 
@@ -104,6 +105,9 @@ fn main() {
             refresh(&runtime, in_flight);
         }
     }
+    if is_wanted("floor") {
+        at_the_floor(&runtime);
+    }
     if is_wanted("login") {
         login(&runtime);
     }
@@ -180,29 +184,27 @@ async fn beside_constant<F: Future<Output = Run>>(what: &str, bytes: usize, mut 
 
 /// What cannot be saved of a refresh: one signature.
 fn sign() {
-    let now = portcullis::clock::Timestamp::from_secs(1_800_000_000);
-    let pkcs8 = portcullis::token::access::generate(portcullis::token::Scheme::Es256).unwrap();
-    let key = portcullis::token::keys::Signing { pkcs8, from: now };
-    let signer =
-        portcullis::token::Signer::new(&[key], "http://127.0.0.1:8080", "http://127.0.0.1:8080").unwrap();
-    let claims = portcullis::token::Claims {
-        iss: "http://127.0.0.1:8080".into(),
-        sub: "0".repeat(32),
-        aud: "http://127.0.0.1:8080".into(),
-        exp: 1_800_000_900,
-        iat: 1_800_000_000,
-        jti: "1".repeat(32),
-        sid: "2".repeat(32),
-        roles: Vec::new(),
-        auth_time: 1_800_000_000,
-        amr: vec!["pwd".into()],
-    };
+    let (signer, claims, now) = floor::signing();
     let (begin, mut count) = (Instant::now(), 0_u32);
     while begin.elapsed() < TIME / 4 {
         signer.sign(&claims, now).unwrap();
         count += 1;
     }
     println!("signature of an access token (ES256), one core: {:?}", begin.elapsed() / count);
+}
+
+/// What is left of the constant's rate when nothing is done but what every refresh needs.
+fn at_the_floor(runtime: &tokio::runtime::Runtime) {
+    let body = format!("{{\"refresh_token\":\"{}\"}}", "x".repeat(100));
+    let request = String::from_utf8(post("/", &body)).unwrap();
+    for (what, signs, is_durable) in [
+        ("floor, a body read", false, false),
+        ("floor, and a token signed", true, false),
+        ("floor, and a record written, 64 in flight", true, true),
+    ] {
+        let address = floor::serve(990, signs, is_durable);
+        runtime.block_on(beside_constant(what, 990, || same_request(address, &request, 200, TIME / 2)));
+    }
 }
 
 fn refusals(runtime: &tokio::runtime::Runtime) {

@@ -1,5 +1,6 @@
 //! `portcullis bench`: what the server does under load, measured from outside.
 
+mod hashing;
 mod plot;
 mod report;
 mod scene;

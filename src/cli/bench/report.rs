@@ -10,6 +10,8 @@ pub(super) struct Report {
     pub(super) raw: f64,
     pub(super) log_ins: f64,
     pub(super) hashed: Option<f64>,
+    /// The share of raw that is left for hashing when log-ins cost next to nothing.
+    pub(super) ceiling: Option<f64>,
     pub(super) resident_kib: [Option<u64>; 2],
     pub(super) seconds: u64,
     pub(super) unsent: u64,
@@ -41,6 +43,7 @@ impl Report {
             "log_ins_per_second": self.log_ins,
             "hashed_per_second": self.hashed,
             "hashed_share_of_raw": self.hashed.map(|hashed| hashed / self.raw),
+            "ceiling_share_of_raw": self.ceiling,
             "seconds": self.seconds,
             "unsent": self.unsent,
             "resident_kib": {"calm": self.resident_kib.first(), "storm": self.resident_kib.last()},
@@ -59,6 +62,12 @@ impl Report {
         ));
         if let Some(hashed) = self.hashed {
             say(&format!("hashed: {hashed:.0}/s, {:.0} % of raw", hashed / self.raw * 100.0));
+        }
+        if let Some(ceiling) = self.ceiling {
+            say(&format!(
+                "ceiling: {:.0} % of raw are left when every log-in asks for /healthz instead",
+                ceiling * 100.0
+            ));
         }
         if let [Some(calm), Some(storm)] = self.resident_kib {
             say(&format!("memory of the server: {} MiB before, {} MiB after", calm / 1024, storm / 1024));

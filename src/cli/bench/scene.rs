@@ -43,6 +43,7 @@ pub(super) struct Scene {
     lately: RefCell<Phase>,
     in_flight: Cell<usize>,
     unsent: Cell<u64>,
+    asks_health: Cell<bool>,
 }
 
 /// Arrivals a second of each kind.
@@ -56,7 +57,21 @@ pub(super) fn named(email: &str, password: &str) -> String {
 impl Scene {
     pub(super) fn new(pool: Pool, users: Vec<User>, clock: Clock) -> Rc<Self> {
         let (phase, lately) = (RefCell::default(), RefCell::default());
-        Rc::new(Self { pool, users, clock, phase, lately, in_flight: Cell::new(0), unsent: Cell::new(0) })
+        Rc::new(Self {
+            pool,
+            users,
+            clock,
+            phase,
+            lately,
+            in_flight: Cell::new(0),
+            unsent: Cell::new(0),
+            asks_health: Cell::new(false),
+        })
+    }
+
+    /// From now on a log-in asks for the server's health instead.
+    pub(super) fn ask_health_for_log_ins(&self) {
+        self.asks_health.set(true);
     }
 
     /// Requests that found no room to be sent in.
@@ -195,6 +210,7 @@ impl Scene {
             format!("10.{a}.{b}.{c}")
         };
         let request = match kind {
+            _ if self.asks_health.get() && kind.is_log_in() => get("/healthz", "127.0.0.1", ""),
             Kind::Stuffing => {
                 let email = format!("leak{}@storm.example", random.random::<u32>());
                 let body = named(&email, "from another leak");

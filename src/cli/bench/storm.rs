@@ -8,12 +8,12 @@ use clap::Args;
 use portcullis::clock::Clock;
 use portcullis::descriptors;
 use portcullis::password::Cost;
-use portcullis::password::kernel::{Choice, Kernel};
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use tokio::task::LocalSet;
 
 use super::super::{Failure, say};
+use super::hashing::Hashing;
 use super::plot::plot;
 use super::report::Report;
 use super::scene::{IN_FLIGHT_MAX, PASSWORD, Rates, Scene, User, named};
@@ -57,6 +57,10 @@ pub struct Storm {
     /// Where the plot goes.
     #[arg(long, value_name = "FILE")]
     svg: Option<PathBuf>,
+    /// Also measure what could be hashed at most: the same storm once more, in which every log-in only asks for the
+    /// server's health, while threads of this tool hash in what that leaves.
+    #[arg(long)]
+    ceiling: bool,
     /// The same storm for the same number.
     #[arg(long, default_value_t = 1)]
     seed: u64,
@@ -76,7 +80,8 @@ impl Storm {
         let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
         let threads = self.threads.unwrap_or(cores);
         let cost = Cost { memory_kib: self.memory_kib, ..Cost::SAFE };
-        let raw = raw_rate(&clock, threads, cost);
+        let hashing = Hashing { clock: clock.clone(), threads, cost };
+        let raw = hashing.alone();
         let budget = Duration::from_secs(2);
         let target = match &self.target {
             Some(url) => Target::named(url, self.allow_host.as_deref())?,
@@ -108,11 +113,24 @@ impl Storm {
         let taken = clock.steady().duration_since(begin).as_secs_f64();
         let hashed = before.0.zip(after.0).map(|(before, after)| (after - before) / taken);
         // Machines drift, and boost what has just begun: the mean of before and after.
-        let raw = f64::midpoint(raw, raw_rate(&clock, threads, cost));
+        let after_storm = hashing.alone();
+        let raw = f64::midpoint(raw, after_storm);
+        let ceiling = if self.ceiling {
+            scene.ask_health_for_log_ins();
+            let (its, playing) =
+                (hashing.clone(), scene.clone().play(storm_rates, time, &mut random, "ceiling"));
+            let hashes = std::thread::spawn(move || its.beside(time));
+            playing.await.map_err(Failure::fault)?;
+            let beside = hashes.join().map_err(|_| Failure::fault("a thread that hashes panicked"))?;
+            Some(beside / f64::midpoint(after_storm, hashing.alone()))
+        } else {
+            None
+        };
         let report = Report {
             raw,
             log_ins,
             hashed,
+            ceiling,
             resident_kib: [before.1, after.1],
             seconds: self.seconds,
             unsent: scene.unsent(),
@@ -147,26 +165,6 @@ impl Storm {
         let mut both = kinds.into_iter().zip(shares);
         Ok(std::array::from_fn(|_| both.next().unwrap_or((Kind::Stuffing, 0.0))))
     }
-}
-
-/// What the same implementation hashes on as many threads while nothing else runs.
-fn raw_rate(clock: &Clock, threads: usize, cost: Cost) -> f64 {
-    let one = move |clock: Clock| {
-        let (mut kernel, _) = Kernel::choose(Choice::Auto);
-        let mut out = [0; 32];
-        let begin = clock.steady();
-        let mut count = 0_u32;
-        while clock.steady().duration_since(begin) < Duration::from_secs(2) {
-            if kernel.fill(cost, b"raw", &[1; 16], &mut out).is_err() {
-                break;
-            }
-            count += 1;
-        }
-        f64::from(count) / clock.steady().duration_since(begin).as_secs_f64()
-    };
-    let workers: Vec<_> =
-        (0..threads).map(|_| clock.clone()).map(|clock| std::thread::spawn(move || one(clock))).collect();
-    workers.into_iter().filter_map(|worker| worker.join().ok()).sum()
 }
 
 async fn sign_up(target: &Target, count: u32) -> Result<Vec<User>, Failure> {

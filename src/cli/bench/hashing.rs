@@ -1,0 +1,51 @@
+//! Hashing beside the server: what the machine can do, with and without other work on its cores.
+
+use std::time::Duration;
+
+use portcullis::clock::Clock;
+use portcullis::password::Cost;
+use portcullis::password::kernel::{Choice, Kernel};
+use portcullis::thread_class::{Low, lower};
+
+/// Threads that hash for some time, each with memory of its own, as the server's do.
+#[derive(Clone)]
+pub(super) struct Hashing {
+    pub(super) clock: Clock,
+    pub(super) threads: usize,
+    pub(super) cost: Cost,
+}
+
+impl Hashing {
+    /// Hashes a second while nothing else is to run.
+    pub(super) fn alone(&self) -> f64 {
+        self.rate(Duration::from_secs(2), || {})
+    }
+
+    /// Hashes a second in what others leave, from threads that give way to them as the server's do.
+    pub(super) fn beside(&self, time: Duration) -> f64 {
+        self.rate(time, || drop(lower(Low::Idle)))
+    }
+
+    fn rate(&self, time: Duration, begin: fn()) -> f64 {
+        let one = move |clock: Clock, cost| {
+            begin();
+            let (mut kernel, _) = Kernel::choose(Choice::Auto);
+            let mut out = [0; 32];
+            let begin = clock.steady();
+            let mut count = 0_u32;
+            while clock.steady().duration_since(begin) < time {
+                if kernel.fill(cost, b"raw", &[1; 16], &mut out).is_err() {
+                    break;
+                }
+                count += 1;
+            }
+            f64::from(count) / clock.steady().duration_since(begin).as_secs_f64()
+        };
+        let start = |_| {
+            let (clock, cost) = (self.clock.clone(), self.cost);
+            std::thread::spawn(move || one(clock, cost))
+        };
+        let threads: Vec<_> = (0..self.threads).map(start).collect();
+        threads.into_iter().filter_map(|thread| thread.join().ok()).sum()
+    }
+}
