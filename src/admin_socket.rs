@@ -5,14 +5,19 @@ use std::io;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde_json::{Value, json};
-use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{UnixListener, UnixStream};
 
 use crate::engine::Engine;
 use crate::flow::operate::{Operation, operate};
 use crate::http::BODY_BYTES_MAX;
+
+/// Whoever has said nothing for so long is hung up on.
+const PATIENCE: Duration = Duration::from_secs(10);
+const ACCEPT_AGAIN: Duration = Duration::from_millis(100);
 
 /// Where the socket of a data directory is.
 pub fn path(data_dir: &Path) -> PathBuf {
@@ -31,7 +36,12 @@ pub fn serve(engine: &Arc<Engine>) -> io::Result<tokio::task::JoinHandle<()>> {
     std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600))?;
     let engine = Arc::clone(engine);
     Ok(tokio::task::spawn_local(async move {
-        while let Ok((stream, _)) = listener.accept().await {
+        loop {
+            let Ok((stream, _)) = listener.accept().await else {
+                // Under attack descriptors may run out for a while; an operator is not to be locked out by that.
+                tokio::time::sleep(ACCEPT_AGAIN).await;
+                continue;
+            };
             let engine = Arc::clone(&engine);
             tokio::task::spawn_local(async move {
                 if let Err(error) = answer(&engine, stream).await {
@@ -44,13 +54,18 @@ pub fn serve(engine: &Arc<Engine>) -> io::Result<tokio::task::JoinHandle<()>> {
 
 async fn answer(engine: &Arc<Engine>, stream: UnixStream) -> io::Result<()> {
     let (read, mut write) = stream.into_split();
-    let mut line = String::new();
-    BufReader::new(read.take(BODY_BYTES_MAX as u64)).read_line(&mut line).await?;
+    let line = tokio::time::timeout(PATIENCE, line_of(read)).await??;
     let said = match serde_json::from_str::<Operation>(&line) {
         Ok(operation) => run(engine, operation).await,
         Err(error) => json!({"error": format!("not an operation: {error}")}),
     };
     write.write_all(format!("{said}\n").as_bytes()).await
+}
+
+async fn line_of(read: impl AsyncRead + Unpin) -> io::Result<String> {
+    let mut line = String::new();
+    BufReader::new(read.take(BODY_BYTES_MAX as u64)).read_line(&mut line).await?;
+    Ok(line)
 }
 
 /// Does an operation and gives what the line of the answer holds.

@@ -111,8 +111,11 @@ impl Accounts {
     pub fn sign_up(&self, sign_up: SignUp, now: Timestamp) -> Decision<SignedUp> {
         let before = self.find(sign_up.name_key);
         let is_taken = |account: &&AccountV1| {
-            let held = if sign_up.by_admin { account.email_verified } else { account.holds_its_address() };
-            held || sign_up.verified
+            if sign_up.by_admin {
+                account.email_verified
+            } else {
+                account.holds_its_address() || sign_up.verified
+            }
         };
         if let Some(taken) = before.filter(is_taken) {
             // Something is written, as for a free address: the id that was minted in vain.
@@ -324,6 +327,12 @@ mod tests {
         assert_eq!(stranger.writes, [Write::Remove(sign_up(4, false).id.to_bytes())]);
         assert_eq!(put(&mut accounts, stranger), SignedUp::Taken(before.clone()));
         assert_eq!(accounts.get(before.account_id()), Some(&before));
+        // A proved address is given to an administrator over an unproved one, and to nobody after that.
+        let proved = |random| SignUp { verified: true, ..made(random, "staff") };
+        let over = accounts.sign_up(proved(5), NOW);
+        let SignedUp::Created(account) = put(&mut accounts, over) else { panic!() };
+        assert_eq!((account.email_verified, account.auth_epoch), (true, before.auth_epoch + 1));
+        assert!(matches!(accounts.sign_up(proved(6), NOW).verdict, SignedUp::Taken(_)));
     }
 
     #[test]

@@ -278,14 +278,14 @@ impl Engine {
         Ok(())
     }
 
-    /// Signs the access token of a family.
+    /// Signs the access token of a family, which it does not outlive: who checks tokens without asking would go on with it.
     pub(crate) fn access_token(
         &self,
         account: &AccountV1,
         family: &FamilyV1,
     ) -> Result<(String, Timestamp), Stop> {
         let now = self.clock.now();
-        let end = now + self.config.access_ttl;
+        let end = (now + self.config.access_ttl).min(Timestamp(family.idle_end_ms));
         let signer = self.signer.read();
         let claims = Claims {
             iss: signer.issuer().to_owned(),

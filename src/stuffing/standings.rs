@@ -12,7 +12,7 @@ use super::state::{KNOWN_FOR, NAMES_WINDOW, Outcome, Standing, site_of};
 use crate::clock::Timestamp;
 use crate::throttle::Network;
 
-/// Of each kind: 256 KiB, of which the system gives only the pages that are written to.
+/// Of each kind: 256 KiB.
 const MARKS: usize = 1 << 16;
 
 /// When something was last seen at a network, in seconds since 1970, rounded up; at places that the network shares with

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use base64ct::{Base64UrlUnpadded, Encoding};
 use reqwest::{Method, StatusCode};
 use serde_json::json;
 
@@ -83,4 +84,30 @@ async fn log_out_everywhere_kills_every_token_at_once() {
         StatusCode::NO_CONTENT
     );
     assert_eq!(server.get_as("/v1/me", &here).await.problem(), (401, "unauthenticated"));
+}
+
+#[tokio::test]
+async fn an_access_token_ends_with_its_session_and_not_a_quarter_of_an_hour_later() {
+    let end = 3600;
+    let server =
+        TestServer::with(&[("refresh.absolute_ttl_secs", "3600"), ("refresh.idle_ttl_secs", "3600")]);
+    server.account("ada@test.org").await;
+    let opened = server.clock.now();
+    let (_, mut refresh) = server.tokens("ada@test.org").await;
+    for at in [1800, 2700, 3000, 3599] {
+        let passed = server.clock.now().since(opened);
+        server.clock.advance(Duration::from_secs(at).checked_sub(passed).unwrap());
+        let answer = server.refresh(&refresh).await;
+        assert_eq!(answer.status, StatusCode::OK, "{at}");
+        assert_eq!(answer.body["expires_in"], (end - at).min(900), "{at}");
+        // Who checks tokens without asking has nothing else to go by.
+        let access = answer.text("access_token");
+        let claims = access.split('.').nth(1).unwrap();
+        let claims = Base64UrlUnpadded::decode_vec(claims).unwrap();
+        let claims: serde_json::Value = serde_json::from_slice(&claims).unwrap();
+        assert!(claims["exp"].as_u64().unwrap() <= opened.as_secs() + end, "{at}");
+        refresh = answer.text("refresh_token");
+    }
+    server.clock.advance(Duration::from_secs(1));
+    assert_eq!(server.refresh(&refresh).await.problem(), (401, "session_expired"));
 }
