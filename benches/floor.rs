@@ -22,7 +22,6 @@ type Waiting = oneshot::Sender<()>;
 
 /// Writes down a record for each of those who have come since the last sync, and tells them.
 fn write_durably(path: &Path, waiting: &mpsc::Receiver<Waiting>) {
-    std::fs::write(path, vec![0; FILE]).unwrap();
     let flags = rustix::fs::OFlags::DSYNC.union(rustix::fs::OFlags::DIRECT).bits().cast_signed();
     // Where the file system refuses this, as some in memory do, there is nothing to compare with.
     let file = std::fs::OpenOptions::new().write(true).custom_flags(flags).open(path).unwrap();
@@ -40,14 +39,18 @@ fn write_durably(path: &Path, waiting: &mpsc::Receiver<Waiting>) {
     }
 }
 
-/// Serves answers of so many bytes on a thread of its own until the process ends.
-pub fn serve(bytes: usize, signs: bool, is_durable: bool) -> SocketAddr {
+/// Serves answers of so many bytes on a thread of its own until the process ends. What is durable is so in a file in `dir`.
+pub fn serve(bytes: usize, signs: bool, is_durable: bool, dir: &Path) -> SocketAddr {
     let (ready, is_ready) = mpsc::channel();
-    std::thread::spawn(move || {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("log");
-        let (to_writer, waiting) = mpsc::channel();
+    let (to_writer, waiting) = mpsc::channel();
+    if is_durable {
+        let path = dir.join("log");
+        std::fs::write(&path, vec![0; FILE]).unwrap();
+        // Written back before, or the first writes past the page cache would pay for it.
+        std::fs::File::open(&path).unwrap().sync_all().unwrap();
         std::thread::spawn(move || write_durably(&path, &waiting));
+    }
+    std::thread::spawn(move || {
         actix_web::rt::System::new().block_on(async move {
             let signing = Arc::new(signing());
             let app = move || {

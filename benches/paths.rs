@@ -197,12 +197,13 @@ fn sign() {
 fn at_the_floor(runtime: &tokio::runtime::Runtime) {
     let body = format!("{{\"refresh_token\":\"{}\"}}", "x".repeat(100));
     let request = String::from_utf8(post("/", &body)).unwrap();
+    let dir = tempfile::tempdir().unwrap();
     for (what, signs, is_durable) in [
         ("floor, a body read", false, false),
         ("floor, and a token signed", true, false),
         ("floor, and a record written, 64 in flight", true, true),
     ] {
-        let address = floor::serve(990, signs, is_durable);
+        let address = floor::serve(990, signs, is_durable, dir.path());
         runtime.block_on(beside_constant(what, 990, || same_request(address, &request, 200, TIME / 2)));
     }
 }

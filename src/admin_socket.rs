@@ -15,7 +15,7 @@ use crate::engine::Engine;
 use crate::flow::operate::{Operation, operate};
 use crate::http::BODY_BYTES_MAX;
 
-/// Whoever has said nothing for so long is hung up on.
+/// Whose line has not come whole, or whose answer is not taken, within so long is hung up on.
 const PATIENCE: Duration = Duration::from_secs(10);
 const ACCEPT_AGAIN: Duration = Duration::from_millis(100);
 
@@ -36,12 +36,20 @@ pub fn serve(engine: &Arc<Engine>) -> io::Result<tokio::task::JoinHandle<()>> {
     std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600))?;
     let engine = Arc::clone(engine);
     Ok(tokio::task::spawn_local(async move {
+        let mut fails = false;
         loop {
-            let Ok((stream, _)) = listener.accept().await else {
-                // Under attack descriptors may run out for a while; an operator is not to be locked out by that.
-                tokio::time::sleep(ACCEPT_AGAIN).await;
-                continue;
+            let stream = match listener.accept().await {
+                Ok((stream, _)) => stream,
+                Err(error) => {
+                    // Under attack descriptors may run out for a while; an operator is not to be locked out by that.
+                    if !std::mem::replace(&mut fails, true) {
+                        tracing::warn!(%error, "operators are not let in; it is tried again and again");
+                    }
+                    tokio::time::sleep(ACCEPT_AGAIN).await;
+                    continue;
+                }
             };
+            fails = false;
             let engine = Arc::clone(&engine);
             tokio::task::spawn_local(async move {
                 if let Err(error) = answer(&engine, stream).await {
@@ -59,7 +67,7 @@ async fn answer(engine: &Arc<Engine>, stream: UnixStream) -> io::Result<()> {
         Ok(operation) => run(engine, operation).await,
         Err(error) => json!({"error": format!("not an operation: {error}")}),
     };
-    write.write_all(format!("{said}\n").as_bytes()).await
+    tokio::time::timeout(PATIENCE, write.write_all(format!("{said}\n").as_bytes())).await?
 }
 
 async fn line_of(read: impl AsyncRead + Unpin) -> io::Result<String> {

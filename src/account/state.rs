@@ -38,7 +38,8 @@ pub enum SignedUp {
     /// The account is there now. A sign-up whose address was never proved is replaced by the next one, and what it was
     /// mailed is dead: an address that was only typed belongs to nobody.
     Created(AccountV1),
-    /// Somebody has proved the address already, or it is kept for an account with roles.
+    /// Somebody has proved the address already; or, for whoever is no administrator, it is kept for an account with roles, or
+    /// addresses need no proof.
     Taken(AccountV1),
 }
 
@@ -131,7 +132,8 @@ impl Accounts {
             phc: sign_up.phc,
             // Never those of before: who signs up over an account has none, and who makes one says which it has.
             roles: sign_up.roles,
-            status: before.map_or(Status::Active, |account| account.status),
+            // A stranger does not open again what was closed.
+            status: before.filter(|_| !sign_up.by_admin).map_or(Status::Active, |account| account.status),
             auth_epoch: before.map_or(0, |account| account.auth_epoch + 1),
             created_ms: before.map_or(now.as_millis(), |account| account.created_ms),
         };
@@ -327,11 +329,15 @@ mod tests {
         assert_eq!(stranger.writes, [Write::Remove(sign_up(4, false).id.to_bytes())]);
         assert_eq!(put(&mut accounts, stranger), SignedUp::Taken(before.clone()));
         assert_eq!(accounts.get(before.account_id()), Some(&before));
-        // A proved address is given to an administrator over an unproved one, and to nobody after that.
+        // A proved address is given to an administrator over an unproved one, open again, and to nobody after that.
+        let closed = Change { status: Some(Status::Disabled), ..Change::default() };
+        let closed = accounts.change(before.account_id(), closed);
+        let before = put(&mut accounts, closed).unwrap();
         let proved = |random| SignUp { verified: true, ..made(random, "staff") };
         let over = accounts.sign_up(proved(5), NOW);
         let SignedUp::Created(account) = put(&mut accounts, over) else { panic!() };
-        assert_eq!((account.email_verified, account.auth_epoch), (true, before.auth_epoch + 1));
+        let is_new = (account.email_verified, account.status, account.auth_epoch);
+        assert_eq!(is_new, (true, Status::Active, before.auth_epoch + 1));
         assert!(matches!(accounts.sign_up(proved(6), NOW).verdict, SignedUp::Taken(_)));
     }
 

@@ -85,7 +85,7 @@ pub const KEYS: &[Key] = &[
         "\"ES256\"",
         "How access tokens are signed: \"ES256\" or \"EdDSA\". After a change the keys of before check on.",
     ),
-    key("token.access_ttl_secs", "900", "How long an access token lives."),
+    key("token.access_ttl_secs", "900", "How long an access token lives at most."),
     key("token.audience", "", "For whom access tokens are. Default: the public origin."),
     key(
         "token.publish_ahead_secs",

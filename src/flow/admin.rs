@@ -78,6 +78,12 @@ pub async fn create(engine: &Engine, admin: &Admin, new: New<'_>) -> Result<Acco
     };
     match engine.ask(&engine.accounts, sign_up).await? {
         SignedUp::Created(account) => {
+            if account.auth_epoch > 0 {
+                // Made over one whose address nobody had proved: what that had is dead by its epoch already; resource servers
+                // hear of it, too.
+                end_others(engine, account.account_id(), None).await?;
+                engine.ask(&engine.mailed, EndAll(account.account_id())).await?;
+            }
             admin.record(engine, Event::AdminCreated, &account.account_id()).await;
             Ok(account)
         }

@@ -46,12 +46,13 @@ pub async fn log_in(
     // shows no device it is said before the name is read.
     let with_device = known.map(|_| present());
     let has_device = matches!(&with_device, Some(Ok(presented)) if presented.has_device());
-    let stranger = || engine.standings.look(Network::of(client.address), engine.clock.now());
-    let lanes: &[Lane] = match (has_device, stranger()) {
-        (true, _) => &[Lane::Known],
-        (false, Some(Standing { recently_failing: false })) => &[Lane::Quiet],
-        (false, Some(Standing { recently_failing: true })) => &[Lane::Failing],
-        (false, None) => &[Lane::Quiet, Lane::Failing],
+    let stranger = engine.standings.look(Network::of(client.address), engine.clock.now());
+    let lanes: &[Lane] = match stranger {
+        _ if has_device => &[Lane::Known],
+        Some(Standing { recently_failing: false }) => &[Lane::Quiet],
+        Some(Standing { recently_failing: true }) => &[Lane::Failing],
+        // Only the owner knows.
+        None => &[Lane::Quiet, Lane::Failing],
     };
     if let Err(shed) = engine.pool.has_room(lanes, client.place(Lane::Quiet).network) {
         engine.tally.count(Event::LoginShed);

@@ -17,6 +17,9 @@
 //!   alarm:    off ── failures far above the mean ──▶ on ── ten minutes below the line ──▶ off
 //! ```
 //!
+//! In which lane a stranger waits is read by every thread without a way to the owner, where it is [certain](standings): a
+//! storm comes from ever new networks, and most of it is refused.
+//!
 //! What is remembered is exact up to the line and [bounded](sketch): places for so many networks and names, eight of
 //! which a newcomer may take, that with the fewest failures first. Not journalled: it is worth minutes, and a write for
 //! each failure would be a gift to whoever sends them.

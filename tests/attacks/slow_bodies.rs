@@ -48,6 +48,10 @@ fn bodies_that_never_come_hold_no_connection_for_good_and_leave_files_and_operat
     let mut held: Vec<_> = HEADS.iter().map(|head| open(head)).collect();
     // More than there are descriptors.
     held.extend((0..LIMIT + 50).map(|_| open(HEADS[0])));
+    // Somebody at the operators' door who says half a line.
+    let mut silent = UnixStream::connect(data.join("admin.sock")).unwrap();
+    silent.set_read_timeout(Some(Duration::from_mins(1))).unwrap();
+    silent.write_all(b"{").unwrap();
     let mut operator = UnixStream::connect(data.join("admin.sock")).unwrap();
     operator.set_read_timeout(Some(Duration::from_mins(1))).unwrap();
     let add = json!({"operation": "user_add", "email": "ada@test.org", "password": PASSWORD, "roles": []});
@@ -64,6 +68,7 @@ fn bodies_that_never_come_hold_no_connection_for_good_and_leave_files_and_operat
         assert!(said.starts_with("HTTP/1.1 408 ") && said.contains("request_timeout"), "{head}: {said}");
         assert!(said.to_lowercase().contains("\r\nconnection: close\r\n"), "{said}");
     }
+    assert_eq!(silent.read(&mut [0; 64]).expect("an operator's connection is held by half a line"), 0);
     while second.read(&mut [0; 4096]).expect("a connection is held by the first byte of a request") > 0 {}
 }
 

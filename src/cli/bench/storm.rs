@@ -109,7 +109,7 @@ impl Storm {
         let time = Duration::from_secs(self.seconds);
         let storm = scene.clone().play(storm_rates, time, &mut random, "storm").await;
         let (points, storm) = storm.map_err(Failure::fault)?;
-        let after = (figures(&target).await, target.resident_kib());
+        let (after, unsent) = ((figures(&target).await, target.resident_kib()), scene.unsent());
         let taken = clock.steady().duration_since(begin).as_secs_f64();
         let hashed = before.0.zip(after.0).map(|(before, after)| (after - before) / taken);
         // Machines drift, and boost what has just begun: the mean of before and after.
@@ -133,7 +133,7 @@ impl Storm {
             ceiling,
             resident_kib: [before.1, after.1],
             seconds: self.seconds,
-            unsent: scene.unsent(),
+            unsent,
             calm,
             storm,
         };
