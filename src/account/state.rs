@@ -38,8 +38,8 @@ pub enum SignedUp {
     /// The account is there now. A sign-up whose address was never proved is replaced by the next one, and what it was
     /// mailed is dead: an address that was only typed belongs to nobody.
     Created(AccountV1),
-    /// Somebody has proved the address already; or, for whoever is no administrator, it is kept for an account with roles, or
-    /// addresses need no proof.
+    /// Somebody has proved the address already; or it is kept for an account with roles; or, for whoever is no
+    /// administrator, addresses need no proof.
     Taken(AccountV1),
 }
 
@@ -111,12 +111,10 @@ impl Accounts {
     /// What a sign-up at `now` means.
     pub fn sign_up(&self, sign_up: SignUp, now: Timestamp) -> Decision<SignedUp> {
         let before = self.find(sign_up.name_key);
-        let is_taken = |account: &&AccountV1| {
-            if sign_up.by_admin {
-                account.email_verified
-            } else {
-                account.holds_its_address() || sign_up.verified
-            }
+        let is_taken = |account: &&AccountV1| match (sign_up.by_admin, sign_up.verified) {
+            (true, false) => account.email_verified,
+            (true, true) | (false, false) => account.holds_its_address(),
+            (false, true) => true,
         };
         if let Some(taken) = before.filter(is_taken) {
             // Something is written, as for a free address: the id that was minted in vain.
@@ -329,16 +327,25 @@ mod tests {
         assert_eq!(stranger.writes, [Write::Remove(sign_up(4, false).id.to_bytes())]);
         assert_eq!(put(&mut accounts, stranger), SignedUp::Taken(before.clone()));
         assert_eq!(accounts.get(before.account_id()), Some(&before));
-        // A proved address is given to an administrator over an unproved one, open again, and to nobody after that.
-        let closed = Change { status: Some(Status::Disabled), ..Change::default() };
-        let closed = accounts.change(before.account_id(), closed);
-        let before = put(&mut accounts, closed).unwrap();
+        // Nor is what an administrator has made with roles made again by mistake, as an account of a proved address.
         let proved = |random| SignUp { verified: true, ..made(random, "staff") };
-        let over = accounts.sign_up(proved(5), NOW);
+        assert_eq!(accounts.sign_up(proved(5), NOW).verdict, SignedUp::Taken(before));
+    }
+
+    #[test]
+    fn no_stranger_keeps_a_proved_address_from_an_administrator() {
+        let mut accounts = Accounts::default();
+        let typed = accounts.sign_up(sign_up(1, false), NOW);
+        let SignedUp::Created(typed) = put(&mut accounts, typed) else { panic!() };
+        let closed = Change { status: Some(Status::Disabled), ..Change::default() };
+        let closed = accounts.change(typed.account_id(), closed);
+        let before = put(&mut accounts, closed).unwrap();
+        let proved = |random| SignUp { by_admin: true, ..sign_up(random, true) };
+        let over = accounts.sign_up(proved(2), NOW);
         let SignedUp::Created(account) = put(&mut accounts, over) else { panic!() };
         let is_new = (account.email_verified, account.status, account.auth_epoch);
         assert_eq!(is_new, (true, Status::Active, before.auth_epoch + 1));
-        assert!(matches!(accounts.sign_up(proved(6), NOW).verdict, SignedUp::Taken(_)));
+        assert!(matches!(accounts.sign_up(proved(3), NOW).verdict, SignedUp::Taken(_)));
     }
 
     #[test]

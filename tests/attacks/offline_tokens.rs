@@ -187,6 +187,27 @@ fn kid(token: &str) -> String {
 }
 
 #[tokio::test]
+async fn a_token_of_an_address_that_was_only_typed_dies_when_an_administrator_makes_its_account() {
+    let server = TestServer::with(&[("signup.verify_email", "off")]);
+    let add =
+        json!({"operation": "user_add", "email": "root@test.org", "password": PASSWORD, "roles": ["admin"]});
+    assert!(server.operate(add).await.get("ok").is_some());
+    let (root, _) = server.tokens("root@test.org").await;
+    let bearer = service(&server).await;
+    let address = resource_server(server.url.clone(), bearer, server.clock.clone());
+    let make = |verified: bool| json!({"email": "ada@test.org", "password": PASSWORD, "verified": verified});
+    let typed = server.post_as("/v1/admin/users", &root, make(false)).await;
+    assert_eq!(typed.status, StatusCode::CREATED);
+    let (access, refresh) = server.tokens("ada@test.org").await;
+    until(&server, address, &access, StatusCode::OK).await;
+    let made = server.post_as("/v1/admin/users", &root, make(true)).await;
+    assert_eq!((made.status, made.text("id")), (StatusCode::CREATED, typed.text("id")));
+    until(&server, address, &access, StatusCode::UNAUTHORIZED).await;
+    assert_eq!(server.refresh(&refresh).await.problem(), (401, "session_expired"));
+    assert_eq!(server.post_as("/v1/admin/users", &root, make(true)).await.problem(), (409, "email_taken"));
+}
+
+#[tokio::test]
 async fn who_keeps_the_published_keys_as_long_as_it_may_knows_every_token_but_after_an_emergency() {
     let mut server = TestServer::start();
     server.account("ada@test.org").await;
