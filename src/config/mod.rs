@@ -1,18 +1,22 @@
 //! The configuration: a file, then `PORTCULLIS__SECTION__KEY`, then flags. Works with none of them.
 
+mod alert;
 pub mod checks;
 pub mod keys;
+mod mail;
+mod origin;
 pub mod read;
 
-use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::str::FromStr;
 use std::time::Duration;
 
 use ipnet::IpNet;
 
+pub use alert::{AlertHook, AlertLimits};
 pub use keys::commented;
+pub use mail::{MailTransport, SmtpTls};
+pub use origin::Origin;
 pub use read::{ConfigFault, Reader};
 
 use crate::journal::log_file::WriteMode;
@@ -21,51 +25,6 @@ use crate::password::kernel::Choice;
 use crate::thread_class::Machine;
 use crate::token::Scheme;
 use crate::{lockout, refresh, reset, session, throttle};
-
-/// Scheme, host and port, as an `Origin` header says it.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub struct Origin(String);
-
-impl Origin {
-    /// As text.
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-
-    /// Whether browsers speak TLS to it.
-    pub fn is_https(&self) -> bool {
-        self.0.starts_with("https://")
-    }
-
-    /// What it should say where it names the port that goes without saying: browsers leave that out, so that nothing they
-    /// send would ever be equal to it.
-    fn rightly_spelled(&self) -> Option<&str> {
-        let port = if self.is_https() { ":443" } else { ":80" };
-        self.0.strip_suffix(port)
-    }
-
-    /// Of an address that is listened on.
-    fn of(listen: SocketAddr) -> Self {
-        let origin = Self(format!("http://{listen}"));
-        Self(origin.rightly_spelled().unwrap_or(&origin.0).to_owned())
-    }
-}
-
-impl FromStr for Origin {
-    type Err = ();
-
-    fn from_str(text: &str) -> Result<Self, ()> {
-        let host = text.strip_prefix("https://").or_else(|| text.strip_prefix("http://")).ok_or(())?;
-        let plain = |c: char| c.is_ascii_alphanumeric() && !c.is_ascii_uppercase() || ".-:[]".contains(c);
-        if host.is_empty() || !host.chars().all(plain) { Err(()) } else { Ok(Self(text.to_owned())) }
-    }
-}
-
-impl fmt::Display for Origin {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
 
 /// The header that trusted proxies write. The other one is left alone: a proxy that does not know it hands on what the
 /// client wrote.
@@ -76,70 +35,6 @@ pub enum ForwardedHeader {
     /// `Forwarded` (RFC 7239): elements with a `for`.
     Forwarded,
 }
-
-/// How SMTP is protected.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum SmtpTls {
-    /// Upgraded on a plain connection, or nothing is sent.
-    Starttls,
-    /// From the first byte.
-    Tls,
-    /// Not at all: a server on this machine.
-    None,
-}
-
-/// Where mails go.
-#[derive(Clone, Debug)]
-pub enum MailTransport {
-    /// `.eml` files.
-    File,
-    /// A mail server.
-    Smtp {
-        /// Its name.
-        host: String,
-        /// Its port.
-        port: u16,
-        /// How it is spoken to.
-        tls: SmtpTls,
-        /// Who logs in, and the file with the password.
-        login: Option<(String, PathBuf)>,
-    },
-}
-
-/// Whom alerts are sent to.
-#[derive(Clone, Debug)]
-pub struct AlertHook {
-    /// What is called.
-    pub webhook: String,
-    /// A file whose first line signs the calls.
-    pub secret_file: PathBuf,
-}
-
-/// When something happens too often.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub struct AlertLimits {
-    /// Events are counted over this.
-    pub window: Duration,
-    /// The same alert is not raised again within this.
-    pub quiet: Duration,
-    /// How often is too often, by the name of the event. An event that is to raise none is not in it.
-    pub thresholds: Vec<(&'static str, u64)>,
-}
-
-/// The key of each threshold, and the event that it is for.
-const THRESHOLDS: &[(&str, &str)] = &[
-    ("alert.threshold.stuffing_suspected", "stuffing.suspected"),
-    ("alert.threshold.login_failed", "login.failed"),
-    ("alert.threshold.login_shed", "login.shed"),
-    ("alert.threshold.lockout_started", "lockout.started"),
-    ("alert.threshold.device_demoted", "device.demoted"),
-    ("alert.threshold.refresh_reused", "refresh.reused"),
-    ("alert.threshold.token_rejected", "token.rejected"),
-    ("alert.threshold.csrf_rejected", "csrf.rejected"),
-    ("alert.threshold.request_throttled", "request.throttled"),
-    ("alert.threshold.email_change_undone", "email.change_undone"),
-    ("alert.threshold.key_retired", "key.retired"),
-];
 
 /// The configuration of one server.
 #[derive(Clone, Debug)]
@@ -234,8 +129,8 @@ impl Config {
         let public_origin = reader
             .parsed("http.public_origin", "an origin such as https://login.example.org, without a path")
             .unwrap_or_else(|| Origin::of(listen));
-        check_origins(reader, "http.public_origin", std::slice::from_ref(&public_origin));
-        let audience = reader.words("token.audience").unwrap_or_else(|| public_origin.0.clone());
+        origin::check(reader, "http.public_origin", std::slice::from_ref(&public_origin));
+        let audience = reader.words("token.audience").unwrap_or_else(|| public_origin.to_string());
         let threads = match reader.words("password.threads") {
             Some(_) => reader.number("password.threads", 1..=1024) as usize,
             None => std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
@@ -259,7 +154,7 @@ impl Config {
                 "forwarded" => ForwardedHeader::Forwarded,
                 _ => ForwardedHeader::XForwardedFor,
             },
-            allowed_origins: read_allowed(reader),
+            allowed_origins: origin::allowed(reader),
             admin_listen: reader.parsed("admin.listen", "an address and port"),
             signup_enabled: reader.truth("signup.enabled").unwrap_or(true),
             verify_email: reader.choice("signup.verify_email", &["required", "off"]) != "off",
@@ -306,8 +201,8 @@ impl Config {
                 verify: reader.secs("signup.verify_ttl_secs"),
                 mails_per_hour: reader.number("reset.mails_per_hour", 1..=1000) as u32,
             },
-            mail_transport: read_mail(reader),
-            mail_from: read_sender(reader),
+            mail_transport: mail::transport(reader),
+            mail_from: mail::sender(reader),
             mail_console: reader.truth("mail.console").unwrap_or_else(|| listen.ip().is_loopback()),
             segment_bytes: read_segment(reader),
             write_mode: WriteMode::of_name(
@@ -317,8 +212,8 @@ impl Config {
             snapshot_bytes: reader.number("journal.snapshot_bytes", 1 << 20..=1 << 40),
             keys_dir: reader.words("keys.dir").map_or_else(|| sub("keys"), PathBuf::from),
             audit_dir: reader.words("audit.dir").map_or_else(|| sub("audit"), PathBuf::from),
-            alert: read_alert(reader),
-            alert_limits: read_alert_limits(reader),
+            alert: alert::hook(reader),
+            alert_limits: alert::limits(reader),
             data_dir,
             listen,
             public_origin,
@@ -331,8 +226,8 @@ impl Config {
         let derived = Origin::of(self.listen);
         if self.listen.port() == 0 && self.public_origin == derived {
             self.public_origin = Origin::of(address);
-            if self.audience == derived.0 {
-                self.audience.clone_from(&self.public_origin.0);
+            if self.audience == derived.as_str() {
+                self.public_origin.as_str().clone_into(&mut self.audience);
             }
         }
         self
@@ -345,89 +240,12 @@ impl Config {
     }
 }
 
-fn read_allowed(reader: &mut Reader) -> Vec<Origin> {
-    let origins = reader.list("http.allowed_origins", "an origin");
-    check_origins(reader, "http.allowed_origins", &origins);
-    origins
-}
-
-fn check_origins(reader: &mut Reader, key: &'static str, origins: &[Origin]) {
-    for right in origins.iter().filter_map(Origin::rightly_spelled) {
-        reader.wrong(key, format!("must leave out the port that browsers leave out: \"{right}\""));
-    }
-}
-
 fn read_segment(reader: &mut Reader) -> u64 {
     let bytes = reader.number("journal.segment_bytes", 4 << 20..=1 << 30);
     if !bytes.is_multiple_of(4096) {
         reader.wrong("journal.segment_bytes", "must be a multiple of 4096");
     }
     bytes
-}
-
-fn read_sender(reader: &mut Reader) -> String {
-    let from = reader.words("mail.from").unwrap_or_default();
-    if !email_address::EmailAddress::is_valid(&from) {
-        reader.wrong("mail.from", format!("must be an e-mail address, not {from:?}"));
-    }
-    from
-}
-
-fn read_mail(reader: &mut Reader) -> MailTransport {
-    let host = reader.words("mail.smtp.host");
-    let port = reader.number("mail.smtp.port", 1..=65_535) as u16;
-    let tls = match reader.choice("mail.smtp.tls", &["starttls", "tls", "none"]).as_str() {
-        "tls" => SmtpTls::Tls,
-        "none" => SmtpTls::None,
-        _ => SmtpTls::Starttls,
-    };
-    let login = match (reader.words("mail.smtp.username"), reader.words("mail.smtp.password_file")) {
-        (Some(name), Some(file)) => Some((name, PathBuf::from(file))),
-        (None, None) => None,
-        _ => {
-            reader.wrong("mail.smtp.username", "and `mail.smtp.password_file` belong together");
-            None
-        }
-    };
-    if reader.choice("mail.transport", &["file", "smtp"]) != "smtp" {
-        return MailTransport::File;
-    }
-    let Some(host) = host else {
-        reader.wrong("mail.transport", "is \"smtp\", but `mail.smtp.host` is not set");
-        return MailTransport::File;
-    };
-    let local = host == "localhost" || host.parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_loopback());
-    if tls == SmtpTls::None && !local {
-        reader.wrong("mail.smtp.tls", "may be \"none\" for a server on this machine alone");
-    }
-    MailTransport::Smtp { host, port, tls, login }
-}
-
-fn read_alert(reader: &mut Reader) -> Option<AlertHook> {
-    #[cfg(not(feature = "alert"))]
-    reader.not_available("alert.webhook");
-    let webhook = reader.words("alert.webhook")?;
-    let plain_local = ["http://127.0.0.1", "http://[::1]", "http://localhost"].iter().any(|local| {
-        webhook.strip_prefix(local).is_some_and(|rest| rest.is_empty() || rest.starts_with([':', '/']))
-    });
-    if !webhook.starts_with("https://") && !plain_local {
-        reader.wrong("alert.webhook", "must be https://, or http:// to this machine");
-    }
-    let Some(secret_file) = reader.words("alert.secret_file") else {
-        reader.wrong("alert.webhook", "needs `alert.secret_file`, whose first line signs the calls");
-        return None;
-    };
-    Some(AlertHook { webhook, secret_file: PathBuf::from(secret_file) })
-}
-
-fn read_alert_limits(reader: &mut Reader) -> AlertLimits {
-    let thresholds = THRESHOLDS.iter().map(|(key, event)| (*event, reader.number(key, 0..=1_000_000_000)));
-    let thresholds = thresholds.filter(|(_, threshold)| *threshold > 0).collect();
-    AlertLimits {
-        window: Duration::from_secs(reader.number("alert.window_secs", 60..=3600)),
-        quiet: Duration::from_secs(reader.number("alert.quiet_secs", 60..=604_800)),
-        thresholds,
-    }
 }
 
 fn read_throttle(reader: &mut Reader) -> throttle::Limits {
@@ -461,7 +279,7 @@ fn read_throttle(reader: &mut Reader) -> throttle::Limits {
 mod tests {
     use super::*;
 
-    fn load(text: &str, env: &[(&str, &str)]) -> Result<Config, Vec<String>> {
+    pub(super) fn load(text: &str, env: &[(&str, &str)]) -> Result<Config, Vec<String>> {
         let mut reader = Reader::new();
         reader.file("p.toml", text);
         reader.environment(env.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())));
@@ -497,25 +315,6 @@ mod tests {
             let config = load(&format!("[http]\n{set}\n"), &[]).unwrap();
             assert_eq!(config.clone().bound_to(bound).public_origin, config.public_origin);
         }
-    }
-
-    #[test]
-    fn an_origin_is_spelled_as_browsers_spell_it() {
-        let text = "[http]\npublic_origin = \"https://login.example.org:443\"\nallowed_origins = [\"http://a.test:80\", \
-            \"https://b.test:80\", \"http://[::1]:8080\"]\n";
-        assert_eq!(
-            load(text, &[]).unwrap_err(),
-            [
-                "p.toml:2: `http.public_origin` must leave out the port that browsers leave out: \
-                 \"https://login.example.org\"",
-                "p.toml:3: `http.allowed_origins` must leave out the port that browsers leave out: \"http://a.test\"",
-            ]
-        );
-        let config = load("[http]\nlisten = \"127.0.0.1:80\"\n", &[]).unwrap();
-        assert_eq!(
-            (config.public_origin.as_str(), &*config.audience),
-            ("http://127.0.0.1", "http://127.0.0.1")
-        );
     }
 
     #[test]
@@ -565,24 +364,6 @@ mod tests {
         for key in keys::KEYS {
             let last = key.name.rsplit('.').next().unwrap();
             assert!(text.contains(&format!("#{last} = ")), "{}", key.name);
-        }
-    }
-
-    #[test]
-    fn thresholds_of_alerts_can_be_set_or_put_to_nought() {
-        let text = "[alert]\nwindow_secs = 60\n[alert.threshold]\nlogin_failed = 7\nlogin_shed = 0\n";
-        let limits = load(text, &[]).unwrap().alert_limits;
-        assert_eq!((limits.window, limits.thresholds.len()), (Duration::from_mins(1), THRESHOLDS.len() - 1));
-        assert!(limits.thresholds.contains(&("login.failed", 7)));
-        let text = "[alert]\nwindow_secs = 1\n[alert.threshold]\nlogin_failed = -1\nlogin_fails = 1\n";
-        let faults = load(text, &[("PORTCULLIS__ALERT__QUIET_SECS", "0")]).unwrap_err();
-        for expected in [
-            "p.toml:2: `alert.window_secs` must be a whole number from 60 to 3600",
-            "p.toml:4: `alert.threshold.login_failed` must be a whole number from 0",
-            "p.toml:5: unknown key `alert.threshold.login_fails`; did you mean `alert.threshold.login_failed`?",
-            "PORTCULLIS__ALERT__QUIET_SECS: `alert.quiet_secs` must be a whole number from 60",
-        ] {
-            assert!(faults.iter().any(|fault| fault.starts_with(expected)), "{expected}\n{faults:#?}");
         }
     }
 
