@@ -2,7 +2,7 @@
 
 use super::authenticate::{Held, Identity};
 use super::check::{Known, check_password};
-use super::log_out::end_others;
+use super::log_out::end_others_and_mailed;
 use super::{Client, Refusal, Stop, parse_name};
 use crate::account::AccountV1;
 use crate::account::actor::Delete;
@@ -10,7 +10,6 @@ use crate::audit::Event;
 use crate::engine::Engine;
 use crate::id::{FamilyId, SessionId};
 use crate::refresh::{self, FamilyV1};
-use crate::reset::actor::EndAll;
 use crate::session::{self, SessionV1};
 use crate::throttle::table::Class;
 
@@ -70,8 +69,7 @@ pub async fn delete(
         return Err(Refusal::Unauthenticated.into());
     }
     engine.ask(&engine.accounts, Delete(id)).await?.map_err(|_| Refusal::NotFound)?;
-    end_others(engine, id, None).await?;
-    engine.ask(&engine.mailed, EndAll(id)).await?;
+    end_others_and_mailed(engine, id, None).await?;
     engine.tally.record_for_good(client.note(Event::AccountDeleted).of(Some(&account))).await;
     Ok(())
 }

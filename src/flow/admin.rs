@@ -1,7 +1,7 @@
 //! What an administrator does with other people's accounts.
 
 use super::authenticate::Identity;
-use super::log_out::end_others;
+use super::log_out::{end_others, end_others_and_mailed};
 use super::post::Addressee;
 use super::sign_up::{display_name, new_password};
 use super::{Refusal, Stop, parse_name};
@@ -16,7 +16,6 @@ use crate::lockout::actor::Clear;
 use crate::mail::Kind;
 use crate::password::Place;
 use crate::reset::Purpose;
-use crate::reset::actor::EndAll;
 
 const ROLES_MAX: usize = 32;
 
@@ -81,8 +80,7 @@ pub async fn create(engine: &Engine, admin: &Admin, new: New<'_>) -> Result<Acco
             if account.auth_epoch > 0 {
                 // Made over one whose address nobody had proved: what that had is dead by its epoch already; resource servers
                 // hear of it, too.
-                end_others(engine, account.account_id(), None).await?;
-                engine.ask(&engine.mailed, EndAll(account.account_id())).await?;
+                end_others_and_mailed(engine, account.account_id(), None).await?;
             }
             admin.record(engine, Event::AdminCreated, &account.account_id()).await;
             Ok(account)
@@ -128,8 +126,7 @@ pub async fn change(
 /// Deletes an account and all that is its own.
 pub async fn delete(engine: &Engine, admin: &Admin, id: AccountId) -> Result<(), Stop> {
     engine.ask(&engine.accounts, Delete(id)).await?.map_err(|_| Refusal::NotFound)?;
-    end_others(engine, id, None).await?;
-    engine.ask(&engine.mailed, EndAll(id)).await?;
+    end_others_and_mailed(engine, id, None).await?;
     admin.record(engine, Event::AccountDeleted, &id).await;
     Ok(())
 }

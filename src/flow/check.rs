@@ -12,8 +12,8 @@ use crate::lockout::{Attempt, Begin, Finish, Outcome, device};
 use crate::mail::Kind;
 use crate::password::{Lane, Password, Place, Shed, Verified};
 use crate::reset::Purpose;
-use crate::stuffing;
 use crate::stuffing::actor::{Look, Note};
+use crate::stuffing::{self, Standing};
 use crate::throttle::Network;
 use crate::throttle::actor::Suspect;
 
@@ -54,6 +54,11 @@ struct Begun {
     account: Option<AccountV1>,
 }
 
+/// Where whoever shows no device waits: networks that fail behind those that do not.
+pub(super) const fn lane_of(standing: Standing) -> Lane {
+    if standing.recently_failing { Lane::Failing } else { Lane::Quiet }
+}
+
 impl Presented {
     pub(super) fn new(engine: &Engine, name: AccountName, password: &str, known: Known<'_>) -> Self {
         let key = name.key(&engine.keys.directory);
@@ -82,12 +87,7 @@ impl Presented {
     ) -> Result<Sealed<AccountV1>, Stop> {
         let Self { key, device, wrong, .. } = *self;
         let network = Network::of(client.address);
-        // Networks that fail wait behind those that do not.
-        let stranger = if engine.tell(&engine.stuffing, Look(network)).await?.recently_failing {
-            Lane::Failing
-        } else {
-            Lane::Quiet
-        };
+        let stranger = lane_of(engine.tell(&engine.stuffing, Look(network)).await?);
         let place = client.place(if device.is_some() { Lane::Known } else { stranger });
         if let Err(shed) = engine.pool.has_room(&[place.lane], place.network) {
             engine.tally.count(Event::LoginShed);

@@ -11,7 +11,7 @@
 
 use super::authenticate::Identity;
 use super::check::{Known, check_password};
-use super::log_out::end_others;
+use super::log_out::end_others_and_mailed;
 use super::post::Addressee;
 use super::{Client, Refusal, Stop, mailed, parse_name};
 use crate::account::actor::{Alter, ById, Find, GiveWay};
@@ -112,8 +112,7 @@ pub async fn undo(engine: &Engine, client: &Client, token: &str, email: &str) ->
     };
     let changed = engine.ask(&engine.accounts, Alter(id, change)).await?;
     let account = changed.map_err(|_| Refusal::InvalidMailedToken)?;
-    end_others(engine, id, None).await?;
-    engine.ask(&engine.mailed, EndAll(id)).await?;
+    end_others_and_mailed(engine, id, None).await?;
     engine.ask(&engine.lockout, Clear(NameKey(account.name_key))).await?;
     engine.tally.record_for_good(client.note(Event::EmailChangeUndone).of(Some(&account))).await;
     engine.mail_token(Addressee::owner(&account), Purpose::Reset, Kind::Reset).await
@@ -122,8 +121,7 @@ pub async fn undo(engine: &Engine, client: &Client, token: &str, email: &str) ->
 /// Deletes whoever signed up with an address that `owner` proves now, and all that is theirs.
 async fn make_way(engine: &Engine, client: &Client, name: NameKey, owner: AccountId) -> Result<(), Stop> {
     if let Some(gone) = engine.ask(&engine.accounts, GiveWay { name, owner }).await? {
-        end_others(engine, gone.account_id(), None).await?;
-        engine.ask(&engine.mailed, EndAll(gone.account_id())).await?;
+        end_others_and_mailed(engine, gone.account_id(), None).await?;
         let note = client.note(Event::AccountDeleted).of(Some(&gone)).because("address proved by another");
         engine.tally.record_for_good(note).await;
     }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use tokio::sync::oneshot;
 
-use super::check::{Known, Presented};
+use super::check::{Known, Presented, lane_of};
 use super::{Client, Issued, Opened, Refusal, Stop, parse_name};
 use crate::account::actor::ById;
 use crate::account::{AccountV1, Status};
@@ -12,7 +12,6 @@ use crate::audit::Event;
 use crate::engine::{Engine, Fault};
 use crate::journal::handle::Sealed;
 use crate::password::Lane;
-use crate::stuffing::Standing;
 use crate::throttle::Network;
 use crate::throttle::table::Class;
 
@@ -46,14 +45,13 @@ pub async fn log_in(
     // shows no device it is said before the name is read.
     let with_device = known.map(|_| present());
     let has_device = matches!(&with_device, Some(Ok(presented)) if presented.has_device());
-    let stranger = engine.standings.look(Network::of(client.address), engine.clock.now());
-    let lanes: &[Lane] = match stranger {
-        _ if has_device => &[Lane::Known],
-        Some(Standing { recently_failing: false }) => &[Lane::Quiet],
-        Some(Standing { recently_failing: true }) => &[Lane::Failing],
-        // Only the owner knows.
-        None => &[Lane::Quiet, Lane::Failing],
+    let certain = if has_device {
+        Some(Lane::Known)
+    } else {
+        engine.standings.look(Network::of(client.address), engine.clock.now()).map(lane_of)
     };
+    // Else only the owner knows.
+    let lanes = certain.as_ref().map_or(&[Lane::Quiet, Lane::Failing][..], std::slice::from_ref);
     if let Err(shed) = engine.pool.has_room(lanes, client.place(Lane::Quiet).network) {
         engine.tally.count(Event::LoginShed);
         return Err(Fault::from(shed).into());

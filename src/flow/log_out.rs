@@ -8,6 +8,7 @@ use crate::audit::{Event, Note};
 use crate::engine::Engine;
 use crate::id::{AccountId, FamilyId, SessionId};
 use crate::refresh::{self, Cause};
+use crate::reset::actor::EndAll;
 use crate::secret::{SecretDigest, TokenKind};
 use crate::session;
 
@@ -90,6 +91,16 @@ pub(super) async fn end_others(
     while engine.ask(&engine.refresh, refresh::actor::EndOthers(account, but, Cause::LogOut)).await? {}
     while engine.ask(&engine.sessions, session::actor::EndOthers(account, but)).await? {}
     Ok(())
+}
+
+/// As [`end_others`], and everything that was mailed to the account.
+pub(super) async fn end_others_and_mailed(
+    engine: &Engine,
+    account: AccountId,
+    but: Option<[u8; 16]>,
+) -> Result<(), Stop> {
+    end_others(engine, account, but).await?;
+    Ok(engine.ask(&engine.mailed, EndAll(account)).await?)
 }
 
 /// Ends one session of one's own, by the id that the list shows.

@@ -2,7 +2,7 @@
 
 use super::authenticate::Identity;
 use super::check::{Known, check_password};
-use super::log_out::end_others;
+use super::log_out::end_others_and_mailed;
 use super::post::Addressee;
 use super::sign_up::new_password;
 use super::{Client, Refusal, Stop, mailed, parse_name};
@@ -14,7 +14,7 @@ use crate::lockout::actor::Clear;
 use crate::mail::Kind;
 use crate::password::{Advice, Lane, Password, advise};
 use crate::reset::Purpose;
-use crate::reset::actor::{EndAll, Look};
+use crate::reset::actor::Look;
 use crate::throttle::Network;
 use crate::throttle::table::Class;
 
@@ -54,8 +54,7 @@ pub async fn reset(engine: &Engine, client: &Client, token: &str, password: &str
     };
     let account =
         engine.ask(&engine.accounts, Alter(id, set)).await?.map_err(|_| Refusal::InvalidMailedToken)?;
-    end_others(engine, id, None).await?;
-    engine.ask(&engine.mailed, EndAll(id)).await?;
+    end_others_and_mailed(engine, id, None).await?;
     engine.ask(&engine.lockout, Clear(NameKey(account.name_key))).await?;
     engine.tally.record_for_good(client.note(Event::PasswordReset).of(Some(&account))).await;
     engine.post(Addressee::owner(&account), Kind::ResetDone).await?;
@@ -83,8 +82,7 @@ pub async fn change(
     let account = engine.ask(&engine.accounts, Alter(id, set)).await?.map_err(|_| Refusal::SessionExpired)?;
     // Carried over before the others end: a crash between leaves nothing open that should not be.
     super::account::carry_over(engine, identity, account.auth_epoch).await?;
-    end_others(engine, id, Some(identity.sid())).await?;
-    engine.ask(&engine.mailed, EndAll(id)).await?;
+    end_others_and_mailed(engine, id, Some(identity.sid())).await?;
     engine.tally.record_for_good(client.note(Event::PasswordChanged).of(Some(&account))).await;
     engine.post(Addressee::owner(&account), Kind::PasswordChanged).await
 }
