@@ -36,20 +36,8 @@ pub fn serve(engine: &Arc<Engine>) -> io::Result<tokio::task::JoinHandle<()>> {
     std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600))?;
     let engine = Arc::clone(engine);
     Ok(tokio::task::spawn_local(async move {
-        let mut fails = false;
         loop {
-            let stream = match listener.accept().await {
-                Ok((stream, _)) => stream,
-                Err(error) => {
-                    // Under attack descriptors may run out for a while; an operator is not to be locked out by that.
-                    if !std::mem::replace(&mut fails, true) {
-                        tracing::warn!(%error, "operators are not let in; it is tried again and again");
-                    }
-                    tokio::time::sleep(ACCEPT_AGAIN).await;
-                    continue;
-                }
-            };
-            fails = false;
+            let stream = next(&listener).await;
             let engine = Arc::clone(&engine);
             tokio::task::spawn_local(async move {
                 if let Err(error) = answer(&engine, stream).await {
@@ -58,6 +46,22 @@ pub fn serve(engine: &Arc<Engine>) -> io::Result<tokio::task::JoinHandle<()>> {
             });
         }
     }))
+}
+
+/// The next operator. Under attack descriptors may run out for a while; nobody is to be locked out by that.
+async fn next(listener: &UnixListener) -> UnixStream {
+    let mut is_told = false;
+    loop {
+        match listener.accept().await {
+            Ok((stream, _)) => return stream,
+            Err(error) if !is_told => {
+                is_told = true;
+                tracing::warn!(%error, "operators are not let in; it is tried again and again");
+            }
+            Err(_) => {}
+        }
+        tokio::time::sleep(ACCEPT_AGAIN).await;
+    }
 }
 
 async fn answer(engine: &Arc<Engine>, stream: UnixStream) -> io::Result<()> {

@@ -2,6 +2,7 @@
 
 use std::cell::RefCell;
 use std::path::PathBuf;
+use std::rc::Rc;
 use std::time::Duration;
 
 use clap::Args;
@@ -116,12 +117,7 @@ impl Storm {
         let after_storm = hashing.alone();
         let raw = f64::midpoint(raw, after_storm);
         let ceiling = if self.ceiling {
-            scene.ask_health_for_log_ins();
-            let (its, playing) =
-                (hashing.clone(), scene.clone().play(storm_rates, time, &mut random, "ceiling"));
-            let hashes = std::thread::spawn(move || its.beside(time));
-            playing.await.map_err(Failure::fault)?;
-            let beside = hashes.join().map_err(|_| Failure::fault("a thread that hashes panicked"))?;
+            let beside = beside_the_same(&scene, storm_rates, time, &mut random, &hashing).await?;
             Some(beside / f64::midpoint(after_storm, hashing.alone()))
         } else {
             None
@@ -165,6 +161,21 @@ impl Storm {
         let mut both = kinds.into_iter().zip(shares);
         Ok(std::array::from_fn(|_| both.next().unwrap_or((Kind::Stuffing, 0.0))))
     }
+}
+
+/// Hashes a second while the same requests arrive, of which each log-in asks for the server's health instead.
+async fn beside_the_same(
+    scene: &Rc<Scene>,
+    rates: Rates,
+    time: Duration,
+    random: &mut StdRng,
+    hashing: &Hashing,
+) -> Result<f64, Failure> {
+    scene.ask_health_for_log_ins();
+    let hashing = hashing.clone();
+    let hashes = std::thread::spawn(move || hashing.beside(time));
+    Rc::clone(scene).play(rates, time, random, "ceiling").await.map_err(Failure::fault)?;
+    hashes.join().map_err(|_| Failure::fault("a thread that hashes panicked"))
 }
 
 async fn sign_up(target: &Target, count: u32) -> Result<Vec<User>, Failure> {
