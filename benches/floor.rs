@@ -8,7 +8,7 @@ use std::path::Path;
 use std::sync::{Arc, mpsc};
 
 use actix_web::{App, HttpServer, web};
-use portcullis::clock::Timestamp;
+use portcullis::system::clock::Timestamp;
 use portcullis::token::{Claims, Signer};
 use tokio::sync::oneshot;
 

@@ -26,14 +26,14 @@ use actix_web::{App, HttpServer, web};
 use load::{Connection, Run, field, post, rotate, run, run_on, signed_up};
 use portcullis::account::Accounts;
 use portcullis::app;
-use portcullis::clock::Clock;
 use portcullis::config::Config;
 use portcullis::engine::Engine;
-use portcullis::fail_stop::FailStop;
 use portcullis::journal::record::Write;
 use portcullis::password::Cost;
 use portcullis::password::kernel::{Choice, Kernel};
 use portcullis::refresh::Families;
+use portcullis::system::clock::Clock;
+use portcullis::system::fail_stop::FailStop;
 use records::{account, config, family};
 
 struct Counting;

@@ -8,10 +8,8 @@ use std::time::{Duration, Instant};
 
 use portcullis::account::{AccountName, AccountV1, Status};
 use portcullis::app;
-use portcullis::clock::Clock;
 use portcullis::config::{Config, Reader};
 use portcullis::engine::Engine;
-use portcullis::fail_stop::FailStop;
 use portcullis::id::{AccountId, FamilyId};
 use portcullis::journal::buckets::{BUCKETS, bucket_of};
 use portcullis::journal::codec;
@@ -24,7 +22,9 @@ use portcullis::journal::recover::{Options, Past, drop_segments, recover};
 use portcullis::journal::snapshot::{Records, Taking};
 use portcullis::journal::storage_local::LocalStorage;
 use portcullis::refresh::FamilyV1;
-use portcullis::secret::Chance;
+use portcullis::system::clock::Clock;
+use portcullis::system::fail_stop::FailStop;
+use portcullis::system::random::Chance;
 
 pub fn config(dir: &Path, settings: &[(&str, &str)]) -> Config {
     let mut reader = Reader::new();

@@ -21,9 +21,9 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use load::{Run, field, rotate, run, signed_up};
-use portcullis::clock::Timestamp;
 use portcullis::password::Cost;
 use portcullis::password::kernel::{Choice, Kernel};
+use portcullis::system::clock::Timestamp;
 
 use portcullis::throttle::table::{Class, Limits, Rate, Table};
 use records::{saved, served};

@@ -6,7 +6,7 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::{Duration, Instant};
 
-use portcullis::clock::Timestamp;
+use portcullis::system::clock::Timestamp;
 use portcullis::throttle::{Class, Limits, Rate, Table};
 
 const ADDRESSES: u32 = 10_000_000;

@@ -9,13 +9,13 @@ use actix_web::dev::ServerHandle;
 use actix_web::{App, HttpServer, middleware, web};
 use tokio::net::{TcpListener, TcpSocket};
 
-use crate::clock::Clock;
 use crate::config::Config;
-use crate::descriptors;
 use crate::engine::{Engine, Running, StartError};
-use crate::fail_stop::FailStop;
 use crate::http;
 use crate::mail::Transport;
+use crate::system::clock::Clock;
+use crate::system::descriptors;
+use crate::system::fail_stop::FailStop;
 
 /// Connections that may wait to be taken.
 const BACKLOG: u32 = 1024;

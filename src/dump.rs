@@ -6,7 +6,6 @@
 use serde_json::{Value, json};
 
 use crate::account::{AccountV1, masked};
-use crate::clock::Timestamp;
 use crate::id::hex;
 use crate::journal::codec::{CodecError, Stored, decode};
 use crate::lockout::CountV1;
@@ -15,6 +14,7 @@ use crate::password::phc::Phc;
 use crate::refresh::FamilyV1;
 use crate::reset::MailedV1;
 use crate::session::SessionV1;
+use crate::system::clock::Timestamp;
 
 /// The name of a table.
 pub fn table(table: u16) -> String {

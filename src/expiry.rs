@@ -1,13 +1,13 @@
 //! Which records a sweep may have forgotten by some time, from their bytes alone: for whoever compares two pasts, of which
 //! one was swept and the other was not. Expiry is silent: no write tells of it.
 
-use crate::clock::Timestamp;
 use crate::journal::codec::{Stored, decode};
 use crate::lockout::CountV1;
 use crate::mail::MailV1;
 use crate::refresh::FamilyV1;
 use crate::reset::MailedV1;
 use crate::session::SessionV1;
+use crate::system::clock::Timestamp;
 
 /// Whether a sweep at or before `at_ms` may have forgotten the record, whatever the settings were then. A value that does
 /// not decode has been forgotten by nobody.

@@ -11,16 +11,16 @@ use std::time::Duration;
 use actix::{Actor, AsyncContext, Context, Handler, Message, MessageResult};
 
 use crate::changes::Changes;
-use crate::clock::{Clock, Timestamp};
-use crate::fail_stop::FailStop;
 use crate::id::hex;
 use crate::journal::buckets::{BUCKETS, Buckets};
-use crate::journal::bugs::{Bug, seeded};
 use crate::journal::codec;
 use crate::journal::entry::{Change, Entry};
 use crate::journal::handle::{Class, Handle, NoRoom, Sealed};
 use crate::journal::record::{Decision, Record, Write};
 use crate::journal::snapshot::Records;
+use crate::system::clock::{Clock, Timestamp};
+use crate::system::fail_stop::FailStop;
+use crate::system::seeded_bug::{Bug, seeded};
 use crate::token::Feed;
 use crate::token::revoked::Ended;
 
@@ -274,7 +274,7 @@ macro_rules! handles {
             impl actix::Handler<$command> for $crate::registry::Owner<$state> {
                 type Result = actix::MessageResult<$command>;
                 fn handle(&mut self, command: $command, _: &mut actix::Context<Self>) -> Self::Result {
-                    let decide: fn(&$state, $command, $crate::clock::Timestamp) -> _ = $decide;
+                    let decide: fn(&$state, $command, $crate::system::clock::Timestamp) -> _ = $decide;
                     let class = $crate::journal::handle::Class::$class;
                     actix::MessageResult(self.decide(class, |state, now| decide(state, command, now)))
                 }
@@ -293,7 +293,7 @@ macro_rules! reads {
             impl actix::Handler<$command> for $crate::registry::Owner<$state> {
                 type Result = actix::MessageResult<$command>;
                 fn handle(&mut self, command: $command, _: &mut actix::Context<Self>) -> Self::Result {
-                    let read: fn(&$state, $command, $crate::clock::Timestamp) -> $verdict = $read;
+                    let read: fn(&$state, $command, $crate::system::clock::Timestamp) -> $verdict = $read;
                     actix::MessageResult($crate::registry::reads!(@ self, read, command $(, $command, $key)?))
                 }
             }
@@ -324,7 +324,7 @@ macro_rules! registry {
             fn is_sound(record: &$record) -> bool {
                 record.is_sound()
             }
-            fn sweep(&mut self, bucket: usize, now: $crate::clock::Timestamp) -> usize {
+            fn sweep(&mut self, bucket: usize, now: $crate::system::clock::Timestamp) -> usize {
                 <$state>::sweep(self, bucket, now)
             }
             $(
@@ -351,7 +351,8 @@ mod tests {
     use crate::journal::storage_sim::SimStorage;
     use crate::refresh::state::Opened;
     use crate::refresh::{Families, Limits};
-    use crate::secret::{Chance, SecretDigest};
+    use crate::secret::SecretDigest;
+    use crate::system::random::Chance;
 
     impl Past for Accounts {
         fn apply(&mut self, _: u16, _: u16, _: &[u8], _: Option<&[u8]>) -> Result<(), String> {

@@ -20,87 +20,18 @@ use std::fmt;
 
 use aws_lc_rs::aead::{AES_256_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
 use base64ct::{Base64UrlUnpadded, Encoding};
-use rand::rngs::{StdRng, SysRng};
-use rand::{Rng, SeedableRng, TryRng};
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
 
 use crate::id::keyed_digest;
-use crate::lock::Mutex;
+use crate::system::random::{Chance, NoChance};
 
 const VERSION: u8 = 1;
-/// Random bytes drawn from the operating system at once. Nobody asks for more than a few dozen.
-const POOL_BYTES: usize = 1024;
 const SECRET_BYTES: usize = 24;
 const SIGNED_BYTES: usize = 1 + 1 + 16 + 4 + SECRET_BYTES;
 const TOKEN_BYTES: usize = SIGNED_BYTES + 8;
 const TOKEN_CHARS: usize = TOKEN_BYTES / 3 * 4;
-
-/// The operating system gave no randomness. Nothing secret can be made; the request is answered with 503.
-#[derive(Debug, thiserror::Error)]
-#[error("cannot draw randomness from the operating system")]
-pub struct NoChance(#[source] Box<dyn std::error::Error + Send + Sync>);
-
-/// A generator of random bytes, passed to whatever mints something.
-pub struct Chance(Source);
-
-enum Source {
-    /// Bytes that the operating system gave, and how many of them are used: one call serves many requests.
-    System(Box<Mutex<(Zeroizing<[u8; POOL_BYTES]>, usize)>>),
-    Seeded(Box<Mutex<StdRng>>),
-    #[cfg(test)]
-    Counting(std::sync::atomic::AtomicU64),
-}
-
-impl Chance {
-    /// The generator of the operating system.
-    pub fn system() -> Self {
-        Self(Source::System(Box::new(Mutex::new((Zeroizing::new([0; POOL_BYTES]), POOL_BYTES)))))
-    }
-
-    /// The same bytes for the same seed: for tests and the simulator alone.
-    pub fn seeded(seed: u64) -> Self {
-        Self(Source::Seeded(Box::new(Mutex::new(StdRng::seed_from_u64(seed)))))
-    }
-
-    /// Bytes that only count up: for golden files, which no generator's next version may change.
-    #[cfg(test)]
-    pub(crate) const fn counting() -> Self {
-        Self(Source::Counting(std::sync::atomic::AtomicU64::new(1)))
-    }
-
-    /// `N` random bytes.
-    pub fn bytes<const N: usize>(&self) -> Result<[u8; N], NoChance> {
-        const { assert!(N <= POOL_BYTES) };
-        let mut bytes = [0; N];
-        match &self.0 {
-            Source::System(pool) => {
-                let (pool, used) = &mut *pool.lock();
-                if N > POOL_BYTES - *used {
-                    // Refilled as a whole; a fault leaves nothing that could be given out twice.
-                    *used = POOL_BYTES;
-                    SysRng.try_fill_bytes(&mut pool[..]).map_err(|error| NoChance(Box::new(error)))?;
-                    *used = 0;
-                }
-                for (to, from) in bytes.iter_mut().zip(pool.iter_mut().skip(*used)) {
-                    // Taken out, not copied: nothing given out stays behind.
-                    *to = std::mem::take(from);
-                }
-                *used += N;
-            }
-            Source::Seeded(generator) => generator.lock().fill_bytes(&mut bytes),
-            #[cfg(test)]
-            Source::Counting(next) => {
-                let number = next.fetch_add(1, std::sync::atomic::Ordering::Relaxed).to_be_bytes();
-                for (to, from) in bytes.iter_mut().zip(number.iter().cycle()) {
-                    *to = *from;
-                }
-            }
-        }
-        Ok(bytes)
-    }
-}
 
 /// What an opaque token is for. Each kind has a prefix of its own, so that secret scanners find a leaked one.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]

@@ -5,7 +5,7 @@
 use std::collections::HashMap;
 use std::hash::Hash;
 
-use crate::lock::Mutex;
+use crate::system::lock::Mutex;
 
 /// So many shards of so many entries each.
 pub(crate) struct Shards<K, V, const SHARDS: usize, const EACH: usize>(Box<[Mutex<HashMap<K, V>>]>);

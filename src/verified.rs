@@ -10,10 +10,10 @@ use sha2::{Digest, Sha256};
 
 use crate::account::AccountV1;
 use crate::changes::Mark;
-use crate::clock::Timestamp;
 use crate::refresh::FamilyV1;
 use crate::session::SessionV1;
 use crate::shards::Shards;
+use crate::system::clock::Timestamp;
 
 const SHARDS: usize = 64;
 /// About 1 KiB each.

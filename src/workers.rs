@@ -17,9 +17,9 @@ use crate::journal::segment::Life;
 use crate::journal::snapshot::Named;
 use crate::mail::actor::{Blank, Due, Settle};
 use crate::mail::{Outgoing, Transport, Tried, open_token, template};
-use crate::pace::Pace;
 use crate::registry::{Owner, ReadBuckets, Registry};
-use crate::thread_class::{self, Low};
+use crate::system::pace::Pace;
+use crate::system::scheduling::{self, Low};
 use crate::throttle::actor::ReadPiece;
 use crate::throttle::file::Saver;
 
@@ -168,7 +168,7 @@ async fn settle(engine: &Engine, id: [u8; 16], tried: Tried, ending: &AtomicBool
 
 async fn snapshots(engine: &Engine, life: &Life, ending: &Arc<AtomicBool>) {
     // What is served comes first.
-    if let Err(error) = thread_class::lower(Low::Nice) {
+    if let Err(error) = scheduling::lower(Low::Nice) {
         tracing::debug!(%error, "snapshots are taken at the priority of everything else");
     }
     let (mut taken_at, mut wait) = (engine.journal.stats().frame_bytes, 0);

@@ -106,9 +106,9 @@ fn the_checklist_says_why_and_how_to_mend_it_and_production_refuses_what_is_unsa
 /// Where a directory is shared by two engines, mails go out twice and one ends the other.
 #[test]
 fn a_start_that_fails_late_leaves_nothing_running() {
-    use portcullis::clock::Clock;
     use portcullis::config::{Config, Reader};
-    use portcullis::fail_stop::FailStop;
+    use portcullis::system::clock::Clock;
+    use portcullis::system::fail_stop::FailStop;
 
     let dir = tempfile::tempdir().unwrap();
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();

@@ -5,14 +5,14 @@ use std::net::Ipv4Addr;
 use std::sync::Arc;
 
 use portcullis::account::Status;
-use portcullis::clock::{Clock, Timestamp};
 use portcullis::config::{Config, Reader};
 use portcullis::engine::{Engine, Running};
-use portcullis::fail_stop::FailStop;
 use portcullis::flow::admin::{self, Admin, New};
 use portcullis::flow::log_in::Mode;
 use portcullis::flow::{Client, log_in, mailed, password, sign_up};
 use portcullis::mail::Transport;
+use portcullis::system::clock::{Clock, Timestamp};
+use portcullis::system::fail_stop::FailStop;
 
 pub const PASSWORD: &str = "correct horse battery staple";
 

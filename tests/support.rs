@@ -7,10 +7,10 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 use portcullis::app;
-use portcullis::clock::{Clock, Timestamp};
 use portcullis::config::{Config, Reader};
-use portcullis::fail_stop::FailStop;
 use portcullis::mail::{Outgoing, Transport};
+use portcullis::system::clock::{Clock, Timestamp};
+use portcullis::system::fail_stop::FailStop;
 use reqwest::{Method, Response, StatusCode};
 use serde_json::{Value, json};
 

@@ -2,11 +2,11 @@
 
 use super::name::NameKey;
 use super::record::{AccountV1, Status};
-use crate::clock::Timestamp;
 use crate::id::AccountId;
 use crate::index::Index;
 use crate::journal::buckets::Buckets;
 use crate::journal::record::{self, Write};
+use crate::system::clock::Timestamp;
 
 /// A decision about accounts with verdict `V`.
 pub type Decision<V> = record::Decision<AccountV1, V>;

@@ -11,10 +11,10 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use crate::clock::Timestamp;
 use crate::config::AlertLimits;
 use crate::engine::Engine;
 use crate::id::hex;
+use crate::system::clock::Timestamp;
 
 const TICK: Duration = Duration::from_secs(5);
 
@@ -108,8 +108,8 @@ mod webhook {
     use serde_json::json;
 
     use super::Alert;
-    use crate::clock::Timestamp;
     use crate::config::Config;
+    use crate::system::clock::Timestamp;
 
     /// Calls that wait at most; the oldest gives way.
     const QUEUE: usize = 100;

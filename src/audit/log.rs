@@ -25,9 +25,9 @@ use sha2::{Digest, Sha256};
 use tokio::sync::oneshot;
 
 use super::read::{files, last_line};
-use crate::clock::{Clock, Timestamp};
 use crate::id::{hex, keyed_digest};
-use crate::lock::Mutex;
+use crate::system::clock::{Clock, Timestamp};
+use crate::system::lock::Mutex;
 
 /// Events that wait for the disk at most.
 const QUEUE: usize = 8192;
@@ -82,7 +82,7 @@ pub struct Line {
 mod rfc3339 {
     use serde::{Deserialize, Deserializer, Serializer};
 
-    use crate::clock::Timestamp;
+    use crate::system::clock::Timestamp;
 
     #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks for it")]
     pub fn serialize<S: Serializer>(at: &Timestamp, serializer: S) -> Result<S::Ok, S::Error> {

@@ -13,8 +13,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 pub use log::Line;
 
 use crate::account::AccountV1;
-use crate::clock::Clock;
 use crate::journal::handle::Handle;
+use crate::system::clock::Clock;
 
 /// What happened, as it stands in logs and metrics.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]

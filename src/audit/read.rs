@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 
 use super::log::Line;
-use crate::clock::Timestamp;
+use crate::system::clock::Timestamp;
 
 /// A line's bytes at most, as written.
 const LINE_BYTES_MAX: u64 = 16 * 1024;

@@ -68,7 +68,7 @@ mod tests {
     use super::*;
     use crate::audit::log::Log;
     use crate::audit::read::{Wanted, find};
-    use crate::clock::{Clock, Timestamp};
+    use crate::system::clock::{Clock, Timestamp};
 
     const KEY: [u8; 32] = [7; 32];
 

@@ -6,7 +6,6 @@ use std::sync::Arc;
 
 use clap::Subcommand;
 use portcullis::admin_socket;
-use portcullis::clock::{Clock, Timestamp};
 use portcullis::config::Config;
 use portcullis::dump;
 use portcullis::expiry::may_be_gone;
@@ -17,7 +16,8 @@ use portcullis::journal::layout::Sizes;
 use portcullis::journal::past::{Until, look};
 use portcullis::journal::storage::Storage;
 use portcullis::journal::storage_local::LocalStorage;
-use portcullis::secret::Chance;
+use portcullis::system::clock::{Clock, Timestamp};
+use portcullis::system::random::Chance;
 use serde_json::json;
 
 use super::place::{anew, copy_keys, is_empty};

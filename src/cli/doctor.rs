@@ -7,14 +7,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use portcullis::admin_socket;
-use portcullis::clock::Clock;
 use portcullis::config::checks::{State, checks};
 use portcullis::config::{Config, MailTransport};
-use portcullis::fail_stop::FailStop;
 use portcullis::flow::operate::Operation;
 use portcullis::journal::storage_local::LocalStorage;
-use portcullis::password::{HashPool, KnownBad, memory, pool};
-use portcullis::secret::Chance;
+use portcullis::password::{HashPool, KnownBad, pool};
+use portcullis::system::clock::Clock;
+use portcullis::system::fail_stop::FailStop;
+use portcullis::system::memory;
+use portcullis::system::random::Chance;
 use portcullis::token::Keys;
 use serde_json::{Value, json};
 

@@ -7,13 +7,13 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::sync::Arc;
 
-use portcullis::clock::Clock;
 use portcullis::config::Config;
 use portcullis::journal::archive::place::{self, Left};
 use portcullis::journal::layout::{BUILDING, IDENTITY};
 use portcullis::journal::storage::{Storage, write_whole};
 use portcullis::journal::storage_local::LocalStorage;
-use portcullis::secret::Chance;
+use portcullis::system::clock::Clock;
+use portcullis::system::random::Chance;
 use portcullis::token::Keys;
 
 use super::{Failure, say};

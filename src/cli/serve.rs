@@ -6,12 +6,12 @@ use std::time::Duration;
 
 use clap::Args;
 use portcullis::app;
-use portcullis::clock::Clock;
 use portcullis::config::{Config, MailTransport, SmtpTls};
 use portcullis::engine::StartError;
-use portcullis::fail_stop::FailStop;
 use portcullis::journal::storage_local::LocalStorage;
 use portcullis::mail::{Smtp, Transport};
+use portcullis::system::clock::Clock;
+use portcullis::system::fail_stop::FailStop;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::prelude::*;
 

@@ -5,12 +5,12 @@ use std::os::unix::net::UnixStream;
 
 use clap::Subcommand;
 use portcullis::admin_socket;
-use portcullis::clock::Clock;
 use portcullis::config::Config;
 use portcullis::engine::{Engine, StartError};
-use portcullis::fail_stop::FailStop;
 use portcullis::flow::operate::Operation;
 use portcullis::journal::storage_local::LocalStorage;
+use portcullis::system::clock::Clock;
+use portcullis::system::fail_stop::FailStop;
 use portcullis::token::Keys;
 use serde_json::Value;
 

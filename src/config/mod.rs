@@ -22,7 +22,7 @@ pub use read::{ConfigFault, Reader};
 use crate::journal::log_file::WriteMode;
 use crate::password::Cost;
 use crate::password::kernel::Choice;
-use crate::thread_class::Machine;
+use crate::system::scheduling::Machine;
 use crate::token::Scheme;
 use crate::{lockout, refresh, reset, session, throttle};
 

@@ -9,13 +9,13 @@ use crate::account::actor::{Alter, ById, Delete, List};
 use crate::account::{AccountV1, Change, NameKey, SignUp, SignedUp, Status};
 use crate::audit::read::{Wanted, find};
 use crate::audit::{Event, Line, Note};
-use crate::clock::Timestamp;
 use crate::engine::{Engine, Fault};
 use crate::id::AccountId;
 use crate::lockout::actor::Clear;
 use crate::mail::Kind;
 use crate::password::Place;
 use crate::reset::Purpose;
+use crate::system::clock::Timestamp;
 
 const ROLES_MAX: usize = 32;
 

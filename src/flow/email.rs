@@ -139,11 +139,11 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
-    use crate::clock::{Clock, Timestamp};
     use crate::config::{Config, Reader};
-    use crate::fail_stop::FailStop;
     use crate::flow::admin::{self, Admin, New};
     use crate::mail::Transport;
+    use crate::system::clock::{Clock, Timestamp};
+    use crate::system::fail_stop::FailStop;
 
     /// A crash between the link and the change leaves a link to the address that the account still has.
     #[test]

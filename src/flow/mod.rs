@@ -21,15 +21,16 @@ use std::time::Duration;
 
 use crate::account::{AccountName, AccountV1, Status};
 use crate::audit::{Event, Note};
-use crate::clock::Timestamp;
 use crate::engine::{Engine, Fault};
 use crate::id::{FamilyId, SessionId, hex};
 use crate::journal::handle::{NoRoom, Sealed};
 use crate::lockout::device;
 use crate::password::{Lane, Place, Weakness};
 use crate::refresh::FamilyV1;
-use crate::secret::{NoChance, OpaqueToken, Secret, TokenKind};
+use crate::secret::{OpaqueToken, Secret, TokenKind};
 use crate::session::SessionV1;
+use crate::system::clock::Timestamp;
+use crate::system::random::NoChance;
 use crate::throttle::actor::{Refund, Take};
 use crate::throttle::gcra::Throttled;
 use crate::throttle::table::Class;

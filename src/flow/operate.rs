@@ -11,9 +11,9 @@ use super::{Refusal, Stop, parse_name};
 use crate::account::actor::{Find, List};
 use crate::account::{AccountV1, Status};
 use crate::audit::read::Wanted;
-use crate::clock::Timestamp;
 use crate::engine::Engine;
 use crate::id::AccountId;
+use crate::system::clock::Timestamp;
 
 /// An operator's wish. `user` is an address or an id.
 #[derive(Debug, Deserialize, Serialize)]

@@ -9,11 +9,11 @@ use super::{Body, Problem, Rejection, answer, read_json, resource};
 use crate::account::actor::List;
 use crate::account::{AccountV1, Status};
 use crate::audit::read::Wanted;
-use crate::clock::Timestamp;
 use crate::engine::Engine;
 use crate::flow::Refusal;
 use crate::flow::admin::{self, Admin};
 use crate::id::AccountId;
+use crate::system::clock::Timestamp;
 
 type Eng = web::Data<Engine>;
 

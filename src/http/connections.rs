@@ -20,7 +20,7 @@ use actix_web::body::{BodySize, BoxBody, MessageBody};
 use actix_web::dev::Extensions;
 use actix_web::web::Bytes;
 
-use crate::lock::Mutex;
+use crate::system::lock::Mutex;
 
 /// What a head may take, and before it what a connection may be kept open for: with a second for the tick.
 const QUIET_MAX: u32 = 16;

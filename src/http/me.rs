@@ -7,13 +7,13 @@ use serde_json::json;
 use super::log_in::{User, signed_in, user};
 use super::request::for_json_signed_in;
 use super::{Body, Rejection, answer, read_json, resource};
-use crate::clock::Timestamp;
 use crate::engine::Engine;
 use crate::flow::authenticate::{Held, introspect};
 use crate::flow::{Refusal, account, email, log_out, password};
 use crate::id::hex;
 use crate::refresh::FamilyV1;
 use crate::session::SessionV1;
+use crate::system::clock::Timestamp;
 
 type Eng = web::Data<Engine>;
 

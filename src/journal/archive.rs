@@ -13,8 +13,8 @@ use super::layout::{IDENTITY, IdentityFile, Sizes};
 use super::past::{Until, look_until};
 use super::recover::{Options, Past, Refusal, recover};
 use super::storage::Storage;
-use crate::clock::{Clock, Timestamp};
-use crate::secret::Chance;
+use crate::system::clock::{Clock, Timestamp};
+use crate::system::random::Chance;
 
 mod copy;
 pub mod place;

@@ -18,9 +18,9 @@ use super::recover::{Options, Past, Recovered, Tail, recover};
 use super::snapshot::{Records, Taking, keep_two};
 use super::storage::Storage;
 use super::storage_sim::SimStorage;
-use crate::clock::{Clock, Timestamp};
 use crate::registry::Registry;
-use crate::secret::Chance;
+use crate::system::clock::{Clock, Timestamp};
+use crate::system::random::Chance;
 
 /// Small, so that the files stay small: the code takes sizes as parameters.
 pub(in crate::journal) const SIZES: Sizes = Sizes { segment: 8_192, body: 1_024, align: 512, window: 16_384 };

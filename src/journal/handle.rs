@@ -11,12 +11,12 @@ use std::time::Duration;
 
 use tokio::sync::oneshot;
 
-use super::bugs::{Bug, seeded};
 use super::entry::EncodedEntry;
 use super::frame;
 use super::layout::Sizes;
 use super::segment::usable;
-use crate::lock::{Condvar, Mutex};
+use crate::system::lock::{Condvar, Mutex};
+use crate::system::seeded_bug::{Bug, seeded};
 
 /// How much of the room kept back an entry may use.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]

@@ -6,10 +6,10 @@
 
 use std::io;
 
-use super::bugs::{Bug, seeded};
 use super::bytes::Reader;
 use super::header::{BY_KIND_BYTES, FileKind, HEADER_BYTES, Header, HeaderError};
 use super::storage::{File, Storage};
+use crate::system::seeded_bug::{Bug, seeded};
 
 /// Where segments lie.
 pub const JOURNAL_DIR: &str = "journal";

@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::storage::File;
 use super::storage_local::LocalFile;
-use crate::lock::Mutex;
+use crate::system::lock::Mutex;
 
 /// Offsets, lengths and addresses past the page cache are multiples of it.
 const BLOCK: usize = 4096;

@@ -2,7 +2,6 @@
 
 pub mod archive;
 pub mod buckets;
-pub mod bugs;
 pub(crate) mod bytes;
 pub mod codec;
 pub mod entry;

@@ -1,6 +1,5 @@
 //! Reading the past: the newest snapshot that verifies, then the segments behind it.
 
-use super::bugs::{Bug, seeded};
 use super::entry::{Change, Entries};
 use super::frame;
 use super::header::{FileKind, HEADER_BYTES, Header, HeaderError};
@@ -13,7 +12,8 @@ use super::segment::{Chain, salt_tag};
 use super::snapshot;
 use super::storage::Storage;
 use super::walk::{Broken, Walk, Walked};
-use crate::clock::Timestamp;
+use crate::system::clock::Timestamp;
+use crate::system::seeded_bug::{Bug, seeded};
 
 /// Where the past ends.
 pub(super) struct End {

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::handle::Shared;
 use super::segment::{Life, PIECE, PIECE_HURRIED, Spares, usable};
-use crate::pace::Pace;
+use crate::system::pace::Pace;
 
 /// Prepared segments that should stand ready; one of them is kept back.
 pub(super) const SPARES: usize = 2;

@@ -8,7 +8,6 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::bugs::{Bug, seeded};
 use super::frame::{self, FrameHeader, Kind};
 use super::handle::Handle;
 use super::header::{FileKind, HEADER_BYTES, Header};
@@ -22,10 +21,11 @@ use super::segment::{Begun, Life, Log, Spares, fill, salt_tag};
 use super::snapshot;
 use super::storage::{Storage, write_whole};
 use super::writer::{Running, Writer};
-use crate::clock::{Clock, Timestamp};
-use crate::fail_stop::FailStop;
-use crate::secret::Chance;
-use crate::thread_class::Machine;
+use crate::system::clock::{Clock, Timestamp};
+use crate::system::fail_stop::FailStop;
+use crate::system::random::Chance;
+use crate::system::scheduling::Machine;
+use crate::system::seeded_bug::{Bug, seeded};
 
 /// Why the server does not start. Never offers deletion.
 #[derive(Debug)]

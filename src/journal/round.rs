@@ -6,12 +6,12 @@
 use std::io;
 
 use super::buckets::BUCKETS;
-use super::bugs::{Bug, seeded};
 use super::handle::Handle;
 use super::recover::drop_segments;
 use super::second_path::{Disproof, MayBeGone, prove};
 use super::segment::Life;
 use super::snapshot::{CHUNK_BYTES_MAX, Records, Taken, Taking, Unreadable, abandon, keep_two};
+use crate::system::seeded_bug::{Bug, seeded};
 
 /// A round that is under way.
 pub struct Round {

@@ -4,14 +4,14 @@ use std::collections::VecDeque;
 use std::io;
 use std::sync::Arc;
 
-use super::bugs::{Bug, seeded};
 use super::frame::{self, FrameHeader, Kind};
 use super::header::{FileKind, HEADER_BYTES, Header};
 use super::layout::{IdentityFile, JOURNAL_DIR, SegmentFields, Sizes, State, segment_path};
 use super::storage::{File, Storage};
-use crate::clock::{Clock, Timestamp};
-use crate::lock::Mutex;
-use crate::secret::Chance;
+use crate::system::clock::{Clock, Timestamp};
+use crate::system::lock::Mutex;
+use crate::system::random::Chance;
+use crate::system::seeded_bug::{Bug, seeded};
 
 /// A failed write, with what the last line says of it.
 #[derive(Debug, thiserror::Error)]

@@ -6,8 +6,8 @@
 use std::io;
 use std::sync::Arc;
 
-use super::bugs::{Bug, seeded};
 use super::bytes::is_zero;
+use crate::system::seeded_bug::{Bug, seeded};
 
 /// Read at once when zeros are looked for.
 const PIECE: usize = 256 << 10;

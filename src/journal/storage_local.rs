@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use super::log_file::{self, WriteMode};
 use super::storage::{File, Storage};
-use crate::lock::Mutex;
+use crate::system::lock::Mutex;
 
 /// The data directory on a disk.
 #[derive(Clone, Debug)]

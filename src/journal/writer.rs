@@ -4,13 +4,13 @@ use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
-use super::bugs::{Bug, seeded};
 use super::frame::Kind;
 use super::handle::{Core, Handle, Shared};
 use super::layout::State;
 use super::segment::{Fault, Log};
-use crate::fail_stop::FailStop;
-use crate::thread_class::{self, Machine};
+use crate::system::fail_stop::FailStop;
+use crate::system::scheduling::{self, Machine};
+use crate::system::seeded_bug::{Bug, seeded};
 
 /// After so long without work a frame says that the last one is durable.
 const ATTEST_AFTER: Duration = Duration::from_millis(20);
@@ -140,7 +140,7 @@ impl Writer {
         let shared = Arc::clone(&self.shared);
         let end = fail_stop.clone();
         let thread = thread::Builder::new().name("journal".into()).spawn(move || {
-            thread_class::gather(machine);
+            scheduling::gather(machine);
             let stop = StopWhenDropped(Arc::clone(&self.shared));
             let stopped = end.clone().guard("the journal's writer", || self.work());
             if let Err(fault) = stopped {
@@ -231,7 +231,6 @@ mod tests {
     use std::task::{Context, Poll, Waker};
 
     use super::*;
-    use crate::clock::Timestamp;
     use crate::journal::entry::Entry;
     use crate::journal::frame;
     use crate::journal::golden::{Life, SIZES, values};
@@ -241,6 +240,7 @@ mod tests {
     use crate::journal::preparer::SPARES;
     use crate::journal::storage::Storage;
     use crate::journal::storage_sim::{Failure, SimStorage};
+    use crate::system::clock::Timestamp;
 
     #[test]
     fn frames_and_their_bytes_are_counted_and_room_goes_with_them() {

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::record::{CountV1, DeviceV1};
-use crate::clock::Timestamp;
+use crate::system::clock::Timestamp;
 
 /// Known devices of a name with failures of their own; the oldest gives way.
 pub const DEVICES_MAX: usize = 16;

@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use crate::clock::Timestamp;
 use crate::journal::codec::{Decode, Encode, Stored};
 use crate::journal::record::Record;
+use crate::system::clock::Timestamp;
 
 /// What is counted against one account name, whether or not there is such an account.
 #[derive(Clone, Debug, Default, Decode, Encode, Eq, PartialEq)]

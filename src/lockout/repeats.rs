@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use crate::account::NameKey;
-use crate::clock::Timestamp;
+use crate::system::clock::Timestamp;
 
 /// Names of which they are remembered.
 const NAMES_MAX: usize = 100_000;

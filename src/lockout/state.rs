@@ -4,9 +4,9 @@ use super::count::{DAY, Limits, charge_device, clear};
 use super::record::CountV1;
 use super::repeats::Repeats;
 use crate::account::NameKey;
-use crate::clock::Timestamp;
 use crate::journal::buckets::{BUCKETS, Buckets};
 use crate::journal::record::{self, Write};
+use crate::system::clock::Timestamp;
 
 /// A decision about counts with verdict `V`.
 pub type Decision<V> = record::Decision<CountV1, V>;

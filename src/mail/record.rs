@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use crate::clock::Timestamp;
 use crate::journal::codec::{Decode, Encode, Stored};
 use crate::journal::record::Record;
+use crate::system::clock::Timestamp;
 
 /// A mail to nobody is forgotten after so long where no thread sends any.
 const NOBODYS_FOR: Duration = Duration::from_hours(1);

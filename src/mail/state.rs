@@ -4,9 +4,9 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::record::MailV1;
-use crate::clock::Timestamp;
 use crate::journal::buckets::Buckets;
 use crate::journal::record::{self, Write};
+use crate::system::clock::Timestamp;
 
 /// A decision about mails with verdict `V`.
 pub type Decision<V> = record::Decision<MailV1, V>;

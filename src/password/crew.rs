@@ -13,9 +13,9 @@ use std::time::{Duration, Instant};
 use super::kernel::Kernel;
 use super::phc::Cost;
 use super::seat::{Done, Hasher, Seat, Work};
-use crate::clock::Clock;
-use crate::fail_stop::FailStop;
-use crate::thread_class::{self, Low, Machine};
+use crate::system::clock::Clock;
+use crate::system::fail_stop::FailStop;
+use crate::system::scheduling::{self, Low, Machine};
 
 /// A job that takes so long, and so many times as long as a hash took at the start, has no core. In a storm of our own it
 /// is two times at the most.
@@ -93,7 +93,7 @@ impl Makings {
         let seat = Arc::new(Seat::new(number, class));
         let (fail_stop, its) = (self.fail_stop.clone(), Arc::clone(&seat));
         thread::Builder::new().name(format!("hash-{number}")).spawn(move || {
-            let _ = thread_class::lower(class);
+            let _ = scheduling::lower(class);
             fail_stop.guard("a hashing thread", || hasher.work(&its));
         })?;
         Ok(seat)
@@ -232,7 +232,7 @@ impl Crew {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::clock::Timestamp;
+    use crate::system::clock::Timestamp;
 
     const HASH_TIME: Duration = Duration::from_millis(6);
 

@@ -3,7 +3,6 @@
 mod crew;
 pub mod kernel;
 pub mod known_bad;
-pub mod memory;
 pub mod phc;
 pub mod policy;
 pub mod pool;

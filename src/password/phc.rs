@@ -7,7 +7,7 @@ use subtle::ConstantTimeEq;
 use zeroize::Zeroizing;
 
 use super::kernel::Kernel;
-use crate::secret::{Chance, NoChance};
+use crate::system::random::{Chance, NoChance};
 
 const HASH_BYTES: usize = 32;
 /// Bounds of what a stored or imported string may make us spend.

@@ -19,16 +19,16 @@ use tokio::sync::oneshot;
 use super::Password;
 use super::crew::{Crew, Makings};
 use super::kernel::{Choice, Kernel, SelfTestFailed};
-use super::memory;
 use super::phc::{Cost, decoy, hash};
 use super::schedule::{Full, Lane, Scheduler, Ticket};
 use super::seat::Work;
 use super::stats::{LaneStats, Stats};
-use crate::clock::Clock;
-use crate::fail_stop::FailStop;
-use crate::lock::Mutex;
-use crate::secret::Chance;
-use crate::thread_class::{self, Low, Machine};
+use crate::system::clock::Clock;
+use crate::system::fail_stop::FailStop;
+use crate::system::lock::Mutex;
+use crate::system::memory;
+use crate::system::random::Chance;
+use crate::system::scheduling::{self, Low, Machine};
 
 /// How a pool is built.
 #[derive(Clone, Copy, Debug)]
@@ -415,7 +415,7 @@ fn nanos(duration: Duration) -> u64 {
 /// Tried on a thread that ends with the trial: what was lowered cannot be raised again.
 fn can_lower(wanted: Low) -> io::Result<Low> {
     let trial =
-        thread::Builder::new().name(String::from("hash-trial")).spawn(move || thread_class::lower(wanted))?;
+        thread::Builder::new().name(String::from("hash-trial")).spawn(move || scheduling::lower(wanted))?;
     trial.join().unwrap_or_else(|_| Err(io::Error::other("the trial panicked")))
 }
 

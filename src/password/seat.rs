@@ -14,9 +14,9 @@ use super::Password;
 use super::kernel::Kernel;
 use super::phc::{Cost, Phc, hash};
 use super::pool::{Shed, Verified};
-use crate::clock::Clock;
-use crate::lock::Mutex;
-use crate::thread_class::Low;
+use crate::system::clock::Clock;
+use crate::system::lock::Mutex;
+use crate::system::scheduling::Low;
 
 /// A thread that has had nothing to do for so long gives its memory back.
 const IDLE: Duration = Duration::from_secs(30);

@@ -3,12 +3,12 @@
 use std::time::Duration;
 
 use super::record::{Cause, FamilyV1, SpentV1};
-use crate::clock::Timestamp;
 use crate::id::{AccountId, FamilyId};
 use crate::index::ByAccount;
 use crate::journal::buckets::Buckets;
 use crate::journal::record::{self, Write};
 use crate::secret::{SealedSuccessor, SecretDigest};
+use crate::system::clock::Timestamp;
 
 /// A decision about families with verdict `V`.
 pub type Decision<V> = record::Decision<FamilyV1, V>;

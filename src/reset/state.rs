@@ -4,11 +4,11 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use super::record::{MailedV1, Purpose};
-use crate::clock::Timestamp;
 use crate::id::{AccountId, MailedId};
 use crate::journal::buckets::Buckets;
 use crate::journal::record::{self, Write};
 use crate::secret::SecretDigest;
+use crate::system::clock::Timestamp;
 use crate::throttle::Network;
 
 /// A decision about mailed tokens with verdict `V`.

@@ -3,12 +3,12 @@
 use std::time::Duration;
 
 use super::record::SessionV1;
-use crate::clock::Timestamp;
 use crate::id::{AccountId, SessionId};
 use crate::index::ByAccount;
 use crate::journal::buckets::Buckets;
 use crate::journal::record::{self, Write};
 use crate::secret::SecretDigest;
+use crate::system::clock::Timestamp;
 
 /// A decision about sessions with verdict `V`.
 pub type Decision<V> = record::Decision<SessionV1, V>;

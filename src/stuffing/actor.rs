@@ -6,8 +6,8 @@ use actix::{Actor, Context, Handler, Message, MessageResult};
 
 use super::standings::Standings;
 use super::state::{Noticed, Standing, Stuffing, Tried};
-use crate::clock::Clock;
-use crate::fail_stop::FailStop;
+use crate::system::clock::Clock;
+use crate::system::fail_stop::FailStop;
 use crate::throttle::Network;
 
 /// The owner of what is remembered.

@@ -3,7 +3,7 @@
 use std::hash::{BuildHasher, Hash, RandomState};
 use std::time::Duration;
 
-use crate::clock::Timestamp;
+use crate::system::clock::Timestamp;
 
 const WAYS: usize = 8;
 

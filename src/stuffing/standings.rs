@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::Duration;
 
 use super::state::{KNOWN_FOR, NAMES_WINDOW, Outcome, Standing, site_of};
-use crate::clock::Timestamp;
+use crate::system::clock::Timestamp;
 use crate::throttle::Network;
 
 /// Places of each kind, in chunks that take their room with their first mark, 4 MiB in all: 100,000 networks leave nine of

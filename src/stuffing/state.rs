@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::sketch::Sketch;
 use crate::account::NameKey;
-use crate::clock::Timestamp;
+use crate::system::clock::Timestamp;
 use crate::throttle::Network;
 use crate::throttle::network::Width;
 

@@ -10,8 +10,8 @@ use super::network::Network;
 use super::refused::Refused;
 use super::saved::Piece;
 use super::table::{Charge, Class, Granted, Standing, Table};
-use crate::clock::Clock;
-use crate::fail_stop::FailStop;
+use crate::system::clock::Clock;
+use crate::system::fail_stop::FailStop;
 
 /// The owner of the limiter.
 pub struct Throttle {

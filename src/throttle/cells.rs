@@ -8,7 +8,7 @@ use std::hash::{BuildHasher, RandomState};
 use super::gcra::Cell;
 use super::network::{Network, Width};
 use super::table::Class;
-use crate::clock::Timestamp;
+use crate::system::clock::Timestamp;
 
 const WAYS: usize = 8;
 const MICROS: u64 = (1 << 56) - 1;

@@ -7,13 +7,13 @@ use std::io;
 
 use super::saved::{RECORD_BYTES, Record};
 use super::table::{Limits, Table};
-use crate::clock::Timestamp;
 use crate::journal::bytes::Reader;
 use crate::journal::header::{FileKind, HEADER_BYTES, Header, HeaderError};
 use crate::journal::layout::by_kind;
 use crate::journal::recover::Found;
 use crate::journal::segment::Life;
 use crate::journal::storage::{Storage, unlink_if_there};
+use crate::system::clock::Timestamp;
 
 /// Its name.
 pub const FILE: &str = "throttle.bin";
@@ -189,10 +189,10 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::clock::Clock;
     use crate::journal::layout::Sizes;
     use crate::journal::storage_sim::SimStorage;
-    use crate::secret::Chance;
+    use crate::system::clock::Clock;
+    use crate::system::random::Chance;
     use crate::throttle::gcra::{Cell, Policy};
     use crate::throttle::{Class, Network, Rate};
 

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::clock::Timestamp;
+use crate::system::clock::Timestamp;
 
 /// How much a network may do: `burst` requests at once, then one each `period`.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]

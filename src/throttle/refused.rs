@@ -9,8 +9,8 @@ use std::time::Duration;
 use super::gcra::Throttled;
 use super::network::Network;
 use super::table::{Class, Standing};
-use crate::clock::Timestamp;
 use crate::shards::Shards;
+use crate::system::clock::Timestamp;
 
 const SHARDS: usize = 32;
 const PER_SHARD: usize = 512;

@@ -16,7 +16,7 @@ use super::cells::CellKey;
 use super::gcra::Cell;
 use super::network::{Network, Width};
 use super::table::{CROWD_CELLS, CROWD_MULTIPLE, Class, Table};
-use crate::clock::Timestamp;
+use crate::system::clock::Timestamp;
 
 /// Bytes of a record.
 pub const RECORD_BYTES: usize = 16;

@@ -4,7 +4,7 @@ use std::collections::{HashMap, VecDeque};
 use std::time::Duration;
 
 use super::network::Network;
-use crate::clock::Timestamp;
+use crate::system::clock::Timestamp;
 
 /// Networks at most; the one marked first gives way.
 const SUSPECTS_MAX: usize = 65_536;

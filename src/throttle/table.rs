@@ -9,7 +9,7 @@ use super::cells::{CellKey, Cells, Located, Worth};
 use super::gcra::{Cell, Policy, Throttled};
 use super::network::{Network, Width};
 use super::suspects::{SUSPECT_COST, Suspects};
-use crate::clock::Timestamp;
+use crate::system::clock::Timestamp;
 
 /// What is throttled, each by a policy of its own.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]

@@ -11,7 +11,7 @@ use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
 use serde::{Deserialize, Serialize};
 
 use super::keys::Signing;
-use crate::clock::Timestamp;
+use crate::system::clock::Timestamp;
 
 /// Clocks of other machines may differ by so much.
 const LEEWAY_SECS: u64 = 30;

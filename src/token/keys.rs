@@ -7,9 +7,10 @@ use base64ct::{Base64, Encoding};
 use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
 
 use super::access::{Scheme, generate, kid_of};
-use crate::clock::Timestamp;
 use crate::journal::storage::{Storage, write_whole};
-use crate::secret::{Chance, EdgeKeys};
+use crate::secret::EdgeKeys;
+use crate::system::clock::Timestamp;
+use crate::system::random::Chance;
 
 /// Symmetric keys, each for one thing alone.
 #[derive(Zeroize, ZeroizeOnDrop)]

@@ -12,9 +12,9 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
-use crate::clock::Timestamp;
 use crate::id::FamilyId;
-use crate::lock::Mutex;
+use crate::system::clock::Timestamp;
+use crate::system::lock::Mutex;
 
 /// Endings that are remembered. Beyond it the oldest give way, and whoever had not read them is told so.
 const ENDINGS_MAX: usize = 100_000;

@@ -13,8 +13,8 @@ use jsonwebtoken::jwk::{AlgorithmParameters, JwkSet};
 use jsonwebtoken::{Algorithm, DecodingKey, Validation};
 use parking_lot::RwLock;
 
-use crate::clock::{Clock, Timestamp};
 use crate::config::checks::JWKS_KEPT;
+use crate::system::clock::{Clock, Timestamp};
 use crate::token::revoked::{Ended, LEEWAY, Page};
 use crate::token::{Claims, Rejected};
 

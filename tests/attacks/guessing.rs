@@ -3,13 +3,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use portcullis::clock::{Clock, Timestamp};
 use portcullis::config::{Config, Reader};
 use portcullis::engine::{Engine, Fault, Running};
-use portcullis::fail_stop::FailStop;
 use portcullis::flow::log_in::{self, Mode};
 use portcullis::flow::{Client, Refusal, Stop};
 use portcullis::password::stats::Stats;
+use portcullis::system::clock::{Clock, Timestamp};
+use portcullis::system::fail_stop::FailStop;
 use reqwest::{Method, StatusCode};
 use serde_json::json;
 

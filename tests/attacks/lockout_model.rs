@@ -5,9 +5,9 @@
 use std::time::Duration;
 
 use portcullis::account::NameKey;
-use portcullis::clock::Timestamp;
 use portcullis::journal::record::Write;
 use portcullis::lockout::{Attempt, Begin, CountV1, Finish, Limits, Names, Outcome};
+use portcullis::system::clock::Timestamp;
 use proptest::prelude::*;
 use proptest_state_machine::{ReferenceStateMachine, StateMachineTest};
 

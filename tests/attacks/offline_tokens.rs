@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use actix_web::{App, HttpServer, web};
-use portcullis::clock::Clock;
+use portcullis::system::clock::Clock;
 use portcullis::verify::{Verified, Verifier};
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};

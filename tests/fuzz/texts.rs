@@ -4,11 +4,12 @@ use std::net::IpAddr;
 use std::sync::OnceLock;
 
 use portcullis::account::AccountName;
-use portcullis::clock::Timestamp;
 use portcullis::config::{Config, ForwardedHeader, Reader as Settings};
 use portcullis::http::client_address::client_address;
 use portcullis::password::phc::Phc;
-use portcullis::secret::{Chance, EdgeKeys, OpaqueToken, Secret, TokenKind};
+use portcullis::secret::{EdgeKeys, OpaqueToken, Secret, TokenKind};
+use portcullis::system::clock::Timestamp;
+use portcullis::system::random::Chance;
 use portcullis::token::access;
 use portcullis::token::keys::Signing;
 use portcullis::token::{Claims, Scheme, Signer};

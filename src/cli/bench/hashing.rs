@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use portcullis::clock::Clock;
 use portcullis::password::Cost;
 use portcullis::password::kernel::{Choice, Kernel};
-use portcullis::thread_class::{Low, lower};
+use portcullis::system::clock::Clock;
+use portcullis::system::scheduling::{Low, lower};
 
 /// Threads that hash for some time, each with memory of its own, as the server's do.
 #[derive(Clone)]

@@ -5,7 +5,7 @@ use std::io::{self, IsTerminal, Write};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use portcullis::clock::Clock;
+use portcullis::system::clock::Clock;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 

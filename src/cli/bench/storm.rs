@@ -6,9 +6,9 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use clap::Args;
-use portcullis::clock::Clock;
-use portcullis::descriptors;
 use portcullis::password::Cost;
+use portcullis::system::clock::Clock;
+use portcullis::system::descriptors;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use tokio::task::LocalSet;

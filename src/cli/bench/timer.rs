@@ -42,7 +42,7 @@ mod tests {
     #[tokio::test]
     async fn it_waits_again_and_again_and_never_less_than_it_was_told() {
         let mut timer = Timer::start().unwrap();
-        let clock = portcullis::clock::Clock::system();
+        let clock = portcullis::system::clock::Clock::system();
         for time in [0, 1, 300, 0, 1_700].map(Duration::from_micros) {
             let begin = clock.steady();
             timer.sleep(time).await.unwrap();

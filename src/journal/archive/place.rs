@@ -240,8 +240,8 @@ mod tests {
     use super::super::tests::options_of;
     use super::super::{Records, restore};
     use super::*;
-    use crate::clock::{Clock, Timestamp};
-    use crate::secret::Chance;
+    use crate::system::clock::{Clock, Timestamp};
+    use crate::system::random::Chance;
 
     const NOW: Timestamp = Timestamp::from_secs(1_800_000_000);
 

@@ -16,8 +16,8 @@ use super::super::segment::salt_tag;
 use super::super::snapshot;
 use super::super::storage::{File, Storage};
 use super::{Records, Restored, begin_anew, origin};
-use crate::clock::{Clock, Timestamp};
-use crate::secret::Chance;
+use crate::system::clock::{Clock, Timestamp};
+use crate::system::random::Chance;
 
 /// Read at once, as long as all of it can be.
 const PIECE: usize = 256 << 10;

@@ -2,7 +2,6 @@
 
 use super::{Disproof, Proof, STRIPE_BYTES, buckets_of, prove, stripes_of};
 use crate::journal::buckets::{BUCKETS, bucket_of};
-use crate::journal::bugs::{self, Bug};
 use crate::journal::golden::{Life, SIZES, damaged, disk_of, files, frozen, removal, values, verdicts};
 use crate::journal::inspect::verify;
 use crate::journal::layout::{segment_path, snapshot_path};
@@ -10,6 +9,7 @@ use crate::journal::recover;
 use crate::journal::round::{Round, Unnamed};
 use crate::journal::snapshot::Records;
 use crate::journal::storage_sim::SimStorage;
+use crate::system::seeded_bug::{self, Bug};
 
 /// The second path knows nothing of time here: no record may be gone.
 fn prove_it(disk: &SimStorage) -> Result<Proof, Disproof> {
@@ -100,7 +100,7 @@ fn a_mistake_of_recovery_does_not_hide_from_the_second_path() {
         [(Bug::RemovalNotReplayed, disk_of(&frozen("clean"))), (Bug::ReplayOneLate, disk.after_kill())]
     {
         assert!(verify_it(&disk).is_ok());
-        let refusal = bugs::with(Some(bug), || verify_it(&disk)).unwrap_err().to_string();
+        let refusal = seeded_bug::with(Some(bug), || verify_it(&disk)).unwrap_err().to_string();
         assert!(refusal.contains("differ"), "{bug:?}: {refusal}");
     }
 }

@@ -11,7 +11,7 @@ use super::super::writer::Stepped;
 use super::damage::damage;
 use super::oracle::{Fold, Oracle};
 use super::world::{Saving, TOY_A, TOY_B, What, Wish, World, options};
-use crate::clock::{Clock, Timestamp};
+use crate::system::clock::{Clock, Timestamp};
 
 /// What was done and found.
 #[derive(Clone, Copy, Debug, Default)]

@@ -18,8 +18,8 @@ use super::super::snapshot::{Records, Taking, keep_two};
 use super::super::storage::Storage;
 use super::super::storage_sim::{Failure, Kind, SimStorage};
 use super::super::writer::Stepped;
-use crate::clock::{Clock, Timestamp};
-use crate::secret::Chance;
+use crate::system::clock::{Clock, Timestamp};
+use crate::system::random::Chance;
 
 const SIZES: Sizes = Sizes { segment: 16_384, body: 2_048, align: 512, window: 65_536 };
 const TABLE: u16 = 9;

@@ -1,8 +1,8 @@
 //! Loops over seeds.
 
-use super::super::bugs::{self, Bug};
 use super::run::{Counts, Violation, run};
-use crate::clock::Clock;
+use crate::system::clock::Clock;
+use crate::system::seeded_bug::{self, Bug};
 
 fn number(name: &str, default: u64) -> u64 {
     std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(default)
@@ -111,7 +111,7 @@ const BUGS: [Bug; 33] = [
 /// The first seed from `from` on that finds the mistake, and how it shows.
 fn find(bug: Bug, from: u64, budget: u64) -> Option<(u64, String)> {
     (from..from + budget).find_map(|seed| {
-        let done = bugs::with(Some(bug), || std::panic::catch_unwind(|| run(seed).1));
+        let done = seeded_bug::with(Some(bug), || std::panic::catch_unwind(|| run(seed).1));
         match done {
             Ok(Ok(())) => None,
             Ok(Err(violation)) => Some((seed, format!("{violation:?}"))),

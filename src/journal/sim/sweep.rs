@@ -10,8 +10,8 @@ use super::super::storage::Storage;
 use super::super::storage_sim::{Dice, SimStorage};
 use super::oracle::{Fold, Oracle};
 use super::world::{TOY_A, What, Wish, World, is_out_of_time};
-use crate::clock::{Clock, Timestamp};
 use crate::journal::handle::Class;
+use crate::system::clock::{Clock, Timestamp};
 
 const SIZES: Sizes = Sizes { segment: 32_768, body: 4_000, align: 512, window: 65_536 };
 const NOW: Timestamp = Timestamp::from_secs(1_800_000_000);

@@ -6,7 +6,6 @@ use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use super::super::buckets::{BUCKETS, Buckets};
-use super::super::bugs::{Bug, seeded};
 use super::super::codec::{self, Decode, Encode, Stored};
 use super::super::entry::Change;
 use super::super::frame;
@@ -18,13 +17,15 @@ use super::super::round::{Finished, Round};
 use super::super::snapshot::Records;
 use super::super::storage_sim::SimStorage;
 use super::oracle::{Fold, Oracle, Place};
-use crate::clock::{Clock, Timestamp};
-use crate::fail_stop::FailStop;
 use crate::id::{AccountId, FamilyId, Slot};
 use crate::refresh::Families;
 use crate::refresh::state::{Limits, Opened, Rotate};
 use crate::registry::{Answer, Desk, Owner, Registry};
-use crate::secret::{Chance, SecretDigest};
+use crate::secret::SecretDigest;
+use crate::system::clock::{Clock, Timestamp};
+use crate::system::fail_stop::FailStop;
+use crate::system::random::Chance;
+use crate::system::seeded_bug::{Bug, seeded};
 use crate::token::Feed;
 
 pub(super) const TOY_A: u16 = 9;

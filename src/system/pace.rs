@@ -5,7 +5,7 @@ use std::cell::Cell;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::clock::Clock;
+use super::clock::Clock;
 
 /// Work goes on for so long, or for one step where that is longer.
 const SLICE: Duration = Duration::from_micros(250);
@@ -43,7 +43,7 @@ impl<H: Fn() -> bool> Pace<H> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::clock::Timestamp;
+    use crate::system::clock::Timestamp;
 
     #[test]
     fn idles_once_a_slice_is_over_and_not_when_somebody_waits() {
