@@ -6,11 +6,10 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use portcullis::account::{AccountName, AccountV1, Status};
+use portcullis::account::{AccountV1, Status};
 use portcullis::app;
 use portcullis::config::{Config, Reader};
 use portcullis::engine::Engine;
-use portcullis::id::{AccountId, FamilyId};
 use portcullis::journal::buckets::{BUCKETS, bucket_of};
 use portcullis::journal::codec;
 use portcullis::journal::entry::Entry;
@@ -25,6 +24,8 @@ use portcullis::refresh::FamilyV1;
 use portcullis::system::clock::Clock;
 use portcullis::system::fail_stop::FailStop;
 use portcullis::system::random::Chance;
+use portcullis::value::account_name::AccountName;
+use portcullis::value::id::{AccountId, FamilyId};
 
 pub fn config(dir: &Path, settings: &[(&str, &str)]) -> Config {
     let mut reader = Reader::new();

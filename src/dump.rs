@@ -5,8 +5,7 @@
 
 use serde_json::{Value, json};
 
-use crate::account::{AccountV1, masked};
-use crate::id::hex;
+use crate::account::AccountV1;
 use crate::journal::codec::{CodecError, Stored, decode};
 use crate::lockout::CountV1;
 use crate::mail::MailV1;
@@ -15,6 +14,8 @@ use crate::refresh::FamilyV1;
 use crate::reset::MailedV1;
 use crate::session::SessionV1;
 use crate::system::clock::Timestamp;
+use crate::value::account_name::masked;
+use crate::value::id::hex;
 
 /// The name of a table.
 pub fn table(table: u16) -> String {

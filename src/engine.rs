@@ -11,7 +11,6 @@ use actix::{Actor, Addr, Arbiter, ArbiterHandle, Handler, Message};
 use crate::account::{AccountV1, Accounts};
 use crate::changes::Changes;
 use crate::config::Config;
-use crate::id::AccountId;
 use crate::journal::archive;
 use crate::journal::handle::{Handle, NoRoom, Sealed};
 use crate::journal::layout::Sizes;
@@ -38,6 +37,7 @@ use crate::throttle::file;
 use crate::throttle::refused::Refused;
 use crate::token::revoked::{self, Ended};
 use crate::token::{self, Feed, Keys, Scheme, Signer};
+use crate::value::id::AccountId;
 use crate::verified::Verified;
 use crate::workers::Saved;
 

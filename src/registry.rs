@@ -11,7 +11,6 @@ use std::time::Duration;
 use actix::{Actor, AsyncContext, Context, Handler, Message, MessageResult};
 
 use crate::changes::Changes;
-use crate::id::hex;
 use crate::journal::buckets::{BUCKETS, Buckets};
 use crate::journal::codec;
 use crate::journal::entry::{Change, Entry};
@@ -23,6 +22,7 @@ use crate::system::fail_stop::FailStop;
 use crate::system::seeded_bug::{Bug, seeded};
 use crate::token::Feed;
 use crate::token::revoked::Ended;
+use crate::value::id::hex;
 
 /// What a message to an owner is answered with.
 pub type Answer<V> = Result<Sealed<V>, NoRoom>;
@@ -345,7 +345,6 @@ mod tests {
 
     use super::*;
     use crate::account::Accounts;
-    use crate::id::{AccountId, FamilyId};
     use crate::journal::layout::Sizes;
     use crate::journal::recover::{Options, Past, recover};
     use crate::journal::storage_sim::SimStorage;
@@ -353,6 +352,7 @@ mod tests {
     use crate::refresh::{Families, Limits};
     use crate::secret::SecretDigest;
     use crate::system::random::Chance;
+    use crate::value::id::{AccountId, FamilyId};
 
     impl Past for Accounts {
         fn apply(&mut self, _: u16, _: u16, _: &[u8], _: Option<&[u8]>) -> Result<(), String> {

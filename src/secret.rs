@@ -24,8 +24,8 @@ use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
 
-use crate::id::keyed_digest;
 use crate::system::random::{Chance, NoChance};
+use crate::value::id::keyed_digest;
 
 const VERSION: u8 = 1;
 const SECRET_BYTES: usize = 24;

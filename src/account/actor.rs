@@ -1,9 +1,10 @@
 //! The mailbox around [`Accounts`].
 
 use super::state::{Change, Refusal, SignUp, SignedUp};
-use super::{AccountV1, Accounts, NameKey};
-use crate::id::AccountId;
+use super::{AccountV1, Accounts};
 use crate::registry::{handles, reads, registry};
+use crate::value::account_name::NameKey;
+use crate::value::id::AccountId;
 
 registry!(Accounts, AccountV1, "account");
 

@@ -19,10 +19,8 @@
 //! Source: OWASP Authentication Cheat Sheet; NIST SP 800-63B-4 §3.1.1.
 
 pub mod actor;
-pub mod name;
 pub mod record;
 pub mod state;
 
-pub use name::{AccountName, NAME_BYTES_MAX, NameError, NameKey, masked};
 pub use record::{AccountV1, Status};
 pub use state::{Accounts, Change, Refusal, SignUp, SignedUp};

@@ -1,8 +1,8 @@
 //! The frozen form of an account. A change of it is an `AccountV2` and an upcast.
 
-use crate::id::AccountId;
 use crate::journal::codec::{Decode, Encode, Stored};
 use crate::journal::record::Record;
+use crate::value::id::AccountId;
 
 /// Whether an account may log in. Append only.
 #[derive(Clone, Copy, Debug, Decode, Encode, Eq, PartialEq)]
@@ -20,7 +20,7 @@ pub enum Status {
 pub struct AccountV1 {
     /// [`AccountId`].
     pub id: [u8; 16],
-    /// [`NameKey`](super::NameKey) of the address.
+    /// [`NameKey`](crate::value::account_name::NameKey) of the address.
     pub name_key: [u8; 16],
     /// The address in its one form.
     pub email: Box<str>,
@@ -61,7 +61,8 @@ impl AccountV1 {
     /// Whether what was read back can be an account.
     pub fn is_sound(&self) -> bool {
         // The slot of the id is that of the address it was made with; a later address may be of another one.
-        AccountId::from_bytes(self.id).is_some() && super::AccountName::parse(&self.email).is_ok()
+        AccountId::from_bytes(self.id).is_some()
+            && crate::value::account_name::AccountName::parse(&self.email).is_ok()
     }
 
     /// Whether its address is nobody else's to sign up with: it was proved, or an administrator has given the account
@@ -73,6 +74,6 @@ impl AccountV1 {
     /// Its id.
     pub fn account_id(&self) -> AccountId {
         // Minted here, or found sound when it was read back.
-        AccountId::from_bytes(self.id).unwrap_or(AccountId::mint(crate::id::Slot::FIRST, [0; 14]))
+        AccountId::from_bytes(self.id).unwrap_or(AccountId::mint(crate::value::id::Slot::FIRST, [0; 14]))
     }
 }

@@ -1,12 +1,12 @@
 //! The whole rule of accounts. Knows no actor, file, clock or randomness.
 
-use super::name::NameKey;
 use super::record::{AccountV1, Status};
-use crate::id::AccountId;
 use crate::index::Index;
 use crate::journal::buckets::Buckets;
 use crate::journal::record::{self, Write};
 use crate::system::clock::Timestamp;
+use crate::value::account_name::NameKey;
+use crate::value::id::AccountId;
 
 /// A decision about accounts with verdict `V`.
 pub type Decision<V> = record::Decision<AccountV1, V>;
@@ -265,7 +265,7 @@ impl Accounts {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::account::AccountName;
+    use crate::value::account_name::AccountName;
 
     const NOW: Timestamp = Timestamp::from_secs(1_800_000_000);
 

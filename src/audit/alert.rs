@@ -13,8 +13,8 @@ use serde::Serialize;
 
 use crate::config::AlertLimits;
 use crate::engine::Engine;
-use crate::id::hex;
 use crate::system::clock::Timestamp;
+use crate::value::id::hex;
 
 const TICK: Duration = Duration::from_secs(5);
 

@@ -25,9 +25,9 @@ use sha2::{Digest, Sha256};
 use tokio::sync::oneshot;
 
 use super::read::{files, last_line};
-use crate::id::{hex, keyed_digest};
 use crate::system::clock::{Clock, Timestamp};
 use crate::system::lock::Mutex;
+use crate::value::id::{hex, keyed_digest};
 
 /// Events that wait for the disk at most.
 const QUEUE: usize = 8192;

@@ -159,7 +159,7 @@ impl Note {
     pub fn of(mut self, account: Option<&AccountV1>) -> Self {
         if let Some(account) = account {
             self.line.subject = account.account_id().to_string();
-            self.line.email = crate::account::masked(&account.email);
+            self.line.email = crate::value::account_name::masked(&account.email);
         }
         self
     }

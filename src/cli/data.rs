@@ -127,7 +127,7 @@ impl DataCommand {
                 let mut records = Records::default();
                 look(&*storage, SIZES, &mut records).map_err(Failure::refused)?;
                 for (table, schema, key, value) in records.iter() {
-                    let key = portcullis::id::hex(key);
+                    let key = portcullis::value::id::hex(key);
                     let said = dump::redacted(table, schema, value).map_err(Failure::refused)?;
                     let table = dump::table(table);
                     let line = json!({

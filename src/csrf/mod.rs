@@ -12,7 +12,7 @@
 use base64ct::{Base64UrlUnpadded, Encoding};
 use subtle::ConstantTimeEq;
 
-use crate::id::keyed_digest;
+use crate::value::id::keyed_digest;
 
 /// What a request says of where it comes from.
 #[derive(Clone, Copy, Debug, Default)]

@@ -8,10 +8,10 @@ use crate::account::AccountV1;
 use crate::account::actor::Delete;
 use crate::audit::Event;
 use crate::engine::Engine;
-use crate::id::{FamilyId, SessionId};
 use crate::refresh::{self, FamilyV1};
 use crate::session::{self, SessionV1};
 use crate::throttle::table::Class;
+use crate::value::id::{FamilyId, SessionId};
 
 /// What is open for an account.
 pub struct OpenSessions {

@@ -6,16 +6,17 @@ use super::post::Addressee;
 use super::sign_up::{display_name, new_password};
 use super::{Refusal, Stop, parse_name};
 use crate::account::actor::{Alter, ById, Delete, List};
-use crate::account::{AccountV1, Change, NameKey, SignUp, SignedUp, Status};
+use crate::account::{AccountV1, Change, SignUp, SignedUp, Status};
 use crate::audit::read::{Wanted, find};
 use crate::audit::{Event, Line, Note};
 use crate::engine::{Engine, Fault};
-use crate::id::AccountId;
 use crate::lockout::actor::Clear;
 use crate::mail::Kind;
 use crate::password::Place;
 use crate::reset::Purpose;
 use crate::system::clock::Timestamp;
+use crate::value::account_name::NameKey;
+use crate::value::id::AccountId;
 
 const ROLES_MAX: usize = 32;
 

@@ -7,11 +7,11 @@ use crate::account::AccountV1;
 use crate::account::actor::ById;
 use crate::audit::Event;
 use crate::engine::Engine;
-use crate::id::{AccountId, FamilyId, SessionId};
 use crate::refresh::{self, FamilyV1};
 use crate::secret::TokenKind;
 use crate::session::{self, agent};
 use crate::system::clock::Timestamp;
+use crate::value::id::{AccountId, FamilyId, SessionId};
 use crate::verified::CredentialDigest;
 pub use crate::verified::{Held, Identity, TokenTimes};
 

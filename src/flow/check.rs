@@ -2,11 +2,10 @@
 
 use super::post::Addressee;
 use super::{Client, Refusal, Stop};
+use crate::account::AccountV1;
 use crate::account::actor::{Find, Rehash};
-use crate::account::{AccountName, AccountV1, NameKey};
 use crate::audit::{self, Event};
 use crate::engine::{Engine, Fault};
-use crate::id::short_digest;
 use crate::journal::handle::Sealed;
 use crate::lockout::{Attempt, Begin, Finish, Outcome, device};
 use crate::mail::Kind;
@@ -14,8 +13,10 @@ use crate::password::{Lane, Password, Place, Shed, Verified};
 use crate::reset::Purpose;
 use crate::stuffing::actor::{Look, Note};
 use crate::stuffing::{self, Standing};
-use crate::throttle::Network;
 use crate::throttle::actor::Suspect;
+use crate::value::account_name::{AccountName, NameKey};
+use crate::value::id::short_digest;
+use crate::value::network::Network;
 
 /// What tells a device of the owner from a stranger's.
 #[derive(Clone, Copy, Debug)]

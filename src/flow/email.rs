@@ -15,15 +15,16 @@ use super::log_out::end_others_and_mailed;
 use super::post::Addressee;
 use super::{Client, Refusal, Stop, mailed, parse_name};
 use crate::account::actor::{Alter, ById, Find, GiveWay};
-use crate::account::{AccountName, AccountV1, Change, NameKey};
+use crate::account::{AccountV1, Change};
 use crate::audit::Event;
 use crate::engine::Engine;
-use crate::id::AccountId;
 use crate::lockout::actor::Clear;
 use crate::mail::Kind;
 use crate::reset::actor::{EndAll, Live, Look};
 use crate::reset::{Purpose, Redeem};
 use crate::throttle::table::Class;
+use crate::value::account_name::{AccountName, NameKey};
+use crate::value::id::AccountId;
 
 /// Asks for another address: the same answer and work whether it is free or somebody's.
 pub async fn ask(

@@ -12,8 +12,8 @@ use crate::audit::Event;
 use crate::engine::{Engine, Fault};
 use crate::journal::handle::Sealed;
 use crate::password::Lane;
-use crate::throttle::Network;
 use crate::throttle::table::Class;
+use crate::value::network::Network;
 
 /// What the client asks for.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]

@@ -6,11 +6,11 @@ use crate::account::Change;
 use crate::account::actor::Alter;
 use crate::audit::{Event, Note};
 use crate::engine::Engine;
-use crate::id::{AccountId, FamilyId, SessionId};
 use crate::refresh::{self, Cause};
 use crate::reset::actor::EndAll;
 use crate::secret::{SecretDigest, TokenKind};
 use crate::session;
+use crate::value::id::{AccountId, FamilyId, SessionId};
 
 /// How far it reaches.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq, serde::Deserialize)]

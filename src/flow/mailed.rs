@@ -3,15 +3,16 @@
 use super::post::Addressee;
 use super::{Client, Refusal, Stop, parse_name};
 use crate::account::actor::{Alter, ById, Find};
-use crate::account::{AccountV1, Change, NameKey};
+use crate::account::{AccountV1, Change};
 use crate::audit::Event;
 use crate::engine::Engine;
-use crate::id::{AccountId, MailedId};
 use crate::lockout::actor::Clear;
 use crate::mail::Kind;
 use crate::reset::{MailedV1, Purpose, Redeem};
 use crate::secret::TokenKind;
 use crate::throttle::table::Class;
+use crate::value::account_name::NameKey;
+use crate::value::id::{AccountId, MailedId};
 
 /// Reads a mailed token of a purpose.
 pub(super) fn read(engine: &Engine, token: &str, purpose: Purpose) -> Result<Redeem, Refusal> {

@@ -19,10 +19,9 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::account::{AccountName, AccountV1, Status};
+use crate::account::{AccountV1, Status};
 use crate::audit::{Event, Note};
 use crate::engine::{Engine, Fault};
-use crate::id::{FamilyId, SessionId, hex};
 use crate::journal::handle::{NoRoom, Sealed};
 use crate::lockout::device;
 use crate::password::{Lane, Place, Weakness};
@@ -34,8 +33,11 @@ use crate::system::random::NoChance;
 use crate::throttle::actor::{Refund, Take};
 use crate::throttle::gcra::Throttled;
 use crate::throttle::table::Class;
-use crate::throttle::{Charge, Network, Standing};
+use crate::throttle::{Charge, Standing};
 use crate::token::Claims;
+use crate::value::account_name::AccountName;
+use crate::value::id::{FamilyId, SessionId, hex};
+use crate::value::network::Network;
 
 /// Who asks.
 #[derive(Clone, Debug)]

@@ -12,8 +12,8 @@ use crate::account::actor::{Find, List};
 use crate::account::{AccountV1, Status};
 use crate::audit::read::Wanted;
 use crate::engine::Engine;
-use crate::id::AccountId;
 use crate::system::clock::Timestamp;
+use crate::value::id::AccountId;
 
 /// An operator's wish. `user` is an address or an id.
 #[derive(Debug, Deserialize, Serialize)]
@@ -195,7 +195,7 @@ fn session(account: &AccountV1, held: Held) -> Value {
         Held::Session(session) => ("cookie", session.opened_ms, &*session.network, &*session.user_agent),
     };
     json!({
-        "id": crate::id::hex(&identity.sid()),
+        "id": crate::value::id::hex(&identity.sid()),
         "kind": kind,
         "created_at": Timestamp(created).rfc3339(),
         "network": network,

@@ -6,8 +6,8 @@ use super::log_out::end_others_and_mailed;
 use super::post::Addressee;
 use super::sign_up::new_password;
 use super::{Client, Refusal, Stop, mailed, parse_name};
+use crate::account::Change;
 use crate::account::actor::{Alter, Find};
-use crate::account::{Change, NameKey};
 use crate::audit::Event;
 use crate::engine::{Engine, Fault};
 use crate::lockout::actor::Clear;
@@ -15,8 +15,9 @@ use crate::mail::Kind;
 use crate::password::{Advice, Lane, Password, advise};
 use crate::reset::Purpose;
 use crate::reset::actor::Look;
-use crate::throttle::Network;
 use crate::throttle::table::Class;
+use crate::value::account_name::NameKey;
+use crate::value::network::Network;
 
 /// Mails a link to set a new password: the same answer, steps and commits for any address.
 pub async fn forgot(engine: &Engine, client: &Client, email: &str) -> Result<(), Stop> {

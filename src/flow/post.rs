@@ -3,13 +3,14 @@
 //! sent. Neither the answer nor the work behind it tells whether there is an account.
 
 use super::Stop;
-use crate::account::{AccountName, AccountV1, NameKey};
+use crate::account::AccountV1;
 use crate::engine::Engine;
-use crate::id::{AccountId, MailedId};
 use crate::mail::{Kind, MailV1, Post, seal_token};
 use crate::reset::{Mint, Purpose};
 use crate::secret::{OpaqueToken, Secret, TokenKind};
-use crate::throttle::Network;
+use crate::value::account_name::{AccountName, NameKey};
+use crate::value::id::{AccountId, MailedId};
+use crate::value::network::Network;
 
 /// To whom a mail goes.
 pub(super) struct Addressee {

@@ -8,12 +8,12 @@ use crate::account::AccountV1;
 use crate::account::actor::ById;
 use crate::audit::Event;
 use crate::engine::{Engine, Fault};
-use crate::id::{AccountId, FamilyId};
 use crate::journal::handle::Sealed;
 use crate::mail::Kind;
 use crate::refresh::{self, Cause, FamilyV1, Rotate, Rotated};
 use crate::secret::{OpaqueToken, Secret, SecretDigest, TokenKind};
 use crate::throttle::table::Class;
+use crate::value::id::{AccountId, FamilyId};
 
 /// A refresh token is presented for a new pair.
 ///

@@ -5,11 +5,11 @@ use super::{Client, Opened, Refusal, Stop, parse_name};
 use crate::account::{SignUp, SignedUp};
 use crate::audit::Event;
 use crate::engine::Engine;
-use crate::id::AccountId;
 use crate::mail::Kind;
 use crate::password::{Lane, Password, judge};
 use crate::reset::Purpose;
 use crate::throttle::table::Class;
+use crate::value::id::AccountId;
 
 /// What came of it.
 pub enum Done {

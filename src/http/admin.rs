@@ -12,8 +12,8 @@ use crate::audit::read::Wanted;
 use crate::engine::Engine;
 use crate::flow::Refusal;
 use crate::flow::admin::{self, Admin};
-use crate::id::AccountId;
 use crate::system::clock::Timestamp;
+use crate::value::id::AccountId;
 
 type Eng = web::Data<Engine>;
 

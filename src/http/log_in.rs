@@ -15,8 +15,8 @@ use crate::flow::log_in::Mode;
 use crate::flow::log_out::Scope;
 use crate::flow::sign_up::Done;
 use crate::flow::{Client, Grant, Opened, Refusal, authenticate, log_in, log_out, refresh, sign_up};
-use crate::id::FamilyId;
 use crate::system::clock::Timestamp;
+use crate::value::id::FamilyId;
 
 type Eng = web::Data<Engine>;
 
@@ -224,7 +224,7 @@ fn opened_response(engine: &Engine, opened: &Opened, status: u16) -> HttpRespons
             }
             response.cookie(cookie.finish());
             response.json(json!({
-                "session_id": crate::id::hex(&session.id),
+                "session_id": crate::value::id::hex(&session.id),
                 "expires_at": session.end().rfc3339(),
                 "csrf_token": csrf_token,
                 "user": user,

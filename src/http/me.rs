@@ -10,10 +10,10 @@ use super::{Body, Rejection, answer, read_json, resource};
 use crate::engine::Engine;
 use crate::flow::authenticate::{Held, introspect};
 use crate::flow::{Refusal, account, email, log_out, password};
-use crate::id::hex;
 use crate::refresh::FamilyV1;
 use crate::session::SessionV1;
 use crate::system::clock::Timestamp;
+use crate::value::id::hex;
 
 type Eng = web::Data<Engine>;
 

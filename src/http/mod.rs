@@ -26,7 +26,7 @@ use actix_web::middleware::Next;
 use actix_web::{HttpMessage, HttpRequest, HttpResponse, HttpResponseBuilder, Resource, web};
 
 use crate::engine::Engine;
-use crate::id::hex;
+use crate::value::id::hex;
 pub use body::{BODY_BYTES_MAX, Body};
 pub use connections::Connections;
 use connections::{Connection, Served, Serving};

@@ -165,7 +165,7 @@ mod tests {
         );
         assert!(lines[0].contains("state: Closed"), "{lines:?}");
         let cluster = match IdentityFile::open(&disk) {
-            Ok(Some(Ok(identity))) => crate::id::hex(&identity.cluster()),
+            Ok(Some(Ok(identity))) => crate::value::id::hex(&identity.cluster()),
             _ => panic!("an identity"),
         };
         assert!(lines[0].contains(&cluster), "{lines:?}");

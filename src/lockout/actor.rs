@@ -4,9 +4,9 @@ use actix::{Context, Handler, Message, MessageResult};
 
 use super::record::CountV1;
 use super::state::{Attempt, Begin, Finish, Locked, Names, Outcome, Settled};
-use crate::account::NameKey;
 use crate::journal::handle::Class;
 use crate::registry::{Answer, Owner, handles, registry};
+use crate::value::account_name::NameKey;
 
 registry!(Names, CountV1, "lockout");
 

@@ -3,8 +3,8 @@
 use base64ct::{Base64UrlUnpadded, Encoding};
 use subtle::ConstantTimeEq;
 
-use crate::account::NameKey;
-use crate::id::{keyed_digest, short_digest};
+use crate::value::account_name::NameKey;
+use crate::value::id::{keyed_digest, short_digest};
 
 const PREFIX: &str = "pcd_";
 const VERSION: u8 = 1;

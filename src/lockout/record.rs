@@ -10,7 +10,7 @@ use crate::system::clock::Timestamp;
 #[derive(Clone, Debug, Default, Decode, Encode, Eq, PartialEq)]
 #[bincode(crate = "crate::journal::codec::bincode")]
 pub struct CountV1 {
-    /// [`NameKey`](crate::account::NameKey).
+    /// [`NameKey`](crate::value::account_name::NameKey).
     pub name: [u8; 16],
     /// Failures from unknown devices, charged when they were admitted; sets the length of a lock.
     pub failures: u32,

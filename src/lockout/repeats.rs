@@ -4,8 +4,8 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use crate::account::NameKey;
 use crate::system::clock::Timestamp;
+use crate::value::account_name::NameKey;
 
 /// Names of which they are remembered.
 const NAMES_MAX: usize = 100_000;

@@ -3,10 +3,10 @@
 use super::count::{DAY, Limits, charge_device, clear};
 use super::record::CountV1;
 use super::repeats::Repeats;
-use crate::account::NameKey;
 use crate::journal::buckets::{BUCKETS, Buckets};
 use crate::journal::record::{self, Write};
 use crate::system::clock::Timestamp;
+use crate::value::account_name::NameKey;
 
 /// A decision about counts with verdict `V`.
 pub type Decision<V> = record::Decision<CountV1, V>;

@@ -32,7 +32,7 @@ pub use smtp::Smtp;
 pub use state::{Outbox, Post, Tried};
 pub use transport::{DeliveryError, Outgoing, Transport};
 
-use crate::id::keyed_digest;
+use crate::value::id::keyed_digest;
 
 /// Seals the token of the mail `id` under a key of its own.
 pub fn seal_token(outbox_key: &[u8; 32], id: [u8; 16], token: &str) -> Vec<u8> {

@@ -2,8 +2,8 @@
 
 use super::state::{Opened, Refusal, Rotate, Rotated, alive};
 use super::{Cause, Families, FamilyV1};
-use crate::id::{AccountId, FamilyId};
 use crate::registry::{handles, reads, registry};
+use crate::value::id::{AccountId, FamilyId};
 
 registry!(Families, FamilyV1, "refresh", ends super::state::ended_by);
 

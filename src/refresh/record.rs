@@ -1,10 +1,10 @@
 //! The frozen form of a family. A change of it is a `FamilyV2` and an upcast.
 
-use crate::id::{AccountId, FamilyId};
 use crate::journal::codec::{Decode, Encode, Stored};
 use crate::journal::record::Record;
 use crate::secret::SealedSuccessor;
 use crate::system::clock::Timestamp;
+use crate::value::id::{AccountId, FamilyId};
 
 /// Why a family was ended. Append only.
 #[derive(Clone, Copy, Debug, Decode, Encode, Eq, PartialEq)]

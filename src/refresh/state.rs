@@ -3,12 +3,12 @@
 use std::time::Duration;
 
 use super::record::{Cause, FamilyV1, SpentV1};
-use crate::id::{AccountId, FamilyId};
 use crate::index::ByAccount;
 use crate::journal::buckets::Buckets;
 use crate::journal::record::{self, Write};
 use crate::secret::{SealedSuccessor, SecretDigest};
 use crate::system::clock::Timestamp;
+use crate::value::id::{AccountId, FamilyId};
 
 /// A decision about families with verdict `V`.
 pub type Decision<V> = record::Decision<FamilyV1, V>;
@@ -320,7 +320,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::id::{AccountId, Slot};
+    use crate::value::id::{AccountId, Slot};
 
     const LIMITS: Limits = Limits {
         grace: Duration::from_secs(10),

@@ -4,9 +4,9 @@ use actix::{Context, Handler, Message, MessageResult};
 
 use super::state::{Invalid, Mint, Redeem};
 use super::{Mailed, MailedV1, Purpose};
-use crate::id::AccountId;
 use crate::journal::handle::Class;
 use crate::registry::{Answer, Owner, handles, reads, registry};
+use crate::value::id::AccountId;
 
 registry!(Mailed, MailedV1, "reset");
 

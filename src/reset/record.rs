@@ -23,9 +23,9 @@ pub enum Purpose {
 #[derive(Clone, Debug, Decode, Encode, Eq, PartialEq)]
 #[bincode(crate = "crate::journal::codec::bincode")]
 pub struct MailedV1 {
-    /// [`MailedId`](crate::id::MailedId).
+    /// [`MailedId`](crate::value::id::MailedId).
     pub id: [u8; 16],
-    /// [`AccountId`](crate::id::AccountId), in the same slot; of nobody, an id that no account has.
+    /// [`AccountId`](crate::value::id::AccountId), in the same slot; of nobody, an id that no account has.
     pub account: [u8; 16],
     /// What it is good for.
     pub purpose: Purpose,

@@ -4,12 +4,12 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use super::record::{MailedV1, Purpose};
-use crate::id::{AccountId, MailedId};
 use crate::journal::buckets::Buckets;
 use crate::journal::record::{self, Write};
 use crate::secret::SecretDigest;
 use crate::system::clock::Timestamp;
-use crate::throttle::Network;
+use crate::value::id::{AccountId, MailedId};
+use crate::value::network::Network;
 
 /// A decision about mailed tokens with verdict `V`.
 pub type Decision<V> = record::Decision<MailedV1, V>;
@@ -272,8 +272,8 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::id::Slot;
     use crate::journal::buckets::BUCKETS;
+    use crate::value::id::Slot;
 
     const START: Timestamp = Timestamp::from_secs(1_800_000_000);
 

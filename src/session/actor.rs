@@ -3,10 +3,10 @@
 use actix::{Context, Handler, Message, MessageResult};
 
 use super::{Opened, SessionV1, Sessions};
-use crate::id::{AccountId, SessionId};
 use crate::journal::handle::{Class, NoRoom};
 use crate::registry::{Answer, Owner, handles, reads, registry};
 use crate::secret::SecretDigest;
+use crate::value::id::{AccountId, SessionId};
 
 registry!(Sessions, SessionV1, "session", ends super::state::ended_by);
 

@@ -8,9 +8,9 @@ use crate::system::clock::Timestamp;
 #[derive(Clone, Debug, Decode, Encode, Eq, PartialEq)]
 #[bincode(crate = "crate::journal::codec::bincode")]
 pub struct SessionV1 {
-    /// [`SessionId`](crate::id::SessionId).
+    /// [`SessionId`](crate::value::id::SessionId).
     pub id: [u8; 16],
-    /// [`AccountId`](crate::id::AccountId), in the same slot.
+    /// [`AccountId`](crate::value::id::AccountId), in the same slot.
     pub account: [u8; 16],
     /// The account's epoch at log-in.
     pub auth_epoch: u64,

@@ -3,12 +3,12 @@
 use std::time::Duration;
 
 use super::record::SessionV1;
-use crate::id::{AccountId, SessionId};
 use crate::index::ByAccount;
 use crate::journal::buckets::Buckets;
 use crate::journal::record::{self, Write};
 use crate::secret::SecretDigest;
 use crate::system::clock::Timestamp;
+use crate::value::id::{AccountId, SessionId};
 
 /// A decision about sessions with verdict `V`.
 pub type Decision<V> = record::Decision<SessionV1, V>;
@@ -196,7 +196,7 @@ pub(super) fn ended_by(write: &Write<SessionV1>) -> Option<[u8; 16]> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::id::Slot;
+    use crate::value::id::Slot;
 
     const START: Timestamp = Timestamp::from_secs(1_800_000_000);
     const MINUTE: Duration = Duration::from_mins(1);

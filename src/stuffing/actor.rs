@@ -8,7 +8,7 @@ use super::standings::Standings;
 use super::state::{Noticed, Standing, Stuffing, Tried};
 use crate::system::clock::Clock;
 use crate::system::fail_stop::FailStop;
-use crate::throttle::Network;
+use crate::value::network::Network;
 
 /// The owner of what is remembered.
 pub struct Watch {

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use super::state::{KNOWN_FOR, NAMES_WINDOW, Outcome, Standing, site_of};
 use crate::system::clock::Timestamp;
-use crate::throttle::Network;
+use crate::value::network::Network;
 
 /// Places of each kind, in chunks that take their room with their first mark, 4 MiB in all: 100,000 networks leave nine of
 /// ten strangers certain.
@@ -101,8 +101,8 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::account::NameKey;
     use crate::stuffing::{Stuffing, Tried};
+    use crate::value::account_name::NameKey;
 
     /// IPv4 addresses, and in between links of five IPv6 sites.
     fn network(number: u32) -> Network {

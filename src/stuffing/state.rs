@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use super::sketch::Sketch;
-use crate::account::NameKey;
 use crate::system::clock::Timestamp;
-use crate::throttle::Network;
-use crate::throttle::network::Width;
+use crate::value::account_name::NameKey;
+use crate::value::network::Network;
+use crate::value::network::Width;
 
 const NETWORKS: usize = 32_768;
 const NAMES: usize = 32_768;

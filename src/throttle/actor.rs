@@ -6,12 +6,12 @@ use std::sync::Arc;
 use actix::{Actor, Context, Handler, Message, MessageResult};
 
 use super::gcra::Throttled;
-use super::network::Network;
 use super::refused::Refused;
 use super::saved::Piece;
 use super::table::{Charge, Class, Granted, Standing, Table};
 use crate::system::clock::Clock;
 use crate::system::fail_stop::FailStop;
+use crate::value::network::Network;
 
 /// The owner of the limiter.
 pub struct Throttle {

@@ -6,9 +6,9 @@
 use std::hash::{BuildHasher, RandomState};
 
 use super::gcra::Cell;
-use super::network::{Network, Width};
 use super::table::Class;
 use crate::system::clock::Timestamp;
+use crate::value::network::{Network, Width};
 
 const WAYS: usize = 8;
 const MICROS: u64 = (1 << 56) - 1;

@@ -194,7 +194,8 @@ mod tests {
     use crate::system::clock::Clock;
     use crate::system::random::Chance;
     use crate::throttle::gcra::{Cell, Policy};
-    use crate::throttle::{Class, Network, Rate};
+    use crate::throttle::{Class, Rate};
+    use crate::value::network::Network;
 
     const NOW: Timestamp = Timestamp::from_secs(1_800_000_000);
 

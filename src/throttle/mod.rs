@@ -32,13 +32,11 @@ pub mod actor;
 pub mod cells;
 pub mod file;
 pub mod gcra;
-pub mod network;
 pub mod proxy_watch;
 pub mod refused;
 pub mod saved;
 pub mod suspects;
 pub mod table;
 
-pub use network::Network;
 pub use proxy_watch::ProxyWatch;
 pub use table::{Charge, Class, Granted, Limits, Rate, Standing, Table};

@@ -7,10 +7,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use super::gcra::Throttled;
-use super::network::Network;
 use super::table::{Class, Standing};
 use crate::shards::Shards;
 use crate::system::clock::Timestamp;
+use crate::value::network::Network;
 
 const SHARDS: usize = 32;
 const PER_SHARD: usize = 512;

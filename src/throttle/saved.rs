@@ -14,9 +14,9 @@
 
 use super::cells::CellKey;
 use super::gcra::Cell;
-use super::network::{Network, Width};
 use super::table::{CROWD_CELLS, CROWD_MULTIPLE, Class, Table};
 use crate::system::clock::Timestamp;
+use crate::value::network::{Network, Width};
 
 /// Bytes of a record.
 pub const RECORD_BYTES: usize = 16;

@@ -3,8 +3,8 @@
 use std::collections::{HashMap, VecDeque};
 use std::time::Duration;
 
-use super::network::Network;
 use crate::system::clock::Timestamp;
+use crate::value::network::Network;
 
 /// Networks at most; the one marked first gives way.
 const SUSPECTS_MAX: usize = 65_536;

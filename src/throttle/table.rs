@@ -7,9 +7,9 @@ use ipnet::IpNet;
 
 use super::cells::{CellKey, Cells, Located, Worth};
 use super::gcra::{Cell, Policy, Throttled};
-use super::network::{Network, Width};
 use super::suspects::{SUSPECT_COST, Suspects};
 use crate::system::clock::Timestamp;
+use crate::value::network::{Network, Width};
 
 /// What is throttled, each by a policy of its own.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]

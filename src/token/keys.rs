@@ -152,7 +152,7 @@ impl Keys {
 
     /// Seals the lines of the log of security events: drawn from the directory key, for that alone.
     pub fn audit(&self) -> [u8; 32] {
-        crate::id::keyed_digest(&self.directory, &[b"portcullis audit v1"])
+        crate::value::id::keyed_digest(&self.directory, &[b"portcullis audit v1"])
     }
 
     /// What tags opaque tokens.

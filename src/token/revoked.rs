@@ -12,9 +12,9 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
-use crate::id::FamilyId;
 use crate::system::clock::Timestamp;
 use crate::system::lock::Mutex;
+use crate::value::id::FamilyId;
 
 /// Endings that are remembered. Beyond it the oldest give way, and whoever had not read them is told so.
 const ENDINGS_MAX: usize = 100_000;
@@ -124,7 +124,7 @@ impl Feed {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::id::Slot;
+    use crate::value::id::Slot;
 
     const NOW: Timestamp = Timestamp::from_secs(1_800_000_000);
 

@@ -4,10 +4,10 @@
 
 use std::time::Duration;
 
-use portcullis::account::NameKey;
 use portcullis::journal::record::Write;
 use portcullis::lockout::{Attempt, Begin, CountV1, Finish, Limits, Names, Outcome};
 use portcullis::system::clock::Timestamp;
+use portcullis::value::account_name::NameKey;
 use proptest::prelude::*;
 use proptest_state_machine::{ReferenceStateMachine, StateMachineTest};
 

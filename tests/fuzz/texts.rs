@@ -3,7 +3,6 @@
 use std::net::IpAddr;
 use std::sync::OnceLock;
 
-use portcullis::account::AccountName;
 use portcullis::config::{Config, ForwardedHeader, Reader as Settings};
 use portcullis::http::client_address::client_address;
 use portcullis::password::phc::Phc;
@@ -13,6 +12,7 @@ use portcullis::system::random::Chance;
 use portcullis::token::access;
 use portcullis::token::keys::Signing;
 use portcullis::token::{Claims, Scheme, Signer};
+use portcullis::value::account_name::AccountName;
 
 use crate::Reader;
 use crate::mutate::Input;

@@ -11,7 +11,7 @@ use super::super::past::{Until, look_until};
 use super::super::recover::{Found, Refusal};
 use super::super::storage::{File, Storage, join, write_whole, write_whole_by};
 use super::Nobody;
-use crate::id::hex;
+use crate::value::id::hex;
 
 /// The list of a backup's files with their SHA-256.
 pub const SUMS: &str = "SHA256SUMS";

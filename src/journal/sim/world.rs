@@ -17,7 +17,6 @@ use super::super::round::{Finished, Round};
 use super::super::snapshot::Records;
 use super::super::storage_sim::SimStorage;
 use super::oracle::{Fold, Oracle, Place};
-use crate::id::{AccountId, FamilyId, Slot};
 use crate::refresh::Families;
 use crate::refresh::state::{Limits, Opened, Rotate};
 use crate::registry::{Answer, Desk, Owner, Registry};
@@ -27,6 +26,7 @@ use crate::system::fail_stop::FailStop;
 use crate::system::random::Chance;
 use crate::system::seeded_bug::{Bug, seeded};
 use crate::token::Feed;
+use crate::value::id::{AccountId, FamilyId, Slot};
 
 pub(super) const TOY_A: u16 = 9;
 pub(super) const TOY_B: u16 = 10;

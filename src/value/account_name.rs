@@ -4,7 +4,7 @@ use std::fmt;
 
 use unicode_normalization::UnicodeNormalization;
 
-use crate::id::{Slot, keyed_digest};
+use super::id::{Slot, keyed_digest};
 
 /// The most bytes of an address (RFC 5321 §4.5.3.1.3, less the brackets).
 pub const NAME_BYTES_MAX: usize = 254;
