@@ -96,6 +96,7 @@ pub mod reset;
 pub mod secret;
 pub mod session;
 mod shards;
+pub mod storage;
 pub mod stuffing;
 pub mod system;
 pub mod throttle;

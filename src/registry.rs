@@ -347,10 +347,10 @@ mod tests {
     use crate::account::Accounts;
     use crate::journal::layout::Sizes;
     use crate::journal::recover::{Options, Past, recover};
-    use crate::journal::storage_sim::SimStorage;
     use crate::refresh::state::Opened;
     use crate::refresh::{Families, Limits};
     use crate::secret::SecretDigest;
+    use crate::storage::simulated::SimStorage;
     use crate::system::random::Chance;
     use crate::value::id::{AccountId, FamilyId};
 

@@ -14,8 +14,8 @@ use portcullis::journal::archive::{Records, Restored, Salvaged, back_up, check_s
 use portcullis::journal::inspect::{inspect, verify};
 use portcullis::journal::layout::Sizes;
 use portcullis::journal::past::{Until, look};
-use portcullis::journal::storage::Storage;
-use portcullis::journal::storage_local::LocalStorage;
+use portcullis::storage::Storage;
+use portcullis::storage::local::LocalStorage;
 use portcullis::system::clock::{Clock, Timestamp};
 use portcullis::system::random::Chance;
 use serde_json::json;

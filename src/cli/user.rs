@@ -8,7 +8,7 @@ use portcullis::admin_socket;
 use portcullis::config::Config;
 use portcullis::engine::{Engine, StartError};
 use portcullis::flow::operate::Operation;
-use portcullis::journal::storage_local::LocalStorage;
+use portcullis::storage::local::LocalStorage;
 use portcullis::system::clock::Clock;
 use portcullis::system::fail_stop::FailStop;
 use portcullis::token::Keys;

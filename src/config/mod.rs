@@ -19,9 +19,9 @@ pub use mail::{MailTransport, SmtpTls};
 pub use origin::Origin;
 pub use read::{ConfigFault, Reader};
 
-use crate::journal::log_file::WriteMode;
 use crate::password::Cost;
 use crate::password::kernel::Choice;
+use crate::storage::write_mode::WriteMode;
 use crate::system::scheduling::Machine;
 use crate::token::Scheme;
 use crate::{lockout, refresh, reset, session, throttle};

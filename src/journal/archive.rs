@@ -12,7 +12,7 @@ use super::handle::{Class, NoRoom};
 use super::layout::{IDENTITY, IdentityFile, Sizes};
 use super::past::{Until, look_until};
 use super::recover::{Options, Past, Refusal, recover};
-use super::storage::Storage;
+use crate::storage::Storage;
 use crate::system::clock::{Clock, Timestamp};
 use crate::system::random::Chance;
 

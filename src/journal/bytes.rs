@@ -1,10 +1,6 @@
 //! Little-endian fields, one after the other.
 
-/// Whether all are zero: block by block, which is a comparison of memory and not of bytes.
-pub(crate) fn is_zero(bytes: &[u8]) -> bool {
-    const ZEROS: [u8; 512] = [0; 512];
-    bytes.chunks(ZEROS.len()).all(|block| ZEROS.get(..block.len()) == Some(block))
-}
+use crate::storage::is_zero;
 
 /// Goes through bytes from the front; `None` when they end.
 #[derive(Clone, Copy, Debug)]

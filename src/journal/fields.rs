@@ -7,8 +7,8 @@ use super::past::look;
 use super::second_path::{Disproof, Proof, prove};
 use super::sim::Fold;
 use super::snapshot;
-use super::storage::Storage;
-use super::storage_sim::SimStorage;
+use crate::storage::Storage;
+use crate::storage::simulated::SimStorage;
 
 const SEGMENTS: [&str; 3] =
     ["journal/0000000000000001.log", "journal/0000000000000002.log", "journal/0000000000000003.log"];

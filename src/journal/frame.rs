@@ -12,7 +12,7 @@
 //! No length is believed before `header_crc`; `prev_crc` is the `header_crc` of the frame before, so that frames form a
 //! chain; `salt_tag` begins the segment's salt, so that text in a body can never pass for a frame.
 
-use super::bytes::is_zero;
+use crate::storage::is_zero;
 use crate::system::seeded_bug::{Bug, seeded};
 
 /// Bytes of a frame's header.

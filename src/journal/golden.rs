@@ -16,9 +16,9 @@ use super::header::HEADER_BYTES;
 use super::layout::Sizes;
 use super::recover::{Options, Past, Recovered, Tail, recover};
 use super::snapshot::{Records, Taking, keep_two};
-use super::storage::Storage;
-use super::storage_sim::SimStorage;
 use crate::registry::Registry;
+use crate::storage::Storage;
+use crate::storage::simulated::SimStorage;
 use crate::system::clock::{Clock, Timestamp};
 use crate::system::random::Chance;
 

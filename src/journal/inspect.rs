@@ -12,7 +12,7 @@ use super::past::look;
 use super::recover::{Found, Past, Refusal};
 use super::second_path::{MayBeGone, Proof, prove};
 use super::snapshot;
-use super::storage::Storage;
+use crate::storage::Storage;
 
 /// Files, headers and frames, a line each. Takes no lock, so on a running server the last frames may be in flight.
 pub fn inspect(storage: &dyn Storage) -> io::Result<Vec<String>> {
@@ -142,7 +142,7 @@ pub fn verify(
 mod tests {
     use super::*;
     use crate::journal::golden::{damaged, disk_of, frozen};
-    use crate::journal::storage_sim::SimStorage;
+    use crate::storage::simulated::SimStorage;
 
     const FIRST: &str = "journal/0000000000000001.log";
 

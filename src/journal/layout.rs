@@ -8,7 +8,7 @@ use std::io;
 
 use super::bytes::Reader;
 use super::header::{BY_KIND_BYTES, FileKind, HEADER_BYTES, Header, HeaderError};
-use super::storage::{File, Storage};
+use crate::storage::{File, Storage};
 use crate::system::seeded_bug::{Bug, seeded};
 
 /// Where segments lie.
@@ -217,7 +217,7 @@ impl IdentityFile {
         };
         let mut bytes = header.to_bytes();
         bytes.resize(2 * HEADER_BYTES, 0);
-        super::storage::write_whole(storage, "", IDENTITY, &bytes)?;
+        crate::storage::write_whole(storage, "", IDENTITY, &bytes)?;
         Ok(Self { file: storage.open_to_write(IDENTITY)?, header, newest })
     }
 
@@ -302,7 +302,7 @@ pub(crate) fn by_kind(fields: &[&[u8]]) -> [u8; BY_KIND_BYTES] {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::journal::storage_sim::{Failure, Kind, SimStorage};
+    use crate::storage::simulated::{Failure, Kind, SimStorage};
 
     #[test]
     fn identity_counts_the_newer_slot_and_survives_the_loss_of_one() {

@@ -14,7 +14,6 @@ pub mod handle;
 pub mod header;
 pub mod inspect;
 pub mod layout;
-pub mod log_file;
 pub mod past;
 mod preparer;
 pub mod record;
@@ -25,10 +24,6 @@ pub mod segment;
 #[cfg(test)]
 mod sim;
 pub mod snapshot;
-pub mod storage;
-pub mod storage_local;
-#[cfg(any(test, feature = "sim"))]
-pub mod storage_sim;
 pub mod verdict;
 mod walk;
 pub mod writer;

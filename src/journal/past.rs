@@ -10,8 +10,8 @@ use super::layout::{
 use super::recover::{Found, INSPECT, Past, Refusal, unreadable};
 use super::segment::{Chain, salt_tag};
 use super::snapshot;
-use super::storage::Storage;
 use super::walk::{Broken, Walk, Walked};
+use crate::storage::Storage;
 use crate::system::clock::Timestamp;
 use crate::system::seeded_bug::{Bug, seeded};
 

@@ -82,8 +82,8 @@ impl Preparer {
 #[cfg(test)]
 mod tests {
     use super::super::golden::{Life, SIZES, values};
-    use super::super::storage_sim::SimStorage;
     use super::*;
+    use crate::storage::simulated::SimStorage;
 
     #[test]
     fn a_segment_is_made_at_leisure_until_the_one_in_use_is_half_full_or_no_other_is_left() {

@@ -19,8 +19,8 @@ use super::past::{End, Reading, Until};
 use super::preparer::Preparer;
 use super::segment::{Begun, Life, Log, Spares, fill, salt_tag};
 use super::snapshot;
-use super::storage::{Storage, write_whole};
 use super::writer::{Running, Writer};
+use crate::storage::{Storage, write_whole};
 use crate::system::clock::{Clock, Timestamp};
 use crate::system::fail_stop::FailStop;
 use crate::system::random::Chance;
@@ -404,8 +404,8 @@ pub fn drop_segments(storage: &dyn Storage, needed_from: u64) -> io::Result<()> 
 mod tests {
     use super::super::golden::{Life, SIZES, damaged, disk_of, frozen};
     use super::super::segment::usable;
-    use super::super::storage_sim::SimStorage;
     use super::*;
+    use crate::storage::simulated::SimStorage;
 
     #[test]
     fn what_was_cut_off_is_kept_and_nothing_else() {

@@ -146,9 +146,9 @@ mod tests {
 
     use super::super::golden::Life as Golden;
     use super::super::snapshot::{abandon, read};
-    use super::super::storage::Storage;
-    use super::super::storage_sim::SimStorage;
     use super::*;
+    use crate::storage::Storage;
+    use crate::storage::simulated::SimStorage;
 
     const TEMPORARY: &str = "snapshot/taking.tmp";
 

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use super::frame::{self, FrameHeader, Kind};
 use super::header::{FileKind, HEADER_BYTES, Header};
 use super::layout::{IdentityFile, JOURNAL_DIR, SegmentFields, Sizes, State, segment_path};
-use super::storage::{File, Storage};
+use crate::storage::{File, Storage};
 use crate::system::clock::{Clock, Timestamp};
 use crate::system::lock::Mutex;
 use crate::system::random::Chance;
@@ -327,8 +327,8 @@ pub(super) fn salt_tag(header: &Header) -> [u8; 8] {
 mod tests {
     use std::cell::RefCell;
 
-    use super::super::storage_sim::SimStorage;
     use super::*;
+    use crate::storage::simulated::SimStorage;
 
     #[test]
     fn a_segment_goes_to_the_disk_piece_by_piece() {

@@ -1,11 +1,11 @@
 //! The walk over the frames of one segment, judged by the table of [`verdict`](super::verdict).
 
-use super::bytes::is_zero;
 use super::frame::{self, Frame, Kind, Seen};
 use super::header::HEADER_BYTES;
 use super::layout::Sizes;
 use super::segment::Chain;
 use super::verdict::{Evidence, Reason, Verdict, What, Where, classify};
+use crate::storage::is_zero;
 use crate::system::seeded_bug::{Bug, seeded};
 
 /// A segment as it is read, and what is known of its neighbours.

@@ -238,8 +238,8 @@ mod tests {
     use crate::journal::header::HEADER_BYTES;
     use crate::journal::layout::{IdentityFile, JOURNAL_DIR, segment_path};
     use crate::journal::preparer::SPARES;
-    use crate::journal::storage::Storage;
-    use crate::journal::storage_sim::{Failure, SimStorage};
+    use crate::storage::Storage;
+    use crate::storage::simulated::{Failure, SimStorage};
     use crate::system::clock::Timestamp;
 
     #[test]

@@ -51,7 +51,7 @@ pub enum Transport {
     Memory(Arc<Mutex<Vec<Outgoing>>>),
     /// One `.eml` file each.
     #[cfg(feature = "mail")]
-    Files(Arc<dyn crate::journal::storage::Storage>),
+    Files(Arc<dyn crate::storage::Storage>),
     /// A mail server.
     #[cfg(feature = "mail")]
     Smtp(super::Smtp),
@@ -70,7 +70,7 @@ impl Transport {
                 let message = compose(&mail)?;
                 let name = mail.message_id.split('@').next().unwrap_or_default();
                 let name = format!("{}.eml", name.trim_start_matches('<'));
-                crate::journal::storage::write_whole(&**storage, "", &name, &message.formatted())
+                crate::storage::write_whole(&**storage, "", &name, &message.formatted())
                     .map_err(DeliveryError::passing)
             }
             #[cfg(feature = "mail")]

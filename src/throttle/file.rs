@@ -12,7 +12,7 @@ use crate::journal::header::{FileKind, HEADER_BYTES, Header, HeaderError};
 use crate::journal::layout::by_kind;
 use crate::journal::recover::Found;
 use crate::journal::segment::Life;
-use crate::journal::storage::{Storage, unlink_if_there};
+use crate::storage::{Storage, unlink_if_there};
 use crate::system::clock::Timestamp;
 
 /// Its name.
@@ -190,7 +190,7 @@ mod tests {
 
     use super::*;
     use crate::journal::layout::Sizes;
-    use crate::journal::storage_sim::SimStorage;
+    use crate::storage::simulated::SimStorage;
     use crate::system::clock::Clock;
     use crate::system::random::Chance;
     use crate::throttle::gcra::{Cell, Policy};

@@ -7,8 +7,8 @@ use base64ct::{Base64, Encoding};
 use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
 
 use super::access::{Scheme, generate, kid_of};
-use crate::journal::storage::{Storage, write_whole};
 use crate::secret::EdgeKeys;
+use crate::storage::{Storage, write_whole};
 use crate::system::clock::Timestamp;
 use crate::system::random::Chance;
 
@@ -208,7 +208,7 @@ fn symmetric(storage: &dyn Storage, name: &str) -> io::Result<[u8; 32]> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::journal::storage_sim::SimStorage;
+    use crate::storage::simulated::SimStorage;
 
     #[test]
     fn keys_are_made_once_and_a_damaged_one_is_named() {

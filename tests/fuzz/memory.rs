@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::io;
 use std::sync::{Arc, Mutex};
 
-use portcullis::journal::storage::{File, Storage};
+use portcullis::storage::{File, Storage};
 
 use crate::mutate::Input;
 

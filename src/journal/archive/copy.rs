@@ -9,8 +9,8 @@ use super::super::layout::{
 };
 use super::super::past::{Until, look_until};
 use super::super::recover::{Found, Refusal};
-use super::super::storage::{File, Storage, join, write_whole, write_whole_by};
 use super::Nobody;
+use crate::storage::{File, Storage, join, write_whole, write_whole_by};
 use crate::value::id::hex;
 
 /// The list of a backup's files with their SHA-256.
@@ -121,9 +121,9 @@ mod tests {
     use std::sync::atomic::{AtomicUsize, Ordering};
 
     use super::super::super::golden::SIZES;
-    use super::super::super::storage_sim::SimStorage;
     use super::super::tests::{directory, frames};
     use super::*;
+    use crate::storage::simulated::SimStorage;
 
     #[test]
     fn files_are_read_and_copied_in_pieces_and_their_sum_is_that_of_the_whole() {

@@ -6,7 +6,7 @@ use std::io;
 use std::sync::Arc;
 
 use super::super::layout::{BUILDING, IDENTITY, JOURNAL_DIR, SNAPSHOT_DIR, number_in};
-use super::super::storage::{File, Storage, join, write_whole};
+use crate::storage::{File, Storage, join, write_whole};
 
 /// Keys that wait in it.
 const KEYS_DIR: &str = "keys";
@@ -236,10 +236,10 @@ mod tests {
     use super::super::super::golden::{SIZES, disk_of, frozen};
     use super::super::super::past::Until;
     use super::super::super::recover::{Past, recover};
-    use super::super::super::storage_sim::SimStorage;
     use super::super::tests::options_of;
     use super::super::{Records, restore};
     use super::*;
+    use crate::storage::simulated::SimStorage;
     use crate::system::clock::{Clock, Timestamp};
     use crate::system::random::Chance;
 

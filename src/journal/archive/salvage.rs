@@ -14,8 +14,8 @@ use super::super::layout::{
 use super::super::recover::{Past as _, Refusal};
 use super::super::segment::salt_tag;
 use super::super::snapshot;
-use super::super::storage::{File, Storage};
 use super::{Records, Restored, begin_anew, origin};
+use crate::storage::{File, Storage};
 use crate::system::clock::{Clock, Timestamp};
 use crate::system::random::Chance;
 
@@ -258,9 +258,9 @@ fn readable(file: &dyn File, block: usize) -> io::Result<(Vec<u8>, Vec<Hole>)> {
 mod tests {
     use super::super::super::golden::{SIZES, disk_of, frozen};
     use super::super::super::layout::IDENTITY;
-    use super::super::super::storage_sim::{Failure, Kind, SimStorage};
     use super::super::tests::{directory, frames, kept, salvaged, spoil_entry};
     use super::*;
+    use crate::storage::simulated::{Failure, Kind, SimStorage};
 
     #[test]
     fn a_tail_that_is_gone_is_told_by_whatever_names_it() {

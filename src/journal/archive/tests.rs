@@ -12,7 +12,7 @@ use crate::journal::layout::{JOURNAL_DIR, SNAPSHOT_DIR, numbers, segment_path, s
 use crate::journal::past::look;
 use crate::journal::recover::{Found, Recovered};
 use crate::journal::sim::Fold;
-use crate::journal::storage_sim::{Failure, Kind, SimStorage};
+use crate::storage::simulated::{Failure, Kind, SimStorage};
 
 const TABLE: u16 = 9;
 const NOW: Timestamp = Timestamp::from_secs(1_800_000_000);

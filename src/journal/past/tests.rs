@@ -7,7 +7,7 @@ use super::*;
 use crate::journal::archive::Records;
 use crate::journal::golden::{Life, SIZES, damaged, disk_of, frozen, values};
 use crate::journal::sim::Fold;
-use crate::journal::storage_sim::{Failure, Kind, SimStorage};
+use crate::storage::simulated::{Failure, Kind, SimStorage};
 
 fn looked(disk: &SimStorage, until: Until) -> (Found, Fold) {
     let mut fold = Fold::default();

@@ -18,7 +18,7 @@ use std::io;
 use std::ops::Range;
 
 use self::raw::{BUCKETS, Segment, Snapshot, bucket_of, digest_of, entries};
-use super::storage::Storage;
+use crate::storage::Storage;
 
 /// Journal that is gone through for one stripe.
 const STRIPE_BYTES: u64 = 128 << 20;

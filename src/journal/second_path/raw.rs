@@ -7,7 +7,7 @@ use std::ops::Range;
 use sha2::{Digest, Sha256};
 
 use super::Disproof;
-use crate::journal::storage::{File, Storage};
+use crate::storage::{File, Storage};
 
 const BLOCK: usize = 4096;
 pub(super) const BUCKETS: u32 = 4096;

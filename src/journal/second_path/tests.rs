@@ -8,7 +8,7 @@ use crate::journal::layout::{segment_path, snapshot_path};
 use crate::journal::recover;
 use crate::journal::round::{Round, Unnamed};
 use crate::journal::snapshot::Records;
-use crate::journal::storage_sim::SimStorage;
+use crate::storage::simulated::SimStorage;
 use crate::system::seeded_bug::{self, Bug};
 
 /// The second path knows nothing of time here: no record may be gone.

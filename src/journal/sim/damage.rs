@@ -8,7 +8,7 @@
 use super::super::frame::{self, Seen};
 use super::super::header::{FileKind, HEADER_BYTES, Header};
 use super::super::layout::{JOURNAL_DIR, SNAPSHOT_DIR, SegmentFields, Sizes};
-use super::super::storage_sim::{Dice, SimStorage};
+use crate::storage::simulated::{Dice, SimStorage};
 
 /// A damage and what it excuses.
 #[derive(Debug)]

@@ -6,11 +6,11 @@ use std::time::Duration;
 use super::super::handle::Class;
 use super::super::layout::Sizes;
 use super::super::recover::recover;
-use super::super::storage_sim::{Dice, Failure, Kind, SimStorage};
 use super::super::writer::Stepped;
 use super::damage::damage;
 use super::oracle::{Fold, Oracle};
 use super::world::{Saving, TOY_A, TOY_B, What, Wish, World, options};
+use crate::storage::simulated::{Dice, Failure, Kind, SimStorage};
 use crate::system::clock::{Clock, Timestamp};
 
 /// What was done and found.
@@ -353,7 +353,7 @@ impl Run {
     }
 
     fn is_roomy(&self) -> bool {
-        use super::super::storage::Storage;
+        use crate::storage::Storage;
         self.disk.free_space().is_ok_and(|free| free > 1 << 30)
     }
 

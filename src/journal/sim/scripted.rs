@@ -15,9 +15,9 @@ use super::super::layout::{
 };
 use super::super::recover::{Options, Past, Recovered, Refusal, recover};
 use super::super::snapshot::{Records, Taking, keep_two};
-use super::super::storage::Storage;
-use super::super::storage_sim::{Failure, Kind, SimStorage};
 use super::super::writer::Stepped;
+use crate::storage::Storage;
+use crate::storage::simulated::{Failure, Kind, SimStorage};
 use crate::system::clock::{Clock, Timestamp};
 use crate::system::random::Chance;
 

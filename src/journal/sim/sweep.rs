@@ -6,11 +6,11 @@ use super::super::layout::Sizes;
 use super::super::past::look;
 use super::super::second_path::prove;
 use super::super::snapshot;
-use super::super::storage::Storage;
-use super::super::storage_sim::{Dice, SimStorage};
 use super::oracle::{Fold, Oracle};
 use super::world::{TOY_A, What, Wish, World, is_out_of_time};
 use crate::journal::handle::Class;
+use crate::storage::Storage;
+use crate::storage::simulated::{Dice, SimStorage};
 use crate::system::clock::{Clock, Timestamp};
 
 const SIZES: Sizes = Sizes { segment: 32_768, body: 4_000, align: 512, window: 65_536 };

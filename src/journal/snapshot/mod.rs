@@ -19,7 +19,7 @@ use super::bytes::Reader;
 use super::header::{FileKind, HEADER_BYTES, Header};
 use super::layout::{QUARANTINE_DIR, SNAPSHOT_DIR, by_kind, numbers, snapshot_path};
 use super::segment::{Life, salt_tag};
-use super::storage::{File, Storage, join, unlink_if_there};
+use crate::storage::{File, Storage, join, unlink_if_there};
 use crate::system::clock::Timestamp;
 use crate::system::seeded_bug::{Bug, seeded};
 pub use read::{Apply, Summary, Unreadable, read, read_verified, verify};

@@ -7,8 +7,8 @@ use super::super::buckets::BUCKETS;
 use super::super::bytes::Reader;
 use super::super::header::{FileKind, HEADER_BYTES, Header};
 use super::super::segment::salt_tag;
-use super::super::storage::File;
 use super::{CHUNK_BYTES_MAX, CHUNK_HEADER, FOOTER, record_digest};
+use crate::storage::File;
 
 const TABLES_MAX: usize = 250;
 /// From so many bytes on threads of their own are worth their while.

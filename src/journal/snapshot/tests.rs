@@ -4,7 +4,7 @@ use std::io::ErrorKind;
 
 use super::*;
 use crate::journal::golden::Life as Begun;
-use crate::journal::storage_sim::{Failure, Kind, SimStorage};
+use crate::storage::simulated::{Failure, Kind, SimStorage};
 
 fn records(count: usize, len: usize) -> Records {
     let mut records = Records::default();

@@ -3,10 +3,15 @@
 //! A name and the bytes behind it are two things: `sync_data` makes bytes durable, `sync_dir` makes names durable.
 //! Paths are relative to the data directory and use `/`.
 
+pub mod local;
+mod local_file;
+#[cfg(any(test, feature = "sim"))]
+pub mod simulated;
+pub mod write_mode;
+
 use std::io;
 use std::sync::Arc;
 
-use super::bytes::is_zero;
 use crate::system::seeded_bug::{Bug, seeded};
 
 /// Read at once when zeros are looked for.
@@ -142,10 +147,16 @@ pub fn join(dir: &str, name: &str) -> String {
     if dir.is_empty() { name.to_owned() } else { format!("{dir}/{name}") }
 }
 
+/// Whether all are zero: block by block, which is a comparison of memory and not of bytes.
+pub(crate) fn is_zero(bytes: &[u8]) -> bool {
+    const ZEROS: [u8; 512] = [0; 512];
+    bytes.chunks(ZEROS.len()).all(|block| ZEROS.get(..block.len()) == Some(block))
+}
+
 #[cfg(test)]
 mod tests {
+    use super::simulated::{Failure, SimStorage};
     use super::*;
-    use crate::journal::storage_sim::{Failure, SimStorage};
 
     #[test]
     fn what_was_written_is_read_with_some_zeros_behind_it_and_no_more() {

@@ -16,7 +16,7 @@ mod inode;
 pub use fault::{Dice, Failure, Kind};
 use inode::{Inode, Pending};
 
-use super::storage::{File, Storage};
+use super::{File, Storage};
 
 /// Names that change together, each with its file from then on.
 type Renames = Vec<(String, Option<usize>)>;

@@ -8,8 +8,8 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use super::storage::File;
-use super::storage_local::LocalFile;
+use super::File;
+use super::local_file::LocalFile;
 use crate::system::lock::Mutex;
 
 /// Offsets, lengths and addresses past the page cache are multiples of it.
@@ -63,7 +63,7 @@ impl WriteMode {
 
 /// Opens a segment's file of full length, the end of which is not in use yet, in the first of the modes from `wanted` on
 /// in which its last block can be written: with the zeros that stand there.
-pub(super) fn open(path: &Path, wanted: WriteMode) -> io::Result<(Arc<dyn File>, WriteMode)> {
+pub(crate) fn open(path: &Path, wanted: WriteMode) -> io::Result<(Arc<dyn File>, WriteMode)> {
     for mode in WriteMode::ALL.into_iter().skip_while(|mode| *mode != wanted) {
         let Some(flags) = mode.flags() else { break };
         match SyncedFile::open(path, flags) {
@@ -151,8 +151,8 @@ impl File for SyncedFile {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::journal::storage::Storage;
-    use crate::journal::storage_local::LocalStorage;
+    use crate::storage::Storage;
+    use crate::storage::local::LocalStorage;
 
     #[test]
     fn whatever_the_mode_the_same_bytes_stand_in_the_file() {

@@ -2,12 +2,13 @@
 
 use std::fs;
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::log_file::{self, WriteMode};
-use super::storage::{File, Storage};
+use super::write_mode::{self, WriteMode};
+use super::{File, Storage};
+use crate::storage::local_file::LocalFile;
 use crate::system::lock::Mutex;
 
 /// The data directory on a disk.
@@ -71,7 +72,7 @@ impl Storage for LocalStorage {
     }
 
     fn open_log(&self, path: &str) -> io::Result<Arc<dyn File>> {
-        let (file, mode) = log_file::open(&self.path(path), self.log_mode)?;
+        let (file, mode) = write_mode::open(&self.path(path), self.log_mode)?;
         *self.used.lock() = Some(mode);
         Ok(file)
     }
@@ -195,40 +196,10 @@ fn refuse_network_file_system(_: &Path) -> io::Result<()> {
     Ok(())
 }
 
-pub(super) struct LocalFile(pub(super) fs::File);
-
-impl File for LocalFile {
-    fn write_some(&self, bytes: &[u8], offset: u64) -> io::Result<usize> {
-        self.0.write_at(bytes, offset)
-    }
-
-    fn read_at(&self, bytes: &mut [u8], offset: u64) -> io::Result<()> {
-        self.0.read_exact_at(bytes, offset)
-    }
-
-    fn sync_data(&self) -> io::Result<()> {
-        self.0.sync_data()
-    }
-
-    fn set_len(&self, len: u64) -> io::Result<()> {
-        self.0.set_len(len)
-    }
-
-    fn length(&self) -> io::Result<u64> {
-        Ok(self.0.metadata()?.len())
-    }
-
-    fn forget_cache(&self) -> io::Result<()> {
-        #[cfg(target_os = "linux")]
-        rustix::fs::fadvise(&self.0, 0, None, rustix::fs::Advice::DontNeed)?;
-        Ok(())
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::journal::storage::write_whole;
+    use crate::storage::write_whole;
 
     #[test]
     fn a_second_holder_of_the_directory_is_turned_away() {
