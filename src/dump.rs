@@ -6,7 +6,7 @@
 use serde_json::{Value, json};
 
 use crate::account::AccountV1;
-use crate::journal::codec::{CodecError, Stored, decode};
+use crate::journal::format::codec::{CodecError, Stored, decode};
 use crate::lockout::CountV1;
 use crate::mail::MailV1;
 use crate::password::phc::Phc;

@@ -1,7 +1,7 @@
 //! Which records a sweep may have forgotten by some time, from their bytes alone: for whoever compares two pasts, of which
 //! one was swept and the other was not. Expiry is silent: no write tells of it.
 
-use crate::journal::codec::{Stored, decode};
+use crate::journal::format::codec::{Stored, decode};
 use crate::lockout::CountV1;
 use crate::mail::MailV1;
 use crate::refresh::FamilyV1;
@@ -30,8 +30,8 @@ mod tests {
 
     use super::*;
     use crate::config::{Config, Reader};
-    use crate::journal::buckets::BUCKETS;
-    use crate::journal::codec;
+    use crate::journal::format::buckets::BUCKETS;
+    use crate::journal::format::codec;
     use crate::registry::Registry;
 
     /// Whatever a registry forgets, and when: it may be gone. Asked of the record that golden files hold of each table.

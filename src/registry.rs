@@ -11,9 +11,10 @@ use std::time::Duration;
 use actix::{Actor, AsyncContext, Context, Handler, Message, MessageResult};
 
 use crate::changes::Changes;
-use crate::journal::buckets::{BUCKETS, Buckets};
-use crate::journal::codec;
-use crate::journal::entry::{Change, Entry};
+use crate::journal::buckets::Buckets;
+use crate::journal::format::buckets::BUCKETS;
+use crate::journal::format::codec;
+use crate::journal::format::entry::{Change, Entry};
 use crate::journal::handle::{Class, Handle, NoRoom, Sealed};
 use crate::journal::record::{Decision, Record, Write};
 use crate::journal::snapshot::Records;
@@ -345,7 +346,7 @@ mod tests {
 
     use super::*;
     use crate::account::Accounts;
-    use crate::journal::layout::Sizes;
+    use crate::journal::format::layout::Sizes;
     use crate::journal::recover::{Options, Past, recover};
     use crate::refresh::state::Opened;
     use crate::refresh::{Families, Limits};

@@ -9,7 +9,7 @@ use actix::Addr;
 
 use crate::engine::{Engine, Fault};
 use crate::expiry::may_be_gone;
-use crate::journal::buckets::BUCKETS;
+use crate::journal::format::buckets::BUCKETS;
 use crate::journal::handle::Stats;
 use crate::journal::recover::Tail;
 use crate::journal::round::{Round, Unnamed};
@@ -284,7 +284,7 @@ async fn take_snapshot(
 }
 
 async fn table<S: Registry>(round: &mut Round, owner: &Addr<Owner<S>>) -> Result<(), AnyError> {
-    use crate::journal::codec::Stored;
+    use crate::journal::format::codec::Stored;
     let mut from = 0;
     while from < BUCKETS {
         let (records, next) = owner.send(ReadBuckets { from }).await?;

@@ -1,7 +1,7 @@
 //! Frozen records keep their bytes: what a version has written, every later one reads.
 
 use portcullis::account::{AccountV1, Status};
-use portcullis::journal::codec::{Stored, decode, encode};
+use portcullis::journal::format::codec::{Stored, decode, encode};
 use portcullis::lockout::CountV1;
 use portcullis::lockout::record::DeviceV1;
 use portcullis::mail::{Kind, MailV1};

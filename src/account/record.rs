@@ -1,12 +1,12 @@
 //! The frozen form of an account. A change of it is an `AccountV2` and an upcast.
 
-use crate::journal::codec::{Decode, Encode, Stored};
+use crate::journal::format::codec::{Decode, Encode, Stored};
 use crate::journal::record::Record;
 use crate::value::id::AccountId;
 
 /// Whether an account may log in. Append only.
 #[derive(Clone, Copy, Debug, Decode, Encode, Eq, PartialEq)]
-#[bincode(crate = "crate::journal::codec::bincode")]
+#[bincode(crate = "crate::journal::format::codec::bincode")]
 pub enum Status {
     /// It may.
     Active,
@@ -16,7 +16,7 @@ pub enum Status {
 
 /// An account as it is stored.
 #[derive(Clone, Debug, Decode, Encode, Eq, PartialEq)]
-#[bincode(crate = "crate::journal::codec::bincode")]
+#[bincode(crate = "crate::journal::format::codec::bincode")]
 pub struct AccountV1 {
     /// [`AccountId`].
     pub id: [u8; 16],

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use portcullis::config::Config;
 use portcullis::journal::archive::place::{self, Left};
-use portcullis::journal::layout::{BUILDING, IDENTITY};
+use portcullis::journal::format::layout::{BUILDING, IDENTITY};
 use portcullis::storage::local::LocalStorage;
 use portcullis::storage::{Storage, write_whole};
 use portcullis::system::clock::Clock;

@@ -1,12 +1,6 @@
 //! A table as many small lists: no rehash stalls an actor, and a snapshot can read it a few buckets at a time.
 
-/// Buckets of a table; also the range of bucket numbers in a snapshot.
-pub const BUCKETS: usize = 4_096;
-
-/// The bucket of a key, by its stored bytes. Fixed for ever.
-pub fn bucket_of(key: &[u8]) -> usize {
-    crc32c::crc32c(key) as usize % BUCKETS
-}
+use crate::journal::format::buckets::{BUCKETS, bucket_of};
 
 /// A map whose keys are spread by [`bucket_of`] over [`BUCKETS`] small sorted lists. Keys are random or keyed digests,
 /// never text that a client chose, so no bucket grows out of proportion.

@@ -1,8 +1,8 @@
 //! Fields that no version wrote, in golden directories, with every checksum and the chain made right again: recovery and
 //! the second path refuse each of them by its own check.
 
+use super::format::header::HEADER_BYTES;
 use super::golden::{SIZES, disk_of, frozen};
-use super::header::HEADER_BYTES;
 use super::past::look;
 use super::second_path::{Disproof, Proof, prove};
 use super::sim::Fold;

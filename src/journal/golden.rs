@@ -9,11 +9,11 @@ use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::buckets::{BUCKETS, bucket_of};
-use super::entry::{Change, Entry};
+use super::format::buckets::{BUCKETS, bucket_of};
+use super::format::entry::{Change, Entry};
+use super::format::header::HEADER_BYTES;
+use super::format::layout::Sizes;
 use super::handle::Class;
-use super::header::HEADER_BYTES;
-use super::layout::Sizes;
 use super::recover::{Options, Past, Recovered, Tail, recover};
 use super::snapshot::{Records, Taking, keep_two};
 use crate::registry::Registry;

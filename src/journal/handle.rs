@@ -11,9 +11,9 @@ use std::time::Duration;
 
 use tokio::sync::oneshot;
 
-use super::entry::EncodedEntry;
-use super::frame;
-use super::layout::Sizes;
+use super::format::entry::EncodedEntry;
+use super::format::frame;
+use super::format::layout::Sizes;
 use super::segment::usable;
 use crate::system::lock::{Condvar, Mutex};
 use crate::system::seeded_bug::{Bug, seeded};
@@ -354,7 +354,7 @@ impl Shared {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::journal::entry::{Change, Entry};
+    use crate::journal::format::entry::{Change, Entry};
 
     const SIZES: Sizes = Sizes { segment: 8_192, body: 1_024, align: 512, window: 4 * 512 };
 

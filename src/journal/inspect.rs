@@ -3,10 +3,11 @@
 use std::collections::HashMap;
 use std::io;
 
-use super::frame;
-use super::header::{FileKind, HEADER_BYTES, Header};
-use super::layout::{
-    IdentityFile, JOURNAL_DIR, SNAPSHOT_DIR, SegmentFields, Sizes, numbers, segment_path, snapshot_path,
+use super::format::frame;
+use super::format::header::{FileKind, HEADER_BYTES, Header};
+use super::format::identity_file::IdentityFile;
+use super::format::layout::{
+    JOURNAL_DIR, SNAPSHOT_DIR, SegmentFields, Sizes, numbers, segment_path, snapshot_path,
 };
 use super::past::look;
 use super::recover::{Found, Past, Refusal};

@@ -2,18 +2,13 @@
 
 pub mod archive;
 pub mod buckets;
-pub(crate) mod bytes;
-pub mod codec;
-pub mod entry;
 #[cfg(test)]
 mod fields;
-pub mod frame;
+pub mod format;
 #[cfg(test)]
 mod golden;
 pub mod handle;
-pub mod header;
 pub mod inspect;
-pub mod layout;
 pub mod past;
 mod preparer;
 pub mod record;

@@ -1,7 +1,7 @@
 //! A record and the total write of it: what an entry is made of before it is bytes.
 
-use super::codec::{CodecError, Stored, encode};
-use super::entry::Change;
+use super::format::codec::{CodecError, Stored, encode};
+use super::format::entry::Change;
 
 /// A stored value that knows its own key.
 pub trait Record: Stored {

@@ -8,13 +8,14 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::frame::{self, FrameHeader, Kind};
-use super::handle::Handle;
-use super::header::{FileKind, HEADER_BYTES, Header};
-use super::layout::{
-    BUILDING, IDENTITY, IdentityFile, JOURNAL_DIR, QUARANTINE_DIR, SNAPSHOT_DIR, SegmentFields, Sizes, State,
-    numbers, segment_path,
+use super::format::frame::{self, FrameHeader, Kind};
+use super::format::header::{FileKind, HEADER_BYTES, Header};
+use super::format::identity_file::{IdentityFile, State};
+use super::format::layout::{
+    BUILDING, IDENTITY, JOURNAL_DIR, QUARANTINE_DIR, SNAPSHOT_DIR, SegmentFields, Sizes, numbers,
+    segment_path,
 };
+use super::handle::Handle;
 use super::past::{End, Reading, Until};
 use super::preparer::Preparer;
 use super::segment::{Begun, Life, Log, Spares, fill, salt_tag};

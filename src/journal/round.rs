@@ -5,7 +5,7 @@
 
 use std::io;
 
-use super::buckets::BUCKETS;
+use super::format::buckets::BUCKETS;
 use super::handle::Handle;
 use super::recover::drop_segments;
 use super::second_path::{Disproof, MayBeGone, prove};

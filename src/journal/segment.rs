@@ -4,9 +4,10 @@ use std::collections::VecDeque;
 use std::io;
 use std::sync::Arc;
 
-use super::frame::{self, FrameHeader, Kind};
-use super::header::{FileKind, HEADER_BYTES, Header};
-use super::layout::{IdentityFile, JOURNAL_DIR, SegmentFields, Sizes, State, segment_path};
+use super::format::frame::{self, FrameHeader, Kind};
+use super::format::header::{FileKind, HEADER_BYTES, Header};
+use super::format::identity_file::{IdentityFile, State};
+use super::format::layout::{JOURNAL_DIR, SegmentFields, Sizes, segment_path};
 use crate::storage::{File, Storage};
 use crate::system::clock::{Clock, Timestamp};
 use crate::system::lock::Mutex;
@@ -52,7 +53,11 @@ pub struct Life {
 
 impl Life {
     /// A header block of this life with a fresh salt.
-    pub fn header(&self, kind: FileKind, by_kind: &[u8; super::header::BY_KIND_BYTES]) -> io::Result<Header> {
+    pub fn header(
+        &self,
+        kind: FileKind,
+        by_kind: &[u8; super::format::header::BY_KIND_BYTES],
+    ) -> io::Result<Header> {
         Ok(Header {
             kind,
             cluster: self.cluster,

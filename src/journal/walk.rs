@@ -1,8 +1,8 @@
 //! The walk over the frames of one segment, judged by the table of [`verdict`](super::verdict).
 
-use super::frame::{self, Frame, Kind, Seen};
-use super::header::HEADER_BYTES;
-use super::layout::Sizes;
+use super::format::frame::{self, Frame, Kind, Seen};
+use super::format::header::HEADER_BYTES;
+use super::format::layout::Sizes;
 use super::segment::Chain;
 use super::verdict::{Evidence, Reason, Verdict, What, Where, classify};
 use crate::storage::is_zero;
@@ -127,7 +127,7 @@ impl Walk<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::journal::frame::FrameHeader;
+    use crate::journal::format::frame::FrameHeader;
     use crate::journal::golden::SIZES;
 
     const TAG: [u8; 8] = [7; 8];

@@ -4,9 +4,9 @@ use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
-use super::frame::Kind;
+use super::format::frame::Kind;
+use super::format::identity_file::State;
 use super::handle::{Core, Handle, Shared};
-use super::layout::State;
 use super::segment::{Fault, Log};
 use crate::system::fail_stop::FailStop;
 use crate::system::scheduling::{self, Machine};
@@ -231,12 +231,13 @@ mod tests {
     use std::task::{Context, Poll, Waker};
 
     use super::*;
-    use crate::journal::entry::Entry;
-    use crate::journal::frame;
+    use crate::journal::format::entry::Entry;
+    use crate::journal::format::frame;
+    use crate::journal::format::header::HEADER_BYTES;
+    use crate::journal::format::identity_file::IdentityFile;
+    use crate::journal::format::layout::{JOURNAL_DIR, segment_path};
     use crate::journal::golden::{Life, SIZES, values};
     use crate::journal::handle::{Class, NoRoom, Sealed};
-    use crate::journal::header::HEADER_BYTES;
-    use crate::journal::layout::{IdentityFile, JOURNAL_DIR, segment_path};
     use crate::journal::preparer::SPARES;
     use crate::storage::Storage;
     use crate::storage::simulated::{Failure, SimStorage};

@@ -2,13 +2,13 @@
 
 use std::time::Duration;
 
-use crate::journal::codec::{Decode, Encode, Stored};
+use crate::journal::format::codec::{Decode, Encode, Stored};
 use crate::journal::record::Record;
 use crate::system::clock::Timestamp;
 
 /// What is counted against one account name, whether or not there is such an account.
 #[derive(Clone, Debug, Default, Decode, Encode, Eq, PartialEq)]
-#[bincode(crate = "crate::journal::codec::bincode")]
+#[bincode(crate = "crate::journal::format::codec::bincode")]
 pub struct CountV1 {
     /// [`NameKey`](crate::value::account_name::NameKey).
     pub name: [u8; 16],
@@ -34,7 +34,7 @@ pub struct CountV1 {
 
 /// What is counted against one known device.
 #[derive(Clone, Debug, Decode, Encode, Eq, PartialEq)]
-#[bincode(crate = "crate::journal::codec::bincode")]
+#[bincode(crate = "crate::journal::format::codec::bincode")]
 pub struct DeviceV1 {
     /// A digest of the device cookie's nonce.
     pub nonce: [u8; 8],

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::journal::codec::{Decode, Encode, Stored};
+use crate::journal::format::codec::{Decode, Encode, Stored};
 use crate::journal::record::Record;
 use crate::system::clock::Timestamp;
 
@@ -11,7 +11,7 @@ const NOBODYS_FOR: Duration = Duration::from_hours(1);
 
 /// What a mail is about. Append only.
 #[derive(Clone, Copy, Debug, Decode, Encode, Eq, PartialEq)]
-#[bincode(crate = "crate::journal::codec::bincode")]
+#[bincode(crate = "crate::journal::format::codec::bincode")]
 pub enum Kind {
     /// Prove this address.
     Verify,
@@ -37,7 +37,7 @@ pub enum Kind {
 
 /// A mail that waits to be sent. What it says is made when it is sent; a token in it is sealed.
 #[derive(Clone, Debug, Decode, Encode, Eq, PartialEq)]
-#[bincode(crate = "crate::journal::codec::bincode")]
+#[bincode(crate = "crate::journal::format::codec::bincode")]
 pub struct MailV1 {
     /// Slot first, then random; also its Message-ID.
     pub id: [u8; 16],

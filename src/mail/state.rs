@@ -126,7 +126,7 @@ impl Outbox {
 mod tests {
     use super::super::record::Kind;
     use super::*;
-    use crate::journal::buckets::BUCKETS;
+    use crate::journal::format::buckets::BUCKETS;
 
     const START: Timestamp = Timestamp::from_secs(1_800_000_000);
 

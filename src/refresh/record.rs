@@ -1,6 +1,6 @@
 //! The frozen form of a family. A change of it is a `FamilyV2` and an upcast.
 
-use crate::journal::codec::{Decode, Encode, Stored};
+use crate::journal::format::codec::{Decode, Encode, Stored};
 use crate::journal::record::Record;
 use crate::secret::SealedSuccessor;
 use crate::system::clock::Timestamp;
@@ -8,7 +8,7 @@ use crate::value::id::{AccountId, FamilyId};
 
 /// Why a family was ended. Append only.
 #[derive(Clone, Copy, Debug, Decode, Encode, Eq, PartialEq)]
-#[bincode(crate = "crate::journal::codec::bincode")]
+#[bincode(crate = "crate::journal::format::codec::bincode")]
 pub enum Cause {
     /// Its owner logged out.
     LogOut,
@@ -20,7 +20,7 @@ pub enum Cause {
 
 /// A refresh-token family as it is stored: no token, only digests of what the client holds.
 #[derive(Clone, Debug, Decode, Encode, Eq, PartialEq)]
-#[bincode(crate = "crate::journal::codec::bincode")]
+#[bincode(crate = "crate::journal::format::codec::bincode")]
 pub struct FamilyV1 {
     /// [`FamilyId`].
     pub id: [u8; 16],
@@ -52,7 +52,7 @@ pub struct FamilyV1 {
 
 /// What is kept of the token that was spent last.
 #[derive(Clone, Debug, Decode, Encode, Eq, PartialEq)]
-#[bincode(crate = "crate::journal::codec::bincode")]
+#[bincode(crate = "crate::journal::format::codec::bincode")]
 pub struct SpentV1 {
     /// SHA-256 of its secret.
     pub digest: [u8; 32],

@@ -464,7 +464,7 @@ mod tests {
         busy.advance(86_400);
         assert_eq!(busy.rotate(token), Err(Refusal::Expired));
         let swept: usize =
-            (0..crate::journal::buckets::BUCKETS).map(|at| busy.families.sweep(at, busy.now)).sum();
+            (0..crate::journal::format::buckets::BUCKETS).map(|at| busy.families.sweep(at, busy.now)).sum();
         assert_eq!((swept, busy.families.len()), (1, 0));
     }
 
@@ -505,7 +505,7 @@ mod tests {
                 world.families.end_others(account, Some(id().to_bytes()), Cause::LogOut, world.now);
             assert!(writes.iter().all(|write| ended_by(write).is_some()));
             let changes: Vec<_> = writes.iter().map(|write| write.to_change().unwrap()).collect();
-            assert!(crate::journal::entry::Entry::encode(&changes).is_ok());
+            assert!(crate::journal::format::entry::Entry::encode(&changes).is_ok());
             entries.push(writes.len());
             world.make_true(writes);
             if !verdict {

@@ -1,11 +1,11 @@
 //! The frozen form of a mailed token. A change of it is a `MailedV2` and an upcast.
 
-use crate::journal::codec::{Decode, Encode, Stored};
+use crate::journal::format::codec::{Decode, Encode, Stored};
 use crate::journal::record::Record;
 
 /// What a mailed token is good for, and for nothing else. Append only.
 #[derive(Clone, Copy, Debug, Decode, Encode, Eq, Hash, PartialEq)]
-#[bincode(crate = "crate::journal::codec::bincode")]
+#[bincode(crate = "crate::journal::format::codec::bincode")]
 pub enum Purpose {
     /// To set a new password.
     Reset,
@@ -21,7 +21,7 @@ pub enum Purpose {
 
 /// A mailed token as it is stored: only its digest. A redeemed one is gone.
 #[derive(Clone, Debug, Decode, Encode, Eq, PartialEq)]
-#[bincode(crate = "crate::journal::codec::bincode")]
+#[bincode(crate = "crate::journal::format::codec::bincode")]
 pub struct MailedV1 {
     /// [`MailedId`](crate::value::id::MailedId).
     pub id: [u8; 16],

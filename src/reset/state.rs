@@ -272,7 +272,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::journal::buckets::BUCKETS;
+    use crate::journal::format::buckets::BUCKETS;
     use crate::value::id::Slot;
 
     const START: Timestamp = Timestamp::from_secs(1_800_000_000);
@@ -386,7 +386,7 @@ mod tests {
 
     #[test]
     fn for_nobody_the_same_is_written_and_no_secret_redeems_it() {
-        use crate::journal::codec::encode;
+        use crate::journal::format::codec::encode;
         let size = |writes: &[Write<MailedV1>]| -> Vec<usize> {
             let bytes = |write: &Write<MailedV1>| match write {
                 Write::Put(token) => encode(token).unwrap().len(),

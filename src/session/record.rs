@@ -1,12 +1,12 @@
 //! The frozen form of a browser session. A change of it is a `SessionV2` and an upcast.
 
-use crate::journal::codec::{Decode, Encode, Stored};
+use crate::journal::format::codec::{Decode, Encode, Stored};
 use crate::journal::record::Record;
 use crate::system::clock::Timestamp;
 
 /// A browser session as it is stored: no token, only its digest. An ended session is gone.
 #[derive(Clone, Debug, Decode, Encode, Eq, PartialEq)]
-#[bincode(crate = "crate::journal::codec::bincode")]
+#[bincode(crate = "crate::journal::format::codec::bincode")]
 pub struct SessionV1 {
     /// [`SessionId`](crate::value::id::SessionId).
     pub id: [u8; 16],

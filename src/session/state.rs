@@ -255,7 +255,8 @@ mod tests {
         let ended = sessions.end(long);
         ended.writes.into_iter().for_each(|write| sessions.apply(write));
         assert!(sessions.touch(long, SecretDigest([5; 32]), START).verdict.is_none());
-        let swept: usize = (0..crate::journal::buckets::BUCKETS).map(|at| sessions.sweep(at, later)).sum();
+        let swept: usize =
+            (0..crate::journal::format::buckets::BUCKETS).map(|at| sessions.sweep(at, later)).sum();
         assert_eq!((swept, sessions.by_account.len()), (1, 0));
     }
 }

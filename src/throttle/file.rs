@@ -7,9 +7,9 @@ use std::io;
 
 use super::saved::{RECORD_BYTES, Record};
 use super::table::{Limits, Table};
-use crate::journal::bytes::Reader;
-use crate::journal::header::{FileKind, HEADER_BYTES, Header, HeaderError};
-use crate::journal::layout::by_kind;
+use crate::journal::format::bytes::Reader;
+use crate::journal::format::header::by_kind;
+use crate::journal::format::header::{FileKind, HEADER_BYTES, Header, HeaderError};
 use crate::journal::recover::Found;
 use crate::journal::segment::Life;
 use crate::storage::{Storage, unlink_if_there};
@@ -189,7 +189,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::journal::layout::Sizes;
+    use crate::journal::format::layout::Sizes;
     use crate::storage::simulated::SimStorage;
     use crate::system::clock::Clock;
     use crate::system::random::Chance;

@@ -205,7 +205,7 @@ impl StateMachineTest for Lockout {
             }
             Act::Wait(secs) => {
                 rule.now = rule.now + Duration::from_secs(secs);
-                for bucket in 0..portcullis::journal::buckets::BUCKETS {
+                for bucket in 0..portcullis::journal::format::buckets::BUCKETS {
                     rule.names.sweep(bucket, rule.now);
                 }
             }

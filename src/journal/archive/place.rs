@@ -5,7 +5,7 @@
 use std::io;
 use std::sync::Arc;
 
-use super::super::layout::{BUILDING, IDENTITY, JOURNAL_DIR, SNAPSHOT_DIR, number_in};
+use crate::journal::format::layout::{BUILDING, IDENTITY, JOURNAL_DIR, SNAPSHOT_DIR, number_in};
 use crate::storage::{File, Storage, join, write_whole};
 
 /// Keys that wait in it.

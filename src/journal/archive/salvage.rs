@@ -4,17 +4,17 @@ use std::collections::BTreeMap;
 use std::io;
 use std::sync::Arc;
 
-use super::super::entry::{Change, Entries};
-use super::super::frame::{self, Seen};
-use super::super::header::{FileKind, HEADER_BYTES, Header};
-use super::super::layout::{
-    IDENTITY, Identity, IdentityFile, JOURNAL_DIR, SNAPSHOT_DIR, SegmentFields, Sizes, numbers, segment_path,
-    snapshot_path,
-};
 use super::super::recover::{Past as _, Refusal};
 use super::super::segment::salt_tag;
 use super::super::snapshot;
 use super::{Records, Restored, begin_anew, origin};
+use crate::journal::format::entry::{Change, Entries};
+use crate::journal::format::frame::{self, Seen};
+use crate::journal::format::header::{FileKind, HEADER_BYTES, Header};
+use crate::journal::format::identity_file::{Identity, IdentityFile};
+use crate::journal::format::layout::{
+    IDENTITY, JOURNAL_DIR, SNAPSHOT_DIR, SegmentFields, Sizes, numbers, segment_path, snapshot_path,
+};
 use crate::storage::{File, Storage};
 use crate::system::clock::{Clock, Timestamp};
 use crate::system::random::Chance;
@@ -257,9 +257,9 @@ fn readable(file: &dyn File, block: usize) -> io::Result<(Vec<u8>, Vec<Hole>)> {
 #[cfg(test)]
 mod tests {
     use super::super::super::golden::{SIZES, disk_of, frozen};
-    use super::super::super::layout::IDENTITY;
     use super::super::tests::{directory, frames, kept, salvaged, spoil_entry};
     use super::*;
+    use crate::journal::format::layout::IDENTITY;
     use crate::storage::simulated::{Failure, Kind, SimStorage};
 
     #[test]

@@ -3,12 +3,12 @@
 use std::io::ErrorKind;
 
 use super::*;
-use crate::journal::entry::Entries;
-use crate::journal::frame::{self, Seen};
+use crate::journal::format::entry::Entries;
+use crate::journal::format::frame::{self, Seen};
+use crate::journal::format::header::HEADER_BYTES;
+use crate::journal::format::layout::{JOURNAL_DIR, SNAPSHOT_DIR, numbers, segment_path, snapshot_path};
 use crate::journal::golden::{SIZES, disk_of, frozen};
-use crate::journal::header::HEADER_BYTES;
 use crate::journal::inspect::{inspect, verify};
-use crate::journal::layout::{JOURNAL_DIR, SNAPSHOT_DIR, numbers, segment_path, snapshot_path};
 use crate::journal::past::look;
 use crate::journal::recover::{Found, Recovered};
 use crate::journal::sim::Fold;

@@ -1,10 +1,10 @@
 //! Both readers over the golden directories: they agree on sound ones, and a mistake of one shows.
 
 use super::{Disproof, Proof, STRIPE_BYTES, buckets_of, prove, stripes_of};
-use crate::journal::buckets::{BUCKETS, bucket_of};
+use crate::journal::format::buckets::{BUCKETS, bucket_of};
+use crate::journal::format::layout::{segment_path, snapshot_path};
 use crate::journal::golden::{Life, SIZES, damaged, disk_of, files, frozen, removal, values, verdicts};
 use crate::journal::inspect::verify;
-use crate::journal::layout::{segment_path, snapshot_path};
 use crate::journal::recover;
 use crate::journal::round::{Round, Unnamed};
 use crate::journal::snapshot::Records;

@@ -5,9 +5,9 @@
 //! completely that no later frame, snapshot or `IDENTITY` knows of it. Without its newest snapshot everything must start:
 //! either an older one stands beside it, or no entry has been let go.
 
-use super::super::frame::{self, Seen};
-use super::super::header::{FileKind, HEADER_BYTES, Header};
-use super::super::layout::{JOURNAL_DIR, SNAPSHOT_DIR, SegmentFields, Sizes};
+use crate::journal::format::frame::{self, Seen};
+use crate::journal::format::header::{FileKind, HEADER_BYTES, Header};
+use crate::journal::format::layout::{JOURNAL_DIR, SNAPSHOT_DIR, SegmentFields, Sizes};
 use crate::storage::simulated::{Dice, SimStorage};
 
 /// A damage and what it excuses.
@@ -160,7 +160,7 @@ pub(super) fn damage(disk: &SimStorage, sizes: Sizes, dice: &mut Dice, told: u64
             let to = if dice.once_in(2) && dir == JOURNAL_DIR {
                 let number =
                     paths.iter().filter_map(|path| u64::from_str_radix(path.get(8..24)?, 16).ok()).max()?;
-                super::super::layout::segment_path(number + 1)
+                crate::journal::format::layout::segment_path(number + 1)
             } else {
                 to
             };

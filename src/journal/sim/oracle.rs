@@ -5,8 +5,8 @@
 
 use std::collections::BTreeMap;
 
-use super::super::entry::Change;
 use super::super::recover::Past;
+use crate::journal::format::entry::Change;
 
 /// A record's place.
 pub(super) type Place = (u16, Vec<u8>);

@@ -7,15 +7,15 @@ use std::collections::BTreeMap;
 use std::io;
 use std::sync::Arc;
 
-use super::super::buckets::{BUCKETS, bucket_of};
-use super::super::entry::{Change, EncodedEntry, Entry};
 use super::super::handle::{Class, NoRoom};
-use super::super::layout::{
-    IDENTITY, JOURNAL_DIR, SNAPSHOT_DIR, Sizes, numbers, segment_path, snapshot_path,
-};
 use super::super::recover::{Options, Past, Recovered, Refusal, recover};
 use super::super::snapshot::{Records, Taking, keep_two};
 use super::super::writer::Stepped;
+use crate::journal::format::buckets::{BUCKETS, bucket_of};
+use crate::journal::format::entry::{Change, EncodedEntry, Entry};
+use crate::journal::format::layout::{
+    IDENTITY, JOURNAL_DIR, SNAPSHOT_DIR, Sizes, numbers, segment_path, snapshot_path,
+};
 use crate::storage::Storage;
 use crate::storage::simulated::{Failure, Kind, SimStorage};
 use crate::system::clock::{Clock, Timestamp};

@@ -2,12 +2,12 @@
 
 use std::sync::Arc;
 
-use super::super::layout::Sizes;
 use super::super::past::look;
 use super::super::second_path::prove;
 use super::super::snapshot;
 use super::oracle::{Fold, Oracle};
 use super::world::{TOY_A, What, Wish, World, is_out_of_time};
+use crate::journal::format::layout::Sizes;
 use crate::journal::handle::Class;
 use crate::storage::Storage;
 use crate::storage::simulated::{Dice, SimStorage};

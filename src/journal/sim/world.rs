@@ -5,17 +5,18 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-use super::super::buckets::{BUCKETS, Buckets};
-use super::super::codec::{self, Decode, Encode, Stored};
-use super::super::entry::Change;
-use super::super::frame;
+use super::super::buckets::Buckets;
 use super::super::handle::{Class, NoRoom, Permit, Sealed};
-use super::super::layout::Sizes;
 use super::super::record::{Decision, Record, Write};
 use super::super::recover::{Options, Past, Recovered, Refusal, recover};
 use super::super::round::{Finished, Round};
 use super::super::snapshot::Records;
 use super::oracle::{Fold, Oracle, Place};
+use crate::journal::format::buckets::BUCKETS;
+use crate::journal::format::codec::{self, Decode, Encode, Stored};
+use crate::journal::format::entry::Change;
+use crate::journal::format::frame;
+use crate::journal::format::layout::Sizes;
 use crate::refresh::Families;
 use crate::refresh::state::{Limits, Opened, Rotate};
 use crate::registry::{Answer, Desk, Owner, Registry};
@@ -36,7 +37,7 @@ const TOYS_MAX: usize = 12;
 
 /// A record of no meaning.
 #[derive(Clone, Debug, Encode, Decode, Eq, PartialEq)]
-#[bincode(crate = "crate::journal::codec::bincode")]
+#[bincode(crate = "crate::journal::format::codec::bincode")]
 pub(super) struct ToyV1<const TABLE: u16> {
     key: [u8; 16],
     end_ms: u64,

@@ -3,11 +3,11 @@
 use std::collections::BTreeMap;
 use std::io;
 
-use super::super::buckets::BUCKETS;
-use super::super::bytes::Reader;
-use super::super::header::{FileKind, HEADER_BYTES, Header};
 use super::super::segment::salt_tag;
 use super::{CHUNK_BYTES_MAX, CHUNK_HEADER, FOOTER, record_digest};
+use crate::journal::format::buckets::BUCKETS;
+use crate::journal::format::bytes::Reader;
+use crate::journal::format::header::{FileKind, HEADER_BYTES, Header};
 use crate::storage::File;
 
 const TABLES_MAX: usize = 250;
@@ -36,7 +36,7 @@ pub struct Summary {
 pub enum Unreadable {
     /// The header block.
     #[error(transparent)]
-    Header(#[from] crate::journal::header::HeaderError),
+    Header(#[from] crate::journal::format::header::HeaderError),
     /// Another installation's.
     #[error("belongs to another installation")]
     Foreign,

@@ -1,11 +1,11 @@
 //! Reading the past: the newest snapshot that verifies, then the segments behind it.
 
-use super::entry::{Change, Entries};
-use super::frame;
-use super::header::{FileKind, HEADER_BYTES, Header, HeaderError};
-use super::layout::{
-    IDENTITY, IdentityFile, JOURNAL_DIR, SNAPSHOT_DIR, SegmentFields, Sizes, State, numbers, segment_path,
-    snapshot_path,
+use super::format::entry::{Change, Entries};
+use super::format::frame;
+use super::format::header::{FileKind, HEADER_BYTES, Header, HeaderError};
+use super::format::identity_file::{IdentityFile, State};
+use super::format::layout::{
+    IDENTITY, JOURNAL_DIR, SNAPSHOT_DIR, SegmentFields, Sizes, numbers, segment_path, snapshot_path,
 };
 use super::recover::{Found, INSPECT, Past, Refusal, unreadable};
 use super::segment::{Chain, salt_tag};
@@ -88,7 +88,7 @@ impl Reading<'_> {
         &mut self,
         segments: &[u64],
         snapshots: &[u64],
-        identity: super::layout::Identity,
+        identity: super::format::identity_file::Identity,
     ) -> Result<End, Refusal> {
         let start_seq = self.newest_snapshot(snapshots, segments)?;
         self.found.tail.segments = self.begun_behind(segments, start_seq);

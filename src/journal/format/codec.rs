@@ -64,10 +64,10 @@ pub fn decode<T: Stored>(bytes: &[u8]) -> Result<T, CodecError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::journal::entry::{Change, ENTRY_BYTES_MAX, Entry};
+    use crate::journal::format::entry::{Change, ENTRY_BYTES_MAX, Entry};
 
     #[derive(Debug, PartialEq, Encode, Decode)]
-    #[bincode(crate = "crate::journal::codec::bincode")]
+    #[bincode(crate = "super::bincode")]
     struct NoteV1 {
         at_ms: u64,
         text: Vec<u8>,

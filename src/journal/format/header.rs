@@ -159,6 +159,15 @@ impl Reader<'_> {
     }
 }
 
+pub(crate) fn by_kind(fields: &[&[u8]]) -> [u8; BY_KIND_BYTES] {
+    let mut out = [0; BY_KIND_BYTES];
+    let bytes = fields.iter().flat_map(|field| field.iter());
+    for (to, from) in out.iter_mut().zip(bytes) {
+        *to = *from;
+    }
+    out
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
