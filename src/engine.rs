@@ -11,9 +11,9 @@ use actix::{Actor, Addr, Arbiter, ArbiterHandle, Handler, Message};
 use crate::account::{AccountV1, Accounts};
 use crate::changes::Changes;
 use crate::config::Config;
+use crate::journal::append::handle::{Handle, NoRoom, Sealed};
 use crate::journal::archive;
 use crate::journal::format::layout::Sizes;
-use crate::journal::handle::{Handle, NoRoom, Sealed};
 use crate::journal::recover::{Found, Journal, Options, Past, recover};
 use crate::lockout::Names;
 use crate::mail::{Outbox, Transport};
@@ -465,7 +465,7 @@ impl Engine {
     }
 
     /// How far the journal is, and how much room it has.
-    pub fn journal_stats(&self) -> crate::journal::handle::Stats {
+    pub fn journal_stats(&self) -> crate::journal::append::handle::Stats {
         self.journal.stats()
     }
 

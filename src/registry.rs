@@ -11,11 +11,11 @@ use std::time::Duration;
 use actix::{Actor, AsyncContext, Context, Handler, Message, MessageResult};
 
 use crate::changes::Changes;
+use crate::journal::append::handle::{Class, Handle, NoRoom, Sealed};
 use crate::journal::buckets::Buckets;
 use crate::journal::format::buckets::BUCKETS;
 use crate::journal::format::codec;
 use crate::journal::format::entry::{Change, Entry};
-use crate::journal::handle::{Class, Handle, NoRoom, Sealed};
 use crate::journal::record::{Decision, Record, Write};
 use crate::journal::snapshot::Records;
 use crate::system::clock::{Clock, Timestamp};
@@ -276,7 +276,7 @@ macro_rules! handles {
                 type Result = actix::MessageResult<$command>;
                 fn handle(&mut self, command: $command, _: &mut actix::Context<Self>) -> Self::Result {
                     let decide: fn(&$state, $command, $crate::system::clock::Timestamp) -> _ = $decide;
-                    let class = $crate::journal::handle::Class::$class;
+                    let class = $crate::journal::append::handle::Class::$class;
                     actix::MessageResult(self.decide(class, |state, now| decide(state, command, now)))
                 }
             }

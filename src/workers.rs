@@ -9,11 +9,11 @@ use actix::Addr;
 
 use crate::engine::{Engine, Fault};
 use crate::expiry::may_be_gone;
+use crate::journal::append::handle::Stats;
+use crate::journal::context::Life;
 use crate::journal::format::buckets::BUCKETS;
-use crate::journal::handle::Stats;
 use crate::journal::recover::Tail;
 use crate::journal::round::{Round, Unnamed};
-use crate::journal::segment::Life;
 use crate::journal::snapshot::Named;
 use crate::mail::actor::{Blank, Due, Settle};
 use crate::mail::{Outgoing, Transport, Tried, open_token, template};

@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 pub use log::Line;
 
 use crate::account::AccountV1;
-use crate::journal::handle::Handle;
+use crate::journal::append::handle::Handle;
 use crate::system::clock::Clock;
 
 /// What happened, as it stands in logs and metrics.

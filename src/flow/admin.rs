@@ -161,7 +161,7 @@ pub async fn send_reset(engine: &Engine, admin: &Admin, id: AccountId) -> Result
 pub async fn rotate_key(engine: &Engine, admin: &Admin) -> Result<(String, Timestamp), Stop> {
     let (kid, from) = engine.rotate_signing_key().map_err(|error| {
         tracing::error!(%error, "a signing key could not be made");
-        Fault::NoRoom(crate::journal::handle::NoRoom::StorageFull)
+        Fault::NoRoom(crate::journal::append::handle::NoRoom::StorageFull)
     })?;
     admin.record(engine, Event::KeyRotated, &kid).await;
     Ok((kid, from))
@@ -186,7 +186,7 @@ pub async fn audit(engine: &Engine, _: &Admin, wanted: Wanted) -> Result<Vec<Lin
 pub async fn retire_key(engine: &Engine, admin: &Admin, kid: &str) -> Result<(), Stop> {
     let retired = engine.retire_signing_key(kid).map_err(|error| {
         tracing::error!(%error, "a signing key could not be taken out");
-        Fault::NoRoom(crate::journal::handle::NoRoom::StorageFull)
+        Fault::NoRoom(crate::journal::append::handle::NoRoom::StorageFull)
     })?;
     if !retired {
         return Err(Refusal::NotFound.into());

@@ -6,7 +6,7 @@ use crate::account::AccountV1;
 use crate::account::actor::{Find, Rehash};
 use crate::audit::{self, Event};
 use crate::engine::{Engine, Fault};
-use crate::journal::handle::Sealed;
+use crate::journal::append::handle::Sealed;
 use crate::lockout::{Attempt, Begin, Finish, Outcome, device};
 use crate::mail::Kind;
 use crate::password::{Lane, Password, Place, Shed, Verified};

@@ -10,7 +10,7 @@ use crate::account::actor::ById;
 use crate::account::{AccountV1, Status};
 use crate::audit::Event;
 use crate::engine::{Engine, Fault};
-use crate::journal::handle::Sealed;
+use crate::journal::append::handle::Sealed;
 use crate::password::Lane;
 use crate::throttle::table::Class;
 use crate::value::network::Network;

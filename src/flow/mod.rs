@@ -22,7 +22,7 @@ use std::time::Duration;
 use crate::account::{AccountV1, Status};
 use crate::audit::{Event, Note};
 use crate::engine::{Engine, Fault};
-use crate::journal::handle::{NoRoom, Sealed};
+use crate::journal::append::handle::{NoRoom, Sealed};
 use crate::lockout::device;
 use crate::password::{Lane, Place, Weakness};
 use crate::refresh::FamilyV1;

@@ -8,7 +8,7 @@ use crate::account::AccountV1;
 use crate::account::actor::ById;
 use crate::audit::Event;
 use crate::engine::{Engine, Fault};
-use crate::journal::handle::Sealed;
+use crate::journal::append::handle::Sealed;
 use crate::mail::Kind;
 use crate::refresh::{self, Cause, FamilyV1, Rotate, Rotated};
 use crate::secret::{OpaqueToken, Secret, SecretDigest, TokenKind};

@@ -10,7 +10,7 @@ use serde::Serialize;
 use super::{Json, request_id};
 use crate::engine::{Engine, Fault};
 use crate::flow::{Refusal, Stop};
-use crate::journal::handle::{Handle, NoRoom};
+use crate::journal::append::handle::{Handle, NoRoom};
 
 /// A fault of one field.
 #[derive(Clone, Debug, Serialize)]

@@ -9,11 +9,11 @@ use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use super::append::handle::Class;
 use super::format::buckets::{BUCKETS, bucket_of};
 use super::format::entry::{Change, Entry};
 use super::format::header::HEADER_BYTES;
 use super::format::layout::Sizes;
-use super::handle::Class;
 use super::recover::{Options, Past, Recovered, Tail, recover};
 use super::snapshot::{Records, Taking, keep_two};
 use crate::registry::Registry;
@@ -155,7 +155,7 @@ impl Life {
         taken.name(handle.durable()).unwrap();
         self.journal.writer.witness().unwrap();
         let needed = keep_two(&*life.storage, life.cluster).unwrap();
-        super::recover::drop_segments(&*life.storage, needed).unwrap();
+        super::append::segment_log::drop_segments(&*life.storage, needed).unwrap();
     }
 }
 

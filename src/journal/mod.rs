@@ -1,24 +1,22 @@
 #![doc = include_str!("README.md")]
 
+pub mod append;
 pub mod archive;
 pub mod buckets;
+pub mod context;
 #[cfg(test)]
 mod fields;
 pub mod format;
 #[cfg(test)]
 mod golden;
-pub mod handle;
 pub mod inspect;
 pub mod past;
-mod preparer;
 pub mod record;
 pub mod recover;
 pub mod round;
 pub mod second_path;
-pub mod segment;
 #[cfg(test)]
 mod sim;
 pub mod snapshot;
 pub mod verdict;
 mod walk;
-pub mod writer;

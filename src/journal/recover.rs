@@ -8,19 +8,20 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::append::handle::Handle;
+use super::append::preparer::Preparer;
+use super::append::segment_log::{Begun, Log, Spares, fill};
+use super::append::writer::{Running, Writer};
+use super::context::{Life, salt_tag};
 use super::format::frame::{self, FrameHeader, Kind};
-use super::format::header::{FileKind, HEADER_BYTES, Header};
+use super::format::header::{FileKind, HEADER_BYTES};
 use super::format::identity_file::{IdentityFile, State};
 use super::format::layout::{
     BUILDING, IDENTITY, JOURNAL_DIR, QUARANTINE_DIR, SNAPSHOT_DIR, SegmentFields, Sizes, numbers,
     segment_path,
 };
-use super::handle::Handle;
 use super::past::{End, Reading, Until};
-use super::preparer::Preparer;
-use super::segment::{Begun, Life, Log, Spares, fill, salt_tag};
 use super::snapshot;
-use super::writer::{Running, Writer};
 use crate::storage::{Storage, write_whole};
 use crate::system::clock::{Clock, Timestamp};
 use crate::system::fail_stop::FailStop;
@@ -381,31 +382,11 @@ fn begin(life: &Life, end: &End, wall_ms: u64) -> io::Result<Begun> {
     Ok(Begun { file, segno, salt_tag, offset: born_len, chain })
 }
 
-/// Deletes, oldest first, the segments that hold nothing behind `needed_from`; a segment is known to end where the
-/// next one begins, so the last one always stays.
-pub fn drop_segments(storage: &dyn Storage, needed_from: u64) -> io::Result<()> {
-    let segments = numbers(storage, JOURNAL_DIR, ".log")?;
-    let mut dropped = false;
-    for (segno, next) in segments.iter().zip(segments.iter().skip(1)) {
-        let mut block = [0; HEADER_BYTES];
-        storage.open(&segment_path(*next))?.read_at(&mut block, 0)?;
-        let header = Header::read(FileKind::Segment, &block).map_err(io::Error::other)?;
-        let first_seq = SegmentFields::read(&header.by_kind).map_or(0, |fields| fields.first_seq);
-        let needed = if seeded(Bug::SegmentsDroppedEarly) { needed_from + 9 } else { needed_from + 1 };
-        if first_seq > needed || first_seq == 0 {
-            break;
-        }
-        storage.unlink(&segment_path(*segno))?;
-        dropped = true;
-    }
-    if dropped { storage.sync_dir(JOURNAL_DIR) } else { Ok(()) }
-}
-
 #[cfg(test)]
 mod tests {
     use super::super::golden::{Life, SIZES, damaged, disk_of, frozen};
-    use super::super::segment::usable;
     use super::*;
+    use crate::journal::append::segment_log::usable;
     use crate::storage::simulated::SimStorage;
 
     #[test]
@@ -417,26 +398,6 @@ mod tests {
         let sound = disk_of(&frozen("fenced"));
         assert_eq!(Life::begin(&sound).unwrap().journal.found.torn, 0);
         assert_eq!(sound.list(QUARANTINE_DIR).unwrap(), Vec::<String>::new());
-    }
-
-    #[test]
-    fn a_segment_goes_when_the_next_one_begins_with_what_is_needed_or_before() {
-        let first_seq = |disk: &SimStorage, segno| {
-            let block = disk.peek(&segment_path(segno)).unwrap()[..HEADER_BYTES].try_into().unwrap();
-            SegmentFields::read(&Header::read(FileKind::Segment, &block).unwrap().by_kind).unwrap().first_seq
-        };
-        let left = |needed_from| {
-            let disk = disk_of(&frozen("clean"));
-            drop_segments(&disk, needed_from).unwrap();
-            numbers(&disk, JOURNAL_DIR, ".log").unwrap()
-        };
-        let disk = disk_of(&frozen("clean"));
-        let (second, third) = (first_seq(&disk, 2), first_seq(&disk, 3));
-        assert!(1 < second && second < third);
-        assert_eq!(left(0), [1, 2, 3]);
-        assert_eq!(left(second - 2), [1, 2, 3]);
-        assert_eq!((left(second - 1), left(third - 2)), (vec![2, 3], vec![2, 3]));
-        assert_eq!((left(third - 1), left(u64::MAX - 9)), (vec![3], vec![3]));
     }
 
     #[test]

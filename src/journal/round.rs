@@ -5,11 +5,11 @@
 
 use std::io;
 
+use super::append::handle::Handle;
+use super::append::segment_log::drop_segments;
+use super::context::Life;
 use super::format::buckets::BUCKETS;
-use super::handle::Handle;
-use super::recover::drop_segments;
 use super::second_path::{Disproof, MayBeGone, prove};
-use super::segment::Life;
 use super::snapshot::{CHUNK_BYTES_MAX, Records, Taken, Taking, Unreadable, abandon, keep_two};
 use crate::system::seeded_bug::{Bug, seeded};
 

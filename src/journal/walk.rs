@@ -1,9 +1,9 @@
 //! The walk over the frames of one segment, judged by the table of [`verdict`](super::verdict).
 
+use super::append::segment_log::Chain;
 use super::format::frame::{self, Frame, Kind, Seen};
 use super::format::header::HEADER_BYTES;
 use super::format::layout::Sizes;
-use super::segment::Chain;
 use super::verdict::{Evidence, Reason, Verdict, What, Where, classify};
 use crate::storage::is_zero;
 use crate::system::seeded_bug::{Bug, seeded};

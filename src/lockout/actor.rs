@@ -4,7 +4,7 @@ use actix::{Context, Handler, Message, MessageResult};
 
 use super::record::CountV1;
 use super::state::{Attempt, Begin, Finish, Locked, Names, Outcome, Settled};
-use crate::journal::handle::Class;
+use crate::journal::append::handle::Class;
 use crate::registry::{Answer, Owner, handles, registry};
 use crate::value::account_name::NameKey;
 

@@ -4,7 +4,7 @@ use actix::{Context, Handler, Message, MessageResult};
 
 use super::record::MailV1;
 use super::state::{Outbox, Post, Tried};
-use crate::journal::handle::Class;
+use crate::journal::append::handle::Class;
 use crate::registry::{Answer, Owner, handles, reads, registry};
 
 registry!(Outbox, MailV1, "mail");

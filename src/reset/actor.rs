@@ -4,7 +4,7 @@ use actix::{Context, Handler, Message, MessageResult};
 
 use super::state::{Invalid, Mint, Redeem};
 use super::{Mailed, MailedV1, Purpose};
-use crate::journal::handle::Class;
+use crate::journal::append::handle::Class;
 use crate::registry::{Answer, Owner, handles, reads, registry};
 use crate::value::id::AccountId;
 

@@ -3,7 +3,7 @@
 use actix::{Context, Handler, Message, MessageResult};
 
 use super::{Opened, SessionV1, Sessions};
-use crate::journal::handle::{Class, NoRoom};
+use crate::journal::append::handle::{Class, NoRoom};
 use crate::registry::{Answer, Owner, handles, reads, registry};
 use crate::secret::SecretDigest;
 use crate::value::id::{AccountId, SessionId};

@@ -7,10 +7,10 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use super::append::handle::{Class, NoRoom};
 use super::format::entry::{Change, Entry};
 use super::format::identity_file::IdentityFile;
 use super::format::layout::{IDENTITY, Sizes};
-use super::handle::{Class, NoRoom};
 use super::past::{Until, look_until};
 use super::recover::{Options, Past, Refusal, recover};
 use crate::storage::Storage;

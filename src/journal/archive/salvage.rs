@@ -5,9 +5,9 @@ use std::io;
 use std::sync::Arc;
 
 use super::super::recover::{Past as _, Refusal};
-use super::super::segment::salt_tag;
 use super::super::snapshot;
 use super::{Records, Restored, begin_anew, origin};
+use crate::journal::context::salt_tag;
 use crate::journal::format::entry::{Change, Entries};
 use crate::journal::format::frame::{self, Seen};
 use crate::journal::format::header::{FileKind, HEADER_BYTES, Header};

@@ -1,5 +1,7 @@
 //! Reading the past: the newest snapshot that verifies, then the segments behind it.
 
+use super::append::segment_log::Chain;
+use super::context::salt_tag;
 use super::format::entry::{Change, Entries};
 use super::format::frame;
 use super::format::header::{FileKind, HEADER_BYTES, Header, HeaderError};
@@ -8,7 +10,6 @@ use super::format::layout::{
     IDENTITY, JOURNAL_DIR, SNAPSHOT_DIR, SegmentFields, Sizes, numbers, segment_path, snapshot_path,
 };
 use super::recover::{Found, INSPECT, Past, Refusal, unreadable};
-use super::segment::{Chain, salt_tag};
 use super::snapshot;
 use super::walk::{Broken, Walk, Walked};
 use crate::storage::Storage;

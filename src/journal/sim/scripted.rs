@@ -7,10 +7,10 @@ use std::collections::BTreeMap;
 use std::io;
 use std::sync::Arc;
 
-use super::super::handle::{Class, NoRoom};
 use super::super::recover::{Options, Past, Recovered, Refusal, recover};
 use super::super::snapshot::{Records, Taking, keep_two};
-use super::super::writer::Stepped;
+use crate::journal::append::handle::{Class, NoRoom};
+use crate::journal::append::writer::Stepped;
 use crate::journal::format::buckets::{BUCKETS, bucket_of};
 use crate::journal::format::entry::{Change, EncodedEntry, Entry};
 use crate::journal::format::layout::{
@@ -132,7 +132,7 @@ impl World {
         taken.name(handle.durable())?;
         self.journal.writer.witness().map_err(io::Error::other)?;
         let needed = keep_two(&*life.storage, life.cluster).map_err(io::Error::other)?;
-        super::super::recover::drop_segments(&*life.storage, needed)
+        crate::journal::append::segment_log::drop_segments(&*life.storage, needed)
     }
 
     /// A story with switches of segments, batches of several entries, attests and snapshots.

@@ -6,12 +6,12 @@ use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use super::super::buckets::Buckets;
-use super::super::handle::{Class, NoRoom, Permit, Sealed};
 use super::super::record::{Decision, Record, Write};
 use super::super::recover::{Options, Past, Recovered, Refusal, recover};
 use super::super::round::{Finished, Round};
 use super::super::snapshot::Records;
 use super::oracle::{Fold, Oracle, Place};
+use crate::journal::append::handle::{Class, NoRoom, Permit, Sealed};
 use crate::journal::format::buckets::BUCKETS;
 use crate::journal::format::codec::{self, Decode, Encode, Stored};
 use crate::journal::format::entry::Change;

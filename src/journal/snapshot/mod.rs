@@ -14,12 +14,12 @@ use std::sync::Arc;
 
 use sha2::{Digest, Sha256};
 
+use super::context::{Life, salt_tag};
 use super::format::buckets::BUCKETS;
 use super::format::bytes::Reader;
 use super::format::header::by_kind;
 use super::format::header::{FileKind, HEADER_BYTES, Header};
 use super::format::layout::{QUARANTINE_DIR, SNAPSHOT_DIR, numbers, snapshot_path};
-use super::segment::{Life, salt_tag};
 use crate::storage::{File, Storage, join, unlink_if_there};
 use crate::system::clock::Timestamp;
 use crate::system::seeded_bug::{Bug, seeded};

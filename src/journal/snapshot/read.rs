@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 use std::io;
 
-use super::super::segment::salt_tag;
 use super::{CHUNK_BYTES_MAX, CHUNK_HEADER, FOOTER, record_digest};
+use crate::journal::context::salt_tag;
 use crate::journal::format::buckets::BUCKETS;
 use crate::journal::format::bytes::Reader;
 use crate::journal::format::header::{FileKind, HEADER_BYTES, Header};

@@ -11,10 +11,10 @@ use std::time::Duration;
 
 use tokio::sync::oneshot;
 
-use super::format::entry::EncodedEntry;
-use super::format::frame;
-use super::format::layout::Sizes;
-use super::segment::usable;
+use super::segment_log::usable;
+use crate::journal::format::entry::EncodedEntry;
+use crate::journal::format::frame;
+use crate::journal::format::layout::Sizes;
 use crate::system::lock::{Condvar, Mutex};
 use crate::system::seeded_bug::{Bug, seeded};
 
@@ -121,49 +121,49 @@ pub struct Stats {
 /// What actors hold. Clones share one journal.
 #[derive(Clone, Debug)]
 pub struct Handle {
-    pub(super) shared: Arc<Shared>,
+    pub(in crate::journal) shared: Arc<Shared>,
 }
 
 #[derive(Debug)]
-pub(super) struct Shared {
-    pub(super) core: Mutex<Core>,
-    pub(super) work: Condvar,
-    pub(super) durable: AtomicU64,
-    pub(super) sizes: Sizes,
+pub(in crate::journal) struct Shared {
+    pub(in crate::journal) core: Mutex<Core>,
+    pub(in crate::journal) work: Condvar,
+    pub(in crate::journal) durable: AtomicU64,
+    pub(in crate::journal) sizes: Sizes,
 }
 
 #[derive(Debug, Default)]
-pub(super) struct Core {
+pub(in crate::journal) struct Core {
     /// Entries that wait for the writer, back to back.
-    pub(super) bytes: Vec<u8>,
+    pub(in crate::journal) bytes: Vec<u8>,
     /// Where each of them ends, and its charge.
-    pub(super) ends: Vec<(usize, u64)>,
+    pub(in crate::journal) ends: Vec<(usize, u64)>,
     /// The sequence of the first of them.
-    pub(super) first_seq: u64,
+    pub(in crate::journal) first_seq: u64,
     /// Somebody waits for one of them.
-    pub(super) called: bool,
+    pub(in crate::journal) called: bool,
     /// Those who wait for a sequence.
-    pub(super) waiters: Vec<(u64, oneshot::Sender<()>)>,
+    pub(in crate::journal) waiters: Vec<(u64, oneshot::Sender<()>)>,
     /// The sum of the charges of permits and of what is not durable yet.
-    pub(super) charged: u64,
+    pub(in crate::journal) charged: u64,
     /// Bytes that can still be framed in the segment that is written to, and in all prepared ones.
-    pub(super) room_here: u64,
-    pub(super) room: u64,
+    pub(in crate::journal) room_here: u64,
+    pub(in crate::journal) room: u64,
     /// What only an [`Class::Essential`] entry may use up.
-    pub(super) kept_back: u64,
+    pub(in crate::journal) kept_back: u64,
     /// Free space has fallen so low that only what is essential may go on.
-    pub(super) low: bool,
+    pub(in crate::journal) low: bool,
     /// Bytes of the last snapshot.
-    pub(super) snapshot_bytes: u64,
-    pub(super) stopping: bool,
+    pub(in crate::journal) snapshot_bytes: u64,
+    pub(in crate::journal) stopping: bool,
     /// A snapshot has its name: `IDENTITY` is to demand what it rests on.
-    pub(super) witness: bool,
-    pub(super) stopped: bool,
-    pub(super) stats: Stats,
+    pub(in crate::journal) witness: bool,
+    pub(in crate::journal) stopped: bool,
+    pub(in crate::journal) stats: Stats,
 }
 
 impl Core {
-    pub(super) const fn assigned(&self) -> u64 {
+    pub(in crate::journal) const fn assigned(&self) -> u64 {
         // Sequences begin at 1, so `first_seq` is never 0.
         self.first_seq + self.ends.len() as u64 - 1
     }
@@ -179,7 +179,7 @@ impl Core {
 
 impl Handle {
     /// For a journal that has come to `last_seq`, whose newest snapshot takes so many bytes.
-    pub(super) fn new(sizes: Sizes, last_seq: u64, snapshot_bytes: u64) -> Self {
+    pub(in crate::journal) fn new(sizes: Sizes, last_seq: u64, snapshot_bytes: u64) -> Self {
         let core = Core { first_seq: last_seq + 1, snapshot_bytes, ..Core::default() };
         Self {
             shared: Arc::new(Shared {
@@ -322,13 +322,13 @@ impl Handle {
 
 impl Shared {
     /// Counts anew what can still be framed.
-    pub(super) fn count_room(&self, core: &mut Core, spares: usize) {
+    pub(in crate::journal) fn count_room(&self, core: &mut Core, spares: usize) {
         core.kept_back = usable(self.sizes);
         core.room = core.room_here + spares as u64 * core.kept_back;
     }
 
     /// Nothing is acknowledged any more: whoever waits is told so.
-    pub(super) fn stop(&self) {
+    pub(in crate::journal) fn stop(&self) {
         let mut core = self.core.lock();
         core.stopped = true;
         core.waiters.clear();
@@ -337,7 +337,7 @@ impl Shared {
     }
 
     /// Everything up to `seq` is durable: lets out whoever waits for no more.
-    pub(super) fn publish(&self, seq: u64, released: u64) {
+    pub(in crate::journal) fn publish(&self, seq: u64, released: u64) {
         self.durable.store(seq, Ordering::Release);
         let mut core = self.core.lock();
         core.charged -= released;

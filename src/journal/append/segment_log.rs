@@ -4,14 +4,15 @@ use std::collections::VecDeque;
 use std::io;
 use std::sync::Arc;
 
-use super::format::frame::{self, FrameHeader, Kind};
-use super::format::header::{FileKind, HEADER_BYTES, Header};
-use super::format::identity_file::{IdentityFile, State};
-use super::format::layout::{JOURNAL_DIR, SegmentFields, Sizes, segment_path};
+use crate::journal::context::{Life, salt_tag};
+
+use crate::journal::format::frame::{self, FrameHeader, Kind};
+use crate::journal::format::header::{FileKind, HEADER_BYTES, Header};
+use crate::journal::format::identity_file::{IdentityFile, State};
+use crate::journal::format::layout::{JOURNAL_DIR, SegmentFields, Sizes, numbers, segment_path};
 use crate::storage::{File, Storage};
-use crate::system::clock::{Clock, Timestamp};
+use crate::system::clock::Timestamp;
 use crate::system::lock::Mutex;
-use crate::system::random::Chance;
 use crate::system::seeded_bug::{Bug, seeded};
 
 /// A failed write, with what the last line says of it.
@@ -32,44 +33,6 @@ impl Fault {
     }
 }
 
-/// What all files of one life of the server have in common, and the doors through which it meets the world.
-#[derive(Clone)]
-pub struct Life {
-    /// Where files are.
-    pub storage: Arc<dyn Storage>,
-    /// Sizes of the format.
-    pub sizes: Sizes,
-    /// Time.
-    pub clock: Clock,
-    /// Chance, for salts.
-    pub chance: Arc<Chance>,
-    /// Of the installation.
-    pub cluster: [u8; 16],
-    /// Of the installation.
-    pub timeline: u32,
-    /// Of this owner.
-    pub epoch: u64,
-}
-
-impl Life {
-    /// A header block of this life with a fresh salt.
-    pub fn header(
-        &self,
-        kind: FileKind,
-        by_kind: &[u8; super::format::header::BY_KIND_BYTES],
-    ) -> io::Result<Header> {
-        Ok(Header {
-            kind,
-            cluster: self.cluster,
-            timeline: self.timeline,
-            epoch: self.epoch,
-            created_ms: self.clock.now().as_millis(),
-            salt: self.chance.bytes().map_err(io::Error::other)?,
-            by_kind: *by_kind,
-        })
-    }
-}
-
 /// Where the chain of frames stands: what the next one continues.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct Chain {
@@ -84,29 +47,29 @@ pub struct Chain {
 }
 
 /// Of a segment that is made at leisure so much goes to the disk at once: a commit waits behind no more.
-pub(super) const PIECE: u64 = 128 << 10;
+pub(in crate::journal) const PIECE: u64 = 128 << 10;
 /// And where somebody waits for it: few syncs, where each of them may be slow.
-pub(super) const PIECE_HURRIED: u64 = 4 << 20;
+pub(in crate::journal) const PIECE_HURRIED: u64 = 4 << 20;
 
 /// The segments that stand ready, shared by the writer, who takes them, and the preparer, who makes them.
 #[derive(Default)]
-pub(super) struct Spares {
+pub(in crate::journal) struct Spares {
     ready: Mutex<VecDeque<(String, Arc<dyn File>)>>,
     made: Mutex<u64>,
 }
 
 impl Spares {
-    pub(super) fn len(&self) -> usize {
+    pub(in crate::journal) fn len(&self) -> usize {
         self.ready.lock().len()
     }
 
-    pub(super) fn take(&self) -> Option<(String, Arc<dyn File>)> {
+    pub(in crate::journal) fn take(&self) -> Option<(String, Arc<dyn File>)> {
         self.ready.lock().pop_front()
     }
 
     /// Makes one: of full length, filled with zeros, synced piece by piece. `piece` says how long each may be, and may wait
     /// before it does, or give it all up.
-    pub(super) fn prepare(
+    pub(in crate::journal) fn prepare(
         &self,
         storage: &dyn Storage,
         sizes: Sizes,
@@ -143,7 +106,7 @@ impl Spares {
 }
 
 /// Zeros from `begin` to `end`, so that no later write needs new blocks.
-pub(super) fn fill(file: &dyn File, begin: u64, end: u64) -> io::Result<()> {
+pub(in crate::journal) fn fill(file: &dyn File, begin: u64, end: u64) -> io::Result<()> {
     let zeros = vec![0; end.saturating_sub(begin).min(1 << 18) as usize];
     let mut at = begin;
     while at < end {
@@ -155,7 +118,7 @@ pub(super) fn fill(file: &dyn File, begin: u64, end: u64) -> io::Result<()> {
 }
 
 /// The open end of the journal. One frame is written at a time, and synced before the next.
-pub(super) struct Log {
+pub(in crate::journal) struct Log {
     life: Life,
     identity: IdentityFile,
     spares: Arc<Spares>,
@@ -170,46 +133,51 @@ pub(super) struct Log {
 }
 
 /// A segment that recovery has made for a new life.
-pub(super) struct Begun {
-    pub(super) file: Arc<dyn File>,
-    pub(super) segno: u64,
-    pub(super) salt_tag: [u8; 8],
-    pub(super) offset: u64,
-    pub(super) chain: Chain,
+pub(in crate::journal) struct Begun {
+    pub(in crate::journal) file: Arc<dyn File>,
+    pub(in crate::journal) segno: u64,
+    pub(in crate::journal) salt_tag: [u8; 8],
+    pub(in crate::journal) offset: u64,
+    pub(in crate::journal) chain: Chain,
 }
 
 impl Log {
-    pub(super) fn new(life: Life, identity: IdentityFile, spares: Arc<Spares>, begun: Begun) -> Self {
+    pub(in crate::journal) fn new(
+        life: Life,
+        identity: IdentityFile,
+        spares: Arc<Spares>,
+        begun: Begun,
+    ) -> Self {
         let Begun { file, segno, salt_tag, offset, chain } = begun;
         let path = segment_path(segno);
         Self { life, identity, spares, file, path, segno, salt_tag, offset, chain, buffer: Vec::new() }
     }
 
     /// Bytes that frames may still take in this segment, less what a switch can waste.
-    pub(super) fn room_here(&self) -> u64 {
+    pub(in crate::journal) fn room_here(&self) -> u64 {
         self.life.sizes.segment.saturating_sub(self.offset + self.life.sizes.frame_max())
     }
 
-    pub(super) fn fault_before(&self) -> Fault {
+    pub(in crate::journal) fn fault_before(&self) -> Fault {
         let before = io::Error::other("an earlier write or sync failed");
         Fault::new("nothing more is written to", &self.path, self.offset)(before)
     }
 
-    pub(super) const fn spares(&self) -> &Arc<Spares> {
+    pub(in crate::journal) const fn spares(&self) -> &Arc<Spares> {
         &self.spares
     }
 
     /// Whether a frame without entries has room that nobody has been promised.
-    pub(super) fn has_room_for_a_mark(&self) -> bool {
+    pub(in crate::journal) fn has_room_for_a_mark(&self) -> bool {
         self.offset + self.life.sizes.align as u64 + self.life.sizes.frame_max() <= self.life.sizes.segment
     }
 
-    pub(super) const fn durable_seq(&self) -> u64 {
+    pub(in crate::journal) const fn durable_seq(&self) -> u64 {
         self.chain.next_seq - 1
     }
 
     /// Writes a frame, syncs it, and says how many bytes it took.
-    pub(super) fn write(&mut self, kind: Kind, count: u32, body: &[u8]) -> Result<u64, Fault> {
+    pub(in crate::journal) fn write(&mut self, kind: Kind, count: u32, body: &[u8]) -> Result<u64, Fault> {
         let align = self.life.sizes.align;
         let len = frame::padded(body.len(), align) as u64;
         if self.offset + len > self.life.sizes.segment {
@@ -263,7 +231,7 @@ impl Log {
     }
 
     /// Whether the last frame was synced: always.
-    pub(super) fn is_synced(&self) -> bool {
+    pub(in crate::journal) fn is_synced(&self) -> bool {
         !seeded(Bug::TwoFramesInFlight) || self.chain.next_batch.is_multiple_of(2)
     }
 
@@ -310,7 +278,7 @@ impl Log {
     }
 
     /// Raises what `IDENTITY` demands of the journal.
-    pub(super) fn witness(&mut self, state: State) -> Result<(), Fault> {
+    pub(in crate::journal) fn witness(&mut self, state: State) -> Result<(), Fault> {
         self.identity.write(self.life.epoch, self.segno, self.durable_seq(), state).map_err(Fault::new(
             "cannot write IDENTITY for",
             &self.path,
@@ -320,20 +288,37 @@ impl Log {
 }
 
 /// Bytes that frames can surely take in one whole segment.
-pub(super) const fn usable(sizes: Sizes) -> u64 {
+pub(in crate::journal) const fn usable(sizes: Sizes) -> u64 {
     sizes.segment.saturating_sub(HEADER_BYTES as u64 + sizes.frame_max())
 }
 
-pub(super) fn salt_tag(header: &Header) -> [u8; 8] {
-    header.salt.first_chunk().copied().unwrap_or_default()
+/// Deletes, oldest first, the segments that hold nothing behind `needed_from`; a segment is known to end where the
+/// next one begins, so the last one always stays.
+pub fn drop_segments(storage: &dyn Storage, needed_from: u64) -> io::Result<()> {
+    let segments = numbers(storage, JOURNAL_DIR, ".log")?;
+    let mut dropped = false;
+    for (segno, next) in segments.iter().zip(segments.iter().skip(1)) {
+        let mut block = [0; HEADER_BYTES];
+        storage.open(&segment_path(*next))?.read_at(&mut block, 0)?;
+        let header = Header::read(FileKind::Segment, &block).map_err(io::Error::other)?;
+        let first_seq = SegmentFields::read(&header.by_kind).map_or(0, |fields| fields.first_seq);
+        let needed = if seeded(Bug::SegmentsDroppedEarly) { needed_from + 9 } else { needed_from + 1 };
+        if first_seq > needed || first_seq == 0 {
+            break;
+        }
+        storage.unlink(&segment_path(*segno))?;
+        dropped = true;
+    }
+    if dropped { storage.sync_dir(JOURNAL_DIR) } else { Ok(()) }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::cell::RefCell;
-
     use super::*;
+
+    use crate::journal::golden::{disk_of, frozen};
     use crate::storage::simulated::SimStorage;
+    use std::cell::RefCell;
 
     #[test]
     fn a_segment_goes_to_the_disk_piece_by_piece() {
@@ -364,5 +349,25 @@ mod tests {
         };
         assert!(spares.prepare(&disk, sizes, piece).is_err());
         assert_eq!((spares.len(), disk.list(JOURNAL_DIR).unwrap().len()), (1, 1));
+    }
+
+    #[test]
+    fn a_segment_goes_when_the_next_one_begins_with_what_is_needed_or_before() {
+        let first_seq = |disk: &SimStorage, segno| {
+            let block = disk.peek(&segment_path(segno)).unwrap()[..HEADER_BYTES].try_into().unwrap();
+            SegmentFields::read(&Header::read(FileKind::Segment, &block).unwrap().by_kind).unwrap().first_seq
+        };
+        let left = |needed_from| {
+            let disk = disk_of(&frozen("clean"));
+            drop_segments(&disk, needed_from).unwrap();
+            numbers(&disk, JOURNAL_DIR, ".log").unwrap()
+        };
+        let disk = disk_of(&frozen("clean"));
+        let (second, third) = (first_seq(&disk, 2), first_seq(&disk, 3));
+        assert!(1 < second && second < third);
+        assert_eq!(left(0), [1, 2, 3]);
+        assert_eq!(left(second - 2), [1, 2, 3]);
+        assert_eq!((left(second - 1), left(third - 2)), (vec![2, 3], vec![2, 3]));
+        assert_eq!((left(third - 1), left(u64::MAX - 9)), (vec![3], vec![3]));
     }
 }

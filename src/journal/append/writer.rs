@@ -4,10 +4,10 @@ use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
-use super::format::frame::Kind;
-use super::format::identity_file::State;
 use super::handle::{Core, Handle, Shared};
-use super::segment::{Fault, Log};
+use super::segment_log::{Fault, Log};
+use crate::journal::format::frame::Kind;
+use crate::journal::format::identity_file::State;
 use crate::system::fail_stop::FailStop;
 use crate::system::scheduling::{self, Machine};
 use crate::system::seeded_bug::{Bug, seeded};
@@ -35,7 +35,7 @@ pub enum Stepped {
 }
 
 impl Writer {
-    pub(super) fn new(handle: &Handle, log: Log) -> Self {
+    pub(in crate::journal) fn new(handle: &Handle, log: Log) -> Self {
         let writer = Self { shared: Arc::clone(&handle.shared), log, unattested: false, failed: false };
         writer.count_room(&mut writer.shared.core.lock());
         writer
@@ -117,7 +117,7 @@ impl Writer {
     }
 
     /// Raises what `IDENTITY` demands: after a snapshot has its name.
-    pub(super) fn witness(&mut self) -> Result<(), Fault> {
+    pub(in crate::journal) fn witness(&mut self) -> Result<(), Fault> {
         self.unless_failed(|writer| writer.log.witness(State::Live))
     }
 
@@ -136,7 +136,7 @@ impl Writer {
     }
 
     /// Runs until [`Running::close`]; any fault ends the process.
-    pub(super) fn run(self, fail_stop: &FailStop, machine: Machine) -> std::io::Result<Running> {
+    pub(in crate::journal) fn run(self, fail_stop: &FailStop, machine: Machine) -> std::io::Result<Running> {
         let shared = Arc::clone(&self.shared);
         let end = fail_stop.clone();
         let thread = thread::Builder::new().name("journal".into()).spawn(move || {
@@ -204,14 +204,14 @@ fn source_of(fault: &Fault) -> String {
 }
 
 /// The writer's thread.
-pub(super) struct Running {
+pub(in crate::journal) struct Running {
     shared: Arc<Shared>,
     thread: Option<thread::JoinHandle<()>>,
 }
 
 impl Running {
     /// Writes what waits, marks a clean stop, and ends the thread.
-    pub(super) fn close(mut self) {
+    pub(in crate::journal) fn close(mut self) {
         self.end();
     }
 
@@ -231,14 +231,14 @@ mod tests {
     use std::task::{Context, Poll, Waker};
 
     use super::*;
+    use crate::journal::append::handle::{Class, NoRoom, Sealed};
+    use crate::journal::append::preparer::SPARES;
     use crate::journal::format::entry::Entry;
     use crate::journal::format::frame;
     use crate::journal::format::header::HEADER_BYTES;
     use crate::journal::format::identity_file::IdentityFile;
     use crate::journal::format::layout::{JOURNAL_DIR, segment_path};
     use crate::journal::golden::{Life, SIZES, values};
-    use crate::journal::handle::{Class, NoRoom, Sealed};
-    use crate::journal::preparer::SPARES;
     use crate::storage::Storage;
     use crate::storage::simulated::{Failure, SimStorage};
     use crate::system::clock::Timestamp;

@@ -6,11 +6,12 @@ use std::thread;
 use std::time::Duration;
 
 use super::handle::Shared;
-use super::segment::{Life, PIECE, PIECE_HURRIED, Spares, usable};
+use super::segment_log::{PIECE, PIECE_HURRIED, Spares, usable};
+use crate::journal::context::Life;
 use crate::system::pace::Pace;
 
 /// Prepared segments that should stand ready; one of them is kept back.
-pub(super) const SPARES: usize = 2;
+pub(in crate::journal) const SPARES: usize = 2;
 
 /// What stays free for the next snapshot, which may be longer than the last, and for the segments that go on meanwhile.
 const fn kept_free(snapshot: u64, segment: u64) -> u64 {
@@ -18,15 +19,15 @@ const fn kept_free(snapshot: u64, segment: u64) -> u64 {
 }
 
 /// Keeps segments ready. A thread of its own, since filling one takes long.
-pub(super) struct Preparer {
-    pub(super) life: Life,
-    pub(super) spares: Arc<Spares>,
-    pub(super) shared: Arc<Shared>,
+pub(in crate::journal) struct Preparer {
+    pub(in crate::journal) life: Life,
+    pub(in crate::journal) spares: Arc<Spares>,
+    pub(in crate::journal) shared: Arc<Shared>,
 }
 
 impl Preparer {
     /// Makes one segment if one is missing. A full disk is no fault: the room that is left is all there is.
-    pub(super) fn step(&self) -> io::Result<()> {
+    pub(in crate::journal) fn step(&self) -> io::Result<()> {
         // Only a snapshot lets segments go, so its room must not be written full.
         let free = self.life.storage.free_space()?;
         {
@@ -62,7 +63,7 @@ impl Preparer {
         core.low || self.spares.len() == 0 || core.room_here < usable(self.life.sizes) / 2
     }
 
-    pub(super) fn run(self) -> io::Result<()> {
+    pub(in crate::journal) fn run(self) -> io::Result<()> {
         thread::Builder::new().name("segments".into()).spawn(move || {
             while !self.shared.core.lock().stopped {
                 match self.step() {
@@ -81,8 +82,8 @@ impl Preparer {
 
 #[cfg(test)]
 mod tests {
-    use super::super::golden::{Life, SIZES, values};
     use super::*;
+    use crate::journal::golden::{Life, SIZES, values};
     use crate::storage::simulated::SimStorage;
 
     #[test]
