@@ -29,7 +29,7 @@ use portcullis::journal::append::handle::{Class, Handle, Sealed};
 use portcullis::journal::format::buckets::BUCKETS;
 use portcullis::journal::format::entry::{Change, EncodedEntry, Entry};
 use portcullis::journal::record::Write;
-use portcullis::journal::recover::recover;
+use portcullis::journal::recovery::recover;
 use portcullis::journal::second_path::prove;
 use portcullis::registry::{Desk, Owner};
 use portcullis::storage::local::LocalStorage;

@@ -165,7 +165,7 @@ fn cors(config: &Config) -> actix_cors::Cors {
 
 impl Server {
     /// What recovery found.
-    pub const fn found(&self) -> &crate::journal::recover::Found {
+    pub const fn found(&self) -> &crate::journal::recovery::report::Found {
         &self.running.found
     }
 

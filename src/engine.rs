@@ -14,7 +14,8 @@ use crate::config::Config;
 use crate::journal::append::handle::{Handle, NoRoom, Sealed};
 use crate::journal::archive;
 use crate::journal::format::layout::Sizes;
-use crate::journal::recover::{Found, Journal, Options, Past, recover};
+use crate::journal::recovery::report::{Found, Past};
+use crate::journal::recovery::{Journal, Options, recover};
 use crate::lockout::Names;
 use crate::mail::{Outbox, Transport};
 use crate::password::{HashPool, KnownBad, Shed, pool};
@@ -72,7 +73,7 @@ pub enum Fault {
 pub enum StartError {
     /// Recovery refused.
     #[error(transparent)]
-    Refused(#[from] crate::journal::recover::Refusal),
+    Refused(#[from] crate::journal::recovery::report::Refusal),
     /// Keys or threads.
     #[error("{0}")]
     Io(#[from] std::io::Error),

@@ -347,7 +347,8 @@ mod tests {
     use super::*;
     use crate::account::Accounts;
     use crate::journal::format::layout::Sizes;
-    use crate::journal::recover::{Options, Past, recover};
+    use crate::journal::recovery::report::Past;
+    use crate::journal::recovery::{Options, recover};
     use crate::refresh::state::Opened;
     use crate::refresh::{Families, Limits};
     use crate::secret::SecretDigest;

@@ -13,7 +13,7 @@ use portcullis::flow::operate::Operation;
 use portcullis::journal::archive::{Records, Restored, Salvaged, back_up, check_sums, restore, salvage};
 use portcullis::journal::format::layout::Sizes;
 use portcullis::journal::inspect::{inspect, verify};
-use portcullis::journal::past::{Until, look};
+use portcullis::journal::recovery::replay::{Until, look};
 use portcullis::storage::Storage;
 use portcullis::storage::local::LocalStorage;
 use portcullis::system::clock::{Clock, Timestamp};

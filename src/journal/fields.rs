@@ -3,7 +3,7 @@
 
 use super::format::header::HEADER_BYTES;
 use super::golden::{SIZES, disk_of, frozen};
-use super::past::look;
+use super::recovery::replay::look;
 use super::second_path::{Disproof, Proof, prove};
 use super::sim::Fold;
 use super::snapshot;

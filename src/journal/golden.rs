@@ -14,7 +14,9 @@ use super::format::buckets::{BUCKETS, bucket_of};
 use super::format::entry::{Change, Entry};
 use super::format::header::HEADER_BYTES;
 use super::format::layout::Sizes;
-use super::recover::{Options, Past, Recovered, Tail, recover};
+use super::recovery::report::Past;
+use super::recovery::{Options, Recovered, recover};
+use super::snapshot::status::Tail;
 use super::snapshot::{Records, Taking, keep_two};
 use crate::registry::Registry;
 use crate::storage::Storage;
@@ -106,7 +108,7 @@ pub(in crate::journal) struct Life {
 }
 
 impl Life {
-    pub(in crate::journal) fn begin(disk: &SimStorage) -> Result<Self, super::recover::Refusal> {
+    pub(in crate::journal) fn begin(disk: &SimStorage) -> Result<Self, super::recovery::report::Refusal> {
         let mut state = Everything::new();
         let options = Options {
             storage: Arc::new(disk.clone()),

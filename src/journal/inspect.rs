@@ -9,8 +9,8 @@ use super::format::identity_file::IdentityFile;
 use super::format::layout::{
     JOURNAL_DIR, SNAPSHOT_DIR, SegmentFields, Sizes, numbers, segment_path, snapshot_path,
 };
-use super::past::look;
-use super::recover::{Found, Past, Refusal};
+use super::recovery::replay::look;
+use super::recovery::report::{Found, Past, Refusal};
 use super::second_path::{MayBeGone, Proof, prove};
 use super::snapshot;
 use crate::storage::Storage;

@@ -10,13 +10,10 @@ pub mod format;
 #[cfg(test)]
 mod golden;
 pub mod inspect;
-pub mod past;
 pub mod record;
-pub mod recover;
+pub mod recovery;
 pub mod round;
 pub mod second_path;
 #[cfg(test)]
 mod sim;
 pub mod snapshot;
-pub mod verdict;
-mod walk;

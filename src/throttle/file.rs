@@ -11,7 +11,7 @@ use crate::journal::context::Life;
 use crate::journal::format::bytes::Reader;
 use crate::journal::format::header::by_kind;
 use crate::journal::format::header::{FileKind, HEADER_BYTES, Header, HeaderError};
-use crate::journal::recover::Found;
+use crate::journal::recovery::report::Found;
 use crate::storage::{Storage, unlink_if_there};
 use crate::system::clock::Timestamp;
 

@@ -11,7 +11,7 @@ use portcullis::journal::format::frame::{self, Seen};
 use portcullis::journal::format::header::{FileKind, HEADER_BYTES, Header};
 use portcullis::journal::format::layout::{SegmentFields, Sizes};
 use portcullis::journal::inspect::{inspect, verify};
-use portcullis::journal::past::look;
+use portcullis::journal::recovery::replay::look;
 use portcullis::journal::snapshot;
 use portcullis::lockout::CountV1;
 use portcullis::mail::MailV1;

@@ -4,12 +4,12 @@ use std::io;
 
 use sha2::{Digest, Sha256};
 
-use super::super::past::{Until, look_until};
-use super::super::recover::{Found, Refusal};
 use super::Nobody;
 use crate::journal::format::layout::{
     IDENTITY, JOURNAL_DIR, SNAPSHOT_DIR, Sizes, numbers, segment_path, snapshot_path,
 };
+use crate::journal::recovery::replay::{Until, look_until};
+use crate::journal::recovery::report::{Found, Refusal};
 use crate::storage::{File, Storage, join, write_whole, write_whole_by};
 use crate::value::id::hex;
 

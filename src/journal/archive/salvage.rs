@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 use std::io;
 use std::sync::Arc;
 
-use super::super::recover::{Past as _, Refusal};
 use super::super::snapshot;
 use super::{Records, Restored, begin_anew, origin};
 use crate::journal::context::salt_tag;
@@ -15,6 +14,7 @@ use crate::journal::format::identity_file::{Identity, IdentityFile};
 use crate::journal::format::layout::{
     IDENTITY, JOURNAL_DIR, SNAPSHOT_DIR, SegmentFields, Sizes, numbers, segment_path, snapshot_path,
 };
+use crate::journal::recovery::report::{Past as _, Refusal};
 use crate::storage::{File, Storage};
 use crate::system::clock::{Clock, Timestamp};
 use crate::system::random::Chance;
@@ -405,7 +405,7 @@ mod tests {
         let (made, to, _) = salvaged(disk);
         made.unwrap();
         let mut records = Records::default();
-        super::super::super::past::look(&to, SIZES, &mut records).unwrap();
+        crate::journal::recovery::replay::look(&to, SIZES, &mut records).unwrap();
         records
             .iter()
             .map(|(table, _, key, value)| {

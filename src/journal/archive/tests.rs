@@ -9,8 +9,9 @@ use crate::journal::format::header::HEADER_BYTES;
 use crate::journal::format::layout::{JOURNAL_DIR, SNAPSHOT_DIR, numbers, segment_path, snapshot_path};
 use crate::journal::golden::{SIZES, disk_of, frozen};
 use crate::journal::inspect::{inspect, verify};
-use crate::journal::past::look;
-use crate::journal::recover::{Found, Recovered};
+use crate::journal::recovery::Recovered;
+use crate::journal::recovery::replay::look;
+use crate::journal::recovery::report::Found;
 use crate::journal::sim::Fold;
 use crate::storage::simulated::{Failure, Kind, SimStorage};
 

@@ -5,7 +5,7 @@ use crate::journal::format::buckets::{BUCKETS, bucket_of};
 use crate::journal::format::layout::{segment_path, snapshot_path};
 use crate::journal::golden::{Life, SIZES, damaged, disk_of, files, frozen, removal, values, verdicts};
 use crate::journal::inspect::verify;
-use crate::journal::recover;
+use crate::journal::recovery;
 use crate::journal::round::{Round, Unnamed};
 use crate::journal::snapshot::Records;
 use crate::storage::simulated::SimStorage;
@@ -16,7 +16,7 @@ fn prove_it(disk: &SimStorage) -> Result<Proof, Disproof> {
     prove(disk, None, None, &|_, _, _| false, &|| ())
 }
 
-fn verify_it(disk: &SimStorage) -> Result<Proof, recover::Refusal> {
+fn verify_it(disk: &SimStorage) -> Result<Proof, recovery::report::Refusal> {
     verify(disk, SIZES, &|_, _, _| false).map(|(_, proof)| proof)
 }
 

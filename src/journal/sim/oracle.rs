@@ -5,8 +5,8 @@
 
 use std::collections::BTreeMap;
 
-use super::super::recover::Past;
 use crate::journal::format::entry::Change;
+use crate::journal::recovery::report::Past;
 
 /// A record's place.
 pub(super) type Place = (u16, Vec<u8>);

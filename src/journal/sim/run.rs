@@ -3,13 +3,13 @@
 use std::io::ErrorKind;
 use std::time::Duration;
 
-use super::super::recover::recover;
 use super::damage::damage;
 use super::oracle::{Fold, Oracle};
 use super::world::{Saving, TOY_A, TOY_B, What, Wish, World, options};
 use crate::journal::append::handle::Class;
 use crate::journal::append::writer::Stepped;
 use crate::journal::format::layout::Sizes;
+use crate::journal::recovery::recover;
 use crate::storage::simulated::{Dice, Failure, Kind, SimStorage};
 use crate::system::clock::{Clock, Timestamp};
 

@@ -7,7 +7,6 @@ use std::collections::BTreeMap;
 use std::io;
 use std::sync::Arc;
 
-use super::super::recover::{Options, Past, Recovered, Refusal, recover};
 use super::super::snapshot::{Records, Taking, keep_two};
 use crate::journal::append::handle::{Class, NoRoom};
 use crate::journal::append::writer::Stepped;
@@ -16,6 +15,8 @@ use crate::journal::format::entry::{Change, EncodedEntry, Entry};
 use crate::journal::format::layout::{
     IDENTITY, JOURNAL_DIR, SNAPSHOT_DIR, Sizes, numbers, segment_path, snapshot_path,
 };
+use crate::journal::recovery::report::{Past, Refusal};
+use crate::journal::recovery::{Options, Recovered, recover};
 use crate::storage::Storage;
 use crate::storage::simulated::{Failure, Kind, SimStorage};
 use crate::system::clock::{Clock, Timestamp};

@@ -7,7 +7,6 @@ use std::time::Duration;
 
 use super::super::buckets::Buckets;
 use super::super::record::{Decision, Record, Write};
-use super::super::recover::{Options, Past, Recovered, Refusal, recover};
 use super::super::round::{Finished, Round};
 use super::super::snapshot::Records;
 use super::oracle::{Fold, Oracle, Place};
@@ -17,6 +16,8 @@ use crate::journal::format::codec::{self, Decode, Encode, Stored};
 use crate::journal::format::entry::Change;
 use crate::journal::format::frame;
 use crate::journal::format::layout::Sizes;
+use crate::journal::recovery::report::{Past, Refusal};
+use crate::journal::recovery::{Options, Recovered, recover};
 use crate::refresh::Families;
 use crate::refresh::state::{Limits, Opened, Rotate};
 use crate::registry::{Answer, Desk, Owner, Registry};

@@ -5,6 +5,7 @@
 //! everything behind the start then gives every key its right value.
 
 mod read;
+pub mod status;
 #[cfg(test)]
 mod tests;
 

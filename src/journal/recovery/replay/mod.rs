@@ -1,40 +1,40 @@
 //! Reading the past: the newest snapshot that verifies, then the segments behind it.
 
-use super::append::segment_log::Chain;
-use super::context::salt_tag;
-use super::format::entry::{Change, Entries};
-use super::format::frame;
-use super::format::header::{FileKind, HEADER_BYTES, Header, HeaderError};
-use super::format::identity_file::{IdentityFile, State};
-use super::format::layout::{
+use super::report::{Found, INSPECT, Past, Refusal, unreadable};
+use super::segment_scan::{Broken, Walk, Walked};
+use crate::journal::append::segment_log::Chain;
+use crate::journal::context::salt_tag;
+use crate::journal::format::entry::{Change, Entries};
+use crate::journal::format::frame;
+use crate::journal::format::header::{FileKind, HEADER_BYTES, Header, HeaderError};
+use crate::journal::format::identity_file::{IdentityFile, State};
+use crate::journal::format::layout::{
     IDENTITY, JOURNAL_DIR, SNAPSHOT_DIR, SegmentFields, Sizes, numbers, segment_path, snapshot_path,
 };
-use super::recover::{Found, INSPECT, Past, Refusal, unreadable};
-use super::snapshot;
-use super::walk::{Broken, Walk, Walked};
+use crate::journal::snapshot;
 use crate::storage::Storage;
 use crate::system::clock::Timestamp;
 use crate::system::seeded_bug::{Bug, seeded};
 
 /// Where the past ends.
-pub(super) struct End {
-    pub(super) segno: u64,
-    pub(super) epoch: u64,
+pub(in crate::journal) struct End {
+    pub(in crate::journal) segno: u64,
+    pub(in crate::journal) epoch: u64,
     /// The last sequence, unproven entries included.
-    pub(super) seq: u64,
+    pub(in crate::journal) seq: u64,
     /// Where the proven part ends.
-    pub(super) valid_len: u64,
+    pub(in crate::journal) valid_len: u64,
     /// What the fence continues.
-    pub(super) chain: Chain,
+    pub(in crate::journal) chain: Chain,
     /// Entries of the unproven frame.
-    pub(super) carry: Option<Carried>,
-    pub(super) torn_at: u64,
-    pub(super) torn: u64,
-    pub(super) torn_bytes: Vec<u8>,
+    pub(in crate::journal) carry: Option<Carried>,
+    pub(in crate::journal) torn_at: u64,
+    pub(in crate::journal) torn: u64,
+    pub(in crate::journal) torn_bytes: Vec<u8>,
 }
 
 impl End {
-    pub(super) fn of_nothing() -> Self {
+    pub(in crate::journal) fn of_nothing() -> Self {
         Self {
             segno: 0,
             epoch: 0,
@@ -49,15 +49,15 @@ impl End {
     }
 }
 
-pub(super) struct Reading<'a> {
-    pub(super) storage: &'a dyn Storage,
-    pub(super) sizes: Sizes,
-    pub(super) past: &'a mut dyn Past,
-    pub(super) cluster: [u8; 16],
-    pub(super) timeline: u32,
-    pub(super) found: Found,
-    pub(super) wall_ms: u64,
-    pub(super) until: Until,
+pub(in crate::journal) struct Reading<'a> {
+    pub(in crate::journal) storage: &'a dyn Storage,
+    pub(in crate::journal) sizes: Sizes,
+    pub(in crate::journal) past: &'a mut dyn Past,
+    pub(in crate::journal) cluster: [u8; 16],
+    pub(in crate::journal) timeline: u32,
+    pub(in crate::journal) found: Found,
+    pub(in crate::journal) wall_ms: u64,
+    pub(in crate::journal) until: Until,
 }
 
 /// How far a reader goes: for a restore to a point in the past.
@@ -85,11 +85,11 @@ struct Segment {
 }
 
 impl Reading<'_> {
-    pub(super) fn all(
+    pub(in crate::journal) fn all(
         &mut self,
         segments: &[u64],
         snapshots: &[u64],
-        identity: super::format::identity_file::Identity,
+        identity: crate::journal::format::identity_file::Identity,
     ) -> Result<End, Refusal> {
         let start_seq = self.newest_snapshot(snapshots, segments)?;
         self.found.tail.segments = self.begun_behind(segments, start_seq);
@@ -116,7 +116,11 @@ impl Reading<'_> {
     }
 
     /// A directory that is still forming has acknowledged nothing; one that holds entries is no such directory.
-    pub(super) fn refuse_a_used_one(&self, segments: &[u64], snapshots: &[u64]) -> Result<(), Refusal> {
+    pub(in crate::journal) fn refuse_a_used_one(
+        &self,
+        segments: &[u64],
+        snapshots: &[u64],
+    ) -> Result<(), Refusal> {
         let used = |path: &str| {
             let what = "holds entries, although IDENTITY says that the first start was not over";
             Err(Refusal::new(path, None, what, INSPECT))

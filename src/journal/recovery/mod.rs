@@ -3,7 +3,11 @@
 //! Nothing is ever appended to an old segment: a new life begins with a segment of its own, which carries over the one
 //! frame of which it cannot be told whether it was acknowledged or only stood in the page cache.
 
-use std::fmt;
+pub mod replay;
+pub mod report;
+pub(crate) mod segment_scan;
+pub mod verdict;
+
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,53 +24,16 @@ use super::format::layout::{
     BUILDING, IDENTITY, JOURNAL_DIR, QUARANTINE_DIR, SNAPSHOT_DIR, SegmentFields, Sizes, numbers,
     segment_path,
 };
-use super::past::{End, Reading, Until};
+use super::recovery::replay::{End, Reading, Until};
 use super::snapshot;
+use crate::journal::recovery::report::{FIX_DISK, Found, INSPECT, Past, Refusal, unreadable};
+use crate::journal::snapshot::status::Tail;
 use crate::storage::{Storage, write_whole};
 use crate::system::clock::{Clock, Timestamp};
 use crate::system::fail_stop::FailStop;
 use crate::system::random::Chance;
 use crate::system::scheduling::Machine;
 use crate::system::seeded_bug::{Bug, seeded};
-
-/// Why the server does not start. Never offers deletion.
-#[derive(Debug)]
-pub struct Refusal {
-    /// The file it is about.
-    pub path: String,
-    /// Where in it.
-    pub offset: Option<u64>,
-    /// What is wrong.
-    pub what: String,
-    /// What to do next.
-    pub next: &'static str,
-}
-
-impl Refusal {
-    pub(super) fn new(path: &str, offset: Option<u64>, what: impl fmt::Display, next: &'static str) -> Self {
-        Self { path: path.to_owned(), offset, what: what.to_string(), next }
-    }
-}
-
-impl fmt::Display for Refusal {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.path)?;
-        if let Some(offset) = self.offset {
-            write!(f, " at byte {offset}")?;
-        }
-        write!(f, ": {}; {}", self.what, self.next)
-    }
-}
-
-impl std::error::Error for Refusal {}
-
-pub(super) const INSPECT: &str = "nothing was changed; look at it with `portcullis data inspect`, and restore a backup if it is \
-     really damaged";
-const FIX_DISK: &str = "mend the disk or its permissions and start again";
-
-pub(super) fn unreadable(path: &str) -> impl FnOnce(io::Error) -> Refusal {
-    move |error| Refusal::new(path, None, error, FIX_DISK)
-}
 
 /// What recovery stands on.
 pub struct Options {
@@ -82,21 +49,6 @@ pub struct Options {
     pub accept_clock_floor: bool,
 }
 
-/// Calls of recovery into whoever owns the state.
-pub trait Past {
-    /// Makes one write true: total, in order, no rule, clock or chance. An error when no version of ours wrote it.
-    fn apply(&mut self, table: u16, schema: u16, key: &[u8], value: Option<&[u8]>) -> Result<(), String>;
-    /// The installation is new and nothing has been acknowledged: keys are made now. May be called again after a
-    /// crash of the first start.
-    fn first_start(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-    /// Whether keys are there, which a new installation cannot have.
-    fn has_keys(&self) -> bool {
-        false
-    }
-}
-
 /// A journal that is ready for its first entry.
 pub struct Recovered {
     /// For the actors.
@@ -107,40 +59,6 @@ pub struct Recovered {
     pub found: Found,
     pub(super) preparer: Preparer,
     pub(super) lock: Box<dyn Send + Sync>,
-}
-
-/// What recovery found.
-#[derive(Clone, Debug, Default, Eq, PartialEq)]
-pub struct Found {
-    /// There was nothing before.
-    pub first_start: bool,
-    /// The server before was stopped in order.
-    pub clean_stop: bool,
-    /// Entries replayed from segments.
-    pub entries: u64,
-    /// Records read from a snapshot.
-    pub records: u64,
-    /// The last sequence.
-    pub seq: u64,
-    /// Bytes of a torn tail that were cut off.
-    pub torn: u64,
-    /// Things an operator should know.
-    pub warnings: Vec<String>,
-    /// The latest time that was seen.
-    pub wall_ms: u64,
-    /// The newest snapshot that has a name.
-    pub newest: Option<snapshot::Named>,
-    /// What lies behind the snapshot that was read.
-    pub tail: Tail,
-}
-
-/// What the next snapshot makes superfluous.
-#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
-pub struct Tail {
-    /// Bytes of frames that had to be replayed.
-    pub replayed: u64,
-    /// Bytes of segments that hold nothing older. Each start begins one, also where nothing is written.
-    pub segments: u64,
 }
 
 /// A running journal: keeps the directory locked until it is closed or dropped.

@@ -1,42 +1,42 @@
 //! The walk over the frames of one segment, judged by the table of [`verdict`](super::verdict).
 
-use super::append::segment_log::Chain;
-use super::format::frame::{self, Frame, Kind, Seen};
-use super::format::header::HEADER_BYTES;
-use super::format::layout::Sizes;
 use super::verdict::{Evidence, Reason, Verdict, What, Where, classify};
+use crate::journal::append::segment_log::Chain;
+use crate::journal::format::frame::{self, Frame, Kind, Seen};
+use crate::journal::format::header::HEADER_BYTES;
+use crate::journal::format::layout::Sizes;
 use crate::storage::is_zero;
 use crate::system::seeded_bug::{Bug, seeded};
 
 /// A segment as it is read, and what is known of its neighbours.
-pub(super) struct Walk<'a> {
-    pub(super) bytes: &'a [u8],
-    pub(super) sizes: Sizes,
-    pub(super) salt_tag: [u8; 8],
-    pub(super) epoch: u64,
-    pub(super) born_len: u64,
+pub(in crate::journal) struct Walk<'a> {
+    pub(in crate::journal) bytes: &'a [u8],
+    pub(in crate::journal) sizes: Sizes,
+    pub(in crate::journal) salt_tag: [u8; 8],
+    pub(in crate::journal) epoch: u64,
+    pub(in crate::journal) born_len: u64,
     /// What the next segment says of this one's end and last frame.
-    pub(super) named_end: Option<(u64, u32)>,
+    pub(in crate::journal) named_end: Option<(u64, u32)>,
 }
 
 /// How a walk ended.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(super) struct Walked {
+pub(in crate::journal) struct Walked {
     /// Where the frames end.
-    pub(super) end: u64,
+    pub(in crate::journal) end: u64,
     /// What the next frame would continue.
-    pub(super) chain: Chain,
+    pub(in crate::journal) chain: Chain,
     /// The last frame, if there is one: where it begins, and what came before it.
-    pub(super) last: Option<(u64, Chain)>,
+    pub(in crate::journal) last: Option<(u64, Chain)>,
     /// Bytes behind the end are to be cut off.
-    pub(super) torn: bool,
+    pub(in crate::journal) torn: bool,
     /// The last frame is that of a clean stop.
-    pub(super) closed: bool,
+    pub(in crate::journal) closed: bool,
 }
 
 /// Why the walk cannot go on.
 #[derive(Debug)]
-pub(super) enum Broken {
+pub(in crate::journal) enum Broken {
     /// By the table.
     Judged(u64, Reason),
     /// An entry of a sound frame cannot be applied.
@@ -45,7 +45,7 @@ pub(super) enum Broken {
 
 impl Walk<'_> {
     /// Gives every frame to `apply` with the offset it begins at, in order.
-    pub(super) fn run(
+    pub(in crate::journal) fn run(
         &self,
         mut chain: Chain,
         mut apply: impl FnMut(&Frame<'_>) -> Result<(), String>,
