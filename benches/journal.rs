@@ -30,7 +30,7 @@ use portcullis::journal::format::buckets::BUCKETS;
 use portcullis::journal::format::entry::{Change, EncodedEntry, Entry};
 use portcullis::journal::record::Write;
 use portcullis::journal::recovery::recover;
-use portcullis::journal::second_path::prove;
+use portcullis::journal::snapshot::proof::prove;
 use portcullis::registry::{Desk, Owner};
 use portcullis::storage::local::LocalStorage;
 use portcullis::system::clock::Clock;

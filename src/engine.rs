@@ -16,6 +16,7 @@ use crate::journal::archive;
 use crate::journal::format::layout::Sizes;
 use crate::journal::recovery::report::{Found, Past};
 use crate::journal::recovery::{Journal, Options, recover};
+use crate::journal::snapshot::status::Saved;
 use crate::lockout::Names;
 use crate::mail::{Outbox, Transport};
 use crate::password::{HashPool, KnownBad, Shed, pool};
@@ -40,7 +41,6 @@ use crate::token::revoked::{self, Ended};
 use crate::token::{self, Feed, Keys, Scheme, Signer};
 use crate::value::id::AccountId;
 use crate::verified::Verified;
-use crate::workers::Saved;
 
 /// A promise that cannot be kept now. The client is told to come back.
 #[derive(Debug, thiserror::Error)]

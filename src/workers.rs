@@ -12,8 +12,9 @@ use crate::expiry::may_be_gone;
 use crate::journal::append::handle::Stats;
 use crate::journal::context::Life;
 use crate::journal::format::buckets::BUCKETS;
-use crate::journal::round::{Round, Unnamed};
-use crate::journal::snapshot::Named;
+use crate::journal::snapshot::run::{Round, Unnamed};
+use crate::journal::snapshot::status::Named;
+use crate::journal::snapshot::status::Saved;
 use crate::journal::snapshot::status::Tail;
 use crate::mail::actor::{Blank, Due, Settle};
 use crate::mail::{Outgoing, Transport, Tried, open_token, template};
@@ -37,21 +38,6 @@ const LIMITER_TICKS: u32 = 300;
 /// With a snapshot it is saved as well, but not sooner than so many ticks after the last time: what makes snapshots
 /// frequent must not make it write more.
 const LIMITER_TICKS_MIN: u32 = 100;
-
-/// How the taking of snapshots goes.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Saved {
-    /// The newest snapshot that has its name, and so was read back and proved.
-    pub(crate) newest: Option<Named>,
-    /// Taken since the start.
-    pub(crate) taken: u64,
-    /// What the last one took.
-    pub(crate) took: Duration,
-    /// The last one that was due could not be taken.
-    pub(crate) failing: bool,
-    /// What recovery found behind the newest, and no snapshot has taken up since.
-    pub(crate) tail: Tail,
-}
 
 /// The threads.
 pub struct Workers {

@@ -8,7 +8,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use portcullis::config::Config;
-use portcullis::journal::archive::place::{self, Left};
+use portcullis::journal::archive::staging::{self, Left};
 use portcullis::journal::format::layout::{BUILDING, IDENTITY};
 use portcullis::storage::local::LocalStorage;
 use portcullis::storage::{Storage, write_whole};
@@ -60,7 +60,7 @@ pub(super) fn anew(
         return Ok(());
     }
     refuse_used(config)?;
-    let building = place::begin(&storage).map_err(of_place)?;
+    let building = staging::begin(&storage).map_err(of_place)?;
     let mut lines = build(Arc::new(building.clone()), Clock::system(), Arc::new(Chance::system()))?;
     let target = building.keys();
     target.create_dir("").map_err(of_place)?;
@@ -69,7 +69,7 @@ pub(super) fn anew(
     Keys::form(&target, &Chance::system(), config.scheme).map_err(Failure::refused)?;
     lines.insert(0, format!("{} was made of {}", dir.display(), from.display()));
     let lines = lines.join("\n");
-    place::whole(&*storage, &lines).map_err(of_place)?;
+    staging::whole(&*storage, &lines).map_err(of_place)?;
     settle(config, &*storage)?;
     say(&lines);
     Ok(())
@@ -83,7 +83,7 @@ fn settle(config: &Config, storage: &dyn Storage) -> Result<(), Failure> {
         ))
     };
     let keys = LocalStorage::open(&config.keys_dir).map_err(failed)?;
-    place::settle(storage, &keys).map_err(failed)
+    staging::settle(storage, &keys).map_err(failed)
 }
 
 /// What an earlier restore has left in a directory that is not in use.
@@ -97,7 +97,7 @@ fn left_in(dir: &Path) -> Result<Left, Failure> {
     if dir.join(IDENTITY).try_exists().map_err(of_place)? {
         return Err(Failure::refused(format!("{} is in use; give an empty --data-dir", dir.display())));
     }
-    place::left(&storage).map_err(of_place)
+    staging::left(&storage).map_err(of_place)
 }
 
 /// A past and what lies about it belong together: nothing but what a file system puts into its root, what a restore has

@@ -4,9 +4,9 @@
 use super::format::header::HEADER_BYTES;
 use super::golden::{SIZES, disk_of, frozen};
 use super::recovery::replay::look;
-use super::second_path::{Disproof, Proof, prove};
 use super::sim::Fold;
 use super::snapshot;
+use super::snapshot::proof::{Disproof, Proof, prove};
 use crate::storage::Storage;
 use crate::storage::simulated::SimStorage;
 

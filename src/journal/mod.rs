@@ -9,11 +9,8 @@ mod fields;
 pub mod format;
 #[cfg(test)]
 mod golden;
-pub mod inspect;
 pub mod record;
 pub mod recovery;
-pub mod round;
-pub mod second_path;
 #[cfg(test)]
 mod sim;
 pub mod snapshot;

@@ -18,11 +18,12 @@ use crate::storage::Storage;
 use crate::system::clock::{Clock, Timestamp};
 use crate::system::random::Chance;
 
-mod copy;
-pub mod place;
+mod backup;
+pub mod inspect;
 mod salvage;
+pub mod staging;
 
-pub use copy::{SUMS, back_up, check_sums};
+pub use backup::{SUMS, back_up, check_sums};
 pub use salvage::{Salvaged, salvage};
 
 /// Mails that wait are not part of what is restored.

@@ -2,13 +2,13 @@
 
 use std::io::ErrorKind;
 
+use super::inspect::{inspect, verify};
 use super::*;
 use crate::journal::format::entry::Entries;
 use crate::journal::format::frame::{self, Seen};
 use crate::journal::format::header::HEADER_BYTES;
 use crate::journal::format::layout::{JOURNAL_DIR, SNAPSHOT_DIR, numbers, segment_path, snapshot_path};
 use crate::journal::golden::{SIZES, disk_of, frozen};
-use crate::journal::inspect::{inspect, verify};
 use crate::journal::recovery::Recovered;
 use crate::journal::recovery::replay::look;
 use crate::journal::recovery::report::Found;

@@ -3,7 +3,7 @@
 use std::{fmt, io};
 
 use crate::journal::recovery::Tail;
-use crate::journal::snapshot;
+use crate::journal::snapshot::status::Named;
 
 /// Why the server does not start. Never offers deletion.
 #[derive(Debug)]
@@ -85,7 +85,7 @@ pub struct Found {
     /// The latest time that was seen.
     pub wall_ms: u64,
     /// The newest snapshot that has a name.
-    pub newest: Option<snapshot::Named>,
+    pub newest: Option<Named>,
     /// What lies behind the snapshot that was read.
     pub tail: Tail,
 }

@@ -2,13 +2,13 @@
 
 use std::sync::Arc;
 
-use super::super::second_path::prove;
 use super::super::snapshot;
 use super::oracle::{Fold, Oracle};
 use super::world::{TOY_A, What, Wish, World, is_out_of_time};
 use crate::journal::append::handle::Class;
 use crate::journal::format::layout::Sizes;
 use crate::journal::recovery::replay::look;
+use crate::journal::snapshot::proof::prove;
 use crate::storage::Storage;
 use crate::storage::simulated::{Dice, SimStorage};
 use crate::system::clock::{Clock, Timestamp};

@@ -7,7 +7,6 @@ use std::time::Duration;
 
 use super::super::buckets::Buckets;
 use super::super::record::{Decision, Record, Write};
-use super::super::round::{Finished, Round};
 use super::super::snapshot::Records;
 use super::oracle::{Fold, Oracle, Place};
 use crate::journal::append::handle::{Class, NoRoom, Permit, Sealed};
@@ -18,6 +17,7 @@ use crate::journal::format::frame;
 use crate::journal::format::layout::Sizes;
 use crate::journal::recovery::report::{Past, Refusal};
 use crate::journal::recovery::{Options, Recovered, recover};
+use crate::journal::snapshot::run::{Finished, Round};
 use crate::refresh::Families;
 use crate::refresh::state::{Limits, Opened, Rotate};
 use crate::registry::{Answer, Desk, Owner, Registry};

@@ -4,7 +4,9 @@
 //! read, its end the highest assigned after the last one was; it gets its name only once its end is durable. Replay of
 //! everything behind the start then gives every key its right value.
 
+pub mod proof;
 mod read;
+pub mod run;
 pub mod status;
 #[cfg(test)]
 mod tests;
@@ -21,6 +23,7 @@ use super::format::bytes::Reader;
 use super::format::header::by_kind;
 use super::format::header::{FileKind, HEADER_BYTES, Header};
 use super::format::layout::{QUARANTINE_DIR, SNAPSHOT_DIR, numbers, snapshot_path};
+use crate::journal::snapshot::status::Named;
 use crate::storage::{File, Storage, join, unlink_if_there};
 use crate::system::clock::Timestamp;
 use crate::system::seeded_bug::{Bug, seeded};
@@ -279,15 +282,6 @@ impl Taken {
         self.life.storage.rename(&self.temporary, &snapshot_path(self.end_seq))?;
         self.life.storage.sync_dir(SNAPSHOT_DIR)
     }
-}
-
-/// A snapshot that has its name.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub struct Named {
-    /// Bytes of the file.
-    pub bytes: u64,
-    /// When it was begun.
-    pub begun: Timestamp,
 }
 
 /// The newest one that has a name, if its header can be read.

@@ -5,12 +5,12 @@
 
 use std::io;
 
-use super::append::handle::Handle;
-use super::append::segment_log::drop_segments;
-use super::context::Life;
-use super::format::buckets::BUCKETS;
-use super::second_path::{Disproof, MayBeGone, prove};
-use super::snapshot::{CHUNK_BYTES_MAX, Records, Taken, Taking, Unreadable, abandon, keep_two};
+use super::proof::{Disproof, MayBeGone, prove};
+use super::{CHUNK_BYTES_MAX, Records, Taken, Taking, Unreadable, abandon, keep_two};
+use crate::journal::append::handle::Handle;
+use crate::journal::append::segment_log::drop_segments;
+use crate::journal::context::Life;
+use crate::journal::format::buckets::BUCKETS;
 use crate::system::seeded_bug::{Bug, seeded};
 
 /// A round that is under way.
@@ -144,9 +144,9 @@ mod tests {
     use std::cell::Cell;
     use std::rc::Rc;
 
-    use super::super::golden::Life as Golden;
-    use super::super::snapshot::{abandon, read};
     use super::*;
+    use crate::journal::golden::Life as Golden;
+    use crate::journal::snapshot::{abandon, read};
     use crate::storage::Storage;
     use crate::storage::simulated::SimStorage;
 

@@ -1,13 +1,13 @@
 //! Both readers over the golden directories: they agree on sound ones, and a mistake of one shows.
 
 use super::{Disproof, Proof, STRIPE_BYTES, buckets_of, prove, stripes_of};
+use crate::journal::archive::inspect::verify;
 use crate::journal::format::buckets::{BUCKETS, bucket_of};
 use crate::journal::format::layout::{segment_path, snapshot_path};
 use crate::journal::golden::{Life, SIZES, damaged, disk_of, files, frozen, removal, values, verdicts};
-use crate::journal::inspect::verify;
 use crate::journal::recovery;
-use crate::journal::round::{Round, Unnamed};
 use crate::journal::snapshot::Records;
+use crate::journal::snapshot::run::{Round, Unnamed};
 use crate::storage::simulated::SimStorage;
 use crate::system::seeded_bug::{self, Bug};
 

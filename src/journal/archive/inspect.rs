@@ -3,16 +3,16 @@
 use std::collections::HashMap;
 use std::io;
 
-use super::format::frame;
-use super::format::header::{FileKind, HEADER_BYTES, Header};
-use super::format::identity_file::IdentityFile;
-use super::format::layout::{
+use crate::journal::format::frame;
+use crate::journal::format::header::{FileKind, HEADER_BYTES, Header};
+use crate::journal::format::identity_file::IdentityFile;
+use crate::journal::format::layout::{
     JOURNAL_DIR, SNAPSHOT_DIR, SegmentFields, Sizes, numbers, segment_path, snapshot_path,
 };
-use super::recovery::replay::look;
-use super::recovery::report::{Found, Past, Refusal};
-use super::second_path::{MayBeGone, Proof, prove};
-use super::snapshot;
+use crate::journal::recovery::replay::look;
+use crate::journal::recovery::report::{Found, Past, Refusal};
+use crate::journal::snapshot;
+use crate::journal::snapshot::proof::{MayBeGone, Proof, prove};
 use crate::storage::Storage;
 
 /// Files, headers and frames, a line each. Takes no lock, so on a running server the last frames may be in flight.
@@ -103,7 +103,7 @@ impl Past for Digests<'_> {
     }
 }
 
-/// Reads the whole past as recovery would, and again by a [second path](super::second_path), and changes nothing. The
+/// Reads the whole past as recovery would, and again by a [second path](crate::journal::snapshot::proof), and changes nothing. The
 /// caller holds the lock.
 pub fn verify(
     storage: &dyn Storage,
