@@ -96,6 +96,8 @@ pub mod reset;
 pub mod secret;
 pub mod session;
 mod shards;
+#[cfg(test)]
+pub(crate) mod simulation;
 pub mod storage;
 pub mod stuffing;
 pub mod system;

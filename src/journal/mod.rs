@@ -4,13 +4,7 @@ pub mod append;
 pub mod archive;
 pub mod buckets;
 pub mod context;
-#[cfg(test)]
-mod fields;
 pub mod format;
-#[cfg(test)]
-mod golden;
 pub mod record;
 pub mod recovery;
-#[cfg(test)]
-mod sim;
 pub mod snapshot;

@@ -83,7 +83,7 @@ impl Preparer {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::journal::golden::{Life, SIZES, values};
+    use crate::simulation::golden::{Life, SIZES, values};
     use crate::storage::simulated::SimStorage;
 
     #[test]

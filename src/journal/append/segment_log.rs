@@ -278,7 +278,7 @@ impl Log {
     }
 
     /// Raises what `IDENTITY` demands of the journal.
-    pub(in crate::journal) fn witness(&mut self, state: State) -> Result<(), Fault> {
+    pub(crate) fn witness(&mut self, state: State) -> Result<(), Fault> {
         self.identity.write(self.life.epoch, self.segno, self.durable_seq(), state).map_err(Fault::new(
             "cannot write IDENTITY for",
             &self.path,
@@ -316,7 +316,7 @@ pub fn drop_segments(storage: &dyn Storage, needed_from: u64) -> io::Result<()> 
 mod tests {
     use super::*;
 
-    use crate::journal::golden::{disk_of, frozen};
+    use crate::simulation::golden::{disk_of, frozen};
     use crate::storage::simulated::SimStorage;
     use std::cell::RefCell;
 

@@ -117,7 +117,7 @@ impl Writer {
     }
 
     /// Raises what `IDENTITY` demands: after a snapshot has its name.
-    pub(in crate::journal) fn witness(&mut self) -> Result<(), Fault> {
+    pub(crate) fn witness(&mut self) -> Result<(), Fault> {
         self.unless_failed(|writer| writer.log.witness(State::Live))
     }
 
@@ -238,7 +238,7 @@ mod tests {
     use crate::journal::format::header::HEADER_BYTES;
     use crate::journal::format::identity_file::IdentityFile;
     use crate::journal::format::layout::{JOURNAL_DIR, segment_path};
-    use crate::journal::golden::{Life, SIZES, values};
+    use crate::simulation::golden::{Life, SIZES, values};
     use crate::storage::Storage;
     use crate::storage::simulated::{Failure, SimStorage};
     use crate::system::clock::Timestamp;

@@ -120,9 +120,9 @@ mod tests {
     use std::sync::Arc;
     use std::sync::atomic::{AtomicUsize, Ordering};
 
-    use super::super::super::golden::SIZES;
     use super::super::tests::{directory, frames};
     use super::*;
+    use crate::simulation::golden::SIZES;
     use crate::storage::simulated::SimStorage;
 
     #[test]

@@ -142,7 +142,7 @@ pub fn verify(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::journal::golden::{damaged, disk_of, frozen};
+    use crate::simulation::golden::{damaged, disk_of, frozen};
     use crate::storage::simulated::SimStorage;
 
     const FIRST: &str = "journal/0000000000000001.log";

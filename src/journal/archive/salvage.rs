@@ -256,10 +256,10 @@ fn readable(file: &dyn File, block: usize) -> io::Result<(Vec<u8>, Vec<Hole>)> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::super::golden::{SIZES, disk_of, frozen};
     use super::super::tests::{directory, frames, kept, salvaged, spoil_entry};
     use super::*;
     use crate::journal::format::layout::IDENTITY;
+    use crate::simulation::golden::{SIZES, disk_of, frozen};
     use crate::storage::simulated::{Failure, Kind, SimStorage};
 
     #[test]

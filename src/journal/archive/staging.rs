@@ -233,13 +233,13 @@ impl Storage for Within {
 
 #[cfg(test)]
 mod tests {
-    use super::super::super::golden::{SIZES, disk_of, frozen};
     use super::super::tests::options_of;
     use super::super::{Records, restore};
     use super::*;
     use crate::journal::recovery::recover;
     use crate::journal::recovery::replay::Until;
     use crate::journal::recovery::report::Past;
+    use crate::simulation::golden::{SIZES, disk_of, frozen};
     use crate::storage::simulated::SimStorage;
     use crate::system::clock::{Clock, Timestamp};
     use crate::system::random::Chance;

@@ -8,11 +8,11 @@ use crate::journal::format::entry::Entries;
 use crate::journal::format::frame::{self, Seen};
 use crate::journal::format::header::HEADER_BYTES;
 use crate::journal::format::layout::{JOURNAL_DIR, SNAPSHOT_DIR, numbers, segment_path, snapshot_path};
-use crate::journal::golden::{SIZES, disk_of, frozen};
 use crate::journal::recovery::Recovered;
 use crate::journal::recovery::replay::look;
 use crate::journal::recovery::report::Found;
-use crate::journal::sim::Fold;
+use crate::simulation::Fold;
+use crate::simulation::golden::{SIZES, disk_of, frozen};
 use crate::storage::simulated::{Failure, Kind, SimStorage};
 
 const TABLE: u16 = 9;

@@ -302,9 +302,9 @@ fn begin(life: &Life, end: &End, wall_ms: u64) -> io::Result<Begun> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::golden::{Life, SIZES, damaged, disk_of, frozen};
     use super::*;
     use crate::journal::append::segment_log::usable;
+    use crate::simulation::golden::{Life, SIZES, damaged, disk_of, frozen};
     use crate::storage::simulated::SimStorage;
 
     #[test]

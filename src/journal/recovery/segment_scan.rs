@@ -128,7 +128,7 @@ impl Walk<'_> {
 mod tests {
     use super::*;
     use crate::journal::format::frame::FrameHeader;
-    use crate::journal::golden::SIZES;
+    use crate::simulation::golden::SIZES;
 
     const TAG: [u8; 8] = [7; 8];
     const BEGIN: Chain = Chain { next_batch: 1, next_seq: 1, last_crc: 0, wall_ms: 0 };

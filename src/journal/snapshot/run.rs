@@ -145,8 +145,8 @@ mod tests {
     use std::rc::Rc;
 
     use super::*;
-    use crate::journal::golden::Life as Golden;
     use crate::journal::snapshot::{abandon, read};
+    use crate::simulation::golden::Life as Golden;
     use crate::storage::Storage;
     use crate::storage::simulated::SimStorage;
 

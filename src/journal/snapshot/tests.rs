@@ -3,7 +3,7 @@
 use std::io::ErrorKind;
 
 use super::*;
-use crate::journal::golden::Life as Begun;
+use crate::simulation::golden::Life as Begun;
 use crate::storage::simulated::{Failure, Kind, SimStorage};
 
 fn records(count: usize, len: usize) -> Records {

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use super::*;
 use crate::journal::archive::Records;
-use crate::journal::golden::{Life, SIZES, damaged, disk_of, frozen, values};
-use crate::journal::sim::Fold;
+use crate::simulation::Fold;
+use crate::simulation::golden::{Life, SIZES, damaged, disk_of, frozen, values};
 use crate::storage::simulated::{Failure, Kind, SimStorage};
 
 fn looked(disk: &SimStorage, until: Until) -> (Found, Fold) {

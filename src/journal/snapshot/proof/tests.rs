@@ -4,10 +4,10 @@ use super::{Disproof, Proof, STRIPE_BYTES, buckets_of, prove, stripes_of};
 use crate::journal::archive::inspect::verify;
 use crate::journal::format::buckets::{BUCKETS, bucket_of};
 use crate::journal::format::layout::{segment_path, snapshot_path};
-use crate::journal::golden::{Life, SIZES, damaged, disk_of, files, frozen, removal, values, verdicts};
 use crate::journal::recovery;
 use crate::journal::snapshot::Records;
 use crate::journal::snapshot::run::{Round, Unnamed};
+use crate::simulation::golden::{Life, SIZES, damaged, disk_of, files, frozen, removal, values, verdicts};
 use crate::storage::simulated::SimStorage;
 use crate::system::seeded_bug::{self, Bug};
 

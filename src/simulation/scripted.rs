@@ -7,7 +7,6 @@ use std::collections::BTreeMap;
 use std::io;
 use std::sync::Arc;
 
-use super::super::snapshot::{Records, Taking, keep_two};
 use crate::journal::append::handle::{Class, NoRoom};
 use crate::journal::append::writer::Stepped;
 use crate::journal::format::buckets::{BUCKETS, bucket_of};
@@ -17,6 +16,7 @@ use crate::journal::format::layout::{
 };
 use crate::journal::recovery::report::{Past, Refusal};
 use crate::journal::recovery::{Options, Recovered, recover};
+use crate::journal::snapshot::{Records, Taking, keep_two};
 use crate::storage::Storage;
 use crate::storage::simulated::{Failure, Kind, SimStorage};
 use crate::system::clock::{Clock, Timestamp};

@@ -5,109 +5,33 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-use super::super::buckets::Buckets;
-use super::super::record::{Decision, Record, Write};
-use super::super::snapshot::Records;
 use super::oracle::{Fold, Oracle, Place};
 use crate::journal::append::handle::{Class, NoRoom, Permit, Sealed};
 use crate::journal::format::buckets::BUCKETS;
-use crate::journal::format::codec::{self, Decode, Encode, Stored};
+use crate::journal::format::codec::{self, Stored};
 use crate::journal::format::entry::Change;
 use crate::journal::format::frame;
 use crate::journal::format::layout::Sizes;
+use crate::journal::record::{Decision, Record, Write};
 use crate::journal::recovery::report::{Past, Refusal};
 use crate::journal::recovery::{Options, Recovered, recover};
+use crate::journal::snapshot::Records;
 use crate::journal::snapshot::run::{Finished, Round};
 use crate::refresh::Families;
 use crate::refresh::state::{Limits, Opened, Rotate};
 use crate::registry::{Answer, Desk, Owner, Registry};
 use crate::secret::SecretDigest;
+use crate::simulation::toys::{TOY_A, TOY_B};
+use crate::simulation::toys::{Toys, is_out_of_time};
 use crate::storage::simulated::SimStorage;
-use crate::system::clock::{Clock, Timestamp};
+use crate::system::clock::Clock;
 use crate::system::fail_stop::FailStop;
 use crate::system::random::Chance;
 use crate::system::seeded_bug::{Bug, seeded};
 use crate::token::Feed;
 use crate::value::id::{AccountId, FamilyId, Slot};
 
-pub(super) const TOY_A: u16 = 9;
-pub(super) const TOY_B: u16 = 10;
 const FAMILIES: u16 = 5;
-/// A toy registry holds so many records; one more evicts the first.
-const TOYS_MAX: usize = 12;
-
-/// A record of no meaning.
-#[derive(Clone, Debug, Encode, Decode, Eq, PartialEq)]
-#[bincode(crate = "crate::journal::format::codec::bincode")]
-pub(super) struct ToyV1<const TABLE: u16> {
-    key: [u8; 16],
-    end_ms: u64,
-    fill: Vec<u8>,
-}
-
-impl<const TABLE: u16> Stored for ToyV1<TABLE> {
-    const TABLE: u16 = TABLE;
-    const SCHEMA: u16 = 1;
-}
-
-impl<const TABLE: u16> Record for ToyV1<TABLE> {
-    type Key = [u8; 16];
-    fn key(&self) -> [u8; 16] {
-        self.key
-    }
-    fn key_bytes(key: [u8; 16]) -> Vec<u8> {
-        key.to_vec()
-    }
-}
-
-pub(super) fn is_out_of_time(table: u16, value: &[u8], now_ms: u64) -> bool {
-    matches!(table, TOY_A | TOY_B)
-        && codec::decode::<ToyV1<TOY_A>>(value).is_ok_and(|toy| toy.end_ms <= now_ms)
-}
-
-/// The plainest registry that has all habits of the real ones: total writes, expiry, a cap.
-#[derive(Default)]
-pub(super) struct Toys<const TABLE: u16>(Buckets<[u8; 16], ToyV1<TABLE>>);
-
-impl<const TABLE: u16> Toys<TABLE> {
-    fn put(&self, key: [u8; 16], end_ms: u64, fill: Vec<u8>) -> Decision<ToyV1<TABLE>, ()> {
-        let mut writes = Vec::new();
-        if self.0.len() >= TOYS_MAX && self.0.get(&key).is_none() {
-            let first = (0..BUCKETS).flat_map(|at| self.0.bucket(at)).map(|(key, _)| *key).next();
-            writes.extend(first.map(Write::Remove));
-        }
-        writes.push(Write::Put(ToyV1 { key, end_ms, fill }));
-        Decision { writes, verdict: () }
-    }
-
-    fn remove(&self, key: [u8; 16]) -> Decision<ToyV1<TABLE>, ()> {
-        let writes = self.0.get(&key).map(|_| Write::Remove(key));
-        Decision { writes: writes.into_iter().collect(), verdict: () }
-    }
-}
-
-impl<const TABLE: u16> Registry for Toys<TABLE> {
-    type Record = ToyV1<TABLE>;
-    const NAME: &'static str = "toys";
-    fn apply(&mut self, write: Write<ToyV1<TABLE>>) {
-        match write {
-            Write::Put(toy) => self.0.insert(toy.key, toy),
-            Write::Remove(key) => self.0.remove(&key),
-        };
-    }
-    fn buckets(&self) -> &Buckets<[u8; 16], ToyV1<TABLE>> {
-        &self.0
-    }
-    fn is_sound(_: &ToyV1<TABLE>) -> bool {
-        true
-    }
-    fn sweep(&mut self, bucket: usize, now: Timestamp) -> usize {
-        let over = self.0.bucket(bucket).filter(|(_, toy)| toy.end_ms <= now.as_millis());
-        let over: Vec<_> = over.map(|(key, _)| *key).collect();
-        over.iter().filter_map(|key| self.0.remove(key)).count()
-    }
-}
-
 /// The states that recovery fills.
 pub(super) struct States {
     a: Toys<TOY_A>,

@@ -5,11 +5,16 @@
 //! what was told to whom. `world` is what runs, `damage` what happens to files, `search` loops over seeds.
 
 mod damage;
+#[cfg(test)]
+pub(crate) mod forged_fields;
+#[cfg(test)]
+pub(crate) mod golden;
 mod oracle;
 mod run;
 mod scripted;
 mod search;
 mod sweep;
+mod toys;
 mod world;
 
-pub(super) use oracle::Fold;
+pub(crate) use oracle::Fold;

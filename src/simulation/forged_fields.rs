@@ -1,12 +1,12 @@
 //! Fields that no version wrote, in golden directories, with every checksum and the chain made right again: recovery and
 //! the second path refuse each of them by its own check.
 
-use super::format::header::HEADER_BYTES;
+use super::Fold;
 use super::golden::{SIZES, disk_of, frozen};
-use super::recovery::replay::look;
-use super::sim::Fold;
-use super::snapshot;
-use super::snapshot::proof::{Disproof, Proof, prove};
+use crate::journal::format::header::HEADER_BYTES;
+use crate::journal::recovery::replay::look;
+use crate::journal::snapshot;
+use crate::journal::snapshot::proof::{Disproof, Proof, prove};
 use crate::storage::Storage;
 use crate::storage::simulated::SimStorage;
 

@@ -13,7 +13,7 @@ pub(super) type Place = (u16, Vec<u8>);
 
 /// Values as bytes: the state in its plainest form.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
-pub(in crate::journal) struct Fold(pub BTreeMap<Place, Vec<u8>>);
+pub(crate) struct Fold(pub BTreeMap<Place, Vec<u8>>);
 
 impl Fold {
     fn change(&mut self, change: &Change) {
@@ -26,7 +26,7 @@ impl Fold {
 
     /// The same without what is out of time at `now_ms`. Toys say when that is; other records outlive every run.
     pub(super) fn alive(mut self, now_ms: u64) -> Self {
-        self.0.retain(|(table, _), value| !super::world::is_out_of_time(*table, value, now_ms));
+        self.0.retain(|(table, _), value| !super::toys::is_out_of_time(*table, value, now_ms));
         self
     }
 }

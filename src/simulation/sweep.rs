@@ -2,12 +2,14 @@
 
 use std::sync::Arc;
 
-use super::super::snapshot;
 use super::oracle::{Fold, Oracle};
-use super::world::{TOY_A, What, Wish, World, is_out_of_time};
+use super::toys::TOY_A;
+use super::toys::is_out_of_time;
+use super::world::{What, Wish, World};
 use crate::journal::append::handle::Class;
 use crate::journal::format::layout::Sizes;
 use crate::journal::recovery::replay::look;
+use crate::journal::snapshot;
 use crate::journal::snapshot::proof::prove;
 use crate::storage::Storage;
 use crate::storage::simulated::{Dice, SimStorage};

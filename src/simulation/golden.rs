@@ -9,15 +9,15 @@ use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::append::handle::Class;
-use super::format::buckets::{BUCKETS, bucket_of};
-use super::format::entry::{Change, Entry};
-use super::format::header::HEADER_BYTES;
-use super::format::layout::Sizes;
-use super::recovery::report::Past;
-use super::recovery::{Options, Recovered, recover};
-use super::snapshot::status::Tail;
-use super::snapshot::{Records, Taking, keep_two};
+use crate::journal::append::handle::Class;
+use crate::journal::format::buckets::{BUCKETS, bucket_of};
+use crate::journal::format::entry::{Change, Entry};
+use crate::journal::format::header::HEADER_BYTES;
+use crate::journal::format::layout::Sizes;
+use crate::journal::recovery::report::Past;
+use crate::journal::recovery::{Options, Recovered, recover};
+use crate::journal::snapshot::status::Tail;
+use crate::journal::snapshot::{Records, Taking, keep_two};
 use crate::registry::Registry;
 use crate::storage::Storage;
 use crate::storage::simulated::SimStorage;
@@ -25,7 +25,7 @@ use crate::system::clock::{Clock, Timestamp};
 use crate::system::random::Chance;
 
 /// Small, so that the files stay small: the code takes sizes as parameters.
-pub(in crate::journal) const SIZES: Sizes = Sizes { segment: 8_192, body: 1_024, align: 512, window: 16_384 };
+pub(crate) const SIZES: Sizes = Sizes { segment: 8_192, body: 1_024, align: 512, window: 16_384 };
 const NOW: Timestamp = Timestamp::from_secs(1_800_000_000);
 
 fn folder() -> PathBuf {
@@ -33,7 +33,7 @@ fn folder() -> PathBuf {
 }
 
 /// The records of `values.txt`: one of each table, which all begin with their key.
-pub(in crate::journal) fn values() -> Vec<Change> {
+pub(crate) fn values() -> Vec<Change> {
     let text = std::fs::read_to_string(folder().join("values.txt")).unwrap();
     let value = |line: &str| {
         let [table, schema, hex] = line.split(' ').collect::<Vec<_>>()[..] else { panic!("{line}") };
@@ -51,14 +51,14 @@ pub(in crate::journal) fn values() -> Vec<Change> {
 }
 
 /// Every record goes through the registry it belongs to, and is kept as it was written.
-pub(in crate::journal) struct Everything {
+pub(crate) struct Everything {
     accounts: crate::account::Accounts,
     lockout: crate::lockout::Names,
     sessions: crate::session::Sessions,
     refresh: crate::refresh::Families,
     mailed: crate::reset::Mailed,
     outbox: crate::mail::Outbox,
-    pub(in crate::journal) records: BTreeMap<(u16, Vec<u8>), Vec<u8>>,
+    pub(crate) records: BTreeMap<(u16, Vec<u8>), Vec<u8>>,
 }
 
 impl Everything {
@@ -102,13 +102,13 @@ impl Past for Everything {
     }
 }
 
-pub(in crate::journal) struct Life {
-    pub(in crate::journal) journal: Recovered,
-    pub(in crate::journal) state: Everything,
+pub(crate) struct Life {
+    pub(crate) journal: Recovered,
+    pub(crate) state: Everything,
 }
 
 impl Life {
-    pub(in crate::journal) fn begin(disk: &SimStorage) -> Result<Self, super::recovery::report::Refusal> {
+    pub(crate) fn begin(disk: &SimStorage) -> Result<Self, crate::journal::recovery::report::Refusal> {
         let mut state = Everything::new();
         let options = Options {
             storage: Arc::new(disk.clone()),
@@ -121,7 +121,7 @@ impl Life {
         Ok(Self { journal: recover(options, &mut state)?, state })
     }
 
-    pub(in crate::journal) fn append(&mut self, changes: &[Change]) {
+    pub(crate) fn append(&mut self, changes: &[Change]) {
         let _ = self.journal.prepare();
         let entry = Entry::encode(changes).unwrap();
         let permit = self.journal.handle.reserve(entry.as_bytes().len(), Class::Essential).unwrap();
@@ -131,7 +131,7 @@ impl Life {
         }
     }
 
-    pub(in crate::journal) fn sync(&mut self) {
+    pub(crate) fn sync(&mut self) {
         self.journal.writer.step().unwrap();
     }
 
@@ -139,7 +139,7 @@ impl Life {
         self.journal.writer.attest().unwrap();
     }
 
-    pub(in crate::journal) fn snapshot(&mut self) {
+    pub(crate) fn snapshot(&mut self) {
         let (life, handle) = (self.journal.life().clone(), self.journal.handle.clone());
         let mut taking = Taking::begin(&life, handle.assigned()).unwrap();
         for table in [1, 3, 4, 5, 6, 7] {
@@ -157,11 +157,11 @@ impl Life {
         taken.name(handle.durable()).unwrap();
         self.journal.writer.witness().unwrap();
         let needed = keep_two(&*life.storage, life.cluster).unwrap();
-        super::append::segment_log::drop_segments(&*life.storage, needed).unwrap();
+        crate::journal::append::segment_log::drop_segments(&*life.storage, needed).unwrap();
     }
 }
 
-pub(in crate::journal) fn removal(of: &Change) -> Change {
+pub(crate) fn removal(of: &Change) -> Change {
     Change { schema: 0, value: None, ..of.clone() }
 }
 
@@ -241,7 +241,7 @@ fn forming() -> SimStorage {
 const DIRS: [&str; 3] = ["", "journal/", "snapshot/"];
 
 /// The named files, without those that a start sweeps.
-pub(in crate::journal) fn files(disk: &SimStorage) -> BTreeMap<String, Vec<u8>> {
+pub(crate) fn files(disk: &SimStorage) -> BTreeMap<String, Vec<u8>> {
     let mut files = BTreeMap::new();
     for dir in DIRS {
         for name in disk.list(dir.trim_end_matches('/')).unwrap() {
@@ -259,7 +259,7 @@ fn today() -> [(&'static str, SimStorage); 4] {
     [("clean", clean()), ("fenced", fenced()), ("snapshots", snapshots()), ("forming", forming())]
 }
 
-pub(in crate::journal) fn frozen(base: &str) -> BTreeMap<String, Vec<u8>> {
+pub(crate) fn frozen(base: &str) -> BTreeMap<String, Vec<u8>> {
     let mut files = BTreeMap::new();
     for dir in DIRS {
         let Ok(entries) = std::fs::read_dir(folder().join(base).join(dir)) else { continue };
@@ -271,7 +271,7 @@ pub(in crate::journal) fn frozen(base: &str) -> BTreeMap<String, Vec<u8>> {
     files
 }
 
-pub(in crate::journal) fn disk_of(files: &BTreeMap<String, Vec<u8>>) -> SimStorage {
+pub(crate) fn disk_of(files: &BTreeMap<String, Vec<u8>>) -> SimStorage {
     let disk = SimStorage::new();
     for (path, bytes) in files {
         disk.create_new(path).unwrap();
@@ -314,7 +314,7 @@ fn damage(disk: &SimStorage, edit: &str) {
     }
 }
 
-pub(in crate::journal) fn damaged(base: &str, edits: &str) -> SimStorage {
+pub(crate) fn damaged(base: &str, edits: &str) -> SimStorage {
     let disk = disk_of(&frozen(base));
     edits.split("; ").filter(|edit| *edit != "-").for_each(|edit| damage(&disk, edit));
     disk
@@ -345,7 +345,7 @@ fn verdict(disk: &SimStorage) -> String {
 }
 
 /// Of each line what it is about, the directory, the damage, and what is said of it.
-pub(in crate::journal) fn verdicts() -> Vec<[String; 4]> {
+pub(crate) fn verdicts() -> Vec<[String; 4]> {
     let text = std::fs::read_to_string(folder().join("verdicts.txt")).unwrap();
     let lines = text.lines().filter(|line| !line.starts_with('#') && !line.is_empty());
     let parts = |line: &str| line.split(" | ").map(ToOwned::to_owned).collect::<Vec<_>>().try_into();

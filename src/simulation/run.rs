@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use super::damage::damage;
 use super::oracle::{Fold, Oracle};
-use super::world::{Saving, TOY_A, TOY_B, What, Wish, World, options};
+use super::toys::{TOY_A, TOY_B};
+use super::world::{Saving, What, Wish, World, options};
 use crate::journal::append::handle::Class;
 use crate::journal::append::writer::Stepped;
 use crate::journal::format::layout::Sizes;
