@@ -9,7 +9,6 @@ use actix::dev::ToEnvelope;
 use actix::{Actor, Addr, Arbiter, ArbiterHandle, Handler, Message};
 
 use crate::account::{AccountV1, Accounts};
-use crate::changes::Changes;
 use crate::config::Config;
 use crate::journal::append::handle::{Handle, NoRoom, Sealed};
 use crate::journal::archive;
@@ -21,6 +20,7 @@ use crate::lockout::Names;
 use crate::mail::{Outbox, Transport};
 use crate::password::{HashPool, KnownBad, Shed, pool};
 use crate::refresh::{Families, FamilyV1};
+use crate::registry::write_counts::Changes;
 use crate::registry::{Answer, Desk, Owner, Registry};
 use crate::reset::Mailed;
 use crate::secret::EdgeKeys;

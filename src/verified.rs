@@ -1,6 +1,6 @@
 //! Credentials that were found good a moment ago. Checking a signature costs more than all the rest of a request, and
 //! asking two owners costs two ways to another thread: neither is needed while nothing was written that the verdict
-//! rests on ([`crate::changes`]).
+//! rests on ([`crate::registry::write_counts`]).
 //!
 //! Kept under a digest of the credential, never the credential, and bounded.
 
@@ -9,10 +9,10 @@ use std::sync::Arc;
 use sha2::{Digest, Sha256};
 
 use crate::account::AccountV1;
-use crate::changes::Mark;
 use crate::refresh::FamilyV1;
+use crate::registry::sharded_map::Shards;
+use crate::registry::write_counts::Mark;
 use crate::session::SessionV1;
-use crate::shards::Shards;
 use crate::system::clock::Timestamp;
 
 const SHARDS: usize = 64;

@@ -8,7 +8,6 @@ use std::time::Duration;
 use actix::Addr;
 
 use crate::engine::{Engine, Fault};
-use crate::expiry::may_be_gone;
 use crate::journal::append::handle::Stats;
 use crate::journal::context::Life;
 use crate::journal::format::buckets::BUCKETS;
@@ -18,6 +17,7 @@ use crate::journal::snapshot::status::Saved;
 use crate::journal::snapshot::status::Tail;
 use crate::mail::actor::{Blank, Due, Settle};
 use crate::mail::{Outgoing, Transport, Tried, open_token, template};
+use crate::registry::tables::expiry::may_be_gone;
 use crate::registry::{Owner, ReadBuckets, Registry};
 use crate::system::pace::Pace;
 use crate::system::scheduling::{self, Low};

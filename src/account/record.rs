@@ -1,7 +1,7 @@
 //! The frozen form of an account. A change of it is an `AccountV2` and an upcast.
 
 use crate::journal::format::codec::{Decode, Encode, Stored};
-use crate::journal::record::Record;
+use crate::registry::record::Record;
 use crate::value::id::AccountId;
 
 /// Whether an account may log in. Append only.

@@ -1,9 +1,9 @@
 //! The whole rule of accounts. Knows no actor, file, clock or randomness.
 
 use super::record::{AccountV1, Status};
-use crate::index::Index;
-use crate::journal::buckets::Buckets;
-use crate::journal::record::{self, Write};
+use crate::registry::buckets::Buckets;
+use crate::registry::index::Index;
+use crate::registry::record::{self, Write};
 use crate::system::clock::Timestamp;
 use crate::value::account_name::NameKey;
 use crate::value::id::AccountId;

@@ -2,9 +2,7 @@
 
 pub mod append;
 pub mod archive;
-pub mod buckets;
 pub mod context;
 pub mod format;
-pub mod record;
 pub mod recovery;
 pub mod snapshot;

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::journal::format::codec::{Decode, Encode, Stored};
-use crate::journal::record::Record;
+use crate::registry::record::Record;
 use crate::system::clock::Timestamp;
 
 /// What is counted against one account name, whether or not there is such an account.

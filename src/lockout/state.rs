@@ -3,9 +3,9 @@
 use super::count::{DAY, Limits, charge_device, clear};
 use super::record::CountV1;
 use super::repeats::Repeats;
-use crate::journal::buckets::Buckets;
 use crate::journal::format::buckets::BUCKETS;
-use crate::journal::record::{self, Write};
+use crate::registry::buckets::Buckets;
+use crate::registry::record::{self, Write};
 use crate::system::clock::Timestamp;
 use crate::value::account_name::NameKey;
 

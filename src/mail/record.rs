@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::journal::format::codec::{Decode, Encode, Stored};
-use crate::journal::record::Record;
+use crate::registry::record::Record;
 use crate::system::clock::Timestamp;
 
 /// A mail to nobody is forgotten after so long where no thread sends any.

@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::record::MailV1;
-use crate::journal::buckets::Buckets;
-use crate::journal::record::{self, Write};
+use crate::registry::buckets::Buckets;
+use crate::registry::record::{self, Write};
 use crate::system::clock::Timestamp;
 
 /// A decision about mails with verdict `V`.

@@ -1,7 +1,7 @@
 //! The frozen form of a family. A change of it is a `FamilyV2` and an upcast.
 
 use crate::journal::format::codec::{Decode, Encode, Stored};
-use crate::journal::record::Record;
+use crate::registry::record::Record;
 use crate::secret::SealedSuccessor;
 use crate::system::clock::Timestamp;
 use crate::value::id::{AccountId, FamilyId};

@@ -1,7 +1,7 @@
 //! The frozen form of a mailed token. A change of it is a `MailedV2` and an upcast.
 
 use crate::journal::format::codec::{Decode, Encode, Stored};
-use crate::journal::record::Record;
+use crate::registry::record::Record;
 
 /// What a mailed token is good for, and for nothing else. Append only.
 #[derive(Clone, Copy, Debug, Decode, Encode, Eq, Hash, PartialEq)]

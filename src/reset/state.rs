@@ -4,8 +4,8 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use super::record::{MailedV1, Purpose};
-use crate::journal::buckets::Buckets;
-use crate::journal::record::{self, Write};
+use crate::registry::buckets::Buckets;
+use crate::registry::record::{self, Write};
 use crate::secret::SecretDigest;
 use crate::system::clock::Timestamp;
 use crate::value::id::{AccountId, MailedId};

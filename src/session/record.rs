@@ -1,7 +1,7 @@
 //! The frozen form of a browser session. A change of it is a `SessionV2` and an upcast.
 
 use crate::journal::format::codec::{Decode, Encode, Stored};
-use crate::journal::record::Record;
+use crate::registry::record::Record;
 use crate::system::clock::Timestamp;
 
 /// A browser session as it is stored: no token, only its digest. An ended session is gone.

@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use super::record::SessionV1;
-use crate::index::ByAccount;
-use crate::journal::buckets::Buckets;
-use crate::journal::record::{self, Write};
+use crate::registry::buckets::Buckets;
+use crate::registry::index::ByAccount;
+use crate::registry::record::{self, Write};
 use crate::secret::SecretDigest;
 use crate::system::clock::Timestamp;
 use crate::value::id::{AccountId, SessionId};

@@ -1,10 +1,10 @@
 //! Records of no meaning and the plainest registry around them.
 
-use crate::journal::buckets::Buckets;
 use crate::journal::format::buckets::BUCKETS;
 use crate::journal::format::codec::{self, Decode, Encode, Stored};
-use crate::journal::record::{Decision, Record, Write};
 use crate::registry::Registry;
+use crate::registry::buckets::Buckets;
+use crate::registry::record::{Decision, Record, Write};
 use crate::system::clock::Timestamp;
 
 /// A toy registry holds so many records; one more evicts the first.

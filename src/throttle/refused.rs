@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use super::gcra::Throttled;
 use super::table::{Class, Standing};
-use crate::shards::Shards;
+use crate::registry::sharded_map::Shards;
 use crate::system::clock::Timestamp;
 use crate::value::network::Network;
 

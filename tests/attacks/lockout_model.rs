@@ -4,8 +4,8 @@
 
 use std::time::Duration;
 
-use portcullis::journal::record::Write;
 use portcullis::lockout::{Attempt, Begin, CountV1, Finish, Limits, Names, Outcome};
+use portcullis::registry::record::Write;
 use portcullis::system::clock::Timestamp;
 use portcullis::value::account_name::NameKey;
 use proptest::prelude::*;

@@ -3,7 +3,6 @@
 use std::path::Path;
 
 use portcullis::account::AccountV1;
-use portcullis::expiry::may_be_gone;
 use portcullis::journal::archive::Records;
 use portcullis::journal::archive::inspect::{inspect, verify};
 use portcullis::journal::format::codec::{Stored, decode, encode};
@@ -16,6 +15,7 @@ use portcullis::journal::snapshot;
 use portcullis::lockout::CountV1;
 use portcullis::mail::MailV1;
 use portcullis::refresh::FamilyV1;
+use portcullis::registry::tables::expiry::may_be_gone;
 use portcullis::reset::MailedV1;
 use portcullis::session::SessionV1;
 use portcullis::throttle;

@@ -51,7 +51,7 @@ mod tests {
         for day in 0..5000 {
             let at = Timestamp::from_secs(1_800_000_000) + Duration::from_hours(6) * day;
             let mut state = build();
-            state.apply(crate::journal::record::Write::Put(record.clone()));
+            state.apply(crate::registry::record::Write::Put(record.clone()));
             let swept: usize = (0..BUCKETS).map(|bucket| state.sweep(bucket, at)).sum();
             if swept > 0 {
                 forgotten += 1;

@@ -4,20 +4,27 @@
 //! reading of a single record with the last one of that record. If there is no room to write it down, nothing has
 //! changed. A panic ends the process before the next message.
 
+pub mod buckets;
+pub(crate) mod index;
+pub mod record;
+pub(crate) mod sharded_map;
+pub mod tables;
+pub mod write_counts;
+
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
 use actix::{Actor, AsyncContext, Context, Handler, Message, MessageResult};
 
-use crate::changes::Changes;
 use crate::journal::append::handle::{Class, Handle, NoRoom, Sealed};
-use crate::journal::buckets::Buckets;
 use crate::journal::format::buckets::BUCKETS;
 use crate::journal::format::codec;
 use crate::journal::format::entry::{Change, Entry};
-use crate::journal::record::{Decision, Record, Write};
 use crate::journal::snapshot::Records;
+use crate::registry::buckets::Buckets;
+use crate::registry::record::{Decision, Record, Write};
+use crate::registry::write_counts::Changes;
 use crate::system::clock::{Clock, Timestamp};
 use crate::system::fail_stop::FailStop;
 use crate::system::seeded_bug::{Bug, seeded};
@@ -316,10 +323,10 @@ macro_rules! registry {
         impl $crate::registry::Registry for $state {
             type Record = $record;
             const NAME: &'static str = $name;
-            fn apply(&mut self, write: $crate::journal::record::Write<$record>) {
+            fn apply(&mut self, write: $crate::registry::record::Write<$record>) {
                 <$state>::apply(self, write);
             }
-            fn buckets(&self) -> &$crate::journal::buckets::Buckets<[u8; 16], $record> {
+            fn buckets(&self) -> &$crate::registry::buckets::Buckets<[u8; 16], $record> {
                 <$state>::buckets(self)
             }
             fn is_sound(record: &$record) -> bool {
@@ -329,7 +336,7 @@ macro_rules! registry {
                 <$state>::sweep(self, bucket, now)
             }
             $(
-                fn ended(write: &$crate::journal::record::Write<$record>) -> Option<[u8; 16]> {
+                fn ended(write: &$crate::registry::record::Write<$record>) -> Option<[u8; 16]> {
                     $ended(write)
                 }
             )?

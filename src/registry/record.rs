@@ -1,7 +1,7 @@
 //! A record and the total write of it: what an entry is made of before it is bytes.
 
-use super::format::codec::{CodecError, Stored, encode};
-use super::format::entry::Change;
+use crate::journal::format::codec::{CodecError, Stored, encode};
+use crate::journal::format::entry::Change;
 
 /// A stored value that knows its own key.
 pub trait Record: Stored {
