@@ -23,12 +23,12 @@ use std::time::{Duration, Instant};
 
 use hdrhistogram::Histogram;
 use load::{field, rotate, run, signed_up};
-use portcullis::account::Accounts;
 use portcullis::journal::append::handle::{Class, Handle, Sealed};
 use portcullis::journal::format::buckets::BUCKETS;
 use portcullis::journal::format::entry::{Change, EncodedEntry, Entry};
 use portcullis::journal::recovery::recover;
 use portcullis::journal::snapshot::proof::prove;
+use portcullis::registry::account::Accounts;
 use portcullis::registry::record::Write;
 use portcullis::registry::tables::expiry::may_be_gone;
 use portcullis::registry::{Desk, Owner};

@@ -24,14 +24,14 @@ use std::time::{Duration, Instant};
 
 use actix_web::{App, HttpServer, web};
 use load::{Connection, Run, field, post, rotate, run, run_on, signed_up};
-use portcullis::account::Accounts;
 use portcullis::app;
 use portcullis::config::Config;
 use portcullis::engine::Engine;
 use portcullis::password::Cost;
 use portcullis::password::kernel::{Choice, Kernel};
-use portcullis::refresh::Families;
+use portcullis::registry::account::Accounts;
 use portcullis::registry::record::Write;
+use portcullis::registry::refresh::Families;
 use portcullis::system::clock::Clock;
 use portcullis::system::fail_stop::FailStop;
 use records::{account, config, family};
@@ -387,7 +387,7 @@ fn memory() {
         accounts.apply(Write::Put(account(number)));
     }
     let with_accounts = LIVE.load(Ordering::Relaxed);
-    let limits = portcullis::refresh::Limits {
+    let limits = portcullis::registry::refresh::Limits {
         grace: Duration::from_secs(10),
         idle: Duration::from_hours(720),
         absolute: Duration::from_hours(2160),

@@ -6,7 +6,6 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use portcullis::account::{AccountV1, Status};
 use portcullis::app;
 use portcullis::config::{Config, Reader};
 use portcullis::engine::Engine;
@@ -19,8 +18,9 @@ use portcullis::journal::format::layout::Sizes;
 use portcullis::journal::recovery::report::Past;
 use portcullis::journal::recovery::{Options, recover};
 use portcullis::journal::snapshot::{Records, Taking};
-use portcullis::refresh::FamilyV1;
+use portcullis::registry::account::{AccountV1, Status};
 use portcullis::registry::record::Write;
+use portcullis::registry::refresh::FamilyV1;
 use portcullis::storage::local::LocalStorage;
 use portcullis::storage::write_mode::WriteMode;
 use portcullis::system::clock::Clock;

@@ -25,7 +25,8 @@ use portcullis::password::Cost;
 use portcullis::password::kernel::{Choice, Kernel};
 use portcullis::system::clock::Timestamp;
 
-use portcullis::throttle::table::{Class, Limits, Rate, Table};
+use portcullis::registry::throttle::class::{Class, Rate};
+use portcullis::registry::throttle::table::{Limits, Table};
 use records::{saved, served};
 
 const TIME: Duration = Duration::from_secs(3);

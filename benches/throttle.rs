@@ -6,8 +6,8 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::{Duration, Instant};
 
+use portcullis::registry::throttle::{Class, Limits, Rate, Table};
 use portcullis::system::clock::Timestamp;
-use portcullis::throttle::{Class, Limits, Rate, Table};
 
 const ADDRESSES: u32 = 10_000_000;
 const OFFENDERS: u32 = 1000;

@@ -12,7 +12,7 @@ use tokio::net::{TcpListener, TcpSocket};
 use crate::config::Config;
 use crate::engine::{Engine, Running, StartError};
 use crate::http;
-use crate::mail::Transport;
+use crate::mail::transport::Transport;
 use crate::system::clock::Clock;
 use crate::system::descriptors;
 use crate::system::fail_stop::FailStop;

@@ -8,7 +8,6 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use actix::dev::ToEnvelope;
 use actix::{Actor, Addr, Arbiter, ArbiterHandle, Handler, Message};
 
-use crate::account::{AccountV1, Accounts};
 use crate::config::Config;
 use crate::journal::append::handle::{Handle, NoRoom, Sealed};
 use crate::journal::archive;
@@ -16,27 +15,29 @@ use crate::journal::format::layout::Sizes;
 use crate::journal::recovery::report::{Found, Past};
 use crate::journal::recovery::{Journal, Options, recover};
 use crate::journal::snapshot::status::Saved;
-use crate::lockout::Names;
-use crate::mail::{Outbox, Transport};
+use crate::mail::transport::Transport;
 use crate::password::{HashPool, KnownBad, Shed, pool};
-use crate::refresh::{Families, FamilyV1};
+use crate::registry::account::{AccountV1, Accounts};
+use crate::registry::lockout::Names;
+use crate::registry::outbox::Outbox;
+use crate::registry::refresh::{Families, FamilyV1};
+use crate::registry::reset::Mailed;
+use crate::registry::session::Sessions;
+use crate::registry::stuffing::Standings;
+use crate::registry::stuffing::actor::Watch;
+use crate::registry::throttle::actor::Throttle;
+use crate::registry::throttle::file;
+use crate::registry::throttle::refusal_cache::Refused;
 use crate::registry::write_counts::Changes;
 use crate::registry::{Answer, Desk, Owner, Registry};
-use crate::reset::Mailed;
 use crate::secret::EdgeKeys;
-use crate::session::Sessions;
 use crate::storage::Storage;
 use crate::storage::local::LocalStorage;
-use crate::stuffing::Standings;
-use crate::stuffing::actor::Watch;
 use crate::system::clock::{Clock, Timestamp};
 use crate::system::fail_stop::FailStop;
 use crate::system::lock::Mutex;
 use crate::system::random::{Chance, NoChance};
 use crate::system::scheduling;
-use crate::throttle::actor::Throttle;
-use crate::throttle::file;
-use crate::throttle::refused::Refused;
 use crate::token::revoked::{self, Ended};
 use crate::token::{self, Feed, Keys, Scheme, Signer};
 use crate::value::id::AccountId;
@@ -125,7 +126,7 @@ pub struct Engine {
     pub tally: crate::audit::Tally,
     calls: AtomicU64,
     stopping: AtomicBool,
-    proxy_watch: Mutex<crate::throttle::ProxyWatch>,
+    proxy_watch: Mutex<crate::registry::throttle::ProxyWatch>,
     registries: ArbiterHandle,
 }
 

@@ -73,7 +73,6 @@
 //! }
 //! ```
 
-pub mod account;
 pub mod admin_socket;
 pub mod app;
 pub mod audit;
@@ -83,20 +82,14 @@ pub mod engine;
 pub mod flow;
 pub mod http;
 pub mod journal;
-pub mod lockout;
 pub mod mail;
 pub mod password;
-pub mod refresh;
 pub mod registry;
-pub mod reset;
 pub mod secret;
-pub mod session;
 #[cfg(test)]
 pub(crate) mod simulation;
 pub mod storage;
-pub mod stuffing;
 pub mod system;
-pub mod throttle;
 pub mod token;
 pub mod value;
 pub mod verified;

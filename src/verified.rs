@@ -8,11 +8,11 @@ use std::sync::Arc;
 
 use sha2::{Digest, Sha256};
 
-use crate::account::AccountV1;
-use crate::refresh::FamilyV1;
+use crate::registry::account::AccountV1;
+use crate::registry::refresh::FamilyV1;
+use crate::registry::session::SessionV1;
 use crate::registry::sharded_map::Shards;
 use crate::registry::write_counts::Mark;
-use crate::session::SessionV1;
 use crate::system::clock::Timestamp;
 
 const SHARDS: usize = 64;

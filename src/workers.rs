@@ -15,14 +15,17 @@ use crate::journal::snapshot::run::{Round, Unnamed};
 use crate::journal::snapshot::status::Named;
 use crate::journal::snapshot::status::Saved;
 use crate::journal::snapshot::status::Tail;
-use crate::mail::actor::{Blank, Due, Settle};
-use crate::mail::{Outgoing, Transport, Tried, open_token, template};
+use crate::mail::outgoing::Outgoing;
+use crate::mail::template;
+use crate::mail::transport::Transport;
+use crate::registry::outbox::actor::{Blank, Due, Settle};
+use crate::registry::outbox::{Tried, open_token};
 use crate::registry::tables::expiry::may_be_gone;
+use crate::registry::throttle::actor::ReadPiece;
+use crate::registry::throttle::file::Saver;
 use crate::registry::{Owner, ReadBuckets, Registry};
 use crate::system::pace::Pace;
 use crate::system::scheduling::{self, Low};
-use crate::throttle::actor::ReadPiece;
-use crate::throttle::file::Saver;
 
 const TICK: Duration = Duration::from_millis(100);
 /// Where there is no room to write down how a mail went.

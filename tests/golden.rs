@@ -1,14 +1,14 @@
 //! Frozen records keep their bytes: what a version has written, every later one reads.
 
-use portcullis::account::{AccountV1, Status};
 use portcullis::journal::format::codec::{Stored, decode, encode};
-use portcullis::lockout::CountV1;
-use portcullis::lockout::record::DeviceV1;
-use portcullis::mail::{Kind, MailV1};
-use portcullis::refresh::record::SpentV1;
-use portcullis::refresh::{Cause, FamilyV1};
-use portcullis::reset::{MailedV1, Purpose};
-use portcullis::session::SessionV1;
+use portcullis::registry::account::{AccountV1, Status};
+use portcullis::registry::lockout::CountV1;
+use portcullis::registry::lockout::record::DeviceV1;
+use portcullis::registry::outbox::{Kind, MailV1};
+use portcullis::registry::refresh::record::SpentV1;
+use portcullis::registry::refresh::{Cause, FamilyV1};
+use portcullis::registry::reset::{MailedV1, Purpose};
+use portcullis::registry::session::SessionV1;
 
 const PATH: &str = "data/golden/v1/values.txt";
 

@@ -9,7 +9,8 @@ use std::sync::mpsc;
 use std::time::Duration;
 
 use lettre::transport::smtp::client::Tls;
-use portcullis::mail::{Smtp, Transport};
+use portcullis::mail::smtp::Smtp;
+use portcullis::mail::transport::Transport;
 use reqwest::StatusCode;
 use serde_json::json;
 

@@ -4,13 +4,13 @@
 use std::net::Ipv4Addr;
 use std::sync::Arc;
 
-use portcullis::account::Status;
 use portcullis::config::{Config, Reader};
 use portcullis::engine::{Engine, Running};
 use portcullis::flow::admin::{self, Admin, New};
 use portcullis::flow::log_in::Mode;
 use portcullis::flow::{Client, log_in, mailed, password, sign_up};
-use portcullis::mail::Transport;
+use portcullis::mail::transport::Transport;
+use portcullis::registry::account::Status;
 use portcullis::system::clock::{Clock, Timestamp};
 use portcullis::system::fail_stop::FailStop;
 
@@ -57,7 +57,7 @@ pub struct World {
     pub engine: Arc<Engine>,
     running: Option<Running>,
     _dir: tempfile::TempDir,
-    mails: Arc<parking_lot::Mutex<Vec<portcullis::mail::Outgoing>>>,
+    mails: Arc<parking_lot::Mutex<Vec<portcullis::mail::outgoing::Outgoing>>>,
     failures: u32,
 }
 

@@ -7,8 +7,8 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 
 use crate::engine::Engine;
-use crate::mail::actor::Waiting;
 use crate::password::Lane;
+use crate::registry::outbox::actor::Waiting;
 
 impl Engine {
     /// All figures as they are now.
@@ -46,12 +46,12 @@ impl Engine {
             gauge("snapshot_age_seconds", "Since the newest snapshot was begun", age);
             gauge("snapshot_bytes", "Bytes of the newest snapshot", newest.bytes);
         }
-        if let Ok(table) = self.tell(&self.throttle, crate::throttle::actor::ReadStats).await {
+        if let Ok(table) = self.tell(&self.throttle, crate::registry::throttle::actor::ReadStats).await {
             gauge("throttle_evictions", "Cells that gave way to others since the start", table.evictions);
             gauge("throttle_suspects", "Networks whose log-ins cost more", table.suspects as u64);
             gauge("throttle_bytes", "Bytes that the limiter's table takes", table.bytes as u64);
         }
-        if let Ok(watch) = self.tell(&self.stuffing, crate::stuffing::actor::ReadStats).await {
+        if let Ok(watch) = self.tell(&self.stuffing, crate::registry::stuffing::actor::ReadStats).await {
             gauge("stuffing_alarm", "1 while failures are far above their mean", u64::from(watch.rings));
             let mean = (watch.mean * 1000.0) as u64;
             gauge("stuffing_failing_permille", "The usual share of log-ins that fail", mean);

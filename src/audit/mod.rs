@@ -12,8 +12,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 pub use log::Line;
 
-use crate::account::AccountV1;
 use crate::journal::append::handle::Handle;
+use crate::registry::account::AccountV1;
 use crate::system::clock::Clock;
 
 /// What happened, as it stands in logs and metrics.

@@ -99,7 +99,7 @@ impl DataCommand {
                 for line in inspect(&*storage).map_err(Failure::refused)? {
                     say(&line);
                 }
-                if let Some(line) = portcullis::throttle::file::inspect(&*storage) {
+                if let Some(line) = portcullis::registry::throttle::file::inspect(&*storage) {
                     say(&line);
                 }
                 Ok(())

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::{Config, MailTransport, SmtpTls};
 use crate::password::Cost;
-use crate::throttle::Class;
+use crate::registry::throttle::Class;
 
 /// How a setting stands.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]

@@ -21,10 +21,10 @@ pub use read::{ConfigFault, Reader};
 
 use crate::password::Cost;
 use crate::password::kernel::Choice;
+use crate::registry::{lockout, refresh, reset, session, throttle};
 use crate::storage::write_mode::WriteMode;
 use crate::system::scheduling::Machine;
 use crate::token::Scheme;
-use crate::{lockout, refresh, reset, session, throttle};
 
 /// The header that trusted proxies write. The other one is left alone: a proxy that does not know it hands on what the
 /// client wrote.
@@ -249,7 +249,7 @@ fn read_segment(reader: &mut Reader) -> u64 {
 }
 
 fn read_throttle(reader: &mut Reader) -> throttle::Limits {
-    use throttle::table::Class;
+    use throttle::class::Class;
     macro_rules! rate {
         ($class:ident, $name:literal) => {{
             let burst = reader.number(concat!("throttle.", $name, ".burst"), 1..=1_000_000) as u32;

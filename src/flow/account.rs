@@ -4,13 +4,13 @@ use super::authenticate::{Held, Identity};
 use super::check::{Known, check_password};
 use super::log_out::end_others_and_mailed;
 use super::{Client, Refusal, Stop, parse_name};
-use crate::account::AccountV1;
-use crate::account::actor::Delete;
 use crate::audit::Event;
 use crate::engine::Engine;
-use crate::refresh::{self, FamilyV1};
-use crate::session::{self, SessionV1};
-use crate::throttle::table::Class;
+use crate::registry::account::AccountV1;
+use crate::registry::account::actor::Delete;
+use crate::registry::refresh::{self, FamilyV1};
+use crate::registry::session::{self, SessionV1};
+use crate::registry::throttle::class::Class;
 use crate::value::id::{FamilyId, SessionId};
 
 /// What is open for an account.

@@ -3,13 +3,13 @@
 use std::sync::Arc;
 
 use super::{Client, Refusal, Stop};
-use crate::account::AccountV1;
-use crate::account::actor::ById;
 use crate::audit::Event;
 use crate::engine::Engine;
-use crate::refresh::{self, FamilyV1};
+use crate::registry::account::AccountV1;
+use crate::registry::account::actor::ById;
+use crate::registry::refresh::{self, FamilyV1};
+use crate::registry::session::{self, agent};
 use crate::secret::TokenKind;
-use crate::session::{self, agent};
 use crate::system::clock::Timestamp;
 use crate::value::id::{AccountId, FamilyId, SessionId};
 use crate::verified::CredentialDigest;

@@ -2,18 +2,18 @@
 
 use super::post::Addressee;
 use super::{Client, Refusal, Stop};
-use crate::account::AccountV1;
-use crate::account::actor::{Find, Rehash};
 use crate::audit::{self, Event};
 use crate::engine::{Engine, Fault};
 use crate::journal::append::handle::Sealed;
-use crate::lockout::{Attempt, Begin, Finish, Outcome, device};
-use crate::mail::Kind;
 use crate::password::{Lane, Password, Place, Shed, Verified};
-use crate::reset::Purpose;
-use crate::stuffing::actor::{Look, Note};
-use crate::stuffing::{self, Standing};
-use crate::throttle::actor::Suspect;
+use crate::registry::account::AccountV1;
+use crate::registry::account::actor::{Find, Rehash};
+use crate::registry::lockout::{Attempt, Begin, Finish, Outcome, device};
+use crate::registry::outbox::Kind;
+use crate::registry::reset::Purpose;
+use crate::registry::stuffing::actor::{Look, Note};
+use crate::registry::stuffing::{self, Standing};
+use crate::registry::throttle::actor::Suspect;
 use crate::value::account_name::{AccountName, NameKey};
 use crate::value::id::short_digest;
 use crate::value::network::Network;

@@ -14,15 +14,15 @@ use super::check::{Known, check_password};
 use super::log_out::end_others_and_mailed;
 use super::post::Addressee;
 use super::{Client, Refusal, Stop, mailed, parse_name};
-use crate::account::actor::{Alter, ById, Find, GiveWay};
-use crate::account::{AccountV1, Change};
 use crate::audit::Event;
 use crate::engine::Engine;
-use crate::lockout::actor::Clear;
-use crate::mail::Kind;
-use crate::reset::actor::{EndAll, Live, Look};
-use crate::reset::{Purpose, Redeem};
-use crate::throttle::table::Class;
+use crate::registry::account::actor::{Alter, ById, Find, GiveWay};
+use crate::registry::account::{AccountV1, Change};
+use crate::registry::lockout::actor::Clear;
+use crate::registry::outbox::Kind;
+use crate::registry::reset::actor::{EndAll, Live, Look};
+use crate::registry::reset::{Purpose, Redeem};
+use crate::registry::throttle::class::Class;
 use crate::value::account_name::{AccountName, NameKey};
 use crate::value::id::AccountId;
 
@@ -142,7 +142,7 @@ mod tests {
     use super::*;
     use crate::config::{Config, Reader};
     use crate::flow::admin::{self, Admin, New};
-    use crate::mail::Transport;
+    use crate::mail::transport::Transport;
     use crate::system::clock::{Clock, Timestamp};
     use crate::system::fail_stop::FailStop;
 
@@ -163,7 +163,7 @@ mod tests {
             reader.plain(key, value, "test");
         }
         let config = Config::from_reader(reader).unwrap();
-        let mails = Arc::<parking_lot::Mutex<Vec<crate::mail::Outgoing>>>::default();
+        let mails = Arc::<parking_lot::Mutex<Vec<crate::mail::outgoing::Outgoing>>>::default();
         let transport = Transport::Memory(Arc::clone(&mails));
         let clock = Clock::manual(Timestamp::from_secs(1_800_000_000));
         let fail_stop = FailStop::new(|why| panic!("{why}"));

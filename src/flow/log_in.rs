@@ -6,13 +6,13 @@ use tokio::sync::oneshot;
 
 use super::check::{Known, Presented, lane_of};
 use super::{Client, Issued, Opened, Refusal, Stop, parse_name};
-use crate::account::actor::ById;
-use crate::account::{AccountV1, Status};
 use crate::audit::Event;
 use crate::engine::{Engine, Fault};
 use crate::journal::append::handle::Sealed;
 use crate::password::Lane;
-use crate::throttle::table::Class;
+use crate::registry::account::actor::ById;
+use crate::registry::account::{AccountV1, Status};
+use crate::registry::throttle::class::Class;
 use crate::value::network::Network;
 
 /// What the client asks for.

@@ -2,14 +2,14 @@
 
 use super::authenticate::{Held, Identity};
 use super::{Refusal, Stop};
-use crate::account::Change;
-use crate::account::actor::Alter;
 use crate::audit::{Event, Note};
 use crate::engine::Engine;
-use crate::refresh::{self, Cause};
-use crate::reset::actor::EndAll;
+use crate::registry::account::Change;
+use crate::registry::account::actor::Alter;
+use crate::registry::refresh::{self, Cause};
+use crate::registry::reset::actor::EndAll;
+use crate::registry::session;
 use crate::secret::{SecretDigest, TokenKind};
-use crate::session;
 use crate::value::id::{AccountId, FamilyId, SessionId};
 
 /// How far it reaches.

@@ -2,15 +2,15 @@
 
 use super::post::Addressee;
 use super::{Client, Refusal, Stop, parse_name};
-use crate::account::actor::{Alter, ById, Find};
-use crate::account::{AccountV1, Change};
 use crate::audit::Event;
 use crate::engine::Engine;
-use crate::lockout::actor::Clear;
-use crate::mail::Kind;
-use crate::reset::{MailedV1, Purpose, Redeem};
+use crate::registry::account::actor::{Alter, ById, Find};
+use crate::registry::account::{AccountV1, Change};
+use crate::registry::lockout::actor::Clear;
+use crate::registry::outbox::Kind;
+use crate::registry::reset::{MailedV1, Purpose, Redeem};
+use crate::registry::throttle::class::Class;
 use crate::secret::TokenKind;
-use crate::throttle::table::Class;
 use crate::value::account_name::NameKey;
 use crate::value::id::{AccountId, MailedId};
 

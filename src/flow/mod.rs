@@ -19,21 +19,21 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::account::{AccountV1, Status};
 use crate::audit::{Event, Note};
 use crate::engine::{Engine, Fault};
 use crate::journal::append::handle::{NoRoom, Sealed};
-use crate::lockout::device;
 use crate::password::{Lane, Place, Weakness};
-use crate::refresh::FamilyV1;
+use crate::registry::account::{AccountV1, Status};
+use crate::registry::lockout::device;
+use crate::registry::refresh::FamilyV1;
+use crate::registry::session::SessionV1;
+use crate::registry::throttle::actor::{Refund, Take};
+use crate::registry::throttle::class::Class;
+use crate::registry::throttle::gcra::Throttled;
+use crate::registry::throttle::{Charge, Standing};
 use crate::secret::{OpaqueToken, Secret, TokenKind};
-use crate::session::SessionV1;
 use crate::system::clock::Timestamp;
 use crate::system::random::NoChance;
-use crate::throttle::actor::{Refund, Take};
-use crate::throttle::gcra::Throttled;
-use crate::throttle::table::Class;
-use crate::throttle::{Charge, Standing};
 use crate::token::Claims;
 use crate::value::account_name::AccountName;
 use crate::value::id::{FamilyId, SessionId, hex};
@@ -320,7 +320,7 @@ impl Engine {
         client: &Client,
     ) -> Result<Sealed<Issued>, Stop> {
         let secret = Secret::mint(&self.chance)?;
-        let opened = crate::refresh::Opened {
+        let opened = crate::registry::refresh::Opened {
             id: FamilyId::mint(account.account_id().slot(), self.chance.bytes()?),
             account: account.account_id(),
             auth_epoch: account.auth_epoch,
@@ -371,7 +371,7 @@ impl Engine {
         client: &Client,
     ) -> Result<Sealed<Issued>, Stop> {
         let secret = Secret::mint(&self.chance)?;
-        let opened = crate::session::Opened {
+        let opened = crate::registry::session::Opened {
             id: SessionId::mint(account.account_id().slot(), self.chance.bytes()?),
             account: account.account_id(),
             auth_epoch: account.auth_epoch,

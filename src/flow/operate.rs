@@ -8,10 +8,10 @@ use serde_json::{Value, json};
 use super::admin::{self, Admin};
 use super::authenticate::{Held, Identity};
 use super::{Refusal, Stop, parse_name};
-use crate::account::actor::{Find, List};
-use crate::account::{AccountV1, Status};
 use crate::audit::read::Wanted;
 use crate::engine::Engine;
+use crate::registry::account::actor::{Find, List};
+use crate::registry::account::{AccountV1, Status};
 use crate::system::clock::Timestamp;
 use crate::value::id::AccountId;
 

@@ -3,10 +3,10 @@
 //! sent. Neither the answer nor the work behind it tells whether there is an account.
 
 use super::Stop;
-use crate::account::AccountV1;
 use crate::engine::Engine;
-use crate::mail::{Kind, MailV1, Post, seal_token};
-use crate::reset::{Mint, Purpose};
+use crate::registry::account::AccountV1;
+use crate::registry::outbox::{Kind, MailV1, Post, seal_token};
+use crate::registry::reset::{Mint, Purpose};
 use crate::secret::{OpaqueToken, Secret, TokenKind};
 use crate::value::account_name::{AccountName, NameKey};
 use crate::value::id::{AccountId, MailedId};

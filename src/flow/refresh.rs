@@ -4,15 +4,15 @@ use std::sync::Arc;
 
 use super::post::Addressee;
 use super::{Client, Opened, Refusal, Stop};
-use crate::account::AccountV1;
-use crate::account::actor::ById;
 use crate::audit::Event;
 use crate::engine::{Engine, Fault};
 use crate::journal::append::handle::Sealed;
-use crate::mail::Kind;
-use crate::refresh::{self, Cause, FamilyV1, Rotate, Rotated};
+use crate::registry::account::AccountV1;
+use crate::registry::account::actor::ById;
+use crate::registry::outbox::Kind;
+use crate::registry::refresh::{self, Cause, FamilyV1, Rotate, Rotated};
+use crate::registry::throttle::class::Class;
 use crate::secret::{OpaqueToken, Secret, SecretDigest, TokenKind};
-use crate::throttle::table::Class;
 use crate::value::id::{AccountId, FamilyId};
 
 /// A refresh token is presented for a new pair.

@@ -2,13 +2,13 @@
 
 use super::post::Addressee;
 use super::{Client, Opened, Refusal, Stop, parse_name};
-use crate::account::{SignUp, SignedUp};
 use crate::audit::Event;
 use crate::engine::Engine;
-use crate::mail::Kind;
 use crate::password::{Lane, Password, judge};
-use crate::reset::Purpose;
-use crate::throttle::table::Class;
+use crate::registry::account::{SignUp, SignedUp};
+use crate::registry::outbox::Kind;
+use crate::registry::reset::Purpose;
+use crate::registry::throttle::class::Class;
 use crate::value::id::AccountId;
 
 /// What came of it.

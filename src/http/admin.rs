@@ -6,12 +6,12 @@ use serde_json::{Value, json};
 
 use super::log_in::{signed_in, user};
 use super::{Body, Problem, Rejection, answer, read_json, resource};
-use crate::account::actor::List;
-use crate::account::{AccountV1, Status};
 use crate::audit::read::Wanted;
 use crate::engine::Engine;
 use crate::flow::Refusal;
 use crate::flow::admin::{self, Admin};
+use crate::registry::account::actor::List;
+use crate::registry::account::{AccountV1, Status};
 use crate::system::clock::Timestamp;
 use crate::value::id::AccountId;
 

@@ -9,12 +9,12 @@ use serde_json::json;
 
 use super::request::{self, cookie_name, csrf_source, identity, read_json_or_default, text};
 use super::{Body, Credentials, Json, Problem, Rejection, answer, client, credentials, read_json, resource};
-use crate::account::AccountV1;
 use crate::engine::Engine;
 use crate::flow::log_in::Mode;
 use crate::flow::log_out::Scope;
 use crate::flow::sign_up::Done;
 use crate::flow::{Client, Grant, Opened, Refusal, authenticate, log_in, log_out, refresh, sign_up};
+use crate::registry::account::AccountV1;
 use crate::system::clock::Timestamp;
 use crate::value::id::FamilyId;
 

@@ -10,8 +10,8 @@ use super::{Body, Rejection, answer, read_json, resource};
 use crate::engine::Engine;
 use crate::flow::authenticate::{Held, introspect};
 use crate::flow::{Refusal, account, email, log_out, password};
-use crate::refresh::FamilyV1;
-use crate::session::SessionV1;
+use crate::registry::refresh::FamilyV1;
+use crate::registry::session::SessionV1;
 use crate::system::clock::Timestamp;
 use crate::value::id::hex;
 

@@ -8,7 +8,7 @@ use super::log_in::signed_in;
 use super::{Rejection, answer, resource};
 use crate::config::checks::JWKS_KEPT;
 use crate::engine::Engine;
-use crate::mail::actor::Waiting;
+use crate::registry::outbox::actor::Waiting;
 
 type Eng = web::Data<Engine>;
 

@@ -13,7 +13,7 @@ use lettre::transport::smtp::client::{AsyncSmtpConnection, Tls};
 use lettre::transport::smtp::extension::ClientId;
 use tokio::time::timeout;
 
-use super::DeliveryError;
+use super::outgoing::DeliveryError;
 
 /// One mail may take so long, from the first packet to the last reply. Servers that look into what they take answer in
 /// seconds; one that accepts and says nothing must not hold up the mails behind for ever.
@@ -59,7 +59,7 @@ impl Smtp {
     }
 
     /// Hands a mail over. What has not ended at the deadline is hung up on.
-    pub(super) async fn deliver(&self, message: &Message) -> Result<(), DeliveryError> {
+    pub(crate) async fn deliver(&self, message: &Message) -> Result<(), DeliveryError> {
         let connection = timeout(self.deadline, self.hand_over(message)).await.map_err(|_| {
             DeliveryError::passing(format!("the mail server took longer than {} s", self.deadline.as_secs()))
         })?;
@@ -139,8 +139,9 @@ mod tests {
     use std::sync::atomic::AtomicBool;
 
     use super::*;
+    use crate::mail::outgoing::Outgoing;
     use crate::mail::template::Letter;
-    use crate::mail::{Outgoing, Transport};
+    use crate::mail::transport::Transport;
 
     /// A mail server that says yes until that command, and then what it is told to say. Says its port.
     fn server(refuses: &'static str, reply: &'static str) -> u16 {

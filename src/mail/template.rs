@@ -1,7 +1,7 @@
 //! What mails say. Links come from the configured public origin alone and carry the token behind `#`, where no server's
 //! log sees it; opening one changes nothing.
 
-use super::record::Kind;
+use crate::registry::outbox::record::Kind;
 
 /// A mail as it will be read.
 #[derive(Clone, Debug, Eq, PartialEq)]

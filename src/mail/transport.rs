@@ -7,42 +7,13 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use tokio::time::timeout;
 
-use super::template::Letter;
+use crate::mail::outgoing::{DeliveryError, Outgoing};
 
 /// A stop waits so long for the mail that is just leaving: most are gone by then, and with the requests that are drained
 /// before it stays below the 90 s after which service managers kill.
 const STOP_WAITS: Duration = Duration::from_secs(10);
 /// While a mail leaves, a stop is looked for so often.
 const LOOK_AGAIN: Duration = Duration::from_millis(100);
-
-/// A mail that is ready to leave.
-#[derive(Clone, Debug)]
-pub struct Outgoing {
-    /// Stable over retries, so that the other side can drop a double.
-    pub message_id: String,
-    /// The sender.
-    pub from: String,
-    /// The recipient.
-    pub to: String,
-    /// What it says.
-    pub letter: Letter,
-}
-
-/// A mail that did not leave.
-#[derive(Debug, thiserror::Error)]
-#[error("{what}")]
-pub struct DeliveryError {
-    /// For the log; names nobody.
-    pub what: String,
-    /// Whether there is no point in trying again.
-    pub permanent: bool,
-}
-
-impl DeliveryError {
-    pub(super) fn passing(error: impl std::fmt::Display) -> Self {
-        Self { what: error.to_string(), permanent: false }
-    }
-}
 
 /// Where mails go.
 #[derive(Clone)]
@@ -54,7 +25,7 @@ pub enum Transport {
     Files(Arc<dyn crate::storage::Storage>),
     /// A mail server.
     #[cfg(feature = "mail")]
-    Smtp(super::Smtp),
+    Smtp(super::smtp::Smtp),
 }
 
 impl Transport {

@@ -4,11 +4,19 @@
 //! reading of a single record with the last one of that record. If there is no room to write it down, nothing has
 //! changed. A panic ends the process before the next message.
 
+pub mod account;
 pub mod buckets;
 pub(crate) mod index;
+pub mod lockout;
+pub mod outbox;
 pub mod record;
+pub mod refresh;
+pub mod reset;
+pub mod session;
 pub(crate) mod sharded_map;
+pub mod stuffing;
 pub mod tables;
+pub mod throttle;
 pub mod write_counts;
 
 use std::collections::VecDeque;
@@ -351,13 +359,13 @@ mod tests {
     use std::pin::pin;
     use std::task::{Context, Poll, Waker};
 
+    use super::account::Accounts;
+    use super::refresh::state::Opened;
+    use super::refresh::{Families, Limits};
     use super::*;
-    use crate::account::Accounts;
     use crate::journal::format::layout::Sizes;
     use crate::journal::recovery::report::Past;
     use crate::journal::recovery::{Options, recover};
-    use crate::refresh::state::Opened;
-    use crate::refresh::{Families, Limits};
     use crate::secret::SecretDigest;
     use crate::storage::simulated::SimStorage;
     use crate::system::random::Chance;

@@ -52,12 +52,12 @@ pub(crate) fn values() -> Vec<Change> {
 
 /// Every record goes through the registry it belongs to, and is kept as it was written.
 pub(crate) struct Everything {
-    accounts: crate::account::Accounts,
-    lockout: crate::lockout::Names,
-    sessions: crate::session::Sessions,
-    refresh: crate::refresh::Families,
-    mailed: crate::reset::Mailed,
-    outbox: crate::mail::Outbox,
+    accounts: crate::registry::account::Accounts,
+    lockout: crate::registry::lockout::Names,
+    sessions: crate::registry::session::Sessions,
+    refresh: crate::registry::refresh::Families,
+    mailed: crate::registry::reset::Mailed,
+    outbox: crate::registry::outbox::Outbox,
     pub(crate) records: BTreeMap<(u16, Vec<u8>), Vec<u8>>,
 }
 
@@ -65,12 +65,12 @@ impl Everything {
     fn new() -> Self {
         let config = crate::config::Config::from_reader(crate::config::Reader::new()).unwrap();
         Self {
-            accounts: crate::account::Accounts::default(),
-            lockout: crate::lockout::Names::new(config.lockout),
-            sessions: crate::session::Sessions::new(config.session),
-            refresh: crate::refresh::Families::new(config.refresh),
-            mailed: crate::reset::Mailed::new(config.reset),
-            outbox: crate::mail::Outbox::default(),
+            accounts: crate::registry::account::Accounts::default(),
+            lockout: crate::registry::lockout::Names::new(config.lockout),
+            sessions: crate::registry::session::Sessions::new(config.session),
+            refresh: crate::registry::refresh::Families::new(config.refresh),
+            mailed: crate::registry::reset::Mailed::new(config.reset),
+            outbox: crate::registry::outbox::Outbox::default(),
             records: BTreeMap::new(),
         }
     }

@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use portcullis::lockout::{Attempt, Begin, CountV1, Finish, Limits, Names, Outcome};
+use portcullis::registry::lockout::{Attempt, Begin, CountV1, Finish, Limits, Names, Outcome};
 use portcullis::registry::record::Write;
 use portcullis::system::clock::Timestamp;
 use portcullis::value::account_name::NameKey;

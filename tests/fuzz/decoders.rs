@@ -2,7 +2,6 @@
 
 use std::path::Path;
 
-use portcullis::account::AccountV1;
 use portcullis::journal::archive::Records;
 use portcullis::journal::archive::inspect::{inspect, verify};
 use portcullis::journal::format::codec::{Stored, decode, encode};
@@ -12,14 +11,15 @@ use portcullis::journal::format::header::{FileKind, HEADER_BYTES, Header};
 use portcullis::journal::format::layout::{SegmentFields, Sizes};
 use portcullis::journal::recovery::replay::look;
 use portcullis::journal::snapshot;
-use portcullis::lockout::CountV1;
-use portcullis::mail::MailV1;
-use portcullis::refresh::FamilyV1;
+use portcullis::registry::account::AccountV1;
+use portcullis::registry::lockout::CountV1;
+use portcullis::registry::outbox::MailV1;
+use portcullis::registry::refresh::FamilyV1;
+use portcullis::registry::reset::MailedV1;
+use portcullis::registry::session::SessionV1;
 use portcullis::registry::tables::expiry::may_be_gone;
-use portcullis::reset::MailedV1;
-use portcullis::session::SessionV1;
-use portcullis::throttle;
-use portcullis::throttle::saved::{RECORD_BYTES, Record};
+use portcullis::registry::throttle;
+use portcullis::registry::throttle::saved::{RECORD_BYTES, Record};
 
 use crate::Reader;
 use crate::memory::{Bytes, Directory};

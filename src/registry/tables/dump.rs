@@ -5,14 +5,14 @@
 
 use serde_json::{Value, json};
 
-use crate::account::AccountV1;
 use crate::journal::format::codec::{CodecError, Stored, decode};
-use crate::lockout::CountV1;
-use crate::mail::MailV1;
 use crate::password::phc::Phc;
-use crate::refresh::FamilyV1;
-use crate::reset::MailedV1;
-use crate::session::SessionV1;
+use crate::registry::account::AccountV1;
+use crate::registry::lockout::CountV1;
+use crate::registry::outbox::MailV1;
+use crate::registry::refresh::FamilyV1;
+use crate::registry::reset::MailedV1;
+use crate::registry::session::SessionV1;
 use crate::system::clock::Timestamp;
 use crate::value::account_name::masked;
 use crate::value::id::hex;

@@ -2,11 +2,11 @@
 //! one was swept and the other was not. Expiry is silent: no write tells of it.
 
 use crate::journal::format::codec::{Stored, decode};
-use crate::lockout::CountV1;
-use crate::mail::MailV1;
-use crate::refresh::FamilyV1;
-use crate::reset::MailedV1;
-use crate::session::SessionV1;
+use crate::registry::lockout::CountV1;
+use crate::registry::outbox::MailV1;
+use crate::registry::refresh::FamilyV1;
+use crate::registry::reset::MailedV1;
+use crate::registry::session::SessionV1;
 use crate::system::clock::Timestamp;
 
 /// Whether a sweep at or before `at_ms` may have forgotten the record, whatever the settings were then. A value that does
@@ -75,16 +75,16 @@ mod tests {
     #[test]
     fn what_a_sweep_forgets_may_be_gone() {
         let config = Config::from_reader(Reader::new()).unwrap();
-        check(crate::account::Accounts::default, |_| ());
-        check(|| crate::lockout::Names::new(config.lockout), |_| ());
+        check(crate::registry::account::Accounts::default, |_| ());
+        check(|| crate::registry::lockout::Names::new(config.lockout), |_| ());
         check(
-            || crate::lockout::Names::new(config.lockout),
+            || crate::registry::lockout::Names::new(config.lockout),
             |count| (count.consecutive, count.devices) = (0, Vec::new()),
         );
-        check(|| crate::session::Sessions::new(config.session), |_| ());
-        check(|| crate::refresh::Families::new(config.refresh), |_| ());
-        check(|| crate::reset::Mailed::new(config.reset), |_| ());
-        check(crate::mail::Outbox::default, |_| ());
-        check(crate::mail::Outbox::default, |mail| mail.to = MailV1::to_nobody(15));
+        check(|| crate::registry::session::Sessions::new(config.session), |_| ());
+        check(|| crate::registry::refresh::Families::new(config.refresh), |_| ());
+        check(|| crate::registry::reset::Mailed::new(config.reset), |_| ());
+        check(crate::registry::outbox::Outbox::default, |_| ());
+        check(crate::registry::outbox::Outbox::default, |mail| mail.to = MailV1::to_nobody(15));
     }
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use actix::{Actor, Context, Handler, Message, MessageResult};
 
-use super::standings::Standings;
+use super::reputation_cache::Standings;
 use super::state::{Noticed, Standing, Stuffing, Tried};
 use crate::system::clock::Clock;
 use crate::system::fail_stop::FailStop;

@@ -13,8 +13,9 @@
 //! Read and put back in pieces and record by record, so that no message to the owner takes long.
 
 use super::cells::CellKey;
+use super::class::Class;
 use super::gcra::Cell;
-use super::table::{CROWD_CELLS, CROWD_MULTIPLE, Class, Table};
+use super::table::{CROWD_CELLS, CROWD_MULTIPLE, Table};
 use crate::system::clock::Timestamp;
 use crate::value::network::{Network, Width};
 
@@ -140,7 +141,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::throttle::{Limits, Rate};
+    use crate::registry::throttle::{Limits, Rate};
 
     const NOW: Timestamp = Timestamp::from_secs(1_800_000_000);
 

@@ -4,7 +4,7 @@
 //! one name is guessed from thousands of rented networks, so no network is ever throttled.
 //!
 //! **The rule:** more than ten distinct names that failed from one network within 15 minutes make it a suspect: its
-//! log-ins cost eight times as much for an hour ([`crate::throttle::suspects`]). So do those of a whole IPv6 /48 from which
+//! log-ins cost eight times as much for an hour ([`super::throttle::suspects`]). So do those of a whole IPv6 /48 from which
 //! more than forty failed, however few from each /64 of it. More than ten distinct networks that
 //! failed at one name within an hour: its owner is told, once a day at most; for a name without an account the same is
 //! done for nobody. When the failures of the last five minutes are far above their moving mean, the alarm rings: an
@@ -27,9 +27,9 @@
 //! Source: OWASP Credential Stuffing Prevention Cheat Sheet.
 
 pub mod actor;
+pub mod reputation_cache;
 pub mod sketch;
-pub mod standings;
 pub mod state;
 
-pub use standings::Standings;
+pub use reputation_cache::Standings;
 pub use state::{Noticed, Outcome, Standing, Stuffing, Tried};

@@ -101,7 +101,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::stuffing::{Stuffing, Tried};
+    use crate::registry::stuffing::{Stuffing, Tried};
     use crate::value::account_name::NameKey;
 
     /// IPv4 addresses, and in between links of five IPv6 sites.

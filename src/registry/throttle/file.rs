@@ -190,11 +190,11 @@ mod tests {
 
     use super::*;
     use crate::journal::format::layout::Sizes;
+    use crate::registry::throttle::gcra::{Cell, Policy};
+    use crate::registry::throttle::{Class, Rate};
     use crate::storage::simulated::SimStorage;
     use crate::system::clock::Clock;
     use crate::system::random::Chance;
-    use crate::throttle::gcra::{Cell, Policy};
-    use crate::throttle::{Class, Rate};
     use crate::value::network::Network;
 
     const NOW: Timestamp = Timestamp::from_secs(1_800_000_000);

@@ -5,10 +5,11 @@ use std::sync::Arc;
 
 use actix::{Actor, Context, Handler, Message, MessageResult};
 
+use super::class::Class;
 use super::gcra::Throttled;
-use super::refused::Refused;
+use super::refusal_cache::Refused;
 use super::saved::Piece;
-use super::table::{Charge, Class, Granted, Standing, Table};
+use super::table::{Charge, Granted, Standing, Table};
 use crate::system::clock::Clock;
 use crate::system::fail_stop::FailStop;
 use crate::value::network::Network;

@@ -6,8 +6,9 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use super::class::Class;
 use super::gcra::Throttled;
-use super::table::{Class, Standing};
+use super::table::Standing;
 use crate::registry::sharded_map::Shards;
 use crate::system::clock::Timestamp;
 use crate::value::network::Network;
@@ -67,7 +68,7 @@ impl Refused {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::throttle::{Limits, Rate, Table};
+    use crate::registry::throttle::{Limits, Rate, Table};
 
     #[test]
     fn a_kept_refusal_is_what_the_table_would_say() {

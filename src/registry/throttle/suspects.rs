@@ -1,4 +1,4 @@
-//! Networks whose log-ins cost more for a while, because of what they tried before (`crate::stuffing`).
+//! Networks whose log-ins cost more for a while, because of what they tried before (`crate::registry::stuffing`).
 
 use std::collections::{HashMap, VecDeque};
 use std::time::Duration;

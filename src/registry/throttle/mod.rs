@@ -30,13 +30,15 @@
 
 pub mod actor;
 pub mod cells;
+pub mod class;
 pub mod file;
 pub mod gcra;
 pub mod proxy_watch;
-pub mod refused;
+pub mod refusal_cache;
 pub mod saved;
 pub mod suspects;
 pub mod table;
 
+pub use class::{Class, Rate};
 pub use proxy_watch::ProxyWatch;
-pub use table::{Charge, Class, Granted, Limits, Rate, Standing, Table};
+pub use table::{Charge, Granted, Limits, Standing, Table};

@@ -5,8 +5,8 @@
 
 use std::hash::{BuildHasher, RandomState};
 
+use super::class::Class;
 use super::gcra::Cell;
-use super::table::Class;
 use crate::system::clock::Timestamp;
 use crate::value::network::{Network, Width};
 
