@@ -84,8 +84,8 @@ pub fn serve(bytes: usize, signs: bool, is_durable: bool, dir: &Path) -> SocketA
 /// A key, and claims as an access token has them.
 pub fn signing() -> (Signer, Claims, Timestamp) {
     let now = Timestamp::from_secs(1_800_000_000);
-    let pkcs8 = portcullis::token::access::generate(portcullis::token::Scheme::Es256).unwrap();
-    let key = portcullis::token::keys::Signing { pkcs8, from: now };
+    let pkcs8 = portcullis::token::signing_key::generate(portcullis::token::Scheme::Es256).unwrap();
+    let key = portcullis::token::signing_key::Signing { pkcs8, from: now };
     let signer = Signer::new(&[key], "http://127.0.0.1:8080", "http://127.0.0.1:8080").unwrap();
     let claims = Claims {
         iss: "http://127.0.0.1:8080".into(),

@@ -30,7 +30,6 @@ use crate::registry::throttle::file;
 use crate::registry::throttle::refusal_cache::Refused;
 use crate::registry::write_counts::Changes;
 use crate::registry::{Answer, Desk, Owner, Registry};
-use crate::secret::EdgeKeys;
 use crate::storage::Storage;
 use crate::storage::local::LocalStorage;
 use crate::system::clock::{Clock, Timestamp};
@@ -38,7 +37,8 @@ use crate::system::fail_stop::FailStop;
 use crate::system::lock::Mutex;
 use crate::system::random::{Chance, NoChance};
 use crate::system::scheduling;
-use crate::token::revoked::{self, Ended};
+use crate::token::feed::{self, Ended};
+use crate::token::opaque::EdgeKeys;
 use crate::token::{self, Feed, Keys, Scheme, Signer};
 use crate::value::id::AccountId;
 use crate::verified::Verified;
@@ -262,7 +262,7 @@ impl Engine {
         let pool = HashPool::start(pool_options, &clock, &chance, fail_stop)?;
         let tally = crate::audit::Tally::new(clock.clone(), recovered.handle.clone());
         let durable = recovered.handle.durable();
-        let life = config.access_ttl + revoked::LEEWAY;
+        let life = config.access_ttl + feed::LEEWAY;
         let retired = Keys::retired(&*key_storage, life, clock.now())?;
         let audit = tally.log.start(&config.audit_dir, keys.audit(), &clock, durable)?;
         // What can be refused was refused above: from here on threads run that only an end in order ends.

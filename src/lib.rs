@@ -85,7 +85,7 @@ pub mod journal;
 pub mod mail;
 pub mod password;
 pub mod registry;
-pub mod secret;
+pub mod resource_server;
 #[cfg(test)]
 pub(crate) mod simulation;
 pub mod storage;
@@ -93,5 +93,4 @@ pub mod system;
 pub mod token;
 pub mod value;
 pub mod verified;
-pub mod verify;
 mod workers;

@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::{Config, MailTransport, SmtpTls};
 use crate::password::Cost;
 use crate::registry::throttle::Class;
+use crate::token::JWKS_KEPT;
 
 /// How a setting stands.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -31,8 +32,6 @@ pub struct Check {
     pub fix: &'static str,
 }
 
-/// For so long may `/.well-known/jwks.json` be kept, as its `Cache-Control` says.
-pub const JWKS_KEPT: Duration = Duration::from_mins(5);
 /// Events that are never part of an ordinary day in any number.
 const TELLING: [&str; 4] = ["stuffing.suspected", "refresh.reused", "email.change_undone", "key.retired"];
 const DAY: Duration = Duration::from_hours(24);

@@ -9,8 +9,8 @@ use crate::registry::account::AccountV1;
 use crate::registry::account::actor::ById;
 use crate::registry::refresh::{self, FamilyV1};
 use crate::registry::session::{self, agent};
-use crate::secret::TokenKind;
 use crate::system::clock::Timestamp;
+use crate::token::opaque::TokenKind;
 use crate::value::id::{AccountId, FamilyId, SessionId};
 use crate::verified::CredentialDigest;
 pub use crate::verified::{Held, Identity, TokenTimes};
@@ -154,7 +154,7 @@ async fn introspect_refresh(engine: &Engine, token: &str) -> Result<Option<Intro
     let family = engine.ask(&engine.refresh, refresh::actor::Alive(id)).await?;
     let live = |family: &FamilyV1| {
         family.generation == read.generation
-            && crate::secret::SecretDigest(family.digest) == read.secret.digest()
+            && crate::token::opaque::SecretDigest(family.digest) == read.secret.digest()
     };
     let Some(family) = family.filter(live) else { return Ok(None) };
     let account = super::refresh::account_of(engine, &family).await?;

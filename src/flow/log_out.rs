@@ -9,7 +9,7 @@ use crate::registry::account::actor::Alter;
 use crate::registry::refresh::{self, Cause};
 use crate::registry::reset::actor::EndAll;
 use crate::registry::session;
-use crate::secret::{SecretDigest, TokenKind};
+use crate::token::opaque::{SecretDigest, TokenKind};
 use crate::value::id::{AccountId, FamilyId, SessionId};
 
 /// How far it reaches.

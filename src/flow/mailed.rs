@@ -10,7 +10,7 @@ use crate::registry::lockout::actor::Clear;
 use crate::registry::outbox::Kind;
 use crate::registry::reset::{MailedV1, Purpose, Redeem};
 use crate::registry::throttle::class::Class;
-use crate::secret::TokenKind;
+use crate::token::opaque::TokenKind;
 use crate::value::account_name::NameKey;
 use crate::value::id::{AccountId, MailedId};
 

@@ -7,7 +7,7 @@ use crate::engine::Engine;
 use crate::registry::account::AccountV1;
 use crate::registry::outbox::{Kind, MailV1, Post, seal_token};
 use crate::registry::reset::{Mint, Purpose};
-use crate::secret::{OpaqueToken, Secret, TokenKind};
+use crate::token::opaque::{OpaqueToken, Secret, TokenKind};
 use crate::value::account_name::{AccountName, NameKey};
 use crate::value::id::{AccountId, MailedId};
 use crate::value::network::Network;

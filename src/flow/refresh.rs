@@ -12,7 +12,7 @@ use crate::registry::account::actor::ById;
 use crate::registry::outbox::Kind;
 use crate::registry::refresh::{self, Cause, FamilyV1, Rotate, Rotated};
 use crate::registry::throttle::class::Class;
-use crate::secret::{OpaqueToken, Secret, SecretDigest, TokenKind};
+use crate::token::opaque::{OpaqueToken, Secret, SecretDigest, TokenKind};
 use crate::value::id::{AccountId, FamilyId};
 
 /// A refresh token is presented for a new pair.

@@ -6,9 +6,9 @@ use serde_json::json;
 
 use super::log_in::signed_in;
 use super::{Rejection, answer, resource};
-use crate::config::checks::JWKS_KEPT;
 use crate::engine::Engine;
 use crate::registry::outbox::actor::Waiting;
+use crate::token::JWKS_KEPT;
 
 type Eng = web::Data<Engine>;
 

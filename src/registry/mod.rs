@@ -37,7 +37,7 @@ use crate::system::clock::{Clock, Timestamp};
 use crate::system::fail_stop::FailStop;
 use crate::system::seeded_bug::{Bug, seeded};
 use crate::token::Feed;
-use crate::token::revoked::Ended;
+use crate::token::feed::Ended;
 use crate::value::id::hex;
 
 /// What a message to an owner is answered with.
@@ -366,9 +366,9 @@ mod tests {
     use crate::journal::format::layout::Sizes;
     use crate::journal::recovery::report::Past;
     use crate::journal::recovery::{Options, recover};
-    use crate::secret::SecretDigest;
     use crate::storage::simulated::SimStorage;
     use crate::system::random::Chance;
+    use crate::token::opaque::SecretDigest;
     use crate::value::id::{AccountId, FamilyId};
 
     impl Past for Accounts {

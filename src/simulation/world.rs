@@ -20,7 +20,6 @@ use crate::registry::record::{Decision, Record, Write};
 use crate::registry::refresh::Families;
 use crate::registry::refresh::state::{Limits, Opened, Rotate};
 use crate::registry::{Answer, Desk, Owner, Registry};
-use crate::secret::SecretDigest;
 use crate::simulation::toys::{TOY_A, TOY_B};
 use crate::simulation::toys::{Toys, is_out_of_time};
 use crate::storage::simulated::SimStorage;
@@ -29,6 +28,7 @@ use crate::system::fail_stop::FailStop;
 use crate::system::random::Chance;
 use crate::system::seeded_bug::{Bug, seeded};
 use crate::token::Feed;
+use crate::token::opaque::SecretDigest;
 use crate::value::id::{AccountId, FamilyId, Slot};
 
 const FAMILIES: u16 = 5;

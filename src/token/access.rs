@@ -2,20 +2,17 @@
 
 use std::fmt;
 
-use aws_lc_rs::signature::{
-    ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, Ed25519KeyPair, KeyPair, Signature,
-};
 use base64ct::{Base64UrlUnpadded, Encoding};
-use jsonwebtoken::jwk::{Jwk, JwkSet, PublicKeyUse, ThumbprintHash};
-use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
+use jsonwebtoken::Validation;
+use jsonwebtoken::jwk::{Jwk, JwkSet};
 use serde::{Deserialize, Serialize};
 
-use super::keys::Signing;
+use super::signing_key::Signing;
 use crate::system::clock::Timestamp;
+use crate::token::signing_key::{KeyError, SigningKey, TYP, encode};
 
 /// Clocks of other machines may differ by so much.
 const LEEWAY_SECS: u64 = 30;
-const TYP: &str = "at+jwt";
 /// A token of ours is far shorter.
 const TOKEN_CHARS_MAX: usize = 4096;
 
@@ -64,57 +61,6 @@ pub enum Rejected {
     Ended,
 }
 
-/// A key that cannot be used.
-#[derive(Debug, thiserror::Error)]
-#[error("signing key cannot be used: {0}")]
-pub struct KeyError(String);
-
-/// How access tokens are signed.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Scheme {
-    /// ECDSA over P-256 with SHA-256: what every library checks.
-    Es256,
-    /// Ed25519 (RFC 8037): quicker to sign.
-    EdDsa,
-}
-
-impl Scheme {
-    const fn algorithm(self) -> Algorithm {
-        match self {
-            Self::Es256 => Algorithm::ES256,
-            Self::EdDsa => Algorithm::EdDSA,
-        }
-    }
-}
-
-enum Pair {
-    P256(EcdsaKeyPair),
-    Ed25519(Ed25519KeyPair),
-}
-
-impl Pair {
-    fn sign(&self, text: &[u8]) -> Result<Signature, KeyError> {
-        match self {
-            Self::P256(pair) => {
-                let random = aws_lc_rs::rand::SystemRandom::new();
-                pair.sign(&random, text).map_err(|error| KeyError(error.to_string()))
-            }
-            Self::Ed25519(pair) => Ok(pair.sign(text)),
-        }
-    }
-}
-
-struct SigningKey {
-    kid: String,
-    scheme: Scheme,
-    from: Timestamp,
-    pair: Pair,
-    /// The first part of every token it signs, in base64url.
-    header: String,
-    decoding: DecodingKey,
-    public: Jwk,
-}
-
 /// Signs with the newest key whose time has come, checks with all of them. A key is published before its time, so that
 /// whoever keeps the published ones for a while knows it when its first token comes.
 pub struct Signer {
@@ -128,59 +74,6 @@ impl fmt::Debug for Signer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_list().entries(self.keys.iter().map(|key| &key.kid)).finish()
     }
-}
-
-/// The id of a signing key, as tokens name it.
-pub fn kid_of(pkcs8: &[u8]) -> Result<String, KeyError> {
-    SigningKey::new(pkcs8, Timestamp::ZERO).map(|key| key.kid)
-}
-
-/// How a signing key signs.
-pub fn scheme_of(pkcs8: &[u8]) -> Result<Scheme, KeyError> {
-    SigningKey::new(pkcs8, Timestamp::ZERO).map(|key| key.scheme)
-}
-
-/// A new key as PKCS#8.
-pub fn generate(scheme: Scheme) -> Result<Vec<u8>, KeyError> {
-    let random = aws_lc_rs::rand::SystemRandom::new();
-    let document = match scheme {
-        Scheme::Es256 => EcdsaKeyPair::generate_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, &random),
-        Scheme::EdDsa => Ed25519KeyPair::generate_pkcs8(&random),
-    };
-    document.map(|document| document.as_ref().to_vec()).map_err(|error| KeyError(error.to_string()))
-}
-
-impl SigningKey {
-    fn new(pkcs8: &[u8], from: Timestamp) -> Result<Self, KeyError> {
-        let wrong = |error: jsonwebtoken::errors::Error| KeyError(error.to_string());
-        let (scheme, pair, mut public) =
-            if let Ok(pair) = EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, pkcs8) {
-                let public = Jwk::from_encoding_key(&EncodingKey::from_ec_der(pkcs8), Algorithm::ES256);
-                (Scheme::Es256, Pair::P256(pair), public.map_err(wrong)?)
-            } else {
-                let pair = Ed25519KeyPair::from_pkcs8(pkcs8).map_err(|error| KeyError(error.to_string()))?;
-                let x = Base64UrlUnpadded::encode_string(pair.public_key().as_ref());
-                // RFC 8037 §2, by hand: jsonwebtoken reads the private form of another version alone.
-                let public = serde_json::json!({"kty": "OKP", "crv": "Ed25519", "x": x, "alg": "EdDSA"});
-                let public = serde_json::from_value(public).map_err(|error| KeyError(error.to_string()))?;
-                (Scheme::EdDsa, Pair::Ed25519(pair), public)
-            };
-        let kid = public.thumbprint(ThumbprintHash::SHA256).map_err(wrong)?;
-        public.common.key_id = Some(kid.clone());
-        public.common.public_key_use = Some(PublicKeyUse::Signature);
-        let decoding = DecodingKey::from_jwk(&public).map_err(wrong)?;
-        let mut header = Header::new(scheme.algorithm());
-        header.typ = Some(TYP.to_owned());
-        header.kid = Some(kid.clone());
-        let header = encode(&header)?;
-        Ok(Self { kid, scheme, from, pair, header, decoding, public })
-    }
-}
-
-fn encode(part: &impl Serialize) -> Result<String, KeyError> {
-    let mut json = Vec::with_capacity(512);
-    serde_json::to_writer(&mut json, part).map_err(|error| KeyError(error.to_string()))?;
-    Ok(Base64UrlUnpadded::encode_string(&json))
 }
 
 impl Signer {

@@ -6,11 +6,12 @@ use std::time::Duration;
 use base64ct::{Base64, Encoding};
 use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
 
-use super::access::{Scheme, generate, kid_of};
-use crate::secret::EdgeKeys;
+use super::opaque::EdgeKeys;
+use super::signing_key::{Scheme, generate, kid_of};
 use crate::storage::{Storage, write_whole};
 use crate::system::clock::Timestamp;
 use crate::system::random::Chance;
+use crate::token::signing_key::Signing;
 
 /// Symmetric keys, each for one thing alone.
 #[derive(Zeroize, ZeroizeOnDrop)]
@@ -26,22 +27,6 @@ pub struct Keys {
     edge: [u8; 32],
     /// Signing keys, newest first.
     pub signing: Vec<Signing>,
-}
-
-/// A signing key.
-#[derive(Clone, Eq, PartialEq, Zeroize, ZeroizeOnDrop)]
-pub struct Signing {
-    /// As PKCS#8.
-    pub pkcs8: Vec<u8>,
-    /// Published from the first, it signs from here on.
-    #[zeroize(skip)]
-    pub from: Timestamp,
-}
-
-impl std::fmt::Debug for Signing {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Signing(from {})", self.from)
-    }
 }
 
 const NAMES: [&str; 5] = ["directory-1.key", "device-1.key", "csrf-1.key", "outbox-1.key", "edge-1.key"];

@@ -11,10 +11,18 @@
 //!
 //! Source: RFC 9068, RFC 8725.
 
-pub mod access;
-pub mod keys;
-pub mod revoked;
+use std::time::Duration;
 
-pub use access::{Claims, KeyError, Rejected, Scheme, Signer, scheme_of};
+pub mod access;
+pub mod feed;
+pub mod keys;
+pub mod opaque;
+pub mod signing_key;
+
+pub use access::{Claims, Rejected, Signer};
+pub use feed::Feed;
 pub use keys::Keys;
-pub use revoked::Feed;
+pub use signing_key::{KeyError, Scheme, scheme_of};
+
+/// For so long may `/.well-known/jwks.json` be kept, as its `Cache-Control` says.
+pub const JWKS_KEPT: Duration = Duration::from_mins(5);

@@ -9,8 +9,8 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use actix_web::{App, HttpServer, web};
+use portcullis::resource_server::{Verified, Verifier};
 use portcullis::system::clock::Clock;
-use portcullis::verify::{Verified, Verifier};
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 

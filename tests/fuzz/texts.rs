@@ -6,11 +6,11 @@ use std::sync::OnceLock;
 use portcullis::config::{Config, ForwardedHeader, Reader as Settings};
 use portcullis::http::client_address::client_address;
 use portcullis::password::phc::Phc;
-use portcullis::secret::{EdgeKeys, OpaqueToken, Secret, TokenKind};
 use portcullis::system::clock::Timestamp;
 use portcullis::system::random::Chance;
-use portcullis::token::access;
-use portcullis::token::keys::Signing;
+use portcullis::token::opaque::{EdgeKeys, OpaqueToken, Secret, TokenKind};
+use portcullis::token::signing_key;
+use portcullis::token::signing_key::Signing;
 use portcullis::token::{Claims, Scheme, Signer};
 use portcullis::value::account_name::AccountName;
 
@@ -64,7 +64,7 @@ pub fn access_tokens() -> Reader {
         static SIGNER: OnceLock<(Signer, String)> = OnceLock::new();
         SIGNER.get_or_init(|| {
             let now = Timestamp::from_secs(1_800_000_000);
-            let key = |scheme| Signing { pkcs8: access::generate(scheme).unwrap(), from: now };
+            let key = |scheme| Signing { pkcs8: signing_key::generate(scheme).unwrap(), from: now };
             let keys = [Scheme::Es256, Scheme::EdDsa].map(key);
             let signer = Signer::new(&keys, "https://login.test", "https://api.test").unwrap();
             let signed = signer.sign(&claims(), now).unwrap();

@@ -2,8 +2,8 @@
 
 use crate::journal::format::codec::{Decode, Encode, Stored};
 use crate::registry::record::Record;
-use crate::secret::SealedSuccessor;
 use crate::system::clock::Timestamp;
+use crate::token::opaque::SealedSuccessor;
 use crate::value::id::{AccountId, FamilyId};
 
 /// Why a family was ended. Append only.

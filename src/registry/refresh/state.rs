@@ -6,8 +6,8 @@ use super::record::{Cause, FamilyV1, SpentV1};
 use crate::registry::buckets::Buckets;
 use crate::registry::index::ByAccount;
 use crate::registry::record::{self, Write};
-use crate::secret::{SealedSuccessor, SecretDigest};
 use crate::system::clock::Timestamp;
+use crate::token::opaque::{SealedSuccessor, SecretDigest};
 use crate::value::id::{AccountId, FamilyId};
 
 /// A decision about families with verdict `V`.

@@ -6,8 +6,8 @@ use std::time::Duration;
 use super::record::{MailedV1, Purpose};
 use crate::registry::buckets::Buckets;
 use crate::registry::record::{self, Write};
-use crate::secret::SecretDigest;
 use crate::system::clock::Timestamp;
+use crate::token::opaque::SecretDigest;
 use crate::value::id::{AccountId, MailedId};
 use crate::value::network::Network;
 

@@ -6,8 +6,8 @@ use super::record::SessionV1;
 use crate::registry::buckets::Buckets;
 use crate::registry::index::ByAccount;
 use crate::registry::record::{self, Write};
-use crate::secret::SecretDigest;
 use crate::system::clock::Timestamp;
+use crate::token::opaque::SecretDigest;
 use crate::value::id::{AccountId, SessionId};
 
 /// A decision about sessions with verdict `V`.

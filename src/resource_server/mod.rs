@@ -13,9 +13,9 @@ use jsonwebtoken::jwk::{AlgorithmParameters, JwkSet};
 use jsonwebtoken::{Algorithm, DecodingKey, Validation};
 use parking_lot::RwLock;
 
-use crate::config::checks::JWKS_KEPT;
 use crate::system::clock::{Clock, Timestamp};
-use crate::token::revoked::{Ended, LEEWAY, Page};
+use crate::token::JWKS_KEPT;
+use crate::token::feed::{Ended, LEEWAY, Page};
 use crate::token::{Claims, Rejected};
 
 /// How old the keys may become before they are fetched anew.
