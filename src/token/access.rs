@@ -170,6 +170,7 @@ impl Signer {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::token::signing_key::{Scheme, generate, kid_of, scheme_of};
 
     const NOW: Timestamp = Timestamp::from_secs(1_800_000_000);
 
