@@ -28,7 +28,7 @@ use portcullis::app;
 use portcullis::config::Config;
 use portcullis::engine::Engine;
 use portcullis::password::Cost;
-use portcullis::password::kernel::{Choice, Kernel};
+use portcullis::password::argon2id::{Choice, Kernel};
 use portcullis::registry::account::Accounts;
 use portcullis::registry::record::Write;
 use portcullis::registry::refresh::Families;

@@ -22,7 +22,7 @@ use std::time::{Duration, Instant};
 
 use load::{Run, field, rotate, run, signed_up};
 use portcullis::password::Cost;
-use portcullis::password::kernel::{Choice, Kernel};
+use portcullis::password::argon2id::{Choice, Kernel};
 use portcullis::system::clock::Timestamp;
 
 use portcullis::registry::throttle::class::{Class, Rate};

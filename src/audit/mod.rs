@@ -3,6 +3,7 @@
 //! Never in an event: a password, a token, a whole address of an unknown name, a body.
 
 pub mod alert;
+pub mod line;
 pub mod log;
 pub mod metrics;
 pub mod read;
@@ -10,7 +11,7 @@ pub mod verify;
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-pub use log::Line;
+pub use line::Line;
 
 use crate::journal::append::handle::Handle;
 use crate::registry::account::AccountV1;

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
-use super::log::Line;
+use super::line::Line;
 use crate::system::clock::Timestamp;
 
 /// A line's bytes at most, as written.

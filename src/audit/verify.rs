@@ -3,7 +3,8 @@
 use std::io;
 use std::path::Path;
 
-use super::log::{Line, digest, is_sealed};
+use super::line::Line;
+use super::line::{digest, is_sealed};
 use super::read::files;
 
 /// Where the chain breaks.

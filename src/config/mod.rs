@@ -20,7 +20,7 @@ pub use origin::Origin;
 pub use read::{ConfigFault, Reader};
 
 use crate::password::Cost;
-use crate::password::kernel::Choice;
+use crate::password::argon2id::Choice;
 use crate::registry::{lockout, refresh, reset, session, throttle};
 use crate::storage::write_mode::WriteMode;
 use crate::system::scheduling::Machine;

@@ -1,24 +1,27 @@
 #![doc = include_str!("README.md")]
 
-mod crew;
-pub mod kernel;
+pub mod argon2id;
+pub mod cost;
+pub mod job;
 pub mod known_bad;
 pub mod phc;
 pub mod policy;
 pub mod pool;
 pub mod schedule;
-mod seat;
 pub mod stats;
+mod thread;
+mod threads;
 
 use std::fmt;
 
 use unicode_normalization::UnicodeNormalization;
 use zeroize::{Zeroize, ZeroizeOnDrop};
 
+pub use cost::Cost;
+pub use job::{Place, Shed, Verified};
 pub use known_bad::KnownBad;
-pub use phc::Cost;
 pub use policy::{Advice, Weakness, advise, judge};
-pub use pool::{HashPool, Place, Shed, Verified};
+pub use pool::HashPool;
 pub use schedule::Lane;
 
 /// The most bytes of a password.

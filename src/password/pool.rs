@@ -17,12 +17,14 @@ use ipnet::IpNet;
 use tokio::sync::oneshot;
 
 use super::Password;
-use super::crew::{Crew, Makings};
-use super::kernel::{Choice, Kernel, SelfTestFailed};
-use super::phc::{Cost, decoy, hash};
+use super::argon2id::{Choice, Kernel, SelfTestFailed};
+use super::cost::Cost;
+use super::phc::{decoy, hash};
 use super::schedule::{Full, Lane, Scheduler, Ticket};
-use super::seat::Work;
 use super::stats::{LaneStats, Stats};
+use super::thread::Work;
+use super::threads::{Crew, Makings};
+use crate::password::job::{Place, Shed, Verified};
 use crate::system::clock::Clock;
 use crate::system::fail_stop::FailStop;
 use crate::system::lock::Mutex;
@@ -43,40 +45,6 @@ pub struct Options {
     pub kernel: Choice,
     /// Who else is busy on the cores.
     pub machine: Machine,
-}
-
-/// For whom a password is hashed.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub struct Place {
-    /// The class in the queue.
-    pub lane: Lane,
-    /// Networks of one lane take turns.
-    pub network: IpNet,
-}
-
-impl Place {
-    /// Of the server's own work, and of operators.
-    pub const OWN: Self = Self {
-        lane: Lane::Known,
-        network: IpNet::V4(ipnet::Ipv4Net::new_assert(std::net::Ipv4Addr::LOCALHOST, 32)),
-    };
-}
-
-/// The queue is full. Never counted as a failed attempt.
-#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
-#[error("too many passwords wait to be checked; try again in {} s", retry_after.as_secs())]
-pub struct Shed {
-    /// When it is worth trying again.
-    pub retry_after: Duration,
-}
-
-/// The answer of a check.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub struct Verified {
-    /// Whether the password is the right one.
-    pub matches: bool,
-    /// Whether its string has another cost than new ones.
-    pub needs_rehash: bool,
 }
 
 /// A handle of the pool. The threads end with the last one.

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use portcullis::password::Cost;
-use portcullis::password::kernel::{Choice, Kernel};
+use portcullis::password::argon2id::{Choice, Kernel};
 use portcullis::system::clock::Clock;
 use portcullis::system::scheduling::{Low, lower};
 

@@ -6,7 +6,7 @@ use std::fmt;
 
 use argon2::{Algorithm, Argon2, Block, Params, Version};
 
-use super::phc::{Cost, PhcError};
+use super::cost::{Cost, PhcError};
 
 /// Which implementation is to be used.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]

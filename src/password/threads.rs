@@ -10,9 +10,9 @@ use std::sync::Arc;
 use std::thread::{self, Thread};
 use std::time::{Duration, Instant};
 
-use super::kernel::Kernel;
-use super::phc::Cost;
-use super::seat::{Done, Hasher, Seat, Work};
+use super::argon2id::Kernel;
+use super::cost::Cost;
+use super::thread::{Done, Hasher, Seat, Work};
 use crate::system::clock::Clock;
 use crate::system::fail_stop::FailStop;
 use crate::system::scheduling::{self, Low, Machine};

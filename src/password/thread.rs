@@ -11,9 +11,10 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 
 use super::Password;
-use super::kernel::Kernel;
-use super::phc::{Cost, Phc, hash};
-use super::pool::{Shed, Verified};
+use super::argon2id::Kernel;
+use super::cost::Cost;
+use super::job::{Shed, Verified};
+use super::phc::{Phc, hash};
 use crate::system::clock::Clock;
 use crate::system::lock::Mutex;
 use crate::system::scheduling::Low;
