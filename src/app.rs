@@ -10,7 +10,8 @@ use actix_web::{App, HttpServer, middleware, web};
 use tokio::net::{TcpListener, TcpSocket};
 
 use crate::config::Config;
-use crate::engine::{Engine, Running, StartError};
+use crate::engine::Engine;
+use crate::engine::start::{Running, StartError};
 use crate::http;
 use crate::mail::transport::Transport;
 use crate::system::clock::Clock;

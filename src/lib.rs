@@ -92,5 +92,4 @@ pub mod storage;
 pub mod system;
 pub mod token;
 pub mod value;
-pub mod verified;
 mod workers;

@@ -5,7 +5,8 @@ use std::net::Ipv4Addr;
 use std::sync::Arc;
 
 use portcullis::config::{Config, Reader};
-use portcullis::engine::{Engine, Running};
+use portcullis::engine::Engine;
+use portcullis::engine::start::Running;
 use portcullis::flow::admin::{self, Admin, New};
 use portcullis::flow::log_in::Mode;
 use portcullis::flow::{Client, log_in, mailed, password, sign_up};

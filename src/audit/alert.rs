@@ -222,7 +222,7 @@ mod tests {
     fn every_threshold_is_of_an_event_that_there_is() {
         for (name, threshold) in limits().thresholds {
             assert!(
-                threshold > 0 && crate::audit::Event::ALL.iter().any(|event| event.name() == name),
+                threshold > 0 && crate::audit::event::Event::ALL.iter().any(|event| event.name() == name),
                 "{name}"
             );
         }

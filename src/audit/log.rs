@@ -20,7 +20,6 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use sha2::Digest;
 use tokio::sync::oneshot;
 
 use super::read::{files, last_line};

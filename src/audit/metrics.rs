@@ -93,7 +93,7 @@ impl Engine {
 
 #[cfg(test)]
 mod tests {
-    use crate::audit::Event;
+    use crate::audit::event::Event;
 
     #[test]
     fn the_page_names_every_figure_and_every_event_and_no_other() {

@@ -7,7 +7,7 @@ use std::time::Duration;
 use clap::Args;
 use portcullis::app;
 use portcullis::config::{Config, MailTransport, SmtpTls};
-use portcullis::engine::StartError;
+use portcullis::engine::start::StartError;
 use portcullis::mail::smtp::Smtp;
 use portcullis::mail::transport::Transport;
 use portcullis::storage::local::LocalStorage;

@@ -4,7 +4,7 @@ use super::authenticate::{Held, Identity};
 use super::check::{Known, check_password};
 use super::log_out::end_others_and_mailed;
 use super::{Client, Refusal, Stop, parse_name};
-use crate::audit::Event;
+use crate::audit::event::Event;
 use crate::engine::Engine;
 use crate::registry::account::AccountV1;
 use crate::registry::account::actor::Delete;

@@ -3,8 +3,10 @@
 use std::sync::Arc;
 
 use super::{Client, Refusal, Stop};
-use crate::audit::Event;
+use crate::audit::event::Event;
 use crate::engine::Engine;
+use crate::engine::credential_cache::CredentialDigest;
+pub use crate::engine::credential_cache::{Held, Identity, TokenTimes};
 use crate::registry::account::AccountV1;
 use crate::registry::account::actor::ById;
 use crate::registry::refresh::{self, FamilyV1};
@@ -12,8 +14,6 @@ use crate::registry::session::{self, agent};
 use crate::system::clock::Timestamp;
 use crate::token::opaque::TokenKind;
 use crate::value::id::{AccountId, FamilyId, SessionId};
-use crate::verified::CredentialDigest;
-pub use crate::verified::{Held, Identity, TokenTimes};
 
 impl Identity {
     /// Refuses whoever has none of the roles.

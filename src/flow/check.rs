@@ -2,7 +2,8 @@
 
 use super::post::Addressee;
 use super::{Client, Refusal, Stop};
-use crate::audit::{self, Event};
+use crate::audit;
+use crate::audit::event::{Event, Note};
 use crate::engine::{Engine, Fault};
 use crate::journal::append::handle::Sealed;
 use crate::password::{Lane, Password, Place, Shed, Verified};
@@ -11,7 +12,7 @@ use crate::registry::account::actor::{Find, Rehash};
 use crate::registry::lockout::{Attempt, Begin, Finish, Outcome, device};
 use crate::registry::outbox::Kind;
 use crate::registry::reset::Purpose;
-use crate::registry::stuffing::actor::{Look, Note};
+use crate::registry::stuffing::actor::Look;
 use crate::registry::stuffing::{self, Standing};
 use crate::registry::throttle::actor::Suspect;
 use crate::value::account_name::{AccountName, NameKey};
@@ -184,7 +185,7 @@ impl Presented {
     async fn notice(&self, engine: &Engine, client: &Client, outcome: stuffing::Outcome) -> Result<(), Stop> {
         let network = Network::of(client.address);
         let tried = stuffing::Tried { network, name: self.key, outcome };
-        let noticed = engine.tell(&engine.stuffing, Note(tried)).await?;
+        let noticed = engine.tell(&engine.stuffing, Observe(tried)).await?;
         let suspected = || client.note(Event::StuffingSuspected);
         if noticed.alarm {
             engine.tally.record(suspected().because("failures far above their mean"));
@@ -199,7 +200,7 @@ impl Presented {
         Ok(())
     }
 
-    async fn warn_owner(&self, engine: &Engine, suspected: audit::Note) -> Result<(), Stop> {
+    async fn warn_owner(&self, engine: &Engine, suspected: Note) -> Result<(), Stop> {
         let account = engine.ask(&engine.accounts, Find(self.key)).await?;
         engine.tally.record(suspected.of(account.as_ref()).because("one name from many networks"));
         let owner = Addressee::of(account.as_ref(), &self.name, self.key);

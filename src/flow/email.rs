@@ -14,7 +14,7 @@ use super::check::{Known, check_password};
 use super::log_out::end_others_and_mailed;
 use super::post::Addressee;
 use super::{Client, Refusal, Stop, mailed, parse_name};
-use crate::audit::Event;
+use crate::audit::event::Event;
 use crate::engine::Engine;
 use crate::registry::account::actor::{Alter, ById, Find, GiveWay};
 use crate::registry::account::{AccountV1, Change};

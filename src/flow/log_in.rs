@@ -6,7 +6,7 @@ use tokio::sync::oneshot;
 
 use super::check::{Known, Presented, lane_of};
 use super::{Client, Issued, Opened, Refusal, Stop, parse_name};
-use crate::audit::Event;
+use crate::audit::event::Event;
 use crate::engine::{Engine, Fault};
 use crate::journal::append::handle::Sealed;
 use crate::password::Lane;

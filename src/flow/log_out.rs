@@ -2,7 +2,7 @@
 
 use super::authenticate::{Held, Identity};
 use super::{Refusal, Stop};
-use crate::audit::{Event, Note};
+use crate::audit::event::{Event, Note};
 use crate::engine::Engine;
 use crate::registry::account::Change;
 use crate::registry::account::actor::Alter;

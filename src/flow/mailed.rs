@@ -2,7 +2,7 @@
 
 use super::post::Addressee;
 use super::{Client, Refusal, Stop, parse_name};
-use crate::audit::Event;
+use crate::audit::event::Event;
 use crate::engine::Engine;
 use crate::registry::account::actor::{Alter, ById, Find};
 use crate::registry::account::{AccountV1, Change};

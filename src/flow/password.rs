@@ -6,7 +6,7 @@ use super::log_out::end_others_and_mailed;
 use super::post::Addressee;
 use super::sign_up::new_password;
 use super::{Client, Refusal, Stop, mailed, parse_name};
-use crate::audit::Event;
+use crate::audit::event::Event;
 use crate::engine::{Engine, Fault};
 use crate::password::{Advice, Lane, Password, advise};
 use crate::registry::account::Change;

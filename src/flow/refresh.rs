@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::post::Addressee;
 use super::{Client, Opened, Refusal, Stop};
-use crate::audit::Event;
+use crate::audit::event::Event;
 use crate::engine::{Engine, Fault};
 use crate::journal::append::handle::Sealed;
 use crate::registry::account::AccountV1;

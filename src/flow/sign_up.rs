@@ -2,7 +2,7 @@
 
 use super::post::Addressee;
 use super::{Client, Opened, Refusal, Stop, parse_name};
-use crate::audit::Event;
+use crate::audit::event::Event;
 use crate::engine::Engine;
 use crate::password::{Lane, Password, judge};
 use crate::registry::account::{SignUp, SignedUp};

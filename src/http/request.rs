@@ -211,6 +211,6 @@ pub fn csrf_source(request: &HttpRequest, engine: &Engine) -> Result<(), Refusal
 }
 
 fn rejected(request: &HttpRequest, engine: &Engine) -> Refusal {
-    engine.tally.record(client(request, engine).note(crate::audit::Event::CsrfRejected));
+    engine.tally.record(client(request, engine).note(crate::audit::event::Event::CsrfRejected));
     Refusal::CsrfRejected
 }

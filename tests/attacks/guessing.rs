@@ -4,7 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use portcullis::config::{Config, Reader};
-use portcullis::engine::{Engine, Fault, Running};
+use portcullis::engine::start::Running;
+use portcullis::engine::{Engine, Fault};
 use portcullis::flow::log_in::{self, Mode};
 use portcullis::flow::{Client, Refusal, Stop};
 use portcullis::password::stats::Stats;

@@ -41,7 +41,7 @@ pub struct Look(pub Network);
 /// Takes down how a log-in ended.
 #[derive(Clone, Copy, Debug, Message)]
 #[rtype(result = "Noticed")]
-pub struct Note(pub Tried);
+pub struct Observe(pub Tried);
 
 /// Figures.
 #[derive(Clone, Copy, Debug, Message)]
@@ -68,10 +68,10 @@ impl Handler<Look> for Watch {
     }
 }
 
-impl Handler<Note> for Watch {
-    type Result = MessageResult<Note>;
+impl Handler<Observe> for Watch {
+    type Result = MessageResult<Observe>;
 
-    fn handle(&mut self, note: Note, _: &mut Context<Self>) -> Self::Result {
+    fn handle(&mut self, note: Observe, _: &mut Context<Self>) -> Self::Result {
         let now = self.clock.now();
         let noticed = self.fail_stop.guard("stuffing", || self.state.note(note.0, now));
         self.standings.note(note.0.network, note.0.outcome, self.state.rings(), now);

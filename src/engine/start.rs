@@ -1,0 +1,264 @@
+//! How an engine starts: recover the past, then start the owners of what it holds.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64};
+
+use actix::dev::ToEnvelope;
+use actix::{Actor, Addr, Arbiter, Handler};
+
+use crate::config::Config;
+use crate::engine::Engine;
+use crate::engine::credential_cache::Verified;
+use crate::journal::format::layout::Sizes;
+use crate::journal::recovery::report::{Found, Past};
+use crate::journal::recovery::{Journal, Options, recover};
+use crate::journal::snapshot::status::Saved;
+use crate::mail::transport::Transport;
+use crate::password::{HashPool, KnownBad, pool};
+use crate::registry::account::{AccountV1, Accounts};
+use crate::registry::lockout::Names;
+use crate::registry::outbox::Outbox;
+use crate::registry::refresh::{Families, FamilyV1};
+use crate::registry::reset::Mailed;
+use crate::registry::session::Sessions;
+use crate::registry::stuffing::Standings;
+use crate::registry::stuffing::actor::Watch;
+use crate::registry::throttle::actor::Throttle;
+use crate::registry::throttle::file;
+use crate::registry::throttle::refusal_cache::Refused;
+use crate::registry::{Desk, Owner, Registry};
+use crate::storage::Storage;
+use crate::storage::local::LocalStorage;
+use crate::system::clock::Clock;
+use crate::system::fail_stop::FailStop;
+use crate::system::lock::Mutex;
+use crate::system::random::Chance;
+use crate::system::scheduling;
+use crate::token::feed::{self, Ended};
+use crate::token::{self, Feed, Keys, Scheme, Signer};
+use crate::value::id::AccountId;
+
+/// Why an engine does not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// Recovery refused.
+    #[error(transparent)]
+    Refused(#[from] crate::journal::recovery::report::Refusal),
+    /// Keys or threads.
+    #[error("{0}")]
+    Io(#[from] std::io::Error),
+    /// A signing key.
+    #[error(transparent)]
+    Key(#[from] crate::token::KeyError),
+}
+
+/// What keeps an engine going: held by whoever started it, and stopped in order.
+pub struct Running {
+    engine: Arc<Engine>,
+    audit: std::thread::JoinHandle<()>,
+    journal: Journal,
+    registries: Arbiter,
+    workers: crate::workers::Workers,
+    /// What recovery found.
+    pub found: Found,
+}
+
+/// The states that recovery fills.
+struct States {
+    accounts: Accounts,
+    lockout: Names,
+    refresh: Families,
+    sessions: Sessions,
+    mailed: Mailed,
+    outbox: Outbox,
+    keys: Arc<dyn Storage>,
+    chance: Arc<Chance>,
+    scheme: Scheme,
+}
+
+impl States {
+    /// Nobody asks until all is back.
+    fn recover(&mut self) {
+        self.accounts.recover();
+        self.sessions.recover();
+        self.refresh.recover();
+    }
+
+    /// All is back.
+    fn recovered(&mut self) {
+        std::thread::scope(|scope| {
+            scope.spawn(|| self.accounts.recovered());
+            self.sessions.recovered();
+            self.refresh.recovered();
+        });
+    }
+}
+
+impl Past for States {
+    fn apply(&mut self, table: u16, schema: u16, key: &[u8], value: Option<&[u8]>) -> Result<(), String> {
+        match table {
+            1 => self.accounts.restore(schema, key, value),
+            3 => self.lockout.restore(schema, key, value),
+            4 => self.sessions.restore(schema, key, value),
+            5 => self.refresh.restore(schema, key, value),
+            6 => self.mailed.restore(schema, key, value),
+            7 => self.outbox.restore(schema, key, value),
+            other => Err(format!("table {other} is not known to this version")),
+        }
+    }
+
+    fn first_start(&mut self) -> std::io::Result<()> {
+        Keys::form(&*self.keys, &self.chance, self.scheme)
+    }
+
+    fn has_keys(&self) -> bool {
+        Keys::exist(&*self.keys)
+    }
+}
+
+fn owner<S: Registry>(arbiter: &Arbiter, state: S, desk: &Desk) -> Addr<Owner<S>> {
+    let owner = Owner::new(state, desk.clone());
+    Owner::start_in_arbiter(&arbiter.handle(), |_| owner)
+}
+
+impl Running {
+    /// Stops in order: workers, a last snapshot, actors, the journal with its mark of a clean stop.
+    pub fn stop(self) {
+        self.workers.stop();
+        self.registries.stop();
+        let _ = self.registries.join();
+        self.journal.close();
+        self.engine.tally.log.end();
+        let _ = self.audit.join();
+    }
+}
+
+impl Engine {
+    /// Recovers what `config.data_dir` holds and starts the actors. Call it in an actix system.
+    ///
+    /// Errors: a directory that is held, damaged or of a newer version; keys that cannot be read.
+    pub fn start(
+        config: Config,
+        clock: Clock,
+        accept_clock_floor: bool,
+        transport: Option<Transport>,
+        fail_stop: &FailStop,
+    ) -> Result<(Arc<Self>, Running), StartError> {
+        let chance = Arc::new(Chance::system());
+        let local = LocalStorage::open(&config.data_dir)?.logging(config.write_mode);
+        let storage: Arc<dyn Storage> = Arc::new(local.clone());
+        let key_storage: Arc<dyn Storage> = Arc::new(LocalStorage::open(&config.keys_dir)?);
+        let mut states = States {
+            accounts: Accounts::default(),
+            lockout: Names::new(config.lockout),
+            refresh: Families::new(config.refresh),
+            sessions: Sessions::new(config.session),
+            mailed: Mailed::new(config.reset),
+            outbox: Outbox::default(),
+            keys: Arc::clone(&key_storage),
+            chance: Arc::clone(&chance),
+            scheme: config.scheme,
+        };
+        let options = Options {
+            storage,
+            sizes: Sizes { segment: config.segment_bytes, ..Sizes::PRODUCTION },
+            clock: clock.clone(),
+            chance: Arc::clone(&chance),
+            accept_clock_floor,
+        };
+        let known_bad = KnownBad::load(config.password_list.as_deref())?;
+        states.recover();
+        let recovered = recover(options, &mut states)?;
+        states.recovered();
+        let mut keys = Keys::load(&*key_storage)?;
+        let newest = keys.signing.first().map(|key| token::scheme_of(&key.pkcs8)).transpose()?;
+        if newest.is_some_and(|scheme| scheme != config.scheme) {
+            // Asked for another algorithm: the keys of before check on.
+            let from = clock.now() + config.publish_ahead;
+            keys.signing = Keys::add_signing(&*key_storage, config.scheme, from)?;
+        }
+        let signer = Signer::new(&keys.signing, config.public_origin.as_str(), &config.audience)?;
+        let pool_options = pool::Options {
+            threads: config.hash_threads,
+            wait_budget: config.hash_wait_budget,
+            cost: config.cost,
+            kernel: config.hash_kernel,
+            machine: config.machine,
+        };
+        let pool = HashPool::start(pool_options, &clock, &chance, fail_stop)?;
+        let tally = crate::audit::Tally::new(clock.clone(), recovered.handle.clone());
+        let durable = recovered.handle.durable();
+        let life = config.access_ttl + feed::LEEWAY;
+        let retired = Keys::retired(&*key_storage, life, clock.now())?;
+        let audit = tally.log.start(&config.audit_dir, keys.audit(), &clock, durable)?;
+        // What can be refused was refused above: from here on threads run that only an end in order ends.
+        let (journal, running, found) = recovered.start(fail_stop, config.machine)?;
+        let now = clock.now();
+        // The first timeline is number 1, and its credentials carry 0.
+        let global_epoch = u64::from(running.life().timeline).saturating_sub(1);
+        let stands = |family: &FamilyV1| {
+            let account = AccountId::from_bytes(family.account).and_then(|id| states.accounts.get(id));
+            let is_of_now = |account: &AccountV1| account.auth_epoch == family.auth_epoch;
+            account.is_some_and(is_of_now) && family.global_epoch == global_epoch
+        };
+        let lately = states.refresh.dead_since(now - life, stands);
+        let revoked = Feed::new(running.life().epoch, config.access_ttl, lately);
+        for (kid, at) in retired {
+            revoked.push(Ended::Kid(kid), at);
+        }
+        let revoked = Arc::new(revoked);
+        let desk = Desk {
+            journal: journal.clone(),
+            clock: clock.clone(),
+            fail_stop: fail_stop.clone(),
+            changes: Arc::default(),
+            feed: Arc::clone(&revoked),
+        };
+        let registries = Arbiter::new();
+        let machine = config.machine;
+        registries.spawn_fn(move || scheduling::gather(machine));
+        let refused = Arc::new(Refused::default());
+        let table = file::restored(&*running.life().storage, running.life(), &found, config.throttle.clone());
+        let throttle = Throttle::new(table, Arc::clone(&refused), clock.clone(), fail_stop.clone());
+        let throttle = Throttle::start_in_arbiter(&registries.handle(), |_| throttle);
+        let standings = Arc::new(Standings::default());
+        let watch = Watch::new(Arc::clone(&standings), clock.clone(), fail_stop.clone());
+        let stuffing = Watch::start_in_arbiter(&registries.handle(), |_| watch);
+        let engine = Arc::new(Self {
+            accounts: owner(&registries, states.accounts, &desk),
+            lockout: owner(&registries, states.lockout, &desk),
+            refresh: owner(&registries, states.refresh, &desk),
+            sessions: owner(&registries, states.sessions, &desk),
+            mailed: owner(&registries, states.mailed, &desk),
+            outbox: owner(&registries, states.outbox, &desk),
+            throttle,
+            stuffing,
+            standings,
+            refused,
+            changes: Arc::clone(&desk.changes),
+            verified: Verified::default(),
+            edge: keys.edge(),
+            keys,
+            signer: parking_lot::RwLock::new(signer),
+            revoked,
+            key_storage,
+            global_epoch,
+            pool,
+            known_bad,
+            journal,
+            saved: Mutex::new(Saved { newest: found.newest, tail: found.tail, ..Saved::default() }),
+            storage: local,
+            clock,
+            chance,
+            config,
+            tally,
+            calls: AtomicU64::new(0),
+            stopping: AtomicBool::new(false),
+            proxy_watch: Mutex::default(),
+            registries: registries.handle(),
+        });
+        let workers = crate::workers::Workers::start(&engine, running.life().clone(), transport)?;
+        let ended = Arc::clone(&engine);
+        Ok((engine, Running { engine: ended, journal: running, registries, workers, audit, found }))
+    }
+}
