@@ -24,7 +24,6 @@ use std::time::{Duration, Instant};
 
 use actix_web::{App, HttpServer, web};
 use load::{Connection, Run, field, post, rotate, run, run_on, signed_up};
-use portcullis::app;
 use portcullis::config::Config;
 use portcullis::engine::Engine;
 use portcullis::password::Cost;
@@ -32,6 +31,7 @@ use portcullis::password::argon2id::{Choice, Kernel};
 use portcullis::registry::account::Accounts;
 use portcullis::registry::record::Write;
 use portcullis::registry::refresh::Families;
+use portcullis::server;
 use portcullis::system::clock::Clock;
 use portcullis::system::fail_stop::FailStop;
 use records::{account, config, family};
@@ -119,7 +119,7 @@ fn serve(config: Config) -> (SocketAddr, Arc<Engine>) {
     std::thread::spawn(move || {
         actix_web::rt::System::new().block_on(async move {
             let fail_stop = FailStop::new(|why| panic!("{why}"));
-            let server = app::build(config, Clock::system(), false, None, &fail_stop).unwrap();
+            let server = server::build(config, Clock::system(), false, None, &fail_stop).unwrap();
             ready.send((server.address, Arc::clone(&server.engine))).unwrap();
             std::future::pending::<()>().await;
         });

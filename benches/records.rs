@@ -6,7 +6,6 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use portcullis::app;
 use portcullis::config::{Config, Reader};
 use portcullis::engine::Engine;
 use portcullis::journal::append::handle::Class;
@@ -21,6 +20,7 @@ use portcullis::journal::snapshot::{Records, Taking};
 use portcullis::registry::account::{AccountV1, Status};
 use portcullis::registry::record::Write;
 use portcullis::registry::refresh::FamilyV1;
+use portcullis::server;
 use portcullis::storage::local::LocalStorage;
 use portcullis::storage::write_mode::WriteMode;
 use portcullis::system::clock::Clock;
@@ -156,7 +156,7 @@ pub fn served<T>(
         actix_web::rt::System::new().block_on(async move {
             let fail_stop = FailStop::new(|why| panic!("{why}"));
             let begun = Instant::now();
-            let server = app::build(config, Clock::system(), false, None, &fail_stop).unwrap();
+            let server = server::build(config, Clock::system(), false, None, &fail_stop).unwrap();
             ready.send((server.address, Arc::clone(&server.engine), begun.elapsed())).unwrap();
             let _ = stopped.await;
             server.stop().await;

@@ -53,7 +53,7 @@
 //!         std::process::exit(70);
 //!     });
 //!     // Without a transport mails wait in the journal.
-//!     let (engine, running) = Engine::start(config, Clock::system(), false, None, &fail_stop)?;
+//!     let (engine, running) = server::start(config, Clock::system(), false, None, &fail_stop)?;
 //!     let data = web::Data::from(engine);
 //!     HttpServer::new(move || {
 //!         App::new()
@@ -73,8 +73,6 @@
 //! }
 //! ```
 
-pub mod admin_socket;
-pub mod app;
 pub mod audit;
 pub mod config;
 pub mod csrf;
@@ -86,10 +84,10 @@ pub mod mail;
 pub mod password;
 pub mod registry;
 pub mod resource_server;
+pub mod server;
 #[cfg(test)]
 pub(crate) mod simulation;
 pub mod storage;
 pub mod system;
 pub mod token;
 pub mod value;
-mod workers;

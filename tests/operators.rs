@@ -63,8 +63,11 @@ async fn an_alert_reaches_the_webhook_signed_and_is_tried_again() {
     assert_eq!(first.1, second.1);
     for (signature, body) in [first, second] {
         let (time, shown) = signature.strip_prefix("t=").unwrap().split_once(",v1=").unwrap();
-        let right =
-            portcullis::audit::alert::signature(b"a secret for the hook", time.parse().unwrap(), &body);
+        let right = portcullis::server::background::alerts::signature(
+            b"a secret for the hook",
+            time.parse().unwrap(),
+            &body,
+        );
         assert_eq!(shown, right);
         let alert: Value = serde_json::from_str(&body).unwrap();
         assert_eq!((&alert["alert"], &alert["count"]), (&json!("key.retired"), &json!(1)));
@@ -130,7 +133,7 @@ fn a_start_that_fails_late_leaves_nothing_running() {
         let config = Config::from_reader(reader).unwrap();
         actix_web::rt::System::new().block_on(async move {
             let fail_stop = FailStop::new(|why| panic!("{why}"));
-            match portcullis::app::build(config, Clock::system(), false, None, &fail_stop) {
+            match portcullis::server::build(config, Clock::system(), false, None, &fail_stop) {
                 Ok(server) => {
                     let clean = server.found().clean_stop;
                     server.stop().await;

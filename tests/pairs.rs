@@ -6,12 +6,12 @@ use std::sync::Arc;
 
 use portcullis::config::{Config, Reader};
 use portcullis::engine::Engine;
-use portcullis::engine::start::Running;
 use portcullis::flow::admin::{self, Admin, New};
 use portcullis::flow::log_in::Mode;
 use portcullis::flow::{Client, log_in, mailed, password, sign_up};
 use portcullis::mail::transport::Transport;
 use portcullis::registry::account::Status;
+use portcullis::server::{self, Running};
 use portcullis::system::clock::{Clock, Timestamp};
 use portcullis::system::fail_stop::FailStop;
 
@@ -87,7 +87,7 @@ impl World {
         let sent = Arc::default();
         let transport = mails.then(|| Transport::Memory(Arc::clone(&sent)));
         let clock = Clock::manual(Timestamp::from_secs(1_800_000_000));
-        let (engine, running) = Engine::start(config, clock, true, transport, &fail_stop).unwrap();
+        let (engine, running) = server::start(config, clock, true, transport, &fail_stop).unwrap();
         Self { engine, running: Some(running), _dir: dir, mails: sent, failures }
     }
 

@@ -1,4 +1,4 @@
-//! A server for a test, started through the same `app::build` as the binary, and a client that speaks to it.
+//! A server for a test, started through the same `server::build` as the binary, and a client that speaks to it.
 
 use std::sync::Arc;
 use std::sync::mpsc;
@@ -6,10 +6,10 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use portcullis::app;
 use portcullis::config::{Config, Reader};
 use portcullis::mail::outgoing::Outgoing;
 use portcullis::mail::transport::Transport;
+use portcullis::server;
 use portcullis::system::clock::{Clock, Timestamp};
 use portcullis::system::fail_stop::FailStop;
 use reqwest::{Method, Response, StatusCode};
@@ -90,7 +90,7 @@ impl TestServer {
         let thread = std::thread::spawn(move || {
             actix_web::rt::System::new().block_on(async move {
                 let fail_stop = FailStop::new(|why| eprintln!("engine ended: {why}"));
-                let server = app::build(config, its_clock, true, Some(transport), &fail_stop).unwrap();
+                let server = server::build(config, its_clock, true, Some(transport), &fail_stop).unwrap();
                 ready.send(server.address).unwrap();
                 let _ = stopped.await;
                 server.stop().await;

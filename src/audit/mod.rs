@@ -2,7 +2,6 @@
 //!
 //! Never in an event: a password, a token, a whole address of an unknown name, a body.
 
-pub mod alert;
 pub mod event;
 pub mod line;
 pub mod log;
@@ -16,7 +15,6 @@ pub use line::Line;
 
 use crate::audit::event::{Event, Note};
 use crate::journal::append::handle::Handle;
-use crate::registry::account::AccountV1;
 use crate::system::clock::Clock;
 
 /// Takes down events, and knows how often each happened since the start.

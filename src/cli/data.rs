@@ -5,15 +5,15 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use clap::Subcommand;
-use portcullis::admin_socket;
 use portcullis::config::Config;
-use portcullis::flow::operate::Operation;
 use portcullis::journal::archive::inspect::{inspect, verify};
 use portcullis::journal::archive::{Records, Restored, Salvaged, back_up, check_sums, restore, salvage};
 use portcullis::journal::format::layout::Sizes;
 use portcullis::journal::recovery::replay::{Until, look};
 use portcullis::registry::tables::dump;
 use portcullis::registry::tables::expiry::may_be_gone;
+use portcullis::server::operator::operation::Operation;
+use portcullis::server::operator::socket;
 use portcullis::storage::Storage;
 use portcullis::storage::local::LocalStorage;
 use portcullis::system::clock::{Clock, Timestamp};
@@ -171,7 +171,7 @@ fn backup(config: &Config, to: &Path, with_keys: bool) -> Result<(), Failure> {
     std::fs::create_dir_all(to).map_err(Failure::refused)?;
     // A running server has another working directory.
     let to = to.canonicalize().map_err(Failure::refused)?;
-    if let Ok(stream) = UnixStream::connect(admin_socket::path(&config.data_dir)) {
+    if let Ok(stream) = UnixStream::connect(socket::path(&config.data_dir)) {
         let answer = super::user::ask(stream, &Operation::Backup { to: to.clone() })?;
         if let Some(error) = answer.get("error").and_then(serde_json::Value::as_str) {
             return Err(Failure::refused(error));

@@ -6,11 +6,11 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use portcullis::admin_socket;
 use portcullis::config::checks::{State, checks};
 use portcullis::config::{Config, MailTransport};
-use portcullis::flow::operate::Operation;
 use portcullis::password::{HashPool, KnownBad, pool};
+use portcullis::server::operator::operation::Operation;
+use portcullis::server::operator::socket;
 use portcullis::storage::local::LocalStorage;
 use portcullis::system::clock::Clock;
 use portcullis::system::fail_stop::FailStop;
@@ -206,7 +206,7 @@ fn audit(config: &Config) -> Vec<Line> {
 
 /// What only a running server can know, if one runs.
 fn running(config: &Config) -> Vec<Line> {
-    let Ok(stream) = UnixStream::connect(admin_socket::path(&config.data_dir)) else { return Vec::new() };
+    let Ok(stream) = UnixStream::connect(socket::path(&config.data_dir)) else { return Vec::new() };
     let Ok(answer) = super::user::ask(stream, &Operation::Findings) else { return Vec::new() };
     let items = answer.pointer("/ok/items").and_then(Value::as_array).cloned().unwrap_or_default();
     let text = |item: &Value, field: &str| item.get(field).and_then(Value::as_str).unwrap_or("").to_owned();

@@ -5,11 +5,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Args;
-use portcullis::app;
 use portcullis::config::{Config, MailTransport, SmtpTls};
 use portcullis::engine::start::StartError;
 use portcullis::mail::smtp::Smtp;
 use portcullis::mail::transport::Transport;
+use portcullis::server;
 use portcullis::storage::local::LocalStorage;
 use portcullis::system::clock::Clock;
 use portcullis::system::fail_stop::FailStop;
@@ -67,7 +67,8 @@ impl Serve {
     }
 
     async fn serve(&self, config: Config, transport: Transport, fail_stop: FailStop) -> Result<(), Failure> {
-        let built = app::build(config, Clock::system(), self.accept_clock_floor, Some(transport), &fail_stop);
+        let built =
+            server::build(config, Clock::system(), self.accept_clock_floor, Some(transport), &fail_stop);
         let server = built.map_err(|error| match error {
             StartError::Refused(refusal) => Failure::refused(refusal),
             StartError::Io(error) => Failure::refused(error),
@@ -85,7 +86,7 @@ impl Serve {
     }
 }
 
-fn banner(server: &app::Server) {
+fn banner(server: &server::Server) {
     let config = &server.engine.config;
     let pool = server.engine.pool.stats();
     let hash_ms = pool.hash_time.as_secs_f64() * 1000.0;

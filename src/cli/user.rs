@@ -4,11 +4,11 @@ use std::io::{BufRead, BufReader, ErrorKind, IsTerminal, Read, Write};
 use std::os::unix::net::UnixStream;
 
 use clap::Subcommand;
-use portcullis::admin_socket;
 use portcullis::config::Config;
-use portcullis::engine::Engine;
 use portcullis::engine::start::StartError;
-use portcullis::flow::operate::Operation;
+use portcullis::server;
+use portcullis::server::operator::operation::Operation;
+use portcullis::server::operator::socket;
 use portcullis::storage::local::LocalStorage;
 use portcullis::system::clock::Clock;
 use portcullis::system::fail_stop::FailStop;
@@ -207,7 +207,7 @@ fn read_password(from_stdin: bool) -> Result<String, Failure> {
 
 fn operate(cli: &Cli, operation: Operation) -> Result<(), Failure> {
     let config = cli.load()?;
-    let socket = admin_socket::path(&config.data_dir);
+    let socket = socket::path(&config.data_dir);
     let answer = match UnixStream::connect(&socket) {
         Ok(stream) => ask(stream, &operation)?,
         Err(error) if error.kind() == ErrorKind::PermissionDenied => {
@@ -260,11 +260,11 @@ fn on_stopped_directory(config: Config, operation: Operation) -> Result<Value, F
             std::process::exit(70);
         });
         let (engine, running) =
-            Engine::start(config, Clock::system(), false, None, &fail_stop).map_err(|error| match error {
+            server::start(config, Clock::system(), false, None, &fail_stop).map_err(|error| match error {
                 StartError::Refused(refusal) => Failure::refused(refusal),
                 other => Failure::fault(other),
             })?;
-        let answer = admin_socket::run(&engine, operation).await;
+        let answer = socket::run(&engine, operation).await;
         drop(engine);
         running.stop();
         Ok(answer)

@@ -16,10 +16,9 @@ use crate::engine::credential_cache::Verified;
 use crate::journal::append::handle::{Handle, NoRoom, Sealed};
 use crate::journal::archive;
 use crate::journal::format::layout::Sizes;
-use crate::journal::recovery::recover;
-use crate::journal::recovery::report::{Found, Past};
+use crate::journal::recovery::report::Found;
 use crate::journal::snapshot::status::Saved;
-use crate::password::{HashPool, KnownBad, Shed, pool};
+use crate::password::{HashPool, KnownBad, Shed};
 use crate::registry::account::Accounts;
 use crate::registry::lockout::Names;
 use crate::registry::outbox::Outbox;
@@ -37,11 +36,11 @@ use crate::storage::local::LocalStorage;
 use crate::system::clock::{Clock, Timestamp};
 use crate::system::lock::Mutex;
 use crate::system::random::{Chance, NoChance};
-use crate::token::feed::{self, Ended};
+use crate::token::feed::Ended;
 use crate::token::opaque::EdgeKeys;
-use crate::token::{self, Feed, Keys, Signer};
+use crate::token::{Feed, Keys, Signer};
 
-pub use start::{Running, StartError};
+pub use start::{RunningEngine, StartError};
 
 /// A promise that cannot be kept now. The client is told to come back.
 #[derive(Debug, thiserror::Error)]

@@ -3,17 +3,16 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64};
 
-use actix::dev::ToEnvelope;
 use actix::{Actor, Addr, Arbiter, Handler};
 
 use crate::config::Config;
 use crate::engine::Engine;
 use crate::engine::credential_cache::Verified;
+use crate::journal::context::Life;
 use crate::journal::format::layout::Sizes;
 use crate::journal::recovery::report::{Found, Past};
 use crate::journal::recovery::{Journal, Options, recover};
 use crate::journal::snapshot::status::Saved;
-use crate::mail::transport::Transport;
 use crate::password::{HashPool, KnownBad, pool};
 use crate::registry::account::{AccountV1, Accounts};
 use crate::registry::lockout::Names;
@@ -53,12 +52,11 @@ pub enum StartError {
 }
 
 /// What keeps an engine going: held by whoever started it, and stopped in order.
-pub struct Running {
+pub struct RunningEngine {
     engine: Arc<Engine>,
     audit: std::thread::JoinHandle<()>,
     journal: Journal,
     registries: Arbiter,
-    workers: crate::workers::Workers,
     /// What recovery found.
     pub found: Found,
 }
@@ -121,10 +119,14 @@ fn owner<S: Registry>(arbiter: &Arbiter, state: S, desk: &Desk) -> Addr<Owner<S>
     Owner::start_in_arbiter(&arbiter.handle(), |_| owner)
 }
 
-impl Running {
-    /// Stops in order: workers, a last snapshot, actors, the journal with its mark of a clean stop.
+impl RunningEngine {
+    /// What the files of this run of the journal have in common.
+    pub const fn journal_context(&self) -> &Life {
+        self.journal.life()
+    }
+
+    /// Stops in order: actors, the journal with its mark of a clean stop.
     pub fn stop(self) {
-        self.workers.stop();
         self.registries.stop();
         let _ = self.registries.join();
         self.journal.close();
@@ -141,9 +143,8 @@ impl Engine {
         config: Config,
         clock: Clock,
         accept_clock_floor: bool,
-        transport: Option<Transport>,
         fail_stop: &FailStop,
-    ) -> Result<(Arc<Self>, Running), StartError> {
+    ) -> Result<(Arc<Self>, RunningEngine), StartError> {
         let chance = Arc::new(Chance::system());
         let local = LocalStorage::open(&config.data_dir)?.logging(config.write_mode);
         let storage: Arc<dyn Storage> = Arc::new(local.clone());
@@ -257,8 +258,7 @@ impl Engine {
             proxy_watch: Mutex::default(),
             registries: registries.handle(),
         });
-        let workers = crate::workers::Workers::start(&engine, running.life().clone(), transport)?;
         let ended = Arc::clone(&engine);
-        Ok((engine, Running { engine: ended, journal: running, registries, workers, audit, found }))
+        Ok((engine, RunningEngine { engine: ended, journal: running, registries, audit, found }))
     }
 }

@@ -26,7 +26,7 @@ pub async fn sessions(engine: &Engine, identity: &Identity) -> Result<OpenSessio
     open_sessions(engine, &identity.account).await
 }
 
-pub(super) async fn open_sessions(engine: &Engine, account: &AccountV1) -> Result<OpenSessions, Stop> {
+pub(crate) async fn open_sessions(engine: &Engine, account: &AccountV1) -> Result<OpenSessions, Stop> {
     let (id, epoch) = (account.account_id(), account.auth_epoch);
     let mut families = engine.ask(&engine.refresh, refresh::actor::OfAccount(id)).await?;
     families.retain(|family| family.auth_epoch == epoch);

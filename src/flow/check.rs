@@ -2,7 +2,6 @@
 
 use super::post::Addressee;
 use super::{Client, Refusal, Stop};
-use crate::audit;
 use crate::audit::event::{Event, Note};
 use crate::engine::{Engine, Fault};
 use crate::journal::append::handle::Sealed;
@@ -12,7 +11,7 @@ use crate::registry::account::actor::{Find, Rehash};
 use crate::registry::lockout::{Attempt, Begin, Finish, Outcome, device};
 use crate::registry::outbox::Kind;
 use crate::registry::reset::Purpose;
-use crate::registry::stuffing::actor::Look;
+use crate::registry::stuffing::actor::{Look, Observe};
 use crate::registry::stuffing::{self, Standing};
 use crate::registry::throttle::actor::Suspect;
 use crate::value::account_name::{AccountName, NameKey};

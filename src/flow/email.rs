@@ -137,12 +137,11 @@ fn bound(engine: &Engine, token: &str, purpose: Purpose, address: &AccountName) 
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use super::*;
     use crate::config::{Config, Reader};
     use crate::flow::admin::{self, Admin, New};
-    use crate::mail::transport::Transport;
+    use crate::registry::outbox::actor::Due;
+    use crate::registry::outbox::open_token;
     use crate::system::clock::{Clock, Timestamp};
     use crate::system::fail_stop::FailStop;
 
@@ -163,25 +162,18 @@ mod tests {
             reader.plain(key, value, "test");
         }
         let config = Config::from_reader(reader).unwrap();
-        let mails = Arc::<parking_lot::Mutex<Vec<crate::mail::outgoing::Outgoing>>>::default();
-        let transport = Transport::Memory(Arc::clone(&mails));
         let clock = Clock::manual(Timestamp::from_secs(1_800_000_000));
         let fail_stop = FailStop::new(|why| panic!("{why}"));
         actix::System::new().block_on(async {
-            let (engine, running) = Engine::start(config, clock, true, Some(transport), &fail_stop).unwrap();
+            let (engine, running) = Engine::start(config, clock, true, &fail_stop).unwrap();
             let new = New { email: "ada@test.org", ..New::default() };
             let account = admin::create(&engine, &Admin::operator(), new).await.unwrap();
             let (id, address) = (account.account_id(), &account.email);
             engine.mail_bound_token(&account, Purpose::EmailUndo, Kind::EmailUndo, address).await.unwrap();
-            let link = loop {
-                if let Some(mail) = mails.lock().pop() {
-                    break mail.letter.link.unwrap();
-                }
-                tokio::time::sleep(std::time::Duration::from_millis(10)).await;
-            };
-            let token = link.split(['=', '&']).nth(1).unwrap();
+            let mail = engine.ask(&engine.outbox, Due(1)).await.unwrap().remove(0);
+            let token = open_token(&engine.keys.outbox, mail.id, &mail.token.unwrap()).unwrap();
             let client = Client::new(std::net::Ipv4Addr::LOCALHOST.into(), "test");
-            undo(&engine, &client, token, address).await.unwrap();
+            undo(&engine, &client, &token, address).await.unwrap();
             assert!(engine.ask(&engine.accounts, ById(id)).await.unwrap().is_some());
             running.stop();
         });

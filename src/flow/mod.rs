@@ -8,7 +8,6 @@ pub mod email;
 pub mod log_in;
 pub mod log_out;
 pub mod mailed;
-pub mod operate;
 pub mod password;
 mod post;
 pub mod refresh;

@@ -4,11 +4,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use portcullis::config::{Config, Reader};
-use portcullis::engine::start::Running;
 use portcullis::engine::{Engine, Fault};
 use portcullis::flow::log_in::{self, Mode};
 use portcullis::flow::{Client, Refusal, Stop};
 use portcullis::password::stats::Stats;
+use portcullis::server::{self, Running};
 use portcullis::system::clock::{Clock, Timestamp};
 use portcullis::system::fail_stop::FailStop;
 use reqwest::{Method, StatusCode};
@@ -121,7 +121,7 @@ impl Slow {
         }
         let fail_stop = FailStop::new(|why| panic!("{why}"));
         let (engine, running) =
-            Engine::start(Config::from_reader(reader).unwrap(), clock, true, None, &fail_stop).unwrap();
+            server::start(Config::from_reader(reader).unwrap(), clock, true, None, &fail_stop).unwrap();
         Self { engine, running, dir }
     }
 

@@ -7,6 +7,7 @@
 pub mod proof;
 mod read;
 pub mod run;
+pub mod schedule;
 pub mod status;
 #[cfg(test)]
 mod tests;

@@ -11,8 +11,8 @@ use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{UnixListener, UnixStream};
 
+use super::operation::{Operation, operate};
 use crate::engine::Engine;
-use crate::flow::operate::{Operation, operate};
 use crate::http::BODY_BYTES_MAX;
 
 /// Whose line has not come whole, or whose answer is not taken, within so long is hung up on.

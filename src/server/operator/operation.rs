@@ -5,11 +5,11 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use super::admin::{self, Admin};
-use super::authenticate::{Held, Identity};
-use super::{Refusal, Stop, parse_name};
 use crate::audit::read::Wanted;
 use crate::engine::Engine;
+use crate::flow::admin::{self, Admin};
+use crate::flow::authenticate::{Held, Identity};
+use crate::flow::{Refusal, Stop, parse_name};
 use crate::registry::account::actor::{Find, List};
 use crate::registry::account::{AccountV1, Status};
 use crate::system::clock::Timestamp;
@@ -113,7 +113,7 @@ pub async fn operate(engine: &Arc<Engine>, operation: Operation) -> Result<Value
         }
         Operation::SessionList { user } => {
             let account = find(engine, &user).await?;
-            let open = super::account::open_sessions(engine, &account).await?;
+            let open = crate::flow::account::open_sessions(engine, &account).await?;
             let families = open.families.into_iter().map(Held::Family);
             let sessions = open.sessions.into_iter().map(Held::Session);
             json!({"items": families.chain(sessions).map(|held| session(&account, held)).collect::<Vec<_>>()})

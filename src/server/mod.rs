@@ -1,5 +1,9 @@
 //! A whole server: recover, actors, bind last; stopped in reverse.
 
+pub mod background;
+pub mod operator;
+mod running;
+
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -11,12 +15,13 @@ use tokio::net::{TcpListener, TcpSocket};
 
 use crate::config::Config;
 use crate::engine::Engine;
-use crate::engine::start::{Running, StartError};
+use crate::engine::start::StartError;
 use crate::http;
 use crate::mail::transport::Transport;
 use crate::system::clock::Clock;
 use crate::system::descriptors;
 use crate::system::fail_stop::FailStop;
+pub use running::{Running, start};
 
 /// Connections that may wait to be taken.
 const BACKLOG: u32 = 1024;
@@ -51,7 +56,7 @@ pub fn build(
     let address = socket.local_addr()?;
     let admin = config.admin_listen.map(|listen| reserve(listen, " for operators")).transpose()?;
     let config = config.bound_to(address);
-    let (engine, running) = Engine::start(config, clock, accept_clock_floor, transport, fail_stop)?;
+    let (engine, running) = start(config, clock, accept_clock_floor, transport, fail_stop)?;
     match serve(&engine, socket, admin, limit) {
         Ok((handle, served, admin, operators)) => {
             Ok(Server { engine, address, handle, served, admin, operators, running })
@@ -99,7 +104,7 @@ fn serve(
     .client_request_timeout(Duration::from_secs(10))
     .listen(taken(socket)?)?
     .run();
-    let operators = crate::admin_socket::serve(engine)?;
+    let operators = crate::server::operator::socket::serve(engine)?;
     let admin = admin.map(|socket| operations(engine, socket)).transpose()?;
     let handle = server.handle();
     let served = async move {
@@ -167,7 +172,7 @@ fn cors(config: &Config) -> actix_cors::Cors {
 impl Server {
     /// What recovery found.
     pub const fn found(&self) -> &crate::journal::recovery::report::Found {
-        &self.running.found
+        self.running.found()
     }
 
     /// Stops in order: not ready, no new connection, requests drained, mails and a last snapshot, the journal closed.
@@ -180,7 +185,7 @@ impl Server {
         }
         self.operators.abort();
         // A leftover is swept by the next start; a missing one only tells commands sooner that nobody serves.
-        let _ = std::fs::remove_file(crate::admin_socket::path(&self.engine.config.data_dir));
+        let _ = std::fs::remove_file(crate::server::operator::socket::path(&self.engine.config.data_dir));
         // Threads are joined, some of which wait for actors: not on this runtime.
         let running = self.running;
         let _ = tokio::task::spawn_blocking(move || running.stop()).await;

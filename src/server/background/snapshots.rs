@@ -1,0 +1,129 @@
+//! Takes snapshots when they are due.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use actix::Addr;
+
+use super::{AnyError, TICK};
+use crate::engine::Engine;
+use crate::journal::context::Life;
+use crate::journal::format::buckets::BUCKETS;
+use crate::journal::snapshot::run::{Round, Unnamed};
+use crate::journal::snapshot::schedule::{Situation, SnapshotSchedule};
+use crate::journal::snapshot::status::{Named, Saved, Tail};
+use crate::registry::outbox::actor::Blank;
+use crate::registry::tables::expiry::may_be_gone;
+use crate::registry::{Owner, ReadBuckets, Registry};
+use crate::system::pace::Pace;
+use crate::system::scheduling::{self, Low};
+
+/// Takes snapshots when they are due, and a last one when `ending` is set.
+pub(super) async fn run(engine: &Engine, life: &Life, ending: &Arc<AtomicBool>) {
+    if let Err(error) = scheduling::lower(Low::Nice) {
+        tracing::debug!(%error, "snapshots are taken at normal priority");
+    }
+    let mut schedule =
+        SnapshotSchedule::new(engine.config.snapshot_bytes, engine.journal.stats().frame_bytes);
+    let mut waited = Duration::ZERO;
+    loop {
+        let is_stopping = ending.load(Ordering::Relaxed);
+        let stats = engine.journal.stats();
+        let Saved { newest, tail, .. } = *engine.saved.lock();
+        let situation = Situation {
+            framed: stats.frame_bytes,
+            is_low: stats.low,
+            newest_bytes: newest.map_or(0, |newest| newest.bytes),
+            tail,
+            is_stopping,
+        };
+        if let Some(due) = schedule.due(&situation, waited) {
+            if due.needs_entry && engine.ask(&engine.outbox, Blank).await.is_err() {
+                // Not even a blank entry fits, so a snapshot would equal the last one.
+                schedule.failed(false, waited);
+            } else {
+                let hurry = hurry_rule(engine, Arc::clone(ending), due.hurry_at);
+                match save(engine, life, hurry).await {
+                    Ok(framed) => schedule.taken(framed, situation.is_low, waited),
+                    Err(is_disproved) => schedule.failed(is_disproved, waited),
+                }
+            }
+        }
+        if is_stopping {
+            return;
+        }
+        waited += TICK;
+        tokio::time::sleep(TICK).await;
+    }
+}
+
+/// Says whether a snapshot that is being taken must hurry: space is low, the journal has grown to `hurry_at`, or the server
+/// stops.
+fn hurry_rule(engine: &Engine, ending: Arc<AtomicBool>, hurry_at: u64) -> impl Fn() -> bool + 'static {
+    let journal = engine.journal.clone();
+    move || {
+        let stats = journal.stats();
+        stats.low || stats.frame_bytes > hurry_at || ending.load(Ordering::Relaxed)
+    }
+}
+
+/// Takes one snapshot and records how that went. Returns the bytes framed by then.
+///
+/// Errors: whether the snapshot disagreed with the journal.
+async fn save(engine: &Engine, life: &Life, hurry: impl Fn() -> bool + 'static) -> Result<u64, bool> {
+    let begun = engine.clock.now();
+    let began = engine.clock.steady();
+    match take_snapshot(engine, life, Pace::new(engine.clock.clone(), hurry)).await {
+        Ok(bytes) => {
+            let took = engine.clock.steady().saturating_duration_since(began);
+            let mut saved = engine.saved.lock();
+            *saved = Saved {
+                newest: Some(Named { bytes, begun }),
+                taken: saved.taken + 1,
+                took,
+                failing: false,
+                tail: Tail::default(),
+            };
+            Ok(engine.journal.stats().frame_bytes)
+        }
+        Err(error) => {
+            Round::abandon(life);
+            engine.saved.lock().failing = true;
+            let disproved = matches!(error.downcast_ref(), Some(Unnamed::Disproved(_)));
+            tracing::error!(%error, disproved, "a snapshot could not be taken; it will be tried again");
+            Err(disproved)
+        }
+    }
+}
+
+async fn take_snapshot(
+    engine: &Engine,
+    life: &Life,
+    pace: Pace<impl Fn() -> bool + 'static>,
+) -> Result<u64, AnyError> {
+    let mut round = Round::begin(life, &engine.journal)?.paced(move || pace.step());
+    table(&mut round, &engine.accounts).await?;
+    table(&mut round, &engine.lockout).await?;
+    table(&mut round, &engine.sessions).await?;
+    table(&mut round, &engine.refresh).await?;
+    table(&mut round, &engine.mailed).await?;
+    table(&mut round, &engine.outbox).await?;
+    let finished = round.finish()?;
+    let end = finished.end_seq();
+    engine.journal.wait(end).await?;
+    let bytes = finished.name(&may_be_gone)?;
+    tracing::info!(bytes, end, "snapshot taken");
+    Ok(bytes)
+}
+
+async fn table<S: Registry>(round: &mut Round, owner: &Addr<Owner<S>>) -> Result<(), AnyError> {
+    use crate::journal::format::codec::Stored;
+    let mut from = 0;
+    while from < BUCKETS {
+        let (records, next) = owner.send(ReadBuckets { from }).await?;
+        round.add((S::Record::TABLE, S::Record::SCHEMA), from, records, next)?;
+        from = next;
+    }
+    Ok(())
+}
