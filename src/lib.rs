@@ -75,7 +75,6 @@
 
 pub mod audit;
 pub mod config;
-pub mod csrf;
 pub mod engine;
 pub mod flow;
 pub mod http;

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64};
 
-use actix::{Actor, Addr, Arbiter, Handler};
+use actix::{Actor, Addr, Arbiter};
 
 use crate::config::Config;
 use crate::engine::Engine;

@@ -2,8 +2,9 @@
 
 use super::authenticate::{Held, Identity};
 use super::check::{Known, check_password};
+use super::client::Client;
 use super::log_out::end_others_and_mailed;
-use super::{Client, Refusal, Stop, parse_name};
+use super::refusal::{Refusal, Stop, parse_name};
 use crate::audit::event::Event;
 use crate::engine::Engine;
 use crate::registry::account::AccountV1;

@@ -3,8 +3,8 @@
 use super::authenticate::Identity;
 use super::log_out::{end_others, end_others_and_mailed};
 use super::post::Addressee;
+use super::refusal::{Refusal, Stop, parse_name};
 use super::sign_up::{display_name, new_password};
-use super::{Refusal, Stop, parse_name};
 use crate::audit::Line;
 use crate::audit::event::{Event, Note};
 use crate::audit::read::{Wanted, find};

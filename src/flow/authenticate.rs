@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use super::{Client, Refusal, Stop};
+use super::client::Client;
+use super::refusal::{Refusal, Stop};
 use crate::audit::event::Event;
 use crate::engine::Engine;
 use crate::engine::credential_cache::CredentialDigest;

@@ -1,7 +1,8 @@
 //! The check of a password: look at the network, charge the name, find the account or a decoy, hash, settle.
 
+use super::client::Client;
 use super::post::Addressee;
-use super::{Client, Refusal, Stop};
+use super::refusal::{Refusal, Stop};
 use crate::audit::event::{Event, Note};
 use crate::engine::{Engine, Fault};
 use crate::journal::append::handle::Sealed;

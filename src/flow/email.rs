@@ -11,9 +11,11 @@
 
 use super::authenticate::Identity;
 use super::check::{Known, check_password};
+use super::client::Client;
 use super::log_out::end_others_and_mailed;
+use super::mailed;
 use super::post::Addressee;
-use super::{Client, Refusal, Stop, mailed, parse_name};
+use super::refusal::{Refusal, Stop, parse_name};
 use crate::audit::event::Event;
 use crate::engine::Engine;
 use crate::registry::account::actor::{Alter, ById, Find, GiveWay};

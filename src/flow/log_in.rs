@@ -5,7 +5,9 @@ use std::sync::Arc;
 use tokio::sync::oneshot;
 
 use super::check::{Known, Presented, lane_of};
-use super::{Client, Issued, Opened, Refusal, Stop, parse_name};
+use super::client::Client;
+use super::grant::{Issued, Opened};
+use super::refusal::{Refusal, Stop, parse_name};
 use crate::audit::event::Event;
 use crate::engine::{Engine, Fault};
 use crate::journal::append::handle::Sealed;

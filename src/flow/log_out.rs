@@ -1,7 +1,7 @@
 //! Log-out: here, elsewhere, everywhere. Idempotent.
 
 use super::authenticate::{Held, Identity};
-use super::{Refusal, Stop};
+use super::refusal::{Refusal, Stop};
 use crate::audit::event::{Event, Note};
 use crate::engine::Engine;
 use crate::registry::account::Change;

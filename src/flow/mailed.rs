@@ -1,7 +1,8 @@
 //! What links in mails do: prove an address, lift a lockout. Opening a link changes nothing; posting its token does.
 
+use super::client::Client;
 use super::post::Addressee;
-use super::{Client, Refusal, Stop, parse_name};
+use super::refusal::{Refusal, Stop, parse_name};
 use crate::audit::event::Event;
 use crate::engine::Engine;
 use crate::registry::account::actor::{Alter, ById, Find};

@@ -2,10 +2,12 @@
 
 use super::authenticate::Identity;
 use super::check::{Known, check_password};
+use super::client::Client;
 use super::log_out::end_others_and_mailed;
+use super::mailed;
 use super::post::Addressee;
+use super::refusal::{Refusal, Stop, parse_name};
 use super::sign_up::new_password;
-use super::{Client, Refusal, Stop, mailed, parse_name};
 use crate::audit::event::Event;
 use crate::engine::{Engine, Fault};
 use crate::password::{Advice, Lane, Password, advise};

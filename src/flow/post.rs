@@ -2,7 +2,7 @@
 //! written down in a record of the same size, and a mail of the same length waits, is made, and is dropped instead of
 //! sent. Neither the answer nor the work behind it tells whether there is an account.
 
-use super::Stop;
+use super::refusal::Stop;
 use crate::engine::Engine;
 use crate::registry::account::AccountV1;
 use crate::registry::outbox::{Kind, MailV1, Post, seal_token};

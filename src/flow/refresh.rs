@@ -2,8 +2,10 @@
 
 use std::sync::Arc;
 
+use super::client::Client;
+use super::grant::Opened;
 use super::post::Addressee;
-use super::{Client, Opened, Refusal, Stop};
+use super::refusal::{Refusal, Stop};
 use crate::audit::event::Event;
 use crate::engine::{Engine, Fault};
 use crate::journal::append::handle::Sealed;

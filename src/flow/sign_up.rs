@@ -1,7 +1,9 @@
 //! Sign-up: the same answer and the same work for a free address and a taken one.
 
+use super::client::Client;
+use super::grant::Opened;
 use super::post::Addressee;
-use super::{Client, Opened, Refusal, Stop, parse_name};
+use super::refusal::{Refusal, Stop, parse_name};
 use crate::audit::event::Event;
 use crate::engine::Engine;
 use crate::password::{Lane, Password, judge};

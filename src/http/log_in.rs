@@ -10,10 +10,13 @@ use serde_json::json;
 use super::request::{self, cookie_name, csrf_source, identity, read_json_or_default, text};
 use super::{Body, Credentials, Json, Problem, Rejection, answer, client, credentials, read_json, resource};
 use crate::engine::Engine;
+use crate::flow::client::Client;
+use crate::flow::grant::{Grant, Opened};
 use crate::flow::log_in::Mode;
 use crate::flow::log_out::Scope;
+use crate::flow::refusal::Refusal;
 use crate::flow::sign_up::Done;
-use crate::flow::{Client, Grant, Opened, Refusal, authenticate, log_in, log_out, refresh, sign_up};
+use crate::flow::{authenticate, log_in, log_out, refresh, sign_up};
 use crate::registry::account::AccountV1;
 use crate::system::clock::Timestamp;
 use crate::value::id::FamilyId;
@@ -138,7 +141,8 @@ async fn post_logout(request: HttpRequest, engine: Eng, body: Body) -> HttpRespo
             None => match identity(&request, &engine).await {
                 Ok(identity) => log_out::log_out(&engine, &identity, read.scope).await?,
                 // Whoever is logged out already has what they ask for.
-                Err(Rejection::Stop(crate::flow::Stop::Refused(Refusal::Unauthenticated))) if !without => {}
+                Err(Rejection::Stop(crate::flow::refusal::Stop::Refused(Refusal::Unauthenticated)))
+                    if !without => {}
                 Err(rejection) => return Err(rejection),
             },
         }

@@ -9,7 +9,8 @@ use super::request::for_json_signed_in;
 use super::{Body, Rejection, answer, read_json, resource};
 use crate::engine::Engine;
 use crate::flow::authenticate::{Held, introspect};
-use crate::flow::{Refusal, account, email, log_out, password};
+use crate::flow::refusal::Refusal;
+use crate::flow::{account, email, log_out, password};
 use crate::registry::refresh::FamilyV1;
 use crate::registry::session::SessionV1;
 use crate::system::clock::Timestamp;
@@ -97,7 +98,7 @@ async fn get_csrf(request: HttpRequest, engine: Eng) -> HttpResponse {
         if matches!(identity.held, Held::Family(_)) {
             return Err(Refusal::Unauthenticated.into());
         }
-        let token = crate::csrf::issue(&engine.keys.csrf, identity.sid());
+        let token = super::csrf::issue(&engine.keys.csrf, identity.sid());
         Ok::<_, Rejection>(HttpResponse::Ok().json(json!({"csrf_token": token})))
     };
     answer(&request, &engine, result.await)

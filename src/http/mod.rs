@@ -4,6 +4,7 @@ pub mod admin;
 mod body;
 pub mod client_address;
 mod connections;
+pub mod csrf;
 pub mod log_in;
 pub mod mailed;
 pub mod me;
@@ -122,7 +123,7 @@ pub(crate) fn answer<E: Into<Rejection>>(
 /// Why a handler gives no success.
 pub enum Rejection {
     /// A flow ended early.
-    Stop(crate::flow::Stop),
+    Stop(crate::flow::refusal::Stop),
     /// The request could not be read.
     Problem(Problem),
 }
@@ -133,7 +134,7 @@ impl From<Problem> for Rejection {
     }
 }
 
-impl<E: Into<crate::flow::Stop>> From<E> for Rejection {
+impl<E: Into<crate::flow::refusal::Stop>> From<E> for Rejection {
     fn from(stop: E) -> Self {
         Self::Stop(stop.into())
     }

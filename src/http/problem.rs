@@ -9,7 +9,7 @@ use serde::Serialize;
 
 use super::{Json, request_id};
 use crate::engine::{Engine, Fault};
-use crate::flow::{Refusal, Stop};
+use crate::flow::refusal::{Refusal, Stop};
 use crate::journal::append::handle::{Handle, NoRoom};
 
 /// A fault of one field.

@@ -11,14 +11,15 @@ use actix_web::{HttpRequest, HttpResponse};
 use serde::de::DeserializeOwned;
 
 use super::client_address::client_address;
+use super::csrf::{Source, check_source, check_token};
 use super::log_in::{limited, signed_in};
 use super::problem::{FieldError, Problem};
 use super::{Body, Rejection, answer, request_id};
 use crate::config::ForwardedHeader;
-use crate::csrf::{Source, check_source, check_token};
 use crate::engine::Engine;
 use crate::flow::authenticate::{Identity, bearer, cookie};
-use crate::flow::{Client, Refusal};
+use crate::flow::client::Client;
+use crate::flow::refusal::Refusal;
 
 /// Who asks, by address and name of the program.
 pub fn client(request: &HttpRequest, engine: &Engine) -> Client {

@@ -5,8 +5,9 @@ use std::time::Duration;
 
 use portcullis::config::{Config, Reader};
 use portcullis::engine::{Engine, Fault};
+use portcullis::flow::client::Client;
 use portcullis::flow::log_in::{self, Mode};
-use portcullis::flow::{Client, Refusal, Stop};
+use portcullis::flow::refusal::{Refusal, Stop};
 use portcullis::password::stats::Stats;
 use portcullis::server::{self, Running};
 use portcullis::system::clock::{Clock, Timestamp};

@@ -9,7 +9,7 @@ use crate::audit::read::Wanted;
 use crate::engine::Engine;
 use crate::flow::admin::{self, Admin};
 use crate::flow::authenticate::{Held, Identity};
-use crate::flow::{Refusal, Stop, parse_name};
+use crate::flow::refusal::{Refusal, Stop, parse_name};
 use crate::registry::account::actor::{Find, List};
 use crate::registry::account::{AccountV1, Status};
 use crate::system::clock::Timestamp;

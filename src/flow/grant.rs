@@ -1,0 +1,169 @@
+//! What a client gets once it has proved who it is: a pair of tokens, or a session cookie.
+
+use crate::engine::{Engine, Fault};
+use crate::flow::client::Client;
+use crate::flow::refusal::{Refusal, Stop};
+use crate::journal::append::handle::Sealed;
+use crate::registry::account::AccountV1;
+use crate::registry::lockout::device;
+use crate::registry::refresh::FamilyV1;
+use crate::registry::session::SessionV1;
+use crate::system::clock::Timestamp;
+use crate::token::Claims;
+use crate::token::opaque::{OpaqueToken, Secret, TokenKind};
+use crate::value::account_name::AccountName;
+use crate::value::id::{FamilyId, SessionId, hex};
+
+/// A pair of tokens, or a cookie, with what the answer says beside it.
+pub struct Opened {
+    /// Whose it is.
+    pub account: AccountV1,
+    /// What the client gets.
+    pub grant: Grant,
+    /// The device cookie that goes with it.
+    pub device: Option<String>,
+}
+
+/// What a log-in or a refresh gives.
+pub enum Grant {
+    /// Bearer mode.
+    Tokens {
+        /// The signed access token.
+        access: String,
+        /// When it ends.
+        access_end: Timestamp,
+        /// The opaque refresh token.
+        refresh: zeroize::Zeroizing<String>,
+        /// When it ends unused.
+        refresh_end: Timestamp,
+        /// The family.
+        family: FamilyId,
+    },
+    /// Cookie mode.
+    Cookie {
+        /// The cookie's value.
+        token: zeroize::Zeroizing<String>,
+        /// The session.
+        session: SessionV1,
+        /// For the page that holds it.
+        csrf_token: String,
+    },
+}
+
+/// What was opened for somebody, with the secret that only they get.
+pub(crate) enum Issued {
+    Family(FamilyV1, Secret),
+    Session(SessionV1, Secret),
+}
+
+impl Engine {
+    /// Signs the access token of a family, which it does not outlive: who checks tokens without asking would go on with it.
+    pub(crate) fn access_token(
+        &self,
+        account: &AccountV1,
+        family: &FamilyV1,
+    ) -> Result<(String, Timestamp), Stop> {
+        let now = self.clock.now();
+        let end = (now + self.config.access_ttl).min(Timestamp(family.idle_end_ms));
+        let signer = self.signer.read();
+        let claims = Claims {
+            iss: signer.issuer().to_owned(),
+            sub: account.account_id().to_string(),
+            aud: signer.audience().to_owned(),
+            exp: end.as_secs(),
+            iat: now.as_secs(),
+            jti: hex(&self.chance.bytes::<16>()?),
+            sid: hex(&family.id),
+            roles: account.roles.iter().map(ToString::to_string).collect(),
+            auth_time: Timestamp(family.opened_ms).as_secs(),
+            amr: vec![String::from("pwd")],
+        };
+        let text = signer.sign(&claims, now).map_err(Fault::from)?;
+        Ok((text, Timestamp::from_secs(claims.exp)))
+    }
+
+    /// Opens a refresh-token family for somebody who has just proved who they are.
+    pub(crate) async fn open_family(&self, account: &AccountV1, client: &Client) -> Result<Grant, Stop> {
+        let issued = self.issue_family(account, client).await?;
+        let issued = self.journal.open(issued).await.map_err(Fault::from)?;
+        self.grant(account, issued)
+    }
+
+    /// As [`Engine::open_family`], before it is durable.
+    pub(crate) async fn issue_family(
+        &self,
+        account: &AccountV1,
+        client: &Client,
+    ) -> Result<Sealed<Issued>, Stop> {
+        let secret = Secret::mint(&self.chance)?;
+        let opened = crate::registry::refresh::Opened {
+            id: FamilyId::mint(account.account_id().slot(), self.chance.bytes()?),
+            account: account.account_id(),
+            auth_epoch: account.auth_epoch,
+            global_epoch: self.global_epoch,
+            digest: secret.digest(),
+            network: client.network().into(),
+            user_agent: client.user_agent.clone(),
+        };
+        let family = self.ask_sealed(&self.refresh, opened).await?;
+        Ok(family.map(|family| Issued::Family(family, secret)))
+    }
+
+    /// What the client gets of what was opened for it.
+    pub(crate) fn grant(&self, account: &AccountV1, issued: Issued) -> Result<Grant, Stop> {
+        match issued {
+            Issued::Family(family, secret) => self.token_grant(account, &family, secret),
+            Issued::Session(session, secret) => {
+                let token = OpaqueToken { kind: TokenKind::Session, id: session.id, generation: 0, secret };
+                let csrf_token = crate::http::csrf::issue(&self.keys.csrf, session.id);
+                Ok(Grant::Cookie { token: self.edge.write(&token), session, csrf_token })
+            }
+        }
+    }
+
+    pub(crate) fn token_grant(
+        &self,
+        account: &AccountV1,
+        family: &FamilyV1,
+        secret: Secret,
+    ) -> Result<Grant, Stop> {
+        let (access, access_end) = self.access_token(account, family)?;
+        let token =
+            OpaqueToken { kind: TokenKind::Refresh, id: family.id, generation: family.generation, secret };
+        Ok(Grant::Tokens {
+            access,
+            access_end,
+            refresh: self.edge.write(&token),
+            refresh_end: Timestamp(family.idle_end_ms),
+            family: FamilyId::from_bytes(family.id).ok_or(Refusal::InvalidRefreshToken)?,
+        })
+    }
+
+    /// Opens a browser session for somebody who has just proved who they are, before it is durable.
+    pub(crate) async fn issue_session(
+        &self,
+        account: &AccountV1,
+        remember: bool,
+        client: &Client,
+    ) -> Result<Sealed<Issued>, Stop> {
+        let secret = Secret::mint(&self.chance)?;
+        let opened = crate::registry::session::Opened {
+            id: SessionId::mint(account.account_id().slot(), self.chance.bytes()?),
+            account: account.account_id(),
+            auth_epoch: account.auth_epoch,
+            global_epoch: self.global_epoch,
+            digest: secret.digest(),
+            remember,
+            network: client.network().into(),
+            user_agent: client.user_agent.clone(),
+        };
+        let session = self.ask_sealed(&self.sessions, opened).await?;
+        Ok(session.map(|session| Issued::Session(session, secret)))
+    }
+
+    /// A device cookie for somebody who has just proved who they are.
+    pub(crate) fn device_cookie(&self, name: &AccountName) -> Result<String, Stop> {
+        let key = name.key(&self.keys.directory);
+        Ok(device::issue(&self.keys.device, key, self.chance.bytes()?))
+    }
+}
