@@ -61,7 +61,7 @@
 //!             .service(
 //!                 web::scope("/auth")
 //!                     .app_data(data.clone())
-//!                     .wrap(middleware::from_fn(http::surround))
+//!                     .wrap(middleware::from_fn(http::middleware::surround))
 //!                     .configure(http::configure),
 //!             )
 //!     })

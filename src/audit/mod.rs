@@ -5,7 +5,6 @@
 pub mod event;
 pub mod line;
 pub mod log;
-pub mod metrics;
 pub mod read;
 pub mod verify;
 

@@ -45,8 +45,6 @@ pub enum Grant {
         token: zeroize::Zeroizing<String>,
         /// The session.
         session: SessionV1,
-        /// For the page that holds it.
-        csrf_token: String,
     },
 }
 
@@ -115,8 +113,7 @@ impl Engine {
             Issued::Family(family, secret) => self.token_grant(account, &family, secret),
             Issued::Session(session, secret) => {
                 let token = OpaqueToken { kind: TokenKind::Session, id: session.id, generation: 0, secret };
-                let csrf_token = crate::http::csrf::issue(&self.keys.csrf, session.id);
-                Ok(Grant::Cookie { token: self.edge.write(&token), session, csrf_token })
+                Ok(Grant::Cookie { token: self.edge.write(&token), session })
             }
         }
     }

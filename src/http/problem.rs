@@ -7,7 +7,8 @@ use actix_web::http::header::{HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
 use actix_web::{HttpRequest, HttpResponse};
 use serde::Serialize;
 
-use super::{Json, request_id};
+use super::json::Json;
+use super::request_id::request_id;
 use crate::engine::{Engine, Fault};
 use crate::flow::refusal::{Refusal, Stop};
 use crate::journal::append::handle::{Handle, NoRoom};

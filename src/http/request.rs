@@ -10,16 +10,19 @@ use actix_web::http::header::{
 use actix_web::{HttpRequest, HttpResponse};
 use serde::de::DeserializeOwned;
 
+use super::Body;
 use super::client_address::client_address;
 use super::csrf::{Source, check_source, check_token};
-use super::log_in::{limited, signed_in};
 use super::problem::{FieldError, Problem};
-use super::{Body, Rejection, answer, request_id};
+use super::rejection::{Rejection, answer};
+use super::request_id::request_id;
+use super::response::limited;
 use crate::config::ForwardedHeader;
 use crate::engine::Engine;
 use crate::flow::authenticate::{Identity, bearer, cookie};
 use crate::flow::client::Client;
 use crate::flow::refusal::Refusal;
+use crate::http::response::cookie_name;
 
 /// Who asks, by address and name of the program.
 pub fn client(request: &HttpRequest, engine: &Engine) -> Client {
@@ -145,15 +148,6 @@ pub enum Credentials {
     None,
 }
 
-/// The name of a cookie: with the prefix that binds it to the host, where TLS allows it.
-pub(super) fn cookie_name(engine: &Engine, name: &str) -> String {
-    if engine.config.public_origin.is_https() {
-        format!("__Host-portcullis_{name}")
-    } else {
-        format!("portcullis_{name}")
-    }
-}
-
 /// The credentials of a request; two kinds at once are refused.
 pub fn credentials(request: &HttpRequest, engine: &Engine) -> Result<Credentials, Refusal> {
     let mut headers = request.headers().get_all(AUTHORIZATION);
@@ -178,7 +172,7 @@ pub fn credentials(request: &HttpRequest, engine: &Engine) -> Result<Credentials
 }
 
 /// Who asks, with the CSRF checks where a cookie says so.
-pub async fn identity(request: &HttpRequest, engine: &Engine) -> Result<Arc<Identity>, Rejection> {
+pub async fn signed_in(request: &HttpRequest, engine: &Engine) -> Result<Arc<Identity>, Rejection> {
     match credentials(request, engine)? {
         Credentials::Bearer(token) => Ok(bearer(engine, &token).await?),
         Credentials::Cookie(token) => {

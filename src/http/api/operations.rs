@@ -4,9 +4,10 @@ use actix_web::http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use actix_web::{HttpRequest, HttpResponse, web};
 use serde_json::json;
 
-use super::log_in::signed_in;
-use super::{Rejection, answer, resource};
 use crate::engine::Engine;
+use crate::http::rejection::{Rejection, answer};
+use crate::http::request::signed_in;
+use crate::http::resource;
 use crate::registry::outbox::actor::Waiting;
 use crate::token::JWKS_KEPT;
 
@@ -16,7 +17,7 @@ type Eng = web::Data<Engine>;
 const MAILS_WAITING: usize = 100;
 const METRICS_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
-pub(super) fn configure(config: &mut web::ServiceConfig) {
+pub(in crate::http) fn configure(config: &mut web::ServiceConfig) {
     config
         .service(resource("/.well-known/jwks.json", "GET").route(web::get().to(get_jwks)))
         .service(resource("/healthz", "GET").route(web::get().to(get_health)))

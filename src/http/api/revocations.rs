@@ -11,9 +11,10 @@ use serde::Deserialize;
 use serde_json::json;
 use tokio::sync::mpsc;
 
-use super::log_in::signed_in;
-use super::{Problem, Rejection, answer, resource};
 use crate::engine::Engine;
+use crate::http::rejection::{Rejection, answer};
+use crate::http::request::signed_in;
+use crate::http::{Problem, resource};
 
 type Eng = web::Data<Engine>;
 
@@ -24,7 +25,7 @@ const KEEP_ALIVE: Duration = Duration::from_secs(15);
 /// How soon a stream ends once the server stops.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
-pub(super) fn configure(config: &mut web::ServiceConfig) {
+pub(in crate::http) fn configure(config: &mut web::ServiceConfig) {
     config.service(resource("/v1/revocations", "GET").route(web::get().to(get_revocations)));
 }
 

@@ -4,12 +4,14 @@ use actix_web::{HttpRequest, HttpResponse, web};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::log_in::{signed_in, user};
-use super::{Body, Problem, Rejection, answer, read_json, resource};
 use crate::audit::read::Wanted;
 use crate::engine::Engine;
 use crate::flow::admin::{self, Admin};
 use crate::flow::refusal::Refusal;
+use crate::http::rejection::{Rejection, answer};
+use crate::http::request::signed_in;
+use crate::http::response::user;
+use crate::http::{Body, Problem, read_json, resource};
 use crate::registry::account::actor::List;
 use crate::registry::account::{AccountV1, Status};
 use crate::system::clock::Timestamp;
@@ -22,7 +24,7 @@ const PAGE_MAX: usize = 200;
 const AUDIT_PAGE: usize = 100;
 const AUDIT_PAGE_MAX: usize = 10_000;
 
-pub(super) fn configure(config: &mut web::ServiceConfig) {
+pub(in crate::http) fn configure(config: &mut web::ServiceConfig) {
     config
         .service(
             resource("/v1/admin/users", "GET, POST")

@@ -4,15 +4,15 @@ use actix_web::{HttpRequest, HttpResponse, web};
 use serde::Deserialize;
 use serde_json::json;
 
-use super::log_in::known_device;
-use super::request::for_json;
-use super::{Body, resource};
 use crate::engine::Engine;
 use crate::flow::{email, mailed, password};
+use crate::http::request::for_json;
+use crate::http::response::known_device;
+use crate::http::{Body, resource};
 
 type Eng = web::Data<Engine>;
 
-pub(super) fn configure(config: &mut web::ServiceConfig) {
+pub(in crate::http) fn configure(config: &mut web::ServiceConfig) {
     config
         .service(resource("/v1/email/verify", "POST").route(web::post().to(post_verify)))
         .service(resource("/v1/email/verify/resend", "POST").route(web::post().to(post_resend)))

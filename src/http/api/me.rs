@@ -4,13 +4,15 @@ use actix_web::{HttpRequest, HttpResponse, web};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use super::log_in::{User, signed_in, user};
-use super::request::for_json_signed_in;
-use super::{Body, Rejection, answer, read_json, resource};
 use crate::engine::Engine;
 use crate::flow::authenticate::{Held, introspect};
 use crate::flow::refusal::Refusal;
 use crate::flow::{account, email, log_out, password};
+use crate::http::rejection::{Rejection, answer};
+use crate::http::request::for_json_signed_in;
+use crate::http::request::signed_in;
+use crate::http::response::{User, user};
+use crate::http::{Body, read_json, resource};
 use crate::registry::refresh::FamilyV1;
 use crate::registry::session::SessionV1;
 use crate::system::clock::Timestamp;
@@ -18,7 +20,7 @@ use crate::value::id::hex;
 
 type Eng = web::Data<Engine>;
 
-pub(super) fn configure(config: &mut web::ServiceConfig) {
+pub(in crate::http) fn configure(config: &mut web::ServiceConfig) {
     config
         .service(resource("/v1/session", "GET").route(web::get().to(get_session)))
         .service(resource("/v1/csrf", "GET").route(web::get().to(get_csrf)))
@@ -87,7 +89,7 @@ async fn get_session(request: HttpRequest, engine: Eng) -> HttpResponse {
             Held::Session(session) => Shown::session(session, true),
         };
         let user = user(&identity.account);
-        Ok::<_, Rejection>(super::json(&mut HttpResponse::Ok(), &SessionBody { session, user }))
+        Ok::<_, Rejection>(crate::http::json::json(&mut HttpResponse::Ok(), &SessionBody { session, user }))
     };
     answer(&request, &engine, result.await)
 }
@@ -98,7 +100,7 @@ async fn get_csrf(request: HttpRequest, engine: Eng) -> HttpResponse {
         if matches!(identity.held, Held::Family(_)) {
             return Err(Refusal::Unauthenticated.into());
         }
-        let token = super::csrf::issue(&engine.keys.csrf, identity.sid());
+        let token = crate::http::csrf::issue(&engine.keys.csrf, identity.sid());
         Ok::<_, Rejection>(HttpResponse::Ok().json(json!({"csrf_token": token})))
     };
     answer(&request, &engine, result.await)
