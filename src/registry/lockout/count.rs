@@ -3,10 +3,9 @@
 use std::time::Duration;
 
 use super::record::{CountV1, DeviceV1};
+use crate::registry::lockout::record::DEVICES_MAX;
 use crate::system::clock::Timestamp;
 
-/// Known devices of a name with failures of their own; the oldest gives way.
-pub const DEVICES_MAX: usize = 16;
 pub(super) const DAY: Duration = Duration::from_hours(24);
 
 /// The numbers of the rule.

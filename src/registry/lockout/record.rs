@@ -68,6 +68,9 @@ impl CountV1 {
 
     /// Whether what was read back can be a count.
     pub fn is_sound(&self) -> bool {
-        self.devices.len() <= super::count::DEVICES_MAX
+        self.devices.len() <= DEVICES_MAX
     }
 }
+
+/// Known devices of a name with failures of their own; the oldest gives way.
+pub const DEVICES_MAX: usize = 16;

@@ -1,5 +1,7 @@
 //! The frozen form of a browser session. A change of it is a `SessionV2` and an upcast.
 
+use std::time::Duration;
+
 use crate::journal::format::codec::{Decode, Encode, Stored};
 use crate::registry::record::Record;
 use crate::system::clock::Timestamp;
@@ -59,7 +61,7 @@ impl SessionV1 {
 
     /// Until when its use need not be written down again.
     pub fn use_written_until(&self) -> Timestamp {
-        Timestamp(self.used_ms) + super::state::USE_WRITTEN_EVERY
+        Timestamp(self.used_ms) + USE_WRITTEN_EVERY
     }
 
     /// Whether what was read back can be a session.
@@ -67,3 +69,6 @@ impl SessionV1 {
         self.id.first_chunk::<2>() == self.account.first_chunk::<2>() && self.opened_ms <= self.used_ms
     }
 }
+
+/// How often the use of a session is written down at most.
+pub(super) const USE_WRITTEN_EVERY: Duration = Duration::from_mins(1);

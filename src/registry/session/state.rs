@@ -6,6 +6,7 @@ use super::record::SessionV1;
 use crate::registry::buckets::Buckets;
 use crate::registry::index::ByAccount;
 use crate::registry::record::{self, Write};
+use crate::registry::session::record::USE_WRITTEN_EVERY;
 use crate::system::clock::Timestamp;
 use crate::token::opaque::SecretDigest;
 use crate::value::id::{AccountId, SessionId};
@@ -49,9 +50,6 @@ pub struct Opened {
 
 /// Sessions that are ended at once: more would not fit into an entry.
 const END_AT_ONCE: usize = 64;
-/// How often the use of a session is written down at most.
-pub(super) const USE_WRITTEN_EVERY: Duration = Duration::from_mins(1);
-
 /// All browser sessions of an engine.
 pub struct Sessions {
     by_id: Buckets<[u8; 16], SessionV1>,
