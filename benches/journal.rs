@@ -31,7 +31,7 @@ use portcullis::journal::snapshot::proof::prove;
 use portcullis::registry::account::Accounts;
 use portcullis::registry::record::Write;
 use portcullis::registry::tables::expiry::may_be_gone;
-use portcullis::registry::{Desk, Owner};
+use portcullis::registry::{Owner, OwnerContext};
 use portcullis::storage::local::LocalStorage;
 use portcullis::system::clock::Clock;
 use portcullis::system::fail_stop::FailStop;
@@ -177,14 +177,14 @@ fn messages(scale: Scale) {
     for number in 0..scale.accounts {
         accounts.apply(Write::Put(account(number)));
     }
-    let desk = Desk {
+    let context = OwnerContext {
         journal: recovered.handle.clone(),
         clock: Clock::system(),
         fail_stop: FailStop::new(|why| panic!("{why}")),
         changes: Arc::default(),
         feed: Arc::new(Feed::new(1, Duration::from_mins(15), std::iter::empty())),
     };
-    let owner = Owner::new(accounts, desk);
+    let owner = Owner::new(accounts, context);
     let (mut times, mut from, mut bytes) = (new_histogram(), 0, 0);
     while from < BUCKETS {
         let begun = Instant::now();

@@ -27,7 +27,7 @@ use load::{Connection, Run, field, post, rotate, run, run_on, signed_up};
 use portcullis::config::Config;
 use portcullis::engine::Engine;
 use portcullis::password::Cost;
-use portcullis::password::argon2id::{Choice, Kernel};
+use portcullis::password::argon2id::{Choice, Implementation};
 use portcullis::registry::account::Accounts;
 use portcullis::registry::record::Write;
 use portcullis::registry::refresh::Families;
@@ -314,14 +314,14 @@ fn hashing(cores: usize) -> [f64; 3] {
             assert!(argon2::Argon2::default().verify_password(b"password", &parsed).is_err());
         }
     };
-    let by = |mut kernel: Kernel| {
-        move || kernel.fill(Cost::SAFE, b"password", b"saltsaltsaltsalt", &mut [0; 32]).unwrap()
+    let by = |mut implementation: Implementation| {
+        move || implementation.fill(Cost::SAFE, b"password", b"saltsaltsaltsalt", &mut [0; 32]).unwrap()
     };
     let mut turns = [const { Vec::new() }; 3];
     for _ in 0..TURNS {
         turns[0].push(on_threads(cores, TIME / 2, plain));
-        turns[1].push(on_threads(cores, TIME / 2, || by(Kernel::reference())));
-        turns[2].push(on_threads(cores, TIME / 2, || by(Kernel::choose(Choice::Auto).0)));
+        turns[1].push(on_threads(cores, TIME / 2, || by(Implementation::reference())));
+        turns[2].push(on_threads(cores, TIME / 2, || by(Implementation::choose(Choice::Auto).0)));
     }
     turns.map(|mut rates| {
         rates.sort_by(f64::total_cmp);
@@ -335,7 +335,7 @@ fn login(runtime: &tokio::runtime::Runtime) {
     println!(
         "argon2id (19 MiB, t=2) on {cores} cores: argon2's verify_password {plain:.0}/s, with memory kept {reused:.0}/s, {} \
          {raw:.0}/s ({:.2} times the first)",
-        Kernel::choose(Choice::Auto).0.name(),
+        Implementation::choose(Choice::Auto).0.name(),
         raw / plain
     );
     // Whatever is beside the hash weighs more, the quicker the hash.

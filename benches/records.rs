@@ -14,9 +14,9 @@ use portcullis::journal::format::buckets::{BUCKETS, bucket_of};
 use portcullis::journal::format::codec;
 use portcullis::journal::format::entry::Entry;
 use portcullis::journal::format::layout::Sizes;
-use portcullis::journal::recovery::report::Past;
+use portcullis::journal::recovery::report::ReplayTarget;
 use portcullis::journal::recovery::{Options, recover};
-use portcullis::journal::snapshot::{Records, Taking};
+use portcullis::journal::snapshot::{Records, SnapshotWriter};
 use portcullis::registry::account::{AccountV1, Status};
 use portcullis::registry::record::Write;
 use portcullis::registry::refresh::FamilyV1;
@@ -25,7 +25,7 @@ use portcullis::storage::local::LocalStorage;
 use portcullis::storage::write_mode::WriteMode;
 use portcullis::system::clock::Clock;
 use portcullis::system::fail_stop::FailStop;
-use portcullis::system::random::Chance;
+use portcullis::system::random::Random;
 use portcullis::value::account_name::AccountName;
 use portcullis::value::id::{AccountId, FamilyId};
 
@@ -43,7 +43,7 @@ pub fn config(dir: &Path, settings: &[(&str, &str)]) -> Config {
 /// Whoever keeps nothing of what is read.
 pub struct Nothing;
 
-impl Past for Nothing {
+impl ReplayTarget for Nothing {
     fn apply(&mut self, _: u16, _: u16, _: &[u8], _: Option<&[u8]>) -> Result<(), String> {
         Ok(())
     }
@@ -54,7 +54,7 @@ pub fn options(dir: &Path) -> Options {
         storage: Arc::new(LocalStorage::open(dir).unwrap().logging(WriteMode::Direct)),
         sizes: Sizes::PRODUCTION,
         clock: Clock::system(),
-        chance: Arc::new(Chance::system()),
+        random: Arc::new(Random::system()),
         accept_clock_floor: false,
     }
 }
@@ -113,7 +113,7 @@ pub fn write_snapshot(path: &Path, count: u64) {
     let permit = recovered.handle.reserve(entry.as_bytes().len(), Class::Essential).unwrap();
     let seq = recovered.handle.append(permit, &entry);
     recovered.writer.step().unwrap();
-    let mut taking = Taking::begin(&life, seq).unwrap();
+    let mut taking = SnapshotWriter::begin(&life, seq).unwrap();
     for table in [1, 5] {
         for (bucket, numbers) in buckets.iter().enumerate() {
             let mut records = Records::default();

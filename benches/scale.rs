@@ -22,7 +22,7 @@ use std::time::{Duration, Instant};
 
 use load::{Run, field, rotate, run, signed_up};
 use portcullis::password::Cost;
-use portcullis::password::argon2id::{Choice, Kernel};
+use portcullis::password::argon2id::{Choice, Implementation};
 use portcullis::system::clock::Timestamp;
 
 use portcullis::registry::throttle::class::{Class, Rate};
@@ -168,10 +168,10 @@ fn cores() {
     for _ in 0..3 {
         for (turns, threads) in turns.iter_mut().zip(&counts) {
             let hash = || {
-                let (mut kernel, _) = Kernel::choose(Choice::Auto);
+                let (mut implementation, _) = Implementation::choose(Choice::Auto);
                 let (mut count, mut begin) = (0_u32, Instant::now());
                 loop {
-                    kernel.fill(Cost::SAFE, b"password", b"saltsaltsaltsalt", &mut [0; 32]).unwrap();
+                    implementation.fill(Cost::SAFE, b"password", b"saltsaltsaltsalt", &mut [0; 32]).unwrap();
                     // The first one also pays for the memory.
                     if count == 0 {
                         begin = Instant::now();

@@ -18,7 +18,7 @@ use crate::system::clock::Clock;
 
 /// Takes down events, and knows how often each happened since the start.
 #[derive(Debug)]
-pub struct Tally {
+pub struct AuditLog {
     /// In the order of [`Event::ALL`].
     counts: [AtomicU64; Event::ALL.len()],
     clock: Clock,
@@ -27,7 +27,7 @@ pub struct Tally {
     pub log: log::Log,
 }
 
-impl Tally {
+impl AuditLog {
     /// Nothing happened yet.
     pub fn new(clock: Clock, journal: Handle) -> Self {
         Self { counts: std::array::from_fn(|_| AtomicU64::new(0)), clock, journal, log: log::Log::default() }
@@ -53,7 +53,7 @@ impl Tally {
         self.log.note(Line { time: self.clock.now(), journal: self.journal.durable(), ..line });
     }
 
-    /// As [`Tally::record`], and waits until the line is on the disk: for what changes who may do what.
+    /// As [`AuditLog::record`], and waits until the line is on the disk: for what changes who may do what.
     pub async fn record_for_good(&self, note: Note) {
         self.record(note);
         self.log.written().await;

@@ -9,7 +9,7 @@ use portcullis::config::Config;
 use portcullis::journal::archive::inspect::{inspect, verify};
 use portcullis::journal::archive::{Records, Restored, Salvaged, back_up, check_sums, restore, salvage};
 use portcullis::journal::format::layout::Sizes;
-use portcullis::journal::recovery::replay::{Until, look};
+use portcullis::journal::recovery::replay::{RecoveryTarget, look};
 use portcullis::registry::tables::dump;
 use portcullis::registry::tables::expiry::may_be_gone;
 use portcullis::server::operator::operation::Operation;
@@ -17,7 +17,7 @@ use portcullis::server::operator::socket;
 use portcullis::storage::Storage;
 use portcullis::storage::local::LocalStorage;
 use portcullis::system::clock::{Clock, Timestamp};
-use portcullis::system::random::Chance;
+use portcullis::system::random::Random;
 use serde_json::json;
 
 use super::place::{anew, copy_keys, is_empty};
@@ -77,19 +77,19 @@ impl DataCommand {
                     let wrong = || Failure::usage(format!("{text} is no time like 2027-01-15T08:00:00Z"));
                     Timestamp::parse_rfc3339(text).ok_or_else(wrong)
                 });
-                let until = Until { seq: *to_seq, time: time.transpose()? };
+                let until = RecoveryTarget { seq: *to_seq, time: time.transpose()? };
                 let source = open(from)?;
                 check_sums(&*source).map_err(Failure::refused)?;
-                anew(&config, from, keys.as_deref(), |to, clock, chance| {
-                    let restored = restore(&*source, to, SIZES, until, clock, chance);
+                anew(&config, from, keys.as_deref(), |to, clock, random| {
+                    let restored = restore(&*source, to, SIZES, until, clock, random);
                     Ok(vec![told(&restored.map_err(Failure::refused)?)])
                 })
             }
             Self::Salvage { from, keys } => {
                 let source = open(from)?;
                 let _lock = source.lock_to_read().map_err(Failure::refused)?;
-                anew(&config, from, keys.as_deref(), |to, clock, chance| {
-                    let salvaged = salvage(&*source, to, SIZES, clock, chance).map_err(Failure::refused)?;
+                anew(&config, from, keys.as_deref(), |to, clock, random| {
+                    let salvaged = salvage(&*source, to, SIZES, clock, random).map_err(Failure::refused)?;
                     Ok(losses(&salvaged).chain([told(&salvaged.restored)]).collect())
                 })
             }
@@ -192,8 +192,14 @@ fn backup(config: &Config, to: &Path, with_keys: bool) -> Result<(), Failure> {
     // What is deleted at the end was not there before.
     std::fs::create_dir(&proof).map_err(Failure::refused)?;
     let into = Arc::new(LocalStorage::open(&proof).map_err(Failure::refused)?);
-    let proved =
-        restore(&*source, into, SIZES, Until::default(), Clock::system(), Arc::new(Chance::system()));
+    let proved = restore(
+        &*source,
+        into,
+        SIZES,
+        RecoveryTarget::default(),
+        Clock::system(),
+        Arc::new(Random::system()),
+    );
     std::fs::remove_dir_all(&proof).map_err(Failure::fault)?;
     let proved = proved.map_err(Failure::refused)?;
     say(&format!(

@@ -15,7 +15,7 @@ use portcullis::storage::local::LocalStorage;
 use portcullis::system::clock::Clock;
 use portcullis::system::fail_stop::FailStop;
 use portcullis::system::memory;
-use portcullis::system::random::Chance;
+use portcullis::system::random::Random;
 use portcullis::token::Keys;
 use serde_json::{Value, json};
 
@@ -161,11 +161,11 @@ fn machine(config: &Config) -> Vec<Line> {
         threads: 1,
         wait_budget: config.hash_wait_budget,
         cost: config.cost,
-        kernel: config.hash_kernel,
+        implementation: config.hash_kernel,
         machine: config.machine,
     };
     let fail_stop = FailStop::new(|_| {});
-    let pool = HashPool::start(options, &Clock::system(), &Arc::new(Chance::system()), &fail_stop);
+    let pool = HashPool::start(options, &Clock::system(), &Arc::new(Random::system()), &fail_stop);
     if let Ok(pool) = pool {
         let took = pool.stats().hash_time;
         let rate = config.hash_threads as f64 / took.as_secs_f64().max(1e-6);

@@ -8,12 +8,12 @@ use std::path::Path;
 use std::sync::Arc;
 
 use portcullis::config::Config;
-use portcullis::journal::archive::staging::{self, Left};
+use portcullis::journal::archive::staging::{self, Leftover};
 use portcullis::journal::format::layout::{BUILDING, IDENTITY};
 use portcullis::storage::local::LocalStorage;
 use portcullis::storage::{Storage, write_whole};
 use portcullis::system::clock::Clock;
-use portcullis::system::random::Chance;
+use portcullis::system::random::Random;
 use portcullis::token::Keys;
 
 use super::{Failure, say};
@@ -23,12 +23,12 @@ pub(super) fn anew(
     config: &Config,
     from: &Path,
     keys: Option<&Path>,
-    build: impl FnOnce(Arc<dyn Storage>, Clock, Arc<Chance>) -> Result<Vec<String>, Failure>,
+    build: impl FnOnce(Arc<dyn Storage>, Clock, Arc<Random>) -> Result<Vec<String>, Failure>,
 ) -> Result<(), Failure> {
     let dir = &config.data_dir;
     let of_place = |error: io::Error| Failure::refused(format!("{}: {error}", dir.display()));
     let unfinished = left_in(dir)?;
-    let whole = matches!(unfinished, Left::Whole(_));
+    let whole = matches!(unfinished, Leftover::Whole(_));
     let own = from.join("keys");
     let keys = keys.unwrap_or(&own);
     if !whole {
@@ -49,7 +49,7 @@ pub(super) fn anew(
             dir.display()
         )));
     }
-    if let Left::Whole(lines) = unfinished {
+    if let Leftover::Whole(lines) = unfinished {
         settle(config, &*storage)?;
         say(&format!(
             "nothing was read of {}: what an earlier restore into {} had built was whole, and is in its place now",
@@ -61,12 +61,12 @@ pub(super) fn anew(
     }
     refuse_used(config)?;
     let building = staging::begin(&storage).map_err(of_place)?;
-    let mut lines = build(Arc::new(building.clone()), Clock::system(), Arc::new(Chance::system()))?;
+    let mut lines = build(Arc::new(building.clone()), Clock::system(), Arc::new(Random::system()))?;
     let target = building.keys();
     target.create_dir("").map_err(of_place)?;
     copy_keys(keys, &target, false)?;
     // Only the signing key is missing.
-    Keys::form(&target, &Chance::system(), config.scheme).map_err(Failure::refused)?;
+    Keys::form(&target, &Random::system(), config.scheme).map_err(Failure::refused)?;
     lines.insert(0, format!("{} was made of {}", dir.display(), from.display()));
     let lines = lines.join("\n");
     staging::whole(&*storage, &lines).map_err(of_place)?;
@@ -87,10 +87,10 @@ fn settle(config: &Config, storage: &dyn Storage) -> Result<(), Failure> {
 }
 
 /// What an earlier restore has left in a directory that is not in use.
-fn left_in(dir: &Path) -> Result<Left, Failure> {
+fn left_in(dir: &Path) -> Result<Leftover, Failure> {
     let of_place = |error: io::Error| Failure::refused(format!("{}: {error}", dir.display()));
     let storage = match LocalStorage::open_existing(dir) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Left::Nothing),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Leftover::Nothing),
         storage => storage.map_err(of_place)?,
     };
     refuse_another_owner(dir)?;

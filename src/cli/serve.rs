@@ -111,7 +111,7 @@ fn banner(server: &server::Server) {
         config.public_origin,
         config.public_origin,
         config.data_dir.display(),
-        server.engine.pool.kernel(),
+        server.engine.pool.implementation(),
         server.address,
     ));
 }

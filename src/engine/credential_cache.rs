@@ -12,7 +12,7 @@ use crate::registry::account::AccountV1;
 use crate::registry::refresh::FamilyV1;
 use crate::registry::session::SessionV1;
 use crate::registry::sharded_map::Shards;
-use crate::registry::write_counts::Mark;
+use crate::registry::write_counts::Stamp;
 use crate::system::clock::Timestamp;
 
 const SHARDS: usize = 64;
@@ -76,22 +76,22 @@ impl CredentialDigest {
 
 struct Kept {
     identity: Arc<Identity>,
-    mark: Mark,
+    mark: Stamp,
     until: Timestamp,
 }
 
 /// Those of one engine.
 #[derive(Default)]
-pub(crate) struct Verified(Shards<CredentialDigest, Kept, SHARDS, PER_SHARD>);
+pub(crate) struct CredentialCache(Shards<CredentialDigest, Kept, SHARDS, PER_SHARD>);
 
-impl Verified {
+impl CredentialCache {
     /// Whose credential it is, if nothing has changed since it was found good. `mark` counts what there is to change for an
     /// identity.
     pub(crate) fn find(
         &self,
         digest: CredentialDigest,
         now: Timestamp,
-        mark: impl FnOnce(&Identity) -> Mark,
+        mark: impl FnOnce(&Identity) -> Stamp,
     ) -> Option<Arc<Identity>> {
         let (identity, kept) = self.0.find(digest.spread(), &digest, |kept| {
             (now < kept.until).then(|| (Arc::clone(&kept.identity), kept.mark))
@@ -104,7 +104,7 @@ impl Verified {
         &self,
         digest: CredentialDigest,
         identity: Arc<Identity>,
-        mark: Mark,
+        mark: Stamp,
         until: Timestamp,
         now: Timestamp,
     ) {

@@ -12,30 +12,30 @@ use actix::dev::ToEnvelope;
 use actix::{Actor, Addr, ArbiterHandle, Handler, Message};
 
 use crate::config::Config;
-use crate::engine::credential_cache::Verified;
+use crate::engine::credential_cache::CredentialCache;
 use crate::journal::append::handle::{Handle, NoRoom, Sealed};
 use crate::journal::archive;
 use crate::journal::format::layout::Sizes;
-use crate::journal::recovery::report::Found;
+use crate::journal::recovery::report::RecoveryReport;
 use crate::journal::snapshot::status::Saved;
 use crate::password::{HashPool, KnownBad, Shed};
 use crate::registry::account::Accounts;
-use crate::registry::lockout::Names;
+use crate::registry::lockout::Lockouts;
 use crate::registry::outbox::Outbox;
 use crate::registry::refresh::Families;
-use crate::registry::reset::Mailed;
+use crate::registry::reset::MailedTokens;
 use crate::registry::session::Sessions;
-use crate::registry::stuffing::Standings;
-use crate::registry::stuffing::actor::Watch;
+use crate::registry::stuffing::ReputationCache;
+use crate::registry::stuffing::actor::StuffingActor;
 use crate::registry::throttle::actor::Throttle;
-use crate::registry::throttle::refusal_cache::Refused;
-use crate::registry::write_counts::Changes;
+use crate::registry::throttle::refusal_cache::RefusalCache;
+use crate::registry::write_counts::WriteCounts;
 use crate::registry::{Answer, Owner, Registry};
 use crate::storage::Storage;
 use crate::storage::local::LocalStorage;
 use crate::system::clock::{Clock, Timestamp};
 use crate::system::lock::Mutex;
-use crate::system::random::{Chance, NoChance};
+use crate::system::random::{NoRandomness, Random};
 use crate::token::feed::Ended;
 use crate::token::opaque::EdgeKeys;
 use crate::token::{Feed, Keys, Signer};
@@ -53,7 +53,7 @@ pub enum Fault {
     Shed(#[from] Shed),
     /// No randomness.
     #[error(transparent)]
-    NoChance(#[from] NoChance),
+    NoRandomness(#[from] NoRandomness),
     /// Whoever asked hung up: nobody hears of it.
     #[error("nobody waits for it any more")]
     HungUp,
@@ -75,7 +75,7 @@ pub struct Engine {
     /// Its time.
     pub clock: Clock,
     /// Its chance.
-    pub chance: Arc<Chance>,
+    pub random: Arc<Random>,
     /// Signs and checks access tokens.
     pub signer: parking_lot::RwLock<Signer>,
     /// What was ended before its time.
@@ -96,19 +96,19 @@ pub struct Engine {
     /// How the taking of snapshots goes.
     pub(crate) saved: Mutex<Saved>,
     pub(crate) accounts: Addr<Owner<Accounts>>,
-    pub(crate) lockout: Addr<Owner<Names>>,
+    pub(crate) lockout: Addr<Owner<Lockouts>>,
     pub(crate) throttle: Addr<Throttle>,
-    pub(crate) stuffing: Addr<Watch>,
-    pub(crate) standings: Arc<Standings>,
-    pub(crate) refused: Arc<Refused>,
-    pub(crate) changes: Arc<Changes>,
-    pub(crate) verified: Verified,
+    pub(crate) stuffing: Addr<StuffingActor>,
+    pub(crate) reputation_cache: Arc<ReputationCache>,
+    pub(crate) refused: Arc<RefusalCache>,
+    pub(crate) changes: Arc<WriteCounts>,
+    pub(crate) verified: CredentialCache,
     pub(crate) refresh: Addr<Owner<Families>>,
     pub(crate) sessions: Addr<Owner<Sessions>>,
-    pub(crate) mailed: Addr<Owner<Mailed>>,
+    pub(crate) mailed: Addr<Owner<MailedTokens>>,
     pub(crate) outbox: Addr<Owner<Outbox>>,
     /// Takes down security events.
-    pub tally: crate::audit::Tally,
+    pub tally: crate::audit::AuditLog,
     calls: AtomicU64,
     stopping: AtomicBool,
     proxy_watch: Mutex<crate::registry::throttle::ProxyWatch>,
@@ -179,7 +179,7 @@ impl Engine {
     }
 
     /// Does work that asks several owners on their own thread: one way there and back, whatever it asks between.
-    pub(crate) async fn beside_owners<T: Send + 'static>(
+    pub(crate) async fn on_owner_thread<T: Send + 'static>(
         &self,
         work: impl AsyncFnOnce() -> T + Send + 'static,
     ) -> Result<T, Fault> {
@@ -244,7 +244,7 @@ impl Engine {
     }
 
     /// Copies snapshots and journal into a directory, and reads the copy to its end. Blocks while it does.
-    pub(crate) fn back_up(&self, to: &std::path::Path) -> std::io::Result<Found> {
+    pub(crate) fn back_up(&self, to: &std::path::Path) -> std::io::Result<RecoveryReport> {
         let (from, to) = (LocalStorage::open(&self.config.data_dir)?, LocalStorage::open(to)?);
         archive::back_up(&from, &to, Sizes::PRODUCTION)
     }

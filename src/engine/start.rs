@@ -7,31 +7,31 @@ use actix::{Actor, Addr, Arbiter};
 
 use crate::config::Config;
 use crate::engine::Engine;
-use crate::engine::credential_cache::Verified;
-use crate::journal::context::Life;
+use crate::engine::credential_cache::CredentialCache;
+use crate::journal::context::JournalContext;
 use crate::journal::format::layout::Sizes;
-use crate::journal::recovery::report::{Found, Past};
+use crate::journal::recovery::report::{RecoveryReport, ReplayTarget};
 use crate::journal::recovery::{Journal, Options, recover};
 use crate::journal::snapshot::status::Saved;
 use crate::password::{HashPool, KnownBad, pool};
 use crate::registry::account::{AccountV1, Accounts};
-use crate::registry::lockout::Names;
+use crate::registry::lockout::Lockouts;
 use crate::registry::outbox::Outbox;
 use crate::registry::refresh::{Families, FamilyV1};
-use crate::registry::reset::Mailed;
+use crate::registry::reset::MailedTokens;
 use crate::registry::session::Sessions;
-use crate::registry::stuffing::Standings;
-use crate::registry::stuffing::actor::Watch;
+use crate::registry::stuffing::ReputationCache;
+use crate::registry::stuffing::actor::StuffingActor;
 use crate::registry::throttle::actor::Throttle;
 use crate::registry::throttle::file;
-use crate::registry::throttle::refusal_cache::Refused;
-use crate::registry::{Desk, Owner, Registry};
+use crate::registry::throttle::refusal_cache::RefusalCache;
+use crate::registry::{Owner, OwnerContext, Registry};
 use crate::storage::Storage;
 use crate::storage::local::LocalStorage;
 use crate::system::clock::Clock;
 use crate::system::fail_stop::FailStop;
 use crate::system::lock::Mutex;
-use crate::system::random::Chance;
+use crate::system::random::Random;
 use crate::system::scheduling;
 use crate::token::feed::{self, Ended};
 use crate::token::{self, Feed, Keys, Scheme, Signer};
@@ -58,19 +58,19 @@ pub struct RunningEngine {
     journal: Journal,
     registries: Arbiter,
     /// What recovery found.
-    pub found: Found,
+    pub found: RecoveryReport,
 }
 
 /// The states that recovery fills.
 struct States {
     accounts: Accounts,
-    lockout: Names,
+    lockout: Lockouts,
     refresh: Families,
     sessions: Sessions,
-    mailed: Mailed,
+    mailed: MailedTokens,
     outbox: Outbox,
     keys: Arc<dyn Storage>,
-    chance: Arc<Chance>,
+    random: Arc<Random>,
     scheme: Scheme,
 }
 
@@ -92,7 +92,7 @@ impl States {
     }
 }
 
-impl Past for States {
+impl ReplayTarget for States {
     fn apply(&mut self, table: u16, schema: u16, key: &[u8], value: Option<&[u8]>) -> Result<(), String> {
         match table {
             1 => self.accounts.restore(schema, key, value),
@@ -106,7 +106,7 @@ impl Past for States {
     }
 
     fn first_start(&mut self) -> std::io::Result<()> {
-        Keys::form(&*self.keys, &self.chance, self.scheme)
+        Keys::form(&*self.keys, &self.random, self.scheme)
     }
 
     fn has_keys(&self) -> bool {
@@ -114,14 +114,14 @@ impl Past for States {
     }
 }
 
-fn owner<S: Registry>(arbiter: &Arbiter, state: S, desk: &Desk) -> Addr<Owner<S>> {
-    let owner = Owner::new(state, desk.clone());
+fn owner<S: Registry>(arbiter: &Arbiter, state: S, context: &OwnerContext) -> Addr<Owner<S>> {
+    let owner = Owner::new(state, context.clone());
     Owner::start_in_arbiter(&arbiter.handle(), |_| owner)
 }
 
 impl RunningEngine {
     /// What the files of this run of the journal have in common.
-    pub const fn journal_context(&self) -> &Life {
+    pub const fn journal_context(&self) -> &JournalContext {
         self.journal.life()
     }
 
@@ -145,26 +145,26 @@ impl Engine {
         accept_clock_floor: bool,
         fail_stop: &FailStop,
     ) -> Result<(Arc<Self>, RunningEngine), StartError> {
-        let chance = Arc::new(Chance::system());
+        let random = Arc::new(Random::system());
         let local = LocalStorage::open(&config.data_dir)?.logging(config.write_mode);
         let storage: Arc<dyn Storage> = Arc::new(local.clone());
         let key_storage: Arc<dyn Storage> = Arc::new(LocalStorage::open(&config.keys_dir)?);
         let mut states = States {
             accounts: Accounts::default(),
-            lockout: Names::new(config.lockout),
+            lockout: Lockouts::new(config.lockout),
             refresh: Families::new(config.refresh),
             sessions: Sessions::new(config.session),
-            mailed: Mailed::new(config.reset),
+            mailed: MailedTokens::new(config.reset),
             outbox: Outbox::default(),
             keys: Arc::clone(&key_storage),
-            chance: Arc::clone(&chance),
+            random: Arc::clone(&random),
             scheme: config.scheme,
         };
         let options = Options {
             storage,
             sizes: Sizes { segment: config.segment_bytes, ..Sizes::PRODUCTION },
             clock: clock.clone(),
-            chance: Arc::clone(&chance),
+            random: Arc::clone(&random),
             accept_clock_floor,
         };
         let known_bad = KnownBad::load(config.password_list.as_deref())?;
@@ -183,11 +183,11 @@ impl Engine {
             threads: config.hash_threads,
             wait_budget: config.hash_wait_budget,
             cost: config.cost,
-            kernel: config.hash_kernel,
+            implementation: config.hash_kernel,
             machine: config.machine,
         };
-        let pool = HashPool::start(pool_options, &clock, &chance, fail_stop)?;
-        let tally = crate::audit::Tally::new(clock.clone(), recovered.handle.clone());
+        let pool = HashPool::start(pool_options, &clock, &random, fail_stop)?;
+        let tally = crate::audit::AuditLog::new(clock.clone(), recovered.handle.clone());
         let durable = recovered.handle.durable();
         let life = config.access_ttl + feed::LEEWAY;
         let retired = Keys::retired(&*key_storage, life, clock.now())?;
@@ -208,7 +208,7 @@ impl Engine {
             revoked.push(Ended::Kid(kid), at);
         }
         let revoked = Arc::new(revoked);
-        let desk = Desk {
+        let context = OwnerContext {
             journal: journal.clone(),
             clock: clock.clone(),
             fail_stop: fail_stop.clone(),
@@ -218,26 +218,26 @@ impl Engine {
         let registries = Arbiter::new();
         let machine = config.machine;
         registries.spawn_fn(move || scheduling::gather(machine));
-        let refused = Arc::new(Refused::default());
+        let refused = Arc::new(RefusalCache::default());
         let table = file::restored(&*running.life().storage, running.life(), &found, config.throttle.clone());
         let throttle = Throttle::new(table, Arc::clone(&refused), clock.clone(), fail_stop.clone());
         let throttle = Throttle::start_in_arbiter(&registries.handle(), |_| throttle);
-        let standings = Arc::new(Standings::default());
-        let watch = Watch::new(Arc::clone(&standings), clock.clone(), fail_stop.clone());
-        let stuffing = Watch::start_in_arbiter(&registries.handle(), |_| watch);
+        let reputation_cache = Arc::new(ReputationCache::default());
+        let watch = StuffingActor::new(Arc::clone(&reputation_cache), clock.clone(), fail_stop.clone());
+        let stuffing = StuffingActor::start_in_arbiter(&registries.handle(), |_| watch);
         let engine = Arc::new(Self {
-            accounts: owner(&registries, states.accounts, &desk),
-            lockout: owner(&registries, states.lockout, &desk),
-            refresh: owner(&registries, states.refresh, &desk),
-            sessions: owner(&registries, states.sessions, &desk),
-            mailed: owner(&registries, states.mailed, &desk),
-            outbox: owner(&registries, states.outbox, &desk),
+            accounts: owner(&registries, states.accounts, &context),
+            lockout: owner(&registries, states.lockout, &context),
+            refresh: owner(&registries, states.refresh, &context),
+            sessions: owner(&registries, states.sessions, &context),
+            mailed: owner(&registries, states.mailed, &context),
+            outbox: owner(&registries, states.outbox, &context),
             throttle,
             stuffing,
-            standings,
+            reputation_cache,
             refused,
-            changes: Arc::clone(&desk.changes),
-            verified: Verified::default(),
+            changes: Arc::clone(&context.changes),
+            verified: CredentialCache::default(),
             edge: keys.edge(),
             keys,
             signer: parking_lot::RwLock::new(signer),
@@ -250,7 +250,7 @@ impl Engine {
             saved: Mutex::new(Saved { newest: found.newest, tail: found.tail, ..Saved::default() }),
             storage: local,
             clock,
-            chance,
+            random,
             config,
             tally,
             calls: AtomicU64::new(0),

@@ -4,7 +4,7 @@ use super::authenticate::{Held, Identity};
 use super::check::{Known, check_password};
 use super::client::Client;
 use super::log_out::end_others_and_mailed;
-use super::refusal::{Refusal, Stop, parse_name};
+use super::refusal::{FlowError, Refusal, parse_name};
 use crate::audit::event::Event;
 use crate::engine::Engine;
 use crate::registry::account::AccountV1;
@@ -23,11 +23,11 @@ pub struct OpenSessions {
 }
 
 /// Lists what is open and not dead by its epoch.
-pub async fn sessions(engine: &Engine, identity: &Identity) -> Result<OpenSessions, Stop> {
+pub async fn sessions(engine: &Engine, identity: &Identity) -> Result<OpenSessions, FlowError> {
     open_sessions(engine, &identity.account).await
 }
 
-pub(crate) async fn open_sessions(engine: &Engine, account: &AccountV1) -> Result<OpenSessions, Stop> {
+pub(crate) async fn open_sessions(engine: &Engine, account: &AccountV1) -> Result<OpenSessions, FlowError> {
     let (id, epoch) = (account.account_id(), account.auth_epoch);
     let mut families = engine.ask(&engine.refresh, refresh::actor::OfAccount(id)).await?;
     families.retain(|family| family.auth_epoch == epoch);
@@ -37,7 +37,7 @@ pub(crate) async fn open_sessions(engine: &Engine, account: &AccountV1) -> Resul
 }
 
 /// Lets the session that changed the password go on under the account's new epoch.
-pub(super) async fn carry_over(engine: &Engine, identity: &Identity, epoch: u64) -> Result<(), Stop> {
+pub(super) async fn carry_over(engine: &Engine, identity: &Identity, epoch: u64) -> Result<(), FlowError> {
     match &identity.held {
         Held::Family(family) => {
             if let Some(id) = FamilyId::from_bytes(family.id) {
@@ -61,7 +61,7 @@ pub async fn delete(
     client: &Client,
     identity: &Identity,
     password: &str,
-) -> Result<(), Stop> {
+) -> Result<(), FlowError> {
     engine.admit(Class::Check, client).await?;
     let name = parse_name(&identity.account.email)?;
     let account = check_password(engine, client, name, password, Known::Session(identity.sid())).await?;

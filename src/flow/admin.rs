@@ -3,13 +3,13 @@
 use super::authenticate::Identity;
 use super::log_out::{end_others, end_others_and_mailed};
 use super::post::Addressee;
-use super::refusal::{Refusal, Stop, parse_name};
+use super::refusal::{FlowError, Refusal, parse_name};
 use super::sign_up::{display_name, new_password};
 use crate::audit::Line;
 use crate::audit::event::{Event, Note};
 use crate::audit::read::{Wanted, find};
 use crate::engine::{Engine, Fault};
-use crate::password::Place;
+use crate::password::QueueKey;
 use crate::registry::account::actor::{Alter, ById, Delete, List};
 use crate::registry::account::{AccountV1, Change, SignUp, SignedUp, Status};
 use crate::registry::lockout::actor::Clear;
@@ -56,19 +56,19 @@ pub struct New<'a> {
 }
 
 /// Makes an account.
-pub async fn create(engine: &Engine, admin: &Admin, new: New<'_>) -> Result<AccountV1, Stop> {
+pub async fn create(engine: &Engine, admin: &Admin, new: New<'_>) -> Result<AccountV1, FlowError> {
     let name = parse_name(new.email)?;
     let roles = roles(new.roles)?;
     let phc = match new.password {
         Some(password) => {
             let password = new_password(engine, password, name.as_str(), "/password")?;
-            Some(engine.pool.hash(Place::OWN, password).await.map_err(Fault::from)?.into())
+            Some(engine.pool.hash(QueueKey::OWN, password).await.map_err(Fault::from)?.into())
         }
         None => None,
     };
     let name_key = name.key(&engine.keys.directory);
     let sign_up = SignUp {
-        id: AccountId::mint(name_key.slot(), engine.chance.bytes()?),
+        id: AccountId::mint(name_key.slot(), engine.random.bytes()?),
         name_key,
         email: name.as_str().into(),
         name: None,
@@ -92,12 +92,12 @@ pub async fn create(engine: &Engine, admin: &Admin, new: New<'_>) -> Result<Acco
 }
 
 /// A page of accounts.
-pub async fn list(engine: &Engine, _: &Admin, list: List) -> Result<Vec<AccountV1>, Stop> {
+pub async fn list(engine: &Engine, _: &Admin, list: List) -> Result<Vec<AccountV1>, FlowError> {
     Ok(engine.ask(&engine.accounts, list).await?)
 }
 
 /// One account.
-pub async fn get(engine: &Engine, _: &Admin, id: AccountId) -> Result<AccountV1, Stop> {
+pub async fn get(engine: &Engine, _: &Admin, id: AccountId) -> Result<AccountV1, FlowError> {
     Ok(engine.ask(&engine.accounts, ById(id)).await?.ok_or(Refusal::NotFound)?)
 }
 
@@ -109,7 +109,7 @@ pub async fn change(
     new_roles: Option<Vec<String>>,
     status: Option<Status>,
     name: Option<&str>,
-) -> Result<AccountV1, Stop> {
+) -> Result<AccountV1, FlowError> {
     let change = Change {
         roles: new_roles.map(roles).transpose()?,
         status,
@@ -126,7 +126,7 @@ pub async fn change(
 }
 
 /// Deletes an account and all that is its own.
-pub async fn delete(engine: &Engine, admin: &Admin, id: AccountId) -> Result<(), Stop> {
+pub async fn delete(engine: &Engine, admin: &Admin, id: AccountId) -> Result<(), FlowError> {
     engine.ask(&engine.accounts, Delete(id)).await?.map_err(|_| Refusal::NotFound)?;
     end_others_and_mailed(engine, id, None).await?;
     admin.record(engine, Event::AccountDeleted, &id).await;
@@ -134,7 +134,7 @@ pub async fn delete(engine: &Engine, admin: &Admin, id: AccountId) -> Result<(),
 }
 
 /// Lifts a lockout.
-pub async fn unlock(engine: &Engine, admin: &Admin, id: AccountId) -> Result<(), Stop> {
+pub async fn unlock(engine: &Engine, admin: &Admin, id: AccountId) -> Result<(), FlowError> {
     let account = get(engine, admin, id).await?;
     engine.ask(&engine.lockout, Clear(NameKey(account.name_key))).await?;
     admin.record(engine, Event::LockoutCleared, &id).await;
@@ -142,7 +142,7 @@ pub async fn unlock(engine: &Engine, admin: &Admin, id: AccountId) -> Result<(),
 }
 
 /// Ends everything that is open.
-pub async fn revoke_sessions(engine: &Engine, admin: &Admin, id: AccountId) -> Result<(), Stop> {
+pub async fn revoke_sessions(engine: &Engine, admin: &Admin, id: AccountId) -> Result<(), FlowError> {
     let raised = Alter(id, Change { raise_epoch: true, ..Change::default() });
     engine.ask(&engine.accounts, raised).await?.map_err(|_| Refusal::NotFound)?;
     end_others(engine, id, None).await?;
@@ -151,7 +151,7 @@ pub async fn revoke_sessions(engine: &Engine, admin: &Admin, id: AccountId) -> R
 }
 
 /// Mails a link to set a new password.
-pub async fn send_reset(engine: &Engine, admin: &Admin, id: AccountId) -> Result<(), Stop> {
+pub async fn send_reset(engine: &Engine, admin: &Admin, id: AccountId) -> Result<(), FlowError> {
     let account = get(engine, admin, id).await?;
     engine.mail_token(Addressee::owner(&account), Purpose::Reset, Kind::Reset).await?;
     admin.record(engine, Event::ResetRequested, &id).await;
@@ -159,7 +159,7 @@ pub async fn send_reset(engine: &Engine, admin: &Admin, id: AccountId) -> Result
 }
 
 /// Makes a new signing key, which is published now. Says its id, and from when on it signs.
-pub async fn rotate_key(engine: &Engine, admin: &Admin) -> Result<(String, Timestamp), Stop> {
+pub async fn rotate_key(engine: &Engine, admin: &Admin) -> Result<(String, Timestamp), FlowError> {
     let (kid, from) = engine.rotate_signing_key().map_err(|error| {
         tracing::error!(%error, "a signing key could not be made");
         Fault::NoRoom(crate::journal::append::handle::NoRoom::StorageFull)
@@ -169,7 +169,7 @@ pub async fn rotate_key(engine: &Engine, admin: &Admin) -> Result<(String, Times
 }
 
 /// Security events, from the files.
-pub async fn audit(engine: &Engine, _: &Admin, wanted: Wanted) -> Result<Vec<Line>, Stop> {
+pub async fn audit(engine: &Engine, _: &Admin, wanted: Wanted) -> Result<Vec<Line>, FlowError> {
     engine.tally.log.written().await;
     let dir = engine.config.audit_dir.clone();
     let read = tokio::task::spawn_blocking(move || find(&dir, &wanted)).await;
@@ -184,7 +184,7 @@ pub async fn audit(engine: &Engine, _: &Admin, wanted: Wanted) -> Result<Vec<Lin
 }
 
 /// Takes a signing key out at once: for one that may have leaked.
-pub async fn retire_key(engine: &Engine, admin: &Admin, kid: &str) -> Result<(), Stop> {
+pub async fn retire_key(engine: &Engine, admin: &Admin, kid: &str) -> Result<(), FlowError> {
     let retired = engine.retire_signing_key(kid).map_err(|error| {
         tracing::error!(%error, "a signing key could not be taken out");
         Fault::NoRoom(crate::journal::append::handle::NoRoom::StorageFull)

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::client::Client;
-use super::refusal::{Refusal, Stop};
+use super::refusal::{FlowError, Refusal};
 use crate::audit::event::Event;
 use crate::engine::Engine;
 use crate::engine::credential_cache::CredentialDigest;
@@ -25,7 +25,7 @@ impl Identity {
 }
 
 /// An access token: its signature, then whether its family and account still stand behind it.
-pub async fn bearer(engine: &Engine, token: &str) -> Result<Arc<Identity>, Stop> {
+pub async fn bearer(engine: &Engine, token: &str) -> Result<Arc<Identity>, FlowError> {
     let (digest, now) = (CredentialDigest::of(token, ""), engine.clock.now());
     if let Some(identity) = engine.find_verified(digest, now) {
         return Ok(identity);
@@ -39,7 +39,7 @@ pub async fn bearer(engine: &Engine, token: &str) -> Result<Arc<Identity>, Stop>
     let family = engine.ask(&engine.refresh, refresh::actor::Alive(id)).await?;
     let family = family.ok_or(Refusal::Unauthenticated)?;
     let mark = mark.with_owner(engine.changes.count(&family.account));
-    let account = standing(engine, family.account, family.auth_epoch, family.global_epoch).await?;
+    let account = live_account(engine, family.account, family.auth_epoch, family.global_epoch).await?;
     if account.account_id().to_string() != claims.sub {
         return Err(Refusal::Unauthenticated.into());
     }
@@ -51,7 +51,7 @@ pub async fn bearer(engine: &Engine, token: &str) -> Result<Arc<Identity>, Stop>
 }
 
 /// A session cookie, as a browser of that name sent it.
-pub async fn cookie(engine: &Engine, token: &str, client: &Client) -> Result<Arc<Identity>, Stop> {
+pub async fn cookie(engine: &Engine, token: &str, client: &Client) -> Result<Arc<Identity>, FlowError> {
     let now = engine.clock.now();
     let digest = CredentialDigest::of(token, agent::family(&client.user_agent));
     if let Some(identity) = engine.find_verified(digest, now) {
@@ -68,7 +68,7 @@ pub async fn cookie(engine: &Engine, token: &str, client: &Client) -> Result<Arc
         return Err(Refusal::Unauthenticated.into());
     }
     let mark = mark.with_owner(engine.changes.count(&session.account));
-    let account = standing(engine, session.account, session.auth_epoch, session.global_epoch).await?;
+    let account = live_account(engine, session.account, session.auth_epoch, session.global_epoch).await?;
     // Then its use is to be written down again.
     let until = session.end().min(session.use_written_until());
     let identity = Arc::new(Identity { account, held: Held::Session(session), times: None });
@@ -87,7 +87,7 @@ impl Engine {
 }
 
 /// Ends the session of a cookie that its browser has just replaced by a new one.
-pub async fn replace(engine: &Engine, token: &str) -> Result<(), Stop> {
+pub async fn replace(engine: &Engine, token: &str) -> Result<(), FlowError> {
     let Ok(read) = engine.edge.read(TokenKind::Session, token) else { return Ok(()) };
     let Some(id) = SessionId::from_bytes(read.id) else { return Ok(()) };
     if engine.ask(&engine.sessions, session::actor::Touch(id, read.secret.digest())).await?.is_some() {
@@ -97,12 +97,12 @@ pub async fn replace(engine: &Engine, token: &str) -> Result<(), Stop> {
 }
 
 /// The account behind a credential, if the gate lets it pass.
-async fn standing(
+async fn live_account(
     engine: &Engine,
     id: [u8; 16],
     auth_epoch: u64,
     global_epoch: u64,
-) -> Result<AccountV1, Stop> {
+) -> Result<AccountV1, FlowError> {
     let id = AccountId::from_bytes(id).ok_or(Refusal::Unauthenticated)?;
     let account = engine.ask(&engine.accounts, ById(id)).await?.ok_or(Refusal::Unauthenticated)?;
     engine.gate(&account, auth_epoch, global_epoch).map_err(|_| Refusal::Unauthenticated)?;
@@ -130,7 +130,7 @@ pub async fn introspect(
     engine: &Engine,
     caller: &Identity,
     token: &str,
-) -> Result<Option<Introspected>, Stop> {
+) -> Result<Option<Introspected>, FlowError> {
     caller.has_role(&["introspect", "admin"])?;
     if token.starts_with("pcr_") {
         return introspect_refresh(engine, token).await;
@@ -144,12 +144,12 @@ pub async fn introspect(
             iat: times.iat,
             token_type: "access_token",
         })),
-        Err(Stop::Refused(_)) => Ok(None),
+        Err(FlowError::Refused(_)) => Ok(None),
         Err(fault) => Err(fault),
     }
 }
 
-async fn introspect_refresh(engine: &Engine, token: &str) -> Result<Option<Introspected>, Stop> {
+async fn introspect_refresh(engine: &Engine, token: &str) -> Result<Option<Introspected>, FlowError> {
     let Ok(read) = engine.edge.read(TokenKind::Refresh, token) else { return Ok(None) };
     let Some(id) = FamilyId::from_bytes(read.id) else { return Ok(None) };
     let family = engine.ask(&engine.refresh, refresh::actor::Alive(id)).await?;

@@ -2,18 +2,18 @@
 
 use super::client::Client;
 use super::post::Addressee;
-use super::refusal::{Refusal, Stop};
+use super::refusal::{FlowError, Refusal};
 use crate::audit::event::{Event, Note};
 use crate::engine::{Engine, Fault};
 use crate::journal::append::handle::Sealed;
-use crate::password::{Lane, Password, Place, Shed, Verified};
+use crate::password::{Lane, Password, QueueKey, Shed, Verified};
 use crate::registry::account::AccountV1;
 use crate::registry::account::actor::{Find, Rehash};
 use crate::registry::lockout::{Attempt, Begin, Finish, Outcome, device};
 use crate::registry::outbox::Kind;
 use crate::registry::reset::Purpose;
 use crate::registry::stuffing::actor::{Look, Observe};
-use crate::registry::stuffing::{self, Standing};
+use crate::registry::stuffing::{self, Reputation};
 use crate::registry::throttle::actor::Suspect;
 use crate::value::account_name::{AccountName, NameKey};
 use crate::value::id::short_digest;
@@ -52,12 +52,12 @@ pub(super) struct Presented {
 /// An attempt that is charged, with the account it goes for, known or not.
 struct Begun {
     attempt: Attempt,
-    place: Place,
+    place: QueueKey,
     account: Option<AccountV1>,
 }
 
 /// Where whoever shows no device waits: networks that fail behind those that do not.
-pub(super) const fn lane_of(standing: Standing) -> Lane {
+pub(super) const fn lane_of(standing: Reputation) -> Lane {
     if standing.recently_failing { Lane::Failing } else { Lane::Quiet }
 }
 
@@ -86,7 +86,7 @@ impl Presented {
         engine: &Engine,
         client: &Client,
         gone: impl Future,
-    ) -> Result<Sealed<AccountV1>, Stop> {
+    ) -> Result<Sealed<AccountV1>, FlowError> {
         let Self { key, device, wrong, .. } = *self;
         let network = Network::of(client.address);
         let stranger = lane_of(engine.tell(&engine.stuffing, Look(network)).await?);
@@ -137,7 +137,7 @@ impl Presented {
         client: &Client,
         Begun { attempt, place, account }: Begun,
         verified: Result<Verified, Shed>,
-    ) -> Result<Sealed<AccountV1>, Stop> {
+    ) -> Result<Sealed<AccountV1>, FlowError> {
         let device = self.device;
         let verified = match verified {
             Ok(verified) => verified,
@@ -182,7 +182,12 @@ impl Presented {
     }
 
     /// Takes down how a log-in ended, and does what stuffing asks for: for a name without an account the same, for nobody.
-    async fn notice(&self, engine: &Engine, client: &Client, outcome: stuffing::Outcome) -> Result<(), Stop> {
+    async fn notice(
+        &self,
+        engine: &Engine,
+        client: &Client,
+        outcome: stuffing::Outcome,
+    ) -> Result<(), FlowError> {
         let network = Network::of(client.address);
         let tried = stuffing::Tried { network, name: self.key, outcome };
         let noticed = engine.tell(&engine.stuffing, Observe(tried)).await?;
@@ -200,7 +205,7 @@ impl Presented {
         Ok(())
     }
 
-    async fn warn_owner(&self, engine: &Engine, suspected: Note) -> Result<(), Stop> {
+    async fn warn_owner(&self, engine: &Engine, suspected: Note) -> Result<(), FlowError> {
         let account = engine.ask(&engine.accounts, Find(self.key)).await?;
         engine.tally.record(suspected.of(account.as_ref()).because("one name from many networks"));
         let owner = Addressee::of(account.as_ref(), &self.name, self.key);
@@ -215,7 +220,7 @@ pub(super) async fn check_password(
     name: AccountName,
     password: &str,
     known: Known<'_>,
-) -> Result<AccountV1, Stop> {
+) -> Result<AccountV1, FlowError> {
     let presented = Presented::new(engine, name, password, known);
     // A request that ends early takes this with it.
     let account = presented.check(engine, client, std::future::pending::<()>()).await?;

@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use crate::audit::event::{Event, Note};
 use crate::engine::{Engine, Fault};
-use crate::password::{Lane, Place};
-use crate::registry::throttle::Standing;
+use crate::password::{Lane, QueueKey};
+use crate::registry::throttle::RateLimitState;
 use crate::value::network::Network;
 
 /// Who asks.
@@ -20,7 +20,7 @@ pub struct Client {
     /// The request, as its answer names it.
     pub request_id: Box<str>,
     /// How its network stands, once it was charged.
-    pub standing: Cell<Option<Standing>>,
+    pub standing: Cell<Option<RateLimitState>>,
 }
 
 impl Client {
@@ -44,8 +44,8 @@ impl Client {
 
     /// Where its passwords wait: networks of one lane take turns, by the widest net, since who owns a /48 owns 65,536 of
     /// /64.
-    pub fn place(&self, lane: Lane) -> Place {
-        Place { lane, network: Network::of(self.address).widest().to_net() }
+    pub fn place(&self, lane: Lane) -> QueueKey {
+        QueueKey { lane, network: Network::of(self.address).widest().to_net() }
     }
 
     /// The network it is limited by.
@@ -55,14 +55,14 @@ impl Client {
 }
 
 impl Engine {
-    /// As [`Engine::beside_owners`], for a part of what a client asks for.
+    /// As [`Engine::on_owner_thread`], for a part of what a client asks for.
     pub(crate) async fn beside<T: Send + 'static>(
         self: &Arc<Self>,
         client: &Client,
         work: impl AsyncFnOnce(&Self, &Client) -> T + Send + 'static,
     ) -> Result<T, Fault> {
         let (engine, its_client) = (Arc::clone(self), client.clone());
-        let done = self.beside_owners(move || async move {
+        let done = self.on_owner_thread(move || async move {
             let done = work(&engine, &its_client).await;
             (done, its_client.standing.get())
         });

@@ -15,10 +15,10 @@ use super::client::Client;
 use super::log_out::end_others_and_mailed;
 use super::mailed;
 use super::post::Addressee;
-use super::refusal::{Refusal, Stop, parse_name};
+use super::refusal::{FlowError, Refusal, parse_name};
 use crate::audit::event::Event;
 use crate::engine::Engine;
-use crate::registry::account::actor::{Alter, ById, Find, GiveWay};
+use crate::registry::account::actor::{Alter, ById, Find, ReleaseUnprovenAddress};
 use crate::registry::account::{AccountV1, Change};
 use crate::registry::lockout::actor::Clear;
 use crate::registry::outbox::Kind;
@@ -35,7 +35,7 @@ pub async fn ask(
     identity: &Identity,
     password: &str,
     email: &str,
-) -> Result<(), Stop> {
+) -> Result<(), FlowError> {
     engine.admit(Class::Check, client).await?;
     let new = parse_name(email)?;
     let name = parse_name(&identity.account.email)?;
@@ -61,7 +61,7 @@ pub async fn ask(
 }
 
 /// Changes the address by the link that was mailed to the new one.
-pub async fn confirm(engine: &Engine, client: &Client, token: &str, email: &str) -> Result<(), Stop> {
+pub async fn confirm(engine: &Engine, client: &Client, token: &str, email: &str) -> Result<(), FlowError> {
     engine.admit(Class::Verify, client).await?;
     let new = parse_name(email)?;
     let redeem = bound(engine, token, Purpose::EmailChange, &new)?;
@@ -92,7 +92,7 @@ pub async fn confirm(engine: &Engine, client: &Client, token: &str, email: &str)
 
 /// Undoes a change by the link that was mailed to the old address: everything that is open ends, and so does the
 /// password, since whoever changed the address may have changed that as well. A link to set a new one follows.
-pub async fn undo(engine: &Engine, client: &Client, token: &str, email: &str) -> Result<(), Stop> {
+pub async fn undo(engine: &Engine, client: &Client, token: &str, email: &str) -> Result<(), FlowError> {
     engine.admit(Class::Reset, client).await?;
     let old = parse_name(email)?;
     let redeem = bound(engine, token, Purpose::EmailUndo, &old)?;
@@ -122,8 +122,13 @@ pub async fn undo(engine: &Engine, client: &Client, token: &str, email: &str) ->
 }
 
 /// Deletes whoever signed up with an address that `owner` proves now, and all that is theirs.
-async fn make_way(engine: &Engine, client: &Client, name: NameKey, owner: AccountId) -> Result<(), Stop> {
-    if let Some(gone) = engine.ask(&engine.accounts, GiveWay { name, owner }).await? {
+async fn make_way(
+    engine: &Engine,
+    client: &Client,
+    name: NameKey,
+    owner: AccountId,
+) -> Result<(), FlowError> {
+    if let Some(gone) = engine.ask(&engine.accounts, ReleaseUnprovenAddress { name, owner }).await? {
         end_others_and_mailed(engine, gone.account_id(), None).await?;
         let note = client.note(Event::AccountDeleted).of(Some(&gone)).because("address proved by another");
         engine.tally.record_for_good(note).await;

@@ -5,16 +5,16 @@ use std::net::IpAddr;
 use crate::audit::event::Event;
 use crate::engine::{Engine, Fault};
 use crate::flow::client::Client;
-use crate::flow::refusal::{Refusal, Stop};
+use crate::flow::refusal::{FlowError, Refusal};
 use crate::registry::account::{AccountV1, Status};
 use crate::registry::throttle::actor::{Refund, Take};
 use crate::registry::throttle::class::Class;
 use crate::registry::throttle::gcra::Throttled;
-use crate::registry::throttle::{Charge, Standing};
+use crate::registry::throttle::{Charge, RateLimitState};
 use crate::value::network::Network;
 impl Engine {
     /// The throttle: charges a request to its network before any work.
-    pub(crate) async fn admit(&self, class: Class, client: &Client) -> Result<Charge, Stop> {
+    pub(crate) async fn admit(&self, class: Class, client: &Client) -> Result<Charge, FlowError> {
         let (charge, standing) = self.charge(class, client.address).await?;
         client.standing.set(Some(standing));
         Ok(charge?)
@@ -38,7 +38,7 @@ impl Engine {
         &self,
         class: Class,
         address: IpAddr,
-    ) -> Result<(Result<Charge, Refusal>, Standing), Fault> {
+    ) -> Result<(Result<Charge, Refusal>, RateLimitState), Fault> {
         let (network, now) = (Network::of(address), self.clock.now());
         let taken = match self.refused.find(class, network, now) {
             Some(refused) => Err(refused),

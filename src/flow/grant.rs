@@ -2,7 +2,7 @@
 
 use crate::engine::{Engine, Fault};
 use crate::flow::client::Client;
-use crate::flow::refusal::{Refusal, Stop};
+use crate::flow::refusal::{FlowError, Refusal};
 use crate::journal::append::handle::Sealed;
 use crate::registry::account::AccountV1;
 use crate::registry::lockout::device;
@@ -60,7 +60,7 @@ impl Engine {
         &self,
         account: &AccountV1,
         family: &FamilyV1,
-    ) -> Result<(String, Timestamp), Stop> {
+    ) -> Result<(String, Timestamp), FlowError> {
         let now = self.clock.now();
         let end = (now + self.config.access_ttl).min(Timestamp(family.idle_end_ms));
         let signer = self.signer.read();
@@ -70,7 +70,7 @@ impl Engine {
             aud: signer.audience().to_owned(),
             exp: end.as_secs(),
             iat: now.as_secs(),
-            jti: hex(&self.chance.bytes::<16>()?),
+            jti: hex(&self.random.bytes::<16>()?),
             sid: hex(&family.id),
             roles: account.roles.iter().map(ToString::to_string).collect(),
             auth_time: Timestamp(family.opened_ms).as_secs(),
@@ -81,7 +81,7 @@ impl Engine {
     }
 
     /// Opens a refresh-token family for somebody who has just proved who they are.
-    pub(crate) async fn open_family(&self, account: &AccountV1, client: &Client) -> Result<Grant, Stop> {
+    pub(crate) async fn open_family(&self, account: &AccountV1, client: &Client) -> Result<Grant, FlowError> {
         let issued = self.issue_family(account, client).await?;
         let issued = self.journal.open(issued).await.map_err(Fault::from)?;
         self.grant(account, issued)
@@ -92,10 +92,10 @@ impl Engine {
         &self,
         account: &AccountV1,
         client: &Client,
-    ) -> Result<Sealed<Issued>, Stop> {
-        let secret = Secret::mint(&self.chance)?;
+    ) -> Result<Sealed<Issued>, FlowError> {
+        let secret = Secret::mint(&self.random)?;
         let opened = crate::registry::refresh::Opened {
-            id: FamilyId::mint(account.account_id().slot(), self.chance.bytes()?),
+            id: FamilyId::mint(account.account_id().slot(), self.random.bytes()?),
             account: account.account_id(),
             auth_epoch: account.auth_epoch,
             global_epoch: self.global_epoch,
@@ -108,7 +108,7 @@ impl Engine {
     }
 
     /// What the client gets of what was opened for it.
-    pub(crate) fn grant(&self, account: &AccountV1, issued: Issued) -> Result<Grant, Stop> {
+    pub(crate) fn grant(&self, account: &AccountV1, issued: Issued) -> Result<Grant, FlowError> {
         match issued {
             Issued::Family(family, secret) => self.token_grant(account, &family, secret),
             Issued::Session(session, secret) => {
@@ -123,7 +123,7 @@ impl Engine {
         account: &AccountV1,
         family: &FamilyV1,
         secret: Secret,
-    ) -> Result<Grant, Stop> {
+    ) -> Result<Grant, FlowError> {
         let (access, access_end) = self.access_token(account, family)?;
         let token =
             OpaqueToken { kind: TokenKind::Refresh, id: family.id, generation: family.generation, secret };
@@ -142,10 +142,10 @@ impl Engine {
         account: &AccountV1,
         remember: bool,
         client: &Client,
-    ) -> Result<Sealed<Issued>, Stop> {
-        let secret = Secret::mint(&self.chance)?;
+    ) -> Result<Sealed<Issued>, FlowError> {
+        let secret = Secret::mint(&self.random)?;
         let opened = crate::registry::session::Opened {
-            id: SessionId::mint(account.account_id().slot(), self.chance.bytes()?),
+            id: SessionId::mint(account.account_id().slot(), self.random.bytes()?),
             account: account.account_id(),
             auth_epoch: account.auth_epoch,
             global_epoch: self.global_epoch,
@@ -159,8 +159,8 @@ impl Engine {
     }
 
     /// A device cookie for somebody who has just proved who they are.
-    pub(crate) fn device_cookie(&self, name: &AccountName) -> Result<String, Stop> {
+    pub(crate) fn device_cookie(&self, name: &AccountName) -> Result<String, FlowError> {
         let key = name.key(&self.keys.directory);
-        Ok(device::issue(&self.keys.device, key, self.chance.bytes()?))
+        Ok(device::issue(&self.keys.device, key, self.random.bytes()?))
     }
 }

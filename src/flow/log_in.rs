@@ -7,7 +7,7 @@ use tokio::sync::oneshot;
 use super::check::{Known, Presented, lane_of};
 use super::client::Client;
 use super::grant::{Issued, Opened};
-use super::refusal::{Refusal, Stop, parse_name};
+use super::refusal::{FlowError, Refusal, parse_name};
 use crate::audit::event::Event;
 use crate::engine::{Engine, Fault};
 use crate::journal::append::handle::Sealed;
@@ -39,7 +39,7 @@ pub async fn log_in(
     password: &str,
     mode: Mode,
     known: Option<&str>,
-) -> Result<Opened, Stop> {
+) -> Result<Opened, FlowError> {
     let present = || {
         parse_name(email).map(|name| Arc::new(Presented::new(engine, name, password, Known::Cookie(known))))
     };
@@ -50,7 +50,7 @@ pub async fn log_in(
     let certain = if has_device {
         Some(Lane::Known)
     } else {
-        engine.standings.look(Network::of(client.address), engine.clock.now()).map(lane_of)
+        engine.reputation_cache.look(Network::of(client.address), engine.clock.now()).map(lane_of)
     };
     // Else only the owner knows.
     let lanes = certain.as_ref().map_or(&[Lane::Quiet, Lane::Failing][..], std::slice::from_ref);
@@ -68,7 +68,7 @@ async fn opened(
     client: &Client,
     presented: Result<Arc<Presented>, Refusal>,
     mode: Mode,
-) -> Result<Opened, Stop> {
+) -> Result<Opened, FlowError> {
     let asked = presented.clone();
     // Dropped with this request, wherever it is.
     let (_waiting, gone) = oneshot::channel::<()>();
@@ -88,17 +88,17 @@ async fn opened(
                     Mode::Cookie { remember } => engine.issue_session(&allowed, remember, client).await?,
                 };
                 engine.refund(charge).await;
-                Ok::<_, Stop>(issued.map(|issued| Ok((allowed, issued))))
+                Ok::<_, FlowError>(issued.map(|issued| Ok((allowed, issued))))
             });
             let issued = issued.await?.map(|(_, issued)| issued);
             engine.journal.begin(&issued);
-            Ok::<_, Stop>(issued)
+            Ok::<_, FlowError>(issued)
         })
         .await?;
     let presented = presented?;
     // What comes of it waits for the commit; that it is signed meanwhile lets nothing out.
     let granted = issued?.map(|issued| {
-        issued.map_err(Stop::from).and_then(|(account, issued): (AccountV1, Issued)| {
+        issued.map_err(FlowError::from).and_then(|(account, issued): (AccountV1, Issued)| {
             let grant = engine.grant(&account, issued)?;
             Ok((account, grant))
         })

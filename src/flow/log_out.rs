@@ -1,7 +1,7 @@
 //! Log-out: here, elsewhere, everywhere. Idempotent.
 
 use super::authenticate::{Held, Identity};
-use super::refusal::{Refusal, Stop};
+use super::refusal::{FlowError, Refusal};
 use crate::audit::event::{Event, Note};
 use crate::engine::Engine;
 use crate::registry::account::Change;
@@ -26,7 +26,7 @@ pub enum Scope {
 }
 
 /// Ends what the credential reaches.
-pub async fn log_out(engine: &Engine, identity: &Identity, scope: Scope) -> Result<(), Stop> {
+pub async fn log_out(engine: &Engine, identity: &Identity, scope: Scope) -> Result<(), FlowError> {
     let id = identity.account.account_id();
     let why = match scope {
         Scope::Local => "log-out",
@@ -49,7 +49,7 @@ pub async fn log_out(engine: &Engine, identity: &Identity, scope: Scope) -> Resu
 }
 
 /// Ends the family of a refresh token, spent ones in grace included; an unknown token ends nothing and says nothing.
-pub async fn log_out_token(engine: &Engine, token: &str) -> Result<(), Stop> {
+pub async fn log_out_token(engine: &Engine, token: &str) -> Result<(), FlowError> {
     let Ok(read) = engine.edge.read(TokenKind::Refresh, token) else { return Ok(()) };
     let Some(id) = FamilyId::from_bytes(read.id) else { return Ok(()) };
     let family = engine.ask(&engine.refresh, refresh::actor::Get(id)).await?;
@@ -65,7 +65,7 @@ pub async fn log_out_token(engine: &Engine, token: &str) -> Result<(), Stop> {
     Ok(())
 }
 
-async fn end(engine: &Engine, identity: &Identity) -> Result<(), Stop> {
+async fn end(engine: &Engine, identity: &Identity) -> Result<(), FlowError> {
     match &identity.held {
         Held::Family(family) => {
             if let Some(id) = FamilyId::from_bytes(family.id) {
@@ -86,7 +86,7 @@ pub(super) async fn end_others(
     engine: &Engine,
     account: AccountId,
     but: Option<[u8; 16]>,
-) -> Result<(), Stop> {
+) -> Result<(), FlowError> {
     // All in one entry or a few, so that resource servers hear of the last a moment after the first.
     while engine.ask(&engine.refresh, refresh::actor::EndOthers(account, but, Cause::LogOut)).await? {}
     while engine.ask(&engine.sessions, session::actor::EndOthers(account, but)).await? {}
@@ -98,13 +98,13 @@ pub(super) async fn end_others_and_mailed(
     engine: &Engine,
     account: AccountId,
     but: Option<[u8; 16]>,
-) -> Result<(), Stop> {
+) -> Result<(), FlowError> {
     end_others(engine, account, but).await?;
     Ok(engine.ask(&engine.mailed, EndAll(account)).await?)
 }
 
 /// Ends one session of one's own, by the id that the list shows.
-pub async fn end_one(engine: &Engine, identity: &Identity, id: &str) -> Result<(), Stop> {
+pub async fn end_one(engine: &Engine, identity: &Identity, id: &str) -> Result<(), FlowError> {
     let account = identity.account.account_id().to_bytes();
     let family: FamilyId = id.parse().map_err(|_| Refusal::NotFound)?;
     if let Some(found) = engine.ask(&engine.refresh, refresh::actor::Alive(family)).await?

@@ -2,7 +2,7 @@
 
 use super::client::Client;
 use super::post::Addressee;
-use super::refusal::{Refusal, Stop, parse_name};
+use super::refusal::{FlowError, Refusal, parse_name};
 use crate::audit::event::Event;
 use crate::engine::Engine;
 use crate::registry::account::actor::{Alter, ById, Find};
@@ -23,7 +23,7 @@ pub(super) fn read(engine: &Engine, token: &str, purpose: Purpose) -> Result<Red
 }
 
 /// The account of a token, if the token's epoch is still its own.
-pub(super) async fn account_of(engine: &Engine, token: &MailedV1) -> Result<AccountV1, Stop> {
+pub(super) async fn account_of(engine: &Engine, token: &MailedV1) -> Result<AccountV1, FlowError> {
     let id = AccountId::from_bytes(token.account).ok_or(Refusal::InvalidMailedToken)?;
     let account = engine.ask(&engine.accounts, ById(id)).await?.ok_or(Refusal::InvalidMailedToken)?;
     if account.auth_epoch != token.auth_epoch || token.global_epoch != engine.global_epoch {
@@ -33,7 +33,7 @@ pub(super) async fn account_of(engine: &Engine, token: &MailedV1) -> Result<Acco
 }
 
 /// Proves an address.
-pub async fn verify(engine: &Engine, client: &Client, token: &str) -> Result<(), Stop> {
+pub async fn verify(engine: &Engine, client: &Client, token: &str) -> Result<(), FlowError> {
     engine.admit(Class::Verify, client).await?;
     let redeem = read(engine, token, Purpose::Verify)?;
     // Spend first, grant second: a crash between the two costs one more mail.
@@ -47,7 +47,7 @@ pub async fn verify(engine: &Engine, client: &Client, token: &str) -> Result<(),
 }
 
 /// Mails the link that proves an address again: the same answer and work whether there is anything to prove.
-pub async fn resend(engine: &Engine, client: &Client, email: &str) -> Result<(), Stop> {
+pub async fn resend(engine: &Engine, client: &Client, email: &str) -> Result<(), FlowError> {
     engine.admit(Class::Forgot, client).await?;
     let name = parse_name(email)?;
     let key = name.key(&engine.keys.directory);
@@ -57,7 +57,7 @@ pub async fn resend(engine: &Engine, client: &Client, email: &str) -> Result<(),
 }
 
 /// Lifts a lockout.
-pub async fn unlock(engine: &Engine, client: &Client, token: &str) -> Result<(), Stop> {
+pub async fn unlock(engine: &Engine, client: &Client, token: &str) -> Result<(), FlowError> {
     engine.admit(Class::Unlock, client).await?;
     let redeem = read(engine, token, Purpose::Unlock)?;
     let token = engine.ask(&engine.mailed, redeem).await?.map_err(|_| Refusal::InvalidMailedToken)?;

@@ -6,7 +6,7 @@ use super::client::Client;
 use super::log_out::end_others_and_mailed;
 use super::mailed;
 use super::post::Addressee;
-use super::refusal::{Refusal, Stop, parse_name};
+use super::refusal::{FlowError, Refusal, parse_name};
 use super::sign_up::new_password;
 use crate::audit::event::Event;
 use crate::engine::{Engine, Fault};
@@ -22,7 +22,7 @@ use crate::value::account_name::NameKey;
 use crate::value::network::Network;
 
 /// Mails a link to set a new password: the same answer, steps and commits for any address.
-pub async fn forgot(engine: &Engine, client: &Client, email: &str) -> Result<(), Stop> {
+pub async fn forgot(engine: &Engine, client: &Client, email: &str) -> Result<(), FlowError> {
     engine.admit(Class::Forgot, client).await?;
     let name = parse_name(email)?;
     let key = name.key(&engine.keys.directory);
@@ -37,7 +37,12 @@ pub async fn forgot(engine: &Engine, client: &Client, email: &str) -> Result<(),
 
 /// Sets a new password with a mailed token. Everything that was open ends, the lockout is lifted, the owner is told.
 /// Says the device cookie of whoever did it: it is no log-in, but nobody can lock them out.
-pub async fn reset(engine: &Engine, client: &Client, token: &str, password: &str) -> Result<String, Stop> {
+pub async fn reset(
+    engine: &Engine,
+    client: &Client,
+    token: &str,
+    password: &str,
+) -> Result<String, FlowError> {
     engine.admit(Class::Reset, client).await?;
     let redeem = mailed::read(engine, token, Purpose::Reset)?;
     // A password that is too weak must not cost the token.
@@ -71,7 +76,7 @@ pub async fn change(
     identity: &Identity,
     current: &str,
     new: &str,
-) -> Result<(), Stop> {
+) -> Result<(), FlowError> {
     engine.admit(Class::Check, client).await?;
     let name = parse_name(&identity.account.email)?;
     let account = check_password(engine, client, name, current, Known::Session(identity.sid())).await?;
@@ -91,7 +96,12 @@ pub async fn change(
 }
 
 /// Says what a sign-up form can show of a new password while it is typed. Nothing of it is kept.
-pub async fn check(engine: &Engine, client: &Client, password: &str, email: &str) -> Result<Advice, Stop> {
+pub async fn check(
+    engine: &Engine,
+    client: &Client,
+    password: &str,
+    email: &str,
+) -> Result<Advice, FlowError> {
     engine.admit(Class::Check, client).await?;
     let password = Password::parse(password).map_err(|error| Refusal::Field {
         pointer: "/password",

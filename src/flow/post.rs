@@ -2,7 +2,7 @@
 //! written down in a record of the same size, and a mail of the same length waits, is made, and is dropped instead of
 //! sent. Neither the answer nor the work behind it tells whether there is an account.
 
-use super::refusal::Stop;
+use super::refusal::FlowError;
 use crate::engine::Engine;
 use crate::registry::account::AccountV1;
 use crate::registry::outbox::{Kind, MailV1, Post, seal_token};
@@ -53,13 +53,18 @@ impl Addressee {
 
 impl Engine {
     /// Mints a mailed token and posts its mail.
-    pub(super) async fn mail_token(&self, to: Addressee, purpose: Purpose, kind: Kind) -> Result<(), Stop> {
+    pub(super) async fn mail_token(
+        &self,
+        to: Addressee,
+        purpose: Purpose,
+        kind: Kind,
+    ) -> Result<(), FlowError> {
         self.mail_token_asked_by(None, to, purpose, kind).await
     }
 
     /// Tells whoever has an address that somebody wants it, within the quota of such mails, so that nobody floods a
     /// mailbox. The token ends the one before, so where the address is still to be proved it is one that does.
-    pub(super) async fn mail_holder(&self, holder: &AccountV1) -> Result<(), Stop> {
+    pub(super) async fn mail_holder(&self, holder: &AccountV1) -> Result<(), FlowError> {
         let kind = if holder.email_verified { Kind::AlreadyRegistered } else { Kind::Verify };
         self.mail_token(Addressee::owner(holder), Purpose::Verify, kind).await
     }
@@ -71,7 +76,7 @@ impl Engine {
         to: Addressee,
         purpose: Purpose,
         kind: Kind,
-    ) -> Result<(), Stop> {
+    ) -> Result<(), FlowError> {
         self.mint_and_post(network, to, purpose, kind, None).await?;
         Ok(())
     }
@@ -83,7 +88,7 @@ impl Engine {
         purpose: Purpose,
         kind: Kind,
         address: &str,
-    ) -> Result<bool, Stop> {
+    ) -> Result<bool, FlowError> {
         self.mint_and_post(None, Addressee::owner_at(account, address), purpose, kind, Some(address)).await
     }
 
@@ -94,10 +99,10 @@ impl Engine {
         purpose: Purpose,
         kind: Kind,
         bound_to: Option<&str>,
-    ) -> Result<bool, Stop> {
-        let secret = Secret::mint(&self.chance)?;
+    ) -> Result<bool, FlowError> {
+        let secret = Secret::mint(&self.random)?;
         // What belongs to an account lives in its slot, which after a change of address is not that of its name.
-        let id = MailedId::mint(to.account.slot(), self.chance.bytes()?);
+        let id = MailedId::mint(to.account.slot(), self.random.bytes()?);
         let digest = secret.digest();
         let mint = Mint {
             id,
@@ -117,7 +122,7 @@ impl Engine {
     }
 
     /// Posts a mail without a token.
-    pub(super) async fn post(&self, to: Addressee, kind: Kind) -> Result<(), Stop> {
+    pub(super) async fn post(&self, to: Addressee, kind: Kind) -> Result<(), FlowError> {
         self.write_mail(to, kind, None, true).await
     }
 
@@ -128,8 +133,8 @@ impl Engine {
         kind: Kind,
         token: Option<&str>,
         send: bool,
-    ) -> Result<(), Stop> {
-        let id = MailedId::mint(to.account.slot(), self.chance.bytes()?).to_bytes();
+    ) -> Result<(), FlowError> {
+        let id = MailedId::mint(to.account.slot(), self.random.bytes()?).to_bytes();
         let now = self.clock.now().as_millis();
         let sealed = token.map(|token| seal_token(&self.keys.outbox, id, token));
         let mail = MailV1 { id, to: to.to, kind, token: sealed, written_ms: now, next_ms: now, tries: 0 };

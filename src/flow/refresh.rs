@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::client::Client;
 use super::grant::Opened;
 use super::post::Addressee;
-use super::refusal::{Refusal, Stop};
+use super::refusal::{FlowError, Refusal};
 use crate::audit::event::Event;
 use crate::engine::{Engine, Fault};
 use crate::journal::append::handle::Sealed;
@@ -20,14 +20,14 @@ use crate::value::id::{AccountId, FamilyId};
 /// A refresh token is presented for a new pair.
 ///
 /// All that asks the owners runs on their thread; the signature, which costs most, on the caller's, while the commit runs.
-pub async fn refresh(engine: &Arc<Engine>, client: &Client, token: &str) -> Result<Opened, Stop> {
+pub async fn refresh(engine: &Arc<Engine>, client: &Client, token: &str) -> Result<Opened, FlowError> {
     engine.unless_refused(Class::Refresh, client)?;
     let presented = engine.edge.read(TokenKind::Refresh, token).ok();
     let turn = presented.map(|presented| Turn::new(engine, presented)).transpose()?.flatten();
     let (turn, rotate) = turn.unzip();
     let (address, its_engine) = (client.address, Arc::clone(engine));
     let asked = async move || {
-        let (charge, standing) = its_engine.charge(Class::Refresh, address).await?;
+        let (charge, live_account) = its_engine.charge(Class::Refresh, address).await?;
         let rotated = match (&charge, rotate) {
             (Ok(_), Some(rotate)) => Some(rotated(&its_engine, rotate).await?),
             _ => None,
@@ -35,10 +35,10 @@ pub async fn refresh(engine: &Arc<Engine>, client: &Client, token: &str) -> Resu
         if let Some(rotated) = &rotated {
             its_engine.journal.begin(rotated);
         }
-        Ok::<_, Fault>((charge, standing, rotated))
+        Ok::<_, Fault>((charge, live_account, rotated))
     };
-    let (charge, standing, rotated) = engine.beside_owners(asked).await??;
-    client.standing.set(Some(standing));
+    let (charge, live_account, rotated) = engine.on_owner_thread(asked).await??;
+    client.standing.set(Some(live_account));
     charge?;
     let (turn, sealed) = turn.zip(rotated).ok_or(Refusal::InvalidRefreshToken)?;
     let id = turn.id;
@@ -77,15 +77,15 @@ enum Denied {
     Reused,
     /// The gate lets the account pass no longer: the family is to end with it.
     ByAccount(Refusal),
-    Fault(Stop),
+    Fault(FlowError),
 }
 
 type Rotation = (Result<Rotated, refresh::Refusal>, Option<AccountV1>);
 
 impl Turn {
-    fn new(engine: &Engine, presented: OpaqueToken) -> Result<Option<(Self, Rotate)>, Stop> {
+    fn new(engine: &Engine, presented: OpaqueToken) -> Result<Option<(Self, Rotate)>, FlowError> {
         let Some(id) = FamilyId::from_bytes(presented.id) else { return Ok(None) };
-        let next = Secret::mint(&engine.chance)?;
+        let next = Secret::mint(&engine.random)?;
         let rotate = Rotate {
             id,
             generation: presented.generation,
@@ -147,7 +147,7 @@ async fn rotated(engine: &Engine, rotate: Rotate) -> Result<Sealed<Rotation>, Fa
 pub(super) async fn account_of(
     engine: &Engine,
     family: &FamilyV1,
-) -> Result<Result<AccountV1, Refusal>, Stop> {
+) -> Result<Result<AccountV1, Refusal>, FlowError> {
     let Some(id) = AccountId::from_bytes(family.account) else { return Ok(Err(Refusal::SessionExpired)) };
     let account = engine.ask(&engine.accounts, ById(id)).await?;
     Ok(passed(engine, account, family))
@@ -161,7 +161,7 @@ fn passed(engine: &Engine, account: Option<AccountV1>, family: &FamilyV1) -> Res
 }
 
 /// One mail when a family is ended for reuse; a family that was ended before mails nobody again.
-async fn tell_owner(engine: &Engine, id: FamilyId) -> Result<(), Stop> {
+async fn tell_owner(engine: &Engine, id: FamilyId) -> Result<(), FlowError> {
     let ended = engine.ask(&engine.refresh, refresh::actor::Get(id)).await?;
     let Some(account) = ended.and_then(|family| AccountId::from_bytes(family.account)) else { return Ok(()) };
     let account = engine.ask(&engine.accounts, ById(account)).await?;

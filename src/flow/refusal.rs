@@ -6,7 +6,7 @@ use crate::engine::Fault;
 use crate::journal::append::handle::NoRoom;
 use crate::password::Weakness;
 use crate::system::clock::Timestamp;
-use crate::system::random::NoChance;
+use crate::system::random::NoRandomness;
 use crate::value::account_name::AccountName;
 
 /// An expected answer to an unwelcome request.
@@ -55,7 +55,7 @@ pub enum Refusal {
 
 /// Why a flow ends early.
 #[derive(Debug, thiserror::Error)]
-pub enum Stop {
+pub enum FlowError {
     /// An answer.
     #[error(transparent)]
     Refused(#[from] Refusal),
@@ -64,13 +64,13 @@ pub enum Stop {
     Fault(#[from] Fault),
 }
 
-impl From<NoChance> for Stop {
-    fn from(error: NoChance) -> Self {
+impl From<NoRandomness> for FlowError {
+    fn from(error: NoRandomness) -> Self {
         Self::Fault(error.into())
     }
 }
 
-impl From<NoRoom> for Stop {
+impl From<NoRoom> for FlowError {
     fn from(error: NoRoom) -> Self {
         Self::Fault(error.into())
     }

@@ -3,7 +3,7 @@
 use super::client::Client;
 use super::grant::Opened;
 use super::post::Addressee;
-use super::refusal::{Refusal, Stop, parse_name};
+use super::refusal::{FlowError, Refusal, parse_name};
 use crate::audit::event::Event;
 use crate::engine::Engine;
 use crate::password::{Lane, Password, judge};
@@ -28,7 +28,7 @@ pub async fn sign_up(
     email: &str,
     password: &str,
     name: Option<&str>,
-) -> Result<Done, Stop> {
+) -> Result<Done, FlowError> {
     engine.admit(Class::Signup, client).await?;
     if !engine.config.signup_enabled {
         return Err(Refusal::SignupDisabled.into());
@@ -40,7 +40,7 @@ pub async fn sign_up(
         engine.pool.hash(client.place(Lane::Quiet), password).await.map_err(crate::engine::Fault::from)?;
     let name_key = account_name.key(&engine.keys.directory);
     let sign_up = SignUp {
-        id: AccountId::mint(name_key.slot(), engine.chance.bytes()?),
+        id: AccountId::mint(name_key.slot(), engine.random.bytes()?),
         name_key,
         email: account_name.as_str().into(),
         name: display,

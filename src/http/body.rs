@@ -26,7 +26,7 @@ pub const BODY_BYTES_MAX: usize = 16 * 1024;
 /// So long may it take to come: as long as the head before it. A line that is slower than 2 KiB a second is none.
 const DEADLINE: Duration = Duration::from_secs(10);
 
-/// A body, read to its end by [`super::middleware::surround`]; empty where that is not around.
+/// A body, read to its end by [`super::middleware::wrap_request`]; empty where that is not around.
 #[derive(Clone, Default)]
 pub struct Body(pub(super) Bytes);
 

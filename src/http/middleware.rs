@@ -19,7 +19,7 @@ use crate::http::request_id::RequestId;
 use crate::value::id::hex;
 
 /// Around every request: its id, its body, its line in the log, the headers that every answer carries.
-pub async fn surround(
+pub async fn wrap_request(
     mut request: ServiceRequest,
     next: Next<impl MessageBody + 'static>,
 ) -> Result<ServiceResponse<impl MessageBody>, actix_web::Error> {
@@ -28,7 +28,7 @@ pub async fn surround(
         return Ok(next.call(request).await?.map_into_boxed_body().map_body(served));
     };
     let serving = request.conn_data::<Arc<Connection>>().map(Serving::on);
-    let id = engine.chance.bytes::<12>().map_or_else(|_| String::from("none"), |bytes| hex(&bytes));
+    let id = engine.random.bytes::<12>().map_or_else(|_| String::from("none"), |bytes| hex(&bytes));
     request.extensions_mut().insert(RequestId(id.as_str().into()));
     let begin = engine.clock.steady();
     let mut response = match body::read(&mut request).await {

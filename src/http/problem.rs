@@ -10,7 +10,7 @@ use serde::Serialize;
 use super::json::Json;
 use super::request_id::request_id;
 use crate::engine::{Engine, Fault};
-use crate::flow::refusal::{Refusal, Stop};
+use crate::flow::refusal::{FlowError, Refusal};
 use crate::journal::append::handle::{Handle, NoRoom};
 
 /// A fault of one field.
@@ -111,7 +111,7 @@ impl Problem {
 
 static PROBLEM_JSON: HeaderValue = HeaderValue::from_static("application/problem+json");
 
-impl Stop {
+impl FlowError {
     /// The answer to a flow that ended early.
     pub fn problem(&self, engine: &Engine) -> Problem {
         match self {
@@ -225,7 +225,7 @@ fn failed(fault: &Fault) -> Problem {
         Fault::NoRoom(NoRoom::Stopped) | Fault::Ending | Fault::HungUp => {
             Problem::new(503, "server_busy", "The server is stopping; try again.").after(Handle::RETRY_AFTER)
         }
-        Fault::NoChance(_) | Fault::Sign(_) | Fault::Backup(_) => {
+        Fault::NoRandomness(_) | Fault::Sign(_) | Fault::Backup(_) => {
             tracing::error!(error = %fault, "a request could not be served");
             Problem::new(503, "server_busy", "The server cannot serve this now; try again.")
                 .after(Handle::RETRY_AFTER)

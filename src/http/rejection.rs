@@ -12,7 +12,7 @@ pub(crate) fn answer<E: Into<Rejection>>(
     result: Result<HttpResponse, E>,
 ) -> HttpResponse {
     result.unwrap_or_else(|rejection| match rejection.into() {
-        Rejection::Stop(stop) => stop.problem(engine).response(request, engine),
+        Rejection::FlowError(stop) => stop.problem(engine).response(request, engine),
         Rejection::Problem(problem) => problem.response(request, engine),
     })
 }
@@ -20,7 +20,7 @@ pub(crate) fn answer<E: Into<Rejection>>(
 /// Why a handler gives no success.
 pub enum Rejection {
     /// A flow ended early.
-    Stop(crate::flow::refusal::Stop),
+    FlowError(crate::flow::refusal::FlowError),
     /// The request could not be read.
     Problem(Problem),
 }
@@ -31,8 +31,8 @@ impl From<Problem> for Rejection {
     }
 }
 
-impl<E: Into<crate::flow::refusal::Stop>> From<E> for Rejection {
+impl<E: Into<crate::flow::refusal::FlowError>> From<E> for Rejection {
     fn from(stop: E) -> Self {
-        Self::Stop(stop.into())
+        Self::FlowError(stop.into())
     }
 }

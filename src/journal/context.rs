@@ -4,13 +4,13 @@ use crate::journal::format::header::{FileKind, Header};
 use crate::journal::format::layout::Sizes;
 use crate::storage::Storage;
 use crate::system::clock::Clock;
-use crate::system::random::Chance;
+use crate::system::random::Random;
 use std::io;
 use std::sync::Arc;
 
 /// What all files of one life of the server have in common, and the doors through which it meets the world.
 #[derive(Clone)]
-pub struct Life {
+pub struct JournalContext {
     /// Where files are.
     pub storage: Arc<dyn Storage>,
     /// Sizes of the format.
@@ -18,7 +18,7 @@ pub struct Life {
     /// Time.
     pub clock: Clock,
     /// Chance, for salts.
-    pub chance: Arc<Chance>,
+    pub random: Arc<Random>,
     /// Of the installation.
     pub cluster: [u8; 16],
     /// Of the installation.
@@ -27,7 +27,7 @@ pub struct Life {
     pub epoch: u64,
 }
 
-impl Life {
+impl JournalContext {
     /// A header block of this life with a fresh salt.
     pub fn header(
         &self,
@@ -40,7 +40,7 @@ impl Life {
             timeline: self.timeline,
             epoch: self.epoch,
             created_ms: self.clock.now().as_millis(),
-            salt: self.chance.bytes().map_err(io::Error::other)?,
+            salt: self.random.bytes().map_err(io::Error::other)?,
             by_kind: *by_kind,
         })
     }

@@ -19,7 +19,7 @@ pub enum Choice {
 }
 
 /// An implementation with the memory of one thread.
-pub struct Kernel(Kind);
+pub struct Implementation(Kind);
 
 enum Kind {
     Reference(Vec<Block>),
@@ -32,7 +32,7 @@ enum Kind {
 #[error("the vector implementation of argon2id differs from the reference; the reference is used")]
 pub struct SelfTestFailed;
 
-impl Kernel {
+impl Implementation {
     /// The reference.
     pub const fn reference() -> Self {
         Self(Kind::Reference(Vec::new()))
@@ -153,7 +153,7 @@ impl Kernel {
     }
 }
 
-impl fmt::Debug for Kernel {
+impl fmt::Debug for Implementation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Kernel({})", self.name())
     }
@@ -217,7 +217,8 @@ mod tests {
 
         fn differences(inputs: u64) -> usize {
             let mut random = ChaCha8Rng::seed_from_u64(9106);
-            let (mut reference, mut vector) = (Kernel::reference(), Kernel::vector().unwrap());
+            let (mut reference, mut vector) =
+                (Implementation::reference(), Implementation::vector().unwrap());
             let mut differ = 0;
             for _ in 0..inputs {
                 let lanes = if random.random_bool(0.8) { 1 } else { random.random_range(2..=4) };
@@ -251,10 +252,10 @@ mod tests {
 
         #[test]
         fn the_default_passes_its_own_test() {
-            let (kernel, failed) = Kernel::choose(Choice::Auto);
-            assert!(failed.is_none() && kernel.name().starts_with("argon2-rust"));
-            assert!(kernel.sibling().name().starts_with("argon2-rust"));
-            assert_eq!(Kernel::choose(Choice::Reference).0.name(), "argon2");
+            let (implementation, failed) = Implementation::choose(Choice::Auto);
+            assert!(failed.is_none() && implementation.name().starts_with("argon2-rust"));
+            assert!(implementation.sibling().name().starts_with("argon2-rust"));
+            assert_eq!(Implementation::choose(Choice::Reference).0.name(), "argon2");
         }
     }
 }

@@ -8,14 +8,14 @@ use crate::password::schedule::Lane;
 
 /// For whom a password is hashed.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub struct Place {
+pub struct QueueKey {
     /// The class in the queue.
     pub lane: Lane,
     /// Networks of one lane take turns.
     pub network: IpNet,
 }
 
-impl Place {
+impl QueueKey {
     /// Of the server's own work, and of operators.
     pub const OWN: Self = Self {
         lane: Lane::Known,

@@ -18,7 +18,7 @@ use unicode_normalization::UnicodeNormalization;
 use zeroize::{Zeroize, ZeroizeOnDrop};
 
 pub use cost::Cost;
-pub use job::{Place, Shed, Verified};
+pub use job::{QueueKey, Shed, Verified};
 pub use known_bad::KnownBad;
 pub use policy::{Advice, Weakness, advise, judge};
 pub use pool::HashPool;

@@ -6,9 +6,9 @@ use base64ct::{Base64Unpadded, Encoding};
 use subtle::ConstantTimeEq;
 use zeroize::Zeroizing;
 
-use super::argon2id::Kernel;
+use super::argon2id::Implementation;
 use crate::password::cost::{Cost, PhcError};
-use crate::system::random::{Chance, NoChance};
+use crate::system::random::{NoRandomness, Random};
 
 const HASH_BYTES: usize = 32;
 /// A PHC string that was read: its cost is bounded.
@@ -39,9 +39,13 @@ impl Phc {
     }
 
     /// Whether `password` is the one. Takes the same time whatever differs.
-    pub(super) fn matches(&self, password: &[u8], kernel: &mut Kernel) -> Result<bool, PhcError> {
+    pub(super) fn matches(
+        &self,
+        password: &[u8],
+        implementation: &mut Implementation,
+    ) -> Result<bool, PhcError> {
         let mut hash = Zeroizing::new(vec![0; self.hash.len()]);
-        kernel.fill(self.cost, password, &self.salt, &mut hash)?;
+        implementation.fill(self.cost, password, &self.salt, &mut hash)?;
         Ok(hash.ct_eq(&self.hash).into())
     }
 }
@@ -51,20 +55,20 @@ pub(super) fn hash(
     password: &[u8],
     cost: Cost,
     salt: [u8; 16],
-    kernel: &mut Kernel,
+    implementation: &mut Implementation,
 ) -> Result<String, PhcError> {
     let mut hash = [0; HASH_BYTES];
-    kernel.fill(cost, password, &salt, &mut hash)?;
+    implementation.fill(cost, password, &salt, &mut hash)?;
     let Cost { memory_kib, passes, lanes } = cost;
     let (salt, hash) = (Base64Unpadded::encode_string(&salt), Base64Unpadded::encode_string(&hash));
     Ok(format!("$argon2id$v=19$m={memory_kib},t={passes},p={lanes}${salt}${hash}"))
 }
 
 /// A PHC string of today's cost that no password matches: what unknown names are checked against.
-pub fn decoy(cost: Cost, chance: &Chance) -> Result<String, NoChance> {
+pub fn decoy(cost: Cost, random: &Random) -> Result<String, NoRandomness> {
     let Cost { memory_kib, passes, lanes } = cost;
-    let salt = Base64Unpadded::encode_string(&chance.bytes::<16>()?);
-    let hash = Base64Unpadded::encode_string(&chance.bytes::<HASH_BYTES>()?);
+    let salt = Base64Unpadded::encode_string(&random.bytes::<16>()?);
+    let hash = Base64Unpadded::encode_string(&random.bytes::<HASH_BYTES>()?);
     Ok(format!("$argon2id$v=19$m={memory_kib},t={passes},p={lanes}${salt}${hash}"))
 }
 
@@ -76,7 +80,7 @@ mod tests {
 
     #[test]
     fn a_password_matches_its_own_string_alone_also_in_used_memory() {
-        let mut memory = Kernel::reference();
+        let mut memory = Implementation::reference();
         let text = hash(b"correct horse", CHEAP, [1; 16], &mut memory).unwrap();
         let phc = Phc::parse(&text).unwrap();
         assert_eq!(phc.cost(), CHEAP);
@@ -84,7 +88,7 @@ mod tests {
         hash(b"other", larger, [2; 16], &mut memory).unwrap();
         assert_eq!(phc.matches(b"correct horse", &mut memory), Ok(true));
         assert_eq!(phc.matches(b"correct horsf", &mut memory), Ok(false));
-        let decoy = decoy(CHEAP, &Chance::seeded(1)).unwrap();
+        let decoy = decoy(CHEAP, &Random::seeded(1)).unwrap();
         assert_eq!(Phc::parse(&decoy).unwrap().matches(b"", &mut memory), Ok(false));
     }
 
@@ -92,12 +96,15 @@ mod tests {
     fn the_reference_vector_of_argon2id_is_met() {
         // From the reference implementation's test program: argon2id, v=19, t=2, m=2^8 KiB, p=1.
         let text = "$argon2id$v=19$m=256,t=2,p=1$c29tZXNhbHQ$nf65EOgLrQMR/uIPnA4rEsF5h7TKyQwu9U1bMCHGi/4";
-        assert_eq!(Phc::parse(text).unwrap().matches(b"password", &mut Kernel::reference()), Ok(true));
+        assert_eq!(
+            Phc::parse(text).unwrap().matches(b"password", &mut Implementation::reference()),
+            Ok(true)
+        );
     }
 
     #[test]
     fn a_string_that_would_cost_too_much_or_is_another_algorithm_is_refused() {
-        let text = hash(b"x", CHEAP, [1; 16], &mut Kernel::reference()).unwrap();
+        let text = hash(b"x", CHEAP, [1; 16], &mut Implementation::reference()).unwrap();
         for (from, to) in [
             ("m=64", "m=262145"),
             ("t=1", "t=11"),

@@ -17,19 +17,19 @@ use ipnet::IpNet;
 use tokio::sync::oneshot;
 
 use super::Password;
-use super::argon2id::{Choice, Kernel, SelfTestFailed};
+use super::argon2id::{Choice, Implementation, SelfTestFailed};
 use super::cost::Cost;
 use super::phc::{decoy, hash};
 use super::schedule::{Full, Lane, Scheduler, Ticket};
 use super::stats::{LaneStats, Stats};
 use super::thread::Work;
-use super::threads::{Crew, Makings};
-use crate::password::job::{Place, Shed, Verified};
+use super::threads::{HashThreads, ThreadSpec};
+use crate::password::job::{QueueKey, Shed, Verified};
 use crate::system::clock::Clock;
 use crate::system::fail_stop::FailStop;
 use crate::system::lock::Mutex;
 use crate::system::memory;
-use crate::system::random::Chance;
+use crate::system::random::Random;
 use crate::system::scheduling::{self, Low, Machine};
 
 /// How a pool is built.
@@ -42,7 +42,7 @@ pub struct Options {
     /// What a new hash costs.
     pub cost: Cost,
     /// Which implementation hashes.
-    pub kernel: Choice,
+    pub implementation: Choice,
     /// Who else is busy on the cores.
     pub machine: Machine,
 }
@@ -51,12 +51,12 @@ pub struct Options {
 #[derive(Clone)]
 pub struct HashPool {
     shared: Arc<Shared>,
-    owner: Arc<Ended>,
+    owner: Arc<StopOnDrop>,
 }
 
-struct Ended(Arc<Shared>);
+struct StopOnDrop(Arc<Shared>);
 
-impl Drop for Ended {
+impl Drop for StopOnDrop {
     fn drop(&mut self) {
         self.0.state.lock().ended = true;
         self.0.call_dispatcher();
@@ -69,10 +69,10 @@ struct Shared {
     dispatcher: OnceLock<Thread>,
     hash_nanos: AtomicU64,
     clock: Clock,
-    chance: Arc<Chance>,
+    random: Arc<Random>,
     origin: Instant,
     decoy: String,
-    kernel: String,
+    implementation: String,
     warnings: Vec<String>,
 }
 
@@ -122,11 +122,11 @@ impl HashPool {
     pub fn start(
         options: Options,
         clock: &Clock,
-        chance: &Arc<Chance>,
+        random: &Arc<Random>,
         fail_stop: &FailStop,
     ) -> io::Result<Self> {
-        let Options { threads, wait_budget, cost, kernel, machine } = options;
-        let decoy = decoy(cost, chance).map_err(io::Error::other)?;
+        let Options { threads, wait_budget, cost, implementation, machine } = options;
+        let decoy = decoy(cost, random).map_err(io::Error::other)?;
         let mut warnings = Vec::new();
         let free_kib = memory::free_kib().unwrap_or(u64::MAX);
         let fit = memory::threads_within(free_kib, threads, cost.memory_kib);
@@ -137,16 +137,16 @@ impl HashPool {
                 cost.memory_kib
             ));
         }
-        let (mut kernel, failed) = Kernel::choose(kernel);
+        let (mut implementation, failed) = Implementation::choose(implementation);
         warnings.extend(failed.as_ref().map(SelfTestFailed::to_string));
         let mut taken = Duration::ZERO;
         // The first one also pays for the memory: the second is the measure.
         for _ in 0..2 {
             let begin = clock.steady();
-            hash(b"measure", cost, [0; 16], &mut kernel).map_err(io::Error::other)?;
+            hash(b"measure", cost, [0; 16], &mut implementation).map_err(io::Error::other)?;
             taken = clock.steady().duration_since(begin);
         }
-        kernel.release();
+        implementation.release();
         let low = can_lower(Low::Idle);
         let threads = match &low {
             Ok(low) => {
@@ -180,33 +180,33 @@ impl HashPool {
             dispatcher: OnceLock::new(),
             hash_nanos: AtomicU64::new(nanos(taken)),
             clock: clock.clone(),
-            chance: Arc::clone(chance),
+            random: Arc::clone(random),
             origin: clock.steady(),
             decoy,
-            kernel: kernel.name(),
+            implementation: implementation.name(),
             warnings,
         });
-        let (crew_to, crew) = mpsc::channel::<Crew>();
+        let (crew_to, hash_threads) = mpsc::channel::<HashThreads>();
         let dispatcher = {
             let (shared, fail_stop) = (Arc::clone(&shared), fail_stop.clone());
             thread::Builder::new().name(String::from("dispatcher")).spawn(move || {
                 // None comes when a thread of it could not be started.
-                if let Ok(crew) = crew.recv() {
-                    fail_stop.guard("the dispatcher of passwords", || shared.dispatch(crew));
+                if let Ok(hash_threads) = hash_threads.recv() {
+                    fail_stop.guard("the dispatcher of passwords", || shared.dispatch(hash_threads));
                 }
             })?
         };
-        let makings = Makings {
-            kernel,
+        let spec = ThreadSpec {
+            implementation,
             cost,
             decoy: shared.decoy.clone(),
             clock: clock.clone(),
             fail_stop: fail_stop.clone(),
             dispatcher: shared.dispatcher.get_or_init(|| dispatcher.thread().clone()).clone(),
         };
-        let crew = Crew::start(makings, threads, taken, low.unwrap_or(Low::Nice), machine)?;
-        crew_to.send(crew).map_err(|_| io::Error::other("the dispatcher of passwords has ended"))?;
-        let owner = Arc::new(Ended(Arc::clone(&shared)));
+        let hash_threads = HashThreads::start(spec, threads, taken, low.unwrap_or(Low::Nice), machine)?;
+        crew_to.send(hash_threads).map_err(|_| io::Error::other("the dispatcher of passwords has ended"))?;
+        let owner = Arc::new(StopOnDrop(Arc::clone(&shared)));
         Ok(Self { shared, owner })
     }
 
@@ -231,7 +231,7 @@ impl HashPool {
     /// match.
     pub async fn verify(
         &self,
-        place: Place,
+        place: QueueKey,
         password: Password,
         phc: Option<&str>,
     ) -> Result<Verified, Shed> {
@@ -241,15 +241,15 @@ impl HashPool {
     }
 
     /// The PHC string of a new password.
-    pub async fn hash(&self, place: Place, password: Password) -> Result<String, Shed> {
+    pub async fn hash(&self, place: QueueKey, password: Password) -> Result<String, Shed> {
         // Drawn here: a thread that may be stopped anywhere must not hold what every request draws from.
-        let salt = self.shared.chance.bytes().map_err(|_| Shed { retry_after: Duration::from_secs(1) })?;
+        let salt = self.shared.random.bytes().map_err(|_| Shed { retry_after: Duration::from_secs(1) })?;
         self.done(place, |answer| Work::Hash(password, salt, answer)).await
     }
 
     async fn done<T>(
         &self,
-        place: Place,
+        place: QueueKey,
         work: impl FnOnce(oneshot::Sender<Result<T, Shed>>) -> Work,
     ) -> Result<T, Shed> {
         let (answer, wait) = oneshot::channel();
@@ -278,8 +278,8 @@ impl HashPool {
     }
 
     /// Which implementation hashes, for people.
-    pub fn kernel(&self) -> &str {
-        &self.shared.kernel
+    pub fn implementation(&self) -> &str {
+        &self.shared.implementation
     }
 
     /// What an operator should know of it.
@@ -302,8 +302,8 @@ impl Shared {
         self.clock.steady().duration_since(self.origin)
     }
 
-    fn admit(&self, place: Place, work: Work) -> Result<Ticket, Shed> {
-        let Place { lane, network } = place;
+    fn admit(&self, place: QueueKey, work: Work) -> Result<Ticket, Shed> {
+        let QueueKey { lane, network } = place;
         let mut state = self.state.lock();
         let admitted = state.schedule.admit(lane, network, Job { lane, work }, self.hash_time(), self.now());
         let admitted = admitted.map_err(|(full, _)| {
@@ -331,14 +331,14 @@ impl Shared {
     }
 
     /// Brings jobs to the threads that are free and tells the answers, until the last handle is gone.
-    fn dispatch(&self, mut crew: Crew) {
+    fn dispatch(&self, mut hash_threads: HashThreads) {
         loop {
-            for done in crew.collect() {
+            for done in hash_threads.collect() {
                 let before = self.hash_nanos.load(Ordering::Relaxed);
                 self.hash_nanos.store(before - before / 8 + nanos(done.taken) / 8, Ordering::Relaxed);
                 done.tell();
             }
-            crew.relieve();
+            hash_threads.relieve();
             let mut given = Vec::new();
             let mut expired = Vec::new();
             {
@@ -346,7 +346,7 @@ impl Shared {
                 if state.ended {
                     return;
                 }
-                while given.len() < crew.free() {
+                while given.len() < hash_threads.free() {
                     let next = state.schedule.next(self.hash_time(), self.now());
                     expired.extend(next.expired);
                     let Some((lane, waited, job)) = next.run else { break };
@@ -358,17 +358,17 @@ impl Shared {
                 for job in &expired {
                     state.lane(job.lane).expired += 1;
                 }
-                state.running = crew.busy() + given.len();
-                state.has_free_seat = crew.free() > given.len();
+                state.running = hash_threads.busy() + given.len();
+                state.has_free_seat = hash_threads.free() > given.len();
             }
             for work in given {
-                crew.give(work);
+                hash_threads.give(work);
             }
             for job in expired {
                 job.work.shed(Shed { retry_after: Duration::from_secs(1) });
             }
             // Whatever has come since it was looked for lets this pass at once.
-            match crew.look_again_in() {
+            match hash_threads.look_again_in() {
                 Some(time) => thread::park_timeout(time),
                 None => thread::park(),
             }
@@ -393,13 +393,14 @@ mod tests {
 
     fn pool(threads: usize, cost: Cost, budget_ms: u64) -> HashPool {
         let wait_budget = Duration::from_millis(budget_ms);
-        let options = Options { threads, wait_budget, cost, kernel: Choice::Auto, machine: Machine::Shared };
+        let options =
+            Options { threads, wait_budget, cost, implementation: Choice::Auto, machine: Machine::Shared };
         let fail_stop = FailStop::new(|why| panic!("{why}"));
-        HashPool::start(options, &Clock::system(), &Arc::new(Chance::seeded(1)), &fail_stop).unwrap()
+        HashPool::start(options, &Clock::system(), &Arc::new(Random::seeded(1)), &fail_stop).unwrap()
     }
 
-    fn place(lane: Lane) -> Place {
-        Place { lane, network: "192.0.2.0/24".parse().unwrap() }
+    fn place(lane: Lane) -> QueueKey {
+        QueueKey { lane, network: "192.0.2.0/24".parse().unwrap() }
     }
 
     const CHEAP: Cost = Cost { memory_kib: 64, passes: 1, lanes: 1 };

@@ -11,7 +11,7 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 
 use super::Password;
-use super::argon2id::Kernel;
+use super::argon2id::Implementation;
 use super::cost::Cost;
 use super::job::{Shed, Verified};
 use super::phc::{Phc, hash};
@@ -68,7 +68,7 @@ enum Order {
 }
 
 /// Holds one job on its way to a thread, and its answer on the way back.
-pub(super) struct Seat {
+pub(super) struct Handoff {
     pub(super) number: usize,
     /// Of its thread.
     pub(super) class: Low,
@@ -77,7 +77,7 @@ pub(super) struct Seat {
     thread: OnceLock<Thread>,
 }
 
-impl Seat {
+impl Handoff {
     pub(super) const fn new(number: usize, class: Low) -> Self {
         Self { number, class, order: Mutex::new(None), done: Mutex::new(None), thread: OnceLock::new() }
     }
@@ -120,7 +120,7 @@ impl Seat {
 
 /// What a hashing thread works with.
 pub(super) struct Hasher {
-    pub(super) kernel: Kernel,
+    pub(super) implementation: Implementation,
     pub(super) cost: Cost,
     pub(super) decoy: String,
     pub(super) clock: Clock,
@@ -129,24 +129,24 @@ pub(super) struct Hasher {
 
 impl Hasher {
     /// Does what comes to its seat until that is closed.
-    pub(super) fn work(mut self, seat: &Seat) {
-        let _ = seat.thread.set(thread::current());
+    pub(super) fn work(mut self, handoff: &Handoff) {
+        let _ = handoff.thread.set(thread::current());
         let mut since = self.clock.steady();
         loop {
-            let order = seat.order.lock().take();
+            let order = handoff.order.lock().take();
             match order {
                 Some(Order::Do(work)) => {
                     let begin = self.clock.steady();
                     let found = self.find(work);
                     since = self.clock.steady();
-                    *seat.done.lock() = Some(Done { found, taken: since.duration_since(begin) });
+                    *handoff.done.lock() = Some(Done { found, taken: since.duration_since(begin) });
                     self.dispatcher.unpark();
                 }
                 Some(Order::End) => return,
                 None => {
                     thread::park_timeout(IDLE);
                     if self.clock.steady().duration_since(since) >= IDLE {
-                        self.kernel.release();
+                        self.implementation.release();
                     }
                 }
             }
@@ -159,15 +159,16 @@ impl Hasher {
                 let phc = Phc::parse(&text);
                 let needs_rehash = phc.as_ref().ok().map(Phc::cost) != Some(self.cost);
                 // A string that cannot be used matches nothing; the decoy keeps the time the same.
-                let checked =
-                    phc.and_then(|phc| phc.matches(password.as_bytes(), &mut self.kernel)).or_else(|_| {
+                let checked = phc
+                    .and_then(|phc| phc.matches(password.as_bytes(), &mut self.implementation))
+                    .or_else(|_| {
                         let decoy = Phc::parse(&self.decoy)?;
-                        decoy.matches(password.as_bytes(), &mut self.kernel).map(|_| false)
+                        decoy.matches(password.as_bytes(), &mut self.implementation).map(|_| false)
                     });
                 Found::Verified(Verified { matches: checked.unwrap_or(false), needs_rehash }, answer)
             }
             Work::Hash(password, salt, answer) => {
-                let text = hash(password.as_bytes(), self.cost, salt, &mut self.kernel);
+                let text = hash(password.as_bytes(), self.cost, salt, &mut self.implementation);
                 Found::Hashed(text.ok(), answer)
             }
         }

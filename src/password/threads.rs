@@ -10,9 +10,9 @@ use std::sync::Arc;
 use std::thread::{self, Thread};
 use std::time::{Duration, Instant};
 
-use super::argon2id::Kernel;
+use super::argon2id::Implementation;
 use super::cost::Cost;
-use super::thread::{Done, Hasher, Seat, Work};
+use super::thread::{Done, Handoff, Hasher, Work};
 use crate::system::clock::Clock;
 use crate::system::fail_stop::FailStop;
 use crate::system::scheduling::{self, Low, Machine};
@@ -71,8 +71,8 @@ impl Classes {
 }
 
 /// What every hashing thread is made of.
-pub(super) struct Makings {
-    pub(super) kernel: Kernel,
+pub(super) struct ThreadSpec {
+    pub(super) implementation: Implementation,
     pub(super) cost: Cost,
     pub(super) decoy: String,
     pub(super) clock: Clock,
@@ -81,59 +81,60 @@ pub(super) struct Makings {
     pub(super) dispatcher: Thread,
 }
 
-impl Makings {
-    fn start_thread(&self, number: usize, class: Low) -> io::Result<Arc<Seat>> {
+impl ThreadSpec {
+    fn start_thread(&self, number: usize, class: Low) -> io::Result<Arc<Handoff>> {
         let hasher = Hasher {
-            kernel: self.kernel.sibling(),
+            implementation: self.implementation.sibling(),
             cost: self.cost,
             decoy: self.decoy.clone(),
             clock: self.clock.clone(),
             dispatcher: self.dispatcher.clone(),
         };
-        let seat = Arc::new(Seat::new(number, class));
-        let (fail_stop, its) = (self.fail_stop.clone(), Arc::clone(&seat));
+        let handoff = Arc::new(Handoff::new(number, class));
+        let (fail_stop, its) = (self.fail_stop.clone(), Arc::clone(&handoff));
         thread::Builder::new().name(format!("hash-{number}")).spawn(move || {
             let _ = scheduling::lower(class);
             fail_stop.guard("a hashing thread", || hasher.work(&its));
         })?;
-        Ok(seat)
+        Ok(handoff)
     }
 }
 
 /// All hashing threads, by their seats. They end with it.
-pub(super) struct Crew {
-    makings: Makings,
+pub(super) struct HashThreads {
+    spec: ThreadSpec,
     classes: Classes,
-    free: Vec<Arc<Seat>>,
+    free: Vec<Arc<Handoff>>,
     /// With the time when each was given its job.
-    busy: Vec<(Arc<Seat>, Instant)>,
+    busy: Vec<(Arc<Handoff>, Instant)>,
     /// Others stand in for them already.
-    leaving: Vec<Arc<Seat>>,
+    leaving: Vec<Arc<Handoff>>,
 }
 
-impl Drop for Crew {
+impl Drop for HashThreads {
     fn drop(&mut self) {
-        let busy = self.busy.iter().map(|(seat, _)| seat);
-        busy.chain(&self.free).chain(&self.leaving).for_each(|seat| seat.close());
+        let busy = self.busy.iter().map(|(handoff, _)| handoff);
+        busy.chain(&self.free).chain(&self.leaving).for_each(|handoff| handoff.close());
     }
 }
 
-impl Crew {
+impl HashThreads {
     /// `hash_time` is what a hash takes while nothing else is done, `low` how far down the system lets a thread go.
     pub(super) fn start(
-        makings: Makings,
+        spec: ThreadSpec,
         threads: usize,
         hash_time: Duration,
         low: Low,
         machine: Machine,
     ) -> io::Result<Self> {
-        let classes = Classes::new(low, machine, hash_time, makings.clock.steady());
-        let mut crew = Self { makings, classes, free: Vec::new(), busy: Vec::new(), leaving: Vec::new() };
+        let classes = Classes::new(low, machine, hash_time, spec.clock.steady());
+        let mut hash_threads =
+            Self { spec, classes, free: Vec::new(), busy: Vec::new(), leaving: Vec::new() };
         for number in 0..threads {
-            let seat = crew.makings.start_thread(number, low)?;
-            crew.free.push(seat);
+            let handoff = hash_threads.spec.start_thread(number, low)?;
+            hash_threads.free.push(handoff);
         }
-        Ok(crew)
+        Ok(hash_threads)
     }
 
     /// Threads that have a job.
@@ -149,19 +150,19 @@ impl Crew {
     /// What was done since.
     pub(super) fn collect(&mut self) -> Vec<Done> {
         let mut all = Vec::new();
-        for (seat, given) in std::mem::take(&mut self.busy) {
-            let Some(done) = seat.collect() else {
-                self.busy.push((seat, given));
+        for (handoff, given) in std::mem::take(&mut self.busy) {
+            let Some(done) = handoff.collect() else {
+                self.busy.push((handoff, given));
                 continue;
             };
-            self.note(seat.class, given);
+            self.note(handoff.class, given);
             all.push(done);
-            self.free.push(seat);
+            self.free.push(handoff);
         }
-        self.leaving.retain(|seat| {
-            let Some(done) = seat.collect() else { return true };
+        self.leaving.retain(|handoff| {
+            let Some(done) = handoff.collect() else { return true };
             all.push(done);
-            seat.close();
+            handoff.close();
             false
         });
         all
@@ -169,27 +170,30 @@ impl Crew {
 
     /// Lets others stand in for threads that have no core.
     pub(super) fn relieve(&mut self) {
-        let of_idle = self.busy.iter().filter(|(seat, _)| seat.class == Low::Idle);
+        let of_idle = self.busy.iter().filter(|(handoff, _)| handoff.class == Low::Idle);
         let Some(longest) = of_idle.map(|(_, given)| *given).min() else { return };
         self.note(Low::Idle, longest);
-        let class = self.classes.wanted(self.makings.clock.steady());
+        let class = self.classes.wanted(self.spec.clock.steady());
         if class == Low::Idle {
             return;
         }
-        for (seat, given) in std::mem::take(&mut self.busy) {
+        for (handoff, given) in std::mem::take(&mut self.busy) {
             // Where no thread can be made the old one goes on alone.
-            let new =
-                if seat.class == class { None } else { self.makings.start_thread(seat.number, class).ok() };
+            let new = if handoff.class == class {
+                None
+            } else {
+                self.spec.start_thread(handoff.number, class).ok()
+            };
             let Some(new) = new else {
-                self.busy.push((seat, given));
+                self.busy.push((handoff, given));
                 continue;
             };
-            if let Some(work) = seat.take_back() {
-                seat.close();
+            if let Some(work) = handoff.take_back() {
+                handoff.close();
                 new.give(work);
-                self.busy.push((new, self.makings.clock.steady()));
+                self.busy.push((new, self.spec.clock.steady()));
             } else {
-                self.leaving.push(seat);
+                self.leaving.push(handoff);
                 self.free.push(new);
             }
         }
@@ -197,12 +201,12 @@ impl Crew {
 
     /// When [`Self::relieve`] may have something to do, should nothing happen until then.
     pub(super) fn look_again_in(&self) -> Option<Duration> {
-        let is_idle = self.busy.iter().any(|(seat, _)| seat.class == Low::Idle);
+        let is_idle = self.busy.iter().any(|(handoff, _)| handoff.class == Low::Idle);
         self.classes.starved.filter(|_| is_idle)
     }
 
     fn note(&mut self, class: Low, given: Instant) {
-        let now = self.makings.clock.steady();
+        let now = self.spec.clock.steady();
         let taken = now.saturating_duration_since(given);
         if let Some(wait) = self.classes.note(class, taken, now) {
             tracing::info!(
@@ -215,17 +219,17 @@ impl Crew {
 
     /// Hands a job to a free thread, of the class that is wanted now.
     pub(super) fn give(&mut self, work: Work) {
-        let Some(mut seat) = self.free.pop() else { return };
-        let now = self.makings.clock.steady();
+        let Some(mut handoff) = self.free.pop() else { return };
+        let now = self.spec.clock.steady();
         let class = self.classes.wanted(now);
         // Where no thread can be made the old one goes on.
-        if seat.class != class
-            && let Ok(new) = self.makings.start_thread(seat.number, class)
+        if handoff.class != class
+            && let Ok(new) = self.spec.start_thread(handoff.number, class)
         {
-            std::mem::replace(&mut seat, new).close();
+            std::mem::replace(&mut handoff, new).close();
         }
-        seat.give(work);
-        self.busy.push((seat, now));
+        handoff.give(work);
+        self.busy.push((handoff, now));
     }
 }
 
@@ -278,16 +282,16 @@ mod tests {
         }
     }
 
-    fn crew(clock: &Clock) -> Crew {
-        let makings = Makings {
-            kernel: Kernel::reference(),
+    fn hash_threads(clock: &Clock) -> HashThreads {
+        let spec = ThreadSpec {
+            implementation: Implementation::reference(),
             cost: Cost { memory_kib: 64, passes: 1, lanes: 1 },
             decoy: String::new(),
             clock: clock.clone(),
             fail_stop: FailStop::new(|why| panic!("{why}")),
             dispatcher: thread::current(),
         };
-        Crew::start(makings, 2, HASH_TIME, Low::Idle, Machine::Shared).unwrap()
+        HashThreads::start(spec, 2, HASH_TIME, Low::Idle, Machine::Shared).unwrap()
     }
 
     type Wait = tokio::sync::oneshot::Receiver<Result<String, crate::password::Shed>>;
@@ -297,9 +301,9 @@ mod tests {
         (Work::Hash(crate::password::Password::for_login("a password"), [1; 16], answer), wait)
     }
 
-    fn finish(crew: &mut Crew, mut wait: Wait) {
+    fn finish(hash_threads: &mut HashThreads, mut wait: Wait) {
         for _ in 0..10_000 {
-            crew.collect().into_iter().for_each(Done::tell);
+            hash_threads.collect().into_iter().for_each(Done::tell);
             match wait.try_recv() {
                 Ok(text) => return drop(text.unwrap()),
                 Err(_) => thread::park_timeout(Duration::from_millis(1)),
@@ -308,18 +312,18 @@ mod tests {
         panic!("a job is lost");
     }
 
-    fn hash(crew: &mut Crew) -> Arc<Seat> {
+    fn hash(hash_threads: &mut HashThreads) -> Arc<Handoff> {
         let (work, wait) = job();
-        crew.give(work);
-        assert_eq!((crew.free(), crew.busy()), (1, 1));
-        finish(crew, wait);
-        assert_eq!((crew.free(), crew.busy()), (2, 0));
-        Arc::clone(crew.free.last().unwrap())
+        hash_threads.give(work);
+        assert_eq!((hash_threads.free(), hash_threads.busy()), (1, 1));
+        finish(hash_threads, wait);
+        assert_eq!((hash_threads.free(), hash_threads.busy()), (2, 0));
+        Arc::clone(hash_threads.free.last().unwrap())
     }
 
-    fn all_end(seats: &[Arc<Seat>]) {
+    fn all_end(seats: &[Arc<Handoff>]) {
         for _ in 0..10_000 {
-            if seats.iter().all(|seat| Arc::strong_count(seat) == 1) {
+            if seats.iter().all(|handoff| Arc::strong_count(handoff) == 1) {
                 return;
             }
             thread::sleep(Duration::from_millis(1));
@@ -330,43 +334,43 @@ mod tests {
     #[test]
     fn after_a_job_that_took_too_long_the_next_is_done_at_nice_19_and_later_in_the_idle_class() {
         let clock = Clock::manual(Timestamp::from_secs(1));
-        let mut crew = crew(&clock);
-        let first = hash(&mut crew);
+        let mut hash_threads = hash_threads(&clock);
+        let first = hash(&mut hash_threads);
         let (work, wait) = job();
-        crew.give(work);
-        assert_eq!(crew.look_again_in(), Some(STARVED));
+        hash_threads.give(work);
+        assert_eq!(hash_threads.look_again_in(), Some(STARVED));
         clock.advance(STARVED);
-        finish(&mut crew, wait);
-        let second = hash(&mut crew);
+        finish(&mut hash_threads, wait);
+        let second = hash(&mut hash_threads);
         assert_eq!([first.class, second.class], [Low::Idle, Low::Nice]);
-        assert_eq!((first.number, crew.look_again_in()), (second.number, None));
+        assert_eq!((first.number, hash_threads.look_again_in()), (second.number, None));
         clock.advance(TRY_AGAIN);
-        assert_eq!(hash(&mut crew).class, Low::Idle);
+        assert_eq!(hash(&mut hash_threads).class, Low::Idle);
         // Threads end with their seats, which nobody else holds then.
-        drop(crew);
+        drop(hash_threads);
         all_end(&[first, second]);
     }
 
     #[test]
     fn others_stand_in_for_threads_without_a_core() {
         let clock = Clock::manual(Timestamp::from_secs(1));
-        let mut crew = crew(&clock);
-        crew.free.drain(..).for_each(|seat| seat.close());
+        let mut hash_threads = hash_threads(&clock);
+        hash_threads.free.drain(..).for_each(|handoff| handoff.close());
         // Threads that have no core at all: nobody sits there.
-        let (unseen, begun) = (Arc::new(Seat::new(0, Low::Idle)), Arc::new(Seat::new(1, Low::Idle)));
+        let (unseen, begun) = (Arc::new(Handoff::new(0, Low::Idle)), Arc::new(Handoff::new(1, Low::Idle)));
         let (work, wait) = job();
         unseen.give(work);
-        crew.busy = [&unseen, &begun].map(|seat| (Arc::clone(seat), clock.steady())).to_vec();
-        crew.relieve();
-        assert_eq!((crew.free(), crew.busy.len(), crew.leaving.len()), (0, 2, 0));
+        hash_threads.busy = [&unseen, &begun].map(|handoff| (Arc::clone(handoff), clock.steady())).to_vec();
+        hash_threads.relieve();
+        assert_eq!((hash_threads.free(), hash_threads.busy.len(), hash_threads.leaving.len()), (0, 2, 0));
         clock.advance(STARVED);
-        crew.relieve();
+        hash_threads.relieve();
         // The job that was not begun goes to another; for the one that was, another waits for the next.
-        assert_eq!((crew.free(), crew.busy.len(), crew.leaving.len()), (1, 1, 1));
-        finish(&mut crew, wait);
-        assert_eq!((crew.free(), crew.busy(), crew.leaving.len()), (2, 1, 1));
-        assert!(crew.free.iter().all(|seat| seat.class == Low::Nice));
-        crew.relieve();
-        assert_eq!((crew.free(), crew.busy()), (2, 1));
+        assert_eq!((hash_threads.free(), hash_threads.busy.len(), hash_threads.leaving.len()), (1, 1, 1));
+        finish(&mut hash_threads, wait);
+        assert_eq!((hash_threads.free(), hash_threads.busy(), hash_threads.leaving.len()), (2, 1, 1));
+        assert!(hash_threads.free.iter().all(|handoff| handoff.class == Low::Nice));
+        hash_threads.relieve();
+        assert_eq!((hash_threads.free(), hash_threads.busy()), (2, 1));
     }
 }

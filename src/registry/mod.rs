@@ -32,7 +32,7 @@ use crate::journal::format::entry::{Change, Entry};
 use crate::journal::snapshot::Records;
 use crate::registry::buckets::Buckets;
 use crate::registry::record::{Decision, Record, Write};
-use crate::registry::write_counts::Changes;
+use crate::registry::write_counts::WriteCounts;
 use crate::system::clock::{Clock, Timestamp};
 use crate::system::fail_stop::FailStop;
 use crate::system::seeded_bug::{Bug, seeded};
@@ -85,7 +85,7 @@ pub trait Registry: Send + Unpin + 'static {
 
 /// What every owner is built with.
 #[derive(Clone, Debug)]
-pub struct Desk {
+pub struct OwnerContext {
     /// Where its writes go.
     pub journal: Handle,
     /// Its time.
@@ -93,7 +93,7 @@ pub struct Desk {
     /// What ends the process should it panic.
     pub fail_stop: FailStop,
     /// Who keeps verdicts learns here of every write.
-    pub changes: Arc<Changes>,
+    pub changes: Arc<WriteCounts>,
     /// Resource servers learn here of every session that ends. They may hear of it before it is durable: should a crash
     /// undo it, they refuse its tokens all the same.
     pub feed: Arc<Feed>,
@@ -102,17 +102,17 @@ pub struct Desk {
 /// The actor around a [`Registry`].
 pub struct Owner<S> {
     state: S,
-    desk: Desk,
+    context: OwnerContext,
     seq: u64,
-    lately: Lately,
+    pending_writes: PendingWrites,
     swept: usize,
 }
 
 /// Writes that were not durable when the last one came, oldest first. What the window of the journal holds bounds them.
 #[derive(Debug, Default)]
-struct Lately(VecDeque<(u64, [u8; 16])>);
+struct PendingWrites(VecDeque<(u64, [u8; 16])>);
 
-impl Lately {
+impl PendingWrites {
     fn note(&mut self, seq: u64, key: [u8; 16], durable: u64) {
         while self.0.front().is_some_and(|(seq, _)| *seq <= durable) {
             self.0.pop_front();
@@ -133,9 +133,9 @@ const SWEEP_BUCKETS: usize = 64;
 
 impl<S: Registry> Owner<S> {
     /// Around a state that recovery has filled.
-    pub fn new(state: S, desk: Desk) -> Self {
-        let seq = desk.journal.assigned();
-        Self { state, desk, seq, lately: Lately::default(), swept: 0 }
+    pub fn new(state: S, context: OwnerContext) -> Self {
+        let seq = context.journal.assigned();
+        Self { state, context, seq, pending_writes: PendingWrites::default(), swept: 0 }
     }
 
     /// What it owns: for the simulator's comparison.
@@ -166,9 +166,9 @@ impl<S: Registry> Owner<S> {
         decide: impl FnOnce(&S, Timestamp) -> Decision<S::Record, V>,
         note: impl FnOnce(&mut S, &V, Timestamp),
     ) -> Answer<V> {
-        let Self { state, desk, seq, lately, .. } = self;
-        desk.fail_stop.guard(S::NAME, || {
-            let now = desk.clock.now();
+        let Self { state, context, seq, pending_writes, .. } = self;
+        context.fail_stop.guard(S::NAME, || {
+            let now = context.clock.now();
             let Decision { writes, verdict } = decide(state, now);
             let unsealed = writes.is_empty() && seeded(Bug::RefusalNotSealed);
             if !writes.is_empty() {
@@ -182,16 +182,16 @@ impl<S: Registry> Owner<S> {
                         state.apply(write.clone());
                     }
                 }
-                let permit = desk.journal.reserve(entry.as_bytes().len(), class)?;
-                *seq = desk.journal.append(permit, &entry);
+                let permit = context.journal.reserve(entry.as_bytes().len(), class)?;
+                *seq = context.journal.append(permit, &entry);
                 for write in writes {
                     let (key, ended) = (write.key(), S::ended(&write));
                     state.apply(write);
                     if let Some(id) = ended {
-                        desk.feed.push(Ended::Sid(hex(&id)), now);
+                        context.feed.push(Ended::Sid(hex(&id)), now);
                     }
-                    desk.changes.note(&key);
-                    lately.note(*seq, key, desk.journal.durable());
+                    context.changes.note(&key);
+                    pending_writes.note(*seq, key, context.journal.durable());
                 }
             }
             note(state, &verdict, now);
@@ -208,11 +208,11 @@ impl<S: Registry> Owner<S> {
     /// A reading of that record and of nothing else: it waits for what was written of it, and for no write of others.
     #[expect(clippy::unnecessary_wraps, reason = "answers of readings and of decisions are awaited alike")]
     pub fn read_of<V>(&self, key: &[u8; 16], read: impl FnOnce(&S, Timestamp) -> V) -> Answer<V> {
-        Ok(self.sealed(read, self.lately.of(key)))
+        Ok(self.sealed(read, self.pending_writes.of(key)))
     }
 
     fn sealed<V>(&self, read: impl FnOnce(&S, Timestamp) -> V, seq: u64) -> Sealed<V> {
-        let value = self.desk.fail_stop.guard(S::NAME, || read(&self.state, self.desk.clock.now()));
+        let value = self.context.fail_stop.guard(S::NAME, || read(&self.state, self.context.clock.now()));
         Sealed::new(value, if seeded(Bug::ReadNotSealed) { 0 } else { seq })
     }
 }
@@ -248,8 +248,8 @@ impl<S: Registry> Handler<ReadBuckets> for Owner<S> {
 impl<S: Registry> Owner<S> {
     /// Records of whole buckets from `from` on, and the bucket that comes next.
     pub fn read_buckets(&self, from: usize) -> (Records, usize) {
-        let Self { state, desk, .. } = self;
-        desk.fail_stop.guard(S::NAME, || {
+        let Self { state, context, .. } = self;
+        context.fail_stop.guard(S::NAME, || {
             let mut records = Records::default();
             let (mut next, mut count) =
                 (from + if from > 0 && seeded(Bug::BucketSkipped) { 200 } else { 0 }, 0);
@@ -268,10 +268,10 @@ impl<S: Registry> Owner<S> {
 
     /// Forgets what is out of time in some buckets.
     pub fn sweep(&mut self) {
-        let Self { state, desk, swept, .. } = self;
-        desk.fail_stop.guard(S::NAME, || {
+        let Self { state, context, swept, .. } = self;
+        context.fail_stop.guard(S::NAME, || {
             for _ in 0..SWEEP_BUCKETS {
-                state.sweep(*swept, desk.clock.now());
+                state.sweep(*swept, context.clock.now());
                 *swept = (*swept + 1) % BUCKETS;
             }
         });
@@ -364,14 +364,14 @@ mod tests {
     use super::refresh::{Families, Limits};
     use super::*;
     use crate::journal::format::layout::Sizes;
-    use crate::journal::recovery::report::Past;
+    use crate::journal::recovery::report::ReplayTarget;
     use crate::journal::recovery::{Options, recover};
     use crate::storage::simulated::SimStorage;
-    use crate::system::random::Chance;
+    use crate::system::random::Random;
     use crate::token::opaque::SecretDigest;
     use crate::value::id::{AccountId, FamilyId};
 
-    impl Past for Accounts {
+    impl ReplayTarget for Accounts {
         fn apply(&mut self, _: u16, _: u16, _: &[u8], _: Option<&[u8]>) -> Result<(), String> {
             Ok(())
         }
@@ -384,19 +384,19 @@ mod tests {
 
     #[test]
     fn a_reading_waits_for_what_was_written_of_its_record_and_for_no_write_of_others() {
-        let (clock, chance) =
-            (Clock::manual(Timestamp::from_secs(1_800_000_000)), Arc::new(Chance::seeded(1)));
+        let (clock, random) =
+            (Clock::manual(Timestamp::from_secs(1_800_000_000)), Arc::new(Random::seeded(1)));
         let options = Options {
             storage: Arc::new(SimStorage::new()),
             sizes: Sizes { segment: 65_536, body: 8_192, align: 512, window: 65_536 },
             clock: clock.clone(),
-            chance: Arc::clone(&chance),
+            random: Arc::clone(&random),
             accept_clock_floor: false,
         };
         let mut journal = recover(options, &mut Accounts::default()).unwrap();
         journal.prepare().unwrap();
         let day = Duration::from_hours(24);
-        let desk = Desk {
+        let context = OwnerContext {
             journal: journal.handle.clone(),
             clock: clock.clone(),
             fail_stop: FailStop::new(|why| panic!("{why}")),
@@ -404,7 +404,7 @@ mod tests {
             feed: Arc::new(Feed::new(1, day, std::iter::empty())),
         };
         let limits = Limits { grace: Duration::from_secs(10), idle: day, absolute: day };
-        let mut owner = Owner::new(Families::new(limits), desk);
+        let mut owner = Owner::new(Families::new(limits), context);
         let account = AccountId::from_bytes([1; 16]).unwrap();
         let mut number = 0;
         let mut open = |owner: &mut Owner<Families>| {
@@ -426,7 +426,7 @@ mod tests {
         let second = open(&mut owner);
         assert!(of(&owner, first) && !of(&owner, second) && of(&owner, nobody));
         // What has become durable is forgotten with the next write.
-        assert_eq!(owner.lately.0.len(), 1);
+        assert_eq!(owner.pending_writes.0.len(), 1);
         journal.writer.step().unwrap();
         assert!(of(&owner, second) && is_open(&journal.handle, owner.read(|_, _| ())));
     }

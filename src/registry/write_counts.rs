@@ -11,20 +11,20 @@ const STRIPES: usize = 1 << 14;
 
 /// The counts of one engine.
 #[derive(Debug)]
-pub struct Changes {
+pub struct WriteCounts {
     stripes: Box<[AtomicU64]>,
     all: AtomicU64,
 }
 
 /// What was counted for a record, for the one it belongs to, and for everything.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub struct Mark {
+pub struct Stamp {
     record: u64,
     owner: u64,
     all: u64,
 }
 
-impl Mark {
+impl Stamp {
     /// With what was counted for the owner, read before the owner was asked.
     #[must_use]
     pub const fn with_owner(self, owner: u64) -> Self {
@@ -32,13 +32,13 @@ impl Mark {
     }
 }
 
-impl Default for Changes {
+impl Default for WriteCounts {
     fn default() -> Self {
         Self { stripes: (0..STRIPES).map(|_| AtomicU64::new(0)).collect(), all: AtomicU64::new(0) }
     }
 }
 
-impl Changes {
+impl WriteCounts {
     /// A record was written or removed.
     pub fn note(&self, key: &[u8]) {
         if let Some(stripe) = self.stripe(key) {
@@ -57,8 +57,8 @@ impl Changes {
     }
 
     /// What is counted for a record and for everything; that of the one it belongs to is given.
-    pub fn mark(&self, key: &[u8], owner: u64) -> Mark {
-        Mark { record: self.count(key), owner, all: self.all.load(Ordering::SeqCst) }
+    pub fn mark(&self, key: &[u8], owner: u64) -> Stamp {
+        Stamp { record: self.count(key), owner, all: self.all.load(Ordering::SeqCst) }
     }
 
     fn stripe(&self, key: &[u8]) -> Option<&AtomicU64> {
@@ -72,15 +72,15 @@ mod tests {
 
     #[test]
     fn a_mark_holds_until_something_it_rests_on_is_written() {
-        let changes = Changes::default();
+        let changes = WriteCounts::default();
         let mark = || changes.mark(b"session", changes.count(b"account"));
         let first = mark();
         changes.note(b"another account");
         assert_eq!(mark(), first);
         for note in [
-            |changes: &Changes| changes.note(b"session"),
-            |changes: &Changes| changes.note(b"account"),
-            Changes::note_all,
+            |changes: &WriteCounts| changes.note(b"session"),
+            |changes: &WriteCounts| changes.note(b"account"),
+            WriteCounts::note_all,
         ] {
             let before = mark();
             note(&changes);

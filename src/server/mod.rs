@@ -93,7 +93,7 @@ fn serve(
         App::new()
             .app_data(data.clone())
             .wrap(middleware::Condition::new(!data.config.allowed_origins.is_empty(), cors(&data.config)))
-            .wrap(middleware::from_fn(http::middleware::surround))
+            .wrap(middleware::from_fn(http::middleware::wrap_request))
             .configure(http::configure)
     })
     .on_connect(move |stream, data| watch.opened(stream, data))
@@ -141,7 +141,7 @@ fn operations(engine: &Arc<Engine>, socket: TcpSocket) -> io::Result<ServerHandl
     let server = HttpServer::new(move || {
         App::new()
             .app_data(data.clone())
-            .wrap(middleware::from_fn(http::middleware::surround))
+            .wrap(middleware::from_fn(http::middleware::wrap_request))
             .configure(http::api::operations::configure_for_operators)
     })
     .disable_signals()
@@ -171,7 +171,7 @@ fn cors(config: &Config) -> actix_cors::Cors {
 
 impl Server {
     /// What recovery found.
-    pub const fn found(&self) -> &crate::journal::recovery::report::Found {
+    pub const fn found(&self) -> &crate::journal::recovery::report::RecoveryReport {
         self.running.found()
     }
 

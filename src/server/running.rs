@@ -6,7 +6,7 @@ use super::background::Background;
 use crate::config::Config;
 use crate::engine::Engine;
 use crate::engine::start::{RunningEngine, StartError};
-use crate::journal::recovery::report::Found;
+use crate::journal::recovery::report::RecoveryReport;
 use crate::mail::transport::Transport;
 use crate::system::clock::Clock;
 use crate::system::fail_stop::FailStop;
@@ -36,7 +36,7 @@ pub fn start(
 
 impl Running {
     /// Returns what recovery found.
-    pub const fn found(&self) -> &Found {
+    pub const fn found(&self) -> &RecoveryReport {
         &self.engine.found
     }
 

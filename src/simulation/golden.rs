@@ -14,15 +14,15 @@ use crate::journal::format::buckets::{BUCKETS, bucket_of};
 use crate::journal::format::entry::{Change, Entry};
 use crate::journal::format::header::HEADER_BYTES;
 use crate::journal::format::layout::Sizes;
-use crate::journal::recovery::report::Past;
+use crate::journal::recovery::report::ReplayTarget;
 use crate::journal::recovery::{Options, Recovered, recover};
 use crate::journal::snapshot::status::Tail;
-use crate::journal::snapshot::{Records, Taking, keep_two};
+use crate::journal::snapshot::{Records, SnapshotWriter, keep_two};
 use crate::registry::Registry;
 use crate::storage::Storage;
 use crate::storage::simulated::SimStorage;
 use crate::system::clock::{Clock, Timestamp};
-use crate::system::random::Chance;
+use crate::system::random::Random;
 
 /// Small, so that the files stay small: the code takes sizes as parameters.
 pub(crate) const SIZES: Sizes = Sizes { segment: 8_192, body: 1_024, align: 512, window: 16_384 };
@@ -53,10 +53,10 @@ pub(crate) fn values() -> Vec<Change> {
 /// Every record goes through the registry it belongs to, and is kept as it was written.
 pub(crate) struct Everything {
     accounts: crate::registry::account::Accounts,
-    lockout: crate::registry::lockout::Names,
+    lockout: crate::registry::lockout::Lockouts,
     sessions: crate::registry::session::Sessions,
     refresh: crate::registry::refresh::Families,
-    mailed: crate::registry::reset::Mailed,
+    mailed: crate::registry::reset::MailedTokens,
     outbox: crate::registry::outbox::Outbox,
     pub(crate) records: BTreeMap<(u16, Vec<u8>), Vec<u8>>,
 }
@@ -66,10 +66,10 @@ impl Everything {
         let config = crate::config::Config::from_reader(crate::config::Reader::new()).unwrap();
         Self {
             accounts: crate::registry::account::Accounts::default(),
-            lockout: crate::registry::lockout::Names::new(config.lockout),
+            lockout: crate::registry::lockout::Lockouts::new(config.lockout),
             sessions: crate::registry::session::Sessions::new(config.session),
             refresh: crate::registry::refresh::Families::new(config.refresh),
-            mailed: crate::registry::reset::Mailed::new(config.reset),
+            mailed: crate::registry::reset::MailedTokens::new(config.reset),
             outbox: crate::registry::outbox::Outbox::default(),
             records: BTreeMap::new(),
         }
@@ -83,7 +83,7 @@ impl Everything {
     }
 }
 
-impl Past for Everything {
+impl ReplayTarget for Everything {
     fn apply(&mut self, table: u16, schema: u16, key: &[u8], value: Option<&[u8]>) -> Result<(), String> {
         match table {
             1 => self.accounts.restore(schema, key, value),
@@ -102,12 +102,12 @@ impl Past for Everything {
     }
 }
 
-pub(crate) struct Life {
+pub(crate) struct Run {
     pub(crate) journal: Recovered,
     pub(crate) state: Everything,
 }
 
-impl Life {
+impl Run {
     pub(crate) fn begin(disk: &SimStorage) -> Result<Self, crate::journal::recovery::report::Refusal> {
         let mut state = Everything::new();
         let options = Options {
@@ -115,7 +115,7 @@ impl Life {
             sizes: SIZES,
             clock: Clock::manual(NOW),
             // Counted bytes: those of a generator may change with its crate.
-            chance: Arc::new(Chance::counting()),
+            random: Arc::new(Random::counting()),
             accept_clock_floor: false,
         };
         Ok(Self { journal: recover(options, &mut state)?, state })
@@ -141,7 +141,7 @@ impl Life {
 
     pub(crate) fn snapshot(&mut self) {
         let (life, handle) = (self.journal.life().clone(), self.journal.handle.clone());
-        let mut taking = Taking::begin(&life, handle.assigned()).unwrap();
+        let mut taking = SnapshotWriter::begin(&life, handle.assigned()).unwrap();
         for table in [1, 3, 4, 5, 6, 7] {
             for (from, to) in [(0, 2000), (2000, BUCKETS)] {
                 let mut records = Records::default();
@@ -168,7 +168,7 @@ pub(crate) fn removal(of: &Change) -> Change {
 /// Every table, batches of one and of several entries, attests, two switches, a removal, a clean stop.
 fn clean() -> SimStorage {
     let disk = SimStorage::new();
-    let mut life = Life::begin(&disk).unwrap();
+    let mut life = Run::begin(&disk).unwrap();
     for round in 0..2 {
         for value in values() {
             life.append(&[value]);
@@ -190,14 +190,14 @@ fn clean() -> SimStorage {
 /// Killed with a last frame of which nobody knows whether it was acknowledged: fence and carry of the next life.
 fn fenced() -> SimStorage {
     let disk = SimStorage::new();
-    let mut life = Life::begin(&disk).unwrap();
+    let mut life = Run::begin(&disk).unwrap();
     for value in values() {
         life.append(&[value]);
         life.sync();
     }
     drop(life);
     let disk = disk.after_kill();
-    let mut life = Life::begin(&disk).unwrap();
+    let mut life = Run::begin(&disk).unwrap();
     life.append(&[removal(&values()[0]), values()[1].clone()]);
     life.sync();
     life.append(&values()[1..]);
@@ -209,7 +209,7 @@ fn fenced() -> SimStorage {
 /// Three snapshots, of which two are kept, segments that were dropped, entries behind the newest.
 fn snapshots() -> SimStorage {
     let disk = SimStorage::new();
-    let mut life = Life::begin(&disk).unwrap();
+    let mut life = Run::begin(&disk).unwrap();
     for round in 0..3 {
         for value in values() {
             life.append(&[value]);
@@ -231,7 +231,7 @@ fn forming() -> SimStorage {
     let stopped = (1..).map(|operation| {
         let disk = SimStorage::new();
         disk.stop_at(operation);
-        assert!(Life::begin(&disk).is_err());
+        assert!(Run::begin(&disk).is_err());
         disk.after_kill()
     });
     // The segment has its name, and `IDENTITY` does not say so yet.
@@ -321,7 +321,7 @@ pub(crate) fn damaged(base: &str, edits: &str) -> SimStorage {
 }
 
 fn verdict(disk: &SimStorage) -> String {
-    match Life::begin(disk) {
+    match Run::begin(disk) {
         Ok(life) => {
             let found = &life.journal.found;
             let mut said = format!(
@@ -389,7 +389,7 @@ fn every_golden_directory_gets_the_verdict_it_always_got() {
 
 #[test]
 fn what_lies_behind_the_newest_snapshot_is_measured() {
-    let tail = |disk: &SimStorage| Life::begin(disk).unwrap().journal.found.tail;
+    let tail = |disk: &SimStorage| Run::begin(disk).unwrap().journal.found.tail;
     let frame = |at: u64| at * SIZES.align as u64;
     // Without a snapshot everything does: all frames but the first, which begins the life, and three segments.
     let clean = tail(&disk_of(&frozen("clean")));
@@ -402,7 +402,7 @@ fn what_lies_behind_the_newest_snapshot_is_measured() {
         assert_eq!(tail(&disk).segments, lives * SIZES.segment);
         assert!(tail(&disk.after_kill()).replayed >= frame(1));
     }
-    let mut life = Life::begin(&disk).unwrap();
+    let mut life = Run::begin(&disk).unwrap();
     life.append(&[values()[0].clone()]);
     life.sync();
     life.snapshot();

@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 
 use crate::journal::format::entry::Change;
-use crate::journal::recovery::report::Past;
+use crate::journal::recovery::report::ReplayTarget;
 
 /// A record's place.
 pub(super) type Place = (u16, Vec<u8>);
@@ -31,7 +31,7 @@ impl Fold {
     }
 }
 
-impl Past for Fold {
+impl ReplayTarget for Fold {
     fn apply(&mut self, table: u16, schema: u16, key: &[u8], value: Option<&[u8]>) -> Result<(), String> {
         self.change(&Change { table, schema, key: key.to_vec(), value: value.map(<[u8]>::to_vec) });
         Ok(())

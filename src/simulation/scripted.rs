@@ -14,13 +14,13 @@ use crate::journal::format::entry::{Change, EncodedEntry, Entry};
 use crate::journal::format::layout::{
     IDENTITY, JOURNAL_DIR, SNAPSHOT_DIR, Sizes, numbers, segment_path, snapshot_path,
 };
-use crate::journal::recovery::report::{Past, Refusal};
+use crate::journal::recovery::report::{Refusal, ReplayTarget};
 use crate::journal::recovery::{Options, Recovered, recover};
-use crate::journal::snapshot::{Records, Taking, keep_two};
+use crate::journal::snapshot::{Records, SnapshotWriter, keep_two};
 use crate::storage::Storage;
 use crate::storage::simulated::{Failure, Kind, SimStorage};
 use crate::system::clock::{Clock, Timestamp};
-use crate::system::random::Chance;
+use crate::system::random::Random;
 
 const SIZES: Sizes = Sizes { segment: 16_384, body: 2_048, align: 512, window: 65_536 };
 const TABLE: u16 = 9;
@@ -32,7 +32,7 @@ struct Toy {
     values: BTreeMap<Vec<u8>, Vec<u8>>,
 }
 
-impl Past for Toy {
+impl ReplayTarget for Toy {
     fn apply(&mut self, table: u16, schema: u16, key: &[u8], value: Option<&[u8]>) -> Result<(), String> {
         if table != TABLE || schema > 1 {
             return Err(format!("unknown table {table} with schema {schema}"));
@@ -85,7 +85,7 @@ fn options(disk: &SimStorage) -> Options {
         storage: Arc::new(disk.clone()),
         sizes: SIZES,
         clock: Clock::manual(NOW),
-        chance: Arc::new(Chance::seeded(disk.operations())),
+        random: Arc::new(Random::seeded(disk.operations())),
         accept_clock_floor: false,
     }
 }
@@ -113,7 +113,7 @@ impl World {
     fn snapshot(&mut self) -> io::Result<()> {
         let handle = self.journal.handle.clone();
         let life = self.journal.life().clone();
-        let mut taking = Taking::begin(&life, handle.assigned())?;
+        let mut taking = SnapshotWriter::begin(&life, handle.assigned())?;
         let mut from = 0;
         for to in [1000, 3000, BUCKETS] {
             let mut records = Records::default();

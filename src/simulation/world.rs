@@ -12,20 +12,20 @@ use crate::journal::format::codec::{self, Stored};
 use crate::journal::format::entry::Change;
 use crate::journal::format::frame;
 use crate::journal::format::layout::Sizes;
-use crate::journal::recovery::report::{Past, Refusal};
+use crate::journal::recovery::report::{Refusal, ReplayTarget};
 use crate::journal::recovery::{Options, Recovered, recover};
 use crate::journal::snapshot::Records;
-use crate::journal::snapshot::run::{Finished, Round};
+use crate::journal::snapshot::run::{Finished, SnapshotRun};
 use crate::registry::record::{Decision, Record, Write};
 use crate::registry::refresh::Families;
 use crate::registry::refresh::state::{Limits, Opened, Rotate};
-use crate::registry::{Answer, Desk, Owner, Registry};
+use crate::registry::{Answer, Owner, OwnerContext, Registry};
 use crate::simulation::toys::{TOY_A, TOY_B};
 use crate::simulation::toys::{Toys, is_out_of_time};
 use crate::storage::simulated::SimStorage;
 use crate::system::clock::Clock;
 use crate::system::fail_stop::FailStop;
-use crate::system::random::Chance;
+use crate::system::random::Random;
 use crate::system::seeded_bug::{Bug, seeded};
 use crate::token::Feed;
 use crate::token::opaque::SecretDigest;
@@ -39,7 +39,7 @@ pub(super) struct States {
     families: Families,
 }
 
-impl Past for States {
+impl ReplayTarget for States {
     fn apply(&mut self, table: u16, schema: u16, key: &[u8], value: Option<&[u8]>) -> Result<(), String> {
         match table {
             TOY_A => self.a.restore(schema, key, value),
@@ -53,7 +53,7 @@ impl Past for States {
 /// A snapshot that is under way.
 pub(super) enum Saving {
     /// Owners are asked: table, bucket, and what was read but not handed over yet.
-    Asking(Box<Round>, usize, usize, Option<(Records, usize)>),
+    Asking(Box<SnapshotRun>, usize, usize, Option<(Records, usize)>),
     /// It waits for its end to be durable.
     Waiting(Finished),
 }
@@ -78,8 +78,8 @@ pub(super) struct World {
 }
 
 pub(super) fn options(disk: &SimStorage, sizes: Sizes, clock: Clock, seed: u64) -> Options {
-    let chance = Arc::new(Chance::seeded(seed));
-    Options { storage: Arc::new(disk.clone()), sizes, clock, chance, accept_clock_floor: false }
+    let random = Arc::new(Random::seeded(seed));
+    Options { storage: Arc::new(disk.clone()), sizes, clock, random, accept_clock_floor: false }
 }
 
 impl World {
@@ -88,7 +88,7 @@ impl World {
         let limits = Limits { grace: Duration::from_secs(10), idle: day * 1000, absolute: day * 2000 };
         let mut states = States { a: Toys::default(), b: Toys::default(), families: Families::new(limits) };
         let journal = recover(options(disk, sizes, clock.clone(), seed), &mut states)?;
-        let desk = Desk {
+        let context = OwnerContext {
             journal: journal.handle.clone(),
             clock: clock.clone(),
             fail_stop: FailStop::new(|why| panic!("{why}")),
@@ -98,9 +98,9 @@ impl World {
         Ok(Self {
             journal,
             clock: clock.clone(),
-            a: Owner::new(states.a, desk.clone()),
-            b: Owner::new(states.b, desk.clone()),
-            families: Owner::new(states.families, desk),
+            a: Owner::new(states.a, context.clone()),
+            b: Owner::new(states.b, context.clone()),
+            families: Owner::new(states.families, context),
             openings: Vec::new(),
             held: Vec::new(),
             saving: None,
@@ -218,7 +218,7 @@ impl World {
     pub(super) fn save(&mut self, oracle: &mut Oracle) -> Result<(), String> {
         let handle = self.journal.handle.clone();
         let step = match self.saving.take() {
-            None => Round::begin(self.journal.life(), &handle)
+            None => SnapshotRun::begin(self.journal.life(), &handle)
                 .map(|round| Saving::Asking(Box::new(round), 0, 0, None))
                 .map_err(|e| e.to_string()),
             Some(Saving::Asking(round, table, from, None)) if table < 3 => {
@@ -256,7 +256,7 @@ impl World {
         match step {
             Ok(saving) => self.saving = Some(saving),
             Err(why) => {
-                Round::abandon(self.journal.life());
+                SnapshotRun::abandon(self.journal.life());
                 return Err(why);
             }
         }

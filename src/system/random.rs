@@ -11,10 +11,10 @@ const POOL_BYTES: usize = 1024;
 /// The operating system gave no randomness. Nothing secret can be made; the request is answered with 503.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot draw randomness from the operating system")]
-pub struct NoChance(#[source] Box<dyn std::error::Error + Send + Sync>);
+pub struct NoRandomness(#[source] Box<dyn std::error::Error + Send + Sync>);
 
 /// A generator of random bytes, passed to whatever mints something.
-pub struct Chance(Source);
+pub struct Random(Source);
 
 enum Source {
     /// Bytes that the operating system gave, and how many of them are used: one call serves many requests.
@@ -24,7 +24,7 @@ enum Source {
     Counting(std::sync::atomic::AtomicU64),
 }
 
-impl Chance {
+impl Random {
     /// The generator of the operating system.
     pub fn system() -> Self {
         Self(Source::System(Box::new(Mutex::new((Zeroizing::new([0; POOL_BYTES]), POOL_BYTES)))))
@@ -42,7 +42,7 @@ impl Chance {
     }
 
     /// `N` random bytes.
-    pub fn bytes<const N: usize>(&self) -> Result<[u8; N], NoChance> {
+    pub fn bytes<const N: usize>(&self) -> Result<[u8; N], NoRandomness> {
         const { assert!(N <= POOL_BYTES) };
         let mut bytes = [0; N];
         match &self.0 {
@@ -51,7 +51,7 @@ impl Chance {
                 if N > POOL_BYTES - *used {
                     // Refilled as a whole; a fault leaves nothing that could be given out twice.
                     *used = POOL_BYTES;
-                    SysRng.try_fill_bytes(&mut pool[..]).map_err(|error| NoChance(Box::new(error)))?;
+                    SysRng.try_fill_bytes(&mut pool[..]).map_err(|error| NoRandomness(Box::new(error)))?;
                     *used = 0;
                 }
                 for (to, from) in bytes.iter_mut().zip(pool.iter_mut().skip(*used)) {

@@ -10,7 +10,7 @@ use super::opaque::EdgeKeys;
 use super::signing_key::{Scheme, generate, kid_of};
 use crate::storage::{Storage, write_whole};
 use crate::system::clock::Timestamp;
-use crate::system::random::Chance;
+use crate::system::random::Random;
 use crate::token::signing_key::Signing;
 
 /// Symmetric keys, each for one thing alone.
@@ -38,11 +38,11 @@ const RETIRED: &str = "retired-";
 
 impl Keys {
     /// Makes what is missing: at a first start, which may have been cut short.
-    pub fn form(storage: &dyn Storage, chance: &Chance, scheme: Scheme) -> io::Result<()> {
+    pub fn form(storage: &dyn Storage, random: &Random, scheme: Scheme) -> io::Result<()> {
         let present = storage.list("")?;
         for name in NAMES {
             if !present.iter().any(|file| file == name) {
-                let key = Zeroizing::new(chance.bytes::<32>().map_err(io::Error::other)?);
+                let key = Zeroizing::new(random.bytes::<32>().map_err(io::Error::other)?);
                 write(storage, name, &*key)?;
             }
         }
@@ -199,9 +199,9 @@ mod tests {
     fn keys_are_made_once_and_a_damaged_one_is_named() {
         let disk = SimStorage::new();
         assert!(!Keys::exist(&disk));
-        Keys::form(&disk, &Chance::seeded(1), Scheme::Es256).unwrap();
+        Keys::form(&disk, &Random::seeded(1), Scheme::Es256).unwrap();
         let first = Keys::load(&disk).unwrap();
-        Keys::form(&disk, &Chance::seeded(2), Scheme::Es256).unwrap();
+        Keys::form(&disk, &Random::seeded(2), Scheme::Es256).unwrap();
         let second = Keys::load(&disk).unwrap();
         assert_eq!((first.directory, &first.signing), (second.directory, &second.signing));
         assert_ne!(first.directory, first.device);
@@ -212,7 +212,7 @@ mod tests {
     #[test]
     fn a_key_knows_when_it_begins_to_sign_and_one_that_was_taken_out_is_remembered_for_a_while() {
         let (disk, now) = (SimStorage::new(), Timestamp::from_secs(1_800_000_000));
-        Keys::form(&disk, &Chance::seeded(1), Scheme::Es256).unwrap();
+        Keys::form(&disk, &Random::seeded(1), Scheme::Es256).unwrap();
         let later = now + Duration::from_mins(10);
         let added = Keys::add_signing(&disk, Scheme::EdDsa, later).unwrap();
         assert_eq!(added.iter().map(|key| key.from).collect::<Vec<_>>(), [later, Timestamp::ZERO]);

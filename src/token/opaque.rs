@@ -24,7 +24,7 @@ use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
 
-use crate::system::random::{Chance, NoChance};
+use crate::system::random::{NoRandomness, Random};
 use crate::value::id::keyed_digest;
 
 const VERSION: u8 = 1;
@@ -63,8 +63,8 @@ pub struct Secret([u8; SECRET_BYTES]);
 
 impl Secret {
     /// Draws a new one.
-    pub fn mint(chance: &Chance) -> Result<Self, NoChance> {
-        chance.bytes().map(Self)
+    pub fn mint(random: &Random) -> Result<Self, NoRandomness> {
+        random.bytes().map(Self)
     }
 
     /// What a registry keeps of it.
@@ -237,18 +237,18 @@ mod tests {
         EdgeKeys::new((2, [2; 32]), vec![(1, [1; 32])])
     }
 
-    fn token(chance: &Chance) -> OpaqueToken {
+    fn token(random: &Random) -> OpaqueToken {
         OpaqueToken {
             kind: TokenKind::Refresh,
             id: [7; 16],
             generation: 3,
-            secret: Secret::mint(chance).unwrap(),
+            secret: Secret::mint(random).unwrap(),
         }
     }
 
     #[test]
     fn a_token_comes_back_and_any_other_text_is_none() {
-        let token = token(&Chance::seeded(1));
+        let token = token(&Random::seeded(1));
         let text = keys().write(&token);
         assert_eq!(text.len(), 4 + 72);
         let read = keys().read(TokenKind::Refresh, &text).unwrap();
@@ -269,17 +269,17 @@ mod tests {
 
     #[test]
     fn the_system_never_gives_the_same_bytes_twice_nor_zeros() {
-        let chance = Chance::system();
+        let random = Random::system();
         let mut seen = std::collections::BTreeSet::new();
         for _ in 0..1000 {
-            assert!(seen.insert(chance.bytes::<24>().unwrap()));
+            assert!(seen.insert(random.bytes::<24>().unwrap()));
         }
         assert!(!seen.contains(&[0; 24]));
     }
 
     #[test]
     fn a_token_is_bound_to_its_kind_and_to_a_key_we_hold() {
-        let text = keys().write(&token(&Chance::seeded(2)));
+        let text = keys().write(&token(&Random::seeded(2)));
         let relabelled = text.replace("pcr_", "pcs_");
         assert!(keys().read(TokenKind::Session, &relabelled).is_err());
         assert!(keys().read(TokenKind::Session, &text).is_err());
@@ -290,8 +290,8 @@ mod tests {
 
     #[test]
     fn only_the_spent_token_opens_its_successor() {
-        let chance = Chance::seeded(3);
-        let [spent, next, other] = [(); 3].map(|()| Secret::mint(&chance).unwrap());
+        let random = Random::seeded(3);
+        let [spent, next, other] = [(); 3].map(|()| Secret::mint(&random).unwrap());
         let sealed = spent.seal_successor(&next);
         assert_eq!(spent.open_successor(&sealed, &next.digest()).unwrap().0, next.0);
         assert!(other.open_successor(&sealed, &next.digest()).is_none());
@@ -306,7 +306,7 @@ mod tests {
 
     #[test]
     fn secrets_do_not_print() {
-        let token = token(&Chance::seeded(4));
+        let token = token(&Random::seeded(4));
         let shown = format!("{token:?} {:?} {:?}", token.secret.digest(), keys());
         assert!(
             shown.contains("Secret(..)")

@@ -7,7 +7,7 @@ use portcullis::config::{Config, Reader};
 use portcullis::engine::{Engine, Fault};
 use portcullis::flow::client::Client;
 use portcullis::flow::log_in::{self, Mode};
-use portcullis::flow::refusal::{Refusal, Stop};
+use portcullis::flow::refusal::{FlowError, Refusal};
 use portcullis::password::stats::Stats;
 use portcullis::server::{self, Running};
 use portcullis::system::clock::{Clock, Timestamp};
@@ -131,7 +131,7 @@ impl Slow {
         from: &str,
         email: &'static str,
         password: String,
-    ) -> tokio::task::JoinHandle<Option<Stop>> {
+    ) -> tokio::task::JoinHandle<Option<FlowError>> {
         let (engine, client) = (Arc::clone(&self.engine), Client::new(from.parse().unwrap(), "test"));
         tokio::task::spawn_local(async move {
             let opened = log_in::log_in(&engine, &client, email, &password, Mode::Token, None).await;
@@ -170,7 +170,7 @@ async fn who_hangs_up_while_waiting_is_not_hashed_for_and_stays_charged() {
     let stats = slow.engine.pool.stats();
     assert_eq!(stats.lanes.iter().map(|lane| (lane.done, lane.abandoned)).max(), Some((1, 5)), "{stats:?}");
     let sixth = try_it("ada@test.org", "guess 5".into()).await.unwrap();
-    assert!(matches!(sixth, Some(Stop::Refused(Refusal::Locked { .. }))), "{sixth:?}");
+    assert!(matches!(sixth, Some(FlowError::Refused(Refusal::Locked { .. }))), "{sixth:?}");
     drop(busy);
     slow.stop().await;
 }
@@ -193,7 +193,7 @@ async fn who_is_refused_for_want_of_room_is_not_charged_for_it() {
     // There would be room for whoever has failed lately, who waits behind all others.
     for _ in 0..5 {
         let refused = slow.log_in("203.0.113.1", "ada@test.org", PASSWORD.into()).await.unwrap();
-        assert!(matches!(refused, Some(Stop::Fault(Fault::Shed(_)))), "{refused:?}");
+        assert!(matches!(refused, Some(FlowError::Fault(Fault::Shed(_)))), "{refused:?}");
     }
     assert_eq!(slow.engine.pool.stats().shed(), 5);
     begun.abort();

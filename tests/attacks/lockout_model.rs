@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use portcullis::registry::lockout::{Attempt, Begin, CountV1, Finish, Limits, Names, Outcome};
+use portcullis::registry::lockout::{Attempt, Begin, CountV1, Finish, Limits, Lockouts, Outcome};
 use portcullis::registry::record::Write;
 use portcullis::system::clock::Timestamp;
 use portcullis::value::account_name::NameKey;
@@ -80,7 +80,7 @@ impl ReferenceStateMachine for Model {
 
 /// The rule, with its journal and what it let pass.
 struct Rule {
-    names: Names,
+    names: Lockouts,
     journal: Vec<Write<CountV1>>,
     now: Timestamp,
     passwords: u64,
@@ -149,7 +149,7 @@ impl StateMachineTest for Lockout {
 
     fn init_test(_: &Model) -> Rule {
         Rule {
-            names: Names::new(LIMITS),
+            names: Lockouts::new(LIMITS),
             journal: Vec::new(),
             now: Timestamp::from_secs(1_800_000_000),
             passwords: 0,
@@ -210,7 +210,7 @@ impl StateMachineTest for Lockout {
                 }
             }
             Act::Restart => {
-                rule.names = Names::new(LIMITS);
+                rule.names = Lockouts::new(LIMITS);
                 for write in rule.journal.clone() {
                     rule.names.apply(write);
                 }

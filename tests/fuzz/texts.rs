@@ -7,7 +7,7 @@ use portcullis::config::{Config, ForwardedHeader, Reader as Settings};
 use portcullis::http::client_address::client_address;
 use portcullis::password::phc::Phc;
 use portcullis::system::clock::Timestamp;
-use portcullis::system::random::Chance;
+use portcullis::system::random::Random;
 use portcullis::token::opaque::{EdgeKeys, OpaqueToken, Secret, TokenKind};
 use portcullis::token::signing_key;
 use portcullis::token::signing_key::Signing;
@@ -35,9 +35,9 @@ fn edge_keys() -> EdgeKeys {
 
 /// Tokens that a server has written, with keys that are used here alone.
 fn written() -> Vec<String> {
-    let chance = Chance::seeded(1);
+    let random = Random::seeded(1);
     let token = |kind, number: u8| {
-        let secret = Secret::mint(&chance).unwrap();
+        let secret = Secret::mint(&random).unwrap();
         let token = OpaqueToken { kind, id: [number; 16], generation: u32::from(number) << 24, secret };
         edge_keys().write(&token).to_string()
     };

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use portcullis::password::Cost;
-use portcullis::password::argon2id::{Choice, Kernel};
+use portcullis::password::argon2id::{Choice, Implementation};
 use portcullis::system::clock::Clock;
 use portcullis::system::scheduling::{Low, lower};
 
@@ -29,13 +29,13 @@ impl Hashing {
     fn rate(&self, time: Duration, give_way: fn()) -> f64 {
         let until = self.clock.steady() + time;
         let one = move |clock: Clock, cost| {
-            let (mut kernel, _) = Kernel::choose(Choice::Auto);
+            let (mut implementation, _) = Implementation::choose(Choice::Auto);
             give_way();
             let mut out = [0; 32];
             let begin = clock.steady();
             let mut count = 0_u32;
             while clock.steady() < until {
-                if kernel.fill(cost, b"raw", &[1; 16], &mut out).is_err() {
+                if implementation.fill(cost, b"raw", &[1; 16], &mut out).is_err() {
                     break;
                 }
                 count += 1;

@@ -137,8 +137,9 @@ async fn post_logout(request: HttpRequest, engine: Eng, body: Body) -> HttpRespo
             None => match signed_in(&request, &engine).await {
                 Ok(identity) => log_out::log_out(&engine, &identity, read.scope).await?,
                 // Whoever is logged out already has what they ask for.
-                Err(Rejection::Stop(crate::flow::refusal::Stop::Refused(Refusal::Unauthenticated)))
-                    if !without => {}
+                Err(Rejection::FlowError(crate::flow::refusal::FlowError::Refused(
+                    Refusal::Unauthenticated,
+                ))) if !without => {}
                 Err(rejection) => return Err(rejection),
             },
         }

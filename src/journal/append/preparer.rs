@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::handle::Shared;
 use super::segment_log::{PIECE, PIECE_HURRIED, Spares, usable};
-use crate::journal::context::Life;
+use crate::journal::context::JournalContext;
 use crate::system::pace::Pace;
 
 /// Prepared segments that should stand ready; one of them is kept back.
@@ -20,7 +20,7 @@ const fn kept_free(snapshot: u64, segment: u64) -> u64 {
 
 /// Keeps segments ready. A thread of its own, since filling one takes long.
 pub(in crate::journal) struct Preparer {
-    pub(in crate::journal) life: Life,
+    pub(in crate::journal) life: JournalContext,
     pub(in crate::journal) spares: Arc<Spares>,
     pub(in crate::journal) shared: Arc<Shared>,
 }
@@ -83,14 +83,14 @@ impl Preparer {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::simulation::golden::{Life, SIZES, values};
+    use crate::simulation::golden::{Run, SIZES, values};
     use crate::storage::simulated::SimStorage;
 
     #[test]
     fn a_segment_is_made_at_leisure_until_the_one_in_use_is_half_full_or_no_other_is_left() {
         let disk = SimStorage::new();
-        let mut life = Life::begin(&disk).unwrap();
-        let waited_for = |life: &Life| life.journal.preparer.is_waited_for();
+        let mut life = Run::begin(&disk).unwrap();
+        let waited_for = |life: &Run| life.journal.preparer.is_waited_for();
         assert!(!waited_for(&life));
         let half = usable(SIZES) / 2;
         while life.journal.handle.shared.core.lock().room_here >= half {
@@ -99,10 +99,10 @@ mod tests {
             life.sync();
         }
         assert!(waited_for(&life));
-        let life = Life::begin(&SimStorage::new()).unwrap();
+        let life = Run::begin(&SimStorage::new()).unwrap();
         life.journal.preparer.spares.take();
         assert!(waited_for(&life));
-        let life = Life::begin(&SimStorage::new()).unwrap();
+        let life = Run::begin(&SimStorage::new()).unwrap();
         life.journal.handle.shared.core.lock().low = true;
         assert!(waited_for(&life));
     }
@@ -111,7 +111,7 @@ mod tests {
     fn room_for_a_snapshot_and_two_segments_is_kept_free_to_the_byte() {
         assert_eq!((kept_free(0, 8), kept_free(1_000, 16), kept_free(5, 1)), (16, 1_332, 8));
         let disk = SimStorage::new();
-        let journal = Life::begin(&disk).unwrap().journal;
+        let journal = Run::begin(&disk).unwrap().journal;
         let handle = journal.handle.clone();
         handle.witness(1_000);
         let enough = kept_free(1_000, SIZES.segment);

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::io;
 use std::sync::Arc;
 
-use crate::journal::context::{Life, salt_tag};
+use crate::journal::context::{JournalContext, salt_tag};
 
 use crate::journal::format::frame::{self, FrameHeader, Kind};
 use crate::journal::format::header::{FileKind, HEADER_BYTES, Header};
@@ -119,7 +119,7 @@ pub(in crate::journal) fn fill(file: &dyn File, begin: u64, end: u64) -> io::Res
 
 /// The open end of the journal. One frame is written at a time, and synced before the next.
 pub(in crate::journal) struct Log {
-    life: Life,
+    life: JournalContext,
     identity: IdentityFile,
     spares: Arc<Spares>,
     file: Arc<dyn File>,
@@ -143,7 +143,7 @@ pub(in crate::journal) struct Begun {
 
 impl Log {
     pub(in crate::journal) fn new(
-        life: Life,
+        life: JournalContext,
         identity: IdentityFile,
         spares: Arc<Spares>,
         begun: Begun,

@@ -238,14 +238,14 @@ mod tests {
     use crate::journal::format::header::HEADER_BYTES;
     use crate::journal::format::identity_file::IdentityFile;
     use crate::journal::format::layout::{JOURNAL_DIR, segment_path};
-    use crate::simulation::golden::{Life, SIZES, values};
+    use crate::simulation::golden::{Run, SIZES, values};
     use crate::storage::Storage;
     use crate::storage::simulated::{Failure, SimStorage};
     use crate::system::clock::Timestamp;
 
     #[test]
     fn frames_and_their_bytes_are_counted_and_room_goes_with_them() {
-        let mut life = Life::begin(&SimStorage::new()).unwrap();
+        let mut life = Run::begin(&SimStorage::new()).unwrap();
         let handle = life.journal.handle.clone();
         let before = handle.stats();
         assert_eq!((before.frames, before.frame_bytes, before.body_bytes), (0, 0, 0));
@@ -273,7 +273,7 @@ mod tests {
 
     #[test]
     fn a_frame_takes_as_many_entries_as_its_body_holds() {
-        let mut life = Life::begin(&SimStorage::new()).unwrap();
+        let mut life = Run::begin(&SimStorage::new()).unwrap();
         let handle = life.journal.handle.clone();
         let entry = Entry::encode(&[values()[0].clone()]).unwrap();
         let len = entry.as_bytes().len();
@@ -292,7 +292,7 @@ mod tests {
 
     #[test]
     fn a_clock_that_is_set_back_gives_no_time_before_what_frames_have_seen() {
-        let mut life = Life::begin(&SimStorage::new()).unwrap();
+        let mut life = Run::begin(&SimStorage::new()).unwrap();
         let clock = life.journal.life().clock.clone();
         clock.advance(Duration::from_hours(2));
         let seen = clock.now();
@@ -321,7 +321,7 @@ mod tests {
     #[test]
     fn the_threads_write_attest_prepare_and_close() {
         let disk = SimStorage::new();
-        let life = Life::begin(&disk).unwrap();
+        let life = Run::begin(&disk).unwrap();
         let fail_stop = FailStop::new(|why| panic!("{why}"));
         let (handle, journal, _) = life.journal.start(&fail_stop, Machine::Shared).unwrap();
         let change = values()[0].clone();
@@ -353,7 +353,7 @@ mod tests {
 
     #[test]
     fn whoever_waits_for_the_thread_does_not_wait_for_its_pause() {
-        let handle = Life::begin(&SimStorage::new()).unwrap().journal.handle.clone();
+        let handle = Run::begin(&SimStorage::new()).unwrap().journal.handle.clone();
         let mut core = handle.shared.core.lock();
         assert_eq!([pause(&core, true), pause(&core, false)], [Some(ATTEST_AFTER), Some(UNASKED_AFTER)]);
         let asked: [fn(&mut Core) -> &mut bool; 3] =
@@ -368,7 +368,7 @@ mod tests {
     #[test]
     fn a_thread_that_is_gone_lets_nobody_wait_and_a_fault_tells_its_source() {
         let disk = SimStorage::new();
-        let mut journal = Life::begin(&disk).unwrap().journal;
+        let mut journal = Run::begin(&disk).unwrap().journal;
         let handle = journal.handle.clone();
         let mut waiting = pin!(handle.open(Sealed::new((), append(&handle))));
         let mut context = Context::from_waker(Waker::noop());
@@ -392,7 +392,7 @@ mod tests {
 
     #[test]
     fn whoever_waits_calls_the_writer_and_what_was_appended_until_then_shares_a_sync() {
-        let mut journal = Life::begin(&SimStorage::new()).unwrap().journal;
+        let mut journal = Run::begin(&SimStorage::new()).unwrap().journal;
         let handle = journal.handle.clone();
         let is_called = || handle.shared.core.lock().called;
         let (first, last) = (append(&handle), append(&handle));
@@ -417,7 +417,7 @@ mod tests {
     fn what_nobody_waits_for_is_written_all_the_same() {
         let fail_stop = FailStop::new(|why| panic!("{why}"));
         let (handle, journal, _) =
-            Life::begin(&SimStorage::new()).unwrap().journal.start(&fail_stop, Machine::Shared).unwrap();
+            Run::begin(&SimStorage::new()).unwrap().journal.start(&fail_stop, Machine::Shared).unwrap();
         let last = append(&handle);
         let is_durable = (0..3000).any(|_| {
             thread::sleep(Duration::from_millis(10));

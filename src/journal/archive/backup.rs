@@ -8,8 +8,8 @@ use super::Nobody;
 use crate::journal::format::layout::{
     IDENTITY, JOURNAL_DIR, SNAPSHOT_DIR, Sizes, numbers, segment_path, snapshot_path,
 };
-use crate::journal::recovery::replay::{Until, look_until};
-use crate::journal::recovery::report::{Found, Refusal};
+use crate::journal::recovery::replay::{RecoveryTarget, replay_read_only_until};
+use crate::journal::recovery::report::{RecoveryReport, Refusal};
 use crate::storage::{File, Storage, join, write_whole, write_whole_by};
 use crate::value::id::hex;
 
@@ -24,14 +24,14 @@ const PIECE: usize = 1 << 20;
 
 /// Copies snapshots and journal of a directory that may be in use, so that the copy reaches everything that was durable
 /// when it began. Says how far the copy reaches, by reading all of it. Holds neither records nor whole files.
-pub fn back_up(from: &dyn Storage, to: &dyn Storage, sizes: Sizes) -> io::Result<Found> {
+pub fn back_up(from: &dyn Storage, to: &dyn Storage, sizes: Sizes) -> io::Result<RecoveryReport> {
     let mut refused = 0;
     for _ in 0..COPIES_MAX {
         match copy(from, to) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
             copied => copied?,
         }
-        match look_until(to, sizes, &mut Nobody, Until::default()) {
+        match replay_read_only_until(to, sizes, &mut Nobody, RecoveryTarget::default()) {
             Ok(found) => return Ok(found),
             Err(refusal) => {
                 refused += 1;

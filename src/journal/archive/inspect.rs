@@ -10,7 +10,7 @@ use crate::journal::format::layout::{
     JOURNAL_DIR, SNAPSHOT_DIR, SegmentFields, Sizes, numbers, segment_path, snapshot_path,
 };
 use crate::journal::recovery::replay::look;
-use crate::journal::recovery::report::{Found, Past, Refusal};
+use crate::journal::recovery::report::{RecoveryReport, Refusal, ReplayTarget};
 use crate::journal::snapshot;
 use crate::journal::snapshot::proof::{MayBeGone, Proof, prove};
 use crate::storage::Storage;
@@ -89,7 +89,7 @@ struct Digests<'a> {
     kept: HashMap<(u16, Vec<u8>), u128>,
 }
 
-impl Past for Digests<'_> {
+impl ReplayTarget for Digests<'_> {
     fn apply(&mut self, table: u16, _: u16, key: &[u8], value: Option<&[u8]>) -> Result<(), String> {
         let value = value.filter(|value| !(self.may_be_gone)(table, value, self.at_ms));
         let place = (table, key.to_vec());
@@ -109,7 +109,7 @@ pub fn verify(
     storage: &dyn Storage,
     sizes: Sizes,
     may_be_gone: &MayBeGone<'_>,
-) -> Result<(Found, Proof), Refusal> {
+) -> Result<(RecoveryReport, Proof), Refusal> {
     const STARTS: &str = "nothing was changed; recovery itself finds no fault, so look at it with `portcullis data inspect` \
          before the next start";
     // First what a start would say, in its own words.

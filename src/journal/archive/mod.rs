@@ -11,12 +11,12 @@ use super::append::handle::{Class, NoRoom};
 use super::format::entry::{Change, Entry};
 use super::format::identity_file::IdentityFile;
 use super::format::layout::{IDENTITY, Sizes};
-use super::recovery::replay::{Until, look_until};
-use super::recovery::report::{Past, Refusal};
+use super::recovery::replay::{RecoveryTarget, replay_read_only_until};
+use super::recovery::report::{Refusal, ReplayTarget};
 use super::recovery::{Options, recover};
 use crate::storage::Storage;
 use crate::system::clock::{Clock, Timestamp};
-use crate::system::random::Chance;
+use crate::system::random::Random;
 
 mod backup;
 pub mod inspect;
@@ -33,7 +33,7 @@ const OUTBOX: u16 = 7;
 #[derive(Default)]
 pub struct Records(BTreeMap<(u16, Vec<u8>), (u16, Vec<u8>)>);
 
-impl Past for Records {
+impl ReplayTarget for Records {
     fn apply(&mut self, table: u16, schema: u16, key: &[u8], value: Option<&[u8]>) -> Result<(), String> {
         let place = (table, key.to_vec());
         match value {
@@ -79,15 +79,15 @@ pub fn restore(
     from: &dyn Storage,
     to: Arc<dyn Storage>,
     sizes: Sizes,
-    until: Until,
+    until: RecoveryTarget,
     clock: Clock,
-    chance: Arc<Chance>,
+    random: Arc<Random>,
 ) -> Result<Restored, Refusal> {
     let mut records = Records::default();
-    let found = look_until(from, sizes, &mut records, until)?;
+    let found = replay_read_only_until(from, sizes, &mut records, until)?;
     let (cluster, timeline) = origin(from)?;
     clock.raise_floor(Timestamp(found.wall_ms));
-    begin_anew(to, sizes, records, (cluster, timeline), found.seq, clock, chance)
+    begin_anew(to, sizes, records, (cluster, timeline), found.seq, clock, random)
 }
 
 fn origin(from: &dyn Storage) -> Result<([u8; 16], u32), Refusal> {
@@ -101,7 +101,7 @@ fn origin(from: &dyn Storage) -> Result<([u8; 16], u32), Refusal> {
 /// Keys are made by whoever starts it; here they are none of our business.
 struct Nobody;
 
-impl Past for Nobody {
+impl ReplayTarget for Nobody {
     fn apply(&mut self, _: u16, _: u16, _: &[u8], _: Option<&[u8]>) -> Result<(), String> {
         Ok(())
     }
@@ -114,14 +114,14 @@ fn begin_anew(
     (cluster, timeline): ([u8; 16], u32),
     seq: u64,
     clock: Clock,
-    chance: Arc<Chance>,
+    random: Arc<Random>,
 ) -> Result<Restored, Refusal> {
     const NEXT: &str = "mend the disk and restore again into an empty directory";
     let fault = |error: &dyn std::fmt::Display| Refusal::new(IDENTITY, None, error, NEXT);
     let timeline = timeline + 1;
     let created_ms = clock.now().as_millis();
     IdentityFile::form(&*to, cluster, timeline, created_ms).map_err(|error| fault(&error))?;
-    let options = Options { storage: to, sizes, clock, chance, accept_clock_floor: false };
+    let options = Options { storage: to, sizes, clock, random, accept_clock_floor: false };
     let mut recovered = recover(options, &mut Nobody)?;
     let (mut kept, mut mails) = (0, 0);
     for ((table, key), (schema, value)) in records.0 {

@@ -14,10 +14,10 @@ use crate::journal::format::identity_file::{Identity, IdentityFile};
 use crate::journal::format::layout::{
     IDENTITY, JOURNAL_DIR, SNAPSHOT_DIR, SegmentFields, Sizes, numbers, segment_path, snapshot_path,
 };
-use crate::journal::recovery::report::{Past as _, Refusal};
+use crate::journal::recovery::report::{Refusal, ReplayTarget as _};
 use crate::storage::{File, Storage};
 use crate::system::clock::{Clock, Timestamp};
-use crate::system::random::Chance;
+use crate::system::random::Random;
 
 /// Read at once, as long as all of it can be.
 const PIECE: usize = 256 << 10;
@@ -42,7 +42,7 @@ pub fn salvage(
     to: Arc<dyn Storage>,
     sizes: Sizes,
     clock: Clock,
-    chance: Arc<Chance>,
+    random: Arc<Random>,
 ) -> Result<Salvaged, Refusal> {
     // Without its names nothing of a directory can be said, not even what is missing.
     let named = |dir: &str, extension| {
@@ -96,7 +96,7 @@ pub fn salvage(
         Some(origin) => origin,
         None => origin(from)?,
     };
-    let restored = begin_anew(to, sizes, records, origin_of, reached, clock, chance)?;
+    let restored = begin_anew(to, sizes, records, origin_of, reached, clock, random)?;
     Ok(Salvaged { restored, lost, open_end, passed_over })
 }
 

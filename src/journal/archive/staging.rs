@@ -17,7 +17,7 @@ const WHOLE: &str = "WHOLE";
 
 /// What an earlier restore has left in a place.
 #[derive(Debug, Eq, PartialEq)]
-pub enum Left {
+pub enum Leftover {
     /// Nothing.
     Nothing,
     /// Something half built.
@@ -27,18 +27,18 @@ pub enum Left {
 }
 
 /// Looks for it.
-pub fn left(place: &dyn Storage) -> io::Result<Left> {
+pub fn left(place: &dyn Storage) -> io::Result<Leftover> {
     let names = place.list(BUILDING)?;
     let holds = |name: &str| names.iter().any(|found| found == name);
     if holds(WHOLE) {
         let told = place.open(&join(BUILDING, WHOLE))?.read_all()?;
-        return Ok(Left::Whole(String::from_utf8_lossy(&told).into_owned()));
+        return Ok(Leftover::Whole(String::from_utf8_lossy(&told).into_owned()));
     }
     match names.first() {
-        None => Ok(Left::Nothing),
+        None => Ok(Leftover::Nothing),
         // Made before anything else, under a temporary name at first.
-        Some(only) if names.len() == 1 && *only == format!("{BEGUN}.tmp") => Ok(Left::Begun),
-        Some(_) if holds(BEGUN) => Ok(Left::Begun),
+        Some(only) if names.len() == 1 && *only == format!("{BEGUN}.tmp") => Ok(Leftover::Begun),
+        Some(_) if holds(BEGUN) => Ok(Leftover::Begun),
         Some(name) => Err(strange(&join(BUILDING, name))),
     }
 }
@@ -46,9 +46,9 @@ pub fn left(place: &dyn Storage) -> io::Result<Left> {
 /// Makes room for a new past, which is built in what comes back, keys in its `keys/`. The caller holds the place.
 pub fn begin(place: &Arc<dyn Storage>) -> io::Result<Within> {
     match left(&**place)? {
-        Left::Nothing => {}
-        Left::Begun => clear(&**place)?,
-        Left::Whole(_) => {
+        Leftover::Nothing => {}
+        Leftover::Begun => clear(&**place)?,
+        Leftover::Whole(_) => {
             return Err(io::Error::new(io::ErrorKind::AlreadyExists, "one is whole and not in its place"));
         }
     }
@@ -237,12 +237,12 @@ mod tests {
     use super::super::{Records, restore};
     use super::*;
     use crate::journal::recovery::recover;
-    use crate::journal::recovery::replay::Until;
-    use crate::journal::recovery::report::Past;
+    use crate::journal::recovery::replay::RecoveryTarget;
+    use crate::journal::recovery::report::ReplayTarget;
     use crate::simulation::golden::{SIZES, disk_of, frozen};
     use crate::storage::simulated::SimStorage;
     use crate::system::clock::{Clock, Timestamp};
-    use crate::system::random::Chance;
+    use crate::system::random::Random;
 
     const NOW: Timestamp = Timestamp::from_secs(1_800_000_000);
 
@@ -254,15 +254,15 @@ mod tests {
     fn make(disk: &SimStorage, begun: impl FnOnce()) -> io::Result<String> {
         let place: Arc<dyn Storage> = Arc::new(disk.clone());
         let keys = within(disk, "keys");
-        if let Left::Whole(told) = left(&*place)? {
+        if let Leftover::Whole(told) = left(&*place)? {
             return settle(&*place, &keys).map(|()| told);
         }
         let building = begin(&place)?;
         begun();
         let source = disk_of(&frozen("snapshots"));
-        let chance = Arc::new(Chance::seeded(1));
+        let random = Arc::new(Random::seeded(1));
         let to = Arc::new(building.clone());
-        restore(&source, to, SIZES, Until::default(), Clock::manual(NOW), chance)
+        restore(&source, to, SIZES, RecoveryTarget::default(), Clock::manual(NOW), random)
             .map_err(io::Error::other)?;
         write_whole(&building.keys(), "", "a.key", b"of before")?;
         whole(&*place, "what there is to tell")?;
@@ -272,7 +272,7 @@ mod tests {
     /// What a server finds, and whether it takes the directory for an empty one.
     fn start(disk: &SimStorage) -> Result<(Records, bool), String> {
         struct Server(SimStorage, Records);
-        impl Past for Server {
+        impl ReplayTarget for Server {
             fn apply(
                 &mut self,
                 table: u16,
@@ -287,7 +287,7 @@ mod tests {
             }
         }
         let mut server = Server(disk.clone(), Records::default());
-        let recovered = recover(options_of(disk, Chance::seeded(2)), &mut server)
+        let recovered = recover(options_of(disk, Random::seeded(2)), &mut server)
             .map_err(|refusal| refusal.to_string())?;
         Ok((server.1, recovered.found.first_start))
     }
@@ -322,7 +322,7 @@ mod tests {
                     Ok((found, _)) => assert!(found.iter().eq(all.iter()), "operation {at}"),
                 }
                 if after.peek(IDENTITY).is_none() {
-                    let was_whole = matches!(left(&after).unwrap(), Left::Whole(_));
+                    let was_whole = matches!(left(&after).unwrap(), Leftover::Whole(_));
                     settled += usize::from(was_whole);
                     assert_eq!(make(&after, || assert!(!was_whole)).unwrap(), "what there is to tell");
                     assert!(
@@ -367,12 +367,12 @@ mod tests {
             }
             left(&disk)
         };
-        assert_eq!(of(&[]).unwrap(), Left::Nothing);
+        assert_eq!(of(&[]).unwrap(), Leftover::Nothing);
         // A mark under its temporary name has nothing beside it.
         for names in [&["BEGUN.tmp"][..], &["BEGUN"], &["BEGUN", "IDENTITY"], &["BEGUN", "WHOLE.tmp"]] {
-            assert_eq!(of(names).unwrap(), Left::Begun, "{names:?}");
+            assert_eq!(of(names).unwrap(), Leftover::Begun, "{names:?}");
         }
-        assert_eq!(of(&["BEGUN", "WHOLE"]).unwrap(), Left::Whole(String::from("to tell")));
+        assert_eq!(of(&["BEGUN", "WHOLE"]).unwrap(), Leftover::Whole(String::from("to tell")));
         for names in [&["IDENTITY"][..], &["BEGUN.tmp", "IDENTITY"], &["x"]] {
             assert!(of(names).is_err(), "{names:?}");
         }

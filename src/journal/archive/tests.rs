@@ -10,7 +10,7 @@ use crate::journal::format::header::HEADER_BYTES;
 use crate::journal::format::layout::{JOURNAL_DIR, SNAPSHOT_DIR, numbers, segment_path, snapshot_path};
 use crate::journal::recovery::Recovered;
 use crate::journal::recovery::replay::look;
-use crate::journal::recovery::report::Found;
+use crate::journal::recovery::report::RecoveryReport;
 use crate::simulation::Fold;
 use crate::simulation::golden::{SIZES, disk_of, frozen};
 use crate::storage::simulated::{Failure, Kind, SimStorage};
@@ -18,18 +18,18 @@ use crate::storage::simulated::{Failure, Kind, SimStorage};
 const TABLE: u16 = 9;
 const NOW: Timestamp = Timestamp::from_secs(1_800_000_000);
 
-pub(super) fn options_of(disk: &SimStorage, chance: Chance) -> Options {
+pub(super) fn options_of(disk: &SimStorage, random: Random) -> Options {
     Options {
         storage: Arc::new(disk.clone()),
         sizes: SIZES,
         clock: Clock::manual(NOW),
-        chance: Arc::new(chance),
+        random: Arc::new(random),
         accept_clock_floor: false,
     }
 }
 
 fn begin(disk: &SimStorage) -> Recovered {
-    recover(options_of(disk, Chance::counting()), &mut Fold::default()).unwrap()
+    recover(options_of(disk, Random::counting()), &mut Fold::default()).unwrap()
 }
 
 /// Entry `number`, in a frame of its own, writes the record of that number.
@@ -74,7 +74,7 @@ pub(super) fn frames(disk: &SimStorage) -> BTreeMap<u64, (String, usize, usize)>
     found
 }
 
-fn state_of(disk: &SimStorage) -> (Fold, Found) {
+fn state_of(disk: &SimStorage) -> (Fold, RecoveryReport) {
     let mut fold = Fold::default();
     let found = look(disk, SIZES, &mut fold).unwrap();
     (fold, found)
@@ -85,16 +85,16 @@ pub(super) fn kept(disk: &SimStorage) -> Vec<u64> {
     state_of(disk).0.0.keys().map(|(_, key)| u64::from_be_bytes(key[..].try_into().unwrap())).collect()
 }
 
-fn restored(from: &SimStorage, until: Until) -> (Result<Restored, Refusal>, SimStorage, Clock) {
+fn restored(from: &SimStorage, until: RecoveryTarget) -> (Result<Restored, Refusal>, SimStorage, Clock) {
     let (to, clock) = (SimStorage::new(), Clock::manual(Timestamp::from_secs(1)));
-    let chance = Arc::new(Chance::seeded(1));
-    (restore(from, Arc::new(to.clone()), SIZES, until, clock.clone(), chance), to, clock)
+    let random = Arc::new(Random::seeded(1));
+    (restore(from, Arc::new(to.clone()), SIZES, until, clock.clone(), random), to, clock)
 }
 
 pub(super) fn salvaged(from: &SimStorage) -> (Result<Salvaged, Refusal>, SimStorage, Clock) {
     let (to, clock) = (SimStorage::new(), Clock::manual(Timestamp::from_secs(1)));
-    let chance = Arc::new(Chance::seeded(1));
-    (salvage(from, Arc::new(to.clone()), SIZES, clock.clone(), chance), to, clock)
+    let random = Arc::new(Random::seeded(1));
+    (salvage(from, Arc::new(to.clone()), SIZES, clock.clone(), random), to, clock)
 }
 
 fn cluster(disk: &SimStorage) -> ([u8; 16], u32) {
@@ -197,9 +197,9 @@ fn a_disk_gone_read_only_is_read_in_every_way() {
         assert!(lines.len() > 10 && !lines.iter().any(|line| line.contains("ReadOnly")), "{lines:?}");
         assert_eq!(verify(disk, SIZES, &|_, _, _| false).unwrap().0.seq, found.seq);
         assert_eq!(back_up(disk, &SimStorage::new(), SIZES).unwrap().seq, found.seq);
-        assert_eq!(restored(disk, Until::default()).0.unwrap().seq, found.seq);
+        assert_eq!(restored(disk, RecoveryTarget::default()).0.unwrap().seq, found.seq);
         assert_eq!(salvaged(disk).0.unwrap().passed_over, Vec::<String>::new());
-        assert!(recover(options_of(disk, Chance::counting()), &mut Fold::default()).is_err());
+        assert!(recover(options_of(disk, Random::counting()), &mut Fold::default()).is_err());
     }
     check_sums(&copy).unwrap();
 }
@@ -213,7 +213,7 @@ fn a_restore_is_a_new_past_of_the_same_records_without_waiting_mails() {
     (1..=2).for_each(|number| put(&mut journal, OUTBOX, number));
     journal.writer.close().unwrap();
     let (old, found) = state_of(&disk);
-    let (made, to, clock) = restored(&disk, Until::default());
+    let (made, to, clock) = restored(&disk, RecoveryTarget::default());
     let made = made.unwrap();
     assert_eq!((made.records, made.mails, made.seq, made.timeline), (400, 2, found.seq, 2));
     assert_eq!((cluster(&to).0, cluster(&to).1), (cluster(&disk).0, 2));
@@ -243,7 +243,7 @@ fn a_restore_is_a_new_past_of_the_same_records_without_waiting_mails() {
 fn a_restore_stops_at_the_sequence_it_is_told() {
     let disk = directory(9);
     for last in [1, 5, 9] {
-        let (made, to, _) = restored(&disk, Until { seq: Some(last), time: None });
+        let (made, to, _) = restored(&disk, RecoveryTarget { seq: Some(last), time: None });
         assert_eq!((made.unwrap().seq, kept(&to)), (last, (1..=last).collect()));
     }
 }
@@ -255,8 +255,15 @@ fn whichever_operation_of_its_disk_fails_a_restore_says_so() {
     for at in 1.. {
         let to = SimStorage::new();
         to.fail(Some(Failure { at, lasting: true, only: None, error: ErrorKind::StorageFull }));
-        let chance = Arc::new(Chance::seeded(1));
-        let made = restore(&disk, Arc::new(to.clone()), SIZES, Until::default(), Clock::manual(NOW), chance);
+        let random = Arc::new(Random::seeded(1));
+        let made = restore(
+            &disk,
+            Arc::new(to.clone()),
+            SIZES,
+            RecoveryTarget::default(),
+            Clock::manual(NOW),
+            random,
+        );
         if !to.has_failed() {
             assert_eq!(made.unwrap().records, 9);
             break;
@@ -267,8 +274,15 @@ fn whichever_operation_of_its_disk_fails_a_restore_says_so() {
     assert!(failed > 20, "{failed}");
     let small = SimStorage::new();
     small.set_free(3 * SIZES.segment);
-    let chance = Arc::new(Chance::seeded(1));
-    let made = restore(&directory(90), Arc::new(small), SIZES, Until::default(), Clock::manual(NOW), chance);
+    let random = Arc::new(Random::seeded(1));
+    let made = restore(
+        &directory(90),
+        Arc::new(small),
+        SIZES,
+        RecoveryTarget::default(),
+        Clock::manual(NOW),
+        random,
+    );
     assert!(made.unwrap_err().next.contains("into an empty directory"));
 }
 
@@ -276,7 +290,7 @@ fn whichever_operation_of_its_disk_fails_a_restore_says_so() {
 fn what_is_no_data_directory_is_not_restored() {
     let empty = SimStorage::new();
     assert!(origin(&empty).unwrap_err().next.contains("name a data directory"));
-    assert!(restored(&empty, Until::default()).0.is_err());
+    assert!(restored(&empty, RecoveryTarget::default()).0.is_err());
     assert!(salvaged(&empty).0.is_err());
     let damaged = directory(1);
     damaged.damage(IDENTITY, |bytes| bytes.fill(1));
@@ -332,7 +346,7 @@ fn a_frame_of_another_segment_and_an_entry_that_no_version_wrote_are_passed_over
     let other = {
         let other = SimStorage::new();
         // Another salt.
-        let mut journal = recover(options_of(&other, Chance::seeded(7)), &mut Fold::default()).unwrap();
+        let mut journal = recover(options_of(&other, Random::seeded(7)), &mut Fold::default()).unwrap();
         (1..=4).for_each(|number| put(&mut journal, TABLE, number));
         other
     };

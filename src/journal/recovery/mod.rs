@@ -16,7 +16,7 @@ use super::append::handle::Handle;
 use super::append::preparer::Preparer;
 use super::append::segment_log::{Begun, Log, Spares, fill};
 use super::append::writer::{Running, Writer};
-use super::context::{Life, salt_tag};
+use super::context::{JournalContext, salt_tag};
 use super::format::frame::{self, FrameHeader, Kind};
 use super::format::header::{FileKind, HEADER_BYTES};
 use super::format::identity_file::{IdentityFile, State};
@@ -24,14 +24,16 @@ use super::format::layout::{
     BUILDING, IDENTITY, JOURNAL_DIR, QUARANTINE_DIR, SNAPSHOT_DIR, SegmentFields, Sizes, numbers,
     segment_path,
 };
-use super::recovery::replay::{End, Reading, Until};
+use super::recovery::replay::{End, RecoveryTarget, Replay};
 use super::snapshot;
-use crate::journal::recovery::report::{FIX_DISK, Found, INSPECT, Past, Refusal, unreadable};
+use crate::journal::recovery::report::{
+    FIX_DISK, INSPECT, RecoveryReport, Refusal, ReplayTarget, unreadable,
+};
 use crate::journal::snapshot::status::Tail;
 use crate::storage::{Storage, write_whole};
 use crate::system::clock::{Clock, Timestamp};
 use crate::system::fail_stop::FailStop;
-use crate::system::random::Chance;
+use crate::system::random::Random;
 use crate::system::scheduling::Machine;
 use crate::system::seeded_bug::{Bug, seeded};
 
@@ -44,7 +46,7 @@ pub struct Options {
     /// Time; its floor is raised to what the journal has seen.
     pub clock: Clock,
     /// Chance.
-    pub chance: Arc<Chance>,
+    pub random: Arc<Random>,
     /// Start although the journal is more than a day ahead of the system's clock.
     pub accept_clock_floor: bool,
 }
@@ -56,7 +58,7 @@ pub struct Recovered {
     /// Turns entries into frames. A thread once [`Recovered::start`] was called.
     pub writer: Writer,
     /// What was found.
-    pub found: Found,
+    pub found: RecoveryReport,
     pub(super) preparer: Preparer,
     pub(super) lock: Box<dyn Send + Sync>,
 }
@@ -64,7 +66,7 @@ pub struct Recovered {
 /// A running journal: keeps the directory locked until it is closed or dropped.
 pub struct Journal {
     writer: Option<Running>,
-    life: Life,
+    life: JournalContext,
     _lock: Box<dyn Send + Sync>,
 }
 
@@ -77,14 +79,18 @@ impl Journal {
     }
 
     /// What files of this life have in common: for snapshots.
-    pub const fn life(&self) -> &Life {
+    pub const fn life(&self) -> &JournalContext {
         &self.life
     }
 }
 
 impl Recovered {
     /// Starts the journal's threads.
-    pub fn start(self, fail_stop: &FailStop, machine: Machine) -> io::Result<(Handle, Journal, Found)> {
+    pub fn start(
+        self,
+        fail_stop: &FailStop,
+        machine: Machine,
+    ) -> io::Result<(Handle, Journal, RecoveryReport)> {
         let life = self.preparer.life.clone();
         self.preparer.run()?;
         let writer = self.writer.run(fail_stop, machine)?;
@@ -97,14 +103,14 @@ impl Recovered {
     }
 
     /// What files of this life have in common.
-    pub const fn life(&self) -> &Life {
+    pub const fn life(&self) -> &JournalContext {
         &self.preparer.life
     }
 }
 
 /// Reads the past into `past` and begins a new life.
-pub fn recover(options: Options, past: &mut dyn Past) -> Result<Recovered, Refusal> {
-    let Options { storage, sizes, clock, chance, accept_clock_floor } = options;
+pub fn recover(options: Options, past: &mut dyn ReplayTarget) -> Result<Recovered, Refusal> {
+    let Options { storage, sizes, clock, random, accept_clock_floor } = options;
     let lock = storage.lock().map_err(|error| {
         Refusal::new("LOCK", None, error, "stop the other process, or give this one a --data-dir of its own")
     })?;
@@ -139,15 +145,15 @@ pub fn recover(options: Options, past: &mut dyn Past) -> Result<Recovered, Refus
             ));
         }
     };
-    let mut reading = Reading {
+    let mut reading = Replay {
         storage: &*storage,
         sizes,
         past,
         cluster: identity.as_ref().map_or([0; 16], IdentityFile::cluster),
         timeline: identity.as_ref().map_or(1, IdentityFile::timeline),
-        found: Found::default(),
+        found: RecoveryReport::default(),
         wall_ms: 0,
-        until: Until::default(),
+        until: RecoveryTarget::default(),
     };
     let (identity, end) = match identity {
         Some(identity) if identity.newest().state != State::Forming => {
@@ -160,7 +166,7 @@ pub fn recover(options: Options, past: &mut dyn Past) -> Result<Recovered, Refus
             let identity = match forming {
                 Some(identity) => identity,
                 None => {
-                    let cluster = chance.bytes().map_err(|e| Refusal::new(IDENTITY, None, e, FIX_DISK))?;
+                    let cluster = random.bytes().map_err(|e| Refusal::new(IDENTITY, None, e, FIX_DISK))?;
                     IdentityFile::form(&*storage, cluster, 1, clock.now().as_millis())
                         .map_err(unreadable(IDENTITY))?
                 }
@@ -172,7 +178,7 @@ pub fn recover(options: Options, past: &mut dyn Past) -> Result<Recovered, Refus
             (identity, End::of_nothing())
         }
     };
-    let Reading { mut found, wall_ms, .. } = reading;
+    let Replay { mut found, wall_ms, .. } = reading;
     raise_floor(&clock, Timestamp(wall_ms), accept_clock_floor, &mut found)?;
     if end.torn > 0 {
         keep_torn(&*storage, &end).map_err(unreadable(QUARANTINE_DIR))?;
@@ -181,11 +187,11 @@ pub fn recover(options: Options, past: &mut dyn Past) -> Result<Recovered, Refus
     found.torn = end.torn;
     found.wall_ms = wall_ms;
 
-    let life = Life {
+    let life = JournalContext {
         storage: Arc::clone(&storage),
         sizes,
         clock,
-        chance,
+        random,
         cluster: identity.cluster(),
         timeline: identity.timeline(),
         epoch: end.epoch + 1,
@@ -219,7 +225,12 @@ fn sweep_temporaries(storage: &dyn Storage, dir: &str) -> io::Result<()> {
     Ok(())
 }
 
-fn raise_floor(clock: &Clock, floor: Timestamp, accept: bool, found: &mut Found) -> Result<(), Refusal> {
+fn raise_floor(
+    clock: &Clock,
+    floor: Timestamp,
+    accept: bool,
+    found: &mut RecoveryReport,
+) -> Result<(), Refusal> {
     let ahead = floor.since(clock.system_now());
     if ahead > Duration::from_hours(24) && !accept {
         return Err(Refusal::new(
@@ -248,7 +259,7 @@ fn keep_torn(storage: &dyn Storage, end: &End) -> io::Result<()> {
 }
 
 /// Makes the segment of a new life, with fence and carry in it before it has its name.
-fn begin(life: &Life, end: &End, wall_ms: u64) -> io::Result<Begun> {
+fn begin(life: &JournalContext, end: &End, wall_ms: u64) -> io::Result<Begun> {
     let segno = end.segno + 1;
     let align = life.sizes.align;
     let carried = end.carry.as_ref().map_or(0, |(_, body)| frame::padded(body.len(), align));
@@ -304,23 +315,23 @@ fn begin(life: &Life, end: &End, wall_ms: u64) -> io::Result<Begun> {
 mod tests {
     use super::*;
     use crate::journal::append::segment_log::usable;
-    use crate::simulation::golden::{Life, SIZES, damaged, disk_of, frozen};
+    use crate::simulation::golden::{Run, SIZES, damaged, disk_of, frozen};
     use crate::storage::simulated::SimStorage;
 
     #[test]
     fn what_was_cut_off_is_kept_and_nothing_else() {
         let torn = damaged("fenced", "fill journal/0000000000000002.log 5632 5800");
-        let found = Life::begin(&torn).unwrap().journal.found;
+        let found = Run::begin(&torn).unwrap().journal.found;
         let kept = torn.peek("quarantine/0000000000000002-at-5632.torn").unwrap();
         assert_eq!((found.torn, kept.len(), &kept[..168]), (779, 779, &[0xA5; 168][..]));
         let sound = disk_of(&frozen("fenced"));
-        assert_eq!(Life::begin(&sound).unwrap().journal.found.torn, 0);
+        assert_eq!(Run::begin(&sound).unwrap().journal.found.torn, 0);
         assert_eq!(sound.list(QUARANTINE_DIR).unwrap(), Vec::<String>::new());
     }
 
     #[test]
     fn a_start_has_the_room_of_its_segment_and_of_one_that_stands_ready() {
-        let life = Life::begin(&SimStorage::new()).unwrap();
+        let life = Run::begin(&SimStorage::new()).unwrap();
         // Behind header and fence, less what the switch to the next segment can waste.
         let here = SIZES.segment - HEADER_BYTES as u64 - SIZES.align as u64 - SIZES.frame_max();
         assert_eq!(usable(SIZES), SIZES.segment - HEADER_BYTES as u64 - SIZES.frame_max());

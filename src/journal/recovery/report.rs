@@ -51,7 +51,7 @@ pub(in crate::journal) fn unreadable(path: &str) -> impl FnOnce(io::Error) -> Re
 }
 
 /// Calls of recovery into whoever owns the state.
-pub trait Past {
+pub trait ReplayTarget {
     /// Makes one write true: total, in order, no rule, clock or chance. An error when no version of ours wrote it.
     fn apply(&mut self, table: u16, schema: u16, key: &[u8], value: Option<&[u8]>) -> Result<(), String>;
     /// The installation is new and nothing has been acknowledged: keys are made now. May be called again after a
@@ -67,7 +67,7 @@ pub trait Past {
 
 /// What recovery found.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
-pub struct Found {
+pub struct RecoveryReport {
     /// There was nothing before.
     pub first_start: bool,
     /// The server before was stopped in order.

@@ -9,7 +9,7 @@ use crate::storage::is_zero;
 use crate::system::seeded_bug::{Bug, seeded};
 
 /// A segment as it is read, and what is known of its neighbours.
-pub(in crate::journal) struct Walk<'a> {
+pub(in crate::journal) struct SegmentScan<'a> {
     pub(in crate::journal) bytes: &'a [u8],
     pub(in crate::journal) sizes: Sizes,
     pub(in crate::journal) salt_tag: [u8; 8],
@@ -21,7 +21,7 @@ pub(in crate::journal) struct Walk<'a> {
 
 /// How a walk ended.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(in crate::journal) struct Walked {
+pub(in crate::journal) struct Scanned {
     /// Where the frames end.
     pub(in crate::journal) end: u64,
     /// What the next frame would continue.
@@ -43,13 +43,13 @@ pub(in crate::journal) enum Broken {
     Apply(u64, String),
 }
 
-impl Walk<'_> {
+impl SegmentScan<'_> {
     /// Gives every frame to `apply` with the offset it begins at, in order.
     pub(in crate::journal) fn run(
         &self,
         mut chain: Chain,
         mut apply: impl FnMut(&Frame<'_>) -> Result<(), String>,
-    ) -> Result<Walked, Broken> {
+    ) -> Result<Scanned, Broken> {
         let mut at = HEADER_BYTES as u64;
         let mut last = None;
         let mut closed = false;
@@ -81,7 +81,7 @@ impl Walk<'_> {
                     && !seeded(Bug::StopAtFirstBadFrame)
                     && !is_zero(rest.get(self.sizes.frame_max() as usize..).unwrap_or_default()),
             };
-            let walked = |torn| Walked { end: at, chain, last, torn, closed };
+            let walked = |torn| Scanned { end: at, chain, last, torn, closed };
             match classify(place, what, evidence) {
                 Verdict::Apply => {}
                 Verdict::NextSegment | Verdict::End => return Ok(walked(false)),
@@ -165,11 +165,12 @@ mod tests {
             at
         }
 
-        fn walk(&self, named_end: Option<(u64, u32)>) -> (Result<Walked, Broken>, usize) {
+        fn walk(&self, named_end: Option<(u64, u32)>) -> (Result<Scanned, Broken>, usize) {
             let mut bytes = self.bytes.clone();
             bytes.resize(SIZES.segment as usize, 0);
             let born_len = HEADER_BYTES as u64;
-            let walk = Walk { bytes: &bytes, sizes: SIZES, salt_tag: TAG, epoch: 1, born_len, named_end };
+            let walk =
+                SegmentScan { bytes: &bytes, sizes: SIZES, salt_tag: TAG, epoch: 1, born_len, named_end };
             let mut applied = 0;
             let walked = walk.run(BEGIN, |_| {
                 applied += 1;

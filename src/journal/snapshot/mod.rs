@@ -18,7 +18,7 @@ use std::sync::Arc;
 
 use sha2::{Digest, Sha256};
 
-use super::context::{Life, salt_tag};
+use super::context::{JournalContext, salt_tag};
 use super::format::buckets::BUCKETS;
 use super::format::bytes::Reader;
 use super::format::header::by_kind;
@@ -77,8 +77,8 @@ impl Records {
 }
 
 /// A snapshot that is being written under a temporary name.
-pub struct Taking {
-    life: Life,
+pub struct SnapshotWriter {
+    life: JournalContext,
     file: Arc<dyn File>,
     temporary: String,
     salt_tag: [u8; 8],
@@ -90,9 +90,9 @@ pub struct Taking {
     tables: BTreeMap<u16, (u16, u64)>,
 }
 
-impl Taking {
+impl SnapshotWriter {
     /// Begins one. `start_seq` was read before any owner was asked for a bucket.
-    pub fn begin(life: &Life, start_seq: u64) -> io::Result<Self> {
+    pub fn begin(life: &JournalContext, start_seq: u64) -> io::Result<Self> {
         let temporary = join(SNAPSHOT_DIR, TEMPORARY);
         unlink_if_there(&*life.storage, &temporary)?;
         let fields = [
@@ -188,8 +188,8 @@ impl Taking {
         Ok(())
     }
 
-    /// Writes the footer and reads the whole file back. It has no name yet: see [`Taken::name`].
-    pub fn finish(self, end_seq: u64, max_wall_ms: u64) -> Result<Taken, Unreadable> {
+    /// Writes the footer and reads the whole file back. It has no name yet: see [`UnnamedSnapshot::name`].
+    pub fn finish(self, end_seq: u64, max_wall_ms: u64) -> Result<UnnamedSnapshot, Unreadable> {
         self.finish_paced(end_seq, max_wall_ms, &|| ())
     }
 
@@ -199,7 +199,7 @@ impl Taking {
         end_seq: u64,
         max_wall_ms: u64,
         step: &dyn Fn(),
-    ) -> Result<Taken, Unreadable> {
+    ) -> Result<UnnamedSnapshot, Unreadable> {
         let file_len = self.offset + FOOTER as u64;
         let mut checked = Vec::with_capacity(FOOTER - 8);
         checked.extend_from_slice(&self.salt_tag);
@@ -229,7 +229,7 @@ impl Taking {
                 Ok(())
             })?;
         }
-        Ok(Taken { life: self.life, temporary: self.temporary, end_seq, bytes: file_len })
+        Ok(UnnamedSnapshot { life: self.life, temporary: self.temporary, end_seq, bytes: file_len })
     }
 }
 
@@ -241,15 +241,15 @@ pub fn abandon(storage: &dyn Storage) {
 
 /// A snapshot that is whole and verified, and waits for its end to be durable.
 #[must_use = "without its name a snapshot is swept at the next start"]
-pub struct Taken {
-    life: Life,
+pub struct UnnamedSnapshot {
+    life: JournalContext,
     temporary: String,
     end_seq: u64,
     bytes: u64,
 }
 
-impl Taken {
-    /// What must be durable before [`Taken::name`].
+impl UnnamedSnapshot {
+    /// What must be durable before [`UnnamedSnapshot::name`].
     pub const fn end_seq(&self) -> u64 {
         self.end_seq
     }

@@ -6,28 +6,31 @@
 use std::io;
 
 use super::proof::{Disproof, MayBeGone, prove};
-use super::{CHUNK_BYTES_MAX, Records, Taken, Taking, Unreadable, abandon, keep_two};
+use super::{CHUNK_BYTES_MAX, Records, SnapshotWriter, UnnamedSnapshot, Unreadable, abandon, keep_two};
 use crate::journal::append::handle::Handle;
 use crate::journal::append::segment_log::drop_segments;
-use crate::journal::context::Life;
+use crate::journal::context::JournalContext;
 use crate::journal::format::buckets::BUCKETS;
 use crate::system::seeded_bug::{Bug, seeded};
 
 /// A round that is under way.
-pub struct Round {
-    life: Life,
+pub struct SnapshotRun {
+    life: JournalContext,
     journal: Handle,
     step: Box<dyn Fn()>,
-    taking: Option<Taking>,
+    taking: Option<SnapshotWriter>,
     gathered: Records,
     begin: usize,
 }
 
-impl Round {
+impl SnapshotRun {
     /// Begins one, before any owner is asked for a bucket: every entry assigned so far is applied before that.
-    pub fn begin(life: &Life, journal: &Handle) -> io::Result<Self> {
-        let taking =
-            if seeded(Bug::StartReadLate) { None } else { Some(Taking::begin(life, journal.assigned())?) };
+    pub fn begin(life: &JournalContext, journal: &Handle) -> io::Result<Self> {
+        let taking = if seeded(Bug::StartReadLate) {
+            None
+        } else {
+            Some(SnapshotWriter::begin(life, journal.assigned())?)
+        };
         Ok(Self {
             life: life.clone(),
             journal: journal.clone(),
@@ -44,9 +47,9 @@ impl Round {
         Self { step: Box::new(step), ..self }
     }
 
-    fn taking(&mut self) -> io::Result<&mut Taking> {
+    fn taking(&mut self) -> io::Result<&mut SnapshotWriter> {
         if self.taking.is_none() {
-            self.taking = Some(Taking::begin(&self.life, self.journal.assigned())?);
+            self.taking = Some(SnapshotWriter::begin(&self.life, self.journal.assigned())?);
         }
         self.taking.as_mut().ok_or_else(|| io::Error::other("no snapshot was begun"))
     }
@@ -79,7 +82,7 @@ impl Round {
     }
 
     /// Takes what a round that failed has left off the disk.
-    pub fn abandon(life: &Life) {
+    pub fn abandon(life: &JournalContext) {
         abandon(&*life.storage);
     }
 }
@@ -107,8 +110,8 @@ impl From<io::Error> for Unnamed {
 /// A snapshot that is whole and waits for its end to be durable.
 #[must_use = "without its name a snapshot is swept at the next start"]
 pub struct Finished {
-    taken: Taken,
-    life: Life,
+    taken: UnnamedSnapshot,
+    life: JournalContext,
     journal: Handle,
     step: Box<dyn Fn()>,
 }
@@ -146,7 +149,7 @@ mod tests {
 
     use super::*;
     use crate::journal::snapshot::{abandon, read};
-    use crate::simulation::golden::Life as Golden;
+    use crate::simulation::golden::Run as Golden;
     use crate::storage::Storage;
     use crate::storage::simulated::SimStorage;
 
@@ -158,7 +161,8 @@ mod tests {
         let (life, handle) = (golden.journal.life().clone(), golden.journal.handle.clone());
         let steps = Rc::new(Cell::new(0));
         let counted = Rc::clone(&steps);
-        let mut round = Round::begin(&life, &handle).unwrap().paced(move || counted.set(counted.get() + 1));
+        let mut round =
+            SnapshotRun::begin(&life, &handle).unwrap().paced(move || counted.set(counted.get() + 1));
         for bucket in 0..BUCKETS {
             let mut found = Records::default();
             for _ in 0..records {
@@ -210,9 +214,9 @@ mod tests {
         let disk = SimStorage::new();
         let golden = Golden::begin(&disk).unwrap();
         let life = golden.journal.life().clone();
-        drop(Round::begin(&life, &golden.journal.handle).unwrap());
+        drop(SnapshotRun::begin(&life, &golden.journal.handle).unwrap());
         assert!(disk.open(TEMPORARY).is_ok());
-        Round::abandon(&life);
+        SnapshotRun::abandon(&life);
         assert!(disk.open(TEMPORARY).is_err());
     }
 }

@@ -3,7 +3,7 @@
 use std::io::ErrorKind;
 
 use super::*;
-use crate::simulation::golden::Life as Begun;
+use crate::simulation::golden::Run as Begun;
 use crate::storage::simulated::{Failure, Kind, SimStorage};
 
 fn records(count: usize, len: usize) -> Records {
@@ -14,12 +14,12 @@ fn records(count: usize, len: usize) -> Records {
     records
 }
 
-fn life(disk: &SimStorage) -> Life {
+fn life(disk: &SimStorage) -> JournalContext {
     Begun::begin(disk).unwrap().journal.life().clone()
 }
 
-fn taken(life: &Life) -> Taken {
-    let mut taking = Taking::begin(life, 0).unwrap();
+fn taken(life: &JournalContext) -> UnnamedSnapshot {
+    let mut taking = SnapshotWriter::begin(life, 0).unwrap();
     taking.chunk(9, 1, 0, BUCKETS, &records(3, 10)).unwrap();
     taking.finish(0, 5).unwrap()
 }
@@ -38,7 +38,7 @@ fn records_know_how_many_bytes_they_are() {
 fn long_files_are_synced_between_and_short_ones_at_the_end() {
     let disk = SimStorage::new();
     let life = life(&disk);
-    let mut taking = Taking::begin(&life, 0).unwrap();
+    let mut taking = SnapshotWriter::begin(&life, 0).unwrap();
     let failing = |fails: bool| {
         let (lasting, only, error) = (true, Some(Kind::Sync), ErrorKind::PermissionDenied);
         disk.fail(fails.then_some(Failure { at: 0, lasting, only, error }));
@@ -69,7 +69,7 @@ fn long_files_are_synced_between_and_short_ones_at_the_end() {
 fn a_bucket_that_is_longer_than_a_chunk_goes_into_several() {
     let disk = SimStorage::new();
     let life = life(&disk);
-    let mut taking = Taking::begin(&life, 0).unwrap();
+    let mut taking = SnapshotWriter::begin(&life, 0).unwrap();
     // One record fills a chunk to its last byte, and the next does not go in.
     let mut long = records(1, CHUNK_BYTES_MAX - 16);
     assert_eq!(long.len(), CHUNK_BYTES_MAX);
@@ -95,7 +95,7 @@ fn a_bucket_that_is_longer_than_a_chunk_goes_into_several() {
 fn one_of_several_cores_sees_damage_in_its_part() {
     let disk = SimStorage::new();
     let life = life(&disk);
-    let mut taking = Taking::begin(&life, 0).unwrap();
+    let mut taking = SnapshotWriter::begin(&life, 0).unwrap();
     for at in 0..40 {
         let to = if at == 39 { BUCKETS } else { at + 1 };
         taking.chunk(9, 1, at, to, &records(1, 150_000)).unwrap();
@@ -134,7 +134,7 @@ fn the_first_of_several_that_are_disproved_is_kept() {
 fn a_snapshot_is_named_once_its_end_is_durable_and_its_size_and_time_are_known() {
     let disk = SimStorage::new();
     let life = life(&disk);
-    let mut taking = Taking::begin(&life, 3).unwrap();
+    let mut taking = SnapshotWriter::begin(&life, 3).unwrap();
     taking.chunk(9, 1, 0, BUCKETS, &records(3, 10)).unwrap();
     let taken = taking.finish(7, 5).unwrap();
     assert_eq!((taken.end_seq(), newest(&disk)), (7, None));
@@ -142,7 +142,7 @@ fn a_snapshot_is_named_once_its_end_is_durable_and_its_size_and_time_are_known()
     taken.name(7).unwrap();
     assert_eq!(newest(&disk), Some(Named { bytes, begun: life.clock.now() }));
     assert!(self::taken(&life).name(0).is_ok());
-    let mut early = Taking::begin(&life, 3).unwrap();
+    let mut early = SnapshotWriter::begin(&life, 3).unwrap();
     early.chunk(9, 1, 0, BUCKETS, &records(3, 10)).unwrap();
     assert!(early.finish(9, 5).unwrap().name(8).is_err());
     abandon(&disk);

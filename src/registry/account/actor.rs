@@ -29,7 +29,7 @@ pub struct Delete(pub AccountId);
 
 /// Takes an address from whoever signed up with it and proved nothing, for an account that proves it.
 #[derive(Clone, Copy, Debug)]
-pub struct GiveWay {
+pub struct ReleaseUnprovenAddress {
     /// The address.
     pub name: NameKey,
     /// The account that is to have it.
@@ -61,7 +61,7 @@ handles!(Accounts {
     SignUp => SignedUp, Ordinary, |accounts, command, now| accounts.sign_up(command, now);
     Alter => Result<AccountV1, Refusal>, Essential, |accounts, command, _| accounts.change(command.0, command.1);
     Rehash => (), Ordinary, |accounts, command, _| accounts.rehash(command.id, &command.checked, command.phc);
-    GiveWay => Option<AccountV1>, Essential, |accounts, way, _| accounts.give_way(way.name, way.owner);
+    ReleaseUnprovenAddress => Option<AccountV1>, Essential, |accounts, way, _| accounts.give_way(way.name, way.owner);
     Delete => Result<(), Refusal>, Essential, |accounts, command, _| accounts.delete(command.0);
 });
 

@@ -43,7 +43,7 @@ impl Limits {
 
     /// Whether a device is still known by what is counted against it. When every place is taken by devices that have
     /// lost their standing, a further one is a stranger.
-    pub(super) fn has_standing(&self, count: &CountV1, nonce: [u8; 8]) -> bool {
+    pub(super) fn is_known(&self, count: &CountV1, nonce: [u8; 8]) -> bool {
         let has_lost = |device: &DeviceV1| u32::from(device.failures) >= self.device_failures();
         match count.devices.iter().find(|device| device.nonce == nonce) {
             Some(device) => !has_lost(device),

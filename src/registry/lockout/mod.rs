@@ -42,4 +42,4 @@ pub mod state;
 
 pub use count::Limits;
 pub use record::CountV1;
-pub use state::{Attempt, Begin, Finish, Locked, Names, Outcome, Settled};
+pub use state::{Attempt, Begin, Finish, Locked, Lockouts, Outcome, Settled};

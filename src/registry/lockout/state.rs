@@ -90,14 +90,14 @@ pub struct Settled {
 }
 
 /// All counts of an engine.
-pub struct Names {
+pub struct Lockouts {
     by_name: Buckets<[u8; 16], CountV1>,
     limits: Limits,
     /// Wrong passwords of the last minutes: repeats of one count once.
     repeats: Repeats,
 }
 
-impl Names {
+impl Lockouts {
     /// Nothing counted yet.
     pub fn new(limits: Limits) -> Self {
         Self { by_name: Buckets::new(), limits, repeats: Repeats::default() }
@@ -116,7 +116,7 @@ impl Names {
     pub fn begin(&self, begin: &Begin, now: Timestamp) -> Decision<Result<Attempt, Locked>> {
         let mut count = self.current(begin.name, now);
         let mut writes = Vec::new();
-        let known = begin.device.filter(|nonce| self.limits.has_standing(&count, *nonce));
+        let known = begin.device.filter(|nonce| self.limits.is_known(&count, *nonce));
         let attempt = |charge, count: &CountV1, began_lock| Attempt {
             name: begin.name,
             charge,
@@ -175,7 +175,7 @@ impl Names {
             Outcome::Failed { known } => {
                 count.known |= known;
                 if let Charge::Device(nonce) = attempt.charge {
-                    settled.device_demoted = !self.limits.has_standing(&count, nonce);
+                    settled.device_demoted = !self.limits.is_known(&count, nonce);
                 }
                 if attempt.began_lock && own {
                     settled.lock_began = true;
@@ -289,7 +289,7 @@ mod tests {
     };
 
     struct World {
-        names: Names,
+        names: Lockouts,
         journal: Vec<Write<CountV1>>,
         now: Timestamp,
         guesses: u64,
@@ -301,7 +301,7 @@ mod tests {
 
     impl World {
         fn new() -> Self {
-            Self { names: Names::new(LIMITS), journal: vec![], now: START, guesses: 0 }
+            Self { names: Lockouts::new(LIMITS), journal: vec![], now: START, guesses: 0 }
         }
 
         fn settle<V>(&mut self, decision: Decision<V>) -> V {
@@ -334,7 +334,7 @@ mod tests {
         }
 
         fn restart(&mut self) {
-            self.names = Names::new(LIMITS);
+            self.names = Lockouts::new(LIMITS);
             for write in self.journal.clone() {
                 self.names.apply(write);
             }

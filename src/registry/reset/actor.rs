@@ -1,14 +1,14 @@
-//! The mailbox around [`Mailed`].
+//! The mailbox around [`MailedTokens`].
 
 use actix::{Context, Handler, Message, MessageResult};
 
 use super::state::{Invalid, Mint, Redeem};
-use super::{Mailed, MailedV1, Purpose};
+use super::{MailedTokens, MailedV1, Purpose};
 use crate::journal::append::handle::Class;
 use crate::registry::{Answer, Owner, handles, reads, registry};
 use crate::value::id::AccountId;
 
-registry!(Mailed, MailedV1, "reset");
+registry!(MailedTokens, MailedV1, "reset");
 
 /// Looks at a token without redeeming it.
 #[derive(Clone, Copy, Debug)]
@@ -18,7 +18,7 @@ pub struct Look(pub Redeem);
 #[derive(Clone, Copy, Debug)]
 pub struct EndAll(pub AccountId);
 
-handles!(Mailed {
+handles!(MailedTokens {
     Redeem => Result<MailedV1, Invalid>, Ordinary, |mailed, command, now| mailed.redeem(command, now);
     EndAll => (), Essential, |mailed, command, _| mailed.end_all(command.0);
 });
@@ -34,7 +34,7 @@ pub struct Live {
     pub global_epoch: u64,
 }
 
-reads!(Mailed {
+reads!(MailedTokens {
     Live => bool, |mailed, live, now| mailed.has_live(live.account, live.purpose, live.global_epoch, now);
     Look => Result<MailedV1, Invalid>, |mailed, command, now| mailed.look(command.0, now).cloned();
 });
@@ -43,7 +43,7 @@ impl Message for Mint {
     type Result = Answer<bool>;
 }
 
-impl Handler<Mint> for Owner<Mailed> {
+impl Handler<Mint> for Owner<MailedTokens> {
     type Result = MessageResult<Mint>;
 
     fn handle(&mut self, mint: Mint, _: &mut Context<Self>) -> Self::Result {

@@ -19,4 +19,4 @@ pub mod record;
 pub mod state;
 
 pub use record::{MailedV1, Purpose};
-pub use state::{Invalid, Limits, Mailed, Mint, Redeem};
+pub use state::{Invalid, Limits, MailedTokens, Mint, Redeem};

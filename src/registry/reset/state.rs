@@ -76,7 +76,7 @@ pub struct Redeem {
 pub struct Invalid;
 
 /// All mailed tokens of an engine: one at most of each account and purpose.
-pub struct Mailed {
+pub struct MailedTokens {
     by_id: Buckets<[u8; 16], MailedV1>,
     by_use: HashMap<([u8; 16], Purpose), [u8; 16]>,
     /// When mails went out in the last hour. In memory alone: a restart forgives at most one hour's quota.
@@ -91,7 +91,7 @@ pub struct Mailed {
     limits: Limits,
 }
 
-impl Mailed {
+impl MailedTokens {
     /// None yet.
     pub fn new(limits: Limits) -> Self {
         Self {
@@ -277,9 +277,9 @@ mod tests {
 
     const START: Timestamp = Timestamp::from_secs(1_800_000_000);
 
-    fn mailed() -> Mailed {
+    fn mailed() -> MailedTokens {
         let hour = Duration::from_hours(1);
-        Mailed::new(Limits { reset: hour / 2, verify: hour * 24, mails_per_hour: 3 })
+        MailedTokens::new(Limits { reset: hour / 2, verify: hour * 24, mails_per_hour: 3 })
     }
 
     fn account() -> AccountId {
@@ -300,7 +300,7 @@ mod tests {
     }
 
     /// Does what a wish means, as the owner does. Says what was written, and whether a mail goes out.
-    fn settle(mailed: &mut Mailed, mint: &Mint, now: Timestamp) -> (Vec<Write<MailedV1>>, bool) {
+    fn settle(mailed: &mut MailedTokens, mint: &Mint, now: Timestamp) -> (Vec<Write<MailedV1>>, bool) {
         let Decision { writes, verdict } = mailed.mint(mint, now);
         writes.iter().cloned().for_each(|write| mailed.apply(write));
         if verdict {
@@ -312,13 +312,13 @@ mod tests {
         (writes, verdict)
     }
 
-    fn mint(mailed: &mut Mailed, number: u8, purpose: Purpose, now: Timestamp) -> (Redeem, bool) {
+    fn mint(mailed: &mut MailedTokens, number: u8, purpose: Purpose, now: Timestamp) -> (Redeem, bool) {
         let mint = wish(number, purpose);
         let (_, sent) = settle(mailed, &mint, now);
         (Redeem { id: mint.id, digest: mint.digest, purpose }, sent)
     }
 
-    fn redeem(mailed: &mut Mailed, redeem: Redeem, now: Timestamp) -> bool {
+    fn redeem(mailed: &mut MailedTokens, redeem: Redeem, now: Timestamp) -> bool {
         let decision = mailed.redeem(redeem, now);
         decision.writes.into_iter().for_each(|write| mailed.apply(write));
         decision.verdict.is_ok()
@@ -351,7 +351,7 @@ mod tests {
     fn one_network_gets_ten_mails_an_hour_and_a_flood_never_holds_back_an_accounts_first() {
         let mut mailed = mailed();
         let network = Network::of(std::net::Ipv4Addr::LOCALHOST.into());
-        let ask = |mailed: &mut Mailed, number: u16, network: Option<Network>| {
+        let ask = |mailed: &mut MailedTokens, number: u16, network: Option<Network>| {
             let mut random = [0; 14];
             random[..2].copy_from_slice(&number.to_le_bytes());
             let account = AccountId::mint(Slot::FIRST, random);

@@ -4,28 +4,28 @@ use std::sync::Arc;
 
 use actix::{Actor, Context, Handler, Message, MessageResult};
 
-use super::reputation_cache::Standings;
-use super::state::{Noticed, Standing, Stuffing, Tried};
+use super::reputation_cache::ReputationCache;
+use super::state::{Noticed, Reputation, Stuffing, Tried};
 use crate::system::clock::Clock;
 use crate::system::fail_stop::FailStop;
 use crate::value::network::Network;
 
 /// The owner of what is remembered.
-pub struct Watch {
+pub struct StuffingActor {
     state: Stuffing,
-    standings: Arc<Standings>,
+    reputation_cache: Arc<ReputationCache>,
     clock: Clock,
     fail_stop: FailStop,
 }
 
-impl Watch {
-    /// Nothing seen yet; `standings` is told of what will be.
-    pub fn new(standings: Arc<Standings>, clock: Clock, fail_stop: FailStop) -> Self {
-        Self { state: Stuffing::default(), standings, clock, fail_stop }
+impl StuffingActor {
+    /// Nothing seen yet; `reputation_cache` is told of what will be.
+    pub fn new(reputation_cache: Arc<ReputationCache>, clock: Clock, fail_stop: FailStop) -> Self {
+        Self { state: Stuffing::default(), reputation_cache, clock, fail_stop }
     }
 }
 
-impl Actor for Watch {
+impl Actor for StuffingActor {
     type Context = Context<Self>;
 
     fn started(&mut self, context: &mut Context<Self>) {
@@ -35,7 +35,7 @@ impl Actor for Watch {
 
 /// How a network stands.
 #[derive(Clone, Copy, Debug, Message)]
-#[rtype(result = "Standing")]
+#[rtype(result = "Reputation")]
 pub struct Look(pub Network);
 
 /// Takes down how a log-in ended.
@@ -59,7 +59,7 @@ pub struct WatchStats {
     pub bytes: usize,
 }
 
-impl Handler<Look> for Watch {
+impl Handler<Look> for StuffingActor {
     type Result = MessageResult<Look>;
 
     fn handle(&mut self, look: Look, _: &mut Context<Self>) -> Self::Result {
@@ -68,18 +68,18 @@ impl Handler<Look> for Watch {
     }
 }
 
-impl Handler<Observe> for Watch {
+impl Handler<Observe> for StuffingActor {
     type Result = MessageResult<Observe>;
 
     fn handle(&mut self, note: Observe, _: &mut Context<Self>) -> Self::Result {
         let now = self.clock.now();
         let noticed = self.fail_stop.guard("stuffing", || self.state.note(note.0, now));
-        self.standings.note(note.0.network, note.0.outcome, self.state.rings(), now);
+        self.reputation_cache.note(note.0.network, note.0.outcome, self.state.rings(), now);
         MessageResult(noticed)
     }
 }
 
-impl Handler<ReadStats> for Watch {
+impl Handler<ReadStats> for StuffingActor {
     type Result = WatchStats;
 
     fn handle(&mut self, _: ReadStats, _: &mut Context<Self>) -> WatchStats {

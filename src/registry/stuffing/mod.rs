@@ -31,5 +31,5 @@ pub mod reputation_cache;
 pub mod sketch;
 pub mod state;
 
-pub use reputation_cache::Standings;
-pub use state::{Noticed, Outcome, Standing, Stuffing, Tried};
+pub use reputation_cache::ReputationCache;
+pub use state::{Noticed, Outcome, Reputation, Stuffing, Tried};

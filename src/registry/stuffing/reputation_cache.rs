@@ -9,7 +9,7 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::Duration;
 
-use super::state::{KNOWN_FOR, NAMES_WINDOW, Outcome, Standing, site_of};
+use super::state::{KNOWN_FOR, NAMES_WINDOW, Outcome, Reputation, site_of};
 use crate::system::clock::Timestamp;
 use crate::value::network::Network;
 
@@ -46,7 +46,7 @@ impl Marks {
 }
 
 /// Those of one engine: written by the owner, read by everybody.
-pub struct Standings {
+pub struct ReputationCache {
     failed: Marks,
     succeeded: Marks,
     /// Stored after the marks that go with it, and read before them.
@@ -54,7 +54,7 @@ pub struct Standings {
     hasher: RandomState,
 }
 
-impl Default for Standings {
+impl Default for ReputationCache {
     fn default() -> Self {
         Self {
             failed: Marks::new(),
@@ -65,9 +65,9 @@ impl Default for Standings {
     }
 }
 
-impl Standings {
+impl ReputationCache {
     /// How a network stands, where that is certain.
-    pub fn look(&self, network: Network, now: Timestamp) -> Option<Standing> {
+    pub fn look(&self, network: Network, now: Timestamp) -> Option<Reputation> {
         let rings = self.rings.load(Ordering::Acquire);
         let may_have_failed = |network| self.failed.may_have_been(self.place(network), NAMES_WINDOW, now);
         let is_certain = if rings {
@@ -75,7 +75,7 @@ impl Standings {
         } else {
             !may_have_failed(network) && !site_of(network).is_some_and(may_have_failed)
         };
-        is_certain.then_some(Standing { recently_failing: rings })
+        is_certain.then_some(Reputation { recently_failing: rings })
     }
 
     /// The owner has taken down how a log-in ended; `rings` says whether the alarm rings since.
@@ -116,14 +116,14 @@ mod tests {
     /// The owner and what is kept of it, told of the same log-ins.
     struct Both {
         stuffing: Stuffing,
-        standings: Standings,
+        standings: ReputationCache,
         now: Timestamp,
     }
 
     impl Both {
         fn new() -> Self {
             let now = Timestamp::from_secs(1_800_000_000);
-            Self { stuffing: Stuffing::default(), standings: Standings::default(), now }
+            Self { stuffing: Stuffing::default(), standings: ReputationCache::default(), now }
         }
 
         fn note(&mut self, from: u32, name: u32, outcome: Outcome) {
@@ -212,7 +212,7 @@ mod tests {
 
     #[test]
     fn of_strangers_to_a_busy_service_nearly_all_are_certain_and_one_at_rest_takes_no_room() {
-        let standings = Standings::default();
+        let standings = ReputationCache::default();
         let now = Timestamp::from_secs(1_800_000_000);
         let chunks = |marks: &Marks| marks.0.iter().filter(|chunk| chunk.get().is_some()).count();
         assert_eq!(chunks(&standings.failed) + chunks(&standings.succeeded), 0);

@@ -11,11 +11,11 @@ use crate::value::network::Width;
 const NETWORKS: usize = 32_768;
 const NAMES: usize = 32_768;
 /// Distinct names that may fail from one network, and networks at one name.
-const LINE: usize = 10;
+const NAMES_MAX: usize = 10;
 /// IPv6 /48 that are watched as a whole, and distinct names that may fail from one: it may be one attacker with 65,536 of
 /// /64, or a carrier with as many customers.
 const SITES: usize = 4096;
-const SITE_LINE: usize = 40;
+const SITE_NAMES_MAX: usize = 40;
 pub(super) const NAMES_WINDOW: Duration = Duration::from_mins(15);
 const NETWORKS_WINDOW: Duration = Duration::from_hours(1);
 const TELL_AGAIN: Duration = Duration::from_hours(24);
@@ -65,7 +65,7 @@ pub struct Noticed {
 
 /// How a network stands before its password is checked.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
-pub struct Standing {
+pub struct Reputation {
     /// Names failed from it lately; or the alarm rings, and nobody has logged in from it lately.
     pub recently_failing: bool,
 }
@@ -79,9 +79,9 @@ struct Minute {
 
 /// All that is remembered.
 pub struct Stuffing {
-    names: Sketch<Network, [u8; 4], { LINE + 1 }>,
-    site_names: Sketch<Network, [u8; 4], { SITE_LINE + 1 }>,
-    networks: Sketch<NameKey, Network, { LINE + 1 }>,
+    names: Sketch<Network, [u8; 4], { NAMES_MAX + 1 }>,
+    site_names: Sketch<Network, [u8; 4], { SITE_NAMES_MAX + 1 }>,
+    networks: Sketch<NameKey, Network, { NAMES_MAX + 1 }>,
     /// The present minute first.
     minutes: [Minute; RECENT_MINUTES],
     minute: u64,
@@ -121,11 +121,11 @@ impl Stuffing {
             Outcome::Mistyped => {}
             Outcome::Failed => {
                 let name = tried.name.0.last_chunk().copied().unwrap_or_default();
-                let own = (self.names.see(tried.network, name, now) > LINE).then_some(tried.network);
+                let own = (self.names.see(tried.network, name, now) > NAMES_MAX).then_some(tried.network);
                 let site = site_of(tried.network);
-                let over = site.filter(|site| self.site_names.see(*site, name, now) > SITE_LINE);
+                let over = site.filter(|site| self.site_names.see(*site, name, now) > SITE_NAMES_MAX);
                 noticed.suspect = over.or(own);
-                let many = self.networks.see(tried.name, tried.network, now) > LINE;
+                let many = self.networks.see(tried.name, tried.network, now) > NAMES_MAX;
                 noticed.targeted = many && self.networks.tell(tried.name, TELL_AGAIN, now);
             }
         }
@@ -133,11 +133,12 @@ impl Stuffing {
     }
 
     /// How a network stands.
-    pub fn look(&self, network: Network, now: Timestamp) -> Standing {
+    pub fn look(&self, network: Network, now: Timestamp) -> Reputation {
         let (names, succeeded) = self.names.look(network, now);
         let is_stranger = succeeded == Timestamp::ZERO || now.since(succeeded) >= KNOWN_FOR;
-        let site_fails = site_of(network).is_some_and(|site| self.site_names.look(site, now).0 > SITE_LINE);
-        Standing { recently_failing: names > 0 || site_fails || (self.ringing.is_some() && is_stranger) }
+        let site_fails =
+            site_of(network).is_some_and(|site| self.site_names.look(site, now).0 > SITE_NAMES_MAX);
+        Reputation { recently_failing: names > 0 || site_fails || (self.ringing.is_some() && is_stranger) }
     }
 
     /// Whether the alarm rings.

@@ -76,14 +76,14 @@ mod tests {
     fn what_a_sweep_forgets_may_be_gone() {
         let config = Config::from_reader(Reader::new()).unwrap();
         check(crate::registry::account::Accounts::default, |_| ());
-        check(|| crate::registry::lockout::Names::new(config.lockout), |_| ());
+        check(|| crate::registry::lockout::Lockouts::new(config.lockout), |_| ());
         check(
-            || crate::registry::lockout::Names::new(config.lockout),
+            || crate::registry::lockout::Lockouts::new(config.lockout),
             |count| (count.consecutive, count.devices) = (0, Vec::new()),
         );
         check(|| crate::registry::session::Sessions::new(config.session), |_| ());
         check(|| crate::registry::refresh::Families::new(config.refresh), |_| ());
-        check(|| crate::registry::reset::Mailed::new(config.reset), |_| ());
+        check(|| crate::registry::reset::MailedTokens::new(config.reset), |_| ());
         check(crate::registry::outbox::Outbox::default, |_| ());
         check(crate::registry::outbox::Outbox::default, |mail| mail.to = MailV1::to_nobody(15));
     }

@@ -7,9 +7,9 @@ use actix::{Actor, Context, Handler, Message, MessageResult};
 
 use super::class::Class;
 use super::gcra::Throttled;
-use super::refusal_cache::Refused;
+use super::refusal_cache::RefusalCache;
 use super::saved::Piece;
-use super::table::{Charge, Granted, Standing, Table};
+use super::table::{Charge, Granted, RateLimitState, Table};
 use crate::system::clock::Clock;
 use crate::system::fail_stop::FailStop;
 use crate::value::network::Network;
@@ -17,14 +17,14 @@ use crate::value::network::Network;
 /// The owner of the limiter.
 pub struct Throttle {
     table: Table,
-    refused: Arc<Refused>,
+    refused: Arc<RefusalCache>,
     clock: Clock,
     fail_stop: FailStop,
 }
 
 impl Throttle {
     /// Around a table. `refused` is told when something may have let somebody in again.
-    pub const fn new(table: Table, refused: Arc<Refused>, clock: Clock, fail_stop: FailStop) -> Self {
+    pub const fn new(table: Table, refused: Arc<RefusalCache>, clock: Clock, fail_stop: FailStop) -> Self {
         Self { table, refused, clock, fail_stop }
     }
 }
@@ -39,7 +39,7 @@ impl Actor for Throttle {
 
 /// Charges a request to the networks of an address.
 #[derive(Clone, Copy, Debug, Message)]
-#[rtype(result = "Result<Granted, (Throttled, Standing)>")]
+#[rtype(result = "Result<Granted, (Throttled, RateLimitState)>")]
 pub struct Take(pub Class, pub IpAddr);
 
 /// Gives back one charge.

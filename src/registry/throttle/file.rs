@@ -7,11 +7,11 @@ use std::io;
 
 use super::saved::{RECORD_BYTES, Record};
 use super::table::{Limits, Table};
-use crate::journal::context::Life;
+use crate::journal::context::JournalContext;
 use crate::journal::format::bytes::Reader;
 use crate::journal::format::header::by_kind;
 use crate::journal::format::header::{FileKind, HEADER_BYTES, Header, HeaderError};
-use crate::journal::recovery::report::Found;
+use crate::journal::recovery::report::RecoveryReport;
 use crate::storage::{Storage, unlink_if_there};
 use crate::system::clock::Timestamp;
 
@@ -92,7 +92,12 @@ fn load_own(storage: &dyn Storage, cluster: [u8; 16]) -> Result<Saved, Unreadabl
 ///
 /// After a clean stop nothing is: everybody has what they had. After a crash up to 30 s are missing, so whoever is not
 /// known to owe more begins half spent; without a file that is everybody.
-pub fn restored(storage: &dyn Storage, life: &Life, found: &Found, mut limits: Limits) -> Table {
+pub fn restored(
+    storage: &dyn Storage,
+    life: &JournalContext,
+    found: &RecoveryReport,
+    mut limits: Limits,
+) -> Table {
     let now = life.clock.now();
     if found.first_start {
         return Table::new(Limits { half_spent: false, ..limits }, now);
@@ -122,13 +127,13 @@ pub fn restored(storage: &dyn Storage, life: &Life, found: &Found, mut limits: L
 
 /// Writes the file.
 pub struct Saver {
-    life: Life,
+    life: JournalContext,
     last: Option<u32>,
 }
 
 impl Saver {
     /// For one life of the server.
-    pub const fn new(life: Life) -> Self {
+    pub const fn new(life: JournalContext) -> Self {
         Self { life, last: None }
     }
 
@@ -194,17 +199,17 @@ mod tests {
     use crate::registry::throttle::{Class, Rate};
     use crate::storage::simulated::SimStorage;
     use crate::system::clock::Clock;
-    use crate::system::random::Chance;
+    use crate::system::random::Random;
     use crate::value::network::Network;
 
     const NOW: Timestamp = Timestamp::from_secs(1_800_000_000);
 
-    fn life(disk: &SimStorage) -> Life {
-        Life {
+    fn life(disk: &SimStorage) -> JournalContext {
+        JournalContext {
             storage: Arc::new(disk.clone()),
             sizes: Sizes { segment: 8_192, body: 1_024, align: 512, window: 16_384 },
             clock: Clock::manual(NOW),
-            chance: Arc::new(Chance::counting()),
+            random: Arc::new(Random::counting()),
             cluster: [7; 16],
             timeline: 1,
             epoch: 3,
@@ -223,9 +228,9 @@ mod tests {
         Limits { rates, cells: 1000, exempt: Vec::new(), half_spent: false }
     }
 
-    fn found(first_start: bool, clean_stop: bool, at: Timestamp) -> Found {
+    fn found(first_start: bool, clean_stop: bool, at: Timestamp) -> RecoveryReport {
         let (warnings, wall_ms) = (Vec::new(), at.as_millis());
-        Found { first_start, clean_stop, warnings, wall_ms, ..Found::default() }
+        RecoveryReport { first_start, clean_stop, warnings, wall_ms, ..RecoveryReport::default() }
     }
 
     fn left(mut table: Table, address: &str) -> usize {
@@ -323,7 +328,7 @@ mod tests {
         let disk = SimStorage::new();
         let life = life(&disk);
         Saver::new(life.clone()).save(&spent().piece(0, NOW).bytes, NOW, false).unwrap();
-        let other = Life { cluster: [8; 16], ..life.clone() };
+        let other = JournalContext { cluster: [8; 16], ..life.clone() };
         let (soon, late) = (NOW + Duration::from_secs(100), NOW + Duration::from_secs(200));
         for (life, found, [refused, others]) in [
             (&life, found(false, true, soon), [0, 20]),

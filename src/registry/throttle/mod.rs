@@ -41,4 +41,4 @@ pub mod table;
 
 pub use class::{Class, Rate};
 pub use proxy_watch::ProxyWatch;
-pub use table::{Charge, Granted, Limits, Standing, Table};
+pub use table::{Charge, Granted, Limits, RateLimitState, Table};

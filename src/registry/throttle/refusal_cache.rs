@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use super::class::Class;
 use super::gcra::Throttled;
-use super::table::Standing;
+use super::table::RateLimitState;
 use crate::registry::sharded_map::Shards;
 use crate::system::clock::Timestamp;
 use crate::value::network::Network;
@@ -19,21 +19,26 @@ const PER_SHARD: usize = 512;
 #[derive(Clone, Copy)]
 struct Refusal {
     until: Timestamp,
-    standing: Standing,
+    standing: RateLimitState,
     eased: u64,
 }
 
 /// Those of one engine.
 #[derive(Default)]
-pub struct Refused {
+pub struct RefusalCache {
     kept: Shards<(Class, Network), Refusal, SHARDS, PER_SHARD>,
     /// Counts what may have let somebody in again.
     eased: AtomicU64,
 }
 
-impl Refused {
+impl RefusalCache {
     /// Whether a request would surely be refused now.
-    pub fn find(&self, class: Class, network: Network, now: Timestamp) -> Option<(Throttled, Standing)> {
+    pub fn find(
+        &self,
+        class: Class,
+        network: Network,
+        now: Timestamp,
+    ) -> Option<(Throttled, RateLimitState)> {
         let refusal = self.kept.find(network.spread(), &(class, network), |refusal| Some(*refusal))?;
         let holds = now < refusal.until && refusal.eased == self.eased();
         holds.then(|| (Throttled { wait: refusal.until.since(now) }, refusal.standing))
@@ -49,7 +54,7 @@ impl Refused {
         &self,
         class: Class,
         network: Network,
-        (throttled, standing): (Throttled, Standing),
+        (throttled, standing): (Throttled, RateLimitState),
         eased: u64,
         now: Timestamp,
     ) {
@@ -75,7 +80,7 @@ mod tests {
         let now = Timestamp::from_secs(1_800_000_000);
         let rates = vec![(Class::Login, Rate { burst: 3, per_minute: 20 })];
         let limits = Limits { rates, cells: 1000, exempt: Vec::new(), half_spent: false };
-        let (mut table, refused) = (Table::new(limits, now), Refused::default());
+        let (mut table, refused) = (Table::new(limits, now), RefusalCache::default());
         let address = "192.0.2.1".parse().unwrap();
         let network = Network::of(address);
         let granted: Vec<_> = (0..3).map(|_| table.take(Class::Login, address, now).unwrap()).collect();

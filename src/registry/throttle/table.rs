@@ -40,12 +40,12 @@ pub struct Granted {
     /// What it was charged.
     pub charge: Charge,
     /// How the network stands.
-    pub standing: Standing,
+    pub standing: RateLimitState,
 }
 
 /// For the `RateLimit` headers: the same for known and unknown names.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub struct Standing {
+pub struct RateLimitState {
     /// Of what.
     pub class: Class,
     /// Requests at once.
@@ -107,7 +107,7 @@ impl Table {
         class: Class,
         address: IpAddr,
         now: Timestamp,
-    ) -> Result<Granted, (Throttled, Standing)> {
+    ) -> Result<Granted, (Throttled, RateLimitState)> {
         let Some(rate) = self.limits.rate(class) else {
             return Ok(Granted { charge: Charge::default(), standing: standing(class, None, 0) });
         };
@@ -259,10 +259,10 @@ impl Policies {
     }
 }
 
-fn standing(class: Class, rate: Option<Rate>, remaining: u32) -> Standing {
+fn standing(class: Class, rate: Option<Rate>, remaining: u32) -> RateLimitState {
     let rate = rate.unwrap_or(Rate { burst: 0, per_minute: 1 });
     let window = Duration::from_mins(1).saturating_mul(rate.burst) / rate.per_minute.max(1);
-    Standing { class, burst: rate.burst, window_secs: window.as_secs().max(1), remaining }
+    RateLimitState { class, burst: rate.burst, window_secs: window.as_secs().max(1), remaining }
 }
 
 #[cfg(test)]

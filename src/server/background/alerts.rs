@@ -34,12 +34,12 @@ pub struct Alert {
 
 /// Counts as they were, and what rang when.
 #[derive(Debug, Default)]
-pub struct Watch {
+pub struct AlertRules {
     seen: VecDeque<(Timestamp, BTreeMap<&'static str, u64>)>,
     rang: BTreeMap<&'static str, Timestamp>,
 }
 
-impl Watch {
+impl AlertRules {
     /// Takes the counts of now, and says what is too much.
     pub fn see(
         &mut self,
@@ -70,7 +70,7 @@ impl Watch {
 
 /// Watches until the engine ends.
 pub(crate) async fn run(engine: &Engine, ending: &AtomicBool) {
-    let mut watch = Watch::default();
+    let mut watch = AlertRules::default();
     #[cfg(feature = "alert")]
     let mut webhook = webhook::Webhook::of(&engine.config);
     let mut ticks: u32 = 0;
@@ -230,7 +230,7 @@ mod tests {
 
     #[test]
     fn too_much_within_the_window_rings_once_and_the_same_spread_out_does_not() {
-        let (mut watch, limits) = (Watch::default(), limits());
+        let (mut watch, limits) = (AlertRules::default(), limits());
         let counts = |locks| [("lockout.started", locks), ("login.succeeded", 9999)];
         for minute in 0..60_u64 {
             assert!(watch.see(&limits, &counts(minute), NOW + Duration::from_mins(minute)).is_empty());

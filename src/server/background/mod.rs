@@ -8,7 +8,7 @@ use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use crate::engine::Engine;
-use crate::journal::context::Life;
+use crate::journal::context::JournalContext;
 use crate::mail::transport::Transport;
 use crate::registry::throttle::file::Saver;
 
@@ -29,7 +29,11 @@ pub struct Background {
 
 impl Background {
     /// Starts them. Without a transport mails wait for [`Engine`]'s owner to drain them.
-    pub fn start(engine: &Arc<Engine>, life: Life, transport: Option<Transport>) -> std::io::Result<Self> {
+    pub fn start(
+        engine: &Arc<Engine>,
+        life: JournalContext,
+        transport: Option<Transport>,
+    ) -> std::io::Result<Self> {
         let ending = Arc::new(AtomicBool::new(false));
         let saver = Saver::new(life.clone());
         let mut threads = vec![worker("snapshot", engine, &ending, move |engine, ending| async move {

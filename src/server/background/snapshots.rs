@@ -8,9 +8,9 @@ use actix::Addr;
 
 use super::{AnyError, TICK};
 use crate::engine::Engine;
-use crate::journal::context::Life;
+use crate::journal::context::JournalContext;
 use crate::journal::format::buckets::BUCKETS;
-use crate::journal::snapshot::run::{Round, Unnamed};
+use crate::journal::snapshot::run::{SnapshotRun, Unnamed};
 use crate::journal::snapshot::schedule::{Situation, SnapshotSchedule};
 use crate::journal::snapshot::status::{Named, Saved, Tail};
 use crate::registry::outbox::actor::Blank;
@@ -20,7 +20,7 @@ use crate::system::pace::Pace;
 use crate::system::scheduling::{self, Low};
 
 /// Takes snapshots when they are due, and a last one when `ending` is set.
-pub(super) async fn run(engine: &Engine, life: &Life, ending: &Arc<AtomicBool>) {
+pub(super) async fn run(engine: &Engine, life: &JournalContext, ending: &Arc<AtomicBool>) {
     if let Err(error) = scheduling::lower(Low::Nice) {
         tracing::debug!(%error, "snapshots are taken at normal priority");
     }
@@ -71,7 +71,11 @@ fn hurry_rule(engine: &Engine, ending: Arc<AtomicBool>, hurry_at: u64) -> impl F
 /// Takes one snapshot and records how that went. Returns the bytes framed by then.
 ///
 /// Errors: whether the snapshot disagreed with the journal.
-async fn save(engine: &Engine, life: &Life, hurry: impl Fn() -> bool + 'static) -> Result<u64, bool> {
+async fn save(
+    engine: &Engine,
+    life: &JournalContext,
+    hurry: impl Fn() -> bool + 'static,
+) -> Result<u64, bool> {
     let begun = engine.clock.now();
     let began = engine.clock.steady();
     match take_snapshot(engine, life, Pace::new(engine.clock.clone(), hurry)).await {
@@ -88,7 +92,7 @@ async fn save(engine: &Engine, life: &Life, hurry: impl Fn() -> bool + 'static) 
             Ok(engine.journal.stats().frame_bytes)
         }
         Err(error) => {
-            Round::abandon(life);
+            SnapshotRun::abandon(life);
             engine.saved.lock().failing = true;
             let disproved = matches!(error.downcast_ref(), Some(Unnamed::Disproved(_)));
             tracing::error!(%error, disproved, "a snapshot could not be taken; it will be tried again");
@@ -99,10 +103,10 @@ async fn save(engine: &Engine, life: &Life, hurry: impl Fn() -> bool + 'static) 
 
 async fn take_snapshot(
     engine: &Engine,
-    life: &Life,
+    life: &JournalContext,
     pace: Pace<impl Fn() -> bool + 'static>,
 ) -> Result<u64, AnyError> {
-    let mut round = Round::begin(life, &engine.journal)?.paced(move || pace.step());
+    let mut round = SnapshotRun::begin(life, &engine.journal)?.paced(move || pace.step());
     table(&mut round, &engine.accounts).await?;
     table(&mut round, &engine.lockout).await?;
     table(&mut round, &engine.sessions).await?;
@@ -117,7 +121,7 @@ async fn take_snapshot(
     Ok(bytes)
 }
 
-async fn table<S: Registry>(round: &mut Round, owner: &Addr<Owner<S>>) -> Result<(), AnyError> {
+async fn table<S: Registry>(round: &mut SnapshotRun, owner: &Addr<Owner<S>>) -> Result<(), AnyError> {
     use crate::journal::format::codec::Stored;
     let mut from = 0;
     while from < BUCKETS {

@@ -9,7 +9,7 @@ use crate::audit::read::Wanted;
 use crate::engine::Engine;
 use crate::flow::admin::{self, Admin};
 use crate::flow::authenticate::{Held, Identity};
-use crate::flow::refusal::{Refusal, Stop, parse_name};
+use crate::flow::refusal::{FlowError, Refusal, parse_name};
 use crate::registry::account::actor::{Find, List};
 use crate::registry::account::{AccountV1, Status};
 use crate::system::clock::Timestamp;
@@ -71,7 +71,7 @@ pub enum Operation {
 }
 
 /// Does it, and says what there is to show.
-pub async fn operate(engine: &Arc<Engine>, operation: Operation) -> Result<Value, Stop> {
+pub async fn operate(engine: &Arc<Engine>, operation: Operation) -> Result<Value, FlowError> {
     let admin = Admin::operator();
     Ok(match operation {
         Operation::UserAdd { email, password, roles } => {
@@ -168,7 +168,7 @@ pub async fn operate(engine: &Arc<Engine>, operation: Operation) -> Result<Value
     })
 }
 
-async fn find(engine: &Engine, user: &str) -> Result<AccountV1, Stop> {
+async fn find(engine: &Engine, user: &str) -> Result<AccountV1, FlowError> {
     if let Ok(id) = user.parse::<AccountId>() {
         return admin::get(engine, &Admin::operator(), id).await;
     }

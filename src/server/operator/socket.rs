@@ -84,15 +84,16 @@ async fn line_of(read: impl AsyncRead + Unpin) -> io::Result<String> {
 pub async fn run(engine: &Arc<Engine>, operation: Operation) -> Value {
     match operate(engine, operation).await {
         Ok(shown) => json!({"ok": shown}),
-        Err(crate::flow::refusal::Stop::Refused(crate::flow::refusal::Refusal::WeakPassword {
+        Err(crate::flow::refusal::FlowError::Refused(crate::flow::refusal::Refusal::WeakPassword {
             found,
             ..
         })) => {
             let why: Vec<_> = found.iter().map(|weakness| weakness.message()).collect();
             json!({"error": format!("the password is too weak: {}", why.join("; "))})
         }
-        Err(crate::flow::refusal::Stop::Refused(crate::flow::refusal::Refusal::Field {
-            message, ..
+        Err(crate::flow::refusal::FlowError::Refused(crate::flow::refusal::Refusal::Field {
+            message,
+            ..
         })) => {
             json!({"error": message})
         }

@@ -24,7 +24,7 @@ pub(super) enum Pending {
 }
 
 impl Inode {
-    pub(super) fn after_crash(&self, chance: &mut Dice) -> Self {
+    pub(super) fn after_crash(&self, random: &mut Dice) -> Self {
         if self.pending.is_empty() {
             return Self::of(Arc::clone(&self.durable));
         }
@@ -32,16 +32,16 @@ impl Inode {
         for pending in &self.pending {
             match pending {
                 Pending::Length(len) => {
-                    if chance.once_in(2) {
+                    if random.once_in(2) {
                         bytes.resize(*len, 0);
                     }
                 }
                 Pending::Bytes(offset, written) => {
                     for (at, sector) in written.chunks(SECTOR).enumerate() {
                         // Most sectors arrive whole or not at all; now and then one is torn inside.
-                        let kept = match chance.below(8) {
+                        let kept = match random.below(8) {
                             0..=3 => sector.len(),
-                            4 => chance.below(sector.len() as u64 + 1) as usize,
+                            4 => random.below(sector.len() as u64 + 1) as usize,
                             _ => 0,
                         };
                         let begin = offset + at * SECTOR;

@@ -169,11 +169,11 @@ impl SimStorage {
     /// What a new process finds after the power went: of what was not synced, any part, chosen by `seed`.
     #[must_use]
     pub fn after_crash(&self, seed: u64) -> Self {
-        let mut chance = Dice::new(seed);
+        let mut random = Dice::new(seed);
         let disk = self.0.lock();
         let mut names = disk.durable_names.clone();
         for (_, changes) in &disk.renames {
-            if chance.once_in(2) {
+            if random.once_in(2) {
                 for (name, file) in changes {
                     set(&mut names, name, *file);
                 }
@@ -184,7 +184,7 @@ impl SimStorage {
         for at in names.values_mut() {
             if let Some(file) = disk.files.get(*at) {
                 *at = files.len();
-                files.push(file.after_crash(&mut chance));
+                files.push(file.after_crash(&mut random));
             }
         }
         let new = Self::new();
@@ -396,12 +396,12 @@ impl File for SimFile {
         let mut written = disk.operation(Kind::Write);
         // The write at which the machine stops, or that fails, may still reach the disk in part.
         let reaches = written.is_ok() || !disk.stopped || disk.stop_at == Some(disk.operations);
-        let mut chance = Dice::new(disk.operations);
+        let mut random = Dice::new(disk.operations);
         let mut len = bytes.len();
         if disk.unsteady && len > 1 {
-            match chance.below(4) {
-                0 => len = 1 + chance.below(len as u64 - 1) as usize,
-                1 if chance.once_in(4) => return Err(io::ErrorKind::Interrupted.into()),
+            match random.below(4) {
+                0 => len = 1 + random.below(len as u64 - 1) as usize,
+                1 if random.once_in(4) => return Err(io::ErrorKind::Interrupted.into()),
                 _ => {}
             }
         }
@@ -412,8 +412,8 @@ impl File for SimFile {
         }
         match written {
             Ok(()) => file.write(bytes.get(..len).unwrap_or_default(), offset),
-            Err(_) if chance.once_in(2) => {
-                file.write(bytes.get(..chance.below(len as u64 + 1) as usize).unwrap_or_default(), offset);
+            Err(_) if random.once_in(2) => {
+                file.write(bytes.get(..random.below(len as u64 + 1) as usize).unwrap_or_default(), offset);
             }
             Err(_) => {}
         }
@@ -437,14 +437,14 @@ impl File for SimFile {
     fn sync_data(&self) -> io::Result<()> {
         let mut disk = self.disk.lock();
         let synced = disk.operation(Kind::Sync);
-        let mut chance = Dice::new(disk.operations);
+        let mut random = Dice::new(disk.operations);
         let stopped = disk.stopped;
         if let Some(file) = disk.files.get_mut(self.at).filter(|_| !stopped) {
             if synced.is_ok() {
                 file.sync();
             } else {
                 // The cache calls these bytes clean from now on, and the disk has any part of them.
-                file.durable = file.after_crash(&mut chance).durable;
+                file.durable = file.after_crash(&mut random).durable;
                 file.pending.clear();
                 file.diverged = true;
             }

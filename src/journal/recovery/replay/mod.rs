@@ -1,7 +1,7 @@
 //! Reading the past: the newest snapshot that verifies, then the segments behind it.
 
-use super::report::{Found, INSPECT, Past, Refusal, unreadable};
-use super::segment_scan::{Broken, Walk, Walked};
+use super::report::{INSPECT, RecoveryReport, Refusal, ReplayTarget, unreadable};
+use super::segment_scan::{Broken, Scanned, SegmentScan};
 use crate::journal::append::segment_log::Chain;
 use crate::journal::context::salt_tag;
 use crate::journal::format::entry::{Change, Entries};
@@ -49,27 +49,27 @@ impl End {
     }
 }
 
-pub(in crate::journal) struct Reading<'a> {
+pub(in crate::journal) struct Replay<'a> {
     pub(in crate::journal) storage: &'a dyn Storage,
     pub(in crate::journal) sizes: Sizes,
-    pub(in crate::journal) past: &'a mut dyn Past,
+    pub(in crate::journal) past: &'a mut dyn ReplayTarget,
     pub(in crate::journal) cluster: [u8; 16],
     pub(in crate::journal) timeline: u32,
-    pub(in crate::journal) found: Found,
+    pub(in crate::journal) found: RecoveryReport,
     pub(in crate::journal) wall_ms: u64,
-    pub(in crate::journal) until: Until,
+    pub(in crate::journal) until: RecoveryTarget,
 }
 
 /// How far a reader goes: for a restore to a point in the past.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Until {
+pub struct RecoveryTarget {
     /// Not behind this sequence.
     pub seq: Option<u64>,
     /// Not behind this time.
     pub time: Option<Timestamp>,
 }
 
-impl Until {
+impl RecoveryTarget {
     fn holds(self, seq: u64, wall_ms: u64) -> bool {
         self.seq.is_none_or(|last| seq <= last) && self.time.is_none_or(|last| wall_ms <= last.as_millis())
     }
@@ -84,7 +84,7 @@ struct Segment {
     fields: SegmentFields,
 }
 
-impl Reading<'_> {
+impl Replay<'_> {
     pub(in crate::journal) fn all(
         &mut self,
         segments: &[u64],
@@ -297,8 +297,8 @@ impl Reading<'_> {
         named_end: Option<(u64, u32)>,
         from: Chain,
         start_seq: u64,
-    ) -> Result<(Walked, Option<Carried>), Refusal> {
-        let walk = Walk {
+    ) -> Result<(Scanned, Option<Carried>), Refusal> {
+        let walk = SegmentScan {
             bytes: &segment.bytes,
             sizes: self.sizes,
             salt_tag: salt_tag(&segment.header),
@@ -341,7 +341,7 @@ impl Reading<'_> {
         Ok((walked, last_body))
     }
 
-    fn end(segno: u64, segment: &Segment, walked: &Walked, body: Option<Carried>) -> End {
+    fn end(segno: u64, segment: &Segment, walked: &Scanned, body: Option<Carried>) -> End {
         let rest = segment.bytes.get(walked.end as usize..).unwrap_or_default();
         let torn_len = rest.iter().rposition(|byte| *byte != 0).map_or(0, |at| at + 1);
         let torn_bytes =
@@ -371,32 +371,44 @@ impl Reading<'_> {
 }
 
 /// Reads the past of a directory that is in use, without locking or changing it.
-pub fn look(storage: &dyn Storage, sizes: Sizes, past: &mut dyn Past) -> Result<Found, Refusal> {
-    look_until(storage, sizes, past, Until::default())
+pub fn look(
+    storage: &dyn Storage,
+    sizes: Sizes,
+    past: &mut dyn ReplayTarget,
+) -> Result<RecoveryReport, Refusal> {
+    replay_read_only_until(storage, sizes, past, RecoveryTarget::default())
 }
 
 /// Likewise, up to a point of it. What lies behind is checked as well, and not applied.
-pub fn look_until(
+pub fn replay_read_only_until(
     storage: &dyn Storage,
     sizes: Sizes,
-    past: &mut dyn Past,
-    until: Until,
-) -> Result<Found, Refusal> {
+    past: &mut dyn ReplayTarget,
+    until: RecoveryTarget,
+) -> Result<RecoveryReport, Refusal> {
     let segments = numbers(storage, JOURNAL_DIR, ".log").map_err(unreadable(JOURNAL_DIR))?;
     let snapshots = numbers(storage, SNAPSHOT_DIR, ".snap").map_err(unreadable(SNAPSHOT_DIR))?;
     let none = || Refusal::new(IDENTITY, None, "there is none: this is no data directory in use", INSPECT);
     let identity = IdentityFile::open(storage).map_err(unreadable(IDENTITY))?.ok_or_else(none)?;
     let identity = identity.map_err(|error| Refusal::new(IDENTITY, None, error, INSPECT))?;
     let (cluster, timeline) = (identity.cluster(), identity.timeline());
-    let mut reading =
-        Reading { storage, sizes, past, cluster, timeline, found: Found::default(), wall_ms: 0, until };
+    let mut reading = Replay {
+        storage,
+        sizes,
+        past,
+        cluster,
+        timeline,
+        found: RecoveryReport::default(),
+        wall_ms: 0,
+        until,
+    };
     if identity.newest().state == State::Forming {
         reading.refuse_a_used_one(&segments, &snapshots)?;
-        return Ok(Found { first_start: true, ..reading.found });
+        return Ok(RecoveryReport { first_start: true, ..reading.found });
     }
     let end = reading.all(&segments, &snapshots, identity.newest())?;
     let seq = if until.seq.is_none() && until.time.is_none() { end.seq } else { reading.found.seq };
-    Ok(Found { seq, torn: end.torn, wall_ms: reading.wall_ms, ..reading.found })
+    Ok(RecoveryReport { seq, torn: end.torn, wall_ms: reading.wall_ms, ..reading.found })
 }
 
 #[cfg(test)]

@@ -6,8 +6,8 @@ use crate::journal::format::buckets::{BUCKETS, bucket_of};
 use crate::journal::format::layout::{segment_path, snapshot_path};
 use crate::journal::recovery;
 use crate::journal::snapshot::Records;
-use crate::journal::snapshot::run::{Round, Unnamed};
-use crate::simulation::golden::{Life, SIZES, damaged, disk_of, files, frozen, removal, values, verdicts};
+use crate::journal::snapshot::run::{SnapshotRun, Unnamed};
+use crate::simulation::golden::{Run, SIZES, damaged, disk_of, files, frozen, removal, values, verdicts};
 use crate::storage::simulated::SimStorage;
 use crate::system::seeded_bug::{self, Bug};
 
@@ -25,7 +25,7 @@ fn a_second_path_comes_to_the_same_state_of_every_golden_directory() {
     for (base, paths) in [("clean", 1), ("fenced", 1), ("snapshots", 2)] {
         let disk = disk_of(&frozen(base));
         let proof = verify_it(&disk).unwrap();
-        let state = Life::begin(&disk).unwrap().state;
+        let state = Run::begin(&disk).unwrap().state;
         assert_eq!((proof.records, proof.paths), (state.records.len() as u64, paths), "{base}");
         // And of what the next start makes of it.
         let again = prove_it(&disk.after_kill()).unwrap();
@@ -55,13 +55,13 @@ fn a_damage_that_recovery_passes_over_is_no_other_state_to_the_second_path() {
 #[test]
 fn a_snapshot_that_leaves_a_record_out_is_disproved_and_set_aside() {
     let disk = disk_of(&frozen("snapshots"));
-    let mut life = Life::begin(&disk).unwrap();
+    let mut life = Run::begin(&disk).unwrap();
     let (lost, _) = life.state.records.pop_first().unwrap();
     life.append(&[values()[4].clone()]);
     life.sync();
     let before = files(&disk);
     let (doors, handle) = (life.journal.life().clone(), life.journal.handle.clone());
-    let mut round = Round::begin(&doors, &handle).unwrap();
+    let mut round = SnapshotRun::begin(&doors, &handle).unwrap();
     for table in [1, 3, 4, 5, 6, 7] {
         let mut records = Records::default();
         for ((_, key), value) in life.state.records.iter().filter(|((of, _), _)| *of == table) {
@@ -91,7 +91,7 @@ fn a_snapshot_that_leaves_a_record_out_is_disproved_and_set_aside() {
 fn a_mistake_of_recovery_does_not_hide_from_the_second_path() {
     // The first entry behind the newest snapshot matters here.
     let disk = disk_of(&frozen("snapshots"));
-    let mut life = Life::begin(&disk).unwrap();
+    let mut life = Run::begin(&disk).unwrap();
     life.snapshot();
     life.append(&[removal(&values()[0])]);
     life.sync();
@@ -128,7 +128,7 @@ fn stripes_grow_with_the_journal_and_share_out_every_bucket_once() {
 #[test]
 fn a_snapshot_that_the_journal_begins_right_behind_is_a_beginning() {
     let disk = SimStorage::new();
-    let mut life = Life::begin(&disk).unwrap();
+    let mut life = Run::begin(&disk).unwrap();
     life.append(&values()[..2]);
     life.sync();
     life.snapshot();
@@ -137,7 +137,7 @@ fn a_snapshot_that_the_journal_begins_right_behind_is_a_beginning() {
     drop(life);
     // The next life begins a segment: nothing before it is needed any more.
     let disk = disk.after_kill();
-    let mut life = Life::begin(&disk).unwrap();
+    let mut life = Run::begin(&disk).unwrap();
     life.append(&[values()[4].clone()]);
     life.sync();
     drop(life);
