@@ -181,8 +181,8 @@ fn messages(scale: Scale) {
         journal: recovered.handle.clone(),
         clock: Clock::system(),
         fail_stop: FailStop::new(|why| panic!("{why}")),
-        changes: Arc::default(),
-        feed: Arc::new(Feed::new(1, Duration::from_mins(15), std::iter::empty())),
+        write_counts: Arc::default(),
+        feed: Arc::new(Feed::new(1, Duration::from_mins(15))),
     };
     let owner = Owner::new(accounts, context);
     let (mut times, mut from, mut bytes) = (new_histogram(), 0, 0);

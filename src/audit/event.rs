@@ -143,11 +143,18 @@ impl Note {
 
     /// About an account that is known: its id and its masked address. A name that was typed and is none stays out.
     #[must_use]
-    pub fn of(mut self, account: Option<&AccountV1>) -> Self {
+    pub fn for_account(mut self, account: Option<&AccountV1>) -> Self {
         if let Some(account) = account {
             self.line.subject = account.account_id().to_string();
             self.line.email = crate::value::account_name::masked(&account.email);
         }
+        self
+    }
+
+    /// Sets the last sequence of the journal that was durable when the event happened.
+    #[must_use]
+    pub const fn at_journal(mut self, durable: u64) -> Self {
+        self.line.journal = durable;
         self
     }
 
@@ -160,7 +167,7 @@ impl Note {
 
     /// Why.
     #[must_use]
-    pub fn because(mut self, reason: &str) -> Self {
+    pub fn with_reason(mut self, reason: &str) -> Self {
         reason.clone_into(&mut self.line.reason);
         self
     }

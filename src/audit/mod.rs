@@ -13,7 +13,6 @@ use std::sync::atomic::{AtomicU64, Ordering};
 pub use line::Line;
 
 use crate::audit::event::{Event, Note};
-use crate::journal::append::handle::Handle;
 use crate::system::clock::Clock;
 
 /// Takes down events, and knows how often each happened since the start.
@@ -22,20 +21,14 @@ pub struct AuditLog {
     /// In the order of [`Event::ALL`].
     counts: [AtomicU64; Event::ALL.len()],
     clock: Clock,
-    journal: Handle,
     /// The chained files.
     pub log: log::Log,
 }
 
 impl AuditLog {
     /// Nothing happened yet.
-    pub fn new(clock: Clock, journal: Handle) -> Self {
-        Self { counts: std::array::from_fn(|_| AtomicU64::new(0)), clock, journal, log: log::Log::default() }
-    }
-
-    /// Counts an event and writes its line. `subject` names an account or session by id, or is empty.
-    pub fn note(&self, event: Event, subject: &dyn std::fmt::Display, network: &str) {
-        self.record(Note::new(event).about(subject).from(network.to_owned(), ""));
+    pub fn new(clock: Clock) -> Self {
+        Self { counts: std::array::from_fn(|_| AtomicU64::new(0)), clock, log: log::Log::default() }
     }
 
     /// Counts an event and writes its line.
@@ -50,11 +43,11 @@ impl AuditLog {
             reason = line.reason,
             "security event"
         );
-        self.log.note(Line { time: self.clock.now(), journal: self.journal.durable(), ..line });
+        self.log.note(Line { time: self.clock.now(), ..line });
     }
 
     /// As [`AuditLog::record`], and waits until the line is on the disk: for what changes who may do what.
-    pub async fn record_for_good(&self, note: Note) {
+    pub async fn record_durably(&self, note: Note) {
         self.record(note);
         self.log.written().await;
     }

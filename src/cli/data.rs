@@ -9,7 +9,7 @@ use portcullis::config::Config;
 use portcullis::journal::archive::inspect::{inspect, verify};
 use portcullis::journal::archive::{Records, Restored, Salvaged, back_up, check_sums, restore, salvage};
 use portcullis::journal::format::layout::Sizes;
-use portcullis::journal::recovery::replay::{RecoveryTarget, look};
+use portcullis::journal::recovery::replay::{RecoveryTarget, replay_read_only};
 use portcullis::registry::tables::dump;
 use portcullis::registry::tables::expiry::may_be_gone;
 use portcullis::server::operator::operation::Operation;
@@ -125,11 +125,11 @@ impl DataCommand {
                 let storage = open(&config.data_dir)?;
                 let _lock = storage.lock_to_read().map_err(Failure::refused)?;
                 let mut records = Records::default();
-                look(&*storage, SIZES, &mut records).map_err(Failure::refused)?;
+                replay_read_only(&*storage, SIZES, &mut records).map_err(Failure::refused)?;
                 for (table, schema, key, value) in records.iter() {
                     let key = portcullis::value::id::hex(key);
                     let said = dump::redacted(table, schema, value).map_err(Failure::refused)?;
-                    let table = dump::table(table);
+                    let table = dump::name(table);
                     let line = json!({
                         "table": table, "schema": schema, "key": key, "bytes": value.len(), "value": said
                     });

@@ -74,7 +74,7 @@ impl Serve {
             StartError::Io(error) => Failure::refused(error),
             StartError::Key(error) => Failure::fault(error),
         })?;
-        for warning in server.found().warnings.iter().chain(server.engine.pool.warnings()) {
+        for warning in server.found().warnings.iter().chain(server.engine.services.pool.warnings()) {
             tracing::warn!("{warning}");
         }
         banner(&server);
@@ -87,10 +87,10 @@ impl Serve {
 }
 
 fn banner(server: &server::Server) {
-    let config = &server.engine.config;
-    let pool = server.engine.pool.stats();
+    let config = &server.engine.services.config;
+    let pool = server.engine.services.pool.stats();
     let hash_ms = pool.hash_time.as_secs_f64() * 1000.0;
-    let threads = server.engine.pool.threads() as f64;
+    let threads = server.engine.services.pool.threads() as f64;
     let rate = threads / pool.hash_time.max(Duration::from_micros(1)).as_secs_f64();
     let mails = match &config.mail_transport {
         MailTransport::File => format!("written to {}", config.data_dir.join("outbox").display()),
@@ -111,7 +111,7 @@ fn banner(server: &server::Server) {
         config.public_origin,
         config.public_origin,
         config.data_dir.display(),
-        server.engine.pool.implementation(),
+        server.engine.services.pool.implementation(),
         server.address,
     ));
 }

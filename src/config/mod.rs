@@ -222,7 +222,7 @@ impl Config {
 
     /// With the port that was really bound where the system was to choose one, in what is derived from it.
     #[must_use]
-    pub fn bound_to(mut self, address: SocketAddr) -> Self {
+    pub fn with_bound_address(mut self, address: SocketAddr) -> Self {
         let derived = Origin::of(self.listen);
         if self.listen.port() == 0 && self.public_origin == derived {
             self.public_origin = Origin::of(address);
@@ -306,14 +306,14 @@ mod tests {
     #[test]
     fn a_port_that_the_system_chose_stands_in_the_origin_unless_another_was_set() {
         let bound = "127.0.0.1:4711".parse().unwrap();
-        let config = load("[http]\nlisten = \"127.0.0.1:0\"\n", &[]).unwrap().bound_to(bound);
+        let config = load("[http]\nlisten = \"127.0.0.1:0\"\n", &[]).unwrap().with_bound_address(bound);
         assert_eq!(
             (config.public_origin.as_str(), &*config.audience),
             ("http://127.0.0.1:4711", "http://127.0.0.1:4711")
         );
         for set in ["public_origin = \"http://login.test\"", "listen = \"127.0.0.1:80\""] {
             let config = load(&format!("[http]\n{set}\n"), &[]).unwrap();
-            assert_eq!(config.clone().bound_to(bound).public_origin, config.public_origin);
+            assert_eq!(config.clone().with_bound_address(bound).public_origin, config.public_origin);
         }
     }
 

@@ -38,7 +38,7 @@ impl Admin {
 
     async fn record(&self, engine: &Engine, event: Event, subject: &dyn std::fmt::Display) {
         let by = format!("by {}", self.0);
-        engine.tally.record_for_good(Note::new(event).about(subject).because(&by)).await;
+        engine.record_durably(Note::new(event).about(subject).with_reason(&by)).await;
     }
 }
 
@@ -62,13 +62,13 @@ pub async fn create(engine: &Engine, admin: &Admin, new: New<'_>) -> Result<Acco
     let phc = match new.password {
         Some(password) => {
             let password = new_password(engine, password, name.as_str(), "/password")?;
-            Some(engine.pool.hash(QueueKey::OWN, password).await.map_err(Fault::from)?.into())
+            Some(engine.services.pool.hash(QueueKey::OWN, password).await.map_err(Fault::from)?.into())
         }
         None => None,
     };
-    let name_key = name.key(&engine.keys.directory);
+    let name_key = name.key(&engine.services.keys.directory);
     let sign_up = SignUp {
-        id: AccountId::mint(name_key.slot(), engine.random.bytes()?),
+        id: AccountId::mint(name_key.slot(), engine.services.random.bytes()?),
         name_key,
         email: name.as_str().into(),
         name: None,
@@ -77,7 +77,7 @@ pub async fn create(engine: &Engine, admin: &Admin, new: New<'_>) -> Result<Acco
         verified: new.verified,
         by_admin: true,
     };
-    match engine.ask(&engine.accounts, sign_up).await? {
+    match engine.accounts.ask(sign_up).await? {
         SignedUp::Created(account) => {
             if account.auth_epoch > 0 {
                 // Made over one whose address nobody had proved: what that had is dead by its epoch already; resource servers
@@ -93,12 +93,12 @@ pub async fn create(engine: &Engine, admin: &Admin, new: New<'_>) -> Result<Acco
 
 /// A page of accounts.
 pub async fn list(engine: &Engine, _: &Admin, list: List) -> Result<Vec<AccountV1>, FlowError> {
-    Ok(engine.ask(&engine.accounts, list).await?)
+    Ok(engine.accounts.ask(list).await?)
 }
 
 /// One account.
 pub async fn get(engine: &Engine, _: &Admin, id: AccountId) -> Result<AccountV1, FlowError> {
-    Ok(engine.ask(&engine.accounts, ById(id)).await?.ok_or(Refusal::NotFound)?)
+    Ok(engine.accounts.ask(ById(id)).await?.ok_or(Refusal::NotFound)?)
 }
 
 /// Changes an account. Another status ends everything that is open.
@@ -116,7 +116,7 @@ pub async fn change(
         name: display_name(name)?,
         ..Change::default()
     };
-    let changed = engine.ask(&engine.accounts, Alter(id, change)).await?.map_err(|_| Refusal::NotFound)?;
+    let changed = engine.accounts.ask(Alter(id, change)).await?.map_err(|_| Refusal::NotFound)?;
     if status.is_some() {
         // Dead by their epoch already; resource servers hear of it, too.
         end_others(engine, id, None).await?;
@@ -127,7 +127,7 @@ pub async fn change(
 
 /// Deletes an account and all that is its own.
 pub async fn delete(engine: &Engine, admin: &Admin, id: AccountId) -> Result<(), FlowError> {
-    engine.ask(&engine.accounts, Delete(id)).await?.map_err(|_| Refusal::NotFound)?;
+    engine.accounts.ask(Delete(id)).await?.map_err(|_| Refusal::NotFound)?;
     end_others_and_mailed(engine, id, None).await?;
     admin.record(engine, Event::AccountDeleted, &id).await;
     Ok(())
@@ -136,7 +136,7 @@ pub async fn delete(engine: &Engine, admin: &Admin, id: AccountId) -> Result<(),
 /// Lifts a lockout.
 pub async fn unlock(engine: &Engine, admin: &Admin, id: AccountId) -> Result<(), FlowError> {
     let account = get(engine, admin, id).await?;
-    engine.ask(&engine.lockout, Clear(NameKey(account.name_key))).await?;
+    engine.lockout.ask(Clear(NameKey(account.name_key))).await?;
     admin.record(engine, Event::LockoutCleared, &id).await;
     Ok(())
 }
@@ -144,7 +144,7 @@ pub async fn unlock(engine: &Engine, admin: &Admin, id: AccountId) -> Result<(),
 /// Ends everything that is open.
 pub async fn revoke_sessions(engine: &Engine, admin: &Admin, id: AccountId) -> Result<(), FlowError> {
     let raised = Alter(id, Change { raise_epoch: true, ..Change::default() });
-    engine.ask(&engine.accounts, raised).await?.map_err(|_| Refusal::NotFound)?;
+    engine.accounts.ask(raised).await?.map_err(|_| Refusal::NotFound)?;
     end_others(engine, id, None).await?;
     admin.record(engine, Event::SessionRevoked, &id).await;
     Ok(())
@@ -160,7 +160,7 @@ pub async fn send_reset(engine: &Engine, admin: &Admin, id: AccountId) -> Result
 
 /// Makes a new signing key, which is published now. Says its id, and from when on it signs.
 pub async fn rotate_key(engine: &Engine, admin: &Admin) -> Result<(String, Timestamp), FlowError> {
-    let (kid, from) = engine.rotate_signing_key().map_err(|error| {
+    let (kid, from) = engine.services.rotate_signing_key().map_err(|error| {
         tracing::error!(%error, "a signing key could not be made");
         Fault::NoRoom(crate::journal::append::handle::NoRoom::StorageFull)
     })?;
@@ -170,8 +170,8 @@ pub async fn rotate_key(engine: &Engine, admin: &Admin) -> Result<(String, Times
 
 /// Security events, from the files.
 pub async fn audit(engine: &Engine, _: &Admin, wanted: Wanted) -> Result<Vec<Line>, FlowError> {
-    engine.tally.log.written().await;
-    let dir = engine.config.audit_dir.clone();
+    engine.services.audit.log.written().await;
+    let dir = engine.services.config.audit_dir.clone();
     let read = tokio::task::spawn_blocking(move || find(&dir, &wanted)).await;
     match read {
         Ok(Ok(lines)) => Ok(lines),
@@ -185,7 +185,7 @@ pub async fn audit(engine: &Engine, _: &Admin, wanted: Wanted) -> Result<Vec<Lin
 
 /// Takes a signing key out at once: for one that may have leaked.
 pub async fn retire_key(engine: &Engine, admin: &Admin, kid: &str) -> Result<(), FlowError> {
-    let retired = engine.retire_signing_key(kid).map_err(|error| {
+    let retired = engine.services.retire_signing_key(kid).map_err(|error| {
         tracing::error!(%error, "a signing key could not be taken out");
         Fault::NoRoom(crate::journal::append::handle::NoRoom::StorageFull)
     })?;

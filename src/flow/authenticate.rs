@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::client::Client;
 use super::refusal::{FlowError, Refusal};
-use crate::audit::event::Event;
+use crate::audit::event::{Event, Note};
 use crate::engine::Engine;
 use crate::engine::credential_cache::CredentialDigest;
 pub use crate::engine::credential_cache::{Held, Identity, TokenTimes};
@@ -30,15 +30,15 @@ pub async fn bearer(engine: &Engine, token: &str) -> Result<Arc<Identity>, FlowE
     if let Some(identity) = engine.find_verified(digest, now) {
         return Ok(identity);
     }
-    let claims = engine.signer.read().verify(token, now).map_err(|rejected| {
-        engine.tally.note(Event::TokenRejected, &rejected, "");
+    let claims = engine.services.signer.read().verify(token, now).map_err(|rejected| {
+        engine.record(Note::new(Event::TokenRejected).about(&rejected));
         Refusal::Unauthenticated
     })?;
     let id: FamilyId = claims.sid.parse().map_err(|_| Refusal::Unauthenticated)?;
-    let mark = engine.changes.mark(&id.to_bytes(), 0);
-    let family = engine.ask(&engine.refresh, refresh::actor::Alive(id)).await?;
+    let mark = engine.write_counts.stamp(&id.to_bytes(), 0);
+    let family = engine.refresh.ask(refresh::actor::Alive(id)).await?;
     let family = family.ok_or(Refusal::Unauthenticated)?;
-    let mark = mark.with_owner(engine.changes.count(&family.account));
+    let mark = mark.with_owner(engine.write_counts.count(&family.account));
     let account = live_account(engine, family.account, family.auth_epoch, family.global_epoch).await?;
     if account.account_id().to_string() != claims.sub {
         return Err(Refusal::Unauthenticated.into());
@@ -46,7 +46,7 @@ pub async fn bearer(engine: &Engine, token: &str) -> Result<Arc<Identity>, FlowE
     let until = Timestamp(family.idle_end_ms).min(Timestamp::from_secs(claims.exp));
     let times = Some(TokenTimes { exp: claims.exp, iat: claims.iat });
     let identity = Arc::new(Identity { account, held: Held::Family(family), times });
-    engine.verified.keep(digest, Arc::clone(&identity), mark, until, now);
+    engine.credential_cache.keep(digest, Arc::clone(&identity), mark, until, now);
     Ok(identity)
 }
 
@@ -57,41 +57,41 @@ pub async fn cookie(engine: &Engine, token: &str, client: &Client) -> Result<Arc
     if let Some(identity) = engine.find_verified(digest, now) {
         return Ok(identity);
     }
-    let read = engine.edge.read(TokenKind::Session, token).map_err(|_| Refusal::Unauthenticated)?;
+    let read = engine.services.edge.read(TokenKind::Session, token).map_err(|_| Refusal::Unauthenticated)?;
     let id = SessionId::from_bytes(read.id).ok_or(Refusal::Unauthenticated)?;
-    let mark = engine.changes.mark(&id.to_bytes(), 0);
-    let session = engine.ask(&engine.sessions, session::actor::Touch(id, read.secret.digest())).await?;
+    let mark = engine.write_counts.stamp(&id.to_bytes(), 0);
+    let session = engine.sessions.ask(session::actor::Touch(id, read.secret.digest())).await?;
     let session = session.ok_or(Refusal::Unauthenticated)?;
     if agent::family(&session.user_agent) != agent::family(&client.user_agent) {
         // It may have been copied: whoever sends it logs in again. Where it was opened it goes on.
-        engine.tally.record(client.note(Event::SessionMoved).about(&id));
+        engine.record(client.note(Event::SessionMoved).about(&id));
         return Err(Refusal::Unauthenticated.into());
     }
-    let mark = mark.with_owner(engine.changes.count(&session.account));
+    let mark = mark.with_owner(engine.write_counts.count(&session.account));
     let account = live_account(engine, session.account, session.auth_epoch, session.global_epoch).await?;
     // Then its use is to be written down again.
     let until = session.end().min(session.use_written_until());
     let identity = Arc::new(Identity { account, held: Held::Session(session), times: None });
-    engine.verified.keep(digest, Arc::clone(&identity), mark, until, now);
+    engine.credential_cache.keep(digest, Arc::clone(&identity), mark, until, now);
     Ok(identity)
 }
 
 impl Engine {
     /// Whose credential it is, if it was found good and nothing has been written since that could say otherwise.
     fn find_verified(&self, digest: CredentialDigest, now: Timestamp) -> Option<Arc<Identity>> {
-        self.verified.find(digest, now, |identity| {
-            let owner = self.changes.count(&identity.account.id);
-            self.changes.mark(&identity.sid(), owner)
+        self.credential_cache.find(digest, now, |identity| {
+            let owner = self.write_counts.count(&identity.account.id);
+            self.write_counts.stamp(&identity.sid(), owner)
         })
     }
 }
 
 /// Ends the session of a cookie that its browser has just replaced by a new one.
 pub async fn replace(engine: &Engine, token: &str) -> Result<(), FlowError> {
-    let Ok(read) = engine.edge.read(TokenKind::Session, token) else { return Ok(()) };
+    let Ok(read) = engine.services.edge.read(TokenKind::Session, token) else { return Ok(()) };
     let Some(id) = SessionId::from_bytes(read.id) else { return Ok(()) };
-    if engine.ask(&engine.sessions, session::actor::Touch(id, read.secret.digest())).await?.is_some() {
-        engine.ask(&engine.sessions, session::actor::End(id)).await?;
+    if engine.sessions.ask(session::actor::Touch(id, read.secret.digest())).await?.is_some() {
+        engine.sessions.ask(session::actor::End(id)).await?;
     }
     Ok(())
 }
@@ -104,7 +104,7 @@ async fn live_account(
     global_epoch: u64,
 ) -> Result<AccountV1, FlowError> {
     let id = AccountId::from_bytes(id).ok_or(Refusal::Unauthenticated)?;
-    let account = engine.ask(&engine.accounts, ById(id)).await?.ok_or(Refusal::Unauthenticated)?;
+    let account = engine.accounts.ask(ById(id)).await?.ok_or(Refusal::Unauthenticated)?;
     engine.gate(&account, auth_epoch, global_epoch).map_err(|_| Refusal::Unauthenticated)?;
     Ok(account)
 }
@@ -150,9 +150,9 @@ pub async fn introspect(
 }
 
 async fn introspect_refresh(engine: &Engine, token: &str) -> Result<Option<Introspected>, FlowError> {
-    let Ok(read) = engine.edge.read(TokenKind::Refresh, token) else { return Ok(None) };
+    let Ok(read) = engine.services.edge.read(TokenKind::Refresh, token) else { return Ok(None) };
     let Some(id) = FamilyId::from_bytes(read.id) else { return Ok(None) };
-    let family = engine.ask(&engine.refresh, refresh::actor::Alive(id)).await?;
+    let family = engine.refresh.ask(refresh::actor::Alive(id)).await?;
     let live = |family: &FamilyV1| {
         family.generation == read.generation
             && crate::token::opaque::SecretDigest(family.digest) == read.secret.digest()

@@ -33,8 +33,12 @@ impl Known<'_> {
     /// What its failures are counted under.
     fn device(self, engine: &Engine, name: NameKey) -> Option<[u8; 8]> {
         match self {
-            Self::Cookie(text) => text.and_then(|text| device::check(&engine.keys.device, name, text)),
-            Self::Session(sid) => Some(short_digest(&engine.keys.device, &[b"session count", &name.0, &sid])),
+            Self::Cookie(text) => {
+                text.and_then(|text| device::check(&engine.services.keys.device, name, text))
+            }
+            Self::Session(sid) => {
+                Some(short_digest(&engine.services.keys.device, &[b"session count", &name.0, &sid]))
+            }
         }
     }
 }
@@ -63,9 +67,10 @@ pub(super) const fn lane_of(standing: Reputation) -> Lane {
 
 impl Presented {
     pub(super) fn new(engine: &Engine, name: AccountName, password: &str, known: Known<'_>) -> Self {
-        let key = name.key(&engine.keys.directory);
+        let key = name.key(&engine.services.keys.directory);
         let password = Password::for_login(password);
-        let wrong = short_digest(&engine.keys.device, &[b"wrong password", &key.0, password.as_bytes()]);
+        let wrong =
+            short_digest(&engine.services.keys.device, &[b"wrong password", &key.0, password.as_bytes()]);
         Self { device: known.device(engine, key), name, key, password, wrong }
     }
 
@@ -89,14 +94,13 @@ impl Presented {
     ) -> Result<Sealed<AccountV1>, FlowError> {
         let Self { key, device, wrong, .. } = *self;
         let network = Network::of(client.address);
-        let stranger = lane_of(engine.tell(&engine.stuffing, Look(network)).await?);
+        let stranger = lane_of(engine.ask_unsealed(&engine.services.stuffing, Look(network)).await?);
         let place = client.place(if device.is_some() { Lane::Known } else { stranger });
-        if let Err(shed) = engine.pool.has_room(&[place.lane], place.network) {
-            engine.tally.count(Event::LoginShed);
+        if let Err(shed) = engine.services.pool.has_room(&[place.lane], place.network) {
+            engine.services.audit.count(Event::LoginShed);
             return Err(Fault::from(shed).into());
         }
-        let attempt =
-            engine.ask_sealed(&engine.lockout, Begin { name: key, device, password: wrong }).await?;
+        let attempt = engine.lockout.ask_sealed(Begin { name: key, device, password: wrong }).await?;
         let begun = attempt.when();
         // The charge is written down while the hash is made, or with what comes of it: nobody learns of it before.
         let checked = attempt.then(async |attempt| {
@@ -105,21 +109,21 @@ impl Presented {
                 Err(locked) => {
                     engine.journal.open(begun).await.map_err(Fault::from)?;
                     // Without a look at the account: on a path this short it would tell by its time whether there is one.
-                    engine.tally.record(client.note(Event::LoginLocked).device(device));
+                    engine.record(client.note(Event::LoginLocked).device(device));
                     self.notice(engine, client, stuffing::Outcome::Failed).await?;
                     return Err(Refusal::Locked { until: locked.until }.into());
                 }
             };
             if device.is_some() {
-                engine.tally.record(client.note(Event::DeviceRecognised).device(device));
+                engine.record(client.note(Event::DeviceRecognised).device(device));
             }
             // A cookie that has failed too often is known no longer.
             let place = client.place(if attempt.is_of_known_device() { Lane::Known } else { stranger });
-            let account = engine.ask(&engine.accounts, Find(key)).await?;
+            let account = engine.accounts.ask(Find(key)).await?;
             let phc = account.as_ref().and_then(|account| account.phc.as_deref());
             let verified = tokio::select! {
                 biased;
-                verified = engine.pool.verify(place, self.password.clone(), phc) => verified,
+                verified = engine.services.pool.verify(place, self.password.clone(), phc) => verified,
                 _ = gone => {
                     engine.journal.open(begun).await.map_err(Fault::from)?;
                     return Err(Fault::HungUp.into());
@@ -143,24 +147,24 @@ impl Presented {
             Ok(verified) => verified,
             Err(shed) => {
                 // Never checked, so never counted.
-                engine.ask(&engine.lockout, Finish(attempt, Outcome::Returned)).await?;
-                engine.tally.record(client.note(Event::LoginShed).of(account.as_ref()).device(device));
+                engine.lockout.ask(Finish(attempt, Outcome::Returned)).await?;
+                engine.record(client.note(Event::LoginShed).for_account(account.as_ref()).device(device));
                 return Err(Fault::from(shed).into());
             }
         };
         let Some(account) = account.as_ref().filter(|_| verified.matches) else {
             let outcome = Outcome::Failed { known: account.is_some() };
-            let settled = engine.ask(&engine.lockout, Finish(attempt, outcome)).await?;
+            let settled = engine.lockout.ask(Finish(attempt, outcome)).await?;
             let outcome =
                 if device.is_some() { stuffing::Outcome::Mistyped } else { stuffing::Outcome::Failed };
             self.notice(engine, client, outcome).await?;
-            let note = |event| client.note(event).of(account.as_ref()).device(device);
-            engine.tally.record(note(Event::LoginFailed));
+            let note = |event| client.note(event).for_account(account.as_ref()).device(device);
+            engine.record(note(Event::LoginFailed));
             if settled.device_demoted {
-                engine.tally.record(note(Event::DeviceDemoted));
+                engine.record(note(Event::DeviceDemoted));
             }
             if settled.lock_began {
-                engine.tally.record(note(Event::LockoutStarted));
+                engine.record(note(Event::LockoutStarted));
             }
             if settled.mail_owner {
                 let owner = Addressee::of(account.as_ref(), &self.name, self.key);
@@ -169,14 +173,14 @@ impl Presented {
             }
             return Err(Refusal::InvalidCredentials.into());
         };
-        let settled = engine.ask_sealed(&engine.lockout, Finish(attempt, Outcome::Succeeded)).await?;
+        let settled = engine.lockout.ask_sealed(Finish(attempt, Outcome::Succeeded)).await?;
         self.notice(engine, client, stuffing::Outcome::Succeeded).await?;
         if verified.needs_rehash
             && let Some(checked) = &account.phc
-            && let Ok(phc) = Box::pin(engine.pool.hash(place, self.password.clone())).await
+            && let Ok(phc) = Box::pin(engine.services.pool.hash(place, self.password.clone())).await
         {
             let rehash = Rehash { id: account.account_id(), checked: checked.clone(), phc: phc.into() };
-            Box::pin(engine.ask(&engine.accounts, rehash)).await?;
+            Box::pin(engine.accounts.ask(rehash)).await?;
         }
         Ok(settled.map(|_| account.clone()))
     }
@@ -190,14 +194,14 @@ impl Presented {
     ) -> Result<(), FlowError> {
         let network = Network::of(client.address);
         let tried = stuffing::Tried { network, name: self.key, outcome };
-        let noticed = engine.tell(&engine.stuffing, Observe(tried)).await?;
+        let noticed = engine.ask_unsealed(&engine.services.stuffing, Observe(tried)).await?;
         let suspected = || client.note(Event::StuffingSuspected);
         if noticed.alarm {
-            engine.tally.record(suspected().because("failures far above their mean"));
+            engine.record(suspected().with_reason("failures far above their mean"));
         }
         if let Some(network) = noticed.suspect {
-            engine.tally.record(suspected().because("many names from one network"));
-            Box::pin(engine.tell(&engine.throttle, Suspect(network))).await?;
+            engine.record(suspected().with_reason("many names from one network"));
+            Box::pin(engine.ask_unsealed(&engine.services.throttle, Suspect(network))).await?;
         }
         if noticed.targeted {
             Box::pin(self.warn_owner(engine, suspected())).await?;
@@ -206,8 +210,8 @@ impl Presented {
     }
 
     async fn warn_owner(&self, engine: &Engine, suspected: Note) -> Result<(), FlowError> {
-        let account = engine.ask(&engine.accounts, Find(self.key)).await?;
-        engine.tally.record(suspected.of(account.as_ref()).because("one name from many networks"));
+        let account = engine.accounts.ask(Find(self.key)).await?;
+        engine.record(suspected.for_account(account.as_ref()).with_reason("one name from many networks"));
         let owner = Addressee::of(account.as_ref(), &self.name, self.key);
         engine.post(owner, Kind::Targeted).await
     }

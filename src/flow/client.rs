@@ -32,7 +32,7 @@ impl Client {
 
     /// With the id of its request.
     #[must_use]
-    pub fn asking(mut self, request_id: &str) -> Self {
+    pub fn with_request_id(mut self, request_id: &str) -> Self {
         self.request_id = request_id.into();
         self
     }
@@ -56,7 +56,7 @@ impl Client {
 
 impl Engine {
     /// As [`Engine::on_owner_thread`], for a part of what a client asks for.
-    pub(crate) async fn beside<T: Send + 'static>(
+    pub(crate) async fn on_owner_thread_for<T: Send + 'static>(
         self: &Arc<Self>,
         client: &Client,
         work: impl AsyncFnOnce(&Self, &Client) -> T + Send + 'static,

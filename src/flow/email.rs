@@ -45,11 +45,11 @@ pub async fn ask(
         return Err(Refusal::Unauthenticated.into());
     }
     let undo = Live { account: id, purpose: Purpose::EmailUndo, global_epoch: engine.global_epoch };
-    if engine.ask(&engine.mailed, undo).await? {
+    if engine.mailed.ask(undo).await? {
         return Err(Refusal::EmailChangedLately.into());
     }
-    let taken = engine.ask(&engine.accounts, Find(new.key(&engine.keys.directory))).await?;
-    engine.tally.record(client.note(Event::EmailChangeAsked).of(Some(&account)));
+    let taken = engine.accounts.ask(Find(new.key(&engine.services.keys.directory))).await?;
+    engine.record(client.note(Event::EmailChangeAsked).for_account(Some(&account)));
     // Who signed up with it and proved nothing is in nobody's way.
     match taken.filter(AccountV1::holds_its_address) {
         Some(holder) => engine.mail_holder(&holder).await,
@@ -65,10 +65,10 @@ pub async fn confirm(engine: &Engine, client: &Client, token: &str, email: &str)
     engine.admit(Class::Verify, client).await?;
     let new = parse_name(email)?;
     let redeem = bound(engine, token, Purpose::EmailChange, &new)?;
-    let token = engine.ask(&engine.mailed, redeem).await?.map_err(|_| Refusal::InvalidMailedToken)?;
+    let token = engine.mailed.ask(redeem).await?.map_err(|_| Refusal::InvalidMailedToken)?;
     let before = mailed::account_of(engine, &token).await?;
-    let (id, key) = (before.account_id(), new.key(&engine.keys.directory));
-    let holder = engine.ask(&engine.accounts, Find(key)).await?;
+    let (id, key) = (before.account_id(), new.key(&engine.services.keys.directory));
+    let holder = engine.accounts.ask(Find(key)).await?;
     if holder.is_some_and(|holder| holder.holds_its_address()) {
         return Err(Refusal::InvalidMailedToken.into());
     }
@@ -83,10 +83,10 @@ pub async fn confirm(engine: &Engine, client: &Client, token: &str, email: &str)
         verified: true,
         ..Change::default()
     };
-    let changed = engine.ask(&engine.accounts, Alter(id, change)).await?;
+    let changed = engine.accounts.ask(Alter(id, change)).await?;
     let account = changed.map_err(|_| Refusal::InvalidMailedToken)?;
-    engine.ask(&engine.mailed, EndAll(id)).await?;
-    engine.tally.record_for_good(client.note(Event::EmailChanged).of(Some(&account))).await;
+    engine.mailed.ask(EndAll(id)).await?;
+    engine.record_durably(client.note(Event::EmailChanged).for_account(Some(&account))).await;
     Ok(())
 }
 
@@ -96,28 +96,28 @@ pub async fn undo(engine: &Engine, client: &Client, token: &str, email: &str) ->
     engine.admit(Class::Reset, client).await?;
     let old = parse_name(email)?;
     let redeem = bound(engine, token, Purpose::EmailUndo, &old)?;
-    let seen = engine.ask(&engine.mailed, Look(redeem)).await?.map_err(|_| Refusal::InvalidMailedToken)?;
+    let seen = engine.mailed.ask(Look(redeem)).await?.map_err(|_| Refusal::InvalidMailedToken)?;
     // Whatever became of the account's epoch meanwhile: this is its first owner. What was mailed before a restore is dead.
     if seen.global_epoch != engine.global_epoch {
         return Err(Refusal::InvalidMailedToken.into());
     }
     let id = AccountId::from_bytes(seen.account).ok_or(Refusal::InvalidMailedToken)?;
-    engine.ask(&engine.accounts, ById(id)).await?.ok_or(Refusal::InvalidMailedToken)?;
-    let key = old.key(&engine.keys.directory);
+    engine.accounts.ask(ById(id)).await?.ok_or(Refusal::InvalidMailedToken)?;
+    let key = old.key(&engine.services.keys.directory);
     // Somebody may have signed up with the address meanwhile.
     make_way(engine, client, key, id).await?;
-    engine.ask(&engine.mailed, redeem).await?.map_err(|_| Refusal::InvalidMailedToken)?;
+    engine.mailed.ask(redeem).await?.map_err(|_| Refusal::InvalidMailedToken)?;
     let change = Change {
         email: Some((old.as_str().into(), key)),
         clear_phc: true,
         verified: true,
         ..Change::default()
     };
-    let changed = engine.ask(&engine.accounts, Alter(id, change)).await?;
+    let changed = engine.accounts.ask(Alter(id, change)).await?;
     let account = changed.map_err(|_| Refusal::InvalidMailedToken)?;
     end_others_and_mailed(engine, id, None).await?;
-    engine.ask(&engine.lockout, Clear(NameKey(account.name_key))).await?;
-    engine.tally.record_for_good(client.note(Event::EmailChangeUndone).of(Some(&account))).await;
+    engine.lockout.ask(Clear(NameKey(account.name_key))).await?;
+    engine.record_durably(client.note(Event::EmailChangeUndone).for_account(Some(&account))).await;
     engine.mail_token(Addressee::owner(&account), Purpose::Reset, Kind::Reset).await
 }
 
@@ -128,10 +128,13 @@ async fn make_way(
     name: NameKey,
     owner: AccountId,
 ) -> Result<(), FlowError> {
-    if let Some(gone) = engine.ask(&engine.accounts, ReleaseUnprovenAddress { name, owner }).await? {
+    if let Some(gone) = engine.accounts.ask(ReleaseUnprovenAddress { name, owner }).await? {
         end_others_and_mailed(engine, gone.account_id(), None).await?;
-        let note = client.note(Event::AccountDeleted).of(Some(&gone)).because("address proved by another");
-        engine.tally.record_for_good(note).await;
+        let note = client
+            .note(Event::AccountDeleted)
+            .for_account(Some(&gone))
+            .with_reason("address proved by another");
+        engine.record_durably(note).await;
     }
     Ok(())
 }
@@ -146,6 +149,7 @@ fn bound(engine: &Engine, token: &str, purpose: Purpose, address: &AccountName) 
 mod tests {
     use super::*;
     use crate::config::{Config, Reader};
+    use crate::engine::start::start_first;
     use crate::flow::admin::{self, Admin, New};
     use crate::registry::outbox::actor::Due;
     use crate::registry::outbox::open_token;
@@ -172,17 +176,18 @@ mod tests {
         let clock = Clock::manual(Timestamp::from_secs(1_800_000_000));
         let fail_stop = FailStop::new(|why| panic!("{why}"));
         actix::System::new().block_on(async {
-            let (engine, running) = Engine::start(config, clock, true, &fail_stop).unwrap();
+            let (engine, running, services) = start_first(config, clock, true, &fail_stop).unwrap();
             let new = New { email: "ada@test.org", ..New::default() };
             let account = admin::create(&engine, &Admin::operator(), new).await.unwrap();
             let (id, address) = (account.account_id(), &account.email);
             engine.mail_bound_token(&account, Purpose::EmailUndo, Kind::EmailUndo, address).await.unwrap();
-            let mail = engine.ask(&engine.outbox, Due(1)).await.unwrap().remove(0);
-            let token = open_token(&engine.keys.outbox, mail.id, &mail.token.unwrap()).unwrap();
+            let mail = engine.outbox.ask(Due(1)).await.unwrap().remove(0);
+            let token = open_token(&engine.services.keys.outbox, mail.id, &mail.token.unwrap()).unwrap();
             let client = Client::new(std::net::Ipv4Addr::LOCALHOST.into(), "test");
             undo(&engine, &client, &token, address).await.unwrap();
-            assert!(engine.ask(&engine.accounts, ById(id)).await.unwrap().is_some());
+            assert!(engine.accounts.ask(ById(id)).await.unwrap().is_some());
             running.stop();
+            services.stop();
         });
     }
 }

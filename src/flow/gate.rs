@@ -22,14 +22,14 @@ impl Engine {
 
     /// Whether the throttle has refused the network of a client a moment ago, and would again: without a way to its owner.
     pub(crate) fn unless_refused(&self, class: Class, client: &Client) -> Result<(), Refusal> {
-        let refused = self.refused.find(class, Network::of(client.address), self.clock.now());
+        let refused = self.services.refusal_cache.find(class, Network::of(client.address), self.clock.now());
         let Some((throttled, standing)) = refused else { return Ok(()) };
         client.standing.set(Some(standing));
         Err(self.throttled(throttled))
     }
 
     fn throttled(&self, throttled: Throttled) -> Refusal {
-        self.tally.count(Event::Throttled);
+        self.services.audit.count(Event::Throttled);
         Refusal::Throttled { wait: throttled.wait }
     }
 
@@ -40,12 +40,14 @@ impl Engine {
         address: IpAddr,
     ) -> Result<(Result<Charge, Refusal>, RateLimitState), Fault> {
         let (network, now) = (Network::of(address), self.clock.now());
-        let taken = match self.refused.find(class, network, now) {
+        let taken = match self.services.refusal_cache.find(class, network, now) {
             Some(refused) => Err(refused),
             None => {
-                let eased = self.refused.eased();
-                let taken = self.tell(&self.throttle, Take(class, address)).await?;
-                taken.inspect_err(|refused| self.refused.keep(class, network, *refused, eased, now))
+                let eased = self.services.refusal_cache.eased();
+                let taken = self.ask_unsealed(&self.services.throttle, Take(class, address)).await?;
+                taken.inspect_err(|refused| {
+                    self.services.refusal_cache.keep(class, network, *refused, eased, now)
+                })
             }
         };
         Ok(match taken {
@@ -57,7 +59,7 @@ impl Engine {
     /// Gives back what a success was charged, and nothing else.
     pub(crate) async fn refund(&self, charge: Charge) {
         // If the limiter is gone the engine is ending, and the charge with it.
-        let _ = self.tell(&self.throttle, Refund(charge)).await;
+        let _ = self.ask_unsealed(&self.services.throttle, Refund(charge)).await;
     }
 
     /// The one gate that every path passes which issues or honours a credential: status and epochs.

@@ -62,15 +62,15 @@ impl Engine {
         family: &FamilyV1,
     ) -> Result<(String, Timestamp), FlowError> {
         let now = self.clock.now();
-        let end = (now + self.config.access_ttl).min(Timestamp(family.idle_end_ms));
-        let signer = self.signer.read();
+        let end = (now + self.services.config.access_ttl).min(Timestamp(family.idle_end_ms));
+        let signer = self.services.signer.read();
         let claims = Claims {
             iss: signer.issuer().to_owned(),
             sub: account.account_id().to_string(),
             aud: signer.audience().to_owned(),
             exp: end.as_secs(),
             iat: now.as_secs(),
-            jti: hex(&self.random.bytes::<16>()?),
+            jti: hex(&self.services.random.bytes::<16>()?),
             sid: hex(&family.id),
             roles: account.roles.iter().map(ToString::to_string).collect(),
             auth_time: Timestamp(family.opened_ms).as_secs(),
@@ -93,9 +93,9 @@ impl Engine {
         account: &AccountV1,
         client: &Client,
     ) -> Result<Sealed<Issued>, FlowError> {
-        let secret = Secret::mint(&self.random)?;
+        let secret = Secret::mint(&self.services.random)?;
         let opened = crate::registry::refresh::Opened {
-            id: FamilyId::mint(account.account_id().slot(), self.random.bytes()?),
+            id: FamilyId::mint(account.account_id().slot(), self.services.random.bytes()?),
             account: account.account_id(),
             auth_epoch: account.auth_epoch,
             global_epoch: self.global_epoch,
@@ -103,7 +103,7 @@ impl Engine {
             network: client.network().into(),
             user_agent: client.user_agent.clone(),
         };
-        let family = self.ask_sealed(&self.refresh, opened).await?;
+        let family = self.refresh.ask_sealed(opened).await?;
         Ok(family.map(|family| Issued::Family(family, secret)))
     }
 
@@ -113,7 +113,7 @@ impl Engine {
             Issued::Family(family, secret) => self.token_grant(account, &family, secret),
             Issued::Session(session, secret) => {
                 let token = OpaqueToken { kind: TokenKind::Session, id: session.id, generation: 0, secret };
-                Ok(Grant::Cookie { token: self.edge.write(&token), session })
+                Ok(Grant::Cookie { token: self.services.edge.write(&token), session })
             }
         }
     }
@@ -130,7 +130,7 @@ impl Engine {
         Ok(Grant::Tokens {
             access,
             access_end,
-            refresh: self.edge.write(&token),
+            refresh: self.services.edge.write(&token),
             refresh_end: Timestamp(family.idle_end_ms),
             family: FamilyId::from_bytes(family.id).ok_or(Refusal::InvalidRefreshToken)?,
         })
@@ -143,9 +143,9 @@ impl Engine {
         remember: bool,
         client: &Client,
     ) -> Result<Sealed<Issued>, FlowError> {
-        let secret = Secret::mint(&self.random)?;
+        let secret = Secret::mint(&self.services.random)?;
         let opened = crate::registry::session::Opened {
-            id: SessionId::mint(account.account_id().slot(), self.random.bytes()?),
+            id: SessionId::mint(account.account_id().slot(), self.services.random.bytes()?),
             account: account.account_id(),
             auth_epoch: account.auth_epoch,
             global_epoch: self.global_epoch,
@@ -154,13 +154,13 @@ impl Engine {
             network: client.network().into(),
             user_agent: client.user_agent.clone(),
         };
-        let session = self.ask_sealed(&self.sessions, opened).await?;
+        let session = self.sessions.ask_sealed(opened).await?;
         Ok(session.map(|session| Issued::Session(session, secret)))
     }
 
     /// A device cookie for somebody who has just proved who they are.
     pub(crate) fn device_cookie(&self, name: &AccountName) -> Result<String, FlowError> {
-        let key = name.key(&self.keys.directory);
-        Ok(device::issue(&self.keys.device, key, self.random.bytes()?))
+        let key = name.key(&self.services.keys.directory);
+        Ok(device::issue(&self.services.keys.device, key, self.services.random.bytes()?))
     }
 }

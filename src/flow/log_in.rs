@@ -50,12 +50,12 @@ pub async fn log_in(
     let certain = if has_device {
         Some(Lane::Known)
     } else {
-        engine.reputation_cache.look(Network::of(client.address), engine.clock.now()).map(lane_of)
+        engine.services.reputation_cache.look(Network::of(client.address), engine.clock.now()).map(lane_of)
     };
     // Else only the owner knows.
     let lanes = certain.as_ref().map_or(&[Lane::Quiet, Lane::Failing][..], std::slice::from_ref);
-    if let Err(shed) = engine.pool.has_room(lanes, client.place(Lane::Quiet).network) {
-        engine.tally.count(Event::LoginShed);
+    if let Err(shed) = engine.services.pool.has_room(lanes, client.place(Lane::Quiet).network) {
+        engine.services.audit.count(Event::LoginShed);
         return Err(Fault::from(shed).into());
     }
     engine.unless_refused(Class::Login, client)?;
@@ -73,11 +73,11 @@ async fn opened(
     // Dropped with this request, wherever it is.
     let (_waiting, gone) = oneshot::channel::<()>();
     let issued = engine
-        .beside(client, async move |engine, client| {
+        .on_owner_thread_for(client, async move |engine, client| {
             let charge = engine.admit(Class::Login, client).await?;
             let account = asked?.check(engine, client, gone).await?;
-            let now = account
-                .then(async |account| engine.ask_sealed(&engine.accounts, ById(account.account_id())).await);
+            let now =
+                account.then(async |account| engine.accounts.ask_sealed(ById(account.account_id())).await);
             let issued = now.await?.then(async |(account, now)| {
                 let allowed = match allowed(engine, account, now.as_ref()) {
                     Ok(account) => account.clone(),
@@ -104,7 +104,7 @@ async fn opened(
         })
     });
     let (account, grant) = engine.journal.open(granted).await.map_err(Fault::from)??;
-    engine.tally.record(client.note(Event::LoginSucceeded).of(Some(&account)));
+    engine.record(client.note(Event::LoginSucceeded).for_account(Some(&account)));
     let device = Some(engine.device_cookie(presented.name())?);
     Ok(Opened { account, grant, device })
 }
@@ -122,7 +122,7 @@ fn allowed<'a>(
     if account.status == Status::Disabled {
         return Err(Refusal::AccountDisabled);
     }
-    if !account.email_verified && engine.config.verify_email {
+    if !account.email_verified && engine.services.config.verify_email {
         return Err(Refusal::EmailNotVerified);
     }
     Ok(account)

@@ -17,7 +17,8 @@ use crate::value::id::{AccountId, MailedId};
 
 /// Reads a mailed token of a purpose.
 pub(super) fn read(engine: &Engine, token: &str, purpose: Purpose) -> Result<Redeem, Refusal> {
-    let read = engine.edge.read(TokenKind::Mailed, token).map_err(|_| Refusal::InvalidMailedToken)?;
+    let read =
+        engine.services.edge.read(TokenKind::Mailed, token).map_err(|_| Refusal::InvalidMailedToken)?;
     let id = MailedId::from_bytes(read.id).ok_or(Refusal::InvalidMailedToken)?;
     Ok(Redeem { id, digest: read.secret.digest(), purpose })
 }
@@ -25,7 +26,7 @@ pub(super) fn read(engine: &Engine, token: &str, purpose: Purpose) -> Result<Red
 /// The account of a token, if the token's epoch is still its own.
 pub(super) async fn account_of(engine: &Engine, token: &MailedV1) -> Result<AccountV1, FlowError> {
     let id = AccountId::from_bytes(token.account).ok_or(Refusal::InvalidMailedToken)?;
-    let account = engine.ask(&engine.accounts, ById(id)).await?.ok_or(Refusal::InvalidMailedToken)?;
+    let account = engine.accounts.ask(ById(id)).await?.ok_or(Refusal::InvalidMailedToken)?;
     if account.auth_epoch != token.auth_epoch || token.global_epoch != engine.global_epoch {
         return Err(Refusal::InvalidMailedToken.into());
     }
@@ -37,12 +38,12 @@ pub async fn verify(engine: &Engine, client: &Client, token: &str) -> Result<(),
     engine.admit(Class::Verify, client).await?;
     let redeem = read(engine, token, Purpose::Verify)?;
     // Spend first, grant second: a crash between the two costs one more mail.
-    let token = engine.ask(&engine.mailed, redeem).await?.map_err(|_| Refusal::InvalidMailedToken)?;
+    let token = engine.mailed.ask(redeem).await?.map_err(|_| Refusal::InvalidMailedToken)?;
     let account = account_of(engine, &token).await?;
     let proved = Change { verified: true, if_epoch: Some(token.auth_epoch), ..Change::default() };
-    let changed = engine.ask(&engine.accounts, Alter(account.account_id(), proved)).await?;
+    let changed = engine.accounts.ask(Alter(account.account_id(), proved)).await?;
     changed.map_err(|_| Refusal::InvalidMailedToken)?;
-    engine.tally.record_for_good(client.note(Event::EmailVerified).of(Some(&account))).await;
+    engine.record_durably(client.note(Event::EmailVerified).for_account(Some(&account))).await;
     Ok(())
 }
 
@@ -50,8 +51,8 @@ pub async fn verify(engine: &Engine, client: &Client, token: &str) -> Result<(),
 pub async fn resend(engine: &Engine, client: &Client, email: &str) -> Result<(), FlowError> {
     engine.admit(Class::Forgot, client).await?;
     let name = parse_name(email)?;
-    let key = name.key(&engine.keys.directory);
-    let account = engine.ask(&engine.accounts, Find(key)).await?;
+    let key = name.key(&engine.services.keys.directory);
+    let account = engine.accounts.ask(Find(key)).await?;
     let unproved = account.as_ref().filter(|account| !account.email_verified);
     engine.mail_token(Addressee::of(unproved, &name, key), Purpose::Verify, Kind::Verify).await
 }
@@ -60,10 +61,10 @@ pub async fn resend(engine: &Engine, client: &Client, email: &str) -> Result<(),
 pub async fn unlock(engine: &Engine, client: &Client, token: &str) -> Result<(), FlowError> {
     engine.admit(Class::Unlock, client).await?;
     let redeem = read(engine, token, Purpose::Unlock)?;
-    let token = engine.ask(&engine.mailed, redeem).await?.map_err(|_| Refusal::InvalidMailedToken)?;
+    let token = engine.mailed.ask(redeem).await?.map_err(|_| Refusal::InvalidMailedToken)?;
     let account = account_of(engine, &token).await?;
-    engine.ask(&engine.lockout, Clear(NameKey(account.name_key))).await?;
-    let note = client.note(Event::LockoutCleared).of(Some(&account)).because("link in the mail");
-    engine.tally.record_for_good(note).await;
+    engine.lockout.ask(Clear(NameKey(account.name_key))).await?;
+    let note = client.note(Event::LockoutCleared).for_account(Some(&account)).with_reason("link in the mail");
+    engine.record_durably(note).await;
     Ok(())
 }

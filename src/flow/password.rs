@@ -25,11 +25,12 @@ use crate::value::network::Network;
 pub async fn forgot(engine: &Engine, client: &Client, email: &str) -> Result<(), FlowError> {
     engine.admit(Class::Forgot, client).await?;
     let name = parse_name(email)?;
-    let key = name.key(&engine.keys.directory);
-    let account = engine.ask(&engine.accounts, Find(key)).await?;
-    engine.tally.record(client.note(Event::ResetRequested).of(account.as_ref()));
+    let key = name.key(&engine.services.keys.directory);
+    let account = engine.accounts.ask(Find(key)).await?;
+    engine.record(client.note(Event::ResetRequested).for_account(account.as_ref()));
     // Networks that are not throttled have no quota either: a gateway of ours asks for many.
-    let exempt = engine.config.throttle.exempt.iter().any(|net| net.contains(&client.address.to_canonical()));
+    let exempt =
+        engine.services.config.throttle.exempt.iter().any(|net| net.contains(&client.address.to_canonical()));
     let network = (!exempt).then(|| Network::of(client.address));
     let to = Addressee::of(account.as_ref(), &name, key);
     engine.mail_token_asked_by(network, to, Purpose::Reset, Kind::Reset).await
@@ -46,12 +47,12 @@ pub async fn reset(
     engine.admit(Class::Reset, client).await?;
     let redeem = mailed::read(engine, token, Purpose::Reset)?;
     // A password that is too weak must not cost the token.
-    let seen = engine.ask(&engine.mailed, Look(redeem)).await?.map_err(|_| Refusal::InvalidMailedToken)?;
+    let seen = engine.mailed.ask(Look(redeem)).await?.map_err(|_| Refusal::InvalidMailedToken)?;
     let account = mailed::account_of(engine, &seen).await?;
     let password = new_password(engine, password, &account.email, "/new_password")?;
-    let phc = engine.pool.hash(client.place(Lane::Known), password).await.map_err(Fault::from)?;
+    let phc = engine.services.pool.hash(client.place(Lane::Known), password).await.map_err(Fault::from)?;
     // Spend first, grant second: a crash between the two costs one more mail.
-    let token = engine.ask(&engine.mailed, redeem).await?.map_err(|_| Refusal::InvalidMailedToken)?;
+    let token = engine.mailed.ask(redeem).await?.map_err(|_| Refusal::InvalidMailedToken)?;
     let id = account.account_id();
     let set = Change {
         phc: Some(phc.into()),
@@ -60,11 +61,10 @@ pub async fn reset(
         verified: true,
         ..Change::default()
     };
-    let account =
-        engine.ask(&engine.accounts, Alter(id, set)).await?.map_err(|_| Refusal::InvalidMailedToken)?;
+    let account = engine.accounts.ask(Alter(id, set)).await?.map_err(|_| Refusal::InvalidMailedToken)?;
     end_others_and_mailed(engine, id, None).await?;
-    engine.ask(&engine.lockout, Clear(NameKey(account.name_key))).await?;
-    engine.tally.record_for_good(client.note(Event::PasswordReset).of(Some(&account))).await;
+    engine.lockout.ask(Clear(NameKey(account.name_key))).await?;
+    engine.record_durably(client.note(Event::PasswordReset).for_account(Some(&account))).await;
     engine.post(Addressee::owner(&account), Kind::ResetDone).await?;
     engine.device_cookie(&parse_name(&account.email)?)
 }
@@ -85,13 +85,13 @@ pub async fn change(
         return Err(Refusal::Unauthenticated.into());
     }
     let password = new_password(engine, new, &account.email, "/new_password")?;
-    let phc = engine.pool.hash(client.place(Lane::Known), password).await.map_err(Fault::from)?;
+    let phc = engine.services.pool.hash(client.place(Lane::Known), password).await.map_err(Fault::from)?;
     let set = Change { phc: Some(phc.into()), if_epoch: Some(account.auth_epoch), ..Change::default() };
-    let account = engine.ask(&engine.accounts, Alter(id, set)).await?.map_err(|_| Refusal::SessionExpired)?;
+    let account = engine.accounts.ask(Alter(id, set)).await?.map_err(|_| Refusal::SessionExpired)?;
     // Carried over before the others end: a crash between leaves nothing open that should not be.
     super::account::carry_over(engine, identity, account.auth_epoch).await?;
     end_others_and_mailed(engine, id, Some(identity.sid())).await?;
-    engine.tally.record_for_good(client.note(Event::PasswordChanged).of(Some(&account))).await;
+    engine.record_durably(client.note(Event::PasswordChanged).for_account(Some(&account))).await;
     engine.post(Addressee::owner(&account), Kind::PasswordChanged).await
 }
 
@@ -108,5 +108,5 @@ pub async fn check(
         code: "invalid_length",
         message: error.to_string(),
     })?;
-    Ok(advise(&password, email, &engine.config.service_name, &engine.known_bad))
+    Ok(advise(&password, email, &engine.services.config.service_name, &engine.services.known_bad))
 }

@@ -100,9 +100,9 @@ impl Engine {
         kind: Kind,
         bound_to: Option<&str>,
     ) -> Result<bool, FlowError> {
-        let secret = Secret::mint(&self.random)?;
+        let secret = Secret::mint(&self.services.random)?;
         // What belongs to an account lives in its slot, which after a change of address is not that of its name.
-        let id = MailedId::mint(to.account.slot(), self.random.bytes()?);
+        let id = MailedId::mint(to.account.slot(), self.services.random.bytes()?);
         let digest = secret.digest();
         let mint = Mint {
             id,
@@ -114,9 +114,10 @@ impl Engine {
             network,
             for_nobody: to.is_nobody,
         };
-        let send = self.ask(&self.mailed, mint).await?;
+        let send = self.mailed.ask(mint).await?;
         let id = id.to_bytes();
-        let token = self.edge.write(&OpaqueToken { kind: TokenKind::Mailed, id, generation: 0, secret });
+        let token =
+            self.services.edge.write(&OpaqueToken { kind: TokenKind::Mailed, id, generation: 0, secret });
         self.write_mail(to, kind, Some(&token), send).await?;
         Ok(send)
     }
@@ -134,10 +135,10 @@ impl Engine {
         token: Option<&str>,
         send: bool,
     ) -> Result<(), FlowError> {
-        let id = MailedId::mint(to.account.slot(), self.random.bytes()?).to_bytes();
+        let id = MailedId::mint(to.account.slot(), self.services.random.bytes()?).to_bytes();
         let now = self.clock.now().as_millis();
-        let sealed = token.map(|token| seal_token(&self.keys.outbox, id, token));
+        let sealed = token.map(|token| seal_token(&self.services.keys.outbox, id, token));
         let mail = MailV1 { id, to: to.to, kind, token: sealed, written_ms: now, next_ms: now, tries: 0 };
-        Ok(self.ask(&self.outbox, Post { id, mail: send.then_some(mail) }).await?)
+        Ok(self.outbox.ask(Post { id, mail: send.then_some(mail) }).await?)
     }
 }

@@ -6,7 +6,7 @@ use super::client::Client;
 use super::grant::Opened;
 use super::post::Addressee;
 use super::refusal::{FlowError, Refusal};
-use crate::audit::event::Event;
+use crate::audit::event::{Event, Note};
 use crate::engine::{Engine, Fault};
 use crate::journal::append::handle::Sealed;
 use crate::registry::account::AccountV1;
@@ -22,7 +22,7 @@ use crate::value::id::{AccountId, FamilyId};
 /// All that asks the owners runs on their thread; the signature, which costs most, on the caller's, while the commit runs.
 pub async fn refresh(engine: &Arc<Engine>, client: &Client, token: &str) -> Result<Opened, FlowError> {
     engine.unless_refused(Class::Refresh, client)?;
-    let presented = engine.edge.read(TokenKind::Refresh, token).ok();
+    let presented = engine.services.edge.read(TokenKind::Refresh, token).ok();
     let turn = presented.map(|presented| Turn::new(engine, presented)).transpose()?.flatten();
     let (turn, rotate) = turn.unzip();
     let (address, its_engine) = (client.address, Arc::clone(engine));
@@ -46,7 +46,7 @@ pub async fn refresh(engine: &Arc<Engine>, client: &Client, token: &str) -> Resu
     let sealed = sealed.map(|(rotated, account)| turn.granted(engine, rotated, account));
     let (event, granted) = engine.journal.open(sealed).await.map_err(Fault::from)?;
     if let Some(event) = event {
-        engine.tally.note(event, &id, &client.network());
+        engine.record(Note::new(event).about(&id).from(client.network(), ""));
     }
     match granted {
         Ok(opened) => Ok(opened),
@@ -56,7 +56,7 @@ pub async fn refresh(engine: &Arc<Engine>, client: &Client, token: &str) -> Resu
             Err(Refusal::RefreshTokenReused.into())
         }
         Err(Denied::ByAccount(refusal)) => {
-            Box::pin(engine.ask(&engine.refresh, refresh::actor::End(id, Cause::Revoked))).await?;
+            Box::pin(engine.refresh.ask(refresh::actor::End(id, Cause::Revoked))).await?;
             Err(refusal.into())
         }
         Err(Denied::Fault(stop)) => Err(stop),
@@ -85,7 +85,7 @@ type Rotation = (Result<Rotated, refresh::Refusal>, Option<AccountV1>);
 impl Turn {
     fn new(engine: &Engine, presented: OpaqueToken) -> Result<Option<(Self, Rotate)>, FlowError> {
         let Some(id) = FamilyId::from_bytes(presented.id) else { return Ok(None) };
-        let next = Secret::mint(&engine.random)?;
+        let next = Secret::mint(&engine.services.random)?;
         let rotate = Rotate {
             id,
             generation: presented.generation,
@@ -131,11 +131,11 @@ impl Turn {
 
 /// Rotation, then the account that the family belongs to.
 async fn rotated(engine: &Engine, rotate: Rotate) -> Result<Sealed<Rotation>, Fault> {
-    let rotated = engine.ask_sealed(&engine.refresh, rotate).await?;
+    let rotated = engine.refresh.ask_sealed(rotate).await?;
     let with_account = rotated.then(async |rotated| match rotated {
         Ok(Rotated::Fresh(family) | Rotated::Again(family, _)) => match AccountId::from_bytes(family.account)
         {
-            Some(id) => engine.ask_sealed(&engine.accounts, ById(id)).await,
+            Some(id) => engine.accounts.ask_sealed(ById(id)).await,
             None => Ok(Sealed::new(None, 0)),
         },
         Err(_) => Ok(Sealed::new(None, 0)),
@@ -149,7 +149,7 @@ pub(super) async fn account_of(
     family: &FamilyV1,
 ) -> Result<Result<AccountV1, Refusal>, FlowError> {
     let Some(id) = AccountId::from_bytes(family.account) else { return Ok(Err(Refusal::SessionExpired)) };
-    let account = engine.ask(&engine.accounts, ById(id)).await?;
+    let account = engine.accounts.ask(ById(id)).await?;
     Ok(passed(engine, account, family))
 }
 
@@ -162,9 +162,9 @@ fn passed(engine: &Engine, account: Option<AccountV1>, family: &FamilyV1) -> Res
 
 /// One mail when a family is ended for reuse; a family that was ended before mails nobody again.
 async fn tell_owner(engine: &Engine, id: FamilyId) -> Result<(), FlowError> {
-    let ended = engine.ask(&engine.refresh, refresh::actor::Get(id)).await?;
+    let ended = engine.refresh.ask(refresh::actor::Get(id)).await?;
     let Some(account) = ended.and_then(|family| AccountId::from_bytes(family.account)) else { return Ok(()) };
-    let account = engine.ask(&engine.accounts, ById(account)).await?;
+    let account = engine.accounts.ask(ById(account)).await?;
     let Some(account) = account else { return Ok(()) };
     engine.post(Addressee::owner(&account), Kind::RefreshReused).await
 }

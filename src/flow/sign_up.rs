@@ -30,41 +30,45 @@ pub async fn sign_up(
     name: Option<&str>,
 ) -> Result<Done, FlowError> {
     engine.admit(Class::Signup, client).await?;
-    if !engine.config.signup_enabled {
+    if !engine.services.config.signup_enabled {
         return Err(Refusal::SignupDisabled.into());
     }
     let account_name = parse_name(email)?;
     let password = new_password(engine, password, account_name.as_str(), "/password")?;
     let display = display_name(name)?;
-    let phc =
-        engine.pool.hash(client.place(Lane::Quiet), password).await.map_err(crate::engine::Fault::from)?;
-    let name_key = account_name.key(&engine.keys.directory);
+    let phc = engine
+        .services
+        .pool
+        .hash(client.place(Lane::Quiet), password)
+        .await
+        .map_err(crate::engine::Fault::from)?;
+    let name_key = account_name.key(&engine.services.keys.directory);
     let sign_up = SignUp {
-        id: AccountId::mint(name_key.slot(), engine.random.bytes()?),
+        id: AccountId::mint(name_key.slot(), engine.services.random.bytes()?),
         name_key,
         email: account_name.as_str().into(),
         name: display,
         phc: Some(phc.into()),
         roles: Vec::new(),
-        verified: !engine.config.verify_email,
+        verified: !engine.services.config.verify_email,
         by_admin: false,
     };
-    let signed_up = engine.ask(&engine.accounts, sign_up).await?;
+    let signed_up = engine.accounts.ask(sign_up).await?;
     match signed_up {
-        SignedUp::Created(account) if !engine.config.verify_email => {
-            engine.tally.record(client.note(Event::SignedUp).of(Some(&account)));
+        SignedUp::Created(account) if !engine.services.config.verify_email => {
+            engine.record(client.note(Event::SignedUp).for_account(Some(&account)));
             let grant = engine.open_family(&account, client).await?;
             let device = Some(engine.device_cookie(&account_name)?);
             Ok(Done::LoggedIn(Box::new(Opened { account, grant, device })))
         }
         SignedUp::Created(account) => {
-            engine.tally.record(client.note(Event::SignedUp).of(Some(&account)));
+            engine.record(client.note(Event::SignedUp).for_account(Some(&account)));
             engine.mail_token(Addressee::owner(&account), Purpose::Verify, Kind::Verify).await?;
             Ok(Done::Mailed)
         }
-        SignedUp::Taken(_) if !engine.config.verify_email => Err(Refusal::EmailTaken.into()),
+        SignedUp::Taken(_) if !engine.services.config.verify_email => Err(Refusal::EmailTaken.into()),
         SignedUp::Taken(account) => {
-            engine.tally.record(client.note(Event::SignUpTaken).of(Some(&account)));
+            engine.record(client.note(Event::SignUpTaken).for_account(Some(&account)));
             engine.mail_holder(&account).await?;
             Ok(Done::Mailed)
         }
@@ -83,7 +87,7 @@ pub(super) fn new_password(
         code: "invalid_length",
         message: error.to_string(),
     })?;
-    judge(&password, email, &engine.config.service_name, &engine.known_bad)
+    judge(&password, email, &engine.services.config.service_name, &engine.services.known_bad)
         .map_err(|found| Refusal::WeakPassword { pointer, found })?;
     Ok(password)
 }

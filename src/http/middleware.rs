@@ -28,7 +28,7 @@ pub async fn wrap_request(
         return Ok(next.call(request).await?.map_into_boxed_body().map_body(served));
     };
     let serving = request.conn_data::<Arc<Connection>>().map(Serving::on);
-    let id = engine.random.bytes::<12>().map_or_else(|_| String::from("none"), |bytes| hex(&bytes));
+    let id = engine.services.random.bytes::<12>().map_or_else(|_| String::from("none"), |bytes| hex(&bytes));
     request.extensions_mut().insert(RequestId(id.as_str().into()));
     let begin = engine.clock.steady();
     let mut response = match body::read(&mut request).await {
@@ -52,7 +52,7 @@ pub async fn wrap_request(
         request.id = id,
         "request"
     );
-    let https = engine.config.public_origin.is_https();
+    let https = engine.services.config.public_origin.is_https();
     let headers = response.headers_mut();
     if let Ok(id) = HeaderValue::try_from(id) {
         headers.insert(X_REQUEST_ID.clone(), id);

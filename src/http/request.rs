@@ -27,17 +27,19 @@ use crate::http::response::cookie_name;
 /// Who asks, by address and name of the program.
 pub fn client(request: &HttpRequest, engine: &Engine) -> Client {
     let peer = request.peer_addr().map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |peer| peer.ip()).to_canonical();
-    let (headers, config) = (request.headers(), &engine.config);
+    let (headers, config) = (request.headers(), &engine.services.config);
     let user_agent = text(headers, USER_AGENT).unwrap_or("");
     if !config.trusted_proxies.iter().any(|network| network.contains(&peer)) {
-        engine.watch_for_proxy(peer, [X_FORWARDED_FOR, FORWARDED].map(|name| headers.contains_key(name)));
-        return Client::new(peer, user_agent).asking(&request_id(request));
+        engine
+            .services
+            .watch_for_proxy(peer, [X_FORWARDED_FOR, FORWARDED].map(|name| headers.contains_key(name)));
+        return Client::new(peer, user_agent).with_request_id(&request_id(request));
     }
     let header = config.forwarded_header;
     let name = if header == ForwardedHeader::Forwarded { FORWARDED } else { X_FORWARDED_FOR };
     let forwarded: Vec<&str> = headers.get_all(name).map(|value| value.to_str().unwrap_or("")).collect();
     let address = client_address(peer, header, forwarded.into_iter(), &config.trusted_proxies);
-    Client::new(address, user_agent).asking(&request_id(request))
+    Client::new(address, user_agent).with_request_id(&request_id(request))
 }
 
 pub(super) fn text(headers: &HeaderMap, name: impl AsHeaderName) -> Option<&str> {
@@ -182,7 +184,7 @@ pub async fn signed_in(request: &HttpRequest, engine: &Engine) -> Result<Arc<Ide
             let identity = cookie(engine, &token, &client(request, engine)).await?;
             if !request.method().is_safe() {
                 let shown = text(request.headers(), "x-csrf-token");
-                check_token(&engine.keys.csrf, identity.sid(), shown)
+                check_token(&engine.services.keys.csrf, identity.sid(), shown)
                     .map_err(|_| rejected(request, engine))?;
             }
             Ok(identity)
@@ -200,12 +202,12 @@ pub fn csrf_source(request: &HttpRequest, engine: &Engine) -> Result<(), Refusal
         origin: text(headers, ORIGIN),
         referer: text(headers, REFERER),
     };
-    let config = &engine.config;
+    let config = &engine.services.config;
     let own = std::iter::once(&config.public_origin).chain(&config.allowed_origins);
     check_source(source, own.map(crate::config::Origin::as_str)).map_err(|_| rejected(request, engine))
 }
 
 fn rejected(request: &HttpRequest, engine: &Engine) -> Refusal {
-    engine.tally.record(client(request, engine).note(crate::audit::event::Event::CsrfRejected));
+    engine.record(client(request, engine).note(crate::audit::event::Event::CsrfRejected));
     Refusal::CsrfRejected
 }

@@ -382,8 +382,9 @@ fn nanos(duration: Duration) -> u64 {
 
 /// Tried on a thread that ends with the trial: what was lowered cannot be raised again.
 fn can_lower(wanted: Low) -> io::Result<Low> {
-    let trial =
-        thread::Builder::new().name(String::from("hash-trial")).spawn(move || scheduling::lower(wanted))?;
+    let trial = thread::Builder::new()
+        .name(String::from("hash-trial"))
+        .spawn(move || scheduling::background(wanted))?;
     trial.join().unwrap_or_else(|_| Err(io::Error::other("the trial panicked")))
 }
 

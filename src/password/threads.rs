@@ -93,7 +93,7 @@ impl ThreadSpec {
         let handoff = Arc::new(Handoff::new(number, class));
         let (fail_stop, its) = (self.fail_stop.clone(), Arc::clone(&handoff));
         thread::Builder::new().name(format!("hash-{number}")).spawn(move || {
-            let _ = scheduling::lower(class);
+            let _ = scheduling::background(class);
             fail_stop.guard("a hashing thread", || hasher.work(&its));
         })?;
         Ok(handoff)

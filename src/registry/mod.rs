@@ -93,7 +93,7 @@ pub struct OwnerContext {
     /// What ends the process should it panic.
     pub fail_stop: FailStop,
     /// Who keeps verdicts learns here of every write.
-    pub changes: Arc<WriteCounts>,
+    pub write_counts: Arc<WriteCounts>,
     /// Resource servers learn here of every session that ends. They may hear of it before it is durable: should a crash
     /// undo it, they refuse its tokens all the same.
     pub feed: Arc<Feed>,
@@ -190,7 +190,7 @@ impl<S: Registry> Owner<S> {
                     if let Some(id) = ended {
                         context.feed.push(Ended::Sid(hex(&id)), now);
                     }
-                    context.changes.note(&key);
+                    context.write_counts.note(&key);
                     pending_writes.note(*seq, key, context.journal.durable());
                 }
             }
@@ -400,8 +400,8 @@ mod tests {
             journal: journal.handle.clone(),
             clock: clock.clone(),
             fail_stop: FailStop::new(|why| panic!("{why}")),
-            changes: Arc::default(),
-            feed: Arc::new(Feed::new(1, day, std::iter::empty())),
+            write_counts: Arc::default(),
+            feed: Arc::new(Feed::new(1, day)),
         };
         let limits = Limits { grace: Duration::from_secs(10), idle: day, absolute: day };
         let mut owner = Owner::new(Families::new(limits), context);

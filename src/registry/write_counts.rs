@@ -4,6 +4,7 @@
 //! An owner notes each write in the same breath in which it makes it true; whoever keeps a verdict reads the counts
 //! *before* asking for it. So a kept verdict is never older than the last write that was acknowledged to anybody.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Keys share a count with others: a write of one of those costs one question more.
@@ -13,7 +14,8 @@ const STRIPES: usize = 1 << 14;
 #[derive(Debug)]
 pub struct WriteCounts {
     stripes: Box<[AtomicU64]>,
-    all: AtomicU64,
+    /// Shared by the engines of a process: counts changes on which every verdict may rest.
+    all: Arc<AtomicU64>,
 }
 
 /// What was counted for a record, for the one it belongs to, and for everything.
@@ -34,11 +36,16 @@ impl Stamp {
 
 impl Default for WriteCounts {
     fn default() -> Self {
-        Self { stripes: (0..STRIPES).map(|_| AtomicU64::new(0)).collect(), all: AtomicU64::new(0) }
+        Self::sharing(Arc::default())
     }
 }
 
 impl WriteCounts {
+    /// Starts at zero. `all` is the count that the engines of a process share.
+    pub fn sharing(all: Arc<AtomicU64>) -> Self {
+        Self { stripes: (0..STRIPES).map(|_| AtomicU64::new(0)).collect(), all }
+    }
+
     /// A record was written or removed.
     pub fn note(&self, key: &[u8]) {
         if let Some(stripe) = self.stripe(key) {
@@ -46,18 +53,13 @@ impl WriteCounts {
         }
     }
 
-    /// Something changed on which every verdict may rest.
-    pub fn note_all(&self) {
-        self.all.fetch_add(1, Ordering::SeqCst);
-    }
-
     /// What is counted for a record.
     pub fn count(&self, key: &[u8]) -> u64 {
         self.stripe(key).map_or(0, |stripe| stripe.load(Ordering::SeqCst))
     }
 
-    /// What is counted for a record and for everything; that of the one it belongs to is given.
-    pub fn mark(&self, key: &[u8], owner: u64) -> Stamp {
+    /// Returns the counts of a record and of everything. `owner` is the count of the account it belongs to.
+    pub fn stamp(&self, key: &[u8], owner: u64) -> Stamp {
         Stamp { record: self.count(key), owner, all: self.all.load(Ordering::SeqCst) }
     }
 
@@ -71,20 +73,21 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_mark_holds_until_something_it_rests_on_is_written() {
-        let changes = WriteCounts::default();
-        let mark = || changes.mark(b"session", changes.count(b"account"));
-        let first = mark();
-        changes.note(b"another account");
-        assert_eq!(mark(), first);
-        for note in [
-            |changes: &WriteCounts| changes.note(b"session"),
-            |changes: &WriteCounts| changes.note(b"account"),
-            WriteCounts::note_all,
-        ] {
-            let before = mark();
-            note(&changes);
-            assert_ne!(mark(), before);
+    fn a_stamp_holds_until_something_it_rests_on_is_written() {
+        let all = Arc::new(AtomicU64::new(0));
+        let counts = WriteCounts::sharing(Arc::clone(&all));
+        let stamp = || counts.stamp(b"session", counts.count(b"account"));
+        let first = stamp();
+        counts.note(b"another account");
+        assert_eq!(stamp(), first);
+        let count_all = || {
+            all.fetch_add(1, Ordering::SeqCst);
+        };
+        let changes: [&dyn Fn(); 3] = [&|| counts.note(b"session"), &|| counts.note(b"account"), &count_all];
+        for change in changes {
+            let before = stamp();
+            change();
+            assert_ne!(stamp(), before);
         }
     }
 }

@@ -55,7 +55,7 @@ pub fn build(
     let socket = reserve(listen, "")?;
     let address = socket.local_addr()?;
     let admin = config.admin_listen.map(|listen| reserve(listen, " for operators")).transpose()?;
-    let config = config.bound_to(address);
+    let config = config.with_bound_address(address);
     let (engine, running) = start(config, clock, accept_clock_floor, transport, fail_stop)?;
     match serve(&engine, socket, admin, limit) {
         Ok((handle, served, admin, operators)) => {
@@ -92,7 +92,10 @@ fn serve(
     let server = HttpServer::new(move || {
         App::new()
             .app_data(data.clone())
-            .wrap(middleware::Condition::new(!data.config.allowed_origins.is_empty(), cors(&data.config)))
+            .wrap(middleware::Condition::new(
+                !data.services.config.allowed_origins.is_empty(),
+                cors(&data.services.config),
+            ))
             .wrap(middleware::from_fn(http::middleware::wrap_request))
             .configure(http::configure)
     })
@@ -177,7 +180,7 @@ impl Server {
 
     /// Stops in order: not ready, no new connection, requests drained, mails and a last snapshot, the journal closed.
     pub async fn stop(self) {
-        self.engine.begin_stop();
+        self.engine.services.begin_stop();
         self.handle.stop(true).await;
         let _ = self.served.await;
         if let Some(admin) = self.admin {
@@ -185,7 +188,9 @@ impl Server {
         }
         self.operators.abort();
         // A leftover is swept by the next start; a missing one only tells commands sooner that nobody serves.
-        let _ = std::fs::remove_file(crate::server::operator::socket::path(&self.engine.config.data_dir));
+        let _ = std::fs::remove_file(crate::server::operator::socket::path(
+            &self.engine.services.config.data_dir,
+        ));
         // Threads are joined, some of which wait for actors: not on this runtime.
         let running = self.running;
         let _ = tokio::task::spawn_blocking(move || running.stop()).await;

@@ -5,23 +5,27 @@ use std::sync::Arc;
 use super::background::Background;
 use crate::config::Config;
 use crate::engine::Engine;
-use crate::engine::start::{RunningEngine, StartError};
+use crate::engine::services::RunningServices;
+use crate::engine::start::{RunningEngine, StartError, start_first};
 use crate::journal::recovery::report::RecoveryReport;
 use crate::mail::transport::Transport;
 use crate::system::clock::Clock;
 use crate::system::fail_stop::FailStop;
 
-/// Keeps an engine and its background threads going. Held by the program that started them.
+/// Keeps an engine, its services and its background threads going. Held by the program that started them.
 pub struct Running {
     engine: RunningEngine,
+    services: RunningServices,
     background: Background,
 }
 
-/// Starts an engine over `config.data_dir` and the threads that run beside it. Call it in an actix system.
+/// Starts the services and one engine over `config.data_dir`, and the threads that run beside them. Call it in an actix
+/// system.
 ///
-/// Without a transport, mails wait in the journal.
+/// Without a transport, mails wait in the journal. `fail_stop` ends the process: with one engine, nobody could go on after
+/// it.
 ///
-/// Errors: those of [`Engine::start`], and threads that cannot be started.
+/// Errors: a directory that is held, damaged or of a newer version; keys that cannot be read; threads that cannot be started.
 pub fn start(
     config: Config,
     clock: Clock,
@@ -29,9 +33,18 @@ pub fn start(
     transport: Option<Transport>,
     fail_stop: &FailStop,
 ) -> Result<(Arc<Engine>, Running), StartError> {
-    let (engine, running) = Engine::start(config, clock, accept_clock_floor, fail_stop)?;
-    let background = Background::start(&engine, running.journal_context().clone(), transport)?;
-    Ok((engine, Running { engine: running, background }))
+    let (engine, running_engine, running_services) =
+        start_first(config, clock, accept_clock_floor, fail_stop)?;
+    match Background::start(&engine, running_engine.journal_context().clone(), transport) {
+        Ok(background) => {
+            Ok((engine, Running { engine: running_engine, services: running_services, background }))
+        }
+        Err(error) => {
+            running_engine.stop();
+            running_services.stop();
+            Err(error.into())
+        }
+    }
 }
 
 impl Running {
@@ -40,9 +53,10 @@ impl Running {
         &self.engine.found
     }
 
-    /// Stops in order: background threads with a last snapshot, then the engine.
+    /// Stops in order: background threads with a last snapshot, the engine, the services.
     pub fn stop(self) {
         self.background.stop();
         self.engine.stop();
+        self.services.stop();
     }
 }

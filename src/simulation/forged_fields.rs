@@ -4,7 +4,7 @@
 use super::Fold;
 use super::golden::{SIZES, disk_of, frozen};
 use crate::journal::format::header::HEADER_BYTES;
-use crate::journal::recovery::replay::look;
+use crate::journal::recovery::replay::replay_read_only;
 use crate::journal::snapshot;
 use crate::journal::snapshot::proof::{Disproof, Proof, prove};
 use crate::storage::Storage;
@@ -82,7 +82,7 @@ fn with_segment(which: usize, left: Left, edit: impl Fn(&mut [u8])) -> SimStorag
 
 fn recovered(disk: &SimStorage) -> Option<Fold> {
     let mut fold = Fold::default();
-    look(disk, SIZES, &mut fold).ok().map(|_| fold)
+    replay_read_only(disk, SIZES, &mut fold).ok().map(|_| fold)
 }
 
 fn proved(disk: &SimStorage) -> Result<Proof, Disproof> {

@@ -155,7 +155,7 @@ impl Run {
         }
         let taken = taking.finish(handle.assigned(), NOW.as_millis()).unwrap();
         taken.name(handle.durable()).unwrap();
-        self.journal.writer.witness().unwrap();
+        self.journal.writer.persist_low_bound().unwrap();
         let needed = keep_two(&*life.storage, life.cluster).unwrap();
         crate::journal::append::segment_log::drop_segments(&*life.storage, needed).unwrap();
     }

@@ -131,7 +131,7 @@ impl World {
         }
         let taken = taking.finish(handle.assigned(), NOW.as_millis()).map_err(io::Error::other)?;
         taken.name(handle.durable())?;
-        self.journal.writer.witness().map_err(io::Error::other)?;
+        self.journal.writer.persist_low_bound().map_err(io::Error::other)?;
         let needed = keep_two(&*life.storage, life.cluster).map_err(io::Error::other)?;
         crate::journal::append::segment_log::drop_segments(&*life.storage, needed)
     }

@@ -8,7 +8,7 @@ use super::toys::is_out_of_time;
 use super::world::{What, Wish, World};
 use crate::journal::append::handle::Class;
 use crate::journal::format::layout::Sizes;
-use crate::journal::recovery::replay::look;
+use crate::journal::recovery::replay::replay_read_only;
 use crate::journal::snapshot;
 use crate::journal::snapshot::proof::prove;
 use crate::storage::Storage;
@@ -45,7 +45,7 @@ fn served(records: u64) -> (SimStorage, Fold) {
 /// What a reader makes of the directory, without beginning a new life.
 fn read(disk: &SimStorage) -> Option<Fold> {
     let mut fold = Fold::default();
-    look(disk, SIZES, &mut fold).ok().map(|_| fold)
+    replay_read_only(disk, SIZES, &mut fold).ok().map(|_| fold)
 }
 
 /// Flips each `stride`-th bit of every segment, and says how many there were and how many were harmless.
@@ -139,7 +139,7 @@ fn reading_changes_nothing() {
     let (disk, _) = served(20);
     let before: Vec<_> = disk.paths().into_iter().map(|path| (disk.peek(&path), path)).collect();
     let storage: Arc<dyn Storage> = Arc::new(disk.clone());
-    look(&*storage, SIZES, &mut Fold::default()).unwrap();
+    replay_read_only(&*storage, SIZES, &mut Fold::default()).unwrap();
     let after: Vec<_> = disk.paths().into_iter().map(|path| (disk.peek(&path), path)).collect();
     assert_eq!(before, after);
 }

@@ -92,8 +92,8 @@ impl World {
             journal: journal.handle.clone(),
             clock: clock.clone(),
             fail_stop: FailStop::new(|why| panic!("{why}")),
-            changes: Arc::default(),
-            feed: Arc::new(Feed::new(journal.life().epoch, day, std::iter::empty())),
+            write_counts: Arc::default(),
+            feed: Arc::new(Feed::new(journal.life().epoch, day)),
         };
         Ok(Self {
             journal,

@@ -29,7 +29,7 @@ pub enum Low {
 }
 
 /// Puts this thread below everything else, and says how far down it came. It cannot come up again.
-pub fn lower(wanted: Low) -> io::Result<Low> {
+pub fn background(wanted: Low) -> io::Result<Low> {
     if wanted == Low::Idle && set::idle().is_ok() {
         return Ok(Low::Idle);
     }
@@ -38,7 +38,7 @@ pub fn lower(wanted: Low) -> io::Result<Low> {
 
 /// On a machine of our own puts this thread among those which interrupt nobody when they are woken. Where that is refused it
 /// stays as it is.
-pub fn gather(machine: Machine) {
+pub fn batch(machine: Machine) {
     if machine == Machine::Dedicated {
         set::batch();
     }
@@ -113,10 +113,10 @@ mod tests {
 
     #[test]
     fn a_hashing_thread_comes_down_as_far_as_it_is_told() {
-        let (idle, class) = on_a_thread(|| (lower(Low::Idle).unwrap(), shown().0));
+        let (idle, class) = on_a_thread(|| (background(Low::Idle).unwrap(), shown().0));
         assert_eq!(class == "5", idle == Low::Idle);
         assert_eq!(
-            on_a_thread(|| (lower(Low::Nice).unwrap(), shown())),
+            on_a_thread(|| (background(Low::Nice).unwrap(), shown())),
             (Low::Nice, ("0".into(), "19".into()))
         );
     }
@@ -125,7 +125,7 @@ mod tests {
     fn who_gathers_keeps_the_nice_value_it_had() {
         let shown = on_a_thread(|| {
             set::nice(7).unwrap();
-            gather(Machine::Dedicated);
+            batch(Machine::Dedicated);
             shown()
         });
         assert!(["0", "3"].contains(&shown.0.as_str()));

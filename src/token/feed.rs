@@ -14,7 +14,6 @@ use tokio::sync::watch;
 
 use crate::system::clock::Timestamp;
 use crate::system::lock::Mutex;
-use crate::value::id::FamilyId;
 
 /// Endings that are remembered. Beyond it the oldest give way, and whoever had not read them is told so.
 const ENDINGS_MAX: usize = 100_000;
@@ -73,18 +72,14 @@ struct State {
 }
 
 impl Feed {
-    /// Begins in the range of a life of the server, with the sessions that ended lately.
-    pub fn new(epoch: u64, life: Duration, lately: impl Iterator<Item = (FamilyId, Timestamp)>) -> Self {
+    /// Builds the empty feed of the run with that epoch. `life` is that of an access token.
+    pub fn new(epoch: u64, life: Duration) -> Self {
         let seq = epoch << LIFE_BITS;
-        let feed = Self {
+        Self {
             state: Mutex::new(State { seq, ..State::default() }),
             last: watch::Sender::new(seq),
             life: life + LEEWAY,
-        };
-        for (id, minted) in lately {
-            feed.push(Ended::Sid(id.to_string()), minted);
         }
-        feed
     }
 
     /// Adds an ending of tokens that were all made before `now`.
@@ -124,20 +119,22 @@ impl Feed {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::value::id::Slot;
+    use crate::value::id::{FamilyId, Slot};
 
     const NOW: Timestamp = Timestamp::from_secs(1_800_000_000);
 
     #[test]
     fn what_ended_is_there_until_no_token_of_it_lives_and_what_gave_way_is_told() {
         let old = FamilyId::mint(Slot::FIRST, [1; 14]);
-        let feed = Feed::new(7, Duration::from_mins(15), [(old, NOW)].into_iter());
+        let feed = Feed::new(7, Duration::from_mins(15));
+        feed.push(Ended::Sid(old.to_string()), NOW);
         let begin = feed.page(0).next;
         feed.push(Ended::Sid("a".into()), NOW);
         let page = feed.page(begin);
         assert_eq!((page.complete, page.next, page.items.len()), (true, begin + 1, 1));
         assert!(!feed.page(begin + 500).complete);
-        let next_life = Feed::new(8, Duration::from_mins(15), [(old, NOW)].into_iter());
+        let next_life = Feed::new(8, Duration::from_mins(15));
+        next_life.push(Ended::Sid(old.to_string()), NOW);
         let page = next_life.page(page.next);
         assert_eq!((page.complete, page.items.len()), (true, 1));
         let later = NOW + Duration::from_secs(1000);

@@ -140,7 +140,7 @@ impl Slow {
     }
 
     async fn until(&self, is_so: impl Fn(&Stats) -> bool) {
-        while !is_so(&self.engine.pool.stats()) {
+        while !is_so(&self.engine.services.pool.stats()) {
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
     }
@@ -167,7 +167,7 @@ async fn who_hangs_up_while_waiting_is_not_hashed_for_and_stays_charged() {
         slow.until(|stats| stats.queued() == 0).await;
     }
     // One hash alone was begun, and it may be at that still.
-    let stats = slow.engine.pool.stats();
+    let stats = slow.engine.services.pool.stats();
     assert_eq!(stats.lanes.iter().map(|lane| (lane.done, lane.abandoned)).max(), Some((1, 5)), "{stats:?}");
     let sixth = try_it("ada@test.org", "guess 5".into()).await.unwrap();
     assert!(matches!(sixth, Some(FlowError::Refused(Refusal::Locked { .. }))), "{sixth:?}");
@@ -195,7 +195,7 @@ async fn who_is_refused_for_want_of_room_is_not_charged_for_it() {
         let refused = slow.log_in("203.0.113.1", "ada@test.org", PASSWORD.into()).await.unwrap();
         assert!(matches!(refused, Some(FlowError::Fault(Fault::Shed(_)))), "{refused:?}");
     }
-    assert_eq!(slow.engine.pool.stats().shed(), 5);
+    assert_eq!(slow.engine.services.pool.stats().shed(), 5);
     begun.abort();
     waiting.abort();
     slow.stop().await;

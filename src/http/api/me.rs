@@ -100,7 +100,7 @@ async fn get_csrf(request: HttpRequest, engine: Eng) -> HttpResponse {
         if matches!(identity.held, Held::Family(_)) {
             return Err(Refusal::Unauthenticated.into());
         }
-        let token = crate::http::csrf::issue(&engine.keys.csrf, identity.sid());
+        let token = crate::http::csrf::issue(&engine.services.keys.csrf, identity.sid());
         Ok::<_, Rejection>(HttpResponse::Ok().json(json!({"csrf_token": token})))
     };
     answer(&request, &engine, result.await)

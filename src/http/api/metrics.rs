@@ -10,87 +10,88 @@ use crate::engine::Engine;
 use crate::password::Lane;
 use crate::registry::outbox::actor::Waiting;
 
-impl Engine {
-    /// All figures as they are now.
-    pub async fn metrics(&self) -> String {
-        let mut registry = Registry::with_prefix("portcullis");
-        let events = Family::<Vec<(String, String)>, Counter>::default();
-        for (event, count) in self.tally.counts() {
-            events.get_or_create(&vec![(String::from("event"), event.to_owned())]).inc_by(count);
-        }
-        registry.register("events", "Security events since the start", events);
-        if let Some(mode) = self.storage.used_mode() {
-            let modes = Family::<Vec<(String, String)>, Gauge>::default();
-            modes.get_or_create(&vec![(String::from("mode"), mode.name().to_owned())]).set(1);
-            registry.register("journal_write_mode", "How entries become durable", modes);
-        }
-        let mut gauge = |name: &str, help: &str, value: u64| {
-            let gauge: Gauge = Gauge::default();
-            gauge.set(i64::try_from(value).unwrap_or(i64::MAX));
-            registry.register(name, help, gauge);
-        };
-        let journal = self.journal.stats();
-        gauge("journal_assigned_sequence", "The last sequence handed out", journal.assigned);
-        gauge("journal_durable_sequence", "The last sequence that is durable", journal.durable);
-        gauge("journal_room_bytes", "Bytes left in prepared segments", journal.room);
-        gauge("journal_charged_bytes", "Bytes reserved or not durable yet", journal.charged);
-        gauge("journal_frames", "Frames written since the start", journal.frames);
-        gauge("journal_frame_bytes", "Bytes of frames written since the start", journal.frame_bytes);
-        gauge("journal_body_bytes", "Bytes of entries written since the start", journal.body_bytes);
-        let saved = *self.saved.lock();
-        gauge("snapshots_taken", "Snapshots proved and named since the start", saved.taken);
-        gauge("snapshot_failing", "1 while a snapshot that is due cannot be taken", u64::from(saved.failing));
-        gauge("snapshot_took_seconds", "What the last one took, its proof included", saved.took.as_secs());
-        if let Some(newest) = saved.newest {
-            let age = self.clock.now().since(newest.begun).as_secs();
-            gauge("snapshot_age_seconds", "Since the newest snapshot was begun", age);
-            gauge("snapshot_bytes", "Bytes of the newest snapshot", newest.bytes);
-        }
-        if let Ok(table) = self.tell(&self.throttle, crate::registry::throttle::actor::ReadStats).await {
-            gauge("throttle_evictions", "Cells that gave way to others since the start", table.evictions);
-            gauge("throttle_suspects", "Networks whose log-ins cost more", table.suspects as u64);
-            gauge("throttle_bytes", "Bytes that the limiter's table takes", table.bytes as u64);
-        }
-        if let Ok(watch) = self.tell(&self.stuffing, crate::registry::stuffing::actor::ReadStats).await {
-            gauge("stuffing_alarm", "1 while failures are far above their mean", u64::from(watch.rings));
-            let mean = (watch.mean * 1000.0) as u64;
-            gauge("stuffing_failing_permille", "The usual share of log-ins that fail", mean);
-            gauge("stuffing_bytes", "Bytes that the sketches take", watch.bytes as u64);
-        }
-        let pool = self.pool.stats();
-        gauge("hash_queue_jobs", "Passwords that wait to be checked", pool.queued() as u64);
-        gauge("hash_running_jobs", "Passwords that are being checked", pool.running as u64);
-        gauge("hash_shed_jobs", "Passwords refused since the start for a full queue", pool.shed());
-        gauge("hash_time_microseconds", "What a hash takes", pool.hash_time.as_micros() as u64);
-        for (lane, stats) in Lane::ALL.into_iter().zip(pool.lanes) {
-            let mut of_lane = |what: &str, help: &str, value: u64| {
-                gauge(&format!("hash_lane_{}_{what}", lane.name()), help, value);
-            };
-            of_lane("queued_jobs", "Passwords of this lane that wait", stats.queued as u64);
-            of_lane("done_jobs", "Passwords of this lane checked since the start", stats.done);
-            of_lane("refused_jobs", "Refused when they came, since the lane was full", stats.refused);
-            of_lane("displaced_jobs", "Gave way to a network that held less of the lane", stats.displaced);
-            of_lane("expired_jobs", "Refused after they had waited for the whole budget", stats.expired);
-            of_lane("abandoned_jobs", "Dropped since their client hung up", stats.abandoned);
-            of_lane(
-                "waited_milliseconds",
-                "How long those that were checked had waited",
-                stats.waited.as_millis() as u64,
-            );
-        }
-        if let Ok(waiting) = self.ask(&self.outbox, Waiting).await {
-            gauge("mail_waiting", "Mails that wait to be sent", waiting as u64);
-        }
-        let (failing, lost) = self.tally.log.trouble();
-        gauge("audit_failing", "1 while the log of security events cannot be written", u64::from(failing));
-        gauge("audit_lost", "Events that are not in the log of security events", lost);
-        let mut text = String::new();
-        // Writing into a String cannot fail.
-        let _ = encode(&mut text, &registry);
-        text
+/// All figures as they are now.
+pub async fn metrics(engine: &Engine) -> String {
+    let mut registry = Registry::with_prefix("portcullis");
+    let events = Family::<Vec<(String, String)>, Counter>::default();
+    for (event, count) in engine.services.audit.counts() {
+        events.get_or_create(&vec![(String::from("event"), event.to_owned())]).inc_by(count);
     }
+    registry.register("events", "Security events since the start", events);
+    if let Some(mode) = engine.storage.used_mode() {
+        let modes = Family::<Vec<(String, String)>, Gauge>::default();
+        modes.get_or_create(&vec![(String::from("mode"), mode.name().to_owned())]).set(1);
+        registry.register("journal_write_mode", "How entries become durable", modes);
+    }
+    let mut gauge = |name: &str, help: &str, value: u64| {
+        let gauge: Gauge = Gauge::default();
+        gauge.set(i64::try_from(value).unwrap_or(i64::MAX));
+        registry.register(name, help, gauge);
+    };
+    let journal = engine.journal.stats();
+    gauge("journal_assigned_sequence", "The last sequence handed out", journal.assigned);
+    gauge("journal_durable_sequence", "The last sequence that is durable", journal.durable);
+    gauge("journal_room_bytes", "Bytes left in prepared segments", journal.room);
+    gauge("journal_charged_bytes", "Bytes reserved or not durable yet", journal.charged);
+    gauge("journal_frames", "Frames written since the start", journal.frames);
+    gauge("journal_frame_bytes", "Bytes of frames written since the start", journal.frame_bytes);
+    gauge("journal_body_bytes", "Bytes of entries written since the start", journal.body_bytes);
+    let saved = *engine.saved.lock();
+    gauge("snapshots_taken", "Snapshots proved and named since the start", saved.taken);
+    gauge("snapshot_failing", "1 while a snapshot that is due cannot be taken", u64::from(saved.failing));
+    gauge("snapshot_took_seconds", "What the last one took, its proof included", saved.took.as_secs());
+    if let Some(newest) = saved.newest {
+        let age = engine.clock.now().since(newest.begun).as_secs();
+        gauge("snapshot_age_seconds", "Since the newest snapshot was begun", age);
+        gauge("snapshot_bytes", "Bytes of the newest snapshot", newest.bytes);
+    }
+    if let Ok(table) =
+        engine.ask_unsealed(&engine.services.throttle, crate::registry::throttle::actor::ReadStats).await
+    {
+        gauge("throttle_evictions", "Cells that gave way to others since the start", table.evictions);
+        gauge("throttle_suspects", "Networks whose log-ins cost more", table.suspects as u64);
+        gauge("throttle_bytes", "Bytes that the limiter's table takes", table.bytes as u64);
+    }
+    if let Ok(watch) =
+        engine.ask_unsealed(&engine.services.stuffing, crate::registry::stuffing::actor::ReadStats).await
+    {
+        gauge("stuffing_alarm", "1 while failures are far above their mean", u64::from(watch.rings));
+        let mean = (watch.mean * 1000.0) as u64;
+        gauge("stuffing_failing_permille", "The usual share of log-ins that fail", mean);
+        gauge("stuffing_bytes", "Bytes that the sketches take", watch.bytes as u64);
+    }
+    let pool = engine.services.pool.stats();
+    gauge("hash_queue_jobs", "Passwords that wait to be checked", pool.queued() as u64);
+    gauge("hash_running_jobs", "Passwords that are being checked", pool.running as u64);
+    gauge("hash_shed_jobs", "Passwords refused since the start for a full queue", pool.shed());
+    gauge("hash_time_microseconds", "What a hash takes", pool.hash_time.as_micros() as u64);
+    for (lane, stats) in Lane::ALL.into_iter().zip(pool.lanes) {
+        let mut of_lane = |what: &str, help: &str, value: u64| {
+            gauge(&format!("hash_lane_{}_{what}", lane.name()), help, value);
+        };
+        of_lane("queued_jobs", "Passwords of this lane that wait", stats.queued as u64);
+        of_lane("done_jobs", "Passwords of this lane checked since the start", stats.done);
+        of_lane("refused_jobs", "Refused when they came, since the lane was full", stats.refused);
+        of_lane("displaced_jobs", "Gave way to a network that held less of the lane", stats.displaced);
+        of_lane("expired_jobs", "Refused after they had waited for the whole budget", stats.expired);
+        of_lane("abandoned_jobs", "Dropped since their client hung up", stats.abandoned);
+        of_lane(
+            "waited_milliseconds",
+            "How long those that were checked had waited",
+            stats.waited.as_millis() as u64,
+        );
+    }
+    if let Ok(waiting) = engine.outbox.ask(Waiting).await {
+        gauge("mail_waiting", "Mails that wait to be sent", waiting as u64);
+    }
+    let (failing, lost) = engine.services.audit.log.trouble();
+    gauge("audit_failing", "1 while the log of security events cannot be written", u64::from(failing));
+    gauge("audit_lost", "Events that are not in the log of security events", lost);
+    let mut text = String::new();
+    // Writing into a String cannot fail.
+    let _ = encode(&mut text, &registry);
+    text
 }
-
 #[cfg(test)]
 mod tests {
     use crate::audit::event::Event;

@@ -4,6 +4,7 @@ use actix_web::http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use actix_web::{HttpRequest, HttpResponse, web};
 use serde_json::json;
 
+use super::metrics::metrics;
 use crate::engine::Engine;
 use crate::http::rejection::{Rejection, answer};
 use crate::http::request::signed_in;
@@ -28,7 +29,7 @@ pub(in crate::http) fn configure(config: &mut web::ServiceConfig) {
 /// What the listener for operators answers: the metrics without a role.
 pub fn configure_for_operators(config: &mut web::ServiceConfig) {
     let metrics = |engine: Eng| async move {
-        HttpResponse::Ok().insert_header((CONTENT_TYPE, METRICS_TYPE)).body(engine.metrics().await)
+        HttpResponse::Ok().insert_header((CONTENT_TYPE, METRICS_TYPE)).body(metrics(&engine).await)
     };
     config
         .service(resource("/healthz", "GET").route(web::get().to(get_health)))
@@ -38,7 +39,7 @@ pub fn configure_for_operators(config: &mut web::ServiceConfig) {
 
 async fn get_jwks(engine: Eng) -> HttpResponse {
     let kept = format!("public, max-age={}", JWKS_KEPT.as_secs());
-    HttpResponse::Ok().insert_header((CACHE_CONTROL, kept)).json(engine.signer.read().jwks())
+    HttpResponse::Ok().insert_header((CACHE_CONTROL, kept)).json(engine.services.signer.read().jwks())
 }
 
 async fn get_health() -> HttpResponse {
@@ -48,7 +49,7 @@ async fn get_health() -> HttpResponse {
 async fn get_ready(engine: Eng) -> HttpResponse {
     let stats = engine.journal_stats();
     let mut reasons = Vec::new();
-    let mut ready = !engine.is_stopping();
+    let mut ready = !engine.services.is_stopping();
     if !ready {
         reasons.push("stopping");
     }
@@ -59,7 +60,7 @@ async fn get_ready(engine: Eng) -> HttpResponse {
     if engine.is_snapshot_failing() {
         reasons.push("snapshot_failing");
     }
-    match engine.ask(&engine.outbox, Waiting).await {
+    match engine.outbox.ask(Waiting).await {
         Ok(waiting) if waiting > MAILS_WAITING => reasons.push("mails_waiting"),
         Ok(_) => {}
         Err(_) => {
@@ -79,7 +80,7 @@ async fn get_ready(engine: Eng) -> HttpResponse {
 async fn get_metrics(request: HttpRequest, engine: Eng) -> HttpResponse {
     let result = async {
         signed_in(&request, &engine).await?.has_role(&["metrics", "admin"])?;
-        let text = engine.metrics().await;
+        let text = metrics(&engine).await;
         Ok::<_, Rejection>(HttpResponse::Ok().insert_header((CONTENT_TYPE, METRICS_TYPE)).body(text))
     };
     answer(&request, &engine, result.await)

@@ -48,19 +48,19 @@ async fn get_revocations(request: HttpRequest, engine: Eng) -> HttpResponse {
             let last = request.headers().get("last-event-id").and_then(|id| id.to_str().ok()?.parse().ok());
             return Ok(stream(engine.clone(), last.unwrap_or(query.since)));
         }
-        let mut watch = engine.revoked.watch();
-        let page = engine.revoked.page(query.since);
+        let mut watch = engine.services.revoked.watch();
+        let page = engine.services.revoked.page(query.since);
         if !page.items.is_empty() || !page.complete || query.wait == 0 {
             return Ok::<_, Rejection>(HttpResponse::Ok().json(page));
         }
         // Second by second, so that a stop does not wait for whoever waits here.
         for _ in 0..query.wait.min(WAIT_SECS_MAX) {
             let added = tokio::time::timeout(LOOK_EVERY, watch.wait_for(|last| *last > query.since)).await;
-            if added.is_ok() || engine.is_stopping() {
+            if added.is_ok() || engine.services.is_stopping() {
                 break;
             }
         }
-        Ok(HttpResponse::Ok().json(engine.revoked.page(query.since)))
+        Ok(HttpResponse::Ok().json(engine.services.revoked.page(query.since)))
     };
     answer(&request, &engine, result.await)
 }
@@ -68,12 +68,12 @@ async fn get_revocations(request: HttpRequest, engine: Eng) -> HttpResponse {
 fn stream(engine: Eng, mut since: u64) -> HttpResponse {
     let (events, body) = mpsc::channel(8);
     actix_web::rt::spawn(async move {
-        let mut watch = engine.revoked.watch();
+        let mut watch = engine.services.revoked.watch();
         let mut silent = Duration::ZERO;
         let mut is_first = true;
-        while !engine.is_stopping() {
+        while !engine.services.is_stopping() {
             watch.mark_unchanged();
-            let page = engine.revoked.page(since);
+            let page = engine.services.revoked.page(since);
             let text = if is_first || !page.items.is_empty() || !page.complete {
                 since = page.next;
                 format!("id: {since}\ndata: {}\n\n", json!(page))

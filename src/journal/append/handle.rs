@@ -157,7 +157,7 @@ pub(in crate::journal) struct Core {
     pub(in crate::journal) snapshot_bytes: u64,
     pub(in crate::journal) stopping: bool,
     /// A snapshot has its name: `IDENTITY` is to demand what it rests on.
-    pub(in crate::journal) witness: bool,
+    pub(in crate::journal) persist_low_bound: bool,
     pub(in crate::journal) stopped: bool,
     pub(in crate::journal) stats: Stats,
 }
@@ -295,9 +295,9 @@ impl Handle {
     }
 
     /// A snapshot of so many bytes has its name: lets `IDENTITY` demand what it rests on.
-    pub fn witness(&self, snapshot_bytes: u64) {
+    pub fn persist_low_bound(&self, snapshot_bytes: u64) {
         let mut core = self.shared.core.lock();
-        core.witness = true;
+        core.persist_low_bound = true;
         core.snapshot_bytes = snapshot_bytes;
         drop(core);
         self.shared.work.notify_one();
@@ -468,8 +468,8 @@ mod tests {
         assert!(!opened(Sealed::new((), 9).join(Sealed::new((), 10)).map(|_| ())));
         journal.shared.durable.store(10, Ordering::Release);
         assert!(opened(Sealed::new((), 10)) && !opened(Sealed::new((), 11)));
-        journal.witness(77);
+        journal.persist_low_bound(77);
         let core = journal.shared.core.lock();
-        assert!(core.witness && core.snapshot_bytes == 77);
+        assert!(core.persist_low_bound && core.snapshot_bytes == 77);
     }
 }

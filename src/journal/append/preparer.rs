@@ -113,7 +113,7 @@ mod tests {
         let disk = SimStorage::new();
         let journal = Run::begin(&disk).unwrap().journal;
         let handle = journal.handle.clone();
-        handle.witness(1_000);
+        handle.persist_low_bound(1_000);
         let enough = kept_free(1_000, SIZES.segment);
         // Each spare that is made takes its room, so those come first.
         (0..SPARES).for_each(|_| journal.prepare().unwrap());

@@ -278,7 +278,7 @@ impl Log {
     }
 
     /// Raises what `IDENTITY` demands of the journal.
-    pub(crate) fn witness(&mut self, state: State) -> Result<(), Fault> {
+    pub(crate) fn persist_low_bound(&mut self, state: State) -> Result<(), Fault> {
         self.identity.write(self.life.epoch, self.segno, self.durable_seq(), state).map_err(Fault::new(
             "cannot write IDENTITY for",
             &self.path,

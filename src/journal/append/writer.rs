@@ -117,8 +117,8 @@ impl Writer {
     }
 
     /// Raises what `IDENTITY` demands: after a snapshot has its name.
-    pub(crate) fn witness(&mut self) -> Result<(), Fault> {
-        self.unless_failed(|writer| writer.log.witness(State::Live))
+    pub(crate) fn persist_low_bound(&mut self) -> Result<(), Fault> {
+        self.unless_failed(|writer| writer.log.persist_low_bound(State::Live))
     }
 
     /// The last frame of a clean stop. Nothing can be appended any more.
@@ -129,7 +129,7 @@ impl Writer {
             if writer.log.has_room_for_a_mark() {
                 writer.log.write(Kind::Close, 0, &[])?;
             }
-            writer.log.witness(State::Closed)
+            writer.log.persist_low_bound(State::Closed)
         })?;
         self.shared.stop();
         Ok(())
@@ -140,7 +140,7 @@ impl Writer {
         let shared = Arc::clone(&self.shared);
         let end = fail_stop.clone();
         let thread = thread::Builder::new().name("journal".into()).spawn(move || {
-            scheduling::gather(machine);
+            scheduling::batch(machine);
             let stop = StopWhenDropped(Arc::clone(&self.shared));
             let stopped = end.clone().guard("the journal's writer", || self.work());
             if let Err(fault) = stopped {
@@ -158,10 +158,10 @@ impl Writer {
                 if let Some(pause) = pause(&core, self.unattested) {
                     core = self.shared.work.wait_for(core, pause);
                 }
-                (core.ends.is_empty(), core.stopping, std::mem::take(&mut core.witness))
+                (core.ends.is_empty(), core.stopping, std::mem::take(&mut core.persist_low_bound))
             };
             if witness {
-                self.witness()?;
+                self.persist_low_bound()?;
             }
             if !idle {
                 self.step()?;
@@ -176,14 +176,14 @@ impl Writer {
     /// Raises what `IDENTITY` demands if a snapshot has asked for it: for the simulator.
     #[cfg(any(test, feature = "sim"))]
     pub fn witness_if_asked(&mut self) -> Result<(), Fault> {
-        let asked = std::mem::take(&mut self.shared.core.lock().witness);
-        if asked { self.witness() } else { Ok(()) }
+        let asked = std::mem::take(&mut self.shared.core.lock().persist_low_bound);
+        if asked { self.persist_low_bound() } else { Ok(()) }
     }
 }
 
 /// How long the thread may wait to be called; `None` when somebody waits for it already.
 const fn pause(core: &Core, unattested: bool) -> Option<Duration> {
-    match (core.called || core.stopping || core.witness, unattested) {
+    match (core.called || core.stopping || core.persist_low_bound, unattested) {
         (true, _) => None,
         (false, true) => Some(ATTEST_AFTER),
         (false, false) => Some(UNASKED_AFTER),
@@ -342,7 +342,7 @@ mod tests {
         until("two segments stand ready", || spares() == SPARES);
         let identity = || IdentityFile::open(&disk).unwrap().unwrap().unwrap().newest();
         assert_eq!((identity().min_seq, identity().state), (0, State::Live));
-        handle.witness(1);
+        handle.persist_low_bound(1);
         until("IDENTITY demands what a snapshot rests on", || identity().min_seq == 1);
         journal.close();
         assert!(kinds().last() == Some(&Kind::Close) && identity().state == State::Closed);
@@ -357,7 +357,7 @@ mod tests {
         let mut core = handle.shared.core.lock();
         assert_eq!([pause(&core, true), pause(&core, false)], [Some(ATTEST_AFTER), Some(UNASKED_AFTER)]);
         let asked: [fn(&mut Core) -> &mut bool; 3] =
-            [|core| &mut core.called, |core| &mut core.stopping, |core| &mut core.witness];
+            [|core| &mut core.called, |core| &mut core.stopping, |core| &mut core.persist_low_bound];
         for asked in asked {
             *asked(&mut core) = true;
             assert_eq!([pause(&core, true), pause(&core, false)], [None; 2]);

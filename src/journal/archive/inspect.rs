@@ -9,7 +9,7 @@ use crate::journal::format::identity_file::IdentityFile;
 use crate::journal::format::layout::{
     JOURNAL_DIR, SNAPSHOT_DIR, SegmentFields, Sizes, numbers, segment_path, snapshot_path,
 };
-use crate::journal::recovery::replay::look;
+use crate::journal::recovery::replay::replay_read_only;
 use crate::journal::recovery::report::{RecoveryReport, Refusal, ReplayTarget};
 use crate::journal::snapshot;
 use crate::journal::snapshot::proof::{MayBeGone, Proof, prove};
@@ -115,7 +115,7 @@ pub fn verify(
     // First what a start would say, in its own words.
     let mut nothing =
         Digests { cluster: [0; 16], at_ms: 0, may_be_gone: &|_, _, _| true, kept: HashMap::new() };
-    let found = look(storage, sizes, &mut nothing)?;
+    let found = replay_read_only(storage, sizes, &mut nothing)?;
     if found.first_start {
         return Ok((found, Proof::default()));
     }
@@ -126,7 +126,7 @@ pub fn verify(
         _ => [0; 16],
     };
     let mut digests = Digests { cluster, at_ms: proof.at_ms, may_be_gone, kept: HashMap::new() };
-    look(storage, sizes, &mut digests)?;
+    replay_read_only(storage, sizes, &mut digests)?;
     let digest = digests.kept.values().fold(0, |sum: u128, digest| sum.wrapping_add(*digest));
     let records = digests.kept.len() as u64;
     if (found.seq, records, digest) != (proof.seq, proof.records, proof.digest) {

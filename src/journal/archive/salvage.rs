@@ -405,7 +405,7 @@ mod tests {
         let (made, to, _) = salvaged(disk);
         made.unwrap();
         let mut records = Records::default();
-        crate::journal::recovery::replay::look(&to, SIZES, &mut records).unwrap();
+        crate::journal::recovery::replay::replay_read_only(&to, SIZES, &mut records).unwrap();
         records
             .iter()
             .map(|(table, _, key, value)| {

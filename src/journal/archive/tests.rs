@@ -9,7 +9,7 @@ use crate::journal::format::frame::{self, Seen};
 use crate::journal::format::header::HEADER_BYTES;
 use crate::journal::format::layout::{JOURNAL_DIR, SNAPSHOT_DIR, numbers, segment_path, snapshot_path};
 use crate::journal::recovery::Recovered;
-use crate::journal::recovery::replay::look;
+use crate::journal::recovery::replay::replay_read_only;
 use crate::journal::recovery::report::RecoveryReport;
 use crate::simulation::Fold;
 use crate::simulation::golden::{SIZES, disk_of, frozen};
@@ -76,7 +76,7 @@ pub(super) fn frames(disk: &SimStorage) -> BTreeMap<u64, (String, usize, usize)>
 
 fn state_of(disk: &SimStorage) -> (Fold, RecoveryReport) {
     let mut fold = Fold::default();
-    let found = look(disk, SIZES, &mut fold).unwrap();
+    let found = replay_read_only(disk, SIZES, &mut fold).unwrap();
     (fold, found)
 }
 
@@ -231,7 +231,7 @@ fn a_restore_is_a_new_past_of_the_same_records_without_waiting_mails() {
 
     let mut records = Records::default();
     assert!(records.is_empty());
-    look(&disk, SIZES, &mut records).unwrap();
+    replay_read_only(&disk, SIZES, &mut records).unwrap();
     assert_eq!((records.len(), records.is_empty(), records.iter().count()), (402, false, 402));
     let (table, schema, first, value) = records.iter().last().unwrap();
     assert_eq!((table, schema, first, value), (TABLE, 1, &key(400)[..], &[400_u64 as u8; 20][..]));

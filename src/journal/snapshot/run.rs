@@ -135,7 +135,7 @@ impl Finished {
             return Err(disproof.into());
         }
         taken.name(journal.durable())?;
-        journal.witness(bytes);
+        journal.persist_low_bound(bytes);
         let needed = keep_two(&*life.storage, life.cluster)?;
         drop_segments(&*life.storage, needed)?;
         Ok(bytes)

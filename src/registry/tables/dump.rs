@@ -5,7 +5,8 @@
 
 use serde_json::{Value, json};
 
-use crate::journal::format::codec::{CodecError, Stored, decode};
+use super::table;
+use crate::journal::format::codec::{CodecError, decode};
 use crate::password::phc::Phc;
 use crate::registry::account::AccountV1;
 use crate::registry::lockout::CountV1;
@@ -17,32 +18,19 @@ use crate::system::clock::Timestamp;
 use crate::value::account_name::masked;
 use crate::value::id::hex;
 
-/// The name of a table.
-pub fn table(table: u16) -> String {
-    String::from(match table {
-        AccountV1::TABLE => "account",
-        CountV1::TABLE => "lockout",
-        SessionV1::TABLE => "session",
-        FamilyV1::TABLE => "family",
-        MailedV1::TABLE => "mailed",
-        MailV1::TABLE => "mail",
-        other => return other.to_string(),
-    })
+/// The name of a table, or its number if this version does not know it.
+pub fn name(number: u16) -> String {
+    table(number).map_or_else(|| number.to_string(), |table| table.name.to_owned())
 }
 
-/// What a value says. Of a table or schema that this version does not know: nothing but that.
+/// Shows a record. `Null` if this version does not know its table or schema.
 ///
-/// Errors: bytes that are no such value.
-pub fn redacted(table: u16, schema: u16, value: &[u8]) -> Result<Value, CodecError> {
-    Ok(match (table, schema) {
-        (AccountV1::TABLE, AccountV1::SCHEMA) => account(&decode(value)?),
-        (CountV1::TABLE, CountV1::SCHEMA) => count(&decode(value)?),
-        (SessionV1::TABLE, SessionV1::SCHEMA) => session(&decode(value)?),
-        (FamilyV1::TABLE, FamilyV1::SCHEMA) => family(&decode(value)?),
-        (MailedV1::TABLE, MailedV1::SCHEMA) => mailed(&decode(value)?),
-        (MailV1::TABLE, MailV1::SCHEMA) => mail(&decode(value)?),
-        _ => Value::Null,
-    })
+/// Errors: bytes that are not such a record.
+pub fn redacted(number: u16, schema: u16, value: &[u8]) -> Result<Value, CodecError> {
+    match table(number) {
+        Some(table) if table.schema == schema => (table.redacted)(value),
+        _ => Ok(Value::Null),
+    }
 }
 
 /// A time that was never set is none.
@@ -50,7 +38,8 @@ fn time(ms: u64) -> Option<String> {
     (ms > 0).then(|| Timestamp(ms).to_string())
 }
 
-fn account(account: &AccountV1) -> Value {
+pub(super) fn account(value: &[u8]) -> Result<Value, CodecError> {
+    let account: AccountV1 = decode(value)?;
     let cost = account.phc.as_ref().map(|phc| {
         let cost = Phc::parse(phc).map(|phc| phc.cost());
         cost.map_or_else(
@@ -58,7 +47,7 @@ fn account(account: &AccountV1) -> Value {
             |cost| format!("argon2id m={},t={},p={}", cost.memory_kib, cost.passes, cost.lanes),
         )
     });
-    json!({
+    Ok(json!({
         "email": masked(&account.email),
         "email_verified": account.email_verified,
         "has_name": account.name.is_some(),
@@ -67,12 +56,13 @@ fn account(account: &AccountV1) -> Value {
         "status": format!("{:?}", account.status).to_lowercase(),
         "auth_epoch": account.auth_epoch,
         "created": time(account.created_ms),
-    })
+    }))
 }
 
-fn count(count: &CountV1) -> Value {
+pub(super) fn count(value: &[u8]) -> Result<Value, CodecError> {
+    let count: CountV1 = decode(value)?;
     let devices: Vec<_> = count.devices.iter().map(|device| device.failures).collect();
-    json!({
+    Ok(json!({
         "failures": count.failures,
         "consecutive": count.consecutive,
         "last": time(count.last_ms),
@@ -81,11 +71,12 @@ fn count(count: &CountV1) -> Value {
         "known": count.known,
         "device_failures": devices,
         "mails": count.mails,
-    })
+    }))
 }
 
-fn session(session: &SessionV1) -> Value {
-    json!({
+pub(super) fn session(value: &[u8]) -> Result<Value, CodecError> {
+    let session: SessionV1 = decode(value)?;
+    Ok(json!({
         "account": hex(&session.account),
         "auth_epoch": session.auth_epoch,
         "global_epoch": session.global_epoch,
@@ -95,11 +86,12 @@ fn session(session: &SessionV1) -> Value {
         "remember": session.remember,
         "network": session.network,
         "user_agent": session.user_agent,
-    })
+    }))
 }
 
-fn family(family: &FamilyV1) -> Value {
-    json!({
+pub(super) fn family(value: &[u8]) -> Result<Value, CodecError> {
+    let family: FamilyV1 = decode(value)?;
+    Ok(json!({
         "account": hex(&family.account),
         "auth_epoch": family.auth_epoch,
         "global_epoch": family.global_epoch,
@@ -110,29 +102,31 @@ fn family(family: &FamilyV1) -> Value {
         "generation": family.generation,
         "ended": family.ended.map(|cause| format!("{cause:?}")),
         "client": family.client,
-    })
+    }))
 }
 
-fn mailed(mailed: &MailedV1) -> Value {
-    json!({
+pub(super) fn mailed(value: &[u8]) -> Result<Value, CodecError> {
+    let mailed: MailedV1 = decode(value)?;
+    Ok(json!({
         "account": hex(&mailed.account),
         "purpose": format!("{:?}", mailed.purpose),
         "auth_epoch": mailed.auth_epoch,
         "global_epoch": mailed.global_epoch,
         "minted": time(mailed.minted_ms),
         "ends": time(mailed.end_ms),
-    })
+    }))
 }
 
-fn mail(mail: &MailV1) -> Value {
-    json!({
+pub(super) fn mail(value: &[u8]) -> Result<Value, CodecError> {
+    let mail: MailV1 = decode(value)?;
+    Ok(json!({
         "to": masked(&mail.to),
         "kind": format!("{:?}", mail.kind),
         "has_token": mail.token.is_some(),
         "written": time(mail.written_ms),
         "next": time(mail.next_ms),
         "tries": mail.tries,
-    })
+    }))
 }
 
 #[cfg(test)]
@@ -159,7 +153,7 @@ mod tests {
             let text = said.to_string();
             assert!(said.as_object().is_some_and(|fields| fields.len() >= 6), "{text}");
             assert!(!text.contains("ada@") && !text.contains("aGFzaA"), "{text}");
-            let secrets: Vec<String> = match table(number).as_str() {
+            let secrets: Vec<String> = match name(number).as_str() {
                 "account" => vec![hex(&decode::<AccountV1>(&value).unwrap().name_key)],
                 "lockout" => vec![hex(&decode::<CountV1>(&value).unwrap().devices[0].nonce)],
                 "session" => vec![hex(&decode::<SessionV1>(&value).unwrap().digest)],
@@ -172,7 +166,7 @@ mod tests {
                 _ => vec![hex(&decode::<MailV1>(&value).unwrap().token.unwrap())],
             };
             assert!(secrets.iter().all(|secret| secret.len() >= 4 && !text.contains(secret)), "{text}");
-            seen.push(table(number));
+            seen.push(name(number));
         }
         assert_eq!(seen, ["account", "lockout", "session", "family", "mailed", "mail"]);
     }
@@ -180,7 +174,7 @@ mod tests {
     #[test]
     fn bytes_of_another_version_are_named_and_damaged_ones_refused() {
         assert_eq!(redacted(1, 9, &[1]).unwrap(), Value::Null);
-        assert_eq!((redacted(99, 1, &[]).unwrap(), table(99)), (Value::Null, String::from("99")));
+        assert_eq!((redacted(99, 1, &[]).unwrap(), name(99)), (Value::Null, String::from("99")));
         assert!(redacted(1, 1, &[1]).is_err());
     }
 }

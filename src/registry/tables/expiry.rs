@@ -1,7 +1,8 @@
 //! Which records a sweep may have forgotten by some time, from their bytes alone: for whoever compares two pasts, of which
 //! one was swept and the other was not. Expiry is silent: no write tells of it.
 
-use crate::journal::format::codec::{Stored, decode};
+use super::table;
+use crate::journal::format::codec::decode;
 use crate::registry::lockout::CountV1;
 use crate::registry::outbox::MailV1;
 use crate::registry::refresh::FamilyV1;
@@ -9,19 +10,35 @@ use crate::registry::reset::MailedV1;
 use crate::registry::session::SessionV1;
 use crate::system::clock::Timestamp;
 
-/// Whether a sweep at or before `at_ms` may have forgotten the record, whatever the settings were then. A value that does
-/// not decode has been forgotten by nobody.
-pub fn may_be_gone(table: u16, value: &[u8], at_ms: u64) -> bool {
-    let at = Timestamp(at_ms);
-    match table {
-        CountV1::TABLE => decode::<CountV1>(value).is_ok_and(|count| count.may_be_forgotten(at)),
-        SessionV1::TABLE => decode::<SessionV1>(value).is_ok_and(|session| at >= session.end()),
-        FamilyV1::TABLE => decode::<FamilyV1>(value).is_ok_and(|family| at_ms >= family.absolute_end_ms),
-        MailedV1::TABLE => decode::<MailedV1>(value).is_ok_and(|mailed| at_ms >= mailed.end_ms),
-        MailV1::TABLE => decode::<MailV1>(value).is_ok_and(|mail| mail.may_be_forgotten(at)),
-        // Accounts have no end.
-        _ => false,
-    }
+/// Says whether a sweep at or before `at_ms` may have removed the record, whatever the settings were then. A value that does
+/// not decode was removed by no sweep.
+pub fn may_be_gone(number: u16, value: &[u8], at_ms: u64) -> bool {
+    table(number).is_some_and(|table| (table.may_be_gone)(value, Timestamp(at_ms)))
+}
+
+/// For records without an end.
+pub(super) const fn never(_: &[u8], _: Timestamp) -> bool {
+    false
+}
+
+pub(super) fn count(value: &[u8], at: Timestamp) -> bool {
+    decode::<CountV1>(value).is_ok_and(|count| count.may_be_forgotten(at))
+}
+
+pub(super) fn session(value: &[u8], at: Timestamp) -> bool {
+    decode::<SessionV1>(value).is_ok_and(|session| at >= session.end())
+}
+
+pub(super) fn family(value: &[u8], at: Timestamp) -> bool {
+    decode::<FamilyV1>(value).is_ok_and(|family| at.as_millis() >= family.absolute_end_ms)
+}
+
+pub(super) fn mailed(value: &[u8], at: Timestamp) -> bool {
+    decode::<MailedV1>(value).is_ok_and(|mailed| at.as_millis() >= mailed.end_ms)
+}
+
+pub(super) fn mail(value: &[u8], at: Timestamp) -> bool {
+    decode::<MailV1>(value).is_ok_and(|mail| mail.may_be_forgotten(at))
 }
 
 #[cfg(test)]
@@ -32,6 +49,7 @@ mod tests {
     use crate::config::{Config, Reader};
     use crate::journal::format::buckets::BUCKETS;
     use crate::journal::format::codec;
+    use crate::journal::format::codec::Stored;
     use crate::registry::Registry;
 
     /// Whatever a registry forgets, and when: it may be gone. Asked of the record that golden files hold of each table.

@@ -1,4 +1,128 @@
-//! The one list of tables: what each is called, and how it is restored, saved, shown and known to be over.
+//! The one list of tables: the number and name of each, and how it is restored, shown and known to have ended.
+//!
+//! A start restores by it, a snapshot saves by it, `data dump` shows by it, the proof of a snapshot asks it what a sweep may
+//! have removed, and the simulator and the golden files walk it. To add a table, add a line to [`States`] here and a mailbox
+//! to the engine.
 
 pub mod dump;
 pub mod expiry;
+
+use serde_json::Value;
+
+use crate::journal::format::codec::{CodecError, Stored};
+use crate::registry::account::Accounts;
+use crate::registry::lockout::Lockouts;
+use crate::registry::outbox::Outbox;
+use crate::registry::refresh::Families;
+use crate::registry::reset::MailedTokens;
+use crate::registry::session::Sessions;
+use crate::registry::{Registry, lockout, refresh, reset, session};
+use crate::system::clock::Timestamp;
+
+/// One table of the journal.
+pub struct Table {
+    /// Its number in entries and snapshots.
+    pub number: u16,
+    /// Its name, as `data dump` prints it.
+    pub name: &'static str,
+    /// The schema of its records that this version writes.
+    pub schema: u16,
+    /// Shows a record without what would let somebody in.
+    redacted: fn(&[u8]) -> Result<Value, CodecError>,
+    /// Says whether a sweep at or before a time may have removed a record.
+    may_be_gone: fn(&[u8], Timestamp) -> bool,
+}
+
+/// The settings that rules are built with.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Of the lockout.
+    pub lockout: lockout::Limits,
+    /// Of refresh-token families.
+    pub refresh: refresh::Limits,
+    /// Of browser sessions.
+    pub session: session::Limits,
+    /// Of mailed tokens.
+    pub reset: reset::Limits,
+}
+
+macro_rules! tables {
+    ($($field:ident: $state:ty = $build:expr, $name:literal, $redacted:path, $may_be_gone:path;)*) => {
+        /// The state of every table of one engine.
+        pub struct States {
+            $(#[doc = concat!("The table `", $name, "`.")] pub $field: $state,)*
+        }
+
+        impl States {
+            /// Empty states with these limits.
+            pub fn new(limits: &Limits) -> Self {
+                $(let $field = { let build: fn(&Limits) -> $state = $build; build(limits) };)*
+                Self { $($field,)* }
+            }
+
+            /// Applies a write of the journal, or a record of a snapshot, to the state of its table.
+            ///
+            /// Errors: a table, schema, key or value that this version does not know.
+            pub fn restore(
+                &mut self,
+                table: u16,
+                schema: u16,
+                key: &[u8],
+                value: Option<&[u8]>,
+            ) -> Result<(), String> {
+                match table {
+                    $(<<$state as Registry>::Record as Stored>::TABLE => {
+                        self.$field.restore(schema, key, value)
+                    })*
+                    other => Err(format!("table {other} is not known to this version")),
+                }
+            }
+        }
+
+        /// Every table, in the order in which snapshots hold them.
+        pub const TABLES: &[Table] = &[
+            $(Table {
+                number: <<$state as Registry>::Record as Stored>::TABLE,
+                name: $name,
+                schema: <<$state as Registry>::Record as Stored>::SCHEMA,
+                redacted: $redacted,
+                may_be_gone: $may_be_gone,
+            },)*
+        ];
+    };
+}
+
+tables! {
+    accounts: Accounts = |_| Accounts::default(), "account", dump::account, expiry::never;
+    lockout: Lockouts = |limits| Lockouts::new(limits.lockout), "lockout", dump::count, expiry::count;
+    sessions: Sessions = |limits| Sessions::new(limits.session), "session", dump::session, expiry::session;
+    refresh: Families = |limits| Families::new(limits.refresh), "family", dump::family, expiry::family;
+    mailed: MailedTokens = |limits| MailedTokens::new(limits.reset), "mailed", dump::mailed, expiry::mailed;
+    outbox: Outbox = |_| Outbox::default(), "mail", dump::mail, expiry::mail;
+}
+
+/// The number of the table of waiting mails: a restore leaves it empty.
+pub const OUTBOX: u16 = <<Outbox as Registry>::Record as Stored>::TABLE;
+
+/// Returns the table of that number.
+pub fn table(number: u16) -> Option<&'static Table> {
+    TABLES.iter().find(|table| table.number == number)
+}
+
+impl States {
+    /// Prepares for many records at once: indexes are built at the end.
+    pub fn begin_recovery(&mut self) {
+        self.accounts.recover();
+        self.sessions.recover();
+        self.refresh.recover();
+    }
+
+    /// Builds the indexes once every record is restored.
+    pub fn end_recovery(&mut self) {
+        std::thread::scope(|scope| {
+            scope.spawn(|| self.accounts.recovered());
+            self.sessions.recovered();
+            self.refresh.recovered();
+        });
+    }
+}

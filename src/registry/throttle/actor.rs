@@ -17,15 +17,20 @@ use crate::value::network::Network;
 /// The owner of the limiter.
 pub struct Throttle {
     table: Table,
-    refused: Arc<RefusalCache>,
+    refusal_cache: Arc<RefusalCache>,
     clock: Clock,
     fail_stop: FailStop,
 }
 
 impl Throttle {
-    /// Around a table. `refused` is told when something may have let somebody in again.
-    pub const fn new(table: Table, refused: Arc<RefusalCache>, clock: Clock, fail_stop: FailStop) -> Self {
-        Self { table, refused, clock, fail_stop }
+    /// Around a table. `refusal_cache` is told when something may have let somebody in again.
+    pub const fn new(
+        table: Table,
+        refusal_cache: Arc<RefusalCache>,
+        clock: Clock,
+        fail_stop: FailStop,
+    ) -> Self {
+        Self { table, refusal_cache, clock, fail_stop }
     }
 }
 
@@ -97,7 +102,7 @@ impl Handler<Refund> for Throttle {
     fn handle(&mut self, refund: Refund, _: &mut Context<Self>) {
         let now = self.clock.now();
         self.fail_stop.guard("throttle", || self.table.refund(refund.0, now));
-        self.refused.ease();
+        self.refusal_cache.ease();
     }
 }
 

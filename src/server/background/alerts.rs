@@ -72,11 +72,15 @@ impl AlertRules {
 pub(crate) async fn run(engine: &Engine, ending: &AtomicBool) {
     let mut watch = AlertRules::default();
     #[cfg(feature = "alert")]
-    let mut webhook = webhook::Webhook::of(&engine.config);
+    let mut webhook = webhook::Webhook::of(&engine.services.config);
     let mut ticks: u32 = 0;
     while !ending.load(Ordering::Relaxed) {
         if ticks.is_multiple_of(50) {
-            for alert in watch.see(&engine.config.alert_limits, &engine.tally.counts(), engine.clock.now()) {
+            for alert in watch.see(
+                &engine.services.config.alert_limits,
+                &engine.services.audit.counts(),
+                engine.clock.now(),
+            ) {
                 tracing::error!(
                     target: "portcullis::alert",
                     alert = alert.event,
@@ -86,7 +90,7 @@ pub(crate) async fn run(engine: &Engine, ending: &AtomicBool) {
                 );
                 #[cfg(feature = "alert")]
                 if let Some(webhook) = &mut webhook {
-                    webhook.push(&alert, &engine.config.service_name, engine.clock.now());
+                    webhook.push(&alert, &engine.services.config.service_name, engine.clock.now());
                 }
             }
         }

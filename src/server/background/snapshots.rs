@@ -4,28 +4,27 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use actix::Addr;
-
 use super::{AnyError, TICK};
 use crate::engine::Engine;
+use crate::engine::mailbox::TableReader;
 use crate::journal::context::JournalContext;
 use crate::journal::format::buckets::BUCKETS;
 use crate::journal::snapshot::run::{SnapshotRun, Unnamed};
 use crate::journal::snapshot::schedule::{Situation, SnapshotSchedule};
 use crate::journal::snapshot::status::{Named, Saved, Tail};
+use crate::registry::ReadBuckets;
 use crate::registry::outbox::actor::Blank;
 use crate::registry::tables::expiry::may_be_gone;
-use crate::registry::{Owner, ReadBuckets, Registry};
 use crate::system::pace::Pace;
 use crate::system::scheduling::{self, Low};
 
 /// Takes snapshots when they are due, and a last one when `ending` is set.
 pub(super) async fn run(engine: &Engine, life: &JournalContext, ending: &Arc<AtomicBool>) {
-    if let Err(error) = scheduling::lower(Low::Nice) {
+    if let Err(error) = scheduling::background(Low::Nice) {
         tracing::debug!(%error, "snapshots are taken at normal priority");
     }
     let mut schedule =
-        SnapshotSchedule::new(engine.config.snapshot_bytes, engine.journal.stats().frame_bytes);
+        SnapshotSchedule::new(engine.services.config.snapshot_bytes, engine.journal.stats().frame_bytes);
     let mut waited = Duration::ZERO;
     loop {
         let is_stopping = ending.load(Ordering::Relaxed);
@@ -39,7 +38,7 @@ pub(super) async fn run(engine: &Engine, life: &JournalContext, ending: &Arc<Ato
             is_stopping,
         };
         if let Some(due) = schedule.due(&situation, waited) {
-            if due.needs_entry && engine.ask(&engine.outbox, Blank).await.is_err() {
+            if due.needs_entry && engine.outbox.ask(Blank).await.is_err() {
                 // Not even a blank entry fits, so a snapshot would equal the last one.
                 schedule.failed(false, waited);
             } else {
@@ -106,14 +105,11 @@ async fn take_snapshot(
     life: &JournalContext,
     pace: Pace<impl Fn() -> bool + 'static>,
 ) -> Result<u64, AnyError> {
-    let mut round = SnapshotRun::begin(life, &engine.journal)?.paced(move || pace.step());
-    table(&mut round, &engine.accounts).await?;
-    table(&mut round, &engine.lockout).await?;
-    table(&mut round, &engine.sessions).await?;
-    table(&mut round, &engine.refresh).await?;
-    table(&mut round, &engine.mailed).await?;
-    table(&mut round, &engine.outbox).await?;
-    let finished = round.finish()?;
+    let mut run = SnapshotRun::begin(life, &engine.journal)?.paced(move || pace.step());
+    for table in &engine.tables {
+        save_table(&mut run, table).await?;
+    }
+    let finished = run.finish()?;
     let end = finished.end_seq();
     engine.journal.wait(end).await?;
     let bytes = finished.name(&may_be_gone)?;
@@ -121,12 +117,11 @@ async fn take_snapshot(
     Ok(bytes)
 }
 
-async fn table<S: Registry>(round: &mut SnapshotRun, owner: &Addr<Owner<S>>) -> Result<(), AnyError> {
-    use crate::journal::format::codec::Stored;
+async fn save_table(run: &mut SnapshotRun, table: &TableReader) -> Result<(), AnyError> {
     let mut from = 0;
     while from < BUCKETS {
-        let (records, next) = owner.send(ReadBuckets { from }).await?;
-        round.add((S::Record::TABLE, S::Record::SCHEMA), from, records, next)?;
+        let (records, next) = table.owner.send(ReadBuckets { from }).await?;
+        run.add((table.number, table.schema), from, records, next)?;
         from = next;
     }
     Ok(())

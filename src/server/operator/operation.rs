@@ -146,13 +146,13 @@ pub async fn operate(engine: &Arc<Engine>, operation: Operation) -> Result<Value
             json!({"items": admin::audit(engine, &admin, wanted).await?})
         }
         Operation::Findings => {
-            let found = engine.findings();
+            let found = engine.services.findings();
             json!({"items": found.iter().map(|finding| json!({
                 "key": finding.key, "why": finding.why, "fix": finding.fix,
             })).collect::<Vec<_>>()})
         }
         Operation::KeyList => {
-            let signer = engine.signer.read();
+            let signer = engine.services.signer.read();
             let items = signer.listed(engine.clock.now()).map(|(key, from, signs)| {
                 let mut item = json!(key);
                 if let Some(fields) = item.as_object_mut() {
@@ -172,8 +172,8 @@ async fn find(engine: &Engine, user: &str) -> Result<AccountV1, FlowError> {
     if let Ok(id) = user.parse::<AccountId>() {
         return admin::get(engine, &Admin::operator(), id).await;
     }
-    let key = parse_name(user)?.key(&engine.keys.directory);
-    Ok(engine.ask(&engine.accounts, Find(key)).await?.ok_or(Refusal::NotFound)?)
+    let key = parse_name(user)?.key(&engine.services.keys.directory);
+    Ok(engine.accounts.ask(Find(key)).await?.ok_or(Refusal::NotFound)?)
 }
 
 fn shown(account: &AccountV1) -> Value {

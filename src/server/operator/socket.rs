@@ -26,7 +26,7 @@ pub fn path(data_dir: &Path) -> PathBuf {
 
 /// Serves operators until the task is aborted. The directory's lock is held, so a socket that is there is a leftover.
 pub fn serve(engine: &Arc<Engine>) -> io::Result<tokio::task::JoinHandle<()>> {
-    let path = path(&engine.config.data_dir);
+    let path = path(&engine.services.config.data_dir);
     match std::fs::remove_file(&path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
         _ => {}

@@ -371,7 +371,7 @@ impl Replay<'_> {
 }
 
 /// Reads the past of a directory that is in use, without locking or changing it.
-pub fn look(
+pub fn replay_read_only(
     storage: &dyn Storage,
     sizes: Sizes,
     past: &mut dyn ReplayTarget,

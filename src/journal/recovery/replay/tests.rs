@@ -87,7 +87,7 @@ fn what_the_page_cache_holds_of_the_last_segment_is_not_believed() {
     let disk = disk_of(&frozen("clean"));
     let (lasting, only, error) = (false, Some(Kind::Other), ErrorKind::PermissionDenied);
     disk.fail(Some(Failure { at: 0, lasting, only, error }));
-    let refusal = look(&disk, SIZES, &mut Fold::default()).unwrap_err();
+    let refusal = replay_read_only(&disk, SIZES, &mut Fold::default()).unwrap_err();
     assert_eq!(refusal.path, segment_path(3));
-    assert!(look(&disk, SIZES, &mut Fold::default()).is_ok(), "once is enough");
+    assert!(replay_read_only(&disk, SIZES, &mut Fold::default()).is_ok(), "once is enough");
 }

@@ -1,0 +1,215 @@
+//! What the engines of one process share: configuration, keys, the hash pool, the rate limiter, the audit log.
+//!
+//! Services know no engine. They are started once, from the directory of the first partition, and stopped after the last
+//! engine.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::thread::JoinHandle;
+
+use actix::{Actor, Addr, Arbiter};
+
+use super::start::{Partition, StartError};
+use crate::audit::AuditLog;
+use crate::config::{Config, Finding};
+use crate::password::{HashPool, KnownBad, pool};
+use crate::registry::stuffing::ReputationCache;
+use crate::registry::stuffing::actor::StuffingActor;
+use crate::registry::throttle::actor::Throttle;
+use crate::registry::throttle::refusal_cache::RefusalCache;
+use crate::registry::throttle::{ProxyWatch, file};
+use crate::storage::Storage;
+use crate::storage::local::LocalStorage;
+use crate::system::clock::{Clock, Timestamp};
+use crate::system::fail_stop::FailStop;
+use crate::system::lock::Mutex;
+use crate::system::random::Random;
+use crate::system::scheduling;
+use crate::token::feed::{self, Ended};
+use crate::token::opaque::EdgeKeys;
+use crate::token::{self, Feed, Keys, Signer};
+
+/// What the engines of one process share.
+pub struct Services {
+    /// The effective configuration.
+    pub config: Config,
+    /// The clock of the process. Each engine has one of its own, whose floor its journal sets.
+    pub clock: Clock,
+    /// The source of randomness.
+    pub random: Arc<Random>,
+    /// Hashes and verifies passwords.
+    pub pool: HashPool,
+    /// Passwords that are refused because they are known.
+    pub(crate) known_bad: KnownBad,
+    /// Counts and records security events.
+    pub audit: AuditLog,
+    /// Signs and verifies access tokens.
+    pub signer: parking_lot::RwLock<Signer>,
+    /// Tags opaque tokens.
+    pub edge: EdgeKeys,
+    /// The symmetric keys of the installation.
+    pub(crate) keys: Keys,
+    key_storage: Arc<dyn Storage>,
+    /// Sessions and keys that ended early, for resource servers.
+    pub revoked: Arc<Feed>,
+    pub(crate) throttle: Addr<Throttle>,
+    /// Recent refusals of the throttle, readable without a message to it.
+    pub(crate) refusal_cache: Arc<RefusalCache>,
+    pub(crate) stuffing: Addr<StuffingActor>,
+    /// Reputations of networks, readable without a message to their owner.
+    pub(crate) reputation_cache: Arc<ReputationCache>,
+    /// Counts changes on which every cached credential may rest: a signing key was retired.
+    pub(super) everything_changed: Arc<AtomicU64>,
+    /// The thread of the throttle and of stuffing. The first engine runs its owners on it too, so that a request that asks
+    /// both crosses threads once.
+    pub(super) owners: Arbiter,
+    stopping: AtomicBool,
+    proxy_watch: Mutex<ProxyWatch>,
+}
+
+/// Keeps the services going. Held by the program that started them, and stopped after the engines.
+pub struct RunningServices {
+    services: Arc<Services>,
+    audit: JoinHandle<()>,
+}
+
+impl Services {
+    /// Starts the services of a process. `first` is the partition whose directory the keys were made with and whose journal
+    /// the rate limiter's file belongs to; `fail_stop` ends the process. Call it in an actix system.
+    ///
+    /// Errors: keys, the password list or the audit log that cannot be read; threads that cannot be started.
+    pub fn start(
+        config: Config,
+        clock: &Clock,
+        random: &Arc<Random>,
+        first: &Partition,
+        fail_stop: &FailStop,
+    ) -> Result<(Arc<Self>, RunningServices), StartError> {
+        let known_bad = KnownBad::load(config.password_list.as_deref())?;
+        let key_storage: Arc<dyn Storage> = Arc::new(LocalStorage::open(&config.keys_dir)?);
+        let keys = load_keys(&*key_storage, &config, clock)?;
+        let signer = Signer::new(&keys.signing, config.public_origin.as_str(), &config.audience)?;
+        let revoked = Feed::new(first.context().epoch, config.access_ttl);
+        for (kid, at) in Keys::retired(&*key_storage, config.access_ttl + feed::LEEWAY, clock.now())? {
+            revoked.push(Ended::Kid(kid), at);
+        }
+        let pool_options = pool::Options {
+            threads: config.hash_threads,
+            wait_budget: config.hash_wait_budget,
+            cost: config.cost,
+            implementation: config.hash_kernel,
+            machine: config.machine,
+        };
+        let pool = HashPool::start(pool_options, clock, random, fail_stop)?;
+        let audit = AuditLog::new(clock.clone());
+        let audit_thread = audit.log.start(&config.audit_dir, keys.audit(), clock, first.durable())?;
+
+        let owners = Arbiter::new();
+        let machine = config.machine;
+        owners.spawn_fn(move || scheduling::batch(machine));
+        let refusal_cache = Arc::new(RefusalCache::default());
+        let context = first.context();
+        let table = file::restored(&*context.storage, context, first.report(), config.throttle.clone());
+        let throttle = Throttle::new(table, Arc::clone(&refusal_cache), clock.clone(), fail_stop.clone());
+        let reputation_cache = Arc::new(ReputationCache::default());
+        let stuffing = StuffingActor::new(Arc::clone(&reputation_cache), clock.clone(), fail_stop.clone());
+
+        let services = Arc::new(Self {
+            clock: clock.clone(),
+            random: Arc::clone(random),
+            pool,
+            known_bad,
+            audit,
+            signer: parking_lot::RwLock::new(signer),
+            edge: keys.edge(),
+            keys,
+            key_storage,
+            revoked: Arc::new(revoked),
+            throttle: Throttle::start_in_arbiter(&owners.handle(), |_| throttle),
+            refusal_cache,
+            stuffing: StuffingActor::start_in_arbiter(&owners.handle(), |_| stuffing),
+            reputation_cache,
+            everything_changed: Arc::default(),
+            owners,
+            stopping: AtomicBool::new(false),
+            proxy_watch: Mutex::default(),
+            config,
+        });
+        Ok((Arc::clone(&services), RunningServices { services, audit: audit_thread }))
+    }
+
+    /// Makes a new signing key. It is published now and signs after `token.publish_ahead_secs`; older keys still verify.
+    /// Returns its id and the time from which it signs.
+    pub fn rotate_signing_key(&self) -> Result<(String, Timestamp), StartError> {
+        let mut signer = self.signer.write();
+        let from = self.clock.now() + self.config.publish_ahead;
+        let signing = Keys::add_signing(&*self.key_storage, self.config.scheme, from)?;
+        *signer = Signer::new(&signing, self.config.public_origin.as_str(), &self.config.audience)?;
+        let (kid, from) = signer.newest().unwrap_or_default();
+        Ok((kid.to_owned(), from))
+    }
+
+    /// Removes a signing key for good: tokens that it signed are refused, here at once and at resource servers by the feed.
+    /// Returns false if there is no such key.
+    pub fn retire_signing_key(&self, kid: &str) -> Result<bool, StartError> {
+        let mut signer = self.signer.write();
+        let now = self.clock.now();
+        let Some(signing) = Keys::retire_signing(&*self.key_storage, kid, self.config.scheme, now)? else {
+            return Ok(false);
+        };
+        *signer = Signer::new(&signing, self.config.public_origin.as_str(), &self.config.audience)?;
+        drop(signer);
+        self.everything_changed.fetch_add(1, Ordering::SeqCst);
+        self.revoked.push(Ended::Kid(kid.to_owned()), now);
+        Ok(true)
+    }
+
+    /// Looks for a proxy that `http.trusted_proxies` does not name: every client behind it shares one limit, so that the
+    /// first attacker locks them all out.
+    pub(crate) fn watch_for_proxy(&self, peer: std::net::IpAddr, forwarding_headers: [bool; 2]) {
+        let is_forwarded = forwarding_headers.contains(&true);
+        if let Some(proxy) = self.proxy_watch.lock().see(peer, is_forwarded) {
+            tracing::error!(
+                %proxy,
+                "every request comes from one peer and was forwarded, but http.trusted_proxies does not name it: all its \
+                 clients are throttled as one. If it is your proxy, set http.trusted_proxies = [\"{proxy}\"]"
+            );
+        }
+    }
+
+    /// Returns the unsafe settings that only a running server can notice.
+    pub fn findings(&self) -> Vec<Finding> {
+        let proxy = self.proxy_watch.lock().found();
+        proxy.into_iter().map(Finding::forgotten_proxy).collect()
+    }
+
+    /// Makes `/readyz` say no from here on, so that load balancers send no more requests.
+    pub fn begin_stop(&self) {
+        self.stopping.store(true, Ordering::Relaxed);
+    }
+
+    /// Returns whether [`Services::begin_stop`] was called.
+    pub fn is_stopping(&self) -> bool {
+        self.stopping.load(Ordering::Relaxed)
+    }
+}
+
+/// Loads the keys, and adds a signing key if the configuration asks for another algorithm than the newest has.
+fn load_keys(storage: &dyn Storage, config: &Config, clock: &Clock) -> Result<Keys, StartError> {
+    let mut keys = Keys::load(storage)?;
+    let newest = keys.signing.first().map(|key| token::scheme_of(&key.pkcs8)).transpose()?;
+    if newest.is_some_and(|scheme| scheme != config.scheme) {
+        let from = clock.now() + config.publish_ahead;
+        keys.signing = Keys::add_signing(storage, config.scheme, from)?;
+    }
+    Ok(keys)
+}
+
+impl RunningServices {
+    /// Stops the thread of the throttle and of stuffing, then the audit log.
+    pub fn stop(self) {
+        self.services.owners.stop();
+        self.services.audit.log.end();
+        let _ = self.audit.join();
+    }
+}
