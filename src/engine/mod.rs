@@ -7,6 +7,7 @@ pub(crate) mod mailbox;
 pub mod services;
 pub mod start;
 
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -33,6 +34,7 @@ use crate::storage::local::LocalStorage;
 use crate::system::clock::Clock;
 use crate::system::lock::Mutex;
 use crate::system::random::NoRandomness;
+use crate::value::id::Slot;
 
 pub use services::Services;
 pub use start::{RunningEngine, StartError};
@@ -67,6 +69,8 @@ pub enum Fault {
 pub struct Engine {
     /// What the engines of this process share.
     pub services: Arc<Services>,
+    /// The slots whose accounts this partition holds.
+    pub slots: RangeInclusive<Slot>,
     /// The clock of this partition: never below what its journal has seen.
     pub clock: Clock,
     /// Credentials issued under a lower epoch are invalid. A restore raises it, with the timeline.

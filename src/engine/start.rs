@@ -1,5 +1,6 @@
 //! How an engine starts: recover a partition, then start the owners of what it holds.
 
+use std::ops::RangeInclusive;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
@@ -31,7 +32,7 @@ use crate::system::random::Random;
 use crate::system::scheduling;
 use crate::token::feed::{self, Ended};
 use crate::token::{KeyError, Keys, Scheme};
-use crate::value::id::AccountId;
+use crate::value::id::{AccountId, Slot};
 
 /// Why an engine does not start.
 #[derive(Debug, thiserror::Error)]
@@ -50,6 +51,7 @@ pub enum StartError {
 /// One partition, recovered and owned: the state of its tables and the journal that is ready for its next entry.
 pub struct Partition {
     states: States,
+    slots: RangeInclusive<Slot>,
     storage: LocalStorage,
     recovered: Recovered,
     clock: Clock,
@@ -59,6 +61,8 @@ pub struct Partition {
 pub struct PartitionOptions<'a> {
     /// Its directory.
     pub dir: &'a Path,
+    /// The slots whose accounts it holds.
+    pub slots: RangeInclusive<Slot>,
     /// Its clock, whose floor recovery raises.
     pub clock: Clock,
     /// The source of randomness.
@@ -75,7 +79,7 @@ impl Partition {
     ///
     /// Errors: a directory that is held, damaged or of a newer version.
     pub fn recover(config: &Config, options: PartitionOptions<'_>) -> Result<Self, StartError> {
-        let PartitionOptions { dir, clock, random, accept_clock_floor, makes_keys } = options;
+        let PartitionOptions { dir, slots, clock, random, accept_clock_floor, makes_keys } = options;
         let storage = LocalStorage::open(dir)?.logging(config.write_mode);
         let key_storage: Option<Arc<dyn Storage>> =
             if makes_keys { Some(Arc::new(LocalStorage::open(&config.keys_dir)?)) } else { None };
@@ -87,6 +91,7 @@ impl Partition {
         };
         let mut target = Target {
             states: States::new(&limits),
+            slots,
             key_storage,
             random: Arc::clone(&random),
             scheme: config.scheme,
@@ -101,7 +106,7 @@ impl Partition {
         target.states.begin_recovery();
         let recovered = recover(options, &mut target)?;
         target.states.end_recovery();
-        Ok(Self { states: target.states, storage, recovered, clock })
+        Ok(Self { states: target.states, slots: target.slots, storage, recovered, clock })
     }
 
     /// Returns what recovery found.
@@ -123,6 +128,7 @@ impl Partition {
 /// What recovery replays into.
 struct Target {
     states: States,
+    slots: RangeInclusive<Slot>,
     /// Where keys are made at the first start, if this partition makes them.
     key_storage: Option<Arc<dyn Storage>>,
     random: Arc<Random>,
@@ -131,6 +137,13 @@ struct Target {
 
 impl ReplayTarget for Target {
     fn apply(&mut self, table: u16, schema: u16, key: &[u8], value: Option<&[u8]>) -> Result<(), String> {
+        if table == <AccountV1 as Stored>::TABLE {
+            let id = key.try_into().ok().and_then(AccountId::from_bytes);
+            if let Some(slot) = id.map(AccountId::slot).filter(|slot| !self.slots.contains(slot)) {
+                let slot = slot.number();
+                return Err(format!("an account of slot {slot}, which this partition does not hold"));
+            }
+        }
         self.states.restore(table, schema, key, value)
     }
 
@@ -179,14 +192,13 @@ impl RunningEngine {
         self.journal.close();
     }
 
-    /// Ends after a fault: no snapshot, no mark of a clean stop. The directory is free once this returns.
+    /// Ends after a fault: entries that were appended are written, but no mark of a clean stop. The directory is free once this returns.
     pub fn abandon(self) {
-        let Self { journal, own_thread, .. } = self;
-        if let Some(thread) = own_thread {
+        if let Some(thread) = self.own_thread {
             thread.stop();
             let _ = thread.join();
         }
-        drop(journal);
+        self.journal.abandon();
     }
 }
 
@@ -201,7 +213,7 @@ impl Engine {
         thread: OwnerThread,
         fail_stop: &FailStop,
     ) -> Result<(Arc<Self>, RunningEngine), StartError> {
-        let Partition { states, storage, recovered, clock } = partition;
+        let Partition { states, slots, storage, recovered, clock } = partition;
         let machine = services.config.machine;
         let (handle, journal, found) = recovered.start(fail_stop, machine)?;
         // The first timeline is number 1, and its credentials carry 0.
@@ -229,6 +241,7 @@ impl Engine {
         };
         let engine = Arc::new(Self {
             services: Arc::clone(services),
+            slots,
             clock,
             global_epoch,
             accounts: start.owner(states.accounts),
@@ -264,6 +277,7 @@ pub fn start_first(
     let random = Arc::new(Random::system());
     let options = PartitionOptions {
         dir: &config.data_dir,
+        slots: Slot::ALL,
         clock: clock.clone(),
         random: Arc::clone(&random),
         accept_clock_floor,
