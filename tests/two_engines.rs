@@ -9,7 +9,8 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use portcullis::config::{Config, Reader};
-use portcullis::engine::start::{OwnerThread, Partition, PartitionOptions};
+use portcullis::engine::partition::{Partition, PartitionOptions};
+use portcullis::engine::start::OwnerThread;
 use portcullis::engine::{Engine, RunningEngine, Services};
 use portcullis::flow::admin::{self, Admin, New};
 use portcullis::flow::client::Client;

@@ -9,7 +9,7 @@ use std::thread::JoinHandle;
 
 use actix::{Actor, Addr, Arbiter};
 
-use super::start::{Partition, StartError};
+use super::partition::{Partition, StartError};
 use crate::audit::AuditLog;
 use crate::config::{Config, Finding};
 use crate::password::{HashPool, KnownBad, pool};
