@@ -44,7 +44,7 @@ impl Engine {
             Some(refused) => Err(refused),
             None => {
                 let eased = self.services.refusal_cache.eased();
-                let taken = self.ask_unsealed(&self.services.throttle, Take(class, address)).await?;
+                let taken = self.ask_unsealed(&self.services.throttle, Take { class, address }).await?;
                 taken.inspect_err(|refused| {
                     self.services.refusal_cache.keep(class, network, *refused, eased, now)
                 })
@@ -59,7 +59,7 @@ impl Engine {
     /// Gives back what a success was charged, and nothing else.
     pub(crate) async fn refund(&self, charge: Charge) {
         // If the limiter is gone the engine is ending, and the charge with it.
-        let _ = self.ask_unsealed(&self.services.throttle, Refund(charge)).await;
+        let _ = self.ask_unsealed(&self.services.throttle, Refund { charge }).await;
     }
 
     /// The one gate that every path passes which issues or honours a credential: status and epochs.

@@ -76,8 +76,8 @@ async fn opened(
         .on_owner_thread_for(client, async move |engine, client| {
             let charge = engine.admit(Class::Login, client).await?;
             let account = asked?.check(engine, client, gone).await?;
-            let now =
-                account.then(async |account| engine.accounts.ask_sealed(ById(account.account_id())).await);
+            let now = account
+                .then(async |account| engine.accounts.ask_sealed(ById { id: account.account_id() }).await);
             let issued = now.await?.then(async |(account, now)| {
                 let allowed = match allowed(engine, account, now.as_ref()) {
                     Ok(account) => account.clone(),

@@ -56,7 +56,7 @@ pub async fn refresh(engine: &Arc<Engine>, client: &Client, token: &str) -> Resu
             Err(Refusal::RefreshTokenReused.into())
         }
         Err(Denied::ByAccount(refusal)) => {
-            Box::pin(engine.refresh.ask(refresh::actor::End(id, Cause::Revoked))).await?;
+            Box::pin(engine.refresh.ask(refresh::actor::End { id, cause: Cause::Revoked })).await?;
             Err(refusal.into())
         }
         Err(Denied::Fault(stop)) => Err(stop),
@@ -135,7 +135,7 @@ async fn rotated(engine: &Engine, rotate: Rotate) -> Result<Sealed<Rotation>, Fa
     let with_account = rotated.then(async |rotated| match rotated {
         Ok(Rotated::Fresh(family) | Rotated::Again(family, _)) => match AccountId::from_bytes(family.account)
         {
-            Some(id) => engine.accounts.ask_sealed(ById(id)).await,
+            Some(id) => engine.accounts.ask_sealed(ById { id }).await,
             None => Ok(Sealed::new(None, 0)),
         },
         Err(_) => Ok(Sealed::new(None, 0)),
@@ -149,7 +149,7 @@ pub(super) async fn account_of(
     family: &FamilyV1,
 ) -> Result<Result<AccountV1, Refusal>, FlowError> {
     let Some(id) = AccountId::from_bytes(family.account) else { return Ok(Err(Refusal::SessionExpired)) };
-    let account = engine.accounts.ask(ById(id)).await?;
+    let account = engine.accounts.ask(ById { id }).await?;
     Ok(passed(engine, account, family))
 }
 
@@ -162,9 +162,9 @@ fn passed(engine: &Engine, account: Option<AccountV1>, family: &FamilyV1) -> Res
 
 /// One mail when a family is ended for reuse; a family that was ended before mails nobody again.
 async fn tell_owner(engine: &Engine, id: FamilyId) -> Result<(), FlowError> {
-    let ended = engine.refresh.ask(refresh::actor::Get(id)).await?;
+    let ended = engine.refresh.ask(refresh::actor::Get { id }).await?;
     let Some(account) = ended.and_then(|family| AccountId::from_bytes(family.account)) else { return Ok(()) };
-    let account = engine.accounts.ask(ById(account)).await?;
+    let account = engine.accounts.ask(ById { id: account }).await?;
     let Some(account) = account else { return Ok(()) };
     engine.post(Addressee::owner(&account), Kind::RefreshReused).await
 }
