@@ -16,3 +16,4 @@ mod restore;
 mod secrets;
 mod support;
 mod tidy;
+mod two_engines;

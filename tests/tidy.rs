@@ -1,31 +1,80 @@
-//! The house is in order: arrows go one way, and what is banned stays where it is allowed.
+//! The house is in order: its parts name each other downward only, no files name each other in a circle, and what is banned
+//! stays where it is allowed. `cargo test tidy -- --nocapture` prints the counts.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
-fn sources(dir: &Path) -> Vec<PathBuf> {
-    let mut found = Vec::new();
+/// The parts of `src/` from the top down. A file may name its own part and those further down. Parts in one row do not name
+/// each other.
+const PARTS: [&[&str]; 13] = [
+    &["main.rs", "cli"],
+    &["server"],
+    &["http"],
+    &["flow"],
+    &["engine"],
+    // For tests alone: only unit tests name it.
+    &["simulation"],
+    &["audit", "config", "mail"],
+    &["registry"],
+    &["resource_server"],
+    &["token", "journal"],
+    &["storage", "password"],
+    &["value"],
+    &["system"],
+];
+
+const ENTRIES_MAX: usize = 22;
+const LINES_MAX: usize = 600;
+
+/// One source file of the library or the binary.
+struct Source {
+    /// Its path below `src/`.
+    path: String,
+    /// Its module path, as in `registry::account::state`.
+    module: String,
+    /// The text without its unit tests.
+    code: String,
+    /// Lines of the whole file.
+    lines: usize,
+}
+
+fn src() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("src")
+}
+
+fn rust_files(dir: &Path, found: &mut Vec<PathBuf>) {
     for entry in std::fs::read_dir(dir).unwrap() {
         let path = entry.unwrap().path();
         if path.is_dir() {
-            found.extend(sources(&path));
+            rust_files(&path, found);
         } else if path.extension().is_some_and(|extension| extension == "rs") {
             found.push(path);
         }
     }
-    found
 }
 
-/// Each source file by its path in `src`, without its unit tests.
-fn files() -> Vec<(String, String)> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
-    sources(&root)
+/// All source files that are compiled into a release. Files that hold unit tests alone are left out.
+fn sources() -> Vec<Source> {
+    let mut paths = Vec::new();
+    rust_files(&src(), &mut paths);
+    let mut sources: Vec<Source> = paths
         .into_iter()
         .map(|path| {
             let text = std::fs::read_to_string(&path).unwrap();
-            let code = text.split("#[cfg(test)]\nmod tests").next().unwrap().to_owned();
-            (path.strip_prefix(&root).unwrap().to_string_lossy().into_owned(), code)
+            let path = path.strip_prefix(src()).unwrap().to_string_lossy().into_owned();
+            let code = text.split("#[cfg(test)]\nmod tests {").next().unwrap().to_owned();
+            let stem = path.strip_suffix(".rs").unwrap();
+            let module = stem.strip_suffix("/mod").unwrap_or(stem).replace('/', "::");
+            Source { path, module, code, lines: text.lines().count() }
         })
-        .collect()
+        .filter(|source| !is_test_file(&source.path))
+        .collect();
+    sources.sort_by(|a, b| a.path.cmp(&b.path));
+    sources
+}
+
+fn is_test_file(path: &str) -> bool {
+    path.ends_with("/tests.rs") || path.contains("/tests/")
 }
 
 /// Lines of `code` that are no comments.
@@ -33,39 +82,246 @@ fn lines(code: &str) -> impl Iterator<Item = &str> {
     code.lines().map(str::trim).filter(|line| !line.starts_with("//"))
 }
 
-/// The parts of the library from the bottom up: nothing names what stands above it.
-fn floor(path: &str) -> u8 {
-    let part = path.split('/').next().unwrap();
-    match part {
-        "main.rs" | "cli" => 9,
-        "app.rs" | "admin_socket.rs" => 8,
-        "http" => 7,
-        "flow" => 6,
-        "engine.rs" | "workers.rs" | "audit" => 5,
-        _ if path.ends_with("/actor.rs") => 4,
-        "registry.rs" => 3,
-        _ => 2,
+fn part_of(path: &str) -> &str {
+    path.split(['/', ':']).next().unwrap()
+}
+
+/// The row of a part in [`PARTS`]; `None` for `lib.rs`, which names every part.
+fn row_of(part: &str) -> Option<usize> {
+    PARTS.iter().position(|row| row.contains(&part))
+}
+
+/// Every path that the code of `source` names, as modules below the crate: from `use` trees and from paths in code.
+fn named(source: &Source) -> BTreeSet<String> {
+    let code: String = lines(&source.code).collect::<Vec<_>>().join("\n");
+    let mut named = BTreeSet::new();
+    let is_binary = matches!(part_of(&source.path), "main.rs" | "cli");
+    let roots: &[&str] = if is_binary { &["portcullis::"] } else { &["crate::", "super::"] };
+    for root in roots {
+        for (at, _) in code.match_indices(root) {
+            let before = code[..at].chars().next_back();
+            if before.is_some_and(|before| before.is_alphanumeric() || matches!(before, '_' | ':' | '$')) {
+                continue;
+            }
+            let tree: String = tree_at(&code[at..]);
+            for path in flatten(&tree) {
+                named.extend(absolute(&path, &source.module));
+            }
+        }
+    }
+    named
+}
+
+/// The child modules that a `mod.rs` uses. A `pub use` only hands names on.
+fn named_children(source: &Source) -> Vec<String> {
+    let used = lines(&source.code).filter_map(|line| line.strip_prefix("use ")?.split("::").next());
+    used.map(|child| format!("{}::{child}", source.module)).collect()
+}
+
+/// The path or `use` tree that `text` begins with.
+fn tree_at(text: &str) -> String {
+    let mut depth = 0;
+    let mut tree = String::new();
+    for character in text.chars() {
+        match character {
+            '{' if tree.ends_with("::") || depth > 0 => depth += 1,
+            '}' if depth > 0 => depth -= 1,
+            ' ' | '\n' | ',' if depth > 0 => {}
+            character if character.is_alphanumeric() || matches!(character, '_' | ':' | '*') => {}
+            _ => break,
+        }
+        tree.push(character);
+        if depth == 0 && character == '}' {
+            break;
+        }
+    }
+    tree
+}
+
+/// `a::{b, c::d}` as `a::b` and `a::c::d`.
+fn flatten(tree: &str) -> Vec<String> {
+    let Some(open) = tree.find('{') else {
+        return vec![tree.split(" as ").next().unwrap().trim().to_owned()];
+    };
+    let inner = tree[open + 1..].strip_suffix('}').unwrap_or(&tree[open + 1..]);
+    let mut depth = 0;
+    let mut branches = vec![String::new()];
+    for character in inner.chars() {
+        match character {
+            ',' if depth == 0 => branches.push(String::new()),
+            _ => {
+                depth += i32::from(character == '{') - i32::from(character == '}');
+                branches.last_mut().unwrap().push(character);
+            }
+        }
+    }
+    let branches = branches.iter().map(|branch| branch.trim()).filter(|branch| !branch.is_empty());
+    branches.flat_map(|branch| flatten(&format!("{}{branch}", &tree[..open]))).collect()
+}
+
+/// A path of `module` from the root of the crate.
+fn absolute(path: &str, module: &str) -> Option<String> {
+    let mut base: Vec<&str> = Vec::new();
+    let mut segments = path.split("::").peekable();
+    match segments.peek().copied() {
+        Some("crate" | "portcullis") => {
+            segments.next();
+        }
+        Some("super") => {
+            base = module.split("::").collect();
+            while segments.peek() == Some(&"super") {
+                segments.next();
+                base.pop();
+            }
+        }
+        _ => return None,
+    }
+    base.extend(segments.filter(|segment| !matches!(*segment, "" | "self" | "*")));
+    Some(base.join("::"))
+}
+
+/// The files that each file names.
+fn arrows(sources: &[Source]) -> BTreeMap<usize, BTreeSet<usize>> {
+    let by_module: BTreeMap<&str, usize> =
+        sources.iter().enumerate().map(|(number, source)| (source.module.as_str(), number)).collect();
+    let file_of = |path: &str| {
+        let mut path = path;
+        loop {
+            if let Some(number) = by_module.get(path) {
+                return Some(*number);
+            }
+            path = path.rsplit_once("::")?.0;
+        }
+    };
+    let mut arrows: BTreeMap<usize, BTreeSet<usize>> = BTreeMap::new();
+    for (number, source) in sources.iter().enumerate().filter(|(_, source)| source.path != "lib.rs") {
+        let to = named(source).into_iter().filter_map(|path| file_of(&path)).filter(|to| *to != number);
+        let children = named_children(source).into_iter();
+        let children = children.filter_map(|child| by_module.get(child.as_str()).copied());
+        arrows.entry(number).or_default().extend(to.chain(children));
+    }
+    arrows
+}
+
+/// Sets of files of which each names, by others, itself again.
+fn circles(sources: &[Source], arrows: &BTreeMap<usize, BTreeSet<usize>>) -> Vec<Vec<String>> {
+    let reach = |from: usize| {
+        let mut reached = BTreeSet::new();
+        let mut next: Vec<usize> = arrows.get(&from).into_iter().flatten().copied().collect();
+        while let Some(file) = next.pop() {
+            if reached.insert(file) {
+                next.extend(arrows.get(&file).into_iter().flatten());
+            }
+        }
+        reached
+    };
+    let reached: BTreeMap<usize, BTreeSet<usize>> = arrows.keys().map(|file| (*file, reach(*file))).collect();
+    let in_circles = reached.iter().filter(|(file, reached)| reached.contains(file));
+    let circles: BTreeSet<Vec<String>> = in_circles
+        .map(|(file, of_file)| {
+            let both =
+                of_file.iter().filter(|other| reached.get(other).is_some_and(|back| back.contains(file)));
+            both.map(|number| sources[*number].path.clone()).collect()
+        })
+        .collect();
+    circles.into_iter().collect()
+}
+
+#[test]
+fn the_counts_of_the_house_are_within_their_bounds() {
+    let sources = sources();
+    let arrows = arrows(&sources);
+    let circles = circles(&sources, &arrows);
+    let mut upward = Vec::new();
+    for (from, to) in &arrows {
+        let from = &sources[*from];
+        let own = part_of(&from.path);
+        for to in to.iter().map(|to| &sources[*to]).filter(|to| part_of(&to.path) != own) {
+            let rows = (row_of(own), row_of(part_of(&to.path)));
+            if !matches!(rows, (Some(from), Some(to)) if from < to) {
+                upward.push(format!("{} names {}", from.path, to.path));
+            }
+        }
+    }
+    let mut entries: BTreeMap<PathBuf, usize> = BTreeMap::new();
+    count_entries(&src(), &mut entries);
+    let (widest, entries) = entries.into_iter().max_by_key(|(_, entries)| *entries).unwrap();
+    let largest = sources.iter().max_by_key(|source| source.lines).unwrap();
+    println!("files of src/: {}", sources.len());
+    println!("arrows between files: {}", arrows.values().map(BTreeSet::len).sum::<usize>());
+    println!("circles: {}", circles.len());
+    println!("upward arrows: {}", upward.len());
+    println!("most entries at one level: {entries} ({})", widest.strip_prefix(src()).unwrap().display());
+    println!("largest file: {} lines ({})", largest.lines, largest.path);
+    assert_eq!(circles, Vec::<Vec<String>>::new());
+    assert_eq!(upward, Vec::<String>::new());
+    assert!(entries <= ENTRIES_MAX, "{} has {entries} entries", widest.display());
+    assert!(largest.lines <= LINES_MAX, "{} has {} lines", largest.path, largest.lines);
+}
+
+fn count_entries(dir: &Path, entries: &mut BTreeMap<PathBuf, usize>) {
+    for entry in std::fs::read_dir(dir).unwrap() {
+        *entries.entry(dir.to_owned()).or_default() += 1;
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            count_entries(&path, entries);
+        }
     }
 }
 
 #[test]
-fn arrows_go_one_way() {
-    let above = [("http", 7), ("flow", 6), ("engine", 5), ("workers", 5), ("app", 8)];
-    for (path, code) in files() {
-        let own = floor(&path);
-        if path == "lib.rs" {
+fn every_part_has_its_row() {
+    for entry in std::fs::read_dir(src()).unwrap() {
+        let name = entry.unwrap().file_name().to_string_lossy().into_owned();
+        let is_part = row_of(&name).is_some();
+        assert!(
+            is_part || matches!(name.as_str(), "lib.rs" | "DEPENDENCIES.md"),
+            "{name} has no row in PARTS"
+        );
+    }
+}
+
+#[test]
+fn the_reader_of_paths_finds_them_in_trees_and_in_code() {
+    let code = "use crate::a::{self, b::C, d::{E, F}};\nuse super::g::H;\nlet x = crate::i::j();\nfn f(_: super::K) {}\n";
+    let source = Source { path: "m/n.rs".into(), module: "m::n".into(), code: code.into(), lines: 4 };
+    let expected = ["a", "a::b::C", "a::d::E", "a::d::F", "i::j", "m::K", "m::g::H"];
+    assert_eq!(named(&source).into_iter().collect::<Vec<_>>(), expected);
+}
+
+#[test]
+fn a_circle_is_found() {
+    let file = |name: &str, names: &str| Source {
+        path: format!("{name}.rs"),
+        module: name.into(),
+        code: format!("use crate::{names}::X;\n"),
+        lines: 1,
+    };
+    let sources = [file("a", "b"), file("b", "c"), file("c", "b")];
+    let found = circles(&sources, &arrows(&sources));
+    assert_eq!(found, [vec![String::from("b.rs"), String::from("c.rs")]]);
+}
+
+/// The registries: folders of `registry/` that hold a state.
+fn registries() -> Vec<String> {
+    let folders = std::fs::read_dir(src().join("registry")).unwrap().map(|entry| entry.unwrap().path());
+    let with_state = folders.filter(|path| path.join("actor.rs").exists());
+    with_state.map(|path| path.file_name().unwrap().to_string_lossy().into_owned()).collect()
+}
+
+#[test]
+fn no_registry_names_another() {
+    let registries = registries();
+    assert!(registries.len() >= 8, "{registries:?}");
+    for source in sources() {
+        let Some(own) = source.path.strip_prefix("registry/").map(part_of) else { continue };
+        if !registries.iter().any(|registry| registry == own) {
             continue;
         }
-        for line in lines(&code) {
-            for (part, of) in above {
-                let named = line.contains(&format!("crate::{part}::"))
-                    || line.contains(&format!("portcullis::{part}::"));
-                // What counts events is known to the engine, and figures are read from it.
-                assert!(!named || own >= of, "{path} must not know of {part}: {line}");
-            }
-            if own < 4 && path != "registry.rs" {
-                assert!(!line.contains("::actor::"), "{path} must not know of an actor: {line}");
-            }
+        for path in named(&source) {
+            let other = path.strip_prefix("registry::").map(part_of);
+            let other = other.filter(|other| *other != own && registries.iter().any(|name| name == other));
+            assert_eq!(other, None, "{} names another registry", source.path);
         }
     }
 }
@@ -78,16 +334,16 @@ fn states_are_pure() {
         "std::fs",
         "std::net::Tcp",
         "Clock",
-        "Chance",
+        "Random",
         "rand::",
         "tracing",
         "parking_lot",
         "lock::Mutex",
     ];
-    for (path, code) in files().into_iter().filter(|(path, _)| path.ends_with("/state.rs")) {
-        for line in lines(&code) {
+    for source in sources().into_iter().filter(|source| source.path.ends_with("/state.rs")) {
+        for line in lines(&source.code) {
             for word in banned {
-                assert!(!line.contains(word), "{path} must not know of {word}: {line}");
+                assert!(!line.contains(word), "{} must not know of {word}: {line}", source.path);
             }
         }
     }
@@ -95,27 +351,63 @@ fn states_are_pure() {
 
 #[test]
 fn no_handler_of_a_registry_awaits() {
-    for (path, code) in
-        files().into_iter().filter(|(path, _)| path.ends_with("/actor.rs") || path == "registry.rs")
-    {
-        assert!(!lines(&code).any(|line| line.contains(".await")), "{path} awaits");
+    let actors = sources().into_iter().filter(|source| {
+        source.path.ends_with("/actor.rs")
+            || source.path == "registry/mod.rs"
+            || source.path == "registry/owner.rs"
+    });
+    for source in actors {
+        assert!(!lines(&source.code).any(|line| line.contains(".await")), "{} awaits", source.path);
+    }
+}
+
+/// Where a word may stand, by the beginnings of paths.
+fn check_only_in(word: &str, allowed: &[&str]) {
+    for source in sources() {
+        if allowed.iter().any(|allowed| source.path.starts_with(allowed)) {
+            continue;
+        }
+        for line in lines(&source.code) {
+            assert!(!line.contains(word), "{} has {word}: {line}", source.path);
+        }
     }
 }
 
 #[test]
-fn the_journal_touches_files_by_its_storage_alone_and_the_codec_is_named_once() {
-    for (path, code) in files() {
-        for line in lines(&code) {
-            let files = line.contains("std::fs") || line.contains("fs::");
-            // The golden files are read by a test that is compiled into nothing else.
-            let open_ones = ["journal/storage_local.rs", "journal/log_file.rs", "journal/golden.rs"];
-            let of_journal = path.starts_with("journal/") && !open_ones.contains(&path.as_str());
-            assert!(!(files && of_journal), "{path}: {line}");
-            let codec = line.contains("bincode::") && path != "journal/codec.rs";
-            assert!(!codec, "{path} names the codec: {line}");
-            let time = ["SystemTime::now", "Instant::now"].iter().any(|word| line.contains(word));
-            assert!(!time || path == "clock.rs", "{path} reads a clock: {line}");
+fn the_journal_opens_files_by_its_storage_alone() {
+    for source in sources().into_iter().filter(|source| source.path.starts_with("journal/")) {
+        for line in lines(&source.code) {
+            assert!(!line.contains("fs::"), "{}: {line}", source.path);
         }
+    }
+}
+
+#[test]
+fn the_codec_is_named_once_and_clocks_are_read_once() {
+    check_only_in("bincode::", &["journal/format/codec.rs"]);
+    check_only_in("SystemTime::now", &["system/clock.rs"]);
+    check_only_in("Instant::now", &["system/clock.rs"]);
+}
+
+#[test]
+fn the_engine_starts_no_threads_but_its_owners() {
+    check_only_in("Arbiter::new", &["engine/", "cli/"]);
+    for source in sources().into_iter().filter(|source| source.path.starts_with("engine/")) {
+        for line in lines(&source.code) {
+            let starts = line.contains("thread::Builder") || line.contains("thread::spawn");
+            assert!(!starts, "{} starts a thread: {line}", source.path);
+        }
+    }
+}
+
+#[test]
+fn every_folder_has_a_page() {
+    let mut folders = BTreeMap::new();
+    count_entries(&src(), &mut folders);
+    for folder in folders.into_keys().filter(|folder| *folder != src()) {
+        let has_page = folder.join("README.md").exists();
+        let head = std::fs::read_to_string(folder.join("mod.rs")).unwrap_or_default();
+        assert!(has_page || head.starts_with("//!"), "{} says nowhere what it is for", folder.display());
     }
 }
 
@@ -137,9 +429,7 @@ fn the_top_level_is_as_it_was_given() {
     ];
     for entry in std::fs::read_dir(env!("CARGO_MANIFEST_DIR")).unwrap() {
         let name = entry.unwrap().file_name().to_string_lossy().into_owned();
-        assert!(
-            name.starts_with('.') || allowed.contains(&name.as_str()),
-            "{name} does not belong at the top level"
-        );
+        let belongs = name.starts_with('.') || allowed.contains(&name.as_str());
+        assert!(belongs, "{name} does not belong at the top level");
     }
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use clap::Args;
 use portcullis::config::{Config, MailTransport, SmtpTls};
-use portcullis::engine::start::StartError;
+use portcullis::engine::partition::StartError;
 use portcullis::mail::smtp::Smtp;
 use portcullis::mail::transport::Transport;
 use portcullis::server;

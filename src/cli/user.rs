@@ -5,7 +5,7 @@ use std::os::unix::net::UnixStream;
 
 use clap::Subcommand;
 use portcullis::config::Config;
-use portcullis::engine::start::StartError;
+use portcullis::engine::partition::StartError;
 use portcullis::server;
 use portcullis::server::operator::operation::Operation;
 use portcullis::server::operator::socket;

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use actix::dev::ToEnvelope;
 use actix::{Actor, Addr, Handler, Message, Recipient};
 
-use super::Fault;
+use super::fault::Fault;
 use crate::journal::append::handle::{Handle, Sealed};
 use crate::registry::{Answer, Owner, ReadBuckets, Registry};
 

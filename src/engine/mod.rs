@@ -3,10 +3,13 @@
 //! Built by [`Engine::start`]: recover, then actors. Nothing is bound here: whoever serves asks the flows.
 
 pub mod credential_cache;
+pub mod fault;
 pub(crate) mod mailbox;
+pub mod partition;
 pub mod services;
 pub mod start;
 
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -16,12 +19,11 @@ use mailbox::{Mailbox, TableReader};
 
 use crate::audit::event::Note;
 use crate::engine::credential_cache::CredentialCache;
-use crate::journal::append::handle::{Handle, NoRoom};
+use crate::journal::append::handle::Handle;
 use crate::journal::archive;
 use crate::journal::format::layout::Sizes;
 use crate::journal::recovery::report::RecoveryReport;
 use crate::journal::snapshot::status::Saved;
-use crate::password::Shed;
 use crate::registry::account::Accounts;
 use crate::registry::lockout::Lockouts;
 use crate::registry::outbox::Outbox;
@@ -32,41 +34,19 @@ use crate::registry::write_counts::WriteCounts;
 use crate::storage::local::LocalStorage;
 use crate::system::clock::Clock;
 use crate::system::lock::Mutex;
-use crate::system::random::NoRandomness;
+use crate::value::id::Slot;
 
+pub use fault::Fault;
+pub use partition::StartError;
 pub use services::Services;
-pub use start::{RunningEngine, StartError};
-
-/// A promise that cannot be kept now. The client is told to come back.
-#[derive(Debug, thiserror::Error)]
-pub enum Fault {
-    /// The journal takes nothing.
-    #[error("nothing can be written down: {0}")]
-    NoRoom(#[from] NoRoom),
-    /// Too many passwords wait.
-    #[error(transparent)]
-    Shed(#[from] Shed),
-    /// No randomness.
-    #[error(transparent)]
-    NoRandomness(#[from] NoRandomness),
-    /// Whoever asked hung up: nobody hears of it.
-    #[error("nobody waits for it any more")]
-    HungUp,
-    /// An actor is gone: the engine is ending.
-    #[error("the engine is ending")]
-    Ending,
-    /// A copy could not be taken.
-    #[error("no backup: {0}")]
-    Backup(#[source] std::io::Error),
-    /// A token could not be signed.
-    #[error("cannot sign")]
-    Sign(#[from] crate::token::KeyError),
-}
+pub use start::RunningEngine;
 
 /// One partition: its journal, and the mailboxes of the owners of what it holds.
 pub struct Engine {
     /// What the engines of this process share.
     pub services: Arc<Services>,
+    /// The slots whose accounts this partition holds.
+    pub slots: RangeInclusive<Slot>,
     /// The clock of this partition: never below what its journal has seen.
     pub clock: Clock,
     /// Credentials issued under a lower epoch are invalid. A restore raises it, with the timeline.

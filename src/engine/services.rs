@@ -9,7 +9,7 @@ use std::thread::JoinHandle;
 
 use actix::{Actor, Addr, Arbiter};
 
-use super::start::{Partition, StartError};
+use super::partition::{Partition, StartError};
 use crate::audit::AuditLog;
 use crate::config::{Config, Finding};
 use crate::password::{HashPool, KnownBad, pool};
@@ -28,6 +28,8 @@ use crate::system::scheduling;
 use crate::token::feed::{self, Ended};
 use crate::token::opaque::EdgeKeys;
 use crate::token::{self, Feed, Keys, Signer};
+use crate::value::account_name::AccountName;
+use crate::value::id::Slot;
 
 /// What the engines of one process share.
 pub struct Services {
@@ -162,6 +164,12 @@ impl Services {
         self.everything_changed.fetch_add(1, Ordering::SeqCst);
         self.revoked.push(Ended::Kid(kid.to_owned()), now);
         Ok(true)
+    }
+
+    /// Returns the slot in which the account of `address` lives; `None` if it is not an address.
+    pub fn slot_of(&self, address: &str) -> Option<Slot> {
+        let name = AccountName::parse(address).ok()?;
+        Some(name.key(&self.keys.directory).slot())
     }
 
     /// Looks for a proxy that `http.trusted_proxies` does not name: every client behind it shares one limit, so that the

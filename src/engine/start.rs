@@ -1,6 +1,5 @@
 //! How an engine starts: recover a partition, then start the owners of what it holds.
 
-use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
@@ -9,142 +8,26 @@ use actix::{Actor, Addr, Arbiter, ArbiterHandle};
 use super::Engine;
 use super::credential_cache::CredentialCache;
 use super::mailbox::{Mailbox, TableReader};
+use super::partition::{Partition, PartitionOptions, StartError};
 use super::services::{RunningServices, Services};
 use crate::config::Config;
 use crate::journal::context::JournalContext;
 use crate::journal::format::codec::Stored;
-use crate::journal::format::layout::Sizes;
-use crate::journal::recovery::report::{RecoveryReport, Refusal, ReplayTarget};
-use crate::journal::recovery::{Journal, Options, Recovered, recover};
+use crate::journal::recovery::Journal;
+use crate::journal::recovery::report::RecoveryReport;
 use crate::journal::snapshot::status::Saved;
 use crate::registry::account::AccountV1;
 use crate::registry::refresh::FamilyV1;
-use crate::registry::tables::{Limits, States};
+use crate::registry::tables::States;
 use crate::registry::write_counts::WriteCounts;
 use crate::registry::{Owner, OwnerContext, Registry};
-use crate::storage::Storage;
-use crate::storage::local::LocalStorage;
 use crate::system::clock::Clock;
 use crate::system::fail_stop::FailStop;
 use crate::system::lock::Mutex;
 use crate::system::random::Random;
 use crate::system::scheduling;
 use crate::token::feed::{self, Ended};
-use crate::token::{KeyError, Keys, Scheme};
-use crate::value::id::AccountId;
-
-/// Why an engine does not start.
-#[derive(Debug, thiserror::Error)]
-pub enum StartError {
-    /// Recovery refused the directory.
-    #[error(transparent)]
-    Refused(#[from] Refusal),
-    /// Keys, files or threads.
-    #[error("{0}")]
-    Io(#[from] std::io::Error),
-    /// A signing key.
-    #[error(transparent)]
-    Key(#[from] KeyError),
-}
-
-/// One partition, recovered and owned: the state of its tables and the journal that is ready for its next entry.
-pub struct Partition {
-    states: States,
-    storage: LocalStorage,
-    recovered: Recovered,
-    clock: Clock,
-}
-
-/// How a partition is recovered.
-pub struct PartitionOptions<'a> {
-    /// Its directory.
-    pub dir: &'a Path,
-    /// Its clock, whose floor recovery raises.
-    pub clock: Clock,
-    /// The source of randomness.
-    pub random: Arc<Random>,
-    /// Whether to start although the journal is more than a day ahead of the system's clock.
-    pub accept_clock_floor: bool,
-    /// Whether the keys of the installation are made at the first start of this partition. True for one partition of a
-    /// process.
-    pub makes_keys: bool,
-}
-
-impl Partition {
-    /// Recovers and owns a partition.
-    ///
-    /// Errors: a directory that is held, damaged or of a newer version.
-    pub fn recover(config: &Config, options: PartitionOptions<'_>) -> Result<Self, StartError> {
-        let PartitionOptions { dir, clock, random, accept_clock_floor, makes_keys } = options;
-        let storage = LocalStorage::open(dir)?.logging(config.write_mode);
-        let key_storage: Option<Arc<dyn Storage>> =
-            if makes_keys { Some(Arc::new(LocalStorage::open(&config.keys_dir)?)) } else { None };
-        let limits = Limits {
-            lockout: config.lockout,
-            refresh: config.refresh,
-            session: config.session,
-            reset: config.reset,
-        };
-        let mut target = Target {
-            states: States::new(&limits),
-            key_storage,
-            random: Arc::clone(&random),
-            scheme: config.scheme,
-        };
-        let options = Options {
-            storage: Arc::new(storage.clone()),
-            sizes: Sizes { segment: config.segment_bytes, ..Sizes::PRODUCTION },
-            clock: clock.clone(),
-            random,
-            accept_clock_floor,
-        };
-        target.states.begin_recovery();
-        let recovered = recover(options, &mut target)?;
-        target.states.end_recovery();
-        Ok(Self { states: target.states, storage, recovered, clock })
-    }
-
-    /// Returns what recovery found.
-    pub const fn report(&self) -> &RecoveryReport {
-        &self.recovered.found
-    }
-
-    /// Returns what the files of this run of the journal have in common.
-    pub const fn context(&self) -> &JournalContext {
-        self.recovered.life()
-    }
-
-    /// Returns the last durable sequence.
-    pub fn durable(&self) -> u64 {
-        self.recovered.handle.durable()
-    }
-}
-
-/// What recovery replays into.
-struct Target {
-    states: States,
-    /// Where keys are made at the first start, if this partition makes them.
-    key_storage: Option<Arc<dyn Storage>>,
-    random: Arc<Random>,
-    scheme: Scheme,
-}
-
-impl ReplayTarget for Target {
-    fn apply(&mut self, table: u16, schema: u16, key: &[u8], value: Option<&[u8]>) -> Result<(), String> {
-        self.states.restore(table, schema, key, value)
-    }
-
-    fn first_start(&mut self) -> std::io::Result<()> {
-        match &self.key_storage {
-            Some(storage) => Keys::form(&**storage, &self.random, self.scheme),
-            None => Ok(()),
-        }
-    }
-
-    fn has_keys(&self) -> bool {
-        self.key_storage.as_ref().is_some_and(|storage| Keys::exist(&**storage))
-    }
-}
+use crate::value::id::{AccountId, Slot};
 
 /// The thread on which an engine runs its owners.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -179,14 +62,13 @@ impl RunningEngine {
         self.journal.close();
     }
 
-    /// Ends after a fault: no snapshot, no mark of a clean stop. The directory is free once this returns.
+    /// Ends after a fault: entries that were appended are written, but no mark of a clean stop. The directory is free once this returns.
     pub fn abandon(self) {
-        let Self { journal, own_thread, .. } = self;
-        if let Some(thread) = own_thread {
+        if let Some(thread) = self.own_thread {
             thread.stop();
             let _ = thread.join();
         }
-        drop(journal);
+        self.journal.abandon();
     }
 }
 
@@ -201,7 +83,7 @@ impl Engine {
         thread: OwnerThread,
         fail_stop: &FailStop,
     ) -> Result<(Arc<Self>, RunningEngine), StartError> {
-        let Partition { states, storage, recovered, clock } = partition;
+        let Partition { states, slots, storage, recovered, clock } = partition;
         let machine = services.config.machine;
         let (handle, journal, found) = recovered.start(fail_stop, machine)?;
         // The first timeline is number 1, and its credentials carry 0.
@@ -229,6 +111,7 @@ impl Engine {
         };
         let engine = Arc::new(Self {
             services: Arc::clone(services),
+            slots,
             clock,
             global_epoch,
             accounts: start.owner(states.accounts),
@@ -264,6 +147,7 @@ pub fn start_first(
     let random = Arc::new(Random::system());
     let options = PartitionOptions {
         dir: &config.data_dir,
+        slots: Slot::ALL,
         clock: clock.clone(),
         random: Arc::clone(&random),
         accept_clock_floor,

@@ -30,9 +30,9 @@ pub async fn sessions(engine: &Engine, identity: &Identity) -> Result<OpenSessio
 
 pub(crate) async fn open_sessions(engine: &Engine, account: &AccountV1) -> Result<OpenSessions, FlowError> {
     let (id, epoch) = (account.account_id(), account.auth_epoch);
-    let mut families = engine.refresh.ask(refresh::actor::OfAccount(id)).await?;
+    let mut families = engine.refresh.ask(refresh::actor::OfAccount { account: id }).await?;
     families.retain(|family| family.auth_epoch == epoch);
-    let mut sessions = engine.sessions.ask(session::actor::OfAccount(id)).await?;
+    let mut sessions = engine.sessions.ask(session::actor::OfAccount { account: id }).await?;
     sessions.retain(|session| session.auth_epoch == epoch);
     Ok(OpenSessions { families, sessions })
 }
@@ -42,12 +42,18 @@ pub(super) async fn carry_over(engine: &Engine, identity: &Identity, epoch: u64)
     match &identity.held {
         Held::Family(family) => {
             if let Some(id) = FamilyId::from_bytes(family.id) {
-                engine.refresh.ask(refresh::actor::CarryOver(id, family.auth_epoch, epoch)).await?;
+                engine
+                    .refresh
+                    .ask(refresh::actor::CarryOver { family: id, from: family.auth_epoch, to: epoch })
+                    .await?;
             }
         }
         Held::Session(session) => {
             if let Some(id) = SessionId::from_bytes(session.id) {
-                engine.sessions.ask(session::actor::CarryOver(id, session.auth_epoch, epoch)).await?;
+                engine
+                    .sessions
+                    .ask(session::actor::CarryOver { session: id, from: session.auth_epoch, to: epoch })
+                    .await?;
             }
         }
     }
@@ -65,7 +71,7 @@ pub async fn delete(engine: &Engine, client: &Client, identity: &Identity, passw
             if id != identity.account.account_id() {
                 return Err(Refusal::Unauthenticated.into());
             }
-            engine.accounts.ask(Delete(id)).await?.map_err(|_| Refusal::NotFound)?;
+            engine.accounts.ask(Delete { id }).await?.map_err(|_| Refusal::NotFound)?;
             end_others_and_mailed(engine, id, None).await?;
             engine.record_durably(client.note(Event::AccountDeleted).for_account(Some(&account))).await;
             Ok(())

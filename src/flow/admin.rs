@@ -98,7 +98,7 @@ pub async fn list(engine: &Engine, _: &Admin, list: List) -> Result<Vec<AccountV
 
 /// One account.
 pub async fn get(engine: &Engine, _: &Admin, id: AccountId) -> Result<AccountV1, FlowError> {
-    Ok(engine.accounts.ask(ById(id)).await?.ok_or(Refusal::NotFound)?)
+    Ok(engine.accounts.ask(ById { id }).await?.ok_or(Refusal::NotFound)?)
 }
 
 /// Changes an account. Another status ends everything that is open.
@@ -116,7 +116,7 @@ pub async fn change(
         name: display_name(name)?,
         ..Change::default()
     };
-    let changed = engine.accounts.ask(Alter(id, change)).await?.map_err(|_| Refusal::NotFound)?;
+    let changed = engine.accounts.ask(Alter { id, change }).await?.map_err(|_| Refusal::NotFound)?;
     if status.is_some() {
         // Dead by their epoch already; resource servers hear of it, too.
         end_others(engine, id, None).await?;
@@ -127,7 +127,7 @@ pub async fn change(
 
 /// Deletes an account and all that is its own.
 pub async fn delete(engine: &Engine, admin: &Admin, id: AccountId) -> Result<(), FlowError> {
-    engine.accounts.ask(Delete(id)).await?.map_err(|_| Refusal::NotFound)?;
+    engine.accounts.ask(Delete { id }).await?.map_err(|_| Refusal::NotFound)?;
     end_others_and_mailed(engine, id, None).await?;
     admin.record(engine, Event::AccountDeleted, &id).await;
     Ok(())
@@ -136,14 +136,14 @@ pub async fn delete(engine: &Engine, admin: &Admin, id: AccountId) -> Result<(),
 /// Lifts a lockout.
 pub async fn unlock(engine: &Engine, admin: &Admin, id: AccountId) -> Result<(), FlowError> {
     let account = get(engine, admin, id).await?;
-    engine.lockout.ask(Clear(NameKey(account.name_key))).await?;
+    engine.lockout.ask(Clear { name: NameKey(account.name_key) }).await?;
     admin.record(engine, Event::LockoutCleared, &id).await;
     Ok(())
 }
 
 /// Ends everything that is open.
 pub async fn revoke_sessions(engine: &Engine, admin: &Admin, id: AccountId) -> Result<(), FlowError> {
-    let raised = Alter(id, Change { raise_epoch: true, ..Change::default() });
+    let raised = Alter { id, change: Change { raise_epoch: true, ..Change::default() } };
     engine.accounts.ask(raised).await?.map_err(|_| Refusal::NotFound)?;
     end_others(engine, id, None).await?;
     admin.record(engine, Event::SessionRevoked, &id).await;

@@ -65,7 +65,7 @@ impl Engine {
             return self.throttled(throttled, rate_limit);
         }
         let eased = cache.eased();
-        match self.ask_unsealed(&self.services.throttle, Take(class, address)).await {
+        match self.ask_unsealed(&self.services.throttle, Take { class, address }).await {
             Ok(Ok(granted)) => Outcome { result: Ok(granted.charge), rate_limit: Some(granted.standing) },
             Ok(Err(refused)) => {
                 cache.keep(class, network, refused, eased, now);
@@ -91,6 +91,6 @@ impl Engine {
     /// Gives back the charge of a request that succeeded.
     pub(crate) async fn refund(&self, charge: Charge) {
         // If the throttle is gone, the engine is ending and the charge goes with it.
-        let _ = self.ask_unsealed(&self.services.throttle, Refund(charge)).await;
+        let _ = self.ask_unsealed(&self.services.throttle, Refund { charge }).await;
     }
 }

@@ -42,7 +42,7 @@ pub async fn bearer(engine: &Engine, token: &str) -> Result<Arc<Identity>, FlowE
     })?;
     let id: FamilyId = claims.sid.parse().map_err(|_| Refusal::Unauthenticated)?;
     let mark = engine.write_counts.stamp(&id.to_bytes(), 0);
-    let family = engine.refresh.ask(refresh::actor::Alive(id)).await?;
+    let family = engine.refresh.ask(refresh::actor::Alive { id }).await?;
     let family = family.ok_or(Refusal::Unauthenticated)?;
     let mark = mark.with_owner(engine.write_counts.count(&family.account));
     let account = live_account(engine, family.account, family.auth_epoch, family.global_epoch).await?;
@@ -74,7 +74,7 @@ pub async fn cookie(engine: &Engine, token: &str, client: &Client) -> Result<Arc
     let read = engine.services.edge.read(TokenKind::Session, token).map_err(|_| Refusal::Unauthenticated)?;
     let id = SessionId::from_bytes(read.id).ok_or(Refusal::Unauthenticated)?;
     let mark = engine.write_counts.stamp(&id.to_bytes(), 0);
-    let session = engine.sessions.ask(session::actor::Touch(id, read.secret.digest())).await?;
+    let session = engine.sessions.ask(session::actor::Touch { id, digest: read.secret.digest() }).await?;
     let session = session.ok_or(Refusal::Unauthenticated)?;
     if agent::family(&session.user_agent) != agent::family(&client.user_agent) {
         // It may have been copied: whoever sends it logs in again. Where it was opened it goes on.
@@ -104,8 +104,8 @@ impl Engine {
 pub async fn replace(engine: &Engine, token: &str) -> Result<(), FlowError> {
     let Ok(read) = engine.services.edge.read(TokenKind::Session, token) else { return Ok(()) };
     let Some(id) = SessionId::from_bytes(read.id) else { return Ok(()) };
-    if engine.sessions.ask(session::actor::Touch(id, read.secret.digest())).await?.is_some() {
-        engine.sessions.ask(session::actor::End(id)).await?;
+    if engine.sessions.ask(session::actor::Touch { id, digest: read.secret.digest() }).await?.is_some() {
+        engine.sessions.ask(session::actor::End { id }).await?;
     }
     Ok(())
 }
@@ -118,7 +118,7 @@ async fn live_account(
     global_epoch: u64,
 ) -> Result<AccountV1, FlowError> {
     let id = AccountId::from_bytes(id).ok_or(Refusal::Unauthenticated)?;
-    let account = engine.accounts.ask(ById(id)).await?.ok_or(Refusal::Unauthenticated)?;
+    let account = engine.accounts.ask(ById { id }).await?.ok_or(Refusal::Unauthenticated)?;
     engine.gate(&account, auth_epoch, global_epoch).map_err(|_| Refusal::Unauthenticated)?;
     Ok(account)
 }
@@ -166,7 +166,7 @@ pub async fn introspect(
 async fn introspect_refresh(engine: &Engine, token: &str) -> Result<Option<Introspected>, FlowError> {
     let Ok(read) = engine.services.edge.read(TokenKind::Refresh, token) else { return Ok(None) };
     let Some(id) = FamilyId::from_bytes(read.id) else { return Ok(None) };
-    let family = engine.refresh.ask(refresh::actor::Alive(id)).await?;
+    let family = engine.refresh.ask(refresh::actor::Alive { id }).await?;
     let live = |family: &FamilyV1| {
         family.generation == read.generation
             && crate::token::opaque::SecretDigest(family.digest) == read.secret.digest()

@@ -94,7 +94,7 @@ impl Presented {
     ) -> Result<Sealed<AccountV1>, FlowError> {
         let Self { key, device, wrong, .. } = *self;
         let network = Network::of(client.address);
-        let stranger = lane_of(engine.ask_unsealed(&engine.services.stuffing, Look(network)).await?);
+        let stranger = lane_of(engine.ask_unsealed(&engine.services.stuffing, Look { network }).await?);
         let place = client.place(if device.is_some() { Lane::Known } else { stranger });
         if let Err(shed) = engine.services.pool.has_room(&[place.lane], place.network) {
             engine.services.audit.count(Event::LoginShed);
@@ -119,7 +119,7 @@ impl Presented {
             }
             // A cookie that has failed too often is known no longer.
             let place = client.place(if attempt.is_of_known_device() { Lane::Known } else { stranger });
-            let account = engine.accounts.ask(Find(key)).await?;
+            let account = engine.accounts.ask(Find { name: key }).await?;
             let phc = account.as_ref().and_then(|account| account.phc.as_deref());
             let verified = tokio::select! {
                 biased;
@@ -147,14 +147,14 @@ impl Presented {
             Ok(verified) => verified,
             Err(shed) => {
                 // Never checked, so never counted.
-                engine.lockout.ask(Finish(attempt, Outcome::Returned)).await?;
+                engine.lockout.ask(Finish { attempt, outcome: Outcome::Returned }).await?;
                 engine.record(client.note(Event::LoginShed).for_account(account.as_ref()).device(device));
                 return Err(Fault::from(shed).into());
             }
         };
         let Some(account) = account.as_ref().filter(|_| verified.matches) else {
             let outcome = Outcome::Failed { known: account.is_some() };
-            let settled = engine.lockout.ask(Finish(attempt, outcome)).await?;
+            let settled = engine.lockout.ask(Finish { attempt, outcome }).await?;
             let outcome =
                 if device.is_some() { stuffing::Outcome::Mistyped } else { stuffing::Outcome::Failed };
             self.notice(engine, client, outcome).await?;
@@ -173,7 +173,7 @@ impl Presented {
             }
             return Err(Refusal::InvalidCredentials.into());
         };
-        let settled = engine.lockout.ask_sealed(Finish(attempt, Outcome::Succeeded)).await?;
+        let settled = engine.lockout.ask_sealed(Finish { attempt, outcome: Outcome::Succeeded }).await?;
         self.notice(engine, client, stuffing::Outcome::Succeeded).await?;
         if verified.needs_rehash
             && let Some(checked) = &account.phc
@@ -194,14 +194,14 @@ impl Presented {
     ) -> Result<(), FlowError> {
         let network = Network::of(client.address);
         let tried = stuffing::Tried { network, name: self.key, outcome };
-        let noticed = engine.ask_unsealed(&engine.services.stuffing, Observe(tried)).await?;
+        let noticed = engine.ask_unsealed(&engine.services.stuffing, Observe { tried }).await?;
         let suspected = || client.note(Event::StuffingSuspected);
         if noticed.alarm {
             engine.record(suspected().with_reason("failures far above their mean"));
         }
         if let Some(network) = noticed.suspect {
             engine.record(suspected().with_reason("many names from one network"));
-            Box::pin(engine.ask_unsealed(&engine.services.throttle, Suspect(network))).await?;
+            Box::pin(engine.ask_unsealed(&engine.services.throttle, Suspect { network })).await?;
         }
         if noticed.targeted {
             Box::pin(self.warn_owner(engine, suspected())).await?;
@@ -210,7 +210,7 @@ impl Presented {
     }
 
     async fn warn_owner(&self, engine: &Engine, suspected: Note) -> Result<(), FlowError> {
-        let account = engine.accounts.ask(Find(self.key)).await?;
+        let account = engine.accounts.ask(Find { name: self.key }).await?;
         engine.record(suspected.for_account(account.as_ref()).with_reason("one name from many networks"));
         let owner = Addressee::of(account.as_ref(), &self.name, self.key);
         engine.post(owner, Kind::Targeted).await

@@ -51,7 +51,7 @@ pub async fn ask(
             if engine.mailed.ask(undo).await? {
                 return Err(Refusal::EmailChangedLately.into());
             }
-            let taken = engine.accounts.ask(Find(new.key(&engine.services.keys.directory))).await?;
+            let taken = engine.accounts.ask(Find { name: new.key(&engine.services.keys.directory) }).await?;
             engine.record(client.note(Event::EmailChangeAsked).for_account(Some(&account)));
             // Who signed up with it and proved nothing is in nobody's way.
             match taken.filter(AccountV1::holds_its_address) {
@@ -76,7 +76,7 @@ pub async fn confirm(engine: &Engine, client: &Client, token: &str, email: &str)
             let token = engine.mailed.ask(redeem).await?.map_err(|_| Refusal::InvalidMailedToken)?;
             let before = mailed::account_of(engine, &token).await?;
             let (id, key) = (before.account_id(), new.key(&engine.services.keys.directory));
-            let holder = engine.accounts.ask(Find(key)).await?;
+            let holder = engine.accounts.ask(Find { name: key }).await?;
             if holder.is_some_and(|holder| holder.holds_its_address()) {
                 return Err(Refusal::InvalidMailedToken.into());
             }
@@ -91,9 +91,9 @@ pub async fn confirm(engine: &Engine, client: &Client, token: &str, email: &str)
                 verified: true,
                 ..Change::default()
             };
-            let changed = engine.accounts.ask(Alter(id, change)).await?;
+            let changed = engine.accounts.ask(Alter { id, change }).await?;
             let account = changed.map_err(|_| Refusal::InvalidMailedToken)?;
-            engine.mailed.ask(EndAll(id)).await?;
+            engine.mailed.ask(EndAll { account: id }).await?;
             engine.record_durably(client.note(Event::EmailChanged).for_account(Some(&account))).await;
             Ok(())
         })
@@ -107,13 +107,13 @@ pub async fn undo(engine: &Engine, client: &Client, token: &str, email: &str) ->
         .admitted(Class::Reset, client, async |_| {
             let old = parse_name(email)?;
             let redeem = bound(engine, token, Purpose::EmailUndo, &old)?;
-            let seen = engine.mailed.ask(Look(redeem)).await?.map_err(|_| Refusal::InvalidMailedToken)?;
+            let seen = engine.mailed.ask(Look { redeem }).await?.map_err(|_| Refusal::InvalidMailedToken)?;
             // Whatever became of the account's epoch meanwhile: this is its first owner. What was mailed before a restore is dead.
             if seen.global_epoch != engine.global_epoch {
                 return Err(Refusal::InvalidMailedToken.into());
             }
             let id = AccountId::from_bytes(seen.account).ok_or(Refusal::InvalidMailedToken)?;
-            engine.accounts.ask(ById(id)).await?.ok_or(Refusal::InvalidMailedToken)?;
+            engine.accounts.ask(ById { id }).await?.ok_or(Refusal::InvalidMailedToken)?;
             let key = old.key(&engine.services.keys.directory);
             // Somebody may have signed up with the address meanwhile.
             make_way(engine, client, key, id).await?;
@@ -124,10 +124,10 @@ pub async fn undo(engine: &Engine, client: &Client, token: &str, email: &str) ->
                 verified: true,
                 ..Change::default()
             };
-            let changed = engine.accounts.ask(Alter(id, change)).await?;
+            let changed = engine.accounts.ask(Alter { id, change }).await?;
             let account = changed.map_err(|_| Refusal::InvalidMailedToken)?;
             end_others_and_mailed(engine, id, None).await?;
-            engine.lockout.ask(Clear(NameKey(account.name_key))).await?;
+            engine.lockout.ask(Clear { name: NameKey(account.name_key) }).await?;
             engine.record_durably(client.note(Event::EmailChangeUndone).for_account(Some(&account))).await;
             engine.mail_token(Addressee::owner(&account), Purpose::Reset, Kind::Reset).await
         })
@@ -194,11 +194,11 @@ mod tests {
             let account = admin::create(&engine, &Admin::operator(), new).await.unwrap();
             let (id, address) = (account.account_id(), &account.email);
             engine.mail_bound_token(&account, Purpose::EmailUndo, Kind::EmailUndo, address).await.unwrap();
-            let mail = engine.outbox.ask(Due(1)).await.unwrap().remove(0);
+            let mail = engine.outbox.ask(Due { limit: 1 }).await.unwrap().remove(0);
             let token = open_token(&engine.services.keys.outbox, mail.id, &mail.token.unwrap()).unwrap();
             let client = Client::new(std::net::Ipv4Addr::LOCALHOST.into(), "test");
             undo(&engine, &client, &token, address).await.result.unwrap();
-            assert!(engine.accounts.ask(ById(id)).await.unwrap().is_some());
+            assert!(engine.accounts.ask(ById { id }).await.unwrap().is_some());
             running.stop();
             services.stop();
         });

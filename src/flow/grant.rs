@@ -94,7 +94,7 @@ impl Engine {
         client: &Client,
     ) -> Result<Sealed<Issued>, FlowError> {
         let secret = Secret::mint(&self.services.random)?;
-        let opened = crate::registry::refresh::Opened {
+        let opened = crate::registry::refresh::OpenFamily {
             id: FamilyId::mint(account.account_id().slot(), self.services.random.bytes()?),
             account: account.account_id(),
             auth_epoch: account.auth_epoch,
@@ -144,7 +144,7 @@ impl Engine {
         client: &Client,
     ) -> Result<Sealed<Issued>, FlowError> {
         let secret = Secret::mint(&self.services.random)?;
-        let opened = crate::registry::session::Opened {
+        let opened = crate::registry::session::OpenSession {
             id: SessionId::mint(account.account_id().slot(), self.services.random.bytes()?),
             account: account.account_id(),
             auth_epoch: account.auth_epoch,

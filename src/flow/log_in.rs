@@ -87,8 +87,9 @@ async fn opened(
             engine
                 .admitted(Class::Login, client, async |charge| {
                     let account = asked?.check(engine, client, gone).await?;
-                    let now = account
-                        .then(async |account| engine.accounts.ask_sealed(ById(account.account_id())).await);
+                    let now = account.then(async |account| {
+                        engine.accounts.ask_sealed(ById { id: account.account_id() }).await
+                    });
                     let issued = now.await?.then(async |(account, now)| {
                         let allowed = match allowed(engine, account, now.as_ref()) {
                             Ok(account) => account.clone(),

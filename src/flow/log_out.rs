@@ -38,7 +38,7 @@ pub async fn log_out(engine: &Engine, identity: &Identity, scope: Scope) -> Resu
         Scope::Others => end_others(engine, id, Some(identity.sid())).await?,
         Scope::Global => {
             // One write of one owner: everything that carries the old epoch is dead with it.
-            let raised = Alter(id, Change { raise_epoch: true, ..Change::default() });
+            let raised = Alter { id, change: Change { raise_epoch: true, ..Change::default() } };
             let _ = engine.accounts.ask(raised).await?;
             end_others(engine, id, None).await?;
         }
@@ -52,14 +52,14 @@ pub async fn log_out(engine: &Engine, identity: &Identity, scope: Scope) -> Resu
 pub async fn log_out_token(engine: &Engine, token: &str) -> Result<(), FlowError> {
     let Ok(read) = engine.services.edge.read(TokenKind::Refresh, token) else { return Ok(()) };
     let Some(id) = FamilyId::from_bytes(read.id) else { return Ok(()) };
-    let family = engine.refresh.ask(refresh::actor::Get(id)).await?;
+    let family = engine.refresh.ask(refresh::actor::Get { id }).await?;
     let digest = read.secret.digest();
     let own = family.is_some_and(|family| {
         let live = family.generation == read.generation && SecretDigest(family.digest) == digest;
         live || family.spent.is_some_and(|spent| SecretDigest(spent.digest) == digest)
     });
     if own {
-        engine.refresh.ask(refresh::actor::End(id, Cause::LogOut)).await?;
+        engine.refresh.ask(refresh::actor::End { id, cause: Cause::LogOut }).await?;
         engine.record_durably(Note::new(Event::SessionRevoked).about(&id).with_reason("log-out")).await;
     }
     Ok(())
@@ -69,12 +69,12 @@ async fn end(engine: &Engine, identity: &Identity) -> Result<(), FlowError> {
     match &identity.held {
         Held::Family(family) => {
             if let Some(id) = FamilyId::from_bytes(family.id) {
-                engine.refresh.ask(refresh::actor::End(id, Cause::LogOut)).await?;
+                engine.refresh.ask(refresh::actor::End { id, cause: Cause::LogOut }).await?;
             }
         }
         Held::Session(session) => {
             if let Some(id) = SessionId::from_bytes(session.id) {
-                engine.sessions.ask(session::actor::End(id)).await?;
+                engine.sessions.ask(session::actor::End { id }).await?;
             }
         }
     }
@@ -88,8 +88,10 @@ pub(super) async fn end_others(
     but: Option<[u8; 16]>,
 ) -> Result<(), FlowError> {
     // All in one entry or a few, so that resource servers hear of the last a moment after the first.
-    while engine.refresh.ask(refresh::actor::EndOthers(account, but, Cause::LogOut)).await? {}
-    while engine.sessions.ask(session::actor::EndOthers(account, but)).await? {}
+    while engine.refresh.ask(refresh::actor::EndOthers { account, except: but, cause: Cause::LogOut }).await?
+    {
+    }
+    while engine.sessions.ask(session::actor::EndOthers { account, except: but }).await? {}
     Ok(())
 }
 
@@ -100,24 +102,24 @@ pub(super) async fn end_others_and_mailed(
     but: Option<[u8; 16]>,
 ) -> Result<(), FlowError> {
     end_others(engine, account, but).await?;
-    Ok(engine.mailed.ask(EndAll(account)).await?)
+    Ok(engine.mailed.ask(EndAll { account }).await?)
 }
 
 /// Ends one session of one's own, by the id that the list shows.
 pub async fn end_one(engine: &Engine, identity: &Identity, id: &str) -> Result<(), FlowError> {
     let account = identity.account.account_id().to_bytes();
     let family: FamilyId = id.parse().map_err(|_| Refusal::NotFound)?;
-    if let Some(found) = engine.refresh.ask(refresh::actor::Alive(family)).await?
+    if let Some(found) = engine.refresh.ask(refresh::actor::Alive { id: family }).await?
         && found.account == account
     {
-        engine.refresh.ask(refresh::actor::End(family, Cause::Revoked)).await?;
+        engine.refresh.ask(refresh::actor::End { id: family, cause: Cause::Revoked }).await?;
         return Ok(());
     }
     let session: SessionId = id.parse().map_err(|_| Refusal::NotFound)?;
-    if let Some(found) = engine.sessions.ask(session::actor::Alive(session)).await?
+    if let Some(found) = engine.sessions.ask(session::actor::Alive { id: session }).await?
         && found.account == account
     {
-        engine.sessions.ask(session::actor::End(session)).await?;
+        engine.sessions.ask(session::actor::End { id: session }).await?;
         return Ok(());
     }
     Err(Refusal::NotFound.into())

@@ -27,7 +27,7 @@ pub(super) fn read(engine: &Engine, token: &str, purpose: Purpose) -> Result<Red
 /// The account of a token, if the token's epoch is still its own.
 pub(super) async fn account_of(engine: &Engine, token: &MailedV1) -> Result<AccountV1, FlowError> {
     let id = AccountId::from_bytes(token.account).ok_or(Refusal::InvalidMailedToken)?;
-    let account = engine.accounts.ask(ById(id)).await?.ok_or(Refusal::InvalidMailedToken)?;
+    let account = engine.accounts.ask(ById { id }).await?.ok_or(Refusal::InvalidMailedToken)?;
     if account.auth_epoch != token.auth_epoch || token.global_epoch != engine.global_epoch {
         return Err(Refusal::InvalidMailedToken.into());
     }
@@ -43,7 +43,7 @@ pub async fn verify(engine: &Engine, client: &Client, token: &str) -> Outcome<()
             let token = engine.mailed.ask(redeem).await?.map_err(|_| Refusal::InvalidMailedToken)?;
             let account = account_of(engine, &token).await?;
             let proved = Change { verified: true, if_epoch: Some(token.auth_epoch), ..Change::default() };
-            let changed = engine.accounts.ask(Alter(account.account_id(), proved)).await?;
+            let changed = engine.accounts.ask(Alter { id: account.account_id(), change: proved }).await?;
             changed.map_err(|_| Refusal::InvalidMailedToken)?;
             engine.record_durably(client.note(Event::EmailVerified).for_account(Some(&account))).await;
             Ok(())
@@ -57,7 +57,7 @@ pub async fn resend(engine: &Engine, client: &Client, email: &str) -> Outcome<()
         .admitted(Class::Forgot, client, async |_| {
             let name = parse_name(email)?;
             let key = name.key(&engine.services.keys.directory);
-            let account = engine.accounts.ask(Find(key)).await?;
+            let account = engine.accounts.ask(Find { name: key }).await?;
             let unproved = account.as_ref().filter(|account| !account.email_verified);
             engine.mail_token(Addressee::of(unproved, &name, key), Purpose::Verify, Kind::Verify).await
         })
@@ -71,7 +71,7 @@ pub async fn unlock(engine: &Engine, client: &Client, token: &str) -> Outcome<()
             let redeem = read(engine, token, Purpose::Unlock)?;
             let token = engine.mailed.ask(redeem).await?.map_err(|_| Refusal::InvalidMailedToken)?;
             let account = account_of(engine, &token).await?;
-            engine.lockout.ask(Clear(NameKey(account.name_key))).await?;
+            engine.lockout.ask(Clear { name: NameKey(account.name_key) }).await?;
             let note = client
                 .note(Event::LockoutCleared)
                 .for_account(Some(&account))

@@ -28,7 +28,7 @@ pub async fn forgot(engine: &Engine, client: &Client, email: &str) -> Outcome<()
         .admitted(Class::Forgot, client, async |_| {
             let name = parse_name(email)?;
             let key = name.key(&engine.services.keys.directory);
-            let account = engine.accounts.ask(Find(key)).await?;
+            let account = engine.accounts.ask(Find { name: key }).await?;
             engine.record(client.note(Event::ResetRequested).for_account(account.as_ref()));
             // Networks that are not throttled have no quota either: a gateway of ours asks for many.
             let exempt = engine
@@ -52,7 +52,7 @@ pub async fn reset(engine: &Engine, client: &Client, token: &str, password: &str
         .admitted(Class::Reset, client, async |_| {
             let redeem = mailed::read(engine, token, Purpose::Reset)?;
             // A password that is too weak must not cost the token.
-            let seen = engine.mailed.ask(Look(redeem)).await?.map_err(|_| Refusal::InvalidMailedToken)?;
+            let seen = engine.mailed.ask(Look { redeem }).await?.map_err(|_| Refusal::InvalidMailedToken)?;
             let account = mailed::account_of(engine, &seen).await?;
             let password = new_password(engine, password, &account.email, "/new_password")?;
             let phc =
@@ -67,10 +67,13 @@ pub async fn reset(engine: &Engine, client: &Client, token: &str, password: &str
                 verified: true,
                 ..Change::default()
             };
-            let account =
-                engine.accounts.ask(Alter(id, set)).await?.map_err(|_| Refusal::InvalidMailedToken)?;
+            let account = engine
+                .accounts
+                .ask(Alter { id, change: set })
+                .await?
+                .map_err(|_| Refusal::InvalidMailedToken)?;
             end_others_and_mailed(engine, id, None).await?;
-            engine.lockout.ask(Clear(NameKey(account.name_key))).await?;
+            engine.lockout.ask(Clear { name: NameKey(account.name_key) }).await?;
             engine.record_durably(client.note(Event::PasswordReset).for_account(Some(&account))).await;
             engine.post(Addressee::owner(&account), Kind::ResetDone).await?;
             engine.device_cookie(&parse_name(&account.email)?)
@@ -100,7 +103,8 @@ pub async fn change(
                 engine.services.pool.hash(client.place(Lane::Known), password).await.map_err(Fault::from)?;
             let set =
                 Change { phc: Some(phc.into()), if_epoch: Some(account.auth_epoch), ..Change::default() };
-            let account = engine.accounts.ask(Alter(id, set)).await?.map_err(|_| Refusal::SessionExpired)?;
+            let account =
+                engine.accounts.ask(Alter { id, change: set }).await?.map_err(|_| Refusal::SessionExpired)?;
             // Carried over before the others end: a crash between leaves nothing open that should not be.
             super::account::carry_over(engine, identity, account.auth_epoch).await?;
             end_others_and_mailed(engine, id, Some(identity.sid())).await?;

@@ -79,7 +79,7 @@ async fn finish(
             Err(Refusal::RefreshTokenReused.into())
         }
         Err(Denied::ByAccount(refusal)) => {
-            Box::pin(engine.refresh.ask(refresh::actor::End(id, Cause::Revoked))).await?;
+            Box::pin(engine.refresh.ask(refresh::actor::End { id, cause: Cause::Revoked })).await?;
             Err(refusal.into())
         }
         Err(Denied::Fault(error)) => Err(error),
@@ -173,7 +173,7 @@ async fn rotate_family(engine: &Engine, rotate: Rotate) -> Result<Sealed<Rotatio
             Err(_) => None,
         };
         match owner {
-            Some(id) => engine.accounts.ask_sealed(ById(id)).await,
+            Some(id) => engine.accounts.ask_sealed(ById { id }).await,
             None => Ok(Sealed::new(None, 0)),
         }
     });
@@ -185,7 +185,7 @@ async fn rotate_family(engine: &Engine, rotate: Rotate) -> Result<Sealed<Rotatio
 /// Errors: [`Refusal::SessionExpired`] if the account is gone or does not pass the gate.
 pub(super) async fn account_of(engine: &Engine, family: &FamilyV1) -> Result<AccountV1, FlowError> {
     let id = AccountId::from_bytes(family.account).ok_or(Refusal::SessionExpired)?;
-    let account = engine.accounts.ask(ById(id)).await?;
+    let account = engine.accounts.ask(ById { id }).await?;
     Ok(pass_gate(engine, account, family)?)
 }
 
@@ -198,9 +198,9 @@ fn pass_gate(engine: &Engine, account: Option<AccountV1>, family: &FamilyV1) -> 
 
 /// Mails the owner that a refresh token was reused. Sent once, when the reuse ends the family.
 async fn tell_owner(engine: &Engine, id: FamilyId) -> Result<(), FlowError> {
-    let ended = engine.refresh.ask(refresh::actor::Get(id)).await?;
+    let ended = engine.refresh.ask(refresh::actor::Get { id }).await?;
     let Some(account) = ended.and_then(|family| AccountId::from_bytes(family.account)) else { return Ok(()) };
-    let account = engine.accounts.ask(ById(account)).await?;
+    let account = engine.accounts.ask(ById { id: account }).await?;
     let Some(account) = account else { return Ok(()) };
     engine.post(Addressee::owner(&account), Kind::RefreshReused).await
 }

@@ -280,23 +280,54 @@ impl<S: Registry> Owner<S> {
 
 use codec::Stored as _;
 
-/// Writes the mailbox of a registry: for each command its answer, its class of room, and the call of the pure rule.
+/// Implements the handlers of messages that decide something. Each line names the message, the type of its answer, the
+/// class of journal space that its writes may take, and the pure rule:
+///
+/// `Message => Answer, Class, |state, message, now| decision;`
+///
+/// `by(|message| class)` in place of the class computes it from the message. `after |state, message, answer, now| ()` at
+/// the end of a line notes in memory what needs no journal; it runs once the writes are applied.
 macro_rules! handles {
-    ($state:ty { $($command:ty => $verdict:ty, $class:ident, $decide:expr;)* }) => {
+    ($state:ty {
+        $($message:ty => $verdict:ty, $class:ident $(($class_of:expr))?, $decide:expr $(, after $note:expr)?;)*
+    }) => {
         $(
-            impl actix::Message for $command {
+            impl actix::Message for $message {
                 type Result = $crate::registry::Answer<$verdict>;
             }
-            impl actix::Handler<$command> for $crate::registry::Owner<$state> {
-                type Result = actix::MessageResult<$command>;
-                fn handle(&mut self, command: $command, _: &mut actix::Context<Self>) -> Self::Result {
-                    let decide: fn(&$state, $command, $crate::system::clock::Timestamp) -> _ = $decide;
-                    let class = $crate::journal::append::handle::Class::$class;
-                    actix::MessageResult(self.decide(class, |state, now| decide(state, command, now)))
+            impl actix::Handler<$message> for $crate::registry::Owner<$state> {
+                type Result = actix::MessageResult<$message>;
+                fn handle(&mut self, message: $message, _: &mut actix::Context<Self>) -> Self::Result {
+                    let decide: fn(&$state, $message, $crate::system::clock::Timestamp) -> _ = $decide;
+                    let class = $crate::registry::handles!(@class $class, message, $message $(, $class_of)?);
+                    actix::MessageResult($crate::registry::handles!(
+                        @decide self, class, decide, message, $state, $message, $verdict $(, $note)?
+                    ))
                 }
             }
         )*
     };
+    (@class by, $message:ident, $type:ty, $class_of:expr) => {{
+        let class_of: fn(&$type) -> $crate::journal::append::handle::Class = $class_of;
+        class_of(&$message)
+    }};
+    (@class $class:ident, $message:ident, $type:ty) => {
+        $crate::journal::append::handle::Class::$class
+    };
+    (@decide $owner:ident, $class:ident, $decide:ident, $message:ident, $state:ty, $type:ty, $verdict:ty) => {
+        $owner.decide($class, |state, now| $decide(state, $message, now))
+    };
+    (
+        @decide $owner:ident, $class:ident, $decide:ident, $message:ident, $state:ty, $type:ty, $verdict:ty, $note:expr
+    ) => {{
+        let note: fn(&mut $state, &$type, &$verdict, $crate::system::clock::Timestamp) = $note;
+        let noted = $message.clone();
+        $owner.decide_and(
+            $class,
+            |state, now| $decide(state, $message, now),
+            |state, verdict, now| note(state, &noted, verdict, now),
+        )
+    }};
 }
 
 /// Likewise for readings. One that looks at a single record names it: `Command, of key => ...`.
@@ -360,8 +391,7 @@ mod tests {
     use std::task::{Context, Poll, Waker};
 
     use super::account::Accounts;
-    use super::refresh::state::Opened;
-    use super::refresh::{Families, Limits};
+    use super::refresh::{Families, Limits, OpenFamily};
     use super::*;
     use crate::journal::format::layout::Sizes;
     use crate::journal::recovery::report::ReplayTarget;
@@ -412,7 +442,8 @@ mod tests {
             let id = FamilyId::mint(account.slot(), [number; 14]);
             let (network, user_agent) = ("192.0.2.0/24".into(), "test".into());
             let digest = SecretDigest([0; 32]);
-            let opened = Opened { id, account, auth_epoch: 1, global_epoch: 0, digest, network, user_agent };
+            let opened =
+                OpenFamily { id, account, auth_epoch: 1, global_epoch: 0, digest, network, user_agent };
             let written = owner.decide(Class::Ordinary, |families, now| families.open(&opened, now));
             assert!(written.is_ok());
             id.to_bytes()

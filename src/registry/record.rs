@@ -47,6 +47,9 @@ impl<R: Record> Write<R> {
     }
 }
 
+/// The most sessions or families that one decision ends: the writes of more would not fit into one entry.
+pub const ENDED_AT_ONCE: usize = 64;
+
 /// What a rule makes of a command: writes to make true, and the answer. A "no" may carry writes as well.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Decision<R: Record, V> {

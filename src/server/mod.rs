@@ -15,7 +15,7 @@ use tokio::net::{TcpListener, TcpSocket};
 
 use crate::config::Config;
 use crate::engine::Engine;
-use crate::engine::start::StartError;
+use crate::engine::partition::StartError;
 use crate::http;
 use crate::mail::transport::Transport;
 use crate::system::clock::Clock;

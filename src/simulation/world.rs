@@ -18,7 +18,7 @@ use crate::journal::snapshot::Records;
 use crate::journal::snapshot::run::{Finished, SnapshotRun};
 use crate::registry::record::{Decision, Record, Write};
 use crate::registry::refresh::Families;
-use crate::registry::refresh::state::{Limits, Opened, Rotate};
+use crate::registry::refresh::state::{Limits, OpenFamily, Rotate};
 use crate::registry::{Answer, Owner, OwnerContext, Registry};
 use crate::simulation::toys::{TOY_A, TOY_B};
 use crate::simulation::toys::{Toys, is_out_of_time};
@@ -153,7 +153,7 @@ impl World {
             let decision = match families.get(id) {
                 None => {
                     let decision = families.open(
-                        &Opened {
+                        &OpenFamily {
                             id,
                             account,
                             auth_epoch: 1,

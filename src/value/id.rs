@@ -1,6 +1,7 @@
 //! Names of things, each of which carries the slot it lives in.
 
 use std::fmt;
+use std::ops::RangeInclusive;
 use std::str::FromStr;
 
 use hmac::{Hmac, KeyInit, Mac};
@@ -16,6 +17,8 @@ pub struct Slot(u16);
 impl Slot {
     /// The first one.
     pub const FIRST: Self = Self(0);
+    /// All of them: what a server with one partition holds.
+    pub const ALL: RangeInclusive<Self> = Self(0)..=Self(SLOTS - 1);
 
     /// The slot of number `number`; `None` past the last one.
     pub const fn new(number: u16) -> Option<Self> {

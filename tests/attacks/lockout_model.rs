@@ -110,7 +110,7 @@ impl Rule {
     }
 
     fn finish(&mut self, attempt: Attempt, outcome: Outcome) {
-        let decision = self.names.finish(Finish(attempt, outcome), self.now);
+        let decision = self.names.finish(Finish { attempt, outcome }, self.now);
         if outcome != Outcome::Succeeded {
             self.names.note_failure(&attempt, self.now);
         }

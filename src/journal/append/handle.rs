@@ -156,6 +156,8 @@ pub(in crate::journal) struct Core {
     /// Bytes of the last snapshot.
     pub(in crate::journal) snapshot_bytes: u64,
     pub(in crate::journal) stopping: bool,
+    /// Whether the stop leaves no mark of a clean stop: the engine has ended by a fault.
+    pub(in crate::journal) abandoned: bool,
     /// A snapshot has its name: `IDENTITY` is to demand what it rests on.
     pub(in crate::journal) persist_low_bound: bool,
     pub(in crate::journal) stopped: bool,

@@ -153,18 +153,25 @@ impl Writer {
 
     fn work(mut self) -> Result<(), Fault> {
         loop {
-            let (idle, stopping, witness) = {
+            let (idle, stopping, abandoned, witness) = {
                 let mut core = self.shared.core.lock();
                 if let Some(pause) = pause(&core, self.unattested) {
                     core = self.shared.work.wait_for(core, pause);
                 }
-                (core.ends.is_empty(), core.stopping, std::mem::take(&mut core.persist_low_bound))
+                (
+                    core.ends.is_empty(),
+                    core.stopping,
+                    core.abandoned,
+                    std::mem::take(&mut core.persist_low_bound),
+                )
             };
             if witness {
                 self.persist_low_bound()?;
             }
             if !idle {
                 self.step()?;
+            } else if abandoned {
+                return Ok(());
             } else if stopping {
                 return self.close();
             } else {
@@ -212,6 +219,12 @@ pub(in crate::journal) struct Running {
 impl Running {
     /// Writes what waits, marks a clean stop, and ends the thread.
     pub(in crate::journal) fn close(mut self) {
+        self.end();
+    }
+
+    /// Writes what waits and ends the thread, without the mark of a clean stop.
+    pub(in crate::journal) fn abandon(mut self) {
+        self.shared.core.lock().abandoned = true;
         self.end();
     }
 

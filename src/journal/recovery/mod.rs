@@ -78,6 +78,13 @@ impl Journal {
         }
     }
 
+    /// Ends without the mark of a clean stop, after a fault of the engine. Entries that were appended are still written.
+    pub fn abandon(mut self) {
+        if let Some(writer) = self.writer.take() {
+            writer.abandon();
+        }
+    }
+
     /// What files of this life have in common: for snapshots.
     pub const fn life(&self) -> &JournalContext {
         &self.life

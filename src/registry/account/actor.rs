@@ -1,6 +1,7 @@
 //! The mailbox around [`Accounts`].
 
-use super::state::{Change, Refusal, SignUp, SignedUp};
+pub use super::state::{Alter, Rehash, ReleaseUnprovenAddress, SignUp};
+use super::state::{Refusal, SignedUp};
 use super::{AccountV1, Accounts};
 use crate::registry::{handles, reads, registry};
 use crate::value::account_name::NameKey;
@@ -8,41 +9,26 @@ use crate::value::id::AccountId;
 
 registry!(Accounts, AccountV1, "account");
 
-/// Changes an account.
-#[derive(Clone, Debug)]
-pub struct Alter(pub AccountId, pub Change);
-
-/// Replaces the PHC string that was just checked by one of today's cost.
-#[derive(Clone, Debug)]
-pub struct Rehash {
-    /// Whose.
-    pub id: AccountId,
-    /// The PHC string that was checked.
-    pub checked: Box<str>,
-    /// What replaces it.
-    pub phc: Box<str>,
-}
-
 /// Deletes an account.
 #[derive(Clone, Copy, Debug)]
-pub struct Delete(pub AccountId);
-
-/// Takes an address from whoever signed up with it and proved nothing, for an account that proves it.
-#[derive(Clone, Copy, Debug)]
-pub struct ReleaseUnprovenAddress {
-    /// The address.
-    pub name: NameKey,
-    /// The account that is to have it.
-    pub owner: AccountId,
+pub struct Delete {
+    /// The account.
+    pub id: AccountId,
 }
 
 /// Finds an account by its name.
 #[derive(Clone, Copy, Debug)]
-pub struct Find(pub NameKey);
+pub struct Find {
+    /// The name.
+    pub name: NameKey,
+}
 
 /// Finds an account by its id.
 #[derive(Clone, Copy, Debug)]
-pub struct ById(pub AccountId);
+pub struct ById {
+    /// The account.
+    pub id: AccountId,
+}
 
 /// A page of accounts in the order of their ids.
 #[derive(Clone, Debug)]
@@ -58,16 +44,18 @@ pub struct List {
 }
 
 handles!(Accounts {
-    SignUp => SignedUp, Ordinary, |accounts, command, now| accounts.sign_up(command, now);
-    Alter => Result<AccountV1, Refusal>, Essential, |accounts, command, _| accounts.change(command.0, command.1);
-    Rehash => (), Ordinary, |accounts, command, _| accounts.rehash(command.id, &command.checked, command.phc);
-    ReleaseUnprovenAddress => Option<AccountV1>, Essential, |accounts, way, _| accounts.give_way(way.name, way.owner);
-    Delete => Result<(), Refusal>, Essential, |accounts, command, _| accounts.delete(command.0);
+    SignUp => SignedUp, Ordinary, |accounts, sign_up, now| accounts.sign_up(sign_up, now);
+    Alter => Result<AccountV1, Refusal>, Essential, |accounts, alter, _| accounts.alter(alter);
+    Rehash => (), Ordinary, |accounts, rehash, _| accounts.rehash(rehash);
+    ReleaseUnprovenAddress => Option<AccountV1>, Essential, |accounts, release, _| {
+        accounts.release_unproven_address(release)
+    };
+    Delete => Result<(), Refusal>, Essential, |accounts, delete, _| accounts.delete(delete.id);
 });
 
 reads!(Accounts {
-    Find => Option<AccountV1>, |accounts, command, _| accounts.find(command.0).cloned();
-    ById, of |by_id| by_id.0.to_bytes() => Option<AccountV1>, |accounts, command, _| accounts.get(command.0).cloned();
+    Find => Option<AccountV1>, |accounts, find, _| accounts.find(find.name).cloned();
+    ById, of |by_id| by_id.id.to_bytes() => Option<AccountV1>, |accounts, by_id, _| accounts.get(by_id.id).cloned();
     List => Vec<AccountV1>, |accounts, list, _| accounts.list(list.after, list.limit, |account| {
         let named = |text: &str| list.q.as_deref().is_none_or(|q| text.contains(q));
         let is_named = named(&account.email) || account.name.as_deref().is_some_and(named);

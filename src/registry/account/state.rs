@@ -66,6 +66,35 @@ pub struct Change {
     pub clear_phc: bool,
 }
 
+/// Changes the account `id`.
+#[derive(Clone, Debug)]
+pub struct Alter {
+    /// The account.
+    pub id: AccountId,
+    /// What changes.
+    pub change: Change,
+}
+
+/// Replaces the PHC string that was just checked by one of today's cost.
+#[derive(Clone, Debug)]
+pub struct Rehash {
+    /// The account.
+    pub id: AccountId,
+    /// The PHC string that was checked.
+    pub checked: Box<str>,
+    /// What replaces it.
+    pub phc: Box<str>,
+}
+
+/// Takes an address from an account that never proved it, for an account that does.
+#[derive(Clone, Copy, Debug)]
+pub struct ReleaseUnprovenAddress {
+    /// The address.
+    pub name: NameKey,
+    /// The account that is to have it.
+    pub owner: AccountId,
+}
+
 /// Why an account was not changed.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 pub enum Refusal {
@@ -139,7 +168,8 @@ impl Accounts {
     }
 
     /// What a change means.
-    pub fn change(&self, id: AccountId, change: Change) -> Decision<Result<AccountV1, Refusal>> {
+    pub fn alter(&self, alter: Alter) -> Decision<Result<AccountV1, Refusal>> {
+        let Alter { id, change } = alter;
         let Some(account) = self.get(id) else {
             return Decision::unchanged(Err(Refusal::Unknown));
         };
@@ -177,10 +207,10 @@ impl Accounts {
     }
 
     /// What hashing the same password anew means: the epoch stays, and only the PHC string that was checked is replaced.
-    pub fn rehash(&self, id: AccountId, checked: &str, phc: Box<str>) -> Decision<()> {
-        match self.get(id) {
-            Some(account) if account.phc.as_deref() == Some(checked) => {
-                Decision::put(AccountV1 { phc: Some(phc), ..account.clone() }, ())
+    pub fn rehash(&self, rehash: Rehash) -> Decision<()> {
+        match self.get(rehash.id) {
+            Some(account) if account.phc.as_deref() == Some(&*rehash.checked) => {
+                Decision::put(AccountV1 { phc: Some(rehash.phc), ..account.clone() }, ())
             }
             _ => Decision::unchanged(()),
         }
@@ -196,9 +226,10 @@ impl Accounts {
 
     /// What it means that `owner` proves an address: who else has it and proved nothing is deleted, and told. An account
     /// that was proved a moment ago stays.
-    pub fn give_way(&self, name: NameKey, owner: AccountId) -> Decision<Option<AccountV1>> {
-        let squatter = |account: &&AccountV1| !account.email_verified && account.id != owner.to_bytes();
-        match self.find(name).filter(squatter) {
+    pub fn release_unproven_address(&self, release: ReleaseUnprovenAddress) -> Decision<Option<AccountV1>> {
+        let squatter =
+            |account: &&AccountV1| !account.email_verified && account.id != release.owner.to_bytes();
+        match self.find(release.name).filter(squatter) {
             Some(account) => {
                 Decision { writes: vec![Write::Remove(account.id)], verdict: Some(account.clone()) }
             }
@@ -298,9 +329,10 @@ mod tests {
         let SignedUp::Created(second) = put(&mut accounts, second) else { panic!() };
         assert_eq!((second.id, second.auth_epoch), (first.id, first.auth_epoch + 1));
         let verified = Change { verified: true, if_epoch: Some(first.auth_epoch), ..Change::default() };
-        let outdated = accounts.change(first.account_id(), verified.clone());
+        let outdated = accounts.alter(Alter { id: first.account_id(), change: verified.clone() });
         assert_eq!(put(&mut accounts, outdated), Err(Refusal::Outdated));
-        let proved = accounts.change(first.account_id(), Change { if_epoch: Some(1), ..verified });
+        let change = Change { if_epoch: Some(1), ..verified };
+        let proved = accounts.alter(Alter { id: first.account_id(), change });
         assert!(put(&mut accounts, proved).unwrap().email_verified);
         assert!(matches!(accounts.sign_up(sign_up(3, false), NOW).verdict, SignedUp::Taken(_)));
     }
@@ -338,7 +370,7 @@ mod tests {
         let typed = accounts.sign_up(sign_up(1, false), NOW);
         let SignedUp::Created(typed) = put(&mut accounts, typed) else { panic!() };
         let closed = Change { status: Some(Status::Disabled), ..Change::default() };
-        let closed = accounts.change(typed.account_id(), closed);
+        let closed = accounts.alter(Alter { id: typed.account_id(), change: closed });
         let before = put(&mut accounts, closed).unwrap();
         let proved = |random| SignUp { by_admin: true, ..sign_up(random, true) };
         let over = accounts.sign_up(proved(2), NOW);
@@ -351,16 +383,22 @@ mod tests {
     #[test]
     fn an_account_gives_way_only_to_another_and_only_while_it_is_unproved() {
         let mut accounts = Accounts::default();
-        let (name, other) = (sign_up(1, false).name_key, sign_up(9, false).id);
-        assert_eq!(accounts.give_way(name, other), Decision::unchanged(None));
+        let name = sign_up(1, false).name_key;
+        let release = |owner| ReleaseUnprovenAddress { name, owner };
+        let other = release(sign_up(9, false).id);
+        assert_eq!(accounts.release_unproven_address(other), Decision::unchanged(None));
         let created = accounts.sign_up(sign_up(1, false), NOW);
         let SignedUp::Created(account) = put(&mut accounts, created) else { panic!() };
-        assert_eq!(accounts.give_way(name, account.account_id()), Decision::unchanged(None));
-        let proved = accounts.change(account.account_id(), Change { verified: true, ..Change::default() });
-        let given = accounts.give_way(name, other);
+        assert_eq!(
+            accounts.release_unproven_address(release(account.account_id())),
+            Decision::unchanged(None)
+        );
+        let change = Change { verified: true, ..Change::default() };
+        let proved = accounts.alter(Alter { id: account.account_id(), change });
+        let given = accounts.release_unproven_address(other);
         assert_eq!(given.verdict, Some(account));
         put(&mut accounts, proved).unwrap();
-        assert_eq!(accounts.give_way(name, other), Decision::unchanged(None));
+        assert_eq!(accounts.release_unproven_address(other), Decision::unchanged(None));
         put(&mut accounts, given);
         assert!(accounts.find(name).is_none());
     }
@@ -380,11 +418,11 @@ mod tests {
             (Change { raise_epoch: true, ..Change::default() }, 1),
         ] {
             let before = accounts.get(id).unwrap().auth_epoch;
-            let changed = accounts.change(id, change.clone());
+            let changed = accounts.alter(Alter { id, change: change.clone() });
             assert_eq!(put(&mut accounts, changed).unwrap().auth_epoch, before + raised, "{change:?}");
         }
         assert_eq!(accounts.get(id).unwrap().roles, ["a".into(), "b".into()]);
-        let stale = accounts.rehash(id, "old", "newer".into());
+        let stale = accounts.rehash(Rehash { id, checked: "old".into(), phc: "newer".into() });
         put(&mut accounts, stale);
         assert_eq!(accounts.get(id).unwrap().phc.as_deref(), Some("new"));
         let deleted = accounts.delete(id);

@@ -76,7 +76,12 @@ pub enum Outcome {
 
 /// Settles an attempt.
 #[derive(Clone, Copy, Debug)]
-pub struct Finish(pub Attempt, pub Outcome);
+pub struct Finish {
+    /// The attempt.
+    pub attempt: Attempt,
+    /// How it ended.
+    pub outcome: Outcome,
+}
 
 /// What a settled attempt means for the owner.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
@@ -156,7 +161,7 @@ impl Lockouts {
 
     /// What the outcome of an attempt means.
     pub fn finish(&self, finish: Finish, now: Timestamp) -> Decision<Settled> {
-        let Finish(attempt, outcome) = finish;
+        let Finish { attempt, outcome } = finish;
         let mut count = self.current(attempt.name, now);
         let mut settled = Settled::default();
         let own = count.era == attempt.era;
@@ -321,7 +326,7 @@ mod tests {
         }
 
         fn finish(&mut self, attempt: Attempt, outcome: Outcome) -> Settled {
-            let decision = self.names.finish(Finish(attempt, outcome), self.now);
+            let decision = self.names.finish(Finish { attempt, outcome }, self.now);
             if matches!(outcome, Outcome::Failed { .. }) {
                 self.names.note_failure(&attempt, self.now);
             }

@@ -38,6 +38,15 @@ pub enum Tried {
     Refused,
 }
 
+/// Takes down how a try to send a mail ended.
+#[derive(Clone, Copy, Debug)]
+pub struct Settle {
+    /// The mail.
+    pub id: [u8; 16],
+    /// How the try ended.
+    pub tried: Tried,
+}
+
 /// All mails that wait.
 #[derive(Default)]
 pub struct Outbox {
@@ -82,7 +91,8 @@ impl Outbox {
     }
 
     /// What a try means. A mail is tried again after 30 s, then twice as long each time up to an hour, for three days.
-    pub fn tried(&self, id: [u8; 16], tried: Tried, now: Timestamp) -> Decision<()> {
+    pub fn settle(&self, settle: Settle, now: Timestamp) -> Decision<()> {
+        let Settle { id, tried } = settle;
         let Some(mail) = self.by_id.get(&id) else { return Decision::unchanged(()) };
         let over = now.since(Timestamp(mail.written_ms)) >= GIVE_UP_AFTER;
         if tried != Tried::Failed || over {
@@ -150,7 +160,7 @@ mod tests {
         settle(&mut outbox, posted);
         let (mut now, mut waits) = (START, Vec::new());
         while let Some(due) = outbox.due(9, now).pop() {
-            let failed = outbox.tried(due.id, Tried::Failed, now);
+            let failed = outbox.settle(Settle { id: due.id, tried: Tried::Failed }, now);
             settle(&mut outbox, failed);
             let Some(next) = outbox.by_id.get(&due.id) else { break };
             waits.push(next.next_ms / 1000 - now.as_secs());

@@ -25,4 +25,4 @@ pub mod record;
 pub mod state;
 
 pub use record::{Cause, FamilyV1};
-pub use state::{Families, Limits, Opened, Refusal, Rotate, Rotated};
+pub use state::{Families, Limits, OpenFamily, Refusal, Rotate, Rotated};

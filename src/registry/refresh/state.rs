@@ -5,16 +5,13 @@ use std::time::Duration;
 use super::record::{Cause, FamilyV1, SpentV1};
 use crate::registry::buckets::Buckets;
 use crate::registry::index::ByAccount;
-use crate::registry::record::{self, Write};
+use crate::registry::record::{self, ENDED_AT_ONCE, Write};
 use crate::system::clock::Timestamp;
 use crate::token::opaque::{SealedSuccessor, SecretDigest};
 use crate::value::id::{AccountId, FamilyId};
 
 /// A decision about families with verdict `V`.
 pub type Decision<V> = record::Decision<FamilyV1, V>;
-
-/// Families that are ended at once: more would not fit into an entry.
-const END_AT_ONCE: usize = 64;
 
 /// How long things hold.
 #[derive(Clone, Copy, Debug)]
@@ -27,9 +24,9 @@ pub struct Limits {
     pub absolute: Duration,
 }
 
-/// A family to be opened at a log-in.
+/// Opens a family at a log-in.
 #[derive(Clone, Debug)]
-pub struct Opened {
+pub struct OpenFamily {
     /// Minted in the account's slot.
     pub id: FamilyId,
     /// Whose it is.
@@ -59,6 +56,37 @@ pub struct Rotate {
     pub next_digest: SecretDigest,
     /// That secret, sealed under a key from the presented token.
     pub next_sealed: SealedSuccessor,
+}
+
+/// Ends a family. The first cause stays.
+#[derive(Clone, Copy, Debug)]
+pub struct End {
+    /// The family.
+    pub id: FamilyId,
+    /// Why it ends.
+    pub cause: Cause,
+}
+
+/// Ends the families of an account but one, as many of them as one entry holds. The answer says whether there are more.
+#[derive(Clone, Copy, Debug)]
+pub struct EndOthers {
+    /// The account.
+    pub account: AccountId,
+    /// The id of the family that stays; `None` ends all of them.
+    pub except: Option<[u8; 16]>,
+    /// Why they end.
+    pub cause: Cause,
+}
+
+/// Moves a family from one epoch of its account to another.
+#[derive(Clone, Copy, Debug)]
+pub struct CarryOver {
+    /// The family.
+    pub family: FamilyId,
+    /// The epoch it must have.
+    pub from: u64,
+    /// The epoch it gets.
+    pub to: u64,
 }
 
 /// What a rotation gave.
@@ -119,22 +147,22 @@ impl Families {
     }
 
     /// What opening a family at `now` means.
-    pub fn open(&self, opened: &Opened, now: Timestamp) -> Decision<FamilyV1> {
+    pub fn open(&self, open: &OpenFamily, now: Timestamp) -> Decision<FamilyV1> {
         let absolute_end = now + self.limits.absolute;
         let family = FamilyV1 {
-            id: opened.id.to_bytes(),
-            account: opened.account.to_bytes(),
-            auth_epoch: opened.auth_epoch,
-            global_epoch: opened.global_epoch,
+            id: open.id.to_bytes(),
+            account: open.account.to_bytes(),
+            auth_epoch: open.auth_epoch,
+            global_epoch: open.global_epoch,
             opened_ms: now.as_millis(),
             rotated_ms: now.as_millis(),
             idle_end_ms: (now + self.limits.idle).min(absolute_end).as_millis(),
             absolute_end_ms: absolute_end.as_millis(),
             generation: 0,
-            digest: opened.digest.0,
+            digest: open.digest.0,
             spent: None,
             ended: None,
-            client: format!("{} {}", opened.network, opened.user_agent).into(),
+            client: format!("{} {}", open.network, open.user_agent).into(),
         };
         Decision::put(family.clone(), family)
     }
@@ -189,24 +217,19 @@ impl Families {
     }
 
     /// What ending a family means. Idempotent: the first cause stays.
-    pub fn end(&self, id: FamilyId, cause: Cause) -> Decision<()> {
-        match self.get(id) {
-            Some(family) if family.ended.is_none() => Decision::put(ended(family, cause), ()),
+    pub fn end(&self, end: End) -> Decision<()> {
+        match self.get(end.id) {
+            Some(family) if family.ended.is_none() => Decision::put(ended(family, end.cause), ()),
             _ => Decision::unchanged(()),
         }
     }
 
     /// What ending the families of an account but one means: for so many as one entry holds. True when there are more.
-    pub fn end_others(
-        &self,
-        account: AccountId,
-        but: Option<[u8; 16]>,
-        cause: Cause,
-        now: Timestamp,
-    ) -> Decision<bool> {
-        let mut others = self.of_account(account, now).into_iter().filter(|family| Some(family.id) != but);
+    pub fn end_others(&self, end_others: EndOthers, now: Timestamp) -> Decision<bool> {
+        let EndOthers { account, except, cause } = end_others;
+        let mut others = self.of_account(account, now).into_iter().filter(|family| Some(family.id) != except);
         let writes =
-            others.by_ref().take(END_AT_ONCE).map(|family| Write::Put(ended(&family, cause))).collect();
+            others.by_ref().take(ENDED_AT_ONCE).map(|family| Write::Put(ended(&family, cause))).collect();
         Decision { writes, verdict: others.next().is_some() }
     }
 
@@ -227,8 +250,9 @@ impl Families {
     }
 
     /// What going on under another epoch means, for the one family that changed the password.
-    pub fn carry_over(&self, id: FamilyId, from: u64, to: u64) -> Decision<()> {
-        match self.get(id) {
+    pub fn carry_over(&self, carry_over: CarryOver) -> Decision<()> {
+        let CarryOver { family, from, to } = carry_over;
+        match self.get(family) {
             Some(family) if family.ended.is_none() && family.auth_epoch == from => {
                 Decision::put(FamilyV1 { auth_epoch: to, ..family.clone() }, ())
             }
@@ -351,7 +375,7 @@ mod tests {
                 journal: Vec::new(),
             };
             let account = AccountId::mint(Slot::new(9).unwrap(), [2; 14]);
-            let opened = Opened {
+            let open = OpenFamily {
                 id: id(),
                 account,
                 auth_epoch: 1,
@@ -360,7 +384,7 @@ mod tests {
                 network: "192.0.2.1/32".into(),
                 user_agent: "test".into(),
             };
-            let decision = world.families.open(&opened, world.now);
+            let decision = world.families.open(&open, world.now);
             world.make_true(decision.writes);
             (world, (0, 0))
         }
@@ -393,7 +417,7 @@ mod tests {
         }
 
         fn end(&mut self, cause: Cause) {
-            let decision = self.families.end(id(), cause);
+            let decision = self.families.end(End { id: id(), cause });
             self.make_true(decision.writes);
         }
 
@@ -493,16 +517,16 @@ mod tests {
             let id = FamilyId::mint(Slot::new(9).unwrap(), [number; 14]);
             let digest = SecretDigest([0; 32]);
             let (network, user_agent) = ("192.0.2.1/32".into(), "\u{1F600}".repeat(120).into());
-            let opened =
-                Opened { id, account, auth_epoch: epoch, global_epoch: 0, digest, network, user_agent };
-            let decision = world.families.open(&opened, world.now);
+            let open =
+                OpenFamily { id, account, auth_epoch: epoch, global_epoch: 0, digest, network, user_agent };
+            let decision = world.families.open(&open, world.now);
             world.make_true(decision.writes);
         };
         (2..=150).for_each(|number| open(&mut world, number, 1));
         let mut entries = Vec::new();
         loop {
-            let Decision { writes, verdict } =
-                world.families.end_others(account, Some(id().to_bytes()), Cause::LogOut, world.now);
+            let others = EndOthers { account, except: Some(id().to_bytes()), cause: Cause::LogOut };
+            let Decision { writes, verdict } = world.families.end_others(others, world.now);
             assert!(writes.iter().all(|write| ended_by(write).is_some()));
             let changes: Vec<_> = writes.iter().map(|write| write.to_change().unwrap()).collect();
             assert!(crate::journal::format::entry::Entry::encode(&changes).is_ok());

@@ -22,4 +22,4 @@ pub mod record;
 pub mod state;
 
 pub use record::SessionV1;
-pub use state::{Limits, Opened, Sessions};
+pub use state::{Limits, OpenSession, Sessions};

@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::record::SessionV1;
 use crate::registry::buckets::Buckets;
 use crate::registry::index::ByAccount;
-use crate::registry::record::{self, Write};
+use crate::registry::record::{self, ENDED_AT_ONCE, Write};
 use crate::registry::session::record::USE_WRITTEN_EVERY;
 use crate::system::clock::Timestamp;
 use crate::token::opaque::SecretDigest;
@@ -27,9 +27,9 @@ pub struct Limits {
     pub remember_absolute: Duration,
 }
 
-/// A session to be opened at a log-in.
+/// Opens a session at a log-in.
 #[derive(Clone, Debug)]
-pub struct Opened {
+pub struct OpenSession {
     /// Minted in the account's slot.
     pub id: SessionId,
     /// Whose it is.
@@ -48,8 +48,42 @@ pub struct Opened {
     pub user_agent: Box<str>,
 }
 
-/// Sessions that are ended at once: more would not fit into an entry.
-const END_AT_ONCE: usize = 64;
+/// Uses the session of a cookie.
+#[derive(Clone, Copy, Debug)]
+pub struct Touch {
+    /// The session that the cookie names.
+    pub id: SessionId,
+    /// SHA-256 of its secret.
+    pub digest: SecretDigest,
+}
+
+/// Moves a session from one epoch of its account to another.
+#[derive(Clone, Copy, Debug)]
+pub struct CarryOver {
+    /// The session.
+    pub session: SessionId,
+    /// The epoch it must have.
+    pub from: u64,
+    /// The epoch it gets.
+    pub to: u64,
+}
+
+/// Ends a session.
+#[derive(Clone, Copy, Debug)]
+pub struct End {
+    /// The session.
+    pub id: SessionId,
+}
+
+/// Ends the sessions of an account but one, as many of them as one entry holds. The answer says whether there are more.
+#[derive(Clone, Copy, Debug)]
+pub struct EndOthers {
+    /// The account.
+    pub account: AccountId,
+    /// The id of the session that stays; `None` ends all of them.
+    pub except: Option<[u8; 16]>,
+}
+
 /// All browser sessions of an engine.
 pub struct Sessions {
     by_id: Buckets<[u8; 16], SessionV1>,
@@ -69,32 +103,32 @@ impl Sessions {
     }
 
     /// What opening a session at `now` means.
-    pub fn open(&self, opened: Opened, now: Timestamp) -> Decision<SessionV1> {
-        let (idle, absolute) = if opened.remember {
+    pub fn open(&self, open: OpenSession, now: Timestamp) -> Decision<SessionV1> {
+        let (idle, absolute) = if open.remember {
             (self.limits.remember_idle, self.limits.remember_absolute)
         } else {
             (self.limits.idle, self.limits.absolute)
         };
         let session = SessionV1 {
-            id: opened.id.to_bytes(),
-            account: opened.account.to_bytes(),
-            auth_epoch: opened.auth_epoch,
-            global_epoch: opened.global_epoch,
-            digest: opened.digest.0,
+            id: open.id.to_bytes(),
+            account: open.account.to_bytes(),
+            auth_epoch: open.auth_epoch,
+            global_epoch: open.global_epoch,
+            digest: open.digest.0,
             opened_ms: now.as_millis(),
             used_ms: now.as_millis(),
             idle_ms: u64::try_from(idle.as_millis()).unwrap_or(u64::MAX),
             absolute_end_ms: (now + absolute).as_millis(),
-            remember: opened.remember,
-            network: opened.network,
-            user_agent: opened.user_agent,
+            remember: open.remember,
+            network: open.network,
+            user_agent: open.user_agent,
         };
         Decision::put(session.clone(), session)
     }
 
     /// The session of a cookie, if it is alive at `now`; its use is written down now and then.
-    pub fn touch(&self, id: SessionId, digest: SecretDigest, now: Timestamp) -> Decision<Option<SessionV1>> {
-        let found = self.alive(id, now).filter(|session| SecretDigest(session.digest) == digest);
+    pub fn touch(&self, touch: Touch, now: Timestamp) -> Decision<Option<SessionV1>> {
+        let found = self.alive(touch.id, now).filter(|session| SecretDigest(session.digest) == touch.digest);
         match found {
             None => Decision::unchanged(None),
             Some(session) if now.since(Timestamp(session.used_ms)) < USE_WRITTEN_EVERY => {
@@ -121,15 +155,18 @@ impl Sessions {
     }
 
     /// What ending the sessions of an account but one means: for so many as one entry holds. True when there are more.
-    pub fn end_others(&self, account: AccountId, but: Option<[u8; 16]>, now: Timestamp) -> Decision<bool> {
-        let mut others = self.of_account(account, now).into_iter().filter(|session| Some(session.id) != but);
-        let writes = others.by_ref().take(END_AT_ONCE).map(|session| Write::Remove(session.id)).collect();
+    pub fn end_others(&self, end_others: EndOthers, now: Timestamp) -> Decision<bool> {
+        let EndOthers { account, except } = end_others;
+        let mut others =
+            self.of_account(account, now).into_iter().filter(|session| Some(session.id) != except);
+        let writes = others.by_ref().take(ENDED_AT_ONCE).map(|session| Write::Remove(session.id)).collect();
         Decision { writes, verdict: others.next().is_some() }
     }
 
     /// What going on under another epoch means, for the one session that changed the password.
-    pub fn carry_over(&self, id: SessionId, from: u64, to: u64) -> Decision<()> {
-        match self.by_id.get(&id.to_bytes()) {
+    pub fn carry_over(&self, carry_over: CarryOver) -> Decision<()> {
+        let CarryOver { session, from, to } = carry_over;
+        match self.by_id.get(&session.to_bytes()) {
             Some(session) if session.auth_epoch == from => {
                 Decision::put(SessionV1 { auth_epoch: to, ..session.clone() }, ())
             }
@@ -201,7 +238,7 @@ mod tests {
 
     fn opened(sessions: &mut Sessions, remember: bool) -> SessionV1 {
         let decision = sessions.open(
-            Opened {
+            OpenSession {
                 id: SessionId::mint(Slot::FIRST, [remember.into(); 14]),
                 account: AccountId::mint(Slot::FIRST, [9; 14]),
                 auth_epoch: 0,
@@ -233,7 +270,7 @@ mod tests {
         let (mut now, mut writes) = (START, 0);
         while sessions.alive(id, now).is_some() {
             now = now + MINUTE / 2;
-            let touched = sessions.touch(id, SecretDigest([5; 32]), now);
+            let touched = sessions.touch(Touch { id: id, digest: SecretDigest([5; 32]) }, now);
             writes += touched.writes.len();
             touched.writes.into_iter().for_each(|write| sessions.apply(write));
         }
@@ -246,13 +283,13 @@ mod tests {
         let mut sessions = sessions();
         let short = SessionId::from_bytes(opened(&mut sessions, false).id).unwrap();
         let long = SessionId::from_bytes(opened(&mut sessions, true).id).unwrap();
-        assert!(sessions.touch(short, SecretDigest([6; 32]), START).verdict.is_none());
+        assert!(sessions.touch(Touch { id: short, digest: SecretDigest([6; 32]) }, START).verdict.is_none());
         let later = START + MINUTE * 30;
-        assert!(sessions.touch(short, SecretDigest([5; 32]), later).verdict.is_none());
-        assert!(sessions.touch(long, SecretDigest([5; 32]), later).verdict.is_some());
+        assert!(sessions.touch(Touch { id: short, digest: SecretDigest([5; 32]) }, later).verdict.is_none());
+        assert!(sessions.touch(Touch { id: long, digest: SecretDigest([5; 32]) }, later).verdict.is_some());
         let ended = sessions.end(long);
         ended.writes.into_iter().for_each(|write| sessions.apply(write));
-        assert!(sessions.touch(long, SecretDigest([5; 32]), START).verdict.is_none());
+        assert!(sessions.touch(Touch { id: long, digest: SecretDigest([5; 32]) }, START).verdict.is_none());
         let swept: usize =
             (0..crate::journal::format::buckets::BUCKETS).map(|at| sessions.sweep(at, later)).sum();
         assert_eq!((swept, sessions.by_account.len()), (1, 0));

@@ -36,12 +36,18 @@ impl Actor for StuffingActor {
 /// How a network stands.
 #[derive(Clone, Copy, Debug, Message)]
 #[rtype(result = "Reputation")]
-pub struct Look(pub Network);
+pub struct Look {
+    /// The network.
+    pub network: Network,
+}
 
 /// Takes down how a log-in ended.
 #[derive(Clone, Copy, Debug, Message)]
 #[rtype(result = "Noticed")]
-pub struct Observe(pub Tried);
+pub struct Observe {
+    /// The log-in that ended.
+    pub tried: Tried,
+}
 
 /// Figures.
 #[derive(Clone, Copy, Debug, Message)]
@@ -64,17 +70,17 @@ impl Handler<Look> for StuffingActor {
 
     fn handle(&mut self, look: Look, _: &mut Context<Self>) -> Self::Result {
         let now = self.clock.now();
-        MessageResult(self.fail_stop.guard("stuffing", || self.state.look(look.0, now)))
+        MessageResult(self.fail_stop.guard("stuffing", || self.state.look(look.network, now)))
     }
 }
 
 impl Handler<Observe> for StuffingActor {
     type Result = MessageResult<Observe>;
 
-    fn handle(&mut self, note: Observe, _: &mut Context<Self>) -> Self::Result {
+    fn handle(&mut self, Observe { tried }: Observe, _: &mut Context<Self>) -> Self::Result {
         let now = self.clock.now();
-        let noticed = self.fail_stop.guard("stuffing", || self.state.note(note.0, now));
-        self.reputation_cache.note(note.0.network, note.0.outcome, self.state.rings(), now);
+        let noticed = self.fail_stop.guard("stuffing", || self.state.note(tried, now));
+        self.reputation_cache.note(tried.network, tried.outcome, self.state.rings(), now);
         MessageResult(noticed)
     }
 }

@@ -45,17 +45,28 @@ impl Actor for Throttle {
 /// Charges a request to the networks of an address.
 #[derive(Clone, Copy, Debug, Message)]
 #[rtype(result = "Result<Granted, (Throttled, RateLimitState)>")]
-pub struct Take(pub Class, pub IpAddr);
+pub struct Take {
+    /// The class of the request.
+    pub class: Class,
+    /// The client's address.
+    pub address: IpAddr,
+}
 
 /// Gives back one charge.
 #[derive(Clone, Copy, Debug, Message)]
 #[rtype(result = "()")]
-pub struct Refund(pub Charge);
+pub struct Refund {
+    /// What the request was charged.
+    pub charge: Charge,
+}
 
 /// Lets log-ins of the network of an address cost more for a while.
 #[derive(Clone, Copy, Debug, Message)]
 #[rtype(result = "()")]
-pub struct Suspect(pub Network);
+pub struct Suspect {
+    /// The network.
+    pub network: Network,
+}
 
 /// Figures of the table.
 #[derive(Clone, Copy, Debug, Message)]
@@ -76,14 +87,17 @@ pub struct TableStats {
 /// Some of what the table knows, from a place on: for the file that outlives a restart.
 #[derive(Clone, Copy, Debug, Message)]
 #[rtype(result = "Piece")]
-pub struct ReadPiece(pub usize);
+pub struct ReadPiece {
+    /// Where the piece begins; 0 for the first.
+    pub from: usize,
+}
 
 impl Handler<ReadPiece> for Throttle {
     type Result = MessageResult<ReadPiece>;
 
     fn handle(&mut self, read: ReadPiece, _: &mut Context<Self>) -> Self::Result {
         let now = self.clock.now();
-        MessageResult(self.fail_stop.guard("throttle", || self.table.piece(read.0, now)))
+        MessageResult(self.fail_stop.guard("throttle", || self.table.piece(read.from, now)))
     }
 }
 
@@ -92,7 +106,7 @@ impl Handler<Take> for Throttle {
 
     fn handle(&mut self, take: Take, _: &mut Context<Self>) -> Self::Result {
         let now = self.clock.now();
-        MessageResult(self.fail_stop.guard("throttle", || self.table.take(take.0, take.1, now)))
+        MessageResult(self.fail_stop.guard("throttle", || self.table.take(take.class, take.address, now)))
     }
 }
 
@@ -101,7 +115,7 @@ impl Handler<Refund> for Throttle {
 
     fn handle(&mut self, refund: Refund, _: &mut Context<Self>) {
         let now = self.clock.now();
-        self.fail_stop.guard("throttle", || self.table.refund(refund.0, now));
+        self.fail_stop.guard("throttle", || self.table.refund(refund.charge, now));
         self.refusal_cache.ease();
     }
 }
@@ -111,7 +125,7 @@ impl Handler<Suspect> for Throttle {
 
     fn handle(&mut self, suspect: Suspect, _: &mut Context<Self>) {
         let now = self.clock.now();
-        self.fail_stop.guard("throttle", || self.table.suspect(suspect.0, now));
+        self.fail_stop.guard("throttle", || self.table.suspect(suspect.network, now));
     }
 }
 

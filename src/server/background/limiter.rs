@@ -37,7 +37,7 @@ async fn save_limiter(engine: &Engine, saver: &mut Saver, must: bool) -> Result<
     let at = engine.clock.now();
     let (mut records, mut from) = (Vec::new(), Some(0));
     while let Some(begin) = from {
-        let piece = engine.services.throttle.send(ReadPiece(begin)).await?;
+        let piece = engine.services.throttle.send(ReadPiece { from: begin }).await?;
         records.extend_from_slice(&piece.bytes);
         from = piece.next;
     }

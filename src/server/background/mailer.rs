@@ -19,7 +19,7 @@ const BATCH: usize = 32;
 /// Sends due mails until `ending` is set.
 pub(super) async fn run(engine: &Engine, transport: &Transport, ending: &AtomicBool) {
     while !ending.load(Ordering::Relaxed) {
-        let due = engine.outbox.ask(Due(BATCH)).await.unwrap_or_default();
+        let due = engine.outbox.ask(Due { limit: BATCH }).await.unwrap_or_default();
         let idle = due.is_empty();
         for mail in due {
             if ending.load(Ordering::Relaxed) {
@@ -68,7 +68,7 @@ pub(super) async fn run(engine: &Engine, transport: &Transport, ending: &AtomicB
 
 /// Waits until it is written down how a try ended: what was sent must not be sent again.
 async fn settle(engine: &Engine, id: [u8; 16], tried: Tried, ending: &AtomicBool) {
-    while let Err(fault) = engine.outbox.ask(Settle(id, tried)).await {
+    while let Err(fault) = engine.outbox.ask(Settle { id, tried }).await {
         if matches!(fault, Fault::Ending) || ending.load(Ordering::Relaxed) {
             return;
         }

@@ -48,7 +48,7 @@ impl Background {
             })?);
         }
         threads.push(worker("alert", engine, &ending, move |engine, ending| async move {
-            super::background::alerts::run(&engine, &ending).await;
+            alerts::run(&engine, &ending).await;
         })?);
         Ok(Self { ending, threads })
     }

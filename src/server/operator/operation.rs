@@ -173,7 +173,7 @@ async fn find(engine: &Engine, user: &str) -> Result<AccountV1, FlowError> {
         return admin::get(engine, &Admin::operator(), id).await;
     }
     let key = parse_name(user)?.key(&engine.services.keys.directory);
-    Ok(engine.accounts.ask(Find(key)).await?.ok_or(Refusal::NotFound)?)
+    Ok(engine.accounts.ask(Find { name: key }).await?.ok_or(Refusal::NotFound)?)
 }
 
 fn shown(account: &AccountV1) -> Value {

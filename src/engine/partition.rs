@@ -1,0 +1,145 @@
+//! A partition before it is an engine: its directory, recovered and owned.
+
+use std::ops::RangeInclusive;
+use std::path::Path;
+use std::sync::Arc;
+
+use crate::config::Config;
+use crate::journal::context::JournalContext;
+use crate::journal::format::codec::Stored;
+use crate::journal::format::layout::Sizes;
+use crate::journal::recovery::report::{RecoveryReport, Refusal, ReplayTarget};
+use crate::journal::recovery::{Options, Recovered, recover};
+use crate::registry::account::AccountV1;
+use crate::registry::tables::{Limits, States};
+use crate::storage::Storage;
+use crate::storage::local::LocalStorage;
+use crate::system::clock::Clock;
+use crate::system::random::Random;
+use crate::token::{KeyError, Keys, Scheme};
+use crate::value::id::{AccountId, Slot};
+
+/// Why an engine does not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// Recovery refused the directory.
+    #[error(transparent)]
+    Refused(#[from] Refusal),
+    /// Keys, files or threads.
+    #[error("{0}")]
+    Io(#[from] std::io::Error),
+    /// A signing key.
+    #[error(transparent)]
+    Key(#[from] KeyError),
+}
+
+/// One partition, recovered and owned: the state of its tables and the journal that is ready for its next entry.
+pub struct Partition {
+    pub(super) states: States,
+    pub(super) slots: RangeInclusive<Slot>,
+    pub(super) storage: LocalStorage,
+    pub(super) recovered: Recovered,
+    pub(super) clock: Clock,
+}
+
+/// How a partition is recovered.
+pub struct PartitionOptions<'a> {
+    /// Its directory.
+    pub dir: &'a Path,
+    /// The slots whose accounts it holds.
+    pub slots: RangeInclusive<Slot>,
+    /// Its clock, whose floor recovery raises.
+    pub clock: Clock,
+    /// The source of randomness.
+    pub random: Arc<Random>,
+    /// Whether to start although the journal is more than a day ahead of the system's clock.
+    pub accept_clock_floor: bool,
+    /// Whether the keys of the installation are made at the first start of this partition. True for one partition of a
+    /// process.
+    pub makes_keys: bool,
+}
+
+impl Partition {
+    /// Recovers and owns a partition.
+    ///
+    /// Errors: a directory that is held, damaged or of a newer version.
+    pub fn recover(config: &Config, options: PartitionOptions<'_>) -> Result<Self, StartError> {
+        let PartitionOptions { dir, slots, clock, random, accept_clock_floor, makes_keys } = options;
+        let storage = LocalStorage::open(dir)?.logging(config.write_mode);
+        let key_storage: Option<Arc<dyn Storage>> =
+            if makes_keys { Some(Arc::new(LocalStorage::open(&config.keys_dir)?)) } else { None };
+        let limits = Limits {
+            lockout: config.lockout,
+            refresh: config.refresh,
+            session: config.session,
+            reset: config.reset,
+        };
+        let mut target = Target {
+            states: States::new(&limits),
+            slots,
+            key_storage,
+            random: Arc::clone(&random),
+            scheme: config.scheme,
+        };
+        let options = Options {
+            storage: Arc::new(storage.clone()),
+            sizes: Sizes { segment: config.segment_bytes, ..Sizes::PRODUCTION },
+            clock: clock.clone(),
+            random,
+            accept_clock_floor,
+        };
+        target.states.begin_recovery();
+        let recovered = recover(options, &mut target)?;
+        target.states.end_recovery();
+        Ok(Self { states: target.states, slots: target.slots, storage, recovered, clock })
+    }
+
+    /// Returns what recovery found.
+    pub const fn report(&self) -> &RecoveryReport {
+        &self.recovered.found
+    }
+
+    /// Returns what the files of this run of the journal have in common.
+    pub const fn context(&self) -> &JournalContext {
+        self.recovered.life()
+    }
+
+    /// Returns the last durable sequence.
+    pub fn durable(&self) -> u64 {
+        self.recovered.handle.durable()
+    }
+}
+
+/// What recovery replays into.
+struct Target {
+    states: States,
+    slots: RangeInclusive<Slot>,
+    /// Where keys are made at the first start, if this partition makes them.
+    key_storage: Option<Arc<dyn Storage>>,
+    random: Arc<Random>,
+    scheme: Scheme,
+}
+
+impl ReplayTarget for Target {
+    fn apply(&mut self, table: u16, schema: u16, key: &[u8], value: Option<&[u8]>) -> Result<(), String> {
+        if table == <AccountV1 as Stored>::TABLE {
+            let id = key.try_into().ok().and_then(AccountId::from_bytes);
+            if let Some(slot) = id.map(AccountId::slot).filter(|slot| !self.slots.contains(slot)) {
+                let slot = slot.number();
+                return Err(format!("an account of slot {slot}, which this partition does not hold"));
+            }
+        }
+        self.states.restore(table, schema, key, value)
+    }
+
+    fn first_start(&mut self) -> std::io::Result<()> {
+        match &self.key_storage {
+            Some(storage) => Keys::form(&**storage, &self.random, self.scheme),
+            None => Ok(()),
+        }
+    }
+
+    fn has_keys(&self) -> bool {
+        self.key_storage.as_ref().is_some_and(|storage| Keys::exist(&**storage))
+    }
+}
