@@ -109,7 +109,7 @@ impl World {
         let engine = &*self.engine;
         let (known, unknown) = (address(pair, true, n), address(pair, false, n));
         if pair == Pair::Resend {
-            sign_up::sign_up(engine, &client(n), &known, PASSWORD, None).await.ok();
+            sign_up::sign_up(engine, &client(n), &known, PASSWORD, None).await.result.ok();
             return;
         }
         let is_reserved = pair == Pair::SignUpReserved;
@@ -132,15 +132,16 @@ impl World {
             Pair::LogIn | Pair::LogInLocks => self.log_in(&email, "a wrong password", n).await,
             Pair::LogInLocked => self.log_in(&email, PASSWORD, n).await,
             Pair::SignUp | Pair::SignUpReserved => {
-                sign_up::sign_up(engine, &client(n), &email, PASSWORD, None).await.ok();
+                sign_up::sign_up(engine, &client(n), &email, PASSWORD, None).await.result.ok();
             }
-            Pair::Forgot => password::forgot(engine, &client(n), &email).await.unwrap(),
-            Pair::Resend => mailed::resend(engine, &client(n), &email).await.unwrap(),
+            Pair::Forgot => password::forgot(engine, &client(n), &email).await.result.unwrap(),
+            Pair::Resend => mailed::resend(engine, &client(n), &email).await.result.unwrap(),
         }
     }
 
     async fn log_in(&self, email: &str, password: &str, n: usize) {
-        let opened = log_in::log_in(&self.engine, &client(n), email, password, Mode::Token, None).await;
+        let opened =
+            log_in::log_in(&self.engine, &client(n), email, password, Mode::Token, None).await.result;
         assert!(opened.is_err());
     }
 
@@ -148,7 +149,11 @@ impl World {
     #[allow(dead_code, reason = "the bench does not ask")]
     pub async fn log_in_rightly(&self, pair: Pair, n: usize) {
         let email = address(pair, true, n);
-        log_in::log_in(&self.engine, &client(n), &email, PASSWORD, Mode::Token, None).await.ok().unwrap();
+        log_in::log_in(&self.engine, &client(n), &email, PASSWORD, Mode::Token, None)
+            .await
+            .result
+            .ok()
+            .unwrap();
     }
 
     pub fn stop(mut self) {

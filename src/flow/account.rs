@@ -1,5 +1,6 @@
 //! What somebody who is logged in does with their own account.
 
+use super::admission::Outcome;
 use super::authenticate::{Held, Identity};
 use super::check::{Known, check_password};
 use super::client::Client;
@@ -60,21 +61,20 @@ pub(super) async fn carry_over(engine: &Engine, identity: &Identity, epoch: u64)
 }
 
 /// Deletes one's own account, with its password.
-pub async fn delete(
-    engine: &Engine,
-    client: &Client,
-    identity: &Identity,
-    password: &str,
-) -> Result<(), FlowError> {
-    engine.admit(Class::Check, client).await?;
-    let name = parse_name(&identity.account.email)?;
-    let account = check_password(engine, client, name, password, Known::Session(identity.sid())).await?;
-    let id = account.account_id();
-    if id != identity.account.account_id() {
-        return Err(Refusal::Unauthenticated.into());
-    }
-    engine.accounts.ask(Delete { id }).await?.map_err(|_| Refusal::NotFound)?;
-    end_others_and_mailed(engine, id, None).await?;
-    engine.record_durably(client.note(Event::AccountDeleted).for_account(Some(&account))).await;
-    Ok(())
+pub async fn delete(engine: &Engine, client: &Client, identity: &Identity, password: &str) -> Outcome<()> {
+    engine
+        .admitted(Class::Check, client, async |_| {
+            let name = parse_name(&identity.account.email)?;
+            let account =
+                check_password(engine, client, name, password, Known::Session(identity.sid())).await?;
+            let id = account.account_id();
+            if id != identity.account.account_id() {
+                return Err(Refusal::Unauthenticated.into());
+            }
+            engine.accounts.ask(Delete { id }).await?.map_err(|_| Refusal::NotFound)?;
+            end_others_and_mailed(engine, id, None).await?;
+            engine.record_durably(client.note(Event::AccountDeleted).for_account(Some(&account))).await;
+            Ok(())
+        })
+        .await
 }

@@ -24,9 +24,15 @@ impl Identity {
     }
 }
 
-/// An access token: its signature, then whether its family and account still stand behind it.
+/// Returns who holds an access token, if the credential cache knows it. Sends no message to an actor.
+pub fn cached_bearer(engine: &Engine, token: &str) -> Option<Arc<Identity>> {
+    engine.find_verified(CredentialDigest::of(token, ""), engine.clock.now())
+}
+
+/// Returns who holds an access token: checks its signature, then that its family is alive and its account passes the gate.
 pub async fn bearer(engine: &Engine, token: &str) -> Result<Arc<Identity>, FlowError> {
-    let (digest, now) = (CredentialDigest::of(token, ""), engine.clock.now());
+    let now = engine.clock.now();
+    let digest = CredentialDigest::of(token, "");
     if let Some(identity) = engine.find_verified(digest, now) {
         return Ok(identity);
     }
@@ -50,7 +56,15 @@ pub async fn bearer(engine: &Engine, token: &str) -> Result<Arc<Identity>, FlowE
     Ok(identity)
 }
 
-/// A session cookie, as a browser of that name sent it.
+/// Returns who holds a session cookie, if the credential cache knows it as one of this client's browser. Sends no message
+/// to an actor.
+pub fn cached_cookie(engine: &Engine, token: &str, client: &Client) -> Option<Arc<Identity>> {
+    let digest = CredentialDigest::of(token, agent::family(&client.user_agent));
+    engine.find_verified(digest, engine.clock.now())
+}
+
+/// Returns who holds a session cookie that `client` sent: checks that it is alive, that it comes from the browser it was
+/// issued to, and that its account passes the gate.
 pub async fn cookie(engine: &Engine, token: &str, client: &Client) -> Result<Arc<Identity>, FlowError> {
     let now = engine.clock.now();
     let digest = CredentialDigest::of(token, agent::family(&client.user_agent));
@@ -158,8 +172,12 @@ async fn introspect_refresh(engine: &Engine, token: &str) -> Result<Option<Intro
             && crate::token::opaque::SecretDigest(family.digest) == read.secret.digest()
     };
     let Some(family) = family.filter(live) else { return Ok(None) };
-    let account = super::refresh::account_of(engine, &family).await?;
-    Ok(account.ok().map(|account| Introspected {
+    let account = match super::refresh::account_of(engine, &family).await {
+        Ok(account) => account,
+        Err(FlowError::Refused(_)) => return Ok(None),
+        Err(fault) => return Err(fault),
+    };
+    Ok(Some(Introspected {
         sub: account.account_id(),
         sid: family.id,
         roles: account.roles,

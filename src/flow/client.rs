@@ -1,73 +1,68 @@
-//! Who asks.
+//! The client of a request: its address, its user agent and the id of the request.
 
-use std::cell::Cell;
 use std::net::IpAddr;
 use std::sync::Arc;
 
 use crate::audit::event::{Event, Note};
 use crate::engine::{Engine, Fault};
 use crate::password::{Lane, QueueKey};
-use crate::registry::throttle::RateLimitState;
 use crate::value::network::Network;
 
-/// Who asks.
+/// The longest user agent that is kept, in characters.
+const USER_AGENT_CHARS_MAX: usize = 120;
+
+/// The client of a request.
 #[derive(Clone, Debug)]
 pub struct Client {
-    /// The address, after trusted proxies.
+    /// The client's address, taken from the trusted proxies' header if there are any.
     pub address: IpAddr,
-    /// What it calls itself, cut short.
+    /// The start of the `User-Agent` header, without control characters.
     pub user_agent: Box<str>,
-    /// The request, as its answer names it.
-    pub request_id: Box<str>,
-    /// How its network stands, once it was charged.
-    pub standing: Cell<Option<RateLimitState>>,
+    /// The id of the request, as the answer and the log show it.
+    pub request_id: Arc<str>,
 }
 
 impl Client {
-    /// A client of that address.
+    /// Describes a client at `address` that calls itself `user_agent`.
     pub fn new(address: IpAddr, user_agent: &str) -> Self {
-        let user_agent: String = user_agent.chars().filter(|c| !c.is_control()).take(120).collect();
-        Self { address, user_agent: user_agent.into(), request_id: "".into(), standing: Cell::new(None) }
+        let mut kept = String::with_capacity(user_agent.len().min(USER_AGENT_CHARS_MAX));
+        kept.extend(user_agent.chars().filter(|c| !c.is_control()).take(USER_AGENT_CHARS_MAX));
+        Self { address, user_agent: kept.into(), request_id: Arc::default() }
     }
 
-    /// With the id of its request.
+    /// Sets the id of the request.
     #[must_use]
-    pub fn with_request_id(mut self, request_id: &str) -> Self {
-        self.request_id = request_id.into();
+    pub fn with_request_id(mut self, request_id: Arc<str>) -> Self {
+        self.request_id = request_id;
         self
     }
 
-    /// An event of this client.
+    /// Starts the record of an event that this client caused.
     pub fn note(&self, event: Event) -> Note {
         Note::new(event).from(self.network(), &self.request_id)
     }
 
-    /// Where its passwords wait: networks of one lane take turns, by the widest net, since who owns a /48 owns 65,536 of
-    /// /64.
+    /// Returns the queue in which this client's passwords wait. Networks of one lane take turns, by the widest prefix we
+    /// limit by: the owner of a /48 owns 65,536 networks of /64.
     pub fn place(&self, lane: Lane) -> QueueKey {
         QueueKey { lane, network: Network::of(self.address).widest().to_net() }
     }
 
-    /// The network it is limited by.
+    /// Returns the network that this client is limited by, as text.
     pub fn network(&self) -> String {
         Network::of(self.address).to_net().to_string()
     }
 }
 
 impl Engine {
-    /// As [`Engine::on_owner_thread`], for a part of what a client asks for.
+    /// Runs a part of a client's request on the actors' thread: [`Engine::on_owner_thread`] with its own handles.
     pub(crate) async fn on_owner_thread_for<T: Send + 'static>(
         self: &Arc<Self>,
         client: &Client,
         work: impl AsyncFnOnce(&Self, &Client) -> T + Send + 'static,
     ) -> Result<T, Fault> {
-        let (engine, its_client) = (Arc::clone(self), client.clone());
-        let done = self.on_owner_thread(move || async move {
-            let done = work(&engine, &its_client).await;
-            (done, its_client.standing.get())
-        });
-        let (done, standing) = done.await?;
-        client.standing.set(standing);
-        Ok(done)
+        let engine = Arc::clone(self);
+        let client = client.clone();
+        self.on_owner_thread(async move || work(&engine, &client).await).await
     }
 }

@@ -9,6 +9,7 @@
 //! there is no further change, so that the link of the first owner is never replaced. A sign-up that proved nothing gives
 //! way to whoever proves the address.
 
+use super::admission::Outcome;
 use super::authenticate::Identity;
 use super::check::{Known, check_password};
 use super::client::Client;
@@ -35,90 +36,102 @@ pub async fn ask(
     identity: &Identity,
     password: &str,
     email: &str,
-) -> Result<(), FlowError> {
-    engine.admit(Class::Check, client).await?;
-    let new = parse_name(email)?;
-    let name = parse_name(&identity.account.email)?;
-    let account = check_password(engine, client, name, password, Known::Session(identity.sid())).await?;
-    let id = account.account_id();
-    if id != identity.account.account_id() {
-        return Err(Refusal::Unauthenticated.into());
-    }
-    let undo = Live { account: id, purpose: Purpose::EmailUndo, global_epoch: engine.global_epoch };
-    if engine.mailed.ask(undo).await? {
-        return Err(Refusal::EmailChangedLately.into());
-    }
-    let taken = engine.accounts.ask(Find { name: new.key(&engine.services.keys.directory) }).await?;
-    engine.record(client.note(Event::EmailChangeAsked).for_account(Some(&account)));
-    // Who signed up with it and proved nothing is in nobody's way.
-    match taken.filter(AccountV1::holds_its_address) {
-        Some(holder) => engine.mail_holder(&holder).await,
-        None => {
-            engine.mail_bound_token(&account, Purpose::EmailChange, Kind::EmailChange, new.as_str()).await?;
-            Ok(())
-        }
-    }
+) -> Outcome<()> {
+    engine
+        .admitted(Class::Check, client, async |_| {
+            let new = parse_name(email)?;
+            let name = parse_name(&identity.account.email)?;
+            let account =
+                check_password(engine, client, name, password, Known::Session(identity.sid())).await?;
+            let id = account.account_id();
+            if id != identity.account.account_id() {
+                return Err(Refusal::Unauthenticated.into());
+            }
+            let undo = Live { account: id, purpose: Purpose::EmailUndo, global_epoch: engine.global_epoch };
+            if engine.mailed.ask(undo).await? {
+                return Err(Refusal::EmailChangedLately.into());
+            }
+            let taken = engine.accounts.ask(Find { name: new.key(&engine.services.keys.directory) }).await?;
+            engine.record(client.note(Event::EmailChangeAsked).for_account(Some(&account)));
+            // Who signed up with it and proved nothing is in nobody's way.
+            match taken.filter(AccountV1::holds_its_address) {
+                Some(holder) => engine.mail_holder(&holder).await,
+                None => {
+                    engine
+                        .mail_bound_token(&account, Purpose::EmailChange, Kind::EmailChange, new.as_str())
+                        .await?;
+                    Ok(())
+                }
+            }
+        })
+        .await
 }
 
 /// Changes the address by the link that was mailed to the new one.
-pub async fn confirm(engine: &Engine, client: &Client, token: &str, email: &str) -> Result<(), FlowError> {
-    engine.admit(Class::Verify, client).await?;
-    let new = parse_name(email)?;
-    let redeem = bound(engine, token, Purpose::EmailChange, &new)?;
-    let token = engine.mailed.ask(redeem).await?.map_err(|_| Refusal::InvalidMailedToken)?;
-    let before = mailed::account_of(engine, &token).await?;
-    let (id, key) = (before.account_id(), new.key(&engine.services.keys.directory));
-    let holder = engine.accounts.ask(Find { name: key }).await?;
-    if holder.is_some_and(|holder| holder.holds_its_address()) {
-        return Err(Refusal::InvalidMailedToken.into());
-    }
-    // The way back first: a crash behind it leaves a link that undoes nothing, never a change without one.
-    if !engine.mail_bound_token(&before, Purpose::EmailUndo, Kind::EmailUndo, &before.email).await? {
-        return Err(Refusal::EmailChangedLately.into());
-    }
-    make_way(engine, client, key, id).await?;
-    let change = Change {
-        email: Some((new.as_str().into(), key)),
-        if_epoch: Some(token.auth_epoch),
-        verified: true,
-        ..Change::default()
-    };
-    let changed = engine.accounts.ask(Alter { id, change }).await?;
-    let account = changed.map_err(|_| Refusal::InvalidMailedToken)?;
-    engine.mailed.ask(EndAll { account: id }).await?;
-    engine.record_durably(client.note(Event::EmailChanged).for_account(Some(&account))).await;
-    Ok(())
+pub async fn confirm(engine: &Engine, client: &Client, token: &str, email: &str) -> Outcome<()> {
+    engine
+        .admitted(Class::Verify, client, async |_| {
+            let new = parse_name(email)?;
+            let redeem = bound(engine, token, Purpose::EmailChange, &new)?;
+            let token = engine.mailed.ask(redeem).await?.map_err(|_| Refusal::InvalidMailedToken)?;
+            let before = mailed::account_of(engine, &token).await?;
+            let (id, key) = (before.account_id(), new.key(&engine.services.keys.directory));
+            let holder = engine.accounts.ask(Find { name: key }).await?;
+            if holder.is_some_and(|holder| holder.holds_its_address()) {
+                return Err(Refusal::InvalidMailedToken.into());
+            }
+            // The way back first: a crash behind it leaves a link that undoes nothing, never a change without one.
+            if !engine.mail_bound_token(&before, Purpose::EmailUndo, Kind::EmailUndo, &before.email).await? {
+                return Err(Refusal::EmailChangedLately.into());
+            }
+            make_way(engine, client, key, id).await?;
+            let change = Change {
+                email: Some((new.as_str().into(), key)),
+                if_epoch: Some(token.auth_epoch),
+                verified: true,
+                ..Change::default()
+            };
+            let changed = engine.accounts.ask(Alter { id, change }).await?;
+            let account = changed.map_err(|_| Refusal::InvalidMailedToken)?;
+            engine.mailed.ask(EndAll { account: id }).await?;
+            engine.record_durably(client.note(Event::EmailChanged).for_account(Some(&account))).await;
+            Ok(())
+        })
+        .await
 }
 
 /// Undoes a change by the link that was mailed to the old address: everything that is open ends, and so does the
 /// password, since whoever changed the address may have changed that as well. A link to set a new one follows.
-pub async fn undo(engine: &Engine, client: &Client, token: &str, email: &str) -> Result<(), FlowError> {
-    engine.admit(Class::Reset, client).await?;
-    let old = parse_name(email)?;
-    let redeem = bound(engine, token, Purpose::EmailUndo, &old)?;
-    let seen = engine.mailed.ask(Look { redeem }).await?.map_err(|_| Refusal::InvalidMailedToken)?;
-    // Whatever became of the account's epoch meanwhile: this is its first owner. What was mailed before a restore is dead.
-    if seen.global_epoch != engine.global_epoch {
-        return Err(Refusal::InvalidMailedToken.into());
-    }
-    let id = AccountId::from_bytes(seen.account).ok_or(Refusal::InvalidMailedToken)?;
-    engine.accounts.ask(ById { id }).await?.ok_or(Refusal::InvalidMailedToken)?;
-    let key = old.key(&engine.services.keys.directory);
-    // Somebody may have signed up with the address meanwhile.
-    make_way(engine, client, key, id).await?;
-    engine.mailed.ask(redeem).await?.map_err(|_| Refusal::InvalidMailedToken)?;
-    let change = Change {
-        email: Some((old.as_str().into(), key)),
-        clear_phc: true,
-        verified: true,
-        ..Change::default()
-    };
-    let changed = engine.accounts.ask(Alter { id, change }).await?;
-    let account = changed.map_err(|_| Refusal::InvalidMailedToken)?;
-    end_others_and_mailed(engine, id, None).await?;
-    engine.lockout.ask(Clear { name: NameKey(account.name_key) }).await?;
-    engine.record_durably(client.note(Event::EmailChangeUndone).for_account(Some(&account))).await;
-    engine.mail_token(Addressee::owner(&account), Purpose::Reset, Kind::Reset).await
+pub async fn undo(engine: &Engine, client: &Client, token: &str, email: &str) -> Outcome<()> {
+    engine
+        .admitted(Class::Reset, client, async |_| {
+            let old = parse_name(email)?;
+            let redeem = bound(engine, token, Purpose::EmailUndo, &old)?;
+            let seen = engine.mailed.ask(Look { redeem }).await?.map_err(|_| Refusal::InvalidMailedToken)?;
+            // Whatever became of the account's epoch meanwhile: this is its first owner. What was mailed before a restore is dead.
+            if seen.global_epoch != engine.global_epoch {
+                return Err(Refusal::InvalidMailedToken.into());
+            }
+            let id = AccountId::from_bytes(seen.account).ok_or(Refusal::InvalidMailedToken)?;
+            engine.accounts.ask(ById { id }).await?.ok_or(Refusal::InvalidMailedToken)?;
+            let key = old.key(&engine.services.keys.directory);
+            // Somebody may have signed up with the address meanwhile.
+            make_way(engine, client, key, id).await?;
+            engine.mailed.ask(redeem).await?.map_err(|_| Refusal::InvalidMailedToken)?;
+            let change = Change {
+                email: Some((old.as_str().into(), key)),
+                clear_phc: true,
+                verified: true,
+                ..Change::default()
+            };
+            let changed = engine.accounts.ask(Alter { id, change }).await?;
+            let account = changed.map_err(|_| Refusal::InvalidMailedToken)?;
+            end_others_and_mailed(engine, id, None).await?;
+            engine.lockout.ask(Clear { name: NameKey(account.name_key) }).await?;
+            engine.record_durably(client.note(Event::EmailChangeUndone).for_account(Some(&account))).await;
+            engine.mail_token(Addressee::owner(&account), Purpose::Reset, Kind::Reset).await
+        })
+        .await
 }
 
 /// Deletes whoever signed up with an address that `owner` proves now, and all that is theirs.
@@ -184,7 +197,7 @@ mod tests {
             let mail = engine.outbox.ask(Due { limit: 1 }).await.unwrap().remove(0);
             let token = open_token(&engine.services.keys.outbox, mail.id, &mail.token.unwrap()).unwrap();
             let client = Client::new(std::net::Ipv4Addr::LOCALHOST.into(), "test");
-            undo(&engine, &client, &token, address).await.unwrap();
+            undo(&engine, &client, &token, address).await.result.unwrap();
             assert!(engine.accounts.ask(ById { id }).await.unwrap().is_some());
             running.stop();
             services.stop();

@@ -4,6 +4,8 @@ use std::sync::Arc;
 
 use tokio::sync::oneshot;
 
+use super::admission::Outcome;
+use super::authenticate::replace;
 use super::check::{Known, Presented, lane_of};
 use super::client::Client;
 use super::grant::{Issued, Opened};
@@ -17,15 +19,17 @@ use crate::registry::account::{AccountV1, Status};
 use crate::registry::throttle::class::Class;
 use crate::value::network::Network;
 
-/// What the client asks for.
+/// The kind of credential that a client asks for.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Mode {
-    /// Tokens in the body.
+pub enum Mode<'a> {
+    /// A pair of tokens in the body.
     Token,
-    /// A cookie.
+    /// A session cookie.
     Cookie {
-        /// Whether it outlives the browser.
+        /// Whether the cookie outlives the browser's session.
         remember: bool,
+        /// The session cookie that the new one replaces in the browser. Its session ends.
+        replaces: Option<&'a str>,
     },
 }
 
@@ -37,9 +41,9 @@ pub async fn log_in(
     client: &Client,
     email: &str,
     password: &str,
-    mode: Mode,
+    mode: Mode<'_>,
     known: Option<&str>,
-) -> Result<Opened, FlowError> {
+) -> Outcome<Opened> {
     let present = || {
         parse_name(email).map(|name| Arc::new(Presented::new(engine, name, password, Known::Cookie(known))))
     };
@@ -56,9 +60,11 @@ pub async fn log_in(
     let lanes = certain.as_ref().map_or(&[Lane::Quiet, Lane::Failing][..], std::slice::from_ref);
     if let Err(shed) = engine.services.pool.has_room(lanes, client.place(Lane::Quiet).network) {
         engine.services.audit.count(Event::LoginShed);
-        return Err(Fault::from(shed).into());
+        return Outcome::failed(Fault::from(shed));
     }
-    engine.unless_refused(Class::Login, client)?;
+    if let Some(refused) = engine.refused_from_cache(Class::Login, client) {
+        return refused;
+    }
     // Whoever is refused up to here is refused in little memory.
     Box::pin(opened(engine, client, with_device.unwrap_or_else(present), mode)).await
 }
@@ -67,46 +73,62 @@ async fn opened(
     engine: &Arc<Engine>,
     client: &Client,
     presented: Result<Arc<Presented>, Refusal>,
-    mode: Mode,
-) -> Result<Opened, FlowError> {
+    mode: Mode<'_>,
+) -> Outcome<Opened> {
+    let remember = match mode {
+        Mode::Token => None,
+        Mode::Cookie { remember, .. } => Some(remember),
+    };
     let asked = presented.clone();
     // Dropped with this request, wherever it is.
     let (_waiting, gone) = oneshot::channel::<()>();
     let issued = engine
         .on_owner_thread_for(client, async move |engine, client| {
-            let charge = engine.admit(Class::Login, client).await?;
-            let account = asked?.check(engine, client, gone).await?;
-            let now = account
-                .then(async |account| engine.accounts.ask_sealed(ById { id: account.account_id() }).await);
-            let issued = now.await?.then(async |(account, now)| {
-                let allowed = match allowed(engine, account, now.as_ref()) {
-                    Ok(account) => account.clone(),
-                    Err(refusal) => return Ok(Sealed::new(Err(refusal), 0)),
-                };
-                let issued = match mode {
-                    Mode::Token => engine.issue_family(&allowed, client).await?,
-                    Mode::Cookie { remember } => engine.issue_session(&allowed, remember, client).await?,
-                };
-                engine.refund(charge).await;
-                Ok::<_, FlowError>(issued.map(|issued| Ok((allowed, issued))))
+            engine
+                .admitted(Class::Login, client, async |charge| {
+                    let account = asked?.check(engine, client, gone).await?;
+                    let now = account.then(async |account| {
+                        engine.accounts.ask_sealed(ById { id: account.account_id() }).await
+                    });
+                    let issued = now.await?.then(async |(account, now)| {
+                        let allowed = match allowed(engine, account, now.as_ref()) {
+                            Ok(account) => account.clone(),
+                            Err(refusal) => return Ok(Sealed::new(Err(refusal), 0)),
+                        };
+                        let issued = match remember {
+                            None => engine.issue_family(&allowed, client).await?,
+                            Some(remember) => engine.issue_session(&allowed, remember, client).await?,
+                        };
+                        engine.refund(charge).await;
+                        Ok::<_, FlowError>(issued.map(|issued| Ok((allowed, issued))))
+                    });
+                    let issued = issued.await?.map(|(_, issued)| issued);
+                    engine.journal.begin(&issued);
+                    Ok(issued)
+                })
+                .await
+        })
+        .await
+        .unwrap_or_else(Outcome::failed);
+    issued
+        .then(async |issued| {
+            let presented = presented?;
+            // What comes of it waits for the commit; that it is signed meanwhile lets nothing out.
+            let granted = issued.map(|issued| {
+                issued.map_err(FlowError::from).and_then(|(account, issued): (AccountV1, Issued)| {
+                    let grant = engine.grant(&account, issued)?;
+                    Ok((account, grant))
+                })
             });
-            let issued = issued.await?.map(|(_, issued)| issued);
-            engine.journal.begin(&issued);
-            Ok::<_, FlowError>(issued)
+            let (account, grant) = engine.journal.open(granted).await.map_err(Fault::from)??;
+            engine.record(client.note(Event::LoginSucceeded).for_account(Some(&account)));
+            let device = Some(engine.device_cookie(presented.name())?);
+            if let Mode::Cookie { replaces: Some(token), .. } = mode {
+                Box::pin(replace(engine, token)).await?;
+            }
+            Ok(Opened { account, grant, device })
         })
-        .await?;
-    let presented = presented?;
-    // What comes of it waits for the commit; that it is signed meanwhile lets nothing out.
-    let granted = issued?.map(|issued| {
-        issued.map_err(FlowError::from).and_then(|(account, issued): (AccountV1, Issued)| {
-            let grant = engine.grant(&account, issued)?;
-            Ok((account, grant))
-        })
-    });
-    let (account, grant) = engine.journal.open(granted).await.map_err(Fault::from)??;
-    engine.record(client.note(Event::LoginSucceeded).for_account(Some(&account)));
-    let device = Some(engine.device_cookie(presented.name())?);
-    Ok(Opened { account, grant, device })
+        .await
 }
 
 /// Whether an account whose password was right may log in as it is now: while the hash was made the password may have been

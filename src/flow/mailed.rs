@@ -1,5 +1,6 @@
 //! What links in mails do: prove an address, lift a lockout. Opening a link changes nothing; posting its token does.
 
+use super::admission::Outcome;
 use super::client::Client;
 use super::post::Addressee;
 use super::refusal::{FlowError, Refusal, parse_name};
@@ -34,37 +35,49 @@ pub(super) async fn account_of(engine: &Engine, token: &MailedV1) -> Result<Acco
 }
 
 /// Proves an address.
-pub async fn verify(engine: &Engine, client: &Client, token: &str) -> Result<(), FlowError> {
-    engine.admit(Class::Verify, client).await?;
-    let redeem = read(engine, token, Purpose::Verify)?;
-    // Spend first, grant second: a crash between the two costs one more mail.
-    let token = engine.mailed.ask(redeem).await?.map_err(|_| Refusal::InvalidMailedToken)?;
-    let account = account_of(engine, &token).await?;
-    let proved = Change { verified: true, if_epoch: Some(token.auth_epoch), ..Change::default() };
-    let changed = engine.accounts.ask(Alter { id: account.account_id(), change: proved }).await?;
-    changed.map_err(|_| Refusal::InvalidMailedToken)?;
-    engine.record_durably(client.note(Event::EmailVerified).for_account(Some(&account))).await;
-    Ok(())
+pub async fn verify(engine: &Engine, client: &Client, token: &str) -> Outcome<()> {
+    engine
+        .admitted(Class::Verify, client, async |_| {
+            let redeem = read(engine, token, Purpose::Verify)?;
+            // Spend first, grant second: a crash between the two costs one more mail.
+            let token = engine.mailed.ask(redeem).await?.map_err(|_| Refusal::InvalidMailedToken)?;
+            let account = account_of(engine, &token).await?;
+            let proved = Change { verified: true, if_epoch: Some(token.auth_epoch), ..Change::default() };
+            let changed = engine.accounts.ask(Alter { id: account.account_id(), change: proved }).await?;
+            changed.map_err(|_| Refusal::InvalidMailedToken)?;
+            engine.record_durably(client.note(Event::EmailVerified).for_account(Some(&account))).await;
+            Ok(())
+        })
+        .await
 }
 
 /// Mails the link that proves an address again: the same answer and work whether there is anything to prove.
-pub async fn resend(engine: &Engine, client: &Client, email: &str) -> Result<(), FlowError> {
-    engine.admit(Class::Forgot, client).await?;
-    let name = parse_name(email)?;
-    let key = name.key(&engine.services.keys.directory);
-    let account = engine.accounts.ask(Find { name: key }).await?;
-    let unproved = account.as_ref().filter(|account| !account.email_verified);
-    engine.mail_token(Addressee::of(unproved, &name, key), Purpose::Verify, Kind::Verify).await
+pub async fn resend(engine: &Engine, client: &Client, email: &str) -> Outcome<()> {
+    engine
+        .admitted(Class::Forgot, client, async |_| {
+            let name = parse_name(email)?;
+            let key = name.key(&engine.services.keys.directory);
+            let account = engine.accounts.ask(Find { name: key }).await?;
+            let unproved = account.as_ref().filter(|account| !account.email_verified);
+            engine.mail_token(Addressee::of(unproved, &name, key), Purpose::Verify, Kind::Verify).await
+        })
+        .await
 }
 
 /// Lifts a lockout.
-pub async fn unlock(engine: &Engine, client: &Client, token: &str) -> Result<(), FlowError> {
-    engine.admit(Class::Unlock, client).await?;
-    let redeem = read(engine, token, Purpose::Unlock)?;
-    let token = engine.mailed.ask(redeem).await?.map_err(|_| Refusal::InvalidMailedToken)?;
-    let account = account_of(engine, &token).await?;
-    engine.lockout.ask(Clear { name: NameKey(account.name_key) }).await?;
-    let note = client.note(Event::LockoutCleared).for_account(Some(&account)).with_reason("link in the mail");
-    engine.record_durably(note).await;
-    Ok(())
+pub async fn unlock(engine: &Engine, client: &Client, token: &str) -> Outcome<()> {
+    engine
+        .admitted(Class::Unlock, client, async |_| {
+            let redeem = read(engine, token, Purpose::Unlock)?;
+            let token = engine.mailed.ask(redeem).await?.map_err(|_| Refusal::InvalidMailedToken)?;
+            let account = account_of(engine, &token).await?;
+            engine.lockout.ask(Clear { name: NameKey(account.name_key) }).await?;
+            let note = client
+                .note(Event::LockoutCleared)
+                .for_account(Some(&account))
+                .with_reason("link in the mail");
+            engine.record_durably(note).await;
+            Ok(())
+        })
+        .await
 }

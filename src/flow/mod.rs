@@ -2,6 +2,7 @@
 
 pub mod account;
 pub mod admin;
+pub mod admission;
 pub mod authenticate;
 mod check;
 pub mod client;

@@ -1,7 +1,8 @@
-//! Refresh: check of the tag, rotation, gate, signature.
+//! Refresh: check the token's tag, charge the network, rotate the family, pass the gate, sign a new pair.
 
 use std::sync::Arc;
 
+use super::admission::Outcome;
 use super::client::Client;
 use super::grant::Opened;
 use super::post::Addressee;
@@ -14,41 +15,63 @@ use crate::registry::account::actor::ById;
 use crate::registry::outbox::Kind;
 use crate::registry::refresh::{self, Cause, FamilyV1, Rotate, Rotated};
 use crate::registry::throttle::class::Class;
+use crate::system::random::NoRandomness;
 use crate::token::opaque::{OpaqueToken, Secret, SecretDigest, TokenKind};
 use crate::value::id::{AccountId, FamilyId};
 
-/// A refresh token is presented for a new pair.
+/// Exchanges a refresh token for a new pair.
 ///
-/// All that asks the owners runs on their thread; the signature, which costs most, on the caller's, while the commit runs.
-pub async fn refresh(engine: &Arc<Engine>, client: &Client, token: &str) -> Result<Opened, FlowError> {
-    engine.unless_refused(Class::Refresh, client)?;
+/// All messages to the actors are sent from their own thread, in one round trip. The signature, which costs most, is made
+/// on the caller's thread while the rotation is being committed.
+pub async fn refresh(engine: &Arc<Engine>, client: &Client, token: &str) -> Outcome<Opened> {
+    if let Some(refused) = engine.refused_from_cache(Class::Refresh, client) {
+        return refused;
+    }
     let presented = engine.services.edge.read(TokenKind::Refresh, token).ok();
-    let turn = presented.map(|presented| Turn::new(engine, presented)).transpose()?.flatten();
-    let (turn, rotate) = turn.unzip();
-    let (address, its_engine) = (client.address, Arc::clone(engine));
-    let asked = async move || {
-        let (charge, live_account) = its_engine.charge(Class::Refresh, address).await?;
-        let rotated = match (&charge, rotate) {
-            (Ok(_), Some(rotate)) => Some(rotated(&its_engine, rotate).await?),
+    let prepared = match presented.map(|presented| PresentedToken::prepare(engine, presented)).transpose() {
+        Ok(prepared) => prepared.flatten(),
+        Err(no_randomness) => return Outcome::failed(no_randomness),
+    };
+    let (presented, rotate) = prepared.unzip();
+    let address = client.address;
+    let its_engine = Arc::clone(engine);
+    let work = async move || {
+        let admission = its_engine.admit(Class::Refresh, address).await;
+        let rotation = match (&admission.result, rotate) {
+            (Ok(_), Some(rotate)) => Some(rotate_family(&its_engine, rotate).await?),
             _ => None,
         };
-        if let Some(rotated) = &rotated {
-            its_engine.journal.begin(rotated);
+        if let Some(rotation) = &rotation {
+            its_engine.journal.begin(rotation);
         }
-        Ok::<_, Fault>((charge, live_account, rotated))
+        Ok::<_, Fault>(admission.map(|_| rotation))
     };
-    let (charge, live_account, rotated) = engine.on_owner_thread(asked).await??;
-    client.standing.set(Some(live_account));
-    charge?;
-    let (turn, sealed) = turn.zip(rotated).ok_or(Refusal::InvalidRefreshToken)?;
-    let id = turn.id;
-    // What comes of it waits for the commit; that it is worked out meanwhile lets nothing out.
-    let sealed = sealed.map(|(rotated, account)| turn.granted(engine, rotated, account));
-    let (event, granted) = engine.journal.open(sealed).await.map_err(Fault::from)?;
+    let admission = match engine.on_owner_thread(work).await {
+        Ok(Ok(admission)) => admission,
+        Ok(Err(fault)) | Err(fault) => return Outcome::failed(fault),
+    };
+    admission
+        .then(async |rotation| {
+            let (presented, rotation) = presented.zip(rotation).ok_or(Refusal::InvalidRefreshToken)?;
+            finish(engine, client, presented, rotation).await
+        })
+        .await
+}
+
+/// Signs the new pair while the rotation is being committed, waits for the commit, then records what happened.
+async fn finish(
+    engine: &Engine,
+    client: &Client,
+    presented: PresentedToken,
+    rotation: Sealed<Rotation>,
+) -> Result<Opened, FlowError> {
+    let id = presented.family;
+    let answer = rotation.map(|rotation| presented.exchange(engine, rotation));
+    let Answer { event, pair } = engine.journal.open(answer).await?;
     if let Some(event) = event {
         engine.record(Note::new(event).about(&id).from(client.network(), ""));
     }
-    match granted {
+    match pair {
         Ok(opened) => Ok(opened),
         Err(Denied::Refused(refusal)) => Err(refusal.into()),
         Err(Denied::Reused) => {
@@ -59,108 +82,121 @@ pub async fn refresh(engine: &Arc<Engine>, client: &Client, token: &str) -> Resu
             Box::pin(engine.refresh.ask(refresh::actor::End { id, cause: Cause::Revoked })).await?;
             Err(refusal.into())
         }
-        Err(Denied::Fault(stop)) => Err(stop),
+        Err(Denied::Fault(error)) => Err(error),
     }
 }
 
-/// A token whose tag was right, and what would follow it.
-struct Turn {
-    id: FamilyId,
-    presented: OpaqueToken,
+/// A refresh token whose tag is right, and the secret of its successor.
+struct PresentedToken {
+    family: FamilyId,
+    token: OpaqueToken,
     next: Secret,
 }
 
-/// Why a turn gives nothing.
+/// The registry's answer to a rotation, and the account that the family belongs to.
+struct Rotation {
+    rotated: Result<Rotated, refresh::Refusal>,
+    account: Option<AccountV1>,
+}
+
+/// The event to record for a rotation, and the new pair or why there is none.
+struct Answer {
+    event: Option<Event>,
+    pair: Result<Opened, Denied>,
+}
+
+/// The reason why a refresh token is exchanged for nothing.
 enum Denied {
     Refused(Refusal),
-    /// The owner is to be told.
+    /// The token was reused: its owner gets a mail.
     Reused,
-    /// The gate lets the account pass no longer: the family is to end with it.
+    /// The account no longer passes the gate: the family ends with it.
     ByAccount(Refusal),
     Fault(FlowError),
 }
 
-type Rotation = (Result<Rotated, refresh::Refusal>, Option<AccountV1>);
-
-impl Turn {
-    fn new(engine: &Engine, presented: OpaqueToken) -> Result<Option<(Self, Rotate)>, FlowError> {
-        let Some(id) = FamilyId::from_bytes(presented.id) else { return Ok(None) };
+impl PresentedToken {
+    /// Mints the successor of `token`. Returns `None` if the id in the token is not that of a family.
+    fn prepare(engine: &Engine, token: OpaqueToken) -> Result<Option<(Self, Rotate)>, NoRandomness> {
+        let Some(family) = FamilyId::from_bytes(token.id) else { return Ok(None) };
         let next = Secret::mint(&engine.services.random)?;
         let rotate = Rotate {
-            id,
-            generation: presented.generation,
-            digest: presented.secret.digest(),
+            id: family,
+            generation: token.generation,
+            digest: token.secret.digest(),
             next_digest: next.digest(),
-            next_sealed: presented.secret.seal_successor(&next),
+            next_sealed: token.secret.seal_successor(&next),
         };
-        Ok(Some((Self { id, presented, next }, rotate)))
+        Ok(Some((Self { family, token, next }, rotate)))
     }
 
-    /// The gate, then the new pair; and what is to be noted of it.
-    fn granted(
-        self,
-        engine: &Engine,
-        rotated: Result<Rotated, refresh::Refusal>,
-        account: Option<AccountV1>,
-    ) -> (Option<Event>, Result<Opened, Denied>) {
-        let (event, family, secret) = match rotated {
+    /// Passes the gate and signs the new pair, if the registry rotated the family.
+    fn exchange(self, engine: &Engine, rotation: Rotation) -> Answer {
+        let (event, family, secret) = match rotation.rotated {
             Ok(Rotated::Fresh(family)) => (Event::RefreshRotated, family, Some(self.next)),
             Ok(Rotated::Again(family, sealed)) => {
                 let digest = SecretDigest(family.digest);
-                (Event::RefreshReplayed, family, self.presented.secret.open_successor(&sealed, &digest))
+                let successor = self.token.secret.open_successor(&sealed, &digest);
+                (Event::RefreshReplayed, family, successor)
             }
-            Err(refresh::Refusal::Reused) => return (Some(Event::RefreshReused), Err(Denied::Reused)),
-            Err(refused) => {
-                let refusal = match refused {
-                    refresh::Refusal::Reused | refresh::Refusal::EndedForReuse => Refusal::RefreshTokenReused,
-                    refresh::Refusal::Expired | refresh::Refusal::Revoked => Refusal::SessionExpired,
-                    refresh::Refusal::Unknown => Refusal::InvalidRefreshToken,
-                };
-                return (None, Err(Denied::Refused(refusal)));
+            Err(refresh::Refusal::Reused) => {
+                return Answer { event: Some(Event::RefreshReused), pair: Err(Denied::Reused) };
             }
+            Err(refresh::Refusal::EndedForReuse) => return Answer::refused(Refusal::RefreshTokenReused),
+            Err(refresh::Refusal::Expired | refresh::Refusal::Revoked) => {
+                return Answer::refused(Refusal::SessionExpired);
+            }
+            Err(refresh::Refusal::Unknown) => return Answer::refused(Refusal::InvalidRefreshToken),
         };
-        let granted = || {
+        let pair = || {
             let secret = secret.ok_or(Denied::Refused(Refusal::InvalidRefreshToken))?;
-            let account = passed(engine, account, &family).map_err(Denied::ByAccount)?;
+            let account = pass_gate(engine, rotation.account, &family).map_err(Denied::ByAccount)?;
             let grant = engine.token_grant(&account, &family, secret).map_err(Denied::Fault)?;
             Ok(Opened { account, grant, device: None })
         };
-        (Some(event), granted())
+        Answer { event: Some(event), pair: pair() }
     }
 }
 
-/// Rotation, then the account that the family belongs to.
-async fn rotated(engine: &Engine, rotate: Rotate) -> Result<Sealed<Rotation>, Fault> {
+impl Answer {
+    const fn refused(refusal: Refusal) -> Self {
+        Self { event: None, pair: Err(Denied::Refused(refusal)) }
+    }
+}
+
+/// Rotates a family and asks for the account that it belongs to. Runs on the actors' thread.
+async fn rotate_family(engine: &Engine, rotate: Rotate) -> Result<Sealed<Rotation>, Fault> {
     let rotated = engine.refresh.ask_sealed(rotate).await?;
-    let with_account = rotated.then(async |rotated| match rotated {
-        Ok(Rotated::Fresh(family) | Rotated::Again(family, _)) => match AccountId::from_bytes(family.account)
-        {
+    let with_account = rotated.then(async |rotated| {
+        let owner = match rotated {
+            Ok(Rotated::Fresh(family) | Rotated::Again(family, _)) => AccountId::from_bytes(family.account),
+            Err(_) => None,
+        };
+        match owner {
             Some(id) => engine.accounts.ask_sealed(ById { id }).await,
             None => Ok(Sealed::new(None, 0)),
-        },
-        Err(_) => Ok(Sealed::new(None, 0)),
+        }
     });
-    with_account.await
+    Ok(with_account.await?.map(|(rotated, account)| Rotation { rotated, account }))
 }
 
-/// The account of a family, if the gate lets it pass.
-pub(super) async fn account_of(
-    engine: &Engine,
-    family: &FamilyV1,
-) -> Result<Result<AccountV1, Refusal>, FlowError> {
-    let Some(id) = AccountId::from_bytes(family.account) else { return Ok(Err(Refusal::SessionExpired)) };
+/// Returns the account of a family.
+///
+/// Errors: [`Refusal::SessionExpired`] if the account is gone or does not pass the gate.
+pub(super) async fn account_of(engine: &Engine, family: &FamilyV1) -> Result<AccountV1, FlowError> {
+    let id = AccountId::from_bytes(family.account).ok_or(Refusal::SessionExpired)?;
     let account = engine.accounts.ask(ById { id }).await?;
-    Ok(passed(engine, account, family))
+    Ok(pass_gate(engine, account, family)?)
 }
 
-/// The gate.
-fn passed(engine: &Engine, account: Option<AccountV1>, family: &FamilyV1) -> Result<AccountV1, Refusal> {
+/// Checks that the account of a family is there and passes the gate.
+fn pass_gate(engine: &Engine, account: Option<AccountV1>, family: &FamilyV1) -> Result<AccountV1, Refusal> {
     let account = account.ok_or(Refusal::SessionExpired)?;
     engine.gate(&account, family.auth_epoch, family.global_epoch).map_err(|_| Refusal::SessionExpired)?;
     Ok(account)
 }
 
-/// One mail when a family is ended for reuse; a family that was ended before mails nobody again.
+/// Mails the owner that a refresh token was reused. Sent once, when the reuse ends the family.
 async fn tell_owner(engine: &Engine, id: FamilyId) -> Result<(), FlowError> {
     let ended = engine.refresh.ask(refresh::actor::Get { id }).await?;
     let Some(account) = ended.and_then(|family| AccountId::from_bytes(family.account)) else { return Ok(()) };

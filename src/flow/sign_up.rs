@@ -1,9 +1,10 @@
 //! Sign-up: the same answer and the same work for a free address and a taken one.
 
+use super::admission::Outcome;
 use super::client::Client;
 use super::grant::Opened;
 use super::post::Addressee;
-use super::refusal::{FlowError, Refusal, parse_name};
+use super::refusal::{Refusal, parse_name};
 use crate::audit::event::Event;
 use crate::engine::Engine;
 use crate::password::{Lane, Password, judge};
@@ -28,51 +29,54 @@ pub async fn sign_up(
     email: &str,
     password: &str,
     name: Option<&str>,
-) -> Result<Done, FlowError> {
-    engine.admit(Class::Signup, client).await?;
-    if !engine.services.config.signup_enabled {
-        return Err(Refusal::SignupDisabled.into());
-    }
-    let account_name = parse_name(email)?;
-    let password = new_password(engine, password, account_name.as_str(), "/password")?;
-    let display = display_name(name)?;
-    let phc = engine
-        .services
-        .pool
-        .hash(client.place(Lane::Quiet), password)
+) -> Outcome<Done> {
+    engine
+        .admitted(Class::Signup, client, async |_| {
+            if !engine.services.config.signup_enabled {
+                return Err(Refusal::SignupDisabled.into());
+            }
+            let account_name = parse_name(email)?;
+            let password = new_password(engine, password, account_name.as_str(), "/password")?;
+            let display = display_name(name)?;
+            let phc = engine
+                .services
+                .pool
+                .hash(client.place(Lane::Quiet), password)
+                .await
+                .map_err(crate::engine::Fault::from)?;
+            let name_key = account_name.key(&engine.services.keys.directory);
+            let sign_up = SignUp {
+                id: AccountId::mint(name_key.slot(), engine.services.random.bytes()?),
+                name_key,
+                email: account_name.as_str().into(),
+                name: display,
+                phc: Some(phc.into()),
+                roles: Vec::new(),
+                verified: !engine.services.config.verify_email,
+                by_admin: false,
+            };
+            let signed_up = engine.accounts.ask(sign_up).await?;
+            match signed_up {
+                SignedUp::Created(account) if !engine.services.config.verify_email => {
+                    engine.record(client.note(Event::SignedUp).for_account(Some(&account)));
+                    let grant = engine.open_family(&account, client).await?;
+                    let device = Some(engine.device_cookie(&account_name)?);
+                    Ok(Done::LoggedIn(Box::new(Opened { account, grant, device })))
+                }
+                SignedUp::Created(account) => {
+                    engine.record(client.note(Event::SignedUp).for_account(Some(&account)));
+                    engine.mail_token(Addressee::owner(&account), Purpose::Verify, Kind::Verify).await?;
+                    Ok(Done::Mailed)
+                }
+                SignedUp::Taken(_) if !engine.services.config.verify_email => Err(Refusal::EmailTaken.into()),
+                SignedUp::Taken(account) => {
+                    engine.record(client.note(Event::SignUpTaken).for_account(Some(&account)));
+                    engine.mail_holder(&account).await?;
+                    Ok(Done::Mailed)
+                }
+            }
+        })
         .await
-        .map_err(crate::engine::Fault::from)?;
-    let name_key = account_name.key(&engine.services.keys.directory);
-    let sign_up = SignUp {
-        id: AccountId::mint(name_key.slot(), engine.services.random.bytes()?),
-        name_key,
-        email: account_name.as_str().into(),
-        name: display,
-        phc: Some(phc.into()),
-        roles: Vec::new(),
-        verified: !engine.services.config.verify_email,
-        by_admin: false,
-    };
-    let signed_up = engine.accounts.ask(sign_up).await?;
-    match signed_up {
-        SignedUp::Created(account) if !engine.services.config.verify_email => {
-            engine.record(client.note(Event::SignedUp).for_account(Some(&account)));
-            let grant = engine.open_family(&account, client).await?;
-            let device = Some(engine.device_cookie(&account_name)?);
-            Ok(Done::LoggedIn(Box::new(Opened { account, grant, device })))
-        }
-        SignedUp::Created(account) => {
-            engine.record(client.note(Event::SignedUp).for_account(Some(&account)));
-            engine.mail_token(Addressee::owner(&account), Purpose::Verify, Kind::Verify).await?;
-            Ok(Done::Mailed)
-        }
-        SignedUp::Taken(_) if !engine.services.config.verify_email => Err(Refusal::EmailTaken.into()),
-        SignedUp::Taken(account) => {
-            engine.record(client.note(Event::SignUpTaken).for_account(Some(&account)));
-            engine.mail_holder(&account).await?;
-            Ok(Done::Mailed)
-        }
-    }
 }
 
 /// Reads a new password and judges it.

@@ -1,11 +1,12 @@
-//! The body of a request: read to its end before anything else is done for it, within a bound and a deadline.
+//! The body of a request: it is read to its end before anything else is done, within a size limit and a deadline.
 //!
-//! **The attack:** a client says that a body comes and sends none, or a byte now and then, on as many connections as it can
-//! open: each holds one, and its descriptor, before any limit of its network is asked.
+//! **The attack:** a client announces a body and sends nothing, or a byte now and then, on as many connections as it can
+//! open. Each holds a descriptor before any limit of its network applies.
 //!
-//! **The rule:** what has not come whole by the deadline is answered with 408, and the connection is closed. That holds for
-//! every path, also for those that have no use for a body: a request is not over before its body is.
+//! **The rule:** a body that is not complete by the deadline is answered with 408, and the connection is closed. This
+//! holds for every path, also for those that use no body: a request does not end before its body does.
 
+use std::convert::Infallible;
 use std::error::Error;
 use std::future::{Ready, poll_fn, ready};
 use std::pin::Pin;
@@ -14,35 +15,88 @@ use std::time::Duration;
 
 use actix_web::body::{BodySize, BodyStream, BoxBody, MessageBody};
 use actix_web::dev::{Payload, ServiceRequest};
-use actix_web::http::header::{CONTENT_LENGTH, TRANSFER_ENCODING};
+use actix_web::http::header::{CONTENT_LENGTH, CONTENT_TYPE, TRANSFER_ENCODING};
 use actix_web::web::{self, Bytes, BytesMut};
 use actix_web::{FromRequest, HttpMessage, HttpRequest};
+use serde::de::DeserializeOwned;
 use tokio::time::timeout;
 
 use super::Problem;
+use super::json;
 
-/// Bytes of a request body at most.
+/// The largest body of a request, in bytes.
 pub const BODY_BYTES_MAX: usize = 16 * 1024;
-/// So long may it take to come: as long as the head before it. A line that is slower than 2 KiB a second is none.
+/// The time for the body to arrive, the same as for the head before it. A slower line (2 KiB a second) is not served.
 const DEADLINE: Duration = Duration::from_secs(10);
 
-/// A body, read to its end by [`super::middleware::wrap_request`]; empty where that is not around.
-#[derive(Clone, Default)]
-pub struct Body(pub(super) Bytes);
+/// The body of a request and its declared type.
+///
+/// A handler parses it when it has checked all that comes before, so that a request without credentials is answered with
+/// 401, whatever its body says.
+pub(super) struct Body {
+    bytes: Bytes,
+    media_type: MediaType,
+}
+
+#[derive(Clone, Copy, Eq, PartialEq)]
+enum MediaType {
+    Absent,
+    Json,
+    Other,
+}
+
+/// A body that [`read`] has read, in the extensions of its request.
+#[derive(Default)]
+struct ReadBody(Bytes);
 
 impl FromRequest for Body {
-    type Error = actix_web::Error;
-    type Future = Ready<Result<Self, Self::Error>>;
+    type Error = Infallible;
+    type Future = Ready<Result<Self, Infallible>>;
 
     fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
-        ready(Ok(request.extensions_mut().remove().unwrap_or_default()))
+        let ReadBody(bytes) = request.extensions_mut().remove().unwrap_or_default();
+        ready(Ok(Self { bytes, media_type: MediaType::of(request) }))
     }
 }
 
-/// What is left of a body that was not read to its end.
+impl MediaType {
+    fn of(request: &HttpRequest) -> Self {
+        let Some(value) = request.headers().get(CONTENT_TYPE) else { return Self::Absent };
+        let essence = value.to_str().unwrap_or("").split(';').next().unwrap_or("").trim();
+        if essence.eq_ignore_ascii_case("application/json") { Self::Json } else { Self::Other }
+    }
+}
+
+impl Body {
+    /// Reads the body as JSON.
+    ///
+    /// Errors: 415 unless the request declares JSON; 400 and 422 as [`json::read`].
+    pub(super) fn json<T: DeserializeOwned>(&self) -> Result<T, Problem> {
+        if self.media_type == MediaType::Json {
+            json::read(&self.bytes)
+        } else {
+            let detail = "Send the body with Content-Type: application/json.";
+            Err(Problem::new(415, "unsupported_media_type", detail))
+        }
+    }
+
+    /// Reads the body as JSON, or returns the default if the request has neither a body nor a `Content-Type`.
+    ///
+    /// Errors: as [`Body::json`].
+    pub(super) fn json_or_default<T: DeserializeOwned + Default>(&self) -> Result<T, Problem> {
+        if self.media_type == MediaType::Absent && self.bytes.is_empty() {
+            return Ok(T::default());
+        }
+        self.json()
+    }
+}
+
+/// The rest of a body that was not read to its end.
 type Unread = Pin<Box<BodyStream<web::Payload>>>;
 
-/// Reads the body of a request, and leaves it for [`Body`].
+/// Reads the body of a request and keeps it for the [`Body`] extractor.
+///
+/// Errors: 408, 413 or 400, and the unread rest, for [`Early`].
 pub(super) async fn read(request: &mut ServiceRequest) -> Result<(), (Problem, Unread)> {
     let headers = request.headers();
     if !headers.contains_key(CONTENT_LENGTH) && !headers.contains_key(TRANSFER_ENCODING) {
@@ -52,17 +106,14 @@ pub(super) async fn read(request: &mut ServiceRequest) -> Result<(), (Problem, U
     let mut unread = Box::pin(BodyStream::new(payload));
     let problem = match timeout(DEADLINE, to_end(&mut unread)).await {
         Ok(Ok(bytes)) => {
-            request.extensions_mut().insert(Body(bytes));
+            request.extensions_mut().insert(ReadBody(bytes));
             return Ok(());
         }
         Ok(Err(problem)) => problem,
         Err(_) => {
             let secs = DEADLINE.as_secs();
-            Problem::new(
-                408,
-                "request_timeout",
-                format!("The body did not come within {secs} s; send it again."),
-            )
+            let detail = format!("The body did not arrive within {secs} s; send the request again.");
+            Problem::new(408, "request_timeout", detail)
         }
     };
     Err((problem, unread))
@@ -74,16 +125,17 @@ async fn to_end(unread: &mut Unread) -> Result<Bytes, Problem> {
         let piece =
             piece.map_err(|_| Problem::new(400, "malformed_request", "The body could not be read."))?;
         if whole.len() + piece.len() > BODY_BYTES_MAX {
-            let most = format!("A body has at most {BODY_BYTES_MAX} bytes.");
-            return Err(Problem::new(413, "payload_too_large", most));
+            let detail = format!("A body has at most {BODY_BYTES_MAX} bytes.");
+            return Err(Problem::new(413, "payload_too_large", detail));
         }
         whole.extend_from_slice(&piece);
     }
     Ok(whole.freeze())
 }
 
-/// An answer to a request whose body was not read to its end. What is left is held until the answer is out, so that the
-/// connection is closed then: where it was let go of, the rest of a chunked body would be waited for, without a deadline.
+/// The body of an answer to a request that was not read to its end. It holds the unread rest until the answer is sent, so
+/// that the server then closes the connection. If the rest were dropped earlier, the server would wait for the end of a
+/// chunked body without a deadline.
 pub(super) struct Early {
     answer: BoxBody,
     _unread: Unread,

@@ -1,29 +1,33 @@
-//! Around every request: its id, its body, its line in the log, the headers that every answer carries.
+//! The middleware around every request. It assigns the request id, reads the body, writes the body of a rejection, logs
+//! one line, and sets the headers that every answer has.
 
 use std::sync::Arc;
 
-use super::connections::{Connection, Served, Serving};
+use actix_web::HttpMessage;
 use actix_web::body::{BoxBody, MessageBody};
 use actix_web::dev::{ServiceRequest, ServiceResponse};
 use actix_web::http::header::{
     CACHE_CONTROL, CONTENT_SECURITY_POLICY, CROSS_ORIGIN_OPENER_POLICY, CROSS_ORIGIN_RESOURCE_POLICY,
-    HeaderName, HeaderValue, PERMISSIONS_POLICY, REFERRER_POLICY, STRICT_TRANSPORT_SECURITY,
+    HeaderMap, HeaderName, HeaderValue, PERMISSIONS_POLICY, REFERRER_POLICY, STRICT_TRANSPORT_SECURITY,
     X_CONTENT_TYPE_OPTIONS,
 };
 use actix_web::middleware::Next;
-use actix_web::{HttpMessage, web};
 
-use super::body;
+use super::Eng;
+use super::body::{self, Early};
+use super::connections::{Connection, Served, Serving};
+use super::rejection::Rejection;
+use super::request_id::RequestId;
+use super::response::write_rate_limit;
 use crate::engine::Engine;
-use crate::http::request_id::RequestId;
 use crate::value::id::hex;
 
-/// Around every request: its id, its body, its line in the log, the headers that every answer carries.
+/// Serves one request: reads its body, calls the endpoint, completes the answer. See the [module](self).
 pub async fn wrap_request(
     mut request: ServiceRequest,
     next: Next<impl MessageBody + 'static>,
 ) -> Result<ServiceResponse<impl MessageBody>, actix_web::Error> {
-    let Some(engine) = request.app_data::<web::Data<Engine>>().cloned() else {
+    let Some(engine) = request.app_data::<Eng>().cloned() else {
         let served = |_: &mut _, body: BoxBody| Served { body, _serving: None };
         return Ok(next.call(request).await?.map_into_boxed_body().map_body(served));
     };
@@ -32,28 +36,53 @@ pub async fn wrap_request(
     request.extensions_mut().insert(RequestId(id.as_str().into()));
     let begin = engine.clock.steady();
     let mut response = match body::read(&mut request).await {
-        Ok(()) => next.call(request).await?.map_into_boxed_body(),
+        Ok(()) => complete(next.call(request).await?.map_into_boxed_body(), &engine, &id),
         Err((problem, unread)) => {
-            let answer = problem.response(request.request(), &engine);
-            let early = |_: &mut _, answer| body::Early::new(answer, unread);
-            request.into_response(answer).map_body(early).map_into_boxed_body()
+            let response = request.error_response(Rejection::from(problem));
+            let early = |_: &mut _, answer| Early::new(answer, unread);
+            complete(response, &engine, &id).map_body(early).map_into_boxed_body()
         }
     };
-    let status = response.status().as_u16();
     let duration_ms = engine.clock.steady().duration_since(begin).as_millis();
-    let asked = response.request();
-    // The path alone: a query may hold what is secret.
+    log(&response, &id, duration_ms);
+    let https = engine.services.config.public_origin.is_https();
+    write_headers(response.headers_mut(), id, https);
+    Ok(response.map_body(|_, body| Served { body, _serving: serving }))
+}
+
+/// Turns the empty response of a [`Rejection`] into its problem: status, headers and body. Other responses stay as they
+/// are, and so do headers that an inner middleware has set.
+fn complete(mut response: ServiceResponse, engine: &Engine, id: &str) -> ServiceResponse {
+    let error = response.response().error();
+    let Some(rejection) = error.and_then(|error| error.as_error::<Rejection>()) else { return response };
+    let problem = rejection.problem(engine);
+    let rate_limit = rejection.rate_limit;
+    *response.response_mut().status_mut() = problem.status();
+    let headers = response.headers_mut();
+    problem.write_headers(headers);
+    if let Some(rate_limit) = rate_limit {
+        write_rate_limit(headers, rate_limit);
+    }
+    let body = problem.body(engine.services.config.public_origin.as_str(), id);
+    response.map_body(|_, _| BoxBody::new(body))
+}
+
+/// Logs the request. Only the path: a query may hold a secret.
+fn log(response: &ServiceResponse, id: &str, duration_ms: u128) {
+    let request = response.request();
     tracing::info!(
         target: "portcullis::request",
-        method = %asked.method(),
-        path = asked.path(),
-        status,
+        method = %request.method(),
+        path = request.path(),
+        status = response.status().as_u16(),
         duration_ms,
         request.id = id,
         "request"
     );
-    let https = engine.services.config.public_origin.is_https();
-    let headers = response.headers_mut();
+}
+
+/// Sets the headers that every answer has. A `Cache-Control` of the endpoint stays.
+fn write_headers(headers: &mut HeaderMap, id: String, https: bool) {
     if let Ok(id) = HeaderValue::try_from(id) {
         headers.insert(X_REQUEST_ID.clone(), id);
     }
@@ -66,10 +95,9 @@ pub async fn wrap_request(
     if !headers.contains_key(CACHE_CONTROL) {
         headers.insert(CACHE_CONTROL, NO_STORE.clone());
     }
-    Ok(response.map_body(|_, body| Served { body, _serving: serving }))
 }
 
-// Read once: of names and values that never change nothing is looked at for an answer.
+// Statics, so that constant names and values are not parsed again for every answer.
 static X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 static HSTS: HeaderValue = HeaderValue::from_static("max-age=63072000; includeSubDomains");

@@ -1,32 +1,33 @@
-//! The one table that turns refusals and faults into status and problem body (RFC 9457).
+//! Problem bodies (RFC 9457), and the one table that turns refusals and faults into them.
 
 use std::borrow::Cow;
+use std::time::Duration;
 
 use actix_web::http::StatusCode;
-use actix_web::http::header::{HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
-use actix_web::{HttpRequest, HttpResponse};
+use actix_web::http::header::{ALLOW, CONTENT_TYPE, HeaderMap, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
 use serde::Serialize;
 
 use super::json::Json;
-use super::request_id::request_id;
 use crate::engine::{Engine, Fault};
 use crate::flow::refusal::{FlowError, Refusal};
 use crate::journal::append::handle::{Handle, NoRoom};
+use crate::password::Weakness;
 
-/// A fault of one field.
+/// A fault of one field of a request.
 #[derive(Clone, Debug, Serialize)]
-pub struct FieldError {
-    /// JSON pointer.
-    pub pointer: String,
-    /// Stable.
-    pub code: String,
-    /// For people.
-    pub message: String,
+pub(super) struct FieldError {
+    /// The JSON pointer of the field.
+    pub(super) pointer: String,
+    /// The kind of fault, for programs.
+    pub(super) code: String,
+    /// The fault, for people.
+    pub(super) message: String,
 }
 
-/// An answer that is no success.
-#[derive(Clone, Debug)]
-pub struct Problem {
+/// An answer that reports a failure.
+#[derive(Clone, Debug, thiserror::Error)]
+#[error("{code}: {detail}")]
+pub(super) struct Problem {
     status: StatusCode,
     code: &'static str,
     detail: Cow<'static, str>,
@@ -34,11 +35,12 @@ pub struct Problem {
     retry_after: Option<u64>,
     reasons: Option<Vec<&'static str>>,
     challenge: bool,
+    allow: Option<&'static str>,
 }
 
 impl Problem {
-    /// A problem of that status and stable code; `detail` says what to do next.
-    pub fn new(status: u16, code: &'static str, detail: impl Into<Cow<'static, str>>) -> Self {
+    /// Creates a problem with a status and a code that never changes. `detail` says what to do next.
+    pub(super) fn new(status: u16, code: &'static str, detail: impl Into<Cow<'static, str>>) -> Self {
         Self {
             status: StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR),
             code,
@@ -47,44 +49,59 @@ impl Problem {
             retry_after: None,
             reasons: None,
             challenge: false,
+            allow: None,
         }
     }
 
-    /// With faults of fields.
-    #[must_use]
-    pub fn with_errors(mut self, errors: Vec<FieldError>) -> Self {
+    /// Creates the problem of a field that is not acceptable.
+    pub(super) fn unprocessable(error: FieldError) -> Self {
+        Self::new(422, "unprocessable", "A field is not acceptable; see `errors`.").with_errors(vec![error])
+    }
+
+    /// Adds the faults of fields.
+    fn with_errors(mut self, errors: Vec<FieldError>) -> Self {
         self.errors = errors;
         self
     }
 
-    /// With the seconds after which it is worth trying again.
-    #[must_use]
-    pub fn after(mut self, wait: std::time::Duration) -> Self {
+    /// Adds the methods that the endpoint has.
+    pub(super) const fn with_allow(mut self, methods: &'static str) -> Self {
+        self.allow = Some(methods);
+        self
+    }
+
+    /// Adds the time after which a retry is worthwhile, rounded up to a second.
+    fn with_retry_after(mut self, wait: Duration) -> Self {
         self.retry_after = Some(wait.as_millis().div_ceil(1000).max(1) as u64);
         self
     }
 
-    fn challenged(mut self) -> Self {
+    /// Asks the client to authenticate.
+    const fn with_challenge(mut self) -> Self {
         self.challenge = true;
         self
     }
 
-    /// The response.
-    pub fn response(&self, request: &HttpRequest, engine: &Engine) -> HttpResponse {
-        let id = request_id(request);
-        let mut response = HttpResponse::build(self.status);
-        response.content_type(PROBLEM_JSON.clone());
-        if let Some(secs) = self.retry_after {
-            response.insert_header((RETRY_AFTER, HeaderValue::from(secs)));
-        }
-        if self.challenge {
-            response.insert_header((WWW_AUTHENTICATE, HeaderValue::from_static("Bearer")));
-        }
-        response.body(self.body(engine.services.config.public_origin.as_str(), &id))
+    pub(super) const fn status(&self) -> StatusCode {
+        self.status
     }
 
-    /// The body.
-    fn body(&self, origin: &str, id: &str) -> Vec<u8> {
+    /// Writes the headers of the problem.
+    pub(super) fn write_headers(&self, headers: &mut HeaderMap) {
+        headers.insert(CONTENT_TYPE, PROBLEM_JSON.clone());
+        if let Some(secs) = self.retry_after {
+            headers.insert(RETRY_AFTER, HeaderValue::from(secs));
+        }
+        if self.challenge {
+            headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        }
+        if let Some(methods) = self.allow {
+            headers.insert(ALLOW, HeaderValue::from_static(methods));
+        }
+    }
+
+    /// Returns the body of the answer to request `id`. `origin` is that of this site.
+    pub(super) fn body(&self, origin: &str, id: &str) -> Vec<u8> {
         let code = self.code;
         let mut title = code.replace('_', " ");
         if let Some(first) = title.get_mut(..1) {
@@ -112,8 +129,8 @@ impl Problem {
 static PROBLEM_JSON: HeaderValue = HeaderValue::from_static("application/problem+json");
 
 impl FlowError {
-    /// The answer to a flow that ended early.
-    pub fn problem(&self, engine: &Engine) -> Problem {
+    /// Returns the answer to a flow that ended early.
+    pub(super) fn problem(&self, engine: &Engine) -> Problem {
         match self {
             Self::Refused(refusal) => refused(refusal, engine),
             Self::Fault(fault) => failed(fault),
@@ -123,35 +140,38 @@ impl FlowError {
 
 fn refused(refusal: &Refusal, engine: &Engine) -> Problem {
     match refusal {
-        Refusal::Throttled { wait } => {
-            Problem::new(429, "too_many_requests", "Too many requests from your network; wait and try again.")
-                .after(*wait)
-        }
+        Refusal::Throttled { wait } => Problem::new(
+            429,
+            "too_many_requests",
+            "Too many requests from your network; wait, then try again.",
+        )
+        .with_retry_after(*wait),
         Refusal::Locked { until } => Problem::new(
             429,
             "too_many_attempts",
-            "Too many wrong passwords for this name; wait, or use a device that has logged in before.",
+            "Too many wrong passwords for this account; wait, or use a device that has logged in before.",
         )
-        .after(until.since(engine.clock.now())),
+        .with_retry_after(until.since(engine.clock.now())),
         Refusal::InvalidCredentials => {
-            Problem::new(401, "invalid_credentials", "E-mail address or password is wrong.").challenged()
+            Problem::new(401, "invalid_credentials", "E-mail address or password is wrong.").with_challenge()
         }
-        Refusal::EmailNotVerified => {
-            Problem::new(403, "email_not_verified", "Confirm your address with the link in the mail first.")
-        }
+        Refusal::EmailNotVerified => Problem::new(
+            403,
+            "email_not_verified",
+            "Confirm your e-mail address with the link in our mail first.",
+        ),
         Refusal::AccountDisabled => {
             Problem::new(403, "account_disabled", "This account is disabled; ask the operator.")
         }
         Refusal::InvalidMailedToken => Problem::new(
             400,
             "invalid_or_expired_token",
-            "The link is wrong, used or too old; ask for a new one.",
+            "The link is wrong, used or expired; ask for a new one.",
         ),
         Refusal::WeakPassword { pointer, found } => {
-            let mut problem =
-                Problem::new(422, "weak_password", "Choose another password; `reasons` says why.");
+            let mut problem = Problem::new(422, "weak_password", "Choose another password; see `reasons`.");
             problem.reasons = Some(found.iter().map(|weakness| weakness.code()).collect());
-            let error = |weakness: &crate::password::Weakness| FieldError {
+            let error = |weakness: &Weakness| FieldError {
                 pointer: (*pointer).to_owned(),
                 code: weakness.code().to_owned(),
                 message: weakness.message().to_owned(),
@@ -159,43 +179,46 @@ fn refused(refusal: &Refusal, engine: &Engine) -> Problem {
             problem.with_errors(found.iter().map(error).collect())
         }
         Refusal::SignupDisabled => {
-            Problem::new(403, "signup_disabled", "New accounts are made by the operator.")
+            Problem::new(403, "signup_disabled", "Sign-up is disabled; ask the operator for an account.")
         }
-        Refusal::EmailTaken => Problem::new(409, "email_taken", "This address has an account already."),
+        Refusal::EmailTaken => {
+            Problem::new(409, "email_taken", "An account with this e-mail address exists already.")
+        }
         Refusal::EmailChangedLately => Problem::new(
             409,
             "email_changed_lately",
-            "The address was changed in the last three days and can still be undone; wait until then.",
+            "The e-mail address was changed in the last three days and the change can still be undone; try again after that.",
         ),
         Refusal::InvalidRefreshToken => {
-            Problem::new(401, "invalid_refresh_token", "Log in again.").challenged()
+            Problem::new(401, "invalid_refresh_token", "The refresh token is not valid; log in again.")
+                .with_challenge()
         }
         Refusal::RefreshTokenReused => Problem::new(
             401,
             "refresh_token_reused",
-            "This token was used before, so its session was ended; log in again.",
+            "The refresh token was used before, so its session has ended; log in again.",
         )
-        .challenged(),
+        .with_challenge(),
         Refusal::SessionExpired => {
-            Problem::new(401, "session_expired", "The session is over; log in again.").challenged()
+            Problem::new(401, "session_expired", "The session has ended; log in again.").with_challenge()
         }
         Refusal::Unauthenticated => {
-            Problem::new(401, "unauthenticated", "Log in, and send the access token or the cookie.")
-                .challenged()
+            Problem::new(401, "unauthenticated", "Log in, then send the access token or the session cookie.")
+                .with_challenge()
         }
         Refusal::InsufficientRole => {
-            Problem::new(403, "insufficient_role", "Your account lacks the role for this.")
+            Problem::new(403, "insufficient_role", "Your account lacks the role that this endpoint requires.")
         }
-        Refusal::NotFound => Problem::new(404, "not_found", "There is no such thing."),
+        Refusal::NotFound => Problem::new(404, "not_found", "The requested object does not exist."),
         Refusal::CsrfRejected => Problem::new(
             403,
             "csrf_rejected",
-            "Send the request from a page of this origin, with its X-CSRF-Token where a cookie is used.",
+            "Send the request from a page of this site; with a session cookie, add its X-CSRF-Token.",
         ),
         Refusal::AmbiguousCredentials => Problem::new(
             400,
             "ambiguous_credentials",
-            "Send one credential: a bearer token, the cookie, or to log out a refresh token.",
+            "Send one credential only: an access token, the session cookie, or (to log out) a refresh token.",
         ),
         Refusal::Field { pointer, code, message } => {
             let error = FieldError {
@@ -203,8 +226,7 @@ fn refused(refusal: &Refusal, engine: &Engine) -> Problem {
                 code: (*code).to_owned(),
                 message: message.clone(),
             };
-            Problem::new(422, "unprocessable", "A field is not acceptable; `errors` says which.")
-                .with_errors(vec![error])
+            Problem::unprocessable(error)
         }
     }
 }
@@ -212,23 +234,29 @@ fn refused(refusal: &Refusal, engine: &Engine) -> Problem {
 fn failed(fault: &Fault) -> Problem {
     match fault {
         Fault::NoRoom(NoRoom::StorageFull) => {
-            Problem::new(503, "storage_full", "The server has no room to write; try again later.")
-                .after(Handle::RETRY_AFTER)
+            Problem::new(503, "storage_full", "The server's disk is full; try again later.")
+                .with_retry_after(Handle::RETRY_AFTER)
         }
         Fault::Shed(shed) => {
-            Problem::new(503, "server_busy", "Too many passwords are being checked; try again.")
-                .after(shed.retry_after)
+            Problem::new(503, "server_busy", "Too many passwords are being checked; try again shortly.")
+                .with_retry_after(shed.retry_after)
         }
         Fault::NoRoom(NoRoom::Busy) => {
-            Problem::new(503, "server_busy", "The disk is behind; try again.").after(Handle::RETRY_AFTER)
+            Problem::new(503, "server_busy", "The server's disk is too slow at present; try again shortly.")
+                .with_retry_after(Handle::RETRY_AFTER)
         }
         Fault::NoRoom(NoRoom::Stopped) | Fault::Ending | Fault::HungUp => {
-            Problem::new(503, "server_busy", "The server is stopping; try again.").after(Handle::RETRY_AFTER)
+            Problem::new(503, "server_busy", "The server is stopping; try again shortly.")
+                .with_retry_after(Handle::RETRY_AFTER)
         }
         Fault::NoRandomness(_) | Fault::Sign(_) | Fault::Backup(_) => {
-            tracing::error!(error = %fault, "a request could not be served");
-            Problem::new(503, "server_busy", "The server cannot serve this now; try again.")
-                .after(Handle::RETRY_AFTER)
+            tracing::error!(error = %fault, "cannot serve a request");
+            Problem::new(
+                503,
+                "server_busy",
+                "The server cannot serve this request at present; try again shortly.",
+            )
+            .with_retry_after(Handle::RETRY_AFTER)
         }
     }
 }
@@ -237,7 +265,7 @@ fn failed(fault: &Fault) -> Problem {
 mod tests {
     use super::*;
 
-    /// The body as it is documented.
+    /// The documented fields, in their order.
     #[derive(Serialize)]
     struct Body<'a> {
         r#type: &'a str,
@@ -261,7 +289,7 @@ mod tests {
         let error =
             FieldError { pointer: hostile.into(), code: "weak_password".into(), message: hostile.into() };
         let plain =
-            Problem::new(429, "too_many_requests", "Wait.").after(std::time::Duration::from_millis(1));
+            Problem::new(429, "too_many_requests", "Wait.").with_retry_after(Duration::from_millis(1));
         let mut whole = Problem::new(422, "weak_password", String::from(hostile)).with_errors(vec![error]);
         whole.reasons = Some(vec!["common", "short"]);
         for (problem, r#type, title) in [

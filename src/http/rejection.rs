@@ -1,38 +1,79 @@
-//! Why a handler gives no success.
+//! The error of a handler: a problem of the request itself, or a flow that ended early.
+
+use actix_web::http::StatusCode;
+use actix_web::{HttpResponse, ResponseError};
 
 use super::Problem;
-use actix_web::{HttpRequest, HttpResponse};
-
 use crate::engine::Engine;
+use crate::flow::refusal::FlowError;
+use crate::registry::throttle::RateLimitState;
 
-/// Turns what a handler made of a request into its response.
-pub(crate) fn answer<E: Into<Rejection>>(
-    request: &HttpRequest,
-    engine: &Engine,
-    result: Result<HttpResponse, E>,
-) -> HttpResponse {
-    result.unwrap_or_else(|rejection| match rejection.into() {
-        Rejection::FlowError(stop) => stop.problem(engine).response(request, engine),
-        Rejection::Problem(problem) => problem.response(request, engine),
-    })
+/// The error of a handler.
+///
+/// As a [`ResponseError`] it produces an empty response: the problem body needs the engine and the request id, so
+/// [`super::middleware::wrap_request`] writes it.
+#[derive(Debug, thiserror::Error)]
+#[error("{cause}")]
+pub struct Rejection {
+    cause: Cause,
+    /// The rate limit of the client's network, if the request was charged.
+    pub(super) rate_limit: Option<RateLimitState>,
 }
 
-/// Why a handler gives no success.
-pub enum Rejection {
-    /// A flow ended early.
-    FlowError(crate::flow::refusal::FlowError),
-    /// The request could not be read.
+#[derive(Debug, thiserror::Error)]
+enum Cause {
+    #[error(transparent)]
+    Flow(FlowError),
+    #[error("{0}")]
     Problem(Problem),
+}
+
+impl Rejection {
+    /// Reports the rate limit of the client's network in the headers of the answer.
+    pub(super) const fn with_rate_limit(mut self, rate_limit: Option<RateLimitState>) -> Self {
+        self.rate_limit = rate_limit;
+        self
+    }
+
+    /// Returns the problem that answers the request.
+    pub(super) fn problem(&self, engine: &Engine) -> Problem {
+        match &self.cause {
+            Cause::Flow(error) => error.problem(engine),
+            Cause::Problem(problem) => problem.clone(),
+        }
+    }
+
+    /// Returns the error of the flow, if a flow caused the rejection.
+    pub(super) const fn flow_error(&self) -> Option<&FlowError> {
+        match &self.cause {
+            Cause::Flow(error) => Some(error),
+            Cause::Problem(_) => None,
+        }
+    }
 }
 
 impl From<Problem> for Rejection {
     fn from(problem: Problem) -> Self {
-        Self::Problem(problem)
+        Self { cause: Cause::Problem(problem), rate_limit: None }
     }
 }
 
-impl<E: Into<crate::flow::refusal::FlowError>> From<E> for Rejection {
-    fn from(stop: E) -> Self {
-        Self::FlowError(stop.into())
+impl<E: Into<FlowError>> From<E> for Rejection {
+    fn from(error: E) -> Self {
+        Self { cause: Cause::Flow(error.into()), rate_limit: None }
+    }
+}
+
+impl ResponseError for Rejection {
+    fn status_code(&self) -> StatusCode {
+        match &self.cause {
+            // The middleware sets the right one: the table of problems needs the engine's clock.
+            Cause::Flow(_) => StatusCode::INTERNAL_SERVER_ERROR,
+            Cause::Problem(problem) => problem.status(),
+        }
+    }
+
+    fn error_response(&self) -> HttpResponse {
+        HttpResponse::new(self.status_code())
     }
 }

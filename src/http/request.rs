@@ -1,148 +1,84 @@
-//! What handlers read of a request: its client, its body, its credentials.
+//! Extractors: the client of a request, its credentials, and the identity that signed in with them.
 
+use std::future::{Future, Ready, ready};
 use std::net::{IpAddr, Ipv4Addr};
+use std::ops::Deref;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 
+use actix_web::dev::Payload;
 use actix_web::http::header::{
-    AUTHORIZATION, AsHeaderName, CONTENT_TYPE, FORWARDED, HeaderMap, ORIGIN, REFERER, USER_AGENT,
-    X_FORWARDED_FOR,
+    AUTHORIZATION, AsHeaderName, FORWARDED, HeaderMap, ORIGIN, REFERER, USER_AGENT, X_FORWARDED_FOR,
 };
-use actix_web::{HttpRequest, HttpResponse};
+use actix_web::{FromRequest, HttpRequest, web};
 use serde::de::DeserializeOwned;
 
-use super::Body;
+use super::Eng;
 use super::client_address::client_address;
 use super::csrf::{Source, check_source, check_token};
-use super::problem::{FieldError, Problem};
-use super::rejection::{Rejection, answer};
+use super::problem::Problem;
+use super::rejection::Rejection;
 use super::request_id::request_id;
-use super::response::limited;
+use super::response::CookieName;
+use crate::audit::event::Event;
 use crate::config::ForwardedHeader;
 use crate::engine::Engine;
-use crate::flow::authenticate::{Identity, bearer, cookie};
+use crate::flow::authenticate::{Identity, bearer, cached_bearer, cached_cookie, cookie};
 use crate::flow::client::Client;
 use crate::flow::refusal::Refusal;
-use crate::http::response::cookie_name;
 
-/// Who asks, by address and name of the program.
-pub fn client(request: &HttpRequest, engine: &Engine) -> Client {
-    let peer = request.peer_addr().map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |peer| peer.ip()).to_canonical();
-    let (headers, config) = (request.headers(), &engine.services.config);
-    let user_agent = text(headers, USER_AGENT).unwrap_or("");
-    if !config.trusted_proxies.iter().any(|network| network.contains(&peer)) {
-        engine
-            .services
-            .watch_for_proxy(peer, [X_FORWARDED_FOR, FORWARDED].map(|name| headers.contains_key(name)));
-        return Client::new(peer, user_agent).with_request_id(&request_id(request));
-    }
-    let header = config.forwarded_header;
-    let name = if header == ForwardedHeader::Forwarded { FORWARDED } else { X_FORWARDED_FOR };
-    let forwarded: Vec<&str> = headers.get_all(name).map(|value| value.to_str().unwrap_or("")).collect();
-    let address = client_address(peer, header, forwarded.into_iter(), &config.trusted_proxies);
-    Client::new(address, user_agent).with_request_id(&request_id(request))
+/// Returns the engine that serves a request. [`Eng`] comes first among the extractors of a handler, so a handler outside
+/// of [`super::configure`] has failed before it comes here.
+fn engine_of(request: &HttpRequest) -> Result<&Eng, Rejection> {
+    let no_engine = || Problem::new(500, "no_engine", "No engine serves this endpoint.").into();
+    request.app_data::<Eng>().ok_or_else(no_engine)
 }
 
+impl FromRequest for Client {
+    type Error = Rejection;
+    type Future = Ready<Result<Self, Rejection>>;
+
+    fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
+        ready(engine_of(request).map(|engine| client(request, engine)))
+    }
+}
+
+/// Returns the client of a request: its address, user agent and request id.
+fn client(request: &HttpRequest, engine: &Engine) -> Client {
+    let peer = request.peer_addr().map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |peer| peer.ip()).to_canonical();
+    let headers = request.headers();
+    let config = &engine.services.config;
+    let address = if config.trusted_proxies.iter().any(|network| network.contains(&peer)) {
+        let header = config.forwarded_header;
+        let name = if header == ForwardedHeader::Forwarded { FORWARDED } else { X_FORWARDED_FOR };
+        let forwarded: Vec<&str> = headers.get_all(name).map(|value| value.to_str().unwrap_or("")).collect();
+        client_address(peer, header, forwarded.into_iter(), &config.trusted_proxies)
+    } else {
+        let has_header = [X_FORWARDED_FOR, FORWARDED].map(|name| headers.contains_key(name));
+        engine.services.watch_for_proxy(peer, has_header);
+        peer
+    };
+    Client::new(address, text(headers, USER_AGENT).unwrap_or("")).with_request_id(request_id(request))
+}
+
+/// Returns the value of a header as text, if there is one and it is ASCII.
 pub(super) fn text(headers: &HeaderMap, name: impl AsHeaderName) -> Option<&str> {
     headers.get(name).and_then(|value| value.to_str().ok())
 }
 
-/// Reads a JSON body; unknown fields are refused by the type itself.
-pub fn read_json<T: DeserializeOwned>(request: &HttpRequest, Body(bytes): Body) -> Result<T, Problem> {
-    let content_type = text(request.headers(), CONTENT_TYPE).unwrap_or("");
-    let essence = content_type.split(';').next().unwrap_or("").trim();
-    if !essence.eq_ignore_ascii_case("application/json") {
-        return Err(Problem::new(
-            415,
-            "unsupported_media_type",
-            "Send the body with Content-Type: application/json.",
-        ));
-    }
-    // Where in the body something is wrong is looked for only when something is.
-    serde_json::from_slice(&bytes).or_else(|_| parse(&bytes))
+/// Reads the query of a request.
+///
+/// Errors: 422 with `detail`, which names the parameters.
+pub(super) fn query<T: DeserializeOwned>(request: &HttpRequest, detail: &'static str) -> Result<T, Problem> {
+    web::Query::<T>::from_query(request.query_string())
+        .map(web::Query::into_inner)
+        .map_err(|_| Problem::new(422, "unprocessable", detail))
 }
 
-/// What a client asks for with a JSON body, answered with the state of its limits.
-pub(super) async fn for_json<T: DeserializeOwned>(
-    request: &HttpRequest,
-    engine: &Engine,
-    body: Body,
-    done: impl AsyncFnOnce(&Client, T) -> Result<HttpResponse, Rejection>,
-) -> HttpResponse {
-    let client = client(request, engine);
-    let result = async {
-        let read = read_json(request, body)?;
-        done(&client, read).await
-    };
-    limited(answer(request, engine, result.await), &client)
-}
-
-/// Likewise, of somebody who is signed in.
-pub(super) async fn for_json_signed_in<T: DeserializeOwned>(
-    request: &HttpRequest,
-    engine: &Engine,
-    body: Body,
-    done: impl AsyncFnOnce(&Client, &Identity, T) -> Result<HttpResponse, Rejection>,
-) -> HttpResponse {
-    let client = client(request, engine);
-    let result = async {
-        let identity = signed_in(request, engine).await?;
-        let read = read_json(request, body)?;
-        done(&client, &identity, read).await
-    };
-    limited(answer(request, engine, result.await), &client)
-}
-
-/// As [`read_json`], where the body may be left out.
-pub fn read_json_or_default<T: DeserializeOwned + Default>(
-    request: &HttpRequest,
-    body: Body,
-) -> Result<T, Problem> {
-    let has_body = request.headers().contains_key(CONTENT_TYPE);
-    if has_body {
-        return read_json(request, body);
-    }
-    if body.0.is_empty() {
-        return Ok(T::default());
-    }
-    Err(Problem::new(415, "unsupported_media_type", "Send the body with Content-Type: application/json."))
-}
-
-fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
-    let mut json = serde_json::Deserializer::from_slice(bytes);
-    let value = serde_path_to_error::deserialize(&mut json).map_err(|error| {
-        let inner = error.inner();
-        if inner.is_data() {
-            let pointer: String = error
-                .path()
-                .iter()
-                .map(|segment| format!("/{}", segment.to_string().replace('~', "~0").replace('/', "~1")))
-                .collect();
-            // The message names fields and types, never a value that was sent.
-            let message = inner.to_string();
-            let (code, message) = if message.starts_with("unknown field") {
-                ("unknown_field", String::from("this field is not known here"))
-            } else if message.starts_with("missing field") {
-                ("missing_field", message.split(" at line").next().unwrap_or_default().to_owned())
-            } else {
-                ("invalid_type", String::from("this field has another type or value than expected"))
-            };
-            let error = FieldError { pointer, code: code.to_owned(), message };
-            return Problem::new(422, "unprocessable", "A field is not acceptable; `errors` says which.")
-                .with_errors(vec![error]);
-        }
-        malformed()
-    })?;
-    json.end().map_err(|_| malformed())?;
-    Ok(value)
-}
-
-fn malformed() -> Problem {
-    Problem::new(400, "malformed_json", "The body is not valid JSON in UTF-8.")
-}
-
-/// What a request carries to say who asks.
-pub enum Credentials {
-    /// A bearer token.
+/// The credentials that a request presents.
+pub(super) enum Credentials {
+    /// An access token.
     Bearer(String),
     /// A session cookie.
     Cookie(String),
@@ -150,14 +86,16 @@ pub enum Credentials {
     None,
 }
 
-/// The credentials of a request; two kinds at once are refused.
-pub fn credentials(request: &HttpRequest, engine: &Engine) -> Result<Credentials, Refusal> {
+/// Returns the credentials of a request.
+///
+/// Errors: two kinds of credential at once, or an `Authorization` of another scheme.
+pub(super) fn credentials(request: &HttpRequest, engine: &Engine) -> Result<Credentials, Refusal> {
     let mut headers = request.headers().get_all(AUTHORIZATION);
     let authorization = headers.next().map(|value| value.to_str().unwrap_or(""));
     if headers.next().is_some() {
         return Err(Refusal::AmbiguousCredentials);
     }
-    let session = request.cookie(&cookie_name(engine, "session"));
+    let session = request.cookie(CookieName::Session.text(engine));
     match (authorization, session) {
         (Some(_), Some(_)) => Err(Refusal::AmbiguousCredentials),
         (Some(value), None) => {
@@ -173,28 +111,90 @@ pub fn credentials(request: &HttpRequest, engine: &Engine) -> Result<Credentials
     }
 }
 
-/// Who asks, with the CSRF checks where a cookie says so.
-pub async fn signed_in(request: &HttpRequest, engine: &Engine) -> Result<Arc<Identity>, Rejection> {
-    match credentials(request, engine)? {
-        Credentials::Bearer(token) => Ok(bearer(engine, &token).await?),
-        Credentials::Cookie(token) => {
-            if !request.method().is_safe() {
-                csrf_source(request, engine)?;
-            }
-            let identity = cookie(engine, &token, &client(request, engine)).await?;
-            if !request.method().is_safe() {
-                let shown = text(request.headers(), "x-csrf-token");
-                check_token(&engine.services.keys.csrf, identity.sid(), shown)
-                    .map_err(|_| rejected(request, engine))?;
-            }
-            Ok(identity)
-        }
-        Credentials::None => Err(Refusal::Unauthenticated.into()),
+/// The identity that a request has signed in with. A request that changes something with a cookie has passed the CSRF
+/// checks.
+pub(super) struct SignedIn(Arc<Identity>);
+
+impl Deref for SignedIn {
+    type Target = Identity;
+
+    fn deref(&self) -> &Identity {
+        &self.0
     }
 }
 
-/// Whether the request comes from a page of ours.
-pub fn csrf_source(request: &HttpRequest, engine: &Engine) -> Result<(), Refusal> {
+impl FromRequest for SignedIn {
+    type Error = Rejection;
+    type Future = SigningIn;
+
+    fn from_request(request: &HttpRequest, _: &mut Payload) -> SigningIn {
+        let signing_in = engine_of(request).and_then(|engine| SigningIn::begin(request, engine));
+        signing_in.unwrap_or_else(|rejection| SigningIn::Known(ready(Err(rejection))))
+    }
+}
+
+/// The future of the [`SignedIn`] extractor. Only a credential that the cache does not know costs an allocation.
+pub(super) enum SigningIn {
+    /// The answer is known.
+    Known(Ready<Result<SignedIn, Rejection>>),
+    /// The actors are being asked.
+    Asking(Pin<Box<dyn Future<Output = Result<SignedIn, Rejection>>>>),
+}
+
+impl Future for SigningIn {
+    type Output = Result<SignedIn, Rejection>;
+
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        match self.get_mut() {
+            Self::Known(answer) => Pin::new(answer).poll(context),
+            Self::Asking(answer) => answer.as_mut().poll(context),
+        }
+    }
+}
+
+impl SigningIn {
+    /// Checks what needs no actor: the form of the credentials, the CSRF source, the credential cache.
+    fn begin(request: &HttpRequest, engine: &Eng) -> Result<Self, Rejection> {
+        match credentials(request, engine)? {
+            Credentials::Bearer(token) => {
+                if let Some(identity) = cached_bearer(engine, &token) {
+                    return Ok(Self::known(identity));
+                }
+                let engine = Eng::clone(engine);
+                Ok(Self::Asking(Box::pin(async move { Ok(SignedIn(bearer(&engine, &token).await?)) })))
+            }
+            Credentials::Cookie(token) if request.method().is_safe() => {
+                let client = client(request, engine);
+                if let Some(identity) = cached_cookie(engine, &token, &client) {
+                    return Ok(Self::known(identity));
+                }
+                let engine = Eng::clone(engine);
+                Ok(Self::Asking(Box::pin(
+                    async move { Ok(SignedIn(cookie(&engine, &token, &client).await?)) },
+                )))
+            }
+            Credentials::Cookie(token) => {
+                csrf_source(request, engine)?;
+                let client = client(request, engine);
+                let request = request.clone();
+                let engine = Eng::clone(engine);
+                Ok(Self::Asking(Box::pin(async move {
+                    let identity = cookie(&engine, &token, &client).await?;
+                    csrf_token(&request, &engine, &identity)?;
+                    Ok(SignedIn(identity))
+                })))
+            }
+            Credentials::None => Err(Refusal::Unauthenticated.into()),
+        }
+    }
+
+    fn known(identity: Arc<Identity>) -> Self {
+        Self::Known(ready(Ok(SignedIn(identity))))
+    }
+}
+
+/// Checks that a request comes from a page of this site.
+pub(super) fn csrf_source(request: &HttpRequest, engine: &Engine) -> Result<(), Refusal> {
     let headers = request.headers();
     let source = Source {
         fetch_site: text(headers, "sec-fetch-site"),
@@ -207,7 +207,13 @@ pub fn csrf_source(request: &HttpRequest, engine: &Engine) -> Result<(), Refusal
     check_source(source, own.map(crate::config::Origin::as_str)).map_err(|_| rejected(request, engine))
 }
 
+/// Checks that a request carries the CSRF token of its session.
+fn csrf_token(request: &HttpRequest, engine: &Engine, identity: &Identity) -> Result<(), Refusal> {
+    let presented = text(request.headers(), "x-csrf-token");
+    check_token(&engine.services.keys.csrf, identity.sid(), presented).map_err(|_| rejected(request, engine))
+}
+
 fn rejected(request: &HttpRequest, engine: &Engine) -> Refusal {
-    engine.record(client(request, engine).note(crate::audit::event::Event::CsrfRejected));
+    engine.record(client(request, engine).note(Event::CsrfRejected));
     Refusal::CsrfRejected
 }

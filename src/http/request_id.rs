@@ -1,13 +1,14 @@
 //! The id of a request, as its answer and the log show it.
 
-use std::rc::Rc;
+use std::sync::Arc;
 
 use actix_web::{HttpMessage, HttpRequest};
 
+/// The id of a request, kept in its extensions by [`super::middleware::wrap_request`].
 #[derive(Clone)]
-pub(super) struct RequestId(pub(super) Rc<str>);
+pub(super) struct RequestId(pub(super) Arc<str>);
 
-/// The id of a request, as its answer and the log show it.
-pub fn request_id(request: &HttpRequest) -> Rc<str> {
-    request.extensions().get::<RequestId>().map_or_else(Rc::default, |id| Rc::clone(&id.0))
+/// Returns the id of a request, or an empty one if no middleware has set it.
+pub(super) fn request_id(request: &HttpRequest) -> Arc<str> {
+    request.extensions().get::<RequestId>().map_or_else(Arc::default, |id| Arc::clone(&id.0))
 }

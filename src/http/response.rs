@@ -1,22 +1,44 @@
-//! What answers have in common: the user, a pair of tokens, cookies, the state of the rate limit.
+//! Parts that answers share: the user, a pair of tokens, cookies, the rate limit.
 
 use actix_web::cookie::time::Duration as CookieDuration;
-use actix_web::cookie::{Cookie, SameSite};
-use actix_web::http::header::{HeaderName, HeaderValue, RETRY_AFTER};
+use actix_web::cookie::{Cookie, CookieBuilder, SameSite};
+use actix_web::http::StatusCode;
+use actix_web::http::header::{HeaderMap, HeaderName, HeaderValue, RETRY_AFTER};
 use actix_web::{HttpResponse, HttpResponseBuilder};
 use serde::Serialize;
 use serde_json::json;
 
 use super::csrf;
+use super::json::Json;
+use super::rejection::Rejection;
 use crate::engine::Engine;
-use crate::flow::client::Client;
+use crate::flow::admission::Outcome;
 use crate::flow::grant::{Grant, Opened};
-use crate::http::json::Json;
 use crate::registry::account::AccountV1;
+use crate::registry::throttle::RateLimitState;
 use crate::system::clock::Timestamp;
-use crate::value::id::FamilyId;
+use crate::value::id::{FamilyId, hex};
 
-/// The user of an answer.
+impl<T> Outcome<T> {
+    /// Answers with `response(value)`, or rejects the request. Both report the rate limit of the client's network.
+    pub(in crate::http) fn respond(
+        self,
+        response: impl FnOnce(T) -> HttpResponse,
+    ) -> Result<HttpResponse, Rejection> {
+        match self.result {
+            Ok(value) => {
+                let mut response = response(value);
+                if let Some(rate_limit) = self.rate_limit {
+                    write_rate_limit(response.headers_mut(), rate_limit);
+                }
+                Ok(response)
+            }
+            Err(error) => Err(Rejection::from(error).with_rate_limit(self.rate_limit)),
+        }
+    }
+}
+
+/// An account, as answers show it to its owner.
 #[derive(Serialize)]
 pub(in crate::http) struct User<'a> {
     id: String,
@@ -27,6 +49,7 @@ pub(in crate::http) struct User<'a> {
     created_at: String,
 }
 
+/// Returns what answers show of `account`.
 pub(in crate::http) fn user(account: &AccountV1) -> User<'_> {
     User {
         id: account.account_id().to_string(),
@@ -38,9 +61,10 @@ pub(in crate::http) fn user(account: &AccountV1) -> User<'_> {
     }
 }
 
-/// What an answer says of a pair of tokens.
+/// A pair of tokens, as answers show it.
 struct Tokens<'a> {
     access: &'a str,
+    /// Seconds until the access token expires.
     secs: u128,
     access_end: Timestamp,
     refresh: &'a str,
@@ -60,11 +84,11 @@ impl Tokens<'_> {
     }
 }
 
-pub(super) fn opened_response(engine: &Engine, opened: &Opened, status: u16) -> HttpResponse {
-    let status = actix_web::http::StatusCode::from_u16(status).unwrap_or_default();
+/// Answers with what was opened for a client: a pair of tokens, or a session cookie.
+pub(super) fn opened_response(engine: &Engine, opened: &Opened, status: StatusCode) -> HttpResponse {
     let mut response = HttpResponse::build(status);
     if let Some(device) = &opened.device {
-        known_device(engine, &mut response, device);
+        set_device(engine, &mut response, device);
     }
     let user = user(&opened.account);
     match &opened.grant {
@@ -80,14 +104,14 @@ pub(super) fn opened_response(engine: &Engine, opened: &Opened, status: u16) -> 
             response.content_type(APPLICATION_JSON.clone()).body(tokens.body(&user))
         }
         Grant::Cookie { token, session } => {
-            let mut cookie = plain_cookie(engine, "session", token.to_string());
+            let mut cookie = build_cookie(engine, CookieName::Session, token.to_string());
             if session.remember {
                 let life = Timestamp(session.absolute_end_ms).since(engine.clock.now()).as_secs();
                 cookie = cookie.max_age(CookieDuration::seconds(i64::try_from(life).unwrap_or(0)));
             }
             response.cookie(cookie.finish());
             response.json(json!({
-                "session_id": crate::value::id::hex(&session.id),
+                "session_id": hex(&session.id),
                 "expires_at": session.end().rfc3339(),
                 "csrf_token": csrf::issue(&engine.services.keys.csrf, session.id),
                 "user": user,
@@ -96,46 +120,63 @@ pub(super) fn opened_response(engine: &Engine, opened: &Opened, status: u16) -> 
     }
 }
 
-/// Lets a client be known again, by cookie or by header.
-pub(in crate::http) fn known_device(engine: &Engine, response: &mut HttpResponseBuilder, device: &str) {
-    let cookie = plain_cookie(engine, "device", device.to_owned());
+/// Gives the client a device token, as a cookie and as a header, by which a later log-in recognises the device.
+pub(in crate::http) fn set_device(engine: &Engine, response: &mut HttpResponseBuilder, device: &str) {
+    let cookie = build_cookie(engine, CookieName::Device, device.to_owned());
     response.cookie(cookie.max_age(CookieDuration::days(365)).finish());
     response.insert_header(("x-device-token", device));
 }
 
-pub(super) fn plain_cookie(
-    engine: &Engine,
-    name: &str,
-    value: String,
-) -> actix_web::cookie::CookieBuilder<'static> {
-    Cookie::build(cookie_name(engine, name), value)
+/// Returns a cookie that makes the browser delete its session cookie.
+pub(super) fn ended_cookie(engine: &Engine) -> Cookie<'static> {
+    build_cookie(engine, CookieName::Session, String::new()).max_age(CookieDuration::ZERO).finish()
+}
+
+fn build_cookie(engine: &Engine, name: CookieName, value: String) -> CookieBuilder<'static> {
+    Cookie::build(name.text(engine), value)
         .path("/")
         .http_only(true)
         .secure(engine.services.config.public_origin.is_https())
         .same_site(SameSite::Lax)
 }
 
-pub(super) fn ended_cookie(engine: &Engine) -> Cookie<'static> {
-    plain_cookie(engine, "session", String::new()).max_age(CookieDuration::ZERO).finish()
+/// The cookies that the server sets.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum CookieName {
+    /// The session.
+    Session,
+    /// The device that has logged in before.
+    Device,
 }
 
-/// Says how the client's network stands: the same for known and unknown names.
-pub(in crate::http) fn limited(mut response: HttpResponse, client: &Client) -> HttpResponse {
-    if let Some(standing) = client.standing.get() {
-        let (name, burst, window) = (standing.class.name(), standing.burst, standing.window_secs);
-        let headers = response.headers_mut();
-        let wait =
-            headers.get(RETRY_AFTER).and_then(|wait| wait.to_str().ok()).and_then(|wait| wait.parse().ok());
-        let (left, wait): (_, u64) = (standing.remaining, wait.unwrap_or(window));
-        let policy = format!("\"{name}\";q={burst};w={window}");
-        let state = format!("\"{name}\";r={left};t={wait}");
-        for (header, value) in [(&RATELIMIT_POLICY, policy), (&RATELIMIT, state)] {
-            if let Ok(value) = HeaderValue::try_from(value) {
-                headers.insert(header.clone(), value);
-            }
+impl CookieName {
+    /// Returns the name of the cookie. Where the site has TLS, the name has the prefix that binds a cookie to its host.
+    pub(super) fn text(self, engine: &Engine) -> &'static str {
+        match (self, engine.services.config.public_origin.is_https()) {
+            (Self::Session, true) => "__Host-portcullis_session",
+            (Self::Session, false) => "portcullis_session",
+            (Self::Device, true) => "__Host-portcullis_device",
+            (Self::Device, false) => "portcullis_device",
         }
     }
-    response
+}
+
+/// Writes the `RateLimit` headers of a network. They are the same for known and unknown account names. `t` is the wait
+/// of `Retry-After` if that header is set, so set it before.
+pub(super) fn write_rate_limit(headers: &mut HeaderMap, rate_limit: RateLimitState) {
+    let wait = headers.get(RETRY_AFTER).and_then(|wait| wait.to_str().ok()?.parse::<u64>().ok());
+    let name = rate_limit.class.name();
+    let burst = rate_limit.burst;
+    let window = rate_limit.window_secs;
+    let left = rate_limit.remaining;
+    let wait = wait.unwrap_or(window);
+    let policy = format!("\"{name}\";q={burst};w={window}");
+    let state = format!("\"{name}\";r={left};t={wait}");
+    for (header, value) in [(&RATELIMIT_POLICY, policy), (&RATELIMIT, state)] {
+        if let Ok(value) = HeaderValue::try_from(value) {
+            headers.insert(header.clone(), value);
+        }
+    }
 }
 
 static APPLICATION_JSON: HeaderValue = HeaderValue::from_static("application/json");
@@ -144,20 +185,11 @@ static RATELIMIT_POLICY: HeaderName = HeaderName::from_static("ratelimit-policy"
 
 static RATELIMIT: HeaderName = HeaderName::from_static("ratelimit");
 
-/// The name of a cookie: with the prefix that binds it to the host, where TLS allows it.
-pub(super) fn cookie_name(engine: &Engine, name: &str) -> String {
-    if engine.services.config.public_origin.is_https() {
-        format!("__Host-portcullis_{name}")
-    } else {
-        format!("portcullis_{name}")
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    /// The body as it is documented.
+    /// The documented fields, in their order.
     #[derive(Serialize)]
     struct Body<'a> {
         access_token: &'a str,

@@ -135,7 +135,7 @@ impl Slow {
         let (engine, client) = (Arc::clone(&self.engine), Client::new(from.parse().unwrap(), "test"));
         tokio::task::spawn_local(async move {
             let opened = log_in::log_in(&engine, &client, email, &password, Mode::Token, None).await;
-            opened.err()
+            opened.result.err()
         })
     }
 

@@ -1,5 +1,7 @@
-#![doc = include_str!("metrics.md")]
+//! `/metrics`: figures for operators. `README.md` beside this file explains each of them.
 
+use actix_web::http::header::CONTENT_TYPE;
+use actix_web::{HttpResponse, web};
 use prometheus_client::encoding::text::encode;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
@@ -7,11 +9,34 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 
 use crate::engine::Engine;
+use crate::http::rejection::Rejection;
+use crate::http::request::SignedIn;
+use crate::http::{Eng, resource};
 use crate::password::Lane;
 use crate::registry::outbox::actor::Waiting;
 
-/// All figures as they are now.
-pub async fn metrics(engine: &Engine) -> String {
+const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
+pub(super) fn configure(config: &mut web::ServiceConfig) {
+    config.service(resource("/metrics", "GET").route(web::get().to(get_metrics)));
+}
+
+/// Adds the endpoint of the operators' listener, where no role is required.
+pub(super) fn configure_for_operators(config: &mut web::ServiceConfig) {
+    config.service(resource("/metrics", "GET").route(web::get().to(get_metrics_for_operators)));
+}
+
+async fn get_metrics(engine: Eng, identity: SignedIn) -> Result<HttpResponse, Rejection> {
+    identity.has_role(&["metrics", "admin"])?;
+    Ok(get_metrics_for_operators(engine).await)
+}
+
+async fn get_metrics_for_operators(engine: Eng) -> HttpResponse {
+    HttpResponse::Ok().insert_header((CONTENT_TYPE, OPEN_METRICS)).body(metrics(&engine).await)
+}
+
+/// Returns all figures as they are now, in the OpenMetrics text format.
+async fn metrics(engine: &Engine) -> String {
     let mut registry = Registry::with_prefix("portcullis");
     let events = Family::<Vec<(String, String)>, Counter>::default();
     for (event, count) in engine.services.audit.counts() {
@@ -29,8 +54,8 @@ pub async fn metrics(engine: &Engine) -> String {
         registry.register(name, help, gauge);
     };
     let journal = engine.journal.stats();
-    gauge("journal_assigned_sequence", "The last sequence handed out", journal.assigned);
-    gauge("journal_durable_sequence", "The last sequence that is durable", journal.durable);
+    gauge("journal_assigned_sequence", "The last sequence number assigned", journal.assigned);
+    gauge("journal_durable_sequence", "The last sequence number that is durable", journal.durable);
     gauge("journal_room_bytes", "Bytes left in prepared segments", journal.room);
     gauge("journal_charged_bytes", "Bytes reserved or not durable yet", journal.charged);
     gauge("journal_frames", "Frames written since the start", journal.frames);
@@ -39,18 +64,18 @@ pub async fn metrics(engine: &Engine) -> String {
     let saved = *engine.saved.lock();
     gauge("snapshots_taken", "Snapshots proved and named since the start", saved.taken);
     gauge("snapshot_failing", "1 while a snapshot that is due cannot be taken", u64::from(saved.failing));
-    gauge("snapshot_took_seconds", "What the last one took, its proof included", saved.took.as_secs());
+    gauge("snapshot_took_seconds", "Duration of the last snapshot, its proof included", saved.took.as_secs());
     if let Some(newest) = saved.newest {
         let age = engine.clock.now().since(newest.begun).as_secs();
-        gauge("snapshot_age_seconds", "Since the newest snapshot was begun", age);
+        gauge("snapshot_age_seconds", "Time since the newest snapshot was begun", age);
         gauge("snapshot_bytes", "Bytes of the newest snapshot", newest.bytes);
     }
     if let Ok(table) =
         engine.ask_unsealed(&engine.services.throttle, crate::registry::throttle::actor::ReadStats).await
     {
-        gauge("throttle_evictions", "Cells that gave way to others since the start", table.evictions);
+        gauge("throttle_evictions", "Cells evicted since the start", table.evictions);
         gauge("throttle_suspects", "Networks whose log-ins cost more", table.suspects as u64);
-        gauge("throttle_bytes", "Bytes that the limiter's table takes", table.bytes as u64);
+        gauge("throttle_bytes", "Memory of the throttle's table", table.bytes as u64);
     }
     if let Ok(watch) =
         engine.ask_unsealed(&engine.services.stuffing, crate::registry::stuffing::actor::ReadStats).await
@@ -58,26 +83,30 @@ pub async fn metrics(engine: &Engine) -> String {
         gauge("stuffing_alarm", "1 while failures are far above their mean", u64::from(watch.rings));
         let mean = (watch.mean * 1000.0) as u64;
         gauge("stuffing_failing_permille", "The usual share of log-ins that fail", mean);
-        gauge("stuffing_bytes", "Bytes that the sketches take", watch.bytes as u64);
+        gauge("stuffing_bytes", "Memory of the sketches", watch.bytes as u64);
     }
     let pool = engine.services.pool.stats();
     gauge("hash_queue_jobs", "Passwords that wait to be checked", pool.queued() as u64);
     gauge("hash_running_jobs", "Passwords that are being checked", pool.running as u64);
-    gauge("hash_shed_jobs", "Passwords refused since the start for a full queue", pool.shed());
-    gauge("hash_time_microseconds", "What a hash takes", pool.hash_time.as_micros() as u64);
+    gauge("hash_shed_jobs", "Passwords refused since the start because the queue was full", pool.shed());
+    gauge("hash_time_microseconds", "Duration of one hash", pool.hash_time.as_micros() as u64);
     for (lane, stats) in Lane::ALL.into_iter().zip(pool.lanes) {
         let mut of_lane = |what: &str, help: &str, value: u64| {
             gauge(&format!("hash_lane_{}_{what}", lane.name()), help, value);
         };
         of_lane("queued_jobs", "Passwords of this lane that wait", stats.queued as u64);
         of_lane("done_jobs", "Passwords of this lane checked since the start", stats.done);
-        of_lane("refused_jobs", "Refused when they came, since the lane was full", stats.refused);
-        of_lane("displaced_jobs", "Gave way to a network that held less of the lane", stats.displaced);
-        of_lane("expired_jobs", "Refused after they had waited for the whole budget", stats.expired);
-        of_lane("abandoned_jobs", "Dropped since their client hung up", stats.abandoned);
+        of_lane("refused_jobs", "Passwords refused on arrival because the lane was full", stats.refused);
+        of_lane(
+            "displaced_jobs",
+            "Passwords displaced by a network that held less of the lane",
+            stats.displaced,
+        );
+        of_lane("expired_jobs", "Passwords refused after waiting for the whole budget", stats.expired);
+        of_lane("abandoned_jobs", "Passwords dropped because their client hung up", stats.abandoned);
         of_lane(
             "waited_milliseconds",
-            "How long those that were checked had waited",
+            "Total wait of the passwords that were checked",
             stats.waited.as_millis() as u64,
         );
     }
@@ -88,17 +117,18 @@ pub async fn metrics(engine: &Engine) -> String {
     gauge("audit_failing", "1 while the log of security events cannot be written", u64::from(failing));
     gauge("audit_lost", "Events that are not in the log of security events", lost);
     let mut text = String::new();
-    // Writing into a String cannot fail.
+    // Writing to a `String` cannot fail.
     let _ = encode(&mut text, &registry);
     text
 }
+
 #[cfg(test)]
 mod tests {
     use crate::audit::event::Event;
 
     #[test]
-    fn the_page_names_every_figure_and_every_event_and_no_other() {
-        let page = include_str!("metrics.md");
+    fn the_page_names_every_figure_and_event_and_no_other() {
+        let page = include_str!("README.md");
         let code = include_str!("metrics.rs");
         let mut figures = 0;
         for line in code.lines().filter(|line| line.trim().starts_with("gauge(\"")) {
@@ -106,7 +136,7 @@ mod tests {
             assert!(page.contains(&format!("`portcullis_{name}`")), "{name} is not on the page");
             figures += 1;
         }
-        // Beside them events, lanes and the write mode, which carry labels.
+        // Plus events, lanes and the write mode, which have labels.
         assert_eq!(page.matches("| `portcullis_").count(), figures + 3);
         for event in Event::ALL {
             assert!(page.contains(&format!("`{}`", event.name())), "{} is not on the page", event.name());

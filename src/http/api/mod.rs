@@ -1,9 +1,51 @@
-//! The endpoints of the JSON API, one file for each group.
+#![doc = include_str!("README.md")]
 
-pub mod admin;
-pub mod log_in;
-pub mod mailed;
-pub mod me;
-pub mod metrics;
+mod admin;
+mod email;
+mod introspect;
+mod log_in;
+mod log_out;
+mod me;
+mod metrics;
 pub mod operations;
-pub mod revocations;
+mod password;
+mod refresh;
+mod revocations;
+mod session;
+mod sign_up;
+mod unlock;
+
+use actix_web::web;
+use serde::Deserialize;
+
+/// Adds all endpoints of the API.
+pub(super) fn configure(config: &mut web::ServiceConfig) {
+    sign_up::configure(config);
+    log_in::configure(config);
+    refresh::configure(config);
+    log_out::configure(config);
+    session::configure(config);
+    me::configure(config);
+    password::configure(config);
+    email::configure(config);
+    unlock::configure(config);
+    introspect::configure(config);
+    revocations::configure(config);
+    admin::configure(config);
+    operations::configure(config);
+    metrics::configure(config);
+}
+
+/// A body that holds a token.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Token {
+    token: String,
+}
+
+/// A body that holds an e-mail address.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Email {
+    email: String,
+}

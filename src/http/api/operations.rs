@@ -1,45 +1,36 @@
-//! Health, metrics, public keys.
+//! `/healthz`, `/readyz`, `/.well-known/jwks.json`: health and the public signing keys. Also the operators' listener.
 
-use actix_web::http::header::{CACHE_CONTROL, CONTENT_TYPE};
-use actix_web::{HttpRequest, HttpResponse, web};
+use actix_web::http::header::CACHE_CONTROL;
+use actix_web::{HttpResponse, web};
 use serde_json::json;
 
-use super::metrics::metrics;
-use crate::engine::Engine;
-use crate::http::rejection::{Rejection, answer};
-use crate::http::request::signed_in;
-use crate::http::resource;
+use super::metrics;
+use crate::http::{Eng, resource};
 use crate::registry::outbox::actor::Waiting;
 use crate::token::JWKS_KEPT;
 
-type Eng = web::Data<Engine>;
-
-/// Mails that wait before `/readyz` says so.
+/// `/readyz` reports a degraded state if more mails than this are waiting.
 const MAILS_WAITING: usize = 100;
-const METRICS_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
-pub(in crate::http) fn configure(config: &mut web::ServiceConfig) {
+pub(super) fn configure(config: &mut web::ServiceConfig) {
     config
         .service(resource("/.well-known/jwks.json", "GET").route(web::get().to(get_jwks)))
         .service(resource("/healthz", "GET").route(web::get().to(get_health)))
-        .service(resource("/readyz", "GET").route(web::get().to(get_ready)))
-        .service(resource("/metrics", "GET").route(web::get().to(get_metrics)));
+        .service(resource("/readyz", "GET").route(web::get().to(get_ready)));
 }
 
-/// What the listener for operators answers: the metrics without a role.
+/// Adds the endpoints of the operators' listener: health, and metrics without a role.
 pub fn configure_for_operators(config: &mut web::ServiceConfig) {
-    let metrics = |engine: Eng| async move {
-        HttpResponse::Ok().insert_header((CONTENT_TYPE, METRICS_TYPE)).body(metrics(&engine).await)
-    };
     config
         .service(resource("/healthz", "GET").route(web::get().to(get_health)))
-        .service(resource("/readyz", "GET").route(web::get().to(get_ready)))
-        .service(resource("/metrics", "GET").route(web::get().to(metrics)));
+        .service(resource("/readyz", "GET").route(web::get().to(get_ready)));
+    metrics::configure_for_operators(config);
 }
 
 async fn get_jwks(engine: Eng) -> HttpResponse {
-    let kept = format!("public, max-age={}", JWKS_KEPT.as_secs());
-    HttpResponse::Ok().insert_header((CACHE_CONTROL, kept)).json(engine.services.signer.read().jwks())
+    let cache_control = format!("public, max-age={}", JWKS_KEPT.as_secs());
+    let keys = engine.services.signer.read();
+    HttpResponse::Ok().insert_header((CACHE_CONTROL, cache_control)).json(keys.jwks())
 }
 
 async fn get_health() -> HttpResponse {
@@ -75,13 +66,4 @@ async fn get_ready(engine: Eng) -> HttpResponse {
     };
     let body = json!({"status": status, "reasons": reasons});
     if ready { HttpResponse::Ok().json(body) } else { HttpResponse::ServiceUnavailable().json(body) }
-}
-
-async fn get_metrics(request: HttpRequest, engine: Eng) -> HttpResponse {
-    let result = async {
-        signed_in(&request, &engine).await?.has_role(&["metrics", "admin"])?;
-        let text = metrics(&engine).await;
-        Ok::<_, Rejection>(HttpResponse::Ok().insert_header((CONTENT_TYPE, METRICS_TYPE)).body(text))
-    };
-    answer(&request, &engine, result.await)
 }

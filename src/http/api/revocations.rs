@@ -1,4 +1,4 @@
-//! The feed of what was ended, for resource servers: by long poll, or as server-sent events.
+//! `/v1/revocations`: the feed of ended sessions, for resource servers: by long poll, or as server-sent events.
 
 use std::convert::Infallible;
 use std::pin::Pin;
@@ -6,26 +6,24 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use actix_web::body::{BodySize, MessageBody};
+use actix_web::http::header::ACCEPT;
 use actix_web::{HttpRequest, HttpResponse, web};
 use serde::Deserialize;
 use serde_json::json;
 use tokio::sync::mpsc;
 
-use crate::engine::Engine;
-use crate::http::rejection::{Rejection, answer};
-use crate::http::request::signed_in;
-use crate::http::{Problem, resource};
+use crate::http::rejection::Rejection;
+use crate::http::request::{SignedIn, query, text};
+use crate::http::{Eng, resource};
 
-type Eng = web::Data<Engine>;
-
-/// Shorter than a stop waits for requests that are being served.
+/// The longest wait of a poll, in seconds. Shorter than the time that a stopping server gives to open requests.
 const WAIT_SECS_MAX: u64 = 15;
-/// A comment, so that nobody between takes the connection for dead.
+/// The time after which a silent stream sends a comment, so that no proxy on the way closes the connection as idle.
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
-/// How soon a stream ends once the server stops.
+/// The interval at which polls and streams check whether the server is stopping.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
-pub(in crate::http) fn configure(config: &mut web::ServiceConfig) {
+pub(super) fn configure(config: &mut web::ServiceConfig) {
     config.service(resource("/v1/revocations", "GET").route(web::get().to(get_revocations)));
 }
 
@@ -38,33 +36,34 @@ struct Query {
     wait: u64,
 }
 
-async fn get_revocations(request: HttpRequest, engine: Eng) -> HttpResponse {
-    let result = async {
-        signed_in(&request, &engine).await?.has_role(&["introspect", "admin"])?;
-        let query = web::Query::<Query>::from_query(request.query_string())
-            .map_err(|_| Problem::new(422, "unprocessable", "The query takes since and wait."))?;
-        let is_stream = request.headers().get("accept").is_some_and(|accept| accept == "text/event-stream");
-        if is_stream {
-            let last = request.headers().get("last-event-id").and_then(|id| id.to_str().ok()?.parse().ok());
-            return Ok(stream(engine.clone(), last.unwrap_or(query.since)));
+async fn get_revocations(
+    request: HttpRequest,
+    engine: Eng,
+    identity: SignedIn,
+) -> Result<HttpResponse, Rejection> {
+    identity.has_role(&["introspect", "admin"])?;
+    let Query { since, wait } = query(&request, "The query accepts since and wait.")?;
+    if text(request.headers(), ACCEPT) == Some("text/event-stream") {
+        let last = text(request.headers(), "last-event-id").and_then(|id| id.parse().ok());
+        return Ok(stream(engine, last.unwrap_or(since)));
+    }
+    let feed = &engine.services.revoked;
+    let mut watch = feed.watch();
+    let page = feed.page(since);
+    if !page.items.is_empty() || !page.complete || wait == 0 {
+        return Ok(HttpResponse::Ok().json(page));
+    }
+    // Waits a second at a time, so that a poll does not delay the stop of the server.
+    for _ in 0..wait.min(WAIT_SECS_MAX) {
+        let added = tokio::time::timeout(LOOK_EVERY, watch.wait_for(|last| *last > since)).await;
+        if added.is_ok() || engine.services.is_stopping() {
+            break;
         }
-        let mut watch = engine.services.revoked.watch();
-        let page = engine.services.revoked.page(query.since);
-        if !page.items.is_empty() || !page.complete || query.wait == 0 {
-            return Ok::<_, Rejection>(HttpResponse::Ok().json(page));
-        }
-        // Second by second, so that a stop does not wait for whoever waits here.
-        for _ in 0..query.wait.min(WAIT_SECS_MAX) {
-            let added = tokio::time::timeout(LOOK_EVERY, watch.wait_for(|last| *last > query.since)).await;
-            if added.is_ok() || engine.services.is_stopping() {
-                break;
-            }
-        }
-        Ok(HttpResponse::Ok().json(engine.services.revoked.page(query.since)))
-    };
-    answer(&request, &engine, result.await)
+    }
+    Ok(HttpResponse::Ok().json(feed.page(since)))
 }
 
+/// Answers with an event for each change of the feed after entry `since`, until the server stops.
 fn stream(engine: Eng, mut since: u64) -> HttpResponse {
     let (events, body) = mpsc::channel(8);
     actix_web::rt::spawn(async move {
@@ -85,7 +84,7 @@ fn stream(engine: Eng, mut since: u64) -> HttpResponse {
             is_first = false;
             if !text.is_empty() {
                 silent = Duration::ZERO;
-                // The other side is gone.
+                // An error means that the client has disconnected.
                 if events.send(web::Bytes::from(text)).await.is_err() {
                     break;
                 }
@@ -98,7 +97,7 @@ fn stream(engine: Eng, mut since: u64) -> HttpResponse {
     HttpResponse::Ok().content_type("text/event-stream").body(Events(body))
 }
 
-/// A body that lasts as long as there are events.
+/// The body of an event stream.
 struct Events(mpsc::Receiver<web::Bytes>);
 
 impl MessageBody for Events {

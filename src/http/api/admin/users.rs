@@ -1,0 +1,171 @@
+//! `/v1/admin/users`: accounts of other people.
+
+use actix_web::{HttpRequest, HttpResponse, web};
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use crate::flow::admin::{self, Admin};
+use crate::flow::refusal::Refusal;
+use crate::http::rejection::Rejection;
+use crate::http::request::{SignedIn, query};
+use crate::http::response::user;
+use crate::http::{Body, Eng, resource};
+use crate::registry::account::actor::List;
+use crate::registry::account::{AccountV1, Status};
+use crate::value::id::AccountId;
+
+const PAGE: usize = 50;
+const PAGE_MAX: usize = 200;
+
+pub(super) fn configure(config: &mut web::ServiceConfig) {
+    config
+        .service(
+            resource("/v1/admin/users", "GET, POST")
+                .route(web::get().to(get_users))
+                .route(web::post().to(post_user)),
+        )
+        .service(
+            resource("/v1/admin/users/{id}", "GET, PATCH, DELETE")
+                .route(web::get().to(get_user))
+                .route(web::patch().to(patch_user))
+                .route(web::delete().to(delete_user)),
+        )
+        .service(resource("/v1/admin/users/{id}/{act}", "POST").route(web::post().to(post_act)));
+}
+
+/// Returns an account as administrators see it: what its owner sees, and the status.
+fn user_json(account: &AccountV1) -> Value {
+    let mut body = json!(user(account));
+    if let Some(fields) = body.as_object_mut() {
+        let status = if account.status == Status::Active { "active" } else { "disabled" };
+        fields.insert(String::from("status"), json!(status));
+    }
+    body
+}
+
+fn parse_id(id: &str) -> Result<AccountId, Refusal> {
+    id.parse().map_err(|_| Refusal::NotFound)
+}
+
+#[derive(Clone, Copy, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum StatusName {
+    Active,
+    Disabled,
+}
+
+impl From<StatusName> for Status {
+    fn from(name: StatusName) -> Self {
+        match name {
+            StatusName::Active => Self::Active,
+            StatusName::Disabled => Self::Disabled,
+        }
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Query {
+    q: Option<String>,
+    status: Option<StatusName>,
+    cursor: Option<String>,
+    limit: Option<usize>,
+}
+
+async fn get_users(request: HttpRequest, engine: Eng, identity: SignedIn) -> Result<HttpResponse, Rejection> {
+    let admin = Admin::of(&identity)?;
+    let query: Query = query(&request, "The query accepts q, status, cursor and limit.")?;
+    let limit = query.limit.unwrap_or(PAGE).clamp(1, PAGE_MAX);
+    // One more than the page: it says whether there is another page.
+    let list = List {
+        after: query.cursor.as_deref().map(parse_id).transpose()?,
+        limit: limit + 1,
+        q: query.q.as_deref().map(str::to_lowercase),
+        status: query.status.map(Status::from),
+    };
+    let mut accounts = admin::list(&engine, &admin, list).await?;
+    let has_more = accounts.len() > limit;
+    accounts.truncate(limit);
+    let next = accounts.last().filter(|_| has_more).map(|account| account.account_id().to_string());
+    let items: Vec<Value> = accounts.iter().map(user_json).collect();
+    Ok(HttpResponse::Ok().json(json!({"items": items, "next_cursor": next})))
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct NewUser {
+    email: String,
+    password: Option<String>,
+    #[serde(default)]
+    roles: Vec<String>,
+    #[serde(default)]
+    verified: bool,
+}
+
+async fn post_user(engine: Eng, identity: SignedIn, body: Body) -> Result<HttpResponse, Rejection> {
+    let admin = Admin::of(&identity)?;
+    let read: NewUser = body.json()?;
+    let new = admin::New {
+        email: &read.email,
+        password: read.password.as_deref(),
+        roles: read.roles,
+        verified: read.verified,
+    };
+    let account = admin::create(&engine, &admin, new).await?;
+    Ok(HttpResponse::Created().json(user_json(&account)))
+}
+
+async fn get_user(engine: Eng, id: web::Path<String>, identity: SignedIn) -> Result<HttpResponse, Rejection> {
+    let admin = Admin::of(&identity)?;
+    let account = admin::get(&engine, &admin, parse_id(&id)?).await?;
+    Ok(HttpResponse::Ok().json(user_json(&account)))
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct PatchUser {
+    roles: Option<Vec<String>>,
+    status: Option<StatusName>,
+    name: Option<String>,
+}
+
+async fn patch_user(
+    engine: Eng,
+    id: web::Path<String>,
+    identity: SignedIn,
+    body: Body,
+) -> Result<HttpResponse, Rejection> {
+    let admin = Admin::of(&identity)?;
+    let read: PatchUser = body.json()?;
+    let id = parse_id(&id)?;
+    let status = read.status.map(Status::from);
+    let account = admin::change(&engine, &admin, id, read.roles, status, read.name.as_deref()).await?;
+    Ok(HttpResponse::Ok().json(user_json(&account)))
+}
+
+async fn delete_user(
+    engine: Eng,
+    id: web::Path<String>,
+    identity: SignedIn,
+) -> Result<HttpResponse, Rejection> {
+    let admin = Admin::of(&identity)?;
+    admin::delete(&engine, &admin, parse_id(&id)?).await?;
+    Ok(HttpResponse::NoContent().finish())
+}
+
+async fn post_act(
+    engine: Eng,
+    path: web::Path<(String, String)>,
+    identity: SignedIn,
+) -> Result<HttpResponse, Rejection> {
+    let admin = Admin::of(&identity)?;
+    let (id, act) = path.into_inner();
+    let id = parse_id(&id)?;
+    match act.as_str() {
+        "unlock" => admin::unlock(&engine, &admin, id).await?,
+        "revoke_sessions" => admin::revoke_sessions(&engine, &admin, id).await?,
+        "send_reset" => admin::send_reset(&engine, &admin, id).await?,
+        _ => return Err(Refusal::NotFound.into()),
+    }
+    Ok(HttpResponse::NoContent().finish())
+}

@@ -1,0 +1,74 @@
+//! `/v1/email/…`: proof of an e-mail address, and its change.
+
+use actix_web::{HttpResponse, web};
+use serde::Deserialize;
+use serde_json::json;
+
+use super::{Email, Token};
+use crate::flow::client::Client;
+use crate::flow::{email, mailed};
+use crate::http::rejection::Rejection;
+use crate::http::request::SignedIn;
+use crate::http::{Body, Eng, resource};
+
+pub(super) fn configure(config: &mut web::ServiceConfig) {
+    config
+        .service(resource("/v1/email/verify", "POST").route(web::post().to(post_verify)))
+        .service(resource("/v1/email/verify/resend", "POST").route(web::post().to(post_resend)))
+        .service(resource("/v1/email/change", "POST").route(web::post().to(post_change)))
+        .service(resource("/v1/email/change/confirm", "POST").route(web::post().to(post_confirm)))
+        .service(resource("/v1/email/change/undo", "POST").route(web::post().to(post_undo)));
+}
+
+async fn post_verify(engine: Eng, client: Client, body: Body) -> Result<HttpResponse, Rejection> {
+    let read: Token = body.json()?;
+    mailed::verify(&engine, &client, &read.token).await.respond(|()| HttpResponse::NoContent().finish())
+}
+
+async fn post_resend(engine: Eng, client: Client, body: Body) -> Result<HttpResponse, Rejection> {
+    let read: Email = body.json()?;
+    mailed::resend(&engine, &client, &read.email)
+        .await
+        .respond(|()| HttpResponse::Accepted().json(json!({"status": "verification_sent"})))
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Change {
+    email: String,
+    password: String,
+}
+
+async fn post_change(
+    engine: Eng,
+    client: Client,
+    identity: SignedIn,
+    body: Body,
+) -> Result<HttpResponse, Rejection> {
+    let read: Change = body.json()?;
+    email::ask(&engine, &client, &identity, &read.password, &read.email)
+        .await
+        .respond(|()| HttpResponse::Accepted().json(json!({"status": "confirmation_sent"})))
+}
+
+/// A token that is good for one e-mail address only.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct BoundToken {
+    token: String,
+    email: String,
+}
+
+async fn post_confirm(engine: Eng, client: Client, body: Body) -> Result<HttpResponse, Rejection> {
+    let read: BoundToken = body.json()?;
+    email::confirm(&engine, &client, &read.token, &read.email)
+        .await
+        .respond(|()| HttpResponse::NoContent().finish())
+}
+
+async fn post_undo(engine: Eng, client: Client, body: Body) -> Result<HttpResponse, Rejection> {
+    let read: BoundToken = body.json()?;
+    email::undo(&engine, &client, &read.token, &read.email)
+        .await
+        .respond(|()| HttpResponse::NoContent().finish())
+}

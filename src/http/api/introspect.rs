@@ -1,0 +1,32 @@
+//! `/v1/introspect`: tells a resource server whether a token is valid.
+
+use actix_web::{HttpResponse, web};
+use serde_json::json;
+
+use super::Token;
+use crate::flow::authenticate::introspect;
+use crate::http::rejection::Rejection;
+use crate::http::request::SignedIn;
+use crate::http::{Body, Eng, resource};
+use crate::value::id::hex;
+
+pub(super) fn configure(config: &mut web::ServiceConfig) {
+    config.service(resource("/v1/introspect", "POST").route(web::post().to(post_introspect)));
+}
+
+async fn post_introspect(engine: Eng, identity: SignedIn, body: Body) -> Result<HttpResponse, Rejection> {
+    let read: Token = body.json()?;
+    let body = match introspect(&engine, &identity, &read.token).await? {
+        None => json!({"active": false}),
+        Some(token) => json!({
+            "active": true,
+            "sub": token.sub.to_string(),
+            "sid": hex(&token.sid),
+            "roles": token.roles,
+            "exp": token.exp,
+            "iat": token.iat,
+            "token_type": token.token_type,
+        }),
+    };
+    Ok(HttpResponse::Ok().json(body))
+}

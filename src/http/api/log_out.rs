@@ -1,0 +1,54 @@
+//! `/v1/logout`: ends this session, all others, or all.
+
+use actix_web::{FromRequest, HttpRequest, HttpResponse, web};
+use serde::Deserialize;
+
+use crate::flow::log_out::{Scope, log_out, log_out_token};
+use crate::flow::refusal::{FlowError, Refusal};
+use crate::http::rejection::Rejection;
+use crate::http::request::{Credentials, SignedIn, credentials};
+use crate::http::response::ended_cookie;
+use crate::http::{Body, Eng, Problem, resource};
+
+pub(super) fn configure(config: &mut web::ServiceConfig) {
+    config.service(resource("/v1/logout", "POST").route(web::post().to(post_logout)));
+}
+
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct LogOut {
+    #[serde(default)]
+    scope: Scope,
+    refresh_token: Option<String>,
+}
+
+async fn post_logout(request: HttpRequest, engine: Eng, body: Body) -> Result<HttpResponse, Rejection> {
+    let credentials = credentials(&request, &engine)?;
+    let has_credentials = !matches!(credentials, Credentials::None);
+    let read: LogOut = body.json_or_default()?;
+    match read.refresh_token {
+        Some(_) if has_credentials => return Err(Refusal::AmbiguousCredentials.into()),
+        Some(token) if read.scope == Scope::Local => log_out_token(&engine, &token).await?,
+        Some(_) => {
+            let detail = "With a refresh token only scope `local` is possible.";
+            return Err(Problem::new(422, "unprocessable", detail).into());
+        }
+        None => match SignedIn::extract(&request).await {
+            Ok(identity) => log_out(&engine, &identity, read.scope).await?,
+            // A credential that is no longer valid is logged out already.
+            Err(rejection) if has_credentials && is_unauthenticated(&rejection) => {}
+            Err(rejection) => return Err(rejection),
+        },
+    }
+    let mut response = HttpResponse::NoContent();
+    if matches!(credentials, Credentials::Cookie(_)) {
+        // Not `Clear-Site-Data`: it would also delete the device cookie, so that others could lock out the owner on this
+        // browser, and the cookies of every neighbour under the same domain.
+        response.cookie(ended_cookie(&engine));
+    }
+    Ok(response.finish())
+}
+
+const fn is_unauthenticated(rejection: &Rejection) -> bool {
+    matches!(rejection.flow_error(), Some(FlowError::Refused(Refusal::Unauthenticated)))
+}

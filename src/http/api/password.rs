@@ -1,0 +1,84 @@
+//! `/v1/password/…`: a forgotten password, a new one, a changed one, advice on one.
+
+use actix_web::{HttpResponse, web};
+use serde::Deserialize;
+use serde_json::json;
+
+use super::Email;
+use crate::flow::client::Client;
+use crate::flow::password;
+use crate::http::rejection::Rejection;
+use crate::http::request::SignedIn;
+use crate::http::response::set_device;
+use crate::http::{Body, Eng, resource};
+
+pub(super) fn configure(config: &mut web::ServiceConfig) {
+    config
+        .service(resource("/v1/password/forgot", "POST").route(web::post().to(post_forgot)))
+        .service(resource("/v1/password/reset", "POST").route(web::post().to(post_reset)))
+        .service(resource("/v1/password/change", "POST").route(web::post().to(post_change)))
+        .service(resource("/v1/password/check", "POST").route(web::post().to(post_check)));
+}
+
+async fn post_forgot(engine: Eng, client: Client, body: Body) -> Result<HttpResponse, Rejection> {
+    let read: Email = body.json()?;
+    password::forgot(&engine, &client, &read.email)
+        .await
+        .respond(|()| HttpResponse::Accepted().json(json!({"status": "reset_sent"})))
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Reset {
+    token: String,
+    new_password: String,
+}
+
+async fn post_reset(engine: Eng, client: Client, body: Body) -> Result<HttpResponse, Rejection> {
+    let read: Reset = body.json()?;
+    password::reset(&engine, &client, &read.token, &read.new_password).await.respond(|device| {
+        let mut response = HttpResponse::NoContent();
+        set_device(&engine, &mut response, &device);
+        response.finish()
+    })
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Change {
+    current_password: String,
+    new_password: String,
+}
+
+async fn post_change(
+    engine: Eng,
+    client: Client,
+    identity: SignedIn,
+    body: Body,
+) -> Result<HttpResponse, Rejection> {
+    let read: Change = body.json()?;
+    password::change(&engine, &client, &identity, &read.current_password, &read.new_password)
+        .await
+        .respond(|()| HttpResponse::NoContent().finish())
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Check {
+    password: String,
+    #[serde(default)]
+    email: String,
+}
+
+async fn post_check(engine: Eng, client: Client, body: Body) -> Result<HttpResponse, Rejection> {
+    let read: Check = body.json()?;
+    password::check(&engine, &client, &read.password, &read.email).await.respond(|advice| {
+        let reasons: Vec<_> = advice.reasons.iter().map(|reason| reason.code()).collect();
+        HttpResponse::Ok().json(json!({
+            "score": advice.score,
+            "acceptable": reasons.is_empty(),
+            "reasons": reasons,
+            "suggestions": advice.suggestions,
+        }))
+    })
+}
