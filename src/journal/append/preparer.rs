@@ -20,7 +20,7 @@ const fn kept_free(snapshot: u64, segment: u64) -> u64 {
 
 /// Keeps segments ready. A thread of its own, since filling one takes long.
 pub(in crate::journal) struct Preparer {
-    pub(in crate::journal) life: JournalContext,
+    pub(in crate::journal) context: JournalContext,
     pub(in crate::journal) spares: Arc<Spares>,
     pub(in crate::journal) shared: Arc<Shared>,
 }
@@ -29,20 +29,20 @@ impl Preparer {
     /// Makes one segment if one is missing. A full disk is no fault: the room that is left is all there is.
     pub(in crate::journal) fn step(&self) -> io::Result<()> {
         // Only a snapshot lets segments go, so its room must not be written full.
-        let free = self.life.storage.free_space()?;
+        let free = self.context.storage.free_space()?;
         {
             let mut core = self.shared.core.lock();
-            core.low = free < kept_free(core.snapshot_bytes, self.life.sizes.segment);
+            core.low = free < kept_free(core.snapshot_bytes, self.context.sizes.segment);
         }
         if self.spares.len() >= SPARES {
             return Ok(());
         }
-        if free < self.life.sizes.segment {
+        if free < self.context.sizes.segment {
             // It would take the last blocks from everybody else before it failed.
             return Err(io::ErrorKind::StorageFull.into());
         }
-        let pace = Pace::new(self.life.clock.clone(), || false);
-        self.spares.prepare(&*self.life.storage, self.life.sizes, || {
+        let pace = Pace::new(self.context.clock.clone(), || false);
+        self.spares.prepare(&*self.context.storage, self.context.sizes, || {
             if self.shared.core.lock().stopped {
                 return Err(io::Error::new(io::ErrorKind::Interrupted, "the journal has ended"));
             }
@@ -60,7 +60,7 @@ impl Preparer {
     /// Without a spare, or with little free, only what is essential is written; and half a segment is time enough to make one.
     fn is_waited_for(&self) -> bool {
         let core = self.shared.core.lock();
-        core.low || self.spares.len() == 0 || core.room_here < usable(self.life.sizes) / 2
+        core.low || self.spares.len() == 0 || core.room_here < usable(self.context.sizes) / 2
     }
 
     pub(in crate::journal) fn run(self) -> io::Result<()> {
@@ -89,22 +89,22 @@ mod tests {
     #[test]
     fn a_segment_is_made_at_leisure_until_the_one_in_use_is_half_full_or_no_other_is_left() {
         let disk = SimStorage::new();
-        let mut life = Run::begin(&disk).unwrap();
-        let waited_for = |life: &Run| life.journal.preparer.is_waited_for();
-        assert!(!waited_for(&life));
+        let mut run = Run::begin(&disk).unwrap();
+        let waited_for = |run: &Run| run.journal.preparer.is_waited_for();
+        assert!(!waited_for(&run));
         let half = usable(SIZES) / 2;
-        while life.journal.handle.shared.core.lock().room_here >= half {
-            assert!(!waited_for(&life));
-            life.append(&[values()[0].clone()]);
-            life.sync();
+        while run.journal.handle.shared.core.lock().room_here >= half {
+            assert!(!waited_for(&run));
+            run.append(&[values()[0].clone()]);
+            run.sync();
         }
-        assert!(waited_for(&life));
-        let life = Run::begin(&SimStorage::new()).unwrap();
-        life.journal.preparer.spares.take();
-        assert!(waited_for(&life));
-        let life = Run::begin(&SimStorage::new()).unwrap();
-        life.journal.handle.shared.core.lock().low = true;
-        assert!(waited_for(&life));
+        assert!(waited_for(&run));
+        let run = Run::begin(&SimStorage::new()).unwrap();
+        run.journal.preparer.spares.take();
+        assert!(waited_for(&run));
+        let run = Run::begin(&SimStorage::new()).unwrap();
+        run.journal.handle.shared.core.lock().low = true;
+        assert!(waited_for(&run));
     }
 
     #[test]

@@ -119,7 +119,7 @@ pub(in crate::journal) fn fill(file: &dyn File, begin: u64, end: u64) -> io::Res
 
 /// The open end of the journal. One frame is written at a time, and synced before the next.
 pub(in crate::journal) struct Log {
-    life: JournalContext,
+    context: JournalContext,
     identity: IdentityFile,
     spares: Arc<Spares>,
     file: Arc<dyn File>,
@@ -143,19 +143,19 @@ pub(in crate::journal) struct Begun {
 
 impl Log {
     pub(in crate::journal) fn new(
-        life: JournalContext,
+        context: JournalContext,
         identity: IdentityFile,
         spares: Arc<Spares>,
         begun: Begun,
     ) -> Self {
         let Begun { file, segno, salt_tag, offset, chain } = begun;
         let path = segment_path(segno);
-        Self { life, identity, spares, file, path, segno, salt_tag, offset, chain, buffer: Vec::new() }
+        Self { context, identity, spares, file, path, segno, salt_tag, offset, chain, buffer: Vec::new() }
     }
 
     /// Bytes that frames may still take in this segment, less what a switch can waste.
     pub(in crate::journal) fn room_here(&self) -> u64 {
-        self.life.sizes.segment.saturating_sub(self.offset + self.life.sizes.frame_max())
+        self.context.sizes.segment.saturating_sub(self.offset + self.context.sizes.frame_max())
     }
 
     pub(in crate::journal) fn fault_before(&self) -> Fault {
@@ -169,7 +169,8 @@ impl Log {
 
     /// Whether a frame without entries has room that nobody has been promised.
     pub(in crate::journal) fn has_room_for_a_mark(&self) -> bool {
-        self.offset + self.life.sizes.align as u64 + self.life.sizes.frame_max() <= self.life.sizes.segment
+        self.offset + self.context.sizes.align as u64 + self.context.sizes.frame_max()
+            <= self.context.sizes.segment
     }
 
     pub(in crate::journal) const fn durable_seq(&self) -> u64 {
@@ -178,9 +179,9 @@ impl Log {
 
     /// Writes a frame, syncs it, and says how many bytes it took.
     pub(in crate::journal) fn write(&mut self, kind: Kind, count: u32, body: &[u8]) -> Result<u64, Fault> {
-        let align = self.life.sizes.align;
+        let align = self.context.sizes.align;
         let len = frame::padded(body.len(), align) as u64;
-        if self.offset + len > self.life.sizes.segment {
+        if self.offset + len > self.context.sizes.segment {
             self.switch()?;
         }
         let header = FrameHeader {
@@ -190,8 +191,8 @@ impl Log {
             count,
             durable_off: self.offset,
             durable_seq: self.durable_seq(),
-            wall_ms: self.chain.wall_ms.max(self.life.clock.now().as_millis()),
-            epoch: self.life.epoch,
+            wall_ms: self.chain.wall_ms.max(self.context.clock.now().as_millis()),
+            epoch: self.context.epoch,
             prev_crc: self.chain.last_crc,
             kind,
         };
@@ -209,7 +210,7 @@ impl Log {
         ))?;
         self.sync().map_err(Fault::new("cannot sync", &self.path, self.offset))?;
         // Times that stand in a frame are past for ever: where the system's clock is set back, ours goes on from here.
-        self.life.clock.raise_floor(Timestamp(header.wall_ms));
+        self.context.clock.raise_floor(Timestamp(header.wall_ms));
         self.offset += len;
         self.chain = Chain {
             next_batch: self.chain.next_batch + 1,
@@ -246,18 +247,18 @@ impl Log {
         let segno = self.segno + 1;
         let fields = SegmentFields {
             segno,
-            segment_len: self.life.sizes.segment,
+            segment_len: self.context.sizes.segment,
             first_seq: self.chain.next_seq,
             first_batch: self.chain.next_batch,
             prev_segno: self.segno,
             prev_valid_len: self.offset,
             prev_last_crc: self.chain.last_crc,
-            align: self.life.sizes.align as u32,
+            align: self.context.sizes.align as u32,
             born_len: HEADER_BYTES as u64,
         };
         let path = segment_path(segno);
-        let storage = &self.life.storage;
-        let header = self.life.header(FileKind::Segment, &fields.to_bytes()).map_err(Fault::new(
+        let storage = &self.context.storage;
+        let header = self.context.header(FileKind::Segment, &fields.to_bytes()).map_err(Fault::new(
             "cannot draw a salt for",
             &path,
             0,
@@ -268,7 +269,7 @@ impl Log {
             .and_then(|()| if seeded(Bug::NoDirectorySync) { Ok(()) } else { storage.sync_dir(JOURNAL_DIR) })
             .map_err(Fault::new("cannot begin", &path, 0))?;
         if !seeded(Bug::SwitchWithoutIdentity) {
-            let written = self.identity.write(self.life.epoch, segno, self.durable_seq(), State::Live);
+            let written = self.identity.write(self.context.epoch, segno, self.durable_seq(), State::Live);
             written.map_err(Fault::new("cannot write IDENTITY for", &path, 0))?;
         }
         self.salt_tag = salt_tag(&header);
@@ -279,7 +280,7 @@ impl Log {
 
     /// Raises what `IDENTITY` demands of the journal.
     pub(crate) fn persist_low_bound(&mut self, state: State) -> Result<(), Fault> {
-        self.identity.write(self.life.epoch, self.segno, self.durable_seq(), state).map_err(Fault::new(
+        self.identity.write(self.context.epoch, self.segno, self.durable_seq(), state).map_err(Fault::new(
             "cannot write IDENTITY for",
             &self.path,
             self.offset,

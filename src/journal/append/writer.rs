@@ -245,16 +245,16 @@ mod tests {
 
     #[test]
     fn frames_and_their_bytes_are_counted_and_room_goes_with_them() {
-        let mut life = Run::begin(&SimStorage::new()).unwrap();
-        let handle = life.journal.handle.clone();
+        let mut run = Run::begin(&SimStorage::new()).unwrap();
+        let handle = run.journal.handle.clone();
         let before = handle.stats();
         assert_eq!((before.frames, before.frame_bytes, before.body_bytes), (0, 0, 0));
         let (mut bodies, mut last) = (0, before);
         for frames in 1..4 {
-            life.append(&[values()[0].clone()]);
-            life.append(&[values()[1].clone()]);
+            run.append(&[values()[0].clone()]);
+            run.append(&[values()[1].clone()]);
             let charged = handle.stats().charged;
-            life.sync();
+            run.sync();
             let stats = handle.stats();
             bodies = stats.body_bytes.max(bodies);
             assert_eq!((stats.frames, stats.charged), (frames, 0));
@@ -268,23 +268,23 @@ mod tests {
             );
             last = stats;
         }
-        assert_eq!(life.journal.writer.step().unwrap(), Stepped::Idle);
+        assert_eq!(run.journal.writer.step().unwrap(), Stepped::Idle);
     }
 
     #[test]
     fn a_frame_takes_as_many_entries_as_its_body_holds() {
-        let mut life = Run::begin(&SimStorage::new()).unwrap();
-        let handle = life.journal.handle.clone();
+        let mut run = Run::begin(&SimStorage::new()).unwrap();
+        let handle = run.journal.handle.clone();
         let entry = Entry::encode(&[values()[0].clone()]).unwrap();
         let len = entry.as_bytes().len();
         let fitting = SIZES.body / len;
         assert!(fitting > 1);
-        (0..SPARES).for_each(|_| drop(life.journal.prepare()));
+        (0..SPARES).for_each(|_| drop(run.journal.prepare()));
         for _ in 0..=2 * fitting {
             handle.append(handle.reserve(len, Class::Essential).unwrap(), &entry);
         }
         let before = handle.stats();
-        life.sync();
+        run.sync();
         let stats = handle.stats();
         assert_eq!(stats.frames - before.frames, 3);
         assert_eq!(stats.body_bytes - before.body_bytes, ((2 * fitting + 1) * len) as u64);
@@ -292,15 +292,15 @@ mod tests {
 
     #[test]
     fn a_clock_that_is_set_back_gives_no_time_before_what_frames_have_seen() {
-        let mut life = Run::begin(&SimStorage::new()).unwrap();
-        let clock = life.journal.life().clock.clone();
+        let mut run = Run::begin(&SimStorage::new()).unwrap();
+        let clock = run.journal.context().clock.clone();
         clock.advance(Duration::from_hours(2));
         let seen = clock.now();
-        life.append(&[values()[0].clone()]);
+        run.append(&[values()[0].clone()]);
         clock.set_system(Timestamp(0));
         assert_ne!(clock.now(), seen, "nothing has seen it yet");
         clock.set_system(seen);
-        life.sync();
+        run.sync();
         clock.set_system(Timestamp(0));
         assert_eq!(clock.now(), seen);
         clock.advance(Duration::from_secs(1));
@@ -321,9 +321,9 @@ mod tests {
     #[test]
     fn the_threads_write_attest_prepare_and_close() {
         let disk = SimStorage::new();
-        let life = Run::begin(&disk).unwrap();
+        let run = Run::begin(&disk).unwrap();
         let fail_stop = FailStop::new(|why| panic!("{why}"));
-        let (handle, journal, _) = life.journal.start(&fail_stop, Machine::Shared).unwrap();
+        let (handle, journal, _) = run.journal.start(&fail_stop, Machine::Shared).unwrap();
         let change = values()[0].clone();
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
         let entry = Entry::encode(&[change]).unwrap();
