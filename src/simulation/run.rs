@@ -289,7 +289,9 @@ impl Run {
                 Err(error) => fault = Some(error.to_string()),
             },
             13 => fault = world.journal.writer.attest().err().map(|fault| fault.to_string()),
-            14 => fault = world.journal.writer.witness_if_asked().err().map(|fault| fault.to_string()),
+            14 => {
+                fault = world.journal.writer.persist_low_bound_if_asked().err().map(|fault| fault.to_string())
+            }
             15 => {
                 if world.journal.prepare().is_err() && !self.disk.has_failed() && self.is_roomy() {
                     return Err(Violation::WrongRefusal(String::from(

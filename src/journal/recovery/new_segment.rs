@@ -3,7 +3,7 @@
 use std::io;
 
 use super::replay::End;
-use crate::journal::append::segment_log::{Begun, Chain, fill};
+use crate::journal::append::segment_log::{Chain, FirstSegment, fill};
 use crate::journal::context::{JournalContext, salt_tag};
 use crate::journal::format::frame::{self, FrameHeader, Kind};
 use crate::journal::format::header::{FileKind, HEADER_BYTES};
@@ -12,7 +12,11 @@ use crate::system::clock::Timestamp;
 
 /// Makes the segment after `end`. Fence and carry are in the file and durable before it gets its name, so that one rename
 /// replaces the old tail: a crash before it changes nothing. `floor` is the latest time that the journal has seen.
-pub(super) fn begin_segment(context: &JournalContext, end: &End, floor: Timestamp) -> io::Result<Begun> {
+pub(super) fn begin_segment(
+    context: &JournalContext,
+    end: &End,
+    floor: Timestamp,
+) -> io::Result<FirstSegment> {
     let segno = end.segno + 1;
     let align = context.sizes.align;
     let carry_len = end.carry.as_ref().map_or(0, |carry| frame::padded(carry.body.len(), align));
@@ -51,7 +55,7 @@ pub(super) fn begin_segment(context: &JournalContext, end: &End, floor: Timestam
     let file = context.storage.open_log(&temporary)?;
     context.storage.rename(&temporary, &path)?;
     context.storage.sync_dir(JOURNAL_DIR)?;
-    Ok(Begun { file, segno, salt_tag, offset: born_len, chain })
+    Ok(FirstSegment { file, segno, salt_tag, offset: born_len, chain })
 }
 
 /// Header block and first frames of a segment that has no name yet.

@@ -14,7 +14,7 @@ use super::report::{FIX_DISK, RecoveryReport, Refusal, ReplayTarget, unreadable}
 use super::{Options, Recovered};
 use crate::journal::append::handle::Handle;
 use crate::journal::append::preparer::Preparer;
-use crate::journal::append::segment_log::{Begun, Log, Spares};
+use crate::journal::append::segment_log::{FirstSegment, Log, Spares};
 use crate::journal::append::writer::Writer;
 use crate::journal::context::JournalContext;
 use crate::journal::format::identity_file::{IdentityFile, State};
@@ -183,7 +183,7 @@ fn go_live(
 fn build(
     context: JournalContext,
     identity: IdentityFile,
-    segment: Begun,
+    segment: FirstSegment,
     seq: u64,
     mut report: RecoveryReport,
     lock: Box<dyn Send + Sync>,
