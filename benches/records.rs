@@ -100,7 +100,7 @@ pub fn family(account: &AccountV1, now: u64) -> FamilyV1 {
 /// A snapshot of so many accounts, each with a family.
 pub fn write_snapshot(path: &Path, count: u64) {
     let recovered = recover(options(path), &mut Nothing).unwrap();
-    let life = recovered.life().clone();
+    let life = recovered.context().clone();
     let now = Clock::system().now().as_millis();
     let mut buckets: Vec<Vec<u64>> = vec![Vec::new(); BUCKETS];
     for number in 0..count {

@@ -82,8 +82,10 @@ async fn use_engine(
     while !stop.get() {
         let token = held.borrow().clone();
         let opened = match token {
-            Some(token) if !number.is_multiple_of(5) => refresh::refresh(&engine, &client(), &token).await,
-            _ => log_in::log_in(&engine, &client(), &address, PASSWORD, Mode::Token, None).await,
+            Some(token) if !number.is_multiple_of(5) => {
+                refresh::refresh(&engine, &client(), &token).await.result
+            }
+            _ => log_in::log_in(&engine, &client(), &address, PASSWORD, Mode::Token, None).await.result,
         };
         let Ok(opened) = opened else { return };
         if let Grant::Tokens { refresh, .. } = opened.grant {
@@ -189,7 +191,7 @@ fn an_engine_that_ends_by_a_panic_harms_no_other_and_recovers() {
         assert!(hashed >= 2 * CLIENTS as u64, "one pool has hashed for both: {hashed}");
 
         // The panic, in the middle of the load.
-        assert!(password::forgot(&doomed, &client(), &doomed_load.addresses[0]).await.is_err());
+        assert!(password::forgot(&doomed, &client(), &doomed_load.addresses[0]).await.result.is_err());
         doomed_load.ends().await;
         assert_eq!(ends.load(Ordering::SeqCst), 1, "the engine ended, and once");
         other_load.goes_on(100).await;
@@ -203,8 +205,13 @@ fn an_engine_that_ends_by_a_panic_harms_no_other_and_recovers() {
             Engine::start(&services, again, OwnerThread::OfServices, &never).unwrap();
         for (address, held) in doomed_load.addresses.iter().zip(&doomed_load.held) {
             let token = held.borrow().clone().unwrap();
-            assert!(refresh::refresh(&again, &client(), &token).await.is_ok(), "an answered token is known");
-            assert!(log_in::log_in(&again, &client(), address, PASSWORD, Mode::Token, None).await.is_ok());
+            assert!(
+                refresh::refresh(&again, &client(), &token).await.result.is_ok(),
+                "an answered token is known"
+            );
+            assert!(
+                log_in::log_in(&again, &client(), address, PASSWORD, Mode::Token, None).await.result.is_ok()
+            );
         }
         other_load.goes_on(100).await;
 

@@ -96,12 +96,12 @@ impl Partition {
 
     /// Returns what recovery found.
     pub const fn report(&self) -> &RecoveryReport {
-        &self.recovered.found
+        &self.recovered.report
     }
 
     /// Returns what the files of this run of the journal have in common.
     pub const fn context(&self) -> &JournalContext {
-        self.recovered.life()
+        self.recovered.context()
     }
 
     /// Returns the last durable sequence.

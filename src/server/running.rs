@@ -51,7 +51,7 @@ pub fn start(
 impl Running {
     /// Returns what recovery found.
     pub const fn found(&self) -> &RecoveryReport {
-        &self.engine.found
+        &self.engine.report
     }
 
     /// Stops in order: background threads with a last snapshot, the engine, the services.

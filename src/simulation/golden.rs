@@ -140,7 +140,7 @@ impl Run {
     }
 
     pub(crate) fn snapshot(&mut self) {
-        let (life, handle) = (self.journal.life().clone(), self.journal.handle.clone());
+        let (life, handle) = (self.journal.context().clone(), self.journal.handle.clone());
         let mut taking = SnapshotWriter::begin(&life, handle.assigned()).unwrap();
         for table in [1, 3, 4, 5, 6, 7] {
             for (from, to) in [(0, 2000), (2000, BUCKETS)] {
@@ -323,7 +323,7 @@ pub(crate) fn damaged(base: &str, edits: &str) -> SimStorage {
 fn verdict(disk: &SimStorage) -> String {
     match Run::begin(disk) {
         Ok(life) => {
-            let found = &life.journal.found;
+            let found = &life.journal.report;
             let mut said = format!(
                 "starts: sequence {}, {} records, {} entries, {} bytes torn, state {:08x}",
                 found.seq,
@@ -389,7 +389,7 @@ fn every_golden_directory_gets_the_verdict_it_always_got() {
 
 #[test]
 fn what_lies_behind_the_newest_snapshot_is_measured() {
-    let tail = |disk: &SimStorage| Run::begin(disk).unwrap().journal.found.tail;
+    let tail = |disk: &SimStorage| Run::begin(disk).unwrap().journal.report.tail;
     let frame = |at: u64| at * SIZES.align as u64;
     // Without a snapshot everything does: all frames but the first, which begins the life, and three segments.
     let clean = tail(&disk_of(&frozen("clean")));

@@ -112,7 +112,7 @@ impl World {
 
     fn snapshot(&mut self) -> io::Result<()> {
         let handle = self.journal.handle.clone();
-        let life = self.journal.life().clone();
+        let life = self.journal.context().clone();
         let mut taking = SnapshotWriter::begin(&life, handle.assigned())?;
         let mut from = 0;
         for to in [1000, 3000, BUCKETS] {
@@ -156,7 +156,7 @@ impl World {
 /// Checks a restart against the oracle and returns the sequence it reached.
 fn check(disk: &SimStorage, acknowledged: u64, assigned: u64, what: &str) -> u64 {
     let world = World::start(disk).unwrap_or_else(|refusal| panic!("{what}: refused: {refusal}"));
-    let reached = world.journal.found.seq;
+    let reached = world.journal.report.seq;
     assert!(
         (acknowledged..=assigned).contains(&reached),
         "{what}: {acknowledged}..{assigned}, got {reached}"
@@ -398,8 +398,8 @@ fn a_damaged_snapshot_gives_way_to_the_older_one() {
         let after = disk.after_kill();
         after.damage(&snapshot_path(snapshots[1]), |bytes| bytes[offset] ^= 1);
         let world = World::start(&after).unwrap();
-        assert_eq!((world.journal.found.seq, world.toy), (reached, fold(reached)));
-        assert_eq!(world.journal.found.warnings.len(), 1);
+        assert_eq!((world.journal.report.seq, world.toy), (reached, fold(reached)));
+        assert_eq!(world.journal.report.warnings.len(), 1);
     }
     let after = disk.after_kill();
     for snapshot in snapshots {
@@ -416,7 +416,7 @@ fn a_clock_that_fell_far_behind_needs_a_word() {
         options.clock = Clock::manual(now);
         options.accept_clock_floor = accept;
         let clock = options.clock.clone();
-        recover(options, &mut Toy::default()).map(|found| (clock.now(), found.found.warnings.len()))
+        recover(options, &mut Toy::default()).map(|started| (clock.now(), started.report.warnings.len()))
     };
     let day = std::time::Duration::from_hours(25);
     assert!(with_clock(NOW - day, false).unwrap_err().to_string().contains("--accept-clock-floor"));

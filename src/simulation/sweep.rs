@@ -82,7 +82,7 @@ fn sweep_snapshot(stride: usize) -> u64 {
     let disk = SimStorage::new();
     let clock = Clock::manual(NOW);
     let world = World::start(&disk, SIZES, &clock, 1).unwrap();
-    let life = world.journal.life().clone();
+    let life = world.journal.context().clone();
     let mut taking = snapshot::SnapshotWriter::begin(&life, 0).unwrap();
     for table in [TOY_A, 10, 11] {
         for (from, to) in [(0, 1000), (1000, 4096)] {

@@ -93,7 +93,7 @@ impl World {
             clock: clock.clone(),
             fail_stop: FailStop::new(|why| panic!("{why}")),
             write_counts: Arc::default(),
-            feed: Arc::new(Feed::new(journal.life().epoch, day)),
+            feed: Arc::new(Feed::new(journal.context().epoch, day)),
         };
         Ok(Self {
             journal,
@@ -218,7 +218,7 @@ impl World {
     pub(super) fn save(&mut self, oracle: &mut Oracle) -> Result<(), String> {
         let handle = self.journal.handle.clone();
         let step = match self.saving.take() {
-            None => SnapshotRun::begin(self.journal.life(), &handle)
+            None => SnapshotRun::begin(self.journal.context(), &handle)
                 .map(|round| Saving::Asking(Box::new(round), 0, 0, None))
                 .map_err(|e| e.to_string()),
             Some(Saving::Asking(round, table, from, None)) if table < 3 => {
@@ -256,7 +256,7 @@ impl World {
         match step {
             Ok(saving) => self.saving = Some(saving),
             Err(why) => {
-                SnapshotRun::abandon(self.journal.life());
+                SnapshotRun::abandon(self.journal.context());
                 return Err(why);
             }
         }
@@ -310,7 +310,7 @@ fn settled(
         Err(_) => return Ok(false),
     };
     if !writes.is_empty() {
-        let sizes = journal.life().sizes;
+        let sizes = journal.context().sizes;
         let len =
             8 + writes.iter().map(|c| 12 + c.key.len() + c.value.as_ref().map_or(0, Vec::len)).sum::<usize>();
         oracle.waiting += frame::padded(len, sizes.align) as u64;

@@ -289,7 +289,7 @@ mod tests {
         let mut server = Server(disk.clone(), Records::default());
         let recovered = recover(options_of(disk, Random::seeded(2)), &mut server)
             .map_err(|refusal| refusal.to_string())?;
-        Ok((server.1, recovered.found.first_start))
+        Ok((server.1, recovered.report.first_start))
     }
 
     #[test]

@@ -158,7 +158,7 @@ mod tests {
     /// A round over one table of so many records of some length in each bucket, asked for bucket by bucket.
     fn taken(disk: &SimStorage, records: usize, len: usize) -> (Vec<u8>, u32) {
         let golden = Golden::begin(disk).unwrap();
-        let (life, handle) = (golden.journal.life().clone(), golden.journal.handle.clone());
+        let (life, handle) = (golden.journal.context().clone(), golden.journal.handle.clone());
         let steps = Rc::new(Cell::new(0));
         let counted = Rc::clone(&steps);
         let mut round =
@@ -213,7 +213,7 @@ mod tests {
     fn what_a_failed_round_leaves_is_taken_off_the_disk() {
         let disk = SimStorage::new();
         let golden = Golden::begin(&disk).unwrap();
-        let life = golden.journal.life().clone();
+        let life = golden.journal.context().clone();
         drop(SnapshotRun::begin(&life, &golden.journal.handle).unwrap());
         assert!(disk.open(TEMPORARY).is_ok());
         SnapshotRun::abandon(&life);

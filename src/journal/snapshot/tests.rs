@@ -15,7 +15,7 @@ fn records(count: usize, len: usize) -> Records {
 }
 
 fn life(disk: &SimStorage) -> JournalContext {
-    Begun::begin(disk).unwrap().journal.life().clone()
+    Begun::begin(disk).unwrap().journal.context().clone()
 }
 
 fn taken(life: &JournalContext) -> UnnamedSnapshot {

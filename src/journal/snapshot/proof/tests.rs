@@ -60,7 +60,7 @@ fn a_snapshot_that_leaves_a_record_out_is_disproved_and_set_aside() {
     life.append(&[values()[4].clone()]);
     life.sync();
     let before = files(&disk);
-    let (doors, handle) = (life.journal.life().clone(), life.journal.handle.clone());
+    let (doors, handle) = (life.journal.context().clone(), life.journal.handle.clone());
     let mut round = SnapshotRun::begin(&doors, &handle).unwrap();
     for table in [1, 3, 4, 5, 6, 7] {
         let mut records = Records::default();
