@@ -30,7 +30,7 @@ use crate::system::fail_stop::FailStop;
 use crate::system::lock::Mutex;
 use crate::system::memory;
 use crate::system::random::Random;
-use crate::system::scheduling::{self, Low, Machine};
+use crate::system::scheduling::{self, BackgroundPolicy, Machine};
 
 /// How a pool is built.
 #[derive(Clone, Copy, Debug)]
@@ -147,10 +147,10 @@ impl HashPool {
             taken = clock.steady().duration_since(begin);
         }
         implementation.release();
-        let low = can_lower(Low::Idle);
+        let low = can_lower(BackgroundPolicy::Idle);
         let threads = match &low {
             Ok(low) => {
-                if *low != Low::Idle && cfg!(target_os = "linux") {
+                if *low != BackgroundPolicy::Idle && cfg!(target_os = "linux") {
                     warnings.push(String::from(
                         "the system refuses hashing the idle class: it runs at nice 19, and in a storm other answers take some \
                          milliseconds more",
@@ -204,7 +204,8 @@ impl HashPool {
             fail_stop: fail_stop.clone(),
             dispatcher: shared.dispatcher.get_or_init(|| dispatcher.thread().clone()).clone(),
         };
-        let hash_threads = HashThreads::start(spec, threads, taken, low.unwrap_or(Low::Nice), machine)?;
+        let hash_threads =
+            HashThreads::start(spec, threads, taken, low.unwrap_or(BackgroundPolicy::Nice), machine)?;
         crew_to.send(hash_threads).map_err(|_| io::Error::other("the dispatcher of passwords has ended"))?;
         let owner = Arc::new(StopOnDrop(Arc::clone(&shared)));
         Ok(Self { shared, owner })
@@ -381,7 +382,7 @@ fn nanos(duration: Duration) -> u64 {
 }
 
 /// Tried on a thread that ends with the trial: what was lowered cannot be raised again.
-fn can_lower(wanted: Low) -> io::Result<Low> {
+fn can_lower(wanted: BackgroundPolicy) -> io::Result<BackgroundPolicy> {
     let trial = thread::Builder::new()
         .name(String::from("hash-trial"))
         .spawn(move || scheduling::background(wanted))?;

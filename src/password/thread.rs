@@ -17,7 +17,7 @@ use super::job::{Shed, Verified};
 use super::phc::{Phc, hash};
 use crate::system::clock::Clock;
 use crate::system::lock::Mutex;
-use crate::system::scheduling::Low;
+use crate::system::scheduling::BackgroundPolicy;
 
 /// A thread that has had nothing to do for so long gives its memory back.
 const IDLE: Duration = Duration::from_secs(30);
@@ -71,14 +71,14 @@ enum Order {
 pub(super) struct Handoff {
     pub(super) number: usize,
     /// Of its thread.
-    pub(super) class: Low,
+    pub(super) class: BackgroundPolicy,
     order: Mutex<Option<Order>>,
     done: Mutex<Option<Done>>,
     thread: OnceLock<Thread>,
 }
 
 impl Handoff {
-    pub(super) const fn new(number: usize, class: Low) -> Self {
+    pub(super) const fn new(number: usize, class: BackgroundPolicy) -> Self {
         Self { number, class, order: Mutex::new(None), done: Mutex::new(None), thread: OnceLock::new() }
     }
 

@@ -15,7 +15,7 @@ use super::cost::Cost;
 use super::thread::{Done, Handoff, Hasher, Work};
 use crate::system::clock::Clock;
 use crate::system::fail_stop::FailStop;
-use crate::system::scheduling::{self, Low, Machine};
+use crate::system::scheduling::{self, BackgroundPolicy, Machine};
 
 /// A job that takes so long, and so many times as long as a hash took at the start, has no core. In a storm of our own it
 /// is two times at the most.
@@ -28,7 +28,7 @@ const TRY_AGAIN_MAX: Duration = Duration::from_hours(1);
 /// Which class threads are to be of, by how they have fared.
 #[derive(Debug)]
 struct Classes {
-    low: Low,
+    low: BackgroundPolicy,
     /// What takes so long in the idle class is starved; none where nobody is to leave it.
     starved: Option<Duration>,
     nice_until: Option<Instant>,
@@ -37,15 +37,15 @@ struct Classes {
 }
 
 impl Classes {
-    fn new(low: Low, machine: Machine, hash_time: Duration, now: Instant) -> Self {
-        let is_watched = matches!((low, machine), (Low::Idle, Machine::Shared));
+    fn new(low: BackgroundPolicy, machine: Machine, hash_time: Duration, now: Instant) -> Self {
+        let is_watched = matches!((low, machine), (BackgroundPolicy::Idle, Machine::Shared));
         let starved = is_watched.then(|| STARVED.max(hash_time * STARVED_TIMES));
         Self { low, starved, nice_until: None, wait: TRY_AGAIN, tried: now }
     }
 
-    fn wanted(&mut self, now: Instant) -> Low {
+    fn wanted(&mut self, now: Instant) -> BackgroundPolicy {
         match self.nice_until {
-            Some(until) if now < until => Low::Nice,
+            Some(until) if now < until => BackgroundPolicy::Nice,
             Some(_) => {
                 (self.nice_until, self.tried) = (None, now);
                 self.low
@@ -55,8 +55,9 @@ impl Classes {
     }
 
     /// A thread of `class` has had its job for so long. Says for how long all are to leave the idle class, if that is new.
-    fn note(&mut self, class: Low, taken: Duration, now: Instant) -> Option<Duration> {
-        let is_starved = class == Low::Idle && self.starved.is_some_and(|starved| taken >= starved);
+    fn note(&mut self, class: BackgroundPolicy, taken: Duration, now: Instant) -> Option<Duration> {
+        let is_starved =
+            class == BackgroundPolicy::Idle && self.starved.is_some_and(|starved| taken >= starved);
         if !is_starved || self.nice_until.is_some() {
             return None;
         }
@@ -82,7 +83,7 @@ pub(super) struct ThreadSpec {
 }
 
 impl ThreadSpec {
-    fn start_thread(&self, number: usize, class: Low) -> io::Result<Arc<Handoff>> {
+    fn start_thread(&self, number: usize, class: BackgroundPolicy) -> io::Result<Arc<Handoff>> {
         let hasher = Hasher {
             implementation: self.implementation.sibling(),
             cost: self.cost,
@@ -124,7 +125,7 @@ impl HashThreads {
         spec: ThreadSpec,
         threads: usize,
         hash_time: Duration,
-        low: Low,
+        low: BackgroundPolicy,
         machine: Machine,
     ) -> io::Result<Self> {
         let classes = Classes::new(low, machine, hash_time, spec.clock.steady());
@@ -170,11 +171,11 @@ impl HashThreads {
 
     /// Lets others stand in for threads that have no core.
     pub(super) fn relieve(&mut self) {
-        let of_idle = self.busy.iter().filter(|(handoff, _)| handoff.class == Low::Idle);
+        let of_idle = self.busy.iter().filter(|(handoff, _)| handoff.class == BackgroundPolicy::Idle);
         let Some(longest) = of_idle.map(|(_, given)| *given).min() else { return };
-        self.note(Low::Idle, longest);
+        self.note(BackgroundPolicy::Idle, longest);
         let class = self.classes.wanted(self.spec.clock.steady());
-        if class == Low::Idle {
+        if class == BackgroundPolicy::Idle {
             return;
         }
         for (handoff, given) in std::mem::take(&mut self.busy) {
@@ -201,11 +202,11 @@ impl HashThreads {
 
     /// When [`Self::relieve`] may have something to do, should nothing happen until then.
     pub(super) fn look_again_in(&self) -> Option<Duration> {
-        let is_idle = self.busy.iter().any(|(handoff, _)| handoff.class == Low::Idle);
+        let is_idle = self.busy.iter().any(|(handoff, _)| handoff.class == BackgroundPolicy::Idle);
         self.classes.starved.filter(|_| is_idle)
     }
 
-    fn note(&mut self, class: Low, given: Instant) {
+    fn note(&mut self, class: BackgroundPolicy, given: Instant) {
         let now = self.spec.clock.steady();
         let taken = now.saturating_duration_since(given);
         if let Some(wait) = self.classes.note(class, taken, now) {
@@ -243,39 +244,41 @@ mod tests {
     #[test]
     fn who_starves_in_the_idle_class_leaves_it_for_ever_longer() {
         let clock = Clock::manual(Timestamp::from_secs(1));
-        let mut classes = Classes::new(Low::Idle, Machine::Shared, HASH_TIME, clock.steady());
+        let mut classes = Classes::new(BackgroundPolicy::Idle, Machine::Shared, HASH_TIME, clock.steady());
         let just_short = STARVED.checked_sub(Duration::from_nanos(1)).unwrap();
-        assert_eq!(classes.note(Low::Idle, just_short, clock.steady()), None);
-        assert_eq!(classes.wanted(clock.steady()), Low::Idle);
+        assert_eq!(classes.note(BackgroundPolicy::Idle, just_short, clock.steady()), None);
+        assert_eq!(classes.wanted(clock.steady()), BackgroundPolicy::Idle);
         for minutes in [1, 2, 4, 8, 16, 32, 60, 60] {
             let wait = Duration::from_mins(minutes);
-            assert_eq!(classes.note(Low::Idle, STARVED, clock.steady()), Some(wait));
+            assert_eq!(classes.note(BackgroundPolicy::Idle, STARVED, clock.steady()), Some(wait));
             // The others of the same time change nothing, nor does what happens at nice 19.
-            assert_eq!(classes.note(Low::Idle, STARVED, clock.steady()), None);
+            assert_eq!(classes.note(BackgroundPolicy::Idle, STARVED, clock.steady()), None);
             clock.advance(wait.checked_sub(Duration::from_secs(1)).unwrap());
-            assert_eq!(classes.wanted(clock.steady()), Low::Nice);
+            assert_eq!(classes.wanted(clock.steady()), BackgroundPolicy::Nice);
             clock.advance(Duration::from_secs(1));
-            assert_eq!(classes.wanted(clock.steady()), Low::Idle);
-            assert_eq!(classes.note(Low::Nice, STARVED, clock.steady()), None);
+            assert_eq!(classes.wanted(clock.steady()), BackgroundPolicy::Idle);
+            assert_eq!(classes.note(BackgroundPolicy::Nice, STARVED, clock.steady()), None);
         }
         // An hour that went well begins anew.
         clock.advance(TRY_AGAIN_MAX);
-        assert_eq!(classes.note(Low::Idle, STARVED, clock.steady()), Some(TRY_AGAIN));
+        assert_eq!(classes.note(BackgroundPolicy::Idle, STARVED, clock.steady()), Some(TRY_AGAIN));
     }
 
     #[test]
     fn a_costly_hash_is_not_starved_by_its_cost() {
         let clock = Clock::manual(Timestamp::from_secs(1));
         let mut classes =
-            Classes::new(Low::Idle, Machine::Shared, Duration::from_millis(500), clock.steady());
-        assert_eq!(classes.note(Low::Idle, Duration::from_millis(3_999), clock.steady()), None);
-        assert!(classes.note(Low::Idle, Duration::from_secs(4), clock.steady()).is_some());
+            Classes::new(BackgroundPolicy::Idle, Machine::Shared, Duration::from_millis(500), clock.steady());
+        assert_eq!(classes.note(BackgroundPolicy::Idle, Duration::from_millis(3_999), clock.steady()), None);
+        assert!(classes.note(BackgroundPolicy::Idle, Duration::from_secs(4), clock.steady()).is_some());
     }
 
     #[test]
     fn nobody_is_moved_on_a_machine_of_our_own_or_where_the_idle_class_is_refused() {
         let clock = Clock::manual(Timestamp::from_secs(1));
-        for (low, machine) in [(Low::Idle, Machine::Dedicated), (Low::Nice, Machine::Shared)] {
+        for (low, machine) in
+            [(BackgroundPolicy::Idle, Machine::Dedicated), (BackgroundPolicy::Nice, Machine::Shared)]
+        {
             let mut classes = Classes::new(low, machine, HASH_TIME, clock.steady());
             assert_eq!(classes.note(low, Duration::from_hours(1), clock.steady()), None);
             assert_eq!(classes.wanted(clock.steady()), low);
@@ -291,7 +294,7 @@ mod tests {
             fail_stop: FailStop::new(|why| panic!("{why}")),
             dispatcher: thread::current(),
         };
-        HashThreads::start(spec, 2, HASH_TIME, Low::Idle, Machine::Shared).unwrap()
+        HashThreads::start(spec, 2, HASH_TIME, BackgroundPolicy::Idle, Machine::Shared).unwrap()
     }
 
     type Wait = tokio::sync::oneshot::Receiver<Result<String, crate::password::Shed>>;
@@ -342,10 +345,10 @@ mod tests {
         clock.advance(STARVED);
         finish(&mut hash_threads, wait);
         let second = hash(&mut hash_threads);
-        assert_eq!([first.class, second.class], [Low::Idle, Low::Nice]);
+        assert_eq!([first.class, second.class], [BackgroundPolicy::Idle, BackgroundPolicy::Nice]);
         assert_eq!((first.number, hash_threads.look_again_in()), (second.number, None));
         clock.advance(TRY_AGAIN);
-        assert_eq!(hash(&mut hash_threads).class, Low::Idle);
+        assert_eq!(hash(&mut hash_threads).class, BackgroundPolicy::Idle);
         // Threads end with their seats, which nobody else holds then.
         drop(hash_threads);
         all_end(&[first, second]);
@@ -357,7 +360,10 @@ mod tests {
         let mut hash_threads = hash_threads(&clock);
         hash_threads.free.drain(..).for_each(|handoff| handoff.close());
         // Threads that have no core at all: nobody sits there.
-        let (unseen, begun) = (Arc::new(Handoff::new(0, Low::Idle)), Arc::new(Handoff::new(1, Low::Idle)));
+        let (unseen, begun) = (
+            Arc::new(Handoff::new(0, BackgroundPolicy::Idle)),
+            Arc::new(Handoff::new(1, BackgroundPolicy::Idle)),
+        );
         let (work, wait) = job();
         unseen.give(work);
         hash_threads.busy = [&unseen, &begun].map(|handoff| (Arc::clone(handoff), clock.steady())).to_vec();
@@ -369,7 +375,7 @@ mod tests {
         assert_eq!((hash_threads.free(), hash_threads.busy.len(), hash_threads.leaving.len()), (1, 1, 1));
         finish(&mut hash_threads, wait);
         assert_eq!((hash_threads.free(), hash_threads.busy(), hash_threads.leaving.len()), (2, 1, 1));
-        assert!(hash_threads.free.iter().all(|handoff| handoff.class == Low::Nice));
+        assert!(hash_threads.free.iter().all(|handoff| handoff.class == BackgroundPolicy::Nice));
         hash_threads.relieve();
         assert_eq!((hash_threads.free(), hash_threads.busy()), (2, 1));
     }
