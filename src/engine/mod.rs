@@ -101,7 +101,7 @@ impl Engine {
     pub fn work(&self) -> Work {
         let calls = self.calls.load(Ordering::Relaxed);
         let journal = self.journal.stats();
-        let hashes = self.services.pool.stats().passes();
+        let hashes = self.services.pool.stats().admitted();
         Work { calls, hashes, entries: journal.assigned, bytes: journal.body_bytes }
     }
 

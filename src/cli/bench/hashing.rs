@@ -5,7 +5,7 @@ use std::time::Duration;
 use portcullis::password::Cost;
 use portcullis::password::argon2id::{Choice, Implementation};
 use portcullis::system::clock::Clock;
-use portcullis::system::scheduling::{Low, background};
+use portcullis::system::scheduling::{BackgroundPolicy, background};
 
 /// Threads that hash for some time, each with memory of its own, as the server's do.
 #[derive(Clone)]
@@ -23,7 +23,7 @@ impl Hashing {
 
     /// Hashes a second in what others leave, from threads that give way to them as the server's do.
     pub(super) fn beside(&self, time: Duration) -> f64 {
-        self.rate(time, || drop(background(Low::Idle)))
+        self.rate(time, || drop(background(BackgroundPolicy::Idle)))
     }
 
     fn rate(&self, time: Duration, give_way: fn()) -> f64 {

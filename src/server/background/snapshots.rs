@@ -16,11 +16,11 @@ use crate::registry::ReadBuckets;
 use crate::registry::outbox::actor::Blank;
 use crate::registry::tables::expiry::may_be_gone;
 use crate::system::pace::Pace;
-use crate::system::scheduling::{self, Low};
+use crate::system::scheduling::{self, BackgroundPolicy};
 
 /// Takes snapshots when they are due, and a last one when `ending` is set.
 pub(super) async fn run(engine: &Engine, life: &JournalContext, ending: &Arc<AtomicBool>) {
-    if let Err(error) = scheduling::background(Low::Nice) {
+    if let Err(error) = scheduling::background(BackgroundPolicy::Nice) {
         tracing::debug!(%error, "snapshots are taken at normal priority");
     }
     let mut schedule =
