@@ -7,11 +7,13 @@ use std::sync::Arc;
 use clap::Subcommand;
 use portcullis::config::Config;
 use portcullis::journal::archive::inspect::{inspect, verify};
-use portcullis::journal::archive::{Records, Restored, Salvaged, back_up, check_sums, restore, salvage};
+use portcullis::journal::archive::{
+    Destination, Records, Restored, Salvaged, back_up, check_sums, restore, salvage,
+};
 use portcullis::journal::format::layout::Sizes;
 use portcullis::journal::recovery::replay::{RecoveryTarget, replay_read_only};
-use portcullis::registry::tables::dump;
 use portcullis::registry::tables::expiry::may_be_gone;
+use portcullis::registry::tables::{self, dump};
 use portcullis::server::operator::operation::Operation;
 use portcullis::server::operator::socket;
 use portcullis::storage::Storage;
@@ -81,7 +83,7 @@ impl DataCommand {
                 let source = open(from)?;
                 check_sums(&*source).map_err(Failure::refused)?;
                 anew(&config, from, keys.as_deref(), |to, clock, random| {
-                    let restored = restore(&*source, to, SIZES, until, clock, random);
+                    let restored = restore(&*source, destination(to, clock, random), until);
                     Ok(vec![told(&restored.map_err(Failure::refused)?)])
                 })
             }
@@ -89,7 +91,8 @@ impl DataCommand {
                 let source = open(from)?;
                 let _lock = source.lock_to_read().map_err(Failure::refused)?;
                 anew(&config, from, keys.as_deref(), |to, clock, random| {
-                    let salvaged = salvage(&*source, to, SIZES, clock, random).map_err(Failure::refused)?;
+                    let salvaged =
+                        salvage(&*source, destination(to, clock, random)).map_err(Failure::refused)?;
                     Ok(losses(&salvaged).chain([told(&salvaged.restored)]).collect())
                 })
             }
@@ -146,11 +149,16 @@ fn open(dir: &Path) -> Result<Arc<dyn Storage>, Failure> {
     Ok(Arc::new(storage.map_err(|error| Failure::refused(format!("{}: {error}", dir.display())))?))
 }
 
+/// A directory to be made, without the mails that waited.
+fn destination(storage: Arc<dyn Storage>, clock: Clock, random: Arc<Random>) -> Destination<'static> {
+    Destination { storage, sizes: SIZES, clock, random, left_out: &[tables::OUTBOX] }
+}
+
 fn told(restored: &Restored) -> String {
     format!(
         "{} records up to sequence {}; timeline {}: every session, refresh token and mailed token of before is dead; a \
          new signing key was made, so access tokens of before are refused; {} waiting mails were dropped",
-        restored.records, restored.seq, restored.timeline, restored.mails
+        restored.records, restored.seq, restored.timeline, restored.left_out
     )
 }
 
@@ -192,14 +200,8 @@ fn backup(config: &Config, to: &Path, with_keys: bool) -> Result<(), Failure> {
     // What is deleted at the end was not there before.
     std::fs::create_dir(&proof).map_err(Failure::refused)?;
     let into = Arc::new(LocalStorage::open(&proof).map_err(Failure::refused)?);
-    let proved = restore(
-        &*source,
-        into,
-        SIZES,
-        RecoveryTarget::default(),
-        Clock::system(),
-        Arc::new(Random::system()),
-    );
+    let made = destination(into, Clock::system(), Arc::new(Random::system()));
+    let proved = restore(&*source, made, RecoveryTarget::default());
     std::fs::remove_dir_all(&proof).map_err(Failure::fault)?;
     let proved = proved.map_err(Failure::refused)?;
     say(&format!(

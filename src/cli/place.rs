@@ -69,7 +69,7 @@ pub(super) fn anew(
     Keys::form(&target, &Random::system(), config.scheme).map_err(Failure::refused)?;
     lines.insert(0, format!("{} was made of {}", dir.display(), from.display()));
     let lines = lines.join("\n");
-    staging::whole(&*storage, &lines).map_err(of_place)?;
+    staging::mark_whole(&*storage, &lines).map_err(of_place)?;
     settle(config, &*storage)?;
     say(&lines);
     Ok(())
@@ -83,7 +83,7 @@ fn settle(config: &Config, storage: &dyn Storage) -> Result<(), Failure> {
         ))
     };
     let keys = LocalStorage::open(&config.keys_dir).map_err(failed)?;
-    staging::settle(storage, &keys).map_err(failed)
+    staging::commit(storage, &keys).map_err(failed)
 }
 
 /// What an earlier restore has left in a directory that is not in use.
@@ -97,7 +97,7 @@ fn left_in(dir: &Path) -> Result<Leftover, Failure> {
     if dir.join(IDENTITY).try_exists().map_err(of_place)? {
         return Err(Failure::refused(format!("{} is in use; give an empty --data-dir", dir.display())));
     }
-    staging::left(&storage).map_err(of_place)
+    staging::find_leftover(&storage).map_err(of_place)
 }
 
 /// A past and what lies about it belong together: nothing but what a file system puts into its root, what a restore has
