@@ -52,7 +52,7 @@ impl Identity {
     /// The id of the session or family.
     pub const fn sid(&self) -> [u8; 16] {
         match &self.held {
-            Held::Family(family) => family.id,
+            Held::Family(family) => family.id.to_bytes(),
             Held::Session(session) => session.id,
         }
     }

@@ -15,7 +15,7 @@ use crate::registry::outbox::Kind;
 use crate::registry::refresh::{self, Cause, FamilyV1, Rotate, Rotated};
 use crate::registry::throttle::class::Class;
 use crate::token::opaque::{OpaqueToken, Secret, SecretDigest, TokenKind};
-use crate::value::id::{AccountId, FamilyId};
+use crate::value::id::FamilyId;
 
 /// A refresh token is presented for a new pair.
 ///
@@ -133,11 +133,9 @@ impl Turn {
 async fn rotated(engine: &Engine, rotate: Rotate) -> Result<Sealed<Rotation>, Fault> {
     let rotated = engine.refresh.ask_sealed(rotate).await?;
     let with_account = rotated.then(async |rotated| match rotated {
-        Ok(Rotated::Fresh(family) | Rotated::Again(family, _)) => match AccountId::from_bytes(family.account)
-        {
-            Some(id) => engine.accounts.ask_sealed(ById { id }).await,
-            None => Ok(Sealed::new(None, 0)),
-        },
+        Ok(Rotated::Fresh(family) | Rotated::Again(family, _)) => {
+            engine.accounts.ask_sealed(ById { id: family.account }).await
+        }
         Err(_) => Ok(Sealed::new(None, 0)),
     });
     with_account.await
@@ -148,8 +146,7 @@ pub(super) async fn account_of(
     engine: &Engine,
     family: &FamilyV1,
 ) -> Result<Result<AccountV1, Refusal>, FlowError> {
-    let Some(id) = AccountId::from_bytes(family.account) else { return Ok(Err(Refusal::SessionExpired)) };
-    let account = engine.accounts.ask(ById { id }).await?;
+    let account = engine.accounts.ask(ById { id: family.account }).await?;
     Ok(passed(engine, account, family))
 }
 
@@ -163,8 +160,8 @@ fn passed(engine: &Engine, account: Option<AccountV1>, family: &FamilyV1) -> Res
 /// One mail when a family is ended for reuse; a family that was ended before mails nobody again.
 async fn tell_owner(engine: &Engine, id: FamilyId) -> Result<(), FlowError> {
     let ended = engine.refresh.ask(refresh::actor::Get { id }).await?;
-    let Some(account) = ended.and_then(|family| AccountId::from_bytes(family.account)) else { return Ok(()) };
-    let account = engine.accounts.ask(ById { id: account }).await?;
+    let Some(family) = ended else { return Ok(()) };
+    let account = engine.accounts.ask(ById { id: family.account }).await?;
     let Some(account) = account else { return Ok(()) };
     engine.post(Addressee::owner(&account), Kind::RefreshReused).await
 }

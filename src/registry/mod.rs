@@ -14,6 +14,7 @@ pub mod refresh;
 pub mod reset;
 pub mod session;
 pub(crate) mod sharded_map;
+mod stored_id;
 pub mod stuffing;
 pub mod tables;
 pub mod throttle;

@@ -50,7 +50,7 @@ struct Shown<'a> {
 impl<'a> Shown<'a> {
     fn family(family: &'a FamilyV1, current: bool) -> Self {
         Self {
-            id: hex(&family.id),
+            id: family.id.to_string(),
             kind: "token",
             created_at: Timestamp(family.opened_ms).rfc3339(),
             last_used_at: Timestamp(family.rotated_ms).rfc3339(),
@@ -133,7 +133,7 @@ async fn get_sessions(request: HttpRequest, engine: Eng) -> HttpResponse {
         let identity = signed_in(&request, &engine).await?;
         let open = account::sessions(&engine, &identity).await?;
         let sid = identity.sid();
-        let families = open.families.iter().map(|family| Shown::family(family, family.id == sid));
+        let families = open.families.iter().map(|family| Shown::family(family, family.id.to_bytes() == sid));
         let sessions = open.sessions.iter().map(|session| Shown::session(session, session.id == sid));
         let items: Vec<Shown<'_>> = families.chain(sessions).collect();
         Ok::<_, Rejection>(HttpResponse::Ok().json(json!({"items": items})))
