@@ -127,7 +127,8 @@ impl PendingWrites {
     }
 }
 
-const MAILBOX: usize = 4096;
+/// Messages that wait for one actor at most.
+pub(crate) const MAILBOX: usize = 4096;
 const SWEEP_EVERY: Duration = Duration::from_millis(500);
 /// A whole table is swept every 32 s.
 const SWEEP_BUCKETS: usize = 64;
