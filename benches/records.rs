@@ -65,7 +65,7 @@ pub fn account(number: u64) -> AccountV1 {
     let mut random = [0; 14];
     random[..8].copy_from_slice(&number.to_le_bytes());
     AccountV1 {
-        id: AccountId::mint(key.slot(), random).to_bytes(),
+        id: AccountId::mint(key.slot(), random),
         name_key: key.0,
         email: name.as_str().into(),
         email_verified: true,
@@ -79,9 +79,9 @@ pub fn account(number: u64) -> AccountV1 {
 }
 
 pub fn family(account: &AccountV1, now: u64) -> FamilyV1 {
-    let random = account.id.last_chunk::<14>().copied().unwrap();
+    let random = account.id.to_bytes().last_chunk::<14>().copied().unwrap();
     FamilyV1 {
-        id: FamilyId::mint(account.account_id().slot(), random).to_bytes(),
+        id: FamilyId::mint(account.id.slot(), random),
         account: account.id,
         auth_epoch: 0,
         global_epoch: 0,
@@ -104,7 +104,7 @@ pub fn write_snapshot(path: &Path, count: u64) {
     let now = Clock::system().now().as_millis();
     let mut buckets: Vec<Vec<u64>> = vec![Vec::new(); BUCKETS];
     for number in 0..count {
-        buckets[bucket_of(&account(number).id)].push(number);
+        buckets[bucket_of(&account(number).id.to_bytes())].push(number);
     }
     // So that no segment to come can be taken for one that holds everything.
     let mut recovered = recovered;
@@ -119,10 +119,10 @@ pub fn write_snapshot(path: &Path, count: u64) {
             let mut records = Records::default();
             for account in numbers.iter().map(|number| account(*number)) {
                 if table == 1 {
-                    records.add(1, &account.id, &codec::encode(&account).unwrap());
+                    records.add(1, &account.id.to_bytes(), &codec::encode(&account).unwrap());
                 } else {
                     let family = family(&account, now);
-                    records.add(1, &family.id, &codec::encode(&family).unwrap());
+                    records.add(1, &family.id.to_bytes(), &codec::encode(&family).unwrap());
                 }
             }
             taking.chunk(table, 1, bucket, bucket + 1, &records).unwrap();

@@ -9,6 +9,7 @@ use portcullis::registry::refresh::record::SpentV1;
 use portcullis::registry::refresh::{Cause, FamilyV1};
 use portcullis::registry::reset::{MailedV1, Purpose};
 use portcullis::registry::session::SessionV1;
+use portcullis::value::id::{AccountId, FamilyId};
 
 const PATH: &str = "data/golden/v1/values.txt";
 
@@ -23,7 +24,7 @@ fn bytes(hex: &str) -> Vec<u8> {
 
 fn account() -> AccountV1 {
     AccountV1 {
-        id: [1; 16],
+        id: AccountId::from_bytes([1; 16]).unwrap(),
         name_key: [2; 16],
         email: "ada@example.org".into(),
         email_verified: true,
@@ -70,8 +71,8 @@ fn session() -> SessionV1 {
 
 fn family() -> FamilyV1 {
     FamilyV1 {
-        id: [8; 16],
-        account: [9; 16],
+        id: FamilyId::from_bytes([8; 16]).unwrap(),
+        account: AccountId::from_bytes([9; 16]).unwrap(),
         auth_epoch: 1,
         global_epoch: 0,
         opened_ms: 1_800_000_000_005,

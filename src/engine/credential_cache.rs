@@ -55,7 +55,7 @@ impl Identity {
     /// Returns the id of the session or token family.
     pub const fn sid(&self) -> [u8; 16] {
         match &self.held {
-            Held::Family(family) => family.id,
+            Held::Family(family) => family.id.to_bytes(),
             Held::Session(session) => session.id,
         }
     }

@@ -27,7 +27,7 @@ use crate::system::lock::Mutex;
 use crate::system::random::Random;
 use crate::system::scheduling;
 use crate::token::feed::{self, Ended};
-use crate::value::id::{AccountId, Slot};
+use crate::value::id::Slot;
 
 /// The thread on which an engine runs its owners.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -167,7 +167,7 @@ pub fn start_first(
 /// Tells resource servers which sessions ended so recently that tokens of them may still live.
 fn announce_ended(services: &Services, states: &States, global_epoch: u64, clock: &Clock) {
     let is_alive = |family: &FamilyV1| {
-        let account = AccountId::from_bytes(family.account).and_then(|id| states.accounts.get(id));
+        let account = states.accounts.get(family.account);
         let is_of_now = |account: &AccountV1| account.auth_epoch == family.auth_epoch;
         account.is_some_and(is_of_now) && family.global_epoch == global_epoch
     };

@@ -212,7 +212,7 @@ impl Run {
 
     /// Compares what a start has made of the past with what the outside knows; from here on it is the past.
     fn judge(&mut self, world: &World) -> Result<(), Violation> {
-        let found = &world.journal.found;
+        let found = &world.journal.report;
         self.compare(found.seq, self.oracle.told, world.fold(), world.clock.now())?;
         let warning = found.warnings.iter().find(|warning| warning.contains("cannot be used"));
         if let Some(warning) = warning.filter(|_| !self.disk.has_failed()) {
@@ -289,7 +289,9 @@ impl Run {
                 Err(error) => fault = Some(error.to_string()),
             },
             13 => fault = world.journal.writer.attest().err().map(|fault| fault.to_string()),
-            14 => fault = world.journal.writer.witness_if_asked().err().map(|fault| fault.to_string()),
+            14 => {
+                fault = world.journal.writer.persist_low_bound_if_asked().err().map(|fault| fault.to_string())
+            }
             15 => {
                 if world.journal.prepare().is_err() && !self.disk.has_failed() && self.is_roomy() {
                     return Err(Violation::WrongRefusal(String::from(
@@ -410,7 +412,7 @@ impl Run {
         let Some(damaged) = damaged else {
             self.counts.crash_points += 1;
             let started = started.map_err(|refusal| Violation::WrongRefusal(refusal.to_string()))?;
-            return self.compare(started.found.seq, self.oracle.told, fold, clock.now());
+            return self.compare(started.report.seq, self.oracle.told, fold, clock.now());
         };
         self.counts.damages += 1;
         match started {
@@ -418,8 +420,8 @@ impl Run {
                 Err(Violation::Loss(format!("started although {}", damaged.what)))
             }
             Ok(started) => {
-                self.counts.cut += u64::from(started.found.seq < self.oracle.told);
-                self.compare(started.found.seq, damaged.floor, fold, clock.now()).map_err(|violation| {
+                self.counts.cut += u64::from(started.report.seq < self.oracle.told);
+                self.compare(started.report.seq, damaged.floor, fold, clock.now()).map_err(|violation| {
                     let (Violation::Loss(why) | Violation::WrongRefusal(why)) = violation;
                     Violation::Loss(format!("{}: {why}", damaged.what))
                 })
@@ -444,7 +446,7 @@ impl Run {
             let started = World::start(disk, self.sizes, &clock, which as u64 + 1);
             let mut world = started.map_err(|refusal| Violation::WrongRefusal(refusal.to_string()))?;
             let mut oracle = Oracle::new();
-            oracle.restarted(world.journal.found.seq);
+            oracle.restarted(world.journal.report.seq);
             let first = disk.paths().into_iter().rfind(|path| path.starts_with("journal"));
             let mut switched = 0;
             for turn in 0..200_u8 {

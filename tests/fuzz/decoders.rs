@@ -19,7 +19,7 @@ use portcullis::registry::reset::MailedV1;
 use portcullis::registry::session::SessionV1;
 use portcullis::registry::tables::expiry::may_be_gone;
 use portcullis::registry::throttle;
-use portcullis::registry::throttle::saved::{RECORD_BYTES, Record};
+use portcullis::registry::throttle::saved::{RECORD_BYTES, SavedRecord};
 
 use crate::Reader;
 use crate::memory::{Bytes, Directory};
@@ -274,7 +274,7 @@ pub fn limiter_files() -> Reader {
         throttle::file::read(&input[0].1).is_ok_and(|saved| {
             assert_eq!(saved.records.len() * RECORD_BYTES, input[0].1.len() - HEADER_BYTES);
             for record in saved.records {
-                assert_eq!(Record::read(record.to_bytes()), Some(record));
+                assert_eq!(SavedRecord::read(record.to_bytes()), Some(record));
             }
             true
         })

@@ -3,7 +3,10 @@
 //! Decoding proves nothing, so it only sees bytes that a checksum has vouched for.
 
 pub use bincode;
-pub use bincode::{Decode, Encode};
+pub use bincode::de::{BorrowDecoder, Decoder};
+pub use bincode::enc::Encoder;
+pub use bincode::error::{DecodeError, EncodeError};
+pub use bincode::{BorrowDecode, Decode, Encode};
 
 /// The most bytes one encoded value may take: an entry of 65,536 less its header and the longest key.
 pub const VALUE_BYTES_MAX: usize = 65_536 - 8 - 12 - 256;
