@@ -16,8 +16,10 @@
 )]
 #![allow(clippy::disallowed_methods, reason = "a bench reads the clock")]
 
-#[path = "../tests/pairs.rs"]
+#[path = "../tests/support/pairs.rs"]
 mod pairs;
+#[path = "../tests/support/values.rs"]
+mod values;
 
 use std::rc::Rc;
 use std::time::Instant;

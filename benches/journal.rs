@@ -12,8 +12,7 @@
 )]
 #![allow(clippy::disallowed_methods, reason = "a bench reads the clock")]
 
-mod load;
-mod records;
+mod support;
 
 use std::net::SocketAddr;
 use std::path::Path;
@@ -22,7 +21,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use hdrhistogram::Histogram;
-use load::{field, rotate, run, signed_up};
 use portcullis::journal::append::handle::{Class, Handle, Sealed};
 use portcullis::journal::format::buckets::BUCKETS;
 use portcullis::journal::format::entry::{Change, EncodedEntry, Entry};
@@ -37,7 +35,8 @@ use portcullis::system::clock::Clock;
 use portcullis::system::fail_stop::FailStop;
 use portcullis::system::scheduling::Machine;
 use portcullis::token::Feed;
-use records::{Nothing, account, options, saved, served};
+use support::load::{field, rotate, run, signed_up};
+use support::records::{Nothing, account, options, saved, served};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;

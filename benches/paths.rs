@@ -12,9 +12,7 @@
 #![allow(clippy::disallowed_methods, reason = "a bench reads the clock")]
 #![allow(unsafe_code, reason = "counting memory is done by a global allocator")]
 
-mod floor;
-mod load;
-mod records;
+mod support;
 
 use std::alloc::{GlobalAlloc, Layout};
 use std::net::SocketAddr;
@@ -23,7 +21,6 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use actix_web::{App, HttpServer, web};
-use load::{Connection, Run, field, post, rotate, run, run_on, signed_up};
 use portcullis::config::Config;
 use portcullis::engine::Engine;
 use portcullis::password::Cost;
@@ -34,7 +31,8 @@ use portcullis::registry::refresh::Families;
 use portcullis::server;
 use portcullis::system::clock::Clock;
 use portcullis::system::fail_stop::FailStop;
-use records::{account, config, family};
+use support::load::{Connection, Run, field, post, rotate, run, run_on, signed_up};
+use support::records::{account, config, family};
 
 struct Counting;
 
@@ -184,7 +182,7 @@ async fn beside_constant<F: Future<Output = Run>>(what: &str, bytes: usize, mut 
 
 /// What cannot be saved of a refresh: one signature.
 fn sign() {
-    let (signer, claims, now) = floor::signing();
+    let (signer, claims, now) = support::floor::signing();
     let (begin, mut count) = (Instant::now(), 0_u32);
     while begin.elapsed() < TIME / 4 {
         signer.sign(&claims, now).unwrap();
@@ -203,7 +201,7 @@ fn at_the_floor(runtime: &tokio::runtime::Runtime) {
         ("floor, and a token signed", true, false),
         ("floor, and a record written, 64 in flight", true, true),
     ] {
-        let address = floor::serve(990, signs, is_durable, dir.path());
+        let address = support::floor::serve(990, signs, is_durable, dir.path());
         runtime.block_on(beside_constant(what, 990, || same_request(address, &request, 200, TIME / 2)));
     }
 }

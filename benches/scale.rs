@@ -11,8 +11,7 @@
 )]
 #![allow(clippy::disallowed_methods, reason = "a bench reads the clock")]
 
-mod load;
-mod records;
+mod support;
 
 use std::io::{Read, Write};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -20,14 +19,14 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use load::{Run, field, rotate, run, signed_up};
 use portcullis::password::Cost;
 use portcullis::password::argon2id::{Choice, Implementation};
 use portcullis::system::clock::Timestamp;
+use support::load::{Run, field, rotate, run, signed_up};
 
 use portcullis::registry::throttle::class::{Class, Rate};
 use portcullis::registry::throttle::table::{Limits, Table};
-use records::{saved, served};
+use support::records::{saved, served};
 
 const TIME: Duration = Duration::from_secs(3);
 

@@ -12,7 +12,8 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::crash::{PASSWORD, Process};
+use crate::support::PASSWORD;
+use crate::support::process::Process;
 
 /// Descriptors that the process may have. It begins with fewer and may raise that itself.
 const LIMIT: usize = 300;

@@ -1,5 +1,4 @@
 //! Records and directories that several benches are run over.
-#![allow(dead_code, reason = "each bench uses some of it")]
 
 use std::net::SocketAddr;
 use std::path::Path;

@@ -1,5 +1,4 @@
 //! A load generator on plain sockets: so little work of its own that it does not measure itself.
-#![allow(dead_code, reason = "each bench uses some of it")]
 
 use std::net::SocketAddr;
 use std::sync::Arc;

@@ -16,7 +16,7 @@ use portcullis::server::{self, Running};
 use portcullis::system::clock::{Clock, Timestamp};
 use portcullis::system::fail_stop::FailStop;
 
-pub const PASSWORD: &str = "correct horse battery staple";
+use super::values::PASSWORD;
 
 /// What is asked, of an address with an account and of one without.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
