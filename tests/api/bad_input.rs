@@ -97,6 +97,23 @@ async fn admin_endpoints_need_the_role() {
 async fn a_problem_document_is_as_the_contract_says() {
     let server = TestServer::start();
     let answer = server.post("/v1/login", json!({"email": 7, "password": "x"})).await;
-    let varying = ["/instance", "/detail"];
-    insta::assert_json_snapshot!(redacted(answer.body, &varying), @"");
+    let varying = ["/detail", "/errors/0/message", "/instance", "/request_id"];
+    insta::assert_json_snapshot!(redacted(answer.body, &varying), @r#"
+    {
+      "code": "unprocessable",
+      "detail": "[redacted]",
+      "errors": [
+        {
+          "code": "invalid_type",
+          "message": "[redacted]",
+          "pointer": "/email"
+        }
+      ],
+      "instance": "[redacted]",
+      "request_id": "[redacted]",
+      "status": 422,
+      "title": "Unprocessable",
+      "type": "http://login.test/problems/unprocessable"
+    }
+    "#);
 }
