@@ -4,3 +4,10 @@
 pub mod floor;
 pub mod load;
 pub mod records;
+#[path = "../../tests/support/values.rs"]
+pub mod values;
+
+/// Returns the arguments that select parts of a bench, without the options that cargo passes.
+pub fn selection() -> Vec<String> {
+    std::env::args().skip(1).filter(|arg| !arg.starts_with('-')).collect()
+}
