@@ -21,11 +21,10 @@ use std::time::{Duration, Instant};
 
 use portcullis::password::Cost;
 use portcullis::password::argon2id::{Choice, Implementation};
-use portcullis::system::clock::Timestamp;
-use support::load::{Run, field, rotate, run, signed_up};
-
 use portcullis::registry::throttle::class::{Class, Rate};
 use portcullis::registry::throttle::table::{Limits, Table};
+use portcullis::system::clock::Timestamp;
+use support::load::{Run, field, rotate, run, signed_up};
 use support::records::{saved, served};
 
 const TIME: Duration = Duration::from_secs(3);

@@ -150,9 +150,9 @@ struct Load {
     refreshes: AtomicU32,
 }
 
-/// Refreshes a token until the load is over, and asserts that each new access token is honoured.
-async fn refresh_honestly(server: Arc<TestServer>, load: Arc<Load>) {
-    let (_, mut refresh) = server.tokens(NAME).await;
+/// Refreshes until the load is over, beginning with the token `refresh`, and asserts that each new access token is
+/// honoured.
+async fn refresh_honestly(server: Arc<TestServer>, mut refresh: String, load: Arc<Load>) {
     while !load.over.load(Ordering::Relaxed) {
         let next = server.refresh(&refresh).await;
         assert_eq!(next.status, StatusCode::OK, "{}", next.body);
@@ -170,7 +170,8 @@ async fn keys_change_under_load_without_one_honest_token_refused() {
     let load = Arc::new(Load::default());
     let mut clients = tokio::task::JoinSet::new();
     for _ in 0..6 {
-        clients.spawn(refresh_honestly(Arc::clone(&server), Arc::clone(&load)));
+        let (_, refresh) = server.tokens(NAME).await;
+        clients.spawn(refresh_honestly(Arc::clone(&server), refresh, Arc::clone(&load)));
     }
     for rotation in 1..=5 {
         while load.refreshes.load(Ordering::Relaxed) < rotation * 12 {
