@@ -1,12 +1,12 @@
-//! Measures whether known and unknown names, and taken and free addresses, take equally long: for each pair of requests the
-//! probability that one side is slower than the other, by the Mann-Whitney U test over interleaved samples. 0.5 is no
-//! difference.
+//! Measures whether known and unknown names, and taken and free addresses, take equally long: for each pair of requests
+//! the probability that one side is slower than the other, by the Mann-Whitney U test over interleaved samples. 0.5 is
+//! no difference.
 //!
-//! `cargo bench --bench equal_work` takes 8,000 samples a side and fails if the probability is more than 0.03 off. `-- short`
-//! takes 500 on a machine that may be busy, and fails only on a gross difference, more than 0.1 off. Names of pairs, as in
-//! `-- forgot resend`, select those pairs. The time is measured in the server, from the call of the flow to its answer. The
-//! hash is cheap (64 KiB, one pass), so that it does not hide a difference beside it; the real hash can only bring both
-//! sides closer.
+//! `cargo bench --bench equal_work` takes 8,000 samples a side and fails if the probability is more than 0.03 off. `--
+//! short` takes 500 on a machine that may be busy, and fails only on a gross difference, more than 0.1 off. Names of
+//! pairs, as in `-- forgot resend`, select those pairs. The time is measured in the server, from the call of the flow
+//! to its answer. The hash is cheap (64 KiB, one pass), so that it does not hide a difference beside it; the real hash
+//! can only bring both sides closer.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -63,8 +63,8 @@ fn main() {
     assert!(outside.is_empty(), "a stranger could tell which is which: {outside:?}");
 }
 
-/// Returns the times of both sides of `pair` in nanoseconds. The order within a pair varies, so that neither side always
-/// comes first.
+/// Returns the times of both sides of `pair` in nanoseconds. The order within a pair varies, so that neither side
+/// always comes first.
 async fn measure(pair: Pair, samples: usize) -> [Vec<u64>; 2] {
     let world = Rc::new(World::start(World::failures_for(pair), true));
     let mut preparing = tokio::task::JoinSet::new();

@@ -1,8 +1,8 @@
-//! Measures what durability costs: a commit beside the device's own sync, many commits at once, a snapshot while clients are
-//! served, and recovery. Each figure is measured in the run that prints what it is compared with.
+//! Measures what durability costs: a commit beside the device's own sync, many commits at once, a snapshot while
+//! clients are served, and recovery. Each figure is measured in the run that prints what it is compared with.
 //!
-//! `cargo bench --bench journal` runs all parts; `-- commit` runs those whose name contains the word; `short` makes them small
-//! and quick, only to see that they run.
+//! `cargo bench --bench journal` runs all parts; `-- commit` runs those whose name contains the word; `short` makes
+//! them small and quick, only to see that they run.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -119,7 +119,8 @@ fn raw(path: &Path, time: Duration) -> Histogram<u64> {
     times
 }
 
-/// Measures commits of one client in turns with the raw device, and then of many clients at once. Only the journal runs.
+/// Measures commits of one client in turns with the raw device, and then of many clients at once. Only the journal
+/// runs.
 fn commit(runtime: &tokio::runtime::Runtime, scale: Scale) {
     const TURNS: u32 = 5;
     let dir = tempfile::tempdir().unwrap();
@@ -218,7 +219,7 @@ fn snapshot(runtime: &tokio::runtime::Runtime, scale: Scale) {
     let open = [
         ("throttle.exempt_networks", "127.0.0.0/8"),
         ("password.memory_kib", "64"),
-        // The first snapshot is due after so many bytes.
+        // The first snapshot is due after these many bytes of journal.
         ("journal.snapshot_bytes", "8388608"),
     ];
     let ((), _) = served(&path, &open, |address, engine| {

@@ -241,7 +241,7 @@ fn refresh(runtime: &tokio::runtime::Runtime, connections: usize) {
     });
 }
 
-/// Measures hashes a second on so many threads, each with a hash function of its own from `make`.
+/// Measures hashes a second on `threads` threads, each with a hash function of its own from `make`.
 fn on_threads<H: FnMut() + 'static>(threads: usize, time: Duration, make: impl Fn() -> H + Sync) -> f64 {
     std::thread::scope(|scope| {
         let hash = || {
@@ -260,8 +260,8 @@ fn on_threads<H: FnMut() + 'static>(threads: usize, time: Duration, make: impl F
     })
 }
 
-/// Measures what a log-in is compared with, in turns, and returns the medians: `verify_password` of the `argon2` crate as
-/// usually called, the same crate with memory that is kept, and the implementation that the server chooses.
+/// Measures what a log-in is compared with, in turns, and returns the medians: `verify_password` of the `argon2` crate
+/// as usually called, the same crate with memory that is kept, and the implementation that the server chooses.
 fn hashing(cores: usize) -> [f64; 3] {
     use argon2::password_hash::{PasswordVerifier, phc::PasswordHash};
     let phc =

@@ -1,5 +1,5 @@
-//! Measures how cost grows with accounts and families, with requests in flight, with cores, and with networks. Where the
-//! whole server counts, the real binary is measured.
+//! Measures how cost grows with accounts and families, with requests in flight, with cores, and with networks. Where
+//! the whole server counts, the real binary is measured.
 //!
 //! `cargo bench --bench scale` runs all parts; `-- accounts`, `flight`, `cores` or `networks` runs one.
 #![allow(
@@ -105,7 +105,7 @@ impl Drop for Server {
     }
 }
 
-/// Measures refreshes by so many clients, each on a connection of its own.
+/// Measures refreshes by clients with a connection each.
 async fn refreshed(address: SocketAddr, connections: usize) -> Run {
     let mut clients = Vec::new();
     for number in 0..connections {

@@ -1,5 +1,5 @@
-//! The rate limiter's table under ten million addresses: the time of a decision, the memory, and whether a network over its
-//! limit is ever forgotten. Run it with `cargo bench --bench throttle`.
+//! The rate limiter's table under ten million addresses: the time of a decision, the memory, and whether a network over
+//! its limit is ever forgotten. Run it with `cargo bench --bench throttle`.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stdout, reason = "a bench")]
 #![allow(clippy::disallowed_methods, reason = "a bench reads the clock")]
 

@@ -1,5 +1,5 @@
-//! The least that a refresh needs, in as little code as possible: plain actix-web that reads a JSON body, signs an access
-//! token, and waits until a record is durable. Nothing is checked, looked up or kept.
+//! The least that a refresh needs, in as little code as possible: plain actix-web that reads a JSON body, signs an
+//! access token, and waits until a record is durable. Nothing is checked, looked up or kept.
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -39,8 +39,8 @@ fn write_durably(path: &Path, waiting: &mpsc::Receiver<Waiting>) {
     }
 }
 
-/// Serves answers of `bytes` bytes on a thread of its own until the process ends, and returns the address. An answer holds
-/// a signed token if `signs`, and waits for a record in a file in `dir` if `is_durable`.
+/// Serves answers of `bytes` bytes on a thread of its own until the process ends, and returns the address. An answer
+/// holds a signed token if `signs`, and waits for a record in a file in `dir` if `is_durable`.
 pub fn serve(bytes: usize, signs: bool, is_durable: bool, dir: &Path) -> SocketAddr {
     let (ready, is_ready) = mpsc::channel();
     let (to_writer, waiting) = mpsc::channel();

@@ -60,7 +60,8 @@ pub fn post(path: &str, body: &str) -> Vec<u8> {
         .into_bytes()
 }
 
-/// Returns a text field of a JSON body. The body is not parsed, since the load generator shares the cores with the server.
+/// Returns a text field of a JSON body. The body is not parsed, since the load generator shares the cores with the
+/// server.
 pub fn field(body: &[u8], name: &str) -> String {
     let body = std::str::from_utf8(body).unwrap();
     let (_, after) =
@@ -119,7 +120,9 @@ where
     let mut tasks = tokio::task::JoinSet::new();
     let begin = Instant::now();
     for mut state in states {
-        let (over, count, work) = (Arc::clone(&over), Arc::clone(&count), work.clone());
+        let over = Arc::clone(&over);
+        let count = Arc::clone(&count);
+        let work = work.clone();
         tasks.spawn(async move {
             let mut times = hdrhistogram::Histogram::<u64>::new(3).unwrap();
             while !over.load(Ordering::Relaxed) {

@@ -135,7 +135,7 @@ pub fn write_snapshot(path: &Path, count: u64) {
     recovered.writer.close().unwrap();
 }
 
-/// Makes a data directory with so many `accounts`, each with a family, of whose journal only the end is left.
+/// Makes a data directory with `accounts` accounts, each with a family, of whose journal only the end is left.
 pub fn saved(path: &Path, accounts: u64) {
     // The first start makes the keys.
     served(path, &[("password.memory_kib", "64")], |_, _| ());

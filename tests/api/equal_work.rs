@@ -1,6 +1,6 @@
 //! Known and unknown names, and taken and free addresses, cause the same work: as many hashes, messages to actors and
-//! journal entries, and as many bytes unless one side makes something new. `cargo bench --bench equal_work` measures that
-//! they also take equally long.
+//! journal entries, and as many bytes unless one side makes something new. `cargo bench --bench equal_work` measures
+//! that they also take equally long.
 
 use std::time::Duration;
 

@@ -1,4 +1,5 @@
-//! Brute force: I guess a password, one by one or many at once, from one network or many, or only to lock the owner out.
+//! Brute force: I guess a password, one by one or many at once, from one network or many, or only to lock the owner
+//! out.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -134,7 +135,8 @@ impl Slow {
         email: &'static str,
         password: String,
     ) -> tokio::task::JoinHandle<Option<FlowError>> {
-        let (engine, client) = (Arc::clone(&self.engine), Client::new(from.parse().unwrap(), "test"));
+        let engine = Arc::clone(&self.engine);
+        let client = Client::new(from.parse().unwrap(), "test");
         tokio::task::spawn_local(async move {
             let opened = log_in::log_in(&engine, &client, email, &password, Mode::Token, None).await;
             opened.err()

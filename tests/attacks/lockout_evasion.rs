@@ -1,5 +1,5 @@
-//! Brute force against one account: I guess from countless networks, with patience, with a stolen device, or with lies in
-//! place of device cookies. Or I only want to lock the owner out.
+//! Brute force against one account: I guess from countless networks, with patience, with a stolen device, or with lies
+//! in place of device cookies. Or I only want to lock the owner out.
 //!
 //! Bounds: 40 guesses in 24 hours and 100 ever without an act of the owner; an owner on a known device is never locked
 //! out.
@@ -42,7 +42,7 @@ async fn device_of(server: &TestServer, email: &str) -> String {
 }
 
 #[tokio::test]
-async fn a_day_of_guesses_from_everywhere_gets_forty_and_never_locks_out_the_owner() {
+async fn a_day_of_guesses_gets_forty_and_never_locks_out_the_owner() {
     let server = from_everywhere();
     server.account(NAME).await;
     let device = device_of(&server, NAME).await;
@@ -161,7 +161,7 @@ async fn a_mail_client_that_repeats_an_old_password_does_not_lock_its_owner_out(
 }
 
 #[tokio::test]
-async fn the_link_in_the_lockout_mail_works_once_and_says_nothing_about_accounts() {
+async fn the_unlock_link_works_once_and_says_nothing_about_accounts() {
     let server = from_everywhere();
     server.account(NAME).await;
     for number in 0..6 {

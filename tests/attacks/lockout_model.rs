@@ -28,7 +28,7 @@ enum Act {
     Thief,
     /// The owner ends the lockout by the mailed link.
     Unlock,
-    /// So many seconds pass.
+    /// Time passes, in seconds.
     Wait(u64),
     /// The server restarts.
     Restart,

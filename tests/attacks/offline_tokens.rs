@@ -1,5 +1,5 @@
-//! Token theft at a resource server that checks tokens by itself: I use a copied access token after its owner has logged
-//! out everywhere, or I sign tokens with a key that has leaked.
+//! Token theft at a resource server that checks tokens by itself: I use a copied access token after its owner has
+//! logged out everywhere, or I sign tokens with a key that has leaked.
 //!
 //! Bounds: a token is refused at most one second after it was ended; keys change under load without refusing one honest
 //! token.
@@ -188,8 +188,8 @@ async fn keys_change_under_load_without_one_honest_token_refused() {
     }
 }
 
-/// The key that signs has leaked. The operator retires it: its tokens are dead at once, at the server and at the resource
-/// server, and another key signs.
+/// The key that signs has leaked. The operator retires it: its tokens are dead at once, at the server and at the
+/// resource server, and another key signs.
 #[tokio::test]
 async fn a_leaked_key_is_dead_at_once_and_another_one_takes_over() {
     let server = TestServer::start();
@@ -435,8 +435,8 @@ async fn is_changed(server: &TestServer, email: &str) -> bool {
     false
 }
 
-/// I change the password of a stolen session and hang up at once, so that the owner hears nothing of it. If the password
-/// was changed at all, the mail leaves and the event is in the log.
+/// I change the password of a stolen session and hang up at once, so that the owner hears nothing of it. If the
+/// password was changed at all, the mail leaves and the event is in the log.
 #[tokio::test]
 async fn a_thief_who_hangs_up_leaves_the_same_traces() {
     let server = TestServer::start();
@@ -456,8 +456,8 @@ async fn a_thief_who_hangs_up_leaves_the_same_traces() {
     }
 }
 
-/// A refresh within the grace makes a new access token, at most as old as the grace. When its session was ended, the feed
-/// must name it until this token has expired, also after a restart.
+/// A refresh within the grace makes a new access token, at most as old as the grace. When its session was ended, the
+/// feed must name it until this token has expired, also after a restart.
 #[tokio::test]
 async fn a_token_made_within_the_grace_stays_in_the_feed_until_it_expires() {
     let mut server = TestServer::with(&[("refresh.grace_secs", "60")]);

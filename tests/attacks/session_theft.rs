@@ -1,5 +1,5 @@
-//! Session hijacking and fixation: I plant a cookie before the log-in, copy one into another browser, keep one beyond its
-//! end, or use one to take the account over.
+//! Session hijacking and fixation: I plant a cookie before the log-in, copy one into another browser, keep one beyond
+//! its end, or use one to take the account over.
 //!
 //! Bounds: no session survives the log-in that replaces it, its idle or absolute end, or a change to another kind of
 //! browser; an address cannot be changed without the password, nor so that its first owner cannot undo it.
@@ -282,8 +282,8 @@ async fn asking_for_the_address_of_another_leaves_the_link_that_proves_it_alive(
     assert_eq!(server.log_in(NAME, PASSWORD).await.status, StatusCode::OK);
 }
 
-/// I keep the link that undoes a change of address, delete the account, and use the link when another user has signed up
-/// with the old address.
+/// I keep the link that undoes a change of address, delete the account, and use the link when another user has signed
+/// up with the old address.
 #[tokio::test]
 async fn the_undo_link_of_a_deleted_account_does_not_touch_the_next_account() {
     let server = TestServer::start();

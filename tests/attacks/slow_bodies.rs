@@ -1,8 +1,8 @@
-//! Connections that are opened and held: I send a head that announces a body and then no body, or only a part of a head.
-//! I want every file descriptor of the process, so that no other client gets in and nothing can be written.
+//! Connections that are opened and held: I send a head that announces a body and then no body, or only a part of a
+//! head. I want every file descriptor of the process, so that no other client gets in and nothing can be written.
 //!
-//! Bounds: each such connection is answered and closed after the timeout for bodies, on every path; meanwhile the journal
-//! can be written and the operator gets in.
+//! Bounds: each such connection is answered and closed after the timeout for bodies, on every path; meanwhile the
+//! journal can be written and the operator gets in.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
@@ -64,7 +64,7 @@ fn assert_timed_out(head: &str, mut stream: TcpStream) {
 }
 
 #[test]
-fn held_connections_are_closed_and_leave_descriptors_for_files_and_operators() {
+fn held_connections_are_closed_and_leave_descriptors_for_others() {
     let dir = tempfile::tempdir().unwrap();
     let data = dir.path().join("data");
     let mut command = Command::new("sh");

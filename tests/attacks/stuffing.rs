@@ -1,5 +1,5 @@
-//! Credential stuffing: I try leaked pairs of names and passwords once each from one network, or one name from very many
-//! networks.
+//! Credential stuffing: I try leaked pairs of names and passwords once each from one network, or one name from very
+//! many networks.
 //!
 //! Bound: from one network ten names in a burst, then one log-in every 24 s; from a whole IPv6 /48 forty, then forty a
 //! minute; the victim of many networks gets one mail a day.
@@ -66,7 +66,8 @@ async fn a_site_that_uses_all_its_networks_pays_eightfold_as_a_whole() {
         checked += u32::from(answer.status.as_u16() == 401);
         server.clock.advance(Duration::from_millis(200));
     }
-    // Forty names, then forty a minute and what was left of the burst. Without a limit for the whole /48 it would be all.
+    // Forty names, then forty a minute and what was left of the burst. Without a limit for the whole /48 it would be
+    // all.
     assert!((41..=41 + 40 + 4 * 40).contains(&checked), "{checked}");
     let other = log_in(&server, "2001:db8:8::1", NAME, PASSWORD, None).await;
     assert_eq!(other.status.as_u16(), 200);

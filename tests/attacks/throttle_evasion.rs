@@ -1,5 +1,5 @@
-//! Brute force around the rate limiter: I send headers that name another client, use countless addresses, log in with an
-//! account of my own between guesses, flood the limiter until it forgets me, or wait for a restart.
+//! Brute force around the rate limiter: I send headers that name another client, use countless addresses, log in with
+//! an account of my own between guesses, flood the limiter until it forgets me, or wait for a restart.
 //!
 //! Bound: one client gets its burst and its rate, whatever it writes into headers; a success gives back only itself.
 
@@ -68,8 +68,8 @@ async fn lies_in_forwarding_headers_do_not_change_who_i_am() {
 #[tokio::test]
 async fn addresses_of_one_owner_share_the_limit_of_their_wider_network() {
     let server = TestServer::with(&TIGHT);
-    // A /48 has 65,536 networks of /64, and may do sixteen times what one client may. Each request tries another name, so
-    // from the forty-first on the whole /48 is suspected of stuffing and pays eightfold.
+    // A /48 has 65,536 networks of /64, and may do sixteen times what one client may. Each request tries another name,
+    // so from the forty-first on the whole /48 is suspected of stuffing and pays eightfold.
     let v6 = (0..200).map(|n| ("x-forwarded-for", format!("2001:db8:7:{n:x}00::1")));
     assert_eq!(checked(&server, v6).await, 41 + (5 * 16 - 41) / 8);
     let v4 = (0..200).map(|n| ("x-forwarded-for", format!("203.0.113.{n}")));
@@ -116,8 +116,8 @@ async fn findings(server: &TestServer) -> Value {
     server.operate(json!({"operation": "findings"})).await["ok"]["items"].clone()
 }
 
-/// A proxy that the configuration forgets makes all clients one. A client that sends the header itself must not be taken
-/// for such a proxy.
+/// A proxy that the configuration forgets makes all clients one. A client that sends the header itself must not be
+/// taken for such a proxy.
 #[tokio::test]
 async fn a_forgotten_proxy_is_found_and_no_client_is_mistaken_for_one() {
     let server = TestServer::start();
@@ -158,7 +158,7 @@ async fn a_restart_in_order_neither_gives_guesses_back_nor_takes_any() {
     let server = server.restart();
     assert_eq!(guesses_of(&server, ME).await, 0);
     assert_eq!(guesses_of(&server, OTHER).await, 5);
-    // What was spent before the first restart is known after the second.
+    // Guesses spent before the first restart are known after the second.
     let server = server.restart();
     assert_eq!(guesses_of(&server, ME).await, 0);
     assert_eq!(guesses_of(&server, OTHER).await, 0);
@@ -204,7 +204,7 @@ async fn without_its_file_the_limiter_starts_with_every_network_half_spent() {
 }
 
 #[tokio::test]
-async fn an_older_file_of_the_limiter_counts_and_other_networks_start_half_spent() {
+async fn an_older_file_of_the_limiter_counts_and_others_start_half_spent() {
     let server = TestServer::with(&TIGHT);
     assert_eq!(guesses_of(&server, ME).await, 5);
     let mut older = Vec::new();

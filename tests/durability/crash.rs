@@ -53,7 +53,7 @@ async fn client(
             let body = json!({"refresh_token": known[last].refresh});
             match post(&http, &url, "/v1/logout", body).await {
                 Some((status, _)) => assert_eq!(status, 204),
-                // Nobody can say whether the log-out happened, so this account proves nothing any more.
+                // It is unknown whether the log-out happened, so this account proves nothing any more.
                 None => {
                     known.pop();
                     return known;
@@ -208,7 +208,7 @@ async fn a_network_that_was_refused_stays_refused_over_kill_9() {
 
     let process = start_with_tight_limits(dir.path());
     assert_eq!(guess(&process).await, 429);
-    // What was spent after the file was saved is unknown, so a network that the file does not name begins half spent.
+    // The file does not know what was spent after it was saved, so a network that it does not name begins half spent.
     let body = json!({"email": "grace@test.org"});
     let mut passed = 0;
     while post(&http, &process.url, "/v1/password/forgot", body.clone()).await.unwrap().0 == 202 {

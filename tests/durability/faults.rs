@@ -100,7 +100,7 @@ async fn a_failed_write_ends_the_process_without_another_answer() {
     }
 }
 
-/// Fills a pipe until not one more byte goes in, so that whoever writes to it next blocks.
+/// Fills a pipe until not one more byte goes in, so that the next write to it blocks.
 fn fill(pipe: &mut std::io::PipeWriter) {
     let flags = rustix::fs::fcntl_getfl(&*pipe).unwrap();
     rustix::fs::fcntl_setfl(&*pipe, flags | rustix::fs::OFlags::NONBLOCK).unwrap();
@@ -231,8 +231,8 @@ async fn refresh_until(http: reqwest::Client, url: String, email: String, over: 
     refused
 }
 
-/// The disk cannot hold the journal that is written until a snapshot is due. Segments are deleted only after a snapshot,
-/// so one is taken early, in the space that was kept for it.
+/// The disk cannot hold the journal that is written until a snapshot is due. Segments are deleted only after a
+/// snapshot, so one is taken early, in the space that was kept for it.
 #[tokio::test]
 async fn a_disk_too_small_for_the_journal_between_two_snapshots_gets_free_again() {
     let root = tempfile::tempdir().unwrap();

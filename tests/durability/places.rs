@@ -98,7 +98,7 @@ fn a_restore_builds_inside_the_directory_that_it_was_given() {
         fs::create_dir(cwd.join("target")).unwrap();
         symlink("target", cwd.join("link")).unwrap();
     });
-    // What a file system puts into its root, and what an earlier command has left, is not in the way.
+    // Files that a file system keeps in its root, and those that an earlier command has left, are not in the way.
     restore_into(root.path(), &copy, "disk", |cwd| {
         fs::create_dir_all(cwd.join("disk/lost+found")).unwrap();
         fs::create_dir_all(cwd.join("disk/keys")).unwrap();

@@ -1,4 +1,4 @@
-//! Backups of the running binary, and what a restore makes of them: an older state in which nobody is logged in.
+//! Backups of the running binary, and what a restore makes of them: an older state in which no client is logged in.
 
 use std::path::{Path, PathBuf};
 
@@ -108,7 +108,7 @@ async fn after_a_restore_everybody_logs_in_again_and_older_credentials_are_dead(
     assert_eq!(log_in(&http, url, "ada@test.org", PASSWORD).await, 200);
     assert_eq!(log_in(&http, url, "bob@test.org", PASSWORD).await, 401, "came after the backup");
 
-    // What is opened from here on holds, also over another restart.
+    // Credentials from after the restore hold, also over another restart.
     let eve = open(&http, url, "eve@test.org").await;
     process.kill();
     let process = Process::start(&restored);
@@ -207,8 +207,8 @@ async fn move_address(server: &TestServer, from: &str, to: &str) {
     assert_eq!(confirmed.status.as_u16(), 204, "{}", confirmed.body);
 }
 
-/// A restore kills the link that undoes a change of address. The dead link does not hinder the next change, and does not
-/// take precedence over the link of that one.
+/// A restore kills the link that undoes a change of address. The dead link does not hinder the next change, and does
+/// not take precedence over the link of that one.
 #[tokio::test]
 async fn a_restore_kills_the_undo_link_and_the_next_change_has_one_again() {
     let server = TestServer::start();

@@ -9,8 +9,8 @@
 //!   cargo test --release --test fuzz -- --nocapture --test-threads 1
 //! ```
 //!
-//! Input `i` is made from the seed plus `i` alone, so a failure names the one seed to look at. Inputs that were a finding
-//! once are kept in `tests/fuzz/corpus/<target>/` and tried first in every run.
+//! Input `i` is made from the seed plus `i` alone, so a failure names the one seed to look at. Inputs that were a
+//! finding once are kept in `tests/fuzz/corpus/<target>/` and tried first in every run.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic, reason = "tests")]
 
 #[path = "../support/counting_allocator.rs"]
@@ -62,7 +62,8 @@ fn kept(name: &str) -> Vec<Input> {
     entries.map(|entry| input(&entry.unwrap().path())).collect()
 }
 
-/// Reads `input`, asserts the bound of memory, and says whether anything was accepted. `what` names the input in failures.
+/// Reads `input`, asserts the bound of memory, and says whether anything was accepted. `what` names the input in
+/// failures.
 fn try_input(reader: &Reader, input: &Input, what: &dyn std::fmt::Display) -> bool {
     let bytes: usize = input.iter().map(|(_, bytes)| bytes.len()).sum();
     let most = 2 * bytes + (1 << 20);

@@ -47,7 +47,8 @@ fn written() -> Vec<String> {
 /// Every text that is taken for a token is exactly the text of that token.
 pub fn opaque_tokens() -> Reader {
     fn read(input: &Input) -> bool {
-        let (keys, text) = (edge_keys(), text(input));
+        let keys = edge_keys();
+        let text = text(input);
         KINDS
             .into_iter()
             .filter_map(|kind| keys.read(kind, &text).ok())

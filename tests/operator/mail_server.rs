@@ -32,7 +32,7 @@ fn hung() -> (u16, Arc<AtomicUsize>) {
     (port, calls)
 }
 
-/// Waits until a server was called so many `times`.
+/// Waits until a server was called `times` times.
 async fn wait_for_calls(calls: &AtomicUsize, times: usize) {
     for _ in 0..2000 {
         if calls.load(Ordering::Relaxed) >= times {

@@ -22,7 +22,7 @@ pub struct Memory {
     pub peak: usize,
 }
 
-/// Runs `act` on this thread and returns its result with the memory it took. What other threads do is not counted.
+/// Runs `act` on this thread and returns its result with the memory it took. Other threads are not counted.
 pub fn count<T>(act: impl FnOnce() -> T) -> (T, Memory) {
     HELD.set(0);
     PEAK.set(0);

@@ -69,8 +69,8 @@ pub struct World {
 impl World {
     /// Starts an engine that locks a name after `failures` failures. Call it in an actix system.
     ///
-    /// Hashes are cheap, so that they do not hide what differs beside them. With `mails` a thread sends the mails, which
-    /// messages actors too.
+    /// Hashes are cheap, so that they do not hide what differs beside them. With `mails` a thread sends the mails,
+    /// which messages actors too.
     pub fn start(failures: u32, mails: bool) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let mut reader = Reader::new();

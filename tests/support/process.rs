@@ -12,7 +12,8 @@ use super::PASSWORD;
 /// Path of the binary under test.
 pub const BINARY: &str = env!("CARGO_BIN_EXE_portcullis");
 
-/// A running server and the URL at which it answers. Dropping it kills the process, so a failed test leaves none behind.
+/// A running server and the URL at which it answers. Dropping it kills the process, so a failed test leaves none
+/// behind.
 pub struct Process {
     pub child: Child,
     pub url: String,
@@ -24,8 +25,8 @@ impl Process {
         Self::spawn(serve(dir))
     }
 
-    /// Runs `command`, which must end up as `portcullis serve`, with cheap passwords and no rate limit for this machine.
-    /// Variables that `command` sets itself win.
+    /// Runs `command`, which must end up as `portcullis serve`, with cheap passwords and no rate limit for this
+    /// machine. Variables that `command` sets itself win.
     pub fn spawn(command: Command) -> Self {
         Self::spawn_with(command, Stdio::inherit())
     }

@@ -17,7 +17,8 @@ pub fn from_hex(text: &str) -> Vec<u8> {
     (0..text.len() / 2).map(byte).collect()
 }
 
-/// Replaces each field of `body` that `pointers` names, in a form like `/user/id`, so that a snapshot can compare the rest.
+/// Replaces each field of `body` that `pointers` names, in a form like `/user/id`, so that a snapshot can compare the
+/// rest.
 pub fn redacted(mut body: Value, pointers: &[&str]) -> Value {
     for pointer in pointers {
         let field = body.pointer_mut(pointer).unwrap_or_else(|| panic!("no {pointer}"));
