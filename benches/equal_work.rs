@@ -2,11 +2,12 @@
 //! the probability that one side is slower than the other, by the Mann-Whitney U test over interleaved samples. 0.5 is
 //! no difference.
 //!
-//! `cargo bench --bench equal_work` takes 8,000 samples a side and fails if the probability is more than 0.03 off. `--
-//! short` takes 500 on a machine that may be busy, and fails only on a gross difference, more than 0.1 off. Names of
-//! pairs, as in `-- forgot resend`, select those pairs. The time is measured in the server, from the call of the flow
-//! to its answer. The hash is cheap (64 KiB, one pass), so that it does not hide a difference beside it; the real hash
-//! can only bring both sides closer.
+//! `cargo bench --bench equal_work` takes 8,000 samples a side and fails if the probability is more than 0.03 off. With
+//! `-- short` it takes 500, on a machine that may be busy, and fails only on a gross difference, more than 0.1 off.
+//! Names of pairs, as in `-- forgot resend`, select those pairs.
+//!
+//! The time is measured in the server, from the call of the flow to its answer. The hash is cheap (64 KiB, one pass),
+//! so that it does not hide a difference beside it; the real hash can only bring both sides closer.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
