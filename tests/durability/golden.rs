@@ -1,4 +1,4 @@
-//! Frozen records keep their bytes: what a version has written, every later one reads.
+//! Frozen records keep their bytes: every later version reads what an earlier one has written.
 
 use portcullis::journal::format::codec::{Stored, decode, encode};
 use portcullis::registry::account::{AccountV1, Status};
@@ -11,15 +11,19 @@ use portcullis::registry::reset::{MailedV1, Purpose};
 use portcullis::registry::session::SessionV1;
 use portcullis::value::id::{AccountId, FamilyId};
 
+use crate::support::values::{from_hex, hex};
+
+/// One line for each table: its number, its schema, and an encoded record in hexadecimal.
 const PATH: &str = "data/golden/v1/values.txt";
 
+/// Returns the line of the golden file that `value` must have.
 fn line<T: Stored>(value: &T) -> String {
-    let hex: String = encode(value).unwrap().iter().map(|byte| format!("{byte:02x}")).collect();
-    format!("{} {} {hex}", T::TABLE, T::SCHEMA)
+    format!("{} {} {}", T::TABLE, T::SCHEMA, hex(&encode(value).unwrap()))
 }
 
-fn bytes(hex: &str) -> Vec<u8> {
-    (0..hex.len() / 2).map(|at| u8::from_str_radix(&hex[at * 2..at * 2 + 2], 16).unwrap()).collect()
+/// Reads the golden file.
+fn golden() -> String {
+    std::fs::read_to_string(std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join(PATH)).unwrap()
 }
 
 fn account() -> AccountV1 {
@@ -112,9 +116,9 @@ fn mail() -> MailV1 {
     }
 }
 
-/// The way out, should the codec have to go: another crate reads every golden value from a declaration of its own and
-/// writes the same bytes.
-mod way_out {
+/// Shows that the codec can be replaced: another crate reads every golden value from declarations of its own and writes
+/// the same bytes.
+mod other_codec {
     use wincode::config::Configuration;
     use wincode::{SchemaRead, SchemaWrite};
 
@@ -245,8 +249,8 @@ mod way_out {
         RefreshReused,
     }
 
-    /// The bytes that the other codec writes for what it has read.
-    pub fn there_and_back(table: &str, value: &[u8]) -> Vec<u8> {
+    /// Reads `value` of the table with the other codec, and returns the bytes that it writes for it.
+    pub fn round_trip(table: &str, value: &[u8]) -> Vec<u8> {
         let config = Configuration::default().with_varint_encoding();
         macro_rules! through {
             ($record:ty) => {{
@@ -270,24 +274,19 @@ mod way_out {
 fn no_frozen_byte_has_moved() {
     let today =
         [line(&account()), line(&count()), line(&session()), line(&family()), line(&mailed()), line(&mail())];
-    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join(PATH);
-    let golden = std::fs::read_to_string(&path).unwrap_or_default();
-    assert_eq!(
-        golden.lines().collect::<Vec<_>>(),
-        today,
-        "{PATH} is never edited: make a new schema and an upcast"
-    );
+    let golden = golden();
+    let frozen: Vec<&str> = golden.lines().collect();
+    assert_eq!(frozen, today, "{PATH} is never edited: make a new schema and an upcast");
 }
 
 #[test]
 fn every_golden_value_reads_back_to_the_same_record() {
-    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join(PATH);
-    let golden = std::fs::read_to_string(path).unwrap();
     let mut read = 0;
-    for line in golden.lines() {
+    for line in golden().lines() {
         let mut parts = line.split(' ');
-        let (table, _schema, hex) = (parts.next().unwrap(), parts.next().unwrap(), parts.next().unwrap());
-        let value = bytes(hex);
+        let table = parts.next().unwrap();
+        let _schema = parts.next().unwrap();
+        let value = from_hex(parts.next().unwrap());
         match table {
             "1" => assert_eq!(decode::<AccountV1>(&value).unwrap(), account()),
             "3" => assert_eq!(decode::<CountV1>(&value).unwrap(), count()),
@@ -297,7 +296,7 @@ fn every_golden_value_reads_back_to_the_same_record() {
             "7" => assert_eq!(decode::<MailV1>(&value).unwrap(), mail()),
             other => panic!("no table {other}"),
         }
-        assert_eq!(way_out::there_and_back(table, &value), value, "table {table} through another codec");
+        assert_eq!(other_codec::round_trip(table, &value), value, "table {table} through another codec");
         read += 1;
     }
     assert_eq!(read, 6);

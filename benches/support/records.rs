@@ -1,5 +1,4 @@
-//! Records and directories that several benches are run over.
-#![allow(dead_code, reason = "each bench uses some of it")]
+//! Records, and directories full of them, on which several benches run.
 
 use std::net::SocketAddr;
 use std::path::Path;
@@ -29,6 +28,7 @@ use portcullis::system::random::Random;
 use portcullis::value::account_name::AccountName;
 use portcullis::value::id::{AccountId, FamilyId};
 
+/// Returns a configuration over `dir` with `settings`.
 pub fn config(dir: &Path, settings: &[(&str, &str)]) -> Config {
     let mut reader = Reader::new();
     reader.plain("data_dir", &dir.to_string_lossy(), "bench");
@@ -40,7 +40,7 @@ pub fn config(dir: &Path, settings: &[(&str, &str)]) -> Config {
     Config::from_reader(reader).unwrap()
 }
 
-/// Whoever keeps nothing of what is read.
+/// Drops everything that is replayed.
 pub struct Nothing;
 
 impl ReplayTarget for Nothing {
@@ -49,6 +49,7 @@ impl ReplayTarget for Nothing {
     }
 }
 
+/// Returns the options with which a bench opens the journal in `dir`.
 pub fn options(dir: &Path) -> Options {
     Options {
         storage: Arc::new(LocalStorage::open(dir).unwrap().logging(WriteMode::Direct)),
@@ -59,6 +60,7 @@ pub fn options(dir: &Path) -> Options {
     }
 }
 
+/// Returns the account of user `number`.
 pub fn account(number: u64) -> AccountV1 {
     let name = AccountName::parse(&format!("user{number}@example.org")).unwrap();
     let key = name.key(&[1; 32]);
@@ -78,6 +80,7 @@ pub fn account(number: u64) -> AccountV1 {
     }
 }
 
+/// Returns a family of `account`, opened at `now`.
 pub fn family(account: &AccountV1, now: u64) -> FamilyV1 {
     let random = account.id.to_bytes().last_chunk::<14>().copied().unwrap();
     FamilyV1 {
@@ -97,7 +100,7 @@ pub fn family(account: &AccountV1, now: u64) -> FamilyV1 {
     }
 }
 
-/// A snapshot of so many accounts, each with a family.
+/// Writes a snapshot of `count` accounts, each with a family, into the directory `path`.
 pub fn write_snapshot(path: &Path, count: u64) {
     let recovered = recover(options(path), &mut Nothing).unwrap();
     let life = recovered.context().clone();
@@ -106,7 +109,7 @@ pub fn write_snapshot(path: &Path, count: u64) {
     for number in 0..count {
         buckets[bucket_of(&account(number).id.to_bytes())].push(number);
     }
-    // So that no segment to come can be taken for one that holds everything.
+    // One entry before the snapshot, so that no later segment can seem to hold everything.
     let mut recovered = recovered;
     let first = Write::Put(account(0)).to_change().unwrap();
     let entry = Entry::encode(&[first]).unwrap();
@@ -132,9 +135,9 @@ pub fn write_snapshot(path: &Path, count: u64) {
     recovered.writer.close().unwrap();
 }
 
-/// A directory with so many accounts, each with a family, of which the journal's beginning is gone.
+/// Makes a data directory with `accounts` accounts, each with a family, of whose journal only the end is left.
 pub fn saved(path: &Path, accounts: u64) {
-    // A first start makes the keys.
+    // The first start makes the keys.
     served(path, &[("password.memory_kib", "64")], |_, _| ());
     write_snapshot(path, accounts);
     let recovered = recover(options(path), &mut Nothing).unwrap();
@@ -143,7 +146,7 @@ pub fn saved(path: &Path, accounts: u64) {
     drop_segments(&LocalStorage::open(path).unwrap(), seq).unwrap();
 }
 
-/// Serves for as long as `act` takes, and says how long the start took as well.
+/// Runs `act` on a server over `path`. Returns its result and how long the start of the server took.
 pub fn served<T>(
     path: &Path,
     settings: &[(&str, &str)],

@@ -1,5 +1,5 @@
-//! What no server of refresh tokens can do without, in as little code as does it: plain actix-web that reads a body of JSON,
-//! signs an access token, and waits until a record is durable. Nothing is checked, looked up or remembered.
+//! The least that a refresh needs, in as little code as possible: plain actix-web that reads a JSON body, signs an
+//! access token, and waits until a record is durable. Nothing is checked, looked up or kept.
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -12,7 +12,7 @@ use portcullis::system::clock::Timestamp;
 use portcullis::token::{Claims, Signer};
 use tokio::sync::oneshot;
 
-/// Bytes written down for each request: about what the rotation of a family takes.
+/// Bytes written for each request: about as many as the rotation of a family takes.
 const RECORD: usize = 300;
 const BLOCK: usize = 4096;
 const BATCH: usize = 1 << 20;
@@ -20,10 +20,10 @@ const FILE: usize = 64 << 20;
 
 type Waiting = oneshot::Sender<()>;
 
-/// Writes down a record for each of those who have come since the last sync, and tells them.
+/// Writes a record for each request that has come since the last sync, and lets the requests go on.
 fn write_durably(path: &Path, waiting: &mpsc::Receiver<Waiting>) {
     let flags = rustix::fs::OFlags::DSYNC.union(rustix::fs::OFlags::DIRECT).bits().cast_signed();
-    // Where the file system refuses this, as some in memory do, there is nothing to compare with.
+    // Some file systems in memory refuse these flags. There is nothing to compare with on them.
     let file = std::fs::OpenOptions::new().write(true).custom_flags(flags).open(path).unwrap();
     let memory = vec![1_u8; BATCH + BLOCK];
     let aligned = &memory[memory.as_ptr().align_offset(BLOCK)..];
@@ -39,14 +39,15 @@ fn write_durably(path: &Path, waiting: &mpsc::Receiver<Waiting>) {
     }
 }
 
-/// Serves answers of so many bytes on a thread of its own until the process ends. What is durable is so in a file in `dir`.
+/// Serves answers of `bytes` bytes on a thread of its own until the process ends, and returns the address. An answer
+/// holds a signed token if `signs`, and waits for a record in a file in `dir` if `is_durable`.
 pub fn serve(bytes: usize, signs: bool, is_durable: bool, dir: &Path) -> SocketAddr {
     let (ready, is_ready) = mpsc::channel();
     let (to_writer, waiting) = mpsc::channel();
     if is_durable {
         let path = dir.join("log");
         std::fs::write(&path, vec![0; FILE]).unwrap();
-        // Written back before, or the first writes past the page cache would pay for it.
+        // Otherwise the first direct writes would wait until the page cache is written back.
         std::fs::File::open(&path).unwrap().sync_all().unwrap();
         std::thread::spawn(move || write_durably(&path, &waiting));
     }
@@ -54,19 +55,21 @@ pub fn serve(bytes: usize, signs: bool, is_durable: bool, dir: &Path) -> SocketA
         actix_web::rt::System::new().block_on(async move {
             let signing = Arc::new(signing());
             let app = move || {
-                let (signing, to_writer) = (Arc::clone(&signing), to_writer.clone());
+                let signing = Arc::clone(&signing);
+                let to_writer = to_writer.clone();
                 let answer = move |body: web::Json<HashMap<String, String>>| {
-                    let (signing, to_writer) = (Arc::clone(&signing), to_writer.clone());
+                    let signing = Arc::clone(&signing);
+                    let to_writer = to_writer.clone();
                     async move {
                         assert!(body.contains_key("refresh_token"));
-                        let (waiting, told) = oneshot::channel();
+                        let (waiting, is_durable_now) = oneshot::channel();
                         if is_durable {
                             to_writer.send(waiting).unwrap();
                         }
                         let (signer, claims, now) = &*signing;
                         let token = if signs { signer.sign(claims, *now).unwrap() } else { String::new() };
                         if is_durable {
-                            told.await.unwrap();
+                            is_durable_now.await.unwrap();
                         }
                         format!("{token:<bytes$}")
                     }
@@ -81,7 +84,7 @@ pub fn serve(bytes: usize, signs: bool, is_durable: bool, dir: &Path) -> SocketA
     is_ready.recv().unwrap()
 }
 
-/// A key, and claims as an access token has them.
+/// Returns a signer with a new key, the claims of a typical access token, and the time at which to sign them.
 pub fn signing() -> (Signer, Claims, Timestamp) {
     let now = Timestamp::from_secs(1_800_000_000);
     let pkcs8 = portcullis::token::signing_key::generate(portcullis::token::Scheme::Es256).unwrap();

@@ -1,5 +1,6 @@
-//! Pairs of requests of which nobody may tell by the work or the time which is which: shared by the test that counts
-//! (`tests/equal_work.rs`) and the command that measures (`benches/equal_work.rs`).
+//! Pairs of requests that must cause the same work and take the same time, so that a stranger cannot tell them apart.
+//! Shared by the test that counts the work (`tests/api/equal_work.rs`) and the bench that measures the time
+//! (`benches/equal_work.rs`).
 
 use std::net::Ipv4Addr;
 use std::sync::Arc;
@@ -16,19 +17,19 @@ use portcullis::server::{self, Running};
 use portcullis::system::clock::{Clock, Timestamp};
 use portcullis::system::fail_stop::FailStop;
 
-pub const PASSWORD: &str = "correct horse battery staple";
+use super::values::PASSWORD;
 
-/// What is asked, of an address with an account and of one without.
+/// A request, made once for an address with an account and once for one without.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Pair {
     /// A wrong password.
     LogIn,
-    /// A wrong password that begins a lock, with its mail.
+    /// A wrong password that starts a lockout, with its mail.
     LogInLocks,
-    /// The right password of a disabled account that was locked before, against an unknown name that was.
+    /// The right password of a disabled account whose name is locked, against a locked name without an account.
     LogInLocked,
     SignUp,
-    /// An address that nobody has proved, but that an administrator has given roles.
+    /// An address that its owner has not proved yet, but to which an administrator has given roles.
     SignUpReserved,
     Forgot,
     Resend,
@@ -45,6 +46,7 @@ pub const PAIRS: [Pair; 7] = [
 ];
 
 impl Pair {
+    /// Returns the names of the two sides: the one with an account first.
     pub const fn sides(self) -> [&'static str; 2] {
         match self {
             Self::SignUp => ["taken", "free"],
@@ -55,6 +57,7 @@ impl Pair {
     }
 }
 
+/// An engine on which pairs are tried.
 pub struct World {
     pub engine: Arc<Engine>,
     running: Option<Running>,
@@ -64,12 +67,15 @@ pub struct World {
 }
 
 impl World {
-    /// Cheap hashes, so that what differs beside them is not drowned by them. Call it in an actix system.
-    /// With mails a thread sends them, which asks actors too.
+    /// Starts an engine that locks a name after `failures` failures. Call it in an actix system.
+    ///
+    /// Hashes are cheap, so that they do not hide what differs beside them. With `mails` a thread sends the mails,
+    /// which messages actors too.
     pub fn start(failures: u32, mails: bool) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let mut reader = Reader::new();
-        let (data_dir, failures_text) = (dir.path().to_string_lossy().into_owned(), failures.to_string());
+        let data_dir = dir.path().to_string_lossy().into_owned();
+        let failures_text = failures.to_string();
         for (key, value) in [
             ("data_dir", data_dir.as_str()),
             ("password.memory_kib", "64"),
@@ -92,22 +98,23 @@ impl World {
         Self { engine, running: Some(running), _dir: dir, mails: sent, failures }
     }
 
-    /// To whom mails went out.
+    /// Returns the addresses to which mails have left.
     #[allow(dead_code, reason = "the bench does not ask")]
     pub fn sent(&self) -> Vec<String> {
         self.mails.lock().iter().map(|mail| mail.to.clone()).collect()
     }
 
-    /// The world in which a pair is tried: where a single failure locks, or where none does.
+    /// Returns the number of failures that lock a name in the world of `pair`: the first one, or more than are tried.
     pub const fn failures_for(pair: Pair) -> u32 {
         if matches!(pair, Pair::LogInLocks | Pair::LogInLocked) { 1 } else { 50 }
     }
 
-    /// Makes ready what try number `n` of a pair needs.
+    /// Prepares the accounts that try number `n` of `pair` needs.
     pub async fn prepare(&self, pair: Pair, n: usize) {
         assert_eq!(self.failures, Self::failures_for(pair));
         let engine = &*self.engine;
-        let (known, unknown) = (address(pair, true, n), address(pair, false, n));
+        let known = address(pair, true, n);
+        let unknown = address(pair, false, n);
         if pair == Pair::Resend {
             sign_up::sign_up(engine, &client(n), &known, PASSWORD, None).await.result.ok();
             return;
@@ -125,9 +132,10 @@ impl World {
         }
     }
 
-    /// Try number `n` of a pair, at the address with an account or the one without.
+    /// Runs try number `n` of `pair`, at the address with an account if `known`, and else at the one without.
     pub async fn run(&self, pair: Pair, known: bool, n: usize) {
-        let (engine, email) = (&*self.engine, address(pair, known, n));
+        let engine = &*self.engine;
+        let email = address(pair, known, n);
         match pair {
             Pair::LogIn | Pair::LogInLocks => self.log_in(&email, "a wrong password", n).await,
             Pair::LogInLocked => self.log_in(&email, PASSWORD, n).await,
@@ -139,13 +147,14 @@ impl World {
         }
     }
 
+    /// Logs in, which must fail.
     async fn log_in(&self, email: &str, password: &str, n: usize) {
         let opened =
             log_in::log_in(&self.engine, &client(n), email, password, Mode::Token, None).await.result;
         assert!(opened.is_err());
     }
 
-    /// The right password of the account of a try.
+    /// Logs in to the account of a try with its password.
     #[allow(dead_code, reason = "the bench does not ask")]
     pub async fn log_in_rightly(&self, pair: Pair, n: usize) {
         let email = address(pair, true, n);
@@ -163,12 +172,12 @@ impl World {
     }
 }
 
-/// A network for each try, so that stuffing sees nobody twice.
+/// Returns a client in a network of its own for each try, so that the defence against stuffing sees no network twice.
 fn client(n: usize) -> Client {
     Client::new(Ipv4Addr::from_bits(0x0B00_0000 + ((n as u32) << 8)).into(), "test")
 }
 
-/// Addresses of one length.
+/// Returns the address of a try. All have the same length.
 fn address(pair: Pair, known: bool, n: usize) -> String {
     let side = if known { "with" } else { "none" };
     format!("user{n:06}@{side}.{pair:?}.test").to_lowercase()

@@ -1,5 +1,4 @@
-//! A load generator on plain sockets: so little work of its own that it does not measure itself.
-#![allow(dead_code, reason = "each bench uses some of it")]
+//! A load generator on plain sockets. It does so little work that it does not measure itself.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -9,7 +8,9 @@ use std::time::{Duration, Instant};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-/// One connection that is kept.
+use super::values::PASSWORD;
+
+/// A connection that is kept open over requests.
 pub struct Connection {
     stream: TcpStream,
     buffer: Vec<u8>,
@@ -22,7 +23,7 @@ impl Connection {
         Self { stream, buffer: Vec::new() }
     }
 
-    /// `name=value` of a cookie that the answer sets.
+    /// Sends `request` and returns `name=value` of the cookie `name` that the answer sets.
     pub async fn cookie(&mut self, request: &[u8], name: &str) -> String {
         let (status, body) = self.ask(request).await;
         let answer = std::str::from_utf8(&self.buffer).unwrap();
@@ -32,7 +33,7 @@ impl Connection {
         cookie.unwrap_or_else(|| panic!("{status} {}", String::from_utf8_lossy(&body))).to_owned()
     }
 
-    /// Status and body.
+    /// Sends `request` and returns the status and the body of the answer.
     pub async fn ask(&mut self, request: &[u8]) -> (u16, Vec<u8>) {
         self.stream.write_all(request).await.unwrap();
         self.buffer.clear();
@@ -52,14 +53,15 @@ impl Connection {
     }
 }
 
-/// A POST of JSON.
+/// Returns a POST request with a JSON body.
 pub fn post(path: &str, body: &str) -> Vec<u8> {
     let length = body.len();
     format!("POST {path} HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: {length}\r\n\r\n{body}")
         .into_bytes()
 }
 
-/// A text field of an answer, found without reading all of it: the load generator shares the cores with the server.
+/// Returns a text field of a JSON body. The body is not parsed, since the load generator shares the cores with the
+/// server.
 pub fn field(body: &[u8], name: &str) -> String {
     let body = std::str::from_utf8(body).unwrap();
     let (_, after) =
@@ -67,16 +69,16 @@ pub fn field(body: &[u8], name: &str) -> String {
     after.split_once('"').unwrap().0.to_owned()
 }
 
-/// A new user's answer to the sign-up, on a connection that is kept.
+/// Signs up `name` and returns the connection and the body of the answer.
 pub async fn signed_up(address: SocketAddr, name: &str) -> (Connection, Vec<u8>) {
     let mut connection = Connection::open(address).await;
-    let body = format!("{{\"email\":\"{name}@b.org\",\"password\":\"correct horse battery staple\"}}");
+    let body = format!("{{\"email\":\"{name}@b.org\",\"password\":\"{PASSWORD}\"}}");
     let (status, body) = connection.ask(&post("/v1/signup", &body)).await;
     assert_eq!(status, 201, "{}", String::from_utf8_lossy(&body));
     (connection, body)
 }
 
-/// Presents a refresh token, and goes on with the next one.
+/// Presents the refresh token of a client, and returns the client with its next one.
 pub async fn rotate((mut connection, token): (Connection, String)) -> ((Connection, String), bool) {
     let request = post("/v1/refresh", &format!("{{\"refresh_token\":\"{token}\"}}"));
     let (status, body) = connection.ask(&request).await;
@@ -84,14 +86,14 @@ pub async fn rotate((mut connection, token): (Connection, String)) -> ((Connecti
     ((connection, field(&body, "refresh_token")), true)
 }
 
-/// What a run gave.
+/// The result of a run: requests a second and quantiles of their times.
 pub struct Run {
     pub rate: f64,
     pub p50: Duration,
     pub p99: Duration,
 }
 
-/// As [`run_on`], where the states are of no further use.
+/// Runs [`run_on`] and drops the states.
 pub async fn run<S: Send + 'static, F>(
     states: Vec<S>,
     time: Duration,
@@ -103,7 +105,8 @@ where
     run_on(states, time, work).await.0
 }
 
-/// Runs one task of `work` for each of `states` for `time`. `work` does one request and returns whether it counts.
+/// Runs a task for each of `states`, which repeats `work` for `time`. `work` makes one request and returns whether it
+/// counts. Returns the result and the states as they are in the end.
 pub async fn run_on<S: Send + 'static, F>(
     states: Vec<S>,
     time: Duration,
@@ -117,7 +120,9 @@ where
     let mut tasks = tokio::task::JoinSet::new();
     let begin = Instant::now();
     for mut state in states {
-        let (over, count, work) = (Arc::clone(&over), Arc::clone(&count), work.clone());
+        let over = Arc::clone(&over);
+        let count = Arc::clone(&count);
+        let work = work.clone();
         tasks.spawn(async move {
             let mut times = hdrhistogram::Histogram::<u64>::new(3).unwrap();
             while !over.load(Ordering::Relaxed) {

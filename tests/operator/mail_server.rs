@@ -1,8 +1,7 @@
-//! The mail server: one that takes mails, and one that accepts and then says nothing.
+//! Mail servers that take mails, and mail servers that accept a connection and never answer.
 
 use std::io::{BufRead, BufReader, Write};
 use std::net::TcpListener;
-use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc;
@@ -14,13 +13,14 @@ use portcullis::mail::transport::Transport;
 use reqwest::StatusCode;
 use serde_json::json;
 
-use crate::crash::{PASSWORD, Process, post};
-use crate::support::TestServer;
+use crate::support::process::{Process, serve, sign_up};
+use crate::support::{PASSWORD, TestServer};
 
-/// Accepts and says nothing, for ever. Says its port, and how often it was called.
+/// Listens as a mail server that accepts connections and never answers. Returns its port and the number of connections.
 fn hung() -> (u16, Arc<AtomicUsize>) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let (port, calls) = (listener.local_addr().unwrap().port(), Arc::new(AtomicUsize::new(0)));
+    let port = listener.local_addr().unwrap().port();
+    let calls = Arc::new(AtomicUsize::new(0));
     let count = Arc::clone(&calls);
     std::thread::spawn(move || {
         let mut held = Vec::new();
@@ -32,7 +32,8 @@ fn hung() -> (u16, Arc<AtomicUsize>) {
     (port, calls)
 }
 
-async fn called(calls: &AtomicUsize, times: usize) {
+/// Waits until a server was called `times` times.
+async fn wait_for_calls(calls: &AtomicUsize, times: usize) {
     for _ in 0..2000 {
         if calls.load(Ordering::Relaxed) >= times {
             return;
@@ -43,7 +44,7 @@ async fn called(calls: &AtomicUsize, times: usize) {
 }
 
 #[tokio::test]
-async fn a_mail_server_that_says_nothing_stops_neither_the_mails_behind_nor_a_stop() {
+async fn a_mail_server_that_never_answers_holds_up_neither_mails_nor_a_stop() {
     let (port, calls) = hung();
     let silent = Smtp::new("127.0.0.1", port, Tls::None, "us.test").within(Duration::from_millis(500));
     let server = TestServer::mailing(Transport::Smtp(silent));
@@ -52,11 +53,11 @@ async fn a_mail_server_that_says_nothing_stops_neither_the_mails_behind_nor_a_st
         assert_eq!(server.post("/v1/signup", body).await.status, StatusCode::ACCEPTED);
     };
     sign_up(0).await;
-    called(&calls, 1).await;
+    wait_for_calls(&calls, 1).await;
     for name in 1..=6 {
         sign_up(name).await;
     }
-    called(&calls, 2).await;
+    wait_for_calls(&calls, 2).await;
     let before = calls.load(Ordering::Relaxed);
     let (stopped, is_stopped) = mpsc::channel();
     std::thread::spawn(move || {
@@ -64,12 +65,12 @@ async fn a_mail_server_that_says_nothing_stops_neither_the_mails_behind_nor_a_st
         stopped.send(()).unwrap();
     });
     let is_stopped = tokio::task::spawn_blocking(move || is_stopped.recv_timeout(Duration::from_mins(1)));
-    is_stopped.await.unwrap().expect("a stop waits for the mail server");
-    // Those that were due as well are left for the next start: one more at most had begun.
+    is_stopped.await.unwrap().expect("the stop waits for the mail server");
+    // Other mails that were due wait for the next start: at most one more had begun.
     assert!(calls.load(Ordering::Relaxed) <= before + 1, "{before}, then {calls:?}");
 }
 
-/// Takes mails and passes on what they say.
+/// Listens as a mail server that takes mails. Returns its port and the text of the mails.
 fn sink() -> (u16, mpsc::Receiver<String>) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = listener.local_addr().unwrap().port();
@@ -106,25 +107,20 @@ fn sink() -> (u16, mpsc::Receiver<String>) {
 async fn the_binary_sends_by_smtp_and_stops_in_order() {
     let (port, taken) = sink();
     let dir = tempfile::tempdir().unwrap();
-    let mut command = Command::new(env!("CARGO_BIN_EXE_portcullis"));
-    command.args(["serve", "--data-dir"]).arg(dir.path().join("data"));
-    for (name, value) in [
+    let mut command = serve(&dir.path().join("data"));
+    command.envs([
         ("PORTCULLIS__SIGNUP__VERIFY_EMAIL", "required"),
         ("PORTCULLIS__MAIL__TRANSPORT", "smtp"),
         ("PORTCULLIS__MAIL__SMTP__HOST", "127.0.0.1"),
         ("PORTCULLIS__MAIL__SMTP__PORT", &port.to_string()),
         ("PORTCULLIS__MAIL__SMTP__TLS", "none"),
-    ] {
-        command.env(name, value);
-    }
+    ]);
     let mut process = Process::spawn(command);
-    let body = json!({"email": "ada@test.org", "password": PASSWORD});
-    let (status, _) = post(&reqwest::Client::new(), &process.url, "/v1/signup", body).await.unwrap();
+    let (status, _) = sign_up(&reqwest::Client::new(), &process.url, "ada@test.org").await.unwrap();
     assert_eq!(status, 202);
     let mail = tokio::task::spawn_blocking(move || taken.recv_timeout(Duration::from_mins(1)));
     let mail = mail.await.unwrap().unwrap();
-    assert!(mail.contains("To: ada@test.org") && mail.contains("#token=pcm_"), "{mail}");
-    let asked = Command::new("kill").arg(process.child.id().to_string()).status().unwrap();
-    assert!(asked.success());
-    assert_eq!(process.child.wait().unwrap().code(), Some(0));
+    assert!(mail.contains("To: ada@test.org"), "{mail}");
+    assert!(mail.contains("#token=pcm_"), "{mail}");
+    assert_eq!(process.stop(), Some(0));
 }
