@@ -8,4 +8,3 @@ mod durability;
 mod operator;
 mod support;
 mod tidy;
-mod two_engines;

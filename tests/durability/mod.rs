@@ -5,3 +5,4 @@ mod faults;
 mod golden;
 mod places;
 mod restore;
+mod two_engines;
