@@ -183,7 +183,7 @@ fn backup(config: &Config, to: &Path, with_keys: bool) -> Result<(), Failure> {
     }
     if with_keys {
         let keys = LocalStorage::open(&to.join("keys")).map_err(Failure::refused)?;
-        copy_keys(&config.keys_dir, &keys, true)?;
+        copy_keys(&config.keys.dir, &keys, true)?;
     }
     // The proof: what was copied becomes a data directory again.
     let proof = to.join("proof");

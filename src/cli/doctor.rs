@@ -6,7 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use portcullis::config::checks::{State, checks};
+use portcullis::config::checks::{CHECKS, Check, State};
 use portcullis::config::{Config, MailTransport};
 use portcullis::password::{HashPool, KnownBad, pool};
 use portcullis::server::operator::operation::Operation;
@@ -68,21 +68,21 @@ pub(super) fn run(cli: &Cli) -> Result<(), Failure> {
 
 /// On loopback what is unsafe in public is only worth a word.
 fn settings(config: &Config) -> Vec<Line> {
-    let public = !config.listen.ip().is_loopback() || config.public_origin.is_https();
-    let line = |check: portcullis::config::checks::Check| {
-        let state = match check.state {
+    let public = !config.http.listen.ip().is_loopback() || config.http.public_origin.is_https();
+    let line = |check: &Check| {
+        let state = match check.state(config) {
             State::Good => "pass",
             State::Unsafe if public => "fail",
             State::Unsafe | State::Doubtful => "warn",
         };
         Line { state, what: check.key.to_owned(), why: check.why.to_owned(), fix: check.fix.to_owned() }
     };
-    checks(config).into_iter().map(line).collect()
+    CHECKS.iter().map(line).collect()
 }
 
 fn files(config: &Config) -> Vec<Line> {
     let mut lines = Vec::new();
-    for dir in [&config.data_dir, &config.keys_dir, &config.audit_dir] {
+    for dir in [&config.data_dir, &config.keys.dir, &config.audit.dir] {
         let why =
             "whoever reads it can forge tokens, guess passwords at leisure, or learn who logs in from where";
         let fix = format!("chmod 0700 {}", dir.display());
@@ -90,10 +90,10 @@ fn files(config: &Config) -> Vec<Line> {
         lines.push(Line::new(is_private(dir), "fail", what, why, fix));
     }
     let mut secrets = Vec::new();
-    if let MailTransport::Smtp { login: Some((_, file)), .. } = &config.mail_transport {
+    if let MailTransport::Smtp { login: Some((_, file)), .. } = &config.mail.transport {
         secrets.push(file);
     }
-    if let Some(hook) = &config.alert {
+    if let Some(hook) = &config.alert.hook {
         secrets.push(&hook.secret_file);
     }
     for file in secrets {
@@ -109,7 +109,7 @@ fn files(config: &Config) -> Vec<Line> {
             fix,
         ));
     }
-    let list = KnownBad::load(config.password_list.as_deref());
+    let list = KnownBad::load(config.password.list_file.as_deref());
     let fix = list.as_ref().err().map_or_else(String::new, ToString::to_string);
     lines.push(Line::new(
         list.is_ok(),
@@ -118,11 +118,11 @@ fn files(config: &Config) -> Vec<Line> {
         "the server will not start",
         fix,
     ));
-    if let Some(age) = newest_key_age(&config.keys_dir) {
+    if let Some(age) = newest_key_age(&config.keys.dir) {
         let days = age.as_secs() / 86_400;
         let what = format!("the signing key is {days} days old");
         let why = "the longer a key signs, the more a leaked one is worth";
-        lines.push(Line::new(days <= config.key_days, "warn", what, why, "portcullis key rotate"));
+        lines.push(Line::new(days <= config.token.key_days, "warn", what, why, "portcullis key rotate"));
     }
     lines
 }
@@ -143,34 +143,34 @@ fn newest_key_age(dir: &Path) -> Option<Duration> {
 /// What hashing costs here, and whether there is the memory for it.
 fn machine(config: &Config) -> Vec<Line> {
     let mut lines = Vec::new();
-    let needed = config.hash_threads as u64 * u64::from(config.cost.memory_kib);
+    let needed = config.password.threads as u64 * u64::from(config.password.cost.memory_kib);
     if let Some(free) = memory::free_kib() {
         let what = format!("{needed} KiB for hashing of {free} KiB that are free");
         let why = "the system ends the server when memory runs out, so it starts with fewer threads than are set, and one at \
                    least";
-        let threads = memory::threads_within(free, config.hash_threads, config.cost.memory_kib);
-        let fix = if threads < config.hash_threads {
+        let threads = memory::threads_within(free, config.password.threads, config.password.cost.memory_kib);
+        let fix = if threads < config.password.threads {
             format!("[password] threads = {threads}")
         } else {
             String::from("give it more memory")
         };
-        let enough = memory::is_enough(free, config.hash_threads, config.cost.memory_kib);
+        let enough = memory::is_enough(free, config.password.threads, config.password.cost.memory_kib);
         lines.push(Line::new(enough, "fail", what, why, fix));
     }
     let options = pool::Options {
         threads: 1,
-        wait_budget: config.hash_wait_budget,
-        cost: config.cost,
-        implementation: config.hash_kernel,
+        wait_budget: config.password.wait_budget,
+        cost: config.password.cost,
+        implementation: config.password.implementation,
         machine: config.machine,
     };
     let fail_stop = FailStop::new(|_| {});
     let pool = HashPool::start(options, &Clock::system(), &Arc::new(Random::system()), &fail_stop);
     if let Ok(pool) = pool {
         let took = pool.stats().hash_time;
-        let rate = config.hash_threads as f64 / took.as_secs_f64().max(1e-6);
+        let rate = config.password.threads as f64 / took.as_secs_f64().max(1e-6);
         let what = format!("a hash takes {} ms here, so about {rate:.0} log-ins a second", took.as_millis());
-        let memory = (config.cost.memory_kib * 2).min(262_144);
+        let memory = (config.password.cost.memory_kib * 2).min(262_144);
         let why = "a hash this quick is as quick for whoever guesses with a stolen copy";
         lines.push(Line::new(
             took.as_millis() >= 10,
@@ -185,11 +185,11 @@ fn machine(config: &Config) -> Vec<Line> {
 
 fn audit(config: &Config) -> Vec<Line> {
     // A new machine has neither keys nor a log yet, and looking at it makes none.
-    let keys = LocalStorage::open_existing(&config.keys_dir).ok().filter(|keys| Keys::exist(keys));
+    let keys = LocalStorage::open_existing(&config.keys.dir).ok().filter(|keys| Keys::exist(keys));
     let Some(key) = keys.and_then(|keys| Keys::load(&keys).ok()).map(|keys| keys.audit()) else {
         return Vec::new();
     };
-    let Ok(walked) = portcullis::audit::verify::verify(&config.audit_dir, &key) else { return Vec::new() };
+    let Ok(walked) = portcullis::audit::verify::verify(&config.audit.dir, &key) else { return Vec::new() };
     let what = match &walked {
         Ok(lines) => format!("the log of security events is whole: {lines} lines"),
         Err(broken) => format!("the log of security events is whole: {broken}"),

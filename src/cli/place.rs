@@ -66,7 +66,7 @@ pub(super) fn anew(
     target.create_dir("").map_err(of_place)?;
     copy_keys(keys, &target, false)?;
     // Only the signing key is missing.
-    Keys::form(&target, &Random::system(), config.scheme).map_err(Failure::refused)?;
+    Keys::form(&target, &Random::system(), config.token.algorithm).map_err(Failure::refused)?;
     lines.insert(0, format!("{} was made of {}", dir.display(), from.display()));
     let lines = lines.join("\n");
     staging::whole(&*storage, &lines).map_err(of_place)?;
@@ -82,7 +82,7 @@ fn settle(config: &Config, storage: &dyn Storage) -> Result<(), Failure> {
             config.data_dir.display()
         ))
     };
-    let keys = LocalStorage::open(&config.keys_dir).map_err(failed)?;
+    let keys = LocalStorage::open(&config.keys.dir).map_err(failed)?;
     staging::settle(storage, &keys).map_err(failed)
 }
 
@@ -122,13 +122,13 @@ fn refuse_used(config: &Config) -> Result<(), Failure> {
             )));
         }
     }
-    match LocalStorage::open_existing(&config.keys_dir) {
+    match LocalStorage::open_existing(&config.keys.dir) {
         Ok(keys) if Keys::exist(&keys) => Err(Failure::refused(format!(
             "{} holds keys, which belong to another past; name an empty keys.dir",
-            config.keys_dir.display()
+            config.keys.dir.display()
         ))),
         Err(error) if error.kind() != io::ErrorKind::NotFound => {
-            Err(Failure::refused(format!("{}: {error}", config.keys_dir.display())))
+            Err(Failure::refused(format!("{}: {error}", config.keys.dir.display())))
         }
         _ => Ok(()),
     }

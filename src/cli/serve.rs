@@ -35,7 +35,7 @@ pub struct Serve {
 impl Serve {
     pub(super) fn run(&self, cli: &Cli) -> Result<(), Failure> {
         let config = cli.load()?;
-        let public = !config.listen.ip().is_loopback();
+        let public = !config.http.listen.ip().is_loopback();
         let found = config.unsafe_settings();
         if (self.production || public) && !found.is_empty() {
             let lines: Vec<String> =
@@ -92,11 +92,11 @@ fn banner(server: &server::Server) {
     let hash_ms = pool.hash_time.as_secs_f64() * 1000.0;
     let threads = server.engine.services.pool.threads() as f64;
     let rate = threads / pool.hash_time.max(Duration::from_micros(1)).as_secs_f64();
-    let mails = match &config.mail_transport {
+    let mails = match &config.mail.transport {
         MailTransport::File => format!("written to {}", config.data_dir.join("outbox").display()),
         MailTransport::Smtp { host, port, .. } => format!("sent through {host}:{port}"),
     };
-    let shown = if config.mail_console { ", links shown here" } else { "" };
+    let shown = if config.mail.console { ", links shown here" } else { "" };
     let found = server.found();
     let past = if found.first_start {
         String::from("new")
@@ -107,9 +107,9 @@ fn banner(server: &server::Server) {
         "Portcullis {}\n  url    {}\n  api    {}/v1, keys at {}/.well-known/jwks.json\n  data   {} ({past})\n  mails  \
          {mails}{shown}\n  hash   {hash_ms:.0} ms each, about {rate:.0} log-ins a second ({})\n  ready on {}",
         env!("CARGO_PKG_VERSION"),
-        config.public_origin,
-        config.public_origin,
-        config.public_origin,
+        config.http.public_origin,
+        config.http.public_origin,
+        config.http.public_origin,
         config.data_dir.display(),
         server.engine.services.pool.implementation(),
         server.address,
@@ -128,7 +128,7 @@ fn start_log() {
 }
 
 fn transport(config: &Config) -> Result<Transport, Failure> {
-    match &config.mail_transport {
+    match &config.mail.transport {
         MailTransport::File => {
             let storage = LocalStorage::open(&config.data_dir.join("outbox")).map_err(Failure::refused)?;
             Ok(Transport::Files(Arc::new(storage)))
@@ -141,7 +141,7 @@ fn transport(config: &Config) -> Result<Transport, Failure> {
                 SmtpTls::Tls => Tls::Wrapper(parameters()?),
                 SmtpTls::None => Tls::None,
             };
-            let domain = config.mail_from.rsplit('@').next().unwrap_or("localhost");
+            let domain = config.mail.from.rsplit('@').next().unwrap_or("localhost");
             let mut server = Smtp::new(host, *port, tls, domain);
             if let Some((name, file)) = login {
                 let text = std::fs::read_to_string(file)

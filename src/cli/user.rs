@@ -130,11 +130,11 @@ impl AuditCommand {
             }
             Self::Verify => {
                 let config = cli.load()?;
-                let no_keys = |error| Failure::refused(format!("{}: {error}", config.keys_dir.display()));
-                let keys = LocalStorage::open_existing(&config.keys_dir).map_err(no_keys)?;
+                let no_keys = |error| Failure::refused(format!("{}: {error}", config.keys.dir.display()));
+                let keys = LocalStorage::open_existing(&config.keys.dir).map_err(no_keys)?;
                 let key = Keys::load(&keys).map_err(Failure::refused)?.audit();
                 let walked =
-                    portcullis::audit::verify::verify(&config.audit_dir, &key).map_err(Failure::refused)?;
+                    portcullis::audit::verify::verify(&config.audit.dir, &key).map_err(Failure::refused)?;
                 say(&format!("the chain is whole: {} lines", walked.map_err(Failure::refused)?));
                 Ok(())
             }

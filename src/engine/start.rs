@@ -76,9 +76,9 @@ impl Partition {
     /// Errors: a directory that is held, damaged or of a newer version.
     pub fn recover(config: &Config, options: PartitionOptions<'_>) -> Result<Self, StartError> {
         let PartitionOptions { dir, clock, random, accept_clock_floor, makes_keys } = options;
-        let storage = LocalStorage::open(dir)?.logging(config.write_mode);
+        let storage = LocalStorage::open(dir)?.logging(config.journal.write_mode);
         let key_storage: Option<Arc<dyn Storage>> =
-            if makes_keys { Some(Arc::new(LocalStorage::open(&config.keys_dir)?)) } else { None };
+            if makes_keys { Some(Arc::new(LocalStorage::open(&config.keys.dir)?)) } else { None };
         let limits = Limits {
             lockout: config.lockout,
             refresh: config.refresh,
@@ -89,11 +89,11 @@ impl Partition {
             states: States::new(&limits),
             key_storage,
             random: Arc::clone(&random),
-            scheme: config.scheme,
+            scheme: config.token.algorithm,
         };
         let options = Options {
             storage: Arc::new(storage.clone()),
-            sizes: Sizes { segment: config.segment_bytes, ..Sizes::PRODUCTION },
+            sizes: Sizes { segment: config.journal.segment_bytes, ..Sizes::PRODUCTION },
             clock: clock.clone(),
             random,
             accept_clock_floor,
@@ -287,7 +287,7 @@ fn announce_ended(services: &Services, states: &States, global_epoch: u64, clock
         let is_of_now = |account: &AccountV1| account.auth_epoch == family.auth_epoch;
         account.is_some_and(is_of_now) && family.global_epoch == global_epoch
     };
-    let since = clock.now() - (services.config.access_ttl + feed::LEEWAY);
+    let since = clock.now() - (services.config.token.access_ttl + feed::LEEWAY);
     for (id, minted) in states.refresh.dead_since(since, is_alive) {
         services.revoked.push(Ended::Sid(id.to_string()), minted);
     }

@@ -52,7 +52,7 @@ pub async fn wrap_request(
         request.id = id,
         "request"
     );
-    let https = engine.services.config.public_origin.is_https();
+    let https = engine.services.config.http.public_origin.is_https();
     let headers = response.headers_mut();
     if let Ok(id) = HeaderValue::try_from(id) {
         headers.insert(X_REQUEST_ID.clone(), id);

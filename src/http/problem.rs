@@ -80,7 +80,7 @@ impl Problem {
         if self.challenge {
             response.insert_header((WWW_AUTHENTICATE, HeaderValue::from_static("Bearer")));
         }
-        response.body(self.body(engine.services.config.public_origin.as_str(), &id))
+        response.body(self.body(engine.services.config.http.public_origin.as_str(), &id))
     }
 
     /// The body.

@@ -29,16 +29,16 @@ pub fn client(request: &HttpRequest, engine: &Engine) -> Client {
     let peer = request.peer_addr().map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |peer| peer.ip()).to_canonical();
     let (headers, config) = (request.headers(), &engine.services.config);
     let user_agent = text(headers, USER_AGENT).unwrap_or("");
-    if !config.trusted_proxies.iter().any(|network| network.contains(&peer)) {
+    if !config.http.trusted_proxies.iter().any(|network| network.contains(&peer)) {
         engine
             .services
             .watch_for_proxy(peer, [X_FORWARDED_FOR, FORWARDED].map(|name| headers.contains_key(name)));
         return Client::new(peer, user_agent).with_request_id(&request_id(request));
     }
-    let header = config.forwarded_header;
+    let header = config.http.forwarded_header;
     let name = if header == ForwardedHeader::Forwarded { FORWARDED } else { X_FORWARDED_FOR };
     let forwarded: Vec<&str> = headers.get_all(name).map(|value| value.to_str().unwrap_or("")).collect();
-    let address = client_address(peer, header, forwarded.into_iter(), &config.trusted_proxies);
+    let address = client_address(peer, header, forwarded.into_iter(), &config.http.trusted_proxies);
     Client::new(address, user_agent).with_request_id(&request_id(request))
 }
 
@@ -203,7 +203,7 @@ pub fn csrf_source(request: &HttpRequest, engine: &Engine) -> Result<(), Refusal
         referer: text(headers, REFERER),
     };
     let config = &engine.services.config;
-    let own = std::iter::once(&config.public_origin).chain(&config.allowed_origins);
+    let own = std::iter::once(&config.http.public_origin).chain(&config.http.allowed_origins);
     check_source(source, own.map(crate::config::Origin::as_str)).map_err(|_| rejected(request, engine))
 }
 

@@ -111,7 +111,7 @@ pub(super) fn plain_cookie(
     Cookie::build(cookie_name(engine, name), value)
         .path("/")
         .http_only(true)
-        .secure(engine.services.config.public_origin.is_https())
+        .secure(engine.services.config.http.public_origin.is_https())
         .same_site(SameSite::Lax)
 }
 
@@ -146,7 +146,7 @@ static RATELIMIT: HeaderName = HeaderName::from_static("ratelimit");
 
 /// The name of a cookie: with the prefix that binds it to the host, where TLS allows it.
 pub(super) fn cookie_name(engine: &Engine, name: &str) -> String {
-    if engine.services.config.public_origin.is_https() {
+    if engine.services.config.http.public_origin.is_https() {
         format!("__Host-portcullis_{name}")
     } else {
         format!("portcullis_{name}")
