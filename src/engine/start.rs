@@ -171,7 +171,7 @@ fn announce_ended(services: &Services, states: &States, global_epoch: u64, clock
         let is_of_now = |account: &AccountV1| account.auth_epoch == family.auth_epoch;
         account.is_some_and(is_of_now) && family.global_epoch == global_epoch
     };
-    let since = clock.now() - (services.config.access_ttl + feed::LEEWAY);
+    let since = clock.now() - (services.config.token.access_ttl + feed::LEEWAY);
     for (id, minted) in states.refresh.dead_since(since, is_alive) {
         services.revoked.push(Ended::Sid(id.to_string()), minted);
     }

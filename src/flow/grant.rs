@@ -62,7 +62,7 @@ impl Engine {
         family: &FamilyV1,
     ) -> Result<(String, Timestamp), FlowError> {
         let now = self.clock.now();
-        let end = (now + self.services.config.access_ttl).min(Timestamp(family.idle_end_ms));
+        let end = (now + self.services.config.token.access_ttl).min(Timestamp(family.idle_end_ms));
         let signer = self.services.signer.read();
         let claims = Claims {
             iss: signer.issuer().to_owned(),

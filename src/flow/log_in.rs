@@ -144,7 +144,7 @@ fn allowed<'a>(
     if account.status == Status::Disabled {
         return Err(Refusal::AccountDisabled);
     }
-    if !account.email_verified && engine.services.config.verify_email {
+    if !account.email_verified && engine.services.config.signup.verify_email {
         return Err(Refusal::EmailNotVerified);
     }
     Ok(account)

@@ -50,11 +50,11 @@ pub fn build(
     fail_stop: &FailStop,
 ) -> Result<Server, StartError> {
     let limit = descriptors::raise();
-    let listen = config.listen;
+    let listen = config.http.listen;
     // Ports are taken before anything is read, so that a second server fails at once; nobody is let in before all is.
     let socket = reserve(listen, "")?;
     let address = socket.local_addr()?;
-    let admin = config.admin_listen.map(|listen| reserve(listen, " for operators")).transpose()?;
+    let admin = config.admin.listen.map(|listen| reserve(listen, " for operators")).transpose()?;
     let config = config.with_bound_address(address);
     let (engine, running) = start(config, clock, accept_clock_floor, transport, fail_stop)?;
     match serve(&engine, socket, admin, limit) {
@@ -93,7 +93,7 @@ fn serve(
         App::new()
             .app_data(data.clone())
             .wrap(middleware::Condition::new(
-                !data.services.config.allowed_origins.is_empty(),
+                !data.services.config.http.allowed_origins.is_empty(),
                 cors(&data.services.config),
             ))
             .wrap(middleware::from_fn(http::middleware::wrap_request))
@@ -166,7 +166,7 @@ fn cors(config: &Config) -> actix_cors::Cors {
         .supports_credentials()
         .block_on_origin_mismatch(false)
         .max_age(600);
-    for origin in &config.allowed_origins {
+    for origin in &config.http.allowed_origins {
         cors = cors.allowed_origin(origin.as_str());
     }
     cors

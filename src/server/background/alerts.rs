@@ -77,7 +77,7 @@ pub(crate) async fn run(engine: &Engine, ending: &AtomicBool) {
     while !ending.load(Ordering::Relaxed) {
         if ticks.is_multiple_of(50) {
             for alert in watch.see(
-                &engine.services.config.alert_limits,
+                &engine.services.config.alert.limits,
                 &engine.services.audit.counts(),
                 engine.clock.now(),
             ) {
@@ -136,7 +136,7 @@ mod webhook {
     impl Webhook {
         /// None where none is configured, or it cannot be used; then the log says why.
         pub(super) fn of(config: &Config) -> Option<Self> {
-            let hook = config.alert.as_ref()?;
+            let hook = config.alert.hook.as_ref()?;
             let read = std::fs::read_to_string(&hook.secret_file);
             let text = read
                 .inspect_err(|error| {
@@ -219,7 +219,7 @@ mod tests {
     const NOW: Timestamp = Timestamp::from_secs(1_800_000_000);
 
     fn limits() -> AlertLimits {
-        crate::config::Config::from_reader(crate::config::Reader::new()).unwrap().alert_limits
+        crate::config::Config::from_reader(crate::config::Reader::new()).unwrap().alert.limits
     }
 
     #[test]

@@ -30,7 +30,7 @@ pub(super) async fn run(engine: &Engine, transport: &Transport, ending: &AtomicB
                 .as_ref()
                 .and_then(|sealed| open_token(&engine.services.keys.outbox, mail.id, sealed));
             let config = &engine.services.config;
-            let origin = config.public_origin.as_str();
+            let origin = config.http.public_origin.as_str();
             let letter = template::write(
                 mail.kind,
                 &config.service_name,
@@ -38,15 +38,15 @@ pub(super) async fn run(engine: &Engine, transport: &Transport, ending: &AtomicB
                 &mail.to,
                 token.as_ref().map(|t| t.as_str()),
             );
-            let domain = config.mail_from.rsplit('@').next().unwrap_or_default();
+            let domain = config.mail.from.rsplit('@').next().unwrap_or_default();
             let to_nobody = mail.is_to_nobody();
-            if config.mail_console && !to_nobody {
+            if config.mail.console && !to_nobody {
                 let link = letter.link.as_deref().unwrap_or("no link");
                 tracing::info!(target: "portcullis::console", "mail to {}: {} ({link})", mail.to, letter.subject);
             }
             let outgoing = Outgoing {
                 message_id: format!("<{:032x}@{domain}>", u128::from_be_bytes(mail.id)),
-                from: config.mail_from.clone(),
+                from: config.mail.from.clone(),
                 to: mail.to.to_string(),
                 letter,
             };

@@ -23,8 +23,10 @@ pub(super) async fn run(engine: &Engine, life: &JournalContext, ending: &Arc<Ato
     if let Err(error) = scheduling::background(BackgroundPolicy::Nice) {
         tracing::debug!(%error, "snapshots are taken at normal priority");
     }
-    let mut schedule =
-        SnapshotSchedule::new(engine.services.config.snapshot_bytes, engine.journal.stats().frame_bytes);
+    let mut schedule = SnapshotSchedule::new(
+        engine.services.config.journal.snapshot_bytes,
+        engine.journal.stats().frame_bytes,
+    );
     let mut waited = Duration::ZERO;
     loop {
         let is_stopping = ending.load(Ordering::Relaxed);
