@@ -78,7 +78,8 @@ fn change_files(input: &mut Input, dice: &mut Dice) {
         1 => input[one].1 = input[two].1.clone(),
         _ => {
             let first = input[one].1.clone();
-            input[one].1 = input[two].1.clone();
+            let second = input[two].1.clone();
+            input[one].1 = second;
             input[two].1 = first;
         }
     }
