@@ -1,8 +1,8 @@
 //! Delivery by SMTP: one connection for each mail, and a deadline around it.
 //!
-//! **Why there is no pool of connections:** a connection that was abandoned in the middle of a command, at the deadline or at
-//! a stop, would return to the pool. Its late reply would be taken for the reply to the next mail, and a mail that was
-//! refused would count as sent.
+//! **Why there is no pool of connections:** a connection that was abandoned in the middle of a command, at the deadline
+//! or at a stop, would return to the pool. Its late reply would be taken for the reply to the next mail, and a mail
+//! that was refused would count as sent.
 
 use std::time::Duration;
 
@@ -15,8 +15,8 @@ use tokio::time::timeout;
 
 use super::outgoing::DeliveryError;
 
-/// Timeout for one mail, from the first packet to the last reply. Servers that scan mails answer within seconds. A server
-/// that accepts the connection and never answers must not block the mails after this one.
+/// Timeout for one mail, from the first packet to the last reply. Servers that scan mails answer within seconds. A
+/// server that accepts the connection and never answers must not block the mails after this one.
 ///
 /// Security: with a shorter timeout a mail that a slow server has accepted is sent twice; with a longer one resets and
 /// unlocks are delayed.
@@ -101,8 +101,8 @@ impl Smtp {
     }
 }
 
-/// Says whether the server has permanently refused the recipient. Every other refusal, even one with a permanent status, may
-/// be due to the operator's settings or pass: a wrong SMTP password must not lose every mail in the outbox.
+/// Says whether the server has permanently refused the recipient. Every other refusal, even one with a permanent
+/// status, may be due to the operator's settings or pass: a wrong SMTP password must not lose every mail in the outbox.
 ///
 /// Security: a false yes loses a mail; a false no retries one in vain for three days.
 ///
@@ -119,8 +119,8 @@ fn is_of_recipient(error: &lettre::transport::smtp::Error) -> bool {
     }
 }
 
-/// Returns the text for the log. A reply may contain the addresses of sender and recipient, so only its status codes are
-/// used.
+/// Returns the text for the log. A reply may contain the addresses of sender and recipient, so only its status codes
+/// are used.
 fn loggable(error: &lettre::transport::smtp::Error) -> String {
     if error.is_response() {
         return String::from("the mail server sent an invalid reply");

@@ -1,7 +1,7 @@
 //! The text of each kind of mail.
 //!
-//! Security: links are built from the configured public origin alone. The token is in the fragment, after `#`, which browsers
-//! do not send, so that no server logs it. Opening a link changes nothing.
+//! Security: links are built from the configured public origin alone. The token is in the fragment, after `#`, which
+//! browsers do not send, so that no server logs it. Opening a link changes nothing.
 
 use crate::registry::outbox::record::Kind;
 
@@ -18,8 +18,8 @@ pub struct Letter {
     pub link: Option<String>,
 }
 
-/// Writes the mail of `kind` to the address `to`, for a service named `service` at `origin`. `token` is the secret of its
-/// link.
+/// Writes the mail of `kind` to the address `to`, for a service named `service` at `origin`. `token` is the secret of
+/// its link.
 pub fn write(kind: Kind, service: &str, origin: &str, to: &str, token: Option<&str>) -> Letter {
     let link = |page: &str| token.map(|token| format!("{origin}/{page}#token={token}"));
     // The token of this link is valid only together with the address.

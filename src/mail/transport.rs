@@ -9,8 +9,8 @@ use tokio::time::timeout;
 
 use crate::mail::outgoing::{DeliveryError, Outgoing};
 
-/// How long a stop waits for the mail that is being sent. Most are sent by then, and together with the draining of requests
-/// it stays below the 90 s after which service managers kill a process.
+/// How long a stop waits for the mail that is being sent. Most are sent by then, and together with the draining of
+/// requests it stays below the 90 s after which service managers kill a process.
 const STOP_WAITS: Duration = Duration::from_secs(10);
 /// How often a delivery checks for a stop.
 const STOP_CHECK: Duration = Duration::from_millis(100);
@@ -49,8 +49,8 @@ impl Transport {
         }
     }
 
-    /// Delivers a mail like [`Self::deliver`], but ends ten seconds after `ending` is set. A mail that is not delivered by
-    /// then counts as failed and is sent after the next start.
+    /// Delivers a mail like [`Self::deliver`], but ends ten seconds after `ending` is set. A mail that is not delivered
+    /// by then counts as failed and is sent after the next start.
     pub async fn deliver_unless(&self, mail: Outgoing, ending: &AtomicBool) -> Result<(), DeliveryError> {
         let mut delivery = std::pin::pin!(self.deliver(mail));
         while !ending.load(Ordering::Relaxed) {
@@ -64,7 +64,8 @@ impl Transport {
     }
 }
 
-/// Returns the body unencoded if SMTP allows it, so that a link in a file can be copied; otherwise in the shortest encoding.
+/// Returns the body unencoded if SMTP allows it, so that a link in a file can be copied; otherwise in the shortest
+/// encoding.
 #[cfg(feature = "mail")]
 fn readable(text: &str) -> lettre::message::Body {
     use lettre::message::Body;

@@ -159,9 +159,9 @@ impl Verifier {
         tokio::time::sleep(wait).await;
     }
 
-    /// Keeps keys and feed up to date for ever. `fetch` takes a path of the issuer, such as `/v1/revocations?since=7&wait=15`,
-    /// and returns the body of a successful answer. For the feed it must send the bearer token of an account with the role
-    /// `introspect`. Run it beside the server, and drop it to stop it.
+    /// Keeps keys and feed up to date for ever. `fetch` takes a path of the issuer, such as
+    /// `/v1/revocations?since=7&wait=15`, and returns the body of a successful answer. For the feed it must send the
+    /// bearer token of an account with the role `introspect`. Run it beside the server, and drop it to stop it.
     pub async fn follow<F, B, E>(&self, mut fetch: impl FnMut(String) -> F)
     where
         F: Future<Output = Result<B, E>>,

@@ -140,8 +140,8 @@ fn start_listening(socket: TcpSocket) -> io::Result<std::net::TcpListener> {
     listener.map_err(|error| io::Error::new(error.kind(), format!("cannot listen on {address}: {error}")))
 }
 
-/// Serves health and metrics on an address of their own. They need no log-in: every client that reaches the address may read
-/// them.
+/// Serves health and metrics on an address of their own. They need no log-in: every client that reaches the address may
+/// read them.
 fn operations(engine: &Arc<Engine>, socket: TcpSocket) -> io::Result<ServerHandle> {
     let data = web::Data::from(Arc::clone(engine));
     let server = HttpServer::new(move || {
@@ -181,8 +181,8 @@ impl Server {
         self.running.found()
     }
 
-    /// Stops in order: report not ready, accept no connection, finish requests, send due mails, take a last snapshot, close
-    /// the journal.
+    /// Stops in order: report not ready, accept no connection, finish requests, send due mails, take a last snapshot,
+    /// close the journal.
     pub async fn stop(self) {
         self.engine.services.begin_stop();
         self.handle.stop(true).await;

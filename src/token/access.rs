@@ -60,8 +60,8 @@ pub enum Rejected {
     Ended,
 }
 
-/// Signs access tokens with the newest key that is due, and checks them with all keys. A key is published before it is due,
-/// so that resource servers that cache the published keys know it when they see its first token.
+/// Signs access tokens with the newest key that is due, and checks them with all keys. A key is published before it is
+/// due, so that resource servers that cache the published keys know it when they see its first token.
 pub struct Signer {
     /// At least one key, newest first.
     keys: Vec<SigningKey>,
@@ -159,8 +159,8 @@ impl Signer {
         JwkSet { keys: self.keys.iter().map(|key| key.public.clone()).collect() }
     }
 
-    /// Returns the public keys, newest first. Each comes with the time from which it signs, and with whether it is the one
-    /// that signs at `now`.
+    /// Returns the public keys, newest first. Each comes with the time from which it signs, and with whether it is the
+    /// one that signs at `now`.
     pub fn listed(&self, now: Timestamp) -> impl Iterator<Item = (&Jwk, Timestamp, bool)> {
         let signs = self.current(now).ok().map(|key| key.kid.as_str());
         self.keys.iter().map(move |key| (&key.public, key.from, Some(key.kid.as_str()) == signs))

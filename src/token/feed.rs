@@ -1,10 +1,10 @@
-//! The revocation feed. A resource server that checks access tokens offline learns from it within a second that a session
-//! or a key has ended before its tokens expire.
+//! The revocation feed. A resource server that checks access tokens offline learns from it within a second that a
+//! session or a key has ended before its tokens expire.
 //!
-//! The actors of sessions and families add an ending in the same step in which they end a record, whatever the cause. The
-//! feed is bounded and in memory, and keeps an ending for the lifetime of an access token. Endings of families are also in
-//! the journal, from which the feed is rebuilt at each start. Browser sessions have no access tokens, so their endings are
-//! not rebuilt. Sequence numbers grow over restarts: each run of the server has a range of its own.
+//! The actors of sessions and families add an ending in the same step in which they end a record, whatever the cause.
+//! The feed is bounded and in memory, and keeps an ending for the lifetime of an access token. Endings of families are
+//! also in the journal, from which the feed is rebuilt at each start. Browser sessions have no access tokens, so their
+//! endings are not rebuilt. Sequence numbers grow over restarts: each run of the server has a range of its own.
 
 use std::collections::VecDeque;
 use std::time::Duration;

@@ -36,8 +36,8 @@ const NAMES: [&str; 5] = ["directory-1.key", "device-1.key", "csrf-1.key", "outb
 const SIGNING: &str = "signing-";
 /// Suffix of the file beside a signing key that says when it begins to sign, in seconds since 1970.
 const FROM: &str = ".from";
-/// Prefix of the file that remembers a retired key. Its id follows; the content is when it was retired, in seconds since
-/// 1970.
+/// Prefix of the file that remembers a retired key. Its id follows; the content is when it was retired, in seconds
+/// since 1970.
 const RETIRED: &str = "retired-";
 
 impl Keys {
@@ -78,8 +78,8 @@ impl Keys {
         signing(storage)
     }
 
-    /// Deletes the signing key `kid` and returns the others, newest first. If it is the last one, a new key is made first.
-    /// Returns `None` if there is no such key.
+    /// Deletes the signing key `kid` and returns the others, newest first. If it is the last one, a new key is made
+    /// first. Returns `None` if there is no such key.
     pub fn retire_signing(
         storage: &dyn Storage,
         kid: &str,

@@ -13,8 +13,8 @@
 //! | 24 | the secret |
 //! | 8 | tag: first 8 bytes of the HMAC-SHA-256 of the prefix and the bytes before |
 //!
-//! The tag lets forged text be dropped before a registry is asked. The credential is the secret, of which a registry keeps
-//! only the SHA-256.
+//! The tag lets forged text be dropped before a registry is asked. The credential is the secret, of which a registry
+//! keeps only the SHA-256.
 
 use std::fmt;
 
@@ -54,7 +54,8 @@ impl TokenKind {
     }
 }
 
-/// The secret of the successor of a spent token, sealed under a key derived from the spent token: 24 bytes and a tag of 16.
+/// The secret of the successor of a spent token, sealed under a key derived from the spent token: 24 bytes and a tag of
+/// 16.
 pub type SealedSuccessor = [u8; 40];
 
 /// The random part of a token. Not `Clone` or `Display`; `Debug` does not print it; wiped when dropped.
@@ -74,8 +75,8 @@ impl Secret {
 
     /// Seals `next` so that only a holder of `self` can open it.
     ///
-    /// Security: the key is derived from `self` and the digest of `next`, so that it seals one text only, however often a
-    /// rotation of the same token is tried. The nonce can therefore be constant.
+    /// Security: the key is derived from `self` and the digest of `next`, so that it seals one text only, however often
+    /// a rotation of the same token is tried. The nonce can therefore be constant.
     pub fn seal_successor(&self, next: &Self) -> SealedSuccessor {
         let mut sealed = [0; 40];
         let mut text = Zeroizing::new(next.0);
@@ -94,8 +95,8 @@ impl Secret {
         sealed
     }
 
-    /// Opens what [`Self::seal_successor`] sealed. Returns `None` if `self` is not the spent secret or `next` is not the
-    /// digest of its successor.
+    /// Opens what [`Self::seal_successor`] sealed. Returns `None` if `self` is not the spent secret or `next` is not
+    /// the digest of its successor.
     pub fn open_successor(&self, sealed: &SealedSuccessor, next: &SecretDigest) -> Option<Self> {
         let mut bytes = Zeroizing::new(*sealed);
         let key = self.successor_key(next);

@@ -1,9 +1,9 @@
 //! Alerts: when an event happens more often than its threshold, a line in the log and a signed call of a webhook.
 //!
 //! The call is a POST of JSON, `{"alert", "count", "threshold", "window_secs", "time", "service"}`, with the header
-//! `X-Portcullis-Signature: t=<seconds>,v1=<hex>`, where `v1` is the HMAC-SHA-256 of `<seconds>.<body>` under the first line
-//! of `alert.secret_file`. It is tried six times within a quarter of an hour. The receiver must check the signature in
-//! constant time and refuse a call that is older than five minutes.
+//! `X-Portcullis-Signature: t=<seconds>,v1=<hex>`, where `v1` is the HMAC-SHA-256 of `<seconds>.<body>` under the first
+//! line of `alert.secret_file`. It is tried six times within a quarter of an hour. The receiver must check the
+//! signature in constant time and refuse a call that is older than five minutes.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -145,7 +145,8 @@ mod webhook {
     }
 
     impl Webhook {
-        /// Returns the configured webhook. Returns `None` if there is none, or if it cannot be used; then the log says why.
+        /// Returns the configured webhook. Returns `None` if there is none, or if it cannot be used; then the log says
+        /// why.
         pub(super) fn from_config(config: &Config) -> Option<Self> {
             let hook = config.alert.as_ref()?;
             let read = std::fs::read_to_string(&hook.secret_file);
@@ -159,7 +160,9 @@ mod webhook {
                 .timeout(CALL_TIMEOUT)
                 .redirect(reqwest::redirect::Policy::none())
                 .build()
-                .inspect_err(|error| tracing::error!(%error, "cannot set up the client of the webhook: no alert is sent to it"))
+                .inspect_err(|error| {
+                    tracing::error!(%error, "cannot set up the client of the webhook: no alert is sent to it");
+                })
                 .ok()?;
             Some(Self { client, url: hook.webhook.clone(), secret, calls: VecDeque::new() })
         }

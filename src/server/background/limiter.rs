@@ -9,7 +9,8 @@ use crate::registry::throttle::file::Saver;
 
 /// Ticks between two saves.
 const SAVE_TICKS: u32 = 300;
-/// Minimum ticks between two saves. Each snapshot is followed by a save, but frequent snapshots must not cause more writes.
+/// Minimum ticks between two saves. Each snapshot is followed by a save, but frequent snapshots must not cause more
+/// writes.
 const SAVE_TICKS_MIN: u32 = 100;
 
 /// Saves the table at intervals and after snapshots, and a last time when `ending` is set.

@@ -89,7 +89,8 @@ fn print_to_console(mail: &MailV1, letter: &Letter) {
     tracing::info!(target: "portcullis::console", "mail to {}: {} ({link})", mail.to, letter.subject);
 }
 
-/// Records the result of a delivery in the journal. It waits for room, because a mail that was sent must not be sent again.
+/// Records the result of a delivery in the journal. It waits for room, because a mail that was sent must not be sent
+/// again.
 async fn settle(engine: &Engine, id: [u8; 16], tried: Tried, ending: &AtomicBool) {
     while let Err(fault) = engine.outbox.ask(Settle(id, tried)).await {
         if matches!(fault, Fault::Ending) || ending.load(Ordering::Relaxed) {

@@ -1,5 +1,5 @@
-//! Background work beside requests: sending mails, taking snapshots, saving the rate limiter, raising alerts. Each has a
-//! thread of its own, so that its file access delays no actor.
+//! Background work beside requests: sending mails, taking snapshots, saving the rate limiter, raising alerts. Each has
+//! a thread of its own, so that its file access delays no actor.
 
 pub mod alerts;
 mod limiter;

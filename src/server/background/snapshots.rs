@@ -57,8 +57,8 @@ pub(super) async fn run(engine: &Engine, context: &JournalContext, ending: &Arc<
     }
 }
 
-/// Says whether a snapshot that is being taken must hurry: space is low, the journal has grown to `hurry_at`, or the server
-/// stops.
+/// Says whether a snapshot that is being taken must hurry: space is low, the journal has grown to `hurry_at`, or the
+/// server stops.
 fn hurry_rule(engine: &Engine, ending: Arc<AtomicBool>, hurry_at: u64) -> impl Fn() -> bool + 'static {
     let journal = engine.journal.clone();
     move || {

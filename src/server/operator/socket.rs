@@ -1,5 +1,5 @@
-//! The socket by which operators reach a running server: `admin.sock` in the data directory, mode 0600. A request is one
-//! line of JSON, and the answer is one line: `{"ok": …}` or `{"error": …}`.
+//! The socket by which operators reach a running server: `admin.sock` in the data directory, mode 0600. A request is
+//! one line of JSON, and the answer is one line: `{"ok": …}` or `{"error": …}`.
 
 use std::io;
 use std::os::unix::fs::PermissionsExt;
