@@ -4,13 +4,13 @@
 //!
 //! The thread reads a bounded queue. Ordinary events (log-ins, refreshes) are in the file within [`PAUSE`] and synced
 //! within [`SYNC_EVERY`]. No request waits for them, and a power loss may take the last second. For events that change
-//! permissions or credentials (passwords, sessions, locks lifted, accounts, keys, addresses) [`Log::written`] waits until
-//! the line is synced.
+//! permissions or credentials (passwords, sessions, locks lifted, accounts, keys, addresses) [`Log::written`] waits
+//! until the line is synced.
 //!
 //! The fact itself is journalled before its event. A crash between the two leaves a fact without a line, but then no
-//! client got an answer either. The line that marks the next start says which sequence of the journal the lines before it
-//! had seen, and so where to look. Events that do not fit into the queue are counted, and the next line says how many are
-//! missing.
+//! client got an answer either. The line that marks the next start says which sequence of the journal the lines before
+//! it had seen, and so where to look. Events that do not fit into the queue are counted, and the next line says how
+//! many are missing.
 
 use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
@@ -117,8 +117,8 @@ impl Log {
 
     /// Waits until every event noted before is synced, or until the write or the sync has failed.
     ///
-    /// Security: a failure does not refuse the request. The fact is journalled already, and a log that cannot be written
-    /// must not stop anyone from revoking a session.
+    /// Security: a failure does not refuse the request. The fact is journalled already, and a log that cannot be
+    /// written must not stop anyone from revoking a session.
     pub async fn written(&self) {
         let (done, wait) = oneshot::channel();
         let Some(writer) = self.state.lock().writer.clone() else { return };
@@ -228,7 +228,8 @@ impl Writer {
         }
     }
 
-    /// Cuts off an unfinished last line and finds the end of the chain. Returns a description of the cut, if there was one.
+    /// Cuts off an unfinished last line and finds the end of the chain. Returns a description of the cut, if there was
+    /// one.
     fn recover(&mut self) -> io::Result<Option<String>> {
         let mut mended = None;
         for path in files(&self.dir)?.iter().rev() {
@@ -256,7 +257,8 @@ impl Writer {
     fn add(&mut self, mut line: Line) {
         let day = line.time.rfc3339().get(..10).unwrap_or("0000-00-00").to_owned();
         if day != self.day && self.write().is_err() {
-            // The lines of the day before cannot be written yet. They keep their order, and this line goes to the same file.
+            // The lines of the day before cannot be written yet. They keep their order, and this line goes to the same
+            // file.
             self.day.clone_from(&day);
         }
         if self.text.is_empty() {

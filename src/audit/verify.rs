@@ -19,8 +19,9 @@ pub struct Break {
     pub what: String,
 }
 
-/// Checks all files of `dir` and returns the number of their lines, or the first place where the chain breaks. Old files
-/// may be missing, since operators delete them by age; from the first file on every line must follow the one before.
+/// Checks all files of `dir` and returns the number of their lines, or the first place where the chain breaks. Old
+/// files may be missing, since operators delete them by age; from the first file on every line must follow the one
+/// before.
 pub fn verify(dir: &Path, key: &[u8; 32]) -> io::Result<Result<u64, Break>> {
     let mut before: Option<(String, u64)> = None;
     let mut count = 0;

@@ -1,6 +1,6 @@
-//! Two implementations of argon2id: the reference `argon2`, which is the most read and most used one, and `argon2-rust`,
-//! which uses vector instructions and huge pages. The second is used only where it has just given the same bytes as the
-//! first. The page of [`super`] says why it is the default.
+//! Two implementations of argon2id: the reference `argon2`, which is the most read and most used one, and
+//! `argon2-rust`, which uses vector instructions and huge pages. The second is used only where it has just given the
+//! same bytes as the first. The page of [`super`] says why it is the default.
 
 use std::fmt;
 
@@ -58,8 +58,8 @@ impl Implementation {
         None
     }
 
-    /// Returns the implementation that `choice` selects on this machine, and the failure of the self-test if that made it
-    /// the reference.
+    /// Returns the implementation that `choice` selects on this machine, and the failure of the self-test if that made
+    /// it the reference.
     pub fn choose(choice: Choice) -> (Self, Option<SelfTestFailed>) {
         match (choice, Self::vector()) {
             (Choice::Auto, Some(mut vector)) => match vector.self_test() {
@@ -124,8 +124,8 @@ impl Implementation {
         }
     }
 
-    /// Checks that the implementation gives the test vector of RFC 9106 §5.3, and the bytes of the reference for inputs of
-    /// several lengths and costs.
+    /// Checks that the implementation gives the test vector of RFC 9106 §5.3, and the bytes of the reference for inputs
+    /// of several lengths and costs.
     fn self_test(&mut self) -> Result<(), SelfTestFailed> {
         #[cfg(feature = "vector-hash")]
         if let Kind::Vector(hasher) = &mut self.0 {

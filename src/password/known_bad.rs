@@ -1,10 +1,10 @@
 //! Known-bad passwords: an embedded filter of those that attackers try first, and the operator's own list.
 //!
-//! The filter contains each password that it was made from. One in 65,536 other passwords is a false positive, which costs
-//! a user another try. It holds only fingerprints of hashes: neither an entry nor its rank or frequency can be read from
-//! it. Whether it is an adaptation of the list need not be decided: the list may be used under the MIT licence, and its
-//! collector has put it into the public domain. `NOTICE` names source and rights. Without the feature `known-passwords` the
-//! filter is not compiled in. The ignored test below makes the file again:
+//! The filter contains each password that it was made from. One in 65,536 other passwords is a false positive, which
+//! costs a user another try. It holds only fingerprints of hashes: neither an entry nor its rank or frequency can be
+//! read from it. Whether it is an adaptation of the list need not be decided: the list may be used under the MIT
+//! licence, and its collector has put it into the public domain. `NOTICE` names source and rights. Without the feature
+//! `known-passwords` the filter is not compiled in. The ignored test below makes the file again:
 //!
 //! ```sh
 //! PASSWORD_LIST=list.txt cargo test --lib make_the_filter -- --ignored
@@ -93,8 +93,8 @@ impl std::fmt::Debug for KnownBad {
     }
 }
 
-/// Returns the key of a password in a filter: 8 bytes of SHA-256. They are the same in every build, and nobody can easily
-/// choose a password that collides with a given key.
+/// Returns the key of a password in a filter: 8 bytes of SHA-256. They are the same in every build, and nobody can
+/// easily choose a password that collides with a given key.
 fn key(password: &str) -> u64 {
     let normal: String = password.to_lowercase().nfc().collect();
     let digest: [u8; 32] = Sha256::digest(normal.as_bytes()).into();

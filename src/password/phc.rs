@@ -72,7 +72,8 @@ pub(super) fn hash(
     Ok(format!("$argon2id$v=19$m={memory_kib},t={passes},p={lanes}${salt}${hash}"))
 }
 
-/// Returns a random PHC string at `cost`, which no password matches. Passwords for unknown names are checked against it.
+/// Returns a random PHC string at `cost`, which no password matches. Passwords for unknown names are checked against
+/// it.
 pub fn decoy(cost: Cost, random: &Random) -> Result<String, NoRandomness> {
     let Cost { memory_kib, passes, lanes } = cost;
     let salt = Base64Unpadded::encode_string(&random.bytes::<16>()?);

@@ -1,11 +1,11 @@
 //! The pool: hashing on threads of its own, each with its own memory, behind a bounded and fair queue.
 //!
-//! [`Scheduler`] decides which job is next and which is refused at once. A place in the queue belongs to the job: when the
-//! client hangs up, the place is freed at once if the job has not begun, otherwise when it ends.
+//! [`Scheduler`] decides which job is next and which is refused at once. A place in the queue belongs to the job: when
+//! the client hangs up, the place is freed at once if the job has not begun, otherwise when it ends.
 //!
-//! Hashing threads run under a background policy. One that is preempted while it holds a lock would stop every thread that
-//! needs the lock, so no hashing thread touches the queue. A dispatcher at normal priority takes jobs out of the queue,
-//! hands them to the threads and answers the callers.
+//! Hashing threads run under a background policy. One that is preempted while it holds a lock would stop every thread
+//! that needs the lock, so no hashing thread touches the queue. A dispatcher at normal priority takes jobs out of the
+//! queue, hands them to the threads and answers the callers.
 
 use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -180,8 +180,8 @@ impl HashPool {
         Ok(Self { shared, owner })
     }
 
-    /// Says whether a job of `network` would be admitted now in at least one of `lanes`. Flows ask this before they charge
-    /// or write anything.
+    /// Says whether a job of `network` would be admitted now in at least one of `lanes`. Flows ask this before they
+    /// charge or write anything.
     ///
     /// Errors: all lanes are full. It counts as a refusal of the last one.
     pub fn has_room(&self, lanes: &[Lane], network: IpNet) -> Result<(), Shed> {
@@ -201,7 +201,8 @@ impl HashPool {
 
     /// Checks `password` against the string `phc`.
     ///
-    /// Security: without a string the password is checked against the decoy, which takes the same time and never matches.
+    /// Security: without a string the password is checked against the decoy, which takes the same time and never
+    /// matches.
     pub async fn verify(
         &self,
         key: QueueKey,
@@ -268,8 +269,8 @@ fn threads_in_memory(threads: usize, cost: Cost, warnings: &mut Vec<String>) -> 
     let fitting = memory::threads_within(free_kib, threads, cost.memory_kib);
     if fitting < threads {
         warnings.push(format!(
-            "{threads} hashing threads with {} KiB each do not fit into half of the {free_kib} KiB of free memory: {fitting} \
-             are started, so that a storm does not get the process killed",
+            "{threads} hashing threads with {} KiB each do not fit into half of the {free_kib} KiB of free memory: \
+             {fitting} are started, so that a storm does not get the process killed",
             cost.memory_kib
         ));
     }
@@ -296,15 +297,15 @@ fn measure(implementation: &mut Implementation, cost: Cost, clock: &Clock) -> io
     Ok(hash_time)
 }
 
-/// Returns the lowest policy that the system grants to a hashing thread, and how many threads to start under it: one less
-/// than `fitting` where it grants none, so that one core stays free for everything else.
+/// Returns the lowest policy that the system grants to a hashing thread, and how many threads to start under it: one
+/// less than `fitting` where it grants none, so that one core stays free for everything else.
 fn background_policy(fitting: usize, warnings: &mut Vec<String>) -> (BackgroundPolicy, usize) {
     match try_policy(BackgroundPolicy::Idle) {
         Ok(policy) => {
             if policy != BackgroundPolicy::Idle && cfg!(target_os = "linux") {
                 warnings.push(String::from(
-                    "the system refuses SCHED_IDLE for hashing threads: they run at nice 19, and in a storm other answers \
-                     take some milliseconds longer",
+                    "the system refuses SCHED_IDLE for hashing threads: they run at nice 19, and in a storm other \
+                     answers take some milliseconds longer",
                 ));
             }
             (policy, fitting)

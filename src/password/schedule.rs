@@ -1,5 +1,5 @@
-//! The order in which passwords are checked: lanes by weight, networks in turn within a lane, no job after its budget. It
-//! knows no thread, clock or lock.
+//! The order in which passwords are checked: lanes by weight, networks in turn within a lane, no job after its budget.
+//! It knows no thread, clock or lock.
 //!
 //! ```text
 //!   admit ──▶ lane full? ──no──▶ queued ──▶ next ──▶ runs
@@ -9,7 +9,8 @@
 //!         no ─▶ shed
 //! ```
 //!
-//! Invariant: lanes that stay busy are served 8 : 4 : 1, and each gets at least one of any 3, 4 and 13 consecutive passwords.
+//! Invariant: lanes that stay busy are served 8 : 4 : 1, and each gets at least one of any 3, 4 and 13 consecutive
+//! passwords.
 //!
 //! Invariant: of the networks of a lane that stay busy, none is served twice before each was served once.
 //!
@@ -199,8 +200,8 @@ impl<J> Queue<J> {
         self.take(network, VecDeque::pop_front)
     }
 
-    /// Removes the oldest job, if it came before `before`. It is at the front of its network's queue, which is in order of
-    /// arrival.
+    /// Removes the oldest job, if it came before `before`. It is at the front of its network's queue, which is in order
+    /// of arrival.
     fn pop_older_than(&mut self, before: Duration) -> Option<J> {
         loop {
             let (number, network) = *self.arrivals.front()?;
@@ -230,8 +231,8 @@ impl<J> Scheduler<J> {
         self.queues.each_ref().map(|queue| (queue.lane, queue.len))
     }
 
-    /// Predicts how long the last of `len` jobs in `lane` waits. It assumes that the lanes that are busy now stay busy, which
-    /// gives the lane its share of the threads.
+    /// Predicts how long the last of `len` jobs in `lane` waits. It assumes that the lanes that are busy now stay busy,
+    /// which gives the lane its share of the threads.
     fn predicted_wait(&self, lane: Lane, len: usize, hash_time: Duration) -> Duration {
         let busy = self.queues.iter().filter(|queue| queue.len > 0 || queue.lane == lane);
         let weights: u32 = busy.map(|queue| queue.lane.weight()).sum();
@@ -268,8 +269,8 @@ impl<J> Scheduler<J> {
         Err(Full { clear_in: wait })
     }
 
-    /// Queues a job if it would run within the budget. In a full lane it also queues a job whose network holds fewer places
-    /// than another network; then the newest job of the network that holds most is removed.
+    /// Queues a job if it would run within the budget. In a full lane it also queues a job whose network holds fewer
+    /// places than another network; then the newest job of the network that holds most is removed.
     ///
     /// Units: `hash_time` is the time of one password on one thread; `now` is monotonic time since any fixed moment.
     ///
@@ -430,9 +431,9 @@ mod tests {
     }
 
     proptest! {
-        /// Invariant: every admitted job ends once: run within the budget, displaced, expired or withdrawn. The queues stay
-        /// within what the budget allows. In a lane no network is served twice while another one that has waited all the
-        /// time is not served at all.
+        /// Invariant: every admitted job ends once: run within the budget, displaced, expired or withdrawn. The queues
+        /// stay within what the budget allows. In a lane no network is served twice while another one that has waited
+        /// all the time is not served at all.
         #[test]
         fn every_job_ends_once_and_in_its_turn(
             threads in 1_usize..4, steps in prop::collection::vec(step(), 1..400),

@@ -1,8 +1,8 @@
 //! A hashing thread, and the handoff by which it takes jobs and returns results.
 //!
-//! A hashing thread runs under a background policy, so it may be preempted for long at any point. It therefore shares no
-//! lock with an event loop and wakes none: it takes its job from its handoff and leaves the result there. Only the pool's
-//! dispatcher, which runs at normal priority, uses the other side of the handoff.
+//! A hashing thread runs under a background policy, so it may be preempted for long at any point. It therefore shares
+//! no lock with an event loop and wakes none: it takes its job from its handoff and leaves the result there. Only the
+//! pool's dispatcher, which runs at normal priority, uses the other side of the handoff.
 
 use std::sync::OnceLock;
 use std::thread::{self, Thread};
@@ -173,7 +173,8 @@ impl Hasher {
 
     /// Checks `password` against the PHC string `text`.
     ///
-    /// Security: a string that cannot be used matches nothing, and is replaced by the decoy so that it takes the same time.
+    /// Security: a string that cannot be used matches nothing, and is replaced by the decoy so that it takes the same
+    /// time.
     fn verify(&mut self, password: &Password, text: &str) -> Verified {
         let phc = Phc::parse(text);
         let needs_rehash = phc.as_ref().ok().map(Phc::cost) != Some(self.cost);

@@ -1,9 +1,9 @@
 //! The hashing threads, and the scheduling policy they run under.
 //!
-//! They begin under `SCHED_IDLE`, where any other thread that wakes up gets the core at once. Beside another program that
-//! keeps every core busy they would get almost no time, and an unprivileged thread cannot leave that policy. So when a job
-//! takes far longer than a hash takes, new threads at nice 19 replace all of them; the old ones end with the jobs they have.
-//! After a while `SCHED_IDLE` is tried again.
+//! They begin under `SCHED_IDLE`, where any other thread that wakes up gets the core at once. Beside another program
+//! that keeps every core busy they would get almost no time, and an unprivileged thread cannot leave that policy. So
+//! when a job takes far longer than a hash takes, new threads at nice 19 replace all of them; the old ones end with the
+//! jobs they have. After a while `SCHED_IDLE` is tried again.
 
 use std::io;
 use std::sync::Arc;
@@ -17,8 +17,8 @@ use crate::system::clock::Clock;
 use crate::system::fail_stop::FailStop;
 use crate::system::scheduling::{self, BackgroundPolicy, Machine};
 
-/// A job is starved when it takes at least this long, and at least [`STARVED_TIMES`] the time of a hash at the start. In a
-/// storm without another busy program a job takes at most twice the time of a hash.
+/// A job is starved when it takes at least this long, and at least [`STARVED_TIMES`] the time of a hash at the start.
+/// In a storm without another busy program a job takes at most twice the time of a hash.
 const STARVED: Duration = Duration::from_millis(200);
 const STARVED_TIMES: u32 = 8;
 /// How long threads stay at nice 19 before `SCHED_IDLE` is tried again. Doubled each time the trial fails, up to the
@@ -132,8 +132,8 @@ impl Drop for HashThreads {
 }
 
 impl HashThreads {
-    /// Starts `threads` threads. `hash_time` is the time of a hash on an idle machine, `lowest` the lowest policy that the
-    /// system grants.
+    /// Starts `threads` threads. `hash_time` is the time of a hash on an idle machine, `lowest` the lowest policy that
+    /// the system grants.
     pub(super) fn start(
         spec: ThreadSpec,
         threads: usize,

@@ -1,7 +1,7 @@
 //! Time. This is the only file that reads the clocks of the operating system.
 //!
-//! Pure rules take `now: Timestamp`, and actors are built with a [`Clock`]. Time never runs back behind the latest time in
-//! the journal: `now = max(system, floor + monotonic time since start)`.
+//! Pure rules take `now: Timestamp`, and actors are built with a [`Clock`]. Time never runs back behind the latest time
+//! in the journal: `now = max(system, floor + monotonic time since start)`.
 #![expect(clippy::disallowed_methods, reason = "this file alone reads the clocks of the operating system")]
 
 use std::fmt;

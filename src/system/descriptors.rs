@@ -1,7 +1,7 @@
 //! File descriptors: how many the process has, and how many of them connections may use.
 //!
-//! **The attack:** the attacker opens connections and holds them until the process can open nothing more: no segment, no
-//! snapshot, no audit file, and no way in for the operator.
+//! **The attack:** the attacker opens connections and holds them until the process can open nothing more: no segment,
+//! no snapshot, no audit file, and no way in for the operator.
 //!
 //! **The rule:** the process raises its limit to the maximum. Some descriptors are reserved for everything except
 //! connections, and the number of connections is bounded by the rest. Further clients wait in the kernel's accept queue
@@ -39,8 +39,8 @@ pub fn raise() -> u64 {
 
 /// Makes the kernel allocate a table for `wanted` descriptors at once, as far as `limit` allows.
 ///
-/// Otherwise the kernel doubles the table each time it is full. In a process with several threads that takes about 10 ms
-/// each time, and every thread that opens or accepts something waits for it: several times at the start of a storm.
+/// Otherwise the kernel doubles the table each time it is full. In a process with several threads that takes about 10
+/// ms each time, and every thread that opens or accepts something waits for it: several times at the start of a storm.
 pub fn make_room(wanted: u64, limit: u64) {
     let last = wanted.min(limit).min(PREALLOCATED_MAX).saturating_sub(1);
     let Ok(last) = i32::try_from(last) else { return };

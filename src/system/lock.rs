@@ -1,11 +1,12 @@
-//! The mutex and condition variable of state that event loops share with each other, with the actors and with the journal.
+//! The mutex and condition variable of state that event loops share with each other, with the actors and with the
+//! journal.
 //!
-//! They wrap the standard library's. `parking_lot` calls `sched_yield` before it sleeps, and from Linux 6.6 on that gives
-//! the core to a hashing thread of the idle class until the next tick, up to 4 ms, while a request waits for a lock that
-//! was free again after a microsecond. The standard library's locks spin and then sleep.
+//! They wrap the standard library's. `parking_lot` calls `sched_yield` before it sleeps, and from Linux 6.6 on that
+//! gives the core to a hashing thread of the idle class until the next tick, up to 4 ms, while a request waits for a
+//! lock that was free again after a microsecond. The standard library's locks spin and then sleep.
 //!
-//! Poisoning is ignored. A panic in an actor or in the journal ends the process, so no thread sees a half-done change; and
-//! state shared by requests is consistent between any two steps that can panic.
+//! Poisoning is ignored. A panic in an actor or in the journal ends the process, so no thread sees a half-done change;
+//! and state shared by requests is consistent between any two steps that can panic.
 
 use std::sync::{self, MutexGuard, PoisonError};
 use std::time::Duration;

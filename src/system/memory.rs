@@ -1,8 +1,8 @@
 //! Free memory, and how many hashing threads fit into it.
 //!
-//! Hashing threads allocate their memory at the first password and release it when idle. A start would therefore succeed
-//! without enough memory, and the first storm would make the kernel kill the process, again after each restart. So the
-//! free memory is read before the threads start.
+//! Hashing threads allocate their memory at the first password and release it when idle. A start would therefore
+//! succeed without enough memory, and the first storm would make the kernel kill the process, again after each restart.
+//! So the free memory is read before the threads start.
 
 use std::path::Path;
 

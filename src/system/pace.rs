@@ -22,7 +22,8 @@ pub(crate) struct Pace<H> {
 }
 
 impl<H: Fn() -> bool> Pace<H> {
-    /// Starts the first slice now. While `hurry` returns true there are no pauses, because something waits for the work.
+    /// Starts the first slice now. While `hurry` returns true there are no pauses, because something waits for the
+    /// work.
     pub(crate) fn new(clock: Clock, hurry: H) -> Self {
         Self { since: Cell::new(clock.steady()), clock, hurry }
     }

@@ -1,4 +1,5 @@
-//! The source of random bytes: the operating system, or a seed in tests. Code that mints a secret or an id is given one.
+//! The source of random bytes: the operating system, or a seed in tests. Code that mints a secret or an id is given
+//! one.
 
 use crate::system::lock::Mutex;
 use rand::rngs::{StdRng, SysRng};

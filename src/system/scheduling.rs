@@ -1,10 +1,11 @@
 //! Scheduling policies of the threads of this process, by `sched(7)` on Linux. Elsewhere nothing is done.
 //!
-//! - Hashing threads run below all others ([`background`]): under `SCHED_IDLE`, which yields the core to any thread that
-//!   wakes up but gets almost no time beside another busy program; where they starve there, at nice 19.
+//! - Hashing threads run below all others ([`background`]): under `SCHED_IDLE`, which yields the core to any thread
+//!   that wakes up but gets almost no time beside another busy program; where they starve there, at nice 19.
 //! - On a dedicated machine the actors' thread and the journal's writer run under `SCHED_BATCH` ([`batch`]). When woken
-//!   they do not preempt the running thread, so that more requests have arrived by the time they run: one wake-up answers
-//!   more of them and there are fewer syncs. On a shared machine they would wait for the slices of other programs.
+//!   they do not preempt the running thread, so that more requests have arrived by the time they run: one wake-up
+//!   answers more of them and there are fewer syncs. On a shared machine they would wait for the slices of other
+//!   programs.
 
 use std::io;
 
@@ -22,8 +23,8 @@ pub enum Machine {
 pub enum BackgroundPolicy {
     /// `SCHED_IDLE`: any other thread that wakes up runs at once.
     Idle,
-    /// `SCHED_OTHER` at nice 19: it gets some time beside other busy programs, and a thread that wakes up may wait for some
-    /// milliseconds.
+    /// `SCHED_OTHER` at nice 19: it gets some time beside other busy programs, and a thread that wakes up may wait for
+    /// some milliseconds.
     Nice,
 }
 
@@ -38,7 +39,8 @@ pub fn background(wanted: BackgroundPolicy) -> io::Result<BackgroundPolicy> {
     set::nice(19).map(|()| BackgroundPolicy::Nice)
 }
 
-/// Puts the current thread under `SCHED_BATCH` on a dedicated machine. If the system refuses, the thread stays as it is.
+/// Puts the current thread under `SCHED_BATCH` on a dedicated machine. If the system refuses, the thread stays as it
+/// is.
 pub fn batch(machine: Machine) {
     if machine == Machine::Dedicated {
         set::batch();
@@ -69,8 +71,8 @@ mod set {
 
     pub(super) fn batch() {
         let before = rustix::process::getpriority_process(Some(rustix::thread::gettid())).unwrap_or(0);
-        // Setting the policy also sets a nice value, which is restored below. A negative one, given by the operator, could
-        // not be restored.
+        // Setting the policy also sets a nice value, which is restored below. A negative one, given by the operator,
+        // could not be restored.
         if before < 0 {
             return;
         }

@@ -1,7 +1,7 @@
 //! Known mistakes that the simulator must find, each behind a switch that exists only in tests.
 //!
-//! In any other build [`seeded`] is always false and the mistakes are not compiled in. The journal's page has a table of
-//! them.
+//! In any other build [`seeded`] is always false and the mistakes are not compiled in. The journal's page has a table
+//! of them.
 
 /// One known mistake.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]

@@ -25,8 +25,8 @@ impl Slot {
         if number < SLOTS { Some(Self(number)) } else { None }
     }
 
-    /// Returns the slot of the account name `name`. It depends on the installation's `directory_key`, so that nobody
-    /// outside can choose names that all fall into one slot.
+    /// Returns the slot of the account name `name`. It depends on the installation's `directory_key`, so that an
+    /// attacker cannot choose names that all fall into one slot.
     pub fn of_name(directory_key: &[u8; 32], name: &str) -> Self {
         let [high, low, ..] = keyed_digest(directory_key, &[b"slot", name.as_bytes()]);
         Self(u16::from_be_bytes([high, low]) % SLOTS)
