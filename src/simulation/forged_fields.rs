@@ -185,7 +185,8 @@ fn no_reader_believes_a_frame_that_no_version_wrote() {
         assert!(recovered(&disk).is_none(), "recovery believes {}", place - at);
         assert!(proved(&disk).is_err(), "the second reader believes {}", place - at);
     }
-    // The fields of what was durable when the frame was composed are a witness, and no part of the journal's content.
+    // These two fields name the durable part of the journal when the frame was composed. They are a witness for
+    // recovery, and no part of the journal's content.
     for field in [40, 48] {
         let disk = with_segment(0, LeftWrong::default(), |bytes| bytes[at + field] ^= 1);
         assert!(recovered(&disk).is_some(), "field {field}");

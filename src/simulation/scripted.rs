@@ -226,7 +226,7 @@ fn start_and(disk: &SimStorage, story: impl FnOnce(&mut World)) -> Option<Reache
 const STORIES: [(&str, Story); 6] = [
     ("first start and a few entries", |disk| start_and(disk, |world| world.story(2))),
     ("switches, attests and snapshots", |disk| start_and(disk, |world| world.story(14))),
-    ("a snapshot and what it lets go", |disk| {
+    ("a snapshot and the files it deletes", |disk| {
         start_and(disk, |world| {
             world.story(4);
             for _ in 0..3 {

@@ -54,7 +54,7 @@ pub enum Disproof {
         path: String,
         /// The offset in it.
         at: usize,
-        /// The part that was expected there.
+        /// The kind of damage.
         what: &'static str,
     },
     /// Two beginnings lead to different states.
@@ -139,7 +139,7 @@ pub fn prove(
 ) -> Result<Proof, Disproof> {
     let segments = segments(storage)?;
     let Some(first) = segments.first() else {
-        return Err(Disproof::damaged("journal", 0, "a segment"));
+        return Err(Disproof::damaged("journal", 0, "no segment"));
     };
     let mut snapshots = Vec::new();
     let mut names = storage.list("snapshot").map_err(Disproof::io("snapshot"))?;
@@ -148,7 +148,7 @@ pub fn prove(
     for path in named.chain(unnamed.map(ToOwned::to_owned)) {
         let snapshot = Snapshot::open(storage, &path)?;
         if snapshot.cluster != first.cluster {
-            return Err(Disproof::damaged(&path, 16, "the installation that the journal belongs to"));
+            return Err(Disproof::damaged(&path, 16, "belongs to another installation than the journal"));
         }
         snapshots.push(snapshot);
     }

@@ -96,7 +96,7 @@ impl Segment {
             && name == format!("{:016x}.log", segment.segno)
             && segment.len == len
             && segment.align.is_power_of_two();
-        if sound { Ok(segment) } else { Err(Disproof::damaged(&segment.path, 0, "header block")) }
+        if sound { Ok(segment) } else { Err(Disproof::damaged(&segment.path, 0, "damaged header block")) }
     }
 }
 
@@ -196,7 +196,8 @@ pub(super) fn entries(
                 if seq > upto {
                     return Ok(upto);
                 }
-                rest = entry(rest, seq, visit).ok_or(Disproof::damaged(path, frame.at, "an entry"))?;
+                rest =
+                    entry(rest, seq, visit).ok_or(Disproof::damaged(path, frame.at, "unreadable entry"))?;
             }
             if !rest.is_empty() {
                 return Err(Disproof::damaged(path, frame.at, "bytes after the last entry"));
@@ -211,7 +212,7 @@ pub(super) fn entries(
             closed = u16_of(head, 80) == 5;
         }
         if next.is_some() && at != end {
-            return Err(Disproof::damaged(path, at, "ends before the next segment says so"));
+            return Err(Disproof::damaged(path, at, "ends before the place that the next segment names"));
         }
         link = Some(now);
     }
@@ -269,14 +270,14 @@ impl Snapshot {
         let len = file.length().map_err(Disproof::io(path))? as usize;
         let footer_at = len.saturating_sub(BLOCK);
         if footer_at < BLOCK {
-            return Err(Disproof::damaged(path, len, "too short"));
+            return Err(Disproof::damaged(path, len, "shorter than header and footer"));
         }
         let mut head = vec![0; BLOCK];
         let mut footer = vec![0; BLOCK];
         file.read_at(&mut head, 0).map_err(Disproof::io(path))?;
         file.read_at(&mut footer, footer_at as u64).map_err(Disproof::io(path))?;
         if !block_is_sound(&head, *b"PCSNAP\r\n") || u32_of(&head, 104) != BUCKETS {
-            return Err(Disproof::damaged(path, 0, "header block"));
+            return Err(Disproof::damaged(path, 0, "damaged header block"));
         }
         let sound = part(&footer, 0, 4) == b"PCE1"
             && crc32c::crc32c(part(&footer, 8, BLOCK - 8)) == u32_of(&footer, 4)
@@ -284,7 +285,7 @@ impl Snapshot {
             && u64_of(&footer, 48) == len as u64
             && u64_of(&footer, 16) == u64_of(&head, 96);
         if !sound {
-            return Err(Disproof::damaged(path, footer_at, "footer"));
+            return Err(Disproof::damaged(path, footer_at, "damaged footer"));
         }
         let mut snapshot = Self {
             path: path.to_owned(),
@@ -325,7 +326,7 @@ impl Snapshot {
                 && u64_of(&head, 16) == chunks.len() as u64
                 && at + CHUNK_HEAD + chunk.body_len <= self.footer_at;
             if !sound {
-                return Err(damaged(at, "chunk header"));
+                return Err(damaged(at, "damaged chunk header"));
             }
             let (count, reached) = counts.entry(chunk.table).or_default();
             if chunk.buckets.start != *reached || chunk.buckets.is_empty() {
@@ -372,13 +373,13 @@ impl Snapshot {
             let mut body = vec![0; chunk.body_len];
             self.file.read_at(&mut body, (chunk.at + CHUNK_HEAD) as u64).map_err(Disproof::io(&self.path))?;
             if crc32c::crc32c(&body) != chunk.body_crc {
-                return Err(damaged("chunk"));
+                return Err(damaged("damaged chunk"));
             }
             let mut rest = &body[..];
             for _ in 0..chunk.count {
                 let klen = usize::from(u16_of(rest, 2));
                 let vlen = u32_of(rest, 4) as usize;
-                let record = rest.get(8..8 + klen + vlen).ok_or(damaged("record"))?;
+                let record = rest.get(8..8 + klen + vlen).ok_or(damaged("unreadable record"))?;
                 let (key, value) = record.split_at(klen);
                 let bucket = bucket_of(key);
                 if !chunk.buckets.contains(&(bucket as u16)) {
@@ -406,7 +407,11 @@ impl Snapshot {
         if agrees {
             Ok(())
         } else {
-            Err(Disproof::damaged(&self.path, self.footer_at, "the digest of its records"))
+            Err(Disproof::damaged(
+                &self.path,
+                self.footer_at,
+                "the footer names another digest than that of the records",
+            ))
         }
     }
 }
