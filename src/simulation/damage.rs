@@ -36,7 +36,8 @@ fn tail(disk: &SimStorage, sizes: Sizes) -> Option<Tail> {
     let bytes = disk.peek(&path)?;
     let header = Header::read(FileKind::Segment, bytes.first_chunk::<HEADER_BYTES>()?).ok()?;
     let fields = SegmentFields::read(&header.by_kind)?;
-    let (mut at, mut frames) = (HEADER_BYTES, Vec::new());
+    let mut at = HEADER_BYTES;
+    let mut frames = Vec::new();
     while let Some(Seen::Frame(frame)) = bytes.get(at..).map(|rest| frame::read(rest, sizes.align)) {
         frames.push((at, at + frame.len, frame.header.first_seq, frame.header.count));
         at += frame.len;

@@ -43,7 +43,8 @@ pub(crate) fn values() -> Vec<Change> {
         let [table, schema, hex] = line.split(' ').collect::<Vec<_>>()[..] else { panic!("{line}") };
         let mut value: Vec<u8> =
             (0..hex.len()).step_by(2).map(|at| u8::from_str_radix(&hex[at..at + 2], 16).unwrap()).collect();
-        let (table, schema) = (table.parse().unwrap(), schema.parse().unwrap());
+        let table = table.parse().unwrap();
+        let schema = schema.parse().unwrap();
         // The ids of that file have no slot in common; a record that a server stores lies in the slot of its account.
         value[..2].fill(0);
         if matches!(table, 1 | 4 | 5 | 6) {
@@ -376,7 +377,8 @@ pub(crate) fn verdicts() -> Vec<[String; 4]> {
 #[test]
 fn no_frozen_byte_of_a_directory_has_moved() {
     for (base, disk) in today() {
-        let (today, frozen) = (files(&disk), frozen(base));
+        let today = files(&disk);
+        let frozen = frozen(base);
         assert_eq!(
             today.keys().collect::<Vec<_>>(),
             frozen.keys().collect::<Vec<_>>(),

@@ -123,7 +123,7 @@ impl Run {
         Clock::manual(self.time)
     }
 
-    /// Runs one life: a start, steps, an end, and the judgement of copies of what it left.
+    /// Runs one life: a start, steps, an end, and the judgement of copies of the disk.
     fn life(&mut self) -> Result<(), Violation> {
         self.die_in_recovery()?;
         let clock = self.clock();
@@ -281,7 +281,8 @@ impl Run {
                 }
             }
             9 => {
-                let (number, secret) = (self.dice.below(5) as u8, self.dice.next());
+                let number = self.dice.below(5) as u8;
+                let secret = self.dice.next();
                 world.family(&mut self.oracle, number, secret).map_err(broken)?;
             }
             10..=12 => match world.journal.writer.step() {

@@ -151,7 +151,8 @@ impl World {
     /// Opens a refresh family, or rotates its token: the real rule in the real owner.
     pub(super) fn family(&mut self, oracle: &mut Oracle, number: u8, secret: u64) -> Result<(), String> {
         let slot = Slot::FIRST;
-        let (id, account) = (FamilyId::mint(slot, [number; 14]), AccountId::mint(slot, [9; 14]));
+        let id = FamilyId::mint(slot, [number; 14]);
+        let account = AccountId::mint(slot, [9; 14]);
         let digest = |n: u64| SecretDigest([n as u8; 32]);
         let mut writes = Vec::new();
         let place: Place = (FAMILIES, id.to_bytes().to_vec());
@@ -193,7 +194,7 @@ impl World {
         note_answer(&self.journal, &mut self.openings, oracle, answer, writes, &place).map(|_| ())
     }
 
-    /// Lets out every answer that may leave by now. Returns how many facts were told.
+    /// Lets out every answer that may leave by now. Returns how many left.
     pub(super) fn let_out(&mut self, oracle: &mut Oracle) -> u64 {
         let mut facts = 0;
         let mut context = Context::from_waker(Waker::noop());
@@ -355,7 +356,8 @@ fn ask<const TABLE: u16>(
     if let Some(unwritten) = unwritten.filter(|_| answer.is_ok()) {
         owner.state_mut().apply(unwritten);
     }
-    let (refused, wrote) = (answer.as_ref().err().copied(), !writes.is_empty());
+    let refused = answer.as_ref().err().copied();
+    let wrote = !writes.is_empty();
     note_answer(journal, openings, oracle, answer, writes, &place)?;
     match (refused, class) {
         (None, Class::Ordinary) => *reserve_used &= !wrote,

@@ -267,7 +267,9 @@ mod tests {
         storage.unlink("file").unwrap();
         storage.remove_dir("").unwrap();
         assert!(!root.exists());
-        assert!(!is_dir_or_empty(&root) && is_dir_or_empty(dir.path()) && is_dir_or_empty(Path::new("")));
+        assert!(!is_dir_or_empty(&root));
+        assert!(is_dir_or_empty(dir.path()));
+        assert!(is_dir_or_empty(Path::new("")));
     }
 
     #[test]

@@ -222,7 +222,8 @@ pub(super) fn entries(
 /// Gives each write of the first entry in `bytes` to `visit`, and returns the bytes after that entry.
 fn entry<'a>(bytes: &'a [u8], seq: u64, visit: &mut VisitWrite<'_>) -> Option<&'a [u8]> {
     let len = u32_of(bytes, 0) as usize;
-    let (writes, rest) = (bytes.get(8..len)?, bytes.get(len..)?);
+    let writes = bytes.get(8..len)?;
+    let rest = bytes.get(len..)?;
     let mut at = 0;
     for _ in 0..u16_of(bytes, 4) {
         let head = writes.get(at..at + 12)?;

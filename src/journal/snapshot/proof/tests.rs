@@ -26,10 +26,12 @@ fn both_readers_read_the_same_state_of_every_golden_directory() {
         let disk = disk_of(&frozen(base));
         let proof = verify_it(&disk).unwrap();
         let state = Run::begin(&disk).unwrap().state;
-        assert_eq!((proof.records, proof.paths), (state.records.len() as u64, paths), "{base}");
+        assert_eq!(proof.records, state.records.len() as u64, "{base}");
+        assert_eq!(proof.paths, paths, "{base}");
         // The same holds after the next start.
         let again = prove_it(&disk.after_kill()).unwrap();
-        assert_eq!((again.seq, again.digest), (proof.seq, proof.digest), "{base}, started again");
+        assert_eq!(again.seq, proof.seq, "{base}, started again");
+        assert_eq!(again.digest, proof.digest, "{base}, started again");
     }
 }
 
@@ -144,5 +146,7 @@ fn a_snapshot_right_before_the_first_segment_is_a_beginning() {
     drop(run);
     disk.lose(&segment_path(1));
     let proof = prove_it(&disk).unwrap();
-    assert_eq!((proof.seq, proof.records, proof.paths), (2, 3, 1));
+    assert_eq!(proof.seq, 2);
+    assert_eq!(proof.records, 3);
+    assert_eq!(proof.paths, 1);
 }
