@@ -42,7 +42,7 @@ pub struct Salvaged {
 ///
 /// Errors: `from` cannot be listed, or names no installation; or `to` cannot be written.
 pub fn salvage(from: &dyn Storage, to: Destination<'_>) -> Result<Salvaged, Refusal> {
-    // Unless the files can be listed, nobody can say which are missing.
+    // Unless the files can be listed, it is unknown which are missing.
     let named = |dir: &str, extension| {
         numbers(from, dir, extension)
             .map_err(|error| Refusal::new(dir, None, error, "mend the disk or its permissions first"))
@@ -282,18 +282,22 @@ mod tests {
         gone.lose(&last);
         let (made, to, _) = salvaged(&gone);
         let made = made.unwrap();
-        assert_eq!((made.lost, made.open_end), (vec![(first_lost, 12)], true));
+        assert_eq!(made.lost, [(first_lost, 12)]);
+        assert!(made.open_end);
         assert_eq!(made.passed_over, [format!("{last}: missing")]);
         assert_eq!(made.restored.seq, first_lost - 1);
         assert_eq!(kept(&to), (1..first_lost).collect::<Vec<_>>());
         let zeroed = directory(12);
         zeroed.damage(&last, |bytes| bytes.fill(0));
         let made = salvaged(&zeroed).0.unwrap();
-        assert_eq!((made.lost, made.open_end), (vec![(first_lost, 12)], true));
+        assert_eq!(made.lost, [(first_lost, 12)]);
+        assert!(made.open_end);
         assert_eq!(made.passed_over, [format!("{last}: its header block cannot be read")]);
         // If every file is sound, nothing more can be lost.
         let made = salvaged(&disk).0.unwrap();
-        assert_eq!((made.lost, made.open_end, made.passed_over), (vec![], false, vec![]));
+        assert!(made.lost.is_empty());
+        assert!(!made.open_end);
+        assert!(made.passed_over.is_empty());
         // The header of a segment names it, even if nothing else of the segment is left.
         let headed = directory(12);
         headed.lose(IDENTITY);
@@ -304,17 +308,21 @@ mod tests {
             headed.damage(&path, |bytes| bytes[at + 100] ^= 1);
         }
         let made = salvaged(&headed).0.unwrap();
-        assert_eq!((made.lost, made.open_end), (vec![(first_lost - 1, first_lost - 1)], true));
+        assert_eq!(made.lost, [(first_lost - 1, first_lost - 1)]);
+        assert!(made.open_end);
         // The name of a snapshot that cannot be read names it.
         let named = directory(5);
         named.plant(&snapshot_path(9), vec![1; 9]);
         let made = salvaged(&named).0.unwrap();
-        assert_eq!((made.lost, made.open_end, made.restored.seq), (vec![(6, 9)], true, 5));
+        assert_eq!(made.lost, [(6, 9)]);
+        assert!(made.open_end);
+        assert_eq!(made.restored.seq, 5);
         // Without IDENTITY the end of the journal is unknown.
         let unknown = directory(5);
         unknown.lose(IDENTITY);
         let made = salvaged(&unknown).0.unwrap();
-        assert_eq!((made.lost, made.open_end), (vec![], true));
+        assert!(made.lost.is_empty());
+        assert!(made.open_end);
         assert_eq!(made.passed_over, ["IDENTITY: missing"]);
         unknown.plant(IDENTITY, vec![1; 9_000]);
         assert!(salvaged(&unknown).0.unwrap().passed_over[0].starts_with("IDENTITY: "));
@@ -350,7 +358,9 @@ mod tests {
             } else {
                 format!("{} to {}: missing", segment_path(first), segment_path(last))
             };
-            assert_eq!((made.passed_over, made.open_end, made.lost.len()), (vec![named], false, 1));
+            assert_eq!(made.passed_over, [named]);
+            assert!(!made.open_end);
+            assert_eq!(made.lost.len(), 1);
         }
         // If no segment is left, only the last one is known, from IDENTITY.
         let disk = directory(60);
@@ -360,7 +370,8 @@ mod tests {
         let made = salvaged(&disk).0.unwrap();
         let last = all[all.len() - 1];
         assert_eq!(made.passed_over, [format!("{}: missing", segment_path(last))]);
-        assert_eq!((made.lost, made.open_end), (vec![(1, 60)], true));
+        assert_eq!(made.lost, [(1, 60)]);
+        assert!(made.open_end);
         // Segments that ended before the snapshot begins had been deleted.
         let disk = disk_of(&frozen("snapshots"));
         let second = disk.peek(&segment_path(2)).unwrap();
@@ -388,7 +399,8 @@ mod tests {
         }
         let (made, to, _) = salvaged(&disk);
         let made = made.unwrap();
-        assert_eq!((made.lost, kept(&to)), (vec![(4, 5), (9, 9)], vec![1, 2, 3, 6, 7, 8, 10, 11, 12]));
+        assert_eq!(made.lost, [(4, 5), (9, 9)]);
+        assert_eq!(kept(&to), [1, 2, 3, 6, 7, 8, 10, 11, 12]);
         let (path, at, len) = &frames[&4];
         let hole = format!("{path} at bytes {at} to {}: cannot be read", at + 2 * len - 1);
         assert_eq!(
@@ -407,7 +419,8 @@ mod tests {
         disk.lose_sector(&segment_path(2), 0);
         disk.lose_sector(&snapshot_path(0x15), 5_000);
         let made = salvaged(&disk).0.unwrap();
-        assert_eq!((state(&disk), made.lost), (whole, vec![]));
+        assert_eq!(state(&disk), whole);
+        assert!(made.lost.is_empty());
         assert!(made.passed_over[0].starts_with(&format!("{}: cannot be read: ", snapshot_path(0x15))));
     }
 

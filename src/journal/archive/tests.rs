@@ -95,7 +95,7 @@ pub(super) fn kept(disk: &SimStorage) -> Vec<u64> {
     state_of(disk).0.0.keys().map(|(_, key)| u64::from_be_bytes(key[..].try_into().unwrap())).collect()
 }
 
-/// Returns a destination on `to`, and its clock, which is far behind that of the old directory.
+/// Returns a destination on `to`, and its clock, which is far earlier than that of the old directory.
 fn destination(to: &SimStorage) -> (Destination<'static>, Clock) {
     let clock = Clock::manual(Timestamp::from_secs(1));
     let destination = Destination {
@@ -143,7 +143,8 @@ fn a_backup_holds_every_file_and_reaches_what_was_durable() {
     let sums = String::from_utf8(to.peek(SUMS).unwrap()).unwrap();
     let named: Vec<&str> = sums.lines().map(|line| line.split_once("  ").unwrap().1).collect();
     assert_eq!(named.len(), from.paths().len());
-    assert!(named.contains(&IDENTITY) && named.contains(&"journal/0000000000000003.log"), "{sums}");
+    assert!(named.contains(&IDENTITY), "{sums}");
+    assert!(named.contains(&"journal/0000000000000003.log"), "{sums}");
     check_sums(&to).unwrap();
 }
 
@@ -263,7 +264,10 @@ fn a_restore_has_the_same_records_without_the_tables_left_out() {
     assert!(!records.is_empty());
     assert_eq!(records.iter().count(), 402);
     let (table, schema, first, value) = records.iter().last().unwrap();
-    assert_eq!((table, schema, first, value), (TABLE, 1, &key(400)[..], &[400_u64 as u8; 20][..]));
+    assert_eq!(table, TABLE);
+    assert_eq!(schema, 1);
+    assert_eq!(first, &key(400)[..]);
+    assert_eq!(value, &[400_u64 as u8; 20][..]);
     records.apply(TABLE, 1, &key(400), None).unwrap();
     assert_eq!(records.len(), 401);
 }
@@ -398,13 +402,16 @@ fn a_damaged_snapshot_gives_way_to_the_older_and_then_to_the_journal() {
     let [older, newest] = numbers(&disk, SNAPSHOT_DIR, ".snap").unwrap()[..] else { panic!("two") };
     disk.damage(&snapshot_path(newest), |bytes| bytes[5_000] ^= 1);
     let (made, second) = state(&disk);
-    assert_eq!((made.lost, second), (vec![], whole));
-    assert!(made.passed_over.len() == 1 && made.passed_over[0].starts_with(&snapshot_path(newest)));
+    assert!(made.lost.is_empty());
+    assert_eq!(second, whole);
+    assert_eq!(made.passed_over.len(), 1);
+    assert!(made.passed_over[0].starts_with(&snapshot_path(newest)));
     disk.damage(&snapshot_path(older), |bytes| bytes[5_000] ^= 1);
     let (made, rest) = state(&disk);
     let first = *frames(&disk).keys().next().unwrap();
     assert!(first > 1, "no segment was dropped");
-    assert_eq!((made.lost, made.passed_over.len()), (vec![(1, first - 1)], 2));
+    assert_eq!(made.lost, [(1, first - 1)]);
+    assert_eq!(made.passed_over.len(), 2);
     let mut of_segments = Fold::default();
     for (path, at, _) in frames(&disk).values() {
         let bytes = disk.peek(path).unwrap();

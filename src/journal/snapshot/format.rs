@@ -1,4 +1,4 @@
-//! What the writer and the reader of snapshots must agree on: lengths, the layout of a record, the digest of a record.
+//! The format that the writer and the reader of snapshots share: lengths, the layout of a record, its digest.
 
 use sha2::{Digest, Sha256};
 

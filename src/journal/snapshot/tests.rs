@@ -52,8 +52,9 @@ fn long_files_are_synced_between_and_short_ones_at_the_end() {
     let context = context_of(&disk);
     let mut writer = SnapshotWriter::begin(&context, 0).unwrap();
     let failing = |fails: bool| {
-        let (lasting, only, error) = (true, Some(Kind::Sync), ErrorKind::PermissionDenied);
-        disk.fail(fails.then_some(Failure { at: 0, lasting, only, error }));
+        let failure =
+            Failure { at: 0, lasting: true, only: Some(Kind::Sync), error: ErrorKind::PermissionDenied };
+        disk.fail(fails.then_some(failure));
     };
     failing(true);
     // Below two MiB nothing is synced; the chunk that crosses them is.
@@ -174,7 +175,8 @@ fn damage_to_a_footer_is_reported_with_its_offset() {
     let disk = SimStorage::new();
     let context = context_of(&disk);
     let unnamed = unnamed(&context);
-    let (path, len) = (unnamed.path().to_owned(), unnamed.bytes() as usize);
+    let path = unnamed.path().to_owned();
+    let len = unnamed.bytes() as usize;
     let footer = len - FOOTER;
     let reported = |edit: &dyn Fn(&mut [u8])| {
         let disk = disk.after_kill();
