@@ -9,7 +9,7 @@ use portcullis::token::Keys;
 use super::operate::operate;
 use super::{Cli, Failure, counted, say};
 
-/// What to do with the log of security events.
+/// The subcommands for security events.
 #[derive(Clone, Debug, Subcommand)]
 pub enum AuditCommand {
     /// Show the newest security events.
@@ -17,7 +17,7 @@ pub enum AuditCommand {
         /// How many events to show.
         #[arg(default_value_t = 20)]
         limit: usize,
-        /// Only events of this name; a name that ends with a dot stands for all that begin with it: `login.`
+        /// Only events of this name; a name that ends with a dot selects all that begin with it: `login.`
         #[arg(long = "type", value_name = "NAME")]
         event: Option<String>,
         /// Only events of this account or session, by id.
@@ -51,6 +51,6 @@ fn verify(cli: &Cli) -> Result<(), Failure> {
     let key = Keys::load(&keys).map_err(Failure::refused)?.audit();
     let verified = audit::verify::verify(&config.audit.dir, &key).map_err(Failure::refused)?;
     let lines = verified.map_err(Failure::refused)?;
-    say(&format!("the log is unbroken: {}", counted(lines as u64, "line", "lines")));
+    say(&format!("the log is unbroken: {}", counted(lines, "line", "lines")));
     Ok(())
 }

@@ -4,7 +4,7 @@ use clap::Subcommand;
 
 use super::{Cli, Failure, say};
 
-/// What to do with the configuration.
+/// The subcommands for the configuration.
 #[derive(Clone, Copy, Debug, Subcommand)]
 pub enum ConfigCommand {
     /// Report every mistake at once, each with its file and line.

@@ -71,7 +71,9 @@ pub(super) fn run(cli: &Cli) -> Result<(), Failure> {
         let items: Vec<Value> = lines.iter().map(Line::json).collect();
         say(&json!({ "items": items }).to_string());
     } else {
-        lines.iter().for_each(|line| say(&line.text()));
+        for line in &lines {
+            say(&line.text());
+        }
     }
     match lines.iter().filter(|line| line.state == "fail").count() as u64 {
         0 => Ok(()),
@@ -202,7 +204,7 @@ fn audit_log(config: &Config) -> Vec<Line> {
     };
     let Ok(verified) = portcullis::audit::verify::verify(&config.audit.dir, &key) else { return Vec::new() };
     let what = match &verified {
-        Ok(lines) => format!("log of security events, {}", counted(*lines as u64, "line", "lines")),
+        Ok(lines) => format!("log of security events, {}", counted(*lines, "line", "lines")),
         Err(broken) => format!("log of security events, {broken}"),
     };
     let why = "it was changed, or a crash cut it short, which the next start mends";

@@ -6,7 +6,7 @@ use portcullis::server::operator::operation::Operation;
 use super::operate::operate;
 use super::{Cli, Failure};
 
-/// What to do with signing keys. Works through a running server, or on the data directory of a stopped one.
+/// The subcommands for signing keys.
 #[derive(Clone, Debug, Subcommand)]
 pub enum KeyCommand {
     /// List the published signing keys, newest first, and say which of them signs.

@@ -21,7 +21,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 use portcullis::config::{Config, Reader};
 
-/// The exit codes, below the help of every command.
+/// The exit codes, for the help of the program.
 const EXIT_CODES: &str = "\
 Exit codes:
   0   done
@@ -53,6 +53,10 @@ pub struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Run the server until SIGTERM or SIGINT (the default command).
+    ///
+    /// Recovers the data directory, or creates it, then listens. Refuses unsafe settings on a public address. Exits
+    /// with 0 after a signal, 1 if the directory cannot be used, 2 if the configuration is wrong or unsafe, 70 after a
+    /// fault.
     Serve(serve::Serve),
     /// Write a configuration file that lists every key with its default.
     Init(init::Init),
@@ -68,12 +72,21 @@ enum Command {
     #[command(subcommand)]
     Data(data::DataCommand),
     /// Add, list, change, lock or delete accounts.
+    ///
+    /// Asks the running server through admin.sock in its data directory. If no server runs, opens the directory itself.
+    /// Run it as the user that owns the directory. Exits with 3 if there is neither a server nor a directory with data.
     #[command(subcommand)]
     User(user::UserCommand),
     /// List or end the sessions of an account.
+    ///
+    /// Asks the running server through admin.sock in its data directory. If no server runs, opens the directory itself.
+    /// Run it as the user that owns the directory. Exits with 3 if there is neither a server nor a directory with data.
     #[command(subcommand)]
     Session(session::SessionCommand),
     /// List, rotate or retire signing keys.
+    ///
+    /// Asks the running server through admin.sock in its data directory. If no server runs, opens the directory itself.
+    /// Run it as the user that owns the directory. Exits with 3 if there is neither a server nor a directory with data.
     #[command(subcommand)]
     Key(key::KeyCommand),
     /// Show security events, or verify their log.

@@ -138,7 +138,7 @@ fn start_log() {
     }
 }
 
-/// Creates what sends the mails.
+/// Creates the transport for mails.
 fn transport(config: &Config) -> Result<Transport, Failure> {
     match &config.mail.transport {
         MailTransport::File => {

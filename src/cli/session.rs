@@ -6,8 +6,7 @@ use portcullis::server::operator::operation::Operation;
 use super::operate::operate;
 use super::{Cli, Failure};
 
-/// What to do with the sessions of an account. Works through a running server, or on the data directory of a stopped
-/// one.
+/// The subcommands for sessions.
 #[derive(Debug, Subcommand)]
 pub enum SessionCommand {
     /// List the browser sessions and token families of an account.

@@ -8,7 +8,7 @@ use portcullis::server::operator::operation::Operation;
 use super::operate::operate;
 use super::{Cli, Failure};
 
-/// What to do with accounts. Works through a running server, or on the data directory of a stopped one.
+/// The subcommands for accounts.
 #[derive(Debug, Subcommand)]
 pub enum UserCommand {
     /// Create an account. Without a password, mail a link to set one.

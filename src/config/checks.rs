@@ -278,7 +278,7 @@ pub const CHECKS: &[Check] = &[
         otherwise: Doubtful,
         is_safe: |config| !config.http.listen.ip().is_loopback() || !config.http.trusted_proxies.is_empty(),
         why: "if a proxy on this machine forwards requests, all clients are throttled as one",
-        fix: "if a proxy is in front, set [http] trusted_proxies = [\"127.0.0.1/32\"]",
+        fix: "if so, set [http] trusted_proxies = [\"127.0.0.1/32\"]",
     },
     Check {
         key: "password.list_file",

@@ -14,7 +14,7 @@ use clap::Subcommand;
 
 use super::{Cli, Failure};
 
-/// What to measure.
+/// The subcommands that measure.
 #[derive(Debug, Subcommand)]
 pub enum BenchCommand {
     /// Send a storm of log-ins, far more than can be hashed, among honest users.

@@ -39,7 +39,7 @@ pub(super) fn verify(data_dir: &Path) -> Result<(), Failure> {
     say(&format!(
         "a second path from {} leads to the same {}, digest {:032x}",
         counted(proof.paths as u64, "starting point", "starting points"),
-        counted(proof.records as u64, "record", "records"),
+        counted(proof.records, "record", "records"),
         proof.digest
     ));
     for warning in report.warnings {

@@ -18,7 +18,7 @@ use portcullis::system::random::Random;
 
 use super::{Cli, Failure};
 
-/// What to do with a data directory.
+/// The subcommands for data directories.
 #[derive(Debug, Subcommand)]
 pub enum DataCommand {
     /// List the journal's files with their headers and frames.
