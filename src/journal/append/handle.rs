@@ -3,7 +3,8 @@
 //! Room is reserved before anything changes. An entry gets its sequence when it is appended. A verdict leaves only when
 //! everything that it has seen is durable. Under the lock nothing happens but counting and copying.
 //!
-//! Waiting for an entry calls the writer, appending one does not: all entries that are appended until then share one sync.
+//! Waiting for an entry calls the writer, appending one does not: all entries that are appended until then share one
+//! sync.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, MutexGuard};
@@ -36,7 +37,7 @@ pub enum NoRoom {
     #[error("the disk is full")]
     StorageFull,
     /// Too many bytes wait for the disk already.
-    #[error("the disk is behind")]
+    #[error("too many bytes wait for the disk")]
     Busy,
     /// The journal has stopped; nothing is acknowledged any more.
     #[error("the journal has stopped")]
@@ -60,7 +61,7 @@ impl Drop for Permit {
 
 /// A verdict that waits until everything that it has seen is durable. Only [`Handle::open`] yields the value.
 #[derive(Debug)]
-#[must_use = "a sealed verdict reaches nobody until it is opened"]
+#[must_use = "a sealed verdict is no answer until it is opened"]
 pub struct Sealed<T> {
     value: T,
     seq: u64,
@@ -135,7 +136,7 @@ pub(in crate::journal) struct Shared {
     pub(in crate::journal) sizes: Sizes,
 }
 
-/// The part of the shared state that is behind the lock.
+/// The part of the shared state that the lock protects.
 #[derive(Debug, Default)]
 pub(in crate::journal) struct Core {
     /// Entries that wait for the writer, back to back.
@@ -188,8 +189,8 @@ impl Core {
 }
 
 impl Handle {
-    /// Builds the handle of a journal whose last durable sequence is `last_seq`. `snapshot_bytes` is the length of the newest
-    /// snapshot.
+    /// Builds the handle of a journal whose last durable sequence is `last_seq`. `snapshot_bytes` is the length of the
+    /// newest snapshot.
     pub(in crate::journal) fn new(sizes: Sizes, last_seq: u64, snapshot_bytes: u64) -> Self {
         let core = Core { first_seq: last_seq + 1, snapshot_bytes, ..Core::default() };
         Self {
@@ -232,8 +233,8 @@ impl Handle {
         Ok(Permit { charge, shared: Arc::clone(&self.shared) })
     }
 
-    /// Appends an entry and returns its sequence. The owner applies it at once, in the same handler. The entry is written
-    /// when a request waits for it or for a later one, and a second later at the latest.
+    /// Appends an entry and returns its sequence. The owner applies it at once, in the same handler. The entry is
+    /// written when a request waits for it or for a later one, and a second later at the latest.
     ///
     /// # Panics
     /// The entry is longer than its permit allows: a mistake of the owner, which must then not go on.
@@ -270,7 +271,8 @@ impl Handle {
         Ok(sealed.value)
     }
 
-    /// Wakes the writer for everything that the verdict has seen. For callers with other work to do before they open it.
+    /// Wakes the writer for everything that the verdict has seen. For callers with other work to do before they open
+    /// it.
     pub fn begin<T>(&self, sealed: &Sealed<T>) {
         if self.durable() < sealed.seq {
             self.call(self.shared.core.lock(), sealed.seq);
@@ -351,8 +353,8 @@ impl Shared {
         self.work.notify_all();
     }
 
-    /// Publishes that everything up to `seq` is durable, gives the charges of `released` bytes back, and wakes the requests
-    /// that waited for no more.
+    /// Publishes that everything up to `seq` is durable, gives the charges of `released` bytes back, and wakes the
+    /// requests that waited for no more.
     pub(in crate::journal) fn publish(&self, seq: u64, released: u64) {
         self.durable.store(seq, Ordering::Release);
         let mut core = self.core.lock();

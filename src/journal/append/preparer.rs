@@ -13,8 +13,8 @@ use crate::system::pace::Pace;
 /// Number of spare segments to keep ready. The room of one of them is kept back for essential entries.
 pub(in crate::journal) const SPARES: usize = 2;
 
-/// Returns how many bytes of the disk must stay free: 1.3 times the last snapshot, since the next one may be longer, and two
-/// segments, since the journal goes on while it is taken.
+/// Returns how many bytes of the disk must stay free: 1.3 times the last snapshot, since the next one may be longer,
+/// and two segments, since the journal goes on while it is taken.
 const fn kept_free(snapshot: u64, segment: u64) -> u64 {
     snapshot + snapshot * 3 / 10 + 2 * segment
 }
@@ -60,8 +60,8 @@ impl Preparer {
         Ok(())
     }
 
-    /// Returns whether a spare is urgent: without one, or with little free space, only essential entries are written. Until
-    /// half of the current segment is used there is time enough to make one at leisure.
+    /// Returns whether a spare is urgent: without one, or with little free space, only essential entries are written.
+    /// Until half of the current segment is used there is time enough to make one at leisure.
     fn is_urgent(&self) -> bool {
         let core = self.shared.core.lock();
         core.low || self.spares.len() == 0 || core.room_here < usable(self.context.sizes) / 2

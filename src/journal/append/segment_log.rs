@@ -68,8 +68,8 @@ impl Spares {
 
     /// Makes one spare: of full length, filled with zeros, synced piece by piece.
     ///
-    /// `piece` returns how many bytes the next piece may have. It may wait before it returns, and its error gives the spare
-    /// up.
+    /// `piece` returns how many bytes the next piece may have. It may wait before it returns, and its error gives the
+    /// spare up.
     pub(in crate::journal) fn prepare(
         &self,
         storage: &dyn Storage,
@@ -223,8 +223,8 @@ impl Log {
         Ok(len)
     }
 
-    /// Makes the frame durable. A failed sync is never tried again: the kernel calls the page clean after it, and a second
-    /// sync would succeed without writing.
+    /// Makes the frame durable. A failed sync is never tried again: the kernel calls the page clean after it, and a
+    /// second sync would succeed without writing.
     fn sync(&self) -> io::Result<()> {
         if !self.is_synced() {
             return Ok(());
@@ -298,8 +298,8 @@ pub(in crate::journal) const fn usable(sizes: Sizes) -> u64 {
     sizes.segment.saturating_sub(HEADER_BYTES as u64 + sizes.frame_max())
 }
 
-/// Deletes, oldest first, the segments that hold no entry after `needed_from`. A segment ends where the next one begins, so
-/// the last one always stays.
+/// Deletes, oldest first, the segments that hold no entry after `needed_from`. A segment ends where the next one
+/// begins, so the last one always stays.
 pub fn drop_segments(storage: &dyn Storage, needed_from: u64) -> io::Result<()> {
     let segments = numbers(storage, JOURNAL_DIR, ".log")?;
     let mut dropped = false;

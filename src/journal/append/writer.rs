@@ -49,8 +49,8 @@ impl Writer {
 
     /// Writes and syncs every entry that waits.
     ///
-    /// Errors: nothing more may be written or acknowledged, and no sync may be tried again: the kernel calls a page clean
-    /// after a failed sync, and a second sync would succeed without writing.
+    /// Errors: nothing more may be written or acknowledged, and no sync may be tried again: the kernel calls a page
+    /// clean after a failed sync, and a second sync would succeed without writing.
     pub fn step(&mut self) -> Result<Stepped, Fault> {
         self.unless_failed(Self::write_all)
     }
@@ -106,7 +106,8 @@ impl Writer {
         Ok(Stepped::Wrote)
     }
 
-    /// Attests in a frame of its own that the last frame is durable, so that recovery can tell damage to it from a torn tail.
+    /// Attests in a frame of its own that the last frame is durable, so that recovery can tell damage to it from a torn
+    /// tail.
     pub fn attest(&mut self) -> Result<(), Fault> {
         self.unless_failed(Self::write_attest)
     }

@@ -10,8 +10,9 @@ use crate::journal::format::header::{FileKind, HEADER_BYTES};
 use crate::journal::format::layout::{JOURNAL_DIR, SegmentFields, segment_path};
 use crate::system::clock::Timestamp;
 
-/// Makes the segment after `end`. Fence and carry are in the file and durable before it gets its name, so that one rename
-/// replaces the old tail: a crash before it changes nothing. `floor` is the latest time that the journal has seen.
+/// Makes the segment after `end`. Fence and carry are in the file and durable before it gets its name, so that one
+/// rename replaces the old tail: a crash before it changes nothing. `floor` is the latest time that the journal has
+/// seen.
 pub(super) fn begin_segment(
     context: &JournalContext,
     end: &End,

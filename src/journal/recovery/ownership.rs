@@ -57,9 +57,9 @@ impl Ownership {
         read_locked(&*self.options.storage, self.options.sizes, target, &self.lock_id)
     }
 
-    /// Begins a new run after `past`: raises the clock's floor, moves a torn tail into quarantine, forms the installation
-    /// at a first start, begins a segment, and writes both slots of `IDENTITY`. `target` is the one that `past` was read
-    /// into.
+    /// Begins a new run after `past`: raises the clock's floor, moves a torn tail into quarantine, forms the
+    /// installation at a first start, begins a segment, and writes both slots of `IDENTITY`. `target` is the one that
+    /// `past` was read into.
     ///
     /// Errors: the past was read without this lock and the directory has changed since, or the clock is more than a day
     /// behind; nothing was changed then. Or the disk failed.

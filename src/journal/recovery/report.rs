@@ -1,5 +1,5 @@
-//! The types that recovery shares with its callers: the target that it replays into, the report of what it read, and the
-//! refusal to start.
+//! The types that recovery shares with its callers: the target that it replays into, the report of what it read, and
+//! the refusal to start.
 
 use std::{fmt, io};
 
@@ -41,8 +41,8 @@ impl fmt::Display for Refusal {
 
 impl std::error::Error for Refusal {}
 
-pub(in crate::journal) const INSPECT: &str = "nothing was changed; look at it with `portcullis data inspect`, and restore a backup if it is \
-     really damaged";
+pub(in crate::journal) const INSPECT: &str = "nothing was changed; look at it with `portcullis data inspect`, \
+     and restore a backup if it is really damaged";
 
 pub(super) const FIX_DISK: &str = "mend the disk or its permissions and start again";
 
@@ -57,8 +57,8 @@ pub trait ReplayTarget {
     ///
     /// Errors: no version of this server wrote such a record.
     fn apply(&mut self, table: u16, schema: u16, key: &[u8], value: Option<&[u8]>) -> Result<(), String>;
-    /// Makes the keys of a new installation, in which nothing has been acknowledged yet. Called again if the first start
-    /// crashed after it.
+    /// Makes the keys of a new installation, in which nothing has been acknowledged yet. Called again if the first
+    /// start crashed after it.
     fn first_start(&mut self) -> io::Result<()> {
         Ok(())
     }

@@ -196,7 +196,8 @@ mod tests {
             (scanned, applied)
         }
 
-        /// Damages the frame at an offset. Returns the offset at which the segment is cut as torn, or why it is refused.
+        /// Damages the frame at an offset. Returns the offset at which the segment is cut as torn, or why it is
+        /// refused.
         fn damaged_at(mut self, at: u64) -> Result<u64, Reason> {
             self.bytes[at as usize + 100] ^= 1;
             match self.scan(None).0 {

@@ -33,8 +33,8 @@ impl Directory {
         Ok(Self { segments, snapshots, identity })
     }
 
-    /// Refuses a directory without `IDENTITY` that is not a new one: it holds an unfinished restore, a journal, snapshots
-    /// or keys.
+    /// Refuses a directory without `IDENTITY` that is not a new one: it holds an unfinished restore, a journal,
+    /// snapshots or keys.
     pub(super) fn refuse_unless_new(
         &self,
         storage: &dyn Storage,
@@ -62,8 +62,8 @@ impl Directory {
         ))
     }
 
-    /// Returns the newest slot of `IDENTITY`, or `None` while no first start has finished: nothing has been acknowledged
-    /// then.
+    /// Returns the newest slot of `IDENTITY`, or `None` while no first start has finished: nothing has been
+    /// acknowledged then.
     pub(super) fn live_identity(&self) -> Option<Identity> {
         let newest = self.identity.as_ref().map(IdentityFile::newest);
         newest.filter(|newest| newest.state != State::Forming)
@@ -82,8 +82,8 @@ impl Directory {
             .map_err(unreadable(&path))
     }
 
-    /// Returns the first file that differs from those of `earlier`, or `None` when `IDENTITY`, the list of segments and the
-    /// list of snapshots are the same.
+    /// Returns the first file that differs from those of `earlier`, or `None` when `IDENTITY`, the list of segments and
+    /// the list of snapshots are the same.
     pub(super) fn difference(&self, earlier: &Self) -> Option<&'static str> {
         let said = |identity: &IdentityFile| (identity.cluster(), identity.timeline(), identity.newest());
         if self.identity.as_ref().map(said) != earlier.identity.as_ref().map(said) {
@@ -96,8 +96,8 @@ impl Directory {
     }
 }
 
-/// Reads the last segment past the page cache, which can show bytes that the disk never got. Of the zeros after the last
-/// written byte it keeps as many as one frame may take.
+/// Reads the last segment past the page cache, which can show bytes that the disk never got. Of the zeros after the
+/// last written byte it keeps as many as one frame may take.
 pub(super) fn read_last_segment(storage: &dyn Storage, sizes: Sizes, path: &str) -> io::Result<Vec<u8>> {
     let file = storage.open(path)?;
     file.forget_cache()?;

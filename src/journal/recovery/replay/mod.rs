@@ -48,11 +48,12 @@ impl PastRead {
         &self.report
     }
 
-    /// Makes sure that the directory, which is now locked, still holds what was read, and opens its `IDENTITY` for writing.
+    /// Makes sure that the directory, which is now locked, still holds what was read, and opens its `IDENTITY` for
+    /// writing.
     ///
-    /// A past that was read under this `lock` needs no check: nobody else can have written since. Otherwise `IDENTITY`, the
-    /// lists of segments and snapshots, and the content of the last segment are compared with what was read. Older segments
-    /// and named snapshots never change.
+    /// A past that was read under this `lock` needs no check: nobody else can have written since. Otherwise `IDENTITY`,
+    /// the lists of segments and snapshots, and the content of the last segment are compared with what was read. Older
+    /// segments and named snapshots never change.
     ///
     /// Errors: the directory has changed. Nothing was changed here.
     pub(super) fn confirm(
@@ -80,15 +81,16 @@ impl PastRead {
     }
 }
 
-/// Reads everything that a directory holds into `target`, without the lock and without changing anything. The directory may
-/// be in use by another process; then the reading shows a prefix of what that process writes.
+/// Reads everything that a directory holds into `target`, without the lock and without changing anything. The directory
+/// may be in use by another process; then the reading shows a prefix of what that process writes.
 ///
 /// Errors: recovery would refuse the directory, or a file was deleted while it was read.
 pub fn read(storage: &dyn Storage, sizes: Sizes, target: &mut dyn ReplayTarget) -> Result<PastRead, Refusal> {
     read_new_or_used(storage, sizes, target, IdentityFile::open, None)
 }
 
-/// Reads everything that a directory holds into `target`, under `lock`. Changes nothing, but opens `IDENTITY` for writing.
+/// Reads everything that a directory holds into `target`, under `lock`. Changes nothing, but opens `IDENTITY` for
+/// writing.
 pub(super) fn read_locked(
     storage: &dyn Storage,
     sizes: Sizes,
@@ -122,8 +124,8 @@ pub fn replay_read_only(
     replay_read_only_until(storage, sizes, target, RecoveryTarget::default())
 }
 
-/// Reads a directory that is in use up to a recovery target, without locking or changing it. Entries after the target are
-/// checked as well, and not applied.
+/// Reads a directory that is in use up to a recovery target, without locking or changing it. Entries after the target
+/// are checked as well, and not applied.
 ///
 /// Errors: recovery would refuse the directory, or there is no `IDENTITY` in it.
 pub fn replay_read_only_until(

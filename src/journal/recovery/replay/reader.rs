@@ -176,8 +176,8 @@ impl<'a> Replay<'a> {
         Ok(())
     }
 
-    /// Returns how many bytes the last segments take that begin after `seq`. A segment whose header cannot be read ends the
-    /// count.
+    /// Returns how many bytes the last segments take that begin after `seq`. A segment whose header cannot be read ends
+    /// the count.
     fn bytes_of_segments_after(&self, segments: &[u64], seq: u64) -> u64 {
         let headers = segments.iter().rev().map_while(|segno| self.header_of(*segno).ok());
         headers.take_while(|(_, fields)| fields.first_seq > seq).map(|(_, fields)| fields.segment_len).sum()
@@ -240,7 +240,8 @@ impl<'a> Replay<'a> {
         first.is_some_and(|header| header.is_ok_and(|(_, fields)| fields.first_seq == 1))
     }
 
-    /// Returns the segments to replay, ascending: from the one that holds the first entry after the snapshot to the last.
+    /// Returns the segments to replay, ascending: from the one that holds the first entry after the snapshot to the
+    /// last.
     fn needed_segments(
         &self,
         segments: &[u64],
