@@ -1,10 +1,13 @@
-//! Do known and unknown names, taken and free addresses take equally long? For each pair of requests the probability that
-//! one side is slower than the other, by Mann and Whitney's U over interleaved samples: 0.5 is no difference.
+//! Measures whether known and unknown names, and taken and free addresses, take equally long: for each pair of requests
+//! the probability that one side is slower than the other, by the Mann-Whitney U test over interleaved samples. 0.5 is
+//! no difference.
 //!
-//! `cargo bench --bench equal_work` takes 8,000 samples a side, and fails beyond 0.03; `-- short` takes 500 on a machine that
-//! may be doing other things as well, and fails where the difference is gross, beyond 0.1. Names of pairs, as in `-- forgot
-//! resend`, leave out the others. Measured in the server, from the call of the flow to its answer. The hash is cheap
-//! (64 KiB, one pass), so that a difference beside it is not drowned: with the real one both sides only come closer.
+//! `cargo bench --bench equal_work` takes 8,000 samples a side and fails if the probability is more than 0.03 off. With
+//! `-- short` it takes 500, on a machine that may be busy, and fails only on a gross difference, more than 0.1 off.
+//! Names of pairs, as in `-- forgot resend`, select those pairs.
+//!
+//! The time is measured in the server, from the call of the flow to its answer. The hash is cheap (64 KiB, one pass),
+//! so that it does not hide a difference beside it; the real hash can only bring both sides closer.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -16,15 +19,17 @@
 )]
 #![allow(clippy::disallowed_methods, reason = "a bench reads the clock")]
 
-#[path = "../tests/pairs.rs"]
+#[path = "../tests/support/pairs.rs"]
 mod pairs;
+#[path = "../tests/support/values.rs"]
+mod values;
 
 use std::rc::Rc;
 use std::time::Instant;
 
 use pairs::{PAIRS, Pair, World};
 
-/// That of the server.
+/// The allocator of the server.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
@@ -59,7 +64,8 @@ fn main() {
     assert!(outside.is_empty(), "a stranger could tell which is which: {outside:?}");
 }
 
-/// Times of both sides in nanoseconds. Each pair is run in turned order, so that neither side always comes first.
+/// Returns the times of both sides of `pair` in nanoseconds. The order within a pair varies, so that neither side
+/// always comes first.
 async fn measure(pair: Pair, samples: usize) -> [Vec<u64>; 2] {
     let world = Rc::new(World::start(World::failures_for(pair), true));
     let mut preparing = tokio::task::JoinSet::new();
@@ -73,15 +79,15 @@ async fn measure(pair: Pair, samples: usize) -> [Vec<u64>; 2] {
     while let Some(done) = preparing.join_next().await {
         done.unwrap();
     }
-    // Mails of the preparation leave first.
+    // Wait until the mails of the preparation have left.
     tokio::time::sleep(std::time::Duration::from_secs(2)).await;
     if pair == Pair::Resend {
-        // Signing up has used the hour's quota of mails: what is beyond it is no pair with what is within.
+        // The sign-ups have used the quota of mails of this hour, and a request beyond the quota does less work.
         world.engine.clock.advance(std::time::Duration::from_hours(1));
     }
     let mut times = [Vec::new(), Vec::new()];
     for n in 0..samples {
-        // Neither ABAB nor ABBA: whatever comes in a rhythm beside it would favour one side.
+        // A fixed order, ABAB or ABBA, would favour one side if other work comes in the same rhythm.
         let is_turned = n.wrapping_mul(2_654_435_761) >> 7 & 1 == 1;
         for known in [is_turned, !is_turned] {
             let begin = Instant::now();
@@ -93,7 +99,7 @@ async fn measure(pair: Pair, samples: usize) -> [Vec<u64>; 2] {
     times
 }
 
-/// The probability that a sample of `first` is larger than one of `second`, ties counting half.
+/// Returns the probability that a sample of `first` is larger than one of `second`. A tie counts half.
 fn slower(first: &[u64], second: &[u64]) -> f64 {
     let mut sorted = second.to_vec();
     sorted.sort_unstable();

@@ -1,8 +1,8 @@
-//! What durability costs: a commit beside the device's own sync, many commits at once, a snapshot while clients are served,
-//! and the way back up. Each figure is measured in the run that prints what it is compared with.
+//! Measures what durability costs: a commit beside the device's own sync, many commits at once, a snapshot while
+//! clients are served, and recovery. Each figure is measured in the run that prints what it is compared with.
 //!
-//! `cargo bench --bench journal` runs all; `cargo bench --bench journal -- commit` what its name holds; with `short` small
-//! and for a moment only, to see that it runs.
+//! `cargo bench --bench journal` runs all parts; `-- commit` runs those whose name contains the word; `short` makes
+//! them small and quick, only to see that they run.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -12,8 +12,7 @@
 )]
 #![allow(clippy::disallowed_methods, reason = "a bench reads the clock")]
 
-mod load;
-mod records;
+mod support;
 
 use std::net::SocketAddr;
 use std::path::Path;
@@ -22,7 +21,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use hdrhistogram::Histogram;
-use load::{field, rotate, run, signed_up};
 use portcullis::journal::append::handle::{Class, Handle, Sealed};
 use portcullis::journal::format::buckets::BUCKETS;
 use portcullis::journal::format::entry::{Change, EncodedEntry, Entry};
@@ -37,12 +35,13 @@ use portcullis::system::clock::Clock;
 use portcullis::system::fail_stop::FailStop;
 use portcullis::system::scheduling::Machine;
 use portcullis::token::Feed;
-use records::{Nothing, account, options, saved, served};
+use support::load::{field, rotate, run, signed_up};
+use support::records::{Nothing, account, options, saved, served};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-/// How long and how large.
+/// Duration and size of the measurements.
 #[derive(Clone, Copy)]
 struct Scale {
     time: Duration,
@@ -55,7 +54,7 @@ const WHOLE: Scale = Scale { time: Duration::from_secs(4), accounts: 1_000_000, 
 const SHORT: Scale = Scale { time: Duration::from_millis(200), accounts: 5_000, tail: 2 << 20, clients: 8 };
 
 fn main() {
-    let wanted: Vec<String> = std::env::args().skip(1).filter(|arg| !arg.starts_with('-')).collect();
+    let wanted = support::selection();
     let scale = if wanted.iter().any(|arg| arg == "short") { SHORT } else { WHOLE };
     let names: Vec<_> = wanted.iter().filter(|arg| *arg != "short").collect();
     let is_wanted = |name: &str| names.is_empty() || names.iter().any(|part| name.contains(part.as_str()));
@@ -74,6 +73,7 @@ fn main() {
     }
 }
 
+/// Returns a quantile of times in nanoseconds.
 fn quantile(times: &Histogram<u64>, quantile: f64) -> Duration {
     Duration::from_nanos(times.value_at_quantile(quantile))
 }
@@ -82,12 +82,12 @@ fn new_histogram() -> Histogram<u64> {
     Histogram::new(3).unwrap()
 }
 
-/// An entry as long as that of a rotation.
+/// Returns an entry as long as that of a rotation.
 fn entry() -> EncodedEntry {
     Entry::encode(&[Change { table: 5, schema: 1, key: vec![0; 16], value: Some(vec![7; 120]) }]).unwrap()
 }
 
-/// Appends and waits for the disk; false when there is no room just now.
+/// Appends `entry` and waits until it is durable. Returns false if there is no space at the moment.
 async fn committed(handle: &Handle, entry: &EncodedEntry) -> bool {
     let Ok(permit) = handle.reserve(entry.as_bytes().len(), Class::Ordinary) else {
         tokio::time::sleep(Duration::from_millis(1)).await;
@@ -98,14 +98,15 @@ async fn committed(handle: &Handle, entry: &EncodedEntry) -> bool {
     true
 }
 
-/// Writes and syncs of 4 KiB into a file that is there in full, as a segment is.
+/// Measures writes and syncs of 4 KiB into a file that is allocated in full, as a segment is.
 fn raw(path: &Path, time: Duration) -> Histogram<u64> {
     use std::os::unix::fs::FileExt;
     let blocks = 4096;
     let file = std::fs::File::create(path).unwrap();
     file.write_all_at(&vec![0; blocks * 4096], 0).unwrap();
     file.sync_all().unwrap();
-    let (mut times, begin) = (new_histogram(), Instant::now());
+    let mut times = new_histogram();
+    let begin = Instant::now();
     for at in (0..blocks).cycle() {
         let begun = Instant::now();
         file.write_all_at(&[1; 4096], at as u64 * 4096).unwrap();
@@ -118,7 +119,8 @@ fn raw(path: &Path, time: Duration) -> Histogram<u64> {
     times
 }
 
-/// One client beside the raw device, in turns; then many at once, in the engine's journal alone.
+/// Measures commits of one client in turns with the raw device, and then of many clients at once. Only the journal
+/// runs.
 fn commit(runtime: &tokio::runtime::Runtime, scale: Scale) {
     const TURNS: u32 = 5;
     let dir = tempfile::tempdir().unwrap();
@@ -126,7 +128,8 @@ fn commit(runtime: &tokio::runtime::Runtime, scale: Scale) {
     let fail_stop = FailStop::new(|why| panic!("{why}"));
     let (handle, running, _) = recovered.start(&fail_stop, Machine::Shared).unwrap();
     let entry = entry();
-    let (mut device, mut alone) = (new_histogram(), new_histogram());
+    let mut device = new_histogram();
+    let mut alone = new_histogram();
     for _ in 0..TURNS {
         device.add(raw(&dir.path().join("raw"), scale.time / TURNS)).unwrap();
         runtime.block_on(async {
@@ -140,7 +143,8 @@ fn commit(runtime: &tokio::runtime::Runtime, scale: Scale) {
         });
     }
     for (what, quantile_of) in [("p50", 0.5), ("p99", 0.99)] {
-        let (raw, ours) = (quantile(&device, quantile_of), quantile(&alone, quantile_of));
+        let raw = quantile(&device, quantile_of);
+        let ours = quantile(&alone, quantile_of);
         println!(
             "a commit of one client, {what}: {ours:.1?}; the device's own write and sync of 4 KiB: {raw:.1?}; {:.2} times",
             ours.as_secs_f64() / raw.as_secs_f64()
@@ -154,7 +158,8 @@ fn commit(runtime: &tokio::runtime::Runtime, scale: Scale) {
             ((handle, entry), done)
         }));
         let after = handle.stats();
-        let (entries, frames) = (after.durable - before.durable, after.frames - before.frames);
+        let entries = after.durable - before.durable;
+        let frames = after.frames - before.frames;
         println!(
             "durable commits, {clients} in flight: {:.0}/s, p50 {:.1?}, p99 {:.1?}; {:.0} entries a sync, frames take {:.2} \
              times their bodies",
@@ -169,7 +174,7 @@ fn commit(runtime: &tokio::runtime::Runtime, scale: Scale) {
     running.close();
 }
 
-/// The messages by which a snapshot asks an owner for its records, one by one.
+/// Measures the messages by which a snapshot asks an actor for its records.
 fn messages(scale: Scale) {
     let dir = tempfile::tempdir().unwrap();
     let recovered = recover(options(dir.path()), &mut Nothing).unwrap();
@@ -185,12 +190,15 @@ fn messages(scale: Scale) {
         feed: Arc::new(Feed::new(1, Duration::from_mins(15))),
     };
     let owner = Owner::new(accounts, context);
-    let (mut times, mut from, mut bytes) = (new_histogram(), 0, 0);
+    let mut times = new_histogram();
+    let mut from = 0;
+    let mut bytes = 0;
     while from < BUCKETS {
         let begun = Instant::now();
         let (records, next) = owner.read_buckets(from);
         times.record(begun.elapsed().as_nanos() as u64).unwrap();
-        (from, bytes) = (next, bytes + records.len());
+        from = next;
+        bytes += records.len();
     }
     println!(
         "messages of a snapshot, {} accounts, {:.0} MiB: {} of them, p50 {:.1?}, p99 {:.1?}, longest {:.1?}",
@@ -203,7 +211,7 @@ fn messages(scale: Scale) {
     );
 }
 
-/// Refreshes while a snapshot is taken, proved and named, beside refreshes of the same clients while none is.
+/// Measures refreshes while a snapshot is taken, proved and named, beside refreshes of the same clients without one.
 fn snapshot(runtime: &tokio::runtime::Runtime, scale: Scale) {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("data");
@@ -211,11 +219,12 @@ fn snapshot(runtime: &tokio::runtime::Runtime, scale: Scale) {
     let open = [
         ("throttle.exempt_networks", "127.0.0.0/8"),
         ("password.memory_kib", "64"),
-        // The first is due as soon as so much was written.
+        // The first snapshot is due after these many bytes of journal.
         ("journal.snapshot_bytes", "8388608"),
     ];
     let ((), _) = served(&path, &open, |address, engine| {
-        let (over, watched) = (Arc::new(AtomicBool::new(false)), path.join("snapshot"));
+        let over = Arc::new(AtomicBool::new(false));
+        let watched = path.join("snapshot");
         let flag = Arc::clone(&over);
         let watch = std::thread::spawn(move || {
             let taking = watched.join("taking.tmp");
@@ -225,15 +234,17 @@ fn snapshot(runtime: &tokio::runtime::Runtime, scale: Scale) {
                 }
                 Instant::now()
             };
-            let span = (wait(true), wait(false));
-            // As long again without.
-            std::thread::sleep((span.1 - span.0).max(Duration::from_millis(200)));
+            let begin = wait(true);
+            let end = wait(false);
+            // The clients go on for as long again without a snapshot.
+            std::thread::sleep((end - begin).max(Duration::from_millis(200)));
             flag.store(true, Ordering::Relaxed);
-            span
+            (begin, end)
         });
         let requests = runtime.block_on(refreshes(address, scale.clients, &over));
         let (begin, end) = watch.join().unwrap();
-        let (mut during, mut without) = (new_histogram(), new_histogram());
+        let mut during = new_histogram();
+        let mut without = new_histogram();
         for (at, took) in requests {
             let times = if at + took >= begin && at <= end { &mut during } else { &mut without };
             times.record(took.as_nanos() as u64).unwrap();
@@ -267,14 +278,15 @@ fn snapshot(runtime: &tokio::runtime::Runtime, scale: Scale) {
     );
 }
 
-/// When each refresh began and how long it took, until it is over.
+/// Refreshes until `over`, and returns when each refresh began and how long it took.
 async fn refreshes(address: SocketAddr, clients: usize, over: &Arc<AtomicBool>) -> Vec<(Instant, Duration)> {
     let mut tasks = tokio::task::JoinSet::new();
     for number in 0..clients {
         let over = Arc::clone(over);
         tasks.spawn(async move {
             let (connection, body) = signed_up(address, &format!("client{number}")).await;
-            let (mut state, mut requests) = ((connection, field(&body, "refresh_token")), Vec::new());
+            let mut state = (connection, field(&body, "refresh_token"));
+            let mut requests = Vec::new();
             while !over.load(Ordering::Relaxed) {
                 let begun = Instant::now();
                 (state, _) = rotate(state).await;
@@ -286,7 +298,7 @@ async fn refreshes(address: SocketAddr, clients: usize, over: &Arc<AtomicBool>) 
     tasks.join_all().await.into_iter().flatten().collect()
 }
 
-/// The way back up: accounts in a snapshot, and entries behind it.
+/// Measures recovery: of accounts in a snapshot, and then of the same with journal entries after it.
 fn recovery(runtime: &tokio::runtime::Runtime, scale: Scale) {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("data");
@@ -303,7 +315,7 @@ fn recovery(runtime: &tokio::runtime::Runtime, scale: Scale) {
     );
 }
 
-/// Entries that replay applies, in batches of many, until so many bytes stand in frames; then killed.
+/// Appends entries that a replay has to apply, until the frames hold `bytes` bytes, and closes the journal.
 fn tail(runtime: &tokio::runtime::Runtime, path: &Path, bytes: u64) {
     let recovered = recover(options(path), &mut Nothing).unwrap();
     let fail_stop = FailStop::new(|why| panic!("{why}"));

@@ -1,7 +1,7 @@
-//! The measured paths, each beside what it is compared with, in one run on one machine.
+//! Measures the paths of a request, each beside what it is compared with, in one run on one machine.
 //!
-//! `cargo bench --bench paths` runs all; `cargo bench --bench paths -- refresh` what its name holds.
-//! What durability costs is measured by `--bench journal`.
+//! `cargo bench --bench paths` runs all parts; `-- refresh` runs those whose name contains the word. `--bench journal`
+//! measures what durability costs.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -10,20 +10,17 @@
     reason = "a bench"
 )]
 #![allow(clippy::disallowed_methods, reason = "a bench reads the clock")]
-#![allow(unsafe_code, reason = "counting memory is done by a global allocator")]
 
-mod floor;
-mod load;
-mod records;
+#[path = "../tests/support/counting_allocator.rs"]
+mod counting_allocator;
+mod support;
 
-use std::alloc::{GlobalAlloc, Layout};
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use actix_web::{App, HttpServer, web};
-use load::{Connection, Run, field, post, rotate, run, run_on, signed_up};
+use counting_allocator::Counting;
 use portcullis::config::Config;
 use portcullis::engine::Engine;
 use portcullis::password::Cost;
@@ -34,58 +31,17 @@ use portcullis::registry::refresh::Families;
 use portcullis::server;
 use portcullis::system::clock::Clock;
 use portcullis::system::fail_stop::FailStop;
-use records::{account, config, family};
-
-struct Counting;
-
-static LIVE: AtomicUsize = AtomicUsize::new(0);
-static IS_COUNTED: AtomicBool = AtomicBool::new(false);
-
-fn count(change: impl FnOnce()) {
-    if IS_COUNTED.load(Ordering::Relaxed) {
-        change();
-    }
-}
-
-// Passes everything on to the allocator of the binary, and counts the bytes it is asked for while `memory` runs.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        count(|| {
-            LIVE.fetch_add(layout.size(), Ordering::Relaxed);
-        });
-        unsafe { mimalloc::MiMalloc.alloc(layout) }
-    }
-
-    unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
-        count(|| {
-            LIVE.fetch_add(layout.size(), Ordering::Relaxed);
-        });
-        unsafe { mimalloc::MiMalloc.alloc_zeroed(layout) }
-    }
-
-    unsafe fn realloc(&self, pointer: *mut u8, layout: Layout, size: usize) -> *mut u8 {
-        count(|| {
-            LIVE.fetch_add(size, Ordering::Relaxed);
-            LIVE.fetch_sub(layout.size(), Ordering::Relaxed);
-        });
-        unsafe { mimalloc::MiMalloc.realloc(pointer, layout, size) }
-    }
-
-    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
-        count(|| {
-            LIVE.fetch_sub(layout.size(), Ordering::Relaxed);
-        });
-        unsafe { mimalloc::MiMalloc.dealloc(pointer, layout) }
-    }
-}
+use support::load::{Connection, Run, field, post, rotate, run, run_on, signed_up};
+use support::records::{account, config, family};
+use support::values::PASSWORD;
 
 #[global_allocator]
-static ALLOCATOR: Counting = Counting;
+static ALLOCATOR: Counting<mimalloc::MiMalloc> = Counting(mimalloc::MiMalloc);
 
 const TIME: Duration = Duration::from_secs(4);
 
 fn main() {
-    let wanted: Vec<String> = std::env::args().skip(1).filter(|arg| !arg.starts_with('-')).collect();
+    let wanted = support::selection();
     let is_wanted = |name: &str| wanted.is_empty() || wanted.iter().any(|part| name.contains(part.as_str()));
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     if is_wanted("memory") {
@@ -127,7 +83,7 @@ fn serve(config: Config) -> (SocketAddr, Arc<Engine>) {
     is_ready.recv().unwrap()
 }
 
-/// Plain actix-web that answers so many bytes.
+/// Serves a constant of `bytes` bytes by plain actix-web, and returns the address.
 fn serve_constant(bytes: usize) -> SocketAddr {
     let (ready, is_ready) = std::sync::mpsc::channel();
     std::thread::spawn(move || {
@@ -142,7 +98,7 @@ fn serve_constant(bytes: usize) -> SocketAddr {
     is_ready.recv().unwrap()
 }
 
-/// Where a bench asks: a request on a connection, and what its answer must be.
+/// Makes one request on a connection. It counts if its status is `expected`.
 async fn ask(
     mut connection: Connection,
     request: Arc<[u8]>,
@@ -153,9 +109,10 @@ async fn ask(
 }
 
 const CONNECTIONS: usize = 64;
-/// Machines drift: each path is measured in turns with the constant it is compared with.
+/// Machines drift, so each path is measured in turns with the constant that it is compared with.
 const TURNS: usize = 3;
 
+/// Measures the same request on [`CONNECTIONS`] connections.
 async fn same_request(address: SocketAddr, request: &str, expected: u16, time: Duration) -> Run {
     let mut clients = Vec::new();
     let request: Arc<[u8]> = request.as_bytes().into();
@@ -182,10 +139,11 @@ async fn beside_constant<F: Future<Output = Run>>(what: &str, bytes: usize, mut 
     );
 }
 
-/// What cannot be saved of a refresh: one signature.
+/// Measures the one thing that no refresh can do without: a signature.
 fn sign() {
-    let (signer, claims, now) = floor::signing();
-    let (begin, mut count) = (Instant::now(), 0_u32);
+    let (signer, claims, now) = support::floor::signing();
+    let begin = Instant::now();
+    let mut count = 0_u32;
     while begin.elapsed() < TIME / 4 {
         signer.sign(&claims, now).unwrap();
         count += 1;
@@ -193,7 +151,7 @@ fn sign() {
     println!("signature of an access token (ES256), one core: {:?}", begin.elapsed() / count);
 }
 
-/// What is left of the constant's rate when nothing is done but what every refresh needs.
+/// Measures what is left of the constant's rate if only the least that a refresh needs is done.
 fn at_the_floor(runtime: &tokio::runtime::Runtime) {
     let body = format!("{{\"refresh_token\":\"{}\"}}", "x".repeat(100));
     let request = String::from_utf8(post("/", &body)).unwrap();
@@ -203,7 +161,7 @@ fn at_the_floor(runtime: &tokio::runtime::Runtime) {
         ("floor, and a token signed", true, false),
         ("floor, and a record written, 64 in flight", true, true),
     ] {
-        let address = floor::serve(990, signs, is_durable, dir.path());
+        let address = support::floor::serve(990, signs, is_durable, dir.path());
         runtime.block_on(beside_constant(what, 990, || same_request(address, &request, 200, TIME / 2)));
     }
 }
@@ -238,10 +196,9 @@ fn session(runtime: &tokio::runtime::Runtime) {
             same_request(address, &bearer, 200, TIME / 2)
         })
         .await;
-        let login =
-            "{\"email\":\"bearer@b.org\",\"password\":\"correct horse battery staple\",\"mode\":\"cookie\"}";
+        let login = format!("{{\"email\":\"bearer@b.org\",\"password\":\"{PASSWORD}\",\"mode\":\"cookie\"}}");
         let origin = "\r\nsec-fetch-site: same-origin\r\n";
-        let login = String::from_utf8(post("/v1/login", login)).unwrap().replacen("\r\n", origin, 1);
+        let login = String::from_utf8(post("/v1/login", &login)).unwrap().replacen("\r\n", origin, 1);
         let mut connection = Connection::open(address).await;
         let cookie = connection.cookie(login.as_bytes(), "portcullis_session").await;
         let cookie = format!("GET /v1/session HTTP/1.1\r\nhost: x\r\ncookie: {cookie}\r\n\r\n");
@@ -284,13 +241,14 @@ fn refresh(runtime: &tokio::runtime::Runtime, connections: usize) {
     });
 }
 
-/// Hashes a second on so many threads, each with `hash` of its own.
+/// Measures hashes a second on `threads` threads, each with a hash function of its own from `make`.
 fn on_threads<H: FnMut() + 'static>(threads: usize, time: Duration, make: impl Fn() -> H + Sync) -> f64 {
     std::thread::scope(|scope| {
         let hash = || {
             let mut hash = make();
             hash();
-            let (begin, mut count) = (Instant::now(), 0_u32);
+            let begin = Instant::now();
+            let mut count = 0_u32;
             while begin.elapsed() < time {
                 hash();
                 count += 1;
@@ -302,8 +260,8 @@ fn on_threads<H: FnMut() + 'static>(threads: usize, time: Duration, make: impl F
     })
 }
 
-/// What a log-in is compared with: `verify_password` of the `argon2` crate as everybody calls it; the same crate with
-/// memory that is kept; the implementation that the server chose. In turns; the medians.
+/// Measures what a log-in is compared with, in turns, and returns the medians: `verify_password` of the `argon2` crate
+/// as usually called, the same crate with memory that is kept, and the implementation that the server chooses.
 fn hashing(cores: usize) -> [f64; 3] {
     use argon2::password_hash::{PasswordVerifier, phc::PasswordHash};
     let phc =
@@ -338,7 +296,7 @@ fn login(runtime: &tokio::runtime::Runtime) {
         Implementation::choose(Choice::Auto).0.name(),
         raw / plain
     );
-    // Whatever is beside the hash weighs more, the quicker the hash.
+    // The quicker the hash, the larger the share of the rest of a log-in.
     for (implementation, raw) in [("reference", reused), ("auto", raw)] {
         let served = logged_in(runtime, cores, implementation);
         println!(
@@ -352,6 +310,7 @@ fn login(runtime: &tokio::runtime::Runtime) {
     }
 }
 
+/// Measures log-ins by four clients a core.
 fn logged_in(runtime: &tokio::runtime::Runtime, cores: usize, implementation: &str) -> Run {
     let dir = tempfile::tempdir().unwrap();
     let settings = [
@@ -364,8 +323,7 @@ fn logged_in(runtime: &tokio::runtime::Runtime, cores: usize, implementation: &s
         let mut clients = Vec::new();
         for number in 0..cores * 4 {
             let mut connection = Connection::open(address).await;
-            let body =
-                format!("{{\"email\":\"u{number}@b.org\",\"password\":\"correct horse battery staple\"}}");
+            let body = format!("{{\"email\":\"u{number}@b.org\",\"password\":\"{PASSWORD}\"}}");
             assert_eq!(connection.ask(&post("/v1/signup", &body)).await.0, 201);
             clients.push((connection, post("/v1/login", &body)));
         }
@@ -377,30 +335,31 @@ fn logged_in(runtime: &tokio::runtime::Runtime, cores: usize, implementation: &s
     })
 }
 
+/// Measures the memory of accounts and families without a server.
 fn memory() {
     const COUNT: usize = 1_000_000;
-    // Before any server lives, or what others free would be taken off.
-    IS_COUNTED.store(true, Ordering::Relaxed);
-    let before = LIVE.load(Ordering::Relaxed);
-    let mut accounts = Accounts::default();
-    for number in 0..COUNT as u64 {
-        accounts.apply(Write::Put(account(number)));
-    }
-    let with_accounts = LIVE.load(Ordering::Relaxed);
+    let (_accounts, of_accounts) = counting_allocator::count(|| {
+        let mut accounts = Accounts::default();
+        for number in 0..COUNT as u64 {
+            accounts.apply(Write::Put(account(number)));
+        }
+        accounts
+    });
     let limits = portcullis::registry::refresh::Limits {
         grace: Duration::from_secs(10),
         idle: Duration::from_hours(720),
         absolute: Duration::from_hours(2160),
     };
-    let mut families = Families::new(limits);
-    for number in 0..COUNT as u64 {
-        families.apply(Write::Put(family(&account(number), 1)));
-    }
-    let with_families = LIVE.load(Ordering::Relaxed);
-    IS_COUNTED.store(false, Ordering::Relaxed);
+    let (_families, of_families) = counting_allocator::count(|| {
+        let mut families = Families::new(limits);
+        for number in 0..COUNT as u64 {
+            families.apply(Write::Put(family(&account(number), 1)));
+        }
+        families
+    });
     println!(
         "memory: {} bytes an idle account, {} a family",
-        (with_accounts - before) / COUNT,
-        (with_families - with_accounts) / COUNT
+        of_accounts.held.cast_unsigned() / COUNT,
+        of_families.held.cast_unsigned() / COUNT
     );
 }

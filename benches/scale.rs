@@ -1,7 +1,7 @@
-//! How cost grows: with accounts and families, with requests in flight, with cores, with networks. Of the real binary where
-//! the whole server is meant.
+//! Measures how cost grows with accounts and families, with requests in flight, with cores, and with networks. Where
+//! the whole server counts, the real binary is measured.
 //!
-//! `cargo bench --bench scale` runs all; `-- accounts`, `flight`, `cores` or `networks` a part.
+//! `cargo bench --bench scale` runs all parts; `-- accounts`, `flight`, `cores` or `networks` runs one.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -11,8 +11,7 @@
 )]
 #![allow(clippy::disallowed_methods, reason = "a bench reads the clock")]
 
-mod load;
-mod records;
+mod support;
 
 use std::io::{Read, Write};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -20,19 +19,18 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use load::{Run, field, rotate, run, signed_up};
 use portcullis::password::Cost;
 use portcullis::password::argon2id::{Choice, Implementation};
-use portcullis::system::clock::Timestamp;
-
 use portcullis::registry::throttle::class::{Class, Rate};
 use portcullis::registry::throttle::table::{Limits, Table};
-use records::{saved, served};
+use portcullis::system::clock::Timestamp;
+use support::load::{Run, field, rotate, run, signed_up};
+use support::records::{saved, served};
 
 const TIME: Duration = Duration::from_secs(3);
 
 fn main() {
-    let wanted: Vec<String> = std::env::args().skip(1).filter(|arg| !arg.starts_with('-')).collect();
+    let wanted = support::selection();
     let is_wanted = |name: &str| wanted.is_empty() || wanted.iter().any(|part| name.contains(part.as_str()));
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     if is_wanted("accounts") {
@@ -49,7 +47,7 @@ fn main() {
     }
 }
 
-/// The real binary over a directory; killed when dropped.
+/// The real binary, serving over a directory. Dropping it kills the process.
 struct Server {
     child: Child,
     address: SocketAddr,
@@ -81,6 +79,7 @@ impl Server {
         Self { child, address, started_in: begin.elapsed() }
     }
 
+    /// Returns the resident memory of the process in bytes.
     fn resident(&self) -> u64 {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
         let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap();
@@ -88,6 +87,7 @@ impl Server {
     }
 }
 
+/// Says whether the server at `address` is ready.
 fn answers(address: SocketAddr) -> bool {
     let mut answer = [0; 12];
     std::net::TcpStream::connect(address)
@@ -105,6 +105,7 @@ impl Drop for Server {
     }
 }
 
+/// Measures refreshes by clients with a connection each.
 async fn refreshed(address: SocketAddr, connections: usize) -> Run {
     let mut clients = Vec::new();
     for number in 0..connections {
@@ -114,7 +115,7 @@ async fn refreshed(address: SocketAddr, connections: usize) -> Run {
     run(clients, TIME, rotate).await
 }
 
-/// Memory, start and refreshes of the binary over so many accounts, each with one family.
+/// Measures memory, start and refreshes of the binary, over more and more accounts with a family each.
 fn accounts(runtime: &tokio::runtime::Runtime) {
     println!(
         "accounts, each with a family: the binary's memory, its start until it answers, 64 clients that refresh"
@@ -147,6 +148,7 @@ fn accounts(runtime: &tokio::runtime::Runtime) {
     }
 }
 
+/// Measures refreshes by more and more clients.
 fn in_flight(runtime: &tokio::runtime::Runtime) {
     println!("refreshes in flight, each durable before its answer:");
     let dir = tempfile::tempdir().unwrap();
@@ -159,7 +161,7 @@ fn in_flight(runtime: &tokio::runtime::Runtime) {
     }
 }
 
-/// Hashes a second of so many threads, in turns; the medians.
+/// Measures hashes a second on more and more threads, in turns, and prints the medians.
 fn cores() {
     let most = std::thread::available_parallelism().unwrap().get();
     let counts: Vec<usize> = (0..10).map(|n| 1 << n).filter(|n| *n < most).chain([most]).collect();
@@ -169,10 +171,11 @@ fn cores() {
         for (turns, threads) in turns.iter_mut().zip(&counts) {
             let hash = || {
                 let (mut implementation, _) = Implementation::choose(Choice::Auto);
-                let (mut count, mut begin) = (0_u32, Instant::now());
+                let mut count = 0_u32;
+                let mut begin = Instant::now();
                 loop {
                     implementation.fill(Cost::SAFE, b"password", b"saltsaltsaltsalt", &mut [0; 32]).unwrap();
-                    // The first one also pays for the memory.
+                    // The first hash also takes the memory from the system, so the time begins after it.
                     if count == 0 {
                         begin = Instant::now();
                     }
@@ -199,7 +202,7 @@ fn cores() {
     }
 }
 
-/// A decision of the limiter and its table, after so many networks.
+/// Measures a decision of the rate limiter and the size of its table, under more and more networks.
 fn networks() {
     println!("networks: a decision of the limiter, of a million cells at most");
     for count in [10_000_u32, 100_000, 1_000_000, 10_000_000] {

@@ -1,5 +1,5 @@
-//! The limiter's table under ten million addresses: what a decision costs, what it takes, and that nobody who is over
-//! their limit is forgotten. `cargo bench --bench throttle`.
+//! The rate limiter's table under ten million addresses: the time of a decision, the memory, and whether a network over
+//! its limit is ever forgotten. Run it with `cargo bench --bench throttle`.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stdout, reason = "a bench")]
 #![allow(clippy::disallowed_methods, reason = "a bench reads the clock")]
 
@@ -12,13 +12,14 @@ use portcullis::system::clock::Timestamp;
 const ADDRESSES: u32 = 10_000_000;
 const OFFENDERS: u32 = 1000;
 
-/// Resident memory of this process, where the system tells it.
+/// Returns the resident memory of this process in bytes, on systems that report it.
 fn resident() -> Option<u64> {
     let status = std::fs::read_to_string("/proc/self/status").ok()?;
     let line = status.lines().find(|line| line.starts_with("VmRSS:"))?;
     line.split_whitespace().nth(1)?.parse::<u64>().ok().map(|kib| kib * 1024)
 }
 
+/// Returns an address of the flood. Each number has a network of its own.
 fn flooder(number: u32) -> IpAddr {
     let mixed = number.wrapping_mul(2_654_435_761) | 0x0100_0000;
     if number.is_multiple_of(2) {
@@ -36,14 +37,15 @@ fn main() {
     let mut table = Table::new(limits, now);
     let offender = |number: u32| IpAddr::from(Ipv4Addr::from_bits(0xCB00_0000 | number << 8 | 7));
     let mut times = hdrhistogram::Histogram::<u64>::new(3).unwrap();
-    let (mut guesses, mut refused) = (0_u64, 0_u64);
+    let mut guesses = 0_u64;
+    let mut refused = 0_u64;
     for number in 0..OFFENDERS {
         while table.take(Class::Login, offender(number), now).is_ok() {
             guesses += 1;
         }
     }
     for number in 0..ADDRESSES {
-        // 100,000 new addresses a second, and each offender tries on once a second.
+        // 100,000 new addresses a second; each offender tries again once a second.
         if number.is_multiple_of(100) {
             let who = offender(number / 100 % OFFENDERS);
             match table.take(Class::Login, who, now) {
@@ -73,12 +75,14 @@ fn main() {
          refused"
     );
     let mut messages = hdrhistogram::Histogram::<u64>::new(3).unwrap();
-    let (mut bytes, mut from) = (0, Some(0));
+    let mut bytes = 0;
+    let mut from = Some(0);
     while let Some(begin) = from {
         let begun = Instant::now();
         let piece = table.piece(begin, now);
         messages.record(begun.elapsed().as_nanos() as u64).unwrap();
-        (bytes, from) = (bytes + piece.bytes.len(), piece.next);
+        bytes += piece.bytes.len();
+        from = piece.next;
     }
     println!(
         "saving it: {:.1} MiB in {} messages, p50 {} µs, p99 {} µs, longest {} µs",

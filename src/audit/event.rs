@@ -1,120 +1,67 @@
-//! Security events: what is worth a line in the audit log.
+//! The list of security events, and the builder of one event's line.
 
 use super::line::Line;
 use crate::registry::account::AccountV1;
 
-/// What happened, as it stands in logs and metrics.
-#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
-#[expect(missing_docs, reason = "each is the name that `name` gives it")]
-pub enum Event {
-    LoginSucceeded,
-    LoginFailed,
-    LoginLocked,
-    LoginShed,
-    Throttled,
-    LockoutStarted,
-    LockoutCleared,
-    DeviceRecognised,
-    DeviceDemoted,
-    RefreshRotated,
-    RefreshReplayed,
-    RefreshReused,
-    SessionRevoked,
-    PasswordChanged,
-    ResetRequested,
-    PasswordReset,
-    TokenRejected,
-    CsrfRejected,
-    SignedUp,
-    SignUpTaken,
-    EmailVerified,
-    AccountDeleted,
-    KeyRotated,
-    KeyRetired,
-    StuffingSuspected,
-    AdminCreated,
-    AdminChanged,
-    EmailChangeAsked,
-    EmailChanged,
-    EmailChangeUndone,
-    SessionMoved,
-}
-
-impl Event {
-    /// All of them.
-    pub const ALL: [Self; 31] = [
-        Self::LoginSucceeded,
-        Self::LoginFailed,
-        Self::LoginLocked,
-        Self::LoginShed,
-        Self::Throttled,
-        Self::LockoutStarted,
-        Self::LockoutCleared,
-        Self::DeviceRecognised,
-        Self::DeviceDemoted,
-        Self::RefreshRotated,
-        Self::RefreshReplayed,
-        Self::RefreshReused,
-        Self::SessionRevoked,
-        Self::PasswordChanged,
-        Self::ResetRequested,
-        Self::PasswordReset,
-        Self::TokenRejected,
-        Self::CsrfRejected,
-        Self::SignedUp,
-        Self::SignUpTaken,
-        Self::EmailVerified,
-        Self::AccountDeleted,
-        Self::KeyRotated,
-        Self::KeyRetired,
-        Self::StuffingSuspected,
-        Self::AdminCreated,
-        Self::AdminChanged,
-        Self::EmailChangeAsked,
-        Self::EmailChanged,
-        Self::EmailChangeUndone,
-        Self::SessionMoved,
-    ];
-
-    /// Its stable name.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::LoginSucceeded => "login.succeeded",
-            Self::LoginFailed => "login.failed",
-            Self::LoginLocked => "login.locked",
-            Self::LoginShed => "login.shed",
-            Self::Throttled => "request.throttled",
-            Self::LockoutStarted => "lockout.started",
-            Self::LockoutCleared => "lockout.cleared",
-            Self::DeviceRecognised => "device.recognised",
-            Self::DeviceDemoted => "device.demoted",
-            Self::RefreshRotated => "refresh.rotated",
-            Self::RefreshReplayed => "refresh.replayed",
-            Self::RefreshReused => "refresh.reused",
-            Self::SessionRevoked => "session.revoked",
-            Self::PasswordChanged => "password.changed",
-            Self::ResetRequested => "password.reset_requested",
-            Self::PasswordReset => "password.reset",
-            Self::TokenRejected => "token.rejected",
-            Self::CsrfRejected => "csrf.rejected",
-            Self::SignedUp => "account.signed_up",
-            Self::SignUpTaken => "account.sign_up_taken",
-            Self::EmailVerified => "account.verified",
-            Self::AccountDeleted => "account.deleted",
-            Self::KeyRotated => "key.rotated",
-            Self::KeyRetired => "key.retired",
-            Self::EmailChangeAsked => "email.change_asked",
-            Self::EmailChanged => "email.changed",
-            Self::EmailChangeUndone => "email.change_undone",
-            Self::SessionMoved => "session.moved",
-            Self::AdminCreated => "admin.account_created",
-            Self::AdminChanged => "admin.account_changed",
-            Self::StuffingSuspected => "stuffing.suspected",
+/// Declares [`Event`], its list and its names from one table.
+macro_rules! events {
+    ($($(#[$meta:meta])* $event:ident = $name:literal,)+) => {
+        /// A kind of security event, named as in logs and metrics.
+        #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+        #[expect(missing_docs, reason = "each is the name that `name` gives it")]
+        pub enum Event {
+            $($(#[$meta])* $event,)+
         }
-    }
+
+        impl Event {
+            /// All events, in the order of their discriminants.
+            pub const ALL: [Self; [$($name),+].len()] = [$(Self::$event),+];
+
+            /// Returns the stable name of the event.
+            pub const fn name(self) -> &'static str {
+                match self {
+                    $(Self::$event => $name,)+
+                }
+            }
+        }
+    };
 }
 
-/// An event with what is known of it.
+events! {
+    LoginSucceeded = "login.succeeded",
+    LoginFailed = "login.failed",
+    LoginLocked = "login.locked",
+    LoginShed = "login.shed",
+    Throttled = "request.throttled",
+    LockoutStarted = "lockout.started",
+    LockoutCleared = "lockout.cleared",
+    DeviceRecognised = "device.recognised",
+    DeviceDemoted = "device.demoted",
+    RefreshRotated = "refresh.rotated",
+    RefreshReplayed = "refresh.replayed",
+    RefreshReused = "refresh.reused",
+    SessionRevoked = "session.revoked",
+    PasswordChanged = "password.changed",
+    ResetRequested = "password.reset_requested",
+    PasswordReset = "password.reset",
+    TokenRejected = "token.rejected",
+    CsrfRejected = "csrf.rejected",
+    SignedUp = "account.signed_up",
+    SignUpTaken = "account.sign_up_taken",
+    EmailVerified = "account.verified",
+    AccountDeleted = "account.deleted",
+    KeyRotated = "key.rotated",
+    KeyRetired = "key.retired",
+    StuffingSuspected = "stuffing.suspected",
+    AdminCreated = "admin.account_created",
+    AdminChanged = "admin.account_changed",
+    EmailChangeAsked = "email.change_asked",
+    EmailChanged = "email.changed",
+    EmailChangeUndone = "email.change_undone",
+    SessionMoved = "session.moved",
+}
+
+/// One event with the details that are known about it.
 #[derive(Clone, Debug)]
 pub struct Note {
     pub(super) event: Event,
@@ -122,26 +69,27 @@ pub struct Note {
 }
 
 impl Note {
-    /// Of an event alone.
+    /// Returns a note of `event` without details.
     pub fn new(event: Event) -> Self {
         Self { event, line: Line { event: event.name().to_owned(), ..Line::default() } }
     }
 
-    /// From where, and in which request.
+    /// Sets the client's network and the id of the request.
     #[must_use]
     pub fn from(mut self, network: String, request_id: &str) -> Self {
-        (self.line.network, self.line.request_id) = (network, request_id.to_owned());
+        self.line.network = network;
+        request_id.clone_into(&mut self.line.request_id);
         self
     }
 
-    /// About an account or a session, by its id; or a word.
+    /// Sets the subject: the id of an account or a session, or a fixed word.
     #[must_use]
     pub fn about(mut self, subject: &dyn std::fmt::Display) -> Self {
         self.line.subject = subject.to_string();
         self
     }
 
-    /// About an account that is known: its id and its masked address. A name that was typed and is none stays out.
+    /// Sets the account's id and masked address, if there is an account. A typed name without an account is not logged.
     #[must_use]
     pub fn for_account(mut self, account: Option<&AccountV1>) -> Self {
         if let Some(account) = account {
@@ -158,17 +106,31 @@ impl Note {
         self
     }
 
-    /// From a device of that digest.
+    /// Sets the digest of the known device, if the client presented one.
     #[must_use]
     pub fn device(mut self, device: Option<[u8; 8]>) -> Self {
         self.line.device = device.map_or_else(String::new, |id| format!("{:016x}", u64::from_be_bytes(id)));
         self
     }
 
-    /// Why.
+    /// Sets the reason.
     #[must_use]
     pub fn with_reason(mut self, reason: &str) -> Self {
         reason.clone_into(&mut self.line.reason);
         self
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_two_events_share_a_name() {
+        let mut names: Vec<_> = Event::ALL.iter().map(|event| event.name()).collect();
+        names.sort_unstable();
+        names.dedup();
+        assert_eq!(names.len(), 31);
+        assert_eq!(names.len(), Event::ALL.len());
     }
 }

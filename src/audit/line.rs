@@ -1,4 +1,4 @@
-//! One line of the audit log.
+//! One line of the audit log: its fields, the hash that chains it and the HMAC that seals it.
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -6,17 +6,17 @@ use sha2::{Digest, Sha256};
 use crate::system::clock::Timestamp;
 use crate::value::id::{hex, keyed_digest};
 
-/// One event as it is written. The key that seals it stands behind it, as `mac`.
+/// One event as it is written. [`seal`] adds the HMAC as a last field, `mac`.
 #[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
 pub struct Line {
-    /// Counts the events of a directory, from 1.
+    /// Number of the line in its directory, from 1.
     pub seq: u64,
-    /// As RFC 3339.
+    /// When the event happened, written as RFC 3339.
     #[serde(with = "rfc3339")]
     pub time: Timestamp,
-    /// Its stable name.
+    /// The stable name of the event.
     pub event: String,
-    /// The id of an account or session, or a word; never a name that was typed.
+    /// The id of an account or session, or a fixed word; never a name that was typed.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub subject: String,
     /// The address of a known account, masked.
@@ -25,22 +25,22 @@ pub struct Line {
     /// The client's network.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub network: String,
-    /// What a known device is counted under.
+    /// The digest of the known device that the client presented.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub device: String,
-    /// The request, as its answer named it.
+    /// The id of the request, as in its answer.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub request_id: String,
-    /// Why, in a stable word or two.
+    /// The reason, in a stable word or two.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub reason: String,
-    /// The last sequence of the journal that was durable when it was noted.
+    /// The last sequence of the journal that was durable when the event was noted.
     #[serde(default)]
     pub journal: u64,
-    /// Events that were lost before this one, because the disk was behind.
+    /// Events lost before this one because the queue was full or the disk refused writes.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub lost: u64,
-    /// SHA-256 of the line before, in hexadecimal; of nothing for the first line of a directory.
+    /// SHA-256 of the line before, in hexadecimal. The first line of a directory has the SHA-256 of the empty string.
     pub prev: String,
 }
 
@@ -49,7 +49,7 @@ mod rfc3339 {
 
     use crate::system::clock::Timestamp;
 
-    #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks for it")]
+    #[expect(clippy::trivially_copy_pass_by_ref, reason = "required by serde")]
     pub fn serialize<S: Serializer>(at: &Timestamp, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.serialize_str(&at.rfc3339())
     }
@@ -60,14 +60,14 @@ mod rfc3339 {
     }
 }
 
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks for it")]
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "required by serde")]
 const fn is_zero(count: &u64) -> bool {
     *count == 0
 }
 
-/// The text of a line, sealed, without its end.
+/// Returns the text of `line` with its seal, without the final newline.
 pub(super) fn seal(key: &[u8; 32], line: &Line) -> String {
-    // A struct of texts and numbers has no way to fail.
+    // Serialising a struct of strings and numbers cannot fail.
     let mut text = serde_json::to_string(line).unwrap_or_default();
     text.pop();
     let mac = mac(key, &text);
@@ -77,18 +77,21 @@ pub(super) fn seal(key: &[u8; 32], line: &Line) -> String {
     text
 }
 
-/// Whether the seal of a line's text is its own.
+/// Says whether the seal of `text` was made with `key` over the rest of it.
 pub(super) fn is_sealed(key: &[u8; 32], text: &str) -> bool {
     let parts = text.rfind(MAC).and_then(|at| Some((text.get(..at)?, text.get(at + MAC.len()..)?)));
-    parts.is_some_and(|(said, shown)| shown.strip_suffix("\"}") == Some(mac(key, said).as_str()))
+    parts.is_some_and(|(content, seal)| seal.strip_suffix("\"}") == Some(mac(key, content).as_str()))
 }
 
-fn mac(key: &[u8; 32], said: &str) -> String {
-    hex(&keyed_digest(key, &[b"audit line", said.as_bytes()])[..16])
+/// Returns the first 16 bytes of the HMAC of a line, in hexadecimal.
+fn mac(key: &[u8; 32], content: &str) -> String {
+    hex(&keyed_digest(key, &[b"audit line", content.as_bytes()])[..16])
 }
 
+/// Returns the hash by which the next line names this one.
 pub(super) fn digest(line: &[u8]) -> String {
     hex(&Sha256::digest(line))
 }
 
+/// The JSON between the fields of a line and its seal.
 const MAC: &str = ",\"mac\":\"";

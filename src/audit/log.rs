@@ -1,16 +1,16 @@
-//! The log of security events: a JSON line each, chained and sealed, a file for each day.
+//! The files of the audit log: one JSON line per event, one file per day, written by a thread of its own.
 //!
-//! Each line holds the SHA-256 of the line before and ends with an HMAC of itself, so that no byte of it can be changed,
-//! and no line taken out of the middle, without [`verify`](super::verify::verify) finding it; the last line too, which no
-//! later one vouches for. The key is drawn from the server's own.
+//! The key that seals the lines is derived from the server's directory key, for this use alone.
 //!
-//! A thread of its own writes behind a bounded queue. What happens all the time (log-ins, refreshes) is in the file
-//! within [`PAUSE`] and on the disk within [`SYNC_EVERY`]: no request waits for it, and a power loss may take the last
-//! second of it. What changes who may do what (passwords, sessions, locks lifted, accounts, keys, addresses) is waited
-//! for: [`Log::written`] holds the answer back until its line is on the disk. The fact itself is journalled before, so
-//! that a crash between the two leaves a fact that nobody was told of; the line that marks the next start says up to
-//! which sequence of the journal the lines before had seen, and so where to look. What does not fit into the queue is
-//! counted, and the next line says how many are missing.
+//! The thread reads a bounded queue. Ordinary events (log-ins, refreshes) are in the file within [`PAUSE`] and synced
+//! within [`SYNC_EVERY`]. No request waits for them, and a power loss may take the last second. For events that change
+//! permissions or credentials (passwords, sessions, locks lifted, accounts, keys, addresses) [`Log::written`] waits
+//! until the line is synced.
+//!
+//! The fact itself is journalled before its event. A crash between the two leaves a fact without a line, but then no
+//! client got an answer either. The line that marks the next start says which sequence of the journal the lines before
+//! it had seen, and so where to look. Events that do not fit into the queue are counted, and the next line says how
+//! many are missing.
 
 use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
@@ -27,17 +27,18 @@ use crate::audit::line::{Line, digest, seal};
 use crate::system::clock::Clock;
 use crate::system::lock::Mutex;
 
-/// Events that wait for the disk at most.
+/// Maximum number of queued messages.
 const QUEUE: usize = 8192;
-/// How long a line waits for others before it is written.
+/// How long the thread collects lines before it writes them.
 pub const PAUSE: Duration = Duration::from_millis(20);
-/// How long a written line that nobody waits for may stay off the disk.
+/// Maximum time between two syncs while there are unsynced lines.
 pub const SYNC_EVERY: Duration = Duration::from_secs(1);
-/// After a write that failed the next is tried.
+/// The delay after a failed write.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
-/// Bytes that wait for a disk that fails, beyond which lines are lost and counted.
+/// Maximum size of the lines that wait while the disk refuses writes. Beyond it they are dropped and counted.
 const BACKLOG_BYTES_MAX: usize = 4 << 20;
-/// Where events go.
+
+/// The handle by which events are queued. [`Log::start`] opens the files.
 #[derive(Debug, Default)]
 pub struct Log {
     state: Mutex<State>,
@@ -46,30 +47,31 @@ pub struct Log {
 
 #[derive(Debug, Default)]
 struct State {
-    /// Of events noted in this life.
-    noted: u64,
+    /// Events lost since the last one that was queued.
     lost: u64,
+    /// The queue, while the thread runs.
     writer: Option<SyncSender<Message>>,
 }
 
-/// How far the thread is.
+/// The state of the thread, for operators.
 #[derive(Debug, Default)]
 struct Written {
-    /// The disk refuses: events are noted, but not kept.
+    /// Whether the last write or sync failed.
     failing: bool,
-    /// Events lost since the start.
+    /// Events lost since the start of the process.
     lost: u64,
 }
 
 #[derive(Debug)]
 enum Message {
     Line(Box<Line>),
-    /// Answered once all before it is on the disk, or as soon as it is known that it is not going there.
+    /// Answered once all lines before it are synced, or as soon as a write or sync of them has failed.
     Sync(oneshot::Sender<()>),
 }
 
 impl Log {
-    /// Opens the directory, mends a torn last line, and starts the thread that writes. Ends when [`Log::end`] is called.
+    /// Opens the files in `dir`, cuts off a torn last line, and starts the thread that writes. The thread ends after
+    /// [`Log::end`]. `journal` is the last durable sequence of the journal.
     pub fn start(
         &self,
         dir: &Path,
@@ -79,7 +81,7 @@ impl Log {
     ) -> io::Result<JoinHandle<()>> {
         std::fs::DirBuilder::new().recursive(true).mode(0o700).create(dir)?;
         let mut writer = Writer::new(dir, key);
-        let mended = writer.mend()?;
+        let mended = writer.recover()?;
         let (sender, messages) = sync_channel(QUEUE);
         self.state.lock().writer = Some(sender);
         let now = clock.now();
@@ -94,44 +96,46 @@ impl Log {
             .spawn(move || run(&mut writer, &messages, &shared, &clock))
     }
 
-    /// Lets the thread write what waits and end.
+    /// Makes the thread write what is queued and end.
     pub fn end(&self) {
         self.state.lock().writer = None;
     }
 
-    /// Takes down an event.
+    /// Queues the line of an event. A full queue loses the line, and the next line says so.
     pub fn note(&self, mut line: Line) {
         let mut state = self.state.lock();
-        state.noted += 1;
         line.lost = state.lost;
-        let lost = state.writer.as_ref().is_some_and(|writer| {
+        let is_lost = state.writer.as_ref().is_some_and(|writer| {
             matches!(writer.try_send(Message::Line(Box::new(line))), Err(TrySendError::Full(_)))
         });
-        state.lost = if lost { state.lost + 1 } else { 0 };
+        state.lost = if is_lost { state.lost + 1 } else { 0 };
         drop(state);
-        if lost {
+        if is_lost {
             self.shared.lock().lost += 1;
         }
     }
 
-    /// Waits until every event noted before is on the disk; or, where the disk refuses, until that is known: the fact is
-    /// journalled, and a log that cannot be written must not keep anybody from revoking something.
+    /// Waits until every event noted before is synced, or until the write or the sync has failed.
+    ///
+    /// Security: a failure does not refuse the request. The fact is journalled already, and a log that cannot be
+    /// written must not stop anyone from revoking a session.
     pub async fn written(&self) {
         let (done, wait) = oneshot::channel();
         let Some(writer) = self.state.lock().writer.clone() else { return };
         if writer.try_send(Message::Sync(done)).is_ok() {
-            // An error says that the thread is gone, and everything with it.
+            // An error means that the thread has ended, with the process.
             let _ = wait.await;
         }
     }
 
-    /// Whether the disk refuses lines, and how many were lost since the start.
+    /// Says whether the last write failed, and how many events were lost since the start.
     pub fn trouble(&self) -> (bool, u64) {
         let written = self.shared.lock();
         (written.failing, written.lost)
     }
 }
 
+/// Writes queued lines until the queue is closed.
 fn run(writer: &mut Writer, messages: &Receiver<Message>, shared: &Mutex<Written>, clock: &Clock) {
     let mut waiting: Vec<oneshot::Sender<()>> = Vec::new();
     let mut synced = clock.steady();
@@ -144,7 +148,7 @@ fn run(writer: &mut Writer, messages: &Receiver<Message>, shared: &Mutex<Written
             Err(RecvTimeoutError::Timeout) => {}
             Err(RecvTimeoutError::Disconnected) => is_over = true,
         }
-        // What came meanwhile goes along.
+        // Without a waiting request more lines are collected for one write.
         if waiting.is_empty() && !is_over {
             std::thread::sleep(PAUSE);
         }
@@ -158,13 +162,14 @@ fn run(writer: &mut Writer, messages: &Receiver<Message>, shared: &Mutex<Written
         is_dirty |= !writer.text.is_empty();
         let done = writer.write().and_then(|()| if must_sync && is_dirty { writer.sync() } else { Ok(()) });
         if must_sync && done.is_ok() {
-            (synced, is_dirty) = (clock.steady(), false);
+            synced = clock.steady();
+            is_dirty = false;
         }
         let mut written = shared.lock();
         if let Err(error) = &done
             && !written.failing
         {
-            tracing::error!(%error, "the log of security events cannot be written; it is tried again");
+            tracing::error!(%error, "cannot write the audit log, retrying every second: check the disk of audit.dir");
         }
         written.failing = done.is_err();
         if writer.text.len() > BACKLOG_BYTES_MAX {
@@ -176,27 +181,33 @@ fn run(writer: &mut Writer, messages: &Receiver<Message>, shared: &Mutex<Written
             std::thread::sleep(RETRY_AFTER);
         }
         for one in waiting.drain(..) {
-            // Whoever hung up has no use for the answer.
+            // An error means that the request was cancelled.
             let _ = one.send(());
         }
     }
 }
 
-/// The files of a directory, and where their chain is.
+/// The open file and the end of the chain.
 struct Writer {
     dir: PathBuf,
     key: [u8; 32],
+    /// Hash of the last line.
     prev: String,
+    /// Number of the last line.
     seq: u64,
-    /// The last sequence of the journal that a line had seen.
+    /// The last sequence of the journal that a line before this start had seen.
     seen: u64,
+    /// Lines dropped since the last line that was added.
     lost: u64,
+    /// The open file and its day.
     open: Option<(String, std::fs::File)>,
     /// Whole lines that are not written yet, all of one day.
     text: Vec<u8>,
+    /// The day of `text`.
     day: String,
+    /// Number of lines in `text`.
     pending: u64,
-    /// Of the chain before `text`, to go back to.
+    /// Hash and number of the line before `text`, to return to when `text` is dropped.
     before: (String, u64),
 }
 
@@ -217,8 +228,9 @@ impl Writer {
         }
     }
 
-    /// Cuts what a crash left of an unfinished line, and says so; then goes on behind the last whole line.
-    fn mend(&mut self) -> io::Result<Option<String>> {
+    /// Cuts off an unfinished last line and finds the end of the chain. Returns a description of the cut, if there was
+    /// one.
+    fn recover(&mut self) -> io::Result<Option<String>> {
         let mut mended = None;
         for path in files(&self.dir)?.iter().rev() {
             let (last, whole, torn) = last_line(path)?;
@@ -231,19 +243,22 @@ impl Writer {
             }
             if let Some(last) = last {
                 self.prev = digest(last.as_bytes());
-                // A line that cannot be read is for `verify` to tell of; counting goes on somehow.
+                // A line that cannot be parsed restarts the numbers here and is reported by `verify`.
                 let read: Line = serde_json::from_str(&last).unwrap_or_default();
-                (self.seq, self.seen) = (read.seq, read.journal);
+                self.seq = read.seq;
+                self.seen = read.journal;
                 break;
             }
         }
         Ok(mended)
     }
 
+    /// Chains and seals a line and adds it to the text that waits.
     fn add(&mut self, mut line: Line) {
         let day = line.time.rfc3339().get(..10).unwrap_or("0000-00-00").to_owned();
         if day != self.day && self.write().is_err() {
-            // The day before cannot be written: its lines keep their place, and this one joins them.
+            // The lines of the day before cannot be written yet. They keep their order, and this line goes to the same
+            // file.
             self.day.clone_from(&day);
         }
         if self.text.is_empty() {
@@ -261,6 +276,7 @@ impl Writer {
         self.pending += 1;
     }
 
+    /// Appends the text that waits to the file of its day.
     fn write(&mut self) -> io::Result<()> {
         if self.text.is_empty() {
             return Ok(());
@@ -277,10 +293,10 @@ impl Writer {
             std::fs::File::open(&self.dir)?.sync_all()?;
         }
         if let Some((_, file)) = &mut self.open {
-            let whole = file.metadata()?.len();
+            let length_before = file.metadata()?.len();
             if let Err(error) = file.write_all(&self.text) {
-                // Nothing half written stays: the same lines are tried again.
-                file.set_len(whole)?;
+                // Remove a partial write, since the same lines are written again.
+                file.set_len(length_before)?;
                 return Err(error);
             }
         }
@@ -289,14 +305,17 @@ impl Writer {
         Ok(())
     }
 
+    /// Syncs the open file.
     fn sync(&self) -> io::Result<()> {
         self.open.as_ref().map_or(Ok(()), |(_, file)| file.sync_data())
     }
 
-    /// Drops what waits; the next line says how many are missing.
+    /// Drops the text that waits and returns the number of its lines. The next line says how many are missing.
     fn give_up(&mut self) -> u64 {
         let lost = std::mem::take(&mut self.pending);
-        (self.prev, self.seq) = std::mem::take(&mut self.before);
+        let (prev, seq) = std::mem::take(&mut self.before);
+        self.prev = prev;
+        self.seq = seq;
         self.text.clear();
         self.lost += lost;
         lost

@@ -1,6 +1,4 @@
-//! Security events: counted for the metrics, one line each in the log and in the chained files of `audit.dir`.
-//!
-//! Never in an event: a password, a token, a whole address of an unknown name, a body.
+#![doc = include_str!("README.md")]
 
 pub mod event;
 pub mod line;
@@ -15,10 +13,10 @@ pub use line::Line;
 use crate::audit::event::{Event, Note};
 use crate::system::clock::Clock;
 
-/// Takes down events, and knows how often each happened since the start.
+/// Records security events and counts how often each one happened since the start.
 #[derive(Debug)]
 pub struct AuditLog {
-    /// In the order of [`Event::ALL`].
+    /// Counts in the order of [`Event::ALL`].
     counts: [AtomicU64; Event::ALL.len()],
     clock: Clock,
     /// The chained files.
@@ -26,12 +24,12 @@ pub struct AuditLog {
 }
 
 impl AuditLog {
-    /// Nothing happened yet.
+    /// Returns a log in which nothing has happened yet. Its files are opened by [`log::Log::start`].
     pub fn new(clock: Clock) -> Self {
         Self { counts: std::array::from_fn(|_| AtomicU64::new(0)), clock, log: log::Log::default() }
     }
 
-    /// Counts an event and writes its line.
+    /// Counts an event and queues its line.
     pub fn record(&self, Note { event, line }: Note) {
         self.count(event);
         tracing::info!(
@@ -46,20 +44,21 @@ impl AuditLog {
         self.log.note(Line { time: self.clock.now(), ..line });
     }
 
-    /// As [`AuditLog::record`], and waits until the line is on the disk: for what changes who may do what.
+    /// Counts an event, queues its line, and returns once the line is synced. For events that change permissions or
+    /// credentials.
     pub async fn record_durably(&self, note: Note) {
         self.record(note);
         self.log.written().await;
     }
 
-    /// Counts an event without a line of its own: what a flood of refusals must not turn into a flood of writes.
+    /// Counts an event without writing a line. A flood of refusals must not become a flood of writes.
     pub fn count(&self, event: Event) {
         if let Some(count) = self.counts.get(event as usize) {
             count.fetch_add(1, Ordering::Relaxed);
         }
     }
 
-    /// All counts that are not zero.
+    /// Returns the name and count of each event that has happened.
     pub fn counts(&self) -> Vec<(&'static str, u64)> {
         let counted = Event::ALL.iter().zip(&self.counts);
         let counts = counted.map(|(event, count)| (event.name(), count.load(Ordering::Relaxed)));

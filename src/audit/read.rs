@@ -1,4 +1,4 @@
-//! Reading the files of the log: for whoever asks for events, and for the next start.
+//! Reads the files of the audit log: for queries, and to continue the chain after a start.
 
 use std::collections::VecDeque;
 use std::fs::File;
@@ -10,27 +10,27 @@ use serde::Deserialize;
 use super::line::Line;
 use crate::system::clock::Timestamp;
 
-/// A line's bytes at most, as written.
+/// Maximum length of a written line in bytes.
 const LINE_BYTES_MAX: u64 = 16 * 1024;
 
-/// Which events are asked for.
+/// A query for events.
 #[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, serde::Serialize)]
 pub struct Wanted {
-    /// Not before.
+    /// The earliest time, to the second.
     #[serde(skip)]
     pub since: Option<Timestamp>,
-    /// Of this name, or beginning with it where it ends with a dot: `login.`
+    /// The name of the event, or a prefix that ends with a dot: `login.`
     pub event: Option<String>,
-    /// Of this account or session.
+    /// The id of the account or session.
     pub account: Option<String>,
-    /// Behind this one.
+    /// Only events with a larger number than this: the next page.
     pub after: Option<u64>,
-    /// At most so many.
+    /// Maximum number of events.
     pub limit: usize,
 }
 
 impl Wanted {
-    fn is_met(&self, line: &Line) -> bool {
+    fn matches(&self, line: &Line) -> bool {
         let event = |wanted: &String| {
             line.event == *wanted || (wanted.ends_with('.') && line.event.starts_with(wanted.as_str()))
         };
@@ -41,8 +41,8 @@ impl Wanted {
     }
 }
 
-/// The events that are wanted, in their order. From `since` or `after` on the first of them; else the newest.
-/// Reads files, and so blocks.
+/// Returns the events in `dir` that match `wanted`, oldest first. With `since` or `after` it returns the first matches,
+/// otherwise the newest. It reads files and therefore blocks.
 pub fn find(dir: &Path, wanted: &Wanted) -> io::Result<Vec<Line>> {
     let from_start = wanted.since.is_some() || wanted.after.is_some();
     let first_day = wanted.since.map(|since| since.rfc3339().get(..10).unwrap_or("").to_owned());
@@ -52,7 +52,7 @@ pub fn find(dir: &Path, wanted: &Wanted) -> io::Result<Vec<Line>> {
     if from_start {
         for path in paths {
             each_line(&path, |line| {
-                if wanted.is_met(&line) {
+                if wanted.matches(&line) {
                     found.push_back(line);
                 }
                 found.len() < wanted.limit
@@ -63,12 +63,12 @@ pub fn find(dir: &Path, wanted: &Wanted) -> io::Result<Vec<Line>> {
         }
         return Ok(found.into());
     }
-    // The newest: file by file backwards, of each the last ones.
+    // The newest: the files in reverse order, and of each file its last matches.
     for path in paths.iter().rev() {
         let mut of_file: VecDeque<Line> = VecDeque::new();
         let room = wanted.limit - found.len();
         each_line(path, |line| {
-            if wanted.is_met(&line) {
+            if wanted.matches(&line) {
                 if of_file.len() >= room {
                     of_file.pop_front();
                 }
@@ -85,10 +85,10 @@ pub fn find(dir: &Path, wanted: &Wanted) -> io::Result<Vec<Line>> {
     Ok(found.into())
 }
 
-/// Calls for each whole line that can be read, until told to stop.
+/// Calls `call` with each line that can be parsed, until it returns false.
 fn each_line(path: &Path, mut call: impl FnMut(Line) -> bool) -> io::Result<()> {
     for text in BufReader::new(File::open(path)?).lines() {
-        // What cannot be read is for `verify` to tell of.
+        // A line that cannot be parsed is skipped here and reported by `verify`.
         if let Ok(line) = serde_json::from_str::<Line>(&text?)
             && !call(line)
         {
@@ -98,7 +98,8 @@ fn each_line(path: &Path, mut call: impl FnMut(Line) -> bool) -> io::Result<()> 
     Ok(())
 }
 
-/// The last whole line of a file, the bytes up to its end, and those of an unfinished line behind it.
+/// Returns the last whole line of a file, the number of bytes up to its end, and the number of bytes of an unfinished
+/// line after it.
 pub(super) fn last_line(path: &Path) -> io::Result<(Option<String>, u64, u64)> {
     let mut file = File::open(path)?;
     let length = file.metadata()?.len();
@@ -107,7 +108,7 @@ pub(super) fn last_line(path: &Path) -> io::Result<(Option<String>, u64, u64)> {
     let mut bytes = Vec::new();
     file.read_to_end(&mut bytes)?;
     let Some(end) = bytes.iter().rposition(|byte| *byte == b'\n') else {
-        // Not one whole line: all of it is unfinished, if it is short enough to be one.
+        // There is no whole line: the file is one unfinished line, if it is short enough for that.
         let torn = if from == 0 { length } else { 0 };
         return Ok((None, length - torn, torn));
     };
@@ -118,7 +119,7 @@ pub(super) fn last_line(path: &Path) -> io::Result<(Option<String>, u64, u64)> {
     Ok((Some(last), whole, length - whole))
 }
 
-/// The files of a directory by their days.
+/// Returns the log files of a directory, sorted by day.
 pub(super) fn files(dir: &Path) -> io::Result<Vec<PathBuf>> {
     let mut files = Vec::new();
     for entry in std::fs::read_dir(dir)? {
@@ -131,6 +132,7 @@ pub(super) fn files(dir: &Path) -> io::Result<Vec<PathBuf>> {
     Ok(files)
 }
 
+/// Returns the day that a log file is named after.
 pub(super) fn day_of(path: &Path) -> &str {
     path.file_stem().and_then(|stem| stem.to_str()).unwrap_or("")
 }

@@ -1,4 +1,4 @@
-//! Walks the chain of all files: one changed byte anywhere is found, with its file and line.
+//! Checks the chain over all files. It finds any changed byte and names the file and the line.
 
 use std::io;
 use std::path::Path;
@@ -7,20 +7,21 @@ use super::line::Line;
 use super::line::{digest, is_sealed};
 use super::read::files;
 
-/// Where the chain breaks.
+/// The place where the chain breaks.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 #[error("{file}:{line}: {what}")]
 pub struct Break {
-    /// The file.
+    /// Path of the file.
     pub file: String,
-    /// Its line, from 1.
+    /// Number of the line in the file, from 1.
     pub line: usize,
-    /// What is wrong there.
+    /// The fault.
     pub what: String,
 }
 
-/// Walks all files and says how many lines they have, or where the chain breaks first. The first file may be gone, as
-/// operators keep so many days; every other line must follow the one before.
+/// Checks all files of `dir` and returns the number of their lines, or the first place where the chain breaks. Old
+/// files may be missing, since operators delete them by age; from the first file on every line must follow the one
+/// before.
 pub fn verify(dir: &Path, key: &[u8; 32]) -> io::Result<Result<u64, Break>> {
     let mut before: Option<(String, u64)> = None;
     let mut count = 0;
@@ -30,18 +31,18 @@ pub fn verify(dir: &Path, key: &[u8; 32]) -> io::Result<Result<u64, Break>> {
         let mut number = 0;
         while !rest.is_empty() {
             number += 1;
-            let found =
+            let broken =
                 |what: &str| Break { file: path.display().to_string(), line: number, what: what.to_owned() };
             let Some(end) = rest.iter().position(|byte| *byte == b'\n') else {
-                return Ok(Err(found(
-                    "does not end: cut short by a crash, which the next start mends, or changed",
+                return Ok(Err(broken(
+                    "has no line end: cut short by a crash, which the next start repairs, or changed",
                 )));
             };
-            let (line, behind) = rest.split_at(end);
-            rest = behind.get(1..).unwrap_or_default();
+            let (line, after) = rest.split_at(end);
+            rest = after.get(1..).unwrap_or_default();
             match judge(line, before.as_ref(), key) {
                 Ok(seq) => before = Some((digest(line), seq)),
-                Err(what) => return Ok(Err(found(what))),
+                Err(what) => return Ok(Err(broken(what))),
             }
             count += 1;
         }
@@ -49,17 +50,18 @@ pub fn verify(dir: &Path, key: &[u8; 32]) -> io::Result<Result<u64, Break>> {
     Ok(Ok(count))
 }
 
+/// Checks the seal of `line` and that it follows `before`. Returns its number.
 fn judge(line: &[u8], before: Option<&(String, u64)>, key: &[u8; 32]) -> Result<u64, &'static str> {
-    let text = std::str::from_utf8(line).map_err(|_| "is no text")?;
+    let text = std::str::from_utf8(line).map_err(|_| "is not UTF-8")?;
     if !is_sealed(key, text) {
-        return Err("was changed: its seal is not its own");
+        return Err("was changed: its seal does not match");
     }
-    let read: Line = serde_json::from_str(text).map_err(|_| "is no event")?;
+    let read: Line = serde_json::from_str(text).map_err(|_| "is not an event")?;
     match before {
         Some((prev, seq)) if *prev != read.prev || seq + 1 != read.seq => {
-            Err("does not follow the line before it: lines are missing, or stand in another order")
+            Err("does not follow the line before it: lines are missing or out of order")
         }
-        None if read.seq == 1 && read.prev != digest(b"") => Err("is not the first"),
+        None if read.seq == 1 && read.prev != digest(b"") => Err("has number 1 but is not the first line"),
         _ => Ok(read.seq),
     }
 }
@@ -73,7 +75,8 @@ mod tests {
 
     const KEY: [u8; 32] = [7; 32];
 
-    fn life(dir: &Path, day: u64) {
+    /// Starts the log on that day, writes four events and stops it.
+    fn run_for_a_day(dir: &Path, day: u64) {
         let clock = Clock::manual(Timestamp::from_secs(1_800_000_000 + day * 86_400));
         let log = Log::default();
         let thread = log.start(dir, KEY, &clock, day).unwrap();
@@ -91,9 +94,9 @@ mod tests {
     }
 
     #[test]
-    fn the_chain_goes_on_over_restarts_and_days_and_any_changed_byte_breaks_it() {
+    fn the_chain_spans_restarts_and_days_and_any_changed_byte_breaks_it() {
         let dir = tempfile::tempdir().unwrap();
-        (0..3).for_each(|day| life(dir.path(), day));
+        (0..3).for_each(|day| run_for_a_day(dir.path(), day));
         assert_eq!(lines(dir.path()), 15);
         for path in files(dir.path()).unwrap() {
             let whole = std::fs::read(&path).unwrap();
@@ -108,31 +111,33 @@ mod tests {
             }
             std::fs::write(&path, &whole).unwrap();
         }
-        // A line taken out of the middle is found where the next one stands; whoever lacks the key can add none.
+        // A line removed from the middle is found at the line after it. Without the key no line can be added.
         let path = files(dir.path()).unwrap().remove(1);
         let text = std::fs::read_to_string(&path).unwrap();
         let without: String =
             text.lines().enumerate().filter(|(n, _)| *n != 2).map(|(_, l)| format!("{l}\n")).collect();
         std::fs::write(&path, without).unwrap();
         let found = verify(dir.path(), &KEY).unwrap().unwrap_err();
-        assert!(found.line == 3 && found.to_string().contains("jsonl:3: does not follow"), "{found}");
+        assert_eq!(found.line, 3);
+        assert!(found.to_string().contains("jsonl:3: does not follow"), "{found}");
         std::fs::write(&path, text).unwrap();
         assert!(verify(dir.path(), &[8; 32]).unwrap().is_err());
-        // Old days may be gone.
+        // Old files may be deleted.
         std::fs::remove_file(files(dir.path()).unwrap().remove(0)).unwrap();
         assert_eq!(lines(dir.path()), 10);
     }
 
     #[test]
-    fn a_line_that_a_crash_cut_short_is_mended_and_noted() {
+    fn a_line_cut_short_by_a_crash_is_removed_and_noted() {
         let dir = tempfile::tempdir().unwrap();
-        life(dir.path(), 0);
+        run_for_a_day(dir.path(), 0);
         let path = files(dir.path()).unwrap().remove(0);
         let whole = std::fs::read(&path).unwrap();
         std::fs::write(&path, &whole[..whole.len() - 30]).unwrap();
         let found = verify(dir.path(), &KEY).unwrap().unwrap_err();
-        assert!(found.line == 5 && found.what.contains("cut short"), "{found}");
-        life(dir.path(), 0);
+        assert_eq!(found.line, 5);
+        assert!(found.what.contains("cut short"), "{found}");
+        run_for_a_day(dir.path(), 0);
         assert_eq!(lines(dir.path()), 4 + 6);
         let mended =
             find(dir.path(), &Wanted { event: Some("audit.mended".into()), limit: 9, ..Wanted::default() });
@@ -142,7 +147,7 @@ mod tests {
     #[test]
     fn events_are_found_by_time_name_account_and_page() {
         let dir = tempfile::tempdir().unwrap();
-        (0..3).for_each(|day| life(dir.path(), day));
+        (0..3).for_each(|day| run_for_a_day(dir.path(), day));
         let seqs = |wanted: Wanted| -> Vec<u64> {
             find(dir.path(), &wanted).unwrap().iter().map(|line| line.seq).collect()
         };

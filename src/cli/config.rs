@@ -1,15 +1,17 @@
-//! `portcullis config check|show`.
+//! `portcullis config check` and `portcullis config show`.
 
 use clap::Subcommand;
 
 use super::{Cli, Failure, say};
 
-/// What to do with the configuration.
+/// The subcommands for the configuration.
 #[derive(Clone, Copy, Debug, Subcommand)]
 pub enum ConfigCommand {
-    /// Name every mistake at once.
+    /// Report every mistake at once, each with its file and line.
+    ///
+    /// Exits with 2 if there is one. Reads no data and needs no server.
     Check,
-    /// Show every value that counts, and where it comes from.
+    /// Show the value of every key, and whether it is a default or from file, environment or flag.
     Show,
 }
 
@@ -18,7 +20,7 @@ impl ConfigCommand {
         match self {
             Self::Check => {
                 cli.load()?;
-                say("the configuration is sound");
+                say("the configuration has no mistakes");
             }
             Self::Show => say(cli.reader()?.show().trim_end()),
         }

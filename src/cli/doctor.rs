@@ -1,4 +1,5 @@
-//! `portcullis doctor`: the security checklist, carried out. Each line says pass, warn or fail, why, and the fix.
+//! `portcullis doctor`: the security checklist. Each check prints one line, so that `grep fail` shows all there is to
+//! do: the state, the setting, what is unsafe about it, and what to do.
 
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixStream;
@@ -6,7 +7,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use portcullis::config::checks::{State, checks};
+use portcullis::config::checks::{CHECKS, Check, State};
 use portcullis::config::{Config, MailTransport};
 use portcullis::password::{HashPool, KnownBad, pool};
 use portcullis::server::operator::operation::Operation;
@@ -19,25 +20,43 @@ use portcullis::system::random::Random;
 use portcullis::token::Keys;
 use serde_json::{Value, json};
 
-use super::{Cli, Failure, say};
+use super::{Cli, Failure, counted, operate, say};
 
+/// A hash that takes less time than this is too cheap to guess.
+const HASH_MS_MIN: u128 = 10;
+
+/// The result of one check.
 struct Line {
+    /// `pass`, `warn` or `fail`.
     state: &'static str,
+    /// The setting, or what else was checked.
     what: String,
+    /// What is unsafe about it.
     why: String,
+    /// What to do.
     fix: String,
 }
 
 impl Line {
+    /// Creates a line whose state is `pass` if `is_good` and `otherwise` if not.
     fn new(
-        good: bool,
+        is_good: bool,
         otherwise: &'static str,
         what: impl Into<String>,
         why: &str,
         fix: impl Into<String>,
     ) -> Self {
-        let state = if good { "pass" } else { otherwise };
+        let state = if is_good { "pass" } else { otherwise };
         Self { state, what: what.into(), why: why.to_owned(), fix: fix.into() }
+    }
+
+    fn text(&self) -> String {
+        let Self { state, what, why, fix } = self;
+        if *state == "pass" { format!("{state}  {what}") } else { format!("{state}  {what}: {why}: {fix}") }
+    }
+
+    fn json(&self) -> Value {
+        json!({"state": self.state, "what": self.what, "why": self.why, "fix": self.fix})
     }
 }
 
@@ -45,169 +64,158 @@ pub(super) fn run(cli: &Cli) -> Result<(), Failure> {
     let config = cli.load()?;
     let mut lines = settings(&config);
     lines.extend(files(&config));
-    lines.extend(machine(&config));
-    lines.extend(audit(&config));
-    lines.extend(running(&config));
-    let failed = lines.iter().filter(|line| line.state == "fail").count();
+    lines.extend(hashing(&config));
+    lines.extend(audit_log(&config));
+    lines.extend(running_server(&config));
     if cli.json {
-        let items: Vec<_> = lines
-            .iter()
-            .map(|line| json!({"state": line.state, "what": line.what, "why": line.why, "fix": line.fix}))
-            .collect();
+        let items: Vec<Value> = lines.iter().map(Line::json).collect();
         say(&json!({ "items": items }).to_string());
     } else {
-        for Line { state, what, why, fix } in &lines {
-            say(&format!("{state}  {what}"));
-            if *state != "pass" {
-                say(&format!("      why: {why}\n      fix: {fix}"));
-            }
+        for line in &lines {
+            say(&line.text());
         }
     }
-    if failed == 0 { Ok(()) } else { Err(Failure::refused(format!("{failed} checks failed"))) }
+    match lines.iter().filter(|line| line.state == "fail").count() as u64 {
+        0 => Ok(()),
+        failed => Err(Failure::refused(format!("{} failed", counted(failed, "check", "checks")))),
+    }
 }
 
-/// On loopback what is unsafe in public is only worth a word.
+/// Checks the settings alone. On loopback, a setting that is unsafe in public is only a warning.
 fn settings(config: &Config) -> Vec<Line> {
-    let public = !config.listen.ip().is_loopback() || config.public_origin.is_https();
-    let line = |check: portcullis::config::checks::Check| {
-        let state = match check.state {
+    let is_public = !config.http.listen.ip().is_loopback() || config.http.public_origin.is_https();
+    let line = |check: &Check| {
+        let state = match check.state(config) {
             State::Good => "pass",
-            State::Unsafe if public => "fail",
+            State::Unsafe if is_public => "fail",
             State::Unsafe | State::Doubtful => "warn",
         };
         Line { state, what: check.key.to_owned(), why: check.why.to_owned(), fix: check.fix.to_owned() }
     };
-    checks(config).into_iter().map(line).collect()
+    CHECKS.iter().map(line).collect()
 }
 
+/// Checks directories and files: who can read them, and how old the signing key is.
 fn files(config: &Config) -> Vec<Line> {
     let mut lines = Vec::new();
-    for dir in [&config.data_dir, &config.keys_dir, &config.audit_dir] {
-        let why =
-            "whoever reads it can forge tokens, guess passwords at leisure, or learn who logs in from where";
+    for dir in [&config.data_dir, &config.keys.dir, &config.audit.dir] {
+        let what = format!("permissions of {}", dir.display());
+        let why = "a user who can read it can forge tokens, guess passwords offline, or learn who logs in from where";
         let fix = format!("chmod 0700 {}", dir.display());
-        let what = format!("{} is readable by its owner alone", dir.display());
         lines.push(Line::new(is_private(dir), "fail", what, why, fix));
     }
-    let mut secrets = Vec::new();
-    if let MailTransport::Smtp { login: Some((_, file)), .. } = &config.mail_transport {
-        secrets.push(file);
-    }
-    if let Some(hook) = &config.alert {
-        secrets.push(&hook.secret_file);
-    }
-    for file in secrets {
-        let readable =
-            std::fs::read_to_string(file).is_ok_and(|text| !text.lines().next().unwrap_or("").is_empty());
-        let what = format!("{} holds a secret and is readable by its owner alone", file.display());
+    for file in secret_files(config) {
+        let first_line =
+            std::fs::read_to_string(file).map(|text| text.lines().next().unwrap_or("").to_owned());
+        let holds_secret = first_line.is_ok_and(|line| !line.is_empty());
+        let what = format!("secret in {}", file.display());
+        let why = "it is missing, or other users can read it: mails or alerts cannot be sent, or others can send them";
         let fix = format!("write the secret into its first line, and chmod 0600 {}", file.display());
-        lines.push(Line::new(
-            readable && is_private(file),
-            "fail",
-            what,
-            "mails or alerts cannot be sent, or by others too",
-            fix,
-        ));
+        lines.push(Line::new(holds_secret && is_private(file), "fail", what, why, fix));
     }
-    let list = KnownBad::load(config.password_list.as_deref());
-    let fix = list.as_ref().err().map_or_else(String::new, ToString::to_string);
+    let list = KnownBad::load(config.password.list_file.as_deref());
+    let fix = list.as_ref().err().map_or_else(String::new, |error| format!("make it readable: {error}"));
     lines.push(Line::new(
         list.is_ok(),
         "fail",
-        "password.list_file can be read",
-        "the server will not start",
+        "list of known passwords",
+        "password.list_file cannot be read, so the server will not start",
         fix,
     ));
-    if let Some(age) = newest_key_age(&config.keys_dir) {
+    if let Some(age) = newest_key_age(&config.keys.dir) {
         let days = age.as_secs() / 86_400;
-        let what = format!("the signing key is {days} days old");
+        let what = format!("age of the signing key, {}", counted(days, "day", "days"));
         let why = "the longer a key signs, the more a leaked one is worth";
-        lines.push(Line::new(days <= config.key_days, "warn", what, why, "portcullis key rotate"));
+        let fix = "portcullis key rotate";
+        lines.push(Line::new(days <= config.token.key_days, "warn", what, why, fix));
     }
     lines
 }
 
-/// A path that is not there yet will be made so that its owner alone reads it.
+fn secret_files(config: &Config) -> Vec<&Path> {
+    let mut files = Vec::new();
+    if let MailTransport::Smtp { login: Some((_, file)), .. } = &config.mail.transport {
+        files.push(file.as_path());
+    }
+    if let Some(hook) = &config.alert.hook {
+        files.push(hook.secret_file.as_path());
+    }
+    files
+}
+
+/// Says whether only its owner can read `path`. A path that does not exist yet will be created that way.
 fn is_private(path: &Path) -> bool {
-    std::fs::metadata(path).map_or(true, |found| found.permissions().mode().trailing_zeros() >= 6)
+    std::fs::metadata(path).map_or(true, |metadata| metadata.permissions().mode().trailing_zeros() >= 6)
 }
 
 fn newest_key_age(dir: &Path) -> Option<Duration> {
     let entries = std::fs::read_dir(dir).ok()?.flatten();
     let signing = entries.filter(|entry| entry.file_name().to_string_lossy().starts_with("signing-"));
     let newest = signing.filter_map(|entry| entry.metadata().ok()?.modified().ok()).max()?;
-    let made = newest.duration_since(std::time::UNIX_EPOCH).ok()?;
-    Some(Duration::from_secs(Clock::system().now().as_secs()).saturating_sub(made))
+    let created = newest.duration_since(std::time::UNIX_EPOCH).ok()?;
+    Some(Duration::from_secs(Clock::system().now().as_secs()).saturating_sub(created))
 }
 
-/// What hashing costs here, and whether there is the memory for it.
-fn machine(config: &Config) -> Vec<Line> {
+/// Checks that there is memory for hashing, and that a hash on this machine is not too cheap.
+fn hashing(config: &Config) -> Vec<Line> {
+    let threads = config.password.threads;
+    let memory_kib = config.password.cost.memory_kib;
     let mut lines = Vec::new();
-    let needed = config.hash_threads as u64 * u64::from(config.cost.memory_kib);
     if let Some(free) = memory::free_kib() {
-        let what = format!("{needed} KiB for hashing of {free} KiB that are free");
-        let why = "the system ends the server when memory runs out, so it starts with fewer threads than are set, and one at \
-                   least";
-        let threads = memory::threads_within(free, config.hash_threads, config.cost.memory_kib);
-        let fix = if threads < config.hash_threads {
-            format!("[password] threads = {threads}")
+        let needed = threads as u64 * u64::from(memory_kib);
+        let what = format!("memory for hashing, {needed} KiB of {free} KiB that are free");
+        let why = "if memory runs out the kernel ends the server, so it starts with fewer threads than are set, \
+                   but at least one";
+        let threads_within = memory::threads_within(free, threads, memory_kib);
+        let fix = if threads_within < threads {
+            format!("set [password] threads = {threads_within}")
         } else {
-            String::from("give it more memory")
+            String::from("give the machine more memory")
         };
-        let enough = memory::is_enough(free, config.hash_threads, config.cost.memory_kib);
-        lines.push(Line::new(enough, "fail", what, why, fix));
+        lines.push(Line::new(memory::is_enough(free, threads, memory_kib), "fail", what, why, fix));
     }
     let options = pool::Options {
         threads: 1,
-        wait_budget: config.hash_wait_budget,
-        cost: config.cost,
-        implementation: config.hash_kernel,
+        wait_budget: config.password.wait_budget,
+        cost: config.password.cost,
+        implementation: config.password.implementation,
         machine: config.machine,
     };
     let fail_stop = FailStop::new(|_| {});
     let pool = HashPool::start(options, &Clock::system(), &Arc::new(Random::system()), &fail_stop);
     if let Ok(pool) = pool {
-        let took = pool.stats().hash_time;
-        let rate = config.hash_threads as f64 / took.as_secs_f64().max(1e-6);
-        let what = format!("a hash takes {} ms here, so about {rate:.0} log-ins a second", took.as_millis());
-        let memory = (config.cost.memory_kib * 2).min(262_144);
-        let why = "a hash this quick is as quick for whoever guesses with a stolen copy";
-        lines.push(Line::new(
-            took.as_millis() >= 10,
-            "warn",
-            what,
-            why,
-            format!("[password] memory_kib = {memory}"),
-        ));
+        let hash_time = pool.stats().hash_time;
+        let rate = threads as f64 / hash_time.as_secs_f64().max(1e-6);
+        let what =
+            format!("time of a hash, {} ms, so about {rate:.0} log-ins per second", hash_time.as_millis());
+        let why = "a hash this fast is as fast for an attacker with a stolen copy";
+        let fix = format!("set [password] memory_kib = {}", (memory_kib * 2).min(262_144));
+        lines.push(Line::new(hash_time.as_millis() >= HASH_MS_MIN, "warn", what, why, fix));
     }
     lines
 }
 
-fn audit(config: &Config) -> Vec<Line> {
-    // A new machine has neither keys nor a log yet, and looking at it makes none.
-    let keys = LocalStorage::open_existing(&config.keys_dir).ok().filter(|keys| Keys::exist(keys));
+/// Checks that the log of security events is unbroken.
+fn audit_log(config: &Config) -> Vec<Line> {
+    // A new machine has neither keys nor a log yet, and a check must not create them.
+    let keys = LocalStorage::open_existing(&config.keys.dir).ok().filter(|keys| Keys::exist(keys));
     let Some(key) = keys.and_then(|keys| Keys::load(&keys).ok()).map(|keys| keys.audit()) else {
         return Vec::new();
     };
-    let Ok(walked) = portcullis::audit::verify::verify(&config.audit_dir, &key) else { return Vec::new() };
-    let what = match &walked {
-        Ok(lines) => format!("the log of security events is whole: {lines} lines"),
-        Err(broken) => format!("the log of security events is whole: {broken}"),
+    let Ok(verified) = portcullis::audit::verify::verify(&config.audit.dir, &key) else { return Vec::new() };
+    let what = match &verified {
+        Ok(lines) => format!("log of security events, {}", counted(*lines, "line", "lines")),
+        Err(broken) => format!("log of security events, {broken}"),
     };
-    let why = "somebody changed it, or a crash cut it short, which the next start mends";
-    vec![Line::new(
-        walked.is_ok(),
-        "fail",
-        what,
-        why,
-        "keep a copy of audit.dir, and find out who could write to it",
-    )]
+    let why = "it was changed, or a crash cut it short, which the next start mends";
+    let fix = "keep a copy of audit.dir, and find out who could write to it";
+    vec![Line::new(verified.is_ok(), "fail", what, why, fix)]
 }
 
-/// What only a running server can know, if one runs.
-fn running(config: &Config) -> Vec<Line> {
+/// Asks the running server, if there is one, for what only it can know.
+fn running_server(config: &Config) -> Vec<Line> {
     let Ok(stream) = UnixStream::connect(socket::path(&config.data_dir)) else { return Vec::new() };
-    let Ok(answer) = super::user::ask(stream, &Operation::Findings) else { return Vec::new() };
+    let Ok(answer) = operate::ask(stream, &Operation::Findings) else { return Vec::new() };
     let items = answer.pointer("/ok/items").and_then(Value::as_array).cloned().unwrap_or_default();
     let text = |item: &Value, field: &str| item.get(field).and_then(Value::as_str).unwrap_or("").to_owned();
     let fail = |item: &Value| Line {

@@ -1,4 +1,4 @@
-//! `portcullis init`: a configuration file with every key, commented.
+//! `portcullis init`.
 
 use std::io::Write;
 use std::os::unix::fs::OpenOptionsExt;
@@ -7,28 +7,28 @@ use std::path::PathBuf;
 use clap::Args;
 use portcullis::config::commented;
 
-use super::{Cli, Failure, say};
+use super::{Failure, say};
 
-/// Where to write it.
+/// Where to write the configuration file.
 #[derive(Args, Debug)]
 pub struct Init {
-    /// The file, which must not exist yet.
+    /// File to write. It must not exist yet.
     #[arg(default_value = "portcullis.toml")]
     file: PathBuf,
 }
 
 impl Init {
-    pub(super) fn run(&self, _: &Cli) -> Result<(), Failure> {
+    pub(super) fn run(&self) -> Result<(), Failure> {
         let path = self.file.display();
         let mut file = std::fs::OpenOptions::new()
             .write(true)
             .create_new(true)
             .mode(0o600)
             .open(&self.file)
-            .map_err(|error| Failure::refused(format!("cannot make {path}: {error}")))?;
+            .map_err(|error| Failure::refused(format!("cannot create {path}: {error}")))?;
         file.write_all(commented().as_bytes())
             .map_err(|error| Failure::fault(format!("cannot write {path}: {error}")))?;
-        say(&format!("wrote {path}; change it, then: portcullis serve --config {path}"));
+        say(&format!("wrote {path}; edit it, then run: portcullis serve --config {path}"));
         Ok(())
     }
 }

@@ -1,32 +1,49 @@
-//! One file per subcommand. Exit codes: 0 done, 1 refused, 2 usage, 3 unreachable, 70 fault.
+#![doc = include_str!("README.md")]
 
+mod audit;
 mod bench;
+mod completions;
 mod config;
 mod data;
 mod doctor;
 mod init;
-mod place;
+mod key;
+mod new_directory;
+mod operate;
 mod serve;
+mod session;
 mod user;
 
 use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{CommandFactory, Parser, Subcommand};
+use clap::{Parser, Subcommand};
 use portcullis::config::{Config, Reader};
 
-/// A hardened authentication server in one binary, with no database to run.
+/// The exit codes, for the help of the program.
+const EXIT_CODES: &str = "\
+Exit codes:
+  0   done
+  1   refused: the message says why and what to do
+  2   wrong usage, or a mistake in the configuration
+  3   no server answers
+  70  internal fault";
+
+/// Run and operate Portcullis, a hardened authentication server in one binary, with no database to run.
+///
+/// Without a command it serves, on http://127.0.0.1:8080, and keeps its data in ./data. Settings come from the file
+/// given by --config, then from PORTCULLIS__SECTION__KEY variables, then from flags.
 #[derive(Debug, Parser)]
-#[command(name = "portcullis", version, about)]
+#[command(name = "portcullis", version, after_help = EXIT_CODES)]
 pub struct Cli {
-    /// The configuration file.
+    /// Read the configuration from this file (`portcullis init` writes one).
     #[arg(long, global = true, value_name = "FILE")]
     config: Option<PathBuf>,
-    /// Where everything is kept.
+    /// Keep everything in this directory, instead of `data_dir` of the configuration.
     #[arg(long, global = true, value_name = "DIR")]
     data_dir: Option<PathBuf>,
-    /// Machine-readable output.
+    /// Print JSON, for programs.
     #[arg(long, global = true)]
     json: bool,
     #[command(subcommand)]
@@ -35,41 +52,54 @@ pub struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Serve (also without any command).
+    /// Run the server until SIGTERM or SIGINT (the default command).
+    ///
+    /// Recovers the data directory, or creates it, then listens. Refuses unsafe settings on a public address. Exits
+    /// with 0 after a signal, 1 if the directory cannot be used, 2 if the configuration is wrong or unsafe, 70 after a
+    /// fault.
     Serve(serve::Serve),
-    /// Write a configuration file with every key, commented.
+    /// Write a configuration file that lists every key with its default.
     Init(init::Init),
     /// Check or show the configuration.
     #[command(subcommand)]
     Config(config::ConfigCommand),
-    /// The security checklist, carried out.
+    /// Go through the security checklist: settings, files, memory, audit log.
+    ///
+    /// Prints one line per check: pass, warn or fail, the setting, what is unsafe about it, and what to do. Needs no
+    /// running server; if one runs, it is asked as well. Exits with 1 if a check fails.
     Doctor,
-    /// Look at a stopped data directory.
+    /// Inspect, verify, dump, back up, restore or salvage a data directory.
     #[command(subcommand)]
     Data(data::DataCommand),
-    /// Accounts.
+    /// Add, list, change, lock or delete accounts.
+    ///
+    /// Asks the running server through admin.sock in its data directory. If no server runs, opens the directory itself.
+    /// Run it as the user that owns the directory. Exits with 3 if there is neither a server nor a directory with data.
     #[command(subcommand)]
     User(user::UserCommand),
-    /// What is open for an account.
+    /// List or end the sessions of an account.
+    ///
+    /// Asks the running server through admin.sock in its data directory. If no server runs, opens the directory itself.
+    /// Run it as the user that owns the directory. Exits with 3 if there is neither a server nor a directory with data.
     #[command(subcommand)]
-    Session(user::SessionCommand),
-    /// Signing keys.
+    Session(session::SessionCommand),
+    /// List, rotate or retire signing keys.
+    ///
+    /// Asks the running server through admin.sock in its data directory. If no server runs, opens the directory itself.
+    /// Run it as the user that owns the directory. Exits with 3 if there is neither a server nor a directory with data.
     #[command(subcommand)]
-    Key(user::KeyCommand),
-    /// Security events.
+    Key(key::KeyCommand),
+    /// Show security events, or verify their log.
     #[command(subcommand)]
-    Audit(user::AuditCommand),
-    /// What the server does under load.
+    Audit(audit::AuditCommand),
+    /// Measure a server under load.
     #[command(subcommand)]
     Bench(bench::BenchCommand),
-    /// Write completions for a shell.
-    Completions {
-        /// Which one.
-        shell: clap_complete::Shell,
-    },
+    /// Print a completion script for a shell.
+    Completions(completions::Completions),
 }
 
-/// Why a command did not do what it was asked for, with its exit code.
+/// Why a command failed: the exit code and the message.
 pub struct Failure(u8, String);
 
 impl Failure {
@@ -81,18 +111,22 @@ impl Failure {
         Self(2, why.to_string())
     }
 
+    fn no_answer(why: impl ToString) -> Self {
+        Self(3, why.to_string())
+    }
+
     fn fault(why: impl ToString) -> Self {
         Self(70, why.to_string())
     }
 }
 
-/// Runs the command of this process.
+/// Runs the command that this process was started with.
 pub fn run() -> ExitCode {
     let cli = Cli::parse();
     let done = match &cli.command {
         None => serve::Serve::default().run(&cli),
         Some(Command::Serve(serve)) => serve.run(&cli),
-        Some(Command::Init(init)) => init.run(&cli),
+        Some(Command::Init(init)) => init.run(),
         Some(Command::Config(command)) => command.run(&cli),
         Some(Command::Doctor) => doctor::run(&cli),
         Some(Command::Data(command)) => command.run(&cli),
@@ -101,28 +135,35 @@ pub fn run() -> ExitCode {
         Some(Command::Key(command)) => command.run(&cli),
         Some(Command::Audit(command)) => command.run(&cli),
         Some(Command::Bench(command)) => command.run(&cli),
-        Some(Command::Completions { shell }) => {
-            clap_complete::generate(*shell, &mut Cli::command(), "portcullis", &mut std::io::stdout());
+        Some(Command::Completions(completions)) => {
+            completions.run();
             Ok(())
         }
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(Failure(code, why)) => {
-            // A closed stderr has nobody to tell.
+            // If stderr is closed, the exit code is all that can be said.
             let _ = writeln!(std::io::stderr(), "portcullis: {why}");
             ExitCode::from(code)
         }
     }
 }
 
-/// Prints a line for people or programs.
+/// Prints `text` and a line end on standard output. A closed output is no error: its reader has seen enough.
 fn say(text: &str) {
     let _ = writeln!(std::io::stdout(), "{text}");
 }
 
+/// Returns `number` with its noun: "1 mistake", "2 mistakes".
+fn counted(number: u64, one: &str, many: &str) -> String {
+    let noun = if number == 1 { one } else { many };
+    format!("{number} {noun}")
+}
+
 impl Cli {
-    /// The configuration of file, environment and flags: unread, so that a command can show it.
+    /// Collects the settings of file, environment and flags, before they get their types: `config show` lists them
+    /// although some may be wrong.
     fn reader(&self) -> Result<Reader, Failure> {
         let mut reader = Reader::new();
         if let Some(path) = &self.config {
@@ -137,10 +178,33 @@ impl Cli {
         Ok(reader)
     }
 
+    /// Loads the configuration.
+    ///
+    /// Errors: every mistake in it, one a line.
     fn load(&self) -> Result<Config, Failure> {
         Config::from_reader(self.reader()?).map_err(|faults| {
             let lines: Vec<String> = faults.iter().map(|fault| format!("  {fault}")).collect();
-            Failure::usage(format!("the configuration has {} mistakes:\n{}", faults.len(), lines.join("\n")))
+            let mistakes = counted(faults.len() as u64, "mistake", "mistakes");
+            Failure::usage(format!("the configuration has {mistakes}:\n{}", lines.join("\n")))
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_sound() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn nouns_agree_with_their_numbers() {
+        assert_eq!(counted(0, "entry", "entries"), "0 entries");
+        assert_eq!(counted(1, "entry", "entries"), "1 entry");
+        assert_eq!(counted(2, "entry", "entries"), "2 entries");
     }
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Args;
-use portcullis::config::{Config, MailTransport, SmtpTls};
+use portcullis::config::{Config, Finding, MailTransport, SmtpTls};
 use portcullis::engine::partition::StartError;
 use portcullis::mail::smtp::Smtp;
 use portcullis::mail::transport::Transport;
@@ -16,15 +16,15 @@ use portcullis::system::fail_stop::FailStop;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::prelude::*;
 
-use super::{Cli, Failure, say};
+use super::{Cli, Failure, counted, say};
 
-/// A process at fault is gone by then, also where its last line cannot be written.
+/// How long after a fault the process may live, even if its last line cannot be written.
 const EXIT_WITHIN: Duration = Duration::from_millis(100);
 
 /// How to serve.
 #[derive(Args, Debug, Default)]
 pub struct Serve {
-    /// Refuse to start while an unsafe setting stands.
+    /// Refuse to start with an unsafe setting, even on loopback. On a public address this always holds.
     #[arg(long)]
     production: bool,
     /// Start although the journal is more than a day ahead of the system's clock.
@@ -35,35 +35,27 @@ pub struct Serve {
 impl Serve {
     pub(super) fn run(&self, cli: &Cli) -> Result<(), Failure> {
         let config = cli.load()?;
-        let public = !config.listen.ip().is_loopback();
-        let found = config.unsafe_settings();
-        if (self.production || public) && !found.is_empty() {
-            let lines: Vec<String> =
-                found.iter().map(|f| format!("  {}: {}; {}", f.key, f.why, f.fix)).collect();
-            let why = if self.production { "--production" } else { "the public address" };
-            return Err(Failure::usage(format!(
-                "{why} does not go with these settings:\n{}",
-                lines.join("\n")
-            )));
+        let is_public = !config.http.listen.ip().is_loopback();
+        let findings = config.unsafe_settings();
+        if (self.production || is_public) && !findings.is_empty() {
+            return Err(self.refusal(&findings));
         }
         start_log();
-        let fail_stop = FailStop::new(|why| {
-            // Whoever reads the last line may have stopped reading; the process ends all the same.
-            let _ = std::thread::Builder::new().name("watchdog".into()).spawn(|| {
-                std::thread::sleep(EXIT_WITHIN);
-                // As little as an exit does this leave secrets in a core file.
-                let none = rustix::process::Rlimit { current: Some(0), maximum: Some(0) };
-                let _ = rustix::process::setrlimit(rustix::process::Resource::Core, none);
-                std::process::abort();
-            });
-            // The last line, straight to where it is read; exit and not abort, since a core file would hold secrets.
-            let _ = writeln!(std::io::stderr(), "portcullis: fault, the process ends: {why}");
-            std::process::exit(70);
-        });
+        let fail_stop = FailStop::new(end_process);
         #[cfg(debug_assertions)]
         let fail_stop = fail_stop.planning(std::env::var("PORTCULLIS_PANIC_IN").ok());
         let transport = transport(&config)?;
         actix_web::rt::System::new().block_on(self.serve(config, transport, fail_stop))
+    }
+
+    fn refusal(&self, findings: &[Finding]) -> Failure {
+        let lines: Vec<String> = findings
+            .iter()
+            .map(|finding| format!("  {}: {}: {}", finding.key, finding.why, finding.fix))
+            .collect();
+        let place = if self.production { "with --production" } else { "on a public address" };
+        let settings = counted(findings.len() as u64, "setting is", "settings are");
+        Failure::usage(format!("refused to start {place}, since {settings} unsafe:\n{}", lines.join("\n")))
     }
 
     async fn serve(&self, config: Config, transport: Transport, fail_stop: FailStop) -> Result<(), Failure> {
@@ -79,43 +71,62 @@ impl Serve {
         }
         banner(&server);
         let signal = stop_signal().await.map_err(Failure::fault)?;
-        tracing::info!("{signal}: stopping; requests are drained first");
+        tracing::info!("received {signal}: finishing the open requests, then stopping");
         server.stop().await;
         tracing::info!("stopped");
         Ok(())
     }
 }
 
+/// Ends the process with exit code 70 after a fault, for the reason `why`.
+fn end_process(why: &str) {
+    // The reader of stderr may have stopped reading, so that the write below blocks; the process must end nevertheless.
+    let _ = std::thread::Builder::new().name("watchdog".into()).spawn(|| {
+        std::thread::sleep(EXIT_WITHIN);
+        // An abort may write a core file, which would hold secrets; a limit of zero prevents it.
+        let none = rustix::process::Rlimit { current: Some(0), maximum: Some(0) };
+        let _ = rustix::process::setrlimit(rustix::process::Resource::Core, none);
+        std::process::abort();
+    });
+    // Straight to stderr, without the log. Then exit, not abort, since a core file would hold secrets.
+    let _ = writeln!(std::io::stderr(), "portcullis: fault, the process ends: {why}");
+    std::process::exit(70);
+}
+
+/// Prints where the server is reached, where its data are, and how fast it hashes.
 fn banner(server: &server::Server) {
     let config = &server.engine.services.config;
-    let pool = server.engine.services.pool.stats();
-    let hash_ms = pool.hash_time.as_secs_f64() * 1000.0;
-    let threads = server.engine.services.pool.threads() as f64;
-    let rate = threads / pool.hash_time.max(Duration::from_micros(1)).as_secs_f64();
-    let mails = match &config.mail_transport {
+    let pool = &server.engine.services.pool;
+    let hash_time = pool.stats().hash_time;
+    let hash_ms = hash_time.as_secs_f64() * 1000.0;
+    let rate = pool.threads() as f64 / hash_time.max(Duration::from_micros(1)).as_secs_f64();
+    let mails = match &config.mail.transport {
         MailTransport::File => format!("written to {}", config.data_dir.join("outbox").display()),
         MailTransport::Smtp { host, port, .. } => format!("sent through {host}:{port}"),
     };
-    let shown = if config.mail_console { ", links shown here" } else { "" };
+    let links = if config.mail.console { ", links printed here" } else { "" };
     let found = server.found();
-    let past = if found.first_start {
+    let state = if found.first_start {
         String::from("new")
     } else {
-        format!("{} records and {} entries recovered", found.records, found.entries)
+        let records = counted(found.records, "record", "records");
+        let entries = counted(found.entries, "entry", "entries");
+        format!("{records} and {entries} recovered")
     };
     say(&format!(
-        "Portcullis {}\n  url    {}\n  api    {}/v1, keys at {}/.well-known/jwks.json\n  data   {} ({past})\n  mails  \
-         {mails}{shown}\n  hash   {hash_ms:.0} ms each, about {rate:.0} log-ins a second ({})\n  ready on {}",
+        "Portcullis {}\n  url    {}\n  api    {}/v1, keys at {}/.well-known/jwks.json\n  data   {} ({state})\n  mails  \
+         {mails}{links}\n  hash   {hash_ms:.0} ms each, about {rate:.0} log-ins per second ({})\n  ready on {}",
         env!("CARGO_PKG_VERSION"),
-        config.public_origin,
-        config.public_origin,
-        config.public_origin,
+        config.http.public_origin,
+        config.http.public_origin,
+        config.http.public_origin,
         config.data_dir.display(),
-        server.engine.services.pool.implementation(),
+        pool.implementation(),
         server.address,
     ));
 }
 
+/// Starts logging to standard output: text on a terminal, JSON lines elsewhere. `RUST_LOG` sets the levels.
 fn start_log() {
     let filter = EnvFilter::try_from_default_env()
         .unwrap_or_else(|_| EnvFilter::new("info,lettre=warn,actix_server=warn,portcullis::event=info"));
@@ -127,8 +138,9 @@ fn start_log() {
     }
 }
 
+/// Creates the transport for mails.
 fn transport(config: &Config) -> Result<Transport, Failure> {
-    match &config.mail_transport {
+    match &config.mail.transport {
         MailTransport::File => {
             let storage = LocalStorage::open(&config.data_dir.join("outbox")).map_err(Failure::refused)?;
             Ok(Transport::Files(Arc::new(storage)))
@@ -141,11 +153,12 @@ fn transport(config: &Config) -> Result<Transport, Failure> {
                 SmtpTls::Tls => Tls::Wrapper(parameters()?),
                 SmtpTls::None => Tls::None,
             };
-            let domain = config.mail_from.rsplit('@').next().unwrap_or("localhost");
+            let domain = config.mail.from.rsplit('@').next().unwrap_or("localhost");
             let mut server = Smtp::new(host, *port, tls, domain);
             if let Some((name, file)) = login {
-                let text = std::fs::read_to_string(file)
-                    .map_err(|error| Failure::usage(format!("cannot read {}: {error}", file.display())))?;
+                let text = std::fs::read_to_string(file).map_err(|error| {
+                    Failure::usage(format!("cannot read mail.smtp.password_file {}: {error}", file.display()))
+                })?;
                 server = server.logging_in(name, text.lines().next().unwrap_or_default());
             }
             Ok(Transport::Smtp(server))
@@ -153,6 +166,7 @@ fn transport(config: &Config) -> Result<Transport, Failure> {
     }
 }
 
+/// Waits for a signal to stop and returns its name.
 async fn stop_signal() -> std::io::Result<&'static str> {
     use tokio::signal::unix::{SignalKind, signal};
     let mut terminate = signal(SignalKind::terminate())?;

@@ -1,307 +1,332 @@
-//! The security checklist over the settings: what each is checked for, why, and the line that mends it.
+//! The security checklist over the settings: a table of checks, each with the reason and the setting that mends it.
 
-use std::net::IpAddr;
 use std::time::Duration;
 
-use super::{Config, MailTransport, SmtpTls};
+use ipnet::IpNet;
+
+use self::State::{Doubtful, Unsafe};
+use super::{Config, MailTransport, Origin, SmtpTls};
 use crate::password::Cost;
-use crate::registry::throttle::Class;
+use crate::registry::throttle::{Class, Rate};
 use crate::token::JWKS_KEPT;
 
-/// How a setting stands.
+/// The result of a check.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum State {
-    /// As it should be.
+    /// The setting is as it should be.
     Good,
-    /// Worth a thought; the server starts.
+    /// The setting deserves a second look. The server starts.
     Doubtful,
-    /// Must not stand on a public address.
+    /// The setting is unsafe on a public address: the server does not start there.
     Unsafe,
 }
 
-/// One check.
-#[derive(Clone, Debug, Eq, PartialEq)]
+/// One check of the settings.
+#[derive(Clone, Copy, Debug)]
 pub struct Check {
-    /// The key.
+    /// The key of the setting.
     pub key: &'static str,
-    /// How it stands.
-    pub state: State,
-    /// Why it matters.
+    /// The result if the setting does not pass.
+    otherwise: State,
+    is_safe: fn(&Config) -> bool,
+    /// What is unsafe about a setting that does not pass.
     pub why: &'static str,
-    /// What to paste into the configuration.
+    /// What to do, with the setting to paste into the configuration.
     pub fix: &'static str,
 }
 
-/// Events that are never part of an ordinary day in any number.
-const TELLING: [&str; 4] = ["stuffing.suspected", "refresh.reused", "email.change_undone", "key.retired"];
-const DAY: Duration = Duration::from_hours(24);
+impl Check {
+    /// Returns the result of the check for `config`.
+    pub fn state(&self, config: &Config) -> State {
+        if (self.is_safe)(config) { State::Good } else { self.otherwise }
+    }
+}
 
-/// All checks of the settings alone, good ones too.
-pub fn checks(config: &Config) -> Vec<Check> {
-    use State::{Doubtful, Unsafe};
-    let mut done = Vec::new();
-    let mut check = |good: bool, otherwise: State, key, why, fix| {
-        done.push(Check { key, state: if good { State::Good } else { otherwise }, why, fix });
-    };
-    let Cost { memory_kib, passes, .. } = config.cost;
-    let everything = |networks: &[ipnet::IpNet]| networks.iter().any(|network| network.prefix_len() < 8);
-    let rate = |class| config.throttle.rates.iter().find(|(known, _)| *known == class).map(|(_, rate)| *rate);
-    let login = rate(Class::Login).is_some_and(|rate| rate.burst <= 100 && rate.per_minute <= 120);
-    let mailing = [Class::Signup, Class::Forgot].into_iter().filter_map(rate);
-    let mailing = mailing.into_iter().all(|rate| rate.burst <= 60 && rate.per_minute <= 60);
-    // Offices and carriers put thousands behind one address: these are not asked for what is usual, but for what is no limit.
-    let redeeming = [Class::Reset, Class::Verify, Class::Unlock, Class::Check].into_iter().filter_map(rate);
-    let redeeming = redeeming.into_iter().all(|rate| rate.burst <= 300 && rate.per_minute <= 300);
-    let refreshing = rate(Class::Refresh).is_some_and(|rate| rate.burst <= 6000 && rate.per_minute <= 6000);
-    let lockout = &config.lockout;
-    let https = config.allowed_origins.iter().all(super::Origin::is_https);
-    let is_local = |address: IpAddr| address.is_loopback();
-    check(
-        config.public_origin.is_https(),
-        Unsafe,
-        "http.public_origin",
-        "passwords and tokens would cross the network in the clear",
-        "put a proxy with TLS in front, and set [http] public_origin = \"https://login.example.org\"",
-    );
-    check(
-        memory_kib >= Cost::SAFE.memory_kib && passes >= Cost::SAFE.passes,
-        Unsafe,
-        "password.memory_kib",
-        "a stolen copy would be guessed cheaply",
-        "[password] memory_kib = 19456, passes = 2",
-    );
-    check(
-        !matches!(config.mail_transport, MailTransport::File),
-        Unsafe,
-        "mail.transport",
-        "mails are written to files and reach nobody",
-        "[mail] transport = \"smtp\"; [mail.smtp] host = \"mail.example.org\"",
-    );
-    check(
-        !config.mail_console,
-        Unsafe,
-        "mail.console",
-        "links with tokens are shown on the console",
-        "[mail] console = false",
-    );
-    check(
-        config.verify_email,
-        Unsafe,
-        "signup.verify_email",
-        "addresses are not proved, so anybody can take another's",
-        "[signup] verify_email = \"required\"",
-    );
-    check(
-        !config.mail_from.ends_with("localhost.localdomain"),
-        Unsafe,
-        "mail.from",
-        "mail servers refuse this sender, so nobody can prove an address or reset a password",
-        "[mail] from = \"login@example.org\"",
-    );
-    check(
-        config.lockout.failures <= 10,
-        Unsafe,
-        "lockout.failures",
-        "so many guesses at one account pass without a pause",
-        "[lockout] failures = 5",
-    );
-    check(
-        config.lockout.cap <= 100,
-        Unsafe,
-        "lockout.cap",
-        "more than a hundred guesses in a row at one account (NIST SP 800-63B-4 §3.2.2)",
-        "[lockout] cap = 100",
-    );
-    check(
-        config.lockout.cap >= 10 && config.lockout.cap >= config.lockout.failures,
-        Unsafe,
-        "lockout.cap",
-        "a few wrong passwords of a stranger stop every new device of the owner, until a mail is answered",
-        "[lockout] cap = 100",
-    );
-    check(
-        config.lockout.first_lock >= Duration::from_secs(30) && config.lockout.forget >= DAY,
-        Unsafe,
-        "lockout.first_lock_secs",
-        "locks are too short, or forgotten too soon, to slow a guesser down",
-        "[lockout] first_lock_secs = 60, forget_secs = 86400",
-    );
-    check(
-        lockout.max_lock >= lockout.first_lock && lockout.max_lock >= Duration::from_mins(15),
-        Unsafe,
-        "lockout.max_lock_secs",
-        "no lock lasts longer than this, so the later ones are too short to slow a guesser down",
-        "[lockout] max_lock_secs = 3600",
-    );
-    check(
-        login,
-        Unsafe,
-        "throttle.login",
-        "one client may try names as fast as it likes",
-        "[throttle.login] burst = 20, per_minute = 20",
-    );
-    check(
-        mailing,
-        Unsafe,
-        "throttle.forgot",
-        "one client may have mails sent as fast as it likes",
-        "[throttle.forgot] burst = 10, per_minute = 10, and the same for signup",
-    );
-    check(
-        redeeming,
-        Unsafe,
-        "throttle.reset",
-        "one client may try links and passwords as fast as it likes",
-        "[throttle.reset] burst = 20, per_minute = 20, and the same for verify, unlock and check",
-    );
-    check(
-        refreshing,
-        Unsafe,
-        "throttle.refresh",
-        "one client may keep the disk busy as much as it likes",
-        "[throttle.refresh] burst = 120, per_minute = 240",
-    );
-    check(
-        !everything(&config.throttle.exempt),
-        Unsafe,
-        "throttle.exempt_networks",
-        "a network this wide exempts strangers from the limiter",
-        "[throttle] exempt_networks = []",
-    );
-    check(
-        !everything(&config.trusted_proxies),
-        Unsafe,
-        "http.trusted_proxies",
-        "any client may say who it is, and so have a limit of its own for each request",
-        "[http] trusted_proxies = [\"10.0.0.7/32\"], your proxy's address alone",
-    );
-    check(
-        https,
-        Unsafe,
-        "http.allowed_origins",
-        "a page that came in the clear may be another's, and may call with cookies",
-        "[http] allowed_origins = [\"https://app.example.org\"]",
-    );
-    check(
-        config.access_ttl <= Duration::from_hours(1),
-        Unsafe,
-        "token.access_ttl_secs",
-        "where tokens are checked offline without the feed, a stolen one lives this long",
-        "[token] access_ttl_secs = 900",
-    );
-    check(
-        config.reset.reset <= DAY,
-        Unsafe,
-        "reset.ttl_secs",
-        "a link in an old mail sets a new password",
-        "[reset] ttl_secs = 1800",
-    );
-    check(
-        config.reset.mails_per_hour <= 10,
-        Unsafe,
-        "reset.mails_per_hour",
-        "strangers can fill a mailbox",
-        "[reset] mails_per_hour = 3",
-    );
-    check(
-        config.refresh.grace <= Duration::from_mins(1),
-        Unsafe,
-        "refresh.grace_secs",
-        "a thief who is this quick is not found out",
-        "[refresh] grace_secs = 10",
-    );
-    check(
-        config.refresh.idle <= DAY * 180 && config.refresh.absolute <= DAY * 400,
-        Unsafe,
-        "refresh.absolute_ttl_secs",
-        "a refresh token that was stolen, or left on a lost device, lives this long",
-        "[refresh] idle_ttl_secs = 2592000, absolute_ttl_secs = 7776000",
-    );
-    check(
-        config.session.absolute <= DAY * 31 && config.session.remember_absolute <= DAY * 400,
-        Unsafe,
-        "session.remember_absolute_secs",
-        "a cookie that was stolen, or left on a lost device, lives this long",
-        "[session] absolute_secs = 43200, remember_absolute_secs = 2592000",
-    );
-    check(
-        config.reset.verify <= DAY * 31,
-        Unsafe,
-        "signup.verify_ttl_secs",
-        "a link in an old mail proves an address that may be another's by then",
-        "[signup] verify_ttl_secs = 86400",
-    );
-    check(
-        config.session.absolute <= DAY * 7 && config.session.remember_absolute <= DAY * 90,
-        Doubtful,
-        "session.absolute_secs",
-        "a cookie that was stolen lives this long",
-        "[session] absolute_secs = 43200, remember_absolute_secs = 2592000",
-    );
-    check(
-        config.throttle.cells >= 10_000,
-        Doubtful,
-        "throttle.cells",
-        "a flood from few addresses fills the table, and newcomers share a limit",
-        "[throttle] cells = 1000000",
-    );
-    check(
-        !matches!(config.mail_transport, MailTransport::Smtp { tls: SmtpTls::None, .. }),
-        Doubtful,
-        "mail.smtp.tls",
-        "links with tokens cross to the mail server in the clear; it is on this machine, which must send them on with TLS",
-        "[mail.smtp] tls = \"starttls\"",
-    );
-    check(
-        config.admin_listen.is_none_or(|listen| is_local(listen.ip())),
-        Doubtful,
-        "admin.listen",
-        "whoever reaches this address reads all figures",
-        "[admin] listen = \"127.0.0.1:9090\"",
-    );
-    check(
-        !config.keys_dir.starts_with(&config.data_dir),
-        Doubtful,
-        "keys.dir",
-        "a copy of the data directory holds the keys that sign tokens",
-        "[keys] dir = \"/etc/portcullis/keys\", on another, encrypted volume",
-    );
-    check(
-        !is_local(config.listen.ip()) || !config.trusted_proxies.is_empty(),
-        Doubtful,
-        "http.trusted_proxies",
-        "behind a proxy on this machine all clients are throttled as one",
-        "[http] trusted_proxies = [\"127.0.0.1/32\"], if a proxy is in front",
-    );
-    check(
-        cfg!(feature = "known-passwords") || config.password_list.is_some(),
-        Doubtful,
-        "password.list_file",
-        "this build has no list of known-bad passwords, so the first ones that are guessed are allowed",
-        "[password] list_file = \"/etc/portcullis/passwords.txt\", or build with the feature known-passwords",
-    );
-    check(
-        config.publish_ahead >= JWKS_KEPT,
-        Doubtful,
-        "token.publish_ahead_secs",
-        "resource servers that keep the published keys for five minutes refuse the first tokens of a new one",
-        "[token] publish_ahead_secs = 600",
-    );
-    check(
-        TELLING.iter().all(|event| config.alert_limits.thresholds.iter().any(|(name, _)| name == event)),
-        Doubtful,
-        "alert.threshold",
-        "an attack, a stolen token or a leaked key would raise no alert",
-        "[alert.threshold] stuffing_suspected = 1, refresh_reused = 5, email_change_undone = 1, key_retired = 1",
-    );
-    check(
-        config.alert.is_some(),
-        Doubtful,
-        "alert.webhook",
-        "alerts stand in the log alone, where nobody may look",
-        "[alert] webhook = \"https://alerts.example.org/portcullis\", secret_file = \"/etc/portcullis/alert.secret\"",
-    );
-    done
+/// Events that mean an attack or a stolen credential however rare they are.
+const ALWAYS_ALERT: [&str; 4] =
+    ["stuffing.suspected", "refresh.reused", "email.change_undone", "key.retired"];
+const DAY: Duration = Duration::from_hours(24);
+/// Requests that redeem a mailed link or check a password of a user who is logged in. Offices and carriers put
+/// thousands of users behind one address, so these are compared with a rate that is no limit at all, not with the usual
+/// one.
+const REDEEMING: [Class; 4] = [Class::Reset, Class::Verify, Class::Unlock, Class::Check];
+
+/// Every check of the settings alone.
+pub const CHECKS: &[Check] = &[
+    Check {
+        key: "http.public_origin",
+        otherwise: Unsafe,
+        is_safe: |config| config.http.public_origin.is_https(),
+        why: "passwords and tokens cross the network in the clear",
+        fix: "put a proxy with TLS in front, and set [http] public_origin = \"https://login.example.org\"",
+    },
+    Check {
+        key: "password.memory_kib",
+        otherwise: Unsafe,
+        is_safe: |config| {
+            let cost = config.password.cost;
+            cost.memory_kib >= Cost::SAFE.memory_kib && cost.passes >= Cost::SAFE.passes
+        },
+        why: "passwords can be guessed cheaply from a stolen copy of the data",
+        fix: "set [password] memory_kib = 19456, passes = 2",
+    },
+    Check {
+        key: "mail.transport",
+        otherwise: Unsafe,
+        is_safe: |config| !matches!(config.mail.transport, MailTransport::File),
+        why: "mails are written to files and reach no user",
+        fix: "set [mail] transport = \"smtp\"; [mail.smtp] host = \"mail.example.org\"",
+    },
+    Check {
+        key: "mail.console",
+        otherwise: Unsafe,
+        is_safe: |config| !config.mail.console,
+        why: "links with tokens are printed on the console",
+        fix: "set [mail] console = false",
+    },
+    Check {
+        key: "signup.verify_email",
+        otherwise: Unsafe,
+        is_safe: |config| config.signup.verify_email,
+        why: "addresses are not proved, so anyone can sign up with the address of another person",
+        fix: "set [signup] verify_email = \"required\"",
+    },
+    Check {
+        key: "mail.from",
+        otherwise: Unsafe,
+        is_safe: |config| !config.mail.from.ends_with("localhost.localdomain"),
+        why: "mail servers refuse this sender, so users cannot prove an address or reset a password",
+        fix: "set [mail] from = \"login@example.org\"",
+    },
+    Check {
+        key: "lockout.failures",
+        otherwise: Unsafe,
+        is_safe: |config| config.lockout.failures <= 10,
+        why: "an attacker may try more than ten passwords for one account before the first pause",
+        fix: "set [lockout] failures = 5",
+    },
+    Check {
+        key: "lockout.cap",
+        otherwise: Unsafe,
+        is_safe: |config| config.lockout.cap <= 100,
+        why: "an attacker may try more than a hundred passwords in a row for one account (NIST SP 800-63B-4 §3.2.2)",
+        fix: "set [lockout] cap = 100",
+    },
+    Check {
+        key: "lockout.cap",
+        otherwise: Unsafe,
+        is_safe: |config| config.lockout.cap >= 10 && config.lockout.cap >= config.lockout.failures,
+        why: "a few wrong passwords of a stranger keep the owner out on every new device until a mail is answered",
+        fix: "set [lockout] cap = 100",
+    },
+    Check {
+        key: "lockout.first_lock_secs",
+        otherwise: Unsafe,
+        is_safe: |config| {
+            config.lockout.first_lock >= Duration::from_secs(30) && config.lockout.forget >= DAY
+        },
+        why: "locks are too short, or forgotten too soon, to slow an attacker down",
+        fix: "set [lockout] first_lock_secs = 60, forget_secs = 86400",
+    },
+    Check {
+        key: "lockout.max_lock_secs",
+        otherwise: Unsafe,
+        is_safe: |config| {
+            let lockout = &config.lockout;
+            lockout.max_lock >= lockout.first_lock && lockout.max_lock >= Duration::from_mins(15)
+        },
+        why: "no lock lasts longer than this, so the later ones are too short to slow an attacker down",
+        fix: "set [lockout] max_lock_secs = 3600",
+    },
+    Check {
+        key: "throttle.login",
+        otherwise: Unsafe,
+        is_safe: |config| limits(config, &[Class::Login], Rate { burst: 100, per_minute: 120 }),
+        why: "one client may try names and passwords almost without a limit",
+        fix: "set [throttle.login] burst = 20, per_minute = 20",
+    },
+    Check {
+        key: "throttle.forgot",
+        otherwise: Unsafe,
+        is_safe: |config| limits(config, &[Class::Signup, Class::Forgot], Rate { burst: 60, per_minute: 60 }),
+        why: "one client may have mails sent almost without a limit",
+        fix: "set [throttle.forgot] burst = 10, per_minute = 10, and the same for signup",
+    },
+    Check {
+        key: "throttle.reset",
+        otherwise: Unsafe,
+        is_safe: |config| limits(config, &REDEEMING, Rate { burst: 300, per_minute: 300 }),
+        why: "one client may try links and passwords almost without a limit",
+        fix: "set [throttle.reset] burst = 20, per_minute = 20, and the same for verify, unlock and check",
+    },
+    Check {
+        key: "throttle.refresh",
+        otherwise: Unsafe,
+        is_safe: |config| limits(config, &[Class::Refresh], Rate { burst: 6000, per_minute: 6000 }),
+        why: "one client may keep the disk busy almost without a limit",
+        fix: "set [throttle.refresh] burst = 120, per_minute = 240",
+    },
+    Check {
+        key: "throttle.exempt_networks",
+        otherwise: Unsafe,
+        is_safe: |config| !holds_wide_network(&config.throttle.exempt),
+        why: "a network this wide exempts strangers from the rate limits",
+        fix: "set [throttle] exempt_networks = []",
+    },
+    Check {
+        key: "http.trusted_proxies",
+        otherwise: Unsafe,
+        is_safe: |config| !holds_wide_network(&config.http.trusted_proxies),
+        why: "any client may claim any address, and so have a fresh rate limit for each request",
+        fix: "set [http] trusted_proxies = [\"10.0.0.7/32\"], the address of your proxy alone",
+    },
+    Check {
+        key: "http.allowed_origins",
+        otherwise: Unsafe,
+        is_safe: |config| config.http.allowed_origins.iter().all(Origin::is_https),
+        why: "a page that was loaded without TLS may be an attacker's, and may call with the user's cookies",
+        fix: "set [http] allowed_origins = [\"https://app.example.org\"]",
+    },
+    Check {
+        key: "token.access_ttl_secs",
+        otherwise: Unsafe,
+        is_safe: |config| config.token.access_ttl <= Duration::from_hours(1),
+        why: "a stolen access token works this long where it is checked offline without the feed",
+        fix: "set [token] access_ttl_secs = 900",
+    },
+    Check {
+        key: "reset.ttl_secs",
+        otherwise: Unsafe,
+        is_safe: |config| config.reset.reset <= DAY,
+        why: "a link in an old mail still sets a new password",
+        fix: "set [reset] ttl_secs = 1800",
+    },
+    Check {
+        key: "reset.mails_per_hour",
+        otherwise: Unsafe,
+        is_safe: |config| config.reset.mails_per_hour <= 10,
+        why: "strangers can fill a mailbox",
+        fix: "set [reset] mails_per_hour = 3",
+    },
+    Check {
+        key: "refresh.grace_secs",
+        otherwise: Unsafe,
+        is_safe: |config| config.refresh.grace <= Duration::from_mins(1),
+        why: "a thief who uses a stolen refresh token within this time is not detected",
+        fix: "set [refresh] grace_secs = 10",
+    },
+    Check {
+        key: "refresh.absolute_ttl_secs",
+        otherwise: Unsafe,
+        is_safe: |config| config.refresh.idle <= DAY * 180 && config.refresh.absolute <= DAY * 400,
+        why: "a refresh token that was stolen, or left on a lost device, works this long",
+        fix: "set [refresh] idle_ttl_secs = 2592000, absolute_ttl_secs = 7776000",
+    },
+    Check {
+        key: "session.remember_absolute_secs",
+        otherwise: Unsafe,
+        is_safe: |config| {
+            config.session.absolute <= DAY * 31 && config.session.remember_absolute <= DAY * 400
+        },
+        why: "a cookie that was stolen, or left on a lost device, works this long",
+        fix: "set [session] absolute_secs = 43200, remember_absolute_secs = 2592000",
+    },
+    Check {
+        key: "signup.verify_ttl_secs",
+        otherwise: Unsafe,
+        is_safe: |config| config.reset.verify <= DAY * 31,
+        why: "a link in an old mail proves an address that may belong to another person by then",
+        fix: "set [signup] verify_ttl_secs = 86400",
+    },
+    Check {
+        key: "session.absolute_secs",
+        otherwise: Doubtful,
+        is_safe: |config| config.session.absolute <= DAY * 7 && config.session.remember_absolute <= DAY * 90,
+        why: "a stolen cookie works this long",
+        fix: "set [session] absolute_secs = 43200, remember_absolute_secs = 2592000",
+    },
+    Check {
+        key: "throttle.cells",
+        otherwise: Doubtful,
+        is_safe: |config| config.throttle.cells >= 10_000,
+        why: "a flood from a few addresses fills the table, and new clients share one limit",
+        fix: "set [throttle] cells = 1000000",
+    },
+    Check {
+        key: "mail.smtp.tls",
+        otherwise: Doubtful,
+        is_safe: |config| !matches!(config.mail.transport, MailTransport::Smtp { tls: SmtpTls::None, .. }),
+        why: "links with tokens reach the mail server on this machine in the clear; it must use TLS to send them on",
+        fix: "set [mail.smtp] tls = \"starttls\"",
+    },
+    Check {
+        key: "admin.listen",
+        otherwise: Doubtful,
+        is_safe: |config| config.admin.listen.is_none_or(|listen| listen.ip().is_loopback()),
+        why: "anyone who reaches this address can read all metrics",
+        fix: "set [admin] listen = \"127.0.0.1:9090\"",
+    },
+    Check {
+        key: "keys.dir",
+        otherwise: Doubtful,
+        is_safe: |config| !config.keys.dir.starts_with(&config.data_dir),
+        why: "a copy of the data directory holds the keys that sign tokens",
+        fix: "set [keys] dir = \"/etc/portcullis/keys\", on another, encrypted volume",
+    },
+    Check {
+        key: "http.trusted_proxies",
+        otherwise: Doubtful,
+        is_safe: |config| !config.http.listen.ip().is_loopback() || !config.http.trusted_proxies.is_empty(),
+        why: "if a proxy on this machine forwards requests, all clients are throttled as one",
+        fix: "if so, set [http] trusted_proxies = [\"127.0.0.1/32\"]",
+    },
+    Check {
+        key: "password.list_file",
+        otherwise: Doubtful,
+        is_safe: |config| cfg!(feature = "known-passwords") || config.password.list_file.is_some(),
+        why: "this build has no list of known passwords, so it allows the ones that attackers try first",
+        fix: "set [password] list_file = \"/etc/portcullis/passwords.txt\", or build with the feature known-passwords",
+    },
+    Check {
+        key: "token.publish_ahead_secs",
+        otherwise: Doubtful,
+        is_safe: |config| config.token.publish_ahead >= JWKS_KEPT,
+        why: "resource servers that cache the published keys for five minutes refuse the first tokens of a new key",
+        fix: "set [token] publish_ahead_secs = 600",
+    },
+    Check {
+        key: "alert.threshold",
+        otherwise: Doubtful,
+        is_safe: |config| {
+            ALWAYS_ALERT
+                .iter()
+                .all(|event| config.alert.limits.thresholds.iter().any(|(name, _)| name == event))
+        },
+        why: "an attack, a stolen token or a leaked key raises no alert",
+        fix: "set [alert.threshold] stuffing_suspected = 1, refresh_reused = 5, email_change_undone = 1, \
+              key_retired = 1",
+    },
+    Check {
+        key: "alert.webhook",
+        otherwise: Doubtful,
+        is_safe: |config| config.alert.hook.is_some(),
+        why: "alerts are in the log alone, where they may go unread",
+        fix: "set [alert] webhook = \"https://alerts.example.org/portcullis\", \
+              secret_file = \"/etc/portcullis/alert.secret\"",
+    },
+];
+
+/// Says whether each of `classes` has a rate of at most `most`.
+fn limits(config: &Config, classes: &[Class], most: Rate) -> bool {
+    classes.iter().all(|class| {
+        let rate = config.throttle.rates.iter().find(|(known, _)| known == class).map(|(_, rate)| rate);
+        rate.is_some_and(|rate| rate.burst <= most.burst && rate.per_minute <= most.per_minute)
+    })
+}
+
+/// Says whether one of `networks` is so wide that it holds strangers.
+fn holds_wide_network(networks: &[IpNet]) -> bool {
+    networks.iter().any(|network| network.prefix_len() < 8)
 }
 
 #[cfg(test)]
@@ -314,8 +339,9 @@ mod tests {
         for (key, value) in settings {
             reader.plain(key, value, "test");
         }
-        let done = checks(&Config::from_reader(reader).unwrap());
-        done.iter().filter(|check| check.state == State::Unsafe).map(|check| check.key).collect()
+        let config = Config::from_reader(reader).unwrap();
+        let found = CHECKS.iter().filter(|check| check.state(&config) == State::Unsafe);
+        found.map(|check| check.key).collect()
     }
 
     #[test]
@@ -347,7 +373,7 @@ mod tests {
         }
         let tight = unsafe_keys(&[("lockout.failures", "20"), ("lockout.cap", "15")]);
         assert!(tight.contains(&"lockout.cap"), "{tight:?}");
-        // What is generous and still a limit.
+        // Generous, but still a limit.
         for (key, value) in [
             ("lockout.max_lock_secs", "900"),
             ("lockout.cap", "10"),

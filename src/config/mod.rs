@@ -1,285 +1,171 @@
-//! The configuration: a file, then `PORTCULLIS__SECTION__KEY`, then flags. Works with none of them.
+#![doc = include_str!("README.md")]
 
-mod alert;
 pub mod checks;
 pub mod keys;
-mod mail;
 mod origin;
-pub mod read;
+pub mod reader;
+pub mod sections;
 
-use std::net::SocketAddr;
-use std::path::PathBuf;
-use std::time::Duration;
+use std::net::{IpAddr, SocketAddr};
+use std::path::{Path, PathBuf};
 
-use ipnet::IpNet;
-
-pub use alert::{AlertHook, AlertLimits};
 pub use keys::commented;
-pub use mail::{MailTransport, SmtpTls};
 pub use origin::Origin;
-pub use read::{ConfigFault, Reader};
+pub use reader::{ConfigFault, Reader};
+pub use sections::alert::{AlertHook, AlertLimits};
+pub use sections::http::ForwardedHeader;
+pub use sections::mail::{MailTransport, SmtpTls};
 
-use crate::password::Cost;
-use crate::password::argon2id::Choice;
 use crate::registry::{lockout, refresh, reset, session, throttle};
-use crate::storage::write_mode::WriteMode;
 use crate::system::scheduling::Machine;
-use crate::token::Scheme;
+use sections::admin::Admin;
+use sections::alert::Alert;
+use sections::audit::Audit;
+use sections::http::Http;
+use sections::journal::Journal;
+use sections::keys::Keys;
+use sections::mail::Mail;
+use sections::password::Password;
+use sections::signup::Signup;
+use sections::token::Token;
 
-/// The header that trusted proxies write. The other one is left alone: a proxy that does not know it hands on what the
-/// client wrote.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum ForwardedHeader {
-    /// `X-Forwarded-For`: addresses.
-    XForwardedFor,
-    /// `Forwarded` (RFC 7239): elements with a `for`.
-    Forwarded,
-}
-
-/// The configuration of one server.
+/// The configuration of one server: a field for each section. It holds no secrets, only the paths of files with
+/// secrets.
 #[derive(Clone, Debug)]
-#[expect(missing_docs, reason = "every field is a key of the configuration, which has its words in `keys`")]
 pub struct Config {
+    /// Directory that holds everything the server keeps.
     pub data_dir: PathBuf,
+    /// Name of this service in mails.
     pub service_name: String,
-    pub listen: SocketAddr,
-    pub public_origin: Origin,
-    pub trusted_proxies: Vec<IpNet>,
-    pub forwarded_header: ForwardedHeader,
-    pub allowed_origins: Vec<Origin>,
-    pub admin_listen: Option<SocketAddr>,
-    pub signup_enabled: bool,
-    pub verify_email: bool,
-    pub cost: Cost,
-    pub hash_threads: usize,
-    pub hash_kernel: Choice,
+    /// `[http]`.
+    pub http: Http,
+    /// `[admin]`.
+    pub admin: Admin,
+    /// `[machine]`.
     pub machine: Machine,
-    pub hash_wait_budget: Duration,
-    pub password_list: Option<PathBuf>,
+    /// `[signup]`, except the lifetime of its link, which is in `reset`.
+    pub signup: Signup,
+    /// `[password]`.
+    pub password: Password,
+    /// `[throttle]`.
     pub throttle: throttle::Limits,
+    /// `[lockout]`.
     pub lockout: lockout::Limits,
-    pub scheme: Scheme,
-    pub access_ttl: Duration,
-    pub audience: String,
-    pub publish_ahead: Duration,
-    pub key_days: u64,
+    /// `[token]`.
+    pub token: Token,
+    /// `[refresh]`.
     pub refresh: refresh::Limits,
+    /// `[session]`.
     pub session: session::Limits,
+    /// `[reset]`.
     pub reset: reset::Limits,
-    pub mail_transport: MailTransport,
-    pub mail_from: String,
-    pub mail_console: bool,
-    pub segment_bytes: u64,
-    /// How entries become durable, or in the next mode that the file system can.
-    pub write_mode: WriteMode,
-    pub snapshot_bytes: u64,
-    pub keys_dir: PathBuf,
-    pub audit_dir: PathBuf,
-    pub alert: Option<AlertHook>,
-    pub alert_limits: AlertLimits,
+    /// `[mail]`.
+    pub mail: Mail,
+    /// `[journal]`.
+    pub journal: Journal,
+    /// `[keys]`.
+    pub keys: Keys,
+    /// `[audit]`.
+    pub audit: Audit,
+    /// `[alert]`.
+    pub alert: Alert,
 }
 
-/// An unsafe setting, why it is one, and what to do.
+/// An unsafe setting.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Finding {
-    /// The key.
+    /// The key of the setting.
     pub key: &'static str,
-    /// Why.
+    /// Why it is unsafe.
     pub why: String,
-    /// The fix.
+    /// What to do.
     pub fix: String,
 }
 
 impl Finding {
-    /// Every request comes forwarded from one peer that is not trusted.
-    pub fn forgotten_proxy(proxy: std::net::IpAddr) -> Self {
+    /// Creates the finding that every request is forwarded by `proxy`, which is not trusted.
+    pub fn forgotten_proxy(proxy: IpAddr) -> Self {
         Self {
             key: "http.trusted_proxies",
-            why: format!("every request is forwarded by {proxy}, so all its clients are throttled as one"),
+            why: format!("every request is forwarded by {proxy}, so all clients are throttled as one"),
             fix: format!("if it is your proxy, set http.trusted_proxies = [\"{proxy}\"]"),
         }
     }
 }
 
 impl Config {
-    /// From what was read. All mistakes at once.
+    /// Creates a configuration from the values of `reader`.
+    ///
+    /// Errors: every mistake in them.
     pub fn from_reader(mut reader: Reader) -> Result<Self, Vec<ConfigFault>> {
         let config = Self::read(&mut reader);
         reader.finish().map(|()| config)
     }
 
-    /// The defaults over a data directory: for embedding programs and tests.
-    pub fn for_data_dir(data_dir: &std::path::Path) -> Result<Self, Vec<ConfigFault>> {
+    /// Creates the default configuration over `data_dir`, for embedding programs and tests.
+    pub fn for_data_dir(data_dir: &Path) -> Result<Self, Vec<ConfigFault>> {
         let mut reader = Reader::new();
         reader.plain("data_dir", &data_dir.to_string_lossy(), "data_dir");
         Self::from_reader(reader)
     }
 
+    /// Reads every section. Defaults that derive from another section are passed in.
     fn read(reader: &mut Reader) -> Self {
-        for name in ["journal.mirror_dir", "journal.encrypt", "keys.master_file"] {
-            reader.not_available(name);
-        }
-        let scheme = match reader.choice("token.algorithm", &["ES256", "EdDSA"]).as_str() {
-            "EdDSA" => Scheme::EdDsa,
-            _ => Scheme::Es256,
-        };
-        let data_dir = PathBuf::from(reader.words("data_dir").unwrap_or_else(|| String::from("data")));
-        let loopback = SocketAddr::from(([127, 0, 0, 1], 8080));
-        let listen = reader.parsed("http.listen", "an address and port").unwrap_or(loopback);
-        let public_origin = reader
-            .parsed("http.public_origin", "an origin such as https://login.example.org, without a path")
-            .unwrap_or_else(|| Origin::of(listen));
-        origin::check(reader, "http.public_origin", std::slice::from_ref(&public_origin));
-        let audience = reader.words("token.audience").unwrap_or_else(|| public_origin.to_string());
-        let threads = match reader.words("password.threads") {
-            Some(_) => reader.number("password.threads", 1..=1024) as usize,
-            None => std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
-        };
-        let cost = Cost {
-            memory_kib: reader.number("password.memory_kib", 8..=262_144) as u32,
-            passes: reader.number("password.passes", 1..=10) as u32,
-            lanes: reader.number("password.lanes", 1..=4) as u32,
-        };
-        if !cost.is_bounded() {
-            reader.wrong("password.memory_kib", "must be at least 8 for each lane");
-        }
-        let sub = |name: &str| data_dir.join(name);
+        let data_dir = sections::top_level::data_dir(reader);
+        let service_name = sections::top_level::service_name(reader);
+        let http = Http::read(reader);
         Self {
-            service_name: reader.words("service_name").unwrap_or_else(|| String::from("Portcullis")),
-            trusted_proxies: reader.list("http.trusted_proxies", "a network such as 10.0.0.0/8"),
-            forwarded_header: match reader
-                .choice("http.forwarded_header", &["x-forwarded-for", "forwarded"])
-                .as_str()
-            {
-                "forwarded" => ForwardedHeader::Forwarded,
-                _ => ForwardedHeader::XForwardedFor,
-            },
-            allowed_origins: origin::allowed(reader),
-            admin_listen: reader.parsed("admin.listen", "an address and port"),
-            signup_enabled: reader.truth("signup.enabled").unwrap_or(true),
-            verify_email: reader.choice("signup.verify_email", &["required", "off"]) != "off",
-            cost,
-            hash_threads: threads,
-            hash_kernel: match reader.choice("password.implementation", &["auto", "reference"]).as_str() {
-                "reference" => Choice::Reference,
-                _ => Choice::Auto,
-            },
-            machine: if reader.truth("machine.dedicated").unwrap_or(false) {
-                Machine::Dedicated
-            } else {
-                Machine::Shared
-            },
-            hash_wait_budget: Duration::from_millis(reader.number("password.wait_budget_ms", 0..=600_000)),
-            password_list: reader.words("password.list_file").map(PathBuf::from),
-            throttle: read_throttle(reader),
-            lockout: lockout::Limits {
-                failures: reader.number("lockout.failures", 1..=100) as u32,
-                cap: reader.number("lockout.cap", 1..=1_000_000) as u32,
-                first_lock: reader.secs("lockout.first_lock_secs"),
-                max_lock: reader.secs("lockout.max_lock_secs"),
-                forget: reader.secs("lockout.forget_secs"),
-                names_max: 1_000_000,
-            },
-            scheme,
-            access_ttl: reader.secs("token.access_ttl_secs"),
-            audience,
-            publish_ahead: Duration::from_secs(reader.number("token.publish_ahead_secs", 0..=86_400)),
-            key_days: reader.number("token.key_days", 1..=3650),
-            refresh: refresh::Limits {
-                grace: Duration::from_secs(reader.number("refresh.grace_secs", 0..=300)),
-                idle: reader.secs("refresh.idle_ttl_secs"),
-                absolute: reader.secs("refresh.absolute_ttl_secs"),
-            },
-            session: session::Limits {
-                idle: reader.secs("session.idle_secs"),
-                absolute: reader.secs("session.absolute_secs"),
-                remember_idle: reader.secs("session.remember_idle_secs"),
-                remember_absolute: reader.secs("session.remember_absolute_secs"),
-            },
-            reset: reset::Limits {
-                reset: reader.secs("reset.ttl_secs"),
-                verify: reader.secs("signup.verify_ttl_secs"),
-                mails_per_hour: reader.number("reset.mails_per_hour", 1..=1000) as u32,
-            },
-            mail_transport: mail::transport(reader),
-            mail_from: mail::sender(reader),
-            mail_console: reader.truth("mail.console").unwrap_or_else(|| listen.ip().is_loopback()),
-            segment_bytes: read_segment(reader),
-            write_mode: WriteMode::of_name(
-                &reader.choice("journal.write_mode", &["auto", "direct", "dsync", "fdatasync"]),
-            )
-            .unwrap_or(WriteMode::Direct),
-            snapshot_bytes: reader.number("journal.snapshot_bytes", 1 << 20..=1 << 40),
-            keys_dir: reader.words("keys.dir").map_or_else(|| sub("keys"), PathBuf::from),
-            audit_dir: reader.words("audit.dir").map_or_else(|| sub("audit"), PathBuf::from),
-            alert: alert::hook(reader),
-            alert_limits: alert::limits(reader),
+            admin: Admin::read(reader),
+            machine: sections::machine::read(reader),
+            signup: Signup::read(reader),
+            password: Password::read(reader),
+            throttle: sections::throttle::read(reader),
+            lockout: sections::lockout::read(reader),
+            token: Token::read(reader, &http.public_origin),
+            refresh: sections::refresh::read(reader),
+            session: sections::session::read(reader),
+            reset: sections::reset::read(reader),
+            mail: Mail::read(reader, http.listen),
+            journal: Journal::read(reader),
+            keys: Keys::read(reader, &data_dir),
+            audit: Audit::read(reader, &data_dir),
+            alert: Alert::read(reader),
             data_dir,
-            listen,
-            public_origin,
+            service_name,
+            http,
         }
     }
 
-    /// With the port that was really bound where the system was to choose one, in what is derived from it.
+    /// Returns the configuration with `address`, the address that was bound, in place of a port that the system was to
+    /// choose (port 0), in every setting that is derived from it.
     #[must_use]
     pub fn with_bound_address(mut self, address: SocketAddr) -> Self {
-        let derived = Origin::of(self.listen);
-        if self.listen.port() == 0 && self.public_origin == derived {
-            self.public_origin = Origin::of(address);
-            if self.audience == derived.as_str() {
-                self.public_origin.as_str().clone_into(&mut self.audience);
+        let derived = Origin::of(self.http.listen);
+        if self.http.listen.port() == 0 && self.http.public_origin == derived {
+            self.http.public_origin = Origin::of(address);
+            if self.token.audience == derived.as_str() {
+                self.http.public_origin.as_str().clone_into(&mut self.token.audience);
             }
         }
         self
     }
 
-    /// What must not stand on a public address.
+    /// Returns the settings that are unsafe on a public address.
     pub fn unsafe_settings(&self) -> Vec<Finding> {
-        let wrong = checks::checks(self).into_iter().filter(|check| check.state == checks::State::Unsafe);
-        wrong.map(|check| Finding { key: check.key, why: check.why.into(), fix: check.fix.into() }).collect()
-    }
-}
-
-fn read_segment(reader: &mut Reader) -> u64 {
-    let bytes = reader.number("journal.segment_bytes", 4 << 20..=1 << 30);
-    if !bytes.is_multiple_of(4096) {
-        reader.wrong("journal.segment_bytes", "must be a multiple of 4096");
-    }
-    bytes
-}
-
-fn read_throttle(reader: &mut Reader) -> throttle::Limits {
-    use throttle::class::Class;
-    macro_rules! rate {
-        ($class:ident, $name:literal) => {{
-            let burst = reader.number(concat!("throttle.", $name, ".burst"), 1..=1_000_000) as u32;
-            let per_minute = reader.number(concat!("throttle.", $name, ".per_minute"), 1..=1_000_000) as u32;
-            (Class::$class, throttle::Rate { burst, per_minute })
-        }};
-    }
-    let rates = vec![
-        rate!(Login, "login"),
-        rate!(Signup, "signup"),
-        rate!(Refresh, "refresh"),
-        rate!(Forgot, "forgot"),
-        rate!(Reset, "reset"),
-        rate!(Verify, "verify"),
-        rate!(Unlock, "unlock"),
-        rate!(Check, "check"),
-    ];
-    throttle::Limits {
-        rates,
-        cells: reader.number("throttle.cells", 1000..=100_000_000) as usize,
-        exempt: reader.list("throttle.exempt_networks", "a network such as 10.0.0.0/8"),
-        half_spent: false,
+        let is_unsafe = |check: &&checks::Check| check.state(self) == checks::State::Unsafe;
+        let finding =
+            |check: &checks::Check| Finding { key: check.key, why: check.why.into(), fix: check.fix.into() };
+        checks::CHECKS.iter().filter(is_unsafe).map(finding).collect()
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use super::keys::Form;
     use super::*;
+    use crate::password::Cost;
 
-    pub(super) fn load(text: &str, env: &[(&str, &str)]) -> Result<Config, Vec<String>> {
+    pub(in crate::config) fn load(text: &str, env: &[(&str, &str)]) -> Result<Config, Vec<String>> {
         let mut reader = Reader::new();
         reader.file("p.toml", text);
         reader.environment(env.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())));
@@ -289,8 +175,9 @@ mod tests {
     #[test]
     fn no_file_works_and_the_environment_goes_over_the_file() {
         let config = load("", &[]).unwrap();
-        assert_eq!(config.public_origin.as_str(), "http://127.0.0.1:8080");
-        assert_eq!((config.cost, config.mail_console), (Cost::SAFE, true));
+        assert_eq!(config.http.public_origin.as_str(), "http://127.0.0.1:8080");
+        assert_eq!(config.password.cost, Cost::SAFE);
+        assert!(config.mail.console);
         let config = load(
             "[http]\nlisten = \"127.0.0.1:1\"\n[lockout]\nfailures = 3\n",
             &[
@@ -299,21 +186,23 @@ mod tests {
             ],
         )
         .unwrap();
-        assert_eq!((config.listen.port(), config.lockout.failures), (2, 3));
-        assert_eq!(config.trusted_proxies.len(), 2);
+        assert_eq!(config.http.listen.port(), 2);
+        assert_eq!(config.lockout.failures, 3);
+        assert_eq!(config.http.trusted_proxies.len(), 2);
     }
 
     #[test]
-    fn a_port_that_the_system_chose_stands_in_the_origin_unless_another_was_set() {
+    fn a_port_that_the_system_chose_is_in_the_origin_unless_another_was_set() {
         let bound = "127.0.0.1:4711".parse().unwrap();
         let config = load("[http]\nlisten = \"127.0.0.1:0\"\n", &[]).unwrap().with_bound_address(bound);
-        assert_eq!(
-            (config.public_origin.as_str(), &*config.audience),
-            ("http://127.0.0.1:4711", "http://127.0.0.1:4711")
-        );
+        assert_eq!(config.http.public_origin.as_str(), "http://127.0.0.1:4711");
+        assert_eq!(config.token.audience, "http://127.0.0.1:4711");
         for set in ["public_origin = \"http://login.test\"", "listen = \"127.0.0.1:80\""] {
             let config = load(&format!("[http]\n{set}\n"), &[]).unwrap();
-            assert_eq!(config.clone().with_bound_address(bound).public_origin, config.public_origin);
+            assert_eq!(
+                config.clone().with_bound_address(bound).http.public_origin,
+                config.http.public_origin
+            );
         }
     }
 
@@ -339,7 +228,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_text_is_one_mistake_and_a_line_may_end_as_on_any_system() {
+    fn a_binary_file_is_one_mistake_and_lines_may_end_with_cr_lf() {
         let zeros = format!("http.listen = \"127.0.0.1:1\"\r\n# {}\n", "\0".repeat(5000));
         assert_eq!(
             load(&zeros, &[]).err().unwrap(),
@@ -350,7 +239,7 @@ mod tests {
     }
 
     #[test]
-    fn what_init_writes_names_every_key_and_reads_back_with_and_without_its_comments() {
+    fn init_writes_every_key_and_its_file_can_be_read_back() {
         let text = commented();
         assert!(load(&text, &[]).is_ok());
         let bare: String = text
@@ -361,7 +250,7 @@ mod tests {
             })
             .collect();
         assert!(load(&bare, &[]).is_ok(), "{:?}", load(&bare, &[]).err());
-        for key in keys::KEYS {
+        for key in keys::all() {
             let last = key.name.rsplit('.').next().unwrap();
             assert!(text.contains(&format!("#{last} = ")), "{}", key.name);
         }
@@ -384,8 +273,27 @@ mod tests {
                 "mail.from"
             ]
         );
-        assert!(checks::checks(&load("", &[]).unwrap()).len() >= 20);
+        assert!(checks::CHECKS.len() >= 20);
         let hook = "[alert]\nwebhook = \"http://evil.example\"\n";
         assert_eq!(load(hook, &[]).unwrap_err().len(), 2);
+    }
+
+    #[test]
+    fn every_default_fits_its_key_and_no_name_is_declared_twice() {
+        let mut names = std::collections::HashSet::new();
+        for key in keys::all() {
+            assert!(names.insert(key.name), "{}", key.name);
+            let is_valid = match key.form {
+                _ if key.default.is_empty() => true,
+                Form::Text => key.default.starts_with('"'),
+                Form::Flag => key.default.parse::<bool>().is_ok(),
+                Form::Number { min, max } => {
+                    key.default.parse().is_ok_and(|value: u64| (min..=max).contains(&value))
+                }
+                Form::Choice(choices) => choices.contains(&key.default.trim_matches('"')),
+                Form::List => key.default == "[]",
+            };
+            assert!(is_valid, "{} = {}", key.name, key.default);
+        }
     }
 }

@@ -1,8 +1,11 @@
-//! Credentials that were found good a moment ago. Checking a signature costs more than all the rest of a request, and
-//! asking two owners costs two ways to another thread: neither is needed while nothing was written that the verdict
-//! rests on ([`crate::registry::write_counts`]).
+//! A cache of credentials that were verified a moment ago.
 //!
-//! Kept under a digest of the credential, never the credential, and bounded.
+//! Verifying a signature costs more than the rest of a request, and asking two owners costs two messages to another thread.
+//! Neither is needed while nothing was written that the verdict rests on: an entry carries the [`Stamp`] of the write counts
+//! as they were before its owners were asked, and is valid only while the counts stand still
+//! ([`crate::registry::write_counts`]).
+//!
+//! Entries are keyed by a digest of the credential, never by the credential, and their number is bounded.
 
 use std::sync::Arc;
 
@@ -19,7 +22,7 @@ const SHARDS: usize = 64;
 /// About 1 KiB each.
 const PER_SHARD: usize = 256;
 
-/// What a credential belongs to.
+/// The session or token family that a credential was issued for.
 #[derive(Clone, Debug)]
 pub enum Held {
     /// An access token of a family.
@@ -28,42 +31,42 @@ pub enum Held {
     Session(SessionV1),
 }
 
-/// Somebody whose credential is good now.
+/// An account whose credential was verified.
 #[derive(Clone, Debug)]
 pub struct Identity {
-    /// Who.
+    /// The account that the credential belongs to.
     pub account: AccountV1,
-    /// By what.
+    /// The session or token family it was issued for.
     pub held: Held,
-    /// Of an access token.
+    /// Issue and expiry time; `None` for a session cookie.
     pub times: Option<TokenTimes>,
 }
 
-/// When an access token was made and when it ends, in seconds since 1970.
+/// The issue and expiry time of an access token, in seconds since 1970.
 #[derive(Clone, Copy, Debug)]
 pub struct TokenTimes {
-    /// When it ends.
+    /// The expiry time.
     pub exp: u64,
-    /// When it was made.
+    /// The issue time.
     pub iat: u64,
 }
 
 impl Identity {
-    /// The id of the session or family.
+    /// Returns the id of the session or token family.
     pub const fn sid(&self) -> [u8; 16] {
         match &self.held {
-            Held::Family(family) => family.id,
+            Held::Family(family) => family.id.to_bytes(),
             Held::Session(session) => session.id,
         }
     }
 }
 
-/// Under what a credential is kept.
+/// The key of an entry: a digest of the credential.
 #[derive(Clone, Copy, Eq, Hash, PartialEq)]
 pub(crate) struct CredentialDigest([u8; 32]);
 
 impl CredentialDigest {
-    /// `sent_by` is what else must be the same for the verdict to hold.
+    /// Computes the key of `credential`. The verdict holds only for requests with the same `sent_by`.
     pub(crate) fn of(credential: &str, sent_by: &str) -> Self {
         let digest = Sha256::new().chain_update(credential).chain_update([0]).chain_update(sent_by);
         Self(digest.finalize().into())
@@ -76,39 +79,38 @@ impl CredentialDigest {
 
 struct Kept {
     identity: Arc<Identity>,
-    mark: Stamp,
+    stamp: Stamp,
     until: Timestamp,
 }
 
-/// Those of one engine.
+/// The cache of one engine.
 #[derive(Default)]
 pub(crate) struct CredentialCache(Shards<CredentialDigest, Kept, SHARDS, PER_SHARD>);
 
 impl CredentialCache {
-    /// Whose credential it is, if nothing has changed since it was found good. `mark` counts what there is to change for an
-    /// identity.
+    /// Returns the identity of a credential if nothing it rests on has changed. `stamp` reads the write counts for an identity.
     pub(crate) fn find(
         &self,
         digest: CredentialDigest,
         now: Timestamp,
-        mark: impl FnOnce(&Identity) -> Stamp,
+        stamp: impl FnOnce(&Identity) -> Stamp,
     ) -> Option<Arc<Identity>> {
         let (identity, kept) = self.0.find(digest.spread(), &digest, |kept| {
-            (now < kept.until).then(|| (Arc::clone(&kept.identity), kept.mark))
+            (now < kept.until).then(|| (Arc::clone(&kept.identity), kept.stamp))
         })?;
-        (mark(&identity) == kept).then_some(identity)
+        (stamp(&identity) == kept).then_some(identity)
     }
 
-    /// Keeps a verdict. `mark` was read before its owners were asked.
+    /// Keeps a verdict until `until`. `stamp` was read before the owners were asked.
     pub(crate) fn keep(
         &self,
         digest: CredentialDigest,
         identity: Arc<Identity>,
-        mark: Stamp,
+        stamp: Stamp,
         until: Timestamp,
         now: Timestamp,
     ) {
-        let kept = Kept { identity, mark, until };
+        let kept = Kept { identity, stamp, until };
         self.0.keep(digest.spread(), digest, kept, |kept| now >= kept.until);
     }
 }

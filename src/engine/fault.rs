@@ -1,31 +1,31 @@
-//! Promises that cannot be kept now.
+//! Why a request cannot be served now, although nothing is wrong with it.
 
 use crate::journal::append::handle::NoRoom;
 use crate::password::Shed;
 use crate::system::random::NoRandomness;
 
-/// A promise that cannot be kept now. The client is told to come back.
+/// A promise that cannot be kept now. The client sees 503 and is asked to come back.
 #[derive(Debug, thiserror::Error)]
 pub enum Fault {
-    /// The journal takes nothing.
-    #[error("nothing can be written down: {0}")]
+    /// The journal has no room, or is stopping.
+    #[error("cannot write to the journal: {0}")]
     NoRoom(#[from] NoRoom),
-    /// Too many passwords wait.
+    /// The queue of the hash pool is full.
     #[error(transparent)]
     Shed(#[from] Shed),
-    /// No randomness.
+    /// The operating system gave no randomness.
     #[error(transparent)]
     NoRandomness(#[from] NoRandomness),
-    /// Whoever asked hung up: nobody hears of it.
-    #[error("nobody waits for it any more")]
+    /// The client hung up before the work began. Nobody sees this answer.
+    #[error("the client has hung up")]
     HungUp,
     /// An actor is gone: the engine is ending.
     #[error("the engine is ending")]
     Ending,
-    /// A copy could not be taken.
-    #[error("no backup: {0}")]
+    /// A backup could not be taken.
+    #[error("cannot take a backup: {0}")]
     Backup(#[source] std::io::Error),
-    /// A token could not be signed.
-    #[error("cannot sign")]
+    /// An access token could not be signed.
+    #[error("cannot sign an access token")]
     Sign(#[from] crate::token::KeyError),
 }

@@ -1,6 +1,4 @@
-//! The engine: one partition of the server, as a value. Its actors and its journal; no statics, several in a process.
-//!
-//! Built by [`Engine::start`]: recover, then actors. Nothing is bound here: whoever serves asks the flows.
+#![doc = include_str!("README.md")]
 
 pub mod credential_cache;
 pub mod fault;
@@ -71,21 +69,23 @@ pub struct Engine {
     owners: ArbiterHandle,
 }
 
-/// Work done since the start.
+/// Work that requests have caused since the start, so that a test can compare two requests.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Work {
-    /// Questions to actors.
+    /// Messages to actors.
     pub calls: u64,
-    /// Passwords that went through the queue.
+    /// Passwords that were hashed or verified.
     pub hashes: u64,
     /// Entries of the journal.
     pub entries: u64,
-    /// Bytes of those that are durable.
+    /// Bytes of those entries that are durable.
     pub bytes: u64,
 }
 
 impl Engine {
-    /// Asks an actor whose answer rests on memory alone.
+    /// Sends `message` to an actor whose answer rests on memory alone, so that nothing has to become durable first.
+    ///
+    /// Errors: [`Fault::Ending`] if the actor is gone.
     pub(crate) async fn ask_unsealed<A, M>(&self, actor: &Addr<A>, message: M) -> Result<M::Result, Fault>
     where
         M: Message + Send + 'static,
@@ -97,25 +97,26 @@ impl Engine {
         actor.send(message).await.map_err(|_| Fault::Ending)
     }
 
-    /// What requests have cost since the start: for whoever checks that two of them cost the same.
+    /// Returns the work done since the start.
     pub fn work(&self) -> Work {
         let calls = self.calls.load(Ordering::Relaxed);
         let journal = self.journal.stats();
-        let hashes = self.services.pool.stats().passes();
+        let hashes = self.services.pool.stats().admitted();
         Work { calls, hashes, entries: journal.assigned, bytes: journal.body_bytes }
     }
 
-    /// Does work that asks several owners on their own thread: one way there and back, whatever it asks between.
+    /// Runs `work` on the owners' thread, so that its messages to them cross no thread boundary. One round trip in all.
+    ///
+    /// Errors: [`Fault::Ending`] if the thread is gone.
     pub(crate) async fn on_owner_thread<T: Send + 'static>(
         &self,
         work: impl AsyncFnOnce() -> T + Send + 'static,
     ) -> Result<T, Fault> {
         let (answer, wait) = tokio::sync::oneshot::channel();
         let accepted = self.owners.spawn_fn(move || {
-            // In a place of its own from the beginning: the runtime moves what it is given about, and this is thousands of
-            // bytes.
+            // Boxed at once: the runtime moves the futures it is given, and this one has thousands of bytes.
             actix::spawn(Box::pin(async move {
-                // Whoever hung up has no use for the answer.
+                // A caller that hung up has no use for the answer.
                 let _ = answer.send(work().await);
             }));
         });
@@ -135,18 +136,18 @@ impl Engine {
         self.services.audit.record_durably(note.at_journal(self.journal.durable())).await;
     }
 
-    /// Copies snapshots and journal into a directory, and reads the copy to its end. Blocks while it does.
+    /// Copies snapshots and journal into the directory `to`, and reads the copy to its end. Blocks until that is done.
     pub(crate) fn back_up(&self, to: &std::path::Path) -> std::io::Result<RecoveryReport> {
         let to = LocalStorage::open(to)?;
         archive::back_up(&self.storage, &to, Sizes::PRODUCTION)
     }
 
-    /// How far the journal is, and how much room it has.
+    /// Returns how far the journal has come, and how much room it has.
     pub fn journal_stats(&self) -> crate::journal::append::handle::Stats {
         self.journal.stats()
     }
 
-    /// Whether the last snapshot that was due could not be taken.
+    /// Returns whether the last snapshot that was due could not be taken.
     pub fn is_snapshot_failing(&self) -> bool {
         self.saved.lock().failing
     }

@@ -65,9 +65,9 @@ impl Partition {
     /// Errors: a directory that is held, damaged or of a newer version.
     pub fn recover(config: &Config, options: PartitionOptions<'_>) -> Result<Self, StartError> {
         let PartitionOptions { dir, slots, clock, random, accept_clock_floor, makes_keys } = options;
-        let storage = LocalStorage::open(dir)?.logging(config.write_mode);
+        let storage = LocalStorage::open(dir)?.logging(config.journal.write_mode);
         let key_storage: Option<Arc<dyn Storage>> =
-            if makes_keys { Some(Arc::new(LocalStorage::open(&config.keys_dir)?)) } else { None };
+            if makes_keys { Some(Arc::new(LocalStorage::open(&config.keys.dir)?)) } else { None };
         let limits = Limits {
             lockout: config.lockout,
             refresh: config.refresh,
@@ -79,11 +79,11 @@ impl Partition {
             slots,
             key_storage,
             random: Arc::clone(&random),
-            scheme: config.scheme,
+            scheme: config.token.algorithm,
         };
         let options = Options {
             storage: Arc::new(storage.clone()),
-            sizes: Sizes { segment: config.segment_bytes, ..Sizes::PRODUCTION },
+            sizes: Sizes { segment: config.journal.segment_bytes, ..Sizes::PRODUCTION },
             clock: clock.clone(),
             random,
             accept_clock_floor,
@@ -96,12 +96,12 @@ impl Partition {
 
     /// Returns what recovery found.
     pub const fn report(&self) -> &RecoveryReport {
-        &self.recovered.found
+        &self.recovered.report
     }
 
     /// Returns what the files of this run of the journal have in common.
     pub const fn context(&self) -> &JournalContext {
-        self.recovered.life()
+        self.recovered.context()
     }
 
     /// Returns the last durable sequence.

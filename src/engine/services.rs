@@ -87,24 +87,24 @@ impl Services {
         first: &Partition,
         fail_stop: &FailStop,
     ) -> Result<(Arc<Self>, RunningServices), StartError> {
-        let known_bad = KnownBad::load(config.password_list.as_deref())?;
-        let key_storage: Arc<dyn Storage> = Arc::new(LocalStorage::open(&config.keys_dir)?);
+        let known_bad = KnownBad::load(config.password.list_file.as_deref())?;
+        let key_storage: Arc<dyn Storage> = Arc::new(LocalStorage::open(&config.keys.dir)?);
         let keys = load_keys(&*key_storage, &config, clock)?;
-        let signer = Signer::new(&keys.signing, config.public_origin.as_str(), &config.audience)?;
-        let revoked = Feed::new(first.context().epoch, config.access_ttl);
-        for (kid, at) in Keys::retired(&*key_storage, config.access_ttl + feed::LEEWAY, clock.now())? {
+        let signer = Signer::new(&keys.signing, config.http.public_origin.as_str(), &config.token.audience)?;
+        let revoked = Feed::new(first.context().epoch, config.token.access_ttl);
+        for (kid, at) in Keys::retired(&*key_storage, config.token.access_ttl + feed::LEEWAY, clock.now())? {
             revoked.push(Ended::Kid(kid), at);
         }
         let pool_options = pool::Options {
-            threads: config.hash_threads,
-            wait_budget: config.hash_wait_budget,
-            cost: config.cost,
-            implementation: config.hash_kernel,
+            threads: config.password.threads,
+            wait_budget: config.password.wait_budget,
+            cost: config.password.cost,
+            implementation: config.password.implementation,
             machine: config.machine,
         };
         let pool = HashPool::start(pool_options, clock, random, fail_stop)?;
         let audit = AuditLog::new(clock.clone());
-        let audit_thread = audit.log.start(&config.audit_dir, keys.audit(), clock, first.durable())?;
+        let audit_thread = audit.log.start(&config.audit.dir, keys.audit(), clock, first.durable())?;
 
         let owners = Arbiter::new();
         let machine = config.machine;
@@ -144,9 +144,10 @@ impl Services {
     /// Returns its id and the time from which it signs.
     pub fn rotate_signing_key(&self) -> Result<(String, Timestamp), StartError> {
         let mut signer = self.signer.write();
-        let from = self.clock.now() + self.config.publish_ahead;
-        let signing = Keys::add_signing(&*self.key_storage, self.config.scheme, from)?;
-        *signer = Signer::new(&signing, self.config.public_origin.as_str(), &self.config.audience)?;
+        let from = self.clock.now() + self.config.token.publish_ahead;
+        let signing = Keys::add_signing(&*self.key_storage, self.config.token.algorithm, from)?;
+        *signer =
+            Signer::new(&signing, self.config.http.public_origin.as_str(), &self.config.token.audience)?;
         let (kid, from) = signer.newest().unwrap_or_default();
         Ok((kid.to_owned(), from))
     }
@@ -156,10 +157,12 @@ impl Services {
     pub fn retire_signing_key(&self, kid: &str) -> Result<bool, StartError> {
         let mut signer = self.signer.write();
         let now = self.clock.now();
-        let Some(signing) = Keys::retire_signing(&*self.key_storage, kid, self.config.scheme, now)? else {
+        let Some(signing) = Keys::retire_signing(&*self.key_storage, kid, self.config.token.algorithm, now)?
+        else {
             return Ok(false);
         };
-        *signer = Signer::new(&signing, self.config.public_origin.as_str(), &self.config.audience)?;
+        *signer =
+            Signer::new(&signing, self.config.http.public_origin.as_str(), &self.config.token.audience)?;
         drop(signer);
         self.everything_changed.fetch_add(1, Ordering::SeqCst);
         self.revoked.push(Ended::Kid(kid.to_owned()), now);
@@ -206,9 +209,9 @@ impl Services {
 fn load_keys(storage: &dyn Storage, config: &Config, clock: &Clock) -> Result<Keys, StartError> {
     let mut keys = Keys::load(storage)?;
     let newest = keys.signing.first().map(|key| token::scheme_of(&key.pkcs8)).transpose()?;
-    if newest.is_some_and(|scheme| scheme != config.scheme) {
-        let from = clock.now() + config.publish_ahead;
-        keys.signing = Keys::add_signing(storage, config.scheme, from)?;
+    if newest.is_some_and(|scheme| scheme != config.token.algorithm) {
+        let from = clock.now() + config.token.publish_ahead;
+        keys.signing = Keys::add_signing(storage, config.token.algorithm, from)?;
     }
     Ok(keys)
 }

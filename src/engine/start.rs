@@ -27,7 +27,7 @@ use crate::system::lock::Mutex;
 use crate::system::random::Random;
 use crate::system::scheduling;
 use crate::token::feed::{self, Ended};
-use crate::value::id::{AccountId, Slot};
+use crate::value::id::Slot;
 
 /// The thread on which an engine runs its owners.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -44,13 +44,13 @@ pub struct RunningEngine {
     journal: Journal,
     own_thread: Option<Arbiter>,
     /// What recovery found.
-    pub found: RecoveryReport,
+    pub report: RecoveryReport,
 }
 
 impl RunningEngine {
     /// Returns what the files of this run of the journal have in common.
     pub const fn journal_context(&self) -> &JournalContext {
-        self.journal.life()
+        self.journal.context()
     }
 
     /// Stops in order: the owners' thread, then the journal with its mark of a clean stop.
@@ -85,9 +85,9 @@ impl Engine {
     ) -> Result<(Arc<Self>, RunningEngine), StartError> {
         let Partition { states, slots, storage, recovered, clock } = partition;
         let machine = services.config.machine;
-        let (handle, journal, found) = recovered.start(fail_stop, machine)?;
+        let (handle, journal, report) = recovered.start(fail_stop, machine)?;
         // The first timeline is number 1, and its credentials carry 0.
-        let global_epoch = u64::from(journal.life().timeline).saturating_sub(1);
+        let global_epoch = u64::from(journal.context().timeline).saturating_sub(1);
         announce_ended(services, &states, global_epoch, &clock);
 
         let own_thread = (thread == OwnerThread::Own).then(Arbiter::new);
@@ -123,13 +123,13 @@ impl Engine {
             tables: start.tables,
             write_counts,
             credential_cache: CredentialCache::default(),
-            saved: Mutex::new(Saved { newest: found.newest, tail: found.tail, ..Saved::default() }),
+            saved: Mutex::new(Saved { newest: report.newest, tail: report.tail, ..Saved::default() }),
             journal: handle.clone(),
             storage,
             calls: Arc::clone(&calls),
             owners: owners.clone(),
         });
-        Ok((engine, RunningEngine { journal, own_thread, found }))
+        Ok((engine, RunningEngine { journal, own_thread, report }))
     }
 }
 
@@ -167,11 +167,11 @@ pub fn start_first(
 /// Tells resource servers which sessions ended so recently that tokens of them may still live.
 fn announce_ended(services: &Services, states: &States, global_epoch: u64, clock: &Clock) {
     let is_alive = |family: &FamilyV1| {
-        let account = AccountId::from_bytes(family.account).and_then(|id| states.accounts.get(id));
+        let account = states.accounts.get(family.account);
         let is_of_now = |account: &AccountV1| account.auth_epoch == family.auth_epoch;
         account.is_some_and(is_of_now) && family.global_epoch == global_epoch
     };
-    let since = clock.now() - (services.config.access_ttl + feed::LEEWAY);
+    let since = clock.now() - (services.config.token.access_ttl + feed::LEEWAY);
     for (id, minted) in states.refresh.dead_since(since, is_alive) {
         services.revoked.push(Ended::Sid(id.to_string()), minted);
     }

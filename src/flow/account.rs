@@ -13,7 +13,7 @@ use crate::registry::account::actor::Delete;
 use crate::registry::refresh::{self, FamilyV1};
 use crate::registry::session::{self, SessionV1};
 use crate::registry::throttle::class::Class;
-use crate::value::id::{FamilyId, SessionId};
+use crate::value::id::SessionId;
 
 /// The token families and sessions that are open for an account.
 pub struct OpenSessions {
@@ -44,12 +44,9 @@ pub(crate) async fn open_sessions(engine: &Engine, account: &AccountV1) -> Resul
 pub(super) async fn carry_over(engine: &Engine, identity: &Identity, epoch: u64) -> Result<(), FlowError> {
     match &identity.held {
         Held::Family(family) => {
-            if let Some(id) = FamilyId::from_bytes(family.id) {
-                engine
-                    .refresh
-                    .ask(refresh::actor::CarryOver { family: id, from: family.auth_epoch, to: epoch })
-                    .await?;
-            }
+            let carry_over =
+                refresh::actor::CarryOver { family: family.id, from: family.auth_epoch, to: epoch };
+            engine.refresh.ask(carry_over).await?;
         }
         Held::Session(session) => {
             if let Some(id) = SessionId::from_bytes(session.id) {

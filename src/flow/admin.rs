@@ -174,7 +174,7 @@ pub async fn rotate_key(engine: &Engine, admin: &Admin) -> Result<(String, Times
 /// Returns security events from the audit log.
 pub async fn audit(engine: &Engine, _: &Admin, wanted: Wanted) -> Result<Vec<Line>, FlowError> {
     engine.services.audit.log.written().await;
-    let dir = engine.services.config.audit_dir.clone();
+    let dir = engine.services.config.audit.dir.clone();
     let read = tokio::task::spawn_blocking(move || find(&dir, &wanted)).await;
     match read {
         Ok(Ok(lines)) => Ok(lines),

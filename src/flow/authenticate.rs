@@ -46,7 +46,7 @@ pub async fn bearer(engine: &Engine, token: &str) -> Result<Arc<Identity>, FlowE
     let mark = engine.write_counts.stamp(&id.to_bytes(), 0);
     let family = engine.refresh.ask(refresh::actor::Alive { id }).await?;
     let family = family.ok_or(Refusal::Unauthenticated)?;
-    let mark = mark.with_owner(engine.write_counts.count(&family.account));
+    let mark = mark.with_owner(engine.write_counts.count(&family.account.to_bytes()));
     let account = live_account(engine, family.account, family.auth_epoch, family.global_epoch).await?;
     if account.account_id().to_string() != claims.sub {
         return Err(Refusal::Unauthenticated.into());
@@ -84,7 +84,8 @@ pub async fn cookie(engine: &Engine, token: &str, client: &Client) -> Result<Arc
         return Err(Refusal::Unauthenticated.into());
     }
     let mark = mark.with_owner(engine.write_counts.count(&session.account));
-    let account = live_account(engine, session.account, session.auth_epoch, session.global_epoch).await?;
+    let owner = AccountId::from_bytes(session.account).ok_or(Refusal::Unauthenticated)?;
+    let account = live_account(engine, owner, session.auth_epoch, session.global_epoch).await?;
     // After `use_written_until` the use of the session must be recorded again, so the cache forgets it then.
     let until = session.end().min(session.use_written_until());
     let identity = Arc::new(Identity { account, held: Held::Session(session), times: None });
@@ -96,7 +97,7 @@ impl Engine {
     /// Returns the identity of a credential from the cache, unless a write since could have changed the answer.
     fn find_verified(&self, digest: CredentialDigest, now: Timestamp) -> Option<Arc<Identity>> {
         self.credential_cache.find(digest, now, |identity| {
-            let owner = self.write_counts.count(&identity.account.id);
+            let owner = self.write_counts.count(&identity.account.id.to_bytes());
             self.write_counts.stamp(&identity.sid(), owner)
         })
     }
@@ -117,11 +118,10 @@ pub(super) async fn replace(engine: &Engine, token: &str) -> Result<(), FlowErro
 /// Errors: [`Refusal::Unauthenticated`] if it is gone or does not pass the gate.
 async fn live_account(
     engine: &Engine,
-    id: [u8; 16],
+    id: AccountId,
     auth_epoch: u64,
     global_epoch: u64,
 ) -> Result<AccountV1, FlowError> {
-    let id = AccountId::from_bytes(id).ok_or(Refusal::Unauthenticated)?;
     let account = engine.accounts.ask(ById { id }).await?.ok_or(Refusal::Unauthenticated)?;
     engine.gate(&account, auth_epoch, global_epoch).map_err(|_| Refusal::Unauthenticated)?;
     Ok(account)
@@ -184,7 +184,7 @@ async fn introspect_refresh(engine: &Engine, token: &str) -> Result<Option<Intro
     };
     Ok(Some(Introspected {
         sub: account.account_id(),
-        sid: family.id,
+        sid: family.id.to_bytes(),
         roles: account.roles,
         exp: family.idle_end_ms / 1000,
         iat: family.rotated_ms / 1000,

@@ -2,7 +2,7 @@
 
 use crate::engine::Engine;
 use crate::flow::client::Client;
-use crate::flow::refusal::{FlowError, Refusal};
+use crate::flow::refusal::FlowError;
 use crate::journal::append::handle::Sealed;
 use crate::registry::account::AccountV1;
 use crate::registry::lockout::device;
@@ -63,7 +63,7 @@ impl Engine {
         family: &FamilyV1,
     ) -> Result<(String, Timestamp), FlowError> {
         let now = self.clock.now();
-        let end = (now + self.services.config.access_ttl).min(Timestamp(family.idle_end_ms));
+        let end = (now + self.services.config.token.access_ttl).min(Timestamp(family.idle_end_ms));
         let signer = self.services.signer.read();
         let claims = Claims {
             iss: signer.issuer().to_owned(),
@@ -72,7 +72,7 @@ impl Engine {
             exp: end.as_secs(),
             iat: now.as_secs(),
             jti: hex(&self.services.random.bytes::<16>()?),
-            sid: hex(&family.id),
+            sid: family.id.to_string(),
             roles: account.roles.iter().map(ToString::to_string).collect(),
             auth_time: Timestamp(family.opened_ms).as_secs(),
             amr: vec![String::from("pwd")],
@@ -127,14 +127,18 @@ impl Engine {
         secret: Secret,
     ) -> Result<Grant, FlowError> {
         let (access, access_end) = self.access_token(account, family)?;
-        let token =
-            OpaqueToken { kind: TokenKind::Refresh, id: family.id, generation: family.generation, secret };
+        let token = OpaqueToken {
+            kind: TokenKind::Refresh,
+            id: family.id.to_bytes(),
+            generation: family.generation,
+            secret,
+        };
         Ok(Grant::Tokens {
             access,
             access_end,
             refresh: self.services.edge.write(&token),
             refresh_end: Timestamp(family.idle_end_ms),
-            family: FamilyId::from_bytes(family.id).ok_or(Refusal::InvalidRefreshToken)?,
+            family: family.id,
         })
     }
 

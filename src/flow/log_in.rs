@@ -152,7 +152,7 @@ fn may_log_in<'a>(
     if account.auth_epoch != checked.auth_epoch {
         return Err(Refusal::InvalidCredentials);
     }
-    if !account.email_verified && engine.services.config.verify_email {
+    if !account.email_verified && engine.services.config.signup.verify_email {
         return Err(Refusal::EmailNotVerified);
     }
     Ok(account)

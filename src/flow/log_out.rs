@@ -70,9 +70,7 @@ pub async fn log_out_token(engine: &Engine, token: &str) -> Result<(), FlowError
 async fn end(engine: &Engine, identity: &Identity) -> Result<(), FlowError> {
     match &identity.held {
         Held::Family(family) => {
-            if let Some(id) = FamilyId::from_bytes(family.id) {
-                engine.refresh.ask(refresh::actor::End { id, cause: Cause::LogOut }).await?;
-            }
+            engine.refresh.ask(refresh::actor::End { id: family.id, cause: Cause::LogOut }).await?;
         }
         Held::Session(session) => {
             if let Some(id) = SessionId::from_bytes(session.id) {
@@ -107,7 +105,7 @@ pub(super) async fn end_others_and_mailed(
 
 /// Ends one session or family of the account of `identity`, by its id as text.
 pub async fn end_one(engine: &Engine, identity: &Identity, id: &str) -> Result<(), FlowError> {
-    let account = identity.account.account_id().to_bytes();
+    let account = identity.account.account_id();
     let family: FamilyId = id.parse().map_err(|_| Refusal::NotFound)?;
     if let Some(open) = engine.refresh.ask(refresh::actor::Alive { id: family }).await?
         && open.account == account
@@ -117,7 +115,7 @@ pub async fn end_one(engine: &Engine, identity: &Identity, id: &str) -> Result<(
     }
     let session: SessionId = id.parse().map_err(|_| Refusal::NotFound)?;
     if let Some(open) = engine.sessions.ask(session::actor::Alive { id: session }).await?
-        && open.account == account
+        && open.account == account.to_bytes()
     {
         engine.sessions.ask(session::actor::End { id: session }).await?;
         return Ok(());

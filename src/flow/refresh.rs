@@ -17,7 +17,7 @@ use crate::registry::refresh::{self, Cause, FamilyV1, Rotate, Rotated};
 use crate::registry::throttle::class::Class;
 use crate::system::random::NoRandomness;
 use crate::token::opaque::{OpaqueToken, Secret, SecretDigest, TokenKind};
-use crate::value::id::{AccountId, FamilyId};
+use crate::value::id::FamilyId;
 
 /// Exchanges a refresh token for a new pair.
 ///
@@ -167,15 +167,11 @@ impl Answer {
 /// Rotates a family and asks for the account that it belongs to. Runs on the actors' thread.
 async fn rotate_family(engine: &Engine, rotate: Rotate) -> Result<Sealed<Rotation>, Fault> {
     let rotated = engine.refresh.ask_sealed(rotate).await?;
-    let with_account = rotated.then(async |rotated| {
-        let owner = match rotated {
-            Ok(Rotated::Fresh(family) | Rotated::Again(family, _)) => AccountId::from_bytes(family.account),
-            Err(_) => None,
-        };
-        match owner {
-            Some(id) => engine.accounts.ask_sealed(ById { id }).await,
-            None => Ok(Sealed::new(None, 0)),
+    let with_account = rotated.then(async |rotated| match rotated {
+        Ok(Rotated::Fresh(family) | Rotated::Again(family, _)) => {
+            engine.accounts.ask_sealed(ById { id: family.account }).await
         }
+        Err(_) => Ok(Sealed::new(None, 0)),
     });
     Ok(with_account.await?.map(|(rotated, account)| Rotation { rotated, account }))
 }
@@ -184,8 +180,7 @@ async fn rotate_family(engine: &Engine, rotate: Rotate) -> Result<Sealed<Rotatio
 ///
 /// Errors: [`Refusal::SessionExpired`] if the account is gone or does not pass the gate.
 pub(super) async fn account_of(engine: &Engine, family: &FamilyV1) -> Result<AccountV1, FlowError> {
-    let id = AccountId::from_bytes(family.account).ok_or(Refusal::SessionExpired)?;
-    let account = engine.accounts.ask(ById { id }).await?;
+    let account = engine.accounts.ask(ById { id: family.account }).await?;
     Ok(pass_gate(engine, account, family)?)
 }
 
@@ -199,8 +194,8 @@ fn pass_gate(engine: &Engine, account: Option<AccountV1>, family: &FamilyV1) -> 
 /// Mails the owner that a refresh token was reused. Sent once, when the reuse ends the family.
 async fn tell_owner(engine: &Engine, id: FamilyId) -> Result<(), FlowError> {
     let ended = engine.refresh.ask(refresh::actor::Get { id }).await?;
-    let Some(account) = ended.and_then(|family| AccountId::from_bytes(family.account)) else { return Ok(()) };
-    let account = engine.accounts.ask(ById { id: account }).await?;
+    let Some(family) = ended else { return Ok(()) };
+    let account = engine.accounts.ask(ById { id: family.account }).await?;
     let Some(account) = account else { return Ok(()) };
     engine.post(Addressee::owner(&account), Kind::RefreshReused).await
 }

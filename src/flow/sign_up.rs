@@ -32,7 +32,7 @@ pub async fn sign_up(
 ) -> Outcome<Done> {
     engine
         .admitted(Class::Signup, client, async |_| {
-            if !engine.services.config.signup_enabled {
+            if !engine.services.config.signup.enabled {
                 return Err(Refusal::SignupDisabled.into());
             }
             let account_name = parse_name(email)?;
@@ -47,12 +47,12 @@ pub async fn sign_up(
                 name: display,
                 phc: Some(phc.into()),
                 roles: Vec::new(),
-                verified: !engine.services.config.verify_email,
+                verified: !engine.services.config.signup.verify_email,
                 by_admin: false,
             };
             let signed_up = engine.accounts.ask(sign_up).await?;
             match signed_up {
-                SignedUp::Created(account) if !engine.services.config.verify_email => {
+                SignedUp::Created(account) if !engine.services.config.signup.verify_email => {
                     engine.record(client.note(Event::SignedUp).for_account(Some(&account)));
                     let grant = engine.open_family(&account, client).await?;
                     let device = Some(engine.device_cookie(&account_name)?);
@@ -63,7 +63,9 @@ pub async fn sign_up(
                     engine.mail_token(Addressee::owner(&account), Purpose::Verify, Kind::Verify).await?;
                     Ok(Done::Mailed)
                 }
-                SignedUp::Taken(_) if !engine.services.config.verify_email => Err(Refusal::EmailTaken.into()),
+                SignedUp::Taken(_) if !engine.services.config.signup.verify_email => {
+                    Err(Refusal::EmailTaken.into())
+                }
                 SignedUp::Taken(account) => {
                     engine.record(client.note(Event::SignUpTaken).for_account(Some(&account)));
                     engine.mail_holder(&account).await?;

@@ -45,7 +45,7 @@ pub async fn wrap_request(
     };
     let duration_ms = engine.clock.steady().duration_since(begin).as_millis();
     log(&response, &id, duration_ms);
-    let https = engine.services.config.public_origin.is_https();
+    let https = engine.services.config.http.public_origin.is_https();
     write_headers(response.headers_mut(), id, https);
     Ok(response.map_body(|_, body| Served { body, _serving: serving }))
 }
@@ -63,7 +63,7 @@ fn complete(mut response: ServiceResponse, engine: &Engine, id: &str) -> Service
     if let Some(rate_limit) = rate_limit {
         write_rate_limit(headers, rate_limit);
     }
-    let body = problem.body(engine.services.config.public_origin.as_str(), id);
+    let body = problem.body(engine.services.config.http.public_origin.as_str(), id);
     response.map_body(|_, _| BoxBody::new(body))
 }
 

@@ -49,11 +49,11 @@ fn client(request: &HttpRequest, engine: &Engine) -> Client {
     let peer = request.peer_addr().map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |peer| peer.ip()).to_canonical();
     let headers = request.headers();
     let config = &engine.services.config;
-    let address = if config.trusted_proxies.iter().any(|network| network.contains(&peer)) {
-        let header = config.forwarded_header;
+    let address = if config.http.trusted_proxies.iter().any(|network| network.contains(&peer)) {
+        let header = config.http.forwarded_header;
         let name = if header == ForwardedHeader::Forwarded { FORWARDED } else { X_FORWARDED_FOR };
         let forwarded: Vec<&str> = headers.get_all(name).map(|value| value.to_str().unwrap_or("")).collect();
-        client_address(peer, header, forwarded.into_iter(), &config.trusted_proxies)
+        client_address(peer, header, forwarded.into_iter(), &config.http.trusted_proxies)
     } else {
         let has_header = [X_FORWARDED_FOR, FORWARDED].map(|name| headers.contains_key(name));
         engine.services.watch_for_proxy(peer, has_header);
@@ -203,7 +203,7 @@ pub(super) fn csrf_source(request: &HttpRequest, engine: &Engine) -> Result<(), 
         referer: text(headers, REFERER),
     };
     let config = &engine.services.config;
-    let own = std::iter::once(&config.public_origin).chain(&config.allowed_origins);
+    let own = std::iter::once(&config.http.public_origin).chain(&config.http.allowed_origins);
     check_source(source, own.map(crate::config::Origin::as_str)).map_err(|_| rejected(request, engine))
 }
 

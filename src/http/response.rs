@@ -136,7 +136,7 @@ fn build_cookie(engine: &Engine, name: CookieName, value: String) -> CookieBuild
     Cookie::build(name.text(engine), value)
         .path("/")
         .http_only(true)
-        .secure(engine.services.config.public_origin.is_https())
+        .secure(engine.services.config.http.public_origin.is_https())
         .same_site(SameSite::Lax)
 }
 
@@ -152,7 +152,7 @@ pub(super) enum CookieName {
 impl CookieName {
     /// Returns the name of the cookie. Where the site has TLS, the name has the prefix that binds a cookie to its host.
     pub(super) fn text(self, engine: &Engine) -> &'static str {
-        match (self, engine.services.config.public_origin.is_https()) {
+        match (self, engine.services.config.http.public_origin.is_https()) {
             (Self::Session, true) => "__Host-portcullis_session",
             (Self::Session, false) => "portcullis_session",
             (Self::Device, true) => "__Host-portcullis_device",

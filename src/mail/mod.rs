@@ -1,6 +1,4 @@
-//! Letters and how they leave: the text of each kind, SMTP, and the transport that a mail goes by.
-//!
-//! What waits to be sent stands in the journalled outbox, `registry::outbox`; this folder knows nothing of it.
+#![doc = include_str!("README.md")]
 
 pub mod outgoing;
 #[cfg(feature = "mail")]

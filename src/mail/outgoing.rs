@@ -1,31 +1,32 @@
-//! A mail that is ready to leave, and why one did not.
+//! A mail that is ready to be sent, and the error when it cannot be.
 
 use crate::mail::template::Letter;
 
-/// A mail that is ready to leave.
+/// A mail that is ready to be sent.
 #[derive(Clone, Debug)]
 pub struct Outgoing {
-    /// Stable over retries, so that the other side can drop a double.
+    /// The `Message-ID`. It is the same in every try, so that the receiving side can drop duplicates.
     pub message_id: String,
-    /// The sender.
+    /// Address of the sender.
     pub from: String,
-    /// The recipient.
+    /// Address of the recipient.
     pub to: String,
-    /// What it says.
+    /// Subject and text.
     pub letter: Letter,
 }
 
-/// A mail that did not leave.
+/// A mail could not be delivered.
 #[derive(Debug, thiserror::Error)]
 #[error("{what}")]
 pub struct DeliveryError {
-    /// For the log; names nobody.
+    /// The reason, for the log. It contains no address.
     pub what: String,
-    /// Whether there is no point in trying again.
+    /// Whether another try cannot succeed.
     pub permanent: bool,
 }
 
 impl DeliveryError {
+    /// Returns an error after which the mail is tried again.
     pub(crate) fn passing(error: impl std::fmt::Display) -> Self {
         Self { what: error.to_string(), permanent: false }
     }

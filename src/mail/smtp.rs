@@ -1,8 +1,8 @@
-//! Mails by SMTP: a connection for each, and a deadline around it.
+//! Delivery by SMTP: one connection for each mail, and a deadline around it.
 //!
-//! **Why no pool of connections:** one that was left in the middle of a command, at the deadline or at a stop, would go back
-//! into it, and the reply that is still to come would be taken for that to the next mail: a mail that was refused would
-//! count as sent.
+//! **Why there is no pool of connections:** a connection that was abandoned in the middle of a command, at the deadline
+//! or at a stop, would return to the pool. Its late reply would be taken for the reply to the next mail, and a mail
+//! that was refused would count as sent.
 
 use std::time::Duration;
 
@@ -15,18 +15,20 @@ use tokio::time::timeout;
 
 use super::outgoing::DeliveryError;
 
-/// One mail may take so long, from the first packet to the last reply. Servers that look into what they take answer in
-/// seconds; one that accepts and says nothing must not hold up the mails behind for ever.
+/// Timeout for one mail, from the first packet to the last reply. Servers that scan mails answer within seconds. A
+/// server that accepts the connection and never answers must not block the mails after this one.
 ///
-/// Security: a shorter one sends twice what a slow server has taken; a longer one keeps resets and unlocks from leaving.
-/// Source: RFC 5321 §4.5.3.2, whose ten minutes are for relays that have other queues to serve meanwhile.
+/// Security: with a shorter timeout a mail that a slow server has accepted is sent twice; with a longer one resets and
+/// unlocks are delayed.
+///
+/// Source: RFC 5321 §4.5.3.2. Its ten minutes are for relays that serve other queues meanwhile.
 pub const DEADLINE: Duration = Duration::from_mins(1);
-/// One address of the server may take so long to connect, so that the next one has its turn within the deadline.
-const CONNECT: Duration = Duration::from_secs(10);
-/// The server has the mail: for its good-bye nobody waits longer.
-const GOOD_BYE: Duration = Duration::from_secs(1);
+/// Timeout for connecting to one address of the server, so that its other addresses are tried within the deadline.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// Timeout for the reply to `QUIT`. The server has accepted the mail by then.
+const QUIT_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// A mail server, and how it is spoken to.
+/// A mail server, and how to connect to it.
 #[derive(Clone)]
 pub struct Smtp {
     host: String,
@@ -38,45 +40,52 @@ pub struct Smtp {
 }
 
 impl Smtp {
-    /// Without a log-in; `domain` is who greets.
+    /// Returns a server without log-in. `domain` is the name in `EHLO`.
     pub fn new(host: impl Into<String>, port: u16, tls: Tls, domain: impl Into<String>) -> Self {
         let hello = ClientId::Domain(domain.into());
         Self { host: host.into(), port, tls, hello, login: None, deadline: DEADLINE }
     }
 
-    /// With a log-in.
+    /// Sets the name and password of the log-in.
     #[must_use]
     pub fn logging_in(mut self, name: impl Into<String>, password: impl Into<String>) -> Self {
         self.login = Some(Credentials::new(name.into(), password.into()));
         self
     }
 
-    /// With another deadline than [`DEADLINE`].
+    /// Sets another deadline than [`DEADLINE`].
     #[must_use]
     pub fn within(mut self, deadline: Duration) -> Self {
         self.deadline = deadline;
         self
     }
 
-    /// Hands a mail over. What has not ended at the deadline is hung up on.
+    /// Delivers a mail. At the deadline the connection is closed.
     pub(crate) async fn deliver(&self, message: &Message) -> Result<(), DeliveryError> {
         let connection = timeout(self.deadline, self.hand_over(message)).await.map_err(|_| {
             DeliveryError::passing(format!("the mail server took longer than {} s", self.deadline.as_secs()))
         })?;
         let mut connection = connection
-            .map_err(|error| DeliveryError { permanent: is_of_recipient(&error), what: told(&error) })?;
-        let _ = timeout(GOOD_BYE, connection.quit()).await;
+            .map_err(|error| DeliveryError { permanent: is_of_recipient(&error), what: loggable(&error) })?;
+        let _ = timeout(QUIT_TIMEOUT, connection.quit()).await;
         Ok(())
     }
 
+    /// Connects, logs in and sends the mail. Returns the connection once the server has accepted the mail.
     async fn hand_over(&self, message: &Message) -> Result<AsyncSmtpConnection, Error> {
-        let at_once = match &self.tls {
+        let implicit_tls = match &self.tls {
             Tls::Wrapper(parameters) => Some(parameters.clone()),
             _ => None,
         };
         let server = (self.host.as_str(), self.port);
-        let mut connection =
-            AsyncSmtpConnection::connect_tokio1(server, Some(CONNECT), &self.hello, at_once, None).await?;
+        let mut connection = AsyncSmtpConnection::connect_tokio1(
+            server,
+            Some(CONNECT_TIMEOUT),
+            &self.hello,
+            implicit_tls,
+            None,
+        )
+        .await?;
         match &self.tls {
             Tls::Opportunistic(_) if !connection.can_starttls() => {}
             Tls::Required(parameters) | Tls::Opportunistic(parameters) => {
@@ -92,10 +101,11 @@ impl Smtp {
     }
 }
 
-/// Whether a mail server refuses the recipient, for good. Every other no, also one that calls itself permanent, is of what
-/// the operator has set or of this day: a wrong password must not cost every mail that waits.
+/// Says whether the server has permanently refused the recipient. Every other refusal, even one with a permanent
+/// status, may be due to the operator's settings or pass: a wrong SMTP password must not lose every mail in the outbox.
 ///
-/// Security: a false yes loses a mail; a false no tries one in vain for three days.
+/// Security: a false yes loses a mail; a false no retries one in vain for three days.
+///
 /// Source: RFC 5321 §4.2.3, RFC 3463 §3.2 and §3.3.
 fn is_of_recipient(error: &lettre::transport::smtp::Error) -> bool {
     if !error.status().is_some_and(|code| (550..=553).contains(&u16::from(code))) {
@@ -109,22 +119,23 @@ fn is_of_recipient(error: &lettre::transport::smtp::Error) -> bool {
     }
 }
 
-/// What the log may say: a reply names sender and recipient, so of what the server says there are numbers alone.
-fn told(error: &lettre::transport::smtp::Error) -> String {
+/// Returns the text for the log. A reply may contain the addresses of sender and recipient, so only its status codes
+/// are used.
+fn loggable(error: &lettre::transport::smtp::Error) -> String {
     if error.is_response() {
-        return String::from("the mail server says what is no reply");
+        return String::from("the mail server sent an invalid reply");
     }
     match (error.status(), enhanced(error)) {
         (Some(code), Some([class, subject, detail])) => {
-            format!("the mail server says {code} {class}.{subject}.{detail}")
+            format!("the mail server answered {code} {class}.{subject}.{detail}")
         }
-        (Some(code), None) => format!("the mail server says {code}"),
-        // It has said nothing: no connection, or no protocol in common.
+        (Some(code), None) => format!("the mail server answered {code}"),
+        // There was no reply: no connection, or no common TLS version.
         (None, _) => error.to_string(),
     }
 }
 
-/// The enhanced status code that a reply begins with, if it does.
+/// Returns the enhanced status code (RFC 3463) at the start of a reply, if there is one.
 fn enhanced(error: &lettre::transport::smtp::Error) -> Option<[u16; 3]> {
     let reply = std::error::Error::source(error)?.to_string();
     let numbers = reply.split_whitespace().next()?.split('.').map(str::parse);
@@ -143,7 +154,7 @@ mod tests {
     use crate::mail::template::Letter;
     use crate::mail::transport::Transport;
 
-    /// A mail server that says yes until that command, and then what it is told to say. Says its port.
+    /// Starts a mail server that accepts every command except `refuses`, to which it answers `reply`. Returns its port.
     fn server(refuses: &'static str, reply: &'static str) -> u16 {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let port = listener.local_addr().unwrap().port();
@@ -197,10 +208,10 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_mail_is_given_up_only_where_its_recipient_is_refused_and_no_log_names_anybody() {
+    async fn only_a_refused_recipient_ends_a_mail_and_no_log_has_an_address() {
         deliver(server("NONE", "")).await.unwrap();
         for (at, reply, permanent) in [
-            // The operator's settings, which the next hour may mend.
+            // Due to the operator's settings, or passing.
             ("AUTH", "535 5.7.8 ada@test.org: bad user name or password", false),
             ("AUTH", "535 bad user name or password", false),
             ("AUTH", "534 5.7.9 a stronger mechanism", false),
@@ -223,15 +234,16 @@ mod tests {
         ] {
             let error = deliver(server(at, reply)).await.unwrap_err();
             assert_eq!(error.permanent, permanent, "{at}: {reply}: {error}");
-            let told = error.to_string();
-            assert!(!told.contains('@') && !told.contains("portcullis"), "{told}");
+            let logged = error.to_string();
+            assert!(!logged.contains('@'), "{logged}");
+            assert!(!logged.contains("portcullis"), "{logged}");
             if at != "EHLO" {
-                assert!(told.contains(&reply[..3]), "{told}");
+                assert!(logged.contains(&reply[..3]), "{logged}");
             }
         }
     }
 
-    /// Accepts and says nothing, for ever. Says its port, and how often it was called.
+    /// Starts a server that accepts connections and never answers. Returns its port and the number of connections.
     fn hung() -> (u16, std::sync::Arc<std::sync::atomic::AtomicUsize>) {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let port = listener.local_addr().unwrap().port();
@@ -248,21 +260,22 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_server_that_says_nothing_is_hung_up_on_at_the_deadline_and_called_anew() {
+    async fn a_silent_server_is_left_at_the_deadline_and_tried_again() {
         let (port, calls) = hung();
         let transport = Transport::Smtp(over(port).within(Duration::from_millis(50)));
         for _ in 0..2 {
             let error = transport.deliver(mail()).await.unwrap_err();
-            assert!(!error.permanent && error.what.contains("longer than"), "{error}");
+            assert!(!error.permanent, "{error}");
+            assert!(error.what.contains("longer than"), "{error}");
         }
-        // Its thread may be a moment behind.
+        // The thread of the server may not have counted yet.
         while calls.load(std::sync::atomic::Ordering::Relaxed) < 2 {
             tokio::task::yield_now().await;
         }
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_stop_does_not_wait_for_a_server_that_says_nothing() {
+    async fn a_stop_does_not_wait_for_a_silent_server() {
         let (port, _) = hung();
         let transport = Transport::Smtp(over(port).within(Duration::from_hours(1)));
         let ending = AtomicBool::new(true);
@@ -271,7 +284,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_was_taken_is_sent_also_where_the_server_says_no_good_bye() {
+    async fn an_accepted_mail_is_sent_even_without_a_reply_to_quit() {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let port = listener.local_addr().unwrap().port();
         std::thread::spawn(move || {

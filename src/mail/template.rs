@@ -1,25 +1,28 @@
-//! What mails say. Links come from the configured public origin alone and carry the token behind `#`, where no server's
-//! log sees it; opening one changes nothing.
+//! The text of each kind of mail.
+//!
+//! Security: links are built from the configured public origin alone. The token is in the fragment, after `#`, which
+//! browsers do not send, so that no server logs it. Opening a link changes nothing.
 
 use crate::registry::outbox::record::Kind;
 
-/// A mail as it will be read.
+/// The content of a mail.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Letter {
-    /// One line.
+    /// Subject line.
     pub subject: String,
-    /// The plain part.
+    /// Plain-text part.
     pub text: String,
-    /// The HTML part.
+    /// HTML part.
     pub html: String,
-    /// The link in it, if any.
+    /// The link in both parts, if there is one.
     pub link: Option<String>,
 }
 
-/// Writes the mail of `kind` for a service at `origin`.
+/// Writes the mail of `kind` to the address `to`, for a service named `service` at `origin`. `token` is the secret of
+/// its link.
 pub fn write(kind: Kind, service: &str, origin: &str, to: &str, token: Option<&str>) -> Letter {
     let link = |page: &str| token.map(|token| format!("{origin}/{page}#token={token}"));
-    // A token that is good together with an address alone.
+    // The token of this link is valid only together with the address.
     let bound = |page: &str| link(page).map(|link| format!("{link}&email={}", encoded(to)));
     let (subject, body, link, end) = match kind {
         Kind::Verify => (
@@ -86,8 +89,8 @@ pub fn write(kind: Kind, service: &str, origin: &str, to: &str, token: Option<&s
             "Log in again. If you do not know why this happened, change your password.",
         ),
     };
-    let shown = link.as_deref().map_or(String::new(), |link| format!("{link}\n\n"));
-    let text = format!("{body}\n\n{shown}{end}\n\n{service}\n");
+    let link_line = link.as_deref().map_or(String::new(), |link| format!("{link}\n\n"));
+    let text = format!("{body}\n\n{link_line}{end}\n\n{service}\n");
     let anchor = link.as_deref().map_or(String::new(), |link| {
         let link = escape(link);
         format!("<p><a href=\"{link}\">{link}</a></p>")
@@ -101,14 +104,15 @@ pub fn write(kind: Kind, service: &str, origin: &str, to: &str, token: Option<&s
     Letter { subject, text, html, link }
 }
 
-/// As it stands behind `=` in a fragment.
+/// Encodes a value for a URL fragment.
 fn encoded(text: &str) -> String {
-    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~@".contains(&byte);
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~@".contains(&byte);
     text.bytes()
-        .map(|byte| if plain(byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") })
+        .map(|byte| if is_plain(byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") })
         .collect()
 }
 
+/// Escapes text for HTML.
 fn escape(text: &str) -> String {
     text.replace('&', "&amp;")
         .replace('<', "&lt;")
@@ -122,7 +126,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_mail_with_a_token_has_its_link_in_both_parts_and_names_the_service_escaped() {
+    fn mails_have_their_link_in_both_parts_and_escape_the_service() {
         let kinds = [
             (Kind::Verify, true),
             (Kind::AlreadyRegistered, false),
@@ -135,14 +139,15 @@ mod tests {
             (Kind::EmailChange, true),
             (Kind::EmailUndo, true),
         ];
-        for (kind, linked) in kinds {
+        for (kind, has_link) in kinds {
             let letter = write(kind, "A <b> & Co", "https://us.example", "a+b@us.example", Some("pcm_x"));
             let bound = letter.text.contains("&email=a%2Bb@us.example");
             assert_eq!(bound, matches!(kind, Kind::EmailChange | Kind::EmailUndo));
-            assert_eq!(letter.link.is_some(), linked);
-            assert_eq!(letter.text.contains("https://us.example/"), linked);
-            assert_eq!(letter.html.matches("#token=pcm_x").count(), if linked { 2 } else { 0 });
-            assert!(letter.html.contains("A &lt;b&gt; &amp; Co") && !letter.subject.contains('\n'));
+            assert_eq!(letter.link.is_some(), has_link);
+            assert_eq!(letter.text.contains("https://us.example/"), has_link);
+            assert_eq!(letter.html.matches("#token=pcm_x").count(), if has_link { 2 } else { 0 });
+            assert!(letter.html.contains("A &lt;b&gt; &amp; Co"));
+            assert!(!letter.subject.contains('\n'));
         }
     }
 }

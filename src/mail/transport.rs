@@ -1,4 +1,4 @@
-//! How mails leave: as files, by SMTP, or into memory for tests.
+//! The ways to deliver a mail: by SMTP, as files, or into memory for tests and embedding programs.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -9,27 +9,27 @@ use tokio::time::timeout;
 
 use crate::mail::outgoing::{DeliveryError, Outgoing};
 
-/// A stop waits so long for the mail that is just leaving: most are gone by then, and with the requests that are drained
-/// before it stays below the 90 s after which service managers kill.
+/// How long a stop waits for the mail that is being sent. Most are sent by then, and together with the draining of
+/// requests it stays below the 90 s after which service managers kill a process.
 const STOP_WAITS: Duration = Duration::from_secs(10);
-/// While a mail leaves, a stop is looked for so often.
-const LOOK_AGAIN: Duration = Duration::from_millis(100);
+/// How often a delivery checks for a stop.
+const STOP_CHECK: Duration = Duration::from_millis(100);
 
-/// Where mails go.
+/// A way to deliver mails.
 #[derive(Clone)]
 pub enum Transport {
-    /// Kept for whoever asks: tests, and embedding programs that send mails themselves.
+    /// Keeps mails in memory, for tests and for embedding programs that send mails themselves.
     Memory(Arc<Mutex<Vec<Outgoing>>>),
-    /// One `.eml` file each.
+    /// Writes each mail to an `.eml` file.
     #[cfg(feature = "mail")]
     Files(Arc<dyn crate::storage::Storage>),
-    /// A mail server.
+    /// Sends mails to a mail server.
     #[cfg(feature = "mail")]
     Smtp(super::smtp::Smtp),
 }
 
 impl Transport {
-    /// Hands a mail over.
+    /// Delivers a mail.
     pub async fn deliver(&self, mail: Outgoing) -> Result<(), DeliveryError> {
         match self {
             Self::Memory(sent) => {
@@ -49,22 +49,23 @@ impl Transport {
         }
     }
 
-    /// Likewise, but a stop that is asked for meanwhile waits no longer than ten seconds. What has not left by then counts as
-    /// failed, and is sent after the next start.
+    /// Delivers a mail like [`Self::deliver`], but ends ten seconds after `ending` is set. A mail that is not delivered
+    /// by then counts as failed and is sent after the next start.
     pub async fn deliver_unless(&self, mail: Outgoing, ending: &AtomicBool) -> Result<(), DeliveryError> {
         let mut delivery = std::pin::pin!(self.deliver(mail));
         while !ending.load(Ordering::Relaxed) {
-            if let Ok(delivered) = timeout(LOOK_AGAIN, &mut delivery).await {
+            if let Ok(delivered) = timeout(STOP_CHECK, &mut delivery).await {
                 return delivered;
             }
         }
-        timeout(STOP_WAITS, delivery)
-            .await
-            .unwrap_or_else(|_| Err(DeliveryError::passing("the server stops before the mail has left")))
+        timeout(STOP_WAITS, delivery).await.unwrap_or_else(|_| {
+            Err(DeliveryError::passing("the server stopped before the mail was delivered"))
+        })
     }
 }
 
-/// As it is where that may be sent, so that a link in a file can be copied; else in the shortest encoding.
+/// Returns the body unencoded if SMTP allows it, so that a link in a file can be copied; otherwise in the shortest
+/// encoding.
 #[cfg(feature = "mail")]
 fn readable(text: &str) -> lettre::message::Body {
     use lettre::message::Body;
@@ -77,13 +78,17 @@ fn readable(text: &str) -> lettre::message::Body {
     Body::new(text.to_owned())
 }
 
+/// Builds the MIME message.
 #[cfg(feature = "mail")]
 fn compose(mail: &Outgoing) -> Result<lettre::Message, DeliveryError> {
     use lettre::message::header::ContentType;
     use lettre::message::{Message, MultiPart, SinglePart};
-    let never = |error: String| DeliveryError { what: error, permanent: true };
-    let from = mail.from.parse().map_err(|_| DeliveryError::passing("the sender is no address"))?;
-    let to = mail.to.parse().map_err(|_| never(String::from("the recipient is no address")))?;
+    let permanent = |error: String| DeliveryError { what: error, permanent: true };
+    let from = mail
+        .from
+        .parse()
+        .map_err(|_| DeliveryError::passing("the sender (mail.from) is not a valid address"))?;
+    let to = mail.to.parse().map_err(|_| permanent(String::from("the recipient is not a valid address")))?;
     let parts = MultiPart::alternative()
         .singlepart(SinglePart::builder().header(ContentType::TEXT_PLAIN).body(readable(&mail.letter.text)))
         .singlepart(SinglePart::builder().header(ContentType::TEXT_HTML).body(readable(&mail.letter.html)));
@@ -93,5 +98,5 @@ fn compose(mail: &Outgoing) -> Result<lettre::Message, DeliveryError> {
         .subject(mail.letter.subject.clone())
         .message_id(Some(mail.message_id.clone()))
         .multipart(parts)
-        .map_err(|error| never(error.to_string()))
+        .map_err(|error| permanent(error.to_string()))
 }

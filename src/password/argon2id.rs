@@ -1,6 +1,6 @@
-//! argon2id twice: by `argon2`, the reference that is read and used most, and by `argon2-rust`, which uses the vector units
-//! of the processor and huge pages. The second is used only where it has just given the same bytes as the first; what is
-//! measured of both, and why the second is the default, stands in the page of [`super`].
+//! Two implementations of argon2id: the reference `argon2`, which is the most read and most used one, and
+//! `argon2-rust`, which uses vector instructions and huge pages. The second is used only where it has just given the
+//! same bytes as the first. The page of [`super`] says why it is the default.
 
 use std::fmt;
 
@@ -8,17 +8,17 @@ use argon2::{Algorithm, Argon2, Block, Params, Version};
 
 use super::cost::{Cost, PhcError};
 
-/// Which implementation is to be used.
+/// The implementation to use, as configured.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub enum Choice {
-    /// The fast one, if it is compiled in and passes its test.
+    /// The one with vector instructions, if it is compiled in and passes its self-test.
     #[default]
     Auto,
     /// The reference.
     Reference,
 }
 
-/// An implementation with the memory of one thread.
+/// An implementation, with the memory of one thread.
 pub struct Implementation(Kind);
 
 enum Kind {
@@ -27,21 +27,21 @@ enum Kind {
     Vector(Box<argon2_rust::Hasher>),
 }
 
-/// The fast implementation is not what it should be.
+/// The implementation with vector instructions has failed its self-test.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 #[error("the vector implementation of argon2id differs from the reference; the reference is used")]
 pub struct SelfTestFailed;
 
 impl Implementation {
-    /// The reference.
+    /// Returns the reference.
     pub const fn reference() -> Self {
         Self(Kind::Reference(Vec::new()))
     }
 
-    /// The one with vector instructions; `None` where it is not compiled in.
+    /// Returns the implementation with vector instructions, or `None` if it is not compiled in.
     #[cfg_attr(
         feature = "vector-hash",
-        expect(clippy::unnecessary_wraps, reason = "without the feature there is none")
+        expect(clippy::unnecessary_wraps, reason = "`None` without the feature")
     )]
     pub fn vector() -> Option<Self> {
         #[cfg(feature = "vector-hash")]
@@ -58,7 +58,8 @@ impl Implementation {
         None
     }
 
-    /// What `choice` gives on this machine, and why not what was hoped for.
+    /// Returns the implementation that `choice` selects on this machine, and the failure of the self-test if that made
+    /// it the reference.
     pub fn choose(choice: Choice) -> (Self, Option<SelfTestFailed>) {
         match (choice, Self::vector()) {
             (Choice::Auto, Some(mut vector)) => match vector.self_test() {
@@ -69,7 +70,7 @@ impl Implementation {
         }
     }
 
-    /// Another of the same kind, with no memory yet.
+    /// Returns another instance of the same kind, without memory.
     #[must_use]
     pub fn sibling(&self) -> Self {
         match self.0 {
@@ -79,7 +80,7 @@ impl Implementation {
         }
     }
 
-    /// For people: which one it is, and what it uses.
+    /// Returns the name of the implementation and of the vector instructions it uses, for people.
     pub fn name(&self) -> String {
         match self.0 {
             Kind::Reference(_) => String::from("argon2"),
@@ -114,7 +115,7 @@ impl Implementation {
         }
     }
 
-    /// Gives its memory back: the next hash takes it anew.
+    /// Releases the memory. The next hash allocates it again.
     pub fn release(&mut self) {
         match &mut self.0 {
             Kind::Reference(memory) => *memory = Vec::new(),
@@ -123,8 +124,8 @@ impl Implementation {
         }
     }
 
-    /// Whether it gives the vector of RFC 9106 §5.3 and the same bytes as the reference for inputs of many lengths and
-    /// costs.
+    /// Checks that the implementation gives the test vector of RFC 9106 §5.3, and the bytes of the reference for inputs
+    /// of several lengths and costs.
     fn self_test(&mut self) -> Result<(), SelfTestFailed> {
         #[cfg(feature = "vector-hash")]
         if let Kind::Vector(hasher) = &mut self.0 {
@@ -139,13 +140,14 @@ impl Implementation {
         let mut reference = Self::reference();
         for (number, memory_kib) in [(1_u8, 8), (2, 64), (3, 257), (4, 1024)] {
             let cost = Cost { memory_kib, passes: 1 + u32::from(number) % 3, lanes: 1 };
-            let (mut one, mut other) = ([0; 32], [0; 32]);
+            let mut expected = [0; 32];
+            let mut actual = [0; 32];
             let password = vec![number; usize::from(number) * 21];
             let filled = [
-                reference.fill(cost, &password, &[number; 16], &mut one),
-                self.fill(cost, &password, &[number; 16], &mut other),
+                reference.fill(cost, &password, &[number; 16], &mut expected),
+                self.fill(cost, &password, &[number; 16], &mut actual),
             ];
-            if filled.iter().any(Result::is_err) || one != other {
+            if filled.iter().any(Result::is_err) || expected != actual {
                 return Err(SelfTestFailed);
             }
         }
@@ -155,7 +157,7 @@ impl Implementation {
 
 impl fmt::Debug for Implementation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Kernel({})", self.name())
+        write!(f, "Implementation({})", self.name())
     }
 }
 
@@ -166,7 +168,7 @@ const RFC_9106_ARGON2ID: [u8; 32] = [
     0x1e, 0xf0, 0x45, 0x2d, 0x75, 0xb6, 0x5e, 0xb5, 0x25, 0x20, 0xe9, 0x6b, 0x01, 0xe6, 0x59,
 ];
 
-/// Password, salt, secret, associated data.
+/// Fills `out` with the hash of password, salt, secret and associated data.
 #[cfg(feature = "vector-hash")]
 fn vector_fill(
     hasher: &mut argon2_rust::Hasher,
@@ -179,7 +181,7 @@ fn vector_fill(
         .memory(Memory::kib(u64::from(cost.memory_kib)))
         .passes(cost.passes)
         .lanes(cost.lanes)
-        // The pool has its own threads; a lane more must not be a thread more.
+        // The pool has its own threads: one lane more must not start one thread more.
         .threads(1)
         .tag_len(TagLen::bytes(out.len() as u64))
         .build()?;
@@ -251,9 +253,10 @@ mod tests {
         }
 
         #[test]
-        fn the_default_passes_its_own_test() {
+        fn the_default_passes_its_self_test() {
             let (implementation, failed) = Implementation::choose(Choice::Auto);
-            assert!(failed.is_none() && implementation.name().starts_with("argon2-rust"));
+            assert_eq!(failed, None);
+            assert!(implementation.name().starts_with("argon2-rust"));
             assert!(implementation.sibling().name().starts_with("argon2-rust"));
             assert_eq!(Implementation::choose(Choice::Reference).0.name(), "argon2");
         }

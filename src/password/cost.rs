@@ -1,21 +1,26 @@
-//! The cost of a hash.
+//! The cost of a hash, and its bounds.
 
-/// What a hash costs.
+/// Maximum cost that a stored or imported string may demand.
+const MEMORY_KIB_MAX: u32 = 256 * 1024;
+const PASSES_MAX: u32 = 10;
+const LANES_MAX: u32 = 4;
+
+/// The cost parameters of argon2id (RFC 9106 §3.1).
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Cost {
-    /// KiB of memory.
+    /// Memory in KiB (`m`).
     pub memory_kib: u32,
-    /// Passes over it.
+    /// Number of passes over the memory (`t`).
     pub passes: u32,
-    /// Lanes.
+    /// Degree of parallelism (`p`).
     pub lanes: u32,
 }
 
 impl Cost {
-    /// The least that is safe (OWASP Password Storage Cheat Sheet).
+    /// The lowest cost that is safe (OWASP Password Storage Cheat Sheet).
     pub const SAFE: Self = Self { memory_kib: 19_456, passes: 2, lanes: 1 };
 
-    /// Whether it lies within what we are ready to spend on one password.
+    /// Says whether the cost lies within what the server spends on one password.
     pub fn is_bounded(self) -> bool {
         (8 * self.lanes.max(1)..=MEMORY_KIB_MAX).contains(&self.memory_kib)
             && (1..=PASSES_MAX).contains(&self.passes)
@@ -23,14 +28,7 @@ impl Cost {
     }
 }
 
-/// A string that is no argon2id PHC string within our bounds.
+/// The string is not an argon2id PHC string, or its cost is out of bounds.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 #[error("not an argon2id PHC string within the bounds of this server")]
 pub struct PhcError;
-
-/// Bounds of what a stored or imported string may make us spend.
-const MEMORY_KIB_MAX: u32 = 256 * 1024;
-
-const PASSES_MAX: u32 = 10;
-
-const LANES_MAX: u32 = 4;

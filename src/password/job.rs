@@ -1,4 +1,4 @@
-//! One job of the queue: for whom a password is hashed, and what becomes of it.
+//! One job of the queue: the key by which it is queued, and its results.
 
 use std::time::Duration;
 
@@ -6,36 +6,41 @@ use ipnet::IpNet;
 
 use crate::password::schedule::Lane;
 
-/// For whom a password is hashed.
+/// The key by which a job is queued.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct QueueKey {
     /// The class in the queue.
     pub lane: Lane,
-    /// Networks of one lane take turns.
+    /// The client's network. Networks of one lane take turns.
     pub network: IpNet,
 }
 
 impl QueueKey {
-    /// Of the server's own work, and of operators.
+    /// The key of the server's own work, and of operators.
     pub const OWN: Self = Self {
         lane: Lane::Known,
         network: IpNet::V4(ipnet::Ipv4Net::new_assert(std::net::Ipv4Addr::LOCALHOST, 32)),
     };
 }
 
-/// The queue is full. Never counted as a failed attempt.
+/// The job was refused or dropped because of overload. It never counts as a failed attempt.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 #[error("too many passwords wait to be checked; try again in {} s", retry_after.as_secs())]
 pub struct Shed {
-    /// When it is worth trying again.
+    /// The delay after which the client may try again.
     pub retry_after: Duration,
 }
 
-/// The answer of a check.
+impl Shed {
+    /// The answer where no better delay is known.
+    pub(super) const FOR_A_SECOND: Self = Self { retry_after: Duration::from_secs(1) };
+}
+
+/// The result of a check.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Verified {
-    /// Whether the password is the right one.
+    /// Whether the password matches.
     pub matches: bool,
-    /// Whether its string has another cost than new ones.
+    /// Whether the stored string has another cost than new strings have.
     pub needs_rehash: bool,
 }

@@ -1,10 +1,10 @@
-//! Known-bad passwords: an embedded filter of those that are tried first, and the operator's own list.
+//! Known-bad passwords: an embedded filter of those that attackers try first, and the operator's own list.
 //!
-//! The filter says of each of the passwords it was made from that it is known, and of one in 65,536 others too: nobody
-//! will miss these. It holds fingerprints of hashes alone: no entry can be read from it, nor the order or number of times
-//! it was found in. Whether such a thing is an adaptation of the list need not be decided: the list may be used under the
-//! MIT licence, and its collector has put it into the public domain. `NOTICE` has source and rights; without the feature
-//! `known-passwords` the filter is left out. The ignored test below makes the file anew:
+//! The filter contains each password that it was made from. One in 65,536 other passwords is a false positive, which
+//! costs a user another try. It holds only fingerprints of hashes: neither an entry nor its rank or frequency can be
+//! read from it. Whether it is an adaptation of the list need not be decided: the list may be used under the MIT
+//! licence, and its collector has put it into the public domain. `NOTICE` names source and rights. Without the feature
+//! `known-passwords` the filter is not compiled in. The ignored test below makes the file again:
 //!
 //! ```sh
 //! PASSWORD_LIST=list.txt cargo test --lib make_the_filter -- --ignored
@@ -23,11 +23,11 @@ use xorf::{BinaryFuse16, Filter};
 #[cfg(feature = "known-passwords")]
 use xorf::{BinaryFuse16Ref, FilterRef};
 
-/// Shorter ones are refused anyhow.
+/// Minimum length of the passwords that the filter is made from. The policy refuses shorter ones anyway.
 #[cfg(test)]
 const CHARS_MIN: usize = 8;
 
-/// Descriptor, then fingerprints, at an address that is even.
+/// Descriptor and fingerprints, at an even address.
 #[cfg(feature = "known-passwords")]
 #[repr(align(2))]
 struct Even<T: ?Sized>(T);
@@ -35,35 +35,35 @@ struct Even<T: ?Sized>(T);
 #[cfg(feature = "known-passwords")]
 const EMBEDDED: &Even<[u8]> = &Even(*include_bytes!("known_bad.filter"));
 const _: () =
-    assert!(cfg!(target_endian = "little"), "the embedded filter is read as it lies, little end first");
+    assert!(cfg!(target_endian = "little"), "the embedded filter is read in place and is little-endian");
 #[cfg(any(test, feature = "known-passwords"))]
-/// Rounded up, so that the fingerprints behind it begin at an even address.
+/// Length of the descriptor, rounded up so that the fingerprints after it begin at an even address.
 const DESCRIPTOR_LEN: usize = BinaryFuse16::DESCRIPTOR_LEN.next_multiple_of(2);
 
-/// What is refused as known.
+/// The passwords that are refused because they are known.
 #[derive(Default)]
 pub struct KnownBad {
     own: Option<BinaryFuse16>,
 }
 
 impl KnownBad {
-    /// The embedded list, and the operator's own where there is a file: a password a line.
+    /// Returns the embedded list together with the operator's list of one password per line, if `list` names a file.
     pub fn load(list: Option<&Path>) -> io::Result<Self> {
         let Some(path) = list else { return Ok(Self::default()) };
-        let named = |error: io::Error| {
+        let with_path = |error: io::Error| {
             io::Error::new(error.kind(), format!("password.list_file {}: {error}", path.display()))
         };
-        let bytes = std::fs::read(path).map_err(named)?;
+        let bytes = std::fs::read(path).map_err(with_path)?;
         let text = String::from_utf8_lossy(&bytes);
         let keys = keys(text.lines(), 1);
         if keys.is_empty() {
             return Ok(Self::default());
         }
-        let own = BinaryFuse16::try_from(&keys).map_err(|error| named(io::Error::other(error)))?;
+        let own = BinaryFuse16::try_from(&keys).map_err(|error| with_path(io::Error::other(error)))?;
         Ok(Self { own: Some(own) })
     }
 
-    /// Whether a password is known, however it is capitalised.
+    /// Says whether `password` is known, in any capitalisation.
     pub fn contains(&self, password: &str) -> bool {
         self.contains_key(key(password))
     }
@@ -73,11 +73,11 @@ impl KnownBad {
     }
 }
 
-/// Whether the embedded filter has a key.
+/// Says whether the embedded filter contains `key`.
 #[cfg(feature = "known-passwords")]
 fn is_embedded(key: u64) -> bool {
     let (descriptor, fingerprints) = EMBEDDED.0.split_at_checked(DESCRIPTOR_LEN).unwrap_or_default();
-    // The first bytes alone are the descriptor; the file is a part of this program, so its form is known.
+    // Only the first bytes are the descriptor. The file is part of this program, so its length is known.
     let descriptor = descriptor.get(..BinaryFuse16::DESCRIPTOR_LEN).unwrap_or_default();
     BinaryFuse16Ref::from_dma(descriptor, fingerprints).contains(&key)
 }
@@ -93,13 +93,15 @@ impl std::fmt::Debug for KnownBad {
     }
 }
 
-/// Of SHA-256, so that keys are the same in every build and nobody can aim at one.
+/// Returns the key of a password in a filter: 8 bytes of SHA-256. They are the same in every build, and nobody can
+/// easily choose a password that collides with a given key.
 fn key(password: &str) -> u64 {
     let normal: String = password.to_lowercase().nfc().collect();
     let digest: [u8; 32] = Sha256::digest(normal.as_bytes()).into();
     u64::from_le_bytes(digest.first_chunk().copied().unwrap_or_default())
 }
 
+/// Returns the keys of all lines that have at least `chars_min` characters, sorted and without duplicates.
 fn keys<'a>(lines: impl Iterator<Item = &'a str>, chars_min: usize) -> Vec<u64> {
     let lines =
         lines.map(|line| line.trim_end_matches('\r')).filter(|line| line.chars().count() >= chars_min);
@@ -115,7 +117,7 @@ mod tests {
 
     #[test]
     #[cfg(feature = "known-passwords")]
-    fn the_first_guesses_are_known_and_hardly_anything_else_is() {
+    fn common_passwords_are_known_and_false_positives_are_rare() {
         assert!(EMBEDDED.0.len() <= 1_500_000, "{}", EMBEDDED.0.len());
         let known = KnownBad::default();
         for password in
@@ -130,14 +132,16 @@ mod tests {
     }
 
     #[test]
-    fn the_operators_list_is_known_too_and_one_that_cannot_be_read_is_named() {
+    fn the_operators_list_is_known_too_and_an_unreadable_one_is_named() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("list.txt");
         assert!(KnownBad::load(Some(&path)).unwrap_err().to_string().contains("list.txt"));
         std::fs::write(&path, "acme-corp-summer-2026\r\nacme-corp-summer-2026\nUnser Haus am See\n").unwrap();
         let known = KnownBad::load(Some(&path)).unwrap();
-        assert!(known.contains("ACME-corp-summer-2026") && known.contains("unser haus am see"));
-        assert!(!known.contains("acme-corp-winter-2026") && !known.contains("acme"));
+        assert!(known.contains("ACME-corp-summer-2026"));
+        assert!(known.contains("unser haus am see"));
+        assert!(!known.contains("acme-corp-winter-2026"));
+        assert!(!known.contains("acme"));
         std::fs::write(&path, "").unwrap();
         assert!(KnownBad::load(Some(&path)).is_ok());
     }

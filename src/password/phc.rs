@@ -1,4 +1,4 @@
-//! PHC strings: what is kept of a password, and what one is worth before it is believed.
+//! PHC strings, the stored form of a password. The cost in a string is bounded before it is obeyed.
 
 use argon2::Version;
 use argon2::password_hash::phc::PasswordHash;
@@ -10,8 +10,10 @@ use super::argon2id::Implementation;
 use crate::password::cost::{Cost, PhcError};
 use crate::system::random::{NoRandomness, Random};
 
+/// Length of a new hash in bytes.
 const HASH_BYTES: usize = 32;
-/// A PHC string that was read: its cost is bounded.
+
+/// A parsed PHC string of argon2id with a bounded cost.
 #[derive(Debug)]
 pub struct Phc {
     cost: Cost,
@@ -20,7 +22,10 @@ pub struct Phc {
 }
 
 impl Phc {
-    /// Reads a string and bounds its cost.
+    /// Parses a string.
+    ///
+    /// Errors: another algorithm or version, a hash of less than 16 bytes, or a cost out of bounds.
+    /// Security: a stored or imported string must not make the server spend unbounded memory or time.
     pub fn parse(text: &str) -> Result<Self, PhcError> {
         let read = PasswordHash::new(text).map_err(|_| PhcError)?;
         let number = |name: &str| read.params.get_decimal(name).ok_or(PhcError);
@@ -33,12 +38,14 @@ impl Phc {
         Ok(Self { cost, salt: AsRef::<[u8]>::as_ref(&salt).to_vec(), hash: hash.as_bytes().to_vec() })
     }
 
-    /// Its cost.
+    /// Returns the cost of the string.
     pub const fn cost(&self) -> Cost {
         self.cost
     }
 
-    /// Whether `password` is the one. Takes the same time whatever differs.
+    /// Says whether `password` matches.
+    ///
+    /// Security: the comparison takes the same time wherever the hashes differ.
     pub(super) fn matches(
         &self,
         password: &[u8],
@@ -50,7 +57,7 @@ impl Phc {
     }
 }
 
-/// The PHC string of `password` at `cost` under `salt`.
+/// Returns the PHC string of `password` at `cost` under `salt`.
 pub(super) fn hash(
     password: &[u8],
     cost: Cost,
@@ -60,11 +67,13 @@ pub(super) fn hash(
     let mut hash = [0; HASH_BYTES];
     implementation.fill(cost, password, &salt, &mut hash)?;
     let Cost { memory_kib, passes, lanes } = cost;
-    let (salt, hash) = (Base64Unpadded::encode_string(&salt), Base64Unpadded::encode_string(&hash));
+    let salt = Base64Unpadded::encode_string(&salt);
+    let hash = Base64Unpadded::encode_string(&hash);
     Ok(format!("$argon2id$v=19$m={memory_kib},t={passes},p={lanes}${salt}${hash}"))
 }
 
-/// A PHC string of today's cost that no password matches: what unknown names are checked against.
+/// Returns a random PHC string at `cost`, which no password matches. Passwords for unknown names are checked against
+/// it.
 pub fn decoy(cost: Cost, random: &Random) -> Result<String, NoRandomness> {
     let Cost { memory_kib, passes, lanes } = cost;
     let salt = Base64Unpadded::encode_string(&random.bytes::<16>()?);
@@ -79,7 +88,7 @@ mod tests {
     const CHEAP: Cost = Cost { memory_kib: 64, passes: 1, lanes: 1 };
 
     #[test]
-    fn a_password_matches_its_own_string_alone_also_in_used_memory() {
+    fn a_password_matches_only_its_own_string_also_in_used_memory() {
         let mut memory = Implementation::reference();
         let text = hash(b"correct horse", CHEAP, [1; 16], &mut memory).unwrap();
         let phc = Phc::parse(&text).unwrap();
@@ -94,7 +103,7 @@ mod tests {
 
     #[test]
     fn the_reference_vector_of_argon2id_is_met() {
-        // From the reference implementation's test program: argon2id, v=19, t=2, m=2^8 KiB, p=1.
+        // From the test program of the reference implementation: argon2id, v=19, t=2, m=2^8 KiB, p=1.
         let text = "$argon2id$v=19$m=256,t=2,p=1$c29tZXNhbHQ$nf65EOgLrQMR/uIPnA4rEsF5h7TKyQwu9U1bMCHGi/4";
         assert_eq!(
             Phc::parse(text).unwrap().matches(b"password", &mut Implementation::reference()),
@@ -103,7 +112,7 @@ mod tests {
     }
 
     #[test]
-    fn a_string_that_would_cost_too_much_or_is_another_algorithm_is_refused() {
+    fn strings_of_excessive_cost_or_another_algorithm_are_refused() {
         let text = hash(b"x", CHEAP, [1; 16], &mut Implementation::reference()).unwrap();
         for (from, to) in [
             ("m=64", "m=262145"),

@@ -1,29 +1,30 @@
-//! Which new passwords are taken: long ones that are not known, guessable or about their owner.
+//! The policy for new passwords: long, and not known, guessable or about their owner.
 
-use super::{KnownBad, Password};
+use super::known_bad::KnownBad;
+use super::typed::Password;
 
-/// The fewest characters.
+/// Minimum number of characters.
 pub const CHARS_MIN: usize = 15;
-/// From so many on, no guess of how guessable it is: nobody guesses that far.
+/// From this length on the strength is not estimated, since no attacker guesses that far.
 const CHARS_LONG: usize = 25;
-/// What the estimator reads at most: its cost grows with the length.
+/// Maximum length that the estimator reads, because its cost grows with the length.
 const ESTIMATED_CHARS: usize = 100;
 
-/// Why a password is not taken.
+/// The reason why a password is refused.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Weakness {
     /// Fewer than [`CHARS_MIN`] characters.
     TooShort,
-    /// The same few characters, a run, or a common word again and again.
+    /// On a list of known passwords; or a few characters, a run or a common word, repeated.
     KnownBad,
-    /// The address or the service's name stands in it.
+    /// Contains the address of its owner or the name of the service.
     ContainsIdentity,
-    /// A guesser's patterns find it soon.
+    /// Follows a pattern that password crackers try early.
     Guessable,
 }
 
 impl Weakness {
-    /// Stable, for programs.
+    /// Returns the stable code of the reason, for programs.
     pub const fn code(self) -> &'static str {
         match self {
             Self::TooShort => "too_short",
@@ -33,7 +34,7 @@ impl Weakness {
         }
     }
 
-    /// For people: what to do.
+    /// Returns advice for people.
     pub const fn message(self) -> &'static str {
         match self {
             Self::TooShort => "use at least 15 characters; a few words in a row are easy to remember",
@@ -46,8 +47,11 @@ impl Weakness {
     }
 }
 
-/// Says what speaks against a new password of `email` at `service`. No rule of composition, as NIST SP 800-63B-4
-/// §3.1.1.2 asks.
+/// Checks a new password of the account `email` at `service`.
+///
+/// Errors: all reasons against it.
+///
+/// Source: NIST SP 800-63B-4 §3.1.1.2, which forbids composition rules.
 pub fn judge(password: &Password, email: &str, service: &str, known: &KnownBad) -> Result<(), Vec<Weakness>> {
     let text = password.as_str();
     let chars = text.chars().count();
@@ -73,24 +77,24 @@ pub fn judge(password: &Password, email: &str, service: &str, known: &KnownBad) 
     if found.is_empty() { Ok(()) } else { Err(found) }
 }
 
-/// What a sign-up form can show while somebody types.
+/// An estimate that a sign-up form can show while the user types.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Advice {
-    /// 0 (guessed at once) to 4.
+    /// Strength from 0 (guessed at once) to 4.
     pub score: u8,
-    /// What speaks against it; nothing when it would be taken.
+    /// Reasons against the password. Empty if it would be accepted.
     pub reasons: Vec<Weakness>,
-    /// What to do, for people.
+    /// Suggestions for people.
     pub suggestions: Vec<String>,
 }
 
-/// As [`judge`], with a score and what would be better.
+/// Checks a new password like [`judge`], and adds a score and suggestions.
 pub fn advise(password: &Password, email: &str, service: &str, known: &KnownBad) -> Advice {
     let reasons = judge(password, email, service, known).err().unwrap_or_default();
     let cut: String = password.as_str().chars().take(ESTIMATED_CHARS).collect();
     let local = email.split('@').next().unwrap_or_default();
     let estimate = zxcvbn::zxcvbn(&cut, &[email, local, service]);
-    // Known ones are guessed first, whatever their pattern.
+    // Known passwords are guessed first, whatever their pattern.
     let score = if reasons.contains(&Weakness::KnownBad) { 0 } else { u8::from(estimate.score()) };
     let mut suggestions: Vec<String> = reasons.iter().map(|reason| reason.message().to_owned()).collect();
     if !reasons.is_empty() {
@@ -104,8 +108,8 @@ pub fn advise(password: &Password, email: &str, service: &str, known: &KnownBad)
     Advice { score, reasons, suggestions }
 }
 
-/// What is left of a long password that is really a short one said again: told by rule, since lists of common
-/// passwords hold hardly any of this length.
+/// Says whether a password is a short one repeated to the required length, a run of characters, or a common word with a
+/// few digits. Lists of common passwords contain hardly any of this length, so this is decided by rule.
 fn is_known_bad(lower: &str) -> bool {
     const WORDS: [&str; 24] = [
         "password", "passwort", "passw0rd", "p@ssw0rd", "p@ssword", "qwerty", "qwertz", "azerty", "letmein",
@@ -125,7 +129,7 @@ fn is_known_bad(lower: &str) -> bool {
     if rest.is_empty() {
         return true;
     }
-    // A unit of up to four characters, again and again.
+    // A unit of up to four characters, repeated.
     let chars: Vec<char> = rest.chars().collect();
     let repeats = |unit: usize| chars.iter().zip(chars.iter().skip(unit)).all(|(one, next)| one == next);
     if (1..=4).any(repeats) || RUNS.iter().any(|run| run.contains(&rest)) {
@@ -134,8 +138,8 @@ fn is_known_bad(lower: &str) -> bool {
     for word in WORDS {
         rest = rest.replace(word, "");
     }
-    let digits = rest.chars().all(|c| c.is_ascii_digit() || c.is_ascii_punctuation());
-    digits && rest.chars().count() <= 6
+    let is_padding = rest.chars().all(|c| c.is_ascii_digit() || c.is_ascii_punctuation());
+    is_padding && rest.chars().count() <= 6
 }
 
 #[cfg(test)]
@@ -143,7 +147,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn long_passwords_that_mean_nothing_pass_and_the_first_guesses_do_not() {
+    fn long_random_passwords_pass_and_common_ones_do_not() {
         for good in [
             "correct horse battery staple",
             "wolkig-Lampe-7-Kanu-Frost",

@@ -1,5 +1,5 @@
-//! Whose password is checked next: lanes by weight, networks in turn within a lane, and nobody past the budget. Knows no
-//! thread, clock or lock.
+//! The order in which passwords are checked: lanes by weight, networks in turn within a lane, no job after its budget.
+//! It knows no thread, clock or lock.
 //!
 //! ```text
 //!   admit ──▶ lane full? ──no──▶ queued ──▶ next ──▶ runs
@@ -9,53 +9,63 @@
 //!         no ─▶ shed
 //! ```
 //!
-//! Invariant: of lanes that stay busy, each is served by its weight, of 8, 4 and 1, and none waits for more than 3, 4 and 13
-//! passwords. Invariant: of networks that stay busy within a lane, none is served twice before each
-//! was served once. Invariant: what is handed out to run has waited no longer than the budget and one
-//! password more.
+//! Invariant: lanes that stay busy are served 8 : 4 : 1, and each gets at least one of any 3, 4 and 13 consecutive
+//! passwords.
+//!
+//! Invariant: of the networks of a lane that stay busy, none is served twice before each was served once.
+//!
+//! Invariant: a job that is handed out has waited for at most the budget plus the time of one password.
+//!
+//! Source: stride scheduling, Waldspurger and Weihl (1995).
 
 use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::time::Duration;
 
 use ipnet::IpNet;
 
-/// A class in the queue. In order of their weights.
-#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
-pub enum Lane {
-    /// Who has logged in before, or holds a mailed token or a session.
-    Known,
-    /// From a network without recent failures.
-    Quiet,
-    /// From a network with recent failures.
-    Failing,
+/// Declares [`Lane`], its list, its names and its weights from one table.
+macro_rules! lanes {
+    ($($(#[$doc:meta])* $lane:ident = $name:literal, weight $weight:literal;)+) => {
+        /// A class in the queue, in descending order of weight.
+        #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+        pub enum Lane {
+            $($(#[$doc])* $lane,)+
+        }
+
+        impl Lane {
+            /// All lanes, in the order of their weights.
+            pub const ALL: [Self; [$($name),+].len()] = [$(Self::$lane),+];
+
+            /// Returns how many passwords of this lane run while all lanes are busy, relative to the others.
+            const fn weight(self) -> u32 {
+                match self {
+                    $(Self::$lane => $weight,)+
+                }
+            }
+
+            /// Returns the name of the lane in metrics.
+            pub const fn name(self) -> &'static str {
+                match self {
+                    $(Self::$lane => $name,)+
+                }
+            }
+        }
+    };
 }
 
-impl Lane {
-    /// All of them.
-    pub const ALL: [Self; 3] = [Self::Known, Self::Quiet, Self::Failing];
-
-    const fn weight(self) -> u32 {
-        match self {
-            Self::Known => 8,
-            Self::Quiet => 4,
-            Self::Failing => 1,
-        }
-    }
-
-    /// As it stands in metrics.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Known => "known",
-            Self::Quiet => "quiet",
-            Self::Failing => "failing",
-        }
-    }
+lanes! {
+    /// Clients that have logged in to this name before, or that hold a mailed token or a session.
+    Known = "known", weight 8;
+    /// Clients from a network without recent failures.
+    Quiet = "quiet", weight 4;
+    /// Clients from a network with recent failures.
+    Failing = "failing", weight 1;
 }
 
-/// What a lane's clock moves by for one password of weight 1; divisible by every weight.
+/// Virtual time of one password in a lane of weight 1. It is divisible by every weight.
 const STRIDE: u64 = 8;
 
-/// Where a job stands.
+/// The place of a job in the queue.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Ticket {
     lane: Lane,
@@ -63,28 +73,28 @@ pub struct Ticket {
     number: u64,
 }
 
-/// No room in the lane.
+/// The lane has no room.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Full {
-    /// When the passwords that wait now will be done.
+    /// The time in which the passwords that wait now will be done.
     pub clear_in: Duration,
 }
 
-/// What admitting a job did.
+/// The result of admitting a job.
 #[derive(Debug, Eq, PartialEq)]
 pub struct Admitted<J> {
-    /// Its place.
+    /// The place of the job.
     pub ticket: Ticket,
-    /// A job of the network that held most of the lane, which had to give way.
+    /// The job that was removed for it: the newest one of the network that held most of the lane.
     pub displaced: Option<J>,
 }
 
-/// What is to be done next.
+/// The result of asking for work.
 #[derive(Debug)]
 pub struct Next<J> {
     /// The job to run, with its lane and how long it has waited.
     pub run: Option<(Lane, Duration, J)>,
-    /// Jobs that have waited longer than the budget.
+    /// Jobs removed because they waited longer than the budget.
     pub expired: Vec<J>,
 }
 
@@ -99,25 +109,26 @@ struct Waiting<J> {
 struct Queue<J> {
     lane: Lane,
     by_network: HashMap<IpNet, VecDeque<Waiting<J>>>,
-    /// Networks with jobs, each once: whose turn is next.
+    /// Networks with jobs, each once, in the order of their turns.
     turns: VecDeque<IpNet>,
-    /// The same by how many jobs they hold.
+    /// The same networks, sorted by how many jobs they hold.
     by_weight: BTreeSet<(usize, IpNet)>,
-    /// Jobs in the order in which they came; those that are gone are passed over.
+    /// Jobs in the order of arrival. Jobs that are no longer queued are skipped.
     arrivals: VecDeque<(u64, IpNet)>,
     len: usize,
-    /// The virtual time of the next password of this lane.
+    /// Virtual time of the next password of this lane.
     pass: u64,
 }
 
-/// All jobs that wait.
+/// The queue of all lanes.
 #[derive(Debug)]
 pub struct Scheduler<J> {
     queues: [Queue<J>; 3],
     threads: u32,
     budget: Duration,
-    numbers: u64,
-    /// The virtual time of the password that was handed out last: a lane that wakes up begins there.
+    /// Number of the newest job.
+    last_number: u64,
+    /// Virtual time of the password that was handed out last. A lane that becomes busy begins there.
     clock: u64,
 }
 
@@ -138,6 +149,7 @@ impl<J> Queue<J> {
         STRIDE / u64::from(self.lane.weight())
     }
 
+    /// Returns how many jobs `network` has in this lane.
     fn held(&self, network: IpNet) -> usize {
         self.by_network.get(&network).map_or(0, VecDeque::len)
     }
@@ -154,7 +166,7 @@ impl<J> Queue<J> {
         self.len += 1;
     }
 
-    /// Takes one job of a network out.
+    /// Removes the job of `network` that `which` chooses.
     fn take(
         &mut self,
         network: IpNet,
@@ -168,7 +180,7 @@ impl<J> Queue<J> {
             self.by_weight.insert((held - 1, network));
         } else {
             self.by_network.remove(&network);
-            // Nearly always it is its turn; only who is taken out of turn is looked for.
+            // The network is nearly always at the front. Only one that is removed out of turn is searched for.
             if self.turns.front() == Some(&network) {
                 self.turns.pop_front();
             } else {
@@ -179,7 +191,7 @@ impl<J> Queue<J> {
         Some(taken)
     }
 
-    /// The next job by turns.
+    /// Removes the next job by turns.
     fn pop(&mut self) -> Option<Waiting<J>> {
         let network = *self.turns.front()?;
         if self.held(network) > 1 {
@@ -188,8 +200,8 @@ impl<J> Queue<J> {
         self.take(network, VecDeque::pop_front)
     }
 
-    /// The oldest job, if it came before `before`. It stands at the front of its network's queue, whose jobs stand in the
-    /// order in which they came.
+    /// Removes the oldest job, if it came before `before`. It is at the front of its network's queue, which is in order
+    /// of arrival.
     fn pop_older_than(&mut self, before: Duration) -> Option<J> {
         loop {
             let (number, network) = *self.arrivals.front()?;
@@ -208,20 +220,20 @@ impl<J> Queue<J> {
 }
 
 impl<J> Scheduler<J> {
-    /// Nothing waits.
+    /// Returns an empty queue for `threads` threads, in which a job may wait for `budget`.
     pub fn new(threads: usize, budget: Duration) -> Self {
         let threads = u32::try_from(threads).unwrap_or(u32::MAX).max(1);
-        Self { queues: Lane::ALL.map(Queue::new), threads, budget, numbers: 0, clock: 0 }
+        Self { queues: Lane::ALL.map(Queue::new), threads, budget, last_number: 0, clock: 0 }
     }
 
-    /// Jobs that wait in each lane.
+    /// Returns the number of jobs in each lane.
     pub fn waiting(&self) -> [(Lane, usize); 3] {
         self.queues.each_ref().map(|queue| (queue.lane, queue.len))
     }
 
-    /// How long the last of `len` jobs in a lane waits, at the share that the lane has while the lanes that are busy now
-    /// stay busy.
-    fn wait(&self, lane: Lane, len: usize, hash_time: Duration) -> Duration {
+    /// Predicts how long the last of `len` jobs in `lane` waits. It assumes that the lanes that are busy now stay busy,
+    /// which gives the lane its share of the threads.
+    fn predicted_wait(&self, lane: Lane, len: usize, hash_time: Duration) -> Duration {
         let busy = self.queues.iter().filter(|queue| queue.len > 0 || queue.lane == lane);
         let weights: u32 = busy.map(|queue| queue.lane.weight()).sum();
         let len = u32::try_from(len).unwrap_or(u32::MAX);
@@ -246,10 +258,10 @@ impl<J> Scheduler<J> {
         }
     }
 
-    /// Whether [`Scheduler::admit`] would say yes now.
+    /// Says whether [`Scheduler::admit`] would admit a job of `network` now.
     pub fn has_room(&self, lane: Lane, network: IpNet, hash_time: Duration) -> Result<(), Full> {
         let queue = self.queue(lane);
-        let wait = self.wait(lane, queue.len, hash_time);
+        let wait = self.predicted_wait(lane, queue.len, hash_time);
         let heaviest = queue.by_weight.last().map_or(0, |(held, _)| *held);
         if wait <= self.budget || queue.held(network) + 1 < heaviest {
             return Ok(());
@@ -257,11 +269,12 @@ impl<J> Scheduler<J> {
         Err(Full { clear_in: wait })
     }
 
-    /// Gives a job a place if it would be run within the budget, or if its network holds less of a full lane than another,
-    /// whose newest job then gives way.
+    /// Queues a job if it would run within the budget. In a full lane it also queues a job whose network holds fewer
+    /// places than another network; then the newest job of the network that holds most is removed.
     ///
-    /// Units: `hash_time` is what one password takes on one thread; `now` is steady time since any fixed moment.
-    /// Security: a lane that let the first come fill it would let one attacker keep everybody else out of it.
+    /// Units: `hash_time` is the time of one password on one thread; `now` is monotonic time since any fixed moment.
+    ///
+    /// Security: if a full lane refused every newcomer, one attacker could fill it and keep all other clients out.
     pub fn admit(
         &mut self,
         lane: Lane,
@@ -273,9 +286,10 @@ impl<J> Scheduler<J> {
         if let Err(full) = self.has_room(lane, network, hash_time) {
             return Err((full, job));
         }
-        let is_full = self.wait(lane, self.queue(lane).len, hash_time) > self.budget;
-        self.numbers += 1;
-        let (number, clock) = (self.numbers, self.clock);
+        let is_full = self.predicted_wait(lane, self.queue(lane).len, hash_time) > self.budget;
+        self.last_number += 1;
+        let number = self.last_number;
+        let clock = self.clock;
         let queue = self.queue_mut(lane);
         let heaviest = queue.by_weight.last().filter(|_| is_full).map(|(_, network)| *network);
         let displaced = heaviest.and_then(|network| queue.take(network, VecDeque::pop_back));
@@ -289,7 +303,7 @@ impl<J> Scheduler<J> {
         })
     }
 
-    /// Takes a job out that has not begun, if it is still there.
+    /// Removes a job, if it is still queued.
     pub fn withdraw(&mut self, ticket: Ticket) -> Option<J> {
         let taken = self.queue_mut(ticket.lane).take(ticket.network, |jobs| {
             let at = jobs.iter().position(|waiting| waiting.number == ticket.number)?;
@@ -298,9 +312,9 @@ impl<J> Scheduler<J> {
         taken.map(|waiting| waiting.job)
     }
 
-    /// What a free thread does next.
+    /// Removes the next job to run, and all jobs that have waited too long.
     pub fn next(&mut self, hash_time: Duration, now: Duration) -> Next<J> {
-        // Waits are foretold in whole passwords: one more is within what was promised.
+        // Waits are predicted in whole passwords, so one password more is within the prediction.
         let before = now.saturating_sub(self.budget + hash_time);
         let mut expired = Vec::new();
         for queue in &mut self.queues {
@@ -309,7 +323,7 @@ impl<J> Scheduler<J> {
             }
         }
         let busy = self.queues.iter_mut().filter(|queue| queue.len > 0);
-        // Of equal ones the first, which has the larger weight.
+        // Among equal ones `min_by_key` takes the first, which has the largest weight.
         let run = busy.min_by_key(|queue| queue.pass).and_then(|queue| {
             let waiting = queue.pop()?;
             self.clock = queue.pass;
@@ -348,14 +362,14 @@ mod tests {
             (0..130).map(|_| scheduler.next(HASH, Duration::ZERO).run.unwrap().0).collect();
         let served = |lane| lanes.iter().filter(|served| **served == lane).count();
         assert_eq!(Lane::ALL.map(served), [80, 40, 10]);
-        // However one looks at it: no lane waits longer than its weight says.
+        // In every window of that many passwords each lane is served.
         for (lane, at_most) in [(Lane::Known, 3), (Lane::Quiet, 4), (Lane::Failing, 13)] {
             assert!(lanes.windows(at_most).all(|window| window.contains(&lane)), "{lane:?}");
         }
     }
 
     #[test]
-    fn a_lane_that_slept_does_not_make_up_for_it() {
+    fn an_idle_lane_gains_no_credit() {
         let mut scheduler = Scheduler::new(1000, BUDGET);
         fill(&mut scheduler, Lane::Quiet, 1, 200);
         (0..100).for_each(|_| drop(scheduler.next(HASH, Duration::ZERO)));
@@ -365,23 +379,24 @@ mod tests {
     }
 
     #[test]
-    fn a_full_lane_takes_a_newcomer_in_place_of_whoever_holds_most_of_it() {
+    fn a_full_lane_admits_a_newcomer_instead_of_the_heaviest_network() {
         let mut scheduler = Scheduler::new(2, BUDGET);
         // 2 s on two threads of 10 ms each.
         assert_eq!(fill(&mut scheduler, Lane::Quiet, 1, 1000), 401);
         let (full, job) = scheduler.admit(Lane::Quiet, network(1), 1, HASH, Duration::ZERO).unwrap_err();
-        assert_eq!((full.clear_in, job), (Duration::from_millis(2005), 1));
+        assert_eq!(full.clear_in, Duration::from_millis(2005));
+        assert_eq!(job, 1);
         let admitted = scheduler.admit(Lane::Quiet, network(2), 2, HASH, Duration::ZERO).unwrap();
         assert_eq!(admitted.displaced, Some(1));
-        // The newcomer's turn comes second, not four hundred and second.
+        // The newcomer is second in turn, although 400 jobs came before.
         let next: Vec<u32> = (0..2).map(|_| scheduler.next(HASH, Duration::ZERO).run.unwrap().2).collect();
         assert_eq!(next, [1, 2]);
-        // Another lane is not full for that.
+        // Another lane is not full.
         assert!(scheduler.has_room(Lane::Known, network(1), HASH).is_ok());
     }
 
     #[test]
-    fn who_hangs_up_leaves_and_who_waited_too_long_is_told_so() {
+    fn withdrawn_jobs_leave_and_old_jobs_expire() {
         let mut scheduler = Scheduler::new(1, BUDGET);
         let mut tickets = Vec::new();
         for job in 0..3 {
@@ -416,17 +431,17 @@ mod tests {
     }
 
     proptest! {
-        /// Invariant: every job that was admitted ends once, run within the budget, displaced, expired or withdrawn; the
-        /// queues stay within what the budget allows; and in a lane no network is served twice while another that has
-        /// waited all the time is not served at all.
+        /// Invariant: every admitted job ends once: run within the budget, displaced, expired or withdrawn. The queues
+        /// stay within what the budget allows. In a lane no network is served twice while another one that has waited
+        /// all the time is not served at all.
         #[test]
-        fn whatever_comes_every_job_ends_once_and_in_its_turn(
+        fn every_job_ends_once_and_in_its_turn(
             threads in 1_usize..4, steps in prop::collection::vec(step(), 1..400),
         ) {
             let mut scheduler = Scheduler::new(threads, BUDGET);
             let mut now = Duration::ZERO;
             let (mut tickets, mut open) = (Vec::new(), BTreeSet::new());
-            // For each lane and network that waits: how often each other one was served since.
+            // For each lane and waiting network: how often each other network was served since.
             let mut overtaken: HashMap<(Lane, u32), HashMap<u32, u32>> = HashMap::new();
             for step in steps {
                 match step {
@@ -446,7 +461,8 @@ mod tests {
                             }
                             Err((full, back)) => {
                                 prop_assert_eq!(back, job);
-                                prop_assert!(full.clear_in > BUDGET && room == Err(full));
+                                prop_assert!(full.clear_in > BUDGET);
+                                prop_assert_eq!(room, Err(full));
                             }
                         }
                     }

@@ -1,51 +1,51 @@
-//! What the pool tells operators.
+//! Figures of the pool for operators.
 
 use std::time::Duration;
 
 /// Figures of one lane since the start.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct LaneStats {
-    /// Jobs that wait now.
+    /// Jobs in the queue now.
     pub queued: usize,
-    /// Jobs that were given a place.
+    /// Jobs that were queued.
     pub admitted: u64,
-    /// Jobs done.
+    /// Jobs that were handed to a thread.
     pub done: u64,
-    /// Jobs refused when they came.
+    /// Jobs refused because the lane was full.
     pub refused: u64,
-    /// Jobs that gave way to a network which held less.
+    /// Jobs removed in favour of a network that held fewer places.
     pub displaced: u64,
-    /// Jobs that had waited for the whole budget.
+    /// Jobs removed because they had waited for the whole budget.
     pub expired: u64,
-    /// Jobs whose client hung up before they began.
+    /// Jobs removed because their client hung up before they began.
     pub abandoned: u64,
-    /// How long those that were done had waited, in all.
+    /// Total waiting time of the jobs that were handed to a thread.
     pub waited: Duration,
 }
 
-/// Figures for operators.
+/// Figures of the pool.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct Stats {
-    /// By lane, in the order of [`Lane::ALL`](super::Lane::ALL).
+    /// Figures of each lane, in the order of [`Lane::ALL`](super::Lane::ALL).
     pub lanes: [LaneStats; 3],
-    /// Jobs that are being done.
+    /// Jobs that a thread works on now.
     pub running: usize,
-    /// What a hash takes, as measured.
+    /// Moving average of the time that one hash takes.
     pub hash_time: Duration,
 }
 
 impl Stats {
-    /// Jobs that wait.
+    /// Returns the number of jobs in the queue.
     pub fn queued(&self) -> usize {
         self.lanes.iter().map(|lane| lane.queued).sum()
     }
 
-    /// Jobs that were given a place.
-    pub fn passes(&self) -> u64 {
+    /// Returns the number of jobs that were queued since the start.
+    pub fn admitted(&self) -> u64 {
         self.lanes.iter().map(|lane| lane.admitted).sum()
     }
 
-    /// Jobs refused, whenever they were.
+    /// Returns the number of jobs that were shed since the start: refused, displaced or expired.
     pub fn shed(&self) -> u64 {
         self.lanes.iter().map(|lane| lane.refused + lane.displaced + lane.expired).sum()
     }

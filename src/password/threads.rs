@@ -1,9 +1,9 @@
-//! The hashing threads, and the scheduling class they run in.
+//! The hashing threads, and the scheduling policy they run under.
 //!
-//! They begin in the idle class, where whatever else wakes up has the core at once. Beside another program that is busy on
-//! every core next to nothing would be left to them there, and a thread that went down cannot come up again. So where one
-//! takes far longer than a hash takes, others at nice 19 stand in for all of them; those end when they are done with what
-//! they have. After a while the idle class is tried again.
+//! They begin under `SCHED_IDLE`, where any other thread that wakes up gets the core at once. Beside another program
+//! that keeps every core busy they would get almost no time, and an unprivileged thread cannot leave that policy. So
+//! when a job takes far longer than a hash takes, new threads at nice 19 replace all of them; the old ones end with the
+//! jobs they have. After a while `SCHED_IDLE` is tried again.
 
 use std::io;
 use std::sync::Arc;
@@ -12,77 +12,88 @@ use std::time::{Duration, Instant};
 
 use super::argon2id::Implementation;
 use super::cost::Cost;
-use super::thread::{Done, Handoff, Hasher, Work};
+use super::thread::{Finished, Handoff, Hasher, Work};
 use crate::system::clock::Clock;
 use crate::system::fail_stop::FailStop;
-use crate::system::scheduling::{self, Low, Machine};
+use crate::system::scheduling::{self, BackgroundPolicy, Machine};
 
-/// A job that takes so long, and so many times as long as a hash took at the start, has no core. In a storm of our own it
-/// is two times at the most.
+/// A job is starved when it takes at least this long, and at least [`STARVED_TIMES`] the time of a hash at the start.
+/// In a storm without another busy program a job takes at most twice the time of a hash.
 const STARVED: Duration = Duration::from_millis(200);
 const STARVED_TIMES: u32 = 8;
-/// The idle class is tried again after so long, and after twice as long each time it has failed again.
-const TRY_AGAIN: Duration = Duration::from_mins(1);
-const TRY_AGAIN_MAX: Duration = Duration::from_hours(1);
+/// How long threads stay at nice 19 before `SCHED_IDLE` is tried again. Doubled each time the trial fails, up to the
+/// maximum.
+const RETRY_DELAY: Duration = Duration::from_mins(1);
+const RETRY_DELAY_MAX: Duration = Duration::from_hours(1);
 
-/// Which class threads are to be of, by how they have fared.
+/// Decides under which policy the threads run, from the times that their jobs take.
 #[derive(Debug)]
-struct Classes {
-    low: Low,
-    /// What takes so long in the idle class is starved; none where nobody is to leave it.
+struct PolicyRule {
+    /// The lowest policy that the system grants.
+    lowest: BackgroundPolicy,
+    /// The time from which on a job under `SCHED_IDLE` counts as starved. `None` where threads never leave that policy.
     starved: Option<Duration>,
+    /// Until when threads stay at nice 19.
     nice_until: Option<Instant>,
-    wait: Duration,
-    tried: Instant,
+    /// The next stay at nice 19.
+    retry_delay: Duration,
+    /// When `SCHED_IDLE` was tried last.
+    tried_at: Instant,
 }
 
-impl Classes {
-    fn new(low: Low, machine: Machine, hash_time: Duration, now: Instant) -> Self {
-        let is_watched = matches!((low, machine), (Low::Idle, Machine::Shared));
-        let starved = is_watched.then(|| STARVED.max(hash_time * STARVED_TIMES));
-        Self { low, starved, nice_until: None, wait: TRY_AGAIN, tried: now }
+impl PolicyRule {
+    fn new(lowest: BackgroundPolicy, machine: Machine, hash_time: Duration, now: Instant) -> Self {
+        let may_leave_idle = matches!((lowest, machine), (BackgroundPolicy::Idle, Machine::Shared));
+        let starved = may_leave_idle.then(|| STARVED.max(hash_time * STARVED_TIMES));
+        Self { lowest, starved, nice_until: None, retry_delay: RETRY_DELAY, tried_at: now }
     }
 
-    fn wanted(&mut self, now: Instant) -> Low {
+    /// Returns the policy under which threads should run at `now`.
+    fn wanted(&mut self, now: Instant) -> BackgroundPolicy {
         match self.nice_until {
-            Some(until) if now < until => Low::Nice,
+            Some(until) if now < until => BackgroundPolicy::Nice,
             Some(_) => {
-                (self.nice_until, self.tried) = (None, now);
-                self.low
+                self.nice_until = None;
+                self.tried_at = now;
+                self.lowest
             }
-            None => self.low,
+            None => self.lowest,
         }
     }
 
-    /// A thread of `class` has had its job for so long. Says for how long all are to leave the idle class, if that is new.
-    fn note(&mut self, class: Low, taken: Duration, now: Instant) -> Option<Duration> {
-        let is_starved = class == Low::Idle && self.starved.is_some_and(|starved| taken >= starved);
+    /// Takes into account that a thread under `policy` has had its job for `taken`. If that makes all threads leave
+    /// `SCHED_IDLE`, it returns for how long.
+    fn observe(&mut self, policy: BackgroundPolicy, taken: Duration, now: Instant) -> Option<Duration> {
+        let is_starved =
+            policy == BackgroundPolicy::Idle && self.starved.is_some_and(|starved| taken >= starved);
         if !is_starved || self.nice_until.is_some() {
             return None;
         }
-        if now.saturating_duration_since(self.tried) >= TRY_AGAIN_MAX {
-            self.wait = TRY_AGAIN;
+        if now.saturating_duration_since(self.tried_at) >= RETRY_DELAY_MAX {
+            self.retry_delay = RETRY_DELAY;
         }
-        let wait = self.wait;
-        self.nice_until = Some(now + wait);
-        self.wait = (wait * 2).min(TRY_AGAIN_MAX);
-        Some(wait)
+        let stay = self.retry_delay;
+        self.nice_until = Some(now + stay);
+        self.retry_delay = (stay * 2).min(RETRY_DELAY_MAX);
+        Some(stay)
     }
 }
 
-/// What every hashing thread is made of.
+/// What a hashing thread is started with.
 pub(super) struct ThreadSpec {
     pub(super) implementation: Implementation,
+    /// Cost of new hashes.
     pub(super) cost: Cost,
+    /// PHC string that no password matches.
     pub(super) decoy: String,
     pub(super) clock: Clock,
     pub(super) fail_stop: FailStop,
-    /// Woken when a job is done.
+    /// Woken after each job.
     pub(super) dispatcher: Thread,
 }
 
 impl ThreadSpec {
-    fn start_thread(&self, number: usize, class: Low) -> io::Result<Arc<Handoff>> {
+    fn start_thread(&self, number: usize, policy: BackgroundPolicy) -> io::Result<Arc<Handoff>> {
         let hasher = Hasher {
             implementation: self.implementation.sibling(),
             cost: self.cost,
@@ -90,24 +101,26 @@ impl ThreadSpec {
             clock: self.clock.clone(),
             dispatcher: self.dispatcher.clone(),
         };
-        let handoff = Arc::new(Handoff::new(number, class));
-        let (fail_stop, its) = (self.fail_stop.clone(), Arc::clone(&handoff));
+        let handoff = Arc::new(Handoff::new(number, policy));
+        let fail_stop = self.fail_stop.clone();
+        let of_thread = Arc::clone(&handoff);
         thread::Builder::new().name(format!("hash-{number}")).spawn(move || {
-            let _ = scheduling::background(class);
-            fail_stop.guard("a hashing thread", || hasher.work(&its));
+            let _ = scheduling::background(policy);
+            fail_stop.guard("a hashing thread", || hasher.run(&of_thread));
         })?;
         Ok(handoff)
     }
 }
 
-/// All hashing threads, by their seats. They end with it.
+/// All hashing threads, by their handoffs. Dropping it ends the threads.
 pub(super) struct HashThreads {
     spec: ThreadSpec,
-    classes: Classes,
+    rule: PolicyRule,
+    /// Threads without a job.
     free: Vec<Arc<Handoff>>,
-    /// With the time when each was given its job.
+    /// Threads with a job, and when each got it.
     busy: Vec<(Arc<Handoff>, Instant)>,
-    /// Others stand in for them already.
+    /// Threads with a job that are already replaced.
     leaving: Vec<Arc<Handoff>>,
 }
 
@@ -119,112 +132,112 @@ impl Drop for HashThreads {
 }
 
 impl HashThreads {
-    /// `hash_time` is what a hash takes while nothing else is done, `low` how far down the system lets a thread go.
+    /// Starts `threads` threads. `hash_time` is the time of a hash on an idle machine, `lowest` the lowest policy that
+    /// the system grants.
     pub(super) fn start(
         spec: ThreadSpec,
         threads: usize,
         hash_time: Duration,
-        low: Low,
+        lowest: BackgroundPolicy,
         machine: Machine,
     ) -> io::Result<Self> {
-        let classes = Classes::new(low, machine, hash_time, spec.clock.steady());
-        let mut hash_threads =
-            Self { spec, classes, free: Vec::new(), busy: Vec::new(), leaving: Vec::new() };
+        let rule = PolicyRule::new(lowest, machine, hash_time, spec.clock.steady());
+        let mut hash_threads = Self { spec, rule, free: Vec::new(), busy: Vec::new(), leaving: Vec::new() };
         for number in 0..threads {
-            let handoff = hash_threads.spec.start_thread(number, low)?;
+            let handoff = hash_threads.spec.start_thread(number, lowest)?;
             hash_threads.free.push(handoff);
         }
         Ok(hash_threads)
     }
 
-    /// Threads that have a job.
+    /// Returns the number of threads that have a job.
     pub(super) const fn busy(&self) -> usize {
         self.busy.len() + self.leaving.len()
     }
 
-    /// Threads that have none.
+    /// Returns the number of threads without a job.
     pub(super) const fn free(&self) -> usize {
         self.free.len()
     }
 
-    /// What was done since.
-    pub(super) fn collect(&mut self) -> Vec<Done> {
+    /// Takes the results of all jobs that have finished since the last call.
+    pub(super) fn collect(&mut self) -> Vec<Finished> {
         let mut all = Vec::new();
-        for (handoff, given) in std::mem::take(&mut self.busy) {
-            let Some(done) = handoff.collect() else {
-                self.busy.push((handoff, given));
+        for (handoff, given_at) in std::mem::take(&mut self.busy) {
+            let Some(finished) = handoff.collect() else {
+                self.busy.push((handoff, given_at));
                 continue;
             };
-            self.note(handoff.class, given);
-            all.push(done);
+            self.observe(handoff.policy, given_at);
+            all.push(finished);
             self.free.push(handoff);
         }
         self.leaving.retain(|handoff| {
-            let Some(done) = handoff.collect() else { return true };
-            all.push(done);
+            let Some(finished) = handoff.collect() else { return true };
+            all.push(finished);
             handoff.close();
             false
         });
         all
     }
 
-    /// Lets others stand in for threads that have no core.
-    pub(super) fn relieve(&mut self) {
-        let of_idle = self.busy.iter().filter(|(handoff, _)| handoff.class == Low::Idle);
-        let Some(longest) = of_idle.map(|(_, given)| *given).min() else { return };
-        self.note(Low::Idle, longest);
-        let class = self.classes.wanted(self.spec.clock.steady());
-        if class == Low::Idle {
+    /// Replaces starved threads by threads at nice 19, which also take the jobs that were not begun.
+    pub(super) fn replace_starved(&mut self) {
+        let under_idle = self.busy.iter().filter(|(handoff, _)| handoff.policy == BackgroundPolicy::Idle);
+        let Some(oldest) = under_idle.map(|(_, given_at)| *given_at).min() else { return };
+        self.observe(BackgroundPolicy::Idle, oldest);
+        let policy = self.rule.wanted(self.spec.clock.steady());
+        if policy == BackgroundPolicy::Idle {
             return;
         }
-        for (handoff, given) in std::mem::take(&mut self.busy) {
-            // Where no thread can be made the old one goes on alone.
-            let new = if handoff.class == class {
+        for (handoff, given_at) in std::mem::take(&mut self.busy) {
+            // If no thread can be started the old one goes on alone.
+            let replacement = if handoff.policy == policy {
                 None
             } else {
-                self.spec.start_thread(handoff.number, class).ok()
+                self.spec.start_thread(handoff.number, policy).ok()
             };
-            let Some(new) = new else {
-                self.busy.push((handoff, given));
+            let Some(replacement) = replacement else {
+                self.busy.push((handoff, given_at));
                 continue;
             };
             if let Some(work) = handoff.take_back() {
                 handoff.close();
-                new.give(work);
-                self.busy.push((new, self.spec.clock.steady()));
+                replacement.give(work);
+                self.busy.push((replacement, self.spec.clock.steady()));
             } else {
                 self.leaving.push(handoff);
-                self.free.push(new);
+                self.free.push(replacement);
             }
         }
     }
 
-    /// When [`Self::relieve`] may have something to do, should nothing happen until then.
-    pub(super) fn look_again_in(&self) -> Option<Duration> {
-        let is_idle = self.busy.iter().any(|(handoff, _)| handoff.class == Low::Idle);
-        self.classes.starved.filter(|_| is_idle)
+    /// Returns when [`Self::replace_starved`] must be called even if nothing happens until then, if it must.
+    pub(super) fn check_again_in(&self) -> Option<Duration> {
+        let is_any_idle = self.busy.iter().any(|(handoff, _)| handoff.policy == BackgroundPolicy::Idle);
+        self.rule.starved.filter(|_| is_any_idle)
     }
 
-    fn note(&mut self, class: Low, given: Instant) {
+    fn observe(&mut self, policy: BackgroundPolicy, given_at: Instant) {
         let now = self.spec.clock.steady();
-        let taken = now.saturating_duration_since(given);
-        if let Some(wait) = self.classes.note(class, taken, now) {
+        let taken = now.saturating_duration_since(given_at);
+        if let Some(stay) = self.rule.observe(policy, taken, now) {
             tracing::info!(
                 taken_ms = taken.as_millis(),
-                for_secs = wait.as_secs(),
-                "hashing gets no core in the idle class, beside something that is busy: it runs at nice 19 for a while"
+                for_secs = stay.as_secs(),
+                "another busy program leaves hashing no core under SCHED_IDLE: it runs at nice 19 for a while"
             );
         }
     }
 
-    /// Hands a job to a free thread, of the class that is wanted now.
+    /// Hands a job to a free thread under the policy that is wanted now.
     pub(super) fn give(&mut self, work: Work) {
         let Some(mut handoff) = self.free.pop() else { return };
         let now = self.spec.clock.steady();
-        let class = self.classes.wanted(now);
-        // Where no thread can be made the old one goes on.
-        if handoff.class != class
-            && let Ok(new) = self.spec.start_thread(handoff.number, class)
+        let policy = self.rule.wanted(now);
+        // If no thread can be started the old one goes on.
+        if handoff.policy != policy
+            && let Ok(new) = self.spec.start_thread(handoff.number, policy)
         {
             std::mem::replace(&mut handoff, new).close();
         }
@@ -241,44 +254,50 @@ mod tests {
     const HASH_TIME: Duration = Duration::from_millis(6);
 
     #[test]
-    fn who_starves_in_the_idle_class_leaves_it_for_ever_longer() {
+    fn starved_threads_leave_sched_idle_for_ever_longer() {
         let clock = Clock::manual(Timestamp::from_secs(1));
-        let mut classes = Classes::new(Low::Idle, Machine::Shared, HASH_TIME, clock.steady());
+        let mut rule = PolicyRule::new(BackgroundPolicy::Idle, Machine::Shared, HASH_TIME, clock.steady());
         let just_short = STARVED.checked_sub(Duration::from_nanos(1)).unwrap();
-        assert_eq!(classes.note(Low::Idle, just_short, clock.steady()), None);
-        assert_eq!(classes.wanted(clock.steady()), Low::Idle);
+        assert_eq!(rule.observe(BackgroundPolicy::Idle, just_short, clock.steady()), None);
+        assert_eq!(rule.wanted(clock.steady()), BackgroundPolicy::Idle);
         for minutes in [1, 2, 4, 8, 16, 32, 60, 60] {
-            let wait = Duration::from_mins(minutes);
-            assert_eq!(classes.note(Low::Idle, STARVED, clock.steady()), Some(wait));
-            // The others of the same time change nothing, nor does what happens at nice 19.
-            assert_eq!(classes.note(Low::Idle, STARVED, clock.steady()), None);
-            clock.advance(wait.checked_sub(Duration::from_secs(1)).unwrap());
-            assert_eq!(classes.wanted(clock.steady()), Low::Nice);
+            let stay = Duration::from_mins(minutes);
+            assert_eq!(rule.observe(BackgroundPolicy::Idle, STARVED, clock.steady()), Some(stay));
+            // Further starved threads of the same time change nothing, nor do threads at nice 19.
+            assert_eq!(rule.observe(BackgroundPolicy::Idle, STARVED, clock.steady()), None);
+            clock.advance(stay.checked_sub(Duration::from_secs(1)).unwrap());
+            assert_eq!(rule.wanted(clock.steady()), BackgroundPolicy::Nice);
             clock.advance(Duration::from_secs(1));
-            assert_eq!(classes.wanted(clock.steady()), Low::Idle);
-            assert_eq!(classes.note(Low::Nice, STARVED, clock.steady()), None);
+            assert_eq!(rule.wanted(clock.steady()), BackgroundPolicy::Idle);
+            assert_eq!(rule.observe(BackgroundPolicy::Nice, STARVED, clock.steady()), None);
         }
-        // An hour that went well begins anew.
-        clock.advance(TRY_AGAIN_MAX);
-        assert_eq!(classes.note(Low::Idle, STARVED, clock.steady()), Some(TRY_AGAIN));
+        // After an hour without starvation the delay is reset.
+        clock.advance(RETRY_DELAY_MAX);
+        assert_eq!(rule.observe(BackgroundPolicy::Idle, STARVED, clock.steady()), Some(RETRY_DELAY));
     }
 
     #[test]
     fn a_costly_hash_is_not_starved_by_its_cost() {
         let clock = Clock::manual(Timestamp::from_secs(1));
-        let mut classes =
-            Classes::new(Low::Idle, Machine::Shared, Duration::from_millis(500), clock.steady());
-        assert_eq!(classes.note(Low::Idle, Duration::from_millis(3_999), clock.steady()), None);
-        assert!(classes.note(Low::Idle, Duration::from_secs(4), clock.steady()).is_some());
+        let mut rule = PolicyRule::new(
+            BackgroundPolicy::Idle,
+            Machine::Shared,
+            Duration::from_millis(500),
+            clock.steady(),
+        );
+        assert_eq!(rule.observe(BackgroundPolicy::Idle, Duration::from_millis(3_999), clock.steady()), None);
+        assert!(rule.observe(BackgroundPolicy::Idle, Duration::from_secs(4), clock.steady()).is_some());
     }
 
     #[test]
-    fn nobody_is_moved_on_a_machine_of_our_own_or_where_the_idle_class_is_refused() {
+    fn threads_never_move_on_a_dedicated_machine_or_without_sched_idle() {
         let clock = Clock::manual(Timestamp::from_secs(1));
-        for (low, machine) in [(Low::Idle, Machine::Dedicated), (Low::Nice, Machine::Shared)] {
-            let mut classes = Classes::new(low, machine, HASH_TIME, clock.steady());
-            assert_eq!(classes.note(low, Duration::from_hours(1), clock.steady()), None);
-            assert_eq!(classes.wanted(clock.steady()), low);
+        for (lowest, machine) in
+            [(BackgroundPolicy::Idle, Machine::Dedicated), (BackgroundPolicy::Nice, Machine::Shared)]
+        {
+            let mut rule = PolicyRule::new(lowest, machine, HASH_TIME, clock.steady());
+            assert_eq!(rule.observe(lowest, Duration::from_hours(1), clock.steady()), None);
+            assert_eq!(rule.wanted(clock.steady()), lowest);
         }
     }
 
@@ -291,86 +310,91 @@ mod tests {
             fail_stop: FailStop::new(|why| panic!("{why}")),
             dispatcher: thread::current(),
         };
-        HashThreads::start(spec, 2, HASH_TIME, Low::Idle, Machine::Shared).unwrap()
+        HashThreads::start(spec, 2, HASH_TIME, BackgroundPolicy::Idle, Machine::Shared).unwrap()
     }
 
-    type Wait = tokio::sync::oneshot::Receiver<Result<String, crate::password::Shed>>;
+    type Wait = tokio::sync::oneshot::Receiver<Result<String, crate::password::job::Shed>>;
 
     fn job() -> (Work, Wait) {
         let (answer, wait) = tokio::sync::oneshot::channel();
-        (Work::Hash(crate::password::Password::for_login("a password"), [1; 16], answer), wait)
+        (Work::Hash(crate::password::typed::Password::for_login("a password"), [1; 16], answer), wait)
     }
 
     fn finish(hash_threads: &mut HashThreads, mut wait: Wait) {
         for _ in 0..10_000 {
-            hash_threads.collect().into_iter().for_each(Done::tell);
+            hash_threads.collect().into_iter().for_each(Finished::answer);
             match wait.try_recv() {
                 Ok(text) => return drop(text.unwrap()),
                 Err(_) => thread::park_timeout(Duration::from_millis(1)),
             }
         }
-        panic!("a job is lost");
+        panic!("a job was lost");
     }
 
     fn hash(hash_threads: &mut HashThreads) -> Arc<Handoff> {
         let (work, wait) = job();
         hash_threads.give(work);
-        assert_eq!((hash_threads.free(), hash_threads.busy()), (1, 1));
+        assert_eq!(hash_threads.free(), 1);
+        assert_eq!(hash_threads.busy(), 1);
         finish(hash_threads, wait);
-        assert_eq!((hash_threads.free(), hash_threads.busy()), (2, 0));
+        assert_eq!(hash_threads.free(), 2);
+        assert_eq!(hash_threads.busy(), 0);
         Arc::clone(hash_threads.free.last().unwrap())
     }
 
-    fn all_end(seats: &[Arc<Handoff>]) {
+    fn assert_all_end(handoffs: &[Arc<Handoff>]) {
         for _ in 0..10_000 {
-            if seats.iter().all(|handoff| Arc::strong_count(handoff) == 1) {
+            if handoffs.iter().all(|handoff| Arc::strong_count(handoff) == 1) {
                 return;
             }
             thread::sleep(Duration::from_millis(1));
         }
-        panic!("a thread goes on without a seat");
+        panic!("a thread outlives its handoff");
     }
 
     #[test]
-    fn after_a_job_that_took_too_long_the_next_is_done_at_nice_19_and_later_in_the_idle_class() {
+    fn a_starved_job_moves_the_next_to_nice_19_and_later_back() {
         let clock = Clock::manual(Timestamp::from_secs(1));
         let mut hash_threads = hash_threads(&clock);
         let first = hash(&mut hash_threads);
         let (work, wait) = job();
         hash_threads.give(work);
-        assert_eq!(hash_threads.look_again_in(), Some(STARVED));
+        assert_eq!(hash_threads.check_again_in(), Some(STARVED));
         clock.advance(STARVED);
         finish(&mut hash_threads, wait);
         let second = hash(&mut hash_threads);
-        assert_eq!([first.class, second.class], [Low::Idle, Low::Nice]);
-        assert_eq!((first.number, hash_threads.look_again_in()), (second.number, None));
-        clock.advance(TRY_AGAIN);
-        assert_eq!(hash(&mut hash_threads).class, Low::Idle);
-        // Threads end with their seats, which nobody else holds then.
+        assert_eq!(first.policy, BackgroundPolicy::Idle);
+        assert_eq!(second.policy, BackgroundPolicy::Nice);
+        assert_eq!(first.number, second.number);
+        assert_eq!(hash_threads.check_again_in(), None);
+        clock.advance(RETRY_DELAY);
+        assert_eq!(hash(&mut hash_threads).policy, BackgroundPolicy::Idle);
+        // The threads end, and with them the last other references to their handoffs.
         drop(hash_threads);
-        all_end(&[first, second]);
+        assert_all_end(&[first, second]);
     }
 
     #[test]
-    fn others_stand_in_for_threads_without_a_core() {
+    fn threads_without_a_core_are_replaced() {
         let clock = Clock::manual(Timestamp::from_secs(1));
         let mut hash_threads = hash_threads(&clock);
         hash_threads.free.drain(..).for_each(|handoff| handoff.close());
-        // Threads that have no core at all: nobody sits there.
-        let (unseen, begun) = (Arc::new(Handoff::new(0, Low::Idle)), Arc::new(Handoff::new(1, Low::Idle)));
+        // Handoffs without a thread behave like threads that get no core at all.
+        let unseen = Arc::new(Handoff::new(0, BackgroundPolicy::Idle));
+        let begun = Arc::new(Handoff::new(1, BackgroundPolicy::Idle));
         let (work, wait) = job();
         unseen.give(work);
         hash_threads.busy = [&unseen, &begun].map(|handoff| (Arc::clone(handoff), clock.steady())).to_vec();
-        hash_threads.relieve();
+        hash_threads.replace_starved();
         assert_eq!((hash_threads.free(), hash_threads.busy.len(), hash_threads.leaving.len()), (0, 2, 0));
         clock.advance(STARVED);
-        hash_threads.relieve();
-        // The job that was not begun goes to another; for the one that was, another waits for the next.
+        hash_threads.replace_starved();
+        // The job that was not begun moves to a new thread. The one that was begun stays, and its replacement is free.
         assert_eq!((hash_threads.free(), hash_threads.busy.len(), hash_threads.leaving.len()), (1, 1, 1));
         finish(&mut hash_threads, wait);
         assert_eq!((hash_threads.free(), hash_threads.busy(), hash_threads.leaving.len()), (2, 1, 1));
-        assert!(hash_threads.free.iter().all(|handoff| handoff.class == Low::Nice));
-        hash_threads.relieve();
+        assert!(hash_threads.free.iter().all(|handoff| handoff.policy == BackgroundPolicy::Nice));
+        hash_threads.replace_starved();
         assert_eq!((hash_threads.free(), hash_threads.busy()), (2, 1));
     }
 }

@@ -14,6 +14,7 @@ pub mod refresh;
 pub mod reset;
 pub mod session;
 pub(crate) mod sharded_map;
+mod stored_id;
 pub mod stuffing;
 pub mod tables;
 pub mod throttle;
@@ -126,7 +127,8 @@ impl PendingWrites {
     }
 }
 
-const MAILBOX: usize = 4096;
+/// Messages that wait for one actor at most.
+pub(crate) const MAILBOX: usize = 4096;
 const SWEEP_EVERY: Duration = Duration::from_millis(500);
 /// A whole table is swept every 32 s.
 const SWEEP_BUCKETS: usize = 64;

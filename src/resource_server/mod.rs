@@ -1,4 +1,4 @@
-#![doc = include_str!("resource_servers.md")]
+#![doc = include_str!("README.md")]
 
 use std::collections::HashMap;
 use std::future::{Ready, ready};
@@ -18,42 +18,45 @@ use crate::token::JWKS_KEPT;
 use crate::token::feed::{Ended, LEEWAY, Page};
 use crate::token::{Claims, Rejected};
 
-/// How old the keys may become before they are fetched anew.
-const KEYS_FOR: Duration = JWKS_KEPT;
-/// Whatever keys tokens name, those of the server are fetched at most this often.
-const KEYS_AGAIN: Duration = Duration::from_secs(10);
-/// After a fetch that failed.
+/// Maximum age of the keys before they are fetched again.
+const KEYS_MAX_AGE: Duration = JWKS_KEPT;
+/// Minimum time between two fetches of the keys, whatever key ids tokens name.
+const KEYS_MIN_AGE: Duration = Duration::from_secs(10);
+/// Delay after a failed fetch.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
 
-/// Checks access tokens of one issuer without asking it for each.
+/// Checks access tokens of one issuer offline.
 #[derive(Debug)]
 pub struct Verifier {
     issuer: String,
     audience: String,
     clock: Clock,
     state: RwLock<State>,
-    /// A token named a key that is not known: the server may have a new one.
+    /// Whether a token has named an unknown key: the issuer may have a new one.
     keys_wanted: AtomicBool,
+    /// Notified when `keys_wanted` is set.
     wakes: tokio::sync::Notify,
 }
 
 #[derive(Debug, Default)]
 struct State {
     keys: JwkSet,
+    /// When the keys were fetched.
     keys_at: Timestamp,
-    /// Ended sessions and keys, until no token of them lives.
+    /// Ended sessions and keys, each with when its last token expires, in seconds since 1970.
     ended: HashMap<String, u64>,
+    /// Position in the feed.
     next: u64,
     /// When the feed was last read.
     read_at: Timestamp,
-    /// Tokens made before this are not to be believed: the feed had forgotten what was ended before it.
+    /// Tokens issued before this time are rejected, because the feed no longer held all endings before it.
     unknown_before: u64,
 }
 
 impl Verifier {
-    /// For tokens of `issuer` to `audience`. Knows no keys yet, and so believes nobody.
+    /// Returns a verifier for tokens of `issuer` to `audience`. It has no keys yet and rejects every token.
     pub fn new(issuer: &str, audience: &str, clock: Clock) -> Self {
-        // Installed once for the process: jsonwebtoken keeps it so.
+        // The provider is installed once per process; for a second verifier this fails and the first one stays.
         let _ = jsonwebtoken::crypto::aws_lc::DEFAULT_PROVIDER.install_default();
         Self {
             issuer: issuer.to_owned(),
@@ -65,8 +68,8 @@ impl Verifier {
         }
     }
 
-    /// Checks form, key, type, signature, issuer, audience and time, and that the session was not ended as far as the feed
-    /// has told.
+    /// Checks form, key, type, signature, issuer, audience and time, and that the feed has not reported the end of the
+    /// session or the key.
     pub fn check(&self, token: &str) -> Result<Claims, Rejected> {
         let header = jsonwebtoken::decode_header(token).map_err(|_| Rejected::Form)?;
         let kid = header.kid.as_deref().ok_or(Rejected::Key)?;
@@ -80,7 +83,7 @@ impl Verifier {
         if is_ended(kid) {
             return Err(Rejected::Key);
         }
-        // The key says how it signs, never the token.
+        // The algorithm is taken from the key, never from the token.
         let algorithm = match key.algorithm {
             AlgorithmParameters::EllipticCurve(_) => Algorithm::ES256,
             AlgorithmParameters::OctetKeyPair(_) => Algorithm::EdDSA,
@@ -106,21 +109,22 @@ impl Verifier {
         Ok(claims)
     }
 
-    /// Whether the feed was read within `span`: what is ended meanwhile is known. Whoever guards something dear asks, and
-    /// refuses, or asks the server, when not.
+    /// Says whether the feed was read within `span`, so that endings before that are known. A service that protects
+    /// something valuable checks this; if it is false, it refuses the request or introspects the token at the issuer.
     pub fn is_fresh(&self, span: Duration) -> bool {
         self.clock.now().since(self.state.read().read_at) <= span
     }
 
-    /// Takes over the keys: the body of `/.well-known/jwks.json`.
+    /// Replaces the keys by the body of `/.well-known/jwks.json`.
     pub fn set_keys(&self, body: &[u8]) -> Result<(), serde_json::Error> {
         let keys = serde_json::from_slice(body)?;
         let mut state = self.state.write();
-        (state.keys, state.keys_at) = (keys, self.clock.now());
+        state.keys = keys;
+        state.keys_at = self.clock.now();
         Ok(())
     }
 
-    /// Takes over a page of the feed: the body of `/v1/revocations`.
+    /// Applies a page of the feed, the body of `/v1/revocations`.
     pub fn apply(&self, body: &[u8]) -> Result<(), serde_json::Error> {
         let page: Page = serde_json::from_slice(body)?;
         let now = self.clock.now();
@@ -130,14 +134,15 @@ impl Verifier {
         }
         for ending in page.items {
             if matches!(ending.ended, Ended::Kid(_)) {
-                // Another one signs now, which may be new: fetched at once.
+                // Another key signs now. It may be new, so the keys are fetched at once.
                 state.keys_at = Timestamp::ZERO;
             }
             let (Ended::Sid(id) | Ended::Kid(id)) = ending.ended;
             state.ended.insert(id, ending.until);
         }
         state.ended.retain(|_, until| now.as_secs() <= *until);
-        (state.next, state.read_at) = (page.next, now);
+        state.next = page.next;
+        state.read_at = now;
         Ok(())
     }
 
@@ -146,7 +151,7 @@ impl Verifier {
         self.wakes.notify_one();
     }
 
-    /// Ends when keys are wanted and may be fetched again, which is in `wait`.
+    /// Waits until keys are wanted, and then for `wait`, after which they may be fetched again.
     async fn keys_are_due(&self, wait: Duration) {
         while !self.keys_wanted.load(Ordering::Relaxed) {
             self.wakes.notified().await;
@@ -154,9 +159,9 @@ impl Verifier {
         tokio::time::sleep(wait).await;
     }
 
-    /// Keeps keys and feed up to date for ever. `fetch` gets a path of the server, such as `/v1/revocations?since=7&wait=15`,
-    /// and gives the body of a successful answer; for the feed it sends the bearer token of an account with the role
-    /// `introspect`. Run it beside the server, and drop it to end it.
+    /// Keeps keys and feed up to date for ever. `fetch` takes a path of the issuer, such as
+    /// `/v1/revocations?since=7&wait=15`, and returns the body of a successful answer. For the feed it must send the
+    /// bearer token of an account with the role `introspect`. Run it beside the server, and drop it to stop it.
     pub async fn follow<F, B, E>(&self, mut fetch: impl FnMut(String) -> F)
     where
         F: Future<Output = Result<B, E>>,
@@ -168,41 +173,41 @@ impl Verifier {
                 let state = self.state.read();
                 (self.clock.now().since(state.keys_at), state.next)
             };
-            let (mut failed, mut keys_failed) = (false, false);
-            if age >= KEYS_FOR || (age >= KEYS_AGAIN && self.keys_wanted.load(Ordering::Relaxed)) {
+            let mut keys_failed = false;
+            if age >= KEYS_MAX_AGE || (age >= KEYS_MIN_AGE && self.keys_wanted.load(Ordering::Relaxed)) {
                 self.keys_wanted.store(false, Ordering::Relaxed);
                 match fetch(String::from("/.well-known/jwks.json")).await {
                     Ok(body) => keys_failed = self.set_keys(body.as_ref()).is_err(),
                     Err(error) => {
-                        tracing::warn!(%error, "the keys could not be fetched");
+                        tracing::warn!(%error, "cannot fetch the signing keys of the issuer, retrying");
                         keys_failed = true;
                     }
                 }
                 self.keys_wanted.fetch_or(keys_failed, Ordering::Relaxed);
             }
-            // Keys that are wanted end the wait, and so does the feed; but whatever tokens name, not too often.
+            // An unknown key id ends the long poll early, but not more often than every `KEYS_MIN_AGE`.
             let age = self.clock.now().since(self.state.read().keys_at);
-            let wait = if keys_failed { KEYS_AGAIN } else { KEYS_AGAIN.saturating_sub(age) };
+            let wait = if keys_failed { KEYS_MIN_AGE } else { KEYS_MIN_AGE.saturating_sub(age) };
             let read = tokio::select! {
                 read = fetch(format!("/v1/revocations?since={next}&wait=15")) => read,
                 () = self.keys_are_due(wait) => continue,
             };
-            match read {
-                Ok(body) => failed |= self.apply(body.as_ref()).is_err(),
+            let has_failed = match read {
+                Ok(body) => self.apply(body.as_ref()).is_err(),
                 Err(error) => {
-                    tracing::warn!(%error, "the feed of revocations could not be read");
-                    failed = true;
+                    tracing::warn!(%error, "cannot read the revocation feed of the issuer, retrying");
+                    true
                 }
-            }
-            if failed {
+            };
+            if has_failed {
                 tokio::time::sleep(RETRY_AFTER).await;
             }
         }
     }
 }
 
-/// The claims of a request's bearer token, checked: an extractor for handlers of actix-web. The [`Verifier`] stands in the
-/// application as `web::Data<Verifier>`.
+/// The claims of the request's bearer token after all checks. An extractor for handlers of actix-web, for which the
+/// application data must hold a `web::Data<Verifier>`.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Verified(pub Claims);
 
@@ -214,7 +219,7 @@ impl Deref for Verified {
     }
 }
 
-/// No good bearer token: 401.
+/// The request has no valid bearer token. Answered with 401.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 #[error("no valid access token: {0}")]
 pub struct Unauthenticated(Rejected);
@@ -225,7 +230,7 @@ impl ResponseError for Unauthenticated {
     }
 
     fn error_response(&self) -> HttpResponse {
-        // Why is for the log, not for the client.
+        // The reason is for the log, not for the client.
         HttpResponse::Unauthorized().insert_header(("www-authenticate", "Bearer")).finish()
     }
 }

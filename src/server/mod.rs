@@ -1,4 +1,4 @@
-//! A whole server: recover, actors, bind last; stopped in reverse.
+#![doc = include_str!("README.md")]
 
 pub mod background;
 pub mod operator;
@@ -23,16 +23,16 @@ use crate::system::descriptors;
 use crate::system::fail_stop::FailStop;
 pub use running::{Running, start};
 
-/// Connections that may wait to be taken.
+/// Length of the kernel's queue of connections that wait to be accepted.
 const BACKLOG: u32 = 1024;
-/// How long requests that are being served may take once a stop was asked for.
+/// How many seconds requests in progress may take after a stop was requested.
 const DRAIN_SECS: u64 = 20;
 
-/// A server that answers.
+/// A running server.
 pub struct Server {
-    /// Its engine.
+    /// The engine that it serves.
     pub engine: Arc<Engine>,
-    /// Where it answers: the port that was really bound.
+    /// The bound address, with the port that the system chose if the configured one is 0.
     pub address: SocketAddr,
     handle: ServerHandle,
     served: tokio::task::JoinHandle<io::Result<()>>,
@@ -41,7 +41,8 @@ pub struct Server {
     running: Running,
 }
 
-/// Builds a server and binds it. Call it in an actix system.
+/// Reserves the ports, recovers the data directory, starts everything and accepts connections. Call it inside an actix
+/// system.
 pub fn build(
     config: Config,
     clock: Clock,
@@ -50,11 +51,11 @@ pub fn build(
     fail_stop: &FailStop,
 ) -> Result<Server, StartError> {
     let limit = descriptors::raise();
-    let listen = config.listen;
-    // Ports are taken before anything is read, so that a second server fails at once; nobody is let in before all is.
+    let listen = config.http.listen;
+    // Ports are bound before anything is read, so that a second server fails at once. They listen only after recovery.
     let socket = reserve(listen, "")?;
     let address = socket.local_addr()?;
-    let admin = config.admin_listen.map(|listen| reserve(listen, " for operators")).transpose()?;
+    let admin = config.admin.listen.map(|listen| reserve(listen, " for operators")).transpose()?;
     let config = config.with_bound_address(address);
     let (engine, running) = start(config, clock, accept_clock_floor, transport, fail_stop)?;
     match serve(&engine, socket, admin, limit) {
@@ -62,7 +63,7 @@ pub fn build(
             Ok(Server { engine, address, handle, served, admin, operators, running })
         }
         Err(error) => {
-            // Nobody was let in. Whoever embeds this may try again, and two engines must not share a directory.
+            // An embedding program may try again, and two engines must not share a directory.
             running.stop();
             Err(error.into())
         }
@@ -76,7 +77,7 @@ type Serving = (
     tokio::task::JoinHandle<()>,
 );
 
-/// `limit` is of descriptors.
+/// Listens on the reserved ports and starts serving. `limit` is the limit of open files.
 fn serve(
     engine: &Arc<Engine>,
     socket: TcpSocket,
@@ -88,24 +89,24 @@ fn serve(
     let each = descriptors::connections(limit, workers);
     descriptors::make_room(descriptors::of(each, workers), limit);
     let connections = http::Connections::default();
-    let watch = connections.clone();
+    let connections_of_server = connections.clone();
     let server = HttpServer::new(move || {
         App::new()
             .app_data(data.clone())
             .wrap(middleware::Condition::new(
-                !data.services.config.allowed_origins.is_empty(),
+                !data.services.config.http.allowed_origins.is_empty(),
                 cors(&data.services.config),
             ))
             .wrap(middleware::from_fn(http::middleware::wrap_request))
             .configure(http::configure)
     })
-    .on_connect(move |stream, data| watch.opened(stream, data))
+    .on_connect(move |stream, data| connections_of_server.opened(stream, data))
     .disable_signals()
     .workers(workers)
     .max_connections(each)
     .shutdown_timeout(DRAIN_SECS)
     .client_request_timeout(Duration::from_secs(10))
-    .listen(taken(socket)?)?
+    .listen(start_listening(socket)?)?
     .run();
     let operators = crate::server::operator::socket::serve(engine)?;
     let admin = admin.map(|socket| operations(engine, socket)).transpose()?;
@@ -119,26 +120,28 @@ fn serve(
     Ok((handle, tokio::task::spawn_local(served), admin, operators))
 }
 
+/// Binds an address without listening on it. `what_for` follows the address in an error.
 fn reserve(listen: SocketAddr, what_for: &str) -> io::Result<TcpSocket> {
-    let reserved = || {
+    let bind = || {
         let socket = if listen.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
         socket.set_reuseaddr(true)?;
         socket.bind(listen)?;
         Ok(socket)
     };
-    reserved().map_err(|error: io::Error| {
+    bind().map_err(|error: io::Error| {
         io::Error::new(error.kind(), format!("cannot listen on {listen}{what_for}: {error}"))
     })
 }
 
-/// Lets connections wait at a reserved port.
-fn taken(socket: TcpSocket) -> io::Result<std::net::TcpListener> {
+/// Listens on a reserved port.
+fn start_listening(socket: TcpSocket) -> io::Result<std::net::TcpListener> {
     let address = socket.local_addr()?;
     let listener = socket.listen(BACKLOG).and_then(TcpListener::into_std);
     listener.map_err(|error| io::Error::new(error.kind(), format!("cannot listen on {address}: {error}")))
 }
 
-/// Health and metrics for operators on an address of their own: whoever reaches it may read them.
+/// Serves health and metrics on an address of their own. They need no log-in: every client that reaches the address may
+/// read them.
 fn operations(engine: &Arc<Engine>, socket: TcpSocket) -> io::Result<ServerHandle> {
     let data = web::Data::from(Arc::clone(engine));
     let server = HttpServer::new(move || {
@@ -150,14 +153,14 @@ fn operations(engine: &Arc<Engine>, socket: TcpSocket) -> io::Result<ServerHandl
     .disable_signals()
     .workers(1)
     .max_connections(descriptors::OPERATORS_MAX)
-    .listen(taken(socket)?)?
+    .listen(start_listening(socket)?)?
     .run();
     let handle = server.handle();
     tokio::task::spawn_local(server);
     Ok(handle)
 }
 
-/// Closed, but for the origins that are listed.
+/// Returns CORS rules that allow the configured origins and no others.
 fn cors(config: &Config) -> actix_cors::Cors {
     let mut cors = actix_cors::Cors::default()
         .allowed_methods(["GET", "POST", "PATCH", "DELETE"])
@@ -166,19 +169,20 @@ fn cors(config: &Config) -> actix_cors::Cors {
         .supports_credentials()
         .block_on_origin_mismatch(false)
         .max_age(600);
-    for origin in &config.allowed_origins {
+    for origin in &config.http.allowed_origins {
         cors = cors.allowed_origin(origin.as_str());
     }
     cors
 }
 
 impl Server {
-    /// What recovery found.
+    /// Returns the report of recovery.
     pub const fn found(&self) -> &crate::journal::recovery::report::RecoveryReport {
         self.running.found()
     }
 
-    /// Stops in order: not ready, no new connection, requests drained, mails and a last snapshot, the journal closed.
+    /// Stops in order: report not ready, accept no connection, finish requests, send due mails, take a last snapshot,
+    /// close the journal.
     pub async fn stop(self) {
         self.engine.services.begin_stop();
         self.handle.stop(true).await;
@@ -187,11 +191,11 @@ impl Server {
             admin.stop(false).await;
         }
         self.operators.abort();
-        // A leftover is swept by the next start; a missing one only tells commands sooner that nobody serves.
+        // The next start replaces a leftover. Without it commands see sooner that no server runs.
         let _ = std::fs::remove_file(crate::server::operator::socket::path(
             &self.engine.services.config.data_dir,
         ));
-        // Threads are joined, some of which wait for actors: not on this runtime.
+        // Joining blocks, and some of the threads wait for actors of this runtime, so it is done on another thread.
         let running = self.running;
         let _ = tokio::task::spawn_blocking(move || running.stop()).await;
     }

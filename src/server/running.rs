@@ -1,4 +1,4 @@
-//! An engine and what runs beside it, started and stopped together.
+//! An engine, its services and its background threads, started and stopped together.
 
 use std::sync::Arc;
 
@@ -13,20 +13,20 @@ use crate::mail::transport::Transport;
 use crate::system::clock::Clock;
 use crate::system::fail_stop::FailStop;
 
-/// Keeps an engine, its services and its background threads going. Held by the program that started them.
+/// Keeps an engine, its services and its background threads running. The program that started them holds it.
 pub struct Running {
     engine: RunningEngine,
     services: RunningServices,
     background: Background,
 }
 
-/// Starts the services and one engine over `config.data_dir`, and the threads that run beside them. Call it in an actix
-/// system.
+/// Starts the services, one engine over `config.data_dir`, and the background threads. Call it inside an actix system.
 ///
-/// Without a transport, mails wait in the journal. `fail_stop` ends the process: with one engine, nobody could go on after
-/// it.
+/// Without a transport, mails wait in the journal. `fail_stop` ends the process, since nothing can continue without its
+/// only engine.
 ///
-/// Errors: a directory that is held, damaged or of a newer version; keys that cannot be read; threads that cannot be started.
+/// Errors: a directory that is locked, damaged or of a newer version; keys that cannot be read; a thread that cannot be
+/// started.
 pub fn start(
     config: Config,
     clock: Clock,
@@ -49,9 +49,9 @@ pub fn start(
 }
 
 impl Running {
-    /// Returns what recovery found.
+    /// Returns the report of recovery.
     pub const fn found(&self) -> &RecoveryReport {
-        &self.engine.found
+        &self.engine.report
     }
 
     /// Stops in order: background threads with a last snapshot, the engine, the services.

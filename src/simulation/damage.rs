@@ -1,28 +1,28 @@
-//! What happens to files while nobody looks: bits flip, blocks vanish, files are cut, lost, swapped and doubled.
+//! Damages files of a stopped server: bits flip, blocks vanish, files are cut, lost, swapped and doubled.
 //!
-//! Every damage comes with what a start may do about it: refuse, or start with everything that was told. The two
-//! documented exceptions are the last frame when nothing behind it says that it was durable, and a tail that vanished so
-//! completely that no later frame, snapshot or `IDENTITY` knows of it. Without its newest snapshot everything must start:
-//! either an older one stands beside it, or no entry has been let go.
+//! Each damage says what a start may do about it: refuse, or start with everything that answers rested on. There are
+//! two documented exceptions: the last frame, if nothing after it says that it was durable; and a tail that vanished so
+//! completely that no later frame, snapshot or `IDENTITY` names it. Without its newest snapshot a directory must start:
+//! either an older snapshot is there, or no segment was deleted.
 
 use crate::journal::format::frame::{self, Seen};
 use crate::journal::format::header::{FileKind, HEADER_BYTES, Header};
 use crate::journal::format::layout::{JOURNAL_DIR, SNAPSHOT_DIR, SegmentFields, Sizes};
 use crate::storage::simulated::{Dice, SimStorage};
 
-/// A damage and what it excuses.
+/// A damage, and what a start may do about it.
 #[derive(Debug)]
 pub(super) struct Damaged {
     pub what: String,
     /// A start must reach this sequence.
     pub floor: u64,
-    /// Nothing that is needed is gone: a refusal would be wrong.
+    /// Whether a refusal would be wrong, since nothing that is needed is gone.
     pub must_start: bool,
-    /// Something is gone that cannot be made good.
+    /// Whether a start would be wrong, since something is gone that nothing replaces.
     pub must_refuse: bool,
 }
 
-/// The frames of the last segment: where each begins and ends, its first sequence and count.
+/// The last segment: the begin, end, first sequence and count of each frame.
 struct Tail {
     path: String,
     born_len: u64,
@@ -30,12 +30,14 @@ struct Tail {
     len: usize,
 }
 
+/// Reads the last segment.
 fn tail(disk: &SimStorage, sizes: Sizes) -> Option<Tail> {
     let path = disk.paths().into_iter().rfind(|path| path.starts_with(JOURNAL_DIR))?;
     let bytes = disk.peek(&path)?;
     let header = Header::read(FileKind::Segment, bytes.first_chunk::<HEADER_BYTES>()?).ok()?;
     let fields = SegmentFields::read(&header.by_kind)?;
-    let (mut at, mut frames) = (HEADER_BYTES, Vec::new());
+    let mut at = HEADER_BYTES;
+    let mut frames = Vec::new();
     while let Some(Seen::Frame(frame)) = bytes.get(at..).map(|rest| frame::read(rest, sizes.align)) {
         frames.push((at, at + frame.len, frame.header.first_seq, frame.header.count));
         at += frame.len;
@@ -44,24 +46,26 @@ fn tail(disk: &SimStorage, sizes: Sizes) -> Option<Tail> {
 }
 
 impl Tail {
-    /// What may be lost when bytes from `at` on in this segment are damaged.
-    fn floor(&self, at: usize, told: u64) -> u64 {
+    /// Returns the sequence that a start must still reach if this segment is damaged from byte `at` on.
+    fn floor(&self, at: usize, answered: u64) -> u64 {
         match self.frames.last() {
             Some((begin, _, first_seq, count))
                 if at >= *begin && *begin as u64 >= self.born_len && *count > 0 =>
             {
-                told.min(first_seq - 1)
+                answered.min(first_seq - 1)
             }
-            _ => told,
+            _ => answered,
         }
     }
 }
 
-fn of(dice: &mut Dice, paths: &[String], dir: &str) -> Option<String> {
+/// Chooses a file in a directory.
+fn any_of(dice: &mut Dice, paths: &[String], dir: &str) -> Option<String> {
     let inside: Vec<_> = paths.iter().filter(|path| path.starts_with(dir)).collect();
     inside.get(dice.below(inside.len() as u64) as usize).map(|path| (*path).clone())
 }
 
+/// Says whether both slots of `IDENTITY` are sound.
 fn both_slots_read(disk: &SimStorage) -> bool {
     let slots = disk.peek("IDENTITY").unwrap_or_default();
     slots.len() == 2 * HEADER_BYTES
@@ -70,7 +74,7 @@ fn both_slots_read(disk: &SimStorage) -> bool {
         })
 }
 
-/// The least sequence that `IDENTITY` asks for.
+/// Returns the sequence that `IDENTITY` demands.
 fn min_seq(disk: &SimStorage) -> u64 {
     let slots = disk.peek("IDENTITY").unwrap_or_default();
     let asked = slots.chunks(HEADER_BYTES).filter_map(|slot| {
@@ -84,30 +88,30 @@ fn newest_snapshot(paths: &[String]) -> Option<&String> {
     paths.iter().rfind(|path| path.starts_with(SNAPSHOT_DIR))
 }
 
-/// Damages the disk in one way; `None` when there is nothing to damage in that way.
-pub(super) fn damage(disk: &SimStorage, sizes: Sizes, dice: &mut Dice, told: u64) -> Option<Damaged> {
+/// Damages the disk in one way that `dice` chooses; `None` if there is nothing to damage in that way.
+pub(super) fn damage(disk: &SimStorage, sizes: Sizes, dice: &mut Dice, answered: u64) -> Option<Damaged> {
     let paths = disk.paths();
-    let any = |what: String| Damaged { what, floor: told, must_start: false, must_refuse: false };
+    let any = |what: String| Damaged { what, floor: answered, must_start: false, must_refuse: false };
     Some(match dice.below(13) {
         0..=2 => {
             let tail = tail(disk, sizes)?;
             let end = tail.frames.last().map_or(HEADER_BYTES, |(_, end, _, _)| *end);
             let at = dice.below((end + 600).min(tail.len) as u64) as usize;
             disk.damage(&tail.path, |bytes| bytes[at] ^= 1 << dice.below(8));
-            Damaged { floor: tail.floor(at, told), ..any(format!("a bit of byte {at} of {}", tail.path)) }
+            Damaged { floor: tail.floor(at, answered), ..any(format!("a bit of byte {at} of {}", tail.path)) }
         }
         3 => {
-            let path = of(dice, &paths, JOURNAL_DIR)?;
+            let path = any_of(dice, &paths, JOURNAL_DIR)?;
             let tail = tail(disk, sizes)?;
             let at = dice.below(tail.len as u64) as usize;
             disk.damage(&path, |bytes| bytes[at] ^= 1 << dice.below(8));
-            let floor = if path == tail.path { tail.floor(at, told) } else { told };
+            let floor = if path == tail.path { tail.floor(at, answered) } else { answered };
             Damaged { floor, ..any(format!("a bit of byte {at} of {path}")) }
         }
         4 => {
             let path = newest_snapshot(&paths)?.clone();
             let len = disk.peek(&path)?.len() as u64;
-            // Often late in the file: whoever believes its begin has then done so already.
+            // Often late in the file: a reader that trusts the beginning has used it by then.
             let at = if dice.once_in(2) { dice.below(len) } else { len - 1 - dice.below(600) } as usize;
             disk.damage(&path, |bytes| bytes[at] ^= 1 << dice.below(8));
             Damaged { must_start: true, ..any(format!("a bit of byte {at} of {path}")) }
@@ -123,7 +127,7 @@ pub(super) fn damage(disk: &SimStorage, sizes: Sizes, dice: &mut Dice, told: u64
             let (begin, end, ..) = *tail.frames.get(dice.below(tail.frames.len() as u64) as usize)?;
             disk.damage(&tail.path, |bytes| bytes[begin..end].fill(0));
             Damaged {
-                floor: tail.floor(begin, told),
+                floor: tail.floor(begin, answered),
                 ..any(format!("frame at {begin} of {} zeroed", tail.path))
             }
         }
@@ -136,7 +140,7 @@ pub(super) fn damage(disk: &SimStorage, sizes: Sizes, dice: &mut Dice, told: u64
             disk.damage(&tail.path, |bytes| bytes[begin..].fill(0));
             let born = (begin as u64) < tail.born_len;
             Damaged {
-                floor: told.min(known),
+                floor: answered.min(known),
                 must_refuse: known >= first_seq || born,
                 ..any(format!("everything from {begin} on of {} zeroed", tail.path))
             }
@@ -145,8 +149,12 @@ pub(super) fn damage(disk: &SimStorage, sizes: Sizes, dice: &mut Dice, told: u64
             let path = paths.get(dice.below(paths.len() as u64) as usize)?;
             disk.lose(path);
             let is_identity = path == "IDENTITY";
-            let spare = newest_snapshot(&paths) == Some(path);
-            Damaged { must_refuse: is_identity, must_start: spare, ..any(format!("{path} lost")) }
+            let is_newest_snapshot = newest_snapshot(&paths) == Some(path);
+            Damaged {
+                must_refuse: is_identity,
+                must_start: is_newest_snapshot,
+                ..any(format!("{path} lost"))
+            }
         }
         10 => {
             let path = paths.iter().rfind(|path| path.starts_with(JOURNAL_DIR))?;
@@ -155,8 +163,8 @@ pub(super) fn damage(disk: &SimStorage, sizes: Sizes, dice: &mut Dice, told: u64
         }
         11 => {
             let dir = if dice.once_in(2) { JOURNAL_DIR } else { SNAPSHOT_DIR };
-            let from = of(dice, &paths, dir)?;
-            let to = of(dice, &paths, dir)?;
+            let from = any_of(dice, &paths, dir)?;
+            let to = any_of(dice, &paths, dir)?;
             let to = if dice.once_in(2) && dir == JOURNAL_DIR {
                 let number =
                     paths.iter().filter_map(|path| u64::from_str_radix(path.get(8..24)?, 16).ok()).max()?;
@@ -171,13 +179,13 @@ pub(super) fn damage(disk: &SimStorage, sizes: Sizes, dice: &mut Dice, told: u64
             any(format!("{from} copied over {to}"))
         }
         _ => {
-            let start = both_slots_read(disk);
+            let was_sound = both_slots_read(disk);
             let at = dice.below(2 * HEADER_BYTES as u64) as usize;
             if disk.peek("IDENTITY")?.len() <= at {
                 return None;
             }
             disk.damage("IDENTITY", |bytes| bytes[at] ^= 1 << dice.below(8));
-            Damaged { must_start: start, ..any(format!("a bit of byte {at} of IDENTITY")) }
+            Damaged { must_start: was_sound, ..any(format!("a bit of byte {at} of IDENTITY")) }
         }
     })
 }

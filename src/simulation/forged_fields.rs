@@ -1,5 +1,5 @@
-//! Fields that no version wrote, in golden directories, with every checksum and the chain made right again: recovery and
-//! the second path refuse each of them by its own check.
+//! Fields that no version wrote, in golden directories, with every checksum and the chain corrected: recovery and the
+//! second reader refuse each of them by a check of their own.
 
 use super::Fold;
 use super::golden::{SIZES, disk_of, frozen};
@@ -22,7 +22,7 @@ fn put(bytes: &mut [u8], at: usize, value: u32) {
     bytes[at..at + 4].copy_from_slice(&value.to_le_bytes());
 }
 
-/// Where the frames of a sound segment begin and end.
+/// Returns the begin and end of each frame of a sound segment.
 fn frames(bytes: &[u8]) -> Vec<(usize, usize)> {
     let mut found = Vec::new();
     let mut at = HEADER_BYTES;
@@ -34,16 +34,17 @@ fn frames(bytes: &[u8]) -> Vec<(usize, usize)> {
     found
 }
 
-/// What is made right again behind a change, and what is left as the change made it.
+/// The checksums that are left wrong after a change, instead of being corrected.
 #[derive(Clone, Copy, Default)]
-struct Left {
+struct LeftWrong {
     body_crc: bool,
     prev_crc: bool,
     block_crc: bool,
 }
 
-/// The segments of `clean`, one of which `edit` changes, with chain and checksums made right. Frames begin where they did.
-fn with_segment(which: usize, left: Left, edit: impl Fn(&mut [u8])) -> SimStorage {
+/// Returns `clean` with `edit` applied to one segment and with the chain and the checksums corrected. Frames begin
+/// where they did.
+fn with_segment(which: usize, left_wrong: LeftWrong, edit: impl Fn(&mut [u8])) -> SimStorage {
     let disk = disk_of(&frozen("clean"));
     let mut last = 0;
     for (number, path) in SEGMENTS.into_iter().enumerate() {
@@ -54,7 +55,7 @@ fn with_segment(which: usize, left: Left, edit: impl Fn(&mut [u8])) -> SimStorag
             if here {
                 edit(bytes);
             }
-            if !(here && left.block_crc) {
+            if !(here && left_wrong.block_crc) {
                 if bytes[144..148] == before[144..148] {
                     put(bytes, 144, last);
                 }
@@ -63,10 +64,10 @@ fn with_segment(which: usize, left: Left, edit: impl Fn(&mut [u8])) -> SimStorag
             }
             for (at, end) in frames {
                 let is_changed = bytes[at..end] != before[at..end];
-                if !(is_changed && left.prev_crc) {
+                if !(is_changed && left_wrong.prev_crc) {
                     put(bytes, at + 72, last);
                 }
-                if !(is_changed && left.body_crc) {
+                if !(is_changed && left_wrong.body_crc) {
                     let len = u32_of(&before, at + 36) as usize;
                     let crc = crc32c::crc32c(&bytes[at + 96..at + 96 + len]);
                     put(bytes, at + 76, crc);
@@ -80,21 +81,24 @@ fn with_segment(which: usize, left: Left, edit: impl Fn(&mut [u8])) -> SimStorag
     disk
 }
 
+/// Returns the state that recovery would read, if it would start.
 fn recovered(disk: &SimStorage) -> Option<Fold> {
     let mut fold = Fold::default();
     replay_read_only(disk, SIZES, &mut fold).ok().map(|_| fold)
 }
 
+/// Runs the second reader.
 fn proved(disk: &SimStorage) -> Result<Proof, Disproof> {
     prove(disk, None, None, &|_, _, _| false, &|| ())
 }
 
 #[test]
-fn what_is_made_right_without_a_change_is_what_it_was() {
+fn correcting_checksums_without_a_change_changes_nothing() {
     let right = disk_of(&frozen("clean"));
     for which in 0..3 {
-        let same = with_segment(which, Left::default(), |_| ());
-        assert!(recovered(&right).is_some() && recovered(&same) == recovered(&right));
+        let same = with_segment(which, LeftWrong::default(), |_| ());
+        assert!(recovered(&right).is_some());
+        assert!(recovered(&same) == recovered(&right));
         assert_eq!(proved(&same).unwrap(), proved(&right).unwrap());
         for path in SEGMENTS {
             assert_eq!(same.peek(path), right.peek(path));
@@ -104,8 +108,8 @@ fn what_is_made_right_without_a_change_is_what_it_was() {
 
 #[test]
 fn no_reader_believes_a_header_block_that_no_version_wrote() {
-    // Magic, checksum, versions, installation, timeline, epoch, salt, flags, then a segment's own fields: number, length,
-    // first sequence, first frame, the segment before, its end, its last frame, alignment.
+    // Magic, checksum, versions, installation, timeline, epoch, salt and flags; then a segment's own fields: number,
+    // length, first sequence, first frame, the segment before, its end, its last frame, alignment.
     let both: [(usize, usize, u8); 17] = [
         (1, 0, 0),
         (1, 12, 0),
@@ -126,17 +130,24 @@ fn no_reader_believes_a_header_block_that_no_version_wrote() {
         (2, 40, 0),
     ];
     for (which, at, byte) in both {
-        let disk = with_segment(which, Left::default(), |bytes| bytes[at] = byte);
+        let disk = with_segment(which, LeftWrong::default(), |bytes| bytes[at] = byte);
         assert!(recovered(&disk).is_none(), "recovery believes {byte} at {at} of segment {which}");
-        assert!(proved(&disk).is_err(), "the second path believes {byte} at {at} of segment {which}");
+        assert!(proved(&disk).is_err(), "the second reader believes {byte} at {at} of segment {which}");
     }
-    let newer = with_segment(1, Left::default(), |bytes| (bytes[12], bytes[14]) = (2, 2));
-    assert!(recovered(&newer).is_none() && proved(&newer).is_err());
-    // A newer version that this one can still read.
-    let readable = with_segment(1, Left::default(), |bytes| bytes[12] = 2);
-    assert!(recovered(&readable).is_some() && proved(&readable).is_ok());
-    let unchecked = with_segment(1, Left { block_crc: true, ..Left::default() }, |bytes| bytes[4000] ^= 1);
-    assert!(recovered(&unchecked).is_none() && proved(&unchecked).is_err());
+    let newer = with_segment(1, LeftWrong::default(), |bytes| {
+        bytes[12] = 2;
+        bytes[14] = 2;
+    });
+    assert!(recovered(&newer).is_none());
+    assert!(proved(&newer).is_err());
+    // A newer version that this version can still read.
+    let readable = with_segment(1, LeftWrong::default(), |bytes| bytes[12] = 2);
+    assert!(recovered(&readable).is_some());
+    assert!(proved(&readable).is_ok());
+    let unchecked =
+        with_segment(1, LeftWrong { block_crc: true, ..LeftWrong::default() }, |bytes| bytes[4000] ^= 1);
+    assert!(recovered(&unchecked).is_none());
+    assert!(proved(&unchecked).is_err());
 }
 
 #[test]
@@ -150,33 +161,36 @@ fn no_reader_believes_a_frame_that_no_version_wrote() {
     let fields = [0, 8, 15, 16, 24, 32, 36, 63, 64, 80, 81, 82, 83, 84, 95];
     for field in fields {
         for change in [1, 2, 0x80] {
-            let disk = with_segment(0, Left::default(), |bytes| bytes[at + field] ^= change);
+            let disk = with_segment(0, LeftWrong::default(), |bytes| bytes[at + field] ^= change);
             assert!(recovered(&disk).is_none(), "recovery believes field {field} changed by {change}");
-            assert!(proved(&disk).is_err(), "the second path believes field {field} changed by {change}");
+            assert!(proved(&disk).is_err(), "the second reader believes field {field} changed by {change}");
         }
     }
     for kind in [0, 2, 3, 5, 6] {
-        let disk = with_segment(0, Left::default(), |bytes| bytes[at + 80] = kind);
-        assert!(recovered(&disk).is_none() && proved(&disk).is_err(), "kind {kind}");
+        let disk = with_segment(0, LeftWrong::default(), |bytes| bytes[at + 80] = kind);
+        assert!(recovered(&disk).is_none(), "kind {kind}");
+        assert!(proved(&disk).is_err(), "kind {kind}");
     }
     // The chain, the body's checksum, the padding.
-    let prev = Left { prev_crc: true, ..Left::default() };
-    let crc = Left { body_crc: true, ..Left::default() };
-    for (left, place) in [
+    let prev = LeftWrong { prev_crc: true, ..LeftWrong::default() };
+    let crc = LeftWrong { body_crc: true, ..LeftWrong::default() };
+    for (left_wrong, place) in [
         (prev, at + 72),
         (crc, at + 76),
         (crc, at + 96),
-        (Left::default(), end - 1),
-        (Left::default(), at + 96 + body),
+        (LeftWrong::default(), end - 1),
+        (LeftWrong::default(), at + 96 + body),
     ] {
-        let disk = with_segment(0, left, |bytes| bytes[place] ^= 1);
+        let disk = with_segment(0, left_wrong, |bytes| bytes[place] ^= 1);
         assert!(recovered(&disk).is_none(), "recovery believes {}", place - at);
-        assert!(proved(&disk).is_err(), "the second path believes {}", place - at);
+        assert!(proved(&disk).is_err(), "the second reader believes {}", place - at);
     }
-    // What was durable when it was composed is a witness, and no part of the past.
+    // These two fields name the durable part of the journal when the frame was composed. They are a witness for
+    // recovery, and no part of the journal's content.
     for field in [40, 48] {
-        let disk = with_segment(0, Left::default(), |bytes| bytes[at + field] ^= 1);
-        assert!(recovered(&disk).is_some() && proved(&disk).is_ok(), "field {field}");
+        let disk = with_segment(0, LeftWrong::default(), |bytes| bytes[at + field] ^= 1);
+        assert!(recovered(&disk).is_some(), "field {field}");
+        assert!(proved(&disk).is_ok(), "field {field}");
     }
 }
 
@@ -185,15 +199,16 @@ fn no_reader_believes_an_entry_that_no_version_wrote() {
     let bytes = frozen("clean").remove(SEGMENTS[0]).unwrap();
     let (at, _) = *frames(&bytes).iter().find(|(at, _)| bytes[at + 80] == 1).unwrap();
     let entry = at + 96;
-    // Of the entry its length and its count; of the first write its operation and its lengths.
+    // The length and the count of the entry; the operation and the lengths of its first write.
     for (place, change) in [(0, 1), (0, 2), (4, 1), (4, 2), (12, 7), (14, 1), (14, 0x40), (16, 1), (17, 1)] {
-        let disk = with_segment(0, Left::default(), |bytes| bytes[entry + place] ^= change);
+        let disk = with_segment(0, LeftWrong::default(), |bytes| bytes[entry + place] ^= change);
         assert!(recovered(&disk).is_none(), "recovery believes {place} changed by {change}");
-        assert!(proved(&disk).is_err(), "the second path believes {place} changed by {change}");
+        assert!(proved(&disk).is_err(), "the second reader believes {place} changed by {change}");
     }
 }
 
-/// The newest snapshot of `snapshots`, changed by `edit`, with the checksums of its header, footer and chunks made right.
+/// Returns `snapshots` with `edit` applied to its newest snapshot, and the checksums of header, footer and chunks
+/// corrected; those of chunk bodies only if `body_crc`.
 fn with_snapshot(body_crc: bool, edit: impl Fn(&mut [u8])) -> SimStorage {
     let disk = disk_of(&frozen("snapshots"));
     disk.damage(SNAPSHOT, |bytes| {
@@ -216,6 +231,7 @@ fn with_snapshot(body_crc: bool, edit: impl Fn(&mut [u8])) -> SimStorage {
     disk
 }
 
+/// Returns the begin and end of each chunk.
 fn chunks(bytes: &[u8]) -> Vec<(usize, usize)> {
     let mut found = Vec::new();
     let mut at = HEADER_BYTES;
@@ -227,6 +243,7 @@ fn chunks(bytes: &[u8]) -> Vec<(usize, usize)> {
     found
 }
 
+/// Says whether recovery would use the snapshot.
 fn is_read(disk: &SimStorage) -> bool {
     let file = disk.open(SNAPSHOT).unwrap();
     let cluster = disk.peek(SNAPSHOT).unwrap()[16..32].try_into().unwrap();
@@ -239,7 +256,8 @@ fn is_read(disk: &SimStorage) -> bool {
 fn no_reader_believes_a_snapshot_that_no_version_wrote() {
     let sound = with_snapshot(true, |_| ());
     assert_eq!(sound.peek(SNAPSHOT), disk_of(&frozen("snapshots")).peek(SNAPSHOT));
-    assert!(is_read(&sound) && proved(&sound).is_ok());
+    assert!(is_read(&sound));
+    assert!(proved(&sound).is_ok());
     let bytes = sound.peek(SNAPSHOT).unwrap();
     let footer = bytes.len() - 4096;
     let (at, end) = *chunks(&bytes).iter().find(|(at, end)| end - at > 48).unwrap();
@@ -272,7 +290,8 @@ fn no_reader_believes_a_snapshot_that_no_version_wrote() {
         (at + 52, 1),
         (at + 56, 1),
         (end - 1, 1),
-        // The footer: magic, salt, start, chunks, length, digest, tables; of the first table its number and its records.
+        // The footer: magic, salt, start, chunks, length, digest, tables; the number and the records of the first
+        // table.
         (footer, 1),
         (footer + 8, 1),
         (footer + 16, 1),
@@ -287,11 +306,12 @@ fn no_reader_believes_a_snapshot_that_no_version_wrote() {
     for (place, change) in both {
         let disk = with_snapshot(true, |bytes| bytes[place] ^= change);
         assert!(!is_read(&disk), "recovery believes {place} changed by {change}");
-        assert!(proved(&disk).is_err(), "the second path believes {place} changed by {change}");
+        assert!(proved(&disk).is_err(), "the second reader believes {place} changed by {change}");
     }
     let body = with_snapshot(false, |bytes| bytes[end - 1] ^= 1);
-    assert!(!is_read(&body) && proved(&body).is_err());
-    // Zeros that are kept for later versions, and an end before the start.
+    assert!(!is_read(&body));
+    assert!(proved(&body).is_err());
+    // Zeros that are reserved for later versions, and an end before the start.
     for (place, change) in [
         (at + 26, 2),
         (at + 44, 1),
@@ -302,13 +322,11 @@ fn no_reader_believes_a_snapshot_that_no_version_wrote() {
     ] {
         assert!(!is_read(&with_snapshot(true, |bytes| bytes[place] ^= change)), "recovery believes {place}");
     }
-    // Another installation's.
+    // A snapshot of another installation.
     let foreign = with_snapshot(true, |bytes| bytes[16] ^= 1);
     assert!(proved(&foreign).is_err());
     let file = foreign.open(SNAPSHOT).unwrap();
     let cluster = bytes[16..32].try_into().unwrap();
-    assert!(
-        snapshot::verify(&*file, Some(cluster)).is_err()
-            && snapshot::read_verified(&*file, Some(cluster), &mut |_, _, _, _| Ok(())).is_err()
-    );
+    assert!(snapshot::verify(&*file, Some(cluster)).is_err());
+    assert!(snapshot::read_verified(&*file, Some(cluster), &mut |_, _, _, _| Ok(())).is_err());
 }

@@ -1,15 +1,18 @@
-//! Whole directories of the first format, and what every later version must say of them, sound or damaged.
+//! Whole directories of the first format, sound and damaged, and the verdict on each that every later version must
+//! give.
 //!
-//! `data/golden/v1/<base>/` are data directories as the first version wrote them; `verdicts.txt` lists damages to copies
-//! of them, each with the verdict that stands for ever. Files of an old format are never edited: a new format is a new
-//! folder.
+//! `data/golden/v1/<base>/` are data directories as the first version wrote them. `verdicts.txt` lists damages to
+//! copies of them, each with its verdict, which never changes. Files of an old format are never edited: a new format is
+//! a new folder.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::journal::append::handle::Class;
+use crate::journal::append::segment_log::drop_segments;
 use crate::journal::format::buckets::{BUCKETS, bucket_of};
 use crate::journal::format::entry::{Change, Entry};
 use crate::journal::format::header::HEADER_BYTES;
@@ -18,13 +21,14 @@ use crate::journal::recovery::report::ReplayTarget;
 use crate::journal::recovery::{Options, Recovered, recover};
 use crate::journal::snapshot::status::Tail;
 use crate::journal::snapshot::{Records, SnapshotWriter, keep_two};
-use crate::registry::Registry;
+use crate::registry::tables::{Limits, States, TABLES};
+use crate::registry::{lockout, refresh, reset, session};
 use crate::storage::Storage;
 use crate::storage::simulated::SimStorage;
 use crate::system::clock::{Clock, Timestamp};
 use crate::system::random::Random;
 
-/// Small, so that the files stay small: the code takes sizes as parameters.
+/// Small sizes keep the files small; the code takes sizes as parameters.
 pub(crate) const SIZES: Sizes = Sizes { segment: 8_192, body: 1_024, align: 512, window: 16_384 };
 const NOW: Timestamp = Timestamp::from_secs(1_800_000_000);
 
@@ -32,15 +36,16 @@ fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("data/golden/v1")
 }
 
-/// The records of `values.txt`: one of each table, which all begin with their key.
+/// Returns the records of `values.txt`: one of each table. Each begins with its key.
 pub(crate) fn values() -> Vec<Change> {
     let text = std::fs::read_to_string(folder().join("values.txt")).unwrap();
     let value = |line: &str| {
         let [table, schema, hex] = line.split(' ').collect::<Vec<_>>()[..] else { panic!("{line}") };
         let mut value: Vec<u8> =
             (0..hex.len()).step_by(2).map(|at| u8::from_str_radix(&hex[at..at + 2], 16).unwrap()).collect();
-        let (table, schema) = (table.parse().unwrap(), schema.parse().unwrap());
-        // There the ids have no slot in common; a record that a server keeps lies in the slot of its account.
+        let table = table.parse().unwrap();
+        let schema = schema.parse().unwrap();
+        // The ids of that file have no slot in common; a record that a server stores lies in the slot of its account.
         value[..2].fill(0);
         if matches!(table, 1 | 4 | 5 | 6) {
             value[16..18].fill(0);
@@ -50,31 +55,18 @@ pub(crate) fn values() -> Vec<Change> {
     text.lines().map(value).collect()
 }
 
-/// Every record goes through the registry it belongs to, and is kept as it was written.
+/// The state of every table, and each record as it was written.
 pub(crate) struct Everything {
-    accounts: crate::registry::account::Accounts,
-    lockout: crate::registry::lockout::Lockouts,
-    sessions: crate::registry::session::Sessions,
-    refresh: crate::registry::refresh::Families,
-    mailed: crate::registry::reset::MailedTokens,
-    outbox: crate::registry::outbox::Outbox,
+    states: States,
     pub(crate) records: BTreeMap<(u16, Vec<u8>), Vec<u8>>,
 }
 
 impl Everything {
     fn new() -> Self {
-        let config = crate::config::Config::from_reader(crate::config::Reader::new()).unwrap();
-        Self {
-            accounts: crate::registry::account::Accounts::default(),
-            lockout: crate::registry::lockout::Lockouts::new(config.lockout),
-            sessions: crate::registry::session::Sessions::new(config.session),
-            refresh: crate::registry::refresh::Families::new(config.refresh),
-            mailed: crate::registry::reset::MailedTokens::new(config.reset),
-            outbox: crate::registry::outbox::Outbox::default(),
-            records: BTreeMap::new(),
-        }
+        Self { states: States::new(&limits()), records: BTreeMap::new() }
     }
 
+    /// Returns a checksum of all records, as `verdicts.txt` names it.
     fn digest(&self) -> u32 {
         self.records.iter().fold(0, |crc, ((table, key), value)| {
             let crc = crc32c::crc32c_append(crc, &table.to_le_bytes());
@@ -85,15 +77,7 @@ impl Everything {
 
 impl ReplayTarget for Everything {
     fn apply(&mut self, table: u16, schema: u16, key: &[u8], value: Option<&[u8]>) -> Result<(), String> {
-        match table {
-            1 => self.accounts.restore(schema, key, value),
-            3 => self.lockout.restore(schema, key, value),
-            4 => self.sessions.restore(schema, key, value),
-            5 => self.refresh.restore(schema, key, value),
-            6 => self.mailed.restore(schema, key, value),
-            7 => self.outbox.restore(schema, key, value),
-            other => Err(format!("table {other} is not known to this version")),
-        }?;
+        self.states.restore(table, schema, key, value)?;
         match value {
             Some(value) => self.records.insert((table, key.to_vec()), value.to_vec()),
             None => self.records.remove(&(table, key.to_vec())),
@@ -102,6 +86,30 @@ impl ReplayTarget for Everything {
     }
 }
 
+/// Limits that a server could have. Restoring a record does not depend on them.
+fn limits() -> Limits {
+    const HOUR: Duration = Duration::from_hours(1);
+    Limits {
+        lockout: lockout::Limits {
+            failures: 5,
+            cap: 100,
+            first_lock: Duration::from_secs(30),
+            max_lock: HOUR,
+            forget: 24 * HOUR,
+            names_max: 1_000_000,
+        },
+        refresh: refresh::Limits { grace: Duration::from_secs(10), idle: 24 * HOUR, absolute: 720 * HOUR },
+        session: session::Limits {
+            idle: HOUR,
+            absolute: 24 * HOUR,
+            remember_idle: 24 * HOUR,
+            remember_absolute: 720 * HOUR,
+        },
+        reset: reset::Limits { reset: HOUR, verify: 24 * HOUR, mails_per_hour: 3 },
+    }
+}
+
+/// A server's journal and state over a simulated disk, with bytes that are the same in every run.
 pub(crate) struct Run {
     pub(crate) journal: Recovered,
     pub(crate) state: Everything,
@@ -114,13 +122,14 @@ impl Run {
             storage: Arc::new(disk.clone()),
             sizes: SIZES,
             clock: Clock::manual(NOW),
-            // Counted bytes: those of a generator may change with its crate.
+            // Counted bytes: those of a generator could change with its crate.
             random: Arc::new(Random::counting()),
             accept_clock_floor: false,
         };
         Ok(Self { journal: recover(options, &mut state)?, state })
     }
 
+    /// Appends an entry of `changes` and applies it. It is durable only after [`Run::sync`].
     pub(crate) fn append(&mut self, changes: &[Change]) {
         let _ = self.journal.prepare();
         let entry = Entry::encode(changes).unwrap();
@@ -131,6 +140,7 @@ impl Run {
         }
     }
 
+    /// Writes everything that was appended as one frame.
     pub(crate) fn sync(&mut self) {
         self.journal.writer.step().unwrap();
     }
@@ -139,94 +149,100 @@ impl Run {
         self.journal.writer.attest().unwrap();
     }
 
+    /// Takes and names a snapshot of every table, in two chunks each, and deletes what it makes superfluous.
     pub(crate) fn snapshot(&mut self) {
-        let (life, handle) = (self.journal.life().clone(), self.journal.handle.clone());
-        let mut taking = SnapshotWriter::begin(&life, handle.assigned()).unwrap();
-        for table in [1, 3, 4, 5, 6, 7] {
+        let context = self.journal.context().clone();
+        let handle = self.journal.handle.clone();
+        let mut writer = SnapshotWriter::begin(&context, handle.assigned()).unwrap();
+        for table in TABLES {
             for (from, to) in [(0, 2000), (2000, BUCKETS)] {
                 let mut records = Records::default();
                 for ((of, key), value) in &self.state.records {
-                    if *of == table && (from..to).contains(&bucket_of(key)) {
-                        records.add(1, key, value);
+                    if *of == table.number && (from..to).contains(&bucket_of(key)) {
+                        records.add(table.schema, key, value);
                     }
                 }
-                taking.chunk(table, 1, from, to, &records).unwrap();
+                writer.chunk(table.number, table.schema, from, to, &records).unwrap();
             }
         }
-        let taken = taking.finish(handle.assigned(), NOW.as_millis()).unwrap();
-        taken.name(handle.durable()).unwrap();
+        let unnamed = writer.finish(handle.assigned(), NOW.as_millis()).unwrap();
+        unnamed.name(handle.durable()).unwrap();
         self.journal.writer.persist_low_bound().unwrap();
-        let needed = keep_two(&*life.storage, life.cluster).unwrap();
-        crate::journal::append::segment_log::drop_segments(&*life.storage, needed).unwrap();
+        let needed = keep_two(&*context.storage, context.cluster).unwrap();
+        drop_segments(&*context.storage, needed).unwrap();
     }
 }
 
+/// Returns the removal of the record that `of` writes.
 pub(crate) fn removal(of: &Change) -> Change {
     Change { schema: 0, value: None, ..of.clone() }
 }
 
-/// Every table, batches of one and of several entries, attests, two switches, a removal, a clean stop.
+/// Makes a directory with every table, batches of one and of several entries, attest frames, two switches of segments,
+/// a removal, and a clean stop.
 fn clean() -> SimStorage {
     let disk = SimStorage::new();
-    let mut life = Run::begin(&disk).unwrap();
+    let mut run = Run::begin(&disk).unwrap();
     for round in 0..2 {
         for value in values() {
-            life.append(&[value]);
-            life.sync();
+            run.append(&[value]);
+            run.sync();
         }
-        life.append(&values()[..2]);
-        life.append(&values()[4..]);
-        life.sync();
+        run.append(&values()[..2]);
+        run.append(&values()[4..]);
+        run.sync();
         if round == 0 {
-            life.attest();
+            run.attest();
         }
     }
-    life.append(&[removal(&values()[3])]);
-    life.sync();
-    life.journal.writer.close().unwrap();
+    run.append(&[removal(&values()[3])]);
+    run.sync();
+    run.journal.writer.close().unwrap();
     disk
 }
 
-/// Killed with a last frame of which nobody knows whether it was acknowledged: fence and carry of the next life.
+/// Makes a directory of a server that was killed after a frame that may or may not have been acknowledged; the next
+/// start wrote a fence and carried the frame over.
 fn fenced() -> SimStorage {
     let disk = SimStorage::new();
-    let mut life = Run::begin(&disk).unwrap();
+    let mut run = Run::begin(&disk).unwrap();
     for value in values() {
-        life.append(&[value]);
-        life.sync();
+        run.append(&[value]);
+        run.sync();
     }
-    drop(life);
+    drop(run);
     let disk = disk.after_kill();
-    let mut life = Run::begin(&disk).unwrap();
-    life.append(&[removal(&values()[0]), values()[1].clone()]);
-    life.sync();
-    life.append(&values()[1..]);
-    life.sync();
-    drop(life);
+    let mut run = Run::begin(&disk).unwrap();
+    run.append(&[removal(&values()[0]), values()[1].clone()]);
+    run.sync();
+    run.append(&values()[1..]);
+    run.sync();
+    drop(run);
     disk.after_kill()
 }
 
-/// Three snapshots, of which two are kept, segments that were dropped, entries behind the newest.
+/// Makes a directory in which three snapshots were taken and two are kept, with deleted segments, and entries after the
+/// newest snapshot.
 fn snapshots() -> SimStorage {
     let disk = SimStorage::new();
-    let mut life = Run::begin(&disk).unwrap();
+    let mut run = Run::begin(&disk).unwrap();
     for round in 0..3 {
         for value in values() {
-            life.append(&[value]);
-            life.sync();
+            run.append(&[value]);
+            run.sync();
         }
-        life.append(&[removal(&values()[round])]);
-        life.sync();
-        life.snapshot();
+        run.append(&[removal(&values()[round])]);
+        run.sync();
+        run.snapshot();
     }
-    life.append(&[values()[0].clone()]);
-    life.sync();
-    life.attest();
-    drop(life);
+    run.append(&[values()[0].clone()]);
+    run.sync();
+    run.attest();
+    drop(run);
     disk.after_kill()
 }
 
-/// The power went in the first start, before anything was acknowledged.
+/// Makes a directory of a first start that lost power before anything was acknowledged.
 fn forming() -> SimStorage {
     let stopped = (1..).map(|operation| {
         let disk = SimStorage::new();
@@ -234,13 +250,13 @@ fn forming() -> SimStorage {
         assert!(Run::begin(&disk).is_err());
         disk.after_kill()
     });
-    // The segment has its name, and `IDENTITY` does not say so yet.
+    // The segment has its name, and `IDENTITY` does not name it yet.
     stopped.into_iter().find(|disk| disk.open("journal/0000000000000001.log").is_ok()).unwrap()
 }
 
 const DIRS: [&str; 3] = ["", "journal/", "snapshot/"];
 
-/// The named files, without those that a start sweeps.
+/// Returns the bytes of every file, except those that a start sweeps.
 pub(crate) fn files(disk: &SimStorage) -> BTreeMap<String, Vec<u8>> {
     let mut files = BTreeMap::new();
     for dir in DIRS {
@@ -255,10 +271,12 @@ pub(crate) fn files(disk: &SimStorage) -> BTreeMap<String, Vec<u8>> {
     files
 }
 
+/// Makes every golden directory again with the code of today.
 fn today() -> [(&'static str, SimStorage); 4] {
     [("clean", clean()), ("fenced", fenced()), ("snapshots", snapshots()), ("forming", forming())]
 }
 
+/// Reads the files of a golden directory.
 pub(crate) fn frozen(base: &str) -> BTreeMap<String, Vec<u8>> {
     let mut files = BTreeMap::new();
     for dir in DIRS {
@@ -271,6 +289,7 @@ pub(crate) fn frozen(base: &str) -> BTreeMap<String, Vec<u8>> {
     files
 }
 
+/// Returns a simulated disk that holds `files`.
 pub(crate) fn disk_of(files: &BTreeMap<String, Vec<u8>>) -> SimStorage {
     let disk = SimStorage::new();
     for (path, bytes) in files {
@@ -283,8 +302,9 @@ pub(crate) fn disk_of(files: &BTreeMap<String, Vec<u8>>) -> SimStorage {
     disk
 }
 
-/// Does one damage: `flip FILE AT`, `zero FILE FROM TO`, `fill FILE FROM TO`, `cut FILE LEN`, `lose FILE`,
-/// `copy FILE OVER`, `take BASE FILE` from another directory, `field FILE AT BYTE` (with the header's checksum made right again).
+/// Applies one damage: `flip FILE AT`, `zero FILE FROM TO`, `fill FILE FROM TO`, `cut FILE LEN`, `lose FILE`,
+/// `copy FILE OVER`, `take BASE FILE` from another directory, or `field FILE AT BYTE`, which corrects the header's
+/// checksum.
 fn damage(disk: &SimStorage, edit: &str) {
     let words: Vec<&str> = edit.split(' ').collect();
     let number = |at: usize| words[at].parse::<usize>().unwrap();
@@ -314,28 +334,30 @@ fn damage(disk: &SimStorage, edit: &str) {
     }
 }
 
+/// Returns a copy of a golden directory with damages, which are separated by `; `. `-` is none.
 pub(crate) fn damaged(base: &str, edits: &str) -> SimStorage {
     let disk = disk_of(&frozen(base));
     edits.split("; ").filter(|edit| *edit != "-").for_each(|edit| damage(&disk, edit));
     disk
 }
 
+/// Starts on a directory and describes the result as in `verdicts.txt`.
 fn verdict(disk: &SimStorage) -> String {
     match Run::begin(disk) {
-        Ok(life) => {
-            let found = &life.journal.found;
-            let mut said = format!(
+        Ok(run) => {
+            let report = &run.journal.report;
+            let mut verdict = format!(
                 "starts: sequence {}, {} records, {} entries, {} bytes torn, state {:08x}",
-                found.seq,
-                found.records,
-                found.entries,
-                found.torn,
-                life.state.digest()
+                report.seq,
+                report.records,
+                report.entries,
+                report.torn,
+                run.state.digest()
             );
-            if !found.warnings.is_empty() {
-                let _ = write!(said, ", {} warnings", found.warnings.len());
+            if !report.warnings.is_empty() {
+                let _ = write!(verdict, ", {} warnings", report.warnings.len());
             }
-            said
+            verdict
         }
         Err(refusal) => {
             let place = refusal.offset.map_or_else(String::new, |offset| format!(" at {offset}"));
@@ -344,7 +366,7 @@ fn verdict(disk: &SimStorage) -> String {
     }
 }
 
-/// Of each line what it is about, the directory, the damage, and what is said of it.
+/// Returns of each line its subject, the directory, the damages, and the verdict.
 pub(crate) fn verdicts() -> Vec<[String; 4]> {
     let text = std::fs::read_to_string(folder().join("verdicts.txt")).unwrap();
     let lines = text.lines().filter(|line| !line.starts_with('#') && !line.is_empty());
@@ -355,7 +377,8 @@ pub(crate) fn verdicts() -> Vec<[String; 4]> {
 #[test]
 fn no_frozen_byte_of_a_directory_has_moved() {
     for (base, disk) in today() {
-        let (today, frozen) = (files(&disk), frozen(base));
+        let today = files(&disk);
+        let frozen = frozen(base);
         assert_eq!(
             today.keys().collect::<Vec<_>>(),
             frozen.keys().collect::<Vec<_>>(),
@@ -363,7 +386,12 @@ fn no_frozen_byte_of_a_directory_has_moved() {
         );
         for (path, bytes) in today {
             let moved = bytes.iter().zip(&frozen[&path]).position(|(today, frozen)| today != frozen);
-            assert_eq!((moved, bytes.len()), (None, frozen[&path].len()), "{base}/{path} is not what it was");
+            assert_eq!(moved, None, "{base}/{path} is not the frozen file");
+            assert_eq!(
+                bytes.len(),
+                frozen[&path].len(),
+                "{base}/{path} has another length than the frozen file"
+            );
         }
     }
 }
@@ -374,11 +402,11 @@ fn every_golden_directory_gets_the_verdict_it_always_got() {
     for [what, base, edits, expected] in &verdicts() {
         let disk = damaged(base, edits);
         assert_eq!(verdict(&disk), *expected, "{what}");
-        // A start changes nothing that makes the next one see another past.
+        // A start changes nothing that would make the next one read another state.
         if expected.starts_with("starts") {
             let again = verdict(&disk.after_kill());
-            let state = |said: &str| {
-                said.split(", ").skip_while(|part| !part.starts_with("state")).take(1).collect::<String>()
+            let state = |verdict: &str| {
+                verdict.split(", ").skip_while(|part| !part.starts_with("state")).take(1).collect::<String>()
             };
             assert_eq!(state(&again), state(expected), "{what}, started again");
         }
@@ -388,25 +416,25 @@ fn every_golden_directory_gets_the_verdict_it_always_got() {
 }
 
 #[test]
-fn what_lies_behind_the_newest_snapshot_is_measured() {
-    let tail = |disk: &SimStorage| Run::begin(disk).unwrap().journal.found.tail;
+fn the_journal_after_the_newest_snapshot_is_measured() {
+    let tail = |disk: &SimStorage| Run::begin(disk).unwrap().journal.report.tail;
     let frame = |at: u64| at * SIZES.align as u64;
-    // Without a snapshot everything does: all frames but the first, which begins the life, and three segments.
+    // Without a snapshot that is all of it: every frame but the first, which begins the journal, and three segments.
     let clean = tail(&disk_of(&frozen("clean")));
     assert_eq!(clean, Tail { replayed: frame(19), segments: 3 * SIZES.segment });
-    // Behind the snapshot one frame, of one entry.
+    // After the snapshot comes one frame, of one entry.
     let disk = disk_of(&frozen("snapshots"));
     assert_eq!(tail(&disk), Tail { replayed: frame(1), segments: 0 });
-    // Lives that write nothing begin segments all the same.
-    for lives in 1..4 {
-        assert_eq!(tail(&disk).segments, lives * SIZES.segment);
+    // Starts that write nothing begin segments all the same.
+    for starts in 1..4 {
+        assert_eq!(tail(&disk).segments, starts * SIZES.segment);
         assert!(tail(&disk.after_kill()).replayed >= frame(1));
     }
-    let mut life = Run::begin(&disk).unwrap();
-    life.append(&[values()[0].clone()]);
-    life.sync();
-    life.snapshot();
-    drop(life);
+    let mut run = Run::begin(&disk).unwrap();
+    run.append(&[values()[0].clone()]);
+    run.sync();
+    run.snapshot();
+    drop(run);
     assert_eq!(tail(&disk.after_kill()), Tail::default());
 }
 
@@ -425,7 +453,7 @@ fn freeze() {
             std::fs::write(path, bytes).unwrap();
         }
     }
-    // Prints the verdict of today for each damage that has none.
+    // Prints the verdict of today for each damage that has none yet.
     let cases = std::fs::read_to_string(folder().join("verdicts.txt")).unwrap_or_default();
     for line in cases.lines() {
         match line.strip_suffix(" | ?").map(|line| line.split(" | ").collect::<Vec<_>>()).as_deref() {

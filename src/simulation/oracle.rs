@@ -1,17 +1,17 @@
-//! What the outside knows: every entry that was handed in, and the highest sequence that an answer rested on.
+//! The knowledge of an outsider: every entry that was handed in, and the highest sequence that an answer rested on.
 //!
-//! After a crash the state must be the fold of a prefix of all entries that holds everything told. What was handed in
-//! and not answered may have happened or not.
+//! After a crash the state must be the fold of a prefix of all entries, and that prefix must hold everything that any
+//! answer rested on. Entries without an answer may be there or not.
 
 use std::collections::BTreeMap;
 
 use crate::journal::format::entry::Change;
 use crate::journal::recovery::report::ReplayTarget;
 
-/// A record's place.
+/// The table and key of a record.
 pub(super) type Place = (u16, Vec<u8>);
 
-/// Values as bytes: the state in its plainest form.
+/// The state in its plainest form: each value as bytes.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub(crate) struct Fold(pub BTreeMap<Place, Vec<u8>>);
 
@@ -24,7 +24,8 @@ impl Fold {
         };
     }
 
-    /// The same without what is out of time at `now_ms`. Toys say when that is; other records outlive every run.
+    /// Returns the state without the records that have expired at `now_ms`. Only toys expire; other records outlive
+    /// every run.
     pub(super) fn alive(mut self, now_ms: u64) -> Self {
         self.0.retain(|(table, _), value| !super::toys::is_out_of_time(*table, value, now_ms));
         self
@@ -38,21 +39,22 @@ impl ReplayTarget for Fold {
     }
 }
 
-/// The outside.
+/// The oracle.
 pub(super) struct Oracle {
+    /// The state that the last restart has shown.
     base: Fold,
     base_seq: u64,
-    /// Entries behind the base.
+    /// Entries after the base.
     entries: Vec<Vec<Change>>,
-    /// Where each record was changed last.
+    /// The sequence at which each record changed last.
     changed: BTreeMap<Place, u64>,
     /// The highest sequence that an answer has rested on.
-    pub told: u64,
-    /// The latest time of an acknowledged frame.
+    pub answered: u64,
+    /// The latest wall-clock time of an acknowledged frame.
     pub floor_ms: u64,
     /// Snapshots that got their name.
     pub named: u64,
-    /// Bytes of entries that wait for the disk, each as if it travelled alone.
+    /// Bytes of the entries that wait for the disk, each as long as if it were alone in a frame.
     pub waiting: u64,
 }
 
@@ -63,19 +65,19 @@ impl Oracle {
             base_seq: 0,
             entries: Vec::new(),
             changed: BTreeMap::new(),
-            told: 0,
+            answered: 0,
             floor_ms: 0,
             named: 0,
             waiting: 0,
         }
     }
 
-    /// The last sequence that was handed out.
+    /// Returns the last sequence that was assigned.
     pub(super) const fn assigned(&self) -> u64 {
         self.base_seq + self.entries.len() as u64
     }
 
-    /// An entry was handed in.
+    /// Notes an entry that was handed in.
     pub(super) fn entered(&mut self, changes: Vec<Change>) {
         let seq = self.assigned() + 1;
         for change in &changes {
@@ -84,12 +86,12 @@ impl Oracle {
         self.entries.push(changes);
     }
 
-    /// What an answer about this record rests on.
+    /// Returns the sequence that an answer about the record at `place` rests on.
     pub(super) fn rests_on(&self, place: &Place) -> u64 {
         self.changed.get(place).copied().unwrap_or(self.base_seq)
     }
 
-    /// The state of the first `seq` entries.
+    /// Returns the state after the first `seq` entries.
     pub(super) fn fold(&self, seq: u64) -> Fold {
         let mut fold = self.base.clone();
         for changes in self.entries.iter().take((seq - self.base_seq) as usize) {
@@ -100,11 +102,12 @@ impl Oracle {
         fold
     }
 
-    /// A restart has shown the first `seq` entries: from here on they are true, and the others never were.
+    /// Notes that a restart has shown the first `seq` entries: from now on these are true, and the others never were.
     pub(super) fn restarted(&mut self, seq: u64) {
         self.base = self.fold(seq);
         self.entries.clear();
         self.changed.clear();
-        (self.base_seq, self.told) = (seq, seq);
+        self.base_seq = seq;
+        self.answered = seq;
     }
 }

@@ -1,4 +1,4 @@
-//! One seed is one run: some lives, each ended by a crash, a kill, a fault of the disk or a clean stop.
+//! One seed is one run: several lives, each ended by a power loss, a kill, a fault of the disk or a clean stop.
 
 use std::io::ErrorKind;
 use std::time::Duration;
@@ -14,27 +14,27 @@ use crate::journal::recovery::recover;
 use crate::storage::simulated::{Dice, Failure, Kind, SimStorage};
 use crate::system::clock::{Clock, Timestamp};
 
-/// What was done and found.
+/// The counts of one or several runs.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Counts {
     pub seeds: u64,
     /// Ends of a life after which a start was judged.
     pub crash_points: u64,
-    /// Of these, during a recovery.
+    /// Of these, ends of a recovery that was cut short.
     pub in_recovery: u64,
-    /// Answers that were let out.
+    /// Answers that left the server.
     pub facts: u64,
-    /// Entries handed in.
+    /// Entries that were handed in.
     pub entries: u64,
-    /// Snapshots that got their name.
+    /// Snapshots that got their final name.
     pub snapshots: u64,
-    /// Operations of the disk that failed.
+    /// Lives in which an operation of the disk failed.
     pub faults: u64,
-    /// Damaged directories that were started.
+    /// Damaged directories on which a start was tried.
     pub damages: u64,
-    /// Of these, refused.
+    /// Of these, those that were refused.
     pub refused: u64,
-    /// Of these, started without the last frame or a vanished tail, as documented.
+    /// Of these, those that started without the last frame or a vanished tail, as documented.
     pub cut: u64,
 }
 
@@ -53,27 +53,28 @@ impl Counts {
     }
 }
 
-/// What must never happen.
+/// A broken promise.
 #[derive(Debug)]
 pub(super) enum Violation {
-    /// Something that was told is gone, or the state is none that ever was.
+    /// Something that an answer rested on is gone, or the state is none that ever was.
     Loss(String),
-    /// A sound directory was not started, or a sound disk was given up.
+    /// A sound directory was refused, or the server stopped on a sound disk.
     WrongRefusal(String),
 }
 
+/// The state of one run.
 struct Run {
     dice: Dice,
     sizes: Sizes,
     disk: SimStorage,
     oracle: Oracle,
     time: Timestamp,
-    /// The latest time that any life has seen.
+    /// The latest time that any life has shown.
     latest: Timestamp,
     counts: Counts,
 }
 
-/// Sizes that make every limit come near.
+/// Chooses sizes so small that every limit comes near.
 fn sizes(dice: &mut Dice) -> Sizes {
     let align = [512, 512, 1024, 2048][dice.below(4) as usize];
     let body = [1024, 1500, 4000][dice.below(3) as usize];
@@ -83,7 +84,7 @@ fn sizes(dice: &mut Dice) -> Sizes {
     Sizes { segment, body, align, window }
 }
 
-/// Runs one seed.
+/// Runs one seed, and returns its counts and the first violation.
 pub(super) fn run(seed: u64) -> (Counts, Result<(), Violation>) {
     let mut dice = Dice::new(seed);
     let mut run = Run {
@@ -110,8 +111,8 @@ pub(super) fn run(seed: u64) -> (Counts, Result<(), Violation>) {
 }
 
 impl Run {
+    /// Returns the clock of the next life. Across a restart the system clock may have been set, up to a day back.
     fn clock(&mut self) -> Clock {
-        // Across a restart the system's clock may have been set, up to a day back.
         let step = Duration::from_secs(self.dice.below(7200));
         self.time = match self.dice.below(6) {
             0 => self.latest - step * 11,
@@ -122,6 +123,7 @@ impl Run {
         Clock::manual(self.time)
     }
 
+    /// Runs one life: a start, steps, an end, and the judgement of copies of the disk.
     fn life(&mut self) -> Result<(), Violation> {
         self.die_in_recovery()?;
         let clock = self.clock();
@@ -131,26 +133,26 @@ impl Run {
         self.judge(&world)?;
         self.arm();
         let steps = 8 + self.dice.below(70);
-        let mut over = false;
+        let mut is_over = false;
         for _ in 0..steps {
             if let Err(fault) = self.step(&mut world)? {
                 if !self.disk.has_failed() {
                     return Err(Violation::WrongRefusal(format!(
-                        "the writer gave up on a sound disk: {fault}"
+                        "the writer stopped on a sound disk: {fault}"
                     )));
                 }
-                over = true;
+                is_over = true;
                 break;
             }
         }
         self.time = clock.now();
         self.latest = self.latest.max(self.time);
-        if !over && self.dice.once_in(4) && !self.disk.has_failed() {
-            // A clean stop; what was handed in before is answered.
+        if !is_over && self.dice.once_in(4) && !self.disk.has_failed() {
+            // A clean stop answers everything that was handed in.
             let World { journal, .. } = world.stop(&mut self.oracle, &mut self.counts.facts);
             match journal.writer.close() {
                 Ok(()) => {
-                    self.oracle.told = self.oracle.assigned();
+                    self.oracle.answered = self.oracle.assigned();
                 }
                 Err(fault) if !self.disk.has_failed() => {
                     return Err(Violation::WrongRefusal(format!("no clean stop on a sound disk: {fault}")));
@@ -168,7 +170,7 @@ impl Run {
         Ok(())
     }
 
-    /// Up to three recoveries that do not come to their end.
+    /// Begins up to three recoveries that end before they are done.
     fn die_in_recovery(&mut self) -> Result<(), Violation> {
         for _ in 0..3 {
             if !self.dice.once_in(4) {
@@ -210,27 +212,28 @@ impl Run {
         Ok(())
     }
 
-    /// Compares what a start has made of the past with what the outside knows; from here on it is the past.
+    /// Compares the state after a start with the oracle's. From then on it is the past.
     fn judge(&mut self, world: &World) -> Result<(), Violation> {
-        let found = &world.journal.found;
-        self.compare(found.seq, self.oracle.told, world.fold(), world.clock.now())?;
-        let warning = found.warnings.iter().find(|warning| warning.contains("cannot be used"));
+        let report = &world.journal.report;
+        self.compare(report.seq, self.oracle.answered, world.fold(), world.clock.now())?;
+        let warning = report.warnings.iter().find(|warning| warning.contains("cannot be used"));
         if let Some(warning) = warning.filter(|_| !self.disk.has_failed()) {
-            return Err(Violation::Loss(format!("a snapshot went bad by itself: {warning}")));
+            return Err(Violation::Loss(format!("a snapshot became unreadable by itself: {warning}")));
         }
         if world.clock.now().as_millis() < self.oracle.floor_ms {
-            return Err(Violation::Loss(String::from("time ran backwards: what had expired lives again")));
+            return Err(Violation::Loss(String::from("time ran backwards: expired records are valid again")));
         }
-        self.oracle.restarted(found.seq);
+        self.oracle.restarted(report.seq);
         self.oracle.waiting = 0;
         Ok(())
     }
 
+    /// Compares a state with that after the first `seq` entries, which must be at least `floor`.
     fn compare(&self, seq: u64, floor: u64, state: Fold, now: Timestamp) -> Result<(), Violation> {
         let assigned = self.oracle.assigned();
         if !(floor..=assigned).contains(&seq) {
             return Err(Violation::Loss(format!(
-                "reached sequence {seq}, but {floor} was told of {assigned}"
+                "reached sequence {seq}, but answers rested on {floor} of {assigned}"
             )));
         }
         let expected = self.oracle.fold(seq);
@@ -240,7 +243,7 @@ impl Run {
         Ok(())
     }
 
-    /// Chooses what goes wrong in this life.
+    /// Chooses what goes wrong in the next life.
     fn arm(&mut self) {
         let at = self.disk.operations() + 1 + self.dice.below(220);
         match self.dice.below(8) {
@@ -258,13 +261,14 @@ impl Run {
         self.disk.set_unsteady(self.dice.once_in(2));
     }
 
-    /// One step of somebody. The inner error is a fault of the writer, which ends the life.
+    /// Takes one step of an owner, the writer, the preparer, the snapshot or the clock. The inner error is a fault of
+    /// the writer, which ends the life.
     fn step(&mut self, world: &mut World) -> Result<Result<(), String>, Violation> {
         let broken = Violation::Loss;
         let mut fault = None;
         match self.dice.below(20) {
             0..=8 => {
-                // Now and then many at once, for more frames than one.
+                // Sometimes several at once, which fill more than one frame.
                 let wishes = if self.dice.once_in(8) { 2 + self.dice.below(8) } else { 1 };
                 for _ in 0..wishes {
                     let wish = self.wish(world.clock.now());
@@ -277,7 +281,8 @@ impl Run {
                 }
             }
             9 => {
-                let (number, secret) = (self.dice.below(5) as u8, self.dice.next());
+                let number = self.dice.below(5) as u8;
+                let secret = self.dice.next();
                 world.family(&mut self.oracle, number, secret).map_err(broken)?;
             }
             10..=12 => match world.journal.writer.step() {
@@ -289,7 +294,9 @@ impl Run {
                 Err(error) => fault = Some(error.to_string()),
             },
             13 => fault = world.journal.writer.attest().err().map(|fault| fault.to_string()),
-            14 => fault = world.journal.writer.witness_if_asked().err().map(|fault| fault.to_string()),
+            14 => {
+                fault = world.journal.writer.persist_low_bound_if_asked().err().map(|fault| fault.to_string())
+            }
             15 => {
                 if world.journal.prepare().is_err() && !self.disk.has_failed() && self.is_roomy() {
                     return Err(Violation::WrongRefusal(String::from(
@@ -316,10 +323,10 @@ impl Run {
         Ok(fault.map_or(Ok(()), Err))
     }
 
-    /// Some steps of saving, between which others have their turns.
+    /// Takes some steps of the snapshot run; other steps come in between.
     fn save(&mut self, world: &mut World) -> Result<(), Violation> {
         for _ in 0..=self.dice.below(8) {
-            // A bit of an unfinished snapshot may flip on its way to the disk.
+            // Sometimes a bit of an unfinished snapshot flips on its way to the disk.
             let asking = matches!(world.saving, Some(Saving::Asking(..)));
             if asking && self.dice.once_in(60) && self.disk.peek("snapshot/taking.tmp").is_some() {
                 let at = self.dice.next() as usize;
@@ -333,9 +340,7 @@ impl Run {
             let read_back = matches!(world.saving, Some(Saving::Waiting(..)));
             let saved = world.save(&mut self.oracle);
             if read_back && saved.is_err() && world.rotten && !self.disk.has_failed() && self.is_roomy() {
-                return Err(Violation::Loss(String::from(
-                    "damage was not seen when a snapshot was read back",
-                )));
+                return Err(Violation::Loss(String::from("a damaged snapshot passed its reading back")));
             }
             self.counts.snapshots += u64::from(self.oracle.named > named);
             if let Err(why) = saved
@@ -353,11 +358,13 @@ impl Run {
         Ok(())
     }
 
+    /// Says whether the disk is far from full.
     fn is_roomy(&self) -> bool {
         use crate::storage::Storage;
         self.disk.free_space().is_ok_and(|free| free > 1 << 30)
     }
 
+    /// Chooses a request of a client.
     fn wish(&mut self, now: Timestamp) -> Wish {
         let dice = &mut self.dice;
         let table = if dice.once_in(3) { TOY_B } else { TOY_A };
@@ -381,7 +388,7 @@ impl Run {
         Wish { table, key, what }
     }
 
-    /// The same end of a life in several ways, beside the one that the run goes on with.
+    /// Judges the same end of a life in several ways, beside the one that the run continues with.
     fn branches(&mut self) -> Result<(), Violation> {
         for at in 0..9 {
             let seed = self.dice.next();
@@ -392,13 +399,15 @@ impl Run {
             let seed = self.dice.next();
             let image =
                 if self.dice.once_in(2) { self.disk.after_kill() } else { self.disk.after_crash(seed) };
-            if let Some(damaged) = damage(&image, self.sizes, &mut self.dice, self.oracle.told) {
+            if let Some(damaged) = damage(&image, self.sizes, &mut self.dice, self.oracle.answered) {
                 self.start_beside(&image, Some(damaged))?;
             }
         }
         Ok(())
     }
 
+    /// Starts on a copy, and compares the result with the oracle's. `damaged` says what a start may do about the
+    /// damage.
     fn start_beside(
         &mut self,
         image: &SimStorage,
@@ -410,7 +419,7 @@ impl Run {
         let Some(damaged) = damaged else {
             self.counts.crash_points += 1;
             let started = started.map_err(|refusal| Violation::WrongRefusal(refusal.to_string()))?;
-            return self.compare(started.found.seq, self.oracle.told, fold, clock.now());
+            return self.compare(started.report.seq, self.oracle.answered, fold, clock.now());
         };
         self.counts.damages += 1;
         match started {
@@ -418,8 +427,8 @@ impl Run {
                 Err(Violation::Loss(format!("started although {}", damaged.what)))
             }
             Ok(started) => {
-                self.counts.cut += u64::from(started.found.seq < self.oracle.told);
-                self.compare(started.found.seq, damaged.floor, fold, clock.now()).map_err(|violation| {
+                self.counts.cut += u64::from(started.report.seq < self.oracle.answered);
+                self.compare(started.report.seq, damaged.floor, fold, clock.now()).map_err(|violation| {
                     let (Violation::Loss(why) | Violation::WrongRefusal(why)) = violation;
                     Violation::Loss(format!("{}: {why}", damaged.what))
                 })
@@ -434,9 +443,11 @@ impl Run {
         }
     }
 
-    /// Two futures of one past, alike in everything but their content: a segment of one is no segment of the other.
+    /// Checks that a segment of one future is not taken for a segment of another: both continue the same past, and
+    /// differ in nothing but their content.
     fn siblings(&mut self) -> Result<(), Violation> {
-        let (one, other) = (self.disk.after_kill(), self.disk.after_kill());
+        let one = self.disk.after_kill();
+        let other = self.disk.after_kill();
         let mut last = None;
         let mut folds = Vec::new();
         for (which, disk) in [&one, &other].into_iter().enumerate() {
@@ -444,7 +455,7 @@ impl Run {
             let started = World::start(disk, self.sizes, &clock, which as u64 + 1);
             let mut world = started.map_err(|refusal| Violation::WrongRefusal(refusal.to_string()))?;
             let mut oracle = Oracle::new();
-            oracle.restarted(world.journal.found.seq);
+            oracle.restarted(world.journal.report.seq);
             let first = disk.paths().into_iter().rfind(|path| path.starts_with("journal"));
             let mut switched = 0;
             for turn in 0..200_u8 {
@@ -473,14 +484,14 @@ impl Run {
         let started = recover(options(&image, self.sizes, Clock::manual(self.time), 5), &mut fold);
         self.counts.damages += 1;
         if started.is_ok() && Some(&fold) != folds.first() {
-            return Err(Violation::Loss(format!("{path} of another future was taken for this one's")));
+            return Err(Violation::Loss(format!("{path} of another future was taken for one of this")));
         }
         Ok(())
     }
 }
 
 impl World {
-    /// Lets out who may be let out, and gives the journal back to be closed.
+    /// Lets every answer out that may leave, and returns the world, so that its journal can be closed.
     fn stop(mut self, oracle: &mut Oracle, facts: &mut u64) -> Self {
         self.saving = None::<Saving>;
         self.held.clear();

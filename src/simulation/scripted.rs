@@ -1,13 +1,14 @@
-//! The simulator: the real journal over a simulated disk, stopped at every operation of a scripted story.
+//! Scripted stories over the simulated disk, in which every operation is the one that stops the machine or fails.
 //!
-//! The oracle: after a crash the state equals the fold of some prefix of all entries, and that prefix holds every
-//! entry that was acknowledged.
+//! The oracle: after a crash the state equals the fold of some prefix of all entries, and that prefix holds every entry
+//! that was acknowledged.
 
 use std::collections::BTreeMap;
 use std::io;
 use std::sync::Arc;
 
 use crate::journal::append::handle::{Class, NoRoom};
+use crate::journal::append::segment_log::drop_segments;
 use crate::journal::append::writer::Stepped;
 use crate::journal::format::buckets::{BUCKETS, bucket_of};
 use crate::journal::format::entry::{Change, EncodedEntry, Entry};
@@ -26,7 +27,7 @@ const SIZES: Sizes = Sizes { segment: 16_384, body: 2_048, align: 512, window: 6
 const TABLE: u16 = 9;
 const NOW: Timestamp = Timestamp::from_secs(1_800_000_000);
 
-/// A state as simple as can be: the last value of each key.
+/// The simplest state: the last value of each key.
 #[derive(Clone, Debug, Default, PartialEq)]
 struct Toy {
     values: BTreeMap<Vec<u8>, Vec<u8>>,
@@ -45,7 +46,7 @@ impl ReplayTarget for Toy {
     }
 }
 
-/// The writes of entry `seq`: fixed by the number, so that any prefix can be computed.
+/// Returns the writes of entry `seq`. They follow from the number, so that the state after any prefix can be computed.
 fn entry(seq: u64) -> (Vec<Change>, EncodedEntry) {
     let key = |n: u64| vec![0, 0, (n % 7) as u8];
     let mut changes = vec![Change {
@@ -61,6 +62,7 @@ fn entry(seq: u64) -> (Vec<Change>, EncodedEntry) {
     (changes, encoded)
 }
 
+/// Returns the state after the first `seqs` entries.
 fn fold(seqs: u64) -> Toy {
     let mut toy = Toy::default();
     for seq in 1..=seqs {
@@ -75,6 +77,7 @@ fn apply_all(toy: &mut Toy, seq: u64) {
     }
 }
 
+/// A server of toys.
 struct World {
     journal: Recovered,
     toy: Toy,
@@ -97,6 +100,7 @@ impl World {
         Ok(Self { journal, toy })
     }
 
+    /// Appends the next entry and applies it.
     fn put(&mut self) -> Result<(), NoRoom> {
         let permit = self.journal.handle.reserve(600, Class::Ordinary)?;
         let seq = self.journal.handle.assigned() + 1;
@@ -105,15 +109,16 @@ impl World {
         Ok(())
     }
 
-    /// Whether the writer could do its work; when not, the process is over.
+    /// Writes what was appended. Returns false if the writer has failed, which ends the process.
     fn sync(&mut self) -> bool {
         self.journal.writer.step().is_ok()
     }
 
+    /// Takes and names a snapshot, appending entries meanwhile, and deletes what it makes superfluous.
     fn snapshot(&mut self) -> io::Result<()> {
         let handle = self.journal.handle.clone();
-        let life = self.journal.life().clone();
-        let mut taking = SnapshotWriter::begin(&life, handle.assigned())?;
+        let context = self.journal.context().clone();
+        let mut writer = SnapshotWriter::begin(&context, handle.assigned())?;
         let mut from = 0;
         for to in [1000, 3000, BUCKETS] {
             let mut records = Records::default();
@@ -122,21 +127,21 @@ impl World {
                     records.add(1, key, value);
                 }
             }
-            taking.chunk(TABLE, 1, from, to, &records)?;
+            writer.chunk(TABLE, 1, from, to, &records)?;
             from = to;
-            // The server goes on meanwhile.
+            // The server continues meanwhile.
             if self.put().is_ok() && !self.sync() {
                 return Err(io::Error::other("over"));
             }
         }
-        let taken = taking.finish(handle.assigned(), NOW.as_millis()).map_err(io::Error::other)?;
-        taken.name(handle.durable())?;
+        let unnamed = writer.finish(handle.assigned(), NOW.as_millis()).map_err(io::Error::other)?;
+        unnamed.name(handle.durable())?;
         self.journal.writer.persist_low_bound().map_err(io::Error::other)?;
-        let needed = keep_two(&*life.storage, life.cluster).map_err(io::Error::other)?;
-        crate::journal::append::segment_log::drop_segments(&*life.storage, needed)
+        let needed = keep_two(&*context.storage, context.cluster).map_err(io::Error::other)?;
+        drop_segments(&*context.storage, needed)
     }
 
-    /// A story with switches of segments, batches of several entries, attests and snapshots.
+    /// Runs a story with switches of segments, batches of several entries, attest frames and snapshots.
     fn story(&mut self, steps: u64) {
         for step in 0..steps {
             let _ = self.journal.prepare();
@@ -153,10 +158,10 @@ impl World {
     }
 }
 
-/// Checks a restart against the oracle and returns the sequence it reached.
+/// Restarts, compares with the oracle, and returns the sequence that was reached.
 fn check(disk: &SimStorage, acknowledged: u64, assigned: u64, what: &str) -> u64 {
     let world = World::start(disk).unwrap_or_else(|refusal| panic!("{what}: refused: {refusal}"));
-    let reached = world.journal.found.seq;
+    let reached = world.journal.report.seq;
     assert!(
         (acknowledged..=assigned).contains(&reached),
         "{what}: {acknowledged}..{assigned}, got {reached}"
@@ -185,14 +190,14 @@ fn no_crash_at_any_operation_loses_what_was_acknowledged() {
         for seed in 0..6 {
             let what = format!("stopped at operation {stop}, crash {seed}");
             let mut after = disk.after_crash(stop * 31 + seed);
-            // Again during recovery, twice, each at another operation.
+            // Then crash during recovery, up to twice, each time at another operation.
             for deep in 0..seed.min(2) {
                 after.stop_at(1 + (stop * 7 + seed * 13 + deep * 5) % 40);
                 let _ = World::start(&after);
                 after = after.after_crash(stop + seed);
             }
             let reached = check(&after, acknowledged, assigned, &what);
-            // What a restart has shown is true from then on, whatever happens next.
+            // The state that a restart has shown is true from then on.
             check(&after.after_crash(seed), reached, reached, &what);
             check(&after.after_kill(), reached, reached, &what);
             crashes += 1;
@@ -201,24 +206,27 @@ fn no_crash_at_any_operation_loses_what_was_acknowledged() {
     assert!(crashes > 1500);
 }
 
-/// A short story of its own for each thing that touches the disk.
-type Story = fn(&SimStorage) -> Option<(u64, u64)>;
+/// The acknowledged and the last assigned sequence at the end of a story.
+type Reached = (u64, u64);
 
-fn told(world: &World) -> (u64, u64) {
+/// A short story; there is one for each thing that touches the disk. `None` if it failed before anything was assigned.
+type Story = fn(&SimStorage) -> Option<Reached>;
+
+fn reached(world: &World) -> Reached {
     (world.journal.handle.durable(), world.journal.handle.assigned())
 }
 
-/// Starts on a disk that may say no, goes on, and says what was acknowledged and what was handed in.
-fn start_and(disk: &SimStorage, go_on: impl FnOnce(&mut World)) -> Option<(u64, u64)> {
+/// Starts on a disk that may fail, runs `story`, and returns what was reached.
+fn start_and(disk: &SimStorage, story: impl FnOnce(&mut World)) -> Option<Reached> {
     let mut world = World::start(disk).ok()?;
-    go_on(&mut world);
-    Some(told(&world))
+    story(&mut world);
+    Some(reached(&world))
 }
 
 const STORIES: [(&str, Story); 6] = [
     ("first start and a few entries", |disk| start_and(disk, |world| world.story(2))),
     ("switches, attests and snapshots", |disk| start_and(disk, |world| world.story(14))),
-    ("a snapshot and what it lets go", |disk| {
+    ("a snapshot and the files it deletes", |disk| {
         start_and(disk, |world| {
             world.story(4);
             for _ in 0..3 {
@@ -232,27 +240,27 @@ const STORIES: [(&str, Story); 6] = [
         let mut world = World::start(disk).ok()?;
         world.story(3);
         let handle = world.journal.handle.clone();
-        // What a stop has written before it failed is durable all the same.
+        // Frames that a stop has written before it failed are durable all the same.
         let _ = world.journal.writer.close();
         Some((handle.durable(), handle.assigned()))
     }),
     ("a restart over an unproven frame", |disk| {
         let first = start_and(disk, |world| world.story(3))?;
         disk.unlock();
-        // A start that fails takes nothing back.
+        // A start that fails does not undo anything.
         Some(start_and(disk, |world| world.story(2)).unwrap_or(first))
     }),
     ("a disk that fills up", |disk| {
         disk.set_free(5 * SIZES.segment);
-        let told = start_and(disk, |world| world.story(12));
+        let reached = start_and(disk, |world| world.story(12));
         disk.set_free(u64::MAX);
-        told
+        reached
     }),
 ];
 
-/// Fails the first operation, then the second, until the story passes untouched: once, or from there on for good.
+/// Fails the first operation, then the second, until the story runs without a failure: once, or for good.
 #[test]
-fn whichever_operation_fails_nothing_told_is_lost_and_the_next_start_succeeds() {
+fn nothing_acknowledged_is_lost_whichever_operation_fails() {
     let mut failed = 0;
     for (name, story) in STORIES {
         for error in [io::ErrorKind::Other, io::ErrorKind::StorageFull] {
@@ -260,13 +268,13 @@ fn whichever_operation_fails_nothing_told_is_lost_and_the_next_start_succeeds() 
                 for at in 1.. {
                     let disk = SimStorage::new();
                     disk.fail(Some(Failure { at, lasting, only: None, error }));
-                    let told = story(&disk);
+                    let reached = story(&disk);
                     if !disk.has_failed() {
                         assert!(at > 20, "{name} is over after {at} operations");
                         break;
                     }
                     failed += 1;
-                    let (least, most) = told.unwrap_or((0, u64::MAX));
+                    let (least, most) = reached.unwrap_or((0, u64::MAX));
                     let what = format!("{name}: operation {at} failed ({error:?}, lasting: {lasting})");
                     for after in [disk.after_kill(), disk.after_crash(at), disk.after_crash(at + 1_000_000)] {
                         check(&after, least, most, &what);
@@ -279,7 +287,7 @@ fn whichever_operation_fails_nothing_told_is_lost_and_the_next_start_succeeds() 
 }
 
 #[test]
-fn the_first_fault_is_the_last_thing_a_writer_does() {
+fn a_writer_does_nothing_after_its_first_fault() {
     let disk = SimStorage::new();
     let mut world = World::start(&disk).unwrap();
     world.put().unwrap();
@@ -287,13 +295,14 @@ fn the_first_fault_is_the_last_thing_a_writer_does() {
     disk.fail(Some(Failure { at: 0, lasting: false, only, error: io::ErrorKind::Other }));
     assert!(world.journal.writer.step().is_err());
     let operations = disk.operations();
-    assert!(world.journal.writer.step().is_err() && world.journal.writer.attest().is_err());
+    assert!(world.journal.writer.step().is_err());
+    assert!(world.journal.writer.attest().is_err());
     assert_eq!(disk.operations(), operations);
     assert_eq!(world.put(), Err(NoRoom::Stopped));
 }
 
 #[test]
-fn a_full_disk_refuses_before_anything_changes_and_spares_what_is_essential() {
+fn a_full_disk_refuses_before_anything_changes_and_keeps_a_reserve() {
     let disk = SimStorage::new();
     let mut world = World::start(&disk).unwrap();
     disk.set_free(0);
@@ -312,9 +321,10 @@ fn a_full_disk_refuses_before_anything_changes_and_spares_what_is_essential() {
     while let Ok(permit) = handle.reserve(600, Class::Lockout) {
         lockouts.push(permit);
     }
-    assert!(!lockouts.is_empty() && handle.reserve(600, Class::Essential).is_ok());
+    assert!(!lockouts.is_empty());
+    assert!(handle.reserve(600, Class::Essential).is_ok());
     drop(lockouts);
-    // Where a snapshot would no longer fit, nothing ordinary is written either, although a segment stands ready.
+    // If a snapshot would no longer fit, ordinary entries are refused even though a segment is prepared.
     disk.set_free(SIZES.segment);
     let _ = world.journal.prepare();
     assert_eq!(world.put(), Err(NoRoom::StorageFull));
@@ -338,12 +348,14 @@ fn entries_that_wait_for_a_slow_disk_are_bounded() {
             Err(refused) => break refused,
         }
     };
-    assert!(waiting > 4 && matches!(refused, NoRoom::Busy | NoRoom::StorageFull));
+    assert!(waiting > 4, "{waiting}");
+    assert!(matches!(refused, NoRoom::Busy | NoRoom::StorageFull), "{refused:?}");
     assert!(world.sync());
     assert_eq!(world.put(), Ok(()));
 }
 
-fn served() -> SimStorage {
+/// Makes a directory with several segments and snapshots that was stopped cleanly.
+fn stopped_directory() -> SimStorage {
     let disk = SimStorage::new();
     let mut world = World::start(&disk).unwrap();
     world.story(20);
@@ -351,21 +363,23 @@ fn served() -> SimStorage {
     disk.after_kill()
 }
 
+/// Returns the refusal of a start, or "started".
 fn refusal(disk: &SimStorage) -> String {
     World::start(disk).err().map_or_else(|| String::from("started"), |refusal| refusal.to_string())
 }
 
 #[test]
-fn damage_is_refused_with_file_and_place_and_never_taken_for_an_end() {
-    let sound = served();
+fn damage_is_refused_with_its_place_and_never_taken_for_an_end() {
+    let sound = stopped_directory();
     let segments = numbers(&sound, JOURNAL_DIR, ".log").unwrap();
     let [first, .., last] = segments.as_slice() else { panic!("too few segments") };
-    let (first, last) = (*first, *last);
+    let first = *first;
+    let last = *last;
     for offset in [0, 20, 100, 3000, 4096, 4100, 4200, 5000] {
         let disk = sound.after_kill();
         disk.damage(&segment_path(last), |bytes| bytes[offset] ^= 0x10);
-        let said = refusal(&disk);
-        assert!(said.starts_with(&segment_path(last)), "byte {offset}: {said}");
+        let refusal = refusal(&disk);
+        assert!(refusal.starts_with(&segment_path(last)), "byte {offset}: {refusal}");
     }
     for (what, act) in [
         ("cut", (|disk, path| disk.damage(path, |bytes| bytes.truncate(8192))) as fn(&SimStorage, &str)),
@@ -398,8 +412,9 @@ fn a_damaged_snapshot_gives_way_to_the_older_one() {
         let after = disk.after_kill();
         after.damage(&snapshot_path(snapshots[1]), |bytes| bytes[offset] ^= 1);
         let world = World::start(&after).unwrap();
-        assert_eq!((world.journal.found.seq, world.toy), (reached, fold(reached)));
-        assert_eq!(world.journal.found.warnings.len(), 1);
+        assert_eq!(world.journal.report.seq, reached);
+        assert_eq!(world.toy, fold(reached));
+        assert_eq!(world.journal.report.warnings.len(), 1);
     }
     let after = disk.after_kill();
     for snapshot in snapshots {
@@ -409,14 +424,14 @@ fn a_damaged_snapshot_gives_way_to_the_older_one() {
 }
 
 #[test]
-fn a_clock_that_fell_far_behind_needs_a_word() {
-    let disk = served();
+fn a_clock_that_is_a_day_behind_needs_a_flag() {
+    let disk = stopped_directory();
     let with_clock = |now: Timestamp, accept| {
         let mut options = options(&disk.after_kill());
         options.clock = Clock::manual(now);
         options.accept_clock_floor = accept;
         let clock = options.clock.clone();
-        recover(options, &mut Toy::default()).map(|found| (clock.now(), found.found.warnings.len()))
+        recover(options, &mut Toy::default()).map(|started| (clock.now(), started.report.warnings.len()))
     };
     let day = std::time::Duration::from_hours(25);
     assert!(with_clock(NOW - day, false).unwrap_err().to_string().contains("--accept-clock-floor"));

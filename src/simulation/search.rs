@@ -1,19 +1,21 @@
-//! Loops over seeds.
+//! Loops over seeds, and over the table of seeded bugs.
 
 use super::run::{Counts, Violation, run};
 use crate::system::clock::Clock;
 use crate::system::seeded_bug::{self, Bug};
 
+/// Returns the number in an environment variable, or `default`.
 fn number(name: &str, default: u64) -> u64 {
     std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(default)
 }
 
-/// Runs seeds and says what was found; the first violation of each kind is shown with its seed.
+/// Runs seeds and prints the counts after each `every` of them; each violation is printed with its seed.
 fn search(seeds: std::ops::Range<u64>, every: u64) -> Counts {
     let clock = Clock::system();
     let begun = clock.steady();
     let mut counts = Counts::default();
-    let (mut losses, mut refusals) = (0, 0);
+    let mut losses = 0;
+    let mut refusals = 0;
     for seed in seeds.clone() {
         let (counted, done) = run(seed);
         counts.add(&counted);
@@ -53,7 +55,8 @@ fn search(seeds: std::ops::Range<u64>, every: u64) -> Counts {
             );
         }
     }
-    assert_eq!((losses, refusals), (0, 0));
+    assert_eq!(losses, 0);
+    assert_eq!(refusals, 0);
     counts
 }
 
@@ -63,15 +66,15 @@ fn a_fixed_set_of_seeds_loses_nothing_and_refuses_nothing_that_is_sound() {
     assert!(counts.crash_points >= 20_000, "{counts:?}");
 }
 
-/// `PORTCULLIS_SIM_SEEDS` seeds from `PORTCULLIS_SIM_FROM` on.
+/// Runs `PORTCULLIS_SIM_SEEDS` seeds, from `PORTCULLIS_SIM_FROM` on.
 #[test]
-#[ignore = "long: see the page of the journal"]
+#[ignore = "long: see src/simulation/README.md"]
 fn many_seeds() {
     let from = number("PORTCULLIS_SIM_FROM", 1_000_000);
     search(from..from + number("PORTCULLIS_SIM_SEEDS", 10_000), number("PORTCULLIS_SIM_EVERY", 100_000));
 }
 
-/// Every known mistake and the number in the table of the page.
+/// Every seeded bug, in the order of the table in the journal's README.
 const BUGS: [Bug; 33] = [
     Bug::AnswerBeforeSync,
     Bug::RefusalNotSealed,
@@ -108,14 +111,14 @@ const BUGS: [Bug; 33] = [
     Bug::RoomFreedEarly,
 ];
 
-/// The first seed from `from` on that finds the mistake, and how it shows.
+/// Returns the first seed from `from` on that finds the bug, and how it shows.
 fn find(bug: Bug, from: u64, budget: u64) -> Option<(u64, String)> {
     (from..from + budget).find_map(|seed| {
         let done = seeded_bug::with(Some(bug), || std::panic::catch_unwind(|| run(seed).1));
         match done {
             Ok(Ok(())) => None,
             Ok(Err(violation)) => Some((seed, format!("{violation:?}"))),
-            // A broken invariant of our own ends the process, which counts as found.
+            // A violated assertion ends the process, which counts as found.
             Err(_) => Some((seed, String::from("the process ended"))),
         }
     })
@@ -134,7 +137,7 @@ fn every_known_mistake_is_found() {
     assert!(missed.is_empty(), "not found within {budget} seeds: {missed:?}");
 }
 
-/// One seed, by `PORTCULLIS_SIM_FROM`.
+/// Runs the one seed `PORTCULLIS_SIM_FROM`.
 #[test]
 #[ignore = "for looking at one seed"]
 fn one_seed() {

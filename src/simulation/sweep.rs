@@ -1,4 +1,4 @@
-//! Every bit of a journal and of a snapshot, flipped one at a time: detected or harmless, each one.
+//! Flips every bit of a journal and of a snapshot, one at a time: each must be detected or harmless.
 
 use std::sync::Arc;
 
@@ -18,8 +18,8 @@ use crate::system::clock::{Clock, Timestamp};
 const SIZES: Sizes = Sizes { segment: 32_768, body: 4_000, align: 512, window: 65_536 };
 const NOW: Timestamp = Timestamp::from_secs(1_800_000_000);
 
-/// A directory with at least 64 KiB of journal, stopped cleanly, and a snapshot of as much.
-fn served(records: u64) -> (SimStorage, Fold) {
+/// Makes a directory with at least 64 KiB of journal that was stopped cleanly, and returns its state.
+fn stopped_directory(records: u64) -> (SimStorage, Fold) {
     let disk = SimStorage::new();
     let clock = Clock::manual(NOW);
     let mut world = World::start(&disk, SIZES, &clock, 1).unwrap();
@@ -42,34 +42,38 @@ fn served(records: u64) -> (SimStorage, Fold) {
     (disk, fold)
 }
 
-/// What a reader makes of the directory, without beginning a new life.
+/// Returns the state that recovery would read, if it would start.
 fn read(disk: &SimStorage) -> Option<Fold> {
     let mut fold = Fold::default();
     replay_read_only(disk, SIZES, &mut fold).ok().map(|_| fold)
 }
 
-/// Flips each `stride`-th bit of every segment, and says how many there were and how many were harmless.
+/// Flips each `stride`-th bit of every segment. Returns how many were flipped and how many were harmless.
 fn sweep_journal(stride: usize) -> (u64, u64) {
-    let (disk, right) = served(90);
+    let (disk, right) = stopped_directory(90);
     assert_eq!(read(&disk).as_ref(), Some(&right));
-    let second = || prove(&disk, None, None, &is_out_of_time, &|| ()).ok();
-    let proof = second();
+    let prove_again = || prove(&disk, None, None, &is_out_of_time, &|| ()).ok();
+    let proof = prove_again();
     assert!(proof.is_some());
     let segments: Vec<_> = disk.paths().into_iter().filter(|path| path.starts_with("journal")).collect();
     let bytes: usize = segments.iter().map(|path| disk.peek(path).unwrap().len()).sum();
     assert!(bytes >= 65_536, "{bytes} bytes of journal");
-    let (mut flipped, mut harmless) = (0, 0);
+    let mut flipped = 0;
+    let mut harmless = 0;
     for path in &segments {
         let len = disk.peek(path).unwrap().len();
         for bit in (0..len * 8).step_by(stride) {
             let flip = |bytes: &mut Vec<u8>| bytes[bit / 8] ^= 1 << (bit % 8);
             disk.damage(path, flip);
             if let Some(fold) = read(&disk) {
-                assert_eq!(fold, right, "bit {bit} of {path} was taken for something else");
+                assert_eq!(fold, right, "bit {bit} of {path} led to another state");
                 harmless += 1;
             }
-            let proved = second();
-            assert!(proved.is_none() || proved == proof, "bit {bit} of {path} led the second path elsewhere");
+            let proved = prove_again();
+            assert!(
+                proved.is_none() || proved == proof,
+                "bit {bit} of {path} gave the second reader another state"
+            );
             flipped += 1;
             disk.damage(path, flip);
         }
@@ -77,46 +81,48 @@ fn sweep_journal(stride: usize) -> (u64, u64) {
     (flipped, harmless)
 }
 
-/// Likewise of a snapshot of at least 64 KiB. None is harmless: every byte is under a checksum.
+/// Flips each `stride`-th bit of a snapshot of at least 64 KiB. None is harmless, since a checksum covers every byte.
 fn sweep_snapshot(stride: usize) -> u64 {
     let disk = SimStorage::new();
     let clock = Clock::manual(NOW);
     let world = World::start(&disk, SIZES, &clock, 1).unwrap();
-    let life = world.journal.life().clone();
-    let mut taking = snapshot::SnapshotWriter::begin(&life, 0).unwrap();
+    let context = world.journal.context().clone();
+    let mut writer = snapshot::SnapshotWriter::begin(&context, 0).unwrap();
     for table in [TOY_A, 10, 11] {
         for (from, to) in [(0, 1000), (1000, 4096)] {
             let mut records = snapshot::Records::default();
             for number in 0..40_u8 {
                 records.add(1, &[number; 16], &vec![number; 280]);
             }
-            taking.chunk(table, 1, from, to, &records).unwrap();
+            writer.chunk(table, 1, from, to, &records).unwrap();
         }
     }
-    taking.finish(0, NOW.as_millis()).unwrap().name(0).unwrap();
+    writer.finish(0, NOW.as_millis()).unwrap().name(0).unwrap();
     let path = "snapshot/0000000000000000.snap";
     let file = disk.open(path).unwrap();
-    let reads = || snapshot::read(&*file, None, &mut |_, _, _, _| Ok(())).is_ok();
+    let is_readable = || snapshot::read(&*file, None, &mut |_, _, _, _| Ok(())).is_ok();
     let len = disk.peek(path).unwrap().len();
-    assert!(reads() && len >= 65_536, "{len} bytes of snapshot");
+    assert!(is_readable());
+    assert!(len >= 65_536, "{len} bytes of snapshot");
     let mut flipped = 0;
     for bit in (0..len * 8).step_by(stride) {
         let flip = |bytes: &mut Vec<u8>| bytes[bit / 8] ^= 1 << (bit % 8);
         disk.damage(path, flip);
-        assert!(!reads(), "bit {bit} of a snapshot was not seen");
+        assert!(!is_readable(), "bit {bit} of a snapshot was not detected");
         flipped += 1;
         disk.damage(path, flip);
     }
     flipped
 }
 
-/// A stride that shares no factor with the bits of a byte, so that each of them is met.
+/// A stride that has no factor in common with the bits of a byte, so that it meets each of them.
 const SHORT: usize = 1_009;
 
 #[test]
 fn a_flipped_bit_of_a_journal_is_detected_or_harmless() {
     let (flipped, harmless) = sweep_journal(SHORT);
-    assert!(flipped > 500 && harmless < flipped / 2, "{harmless} of {flipped} were harmless");
+    assert!(flipped > 500, "{flipped}");
+    assert!(harmless < flipped / 2, "{harmless} of {flipped} were harmless");
 }
 
 #[test]
@@ -125,18 +131,16 @@ fn a_flipped_bit_of_a_snapshot_is_detected() {
 }
 
 #[test]
-#[ignore = "long: see the page of the journal"]
+#[ignore = "long: see src/simulation/README.md"]
 fn every_flipped_bit_is_detected_or_harmless() {
     let (flipped, harmless) = sweep_journal(1);
-    eprintln!(
-        "journal: {flipped} bits, {harmless} harmless, the others refused; none taken for something else"
-    );
+    eprintln!("journal: {flipped} bits, {harmless} harmless, the others refused; none led to another state");
     eprintln!("snapshot: {} bits, every one refused", sweep_snapshot(1));
 }
 
 #[test]
 fn reading_changes_nothing() {
-    let (disk, _) = served(20);
+    let (disk, _) = stopped_directory(20);
     let before: Vec<_> = disk.paths().into_iter().map(|path| (disk.peek(&path), path)).collect();
     let storage: Arc<dyn Storage> = Arc::new(disk.clone());
     replay_read_only(&*storage, SIZES, &mut Fold::default()).unwrap();

@@ -1,4 +1,4 @@
-//! Records of no meaning and the plainest registry around them.
+//! Records without meaning, and the plainest registry around them.
 
 use crate::journal::format::buckets::BUCKETS;
 use crate::journal::format::codec::{self, Decode, Encode, Stored};
@@ -7,10 +7,10 @@ use crate::registry::buckets::Buckets;
 use crate::registry::record::{Decision, Record, Write};
 use crate::system::clock::Timestamp;
 
-/// A toy registry holds so many records; one more evicts the first.
+/// A toy registry holds this many records; one more evicts the first.
 pub(super) const TOYS_MAX: usize = 12;
 
-/// A record of no meaning.
+/// A record without meaning.
 #[derive(Clone, Debug, Encode, Decode, Eq, PartialEq)]
 #[bincode(crate = "crate::journal::format::codec::bincode")]
 pub(super) struct ToyV1<const TABLE: u16> {
@@ -34,16 +34,18 @@ impl<const TABLE: u16> Record for ToyV1<TABLE> {
     }
 }
 
+/// Says whether a record has expired at `now_ms`, so that a sweep may have removed it.
 pub(super) fn is_out_of_time(table: u16, value: &[u8], now_ms: u64) -> bool {
     matches!(table, TOY_A | TOY_B)
         && codec::decode::<ToyV1<TOY_A>>(value).is_ok_and(|toy| toy.end_ms <= now_ms)
 }
 
-/// The plainest registry that has all habits of the real ones: total writes, expiry, a cap.
+/// The plainest registry with all habits of the real ones: total writes, expiry, a cap.
 #[derive(Default)]
 pub(super) struct Toys<const TABLE: u16>(pub(super) Buckets<[u8; 16], ToyV1<TABLE>>);
 
 impl<const TABLE: u16> Toys<TABLE> {
+    /// Writes a record, and evicts the first one if the table is full.
     pub(super) fn put(&self, key: [u8; 16], end_ms: u64, fill: Vec<u8>) -> Decision<ToyV1<TABLE>, ()> {
         let mut writes = Vec::new();
         if self.0.len() >= TOYS_MAX && self.0.get(&key).is_none() {
@@ -54,6 +56,7 @@ impl<const TABLE: u16> Toys<TABLE> {
         Decision { writes, verdict: () }
     }
 
+    /// Removes a record, if it is there.
     pub(super) fn remove(&self, key: [u8; 16]) -> Decision<ToyV1<TABLE>, ()> {
         let writes = self.0.get(&key).map(|_| Write::Remove(key));
         Decision { writes: writes.into_iter().collect(), verdict: () }
@@ -76,9 +79,9 @@ impl<const TABLE: u16> Registry for Toys<TABLE> {
         true
     }
     fn sweep(&mut self, bucket: usize, now: Timestamp) -> usize {
-        let over = self.0.bucket(bucket).filter(|(_, toy)| toy.end_ms <= now.as_millis());
-        let over: Vec<_> = over.map(|(key, _)| *key).collect();
-        over.iter().filter_map(|key| self.0.remove(key)).count()
+        let expired = self.0.bucket(bucket).filter(|(_, toy)| toy.end_ms <= now.as_millis());
+        let expired: Vec<_> = expired.map(|(key, _)| *key).collect();
+        expired.iter().filter_map(|key| self.0.remove(key)).count()
     }
 }
 

@@ -1,4 +1,4 @@
-//! One life of a server in the simulator: the real journal with three real mailboxes' owners around pure states.
+//! One life of a server in the simulator: the real journal and three real owners around pure states.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -32,6 +32,7 @@ use crate::token::opaque::SecretDigest;
 use crate::value::id::{AccountId, FamilyId, Slot};
 
 const FAMILIES: u16 = 5;
+
 /// The states that recovery fills.
 pub(super) struct States {
     a: Toys<TOY_A>,
@@ -50,39 +51,42 @@ impl ReplayTarget for States {
     }
 }
 
-/// A snapshot that is under way.
+/// A snapshot run that is under way.
 pub(super) enum Saving {
-    /// Owners are asked: table, bucket, and what was read but not handed over yet.
+    /// Owners are asked for buckets: the table, the bucket, and records that were read but not handed over yet.
     Asking(Box<SnapshotRun>, usize, usize, Option<(Records, usize)>),
-    /// It waits for its end to be durable.
+    /// The snapshot waits for its end to be durable.
     Waiting(Finished),
 }
 
 type Opening = Pin<Box<dyn Future<Output = Result<(), NoRoom>>>>;
 
-/// One life.
+/// One life of a server.
 pub(super) struct World {
     pub journal: Recovered,
     pub clock: Clock,
     a: Owner<Toys<TOY_A>>,
     b: Owner<Toys<TOY_B>>,
     families: Owner<Families>,
-    /// Answers that wait, each with what it rests on.
+    /// Answers that wait for their sequence to be durable, each with the sequence that it rests on.
     openings: Vec<(Opening, u64)>,
+    /// Permits that are held without an entry.
     pub held: Vec<Permit>,
     pub saving: Option<Saving>,
-    /// Somebody has damaged the snapshot that is under way.
+    /// Whether the snapshot under way was damaged.
     pub rotten: bool,
-    /// Room kept back was used since somebody was last let in without it.
+    /// Whether the emergency reserve was used since an ordinary entry was last let in.
     reserve_used: bool,
 }
 
+/// Returns the options of a recovery over a simulated disk.
 pub(super) fn options(disk: &SimStorage, sizes: Sizes, clock: Clock, seed: u64) -> Options {
     let random = Arc::new(Random::seeded(seed));
     Options { storage: Arc::new(disk.clone()), sizes, clock, random, accept_clock_floor: false }
 }
 
 impl World {
+    /// Recovers from `disk` and builds the owners, as a start does.
     pub(super) fn start(disk: &SimStorage, sizes: Sizes, clock: &Clock, seed: u64) -> Result<Self, Refusal> {
         let day = Duration::from_hours(24);
         let limits = Limits { grace: Duration::from_secs(10), idle: day * 1000, absolute: day * 2000 };
@@ -93,7 +97,7 @@ impl World {
             clock: clock.clone(),
             fail_stop: FailStop::new(|why| panic!("{why}")),
             write_counts: Arc::default(),
-            feed: Arc::new(Feed::new(journal.life().epoch, day)),
+            feed: Arc::new(Feed::new(journal.context().epoch, day)),
         };
         Ok(Self {
             journal,
@@ -109,7 +113,7 @@ impl World {
         })
     }
 
-    /// The state that is served, in its plainest form.
+    /// Returns the state that is served, in its plainest form.
     pub(super) fn fold(&self) -> Fold {
         let mut fold = Fold::default();
         into(&mut fold, self.a.state());
@@ -118,7 +122,9 @@ impl World {
         fold
     }
 
-    /// Asks toys to change or to be read. The second word says whether it is a no.
+    /// Sends a wish to the toys of its table.
+    ///
+    /// Errors: a broken promise, which the run reports as a loss.
     pub(super) fn toy(&mut self, oracle: &mut Oracle, wish: &Wish, class: Class) -> Result<(), String> {
         match wish.table {
             TOY_A => ask(
@@ -142,10 +148,11 @@ impl World {
         }
     }
 
-    /// Opens a refresh family, or rotates one: the real rule over the real mailbox.
+    /// Opens a refresh family, or rotates its token: the real rule in the real owner.
     pub(super) fn family(&mut self, oracle: &mut Oracle, number: u8, secret: u64) -> Result<(), String> {
         let slot = Slot::FIRST;
-        let (id, account) = (FamilyId::mint(slot, [number; 14]), AccountId::mint(slot, [9; 14]));
+        let id = FamilyId::mint(slot, [number; 14]);
+        let account = AccountId::mint(slot, [9; 14]);
         let digest = |n: u64| SecretDigest([n as u8; 32]);
         let mut writes = Vec::new();
         let place: Place = (FAMILIES, id.to_bytes().to_vec());
@@ -167,7 +174,7 @@ impl World {
                     Decision { writes: decision.writes, verdict: () }
                 }
                 Some(family) => {
-                    // Mostly the live token; now and then one that was spent long ago, which ends the family.
+                    // Mostly the live token; sometimes one that was spent long ago, which ends the family.
                     let back = u32::from(secret.is_multiple_of(7)) * 2;
                     let generation = family.generation.saturating_sub(back);
                     let rotate = Rotate {
@@ -184,59 +191,49 @@ impl World {
             writes.extend(decision.writes.iter().map(change));
             decision
         });
-        self.settle(oracle, answer, writes, &place)
+        note_answer(&self.journal, &mut self.openings, oracle, answer, writes, &place).map(|_| ())
     }
 
-    fn settle(
-        &mut self,
-        oracle: &mut Oracle,
-        answer: Answer<()>,
-        writes: Vec<Change>,
-        place: &Place,
-    ) -> Result<(), String> {
-        settled(&self.journal, &mut self.openings, oracle, answer, writes, place).map(|_| ())
-    }
-
-    /// Looks who may be answered by now. Says how many facts were told.
+    /// Lets out every answer that may leave by now. Returns how many left.
     pub(super) fn let_out(&mut self, oracle: &mut Oracle) -> u64 {
-        let mut told = 0;
+        let mut facts = 0;
         let mut context = Context::from_waker(Waker::noop());
         self.openings.retain_mut(|(opening, rests_on)| match opening.as_mut().poll(&mut context) {
             Poll::Pending => true,
             Poll::Ready(opened) => {
                 if opened.is_ok() {
-                    told += 1;
-                    oracle.told = oracle.told.max(*rests_on);
+                    facts += 1;
+                    oracle.answered = oracle.answered.max(*rests_on);
                 }
                 false
             }
         });
-        told
+        facts
     }
 
-    /// The next step of saving; an error when the disk says no, after which it begins anew.
+    /// Takes the next step of the snapshot run. After an error the next call begins again.
     pub(super) fn save(&mut self, oracle: &mut Oracle) -> Result<(), String> {
         let handle = self.journal.handle.clone();
         let step = match self.saving.take() {
-            None => SnapshotRun::begin(self.journal.life(), &handle)
-                .map(|round| Saving::Asking(Box::new(round), 0, 0, None))
+            None => SnapshotRun::begin(self.journal.context(), &handle)
+                .map(|run| Saving::Asking(Box::new(run), 0, 0, None))
                 .map_err(|e| e.to_string()),
-            Some(Saving::Asking(round, table, from, None)) if table < 3 => {
+            Some(Saving::Asking(run, table, from, None)) if table < 3 => {
                 let read = match table {
                     0 => self.a.read_buckets(from),
                     1 => self.b.read_buckets(from),
                     _ => self.families.read_buckets(from),
                 };
-                Ok(Saving::Asking(round, table, from, Some(read)))
+                Ok(Saving::Asking(run, table, from, Some(read)))
             }
-            Some(Saving::Asking(round, _, _, None)) => {
-                round.finish().map(Saving::Waiting).map_err(|e| e.to_string())
+            Some(Saving::Asking(run, _, _, None)) => {
+                run.finish().map(Saving::Waiting).map_err(|e| e.to_string())
             }
-            Some(Saving::Asking(mut round, table, from, Some((records, next)))) => {
+            Some(Saving::Asking(mut run, table, from, Some((records, next)))) => {
                 let tag = [TOY_A, TOY_B, FAMILIES].get(table).copied().unwrap_or_default();
-                let added = round.add((tag, 1), from, records, next).map_err(|e| e.to_string());
+                let added = run.add((tag, 1), from, records, next).map_err(|e| e.to_string());
                 let (table, next) = if next >= BUCKETS { (table + 1, 0) } else { (table, next) };
-                added.map(|()| Saving::Asking(round, table, next, None))
+                added.map(|()| Saving::Asking(run, table, next, None))
             }
             Some(Saving::Waiting(finished))
                 if finished.end_seq() > handle.durable() && !seeded(Bug::NamedBeforeEndIsDurable) =>
@@ -256,14 +253,14 @@ impl World {
         match step {
             Ok(saving) => self.saving = Some(saving),
             Err(why) => {
-                SnapshotRun::abandon(self.journal.life());
+                SnapshotRun::abandon(self.journal.context());
                 return Err(why);
             }
         }
         Ok(())
     }
 
-    /// Lets every owner forget what is out of time.
+    /// Has every toy owner sweep expired records.
     pub(super) fn sweep(&mut self) {
         for _ in 0..8 {
             self.a.sweep();
@@ -272,7 +269,7 @@ impl World {
     }
 }
 
-/// What a client of the toys wants.
+/// A request of a client of the toys.
 pub(super) struct Wish {
     pub table: u16,
     pub key: [u8; 16],
@@ -296,8 +293,8 @@ fn change<R: Record>(write: &Write<R>) -> Change {
     write.to_change().unwrap()
 }
 
-/// Hands the oracle what was written and keeps the answer until it opens. Says whether there was room.
-fn settled(
+/// Tells the oracle what was written, and keeps the answer until it opens. Says whether there was room.
+fn note_answer(
     journal: &Recovered,
     openings: &mut Vec<(Opening, u64)>,
     oracle: &mut Oracle,
@@ -310,7 +307,7 @@ fn settled(
         Err(_) => return Ok(false),
     };
     if !writes.is_empty() {
-        let sizes = journal.life().sizes;
+        let sizes = journal.context().sizes;
         let len =
             8 + writes.iter().map(|c| 12 + c.key.len() + c.value.as_ref().map_or(0, Vec::len)).sum::<usize>();
         oracle.waiting += frame::padded(len, sizes.align) as u64;
@@ -359,8 +356,9 @@ fn ask<const TABLE: u16>(
     if let Some(unwritten) = unwritten.filter(|_| answer.is_ok()) {
         owner.state_mut().apply(unwritten);
     }
-    let (refused, wrote) = (answer.as_ref().err().copied(), !writes.is_empty());
-    settled(journal, openings, oracle, answer, writes, &place)?;
+    let refused = answer.as_ref().err().copied();
+    let wrote = !writes.is_empty();
+    note_answer(journal, openings, oracle, answer, writes, &place)?;
     match (refused, class) {
         (None, Class::Ordinary) => *reserve_used &= !wrote,
         (None, _) => *reserve_used |= wrote,
@@ -368,13 +366,13 @@ fn ask<const TABLE: u16>(
             if owner.state().0.get(&wish.key) != before.as_ref() {
                 return Err(format!("{refused} for a wish that was granted in memory"));
             }
-            // What is kept back for log-out and revocation must be there, until they have used it themselves.
+            // The reserve for log-out and revocation must be there, until these have used it themselves.
             if refused == NoRoom::StorageFull
                 && class == Class::Ordinary
                 && !*reserve_used
                 && journal.handle.reserve(64, Class::Essential).is_err_and(|why| why == NoRoom::StorageFull)
             {
-                return Err(String::from("nothing was kept back for what is essential"));
+                return Err(String::from("no reserve was kept for essential entries"));
             }
         }
     }

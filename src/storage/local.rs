@@ -1,4 +1,5 @@
-//! Files of the operating system: the only file of the journal that touches `std::fs`.
+//! Directories of the operating system: here and in `local_file.rs` and `write_mode.rs` alone, data is read and written
+//! by `std::fs`.
 
 use std::fs;
 use std::io;
@@ -11,23 +12,23 @@ use super::{File, Storage};
 use crate::storage::local_file::LocalFile;
 use crate::system::lock::Mutex;
 
-/// The data directory on a disk.
+/// A directory tree on a disk.
 #[derive(Clone, Debug)]
 pub struct LocalStorage {
     root: PathBuf,
     log_mode: WriteMode,
-    /// That of the last file the writer was given.
+    /// The mode of the last file that the journal's writer opened.
     used: Arc<Mutex<Option<WriteMode>>>,
 }
 
 impl LocalStorage {
-    /// Over `root`, which is made with mode 0700 when it is not there.
+    /// Opens `root`, and creates it with mode 0700 if it is not there.
     pub fn open(root: &Path) -> io::Result<Self> {
         let missing: Vec<&Path> = root.ancestors().take_while(|dir| !is_dir_or_empty(dir)).collect();
         if !missing.is_empty() {
             make_dir(root)?;
         }
-        // Its own name is as much a part of the past as what lies in it, and so is that of each directory above it.
+        // The data survive a crash only with the name of `root` itself and of each new directory above it.
         for dir in missing {
             let parent = dir.parent().filter(|parent| !parent.as_os_str().is_empty());
             fs::File::open(parent.unwrap_or(Path::new(".")))?.sync_all()?;
@@ -35,7 +36,7 @@ impl LocalStorage {
         Ok(Self::over(root))
     }
 
-    /// Over `root`, which must be there: for whoever only looks.
+    /// Opens `root`, which must exist: for commands that only read.
     pub fn open_existing(root: &Path) -> io::Result<Self> {
         let found = fs::metadata(root)?;
         if found.is_dir() { Ok(Self::over(root)) } else { Err(io::ErrorKind::NotADirectory.into()) }
@@ -45,13 +46,13 @@ impl LocalStorage {
         Self { root: root.to_owned(), log_mode: WriteMode::Fdatasync, used: Arc::default() }
     }
 
-    /// Has the journal written in this mode, or the next one that the file system can.
+    /// Sets the mode in which the journal is written. A file system without it gets the next one.
     #[must_use]
     pub fn logging(self, log_mode: WriteMode) -> Self {
         Self { log_mode, ..self }
     }
 
-    /// How frames become durable; `None` before the first was to be written.
+    /// Returns the mode in which the journal is written; `None` before a segment was opened for writing.
     pub fn used_mode(&self) -> Option<WriteMode> {
         *self.used.lock()
     }
@@ -135,7 +136,7 @@ impl Storage for LocalStorage {
 
     fn lock_to_read(&self) -> io::Result<Box<dyn Send + Sync>> {
         match fs::File::open(self.path("LOCK")) {
-            // No server has ever run here, as in a backup.
+            // No server has ever run here, for instance in a backup.
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Box::new(())),
             file => {
                 let file = file?;
@@ -146,11 +147,12 @@ impl Storage for LocalStorage {
     }
 }
 
+/// Explains why a lock could not be taken.
 fn held(error: fs::TryLockError) -> io::Error {
     match error {
         fs::TryLockError::WouldBlock => io::Error::new(
             io::ErrorKind::ResourceBusy,
-            "another process owns this directory: a running server, or a command at work",
+            "another process owns this directory: a running server, or another command; stop it first, or wait for it",
         ),
         fs::TryLockError::Error(error) => error,
     }
@@ -169,13 +171,18 @@ fn refuse_network_file_system(root: &Path) -> io::Result<()> {
     match network_file_system(rustix::fs::statfs(root)?.f_type as u64) {
         Some(name) => Err(io::Error::new(
             io::ErrorKind::Unsupported,
-            format!("the data directory lies on a network file system ({name}), which cannot be relied on"),
+            format!(
+                "the data directory lies on a network file system ({name}), whose locks and syncs cannot be relied on: \
+                 move it to a local disk"
+            ),
         )),
         None => Ok(()),
     }
 }
 
-/// The name of a file system whose locks and syncs promise less than ours need.
+/// Returns the name of a network file system. Their locks and syncs promise less than the journal needs.
+///
+/// Source: `linux/magic.h`.
 #[cfg(target_os = "linux")]
 fn network_file_system(kind: u64) -> Option<&'static str> {
     const REMOTE: [(u64, &str); 6] = [
@@ -186,7 +193,7 @@ fn network_file_system(kind: u64) -> Option<&'static str> {
         (0x0102_1997, "9P"),
         (0x00C3_6400, "Ceph"),
     ];
-    // Where the field is signed, the sign stands in the upper half.
+    // If the field is signed, the upper half holds the sign.
     let kind = kind & 0xFFFF_FFFF;
     REMOTE.iter().find(|(magic, _)| *magic == kind).map(|(_, name)| *name)
 }
@@ -213,7 +220,7 @@ mod tests {
     }
 
     #[test]
-    fn readers_hold_a_directory_together_against_writers_and_change_nothing() {
+    fn readers_lock_a_directory_together_against_writers() {
         let dir = tempfile::tempdir().unwrap();
         let storage = LocalStorage::open(dir.path()).unwrap();
         drop(storage.lock_to_read().unwrap());
@@ -226,26 +233,27 @@ mod tests {
         assert_eq!(busy(storage.lock()), Some(io::ErrorKind::ResourceBusy));
         drop(readers);
         assert!(storage.lock().is_ok());
-        // What is no file cannot be held.
+        // A symbolic link to itself cannot be opened.
         storage.unlink("LOCK").unwrap();
         std::os::unix::fs::symlink("LOCK", dir.path().join("LOCK")).unwrap();
         assert!(storage.lock_to_read().is_err());
     }
 
     #[test]
-    fn what_is_opened_to_be_read_is_not_written() {
+    fn a_file_opened_for_reading_cannot_be_written() {
         let dir = tempfile::tempdir().unwrap();
         let storage = LocalStorage::open(dir.path()).unwrap();
         storage.create_new("a").unwrap().write_at(b"one", 0).unwrap();
         let file = storage.open("a").unwrap();
-        assert!(file.write_at(b"two", 0).is_err() && file.set_len(9).is_err());
+        assert!(file.write_at(b"two", 0).is_err());
+        assert!(file.set_len(9).is_err());
         assert_eq!(file.read_all().unwrap(), b"one");
         storage.open_to_write("a").unwrap().write_at(b"two", 0).unwrap();
         assert_eq!(file.read_all().unwrap(), b"two");
     }
 
     #[test]
-    fn whoever_only_looks_makes_no_directory() {
+    fn opening_an_existing_directory_creates_none() {
         let dir = tempfile::tempdir().unwrap();
         let root = dir.path().join("a/b");
         let kind = |root: &Path| LocalStorage::open_existing(root).err().map(|error| error.kind());
@@ -259,7 +267,9 @@ mod tests {
         storage.unlink("file").unwrap();
         storage.remove_dir("").unwrap();
         assert!(!root.exists());
-        assert!(!is_dir_or_empty(&root) && is_dir_or_empty(dir.path()) && is_dir_or_empty(Path::new("")));
+        assert!(!is_dir_or_empty(&root));
+        assert!(is_dir_or_empty(dir.path()));
+        assert!(is_dir_or_empty(Path::new("")));
     }
 
     #[test]
@@ -288,21 +298,23 @@ mod tests {
         let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
         assert_eq!([mode(&root), mode(&root.join("sub"))], [0o700; 2]);
         assert_eq!([mode(&root.join("sub/file")), mode(&root.join("LOCK"))], [0o600; 2]);
-        // A directory that is there is taken as it is.
+        // An existing directory keeps its mode.
         assert!(LocalStorage::open(&root).is_ok());
     }
 
     #[test]
-    fn names_and_bytes_go_where_they_should_and_faults_are_told() {
+    fn files_are_created_renamed_listed_and_removed() {
         let dir = tempfile::tempdir().unwrap();
         let storage = LocalStorage::open(dir.path()).unwrap().logging(WriteMode::Dsync);
-        assert_eq!((storage.log_mode, storage.used_mode()), (WriteMode::Dsync, None));
+        assert_eq!(storage.log_mode, WriteMode::Dsync);
+        assert_eq!(storage.used_mode(), None);
         let file = storage.create_new("old").unwrap();
         file.set_len(8_192).unwrap();
         assert_eq!(file.write_some(b"some", 4_000).unwrap(), 4);
         let mut four = [0; 4];
         file.read_at(&mut four, 4_000).unwrap();
-        assert_eq!((&four, file.length().unwrap()), (b"some", 8_192));
+        assert_eq!(&four, b"some");
+        assert_eq!(file.length().unwrap(), 8_192);
         file.sync_data().unwrap();
         file.forget_cache().unwrap();
         storage.open_log("old").unwrap();
@@ -325,31 +337,35 @@ mod tests {
             assert_eq!(fault.map(|error| error.kind()), Some(io::ErrorKind::NotFound));
         }
         storage.create_new("file").unwrap();
-        assert!(storage.create_dir("file/sub").is_err() && storage.list("file").is_err());
+        assert!(storage.create_dir("file/sub").is_err());
+        assert!(storage.list("file").is_err());
         let before = storage.free_space().unwrap();
         let blocks = rustix::fs::statvfs(dir.path()).unwrap();
         let all = blocks.f_blocks * blocks.f_frsize;
-        assert!(before > 4_096 && before <= all, "{before} of {all}");
+        assert!(before > 4_096, "{before}");
+        assert!(before <= all, "{before} of {all}");
         assert!(LocalStorage { root: dir.path().join("gone"), ..storage }.free_space().is_err());
     }
 
     #[cfg(target_os = "linux")]
     #[test]
-    fn what_cannot_be_synced_or_read_anew_says_so() {
+    fn errors_of_a_sync_a_read_and_a_length_are_returned() {
         let (reader, _writer) = io::pipe().unwrap();
         let pipe = LocalFile(fs::File::from(std::os::fd::OwnedFd::from(reader)));
-        assert!(pipe.sync_data().is_err() && pipe.forget_cache().is_err());
-        assert!(pipe.set_len(1).is_err() && pipe.read_at(&mut [0], 0).is_err());
+        assert!(pipe.sync_data().is_err());
+        assert!(pipe.forget_cache().is_err());
+        assert!(pipe.set_len(1).is_err());
+        assert!(pipe.read_at(&mut [0], 0).is_err());
     }
 
     #[cfg(target_os = "linux")]
     #[test]
     fn a_network_file_system_is_known_by_its_number() {
-        // linux/magic.h, and those of the clients that have theirs elsewhere.
+        // From linux/magic.h, and from the clients that have their own header.
         for (kind, name) in [(0x6969, "NFS"), (0x517B, "SMB"), (0x0102_1997, "9P")] {
             assert_eq!(network_file_system(kind), Some(name));
         }
-        // As a signed word of 64 bits.
+        // Sign-extended to 64 bits.
         assert_eq!(network_file_system(0xFFFF_FFFF_FF53_4D42), Some("CIFS"));
         for local in [0xEF53, 0x0102_1994, 0x5846_5342, 0x9123_683E] {
             assert_eq!(network_file_system(local), None);
@@ -357,7 +373,7 @@ mod tests {
     }
 
     #[test]
-    fn a_name_that_is_no_text_is_told_and_not_passed_over() {
+    fn a_file_name_that_is_not_utf8_is_an_error() {
         use std::os::unix::ffi::OsStrExt;
         let dir = tempfile::tempdir().unwrap();
         let storage = LocalStorage::open(dir.path()).unwrap();

@@ -1,10 +1,11 @@
-//! One open file of the local disk.
+//! An open file of the local disk.
 
 use super::File;
 use std::fs;
 use std::io;
 use std::os::unix::fs::FileExt;
 
+/// A file that is read and written through the page cache.
 pub(crate) struct LocalFile(pub(crate) fs::File);
 
 impl File for LocalFile {

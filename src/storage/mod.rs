@@ -1,7 +1,4 @@
-//! The door to files: the whole journal runs over this trait, on a disk or in the simulator.
-//!
-//! A name and the bytes behind it are two things: `sync_data` makes bytes durable, `sync_dir` makes names durable.
-//! Paths are relative to the data directory and use `/`.
+#![doc = include_str!("README.md")]
 
 pub mod local;
 mod local_file;
@@ -14,58 +11,59 @@ use std::sync::Arc;
 
 use crate::system::seeded_bug::{Bug, seeded};
 
-/// Read at once when zeros are looked for.
+/// The number of bytes that are read at once in the search for zeros.
 const PIECE: usize = 256 << 10;
 
-/// A directory tree that may lose what was not synced.
+/// A directory tree. A crash may lose everything in it that was not synced.
 pub trait Storage: Send + Sync + 'static {
-    /// Opens a file that exists, for reading alone: it may lie where nothing can be written.
+    /// Opens an existing file for reading only: the file system may be read-only.
     fn open(&self, path: &str) -> io::Result<Arc<dyn File>>;
-    /// Opens a file that exists, for reading and writing.
+    /// Opens an existing file for reading and writing.
     fn open_to_write(&self, path: &str) -> io::Result<Arc<dyn File>>;
-    /// Opens a segment's file for the writer: of full length, and nothing of it in use yet.
+    /// Opens the file of a segment for the journal's writer. It has its full length, and its end is not in use yet.
     fn open_log(&self, path: &str) -> io::Result<Arc<dyn File>> {
         self.open_to_write(path)
     }
-    /// Makes a file that must not exist yet.
+    /// Creates a file. Fails if it exists.
     fn create_new(&self, path: &str) -> io::Result<Arc<dyn File>>;
-    /// Gives a file another name, replacing what had it. Durable only after [`Storage::sync_dir`].
+    /// Renames a file, and replaces the file that had the new name. Durable only after [`Storage::sync_dir`].
     fn rename(&self, from: &str, to: &str) -> io::Result<()>;
-    /// Takes a name away.
+    /// Removes a file. Durable only after [`Storage::sync_dir`].
     fn unlink(&self, path: &str) -> io::Result<()>;
-    /// Makes the directory and those above it; no error when it exists.
+    /// Creates a directory and those above it. Succeeds if it exists.
     fn create_dir(&self, path: &str) -> io::Result<()>;
-    /// Takes an empty directory away; an error when anything is in it.
+    /// Removes an empty directory. Fails if anything is in it.
     fn remove_dir(&self, path: &str) -> io::Result<()>;
-    /// Makes the names in a directory durable. The root is the empty path.
+    /// Makes the names in a directory durable. The empty path is the root.
     fn sync_dir(&self, path: &str) -> io::Result<()>;
-    /// The names in a directory, in no order; none when there is no such directory.
+    /// Returns the names in a directory, in no order; none if there is no such directory.
     fn list(&self, path: &str) -> io::Result<Vec<String>>;
-    /// Bytes that may still be written.
+    /// Returns the number of bytes that can still be written.
     fn free_space(&self) -> io::Result<u64>;
-    /// Refuses a directory that another process holds or that lies on a network file system; holds it until dropped.
+    /// Locks the directory until the result is dropped. Fails if another process holds it, or if it lies on a network
+    /// file system.
     fn lock(&self) -> io::Result<Box<dyn Send + Sync>>;
-    /// Keeps writers off until dropped, beside other readers, and changes nothing: where no writer ever held the directory,
-    /// nobody is kept off. Refuses a directory that a writer holds.
+    /// Locks the directory against writers until the result is dropped, together with other readers. Changes nothing:
+    /// in a directory that no writer has ever locked, there is no lock to take. Fails if a writer holds it.
     fn lock_to_read(&self) -> io::Result<Box<dyn Send + Sync>>;
 }
 
 /// An open file. All methods take offsets: no position is shared.
 pub trait File: Send + Sync {
-    /// Writes some of `bytes` at `offset`, from their begin, and says how many.
+    /// Writes a first part of `bytes` at `offset`, and returns the length of that part.
     fn write_some(&self, bytes: &[u8], offset: u64) -> io::Result<usize>;
-    /// Fills `bytes` from `offset`; an error when the file ends before.
+    /// Fills `bytes` from `offset`. Fails if the file ends before.
     fn read_at(&self, bytes: &mut [u8], offset: u64) -> io::Result<()>;
     /// Makes the bytes and the length durable.
     fn sync_data(&self) -> io::Result<()>;
     /// Sets the length; new bytes are zero.
     fn set_len(&self, len: u64) -> io::Result<()>;
-    /// The length.
+    /// Returns the length in bytes.
     fn length(&self) -> io::Result<u64>;
-    /// Drops what the page cache holds, so that the next reading shows what the disk has.
+    /// Drops the file's clean pages from the page cache, so that the next read shows what the disk holds.
     fn forget_cache(&self) -> io::Result<()>;
 
-    /// Writes all of `bytes` at `offset`; interrupted and short writes are continued with the same bytes.
+    /// Writes all of `bytes` at `offset`. Interrupted and short writes continue with the same bytes.
     fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
         let mut written = 0;
         while let Some(rest) = bytes.get(written..).filter(|rest| !rest.is_empty()) {
@@ -80,22 +78,22 @@ pub trait File: Send + Sync {
         Ok(())
     }
 
-    /// All bytes.
+    /// Reads the whole file.
     fn read_all(&self) -> io::Result<Vec<u8>> {
         let mut bytes = vec![0; usize::try_from(self.length()?).map_err(io::Error::other)?];
         self.read_at(&mut bytes, 0)?;
         Ok(bytes)
     }
 
-    /// All bytes but the zeros at the end, of which no more than `zeros` stay: of a segment, which is filled with zeros at
-    /// birth, what was written to it.
+    /// Reads the file without the zeros at its end, except for at most `zeros` of them. A segment is filled with zeros
+    /// before it is used, so this reads what was written to it.
     fn read_written(&self, zeros: u64) -> io::Result<Vec<u8>> {
         let len = self.length()?;
         let mut end = len;
         let mut piece = vec![0; PIECE.min(usize::try_from(len).map_err(io::Error::other)?)];
         while end > 0 {
             let begin = end.saturating_sub(piece.len() as u64);
-            // Shorter only where the file begins.
+            // Only the piece at the beginning of the file is shorter.
             piece.truncate(end as usize);
             self.read_at(&mut piece, begin)?;
             if !is_zero(&piece) {
@@ -111,12 +109,13 @@ pub trait File: Send + Sync {
     }
 }
 
-/// Writes a small file so that it is there whole or not at all.
+/// Writes a small file, so that it exists completely or not at all.
 pub fn write_whole(storage: &dyn Storage, dir: &str, name: &str, bytes: &[u8]) -> io::Result<()> {
     write_whole_by(storage, dir, name, |file| file.write_at(bytes, 0))
 }
 
-/// Lets `write` fill a file that is there whole or not at all: temporary name, sync, rename, sync of the directory.
+/// Creates a file with `write`, so that it exists completely or not at all: temporary name, sync, rename, sync of the
+/// directory. Returns the result of `write`.
 pub fn write_whole_by<T>(
     storage: &dyn Storage,
     dir: &str,
@@ -134,7 +133,7 @@ pub fn write_whole_by<T>(
     Ok(written)
 }
 
-/// Removes what may be there: a temporary file of before.
+/// Removes a file, such as a temporary one of an earlier attempt. Succeeds if it is not there.
 pub fn unlink_if_there(storage: &dyn Storage, path: &str) -> io::Result<()> {
     match storage.unlink(path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
@@ -142,12 +141,12 @@ pub fn unlink_if_there(storage: &dyn Storage, path: &str) -> io::Result<()> {
     }
 }
 
-/// `dir/name`, or `name` in the root.
+/// Returns `dir/name`, or `name` if `dir` is the root.
 pub fn join(dir: &str, name: &str) -> String {
     if dir.is_empty() { name.to_owned() } else { format!("{dir}/{name}") }
 }
 
-/// Whether all are zero: block by block, which is a comparison of memory and not of bytes.
+/// Says whether all bytes are zero. Compares blocks, which is a comparison of memory rather than of single bytes.
 pub(crate) fn is_zero(bytes: &[u8]) -> bool {
     const ZEROS: [u8; 512] = [0; 512];
     bytes.chunks(ZEROS.len()).all(|block| ZEROS.get(..block.len()) == Some(block))
@@ -159,7 +158,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_was_written_is_read_with_some_zeros_behind_it_and_no_more() {
+    fn written_bytes_are_read_with_some_zeros_after_them_and_no_more() {
         let disk = SimStorage::new();
         let file = disk.create_new("a").unwrap();
         assert!(file.read_written(10).unwrap().is_empty());
@@ -172,9 +171,10 @@ mod tests {
             file.write_at(&[7], at as u64).unwrap();
             for zeros in [0, 1, 5_000, 10 * PIECE] {
                 let read = file.read_written(zeros as u64).unwrap();
-                assert!(read.len() > at && read.len() <= len, "{at} {zeros}: {}", read.len());
+                assert!(read.len() > at, "{at} {zeros}: {}", read.len());
+                assert!(read.len() <= len, "{at} {zeros}: {}", read.len());
                 assert!(read.len() == len || read.len() > at + zeros, "{at} {zeros}: {}", read.len());
-                // Never more than a piece beyond what was asked for.
+                // At most a piece more than was asked for.
                 assert!(read.len() <= at + 1 + PIECE + zeros, "{at} {zeros}: {}", read.len());
                 assert!(read == file.read_all().unwrap()[..read.len()], "{at} {zeros}");
             }
@@ -183,11 +183,12 @@ mod tests {
 
     #[test]
     fn a_name_lies_in_its_directory_or_in_the_root() {
-        assert_eq!((join("", "a"), join("d", "a")), ("a".to_owned(), "d/a".to_owned()));
+        assert_eq!(join("", "a"), "a");
+        assert_eq!(join("d", "a"), "d/a");
     }
 
     #[test]
-    fn what_is_not_there_need_not_be_removed() {
+    fn a_missing_file_need_not_be_removed() {
         let disk = SimStorage::new();
         disk.create_new("a").unwrap();
         unlink_if_there(&disk, "a").unwrap();

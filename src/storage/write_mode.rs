@@ -1,5 +1,7 @@
-//! A segment's file, written so that what a write returned from is durable: one call for each frame, and where the file
-//! system can, past the page cache, which then never shows what the disk does not have.
+//! Opens the file of a segment for the journal's writer, in the cheapest mode that the file system has.
+//!
+//! In the synced modes a frame is durable when its write returns, with one system call for each frame. With `O_DIRECT`
+//! the write also goes past the page cache, which then never shows bytes that the disk does not have.
 
 use std::fs;
 use std::io;
@@ -12,25 +14,25 @@ use super::File;
 use super::local_file::LocalFile;
 use crate::system::lock::Mutex;
 
-/// Offsets, lengths and addresses past the page cache are multiples of it.
+/// Writes past the page cache need offsets, lengths and addresses that are multiples of this.
 const BLOCK: usize = 4096;
 
-/// How frames become durable.
+/// How the journal makes a frame durable.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum WriteMode {
-    /// A write past the page cache that returns when it is durable: `O_DIRECT | O_DSYNC`.
+    /// A write past the page cache that returns when the bytes are durable: `O_DIRECT | O_DSYNC`.
     Direct,
-    /// A write that returns when it is durable: `O_DSYNC`.
+    /// A write that returns when the bytes are durable: `O_DSYNC`.
     Dsync,
-    /// A write, and `fdatasync` behind it.
+    /// A write, followed by `fdatasync`.
     Fdatasync,
 }
 
 impl WriteMode {
-    /// From the one that costs least.
+    /// All modes, the cheapest first.
     const ALL: [Self; 3] = [Self::Direct, Self::Dsync, Self::Fdatasync];
 
-    /// As it is called in settings and metrics.
+    /// Returns the name of the mode in settings and metrics.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Direct => "direct",
@@ -39,12 +41,12 @@ impl WriteMode {
         }
     }
 
-    /// The mode of that name.
+    /// Returns the mode with that name.
     pub fn of_name(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|mode| mode.name() == name)
     }
 
-    /// For opening a file; `None` where a sync of its own makes what was written durable.
+    /// Returns the flags to open a file with; `None` if the mode needs a sync of its own.
     #[cfg(target_os = "linux")]
     const fn flags(self) -> Option<i32> {
         use rustix::fs::OFlags;
@@ -61,14 +63,15 @@ impl WriteMode {
     }
 }
 
-/// Opens a segment's file of full length, the end of which is not in use yet, in the first of the modes from `wanted` on
-/// in which its last block can be written: with the zeros that stand there.
+/// Opens the file of a segment in the first mode, from `wanted` on, in which its last block can be written, and returns
+/// that mode. The file has its full length and its end is not in use: the trial writes the zeros that are there
+/// already.
 pub(crate) fn open(path: &Path, wanted: WriteMode) -> io::Result<(Arc<dyn File>, WriteMode)> {
     for mode in WriteMode::ALL.into_iter().skip_while(|mode| *mode != wanted) {
         let Some(flags) = mode.flags() else { break };
         match SyncedFile::open(path, flags) {
             Ok(file) => return Ok((Arc::new(file), mode)),
-            // The file system has no such mode.
+            // The file system does not have this mode.
             Err(error)
                 if matches!(error.kind(), io::ErrorKind::InvalidInput | io::ErrorKind::Unsupported) => {}
             Err(error) => return Err(error),
@@ -81,13 +84,14 @@ fn open_with(path: &Path, flags: i32) -> io::Result<fs::File> {
     fs::OpenOptions::new().read(true).write(true).custom_flags(flags).open(path)
 }
 
+/// A file that is open twice: with the flags of a synced mode, and without.
 struct SyncedFile {
     plain: LocalFile,
-    /// The same file: what is written here is durable when the call returns.
+    /// The same file with the mode's flags: bytes written here are durable when the call returns.
     synced: fs::File,
-    /// Holds a copy that begins at a block's address.
+    /// The buffer for a copy of the bytes that begins at a multiple of the block length.
     aligned: Mutex<Vec<u8>>,
-    /// Something was written the other way.
+    /// Whether bytes were written to `plain` since its last sync.
     unsynced: AtomicBool,
 }
 
@@ -95,12 +99,17 @@ impl SyncedFile {
     fn open(path: &Path, flags: i32) -> io::Result<Self> {
         let plain = LocalFile(open_with(path, 0)?);
         let last = plain.length()?.checked_sub(BLOCK as u64).ok_or(io::ErrorKind::InvalidInput)?;
-        let (aligned, unsynced) = (Mutex::default(), AtomicBool::new(false));
-        let file = Self { plain, synced: open_with(path, flags)?, aligned, unsynced };
+        let file = Self {
+            plain,
+            synced: open_with(path, flags)?,
+            aligned: Mutex::default(),
+            unsynced: AtomicBool::new(false),
+        };
         file.write_synced(&[0; BLOCK], last)?;
         Ok(file)
     }
 
+    /// Copies `bytes` to an aligned address, and writes them with the mode's flags.
     fn write_synced(&self, bytes: &[u8], offset: u64) -> io::Result<usize> {
         let mut aligned = self.aligned.lock();
         aligned.clear();
@@ -117,7 +126,7 @@ impl File for SyncedFile {
         if bytes.len().is_multiple_of(BLOCK) && offset.is_multiple_of(BLOCK as u64) {
             return self.write_synced(bytes, offset);
         }
-        // The rest of a write that was cut short inside a block.
+        // The rest of a write that ended inside a block.
         self.unsynced.store(true, Ordering::Relaxed);
         self.plain.write_some(bytes, offset)
     }
@@ -155,7 +164,7 @@ mod tests {
     use crate::storage::local::LocalStorage;
 
     #[test]
-    fn whatever_the_mode_the_same_bytes_stand_in_the_file() {
+    fn every_mode_writes_the_same_bytes() {
         let dir = tempfile::tempdir().unwrap();
         let storage = LocalStorage::open(dir.path()).unwrap();
         // One byte first, so that what is written does not begin at a block's address.
@@ -170,7 +179,8 @@ mod tests {
             file.sync_data().unwrap();
             let found = storage.open(name).unwrap().read_all().unwrap();
             assert_eq!(found.len(), 8 * BLOCK, "{name}");
-            assert!(found[..3 * BLOCK] == bytes[1..] && found[4 * BLOCK..][..100] == bytes[..100], "{name}");
+            assert!(found[..3 * BLOCK] == bytes[1..], "{name}");
+            assert!(found[4 * BLOCK..][..100] == bytes[..100], "{name}");
             assert!(found[4 * BLOCK + 100..].iter().all(|byte| *byte == 0), "{name}");
         }
     }
@@ -183,7 +193,7 @@ mod tests {
         assert_eq!(WriteMode::of_name("auto"), None);
     }
 
-    /// A file of eight blocks of zeros.
+    /// Creates a file of eight blocks of zeros.
     fn made(dir: &tempfile::TempDir) -> std::path::PathBuf {
         let storage = LocalStorage::open(dir.path()).unwrap();
         storage.create_new("log").unwrap().write_at(&vec![0; 8 * BLOCK], 0).unwrap();
@@ -198,7 +208,7 @@ mod tests {
         let path = made(&dir);
         for mode in [WriteMode::Direct, WriteMode::Dsync] {
             let Ok(file) = SyncedFile::open(&path, mode.flags().unwrap()) else {
-                // A file system without it.
+                // The file system does not have this mode.
                 assert_eq!(mode, WriteMode::Direct);
                 continue;
             };
@@ -211,7 +221,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_that_a_mode_cannot_write_is_written_in_the_last_one_and_a_fault_is_told() {
+    fn a_file_that_no_synced_mode_can_write_falls_back_to_fdatasync() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("short");
         fs::write(&path, [0; BLOCK - 1]).unwrap();
@@ -221,7 +231,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_written_past_the_cache_is_synced_behind_it() {
+    fn bytes_outside_whole_blocks_are_synced_afterwards() {
         let dir = tempfile::tempdir().unwrap();
         let path = made(&dir);
         let file = SyncedFile::open(&path, WriteMode::Dsync.flags().unwrap_or_default()).unwrap();
@@ -235,7 +245,8 @@ mod tests {
             assert!(!unsynced());
         }
         file.set_len(9 * BLOCK as u64).unwrap();
-        assert!(unsynced() && file.length().unwrap() == 9 * BLOCK as u64);
+        assert!(unsynced());
+        assert_eq!(file.length().unwrap(), 9 * BLOCK as u64);
         let mut found = [0; 2];
         file.read_at(&mut found, 4_195).unwrap();
         assert_eq!(found, [8, 7]);
@@ -244,14 +255,17 @@ mod tests {
 
     #[cfg(target_os = "linux")]
     #[test]
-    fn a_file_that_cannot_be_synced_says_so_and_stays_unsynced() {
+    fn a_failed_sync_is_an_error_and_the_next_one_is_too() {
         let (reader, _writer) = io::pipe().unwrap();
         let pipe = || fs::File::from(std::os::fd::OwnedFd::from(reader.try_clone().unwrap()));
         let unsynced = AtomicBool::new(true);
         let file =
             SyncedFile { plain: LocalFile(pipe()), synced: pipe(), aligned: Mutex::default(), unsynced };
-        assert!(file.sync_data().is_err() && file.sync_data().is_err());
-        assert!(file.set_len(1).is_err() && file.forget_cache().is_err());
-        assert!(file.read_at(&mut [0], 0).is_err() && file.write_some(&[0; BLOCK], 0).is_err());
+        assert!(file.sync_data().is_err());
+        assert!(file.sync_data().is_err());
+        assert!(file.set_len(1).is_err());
+        assert!(file.forget_cache().is_err());
+        assert!(file.read_at(&mut [0], 0).is_err());
+        assert!(file.write_some(&[0; BLOCK], 0).is_err());
     }
 }

@@ -1,8 +1,8 @@
-//! Time comes in by this door: the only file that reads the clocks of the operating system.
+//! Time. This is the only file that reads the clocks of the operating system.
 //!
-//! Rules take `now: Timestamp`; actors are built with a [`Clock`]. Time never runs backwards past what the
-//! journal has seen: `now = max(system, floor + monotonic time since start)`.
-#![expect(clippy::disallowed_methods, reason = "this file is the door through which time comes in")]
+//! Pure rules take `now: Timestamp`, and actors are built with a [`Clock`]. Time never runs back behind the latest time
+//! in the journal: `now = max(system, floor + monotonic time since start)`.
+#![expect(clippy::disallowed_methods, reason = "this file alone reads the clocks of the operating system")]
 
 use std::fmt;
 use std::ops::{Add, Sub};
@@ -18,27 +18,27 @@ impl Timestamp {
     /// The start of 1970.
     pub const ZERO: Self = Self(0);
 
-    /// From whole seconds since 1970.
+    /// Returns the time that is `secs` seconds after the start of 1970.
     pub const fn from_secs(secs: u64) -> Self {
         Self(secs.saturating_mul(1000))
     }
 
-    /// Whole seconds since 1970, rounded down.
+    /// Returns the whole seconds since 1970, rounded down.
     pub const fn as_secs(self) -> u64 {
         self.0 / 1000
     }
 
-    /// Milliseconds since 1970.
+    /// Returns the milliseconds since 1970.
     pub const fn as_millis(self) -> u64 {
         self.0
     }
 
-    /// The time from `earlier` to this, or zero when `earlier` is later.
+    /// Returns the time from `earlier` to this, or zero if `earlier` is later.
     pub const fn since(self, earlier: Self) -> Duration {
         Duration::from_millis(self.0.saturating_sub(earlier.0))
     }
 
-    /// RFC 3339 in UTC with whole seconds, as the API and the logs show it.
+    /// Returns the time as RFC 3339 in UTC with whole seconds, as the API and the logs show it.
     pub fn rfc3339(self) -> String {
         use time::format_description::well_known::Rfc3339;
         i64::try_from(self.as_secs())
@@ -48,7 +48,7 @@ impl Timestamp {
             .unwrap_or_else(|| String::from("9999-12-31T23:59:59Z"))
     }
 
-    /// Reads RFC 3339 text. `None` when it is not such text or lies before 1970.
+    /// Parses RFC 3339 text. Returns `None` if it is something else or lies before 1970.
     pub fn parse_rfc3339(text: &str) -> Option<Self> {
         use time::format_description::well_known::Rfc3339;
         let at = time::OffsetDateTime::parse(text, &Rfc3339).ok()?;
@@ -76,7 +76,7 @@ impl fmt::Display for Timestamp {
     }
 }
 
-/// Where the time comes from. Cheap to clone; clones share the floor.
+/// The source of time. Cheap to clone; clones share the floor.
 #[derive(Clone, Debug)]
 pub struct Clock(Arc<Source>);
 
@@ -87,12 +87,12 @@ enum Source {
 }
 
 impl Clock {
-    /// The clock of the operating system, never below its floor.
+    /// Returns the clock of the operating system.
     pub fn system() -> Self {
         Self(Arc::new(Source::System { started: Instant::now(), floor_ms: AtomicU64::new(0) }))
     }
 
-    /// A clock that moves only by [`Clock::advance`], for tests and the simulator.
+    /// Returns a clock that only [`Clock::advance`] moves, for tests and the simulator.
     pub fn manual(now: Timestamp) -> Self {
         Self(Arc::new(Source::Manual {
             now_ms: AtomicU64::new(now.0),
@@ -102,7 +102,7 @@ impl Clock {
         }))
     }
 
-    /// The time now, never below the floor and what has passed since it was raised.
+    /// Returns the current time. It is never below the floor plus the time that has passed since the floor was raised.
     pub fn now(&self) -> Timestamp {
         match &*self.0 {
             Source::System { started, floor_ms } => {
@@ -120,7 +120,7 @@ impl Clock {
         }
     }
 
-    /// A steady reading for measuring how long something took. Says nothing of the date.
+    /// Returns a monotonic reading, for measuring durations.
     pub fn steady(&self) -> Instant {
         match &*self.0 {
             Source::System { .. } => Instant::now(),
@@ -130,11 +130,11 @@ impl Clock {
         }
     }
 
-    /// Raises the floor: from here on `now` is at least `floor` plus the steady time that passes.
+    /// Raises the floor: from now on [`Clock::now`] is at least `floor` plus the monotonic time that passes.
     pub fn raise_floor(&self, floor: Timestamp) {
         match &*self.0 {
             Source::System { started, floor_ms } => {
-                // Kept as of the start, so that `now` can add the whole steady time since then.
+                // The floor is stored as of the start, since `now` adds the whole monotonic time since then.
                 floor_ms.fetch_max(floor.0.saturating_sub(millis(started.elapsed())), Ordering::Relaxed);
             }
             Source::Manual { floor_ms, .. } => {
@@ -143,7 +143,7 @@ impl Clock {
         }
     }
 
-    /// What the operating system says, floor or not: recovery compares the two and warns.
+    /// Returns the time of the operating system regardless of the floor. Recovery compares the two and warns.
     pub fn system_now(&self) -> Timestamp {
         match &*self.0 {
             Source::System { .. } => Timestamp(system_ms()),
@@ -154,7 +154,7 @@ impl Clock {
     /// Moves a manual clock forward.
     ///
     /// # Panics
-    /// On a system clock: a test that owns no manual clock cannot move time.
+    /// On a system clock, which cannot be moved.
     pub fn advance(&self, by: Duration) {
         match &*self.0 {
             Source::System { .. } => panic!("the system clock cannot be advanced"),
@@ -166,10 +166,10 @@ impl Clock {
         }
     }
 
-    /// Sets what a manual clock's system says, also back: the floor stays.
+    /// Sets the system time of a manual clock, also back. The floor stays.
     ///
     /// # Panics
-    /// On a system clock, like [`Clock::advance`].
+    /// On a system clock, which cannot be set.
     pub fn set_system(&self, to: Timestamp) {
         match &*self.0 {
             Source::System { .. } => panic!("the system clock cannot be set"),
@@ -200,14 +200,17 @@ mod tests {
     }
 
     #[test]
-    fn a_manual_clock_has_a_floor_that_time_lifts_as_well() {
-        let (start, hour) = (Timestamp::from_secs(1_800_000_000), Duration::from_hours(1));
+    fn the_floor_of_a_manual_clock_rises_with_its_time() {
+        let start = Timestamp::from_secs(1_800_000_000);
+        let hour = Duration::from_hours(1);
         let clock = Clock::manual(start);
         clock.raise_floor(start + hour);
-        assert_eq!((clock.now(), clock.system_now()), (start + hour, start));
+        assert_eq!(clock.now(), start + hour);
+        assert_eq!(clock.system_now(), start);
         clock.advance(hour);
         clock.set_system(start - hour);
-        assert_eq!((clock.now(), clock.system_now()), (start + hour * 2, start - hour));
+        assert_eq!(clock.now(), start + hour * 2);
+        assert_eq!(clock.system_now(), start - hour);
         clock.set_system(start + hour * 3);
         assert_eq!(clock.now(), start + hour * 3);
     }

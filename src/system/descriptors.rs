@@ -1,59 +1,63 @@
-//! File descriptors: every connection takes two, and so does every file of the journal.
+//! File descriptors: how many the process has, and how many of them connections may use.
 //!
-//! **The attack:** connections are opened and held, until the process may open nothing more: no segment, no snapshot, no
-//! file of events, and no way in for the operator.
+//! **The attack:** the attacker opens connections and holds them until the process can open nothing more: no segment,
+//! no snapshot, no audit file, and no way in for the operator.
 //!
-//! **The rule:** the process asks for as many as it may have; some are kept for everything but connections, and no more
-//! connections are taken than the others allow. Who comes then waits in the system's queue until one ends.
+//! **The rule:** the process raises its limit to the maximum. Some descriptors are reserved for everything except
+//! connections, and the number of connections is bounded by the rest. Further clients wait in the kernel's accept queue
+//! until a connection ends.
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-/// Kept for files, mails, alerts and operators: a server in the middle of a snapshot holds some 50.
-const KEPT: u64 = 256;
-/// And so many for each event loop.
-const KEPT_WORKER: u64 = 8;
-/// Connections of an event loop at most, however many descriptors there are: each also takes memory.
-const WORKER_MAX: u64 = 25_600;
-/// A connection takes its own and that by which it is shut when nothing is asked on it.
-const EACH: u64 = 2;
-/// Room is made for so many at most: a MiB of the system's memory.
-const ROOM_MAX: u64 = 1 << 17;
-/// Connections of operators' listener at most; out of those that are kept.
+/// Descriptors reserved for files, mails, alerts and operators. A server that takes a snapshot holds about 50.
+const RESERVED: u64 = 256;
+/// Descriptors reserved for each event loop.
+const RESERVED_PER_WORKER: u64 = 8;
+/// Maximum connections of an event loop, whatever the limit is. Each connection also takes memory.
+const CONNECTIONS_PER_WORKER_MAX: u64 = 25_600;
+/// Descriptors of a connection: its own, and the duplicate by which an idle one is shut down.
+const PER_CONNECTION: u64 = 2;
+/// Largest descriptor table that is allocated in advance: 1 MiB of kernel memory.
+const PREALLOCATED_MAX: u64 = 1 << 17;
+/// Maximum connections of the operators' listener. They use reserved descriptors.
 pub const OPERATORS_MAX: usize = 64;
 
-/// Raises the limit of this process as far as the system lets it, and says what it is then. It is a number of the process,
-/// so this is for whoever owns that: the server, not an embedded engine.
+/// Raises the soft limit of open files to the hard limit (`RLIMIT_NOFILE`) and returns the limit that then holds.
+///
+/// The limit belongs to the process, so only the program that owns the process calls this: the server, not an embedded
+/// engine.
 pub fn raise() -> u64 {
     let limit = getrlimit(Resource::Nofile);
     if limit.current != limit.maximum {
         let raised = Rlimit { current: limit.maximum, ..limit };
         if let Err(error) = setrlimit(Resource::Nofile, raised) {
-            tracing::warn!(%error, "the limit of open files cannot be raised");
+            tracing::warn!(%error, "cannot raise the limit of open files to the hard limit");
         }
     }
     getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX)
 }
 
-/// Has the system make room for so many descriptors at once, as far as the limit goes. It would double its table whenever
-/// that is full, and a process with several threads waits some 10 ms for it each time, everybody who opens or accepts
-/// anything with it: in the first moments of a storm, again and again.
+/// Makes the kernel allocate a table for `wanted` descriptors at once, as far as `limit` allows.
+///
+/// Otherwise the kernel doubles the table each time it is full. In a process with several threads that takes about 10
+/// ms each time, and every thread that opens or accepts something waits for it: several times at the start of a storm.
 pub fn make_room(wanted: u64, limit: u64) {
-    let last = wanted.min(limit).min(ROOM_MAX).saturating_sub(1);
+    let last = wanted.min(limit).min(PREALLOCATED_MAX).saturating_sub(1);
     let Ok(last) = i32::try_from(last) else { return };
-    // Closed at once; the table stays. Where it fails the table grows as it would have.
+    // The duplicate is closed at once and the table stays. On failure the table grows later, as it would have.
     let _ = std::fs::File::open("/dev/null").map(|file| rustix::io::fcntl_dupfd_cloexec(file, last));
 }
 
-/// Descriptors of so many connections.
+/// Returns the number of descriptors that `workers` event loops with `connections` connections each need.
 pub const fn of(connections: usize, workers: usize) -> u64 {
-    KEPT + (KEPT_WORKER + EACH * connections as u64) * workers as u64
+    RESERVED + (RESERVED_PER_WORKER + PER_CONNECTION * connections as u64) * workers as u64
 }
 
-/// Connections that each of `workers` event loops may have under a limit.
+/// Returns the number of connections that each of `workers` event loops may have under `limit`.
 pub fn connections(limit: u64, workers: usize) -> usize {
     let workers = workers.max(1) as u64;
-    let kept = (KEPT + KEPT_WORKER * workers).min(limit / 2);
-    ((limit - kept) / EACH / workers).clamp(1, WORKER_MAX) as usize
+    let reserved = (RESERVED + RESERVED_PER_WORKER * workers).min(limit / 2);
+    ((limit - reserved) / PER_CONNECTION / workers).clamp(1, CONNECTIONS_PER_WORKER_MAX) as usize
 }
 
 #[cfg(test)]
@@ -62,7 +66,7 @@ mod tests {
 
     #[cfg(target_os = "linux")]
     #[test]
-    fn room_is_made_at_once() {
+    fn the_descriptor_table_is_allocated_at_once() {
         let size = || {
             let status = std::fs::read_to_string("/proc/thread-self/status").unwrap();
             let size = status.lines().find_map(|line| line.strip_prefix("FDSize:")).unwrap();
@@ -71,7 +75,7 @@ mod tests {
         let limit = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
         let asked = 3 * size().max(512);
         make_room(asked, limit);
-        let wanted = asked.min(limit).min(ROOM_MAX);
+        let wanted = asked.min(limit).min(PREALLOCATED_MAX);
         assert!(size() >= wanted, "{} for {wanted}", size());
         make_room(0, 0);
         make_room(u64::MAX, 1);
@@ -92,8 +96,8 @@ mod tests {
             assert_eq!(connections(limit, workers), each, "{limit} {workers}");
         }
         for limit in 64..5000 {
-            let all = connections(limit, 4) as u64 * 4 * EACH;
-            assert!(limit - all >= limit.min(2 * KEPT) / 2, "{limit}");
+            let all = connections(limit, 4) as u64 * 4 * PER_CONNECTION;
+            assert!(limit - all >= limit.min(2 * RESERVED) / 2, "{limit}");
         }
     }
 }

@@ -1,16 +1,17 @@
-//! The lock of what event loops share with each other, with the owners and with the journal.
+//! The mutex and condition variable of state that event loops share with each other, with the actors and with the
+//! journal.
 //!
-//! Locks of `parking_lot` ask the system to run somebody else (`sched_yield`) before they sleep. Linux 6.6 and later takes
-//! that at its word: a hashing thread of the idle class then has the core until the next tick, up to 4 ms, while a request
-//! waits for a lock that was free again after a microsecond. Those of the standard library spin, then sleep.
+//! They wrap the standard library's. `parking_lot` calls `sched_yield` before it sleeps, and from Linux 6.6 on that
+//! gives the core to a hashing thread of the idle class until the next tick, up to 4 ms, while a request waits for a
+//! lock that was free again after a microsecond. The standard library's locks spin and then sleep.
 //!
-//! A panic in the hands of a lock's owner is not for others to find: what owners and the journal may have left half done ends
-//! the process, and what requests share is whole between any two steps that can panic.
+//! Poisoning is ignored. A panic in an actor or in the journal ends the process, so no thread sees a half-done change;
+//! and state shared by requests is consistent between any two steps that can panic.
 
 use std::sync::{self, MutexGuard, PoisonError};
 use std::time::Duration;
 
-/// As [`std::sync::Mutex`], without poison.
+/// A [`std::sync::Mutex`] without poisoning.
 #[derive(Debug, Default)]
 pub(crate) struct Mutex<T>(sync::Mutex<T>);
 
@@ -23,7 +24,7 @@ impl<T> Mutex<T> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// What it holds, unless somebody has it now.
+    /// Returns a guard, or `None` if another thread holds the lock.
     pub(crate) fn try_lock(&self) -> Option<MutexGuard<'_, T>> {
         match self.0.try_lock() {
             Ok(guard) => Some(guard),
@@ -33,7 +34,7 @@ impl<T> Mutex<T> {
     }
 }
 
-/// As [`std::sync::Condvar`], without poison.
+/// A [`std::sync::Condvar`] without poisoning.
 #[derive(Debug, Default)]
 pub(crate) struct Condvar(sync::Condvar);
 
@@ -42,7 +43,7 @@ impl Condvar {
         Self(sync::Condvar::new())
     }
 
-    /// Sleeps until it is called, or so long. May wake up for nothing.
+    /// Sleeps until a notification, or for `time`. May wake up without either.
     pub(crate) fn wait_for<'a, T>(&self, guard: MutexGuard<'a, T>, time: Duration) -> MutexGuard<'a, T> {
         self.0.wait_timeout(guard, time).unwrap_or_else(PoisonError::into_inner).0
     }
@@ -63,7 +64,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_panic_with_the_lock_in_hand_leaves_it_to_others() {
+    fn a_panic_under_the_lock_releases_it() {
         let lock = Mutex::new(1);
         let result = thread::scope(|scope| {
             scope
@@ -71,14 +72,14 @@ mod tests {
                     let mut held = lock.lock();
                     assert!(lock.try_lock().is_none());
                     *held = 2;
-                    panic!("with the lock in hand");
+                    panic!("under the lock");
                 })
                 .join()
         });
         assert!(result.is_err());
         assert_eq!(*lock.lock(), 2);
         assert_eq!(lock.try_lock().map(|value| *value), Some(2));
-        let called = Condvar::new();
-        assert_eq!(*called.wait_for(lock.lock(), Duration::ZERO), 2);
+        let notified = Condvar::new();
+        assert_eq!(*notified.wait_for(lock.lock(), Duration::ZERO), 2);
     }
 }

@@ -1,32 +1,35 @@
-//! The memory that is there for hashing.
+//! Free memory, and how many hashing threads fit into it.
 //!
-//! It is taken at the first password and given back when the pool is idle, so that a start does not show whether there is
-//! enough: the first storm would, by the system ending the process, and again after each start. So it is asked before.
+//! Hashing threads allocate their memory at the first password and release it when idle. A start would therefore
+//! succeed without enough memory, and the first storm would make the kernel kill the process, again after each restart.
+//! So the free memory is read before the threads start.
 
 use std::path::Path;
 
-/// One of so many parts of what is free is for hashing: the others are for accounts that are still to come, and for the
-/// cache of the journal's files.
-const PART: u64 = 2;
+/// Hashing may use this fraction of the free memory. The rest is for accounts to come and for the page cache of the
+/// journal.
+const FRACTION: u64 = 2;
+/// Where control groups are mounted (`cgroups(7)`).
 const CGROUPS: &str = "/sys/fs/cgroup";
 
-/// What a control group (v2) says of its memory.
+/// The memory files of a control group (version 2).
 #[derive(Clone, Debug, Default)]
 pub struct Group {
-    /// `memory.max`.
+    /// Text of `memory.max`: the limit in bytes, or `max`.
     pub max: String,
-    /// `memory.current`.
+    /// Text of `memory.current`: bytes in use.
     pub current: String,
-    /// `memory.stat`.
+    /// Text of `memory.stat`: use by kind.
     pub stat: String,
 }
 
-/// What is free on this machine, or in the container this runs in, in KiB. None where the system does not say.
+/// Returns the free memory of this machine, or of the container that this runs in, in KiB. Returns `None` if the system
+/// does not say.
 pub fn free_kib() -> Option<u64> {
     let read = |path: &Path| std::fs::read_to_string(path).unwrap_or_default();
     let own = read(Path::new("/proc/self/cgroup"));
     let path = own.lines().find_map(|line| line.strip_prefix("0::/")).unwrap_or_default();
-    // A limit of a group above holds as well.
+    // The limits of all parent groups hold as well.
     let groups = Path::new(path).ancestors().map(|group| {
         let file = |name: &str| read(&Path::new(CGROUPS).join(group).join(name));
         Group { max: file("memory.max"), current: file("memory.current"), stat: file("memory.stat") }
@@ -34,8 +37,8 @@ pub fn free_kib() -> Option<u64> {
     free_of(&read(Path::new("/proc/meminfo")), groups)
 }
 
-/// The least of what the machine has available and what each group has left. The cache of files counts as left: the system
-/// takes it back before it ends anybody.
+/// Returns the minimum of the memory that the machine has available and the memory that each group has left. The page
+/// cache counts as free, because the kernel reclaims it before it kills a process.
 fn free_of(meminfo: &str, groups: impl Iterator<Item = Group>) -> Option<u64> {
     let available = number_after(meminfo, "MemAvailable:");
     let left = groups.filter_map(|group| {
@@ -48,21 +51,21 @@ fn free_of(meminfo: &str, groups: impl Iterator<Item = Group>) -> Option<u64> {
     available.into_iter().chain(left).min()
 }
 
-/// The number in the line that begins with a word.
+/// Returns the number in the line of `text` that begins with `word`.
 fn number_after(text: &str, word: &str) -> Option<u64> {
     let mut lines = text.lines().map(str::split_whitespace);
     let mut line = lines.find_map(|mut words| (words.next() == Some(word)).then_some(words))?;
     line.next()?.parse().ok()
 }
 
-/// Whether so many threads have their memory in what is free.
+/// Says whether `threads` threads of `memory_kib` each fit into the free memory.
 pub fn is_enough(free_kib: u64, threads: usize, memory_kib: u32) -> bool {
-    threads as u64 * u64::from(memory_kib) <= free_kib / PART
+    threads as u64 * u64::from(memory_kib) <= free_kib / FRACTION
 }
 
-/// So many threads of those that are wanted have their memory in what is free; one in any case.
+/// Returns how many of `wanted` threads of `memory_kib` each fit into the free memory, at least one.
 pub fn threads_within(free_kib: u64, wanted: usize, memory_kib: u32) -> usize {
-    let fit = free_kib / PART / u64::from(memory_kib.max(1));
+    let fit = free_kib / FRACTION / u64::from(memory_kib.max(1));
     wanted.min(usize::try_from(fit).unwrap_or(usize::MAX)).max(1)
 }
 
@@ -78,7 +81,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_free_is_the_least_of_the_machine_and_of_each_group() {
+    fn free_memory_is_the_minimum_of_machine_and_groups() {
         let gib = "1073741824\n";
         let stat = "anon 100\nfile 900\nactive_file 104857600\ninactive_file 419430400\n";
         for (groups, free) in [
@@ -88,7 +91,7 @@ mod tests {
             (vec![group(gib, "536870912\n", "")], Some(512 << 10)),
             // Of the half gibibyte in use 500 MiB are cache.
             (vec![group(gib, "536870912\n", stat)], Some((512 + 500) << 10)),
-            // The limit of a group above.
+            // The limit of a parent group.
             (vec![group("max\n", "0\n", ""), group(gib, "0\n", "")], Some(1 << 20)),
             (vec![group(gib, "0\n", ""), group("1048576\n", "0\n", "")], Some(1 << 10)),
             // More than the machine has, or less than nothing.
@@ -103,7 +106,7 @@ mod tests {
     }
 
     #[test]
-    fn threads_are_as_many_as_have_their_memory_in_half_of_it_and_at_least_one() {
+    fn threads_fit_into_half_of_the_free_memory_and_are_at_least_one() {
         for (free, wanted, memory, threads) in [
             (48_000_000, 64, 19_456, 64),
             // A container of 1 GiB on a machine of 64 cores.

@@ -1,9 +1,4 @@
-//! The doors to the machine: clocks, randomness, threads, memory and descriptors.
-//!
-//! Everything above gets time and randomness as values from here, so that rules stay pure and tests own both.
-//!
-//! Invariant: `clock.rs` alone reads a clock of the operating system; a lint refuses it elsewhere.
-//! Invariant: nothing here knows another folder of the library.
+#![doc = include_str!("README.md")]
 
 pub mod clock;
 pub mod descriptors;

@@ -1,5 +1,5 @@
-//! What nobody waits for takes only a share of a core, in slices that are shorter than those of the system's scheduler: a
-//! request that comes in between waits for one of them at most.
+//! Pacing of background work: it uses only a share of a core, in slices shorter than those of the kernel's scheduler. A
+//! request that arrives in between waits for one slice at most.
 
 use std::cell::Cell;
 use std::thread;
@@ -7,11 +7,11 @@ use std::time::{Duration, Instant};
 
 use super::clock::Clock;
 
-/// Work goes on for so long, or for one step where that is longer.
+/// Length of a slice of work. A step that takes longer is one slice.
 const SLICE: Duration = Duration::from_micros(250);
-/// Idle for so many times as long as it worked.
+/// Length of the pause after a slice, as a multiple of the slice.
 const IDLE_TIMES: u32 = 3;
-/// And never for longer: what was counted as work may have been a wait.
+/// Maximum length of a pause. A long slice may have been a wait and not work.
 const IDLE_MAX: Duration = Duration::from_millis(20);
 
 /// The pace of one thread.
@@ -22,12 +22,13 @@ pub(crate) struct Pace<H> {
 }
 
 impl<H: Fn() -> bool> Pace<H> {
-    /// From now on, until `hurry` says that somebody waits after all.
+    /// Starts the first slice now. While `hurry` returns true there are no pauses, because something waits for the
+    /// work.
     pub(crate) fn new(clock: Clock, hurry: H) -> Self {
         Self { since: Cell::new(clock.steady()), clock, hurry }
     }
 
-    /// Called between two steps: idles when a slice is over.
+    /// Pauses if the slice is over. Call it between two steps of the work.
     pub(crate) fn step(&self) {
         let worked = self.clock.steady().saturating_duration_since(self.since.get());
         if worked < SLICE {
@@ -46,7 +47,7 @@ mod tests {
     use crate::system::clock::Timestamp;
 
     #[test]
-    fn idles_once_a_slice_is_over_and_not_when_somebody_waits() {
+    fn a_pause_comes_after_each_slice_and_not_in_a_hurry() {
         let clock = Clock::manual(Timestamp::from_secs(1));
         let asked = Cell::new(0);
         let pace = Pace::new(clock.clone(), || {

@@ -1,43 +1,46 @@
-//! How the system shares cores among the threads of this process.
+//! Scheduling policies of the threads of this process, by `sched(7)` on Linux. Elsewhere nothing is done.
 //!
-//! - Hashing threads run below everything else ([`lower`]): in the idle class, which gives way at once and gets next to
-//!   nothing beside another program that is busy, and where they starve there, at nice 19.
-//! - On a machine of our own the owners and the journal's writer are of the batch class ([`gather`]): woken, they do not
-//!   interrupt whoever runs, so that more has gathered for them by the time they do. What they answer with one wake-up is then
-//!   more, and the syncs are fewer. Beside others they would wait for the others' slices.
-//!
-//! On Linux by `sched(7)`; elsewhere nothing is done.
+//! - Hashing threads run below all others ([`background`]): under `SCHED_IDLE`, which yields the core to any thread
+//!   that wakes up but gets almost no time beside another busy program; where they starve there, at nice 19.
+//! - On a dedicated machine the actors' thread and the journal's writer run under `SCHED_BATCH` ([`batch`]). When woken
+//!   they do not preempt the running thread, so that more requests have arrived by the time they run: one wake-up
+//!   answers more of them and there are fewer syncs. On a shared machine they would wait for the slices of other
+//!   programs.
 
 use std::io;
 
-/// Who else is busy on the cores.
+/// Whether other programs use the cores of this machine.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Machine {
-    /// Other programs may be.
+    /// Other programs may use them.
     Shared,
-    /// Nobody.
+    /// No other program uses them.
     Dedicated,
 }
 
-/// How far below everything else a thread has come.
+/// A scheduling policy for work that must not delay other threads.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Low {
-    /// The idle class: whatever else wakes up runs at once.
+pub enum BackgroundPolicy {
+    /// `SCHED_IDLE`: any other thread that wakes up runs at once.
     Idle,
-    /// Nice 19: something is left to it beside other busy programs, and a woken thread may wait for some milliseconds.
+    /// `SCHED_OTHER` at nice 19: it gets some time beside other busy programs, and a thread that wakes up may wait for
+    /// some milliseconds.
     Nice,
 }
 
-/// Puts this thread below everything else, and says how far down it came. It cannot come up again.
-pub fn background(wanted: Low) -> io::Result<Low> {
-    if wanted == Low::Idle && set::idle().is_ok() {
-        return Ok(Low::Idle);
+/// Puts the current thread under `wanted`, or under [`BackgroundPolicy::Nice`] if the system refuses `SCHED_IDLE`, and
+/// returns the policy it got. An unprivileged thread cannot go back.
+///
+/// Errors: the system refuses both.
+pub fn background(wanted: BackgroundPolicy) -> io::Result<BackgroundPolicy> {
+    if wanted == BackgroundPolicy::Idle && set::idle().is_ok() {
+        return Ok(BackgroundPolicy::Idle);
     }
-    set::nice(19).map(|()| Low::Nice)
+    set::nice(19).map(|()| BackgroundPolicy::Nice)
 }
 
-/// On a machine of our own puts this thread among those which interrupt nobody when they are woken. Where that is refused it
-/// stays as it is.
+/// Puts the current thread under `SCHED_BATCH` on a dedicated machine. If the system refuses, the thread stays as it
+/// is.
 pub fn batch(machine: Machine) {
     if machine == Machine::Dedicated {
         set::batch();
@@ -68,7 +71,8 @@ mod set {
 
     pub(super) fn batch() {
         let before = rustix::process::getpriority_process(Some(rustix::thread::gettid())).unwrap_or(0);
-        // Setting the class sets a nice value as well. One below zero, which an operator gave, could not be given back.
+        // Setting the policy also sets a nice value, which is restored below. A negative one, given by the operator,
+        // could not be restored.
         if before < 0 {
             return;
         }
@@ -100,8 +104,8 @@ mod set {
 mod tests {
     use super::*;
 
-    /// Scheduling class and nice value of this thread, as the system shows them: fields 41 and 19 of `proc_pid_stat(5)`.
-    fn shown() -> (String, String) {
+    /// Returns the scheduling policy and nice value of this thread: fields 41 and 19 of `proc_pid_stat(5)`.
+    fn policy_and_nice() -> (String, String) {
         let text = std::fs::read_to_string("/proc/thread-self/stat").unwrap();
         let fields: Vec<_> = text.rsplit_once(") ").unwrap().1.split(' ').collect();
         (fields[41 - 3].to_owned(), fields[19 - 3].to_owned())
@@ -112,23 +116,24 @@ mod tests {
     }
 
     #[test]
-    fn a_hashing_thread_comes_down_as_far_as_it_is_told() {
-        let (idle, class) = on_a_thread(|| (background(Low::Idle).unwrap(), shown().0));
-        assert_eq!(class == "5", idle == Low::Idle);
+    fn a_thread_gets_the_background_policy_that_it_asks_for() {
+        let (got, policy) =
+            on_a_thread(|| (background(BackgroundPolicy::Idle).unwrap(), policy_and_nice().0));
+        assert_eq!(policy == "5", got == BackgroundPolicy::Idle);
         assert_eq!(
-            on_a_thread(|| (background(Low::Nice).unwrap(), shown())),
-            (Low::Nice, ("0".into(), "19".into()))
+            on_a_thread(|| (background(BackgroundPolicy::Nice).unwrap(), policy_and_nice())),
+            (BackgroundPolicy::Nice, ("0".into(), "19".into()))
         );
     }
 
     #[test]
-    fn who_gathers_keeps_the_nice_value_it_had() {
-        let shown = on_a_thread(|| {
+    fn a_batch_thread_keeps_its_nice_value() {
+        let (policy, nice) = on_a_thread(|| {
             set::nice(7).unwrap();
             batch(Machine::Dedicated);
-            shown()
+            policy_and_nice()
         });
-        assert!(["0", "3"].contains(&shown.0.as_str()));
-        assert_eq!(shown.1, "7");
+        assert!(["0", "3"].contains(&policy.as_str()));
+        assert_eq!(nice, "7");
     }
 }

@@ -1,11 +1,11 @@
-//! Known mistakes, each behind a switch that exists only in tests: the simulator must find every one.
+//! Known mistakes that the simulator must find, each behind a switch that exists only in tests.
 //!
-//! In any other build [`seeded`] is constantly false and what stands behind it is not compiled in. The numbers are those
-//! of the table in the page of the journal.
+//! In any other build [`seeded`] is always false and the mistakes are not compiled in. The journal's page has a table
+//! of them.
 
 /// One known mistake.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-#[expect(missing_docs, reason = "each is explained in the table of the page")]
+#[expect(missing_docs, reason = "each is explained in the table of the journal's page")]
 pub enum Bug {
     AnswerBeforeSync,
     RefusalNotSealed,
@@ -52,12 +52,12 @@ mod switch {
         static SEEDED: Cell<Option<Bug>> = const { Cell::new(None) };
     }
 
-    /// Whether this thread makes the mistake.
+    /// Says whether this thread makes the mistake.
     pub fn seeded(bug: Bug) -> bool {
         SEEDED.get() == Some(bug)
     }
 
-    /// Does `act` with the mistake.
+    /// Runs `act` on this thread with the mistake.
     pub fn with<T>(bug: Option<Bug>, act: impl FnOnce() -> T) -> T {
         SEEDED.set(bug);
         let done = act();
@@ -69,7 +69,7 @@ mod switch {
 #[cfg(any(test, feature = "sim"))]
 pub use switch::{seeded, with};
 
-/// Whether this thread makes the mistake: never, outside tests.
+/// Returns false: outside tests no thread makes a mistake on purpose.
 #[cfg(not(any(test, feature = "sim")))]
 #[inline]
 pub const fn seeded(_: Bug) -> bool {

@@ -1,4 +1,4 @@
-//! Access tokens (RFC 9068): signed, short-lived, and checked here against what the registries know as well.
+//! Access tokens (RFC 9068): their claims, and the signer that makes and checks them.
 
 use std::fmt;
 
@@ -7,64 +7,63 @@ use jsonwebtoken::Validation;
 use jsonwebtoken::jwk::{Jwk, JwkSet};
 use serde::{Deserialize, Serialize};
 
-use super::signing_key::Signing;
+use super::signing_key::{KeyError, Signing, SigningKey, TYP, encode};
 use crate::system::clock::Timestamp;
-use crate::token::signing_key::{KeyError, SigningKey, TYP, encode};
 
-/// Clocks of other machines may differ by so much.
+/// Allowed difference between clocks of machines, in seconds.
 const LEEWAY_SECS: u64 = 30;
-/// A token of ours is far shorter.
+/// Maximum length of a token. Tokens of this server are far shorter.
 const TOKEN_CHARS_MAX: usize = 4096;
 
-/// What an access token says.
+/// The claims of an access token (RFC 7519, RFC 9068 §2.2).
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub struct Claims {
-    /// The public origin.
+    /// Issuer: the public origin.
     pub iss: String,
-    /// The account.
+    /// Subject: the id of the account.
     pub sub: String,
-    /// For whom it is.
+    /// Audience: the resource server that the token is for.
     pub aud: String,
-    /// Seconds since 1970.
+    /// Expiry, in seconds since 1970.
     pub exp: u64,
-    /// Seconds since 1970.
+    /// Issue time, in seconds since 1970.
     pub iat: u64,
-    /// Random.
+    /// Random id of the token.
     pub jti: String,
-    /// The refresh-token family: with it the token dies.
+    /// Id of the session, which is the refresh-token family. The token ends with it.
     pub sid: String,
-    /// What its holder may do.
+    /// Roles of the account.
     pub roles: Vec<String>,
-    /// When the password was typed, in seconds since 1970.
+    /// When the user last authenticated, in seconds since 1970.
     pub auth_time: u64,
-    /// How the user proved who they are (RFC 8176).
+    /// Methods by which the user authenticated (RFC 8176).
     pub amr: Vec<String>,
 }
 
-/// A token that is not to be believed. Why is for the log, not for the client.
+/// The token is not accepted. The reason is for the log, not for the client.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 pub enum Rejected {
-    /// Not a token in form.
-    #[error("not an access token in form")]
+    /// The text is not a JWT.
+    #[error("not a well-formed access token")]
     Form,
-    /// No key of ours, or another algorithm or type than that key signs.
-    #[error("access token names no key, algorithm or type of ours")]
+    /// The header names an unknown key, or another algorithm or type than that key signs.
+    #[error("access token names an unknown key, algorithm or type")]
     Key,
     /// The signature, issuer or audience is wrong.
     #[error("access token is not signed by this server for this audience")]
     Signature,
-    /// Out of time.
+    /// The token has expired, or was issued in the future.
     #[error("access token has expired")]
     Expired,
-    /// Its session was ended, or may have been.
+    /// The session of the token has ended, or may have ended.
     #[error("session of the access token was ended")]
     Ended,
 }
 
-/// Signs with the newest key whose time has come, checks with all of them. A key is published before its time, so that
-/// whoever keeps the published ones for a while knows it when its first token comes.
+/// Signs access tokens with the newest key that is due, and checks them with all keys. A key is published before it is
+/// due, so that resource servers that cache the published keys know it when they see its first token.
 pub struct Signer {
-    /// Newest first; at least one.
+    /// At least one key, newest first.
     keys: Vec<SigningKey>,
     issuer: String,
     audience: String,
@@ -77,11 +76,11 @@ impl fmt::Debug for Signer {
 }
 
 impl Signer {
-    /// From keys, newest first, none of them used for anything else.
+    /// Builds a signer from `signing`, newest first. The keys must not be used for anything else.
     ///
-    /// Errors: no key, or one that is neither a P-256 nor an Ed25519 key.
+    /// Errors: there is no key, or one is neither a P-256 nor an Ed25519 key.
     pub fn new(signing: &[Signing], issuer: &str, audience: &str) -> Result<Self, KeyError> {
-        // Installed once for the process: jsonwebtoken keeps it so. A second engine finds it there.
+        // The provider is installed once per process; for a second engine this fails and the first one stays.
         let _ = jsonwebtoken::crypto::aws_lc::DEFAULT_PROVIDER.install_default();
         let keys = signing.iter().map(|key| SigningKey::new(&key.pkcs8, key.from));
         let keys = keys.collect::<Result<Vec<_>, _>>()?;
@@ -91,31 +90,31 @@ impl Signer {
         Ok(Self { keys, issuer: issuer.to_owned(), audience: audience.to_owned() })
     }
 
-    /// The key that signs at `now`: the newest whose time has come; where that of none has, the oldest at once.
+    /// Returns the key that signs at `now`: the newest one that is due, or the oldest one if none is.
     fn current(&self, now: Timestamp) -> Result<&SigningKey, KeyError> {
         let due = self.keys.iter().find(|key| key.from <= now).or(self.keys.last());
         due.ok_or_else(|| KeyError(String::from("there is none")))
     }
 
-    /// The newest key, and from when on it signs.
+    /// Returns the id of the newest key and when it begins to sign.
     pub fn newest(&self) -> Option<(&str, Timestamp)> {
         self.keys.first().map(|key| (key.kid.as_str(), key.from))
     }
 
-    /// Who signs.
+    /// Returns the issuer.
     pub fn issuer(&self) -> &str {
         &self.issuer
     }
 
-    /// For whom.
+    /// Returns the audience.
     pub fn audience(&self) -> &str {
         &self.audience
     }
 
-    /// The text of a token that is made at `now`.
+    /// Returns the text of a token that is issued at `now`.
     pub fn sign(&self, claims: &Claims, now: Timestamp) -> Result<String, KeyError> {
         let key = self.current(now)?;
-        // Not by jsonwebtoken's `encode`, which reads and checks the key anew for each token.
+        // `jsonwebtoken::encode` would parse and check the key for each token.
         let claims = encode(claims)?;
         let mut text = String::with_capacity(key.header.len() + claims.len() + 96);
         text.push_str(&key.header);
@@ -127,8 +126,8 @@ impl Signer {
         Ok(text)
     }
 
-    /// Checks form, key, type, signature, issuer, audience and time. Whether the session behind it is alive is another
-    /// question.
+    /// Checks form, key, type, signature, issuer, audience and time, and returns the claims. The caller must also check
+    /// that the session of the token is alive.
     pub fn verify(&self, text: &str, now: Timestamp) -> Result<Claims, Rejected> {
         if text.len() > TOKEN_CHARS_MAX {
             return Err(Rejected::Form);
@@ -143,7 +142,7 @@ impl Signer {
         let mut validation = Validation::new(algorithm);
         validation.set_audience(&[&self.audience]);
         validation.set_issuer(&[&self.issuer]);
-        // Time comes in by the door: checked below against the clock that was passed in.
+        // The crate would read the clock of the system. The time is checked below, against `now`.
         validation.validate_exp = false;
         let claims = jsonwebtoken::decode::<Claims>(text, &key.decoding, &validation)
             .map_err(|_| Rejected::Signature)?
@@ -155,12 +154,13 @@ impl Signer {
         Ok(claims)
     }
 
-    /// The public keys, for whoever checks tokens elsewhere.
+    /// Returns the public keys, for resource servers.
     pub fn jwks(&self) -> JwkSet {
         JwkSet { keys: self.keys.iter().map(|key| key.public.clone()).collect() }
     }
 
-    /// The public keys, newest first, each with when it begins to sign, and whether it is the one that signs at `now`.
+    /// Returns the public keys, newest first. Each comes with the time from which it signs, and with whether it is the
+    /// one that signs at `now`.
     pub fn listed(&self, now: Timestamp) -> impl Iterator<Item = (&Jwk, Timestamp, bool)> {
         let signs = self.current(now).ok().map(|key| key.kid.as_str());
         self.keys.iter().map(move |key| (&key.public, key.from, Some(key.kid.as_str()) == signs))
@@ -195,8 +195,9 @@ mod tests {
     }
 
     #[test]
-    fn a_token_is_believed_in_its_time_and_an_older_key_still_checks() {
-        let (old, new) = (generate(Scheme::Es256).unwrap(), generate(Scheme::Es256).unwrap());
+    fn a_token_is_accepted_until_it_expires_also_by_an_older_key() {
+        let old = generate(Scheme::Es256).unwrap();
+        let new = generate(Scheme::Es256).unwrap();
         let text = signer(std::slice::from_ref(&old)).sign(&claims(), NOW).unwrap();
         let both = signer(&[new.clone(), old]);
         assert_eq!(both.verify(&text, NOW), Ok(claims()));
@@ -210,19 +211,21 @@ mod tests {
     }
 
     #[test]
-    fn keys_of_both_kinds_stand_side_by_side_and_each_checks_its_own() {
-        let (p256, ed25519) = (generate(Scheme::Es256).unwrap(), generate(Scheme::EdDsa).unwrap());
+    fn keys_of_both_schemes_check_their_own_tokens() {
+        let p256 = generate(Scheme::Es256).unwrap();
+        let ed25519 = generate(Scheme::EdDsa).unwrap();
         assert_eq!([&p256, &ed25519].map(|key| scheme_of(key).unwrap()), [Scheme::Es256, Scheme::EdDsa]);
         let old = signer(std::slice::from_ref(&p256)).sign(&claims(), NOW).unwrap();
         let both = signer(&[ed25519.clone(), p256]);
         let new = both.sign(&claims(), NOW).unwrap();
-        assert_eq!((both.verify(&old, NOW), both.verify(&new, NOW)), (Ok(claims()), Ok(claims())));
+        assert_eq!(both.verify(&old, NOW), Ok(claims()));
+        assert_eq!(both.verify(&new, NOW), Ok(claims()));
         assert!(signer(&[ed25519]).verify(&old, NOW).is_err());
         assert!(SigningKey::new(b"no key", NOW).is_err());
     }
 
     #[test]
-    fn a_key_is_published_before_it_signs_and_without_another_it_signs_at_once() {
+    fn a_new_key_signs_once_it_is_due_or_at_once_if_it_is_the_only_one() {
         let key = |from| Signing { pkcs8: generate(Scheme::Es256).unwrap(), from };
         let later = NOW + std::time::Duration::from_mins(10);
         let (old, new) = (key(Timestamp::ZERO), key(later));
@@ -245,7 +248,7 @@ mod tests {
     }
 
     #[test]
-    fn forged_tokens_are_not_believed() {
+    fn forged_tokens_are_rejected() {
         let key = generate(Scheme::Es256).unwrap();
         let signer = signer(std::slice::from_ref(&key));
         let text = signer.sign(&claims(), NOW).unwrap();

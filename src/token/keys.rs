@@ -1,4 +1,5 @@
-//! The server's keys on disk: made at the first start, never logged, each in a file of its own with mode 0600.
+//! The server's keys on disk. They are made at the first start and never logged; each is in a file of its own with mode
+//! 0600.
 
 use std::io;
 use std::time::Duration;
@@ -7,37 +8,40 @@ use base64ct::{Base64, Encoding};
 use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
 
 use super::opaque::EdgeKeys;
-use super::signing_key::{Scheme, generate, kid_of};
+use super::signing_key::{Scheme, Signing, generate, kid_of};
 use crate::storage::{Storage, write_whole};
 use crate::system::clock::Timestamp;
 use crate::system::random::Random;
-use crate::token::signing_key::Signing;
 
-/// Symmetric keys, each for one thing alone.
+/// All keys of the server. Each has one use.
 #[derive(Zeroize, ZeroizeOnDrop)]
 pub struct Keys {
-    /// Where an account name lives, and under what it is known.
+    /// Derives the slot and the look-up key of an account name.
     pub directory: [u8; 32],
     /// Signs device cookies.
     pub device: [u8; 32],
     /// Signs CSRF tokens.
     pub csrf: [u8; 32],
-    /// Seals tokens in waiting mails.
+    /// Seals tokens of mails in the outbox.
     pub outbox: [u8; 32],
+    /// Tags opaque tokens.
     edge: [u8; 32],
     /// Signing keys, newest first.
     pub signing: Vec<Signing>,
 }
 
+/// Files of the symmetric keys.
 const NAMES: [&str; 5] = ["directory-1.key", "device-1.key", "csrf-1.key", "outbox-1.key", "edge-1.key"];
+/// Prefix of the files of signing keys, before their number.
 const SIGNING: &str = "signing-";
-/// Beside a key file that was published ahead: when it begins to sign, in seconds since 1970.
+/// Suffix of the file beside a signing key that says when it begins to sign, in seconds since 1970.
 const FROM: &str = ".from";
-/// Before the id of a key that was taken out: when it was, in seconds since 1970.
+/// Prefix of the file that remembers a retired key. Its id follows; the content is when it was retired, in seconds
+/// since 1970.
 const RETIRED: &str = "retired-";
 
 impl Keys {
-    /// Makes what is missing: at a first start, which may have been cut short.
+    /// Makes the keys that are missing, at a first start or after one that was interrupted.
     pub fn form(storage: &dyn Storage, random: &Random, scheme: Scheme) -> io::Result<()> {
         let present = storage.list("")?;
         for name in NAMES {
@@ -50,16 +54,16 @@ impl Keys {
             let key = Zeroizing::new(generate(scheme).map_err(io::Error::other)?);
             write(storage, "signing-00000001.key", &key)?;
         }
-        // Those that were present may come from a start that was killed before their names were durable.
+        // Keys that were present may come from a start that was killed before their names were durable.
         storage.sync_dir("")
     }
 
-    /// Whether there is any.
+    /// Says whether there is any key file.
     pub fn exist(storage: &dyn Storage) -> bool {
         storage.list("").is_ok_and(|files| files.iter().any(|file| file.ends_with(".key")))
     }
 
-    /// Makes a further signing key, which signs from then on, and reads all, newest first.
+    /// Makes a signing key that begins to sign at `from`, and returns all signing keys, newest first.
     pub fn add_signing(storage: &dyn Storage, scheme: Scheme, from: Timestamp) -> io::Result<Vec<Signing>> {
         let numbers = storage
             .list("")?
@@ -67,15 +71,15 @@ impl Keys {
             .filter_map(|name| name.strip_prefix(SIGNING)?.strip_suffix(".key")?.parse::<u32>().ok());
         let next = numbers.max().unwrap_or(0) + 1;
         let key = Zeroizing::new(generate(scheme).map_err(io::Error::other)?);
-        // The time first: a key without one signs at once.
+        // The time is written first, because a key without one signs at once.
         let name = format!("{SIGNING}{next:08}");
         write_whole(storage, "", &format!("{name}{FROM}"), from.as_secs().to_string().as_bytes())?;
         write(storage, &format!("{name}.key"), &key)?;
         signing(storage)
     }
 
-    /// Takes a signing key out for good, making a new one first if it is the last, and reads the others, newest first.
-    /// None when there is no such key.
+    /// Deletes the signing key `kid` and returns the others, newest first. If it is the last one, a new key is made
+    /// first. Returns `None` if there is no such key.
     pub fn retire_signing(
         storage: &dyn Storage,
         kid: &str,
@@ -95,14 +99,14 @@ impl Keys {
         if names.len() == 1 {
             Self::add_signing(storage, scheme, now)?;
         }
-        // Remembered before it is gone: resource servers are told over restarts, too.
+        // Remembered before it is deleted, so that the feed names it after a crash and after restarts too.
         write_whole(storage, "", &format!("{RETIRED}{kid}"), now.as_secs().to_string().as_bytes())?;
         storage.unlink(name)?;
         storage.sync_dir("")?;
         signing(storage).map(Some)
     }
 
-    /// Ids of signing keys that were taken out, and when. Forgets those of longer ago than `life`.
+    /// Returns the ids of retired signing keys and when each was retired. Deletes records older than `life`.
     pub fn retired(
         storage: &dyn Storage,
         life: Duration,
@@ -121,7 +125,7 @@ impl Keys {
         Ok(retired)
     }
 
-    /// Reads all of them.
+    /// Reads all keys.
     pub fn load(storage: &dyn Storage) -> io::Result<Self> {
         let [directory, device, csrf, outbox, edge] = NAMES.map(|name| symmetric(storage, name));
         let signing = signing(storage)?;
@@ -135,17 +139,18 @@ impl Keys {
         })
     }
 
-    /// Seals the lines of the log of security events: drawn from the directory key, for that alone.
+    /// Returns the key that seals lines of the audit log. It is derived from the directory key for this use alone.
     pub fn audit(&self) -> [u8; 32] {
         crate::value::id::keyed_digest(&self.directory, &[b"portcullis audit v1"])
     }
 
-    /// What tags opaque tokens.
+    /// Returns the keys that tag opaque tokens.
     pub const fn edge(&self) -> EdgeKeys {
         EdgeKeys::new((1, self.edge), Vec::new())
     }
 }
 
+/// Reads all signing keys, newest first.
 fn signing(storage: &dyn Storage) -> io::Result<Vec<Signing>> {
     let present = storage.list("")?;
     let mut names: Vec<&String> = present.iter().filter(|name| is_signing(name)).collect();
@@ -158,7 +163,7 @@ fn signing(storage: &dyn Storage) -> io::Result<Vec<Signing>> {
     names.into_iter().map(read).collect()
 }
 
-/// Seconds since 1970, as a file says them.
+/// Reads a time in seconds since 1970 from a file.
 fn time(storage: &dyn Storage, name: &str) -> io::Result<Timestamp> {
     let wrong = || io::Error::new(io::ErrorKind::InvalidData, format!("{name}: not a time in seconds"));
     let bytes = storage.open(name).and_then(|file| file.read_all())?;
@@ -203,15 +208,17 @@ mod tests {
         let first = Keys::load(&disk).unwrap();
         Keys::form(&disk, &Random::seeded(2), Scheme::Es256).unwrap();
         let second = Keys::load(&disk).unwrap();
-        assert_eq!((first.directory, &first.signing), (second.directory, &second.signing));
+        assert_eq!(first.directory, second.directory);
+        assert_eq!(first.signing, second.signing);
         assert_ne!(first.directory, first.device);
         disk.damage("csrf-1.key", |bytes| bytes.truncate(8));
         assert!(Keys::load(&disk).err().unwrap().to_string().contains("csrf-1.key"));
     }
 
     #[test]
-    fn a_key_knows_when_it_begins_to_sign_and_one_that_was_taken_out_is_remembered_for_a_while() {
-        let (disk, now) = (SimStorage::new(), Timestamp::from_secs(1_800_000_000));
+    fn signing_keys_keep_their_start_and_retired_ones_are_remembered() {
+        let disk = SimStorage::new();
+        let now = Timestamp::from_secs(1_800_000_000);
         Keys::form(&disk, &Random::seeded(1), Scheme::Es256).unwrap();
         let later = now + Duration::from_mins(10);
         let added = Keys::add_signing(&disk, Scheme::EdDsa, later).unwrap();

@@ -1,20 +1,20 @@
-//! Secrets as types, and the one door through which chance comes in.
+//! Opaque tokens: refresh tokens, browser sessions and mailed tokens.
 //!
-//! What is shown once and what is kept are two types, and neither prints. Everything opaque that a client holds has
-//! one form: `<prefix>_` and base64url of
+//! The secret that a client holds and the digest that a registry keeps are two types, and `Debug` prints neither. Every
+//! opaque token has the form `<prefix>_` and base64url of
 //!
 //! | bytes | field |
 //! |---|---|
 //! | 1 | version, 1 |
-//! | 1 | kid: which edge key made the tag |
-//! | 2 | slot, big-endian: where to route it |
+//! | 1 | kid: the edge key that made the tag |
+//! | 2 | slot of the record, big-endian |
 //! | 14 | the rest of the id |
 //! | 4 | generation, big-endian |
 //! | 24 | the secret |
-//! | 8 | tag: HMAC-SHA-256 of the prefix and all before, cut |
+//! | 8 | tag: first 8 bytes of the HMAC-SHA-256 of the prefix and the bytes before |
 //!
-//! The tag lets garbage be dropped before a registry is asked. It is no credential: that is the secret, of which a
-//! registry keeps the SHA-256 alone.
+//! The tag lets forged text be dropped before a registry is asked. The credential is the secret, of which a registry
+//! keeps only the SHA-256.
 
 use std::fmt;
 
@@ -33,14 +33,14 @@ const SIGNED_BYTES: usize = 1 + 1 + 16 + 4 + SECRET_BYTES;
 const TOKEN_BYTES: usize = SIGNED_BYTES + 8;
 const TOKEN_CHARS: usize = TOKEN_BYTES / 3 * 4;
 
-/// What an opaque token is for. Each kind has a prefix of its own, so that secret scanners find a leaked one.
+/// The use of an opaque token. Each kind has a prefix of its own, by which secret scanners find leaked tokens.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub enum TokenKind {
     /// `pcr_`: a refresh token.
     Refresh,
     /// `pcs_`: a browser session.
     Session,
-    /// `pcm_`: a token that was mailed.
+    /// `pcm_`: a mailed token.
     Mailed,
 }
 
@@ -54,7 +54,8 @@ impl TokenKind {
     }
 }
 
-/// The successor of a spent token, sealed under a key that only the spent token yields: 24 bytes and a tag of 16.
+/// The secret of the successor of a spent token, sealed under a key derived from the spent token: 24 bytes and a tag of
+/// 16.
 pub type SealedSuccessor = [u8; 40];
 
 /// The random part of a token. Not `Clone` or `Display`; `Debug` does not print it; wiped when dropped.
@@ -62,25 +63,25 @@ pub type SealedSuccessor = [u8; 40];
 pub struct Secret([u8; SECRET_BYTES]);
 
 impl Secret {
-    /// Draws a new one.
+    /// Makes a new secret.
     pub fn mint(random: &Random) -> Result<Self, NoRandomness> {
         random.bytes().map(Self)
     }
 
-    /// What a registry keeps of it.
+    /// Returns the digest that a registry keeps.
     pub fn digest(&self) -> SecretDigest {
         SecretDigest(Sha256::digest(self.0).into())
     }
 
     /// Seals `next` so that only a holder of `self` can open it.
     ///
-    /// Security: the key is drawn from both secrets, so that it seals one text only, however often a rotation of the
-    /// same token is tried; the nonce can therefore be constant.
+    /// Security: the key is derived from `self` and the digest of `next`, so that it seals one text only, however often
+    /// a rotation of the same token is tried. The nonce can therefore be constant.
     pub fn seal_successor(&self, next: &Self) -> SealedSuccessor {
         let mut sealed = [0; 40];
         let mut text = Zeroizing::new(next.0);
         let key = self.successor_key(&next.digest());
-        // Sealing 24 bytes under a key of the right length has no way to fail.
+        // Sealing 24 bytes under a key of the right length cannot fail.
         let tag = key.seal_in_place_separate_tag(
             Nonce::assume_unique_for_key([0; 12]),
             Aad::empty(),
@@ -94,7 +95,8 @@ impl Secret {
         sealed
     }
 
-    /// Opens what [`Self::seal_successor`] sealed, given the digest of the successor; `None` when either is not its own.
+    /// Opens what [`Self::seal_successor`] sealed. Returns `None` if `self` is not the spent secret or `next` is not
+    /// the digest of its successor.
     pub fn open_successor(&self, sealed: &SealedSuccessor, next: &SecretDigest) -> Option<Self> {
         let mut bytes = Zeroizing::new(*sealed);
         let key = self.successor_key(next);
@@ -123,12 +125,12 @@ impl fmt::Debug for Secret {
     }
 }
 
-/// SHA-256 of a secret. `==` is constant time.
+/// The SHA-256 of a secret. `==` takes constant time.
 #[derive(Clone, Copy)]
 pub struct SecretDigest(pub [u8; 32]);
 
 impl SecretDigest {
-    /// The digest of a secret that is good together with one address alone.
+    /// Returns the digest of a secret that is valid only together with `address`.
     #[must_use]
     pub fn bound_to(self, address: &str) -> Self {
         Self(keyed_digest(&self.0, &[b"address", address.as_bytes()]))
@@ -149,25 +151,25 @@ impl fmt::Debug for SecretDigest {
     }
 }
 
-/// An opaque token whose tag was right, or one just minted.
+/// An opaque token with a valid tag, or one that was just made.
 #[derive(Debug)]
 pub struct OpaqueToken {
-    /// What it is for.
+    /// The use of the token.
     pub kind: TokenKind,
-    /// The id it names, slot first: not yet known to exist.
+    /// The id of its record, slot first. The record may not exist.
     pub id: [u8; 16],
-    /// Which of its family it is.
+    /// Number of the token in its family.
     pub generation: u32,
-    /// What makes its holder its owner.
+    /// The credential.
     pub secret: Secret,
 }
 
-/// Text that is no token of ours.
+/// The text is not a token of this server.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 #[error("not a token of this server")]
 pub struct NotAToken;
 
-/// The keys that tag opaque tokens, newest first. Old ones check until nothing lives that they tagged.
+/// The keys that tag opaque tokens. Older keys are kept until all tokens that they tagged have expired.
 #[derive(ZeroizeOnDrop)]
 pub struct EdgeKeys {
     newest: (u8, [u8; 32]),
@@ -175,12 +177,12 @@ pub struct EdgeKeys {
 }
 
 impl EdgeKeys {
-    /// From the newest key and the older ones, each with its kid.
+    /// Builds the set from the newest key and the older ones, each with its kid.
     pub const fn new(newest: (u8, [u8; 32]), older: Vec<(u8, [u8; 32])>) -> Self {
         Self { newest, older }
     }
 
-    /// The text that the client is given. Wiped when dropped.
+    /// Returns the text of `token` for the client. It is wiped when dropped.
     pub fn write(&self, token: &OpaqueToken) -> Zeroizing<String> {
         let (kid, key) = &self.newest;
         let mut bytes = Zeroizing::new(Vec::with_capacity(TOKEN_BYTES));
@@ -196,7 +198,7 @@ impl EdgeKeys {
         text
     }
 
-    /// Reads the text of a token of `kind` and checks its tag. Costs one HMAC at most and asks no registry.
+    /// Parses the text of a token of `kind` and checks its tag. Costs at most one HMAC and asks no registry.
     pub fn read(&self, kind: TokenKind, text: &str) -> Result<OpaqueToken, NotAToken> {
         let encoded = text.strip_prefix(kind.prefix()).ok_or(NotAToken)?;
         if encoded.len() != TOKEN_CHARS {
@@ -204,11 +206,11 @@ impl EdgeKeys {
         }
         let mut bytes = Zeroizing::new([0; TOKEN_BYTES]);
         let read = Base64UrlUnpadded::decode(encoded, &mut bytes[..]).map_err(|_| NotAToken)?;
-        let (signed, shown) = read.split_first_chunk::<SIGNED_BYTES>().ok_or(NotAToken)?;
+        let (signed, claimed_tag) = read.split_first_chunk::<SIGNED_BYTES>().ok_or(NotAToken)?;
         let ([version, kid], rest) = signed.split_first_chunk::<2>().ok_or(NotAToken)?;
         let key = std::iter::once(&self.newest).chain(&self.older).find(|(known, _)| known == kid);
         let (_, key) = key.filter(|_| *version == VERSION).ok_or(NotAToken)?;
-        if !bool::from(tag(key, kind, signed).ct_eq(shown)) {
+        if !bool::from(tag(key, kind, signed).ct_eq(claimed_tag)) {
             return Err(NotAToken);
         }
         let (id, rest) = rest.split_first_chunk::<16>().ok_or(NotAToken)?;
@@ -224,6 +226,7 @@ impl fmt::Debug for EdgeKeys {
     }
 }
 
+/// Returns the tag of the bytes `signed` of a token of `kind`.
 fn tag(key: &[u8; 32], kind: TokenKind, signed: &[u8]) -> [u8; 8] {
     let digest = keyed_digest(key, &[kind.prefix().as_bytes(), signed]);
     std::array::from_fn(|at| digest.get(at).copied().unwrap_or_default())
@@ -247,12 +250,14 @@ mod tests {
     }
 
     #[test]
-    fn a_token_comes_back_and_any_other_text_is_none() {
+    fn a_written_token_is_read_back_and_other_text_is_refused() {
         let token = token(&Random::seeded(1));
         let text = keys().write(&token);
         assert_eq!(text.len(), 4 + 72);
         let read = keys().read(TokenKind::Refresh, &text).unwrap();
-        assert_eq!((read.id, read.generation, read.secret.digest()), (token.id, 3, token.secret.digest()));
+        assert_eq!(read.id, token.id);
+        assert_eq!(read.generation, 3);
+        assert_eq!(read.secret.digest(), token.secret.digest());
 
         for at in 0..text.len() {
             for other in ['A', 'b', '-', '=', '\u{e9}'] {
@@ -268,7 +273,7 @@ mod tests {
     }
 
     #[test]
-    fn the_system_never_gives_the_same_bytes_twice_nor_zeros() {
+    fn system_randomness_never_repeats_and_is_never_zero() {
         let random = Random::system();
         let mut seen = std::collections::BTreeSet::new();
         for _ in 0..1000 {
@@ -278,7 +283,7 @@ mod tests {
     }
 
     #[test]
-    fn a_token_is_bound_to_its_kind_and_to_a_key_we_hold() {
+    fn a_token_is_bound_to_its_kind_and_to_a_known_key() {
         let text = keys().write(&token(&Random::seeded(2)));
         let relabelled = text.replace("pcr_", "pcs_");
         assert!(keys().read(TokenKind::Session, &relabelled).is_err());
@@ -307,11 +312,9 @@ mod tests {
     #[test]
     fn secrets_do_not_print() {
         let token = token(&Random::seeded(4));
-        let shown = format!("{token:?} {:?} {:?}", token.secret.digest(), keys());
-        assert!(
-            shown.contains("Secret(..)")
-                && shown.contains("SecretDigest(..)")
-                && shown.contains("EdgeKeys(..)")
-        );
+        let printed = format!("{token:?} {:?} {:?}", token.secret.digest(), keys());
+        for hidden in ["Secret(..)", "SecretDigest(..)", "EdgeKeys(..)"] {
+            assert!(printed.contains(hidden), "{printed}");
+        }
     }
 }

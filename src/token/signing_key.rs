@@ -1,4 +1,4 @@
-//! A key that signs access tokens: how it is made, named and published.
+//! Keys that sign access tokens: how one is made, named and published.
 
 use aws_lc_rs::signature::{
     ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, Ed25519KeyPair, KeyPair, Signature,
@@ -14,17 +14,17 @@ use crate::system::clock::Timestamp;
 /// The `typ` of an access token (RFC 9068 §2.1).
 pub(super) const TYP: &str = "at+jwt";
 
-/// A key that cannot be used.
+/// The key cannot be used.
 #[derive(Debug, thiserror::Error)]
 #[error("signing key cannot be used: {0}")]
 pub struct KeyError(pub(super) String);
 
-/// How access tokens are signed.
+/// A signature scheme of access tokens.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Scheme {
-    /// ECDSA over P-256 with SHA-256: what every library checks.
+    /// ECDSA over P-256 with SHA-256. Every JWT library checks it.
     Es256,
-    /// Ed25519 (RFC 8037): quicker to sign.
+    /// Ed25519 (RFC 8037). Signing is faster.
     EdDsa,
 }
 
@@ -37,6 +37,7 @@ impl Scheme {
     }
 }
 
+/// A private key with its public key.
 pub(super) enum Pair {
     P256(EcdsaKeyPair),
     Ed25519(Ed25519KeyPair),
@@ -54,28 +55,31 @@ impl Pair {
     }
 }
 
+/// A signing key, parsed and ready to use.
 pub(super) struct SigningKey {
+    /// Its id: the thumbprint of the public key (RFC 7638).
     pub(super) kid: String,
     pub(super) scheme: Scheme,
+    /// When it begins to sign.
     pub(super) from: Timestamp,
     pub(super) pair: Pair,
-    /// The first part of every token it signs, in base64url.
+    /// The header of every token that it signs, in base64url.
     pub(super) header: String,
     pub(super) decoding: DecodingKey,
     pub(super) public: Jwk,
 }
 
-/// The id of a signing key, as tokens name it.
+/// Returns the id of a signing key, as tokens name it.
 pub fn kid_of(pkcs8: &[u8]) -> Result<String, KeyError> {
     SigningKey::new(pkcs8, Timestamp::ZERO).map(|key| key.kid)
 }
 
-/// How a signing key signs.
+/// Returns the scheme of a signing key.
 pub fn scheme_of(pkcs8: &[u8]) -> Result<Scheme, KeyError> {
     SigningKey::new(pkcs8, Timestamp::ZERO).map(|key| key.scheme)
 }
 
-/// A new key as PKCS#8.
+/// Makes a new key and returns it as PKCS#8.
 pub fn generate(scheme: Scheme) -> Result<Vec<u8>, KeyError> {
     let random = aws_lc_rs::rand::SystemRandom::new();
     let document = match scheme {
@@ -95,7 +99,7 @@ impl SigningKey {
             } else {
                 let pair = Ed25519KeyPair::from_pkcs8(pkcs8).map_err(|error| KeyError(error.to_string()))?;
                 let x = Base64UrlUnpadded::encode_string(pair.public_key().as_ref());
-                // RFC 8037 §2, by hand: jsonwebtoken reads the private form of another version alone.
+                // The JWK of RFC 8037 §2 is built here, because jsonwebtoken reads only another version of PKCS#8.
                 let public = serde_json::json!({"kty": "OKP", "crv": "Ed25519", "x": x, "alg": "EdDSA"});
                 let public = serde_json::from_value(public).map_err(|error| KeyError(error.to_string()))?;
                 (Scheme::EdDsa, Pair::Ed25519(pair), public)
@@ -112,18 +116,19 @@ impl SigningKey {
     }
 }
 
+/// Returns a part of a token: its JSON in base64url.
 pub(super) fn encode(part: &impl Serialize) -> Result<String, KeyError> {
     let mut json = Vec::with_capacity(512);
     serde_json::to_writer(&mut json, part).map_err(|error| KeyError(error.to_string()))?;
     Ok(Base64UrlUnpadded::encode_string(&json))
 }
 
-/// A signing key.
+/// A signing key as it is stored.
 #[derive(Clone, Eq, PartialEq, Zeroize, ZeroizeOnDrop)]
 pub struct Signing {
-    /// As PKCS#8.
+    /// The key as PKCS#8.
     pub pkcs8: Vec<u8>,
-    /// Published from the first, it signs from here on.
+    /// When it begins to sign. It is published before that.
     #[zeroize(skip)]
     pub from: Timestamp,
 }

@@ -1,4 +1,4 @@
-//! What people type to say who they are: one function brings it to its one form, for looking up and for counting.
+//! Account names: e-mail addresses, brought by one function to the one form that look-up and counting share.
 
 use std::fmt;
 
@@ -6,20 +6,20 @@ use unicode_normalization::UnicodeNormalization;
 
 use super::id::{Slot, keyed_digest};
 
-/// The most bytes of an address (RFC 5321 §4.5.3.1.3, less the brackets).
+/// Maximum length of an address in bytes (RFC 5321 §4.5.3.1.3, without the brackets).
 pub const NAME_BYTES_MAX: usize = 254;
 
-/// An e-mail address in its one form: NFKC, lower case, the domain in ASCII.
+/// An e-mail address in canonical form: local part in NFKC and lower case, domain in ASCII.
 #[derive(Clone, Eq, Hash, PartialEq)]
 pub struct AccountName(String);
 
-/// Text that is no address.
+/// The text is not an e-mail address.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 #[error("not an e-mail address")]
 pub struct NameError;
 
 impl AccountName {
-    /// Reads what was typed. Blanks around it are not part of it.
+    /// Parses the address that a user typed. Surrounding white space is dropped.
     pub fn parse(typed: &str) -> Result<Self, NameError> {
         let typed = typed.trim();
         if typed.len() > NAME_BYTES_MAX || typed.chars().any(char::is_control) {
@@ -29,17 +29,21 @@ impl AccountName {
         let local: String = local.nfkc().flat_map(char::to_lowercase).collect();
         let domain = idna::domain_to_ascii_strict(domain).map_err(|_| NameError)?;
         let name = format!("{local}@{domain}");
-        let plain = !local.contains(['"', ' ', '<', '>', '(', ')', ',', ';', ':', '\\']);
-        let sound = plain && name.len() <= NAME_BYTES_MAX && email_address::EmailAddress::is_valid(&name);
-        if sound { Ok(Self(name)) } else { Err(NameError) }
+        // The domain grows when it is brought to ASCII, so the length is checked again.
+        let is_unquoted = !local.contains(['"', ' ', '<', '>', '(', ')', ',', ';', ':', '\\']);
+        let is_valid =
+            is_unquoted && name.len() <= NAME_BYTES_MAX && email_address::EmailAddress::is_valid(&name);
+        if is_valid { Ok(Self(name)) } else { Err(NameError) }
     }
 
-    /// The address in its one form.
+    /// Returns the address in canonical form.
     pub fn as_str(&self) -> &str {
         &self.0
     }
 
-    /// Under what the address is known to the registries: never text that a client chose.
+    /// Returns the key by which registries look the address up.
+    ///
+    /// Security: it is an HMAC, so that no client chooses the keys of a table.
     pub fn key(&self, directory_key: &[u8; 32]) -> NameKey {
         let slot = Slot::of_name(directory_key, &self.0).to_bytes();
         let digest = keyed_digest(directory_key, &[b"name", self.0.as_bytes()]);
@@ -49,13 +53,13 @@ impl AccountName {
         }))
     }
 
-    /// For logs: `a***@example.org`.
+    /// Returns the address as logs may show it: `a***@example.org`.
     pub fn masked(&self) -> String {
         masked(&self.0)
     }
 }
 
-/// An address as logs may show it: `a***@example.org`.
+/// Returns `email` as logs may show it: `a***@example.org`.
 pub fn masked(email: &str) -> String {
     let (local, domain) = email.rsplit_once('@').unwrap_or(("", ""));
     format!("{}***@{domain}", local.chars().next().unwrap_or('*'))
@@ -67,15 +71,15 @@ impl fmt::Debug for AccountName {
     }
 }
 
-/// An account name's slot and 14 bytes of its HMAC.
+/// The slot of an account name, followed by 14 bytes of its HMAC.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub struct NameKey(pub [u8; 16]);
 
 impl NameKey {
-    /// The slot of the account of that name.
+    /// Returns the slot of the account of that name.
     pub fn slot(self) -> Slot {
         let [high, low, ..] = self.0;
-        // Made from a slot, so it names one.
+        // The key was made from an existing slot, so the fallback is never taken.
         Slot::new(u16::from_be_bytes([high, low])).unwrap_or(Slot::FIRST)
     }
 }
@@ -98,7 +102,7 @@ mod tests {
     }
 
     #[test]
-    fn text_that_is_no_address_is_refused() {
+    fn text_that_is_not_an_address_is_refused() {
         let long = format!("{}@example.org", "a".repeat(250));
         for typed in
             ["", "ada", "@example.org", "ada@", "a b@example.org", "a\r\nb@example.org", "a@b@c,d", &long]

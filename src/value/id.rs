@@ -1,4 +1,4 @@
-//! Names of things, each of which carries the slot it lives in.
+//! Slots, ids that hold the slot their record lives in, and the keyed digests that names are looked up by.
 
 use std::fmt;
 use std::ops::RangeInclusive;
@@ -7,53 +7,49 @@ use std::str::FromStr;
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
 
-/// How many slots there are. Fixed for ever: a slot is part of every id.
+/// Number of slots. Fixed for ever, because a slot is part of every id.
 pub const SLOTS: u16 = 16_384;
 
-/// One of the [`SLOTS`] places in which an account and all that is its own lives.
+/// One of the [`SLOTS`] partitions of all records. An account and everything that belongs to it share a slot.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub struct Slot(u16);
 
 impl Slot {
-    /// The first one.
+    /// The slot of number 0.
     pub const FIRST: Self = Self(0);
     /// All of them: what a server with one partition holds.
     pub const ALL: RangeInclusive<Self> = Self(0)..=Self(SLOTS - 1);
 
-    /// The slot of number `number`; `None` past the last one.
+    /// Returns the slot of number `number`, or `None` if `number` is [`SLOTS`] or more.
     pub const fn new(number: u16) -> Option<Self> {
         if number < SLOTS { Some(Self(number)) } else { None }
     }
 
-    /// Where `name` lives under the directory key of an installation.
+    /// Returns the slot of the account name `name`. It depends on the installation's `directory_key`, so that an
+    /// attacker cannot choose names that all fall into one slot.
     pub fn of_name(directory_key: &[u8; 32], name: &str) -> Self {
         let [high, low, ..] = keyed_digest(directory_key, &[b"slot", name.as_bytes()]);
         Self(u16::from_be_bytes([high, low]) % SLOTS)
     }
 
-    /// Its number.
+    /// Returns the number of the slot.
     pub const fn number(self) -> u16 {
         self.0
     }
 
-    /// Its number as the first two bytes of a journal key.
+    /// Returns the number as the first two bytes of a journal key.
     pub const fn to_bytes(self) -> [u8; 2] {
         self.0.to_be_bytes()
     }
 }
 
-/// Bytes in hexadecimal, as ids and digests are shown.
+/// Returns `bytes` in lower-case hexadecimal, as ids and digests are shown.
 pub fn hex(bytes: &[u8]) -> String {
-    let digit = |half: u8| char::from(if half < 10 { b'0' + half } else { b'a' - 10 + half });
-    let mut text = String::with_capacity(bytes.len() * 2);
-    for byte in bytes {
-        text.push(digit(byte >> 4));
-        text.push(digit(byte & 15));
-    }
-    text
+    base16ct::lower::encode_string(bytes)
 }
 
-/// HMAC-SHA-256 over `parts`, each with its length before it, so that no two lists of parts are alike.
+/// Returns the HMAC-SHA-256 of `parts` under `key`. Each part is preceded by its length, so that two different lists of
+/// parts never give the same input.
 pub fn keyed_digest(key: &[u8; 32], parts: &[&[u8]]) -> [u8; 32] {
     let mut mac = keyed(key);
     for part in parts {
@@ -63,14 +59,14 @@ pub fn keyed_digest(key: &[u8; 32], parts: &[&[u8]]) -> [u8; 32] {
     mac.finalize().into_bytes().into()
 }
 
-/// The first 8 bytes of [`keyed_digest`].
+/// Returns the first 8 bytes of [`keyed_digest`].
 pub fn short_digest(key: &[u8; 32], parts: &[&[u8]]) -> [u8; 8] {
     keyed_digest(key, parts).first_chunk().copied().unwrap_or_default()
 }
 
-/// An HMAC-SHA-256 under a key of 32 bytes.
+/// Returns an HMAC-SHA-256 under a key of 32 bytes.
 pub(crate) fn keyed(key: &[u8; 32]) -> Hmac<Sha256> {
-    // A key of the block's own length needs no hashing first and so cannot be refused.
+    // HMAC pads a short key with zeros to its block of 64 bytes. A key of the block's length cannot be refused.
     let mut block = [0_u8; 64];
     for (to, from) in block.iter_mut().zip(key) {
         *to = *from;
@@ -85,25 +81,25 @@ macro_rules! slotted_id {
         pub struct $name(u128);
 
         impl $name {
-            /// Mints one in `slot` from 14 random bytes.
+            /// Makes an id in `slot` from 14 random bytes.
             pub const fn mint(slot: Slot, random: [u8; 14]) -> Self {
                 let [a, b] = slot.to_bytes();
                 let [c, d, e, f, g, h, i, j, k, l, m, n, o, p] = random;
                 Self(u128::from_be_bytes([a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p]))
             }
 
-            /// Reads the 16 bytes of [`Self::to_bytes`]; `None` when their slot does not exist.
+            /// Reads the 16 bytes that [`Self::to_bytes`] returns. `None` if their slot does not exist.
             pub fn from_bytes(bytes: [u8; 16]) -> Option<Self> {
                 let id = Self(u128::from_be_bytes(bytes));
                 Slot::new((id.0 >> 112) as u16).map(|_| id)
             }
 
-            /// Slot first, then 14 random bytes: also the key in the journal.
+            /// Returns the slot followed by the 14 random bytes. This is also the record's key in the journal.
             pub const fn to_bytes(self) -> [u8; 16] {
                 self.0.to_be_bytes()
             }
 
-            /// The slot in which it lives.
+            /// Returns the slot in which the record lives.
             pub const fn slot(self) -> Slot {
                 Slot((self.0 >> 112) as u16)
             }
@@ -125,35 +121,35 @@ macro_rules! slotted_id {
             type Err = IdError;
 
             fn from_str(text: &str) -> Result<Self, IdError> {
-                // `from_str_radix` would take a sign and capitals: one id, one spelling.
-                if text.len() != 32 || !text.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f')) {
-                    return Err(IdError);
+                // The lower-case decoder takes no sign and no capitals, so that an id has one spelling.
+                let mut bytes = [0; 16];
+                match base16ct::lower::decode(text, &mut bytes) {
+                    Ok(decoded) if decoded.len() == 16 => Self::from_bytes(bytes).ok_or(IdError),
+                    _ => Err(IdError),
                 }
-                let number = u128::from_str_radix(text, 16).map_err(|_| IdError)?;
-                Self::from_bytes(number.to_be_bytes()).ok_or(IdError)
             }
         }
     };
 }
 
 slotted_id! {
-    /// Names an account. Safe to log.
+    /// The id of an account. Safe to log.
     AccountId
 }
 slotted_id! {
-    /// Names a refresh-token family. Safe to log.
+    /// The id of a refresh-token family. Safe to log.
     FamilyId
 }
 slotted_id! {
-    /// Names a browser session. Safe to log.
+    /// The id of a browser session. Safe to log.
     SessionId
 }
 slotted_id! {
-    /// Names a mailed token's record. Safe to log.
+    /// The id of the record of a mailed token. Safe to log.
     MailedId
 }
 
-/// Text that is not an id: 32 lower-case hexadecimal digits, of which the first four name a slot.
+/// The text is not an id. An id has 32 lower-case hexadecimal digits, of which the first four name a slot.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 #[error("not an id: expected 32 lower-case hexadecimal digits")]
 pub struct IdError;
@@ -168,20 +164,34 @@ mod tests {
         let id = AccountId::mint(slot, [0xAB; 14]);
         assert_eq!(id.slot(), slot);
         assert_eq!(id.to_string().parse(), Ok(id));
-        for wrong in [id.to_string().to_uppercase(), format!("+{}", &id.to_string()[1..]), "f".repeat(32)] {
+        let text = id.to_string();
+        for wrong in [
+            text.to_uppercase(),
+            format!("+{}", &text[1..]),
+            text[2..].to_owned(),
+            format!("{text}00"),
+            String::new(),
+            "f".repeat(32),
+        ] {
             assert_eq!(wrong.parse::<AccountId>(), Err(IdError), "{wrong}");
         }
     }
 
     #[test]
-    fn a_keyed_digest_tells_where_its_parts_end() {
+    fn hexadecimal_is_lower_case_and_keeps_leading_zeros() {
+        assert_eq!(hex(&[0, 0x0f, 0xa0, 0xff]), "000fa0ff");
+        assert_eq!(hex(&[]), "");
+    }
+
+    #[test]
+    fn a_keyed_digest_depends_on_where_its_parts_end() {
         let key = [7; 32];
         assert_ne!(keyed_digest(&key, &[b"ab", b"c"]), keyed_digest(&key, &[b"a", b"bc"]));
     }
 
     #[test]
     fn hmac_agrees_with_rfc_4231_case_1_with_a_padded_key() {
-        // Case 1 has a key of 20 bytes 0x0b; HMAC pads with zeros, so 32 bytes with zeros behind are the same key.
+        // Case 1 has a key of 20 bytes 0x0b. HMAC pads with zeros, so the key of 32 bytes that ends in zeros is equal.
         let mut key = [0; 32];
         key[..20].fill(0x0b);
         let mut mac = keyed(&key);

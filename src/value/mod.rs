@@ -1,6 +1,4 @@
-//! Plain values that several registries name: ids, account names, networks.
-//!
-//! Invariant: a value knows no registry, file, clock or randomness.
+#![doc = include_str!("README.md")]
 
 pub mod account_name;
 pub mod id;

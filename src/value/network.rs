@@ -1,29 +1,29 @@
-//! Client addresses cut to the prefixes we limit by.
+//! Networks: client addresses cut to the prefixes that are limited.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use ipnet::IpNet;
 
-/// How wide a network is.
+/// The kind of prefix that a network is, by address family and length.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub enum Width {
-    /// An IPv4 address.
+    /// One IPv4 address.
     V4Host = 1,
     /// An IPv4 /24.
     V4Net = 2,
-    /// An IPv6 /64: one link, which is one client.
+    /// An IPv6 /64: one link, counted as one client.
     V6Link = 3,
-    /// An IPv6 /56: what a home is often given.
+    /// An IPv6 /56: the prefix that providers often delegate to a home.
     V6Home = 4,
-    /// An IPv6 /48: what a rented server is often given.
+    /// An IPv6 /48: the prefix that a rented server often gets.
     V6Site = 5,
 }
 
 impl Width {
-    /// All of them, narrow to wide.
+    /// All widths, narrow to wide within each address family.
     pub const ALL: [Self; 5] = [Self::V4Host, Self::V4Net, Self::V6Link, Self::V6Home, Self::V6Site];
 
-    /// How much more than one client a network of this width may do.
+    /// Returns how many times the limit of one client a network of this width has.
     pub const fn multiple(self) -> u32 {
         match self {
             Self::V4Host | Self::V6Link => 1,
@@ -44,19 +44,20 @@ impl Width {
     }
 }
 
-/// An address cut to one of the prefixes: 9 bytes of meaning, so that a table of a million is small.
+/// An address cut to one of the prefixes. It takes 9 bytes, so that a table of a million stays small.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub struct Network {
-    /// How wide it is.
+    /// Address family and prefix length.
     pub width: Width,
-    /// The upper 64 bits of an IPv6 prefix, or the 32 of an IPv4 one.
+    /// The upper 64 bits of an IPv6 prefix, or the 32 bits of an IPv4 prefix.
     pub bits: u64,
 }
 
 impl Network {
-    /// The network that one client is known by: its IPv4 address, or its IPv6 /64.
+    /// Returns the network by which one client is known: its IPv4 address, or its IPv6 /64.
     ///
-    /// An IPv4 address written as IPv6 (`::ffff:192.0.2.1`) is the IPv4 address, or one client would have two limits.
+    /// Security: an IPv4 address written as IPv6 (`::ffff:192.0.2.1`) is the IPv4 address. Otherwise one client would
+    /// have two limits.
     pub fn of(address: IpAddr) -> Self {
         match address.to_canonical() {
             IpAddr::V4(v4) => Self { width: Width::V4Host, bits: u64::from(v4.to_bits()) },
@@ -64,7 +65,7 @@ impl Network {
         }
     }
 
-    /// That network and the wider ones around it, narrow to wide: what a request of it is charged to.
+    /// Returns this network and the wider ones that contain it, narrow to wide. A request is charged to all of them.
     pub fn around(self) -> impl Iterator<Item = Self> {
         let widths: &[Width] = match self.width {
             Width::V4Host | Width::V4Net => &[Width::V4Host, Width::V4Net],
@@ -73,7 +74,7 @@ impl Network {
         widths.iter().filter(move |width| **width >= self.width).map(move |width| self.widened(*width))
     }
 
-    /// The widest network around it: what is left to judge it by when there is no room for more.
+    /// Returns the widest network that contains this one. A full table can still count that one.
     #[must_use]
     pub fn widest(self) -> Self {
         self.widened(if self.width <= Width::V4Net { Width::V4Net } else { Width::V6Site })
@@ -85,12 +86,12 @@ impl Network {
         Self { width, bits: self.bits >> cut << cut }
     }
 
-    /// A number by which networks are spread over shards.
+    /// Returns a number by which networks are spread over shards.
     pub fn spread(self) -> usize {
         crc32c::crc32c(&self.bits.to_le_bytes()) as usize
     }
 
-    /// As a prefix, for logs and lists.
+    /// Returns the network as a prefix, for logs and lists.
     pub fn to_net(self) -> IpNet {
         let address = if self.width <= Width::V4Net {
             IpAddr::V4(Ipv4Addr::from_bits(self.bits as u32))

@@ -1,14 +1,19 @@
-//! Covering one's tracks: an intruder edits, cuts or reorders the log of security events; or does something and kills the
-//! server before it is written down.
+//! Covering one's tracks: I edit, cut or reorder the log of security events, or do something and kill the server before
+//! it is written down.
 //!
-//! Bound: no changed byte goes unfound; what was acknowledged and changes who may do what stands in the log.
+//! Bound: every changed byte is noticed; every acknowledged change of who may do what is in the log.
+
+use std::path::Path;
 
 use reqwest::StatusCode;
 use serde_json::{Value, json};
 
+use crate::support::process::{Ran, run};
 use crate::support::{PASSWORD, TestServer};
 
-/// All events in the files, without asking the server.
+const NAME: &str = "ada@test.org";
+
+/// Reads all events from the files, without asking the server.
 fn written(server: &TestServer) -> Vec<Value> {
     let mut lines = Vec::new();
     for entry in std::fs::read_dir(server.data_dir().join("audit")).unwrap() {
@@ -18,69 +23,72 @@ fn written(server: &TestServer) -> Vec<Value> {
     lines
 }
 
-#[tokio::test]
-async fn what_changes_who_may_do_what_stands_on_disk_when_it_is_answered_with_who_where_and_why() {
-    let server = TestServer::start();
-    server.account("ada@test.org").await;
-    let (access, _) = server.tokens("ada@test.org").await;
-    let change = json!({"current_password": PASSWORD, "new_password": "an entirely different phrase"});
-    let changed = server.post_as("/v1/password/change", &access, change).await;
-    assert_eq!(changed.status, StatusCode::NO_CONTENT);
-    let lines = written(&server);
-    let line = lines.iter().find(|line| line["event"] == "password.changed").unwrap();
-    assert_eq!(line["email"], "a***@test.org");
-    assert_eq!(line["network"], "127.0.0.1/32");
-    assert_eq!(line["request_id"], changed.header("x-request-id"));
-    assert!(line["subject"].as_str().unwrap().len() == 32 && line["journal"].as_u64().unwrap() > 0);
-    server.post_as("/v1/logout", &access, json!({"scope": "global"})).await;
-    let lines = written(&server);
-    let line = lines.iter().find(|line| line["event"] == "session.revoked").unwrap();
-    assert_eq!(line["reason"], "log-out everywhere");
+/// Returns the first written event of the kind `event`.
+fn first(server: &TestServer, event: &str) -> Value {
+    let event = |line: &Value| line["event"] == event;
+    written(server).into_iter().find(event).unwrap()
 }
 
 #[tokio::test]
-async fn a_failure_names_its_reason_and_network_but_never_a_name_that_is_none() {
+async fn an_acknowledged_change_is_on_disk_with_who_where_and_why() {
     let server = TestServer::start();
-    server.account("ada@test.org").await;
-    for email in ["ada@test.org", "nobody-of-ours@test.org"] {
+    server.account(NAME).await;
+    let (access, _) = server.tokens(NAME).await;
+    let changed = server.change_password(&access, PASSWORD, "an entirely different phrase").await;
+    assert_eq!(changed.status, StatusCode::NO_CONTENT);
+    let line = first(&server, "password.changed");
+    assert_eq!(line["email"], "a***@test.org");
+    assert_eq!(line["network"], "127.0.0.1/32");
+    assert_eq!(line["request_id"], changed.header("x-request-id"));
+    assert_eq!(line["subject"].as_str().unwrap().len(), 32);
+    assert!(line["journal"].as_u64().unwrap() > 0);
+    server.post_as("/v1/logout", &access, json!({"scope": "global"})).await;
+    assert_eq!(first(&server, "session.revoked")["reason"], "log-out everywhere");
+}
+
+#[tokio::test]
+async fn a_failed_log_in_is_written_without_a_name_that_has_no_account() {
+    let server = TestServer::start();
+    server.account(NAME).await;
+    for email in [NAME, "nobody-of-ours@test.org"] {
         server.log_in(email, "a wrong password").await;
     }
     let server = server.restart();
     let lines = written(&server);
     let failed: Vec<_> = lines.iter().filter(|line| line["event"] == "login.failed").collect();
-    assert_eq!((failed.len(), &failed[0]["email"]), (2, &json!("a***@test.org")));
-    assert!(failed[1].get("email").is_none() && failed[1].get("subject").is_none(), "{}", failed[1]);
+    assert_eq!(failed.len(), 2);
+    assert_eq!(failed[0]["email"], json!("a***@test.org"));
+    assert_eq!(failed[1].get("email"), None);
+    assert_eq!(failed[1].get("subject"), None);
     assert!(!lines.iter().any(|line| line.to_string().contains("nobody-of-ours")));
 }
 
+fn verify(dir: &Path) -> Ran {
+    run(&["audit", "verify"], dir)
+}
+
 #[tokio::test]
-async fn a_changed_or_cut_log_is_found_by_the_command() {
+async fn a_changed_log_is_found_and_a_log_cut_by_a_crash_is_mended() {
     let server = TestServer::start();
-    server.account("ada@test.org").await;
-    let (access, _) = server.tokens("ada@test.org").await;
+    server.account(NAME).await;
+    let (access, _) = server.tokens(NAME).await;
     server.post_as("/v1/logout", &access, json!({})).await;
     let dir = server.data_dir().to_owned();
-    let verify = || {
-        let output = std::process::Command::new(env!("CARGO_BIN_EXE_portcullis"))
-            .args(["audit", "verify", "--data-dir", dir.to_str().unwrap()])
-            .output()
-            .unwrap();
-        (output.status.code().unwrap(), String::from_utf8_lossy(&output.stderr).into_owned())
-    };
-    assert_eq!(verify().0, 0);
+    verify(&dir).exits(0);
+
+    // I flip one bit.
     let path = std::fs::read_dir(dir.join("audit")).unwrap().next().unwrap().unwrap().path();
     let whole = std::fs::read(&path).unwrap();
     let mut changed = whole.clone();
-    let at = whole.len() / 2;
-    changed[at] ^= 1;
+    changed[whole.len() / 2] ^= 1;
     std::fs::write(&path, &changed).unwrap();
-    let (code, said) = verify();
-    assert!(code == 1 && said.contains(".jsonl:") && said.contains("seal"), "{said}");
-    std::fs::write(&path, &whole).unwrap();
-    // Cut short, as by a crash: the next start mends it, and says so.
+    verify(&dir).exits(1).says(".jsonl:").says("seal");
+
+    // I cut the last line short, as a crash would: the next start mends it, and says so in the log.
     std::fs::write(&path, &whole[..whole.len() - 9]).unwrap();
-    assert!(verify().1.contains("cut short"));
-    // Stopped once more, so that all it noted is written.
+    verify(&dir).says("cut short");
+    // A second stop in order, so that all events are written.
     let server = server.restart().restart();
-    assert!(verify().0 == 0 && written(&server).iter().any(|line| line["event"] == "audit.mended"));
+    verify(&dir).exits(0);
+    first(&server, "audit.mended");
 }

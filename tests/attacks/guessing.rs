@@ -1,4 +1,5 @@
-//! Brute force: guess a password, one by one or many at once, from one network or many, or only to lock the owner out.
+//! Brute force: I guess a password, one by one or many at once, from one network or many, or only to lock the owner
+//! out.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,42 +14,46 @@ use portcullis::server::{self, Running};
 use portcullis::system::clock::{Clock, Timestamp};
 use portcullis::system::fail_stop::FailStop;
 use reqwest::{Method, StatusCode};
-use serde_json::json;
+use serde_json::{Value, json};
 
-use crate::support::{Answer, PASSWORD, TestServer};
+use crate::support::{Answer, PASSWORD, TestServer, send};
+
+/// Returns the parts of an answer that must not depend on the name: status, body and headers, without those that differ
+/// between any two requests.
+fn comparable(answer: &Answer) -> (StatusCode, Value, Vec<String>) {
+    let mut body = answer.body.clone();
+    body["instance"] = json!("");
+    body["request_id"] = json!("");
+    let mut headers: Vec<_> = answer
+        .headers
+        .iter()
+        .filter(|(name, _)| !["date", "x-request-id", "ratelimit"].contains(&name.as_str()))
+        .map(|(name, value)| format!("{name}: {}", value.to_str().unwrap()))
+        .collect();
+    headers.sort();
+    (answer.status, body, headers)
+}
 
 #[tokio::test]
-async fn five_guesses_lock_a_name_known_or_unknown_alike_and_the_lock_survives_a_restart() {
+async fn five_guesses_lock_a_known_and_an_unknown_name_alike_over_restarts() {
     let mut server = TestServer::start();
     server.account("ada@test.org").await;
     let mut answers = Vec::new();
     for email in ["ada@test.org", "nobody@test.org"] {
         let mut seen = Vec::new();
         for guess in 0..7 {
-            let answer = server.log_in(email, &format!("guess {guess}")).await;
-            let mut body = answer.body.clone();
-            body["instance"] = json!("");
-            body["request_id"] = json!("");
-            let mut headers: Vec<_> = answer
-                .headers
-                .iter()
-                .filter(|(name, _)| !["date", "x-request-id", "ratelimit"].contains(&name.as_str()))
-                .map(|(name, value)| format!("{name}: {}", value.to_str().unwrap()))
-                .collect();
-            headers.sort();
-            seen.push((answer.status, body, headers));
+            seen.push(comparable(&server.log_in(email, &format!("guess {guess}")).await));
         }
-        assert_eq!(
-            seen.iter().map(|(status, ..)| status.as_u16()).collect::<Vec<_>>(),
-            [401, 401, 401, 401, 401, 429, 429]
-        );
+        let statuses: Vec<u16> = seen.iter().map(|(status, ..)| status.as_u16()).collect();
+        assert_eq!(statuses, [401, 401, 401, 401, 401, 429, 429], "{email}");
         answers.push(seen);
     }
     assert_eq!(answers[0], answers[1]);
     for _ in 0..2 {
-        // The right password is refused as well, or the lock would be an oracle.
+        // The right password is refused as well, or the lockout would tell me that I have guessed it.
         let locked = server.log_in("ada@test.org", PASSWORD).await;
-        assert_eq!((locked.problem(), locked.header("retry-after")), ((429, "too_many_attempts"), "60"));
+        assert_eq!(locked.problem(), (429, "too_many_attempts"));
+        assert_eq!(locked.header("retry-after"), "60");
         server = server.restart();
     }
     server.clock.advance(Duration::from_mins(1));
@@ -69,7 +74,7 @@ async fn an_attacker_cannot_lock_the_owner_out_of_a_known_device() {
     };
     assert_eq!(with_device("ada@test.org").await.unwrap().status(), StatusCode::OK);
     assert_eq!(server.log_in("ada@test.org", PASSWORD).await.problem(), (429, "too_many_attempts"));
-    // Another name's cookie is worth nothing.
+    // A device is known for its own name alone.
     server.account("bob@test.org").await;
     for guess in 0..5 {
         server.log_in("bob@test.org", &format!("guess {guess}")).await;
@@ -84,20 +89,17 @@ async fn an_attacker_cannot_lock_the_owner_out_of_a_known_device() {
 async fn parallel_guesses_get_no_further_than_guesses_in_a_row() {
     let server = TestServer::start();
     server.account("ada@test.org").await;
-    let guesses = (0..60).map(|guess| {
-        let request = server.request(Method::POST, "/v1/login");
-        request.json(&json!({"email": "ada@test.org", "password": format!("guess {guess}")})).send()
-    });
     let mut tasks = tokio::task::JoinSet::new();
-    guesses.for_each(|guess| {
-        tasks.spawn(guess);
-    });
+    for guess in 0..60 {
+        let body = json!({"email": "ada@test.org", "password": format!("guess {guess}")});
+        tasks.spawn(send(server.request(Method::POST, "/v1/login").json(&body)));
+    }
     let answers = tasks.join_all().await;
-    let checked = answers.iter().filter(|a| a.as_ref().unwrap().status() == StatusCode::UNAUTHORIZED).count();
+    let checked = answers.iter().filter(|answer| answer.status == StatusCode::UNAUTHORIZED).count();
     assert_eq!(checked, 5);
 }
 
-/// An engine whose one thread takes half a second for a hash, so that whatever comes after the first waits.
+/// An engine whose single thread takes half a second for a hash, so that every job after the first one waits.
 struct Slow {
     engine: Arc<Engine>,
     running: Running,
@@ -126,19 +128,22 @@ impl Slow {
         Self { engine, running, dir }
     }
 
+    /// Begins a log-in from the address `from`.
     fn log_in(
         &self,
         from: &str,
         email: &'static str,
         password: String,
     ) -> tokio::task::JoinHandle<Option<FlowError>> {
-        let (engine, client) = (Arc::clone(&self.engine), Client::new(from.parse().unwrap(), "test"));
+        let engine = Arc::clone(&self.engine);
+        let client = Client::new(from.parse().unwrap(), "test");
         tokio::task::spawn_local(async move {
             let opened = log_in::log_in(&engine, &client, email, &password, Mode::Token, None).await;
             opened.result.err()
         })
     }
 
+    /// Waits until the state of the hash queue satisfies `is_so`.
     async fn until(&self, is_so: impl Fn(&Stats) -> bool) {
         while !is_so(&self.engine.services.pool.stats()) {
             tokio::time::sleep(Duration::from_millis(1)).await;
@@ -154,7 +159,7 @@ impl Slow {
 }
 
 #[actix_web::test]
-async fn who_hangs_up_while_waiting_is_not_hashed_for_and_stays_charged() {
+async fn a_guess_whose_client_hangs_up_is_not_hashed_but_stays_charged() {
     let clock = Clock::manual(Timestamp::from_secs(1_800_000_000));
     let slow = Slow::start(clock, &[("password.wait_budget_ms", "600000")]);
     let try_it = |email, password| slow.log_in("192.0.2.1", email, password);
@@ -166,9 +171,11 @@ async fn who_hangs_up_while_waiting_is_not_hashed_for_and_stays_charged() {
         waiting.abort();
         slow.until(|stats| stats.queued() == 0).await;
     }
-    // One hash alone was begun, and it may be at that still.
+    // Only one hash was begun, and it may still be running.
     let stats = slow.engine.services.pool.stats();
-    assert_eq!(stats.lanes.iter().map(|lane| (lane.done, lane.abandoned)).max(), Some((1, 5)), "{stats:?}");
+    let lane = stats.lanes.iter().max_by_key(|lane| (lane.done, lane.abandoned)).unwrap();
+    assert_eq!(lane.done, 1, "{stats:?}");
+    assert_eq!(lane.abandoned, 5, "{stats:?}");
     let sixth = try_it("ada@test.org", "guess 5".into()).await.unwrap();
     assert!(matches!(sixth, Some(FlowError::Refused(Refusal::Locked { .. }))), "{sixth:?}");
     drop(busy);
@@ -176,8 +183,8 @@ async fn who_hangs_up_while_waiting_is_not_hashed_for_and_stays_charged() {
 }
 
 #[actix_web::test]
-async fn who_is_refused_for_want_of_room_is_not_charged_for_it() {
-    // How long a hash takes is measured by the clock.
+async fn a_log_in_that_is_shed_is_not_charged() {
+    // The time of a hash is measured by the clock, so it must run.
     let slow = Slow::start(
         Clock::system(),
         &[
@@ -190,7 +197,7 @@ async fn who_is_refused_for_want_of_room_is_not_charged_for_it() {
     slow.until(|stats| stats.running == 1).await;
     let waiting = slow.log_in("198.51.100.1", "nobody@test.org", "another guess".into());
     slow.until(|stats| stats.queued() == 1).await;
-    // There would be room for whoever has failed lately, who waits behind all others.
+    // Only the lane of networks with recent failures, which is served last, would have room.
     for _ in 0..5 {
         let refused = slow.log_in("203.0.113.1", "ada@test.org", PASSWORD.into()).await.unwrap();
         assert!(matches!(refused, Some(FlowError::Fault(Fault::Shed(_)))), "{refused:?}");
@@ -202,14 +209,14 @@ async fn who_is_refused_for_want_of_room_is_not_charged_for_it() {
 }
 
 #[tokio::test]
-async fn one_network_is_throttled_whatever_names_it_tries_and_headers_of_its_own_do_not_help() {
+async fn one_network_is_throttled_whatever_names_and_headers_it_sends() {
     let server = TestServer::with(&[("throttle.login.burst", "20"), ("throttle.login.per_minute", "20")]);
     let mut passed = 0;
     for n in 0..40 {
         let request =
             server.request(Method::POST, "/v1/login").header("x-forwarded-for", format!("198.51.100.{n}"));
         let body = json!({"email": format!("name{n}@test.org"), "password": "leaked password"});
-        let answer = Answer::of(request.json(&body).send().await.unwrap()).await;
+        let answer = send(request.json(&body)).await;
         if answer.status == StatusCode::TOO_MANY_REQUESTS {
             assert_eq!(answer.problem(), (429, "too_many_requests"));
             assert_eq!(answer.header("ratelimit-policy"), "\"login\";q=20;w=60");
@@ -218,6 +225,6 @@ async fn one_network_is_throttled_whatever_names_it_tries_and_headers_of_its_own
             passed += 1;
         }
     }
-    // Ten names, then each counts eightfold: stuffing is at work as well.
+    // After ten names each counts eightfold: the defence against stuffing is at work as well.
     assert_eq!(passed, 12);
 }

@@ -1,60 +1,77 @@
-//! The attack: a credential that was good a moment ago is used on after it was ended. The server keeps verdicts so that it
-//! need not ask its registries for each request; none of them may outlive what it rests on.
+//! A cached verdict outlives its credential: I go on using a token or cookie after it was ended. The server caches
+//! verdicts, so that it need not ask its registries for each request.
 //!
-//! Source: OWASP Session Management Cheat Sheet, "Session Expiration". Bound: 0 requests succeed after the answer that
-//! ended the session, whatever ended it.
+//! Source: OWASP Session Management Cheat Sheet, "Session Expiration".
+//!
+//! Bound: no request succeeds after the answer that ended the session, whatever ended it.
 
 use std::time::Duration;
 
 use reqwest::{Method, StatusCode};
 use serde_json::json;
 
-use crate::support::{Answer, ORIGIN, PASSWORD, TestServer};
+use crate::support::{ORIGIN, PASSWORD, TestServer, send};
+
+const NAME: &str = "ada@test.org";
 
 async fn is_alive(server: &TestServer, access: &str) -> bool {
     server.get_as("/v1/session", access).await.status == StatusCode::OK
 }
 
-#[tokio::test]
-async fn no_kept_verdict_outlives_the_end_of_its_session() {
-    let server = TestServer::start();
-    server.account("ada@test.org").await;
-    for ending in ["logout", "elsewhere", "password", "reuse"] {
-        let (access, refresh) = server.tokens("ada@test.org").await;
-        for _ in 0..3 {
-            assert!(is_alive(&server, &access).await);
+#[derive(Clone, Copy, Debug)]
+enum Ending {
+    LogOut,
+    LogOutElsewhere,
+    PasswordChange,
+    Reuse,
+}
+
+/// Ends the session of the tokens `access` and `refresh`.
+async fn end(server: &TestServer, ending: Ending, access: &str, refresh: &str) {
+    match ending {
+        Ending::LogOut => {
+            server.post_as("/v1/logout", access, json!({})).await;
         }
-        match ending {
-            "logout" => drop(server.post_as("/v1/logout", &access, json!({})).await),
-            "elsewhere" => {
-                let (other, _) = server.tokens("ada@test.org").await;
-                assert!(is_alive(&server, &access).await);
-                server.post_as("/v1/logout", &other, json!({"scope": "global"})).await;
-            }
-            "password" => {
-                let (other, _) = server.tokens("ada@test.org").await;
-                let change = json!({"current_password": PASSWORD, "new_password": PASSWORD});
-                let changed = server.post_as("/v1/password/change", &other, change).await;
-                assert_eq!(changed.status, StatusCode::NO_CONTENT);
-            }
-            _ => {
-                server.refresh(&refresh).await;
-                assert!(is_alive(&server, &access).await);
-                server.clock.advance(Duration::from_secs(30));
-                assert_eq!(server.refresh(&refresh).await.problem(), (401, "refresh_token_reused"));
-            }
+        Ending::LogOutElsewhere => {
+            let (other, _) = server.tokens(NAME).await;
+            assert!(is_alive(server, access).await);
+            server.post_as("/v1/logout", &other, json!({"scope": "global"})).await;
         }
-        for _ in 0..3 {
-            assert!(!is_alive(&server, &access).await, "{ending}");
+        Ending::PasswordChange => {
+            let (other, _) = server.tokens(NAME).await;
+            let changed = server.change_password(&other, PASSWORD, PASSWORD).await;
+            assert_eq!(changed.status, StatusCode::NO_CONTENT);
+        }
+        Ending::Reuse => {
+            server.refresh(refresh).await;
+            assert!(is_alive(server, access).await);
+            server.clock.advance(Duration::from_secs(30));
+            assert_eq!(server.refresh(refresh).await.problem(), (401, "refresh_token_reused"));
         }
     }
 }
 
 #[tokio::test]
-async fn a_kept_verdict_ends_with_the_time_of_its_token() {
+async fn no_cached_verdict_outlives_the_end_of_its_session() {
     let server = TestServer::start();
-    server.account("ada@test.org").await;
-    let (access, _) = server.tokens("ada@test.org").await;
+    server.account(NAME).await;
+    for ending in [Ending::LogOut, Ending::LogOutElsewhere, Ending::PasswordChange, Ending::Reuse] {
+        let (access, refresh) = server.tokens(NAME).await;
+        for _ in 0..3 {
+            assert!(is_alive(&server, &access).await, "{ending:?}");
+        }
+        end(&server, ending, &access, &refresh).await;
+        for _ in 0..3 {
+            assert!(!is_alive(&server, &access).await, "{ending:?}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_cached_verdict_ends_when_its_token_expires() {
+    let server = TestServer::start();
+    server.account(NAME).await;
+    let (access, _) = server.tokens(NAME).await;
     for _ in 0..31 {
         assert!(is_alive(&server, &access).await);
         server.clock.advance(Duration::from_secs(30));
@@ -62,36 +79,35 @@ async fn a_kept_verdict_ends_with_the_time_of_its_token() {
     assert!(!is_alive(&server, &access).await);
 }
 
+/// Returns the status of a request with `cookie`.
+async fn status(server: &TestServer, cookie: &str) -> StatusCode {
+    server.get_with_cookie("/v1/session", cookie).await.status
+}
+
 #[tokio::test]
-async fn a_kept_verdict_of_a_cookie_neither_survives_log_out_nor_stops_its_idle_time() {
+async fn a_cached_verdict_of_a_cookie_ends_with_log_out() {
     let server = TestServer::start();
-    server.account("ada@test.org").await;
-    let log_in = || async {
-        let body = json!({"email": "ada@test.org", "password": PASSWORD, "mode": "cookie"});
-        let request = server.request(Method::POST, "/v1/login").header("origin", ORIGIN).json(&body);
-        let response = request.send().await.unwrap();
-        let cookies = response.headers().get_all("set-cookie").iter();
-        let session = cookies.filter_map(|cookie| cookie.to_str().unwrap().split(';').next());
-        let session = session.into_iter().find(|cookie| cookie.contains("session")).unwrap().to_owned();
-        (session, Answer::of(response).await.text("csrf_token"))
-    };
-    let status = |cookie: String| async {
-        let request = server.request(Method::GET, "/v1/session").header("cookie", cookie);
-        request.send().await.unwrap().status()
-    };
-    let (cookie, csrf) = log_in().await;
-    // Used all along, it lives past its idle time of half an hour.
+    server.account(NAME).await;
+    let opened = server.log_in_for_cookie(NAME).await;
+    let cookie = opened.session_cookie();
+    // It is in use all the time, so it lives longer than the idle timeout of half an hour.
     for _ in 0..8 {
         server.clock.advance(Duration::from_mins(10));
-        assert_eq!(status(cookie.clone()).await, StatusCode::OK);
-        assert_eq!(status(cookie.clone()).await, StatusCode::OK);
+        assert_eq!(status(&server, &cookie).await, StatusCode::OK);
+        assert_eq!(status(&server, &cookie).await, StatusCode::OK);
     }
     let log_out = server.request(Method::POST, "/v1/logout").header("cookie", &cookie);
-    let log_out = log_out.header("origin", ORIGIN).header("x-csrf-token", csrf).send().await.unwrap();
-    assert_eq!(log_out.status(), StatusCode::NO_CONTENT);
-    assert_eq!(status(cookie).await, StatusCode::UNAUTHORIZED);
-    let (idle, _) = log_in().await;
-    assert_eq!(status(idle.clone()).await, StatusCode::OK);
+    let log_out = log_out.header("origin", ORIGIN).header("x-csrf-token", opened.text("csrf_token"));
+    assert_eq!(send(log_out).await.status, StatusCode::NO_CONTENT);
+    assert_eq!(status(&server, &cookie).await, StatusCode::UNAUTHORIZED);
+}
+
+#[tokio::test]
+async fn a_cached_verdict_of_a_cookie_does_not_stop_the_idle_timeout() {
+    let server = TestServer::start();
+    server.account(NAME).await;
+    let cookie = server.log_in_for_cookie(NAME).await.session_cookie();
+    assert_eq!(status(&server, &cookie).await, StatusCode::OK);
     server.clock.advance(Duration::from_mins(31));
-    assert_eq!(status(idle).await, StatusCode::UNAUTHORIZED);
+    assert_eq!(status(&server, &cookie).await, StatusCode::UNAUTHORIZED);
 }

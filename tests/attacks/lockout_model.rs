@@ -1,6 +1,6 @@
-//! Lockout under an owner, a stranger and the thief of a device who act at once, in any order, over restarts.
+//! Lockout under an owner, a stranger and the thief of a device, who act in any order and over restarts.
 //!
-//! The model counts what each of them may have by the words of the rule alone; the rule itself is the system under test.
+//! The model counts what each of them may do, from the words of the rule alone. The rule itself is under test.
 
 use std::time::Duration;
 
@@ -18,29 +18,29 @@ const DAY_SECS: u64 = 24 * 3600;
 
 #[derive(Clone, Copy, Debug)]
 enum Act {
-    /// The owner's device with the right password, or a typing error.
+    /// The owner logs in on a known device, with the right password or a typing error.
     Owner { errs: bool },
-    /// A stranger guesses, waits for the answer, or hangs up before it.
+    /// A stranger guesses, and waits for the answer or hangs up before it.
     Stranger { hangs_up: bool },
-    /// Many strangers at once.
+    /// Fifty strangers guess at once.
     Flood,
     /// The thief guesses with the stolen device.
     Thief,
-    /// The owner lifts the lock by mail.
+    /// The owner ends the lockout by the mailed link.
     Unlock,
-    /// Time passes.
+    /// Time passes, in seconds.
     Wait(u64),
-    /// The server is started anew.
+    /// The server restarts.
     Restart,
 }
 
-/// What each may have: by the words of the rule, not by its code.
+/// What each of them may do, by the words of the rule.
 #[derive(Clone, Debug, Default)]
 struct Model {
     now: u64,
-    /// Typing errors of the owner's device since its last success, and guesses with the stolen one since an act of the
-    /// owner that forgives them.
+    /// Typing errors on the owner's device since its last success.
     owner_errs: u32,
+    /// Guesses with the stolen device since an act of the owner that forgives them.
     thief: u32,
 }
 
@@ -70,7 +70,10 @@ impl ReferenceStateMachine for Model {
             Act::Owner { errs: false } if state.owner_errs < 5 => state.owner_errs = 0,
             Act::Owner { .. } => state.owner_errs += 1,
             Act::Thief => state.thief += 1,
-            Act::Unlock => (state.owner_errs, state.thief) = (0, 0),
+            Act::Unlock => {
+                state.owner_errs = 0;
+                state.thief = 0;
+            }
             Act::Wait(secs) => state.now += secs,
             Act::Stranger { .. } | Act::Flood | Act::Restart => {}
         }
@@ -78,15 +81,15 @@ impl ReferenceStateMachine for Model {
     }
 }
 
-/// The rule, with its journal and what it let pass.
+/// The rule under test, with its journal and the guesses that it let pass.
 struct Rule {
     names: Lockouts,
     journal: Vec<Write<CountV1>>,
     now: Timestamp,
     passwords: u64,
-    /// When strangers, or the thief once a stranger, had a guess checked or charged.
+    /// When a guess of a stranger, or of the thief once treated as a stranger, was checked or charged.
     guesses: Vec<Timestamp>,
-    /// Guesses of everybody but the owner since the owner's last act.
+    /// Guesses of all others since the owner's last act.
     since_owner: u32,
     thief: u32,
 }
@@ -101,6 +104,7 @@ const LIMITS: Limits = Limits {
 };
 
 impl Rule {
+    /// Begins an attempt with a password that was not typed before; `None` if it is refused.
     fn begin(&mut self, device: Option<[u8; 8]>) -> Option<Attempt> {
         self.passwords += 1;
         let begin = Begin { name: NAME, device, password: self.passwords.to_le_bytes() };
@@ -124,6 +128,7 @@ impl Rule {
         }
     }
 
+    /// Guesses, and says whether the guess was admitted.
     fn guess(&mut self, device: Option<[u8; 8]>, hangs_up: bool) -> bool {
         let Some(attempt) = self.begin(device) else { return false };
         self.since_owner += 1;
@@ -163,9 +168,11 @@ impl StateMachineTest for Lockout {
         match act {
             Act::Owner { errs } => {
                 let attempt = rule.begin(Some(OWNERS));
-                // Invariant: a device with fewer than five errors since its last success is always let in.
+                // Invariant: a device with fewer than five errors since its last success is always admitted.
                 let was_known = if errs { model.owner_errs <= 5 } else { model.owner_errs == 0 };
-                assert!(!was_known || attempt.is_some(), "the owner was locked out");
+                if was_known {
+                    assert!(attempt.is_some(), "the owner was locked out");
+                }
                 let Some(attempt) = attempt else { return rule };
                 if errs {
                     rule.finish(attempt, Outcome::Failed { known: true });
@@ -173,7 +180,7 @@ impl StateMachineTest for Lockout {
                     rule.finish(attempt, Outcome::Succeeded);
                     rule.owner_acted();
                     if model.owner_errs > 0 {
-                        // In as a stranger: that clears the ladder as well.
+                        // The owner came in like a stranger, which resets the lockout as well.
                         rule.guesses.clear();
                     }
                 }
@@ -192,8 +199,10 @@ impl StateMachineTest for Lockout {
             Act::Thief => {
                 let is_device = rule.thief < 5;
                 let admitted = rule.guess(Some(STOLEN), false);
-                // Invariant: five as a device; after that the thief is a stranger.
-                assert!(!is_device || admitted);
+                // Invariant: the thief has five guesses as a device, and then those of a stranger.
+                if is_device {
+                    assert!(admitted, "the stolen device was refused too early");
+                }
                 rule.thief += u32::from(is_device);
             }
             Act::Unlock => {
@@ -220,13 +229,13 @@ impl StateMachineTest for Lockout {
     }
 
     fn check_invariants(rule: &Rule, _: &Model) {
-        // Invariant: no 24 hours hold more than 40 guesses of strangers, however they are spread.
+        // Invariant: no period of 24 hours holds more than 40 guesses of strangers.
         for (at, first) in rule.guesses.iter().enumerate() {
             let within = rule.guesses.iter().skip(at);
             let count = within.take_while(|guess| guess.since(*first).as_secs() < DAY_SECS).count();
             assert!(count <= 40, "{count} guesses in a day");
         }
-        // Invariant: no more than a hundred without an act of the owner, the stolen device's five included.
+        // Invariant: no more than 100 guesses without an act of the owner, and five of the stolen device.
         assert!(rule.since_owner <= 100 + 5, "{} guesses", rule.since_owner);
     }
 }

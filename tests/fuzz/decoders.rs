@@ -1,4 +1,4 @@
-//! What is read from disk: each decoder by itself, and whole directories by both readers.
+//! Decoders of files: each one by itself, and whole directories by both readers.
 
 use std::path::Path;
 
@@ -19,13 +19,14 @@ use portcullis::registry::reset::MailedV1;
 use portcullis::registry::session::SessionV1;
 use portcullis::registry::tables::expiry::may_be_gone;
 use portcullis::registry::throttle;
-use portcullis::registry::throttle::saved::{RECORD_BYTES, Record};
+use portcullis::registry::throttle::saved::{RECORD_BYTES, SavedRecord};
 
 use crate::Reader;
 use crate::memory::{Bytes, Directory};
-use crate::mutate::{Input, hex};
+use crate::mutate::Input;
+use crate::values::{from_hex, hex};
 
-/// Those of the golden directories.
+/// The sizes with which the golden directories were written.
 const SIZES: Sizes = Sizes { segment: 8_192, body: 1_024, align: 512, window: 16_384 };
 const FOOTER: usize = 4096;
 const CHUNK_HEADER: usize = 48;
@@ -34,7 +35,7 @@ fn golden() -> std::path::PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("data/golden/v1")
 }
 
-/// Every file of a golden directory by its path.
+/// Returns every file of a golden directory by its path.
 fn directory(base: &str) -> Input {
     let mut files = Vec::new();
     for dir in ["", "journal/", "snapshot/"] {
@@ -48,7 +49,7 @@ fn directory(base: &str) -> Input {
     files
 }
 
-/// The files of all golden directories whose path begins so, each as an input of its own.
+/// Returns the files of all golden directories whose path begins with `begin`, each as an input of its own.
 fn files(begin: &str) -> Vec<Input> {
     let all = ["clean", "fenced", "snapshots", "forming"].into_iter().flat_map(directory);
     all.filter(|(path, _)| path.starts_with(begin)).map(|file| vec![file]).collect()
@@ -71,7 +72,8 @@ fn repair_header(bytes: &mut [u8]) {
     }
 }
 
-/// Body and header of the frame that `bytes` begin with; says its checksum and where it ends.
+/// Corrects body and header checksums of the frame at the start of `bytes`. Returns the header's checksum and the
+/// frame's length.
 fn repair_frame(bytes: &mut [u8]) -> Option<(u32, usize)> {
     let end = (get(bytes, 36) as usize).checked_add(96)?;
     let crc = crc32c::crc32c(bytes.get(96..end)?);
@@ -81,7 +83,7 @@ fn repair_frame(bytes: &mut [u8]) -> Option<(u32, usize)> {
     Some((crc, end.next_multiple_of(SIZES.align)))
 }
 
-/// A segment's frames, each naming the one before it.
+/// Corrects the frames of a segment, each of which names the checksum of the one before it.
 fn repair_segment(bytes: &mut [u8]) {
     repair_header(bytes);
     let mut at = HEADER_BYTES;
@@ -91,11 +93,12 @@ fn repair_segment(bytes: &mut [u8]) {
             put(rest, 72, crc);
         }
         let Some((crc, end)) = repair_frame(rest) else { return };
-        (before, at) = (Some(crc), at + end);
+        before = Some(crc);
+        at += end;
     }
 }
 
-/// A snapshot's chunks and its footer, the digest aside.
+/// Corrects a snapshot's chunks and its footer, but not its digest.
 fn repair_snapshot(bytes: &mut [u8]) {
     repair_header(bytes);
     let footer = bytes.len().saturating_sub(FOOTER);
@@ -127,7 +130,7 @@ fn repair(path: &str, bytes: &mut [u8]) {
     }
 }
 
-/// What a header says is what it is written from.
+/// A header that is read is written back as the same header.
 pub fn header_blocks() -> Reader {
     fn read(input: &Input) -> bool {
         let Some(block) = input[0].1.first_chunk::<HEADER_BYTES>() else { return false };
@@ -152,7 +155,7 @@ pub fn header_blocks() -> Reader {
     Reader { name: "header_blocks", seeds, repair: |_, bytes| repair_header(bytes), read }
 }
 
-/// Every frame that is read is written byte for byte as it stands.
+/// A frame that is read is written back byte for byte.
 pub fn frames() -> Reader {
     fn fix(_: &str, bytes: &mut [u8]) {
         let _ = repair_frame(bytes);
@@ -163,7 +166,8 @@ pub fn frames() -> Reader {
         if let Seen::Frame(seen) = frame::read(bytes, SIZES.align) {
             let mut again = Vec::new();
             let crc = frame::write(&seen.header, seen.body, SIZES.align, &mut again).unwrap();
-            assert_eq!((crc, &again[..]), (seen.header_crc, &bytes[..seen.len]));
+            assert_eq!(crc, seen.header_crc);
+            assert_eq!(again, bytes[..seen.len]);
             for entry in Entries::new(seen.body) {
                 let _ = entry;
             }
@@ -174,6 +178,7 @@ pub fn frames() -> Reader {
     Reader { name: "frames", seeds: golden_frames(), repair: fix, read }
 }
 
+/// Returns every frame of the golden segments.
 fn golden_frames() -> Vec<Input> {
     let mut found = Vec::new();
     for file in files("journal/") {
@@ -186,7 +191,7 @@ fn golden_frames() -> Vec<Input> {
     found
 }
 
-/// Every entry that is read is written byte for byte as it stands.
+/// An entry that is read is written back byte for byte.
 pub fn entries() -> Reader {
     fn read(input: &Input) -> bool {
         let mut rest = &input[0].1[..];
@@ -209,7 +214,7 @@ pub fn entries() -> Reader {
     Reader { name: "entries", seeds: bodies.collect(), repair: |_, _| (), read }
 }
 
-/// A value of each table: what is read can be stored, and then says the same.
+/// A value of any table that is read can be stored, and reads back as the same.
 pub fn values() -> Reader {
     fn check<T: Stored>(bytes: &[u8]) -> bool {
         let Ok(value) = decode::<T>(bytes) else { return false };
@@ -235,23 +240,20 @@ pub fn values() -> Reader {
         believed.contains(&true)
     }
     let text = std::fs::read_to_string(golden().join("values.txt")).unwrap();
-    let value = |line: &str| {
-        let digits = line.rsplit(' ').next().unwrap();
-        let byte = |at: usize| u8::from_str_radix(&digits[at * 2..at * 2 + 2], 16).unwrap();
-        vec![(String::from("value"), (0..digits.len() / 2).map(byte).collect())]
-    };
+    let value = |line: &str| vec![(String::from("value"), from_hex(line.rsplit(' ').next().unwrap()))];
     Reader { name: "values", seeds: text.lines().map(value).collect(), repair: |_, _| (), read }
 }
 
+/// Snapshots without the rest of their directory.
 pub fn snapshots() -> Reader {
     fn read(input: &Input) -> bool {
         let file = Bytes::new(&input[0].1);
-        let mut told = 0;
+        let mut read_bytes = 0;
         let read = snapshot::read(&file, None, &mut |_, _, key, value| {
-            told += key.len() + value.len();
+            read_bytes += key.len() + value.len();
             Ok(())
         });
-        assert!(told <= input[0].1.len());
+        assert!(read_bytes <= input[0].1.len());
         read.is_ok_and(|summary| {
             assert_eq!(summary.bytes, input[0].1.len() as u64);
             true
@@ -260,11 +262,12 @@ pub fn snapshots() -> Reader {
     Reader { name: "snapshots", seeds: files("snapshot/"), repair, read }
 }
 
-/// What the limiter knew, record by record.
+/// The file of the rate limiter, record by record.
 pub fn limiter_files() -> Reader {
     fn fix(_: &str, bytes: &mut [u8]) {
         if let Some(body) = bytes.get(HEADER_BYTES..) {
-            let (crc, len) = (crc32c::crc32c(body), body.len() as u32);
+            let crc = crc32c::crc32c(body);
+            let len = body.len() as u32;
             put(bytes, 112, crc);
             put(bytes, 104, len);
         }
@@ -274,7 +277,7 @@ pub fn limiter_files() -> Reader {
         throttle::file::read(&input[0].1).is_ok_and(|saved| {
             assert_eq!(saved.records.len() * RECORD_BYTES, input[0].1.len() - HEADER_BYTES);
             for record in saved.records {
-                assert_eq!(Record::read(record.to_bytes()), Some(record));
+                assert_eq!(SavedRecord::read(record.to_bytes()), Some(record));
             }
             true
         })
@@ -283,16 +286,16 @@ pub fn limiter_files() -> Reader {
     Reader { name: "limiter_files", seeds: vec![seed], repair: fix, read }
 }
 
-/// Both readers over a whole directory: whatever they make of it, where both believe it they believe the same.
+/// Both readers over a whole directory: if both accept it, they agree on its content.
 pub fn directories() -> Reader {
     fn read(input: &Input) -> bool {
         let directory = Directory::of(input);
         let _ = inspect(&directory);
-        let believed = replay_read_only(&directory, SIZES, &mut Records::default()).is_ok();
+        let is_accepted = replay_read_only(&directory, SIZES, &mut Records::default()).is_ok();
         if let Err(refusal) = verify(&directory, SIZES, &may_be_gone) {
             assert!(!refusal.to_string().contains("and they differ"), "{refusal}");
         }
-        believed
+        is_accepted
     }
     let seeds = ["clean", "fenced", "snapshots", "forming"].map(directory);
     Reader { name: "directories", seeds: seeds.into(), repair, read }

@@ -1,106 +1,116 @@
-//! Hostile bytes for everything that reads bytes: sound ones, changed by chance, with their checksums made right again
-//! every other time, so that what stands behind a checksum is reached as well.
+//! Hostile bytes for every decoder: valid inputs, changed at random. Every other input gets its checksums corrected, so
+//! that the checks after a checksum are reached as well.
 //!
-//! For each input: no panic, no hang, no more memory than twice the input and 1 MiB, and what was read comes back when it
-//! is written. A short form runs with `cargo test`; the long one is
+//! For each input there must be no panic, no hang, and no more memory than twice the input and 1 MiB; and what was read
+//! must come back when it is written. A short run is part of `cargo test`; a long one is
 //!
 //! ```sh
 //! PORTCULLIS_FUZZ_ITERATIONS=10000000 PORTCULLIS_FUZZ_SEED=$RANDOM \
 //!   cargo test --release --test fuzz -- --nocapture --test-threads 1
 //! ```
 //!
-//! Input `i` is made of the seed plus `i` alone, so a failure tells the one seed to look at. Bytes that were a finding once
-//! are kept in `tests/fuzz/corpus/<target>/` and tried first, for ever.
+//! Input `i` is made from the seed plus `i` alone, so a failure names the one seed to look at. Inputs that were a
+//! finding once are kept in `tests/fuzz/corpus/<target>/` and tried first in every run.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic, reason = "tests")]
 
+#[path = "../support/counting_allocator.rs"]
+mod counting_allocator;
 mod decoders;
 mod memory;
 mod mutate;
 mod texts;
-mod weight;
+#[path = "../support/values.rs"]
+mod values;
 
+use std::alloc::System;
 use std::sync::mpsc;
 use std::time::Duration;
 
+use counting_allocator::Counting;
 use mutate::{Dice, Input, Repair};
 
 #[global_allocator]
-static ALLOCATOR: weight::Weighing = weight::Weighing;
+static ALLOCATOR: Counting<System> = Counting(System);
 
-/// Unless `PORTCULLIS_FUZZ_ITERATIONS` says how many inputs each reader gets.
+/// Inputs for each decoder, unless `PORTCULLIS_FUZZ_ITERATIONS` says otherwise.
 const ITERATIONS: u64 = 20_000;
-/// A thousand inputs that take longer hang.
+/// A thousand inputs that take longer count as a hang.
 const PATIENCE: Duration = Duration::from_mins(5);
 
-/// Something that reads bytes.
+/// A decoder under test.
 pub struct Reader {
-    /// What it reads.
+    /// The name of what it reads, which is also the name of its folder in the corpus.
     pub name: &'static str,
-    /// Sound inputs.
+    /// Valid inputs.
     pub seeds: Vec<Input>,
-    /// Makes checksums right again.
+    /// Corrects the checksums of an input.
     pub repair: Repair,
-    /// Reads, checks what must hold of whatever was read, and says whether anything was believed.
+    /// Reads an input, asserts what must hold of everything that was read, and says whether anything was accepted.
     pub read: fn(&Input) -> bool,
 }
 
+/// Returns the number in the environment variable `name`, or `default`.
 fn number(name: &str, default: u64) -> u64 {
     std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(default)
 }
 
-/// Inputs that were a finding once.
+/// Returns the inputs of the corpus that were a finding for the decoder `name` once.
 fn kept(name: &str) -> Vec<Input> {
     let dir = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fuzz/corpus").join(name);
     let entries = std::fs::read_dir(dir).into_iter().flatten();
-    entries
-        .map(|entry| vec![(String::from("input"), std::fs::read(entry.unwrap().path()).unwrap())])
-        .collect()
+    let input = |path: &std::path::Path| vec![(String::from("input"), std::fs::read(path).unwrap())];
+    entries.map(|entry| input(&entry.unwrap().path())).collect()
 }
 
-fn tried(reader: &Reader, input: &Input, what: &dyn std::fmt::Display) -> bool {
+/// Reads `input`, asserts the bound of memory, and says whether anything was accepted. `what` names the input in
+/// failures.
+fn try_input(reader: &Reader, input: &Input, what: &dyn std::fmt::Display) -> bool {
     let bytes: usize = input.iter().map(|(_, bytes)| bytes.len()).sum();
     let most = 2 * bytes + (1 << 20);
-    let caught = std::panic::catch_unwind(|| weight::of(|| (reader.read)(input)));
+    let caught = std::panic::catch_unwind(|| counting_allocator::count(|| (reader.read)(input)));
     match caught {
-        Ok((believed, weight)) => {
-            assert!(weight <= most, "{}, {what}: {bytes} bytes took {weight} of memory", reader.name);
-            believed
+        Ok((is_accepted, memory)) => {
+            let peak = memory.peak;
+            assert!(peak <= most, "{}, {what}: {bytes} bytes took {peak} of memory", reader.name);
+            is_accepted
         }
         Err(panic) => {
-            let shown = input.iter().map(|(path, bytes)| format!("{path}: {}", mutate::hex(bytes)));
-            eprintln!("{}, {what}: {}", reader.name, shown.collect::<Vec<_>>().join("\n"));
+            let files = input.iter().map(|(path, bytes)| format!("{path}: {}", values::hex(bytes)));
+            eprintln!("{}, {what}: {}", reader.name, files.collect::<Vec<_>>().join("\n"));
             std::panic::resume_unwind(panic);
         }
     }
 }
 
-/// Runs a reader in a thread of its own, and waits no longer than it may take.
+/// Runs a decoder over its inputs on a thread of its own, and panics if it hangs.
 fn fuzz(make: fn() -> Reader) {
-    let (from, iterations) =
-        (number("PORTCULLIS_FUZZ_SEED", 0), number("PORTCULLIS_FUZZ_ITERATIONS", ITERATIONS));
+    let from = number("PORTCULLIS_FUZZ_SEED", 0);
+    let iterations = number("PORTCULLIS_FUZZ_ITERATIONS", ITERATIONS);
     let (alive, heard) = mpsc::channel();
     let thread = std::thread::spawn(move || {
         let mut reader = make();
         assert!(!reader.seeds.is_empty());
         for seed in &reader.seeds {
-            assert!(tried(&reader, seed, &"a sound input"), "{}: not believed: {seed:?}", reader.name);
+            assert!(try_input(&reader, seed, &"a valid input"), "{}: not accepted: {seed:?}", reader.name);
         }
         for input in kept(reader.name) {
-            tried(&reader, &input, &"a kept input");
+            try_input(&reader, &input, &"a kept input");
             reader.seeds.push(input);
         }
-        let mut believed = 0;
+        let mut accepted = 0;
         for seed in from..from + iterations {
             let mut dice = Dice::new(seed);
-            let input = mutate::made(&reader.seeds, reader.repair, &mut dice);
-            believed += u64::from(tried(&reader, &input, &format_args!("seed {seed}")));
+            let input = mutate::mutate(&reader.seeds, reader.repair, &mut dice);
+            accepted += u64::from(try_input(&reader, &input, &format_args!("seed {seed}")));
             if seed.is_multiple_of(1000) {
                 let _ = alive.send(seed);
             }
         }
-        eprintln!("{}: {iterations} inputs from seed {from}, {believed} of them believed", reader.name);
-        // Where nothing is believed only the first check was tried.
-        assert!(believed > 0 || iterations < ITERATIONS, "{}: nothing was believed", reader.name);
+        eprintln!("{}: {iterations} inputs from seed {from}, {accepted} of them accepted", reader.name);
+        // If nothing is accepted, the inputs reach only the first check.
+        if iterations >= ITERATIONS {
+            assert!(accepted > 0, "{}: nothing was accepted", reader.name);
+        }
     });
     loop {
         match heard.recv_timeout(PATIENCE) {
@@ -136,7 +146,7 @@ readers! {
     account_names => texts::account_names;
 }
 
-/// A reader with a mistake that one changed bit of a sound input brings to light.
+/// Makes a decoder that may contain a mistake, which one changed bit of its valid input shows.
 fn mistaken(read: fn(&Input) -> bool) -> Reader {
     Reader {
         name: "mistaken",
@@ -146,6 +156,7 @@ fn mistaken(read: fn(&Input) -> bool) -> Reader {
     }
 }
 
+/// Says whether fuzzing finds a mistake.
 fn is_found(make: fn() -> Reader) -> bool {
     std::panic::catch_unwind(|| fuzz(make)).is_err()
 }
@@ -160,7 +171,7 @@ fn a_panic_and_a_waste_of_memory_are_found() {
     assert!(is_found(|| mistaken(|input| Vec::<u8>::with_capacity(get_len(input)).capacity() < usize::MAX)));
 }
 
-/// A length that is believed before anything vouches for it.
+/// Returns a length from the input, unchecked.
 fn get_len(input: &Input) -> usize {
     input[0].1.first_chunk().map_or(0, |len| u16::from_le_bytes(*len)) as usize * 1024
 }

@@ -1,4 +1,4 @@
-//! Files in memory, for readers that ask a disk.
+//! Files in memory, for decoders that read from a storage.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -8,10 +8,10 @@ use portcullis::storage::{File, Storage};
 
 use crate::mutate::Input;
 
-/// A directory that can be read and not written.
+/// A read-only directory.
 pub struct Directory(BTreeMap<String, Arc<Bytes>>);
 
-/// One file.
+/// A read-only file.
 pub struct Bytes(Mutex<Vec<u8>>);
 
 impl Bytes {

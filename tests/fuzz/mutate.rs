@@ -1,11 +1,11 @@
-//! Changes of sound inputs: bits, numbers, lengths, pieces, whole files.
+//! Random changes of valid inputs: bits, numbers, lengths, pieces, whole files.
 
-/// Named files; one of any name for readers of a single text or block.
+/// Files with their names. A decoder of a single text or block gets one file of any name.
 pub type Input = Vec<(String, Vec<u8>)>;
-/// Makes the checksums of a file right again, by its name.
+/// Corrects the checksums of a file, which it knows by the name.
 pub type Repair = fn(&str, &mut [u8]);
 
-/// Numbers from a seed: SplitMix64.
+/// Pseudo-random numbers from a seed, by SplitMix64.
 pub struct Dice(u64);
 
 impl Dice {
@@ -21,13 +21,13 @@ impl Dice {
         z ^ (z >> 31)
     }
 
-    /// Below `end`; 0 when that is 0.
+    /// Returns a number below `end`, or 0 if `end` is 0.
     pub const fn below(&mut self, end: usize) -> usize {
         if end == 0 { 0 } else { (self.next() % end as u64) as usize }
     }
 }
 
-/// Numbers at which arithmetic goes wrong.
+/// Numbers at which arithmetic is likely to go wrong.
 const EDGES: [u64; 16] = [
     0,
     1,
@@ -47,10 +47,10 @@ const EDGES: [u64; 16] = [
     u64::MAX,
 ];
 
-/// An input that one of the seeds was changed into.
-pub fn made(seeds: &[Input], repair: Repair, dice: &mut Dice) -> Input {
+/// Changes one of `seeds` at random. Every other result gets its checksums corrected.
+pub fn mutate(seeds: &[Input], repair: Repair, dice: &mut Dice) -> Input {
     let mut input = seeds[dice.below(seeds.len())].clone();
-    let repaired = dice.below(2) == 0;
+    let is_repaired = dice.below(2) == 0;
     for _ in 0..=dice.below(4) {
         if input.len() > 1 && dice.below(12) == 0 {
             change_files(&mut input, dice);
@@ -61,7 +61,7 @@ pub fn made(seeds: &[Input], repair: Repair, dice: &mut Dice) -> Input {
         let other = &other[dice.below(other.len())].1;
         change(&mut input[at].1, other, dice);
     }
-    if repaired {
+    if is_repaired {
         for (path, bytes) in &mut input {
             repair(path, bytes);
         }
@@ -69,20 +69,25 @@ pub fn made(seeds: &[Input], repair: Repair, dice: &mut Dice) -> Input {
     input
 }
 
+/// Removes, copies or swaps whole files.
 fn change_files(input: &mut Input, dice: &mut Dice) {
-    let (one, two) = (dice.below(input.len()), dice.below(input.len()));
+    let one = dice.below(input.len());
+    let two = dice.below(input.len());
     match dice.below(3) {
         0 => drop(input.remove(one)),
         1 => input[one].1 = input[two].1.clone(),
         _ => {
-            let (first, second) = (input[one].1.clone(), input[two].1.clone());
-            (input[one].1, input[two].1) = (second, first);
+            let first = input[one].1.clone();
+            let second = input[two].1.clone();
+            input[one].1 = second;
+            input[two].1 = first;
         }
     }
 }
 
+/// Makes one small change of `bytes`; `other` is where foreign pieces come from.
 fn change(bytes: &mut Vec<u8>, other: &[u8], dice: &mut Dice) {
-    // Headers are where most is decided, so every other change is near a beginning.
+    // Headers decide most, so every other change is near the beginning of a block.
     let len = bytes.len();
     let block = dice.below(len / 512 + 1) * 512;
     let at = if dice.below(2) == 0 {
@@ -124,8 +129,4 @@ fn change(bytes: &mut Vec<u8>, other: &[u8], dice: &mut Dice) {
         }
         _ => bytes[at..end].fill([0, 0xFF, b'a'][dice.below(3)]),
     }
-}
-
-pub fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }

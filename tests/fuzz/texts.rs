@@ -1,4 +1,4 @@
-//! What comes from outside as text: tokens, headers, settings, names.
+//! Decoders of text from outside: tokens, headers, settings, names.
 
 use std::net::IpAddr;
 use std::sync::OnceLock;
@@ -33,7 +33,7 @@ fn edge_keys() -> EdgeKeys {
     EdgeKeys::new((2, [7; 32]), vec![(1, [5; 32])])
 }
 
-/// Tokens that a server has written, with keys that are used here alone.
+/// Returns tokens of every kind, written with keys that only this file uses.
 fn written() -> Vec<String> {
     let random = Random::seeded(1);
     let token = |kind, number: u8| {
@@ -44,10 +44,11 @@ fn written() -> Vec<String> {
     KINDS.into_iter().zip([0, 1, 255]).map(|(kind, number)| token(kind, number)).collect()
 }
 
-/// Whatever is taken for a token is one that was written, letter for letter.
+/// Every text that is taken for a token is exactly the text of that token.
 pub fn opaque_tokens() -> Reader {
     fn read(input: &Input) -> bool {
-        let (keys, text) = (edge_keys(), text(input));
+        let keys = edge_keys();
+        let text = text(input);
         KINDS
             .into_iter()
             .filter_map(|kind| keys.read(kind, &text).ok())
@@ -58,7 +59,7 @@ pub fn opaque_tokens() -> Reader {
     Reader { name: "opaque_tokens", seeds: written().into_iter().map(one).collect(), repair: nothing, read }
 }
 
-/// What is believed of an access token is what was signed.
+/// Every access token that is accepted has the claims that were signed.
 pub fn access_tokens() -> Reader {
     fn signer() -> &'static (Signer, String) {
         static SIGNER: OnceLock<(Signer, String)> = OnceLock::new();
@@ -95,25 +96,27 @@ pub fn access_tokens() -> Reader {
     Reader { name: "access_tokens", seeds: vec![one(signer().1.as_str())], repair: nothing, read }
 }
 
+/// Headers in which a proxy names the client.
 pub fn forwarding_headers() -> Reader {
     fn read(input: &Input) -> bool {
         let text = text(input);
-        let mut believed = false;
+        let mut is_believed = false;
         let trusted = ["10.0.0.0/8".parse().unwrap(), "::1/128".parse().unwrap()];
         for header in [ForwardedHeader::XForwardedFor, ForwardedHeader::Forwarded] {
             for peer in ["10.0.0.1", "192.0.2.1", "::ffff:10.0.0.1"] {
                 let peer: IpAddr = peer.parse().unwrap();
                 let client = client_address(peer, header, text.split('\n'), &trusted);
-                // Nobody but a trusted peer is believed, and one client has one address.
-                assert!(
-                    client == peer.to_canonical()
-                        || trusted.iter().any(|net| net.contains(&peer.to_canonical()))
-                );
+                // Only a trusted peer is believed.
+                let is_peer = client == peer.to_canonical();
+                if !is_peer {
+                    assert!(trusted.iter().any(|net| net.contains(&peer.to_canonical())));
+                }
+                // One client has one spelling of its address.
                 assert_eq!(client, client.to_canonical());
-                believed |= client != peer.to_canonical();
+                is_believed |= !is_peer;
             }
         }
-        believed
+        is_believed
     }
     let seeds = [
         "203.0.113.9, 10.0.0.7",
@@ -125,12 +128,12 @@ pub fn forwarding_headers() -> Reader {
     Reader { name: "forwarding_headers", seeds: seeds.map(one).into(), repair: nothing, read }
 }
 
-/// Any text is a configuration or a list of faults, each with its line.
+/// Every text is either a configuration or a list of faults.
 pub fn configurations() -> Reader {
     fn read(input: &Input) -> bool {
         let text = text(input);
         let mut settings = Settings::new();
-        // A file, and behind a line of its own what the environment says.
+        // A file, and after a line `---` the environment variables.
         let (file, environment) = text.split_once("\n---\n").unwrap_or((&text, ""));
         settings.file("fuzz.toml", file);
         let pair = |line: &str| line.split_once('=').map(|(name, value)| (name.to_owned(), value.to_owned()));
@@ -159,7 +162,7 @@ pub fn configurations() -> Reader {
     Reader { name: "configurations", seeds: seeds.map(one).into(), repair: nothing, read }
 }
 
-/// A stored hash never asks for more work or memory than is allowed.
+/// A stored hash that is accepted never asks for more work or memory than is allowed.
 pub fn phc_strings() -> Reader {
     fn read(input: &Input) -> bool {
         Phc::parse(&text(input)).is_ok_and(|phc| {
@@ -174,7 +177,7 @@ pub fn phc_strings() -> Reader {
     Reader { name: "phc_strings", seeds: seeds.map(one).into(), repair: nothing, read }
 }
 
-/// One name has one normal form, which is its own.
+/// The normal form of a name is its own normal form.
 pub fn account_names() -> Reader {
     fn read(input: &Input) -> bool {
         AccountName::parse(&text(input)).is_ok_and(|name| {

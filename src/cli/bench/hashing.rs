@@ -1,40 +1,43 @@
-//! Hashing beside the server: what the machine can do, with and without other work on its cores.
+//! Hashing in this process: how much the machine can do, with and without other work on its cores.
 
 use std::time::Duration;
 
 use portcullis::password::Cost;
 use portcullis::password::argon2id::{Choice, Implementation};
 use portcullis::system::clock::Clock;
-use portcullis::system::scheduling::{Low, background};
+use portcullis::system::scheduling::{BackgroundPolicy, background};
 
-/// Threads that hash for some time, each with memory of its own, as the server's do.
+/// Threads that hash for some time, each with memory of its own, like the threads of the server.
 #[derive(Clone)]
 pub(super) struct Hashing {
     pub(super) clock: Clock,
+    /// How many threads hash.
     pub(super) threads: usize,
+    /// What one hash costs.
     pub(super) cost: Cost,
 }
 
 impl Hashing {
-    /// Hashes a second while nothing else is to run.
+    /// Returns the hashes per second while nothing else runs. Takes two seconds.
     pub(super) fn alone(&self) -> f64 {
         self.rate(Duration::from_secs(2), || {})
     }
 
-    /// Hashes a second in what others leave, from threads that give way to them as the server's do.
+    /// Returns the hashes per second over `time` from threads of the lowest priority, like those of the server: they
+    /// get only the time that other work leaves.
     pub(super) fn beside(&self, time: Duration) -> f64 {
-        self.rate(time, || drop(background(Low::Idle)))
+        self.rate(time, || drop(background(BackgroundPolicy::Idle)))
     }
 
     fn rate(&self, time: Duration, give_way: fn()) -> f64 {
-        let until = self.clock.steady() + time;
+        let end = self.clock.steady() + time;
         let one = move |clock: Clock, cost| {
             let (mut implementation, _) = Implementation::choose(Choice::Auto);
             give_way();
             let mut out = [0; 32];
             let begin = clock.steady();
             let mut count = 0_u32;
-            while clock.steady() < until {
+            while clock.steady() < end {
                 if implementation.fill(cost, b"raw", &[1; 16], &mut out).is_err() {
                     break;
                 }
@@ -43,7 +46,8 @@ impl Hashing {
             f64::from(count) / clock.steady().duration_since(begin).as_secs_f64()
         };
         let start = |_| {
-            let (clock, cost) = (self.clock.clone(), self.cost);
+            let clock = self.clock.clone();
+            let cost = self.cost;
             std::thread::spawn(move || one(clock, cost))
         };
         let threads: Vec<_> = (0..self.threads).map(start).collect();

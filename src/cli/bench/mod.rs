@@ -1,4 +1,4 @@
-//! `portcullis bench`: what the server does under load, measured from outside.
+//! `portcullis bench`: measures from outside how a server behaves under load.
 
 mod hashing;
 mod plot;
@@ -14,10 +14,13 @@ use clap::Subcommand;
 
 use super::{Cli, Failure};
 
-/// What is measured.
+/// The subcommands that measure.
 #[derive(Debug, Subcommand)]
 pub enum BenchCommand {
-    /// A storm of log-ins: far more than can be hashed, among honest users.
+    /// Send a storm of log-ins, far more than can be hashed, among honest users.
+    ///
+    /// Starts a throw-away server with the same binary, unless --target names one. Reports how each kind of request was
+    /// answered, and how fast.
     Storm(storm::Storm),
 }
 

@@ -1,4 +1,4 @@
-//! The plot: what log-ins were answered, above; how long things took, below. Plain SVG, which needs nothing to be read.
+//! The plot: answers to log-ins above, latencies below. Plain SVG, written without a library.
 
 use std::fmt::Write;
 use std::time::Duration;
@@ -11,10 +11,13 @@ const PANEL: f64 = 190.0;
 const GAP: f64 = 64.0;
 const TOP: f64 = 56.0;
 
-/// One stretch of the storm.
+/// One interval of the storm.
 pub(super) struct Point {
+    /// Its end, from the beginning of the storm.
     pub(super) at: Duration,
+    /// What was answered in it.
     pub(super) phase: Phase,
+    /// Its length.
     pub(super) span: Duration,
 }
 
@@ -24,7 +27,7 @@ struct Series {
     values: Vec<f64>,
 }
 
-/// The whole picture.
+/// Returns the whole picture as SVG.
 pub(super) fn plot(title: &str, points: &[Point]) -> String {
     let height = TOP + PANEL * 2.0 + GAP + 56.0;
     let mut svg = format!(
@@ -41,7 +44,7 @@ pub(super) fn plot(title: &str, points: &[Point]) -> String {
         Series { name: "429", colour: "#bf8700", values: rate(Outcome::Limited) },
         Series { name: "503", colour: "#cf222e", values: rate(Outcome::Shed) },
     ];
-    panel(&mut svg, TOP, "log-ins a second, by answer", &rates, points);
+    panel(&mut svg, TOP, "log-ins per second, by answer", &rates, points);
     let latency = |kind: Kind| -> Vec<f64> {
         points.iter().map(|point| point.phase.of(kind).at(0.99).as_secs_f64() * 1000.0).collect()
     };
@@ -62,16 +65,17 @@ fn panel(svg: &mut String, top: f64, what: &str, series: &[Series], points: &[Po
     let most = (most / step).ceil() * step;
     let end = points.last().map_or(1.0, |point| point.at.as_secs_f64()).max(1.0);
     let bottom = top + PANEL;
-    let (x, y) = (|at: f64| LEFT + at / end * (right - LEFT), |value: f64| bottom - value / most * PANEL);
-    // Writing into a String cannot fail.
+    let x = |at: f64| LEFT + at / end * (right - LEFT);
+    let y = |value: f64| bottom - value / most * PANEL;
+    // Writing to a String cannot fail.
     let _ = write!(svg, "<text x=\"{LEFT}\" y=\"{}\" fill=\"#57606a\">{what}</text>", top - 10.0);
     let mut line = 0.0;
     while line <= most {
         let at = y(line);
         let _ = write!(
             svg,
-            "<line x1=\"{LEFT}\" x2=\"{right}\" y1=\"{at:.1}\" y2=\"{at:.1}\" stroke=\"#d0d7de\"/><text x=\"{}\" y=\"{:.1}\" \
-             text-anchor=\"end\" fill=\"#57606a\">{line}</text>",
+            "<line x1=\"{LEFT}\" x2=\"{right}\" y1=\"{at:.1}\" y2=\"{at:.1}\" stroke=\"#d0d7de\"/><text x=\"{}\" \
+             y=\"{:.1}\" text-anchor=\"end\" fill=\"#57606a\">{line}</text>",
             LEFT - 8.0,
             at + 4.0
         );
@@ -96,8 +100,8 @@ fn panel(svg: &mut String, top: f64, what: &str, series: &[Series], points: &[Po
             .collect();
         let _ = write!(
             svg,
-            "<polyline points=\"{}\" fill=\"none\" stroke=\"{colour}\" stroke-width=\"1.8\"/><rect x=\"{legend:.0}\" y=\"{}\" \
-             width=\"10\" height=\"10\" fill=\"{colour}\"/><text x=\"{:.0}\" y=\"{}\">{name}</text>",
+            "<polyline points=\"{}\" fill=\"none\" stroke=\"{colour}\" stroke-width=\"1.8\"/><rect x=\"{legend:.0}\" \
+             y=\"{}\" width=\"10\" height=\"10\" fill=\"{colour}\"/><text x=\"{:.0}\" y=\"{}\">{name}</text>",
             path.trim_end(),
             top - 19.0,
             legend(number) + 14.0,
@@ -111,7 +115,7 @@ fn legend(number: usize) -> f64 {
     LEFT + 300.0 + 145.0 * number as f64 * 0.9
 }
 
-/// A step of 1, 2 or 5 times a power of ten, not below `least`.
+/// Returns the smallest step of 1, 2 or 5 times a power of ten that is not below `least`.
 fn nice(least: f64) -> f64 {
     let power = 10_f64.powf(least.max(1e-9).log10().floor());
     [1.0, 2.0, 5.0, 10.0].map(|times| times * power).into_iter().find(|step| *step >= least).unwrap_or(least)

@@ -1,25 +1,34 @@
-//! What a storm came to, for people and for programs.
+//! The result of a storm, for people and for programs.
 
 use serde_json::{Value, json};
 
 use super::super::say;
 use super::tally::{Kind, Outcome, Phase};
 
-/// What a storm came to.
+/// The result of a storm.
 pub(super) struct Report {
+    /// Hashes per second on the same cores without a server.
     pub(super) raw: f64,
+    /// Log-ins that arrived per second.
     pub(super) log_ins: f64,
+    /// Passwords that the server hashed per second, if it tells.
     pub(super) hashed: Option<f64>,
-    /// The share of raw that is left for hashing when log-ins cost next to nothing.
+    /// The share of `raw` that is left for hashing when log-ins cost next to nothing, if it was measured.
     pub(super) ceiling: Option<f64>,
+    /// Memory of the server before and after, if it is our own.
     pub(super) resident_kib: [Option<u64>; 2],
+    /// Length of the storm.
     pub(super) seconds: u64,
+    /// Requests that were not sent, since too many waited for an answer.
     pub(super) unsent: u64,
+    /// Answers before the storm.
     pub(super) calm: Phase,
+    /// Answers during the storm.
     pub(super) storm: Phase,
 }
 
 impl Report {
+    /// Returns the result as JSON.
     pub(super) fn json(&self) -> Value {
         let phase = |phase: &Phase| -> Value {
             let of = |kind: Kind| {
@@ -52,20 +61,24 @@ impl Report {
         })
     }
 
+    /// Prints the result for people.
     pub(super) fn say(&self) {
         say(&format!(
-            "{:.0} log-ins a second for {} s; raw hashing on the same cores {:.0}/s, so {:.1} times of what can be hashed",
+            "{:.0} log-ins per second for {} s: {:.1} times the {:.0} per second that the same cores can hash alone",
             self.log_ins,
             self.seconds,
-            self.raw,
-            self.log_ins / self.raw
+            self.log_ins / self.raw,
+            self.raw
         ));
         if let Some(hashed) = self.hashed {
-            say(&format!("hashed: {hashed:.0}/s, {:.0} % of raw", hashed / self.raw * 100.0));
+            say(&format!(
+                "hashed: {hashed:.0} per second, {:.0} % of what the cores can",
+                hashed / self.raw * 100.0
+            ));
         }
         if let Some(ceiling) = self.ceiling {
             say(&format!(
-                "ceiling: {:.0} % of raw are left when every log-in asks for /healthz instead",
+                "ceiling: {:.0} % are left for hashing when every log-in asks for /healthz instead",
                 ceiling * 100.0
             ));
         }
@@ -73,12 +86,13 @@ impl Report {
             say(&format!("memory of the server: {} MiB before, {} MiB after", calm / 1024, storm / 1024));
         }
         say(&format!(
-            "longest log-in: {:.2?}; not sent for want of sockets: {}",
+            "longest log-in: {:.2?}; not sent, since too many waited for an answer: {}",
             self.storm.longest_log_in(),
             self.unsent
         ));
         say(
-            "           requests     2xx     401     429     503   other  failed        p50        p99        max   calm p99",
+            "           requests     2xx     401     429     503   other  failed        p50        p99        max   \
+             calm p99",
         );
         for kind in Kind::ALL {
             let (of, calm) = (self.storm.of(kind), self.calm.of(kind));

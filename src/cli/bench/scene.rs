@@ -1,4 +1,5 @@
-//! Requests arrive when they arrive (a Poisson process), whether or not the server has answered the last ones.
+//! Sends requests as a Poisson process: they arrive at their times, whether or not the server has answered the ones
+//! before (an open loop).
 
 use std::cell::{Cell, RefCell};
 use std::io::{self, IsTerminal, Write};
@@ -14,72 +15,74 @@ use super::tally::{Kind, Outcome, Phase};
 use super::timer::Timer;
 use super::wire::{Answer, Pool, get, post};
 
-/// Of every honest user.
+/// The password of every honest user.
 pub(super) const PASSWORD: &str = "correct horse battery staple";
-/// Requests without an answer at one time; what would be more is counted as not sent.
+/// How many requests may wait for an answer at one time. Further ones are counted as not sent.
 pub(super) const IN_FLIGHT_MAX: usize = 8192;
-/// Requests that are due go out together, but after so many the answers that have come are taken first.
+/// How many overdue requests are sent in a row before answers are read.
 const LATE_MAX: u32 = 8;
 const PLOT_EVERY: Duration = Duration::from_millis(500);
+/// How long the last answers are waited for.
+const LAST_ANSWERS_WITHIN: Duration = Duration::from_secs(30);
 
-/// An honest user, and what the server gave it.
+/// An honest user, with the tokens that the server gave it.
 pub(super) struct User {
     pub(super) email: String,
     pub(super) network: String,
     pub(super) device: Option<String>,
     pub(super) access: String,
-    /// Taken while it is being rotated.
+    /// The refresh token. `None` while it is being rotated.
     pub(super) refresh: RefCell<Option<String>>,
 }
 
-/// What happens in one phase, shared by all requests of it.
+/// The state that all requests share.
 pub(super) struct Scene {
     pool: Pool,
     users: Vec<User>,
     clock: Clock,
-    /// Up to the last point of the plot.
+    /// Answers up to the last point of the plot.
     phase: RefCell<Phase>,
-    /// Since then.
-    lately: RefCell<Phase>,
+    /// Answers since then.
+    recent: RefCell<Phase>,
     in_flight: Cell<usize>,
     unsent: Cell<u64>,
     asks_health: Cell<bool>,
 }
 
-/// Arrivals a second of each kind.
+/// Arrivals per second of each kind.
 pub(super) type Rates = [(Kind, f64); 7];
 
-/// The body of a log-in or a sign-up. Neither text holds anything that JSON would have to escape.
+/// Returns the body of a log-in or a sign-up. Neither text may hold anything that JSON would have to escape.
 pub(super) fn named(email: &str, password: &str) -> String {
     format!("{{\"email\":\"{email}\",\"password\":\"{password}\"}}")
 }
 
 impl Scene {
     pub(super) fn new(pool: Pool, users: Vec<User>, clock: Clock) -> Rc<Self> {
-        let (phase, lately) = (RefCell::default(), RefCell::default());
         Rc::new(Self {
             pool,
             users,
             clock,
-            phase,
-            lately,
+            phase: RefCell::default(),
+            recent: RefCell::default(),
             in_flight: Cell::new(0),
             unsent: Cell::new(0),
             asks_health: Cell::new(false),
         })
     }
 
-    /// From now on a log-in asks for the server's health instead.
+    /// Makes every log-in ask for the server's health instead, from now on.
     pub(super) fn ask_health_for_log_ins(&self) {
         self.asks_health.set(true);
     }
 
-    /// Requests that found no room to be sent in.
+    /// Returns how many requests were not sent, since too many waited for an answer.
     pub(super) fn unsent(&self) -> u64 {
         self.unsent.get()
     }
 
-    /// Lets requests arrive for `time`, waits for the last answers, and says what came of all.
+    /// Lets requests arrive at `rates` for `time` and waits for the last answers. Returns the points of the plot, and
+    /// the sum of all answers. `what` names the phase on the progress line.
     pub(super) async fn play(
         self: Rc<Self>,
         rates: Rates,
@@ -91,12 +94,14 @@ impl Scene {
         let part = |wanted: fn(Kind) -> bool| {
             rates.map(|(kind, rate)| (kind, if wanted(kind) { rate } else { 0.0 }))
         };
-        let (log_ins, others) = (part(Kind::is_log_in), part(|kind| !kind.is_log_in()));
-        let (first, second) = (StdRng::from_rng(random), StdRng::from_rng(random));
+        let log_ins = part(Kind::is_log_in);
+        let others = part(|kind| !kind.is_log_in());
+        let log_in_random = StdRng::from_rng(random);
+        let other_random = StdRng::from_rng(random);
         let timer = Timer::start()?;
         let arrivals = async {
-            let log_ins = Rc::clone(&self).arrive(log_ins, (begin, time), first, None);
-            let others = Rc::clone(&self).arrive(others, (begin, time), second, Some(timer));
+            let log_ins = Rc::clone(&self).arrive(log_ins, (begin, time), log_in_random, None);
+            let others = Rc::clone(&self).arrive(others, (begin, time), other_random, Some(timer));
             tokio::try_join!(log_ins, others)
         };
         let points = RefCell::default();
@@ -107,21 +112,19 @@ impl Scene {
             },
             never = self.watch(begin, time, what, &points) => match never {},
         }
-        let patience = self.clock.steady();
-        while self.in_flight.get() > 0
-            && self.clock.steady().duration_since(patience) < Duration::from_secs(30)
-        {
+        let end = self.clock.steady();
+        while self.in_flight.get() > 0 && self.clock.steady().duration_since(end) < LAST_ANSWERS_WITHIN {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
         if std::io::stderr().is_terminal() {
             let _ = write!(std::io::stderr(), "\r\x1b[K");
         }
-        self.phase.borrow_mut().add(&self.lately.take());
+        self.phase.borrow_mut().add(&self.recent.take());
         Ok((points.into_inner(), self.phase.take()))
     }
 
-    /// One Poisson process. What is told in seconds goes out within a millisecond, together with what else is due, as
-    /// costs little; with a timer of its own each request goes out at its time.
+    /// Runs one Poisson process. Without a `timer`, a request may be sent up to a millisecond late, together with
+    /// others that are due, which costs little; with a `timer`, each is sent at its time.
     async fn arrive(
         self: Rc<Self>,
         rates: Rates,
@@ -131,10 +134,11 @@ impl Scene {
     ) -> io::Result<()> {
         let total: f64 = rates.iter().map(|(_, rate)| rate).sum();
         if total <= 0.0 {
-            // Probes come in every phase, so that it lasts its time all the same.
+            // The other process sends probes in every phase, so that the phase lasts its time.
             return Ok(());
         }
-        let (mut due, mut late) = (begin, 0);
+        let mut due = begin;
+        let mut late = 0;
         loop {
             // The time between arrivals of a Poisson process is exponential.
             let gap = -(1.0 - random.random::<f64>()).ln() / total;
@@ -166,7 +170,7 @@ impl Scene {
         }
     }
 
-    /// Takes down the points of the plot, and shows them to whoever looks on.
+    /// Records the points of the plot, and shows progress on a terminal.
     async fn watch(
         &self,
         begin: Instant,
@@ -174,24 +178,25 @@ impl Scene {
         what: &str,
         points: &RefCell<Vec<Point>>,
     ) -> std::convert::Infallible {
-        let live = std::io::stderr().is_terminal();
+        let is_live = std::io::stderr().is_terminal();
         loop {
             tokio::time::sleep(PLOT_EVERY).await;
-            let lately = self.lately.take();
-            self.phase.borrow_mut().add(&lately);
+            let recent = self.recent.take();
+            self.phase.borrow_mut().add(&recent);
             let at = self.clock.steady().duration_since(begin);
-            if live {
-                progress(what, at.as_secs(), time.as_secs(), &lately, self.in_flight.get());
+            if is_live {
+                progress(what, at.as_secs(), time.as_secs(), &recent, self.in_flight.get());
             }
-            points.borrow_mut().push(Point { at, phase: lately, span: PLOT_EVERY });
+            points.borrow_mut().push(Point { at, phase: recent, span: PLOT_EVERY });
         }
     }
 
+    /// Sends one request and records its answer. The latency counts from `due`, when the request should have been sent.
     async fn send(self: Rc<Self>, kind: Kind, request: Vec<u8>, user: Option<usize>, due: Instant) {
         let answer = self.pool.ask(&request).await;
         let latency = self.clock.steady().saturating_duration_since(due);
         let outcome = Outcome::of(answer.as_ref().ok().map(|answer| answer.status));
-        self.lately.borrow_mut().note(kind, outcome, latency);
+        self.recent.borrow_mut().note(kind, outcome, latency);
         self.in_flight.set(self.in_flight.get() - 1);
         if kind == Kind::Refresh
             && let Some(user) = user.and_then(|user| self.users.get(user))
@@ -201,7 +206,7 @@ impl Scene {
         }
     }
 
-    /// The request of an arrival; none where everybody of the kind is under way.
+    /// Returns the request of an arrival and the number of its user; `None` if that user's token is being rotated.
     fn request(&self, kind: Kind, random: &mut StdRng) -> Option<(Vec<u8>, Option<usize>)> {
         let number = random.random_range(0..self.users.len());
         let user = self.users.get(number)?;
@@ -222,7 +227,7 @@ impl Scene {
                 post("/v1/login", &anywhere(random), "", &body)
             }
             Kind::Honest => {
-                // A new browser somewhere else.
+                // A new browser, on another network.
                 let network = format!("12.{}.{}.7", number / 256 % 256, number % 256);
                 post("/v1/login", &network, "", &named(&user.email, PASSWORD))
             }
@@ -247,6 +252,7 @@ impl Scene {
     }
 }
 
+/// Returns the kind whose share of the sum of `rates` holds `at`.
 fn pick(rates: &Rates, at: f64) -> Kind {
     let mut left = at;
     for (kind, rate) in rates {
@@ -258,17 +264,18 @@ fn pick(rates: &Rates, at: f64) -> Kind {
     Kind::Probe
 }
 
-fn progress(what: &str, at: u64, of: u64, lately: &Phase, in_flight: usize) {
-    let rate = |outcome| lately.log_ins(outcome) as f64 / PLOT_EVERY.as_secs_f64();
+/// Overwrites the progress line.
+fn progress(what: &str, at: u64, of: u64, recent: &Phase, in_flight: usize) {
+    let rate = |outcome| recent.log_ins(outcome) as f64 / PLOT_EVERY.as_secs_f64();
     let text = format!(
-        "\r\x1b[K{what} {at:>3}/{of} s  log-ins/s: in {:.0}  401 {:.0}  429 {:.0}  503 {:.0}   known p99 {:.0?}  refresh p99 \
-         {:.1?}  waiting {in_flight}",
+        "\r\x1b[K{what} {at:>3}/{of} s  log-ins/s: in {:.0}  401 {:.0}  429 {:.0}  503 {:.0}   known p99 {:.0?}  \
+         refresh p99 {:.1?}  waiting {in_flight}",
         rate(Outcome::Done),
         rate(Outcome::Wrong),
         rate(Outcome::Limited),
         rate(Outcome::Shed),
-        lately.of(Kind::Known).at(0.99),
-        lately.of(Kind::Refresh).at(0.99),
+        recent.of(Kind::Known).at(0.99),
+        recent.of(Kind::Refresh).at(0.99),
     );
     let _ = write!(std::io::stderr(), "{text}");
 }

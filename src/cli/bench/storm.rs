@@ -1,4 +1,4 @@
-//! The storm: what it is made of, and how it is played before, during and after.
+//! The storm: what it is made of, and what is measured before, during and after it.
 
 use std::cell::RefCell;
 use std::path::PathBuf;
@@ -22,47 +22,47 @@ use super::tally::Kind;
 use super::target::Target;
 use super::wire::{Pool, get, post};
 
-/// How hard, how long, and against whom.
+/// How hard the storm is, how long it lasts, and which server it hits.
 #[derive(Args, Debug)]
 pub struct Storm {
-    /// Seconds of storm.
+    /// Length of the storm in seconds.
     #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u64).range(1..=600))]
     seconds: u64,
-    /// Log-ins a second, in multiples of what can be hashed.
+    /// Log-ins per second, as a multiple of what the cores can hash.
     #[arg(long, default_value_t = 10.0)]
     times: f64,
-    /// Log-ins a second, whatever can be hashed.
+    /// Log-ins per second, instead of --times.
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..=20_000))]
     rate: Option<u32>,
-    /// Shares of log-ins: stuffing, guessing, honest users on new browsers, honest users on known ones.
+    /// Shares of the log-ins: stuffing, guessing, honest users on new browsers, honest users on known ones.
     #[arg(long, default_value = "70,20,8,2")]
     mix: String,
-    /// Refreshes, and session checks, a second.
+    /// Refreshes per second, and as many session checks.
     #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u32).range(0..=20_000))]
     background: u32,
-    /// Honest users.
+    /// Number of honest users, who sign up first.
     #[arg(long, default_value_t = 300, value_parser = clap::value_parser!(u32).range(1..=10_000))]
     users: u32,
-    /// Threads that hash, of the throw-away server. Default: the cores.
+    /// Threads that hash in the throw-away server. Default: the number of cores.
     #[arg(long)]
     threads: Option<usize>,
-    /// KiB of one hash, of the throw-away server.
+    /// KiB of memory per hash in the throw-away server.
     #[arg(long, default_value_t = Cost::SAFE.memory_kib)]
     memory_kib: u32,
-    /// A server that runs, as http://host:port, in place of a throw-away one. Its log-ins must not be worth anything.
+    /// Hit this running server, as http://host:port, instead of a throw-away one. Its accounts must be worthless.
     #[arg(long)]
     target: Option<String>,
-    /// That host may be stormed although it is not this machine.
+    /// Confirm that this host may be stormed although it is not this machine.
     #[arg(long)]
     allow_host: Option<String>,
-    /// Where the plot goes.
+    /// Write a plot to this file.
     #[arg(long, value_name = "FILE")]
     svg: Option<PathBuf>,
-    /// Also measure what could be hashed at most: the same storm once more, in which every log-in only asks for the
-    /// server's health, while threads of this tool hash in what that leaves.
+    /// Also measure how much could be hashed at most: repeat the storm with every log-in asking only for the server's
+    /// health, while threads of this process hash in the time that is left.
     #[arg(long)]
     ceiling: bool,
-    /// The same storm for the same number.
+    /// Seed of the randomness: the same number gives the same storm.
     #[arg(long, default_value_t = 1)]
     seed: u64,
 }
@@ -105,20 +105,23 @@ impl Storm {
         let calm_time = Duration::from_secs((self.seconds / 3).clamp(2, 10));
         let calm = scene.clone().play(calm_rates, calm_time, &mut random, "calm").await;
         let (_, calm) = calm.map_err(Failure::fault)?;
-        let before = (figures(&target).await, target.resident_kib());
+        let hashed_before = hashed_jobs(&target).await;
+        let resident_before = target.resident_kib();
         let begin = clock.steady();
         let time = Duration::from_secs(self.seconds);
         let storm = scene.clone().play(storm_rates, time, &mut random, "storm").await;
         let (points, storm) = storm.map_err(Failure::fault)?;
-        let (after, unsent) = ((figures(&target).await, target.resident_kib()), scene.unsent());
-        let taken = clock.steady().duration_since(begin).as_secs_f64();
-        let hashed = before.0.zip(after.0).map(|(before, after)| (after - before) / taken);
-        // Machines drift, and boost what has just begun: the mean of before and after.
-        let after_storm = hashing.alone();
-        let raw = f64::midpoint(raw, after_storm);
+        let hashed_after = hashed_jobs(&target).await;
+        let resident_after = target.resident_kib();
+        let unsent = scene.unsent();
+        let seconds = clock.steady().duration_since(begin).as_secs_f64();
+        let hashed = hashed_before.zip(hashed_after).map(|(before, after)| (after - before) / seconds);
+        // The speed of a machine drifts, and turbo clocks favour the first run, so the mean of before and after counts.
+        let raw_after = hashing.alone();
+        let raw = f64::midpoint(raw, raw_after);
         let ceiling = if self.ceiling {
-            let beside = beside_the_same(&scene, storm_rates, time, &mut random, &hashing).await?;
-            Some(beside / f64::midpoint(after_storm, hashing.alone()))
+            let left = hashing_beside(&scene, storm_rates, time, &mut random, &hashing).await?;
+            Some(left / f64::midpoint(raw_after, hashing.alone()))
         } else {
             None
         };
@@ -127,7 +130,7 @@ impl Storm {
             log_ins,
             hashed,
             ceiling,
-            resident_kib: [before.1, after.1],
+            resident_kib: [resident_before, resident_after],
             seconds: self.seconds,
             unsent,
             calm,
@@ -140,7 +143,7 @@ impl Storm {
         }
         if let Some(path) = &self.svg {
             let title = format!(
-                "{log_ins:.0} log-ins a second for {} s, of which {raw:.0} can be hashed ({threads} threads)",
+                "{log_ins:.0} log-ins per second for {} s, of which {raw:.0} can be hashed ({threads} threads)",
                 self.seconds
             );
             std::fs::write(path, plot(&title, &points)).map_err(Failure::fault)?;
@@ -148,8 +151,9 @@ impl Storm {
         Ok(())
     }
 
+    /// Returns the share of each kind of log-in; the shares add up to 1.
     fn shares(&self) -> Result<[(Kind, f64); 4], Failure> {
-        let wrong = || Failure::usage("--mix is four numbers, such as 70,20,8,2");
+        let wrong = || Failure::usage("--mix must be four numbers, such as 70,20,8,2");
         let numbers: Vec<f64> = self.mix.split(',').map_while(|number| number.trim().parse().ok()).collect();
         let [stuffing, guessing, honest, known] = numbers.as_slice() else { return Err(wrong()) };
         let sum: f64 = numbers.iter().sum();
@@ -163,8 +167,9 @@ impl Storm {
     }
 }
 
-/// Hashes a second while the same requests arrive, of which each log-in asks for the server's health instead.
-async fn beside_the_same(
+/// Returns the hashes per second of this process while the same requests arrive, with every log-in asking for the
+/// server's health instead.
+async fn hashing_beside(
     scene: &Rc<Scene>,
     rates: Rates,
     time: Duration,
@@ -175,9 +180,10 @@ async fn beside_the_same(
     let hashing = hashing.clone();
     let hashes = std::thread::spawn(move || hashing.beside(time));
     Rc::clone(scene).play(rates, time, random, "ceiling").await.map_err(Failure::fault)?;
-    hashes.join().map_err(|_| Failure::fault("a thread that hashes panicked"))
+    hashes.join().map_err(|_| Failure::fault("a hash thread panicked"))
 }
 
+/// Signs up `count` users, each on a network of its own.
 async fn sign_up(target: &Target, count: u32) -> Result<Vec<User>, Failure> {
     let pool = Pool::new(target.address);
     let mut users = Vec::new();
@@ -185,11 +191,11 @@ async fn sign_up(target: &Target, count: u32) -> Result<Vec<User>, Failure> {
         let network = format!("11.{}.{}.7", number / 256 % 256, number % 256);
         let email = format!("user{number}@storm.example");
         let request = post("/v1/signup", &network, "", &named(&email, PASSWORD));
-        let answer = pool.ask(&request).await.map_err(|error| Failure(3, error.to_string()))?;
+        let answer = pool.ask(&request).await.map_err(Failure::no_answer)?;
         let given = |name| answer.field(name);
         let (Some(access), Some(refresh)) = (given("access_token"), given("refresh_token")) else {
             return Err(Failure::refused(format!(
-                "no user could be made, which needs signup.verify_email = \"off\": {}",
+                "cannot sign up a user; this needs signup.verify_email = \"off\": {}",
                 answer.text()
             )));
         };
@@ -199,8 +205,9 @@ async fn sign_up(target: &Target, count: u32) -> Result<Vec<User>, Failure> {
     Ok(users)
 }
 
-/// Passwords the server has hashed since its start.
-async fn figures(target: &Target) -> Option<f64> {
+/// Returns how many passwords the server has hashed since its start, from its metrics; `None` without an address for
+/// operators.
+async fn hashed_jobs(target: &Target) -> Option<f64> {
     let pool = Pool::new(target.operators?);
     let text = pool.ask(&get("/metrics", "127.0.0.1", "")).await.ok()?.text();
     let done = text

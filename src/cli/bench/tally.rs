@@ -1,26 +1,26 @@
-//! What came of each request: latencies from the moment it was due, not from when it was sent, so that a server that stops
-//! answering cannot hide it.
+//! Counts the answers and their latencies. A latency counts from the moment the request was due, not from when it was
+//! sent, so that a server that stops answering cannot hide it (coordinated omission).
 
 use std::time::Duration;
 
 use hdrhistogram::Histogram;
 
-/// Who asks.
+/// The kinds of requests.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum Kind {
-    /// Names and passwords of other people's leaks, from ever new networks.
+    /// A log-in with a name and password from a leak elsewhere, each from a new network.
     Stuffing,
-    /// Passwords for a few names, from many networks.
+    /// A log-in that guesses the password of one of a few names, from many networks.
     Guessing,
-    /// The right password, from a browser that is new.
+    /// A log-in with the right password, from a new browser.
     Honest,
-    /// The right password, from a known device.
+    /// A log-in with the right password, from a known device.
     Known,
     /// Rotation of a refresh token.
     Refresh,
     /// A check of a session.
     Session,
-    /// A probe of health.
+    /// A health check.
     Probe,
 }
 
@@ -52,7 +52,7 @@ impl Kind {
     }
 }
 
-/// What was answered.
+/// The kinds of answers.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum Outcome {
     /// 2xx.
@@ -96,17 +96,17 @@ impl Outcome {
     }
 }
 
-/// What one kind was answered.
+/// The answers to one kind of request.
 #[derive(Clone, Debug)]
 pub(super) struct OfKind {
     pub(super) counts: [u64; 6],
-    /// In microseconds.
+    /// Latencies in microseconds.
     pub(super) latency: Histogram<u64>,
 }
 
 impl OfKind {
     fn new() -> Self {
-        // Three digits need no bound given beforehand; this cannot fail.
+        // It fails only for more than five digits.
         let latency =
             Histogram::new(3).unwrap_or_else(|_| unreachable!("three significant digits are valid"));
         Self { counts: [0; 6], latency }
@@ -120,6 +120,7 @@ impl OfKind {
         self.counts.iter().sum()
     }
 
+    /// Returns the latency at `quantile`, such as 0.99.
     pub(super) fn at(&self, quantile: f64) -> Duration {
         Duration::from_micros(self.latency.value_at_quantile(quantile))
     }
@@ -129,7 +130,7 @@ impl OfKind {
     }
 }
 
-/// A stretch of time.
+/// The answers in one interval of time, by kind.
 #[derive(Clone, Debug)]
 pub(super) struct Phase {
     kinds: Vec<OfKind>,
@@ -142,31 +143,33 @@ impl Default for Phase {
 }
 
 impl Phase {
+    /// Adds one answer.
     pub(super) fn note(&mut self, kind: Kind, outcome: Outcome, latency: Duration) {
         let Some(of) = self.kinds.get_mut(kind as usize) else { return };
         if let Some(count) = of.counts.get_mut(outcome as usize) {
             *count += 1;
         }
-        // It grows to whatever is recorded.
+        // An auto-resizing histogram takes every value.
         let _ = of.latency.record(u64::try_from(latency.as_micros()).unwrap_or(u64::MAX));
     }
 
-    /// With what came of a stretch of time after it.
+    /// Adds the answers of a later interval.
     pub(super) fn add(&mut self, later: &Self) {
         for (of, later) in self.kinds.iter_mut().zip(&later.kinds) {
             for (count, more) in of.counts.iter_mut().zip(later.counts) {
                 *count += more;
             }
-            // It grows to whatever is recorded.
+            // An auto-resizing histogram takes every value.
             let _ = of.latency.add(&later.latency);
         }
     }
 
+    /// Returns the answers to requests of `kind`.
     pub(super) fn of(&self, kind: Kind) -> &OfKind {
         self.kinds.get(kind as usize).unwrap_or_else(|| unreachable!("every kind has its place"))
     }
 
-    /// Log-ins of all kinds that were answered so.
+    /// Returns how many log-ins of all kinds got this answer.
     pub(super) fn log_ins(&self, outcome: Outcome) -> u64 {
         [Kind::Stuffing, Kind::Guessing, Kind::Honest, Kind::Known]
             .map(|kind| self.of(kind).count(outcome))
@@ -174,7 +177,7 @@ impl Phase {
             .sum()
     }
 
-    /// The longest that any log-in of those kinds waited.
+    /// Returns the longest latency of all log-ins.
     pub(super) fn longest_log_in(&self) -> Duration {
         let of =
             [Kind::Stuffing, Kind::Guessing, Kind::Honest, Kind::Known].map(|kind| self.of(kind).longest());

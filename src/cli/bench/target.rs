@@ -1,4 +1,4 @@
-//! What is stormed: a throw-away server of this very binary, or one that was named.
+//! The server that the storm hits: a throw-away one of this binary, or a running one.
 
 use std::io::{self, BufRead, BufReader};
 use std::net::{SocketAddr, TcpListener, ToSocketAddrs};
@@ -9,14 +9,16 @@ use portcullis::password::Cost;
 
 use super::super::Failure;
 
-/// A server that takes the storm.
+/// The server that the storm hits.
 pub(super) struct Target {
+    /// Its address.
     pub(super) address: SocketAddr,
-    /// Where its figures are.
+    /// Its address for operators, which shows metrics.
     pub(super) operators: Option<SocketAddr>,
     own: Option<Own>,
 }
 
+/// The process and directory of a throw-away server. Dropping it ends the one and deletes the other.
 struct Own {
     child: Child,
     dir: std::path::PathBuf,
@@ -24,7 +26,7 @@ struct Own {
 
 impl Drop for Own {
     fn drop(&mut self) {
-        // It held nothing but what the bench put there.
+        // The directory holds only what the bench put there.
         let _ = self.child.kill();
         let _ = self.child.wait();
         let _ = std::fs::remove_dir_all(&self.dir);
@@ -32,10 +34,10 @@ impl Drop for Own {
 }
 
 impl Target {
-    /// Starts one in a directory of its own.
+    /// Starts a throw-away server in a temporary directory, whose name contains `named`.
     pub(super) fn start(threads: usize, cost: Cost, wait_budget: Duration, named: u128) -> io::Result<Self> {
         let dir = std::env::temp_dir().join(format!("portcullis-storm-{named:032x}"));
-        // Taken and given back: nobody else asks for ports that fast on one machine.
+        // Bound to find a free port, and closed again: the system does not hand it out again that soon.
         let operators = TcpListener::bind("127.0.0.1:0")?.local_addr()?;
         let setting = |command: &mut Command, key: &str, value: &str| {
             command.env(format!("PORTCULLIS__{}", key.replace('.', "__").to_uppercase()), value);
@@ -65,17 +67,17 @@ impl Target {
             address.trim().parse().ok()
         });
         let address = ready.ok_or_else(|| io::Error::other("the server did not start"))?;
-        // Whoever stops reading would stop the server in the end.
+        // Keep reading: a full pipe would block the server.
         std::thread::Builder::new()
             .name("storm-out".into())
             .spawn(move || lines.map_while(Result::ok).for_each(drop))?;
         Ok(Self { address, operators: Some(operators), own: Some(own) })
     }
 
-    /// One that runs already.
+    /// Returns the running server at `url`. A host other than this machine must be repeated in `allowed_host`.
     pub(super) fn named(url: &str, allowed_host: Option<&str>) -> Result<Self, Failure> {
         let rest =
-            url.strip_prefix("http://").ok_or_else(|| Failure::usage("the target is http://host:port"))?;
+            url.strip_prefix("http://").ok_or_else(|| Failure::usage("--target must be http://host:port"))?;
         let authority = rest.split('/').next().unwrap_or_default();
         let with_port =
             if authority.contains(':') { authority.to_owned() } else { format!("{authority}:80") };
@@ -84,14 +86,14 @@ impl Target {
         let address = address.ok_or_else(|| Failure::usage(format!("{host} has no address")))?;
         if !address.ip().is_loopback() && allowed_host != Some(host) {
             return Err(Failure::usage(format!(
-                "{host} is not this machine: a storm hits whoever shares the way to it. If it is yours, say so with \
-                 --allow-host {host}"
+                "{host} is not this machine, and a storm also hits others on the same network. If the host is yours, \
+                 confirm with --allow-host {host}"
             )));
         }
         Ok(Self { address, operators: None, own: None })
     }
 
-    /// KiB of memory that the server holds, where it is our own.
+    /// Returns the KiB of memory that a throw-away server holds.
     pub(super) fn resident_kib(&self) -> Option<u64> {
         let status =
             std::fs::read_to_string(format!("/proc/{}/status", self.own.as_ref()?.child.id())).ok()?;

@@ -1,4 +1,5 @@
-//! Waits to some ten microseconds: the timers of the runtime know milliseconds, which is as long as a whole answer takes.
+//! Sleeps with a precision of some ten microseconds. The runtime's timers have one of a millisecond, which is as long
+//! as a whole answer takes.
 
 use std::io;
 use std::sync::mpsc;
@@ -6,32 +7,32 @@ use std::time::Duration;
 
 use tokio::sync::mpsc as to_tasks;
 
-/// A thread that sleeps for one waiter. It ends with its owner.
+/// A thread that sleeps for one task. It ends when the timer is dropped.
 pub(super) struct Timer {
-    sleeps: mpsc::Sender<Duration>,
-    over: to_tasks::UnboundedReceiver<()>,
+    requests: mpsc::Sender<Duration>,
+    wake_ups: to_tasks::UnboundedReceiver<()>,
 }
 
 impl Timer {
     pub(super) fn start() -> io::Result<Self> {
-        let (sleeps, asked) = mpsc::channel::<Duration>();
-        let (wake, over) = to_tasks::unbounded_channel();
+        let (requests, times) = mpsc::channel::<Duration>();
+        let (wake, wake_ups) = to_tasks::unbounded_channel();
         std::thread::Builder::new().name("storm-timer".into()).spawn(move || {
-            for time in asked {
+            for time in times {
                 std::thread::sleep(time);
                 if wake.send(()).is_err() {
                     break;
                 }
             }
         })?;
-        Ok(Self { sleeps, over })
+        Ok(Self { requests, wake_ups })
     }
 
-    /// Waits for so long.
+    /// Sleeps for `time`, or a little longer.
     pub(super) async fn sleep(&mut self, time: Duration) -> io::Result<()> {
-        let ended = || io::Error::other("the thread that keeps the time has ended");
-        self.sleeps.send(time).map_err(|_| ended())?;
-        self.over.recv().await.ok_or_else(ended)
+        let ended = || io::Error::other("the timer thread has ended");
+        self.requests.send(time).map_err(|_| ended())?;
+        self.wake_ups.recv().await.ok_or_else(ended)
     }
 }
 
@@ -40,7 +41,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn it_waits_again_and_again_and_never_less_than_it_was_told() {
+    async fn it_sleeps_repeatedly_and_never_too_short() {
         let mut timer = Timer::start().unwrap();
         let clock = portcullis::system::clock::Clock::system();
         for time in [0, 1, 300, 0, 1_700].map(Duration::from_micros) {

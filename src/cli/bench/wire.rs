@@ -1,4 +1,4 @@
-//! HTTP/1.1 on plain sockets, with so little work of its own that it measures the server and not itself.
+//! HTTP/1.1 on plain sockets. It does so little work that the bench measures the server and not itself.
 
 use std::cell::RefCell;
 use std::io;
@@ -7,20 +7,20 @@ use std::net::SocketAddr;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-/// More of an answer than any of ours has.
+/// Upper bound of an answer, above the longest of the server.
 const ANSWER_BYTES_MAX: usize = 1 << 20;
 
-/// Kept connections to one server, used by one thread.
+/// Idle connections to one server, for one thread.
 pub(super) struct Pool {
     address: SocketAddr,
     idle: RefCell<Vec<TcpStream>>,
 }
 
-/// An answer.
+/// An answer of the server.
 pub(super) struct Answer {
     pub(super) status: u16,
     text: Vec<u8>,
-    /// Where its body begins.
+    /// Offset of the body.
     body: usize,
 }
 
@@ -29,7 +29,7 @@ impl Pool {
         Self { address, idle: RefCell::new(Vec::new()) }
     }
 
-    /// Sends a request and reads its answer. A kept connection that the server has closed meanwhile is replaced.
+    /// Sends a request and reads its answer. If the server has closed the idle connection meanwhile, opens a new one.
     pub(super) async fn ask(&self, request: &[u8]) -> io::Result<Answer> {
         let kept = self.idle.borrow_mut().pop();
         if let Some(mut stream) = kept
@@ -53,7 +53,7 @@ async fn exchange(stream: &mut TcpStream, request: &[u8]) -> io::Result<Answer> 
         if stream.read_buf(&mut text).await? == 0 || text.len() > ANSWER_BYTES_MAX {
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
-        // Heads are in ASCII, and nothing but their end is looked for until it is there.
+        // The head may arrive in parts: read on until its end is there.
         let Some(end) = text.windows(4).position(|four| four == b"\r\n\r\n") else { continue };
         let answer = Answer { status: 0, body: end + 4, text };
         let length =
@@ -73,7 +73,7 @@ impl Answer {
         self.text.get(self.body..).unwrap_or_default()
     }
 
-    /// A header.
+    /// Returns the value of the header `name`.
     pub(super) fn header(&self, name: &str) -> Option<&str> {
         let lines = self.text.get(..self.body)?.split(|byte| *byte == b'\n');
         let mut named = lines.filter_map(|line| {
@@ -83,24 +83,24 @@ impl Answer {
         std::str::from_utf8(named.next()?).ok().map(str::trim)
     }
 
-    /// A text field of a JSON body.
+    /// Returns the text field `name` of a JSON body.
     pub(super) fn field(&self, name: &str) -> Option<String> {
         let body: serde_json::Value = serde_json::from_slice(self.body()).ok()?;
         body.get(name)?.as_str().map(ToOwned::to_owned)
     }
 
-    /// The body as text.
+    /// Returns the body as text.
     pub(super) fn text(&self) -> String {
         String::from_utf8_lossy(self.body()).into_owned()
     }
 }
 
-/// A request of `network`, as a proxy would pass it on.
+/// Returns a GET request from the address `network`, as a proxy would forward it.
 pub(super) fn get(path: &str, network: &str, headers: &str) -> Vec<u8> {
     format!("GET {path} HTTP/1.1\r\nhost: bench\r\nx-forwarded-for: {network}\r\n{headers}\r\n").into_bytes()
 }
 
-/// Likewise, with a body of JSON.
+/// Returns a POST request with a JSON body from the address `network`, as a proxy would forward it.
 pub(super) fn post(path: &str, network: &str, headers: &str, body: &str) -> Vec<u8> {
     let length = body.len();
     format!(

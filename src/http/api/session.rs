@@ -43,7 +43,7 @@ struct OpenSession<'a> {
 impl<'a> OpenSession<'a> {
     fn of_family(family: &'a FamilyV1, current: bool) -> Self {
         Self {
-            id: hex(&family.id),
+            id: family.id.to_string(),
             kind: "token",
             created_at: Timestamp(family.opened_ms).rfc3339(),
             last_used_at: Timestamp(family.rotated_ms).rfc3339(),
@@ -94,7 +94,8 @@ async fn get_csrf(engine: Eng, identity: SignedIn) -> Result<HttpResponse, Rejec
 async fn get_sessions(engine: Eng, identity: SignedIn) -> Result<HttpResponse, Rejection> {
     let open = account::sessions(&engine, &identity).await?;
     let current = identity.sid();
-    let families = open.families.iter().map(|family| OpenSession::of_family(family, family.id == current));
+    let families =
+        open.families.iter().map(|family| OpenSession::of_family(family, family.id.to_bytes() == current));
     let sessions =
         open.sessions.iter().map(|session| OpenSession::of_session(session, session.id == current));
     let items: Vec<_> = families.chain(sessions).collect();

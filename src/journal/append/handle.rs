@@ -1,9 +1,10 @@
-//! The actors' side of the journal: reserve, append, seal, open.
+//! The handle: the actors' side of the journal. Actors reserve, append and seal; requests open.
 //!
-//! Room is reserved before anything changes; an entry gets its sequence when it is appended; a verdict leaves only when
-//! everything it has seen is durable. Under the lock nothing happens but counting and copying.
+//! Room is reserved before anything changes. An entry gets its sequence when it is appended. A verdict leaves only when
+//! everything that it has seen is durable. Under the lock nothing happens but counting and copying.
 //!
-//! The writer is called by whoever waits for an entry, not by who appends it: what is appended until then shares its sync.
+//! Waiting for an entry calls the writer, appending one does not: all entries that are appended until then share one
+//! sync.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, MutexGuard};
@@ -18,32 +19,32 @@ use crate::journal::format::layout::Sizes;
 use crate::system::lock::{Condvar, Mutex};
 use crate::system::seeded_bug::{Bug, seeded};
 
-/// How much of the room kept back an entry may use.
+/// The class of an entry: how much of the room that is kept back it may use.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Class {
-    /// None of it.
+    /// None of the room kept back.
     Ordinary,
-    /// Half of it: a guesser must not drain what a revocation needs.
+    /// Half of it: an attacker who guesses passwords must not drain what a revocation needs.
     Lockout,
-    /// All of it: log-out, revocation, raising an epoch.
+    /// All of it: log-out, revocation, raising an account's epoch.
     Essential,
 }
 
-/// Why nothing can be written down now. Memory is as it was.
+/// The reason why nothing can be journalled now. The state in memory is unchanged.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 pub enum NoRoom {
-    /// No prepared room on the disk.
+    /// No room is left in prepared segments.
     #[error("the disk is full")]
     StorageFull,
-    /// Too much waits for the disk already.
-    #[error("the disk is behind")]
+    /// Too many bytes wait for the disk already.
+    #[error("too many bytes wait for the disk")]
     Busy,
-    /// The journal has ended; nothing is acknowledged any more.
+    /// The journal has stopped; nothing is acknowledged any more.
     #[error("the journal has stopped")]
     Stopped,
 }
 
-/// Room that is kept for one entry. Given back when dropped.
+/// Room that is reserved for one entry. Given back when dropped.
 #[derive(Debug)]
 pub struct Permit {
     charge: u64,
@@ -58,21 +59,21 @@ impl Drop for Permit {
     }
 }
 
-/// A verdict that waits for what it has seen. There is no way to look inside but [`Handle::open`].
+/// A verdict that waits until everything that it has seen is durable. Only [`Handle::open`] yields the value.
 #[derive(Debug)]
-#[must_use = "a sealed verdict reaches nobody until it is opened"]
+#[must_use = "a sealed verdict is no answer until it is opened"]
 pub struct Sealed<T> {
     value: T,
     seq: u64,
 }
 
 impl<T> Sealed<T> {
-    /// A verdict of an owner that has appended, or seen, everything up to `seq`.
+    /// Seals the verdict of an owner that has appended or seen everything up to `seq`.
     pub const fn new(value: T, seq: u64) -> Self {
         Self { value, seq }
     }
 
-    /// Both verdicts, waiting for the later of the two.
+    /// Joins two verdicts. The result waits for the later of the two.
     pub fn join<U>(self, other: Sealed<U>) -> Sealed<(T, U)> {
         Sealed { value: (self.value, other.value), seq: self.seq.max(other.seq) }
     }
@@ -86,12 +87,12 @@ impl<T> Sealed<T> {
         Ok(self.join(other))
     }
 
-    /// When it may be let out, without what it says.
+    /// Returns a sealed nothing that waits as long as this verdict.
     pub const fn when(&self) -> Sealed<()> {
         Sealed { value: (), seq: self.seq }
     }
 
-    /// Another value in its place; it still waits.
+    /// Replaces the value; the result still waits.
     pub fn map<U>(self, change: impl FnOnce(T) -> U) -> Sealed<U> {
         Sealed { value: change(self.value), seq: self.seq }
     }
@@ -114,63 +115,71 @@ pub struct Stats {
     pub frame_bytes: u64,
     /// Bytes of entries in them.
     pub body_bytes: u64,
-    /// So little is free that only what is essential is written, and the next snapshot.
+    /// Whether free space is so low that only essential entries and the next snapshot are written.
     pub low: bool,
 }
 
-/// What actors hold. Clones share one journal.
+/// The journal as actors and requests hold it. Clones share one journal.
 #[derive(Clone, Debug)]
 pub struct Handle {
     pub(in crate::journal) shared: Arc<Shared>,
 }
 
+/// The state that handles, writer and preparer share.
 #[derive(Debug)]
 pub(in crate::journal) struct Shared {
     pub(in crate::journal) core: Mutex<Core>,
+    /// Wakes the writer.
     pub(in crate::journal) work: Condvar,
+    /// The highest durable sequence.
     pub(in crate::journal) durable: AtomicU64,
     pub(in crate::journal) sizes: Sizes,
 }
 
+/// The part of the shared state that the lock protects.
 #[derive(Debug, Default)]
 pub(in crate::journal) struct Core {
     /// Entries that wait for the writer, back to back.
     pub(in crate::journal) bytes: Vec<u8>,
-    /// Where each of them ends, and its charge.
+    /// For each of these entries, where it ends in `bytes`, and its charge.
     pub(in crate::journal) ends: Vec<(usize, u64)>,
-    /// The sequence of the first of them.
+    /// The sequence of the first of these entries.
     pub(in crate::journal) first_seq: u64,
-    /// Somebody waits for one of them.
+    /// Whether the writer was called for one of these entries.
     pub(in crate::journal) called: bool,
-    /// Those who wait for a sequence.
+    /// Senders that wake the requests which wait for a sequence.
     pub(in crate::journal) waiters: Vec<(u64, oneshot::Sender<()>)>,
-    /// The sum of the charges of permits and of what is not durable yet.
+    /// The charges of all permits and of all entries that are not durable yet.
     pub(in crate::journal) charged: u64,
-    /// Bytes that can still be framed in the segment that is written to, and in all prepared ones.
+    /// Bytes that can still be framed in the open segment.
     pub(in crate::journal) room_here: u64,
+    /// Bytes that can still be framed in the open segment and all spare ones.
     pub(in crate::journal) room: u64,
-    /// What only an [`Class::Essential`] entry may use up.
+    /// Bytes of that room which only an [`Class::Essential`] entry may use up.
     pub(in crate::journal) kept_back: u64,
-    /// Free space has fallen so low that only what is essential may go on.
+    /// Whether free space is so low that only essential entries are accepted.
     pub(in crate::journal) low: bool,
     /// Bytes of the last snapshot.
     pub(in crate::journal) snapshot_bytes: u64,
+    /// Whether the writer is to write what waits and stop.
     pub(in crate::journal) stopping: bool,
     /// Whether the stop leaves no mark of a clean stop: the engine has ended by a fault.
     pub(in crate::journal) abandoned: bool,
-    /// A snapshot has its name: `IDENTITY` is to demand what it rests on.
+    /// Whether a snapshot got its name, so that the writer must raise the lower bound in `IDENTITY`.
     pub(in crate::journal) persist_low_bound: bool,
+    /// Whether the journal has stopped: nothing is appended or acknowledged any more.
     pub(in crate::journal) stopped: bool,
     pub(in crate::journal) stats: Stats,
 }
 
 impl Core {
+    /// Returns the highest sequence handed out.
     pub(in crate::journal) const fn assigned(&self) -> u64 {
         // Sequences begin at 1, so `first_seq` is never 0.
         self.first_seq + self.ends.len() as u64 - 1
     }
 
-    /// Somebody waits for `seq`. Says whether the writer does not know yet.
+    /// Notes that a request waits for `seq`. Returns whether the writer must be woken for it.
     const fn call(&mut self, seq: u64) -> bool {
         let waits = seq >= self.first_seq;
         let is_new = waits && !self.called;
@@ -180,7 +189,8 @@ impl Core {
 }
 
 impl Handle {
-    /// For a journal that has come to `last_seq`, whose newest snapshot takes so many bytes.
+    /// Builds the handle of a journal whose last durable sequence is `last_seq`. `snapshot_bytes` is the length of the
+    /// newest snapshot.
     pub(in crate::journal) fn new(sizes: Sizes, last_seq: u64, snapshot_bytes: u64) -> Self {
         let core = Core { first_seq: last_seq + 1, snapshot_bytes, ..Core::default() };
         Self {
@@ -193,7 +203,9 @@ impl Handle {
         }
     }
 
-    /// Keeps room for an entry of at most `bytes` bytes, before anything changes.
+    /// Reserves room for an entry of at most `bytes` bytes. Called before anything changes.
+    ///
+    /// Errors: there is no room for an entry of this class; nothing was changed.
     pub fn reserve(&self, bytes: usize, class: Class) -> Result<Permit, NoRoom> {
         let sizes = self.shared.sizes;
         let charge = frame::padded(bytes + 16, sizes.align) as u64;
@@ -221,11 +233,11 @@ impl Handle {
         Ok(Permit { charge, shared: Arc::clone(&self.shared) })
     }
 
-    /// Puts an entry at the end of the journal and says its sequence. The owner applies it in the same breath. It is
-    /// written with the next one that somebody waits for, or when nobody does, a second later.
+    /// Appends an entry and returns its sequence. The owner applies it at once, in the same handler. The entry is
+    /// written when a request waits for it or for a later one, and a second later at the latest.
     ///
     /// # Panics
-    /// When the entry is longer than its permit allows: a mistake of the owner, who must then not go on.
+    /// The entry is longer than its permit allows: a mistake of the owner, which must then not go on.
     pub fn append(&self, mut permit: Permit, entry: &EncodedEntry) -> u64 {
         let bytes = entry.as_bytes();
         let needed = frame::padded(bytes.len() + 16, self.shared.sizes.align) as u64;
@@ -241,41 +253,44 @@ impl Handle {
         core.assigned()
     }
 
-    /// The highest sequence handed out.
+    /// Returns the highest sequence handed out.
     pub fn assigned(&self) -> u64 {
         self.shared.core.lock().assigned()
     }
 
-    /// The highest sequence that is durable.
+    /// Returns the highest sequence that is durable.
     pub fn durable(&self) -> u64 {
         self.shared.durable.load(Ordering::Acquire)
     }
 
-    /// Waits until everything the verdict has seen is durable, and lets it out.
+    /// Waits until everything that the verdict has seen is durable, and returns the verdict.
     ///
-    /// Errors: [`NoRoom::Stopped`] when the journal ended before: whether it happened is then unknown.
+    /// Errors: [`NoRoom::Stopped`] when the journal stopped before: whether the change is durable is then unknown.
     pub async fn open<T>(&self, sealed: Sealed<T>) -> Result<T, NoRoom> {
         self.wait(sealed.seq).await?;
         Ok(sealed.value)
     }
 
-    /// Lets the writer begin with what the verdict has seen: for whoever has something to do before it is opened.
+    /// Wakes the writer for everything that the verdict has seen. For callers with other work to do before they open
+    /// it.
     pub fn begin<T>(&self, sealed: &Sealed<T>) {
         if self.durable() < sealed.seq {
             self.call(self.shared.core.lock(), sealed.seq);
         }
     }
 
-    /// Calls the writer, unless it was called or has taken that entry already.
+    /// Wakes the writer, unless it was woken already or has taken the entry `seq`.
     fn call(&self, mut core: MutexGuard<'_, Core>, seq: u64) {
-        let asked = core.call(seq);
+        let must_wake = core.call(seq);
         drop(core);
-        if asked {
+        if must_wake {
             self.shared.work.notify_one();
         }
     }
 
     /// Waits until `seq` is durable.
+    ///
+    /// Errors: [`NoRoom::Stopped`] when the journal stopped before.
     pub(crate) async fn wait(&self, seq: u64) -> Result<(), NoRoom> {
         if self.durable() >= seq || seeded(Bug::AnswerBeforeSync) {
             return Ok(());
@@ -296,7 +311,7 @@ impl Handle {
         waiting.await.map_err(|_| NoRoom::Stopped)
     }
 
-    /// A snapshot of so many bytes has its name: lets `IDENTITY` demand what it rests on.
+    /// Lets the writer raise the lower bound in `IDENTITY`, after a snapshot of `snapshot_bytes` bytes got its name.
     pub fn persist_low_bound(&self, snapshot_bytes: u64) {
         let mut core = self.shared.core.lock();
         core.persist_low_bound = true;
@@ -305,7 +320,7 @@ impl Handle {
         self.shared.work.notify_one();
     }
 
-    /// Figures for operators.
+    /// Returns the figures for operators.
     pub fn stats(&self) -> Stats {
         let core = self.shared.core.lock();
         Stats {
@@ -318,18 +333,18 @@ impl Handle {
         }
     }
 
-    /// How long a client should wait before it asks again.
+    /// The delay after which a refused client should try again.
     pub const RETRY_AFTER: Duration = Duration::from_secs(5);
 }
 
 impl Shared {
-    /// Counts anew what can still be framed.
+    /// Counts the bytes that can still be framed: in the open segment and in `spares` spare ones.
     pub(in crate::journal) fn count_room(&self, core: &mut Core, spares: usize) {
         core.kept_back = usable(self.sizes);
         core.room = core.room_here + spares as u64 * core.kept_back;
     }
 
-    /// Nothing is acknowledged any more: whoever waits is told so.
+    /// Stops the journal: every waiting request gets [`NoRoom::Stopped`].
     pub(in crate::journal) fn stop(&self) {
         let mut core = self.core.lock();
         core.stopped = true;
@@ -338,7 +353,8 @@ impl Shared {
         self.work.notify_all();
     }
 
-    /// Everything up to `seq` is durable: lets out whoever waits for no more.
+    /// Publishes that everything up to `seq` is durable, gives the charges of `released` bytes back, and wakes the
+    /// requests that waited for no more.
     pub(in crate::journal) fn publish(&self, seq: u64, released: u64) {
         self.durable.store(seq, Ordering::Release);
         let mut core = self.core.lock();
@@ -347,7 +363,7 @@ impl Shared {
         let ready: Vec<_> = core.waiters.extract_if(.., |(waiting, _)| *waiting <= seq).collect();
         drop(core);
         for (_, wake) in ready {
-            // Whoever hung up has no use for the answer.
+            // The request may have been cancelled; then nothing waits for the answer.
             let _ = wake.send(());
         }
     }
@@ -365,11 +381,12 @@ mod tests {
         Entry::encode(&[change]).unwrap()
     }
 
-    /// A journal that has come to sequence 9, with so much room.
+    /// A journal whose last sequence is 9.
     fn handle(room: u64, kept_back: u64) -> Handle {
         let handle = Handle::new(SIZES, 9, 0);
         let mut core = handle.shared.core.lock();
-        (core.room, core.kept_back) = (room, kept_back);
+        core.room = room;
+        core.kept_back = kept_back;
         drop(core);
         handle
     }
@@ -379,8 +396,8 @@ mod tests {
     }
 
     #[test]
-    fn room_is_promised_to_the_last_byte_and_not_beyond() {
-        // A frame with so many bytes fills one block; one more, with the tag it may need, takes another.
+    fn room_is_reserved_to_the_last_byte_and_not_beyond() {
+        // A frame with an entry of this length fills one block. A longer one, with the tag it may need, takes another.
         let fits = 512 - frame::FRAME_HEADER - 16;
         let of_one = handle(512, 0);
         let permit = of_one.reserve(fits, Class::Ordinary).unwrap();
@@ -390,19 +407,17 @@ mod tests {
         assert_eq!(charged(&of_one), 0);
         assert_eq!(of_one.reserve(fits + 1, Class::Essential).err(), Some(NoRoom::StorageFull));
         drop(of_one.reserve(fits, Class::Essential).unwrap());
-        // The window, where there is room enough.
+        // The window limits what waits, even with room enough.
         let wide = handle(1 << 20, 0);
         let held: Vec<_> = (0..4).map(|_| wide.reserve(fits, Class::Ordinary).unwrap()).collect();
-        assert_eq!(
-            (charged(&wide), wide.reserve(fits, Class::Essential).err()),
-            (4 * 512, Some(NoRoom::Busy))
-        );
+        assert_eq!(charged(&wide), 4 * 512);
+        assert_eq!(wide.reserve(fits, Class::Essential).err(), Some(NoRoom::Busy));
         drop(held);
         drop(wide.reserve(fits, Class::Ordinary).unwrap());
     }
 
     #[test]
-    fn what_is_kept_back_goes_by_the_class() {
+    fn each_class_may_use_its_part_of_the_room_kept_back() {
         let journal = handle(4 * 512, 2 * 512);
         let refused = |class| journal.reserve(1, class).err();
         let first: Vec<_> = (0..2).map(|_| journal.reserve(1, Class::Ordinary).unwrap()).collect();
@@ -416,7 +431,8 @@ mod tests {
         journal.shared.core.lock().low = true;
         assert!(journal.stats().low);
         assert_eq!(refused(Class::Ordinary), Some(NoRoom::StorageFull));
-        assert_eq!((refused(Class::Lockout), refused(Class::Essential)), (None, None));
+        assert_eq!(refused(Class::Lockout), None);
+        assert_eq!(refused(Class::Essential), None);
         journal.shared.core.lock().stopped = true;
         assert_eq!(refused(Class::Essential), Some(NoRoom::Stopped));
     }
@@ -424,13 +440,16 @@ mod tests {
     #[test]
     fn entries_get_their_sequences_in_order_and_keep_their_charge() {
         let journal = handle(1 << 20, 0);
-        assert_eq!((journal.assigned(), journal.durable()), (9, 9));
+        assert_eq!(journal.assigned(), 9);
+        assert_eq!(journal.durable(), 9);
         let lens = [30, 300, 100];
         for (number, len) in lens.into_iter().enumerate() {
             let permit = journal.reserve(len, Class::Ordinary).unwrap();
             assert_eq!(journal.append(permit, &entry(len)), 10 + number as u64);
         }
-        assert_eq!((journal.assigned(), journal.stats().assigned, journal.durable()), (12, 12, 9));
+        assert_eq!(journal.assigned(), 12);
+        assert_eq!(journal.stats().assigned, 12);
+        assert_eq!(journal.durable(), 9);
         assert_eq!(charged(&journal), 3 * 512);
         let core = journal.shared.core.lock();
         assert_eq!(core.ends, [(30, 512), (330, 512), (430, 512)]);
@@ -439,9 +458,9 @@ mod tests {
 
     #[test]
     #[should_panic(expected = "longer than its permit")]
-    fn an_entry_that_was_not_paid_for_is_not_appended() {
+    fn an_entry_longer_than_its_permit_is_not_appended() {
         let journal = handle(1 << 20, 0);
-        // By one byte, and one that only the tag needs.
+        // One byte too long, which matters only with the tag.
         let fits = 512 - frame::FRAME_HEADER - 16;
         let permit = journal.reserve(fits, Class::Ordinary).unwrap();
         journal.append(permit, &entry(fits + 1));
@@ -450,11 +469,16 @@ mod tests {
     #[test]
     fn the_writer_is_called_once_for_what_it_has_not_taken() {
         let mut core = Core { first_seq: 10, ..Core::default() };
-        assert!(!core.call(9) && !core.called);
-        assert!(core.call(10) && core.called);
-        assert!(!core.call(10) && !core.call(11) && !core.call(9));
+        assert!(!core.call(9));
+        assert!(!core.called);
+        assert!(core.call(10));
+        assert!(core.called);
+        for seq in [10, 11, 9] {
+            assert!(!core.call(seq), "{seq}");
+        }
         core.called = false;
-        assert!(core.call(11) && core.called);
+        assert!(core.call(11));
+        assert!(core.called);
     }
 
     #[test]
@@ -464,14 +488,17 @@ mod tests {
             let mut waits = std::pin::pin!(journal.open(sealed));
             waits.as_mut().poll(&mut std::task::Context::from_waker(std::task::Waker::noop())).is_ready()
         };
-        assert!(opened(Sealed::new((), 9)) && !opened(Sealed::new((), 10)));
+        assert!(opened(Sealed::new((), 9)));
+        assert!(!opened(Sealed::new((), 10)));
         assert!(opened(Sealed::new((), 8).join(Sealed::new((), 9)).map(|_| ())));
         assert!(!opened(Sealed::new((), 10).join(Sealed::new((), 9)).map(|_| ())));
         assert!(!opened(Sealed::new((), 9).join(Sealed::new((), 10)).map(|_| ())));
         journal.shared.durable.store(10, Ordering::Release);
-        assert!(opened(Sealed::new((), 10)) && !opened(Sealed::new((), 11)));
+        assert!(opened(Sealed::new((), 10)));
+        assert!(!opened(Sealed::new((), 11)));
         journal.persist_low_bound(77);
         let core = journal.shared.core.lock();
-        assert!(core.persist_low_bound && core.snapshot_bytes == 77);
+        assert!(core.persist_low_bound);
+        assert_eq!(core.snapshot_bytes, 77);
     }
 }

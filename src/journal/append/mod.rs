@@ -1,9 +1,4 @@
-//! The living end of the journal: space is reserved, entries are appended, frames are written, answers are opened.
-//!
-//! ```text
-//!   actors ──▶ handle (reserve, append, seal) ──▶ writer (one frame at a time) ──▶ segment_log ──▶ storage
-//!   requests ◀── handle (open) ◀── durable ◀──┘        preparer ──▶ spare segments ──┘
-//! ```
+#![doc = include_str!("README.md")]
 
 pub mod handle;
 pub(crate) mod preparer;

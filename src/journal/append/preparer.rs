@@ -1,4 +1,4 @@
-//! Segments that stand ready, so that the writer never waits for one.
+//! The preparer: keeps spare segments ready, so that the writer never waits for one.
 
 use std::io;
 use std::sync::Arc;
@@ -10,59 +10,64 @@ use super::segment_log::{PIECE, PIECE_HURRIED, Spares, usable};
 use crate::journal::context::JournalContext;
 use crate::system::pace::Pace;
 
-/// Prepared segments that should stand ready; one of them is kept back.
+/// Number of spare segments to keep ready. The room of one of them is kept back for essential entries.
 pub(in crate::journal) const SPARES: usize = 2;
 
-/// What stays free for the next snapshot, which may be longer than the last, and for the segments that go on meanwhile.
+/// Returns how many bytes of the disk must stay free: 1.3 times the last snapshot, since the next one may be longer,
+/// and two segments, since the journal goes on while it is taken.
 const fn kept_free(snapshot: u64, segment: u64) -> u64 {
     snapshot + snapshot * 3 / 10 + 2 * segment
 }
 
-/// Keeps segments ready. A thread of its own, since filling one takes long.
+/// Keeps spare segments ready. Runs on a thread of its own, since filling a segment takes long.
 pub(in crate::journal) struct Preparer {
-    pub(in crate::journal) life: JournalContext,
+    pub(in crate::journal) context: JournalContext,
     pub(in crate::journal) spares: Arc<Spares>,
     pub(in crate::journal) shared: Arc<Shared>,
 }
 
 impl Preparer {
-    /// Makes one segment if one is missing. A full disk is no fault: the room that is left is all there is.
+    /// Makes one spare segment if one is missing, and notes whether free space is low.
+    ///
+    /// Errors: no segment could be made. A full disk is no fault of the journal: the room that is left is all there is.
     pub(in crate::journal) fn step(&self) -> io::Result<()> {
-        // Only a snapshot lets segments go, so its room must not be written full.
-        let free = self.life.storage.free_space()?;
+        // Segments are only deleted after a snapshot, so the space for a snapshot must stay free.
+        let free = self.context.storage.free_space()?;
         {
             let mut core = self.shared.core.lock();
-            core.low = free < kept_free(core.snapshot_bytes, self.life.sizes.segment);
+            core.low = free < kept_free(core.snapshot_bytes, self.context.sizes.segment);
         }
         if self.spares.len() >= SPARES {
             return Ok(());
         }
-        if free < self.life.sizes.segment {
-            // It would take the last blocks from everybody else before it failed.
+        if free < self.context.sizes.segment {
+            // An attempt would take the last blocks from every other file before it failed.
             return Err(io::ErrorKind::StorageFull.into());
         }
-        let pace = Pace::new(self.life.clock.clone(), || false);
-        self.spares.prepare(&*self.life.storage, self.life.sizes, || {
+        let pace = Pace::new(self.context.clock.clone(), || false);
+        self.spares.prepare(&*self.context.storage, self.context.sizes, || {
             if self.shared.core.lock().stopped {
                 return Err(io::Error::new(io::ErrorKind::Interrupted, "the journal has ended"));
             }
-            if self.is_waited_for() {
+            if self.is_urgent() {
                 return Ok(PIECE_HURRIED);
             }
             pace.step();
             Ok(PIECE)
         })?;
-        // Frames written since the room was last counted still stand in `charged`, so this promises nothing twice.
+        // Frames written since the room was last counted are still part of `charged`, so no room is promised twice.
         self.shared.count_room(&mut self.shared.core.lock(), self.spares.len());
         Ok(())
     }
 
-    /// Without a spare, or with little free, only what is essential is written; and half a segment is time enough to make one.
-    fn is_waited_for(&self) -> bool {
+    /// Returns whether a spare is urgent: without one, or with little free space, only essential entries are written.
+    /// Until half of the current segment is used there is time enough to make one at leisure.
+    fn is_urgent(&self) -> bool {
         let core = self.shared.core.lock();
-        core.low || self.spares.len() == 0 || core.room_here < usable(self.life.sizes) / 2
+        core.low || self.spares.len() == 0 || core.room_here < usable(self.context.sizes) / 2
     }
 
+    /// Starts the thread. It ends when the journal stops.
     pub(in crate::journal) fn run(self) -> io::Result<()> {
         thread::Builder::new().name("segments".into()).spawn(move || {
             while !self.shared.core.lock().stopped {
@@ -70,7 +75,7 @@ impl Preparer {
                     Ok(()) => thread::sleep(Duration::from_millis(50)),
                     Err(_) if self.shared.core.lock().stopped => {}
                     Err(error) => {
-                        tracing::warn!(%error, "cannot prepare a segment of the journal");
+                        tracing::warn!(%error, "cannot prepare the next journal segment");
                         thread::sleep(Duration::from_secs(1));
                     }
                 }
@@ -87,35 +92,37 @@ mod tests {
     use crate::storage::simulated::SimStorage;
 
     #[test]
-    fn a_segment_is_made_at_leisure_until_the_one_in_use_is_half_full_or_no_other_is_left() {
+    fn a_spare_is_urgent_at_half_a_segment_without_one_and_on_a_low_disk() {
         let disk = SimStorage::new();
-        let mut life = Run::begin(&disk).unwrap();
-        let waited_for = |life: &Run| life.journal.preparer.is_waited_for();
-        assert!(!waited_for(&life));
+        let mut run = Run::begin(&disk).unwrap();
+        let urgent = |run: &Run| run.journal.preparer.is_urgent();
+        assert!(!urgent(&run));
         let half = usable(SIZES) / 2;
-        while life.journal.handle.shared.core.lock().room_here >= half {
-            assert!(!waited_for(&life));
-            life.append(&[values()[0].clone()]);
-            life.sync();
+        while run.journal.handle.shared.core.lock().room_here >= half {
+            assert!(!urgent(&run));
+            run.append(&[values()[0].clone()]);
+            run.sync();
         }
-        assert!(waited_for(&life));
-        let life = Run::begin(&SimStorage::new()).unwrap();
-        life.journal.preparer.spares.take();
-        assert!(waited_for(&life));
-        let life = Run::begin(&SimStorage::new()).unwrap();
-        life.journal.handle.shared.core.lock().low = true;
-        assert!(waited_for(&life));
+        assert!(urgent(&run));
+        let run = Run::begin(&SimStorage::new()).unwrap();
+        run.journal.preparer.spares.take();
+        assert!(urgent(&run));
+        let run = Run::begin(&SimStorage::new()).unwrap();
+        run.journal.handle.shared.core.lock().low = true;
+        assert!(urgent(&run));
     }
 
     #[test]
     fn room_for_a_snapshot_and_two_segments_is_kept_free_to_the_byte() {
-        assert_eq!((kept_free(0, 8), kept_free(1_000, 16), kept_free(5, 1)), (16, 1_332, 8));
+        assert_eq!(kept_free(0, 8), 16);
+        assert_eq!(kept_free(1_000, 16), 1_332);
+        assert_eq!(kept_free(5, 1), 8);
         let disk = SimStorage::new();
         let journal = Run::begin(&disk).unwrap().journal;
         let handle = journal.handle.clone();
         handle.persist_low_bound(1_000);
         let enough = kept_free(1_000, SIZES.segment);
-        // Each spare that is made takes its room, so those come first.
+        // Making a spare takes its space from the disk, so the spares come first.
         (0..SPARES).for_each(|_| journal.prepare().unwrap());
         for (free, low) in [(enough, false), (enough - 1, true), (enough, false)] {
             disk.set_free(free);

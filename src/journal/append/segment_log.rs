@@ -1,11 +1,10 @@
-//! The end of the journal: the segment that is written to, and the switch to the next one.
+//! The open segment: frames are written to its end, one at a time, until the journal switches to the next segment.
 
 use std::collections::VecDeque;
 use std::io;
 use std::sync::Arc;
 
 use crate::journal::context::{JournalContext, salt_tag};
-
 use crate::journal::format::frame::{self, FrameHeader, Kind};
 use crate::journal::format::header::{FileKind, HEADER_BYTES, Header};
 use crate::journal::format::identity_file::{IdentityFile, State};
@@ -15,7 +14,7 @@ use crate::system::clock::Timestamp;
 use crate::system::lock::Mutex;
 use crate::system::seeded_bug::{Bug, seeded};
 
-/// A failed write, with what the last line says of it.
+/// A failed write or sync, with the file and the offset that the last log line names.
 #[derive(Debug, thiserror::Error)]
 #[error("{doing} {path} at byte {offset}")]
 pub struct Fault {
@@ -33,25 +32,25 @@ impl Fault {
     }
 }
 
-/// Where the chain of frames stands: what the next one continues.
+/// The position in the chain of frames: what the next frame continues.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct Chain {
-    /// The number of the next frame.
+    /// Number of the next frame.
     pub next_batch: u64,
-    /// The sequence of the next entry.
+    /// Sequence of the next entry.
     pub next_seq: u64,
-    /// `header_crc` of the last frame; 0 when there is none.
+    /// `header_crc` of the last frame; 0 before the first.
     pub last_crc: u32,
-    /// Its time, which never falls.
+    /// Time of the last frame, in milliseconds since 1970. Never falls.
     pub wall_ms: u64,
 }
 
-/// Of a segment that is made at leisure so much goes to the disk at once: a commit waits behind no more.
+/// Bytes of a spare segment that are synced at once while none is urgent: a commit waits for no more than these.
 pub(in crate::journal) const PIECE: u64 = 128 << 10;
-/// And where somebody waits for it: few syncs, where each of them may be slow.
+/// Bytes of a spare segment that are synced at once while one is urgent: fewer syncs, since each may be slow.
 pub(in crate::journal) const PIECE_HURRIED: u64 = 4 << 20;
 
-/// The segments that stand ready, shared by the writer, who takes them, and the preparer, who makes them.
+/// The spare segments. The preparer makes them and the writer takes them.
 #[derive(Default)]
 pub(in crate::journal) struct Spares {
     ready: Mutex<VecDeque<(String, Arc<dyn File>)>>,
@@ -67,8 +66,10 @@ impl Spares {
         self.ready.lock().pop_front()
     }
 
-    /// Makes one: of full length, filled with zeros, synced piece by piece. `piece` says how long each may be, and may wait
-    /// before it does, or give it all up.
+    /// Makes one spare: of full length, filled with zeros, synced piece by piece.
+    ///
+    /// `piece` returns how many bytes the next piece may have. It may wait before it returns, and its error gives the
+    /// spare up.
     pub(in crate::journal) fn prepare(
         &self,
         storage: &dyn Storage,
@@ -97,7 +98,7 @@ impl Spares {
                 Ok(())
             }
             Err(error) => {
-                // Half a spare is of no use, and a full disk wants its bytes back.
+                // Half a spare is useless, and a full disk needs its bytes back.
                 let _ = storage.unlink(&path);
                 Err(error)
             }
@@ -105,7 +106,7 @@ impl Spares {
     }
 }
 
-/// Zeros from `begin` to `end`, so that no later write needs new blocks.
+/// Writes zeros from `begin` to `end`, so that no later write needs new blocks.
 pub(in crate::journal) fn fill(file: &dyn File, begin: u64, end: u64) -> io::Result<()> {
     let zeros = vec![0; end.saturating_sub(begin).min(1 << 18) as usize];
     let mut at = begin;
@@ -117,23 +118,23 @@ pub(in crate::journal) fn fill(file: &dyn File, begin: u64, end: u64) -> io::Res
     Ok(())
 }
 
-/// The open end of the journal. One frame is written at a time, and synced before the next.
+/// The open end of the journal. Each frame is synced before the next one is written.
 pub(in crate::journal) struct Log {
-    life: JournalContext,
+    context: JournalContext,
     identity: IdentityFile,
     spares: Arc<Spares>,
     file: Arc<dyn File>,
     path: String,
     segno: u64,
     salt_tag: [u8; 8],
-    /// Where the next frame begins; everything below is durable.
+    /// Offset of the next frame. Everything below it is durable.
     offset: u64,
     chain: Chain,
     buffer: Vec<u8>,
 }
 
-/// A segment that recovery has made for a new life.
-pub(in crate::journal) struct Begun {
+/// The first segment of a run, made by recovery, with the position after its first frames.
+pub(in crate::journal) struct FirstSegment {
     pub(in crate::journal) file: Arc<dyn File>,
     pub(in crate::journal) segno: u64,
     pub(in crate::journal) salt_tag: [u8; 8],
@@ -143,21 +144,22 @@ pub(in crate::journal) struct Begun {
 
 impl Log {
     pub(in crate::journal) fn new(
-        life: JournalContext,
+        context: JournalContext,
         identity: IdentityFile,
         spares: Arc<Spares>,
-        begun: Begun,
+        first: FirstSegment,
     ) -> Self {
-        let Begun { file, segno, salt_tag, offset, chain } = begun;
+        let FirstSegment { file, segno, salt_tag, offset, chain } = first;
         let path = segment_path(segno);
-        Self { life, identity, spares, file, path, segno, salt_tag, offset, chain, buffer: Vec::new() }
+        Self { context, identity, spares, file, path, segno, salt_tag, offset, chain, buffer: Vec::new() }
     }
 
-    /// Bytes that frames may still take in this segment, less what a switch can waste.
+    /// Returns how many bytes frames can still take in this segment, less what the switch to the next one can waste.
     pub(in crate::journal) fn room_here(&self) -> u64 {
-        self.life.sizes.segment.saturating_sub(self.offset + self.life.sizes.frame_max())
+        self.context.sizes.segment.saturating_sub(self.offset + self.context.sizes.frame_max())
     }
 
+    /// Returns the fault of a write that was not tried, because an earlier one failed.
     pub(in crate::journal) fn fault_before(&self) -> Fault {
         let before = io::Error::other("an earlier write or sync failed");
         Fault::new("nothing more is written to", &self.path, self.offset)(before)
@@ -167,20 +169,21 @@ impl Log {
         &self.spares
     }
 
-    /// Whether a frame without entries has room that nobody has been promised.
+    /// Returns whether a frame without entries fits into room that no entry has been promised.
     pub(in crate::journal) fn has_room_for_a_mark(&self) -> bool {
-        self.offset + self.life.sizes.align as u64 + self.life.sizes.frame_max() <= self.life.sizes.segment
+        self.offset + self.context.sizes.align as u64 + self.context.sizes.frame_max()
+            <= self.context.sizes.segment
     }
 
     pub(in crate::journal) const fn durable_seq(&self) -> u64 {
         self.chain.next_seq - 1
     }
 
-    /// Writes a frame, syncs it, and says how many bytes it took.
+    /// Writes a frame and syncs it. Returns how many bytes it took.
     pub(in crate::journal) fn write(&mut self, kind: Kind, count: u32, body: &[u8]) -> Result<u64, Fault> {
-        let align = self.life.sizes.align;
+        let align = self.context.sizes.align;
         let len = frame::padded(body.len(), align) as u64;
-        if self.offset + len > self.life.sizes.segment {
+        if self.offset + len > self.context.sizes.segment {
             self.switch()?;
         }
         let header = FrameHeader {
@@ -190,8 +193,8 @@ impl Log {
             count,
             durable_off: self.offset,
             durable_seq: self.durable_seq(),
-            wall_ms: self.chain.wall_ms.max(self.life.clock.now().as_millis()),
-            epoch: self.life.epoch,
+            wall_ms: self.chain.wall_ms.max(self.context.clock.now().as_millis()),
+            epoch: self.context.epoch,
             prev_crc: self.chain.last_crc,
             kind,
         };
@@ -208,8 +211,8 @@ impl Log {
             self.offset,
         ))?;
         self.sync().map_err(Fault::new("cannot sync", &self.path, self.offset))?;
-        // Times that stand in a frame are past for ever: where the system's clock is set back, ours goes on from here.
-        self.life.clock.raise_floor(Timestamp(header.wall_ms));
+        // The time in a durable frame is past for ever: if the system's clock is set back, ours goes on from here.
+        self.context.clock.raise_floor(Timestamp(header.wall_ms));
         self.offset += len;
         self.chain = Chain {
             next_batch: self.chain.next_batch + 1,
@@ -220,7 +223,8 @@ impl Log {
         Ok(len)
     }
 
-    /// Makes the frame durable: once, since a second sync after a failed one lies.
+    /// Makes the frame durable. A failed sync is never tried again: the kernel calls the page clean after it, and a
+    /// second sync would succeed without writing.
     fn sync(&self) -> io::Result<()> {
         if !self.is_synced() {
             return Ok(());
@@ -230,14 +234,14 @@ impl Log {
             .or_else(|error| if seeded(Bug::SyncTriedAgain) { self.file.sync_data() } else { Err(error) })
     }
 
-    /// Whether the last frame was synced: always.
+    /// Returns whether the last frame was synced: always, except for one seeded mistake.
     pub(in crate::journal) fn is_synced(&self) -> bool {
         !seeded(Bug::TwoFramesInFlight) || self.chain.next_batch.is_multiple_of(2)
     }
 
-    /// Goes on in the next prepared segment. What was written before is durable.
+    /// Switches to the next spare segment. Everything written before is durable.
     fn switch(&mut self) -> Result<(), Fault> {
-        let none = || io::Error::other("no prepared segment, although room was promised");
+        let none = || io::Error::other("no spare segment, although room was promised");
         let (spare, file) = self.spares.take().ok_or_else(none).map_err(Fault::new(
             "cannot go on after",
             &self.path,
@@ -246,18 +250,18 @@ impl Log {
         let segno = self.segno + 1;
         let fields = SegmentFields {
             segno,
-            segment_len: self.life.sizes.segment,
+            segment_len: self.context.sizes.segment,
             first_seq: self.chain.next_seq,
             first_batch: self.chain.next_batch,
             prev_segno: self.segno,
             prev_valid_len: self.offset,
             prev_last_crc: self.chain.last_crc,
-            align: self.life.sizes.align as u32,
+            align: self.context.sizes.align as u32,
             born_len: HEADER_BYTES as u64,
         };
         let path = segment_path(segno);
-        let storage = &self.life.storage;
-        let header = self.life.header(FileKind::Segment, &fields.to_bytes()).map_err(Fault::new(
+        let storage = &self.context.storage;
+        let header = self.context.header(FileKind::Segment, &fields.to_bytes()).map_err(Fault::new(
             "cannot draw a salt for",
             &path,
             0,
@@ -268,18 +272,20 @@ impl Log {
             .and_then(|()| if seeded(Bug::NoDirectorySync) { Ok(()) } else { storage.sync_dir(JOURNAL_DIR) })
             .map_err(Fault::new("cannot begin", &path, 0))?;
         if !seeded(Bug::SwitchWithoutIdentity) {
-            let written = self.identity.write(self.life.epoch, segno, self.durable_seq(), State::Live);
+            let written = self.identity.write(self.context.epoch, segno, self.durable_seq(), State::Live);
             written.map_err(Fault::new("cannot write IDENTITY for", &path, 0))?;
         }
         self.salt_tag = salt_tag(&header);
-        (self.file, self.path, self.segno) = (file, path, segno);
+        self.file = file;
+        self.path = path;
+        self.segno = segno;
         self.offset = HEADER_BYTES as u64;
         Ok(())
     }
 
-    /// Raises what `IDENTITY` demands of the journal.
+    /// Raises the lower bound in `IDENTITY` to the current segment and the last durable sequence.
     pub(crate) fn persist_low_bound(&mut self, state: State) -> Result<(), Fault> {
-        self.identity.write(self.life.epoch, self.segno, self.durable_seq(), state).map_err(Fault::new(
+        self.identity.write(self.context.epoch, self.segno, self.durable_seq(), state).map_err(Fault::new(
             "cannot write IDENTITY for",
             &self.path,
             self.offset,
@@ -287,13 +293,13 @@ impl Log {
     }
 }
 
-/// Bytes that frames can surely take in one whole segment.
+/// Returns how many bytes frames can surely take in one whole segment.
 pub(in crate::journal) const fn usable(sizes: Sizes) -> u64 {
     sizes.segment.saturating_sub(HEADER_BYTES as u64 + sizes.frame_max())
 }
 
-/// Deletes, oldest first, the segments that hold nothing behind `needed_from`; a segment is known to end where the
-/// next one begins, so the last one always stays.
+/// Deletes, oldest first, the segments that hold no entry after `needed_from`. A segment ends where the next one
+/// begins, so the last one always stays.
 pub fn drop_segments(storage: &dyn Storage, needed_from: u64) -> io::Result<()> {
     let segments = numbers(storage, JOURNAL_DIR, ".log")?;
     let mut dropped = false;
@@ -321,16 +327,17 @@ mod tests {
     use std::cell::RefCell;
 
     #[test]
-    fn a_segment_goes_to_the_disk_piece_by_piece() {
+    fn a_spare_goes_to_the_disk_piece_by_piece() {
         let disk = SimStorage::new();
         disk.create_dir(JOURNAL_DIR).unwrap();
         disk.sync_dir("").unwrap();
         let sizes = Sizes { segment: 2 * PIECE + 512, ..Sizes::PRODUCTION };
-        let (spares, lengths) = (Spares::default(), RefCell::new(Vec::new()));
+        let spares = Spares::default();
+        let lengths = RefCell::new(Vec::new());
         let path = format!("{JOURNAL_DIR}/spare-1.tmp");
         let durable = || {
             disk.sync_dir(JOURNAL_DIR).unwrap();
-            // What a power cut would leave now: all that was written, since each piece was synced.
+            // A power cut would leave everything that was written, since each piece was synced.
             disk.after_crash(1).peek(&path).unwrap().len() as u64
         };
         let piece = || {
@@ -338,21 +345,23 @@ mod tests {
             Ok(PIECE)
         };
         spares.prepare(&disk, sizes, piece).unwrap();
-        assert_eq!((lengths.take(), durable()), (vec![0, PIECE, 2 * PIECE], sizes.segment));
+        assert_eq!(lengths.take(), [0, PIECE, 2 * PIECE]);
+        assert_eq!(durable(), sizes.segment);
         assert_eq!(disk.peek(&path).unwrap(), vec![0; sizes.segment as usize]);
         assert_eq!(spares.len(), 1);
-        // Given up half way it leaves nothing.
+        // A spare that is given up half way leaves nothing.
         let begun = std::cell::Cell::new(0);
         let piece = || {
             begun.set(begun.get() + 1);
             if begun.get() < 3 { Ok(PIECE) } else { Err(io::ErrorKind::Interrupted.into()) }
         };
         assert!(spares.prepare(&disk, sizes, piece).is_err());
-        assert_eq!((spares.len(), disk.list(JOURNAL_DIR).unwrap().len()), (1, 1));
+        assert_eq!(spares.len(), 1);
+        assert_eq!(disk.list(JOURNAL_DIR).unwrap().len(), 1);
     }
 
     #[test]
-    fn a_segment_goes_when_the_next_one_begins_with_what_is_needed_or_before() {
+    fn a_segment_is_deleted_if_the_next_one_begins_in_time() {
         let first_seq = |disk: &SimStorage, segno| {
             let block = disk.peek(&segment_path(segno)).unwrap()[..HEADER_BYTES].try_into().unwrap();
             SegmentFields::read(&Header::read(FileKind::Segment, &block).unwrap().by_kind).unwrap().first_seq
@@ -363,11 +372,14 @@ mod tests {
             numbers(&disk, JOURNAL_DIR, ".log").unwrap()
         };
         let disk = disk_of(&frozen("clean"));
-        let (second, third) = (first_seq(&disk, 2), first_seq(&disk, 3));
+        let second = first_seq(&disk, 2);
+        let third = first_seq(&disk, 3);
         assert!(1 < second && second < third);
         assert_eq!(left(0), [1, 2, 3]);
         assert_eq!(left(second - 2), [1, 2, 3]);
-        assert_eq!((left(second - 1), left(third - 2)), (vec![2, 3], vec![2, 3]));
-        assert_eq!((left(third - 1), left(u64::MAX - 9)), (vec![3], vec![3]));
+        assert_eq!(left(second - 1), [2, 3]);
+        assert_eq!(left(third - 2), [2, 3]);
+        assert_eq!(left(third - 1), [3]);
+        assert_eq!(left(u64::MAX - 9), [3]);
     }
 }

@@ -1,4 +1,4 @@
-//! The journal's own thread: what gathered during the last sync is the next batch.
+//! The writer: the journal's own thread. The entries that were appended during one sync are the next batch.
 
 use std::sync::Arc;
 use std::thread;
@@ -12,25 +12,26 @@ use crate::system::fail_stop::FailStop;
 use crate::system::scheduling::{self, Machine};
 use crate::system::seeded_bug::{Bug, seeded};
 
-/// After so long without work a frame says that the last one is durable.
+/// Idle time after which a frame attests that the last one is durable.
 const ATTEST_AFTER: Duration = Duration::from_millis(20);
-/// What nobody waits for is written after so long at the latest.
+/// The longest that an entry stays in memory if no request waits for it.
 const UNASKED_AFTER: Duration = Duration::from_secs(1);
 
-/// Turns appended entries into durable frames. A thread in production, stepped by hand in the simulator.
+/// Turns appended entries into durable frames. Runs on a thread in production; the simulator steps it by hand.
 pub struct Writer {
     shared: Arc<Shared>,
     log: Log,
+    /// Whether the last frame holds entries and no later frame attests it.
     unattested: bool,
     failed: bool,
 }
 
-/// What a step did.
+/// The result of a step.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Stepped {
     /// There was nothing to write.
     Idle,
-    /// Entries are durable that were not before.
+    /// Entries became durable.
     Wrote,
 }
 
@@ -46,15 +47,15 @@ impl Writer {
         self.shared.count_room(core, self.log.spares().len());
     }
 
-    /// Writes everything that waits.
+    /// Writes and syncs every entry that waits.
     ///
-    /// Errors: nothing more may be written or acknowledged, and no sync may be tried again: after a failed one the
-    /// kernel calls the page clean, and the next one lies.
+    /// Errors: nothing more may be written or acknowledged, and no sync may be tried again: the kernel calls a page
+    /// clean after a failed sync, and a second sync would succeed without writing.
     pub fn step(&mut self) -> Result<Stepped, Fault> {
         self.unless_failed(Self::write_all)
     }
 
-    /// Runs what touches the disk; the first fault is the last thing this writer ever does there.
+    /// Runs `act`, which touches the disk. After the first fault this writer never touches the disk again.
     fn unless_failed<T>(&mut self, act: impl FnOnce(&mut Self) -> Result<T, Fault>) -> Result<T, Fault> {
         if self.failed {
             return Err(self.log.fault_before());
@@ -77,10 +78,11 @@ impl Writer {
             core.called = false;
             (std::mem::take(&mut core.bytes), std::mem::take(&mut core.ends))
         };
-        let (mut begin, mut rest) = (0, ends.as_slice());
+        let mut begin = 0;
+        let mut rest = ends.as_slice();
         while !rest.is_empty() {
             let fitting = rest.iter().take_while(|(end, _)| end - begin <= self.shared.sizes.body).count();
-            // An entry is at most a sixteenth of a body, so one always fits.
+            // An entry takes at most a sixteenth of a body, so one always fits.
             let (batch, after) = rest.split_at_checked(fitting.max(1)).unwrap_or((rest, &[]));
             let end = batch.last().map_or(begin, |(end, _)| *end);
             let end = if seeded(Bug::BatchCutInsideEntry) && !after.is_empty() { end - 1 } else { end };
@@ -97,13 +99,15 @@ impl Writer {
             if self.log.is_synced() {
                 self.shared.publish(self.log.durable_seq(), released);
             }
-            (begin, rest) = (end, after);
+            begin = end;
+            rest = after;
         }
         self.unattested = true;
         Ok(Stepped::Wrote)
     }
 
-    /// Says in a frame of its own that the last one is durable, so that damage to it is told from a torn tail.
+    /// Attests in a frame of its own that the last frame is durable, so that recovery can tell damage to it from a torn
+    /// tail.
     pub fn attest(&mut self) -> Result<(), Fault> {
         self.unless_failed(Self::write_attest)
     }
@@ -116,12 +120,12 @@ impl Writer {
         Ok(())
     }
 
-    /// Raises what `IDENTITY` demands: after a snapshot has its name.
+    /// Raises the lower bound in `IDENTITY`: called after a snapshot got its name.
     pub(crate) fn persist_low_bound(&mut self) -> Result<(), Fault> {
         self.unless_failed(|writer| writer.log.persist_low_bound(State::Live))
     }
 
-    /// The last frame of a clean stop. Nothing can be appended any more.
+    /// Writes what waits and the last frame of a clean stop. Nothing can be appended any more.
     pub fn close(mut self) -> Result<(), Fault> {
         self.shared.core.lock().stopped = true;
         self.step()?;
@@ -135,7 +139,7 @@ impl Writer {
         Ok(())
     }
 
-    /// Runs until [`Running::close`]; any fault ends the process.
+    /// Starts the thread, which runs until [`Running::close`]. Any fault ends the process.
     pub(in crate::journal) fn run(self, fail_stop: &FailStop, machine: Machine) -> std::io::Result<Running> {
         let shared = Arc::clone(&self.shared);
         let end = fail_stop.clone();
@@ -153,7 +157,7 @@ impl Writer {
 
     fn work(mut self) -> Result<(), Fault> {
         loop {
-            let (idle, stopping, abandoned, witness) = {
+            let (idle, stopping, abandoned, bound_asked) = {
                 let mut core = self.shared.core.lock();
                 if let Some(pause) = pause(&core, self.unattested) {
                     core = self.shared.work.wait_for(core, pause);
@@ -165,7 +169,7 @@ impl Writer {
                     std::mem::take(&mut core.persist_low_bound),
                 )
             };
-            if witness {
+            if bound_asked {
                 self.persist_low_bound()?;
             }
             if !idle {
@@ -180,15 +184,15 @@ impl Writer {
         }
     }
 
-    /// Raises what `IDENTITY` demands if a snapshot has asked for it: for the simulator.
+    /// Raises the lower bound in `IDENTITY` if a snapshot has asked for it. For the simulator.
     #[cfg(any(test, feature = "sim"))]
-    pub fn witness_if_asked(&mut self) -> Result<(), Fault> {
+    pub fn persist_low_bound_if_asked(&mut self) -> Result<(), Fault> {
         let asked = std::mem::take(&mut self.shared.core.lock().persist_low_bound);
         if asked { self.persist_low_bound() } else { Ok(()) }
     }
 }
 
-/// How long the thread may wait to be called; `None` when somebody waits for it already.
+/// Returns how long the thread may sleep until it is called, or `None` when it is waited for already.
 const fn pause(core: &Core, unattested: bool) -> Option<Duration> {
     match (core.called || core.stopping || core.persist_low_bound, unattested) {
         (true, _) => None,
@@ -197,7 +201,7 @@ const fn pause(core: &Core, unattested: bool) -> Option<Duration> {
     }
 }
 
-/// However the thread ends, nobody waits for it for ever.
+/// Stops the journal when the thread ends, by a panic too, so that no request waits for it for ever.
 struct StopWhenDropped(Arc<Shared>);
 
 impl Drop for StopWhenDropped {
@@ -210,14 +214,14 @@ fn source_of(fault: &Fault) -> String {
     std::error::Error::source(fault).map_or_else(String::new, ToString::to_string)
 }
 
-/// The writer's thread.
+/// The running writer thread.
 pub(in crate::journal) struct Running {
     shared: Arc<Shared>,
     thread: Option<thread::JoinHandle<()>>,
 }
 
 impl Running {
-    /// Writes what waits, marks a clean stop, and ends the thread.
+    /// Lets the thread write what waits and mark a clean stop, and waits for its end.
     pub(in crate::journal) fn close(mut self) {
         self.end();
     }
@@ -232,7 +236,7 @@ impl Running {
         self.shared.core.lock().stopping = true;
         self.shared.work.notify_all();
         if let Some(thread) = self.thread.take() {
-            // A panic in it has already ended the process, or in a test the engine.
+            // A panic of the thread has already ended the process, or in a test the engine.
             let _ = thread.join();
         }
     }
@@ -258,69 +262,70 @@ mod tests {
 
     #[test]
     fn frames_and_their_bytes_are_counted_and_room_goes_with_them() {
-        let mut life = Run::begin(&SimStorage::new()).unwrap();
-        let handle = life.journal.handle.clone();
+        let mut run = Run::begin(&SimStorage::new()).unwrap();
+        let handle = run.journal.handle.clone();
         let before = handle.stats();
         assert_eq!((before.frames, before.frame_bytes, before.body_bytes), (0, 0, 0));
-        let (mut bodies, mut last) = (0, before);
+        let mut last = before;
         for frames in 1..4 {
-            life.append(&[values()[0].clone()]);
-            life.append(&[values()[1].clone()]);
+            run.append(&[values()[0].clone()]);
+            run.append(&[values()[1].clone()]);
             let charged = handle.stats().charged;
-            life.sync();
+            run.sync();
             let stats = handle.stats();
-            bodies = stats.body_bytes.max(bodies);
             assert_eq!((stats.frames, stats.charged), (frames, 0));
-            assert!(charged > 0 && stats.durable == stats.assigned);
-            // Two entries in a frame take no more than what each was charged for.
+            assert!(charged > 0);
+            assert_eq!(stats.durable, stats.assigned);
+            // Two entries in one frame take no more than they were charged.
             let written = stats.frame_bytes - last.frame_bytes;
-            assert!(written.is_multiple_of(512) && written <= charged);
+            assert!(written.is_multiple_of(512));
+            assert!(written <= charged);
             assert!(stats.body_bytes - last.body_bytes + 96 <= written);
             assert!(
                 stats.body_bytes > last.body_bytes && written < stats.body_bytes - last.body_bytes + 96 + 512
             );
             last = stats;
         }
-        assert_eq!(life.journal.writer.step().unwrap(), Stepped::Idle);
+        assert_eq!(run.journal.writer.step().unwrap(), Stepped::Idle);
     }
 
     #[test]
     fn a_frame_takes_as_many_entries_as_its_body_holds() {
-        let mut life = Run::begin(&SimStorage::new()).unwrap();
-        let handle = life.journal.handle.clone();
+        let mut run = Run::begin(&SimStorage::new()).unwrap();
+        let handle = run.journal.handle.clone();
         let entry = Entry::encode(&[values()[0].clone()]).unwrap();
         let len = entry.as_bytes().len();
         let fitting = SIZES.body / len;
         assert!(fitting > 1);
-        (0..SPARES).for_each(|_| drop(life.journal.prepare()));
+        (0..SPARES).for_each(|_| drop(run.journal.prepare()));
         for _ in 0..=2 * fitting {
             handle.append(handle.reserve(len, Class::Essential).unwrap(), &entry);
         }
         let before = handle.stats();
-        life.sync();
+        run.sync();
         let stats = handle.stats();
         assert_eq!(stats.frames - before.frames, 3);
         assert_eq!(stats.body_bytes - before.body_bytes, ((2 * fitting + 1) * len) as u64);
     }
 
     #[test]
-    fn a_clock_that_is_set_back_gives_no_time_before_what_frames_have_seen() {
-        let mut life = Run::begin(&SimStorage::new()).unwrap();
-        let clock = life.journal.life().clock.clone();
+    fn a_clock_that_is_set_back_gives_no_time_before_that_of_a_frame() {
+        let mut run = Run::begin(&SimStorage::new()).unwrap();
+        let clock = run.journal.context().clock.clone();
         clock.advance(Duration::from_hours(2));
         let seen = clock.now();
-        life.append(&[values()[0].clone()]);
+        run.append(&[values()[0].clone()]);
         clock.set_system(Timestamp(0));
-        assert_ne!(clock.now(), seen, "nothing has seen it yet");
+        assert_ne!(clock.now(), seen, "no frame holds it yet");
         clock.set_system(seen);
-        life.sync();
+        run.sync();
         clock.set_system(Timestamp(0));
         assert_eq!(clock.now(), seen);
         clock.advance(Duration::from_secs(1));
         assert_eq!(clock.now(), seen + Duration::from_secs(1));
     }
 
-    /// Waits for what another thread will do.
+    /// Waits until another thread has made `is_so` true.
     fn until(what: &str, is_so: impl Fn() -> bool) {
         for _ in 0..500 {
             if is_so() {
@@ -334,9 +339,9 @@ mod tests {
     #[test]
     fn the_threads_write_attest_prepare_and_close() {
         let disk = SimStorage::new();
-        let life = Run::begin(&disk).unwrap();
+        let run = Run::begin(&disk).unwrap();
         let fail_stop = FailStop::new(|why| panic!("{why}"));
-        let (handle, journal, _) = life.journal.start(&fail_stop, Machine::Shared).unwrap();
+        let (handle, journal, _) = run.journal.start(&fail_stop, Machine::Shared).unwrap();
         let change = values()[0].clone();
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
         let entry = Entry::encode(&[change]).unwrap();
@@ -352,20 +357,21 @@ mod tests {
         until("a frame says that the last one is durable", || kinds().last() == Some(&Kind::Attest));
         let spares =
             || disk.list(JOURNAL_DIR).unwrap().iter().filter(|name| name.starts_with("spare-")).count();
-        until("two segments stand ready", || spares() == SPARES);
+        until("two spare segments are ready", || spares() == SPARES);
         let identity = || IdentityFile::open(&disk).unwrap().unwrap().unwrap().newest();
         assert_eq!((identity().min_seq, identity().state), (0, State::Live));
         handle.persist_low_bound(1);
-        until("IDENTITY demands what a snapshot rests on", || identity().min_seq == 1);
+        until("IDENTITY demands the end of the snapshot", || identity().min_seq == 1);
         journal.close();
-        assert!(kinds().last() == Some(&Kind::Close) && identity().state == State::Closed);
+        assert_eq!(kinds().last(), Some(&Kind::Close));
+        assert_eq!(identity().state, State::Closed);
         assert_eq!(handle.reserve(1, Class::Essential).err(), Some(NoRoom::Stopped));
-        // Once is enough, however long nothing happens.
+        // One attest frame is enough, however long the writer is idle.
         assert!(!kinds().windows(2).any(|pair| pair == [Kind::Attest; 2]));
     }
 
     #[test]
-    fn whoever_waits_for_the_thread_does_not_wait_for_its_pause() {
+    fn the_thread_does_not_sleep_while_it_is_waited_for() {
         let handle = Run::begin(&SimStorage::new()).unwrap().journal.handle.clone();
         let mut core = handle.shared.core.lock();
         assert_eq!([pause(&core, true), pause(&core, false)], [Some(ATTEST_AFTER), Some(UNASKED_AFTER)]);
@@ -379,7 +385,7 @@ mod tests {
     }
 
     #[test]
-    fn a_thread_that_is_gone_lets_nobody_wait_and_a_fault_tells_its_source() {
+    fn the_end_of_the_thread_ends_every_wait_and_a_fault_names_its_source() {
         let disk = SimStorage::new();
         let mut journal = Run::begin(&disk).unwrap().journal;
         let handle = journal.handle.clone();
@@ -404,11 +410,12 @@ mod tests {
     }
 
     #[test]
-    fn whoever_waits_calls_the_writer_and_what_was_appended_until_then_shares_a_sync() {
+    fn a_waiter_calls_the_writer_and_all_entries_until_then_share_a_sync() {
         let mut journal = Run::begin(&SimStorage::new()).unwrap().journal;
         let handle = journal.handle.clone();
         let is_called = || handle.shared.core.lock().called;
-        let (first, last) = (append(&handle), append(&handle));
+        let first = append(&handle);
+        let last = append(&handle);
         assert!(!is_called());
         handle.begin(&Sealed::new((), first));
         assert!(is_called());
@@ -417,9 +424,10 @@ mod tests {
         assert!(waiting.as_mut().poll(&mut context).is_pending());
         let frames = handle.stats().frames;
         assert_eq!(journal.writer.step().unwrap(), Stepped::Wrote);
-        assert_eq!((handle.stats().frames, is_called()), (frames + 1, false));
+        assert_eq!(handle.stats().frames, frames + 1);
+        assert!(!is_called());
         assert_eq!(waiting.as_mut().poll(&mut context), Poll::Ready(Ok(())));
-        // What is durable already needs no call, and what has not been taken yet does.
+        // A durable entry needs no call; one that the writer has not taken does.
         handle.begin(&Sealed::new((), last));
         assert!(!is_called());
         let mut waiting = pin!(handle.open(Sealed::new((), append(&handle))));
@@ -427,7 +435,7 @@ mod tests {
     }
 
     #[test]
-    fn what_nobody_waits_for_is_written_all_the_same() {
+    fn an_entry_without_a_waiter_is_written_all_the_same() {
         let fail_stop = FailStop::new(|why| panic!("{why}"));
         let (handle, journal, _) =
             Run::begin(&SimStorage::new()).unwrap().journal.start(&fail_stop, Machine::Shared).unwrap();

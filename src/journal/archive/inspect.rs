@@ -1,4 +1,4 @@
-//! What a data directory holds, for an operator's eyes: without applying or changing anything.
+//! Lists and checks what a data directory holds, for an operator, without changing anything.
 
 use std::collections::HashMap;
 use std::io;
@@ -15,7 +15,8 @@ use crate::journal::snapshot;
 use crate::journal::snapshot::proof::{MayBeGone, Proof, prove};
 use crate::storage::Storage;
 
-/// Files, headers and frames, a line each. Takes no lock, so on a running server the last frames may be in flight.
+/// Lists the files, headers and frames of a directory, one line each. Takes no lock, so the last frames of a running
+/// server may be in flight and show as damaged.
 pub fn inspect(storage: &dyn Storage) -> io::Result<Vec<String>> {
     let mut lines = Vec::new();
     lines.push(match IdentityFile::open(storage)? {
@@ -44,6 +45,7 @@ pub fn inspect(storage: &dyn Storage) -> io::Result<Vec<String>> {
     Ok(lines)
 }
 
+/// Adds the lines of one segment.
 fn inspect_segment(storage: &dyn Storage, path: &str, lines: &mut Vec<String>) -> io::Result<()> {
     let bytes = storage.open(path)?.read_all()?;
     let Some(block) = bytes.first_chunk::<HEADER_BYTES>() else {
@@ -81,9 +83,10 @@ fn inspect_segment(storage: &dyn Storage, path: &str, lines: &mut Vec<String>) -
     Ok(())
 }
 
-/// What recovery would bring back, as digests: to be compared with what the second path says.
+/// A target that keeps the digest of each record, to compare the result of recovery with that of the second reader.
 struct Digests<'a> {
     cluster: [u8; 16],
+    /// Records that may have expired by this time are left out.
     at_ms: u64,
     may_be_gone: &'a MayBeGone<'a>,
     kept: HashMap<(u16, Vec<u8>), u128>,
@@ -103,8 +106,11 @@ impl ReplayTarget for Digests<'_> {
     }
 }
 
-/// Reads the whole past as recovery would, and again by a [second path](crate::journal::snapshot::proof), and changes nothing. The
-/// caller holds the lock.
+/// Reads the whole directory as recovery would, and again by the
+/// [second reader](crate::journal::snapshot::proof), and compares the results. Changes nothing. The caller holds the
+/// lock. `may_be_gone` says which records a sweep may have removed.
+///
+/// Errors: the refusal with which a start would end; or the two readers disagree.
 pub fn verify(
     storage: &dyn Storage,
     sizes: Sizes,
@@ -112,15 +118,15 @@ pub fn verify(
 ) -> Result<(RecoveryReport, Proof), Refusal> {
     const STARTS: &str = "nothing was changed; recovery itself finds no fault, so look at it with `portcullis data inspect` \
          before the next start";
-    // First what a start would say, in its own words.
+    // First read as a start would, so that its refusal comes in its own words.
     let mut nothing =
         Digests { cluster: [0; 16], at_ms: 0, may_be_gone: &|_, _, _| true, kept: HashMap::new() };
-    let found = replay_read_only(storage, sizes, &mut nothing)?;
-    if found.first_start {
-        return Ok((found, Proof::default()));
+    let report = replay_read_only(storage, sizes, &mut nothing)?;
+    if report.first_start {
+        return Ok((report, Proof::default()));
     }
     let proof = prove(storage, None, None, may_be_gone, &|| ())
-        .map_err(|disproof| Refusal::new("second path", None, disproof, STARTS))?;
+        .map_err(|disproof| Refusal::new("second reader", None, disproof, STARTS))?;
     let cluster = match IdentityFile::open(storage) {
         Ok(Some(Ok(identity))) => identity.cluster(),
         _ => [0; 16],
@@ -129,14 +135,14 @@ pub fn verify(
     replay_read_only(storage, sizes, &mut digests)?;
     let digest = digests.kept.values().fold(0, |sum: u128, digest| sum.wrapping_add(*digest));
     let records = digests.kept.len() as u64;
-    if (found.seq, records, digest) != (proof.seq, proof.records, proof.digest) {
+    if (report.seq, records, digest) != (proof.seq, proof.records, proof.digest) {
         let what = format!(
-            "recovery would bring back {records} records at sequence {}, the second path {} at {}, and they differ",
-            found.seq, proof.records, proof.seq
+            "recovery restores {records} records at sequence {}, the second reader {} at sequence {}, and they differ",
+            report.seq, proof.records, proof.seq
         );
-        return Err(Refusal::new("second path", None, what, STARTS));
+        return Err(Refusal::new("second reader", None, what, STARTS));
     }
-    Ok((found, proof))
+    Ok((report, proof))
 }
 
 #[cfg(test)]
@@ -147,7 +153,7 @@ mod tests {
 
     const FIRST: &str = "journal/0000000000000001.log";
 
-    /// Where the frames of the first segment begin, as they are told.
+    /// Returns the offsets of the frames of the first segment, as the lines name them.
     fn frames(lines: &[String]) -> Vec<usize> {
         let of_first = lines.iter().skip_while(|line| !line.starts_with(FIRST)).skip(1);
         of_first
@@ -160,10 +166,8 @@ mod tests {
     fn every_file_and_every_frame_has_its_line() {
         let disk = disk_of(&frozen("clean"));
         let lines = inspect(&disk).unwrap();
-        assert!(
-            lines[0].starts_with("IDENTITY: cluster ") && lines[0].contains(", timeline 1, "),
-            "{lines:?}"
-        );
+        assert!(lines[0].starts_with("IDENTITY: cluster "), "{lines:?}");
+        assert!(lines[0].contains(", timeline 1, "), "{lines:?}");
         assert!(lines[0].contains("state: Closed"), "{lines:?}");
         let cluster = match IdentityFile::open(&disk) {
             Ok(Some(Ok(identity))) => crate::value::id::hex(&identity.cluster()),
@@ -172,44 +176,48 @@ mod tests {
         assert!(lines[0].contains(&cluster), "{lines:?}");
         assert!(lines[1].starts_with(&format!("{FIRST}: epoch 1, SegmentFields {{ segno: 1,")), "{lines:?}");
         assert_eq!(lines.iter().filter(|line| line.starts_with("journal/")).count(), 3);
-        let told = frames(&lines);
-        assert!(told.len() > 4 && told[0] == HEADER_BYTES, "{told:?}");
+        let offsets = frames(&lines);
+        assert!(offsets.len() > 4, "{offsets:?}");
+        assert_eq!(offsets[0], HEADER_BYTES);
         let first = &lines[2];
         assert!(first.contains(": Fence batch 1, 0 entries from 1, 512 bytes"), "{first}");
         let data = &lines[3];
         assert!(data.contains(": Data batch 2, 1 entries from 1, 512 bytes"), "{data}");
         assert!(lines.last().unwrap().contains(": Close batch "), "{lines:?}");
-        // Frames follow each other to the byte.
-        for (pair, line) in told.windows(2).zip(&lines[2..]) {
+        // Frames follow each other without a gap.
+        for (pair, line) in offsets.windows(2).zip(&lines[2..]) {
             let len: usize = line.rsplit(' ').nth(1).unwrap().parse().unwrap();
             assert_eq!(pair[0] + len, pair[1], "{line}");
         }
         let snapshots = inspect(&disk_of(&frozen("snapshots"))).unwrap();
         let of_snapshots: Vec<_> = snapshots.iter().filter(|line| line.starts_with("snapshot/")).collect();
-        assert!(of_snapshots.len() == 2 && of_snapshots[1].contains("end_seq: 21"), "{of_snapshots:?}");
+        assert_eq!(of_snapshots.len(), 2);
+        assert!(of_snapshots[1].contains("end_seq: 21"), "{of_snapshots:?}");
     }
 
     #[test]
-    fn what_cannot_be_read_is_named_with_its_place() {
-        let said = |edits: &str| inspect(&damaged("clean", edits)).unwrap();
+    fn damaged_bytes_are_listed_with_their_offset() {
+        let lines_of = |edits: &str| inspect(&damaged("clean", edits)).unwrap();
         let whole = frames(&inspect(&disk_of(&frozen("clean"))).unwrap());
-        let (second, third) = (whole[1], whole[2]);
-        let lines = said(&format!("flip {FIRST} {}", second + 100));
+        let second = whole[1];
+        let third = whole[2];
+        let lines = lines_of(&format!("flip {FIRST} {}", second + 100));
         assert!(lines.contains(&format!("  {second}: not a frame")), "{lines:?}");
-        // And what follows is read all the same.
+        // The frames after it are read all the same.
         assert!(lines.iter().any(|line| line.starts_with(&format!("  {third}: Data"))), "{lines:?}");
-        let lines = said(&format!("cut {FIRST} 4095"));
+        let lines = lines_of(&format!("cut {FIRST} 4095"));
         assert!(lines.contains(&format!("{FIRST}: shorter than its header")), "{lines:?}");
-        let lines = said(&format!("flip {FIRST} 100"));
+        let lines = lines_of(&format!("flip {FIRST} 100"));
         assert!(
             lines.iter().any(|line| line.starts_with(&format!("{FIRST}: ")) && line.contains("checksum"))
         );
         assert_eq!(frames(&lines), Vec::<usize>::new());
-        let lines = said("flip IDENTITY 100; flip IDENTITY 4196");
-        assert!(lines[0].starts_with("IDENTITY: ") && !lines[0].contains("cluster"), "{lines:?}");
+        let lines = lines_of("flip IDENTITY 100; flip IDENTITY 4196");
+        assert!(lines[0].starts_with("IDENTITY: "), "{lines:?}");
+        assert!(!lines[0].contains("cluster"), "{lines:?}");
         assert_eq!(inspect(&SimStorage::new()).unwrap(), ["IDENTITY: none"]);
-        // A whole segment without zeros ends where its bytes do.
-        let lines = said(&format!("fill {FIRST} 4096 8192"));
+        // A segment without zeros at its end is read to its last byte.
+        let lines = lines_of(&format!("fill {FIRST} 4096 8192"));
         assert_eq!(frames(&lines), (4_096..8_192).step_by(512).collect::<Vec<_>>());
     }
 }

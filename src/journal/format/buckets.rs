@@ -1,9 +1,9 @@
-//! The buckets in which records of a table are kept and saved.
+//! The buckets of a table, in which its records are kept in memory and saved in snapshots.
 
-/// Buckets of a table; also the range of bucket numbers in a snapshot.
+/// Number of buckets of a table, and of bucket numbers in a snapshot.
 pub const BUCKETS: usize = 4_096;
 
-/// The bucket of a key, by its stored bytes. Fixed for ever.
+/// Returns the bucket of a stored key. The function is part of the format and never changes.
 pub fn bucket_of(key: &[u8]) -> usize {
     crc32c::crc32c(key) as usize % BUCKETS
 }

@@ -1,10 +1,9 @@
-//! Little-endian fields, one after the other.
+//! A reader of little-endian fields, one after the other.
 
 use crate::storage::is_zero;
 
-/// Goes through bytes from the front; `None` when they end.
+/// Reads bytes from the front. Each method returns `None` when too few bytes are left.
 #[derive(Clone, Copy, Debug)]
-#[allow(dead_code)]
 pub(crate) struct Reader<'a>(pub &'a [u8]);
 
 impl<'a> Reader<'a> {
@@ -36,7 +35,7 @@ impl<'a> Reader<'a> {
         self.array().map(u64::from_le_bytes)
     }
 
-    /// Whether nothing but zeros is left.
+    /// Returns whether only zeros are left.
     pub(crate) fn rest_is_zero(&self) -> bool {
         is_zero(self.0)
     }
@@ -47,12 +46,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn one_byte_that_is_not_zero_is_seen_wherever_it_stands() {
-        assert!(is_zero(&[]) && is_zero(&[0; 1300]));
+    fn one_byte_that_is_not_zero_is_seen_at_every_place() {
+        assert!(is_zero(&[]));
+        assert!(is_zero(&[0; 1300]));
         for at in [0, 511, 512, 1024, 1299] {
             let mut bytes = [0; 1300];
             bytes[at] = 1;
-            assert!(!is_zero(&bytes) && !Reader(&bytes).rest_is_zero(), "{at}");
+            assert!(!is_zero(&bytes), "{at}");
+            assert!(!Reader(&bytes).rest_is_zero(), "{at}");
             assert!(Reader(&bytes[at + 1..]).rest_is_zero());
         }
     }

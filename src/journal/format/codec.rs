@@ -1,31 +1,35 @@
-//! How a stored value becomes bytes and comes back: the only file that knows the codec.
+//! The codec of stored values: the only file that names its crate.
 //!
-//! Decoding proves nothing, so it only sees bytes that a checksum has vouched for.
+//! Decoding proves nothing about damage, so it only sees bytes whose checksum was right.
 
 pub use bincode;
-pub use bincode::{Decode, Encode};
+pub use bincode::de::{BorrowDecoder, Decoder};
+pub use bincode::enc::Encoder;
+pub use bincode::error::{DecodeError, EncodeError};
+pub use bincode::{BorrowDecode, Decode, Encode};
 
-/// The most bytes one encoded value may take: an entry of 65,536 less its header and the longest key.
-pub const VALUE_BYTES_MAX: usize = 65_536 - 8 - 12 - 256;
+/// The most bytes one encoded value may take: an entry of 65,536 bytes less its header and the longest key.
+const VALUE_BYTES_MAX: usize = 65_536 - 8 - 12 - 256;
 
-/// Decoding charges collections with their size in memory, so its limit lies above the one for bytes.
+/// The limit of decoding. It is above the limit for bytes, since the codec charges a collection with its size in
+/// memory.
 const MEMORY_BYTES_MAX: usize = 1 << 20;
 
-/// A frozen struct that goes to disk. Its pair of tags never changes its meaning.
+/// A frozen struct that goes to disk. The pair of table and schema never changes its meaning.
 pub trait Stored: Encode + Decode<()> {
     /// The table the value belongs to.
     const TABLE: u16;
-    /// The shape of the value within its table.
+    /// The version of the struct within its table.
     const SCHEMA: u16;
 }
 
 /// A value that cannot be stored, or bytes that are no such value.
 #[derive(Debug, thiserror::Error)]
 pub enum CodecError {
-    /// The value encodes to more than [`VALUE_BYTES_MAX`] bytes.
+    /// The value encodes to more bytes than an entry has room for.
     #[error("value takes {len} bytes, more than {VALUE_BYTES_MAX}")]
     TooLong {
-        /// Bytes the value takes.
+        /// Bytes that the value takes.
         len: usize,
     },
     /// The value cannot be encoded.
@@ -34,17 +38,17 @@ pub enum CodecError {
     /// The bytes do not decode.
     #[error("cannot decode value")]
     Decode(#[from] bincode::error::DecodeError),
-    /// The bytes hold more than the value.
+    /// Bytes follow the value.
     #[error("value ends at byte {used} of {len}")]
     Trailing {
-        /// Bytes the value took.
+        /// Bytes that the value took.
         used: usize,
-        /// Bytes there were.
+        /// Bytes that were given.
         len: usize,
     },
 }
 
-/// The bytes of `value`, known to decode again.
+/// Encodes `value`, and decodes the result once, so that nothing is written that recovery could not read.
 pub fn encode<T: Stored>(value: &T) -> Result<Vec<u8>, CodecError> {
     let bytes = bincode::encode_to_vec(value, bincode::config::standard())?;
     if bytes.len() > VALUE_BYTES_MAX {
@@ -54,7 +58,7 @@ pub fn encode<T: Stored>(value: &T) -> Result<Vec<u8>, CodecError> {
     Ok(bytes)
 }
 
-/// The value that `bytes` hold, to the last byte.
+/// Decodes the value that `bytes` hold, to the last byte.
 pub fn decode<T: Stored>(bytes: &[u8]) -> Result<T, CodecError> {
     let config = bincode::config::standard().with_limit::<MEMORY_BYTES_MAX>();
     let (value, used) = bincode::decode_from_slice(bytes, config)?;
@@ -79,7 +83,7 @@ mod tests {
     }
 
     #[test]
-    fn a_value_comes_back_whole_and_alone() {
+    fn a_value_comes_back_and_trailing_bytes_are_refused() {
         let note = NoteV1 { at_ms: 300, text: vec![1, 2, 3] };
         let mut bytes = encode(&note).unwrap();
         assert_eq!(decode::<NoteV1>(&bytes).unwrap(), note);
@@ -95,7 +99,7 @@ mod tests {
 
     #[test]
     fn the_longest_value_and_the_longest_key_fit_into_an_entry() {
-        // One byte for the time, three for the length.
+        // The encoding takes one byte for the time and three for the length.
         let longest = NoteV1 { at_ms: 1, text: vec![0; VALUE_BYTES_MAX - 4] };
         let value = encode(&longest).unwrap();
         assert_eq!(value.len(), VALUE_BYTES_MAX);

@@ -1,43 +1,43 @@
-//! An entry: a list of total writes of one owner, there whole or not at all.
+//! An entry: a list of total writes of one owner. After a crash it is there whole or not at all.
 
-/// The most bytes one entry may take.
+/// The most bytes that one entry may take.
 pub const ENTRY_BYTES_MAX: usize = 65_536;
 /// The most writes in one entry.
-pub const WRITES_MAX: usize = 1_024;
+const WRITES_MAX: usize = 1_024;
 
 const ENTRY_HEADER: usize = 8;
 const WRITE_HEADER: usize = 12;
 const SET: u8 = 1;
 const REMOVED: u8 = 2;
 
-/// One total write: the record as it now is, or that it is gone.
+/// One total write: the new value of a record, or its removal.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Change {
     /// The table the record belongs to.
     pub table: u16,
-    /// The shape of the value; 0 when removed.
+    /// The schema of the value; 0 for a removal.
     pub schema: u16,
     /// The slot as u16 big-endian, then the table's own bytes; 2 to 256 bytes.
     pub key: Vec<u8>,
-    /// The encoded record, or `None` when it is gone.
+    /// The encoded record, or `None` for a removal.
     pub value: Option<Vec<u8>>,
 }
 
-/// An entry in the bytes that go to disk.
+/// The bytes of an entry, as they go to disk.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct EncodedEntry(Vec<u8>);
 
 impl EncodedEntry {
-    /// The bytes, as they stand in the body of a frame.
+    /// Returns the bytes for the body of a frame.
     pub fn as_bytes(&self) -> &[u8] {
         &self.0
     }
 }
 
-/// Writes that are no entry, or bytes that hold none.
+/// The reason why writes make no entry, or bytes hold none.
 #[derive(Debug, Eq, PartialEq, thiserror::Error)]
 pub enum EntryError {
-    /// An entry holds 1 to [`WRITES_MAX`] writes.
+    /// An entry holds 1 to 1,024 writes.
     #[error("entry of {0} writes")]
     Writes(usize),
     /// An entry takes at most [`ENTRY_BYTES_MAX`] bytes.
@@ -46,7 +46,7 @@ pub enum EntryError {
     /// A key has 2 to 256 bytes.
     #[error("key of {0} bytes")]
     Key(usize),
-    /// A removal carries schema 0.
+    /// A removal has schema 0.
     #[error("removal with schema {0}")]
     Schema(u16),
     /// The bytes are not in the form of an entry.
@@ -58,7 +58,7 @@ pub enum EntryError {
 pub struct Entry;
 
 impl Entry {
-    /// The bytes of an entry that holds `changes` in their order.
+    /// Encodes an entry that holds `changes` in their order.
     pub fn encode(changes: &[Change]) -> Result<EncodedEntry, EntryError> {
         if changes.is_empty() || changes.len() > WRITES_MAX {
             return Err(EntryError::Writes(changes.len()));
@@ -93,7 +93,7 @@ impl Entry {
         Ok(EncodedEntry(out))
     }
 
-    /// The writes of the entry that `bytes` begin with, and the bytes after it.
+    /// Decodes the entry at the start of `bytes`. Returns its writes, and the bytes after it.
     pub fn decode(bytes: &[u8]) -> Result<(Vec<Change>, &[u8]), EntryError> {
         let len = bytes.first_chunk::<4>().map(|len| u32::from_le_bytes(*len) as usize);
         let len = len.ok_or(EntryError::Malformed)?;
@@ -115,11 +115,11 @@ impl Entry {
     }
 }
 
-/// Goes through the body of a frame entry by entry; ends after the first error.
+/// An iterator over the entries in the body of a frame. Ends after the first error.
 pub struct Entries<'a>(&'a [u8]);
 
 impl<'a> Entries<'a> {
-    /// Over a body whose checksum was right.
+    /// Iterates over a body whose checksum was right.
     pub const fn new(body: &'a [u8]) -> Self {
         Self(body)
     }
@@ -211,12 +211,12 @@ mod tests {
     }
 
     #[test]
-    fn an_entry_is_as_long_as_it_may_be_and_no_longer() {
+    fn an_entry_takes_its_most_bytes_and_no_more() {
         let longest = Entry::encode(&[of_len(ENTRY_BYTES_MAX)]).unwrap();
         assert_eq!(Entry::decode(longest.as_bytes()).unwrap().0, [of_len(ENTRY_BYTES_MAX)]);
         let over = ENTRY_BYTES_MAX + 1;
         assert_eq!(Entry::encode(&[of_len(over)]), Err(EntryError::Length(over)));
-        // The bytes of one that is longer, as nobody wrote them.
+        // The bytes of a longer entry, which no version wrote.
         let mut bytes = longest.as_bytes().to_vec();
         bytes.push(7);
         bytes[..4].copy_from_slice(&(over as u32).to_le_bytes());
@@ -255,7 +255,7 @@ mod tests {
         }
         let schema = Change { schema: 1, ..change(2) };
         assert_eq!(Entry::encode(&[schema]), Err(EntryError::Schema(1)));
-        // Of a removal: a schema, a value, a byte that should be zero, an operation that is none.
+        // A removal with a schema, a removal with a value, a byte that should be zero, an unknown operation, flags.
         let set = Change { value: Some(vec![9]), ..change(2) };
         for (of, at, byte) in [
             (change(2), 10, 1),

@@ -1,6 +1,6 @@
-//! A frame: one batch of entries as it stands in a segment, at a multiple of the alignment.
+//! A frame: one batch of entries in a segment, at a multiple of the alignment.
 //!
-//! Layout, little-endian; the numbers are offsets:
+//! The layout is little-endian; the numbers are offsets:
 //!
 //! ```text
 //!  0 magic `PCF1`     4 header_crc of 8..96    8 salt_tag (8)     16 batch_no       24 first_seq
@@ -9,31 +9,32 @@
 //! 96 body, then zeros up to the alignment
 //! ```
 //!
-//! No length is believed before `header_crc`; `prev_crc` is the `header_crc` of the frame before, so that frames form a
-//! chain; `salt_tag` begins the segment's salt, so that text in a body can never pass for a frame.
+//! No length is believed before `header_crc` was checked. `prev_crc` is the `header_crc` of the frame before, so that
+//! frames form a chain. `salt_tag` is the beginning of the segment's salt, so that text in a body can never pass for a
+//! frame.
 
 use crate::storage::is_zero;
 use crate::system::seeded_bug::{Bug, seeded};
 
-/// Bytes of a frame's header.
+/// Length of a frame's header.
 pub const FRAME_HEADER: usize = 96;
 /// The most bytes of a body.
 pub const BODY_BYTES_MAX: usize = 1_048_576;
 
 const MAGIC: [u8; 4] = *b"PCF1";
 
-/// What a frame carries. The numbers stand on disk.
+/// The kind of a frame. Its number is part of the format.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Kind {
     /// Entries.
     Data,
-    /// Nothing but the word that what came before is durable.
+    /// No entries: attests that the frames before are durable.
     Attest,
-    /// The first frame of a new owner.
+    /// No entries: the first frame of a run.
     Fence,
-    /// Entries of an older owner's last frame, written again by recovery.
+    /// Entries of the last frame of the previous run, written again by recovery.
     Carry,
-    /// The last frame of a clean stop.
+    /// No entries: the last frame of a clean stop.
     Close,
 }
 
@@ -64,69 +65,69 @@ impl Kind {
     }
 }
 
-/// The header of a frame, its checksums aside.
+/// The header of a frame, without its checksums.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct FrameHeader {
     /// The first 8 bytes of the segment's salt.
     pub salt_tag: [u8; 8],
-    /// One more than that of the frame before, across segments.
+    /// Number of the frame: one more than that of the frame before, across segments.
     pub batch_no: u64,
-    /// The sequence of the first entry; entry `i` has `first_seq + i`.
+    /// Sequence of the first entry; entry `i` has `first_seq + i`.
     pub first_seq: u64,
-    /// Entries in the body; 0 in frames that carry none.
+    /// Number of entries in the body.
     pub count: u32,
-    /// Every byte of this segment below it was durable when the frame was composed.
+    /// Offset in this segment below which every byte was durable when the frame was composed.
     pub durable_off: u64,
-    /// Likewise, as a sequence.
+    /// The highest sequence that was durable when the frame was composed.
     pub durable_seq: u64,
-    /// Milliseconds since 1970; never falls.
+    /// Time of the frame in milliseconds since 1970; never falls.
     pub wall_ms: u64,
-    /// The segment's epoch.
+    /// Epoch of the segment.
     pub epoch: u64,
-    /// `header_crc` of the frame before, across segments; 0 for the first ever.
+    /// `header_crc` of the frame before, across segments; 0 in the first frame of an installation.
     pub prev_crc: u32,
-    /// What it carries.
+    /// Kind of the frame.
     pub kind: Kind,
 }
 
-/// A frame that was read, its checksums right.
+/// A frame that was read and whose checksums are right.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Frame<'a> {
-    /// Its header.
+    /// The header.
     pub header: FrameHeader,
-    /// Its own checksum, which the next frame names.
+    /// The checksum of the header, which the next frame names.
     pub header_crc: u32,
-    /// Entries and not a byte more.
+    /// The entries, without padding.
     pub body: &'a [u8],
-    /// Bytes it takes in the segment, padding included.
+    /// Bytes that the frame takes in the segment, padding included.
     pub len: usize,
 }
 
-/// What stands at an offset of a segment, seen without its neighbours.
+/// The bytes at an offset of a segment, judged without their neighbours.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Seen<'a> {
-    /// Zeros to the end.
+    /// Zeros to the end of the segment.
     End,
-    /// A frame whose checksums are right and whose padding is zero. Whether it continues the chain is another question.
+    /// A frame whose checksums are right and whose padding is zero. It need not continue the chain.
     Frame(Frame<'a>),
     /// Anything else.
     Bad,
 }
 
-/// Why a frame cannot be composed. Both are mistakes of the writer.
+/// The reason why a frame cannot be composed: a mistake of the writer.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 pub enum FrameError {
-    /// More than [`BODY_BYTES_MAX`].
+    /// The body is longer than [`BODY_BYTES_MAX`].
     #[error("frame body of {0} bytes")]
     Length(usize),
-    /// A kind that carries entries has none, or the other way round.
+    /// A frame of a kind with entries has none, or the other way round.
     #[error("frame of kind {kind:?} with {count} entries in {body_len} bytes")]
     Count {
-        /// The kind.
+        /// The kind of the frame.
         kind: Kind,
-        /// Its count.
+        /// The number of entries that was given.
         count: u32,
-        /// The length of its body.
+        /// The length of the body.
         body_len: usize,
     },
 }
@@ -166,12 +167,12 @@ pub fn write(header: &FrameHeader, body: &[u8], align: usize, out: &mut Vec<u8>)
     Ok(header_crc)
 }
 
-/// Bytes that a frame with such a body takes.
+/// Returns how many bytes a frame with a body of `body_len` bytes takes.
 pub const fn padded(body_len: usize, align: usize) -> usize {
     (FRAME_HEADER + body_len).next_multiple_of(align)
 }
 
-/// What `rest`, the bytes from an offset to the end of the segment, begin with.
+/// Reads the frame at the start of `rest`, the bytes from an offset to the end of the segment.
 pub fn read(rest: &[u8], align: usize) -> Seen<'_> {
     if is_zero(rest) {
         return Seen::End;
@@ -179,7 +180,8 @@ pub fn read(rest: &[u8], align: usize) -> Seen<'_> {
     read_frame(rest, align).map_or(Seen::Bad, Seen::Frame)
 }
 
-/// The header at the begin of `rest` if its checksum is right; the body may be anything. Used to look for a witness.
+/// Reads the header at the start of `rest`, if its checksum is right. The body may be damaged: the header alone can
+/// attest that earlier bytes were durable.
 pub fn read_header(rest: &[u8]) -> Option<FrameHeader> {
     Checked::read(rest).map(|checked| checked.header)
 }
@@ -203,7 +205,7 @@ const fn counts_agree(kind: Kind, count: u32, body_len: usize) -> bool {
     }
 }
 
-/// A header whose checksum was right, with what is of no use once the body has been read.
+/// A header whose checksum was right, with the fields that are needed only to read the body.
 struct Checked {
     header: FrameHeader,
     header_crc: u32,
@@ -280,7 +282,7 @@ mod tests {
     }
 
     #[test]
-    fn a_frame_comes_back_and_its_fields_stand_where_the_format_says() {
+    fn a_frame_comes_back_and_its_fields_are_where_the_format_says() {
         let mut bytes = sample();
         assert_eq!(bytes.len(), 1024);
         assert_eq!(bytes[0..4], *b"PCF1");

@@ -1,7 +1,7 @@
-//! The first block of every file: what kind of file it is, of which installation, and under which epoch.
+//! The header block, the first block of every file: the kind of the file, its installation and the epoch of its writer.
 //!
-//! Little-endian; unnamed bytes are zero and checked to be zero. Bytes 0 to 15 keep their meaning for ever, so that an
-//! old binary can say "written by a newer version".
+//! Integers are little-endian; bytes without a name are zero and checked to be zero. Bytes 0 to 15 never change their
+//! meaning, so that an old binary can say "written by a newer version".
 //!
 //! ```text
 //!  0 magic (8)   8 crc of 12..4096   12 format (2)   14 min_reader (2)   16 cluster (16)   32 timeline (4)
@@ -9,25 +9,25 @@
 //! 96 by kind of file (1952)        2048 bitmap of slots (2048)
 //! ```
 
-/// Bytes of the block.
+/// Length of the block.
 pub const HEADER_BYTES: usize = 4096;
-/// Bytes that belong to the kind of file.
+/// Length of the part whose layout depends on the kind of file.
 pub const BY_KIND_BYTES: usize = 1952;
-/// The format this program writes, and the newest it reads.
-pub const FORMAT: u16 = 1;
+/// The format that this program writes, and the newest that it reads.
+const FORMAT: u16 = 1;
 
 const SLOT_BYTES: usize = 2048;
 
-/// What a file is.
+/// The kind of a file.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum FileKind {
-    /// A piece of the journal.
+    /// A segment of the journal.
     Segment,
-    /// Saved state.
+    /// A snapshot.
     Snapshot,
-    /// What bounds the past from below.
+    /// `IDENTITY`, which bounds the past from below.
     Identity,
-    /// The limiter's cells.
+    /// The cells of the throttle.
     Throttle,
 }
 
@@ -42,38 +42,38 @@ impl FileKind {
     }
 }
 
-/// What the block says.
+/// The contents of the block.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Header {
-    /// What the file is.
+    /// The kind of the file.
     pub kind: FileKind,
-    /// Random, drawn at the first start of an installation.
+    /// The installation: random, drawn at its first start.
     pub cluster: [u8; 16],
-    /// One more at each restore from a backup.
+    /// The timeline: raised by one at each restore from a backup.
     pub timeline: u32,
-    /// The owner that wrote the file.
+    /// The epoch of the run that wrote the file.
     pub epoch: u64,
-    /// When it was made, in milliseconds since 1970.
+    /// Time when the file was made, in milliseconds since 1970.
     pub created_ms: u64,
-    /// Random per file; zero in `IDENTITY`.
+    /// The salt: random per file, zero in `IDENTITY`.
     pub salt: [u8; 32],
-    /// The fields of the kind, in the order of its own layout.
+    /// The fields of this kind of file, in the layout of that kind.
     pub by_kind: [u8; BY_KIND_BYTES],
 }
 
-/// Why a block is not to be believed.
+/// The reason why a block is not believed.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 pub enum HeaderError {
-    /// Another kind of file, or no file of ours.
+    /// A file of another kind, or of another program.
     #[error("not a file of kind {0:?}")]
     Magic(FileKind),
-    /// Damaged.
+    /// The block is damaged.
     #[error("header block is damaged: its checksum differs")]
     Checksum,
     /// A later version wrote it in a form that this one cannot read.
     #[error("written by a newer version: it needs a reader of format {min_reader}, this one reads {FORMAT}")]
     Newer {
-        /// The least format a reader must know.
+        /// The oldest format that a reader must know.
         min_reader: u16,
     },
     /// The checksum is right, but a field has a value that this version never writes.
@@ -82,7 +82,7 @@ pub enum HeaderError {
 }
 
 impl Header {
-    /// The bytes of the block.
+    /// Returns the bytes of the block.
     pub fn to_bytes(&self) -> Vec<u8> {
         let mut checked = Vec::with_capacity(HEADER_BYTES - 12);
         checked.extend_from_slice(&FORMAT.to_le_bytes());
@@ -107,7 +107,7 @@ impl Header {
 
     /// Reads the block of a file that should be of `kind`.
     ///
-    /// Errors: magic first, then the checksum, then the version, then fields: nothing is believed before what vouches
+    /// Errors: checked in the order magic, checksum, version, fields, so that nothing is believed before what vouches
     /// for it.
     pub fn read(kind: FileKind, bytes: &[u8; HEADER_BYTES]) -> Result<Self, HeaderError> {
         let mut reader = Reader { bytes, at: 0 };
@@ -159,6 +159,7 @@ impl Reader<'_> {
     }
 }
 
+/// Lays fields out one after the other, with zeros after the last.
 pub(crate) fn by_kind(fields: &[&[u8]]) -> [u8; BY_KIND_BYTES] {
     let mut out = [0; BY_KIND_BYTES];
     let bytes = fields.iter().flat_map(|field| field.iter());
@@ -197,7 +198,7 @@ mod tests {
     }
 
     #[test]
-    fn a_block_comes_back_and_its_fields_stand_where_the_format_says() {
+    fn a_block_comes_back_and_its_fields_are_where_the_format_says() {
         let bytes = block();
         assert_eq!(Header::read(FileKind::Segment, &bytes), Ok(header()));
         assert_eq!(bytes[..8], *b"PCJRNL\r\n");

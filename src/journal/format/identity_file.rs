@@ -1,4 +1,4 @@
-//! `IDENTITY`: the file that bounds the past from below.
+//! `IDENTITY`: the file that says which installation a directory belongs to, and bounds its past from below.
 
 use super::bytes::Reader;
 use super::header::by_kind;
@@ -8,18 +8,18 @@ use crate::storage::{File, Storage};
 use crate::system::seeded_bug::{Bug, seeded};
 use std::io;
 
-/// How far an installation has come.
+/// The state of an installation.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum State {
-    /// The first start is not over: nothing has been acknowledged.
+    /// The first start has not finished: nothing has been acknowledged.
     Forming,
-    /// In use.
+    /// The installation is in use.
     Live,
-    /// Stopped cleanly.
+    /// The last run ended with a clean stop.
     Closed,
 }
 
-/// One slot of `IDENTITY`: bounds the past from below.
+/// One slot of `IDENTITY`.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Identity {
     /// The slot with the higher version counts.
@@ -28,7 +28,7 @@ pub struct Identity {
     pub head_segno: u64,
     /// The journal must reach this sequence.
     pub min_seq: u64,
-    /// How far the installation has come.
+    /// The state of the installation.
     pub state: State,
 }
 
@@ -49,7 +49,9 @@ impl Identity {
 
     fn read(bytes: &[u8; BY_KIND_BYTES]) -> Option<Self> {
         let mut reader = Reader(bytes);
-        let (version, head_segno, min_seq) = (reader.u64()?, reader.u64()?, reader.u64()?);
+        let version = reader.u64()?;
+        let head_segno = reader.u64()?;
+        let min_seq = reader.u64()?;
         let state = match reader.u8()? {
             1 => State::Forming,
             2 => State::Live,
@@ -69,7 +71,7 @@ pub struct IdentityFile {
 }
 
 impl IdentityFile {
-    /// Makes the file of a new installation, *forming*. It is there whole or not at all.
+    /// Makes the file of a new installation, in state *forming*. After a crash it is there whole or not at all.
     pub fn form(
         storage: &dyn Storage,
         cluster: [u8; 16],
@@ -92,14 +94,15 @@ impl IdentityFile {
         Ok(Self { file: storage.open_to_write(IDENTITY)?, header, newest })
     }
 
-    /// Opens the file to read it; `Ok(None)` when there is none.
+    /// Opens the file for reading. Returns `Ok(None)` when there is none.
     ///
-    /// Errors: the header error of the slot that should have been readable, when neither is.
+    /// Errors: the inner error is the header error of a slot, when neither slot can be read or a newer version wrote
+    /// one.
     pub fn open(storage: &dyn Storage) -> io::Result<Option<Result<Self, HeaderError>>> {
         Self::read(storage.open(IDENTITY))
     }
 
-    /// Likewise, for a life that goes on in it.
+    /// Opens the file for reading and writing, with the results of [`IdentityFile::open`].
     pub fn open_to_write(storage: &dyn Storage) -> io::Result<Option<Result<Self, HeaderError>>> {
         Self::read(storage.open_to_write(IDENTITY))
     }
@@ -123,7 +126,7 @@ impl IdentityFile {
             best = match (best, read) {
                 (Ok((_, before)), Ok((header, slot))) if slot.version > before.version => Ok((header, slot)),
                 (Ok(before), Ok(_)) => Ok(before),
-                // What a newer version wrote must not be passed over for an older slot.
+                // A slot of a newer version must not be passed over for an older slot.
                 (_, Err(newer @ HeaderError::Newer { .. })) => return Ok(Some(Err(newer))),
                 (Err(_), read) => read,
                 (best, Err(_)) => best,
@@ -132,17 +135,17 @@ impl IdentityFile {
         Ok(Some(best.map(|(header, newest)| Self { file, header, newest })))
     }
 
-    /// The slot that counts.
+    /// Returns the valid slot with the higher version.
     pub const fn newest(&self) -> Identity {
         self.newest
     }
 
-    /// Drawn at the first start.
+    /// Returns the installation, drawn at the first start.
     pub const fn cluster(&self) -> [u8; 16] {
         self.header.cluster
     }
 
-    /// One more at each restore.
+    /// Returns the timeline, which each restore raises by one.
     pub const fn timeline(&self) -> u32 {
         self.header.timeline
     }
@@ -152,7 +155,7 @@ impl IdentityFile {
         let next = Identity { version: self.newest.version + 1, head_segno, min_seq, state };
         self.header.epoch = epoch;
         self.header.by_kind = next.to_bytes();
-        // Versions 1, 3, 5 … stand in the first slot, the others in the second.
+        // Odd versions are in the first slot, even ones in the second.
         let slot = u64::from(next.version.is_multiple_of(2) && !seeded(Bug::IdentityInOneSlot));
         self.file.write_at(&self.header.to_bytes(), slot * HEADER_BYTES as u64)?;
         self.file.sync_data()?;
@@ -184,37 +187,38 @@ mod tests {
     }
 
     #[test]
-    fn slots_are_written_in_turn_and_say_all_there_is_to_say() {
+    fn slots_are_written_in_turn_and_hold_every_field() {
         let disk = SimStorage::new();
         let mut identity = IdentityFile::form(&disk, [7; 16], 3, 1).unwrap();
         let read = || IdentityFile::open(&disk).unwrap().unwrap().unwrap();
-        assert_eq!(
-            (read().newest().state, read().cluster(), read().timeline()),
-            (State::Forming, [7; 16], 3)
-        );
+        assert_eq!(read().newest().state, State::Forming);
+        assert_eq!(read().cluster(), [7; 16]);
+        assert_eq!(read().timeline(), 3);
         for (version, state) in (2..).zip([State::Live, State::Closed, State::Live]) {
             identity.write(version, 10 + version, 20 + version, state).unwrap();
             let written = Identity { version, head_segno: 10 + version, min_seq: 20 + version, state };
-            assert_eq!((identity.newest(), read().newest()), (written, written));
+            assert_eq!(identity.newest(), written);
+            assert_eq!(read().newest(), written);
             let bytes = disk.peek(IDENTITY).unwrap();
             let slot = if version % 2 == 1 { 0 } else { HEADER_BYTES };
-            assert_eq!((bytes.len(), bytes[slot + 96]), (2 * HEADER_BYTES, version as u8));
+            assert_eq!(bytes.len(), 2 * HEADER_BYTES);
+            assert_eq!(bytes[slot + 96], version as u8);
         }
-        // Half of the file, as another system's editor may leave it.
+        // One slot is enough, even when the file ends after it.
         disk.damage(IDENTITY, |bytes| bytes.truncate(HEADER_BYTES));
         assert_eq!(read().newest().version, 3);
     }
 
     #[test]
-    fn an_identity_that_cannot_be_read_is_not_taken_for_none_nor_for_its_older_slot() {
+    fn an_unreadable_identity_is_not_taken_for_none_or_an_older_slot() {
         let disk = SimStorage::new();
         let mut identity = IdentityFile::form(&disk, [7; 16], 1, 1).unwrap();
         identity.write(1, 1, 0, State::Live).unwrap();
         for kind in [Kind::Open, Kind::Read] {
             for later in 0..2 {
-                let (at, lasting) = (disk.operations() + 1 + later, true);
+                let at = disk.operations() + 1 + later;
                 let error = io::ErrorKind::PermissionDenied;
-                disk.fail(Some(Failure { at, lasting, only: Some(kind), error }));
+                disk.fail(Some(Failure { at, lasting: true, only: Some(kind), error }));
                 let read = IdentityFile::open(&disk).map(|_| ());
                 // The first operation is the opening.
                 let fails = kind == Kind::Read || later == 0;

@@ -1,4 +1,4 @@
-//! What the files are called, and what their header blocks say beyond what all have.
+//! The names of files and directories, the sizes of the format, and the header fields of a segment.
 //!
 //! ```text
 //! LOCK  IDENTITY  journal/<segno:016x>.log  snapshot/<end_seq:016x>.snap  quarantine/
@@ -11,13 +11,13 @@ use super::header::{BY_KIND_BYTES, HEADER_BYTES};
 use crate::journal::format::header::by_kind;
 use crate::storage::Storage;
 
-/// Where segments lie.
+/// The directory of segments.
 pub const JOURNAL_DIR: &str = "journal";
-/// Where snapshots lie.
+/// The directory of snapshots.
 pub const SNAPSHOT_DIR: &str = "snapshot";
-/// Where bytes are kept that recovery cut off.
+/// The directory of bytes that recovery cut off.
 pub const QUARANTINE_DIR: &str = "quarantine";
-/// Where a restore builds a new past before it moves to its place; never moved away by a server.
+/// The directory in which a restore builds a new past before it moves it to its place. A server never moves it.
 pub const BUILDING: &str = "restoring.tmp";
 /// The file that bounds the past from below.
 pub const IDENTITY: &str = "IDENTITY";
@@ -25,77 +25,77 @@ pub const IDENTITY: &str = "IDENTITY";
 /// Sizes of the format: fixed in production, small in the simulator.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Sizes {
-    /// Bytes of a segment, from birth.
+    /// Length of a segment. It is allocated at once and never changes.
     pub segment: u64,
-    /// The most bytes of a frame's body that is written.
+    /// The most bytes of a frame's body.
     pub body: usize,
-    /// Every frame begins at a multiple of it.
+    /// Alignment of frames: each begins at a multiple of it.
     pub align: usize,
-    /// Bytes that may wait for a sync.
+    /// The most bytes that may wait for a sync.
     pub window: u64,
 }
 
 impl Sizes {
-    /// What a server uses.
+    /// The sizes of a server.
     pub const PRODUCTION: Self =
         Self { segment: 16 << 20, body: super::frame::BODY_BYTES_MAX, align: 4096, window: 8 << 20 };
 
-    /// The most bytes one frame takes, the tag of an encrypted one included.
+    /// Returns the most bytes that one frame takes, the tag of an encrypted one included.
     pub const fn frame_max(self) -> u64 {
         ((super::frame::FRAME_HEADER + self.body + 16).next_multiple_of(self.align)) as u64
     }
 }
 
-/// The path of a segment.
+/// Returns the path of a segment.
 pub fn segment_path(segno: u64) -> String {
     format!("{JOURNAL_DIR}/{segno:016x}.log")
 }
 
-/// The path of a snapshot.
+/// Returns the path of a snapshot.
 pub fn snapshot_path(end_seq: u64) -> String {
     format!("{SNAPSHOT_DIR}/{end_seq:016x}.snap")
 }
 
-/// The number in a file's name, for names of exactly that form.
+/// Returns the number in a file name of exactly the form `<16 lower-case hex digits><extension>`.
 pub fn number_in(name: &str, extension: &str) -> Option<u64> {
     let digits = name.strip_suffix(extension)?;
     let number = u64::from_str_radix(digits, 16).ok()?;
     (format!("{number:016x}") == digits).then_some(number)
 }
 
-/// The numbers in the names of one directory, ascending.
+/// Returns the numbers in the names of one directory, ascending.
 pub fn numbers(storage: &dyn Storage, dir: &str, extension: &str) -> io::Result<Vec<u64>> {
-    let mut found: Vec<u64> =
-        storage.list(dir)?.iter().filter_map(|name| number_in(name, extension)).collect();
-    found.sort_unstable();
-    Ok(found)
+    let names = storage.list(dir)?;
+    let mut numbers: Vec<u64> = names.iter().filter_map(|name| number_in(name, extension)).collect();
+    numbers.sort_unstable();
+    Ok(numbers)
 }
 
-/// What a segment's header says of its place in the journal.
+/// The header fields of a segment: its place in the journal.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct SegmentFields {
-    /// One more than that of the segment before.
+    /// Number of the segment, one more than that of the segment before.
     pub segno: u64,
-    /// Its length from birth.
+    /// Length of the segment, which never changes.
     pub segment_len: u64,
-    /// The sequence of its first entry.
+    /// Sequence of its first entry.
     pub first_seq: u64,
-    /// The number of its first frame.
+    /// Number of its first frame.
     pub first_batch: u64,
-    /// The segment before; 0 when there is none.
+    /// Number of the segment before; 0 when there is none.
     pub prev_segno: u64,
-    /// Where that one ends.
+    /// Offset at which the frames of the segment before end.
     pub prev_valid_len: u64,
-    /// `header_crc` of that one's last frame.
+    /// `header_crc` of the last frame of the segment before.
     pub prev_last_crc: u32,
-    /// The alignment of its frames.
+    /// Alignment of its frames.
     pub align: u32,
-    /// Bytes that were in the file before it got its name.
+    /// Bytes that were in the file, durable, before it got its name.
     pub born_len: u64,
 }
 
 impl SegmentFields {
-    /// The fields as they stand in the block.
+    /// Returns the fields as bytes of the header block.
     pub fn to_bytes(self) -> [u8; BY_KIND_BYTES] {
         by_kind(&[
             &self.segno.to_le_bytes(),
@@ -110,7 +110,7 @@ impl SegmentFields {
         ])
     }
 
-    /// Reads them; `None` when no version wrote such values.
+    /// Reads the fields. Returns `None` when no version wrote such values.
     pub fn read(bytes: &[u8; BY_KIND_BYTES]) -> Option<Self> {
         let mut reader = Reader(bytes);
         let fields = Self {
@@ -127,7 +127,7 @@ impl SegmentFields {
         let align = u64::from(fields.align);
         let aligned = |len: u64| align.is_power_of_two() && len.is_multiple_of(align);
         let sound = reader.rest_is_zero()
-            // So none is number 0.
+            // This also refuses number 0.
             && fields.prev_segno < fields.segno
             && HEADER_BYTES as u64 <= fields.born_len
             && fields.born_len <= fields.segment_len
@@ -190,7 +190,8 @@ mod tests {
     fn the_longest_frame_leaves_room_for_a_tag() {
         let sizes = Sizes { segment: 8_192, body: 1_024, align: 512, window: 1 };
         // Header, body and tag: 96 + 1,024 + 16.
-        assert_eq!((sizes.frame_max(), Sizes { body: 512 - 112, ..sizes }.frame_max()), (1_536, 512));
+        assert_eq!(sizes.frame_max(), 1_536);
+        assert_eq!(Sizes { body: 512 - 112, ..sizes }.frame_max(), 512);
         assert_eq!(Sizes { body: 512 - 111, ..sizes }.frame_max(), 1_024);
     }
 

@@ -1,6 +1,4 @@
-//! The bytes of the journal: headers, frames, entries, file names and the codec of values.
-//!
-//! Invariant: nothing here opens a file of its own accord, appends or recovers.
+#![doc = include_str!("README.md")]
 
 pub mod buckets;
 pub(crate) mod bytes;

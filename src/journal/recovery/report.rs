@@ -1,20 +1,20 @@
-//! What recovery replays into, what it found, and why it refuses.
+//! The types that recovery shares with its callers: the target that it replays into, the report of what it read, and
+//! the refusal to start.
 
 use std::{fmt, io};
 
-use crate::journal::recovery::Tail;
-use crate::journal::snapshot::status::Named;
+use crate::journal::snapshot::status::{Named, Tail};
 
-/// Why the server does not start. Never offers deletion.
+/// The reason why a directory is refused, with the next step for the operator. It never suggests deleting anything.
 #[derive(Debug)]
 pub struct Refusal {
-    /// The file it is about.
+    /// The file that is refused.
     pub path: String,
-    /// Where in it.
+    /// The offset in that file, if the reason is at one place.
     pub offset: Option<u64>,
     /// What is wrong.
     pub what: String,
-    /// What to do next.
+    /// What the operator should do next.
     pub next: &'static str,
 }
 
@@ -41,36 +41,39 @@ impl fmt::Display for Refusal {
 
 impl std::error::Error for Refusal {}
 
-pub(in crate::journal) const INSPECT: &str = "nothing was changed; look at it with `portcullis data inspect`, and restore a backup if it is \
-     really damaged";
+pub(in crate::journal) const INSPECT: &str = "nothing was changed; look at it with `portcullis data inspect`, \
+     and restore a backup if it is really damaged";
 
 pub(super) const FIX_DISK: &str = "mend the disk or its permissions and start again";
 
+/// Returns a function that turns an I/O error on `path` into a refusal.
 pub(in crate::journal) fn unreadable(path: &str) -> impl FnOnce(io::Error) -> Refusal {
     move |error| Refusal::new(path, None, error, FIX_DISK)
 }
 
-/// Calls of recovery into whoever owns the state.
+/// A target that recovery replays into. Implemented by the owner of the state.
 pub trait ReplayTarget {
-    /// Makes one write true: total, in order, no rule, clock or chance. An error when no version of ours wrote it.
+    /// Makes one write true. Writes are total and arrive in order; no rule, clock or randomness is involved.
+    ///
+    /// Errors: no version of this server wrote such a record.
     fn apply(&mut self, table: u16, schema: u16, key: &[u8], value: Option<&[u8]>) -> Result<(), String>;
-    /// The installation is new and nothing has been acknowledged: keys are made now. May be called again after a
-    /// crash of the first start.
+    /// Makes the keys of a new installation, in which nothing has been acknowledged yet. Called again if the first
+    /// start crashed after it.
     fn first_start(&mut self) -> io::Result<()> {
         Ok(())
     }
-    /// Whether keys are there, which a new installation cannot have.
+    /// Returns whether keys exist. A new installation cannot have any.
     fn has_keys(&self) -> bool {
         false
     }
 }
 
-/// What recovery found.
+/// The facts that reading a directory showed.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct RecoveryReport {
-    /// There was nothing before.
+    /// Whether the directory held nothing, or only the traces of a first start that did not finish.
     pub first_start: bool,
-    /// The server before was stopped in order.
+    /// Whether the previous run ended with a clean stop.
     pub clean_stop: bool,
     /// Entries replayed from segments.
     pub entries: u64,
@@ -78,14 +81,14 @@ pub struct RecoveryReport {
     pub records: u64,
     /// The last sequence.
     pub seq: u64,
-    /// Bytes of a torn tail that were cut off.
+    /// Bytes of a torn tail that are cut off.
     pub torn: u64,
-    /// Things an operator should know.
+    /// Findings that an operator should know of.
     pub warnings: Vec<String>,
-    /// The latest time that was seen.
+    /// The latest time that a frame or the snapshot names, in milliseconds since 1970.
     pub wall_ms: u64,
-    /// The newest snapshot that has a name.
+    /// The newest named snapshot. Known only after the directory is owned.
     pub newest: Option<Named>,
-    /// What lies behind the snapshot that was read.
+    /// The part of the journal after the snapshot that was read.
     pub tail: Tail,
 }

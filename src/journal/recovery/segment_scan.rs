@@ -1,4 +1,4 @@
-//! The walk over the frames of one segment, judged by the table of [`verdict`](super::verdict).
+//! The scan over the frames of one segment, judged by the table of [`verdict`](super::verdict).
 
 use super::verdict::{Evidence, Reason, Verdict, What, Where, classify};
 use crate::journal::append::segment_log::Chain;
@@ -8,43 +8,52 @@ use crate::journal::format::layout::Sizes;
 use crate::storage::is_zero;
 use crate::system::seeded_bug::{Bug, seeded};
 
-/// A segment as it is read, and what is known of its neighbours.
+/// The bytes of a segment, with what its header and its successor say of them.
 pub(in crate::journal) struct SegmentScan<'a> {
     pub(in crate::journal) bytes: &'a [u8],
     pub(in crate::journal) sizes: Sizes,
     pub(in crate::journal) salt_tag: [u8; 8],
     pub(in crate::journal) epoch: u64,
     pub(in crate::journal) born_len: u64,
-    /// What the next segment says of this one's end and last frame.
-    pub(in crate::journal) named_end: Option<(u64, u32)>,
+    /// The end that the next segment names; `None` for the last segment.
+    pub(in crate::journal) named_end: Option<NamedEnd>,
 }
 
-/// How a walk ended.
+/// The end of a segment, as its successor names it.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::journal) struct NamedEnd {
+    /// The offset at which its frames end.
+    pub(in crate::journal) len: u64,
+    /// `header_crc` of its last frame.
+    pub(in crate::journal) last_crc: u32,
+}
+
+/// How a scan ended.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(in crate::journal) struct Scanned {
-    /// Where the frames end.
+    /// The offset at which the frames end.
     pub(in crate::journal) end: u64,
     /// What the next frame would continue.
     pub(in crate::journal) chain: Chain,
-    /// The last frame, if there is one: where it begins, and what came before it.
+    /// The last frame, if there is one: its offset, and the chain before it.
     pub(in crate::journal) last: Option<(u64, Chain)>,
-    /// Bytes behind the end are to be cut off.
+    /// Whether bytes after the end are to be cut off.
     pub(in crate::journal) torn: bool,
-    /// The last frame is that of a clean stop.
+    /// Whether the last frame is that of a clean stop.
     pub(in crate::journal) closed: bool,
 }
 
-/// Why the walk cannot go on.
+/// The reason why a scan cannot go on, with the offset.
 #[derive(Debug)]
 pub(in crate::journal) enum Broken {
-    /// By the table.
+    /// The table refuses the bytes.
     Judged(u64, Reason),
     /// An entry of a sound frame cannot be applied.
     Apply(u64, String),
 }
 
 impl SegmentScan<'_> {
-    /// Gives every frame to `apply` with the offset it begins at, in order.
+    /// Gives every frame to `apply`, in order. `chain` is what the first frame must continue.
     pub(in crate::journal) fn run(
         &self,
         mut chain: Chain,
@@ -62,18 +71,12 @@ impl SegmentScan<'_> {
                 Seen::Frame(_) => (What::Alien, None),
                 Seen::Bad => (What::Bad, None),
             };
-            let place = match self.named_end {
-                Some((end, _)) if at < end => Where::BeforeNamedEnd,
-                Some(_) => Where::AtNamedEnd,
-                None if at < self.born_len && !seeded(Bug::BornTakenForTorn) => Where::Born,
-                None => Where::Tail,
-            };
             let evidence = Evidence {
                 past_named_end: self
                     .named_end
                     .zip(frame)
-                    .is_some_and(|((end, _), frame)| at + frame.len as u64 > end),
-                named_crc_agrees: self.named_end.is_some_and(|(_, crc)| crc == chain.last_crc)
+                    .is_some_and(|(end, frame)| at + frame.len as u64 > end.len),
+                named_crc_agrees: self.named_end.is_some_and(|end| end.last_crc == chain.last_crc)
                     || seeded(Bug::ChainNotChecked),
                 after_close: closed,
                 witnessed: what == What::Bad && !seeded(Bug::StopAtFirstBadFrame) && self.is_witnessed(at),
@@ -81,11 +84,11 @@ impl SegmentScan<'_> {
                     && !seeded(Bug::StopAtFirstBadFrame)
                     && !is_zero(rest.get(self.sizes.frame_max() as usize..).unwrap_or_default()),
             };
-            let walked = |torn| Scanned { end: at, chain, last, torn, closed };
-            match classify(place, what, evidence) {
+            let scanned = |torn| Scanned { end: at, chain, last, torn, closed };
+            match classify(self.place_of(at), what, evidence) {
                 Verdict::Apply => {}
-                Verdict::NextSegment | Verdict::End => return Ok(walked(false)),
-                Verdict::Torn => return Ok(walked(true)),
+                Verdict::NextSegment | Verdict::End => return Ok(scanned(false)),
+                Verdict::Torn => return Ok(scanned(true)),
                 Verdict::Refuse(reason) => return Err(Broken::Judged(at, reason)),
             }
             let Some(frame) = frame else { return Err(Broken::Judged(at, Reason::Corrupt)) };
@@ -102,6 +105,15 @@ impl SegmentScan<'_> {
         }
     }
 
+    fn place_of(&self, at: u64) -> Where {
+        match self.named_end {
+            Some(end) if at < end.len => Where::BeforeNamedEnd,
+            Some(_) => Where::AtNamedEnd,
+            None if at < self.born_len && !seeded(Bug::BornTakenForTorn) => Where::Born,
+            None => Where::Tail,
+        }
+    }
+
     fn continues(&self, chain: Chain, frame: &Frame<'_>) -> bool {
         let header = &frame.header;
         header.salt_tag == self.salt_tag
@@ -112,7 +124,7 @@ impl SegmentScan<'_> {
             && header.wall_ms >= chain.wall_ms
     }
 
-    /// Whether a header somewhere behind `at` says that the bytes at `at` were durable.
+    /// Returns whether a later frame header says that the bytes at `at` were durable.
     fn is_witnessed(&self, at: u64) -> bool {
         let first = at as usize + self.sizes.align;
         (first..self.bytes.len()).step_by(self.sizes.align).any(|later| {
@@ -144,7 +156,7 @@ mod tests {
             Self { bytes: vec![0; HEADER_BYTES], chain: BEGIN }
         }
 
-        /// A frame that says what was durable, with another tag if need be; gives its offset.
+        /// Adds a frame that says that everything below `durable_off` was durable. Returns its offset.
         fn frame(&mut self, salt_tag: [u8; 8], durable_off: u64) -> u64 {
             let header = FrameHeader {
                 salt_tag,
@@ -160,32 +172,38 @@ mod tests {
             };
             let at = self.bytes.len() as u64;
             let last_crc = frame::write(&header, &[1; 30], SIZES.align, &mut self.bytes).unwrap();
-            let (next_batch, next_seq) = (self.chain.next_batch + 1, self.chain.next_seq + 1);
-            self.chain = Chain { next_batch, next_seq, last_crc, wall_ms: 5 };
+            self.chain = Chain {
+                next_batch: self.chain.next_batch + 1,
+                next_seq: self.chain.next_seq + 1,
+                last_crc,
+                wall_ms: 5,
+            };
             at
         }
 
-        fn walk(&self, named_end: Option<(u64, u32)>) -> (Result<Scanned, Broken>, usize) {
+        /// Scans the segment. Returns how that ended and how many frames were applied.
+        fn scan(&self, named_end: Option<NamedEnd>) -> (Result<Scanned, Broken>, usize) {
             let mut bytes = self.bytes.clone();
             bytes.resize(SIZES.segment as usize, 0);
             let born_len = HEADER_BYTES as u64;
-            let walk =
+            let scan =
                 SegmentScan { bytes: &bytes, sizes: SIZES, salt_tag: TAG, epoch: 1, born_len, named_end };
             let mut applied = 0;
-            let walked = walk.run(BEGIN, |_| {
+            let scanned = scan.run(BEGIN, |_| {
                 applied += 1;
                 Ok(())
             });
-            (walked, applied)
+            (scanned, applied)
         }
 
-        /// Damages the frame at an offset, and says where the walk ends there, torn, or why it refuses.
+        /// Damages the frame at an offset. Returns the offset at which the segment is cut as torn, or why it is
+        /// refused.
         fn damaged_at(mut self, at: u64) -> Result<u64, Reason> {
             self.bytes[at as usize + 100] ^= 1;
-            match self.walk(None).0 {
-                Ok(walked) => {
-                    assert!(walked.torn);
-                    Ok(walked.end)
+            match self.scan(None).0 {
+                Ok(scanned) => {
+                    assert!(scanned.torn);
+                    Ok(scanned.end)
                 }
                 Err(Broken::Judged(place, reason)) => {
                     assert_eq!(place, at);
@@ -197,26 +215,34 @@ mod tests {
     }
 
     #[test]
-    fn a_frame_may_end_at_the_end_that_is_named_and_not_behind_it() {
+    fn a_frame_may_end_at_the_named_end_and_not_after_it() {
         let mut written = Written::new();
         written.frame(TAG, 0);
         let last = written.frame(TAG, 0);
-        let end = written.bytes.len() as u64;
-        let crc = written.chain.last_crc;
-        let (walked, applied) = written.walk(Some((end, crc)));
-        let walked = walked.unwrap();
-        assert_eq!((walked.end, walked.torn, applied), (end, false, 2));
-        assert_eq!((walked.chain, walked.last.map(|(at, _)| at)), (written.chain, Some(last)));
-        let (walked, applied) = written.walk(Some((end - 1, crc)));
-        assert!(matches!(walked, Err(Broken::Judged(at, Reason::PastNamedEnd)) if at == last), "{walked:?}");
+        let len = written.bytes.len() as u64;
+        let last_crc = written.chain.last_crc;
+        let (scanned, applied) = written.scan(Some(NamedEnd { len, last_crc }));
+        let scanned = scanned.unwrap();
+        assert_eq!(scanned.end, len);
+        assert!(!scanned.torn);
+        assert_eq!(applied, 2);
+        assert_eq!(scanned.chain, written.chain);
+        assert_eq!(scanned.last.map(|(at, _)| at), Some(last));
+
+        let (scanned, applied) = written.scan(Some(NamedEnd { len: len - 1, last_crc }));
+        assert!(
+            matches!(scanned, Err(Broken::Judged(at, Reason::PastNamedEnd)) if at == last),
+            "{scanned:?}"
+        );
         assert_eq!(applied, 1);
-        let (walked, _) = written.walk(Some((end, crc ^ 1)));
-        assert!(matches!(walked, Err(Broken::Judged(at, Reason::BrokenChain)) if at == end), "{walked:?}");
+
+        let (scanned, _) = written.scan(Some(NamedEnd { len, last_crc: last_crc ^ 1 }));
+        assert!(matches!(scanned, Err(Broken::Judged(at, Reason::BrokenChain)) if at == len), "{scanned:?}");
     }
 
     #[test]
-    fn only_a_header_of_this_segment_that_attests_the_bytes_is_a_witness() {
-        let behind = |tag, attests: fn(u64) -> u64| {
+    fn only_a_header_of_this_segment_that_attests_them_is_a_witness() {
+        let damaged_before = |tag, attests: fn(u64) -> u64| {
             let mut written = Written::new();
             written.frame(TAG, 0);
             let at = written.frame(TAG, 0);
@@ -224,14 +250,14 @@ mod tests {
             written.damaged_at(at)
         };
         let at = HEADER_BYTES as u64 + SIZES.align as u64;
-        assert_eq!(behind(TAG, |at| at + 1), Err(Reason::Corrupt));
-        assert_eq!(behind(TAG, |at| at), Ok(at));
-        assert_eq!(behind([8; 8], |at| at + 1), Ok(at));
-        assert_eq!(behind([8; 8], |_| 0), Ok(at));
+        assert_eq!(damaged_before(TAG, |at| at + 1), Err(Reason::Corrupt));
+        assert_eq!(damaged_before(TAG, |at| at), Ok(at));
+        assert_eq!(damaged_before([8; 8], |at| at + 1), Ok(at));
+        assert_eq!(damaged_before([8; 8], |_| 0), Ok(at));
     }
 
     #[test]
-    fn bytes_where_no_frame_reaches_are_no_torn_frame() {
+    fn bytes_beyond_the_reach_of_a_frame_are_no_torn_frame() {
         let reach = SIZES.frame_max() as usize;
         let with_byte_at = |place: usize| {
             let mut written = Written::new();
@@ -242,12 +268,13 @@ mod tests {
         };
         assert_eq!(with_byte_at(reach - 1), Ok(HEADER_BYTES as u64));
         assert_eq!(with_byte_at(reach), Err(Reason::Corrupt));
-        // Behind a sound frame that is no question.
+        // After a sound frame they are no evidence.
         let mut written = Written::new();
         let at = written.frame(TAG, 0);
         written.bytes.resize(at as usize + reach, 0);
         written.bytes.push(1);
-        let (walked, applied) = written.walk(None);
-        assert_eq!((walked.unwrap().torn, applied), (true, 1));
+        let (scanned, applied) = written.scan(None);
+        assert!(scanned.unwrap().torn);
+        assert_eq!(applied, 1);
     }
 }

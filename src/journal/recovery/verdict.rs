@@ -1,23 +1,23 @@
-//! What recovery does with the bytes at one offset of the journal: one total table.
+//! The verdict on the bytes at one offset of the journal: one total table.
 //!
-//! One frame is written per sync and one is in flight, so a later frame exists only if the earlier one was durable.
-//! Damage before a later frame that attests it is therefore corruption of something acknowledged: recovery refuses.
-//! Without such a witness at most one frame, never acknowledged, can be torn: it is cut.
+//! Only one frame is in flight, so a later frame exists only if the earlier one was durable. Damage before a later
+//! frame that attests it (a witness) is therefore corruption of something acknowledged: recovery refuses. Without a
+//! witness at most one frame, never acknowledged, can be torn: it is cut off.
 
-/// Where the walk stands.
+/// The place of an offset in the journal.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Where {
-    /// In a segment that has a successor, before the end which that successor names.
+    /// In a segment with a successor, before the end that the successor names.
     BeforeNamedEnd,
-    /// In such a segment, at that end.
+    /// In a segment with a successor, at the end that the successor names.
     AtNamedEnd,
-    /// In the last segment, below what was in the file before it got its name.
+    /// In the last segment, among the bytes that were in the file before it got its name.
     Born,
-    /// In the last segment, behind that.
+    /// In the last segment, after those bytes.
     Tail,
 }
 
-/// What the bytes are.
+/// The kind of the bytes at an offset.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum What {
     /// Zeros to the end of the file.
@@ -26,61 +26,61 @@ pub enum What {
     Good,
     /// A frame whose checksums are right, but which does not continue the chain.
     Alien,
-    /// Anything else.
+    /// Any other bytes.
     Bad,
 }
 
-/// What else is known. Each row of the table uses only what it names.
+/// The evidence around an offset. Each row of the table uses only some of it.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Evidence {
-    /// The frame ends behind the end that the next segment names.
+    /// The frame goes past the end that the next segment names.
     pub past_named_end: bool,
-    /// The last frame's checksum is the one that the next segment names.
+    /// The checksum of the last frame is the one that the next segment names.
     pub named_crc_agrees: bool,
-    /// A close frame came before.
+    /// The frame before is that of a clean stop.
     pub after_close: bool,
-    /// Somewhere later stands a frame header of this segment that attests the offset.
+    /// A later frame header of this segment attests that the bytes at the offset were durable.
     pub witnessed: bool,
-    /// There are bytes other than zero where no frame begun here could reach.
+    /// Some bytes are not zero beyond the reach of a frame that begins here.
     pub bytes_beyond_reach: bool,
 }
 
-/// What to do.
+/// The verdict.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Verdict {
-    /// Apply the frame and go on behind it.
+    /// Apply the frame and go on after it.
     Apply,
     /// Go on with the next segment.
     NextSegment,
     /// The journal ends here.
     End,
-    /// A frame that was never acknowledged was cut short: cut it off and keep its bytes in quarantine.
+    /// A frame that was never acknowledged is incomplete: cut it off and keep its bytes in quarantine.
     Torn,
     /// Refuse to start.
     Refuse(Reason),
 }
 
-/// Why recovery refuses.
+/// The reason why recovery refuses.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 pub enum Reason {
-    /// Acknowledged bytes are not what they were.
+    /// Durable bytes are damaged.
     #[error("corrupt: these bytes were durable and are damaged")]
     Corrupt,
-    /// A sound frame in a place where it was never written.
+    /// A sound frame is at a place where it was never written.
     #[error("misplaced: a sound frame that does not continue the journal")]
     Misplaced,
     /// A frame goes past the end that the next segment names.
     #[error("the next segment names an earlier end")]
     PastNamedEnd,
-    /// The next segment continues another journal than this one.
+    /// The next segment does not continue this one.
     #[error("the next segment names another last frame")]
     BrokenChain,
-    /// A clean stop is the last thing a segment holds.
+    /// A frame follows that of a clean stop, which must be the last of its segment.
     #[error("frames follow a clean stop")]
     AfterClose,
 }
 
-/// The table. Total: every input has a verdict.
+/// Returns the verdict on bytes of kind `what` at `place`. Every input has one.
 pub const fn classify(place: Where, what: What, evidence: Evidence) -> Verdict {
     match (place, what) {
         (Where::AtNamedEnd, _) => {
@@ -142,46 +142,45 @@ mod tests {
         })
     }
 
-    /// The promises, told apart from the rows: each is checked over the whole product.
+    /// The promises of the table, each checked for every input, without regard to its rows.
     #[test]
     fn the_table_keeps_its_promises_for_every_input() {
         let mut seen = 0;
         for (place, what, evidence) in product() {
             let verdict = classify(place, what, evidence);
-            let told = format!("{place:?} {what:?} {evidence:?} -> {verdict:?}");
+            let row = format!("{place:?} {what:?} {evidence:?} -> {verdict:?}");
             seen += 1;
 
             // Only a frame that continues the chain is ever applied.
             if verdict == Verdict::Apply {
-                assert_eq!(what, What::Good, "{told}");
-                assert_ne!(place, Where::AtNamedEnd, "{told}");
+                assert_eq!(what, What::Good, "{row}");
+                assert_ne!(place, Where::AtNamedEnd, "{row}");
             }
-            // Only the tail of the last segment may be cut, and only without any sign that it was acknowledged.
+            // Only the tail of the last segment may be cut off, and only without a sign that it was acknowledged.
             if verdict == Verdict::Torn {
-                assert_eq!((place, what), (Where::Tail, What::Bad), "{told}");
-                assert!(
-                    !evidence.after_close && !evidence.witnessed && !evidence.bytes_beyond_reach,
-                    "{told}"
-                );
+                assert_eq!((place, what), (Where::Tail, What::Bad), "{row}");
+                assert!(!evidence.after_close, "{row}");
+                assert!(!evidence.witnessed, "{row}");
+                assert!(!evidence.bytes_beyond_reach, "{row}");
             }
             // The journal ends only where nothing follows, and only in the last segment.
             if verdict == Verdict::End {
-                assert_eq!((place, what), (Where::Tail, What::End), "{told}");
+                assert_eq!((place, what), (Where::Tail, What::End), "{row}");
             }
-            // Another segment is entered only at the end that it names, by the frame that it names.
+            // The next segment is entered only at the end that it names, after the frame that it names.
             let enters = place == Where::AtNamedEnd && evidence.named_crc_agrees;
-            assert_eq!(verdict == Verdict::NextSegment, enters, "{told}");
-            // A crash alone never makes a start fail: what a crash can leave is a tail that ends, goes on, or is torn.
+            assert_eq!(verdict == Verdict::NextSegment, enters, "{row}");
+            // A crash alone never makes a start fail: it leaves a tail that ends, goes on, or is torn.
             let by_crash = place == Where::Tail
                 && what != What::Alien
                 && !evidence.after_close
                 && (what != What::Bad || (!evidence.witnessed && !evidence.bytes_beyond_reach));
             if by_crash {
-                assert!(!matches!(verdict, Verdict::Refuse(_)), "{told}");
+                assert!(!matches!(verdict, Verdict::Refuse(_)), "{row}");
             }
-            // Damage below a point that was durable is never passed over.
+            // Damage to bytes that were durable is never passed over.
             if matches!(place, Where::BeforeNamedEnd | Where::Born) && what != What::Good {
-                assert_eq!(verdict, Verdict::Refuse(Reason::Corrupt), "{told}");
+                assert_eq!(verdict, Verdict::Refuse(Reason::Corrupt), "{row}");
             }
         }
         assert_eq!(seen, 4 * 4 * 32);

@@ -1,61 +1,65 @@
-//! Reading a snapshot: header, footer and the headers of all chunks first, which must agree; then the records.
+//! The reader of snapshots. It checks the header, the footer and the headers of all chunks against each other first,
+//! and reads the records then.
 
 use std::collections::BTreeMap;
 use std::io;
 
-use super::{CHUNK_BYTES_MAX, CHUNK_HEADER, FOOTER, record_digest};
+use super::format::{CHUNK_BYTES_MAX, CHUNK_HEADER, FOOTER, read_record, record_digest};
 use crate::journal::context::salt_tag;
 use crate::journal::format::buckets::BUCKETS;
 use crate::journal::format::bytes::Reader;
 use crate::journal::format::header::{FileKind, HEADER_BYTES, Header};
 use crate::storage::File;
 
+/// The footer has room for this many tables.
 const TABLES_MAX: usize = 250;
-/// From so many bytes on threads of their own are worth their while.
+/// From this length in bytes on, several threads check a file: below it, starting them costs more than they save.
 const PARALLEL_FROM: u64 = 4 << 20;
 
-/// What a snapshot says of itself.
+/// The figures of a snapshot that was checked.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Summary {
-    /// Everything up to it is in the snapshot.
+    /// Every entry up to this sequence is in the snapshot.
     pub start_seq: u64,
-    /// Nothing behind it is.
+    /// No entry after this sequence is in the snapshot.
     pub end_seq: u64,
-    /// The latest time seen when it was taken.
+    /// The wall-clock time at the end of the snapshot, in milliseconds since 1970.
     pub max_wall_ms: u64,
-    /// Records in all tables.
+    /// The number of records in all tables.
     pub records: u64,
-    /// Sum of the records' digests: free of order, comparable between files.
+    /// The sum of the digests of all records. It does not depend on their order, so files can be compared.
     pub digest: u128,
-    /// Bytes of the file.
+    /// The length of the file in bytes.
     pub bytes: u64,
 }
 
-/// Why a snapshot is not to be believed.
+/// Why a snapshot cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum Unreadable {
-    /// The header block.
+    /// The header block is damaged or was written by a newer version.
     #[error(transparent)]
     Header(#[from] crate::journal::format::header::HeaderError),
-    /// Another installation's.
+    /// It was taken by another installation.
     #[error("belongs to another installation")]
     Foreign,
-    /// Damaged.
+    /// Its bytes disagree with the format: the offset and the part.
     #[error("damaged at byte {0}: {1}")]
     Damaged(u64, &'static str),
-    /// A record is none that this version knows.
+    /// The owner of the state refused a record: the offset of its chunk and the reason.
     #[error("record at byte {0}: {1}")]
     Record(u64, String),
     /// The file cannot be read.
-    #[error("cannot read")]
+    #[error("cannot read the file")]
     Io(#[from] io::Error),
 }
 
-/// What is called with table, schema, key and value of each record.
+/// A function that is called with the table, schema, key and value of each record.
 pub type Apply<'a> = dyn FnMut(u16, u16, &[u8], &[u8]) -> Result<(), String> + 'a;
 
-/// Reads a whole snapshot, checking everything, and gives each record to `apply`. Whoever must not be told of records
-/// of a file that turns out to be damaged later asks [`verify`] first.
+/// Reads a whole snapshot, checks everything, and gives each record to `apply`.
+///
+/// A damaged chunk shows only when it is reached. A caller that must not see records of a damaged file calls [`verify`]
+/// first.
 pub fn read(
     file: &dyn File,
     cluster: Option<[u8; 16]>,
@@ -70,7 +74,7 @@ pub fn read(
     contents.summary(digest)
 }
 
-/// Checks everything, a part of the file on each core.
+/// Checks everything, with one thread for each core if the file is long.
 pub fn verify(file: &dyn File, cluster: Option<[u8; 16]>) -> Result<Summary, Unreadable> {
     let contents = Contents::read(file, cluster)?;
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
@@ -88,7 +92,8 @@ pub fn verify(file: &dyn File, cluster: Option<[u8; 16]>) -> Result<Summary, Unr
     contents.summary(digest)
 }
 
-/// Reads again what [`verify`] has just believed. The digest of its records is not worked out again; each chunk is checked.
+/// Reads a snapshot that [`verify`] has just checked, and gives each record to `apply`. Checks each chunk again, but
+/// does not compute the digest of the records a second time.
 pub fn read_verified(
     file: &dyn File,
     cluster: Option<[u8; 16]>,
@@ -98,7 +103,7 @@ pub fn read_verified(
     contents.records(&contents.chunks, apply)
 }
 
-/// Header, footer and the headers of all chunks, which agree with each other.
+/// The header, the footer and the headers of all chunks of a snapshot, which agree with each other.
 pub(super) struct Contents<'a> {
     file: &'a dyn File,
     len: u64,
@@ -142,7 +147,7 @@ impl<'a> Contents<'a> {
             file.read_at(&mut head, at)?;
             let chunk = Chunk::read(&head, salt_tag, chunk_no, at).ok_or(damaged(at, "chunk header"))?;
             let (next, records) = covered.entry(chunk.table).or_insert((0, 0));
-            // Either the next buckets, or more of the same.
+            // A chunk continues with the next buckets, or has more records of the same ones.
             if chunk.from != *next || chunk.to <= chunk.from {
                 return Err(damaged(at, "buckets left out or repeated"));
             }
@@ -168,7 +173,7 @@ impl<'a> Contents<'a> {
         self.footer.start_seq
     }
 
-    /// Gives each record of some chunks to `apply`.
+    /// Gives each record of `chunks` to `apply`.
     fn records(&self, chunks: &[Chunk], apply: &mut Apply<'_>) -> Result<(), Unreadable> {
         let mut body = Vec::new();
         for chunk in chunks {
@@ -183,12 +188,13 @@ impl<'a> Contents<'a> {
                 apply(chunk.table, schema, key, value).map_err(|why| Unreadable::Record(chunk.at, why))?;
             }
             if !rest.0.is_empty() {
-                return Err(damaged(chunk.at, "bytes behind the last record"));
+                return Err(damaged(chunk.at, "bytes after the last record"));
             }
         }
         Ok(())
     }
 
+    /// Returns the sum of the digests of the records of `chunks`.
     fn digest(&self, chunks: &[Chunk]) -> Result<u128, Unreadable> {
         let mut digest = 0_u128;
         self.records(chunks, &mut |table, _, key, value| {
@@ -198,7 +204,7 @@ impl<'a> Contents<'a> {
         Ok(digest)
     }
 
-    /// What it says of itself, if the digest of all records is the one it names.
+    /// Returns the figures of the snapshot, if `digest` is the one that the footer names.
     fn summary(&self, digest: u128) -> Result<Summary, Unreadable> {
         let Footer { start_seq, end_seq, max_wall_ms, .. } = self.footer;
         if digest != self.footer.digest {
@@ -213,11 +219,16 @@ const fn damaged(at: u64, what: &'static str) -> Unreadable {
     Unreadable::Damaged(at, what)
 }
 
+/// The header of one chunk.
 struct Chunk {
+    /// The offset of the chunk in the file.
     at: u64,
     table: u16,
+    /// Whether the next chunk has more records of the same buckets.
     more: bool,
+    /// The first bucket.
     from: u16,
+    /// The bucket after the last one.
     to: u16,
     records: u32,
     body_len: usize,
@@ -225,6 +236,7 @@ struct Chunk {
 }
 
 impl Chunk {
+    /// Reads a chunk header; `None` if it is damaged or is not the header of chunk `chunk_no` of this file.
     fn read(head: &[u8; CHUNK_HEADER], salt_tag: [u8; 8], chunk_no: u64, at: u64) -> Option<Self> {
         let mut reader = Reader(head);
         let magic = reader.array::<4>()?;
@@ -233,9 +245,13 @@ impl Chunk {
             return None;
         }
         let own = reader.array::<8>()? == salt_tag && reader.u64()? == chunk_no;
-        let (table, flags) = (reader.u16()?, reader.u16()?);
-        let (from, to, records) = (reader.u16()?, reader.u16()?, reader.u32()?);
-        let (body_len, body_crc) = (reader.u32()? as usize, reader.u32()?);
+        let table = reader.u16()?;
+        let flags = reader.u16()?;
+        let from = reader.u16()?;
+        let to = reader.u16()?;
+        let records = reader.u32()?;
+        let body_len = reader.u32()? as usize;
+        let body_crc = reader.u32()?;
         let sound = own
             && flags <= 1
             && usize::from(to) <= BUCKETS
@@ -245,6 +261,7 @@ impl Chunk {
     }
 }
 
+/// The footer of a snapshot.
 struct Footer {
     start_seq: u64,
     end_seq: u64,
@@ -252,10 +269,12 @@ struct Footer {
     chunks: u64,
     file_len: u64,
     digest: u128,
+    /// The number and the record count of each table.
     tables: Vec<(u16, u64)>,
 }
 
 impl Footer {
+    /// Reads a footer; `None` if it is damaged or belongs to another file.
     fn read(bytes: &[u8; FOOTER], salt_tag: [u8; 8]) -> Option<Self> {
         let mut reader = Reader(bytes);
         let magic = reader.array::<4>()?;
@@ -263,8 +282,11 @@ impl Footer {
         if &magic != b"PCE1" || crc32c::crc32c(reader.0) != crc || reader.array::<8>()? != salt_tag {
             return None;
         }
-        let (start_seq, end_seq, max_wall_ms) = (reader.u64()?, reader.u64()?, reader.u64()?);
-        let (chunks, file_len) = (reader.u64()?, reader.u64()?);
+        let start_seq = reader.u64()?;
+        let end_seq = reader.u64()?;
+        let max_wall_ms = reader.u64()?;
+        let chunks = reader.u64()?;
+        let file_len = reader.u64()?;
         let digest = u128::from_le_bytes(reader.array()?);
         let tables = reader.u32()? as usize;
         if reader.u32()? != 0 || tables > TABLES_MAX {
@@ -272,9 +294,10 @@ impl Footer {
         }
         let tables = (0..tables)
             .map(|_| {
-                let (table, _schema) = (reader.u16()?, reader.u16()?);
-                let zero = reader.u32()? == 0;
-                zero.then_some((table, reader.u64()?))
+                let table = reader.u16()?;
+                let _schema = reader.u16()?;
+                let is_zero = reader.u32()? == 0;
+                is_zero.then_some((table, reader.u64()?))
             })
             .collect::<Option<_>>()?;
         reader.rest_is_zero().then_some(Self {
@@ -287,10 +310,4 @@ impl Footer {
             tables,
         })
     }
-}
-
-pub(super) fn read_record<'a>(reader: &mut Reader<'a>) -> Option<(u16, &'a [u8], &'a [u8])> {
-    let schema = reader.u16()?;
-    let (klen, vlen) = (usize::from(reader.u16()?), reader.u32()? as usize);
-    Some((schema, reader.take(klen)?, reader.take(vlen)?))
 }

@@ -1,6 +1,6 @@
 //! Decides when a snapshot is due.
 //!
-//! A snapshot is due when the journal behind the newest one has grown to the threshold, when the server stops and something
+//! A snapshot is due when the journal after the newest one has grown to the threshold, when the server stops and something
 //! was written since, and when space is low: segments can be deleted once two snapshots hold what they hold.
 
 use std::time::Duration;
@@ -25,7 +25,7 @@ pub struct Situation {
     pub is_low: bool,
     /// Bytes of the newest snapshot; 0 if there is none.
     pub newest_bytes: u64,
-    /// The journal that recovery read behind the newest snapshot.
+    /// The journal that recovery read after the newest snapshot.
     pub tail: Tail,
     /// Whether the server is stopping, so that this is the last chance.
     pub is_stopping: bool,
@@ -140,7 +140,7 @@ mod tests {
     }
 
     #[test]
-    fn what_recovery_replayed_counts_and_so_do_its_segments() {
+    fn replayed_frames_count_and_so_do_their_segments() {
         let replayed = Situation { tail: Tail { replayed: 1000, segments: 0 }, ..written(0) };
         assert_eq!(schedule().due(&replayed, START).map(|due| due.needs_entry), Some(false));
         let segments = Situation { tail: Tail { replayed: 0, segments: 1000 }, ..written(0) };

@@ -1,38 +1,38 @@
-//! How far snapshots have come.
+//! The state of snapshots, for `/metrics`, `/readyz` and the decision when the next one is due.
 
 use std::time::Duration;
 
 use crate::system::clock::Timestamp;
 
-/// What the next snapshot makes superfluous.
+/// The journal after a snapshot: the part that a start replays and that the next snapshot makes superfluous.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct Tail {
-    /// Bytes of frames that had to be replayed.
+    /// Bytes of the frames that a start replayed.
     pub replayed: u64,
-    /// Bytes of segments that hold nothing older. Each start begins one, also where nothing is written.
+    /// Bytes of the segments that hold nothing older. Each start begins a segment, even if nothing is written to it.
     pub segments: u64,
 }
 
-/// How the taking of snapshots goes.
+/// The state of the snapshots that a server takes.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Saved {
-    /// The newest snapshot that has its name, and so was read back and proved.
+    /// The newest snapshot with a final name, which was therefore read back and proved.
     pub(crate) newest: Option<Named>,
-    /// Taken since the start.
+    /// Snapshots taken since the start.
     pub(crate) taken: u64,
-    /// What the last one took.
+    /// The duration of the last run.
     pub(crate) took: Duration,
-    /// The last one that was due could not be taken.
+    /// Whether the last run failed.
     pub(crate) failing: bool,
-    /// What recovery found behind the newest, and no snapshot has taken up since.
+    /// The journal that recovery found after the newest snapshot, as long as no newer snapshot covers it.
     pub(crate) tail: Tail,
 }
 
-/// A snapshot that has its name.
+/// A snapshot that has its final name.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Named {
-    /// Bytes of the file.
+    /// The length of the file in bytes.
     pub bytes: u64,
-    /// When it was begun.
+    /// The time at which it was begun.
     pub begun: Timestamp,
 }

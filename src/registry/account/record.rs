@@ -2,6 +2,7 @@
 
 use crate::journal::format::codec::{Decode, Encode, Stored};
 use crate::registry::record::Record;
+use crate::value::account_name::AccountName;
 use crate::value::id::AccountId;
 
 /// Whether an account may log in. Append only.
@@ -18,8 +19,8 @@ pub enum Status {
 #[derive(Clone, Debug, Decode, Encode, Eq, PartialEq)]
 #[bincode(crate = "crate::journal::format::codec::bincode")]
 pub struct AccountV1 {
-    /// [`AccountId`].
-    pub id: [u8; 16],
+    /// Minted in the slot of the address that the account was made with.
+    pub id: AccountId,
     /// [`NameKey`](crate::value::account_name::NameKey) of the address.
     pub name_key: [u8; 16],
     /// The address in its one form.
@@ -49,7 +50,7 @@ impl Record for AccountV1 {
     type Key = [u8; 16];
 
     fn key(&self) -> [u8; 16] {
-        self.id
+        self.id.to_bytes()
     }
 
     fn key_bytes(key: [u8; 16]) -> Vec<u8> {
@@ -60,9 +61,7 @@ impl Record for AccountV1 {
 impl AccountV1 {
     /// Whether what was read back can be an account.
     pub fn is_sound(&self) -> bool {
-        // The slot of the id is that of the address it was made with; a later address may be of another one.
-        AccountId::from_bytes(self.id).is_some()
-            && crate::value::account_name::AccountName::parse(&self.email).is_ok()
+        AccountName::parse(&self.email).is_ok()
     }
 
     /// Whether its address is nobody else's to sign up with: it was proved, or an administrator has given the account
@@ -72,8 +71,7 @@ impl AccountV1 {
     }
 
     /// Its id.
-    pub fn account_id(&self) -> AccountId {
-        // Minted here, or found sound when it was read back.
-        AccountId::from_bytes(self.id).unwrap_or(AccountId::mint(crate::value::id::Slot::FIRST, [0; 14]))
+    pub const fn account_id(&self) -> AccountId {
+        self.id
     }
 }

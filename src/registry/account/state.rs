@@ -112,7 +112,7 @@ pub enum Refusal {
 /// All accounts of an engine.
 pub struct Accounts {
     by_id: Buckets<[u8; 16], AccountV1>,
-    by_name: Index<NameKey, [u8; 16]>,
+    by_name: Index<NameKey, AccountId>,
 }
 
 impl Default for Accounts {
@@ -129,7 +129,7 @@ impl Accounts {
 
     /// The account of that name.
     pub fn find(&self, name: NameKey) -> Option<&AccountV1> {
-        self.by_id.get(self.by_name.get(&name)?)
+        self.get(*self.by_name.get(&name)?)
     }
 
     /// All records in their buckets.
@@ -151,7 +151,7 @@ impl Accounts {
             return Decision { writes: vec![nothing], verdict: SignedUp::Taken(taken.clone()) };
         }
         let account = AccountV1 {
-            id: before.map_or(sign_up.id.to_bytes(), |account| account.id),
+            id: before.map_or(sign_up.id, |account| account.id),
             name_key: sign_up.name_key.0,
             email: sign_up.email,
             email_verified: sign_up.verified,
@@ -227,12 +227,12 @@ impl Accounts {
     /// What it means that `owner` proves an address: who else has it and proved nothing is deleted, and told. An account
     /// that was proved a moment ago stays.
     pub fn release_unproven_address(&self, release: ReleaseUnprovenAddress) -> Decision<Option<AccountV1>> {
-        let squatter =
-            |account: &&AccountV1| !account.email_verified && account.id != release.owner.to_bytes();
+        let squatter = |account: &&AccountV1| !account.email_verified && account.id != release.owner;
         match self.find(release.name).filter(squatter) {
-            Some(account) => {
-                Decision { writes: vec![Write::Remove(account.id)], verdict: Some(account.clone()) }
-            }
+            Some(account) => Decision {
+                writes: vec![Write::Remove(account.id.to_bytes())],
+                verdict: Some(account.clone()),
+            },
             None => Decision::unchanged(None),
         }
     }
@@ -244,11 +244,9 @@ impl Accounts {
         limit: usize,
         wanted: impl Fn(&AccountV1) -> bool,
     ) -> Vec<AccountV1> {
-        let after = after.map(AccountId::to_bytes);
-        let all = self.by_id.iter();
-        let mut found: Vec<_> = all
-            .filter(|(id, account)| after.is_none_or(|after| **id > after) && wanted(account))
-            .map(|(_, account)| account)
+        let accounts = self.by_id.iter().map(|(_, account)| account);
+        let mut found: Vec<_> = accounts
+            .filter(|account| after.is_none_or(|after| account.id > after) && wanted(account))
             .collect();
         found.sort_unstable_by_key(|account| account.id);
         found.into_iter().take(limit).cloned().collect()
@@ -267,7 +265,7 @@ impl Accounts {
     /// Recovery is over.
     pub fn recovered(&mut self) {
         let all = self.by_id.iter();
-        self.by_name.build(all.map(|(id, account)| (NameKey(account.name_key), *id)));
+        self.by_name.build(all.map(|(_, account)| (NameKey(account.name_key), account.id)));
     }
 
     /// Makes `write` true. Cannot fail: it was just decided, or it was read back.
@@ -276,13 +274,13 @@ impl Accounts {
             Write::Put(account) => {
                 // Under its address of before it is not found any more.
                 if !self.by_name.waits() {
-                    let before = self.by_id.get(&account.id).map(|before| NameKey(before.name_key));
+                    let before = self.get(account.id).map(|before| NameKey(before.name_key));
                     if let Some(before) = before.filter(|before| before.0 != account.name_key) {
                         self.by_name.remove(&before);
                     }
                     self.by_name.insert(NameKey(account.name_key), account.id);
                 }
-                self.by_id.insert(account.id, account);
+                self.by_id.insert(account.id.to_bytes(), account);
             }
             Write::Remove(id) => {
                 if let Some(account) = self.by_id.remove(&id) {

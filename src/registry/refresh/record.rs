@@ -22,10 +22,10 @@ pub enum Cause {
 #[derive(Clone, Debug, Decode, Encode, Eq, PartialEq)]
 #[bincode(crate = "crate::journal::format::codec::bincode")]
 pub struct FamilyV1 {
-    /// [`FamilyId`].
-    pub id: [u8; 16],
-    /// [`AccountId`], in the same slot.
-    pub account: [u8; 16],
+    /// Minted in the slot of its account.
+    pub id: FamilyId,
+    /// The account that logged in.
+    pub account: AccountId,
     /// The account's `auth_epoch` at log-in; the family is dead once the account carries another one.
     pub auth_epoch: u64,
     /// The global epoch at log-in.
@@ -69,7 +69,7 @@ impl Record for FamilyV1 {
     type Key = [u8; 16];
 
     fn key(&self) -> [u8; 16] {
-        self.id
+        self.id.to_bytes()
     }
 
     fn key_bytes(key: [u8; 16]) -> Vec<u8> {
@@ -80,10 +80,7 @@ impl Record for FamilyV1 {
 impl FamilyV1 {
     /// Whether what was read back can be a family: its ids exist and lie in one slot, its times are in order.
     pub fn is_sound(&self) -> bool {
-        let slots = FamilyId::from_bytes(self.id)
-            .zip(AccountId::from_bytes(self.account))
-            .is_some_and(|(family, account)| family.slot() == account.slot());
-        slots
+        self.id.slot() == self.account.slot()
             && self.opened_ms <= self.rotated_ms
             && self.rotated_ms <= self.idle_end_ms
             && self.idle_end_ms <= self.absolute_end_ms

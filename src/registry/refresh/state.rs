@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::record::{Cause, FamilyV1, SpentV1};
 use crate::registry::buckets::Buckets;
 use crate::registry::index::ByAccount;
-use crate::registry::record::{self, ENDED_AT_ONCE, Write};
+use crate::registry::record::{self, ENDED_AT_ONCE, Record, Write};
 use crate::system::clock::Timestamp;
 use crate::token::opaque::{SealedSuccessor, SecretDigest};
 use crate::value::id::{AccountId, FamilyId};
@@ -150,8 +150,8 @@ impl Families {
     pub fn open(&self, open: &OpenFamily, now: Timestamp) -> Decision<FamilyV1> {
         let absolute_end = now + self.limits.absolute;
         let family = FamilyV1 {
-            id: open.id.to_bytes(),
-            account: open.account.to_bytes(),
+            id: open.id,
+            account: open.account,
             auth_epoch: open.auth_epoch,
             global_epoch: open.global_epoch,
             opened_ms: now.as_millis(),
@@ -227,7 +227,8 @@ impl Families {
     /// What ending the families of an account but one means: for so many as one entry holds. True when there are more.
     pub fn end_others(&self, end_others: EndOthers, now: Timestamp) -> Decision<bool> {
         let EndOthers { account, except, cause } = end_others;
-        let mut others = self.of_account(account, now).into_iter().filter(|family| Some(family.id) != except);
+        let mut others =
+            self.of_account(account, now).into_iter().filter(|family| Some(family.key()) != except);
         let writes =
             others.by_ref().take(ENDED_AT_ONCE).map(|family| Write::Put(ended(&family, cause))).collect();
         Decision { writes, verdict: others.next().is_some() }
@@ -246,7 +247,7 @@ impl Families {
         let made = all.map(move |(_, family)| (family, Timestamp(family.rotated_ms) + grace));
         let dead =
             made.filter(move |(family, made)| *made >= since && (family.ended.is_some() || !stands(family)));
-        dead.filter_map(|(family, made)| Some((FamilyId::from_bytes(family.id)?, made)))
+        dead.map(|(family, made)| (family.id, made))
     }
 
     /// What going on under another epoch means, for the one family that changed the password.
@@ -268,14 +269,15 @@ impl Families {
     /// Recovery is over.
     pub fn recovered(&mut self) {
         let all = self.by_id.iter();
-        self.by_account.build(all.map(|(id, family)| (family.account, *id)));
+        self.by_account.build(all.map(|(id, family)| (family.account.to_bytes(), *id)));
     }
 
     /// Makes `write` true. Cannot fail: it was just decided, or it was read back.
     pub fn apply(&mut self, write: Write<FamilyV1>) {
         match write {
             Write::Put(family) => {
-                let (id, account) = (family.id, family.account);
+                let id = family.key();
+                let account = family.account.to_bytes();
                 if self.by_id.insert(id, family).is_none() {
                     self.by_account.insert(account, id);
                 }
@@ -286,7 +288,7 @@ impl Families {
 
     fn forget(&mut self, id: [u8; 16]) {
         let Some(family) = self.by_id.remove(&id) else { return };
-        self.by_account.remove(family.account, id);
+        self.by_account.remove(family.account.to_bytes(), id);
     }
 
     /// The families of an account that may still be alive.
@@ -318,7 +320,7 @@ impl Families {
 /// The family that a write ends, if it ends one: it is told once, since nothing is written of an ended one again.
 pub(super) fn ended_by(write: &Write<FamilyV1>) -> Option<[u8; 16]> {
     match write {
-        Write::Put(family) => family.ended.map(|_| family.id),
+        Write::Put(family) => family.ended.map(|_| family.key()),
         Write::Remove(_) => None,
     }
 }

@@ -92,7 +92,7 @@ pub(super) fn session(value: &[u8]) -> Result<Value, CodecError> {
 pub(super) fn family(value: &[u8]) -> Result<Value, CodecError> {
     let family: FamilyV1 = decode(value)?;
     Ok(json!({
-        "account": hex(&family.account),
+        "account": family.account.to_string(),
         "auth_epoch": family.auth_epoch,
         "global_epoch": family.global_epoch,
         "opened": time(family.opened_ms),

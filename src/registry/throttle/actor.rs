@@ -1,4 +1,4 @@
-//! The mailbox around the [`Table`]. Its answers rest on memory alone, so they are not sealed.
+//! The mailbox around the [`Table`]. Answers depend on memory alone, so they are not sealed.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -14,7 +14,7 @@ use crate::system::clock::Clock;
 use crate::system::fail_stop::FailStop;
 use crate::value::network::Network;
 
-/// The owner of the limiter.
+/// The actor around the table.
 pub struct Throttle {
     table: Table,
     refusal_cache: Arc<RefusalCache>,
@@ -23,7 +23,7 @@ pub struct Throttle {
 }
 
 impl Throttle {
-    /// Around a table. `refusal_cache` is told when something may have let somebody in again.
+    /// Creates the actor around `table`. It invalidates `refusal_cache` when a refund may let a refused client in again.
     pub const fn new(
         table: Table,
         refusal_cache: Arc<RefusalCache>,
@@ -38,11 +38,11 @@ impl Actor for Throttle {
     type Context = Context<Self>;
 
     fn started(&mut self, context: &mut Context<Self>) {
-        context.set_mailbox_capacity(4096);
+        context.set_mailbox_capacity(crate::registry::MAILBOX);
     }
 }
 
-/// Charges a request to the networks of an address.
+/// Charges a request to the networks of its client.
 #[derive(Clone, Copy, Debug, Message)]
 #[rtype(result = "Result<Granted, (Throttled, RateLimitState)>")]
 pub struct Take {
@@ -60,7 +60,7 @@ pub struct Refund {
     pub charge: Charge,
 }
 
-/// Lets log-ins of the network of an address cost more for a while.
+/// Makes log-ins of a network cost more for a while.
 #[derive(Clone, Copy, Debug, Message)]
 #[rtype(result = "()")]
 pub struct Suspect {
@@ -68,12 +68,12 @@ pub struct Suspect {
     pub network: Network,
 }
 
-/// Figures of the table.
+/// Reads figures of the table.
 #[derive(Clone, Copy, Debug, Message)]
 #[rtype(result = "TableStats")]
 pub struct ReadStats;
 
-/// What [`ReadStats`] says.
+/// The answer to [`ReadStats`].
 #[derive(Clone, Copy, Debug, actix::MessageResponse)]
 pub struct TableStats {
     /// Cells that gave way to others since the start.
@@ -84,7 +84,7 @@ pub struct TableStats {
     pub bytes: usize,
 }
 
-/// Some of what the table knows, from a place on: for the file that outlives a restart.
+/// Reads a piece of the table, for the file that outlives a restart.
 #[derive(Clone, Copy, Debug, Message)]
 #[rtype(result = "Piece")]
 pub struct ReadPiece {

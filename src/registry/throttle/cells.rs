@@ -1,7 +1,7 @@
-//! Where cells are kept: sets of eight places, one of which a network's cell can be in. Room for so many, never more.
+//! The places where cells are kept, in sets of eight. A key belongs to one set. The number of places is fixed.
 //!
-//! Finding a cell, and finding whose place a newcomer takes, looks at one set: the cost does not grow with the table.
-//! The hash is keyed anew in each process, so nobody can aim at a set.
+//! Finding a cell, or the place that a new cell takes, looks at one set, so the cost does not grow with the table. The
+//! hash is keyed anew in each process, so an attacker cannot aim at a set.
 
 use std::hash::{BuildHasher, RandomState};
 
@@ -13,35 +13,35 @@ use crate::value::network::{Network, Width};
 const WAYS: usize = 8;
 const MICROS: u64 = (1 << 56) - 1;
 
-/// Names a cell exactly: two networks never share one.
+/// The key of a cell: a class and a network. Two networks never share a key.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub struct CellKey {
-    /// The class and how wide the network is. 0 is an empty place.
+    /// The class and the width of the network. 0 marks an empty place.
     kind: u8,
     bits: u64,
 }
 
 impl CellKey {
-    /// The cell of a network for a class.
+    /// Returns the key of the cell of `network` for `class`.
     pub const fn new(class: Class, network: Network) -> Self {
         Self { kind: (class as u8) << 3 | network.width as u8, bits: network.bits }
     }
 
-    /// The numbers of its class and width.
+    /// Returns the numbers of its class and of its width.
     pub const fn kind(self) -> (usize, usize) {
         ((self.kind >> 3) as usize, (self.kind & 7) as usize)
     }
 
-    /// As the two numbers of a record of the file.
+    /// Returns the kind and the number that a saved record holds.
     pub const fn to_parts(self) -> (u8, u64) {
         (self.kind, self.bits)
     }
 
-    /// Of these numbers; none when no version made them.
+    /// Reads what [`Self::to_parts`] returned; `None` for a kind that no version wrote.
     pub fn from_parts(kind: u8, bits: u64) -> Option<Self> {
-        let class = Class::ALL.into_iter().any(|class| class as u8 == kind >> 3);
-        let width = Width::ALL.into_iter().any(|width| width as u8 == kind & 7);
-        (class && width).then_some(Self { kind, bits })
+        let is_class = Class::ALL.into_iter().any(|class| class as u8 == kind >> 3);
+        let is_width = Width::ALL.into_iter().any(|width| width as u8 == kind & 7);
+        (is_class && is_width).then_some(Self { kind, bits })
     }
 }
 
@@ -49,7 +49,7 @@ impl CellKey {
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Full;
 
-/// A key and the set that it belongs to.
+/// A key and the set it belongs to.
 #[derive(Clone, Copy, Debug)]
 pub struct Located {
     /// The key.
@@ -57,11 +57,11 @@ pub struct Located {
     set: usize,
 }
 
-/// The network, then the key's kind and the cell's time in one word. Kept as plain numbers, since memory of zeros is not
-/// taken from the system before it is written to.
+/// The network, then the kind of the key and the time of the cell in one word. Plain numbers, because the system does not
+/// allocate memory of zeros before it is written to.
 type Words = [u64; 2];
 
-/// A place, read.
+/// A place that was read.
 #[derive(Clone, Copy)]
 struct Place {
     bits: u64,
@@ -95,16 +95,16 @@ impl Place {
     }
 }
 
-/// What a place's cell is worth keeping for.
+/// How much a cell is worth keeping. The greatest value gives way first.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
 pub enum Worth {
-    /// Over its limit: never dropped.
+    /// The cell is over its limit and is never dropped.
     Spent,
-    /// So far from its limit: the further, the sooner it gives way.
+    /// The free share of the cell's burst: the further from its limit, the sooner it gives way.
     Left(u32),
 }
 
-/// The places.
+/// The places of all cells.
 pub struct Cells {
     sets: Vec<[Words; WAYS]>,
     hasher: RandomState,
@@ -112,18 +112,20 @@ pub struct Cells {
 }
 
 impl Cells {
-    /// Empty; takes its memory as it fills, and never more than it was given.
+    /// Creates empty places for `cells` cells. They take memory as they fill, and never more than that.
     pub fn new(cells: usize) -> Self {
         let sets = vec![[[0; 2]; WAYS]; cells.div_ceil(WAYS).max(1)];
         Self { sets, hasher: RandomState::new(), evictions: 0 }
     }
 
-    /// Which set a key belongs to: asked once for each, since the hash is what costs most.
+    /// Returns the set that `key` belongs to. Call it once for each key, since the hash costs more than all the rest.
     pub fn locate(&self, key: CellKey) -> Located {
         Located { key, set: (self.hasher.hash_one(key) % self.sets.len() as u64) as usize }
     }
 
-    /// The cell of a key, none if it is not there; or that it would find no place.
+    /// Returns the cell of a key, or `None` if it is absent and would find a place.
+    ///
+    /// Errors: [`Full`] if it is absent and would find no place.
     pub fn find(
         &self,
         at: Located,
@@ -136,8 +138,8 @@ impl Cells {
         Ok(place.filter(|place| place.key() == at.key).map(Place::cell))
     }
 
-    /// Puts a cell down: in its own place, an empty or idle one, or that of the cell furthest from its limit. False when
-    /// all eight are over their limits; then nothing has changed.
+    /// Stores a cell in its own place, in an empty or idle one, or in that of the cell furthest from its limit. Returns
+    /// false and changes nothing if all eight cells are over their limits.
     pub fn put(
         &mut self,
         at: Located,
@@ -154,7 +156,7 @@ impl Cells {
         true
     }
 
-    /// Changes a cell that is there.
+    /// Replaces the cell of `key` by what `change` makes of it, if there is one.
     pub fn change(&mut self, key: CellKey, change: impl FnOnce(Cell) -> Cell) {
         let Located { set, .. } = self.locate(key);
         let set = self.sets.get_mut(set).into_iter().flatten();
@@ -163,22 +165,22 @@ impl Cells {
         }
     }
 
-    /// Cells that were not idle and gave way to others since the start.
+    /// Returns how many cells that were not idle gave way to others since the start.
     pub const fn evictions(&self) -> u64 {
         self.evictions
     }
 
-    /// Bytes that the places take.
+    /// Returns the size of all places in bytes.
     pub const fn bytes(&self) -> usize {
         self.sets.len() * size_of::<[Words; WAYS]>()
     }
 
-    /// Sets, for whoever reads the table set by set.
+    /// Returns the number of sets, for a reader that goes through the table set by set.
     pub const fn sets(&self) -> usize {
         self.sets.len()
     }
 
-    /// The cells of one set that say anything at `now`.
+    /// Returns the cells of one set that are not idle at `now`.
     pub fn in_set(&self, set: usize, now: Timestamp) -> impl Iterator<Item = (CellKey, Cell)> {
         let places = self.sets.get(set).into_iter().flatten().map(|words| Place::read(*words));
         places
@@ -187,7 +189,8 @@ impl Cells {
     }
 }
 
-/// Which place a cell goes to, and whether another that was not idle loses it.
+/// Returns the place that the cell of `key` goes to, and whether another cell that is not idle loses it; `None` if all
+/// places are taken by cells over their limits.
 fn victim(
     set: &[Words; WAYS],
     key: CellKey,

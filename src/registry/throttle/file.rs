@@ -1,11 +1,13 @@
-//! `throttle.bin`: what the limiter knew, so that a restart is no way around it. Never a reason to refuse a start.
+//! `throttle.bin`: the contents of the rate limiter, so that a restart is no way around it. It is never a reason to refuse
+//! a start.
 //!
-//! A header block as all files have, with `96 saved_ms (8)  104 body_len (8)  112 body_crc (4)`, and from 4096 on
-//! [records](super::saved). Written anew under a temporary name each time, so it is there whole or not at all.
+//! A header block like that of every file, with `96 saved_ms (8)  104 body_len (8)  112 body_crc (4)`, and
+//! [records](super::saved) from byte 4096 on. The file is written under a temporary name and renamed, so it is there whole
+//! or not at all.
 
 use std::io;
 
-use super::saved::{RECORD_BYTES, Record};
+use super::saved::{RECORD_BYTES, SavedRecord};
 use super::table::{Limits, Table};
 use crate::journal::context::JournalContext;
 use crate::journal::format::bytes::Reader;
@@ -15,39 +17,39 @@ use crate::journal::recovery::report::RecoveryReport;
 use crate::storage::{Storage, unlink_if_there};
 use crate::system::clock::Timestamp;
 
-/// Its name.
+/// The name of the file.
 pub const FILE: &str = "throttle.bin";
 const TEMPORARY: &str = "throttle.bin.tmp";
-/// Written and synced in parts, so that the file system does not hold up the journal behind them.
+/// Bytes that are written between two syncs, so that the file system does not hold up the journal's writes.
 const PART: usize = 1 << 20;
-/// A clean stop saves the limiter, then drains mails and closes the journal. A file that is older than that was not
-/// saved by it.
+/// The longest that a clean stop takes after it has saved the limiter: it sends mails and closes the journal. A file that
+/// is older than the stop by more was not saved by it.
 const STOP_MS_MAX: u64 = 120_000;
 
-/// What the file holds.
+/// The contents of the file.
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub struct Saved {
-    /// Of which installation.
+pub struct SavedTable {
+    /// The id of the installation that wrote it.
     pub cluster: [u8; 16],
-    /// When.
+    /// When it was saved.
     pub at: Timestamp,
-    /// What was known then.
-    pub records: Vec<Record>,
+    /// The records of the table at that time.
+    pub records: Vec<SavedRecord>,
 }
 
-/// Why it is not to be believed.
+/// Why the file cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum Unreadable {
-    /// There is none.
+    /// The file is missing.
     #[error("there is no {FILE}")]
     Missing,
-    /// The header block.
+    /// The header block is wrong.
     #[error(transparent)]
     Header(#[from] HeaderError),
-    /// Cut, or its checksum differs.
+    /// The records are cut short, or differ from their checksum.
     #[error("its records are damaged")]
     Damaged,
-    /// Another installation's.
+    /// Another installation wrote it.
     #[error("belongs to another installation")]
     Foreign,
     /// The file cannot be read.
@@ -57,24 +59,29 @@ pub enum Unreadable {
 
 /// Reads the bytes of the file.
 ///
-/// Errors: the header first, then length and checksum, then each record: nothing is believed before what vouches for it.
-pub fn read(bytes: &[u8]) -> Result<Saved, Unreadable> {
+/// Errors: checks the header first, then length and checksum, then each record, so that nothing is used before it was
+/// vouched for.
+pub fn read(bytes: &[u8]) -> Result<SavedTable, Unreadable> {
     let (block, body) = bytes.split_first_chunk::<HEADER_BYTES>().ok_or(Unreadable::Damaged)?;
     let header = Header::read(FileKind::Throttle, block)?;
     let mut fields = Reader(&header.by_kind);
     let fields = fields.u64().zip(fields.u64()).zip(fields.u32()).filter(|_| fields.rest_is_zero());
     let ((at, len), crc) = fields.ok_or(Unreadable::Damaged)?;
-    let sound = len == body.len() as u64 && crc32c::crc32c(body) == crc;
-    let (records, cut) = body.as_chunks::<RECORD_BYTES>();
-    if !sound || !cut.is_empty() {
+    let is_intact = len == body.len() as u64 && crc32c::crc32c(body) == crc;
+    let (records, rest) = body.as_chunks::<RECORD_BYTES>();
+    if !is_intact || !rest.is_empty() {
         return Err(Unreadable::Damaged);
     }
-    let records = records.iter().map(|record| Record::read(*record)).collect::<Option<_>>();
-    Ok(Saved { cluster: header.cluster, at: Timestamp(at), records: records.ok_or(Unreadable::Damaged)? })
+    let records = records.iter().map(|record| SavedRecord::read(*record)).collect::<Option<_>>();
+    Ok(SavedTable {
+        cluster: header.cluster,
+        at: Timestamp(at),
+        records: records.ok_or(Unreadable::Damaged)?,
+    })
 }
 
-/// The file of a directory.
-fn load(storage: &dyn Storage) -> Result<Saved, Unreadable> {
+/// Reads the file of a data directory.
+fn load(storage: &dyn Storage) -> Result<SavedTable, Unreadable> {
     let file = storage.open(FILE).map_err(|error| match error.kind() {
         io::ErrorKind::NotFound => Unreadable::Missing,
         _ => error.into(),
@@ -82,44 +89,53 @@ fn load(storage: &dyn Storage) -> Result<Saved, Unreadable> {
     read(&file.read_all()?)
 }
 
-/// Likewise, of this installation.
-fn load_own(storage: &dyn Storage, cluster: [u8; 16]) -> Result<Saved, Unreadable> {
+/// Reads the file of a data directory, which must belong to the installation `cluster`.
+fn load_own(storage: &dyn Storage, cluster: [u8; 16]) -> Result<SavedTable, Unreadable> {
     let saved = load(storage)?;
     if saved.cluster == cluster { Ok(saved) } else { Err(Unreadable::Foreign) }
 }
 
-/// The table as a start finds it. `limits.half_spent` is set to what the file leaves unknown.
+/// Returns the table for a start, filled from the file. Sets `limits.half_spent` if the file leaves anything unknown.
 ///
-/// After a clean stop nothing is: everybody has what they had. After a crash up to 30 s are missing, so whoever is not
-/// known to owe more begins half spent; without a file that is everybody.
+/// After a clean stop nothing is unknown, and every network has what it had. After a crash up to 30 s are missing, so a
+/// network begins half spent unless it is known to owe more. Without a file every network begins half spent.
 pub fn restored(
     storage: &dyn Storage,
-    life: &JournalContext,
-    found: &RecoveryReport,
+    context: &JournalContext,
+    recovery: &RecoveryReport,
     mut limits: Limits,
 ) -> Table {
-    let now = life.clock.now();
-    if found.first_start {
+    let now = context.clock.now();
+    if recovery.first_start {
         return Table::new(Limits { half_spent: false, ..limits }, now);
     }
-    let saved = load_own(storage, life.cluster);
-    let of_the_stop = |saved: &Saved| saved.at.as_millis().saturating_add(STOP_MS_MAX) >= found.wall_ms;
-    let is_whole = found.clean_stop && saved.as_ref().is_ok_and(of_the_stop);
-    limits.half_spent = !is_whole;
+    let saved = load_own(storage, context.cluster);
+    let is_of_the_stop =
+        |saved: &SavedTable| saved.at.as_millis().saturating_add(STOP_MS_MAX) >= recovery.wall_ms;
+    let is_complete = recovery.clean_stop && saved.as_ref().is_ok_and(is_of_the_stop);
+    limits.half_spent = !is_complete;
     let mut table = Table::new(limits, now);
     match saved {
-        Ok(Saved { at, mut records, .. }) => {
-            // The limiter takes marks in the order of their ends.
-            records.sort_by_key(|record| if let Record::Suspect(_, until) = record { *until } else { now });
+        Ok(SavedTable { at, mut records, .. }) => {
+            // Marks must be restored in the order of their ends.
+            records.sort_by_key(
+                |record| {
+                    if let SavedRecord::Suspect(_, until) = record { *until } else { now }
+                },
+            );
             let count = records.len();
             for record in records {
                 table.restore(record, now);
             }
-            let rest = if is_whole { "has its whole burst" } else { "begins half spent" };
-            tracing::info!(records = count, saved = %at, "the limiter knows what it knew; whoever is not in {FILE} {rest}");
+            let rest = if is_complete { "a whole burst" } else { "half of a burst" };
+            tracing::info!(
+                records = count,
+                saved = %at,
+                "restored the rate limiter from {FILE}: networks that are not in it begin with {rest}"
+            );
         }
         Err(error) => {
-            tracing::warn!(%error, "the limiter knows nothing of before: everybody begins half spent");
+            tracing::warn!(%error, "cannot restore the rate limiter: every network begins with half of a burst");
         }
     }
     table
@@ -127,34 +143,35 @@ pub fn restored(
 
 /// Writes the file.
 pub struct Saver {
-    life: JournalContext,
+    context: JournalContext,
+    /// The checksum of the records that were written last.
     last: Option<u32>,
 }
 
 impl Saver {
-    /// For one life of the server.
-    pub const fn new(life: JournalContext) -> Self {
-        Self { life, last: None }
+    /// Creates a saver that writes beside the journal of `context`.
+    pub const fn new(context: JournalContext) -> Self {
+        Self { context, last: None }
     }
 
-    /// Replaces the file by one with these records, as they were `at` that time. Says how many bytes were written: none
-    /// when it says the same already, unless it `must` say when.
+    /// Replaces the file by one with these records, which were read at `at`. Returns how many bytes were written: 0 if
+    /// the records have not changed since the last call, unless the caller `must` have the new time in the file.
     ///
-    /// Errors: the file is as it was, and there is no room left to a full disk's journal less.
+    /// Errors: the old file is intact, and a full disk loses no space that the journal needs.
     pub fn save(&mut self, records: &[u8], at: Timestamp, must: bool) -> io::Result<usize> {
         let crc = crc32c::crc32c(records);
         if self.last == Some(crc) && !must {
             return Ok(0);
         }
-        let storage = &*self.life.storage;
+        let storage = &*self.context.storage;
         let len = HEADER_BYTES + records.len();
-        if storage.free_space()? < len as u64 + 2 * self.life.sizes.segment {
-            return Err(io::Error::new(io::ErrorKind::StorageFull, "what room is left is the journal's"));
+        if storage.free_space()? < len as u64 + 2 * self.context.sizes.segment {
+            return Err(io::Error::new(io::ErrorKind::StorageFull, "the free space is kept for the journal"));
         }
         unlink_if_there(storage, TEMPORARY)?;
         let written = self.write(records, crc, at);
         if written.is_err() {
-            // Half a file is of no use, and a full disk wants its bytes back.
+            // Half a file is useless, and a full disk needs its bytes back.
             let _ = storage.unlink(TEMPORARY);
         }
         written?;
@@ -163,10 +180,10 @@ impl Saver {
     }
 
     fn write(&self, records: &[u8], crc: u32, at: Timestamp) -> io::Result<()> {
-        let storage = &*self.life.storage;
+        let storage = &*self.context.storage;
         let fields =
             [&at.as_millis().to_le_bytes()[..], &(records.len() as u64).to_le_bytes(), &crc.to_le_bytes()];
-        let header = self.life.header(FileKind::Throttle, &by_kind(&fields))?;
+        let header = self.context.header(FileKind::Throttle, &by_kind(&fields))?;
         let file = storage.create_new(TEMPORARY)?;
         file.write_at(&header.to_bytes(), 0)?;
         for (part, bytes) in records.chunks(PART).enumerate() {
@@ -179,7 +196,7 @@ impl Saver {
     }
 }
 
-/// What the file says of itself, in a line for an operator; none when there is none.
+/// Returns a line about the file for an operator; `None` if there is no file.
 pub fn inspect(storage: &dyn Storage) -> Option<String> {
     match load(storage) {
         Ok(saved) => Some(format!("{FILE}: {} records of {}", saved.records.len(), saved.at)),
@@ -268,7 +285,8 @@ mod tests {
         table.suspect(Network::of("2001:db8::1".parse().unwrap()), NOW);
         let mut records = table.piece(0, NOW).bytes;
         records.extend(
-            Record::Crowd(Class::Login, 3, Cell::half_spent(Policy::new(20, 20).unwrap(), NOW)).to_bytes(),
+            SavedRecord::Crowd(Class::Login, 3, Cell::half_spent(Policy::new(20, 20).unwrap(), NOW))
+                .to_bytes(),
         );
         // Where a network lies in the table differs from process to process.
         let mut sorted: Vec<_> = records.as_chunks::<RECORD_BYTES>().0.to_vec();

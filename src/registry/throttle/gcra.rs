@@ -4,18 +4,18 @@ use std::time::Duration;
 
 use crate::system::clock::Timestamp;
 
-/// How much a network may do: `burst` requests at once, then one each `period`.
+/// How much a network may do: `burst` requests at once, then one request each period.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Policy {
-    /// Requests.
+    /// Requests that pass at once.
     burst: u32,
-    /// Microseconds for each request.
+    /// Microseconds for each further request.
     period_us: u64,
 }
 
 impl Policy {
-    /// A burst of `burst`, then `per_minute` evenly; `None` when either is zero, or when the rate is above one
-    /// request a microsecond.
+    /// Returns a policy of `burst` requests at once and `per_minute` evenly after them; `None` when either is zero, or
+    /// when the rate is above one request a microsecond.
     pub const fn new(burst: u32, per_minute: u32) -> Option<Self> {
         if burst == 0 || per_minute == 0 || per_minute > 60_000_000 {
             None
@@ -29,7 +29,7 @@ impl Policy {
     }
 }
 
-/// The theoretical arrival time of a network's next request, in microseconds since 1970. 8 bytes a network.
+/// The theoretical arrival time of a network's next request, in microseconds since 1970: 8 bytes for each network.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct Cell(u64);
 
@@ -42,26 +42,28 @@ pub struct Throttled {
 }
 
 impl Cell {
-    /// Half of the burst is spent: what a network has after a restart that found no saved cells.
+    /// Returns a cell with half of its burst spent: the state of a network after a restart that found no saved cell.
     pub const fn half_spent(policy: Policy, now: Timestamp) -> Self {
         Self(micros(now).saturating_add(policy.span_us(policy.burst) / 2))
     }
 
-    /// The cell as a file may have kept it: it owes no more than its whole burst, whatever clock or policy there was.
+    /// Returns the cell with no more than its whole burst spent. For a cell that was read from a file, which may have
+    /// been written under another clock or policy.
     #[must_use]
     pub fn bounded(self, policy: Policy, now: Timestamp) -> Self {
         Self(self.0.min(micros(now).saturating_add(policy.span_us(policy.burst))))
     }
 
-    /// The one of both that owes more.
+    /// Returns whichever of the two cells owes more.
     #[must_use]
     pub fn or_more(self, other: Self) -> Self {
         Self(self.0.max(other.0))
     }
 
-    /// The cell after one more request, or how long to wait; a refused request leaves the cell as it was.
+    /// Returns the cell after one more request.
     ///
-    /// Units: `cost` is requests; one that costs more than the burst would never pass, so it costs the burst.
+    /// Units: `cost` is in requests. A request that costs more than the burst would never pass, so it costs the burst.
+    /// Errors: [`Throttled`], with the wait; a refused request leaves the cell as it was.
     /// Security: a false refusal costs a client one wait; a false grant gives an attacker one guess.
     /// Source: ITU-T I.371, virtual scheduling.
     pub fn take(self, policy: Policy, cost: u32, now: Timestamp) -> Result<Self, Throttled> {
@@ -74,9 +76,9 @@ impl Cell {
         Ok(Self(after))
     }
 
-    /// The cell with one charge given back, less what time may have paid off it since it was `taken`.
+    /// Returns the cell with one charge given back, less what time may have paid off since the charge was `taken`.
     ///
-    /// Security: what time has paid is not given back again, or a slow success would pay for the failures behind it.
+    /// Security: what time has paid is not given back again, or a slow success would pay for the failures after it.
     #[must_use]
     pub fn refund(self, policy: Policy, cost: u32, taken: Timestamp, now: Timestamp) -> Self {
         let passed = micros(now).saturating_sub(micros(taken));
@@ -84,37 +86,37 @@ impl Cell {
         Self(self.0.saturating_sub(unpaid))
     }
 
-    /// As microseconds since 1970.
+    /// Returns the cell as microseconds since 1970.
     pub const fn micros(self) -> u64 {
         self.0
     }
 
-    /// From microseconds since 1970.
+    /// Reads a cell from microseconds since 1970.
     pub const fn from_micros(micros: u64) -> Self {
         Self(micros)
     }
 
-    /// Requests that would pass at once.
+    /// Returns how many requests would pass at once at `now`.
     pub fn remaining(self, policy: Policy, now: Timestamp) -> u32 {
         let owed = self.0.saturating_sub(micros(now));
         let free = policy.span_us(policy.burst).saturating_sub(owed) / policy.period_us;
         u32::try_from(free).unwrap_or(policy.burst).min(policy.burst)
     }
 
-    /// Whether no request would pass now.
+    /// Says whether no request would pass at `now`.
     pub const fn is_spent(self, policy: Policy, now: Timestamp) -> bool {
         let owed = self.0.saturating_sub(micros(now));
         owed.saturating_add(policy.period_us) > policy.span_us(policy.burst)
     }
 
-    /// Which share of its burst is free, in 65,536ths: comparable between policies.
+    /// Returns the free share of the burst in 65,536ths, which can be compared between policies.
     pub fn free_share(self, policy: Policy, now: Timestamp) -> u32 {
         let owed = self.0.saturating_sub(micros(now)) as f32;
         let span = policy.span_us(policy.burst) as f32;
         ((1.0 - owed / span).max(0.0) * 65_536.0) as u32
     }
 
-    /// Whether it says no more than an absent cell would, so that it can be dropped.
+    /// Says whether the cell equals an absent one at `now`, so that it can be dropped.
     pub const fn is_idle(self, now: Timestamp) -> bool {
         self.0 <= micros(now)
     }

@@ -1,11 +1,11 @@
-//! The limiter of client networks.
+//! The rate limit of client networks.
 //!
-//! **The attack:** guessing and stuffing from one address, or from the many addresses that one client owns: a home has
-//! an IPv6 /64 at least, a rented server often a /48 with 65,536 of them.
+//! **The attack:** passwords are guessed, or stuffed, from one address or from the many addresses that one client owns: a
+//! home has at least an IPv6 /64, a rented server often a /48, which holds 65,536 of them.
 //!
-//! **The rule:** each client address is cut to the [network] it comes from, and charged to it and to the wider ones
-//! around it. Each network has a [cell](gcra::Cell) by the generic cell rate algorithm: a burst at once, then an even
-//! rate. A refused request leaves the cell as it was.
+//! **The rule:** each client address is cut to the [network](crate::value::network) it comes from. A request is charged to
+//! that network and to the wider networks around it. Each network has a [cell](gcra::Cell) of the generic cell rate
+//! algorithm, which allows a burst at once and an even rate after it. A refused request leaves its cells unchanged.
 //!
 //! ```text
 //!   absent ──▶ owing(n) ──▶ spent: refused, and never dropped
@@ -13,18 +13,19 @@
 //!     └── time ──┘  └── time ──┘        a success gives its own charge back, as far as time has not paid it off
 //! ```
 //!
-//! The table has [room](cells) for a fixed number of cells, 16 bytes each. A newcomer takes an idle cell's place, else
-//! that of the cell furthest from its limit, never that of one over it. Where only such are left, the newcomer is judged
-//! by its wider networks, and where these find no place either, together with others in the same trouble: a full table
-//! is no way around the limiter. Finding a place looks at eight, however large the table.
+//! The table has [room](cells) for a fixed number of cells of 16 bytes each. A new network takes the place of an idle
+//! cell, or else of the cell furthest from its limit, and never that of a cell over its limit. If only such cells are
+//! left, the new network is judged by its wider networks; if these find no place either, it shares a cell with other
+//! networks in the same position. So a full table is no way around the rate limit. Finding a place looks at eight places,
+//! however large the table is.
 //!
-//! Log-ins of a [suspect](suspects) network cost eight times as much. A proxy that is missing from
-//! `http.trusted_proxies` makes all its clients one network: [`proxy_watch`] finds it out.
+//! A log-in of a [suspect](suspects) network costs eight times as much. A proxy that is missing from
+//! `http.trusted_proxies` makes one network of all its clients; [`proxy_watch`] detects it.
 //!
-//! Not journalled: what it knows is worth minutes, and a write for each request would be a gift to whoever sends them.
-//! Saved every 30 s, with snapshots and at a clean stop, in a [file](mod@file) that no flood makes longer than the table. After a
-//! clean stop everybody has what they had; after a crash whoever is not known to owe more begins half spent, and so does
-//! everybody when the file is missing or damaged.
+//! The table is not journalled: its contents are worth minutes, and a journal write for each request would serve whoever
+//! floods the server. It is saved every 30 s, with each snapshot and at a clean stop, in a [file](mod@file) that no flood
+//! can make longer than the table. After a clean stop every network has exactly what it had. After a crash every network
+//! begins with half of its burst spent, unless it is known to owe more; the same holds if the file is missing or damaged.
 //!
 //! Source: GCRA, virtual scheduling form, ITU-T I.371.
 

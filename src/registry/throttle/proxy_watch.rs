@@ -1,12 +1,12 @@
-//! Tells a proxy that was forgotten in `http.trusted_proxies` from a client that sends a forwarding header of its own.
+//! Tells a proxy that is missing from `http.trusted_proxies` from a client that sends a forwarding header of its own.
 //!
-//! Behind a forgotten proxy all clients are one network to us, and the limiter would lock out everybody. It shows in
-//! this: request after request comes from one peer, and each has a forwarding header. One such request proves nothing,
-//! since anybody can send it.
+//! Behind such a proxy all clients look like one network, and the rate limit would refuse all of them. The sign of it is
+//! that one peer sends request after request, each with a forwarding header. One such request proves nothing, since any
+//! client can send it.
 
 use std::net::IpAddr;
 
-/// So many requests in a row are no accident.
+/// Forwarded requests in a row from one peer that are no accident.
 const STREAK: u32 = 100;
 
 /// What was seen of the last requests.
@@ -14,15 +14,16 @@ const STREAK: u32 = 100;
 pub struct ProxyWatch {
     peer: Option<IpAddr>,
     streak: u32,
-    /// The proxy that was found.
+    /// The proxy that was detected.
     found: Option<IpAddr>,
 }
 
 impl ProxyWatch {
-    /// Takes down a request of an untrusted peer. Says the peer when it has just been found to be a proxy.
+    /// Notes a request of an untrusted `peer`. Returns the peer when this request shows it to be a proxy.
     pub fn see(&mut self, peer: IpAddr, is_forwarded: bool) -> Option<IpAddr> {
         if !is_forwarded || self.peer != Some(peer) {
-            (self.peer, self.streak) = (Some(peer), u32::from(is_forwarded));
+            self.peer = Some(peer);
+            self.streak = u32::from(is_forwarded);
             return None;
         }
         self.streak = self.streak.saturating_add(1);
@@ -33,7 +34,7 @@ impl ProxyWatch {
         None
     }
 
-    /// The forgotten proxy, if one was found.
+    /// Returns the missing proxy, if one was detected.
     pub const fn found(&self) -> Option<IpAddr> {
         self.found
     }

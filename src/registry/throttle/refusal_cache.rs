@@ -1,7 +1,8 @@
-//! Refusals that still hold: a flood from one network costs no way to the limiter's owner and back for each request.
+//! A cache of refusals that still hold, so that a flood from one network costs no message to the limiter's actor for each
+//! request.
 //!
-//! A cell over its limit is left as it was by every further request, so a refusal holds until its wait is over, unless a
-//! success gives a charge back: then all are forgotten, and the owner is asked again.
+//! Further requests leave a cell over its limit unchanged, so a refusal holds until its wait is over, unless a success
+//! gives a charge back. In that case the whole cache is invalidated and the actor is asked again.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -17,22 +18,22 @@ const SHARDS: usize = 32;
 const PER_SHARD: usize = 512;
 
 #[derive(Clone, Copy)]
-struct Refusal {
+struct KeptRefusal {
     until: Timestamp,
-    standing: RateLimitState,
+    state: RateLimitState,
     eased: u64,
 }
 
-/// Those of one engine.
+/// The refusals of one engine.
 #[derive(Default)]
 pub struct RefusalCache {
-    kept: Shards<(Class, Network), Refusal, SHARDS, PER_SHARD>,
-    /// Counts what may have let somebody in again.
+    kept: Shards<(Class, Network), KeptRefusal, SHARDS, PER_SHARD>,
+    /// Counts the refunds, each of which may let a refused client in again.
     eased: AtomicU64,
 }
 
 impl RefusalCache {
-    /// Whether a request would surely be refused now.
+    /// Returns the refusal of a request that would certainly be refused at `now`.
     pub fn find(
         &self,
         class: Class,
@@ -41,30 +42,30 @@ impl RefusalCache {
     ) -> Option<(Throttled, RateLimitState)> {
         let refusal = self.kept.find(network.spread(), &(class, network), |refusal| Some(*refusal))?;
         let holds = now < refusal.until && refusal.eased == self.eased();
-        holds.then(|| (Throttled { wait: refusal.until.since(now) }, refusal.standing))
+        holds.then(|| (Throttled { wait: refusal.until.since(now) }, refusal.state))
     }
 
-    /// To be read before the owner is asked.
+    /// Returns the count of refunds. Read it before asking the actor, and hand it to [`Self::keep`].
     pub fn eased(&self) -> u64 {
         self.eased.load(Ordering::SeqCst)
     }
 
-    /// The owner has refused; `eased` was read before.
+    /// Keeps a refusal of the actor. `eased` is the count of refunds before the actor was asked.
     pub fn keep(
         &self,
         class: Class,
         network: Network,
-        (throttled, standing): (Throttled, RateLimitState),
+        (throttled, state): (Throttled, RateLimitState),
         eased: u64,
         now: Timestamp,
     ) {
-        // Waits in less than a millisecond would be cut to nothing, and are not worth it.
+        // A wait of less than a millisecond would be cut to nothing, and is not worth a place.
         let until = now + throttled.wait.saturating_sub(Duration::from_millis(1));
-        let refusal = Refusal { until, standing, eased };
+        let refusal = KeptRefusal { until, state, eased };
         self.kept.keep(network.spread(), (class, network), refusal, |refusal| now >= refusal.until);
     }
 
-    /// A charge was given back.
+    /// Invalidates all refusals, because a charge was given back.
     pub fn ease(&self) {
         self.eased.fetch_add(1, Ordering::SeqCst);
     }

@@ -1,4 +1,4 @@
-//! What the table knows, as records of 16 bytes: what outlives a restart in `throttle.bin` ([`file`](super::file)).
+//! The contents of the table as records of 16 bytes, which `throttle.bin` ([`file`](super::file)) keeps over a restart.
 //!
 //! ```text
 //!   0 number (8)   8 time (7), microseconds since 1970   15 kind (1)
@@ -7,10 +7,10 @@
 //! | kind | number | time |
 //! |---|---|---|
 //! | class × 8 + width | bits of the network | when its next request is due in theory |
-//! | 0x40 + width | bits of the network | until when it is a suspect |
+//! | 0x40 + width | bits of the network | when its mark as a suspect ends |
 //! | 0x80 + class | which cell of the crowd | when its next request is due in theory |
 //!
-//! Read and put back in pieces and record by record, so that no message to the owner takes long.
+//! The table is read in pieces and restored record by record, so that no message to the actor takes long.
 
 use super::cells::CellKey;
 use super::class::Class;
@@ -19,23 +19,23 @@ use super::table::{CROWD_CELLS, CROWD_MULTIPLE, Table};
 use crate::system::clock::Timestamp;
 use crate::value::network::{Network, Width};
 
-/// Bytes of a record.
+/// The length of a record in bytes.
 pub const RECORD_BYTES: usize = 16;
-/// Sets of places that one piece covers: 8,192 cells, which are read and copied in well under a millisecond.
+/// Sets of places in one piece: 8,192 cells, which are read and copied in well under a millisecond.
 const SETS_PER_PIECE: usize = 1024;
 
 const TIME_MAX: u64 = (1 << 56) - 1;
 const SUSPECT: u8 = 0x40;
 const CROWD: u8 = 0x80;
 
-/// One thing that the table knows.
+/// One saved fact about a network.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Record {
+pub enum SavedRecord {
     /// The cell of a network for a class.
     Cell(CellKey, Cell),
-    /// One of the cells of those who found no place of their own.
+    /// A shared cell of a class, by its number, of networks that found no place of their own.
     Crowd(Class, u8, Cell),
-    /// A network whose log-ins cost more until then.
+    /// A network whose log-ins cost more, and the end of its mark.
     Suspect(Network, Timestamp),
 }
 
@@ -44,12 +44,12 @@ pub enum Record {
 pub struct Piece {
     /// Records, back to back.
     pub bytes: Vec<u8>,
-    /// None when this is the last one.
+    /// Where the next piece begins; `None` after the last one.
     pub next: Option<usize>,
 }
 
-impl Record {
-    /// The record as it stands in the file.
+impl SavedRecord {
+    /// Returns the bytes of the record in the file.
     pub fn to_bytes(self) -> [u8; RECORD_BYTES] {
         let (kind, number, time) = match self {
             Self::Cell(key, cell) => {
@@ -65,11 +65,13 @@ impl Record {
         (u128::from(number) | u128::from(word) << 64).to_le_bytes()
     }
 
-    /// Reads it back; none when no version wrote it.
+    /// Reads the bytes of a record; `None` if no version wrote them.
     pub fn read(bytes: [u8; RECORD_BYTES]) -> Option<Self> {
         let words = u128::from_le_bytes(bytes);
-        let (number, word) = (words as u64, (words >> 64) as u64);
-        let (kind, time) = ((word >> 56) as u8, word & TIME_MAX);
+        let number = words as u64;
+        let word = (words >> 64) as u64;
+        let kind = (word >> 56) as u8;
+        let time = word & TIME_MAX;
         let cell = Cell::from_micros(time);
         match kind {
             ..SUSPECT => Some(Self::Cell(CellKey::from_parts(kind, number)?, cell)),
@@ -87,35 +89,36 @@ impl Record {
 }
 
 impl Table {
-    /// What the table knows, from a place on. Changes nothing and touches no memory that was not used.
+    /// Reads the records of the piece that begins at `from`. Changes nothing, and touches no memory that was never used.
     pub fn piece(&self, from: usize, now: Timestamp) -> Piece {
         let end = (from + SETS_PER_PIECE).min(self.cells.sets());
         let mut bytes = Vec::new();
         for set in from..end {
-            let records = self.cells.in_set(set, now).map(|(key, cell)| Record::Cell(key, cell).to_bytes());
-            bytes.extend(records.flatten());
+            for (key, cell) in self.cells.in_set(set, now) {
+                bytes.extend(SavedRecord::Cell(key, cell).to_bytes());
+            }
         }
         if from == 0 {
-            let suspects = self.suspects.marked(now).map(|(network, until)| Record::Suspect(network, until));
-            let crowd =
-                Class::ALL.into_iter().zip(self.crowd.chunks(CROWD_CELLS)).flat_map(|(class, cells)| {
-                    (0_u8..).zip(cells).map(move |(number, cell)| Record::Crowd(class, number, *cell))
-                });
-            let crowd =
-                crowd.filter(|record| !matches!(record, Record::Crowd(.., cell) if cell.is_idle(now)));
-            bytes.extend(suspects.chain(crowd).flat_map(Record::to_bytes));
+            for (network, until) in self.suspects.marked(now) {
+                bytes.extend(SavedRecord::Suspect(network, until).to_bytes());
+            }
+            for (class, cells) in Class::ALL.into_iter().zip(self.crowd.chunks(CROWD_CELLS)) {
+                for (number, cell) in (0_u8..).zip(cells).filter(|(_, cell)| !cell.is_idle(now)) {
+                    bytes.extend(SavedRecord::Crowd(class, number, *cell).to_bytes());
+                }
+            }
         }
         Piece { bytes, next: (end < self.cells.sets()).then_some(end) }
     }
 
-    /// Puts back what was saved. Suspects come in the order in which their marks end. What has paid itself off since is
-    /// passed over, and so is what is no longer throttled.
+    /// Restores a saved record. Suspects must come in the order in which their marks end. Records that time has paid off
+    /// since, and those of a class that is no longer limited, are skipped.
     ///
-    /// Security: a time that some wrong clock wrote counts as a whole burst at most, or it would lock somebody out for
+    /// Security: a time that a wrong clock wrote counts as one whole burst at most, or it would refuse a network for
     /// years.
-    pub fn restore(&mut self, record: Record, now: Timestamp) {
+    pub fn restore(&mut self, record: SavedRecord, now: Timestamp) {
         match record {
-            Record::Cell(key, cell) => {
+            SavedRecord::Cell(key, cell) => {
                 let Some(policy) = self.policies.get(key) else { return };
                 let cell = cell.bounded(policy, now).or_more(self.newcomer(policy));
                 if !cell.is_idle(now) {
@@ -124,14 +127,14 @@ impl Table {
                     self.cells.put(at, cell, now, |key, cell| policies.worth(key, cell, now));
                 }
             }
-            Record::Crowd(class, number, cell) => {
+            SavedRecord::Crowd(class, number, cell) => {
                 let policy = self.limits.rate(class).and_then(|rate| rate.times(CROWD_MULTIPLE));
                 let place = self.crowd.get_mut(class as usize * CROWD_CELLS + usize::from(number));
                 if let Some((place, policy)) = place.zip(policy) {
                     *place = cell.bounded(policy, now);
                 }
             }
-            Record::Suspect(network, until) => self.suspects.restore(network, until, now),
+            SavedRecord::Suspect(network, until) => self.suspects.restore(network, until, now),
         }
     }
 }
@@ -154,11 +157,11 @@ mod tests {
         (0..100).filter(|_| table.take(Class::Login, address.parse().unwrap(), now).is_ok()).count()
     }
 
-    fn saved(table: &Table, now: Timestamp) -> Vec<Record> {
+    fn saved(table: &Table, now: Timestamp) -> Vec<SavedRecord> {
         let (mut records, mut from) = (Vec::new(), Some(0));
         while let Some(begin) = from {
             let piece = table.piece(begin, now);
-            records.extend(piece.bytes.as_chunks().0.iter().map(|bytes| Record::read(*bytes).unwrap()));
+            records.extend(piece.bytes.as_chunks().0.iter().map(|bytes| SavedRecord::read(*bytes).unwrap()));
             from = piece.next;
         }
         records
@@ -197,8 +200,10 @@ mod tests {
             let address = std::net::Ipv4Addr::from_bits(0x0A00_0001 | number << 8);
             let _ = table.take(Class::Login, address.into(), NOW);
         }
-        let crowd: Vec<_> =
-            saved(&table, NOW).into_iter().filter(|record| matches!(record, Record::Crowd(..))).collect();
+        let crowd: Vec<_> = saved(&table, NOW)
+            .into_iter()
+            .filter(|record| matches!(record, SavedRecord::Crowd(..)))
+            .collect();
         assert!(!crowd.is_empty());
         let mut next = self::table(8, false);
         for record in crowd {
@@ -225,11 +230,11 @@ mod tests {
         let (mut table, century) = (table(1000, false), Timestamp::from_secs(4_900_000_000));
         let network = Network::of("192.0.2.1".parse().unwrap());
         let cell = Cell::from_micros(century.as_millis() * 1000);
-        table.restore(Record::Cell(CellKey::new(Class::Login, network), cell), NOW);
-        table.restore(Record::Crowd(Class::Login, 3, cell), NOW);
-        table.restore(Record::Suspect(network, century), NOW);
+        table.restore(SavedRecord::Cell(CellKey::new(Class::Login, network), cell), NOW);
+        table.restore(SavedRecord::Crowd(Class::Login, 3, cell), NOW);
+        table.restore(SavedRecord::Suspect(network, century), NOW);
         // Of a class that is not throttled here.
-        table.restore(Record::Cell(CellKey::new(Class::Forgot, network), cell), NOW);
+        table.restore(SavedRecord::Cell(CellKey::new(Class::Forgot, network), cell), NOW);
         assert_eq!(passed(&mut table, "192.0.2.1", NOW), 0);
         assert_eq!(saved(&table, NOW).len(), 3);
         let later = NOW + Duration::from_hours(1);
@@ -241,21 +246,21 @@ mod tests {
     fn a_record_has_the_bytes_of_the_format_and_others_are_none() {
         let network = Network::of("192.0.2.1".parse().unwrap());
         let cell = Cell::from_micros(0x01_0203);
-        let bytes = Record::Cell(CellKey::new(Class::Check, network), cell).to_bytes();
+        let bytes = SavedRecord::Cell(CellKey::new(Class::Check, network), cell).to_bytes();
         assert_eq!(bytes, [1, 2, 0, 192, 0, 0, 0, 0, 3, 2, 1, 0, 0, 0, 0, 0x39]);
         for record in [
-            Record::Cell(CellKey::new(Class::Login, network), cell),
-            Record::Crowd(Class::Check, 15, cell),
-            Record::Suspect(network, NOW),
+            SavedRecord::Cell(CellKey::new(Class::Login, network), cell),
+            SavedRecord::Crowd(Class::Check, 15, cell),
+            SavedRecord::Suspect(network, NOW),
         ] {
-            assert_eq!(Record::read(record.to_bytes()), Some(record));
+            assert_eq!(SavedRecord::read(record.to_bytes()), Some(record));
         }
         for (kind, number) in
             [(0, 0), (6, 0), (0x3E, 0), (0x40, 0), (0x46, 0), (0x88, 0), (0x80, 16), (0xFF, 0)]
         {
             let mut bytes = [0; 16];
             (bytes[0], bytes[15]) = (number, kind);
-            assert_eq!(Record::read(bytes), None, "{kind:x}");
+            assert_eq!(SavedRecord::read(bytes), None, "{kind:x}");
         }
     }
 }

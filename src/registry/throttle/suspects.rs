@@ -1,4 +1,5 @@
-//! Networks whose log-ins cost more for a while, because of what they tried before (`crate::registry::stuffing`).
+//! Networks whose log-ins cost more for a while, because of the log-ins that failed from them before (see the folder
+//! `stuffing/`).
 
 use std::collections::{HashMap, VecDeque};
 use std::time::Duration;
@@ -6,25 +7,25 @@ use std::time::Duration;
 use crate::system::clock::Timestamp;
 use crate::value::network::Network;
 
-/// Networks at most; the one marked first gives way.
+/// The most networks that are marked at once. The one marked first gives way.
 const SUSPECTS_MAX: usize = 65_536;
-/// How long a mark counts.
+/// How long a mark lasts.
 const MARKED_FOR: Duration = Duration::from_hours(1);
-/// A mark is renewed at most this often, so that one network does not fill the queue.
+/// The least time between two marks of one network, so that it does not fill the queue.
 const AGAIN_AFTER: Duration = Duration::from_mins(1);
-/// What a log-in of such a network is charged.
+/// What a log-in of a marked network is charged, in requests.
 pub const SUSPECT_COST: u32 = 8;
 
 /// The marked networks.
 #[derive(Default)]
 pub struct Suspects {
     until: HashMap<Network, Timestamp>,
-    /// In the order in which marks end, since all last equally long.
+    /// Marks in the order in which they end, since all last equally long.
     order: VecDeque<(Timestamp, Network)>,
 }
 
 impl Suspects {
-    /// Marks a network from `now` on.
+    /// Marks `network` from `now` on.
     pub fn mark(&mut self, network: Network, now: Timestamp) {
         let until = now + MARKED_FOR;
         if self.until.get(&network).is_some_and(|marked| until.since(*marked) < AGAIN_AFTER) {
@@ -37,19 +38,19 @@ impl Suspects {
                 break;
             }
             self.order.pop_front();
-            // Marked again since: the later mark stands in the queue as well.
+            // If the network was marked again since, its later mark is in the queue as well.
             if self.until.get(&first) == Some(&end) {
                 self.until.remove(&first);
             }
         }
     }
 
-    /// Those marked at `now`, and until when.
+    /// Returns the networks that are marked at `now`, each with the end of its mark.
     pub fn marked(&self, now: Timestamp) -> impl Iterator<Item = (Network, Timestamp)> {
         self.until.iter().filter(move |(_, until)| now < **until).map(|(network, until)| (*network, *until))
     }
 
-    /// Puts back a mark that counts until then, and at most as long as a new one. They come in the order of their ends.
+    /// Restores a saved mark. It lasts no longer than a new one would. Marks must be restored in the order of their ends.
     pub fn restore(&mut self, network: Network, until: Timestamp, now: Timestamp) {
         let until = until.min(now + MARKED_FOR);
         if until > now && self.order.len() < SUSPECTS_MAX {
@@ -58,12 +59,12 @@ impl Suspects {
         }
     }
 
-    /// Whether a network is marked at `now`.
+    /// Says whether `network` is marked at `now`.
     pub fn is_marked(&self, network: Network, now: Timestamp) -> bool {
         self.until.get(&network).is_some_and(|until| now < *until)
     }
 
-    /// How many are remembered.
+    /// Returns how many networks are remembered.
     pub fn count(&self) -> usize {
         self.until.len()
     }

@@ -1,4 +1,4 @@
-//! The bounded table of cells: room for so many, never more, and no scan on a request's path.
+//! The table of cells: bounded, and without a scan on a request's path.
 
 use std::net::IpAddr;
 use std::time::Duration;
@@ -12,24 +12,27 @@ use crate::registry::throttle::class::{Class, Rate};
 use crate::system::clock::Timestamp;
 use crate::value::network::{Network, Width};
 
-/// The numbers of the rule.
+/// The settings of the rate limit.
 #[derive(Clone, Debug)]
 pub struct Limits {
-    /// Of each class.
+    /// The rate of each class. A class that is absent is not limited.
     pub rates: Vec<(Class, Rate)>,
     /// Cells in the table.
     pub cells: usize,
-    /// Networks that are not throttled.
+    /// Networks that are not limited.
     pub exempt: Vec<IpNet>,
-    /// The server has run before, and not all is known of the minutes before this start: everybody begins half spent at
-    /// least.
+    /// Whether every network begins with at least half of its burst spent: the server has run before, and something of
+    /// the minutes before this start is unknown.
     pub half_spent: bool,
 }
 
-/// What was charged, so that it can be given back.
+/// The most networks that one request is charged to: its own and the wider ones around it.
+const NETWORKS: usize = 3;
+
+/// The charge of one request, so that it can be given back.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Charge {
-    cells: [Option<CellKey>; 3],
+    cells: [Option<CellKey>; NETWORKS],
     cost: u32,
     taken: Timestamp,
 }
@@ -39,32 +42,33 @@ pub struct Charge {
 pub struct Granted {
     /// What it was charged.
     pub charge: Charge,
-    /// How the network stands.
+    /// The state of its network's rate limit.
     pub standing: RateLimitState,
 }
 
-/// For the `RateLimit` headers: the same for known and unknown names.
+/// The values of the `RateLimit` headers. They are the same for known and unknown names.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct RateLimitState {
-    /// Of what.
+    /// The class of the request.
     pub class: Class,
-    /// Requests at once.
+    /// Requests that pass at once after a pause.
     pub burst: u32,
-    /// Seconds in which the burst comes back.
+    /// Seconds in which the whole burst comes back.
     pub window_secs: u64,
     /// Requests that would pass now.
     pub remaining: u32,
 }
 
-/// Cells for those whose own and wider networks all find no place, so that a full table is no way around the limiter.
+/// Shared cells of each class, for networks that find no place of their own nor one for a wider network. They keep a full
+/// table from being a way around the limiter.
 pub(super) const CROWD_CELLS: usize = 16;
-/// What the crowd of one such cell may do together, in multiples of one client.
+/// How much all networks of one shared cell may do together, in multiples of one client.
 pub(super) const CROWD_MULTIPLE: u32 = 16;
 
 /// All cells of an engine.
 pub struct Table {
     pub(super) cells: Cells,
-    /// Of each class, [`CROWD_CELLS`].
+    /// The shared cells, [`CROWD_CELLS`] of each class.
     pub(super) crowd: Vec<Cell>,
     pub(super) suspects: Suspects,
     pub(super) limits: Limits,
@@ -72,21 +76,34 @@ pub struct Table {
     pub(super) started: Timestamp,
 }
 
-/// The policy of each class and width, worked out once.
+/// The policy of each class and width, by their numbers, computed once. Widths are numbered from 1.
 #[derive(Clone, Copy)]
-pub(super) struct Policies([[Option<Policy>; 6]; 8]);
+pub(super) struct Policies([[Option<Policy>; Width::ALL.len() + 1]; Class::ALL.len()]);
 
-/// One cell as a request finds it.
+/// One request that is to be charged.
 #[derive(Clone, Copy)]
-enum Found {
-    /// By its own key, there or with room for it.
-    Own(Located, Cell),
-    /// Together with others, since only cells over their limits are left.
-    Crowd(Cell),
+struct Request {
+    class: Class,
+    rate: Rate,
+    /// The client's network.
+    own: Network,
+    /// What the request costs, in requests.
+    cost: u32,
+    now: Timestamp,
+}
+
+/// The cell that judges a request in one of its networks.
+#[derive(Clone, Copy)]
+struct Judge {
+    network: Network,
+    cell: Cell,
+    policy: Policy,
+    /// The place of the network's own cell; `None` for a shared cell, because only cells over their limits are left.
+    place: Option<Located>,
 }
 
 impl Table {
-    /// Empty; takes all its memory now.
+    /// Creates an empty table at `started`.
     pub fn new(limits: Limits, started: Timestamp) -> Self {
         Self {
             cells: Cells::new(limits.cells),
@@ -98,9 +115,9 @@ impl Table {
         }
     }
 
-    /// Charges a request of `address` to its network and the wider ones around it, or says how long to wait; then
-    /// nothing is charged.
+    /// Charges a request of `address` to its network and to the wider ones around it.
     ///
+    /// Errors: [`Throttled`], with the wait; then nothing is charged.
     /// Security: a false refusal costs a client one wait; a false grant gives an attacker one guess.
     pub fn take(
         &mut self,
@@ -109,50 +126,24 @@ impl Table {
         now: Timestamp,
     ) -> Result<Granted, (Throttled, RateLimitState)> {
         let Some(rate) = self.limits.rate(class) else {
-            return Ok(Granted { charge: Charge::default(), standing: standing(class, None, 0) });
+            return Ok(Granted { charge: Charge::default(), standing: state_of(class, None, 0) });
         };
         if self.limits.exempt.iter().any(|network| network.contains(&address.to_canonical())) {
-            let standing = standing(class, Some(rate), rate.burst);
+            let standing = state_of(class, Some(rate), rate.burst);
             return Ok(Granted { charge: Charge::default(), standing });
         }
         let own = Network::of(address);
-        let is_suspect = || own.around().any(|network| self.suspects.is_marked(network, now));
-        let is_suspect = class == Class::Login && is_suspect();
-        let cost = if is_suspect { SUSPECT_COST } else { 1 };
-        // First all are asked, then all are charged: a refusal leaves everything as it was.
-        let mut found: [Option<(Network, Found, Policy)>; 3] = [None; 3];
-        let (mut wait, mut remaining) = (Duration::ZERO, rate.burst);
-        for (at, network) in found.iter_mut().zip(own.around()) {
-            let Some((found, policy)) = self.find(class, rate, own, network, now) else { continue };
-            let (Found::Own(_, cell) | Found::Crowd(cell)) = found;
-            match cell.take(policy, cost, now) {
-                Ok(after) => remaining = remaining.min(after.remaining(policy, now)),
-                Err(throttled) => wait = wait.max(throttled.wait),
-            }
-            *at = Some((network, found, policy));
-        }
-        if !wait.is_zero() {
-            return Err((Throttled { wait }, standing(class, Some(rate), 0)));
-        }
-        let mut charge = Charge { cells: [None; 3], cost, taken: now };
-        for (charged, (network, found, policy)) in charge.cells.iter_mut().zip(found.into_iter().flatten()) {
-            let (Found::Own(_, cell) | Found::Crowd(cell)) = found;
-            // It was just asked at the same time.
-            let after = cell.take(policy, cost, now).unwrap_or(cell);
-            let policies = self.policies;
-            let worth = |key, cell| policies.worth_to(class, own, key, cell, now);
-            match found {
-                Found::Own(at, _) if self.cells.put(at, after, now, worth) => *charged = Some(at.key),
-                // A narrower network of the same request took the last place.
-                Found::Own(..) if network == network.widest() => self.charge_crowd(class, rate, network, now),
-                Found::Own(..) => {}
-                Found::Crowd(..) => self.charge_crowd(class, rate, network, now),
-            }
-        }
-        Ok(Granted { charge, standing: standing(class, Some(rate), remaining) })
+        let request = Request { class, rate, own, cost: self.cost(class, own, now), now };
+        // Ask every cell first and charge them afterwards: a refusal must leave everything as it was.
+        let judges = self.judges(&request);
+        let remaining =
+            ask(&judges, &request).map_err(|throttled| (throttled, state_of(class, Some(rate), 0)))?;
+        let cells = judges.map(|judge| self.charge(&judge?, &request));
+        let charge = Charge { cells, cost: request.cost, taken: now };
+        Ok(Granted { charge, standing: state_of(class, Some(rate), remaining) })
     }
 
-    /// Gives back what one request was charged, and nothing else.
+    /// Gives back the charge of one request, and nothing else.
     pub fn refund(&mut self, charge: Charge, now: Timestamp) {
         for key in charge.cells.into_iter().flatten() {
             let Some(policy) = self.policies.get(key) else { continue };
@@ -160,59 +151,102 @@ impl Table {
         }
     }
 
-    /// Lets the log-ins of a network, and of those within it, cost more for an hour.
+    /// Makes log-ins of `network`, and of those within it, cost more for an hour.
     pub fn suspect(&mut self, network: Network, now: Timestamp) {
         self.suspects.mark(network, now);
     }
 
-    /// Cells that gave way to others since the start.
+    /// Returns how many cells gave way to others since the start.
     pub const fn evictions(&self) -> u64 {
         self.cells.evictions()
     }
 
-    /// Networks whose log-ins cost more.
+    /// Returns how many networks have log-ins that cost more.
     pub fn suspects(&self) -> usize {
         self.suspects.count()
     }
 
-    /// Bytes that the cells take, full or not.
+    /// Returns the size of the cells in bytes, full or not.
     pub const fn bytes(&self) -> usize {
         self.cells.bytes() + self.crowd.len() * size_of::<Cell>()
     }
 
-    /// What a request of `own` is judged by in `network` around it: its cell; for the widest one without a place, the
-    /// crowd's.
-    fn find(
-        &self,
-        class: Class,
-        rate: Rate,
-        own: Network,
-        network: Network,
-        now: Timestamp,
-    ) -> Option<(Found, Policy)> {
-        let at = self.cells.locate(CellKey::new(class, network));
-        let policy = self.policies.get(at.key)?;
+    /// Returns what a request of the network `own` costs.
+    fn cost(&self, class: Class, own: Network, now: Timestamp) -> u32 {
+        let is_suspect = || own.around().any(|network| self.suspects.is_marked(network, now));
+        if class == Class::Login && is_suspect() { SUSPECT_COST } else { 1 }
+    }
+
+    /// Returns the cell that judges `request` in its own network and in each wider one.
+    fn judges(&self, request: &Request) -> [Option<Judge>; NETWORKS] {
+        let mut networks = request.own.around();
+        std::array::from_fn(|_| networks.next().and_then(|network| self.judge(request, network)))
+    }
+
+    /// Returns the cell that judges `request` in `network`: the network's own cell, or the shared cell if `network` is
+    /// the widest and finds no place. A narrower network without a place judges nothing.
+    fn judge(&self, request: &Request, network: Network) -> Option<Judge> {
+        let Request { class, rate, own, now, .. } = *request;
+        let place = self.cells.locate(CellKey::new(class, network));
+        let policy = self.policies.get(place.key)?;
         let worth = |key, cell| self.policies.worth_to(class, own, key, cell, now);
-        if let Ok(found) = self.cells.find(at, now, worth) {
+        if let Ok(found) = self.cells.find(place, now, worth) {
             let cell = found.unwrap_or_else(|| self.newcomer(policy));
-            return Some((Found::Own(at, cell), policy));
+            return Some(Judge { network, cell, policy, place: Some(place) });
         }
         if network != network.widest() {
             return None;
         }
-        Some((Found::Crowd(*self.crowd.get(crowd_of(class, network))?), rate.times(CROWD_MULTIPLE)?))
+        let cell = *self.crowd.get(crowd_of(class, network))?;
+        Some(Judge { network, cell, policy: rate.times(CROWD_MULTIPLE)?, place: None })
     }
 
-    fn charge_crowd(&mut self, class: Class, rate: Rate, network: Network, now: Timestamp) {
-        let cell = self.crowd.get_mut(crowd_of(class, network));
-        if let Some((cell, policy)) = cell.zip(rate.times(CROWD_MULTIPLE)) {
-            *cell = cell.take(policy, 1, now).unwrap_or(*cell);
+    /// Charges one cell that has let the request pass. Returns its key if it has a place of its own, where a refund finds
+    /// it.
+    fn charge(&mut self, judge: &Judge, request: &Request) -> Option<CellKey> {
+        let Request { class, own, cost, now, .. } = *request;
+        if let Some(place) = judge.place {
+            // It has let this request pass at this time.
+            let after = judge.cell.take(judge.policy, cost, now).unwrap_or(judge.cell);
+            let policies = self.policies;
+            if self.cells.put(place, after, now, |key, cell| policies.worth_to(class, own, key, cell, now)) {
+                return Some(place.key);
+            }
+            // A narrower network of the same request took the last place.
+            if judge.network != judge.network.widest() {
+                return None;
+            }
+        }
+        self.charge_crowd(request, judge.network);
+        None
+    }
+
+    fn charge_crowd(&mut self, request: &Request, network: Network) {
+        let cell = self.crowd.get_mut(crowd_of(request.class, network));
+        if let Some((cell, policy)) = cell.zip(request.rate.times(CROWD_MULTIPLE)) {
+            *cell = cell.take(policy, 1, request.now).unwrap_or(*cell);
         }
     }
 
+    /// Returns the cell of a network that has none yet.
     pub(super) fn newcomer(&self, policy: Policy) -> Cell {
         if self.limits.half_spent { Cell::half_spent(policy, self.started) } else { Cell::default() }
     }
+}
+
+/// Asks every cell whether the request may pass. Returns how many more would pass after it, by the strictest cell.
+///
+/// Errors: the longest wait of all cells that refuse.
+fn ask(judges: &[Option<Judge>], request: &Request) -> Result<u32, Throttled> {
+    let mut remaining = request.rate.burst;
+    let mut wait = Duration::ZERO;
+    for judge in judges.iter().flatten() {
+        match judge.cell.take(judge.policy, request.cost, request.now) {
+            Ok(after) => remaining = remaining.min(after.remaining(judge.policy, request.now)),
+            Err(throttled) => wait = wait.max(throttled.wait),
+        }
+    }
+    if wait.is_zero() { Ok(remaining) } else { Err(Throttled { wait }) }
 }
 
 fn crowd_of(class: Class, network: Network) -> usize {
@@ -227,15 +261,13 @@ impl Limits {
 
 impl Policies {
     fn of(limits: &Limits) -> Self {
-        let mut policies = [[None; 6]; 8];
-        for (class, of_class) in Class::ALL.into_iter().zip(&mut policies) {
-            for width in Width::ALL {
-                if let Some(policy) = of_class.get_mut(width as usize) {
-                    *policy = limits.rate(class).and_then(|rate| rate.times(width.multiple()));
-                }
-            }
-        }
-        Self(policies)
+        Self(Class::ALL.map(|class| {
+            let rate = limits.rate(class);
+            std::array::from_fn(|number| {
+                let width = Width::ALL.into_iter().find(|width| *width as usize == number)?;
+                rate?.times(width.multiple())
+            })
+        }))
     }
 
     pub(super) fn get(&self, key: CellKey) -> Option<Policy> {
@@ -243,7 +275,7 @@ impl Policies {
         self.0.get(class)?.get(width).copied().flatten()
     }
 
-    /// As [`Policies::worth`] to a request of `own`: its networks do not take each other's places.
+    /// Returns the worth of a cell to a request of the network `own`, whose networks do not take each other's places.
     fn worth_to(&self, class: Class, own: Network, key: CellKey, cell: Cell, now: Timestamp) -> Worth {
         let is_its_own = own.around().any(|network| CellKey::new(class, network) == key);
         if is_its_own { Worth::Spent } else { self.worth(key, cell, now) }
@@ -253,13 +285,13 @@ impl Policies {
         match self.get(key) {
             Some(policy) if cell.is_spent(policy, now) => Worth::Spent,
             Some(policy) => Worth::Left(cell.free_share(policy, now)),
-            // Of a class that is no longer throttled.
+            // The class is no longer limited.
             None => Worth::Left(u32::MAX),
         }
     }
 }
 
-fn standing(class: Class, rate: Option<Rate>, remaining: u32) -> RateLimitState {
+fn state_of(class: Class, rate: Option<Rate>, remaining: u32) -> RateLimitState {
     let rate = rate.unwrap_or(Rate { burst: 0, per_minute: 1 });
     let window = Duration::from_mins(1).saturating_mul(rate.burst) / rate.per_minute.max(1);
     RateLimitState { class, burst: rate.burst, window_secs: window.as_secs().max(1), remaining }

@@ -1,4 +1,4 @@
-//! Saves the rate limiter's table, so that a restart forgives nobody.
+//! Saves the rate limiter's table, so that a restart resets no limit.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -8,24 +8,28 @@ use crate::registry::throttle::actor::ReadPiece;
 use crate::registry::throttle::file::Saver;
 
 /// Ticks between two saves.
-const TICKS: u32 = 300;
-/// The fewest ticks between two saves. A snapshot brings a save with it; frequent snapshots must not make it write more.
-const TICKS_MIN: u32 = 100;
+const SAVE_TICKS: u32 = 300;
+/// Minimum ticks between two saves. Each snapshot is followed by a save, but frequent snapshots must not cause more
+/// writes.
+const SAVE_TICKS_MIN: u32 = 100;
 
-/// Saves the table now and then, and once more when `ending` is set.
+/// Saves the table at intervals and after snapshots, and a last time when `ending` is set.
 pub(super) async fn run(engine: &Engine, mut saver: Saver, ending: &AtomicBool) {
-    let (mut ticks, mut seen) = (TICKS_MIN, 0);
+    let mut ticks = SAVE_TICKS_MIN;
+    let mut snapshots_seen = 0;
     loop {
-        let last = ending.load(Ordering::Relaxed);
-        let taken = engine.saved.lock().taken;
-        if last || ticks >= TICKS || (taken != seen && ticks >= TICKS_MIN) {
-            (ticks, seen) = (0, taken);
-            match save_limiter(engine, &mut saver, last).await {
-                Ok(bytes) => tracing::debug!(bytes, "limiter saved"),
-                Err(error) => tracing::warn!(%error, "the limiter could not be saved; it is tried again"),
+        let is_last = ending.load(Ordering::Relaxed);
+        let snapshots = engine.saved.lock().taken;
+        let has_new_snapshot = snapshots != snapshots_seen;
+        if is_last || ticks >= SAVE_TICKS || (has_new_snapshot && ticks >= SAVE_TICKS_MIN) {
+            ticks = 0;
+            snapshots_seen = snapshots;
+            match save_table(engine, &mut saver, is_last).await {
+                Ok(bytes) => tracing::debug!(bytes, "table of the rate limiter saved"),
+                Err(error) => tracing::warn!(%error, "cannot save the table of the rate limiter, retrying"),
             }
         }
-        if last {
+        if is_last {
             return;
         }
         ticks += 1;
@@ -33,9 +37,11 @@ pub(super) async fn run(engine: &Engine, mut saver: Saver, ending: &AtomicBool) 
     }
 }
 
-async fn save_limiter(engine: &Engine, saver: &mut Saver, must: bool) -> Result<usize, AnyError> {
+/// Reads the table piece by piece and writes its file. With `must` it writes even if nothing changed.
+async fn save_table(engine: &Engine, saver: &mut Saver, must: bool) -> Result<usize, AnyError> {
     let at = engine.clock.now();
-    let (mut records, mut from) = (Vec::new(), Some(0));
+    let mut records = Vec::new();
+    let mut from = Some(0);
     while let Some(begin) = from {
         let piece = engine.services.throttle.send(ReadPiece { from: begin }).await?;
         records.extend_from_slice(&piece.bytes);

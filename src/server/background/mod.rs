@@ -1,6 +1,10 @@
-//! What goes on beside requests: mails leave, snapshots are taken, the limiter is saved. A thread each, so that no file holds up an actor.
+//! Background work beside requests: sending mails, taking snapshots, saving the rate limiter, raising alerts. Each has
+//! a thread of its own, so that its file access delays no actor.
 
 pub mod alerts;
+mod limiter;
+mod mailer;
+mod snapshots;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -12,48 +16,45 @@ use crate::journal::context::JournalContext;
 use crate::mail::transport::Transport;
 use crate::registry::throttle::file::Saver;
 
-mod limiter;
-mod mailer;
-mod snapshots;
-
-/// How often a task looks for work.
+/// How often a background task looks for work and for a stop.
 const TICK: Duration = Duration::from_millis(100);
 /// Any error of a background task.
 type AnyError = Box<dyn std::error::Error + Send + Sync>;
 
-/// The threads.
+/// The background threads.
 pub struct Background {
     ending: Arc<AtomicBool>,
     threads: Vec<JoinHandle<()>>,
 }
 
 impl Background {
-    /// Starts them. Without a transport mails wait for [`Engine`]'s owner to drain them.
+    /// Starts the threads. Without a transport, mails stay in the outbox until the embedding program drains it.
     pub fn start(
         engine: &Arc<Engine>,
-        life: JournalContext,
+        context: JournalContext,
         transport: Option<Transport>,
     ) -> std::io::Result<Self> {
         let ending = Arc::new(AtomicBool::new(false));
-        let saver = Saver::new(life.clone());
-        let mut threads = vec![worker("snapshot", engine, &ending, move |engine, ending| async move {
-            snapshots::run(&engine, &life, &ending).await;
-        })?];
-        threads.push(worker("limiter", engine, &ending, move |engine, ending| async move {
+        let saver = Saver::new(context.clone());
+        let mut threads = Vec::new();
+        threads.push(start_thread("snapshot", engine, &ending, move |engine, ending| async move {
+            snapshots::run(&engine, &context, &ending).await;
+        })?);
+        threads.push(start_thread("limiter", engine, &ending, move |engine, ending| async move {
             limiter::run(&engine, saver, &ending).await;
         })?);
         if let Some(transport) = transport {
-            threads.push(worker("mail", engine, &ending, move |engine, ending| async move {
+            threads.push(start_thread("mail", engine, &ending, move |engine, ending| async move {
                 mailer::run(&engine, &transport, &ending).await;
             })?);
         }
-        threads.push(worker("alert", engine, &ending, move |engine, ending| async move {
+        threads.push(start_thread("alert", engine, &ending, move |engine, ending| async move {
             alerts::run(&engine, &ending).await;
         })?);
         Ok(Self { ending, threads })
     }
 
-    /// Lets them finish what they are at, and a last snapshot be taken.
+    /// Waits until the threads have finished their current work and taken a last snapshot.
     pub fn stop(self) {
         self.ending.store(true, Ordering::Relaxed);
         for thread in self.threads {
@@ -62,17 +63,19 @@ impl Background {
     }
 }
 
-fn worker<F: Future<Output = ()>>(
+/// Starts a thread that runs `work` on a tokio runtime of its own.
+fn start_thread<F: Future<Output = ()>>(
     name: &str,
     engine: &Arc<Engine>,
     ending: &Arc<AtomicBool>,
     work: impl FnOnce(Arc<Engine>, Arc<AtomicBool>) -> F + Send + 'static,
 ) -> std::io::Result<JoinHandle<()>> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let (engine, ending) = (Arc::clone(engine), Arc::clone(ending));
+    let engine = Arc::clone(engine);
+    let ending = Arc::clone(ending);
     thread::Builder::new().name(name.to_owned()).spawn(move || {
         runtime.block_on(work(engine, ending));
-        // A name that is still being looked up must not keep the thread.
+        // Do not wait for a DNS look-up that is still running.
         runtime.shutdown_background();
     })
 }

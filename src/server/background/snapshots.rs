@@ -16,15 +16,17 @@ use crate::registry::ReadBuckets;
 use crate::registry::outbox::actor::Blank;
 use crate::registry::tables::expiry::may_be_gone;
 use crate::system::pace::Pace;
-use crate::system::scheduling::{self, Low};
+use crate::system::scheduling::{self, BackgroundPolicy};
 
 /// Takes snapshots when they are due, and a last one when `ending` is set.
-pub(super) async fn run(engine: &Engine, life: &JournalContext, ending: &Arc<AtomicBool>) {
-    if let Err(error) = scheduling::background(Low::Nice) {
-        tracing::debug!(%error, "snapshots are taken at normal priority");
+pub(super) async fn run(engine: &Engine, context: &JournalContext, ending: &Arc<AtomicBool>) {
+    if let Err(error) = scheduling::background(BackgroundPolicy::Nice) {
+        tracing::debug!(%error, "cannot lower the priority of snapshots, they run at normal priority");
     }
-    let mut schedule =
-        SnapshotSchedule::new(engine.services.config.snapshot_bytes, engine.journal.stats().frame_bytes);
+    let mut schedule = SnapshotSchedule::new(
+        engine.services.config.journal.snapshot_bytes,
+        engine.journal.stats().frame_bytes,
+    );
     let mut waited = Duration::ZERO;
     loop {
         let is_stopping = ending.load(Ordering::Relaxed);
@@ -43,7 +45,7 @@ pub(super) async fn run(engine: &Engine, life: &JournalContext, ending: &Arc<Ato
                 schedule.failed(false, waited);
             } else {
                 let hurry = hurry_rule(engine, Arc::clone(ending), due.hurry_at);
-                match save(engine, life, hurry).await {
+                match save(engine, context, hurry).await {
                     Ok(framed) => schedule.taken(framed, situation.is_low, waited),
                     Err(is_disproved) => schedule.failed(is_disproved, waited),
                 }
@@ -57,8 +59,8 @@ pub(super) async fn run(engine: &Engine, life: &JournalContext, ending: &Arc<Ato
     }
 }
 
-/// Says whether a snapshot that is being taken must hurry: space is low, the journal has grown to `hurry_at`, or the server
-/// stops.
+/// Says whether a snapshot that is being taken must hurry: space is low, the journal has grown to `hurry_at`, or the
+/// server stops.
 fn hurry_rule(engine: &Engine, ending: Arc<AtomicBool>, hurry_at: u64) -> impl Fn() -> bool + 'static {
     let journal = engine.journal.clone();
     move || {
@@ -72,14 +74,14 @@ fn hurry_rule(engine: &Engine, ending: Arc<AtomicBool>, hurry_at: u64) -> impl F
 /// Errors: whether the snapshot disagreed with the journal.
 async fn save(
     engine: &Engine,
-    life: &JournalContext,
+    context: &JournalContext,
     hurry: impl Fn() -> bool + 'static,
 ) -> Result<u64, bool> {
     let begun = engine.clock.now();
-    let began = engine.clock.steady();
-    match take_snapshot(engine, life, Pace::new(engine.clock.clone(), hurry)).await {
+    let started = engine.clock.steady();
+    match take_snapshot(engine, context, Pace::new(engine.clock.clone(), hurry)).await {
         Ok(bytes) => {
-            let took = engine.clock.steady().saturating_duration_since(began);
+            let took = engine.clock.steady().saturating_duration_since(started);
             let mut saved = engine.saved.lock();
             *saved = Saved {
                 newest: Some(Named { bytes, begun }),
@@ -91,21 +93,22 @@ async fn save(
             Ok(engine.journal.stats().frame_bytes)
         }
         Err(error) => {
-            SnapshotRun::abandon(life);
+            SnapshotRun::abandon(context);
             engine.saved.lock().failing = true;
-            let disproved = matches!(error.downcast_ref(), Some(Unnamed::Disproved(_)));
-            tracing::error!(%error, disproved, "a snapshot could not be taken; it will be tried again");
-            Err(disproved)
+            let is_disproved = matches!(error.downcast_ref(), Some(Unnamed::Disproved(_)));
+            tracing::error!(%error, disproved = is_disproved, "cannot take a snapshot, retrying");
+            Err(is_disproved)
         }
     }
 }
 
+/// Writes all tables, waits until the journal is durable up to the end of the snapshot, and names it. Returns its size.
 async fn take_snapshot(
     engine: &Engine,
-    life: &JournalContext,
+    context: &JournalContext,
     pace: Pace<impl Fn() -> bool + 'static>,
 ) -> Result<u64, AnyError> {
-    let mut run = SnapshotRun::begin(life, &engine.journal)?.paced(move || pace.step());
+    let mut run = SnapshotRun::begin(context, &engine.journal)?.paced(move || pace.step());
     for table in &engine.tables {
         save_table(&mut run, table).await?;
     }
@@ -117,6 +120,7 @@ async fn take_snapshot(
     Ok(bytes)
 }
 
+/// Adds all buckets of one table to the snapshot.
 async fn save_table(run: &mut SnapshotRun, table: &TableReader) -> Result<(), AnyError> {
     let mut from = 0;
     while from < BUCKETS {

@@ -1,4 +1,4 @@
-//! The operator's hands: the socket in the data directory and the operations that it takes.
+//! The operator's way in: the socket in the data directory and the operations that it serves.
 
 pub mod operation;
 pub mod socket;

@@ -1,24 +1,27 @@
-//! What the operator does from the command line: over the admin socket of a running server, or on a stopped directory.
+//! The operations of the command line, run by a server that was asked over its socket, or on the data directory of a
+//! stopped server.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use crate::audit::read::Wanted;
-use crate::engine::Engine;
+use crate::engine::{Engine, Fault};
+use crate::flow::account::open_sessions;
 use crate::flow::admin::{self, Admin};
 use crate::flow::authenticate::{Held, Identity};
 use crate::flow::refusal::{FlowError, Refusal, parse_name};
 use crate::registry::account::actor::{Find, List};
 use crate::registry::account::{AccountV1, Status};
 use crate::system::clock::Timestamp;
-use crate::value::id::AccountId;
+use crate::value::id::{AccountId, hex};
 
-/// An operator's wish. `user` is an address or an id.
+/// An operation with its arguments. `user` is an address or an id.
 #[derive(Debug, Deserialize, Serialize)]
 #[serde(tag = "operation", rename_all = "snake_case")]
-#[expect(missing_docs, reason = "each is the subcommand of its name")]
+#[expect(missing_docs, reason = "each is the subcommand of that name")]
 pub enum Operation {
     UserAdd {
         email: String,
@@ -59,115 +62,165 @@ pub enum Operation {
         kid: String,
     },
     Backup {
-        to: std::path::PathBuf,
+        to: PathBuf,
     },
     AuditTail {
         limit: usize,
         event: Option<String>,
         account: Option<String>,
     },
-    /// What only a running server can know is wrong with its settings.
+    /// Lists faults of the settings that only a running server can find.
     Findings,
 }
 
-/// Does it, and says what there is to show.
+/// The most accounts that [`Operation::UserList`] returns.
+const LIST_MAX: usize = 1000;
+
+/// Runs an operation and returns the JSON of its result.
 pub async fn operate(engine: &Arc<Engine>, operation: Operation) -> Result<Value, FlowError> {
-    let admin = Admin::operator();
-    Ok(match operation {
+    match operation {
         Operation::UserAdd { email, password, roles } => {
-            let new = admin::New { email: &email, password: password.as_deref(), roles, verified: true };
-            let account = admin::create(engine, &admin, new).await?;
-            if password.is_none() {
-                admin::send_reset(engine, &admin, account.account_id()).await?;
-            }
-            shown(&account)
+            add_user(engine, &email, password.as_deref(), roles).await
         }
-        Operation::UserList { q } => {
-            let list = List { after: None, limit: 1000, q: q.map(|q| q.to_lowercase()), status: None };
-            let found = admin::list(engine, &admin, list).await?;
-            json!({"items": found.iter().map(shown).collect::<Vec<_>>()})
-        }
-        Operation::UserShow { user } => shown(&find(engine, &user).await?),
-        Operation::UserSetRole { user, roles } => {
-            let id = find(engine, &user).await?.account_id();
-            shown(&admin::change(engine, &admin, id, Some(roles), None, None).await?)
-        }
-        Operation::UserLock { user } => {
-            let id = find(engine, &user).await?.account_id();
-            shown(&admin::change(engine, &admin, id, None, Some(Status::Disabled), None).await?)
-        }
-        Operation::UserUnlock { user } => {
-            let id = find(engine, &user).await?.account_id();
-            admin::unlock(engine, &admin, id).await?;
-            shown(&admin::change(engine, &admin, id, None, Some(Status::Active), None).await?)
-        }
-        Operation::UserResetPassword { user } => {
-            let account = find(engine, &user).await?;
-            admin::send_reset(engine, &admin, account.account_id()).await?;
-            shown(&account)
-        }
-        Operation::UserDelete { user } => {
-            let account = find(engine, &user).await?;
-            admin::delete(engine, &admin, account.account_id()).await?;
-            shown(&account)
-        }
-        Operation::SessionList { user } => {
-            let account = find(engine, &user).await?;
-            let open = crate::flow::account::open_sessions(engine, &account).await?;
-            let families = open.families.into_iter().map(Held::Family);
-            let sessions = open.sessions.into_iter().map(Held::Session);
-            json!({"items": families.chain(sessions).map(|held| session(&account, held)).collect::<Vec<_>>()})
-        }
-        Operation::SessionRevoke { user } => {
-            let account = find(engine, &user).await?;
-            admin::revoke_sessions(engine, &admin, account.account_id()).await?;
-            shown(&account)
-        }
-        Operation::KeyRetire { kid } => {
-            admin::retire_key(engine, &admin, &kid).await?;
-            json!({"kid": kid})
-        }
-        Operation::Backup { to } => {
-            let copied = Arc::clone(engine);
-            let found = tokio::task::spawn_blocking(move || copied.back_up(&to)).await;
-            match found.map_err(|_| crate::engine::Fault::Ending)? {
-                Ok(found) => {
-                    json!({"sequence": found.seq, "records": found.records, "entries": found.entries})
-                }
-                Err(error) => return Err(crate::engine::Fault::Backup(error).into()),
-            }
-        }
-        Operation::KeyRotate => {
-            let (kid, from) = admin::rotate_key(engine, &admin).await?;
-            json!({"kid": kid, "signs_from": from.rfc3339()})
-        }
-        Operation::AuditTail { limit, event, account } => {
-            let wanted = Wanted { event, account, limit, ..Wanted::default() };
-            json!({"items": admin::audit(engine, &admin, wanted).await?})
-        }
-        Operation::Findings => {
-            let found = engine.services.findings();
-            json!({"items": found.iter().map(|finding| json!({
-                "key": finding.key, "why": finding.why, "fix": finding.fix,
-            })).collect::<Vec<_>>()})
-        }
-        Operation::KeyList => {
-            let signer = engine.services.signer.read();
-            let items = signer.listed(engine.clock.now()).map(|(key, from, signs)| {
-                let mut item = json!(key);
-                if let Some(fields) = item.as_object_mut() {
-                    fields.insert(String::from("signs"), json!(signs));
-                    if from > Timestamp::ZERO {
-                        fields.insert(String::from("signs_from"), json!(from.rfc3339()));
-                    }
-                }
-                item
-            });
-            json!({"items": items.collect::<Vec<_>>()})
-        }
-    })
+        Operation::UserList { q } => list_users(engine, q).await,
+        Operation::UserShow { user } => Ok(account_json(&find(engine, &user).await?)),
+        Operation::UserSetRole { user, roles } => change(engine, &user, Some(roles), None).await,
+        Operation::UserLock { user } => change(engine, &user, None, Some(Status::Disabled)).await,
+        Operation::UserUnlock { user } => unlock(engine, &user).await,
+        Operation::UserResetPassword { user } => reset_password(engine, &user).await,
+        Operation::UserDelete { user } => delete(engine, &user).await,
+        Operation::SessionList { user } => list_sessions(engine, &user).await,
+        Operation::SessionRevoke { user } => revoke_sessions(engine, &user).await,
+        Operation::KeyList => Ok(list_keys(engine)),
+        Operation::KeyRotate => rotate_key(engine).await,
+        Operation::KeyRetire { kid } => retire_key(engine, &kid).await,
+        Operation::Backup { to } => back_up(engine, to).await,
+        Operation::AuditTail { limit, event, account } => audit_tail(engine, limit, event, account).await,
+        Operation::Findings => Ok(findings(engine)),
+    }
 }
 
+async fn add_user(
+    engine: &Engine,
+    email: &str,
+    password: Option<&str>,
+    roles: Vec<String>,
+) -> Result<Value, FlowError> {
+    let operator = Admin::operator();
+    let new = admin::New { email, password, roles, verified: true };
+    let account = admin::create(engine, &operator, new).await?;
+    if password.is_none() {
+        admin::send_reset(engine, &operator, account.account_id()).await?;
+    }
+    Ok(account_json(&account))
+}
+
+async fn list_users(engine: &Engine, q: Option<String>) -> Result<Value, FlowError> {
+    let list = List { after: None, limit: LIST_MAX, q: q.map(|q| q.to_lowercase()), status: None };
+    let accounts = admin::list(engine, &Admin::operator(), list).await?;
+    Ok(json!({"items": accounts.iter().map(account_json).collect::<Vec<_>>()}))
+}
+
+async fn change(
+    engine: &Engine,
+    user: &str,
+    roles: Option<Vec<String>>,
+    status: Option<Status>,
+) -> Result<Value, FlowError> {
+    let id = find(engine, user).await?.account_id();
+    let account = admin::change(engine, &Admin::operator(), id, roles, status, None).await?;
+    Ok(account_json(&account))
+}
+
+/// Lifts a lockout and enables the account.
+async fn unlock(engine: &Engine, user: &str) -> Result<Value, FlowError> {
+    let operator = Admin::operator();
+    let id = find(engine, user).await?.account_id();
+    admin::unlock(engine, &operator, id).await?;
+    let account = admin::change(engine, &operator, id, None, Some(Status::Active), None).await?;
+    Ok(account_json(&account))
+}
+
+async fn reset_password(engine: &Engine, user: &str) -> Result<Value, FlowError> {
+    let account = find(engine, user).await?;
+    admin::send_reset(engine, &Admin::operator(), account.account_id()).await?;
+    Ok(account_json(&account))
+}
+
+async fn delete(engine: &Engine, user: &str) -> Result<Value, FlowError> {
+    let account = find(engine, user).await?;
+    admin::delete(engine, &Admin::operator(), account.account_id()).await?;
+    Ok(account_json(&account))
+}
+
+async fn list_sessions(engine: &Engine, user: &str) -> Result<Value, FlowError> {
+    let account = find(engine, user).await?;
+    let open = open_sessions(engine, &account).await?;
+    let families = open.families.into_iter().map(Held::Family);
+    let sessions = open.sessions.into_iter().map(Held::Session);
+    let items: Vec<_> = families.chain(sessions).map(|held| session_json(&account, held)).collect();
+    Ok(json!({"items": items}))
+}
+
+async fn revoke_sessions(engine: &Engine, user: &str) -> Result<Value, FlowError> {
+    let account = find(engine, user).await?;
+    admin::revoke_sessions(engine, &Admin::operator(), account.account_id()).await?;
+    Ok(account_json(&account))
+}
+
+fn list_keys(engine: &Engine) -> Value {
+    let signer = engine.services.signer.read();
+    let items = signer.listed(engine.clock.now()).map(|(key, from, signs)| {
+        let mut item = json!(key);
+        if let Some(fields) = item.as_object_mut() {
+            fields.insert(String::from("signs"), json!(signs));
+            if from > Timestamp::ZERO {
+                fields.insert(String::from("signs_from"), json!(from.rfc3339()));
+            }
+        }
+        item
+    });
+    json!({"items": items.collect::<Vec<_>>()})
+}
+
+async fn rotate_key(engine: &Engine) -> Result<Value, FlowError> {
+    let (kid, from) = admin::rotate_key(engine, &Admin::operator()).await?;
+    Ok(json!({"kid": kid, "signs_from": from.rfc3339()}))
+}
+
+async fn retire_key(engine: &Engine, kid: &str) -> Result<Value, FlowError> {
+    admin::retire_key(engine, &Admin::operator(), kid).await?;
+    Ok(json!({"kid": kid}))
+}
+
+/// Copies the data directory on a blocking thread.
+async fn back_up(engine: &Arc<Engine>, to: PathBuf) -> Result<Value, FlowError> {
+    let engine = Arc::clone(engine);
+    let finished = tokio::task::spawn_blocking(move || engine.back_up(&to)).await;
+    let copied = finished.map_err(|_| Fault::Ending)?.map_err(Fault::Backup)?;
+    Ok(json!({"sequence": copied.seq, "records": copied.records, "entries": copied.entries}))
+}
+
+async fn audit_tail(
+    engine: &Engine,
+    limit: usize,
+    event: Option<String>,
+    account: Option<String>,
+) -> Result<Value, FlowError> {
+    let wanted = Wanted { event, account, limit, ..Wanted::default() };
+    Ok(json!({"items": admin::audit(engine, &Admin::operator(), wanted).await?}))
+}
+
+fn findings(engine: &Engine) -> Value {
+    let items = engine
+        .services
+        .findings()
+        .into_iter()
+        .map(|finding| json!({"key": finding.key, "why": finding.why, "fix": finding.fix}));
+    json!({"items": items.collect::<Vec<_>>()})
+}
+
+/// Returns the account with the id or the address `user`.
 async fn find(engine: &Engine, user: &str) -> Result<AccountV1, FlowError> {
     if let Ok(id) = user.parse::<AccountId>() {
         return admin::get(engine, &Admin::operator(), id).await;
@@ -176,7 +229,7 @@ async fn find(engine: &Engine, user: &str) -> Result<AccountV1, FlowError> {
     Ok(engine.accounts.ask(Find { name: key }).await?.ok_or(Refusal::NotFound)?)
 }
 
-fn shown(account: &AccountV1) -> Value {
+fn account_json(account: &AccountV1) -> Value {
     json!({
         "id": account.account_id().to_string(),
         "email": account.email,
@@ -188,14 +241,14 @@ fn shown(account: &AccountV1) -> Value {
     })
 }
 
-fn session(account: &AccountV1, held: Held) -> Value {
+fn session_json(account: &AccountV1, held: Held) -> Value {
     let identity = Identity { account: account.clone(), held, times: None };
     let (kind, created, network, user_agent) = match &identity.held {
         Held::Family(family) => ("token", family.opened_ms, family.network(), family.user_agent()),
         Held::Session(session) => ("cookie", session.opened_ms, &*session.network, &*session.user_agent),
     };
     json!({
-        "id": crate::value::id::hex(&identity.sid()),
+        "id": hex(&identity.sid()),
         "kind": kind,
         "created_at": Timestamp(created).rfc3339(),
         "network": network,

@@ -1,5 +1,5 @@
-//! The operator's door to a running server: `admin.sock` in the data directory, mode 0600. One JSON line asks, one
-//! answers: `{"ok": …}` or `{"error": …}`.
+//! The socket by which operators reach a running server: `admin.sock` in the data directory, mode 0600. A request is
+//! one line of JSON, and the answer is one line: `{"ok": …}` or `{"error": …}`.
 
 use std::io;
 use std::os::unix::fs::PermissionsExt;
@@ -13,90 +13,89 @@ use tokio::net::{UnixListener, UnixStream};
 
 use super::operation::{Operation, operate};
 use crate::engine::Engine;
-use crate::http::BODY_BYTES_MAX;
+use crate::flow::refusal::{FlowError, Refusal};
 
-/// Whose line has not come whole, or whose answer is not taken, within so long is hung up on.
-const PATIENCE: Duration = Duration::from_secs(10);
-const ACCEPT_AGAIN: Duration = Duration::from_millis(100);
+/// Timeout for reading a request, and for writing its answer.
+const TIMEOUT: Duration = Duration::from_secs(10);
+/// Delay before accepting again after an error.
+const RETRY_DELAY: Duration = Duration::from_millis(100);
+/// Maximum length of a request in bytes.
+const LINE_BYTES_MAX: u64 = 16 * 1024;
 
-/// Where the socket of a data directory is.
+/// Returns the path of the socket of a data directory.
 pub fn path(data_dir: &Path) -> PathBuf {
     data_dir.join("admin.sock")
 }
 
-/// Serves operators until the task is aborted. The directory's lock is held, so a socket that is there is a leftover.
+/// Serves operators until the task is aborted. The caller holds the lock of the directory, so an existing socket is a
+/// leftover and is replaced.
 pub fn serve(engine: &Arc<Engine>) -> io::Result<tokio::task::JoinHandle<()>> {
     let path = path(&engine.services.config.data_dir);
     match std::fs::remove_file(&path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
         _ => {}
     }
-    let listener = UnixListener::bind(&path)
-        .map_err(|error| io::Error::new(error.kind(), format!("cannot make {}: {error}", path.display())))?;
+    let listener = UnixListener::bind(&path).map_err(|error| {
+        io::Error::new(error.kind(), format!("cannot create {}: {error}", path.display()))
+    })?;
     std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600))?;
     let engine = Arc::clone(engine);
     Ok(tokio::task::spawn_local(async move {
         loop {
-            let stream = next(&listener).await;
+            let stream = accept(&listener).await;
             let engine = Arc::clone(&engine);
             tokio::task::spawn_local(async move {
                 if let Err(error) = answer(&engine, stream).await {
-                    tracing::debug!(%error, "an operator hung up");
+                    tracing::debug!(%error, "cannot answer an operator");
                 }
             });
         }
     }))
 }
 
-/// The next operator. Under attack descriptors may run out for a while; nobody is to be locked out by that.
-async fn next(listener: &UnixListener) -> UnixStream {
-    let mut is_told = false;
+/// Returns the next connection. It retries errors for ever, since descriptors may run out for a while under attack and
+/// that must not lock the operator out.
+async fn accept(listener: &UnixListener) -> UnixStream {
+    let mut is_logged = false;
     loop {
         match listener.accept().await {
             Ok((stream, _)) => return stream,
-            Err(error) if !is_told => {
-                is_told = true;
-                tracing::warn!(%error, "operators are not let in; it is tried again and again");
+            Err(error) if !is_logged => {
+                is_logged = true;
+                tracing::warn!(%error, "cannot accept a connection of an operator, retrying");
             }
             Err(_) => {}
         }
-        tokio::time::sleep(ACCEPT_AGAIN).await;
+        tokio::time::sleep(RETRY_DELAY).await;
     }
 }
 
+/// Reads one request, runs it and writes its answer.
 async fn answer(engine: &Arc<Engine>, stream: UnixStream) -> io::Result<()> {
     let (read, mut write) = stream.into_split();
-    let line = tokio::time::timeout(PATIENCE, line_of(read)).await??;
-    let said = match serde_json::from_str::<Operation>(&line) {
+    let line = tokio::time::timeout(TIMEOUT, read_line(read)).await??;
+    let answer = match serde_json::from_str::<Operation>(&line) {
         Ok(operation) => run(engine, operation).await,
         Err(error) => json!({"error": format!("not an operation: {error}")}),
     };
-    tokio::time::timeout(PATIENCE, write.write_all(format!("{said}\n").as_bytes())).await?
+    tokio::time::timeout(TIMEOUT, write.write_all(format!("{answer}\n").as_bytes())).await?
 }
 
-async fn line_of(read: impl AsyncRead + Unpin) -> io::Result<String> {
+async fn read_line(read: impl AsyncRead + Unpin) -> io::Result<String> {
     let mut line = String::new();
-    BufReader::new(read.take(BODY_BYTES_MAX as u64)).read_line(&mut line).await?;
+    BufReader::new(read.take(LINE_BYTES_MAX)).read_line(&mut line).await?;
     Ok(line)
 }
 
-/// Does an operation and gives what the line of the answer holds.
+/// Runs an operation and returns the JSON of the answer.
 pub async fn run(engine: &Arc<Engine>, operation: Operation) -> Value {
     match operate(engine, operation).await {
-        Ok(shown) => json!({"ok": shown}),
-        Err(crate::flow::refusal::FlowError::Refused(crate::flow::refusal::Refusal::WeakPassword {
-            found,
-            ..
-        })) => {
-            let why: Vec<_> = found.iter().map(|weakness| weakness.message()).collect();
-            json!({"error": format!("the password is too weak: {}", why.join("; "))})
+        Ok(result) => json!({"ok": result}),
+        Err(FlowError::Refused(Refusal::WeakPassword { found, .. })) => {
+            let reasons: Vec<_> = found.iter().map(|weakness| weakness.message()).collect();
+            json!({"error": format!("the password is too weak: {}", reasons.join("; "))})
         }
-        Err(crate::flow::refusal::FlowError::Refused(crate::flow::refusal::Refusal::Field {
-            message,
-            ..
-        })) => {
-            json!({"error": message})
-        }
-        Err(stop) => json!({"error": stop.to_string()}),
+        Err(FlowError::Refused(Refusal::Field { message, .. })) => json!({"error": message}),
+        Err(error) => json!({"error": error.to_string()}),
     }
 }

@@ -1,18 +1,20 @@
-//! Chance and faults of the simulated disk.
+//! Random numbers and faults of the simulated disk.
 
 use std::io;
 
-/// Numbers from a seed: splitmix64 (Steele, Lea, Flood 2014), the same for ever.
+/// A generator of numbers from a seed, the same for ever.
+///
+/// Source: splitmix64; Steele, Lea and Flood, "Fast splittable pseudorandom number generators", 2014.
 #[derive(Clone, Debug)]
 pub struct Dice(u64);
 
 impl Dice {
-    /// From a seed.
+    /// Returns the generator of a seed.
     pub const fn new(seed: u64) -> Self {
         Self(seed)
     }
 
-    /// The next number.
+    /// Returns the next number.
     pub const fn next(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
         let mut mixed = self.0;
@@ -21,18 +23,18 @@ impl Dice {
         mixed ^ (mixed >> 31)
     }
 
-    /// A number below `end`; 0 when `end` is.
+    /// Returns a number below `end`, or 0 if `end` is 0.
     pub const fn below(&mut self, end: u64) -> u64 {
         self.next() % if end == 0 { 1 } else { end }
     }
 
-    /// True once in `of` times.
+    /// Returns true once in `of` times on average.
     pub const fn once_in(&mut self, of: u64) -> bool {
         self.below(of) == 0
     }
 }
 
-/// What an operation does.
+/// The kind of an operation.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 #[expect(missing_docs, reason = "the methods of the two traits")]
 pub enum Kind {
@@ -50,21 +52,21 @@ pub enum Kind {
 }
 
 impl Kind {
-    /// Whether a disk that is mounted to be read refuses it.
+    /// Says whether a read-only disk refuses it.
     pub(super) const fn changes(self) -> bool {
         matches!(self, Self::OpenToWrite | Self::Create | Self::Names | Self::Write | Self::Length)
     }
 }
 
-/// Operations that fail.
+/// The choice of operations that fail.
 #[derive(Clone, Copy, Debug)]
 pub struct Failure {
-    /// The first of them, counted from the first operation of the disk.
+    /// The first one that fails, counted from the first operation of the disk.
     pub at: u64,
-    /// All later ones fail as well.
+    /// Whether all later ones fail as well.
     pub lasting: bool,
-    /// Only those of this kind.
+    /// The only kind that fails; `None` for every kind.
     pub only: Option<Kind>,
-    /// With this error.
+    /// The error that they return.
     pub error: io::ErrorKind,
 }

@@ -1,4 +1,4 @@
-//! The bytes of one simulated file: what a reader sees, what the disk has, and what is on its way.
+//! The bytes of one simulated file: those that a reader sees, those on the disk, and those on their way to it.
 
 use std::sync::Arc;
 
@@ -8,12 +8,13 @@ const SECTOR: usize = 512;
 
 #[derive(Clone, Default)]
 pub(super) struct Inode {
-    /// What a reader sees.
+    /// The bytes that a reader sees.
     pub(super) now: Arc<Vec<u8>>,
+    /// The bytes on the disk.
     pub(super) durable: Arc<Vec<u8>>,
-    /// Writes since the last sync.
+    /// Writes and changes of length since the last sync.
     pub(super) pending: Vec<Pending>,
-    /// A sync has failed: what a reader sees is not what the disk will have.
+    /// Whether a sync has failed: a reader sees other bytes than the disk will have.
     pub(super) diverged: bool,
 }
 
@@ -24,6 +25,7 @@ pub(super) enum Pending {
 }
 
 impl Inode {
+    /// Returns the file after a power loss: any part of the pending writes, chosen by `random`.
     pub(super) fn after_crash(&self, random: &mut Dice) -> Self {
         if self.pending.is_empty() {
             return Self::of(Arc::clone(&self.durable));
@@ -38,7 +40,7 @@ impl Inode {
                 }
                 Pending::Bytes(offset, written) => {
                     for (at, sector) in written.chunks(SECTOR).enumerate() {
-                        // Most sectors arrive whole or not at all; now and then one is torn inside.
+                        // Most sectors are written whole or not at all; some are torn inside.
                         let kept = match random.below(8) {
                             0..=3 => sector.len(),
                             4 => random.below(sector.len() as u64 + 1) as usize,
@@ -56,11 +58,12 @@ impl Inode {
         Self::of(Arc::new(bytes))
     }
 
+    /// Returns a file whose bytes are durable.
     pub(super) fn of(bytes: Arc<Vec<u8>>) -> Self {
         Self { now: Arc::clone(&bytes), durable: bytes, pending: Vec::new(), diverged: false }
     }
 
-    /// Everything that is pending reaches the disk.
+    /// Makes the pending writes durable.
     pub(super) fn sync(&mut self) {
         if !self.diverged {
             self.durable = Arc::clone(&self.now);
@@ -78,6 +81,7 @@ impl Inode {
         }
     }
 
+    /// Writes `bytes` to the cache.
     pub(super) fn write(&mut self, bytes: &[u8], offset: usize) {
         let now = Arc::make_mut(&mut self.now);
         if now.len() < offset + bytes.len() {

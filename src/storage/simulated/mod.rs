@@ -1,8 +1,9 @@
-//! A disk that forgets what was not synced: bytes and names apart, torn inside sectors, in any order.
+//! A disk in memory that forgets what was not synced: bytes and names apart, torn inside sectors, in any order.
 //!
-//! An operation may be chosen at which the machine stops: from there on every operation fails, as nothing can be said to
-//! a dead process. [`SimStorage::after_crash`] then gives what a new process finds. Operations may also be chosen to
-//! fail, once or from then on; a failed sync leaves the cache with bytes that the disk does not have, as a kernel does.
+//! A test may choose an operation at which the machine stops: from then on every operation fails, since the process is
+//! dead. [`SimStorage::after_crash`] then gives the disk that a new process finds. A test may also choose operations
+//! that fail, once or for good. After a failed sync the cache shows bytes that the disk does not have, as with a
+//! kernel.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -18,7 +19,7 @@ use inode::{Inode, Pending};
 
 use super::{File, Storage};
 
-/// Names that change together, each with its file from then on.
+/// Names that change together, each with the file that it has afterwards.
 type Renames = Vec<(String, Option<usize>)>;
 
 /// The simulated disk. Clones are the same disk.
@@ -29,7 +30,7 @@ struct Disk {
     files: Vec<Inode>,
     names: BTreeMap<String, usize>,
     durable_names: BTreeMap<String, usize>,
-    /// Changes of names that are not durable yet, each whole or not at all, with their directory.
+    /// Changes of names that are not durable yet, with their directory. A crash keeps each whole or not at all.
     renames: Vec<(String, Renames)>,
     locked: bool,
     operations: u64,
@@ -37,17 +38,17 @@ struct Disk {
     stopped: bool,
     failure: Option<Failure>,
     failed: bool,
-    /// Mounted so that nothing can be written.
+    /// Whether the disk is mounted read-only.
     read_only: bool,
-    /// Files and places in them that cannot be read.
+    /// Files, and offsets in them that cannot be read.
     unreadable: Vec<(usize, u64)>,
-    /// Writes are cut short or interrupted now and then.
+    /// Whether writes are sometimes cut short or interrupted.
     unsteady: bool,
     free: u64,
 }
 
 impl Disk {
-    /// Counts an operation; an error when the machine has stopped or this one is to fail.
+    /// Counts an operation. Fails if the machine has stopped or a test has chosen this one to fail.
     fn operation(&mut self, kind: Kind) -> io::Result<()> {
         self.operations += 1;
         if self.stop_at.is_some_and(|stop| self.operations >= stop) {
@@ -103,7 +104,7 @@ impl Default for SimStorage {
 }
 
 impl SimStorage {
-    /// An empty disk.
+    /// Returns an empty disk.
     pub fn new() -> Self {
         Self(Arc::new(Mutex::new(Disk {
             files: Vec::new(),
@@ -128,45 +129,46 @@ impl SimStorage {
         self.0.lock().stop_at = Some(operation);
     }
 
-    /// Lets operations fail, or no longer.
+    /// Chooses the operations that fail; `None` ends it.
     pub fn fail(&self, failure: Option<Failure>) {
         self.0.lock().failure = failure;
     }
 
-    /// Whether an operation has failed or the machine has stopped.
+    /// Says whether an operation has failed or the machine has stopped.
     pub fn has_failed(&self) -> bool {
         let disk = self.0.lock();
         disk.failed || disk.stopped
     }
 
-    /// Lets writes be cut short or interrupted now and then.
+    /// Sets whether writes are sometimes cut short or interrupted.
     pub fn set_unsteady(&self, unsteady: bool) {
         self.0.lock().unsteady = unsteady;
     }
 
-    /// Lets nothing be written any more, as a kernel does after a fault of the device.
+    /// Makes the disk read-only, as a kernel does after an error of the device.
     pub fn set_read_only(&self) {
         self.0.lock().read_only = true;
     }
 
-    /// Lets the sector at a byte of a file not be read any more.
+    /// Makes reads fail that include the byte `at` of a file.
     pub fn lose_sector(&self, path: &str, at: u64) {
         let mut disk = self.0.lock();
         let Ok(file) = disk.find(path) else { panic!("no file {path} to damage") };
         disk.unreadable.push((file, at));
     }
 
-    /// Sets what [`Storage::free_space`] says, and what making files longer may take.
+    /// Sets the free space: [`Storage::free_space`] returns it, and files can grow by as much.
     pub fn set_free(&self, bytes: u64) {
         self.0.lock().free = bytes;
     }
 
-    /// Operations so far.
+    /// Returns the number of operations so far.
     pub fn operations(&self) -> u64 {
         self.0.lock().operations
     }
 
-    /// What a new process finds after the power went: of what was not synced, any part, chosen by `seed`.
+    /// Returns the disk that a new process finds after a power loss. `seed` chooses which part of the unsynced bytes
+    /// and names is kept.
     #[must_use]
     pub fn after_crash(&self, seed: u64) -> Self {
         let mut random = Dice::new(seed);
@@ -197,7 +199,8 @@ impl SimStorage {
         new
     }
 
-    /// What a new process finds after the old one was killed: the operating system has everything, durable or not.
+    /// Returns the disk that a new process finds after the old one was killed: the operating system still has
+    /// everything, durable or not.
     #[must_use]
     pub fn after_kill(&self) -> Self {
         let disk = self.0.lock();
@@ -212,19 +215,19 @@ impl SimStorage {
         new
     }
 
-    /// The named files, temporary ones aside.
+    /// Returns the paths of all files, except temporary ones.
     pub fn paths(&self) -> Vec<String> {
         self.0.lock().names.keys().filter(|name| !name.ends_with(".tmp")).cloned().collect()
     }
 
-    /// The bytes of a file, read behind everybody's back.
+    /// Returns the bytes of a file without counting an operation.
     pub fn peek(&self, path: &str) -> Option<Vec<u8>> {
         let disk = self.0.lock();
         let at = disk.find(path).ok()?;
         disk.files.get(at).map(|file| file.now.to_vec())
     }
 
-    /// Changes bytes of a file behind everybody's back, on the disk itself.
+    /// Changes the bytes of a file on the disk itself, without counting an operation.
     pub fn damage(&self, path: &str, change: impl FnOnce(&mut Vec<u8>)) {
         let mut disk = self.0.lock();
         let Ok(at) = disk.find(path) else { panic!("no file {path} to damage") };
@@ -234,7 +237,7 @@ impl SimStorage {
         }
     }
 
-    /// Puts a file there behind everybody's back.
+    /// Creates or replaces a file, durably and without counting an operation.
     pub fn plant(&self, path: &str, bytes: Vec<u8>) {
         let mut disk = self.0.lock();
         let at = disk.files.len();
@@ -244,12 +247,12 @@ impl SimStorage {
         disk.durable_names.insert(path.to_owned(), at);
     }
 
-    /// The process that held the directory is gone.
+    /// Releases the lock, as the end of the process that held it does.
     pub fn unlock(&self) {
         self.0.lock().locked = false;
     }
 
-    /// Takes a file away for good.
+    /// Removes a file for good, without counting an operation.
     pub fn lose(&self, path: &str) {
         let mut disk = self.0.lock();
         disk.names.remove(path);
@@ -443,7 +446,7 @@ impl File for SimFile {
             if synced.is_ok() {
                 file.sync();
             } else {
-                // The cache calls these bytes clean from now on, and the disk has any part of them.
+                // The cache takes these bytes for clean from now on, and the disk has any part of them.
                 file.durable = file.after_crash(&mut random).durable;
                 file.pending.clear();
                 file.diverged = true;
@@ -468,7 +471,7 @@ impl File for SimFile {
 
     fn forget_cache(&self) -> io::Result<()> {
         self.with(Kind::Other, |file, _| {
-            // Only clean pages go: what was written since the last sync stays.
+            // Only clean pages are dropped: bytes written since the last sync stay.
             if file.pending.is_empty() {
                 file.now = Arc::clone(&file.durable);
                 file.diverged = false;

@@ -1,9 +1,9 @@
-//! The simulated disk keeps its own promises.
+//! The simulated disk behaves as the simulator relies on.
 
 use super::*;
 
 #[test]
-fn what_was_synced_stays_and_what_was_not_may_go() {
+fn synced_bytes_stay_and_others_may_be_lost() {
     let disk = SimStorage::new();
     let file = disk.create_new("d/a").unwrap();
     file.write_at(&[1; 1024], 0).unwrap();
@@ -16,7 +16,8 @@ fn what_was_synced_stays_and_what_was_not_may_go() {
         assert_eq!(after.open("d/a").unwrap().read_all().unwrap()[..1024], [1; 1024]);
     }
     let lens = |len| found.iter().filter(|d| d.open("d/a").unwrap().length().unwrap() == len).count();
-    assert!(lens(1024) > 0 && lens(2048) > 0);
+    assert!(lens(1024) > 0);
+    assert!(lens(2048) > 0);
     let with_b = found.iter().filter(|disk| disk.open("d/b").is_ok()).count();
     assert!((1..64).contains(&with_b));
 }
@@ -43,7 +44,7 @@ fn after_a_failed_sync_the_cache_shows_what_the_disk_does_not_have() {
         disk.fail(Some(Failure { at, lasting: false, only: None, error: io::ErrorKind::Other }));
         assert!(file.sync_data().is_err());
         assert_eq!(file.read_all().unwrap(), [1; 512]);
-        // The second one has nothing to do, says so, and lies.
+        // The second sync has nothing to do, succeeds, and lies.
         file.sync_data().unwrap();
         let disk = disk.after_crash(1);
         disk.open("a").unwrap().read_all().unwrap() != [1; 512]
@@ -52,7 +53,7 @@ fn after_a_failed_sync_the_cache_shows_what_the_disk_does_not_have() {
 }
 
 #[test]
-fn a_disk_that_is_mounted_to_be_read_changes_in_no_way() {
+fn a_read_only_disk_does_not_change() {
     let disk = SimStorage::new();
     let file = disk.create_new("d/a").unwrap();
     disk.set_read_only();
@@ -73,18 +74,19 @@ fn a_disk_that_is_mounted_to_be_read_changes_in_no_way() {
 }
 
 #[test]
-fn a_file_that_was_opened_to_be_read_is_not_written() {
+fn a_file_opened_for_reading_cannot_be_written() {
     let disk = SimStorage::new();
     disk.create_new("a").unwrap().write_at(&[1; 9], 0).unwrap();
     let file = disk.open("a").unwrap();
-    assert!(file.write_at(&[2], 0).is_err() && file.set_len(1).is_err());
+    assert!(file.write_at(&[2], 0).is_err());
+    assert!(file.set_len(1).is_err());
     assert_eq!(disk.peek("a").unwrap(), [1; 9]);
     disk.open_to_write("a").unwrap().write_at(&[2], 0).unwrap();
     assert_eq!(disk.peek("a").unwrap()[0], 2);
 }
 
 #[test]
-fn a_lost_sector_fails_whatever_reads_it_and_nothing_else() {
+fn a_lost_sector_fails_every_read_of_it_and_no_other() {
     let disk = SimStorage::new();
     for name in ["a", "b"] {
         disk.create_new(name).unwrap().write_at(&[1; 100], 0).unwrap();
@@ -92,20 +94,30 @@ fn a_lost_sector_fails_whatever_reads_it_and_nothing_else() {
     disk.lose_sector("a", 50);
     let read =
         |name: &str, from: u64, len: usize| disk.open(name).unwrap().read_at(&mut vec![0; len], from).is_ok();
-    assert!(read("a", 0, 50) && read("a", 51, 49) && read("b", 0, 100));
-    assert!(!read("a", 0, 51) && !read("a", 50, 1) && !read("a", 0, 100));
+    for (name, from, len, is_readable) in [
+        ("a", 0, 50, true),
+        ("a", 51, 49, true),
+        ("b", 0, 100, true),
+        ("a", 0, 51, false),
+        ("a", 50, 1, false),
+        ("a", 0, 100, false),
+    ] {
+        assert_eq!(read(name, from, len), is_readable, "{len} bytes at {from} of {name}");
+    }
 }
 
 #[test]
-fn only_an_empty_directory_goes_and_readers_keep_nobody_out() {
+fn only_an_empty_directory_is_removed_and_readers_lock_no_reader_out() {
     let disk = SimStorage::new();
     disk.create_new("d/e/a").unwrap();
-    assert!(disk.remove_dir("d").is_err() && disk.remove_dir("d/e").is_err());
+    assert!(disk.remove_dir("d").is_err());
+    assert!(disk.remove_dir("d/e").is_err());
     disk.unlink("d/e/a").unwrap();
     disk.remove_dir("d").unwrap();
     drop(disk.lock_to_read().unwrap());
     let held = disk.lock().unwrap();
     assert!(disk.lock_to_read().is_err());
     drop(held);
-    assert!(disk.lock_to_read().is_ok() && disk.lock().is_ok());
+    assert!(disk.lock_to_read().is_ok());
+    assert!(disk.lock().is_ok());
 }

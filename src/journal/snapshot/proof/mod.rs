@@ -1,13 +1,14 @@
-//! A second path to the same state: what snapshots and journal say is worked out again by a reader that shares nothing with
-//! recovery but the checksum and the digest, so that a mistake of one is not hidden by the other.
+//! A second reader, which shares nothing with recovery but the checksum and the digest, and works out the same state. A
+//! mistake of one is not hidden by the other.
 //!
-//! Recovery takes one snapshot and writes over it what follows. Here every snapshot is asked, and the empty beginning as
-//! well while the first segment is there: of each, the digest of what no later entry has touched, and the last word on
-//! every key that one has. All must come to the same at one common sequence. What a sweep may have forgotten by the time of
-//! the newest snapshot counts for none of them.
+//! Recovery takes one snapshot and applies the entries after it. The second reader takes *every* snapshot, and the
+//! empty state as well while the first segment is there. For each of these beginnings it computes the digest of the
+//! records that no later entry touches, and adds that of the last write to each key that a later entry touches. All
+//! must come to the same digest at one common sequence. Records that a sweep may have removed by the time of the newest
+//! snapshot are left out everywhere.
 //!
-//! Asked before a snapshot gets its name, so before anything is deleted for its sake, and by `portcullis data verify`. The
-//! keys are gone through in stripes of buckets, so that memory stays small.
+//! A snapshot is proved before it gets its name, so before anything is deleted for its sake; `portcullis data verify`
+//! proves a whole directory. The keys are read in stripes of buckets, so that memory stays small.
 
 mod raw;
 #[cfg(test)]
@@ -20,63 +21,64 @@ use std::ops::Range;
 use self::raw::{BUCKETS, Segment, Snapshot, bucket_of, digest_of, entries};
 use crate::storage::Storage;
 
-/// Journal that is gone through for one stripe.
+/// The journal length in bytes for which one stripe is enough.
 const STRIPE_BYTES: u64 = 128 << 20;
+/// The most stripes: each reads the whole journal once.
 const STRIPES_MAX: u64 = 64;
 
-/// Whether a sweep may have forgotten a record by then: table, value, milliseconds since 1970.
+/// A function that says whether a sweep may have removed a record by a time: table, value, milliseconds since 1970.
 pub type MayBeGone<'a> = dyn Fn(u16, &[u8], u64) -> bool + 'a;
 
-/// What all paths agree on.
+/// The result on which all beginnings agree.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Proof {
-    /// Up to this sequence.
+    /// The last sequence that was read.
     pub seq: u64,
-    /// Records that no sweep may have forgotten.
+    /// The number of records that no sweep may have removed.
     pub records: u64,
     /// The sum of their digests.
     pub digest: u128,
-    /// How many beginnings led there.
+    /// The number of beginnings.
     pub paths: usize,
-    /// What a sweep may have forgotten by then, in milliseconds since 1970, is not counted.
+    /// Records that a sweep may have removed by this time are left out. Milliseconds since 1970.
     pub at_ms: u64,
 }
 
-/// Why they do not.
+/// Why there is no such result.
 #[derive(Debug, thiserror::Error)]
 pub enum Disproof {
-    /// Bytes that are not what the format says.
+    /// Bytes disagree with the format.
     #[error("{path} at byte {at}: {what}")]
     Damaged {
         /// The file.
         path: String,
-        /// Where in it.
+        /// The offset in it.
         at: usize,
-        /// What was looked for.
+        /// The kind of damage.
         what: &'static str,
     },
-    /// Two beginnings lead to two states.
-    #[error(
-        "{one} and {other}, each with the journal behind it, differ at sequence {seq} in bucket {bucket}"
-    )]
+    /// Two beginnings lead to different states.
+    #[error("{one} and {other}, each with the journal after it, differ at sequence {seq} in bucket {bucket}")]
     Differ {
         /// The earlier beginning.
         one: String,
         /// The later one.
         other: String,
-        /// Up to which sequence.
+        /// The last sequence that was read.
         seq: u64,
-        /// The first bucket in which they do.
+        /// The first bucket that differs.
         bucket: usize,
     },
-    /// The journal does not reach what a snapshot holds.
-    #[error("{path} holds what was done up to {needed}, and the journal ends at {seq}")]
+    /// The journal ends before the end of a snapshot.
+    #[error(
+        "{path} reaches to sequence {needed}, but the journal ends at {seq}: acknowledged entries are lost"
+    )]
     Short {
         /// The snapshot.
         path: String,
-        /// Its end.
+        /// The end of the snapshot.
         needed: u64,
-        /// The journal's.
+        /// The end of the journal.
         seq: u64,
     },
     /// A file cannot be read.
@@ -84,7 +86,7 @@ pub enum Disproof {
     Io {
         /// The file.
         path: String,
-        /// Why.
+        /// The error of the operating system.
         #[source]
         source: io::Error,
     },
@@ -101,7 +103,7 @@ impl Disproof {
     }
 }
 
-/// Sums of digests by bucket, and how many records there are.
+/// The digest of each bucket, and the number of records.
 struct Sums {
     buckets: Vec<u128>,
     records: u64,
@@ -120,11 +122,14 @@ impl Sums {
     }
 }
 
-/// By table, the last word on each key that an entry has touched: its sequence, and the digest unless it is gone.
+/// By table, the last write to each key that an entry touches: its sequence, and the digest of the value or `None` for
+/// a removal.
 type Touched = BTreeMap<u16, HashMap<Vec<u8>, (u64, Option<u128>)>>;
 
-/// Works the state out from every beginning, up to `upto` or the end of the journal. `unnamed` is a snapshot that has no
-/// name yet; `step` is called between two steps of the work.
+/// Works out the state from every beginning, up to `upto` or the end of the journal, and compares the results.
+///
+/// `unnamed` is the path of a snapshot that has no name yet. `may_be_gone` says which records a sweep may have removed.
+/// `step` is called between two steps of the work, so that it can be paced.
 pub fn prove(
     storage: &dyn Storage,
     unnamed: Option<&str>,
@@ -134,7 +139,7 @@ pub fn prove(
 ) -> Result<Proof, Disproof> {
     let segments = segments(storage)?;
     let Some(first) = segments.first() else {
-        return Err(Disproof::damaged("journal", 0, "a segment"));
+        return Err(Disproof::damaged("journal", 0, "no segment"));
     };
     let mut snapshots = Vec::new();
     let mut names = storage.list("snapshot").map_err(Disproof::io("snapshot"))?;
@@ -143,11 +148,11 @@ pub fn prove(
     for path in named.chain(unnamed.map(ToOwned::to_owned)) {
         let snapshot = Snapshot::open(storage, &path)?;
         if snapshot.cluster != first.cluster {
-            return Err(Disproof::damaged(&path, 16, "the installation that the journal belongs to"));
+            return Err(Disproof::damaged(&path, 16, "belongs to another installation than the journal"));
         }
         snapshots.push(snapshot);
     }
-    // One that is older than the journal that is left leads nowhere.
+    // A snapshot that is older than the first remaining segment is no beginning.
     snapshots.retain(|snapshot| snapshot.start_seq + 1 >= first.first_seq);
     let at_ms = snapshots.iter().map(|snapshot| snapshot.max_wall_ms).max().unwrap_or(0);
     let stripes = stripes_of(segments.len() as u64, storage_len(storage, &first.path)?);
@@ -158,12 +163,12 @@ pub fn prove(
     let mut seq = 0;
     for stripe in 0..stripes {
         let buckets = buckets_of(stripe, stripes);
-        let live = |table, value: &[u8]| !may_be_gone(table, value, at_ms);
+        let is_live = |table, value: &[u8]| !may_be_gone(table, value, at_ms);
         let mut touched = Touched::new();
         seq = entries(storage, &segments, upto.unwrap_or(u64::MAX), &mut |seq, table, key, value| {
             step();
             if buckets.contains(&bucket_of(key)) {
-                let value = value.filter(|value| live(table, value));
+                let value = value.filter(|value| is_live(table, value));
                 let digest = value.map(|value| digest_of(&first.cluster, table, key, value));
                 touched.entry(table).or_default().insert(key.to_vec(), (seq, digest));
             }
@@ -185,7 +190,7 @@ pub fn prove(
                 &buckets,
                 &|table, key, value| {
                     step();
-                    live(table, value) && untouched(table, key)
+                    is_live(table, value) && untouched(table, key)
                 },
                 &mut |_, key, digest| sums.add(key, digest),
             )?;
@@ -202,23 +207,23 @@ pub fn prove(
     agree(&names.collect::<Vec<_>>(), &sums, seq, at_ms)
 }
 
-/// Into how many stripes the work on `segments` of `len` bytes each is cut.
+/// Returns into how many stripes the work on `segments` of `len` bytes each is cut.
 fn stripes_of(segments: u64, len: u64) -> u32 {
     (segments * len / STRIPE_BYTES + 1).min(STRIPES_MAX) as u32
 }
 
-/// The buckets of one stripe: together all, each once.
+/// Returns the buckets of one stripe. The stripes together have every bucket once.
 const fn buckets_of(stripe: u32, stripes: u32) -> Range<u32> {
     stripe * BUCKETS / stripes..(stripe + 1) * BUCKETS / stripes
 }
 
+/// Compares the digests of neighbouring beginnings, and returns their common result.
 fn agree(names: &[String], sums: &[Sums], seq: u64, at_ms: u64) -> Result<Proof, Disproof> {
     for (pair, names) in sums.windows(2).zip(names.windows(2)) {
         let ([one, other], [name, other_name]) = (pair, names) else { continue };
         let differs = one.buckets.iter().zip(&other.buckets).position(|(one, other)| one != other);
         if let Some(bucket) = differs {
-            let (one, other) = (name.clone(), other_name.clone());
-            return Err(Disproof::Differ { one, other, seq, bucket });
+            return Err(Disproof::Differ { one: name.clone(), other: other_name.clone(), seq, bucket });
         }
     }
     let first = sums.first();
@@ -226,7 +231,7 @@ fn agree(names: &[String], sums: &[Sums], seq: u64, at_ms: u64) -> Result<Proof,
     Ok(Proof { seq, records: first.map_or(0, |sums| sums.records), digest, paths: sums.len(), at_ms })
 }
 
-/// The segments that follow each other without a gap up to the last one.
+/// Opens the segments that follow each other without a gap up to the last one.
 fn segments(storage: &dyn Storage) -> Result<Vec<Segment>, Disproof> {
     let mut names = storage.list("journal").map_err(Disproof::io("journal"))?;
     names.retain(|name| name.ends_with(".log"));

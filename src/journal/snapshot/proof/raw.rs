@@ -1,5 +1,5 @@
-//! The bytes of segments and snapshots by the page of the format, without what recovery reads them by: no table of
-//! verdicts, no chain of its own making, other arithmetic.
+//! Reads segments and snapshots by the format alone, without the code by which recovery reads them: no table of
+//! verdicts, no shared chain, other arithmetic.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -12,10 +12,10 @@ use crate::storage::{File, Storage};
 const BLOCK: usize = 4096;
 pub(super) const BUCKETS: u32 = 4096;
 const CHUNK_HEAD: usize = 48;
-/// No frame takes more.
+/// No frame is longer.
 const FRAME_MAX: u64 = 2 << 20;
 
-/// A field at its offset; zero where the bytes end, which no check below takes for a field.
+/// Reads a field at its offset. Returns zero if the bytes end before, which no check below takes for a value.
 fn u16_of(bytes: &[u8], at: usize) -> u16 {
     bytes.get(at..at + 2).and_then(|part| part.try_into().ok()).map_or(0, u16::from_le_bytes)
 }
@@ -28,6 +28,7 @@ fn u64_of(bytes: &[u8], at: usize) -> u64 {
     bytes.get(at..at + 8).and_then(|part| part.try_into().ok()).map_or(0, u64::from_le_bytes)
 }
 
+/// Returns `len` bytes at `from`, or none if the bytes end before.
 fn part(bytes: &[u8], from: usize, len: usize) -> &[u8] {
     bytes.get(from..from.saturating_add(len)).unwrap_or_default()
 }
@@ -36,7 +37,7 @@ fn all_zero(bytes: &[u8]) -> bool {
     bytes.iter().all(|byte| *byte == 0)
 }
 
-/// The block that every file begins with, as far as all have it in common.
+/// Checks the fields that the header blocks of all files have in common.
 fn block_is_sound(block: &[u8], magic: [u8; 8]) -> bool {
     block.len() == BLOCK
         && part(block, 0, 8) == magic
@@ -46,7 +47,7 @@ fn block_is_sound(block: &[u8], magic: [u8; 8]) -> bool {
         && all_zero(part(block, 88, 8))
 }
 
-/// What a segment's header says that is needed to read on.
+/// The fields of a segment's header that the reader needs.
 #[derive(Clone, Debug)]
 pub(super) struct Segment {
     pub path: String,
@@ -62,14 +63,14 @@ pub(super) struct Segment {
     len: u64,
 }
 
-/// Whether a record of a snapshot is asked for: table, key, value.
+/// A function that says whether a record of a snapshot is wanted: table, key, value.
 pub(super) type Wanted<'a> = dyn Fn(u16, &[u8], &[u8]) -> bool + 'a;
 
-/// A record that was: table, key, digest.
-pub(super) type TellRecord<'a> = dyn FnMut(u16, &[u8], u128) + 'a;
+/// A function that is called with each wanted record: table, key, digest.
+pub(super) type VisitRecord<'a> = dyn FnMut(u16, &[u8], u128) + 'a;
 
-/// A write as it stands in an entry: sequence, table, key, value.
-pub(super) type Tell<'a> = dyn FnMut(u64, u16, &[u8], Option<&[u8]>) + 'a;
+/// A function that is called with each write of an entry: sequence, table, key, value or `None` for a removal.
+pub(super) type VisitWrite<'a> = dyn FnMut(u64, u16, &[u8], Option<&[u8]>) + 'a;
 
 impl Segment {
     pub(super) fn open(storage: &dyn Storage, name: &str) -> Result<Self, Disproof> {
@@ -95,11 +96,11 @@ impl Segment {
             && name == format!("{:016x}.log", segment.segno)
             && segment.len == len
             && segment.align.is_power_of_two();
-        if sound { Ok(segment) } else { Err(Disproof::damaged(&segment.path, 0, "header block")) }
+        if sound { Ok(segment) } else { Err(Disproof::damaged(&segment.path, 0, "damaged header block")) }
     }
 }
 
-/// The end of one frame: what the next one has to name.
+/// The end of one frame, which the next one must continue.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 struct Link {
     batch: u64,
@@ -108,8 +109,8 @@ struct Link {
     wall_ms: u64,
 }
 
-/// Bytes and fields of one frame, found where it stands and not by what came before.
-struct Found<'a> {
+/// One sound frame, found at its place whatever came before it.
+struct FoundFrame<'a> {
     at: usize,
     end: usize,
     crc: u32,
@@ -117,8 +118,8 @@ struct Found<'a> {
     body: &'a [u8],
 }
 
-/// Every frame of a segment, by looking at each place where one may begin.
-fn frames<'a>(bytes: &'a [u8], segment: &Segment) -> Vec<Found<'a>> {
+/// Finds every sound frame of a segment, by looking at each place where one may begin.
+fn frames<'a>(bytes: &'a [u8], segment: &Segment) -> Vec<FoundFrame<'a>> {
     let mut found = Vec::new();
     let mut at = BLOCK;
     while at + 96 <= bytes.len() {
@@ -137,19 +138,20 @@ fn frames<'a>(bytes: &'a [u8], segment: &Segment) -> Vec<Found<'a>> {
             && matches!(kind, 1 | 4) == (u32_of(head, 32) > 0)
             && (1..=5).contains(&kind);
         if sound {
-            found.push(Found { at, end, crc: u32_of(head, 4), head, body });
+            found.push(FoundFrame { at, end, crc: u32_of(head, 4), head, body });
         }
         at = if sound { end } else { at + segment.align };
     }
     found
 }
 
-/// Goes through every entry of `segments`, which follow each other, up to a sequence; says the last one.
+/// Gives every write of the entries of `segments`, which follow each other, up to the sequence `upto` to `visit`.
+/// Returns the last sequence that was read.
 pub(super) fn entries(
     storage: &dyn Storage,
     segments: &[Segment],
     upto: u64,
-    tell: &mut Tell<'_>,
+    visit: &mut VisitWrite<'_>,
 ) -> Result<u64, Disproof> {
     let mut link: Option<Link> = None;
     let mut epoch = 0;
@@ -158,23 +160,23 @@ pub(super) fn entries(
         let file = storage.open(path).map_err(Disproof::io(path))?;
         let bytes = file.read_written(FRAME_MAX).map_err(Disproof::io(path))?;
         let next = segments.get(number + 1);
-        let said = Link {
+        let expected = Link {
             batch: segment.first_batch,
             seq: segment.first_seq,
             crc: segment.prev_last_crc,
             wall_ms: link.map_or(0, |link| link.wall_ms),
         };
-        if link.is_some_and(|link| link != said) || segment.epoch < epoch {
+        if link.is_some_and(|link| link != expected) || segment.epoch < epoch {
             return Err(Disproof::damaged(path, 0, "does not continue the segment before it"));
         }
         epoch = segment.epoch;
-        let mut now = said;
+        let mut now = expected;
         let mut at = BLOCK;
         let mut closed = false;
         let end = next.map_or(usize::MAX, |next| next.prev_valid_len);
         for frame in frames(&bytes, segment).iter().take_while(|frame| frame.at < end) {
             if now.seq > upto {
-                // What is behind it may be written just now.
+                // Bytes after it may be in the middle of being written.
                 return Ok(upto);
             }
             let head = frame.head;
@@ -194,10 +196,11 @@ pub(super) fn entries(
                 if seq > upto {
                     return Ok(upto);
                 }
-                rest = entry(rest, seq, tell).ok_or(Disproof::damaged(path, frame.at, "an entry"))?;
+                rest =
+                    entry(rest, seq, visit).ok_or(Disproof::damaged(path, frame.at, "unreadable entry"))?;
             }
             if !rest.is_empty() {
-                return Err(Disproof::damaged(path, frame.at, "bytes behind the last entry"));
+                return Err(Disproof::damaged(path, frame.at, "bytes after the last entry"));
             }
             now = Link {
                 batch: now.batch + 1,
@@ -205,29 +208,32 @@ pub(super) fn entries(
                 crc: frame.crc,
                 wall_ms: u64_of(head, 56),
             };
-            (at, closed) = (frame.end, u16_of(head, 80) == 5);
+            at = frame.end;
+            closed = u16_of(head, 80) == 5;
         }
         if next.is_some() && at != end {
-            return Err(Disproof::damaged(path, at, "ends before the next segment says so"));
+            return Err(Disproof::damaged(path, at, "ends before the place that the next segment names"));
         }
         link = Some(now);
     }
     Ok(link.map_or(0, |link| link.seq - 1))
 }
 
-/// Tells each write of the entry that `bytes` begin with, and gives the bytes behind it.
-fn entry<'a>(bytes: &'a [u8], seq: u64, tell: &mut Tell<'_>) -> Option<&'a [u8]> {
+/// Gives each write of the first entry in `bytes` to `visit`, and returns the bytes after that entry.
+fn entry<'a>(bytes: &'a [u8], seq: u64, visit: &mut VisitWrite<'_>) -> Option<&'a [u8]> {
     let len = u32_of(bytes, 0) as usize;
-    let (writes, rest) = (bytes.get(8..len)?, bytes.get(len..)?);
+    let writes = bytes.get(8..len)?;
+    let rest = bytes.get(len..)?;
     let mut at = 0;
     for _ in 0..u16_of(bytes, 4) {
         let head = writes.get(at..at + 12)?;
-        let (klen, vlen) = (usize::from(u16_of(head, 6)), u32_of(head, 8) as usize);
+        let klen = usize::from(u16_of(head, 6));
+        let vlen = u32_of(head, 8) as usize;
         let key = writes.get(at + 12..at + 12 + klen)?;
         let value = writes.get(at + 12 + klen..at + 12 + klen + vlen)?;
         match head.get(4)? {
-            1 => tell(seq, u16_of(head, 0), key, Some(value)),
-            2 => tell(seq, u16_of(head, 0), key, None),
+            1 => visit(seq, u16_of(head, 0), key, Some(value)),
+            2 => visit(seq, u16_of(head, 0), key, None),
             _ => return None,
         }
         at += 12 + klen + vlen;
@@ -235,7 +241,7 @@ fn entry<'a>(bytes: &'a [u8], seq: u64, tell: &mut Tell<'_>) -> Option<&'a [u8]>
     (at == writes.len()).then_some(rest)
 }
 
-/// What header and footer of a snapshot say.
+/// The header and footer of a snapshot, and the headers of its chunks.
 pub(super) struct Snapshot {
     pub path: String,
     pub cluster: Vec<u8>,
@@ -249,7 +255,7 @@ pub(super) struct Snapshot {
     chunks: Vec<Chunk>,
 }
 
-/// What the header of a chunk says.
+/// The header of a chunk.
 struct Chunk {
     at: usize,
     body_len: usize,
@@ -265,13 +271,14 @@ impl Snapshot {
         let len = file.length().map_err(Disproof::io(path))? as usize;
         let footer_at = len.saturating_sub(BLOCK);
         if footer_at < BLOCK {
-            return Err(Disproof::damaged(path, len, "too short"));
+            return Err(Disproof::damaged(path, len, "shorter than header and footer"));
         }
-        let (mut head, mut footer) = (vec![0; BLOCK], vec![0; BLOCK]);
+        let mut head = vec![0; BLOCK];
+        let mut footer = vec![0; BLOCK];
         file.read_at(&mut head, 0).map_err(Disproof::io(path))?;
         file.read_at(&mut footer, footer_at as u64).map_err(Disproof::io(path))?;
         if !block_is_sound(&head, *b"PCSNAP\r\n") || u32_of(&head, 104) != BUCKETS {
-            return Err(Disproof::damaged(path, 0, "header block"));
+            return Err(Disproof::damaged(path, 0, "damaged header block"));
         }
         let sound = part(&footer, 0, 4) == b"PCE1"
             && crc32c::crc32c(part(&footer, 8, BLOCK - 8)) == u32_of(&footer, 4)
@@ -279,7 +286,7 @@ impl Snapshot {
             && u64_of(&footer, 48) == len as u64
             && u64_of(&footer, 16) == u64_of(&head, 96);
         if !sound {
-            return Err(Disproof::damaged(path, footer_at, "footer"));
+            return Err(Disproof::damaged(path, footer_at, "damaged footer"));
         }
         let mut snapshot = Self {
             path: path.to_owned(),
@@ -297,7 +304,7 @@ impl Snapshot {
         Ok(snapshot)
     }
 
-    /// Finds the chunks, which must name every bucket of each table once.
+    /// Reads the headers of the chunks, which must cover every bucket of each table once.
     fn find_chunks(&mut self) -> Result<(), Disproof> {
         let damaged = |at: usize, what| Disproof::damaged(&self.path, at, what);
         let mut at = BLOCK;
@@ -320,7 +327,7 @@ impl Snapshot {
                 && u64_of(&head, 16) == chunks.len() as u64
                 && at + CHUNK_HEAD + chunk.body_len <= self.footer_at;
             if !sound {
-                return Err(damaged(at, "chunk header"));
+                return Err(damaged(at, "damaged chunk header"));
             }
             let (count, reached) = counts.entry(chunk.table).or_default();
             if chunk.buckets.start != *reached || chunk.buckets.is_empty() {
@@ -349,13 +356,13 @@ impl Snapshot {
         Ok(())
     }
 
-    /// Goes through the records of some buckets, tells those that are wanted, and gives the digest of all of them. Each
-    /// must lie in the buckets that its chunk names.
+    /// Reads the records of `buckets`, gives those that are `wanted` to `visit`, and returns the digest of all of them.
+    /// Each must lie in a bucket that its chunk names.
     pub(super) fn records(
         &self,
         buckets: &Range<u32>,
         wanted: &Wanted<'_>,
-        tell: &mut TellRecord<'_>,
+        visit: &mut VisitRecord<'_>,
     ) -> Result<u128, Disproof> {
         let mut digest = 0_u128;
         for chunk in &self.chunks {
@@ -367,12 +374,13 @@ impl Snapshot {
             let mut body = vec![0; chunk.body_len];
             self.file.read_at(&mut body, (chunk.at + CHUNK_HEAD) as u64).map_err(Disproof::io(&self.path))?;
             if crc32c::crc32c(&body) != chunk.body_crc {
-                return Err(damaged("chunk"));
+                return Err(damaged("damaged chunk"));
             }
             let mut rest = &body[..];
             for _ in 0..chunk.count {
-                let (klen, vlen) = (usize::from(u16_of(rest, 2)), u32_of(rest, 4) as usize);
-                let record = rest.get(8..8 + klen + vlen).ok_or(damaged("record"))?;
+                let klen = usize::from(u16_of(rest, 2));
+                let vlen = u32_of(rest, 4) as usize;
+                let record = rest.get(8..8 + klen + vlen).ok_or(damaged("unreadable record"))?;
                 let (key, value) = record.split_at(klen);
                 let bucket = bucket_of(key);
                 if !chunk.buckets.contains(&(bucket as u16)) {
@@ -382,31 +390,39 @@ impl Snapshot {
                     let own = digest_of(&self.cluster, chunk.table, key, value);
                     digest = digest.wrapping_add(own);
                     if wanted(chunk.table, key, value) {
-                        tell(chunk.table, key, own);
+                        visit(chunk.table, key, own);
                     }
                 }
                 rest = part(rest, 8 + klen + vlen, rest.len() - (8 + klen + vlen));
             }
             if !rest.is_empty() {
-                return Err(damaged("bytes behind the last record"));
+                return Err(damaged("bytes after the last record"));
             }
         }
         Ok(digest)
     }
 
-    /// Whether the records of all buckets have the digest that the footer names.
+    /// Checks that the footer names `digest`, which is that of the records of all buckets.
     pub(super) fn check(&self, digest: u128) -> Result<(), Disproof> {
         let agrees = part(&self.footer, 56, 16) == digest.to_le_bytes();
-        if agrees { Ok(()) } else { Err(Disproof::damaged(&self.path, self.footer_at, "another digest")) }
+        if agrees {
+            Ok(())
+        } else {
+            Err(Disproof::damaged(
+                &self.path,
+                self.footer_at,
+                "the footer names another digest than that of the records",
+            ))
+        }
     }
 }
 
-/// The bucket of a key.
+/// Returns the bucket of a key.
 pub(super) fn bucket_of(key: &[u8]) -> u32 {
     crc32c::crc32c(key) % BUCKETS
 }
 
-/// A record's share of a digest.
+/// Returns a record's share of a digest.
 pub(super) fn digest_of(cluster: &[u8], table: u16, key: &[u8], value: &[u8]) -> u128 {
     let klen = (key.len() as u16).to_le_bytes();
     let parts = [cluster, &table.to_le_bytes()[..], &klen, key, value];

@@ -1,4 +1,4 @@
-//! Both readers over the golden directories: they agree on sound ones, and a mistake of one shows.
+//! Both readers over the golden directories: they agree on sound ones, and a mistake of one is seen by the other.
 
 use super::{Disproof, Proof, STRIPE_BYTES, buckets_of, prove, stripes_of};
 use crate::journal::archive::inspect::verify;
@@ -11,7 +11,7 @@ use crate::simulation::golden::{Run, SIZES, damaged, disk_of, files, frozen, rem
 use crate::storage::simulated::SimStorage;
 use crate::system::seeded_bug::{self, Bug};
 
-/// The second path knows nothing of time here: no record may be gone.
+/// Runs the second reader, with no record that may have expired.
 fn prove_it(disk: &SimStorage) -> Result<Proof, Disproof> {
     prove(disk, None, None, &|_, _, _| false, &|| ())
 }
@@ -21,21 +21,24 @@ fn verify_it(disk: &SimStorage) -> Result<Proof, recovery::report::Refusal> {
 }
 
 #[test]
-fn a_second_path_comes_to_the_same_state_of_every_golden_directory() {
+fn both_readers_read_the_same_state_of_every_golden_directory() {
     for (base, paths) in [("clean", 1), ("fenced", 1), ("snapshots", 2)] {
         let disk = disk_of(&frozen(base));
         let proof = verify_it(&disk).unwrap();
         let state = Run::begin(&disk).unwrap().state;
-        assert_eq!((proof.records, proof.paths), (state.records.len() as u64, paths), "{base}");
-        // And of what the next start makes of it.
+        assert_eq!(proof.records, state.records.len() as u64, "{base}");
+        assert_eq!(proof.paths, paths, "{base}");
+        // The same holds after the next start.
         let again = prove_it(&disk.after_kill()).unwrap();
-        assert_eq!((again.seq, again.digest), (proof.seq, proof.digest), "{base}, started again");
+        assert_eq!(again.seq, proof.seq, "{base}, started again");
+        assert_eq!(again.digest, proof.digest, "{base}, started again");
     }
 }
 
 #[test]
-fn a_damage_that_recovery_passes_over_is_no_other_state_to_the_second_path() {
-    let (mut both, mut neither) = (0, 0);
+fn damage_that_recovery_accepts_is_no_other_state_to_the_second_reader() {
+    let mut both = 0;
+    let mut neither = 0;
     for [what, base, edits, expected] in &verdicts() {
         if base == "forming" {
             continue;
@@ -45,42 +48,42 @@ fn a_damage_that_recovery_passes_over_is_no_other_state_to_the_second_path() {
         both += u64::from(refused.is_none());
         neither += u64::from(refused.is_some() && expected.starts_with("refuses"));
         let differs =
-            refused.as_ref().is_some_and(|why| why.contains("second path: ") && why.contains("differ"));
+            refused.as_ref().is_some_and(|why| why.contains("second reader: ") && why.contains("differ"));
         assert!(!differs, "{what}: {refused:?}");
         assert!(!expected.starts_with("refuses") || refused.is_some(), "{what}: not refused");
     }
-    assert!(both > 5 && neither > 30, "{both} pass both, {neither} neither");
+    assert!(both > 5, "{both} are accepted by both");
+    assert!(neither > 30, "{neither} are refused by both");
 }
 
 #[test]
-fn a_snapshot_that_leaves_a_record_out_is_disproved_and_set_aside() {
+fn a_snapshot_without_one_record_is_disproved_and_set_aside() {
     let disk = disk_of(&frozen("snapshots"));
-    let mut life = Run::begin(&disk).unwrap();
-    let (lost, _) = life.state.records.pop_first().unwrap();
-    life.append(&[values()[4].clone()]);
-    life.sync();
+    let mut run = Run::begin(&disk).unwrap();
+    let (lost, _) = run.state.records.pop_first().unwrap();
+    run.append(&[values()[4].clone()]);
+    run.sync();
     let before = files(&disk);
-    let (doors, handle) = (life.journal.life().clone(), life.journal.handle.clone());
-    let mut round = SnapshotRun::begin(&doors, &handle).unwrap();
+    let context = run.journal.context().clone();
+    let handle = run.journal.handle.clone();
+    let mut snapshot_run = SnapshotRun::begin(&context, &handle).unwrap();
     for table in [1, 3, 4, 5, 6, 7] {
         let mut records = Records::default();
-        for ((_, key), value) in life.state.records.iter().filter(|((of, _), _)| *of == table) {
+        for ((_, key), value) in run.state.records.iter().filter(|((of, _), _)| *of == table) {
             records.add(1, key, value);
         }
-        round.add((table, 1), 0, records, BUCKETS).unwrap();
+        snapshot_run.add((table, 1), 0, records, BUCKETS).unwrap();
     }
-    let Err(Unnamed::Disproved(disproof)) = round.finish().unwrap().name(&|_, _, _| false) else {
+    let Err(Unnamed::Disproved(disproof)) = snapshot_run.finish().unwrap().name(&|_, _, _| false) else {
         panic!("named although a record is missing")
     };
     let at = bucket_of(&lost.1);
     assert!(matches!(&disproof, Disproof::Differ { bucket, .. } if *bucket == at), "{disproof}");
     let mut after = files(&disk);
-    assert!(
-        after.remove("IDENTITY").is_some()
-            && before.iter().all(|(path, bytes)| { path == "IDENTITY" || after.get(path) == Some(bytes) })
-    );
+    assert!(after.remove("IDENTITY").is_some());
+    assert!(before.iter().all(|(path, bytes)| path == "IDENTITY" || after.get(path) == Some(bytes)));
     assert_eq!(after.len() + 1, before.len());
-    // Once it has a name all the same, it is found out by whoever verifies.
+    // If it had a name all the same, `verify` would find it.
     let aside = disk.peek("quarantine/disproved.snap").unwrap();
     assert!(verify_it(&disk).is_ok());
     disk.plant(&snapshot_path(handle.assigned()), aside);
@@ -88,14 +91,14 @@ fn a_snapshot_that_leaves_a_record_out_is_disproved_and_set_aside() {
 }
 
 #[test]
-fn a_mistake_of_recovery_does_not_hide_from_the_second_path() {
-    // The first entry behind the newest snapshot matters here.
+fn the_second_reader_sees_a_mistake_of_recovery() {
+    // Here the first entry after the newest snapshot matters.
     let disk = disk_of(&frozen("snapshots"));
-    let mut life = Run::begin(&disk).unwrap();
-    life.snapshot();
-    life.append(&[removal(&values()[0])]);
-    life.sync();
-    drop(life);
+    let mut run = Run::begin(&disk).unwrap();
+    run.snapshot();
+    run.append(&[removal(&values()[0])]);
+    run.sync();
+    drop(run);
     for (bug, disk) in
         [(Bug::RemovalNotReplayed, disk_of(&frozen("clean"))), (Bug::ReplayOneLate, disk.after_kill())]
     {
@@ -106,7 +109,7 @@ fn a_mistake_of_recovery_does_not_hide_from_the_second_path() {
 }
 
 #[test]
-fn stripes_grow_with_the_journal_and_share_out_every_bucket_once() {
+fn stripes_grow_with_the_journal_and_have_every_bucket_once() {
     for (segments, len, stripes) in [
         (1, 0, 1),
         (1, STRIPE_BYTES - 1, 1),
@@ -126,22 +129,24 @@ fn stripes_grow_with_the_journal_and_share_out_every_bucket_once() {
 }
 
 #[test]
-fn a_snapshot_that_the_journal_begins_right_behind_is_a_beginning() {
+fn a_snapshot_right_before_the_first_segment_is_a_beginning() {
     let disk = SimStorage::new();
-    let mut life = Run::begin(&disk).unwrap();
-    life.append(&values()[..2]);
-    life.sync();
-    life.snapshot();
-    // Or the next life would write the last frame again.
-    life.journal.writer.attest().unwrap();
-    drop(life);
-    // The next life begins a segment: nothing before it is needed any more.
+    let mut run = Run::begin(&disk).unwrap();
+    run.append(&values()[..2]);
+    run.sync();
+    run.snapshot();
+    // Without this frame the next start would carry the last one over.
+    run.journal.writer.attest().unwrap();
+    drop(run);
+    // The next start begins a segment, and nothing before it is needed any more.
     let disk = disk.after_kill();
-    let mut life = Run::begin(&disk).unwrap();
-    life.append(&[values()[4].clone()]);
-    life.sync();
-    drop(life);
+    let mut run = Run::begin(&disk).unwrap();
+    run.append(&[values()[4].clone()]);
+    run.sync();
+    drop(run);
     disk.lose(&segment_path(1));
     let proof = prove_it(&disk).unwrap();
-    assert_eq!((proof.seq, proof.records, proof.paths), (2, 3, 1));
+    assert_eq!(proof.seq, 2);
+    assert_eq!(proof.records, 3);
+    assert_eq!(proof.paths, 1);
 }

@@ -1,0 +1,100 @@
+//! `portcullis data`: looks at a data directory, copies it, and creates a new one from a copy.
+
+mod backup;
+mod inspect;
+mod restore;
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use clap::Subcommand;
+use portcullis::journal::archive::Destination;
+use portcullis::journal::format::layout::Sizes;
+use portcullis::registry::tables;
+use portcullis::storage::Storage;
+use portcullis::storage::local::LocalStorage;
+use portcullis::system::clock::Clock;
+use portcullis::system::random::Random;
+
+use super::{Cli, Failure};
+
+/// The subcommands for data directories.
+#[derive(Debug, Subcommand)]
+pub enum DataCommand {
+    /// List the journal's files with their headers and frames.
+    Inspect,
+    /// Verify every checksum, chain and count of a stopped directory.
+    ///
+    /// Also proves, with a second reader, that each snapshot and the journal after it lead to the same state. Exits
+    /// with 1 at the first thing that is wrong.
+    Verify,
+    /// Print every record of a stopped directory as a line of JSON, without its secrets.
+    Dump,
+    /// Copy snapshots and journal into a directory, and prove the copy by a restore.
+    ///
+    /// Works with a running server too.
+    Backup {
+        /// Directory to copy into. It must be empty, or not exist yet.
+        to: PathBuf,
+        /// Also copy the keys. Guard such a copy like the server itself; without the flag, keep a copy of `keys.dir`
+        /// elsewhere.
+        #[arg(long)]
+        with_keys: bool,
+    },
+    /// Create a new data directory from a backup.
+    ///
+    /// All users have to log in again, the signing key is new, and mails that waited are not sent. Needs the keys of
+    /// the backed-up server, and an empty --data-dir.
+    Restore {
+        /// Directory of the backup.
+        from: PathBuf,
+        /// Stop after this sequence number.
+        #[arg(long, value_name = "SEQUENCE")]
+        to_seq: Option<u64>,
+        /// Stop after this time, such as 2027-01-15T08:00:00Z.
+        #[arg(long, value_name = "TIME")]
+        to_time: Option<String>,
+        /// Directory of the keys, if they are not in the backup.
+        #[arg(long, value_name = "DIR")]
+        keys: Option<PathBuf>,
+    },
+    /// Create a new data directory from what is readable of a damaged one, and list what is lost.
+    ///
+    /// Needs an empty --data-dir.
+    Salvage {
+        /// The damaged directory. It is not changed.
+        from: PathBuf,
+        /// Directory of its keys, if they are not in its own `keys/`.
+        #[arg(long, value_name = "DIR")]
+        keys: Option<PathBuf>,
+    },
+}
+
+const SIZES: Sizes = Sizes::PRODUCTION;
+
+impl DataCommand {
+    pub(super) fn run(&self, cli: &Cli) -> Result<(), Failure> {
+        let config = cli.load()?;
+        match self {
+            Self::Inspect => inspect::inspect(&config.data_dir),
+            Self::Verify => inspect::verify(&config.data_dir),
+            Self::Dump => inspect::dump(&config.data_dir),
+            Self::Backup { to, with_keys } => backup::run(&config, to, *with_keys),
+            Self::Restore { from, to_seq, to_time, keys } => {
+                let target = restore::target(*to_seq, to_time.as_deref())?;
+                restore::restore(&config, from, target, keys.as_deref())
+            }
+            Self::Salvage { from, keys } => restore::salvage(&config, from, keys.as_deref()),
+        }
+    }
+}
+
+fn open(dir: &Path) -> Result<Arc<dyn Storage>, Failure> {
+    let storage = LocalStorage::open_existing(dir);
+    Ok(Arc::new(storage.map_err(|error| Failure::refused(format!("{}: {error}", dir.display())))?))
+}
+
+/// A directory to be made by a restore or a salvage. Mails that waited are left out: they may have been sent since.
+fn destination(storage: Arc<dyn Storage>, clock: Clock, random: Arc<Random>) -> Destination<'static> {
+    Destination { storage, sizes: SIZES, clock, random, left_out: &[tables::OUTBOX] }
+}

@@ -1,0 +1,181 @@
+//! How `data restore` and `data salvage` create a data directory: built in a subdirectory of an empty place, then moved
+//! there as a whole. Files that are not their own are never touched.
+
+use std::fs;
+use std::io;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+use std::sync::Arc;
+
+use portcullis::config::Config;
+use portcullis::journal::archive::staging::{self, Leftover};
+use portcullis::journal::format::layout::{BUILDING, IDENTITY};
+use portcullis::storage::local::LocalStorage;
+use portcullis::storage::{Storage, write_whole};
+use portcullis::system::clock::Clock;
+use portcullis::system::random::Random;
+use portcullis::token::Keys;
+
+use super::{Failure, say};
+
+/// Creates the data directory of `config` and prints the report that `build` returns.
+///
+/// `build` is given the directory to fill. The server's keys come from `keys`, or from `keys` in `from`. If an earlier
+/// run had built a whole directory and failed to move it, that one is moved now, and `build` is not called.
+pub(super) fn create(
+    config: &Config,
+    from: &Path,
+    keys: Option<&Path>,
+    build: impl FnOnce(Arc<dyn Storage>, Clock, Arc<Random>) -> Result<Vec<String>, Failure>,
+) -> Result<(), Failure> {
+    let dir = &config.data_dir;
+    let in_dir = |error: io::Error| at(dir, &error);
+    let leftover = leftover_in(dir)?;
+    let own_keys = from.join("keys");
+    let keys = keys.unwrap_or(&own_keys);
+    if !matches!(leftover, Leftover::Whole(_)) {
+        refuse_used(config)?;
+        if !keys.join("directory-1.key").is_file() {
+            return Err(Failure::refused(format!(
+                "no keys in {}: without them no account can be found by its name; name their directory with --keys",
+                keys.display()
+            )));
+        }
+    }
+    let storage: Arc<dyn Storage> = Arc::new(LocalStorage::open(dir).map_err(in_dir)?);
+    let _lock = storage.lock().map_err(in_dir)?;
+    // Another restore may have begun before the lock was taken; none can begin after.
+    if leftover_in(dir)? != leftover {
+        return Err(Failure::refused(format!(
+            "another restore into {} was running; look at its result first",
+            dir.display()
+        )));
+    }
+    if let Leftover::Whole(report) = leftover {
+        commit(config, &*storage)?;
+        say(&format!(
+            "nothing was read of {}: an earlier restore into {} had built a whole directory, which is in its place now",
+            from.display(),
+            dir.display()
+        ));
+        say(&report);
+        return Ok(());
+    }
+    refuse_used(config)?;
+    let building = staging::begin(&storage).map_err(in_dir)?;
+    let mut report = build(Arc::new(building.clone()), Clock::system(), Arc::new(Random::system()))?;
+    let new_keys = building.keys();
+    new_keys.create_dir("").map_err(in_dir)?;
+    copy_keys(keys, &new_keys, false)?;
+    // Adds the one key that was not copied: a new signing key.
+    Keys::form(&new_keys, &Random::system(), config.token.algorithm).map_err(Failure::refused)?;
+    report.insert(0, format!("created {} from {}", dir.display(), from.display()));
+    let report = report.join("\n");
+    staging::mark_whole(&*storage, &report).map_err(in_dir)?;
+    commit(config, &*storage)?;
+    say(&report);
+    Ok(())
+}
+
+/// Moves the directory that was built into its place, and its keys into `keys.dir`.
+fn commit(config: &Config, storage: &dyn Storage) -> Result<(), Failure> {
+    let failed = |error: io::Error| {
+        Failure::refused(format!(
+            "{}: {error}; the new directory is built but not in its place: mend this, and run the same command again",
+            config.data_dir.display()
+        ))
+    };
+    let keys = LocalStorage::open(&config.keys.dir).map_err(failed)?;
+    staging::commit(storage, &keys).map_err(failed)
+}
+
+/// Returns what an earlier restore left in `dir`.
+///
+/// Errors: a server uses the directory, or it belongs to another user.
+fn leftover_in(dir: &Path) -> Result<Leftover, Failure> {
+    let in_dir = |error: io::Error| at(dir, &error);
+    let storage = match LocalStorage::open_existing(dir) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Leftover::Nothing),
+        storage => storage.map_err(in_dir)?,
+    };
+    refuse_another_owner(dir)?;
+    if dir.join(IDENTITY).try_exists().map_err(in_dir)? {
+        return Err(Failure::refused(format!("{} is in use; give an empty --data-dir", dir.display())));
+    }
+    staging::find_leftover(&storage).map_err(in_dir)
+}
+
+/// Refuses a data directory or `keys.dir` that holds anything of another installation: journal, keys and events belong
+/// together. Allowed are the entries that a file system creates in its root, the leftovers of a restore, and empty
+/// directories.
+fn refuse_used(config: &Config) -> Result<(), Failure> {
+    let dir = &config.data_dir;
+    let in_dir = |error: io::Error| at(dir, &error);
+    let entries = match dir.read_dir() {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+        entries => Some(entries.map_err(in_dir)?),
+    };
+    for entry in entries.into_iter().flatten() {
+        let entry = entry.map_err(in_dir)?;
+        let name = entry.file_name();
+        let is_expected = ["LOCK", BUILDING, "lost+found"].iter().any(|expected| name == **expected);
+        let is_dir = entry.file_type().map_err(in_dir)?.is_dir();
+        if !(is_expected || is_dir && is_empty(&entry.path())?) {
+            return Err(Failure::refused(format!(
+                "{} is not empty: {} is in it; give an empty --data-dir",
+                dir.display(),
+                name.display()
+            )));
+        }
+    }
+    match LocalStorage::open_existing(&config.keys.dir) {
+        Ok(keys) if Keys::exist(&keys) => Err(Failure::refused(format!(
+            "{} holds keys of another installation; set keys.dir to an empty directory",
+            config.keys.dir.display()
+        ))),
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(at(&config.keys.dir, &error)),
+        _ => Ok(()),
+    }
+}
+
+/// Says whether `dir` is empty or does not exist.
+pub(super) fn is_empty(dir: &Path) -> Result<bool, Failure> {
+    match dir.read_dir() {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(true),
+        Err(error) => Err(at(dir, &error)),
+        Ok(mut entries) => Ok(entries.next().is_none()),
+    }
+}
+
+/// Refuses to write into a directory of another user: the server that runs as that user could not read the new files.
+pub(super) fn refuse_another_owner(dir: &Path) -> Result<(), Failure> {
+    let owner = fs::metadata(dir).map_err(|error| at(dir, &error))?.uid();
+    let own = rustix::process::geteuid().as_raw();
+    if owner == own {
+        return Ok(());
+    }
+    Err(Failure::refused(format!(
+        "{} belongs to user {owner}, and this is user {own}, whose files that one could not read: run it with sudo -u \
+         '#{owner}'",
+        dir.display()
+    )))
+}
+
+/// Copies key files and returns how many. Signing keys are copied only if `with_signing_keys`: a backup keeps them,
+/// while a restored directory signs with a new one.
+pub(super) fn copy_keys(from: &Path, to: &dyn Storage, with_signing_keys: bool) -> Result<usize, Failure> {
+    let mut copied = 0;
+    for entry in from.read_dir().map_err(|error| at(from, &error))? {
+        let name = entry.map_err(Failure::refused)?.file_name().to_string_lossy().into_owned();
+        if name.ends_with(".key") && (with_signing_keys || !name.starts_with("signing-")) {
+            let bytes = fs::read(from.join(&name)).map_err(Failure::refused)?;
+            write_whole(to, "", &name, &bytes).map_err(Failure::refused)?;
+            copied += 1;
+        }
+    }
+    Ok(copied)
+}
+
+fn at(path: &Path, error: &io::Error) -> Failure {
+    Failure::refused(format!("{}: {error}", path.display()))
+}

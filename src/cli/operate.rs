@@ -1,0 +1,97 @@
+//! How an operator's command is carried out: through the admin socket of a running server, or else on the data
+//! directory of a stopped one.
+
+use std::io::{BufRead, BufReader, ErrorKind, Write};
+use std::os::unix::net::UnixStream;
+
+use portcullis::config::Config;
+use portcullis::engine::partition::StartError;
+use portcullis::server;
+use portcullis::server::operator::operation::Operation;
+use portcullis::server::operator::socket;
+use portcullis::system::clock::Clock;
+use portcullis::system::fail_stop::FailStop;
+use serde_json::Value;
+
+use super::new_directory::refuse_another_owner;
+use super::{Cli, Failure, say};
+
+/// Carries out `operation` and prints its answer.
+pub(super) fn operate(cli: &Cli, operation: Operation) -> Result<(), Failure> {
+    let config = cli.load()?;
+    let socket = socket::path(&config.data_dir);
+    let answer = match UnixStream::connect(&socket) {
+        Ok(stream) => ask(stream, &operation)?,
+        Err(error) if error.kind() == ErrorKind::PermissionDenied => {
+            return Err(Failure::refused(format!(
+                "{}: {error}; run this as the user that owns {}",
+                socket.display(),
+                config.data_dir.display()
+            )));
+        }
+        Err(_) => on_stopped_directory(config, operation)?,
+    };
+    if let Some(error) = answer.get("error").and_then(Value::as_str) {
+        return Err(Failure::refused(error));
+    }
+    let result = answer.get("ok").unwrap_or(&Value::Null);
+    if cli.json {
+        say(&result.to_string());
+        return Ok(());
+    }
+    match result.get("items").and_then(Value::as_array) {
+        Some(items) => items.iter().for_each(|item| say(&line(item))),
+        None => say(&line(result)),
+    }
+    Ok(())
+}
+
+/// Sends `operation` to the server at the other end of `stream` and returns its answer.
+pub(super) fn ask(mut stream: UnixStream, operation: &Operation) -> Result<Value, Failure> {
+    let lost =
+        |error: &dyn std::fmt::Display| Failure::no_answer(format!("the server does not answer: {error}"));
+    let text = serde_json::to_string(operation).map_err(Failure::fault)?;
+    stream.write_all(format!("{text}\n").as_bytes()).map_err(|error| lost(&error))?;
+    let mut answer = String::new();
+    BufReader::new(stream).read_line(&mut answer).map_err(|error| lost(&error))?;
+    serde_json::from_str(&answer).map_err(|error| lost(&error))
+}
+
+/// Recovers the data directory, which no server uses, carries out `operation`, and stops in order.
+fn on_stopped_directory(config: Config, operation: Operation) -> Result<Value, Failure> {
+    let identity = config.data_dir.join("IDENTITY");
+    let unreadable = |error| Failure::refused(format!("cannot read {}: {error}", identity.display()));
+    if !identity.try_exists().map_err(unreadable)? {
+        return Err(Failure::no_answer(format!(
+            "no server answers, and {} holds nothing yet: start one with portcullis serve, or name its --data-dir",
+            config.data_dir.display()
+        )));
+    }
+    refuse_another_owner(&config.data_dir)?;
+    actix_web::rt::System::new().block_on(async {
+        let fail_stop = FailStop::new(|why| {
+            let _ = writeln!(std::io::stderr(), "portcullis: fault, the process ends: {why}");
+            std::process::exit(70);
+        });
+        let (engine, running) =
+            server::start(config, Clock::system(), false, None, &fail_stop).map_err(|error| match error {
+                StartError::Refused(refusal) => Failure::refused(refusal),
+                other => Failure::fault(other),
+            })?;
+        let answer = socket::run(&engine, operation).await;
+        drop(engine);
+        running.stop();
+        Ok(answer)
+    })
+}
+
+/// Formats one item for people: its fields in a line.
+fn line(item: &Value) -> String {
+    let Some(fields) = item.as_object() else { return item.to_string() };
+    let present = fields.iter().filter(|(_, value)| !value.is_null());
+    let texts = present.map(|(name, value)| match value.as_str() {
+        Some(text) => format!("{name}={text}"),
+        None => format!("{name}={value}"),
+    });
+    texts.collect::<Vec<_>>().join("  ")
+}

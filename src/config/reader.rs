@@ -1,0 +1,317 @@
+//! Reads values from a file, then the environment, then flags; a later source replaces the value of an earlier one.
+//! Collects every mistake, so that one does not hide another.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::str::FromStr;
+use std::time::Duration;
+
+use toml::de::{DeTable, DeValue};
+
+use super::keys::{self, Form, Key};
+
+/// A mistake in the configuration.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct ConfigFault {
+    /// Where it is: the file and line, the environment variable, or the flag.
+    pub place: String,
+    /// What is wrong, and the key that was probably meant.
+    pub what: String,
+}
+
+impl fmt::Display for ConfigFault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.place, self.what)
+    }
+}
+
+#[derive(Clone, Debug, Eq, PartialEq)]
+enum Value {
+    Bool(bool),
+    Int(i64),
+    Text(String),
+    List(Vec<String>),
+}
+
+impl fmt::Display for Value {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Bool(value) => write!(f, "{value}"),
+            Self::Int(value) => write!(f, "{value}"),
+            Self::Text(value) => write!(f, "{value:?}"),
+            Self::List(value) => write!(f, "{value:?}"),
+        }
+    }
+}
+
+/// A value and the place that it comes from.
+#[derive(Clone, Debug)]
+struct Placed {
+    value: Value,
+    place: String,
+}
+
+/// The values of all sources by key, before the sections give them their types, and the mistakes so far.
+#[derive(Debug, Default)]
+pub struct Reader {
+    values: BTreeMap<&'static str, Placed>,
+    faults: Vec<ConfigFault>,
+}
+
+/// The sources.
+impl Reader {
+    /// Creates a reader that holds the defaults.
+    pub fn new() -> Self {
+        let mut reader = Self::default();
+        for key in keys::all().filter(|key| !key.default.is_empty()) {
+            match DeValue::parse(key.default) {
+                Ok(value) => reader.set(key.name, value.get_ref(), String::from("default")),
+                Err(error) => reader.fault("default", format!("`{}`: {}", key.name, error.message())),
+            }
+        }
+        reader
+    }
+
+    /// Reads the text of a file. `path` is its name in messages.
+    pub fn file(&mut self, path: &str, text: &str) {
+        // A binary file, or one with the line ends of another system, is one mistake, not one for each character.
+        let is_stray = |(at, c): &(usize, char)| match c {
+            '\t' | '\n' => false,
+            '\r' => !text.get(at + 1..).is_some_and(|rest| rest.starts_with('\n')),
+            c => c.is_ascii_control(),
+        };
+        if let Some((at, c)) = text.char_indices().find(is_stray) {
+            let what = format!("a control character (U+{:04X}) has no place here", u32::from(c));
+            return self.fault(format!("{path}:{}", line_of(text, at)), what);
+        }
+        let (table, errors) = DeTable::parse_recoverable(text);
+        for error in errors {
+            let line = error.span().map_or(1, |span| line_of(text, span.start));
+            self.fault(format!("{path}:{line}"), error.message().to_owned());
+        }
+        self.table(path, text, "", table.get_ref());
+    }
+
+    fn table(&mut self, path: &str, text: &str, section: &str, table: &DeTable<'_>) {
+        for (key, value) in table {
+            let name = if section.is_empty() {
+                key.get_ref().to_string()
+            } else {
+                format!("{section}.{}", key.get_ref())
+            };
+            let place = format!("{path}:{}", line_of(text, key.span().start));
+            let prefix = format!("{name}.");
+            match value.get_ref() {
+                DeValue::Table(inner) if keys::all().any(|key| key.name.starts_with(&prefix)) => {
+                    self.table(path, text, &name, inner);
+                }
+                value => self.set(&name, value, place),
+            }
+        }
+    }
+
+    fn set(&mut self, name: &str, value: &DeValue<'_>, place: String) {
+        let Some(key) = keys::by_name(name) else { return self.unknown(name, place) };
+        let value = match value {
+            DeValue::Boolean(value) => Some(Value::Bool(*value)),
+            DeValue::Integer(value) => {
+                i64::from_str_radix(value.as_str(), value.radix()).ok().map(Value::Int)
+            }
+            DeValue::String(value) => Some(Value::Text(value.to_string())),
+            DeValue::Array(values) => {
+                let texts = values.iter().map(|value| value.get_ref().as_str().map(ToOwned::to_owned));
+                texts.collect::<Option<_>>().map(Value::List)
+            }
+            _ => None,
+        };
+        match value {
+            Some(value) => {
+                self.values.insert(key.name, Placed { value, place });
+            }
+            None => self.fault(place, format!("`{name}` cannot have a value of this kind")),
+        }
+    }
+
+    /// Reads one value that came as plain text: from the environment or a flag. `place` says from where.
+    pub fn plain(&mut self, name: &str, text: &str, place: &str) {
+        let Some(key) = keys::by_name(name) else { return self.unknown(name, place.to_owned()) };
+        let value = if key.form == Form::List {
+            let parts = text.split(',').map(str::trim).filter(|part| !part.is_empty());
+            Value::List(parts.map(ToOwned::to_owned).collect())
+        } else if let Ok(number) = text.parse::<i64>() {
+            Value::Int(number)
+        } else if let Ok(truth) = text.parse::<bool>() {
+            Value::Bool(truth)
+        } else {
+            Value::Text(text.to_owned())
+        };
+        self.values.insert(key.name, Placed { value, place: place.to_owned() });
+    }
+
+    /// Reads the `PORTCULLIS__SECTION__KEY` variables among `variables`.
+    pub fn environment(&mut self, variables: impl Iterator<Item = (String, String)>) {
+        for (variable, value) in variables {
+            if let Some(name) = variable.strip_prefix("PORTCULLIS__") {
+                self.plain(&name.to_lowercase().replace("__", "."), &value, &variable);
+            }
+        }
+    }
+
+    /// Lists every value and the place that it comes from, for `portcullis config show`.
+    pub fn show(&self) -> String {
+        let mut out = String::new();
+        for key in keys::all() {
+            if let Some(Placed { value, place }) = self.values.get(key.name) {
+                out.push_str(&format!("{} = {value}  # {place}\n", key.name));
+            }
+        }
+        out
+    }
+}
+
+/// The mistakes.
+impl Reader {
+    /// Adds a mistake.
+    pub fn fault(&mut self, place: impl Into<String>, what: impl Into<String>) {
+        self.faults.push(ConfigFault { place: place.into(), what: what.into() });
+    }
+
+    /// Adds a mistake in the value of the key `name`, at the place of that value.
+    pub fn wrong(&mut self, name: &str, what: impl fmt::Display) {
+        let place =
+            self.values.get(name).map_or_else(|| String::from("default"), |placed| placed.place.clone());
+        self.fault(place, format!("`{name}` {what}"));
+    }
+
+    fn unknown(&mut self, name: &str, place: String) {
+        let hint = keys::nearest(name).map_or(String::new(), |near| format!("; did you mean `{near}`?"));
+        self.fault(place, format!("unknown key `{name}`{hint}"));
+    }
+
+    /// Ends the reading.
+    ///
+    /// Errors: every mistake that was found.
+    pub fn finish(self) -> Result<(), Vec<ConfigFault>> {
+        if self.faults.is_empty() { Ok(()) } else { Err(self.faults) }
+    }
+}
+
+/// The values, for the sections. A value of the wrong kind adds a mistake and yields a stand-in, so that reading goes
+/// on and finds the next mistake.
+impl Reader {
+    fn value(&self, name: &str) -> Option<&Value> {
+        self.values.get(name).map(|placed| &placed.value)
+    }
+
+    /// Returns the value of a flag; `None` if it is not set.
+    pub fn flag(&mut self, name: &str) -> Option<bool> {
+        match self.value(name) {
+            Some(Value::Bool(value)) => Some(*value),
+            None => None,
+            Some(Value::Text(text)) if text.is_empty() => None,
+            Some(_) => {
+                self.wrong(name, "must be true or false");
+                None
+            }
+        }
+    }
+
+    /// Returns the value of a key that takes a number; 0 if it is not set.
+    pub fn number(&mut self, name: &str) -> u64 {
+        let Form::Number { min, max } = declared(name).form else {
+            unreachable!("the key {name} is not declared as a number")
+        };
+        match self.value(name) {
+            Some(Value::Int(value))
+                if u64::try_from(*value).is_ok_and(|value| (min..=max).contains(&value)) =>
+            {
+                value.unsigned_abs()
+            }
+            Some(_) => {
+                self.wrong(name, format!("must be a whole number from {min} to {max}"));
+                min
+            }
+            None => 0,
+        }
+    }
+
+    /// Returns the value of a key that takes whole seconds.
+    pub fn secs(&mut self, name: &str) -> Duration {
+        Duration::from_secs(self.number(name))
+    }
+
+    /// Returns the value of a key that takes a text; `None` if it is empty or not set.
+    pub fn text(&mut self, name: &str) -> Option<String> {
+        match self.value(name) {
+            Some(Value::Text(value)) => Some(value.clone()).filter(|text| !text.is_empty()),
+            None => None,
+            Some(Value::Int(value)) => Some(value.to_string()),
+            Some(_) => {
+                self.wrong(name, "must be a text");
+                None
+            }
+        }
+    }
+
+    /// Returns the value of a key whose text parses as `T`. `form` completes the message "must be …".
+    pub fn parsed<T: FromStr>(&mut self, name: &str, form: &str) -> Option<T> {
+        let text = self.text(name)?;
+        let parsed = text.parse().ok();
+        if parsed.is_none() {
+            self.wrong(name, format!("must be {form}, not {text:?}"));
+        }
+        parsed
+    }
+
+    /// Returns the value of a key that takes one of a few texts.
+    pub fn choice(&mut self, name: &str) -> String {
+        let Form::Choice(choices) = declared(name).form else {
+            unreachable!("the key {name} is not declared as a choice")
+        };
+        let text = self.text(name).unwrap_or_default();
+        if !choices.contains(&text.as_str()) {
+            self.wrong(name, format!("must be one of {choices:?}, not {text:?}"));
+        }
+        text
+    }
+
+    /// Returns the values of a list whose texts parse as `T`. `form` completes the message "…, which is not …".
+    pub fn list<T: FromStr>(&mut self, name: &str, form: &str) -> Vec<T> {
+        let texts = match self.value(name) {
+            Some(Value::List(texts)) => texts.clone(),
+            None => Vec::new(),
+            Some(_) => {
+                self.wrong(name, "must be a list of texts");
+                Vec::new()
+            }
+        };
+        let mut parsed = Vec::new();
+        for text in texts {
+            match text.parse() {
+                Ok(value) => parsed.push(value),
+                Err(_) => self.wrong(name, format!("holds {text:?}, which is not {form}")),
+            }
+        }
+        parsed
+    }
+
+    /// Refuses a key that asks for a part of the program that this build does not have.
+    pub fn not_available(&mut self, name: &str) {
+        let is_set = match self.value(name) {
+            Some(Value::Text(text)) => !text.is_empty(),
+            Some(Value::Bool(value)) => *value,
+            _ => false,
+        };
+        if is_set {
+            self.wrong(name, "is not available in this version");
+        }
+    }
+}
+
+fn declared(name: &str) -> &'static Key {
+    keys::by_name(name).unwrap_or_else(|| unreachable!("no section declares the key {name}"))
+}
+
+fn line_of(text: &str, at: usize) -> usize {
+    text.bytes().take(at).filter(|byte| *byte == b'\n').count() + 1
+}

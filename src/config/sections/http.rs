@@ -1,0 +1,76 @@
+//! `[http]`: the address that clients reach, and which other programs are believed.
+
+use std::net::SocketAddr;
+
+use ipnet::IpNet;
+
+use crate::config::keys::{Key, choice, list, text};
+use crate::config::origin::Origin;
+use crate::config::reader::Reader;
+
+pub(in crate::config) const KEYS: &[Key] = &[
+    text("http.listen", "\"127.0.0.1:8080\"", "Address and port to listen on."),
+    text(
+        "http.public_origin",
+        "",
+        "Origin that browsers see, such as https://login.example.org. Default: http:// and the listen address.",
+    ),
+    list("http.trusted_proxies", "Networks of proxies whose forwarding header is believed."),
+    choice(
+        "http.forwarded_header",
+        "\"x-forwarded-for\"",
+        &["x-forwarded-for", "forwarded"],
+        "Header that these proxies write, \"x-forwarded-for\" or \"forwarded\"; the other one is never read.",
+    ),
+    list("http.allowed_origins", "Other origins whose pages may call this server with cookies."),
+];
+
+/// The settings of `[http]`.
+#[derive(Clone, Debug)]
+pub struct Http {
+    /// Address and port to listen on.
+    pub listen: SocketAddr,
+    /// The origin that browsers see.
+    pub public_origin: Origin,
+    /// Networks of proxies whose forwarding header is believed.
+    pub trusted_proxies: Vec<IpNet>,
+    /// The header that these proxies write.
+    pub forwarded_header: ForwardedHeader,
+    /// Other origins whose pages may call this server with cookies.
+    pub allowed_origins: Vec<Origin>,
+}
+
+/// The header that trusted proxies write. The other one is ignored: a proxy that does not know it passes on whatever
+/// the client sent.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum ForwardedHeader {
+    /// `X-Forwarded-For`: a list of addresses.
+    XForwardedFor,
+    /// `Forwarded` (RFC 7239): a list of elements, each with a `for`.
+    Forwarded,
+}
+
+impl Http {
+    pub(in crate::config) fn read(reader: &mut Reader) -> Self {
+        let loopback = SocketAddr::from(([127, 0, 0, 1], 8080));
+        let listen = reader.parsed("http.listen", "an address and port").unwrap_or(loopback);
+        let public_origin = reader
+            .parsed("http.public_origin", "an origin such as https://login.example.org, without a path")
+            .unwrap_or_else(|| Origin::of(listen));
+        refuse_default_ports(reader, "http.public_origin", std::slice::from_ref(&public_origin));
+        let trusted_proxies = reader.list("http.trusted_proxies", "a network such as 10.0.0.0/8");
+        let forwarded_header = match reader.choice("http.forwarded_header").as_str() {
+            "forwarded" => ForwardedHeader::Forwarded,
+            _ => ForwardedHeader::XForwardedFor,
+        };
+        let allowed_origins: Vec<Origin> = reader.list("http.allowed_origins", "an origin");
+        refuse_default_ports(reader, "http.allowed_origins", &allowed_origins);
+        Self { listen, public_origin, trusted_proxies, forwarded_header, allowed_origins }
+    }
+}
+
+fn refuse_default_ports(reader: &mut Reader, key: &str, origins: &[Origin]) {
+    for right in origins.iter().filter_map(Origin::without_default_port) {
+        reader.wrong(key, format!("must leave out the port that browsers leave out: \"{right}\""));
+    }
+}

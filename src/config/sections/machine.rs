@@ -1,0 +1,15 @@
+//! `[machine]`: what else runs on the cores.
+
+use crate::config::keys::{Key, flag};
+use crate::config::reader::Reader;
+use crate::system::scheduling::Machine;
+
+pub(in crate::config) const KEYS: &[Key] = &[flag(
+    "machine.dedicated",
+    "false",
+    "true if no other busy program shares the cores: hashing threads then always stay in the idle scheduling class.",
+)];
+
+pub(in crate::config) fn read(reader: &mut Reader) -> Machine {
+    if reader.flag("machine.dedicated").unwrap_or(false) { Machine::Dedicated } else { Machine::Shared }
+}

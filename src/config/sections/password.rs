@@ -1,0 +1,76 @@
+//! `[password]`: the cost of a hash, the threads that compute it, and refused passwords.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::config::keys::{Key, choice, number, text};
+use crate::config::reader::Reader;
+use crate::password::Cost;
+use crate::password::argon2id::Choice;
+
+pub(in crate::config) const KEYS: &[Key] = &[
+    number("password.memory_kib", "19456", 8..=262_144, "KiB of memory that one argon2id hash uses."),
+    number("password.passes", "2", 1..=10, "Passes over that memory."),
+    number("password.lanes", "1", 1..=4, "Lanes of argon2id."),
+    number("password.threads", "", 1..=1024, "Threads that hash. Default: the number of cores."),
+    choice(
+        "password.implementation",
+        "\"auto\"",
+        &["auto", "reference"],
+        "\"auto\": vector instructions if they pass their self-test; \"reference\": the argon2 crate.",
+    ),
+    number(
+        "password.wait_budget_ms",
+        "2000",
+        0..=600_000,
+        "A password that would wait longer than this for a thread is refused at once.",
+    ),
+    text(
+        "password.list_file",
+        "",
+        "File of known passwords to refuse, one a line, in addition to the built-in list.",
+    ),
+];
+
+/// The settings of `[password]`.
+#[derive(Clone, Debug)]
+pub struct Password {
+    /// What a new hash costs.
+    pub cost: Cost,
+    /// Threads that hash.
+    pub threads: usize,
+    /// Which implementation of argon2id hashes.
+    pub implementation: Choice,
+    /// How long a password may wait for a thread before it is refused.
+    pub wait_budget: Duration,
+    /// A file of known passwords to refuse, in addition to the built-in list.
+    pub list_file: Option<PathBuf>,
+}
+
+impl Password {
+    pub(in crate::config) fn read(reader: &mut Reader) -> Self {
+        let threads = match reader.text("password.threads") {
+            Some(_) => reader.number("password.threads") as usize,
+            None => std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
+        };
+        let cost = Cost {
+            memory_kib: reader.number("password.memory_kib") as u32,
+            passes: reader.number("password.passes") as u32,
+            lanes: reader.number("password.lanes") as u32,
+        };
+        if !cost.is_bounded() {
+            reader.wrong("password.memory_kib", "must be at least 8 for each lane");
+        }
+        let implementation = match reader.choice("password.implementation").as_str() {
+            "reference" => Choice::Reference,
+            _ => Choice::Auto,
+        };
+        Self {
+            cost,
+            threads,
+            implementation,
+            wait_budget: Duration::from_millis(reader.number("password.wait_budget_ms")),
+            list_file: reader.text("password.list_file").map(PathBuf::from),
+        }
+    }
+}

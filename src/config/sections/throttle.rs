@@ -1,0 +1,45 @@
+//! `[throttle]`: the rate limit of each class of requests.
+
+use crate::config::keys::{Key, list, number};
+use crate::config::reader::Reader;
+use crate::registry::throttle::{Class, Limits, Rate};
+
+const fn rate(name: &'static str, default: &'static str, doc: &'static str) -> Key {
+    number(name, default, 1..=1_000_000, doc)
+}
+
+pub(in crate::config) const KEYS: &[Key] = &[
+    list("throttle.exempt_networks", "Networks that are not throttled."),
+    number("throttle.cells", "1000000", 1000..=100_000_000, "How many networks are remembered at most."),
+    rate("throttle.login.burst", "20", "Requests that one network may send at once."),
+    rate("throttle.login.per_minute", "20", "Requests that it may send per minute after that."),
+    rate("throttle.signup.burst", "10", ""),
+    rate("throttle.signup.per_minute", "10", ""),
+    rate("throttle.refresh.burst", "120", ""),
+    rate("throttle.refresh.per_minute", "240", ""),
+    rate("throttle.forgot.burst", "10", ""),
+    rate("throttle.forgot.per_minute", "10", ""),
+    rate("throttle.reset.burst", "20", ""),
+    rate("throttle.reset.per_minute", "20", ""),
+    rate("throttle.verify.burst", "20", ""),
+    rate("throttle.verify.per_minute", "20", ""),
+    rate("throttle.unlock.burst", "20", ""),
+    rate("throttle.unlock.per_minute", "20", ""),
+    rate("throttle.check.burst", "20", ""),
+    rate("throttle.check.per_minute", "20", ""),
+];
+
+pub(in crate::config) fn read(reader: &mut Reader) -> Limits {
+    let mut rate_of = |class: Class| {
+        let burst = reader.number(&format!("throttle.{}.burst", class.name())) as u32;
+        let per_minute = reader.number(&format!("throttle.{}.per_minute", class.name())) as u32;
+        (class, Rate { burst, per_minute })
+    };
+    let rates = Class::ALL.into_iter().map(&mut rate_of).collect();
+    Limits {
+        rates,
+        cells: reader.number("throttle.cells") as usize,
+        exempt: reader.list("throttle.exempt_networks", "a network such as 10.0.0.0/8"),
+        half_spent: false,
+    }
+}

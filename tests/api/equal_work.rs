@@ -1,0 +1,100 @@
+//! Known and unknown names, and taken and free addresses, cause the same work: as many hashes, messages to actors and
+//! journal entries, and as many bytes unless one side makes something new. `cargo bench --bench equal_work` measures
+//! that they also take equally long.
+
+use std::time::Duration;
+
+use crate::support::pairs::{PAIRS, Pair, World};
+
+const TRIES: usize = 12;
+
+/// What one side of a pair has caused.
+#[derive(Debug, Eq, PartialEq)]
+struct Work {
+    hashes: u64,
+    calls: u64,
+    entries: u64,
+    /// Written bytes; `None` where the sides may differ.
+    bytes: Option<u64>,
+}
+
+/// Runs every try of one side of `pair`, and returns the work.
+async fn work_of(world: &World, pair: Pair, known: bool) -> Work {
+    // A free address gets an account, which a taken one has already. A new token that proves an address ends the one
+    // before it.
+    let writes_differ = matches!(pair, Pair::SignUp | Pair::SignUpReserved | Pair::Resend);
+    let before = world.engine.work();
+    for n in 0..TRIES {
+        world.run(pair, known, n).await;
+    }
+    let after = world.engine.work();
+    Work {
+        hashes: after.hashes - before.hashes,
+        calls: after.calls - before.calls,
+        entries: after.entries - before.entries,
+        bytes: (!writes_differ).then(|| after.bytes - before.bytes),
+    }
+}
+
+#[test]
+fn both_sides_of_every_pair_pass_the_same_queue_actors_and_commits() {
+    for pair in PAIRS {
+        actix_web::rt::System::new().block_on(async {
+            // Without the thread that sends mails, whose work comes after the answer.
+            let world = World::start(World::failures_for(pair), false);
+            for n in 0..TRIES {
+                world.prepare(pair, n).await;
+            }
+            let known = work_of(&world, pair, true).await;
+            let unknown = work_of(&world, pair, false).await;
+            assert_eq!(known, unknown, "{pair:?}: {:?}", pair.sides());
+            assert!(known.calls >= TRIES as u64, "{pair:?} asked no actor");
+            world.stop();
+        });
+    }
+}
+
+/// An address without an account is handled as if a mail left: the mail is written, then removed, and never sent.
+#[test]
+fn a_mail_to_an_unknown_address_is_written_and_removed_but_not_sent() {
+    actix_web::rt::System::new().block_on(async {
+        let world = World::start(World::failures_for(Pair::Forgot), true);
+        world.prepare(Pair::Forgot, 0).await;
+        for known in [true, false] {
+            let before = world.engine.work().entries;
+            world.run(Pair::Forgot, known, 0).await;
+            // Three entries: the token, the mail, and the removal of the mail.
+            for _ in 0..100 {
+                if world.engine.work().entries == before + 3 {
+                    break;
+                }
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+            assert_eq!(world.engine.work().entries, before + 3, "known: {known}");
+        }
+        assert_eq!(world.sent(), ["user000000@with.forgot.test"]);
+        world.stop();
+    });
+}
+
+#[test]
+fn all_that_a_log_in_writes_shares_a_sync() {
+    actix_web::rt::System::new().block_on(async {
+        let world = World::start(World::failures_for(Pair::LogIn), false);
+        for n in 0..TRIES {
+            world.prepare(Pair::LogIn, n).await;
+        }
+        let before = world.engine.journal_stats();
+        for n in 0..TRIES {
+            world.log_in_rightly(Pair::LogIn, n).await;
+        }
+        let after = world.engine.journal_stats();
+        let entries = after.assigned - before.assigned;
+        let frames = after.frames - before.frames;
+        // An attempt charged, an attempt settled, and a family opened. A machine that pauses between two of them may
+        // part them into two syncs.
+        assert_eq!(entries, 3 * TRIES as u64);
+        assert!(frames <= TRIES as u64 * 3 / 2, "{frames} syncs for {entries} entries of {TRIES} log-ins");
+        world.stop();
+    });
+}

@@ -1,0 +1,303 @@
+//! Frozen records keep their bytes: every later version reads what an earlier one has written.
+
+use portcullis::journal::format::codec::{Stored, decode, encode};
+use portcullis::registry::account::{AccountV1, Status};
+use portcullis::registry::lockout::CountV1;
+use portcullis::registry::lockout::record::DeviceV1;
+use portcullis::registry::outbox::{Kind, MailV1};
+use portcullis::registry::refresh::record::SpentV1;
+use portcullis::registry::refresh::{Cause, FamilyV1};
+use portcullis::registry::reset::{MailedV1, Purpose};
+use portcullis::registry::session::SessionV1;
+use portcullis::value::id::{AccountId, FamilyId};
+
+use crate::support::values::{from_hex, hex};
+
+/// One line for each table: its number, its schema, and an encoded record in hexadecimal.
+const PATH: &str = "data/golden/v1/values.txt";
+
+/// Returns the line of the golden file that `value` must have.
+fn line<T: Stored>(value: &T) -> String {
+    format!("{} {} {}", T::TABLE, T::SCHEMA, hex(&encode(value).unwrap()))
+}
+
+/// Reads the golden file.
+fn golden() -> String {
+    std::fs::read_to_string(std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join(PATH)).unwrap()
+}
+
+fn account() -> AccountV1 {
+    AccountV1 {
+        id: AccountId::from_bytes([1; 16]).unwrap(),
+        name_key: [2; 16],
+        email: "ada@example.org".into(),
+        email_verified: true,
+        name: Some("Ada".into()),
+        phc: Some("$argon2id$v=19$m=19456,t=2,p=1$c2FsdA$aGFzaA".into()),
+        roles: vec!["admin".into(), "metrics".into()],
+        status: Status::Disabled,
+        auth_epoch: 300,
+        created_ms: 1_800_000_000_000,
+    }
+}
+
+fn count() -> CountV1 {
+    CountV1 {
+        name: [3; 16],
+        failures: 7,
+        consecutive: 70_000,
+        last_ms: 1_800_000_000_001,
+        locked_until_ms: 1_800_000_060_001,
+        era: 2,
+        known: true,
+        devices: vec![DeviceV1 { nonce: [4; 8], failures: 5 }],
+        mail_day_ms: 1_800_000_000_002,
+        mails: 3,
+    }
+}
+
+fn session() -> SessionV1 {
+    SessionV1 {
+        id: [5; 16],
+        account: [6; 16],
+        auth_epoch: 1,
+        global_epoch: 0,
+        digest: [7; 32],
+        opened_ms: 1_800_000_000_003,
+        used_ms: 1_800_000_000_004,
+        idle_ms: 1_800_000,
+        absolute_end_ms: 1_800_043_200_003,
+        remember: true,
+        network: "192.0.2.1/32".into(),
+        user_agent: "curl/8".into(),
+    }
+}
+
+fn family() -> FamilyV1 {
+    FamilyV1 {
+        id: FamilyId::from_bytes([8; 16]).unwrap(),
+        account: AccountId::from_bytes([9; 16]).unwrap(),
+        auth_epoch: 1,
+        global_epoch: 0,
+        opened_ms: 1_800_000_000_005,
+        rotated_ms: 1_800_000_000_006,
+        idle_end_ms: 1_802_592_000_006,
+        absolute_end_ms: 1_807_776_000_005,
+        generation: 251,
+        digest: [10; 32],
+        spent: Some(Box::new(SpentV1 { digest: [11; 32], successor: [12; 40] })),
+        ended: Some(Cause::Reuse),
+        client: "2001:db8::/64 Mozilla/5.0 (X11)".into(),
+    }
+}
+
+fn mailed() -> MailedV1 {
+    MailedV1 {
+        id: [13; 16],
+        account: [14; 16],
+        purpose: Purpose::Unlock,
+        auth_epoch: 2,
+        global_epoch: 0,
+        digest: [15; 32],
+        minted_ms: 1_800_000_000_007,
+        end_ms: 1_800_001_800_007,
+    }
+}
+
+fn mail() -> MailV1 {
+    MailV1 {
+        id: [16; 16],
+        to: "ada@example.org".into(),
+        kind: Kind::RefreshReused,
+        token: Some(vec![17, 18, 19]),
+        written_ms: 1_800_000_000_008,
+        next_ms: 1_800_000_030_008,
+        tries: 1,
+    }
+}
+
+/// Shows that the codec can be replaced: another crate reads every golden value from declarations of its own and writes
+/// the same bytes.
+mod other_codec {
+    use wincode::config::Configuration;
+    use wincode::{SchemaRead, SchemaWrite};
+
+    #[derive(SchemaRead, SchemaWrite)]
+    struct Account {
+        id: [u8; 16],
+        name_key: [u8; 16],
+        email: String,
+        email_verified: bool,
+        name: Option<String>,
+        phc: Option<String>,
+        roles: Vec<String>,
+        status: Status,
+        auth_epoch: u64,
+        created_ms: u64,
+    }
+
+    #[derive(SchemaRead, SchemaWrite)]
+    enum Status {
+        Active,
+        Disabled,
+    }
+
+    #[derive(SchemaRead, SchemaWrite)]
+    struct Count {
+        name: [u8; 16],
+        failures: u32,
+        consecutive: u32,
+        last_ms: u64,
+        locked_until_ms: u64,
+        era: u32,
+        known: bool,
+        devices: Vec<Device>,
+        mail_day_ms: u64,
+        mails: u8,
+    }
+
+    #[derive(SchemaRead, SchemaWrite)]
+    struct Device {
+        nonce: [u8; 8],
+        failures: u8,
+    }
+
+    #[derive(SchemaRead, SchemaWrite)]
+    struct Session {
+        id: [u8; 16],
+        account: [u8; 16],
+        auth_epoch: u64,
+        global_epoch: u64,
+        digest: [u8; 32],
+        opened_ms: u64,
+        used_ms: u64,
+        idle_ms: u64,
+        absolute_end_ms: u64,
+        remember: bool,
+        network: String,
+        user_agent: String,
+    }
+
+    #[derive(SchemaRead, SchemaWrite)]
+    struct Family {
+        id: [u8; 16],
+        account: [u8; 16],
+        auth_epoch: u64,
+        global_epoch: u64,
+        opened_ms: u64,
+        rotated_ms: u64,
+        idle_end_ms: u64,
+        absolute_end_ms: u64,
+        generation: u32,
+        digest: [u8; 32],
+        spent: Option<Spent>,
+        ended: Option<Cause>,
+        client: String,
+    }
+
+    #[derive(SchemaRead, SchemaWrite)]
+    struct Spent {
+        digest: [u8; 32],
+        successor: [u8; 40],
+    }
+
+    #[derive(SchemaRead, SchemaWrite)]
+    enum Cause {
+        LogOut,
+        Reuse,
+        Revoked,
+    }
+
+    #[derive(SchemaRead, SchemaWrite)]
+    struct Mailed {
+        id: [u8; 16],
+        account: [u8; 16],
+        purpose: Purpose,
+        auth_epoch: u64,
+        global_epoch: u64,
+        digest: [u8; 32],
+        minted_ms: u64,
+        end_ms: u64,
+    }
+
+    #[derive(SchemaRead, SchemaWrite)]
+    enum Purpose {
+        Reset,
+        Verify,
+        Unlock,
+    }
+
+    #[derive(SchemaRead, SchemaWrite)]
+    struct Mail {
+        id: [u8; 16],
+        to: String,
+        kind: Kind,
+        token: Option<Vec<u8>>,
+        written_ms: u64,
+        next_ms: u64,
+        tries: u32,
+    }
+
+    #[derive(SchemaRead, SchemaWrite)]
+    enum Kind {
+        Verify,
+        AlreadyRegistered,
+        Reset,
+        ResetDone,
+        PasswordChanged,
+        Lockout,
+        RefreshReused,
+    }
+
+    /// Reads `value` of the table with the other codec, and returns the bytes that it writes for it.
+    pub fn round_trip(table: &str, value: &[u8]) -> Vec<u8> {
+        let config = Configuration::default().with_varint_encoding();
+        macro_rules! through {
+            ($record:ty) => {{
+                let read: $record = wincode::config::deserialize(value, config).unwrap();
+                wincode::config::serialize(&read, config).unwrap()
+            }};
+        }
+        match table {
+            "1" => through!(Account),
+            "3" => through!(Count),
+            "4" => through!(Session),
+            "5" => through!(Family),
+            "6" => through!(Mailed),
+            "7" => through!(Mail),
+            other => panic!("no table {other}"),
+        }
+    }
+}
+
+#[test]
+fn no_frozen_byte_has_moved() {
+    let today =
+        [line(&account()), line(&count()), line(&session()), line(&family()), line(&mailed()), line(&mail())];
+    let golden = golden();
+    let frozen: Vec<&str> = golden.lines().collect();
+    assert_eq!(frozen, today, "{PATH} is never edited: make a new schema and an upcast");
+}
+
+#[test]
+fn every_golden_value_reads_back_to_the_same_record() {
+    let mut read = 0;
+    for line in golden().lines() {
+        let mut parts = line.split(' ');
+        let table = parts.next().unwrap();
+        let _schema = parts.next().unwrap();
+        let value = from_hex(parts.next().unwrap());
+        match table {
+            "1" => assert_eq!(decode::<AccountV1>(&value).unwrap(), account()),
+            "3" => assert_eq!(decode::<CountV1>(&value).unwrap(), count()),
+            "4" => assert_eq!(decode::<SessionV1>(&value).unwrap(), session()),
+            "5" => assert_eq!(decode::<FamilyV1>(&value).unwrap(), family()),
+            "6" => assert_eq!(decode::<MailedV1>(&value).unwrap(), mailed()),
+            "7" => assert_eq!(decode::<MailV1>(&value).unwrap(), mail()),
+            other => panic!("no table {other}"),
+        }
+        assert_eq!(other_codec::round_trip(table, &value), value, "table {table} through another codec");
+        read += 1;
+    }
+    assert_eq!(read, 6);
+}

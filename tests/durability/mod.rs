@@ -1,0 +1,8 @@
+//! Durability of the real binary: crashes, faults of the disk, restores, and the frozen formats.
+
+mod crash;
+mod faults;
+mod golden;
+mod places;
+mod restore;
+mod two_engines;

@@ -1,0 +1,126 @@
+//! Mail servers that take mails, and mail servers that accept a connection and never answer.
+
+use std::io::{BufRead, BufReader, Write};
+use std::net::TcpListener;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc;
+use std::time::Duration;
+
+use lettre::transport::smtp::client::Tls;
+use portcullis::mail::smtp::Smtp;
+use portcullis::mail::transport::Transport;
+use reqwest::StatusCode;
+use serde_json::json;
+
+use crate::support::process::{Process, serve, sign_up};
+use crate::support::{PASSWORD, TestServer};
+
+/// Listens as a mail server that accepts connections and never answers. Returns its port and the number of connections.
+fn hung() -> (u16, Arc<AtomicUsize>) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let calls = Arc::new(AtomicUsize::new(0));
+    let count = Arc::clone(&calls);
+    std::thread::spawn(move || {
+        let mut held = Vec::new();
+        for stream in listener.incoming() {
+            held.push(stream.unwrap());
+            count.fetch_add(1, Ordering::Relaxed);
+        }
+    });
+    (port, calls)
+}
+
+/// Waits until a server was called `times` times.
+async fn wait_for_calls(calls: &AtomicUsize, times: usize) {
+    for _ in 0..2000 {
+        if calls.load(Ordering::Relaxed) >= times {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    panic!("called {} times instead of {times}", calls.load(Ordering::Relaxed));
+}
+
+#[tokio::test]
+async fn a_mail_server_that_never_answers_holds_up_neither_mails_nor_a_stop() {
+    let (port, calls) = hung();
+    let silent = Smtp::new("127.0.0.1", port, Tls::None, "us.test").within(Duration::from_millis(500));
+    let server = TestServer::mailing(Transport::Smtp(silent));
+    let sign_up = async |name: usize| {
+        let body = json!({"email": format!("user{name}@test.org"), "password": PASSWORD});
+        assert_eq!(server.post("/v1/signup", body).await.status, StatusCode::ACCEPTED);
+    };
+    sign_up(0).await;
+    wait_for_calls(&calls, 1).await;
+    for name in 1..=6 {
+        sign_up(name).await;
+    }
+    wait_for_calls(&calls, 2).await;
+    let before = calls.load(Ordering::Relaxed);
+    let (stopped, is_stopped) = mpsc::channel();
+    std::thread::spawn(move || {
+        drop(server);
+        stopped.send(()).unwrap();
+    });
+    let is_stopped = tokio::task::spawn_blocking(move || is_stopped.recv_timeout(Duration::from_mins(1)));
+    is_stopped.await.unwrap().expect("the stop waits for the mail server");
+    // Other mails that were due wait for the next start: at most one more had begun.
+    assert!(calls.load(Ordering::Relaxed) <= before + 1, "{before}, then {calls:?}");
+}
+
+/// Listens as a mail server that takes mails. Returns its port and the text of the mails.
+fn sink() -> (u16, mpsc::Receiver<String>) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let (mails, taken) = mpsc::channel();
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let stream = stream.unwrap();
+            let mut write = stream.try_clone().unwrap();
+            let mut say = |line: &str| write.write_all(format!("{line}\r\n").as_bytes()).unwrap();
+            say("220 mail.test");
+            let mut mail: Option<String> = None;
+            for line in BufReader::new(stream).lines().map_while(Result::ok) {
+                match (&mut mail, line.as_str()) {
+                    (Some(text), ".") => {
+                        let _ = mails.send(std::mem::take(text));
+                        mail = None;
+                        say("250 taken");
+                    }
+                    (Some(text), line) => text.push_str(&format!("{line}\n")),
+                    (None, "DATA") => {
+                        mail = Some(String::new());
+                        say("354 go on");
+                    }
+                    (None, "QUIT") => break,
+                    (None, _) => say("250 yes"),
+                }
+            }
+        }
+    });
+    (port, taken)
+}
+
+#[tokio::test]
+async fn the_binary_sends_by_smtp_and_stops_in_order() {
+    let (port, taken) = sink();
+    let dir = tempfile::tempdir().unwrap();
+    let mut command = serve(&dir.path().join("data"));
+    command.envs([
+        ("PORTCULLIS__SIGNUP__VERIFY_EMAIL", "required"),
+        ("PORTCULLIS__MAIL__TRANSPORT", "smtp"),
+        ("PORTCULLIS__MAIL__SMTP__HOST", "127.0.0.1"),
+        ("PORTCULLIS__MAIL__SMTP__PORT", &port.to_string()),
+        ("PORTCULLIS__MAIL__SMTP__TLS", "none"),
+    ]);
+    let mut process = Process::spawn(command);
+    let (status, _) = sign_up(&reqwest::Client::new(), &process.url, "ada@test.org").await.unwrap();
+    assert_eq!(status, 202);
+    let mail = tokio::task::spawn_blocking(move || taken.recv_timeout(Duration::from_mins(1)));
+    let mail = mail.await.unwrap().unwrap();
+    assert!(mail.contains("To: ada@test.org"), "{mail}");
+    assert!(mail.contains("#token=pcm_"), "{mail}");
+    assert_eq!(process.stop(), Some(0));
+}

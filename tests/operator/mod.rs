@@ -1,0 +1,4 @@
+//! What an operator sees: alerts, the checklist, and the mail server that the operator runs.
+
+mod mail_server;
+mod operators;

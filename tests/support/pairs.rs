@@ -1,0 +1,184 @@
+//! Pairs of requests that must cause the same work and take the same time, so that a stranger cannot tell them apart.
+//! Shared by the test that counts the work (`tests/api/equal_work.rs`) and the bench that measures the time
+//! (`benches/equal_work.rs`).
+
+use std::net::Ipv4Addr;
+use std::sync::Arc;
+
+use portcullis::config::{Config, Reader};
+use portcullis::engine::Engine;
+use portcullis::flow::admin::{self, Admin, New};
+use portcullis::flow::client::Client;
+use portcullis::flow::log_in::Mode;
+use portcullis::flow::{log_in, mailed, password, sign_up};
+use portcullis::mail::transport::Transport;
+use portcullis::registry::account::Status;
+use portcullis::server::{self, Running};
+use portcullis::system::clock::{Clock, Timestamp};
+use portcullis::system::fail_stop::FailStop;
+
+use super::values::PASSWORD;
+
+/// A request, made once for an address with an account and once for one without.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Pair {
+    /// A wrong password.
+    LogIn,
+    /// A wrong password that starts a lockout, with its mail.
+    LogInLocks,
+    /// The right password of a disabled account whose name is locked, against a locked name without an account.
+    LogInLocked,
+    SignUp,
+    /// An address that its owner has not proved yet, but to which an administrator has given roles.
+    SignUpReserved,
+    Forgot,
+    Resend,
+}
+
+pub const PAIRS: [Pair; 7] = [
+    Pair::LogIn,
+    Pair::LogInLocks,
+    Pair::LogInLocked,
+    Pair::SignUp,
+    Pair::SignUpReserved,
+    Pair::Forgot,
+    Pair::Resend,
+];
+
+impl Pair {
+    /// Returns the names of the two sides: the one with an account first.
+    pub const fn sides(self) -> [&'static str; 2] {
+        match self {
+            Self::SignUp => ["taken", "free"],
+            Self::SignUpReserved => ["reserved", "free"],
+            Self::Resend => ["unproved", "unknown"],
+            _ => ["known", "unknown"],
+        }
+    }
+}
+
+/// An engine on which pairs are tried.
+pub struct World {
+    pub engine: Arc<Engine>,
+    running: Option<Running>,
+    _dir: tempfile::TempDir,
+    mails: Arc<parking_lot::Mutex<Vec<portcullis::mail::outgoing::Outgoing>>>,
+    failures: u32,
+}
+
+impl World {
+    /// Starts an engine that locks a name after `failures` failures. Call it in an actix system.
+    ///
+    /// Hashes are cheap, so that they do not hide what differs beside them. With `mails` a thread sends the mails,
+    /// which messages actors too.
+    pub fn start(failures: u32, mails: bool) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let mut reader = Reader::new();
+        let data_dir = dir.path().to_string_lossy().into_owned();
+        let failures_text = failures.to_string();
+        for (key, value) in [
+            ("data_dir", data_dir.as_str()),
+            ("password.memory_kib", "64"),
+            ("password.passes", "1"),
+            ("password.threads", "1"),
+            ("password.wait_budget_ms", "600000"),
+            ("throttle.exempt_networks", "0.0.0.0/0"),
+            ("throttle.cells", "1000"),
+            ("mail.console", "false"),
+            ("lockout.failures", failures_text.as_str()),
+        ] {
+            reader.plain(key, value, "test");
+        }
+        let config = Config::from_reader(reader).unwrap();
+        let fail_stop = FailStop::new(|why| panic!("{why}"));
+        let sent = Arc::default();
+        let transport = mails.then(|| Transport::Memory(Arc::clone(&sent)));
+        let clock = Clock::manual(Timestamp::from_secs(1_800_000_000));
+        let (engine, running) = server::start(config, clock, true, transport, &fail_stop).unwrap();
+        Self { engine, running: Some(running), _dir: dir, mails: sent, failures }
+    }
+
+    /// Returns the addresses to which mails have left.
+    #[allow(dead_code, reason = "the bench does not ask")]
+    pub fn sent(&self) -> Vec<String> {
+        self.mails.lock().iter().map(|mail| mail.to.clone()).collect()
+    }
+
+    /// Returns the number of failures that lock a name in the world of `pair`: the first one, or more than are tried.
+    pub const fn failures_for(pair: Pair) -> u32 {
+        if matches!(pair, Pair::LogInLocks | Pair::LogInLocked) { 1 } else { 50 }
+    }
+
+    /// Prepares the accounts that try number `n` of `pair` needs.
+    pub async fn prepare(&self, pair: Pair, n: usize) {
+        assert_eq!(self.failures, Self::failures_for(pair));
+        let engine = &*self.engine;
+        let known = address(pair, true, n);
+        let unknown = address(pair, false, n);
+        if pair == Pair::Resend {
+            sign_up::sign_up(engine, &client(n), &known, PASSWORD, None).await.result.ok();
+            return;
+        }
+        let is_reserved = pair == Pair::SignUpReserved;
+        let roles = if is_reserved { vec![String::from("staff")] } else { Vec::new() };
+        let new = New { email: &known, password: Some(PASSWORD), roles, verified: !is_reserved };
+        let account = admin::create(engine, &Admin::operator(), new).await.unwrap();
+        if pair == Pair::LogInLocked {
+            let id = account.account_id();
+            admin::change(engine, &Admin::operator(), id, None, Some(Status::Disabled), None).await.unwrap();
+            for email in [&known, &unknown] {
+                self.log_in(email, "a wrong password", n).await;
+            }
+        }
+    }
+
+    /// Runs try number `n` of `pair`, at the address with an account if `known`, and else at the one without.
+    pub async fn run(&self, pair: Pair, known: bool, n: usize) {
+        let engine = &*self.engine;
+        let email = address(pair, known, n);
+        match pair {
+            Pair::LogIn | Pair::LogInLocks => self.log_in(&email, "a wrong password", n).await,
+            Pair::LogInLocked => self.log_in(&email, PASSWORD, n).await,
+            Pair::SignUp | Pair::SignUpReserved => {
+                sign_up::sign_up(engine, &client(n), &email, PASSWORD, None).await.result.ok();
+            }
+            Pair::Forgot => password::forgot(engine, &client(n), &email).await.result.unwrap(),
+            Pair::Resend => mailed::resend(engine, &client(n), &email).await.result.unwrap(),
+        }
+    }
+
+    /// Logs in, which must fail.
+    async fn log_in(&self, email: &str, password: &str, n: usize) {
+        let opened =
+            log_in::log_in(&self.engine, &client(n), email, password, Mode::Token, None).await.result;
+        assert!(opened.is_err());
+    }
+
+    /// Logs in to the account of a try with its password.
+    #[allow(dead_code, reason = "the bench does not ask")]
+    pub async fn log_in_rightly(&self, pair: Pair, n: usize) {
+        let email = address(pair, true, n);
+        log_in::log_in(&self.engine, &client(n), &email, PASSWORD, Mode::Token, None)
+            .await
+            .result
+            .ok()
+            .unwrap();
+    }
+
+    pub fn stop(mut self) {
+        if let Some(running) = self.running.take() {
+            running.stop();
+        }
+    }
+}
+
+/// Returns a client in a network of its own for each try, so that the defence against stuffing sees no network twice.
+fn client(n: usize) -> Client {
+    Client::new(Ipv4Addr::from_bits(0x0B00_0000 + ((n as u32) << 8)).into(), "test")
+}
+
+/// Returns the address of a try. All have the same length.
+fn address(pair: Pair, known: bool, n: usize) -> String {
+    let side = if known { "with" } else { "none" };
+    format!("user{n:06}@{side}.{pair:?}.test").to_lowercase()
+}
