@@ -259,7 +259,7 @@ impl Accounts {
 
     /// Recovery begins: nobody asks for an account until [`Accounts::recovered`].
     pub fn recover(&mut self) {
-        self.by_name.wait();
+        self.by_name.suspend();
     }
 
     /// Recovery is over.
@@ -273,7 +273,7 @@ impl Accounts {
         match write {
             Write::Put(account) => {
                 // Under its address of before it is not found any more.
-                if !self.by_name.waits() {
+                if !self.by_name.is_suspended() {
                     let before = self.get(account.id).map(|before| NameKey(before.name_key));
                     if let Some(before) = before.filter(|before| before.0 != account.name_key) {
                         self.by_name.remove(&before);

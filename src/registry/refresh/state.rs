@@ -263,7 +263,7 @@ impl Families {
 
     /// Recovery begins: nobody asks for what an account has until [`Families::recovered`].
     pub fn recover(&mut self) {
-        self.by_account.wait();
+        self.by_account.suspend();
     }
 
     /// Recovery is over.

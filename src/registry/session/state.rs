@@ -182,7 +182,7 @@ impl Sessions {
 
     /// Recovery begins: nobody asks for what an account has until [`Sessions::recovered`].
     pub fn recover(&mut self) {
-        self.by_account.wait();
+        self.by_account.suspend();
     }
 
     /// Recovery is over.
