@@ -346,11 +346,16 @@ mod tests {
         let mut open = |owner: &mut Owner<Families>| {
             number += 1;
             let id = FamilyId::mint(account.slot(), [number; 14]);
-            let (network, user_agent) = ("192.0.2.0/24".into(), "test".into());
-            let digest = SecretDigest([0; 32]);
-            let opened =
-                OpenFamily { id, account, auth_epoch: 1, global_epoch: 0, digest, network, user_agent };
-            let written = owner.decide(Class::Ordinary, |families, now| families.open(&opened, now));
+            let open = OpenFamily {
+                id,
+                account,
+                auth_epoch: 1,
+                global_epoch: 0,
+                digest: SecretDigest([0; 32]),
+                network: "192.0.2.0/24".into(),
+                user_agent: "test".into(),
+            };
+            let written = owner.decide(Class::Ordinary, |families, now| families.open(&open, now));
             assert!(written.is_ok());
             id.to_bytes()
         };
