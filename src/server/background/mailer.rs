@@ -9,7 +9,7 @@ use crate::mail::outgoing::Outgoing;
 use crate::mail::template;
 use crate::mail::transport::Transport;
 use crate::registry::outbox::actor::{Due, Settle};
-use crate::registry::outbox::{Tried, open_token};
+use crate::registry::outbox::{DeliveryOutcome, open_token};
 
 /// The delay before trying again to record how a delivery ended, when the journal has no room.
 const SETTLE_AGAIN: Duration = Duration::from_secs(2);
@@ -52,10 +52,10 @@ pub(super) async fn run(engine: &Engine, transport: &Transport, ending: &AtomicB
             };
             let delivered = if to_nobody { Ok(()) } else { transport.deliver_unless(outgoing, ending).await };
             let tried = match delivered {
-                Ok(()) => Tried::Sent,
+                Ok(()) => DeliveryOutcome::Sent,
                 Err(error) => {
                     tracing::warn!(%error, tries = mail.tries, "a mail could not be sent");
-                    if error.permanent { Tried::Refused } else { Tried::Failed }
+                    if error.permanent { DeliveryOutcome::Refused } else { DeliveryOutcome::Failed }
                 }
             };
             settle(engine, mail.id, tried, ending).await;
@@ -67,14 +67,14 @@ pub(super) async fn run(engine: &Engine, transport: &Transport, ending: &AtomicB
 }
 
 /// Waits until it is written down how a try ended: what was sent must not be sent again.
-async fn settle(engine: &Engine, id: [u8; 16], tried: Tried, ending: &AtomicBool) {
-    while let Err(fault) = engine.outbox.ask(Settle { id, tried }).await {
+async fn settle(engine: &Engine, id: [u8; 16], tried: DeliveryOutcome, ending: &AtomicBool) {
+    while let Err(fault) = engine.outbox.ask(Settle { id, outcome: tried }).await {
         if matches!(fault, Fault::Ending) || ending.load(Ordering::Relaxed) {
             return;
         }
         tokio::time::sleep(SETTLE_AGAIN).await;
         // It is tried again in any case; others need not wait for it.
-        if tried == Tried::Failed {
+        if tried == DeliveryOutcome::Failed {
             return;
         }
     }
