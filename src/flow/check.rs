@@ -9,7 +9,7 @@ use crate::journal::append::handle::Sealed;
 use crate::password::{Lane, Password, QueueKey, Shed, Verified};
 use crate::registry::account::AccountV1;
 use crate::registry::account::actor::{Find, Rehash};
-use crate::registry::lockout::{Attempt, Begin, Finish, Outcome, device};
+use crate::registry::lockout::{Attempt, AttemptOutcome, Begin, Finish, device};
 use crate::registry::outbox::Kind;
 use crate::registry::reset::Purpose;
 use crate::registry::stuffing::actor::{Look, Observe};
@@ -147,13 +147,13 @@ impl Presented {
             Ok(verified) => verified,
             Err(shed) => {
                 // Never checked, so never counted.
-                engine.lockout.ask(Finish { attempt, outcome: Outcome::Returned }).await?;
+                engine.lockout.ask(Finish { attempt, outcome: AttemptOutcome::Returned }).await?;
                 engine.record(client.note(Event::LoginShed).for_account(account.as_ref()).device(device));
                 return Err(Fault::from(shed).into());
             }
         };
         let Some(account) = account.as_ref().filter(|_| verified.matches) else {
-            let outcome = Outcome::Failed { known: account.is_some() };
+            let outcome = AttemptOutcome::Failed { known: account.is_some() };
             let settled = engine.lockout.ask(Finish { attempt, outcome }).await?;
             let outcome =
                 if device.is_some() { stuffing::Outcome::Mistyped } else { stuffing::Outcome::Failed };
@@ -173,7 +173,8 @@ impl Presented {
             }
             return Err(Refusal::InvalidCredentials.into());
         };
-        let settled = engine.lockout.ask_sealed(Finish { attempt, outcome: Outcome::Succeeded }).await?;
+        let settled =
+            engine.lockout.ask_sealed(Finish { attempt, outcome: AttemptOutcome::Succeeded }).await?;
         self.notice(engine, client, stuffing::Outcome::Succeeded).await?;
         if verified.needs_rehash
             && let Some(checked) = &account.phc
