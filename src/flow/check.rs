@@ -11,7 +11,7 @@ use crate::journal::append::handle::Sealed;
 use crate::password::{Lane, Password, QueueKey, Shed, Verified};
 use crate::registry::account::AccountV1;
 use crate::registry::account::actor::{Find, Rehash};
-use crate::registry::lockout::{Attempt, Begin, Finish, Outcome, device};
+use crate::registry::lockout::{Attempt, AttemptOutcome, Begin, Finish, device};
 use crate::registry::outbox::Kind;
 use crate::registry::reset::Purpose;
 use crate::registry::stuffing::actor::{Look, Observe};
@@ -166,7 +166,7 @@ impl Presented {
             Ok(verified) => verified,
             Err(shed) => {
                 // The password was not checked, so the charge is returned.
-                engine.lockout.ask(Finish { attempt, outcome: Outcome::Returned }).await?;
+                engine.lockout.ask(Finish { attempt, outcome: AttemptOutcome::Returned }).await?;
                 let note = client.note(Event::LoginShed);
                 engine.record(note.for_account(account.as_ref()).device(self.device));
                 return Err(shed.into());
@@ -174,7 +174,7 @@ impl Presented {
         };
         match account {
             Some(account) if verified.matches => {
-                let succeeded = Finish { attempt, outcome: Outcome::Succeeded };
+                let succeeded = Finish { attempt, outcome: AttemptOutcome::Succeeded };
                 let settled = engine.lockout.ask_sealed(succeeded).await?;
                 self.observe(engine, client, stuffing::Outcome::Succeeded).await?;
                 if verified.needs_rehash {
@@ -198,7 +198,7 @@ impl Presented {
         attempt: Attempt,
         account: Option<&AccountV1>,
     ) -> Result<(), FlowError> {
-        let outcome = Outcome::Failed { known: account.is_some() };
+        let outcome = AttemptOutcome::Failed { known: account.is_some() };
         let settled = engine.lockout.ask(Finish { attempt, outcome }).await?;
         let observed =
             if self.has_device() { stuffing::Outcome::Mistyped } else { stuffing::Outcome::Failed };

@@ -23,7 +23,7 @@ use crate::registry::account::actor::{Alter, ById, Find, ReleaseUnprovenAddress}
 use crate::registry::account::{AccountV1, Change};
 use crate::registry::lockout::actor::Clear;
 use crate::registry::outbox::Kind;
-use crate::registry::reset::actor::{EndAll, Live, Look};
+use crate::registry::reset::actor::{EndAll, Live, Peek};
 use crate::registry::reset::{Purpose, Redeem};
 use crate::registry::throttle::class::Class;
 use crate::value::account_name::{AccountName, NameKey};
@@ -103,7 +103,7 @@ pub async fn undo(engine: &Engine, client: &Client, token: &str, email: &str) ->
         .admitted(Class::Reset, client, async |_| {
             let old = parse_name(email)?;
             let redeem = bound(engine, token, Purpose::EmailUndo, &old)?;
-            let seen = engine.mailed.ask(Look { redeem }).await?.map_err(|_| Refusal::InvalidMailedToken)?;
+            let seen = engine.mailed.ask(Peek { redeem }).await?.map_err(|_| Refusal::InvalidMailedToken)?;
             // The account's epoch may have changed since: the link still belongs to its first owner. After a restore it
             // is dead.
             if seen.global_epoch != engine.global_epoch {

@@ -17,7 +17,7 @@ use crate::registry::account::actor::{Alter, Find};
 use crate::registry::lockout::actor::Clear;
 use crate::registry::outbox::Kind;
 use crate::registry::reset::Purpose;
-use crate::registry::reset::actor::Look;
+use crate::registry::reset::actor::Peek;
 use crate::registry::throttle::class::Class;
 use crate::value::account_name::NameKey;
 use crate::value::network::Network;
@@ -54,7 +54,7 @@ pub async fn reset(engine: &Engine, client: &Client, token: &str, password: &str
         .admitted(Class::Reset, client, async |_| {
             let redeem = mailed::read(engine, token, Purpose::Reset)?;
             // A password that is too weak must not cost the token.
-            let seen = engine.mailed.ask(Look { redeem }).await?.map_err(|_| Refusal::InvalidMailedToken)?;
+            let seen = engine.mailed.ask(Peek { redeem }).await?.map_err(|_| Refusal::InvalidMailedToken)?;
             let account = mailed::account_of(engine, &seen).await?;
             let password = new_password(engine, password, &account.email, "/new_password")?;
             let phc = engine.services.pool.hash(client.place(Lane::Known), password).await?;

@@ -10,26 +10,26 @@ pub struct Buckets<K, V> {
 }
 
 impl<K: AsRef<[u8]> + Ord, V> Buckets<K, V> {
-    /// Empty; takes no memory for its records yet.
+    /// Creates an empty map, which takes no memory for records yet.
     pub fn new() -> Self {
         Self { lists: (0..BUCKETS).map(|_| Vec::new()).collect(), len: 0 }
     }
 
-    /// The value of `key`.
+    /// Returns the value of `key`.
     pub fn get(&self, key: &K) -> Option<&V> {
         let list = self.lists.get(bucket_of(key.as_ref()))?;
         let at = list.binary_search_by(|(other, _)| other.cmp(key)).ok()?;
         list.get(at).map(|(_, value)| &**value)
     }
 
-    /// Puts `value` in the place of `key` and returns what stood there.
+    /// Stores `value` under `key` and returns the value it replaces.
     pub fn insert(&mut self, key: K, value: V) -> Option<V> {
         let list = self.lists.get_mut(bucket_of(key.as_ref()))?;
         match list.binary_search_by(|(other, _)| other.cmp(&key)) {
             Ok(at) => list.get_mut(at).map(|(_, held)| std::mem::replace(&mut **held, value)),
             Err(at) => {
                 if list.len() == list.capacity() {
-                    // By an eighth, not by doubling: half of a million lists would stand empty.
+                    // Grow by an eighth, not by doubling: half of a million lists would be empty.
                     list.reserve_exact(list.len() / 8 + 4);
                 }
                 list.insert(at, (key, Box::new(value)));
@@ -39,7 +39,7 @@ impl<K: AsRef<[u8]> + Ord, V> Buckets<K, V> {
         }
     }
 
-    /// Takes `key` out and returns its value.
+    /// Removes `key` and returns its value.
     pub fn remove(&mut self, key: &K) -> Option<V> {
         let list = self.lists.get_mut(bucket_of(key.as_ref()))?;
         let at = list.binary_search_by(|(other, _)| other.cmp(key)).ok()?;
@@ -48,22 +48,22 @@ impl<K: AsRef<[u8]> + Ord, V> Buckets<K, V> {
         Some(*value)
     }
 
-    /// Records in all buckets.
+    /// Returns the number of records in all buckets.
     pub const fn len(&self) -> usize {
         self.len
     }
 
-    /// Whether there is no record.
+    /// Says whether there is no record.
     pub const fn is_empty(&self) -> bool {
         self.len == 0
     }
 
-    /// The records of one bucket, in the order of their keys; none when `bucket` is not below [`BUCKETS`].
+    /// Returns the records of one bucket in the order of their keys; none when `bucket` is not below [`BUCKETS`].
     pub fn bucket(&self, bucket: usize) -> impl Iterator<Item = (&K, &V)> {
         self.lists.get(bucket).into_iter().flatten().map(|(key, value)| (key, &**value))
     }
 
-    /// The records of all buckets, one bucket after the other.
+    /// Returns the records of all buckets, one bucket after the other.
     pub fn iter(&self) -> impl Iterator<Item = (&K, &V)> {
         self.lists.iter().flatten().map(|(key, value)| (key, &**value))
     }

@@ -1,51 +1,51 @@
-//! What finds records by something else than their key: a tree, since one growing map would stall its owner at each
-//! doubling.
+//! Secondary indexes: they find records by something other than their key. A tree, since a hash map would stall its actor
+//! each time it doubles.
 //!
-//! While recovery brings records back nobody asks it. It may wait then, and be built of all of them at once, in a fraction
-//! of the time that so many single places in a tree take.
+//! During recovery no lookup needs an index. It can be suspended then and built from all records at once at the end, in a
+//! fraction of the time that inserting them one by one would take.
 
 use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
 
-/// From `K` to `V`, in the order of `K`.
+/// A map from `K` to `V`, in the order of `K`.
 #[derive(Debug)]
 pub(crate) struct Index<K, V> {
     tree: BTreeMap<K, V>,
-    waits: bool,
+    is_suspended: bool,
 }
 
 impl<K: Ord, V> Index<K, V> {
-    /// Empty, and kept from the start.
+    /// Creates an empty index.
     pub(crate) const fn new() -> Self {
-        Self { tree: BTreeMap::new(), waits: false }
+        Self { tree: BTreeMap::new(), is_suspended: false }
     }
 
-    /// Keeps nothing until it is built.
-    pub(crate) fn wait(&mut self) {
-        self.waits = true;
+    /// Ignores insertions and removals until [`Self::build`] is called.
+    pub(crate) fn suspend(&mut self) {
+        self.is_suspended = true;
     }
 
-    /// Whether it keeps nothing just now.
-    pub(crate) const fn waits(&self) -> bool {
-        self.waits
+    /// Says whether insertions and removals are ignored.
+    pub(crate) const fn is_suspended(&self) -> bool {
+        self.is_suspended
     }
 
-    /// Builds it of everything there is.
+    /// Replaces the contents by `all`, and follows insertions and removals from then on.
     pub(crate) fn build(&mut self, all: impl Iterator<Item = (K, V)>) {
         let mut all: Vec<_> = all.collect();
         all.sort_unstable_by(|(one, _), (other, _)| one.cmp(other));
         self.tree = all.into_iter().collect();
-        self.waits = false;
+        self.is_suspended = false;
     }
 
     pub(crate) fn insert(&mut self, key: K, value: V) {
-        if !self.waits {
+        if !self.is_suspended {
             self.tree.insert(key, value);
         }
     }
 
     pub(crate) fn remove(&mut self, key: &K) {
-        if !self.waits {
+        if !self.is_suspended {
             self.tree.remove(key);
         }
     }
@@ -64,24 +64,24 @@ impl<K: Ord, V> Index<K, V> {
     }
 }
 
-/// The ids of what an account has: in order, so that those of one account stand together.
+/// The ids of the records of each account, ordered so that those of one account lie side by side.
 #[derive(Debug)]
 pub(crate) struct ByAccount(Index<([u8; 16], [u8; 16]), ()>);
 
 impl ByAccount {
-    /// Empty, and kept from the start.
+    /// Creates an empty index.
     pub(crate) const fn new() -> Self {
         Self(Index::new())
     }
 
-    /// Keeps nothing until it is built.
-    pub(crate) fn wait(&mut self) {
-        self.0.wait();
+    /// Ignores insertions and removals until [`Self::build`] is called.
+    pub(crate) fn suspend(&mut self) {
+        self.0.suspend();
     }
 
-    /// Builds it of everything there is: account and id.
+    /// Replaces the contents by `all`: pairs of an account and an id.
     pub(crate) fn build(&mut self, all: impl Iterator<Item = ([u8; 16], [u8; 16])>) {
-        self.0.build(all.map(|both| (both, ())));
+        self.0.build(all.map(|pair| (pair, ())));
     }
 
     pub(crate) fn insert(&mut self, account: [u8; 16], id: [u8; 16]) {
@@ -92,7 +92,7 @@ impl ByAccount {
         self.0.remove(&(account, id));
     }
 
-    /// The ids that an account has.
+    /// Returns the ids of `account`.
     pub(crate) fn of(&self, account: [u8; 16]) -> impl Iterator<Item = &[u8; 16]> {
         self.0.range((account, [0; 16])..=(account, [0xFF; 16])).map(|((_, id), ())| id)
     }
@@ -108,17 +108,18 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_waited_is_built_of_all_and_kept_from_there_on() {
+    fn a_suspended_index_is_built_at_once_and_kept_from_then_on() {
         let mut index = Index::new();
         index.insert(3, 'c');
-        index.wait();
+        index.suspend();
         index.insert(1, 'a');
         index.remove(&3);
-        assert!(index.waits() && index.get(&1).is_none());
+        assert!(index.is_suspended());
+        assert!(index.get(&1).is_none());
         index.build([(7, 'g'), (5, 'e')].into_iter());
         index.insert(6, 'f');
         index.remove(&7);
         assert_eq!(index.range(0..=9).collect::<Vec<_>>(), [(&5, &'e'), (&6, &'f')]);
-        assert!(!index.waits());
+        assert!(!index.is_suspended());
     }
 }

@@ -1,13 +1,10 @@
-//! The mailbox around a state: one owner per fact, one message at a time, nothing awaited.
-//!
-//! A verdict leaves sealed with the last sequence its owner has handed out, whether it is a yes, a no or a reading; a
-//! reading of a single record with the last one of that record. If there is no room to write it down, nothing has
-//! changed. A panic ends the process before the next message.
+#![doc = include_str!("README.md")]
 
 pub mod account;
 pub mod buckets;
 pub(crate) mod index;
 pub mod lockout;
+mod messages;
 pub mod outbox;
 pub mod record;
 pub mod refresh;
@@ -28,7 +25,7 @@ use actix::{Actor, AsyncContext, Context, Handler, Message, MessageResult};
 
 use crate::journal::append::handle::{Class, Handle, NoRoom, Sealed};
 use crate::journal::format::buckets::BUCKETS;
-use crate::journal::format::codec;
+use crate::journal::format::codec::{self, Stored};
 use crate::journal::format::entry::{Change, Entry};
 use crate::journal::snapshot::Records;
 use crate::registry::buckets::Buckets;
@@ -41,29 +38,33 @@ use crate::token::Feed;
 use crate::token::feed::Ended;
 use crate::value::id::hex;
 
-/// What a message to an owner is answered with.
+pub(crate) use messages::{handles, reads, registry};
+
+/// The answer to a message: a sealed verdict, or no room in the journal, in which case nothing has changed.
 pub type Answer<V> = Result<Sealed<V>, NoRoom>;
 
-/// A pure state that an owner is built around.
+/// A pure state that an actor is built around: the records of one table and their rule.
 pub trait Registry: Send + Unpin + 'static {
-    /// What it keeps.
+    /// The records of the table.
     type Record: Record<Key = [u8; 16]> + Clone;
-    /// For the last line, should it panic.
+    /// Names the registry in errors, and in the last log line if it panics.
     const NAME: &'static str;
-    /// Makes a write true.
+    /// Applies `write`.
     fn apply(&mut self, write: Write<Self::Record>);
-    /// Its records.
+    /// Returns the records in their buckets.
     fn buckets(&self) -> &Buckets<[u8; 16], Self::Record>;
-    /// Whether a record that was read back can be one.
+    /// Says whether some version may have written `record`, which was read back.
     fn is_sound(record: &Self::Record) -> bool;
-    /// Forgets what is out of time in one bucket.
+    /// Removes the expired records of one bucket and returns how many there were.
     fn sweep(&mut self, bucket: usize, now: Timestamp) -> usize;
-    /// The session that a write ends, if it ends one.
+    /// Returns the id of the session that a write ends, if it ends one.
     fn ended(_: &Write<Self::Record>) -> Option<[u8; 16]> {
         None
     }
 
-    /// Makes a write of the journal or a record of a snapshot true.
+    /// Applies a write of the journal or a record of a snapshot.
+    ///
+    /// Errors: a key, schema or value that no version wrote.
     fn restore(&mut self, schema: u16, key: &[u8], value: Option<&[u8]>) -> Result<(), String> {
         let key =
             <[u8; 16]>::try_from(key).map_err(|_| format!("{}: key of {} bytes", Self::NAME, key.len()))?;
@@ -72,31 +73,31 @@ pub trait Registry: Send + Unpin + 'static {
             return Ok(());
         };
         if schema != <Self::Record as codec::Stored>::SCHEMA {
-            return Err(format!("{}: schema {schema} is not known to this version", Self::NAME));
+            return Err(format!("{}: this version does not know schema {schema}", Self::NAME));
         }
         let record: Self::Record =
             codec::decode(value).map_err(|error| format!("{}: {error}", Self::NAME))?;
         if record.key() != key || !Self::is_sound(&record) {
-            return Err(format!("{}: a record that no version wrote", Self::NAME));
+            return Err(format!("{}: no version wrote such a record", Self::NAME));
         }
         self.apply(Write::Put(record));
         Ok(())
     }
 }
 
-/// What every owner is built with.
+/// What every actor around a registry is built with.
 #[derive(Clone, Debug)]
 pub struct OwnerContext {
-    /// Where its writes go.
+    /// The journal that its writes go to.
     pub journal: Handle,
-    /// Its time.
+    /// The clock that it reads.
     pub clock: Clock,
-    /// What ends the process should it panic.
+    /// Ends the process if the actor panics.
     pub fail_stop: FailStop,
-    /// Who keeps verdicts learns here of every write.
+    /// Counts every write, which invalidates cached verdicts.
     pub write_counts: Arc<WriteCounts>,
-    /// Resource servers learn here of every session that ends. They may hear of it before it is durable: should a crash
-    /// undo it, they refuse its tokens all the same.
+    /// Tells resource servers of every session that ends. They may learn of it before it is durable: if a crash undoes the
+    /// end, they refuse the session's tokens all the same.
     pub feed: Arc<Feed>,
 }
 
@@ -104,12 +105,14 @@ pub struct OwnerContext {
 pub struct Owner<S> {
     state: S,
     context: OwnerContext,
+    /// The number of the last entry that this actor appended.
     seq: u64,
     pending_writes: PendingWrites,
-    swept: usize,
+    /// The bucket that the next sweep begins with.
+    next_swept: usize,
 }
 
-/// Writes that were not durable when the last one came, oldest first. What the window of the journal holds bounds them.
+/// Writes that were not durable when the latest one was appended, oldest first. The journal's window bounds their number.
 #[derive(Debug, Default)]
 struct PendingWrites(VecDeque<(u64, [u8; 16])>);
 
@@ -121,38 +124,41 @@ impl PendingWrites {
         self.0.push_back((seq, key));
     }
 
-    /// What a reading of that record has seen: its last write, or nothing that could still be lost.
+    /// Returns the number of the last pending write of a record: a reading of that record depends on it. 0 if no write of
+    /// the record can be lost any more.
     fn of(&self, key: &[u8; 16]) -> u64 {
         self.0.iter().rev().find(|(_, written)| written == key).map_or(0, |(seq, _)| *seq)
     }
 }
 
-/// Messages that wait for one actor at most.
+/// The most messages that wait for one actor.
 pub(crate) const MAILBOX: usize = 4096;
 const SWEEP_EVERY: Duration = Duration::from_millis(500);
-/// A whole table is swept every 32 s.
+/// Buckets of one sweep: a whole table is swept every 32 s.
 const SWEEP_BUCKETS: usize = 64;
 
 impl<S: Registry> Owner<S> {
-    /// Around a state that recovery has filled.
+    /// Creates the actor around a state that recovery has filled.
     pub fn new(state: S, context: OwnerContext) -> Self {
         let seq = context.journal.assigned();
-        Self { state, context, seq, pending_writes: PendingWrites::default(), swept: 0 }
+        Self { state, context, seq, pending_writes: PendingWrites::default(), next_swept: 0 }
     }
 
-    /// What it owns: for the simulator's comparison.
+    /// Returns the state, for the simulator's comparison.
     #[cfg(any(test, feature = "sim"))]
     pub const fn state(&self) -> &S {
         &self.state
     }
 
-    /// Likewise, for the mistake of a change that is not written down.
+    /// Returns the state, for the seeded mistake of a change that is not journalled.
     #[cfg(test)]
     pub(crate) const fn state_mut(&mut self) -> &mut S {
         &mut self.state
     }
 
-    /// Decides, writes down, applies, and seals the verdict, in one breath.
+    /// Decides, appends the writes to the journal, applies them and seals the verdict. No other message comes between.
+    ///
+    /// Errors: [`NoRoom`] if the journal has no space of `class` for the writes; then nothing has changed.
     pub fn decide<V>(
         &mut self,
         class: Class,
@@ -161,7 +167,7 @@ impl<S: Registry> Owner<S> {
         self.decide_and(class, decide, |_, _, _| ())
     }
 
-    /// As [`Owner::decide`], with a note in memory afterwards that needs no journal.
+    /// Does what [`Owner::decide`] does, and then calls `note`, which may change what the state keeps in memory alone.
     pub fn decide_and<V>(
         &mut self,
         class: Class,
@@ -172,7 +178,7 @@ impl<S: Registry> Owner<S> {
         context.fail_stop.guard(S::NAME, || {
             let now = context.clock.now();
             let Decision { writes, verdict } = decide(state, now);
-            let unsealed = writes.is_empty() && seeded(Bug::RefusalNotSealed);
+            let is_unsealed = writes.is_empty() && seeded(Bug::RefusalNotSealed);
             if !writes.is_empty() {
                 let changes: Result<Vec<Change>, _> = writes.iter().map(Write::to_change).collect();
                 let changes =
@@ -187,7 +193,8 @@ impl<S: Registry> Owner<S> {
                 let permit = context.journal.reserve(entry.as_bytes().len(), class)?;
                 *seq = context.journal.append(permit, &entry);
                 for write in writes {
-                    let (key, ended) = (write.key(), S::ended(&write));
+                    let key = write.key();
+                    let ended = S::ended(&write);
                     state.apply(write);
                     if let Some(id) = ended {
                         context.feed.push(Ended::Sid(hex(&id)), now);
@@ -197,17 +204,18 @@ impl<S: Registry> Owner<S> {
                 }
             }
             note(state, &verdict, now);
-            Ok(Sealed::new(verdict, if unsealed { 0 } else { *seq }))
+            Ok(Sealed::new(verdict, if is_unsealed { 0 } else { *seq }))
         })
     }
 
-    /// A reading, sealed like any verdict.
+    /// Reads, and seals the answer with the last write of this actor.
     #[expect(clippy::unnecessary_wraps, reason = "answers of readings and of decisions are awaited alike")]
     pub fn read<V>(&self, read: impl FnOnce(&S, Timestamp) -> V) -> Answer<V> {
         Ok(self.sealed(read, self.seq))
     }
 
-    /// A reading of that record and of nothing else: it waits for what was written of it, and for no write of others.
+    /// Reads the record of `key` and nothing else, and seals the answer with the last write of that record: it waits for
+    /// no write of another record.
     #[expect(clippy::unnecessary_wraps, reason = "answers of readings and of decisions are awaited alike")]
     pub fn read_of<V>(&self, key: &[u8; 16], read: impl FnOnce(&S, Timestamp) -> V) -> Answer<V> {
         Ok(self.sealed(read, self.pending_writes.of(key)))
@@ -228,7 +236,7 @@ impl<S: Registry> Actor for Owner<S> {
     }
 }
 
-/// Reads whole buckets for a snapshot, a few at a time, so that no message holds up the owner.
+/// Reads whole buckets for a snapshot, a few at a time, so that no message holds up the actor for long.
 #[derive(Clone, Copy, Debug, Message)]
 #[rtype(result = "(Records, usize)")]
 pub struct ReadBuckets {
@@ -236,7 +244,7 @@ pub struct ReadBuckets {
     pub from: usize,
 }
 
-/// Records in one message, unless a single bucket holds more.
+/// The most records that one message reads, unless a single bucket holds more.
 const RECORDS_PER_MESSAGE: usize = if cfg!(any(test, feature = "sim")) { 4 } else { 128 };
 
 impl<S: Registry> Handler<ReadBuckets> for Owner<S> {
@@ -248,13 +256,16 @@ impl<S: Registry> Handler<ReadBuckets> for Owner<S> {
 }
 
 impl<S: Registry> Owner<S> {
-    /// Records of whole buckets from `from` on, and the bucket that comes next.
+    /// Returns the records of whole buckets, beginning with the bucket `from`, and the number of the next bucket.
     pub fn read_buckets(&self, from: usize) -> (Records, usize) {
         let Self { state, context, .. } = self;
         context.fail_stop.guard(S::NAME, || {
             let mut records = Records::default();
-            let (mut next, mut count) =
-                (from + if from > 0 && seeded(Bug::BucketSkipped) { 200 } else { 0 }, 0);
+            let mut next = from;
+            if from > 0 && seeded(Bug::BucketSkipped) {
+                next += 200;
+            }
+            let mut count = 0;
             while next < BUCKETS && count < RECORDS_PER_MESSAGE {
                 for (key, record) in state.buckets().bucket(next) {
                     let value = codec::encode(record)
@@ -268,124 +279,17 @@ impl<S: Registry> Owner<S> {
         })
     }
 
-    /// Forgets what is out of time in some buckets.
+    /// Removes the expired records of the next few buckets.
     pub fn sweep(&mut self) {
-        let Self { state, context, swept, .. } = self;
+        let Self { state, context, next_swept, .. } = self;
         context.fail_stop.guard(S::NAME, || {
             for _ in 0..SWEEP_BUCKETS {
-                state.sweep(*swept, context.clock.now());
-                *swept = (*swept + 1) % BUCKETS;
+                state.sweep(*next_swept, context.clock.now());
+                *next_swept = (*next_swept + 1) % BUCKETS;
             }
         });
     }
 }
-
-use codec::Stored as _;
-
-/// Implements the handlers of messages that decide something. Each line names the message, the type of its answer, the
-/// class of journal space that its writes may take, and the pure rule:
-///
-/// `Message => Answer, Class, |state, message, now| decision;`
-///
-/// `by(|message| class)` in place of the class computes it from the message. `after |state, message, answer, now| ()` at
-/// the end of a line notes in memory what needs no journal; it runs once the writes are applied.
-macro_rules! handles {
-    ($state:ty {
-        $($message:ty => $verdict:ty, $class:ident $(($class_of:expr))?, $decide:expr $(, after $note:expr)?;)*
-    }) => {
-        $(
-            impl actix::Message for $message {
-                type Result = $crate::registry::Answer<$verdict>;
-            }
-            impl actix::Handler<$message> for $crate::registry::Owner<$state> {
-                type Result = actix::MessageResult<$message>;
-                fn handle(&mut self, message: $message, _: &mut actix::Context<Self>) -> Self::Result {
-                    let decide: fn(&$state, $message, $crate::system::clock::Timestamp) -> _ = $decide;
-                    let class = $crate::registry::handles!(@class $class, message, $message $(, $class_of)?);
-                    actix::MessageResult($crate::registry::handles!(
-                        @decide self, class, decide, message, $state, $message, $verdict $(, $note)?
-                    ))
-                }
-            }
-        )*
-    };
-    (@class by, $message:ident, $type:ty, $class_of:expr) => {{
-        let class_of: fn(&$type) -> $crate::journal::append::handle::Class = $class_of;
-        class_of(&$message)
-    }};
-    (@class $class:ident, $message:ident, $type:ty) => {
-        $crate::journal::append::handle::Class::$class
-    };
-    (@decide $owner:ident, $class:ident, $decide:ident, $message:ident, $state:ty, $type:ty, $verdict:ty) => {
-        $owner.decide($class, |state, now| $decide(state, $message, now))
-    };
-    (
-        @decide $owner:ident, $class:ident, $decide:ident, $message:ident, $state:ty, $type:ty, $verdict:ty, $note:expr
-    ) => {{
-        let note: fn(&mut $state, &$type, &$verdict, $crate::system::clock::Timestamp) = $note;
-        let noted = $message.clone();
-        $owner.decide_and(
-            $class,
-            |state, now| $decide(state, $message, now),
-            |state, verdict, now| note(state, &noted, verdict, now),
-        )
-    }};
-}
-
-/// Likewise for readings. One that looks at a single record names it: `Command, of key => ...`.
-macro_rules! reads {
-    ($state:ty { $($command:ty $(, of $key:expr)? => $verdict:ty, $read:expr;)* }) => {
-        $(
-            impl actix::Message for $command {
-                type Result = $crate::registry::Answer<$verdict>;
-            }
-            impl actix::Handler<$command> for $crate::registry::Owner<$state> {
-                type Result = actix::MessageResult<$command>;
-                fn handle(&mut self, command: $command, _: &mut actix::Context<Self>) -> Self::Result {
-                    let read: fn(&$state, $command, $crate::system::clock::Timestamp) -> $verdict = $read;
-                    actix::MessageResult($crate::registry::reads!(@ self, read, command $(, $command, $key)?))
-                }
-            }
-        )*
-    };
-    (@ $owner:expr, $read:expr, $command:expr) => {
-        $owner.read(|state, now| $read(state, $command, now))
-    };
-    (@ $owner:expr, $read:expr, $command:expr, $type:ty, $key:expr) => {{
-        let key: fn(&$type) -> [u8; 16] = $key;
-        let key = key(&$command);
-        $owner.read_of(&key, |state, now| $read(state, $command, now))
-    }};
-}
-
-/// Ties a state to its record.
-macro_rules! registry {
-    ($state:ty, $record:ty, $name:literal $(, ends $ended:path)?) => {
-        impl $crate::registry::Registry for $state {
-            type Record = $record;
-            const NAME: &'static str = $name;
-            fn apply(&mut self, write: $crate::registry::record::Write<$record>) {
-                <$state>::apply(self, write);
-            }
-            fn buckets(&self) -> &$crate::registry::buckets::Buckets<[u8; 16], $record> {
-                <$state>::buckets(self)
-            }
-            fn is_sound(record: &$record) -> bool {
-                record.is_sound()
-            }
-            fn sweep(&mut self, bucket: usize, now: $crate::system::clock::Timestamp) -> usize {
-                <$state>::sweep(self, bucket, now)
-            }
-            $(
-                fn ended(write: &$crate::registry::record::Write<$record>) -> Option<[u8; 16]> {
-                    $ended(write)
-                }
-            )?
-        }
-    };
-}
-
-pub(crate) use {handles, reads, registry};
 
 #[cfg(test)]
 mod tests {
@@ -415,9 +319,9 @@ mod tests {
     }
 
     #[test]
-    fn a_reading_waits_for_what_was_written_of_its_record_and_for_no_write_of_others() {
-        let (clock, random) =
-            (Clock::manual(Timestamp::from_secs(1_800_000_000)), Arc::new(Random::seeded(1)));
+    fn a_reading_waits_for_writes_of_its_record_and_of_no_other() {
+        let clock = Clock::manual(Timestamp::from_secs(1_800_000_000));
+        let random = Arc::new(Random::seeded(1));
         let options = Options {
             storage: Arc::new(SimStorage::new()),
             sizes: Sizes { segment: 65_536, body: 8_192, align: 512, window: 65_536 },
@@ -442,25 +346,37 @@ mod tests {
         let mut open = |owner: &mut Owner<Families>| {
             number += 1;
             let id = FamilyId::mint(account.slot(), [number; 14]);
-            let (network, user_agent) = ("192.0.2.0/24".into(), "test".into());
-            let digest = SecretDigest([0; 32]);
-            let opened =
-                OpenFamily { id, account, auth_epoch: 1, global_epoch: 0, digest, network, user_agent };
-            let written = owner.decide(Class::Ordinary, |families, now| families.open(&opened, now));
+            let open = OpenFamily {
+                id,
+                account,
+                auth_epoch: 1,
+                global_epoch: 0,
+                digest: SecretDigest([0; 32]),
+                network: "192.0.2.0/24".into(),
+                user_agent: "test".into(),
+            };
+            let written = owner.decide(Class::Ordinary, |families, now| families.open(&open, now));
             assert!(written.is_ok());
             id.to_bytes()
         };
-        let of = |owner: &Owner<Families>, key| is_open(&journal.handle, owner.read_of(&key, |_, _| ()));
-        let (first, nobody) = (open(&mut owner), [9; 16]);
-        assert!(!of(&owner, first) && of(&owner, nobody));
-        assert!(!is_open(&journal.handle, owner.read(|_, _| ())));
+        let can_read =
+            |owner: &Owner<Families>, key| is_open(&journal.handle, owner.read_of(&key, |_, _| ()));
+        let can_read_all = |owner: &Owner<Families>| is_open(&journal.handle, owner.read(|_, _| ()));
+        let absent = [9; 16];
+        let first = open(&mut owner);
+        assert!(!can_read(&owner, first));
+        assert!(can_read(&owner, absent));
+        assert!(!can_read_all(&owner));
         journal.writer.step().unwrap();
-        assert!(of(&owner, first));
+        assert!(can_read(&owner, first));
         let second = open(&mut owner);
-        assert!(of(&owner, first) && !of(&owner, second) && of(&owner, nobody));
-        // What has become durable is forgotten with the next write.
+        assert!(can_read(&owner, first));
+        assert!(!can_read(&owner, second));
+        assert!(can_read(&owner, absent));
+        // The next write drops the writes that have become durable.
         assert_eq!(owner.pending_writes.0.len(), 1);
         journal.writer.step().unwrap();
-        assert!(of(&owner, second) && is_open(&journal.handle, owner.read(|_, _| ())));
+        assert!(can_read(&owner, second));
+        assert!(can_read_all(&owner));
     }
 }

@@ -1,4 +1,4 @@
-//! A record and the total write of it: what an entry is made of before it is bytes.
+//! A record and its write: what an entry of the journal is made of before it is bytes.
 
 use crate::journal::format::codec::{CodecError, Stored, encode};
 use crate::journal::format::entry::Change;
@@ -8,24 +8,24 @@ pub trait Record: Stored {
     /// Names the record within its table. Its bytes begin with the slot.
     type Key: Copy + Eq + std::fmt::Debug;
 
-    /// The key of this record.
+    /// Returns the key of this record.
     fn key(&self) -> Self::Key;
 
-    /// The bytes of a key, as they stand in the journal: the slot as u16 big-endian first.
+    /// Returns the bytes of a key in the journal, which begin with the slot as a big-endian u16.
     fn key_bytes(key: Self::Key) -> Vec<u8>;
 }
 
-/// One total write: the record as it now is, or that it is gone. Never a delta, never a command.
+/// A total write: the new value of a record, or its removal. Never a delta, never a command.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Write<R: Record> {
-    /// The record as it now is.
+    /// The record as it is from now on.
     Put(R),
-    /// There is no such record any more.
+    /// The record of this key is gone.
     Remove(R::Key),
 }
 
 impl<R: Record> Write<R> {
-    /// Of which record.
+    /// Returns the key of the record that is written.
     pub fn key(&self) -> R::Key {
         match self {
             Self::Put(record) => record.key(),
@@ -33,7 +33,9 @@ impl<R: Record> Write<R> {
         }
     }
 
-    /// The write in the form that goes into an entry.
+    /// Encodes the write for an entry.
+    ///
+    /// Errors: a record that is too long to be stored.
     pub fn to_change(&self) -> Result<Change, CodecError> {
         Ok(match self {
             Self::Put(record) => Change {
@@ -50,23 +52,28 @@ impl<R: Record> Write<R> {
 /// The most sessions or families that one decision ends: the writes of more would not fit into one entry.
 pub const ENDED_AT_ONCE: usize = 64;
 
-/// What a rule makes of a command: writes to make true, and the answer. A "no" may carry writes as well.
+/// The decision of a rule about a message: writes to apply, and the verdict. A refusal may have writes as well.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Decision<R: Record, V> {
-    /// In the order in which they are to be applied.
+    /// The writes, in the order in which they are applied.
     pub writes: Vec<Write<R>>,
     /// The answer.
     pub verdict: V,
 }
 
 impl<R: Record, V> Decision<R, V> {
-    /// An answer that changes nothing.
+    /// Answers without changing anything.
     pub const fn unchanged(verdict: V) -> Self {
         Self { writes: Vec::new(), verdict }
     }
 
-    /// An answer with one record as it is from now on.
+    /// Answers and writes one record.
     pub fn put(record: R, verdict: V) -> Self {
         Self { writes: vec![Write::Put(record)], verdict }
+    }
+
+    /// Answers and removes the record of `key`.
+    pub fn remove(key: R::Key, verdict: V) -> Self {
+        Self { writes: vec![Write::Remove(key)], verdict }
     }
 }

@@ -1,24 +1,24 @@
-//! What has changed since: a count of writes for every few keys, so that a verdict that was once opened can be given again
-//! without asking its owner, for as long as nothing it rests on was written.
+//! Counts of writes, one for every few keys. While no count has changed, a verdict that was once opened can be given again
+//! without asking its actor.
 //!
-//! An owner notes each write in the same breath in which it makes it true; whoever keeps a verdict reads the counts
-//! *before* asking for it. So a kept verdict is never older than the last write that was acknowledged to anybody.
+//! An actor counts each write in the same step in which it applies it, and a cache reads the counts *before* it asks the
+//! actor. So a cached verdict is never older than the last write that was acknowledged to any client.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// Keys share a count with others: a write of one of those costs one question more.
+/// The number of counts. Keys share a count with others; a write of one of those costs one question more.
 const STRIPES: usize = 1 << 14;
 
-/// The counts of one engine.
+/// The write counts of one engine.
 #[derive(Debug)]
 pub struct WriteCounts {
     stripes: Box<[AtomicU64]>,
-    /// Shared by the engines of a process: counts changes on which every verdict may rest.
+    /// Counts changes that concern every verdict. Shared by the engines of a process.
     all: Arc<AtomicU64>,
 }
 
-/// What was counted for a record, for the one it belongs to, and for everything.
+/// The counts that a verdict depends on: of its record, of the account the record belongs to, and of everything.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Stamp {
     record: u64,
@@ -27,7 +27,7 @@ pub struct Stamp {
 }
 
 impl Stamp {
-    /// With what was counted for the owner, read before the owner was asked.
+    /// Returns the stamp with the count of the account, which must be read before the actor is asked for the account.
     #[must_use]
     pub const fn with_owner(self, owner: u64) -> Self {
         Self { owner, ..self }
@@ -41,19 +41,19 @@ impl Default for WriteCounts {
 }
 
 impl WriteCounts {
-    /// Starts at zero. `all` is the count that the engines of a process share.
+    /// Creates counts at zero. `all` is the count that the engines of a process share.
     pub fn sharing(all: Arc<AtomicU64>) -> Self {
         Self { stripes: (0..STRIPES).map(|_| AtomicU64::new(0)).collect(), all }
     }
 
-    /// A record was written or removed.
+    /// Counts a write or removal of the record of `key`.
     pub fn note(&self, key: &[u8]) {
         if let Some(stripe) = self.stripe(key) {
             stripe.fetch_add(1, Ordering::SeqCst);
         }
     }
 
-    /// What is counted for a record.
+    /// Returns the count of the record of `key`.
     pub fn count(&self, key: &[u8]) -> u64 {
         self.stripe(key).map_or(0, |stripe| stripe.load(Ordering::SeqCst))
     }
@@ -73,7 +73,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_stamp_holds_until_something_it_rests_on_is_written() {
+    fn a_stamp_holds_until_something_it_depends_on_is_written() {
         let all = Arc::new(AtomicU64::new(0));
         let counts = WriteCounts::sharing(Arc::clone(&all));
         let stamp = || counts.stamp(b"session", counts.count(b"account"));

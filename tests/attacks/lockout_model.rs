@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use portcullis::registry::lockout::{Attempt, Begin, CountV1, Finish, Limits, Lockouts, Outcome};
+use portcullis::registry::lockout::{Attempt, AttemptOutcome, Begin, CountV1, Finish, Limits, Lockouts};
 use portcullis::registry::record::Write;
 use portcullis::system::clock::Timestamp;
 use portcullis::value::account_name::NameKey;
@@ -113,9 +113,9 @@ impl Rule {
         decision.verdict.ok()
     }
 
-    fn finish(&mut self, attempt: Attempt, outcome: Outcome) {
+    fn finish(&mut self, attempt: Attempt, outcome: AttemptOutcome) {
         let decision = self.names.finish(Finish { attempt, outcome }, self.now);
-        if outcome != Outcome::Succeeded {
+        if outcome != AttemptOutcome::Succeeded {
             self.names.note_failure(&attempt, self.now);
         }
         self.write(decision.writes);
@@ -136,7 +136,7 @@ impl Rule {
             self.guesses.push(self.now);
         }
         if !hangs_up {
-            self.finish(attempt, Outcome::Failed { known: true });
+            self.finish(attempt, AttemptOutcome::Failed { known: true });
         }
         true
     }
@@ -175,9 +175,9 @@ impl StateMachineTest for Lockout {
                 }
                 let Some(attempt) = attempt else { return rule };
                 if errs {
-                    rule.finish(attempt, Outcome::Failed { known: true });
+                    rule.finish(attempt, AttemptOutcome::Failed { known: true });
                 } else {
-                    rule.finish(attempt, Outcome::Succeeded);
+                    rule.finish(attempt, AttemptOutcome::Succeeded);
                     rule.owner_acted();
                     if model.owner_errs > 0 {
                         // The owner came in like a stranger, which resets the lockout as well.
@@ -193,7 +193,7 @@ impl StateMachineTest for Lockout {
                 for attempt in attempts {
                     rule.since_owner += 1;
                     rule.guesses.push(rule.now);
-                    rule.finish(attempt, Outcome::Failed { known: true });
+                    rule.finish(attempt, AttemptOutcome::Failed { known: true });
                 }
             }
             Act::Thief => {

@@ -16,10 +16,10 @@ pub struct Delete {
     pub id: AccountId,
 }
 
-/// Finds an account by its name.
+/// Finds an account by the key of its address.
 #[derive(Clone, Copy, Debug)]
 pub struct Find {
-    /// The name.
+    /// The key of the address.
     pub name: NameKey,
 }
 
@@ -30,16 +30,16 @@ pub struct ById {
     pub id: AccountId,
 }
 
-/// A page of accounts in the order of their ids.
+/// Reads a page of accounts in the order of their ids.
 #[derive(Clone, Debug)]
 pub struct List {
-    /// Behind this one.
+    /// The last account of the page before; `None` for the first page.
     pub after: Option<AccountId>,
-    /// How many.
+    /// How many accounts at most.
     pub limit: usize,
-    /// Part of the address or name.
+    /// Text that the address or name must contain.
     pub q: Option<String>,
-    /// Only those.
+    /// The status that they must have.
     pub status: Option<super::Status>,
 }
 

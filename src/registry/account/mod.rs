@@ -1,11 +1,11 @@
 //! Accounts: who exists.
 //!
-//! **The attack:** to learn who has an account, to take an address that is another's, to go on with a session after its
-//! owner has changed the password.
+//! **The attack:** to learn who has an account, to take an address that belongs to another person, to go on using a session
+//! after the owner of the account has changed the password.
 //!
-//! **The rule:** an address in its one form is one account. An address that nobody has proved belongs to nobody: the
-//! next sign-up replaces the last one. Every account carries an epoch; a new password, another status or "log out
-//! everywhere" raises it, and what carries another epoch is dead.
+//! **The rule:** an address in its canonical form is one account. An address that was never proved belongs to nobody yet:
+//! the next sign-up replaces the last one. Every account has an epoch. A new password, another status or "log out
+//! everywhere" raises it, and a credential of an earlier epoch is invalid.
 //!
 //! ```text
 //!   sign-up ──▶ unproved ──▶ proved ──▶ disabled
@@ -13,8 +13,8 @@
 //!                └────┘ next sign-up     └───┘ an administrator, either way: epoch + 1
 //! ```
 //!
-//! An account stays in the slot of its id when its address changes; the address is then found by its key alone. Where
-//! slots are spread over several engines, the slot of the new address will need an entry that points here.
+//! An account stays in the slot of its id when its address changes; after that only the key of the address finds it. Once
+//! slots are spread over several engines, the slot of the new address will need an entry that points to the account.
 //!
 //! Source: OWASP Authentication Cheat Sheet; NIST SP 800-63B-4 §3.1.1.
 

@@ -9,9 +9,9 @@ use crate::value::id::AccountId;
 #[derive(Clone, Copy, Debug, Decode, Encode, Eq, PartialEq)]
 #[bincode(crate = "crate::journal::format::codec::bincode")]
 pub enum Status {
-    /// It may.
+    /// It may log in.
     Active,
-    /// An administrator has said no.
+    /// An administrator has closed it.
     Disabled,
 }
 
@@ -19,25 +19,25 @@ pub enum Status {
 #[derive(Clone, Debug, Decode, Encode, Eq, PartialEq)]
 #[bincode(crate = "crate::journal::format::codec::bincode")]
 pub struct AccountV1 {
-    /// Minted in the slot of the address that the account was made with.
+    /// Its id, in the slot of the address it was created with. A later address may belong to another slot.
     pub id: AccountId,
-    /// [`NameKey`](crate::value::account_name::NameKey) of the address.
+    /// The [`NameKey`](crate::value::account_name::NameKey) of the address.
     pub name_key: [u8; 16],
-    /// The address in its one form.
+    /// The address in its canonical form.
     pub email: Box<str>,
-    /// Whether its owner has shown that mail reaches them.
+    /// Whether the owner has proved that mail to the address reaches them.
     pub email_verified: bool,
-    /// What the owner wants to be called.
+    /// The name that the owner wants to be called by.
     pub name: Option<Box<str>>,
-    /// The password's PHC string; none when it must be set by mail first.
+    /// The PHC string of the password; `None` while it must be set by mail first.
     pub phc: Option<Box<str>>,
-    /// Sorted, each once.
+    /// Roles, sorted, each once.
     pub roles: Vec<Box<str>>,
     /// Whether it may log in.
     pub status: Status,
-    /// What carries another one is dead.
+    /// The epoch. A credential of another epoch is invalid.
     pub auth_epoch: u64,
-    /// When it was made, in milliseconds since 1970.
+    /// When it was created, in milliseconds since 1970.
     pub created_ms: u64,
 }
 
@@ -59,18 +59,18 @@ impl Record for AccountV1 {
 }
 
 impl AccountV1 {
-    /// Whether what was read back can be an account.
+    /// Says whether some version may have written this record, which was read back.
     pub fn is_sound(&self) -> bool {
         AccountName::parse(&self.email).is_ok()
     }
 
-    /// Whether its address is nobody else's to sign up with: it was proved, or an administrator has given the account
-    /// roles, which must not go to whoever types the address.
+    /// Says whether nobody else can sign up with its address: either the address was proved, or an administrator has given
+    /// the account roles, which must not go to whoever types the address.
     pub fn holds_its_address(&self) -> bool {
         self.email_verified || !self.roles.is_empty()
     }
 
-    /// Its id.
+    /// Returns its id.
     pub const fn account_id(&self) -> AccountId {
         self.id
     }

@@ -11,58 +11,58 @@ use crate::value::id::AccountId;
 /// A decision about accounts with verdict `V`.
 pub type Decision<V> = record::Decision<AccountV1, V>;
 
-/// Somebody wants an account of that name.
+/// Signs up for an account with an address.
 #[derive(Clone, Debug)]
 pub struct SignUp {
-    /// Minted in the name's slot.
+    /// The id of the new account, minted in the slot of the address.
     pub id: AccountId,
-    /// The address's key.
+    /// The key of the address.
     pub name_key: NameKey,
-    /// The address in its one form.
+    /// The address in its canonical form.
     pub email: Box<str>,
-    /// What they want to be called.
+    /// The name that the owner wants to be called by.
     pub name: Option<Box<str>>,
-    /// The PHC string of their password.
+    /// The PHC string of the password.
     pub phc: Option<Box<str>>,
-    /// Sorted, each once.
+    /// Roles, sorted, each once.
     pub roles: Vec<Box<str>>,
-    /// Whether the address needs no proof.
+    /// Whether the address counts as proved.
     pub verified: bool,
-    /// Whether it is an administrator who makes the account.
+    /// Whether an administrator creates the account.
     pub by_admin: bool,
 }
 
-/// What came of a sign-up.
+/// The result of a sign-up.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum SignedUp {
-    /// The account is there now. A sign-up whose address was never proved is replaced by the next one, and what it was
-    /// mailed is dead: an address that was only typed belongs to nobody.
+    /// The account was created. It replaces an earlier account of the same address that was never proved, whose mailed
+    /// tokens are invalid from now on: an address that was only typed belongs to nobody.
     Created(AccountV1),
-    /// Somebody has proved the address already; or it is kept for an account with roles; or, for whoever is no
-    /// administrator, addresses need no proof.
+    /// The address belongs to this account: it was proved, or the account has roles, or addresses need no proof here and
+    /// the caller is no administrator.
     Taken(AccountV1),
 }
 
-/// A change of an account. What is `None` stays.
+/// A change of an account. A field that is `None` or false changes nothing.
 #[derive(Clone, Debug, Default)]
 pub struct Change {
-    /// A new password. Raises the epoch.
+    /// The PHC string of a new password. Raises the epoch.
     pub phc: Option<Box<str>>,
-    /// Only while the epoch is still this one.
+    /// Refuse the change unless the epoch is still this one.
     pub if_epoch: Option<u64>,
-    /// The address is proved.
+    /// Mark the address as proved.
     pub verified: bool,
-    /// Everything that carries the present epoch dies.
+    /// Raise the epoch, which invalidates every credential of the present one.
     pub raise_epoch: bool,
-    /// Who may do what.
+    /// The new roles, in any order.
     pub roles: Option<Vec<Box<str>>>,
-    /// Whether it may log in. Another value raises the epoch.
+    /// The new status. A value other than the present one raises the epoch.
     pub status: Option<Status>,
-    /// What it is called.
+    /// The new name.
     pub name: Option<Box<str>>,
-    /// Another address, with its key.
+    /// A new address, with its key.
     pub email: Option<(Box<str>, NameKey)>,
-    /// The password is good no more: it must be set by mail. Raises the epoch.
+    /// Remove the password, so that it must be set by mail. Raises the epoch.
     pub clear_phc: bool,
 }
 
@@ -98,10 +98,10 @@ pub struct ReleaseUnprovenAddress {
 /// Why an account was not changed.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 pub enum Refusal {
-    /// There is no such account.
+    /// No account has this id.
     #[error("no such account")]
     Unknown,
-    /// It has changed since it was looked at.
+    /// The epoch is not the expected one.
     #[error("the account has changed meanwhile")]
     Outdated,
     /// Another account has the address.
@@ -109,7 +109,7 @@ pub enum Refusal {
     Taken,
 }
 
-/// All accounts of an engine.
+/// All accounts of one engine.
 pub struct Accounts {
     by_id: Buckets<[u8; 16], AccountV1>,
     by_name: Index<NameKey, AccountId>,
@@ -122,22 +122,22 @@ impl Default for Accounts {
 }
 
 impl Accounts {
-    /// The account of that id.
+    /// Returns the account of `id`.
     pub fn get(&self, id: AccountId) -> Option<&AccountV1> {
         self.by_id.get(&id.to_bytes())
     }
 
-    /// The account of that name.
+    /// Returns the account whose address has the key `name`.
     pub fn find(&self, name: NameKey) -> Option<&AccountV1> {
         self.get(*self.by_name.get(&name)?)
     }
 
-    /// All records in their buckets.
+    /// Returns all records in their buckets.
     pub const fn buckets(&self) -> &Buckets<[u8; 16], AccountV1> {
         &self.by_id
     }
 
-    /// What a sign-up at `now` means.
+    /// Decides a sign-up at `now`.
     pub fn sign_up(&self, sign_up: SignUp, now: Timestamp) -> Decision<SignedUp> {
         let before = self.find(sign_up.name_key);
         let is_taken = |account: &&AccountV1| match (sign_up.by_admin, sign_up.verified) {
@@ -146,9 +146,8 @@ impl Accounts {
             (false, true) => true,
         };
         if let Some(taken) = before.filter(is_taken) {
-            // Something is written, as for a free address: the id that was minted in vain.
-            let nothing = Write::Remove(sign_up.id.to_bytes());
-            return Decision { writes: vec![nothing], verdict: SignedUp::Taken(taken.clone()) };
+            // Write something, as for a free address: the removal of the id that was minted in vain.
+            return Decision::remove(sign_up.id.to_bytes(), SignedUp::Taken(taken.clone()));
         }
         let account = AccountV1 {
             id: before.map_or(sign_up.id, |account| account.id),
@@ -157,9 +156,9 @@ impl Accounts {
             email_verified: sign_up.verified,
             name: sign_up.name,
             phc: sign_up.phc,
-            // Never those of before: who signs up over an account has none, and who makes one says which it has.
+            // Never the roles of the replaced account: a sign-up has none, and an administrator names them.
             roles: sign_up.roles,
-            // A stranger does not open again what was closed.
+            // A sign-up does not reopen an account that an administrator has closed.
             status: before.filter(|_| !sign_up.by_admin).map_or(Status::Active, |account| account.status),
             auth_epoch: before.map_or(0, |account| account.auth_epoch + 1),
             created_ms: before.map_or(now.as_millis(), |account| account.created_ms),
@@ -167,7 +166,7 @@ impl Accounts {
         Decision::put(account.clone(), SignedUp::Created(account))
     }
 
-    /// What a change means.
+    /// Decides a change of an account.
     pub fn alter(&self, alter: Alter) -> Decision<Result<AccountV1, Refusal>> {
         let Alter { id, change } = alter;
         let Some(account) = self.get(id) else {
@@ -189,7 +188,8 @@ impl Accounts {
         next.email_verified |= change.verified;
         next.status = change.status.unwrap_or(next.status);
         if let Some((email, key)) = change.email {
-            (next.email, next.name_key) = (email, key.0);
+            next.email = email;
+            next.name_key = key.0;
         }
         if change.clear_phc {
             next.phc = None;
@@ -206,7 +206,7 @@ impl Accounts {
         Decision::put(next.clone(), Ok(next))
     }
 
-    /// What hashing the same password anew means: the epoch stays, and only the PHC string that was checked is replaced.
+    /// Decides a rehash of the same password. The epoch stays, and only the PHC string that was checked is replaced.
     pub fn rehash(&self, rehash: Rehash) -> Decision<()> {
         match self.get(rehash.id) {
             Some(account) if account.phc.as_deref() == Some(&*rehash.checked) => {
@@ -216,64 +216,61 @@ impl Accounts {
         }
     }
 
-    /// What deleting an account means.
+    /// Decides the deletion of an account.
     pub fn delete(&self, id: AccountId) -> Decision<Result<(), Refusal>> {
         match self.get(id) {
-            Some(_) => Decision { writes: vec![Write::Remove(id.to_bytes())], verdict: Ok(()) },
+            Some(_) => Decision::remove(id.to_bytes(), Ok(())),
             None => Decision::unchanged(Err(Refusal::Unknown)),
         }
     }
 
-    /// What it means that `owner` proves an address: who else has it and proved nothing is deleted, and told. An account
-    /// that was proved a moment ago stays.
+    /// Deletes another account that has the address which `release.owner` proves, unless that account has proved it too.
+    /// Returns the deleted account, so that it can be notified.
     pub fn release_unproven_address(&self, release: ReleaseUnprovenAddress) -> Decision<Option<AccountV1>> {
-        let squatter = |account: &&AccountV1| !account.email_verified && account.id != release.owner;
-        match self.find(release.name).filter(squatter) {
-            Some(account) => Decision {
-                writes: vec![Write::Remove(account.id.to_bytes())],
-                verdict: Some(account.clone()),
-            },
+        let is_squatter = |account: &&AccountV1| !account.email_verified && account.id != release.owner;
+        match self.find(release.name).filter(is_squatter) {
+            Some(account) => Decision::remove(account.id.to_bytes(), Some(account.clone())),
             None => Decision::unchanged(None),
         }
     }
 
-    /// Up to `limit` accounts behind `after`, in the order of their ids, of which `wanted` says yes.
+    /// Returns up to `limit` accounts after `after` that `is_wanted` accepts, in the order of their ids.
     pub fn list(
         &self,
         after: Option<AccountId>,
         limit: usize,
-        wanted: impl Fn(&AccountV1) -> bool,
+        is_wanted: impl Fn(&AccountV1) -> bool,
     ) -> Vec<AccountV1> {
         let accounts = self.by_id.iter().map(|(_, account)| account);
-        let mut found: Vec<_> = accounts
-            .filter(|account| after.is_none_or(|after| account.id > after) && wanted(account))
+        let mut page: Vec<_> = accounts
+            .filter(|account| after.is_none_or(|after| account.id > after) && is_wanted(account))
             .collect();
-        found.sort_unstable_by_key(|account| account.id);
-        found.into_iter().take(limit).cloned().collect()
+        page.sort_unstable_by_key(|account| account.id);
+        page.into_iter().take(limit).cloned().collect()
     }
 
-    /// Nothing of an account expires.
+    /// Removes nothing: accounts do not expire.
     pub const fn sweep(&mut self, _: usize, _: Timestamp) -> usize {
         0
     }
 
-    /// Recovery begins: nobody asks for an account until [`Accounts::recovered`].
+    /// Begins recovery. No account can be found by its address until [`Accounts::recovered`].
     pub fn recover(&mut self) {
-        self.by_name.wait();
+        self.by_name.suspend();
     }
 
-    /// Recovery is over.
+    /// Ends recovery and builds the index.
     pub fn recovered(&mut self) {
         let all = self.by_id.iter();
         self.by_name.build(all.map(|(_, account)| (NameKey(account.name_key), account.id)));
     }
 
-    /// Makes `write` true. Cannot fail: it was just decided, or it was read back.
+    /// Applies `write`. Cannot fail: the write was just decided, or it was read back.
     pub fn apply(&mut self, write: Write<AccountV1>) {
         match write {
             Write::Put(account) => {
-                // Under its address of before it is not found any more.
-                if !self.by_name.waits() {
+                // The address it had before no longer finds it.
+                if !self.by_name.is_suspended() {
                     let before = self.get(account.id).map(|before| NameKey(before.name_key));
                     if let Some(before) = before.filter(|before| before.0 != account.name_key) {
                         self.by_name.remove(&before);
@@ -319,13 +316,14 @@ mod tests {
     }
 
     #[test]
-    fn a_proved_address_is_taken_and_an_unproved_one_goes_to_the_next_with_a_new_epoch() {
+    fn an_unproved_address_goes_to_the_next_sign_up_and_a_proved_one_is_taken() {
         let mut accounts = Accounts::default();
         let first = accounts.sign_up(sign_up(1, false), NOW);
         let SignedUp::Created(first) = put(&mut accounts, first) else { panic!() };
         let second = accounts.sign_up(sign_up(2, false), NOW);
         let SignedUp::Created(second) = put(&mut accounts, second) else { panic!() };
-        assert_eq!((second.id, second.auth_epoch), (first.id, first.auth_epoch + 1));
+        assert_eq!(second.id, first.id);
+        assert_eq!(second.auth_epoch, first.auth_epoch + 1);
         let verified = Change { verified: true, if_epoch: Some(first.auth_epoch), ..Change::default() };
         let outdated = accounts.alter(Alter { id: first.account_id(), change: verified.clone() });
         assert_eq!(put(&mut accounts, outdated), Err(Refusal::Outdated));
@@ -336,7 +334,7 @@ mod tests {
     }
 
     #[test]
-    fn roles_go_to_nobody_who_only_typed_the_address_and_an_administrator_says_which_there_are() {
+    fn roles_never_go_to_a_sign_up_and_an_administrator_names_them() {
         let mut accounts = Accounts::default();
         let made = |random: u8, role: &str| SignUp {
             roles: vec![role.into()],
@@ -353,17 +351,17 @@ mod tests {
         }
         let before = accounts.find(sign_up(1, false).name_key).unwrap().clone();
         let stranger = accounts.sign_up(sign_up(4, false), NOW);
-        // As much is written as for a proved address.
+        // As much is written as for a proved address: the removal of the unused id.
         assert_eq!(stranger.writes, [Write::Remove(sign_up(4, false).id.to_bytes())]);
         assert_eq!(put(&mut accounts, stranger), SignedUp::Taken(before.clone()));
         assert_eq!(accounts.get(before.account_id()), Some(&before));
-        // Nor is what an administrator has made with roles made again by mistake, as an account of a proved address.
+        // An administrator cannot create the account again by mistake, as one with a proved address, either.
         let proved = |random| SignUp { verified: true, ..made(random, "staff") };
         assert_eq!(accounts.sign_up(proved(5), NOW).verdict, SignedUp::Taken(before));
     }
 
     #[test]
-    fn no_stranger_keeps_a_proved_address_from_an_administrator() {
+    fn a_mere_sign_up_cannot_keep_an_address_from_an_administrator() {
         let mut accounts = Accounts::default();
         let typed = accounts.sign_up(sign_up(1, false), NOW);
         let SignedUp::Created(typed) = put(&mut accounts, typed) else { panic!() };
@@ -373,13 +371,14 @@ mod tests {
         let proved = |random| SignUp { by_admin: true, ..sign_up(random, true) };
         let over = accounts.sign_up(proved(2), NOW);
         let SignedUp::Created(account) = put(&mut accounts, over) else { panic!() };
-        let is_new = (account.email_verified, account.status, account.auth_epoch);
-        assert_eq!(is_new, (true, Status::Active, before.auth_epoch + 1));
+        assert!(account.email_verified);
+        assert_eq!(account.status, Status::Active);
+        assert_eq!(account.auth_epoch, before.auth_epoch + 1);
         assert!(matches!(accounts.sign_up(proved(3), NOW).verdict, SignedUp::Taken(_)));
     }
 
     #[test]
-    fn an_account_gives_way_only_to_another_and_only_while_it_is_unproved() {
+    fn an_account_releases_an_address_only_to_another_and_while_unproved() {
         let mut accounts = Accounts::default();
         let name = sign_up(1, false).name_key;
         let release = |owner| ReleaseUnprovenAddress { name, owner };
@@ -402,7 +401,7 @@ mod tests {
     }
 
     #[test]
-    fn passwords_and_status_raise_the_epoch_and_nothing_else_does() {
+    fn only_passwords_and_status_raise_the_epoch() {
         let mut accounts = Accounts::default();
         let created = accounts.sign_up(sign_up(1, true), NOW);
         put(&mut accounts, created);

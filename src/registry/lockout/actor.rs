@@ -1,14 +1,14 @@
 //! The mailbox around [`Lockouts`].
 
 use super::record::CountV1;
-use super::state::{Attempt, Locked, Lockouts, Outcome, Settled};
+use super::state::{Attempt, AttemptOutcome, Locked, Lockouts, Settled};
 pub use super::state::{Begin, Finish};
 use crate::registry::{handles, registry};
 use crate::value::account_name::NameKey;
 
 registry!(Lockouts, CountV1, "lockout");
 
-/// Lifts the lock of a name.
+/// Lifts the lock of a name and clears its count.
 #[derive(Clone, Copy, Debug)]
 pub struct Clear {
     /// The name.
@@ -19,7 +19,7 @@ handles!(Lockouts {
     Begin => Result<Attempt, Locked>, Lockout, |lockouts, begin, now| lockouts.begin(&begin, now);
     Finish => Settled, Essential, |lockouts, finish, now| lockouts.finish(finish, now),
         after |lockouts, finish, _, now| {
-            if matches!(finish.outcome, Outcome::Failed { .. }) {
+            if matches!(finish.outcome, AttemptOutcome::Failed { .. }) {
                 lockouts.note_failure(&finish.attempt, now);
             }
         };

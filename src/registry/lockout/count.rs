@@ -1,4 +1,4 @@
-//! What is counted against one name, and what it amounts to. Knows no actor, file, clock or randomness.
+//! The count against one name, and its consequences. Knows no actor, file, clock or randomness.
 
 use std::time::Duration;
 
@@ -8,49 +8,51 @@ use crate::system::clock::Timestamp;
 
 pub(super) const DAY: Duration = Duration::from_hours(24);
 
-/// The numbers of the rule.
+/// The settings of the lockout.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
-    /// Failures that lock a name for unknown devices, and that cost a known device its standing.
+    /// Failures that lock a name for unknown devices, and failures after which a known device is known no longer.
     pub failures: u32,
-    /// Consecutive failures after which only the owner's own ways are left (NIST SP 800-63B-4 §3.2.2).
+    /// Consecutive failures after which only the owner can open the name (NIST SP 800-63B-4 §3.2.2).
     pub cap: u32,
-    /// The first lock; each further failure doubles it.
+    /// The length of the first lock. Each further failure doubles it.
     pub first_lock: Duration,
-    /// The longest lock.
+    /// The length of the longest lock.
     pub max_lock: Duration,
-    /// After so long without a failure all is forgotten.
+    /// The time without a failure after which the ladder of locks is forgotten.
     pub forget: Duration,
-    /// Names in the table, beyond which one of no account gives way.
+    /// The most names in the table. After that, a name without an account gives way.
     pub names_max: usize,
 }
 
 impl Limits {
-    /// Failures that cost a device its standing. Counted in a byte.
+    /// Returns the failures after which a device is known no longer. They are counted in one byte.
     fn device_failures(&self) -> u32 {
         self.failures.min(u32::from(u8::MAX))
     }
 
-    /// Whether the ladder of locks is forgotten. What counts towards the cap is not, nor what a device has done: or a
-    /// patient guesser would begin anew each day.
+    /// Says whether the ladder of locks is forgotten at `now`. The count towards the cap and the failures of devices are
+    /// not, or a patient attacker would begin anew each day.
     pub(super) fn is_cold(&self, count: &CountV1, now: Timestamp) -> bool {
         now.since(Timestamp(count.last_ms)) >= self.forget
     }
 
+    /// Says whether nothing of the count matters any more at `now`.
     pub(super) fn is_forgotten(&self, count: &CountV1, now: Timestamp) -> bool {
         self.is_cold(count, now) && count.may_be_forgotten(now)
     }
 
-    /// Whether a device is still known by what is counted against it. When every place is taken by devices that have
-    /// lost their standing, a further one is a stranger.
+    /// Says whether the failures of a device leave it known. If all places are taken by devices that are known no longer, a
+    /// further device is unknown.
     pub(super) fn is_known(&self, count: &CountV1, nonce: [u8; 8]) -> bool {
-        let has_lost = |device: &DeviceV1| u32::from(device.failures) >= self.device_failures();
+        let is_demoted = |device: &DeviceV1| u32::from(device.failures) >= self.device_failures();
         match count.devices.iter().find(|device| device.nonce == nonce) {
-            Some(device) => !has_lost(device),
-            None => count.devices.len() < DEVICES_MAX || !count.devices.iter().all(has_lost),
+            Some(device) => !is_demoted(device),
+            None => count.devices.len() < DEVICES_MAX || !count.devices.iter().all(is_demoted),
         }
     }
 
+    /// Returns the length of the lock after the given number of failures, if they lock the name.
     pub(super) fn lock_after(&self, failures: u32) -> Option<Duration> {
         let further = failures.checked_sub(self.failures)?;
         let factor = 1_u32.checked_shl(further).unwrap_or(u32::MAX).max(1);
@@ -58,9 +60,11 @@ impl Limits {
     }
 }
 
-/// Nothing counts against the name any more, its devices aside.
+/// Clears all that counts against the name, except the failures of its devices.
 pub(super) fn clear(count: &mut CountV1) {
-    (count.failures, count.consecutive, count.locked_until_ms) = (0, 0, 0);
+    count.failures = 0;
+    count.consecutive = 0;
+    count.locked_until_ms = 0;
     count.era = count.era.wrapping_add(1);
 }
 
@@ -71,8 +75,8 @@ pub(super) fn charge_device(count: &mut CountV1, nonce: [u8; 8]) {
         return;
     }
     if count.devices.len() >= DEVICES_MAX {
-        // The one that is furthest from losing its standing gives way: never one that has lost it, or a thief of many
-        // cookies would wash one with the others.
+        // The device with the fewest failures gives way. One that is known no longer never does, or a thief of many cookies
+        // would clear one by means of the others.
         let mildest = count.devices.iter().enumerate().min_by_key(|(_, device)| device.failures);
         if let Some((at, _)) = mildest {
             count.devices.remove(at);

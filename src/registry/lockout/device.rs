@@ -1,4 +1,4 @@
-//! The device cookie: what a browser that has logged in to a name is known again by.
+//! The device cookie, by which a browser that has logged in to a name is recognised.
 
 use base64ct::{Base64UrlUnpadded, Encoding};
 use subtle::ConstantTimeEq;
@@ -9,7 +9,8 @@ use crate::value::id::{keyed_digest, short_digest};
 const PREFIX: &str = "pcd_";
 const VERSION: u8 = 1;
 
-/// The text of a cookie for `name`: says that its holder has logged in to it. Bound to the name, worth nothing alone.
+/// Issues the text of a cookie, which says that its holder has logged in to `name`. It is bound to the name and worth nothing
+/// alone.
 pub fn issue(key: &[u8; 32], name: NameKey, nonce: [u8; 16]) -> String {
     let mut bytes = vec![VERSION];
     bytes.extend_from_slice(&nonce);
@@ -17,15 +18,15 @@ pub fn issue(key: &[u8; 32], name: NameKey, nonce: [u8; 16]) -> String {
     format!("{PREFIX}{}", Base64UrlUnpadded::encode_string(&bytes))
 }
 
-/// What a device of `name` is counted under; `None` when the text is not of this server and name.
+/// Returns the digest under which a device of `name` is counted; `None` if this server did not issue `text` for `name`.
 pub fn check(key: &[u8; 32], name: NameKey, text: &str) -> Option<[u8; 8]> {
     let mut bytes = [0; 33];
     let read = Base64UrlUnpadded::decode(text.strip_prefix(PREFIX)?, &mut bytes).ok()?;
     let (version, rest) = read.split_first()?;
-    let (nonce, shown) = rest.split_first_chunk::<16>()?;
-    let right = bool::from(tag(key, name, *nonce).ct_eq(shown));
-    let count = short_digest(key, &[b"device count", nonce]);
-    (right && *version == VERSION).then_some(count)
+    let (nonce, presented) = rest.split_first_chunk::<16>()?;
+    let is_right = bool::from(tag(key, name, *nonce).ct_eq(presented));
+    let digest = short_digest(key, &[b"device count", nonce]);
+    (is_right && *version == VERSION).then_some(digest)
 }
 
 fn tag(key: &[u8; 32], name: NameKey, nonce: [u8; 16]) -> [u8; 16] {

@@ -1,13 +1,13 @@
-//! Lockout: failed attempts per account name, and the devices that are known.
+//! Lockout: failed attempts by account name, and known devices.
 //!
 //! **The attack:** passwords are guessed, many at once; or they are guessed only to lock the owner out.
 //!
-//! **The rule:** attempts are counted against the *typed* name, whether or not there is such an account. An attempt
-//! counts as failed from the moment it is admitted and is given back on success. Five failures from unknown devices
-//! lock the name for unknown devices, for 1, 2, 4 … 60 minutes; while locked the right password is refused as well,
-//! without hashing. A device that has logged in before carries a cookie, has a counter of its own, and is not touched
-//! by the lock. After 100 consecutive failures unknown devices stop until the owner comes back: by a reset, by the link
-//! in the lockout mail, or from a known device. Repeats of the same wrong password within ten minutes count once.
+//! **The rule:** attempts are counted against the *typed* name, whether or not an account has it. An attempt counts as
+//! failed from the moment it is admitted; a success gives it back. Five failures from unknown devices lock the name for
+//! unknown devices, for 1, 2, 4 … 60 minutes. While the name is locked the right password is refused as well, without
+//! hashing. A device that has logged in before has a cookie and a counter of its own, and the lock does not concern it.
+//! After 100 consecutive failures unknown devices are refused until the owner comes back: by a reset, by the link in the
+//! lockout mail, or from a known device. The same wrong password again within ten minutes counts once.
 //!
 //! ```text
 //!            begin: failures + 1        the fifth                 begin: refused
@@ -18,18 +18,18 @@
 //!    │        the hundredth failure since the owner was last here
 //!    └─▶ … ────────────────────────▶ stopped for strangers ──── reset, unlock, known device ────▶ open
 //!
-//!   known device:  standing ── five failures without a success ──▶ none: a stranger, for good
+//!   known device:  known ── five failures without a success ──▶ unknown for good
 //! ```
 //!
-//! Time makes the ladder of locks forgotten, but neither what counts towards the hundred nor what a device has done: a
-//! patient guesser would begin anew each day. So against one account, from however many networks, 34 guesses are had in
-//! 24 hours and 100 ever without an act of its owner. A session of somebody who is logged in counts as a device of its
-//! own where it is asked for the password again, so that strangers cannot keep the owner from changing it.
+//! With time the ladder of locks is forgotten, but neither the count towards the hundred nor the failures of a device, or
+//! a patient attacker would begin anew each day. So against one account, from any number of networks, an attacker has 34
+//! guesses in 24 hours, and 100 in all without an act of the owner. When a user who is logged in is asked for the password
+//! again, the session counts as a device of its own, so that strangers cannot keep the owner from changing the password.
 //!
-//! A log-out ends the session and leaves the device known: it says nothing of whose browser it is. So no answer carries
-//! `Clear-Site-Data`, which would clear this cookie as well.
+//! A log-out ends the session and leaves the device known, because it does not say whose browser it is. So no answer has
+//! the header `Clear-Site-Data`, which would clear the device cookie as well.
 //!
-//! Unknown names are counted alike, in a table of at most a million; the least locked gives way.
+//! Unknown names are counted alike. The table holds at most a million names; the least locked one gives way.
 //!
 //! Source: OWASP Authentication Cheat Sheet; NIST SP 800-63B-4 §3.2.2.
 
@@ -42,4 +42,4 @@ pub mod state;
 
 pub use count::Limits;
 pub use record::CountV1;
-pub use state::{Attempt, Begin, Finish, Locked, Lockouts, Outcome, Settled};
+pub use state::{Attempt, AttemptOutcome, Begin, Finish, Locked, Lockouts, Settled};

@@ -1,4 +1,4 @@
-//! The frozen form of what is counted against a name. A change of it is a `CountV2` and an upcast.
+//! The frozen form of the count against a name. A change of it is a `CountV2` and an upcast.
 
 use std::time::Duration;
 
@@ -6,33 +6,33 @@ use crate::journal::format::codec::{Decode, Encode, Stored};
 use crate::registry::record::Record;
 use crate::system::clock::Timestamp;
 
-/// What is counted against one account name, whether or not there is such an account.
+/// The count against one account name, whether or not an account has it.
 #[derive(Clone, Debug, Default, Decode, Encode, Eq, PartialEq)]
 #[bincode(crate = "crate::journal::format::codec::bincode")]
 pub struct CountV1 {
-    /// [`NameKey`](crate::value::account_name::NameKey).
+    /// The [`NameKey`](crate::value::account_name::NameKey) of the name.
     pub name: [u8; 16],
-    /// Failures from unknown devices, charged when they were admitted; sets the length of a lock.
+    /// Failures from unknown devices, each charged when its attempt was admitted. Determines the length of a lock.
     pub failures: u32,
-    /// Failures from unknown devices since the owner last logged in from anywhere.
+    /// Failures since the owner last logged in from anywhere.
     pub consecutive: u32,
     /// When the last of them was admitted, in milliseconds since 1970.
     pub last_ms: u64,
-    /// Until when the name is locked for unknown devices.
+    /// When the lock for unknown devices ends.
     pub locked_until_ms: u64,
-    /// One more each time the counters were cleared: an attempt is settled only in the era it was charged in.
+    /// How many times the counters were cleared. An attempt is settled only in the era it was charged in.
     pub era: u32,
-    /// Whether an attempt has found such an account.
+    /// Whether an attempt has found an account of this name.
     pub known: bool,
     /// Known devices with failures.
     pub devices: Vec<DeviceV1>,
-    /// When the first of today's lockout mails went out.
+    /// When the first of the last day's lockout mails was sent, in milliseconds since 1970.
     pub mail_day_ms: u64,
-    /// How many went out since.
+    /// Lockout mails sent since then, including the first.
     pub mails: u8,
 }
 
-/// What is counted against one known device.
+/// The count against one known device.
 #[derive(Clone, Debug, Decode, Encode, Eq, PartialEq)]
 #[bincode(crate = "crate::journal::format::codec::bincode")]
 pub struct DeviceV1 {
@@ -60,17 +60,18 @@ impl Record for CountV1 {
 }
 
 impl CountV1 {
-    /// Whether it says nothing that outlives the time after which failures are forgotten, whatever that is set to.
+    /// Says whether a sweep at or before `at` may have removed it, under any setting of the time after which failures are
+    /// forgotten.
     pub fn may_be_forgotten(&self, at: Timestamp) -> bool {
         let no_mails = at.since(Timestamp(self.mail_day_ms)) >= Duration::from_hours(24);
         self.consecutive == 0 && self.devices.is_empty() && no_mails
     }
 
-    /// Whether what was read back can be a count.
+    /// Says whether some version may have written this record, which was read back.
     pub fn is_sound(&self) -> bool {
         self.devices.len() <= DEVICES_MAX
     }
 }
 
-/// Known devices of a name with failures of their own; the oldest gives way.
+/// The most known devices with failures of their own that one name keeps. The one with the fewest failures gives way.
 pub const DEVICES_MAX: usize = 16;

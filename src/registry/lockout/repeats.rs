@@ -1,5 +1,5 @@
-//! The last wrong passwords of names, by keyed digests and in memory alone: a client that repeats one for ever must not
-//! lock its owner out.
+//! The last wrong passwords of names, as keyed digests and in memory alone: a client that repeats one wrong password for
+//! ever must not lock the owner out.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -7,27 +7,27 @@ use std::time::Duration;
 use crate::system::clock::Timestamp;
 use crate::value::account_name::NameKey;
 
-/// Names of which they are remembered.
+/// The most names whose wrong passwords are remembered.
 const NAMES_MAX: usize = 100_000;
-/// Wrong passwords of one name.
+/// The most wrong passwords of one name.
 const EACH_MAX: usize = 8;
 const WINDOW: Duration = Duration::from_mins(10);
 
-/// All that are remembered.
+/// The wrong passwords of the last minutes.
 #[derive(Default)]
 pub(super) struct Repeats(HashMap<NameKey, Vec<([u8; 8], Timestamp)>>);
 
 impl Repeats {
-    /// Whether the same was wrong a while ago.
+    /// Says whether the same password was wrong for `name` within the last ten minutes.
     pub(super) fn has(&self, name: NameKey, password: [u8; 8], now: Timestamp) -> bool {
         let seen = self.0.get(&name).into_iter().flatten();
         seen.into_iter().any(|(seen, at)| *seen == password && now.since(*at) < WINDOW)
     }
 
-    /// Remembers a wrong password for a while.
+    /// Remembers a wrong password for ten minutes.
     pub(super) fn note(&mut self, name: NameKey, password: [u8; 8], now: Timestamp) {
         if self.0.len() >= NAMES_MAX {
-            // Forgetting costs a stuck client one failure more; growing would cost the server.
+            // Forgetting costs a client that repeats itself one more failure; growing would cost the server memory.
             self.0.clear();
         }
         let passwords = self.0.entry(name).or_default();
@@ -37,7 +37,7 @@ impl Repeats {
         }
     }
 
-    /// Forgets what is out of time.
+    /// Forgets the passwords whose ten minutes are over.
     pub(super) fn sweep(&mut self, now: Timestamp) {
         self.0.retain(|_, seen| seen.iter().any(|(_, at)| now.since(*at) < WINDOW));
     }
@@ -48,16 +48,20 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_wrong_password_is_remembered_for_ten_minutes_and_names_without_number_are_not() {
-        let (mut repeats, now) = (Repeats::default(), Timestamp::from_secs(1_800_000_000));
+    fn a_wrong_password_is_remembered_for_ten_minutes_in_bounded_memory() {
+        let mut repeats = Repeats::default();
+        let now = Timestamp::from_secs(1_800_000_000);
         let name = |number: u32| NameKey(std::array::from_fn(|at| number.to_le_bytes()[at % 4]));
         repeats.note(name(1), [1; 8], now);
-        assert!(repeats.has(name(1), [1; 8], now) && !repeats.has(name(1), [2; 8], now));
-        assert!(!repeats.has(name(2), [1; 8], now) && !repeats.has(name(1), [1; 8], now + WINDOW));
+        assert!(repeats.has(name(1), [1; 8], now));
+        assert!(!repeats.has(name(1), [2; 8], now));
+        assert!(!repeats.has(name(2), [1; 8], now));
+        assert!(!repeats.has(name(1), [1; 8], now + WINDOW));
         repeats.sweep(now + WINDOW);
         assert!(repeats.0.is_empty());
         (0..250_000).for_each(|number| repeats.note(name(number), [1; 8], now));
         (0..100).for_each(|number| repeats.note(name(1), [number; 8], now));
-        assert!(repeats.0.len() <= NAMES_MAX && repeats.0[&name(1)].len() <= EACH_MAX);
+        assert!(repeats.0.len() <= NAMES_MAX);
+        assert!(repeats.0[&name(1)].len() <= EACH_MAX);
     }
 }

@@ -12,22 +12,23 @@ use crate::value::account_name::NameKey;
 /// A decision about counts with verdict `V`.
 pub type Decision<V> = record::Decision<CountV1, V>;
 
-/// Buckets that are looked through for a name to give way.
+/// The least number of buckets that are searched for a name to give way.
 const EVICT_LOOK: usize = 8;
+/// The most lockout mails to one owner in a day.
 const MAILS_PER_DAY: u8 = 3;
 
-/// An attempt asks to be admitted.
+/// Asks to admit an attempt.
 #[derive(Clone, Copy, Debug)]
 pub struct Begin {
-    /// The typed name's key.
+    /// The key of the typed name.
     pub name: NameKey,
-    /// A known device of that name, its cookie checked.
+    /// The device of the name, if its cookie was checked.
     pub device: Option<[u8; 8]>,
-    /// A keyed digest of the typed password, which stays in memory.
+    /// A keyed digest of the typed password. It stays in memory.
     pub password: [u8; 8],
 }
 
-/// An admitted attempt: charged as a failure until it is settled.
+/// An admitted attempt, charged as a failure until it is settled.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Attempt {
     name: NameKey,
@@ -38,7 +39,7 @@ pub struct Attempt {
 }
 
 impl Attempt {
-    /// Whether it is counted against a device that is known.
+    /// Says whether it is counted against a known device.
     pub const fn is_of_known_device(&self) -> bool {
         matches!(self.charge, Charge::Device(_))
     }
@@ -48,11 +49,11 @@ impl Attempt {
 enum Charge {
     Name,
     Device([u8; 8]),
-    /// The same wrong password as a moment ago.
+    /// Not charged: the same wrong password was charged within the last minutes.
     None,
 }
 
-/// The name is locked for this device: the right password is refused as well.
+/// The name is locked for this device. The right password is refused as well.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 #[error("locked until {until}")]
 pub struct Locked {
@@ -62,15 +63,15 @@ pub struct Locked {
 
 /// How an attempt ended.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Outcome {
+pub enum AttemptOutcome {
     /// The right password.
     Succeeded,
-    /// A wrong one, or no such account.
+    /// A wrong password, or no account of the name.
     Failed {
-        /// Whether there is such an account.
+        /// Whether an account has the name.
         known: bool,
     },
-    /// It was never checked: the server was busy. The charge is given back.
+    /// The password was not checked, because the server was busy. The charge is given back.
     Returned,
 }
 
@@ -80,43 +81,43 @@ pub struct Finish {
     /// The attempt.
     pub attempt: Attempt,
     /// How it ended.
-    pub outcome: Outcome,
+    pub outcome: AttemptOutcome,
 }
 
-/// What a settled attempt means for the owner.
+/// The consequences of a settled attempt.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct Settled {
-    /// A lock began with it.
+    /// Whether a lock began with it.
     pub lock_began: bool,
-    /// The owner is to be told by mail, if there is one.
+    /// Whether the owner of the account is to be notified by mail, if there is one.
     pub mail_owner: bool,
-    /// The known device it came from is no longer one.
+    /// Whether the device it came from is known no longer.
     pub device_demoted: bool,
 }
 
-/// All counts of an engine.
+/// The counts against all names of one engine.
 pub struct Lockouts {
     by_name: Buckets<[u8; 16], CountV1>,
     limits: Limits,
-    /// Wrong passwords of the last minutes: repeats of one count once.
+    /// The wrong passwords of the last minutes, whose repeats are not counted.
     repeats: Repeats,
 }
 
 impl Lockouts {
-    /// Nothing counted yet.
+    /// Creates an empty set of counts.
     pub fn new(limits: Limits) -> Self {
         Self { by_name: Buckets::new(), limits, repeats: Repeats::default() }
     }
 
-    /// All records in their buckets.
+    /// Returns all records in their buckets.
     pub const fn buckets(&self) -> &Buckets<[u8; 16], CountV1> {
         &self.by_name
     }
 
-    /// Admits an attempt and charges it, or says that the name is locked for it. A refusal changes nothing.
+    /// Decides whether to admit an attempt, and charges it if so. A refusal changes nothing.
     ///
-    /// Security: charged before the check, so that parallel guesses and clients that hang up gain nothing. A false
-    /// refusal of a known device would let a stranger lock the owner out.
+    /// Security: an attempt is charged before the password is checked, so that parallel guesses and clients that hang up
+    /// gain nothing. A false refusal of a known device would let a stranger lock the owner out.
     /// Source: OWASP Authentication Cheat Sheet (device cookies); NIST SP 800-63B-4 §3.2.2.
     pub fn begin(&self, begin: &Begin, now: Timestamp) -> Decision<Result<Attempt, Locked>> {
         let mut count = self.current(begin.name, now);
@@ -131,7 +132,7 @@ impl Lockouts {
         };
         let admitted = if let Some(nonce) = known {
             charge_device(&mut count, nonce);
-            // A stolen device's guesses are guesses as well.
+            // A stolen device may be guessing, so this counts towards the cap.
             count.consecutive = count.consecutive.saturating_add(1);
             attempt(Charge::Device(nonce), &count, false)
         } else {
@@ -159,16 +160,16 @@ impl Lockouts {
         Decision { writes, verdict: Ok(admitted) }
     }
 
-    /// What the outcome of an attempt means.
+    /// Decides the consequences of an attempt's outcome.
     pub fn finish(&self, finish: Finish, now: Timestamp) -> Decision<Settled> {
         let Finish { attempt, outcome } = finish;
         let mut count = self.current(attempt.name, now);
         let mut settled = Settled::default();
-        let own = count.era == attempt.era;
+        let is_own_era = count.era == attempt.era;
         match outcome {
-            Outcome::Succeeded => {
+            AttemptOutcome::Succeeded => {
                 match attempt.charge {
-                    // A stranger's failures lock nobody out who is known, and stay counted against strangers.
+                    // Failures of unknown devices do not lock known ones out, and stay counted against unknown ones.
                     Charge::Device(nonce) => {
                         count.devices.retain(|device| device.nonce != nonce);
                         count.consecutive = 0;
@@ -177,24 +178,25 @@ impl Lockouts {
                 }
                 count.known = true;
             }
-            Outcome::Failed { known } => {
+            AttemptOutcome::Failed { known } => {
                 count.known |= known;
                 if let Charge::Device(nonce) = attempt.charge {
                     settled.device_demoted = !self.limits.is_known(&count, nonce);
                 }
-                if attempt.began_lock && own {
+                if attempt.began_lock && is_own_era {
                     settled.lock_began = true;
                     if now.since(Timestamp(count.mail_day_ms)) >= DAY {
-                        (count.mail_day_ms, count.mails) = (now.as_millis(), 0);
+                        count.mail_day_ms = now.as_millis();
+                        count.mails = 0;
                     }
                     if count.mails < MAILS_PER_DAY {
                         count.mails += 1;
-                        // Likewise where there is no owner: it is for nobody then, and the same work.
+                        // Also for a name without an account: the mail goes to nobody then, and the work is the same.
                         settled.mail_owner = true;
                     }
                 }
             }
-            Outcome::Returned => match attempt.charge {
+            AttemptOutcome::Returned => match attempt.charge {
                 Charge::Device(nonce) => {
                     for device in count.devices.iter_mut().filter(|device| device.nonce == nonce) {
                         device.failures = device.failures.saturating_sub(1);
@@ -202,7 +204,7 @@ impl Lockouts {
                     count.devices.retain(|device| device.failures > 0);
                     count.consecutive = count.consecutive.saturating_sub(1);
                 }
-                Charge::Name if own => {
+                Charge::Name if is_own_era => {
                     count.failures = count.failures.saturating_sub(1);
                     count.consecutive = count.consecutive.saturating_sub(1);
                     if attempt.began_lock || self.limits.lock_after(count.failures).is_none() {
@@ -215,7 +217,7 @@ impl Lockouts {
         Decision::put(count, settled)
     }
 
-    /// What lifting the lock of a name means: after a reset, or by the link in the lockout mail.
+    /// Decides the lifting of a lock, after a reset or by the link in the lockout mail.
     pub fn clear(&self, name: NameKey, now: Timestamp) -> Decision<()> {
         let mut count = self.current(name, now);
         clear(&mut count);
@@ -223,12 +225,12 @@ impl Lockouts {
         Decision::put(count, ())
     }
 
-    /// Remembers a wrong password for a while, so that a client that repeats it does not lock its owner out.
+    /// Remembers a wrong password for a while, so that a client that repeats it does not lock the owner out.
     pub fn note_failure(&mut self, attempt: &Attempt, now: Timestamp) {
         self.repeats.note(attempt.name, attempt.password, now);
     }
 
-    /// Makes `write` true. Cannot fail: it was just decided, or it was read back.
+    /// Applies `write`. Cannot fail: the write was just decided, or it was read back.
     pub fn apply(&mut self, write: Write<CountV1>) {
         match write {
             Write::Put(count) => {
@@ -240,10 +242,11 @@ impl Lockouts {
         }
     }
 
-    /// Forgets the names of one bucket of which nothing counts any more. No write: the times stand in the record.
+    /// Removes the names of one bucket against which nothing counts any more, and returns how many there were. Writes nothing
+    /// to the journal: the times are in the record.
     pub fn sweep(&mut self, bucket: usize, now: Timestamp) -> usize {
-        let over = self.by_name.bucket(bucket).filter(|(_, count)| self.limits.is_forgotten(count, now));
-        let names: Vec<_> = over.map(|(name, _)| *name).collect();
+        let expired = self.by_name.bucket(bucket).filter(|(_, count)| self.limits.is_forgotten(count, now));
+        let names: Vec<_> = expired.map(|(name, _)| *name).collect();
         for name in &names {
             self.by_name.remove(name);
         }
@@ -253,7 +256,7 @@ impl Lockouts {
         names.len()
     }
 
-    /// What counts against a name at `now`.
+    /// Returns the count against `name` at `now`.
     fn current(&self, name: NameKey, now: Timestamp) -> CountV1 {
         let mut count = self
             .by_name
@@ -261,12 +264,14 @@ impl Lockouts {
             .cloned()
             .unwrap_or_else(|| CountV1 { name: name.0, ..CountV1::default() });
         if self.limits.is_cold(&count, now) {
-            (count.failures, count.locked_until_ms) = (0, 0);
+            count.failures = 0;
+            count.locked_until_ms = 0;
         }
         count
     }
 
-    /// A name of no account to give way: one that is not locked if there is one near, else the least locked.
+    /// Returns a name without an account that gives way: one that is not locked if there is one among the buckets that are
+    /// searched, or else the least locked.
     fn evict(&self, now: Timestamp) -> Option<[u8; 16]> {
         let begin = now.as_millis() as usize % BUCKETS;
         let near = (0..(BUCKETS * 4 / self.by_name.len().max(1)).clamp(EVICT_LOOK, BUCKETS))
@@ -294,7 +299,7 @@ mod tests {
     };
 
     struct World {
-        names: Lockouts,
+        lockouts: Lockouts,
         journal: Vec<Write<CountV1>>,
         now: Timestamp,
         guesses: u64,
@@ -306,13 +311,13 @@ mod tests {
 
     impl World {
         fn new() -> Self {
-            Self { names: Lockouts::new(LIMITS), journal: vec![], now: START, guesses: 0 }
+            Self { lockouts: Lockouts::new(LIMITS), journal: vec![], now: START, guesses: 0 }
         }
 
         fn settle<V>(&mut self, decision: Decision<V>) -> V {
             for write in decision.writes {
                 self.journal.push(write.clone());
-                self.names.apply(write);
+                self.lockouts.apply(write);
             }
             decision.verdict
         }
@@ -321,27 +326,27 @@ mod tests {
             self.guesses += 1;
             let password = self.guesses.to_le_bytes();
             let begin = Begin { name: name(number), device: device.map(|device| [device; 8]), password };
-            let decision = self.names.begin(&begin, self.now);
+            let decision = self.lockouts.begin(&begin, self.now);
             self.settle(decision)
         }
 
-        fn finish(&mut self, attempt: Attempt, outcome: Outcome) -> Settled {
-            let decision = self.names.finish(Finish { attempt, outcome }, self.now);
-            if matches!(outcome, Outcome::Failed { .. }) {
-                self.names.note_failure(&attempt, self.now);
+        fn finish(&mut self, attempt: Attempt, outcome: AttemptOutcome) -> Settled {
+            let decision = self.lockouts.finish(Finish { attempt, outcome }, self.now);
+            if matches!(outcome, AttemptOutcome::Failed { .. }) {
+                self.lockouts.note_failure(&attempt, self.now);
             }
             self.settle(decision)
         }
 
         fn fail(&mut self, number: u8, device: Option<u8>) -> Option<Settled> {
             let attempt = self.begin(number, device).ok()?;
-            Some(self.finish(attempt, Outcome::Failed { known: true }))
+            Some(self.finish(attempt, AttemptOutcome::Failed { known: true }))
         }
 
         fn restart(&mut self) {
-            self.names = Lockouts::new(LIMITS);
+            self.lockouts = Lockouts::new(LIMITS);
             for write in self.journal.clone() {
-                self.names.apply(write);
+                self.lockouts.apply(write);
             }
         }
 
@@ -351,7 +356,7 @@ mod tests {
     }
 
     #[test]
-    fn five_failures_lock_strangers_out_and_each_further_one_doubles_the_lock() {
+    fn five_failures_lock_a_name_and_each_further_one_doubles_the_lock() {
         let mut world = World::new();
         for _ in 0..4 {
             assert_eq!(world.fail(1, None), Some(Settled::default()));
@@ -373,12 +378,12 @@ mod tests {
     }
 
     #[test]
-    fn a_known_device_gets_in_while_strangers_are_locked_out_and_has_five_failures_of_its_own() {
+    fn a_known_device_gets_in_during_a_lock_and_has_five_failures_of_its_own() {
         let mut world = World::new();
         while world.fail(1, None).is_some() {}
         for _ in 0..3 {
             let attempt = world.begin(1, Some(7)).unwrap();
-            world.finish(attempt, Outcome::Succeeded);
+            world.finish(attempt, AttemptOutcome::Succeeded);
         }
         assert!(world.begin(1, None).is_err());
         for _ in 0..5 {
@@ -390,7 +395,7 @@ mod tests {
     }
 
     #[test]
-    fn a_stolen_device_gets_five_guesses_and_neither_time_nor_other_cookies_give_it_more() {
+    fn a_stolen_device_gets_five_guesses_whatever_time_passes_or_cookies_it_has() {
         let mut world = World::new();
         let guesses = |world: &mut World, device| {
             let demoted = |settled: Option<Settled>| settled.is_some_and(|settled| settled.device_demoted);
@@ -400,10 +405,10 @@ mod tests {
         for _ in 0..3 {
             world.advance(25 * 3600);
             (0..BUCKETS).for_each(|bucket| {
-                world.names.sweep(bucket, world.now);
+                world.lockouts.sweep(bucket, world.now);
             });
             world.restart();
-            // From here on it is a stranger: five guesses a day until the cap, like everybody else.
+            // From here on it is an unknown device: five guesses a day until the cap, like any other.
             let admitted = (0..20).filter(|_| world.fail(1, Some(1)).is_some()).count();
             assert_eq!(admitted, 5);
         }
@@ -423,21 +428,21 @@ mod tests {
         world.restart();
         assert!(world.begin(1, None).is_err());
         for attempt in admitted {
-            world.finish(attempt, Outcome::Returned);
+            world.finish(attempt, AttemptOutcome::Returned);
         }
         assert!(world.begin(1, None).is_ok());
     }
 
     #[test]
-    fn success_clears_the_count_and_an_older_charge_is_not_given_back_twice() {
+    fn a_success_clears_the_count_and_gives_no_older_charge_back_twice() {
         let mut world = World::new();
         let old = world.begin(1, None).unwrap();
         let right = world.begin(1, None).unwrap();
-        world.finish(right, Outcome::Succeeded);
+        world.finish(right, AttemptOutcome::Succeeded);
         for _ in 0..3 {
             world.fail(1, None);
         }
-        world.finish(old, Outcome::Returned);
+        world.finish(old, AttemptOutcome::Returned);
         assert_eq!(world.fail(1, None), Some(Settled::default()));
         assert!(world.fail(1, None).unwrap().lock_began);
     }
@@ -457,7 +462,7 @@ mod tests {
     }
 
     #[test]
-    fn after_the_cap_only_the_owner_opens_the_way_and_time_does_not() {
+    fn after_the_cap_only_the_owner_opens_the_name_and_time_does_not() {
         let mut world = World::new();
         let mut failures = 0;
         while failures < 100 {
@@ -466,24 +471,28 @@ mod tests {
         }
         world.advance(100 * 24 * 3600);
         (0..BUCKETS).for_each(|bucket| {
-            world.names.sweep(bucket, world.now);
+            world.lockouts.sweep(bucket, world.now);
         });
         assert!(world.begin(1, None).is_err());
         let attempt = world.begin(1, Some(1)).unwrap();
-        world.finish(attempt, Outcome::Succeeded);
+        world.finish(attempt, AttemptOutcome::Succeeded);
         world.advance(24 * 3600);
         assert!(world.begin(1, None).is_ok());
     }
 
-    /// Guesses that a strategy gets: it says for how many seconds to wait after so many guesses and refusals in a row.
+    /// Returns the guesses that a strategy gets in `secs` seconds. `wait` is given the guesses so far and the refusals since
+    /// the last guess, and returns the seconds to wait.
     fn guesses_within(secs: u64, wait: impl Fn(u64, u64) -> u64) -> u64 {
         let mut world = World::new();
-        let (end, mut guesses, mut refused) = (world.now + Duration::from_secs(secs), 0, 0);
+        let end = world.now + Duration::from_secs(secs);
+        let mut guesses = 0;
+        let mut refused = 0;
         while world.now < end {
             match world.begin(1, None) {
                 Ok(attempt) => {
-                    (guesses, refused) = (guesses + 1, 0);
-                    world.finish(attempt, Outcome::Failed { known: true });
+                    guesses += 1;
+                    refused = 0;
+                    world.finish(attempt, AttemptOutcome::Failed { known: true });
                 }
                 Err(_) => refused += 1,
             }
@@ -493,13 +502,13 @@ mod tests {
     }
 
     #[test]
-    fn whatever_its_patience_a_guesser_with_all_networks_gets_forty_a_day_and_a_hundred_ever() {
+    fn a_guesser_of_any_patience_gets_forty_guesses_a_day_and_a_hundred_ever() {
         const DAY_SECS: u64 = 24 * 3600;
         let eager = |_, _| 1;
         let in_a_day = guesses_within(DAY_SECS, eager);
         assert!((30..=40).contains(&in_a_day), "{in_a_day}");
         assert_eq!(guesses_within(30 * DAY_SECS, |_, _| 60), 100);
-        // Waits until the ladder is forgotten, and begins anew.
+        // A guesser who waits until the ladder is forgotten and begins anew.
         for burst in [4, 5, 11, 30] {
             let patient = move |guesses: u64, refused| {
                 if guesses.is_multiple_of(burst) && refused == 0 { DAY_SECS } else { 600 }
@@ -509,7 +518,7 @@ mod tests {
     }
 
     proptest::proptest! {
-        /// Invariant: no order of attempts, pauses and restarts tells a name with an account from one without.
+        /// Invariant: no order of attempts, pauses and restarts distinguishes a name with an account from one without.
         #[test]
         fn known_and_unknown_names_are_locked_alike(
             steps in proptest::collection::vec((0_u8..4, 0_u64..30_000), 1..200),
@@ -525,7 +534,7 @@ mod tests {
                         _ => {}
                     }
                     let begun = world.begin(1, None);
-                    begun.map(|attempt| world.finish(attempt, Outcome::Failed { known: at == 0 }).lock_began)
+                    begun.map(|attempt| world.finish(attempt, AttemptOutcome::Failed { known: at == 0 }).lock_began)
                 });
                 proptest::prop_assert_eq!(seen[0], seen[1]);
             }
@@ -533,20 +542,21 @@ mod tests {
     }
 
     #[test]
-    fn a_full_table_lets_a_name_of_no_account_give_way_by_a_write() {
+    fn in_a_full_table_a_name_without_an_account_gives_way_by_a_write() {
         let mut world = World::new();
         let fail_unknown = |world: &mut World, number| {
             let attempt = world.begin(number, None).unwrap();
-            world.finish(attempt, Outcome::Failed { known: number == 0 });
+            world.finish(attempt, AttemptOutcome::Failed { known: number == 0 });
         };
         for number in 0..40 {
             fail_unknown(&mut world, number);
             world.advance(1);
         }
-        assert!(world.names.by_name.len() <= 4 && world.names.by_name.get(&name(0).0).is_some());
-        let before: Vec<_> = (0..40).map(|n| world.names.by_name.get(&name(n).0).cloned()).collect();
+        assert!(world.lockouts.by_name.len() <= 4);
+        assert!(world.lockouts.by_name.get(&name(0).0).is_some());
+        let before: Vec<_> = (0..40).map(|n| world.lockouts.by_name.get(&name(n).0).cloned()).collect();
         world.restart();
-        let after: Vec<_> = (0..40).map(|n| world.names.by_name.get(&name(n).0).cloned()).collect();
+        let after: Vec<_> = (0..40).map(|n| world.lockouts.by_name.get(&name(n).0).cloned()).collect();
         assert_eq!(before, after);
     }
 }

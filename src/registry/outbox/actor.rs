@@ -1,17 +1,17 @@
 //! The mailbox around the [`Outbox`].
 
 use super::record::MailV1;
-use super::state::{Outbox, Tried};
+use super::state::{DeliveryOutcome, Outbox};
 pub use super::state::{Post, Settle};
 use crate::journal::append::handle::Class;
 use crate::registry::{handles, reads, registry};
 
 registry!(Outbox, MailV1, "mail");
 
-/// Mails to be tried now.
+/// Reads the mails that are due.
 #[derive(Clone, Copy, Debug)]
 pub struct Due {
-    /// How many at most.
+    /// How many mails at most.
     pub limit: usize,
 }
 
@@ -19,7 +19,7 @@ pub struct Due {
 #[derive(Clone, Copy, Debug)]
 pub struct Blank;
 
-/// How many wait.
+/// Reads how many mails wait.
 #[derive(Clone, Copy, Debug)]
 pub struct Waiting;
 
@@ -34,8 +34,8 @@ reads!(Outbox {
     Waiting => usize, |outbox, _, _| outbox.len();
 });
 
-/// Returns the class of space for what came of a try. That a mail is gone must be written down, or it is sent again;
-/// when to try again may be forgotten.
+/// Returns the class of journal space for the outcome of a delivery. The removal of a mail must be written, or the mail is
+/// sent again; the time of the next try may be lost.
 fn class_of(settle: &Settle) -> Class {
-    if settle.tried == Tried::Failed { Class::Ordinary } else { Class::Essential }
+    if settle.outcome == DeliveryOutcome::Failed { Class::Ordinary } else { Class::Essential }
 }

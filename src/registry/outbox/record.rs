@@ -6,52 +6,52 @@ use crate::journal::format::codec::{Decode, Encode, Stored};
 use crate::registry::record::Record;
 use crate::system::clock::Timestamp;
 
-/// A mail to nobody is forgotten after so long where no thread sends any.
+/// How long a mail to nobody is kept if no thread sends mails.
 const NOBODYS_FOR: Duration = Duration::from_hours(1);
 
-/// What a mail is about. Append only.
+/// The subject of a mail. Append only.
 #[derive(Clone, Copy, Debug, Decode, Encode, Eq, PartialEq)]
 #[bincode(crate = "crate::journal::format::codec::bincode")]
 pub enum Kind {
     /// Prove this address.
     Verify,
-    /// Somebody tried to sign up with an address that has an account.
+    /// A sign-up named an address that has an account.
     AlreadyRegistered,
     /// Set a new password.
     Reset,
-    /// The password was set by a mailed token.
+    /// The password was set with a mailed token.
     ResetDone,
     /// The password was changed.
     PasswordChanged,
-    /// The account is locked for unknown devices; with a link that lifts it.
+    /// The account is locked for unknown devices. Holds a link that lifts the lock.
     Lockout,
     /// A spent refresh token came back.
     RefreshReused,
     /// Wrong passwords come from many networks.
     Targeted,
-    /// Prove another address of an account.
+    /// Prove a new address of an account.
     EmailChange,
-    /// The address was changed; with a link, to the one of before, that undoes it.
+    /// The address was changed. Goes to the former address, with a link that undoes it.
     EmailUndo,
 }
 
-/// A mail that waits to be sent. What it says is made when it is sent; a token in it is sealed.
+/// A mail that waits to be sent. Its text is composed when it is sent; a token in it is sealed.
 #[derive(Clone, Debug, Decode, Encode, Eq, PartialEq)]
 #[bincode(crate = "crate::journal::format::codec::bincode")]
 pub struct MailV1 {
-    /// Slot first, then random; also its Message-ID.
+    /// The slot, then random bytes. Also the Message-ID.
     pub id: [u8; 16],
-    /// To whom; one to nobody begins with `@`.
+    /// The address it goes to. A mail to nobody has one that begins with `@`.
     pub to: Box<str>,
-    /// What it is about.
+    /// Its subject.
     pub kind: Kind,
     /// The token of its link, sealed under the outbox key.
     pub token: Option<Vec<u8>>,
     /// When it was written, in milliseconds since 1970.
     pub written_ms: u64,
-    /// When to try next.
+    /// When to try next, in milliseconds since 1970.
     pub next_ms: u64,
-    /// How often it was tried.
+    /// The number of failed tries.
     pub tries: u32,
 }
 
@@ -73,24 +73,25 @@ impl Record for MailV1 {
 }
 
 impl MailV1 {
-    /// The address of nobody, as long as the one that was typed: it begins with `@`, as none does.
+    /// Returns the address of nobody with the length `len` of the address that was typed. It begins with `@`, as no address
+    /// does.
     pub fn to_nobody(len: usize) -> Box<str> {
         let mut to = String::from("@");
         to.extend(std::iter::repeat_n('-', len.saturating_sub(1)));
         to.into()
     }
 
-    /// Whether a sweep at or before `at` may have forgotten it: one to nobody, where no thread sends any.
+    /// Says whether a sweep at or before `at` may have removed it: only a mail to nobody, if no thread sends mails.
     pub fn may_be_forgotten(&self, at: Timestamp) -> bool {
         self.is_to_nobody() && at.since(Timestamp(self.written_ms)) >= NOBODYS_FOR
     }
 
-    /// Whether it only waits so that as much is done for a name without an account. It is never sent.
+    /// Says whether it waits only so that as much work is done for a name without an account. It is never sent.
     pub fn is_to_nobody(&self) -> bool {
         self.to.starts_with('@')
     }
 
-    /// Whether what was read back can be a mail.
+    /// Says whether some version may have written this record, which was read back.
     pub fn is_sound(&self) -> bool {
         self.to.contains('@') && self.written_ms <= self.next_ms
     }

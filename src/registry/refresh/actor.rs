@@ -8,21 +8,21 @@ use crate::value::id::{AccountId, FamilyId};
 
 registry!(Families, FamilyV1, "refresh", ends super::state::ended_by);
 
-/// The family of that id, if it is alive.
+/// Reads a family, if it is alive.
 #[derive(Clone, Copy, Debug)]
 pub struct Alive {
     /// The family.
     pub id: FamilyId,
 }
 
-/// The family of that id, alive or not.
+/// Reads a family, alive or not.
 #[derive(Clone, Copy, Debug)]
 pub struct Get {
     /// The family.
     pub id: FamilyId,
 }
 
-/// The families of an account that may be alive.
+/// Reads the families of an account that may be alive.
 #[derive(Clone, Copy, Debug)]
 pub struct OfAccount {
     /// The account.

@@ -10,11 +10,11 @@ use crate::value::id::{AccountId, FamilyId};
 #[derive(Clone, Copy, Debug, Decode, Encode, Eq, PartialEq)]
 #[bincode(crate = "crate::journal::format::codec::bincode")]
 pub enum Cause {
-    /// Its owner logged out.
+    /// The user logged out.
     LogOut,
     /// A spent token came back.
     Reuse,
-    /// An administrator, or the owner from the list of sessions.
+    /// An administrator ended it, or the owner of the account did from the list of sessions.
     Revoked,
 }
 
@@ -22,11 +22,11 @@ pub enum Cause {
 #[derive(Clone, Debug, Decode, Encode, Eq, PartialEq)]
 #[bincode(crate = "crate::journal::format::codec::bincode")]
 pub struct FamilyV1 {
-    /// Minted in the slot of its account.
+    /// Its id, in the slot of its account.
     pub id: FamilyId,
-    /// The account that logged in.
+    /// The account that it belongs to.
     pub account: AccountId,
-    /// The account's `auth_epoch` at log-in; the family is dead once the account carries another one.
+    /// The account's epoch at log-in. The family is invalid once the account has another one.
     pub auth_epoch: u64,
     /// The global epoch at log-in.
     pub global_epoch: u64,
@@ -34,23 +34,23 @@ pub struct FamilyV1 {
     pub opened_ms: u64,
     /// When the live token was minted.
     pub rotated_ms: u64,
-    /// When the live token dies unused.
+    /// When the live token expires unless it is used.
     pub idle_end_ms: u64,
-    /// When the family ends whatever happens.
+    /// When the family expires, however much it is used.
     pub absolute_end_ms: u64,
     /// The number of the live token, from 0.
     pub generation: u32,
     /// SHA-256 of the live token's secret.
     pub digest: [u8; 32],
-    /// The token that was spent last, and what it was spent for.
+    /// The token that was spent last, and its successor; `None` before the first rotation.
     pub spent: Option<Box<SpentV1>>,
-    /// Why the family was ended, if it was.
+    /// Why the family was ended; `None` while it was not.
     pub ended: Option<Cause>,
-    /// For the list of sessions: the network of the log-in, a blank, and what the client called itself, cut short.
+    /// For the list of sessions: the network of the log-in, a space, and the client's `User-Agent`, truncated.
     pub client: Box<str>,
 }
 
-/// What is kept of the token that was spent last.
+/// The token of a family that was spent last.
 #[derive(Clone, Debug, Decode, Encode, Eq, PartialEq)]
 #[bincode(crate = "crate::journal::format::codec::bincode")]
 pub struct SpentV1 {
@@ -78,7 +78,8 @@ impl Record for FamilyV1 {
 }
 
 impl FamilyV1 {
-    /// Whether what was read back can be a family: its ids exist and lie in one slot, its times are in order.
+    /// Says whether some version may have written this record, which was read back: its ids lie in one slot, and its times
+    /// are in order.
     pub fn is_sound(&self) -> bool {
         self.id.slot() == self.account.slot()
             && self.opened_ms <= self.rotated_ms
@@ -87,17 +88,17 @@ impl FamilyV1 {
             && (self.generation == 0) == self.spent.is_none()
     }
 
-    /// The network of the log-in.
+    /// Returns the network of the log-in.
     pub fn network(&self) -> &str {
         self.client.split_once(' ').map_or(&*self.client, |(network, _)| network)
     }
 
-    /// What the client called itself.
+    /// Returns the client's `User-Agent`.
     pub fn user_agent(&self) -> &str {
         self.client.split_once(' ').map_or("", |(_, user_agent)| user_agent)
     }
 
-    /// Whether the live token, and with it the family, is out of time.
+    /// Says whether the live token, and with it the family, is expired at `now`.
     pub const fn is_expired(&self, now: Timestamp) -> bool {
         now.as_millis() >= self.idle_end_ms
     }

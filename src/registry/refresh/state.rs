@@ -13,10 +13,10 @@ use crate::value::id::{AccountId, FamilyId};
 /// A decision about families with verdict `V`.
 pub type Decision<V> = record::Decision<FamilyV1, V>;
 
-/// How long things hold.
+/// The lifetimes of families and tokens.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
-    /// While a spent token gets its successor again.
+    /// How long a spent token gets its successor again.
     pub grace: Duration,
     /// How long a token lives unused.
     pub idle: Duration,
@@ -27,11 +27,11 @@ pub struct Limits {
 /// Opens a family at a log-in.
 #[derive(Clone, Debug)]
 pub struct OpenFamily {
-    /// Minted in the account's slot.
+    /// The id of the new family, minted in the account's slot.
     pub id: FamilyId,
-    /// Whose it is.
+    /// The account that it belongs to.
     pub account: AccountId,
-    /// The account's epoch as the gate has just seen it.
+    /// The account's epoch, as the gate has just read it.
     pub auth_epoch: u64,
     /// The global epoch.
     pub global_epoch: u64,
@@ -39,11 +39,11 @@ pub struct OpenFamily {
     pub digest: SecretDigest,
     /// The network of the log-in.
     pub network: Box<str>,
-    /// What the client calls itself, cut short.
+    /// The client's `User-Agent`, truncated.
     pub user_agent: Box<str>,
 }
 
-/// A token is presented for a new one. Its check tag was right, so it was once minted here.
+/// Presents a token for a new one. Its check tag was right, so it was minted here.
 #[derive(Clone, Debug)]
 pub struct Rotate {
     /// The family it names.
@@ -52,9 +52,9 @@ pub struct Rotate {
     pub generation: u32,
     /// SHA-256 of its secret.
     pub digest: SecretDigest,
-    /// SHA-256 of the secret of the token that would follow.
+    /// SHA-256 of the secret of the token that would succeed it.
     pub next_digest: SecretDigest,
-    /// That secret, sealed under a key from the presented token.
+    /// The successor's secret, sealed under a key derived from the presented token.
     pub next_sealed: SealedSuccessor,
 }
 
@@ -89,28 +89,28 @@ pub struct CarryOver {
     pub to: u64,
 }
 
-/// What a rotation gave.
+/// The result of a rotation.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Rotated {
-    /// The proposed token is the live one now.
+    /// The proposed successor is the live token now.
     Fresh(FamilyV1),
-    /// The token was spent moments ago: here is the same successor, to be opened with the presented token.
+    /// The token was spent within the grace: its successor again, to be opened with the presented token.
     Again(FamilyV1, SealedSuccessor),
 }
 
-/// Why a token gives nothing.
+/// Why a token is refused.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 pub enum Refusal {
-    /// No such family, or the secret is not its token's.
+    /// No family has this id, or the secret is wrong.
     #[error("no such refresh token")]
     Unknown,
-    /// The family or its live token is out of time.
+    /// The family or its live token is expired.
     #[error("refresh token has expired")]
     Expired,
     /// The family was ended before.
     #[error("refresh token was revoked")]
     Revoked,
-    /// The token was spent before; its family is ended by this very request.
+    /// The token was spent before; this request ends its family.
     #[error("refresh token was already spent")]
     Reused,
     /// The family was ended by an earlier reuse.
@@ -118,7 +118,7 @@ pub enum Refusal {
     EndedForReuse,
 }
 
-/// All families of an engine.
+/// All families of one engine.
 pub struct Families {
     by_id: Buckets<[u8; 16], FamilyV1>,
     by_account: ByAccount,
@@ -126,27 +126,27 @@ pub struct Families {
 }
 
 impl Families {
-    /// No families yet.
+    /// Creates an empty set of families.
     pub fn new(limits: Limits) -> Self {
         Self { by_id: Buckets::new(), by_account: ByAccount::new(), limits }
     }
 
-    /// The family of that name, alive or not.
+    /// Returns the family of `id`, alive or not.
     pub fn get(&self, id: FamilyId) -> Option<&FamilyV1> {
         self.by_id.get(&id.to_bytes())
     }
 
-    /// Families held, ended ones included until they expire.
+    /// Returns the number of families, including ended ones until they expire.
     pub const fn len(&self) -> usize {
         self.by_id.len()
     }
 
-    /// Whether there is none.
+    /// Says whether there is no family.
     pub const fn is_empty(&self) -> bool {
         self.by_id.is_empty()
     }
 
-    /// What opening a family at `now` means.
+    /// Decides the opening of a family at `now`.
     pub fn open(&self, open: &OpenFamily, now: Timestamp) -> Decision<FamilyV1> {
         let absolute_end = now + self.limits.absolute;
         let family = FamilyV1 {
@@ -167,7 +167,7 @@ impl Families {
         Decision::put(family.clone(), family)
     }
 
-    /// What presenting a token at `now` means. Changes nothing.
+    /// Decides what a presented token gets at `now`.
     ///
     /// Security: a false grant gives a thief a token; a false [`Refusal::Reused`] logs an honest user out.
     /// Source: RFC 9700 §4.14.2.
@@ -197,7 +197,8 @@ impl Families {
         if rotate.generation > newest {
             return Decision::unchanged(Err(Refusal::Unknown));
         }
-        // Spent. Of the one spent last we can still tell its secret; of older ones only that we minted them.
+        // The token is spent. The secret of the one spent last can still be checked; of an older one it is only known that
+        // it was minted here.
         let last = family.spent.as_ref().filter(|_| rotate.generation.checked_add(1) == Some(newest));
         if let Some(spent) = last
             && SecretDigest(spent.digest) != rotate.digest
@@ -216,7 +217,7 @@ impl Families {
         }
     }
 
-    /// What ending a family means. Idempotent: the first cause stays.
+    /// Decides the end of a family. Idempotent: the first cause stays.
     pub fn end(&self, end: End) -> Decision<()> {
         match self.get(end.id) {
             Some(family) if family.ended.is_none() => Decision::put(ended(family, end.cause), ()),
@@ -224,7 +225,8 @@ impl Families {
         }
     }
 
-    /// What ending the families of an account but one means: for so many as one entry holds. True when there are more.
+    /// Decides the end of the families of an account but one, at most [`ENDED_AT_ONCE`] of them. The verdict says whether
+    /// there are more.
     pub fn end_others(&self, end_others: EndOthers, now: Timestamp) -> Decision<bool> {
         let EndOthers { account, except, cause } = end_others;
         let mut others =
@@ -234,23 +236,24 @@ impl Families {
         Decision { writes, verdict: others.next().is_some() }
     }
 
-    /// Families that are dead and whose last access token may have been made since `since`: when at the latest. A rotation
-    /// that is answered again within the grace makes one as well. Dead is what was ended, and what does not stand: what its
-    /// account's epoch has left behind, though a crash came before it was ended.
+    /// Returns the families that give nothing any more and whose last access token may have been issued since `since`, each
+    /// with the latest time at which it may have been issued. A rotation that is answered again within the grace issues one
+    /// as well. A family gives nothing if it was ended, or if `is_valid` says no: its account's epoch may have been raised
+    /// just before a crash, before the family was ended.
     pub fn dead_since(
         &self,
         since: Timestamp,
-        stands: impl Fn(&FamilyV1) -> bool,
+        is_valid: impl Fn(&FamilyV1) -> bool,
     ) -> impl Iterator<Item = (FamilyId, Timestamp)> {
-        let all = self.by_id.iter();
+        let families = self.by_id.iter().map(|(_, family)| family);
         let grace = self.limits.grace;
-        let made = all.map(move |(_, family)| (family, Timestamp(family.rotated_ms) + grace));
-        let dead =
-            made.filter(move |(family, made)| *made >= since && (family.ended.is_some() || !stands(family)));
-        dead.map(|(family, made)| (family.id, made))
+        let issued = families.map(move |family| (family, Timestamp(family.rotated_ms) + grace));
+        let is_dead = move |family: &FamilyV1| family.ended.is_some() || !is_valid(family);
+        let dead = issued.filter(move |(family, issued)| *issued >= since && is_dead(family));
+        dead.map(|(family, issued)| (family.id, issued))
     }
 
-    /// What going on under another epoch means, for the one family that changed the password.
+    /// Decides that a family goes on under another epoch of its account: the one family that changed the password.
     pub fn carry_over(&self, carry_over: CarryOver) -> Decision<()> {
         let CarryOver { family, from, to } = carry_over;
         match self.get(family) {
@@ -261,18 +264,18 @@ impl Families {
         }
     }
 
-    /// Recovery begins: nobody asks for what an account has until [`Families::recovered`].
+    /// Begins recovery. The families of an account cannot be found until [`Families::recovered`].
     pub fn recover(&mut self) {
-        self.by_account.wait();
+        self.by_account.suspend();
     }
 
-    /// Recovery is over.
+    /// Ends recovery and builds the index.
     pub fn recovered(&mut self) {
         let all = self.by_id.iter();
         self.by_account.build(all.map(|(id, family)| (family.account.to_bytes(), *id)));
     }
 
-    /// Makes `write` true. Cannot fail: it was just decided, or it was read back.
+    /// Applies `write`. Cannot fail: the write was just decided, or it was read back.
     pub fn apply(&mut self, write: Write<FamilyV1>) {
         match write {
             Write::Put(family) => {
@@ -291,25 +294,25 @@ impl Families {
         self.by_account.remove(family.account.to_bytes(), id);
     }
 
-    /// The families of an account that may still be alive.
+    /// Returns the families of `account` that may still be alive.
     pub fn of_account(&self, account: AccountId, now: Timestamp) -> Vec<FamilyV1> {
         let families = self.by_account.of(account.to_bytes()).filter_map(|id| self.by_id.get(id));
         families.filter(|family| alive(family, now).is_ok()).cloned().collect()
     }
 
-    /// All records in their buckets.
+    /// Returns all records in their buckets.
     pub const fn buckets(&self) -> &Buckets<[u8; 16], FamilyV1> {
         &self.by_id
     }
 
-    /// Forgets the families of one bucket that are past their absolute end, and says how many.
+    /// Removes the families of one bucket that are past their absolute end, and returns how many there were.
     ///
-    /// No write: the end stands in the record, so what replay brings back is still expired. An ended family stays
-    /// until then, so that its tokens are told from unknown ones.
+    /// Writes nothing to the journal: the end is in the record, so a replayed record is still expired. An ended family stays
+    /// until then, so that its tokens can be told from unknown ones.
     pub fn sweep(&mut self, bucket: usize, now: Timestamp) -> usize {
-        let over = |family: &FamilyV1| now.as_millis() >= family.absolute_end_ms;
+        let is_over = |family: &FamilyV1| now.as_millis() >= family.absolute_end_ms;
         let keys: Vec<_> =
-            self.by_id.bucket(bucket).filter(|(_, family)| over(family)).map(|(key, _)| *key).collect();
+            self.by_id.bucket(bucket).filter(|(_, family)| is_over(family)).map(|(key, _)| *key).collect();
         for key in &keys {
             self.forget(*key);
         }
@@ -317,7 +320,8 @@ impl Families {
     }
 }
 
-/// The family that a write ends, if it ends one: it is told once, since nothing is written of an ended one again.
+/// Returns the family that a write ends, if it ends one. Each family is returned once, since an ended family is not written
+/// again.
 pub(super) fn ended_by(write: &Write<FamilyV1>) -> Option<[u8; 16]> {
     match write {
         Write::Put(family) => family.ended.map(|_| family.key()),
@@ -325,7 +329,7 @@ pub(super) fn ended_by(write: &Write<FamilyV1>) -> Option<[u8; 16]> {
     }
 }
 
-/// Whether a family gives anything at `now`; the gate asks for the epochs.
+/// Checks that a family is alive at `now`. The gate checks the epochs.
 pub fn alive(family: &FamilyV1, now: Timestamp) -> Result<(), Refusal> {
     match family.ended {
         Some(Cause::Reuse) => Err(Refusal::EndedForReuse),
@@ -336,7 +340,7 @@ pub fn alive(family: &FamilyV1, now: Timestamp) -> Result<(), Refusal> {
 }
 
 fn ended(family: &FamilyV1, cause: Cause) -> FamilyV1 {
-    // Nothing is left to be handed out again.
+    // The successor must not be handed out again.
     let spent = family.spent.clone().map(|spent| Box::new(SpentV1 { successor: [0; 40], ..*spent }));
     FamilyV1 { ended: Some(cause), spent, ..family.clone() }
 }
@@ -354,7 +358,7 @@ mod tests {
         absolute: Duration::from_hours(2160),
     };
 
-    /// A token as its holder sees it: the secret is one byte, its digest that byte thirty-two times.
+    /// A token as its holder sees it: its generation, and its secret of one byte, whose digest is that byte 32 times.
     type Token = (u32, u8);
 
     struct World {
@@ -387,11 +391,11 @@ mod tests {
                 user_agent: "test".into(),
             };
             let decision = world.families.open(&open, world.now);
-            world.make_true(decision.writes);
+            world.apply(decision.writes);
             (world, (0, 0))
         }
 
-        fn make_true(&mut self, writes: Vec<Write<FamilyV1>>) {
+        fn apply(&mut self, writes: Vec<Write<FamilyV1>>) {
             for write in writes {
                 if let Write::Put(family) = &write {
                     assert!(family.is_sound(), "{family:?}");
@@ -411,7 +415,7 @@ mod tests {
                 next_sealed: [self.minted; 40],
             };
             let decision = self.families.rotate(&rotate, self.now);
-            self.make_true(decision.writes);
+            self.apply(decision.writes);
             decision.verdict.map(|rotated| match rotated {
                 Rotated::Fresh(family) => (family.generation, self.minted),
                 Rotated::Again(family, sealed) => (family.generation, sealed[0]),
@@ -420,7 +424,7 @@ mod tests {
 
         fn end(&mut self, cause: Cause) {
             let decision = self.families.end(End { id: id(), cause });
-            self.make_true(decision.writes);
+            self.apply(decision.writes);
         }
 
         fn restart(&mut self) {
@@ -448,7 +452,7 @@ mod tests {
     }
 
     #[test]
-    fn a_used_successor_closes_the_grace_of_the_token_before() {
+    fn a_used_successor_ends_the_grace_of_the_token_before() {
         let (mut world, first) = World::new();
         let second = world.rotate(first).unwrap();
         let third = world.rotate(second).unwrap();
@@ -457,7 +461,7 @@ mod tests {
     }
 
     #[test]
-    fn log_out_ends_tokens_in_grace_too_and_its_cause_stays() {
+    fn log_out_also_ends_tokens_in_grace_and_its_cause_stays() {
         let (mut world, first) = World::new();
         let second = world.rotate(first).unwrap();
         world.end(Cause::LogOut);
@@ -491,7 +495,8 @@ mod tests {
         assert_eq!(busy.rotate(token), Err(Refusal::Expired));
         let swept: usize =
             (0..crate::journal::format::buckets::BUCKETS).map(|at| busy.families.sweep(at, busy.now)).sum();
-        assert_eq!((swept, busy.families.len()), (1, 0));
+        assert_eq!(swept, 1);
+        assert!(busy.families.is_empty());
     }
 
     #[derive(Clone, Debug)]
@@ -512,7 +517,7 @@ mod tests {
     }
 
     #[test]
-    fn all_families_of_an_account_but_one_end_entry_by_entry_and_what_lost_its_account_is_told_as_dead() {
+    fn families_of_an_account_but_one_end_entry_by_entry_and_are_listed_as_dead() {
         let (mut world, _) = World::new();
         let account = AccountId::mint(Slot::new(9).unwrap(), [2; 14]);
         let open = |world: &mut World, number: u8, epoch: u64| {
@@ -522,7 +527,7 @@ mod tests {
             let open =
                 OpenFamily { id, account, auth_epoch: epoch, global_epoch: 0, digest, network, user_agent };
             let decision = world.families.open(&open, world.now);
-            world.make_true(decision.writes);
+            world.apply(decision.writes);
         };
         (2..=150).for_each(|number| open(&mut world, number, 1));
         let mut entries = Vec::new();
@@ -533,7 +538,7 @@ mod tests {
             let changes: Vec<_> = writes.iter().map(|write| write.to_change().unwrap()).collect();
             assert!(crate::journal::format::entry::Entry::encode(&changes).is_ok());
             entries.push(writes.len());
-            world.make_true(writes);
+            world.apply(writes);
             if !verdict {
                 break;
             }
@@ -544,15 +549,15 @@ mod tests {
         let dead =
             |world: &World, since| world.families.dead_since(since, |family| family.auth_epoch == 1).count();
         assert_eq!(dead(&world, world.now), 150);
-        // Within the grace the last rotation may have been answered again, with a token made then.
+        // Within the grace the last rotation may have been answered again, which issues a token at that time.
         assert_eq!(dead(&world, world.now + LIMITS.grace), 150);
         assert_eq!(dead(&world, world.now + LIMITS.grace + Duration::from_secs(1)), 0);
     }
 
     proptest! {
-        /// Owner and thief hold copies of any tokens ever given and use them in any order. Invariants: at each
-        /// generation one token only is ever given out; once a family is ended no token gives anything again; a
-        /// restart that replays the writes changes no answer.
+        /// Owner and thief hold copies of all tokens ever issued and use them in any order. Invariants: each generation
+        /// has one token only; once a family is ended no token gets anything again; a restart that replays the writes
+        /// changes no answer.
         #[test]
         fn two_holders_never_get_two_tokens_of_one_generation(steps in prop::collection::vec(step(), 1..60)) {
             let (mut world, first) = World::new();

@@ -8,9 +8,9 @@ use crate::value::id::AccountId;
 
 registry!(MailedTokens, MailedV1, "reset");
 
-/// Looks at a token without redeeming it.
+/// Reads a token without redeeming it.
 #[derive(Clone, Copy, Debug)]
-pub struct Look {
+pub struct Peek {
     /// The token, as it would be redeemed.
     pub redeem: Redeem,
 }
@@ -35,18 +35,18 @@ handles!(MailedTokens {
     EndAll => (), Essential, |mailed, end_all, _| mailed.end_all(end_all.account);
 });
 
-/// Whether an account has a live token of a purpose.
+/// Asks whether an account has a live token for a purpose.
 #[derive(Clone, Copy, Debug)]
 pub struct Live {
-    /// Whose.
+    /// The account.
     pub account: AccountId,
-    /// What it is good for.
+    /// The purpose of the token.
     pub purpose: Purpose,
-    /// Of which global epoch: one of another is dead.
+    /// The global epoch. A token of another one is invalid.
     pub global_epoch: u64,
 }
 
 reads!(MailedTokens {
     Live => bool, |mailed, live, now| mailed.has_live(live.account, live.purpose, live.global_epoch, now);
-    Look => Result<MailedV1, Invalid>, |mailed, look, now| mailed.look(look.redeem, now).cloned();
+    Peek => Result<MailedV1, Invalid>, |mailed, peek, now| mailed.peek(peek.redeem, now).cloned();
 });

@@ -3,41 +3,42 @@
 use crate::journal::format::codec::{Decode, Encode, Stored};
 use crate::registry::record::Record;
 
-/// What a mailed token is good for, and for nothing else. Append only.
+/// The one purpose of a mailed token. Append only.
 #[derive(Clone, Copy, Debug, Decode, Encode, Eq, Hash, PartialEq)]
 #[bincode(crate = "crate::journal::format::codec::bincode")]
 pub enum Purpose {
-    /// To set a new password.
+    /// Sets a new password.
     Reset,
-    /// To prove that mail reaches the address.
+    /// Proves that mail reaches the address of an account.
     Verify,
-    /// To lift a lockout.
+    /// Lifts a lockout.
     Unlock,
-    /// To prove another address of an account.
+    /// Proves a new address of an account.
     EmailChange,
-    /// To go back to the address of before.
+    /// Goes back to the address that an account had before.
     EmailUndo,
 }
 
-/// A mailed token as it is stored: only its digest. A redeemed one is gone.
+/// A mailed token as it is stored: only its digest. A redeemed token is removed.
 #[derive(Clone, Debug, Decode, Encode, Eq, PartialEq)]
 #[bincode(crate = "crate::journal::format::codec::bincode")]
 pub struct MailedV1 {
-    /// [`MailedId`](crate::value::id::MailedId).
+    /// Its [`MailedId`](crate::value::id::MailedId).
     pub id: [u8; 16],
-    /// [`AccountId`](crate::value::id::AccountId), in the same slot; of nobody, an id that no account has.
+    /// The [`AccountId`](crate::value::id::AccountId) of its account, in the same slot; for an unknown name, an id that no
+    /// account has.
     pub account: [u8; 16],
-    /// What it is good for.
+    /// Its purpose.
     pub purpose: Purpose,
     /// The account's epoch when it was minted.
     pub auth_epoch: u64,
     /// The global epoch when it was minted.
     pub global_epoch: u64,
-    /// SHA-256 of its secret; zeros where it is nobody's.
+    /// SHA-256 of its secret; [`Self::NOBODYS`] for an unknown name.
     pub digest: [u8; 32],
     /// When it was minted, in milliseconds since 1970.
     pub minted_ms: u64,
-    /// When it is out of time.
+    /// When it expires.
     pub end_ms: u64,
 }
 
@@ -59,15 +60,15 @@ impl Record for MailedV1 {
 }
 
 impl MailedV1 {
-    /// In place of a digest, where a token is nobody's: no secret has it.
+    /// Stands for the digest of a token for an unknown name: no secret has this digest.
     pub const NOBODYS: [u8; 32] = [0; 32];
 
-    /// Whether it only stands here so that as much is written for a name without an account.
+    /// Says whether it is for an unknown name, and exists only so that as much is written as for a known one.
     pub fn is_nobodys(&self) -> bool {
         self.digest == Self::NOBODYS
     }
 
-    /// Whether what was read back can be a mailed token.
+    /// Says whether some version may have written this record, which was read back.
     pub fn is_sound(&self) -> bool {
         self.id.first_chunk::<2>() == self.account.first_chunk::<2>() && self.minted_ms <= self.end_ms
     }

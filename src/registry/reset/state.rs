@@ -15,84 +15,86 @@ use crate::value::network::Network;
 pub type Decision<V> = record::Decision<MailedV1, V>;
 
 const HOUR: Duration = Duration::from_hours(1);
-/// Mails that one network may ask for in an hour.
+/// The most mails that one network may ask for in an hour.
 const MAILS_PER_NETWORK: usize = 10;
-/// Mails in an hour beyond which only the first of an account goes out.
+/// The number of mails in an hour after which only the first mail of each account is sent.
 const MAILS_IN_ALL: usize = 1000;
-/// Networks that are remembered.
+/// The most networks that are remembered.
 const ASKED_MAX: usize = 100_000;
-/// Tokens of nobody that are kept. Beyond it something smaller is written for them: only under a flood does that tell a
-/// name with an account from one without, and only to whoever can weigh a write of 4 KiB by its content.
+/// The most tokens for unknown names that are kept. After that a smaller record is written for an unknown name. Only under
+/// a flood does this tell a known name from an unknown one, and only to an attacker who can measure a write of 4 KiB by
+/// its content.
 const NOBODYS_MAX: usize = 50_000;
-/// How long a change of address can be undone.
+/// How long a change of the address can be undone.
 const UNDO_FOR: Duration = Duration::from_hours(72);
 
-/// How long tokens live, and how many are mailed.
+/// The lifetimes of tokens, and the quota of mails.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
-    /// A reset token, and one that unlocks.
+    /// The lifetime of a token that resets a password or lifts a lockout.
     pub reset: Duration,
-    /// One that proves an address.
+    /// The lifetime of a token that proves an address.
     pub verify: Duration,
-    /// Mails to one account in an hour, of each purpose.
+    /// The most mails to one account in an hour, for each purpose.
     pub mails_per_hour: u32,
 }
 
-/// A token is to be mailed, or for an unknown name only the same work done.
+/// Mints a token that is to be mailed, or does the same work for an unknown name.
 #[derive(Clone, Debug)]
 pub struct Mint {
-    /// Minted in the account's slot.
+    /// The id of the new token, minted in the account's slot.
     pub id: MailedId,
-    /// For whom; where there is no such account, an id that none has, the same for one name each time.
+    /// The account; for an unknown name, an id that no account has, always the same for one name.
     pub account: AccountId,
-    /// The account's epoch as it was looked up.
+    /// The account's epoch, as it was read.
     pub auth_epoch: u64,
     /// The global epoch.
     pub global_epoch: u64,
-    /// What it will be good for.
+    /// The purpose of the token.
     pub purpose: Purpose,
     /// SHA-256 of its secret.
     pub digest: SecretDigest,
-    /// Who asks for it; none where nobody does.
+    /// The network of the client that asks for the mail; `None` if the server itself does.
     pub network: Option<Network>,
-    /// There is no such account: everything is the same, but no secret redeems what is written.
+    /// Whether the name is unknown: the work is the same, but no secret redeems the token.
     pub for_nobody: bool,
 }
 
-/// A token comes back.
+/// Redeems a token.
 #[derive(Clone, Copy, Debug)]
 pub struct Redeem {
-    /// Which one it names.
+    /// The id that it names.
     pub id: MailedId,
     /// SHA-256 of its secret.
     pub digest: SecretDigest,
-    /// What it is used for.
+    /// The purpose it is used for.
     pub purpose: Purpose,
 }
 
-/// No such token, another one's secret, another purpose, redeemed, replaced or out of time: told apart to nobody.
+/// The token is unknown, redeemed, replaced or expired, or has another secret or purpose. A client is never told which.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 #[error("invalid or expired token")]
 pub struct Invalid;
 
-/// All mailed tokens of an engine: one at most of each account and purpose.
+/// All mailed tokens of one engine: at most one for each account and purpose.
 pub struct MailedTokens {
     by_id: Buckets<[u8; 16], MailedV1>,
     by_use: HashMap<([u8; 16], Purpose), [u8; 16]>,
-    /// When mails went out in the last hour. In memory alone: a restart forgives at most one hour's quota.
+    /// When mails were sent in the last hour. In memory alone: a restart forgives at most one hour's quota.
     mails: HashMap<([u8; 16], Purpose), Vec<Timestamp>>,
-    /// When networks asked for mails in the last hour. In memory alone as well.
+    /// When networks asked for mails in the last hour. Also in memory alone.
     asked: HashMap<Network, Vec<Timestamp>>,
-    /// Mails in all since then.
+    /// When the hour began in which mails of all accounts are counted.
     hour_began: Timestamp,
+    /// Mails of all accounts since then.
     in_hour: usize,
-    /// Tokens that are nobody's.
+    /// Tokens for unknown names.
     nobodys: usize,
     limits: Limits,
 }
 
 impl MailedTokens {
-    /// None yet.
+    /// Creates an empty set of tokens.
     pub fn new(limits: Limits) -> Self {
         Self {
             by_id: Buckets::new(),
@@ -106,21 +108,21 @@ impl MailedTokens {
         }
     }
 
-    /// All records in their buckets.
+    /// Returns all records in their buckets.
     pub const fn buckets(&self) -> &Buckets<[u8; 16], MailedV1> {
         &self.by_id
     }
 
-    /// What minting at `now` means; true when the mail is to go out. A new token ends the one before. Beyond the quota
-    /// nothing is minted, yet something is written. For nobody it is all the same, quota included.
+    /// Decides the minting of a token at `now`. The verdict says whether the mail is to be sent. A new token ends the one
+    /// before. Beyond the quota nothing is minted, but something is written. An unknown name is treated alike, quota
+    /// included.
     pub fn mint(&self, mint: &Mint, now: Timestamp) -> Decision<bool> {
-        let nothing = Write::Remove(mint.id.to_bytes());
         let used = (mint.account.to_bytes(), mint.purpose);
         if !self.is_within_quota(mint, now) {
-            return Decision { writes: vec![nothing], verdict: false };
+            return Decision::remove(mint.id.to_bytes(), false);
         }
         if mint.for_nobody && self.nobodys >= NOBODYS_MAX {
-            return Decision { writes: vec![nothing], verdict: true };
+            return Decision::remove(mint.id.to_bytes(), true);
         }
         let life = match mint.purpose {
             Purpose::Verify | Purpose::EmailChange => self.limits.verify,
@@ -141,33 +143,33 @@ impl MailedTokens {
         Decision { writes: before.into_iter().chain([put]).collect(), verdict: true }
     }
 
-    /// Whether a mail may go out: so many of a purpose to an account, so many that a network asks for, and so many in
-    /// all. What is asked for in all never keeps back the first mail of an account: that lane is reserved.
+    /// Says whether a mail may be sent. There is a quota for each account and purpose, one for each network, and one for all
+    /// mails. The last one never holds back the first mail of an account.
     fn is_within_quota(&self, mint: &Mint, now: Timestamp) -> bool {
         if mint.purpose == Purpose::EmailUndo {
-            // Told whatever else was; one at most, so that the first owner's link is never replaced.
+            // Sent outside every quota. One at most, so that the link of the first owner is never replaced.
             return !self.has_live(mint.account, mint.purpose, mint.global_epoch, now);
         }
         let used = (mint.account.to_bytes(), mint.purpose);
-        let lately = |mails: Option<&Vec<Timestamp>>| {
+        let count_in_hour = |mails: Option<&Vec<Timestamp>>| {
             mails.into_iter().flatten().filter(|at| now.since(**at) < HOUR).count()
         };
-        let own = lately(self.mails.get(&used));
-        let of_network = mint.network.map_or(0, |network| lately(self.asked.get(&network)));
+        let own = count_in_hour(self.mails.get(&used));
+        let of_network = mint.network.map_or(0, |network| count_in_hour(self.asked.get(&network)));
         let in_all = if now.since(self.hour_began) < HOUR { self.in_hour } else { 0 };
         own < self.limits.mails_per_hour as usize
             && of_network < MAILS_PER_NETWORK
             && (own == 0 || in_all < MAILS_IN_ALL)
     }
 
-    /// Whether an account has a live token of a purpose. One of another global epoch is dead.
+    /// Says whether `account` has a live token for `purpose`. A token of another global epoch is invalid.
     pub fn has_live(&self, account: AccountId, purpose: Purpose, global_epoch: u64, now: Timestamp) -> bool {
         let id = self.by_use.get(&(account.to_bytes(), purpose));
         let token = id.and_then(|id| self.by_id.get(id));
         token.is_some_and(|token| token.global_epoch == global_epoch && now.as_millis() < token.end_ms)
     }
 
-    /// Counts a mail that goes out, or for nobody would have.
+    /// Counts a mail that is sent, or would be if the name were known.
     pub fn count_mail(&mut self, mint: &Mint, now: Timestamp) {
         let used = (mint.account.to_bytes(), mint.purpose);
         if mint.for_nobody && self.mails.len() >= ASKED_MAX && !self.mails.contains_key(&used) {
@@ -177,20 +179,21 @@ impl MailedTokens {
         mails.retain(|at| now.since(*at) < HOUR);
         mails.push(now);
         if mint.for_nobody {
-            // What goes out in all must not be used up by names that nobody has.
+            // Unknown names must not use up the quota of all mails.
             return;
         }
         if now.since(self.hour_began) >= HOUR {
-            (self.hour_began, self.in_hour) = (now, 0);
+            self.hour_began = now;
+            self.in_hour = 0;
         }
         self.in_hour += 1;
     }
 
-    /// Counts what a network asked for, whether or not there was an account and a mail.
+    /// Counts a request of `network`, whether or not there was an account and a mail.
     pub fn count_asked(&mut self, network: Network, now: Timestamp) {
         if self.asked.len() >= ASKED_MAX && !self.asked.contains_key(&network) {
-            // The limiter has let a hundred thousand networks through within the hour: what counts now is the quota of each
-            // account. The sweep makes room; to look for it here would cost each request a walk through all of them.
+            // The rate limit has let a hundred thousand networks through within the hour; the quota of each account still
+            // holds. The sweep makes room. Making room here would cost each request a scan of all networks.
             return;
         }
         let asked = self.asked.entry(network).or_default();
@@ -200,13 +203,13 @@ impl MailedTokens {
         }
     }
 
-    /// The token that would be redeemed, which stays usable.
-    pub fn look(&self, redeem: Redeem, now: Timestamp) -> Result<&MailedV1, Invalid> {
+    /// Returns the token that would be redeemed. It stays usable.
+    pub fn peek(&self, redeem: Redeem, now: Timestamp) -> Result<&MailedV1, Invalid> {
         self.by_id
             .get(&redeem.id.to_bytes())
             .filter(|token| {
-                let right = SecretDigest(token.digest) == redeem.digest;
-                right
+                let is_right = SecretDigest(token.digest) == redeem.digest;
+                is_right
                     && !token.is_nobodys()
                     && token.purpose == redeem.purpose
                     && now.as_millis() < token.end_ms
@@ -214,23 +217,23 @@ impl MailedTokens {
             .ok_or(Invalid)
     }
 
-    /// What redeeming means: once, and never again.
+    /// Decides the redemption of a token, which succeeds once.
     pub fn redeem(&self, redeem: Redeem, now: Timestamp) -> Decision<Result<MailedV1, Invalid>> {
-        match self.look(redeem, now) {
-            Ok(token) => Decision { writes: vec![Write::Remove(token.id)], verdict: Ok(token.clone()) },
+        match self.peek(redeem, now) {
+            Ok(token) => Decision::remove(token.id, Ok(token.clone())),
             Err(invalid) => Decision::unchanged(Err(invalid)),
         }
     }
 
-    /// What ending all tokens of an account means.
+    /// Decides the end of all tokens of an account.
     pub fn end_all(&self, account: AccountId) -> Decision<()> {
-        // The way back to an address of before stays: it is for the case that all of this was not its owner.
+        // The undo of a change of the address stays: it is for the case that a thief did all of this.
         let all = [Purpose::Reset, Purpose::Verify, Purpose::Unlock, Purpose::EmailChange].into_iter();
         let ids = all.filter_map(|purpose| self.by_use.get(&(account.to_bytes(), purpose)));
         Decision { writes: ids.map(|id| Write::Remove(*id)).collect(), verdict: () }
     }
 
-    /// Makes `write` true. Cannot fail: it was just decided, or it was read back.
+    /// Applies `write`. Cannot fail: the write was just decided, or it was read back.
     pub fn apply(&mut self, write: Write<MailedV1>) {
         match write {
             Write::Put(token) => {
@@ -243,10 +246,11 @@ impl MailedTokens {
         }
     }
 
-    /// Forgets the tokens of one bucket that are out of time. No write: the end stands in the record.
+    /// Removes the expired tokens of one bucket and returns how many there were. Writes nothing to the journal: the end is in
+    /// the record.
     pub fn sweep(&mut self, bucket: usize, now: Timestamp) -> usize {
-        let over = self.by_id.bucket(bucket).filter(|(_, token)| now.as_millis() >= token.end_ms);
-        let ids: Vec<_> = over.map(|(id, _)| *id).collect();
+        let expired = self.by_id.bucket(bucket).filter(|(_, token)| now.as_millis() >= token.end_ms);
+        let ids: Vec<_> = expired.map(|(id, _)| *id).collect();
         for id in &ids {
             self.forget(*id);
         }
@@ -299,7 +303,7 @@ mod tests {
         }
     }
 
-    /// Does what a wish means, as the owner does. Says what was written, and whether a mail goes out.
+    /// Decides and applies like the actor. Returns the writes, and whether a mail is sent.
     fn settle(mailed: &mut MailedTokens, mint: &Mint, now: Timestamp) -> (Vec<Write<MailedV1>>, bool) {
         let Decision { writes, verdict } = mailed.mint(mint, now);
         writes.iter().cloned().for_each(|write| mailed.apply(write));
@@ -348,7 +352,7 @@ mod tests {
     }
 
     #[test]
-    fn one_network_gets_ten_mails_an_hour_and_a_flood_never_holds_back_an_accounts_first() {
+    fn a_network_gets_ten_mails_an_hour_and_a_flood_holds_back_no_first_mail() {
         let mut mailed = mailed();
         let network = Network::of(std::net::Ipv4Addr::LOCALHOST.into());
         let ask = |mailed: &mut MailedTokens, number: u16, network: Option<Network>| {
@@ -367,14 +371,14 @@ mod tests {
     }
 
     #[test]
-    fn a_full_table_of_networks_is_cleared_by_the_sweep_and_by_no_request() {
+    fn only_the_sweep_clears_a_full_table_of_networks() {
         let mut mailed = mailed();
         let network = |number: u32| Network::of(std::net::Ipv4Addr::from_bits(number).into());
         (0..ASKED_MAX as u32).for_each(|number| mailed.count_asked(network(number), START));
         let later = START + HOUR;
         mailed.count_asked(network(u32::MAX), later);
         assert_eq!(mailed.asked.len(), ASKED_MAX, "a request looked through all of them");
-        // Whoever is known is counted on.
+        // A network that is remembered is still counted.
         mailed.count_asked(network(7), later);
         (0..BUCKETS).for_each(|bucket| {
             mailed.sweep(bucket, later);
@@ -385,7 +389,7 @@ mod tests {
     }
 
     #[test]
-    fn for_nobody_the_same_is_written_and_no_secret_redeems_it() {
+    fn for_an_unknown_name_as_much_is_written_and_no_secret_redeems_it() {
         use crate::journal::format::codec::encode;
         let size = |writes: &[Write<MailedV1>]| -> Vec<usize> {
             let bytes = |write: &Write<MailedV1>| match write {
@@ -406,11 +410,12 @@ mod tests {
                 assert!(!redeem(&mut without, token, now));
             }
         }
-        assert_eq!((with.nobodys, without.nobodys), (0, 1));
+        assert_eq!(with.nobodys, 0);
+        assert_eq!(without.nobodys, 1);
     }
 
     #[test]
-    fn a_flood_for_nobody_is_bounded_and_uses_up_nothing_of_what_goes_out_in_all() {
+    fn a_flood_for_unknown_names_is_bounded_and_uses_up_no_common_quota() {
         let mut mailed = mailed();
         for number in 0..NOBODYS_MAX as u64 + 10 {
             let mut random = [0; 14];
@@ -430,8 +435,7 @@ mod tests {
     }
 
     proptest! {
-        /// Invariant: whatever the order of calls, no token is redeemed that was not minted for that purpose, and none
-        /// twice; a restart changes nothing.
+        /// Invariant: in any order of calls, no token is redeemed that was not minted for that purpose, and none twice.
         #[test]
         fn no_order_of_calls_redeems_what_was_not_minted(
             steps in prop::collection::vec((0_u8..4, 0_u8..6, 0_u64..20), 1..60),

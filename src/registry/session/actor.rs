@@ -10,14 +10,14 @@ use crate::value::id::{AccountId, SessionId};
 
 registry!(Sessions, SessionV1, "session", ends super::state::ended_by);
 
-/// The session of that id, if it is alive.
+/// Reads a session, if it is alive.
 #[derive(Clone, Copy, Debug)]
 pub struct Alive {
     /// The session.
     pub id: SessionId,
 }
 
-/// The sessions of an account that may be alive.
+/// Reads the sessions of an account that may be alive.
 #[derive(Clone, Copy, Debug)]
 pub struct OfAccount {
     /// The account.
@@ -35,7 +35,7 @@ impl Message for Touch {
     type Result = Answer<Option<SessionV1>>;
 }
 
-/// Where there is no room to write the use down, the session is alive all the same: what is kept back is for ending it.
+/// Without journal space for the use, the session is valid all the same: the space that is kept back is for ending it.
 impl Handler<Touch> for Owner<Sessions> {
     type Result = MessageResult<Touch>;
 

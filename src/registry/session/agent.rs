@@ -1,8 +1,9 @@
-//! What kind of browser a user agent says it is: enough to see that a cookie has moved to another one.
+//! The family of a browser, from its `User-Agent`: enough to detect that a cookie has moved to another browser.
 
-/// The family of a user agent. Versions, systems and devices change over the life of a session; the browser does not.
+/// Returns the family of a `User-Agent`. Versions, systems and devices change over the life of a session; the browser does
+/// not.
 pub fn family(user_agent: &str) -> &str {
-    // In this order, since most of them also call themselves Chrome or Safari.
+    // The order matters: most of them also name Chrome or Safari.
     const FAMILIES: [(&str, &str); 8] = [
         ("Edg", "Edge"),
         ("OPR/", "Opera"),
@@ -22,7 +23,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn versions_and_systems_are_no_other_family_and_another_browser_is() {
+    fn a_family_survives_a_new_version_and_system_but_not_another_browser() {
         const CHROME: &str = "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/120.0 Safari/537.36";
         const EDGE: &str = "Mozilla/5.0 (Windows NT 10.0) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/130.0 Safari/537.36 Edg/130.0";
         const FIREFOX: &str = "Mozilla/5.0 (X11; Linux x86_64; rv:130.0) Gecko/20100101 Firefox/130.0";

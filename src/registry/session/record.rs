@@ -6,13 +6,13 @@ use crate::journal::format::codec::{Decode, Encode, Stored};
 use crate::registry::record::Record;
 use crate::system::clock::Timestamp;
 
-/// A browser session as it is stored: no token, only its digest. An ended session is gone.
+/// A browser session as it is stored: only the digest of its token. A session that ended is removed.
 #[derive(Clone, Debug, Decode, Encode, Eq, PartialEq)]
 #[bincode(crate = "crate::journal::format::codec::bincode")]
 pub struct SessionV1 {
-    /// [`SessionId`](crate::value::id::SessionId).
+    /// Its [`SessionId`](crate::value::id::SessionId).
     pub id: [u8; 16],
-    /// [`AccountId`](crate::value::id::AccountId), in the same slot.
+    /// The [`AccountId`](crate::value::id::AccountId) of its account, in the same slot.
     pub account: [u8; 16],
     /// The account's epoch at log-in.
     pub auth_epoch: u64,
@@ -22,17 +22,17 @@ pub struct SessionV1 {
     pub digest: [u8; 32],
     /// When the user logged in, in milliseconds since 1970.
     pub opened_ms: u64,
-    /// When it was last used, to the minute.
+    /// When it was last used, at most a minute late.
     pub used_ms: u64,
-    /// How long it lives unused, in milliseconds.
+    /// How long it lives without use, in milliseconds.
     pub idle_ms: u64,
-    /// When it ends whatever happens.
+    /// When it expires, however much it is used.
     pub absolute_end_ms: u64,
-    /// Whether the browser keeps the cookie when it is closed.
+    /// Whether the browser keeps the cookie after it is closed.
     pub remember: bool,
     /// The network of the log-in.
     pub network: Box<str>,
-    /// What the browser called itself, cut short.
+    /// The browser's `User-Agent`, truncated.
     pub user_agent: Box<str>,
 }
 
@@ -54,21 +54,21 @@ impl Record for SessionV1 {
 }
 
 impl SessionV1 {
-    /// When it ends if it is not used.
+    /// Returns when it expires if it is not used again.
     pub fn end(&self) -> Timestamp {
         Timestamp(self.used_ms.saturating_add(self.idle_ms).min(self.absolute_end_ms))
     }
 
-    /// Until when its use need not be written down again.
+    /// Returns the time until which another use need not be journalled.
     pub fn use_written_until(&self) -> Timestamp {
         Timestamp(self.used_ms) + USE_WRITTEN_EVERY
     }
 
-    /// Whether what was read back can be a session.
+    /// Says whether some version may have written this record, which was read back.
     pub fn is_sound(&self) -> bool {
         self.id.first_chunk::<2>() == self.account.first_chunk::<2>() && self.opened_ms <= self.used_ms
     }
 }
 
-/// How often the use of a session is written down at most.
+/// The least time between two journalled uses of a session.
 pub(super) const USE_WRITTEN_EVERY: Duration = Duration::from_mins(1);

@@ -14,37 +14,37 @@ use crate::value::id::{AccountId, SessionId};
 /// A decision about sessions with verdict `V`.
 pub type Decision<V> = record::Decision<SessionV1, V>;
 
-/// How long sessions live.
+/// The lifetimes of sessions.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
-    /// Unused.
+    /// How long a session lives without use.
     pub idle: Duration,
-    /// At most.
+    /// How long a session lives at most.
     pub absolute: Duration,
-    /// Unused, when the browser is to remember it.
+    /// How long a remembered session lives without use.
     pub remember_idle: Duration,
-    /// At most, when the browser is to remember it.
+    /// How long a remembered session lives at most.
     pub remember_absolute: Duration,
 }
 
 /// Opens a session at a log-in.
 #[derive(Clone, Debug)]
 pub struct OpenSession {
-    /// Minted in the account's slot.
+    /// The id of the new session, minted in the account's slot.
     pub id: SessionId,
-    /// Whose it is.
+    /// The account that it belongs to.
     pub account: AccountId,
-    /// The account's epoch as the gate has just seen it.
+    /// The account's epoch, as the gate has just read it.
     pub auth_epoch: u64,
     /// The global epoch.
     pub global_epoch: u64,
     /// SHA-256 of the cookie's secret.
     pub digest: SecretDigest,
-    /// Whether it outlives the browser.
+    /// Whether the browser keeps the cookie after it is closed.
     pub remember: bool,
     /// The network of the log-in.
     pub network: Box<str>,
-    /// What the browser calls itself, cut short.
+    /// The browser's `User-Agent`, truncated.
     pub user_agent: Box<str>,
 }
 
@@ -84,7 +84,7 @@ pub struct EndOthers {
     pub except: Option<[u8; 16]>,
 }
 
-/// All browser sessions of an engine.
+/// All browser sessions of one engine.
 pub struct Sessions {
     by_id: Buckets<[u8; 16], SessionV1>,
     by_account: ByAccount,
@@ -92,17 +92,17 @@ pub struct Sessions {
 }
 
 impl Sessions {
-    /// None yet.
+    /// Creates an empty set of sessions.
     pub fn new(limits: Limits) -> Self {
         Self { by_id: Buckets::new(), by_account: ByAccount::new(), limits }
     }
 
-    /// All records in their buckets.
+    /// Returns all records in their buckets.
     pub const fn buckets(&self) -> &Buckets<[u8; 16], SessionV1> {
         &self.by_id
     }
 
-    /// What opening a session at `now` means.
+    /// Decides the opening of a session at `now`.
     pub fn open(&self, open: OpenSession, now: Timestamp) -> Decision<SessionV1> {
         let (idle, absolute) = if open.remember {
             (self.limits.remember_idle, self.limits.remember_absolute)
@@ -126,10 +126,11 @@ impl Sessions {
         Decision::put(session.clone(), session)
     }
 
-    /// The session of a cookie, if it is alive at `now`; its use is written down now and then.
+    /// Returns the session of a cookie, if it is alive at `now`. Writes the use, at most once a minute.
     pub fn touch(&self, touch: Touch, now: Timestamp) -> Decision<Option<SessionV1>> {
-        let found = self.alive(touch.id, now).filter(|session| SecretDigest(session.digest) == touch.digest);
-        match found {
+        let session =
+            self.alive(touch.id, now).filter(|session| SecretDigest(session.digest) == touch.digest);
+        match session {
             None => Decision::unchanged(None),
             Some(session) if now.since(Timestamp(session.used_ms)) < USE_WRITTEN_EVERY => {
                 Decision::unchanged(Some(session.clone()))
@@ -141,20 +142,21 @@ impl Sessions {
         }
     }
 
-    /// The session of that id, if it is alive.
+    /// Returns the session of `id`, if it is alive at `now`.
     pub fn alive(&self, id: SessionId, now: Timestamp) -> Option<&SessionV1> {
         self.by_id.get(&id.to_bytes()).filter(|session| now < session.end())
     }
 
-    /// What ending a session means. Idempotent.
+    /// Decides the end of a session. Idempotent.
     pub fn end(&self, id: SessionId) -> Decision<()> {
         match self.by_id.get(&id.to_bytes()) {
-            Some(_) => Decision { writes: vec![Write::Remove(id.to_bytes())], verdict: () },
+            Some(_) => Decision::remove(id.to_bytes(), ()),
             None => Decision::unchanged(()),
         }
     }
 
-    /// What ending the sessions of an account but one means: for so many as one entry holds. True when there are more.
+    /// Decides the end of the sessions of an account but one, at most [`ENDED_AT_ONCE`] of them. The verdict says whether
+    /// there are more.
     pub fn end_others(&self, end_others: EndOthers, now: Timestamp) -> Decision<bool> {
         let EndOthers { account, except } = end_others;
         let mut others =
@@ -163,7 +165,7 @@ impl Sessions {
         Decision { writes, verdict: others.next().is_some() }
     }
 
-    /// What going on under another epoch means, for the one session that changed the password.
+    /// Decides that a session goes on under another epoch of its account: the one session that changed the password.
     pub fn carry_over(&self, carry_over: CarryOver) -> Decision<()> {
         let CarryOver { session, from, to } = carry_over;
         match self.by_id.get(&session.to_bytes()) {
@@ -174,28 +176,29 @@ impl Sessions {
         }
     }
 
-    /// The sessions of an account that may still be alive.
+    /// Returns the sessions of `account` that may still be alive.
     pub fn of_account(&self, account: AccountId, now: Timestamp) -> Vec<SessionV1> {
         let sessions = self.by_account.of(account.to_bytes()).filter_map(|id| self.by_id.get(id));
         sessions.filter(|session| now < session.end()).cloned().collect()
     }
 
-    /// Recovery begins: nobody asks for what an account has until [`Sessions::recovered`].
+    /// Begins recovery. The sessions of an account cannot be found until [`Sessions::recovered`].
     pub fn recover(&mut self) {
-        self.by_account.wait();
+        self.by_account.suspend();
     }
 
-    /// Recovery is over.
+    /// Ends recovery and builds the index.
     pub fn recovered(&mut self) {
         let all = self.by_id.iter();
         self.by_account.build(all.map(|(id, session)| (session.account, *id)));
     }
 
-    /// Makes `write` true. Cannot fail: it was just decided, or it was read back.
+    /// Applies `write`. Cannot fail: the write was just decided, or it was read back.
     pub fn apply(&mut self, write: Write<SessionV1>) {
         match write {
             Write::Put(session) => {
-                let (id, account) = (session.id, session.account);
+                let id = session.id;
+                let account = session.account;
                 if self.by_id.insert(id, session).is_none() {
                     self.by_account.insert(account, id);
                 }
@@ -204,10 +207,11 @@ impl Sessions {
         }
     }
 
-    /// Forgets the sessions of one bucket that are out of time. No write: the end stands in the record.
+    /// Removes the expired sessions of one bucket and returns how many there were. Writes nothing to the journal: the end is
+    /// in the record.
     pub fn sweep(&mut self, bucket: usize, now: Timestamp) -> usize {
-        let over = self.by_id.bucket(bucket).filter(|(_, session)| now >= session.end());
-        let ids: Vec<_> = over.map(|(id, _)| *id).collect();
+        let expired = self.by_id.bucket(bucket).filter(|(_, session)| now >= session.end());
+        let ids: Vec<_> = expired.map(|(id, _)| *id).collect();
         for id in &ids {
             self.forget(*id);
         }
@@ -220,7 +224,7 @@ impl Sessions {
     }
 }
 
-/// The session that a write ends, if it ends one.
+/// Returns the session that a write ends, if it ends one.
 pub(super) fn ended_by(write: &Write<SessionV1>) -> Option<[u8; 16]> {
     match write {
         Write::Put(_) => None,
@@ -264,7 +268,7 @@ mod tests {
     }
 
     #[test]
-    fn use_keeps_a_session_alive_until_its_absolute_end_and_is_written_once_a_minute() {
+    fn use_extends_a_session_to_its_absolute_end_and_is_written_once_a_minute() {
         let mut sessions = sessions();
         let id = SessionId::from_bytes(opened(&mut sessions, false).id).unwrap();
         let (mut now, mut writes) = (START, 0);
@@ -279,7 +283,7 @@ mod tests {
     }
 
     #[test]
-    fn an_idle_or_ended_session_and_a_wrong_secret_give_nothing() {
+    fn an_idle_or_ended_session_and_a_wrong_secret_get_nothing() {
         let mut sessions = sessions();
         let short = SessionId::from_bytes(opened(&mut sessions, false).id).unwrap();
         let long = SessionId::from_bytes(opened(&mut sessions, true).id).unwrap();
@@ -292,6 +296,7 @@ mod tests {
         assert!(sessions.touch(Touch { id: long, digest: SecretDigest([5; 32]) }, START).verdict.is_none());
         let swept: usize =
             (0..crate::journal::format::buckets::BUCKETS).map(|at| sessions.sweep(at, later)).sum();
-        assert_eq!((swept, sessions.by_account.len()), (1, 0));
+        assert_eq!(swept, 1);
+        assert_eq!(sessions.by_account.len(), 0);
     }
 }

@@ -11,7 +11,7 @@ use crate::mail::template::{self, Letter};
 use crate::mail::transport::Transport;
 use crate::registry::outbox::actor::{Due, Settle};
 use crate::registry::outbox::record::MailV1;
-use crate::registry::outbox::{Tried, open_token};
+use crate::registry::outbox::{DeliveryOutcome, open_token};
 
 /// The delay before trying again to record the result of a delivery when the journal has no room.
 const SETTLE_RETRY_DELAY: Duration = Duration::from_secs(2);
@@ -37,7 +37,7 @@ pub(super) async fn run(engine: &Engine, transport: &Transport, ending: &AtomicB
 }
 
 /// Delivers one mail. A mail to nobody exists only so that its request takes the usual time; it counts as sent.
-async fn send(engine: &Engine, transport: &Transport, mail: &MailV1, ending: &AtomicBool) -> Tried {
+async fn send(engine: &Engine, transport: &Transport, mail: &MailV1, ending: &AtomicBool) -> DeliveryOutcome {
     let config = &engine.services.config;
     let letter = write_letter(engine, mail);
     let delivered = if mail.is_to_nobody() {
@@ -49,11 +49,11 @@ async fn send(engine: &Engine, transport: &Transport, mail: &MailV1, ending: &At
         transport.deliver_unless(address(config, mail, letter), ending).await
     };
     match delivered {
-        Ok(()) => Tried::Sent,
+        Ok(()) => DeliveryOutcome::Sent,
         Err(error) => {
             let DeliveryError { permanent, .. } = error;
             tracing::warn!(%error, tries = mail.tries, "cannot send a mail");
-            if permanent { Tried::Refused } else { Tried::Failed }
+            if permanent { DeliveryOutcome::Refused } else { DeliveryOutcome::Failed }
         }
     }
 }
@@ -91,14 +91,14 @@ fn print_to_console(mail: &MailV1, letter: &Letter) {
 
 /// Records the result of a delivery in the journal. It waits for room, because a mail that was sent must not be sent
 /// again.
-async fn settle(engine: &Engine, id: [u8; 16], tried: Tried, ending: &AtomicBool) {
-    while let Err(fault) = engine.outbox.ask(Settle { id, tried }).await {
+async fn settle(engine: &Engine, id: [u8; 16], tried: DeliveryOutcome, ending: &AtomicBool) {
+    while let Err(fault) = engine.outbox.ask(Settle { id, outcome: tried }).await {
         if matches!(fault, Fault::Ending) || ending.load(Ordering::Relaxed) {
             return;
         }
         tokio::time::sleep(SETTLE_RETRY_DELAY).await;
         // A failed mail is tried again in any case, so other mails need not wait for it.
-        if tried == Tried::Failed {
+        if tried == DeliveryOutcome::Failed {
             return;
         }
     }
