@@ -32,7 +32,7 @@ pub(super) struct Problem {
     code: &'static str,
     detail: Cow<'static, str>,
     errors: Vec<FieldError>,
-    retry_after: Option<u64>,
+    retry_after: Option<u32>,
     reasons: Option<Vec<&'static str>>,
     challenge: bool,
     allow: Option<&'static str>,
@@ -72,7 +72,7 @@ impl Problem {
 
     /// Adds the time after which a retry is worthwhile, rounded up to a second.
     fn with_retry_after(mut self, wait: Duration) -> Self {
-        self.retry_after = Some(wait.as_millis().div_ceil(1000).max(1) as u64);
+        self.retry_after = Some(u32::try_from(wait.as_millis().div_ceil(1000).max(1)).unwrap_or(u32::MAX));
         self
     }
 
@@ -187,7 +187,7 @@ fn refused(refusal: &Refusal, engine: &Engine) -> Problem {
         Refusal::EmailChangedLately => Problem::new(
             409,
             "email_changed_lately",
-            "The e-mail address was changed in the last three days and the change can still be undone; try again after that.",
+            "The e-mail address was changed in the last three days, and that can still be undone; try again later.",
         ),
         Refusal::InvalidRefreshToken => {
             Problem::new(401, "invalid_refresh_token", "The refresh token is not valid; log in again.")
@@ -280,7 +280,7 @@ mod tests {
         #[serde(skip_serializing_if = "Option::is_none")]
         reasons: Option<&'a Vec<&'static str>>,
         #[serde(skip_serializing_if = "Option::is_none")]
-        retry_after: Option<u64>,
+        retry_after: Option<u32>,
     }
 
     #[test]

@@ -25,7 +25,8 @@ enum Cause {
     #[error(transparent)]
     Flow(FlowError),
     #[error("{0}")]
-    Problem(Problem),
+    // Boxed: it is seldom and large, and every handler returns room for it.
+    Problem(Box<Problem>),
 }
 
 impl Rejection {
@@ -39,7 +40,7 @@ impl Rejection {
     pub(super) fn problem(&self, engine: &Engine) -> Problem {
         match &self.cause {
             Cause::Flow(error) => error.problem(engine),
-            Cause::Problem(problem) => problem.clone(),
+            Cause::Problem(problem) => Problem::clone(problem),
         }
     }
 
@@ -54,7 +55,7 @@ impl Rejection {
 
 impl From<Problem> for Rejection {
     fn from(problem: Problem) -> Self {
-        Self { cause: Cause::Problem(problem), rate_limit: None }
+        Self { cause: Cause::Problem(Box::new(problem)), rate_limit: None }
     }
 }
 
