@@ -1,6 +1,7 @@
 #![doc = include_str!("README.md")]
 
 pub mod checks;
+pub mod key;
 pub mod keys;
 mod origin;
 pub mod reader;
@@ -161,7 +162,7 @@ impl Config {
 
 #[cfg(test)]
 mod tests {
-    use super::keys::Form;
+    use super::key::Form;
     use super::*;
     use crate::password::Cost;
 

@@ -8,7 +8,8 @@ use std::time::Duration;
 
 use toml::de::{DeTable, DeValue};
 
-use super::keys::{self, Form, Key};
+use super::key::{Form, Key};
+use super::keys;
 
 /// A mistake in the configuration.
 #[derive(Clone, Debug, Eq, PartialEq)]

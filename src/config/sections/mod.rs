@@ -20,7 +20,7 @@ pub mod throttle;
 pub mod token;
 pub mod top_level;
 
-use super::keys::Key;
+use super::key::Key;
 
 /// The keys of every section, in the order of the file.
 pub(super) const SECTIONS: &[&[Key]] = &[
