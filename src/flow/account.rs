@@ -1,11 +1,11 @@
-//! What somebody who is logged in does with their own account.
+//! One's own account: the list of what is open, and its deletion.
 
 use super::admission::Outcome;
 use super::authenticate::{Held, Identity};
-use super::check::{Known, check_password};
+use super::check::confirm_password;
 use super::client::Client;
 use super::log_out::end_others_and_mailed;
-use super::refusal::{FlowError, Refusal, parse_name};
+use super::refusal::{FlowError, Refusal};
 use crate::audit::event::Event;
 use crate::engine::Engine;
 use crate::registry::account::AccountV1;
@@ -15,21 +15,23 @@ use crate::registry::session::{self, SessionV1};
 use crate::registry::throttle::class::Class;
 use crate::value::id::SessionId;
 
-/// What is open for an account.
+/// The token families and sessions that are open for an account.
 pub struct OpenSessions {
-    /// Log-ins with tokens.
+    /// Families of refresh tokens.
     pub families: Vec<FamilyV1>,
-    /// Log-ins with cookies.
+    /// Sessions of browsers.
     pub sessions: Vec<SessionV1>,
 }
 
-/// Lists what is open and not dead by its epoch.
+/// Returns what is open for the account of `identity`.
 pub async fn sessions(engine: &Engine, identity: &Identity) -> Result<OpenSessions, FlowError> {
     open_sessions(engine, &identity.account).await
 }
 
+/// Returns what is open for `account` under its current epoch.
 pub(crate) async fn open_sessions(engine: &Engine, account: &AccountV1) -> Result<OpenSessions, FlowError> {
-    let (id, epoch) = (account.account_id(), account.auth_epoch);
+    let id = account.account_id();
+    let epoch = account.auth_epoch;
     let mut families = engine.refresh.ask(refresh::actor::OfAccount { account: id }).await?;
     families.retain(|family| family.auth_epoch == epoch);
     let mut sessions = engine.sessions.ask(session::actor::OfAccount { account: id }).await?;
@@ -37,7 +39,8 @@ pub(crate) async fn open_sessions(engine: &Engine, account: &AccountV1) -> Resul
     Ok(OpenSessions { families, sessions })
 }
 
-/// Lets the session that changed the password go on under the account's new epoch.
+/// Moves the session or family of `identity` to the account's new epoch, so that the client that changed the password
+/// stays logged in.
 pub(super) async fn carry_over(engine: &Engine, identity: &Identity, epoch: u64) -> Result<(), FlowError> {
     match &identity.held {
         Held::Family(family) => {
@@ -57,17 +60,12 @@ pub(super) async fn carry_over(engine: &Engine, identity: &Identity, epoch: u64)
     Ok(())
 }
 
-/// Deletes one's own account, with its password.
+/// Deletes the account of `identity` once its password is confirmed.
 pub async fn delete(engine: &Engine, client: &Client, identity: &Identity, password: &str) -> Outcome<()> {
     engine
         .admitted(Class::Check, client, async |_| {
-            let name = parse_name(&identity.account.email)?;
-            let account =
-                check_password(engine, client, name, password, Known::Session(identity.sid())).await?;
+            let account = confirm_password(engine, client, identity, password).await?;
             let id = account.account_id();
-            if id != identity.account.account_id() {
-                return Err(Refusal::Unauthenticated.into());
-            }
             engine.accounts.ask(Delete { id }).await?.map_err(|_| Refusal::NotFound)?;
             end_others_and_mailed(engine, id, None).await?;
             engine.record_durably(client.note(Event::AccountDeleted).for_account(Some(&account))).await;

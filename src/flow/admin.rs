@@ -1,4 +1,4 @@
-//! What an administrator does with other people's accounts.
+//! Administration of accounts, signing keys and security events.
 
 use super::authenticate::Identity;
 use super::log_out::{end_others, end_others_and_mailed};
@@ -9,6 +9,7 @@ use crate::audit::Line;
 use crate::audit::event::{Event, Note};
 use crate::audit::read::{Wanted, find};
 use crate::engine::{Engine, Fault};
+use crate::journal::append::handle::NoRoom;
 use crate::password::QueueKey;
 use crate::registry::account::actor::{Alter, ById, Delete, List};
 use crate::registry::account::{AccountV1, Change, SignUp, SignedUp, Status};
@@ -19,19 +20,21 @@ use crate::system::clock::Timestamp;
 use crate::value::account_name::NameKey;
 use crate::value::id::AccountId;
 
+/// Roles of one account at most.
 const ROLES_MAX: usize = 32;
 
-/// Somebody who may, and who it is.
+/// An administrator, by the name that the audit log records.
 pub struct Admin(String);
 
 impl Admin {
-    /// By their role.
+    /// Returns the administrator with this identity, if its account has the role.
     pub fn of(identity: &Identity) -> Result<Self, Refusal> {
         identity.has_role(&["admin"])?;
         Ok(Self(identity.account.account_id().to_string()))
     }
 
-    /// By being the operator of this process: the command line over the admin socket, or on a stopped directory.
+    /// Returns the operator of this process: the command line on the admin socket, or on the directory of a stopped
+    /// server.
     pub fn operator() -> Self {
         Self(String::from("operator"))
     }
@@ -42,27 +45,27 @@ impl Admin {
     }
 }
 
-/// A new account, as an administrator makes it.
+/// A new account, as an administrator creates it.
 #[derive(Clone, Debug, Default)]
 pub struct New<'a> {
-    /// Its address.
+    /// Its e-mail address.
     pub email: &'a str,
-    /// None: it is set by mail first.
+    /// Its password; `None` if the owner sets it by mail first.
     pub password: Option<&'a str>,
-    /// What it may do.
+    /// Its roles.
     pub roles: Vec<String>,
-    /// Whether its address needs no proof.
+    /// Whether its address counts as proved.
     pub verified: bool,
 }
 
-/// Makes an account.
+/// Creates an account.
 pub async fn create(engine: &Engine, admin: &Admin, new: New<'_>) -> Result<AccountV1, FlowError> {
     let name = parse_name(new.email)?;
     let roles = roles(new.roles)?;
     let phc = match new.password {
         Some(password) => {
             let password = new_password(engine, password, name.as_str(), "/password")?;
-            Some(engine.services.pool.hash(QueueKey::OWN, password).await.map_err(Fault::from)?.into())
+            Some(engine.services.pool.hash(QueueKey::OWN, password).await?.into())
         }
         None => None,
     };
@@ -80,8 +83,8 @@ pub async fn create(engine: &Engine, admin: &Admin, new: New<'_>) -> Result<Acco
     match engine.accounts.ask(sign_up).await? {
         SignedUp::Created(account) => {
             if account.auth_epoch > 0 {
-                // Made over one whose address nobody had proved: what that had is dead by its epoch already; resource servers
-                // hear of it, too.
+                // It replaces an account that had not proved its address. The sessions of that one are dead by their
+                // epoch already; ending them tells resource servers.
                 end_others_and_mailed(engine, account.account_id(), None).await?;
             }
             admin.record(engine, Event::AdminCreated, &account.account_id()).await;
@@ -91,17 +94,17 @@ pub async fn create(engine: &Engine, admin: &Admin, new: New<'_>) -> Result<Acco
     }
 }
 
-/// A page of accounts.
+/// Returns a page of accounts.
 pub async fn list(engine: &Engine, _: &Admin, list: List) -> Result<Vec<AccountV1>, FlowError> {
     Ok(engine.accounts.ask(list).await?)
 }
 
-/// One account.
+/// Returns an account.
 pub async fn get(engine: &Engine, _: &Admin, id: AccountId) -> Result<AccountV1, FlowError> {
     Ok(engine.accounts.ask(ById { id }).await?.ok_or(Refusal::NotFound)?)
 }
 
-/// Changes an account. Another status ends everything that is open.
+/// Changes an account. A new status ends all its sessions.
 pub async fn change(
     engine: &Engine,
     admin: &Admin,
@@ -118,14 +121,14 @@ pub async fn change(
     };
     let changed = engine.accounts.ask(Alter { id, change }).await?.map_err(|_| Refusal::NotFound)?;
     if status.is_some() {
-        // Dead by their epoch already; resource servers hear of it, too.
+        // They are dead by their epoch already; ending them tells resource servers.
         end_others(engine, id, None).await?;
     }
     admin.record(engine, Event::AdminChanged, &id).await;
     Ok(changed)
 }
 
-/// Deletes an account and all that is its own.
+/// Deletes an account and all that belongs to it.
 pub async fn delete(engine: &Engine, admin: &Admin, id: AccountId) -> Result<(), FlowError> {
     engine.accounts.ask(Delete { id }).await?.map_err(|_| Refusal::NotFound)?;
     end_others_and_mailed(engine, id, None).await?;
@@ -133,7 +136,7 @@ pub async fn delete(engine: &Engine, admin: &Admin, id: AccountId) -> Result<(),
     Ok(())
 }
 
-/// Lifts a lockout.
+/// Lifts the lockout of an account.
 pub async fn unlock(engine: &Engine, admin: &Admin, id: AccountId) -> Result<(), FlowError> {
     let account = get(engine, admin, id).await?;
     engine.lockout.ask(Clear { name: NameKey(account.name_key) }).await?;
@@ -141,7 +144,7 @@ pub async fn unlock(engine: &Engine, admin: &Admin, id: AccountId) -> Result<(),
     Ok(())
 }
 
-/// Ends everything that is open.
+/// Ends all sessions of an account.
 pub async fn revoke_sessions(engine: &Engine, admin: &Admin, id: AccountId) -> Result<(), FlowError> {
     let raised = Alter { id, change: Change { raise_epoch: true, ..Change::default() } };
     engine.accounts.ask(raised).await?.map_err(|_| Refusal::NotFound)?;
@@ -150,7 +153,7 @@ pub async fn revoke_sessions(engine: &Engine, admin: &Admin, id: AccountId) -> R
     Ok(())
 }
 
-/// Mails a link to set a new password.
+/// Mails the owner of an account a link with which a new password can be set.
 pub async fn send_reset(engine: &Engine, admin: &Admin, id: AccountId) -> Result<(), FlowError> {
     let account = get(engine, admin, id).await?;
     engine.mail_token(Addressee::owner(&account), Purpose::Reset, Kind::Reset).await?;
@@ -158,17 +161,17 @@ pub async fn send_reset(engine: &Engine, admin: &Admin, id: AccountId) -> Result
     Ok(())
 }
 
-/// Makes a new signing key, which is published now. Says its id, and from when on it signs.
+/// Creates and publishes a new signing key. Returns its id, and the time from which it signs.
 pub async fn rotate_key(engine: &Engine, admin: &Admin) -> Result<(String, Timestamp), FlowError> {
     let (kid, from) = engine.services.rotate_signing_key().map_err(|error| {
-        tracing::error!(%error, "a signing key could not be made");
-        Fault::NoRoom(crate::journal::append::handle::NoRoom::StorageFull)
+        tracing::error!(%error, "cannot create a signing key");
+        Fault::NoRoom(NoRoom::StorageFull)
     })?;
     admin.record(engine, Event::KeyRotated, &kid).await;
     Ok((kid, from))
 }
 
-/// Security events, from the files.
+/// Returns security events from the audit log.
 pub async fn audit(engine: &Engine, _: &Admin, wanted: Wanted) -> Result<Vec<Line>, FlowError> {
     engine.services.audit.log.written().await;
     let dir = engine.services.config.audit.dir.clone();
@@ -176,18 +179,18 @@ pub async fn audit(engine: &Engine, _: &Admin, wanted: Wanted) -> Result<Vec<Lin
     match read {
         Ok(Ok(lines)) => Ok(lines),
         Ok(Err(error)) => {
-            tracing::error!(%error, "the log of security events cannot be read");
+            tracing::error!(%error, "cannot read the log of security events");
             Err(Fault::Ending.into())
         }
         Err(_) => Err(Fault::Ending.into()),
     }
 }
 
-/// Takes a signing key out at once: for one that may have leaked.
+/// Retires a signing key at once, for one that may have leaked. Its tokens are no longer valid.
 pub async fn retire_key(engine: &Engine, admin: &Admin, kid: &str) -> Result<(), FlowError> {
     let retired = engine.services.retire_signing_key(kid).map_err(|error| {
-        tracing::error!(%error, "a signing key could not be taken out");
-        Fault::NoRoom(crate::journal::append::handle::NoRoom::StorageFull)
+        tracing::error!(%error, "cannot retire a signing key");
+        Fault::NoRoom(NoRoom::StorageFull)
     })?;
     if !retired {
         return Err(Refusal::NotFound.into());
@@ -196,16 +199,17 @@ pub async fn retire_key(engine: &Engine, admin: &Admin, kid: &str) -> Result<(),
     Ok(())
 }
 
+/// Reads names of roles, sorted and without duplicates.
 fn roles(names: Vec<String>) -> Result<Vec<Box<str>>, Refusal> {
-    let plain = |name: &String| {
+    let is_plain = |name: &String| {
         (1..=64).contains(&name.len())
             && name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_')
     };
-    if names.len() > ROLES_MAX || !names.iter().all(plain) {
+    if names.len() > ROLES_MAX || !names.iter().all(is_plain) {
         return Err(Refusal::Field {
             pointer: "/roles",
             code: "invalid_role",
-            message: format!("at most {ROLES_MAX} roles of 1 to 64 of a-z, 0-9 and _"),
+            message: format!("at most {ROLES_MAX} roles, each of 1 to 64 characters from a-z, 0-9 and _"),
         });
     }
     let mut roles: Vec<Box<str>> = names.into_iter().map(Into::into).collect();

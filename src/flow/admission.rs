@@ -16,7 +16,7 @@ use crate::value::network::Network;
 #[must_use]
 #[derive(Debug)]
 pub struct Outcome<T> {
-    /// What the flow returned.
+    /// The value or the error of the flow.
     pub result: Result<T, FlowError>,
     /// The rate limit of the client's network after this request, for the `RateLimit` headers of the answer. `None` if
     /// the flow ended before the throttle was asked.
@@ -75,7 +75,8 @@ impl Engine {
         }
     }
 
-    /// Returns the refusal of a network that the throttle refused a moment ago and would refuse again. Sends no message.
+    /// Returns the refusal of a network that the throttle refused a moment ago and would refuse again. Sends no
+    /// message.
     pub(crate) fn refused_from_cache<T>(&self, class: Class, client: &Client) -> Option<Outcome<T>> {
         let network = Network::of(client.address);
         let (throttled, rate_limit) = self.services.refusal_cache.find(class, network, self.clock.now())?;

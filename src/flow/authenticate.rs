@@ -1,4 +1,5 @@
-//! Who asks: an access token or a session cookie, checked against what the registries know now.
+//! Authentication of a request: its access token or session cookie, checked against the current state of the
+//! registries.
 
 use std::sync::Arc;
 
@@ -17,7 +18,7 @@ use crate::token::opaque::TokenKind;
 use crate::value::id::{AccountId, FamilyId, SessionId};
 
 impl Identity {
-    /// Refuses whoever has none of the roles.
+    /// Checks that the account has one of the roles.
     pub fn has_role(&self, roles: &[&str]) -> Result<(), Refusal> {
         let held = self.account.roles.iter().any(|role| roles.contains(&&**role));
         if held { Ok(()) } else { Err(Refusal::InsufficientRole) }
@@ -29,7 +30,8 @@ pub fn cached_bearer(engine: &Engine, token: &str) -> Option<Arc<Identity>> {
     engine.find_verified(CredentialDigest::of(token, ""), engine.clock.now())
 }
 
-/// Returns who holds an access token: checks its signature, then that its family is alive and its account passes the gate.
+/// Returns who holds an access token: checks its signature, then that its family is alive and its account passes the
+/// gate.
 pub async fn bearer(engine: &Engine, token: &str) -> Result<Arc<Identity>, FlowError> {
     let now = engine.clock.now();
     let digest = CredentialDigest::of(token, "");
@@ -56,15 +58,15 @@ pub async fn bearer(engine: &Engine, token: &str) -> Result<Arc<Identity>, FlowE
     Ok(identity)
 }
 
-/// Returns who holds a session cookie, if the credential cache knows it as one of this client's browser. Sends no message
-/// to an actor.
+/// Returns who holds a session cookie, if the credential cache knows it as one of this client's browser. Sends no
+/// message to an actor.
 pub fn cached_cookie(engine: &Engine, token: &str, client: &Client) -> Option<Arc<Identity>> {
     let digest = CredentialDigest::of(token, agent::family(&client.user_agent));
     engine.find_verified(digest, engine.clock.now())
 }
 
-/// Returns who holds a session cookie that `client` sent: checks that it is alive, that it comes from the browser it was
-/// issued to, and that its account passes the gate.
+/// Returns who holds a session cookie that `client` sent: checks that it is alive, that it comes from the browser it
+/// was issued to, and that its account passes the gate.
 pub async fn cookie(engine: &Engine, token: &str, client: &Client) -> Result<Arc<Identity>, FlowError> {
     let now = engine.clock.now();
     let digest = CredentialDigest::of(token, agent::family(&client.user_agent));
@@ -77,14 +79,14 @@ pub async fn cookie(engine: &Engine, token: &str, client: &Client) -> Result<Arc
     let session = engine.sessions.ask(session::actor::Touch { id, digest: read.secret.digest() }).await?;
     let session = session.ok_or(Refusal::Unauthenticated)?;
     if agent::family(&session.user_agent) != agent::family(&client.user_agent) {
-        // It may have been copied: whoever sends it logs in again. Where it was opened it goes on.
+        // It may have been copied, so this browser must log in again. It stays valid in the browser that opened it.
         engine.record(client.note(Event::SessionMoved).about(&id));
         return Err(Refusal::Unauthenticated.into());
     }
     let mark = mark.with_owner(engine.write_counts.count(&session.account));
     let owner = AccountId::from_bytes(session.account).ok_or(Refusal::Unauthenticated)?;
     let account = live_account(engine, owner, session.auth_epoch, session.global_epoch).await?;
-    // Then its use is to be written down again.
+    // After `use_written_until` the use of the session must be recorded again, so the cache forgets it then.
     let until = session.end().min(session.use_written_until());
     let identity = Arc::new(Identity { account, held: Held::Session(session), times: None });
     engine.credential_cache.keep(digest, Arc::clone(&identity), mark, until, now);
@@ -92,7 +94,7 @@ pub async fn cookie(engine: &Engine, token: &str, client: &Client) -> Result<Arc
 }
 
 impl Engine {
-    /// Whose credential it is, if it was found good and nothing has been written since that could say otherwise.
+    /// Returns the identity of a credential from the cache, unless a write since could have changed the answer.
     fn find_verified(&self, digest: CredentialDigest, now: Timestamp) -> Option<Arc<Identity>> {
         self.credential_cache.find(digest, now, |identity| {
             let owner = self.write_counts.count(&identity.account.id.to_bytes());
@@ -101,8 +103,8 @@ impl Engine {
     }
 }
 
-/// Ends the session of a cookie that its browser has just replaced by a new one.
-pub async fn replace(engine: &Engine, token: &str) -> Result<(), FlowError> {
+/// Ends the session of a cookie that its browser has just replaced. A cookie that is not valid ends nothing.
+pub(super) async fn replace(engine: &Engine, token: &str) -> Result<(), FlowError> {
     let Ok(read) = engine.services.edge.read(TokenKind::Session, token) else { return Ok(()) };
     let Some(id) = SessionId::from_bytes(read.id) else { return Ok(()) };
     if engine.sessions.ask(session::actor::Touch { id, digest: read.secret.digest() }).await?.is_some() {
@@ -111,7 +113,9 @@ pub async fn replace(engine: &Engine, token: &str) -> Result<(), FlowError> {
     Ok(())
 }
 
-/// The account behind a credential, if the gate lets it pass.
+/// Returns the account of a credential.
+///
+/// Errors: [`Refusal::Unauthenticated`] if it is gone or does not pass the gate.
 async fn live_account(
     engine: &Engine,
     id: AccountId,
@@ -123,23 +127,24 @@ async fn live_account(
     Ok(account)
 }
 
-/// What a credential of somebody else is worth: for resource servers that ask.
+/// The description of a valid token that a resource server gets.
 pub struct Introspected {
     /// The account.
     pub sub: AccountId,
-    /// The session.
+    /// The session or family that the token belongs to.
     pub sid: [u8; 16],
-    /// What the account may do.
+    /// The roles of the account.
     pub roles: Vec<Box<str>>,
-    /// When it ends, in seconds since 1970.
+    /// When the token expires, in seconds since 1970.
     pub exp: u64,
-    /// When it was made.
+    /// When it was issued, in seconds since 1970.
     pub iat: u64,
     /// `access_token` or `refresh_token`.
     pub token_type: &'static str,
 }
 
-/// Looks at a token for a caller that may. Dead and unknown ones are told apart to nobody.
+/// Returns what is known of a valid token, to a caller with the role for it. Ended and unknown tokens both return
+/// `None`.
 pub async fn introspect(
     engine: &Engine,
     caller: &Identity,

@@ -1,8 +1,10 @@
-//! The check of a password: look at the network, charge the name, find the account or a decoy, hash, settle.
+//! The check of a password, in two steps around the hash: [`Presented::begin_attempt`] charges the account name as if
+//! the attempt had failed, [`Presented::finish_attempt`] settles it. Known and unknown names cost the same work.
 
+use super::authenticate::Identity;
 use super::client::Client;
 use super::post::Addressee;
-use super::refusal::{FlowError, Refusal};
+use super::refusal::{FlowError, Refusal, parse_name};
 use crate::audit::event::{Event, Note};
 use crate::engine::{Engine, Fault};
 use crate::journal::append::handle::Sealed;
@@ -19,175 +21,215 @@ use crate::value::account_name::{AccountName, NameKey};
 use crate::value::id::short_digest;
 use crate::value::network::Network;
 
-/// What tells a device of the owner from a stranger's.
+/// Evidence that a password comes from a device of the account's owner.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Known<'a> {
-    /// The device cookie that came along, if any.
+    /// The device cookie of the request, if it has one.
     Cookie(Option<&'a str>),
-    /// A session that is open: where it is asked for the password again, it counts as a device of its own, so that
-    /// strangers cannot keep its owner out, nor a thief of it guess on.
+    /// The session that asks for the password again. It counts as a device of its own, so that strangers cannot lock
+    /// out its owner here, and a thief of the session cannot guess on.
     Session([u8; 16]),
 }
 
 impl Known<'_> {
-    /// What its failures are counted under.
+    /// Returns the device under which the failures of `name` are counted; `None` for an unknown device.
     fn device(self, engine: &Engine, name: NameKey) -> Option<[u8; 8]> {
+        let key = &engine.services.keys.device;
         match self {
-            Self::Cookie(text) => {
-                text.and_then(|text| device::check(&engine.services.keys.device, name, text))
-            }
-            Self::Session(sid) => {
-                Some(short_digest(&engine.services.keys.device, &[b"session count", &name.0, &sid]))
-            }
+            Self::Cookie(text) => text.and_then(|text| device::check(key, name, text)),
+            Self::Session(sid) => Some(short_digest(key, &[b"session count", &name.0, &sid])),
         }
     }
 }
 
-/// A name and a password as somebody presents them.
+/// An account name and a password, as a client presents them.
 pub(super) struct Presented {
     name: AccountName,
     key: NameKey,
     device: Option<[u8; 8]>,
     password: Password,
-    /// By which the same wrong password is known again.
-    wrong: [u8; 8],
+    /// A digest of name and password: the same wrong password counts once.
+    password_digest: [u8; 8],
 }
 
-/// An attempt that is charged, with the account it goes for, known or not.
-struct Begun {
+/// An attempt that the account name has been charged for.
+struct BegunAttempt {
     attempt: Attempt,
+    /// Where the password waits to be hashed.
     place: QueueKey,
-    account: Option<AccountV1>,
 }
 
-/// Where whoever shows no device waits: networks that fail behind those that do not.
-pub(super) const fn lane_of(standing: Reputation) -> Lane {
-    if standing.recently_failing { Lane::Failing } else { Lane::Quiet }
+/// Returns the lane for a client without a known device. Networks whose log-ins fail wait longer.
+pub(super) const fn lane_of(reputation: Reputation) -> Lane {
+    if reputation.recently_failing { Lane::Failing } else { Lane::Quiet }
 }
 
 impl Presented {
     pub(super) fn new(engine: &Engine, name: AccountName, password: &str, known: Known<'_>) -> Self {
         let key = name.key(&engine.services.keys.directory);
+        let device = known.device(engine, key);
         let password = Password::for_login(password);
-        let wrong =
-            short_digest(&engine.services.keys.device, &[b"wrong password", &key.0, password.as_bytes()]);
-        Self { device: known.device(engine, key), name, key, password, wrong }
+        let parts: [&[u8]; 3] = [b"wrong password", &key.0, password.as_bytes()];
+        let password_digest = short_digest(&engine.services.keys.device, &parts);
+        Self { name, key, device, password, password_digest }
     }
 
     pub(super) const fn name(&self) -> &AccountName {
         &self.name
     }
 
-    /// Whether it comes from a device that was the owner's.
+    /// Says whether the request comes from a device that has logged in to this account before.
     pub(super) const fn has_device(&self) -> bool {
         self.device.is_some()
     }
 
-    /// Charges the name, looks for the account, hashes, and settles the attempt; then says whose password it was. A name
-    /// that is locked is not hashed for. Whoever was waiting has hung up when `gone` ends: then nothing is hashed for them
-    /// that has not begun, and the attempt stays charged.
+    /// Checks the password and returns its account. No hash is made for a locked name.
+    ///
+    /// `hung_up` ends when the client disconnects. A hash that has not begun is then not made, and the attempt stays
+    /// charged.
     pub(super) async fn check(
         &self,
         engine: &Engine,
         client: &Client,
-        gone: impl Future,
+        hung_up: impl Future,
     ) -> Result<Sealed<AccountV1>, FlowError> {
-        let Self { key, device, wrong, .. } = *self;
-        let network = Network::of(client.address);
-        let stranger = lane_of(engine.ask_unsealed(&engine.services.stuffing, Look { network }).await?);
-        let place = client.place(if device.is_some() { Lane::Known } else { stranger });
-        if let Err(shed) = engine.services.pool.has_room(&[place.lane], place.network) {
-            engine.services.audit.count(Event::LoginShed);
-            return Err(Fault::from(shed).into());
-        }
-        let attempt = engine.lockout.ask_sealed(Begin { name: key, device, password: wrong }).await?;
-        let begun = attempt.when();
-        // The charge is written down while the hash is made, or with what comes of it: nobody learns of it before.
-        let checked = attempt.then(async |attempt| {
-            let attempt = match attempt {
-                Ok(attempt) => *attempt,
-                Err(locked) => {
-                    engine.journal.open(begun).await.map_err(Fault::from)?;
-                    // Without a look at the account: on a path this short it would tell by its time whether there is one.
-                    engine.record(client.note(Event::LoginLocked).device(device));
-                    self.notice(engine, client, stuffing::Outcome::Failed).await?;
-                    return Err(Refusal::Locked { until: locked.until }.into());
-                }
-            };
-            if device.is_some() {
-                engine.record(client.note(Event::DeviceRecognised).device(device));
-            }
-            // A cookie that has failed too often is known no longer.
-            let place = client.place(if attempt.is_of_known_device() { Lane::Known } else { stranger });
-            let account = engine.accounts.ask(Find { name: key }).await?;
+        let begun = self.begin_attempt(engine, client).await?;
+        let charged = begun.when();
+        // The charge becomes durable while the hash is made, or with its result: no answer leaves before that.
+        let checked = begun.then(async |begun| {
+            let account = engine.accounts.ask(Find { name: self.key }).await?;
             let phc = account.as_ref().and_then(|account| account.phc.as_deref());
             let verified = tokio::select! {
                 biased;
-                verified = engine.services.pool.verify(place, self.password.clone(), phc) => verified,
-                _ = gone => {
-                    engine.journal.open(begun).await.map_err(Fault::from)?;
+                verified = engine.services.pool.verify(begun.place, self.password.clone(), phc) => verified,
+                _ = hung_up => {
+                    engine.journal.open(charged).await?;
                     return Err(Fault::HungUp.into());
                 }
             };
-            self.settle(engine, client, Begun { attempt, place, account }, verified).await
+            self.finish_attempt(engine, client, begun, account, verified).await
         });
         Ok(checked.await?.map(|(_, account)| account))
     }
 
-    /// Settles the attempt. The account is the one whose password was right.
-    async fn settle(
+    /// Charges the account name for an attempt, as if the password were wrong.
+    ///
+    /// Errors: a fault if the hash queue has no room, before anything is charged; [`Refusal::Locked`].
+    async fn begin_attempt(
         &self,
         engine: &Engine,
         client: &Client,
-        Begun { attempt, place, account }: Begun,
+    ) -> Result<Sealed<BegunAttempt>, FlowError> {
+        let network = Network::of(client.address);
+        let reputation = engine.ask_unsealed(&engine.services.stuffing, Look { network }).await?;
+        let unknown_lane = lane_of(reputation);
+        let place = client.place(if self.has_device() { Lane::Known } else { unknown_lane });
+        if let Err(shed) = engine.services.pool.has_room(&[place.lane], place.network) {
+            engine.services.audit.count(Event::LoginShed);
+            return Err(shed.into());
+        }
+        let begin = Begin { name: self.key, device: self.device, password: self.password_digest };
+        let answer = engine.lockout.ask_sealed(begin).await?;
+        let charged = answer.when();
+        let begun = answer.then(async |answer| match answer {
+            Ok(attempt) => {
+                if self.has_device() {
+                    engine.record(client.note(Event::DeviceRecognised).device(self.device));
+                }
+                // A device whose cookie has failed too often no longer counts as known.
+                let lane = if attempt.is_of_known_device() { Lane::Known } else { unknown_lane };
+                let begun = BegunAttempt { attempt: *attempt, place: client.place(lane) };
+                Ok::<_, FlowError>(Sealed::new(begun, 0))
+            }
+            Err(locked) => {
+                engine.journal.open(charged).await?;
+                // The account is not looked up: on a path this short, the time would reveal whether it exists.
+                engine.record(client.note(Event::LoginLocked).device(self.device));
+                self.observe(engine, client, stuffing::Outcome::Failed).await?;
+                Err(Refusal::Locked { until: locked.until }.into())
+            }
+        });
+        Ok(begun.await?.map(|(_, begun)| begun))
+    }
+
+    /// Settles an attempt after the hash and returns the account if the password was right.
+    async fn finish_attempt(
+        &self,
+        engine: &Engine,
+        client: &Client,
+        begun: &BegunAttempt,
+        account: Option<AccountV1>,
         verified: Result<Verified, Shed>,
     ) -> Result<Sealed<AccountV1>, FlowError> {
-        let device = self.device;
+        let attempt = begun.attempt;
         let verified = match verified {
             Ok(verified) => verified,
             Err(shed) => {
-                // Never checked, so never counted.
+                // The password was not checked, so the charge is returned.
                 engine.lockout.ask(Finish { attempt, outcome: AttemptOutcome::Returned }).await?;
-                engine.record(client.note(Event::LoginShed).for_account(account.as_ref()).device(device));
-                return Err(Fault::from(shed).into());
+                let note = client.note(Event::LoginShed);
+                engine.record(note.for_account(account.as_ref()).device(self.device));
+                return Err(shed.into());
             }
         };
-        let Some(account) = account.as_ref().filter(|_| verified.matches) else {
-            let outcome = AttemptOutcome::Failed { known: account.is_some() };
-            let settled = engine.lockout.ask(Finish { attempt, outcome }).await?;
-            let outcome =
-                if device.is_some() { stuffing::Outcome::Mistyped } else { stuffing::Outcome::Failed };
-            self.notice(engine, client, outcome).await?;
-            let note = |event| client.note(event).for_account(account.as_ref()).device(device);
-            engine.record(note(Event::LoginFailed));
-            if settled.device_demoted {
-                engine.record(note(Event::DeviceDemoted));
+        match account {
+            Some(account) if verified.matches => {
+                let succeeded = Finish { attempt, outcome: AttemptOutcome::Succeeded };
+                let settled = engine.lockout.ask_sealed(succeeded).await?;
+                self.observe(engine, client, stuffing::Outcome::Succeeded).await?;
+                if verified.needs_rehash {
+                    // Boxed, like all that is seldom done: a log-in's future has no room for it.
+                    Box::pin(self.rehash(engine, begun.place, &account)).await?;
+                }
+                Ok(settled.map(|_| account))
             }
-            if settled.lock_began {
-                engine.record(note(Event::LockoutStarted));
+            account => {
+                self.record_failure(engine, client, attempt, account.as_ref()).await?;
+                Err(Refusal::InvalidCredentials.into())
             }
-            if settled.mail_owner {
-                let owner = Addressee::of(account.as_ref(), &self.name, self.key);
-                // What is done seldom takes no room in every log-in; likewise below.
-                Box::pin(engine.mail_token(owner, Purpose::Unlock, Kind::Lockout)).await?;
-            }
-            return Err(Refusal::InvalidCredentials.into());
-        };
-        let settled =
-            engine.lockout.ask_sealed(Finish { attempt, outcome: AttemptOutcome::Succeeded }).await?;
-        self.notice(engine, client, stuffing::Outcome::Succeeded).await?;
-        if verified.needs_rehash
-            && let Some(checked) = &account.phc
-            && let Ok(phc) = Box::pin(engine.services.pool.hash(place, self.password.clone())).await
-        {
-            let rehash = Rehash { id: account.account_id(), checked: checked.clone(), phc: phc.into() };
-            Box::pin(engine.accounts.ask(rehash)).await?;
         }
-        Ok(settled.map(|_| account.clone()))
     }
 
-    /// Takes down how a log-in ended, and does what stuffing asks for: for a name without an account the same, for nobody.
-    async fn notice(
+    /// Settles an attempt with a wrong password, for `account` or for a name that has none.
+    async fn record_failure(
+        &self,
+        engine: &Engine,
+        client: &Client,
+        attempt: Attempt,
+        account: Option<&AccountV1>,
+    ) -> Result<(), FlowError> {
+        let outcome = AttemptOutcome::Failed { known: account.is_some() };
+        let settled = engine.lockout.ask(Finish { attempt, outcome }).await?;
+        let observed =
+            if self.has_device() { stuffing::Outcome::Mistyped } else { stuffing::Outcome::Failed };
+        self.observe(engine, client, observed).await?;
+        let note = |event| client.note(event).for_account(account).device(self.device);
+        engine.record(note(Event::LoginFailed));
+        if settled.device_demoted {
+            engine.record(note(Event::DeviceDemoted));
+        }
+        if settled.lock_began {
+            engine.record(note(Event::LockoutStarted));
+        }
+        if settled.mail_owner {
+            let owner = Addressee::of(account, &self.name, self.key);
+            Box::pin(engine.mail_token(owner, Purpose::Unlock, Kind::Lockout)).await?;
+        }
+        Ok(())
+    }
+
+    /// Hashes a right password again, with the current cost. Skipped if the hash queue has no room.
+    async fn rehash(&self, engine: &Engine, place: QueueKey, account: &AccountV1) -> Result<(), FlowError> {
+        let Some(checked) = &account.phc else { return Ok(()) };
+        let Ok(phc) = engine.services.pool.hash(place, self.password.clone()).await else { return Ok(()) };
+        let rehash = Rehash { id: account.account_id(), checked: checked.clone(), phc: phc.into() };
+        engine.accounts.ask(rehash).await?;
+        Ok(())
+    }
+
+    /// Reports how an attempt ended to the stuffing defence, and does what it asks for. Names without an account cost
+    /// the same work; their mail has no recipient.
+    async fn observe(
         &self,
         engine: &Engine,
         client: &Client,
@@ -195,21 +237,22 @@ impl Presented {
     ) -> Result<(), FlowError> {
         let network = Network::of(client.address);
         let tried = stuffing::Tried { network, name: self.key, outcome };
-        let noticed = engine.ask_unsealed(&engine.services.stuffing, Observe { tried }).await?;
+        let observed = engine.ask_unsealed(&engine.services.stuffing, Observe { tried }).await?;
         let suspected = || client.note(Event::StuffingSuspected);
-        if noticed.alarm {
+        if observed.alarm {
             engine.record(suspected().with_reason("failures far above their mean"));
         }
-        if let Some(network) = noticed.suspect {
+        if let Some(network) = observed.suspect {
             engine.record(suspected().with_reason("many names from one network"));
             Box::pin(engine.ask_unsealed(&engine.services.throttle, Suspect { network })).await?;
         }
-        if noticed.targeted {
+        if observed.targeted {
             Box::pin(self.warn_owner(engine, suspected())).await?;
         }
         Ok(())
     }
 
+    /// Mails the owner of an account that is tried from many networks.
     async fn warn_owner(&self, engine: &Engine, suspected: Note) -> Result<(), FlowError> {
         let account = engine.accounts.ask(Find { name: self.key }).await?;
         engine.record(suspected.for_account(account.as_ref()).with_reason("one name from many networks"));
@@ -218,16 +261,22 @@ impl Presented {
     }
 }
 
-/// Checks the password of a name, known or unknown, with the same work, and settles the attempt.
-pub(super) async fn check_password(
+/// Asks for the password of `identity` again, before a change that a stolen session must not be able to make. Returns
+/// its account as it is now.
+pub(super) async fn confirm_password(
     engine: &Engine,
     client: &Client,
-    name: AccountName,
+    identity: &Identity,
     password: &str,
-    known: Known<'_>,
 ) -> Result<AccountV1, FlowError> {
-    let presented = Presented::new(engine, name, password, known);
-    // A request that ends early takes this with it.
+    let name = parse_name(&identity.account.email)?;
+    let presented = Presented::new(engine, name, password, Known::Session(identity.sid()));
+    // A request that ends early drops this future, and the wait with it.
     let account = presented.check(engine, client, std::future::pending::<()>()).await?;
-    Ok(engine.journal.open(account).await.map_err(Fault::from)?)
+    let account = engine.journal.open(account).await?;
+    // The address may belong to another account by now.
+    if account.account_id() != identity.account.account_id() {
+        return Err(Refusal::Unauthenticated.into());
+    }
+    Ok(account)
 }

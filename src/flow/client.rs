@@ -42,8 +42,8 @@ impl Client {
         Note::new(event).from(self.network(), &self.request_id)
     }
 
-    /// Returns the queue in which this client's passwords wait. Networks of one lane take turns, by the widest prefix we
-    /// limit by: the owner of a /48 owns 65,536 networks of /64.
+    /// Returns the queue in which this client's passwords wait. Networks of one lane take turns, by the widest prefix
+    /// we limit by: the owner of a /48 owns 65,536 networks of /64.
     pub fn place(&self, lane: Lane) -> QueueKey {
         QueueKey { lane, network: Network::of(self.address).widest().to_net() }
     }

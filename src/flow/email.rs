@@ -1,17 +1,17 @@
-//! Another address for an account: asked for with the password, proved by a link to the new one, undone by a link to the
-//! old one.
+//! The change of an e-mail address: asked for with the password, confirmed by a link to the new address, undone by a
+//! link to the old one.
 //!
-//! **The attack:** whoever holds a session for a moment changes the address, then sets a new password by mail. Or somebody
-//! signs up with an address that is not theirs, to keep its owner from moving to it.
+//! **The attack:** a thief who holds a session for a moment changes the address, then sets a new password by mail. Or
+//! an attacker signs up with an address that is not theirs, to keep its owner from using it.
 //!
-//! **The rule:** the password is asked again. The link goes to the new address; the old one is told when it is used, and
-//! can undo it for three days: that also ends everything that is open and the password with it. While it can be undone
-//! there is no further change, so that the link of the first owner is never replaced. A sign-up that proved nothing gives
-//! way to whoever proves the address.
+//! **The rule:** the password is asked again. The link goes to the new address. The old address gets a mail when it is
+//! used, and can undo the change for three days; that also ends all sessions and removes the password. As long as the
+//! change can be undone there is no further one, so that the first owner's link is never replaced. An account that has
+//! not proved its address gives it up to the account that proves it.
 
 use super::admission::Outcome;
 use super::authenticate::Identity;
-use super::check::{Known, check_password};
+use super::check::confirm_password;
 use super::client::Client;
 use super::log_out::end_others_and_mailed;
 use super::mailed;
@@ -29,7 +29,7 @@ use crate::registry::throttle::class::Class;
 use crate::value::account_name::{AccountName, NameKey};
 use crate::value::id::AccountId;
 
-/// Asks for another address: the same answer and work whether it is free or somebody's.
+/// Mails a link that changes the address to `email`. A free address and a taken one get the same answer and work.
 pub async fn ask(
     engine: &Engine,
     client: &Client,
@@ -40,20 +40,15 @@ pub async fn ask(
     engine
         .admitted(Class::Check, client, async |_| {
             let new = parse_name(email)?;
-            let name = parse_name(&identity.account.email)?;
-            let account =
-                check_password(engine, client, name, password, Known::Session(identity.sid())).await?;
+            let account = confirm_password(engine, client, identity, password).await?;
             let id = account.account_id();
-            if id != identity.account.account_id() {
-                return Err(Refusal::Unauthenticated.into());
-            }
             let undo = Live { account: id, purpose: Purpose::EmailUndo, global_epoch: engine.global_epoch };
             if engine.mailed.ask(undo).await? {
                 return Err(Refusal::EmailChangedLately.into());
             }
             let taken = engine.accounts.ask(Find { name: new.key(&engine.services.keys.directory) }).await?;
             engine.record(client.note(Event::EmailChangeAsked).for_account(Some(&account)));
-            // Who signed up with it and proved nothing is in nobody's way.
+            // An account that has not proved the address does not hold it.
             match taken.filter(AccountV1::holds_its_address) {
                 Some(holder) => engine.mail_holder(&holder).await,
                 None => {
@@ -67,7 +62,7 @@ pub async fn ask(
         .await
 }
 
-/// Changes the address by the link that was mailed to the new one.
+/// Changes the address with the link that was mailed to the new one.
 pub async fn confirm(engine: &Engine, client: &Client, token: &str, email: &str) -> Outcome<()> {
     engine
         .admitted(Class::Verify, client, async |_| {
@@ -80,7 +75,8 @@ pub async fn confirm(engine: &Engine, client: &Client, token: &str, email: &str)
             if holder.is_some_and(|holder| holder.holds_its_address()) {
                 return Err(Refusal::InvalidMailedToken.into());
             }
-            // The way back first: a crash behind it leaves a link that undoes nothing, never a change without one.
+            // The link that undoes the change is mailed first. A crash after that leaves a link that undoes nothing,
+            // never a change without a link.
             if !engine.mail_bound_token(&before, Purpose::EmailUndo, Kind::EmailUndo, &before.email).await? {
                 return Err(Refusal::EmailChangedLately.into());
             }
@@ -100,22 +96,23 @@ pub async fn confirm(engine: &Engine, client: &Client, token: &str, email: &str)
         .await
 }
 
-/// Undoes a change by the link that was mailed to the old address: everything that is open ends, and so does the
-/// password, since whoever changed the address may have changed that as well. A link to set a new one follows.
+/// Undoes a change with the link that was mailed to the old address. All sessions end, and the password is removed: an
+/// attacker who changed the address may have changed it too. A link to set a new one is mailed.
 pub async fn undo(engine: &Engine, client: &Client, token: &str, email: &str) -> Outcome<()> {
     engine
         .admitted(Class::Reset, client, async |_| {
             let old = parse_name(email)?;
             let redeem = bound(engine, token, Purpose::EmailUndo, &old)?;
             let seen = engine.mailed.ask(Peek { redeem }).await?.map_err(|_| Refusal::InvalidMailedToken)?;
-            // Whatever became of the account's epoch meanwhile: this is its first owner. What was mailed before a restore is dead.
+            // The account's epoch may have changed since: the link still belongs to its first owner. After a restore it
+            // is dead.
             if seen.global_epoch != engine.global_epoch {
                 return Err(Refusal::InvalidMailedToken.into());
             }
             let id = AccountId::from_bytes(seen.account).ok_or(Refusal::InvalidMailedToken)?;
             engine.accounts.ask(ById { id }).await?.ok_or(Refusal::InvalidMailedToken)?;
             let key = old.key(&engine.services.keys.directory);
-            // Somebody may have signed up with the address meanwhile.
+            // Another account may have signed up with the address meanwhile.
             make_way(engine, client, key, id).await?;
             engine.mailed.ask(redeem).await?.map_err(|_| Refusal::InvalidMailedToken)?;
             let change = Change {
@@ -134,7 +131,7 @@ pub async fn undo(engine: &Engine, client: &Client, token: &str, email: &str) ->
         .await
 }
 
-/// Deletes whoever signed up with an address that `owner` proves now, and all that is theirs.
+/// Deletes an account that signed up with the address which `owner` proves now, and all that belongs to it.
 async fn make_way(
     engine: &Engine,
     client: &Client,
@@ -169,7 +166,7 @@ mod tests {
     use crate::system::clock::{Clock, Timestamp};
     use crate::system::fail_stop::FailStop;
 
-    /// A crash between the link and the change leaves a link to the address that the account still has.
+    /// A crash between the mail and the change leaves a link to the address that the account still has.
     #[test]
     fn a_link_that_undoes_nothing_deletes_nobody() {
         let dir = tempfile::tempdir().unwrap();

@@ -1,61 +1,62 @@
-//! What a client gets once it has proved who it is: a pair of tokens, or a session cookie.
+//! Credentials for a client that has proved its identity: a pair of tokens, or a session cookie.
 
-use crate::engine::{Engine, Fault};
+use crate::engine::Engine;
 use crate::flow::client::Client;
 use crate::flow::refusal::FlowError;
 use crate::journal::append::handle::Sealed;
 use crate::registry::account::AccountV1;
 use crate::registry::lockout::device;
-use crate::registry::refresh::FamilyV1;
-use crate::registry::session::SessionV1;
+use crate::registry::refresh::{FamilyV1, OpenFamily};
+use crate::registry::session::{OpenSession, SessionV1};
 use crate::system::clock::Timestamp;
 use crate::token::Claims;
 use crate::token::opaque::{OpaqueToken, Secret, TokenKind};
 use crate::value::account_name::AccountName;
 use crate::value::id::{FamilyId, SessionId, hex};
 
-/// A pair of tokens, or a cookie, with what the answer says beside it.
+/// A credential for a client, and what the answer says of its account.
 pub struct Opened {
-    /// Whose it is.
+    /// The account that the credential belongs to.
     pub account: AccountV1,
-    /// What the client gets.
+    /// The credential.
     pub grant: Grant,
-    /// The device cookie that goes with it.
+    /// The device cookie, after a log-in with a password.
     pub device: Option<String>,
 }
 
-/// What a log-in or a refresh gives.
+/// The credential that a log-in or a refresh issues.
 pub enum Grant {
-    /// Bearer mode.
+    /// A pair of tokens.
     Tokens {
         /// The signed access token.
         access: String,
-        /// When it ends.
+        /// When the access token expires.
         access_end: Timestamp,
         /// The opaque refresh token.
         refresh: zeroize::Zeroizing<String>,
-        /// When it ends unused.
+        /// When the refresh token expires if it is not used.
         refresh_end: Timestamp,
-        /// The family.
+        /// The family of the refresh token.
         family: FamilyId,
     },
-    /// Cookie mode.
+    /// A session cookie.
     Cookie {
-        /// The cookie's value.
+        /// The value of the cookie.
         token: zeroize::Zeroizing<String>,
         /// The session.
         session: SessionV1,
     },
 }
 
-/// What was opened for somebody, with the secret that only they get.
+/// A new family or session, with the secret that only the client gets.
 pub(crate) enum Issued {
     Family(FamilyV1, Secret),
     Session(SessionV1, Secret),
 }
 
 impl Engine {
-    /// Signs the access token of a family, which it does not outlive: who checks tokens without asking would go on with it.
+    /// Signs an access token of a family. It does not outlive the family: a resource server that checks tokens by
+    /// itself would accept it longer. Returns the token and its expiry.
     pub(crate) fn access_token(
         &self,
         account: &AccountV1,
@@ -76,25 +77,25 @@ impl Engine {
             auth_time: Timestamp(family.opened_ms).as_secs(),
             amr: vec![String::from("pwd")],
         };
-        let text = signer.sign(&claims, now).map_err(Fault::from)?;
+        let text = signer.sign(&claims, now)?;
         Ok((text, Timestamp::from_secs(claims.exp)))
     }
 
-    /// Opens a refresh-token family for somebody who has just proved who they are.
+    /// Opens a family for a client that has just proved its identity, and waits until it is durable.
     pub(crate) async fn open_family(&self, account: &AccountV1, client: &Client) -> Result<Grant, FlowError> {
         let issued = self.issue_family(account, client).await?;
-        let issued = self.journal.open(issued).await.map_err(Fault::from)?;
+        let issued = self.journal.open(issued).await?;
         self.grant(account, issued)
     }
 
-    /// As [`Engine::open_family`], before it is durable.
+    /// Opens a family for a client that has just proved its identity. The answer is sealed until the family is durable.
     pub(crate) async fn issue_family(
         &self,
         account: &AccountV1,
         client: &Client,
     ) -> Result<Sealed<Issued>, FlowError> {
         let secret = Secret::mint(&self.services.random)?;
-        let opened = crate::registry::refresh::OpenFamily {
+        let open = OpenFamily {
             id: FamilyId::mint(account.account_id().slot(), self.services.random.bytes()?),
             account: account.account_id(),
             auth_epoch: account.auth_epoch,
@@ -103,11 +104,11 @@ impl Engine {
             network: client.network().into(),
             user_agent: client.user_agent.clone(),
         };
-        let family = self.refresh.ask_sealed(opened).await?;
+        let family = self.refresh.ask_sealed(open).await?;
         Ok(family.map(|family| Issued::Family(family, secret)))
     }
 
-    /// What the client gets of what was opened for it.
+    /// Turns a new family or session into the credential for the client.
     pub(crate) fn grant(&self, account: &AccountV1, issued: Issued) -> Result<Grant, FlowError> {
         match issued {
             Issued::Family(family, secret) => self.token_grant(account, &family, secret),
@@ -118,6 +119,7 @@ impl Engine {
         }
     }
 
+    /// Signs an access token, and writes the refresh token of `family` with `secret`.
     pub(crate) fn token_grant(
         &self,
         account: &AccountV1,
@@ -140,7 +142,8 @@ impl Engine {
         })
     }
 
-    /// Opens a browser session for somebody who has just proved who they are, before it is durable.
+    /// Opens a browser session for a client that has just proved its identity. The answer is sealed until the session
+    /// is durable.
     pub(crate) async fn issue_session(
         &self,
         account: &AccountV1,
@@ -148,7 +151,7 @@ impl Engine {
         client: &Client,
     ) -> Result<Sealed<Issued>, FlowError> {
         let secret = Secret::mint(&self.services.random)?;
-        let opened = crate::registry::session::OpenSession {
+        let open = OpenSession {
             id: SessionId::mint(account.account_id().slot(), self.services.random.bytes()?),
             account: account.account_id(),
             auth_epoch: account.auth_epoch,
@@ -158,11 +161,11 @@ impl Engine {
             network: client.network().into(),
             user_agent: client.user_agent.clone(),
         };
-        let session = self.sessions.ask_sealed(opened).await?;
+        let session = self.sessions.ask_sealed(open).await?;
         Ok(session.map(|session| Issued::Session(session, secret)))
     }
 
-    /// A device cookie for somebody who has just proved who they are.
+    /// Returns a device cookie for a client that has just proved that it owns the account `name`.
     pub(crate) fn device_cookie(&self, name: &AccountName) -> Result<String, FlowError> {
         let key = name.key(&self.services.keys.directory);
         Ok(device::issue(&self.services.keys.device, key, self.services.random.bytes()?))

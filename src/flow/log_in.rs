@@ -1,4 +1,4 @@
-//! Log-in: throttle, lockout, lookup or decoy, hash, settle, gate, open.
+//! Log-in: shed, charge the network, check the password, pass the gate, issue a credential.
 
 use std::sync::Arc;
 
@@ -11,11 +11,12 @@ use super::client::Client;
 use super::grant::{Issued, Opened};
 use super::refusal::{FlowError, Refusal, parse_name};
 use crate::audit::event::Event;
-use crate::engine::{Engine, Fault};
+use crate::engine::Engine;
 use crate::journal::append::handle::Sealed;
-use crate::password::Lane;
+use crate::password::{Lane, Shed};
 use crate::registry::account::actor::ById;
 use crate::registry::account::{AccountV1, Status};
+use crate::registry::throttle::Charge;
 use crate::registry::throttle::class::Class;
 use crate::value::network::Network;
 
@@ -33,43 +34,51 @@ pub enum Mode<'a> {
     },
 }
 
-/// Somebody says who they are. `known` is the device cookie they sent, if any.
+/// Logs in with a password. `device` is the device cookie of the request, if it has one.
 ///
-/// What asks the owners runs on their thread, all in one trip: each way between threads costs more than what is asked there.
+/// All messages to the actors are sent from their own thread, in one round trip: crossing threads costs more than what
+/// is asked there.
 pub async fn log_in(
     engine: &Arc<Engine>,
     client: &Client,
     email: &str,
     password: &str,
     mode: Mode<'_>,
-    known: Option<&str>,
+    device: Option<&str>,
 ) -> Outcome<Opened> {
     let present = || {
-        parse_name(email).map(|name| Arc::new(Presented::new(engine, name, password, Known::Cookie(known))))
+        let known = Known::Cookie(device);
+        parse_name(email).map(|name| Arc::new(Presented::new(engine, name, password, known)))
     };
-    // Before anything is charged, asked or written down: under a storm most of the work is to say no, and to somebody who
-    // shows no device it is said before the name is read.
-    let with_device = known.map(|_| present());
-    let has_device = matches!(&with_device, Some(Ok(presented)) if presented.has_device());
-    let certain = if has_device {
-        Some(Lane::Known)
-    } else {
-        engine.services.reputation_cache.look(Network::of(client.address), engine.clock.now()).map(lane_of)
-    };
-    // Else only the owner knows.
-    let lanes = certain.as_ref().map_or(&[Lane::Quiet, Lane::Failing][..], std::slice::from_ref);
-    if let Err(shed) = engine.services.pool.has_room(lanes, client.place(Lane::Quiet).network) {
+    // Shed first. Under overload most requests are refused, so refuse before charging, messaging an actor or parsing
+    // the name. Only a device cookie forces the name to be parsed, since it decides the lane.
+    let presented_with_device = device.map(|_| present());
+    let has_device = matches!(&presented_with_device, Some(Ok(presented)) if presented.has_device());
+    if let Err(shed) = room_in_queue(engine, client, has_device) {
         engine.services.audit.count(Event::LoginShed);
-        return Outcome::failed(Fault::from(shed));
+        return Outcome::failed(shed);
     }
     if let Some(refused) = engine.refused_from_cache(Class::Login, client) {
         return refused;
     }
-    // Whoever is refused up to here is refused in little memory.
-    Box::pin(opened(engine, client, with_device.unwrap_or_else(present), mode)).await
+    // Boxed, so that a request that is refused above needs little memory.
+    Box::pin(log_in_presented(engine, client, presented_with_device.unwrap_or_else(present), mode)).await
 }
 
-async fn opened(
+/// Says whether the hash queue may have room for a log-in. If only the actor knows the reputation of the client's
+/// network, room in either of the two lanes counts; the actor is asked later.
+fn room_in_queue(engine: &Engine, client: &Client, has_device: bool) -> Result<(), Shed> {
+    let lane = if has_device {
+        Some(Lane::Known)
+    } else {
+        let network = Network::of(client.address);
+        engine.services.reputation_cache.look(network, engine.clock.now()).map(lane_of)
+    };
+    let lanes = lane.as_ref().map_or(&[Lane::Quiet, Lane::Failing][..], std::slice::from_ref);
+    engine.services.pool.has_room(lanes, client.place(Lane::Quiet).network)
+}
+
+async fn log_in_presented(
     engine: &Arc<Engine>,
     client: &Client,
     presented: Result<Arc<Presented>, Refusal>,
@@ -79,73 +88,94 @@ async fn opened(
         Mode::Token => None,
         Mode::Cookie { remember, .. } => Some(remember),
     };
-    let asked = presented.clone();
-    // Dropped with this request, wherever it is.
-    let (_waiting, gone) = oneshot::channel::<()>();
-    let issued = engine
-        .on_owner_thread_for(client, async move |engine, client| {
-            engine
-                .admitted(Class::Login, client, async |charge| {
-                    let account = asked?.check(engine, client, gone).await?;
-                    let now = account.then(async |account| {
-                        engine.accounts.ask_sealed(ById { id: account.account_id() }).await
-                    });
-                    let issued = now.await?.then(async |(account, now)| {
-                        let allowed = match allowed(engine, account, now.as_ref()) {
-                            Ok(account) => account.clone(),
-                            Err(refusal) => return Ok(Sealed::new(Err(refusal), 0)),
-                        };
-                        let issued = match remember {
-                            None => engine.issue_family(&allowed, client).await?,
-                            Some(remember) => engine.issue_session(&allowed, remember, client).await?,
-                        };
-                        engine.refund(charge).await;
-                        Ok::<_, FlowError>(issued.map(|issued| Ok((allowed, issued))))
-                    });
-                    let issued = issued.await?.map(|(_, issued)| issued);
-                    engine.journal.begin(&issued);
-                    Ok(issued)
-                })
-                .await
-        })
-        .await
-        .unwrap_or_else(Outcome::failed);
-    issued
-        .then(async |issued| {
-            let presented = presented?;
-            // What comes of it waits for the commit; that it is signed meanwhile lets nothing out.
-            let granted = issued.map(|issued| {
-                issued.map_err(FlowError::from).and_then(|(account, issued): (AccountV1, Issued)| {
-                    let grant = engine.grant(&account, issued)?;
-                    Ok((account, grant))
-                })
-            });
-            let (account, grant) = engine.journal.open(granted).await.map_err(Fault::from)??;
-            engine.record(client.note(Event::LoginSucceeded).for_account(Some(&account)));
-            let device = Some(engine.device_cookie(presented.name())?);
-            if let Mode::Cookie { replaces: Some(token), .. } = mode {
-                Box::pin(replace(engine, token)).await?;
-            }
-            Ok(Opened { account, grant, device })
-        })
-        .await
+    let checked = presented.clone();
+    // The sender is dropped with this request, wherever it ends.
+    let (_waiting, hung_up) = oneshot::channel::<()>();
+    let work = async move |engine: &Engine, client: &Client| {
+        let admitted = engine.admitted(Class::Login, client, async |charge| {
+            let account = checked?.check(engine, client, hung_up).await?;
+            let issued = account.then(async |account| issue(engine, client, account, remember, charge).await);
+            let issued = issued.await?.map(|(_, issued)| issued);
+            engine.journal.begin(&issued);
+            Ok(issued)
+        });
+        admitted.await
+    };
+    let issued = engine.on_owner_thread_for(client, work).await.unwrap_or_else(Outcome::failed);
+    issued.then(async |issued| open(engine, client, &*presented?, issued, mode).await).await
 }
 
-/// Whether an account whose password was right may log in as it is now: while the hash was made the password may have been
-/// changed, or the account closed or deleted.
-fn allowed<'a>(
+/// An account that has logged in, and what was issued for it.
+struct LoggedIn {
+    account: AccountV1,
+    issued: Issued,
+}
+
+/// Issues a credential for an account whose password was right, and gives back the charge of the network.
+async fn issue(
+    engine: &Engine,
+    client: &Client,
+    checked: &AccountV1,
+    remember: Option<bool>,
+    charge: Charge,
+) -> Result<Sealed<Result<LoggedIn, Refusal>>, FlowError> {
+    let current = engine.accounts.ask_sealed(ById { id: checked.account_id() }).await?;
+    let issued = current.then(async |current| {
+        let account = match may_log_in(engine, checked, current.as_ref()) {
+            Ok(account) => account.clone(),
+            Err(refusal) => return Ok(Sealed::new(Err(refusal), 0)),
+        };
+        let issued = match remember {
+            None => engine.issue_family(&account, client).await?,
+            Some(remember) => engine.issue_session(&account, remember, client).await?,
+        };
+        engine.refund(charge).await;
+        Ok::<_, FlowError>(issued.map(|issued| Ok(LoggedIn { account, issued })))
+    });
+    Ok(issued.await?.map(|(_, issued)| issued))
+}
+
+/// Returns the account as it is now, if it may log in. While the hash was made, the password may have been changed, or
+/// the account disabled or deleted.
+///
+/// Security: only the right password leads here, so these refusals reveal nothing to a stranger.
+fn may_log_in<'a>(
     engine: &Engine,
     checked: &AccountV1,
-    now: Option<&'a AccountV1>,
+    current: Option<&'a AccountV1>,
 ) -> Result<&'a AccountV1, Refusal> {
-    let same = |now: &&AccountV1| now.auth_epoch == checked.auth_epoch || now.status == Status::Disabled;
-    let account = now.filter(same).ok_or(Refusal::InvalidCredentials)?;
-    // Behind the right password alone, so that they tell a stranger nothing.
+    let account = current.ok_or(Refusal::InvalidCredentials)?;
+    // A disabled account has a new epoch too, but its owner may learn the reason.
     if account.status == Status::Disabled {
         return Err(Refusal::AccountDisabled);
+    }
+    if account.auth_epoch != checked.auth_epoch {
+        return Err(Refusal::InvalidCredentials);
     }
     if !account.email_verified && engine.services.config.signup.verify_email {
         return Err(Refusal::EmailNotVerified);
     }
     Ok(account)
+}
+
+/// Signs the credential while its commit is running, and opens it once the commit is durable.
+async fn open(
+    engine: &Engine,
+    client: &Client,
+    presented: &Presented,
+    issued: Sealed<Result<LoggedIn, Refusal>>,
+    mode: Mode<'_>,
+) -> Result<Opened, FlowError> {
+    let signed = issued.map(|issued| -> Result<_, FlowError> {
+        let LoggedIn { account, issued } = issued?;
+        let grant = engine.grant(&account, issued)?;
+        Ok((account, grant))
+    });
+    let (account, grant) = engine.journal.open(signed).await??;
+    engine.record(client.note(Event::LoginSucceeded).for_account(Some(&account)));
+    let device = Some(engine.device_cookie(presented.name())?);
+    if let Mode::Cookie { replaces: Some(token), .. } = mode {
+        Box::pin(replace(engine, token)).await?;
+    }
+    Ok(Opened { account, grant, device })
 }

@@ -1,4 +1,4 @@
-//! Log-out: here, elsewhere, everywhere. Idempotent.
+//! Log-out: this session, all others, or all. Idempotent.
 
 use super::authenticate::{Held, Identity};
 use super::refusal::{FlowError, Refusal};
@@ -12,20 +12,20 @@ use crate::registry::session;
 use crate::token::opaque::{SecretDigest, TokenKind};
 use crate::value::id::{AccountId, FamilyId, SessionId};
 
-/// How far it reaches.
+/// The sessions that a log-out ends.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq, serde::Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Scope {
     /// This session.
     #[default]
     Local,
-    /// All but this.
+    /// All sessions but this one.
     Others,
-    /// All.
+    /// All sessions.
     Global,
 }
 
-/// Ends what the credential reaches.
+/// Ends the sessions of the account of `identity` that are in `scope`.
 pub async fn log_out(engine: &Engine, identity: &Identity, scope: Scope) -> Result<(), FlowError> {
     let id = identity.account.account_id();
     let why = match scope {
@@ -37,7 +37,7 @@ pub async fn log_out(engine: &Engine, identity: &Identity, scope: Scope) -> Resu
         Scope::Local => end(engine, identity).await?,
         Scope::Others => end_others(engine, id, Some(identity.sid())).await?,
         Scope::Global => {
-            // One write of one owner: everything that carries the old epoch is dead with it.
+            // One write of one actor: it ends every credential of the old epoch at once.
             let raised = Alter { id, change: Change { raise_epoch: true, ..Change::default() } };
             let _ = engine.accounts.ask(raised).await?;
             end_others(engine, id, None).await?;
@@ -48,23 +48,25 @@ pub async fn log_out(engine: &Engine, identity: &Identity, scope: Scope) -> Resu
     Ok(())
 }
 
-/// Ends the family of a refresh token, spent ones in grace included; an unknown token ends nothing and says nothing.
+/// Ends the family of a refresh token, also of a spent one within its grace. An unknown token ends nothing, and the
+/// caller does not learn that.
 pub async fn log_out_token(engine: &Engine, token: &str) -> Result<(), FlowError> {
     let Ok(read) = engine.services.edge.read(TokenKind::Refresh, token) else { return Ok(()) };
     let Some(id) = FamilyId::from_bytes(read.id) else { return Ok(()) };
     let family = engine.refresh.ask(refresh::actor::Get { id }).await?;
     let digest = read.secret.digest();
-    let own = family.is_some_and(|family| {
+    let is_own = family.is_some_and(|family| {
         let live = family.generation == read.generation && SecretDigest(family.digest) == digest;
         live || family.spent.is_some_and(|spent| SecretDigest(spent.digest) == digest)
     });
-    if own {
+    if is_own {
         engine.refresh.ask(refresh::actor::End { id, cause: Cause::LogOut }).await?;
         engine.record_durably(Note::new(Event::SessionRevoked).about(&id).with_reason("log-out")).await;
     }
     Ok(())
 }
 
+/// Ends the session or family of `identity`.
 async fn end(engine: &Engine, identity: &Identity) -> Result<(), FlowError> {
     match &identity.held {
         Held::Family(family) => {
@@ -79,43 +81,41 @@ async fn end(engine: &Engine, identity: &Identity) -> Result<(), FlowError> {
     Ok(())
 }
 
-/// Ends all sessions and families of an account but one.
+/// Ends all sessions and families of an account, except the one with the id `except`.
 pub(super) async fn end_others(
     engine: &Engine,
     account: AccountId,
-    but: Option<[u8; 16]>,
+    except: Option<[u8; 16]>,
 ) -> Result<(), FlowError> {
-    // All in one entry or a few, so that resource servers hear of the last a moment after the first.
-    while engine.refresh.ask(refresh::actor::EndOthers { account, except: but, cause: Cause::LogOut }).await?
-    {
-    }
-    while engine.sessions.ask(session::actor::EndOthers { account, except: but }).await? {}
+    // In one journal entry or a few, so that resource servers learn of all of them within a moment.
+    while engine.refresh.ask(refresh::actor::EndOthers { account, except, cause: Cause::LogOut }).await? {}
+    while engine.sessions.ask(session::actor::EndOthers { account, except }).await? {}
     Ok(())
 }
 
-/// As [`end_others`], and everything that was mailed to the account.
+/// Ends all sessions and families of an account except one, and all tokens that were mailed to it.
 pub(super) async fn end_others_and_mailed(
     engine: &Engine,
     account: AccountId,
-    but: Option<[u8; 16]>,
+    except: Option<[u8; 16]>,
 ) -> Result<(), FlowError> {
-    end_others(engine, account, but).await?;
+    end_others(engine, account, except).await?;
     Ok(engine.mailed.ask(EndAll { account }).await?)
 }
 
-/// Ends one session of one's own, by the id that the list shows.
+/// Ends one session or family of the account of `identity`, by its id as text.
 pub async fn end_one(engine: &Engine, identity: &Identity, id: &str) -> Result<(), FlowError> {
     let account = identity.account.account_id();
     let family: FamilyId = id.parse().map_err(|_| Refusal::NotFound)?;
-    if let Some(found) = engine.refresh.ask(refresh::actor::Alive { id: family }).await?
-        && found.account == account
+    if let Some(open) = engine.refresh.ask(refresh::actor::Alive { id: family }).await?
+        && open.account == account
     {
         engine.refresh.ask(refresh::actor::End { id: family, cause: Cause::Revoked }).await?;
         return Ok(());
     }
     let session: SessionId = id.parse().map_err(|_| Refusal::NotFound)?;
-    if let Some(found) = engine.sessions.ask(session::actor::Alive { id: session }).await?
-        && found.account == account.to_bytes()
+    if let Some(open) = engine.sessions.ask(session::actor::Alive { id: session }).await?
+        && open.account == account.to_bytes()
     {
         engine.sessions.ask(session::actor::End { id: session }).await?;
         return Ok(());

@@ -1,4 +1,4 @@
-//! What links in mails do: prove an address, lift a lockout. Opening a link changes nothing; posting its token does.
+//! Mailed links: they prove an address or lift a lockout. Opening a link changes nothing; posting its token does.
 
 use super::admission::Outcome;
 use super::client::Client;
@@ -16,7 +16,7 @@ use crate::token::opaque::TokenKind;
 use crate::value::account_name::NameKey;
 use crate::value::id::{AccountId, MailedId};
 
-/// Reads a mailed token of a purpose.
+/// Reads a mailed token that is to be redeemed for `purpose`.
 pub(super) fn read(engine: &Engine, token: &str, purpose: Purpose) -> Result<Redeem, Refusal> {
     let read =
         engine.services.edge.read(TokenKind::Mailed, token).map_err(|_| Refusal::InvalidMailedToken)?;
@@ -24,7 +24,9 @@ pub(super) fn read(engine: &Engine, token: &str, purpose: Purpose) -> Result<Red
     Ok(Redeem { id, digest: read.secret.digest(), purpose })
 }
 
-/// The account of a token, if the token's epoch is still its own.
+/// Returns the account of a token.
+///
+/// Errors: [`Refusal::InvalidMailedToken`] if the account is gone or its epoch has changed since.
 pub(super) async fn account_of(engine: &Engine, token: &MailedV1) -> Result<AccountV1, FlowError> {
     let id = AccountId::from_bytes(token.account).ok_or(Refusal::InvalidMailedToken)?;
     let account = engine.accounts.ask(ById { id }).await?.ok_or(Refusal::InvalidMailedToken)?;
@@ -34,7 +36,7 @@ pub(super) async fn account_of(engine: &Engine, token: &MailedV1) -> Result<Acco
     Ok(account)
 }
 
-/// Proves an address.
+/// Marks the account's address as proved.
 pub async fn verify(engine: &Engine, client: &Client, token: &str) -> Outcome<()> {
     engine
         .admitted(Class::Verify, client, async |_| {
@@ -51,7 +53,7 @@ pub async fn verify(engine: &Engine, client: &Client, token: &str) -> Outcome<()
         .await
 }
 
-/// Mails the link that proves an address again: the same answer and work whether there is anything to prove.
+/// Mails the link that proves an address once more. The answer and the work are the same if there is nothing to prove.
 pub async fn resend(engine: &Engine, client: &Client, email: &str) -> Outcome<()> {
     engine
         .admitted(Class::Forgot, client, async |_| {
@@ -64,7 +66,7 @@ pub async fn resend(engine: &Engine, client: &Client, email: &str) -> Outcome<()
         .await
 }
 
-/// Lifts a lockout.
+/// Lifts the lockout of an account name.
 pub async fn unlock(engine: &Engine, client: &Client, token: &str) -> Outcome<()> {
     engine
         .admitted(Class::Unlock, client, async |_| {

@@ -1,4 +1,4 @@
-//! What a user does, one file each: read from top to bottom, the list of the defences it passes.
+#![doc = include_str!("README.md")]
 
 pub mod account;
 pub mod admin;

@@ -1,8 +1,8 @@
-//! A new password: by a mailed token, or by the old one. Never a log-in.
+//! A new password: with a mailed token, or with the old password. Neither logs in.
 
 use super::admission::Outcome;
 use super::authenticate::Identity;
-use super::check::{Known, check_password};
+use super::check::confirm_password;
 use super::client::Client;
 use super::log_out::end_others_and_mailed;
 use super::mailed;
@@ -10,7 +10,7 @@ use super::post::Addressee;
 use super::refusal::{Refusal, parse_name};
 use super::sign_up::new_password;
 use crate::audit::event::Event;
-use crate::engine::{Engine, Fault};
+use crate::engine::Engine;
 use crate::password::{Advice, Lane, Password, advise};
 use crate::registry::account::Change;
 use crate::registry::account::actor::{Alter, Find};
@@ -22,7 +22,7 @@ use crate::registry::throttle::class::Class;
 use crate::value::account_name::NameKey;
 use crate::value::network::Network;
 
-/// Mails a link to set a new password: the same answer, steps and commits for any address.
+/// Mails a link with which a new password can be set. Any address gets the same answer, steps and commits.
 pub async fn forgot(engine: &Engine, client: &Client, email: &str) -> Outcome<()> {
     engine
         .admitted(Class::Forgot, client, async |_| {
@@ -30,7 +30,8 @@ pub async fn forgot(engine: &Engine, client: &Client, email: &str) -> Outcome<()
             let key = name.key(&engine.services.keys.directory);
             let account = engine.accounts.ask(Find { name: key }).await?;
             engine.record(client.note(Event::ResetRequested).for_account(account.as_ref()));
-            // Networks that are not throttled have no quota either: a gateway of ours asks for many.
+            // A network that is exempt from the throttle has no quota of mails either: a gateway of ours sends the
+            // requests of many clients.
             let exempt = engine
                 .services
                 .config
@@ -45,8 +46,9 @@ pub async fn forgot(engine: &Engine, client: &Client, email: &str) -> Outcome<()
         .await
 }
 
-/// Sets a new password with a mailed token. Everything that was open ends, the lockout is lifted, the owner is told.
-/// Says the device cookie of whoever did it: it is no log-in, but nobody can lock them out.
+/// Sets a new password with a mailed token. All sessions end, the lockout is lifted, the owner gets a mail.
+///
+/// Returns a device cookie: the client is not logged in, but strangers can no longer lock it out.
 pub async fn reset(engine: &Engine, client: &Client, token: &str, password: &str) -> Outcome<String> {
     engine
         .admitted(Class::Reset, client, async |_| {
@@ -55,23 +57,19 @@ pub async fn reset(engine: &Engine, client: &Client, token: &str, password: &str
             let seen = engine.mailed.ask(Peek { redeem }).await?.map_err(|_| Refusal::InvalidMailedToken)?;
             let account = mailed::account_of(engine, &seen).await?;
             let password = new_password(engine, password, &account.email, "/new_password")?;
-            let phc =
-                engine.services.pool.hash(client.place(Lane::Known), password).await.map_err(Fault::from)?;
+            let phc = engine.services.pool.hash(client.place(Lane::Known), password).await?;
             // Spend first, grant second: a crash between the two costs one more mail.
             let token = engine.mailed.ask(redeem).await?.map_err(|_| Refusal::InvalidMailedToken)?;
             let id = account.account_id();
-            let set = Change {
+            let change = Change {
                 phc: Some(phc.into()),
                 if_epoch: Some(token.auth_epoch),
-                // Whoever has the token reads this address.
+                // The holder of the token reads mail to this address.
                 verified: true,
                 ..Change::default()
             };
-            let account = engine
-                .accounts
-                .ask(Alter { id, change: set })
-                .await?
-                .map_err(|_| Refusal::InvalidMailedToken)?;
+            let account =
+                engine.accounts.ask(Alter { id, change }).await?.map_err(|_| Refusal::InvalidMailedToken)?;
             end_others_and_mailed(engine, id, None).await?;
             engine.lockout.ask(Clear { name: NameKey(account.name_key) }).await?;
             engine.record_durably(client.note(Event::PasswordReset).for_account(Some(&account))).await;
@@ -81,7 +79,7 @@ pub async fn reset(engine: &Engine, client: &Client, token: &str, password: &str
         .await
 }
 
-/// Sets a new password with the old one. The other sessions end; this one goes on under the new epoch.
+/// Sets a new password with the old one. All other sessions end; this one moves to the new epoch.
 pub async fn change(
     engine: &Engine,
     client: &Client,
@@ -91,21 +89,16 @@ pub async fn change(
 ) -> Outcome<()> {
     engine
         .admitted(Class::Check, client, async |_| {
-            let name = parse_name(&identity.account.email)?;
-            let account =
-                check_password(engine, client, name, current, Known::Session(identity.sid())).await?;
+            let account = confirm_password(engine, client, identity, current).await?;
             let id = account.account_id();
-            if id != identity.account.account_id() {
-                return Err(Refusal::Unauthenticated.into());
-            }
             let password = new_password(engine, new, &account.email, "/new_password")?;
-            let phc =
-                engine.services.pool.hash(client.place(Lane::Known), password).await.map_err(Fault::from)?;
-            let set =
+            let phc = engine.services.pool.hash(client.place(Lane::Known), password).await?;
+            let change =
                 Change { phc: Some(phc.into()), if_epoch: Some(account.auth_epoch), ..Change::default() };
             let account =
-                engine.accounts.ask(Alter { id, change: set }).await?.map_err(|_| Refusal::SessionExpired)?;
-            // Carried over before the others end: a crash between leaves nothing open that should not be.
+                engine.accounts.ask(Alter { id, change }).await?.map_err(|_| Refusal::SessionExpired)?;
+            // This session is carried over before the others end. A crash in between leaves nothing open that should
+            // not be: the others are dead by their epoch.
             super::account::carry_over(engine, identity, account.auth_epoch).await?;
             end_others_and_mailed(engine, id, Some(identity.sid())).await?;
             engine.record_durably(client.note(Event::PasswordChanged).for_account(Some(&account))).await;
@@ -114,7 +107,7 @@ pub async fn change(
         .await
 }
 
-/// Says what a sign-up form can show of a new password while it is typed. Nothing of it is kept.
+/// Returns advice on a password, for a form to show while it is typed. Nothing of it is kept.
 pub async fn check(engine: &Engine, client: &Client, password: &str, email: &str) -> Outcome<Advice> {
     engine
         .admitted(Class::Check, client, async |_| {

@@ -1,6 +1,6 @@
-//! Mails that come of requests. For nobody everything is done that is done for somebody: a token is minted, sealed, and
-//! written down in a record of the same size, and a mail of the same length waits, is made, and is dropped instead of
-//! sent. Neither the answer nor the work behind it tells whether there is an account.
+//! Mails that requests cause. A name without an account costs the same as one with an account: a token is minted,
+//! sealed and recorded, and a mail of the same length is queued, composed, and dropped instead of sent. Neither the
+//! answer nor the work reveals whether there is an account.
 
 use super::refusal::FlowError;
 use crate::engine::Engine;
@@ -12,7 +12,7 @@ use crate::value::account_name::{AccountName, NameKey};
 use crate::value::id::{AccountId, MailedId};
 use crate::value::network::Network;
 
-/// To whom a mail goes.
+/// The recipient of a mail.
 pub(super) struct Addressee {
     account: AccountId,
     auth_epoch: u64,
@@ -21,7 +21,7 @@ pub(super) struct Addressee {
 }
 
 impl Addressee {
-    /// An account, at its address.
+    /// Addresses the owner of an account.
     pub(super) fn owner(account: &AccountV1) -> Self {
         Self {
             account: account.account_id(),
@@ -31,16 +31,17 @@ impl Addressee {
         }
     }
 
-    /// An account, at another address.
+    /// Addresses the owner of an account at another address than the account's.
     pub(super) fn owner_at(account: &AccountV1, address: &str) -> Self {
         Self { to: address.into(), ..Self::owner(account) }
     }
 
-    /// The account of a name; where there is none that is to get the mail, nobody.
+    /// Addresses the owner of `account`. Without one, addresses a recipient that gets no mail, by an address as long as
+    /// `name`.
     pub(super) fn of(account: Option<&AccountV1>, name: &AccountName, key: NameKey) -> Self {
         account.map_or_else(
             || Self {
-                // Ids of accounts are drawn by chance, and this one from the name: it is nobody's, and the same each time.
+                // Derived from the name, so always the same one. Ids of accounts are random, so it belongs to none.
                 account: AccountId::from_bytes(key.0).unwrap_or(AccountId::mint(key.slot(), [0; 14])),
                 auth_epoch: 0,
                 to: MailV1::to_nobody(name.as_str().len()),
@@ -52,7 +53,7 @@ impl Addressee {
 }
 
 impl Engine {
-    /// Mints a mailed token and posts its mail.
+    /// Mails a new token for `purpose`.
     pub(super) async fn mail_token(
         &self,
         to: Addressee,
@@ -62,14 +63,14 @@ impl Engine {
         self.mail_token_asked_by(None, to, purpose, kind).await
     }
 
-    /// Tells whoever has an address that somebody wants it, within the quota of such mails, so that nobody floods a
-    /// mailbox. The token ends the one before, so where the address is still to be proved it is one that does.
+    /// Mails the holder of an address that another client has asked for it. A quota protects the mailbox. The new token
+    /// replaces the one before, so as long as the address is not proved it is one that proves it.
     pub(super) async fn mail_holder(&self, holder: &AccountV1) -> Result<(), FlowError> {
         let kind = if holder.email_verified { Kind::AlreadyRegistered } else { Kind::Verify };
         self.mail_token(Addressee::owner(holder), Purpose::Verify, kind).await
     }
 
-    /// As [`Engine::mail_token`], counted against the network that asks for it.
+    /// Mails a new token for `purpose`, counted against the quota of the network that asks for it.
     pub(super) async fn mail_token_asked_by(
         &self,
         network: Option<Network>,
@@ -81,7 +82,8 @@ impl Engine {
         Ok(())
     }
 
-    /// Mints a token that is good together with `address` alone, and mails it there. False when the quota says no.
+    /// Mails a new token to `address` that is valid together with that address only. Returns whether the quota allows
+    /// it.
     pub(super) async fn mail_bound_token(
         &self,
         account: &AccountV1,
@@ -101,7 +103,7 @@ impl Engine {
         bound_to: Option<&str>,
     ) -> Result<bool, FlowError> {
         let secret = Secret::mint(&self.services.random)?;
-        // What belongs to an account lives in its slot, which after a change of address is not that of its name.
+        // Records live in the slot of their account. After a change of address it differs from that of the name.
         let id = MailedId::mint(to.account.slot(), self.services.random.bytes()?);
         let digest = secret.digest();
         let mint = Mint {
@@ -122,12 +124,12 @@ impl Engine {
         Ok(send)
     }
 
-    /// Posts a mail without a token.
+    /// Queues a mail without a token.
     pub(super) async fn post(&self, to: Addressee, kind: Kind) -> Result<(), FlowError> {
         self.write_mail(to, kind, None, true).await
     }
 
-    /// Writes a mail down; where it is not to be sent, the same commit is made.
+    /// Queues a mail. If it must not be sent, the journal gains an entry all the same.
     async fn write_mail(
         &self,
         to: Addressee,

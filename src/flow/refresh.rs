@@ -21,8 +21,8 @@ use crate::value::id::FamilyId;
 
 /// Exchanges a refresh token for a new pair.
 ///
-/// All messages to the actors are sent from their own thread, in one round trip. The signature, which costs most, is made
-/// on the caller's thread while the rotation is being committed.
+/// All messages to the actors are sent from their own thread, in one round trip. The signature, which costs most, is
+/// made on the caller's thread while the rotation is being committed.
 pub async fn refresh(engine: &Arc<Engine>, client: &Client, token: &str) -> Outcome<Opened> {
     if let Some(refused) = engine.refused_from_cache(Class::Refresh, client) {
         return refused;

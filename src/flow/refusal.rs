@@ -1,17 +1,18 @@
-//! Why a flow ends early: refusals are answers, faults are errors.
+//! Why a flow ends early: a refusal is an answer, a fault is an error.
 
 use std::time::Duration;
 
 use crate::engine::Fault;
 use crate::journal::append::handle::NoRoom;
-use crate::password::Weakness;
+use crate::password::{Shed, Weakness};
 use crate::system::clock::Timestamp;
 use crate::system::random::NoRandomness;
+use crate::token::KeyError;
 use crate::value::account_name::AccountName;
 
 /// An expected answer to an unwelcome request.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
-#[expect(missing_docs, reason = "each says what it is; the answers stand in http/problem.rs")]
+#[expect(missing_docs, reason = "the message explains each; http/problem.rs has the answers")]
 pub enum Refusal {
     #[error("too many requests from this network")]
     Throttled { wait: Duration },
@@ -19,7 +20,7 @@ pub enum Refusal {
     Locked { until: Timestamp },
     #[error("unknown name or wrong password")]
     InvalidCredentials,
-    #[error("the address is not proved yet")]
+    #[error("the e-mail address is not verified")]
     EmailNotVerified,
     #[error("the account is disabled")]
     AccountDisabled,
@@ -27,56 +28,57 @@ pub enum Refusal {
     InvalidMailedToken,
     #[error("the password is too weak")]
     WeakPassword { pointer: &'static str, found: Vec<Weakness> },
-    #[error("sign-up is switched off")]
+    #[error("sign-up is disabled")]
     SignupDisabled,
-    #[error("the address has an account")]
+    #[error("the e-mail address has an account")]
     EmailTaken,
-    #[error("the address was changed lately")]
+    #[error("the e-mail address was changed in the last three days")]
     EmailChangedLately,
     #[error("no such refresh token")]
     InvalidRefreshToken,
     #[error("the refresh token was used before")]
     RefreshTokenReused,
-    #[error("the session is over")]
+    #[error("the session has ended")]
     SessionExpired,
     #[error("no valid credential")]
     Unauthenticated,
-    #[error("the role is missing")]
+    #[error("the account lacks the role")]
     InsufficientRole,
-    #[error("no such thing")]
+    #[error("no such object")]
     NotFound,
     #[error("the request may come from another site")]
     CsrfRejected,
-    #[error("two kinds of credential at once")]
+    #[error("more than one credential")]
     AmbiguousCredentials,
     #[error("a field is not acceptable")]
     Field { pointer: &'static str, code: &'static str, message: String },
 }
 
-/// Why a flow ends early.
+/// The error of a flow.
 #[derive(Debug, thiserror::Error)]
 pub enum FlowError {
-    /// An answer.
+    /// The request was refused.
     #[error(transparent)]
     Refused(#[from] Refusal),
-    /// A promise that cannot be kept now.
+    /// The server cannot serve the request at present.
     #[error(transparent)]
     Fault(#[from] Fault),
 }
 
-impl From<NoRandomness> for FlowError {
-    fn from(error: NoRandomness) -> Self {
-        Self::Fault(error.into())
-    }
+/// Lets `?` turn the causes of a fault into the error of a flow.
+macro_rules! from_causes {
+    ($($cause:ty),*) => {
+        $(impl From<$cause> for FlowError {
+            fn from(cause: $cause) -> Self {
+                Self::Fault(cause.into())
+            }
+        })*
+    };
 }
 
-impl From<NoRoom> for FlowError {
-    fn from(error: NoRoom) -> Self {
-        Self::Fault(error.into())
-    }
-}
+from_causes!(NoRandomness, NoRoom, Shed, KeyError);
 
-/// Reads an address as it was typed.
+/// Reads an e-mail address as a user typed it.
 pub(crate) fn parse_name(typed: &str) -> Result<AccountName, Refusal> {
     AccountName::parse(typed).map_err(|error| Refusal::Field {
         pointer: "/email",

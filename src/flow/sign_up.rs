@@ -1,4 +1,4 @@
-//! Sign-up: the same answer and the same work for a free address and a taken one.
+//! Sign-up: a free address and a taken one get the same answer and the same work.
 
 use super::admission::Outcome;
 use super::client::Client;
@@ -14,15 +14,15 @@ use crate::registry::reset::Purpose;
 use crate::registry::throttle::class::Class;
 use crate::value::id::AccountId;
 
-/// What came of it.
+/// The result of a sign-up.
 pub enum Done {
-    /// A mail is on its way; to whom and which, the answer does not say.
+    /// A mail is on its way. The answer does not reveal to whom, nor which one.
     Mailed,
-    /// Without proof of addresses: the account is there and logged in.
+    /// The account is created and logged in, since addresses need no proof.
     LoggedIn(Box<Opened>),
 }
 
-/// Somebody wants an account.
+/// Creates an account. `name` is the name to display.
 pub async fn sign_up(
     engine: &Engine,
     client: &Client,
@@ -38,12 +38,7 @@ pub async fn sign_up(
             let account_name = parse_name(email)?;
             let password = new_password(engine, password, account_name.as_str(), "/password")?;
             let display = display_name(name)?;
-            let phc = engine
-                .services
-                .pool
-                .hash(client.place(Lane::Quiet), password)
-                .await
-                .map_err(crate::engine::Fault::from)?;
+            let phc = engine.services.pool.hash(client.place(Lane::Quiet), password).await?;
             let name_key = account_name.key(&engine.services.keys.directory);
             let sign_up = SignUp {
                 id: AccountId::mint(name_key.slot(), engine.services.random.bytes()?),
@@ -81,7 +76,7 @@ pub async fn sign_up(
         .await
 }
 
-/// Reads a new password and judges it.
+/// Reads a new password and refuses it if it is weak. `pointer` names its field.
 pub(super) fn new_password(
     engine: &Engine,
     typed: &str,
@@ -98,7 +93,7 @@ pub(super) fn new_password(
     Ok(password)
 }
 
-/// Reads what somebody wants to be called.
+/// Reads a display name. An empty one is none.
 pub(super) fn display_name(name: Option<&str>) -> Result<Option<Box<str>>, Refusal> {
     let Some(name) = name.map(str::trim).filter(|name| !name.is_empty()) else { return Ok(None) };
     if name.chars().count() > 100 || name.chars().any(char::is_control) {

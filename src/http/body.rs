@@ -1,7 +1,7 @@
 //! The body of a request: it is read to its end before anything else is done, within a size limit and a deadline.
 //!
-//! **The attack:** a client announces a body and sends nothing, or a byte now and then, on as many connections as it can
-//! open. Each holds a descriptor before any limit of its network applies.
+//! **The attack:** a client announces a body and sends nothing, or a byte now and then, on as many connections as it
+//! can open. Each holds a descriptor before any limit of its network applies.
 //!
 //! **The rule:** a body that is not complete by the deadline is answered with 408, and the connection is closed. This
 //! holds for every path, also for those that use no body: a request does not end before its body does.
@@ -21,8 +21,8 @@ use actix_web::{FromRequest, HttpMessage, HttpRequest};
 use serde::de::DeserializeOwned;
 use tokio::time::timeout;
 
-use super::Problem;
-use super::json;
+use super::json_body;
+use super::problem::Problem;
 
 /// The largest body of a request, in bytes.
 pub const BODY_BYTES_MAX: usize = 16 * 1024;
@@ -31,8 +31,8 @@ const DEADLINE: Duration = Duration::from_secs(10);
 
 /// The body of a request and its declared type.
 ///
-/// A handler parses it when it has checked all that comes before, so that a request without credentials is answered with
-/// 401, whatever its body says.
+/// A handler parses it when it has checked all that comes before, so that a request without credentials is answered
+/// with 401, whatever its body says.
 pub(super) struct Body {
     bytes: Bytes,
     media_type: MediaType,
@@ -70,10 +70,10 @@ impl MediaType {
 impl Body {
     /// Reads the body as JSON.
     ///
-    /// Errors: 415 unless the request declares JSON; 400 and 422 as [`json::read`].
+    /// Errors: 415 unless the request declares JSON; 400 and 422 as [`json_body::read`].
     pub(super) fn json<T: DeserializeOwned>(&self) -> Result<T, Problem> {
         if self.media_type == MediaType::Json {
-            json::read(&self.bytes)
+            json_body::read(&self.bytes)
         } else {
             let detail = "Send the body with Content-Type: application/json.";
             Err(Problem::new(415, "unsupported_media_type", detail))
@@ -133,9 +133,9 @@ async fn to_end(unread: &mut Unread) -> Result<Bytes, Problem> {
     Ok(whole.freeze())
 }
 
-/// The body of an answer to a request that was not read to its end. It holds the unread rest until the answer is sent, so
-/// that the server then closes the connection. If the rest were dropped earlier, the server would wait for the end of a
-/// chunked body without a deadline.
+/// The body of an answer to a request that was not read to its end. It holds the unread rest until the answer is sent,
+/// so that the server then closes the connection. If the rest were dropped earlier, the server would wait for the end
+/// of a chunked body without a deadline.
 pub(super) struct Early {
     answer: BoxBody,
     _unread: Unread,

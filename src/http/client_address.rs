@@ -1,4 +1,5 @@
-//! Whose request it is: the socket's peer, or behind a trusted proxy the first address from the right that is none.
+//! The address of a client: the peer of its socket, or behind trusted proxies the first address from the right in their
+//! forwarding header that is not such a proxy.
 
 use std::net::IpAddr;
 
@@ -6,12 +7,12 @@ use ipnet::IpNet;
 
 use crate::config::ForwardedHeader;
 
-/// Elements that are read at most: no honest request passes more proxies.
+/// The most elements that are read: no honest request passes more proxies.
 const HOPS_MAX: usize = 32;
 
-/// The client's address. `forwarded` holds the values of the header in their order.
+/// Returns the address of a client. `forwarded` holds the values of the forwarding header, in their order.
 ///
-/// Security: anything left of the first untrusted address was written by whoever sent it.
+/// Security: the first untrusted address may have written everything to the left of it.
 pub fn client_address<'a>(
     peer: IpAddr,
     header: ForwardedHeader,
@@ -27,14 +28,14 @@ pub fn client_address<'a>(
         }
         match parse(header, hop) {
             Some(address) => client = address.to_canonical(),
-            // What a trusted proxy could not name ends the walk at the proxy.
+            // A trusted proxy did not name its client, so the proxy itself is taken for it.
             None => break,
         }
     }
     client
 }
 
-/// The elements of one value of the header, the last first.
+/// Returns the elements of one value of the header, the last first.
 fn elements(header: ForwardedHeader, value: &str) -> impl Iterator<Item = &str> {
     let mut rest = Some(value);
     std::iter::from_fn(move || {
@@ -49,8 +50,8 @@ fn elements(header: ForwardedHeader, value: &str) -> impl Iterator<Item = &str> 
     })
 }
 
-/// Where the last element begins. Read from the right, so that a quote that somebody further left never closed does not
-/// matter to what a trusted proxy wrote behind it.
+/// Returns the position of the comma before the last element. Reads from the right, so that a quote which a client
+/// further left did not close cannot affect the element that a trusted proxy appended.
 fn last_comma(text: &str) -> Option<usize> {
     let mut quoted = false;
     for (at, byte) in text.bytes().enumerate().rev() {
@@ -63,19 +64,20 @@ fn last_comma(text: &str) -> Option<usize> {
     None
 }
 
-/// Whether an odd number of backslashes stands before a byte.
+/// Says whether an odd number of backslashes precedes a byte.
 fn is_escaped(text: &str, at: usize) -> bool {
     let before = text.as_bytes().get(..at).unwrap_or_default();
     before.iter().rev().take_while(|byte| **byte == b'\\').count() % 2 == 1
 }
 
-/// The one `for` of a `Forwarded` element.
+/// Returns the one `for` of a `Forwarded` element.
 ///
-/// Security: an element that is not well formed, or has two of them, names nobody: it may hold what a client wrote, such as a
-/// host that a proxy handed on.
+/// Security: an element that is malformed, or has two of them, names no client: it may contain text that a client
+/// wrote, such as a host that a proxy passed on.
 /// Source: RFC 7239 §4.
 fn node(element: &str) -> Option<&str> {
-    let (mut rest, mut found) = (element, None);
+    let mut rest = element;
+    let mut node = None;
     while !rest.trim().is_empty() {
         let (name, after) = rest.split_once('=')?;
         let (value, after) = if let Some(inside) = after.strip_prefix('"') {
@@ -92,7 +94,7 @@ fn node(element: &str) -> Option<&str> {
         if !name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_') {
             return None;
         }
-        if name.eq_ignore_ascii_case("for") && found.replace(value).is_some() {
+        if name.eq_ignore_ascii_case("for") && node.replace(value).is_some() {
             return None;
         }
         let after = after.trim_start();
@@ -102,10 +104,10 @@ fn node(element: &str) -> Option<&str> {
             None => return None,
         };
     }
-    found
+    node
 }
 
-/// An address of `X-Forwarded-For`, or the `for` of a `Forwarded` element; a port is left out.
+/// Reads an address of `X-Forwarded-For`, or the `for` of a `Forwarded` element, without its port.
 fn parse(header: ForwardedHeader, hop: &str) -> Option<IpAddr> {
     let text = match header {
         ForwardedHeader::XForwardedFor => hop.trim().trim_matches('"'),
@@ -173,7 +175,7 @@ mod tests {
         let trusted: Vec<IpNet> = vec!["10.0.0.0/8".parse().unwrap()];
         let proxy = "10.0.0.1";
         for (values, expected) in [
-            // A host that the proxy copied, quoted as it must be.
+            // A host that the proxy copied, correctly quoted.
             (vec![r#"for=198.51.100.7;host="x, for=6.6.6.6""#], "198.51.100.7"),
             (vec![r#"host="x, for=6.6.6.6";for=198.51.100.7"#], "198.51.100.7"),
             (vec![r#"host="x;for=6.6.6.6";for=198.51.100.7"#], "198.51.100.7"),
@@ -181,11 +183,11 @@ mod tests {
             (vec![r#"for="198.51.100.7:4711";host="x\", for=6.6.6.6""#], "198.51.100.7"),
             (vec![r#"for=198.51.100.7;host="x\\""#], "198.51.100.7"),
             (vec![r#"for=198.51.100.7;host="a,b;c", for=10.0.0.2;host="d,e""#], "198.51.100.7"),
-            // Likewise, with what the client sent as its own header before it.
+            // The same, after a header that the client sent itself.
             (vec![r#"for=", for=198.51.100.7;host="x, for=6.6.6.6""#], "198.51.100.7"),
             (vec![r#"for=6.6.6.6;x=""#, r#"for=198.51.100.7;host="x""#], "198.51.100.7"),
             (vec![r#"for="\"#, "for=198.51.100.7"], "198.51.100.7"),
-            // A proxy that hands on quotes as they are: nobody is named.
+            // A proxy that copies quotes without escaping them names no client.
             (vec![r#"for=198.51.100.7;host="x", for=6.6.6.6""#], proxy),
             (vec![r#"for=", for=198.51.100.7;host="x", for=6.6.6.6""#], proxy),
             (vec![r#"host="x";for="6.6.6.6";for=198.51.100.7"#], proxy),
@@ -198,7 +200,7 @@ mod tests {
             (vec!["x for=198.51.100.7"], proxy),
             (vec![r#"""#], proxy),
             (vec![""], proxy),
-            // What is well formed, if odd.
+            // Unusual but well formed.
             (vec![r#"For="198.51.100.7" ; Proto=https;"#], "198.51.100.7"),
             (vec!["for=198.51.100.7;by=_secret;host=a:8080"], "198.51.100.7"),
         ] {

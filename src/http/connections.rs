@@ -1,11 +1,11 @@
-//! Connections on which nothing is asked: closed after a while.
+//! Idle connections: they are closed after a while.
 //!
-//! **The attack:** a client asks something, and then sends the first byte of a second request and no more. The time for
-//! connections that are kept open ends with that byte, and that for a head is of the first request alone: it would hold its
-//! connection for ever.
+//! **The attack:** a client sends a request, then the first byte of a second one and nothing more. The keep-alive
+//! timeout of the HTTP library ends with that byte, and its timeout for a head applies to the first request only, so
+//! the client would hold its connection for ever.
 //!
-//! **The rule:** a connection on which no request is being served for [`QUIET_MAX`] is shut. Where a request ends is known by
-//! its body: an answer that goes on for hours is being served.
+//! **The rule:** a connection on which no request has been served for [`IDLE_TICKS_MAX`] seconds is shut down. A
+//! request ends with the body of its answer: an event stream that lasts for hours is being served.
 
 use std::any::Any;
 use std::net::{Shutdown, TcpStream};
@@ -22,20 +22,22 @@ use actix_web::web::Bytes;
 
 use crate::system::lock::Mutex;
 
-/// What a head may take, and before it what a connection may be kept open for: with a second for the tick.
-const QUIET_MAX: u32 = 16;
+/// The idle time after which a connection is shut down, in ticks: the keep-alive time, the time for a head, and one
+/// tick.
+const IDLE_TICKS_MAX: u32 = 16;
 const TICK: Duration = Duration::from_secs(1);
 
 /// One connection.
 pub(super) struct Connection {
-    /// A descriptor of its own of the same socket: so long as it is held, the number means this socket and no other.
+    /// A duplicate descriptor of the socket. While it is open, its number cannot be reused for another socket.
     socket: TcpStream,
+    /// The number of requests that are being served.
     serving: AtomicU32,
-    /// Ticks since the last request was served.
-    quiet: AtomicU32,
+    /// Ticks since a request was last served.
+    idle_ticks: AtomicU32,
 }
 
-/// A request that is being served.
+/// A guard for a request that is being served.
 pub(super) struct Serving(Arc<Connection>);
 
 impl Serving {
@@ -47,32 +49,32 @@ impl Serving {
 
 impl Drop for Serving {
     fn drop(&mut self) {
-        self.0.quiet.store(0, Ordering::Relaxed);
+        self.0.idle_ticks.store(0, Ordering::Relaxed);
         self.0.serving.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
-/// All connections of a server.
+/// The connections of a server.
 #[derive(Clone, Default)]
 pub struct Connections(Arc<Mutex<Vec<Weak<Connection>>>>);
 
 impl Connections {
-    /// Takes a new one down, for [`actix_web::HttpServer::on_connect`].
+    /// Registers a new connection. Called by [`actix_web::HttpServer::on_connect`].
     pub fn opened(&self, stream: &dyn Any, data: &mut Extensions) {
         let Some(stream) = stream.downcast_ref::<tokio::net::TcpStream>() else { return };
-        // Without one it is closed as before: by what is asked on it.
+        // Without a duplicate the connection is not watched; the timeouts of the HTTP library still apply.
         let Ok(socket) = stream.as_fd().try_clone_to_owned() else { return };
         data.insert(self.add(socket.into()));
     }
 
     fn add(&self, socket: TcpStream) -> Arc<Connection> {
         let connection =
-            Arc::new(Connection { socket, serving: AtomicU32::new(0), quiet: AtomicU32::new(0) });
+            Arc::new(Connection { socket, serving: AtomicU32::new(0), idle_ticks: AtomicU32::new(0) });
         self.0.lock().push(Arc::downgrade(&connection));
         connection
     }
 
-    /// Shuts what is quiet for too long, until it is dropped.
+    /// Shuts down idle connections, for as long as the future is polled.
     pub async fn watch(self) {
         loop {
             tokio::time::sleep(TICK).await;
@@ -86,17 +88,17 @@ impl Connections {
             if connection.serving.load(Ordering::Relaxed) > 0 {
                 return true;
             }
-            let is_over = connection.quiet.fetch_add(1, Ordering::Relaxed) >= QUIET_MAX;
-            if is_over {
-                // It is gone already, or its event loop hears of it now.
+            let is_idle = connection.idle_ticks.fetch_add(1, Ordering::Relaxed) >= IDLE_TICKS_MAX;
+            if is_idle {
+                // An error means that the connection has closed already. Otherwise its event loop notices now.
                 let _ = connection.socket.shutdown(Shutdown::Both);
             }
-            !is_over
+            !is_idle
         });
     }
 }
 
-/// The body of an answer, which is being served until it is out.
+/// The body of an answer. Its request is being served until the body is sent.
 pub(super) struct Served {
     pub(super) body: BoxBody,
     pub(super) _serving: Option<Serving>,
@@ -122,7 +124,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_asks_nothing_for_long_is_shut_and_what_is_being_served_is_not() {
+    fn an_idle_connection_is_shut_and_one_being_served_is_not() {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let mut client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
         client.set_nonblocking(true).unwrap();
@@ -130,21 +132,22 @@ mod tests {
         let connections = Connections::default();
         let connection = connections.add(listener.accept().unwrap().0);
         let serving = [Serving::on(&connection), Serving::on(&connection)];
-        for _ in 0..3 * QUIET_MAX {
+        for _ in 0..3 * IDLE_TICKS_MAX {
             connections.tick();
         }
         drop(serving);
-        for _ in 0..QUIET_MAX {
+        for _ in 0..IDLE_TICKS_MAX {
             connections.tick();
         }
-        // Asked again in time: counted from the end of that.
+        // A request in time starts the count again when it ends.
         drop(Serving::on(&connection));
-        for _ in 0..QUIET_MAX {
+        for _ in 0..IDLE_TICKS_MAX {
             connections.tick();
         }
         assert!(is_open());
         connections.tick();
-        assert!(!is_open() && connections.0.lock().is_empty());
+        assert!(!is_open());
+        assert!(connections.0.lock().is_empty());
         drop(connections.add(connection.socket.try_clone().unwrap()));
         connections.tick();
         assert!(connections.0.lock().is_empty());

@@ -1,11 +1,11 @@
-//! The check of requests that a browser might have been made to send.
+//! Protection against requests that another site makes a browser send (CSRF).
 //!
-//! **The attack:** another site lets the browser send a request that carries our cookie, or logs the browser in to the
+//! **The attack:** another site makes the browser send a request with our cookie, or logs the browser in to the
 //! attacker's account.
 //!
-//! **The rule:** for unsafe methods with a cookie, and for log-in to one: the browser's own word on where the request
-//! comes from, else its origin; both absent is a no. With a cookie also a token that only our own page can read,
-//! bound to the session.
+//! **The rule:** applies to unsafe methods with a cookie, and to a log-in that sets one. The browser's `Sec-Fetch-Site`
+//! must name our own site, or else `Origin` or `Referer` must; a request without any of them is refused. With a cookie
+//! the request must also have a token, bound to the session, which only our own page can read.
 //!
 //! Source: OWASP Cross-Site Request Forgery Prevention Cheat Sheet; Fetch Metadata Request Headers (W3C).
 
@@ -14,25 +14,25 @@ use subtle::ConstantTimeEq;
 
 use crate::value::id::keyed_digest;
 
-/// What a request says of where it comes from.
+/// The headers that say where a request comes from.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Source<'a> {
-    /// `Sec-Fetch-Site`.
+    /// The value of `Sec-Fetch-Site`.
     pub fetch_site: Option<&'a str>,
-    /// `Sec-Fetch-Mode`.
+    /// The value of `Sec-Fetch-Mode`.
     pub fetch_mode: Option<&'a str>,
-    /// `Origin`.
+    /// The value of `Origin`.
     pub origin: Option<&'a str>,
-    /// `Referer`.
+    /// The value of `Referer`.
     pub referer: Option<&'a str>,
 }
 
-/// A request that may not come from our own page.
+/// The error for a request that may come from another site.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 #[error("request may come from another site")]
 pub struct Rejected;
 
-/// Checks where a request comes from against the origins that are ours.
+/// Checks that a request comes from one of our own `origins`.
 pub fn check_source<'a>(
     source: Source<'_>,
     mut origins: impl Iterator<Item = &'a str>,
@@ -40,26 +40,26 @@ pub fn check_source<'a>(
     let own = match (source.fetch_site, source.origin.or(source.referer)) {
         (Some("same-origin"), None) => true,
         (Some("none"), None) => source.fetch_mode == Some("navigate"),
-        // Another site is another site, even one that an origin header calls ours.
+        // The browser says that it is another site, so an `Origin` of ours does not count.
         (Some("cross-site"), _) | (_, None) => false,
         (_, Some(from)) => origins.any(|origin| origin == origin_of(from)),
     };
     if own { Ok(()) } else { Err(Rejected) }
 }
 
-/// The token of a session, for the page that holds it. New at each log-in, since the session is.
+/// Returns the CSRF token of a session. Each log-in has a new one, since it opens a new session.
 pub fn issue(key: &[u8; 32], session: [u8; 16]) -> String {
     Base64UrlUnpadded::encode_string(&keyed_digest(key, &[b"csrf", &session]))
 }
 
-/// Checks the token that came with a request of `session`.
-pub fn check_token(key: &[u8; 32], session: [u8; 16], shown: Option<&str>) -> Result<(), Rejected> {
-    let right = issue(key, session);
-    let agrees = shown.is_some_and(|shown| shown.as_bytes().ct_eq(right.as_bytes()).into());
+/// Checks the token that a request of `session` presents. Compares in constant time.
+pub fn check_token(key: &[u8; 32], session: [u8; 16], presented: Option<&str>) -> Result<(), Rejected> {
+    let expected = issue(key, session);
+    let agrees = presented.is_some_and(|token| token.as_bytes().ct_eq(expected.as_bytes()).into());
     if agrees { Ok(()) } else { Err(Rejected) }
 }
 
-/// Scheme, host and port of a URL: what an `Origin` header would say.
+/// Returns scheme, host and port of a URL, in the form of an `Origin` header.
 fn origin_of(url: &str) -> &str {
     let host = url.find("://").map_or(0, |at| at + 3);
     let end = url.get(host..).and_then(|rest| rest.find(['/', '?', '#'])).map_or(url.len(), |at| host + at);
@@ -99,8 +99,8 @@ mod tests {
     fn a_token_is_bound_to_its_session() {
         let token = issue(&[1; 32], [2; 16]);
         assert_eq!(check_token(&[1; 32], [2; 16], Some(&token)), Ok(()));
-        for shown in [None, Some(""), Some(&token[1..]), Some("x")] {
-            assert_eq!(check_token(&[1; 32], [2; 16], shown), Err(Rejected));
+        for presented in [None, Some(""), Some(&token[1..]), Some("x")] {
+            assert_eq!(check_token(&[1; 32], [2; 16], presented), Err(Rejected));
         }
         assert_eq!(check_token(&[1; 32], [3; 16], Some(&token)), Err(Rejected));
     }

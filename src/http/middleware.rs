@@ -13,9 +13,9 @@ use actix_web::http::header::{
 };
 use actix_web::middleware::Next;
 
-use super::Eng;
 use super::body::{self, Early};
 use super::connections::{Connection, Served, Serving};
+use super::endpoint::Eng;
 use super::rejection::Rejection;
 use super::request_id::RequestId;
 use super::response::write_rate_limit;

@@ -3,7 +3,7 @@
 use actix_web::http::StatusCode;
 use actix_web::{HttpResponse, ResponseError};
 
-use super::Problem;
+use super::problem::Problem;
 use crate::engine::Engine;
 use crate::flow::refusal::FlowError;
 use crate::registry::throttle::RateLimitState;

@@ -14,9 +14,9 @@ use actix_web::http::header::{
 use actix_web::{FromRequest, HttpRequest, web};
 use serde::de::DeserializeOwned;
 
-use super::Eng;
 use super::client_address::client_address;
 use super::csrf::{Source, check_source, check_token};
+use super::endpoint::Eng;
 use super::problem::Problem;
 use super::rejection::Rejection;
 use super::request_id::request_id;
@@ -28,8 +28,8 @@ use crate::flow::authenticate::{Identity, bearer, cached_bearer, cached_cookie, 
 use crate::flow::client::Client;
 use crate::flow::refusal::Refusal;
 
-/// Returns the engine that serves a request. [`Eng`] comes first among the extractors of a handler, so a handler outside
-/// of [`super::configure`] has failed before it comes here.
+/// Returns the engine that serves a request. [`Eng`] comes first among the extractors of a handler, so a handler
+/// outside of [`super::configure`] has failed before it comes here.
 fn engine_of(request: &HttpRequest) -> Result<&Eng, Rejection> {
     let no_engine = || Problem::new(500, "no_engine", "No engine serves this endpoint.").into();
     request.app_data::<Eng>().ok_or_else(no_engine)

@@ -7,9 +7,10 @@ use serde_json::json;
 use super::{Email, Token};
 use crate::flow::client::Client;
 use crate::flow::{email, mailed};
+use crate::http::body::Body;
+use crate::http::endpoint::{Eng, resource};
 use crate::http::rejection::Rejection;
 use crate::http::request::SignedIn;
-use crate::http::{Body, Eng, resource};
 
 pub(super) fn configure(config: &mut web::ServiceConfig) {
     config

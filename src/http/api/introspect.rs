@@ -5,9 +5,10 @@ use serde_json::json;
 
 use super::Token;
 use crate::flow::authenticate::introspect;
+use crate::http::body::Body;
+use crate::http::endpoint::{Eng, resource};
 use crate::http::rejection::Rejection;
 use crate::http::request::SignedIn;
-use crate::http::{Body, Eng, resource};
 use crate::value::id::hex;
 
 pub(super) fn configure(config: &mut web::ServiceConfig) {

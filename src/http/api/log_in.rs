@@ -7,10 +7,11 @@ use serde::Deserialize;
 
 use crate::flow::client::Client;
 use crate::flow::log_in::{Mode, log_in};
+use crate::http::body::Body;
+use crate::http::endpoint::{Eng, resource};
 use crate::http::rejection::Rejection;
 use crate::http::request::{csrf_source, text};
 use crate::http::response::{CookieName, opened_response};
-use crate::http::{Body, Eng, resource};
 
 pub(super) fn configure(config: &mut web::ServiceConfig) {
     config.service(resource("/v1/login", "POST").route(web::post().to(post_login)));

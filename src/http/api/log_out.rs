@@ -5,10 +5,12 @@ use serde::Deserialize;
 
 use crate::flow::log_out::{Scope, log_out, log_out_token};
 use crate::flow::refusal::{FlowError, Refusal};
+use crate::http::body::Body;
+use crate::http::endpoint::{Eng, resource};
+use crate::http::problem::Problem;
 use crate::http::rejection::Rejection;
 use crate::http::request::{Credentials, SignedIn, credentials};
 use crate::http::response::ended_cookie;
-use crate::http::{Body, Eng, Problem, resource};
 
 pub(super) fn configure(config: &mut web::ServiceConfig) {
     config.service(resource("/v1/logout", "POST").route(web::post().to(post_logout)));
@@ -42,8 +44,8 @@ async fn post_logout(request: HttpRequest, engine: Eng, body: Body) -> Result<Ht
     }
     let mut response = HttpResponse::NoContent();
     if matches!(credentials, Credentials::Cookie(_)) {
-        // Not `Clear-Site-Data`: it would also delete the device cookie, so that others could lock out the owner on this
-        // browser, and the cookies of every neighbour under the same domain.
+        // Not `Clear-Site-Data`: it would also delete the device cookie, so that others could lock out the owner on
+        // this browser, and the cookies of every neighbour under the same domain.
         response.cookie(ended_cookie(&engine));
     }
     Ok(response.finish())

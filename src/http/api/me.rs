@@ -5,10 +5,11 @@ use serde::Deserialize;
 
 use crate::flow::account;
 use crate::flow::client::Client;
+use crate::http::body::Body;
+use crate::http::endpoint::{Eng, resource};
 use crate::http::rejection::Rejection;
 use crate::http::request::SignedIn;
 use crate::http::response::user;
-use crate::http::{Body, Eng, resource};
 
 pub(super) fn configure(config: &mut web::ServiceConfig) {
     let me = resource("/v1/me", "GET, DELETE");

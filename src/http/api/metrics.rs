@@ -9,9 +9,9 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 
 use crate::engine::Engine;
+use crate::http::endpoint::{Eng, resource};
 use crate::http::rejection::Rejection;
 use crate::http::request::SignedIn;
-use crate::http::{Eng, resource};
 use crate::password::Lane;
 use crate::registry::outbox::actor::Waiting;
 

@@ -5,7 +5,7 @@ use actix_web::{HttpResponse, web};
 use serde_json::json;
 
 use super::metrics;
-use crate::http::{Eng, resource};
+use crate::http::endpoint::{Eng, resource};
 use crate::registry::outbox::actor::Waiting;
 use crate::token::JWKS_KEPT;
 

@@ -7,10 +7,11 @@ use serde_json::json;
 use super::Email;
 use crate::flow::client::Client;
 use crate::flow::password;
+use crate::http::body::Body;
+use crate::http::endpoint::{Eng, resource};
 use crate::http::rejection::Rejection;
 use crate::http::request::SignedIn;
 use crate::http::response::set_device;
-use crate::http::{Body, Eng, resource};
 
 pub(super) fn configure(config: &mut web::ServiceConfig) {
     config

@@ -6,9 +6,10 @@ use serde::Deserialize;
 
 use crate::flow::client::Client;
 use crate::flow::refresh::refresh;
+use crate::http::body::Body;
+use crate::http::endpoint::{Eng, resource};
 use crate::http::rejection::Rejection;
 use crate::http::response::opened_response;
-use crate::http::{Body, Eng, resource};
 
 pub(super) fn configure(config: &mut web::ServiceConfig) {
     config.service(resource("/v1/refresh", "POST").route(web::post().to(post_refresh)));

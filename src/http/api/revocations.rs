@@ -12,9 +12,9 @@ use serde::Deserialize;
 use serde_json::json;
 use tokio::sync::mpsc;
 
+use crate::http::endpoint::{Eng, resource};
 use crate::http::rejection::Rejection;
 use crate::http::request::{SignedIn, query, text};
-use crate::http::{Eng, resource};
 
 /// The longest wait of a poll, in seconds. Shorter than the time that a stopping server gives to open requests.
 const WAIT_SECS_MAX: u64 = 15;

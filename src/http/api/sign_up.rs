@@ -7,9 +7,10 @@ use serde_json::json;
 
 use crate::flow::client::Client;
 use crate::flow::sign_up::{Done, sign_up};
+use crate::http::body::Body;
+use crate::http::endpoint::{Eng, resource};
 use crate::http::rejection::Rejection;
 use crate::http::response::opened_response;
-use crate::http::{Body, Eng, resource};
 
 pub(super) fn configure(config: &mut web::ServiceConfig) {
     config.service(resource("/v1/signup", "POST").route(web::post().to(post_signup)));

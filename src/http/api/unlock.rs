@@ -5,8 +5,9 @@ use actix_web::{HttpResponse, web};
 use super::Token;
 use crate::flow::client::Client;
 use crate::flow::mailed;
+use crate::http::body::Body;
+use crate::http::endpoint::{Eng, resource};
 use crate::http::rejection::Rejection;
-use crate::http::{Body, Eng, resource};
 
 pub(super) fn configure(config: &mut web::ServiceConfig) {
     config.service(resource("/v1/unlock", "POST").route(web::post().to(post_unlock)));

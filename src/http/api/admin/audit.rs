@@ -7,9 +7,10 @@ use serde_json::json;
 
 use crate::audit::read::Wanted;
 use crate::flow::admin::{self, Admin};
+use crate::http::endpoint::{Eng, resource};
+use crate::http::problem::Problem;
 use crate::http::rejection::Rejection;
 use crate::http::request::{SignedIn, query, text};
-use crate::http::{Eng, Problem, resource};
 use crate::system::clock::Timestamp;
 
 const PAGE: usize = 100;

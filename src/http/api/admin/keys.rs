@@ -4,9 +4,9 @@ use actix_web::{HttpResponse, web};
 use serde_json::json;
 
 use crate::flow::admin::{self, Admin};
+use crate::http::endpoint::{Eng, resource};
 use crate::http::rejection::Rejection;
 use crate::http::request::SignedIn;
-use crate::http::{Eng, resource};
 
 pub(super) fn configure(config: &mut web::ServiceConfig) {
     config

@@ -6,10 +6,11 @@ use serde_json::{Value, json};
 
 use crate::flow::admin::{self, Admin};
 use crate::flow::refusal::Refusal;
+use crate::http::body::Body;
+use crate::http::endpoint::{Eng, resource};
 use crate::http::rejection::Rejection;
 use crate::http::request::{SignedIn, query};
 use crate::http::response::user;
-use crate::http::{Body, Eng, resource};
 use crate::registry::account::actor::List;
 use crate::registry::account::{AccountV1, Status};
 use crate::value::id::AccountId;

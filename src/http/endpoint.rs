@@ -1,0 +1,24 @@
+//! What endpoints share: the engine they serve, and the answers to unknown paths and methods.
+
+use actix_web::{HttpResponse, Resource, web};
+
+use super::problem::Problem;
+use super::rejection::Rejection;
+use crate::engine::Engine;
+
+/// The engine that a handler serves.
+pub(super) type Eng = web::Data<Engine>;
+
+/// Returns the resource at `path`. It answers methods other than those in `allow` with 405.
+pub(super) fn resource(path: &str, allow: &'static str) -> Resource {
+    web::resource(path).default_service(web::to(move || async move {
+        let detail = format!("This endpoint accepts {allow} only.");
+        let problem = Problem::new(405, "method_not_allowed", detail).with_allow(allow);
+        Err::<HttpResponse, _>(Rejection::from(problem))
+    }))
+}
+
+/// Answers a path at which there is no endpoint.
+pub(super) async fn unknown_path() -> Result<HttpResponse, Rejection> {
+    Err(Problem::new(404, "not_found", "There is no such endpoint.").into())
+}
