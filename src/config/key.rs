@@ -77,3 +77,26 @@ pub(super) const fn choice(
 pub(super) const fn list(name: &'static str, doc: &'static str) -> Key {
     Key { name, default: "[]", form: Form::List, doc }
 }
+
+/// The keys of every section, in the order of the file.
+#[derive(Clone, Copy, Debug)]
+pub struct KeyList(pub(super) &'static [&'static [Key]]);
+
+impl KeyList {
+    /// Returns every key.
+    pub fn iter(self) -> impl Iterator<Item = &'static Key> {
+        self.0.iter().flat_map(|section| section.iter())
+    }
+
+    /// Returns the key of that name.
+    pub fn by_name(self, name: &str) -> Option<&'static Key> {
+        self.iter().find(|key| key.name == name)
+    }
+
+    /// Returns the name of the key that an unknown name was probably meant to be, if any is close.
+    pub fn nearest(self, unknown: &str) -> Option<&'static str> {
+        let rated = self.iter().map(|key| (strsim::jaro_winkler(unknown, key.name), key.name));
+        let best = rated.max_by(|(one, _), (other, _)| one.total_cmp(other));
+        best.filter(|(likeness, _)| *likeness > 0.8).map(|(_, name)| name)
+    }
+}

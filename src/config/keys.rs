@@ -6,19 +6,7 @@ use super::sections::SECTIONS;
 
 /// Returns every key, in the order of the file.
 pub fn all() -> impl Iterator<Item = &'static Key> {
-    SECTIONS.iter().flat_map(|section| section.iter())
-}
-
-/// Returns the key of that name.
-pub fn by_name(name: &str) -> Option<&'static Key> {
-    all().find(|key| key.name == name)
-}
-
-/// Returns the name of the key that an unknown name was probably meant to be, if any is close.
-pub fn nearest(unknown: &str) -> Option<&'static str> {
-    let rated = all().map(|key| (strsim::jaro_winkler(unknown, key.name), key.name));
-    let best = rated.max_by(|(one, _), (other, _)| one.total_cmp(other));
-    best.filter(|(likeness, _)| *likeness > 0.8).map(|(_, name)| name)
+    SECTIONS.iter()
 }
 
 /// Returns the file that `portcullis init` writes: every key with its default, commented out.
