@@ -9,8 +9,8 @@ use crate::value::id::{keyed_digest, short_digest};
 const PREFIX: &str = "pcd_";
 const VERSION: u8 = 1;
 
-/// Issues the text of a cookie, which says that its holder has logged in to `name`. It is bound to the name and worth nothing
-/// alone.
+/// Issues the text of a cookie, which says that its holder has logged in to `name`. It is bound to the name and worth
+/// nothing alone.
 pub fn issue(key: &[u8; 32], name: NameKey, nonce: [u8; 16]) -> String {
     let mut bytes = vec![VERSION];
     bytes.extend_from_slice(&nonce);

@@ -1,9 +1,9 @@
-//! A lock-free cache of the reputation of networks, so that a reader needs no message to the actor: an attack comes from
-//! ever new networks, and most of its requests are refused.
+//! A lock-free cache of the reputation of networks, so that a reader needs no message to the actor: an attack comes
+//! from ever new networks, and most of its requests are refused.
 //!
 //! Many networks share a mark, and a mark is never removed, so a mark means "perhaps" and its absence "no". The cache
-//! agrees with [`Stuffing::look`](super::Stuffing::look) wherever it answers; where it cannot be certain it answers nothing.
-//! Marks go stale with time alone: each counts within its window.
+//! agrees with [`Stuffing::look`](super::Stuffing::look) wherever it answers; where it cannot be certain it answers
+//! nothing. Marks go stale with time alone: each counts within its window.
 
 use std::hash::{BuildHasher, RandomState};
 use std::sync::OnceLock;
@@ -14,13 +14,13 @@ use super::state::{KNOWN_FOR, NAMES_WINDOW, Outcome, Reputation, site_of};
 use crate::system::clock::Timestamp;
 use crate::value::network::Network;
 
-/// Marks of each kind lie in chunks, which take memory with their first mark: 4 MiB in all. With 100,000 networks marked, the
-/// cache is certain of nine in ten others.
+/// Marks of each kind lie in chunks, which take memory with their first mark: 4 MiB in all. With 100,000 networks
+/// marked, the cache is certain of nine in ten others.
 const CHUNKS: usize = 1 << 10;
 const CHUNK: usize = 1 << 10;
 
-/// The times at which something was last seen at a network, in seconds since 1970, rounded up. A network shares its place
-/// with others.
+/// The times at which something was last seen at a network, in seconds since 1970, rounded up. A network shares its
+/// place with others.
 struct Marks(Box<[OnceLock<Box<[AtomicU32]>>]>);
 
 impl Marks {

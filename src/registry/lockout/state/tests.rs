@@ -196,8 +196,8 @@ fn after_the_cap_only_the_owner_opens_the_name_and_time_does_not() {
     assert!(world.begin(1, None).is_ok());
 }
 
-/// Returns the guesses that a strategy gets in `secs` seconds. `wait` is given the guesses so far and the refusals since
-/// the last guess, and returns the seconds to wait.
+/// Returns the guesses that a strategy gets in `secs` seconds. `wait` is given the guesses so far and the refusals
+/// since the last guess, and returns the seconds to wait.
 fn guesses_within(secs: u64, wait: impl Fn(u64, u64) -> u64) -> u64 {
     let mut world = World::new();
     let end = world.now + Duration::from_secs(secs);
