@@ -316,7 +316,7 @@ mod tests {
     }
 
     #[test]
-    fn an_unproved_address_goes_to_the_next_sign_up_and_a_proved_one_is_taken() {
+    fn an_unproved_address_goes_to_the_next_sign_up_a_proved_one_is_taken() {
         let mut accounts = Accounts::default();
         let first = accounts.sign_up(sign_up(1, false), NOW);
         let SignedUp::Created(first) = put(&mut accounts, first) else { panic!() };

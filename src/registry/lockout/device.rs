@@ -40,7 +40,8 @@ mod tests {
 
     #[test]
     fn a_cookie_is_bound_to_its_name_and_key() {
-        let (ada, bob) = (NameKey([1; 16]), NameKey([2; 16]));
+        let ada = NameKey([1; 16]);
+        let bob = NameKey([2; 16]);
         let text = issue(&[3; 32], ada, [4; 16]);
         assert!(check(&[3; 32], ada, &text).is_some());
         assert_eq!(check(&[3; 32], ada, &text), check(&[3; 32], ada, &text));

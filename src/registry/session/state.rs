@@ -268,10 +268,11 @@ mod tests {
     }
 
     #[test]
-    fn use_extends_a_session_to_its_absolute_end_and_is_written_once_a_minute() {
+    fn use_extends_a_session_to_its_end_and_is_written_once_a_minute() {
         let mut sessions = sessions();
         let id = SessionId::from_bytes(opened(&mut sessions, false).id).unwrap();
-        let (mut now, mut writes) = (START, 0);
+        let mut now = START;
+        let mut writes = 0;
         while sessions.alive(id, now).is_some() {
             now = now + MINUTE / 2;
             let touched = sessions.touch(Touch { id, digest: SecretDigest([5; 32]) }, now);

@@ -109,7 +109,8 @@ mod tests {
 
     /// Returns an IPv4 network for an even number, and a link of one of five IPv6 sites for an odd one.
     fn network(number: u32) -> Network {
-        let (site, link) = (u128::from(number % 5), u128::from(number));
+        let site = u128::from(number % 5);
+        let link = u128::from(number);
         Network::of(match number % 2 {
             0 => std::net::Ipv4Addr::from_bits(number << 7).into(),
             _ => std::net::Ipv6Addr::from_bits(0x2001_0db8 << 96 | site << 80 | link << 64).into(),
@@ -202,7 +203,7 @@ mod tests {
     }
 
     #[test]
-    fn during_the_alarm_a_network_without_a_log_in_for_a_day_is_certain_to_wait() {
+    fn during_the_alarm_networks_without_a_recent_log_in_are_certain_to_wait() {
         let mut both = Both::new();
         both.note(2, 1, Outcome::Succeeded);
         (0..200).for_each(|n| both.note(1_000 + 2 * n, n, Outcome::Failed));

@@ -233,7 +233,7 @@ mod tests {
     }
 
     #[test]
-    fn many_names_from_one_network_make_it_a_suspect_and_typing_errors_do_not() {
+    fn many_names_from_one_network_make_it_a_suspect_but_mistyping_does_not() {
         let mut stuffing = Stuffing::default();
         for at in 0..30 {
             assert_eq!(note(&mut stuffing, 1, at, Outcome::Mistyped, NOW).suspect, None);
@@ -287,7 +287,8 @@ mod tests {
     #[test]
     fn the_alarm_rings_during_an_attack_and_not_on_an_ordinary_day() {
         let mut stuffing = Stuffing::default();
-        let (mut now, mut rang) = (NOW, 0);
+        let mut now = NOW;
+        let mut rang = 0;
         let minutes = |stuffing: &mut Stuffing, now: &mut Timestamp, count: u32, failing: u32| {
             let mut rang = 0;
             for _ in 0..count {

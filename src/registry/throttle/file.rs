@@ -310,7 +310,7 @@ mod tests {
     }
 
     #[test]
-    fn an_unchanged_table_is_not_rewritten_and_a_full_disk_is_left_to_the_journal() {
+    fn an_unchanged_table_is_not_rewritten_and_a_full_disk_not_filled() {
         let disk = SimStorage::new();
         let mut saver = Saver::new(context(&disk));
         let records = spent().piece(0, NOW).bytes;

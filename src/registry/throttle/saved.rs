@@ -159,7 +159,8 @@ mod tests {
     }
 
     fn saved(table: &Table, now: Timestamp) -> Vec<SavedRecord> {
-        let (mut records, mut from) = (Vec::new(), Some(0));
+        let mut records = Vec::new();
+        let mut from = Some(0);
         while let Some(begin) = from {
             let piece = table.piece(begin, now);
             records.extend(piece.bytes.as_chunks().0.iter().map(|bytes| SavedRecord::read(*bytes).unwrap()));

@@ -111,7 +111,7 @@ fn a_known_device_gets_in_during_a_lock_and_has_five_failures_of_its_own() {
 }
 
 #[test]
-fn a_stolen_device_gets_five_guesses_whatever_time_passes_or_cookies_it_has() {
+fn a_stolen_device_gets_five_guesses_and_no_more_by_time_or_cookies() {
     let mut world = World::new();
     let guesses = |world: &mut World, device| {
         let demoted = |settled: Option<Settled>| settled.is_some_and(|settled| settled.device_demoted);
