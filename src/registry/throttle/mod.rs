@@ -22,11 +22,11 @@
 //! A log-in of a [suspect](suspects) network costs eight times as much. A proxy that is missing from
 //! `http.trusted_proxies` makes one network of all its clients; [`proxy_watch`] detects it.
 //!
-//! The table is not journalled: its contents are worth minutes, and a journal write for each request would help
-//! an attacker who floods the server. It is saved every 30 s, with each snapshot and at a clean stop, in a [file](mod@file)
-//! that no flood can make longer than the table. After a clean stop every network has exactly what it had. After a
-//! crash every network begins with half of its burst spent, unless it is known to owe more; the same holds if the file
-//! is missing or damaged.
+//! The table is not journalled: its contents are worth minutes, and a journal write for each request would help an
+//! attacker who floods the server. It is saved every 30 s, with each snapshot and at a clean stop, in a
+//! [file](mod@file) that no flood can make longer than the table. After a clean stop every network has exactly what it
+//! had. After a crash every network begins with half of its burst spent, unless it is known to owe more; the same holds
+//! if the file is missing or damaged.
 //!
 //! Source: GCRA, virtual scheduling form, ITU-T I.371.
 
