@@ -116,8 +116,8 @@ impl Lockouts {
 
     /// Decides whether to admit an attempt, and charges it if so. A refusal changes nothing.
     ///
-    /// Security: an attempt is charged before the password is checked, so that parallel guesses and clients that hang up
-    /// gain nothing. A false refusal of a known device would let a stranger lock the owner out.
+    /// Security: an attempt is charged before the password is checked, so that parallel guesses and clients that hang
+    /// up gain nothing. A false refusal of a known device would let a stranger lock the owner out.
     /// Source: OWASP Authentication Cheat Sheet (device cookies); NIST SP 800-63B-4 §3.2.2.
     pub fn begin(&self, begin: &Begin, now: Timestamp) -> Decision<Result<Attempt, Locked>> {
         let mut count = self.current(begin.name, now);
@@ -242,8 +242,8 @@ impl Lockouts {
         }
     }
 
-    /// Removes the names of one bucket against which nothing counts any more, and returns how many there were. Writes nothing
-    /// to the journal: the times are in the record.
+    /// Removes the names of one bucket against which nothing counts any more, and returns how many there were. Writes
+    /// nothing to the journal: the times are in the record.
     pub fn sweep(&mut self, bucket: usize, now: Timestamp) -> usize {
         let expired = self.by_name.bucket(bucket).filter(|(_, count)| self.limits.is_forgotten(count, now));
         let names: Vec<_> = expired.map(|(name, _)| *name).collect();
@@ -270,8 +270,8 @@ impl Lockouts {
         count
     }
 
-    /// Returns a name without an account that gives way: one that is not locked if there is one among the buckets that are
-    /// searched, or else the least locked.
+    /// Returns a name without an account that gives way: one that is not locked if there is one among the buckets that
+    /// are searched, or else the least locked.
     fn evict(&self, now: Timestamp) -> Option<[u8; 16]> {
         let begin = now.as_millis() as usize % BUCKETS;
         let near = (0..(BUCKETS * 4 / self.by_name.len().max(1)).clamp(EVICT_LOOK, BUCKETS))

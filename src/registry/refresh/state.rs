@@ -197,8 +197,8 @@ impl Families {
         if rotate.generation > newest {
             return Decision::unchanged(Err(Refusal::Unknown));
         }
-        // The token is spent. The secret of the one spent last can still be checked; of an older one it is only known that
-        // it was minted here.
+        // The token is spent. The secret of the one spent last can still be checked; of an older one it is only known
+        // that it was minted here.
         let last = family.spent.as_ref().filter(|_| rotate.generation.checked_add(1) == Some(newest));
         if let Some(spent) = last
             && SecretDigest(spent.digest) != rotate.digest
@@ -225,8 +225,8 @@ impl Families {
         }
     }
 
-    /// Decides the end of the families of an account but one, at most [`ENDED_AT_ONCE`] of them. The verdict says whether
-    /// there are more.
+    /// Decides the end of the families of an account but one, at most [`ENDED_AT_ONCE`] of them. The verdict says
+    /// whether there are more.
     pub fn end_others(&self, end_others: EndOthers, now: Timestamp) -> Decision<bool> {
         let EndOthers { account, except, cause } = end_others;
         let mut others =
@@ -236,10 +236,10 @@ impl Families {
         Decision { writes, verdict: others.next().is_some() }
     }
 
-    /// Returns the families that give nothing any more and whose last access token may have been issued since `since`, each
-    /// with the latest time at which it may have been issued. A rotation that is answered again within the grace issues one
-    /// as well. A family gives nothing if it was ended, or if `is_valid` says no: its account's epoch may have been raised
-    /// just before a crash, before the family was ended.
+    /// Returns the families that give nothing any more and whose last access token may have been issued since `since`,
+    /// each with the latest time at which it may have been issued. A rotation that is answered again within the grace
+    /// issues one as well. A family gives nothing if it was ended, or if `is_valid` says no: its account's epoch may
+    /// have been raised just before a crash, before the family was ended.
     pub fn dead_since(
         &self,
         since: Timestamp,
@@ -307,8 +307,8 @@ impl Families {
 
     /// Removes the families of one bucket that are past their absolute end, and returns how many there were.
     ///
-    /// Writes nothing to the journal: the end is in the record, so a replayed record is still expired. An ended family stays
-    /// until then, so that its tokens can be told from unknown ones.
+    /// Writes nothing to the journal: the end is in the record, so a replayed record is still expired. An ended family
+    /// stays until then, so that its tokens can be told from unknown ones.
     pub fn sweep(&mut self, bucket: usize, now: Timestamp) -> usize {
         let is_over = |family: &FamilyV1| now.as_millis() >= family.absolute_end_ms;
         let keys: Vec<_> =
@@ -320,8 +320,8 @@ impl Families {
     }
 }
 
-/// Returns the family that a write ends, if it ends one. Each family is returned once, since an ended family is not written
-/// again.
+/// Returns the family that a write ends, if it ends one. Each family is returned once, since an ended family is not
+/// written again.
 pub(super) fn ended_by(write: &Write<FamilyV1>) -> Option<[u8; 16]> {
     match write {
         Write::Put(family) => family.ended.map(|_| family.key()),

@@ -21,9 +21,9 @@ const MAILS_PER_NETWORK: usize = 10;
 const MAILS_IN_ALL: usize = 1000;
 /// The most networks that are remembered.
 const ASKED_MAX: usize = 100_000;
-/// The most tokens for unknown names that are kept. After that a smaller record is written for an unknown name. Only under
-/// a flood does this tell a known name from an unknown one, and only to an attacker who can measure a write of 4 KiB by
-/// its content.
+/// The most tokens for unknown names that are kept. After that a smaller record is written for an unknown name. Only
+/// under a flood does this tell a known name from an unknown one, and only to an attacker who can measure a write of 4
+/// KiB by its content.
 const NOBODYS_MAX: usize = 50_000;
 /// How long a change of the address can be undone.
 const UNDO_FOR: Duration = Duration::from_hours(72);
@@ -113,9 +113,9 @@ impl MailedTokens {
         &self.by_id
     }
 
-    /// Decides the minting of a token at `now`. The verdict says whether the mail is to be sent. A new token ends the one
-    /// before. Beyond the quota nothing is minted, but something is written. An unknown name is treated alike, quota
-    /// included.
+    /// Decides the minting of a token at `now`. The verdict says whether the mail is to be sent. A new token ends the
+    /// one before. Beyond the quota nothing is minted, but something is written. An unknown name is treated alike,
+    /// quota included.
     pub fn mint(&self, mint: &Mint, now: Timestamp) -> Decision<bool> {
         let used = (mint.account.to_bytes(), mint.purpose);
         if !self.is_within_quota(mint, now) {
@@ -143,8 +143,8 @@ impl MailedTokens {
         Decision { writes: before.into_iter().chain([put]).collect(), verdict: true }
     }
 
-    /// Says whether a mail may be sent. There is a quota for each account and purpose, one for each network, and one for all
-    /// mails. The last one never holds back the first mail of an account.
+    /// Says whether a mail may be sent. There is a quota for each account and purpose, one for each network, and one
+    /// for all mails. The last one never holds back the first mail of an account.
     fn is_within_quota(&self, mint: &Mint, now: Timestamp) -> bool {
         if mint.purpose == Purpose::EmailUndo {
             // Sent outside every quota. One at most, so that the link of the first owner is never replaced.
@@ -192,8 +192,8 @@ impl MailedTokens {
     /// Counts a request of `network`, whether or not there was an account and a mail.
     pub fn count_asked(&mut self, network: Network, now: Timestamp) {
         if self.asked.len() >= ASKED_MAX && !self.asked.contains_key(&network) {
-            // The rate limit has let a hundred thousand networks through within the hour; the quota of each account still
-            // holds. The sweep makes room. Making room here would cost each request a scan of all networks.
+            // The rate limit has let a hundred thousand networks through within the hour; the quota of each account
+            // still holds. The sweep makes room. Making room here would cost each request a scan of all networks.
             return;
         }
         let asked = self.asked.entry(network).or_default();
@@ -246,8 +246,8 @@ impl MailedTokens {
         }
     }
 
-    /// Removes the expired tokens of one bucket and returns how many there were. Writes nothing to the journal: the end is in
-    /// the record.
+    /// Removes the expired tokens of one bucket and returns how many there were. Writes nothing to the journal: the end
+    /// is in the record.
     pub fn sweep(&mut self, bucket: usize, now: Timestamp) -> usize {
         let expired = self.by_id.bucket(bucket).filter(|(_, token)| now.as_millis() >= token.end_ms);
         let ids: Vec<_> = expired.map(|(id, _)| *id).collect();

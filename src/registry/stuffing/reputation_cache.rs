@@ -1,9 +1,9 @@
-//! A lock-free cache of the reputation of networks, so that a reader needs no message to the actor: an attack comes from
-//! ever new networks, and most of its requests are refused.
+//! A lock-free cache of the reputation of networks, so that a reader needs no message to the actor: an attack comes
+//! from ever new networks, and most of its requests are refused.
 //!
 //! Many networks share a mark, and a mark is never removed, so a mark means "perhaps" and its absence "no". The cache
-//! agrees with [`Stuffing::look`](super::Stuffing::look) wherever it answers; where it cannot be certain it answers nothing.
-//! Marks go stale with time alone: each counts within its window.
+//! agrees with [`Stuffing::look`](super::Stuffing::look) wherever it answers; where it cannot be certain it answers
+//! nothing. Marks go stale with time alone: each counts within its window.
 
 use std::hash::{BuildHasher, RandomState};
 use std::sync::OnceLock;
@@ -14,13 +14,13 @@ use super::state::{KNOWN_FOR, NAMES_WINDOW, Outcome, Reputation, site_of};
 use crate::system::clock::Timestamp;
 use crate::value::network::Network;
 
-/// Marks of each kind lie in chunks, which take memory with their first mark: 4 MiB in all. With 100,000 networks marked, the
-/// cache is certain of nine in ten others.
+/// Marks of each kind lie in chunks, which take memory with their first mark: 4 MiB in all. With 100,000 networks
+/// marked, the cache is certain of nine in ten others.
 const CHUNKS: usize = 1 << 10;
 const CHUNK: usize = 1 << 10;
 
-/// The times at which something was last seen at a network, in seconds since 1970, rounded up. A network shares its place
-/// with others.
+/// The times at which something was last seen at a network, in seconds since 1970, rounded up. A network shares its
+/// place with others.
 struct Marks(Box<[OnceLock<Box<[AtomicU32]>>]>);
 
 impl Marks {
@@ -109,7 +109,8 @@ mod tests {
 
     /// Returns an IPv4 network for an even number, and a link of one of five IPv6 sites for an odd one.
     fn network(number: u32) -> Network {
-        let (site, link) = (u128::from(number % 5), u128::from(number));
+        let site = u128::from(number % 5);
+        let link = u128::from(number);
         Network::of(match number % 2 {
             0 => std::net::Ipv4Addr::from_bits(number << 7).into(),
             _ => std::net::Ipv6Addr::from_bits(0x2001_0db8 << 96 | site << 80 | link << 64).into(),
@@ -202,7 +203,7 @@ mod tests {
     }
 
     #[test]
-    fn during_the_alarm_a_network_without_a_log_in_for_a_day_is_certain_to_wait() {
+    fn during_the_alarm_networks_without_a_recent_log_in_are_certain_to_wait() {
         let mut both = Both::new();
         both.note(2, 1, Outcome::Succeeded);
         (0..200).for_each(|n| both.note(1_000 + 2 * n, n, Outcome::Failed));

@@ -7,7 +7,7 @@ use crate::system::clock::Timestamp;
 
 const WAYS: usize = 8;
 
-/// What is remembered of one key.
+/// The things seen at one key.
 #[derive(Clone, Copy)]
 struct Entry<K, T, const DISTINCT: usize> {
     key: K,
@@ -32,9 +32,9 @@ impl<K, T: Copy + PartialEq, const DISTINCT: usize> Entry<K, T, DISTINCT> {
 
 type Set<K, T, const DISTINCT: usize> = [Option<Entry<K, T, DISTINCT>>; WAYS];
 
-/// The entries, in sets of eight places; a key belongs to one set. The hash is keyed anew in each process. Each key counts up
-/// to `DISTINCT` distinct things, one more than the line that matters. A set takes memory with its first key, so that an
-/// idle server is small.
+/// The entries, in sets of eight places; a key belongs to one set. The hash is keyed anew in each process. Each key
+/// counts up to `DISTINCT` distinct things, one more than the line that matters. A set takes memory with its first key,
+/// so that an idle server is small.
 pub struct Sketch<K, T, const DISTINCT: usize> {
     sets: Vec<Option<Box<Set<K, T, DISTINCT>>>>,
     hasher: RandomState,
@@ -99,8 +99,8 @@ impl<K: Copy + Eq + Hash, T: Copy + PartialEq, const DISTINCT: usize> Sketch<K, 
         self.sets.len() * (size_of::<usize>() + size_of::<Set<K, T, DISTINCT>>())
     }
 
-    /// Returns the entry of a key. A new key takes the place of the entry with the fewest things within the window, or else
-    /// of the one that was silent longest.
+    /// Returns the entry of a key. A new key takes the place of the entry with the fewest things within the window, or
+    /// else of the one that was silent longest.
     fn entry(&mut self, key: K, now: Timestamp) -> Option<&mut Entry<K, T, DISTINCT>> {
         let at = self.set_of(key);
         let window = self.window;

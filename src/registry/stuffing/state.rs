@@ -14,8 +14,8 @@ const NAMES: usize = 32_768;
 const NAMES_MAX: usize = 10;
 /// IPv6 /48 networks that are watched as a whole.
 const SITES: usize = 4096;
-/// The most distinct names that may fail from one /48: it may be one attacker with 65,536 networks of /64, or a carrier with
-/// as many customers.
+/// The most distinct names that may fail from one /48: it may be one attacker with 65,536 networks of /64, or a carrier
+/// with as many customers.
 const SITE_NAMES_MAX: usize = 40;
 pub(super) const NAMES_WINDOW: Duration = Duration::from_mins(15);
 const NETWORKS_WINDOW: Duration = Duration::from_hours(1);
@@ -53,7 +53,7 @@ pub struct Tried {
     pub outcome: Outcome,
 }
 
-/// What a log-in that ended has set off.
+/// The consequences of a log-in that ended.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct Noticed {
     /// The network that is a suspect from now on: the client's, or the IPv6 /48 around it.
@@ -67,8 +67,8 @@ pub struct Noticed {
 /// The reputation of a network, which decides the lane of its password checks.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct Reputation {
-    /// Whether names failed from it within the last minutes; or the alarm rings, and there was no log-in from it within the
-    /// last day.
+    /// Whether names failed from it within the last minutes; or the alarm rings, and there was no log-in from it within
+    /// the last day.
     pub recently_failing: bool,
 }
 
@@ -167,8 +167,8 @@ impl Stuffing {
         begins
     }
 
-    /// Says whether the failures are over the line: twice the mean, and a fifth of all log-ins above it, so that the few
-    /// failures of a quiet night do not ring.
+    /// Says whether the failures are over the line: twice the mean, and a fifth of all log-ins above it, so that the
+    /// few failures of a quiet night do not ring.
     fn is_over(&self) -> bool {
         let (attempts, failures) = self.recent();
         let line = (self.mean * 2.0).max(self.mean + 0.2).min(0.95);
@@ -233,7 +233,7 @@ mod tests {
     }
 
     #[test]
-    fn many_names_from_one_network_make_it_a_suspect_and_typing_errors_do_not() {
+    fn many_names_from_one_network_make_it_a_suspect_but_mistyping_does_not() {
         let mut stuffing = Stuffing::default();
         for at in 0..30 {
             assert_eq!(note(&mut stuffing, 1, at, Outcome::Mistyped, NOW).suspect, None);
@@ -287,7 +287,8 @@ mod tests {
     #[test]
     fn the_alarm_rings_during_an_attack_and_not_on_an_ordinary_day() {
         let mut stuffing = Stuffing::default();
-        let (mut now, mut rang) = (NOW, 0);
+        let mut now = NOW;
+        let mut rang = 0;
         let minutes = |stuffing: &mut Stuffing, now: &mut Timestamp, count: u32, failing: u32| {
             let mut rang = 0;
             for _ in 0..count {

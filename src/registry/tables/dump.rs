@@ -1,7 +1,7 @@
 //! Records as an operator may see them, without anything that would let an attacker in.
 //!
-//! Digests, hashes and sealed tokens are left out, and addresses are masked as in logs. The rest answers questions about a
-//! data directory: which account, until when, how often, why it ended.
+//! Digests, hashes and sealed tokens are left out, and addresses are masked as in logs. The rest answers questions
+//! about a data directory: which account, until when, how often, why it ended.
 
 use serde_json::{Value, json};
 

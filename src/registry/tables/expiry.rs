@@ -1,5 +1,5 @@
-//! Which records a sweep may have removed by some time, from their bytes alone. For the comparison of two histories of which
-//! one was swept and the other was not: expiry is not journalled.
+//! Which records a sweep may have removed by some time, from their bytes alone. For the comparison of two histories of
+//! which one was swept and the other was not: expiry is not journalled.
 
 use super::table;
 use crate::journal::format::codec::decode;
@@ -10,8 +10,8 @@ use crate::registry::reset::MailedV1;
 use crate::registry::session::SessionV1;
 use crate::system::clock::Timestamp;
 
-/// Says whether a sweep at or before `at_ms` may have removed the record, under any settings. A value that does not decode
-/// was removed by no sweep.
+/// Says whether a sweep at or before `at_ms` may have removed the record, under any settings. A value that does not
+/// decode was removed by no sweep.
 pub fn may_be_gone(number: u16, value: &[u8], at_ms: u64) -> bool {
     table(number).is_some_and(|table| (table.may_be_gone)(value, Timestamp(at_ms)))
 }
@@ -52,8 +52,8 @@ mod tests {
     use crate::journal::format::codec::Stored;
     use crate::registry::Registry;
 
-    /// Checks that a record may be gone at every time at which the registry's sweep removes it. The record is the golden one
-    /// of the table, after `change`.
+    /// Checks that a record may be gone at every time at which the registry's sweep removes it. The record is the
+    /// golden one of the table, after `change`.
     fn check<S: Registry>(build: impl Fn() -> S, change: fn(&mut S::Record)) {
         let golden = concat!(env!("CARGO_MANIFEST_DIR"), "/data/golden/v1/values.txt");
         let text = std::fs::read_to_string(golden).unwrap();

@@ -1,8 +1,8 @@
-//! The one list of tables: the number and name of each, how it is restored and dumped, and which of its records may have
-//! expired.
+//! The one list of tables: the number and name of each, how it is restored and dumped, and which of its records may
+//! have expired.
 //!
-//! A start, a snapshot, `data dump`, the proof of a snapshot, the simulator and the golden files all use this list. To add a
-//! table, add a line to [`States`] here and a mailbox to the engine.
+//! A start, a snapshot, `data dump`, the proof of a snapshot, the simulator and the golden files all use this list. To
+//! add a table, add a line to [`States`] here and a mailbox to the engine.
 
 pub mod dump;
 pub mod expiry;

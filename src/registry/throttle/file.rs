@@ -1,9 +1,9 @@
-//! `throttle.bin`: the contents of the rate limiter, so that a restart is no way around it. It is never a reason to refuse
-//! a start.
+//! `throttle.bin`: the contents of the rate limiter, so that a restart is no way around it. It is never a reason to
+//! refuse a start.
 //!
 //! A header block like that of every file, with `96 saved_ms (8)  104 body_len (8)  112 body_crc (4)`, and
-//! [records](super::saved) from byte 4096 on. The file is written under a temporary name and renamed, so it is there whole
-//! or not at all.
+//! [records](super::saved) from byte 4096 on. The file is written under a temporary name and renamed, so it is there
+//! whole or not at all.
 
 use std::io;
 
@@ -22,8 +22,8 @@ pub const FILE: &str = "throttle.bin";
 const TEMPORARY: &str = "throttle.bin.tmp";
 /// Bytes that are written between two syncs, so that the file system does not hold up the journal's writes.
 const PART: usize = 1 << 20;
-/// The longest that a clean stop takes after it has saved the limiter: it sends mails and closes the journal. A file that
-/// is older than the stop by more was not saved by it.
+/// The longest that a clean stop takes after it has saved the limiter: it sends mails and closes the journal. A file
+/// that is older than the stop by more was not saved by it.
 const STOP_MS_MAX: u64 = 120_000;
 
 /// The contents of the file.
@@ -310,7 +310,7 @@ mod tests {
     }
 
     #[test]
-    fn an_unchanged_table_is_not_rewritten_and_a_full_disk_is_left_to_the_journal() {
+    fn an_unchanged_table_is_not_rewritten_and_a_full_disk_not_filled() {
         let disk = SimStorage::new();
         let mut saver = Saver::new(context(&disk));
         let records = spent().piece(0, NOW).bytes;

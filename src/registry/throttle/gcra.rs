@@ -176,7 +176,8 @@ mod tests {
     }
 
     proptest! {
-        /// Invariant: successes, at whatever time they are given back, never make the cell owe less than the failures alone.
+        /// Invariant: successes, at whatever time they are given back, never make the cell owe less than the failures
+        /// alone.
         #[test]
         fn a_refund_gives_back_no_more_than_its_own_charge(
             steps in prop::collection::vec((any::<bool>(), 0_u64..4000, 0_u64..9000), 1..60),
@@ -205,8 +206,8 @@ mod tests {
             }
         }
 
-        /// Invariant: for any order of requests and pauses, no window of time lets more pass than the burst and the requests
-        /// that its length has earned.
+        /// Invariant: for any order of requests and pauses, no window of time lets more pass than the burst and the
+        /// requests that its length has earned.
         #[test]
         fn no_window_lets_more_pass_than_burst_and_rate(
             burst in 1_u32..40, per_minute in 1_u32..600, pauses in prop::collection::vec(0_u64..4000, 1..200),

@@ -1,15 +1,15 @@
 //! Tells a proxy that is missing from `http.trusted_proxies` from a client that sends a forwarding header of its own.
 //!
-//! Behind such a proxy all clients look like one network, and the rate limit would refuse all of them. The sign of it is
-//! that one peer sends request after request, each with a forwarding header. One such request proves nothing, since any
-//! client can send it.
+//! Behind such a proxy all clients look like one network, and the rate limit would refuse all of them. The sign of it
+//! is that one peer sends request after request, each with a forwarding header. One such request proves nothing, since
+//! any client can send it.
 
 use std::net::IpAddr;
 
 /// Forwarded requests in a row from one peer that are no accident.
 const STREAK: u32 = 100;
 
-/// What was seen of the last requests.
+/// The streak of forwarded requests from one peer, and the proxy that was detected.
 #[derive(Debug, Default)]
 pub struct ProxyWatch {
     peer: Option<IpAddr>,

@@ -1,5 +1,5 @@
-//! A cache of refusals that still hold, so that a flood from one network costs no message to the limiter's actor for each
-//! request.
+//! A cache of refusals that still hold, so that a flood from one network costs no message to the limiter's actor for
+//! each request.
 //!
 //! Further requests leave a cell over its limit unchanged, so a refusal holds until its wait is over, unless a success
 //! gives a charge back. In that case the whole cache is invalidated and the actor is asked again.

@@ -89,7 +89,8 @@ impl SavedRecord {
 }
 
 impl Table {
-    /// Reads the records of the piece that begins at `from`. Changes nothing, and touches no memory that was never used.
+    /// Reads the records of the piece that begins at `from`. Changes nothing, and touches no memory that was never
+    /// used.
     pub fn piece(&self, from: usize, now: Timestamp) -> Piece {
         let end = (from + SETS_PER_PIECE).min(self.cells.sets());
         let mut bytes = Vec::new();
@@ -111,8 +112,8 @@ impl Table {
         Piece { bytes, next: (end < self.cells.sets()).then_some(end) }
     }
 
-    /// Restores a saved record. Suspects must come in the order in which their marks end. Records that time has paid off
-    /// since, and those of a class that is no longer limited, are skipped.
+    /// Restores a saved record. Suspects must come in the order in which their marks end. Records that time has paid
+    /// off since, and those of a class that is no longer limited, are skipped.
     ///
     /// Security: a time that a wrong clock wrote counts as one whole burst at most, or it would refuse a network for
     /// years.
@@ -158,7 +159,8 @@ mod tests {
     }
 
     fn saved(table: &Table, now: Timestamp) -> Vec<SavedRecord> {
-        let (mut records, mut from) = (Vec::new(), Some(0));
+        let mut records = Vec::new();
+        let mut from = Some(0);
         while let Some(begin) = from {
             let piece = table.piece(begin, now);
             records.extend(piece.bytes.as_chunks().0.iter().map(|bytes| SavedRecord::read(*bytes).unwrap()));

@@ -13,7 +13,7 @@ const SUSPECTS_MAX: usize = 65_536;
 const MARKED_FOR: Duration = Duration::from_hours(1);
 /// The least time between two marks of one network, so that it does not fill the queue.
 const AGAIN_AFTER: Duration = Duration::from_mins(1);
-/// What a log-in of a marked network is charged, in requests.
+/// The cost of a log-in from a marked network, in requests.
 pub const SUSPECT_COST: u32 = 8;
 
 /// The marked networks.
@@ -50,7 +50,8 @@ impl Suspects {
         self.until.iter().filter(move |(_, until)| now < **until).map(|(network, until)| (*network, *until))
     }
 
-    /// Restores a saved mark. It lasts no longer than a new one would. Marks must be restored in the order of their ends.
+    /// Restores a saved mark. It lasts no longer than a new one would. Marks must be restored in the order of their
+    /// ends.
     pub fn restore(&mut self, network: Network, until: Timestamp, now: Timestamp) {
         let until = until.min(now + MARKED_FOR);
         if until > now && self.order.len() < SUSPECTS_MAX {

@@ -40,7 +40,7 @@ pub struct Charge {
 /// A request that may go on.
 #[derive(Clone, Copy, Debug)]
 pub struct Granted {
-    /// What it was charged.
+    /// The charge, for a refund.
     pub charge: Charge,
     /// The state of its network's rate limit.
     pub standing: RateLimitState,
@@ -59,8 +59,8 @@ pub struct RateLimitState {
     pub remaining: u32,
 }
 
-/// Shared cells of each class, for networks that find no place of their own nor one for a wider network. They keep a full
-/// table from being a way around the limiter.
+/// Shared cells of each class, for networks that find no place of their own nor one for a wider network. They keep a
+/// full table from being a way around the limiter.
 pub(super) const CROWD_CELLS: usize = 16;
 /// How much all networks of one shared cell may do together, in multiples of one client.
 pub(super) const CROWD_MULTIPLE: u32 = 16;
@@ -87,7 +87,7 @@ struct Request {
     rate: Rate,
     /// The client's network.
     own: Network,
-    /// What the request costs, in requests.
+    /// The cost, in requests.
     cost: u32,
     now: Timestamp,
 }
@@ -201,8 +201,8 @@ impl Table {
         Some(Judge { network, cell, policy: rate.times(CROWD_MULTIPLE)?, place: None })
     }
 
-    /// Charges one cell that has let the request pass. Returns its key if it has a place of its own, where a refund finds
-    /// it.
+    /// Charges one cell that has let the request pass. Returns its key if it has a place of its own, where a refund
+    /// finds it.
     fn charge(&mut self, judge: &Judge, request: &Request) -> Option<CellKey> {
         let Request { class, own, cost, now, .. } = *request;
         if let Some(place) = judge.place {
@@ -380,7 +380,8 @@ mod tests {
     }
 
     proptest::proptest! {
-        /// Invariant: under any number of new networks, a network that is over its limit stays over it until its time is up.
+        /// Invariant: under any number of new networks, a network that is over its limit stays over it until its time
+        /// is up.
         #[test]
         fn no_flood_of_new_networks_makes_a_spent_one_forgotten(
             flood in proptest::collection::vec(proptest::prelude::any::<u32>(), 0..400),

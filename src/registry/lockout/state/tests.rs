@@ -111,7 +111,7 @@ fn a_known_device_gets_in_during_a_lock_and_has_five_failures_of_its_own() {
 }
 
 #[test]
-fn a_stolen_device_gets_five_guesses_whatever_time_passes_or_cookies_it_has() {
+fn a_stolen_device_gets_five_guesses_and_no_more_by_time_or_cookies() {
     let mut world = World::new();
     let guesses = |world: &mut World, device| {
         let demoted = |settled: Option<Settled>| settled.is_some_and(|settled| settled.device_demoted);
@@ -196,8 +196,8 @@ fn after_the_cap_only_the_owner_opens_the_name_and_time_does_not() {
     assert!(world.begin(1, None).is_ok());
 }
 
-/// Returns the guesses that a strategy gets in `secs` seconds. `wait` is given the guesses so far and the refusals since
-/// the last guess, and returns the seconds to wait.
+/// Returns the guesses that a strategy gets in `secs` seconds. `wait` is given the guesses so far and the refusals
+/// since the last guess, and returns the seconds to wait.
 fn guesses_within(secs: u64, wait: impl Fn(u64, u64) -> u64) -> u64 {
     let mut world = World::new();
     let end = world.now + Duration::from_secs(secs);

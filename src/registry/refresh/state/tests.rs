@@ -170,13 +170,14 @@ fn step() -> impl Strategy<Value = Step> {
 }
 
 #[test]
-fn families_of_an_account_but_one_end_entry_by_entry_and_are_listed_as_dead() {
+fn other_families_of_an_account_end_entry_by_entry_and_are_listed_dead() {
     let (mut world, _) = World::new();
     let account = AccountId::mint(Slot::new(9).unwrap(), [2; 14]);
     let open = |world: &mut World, number: u8, epoch: u64| {
         let id = FamilyId::mint(Slot::new(9).unwrap(), [number; 14]);
         let digest = SecretDigest([0; 32]);
-        let (network, user_agent) = ("192.0.2.1/32".into(), "\u{1F600}".repeat(120).into());
+        let network = "192.0.2.1/32".into();
+        let user_agent = "\u{1F600}".repeat(120).into();
         let open =
             OpenFamily { id, account, auth_epoch: epoch, global_epoch: 0, digest, network, user_agent };
         let decision = world.families.open(&open, world.now);

@@ -125,12 +125,14 @@ fn for_an_unknown_name_as_much_is_written_and_no_secret_redeems_it() {
         };
         writes.iter().map(bytes).collect()
     };
-    let (mut with, mut without) = (mailed(), mailed());
+    let mut with = mailed();
+    let mut without = mailed();
     for number in 0..9 {
         let now = START + Duration::from_mins(10) * number.into();
         let known = wish(number, Purpose::Reset);
         let unknown = Mint { for_nobody: true, ..known.clone() };
-        let (one, other) = (settle(&mut with, &known, now), settle(&mut without, &unknown, now));
+        let one = settle(&mut with, &known, now);
+        let other = settle(&mut without, &unknown, now);
         assert_eq!((size(&one.0), one.1), (size(&other.0), other.1), "{number}");
         for digest in [unknown.digest, SecretDigest([0; 32])] {
             let token = Redeem { id: unknown.id, digest, purpose: Purpose::Reset };
@@ -147,7 +149,8 @@ fn a_flood_for_unknown_names_is_bounded_and_uses_up_no_common_quota() {
     for number in 0..NOBODYS_MAX as u64 + 10 {
         let mut random = [0; 14];
         random[..8].copy_from_slice(&number.to_le_bytes());
-        let (id, account) = (MailedId::mint(Slot::FIRST, random), AccountId::mint(Slot::FIRST, random));
+        let id = MailedId::mint(Slot::FIRST, random);
+        let account = AccountId::mint(Slot::FIRST, random);
         let nobody = Mint { id, account, for_nobody: true, ..wish(1, Purpose::Reset) };
         assert!(settle(&mut mailed, &nobody, START).1);
     }
@@ -165,7 +168,9 @@ proptest! {
     fn no_order_of_calls_redeems_what_was_not_minted(
         steps in prop::collection::vec((0_u8..4, 0_u8..6, 0_u64..20), 1..60),
     ) {
-        let (mut mailed, mut now, mut live) = (mailed(), START, HashMap::new());
+        let mut mailed = mailed();
+        let mut now = START;
+        let mut live = HashMap::new();
         let mut minted: Vec<Redeem> = Vec::new();
         for (act, number, minutes) in steps {
             now = now + Duration::from_mins(minutes);
