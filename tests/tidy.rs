@@ -62,7 +62,8 @@ fn sources() -> Vec<Source> {
         .map(|path| {
             let text = std::fs::read_to_string(&path).unwrap();
             let path = path.strip_prefix(src()).unwrap().to_string_lossy().into_owned();
-            let code = text.split("#[cfg(test)]\nmod tests {").next().unwrap().to_owned();
+            let code =
+                text.split("#[cfg(test)]\nmod tests {").next().unwrap().replace("pub(in crate::", "pub(in ");
             let stem = path.strip_suffix(".rs").unwrap();
             let module = stem.strip_suffix("/mod").unwrap_or(stem).replace('/', "::");
             Source { path, module, code, lines: text.lines().count() }
@@ -112,10 +113,19 @@ fn named(source: &Source) -> BTreeSet<String> {
     named
 }
 
-/// The child modules that a `mod.rs` uses. A `pub use` only hands names on.
-fn named_children(source: &Source) -> Vec<String> {
-    let used = lines(&source.code).filter_map(|line| line.strip_prefix("use ")?.split("::").next());
-    used.map(|child| format!("{}::{child}", source.module)).collect()
+/// The first segments of paths in the code of `source`, which may be child modules. A `pub use` only hands names on.
+fn named_children(source: &Source) -> BTreeSet<String> {
+    let mut named = BTreeSet::new();
+    for line in lines(&source.code).filter(|line| !line.starts_with("pub use ")) {
+        for (at, _) in line.match_indices("::") {
+            let before = line[..at]
+                .trim_end_matches(|character: char| character.is_alphanumeric() || character == '_');
+            if !before.ends_with(':') {
+                named.insert(format!("{}::{}", source.module, &line[before.len()..at]));
+            }
+        }
+    }
+    named
 }
 
 /// The path or `use` tree that `text` begins with.

@@ -6,7 +6,7 @@ use sha2::{Digest, Sha256};
 use crate::system::clock::Timestamp;
 use crate::value::id::{hex, keyed_digest};
 
-/// One event as it is written. [`seal`] adds the HMAC as a last field, `mac`.
+/// One event as it is written. `seal` adds the HMAC as a last field, `mac`.
 #[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
 pub struct Line {
     /// Number of the line in its directory, from 1.

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Args;
+use portcullis::config::checks::unsafe_settings;
 use portcullis::config::{Config, Finding, MailTransport, SmtpTls};
 use portcullis::engine::partition::StartError;
 use portcullis::mail::smtp::Smtp;
@@ -36,7 +37,7 @@ impl Serve {
     pub(super) fn run(&self, cli: &Cli) -> Result<(), Failure> {
         let config = cli.load()?;
         let is_public = !config.http.listen.ip().is_loopback();
-        let findings = config.unsafe_settings();
+        let findings = unsafe_settings(&config);
         if (self.production || is_public) && !findings.is_empty() {
             return Err(self.refusal(&findings));
         }

@@ -5,6 +5,7 @@ use std::time::Duration;
 use ipnet::IpNet;
 
 use self::State::{Doubtful, Unsafe};
+use super::finding::Finding;
 use super::{Config, MailTransport, Origin, SmtpTls};
 use crate::password::Cost;
 use crate::registry::throttle::{Class, Rate};
@@ -327,6 +328,13 @@ fn limits(config: &Config, classes: &[Class], most: Rate) -> bool {
 /// Says whether one of `networks` is so wide that it holds strangers.
 fn holds_wide_network(networks: &[IpNet]) -> bool {
     networks.iter().any(|network| network.prefix_len() < 8)
+}
+
+/// Returns the settings of `config` that are unsafe on a public address.
+pub fn unsafe_settings(config: &Config) -> Vec<Finding> {
+    let is_unsafe = |check: &&Check| check.state(config) == State::Unsafe;
+    let finding = |check: &Check| Finding { key: check.key, why: check.why.into(), fix: check.fix.into() };
+    CHECKS.iter().filter(is_unsafe).map(finding).collect()
 }
 
 #[cfg(test)]

@@ -1,12 +1,14 @@
 #![doc = include_str!("README.md")]
 
 pub mod checks;
+mod finding;
+pub mod key;
 pub mod keys;
 mod origin;
 pub mod reader;
 pub mod sections;
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 pub use keys::commented;
@@ -18,6 +20,7 @@ pub use sections::mail::{MailTransport, SmtpTls};
 
 use crate::registry::{lockout, refresh, reset, session, throttle};
 use crate::system::scheduling::Machine;
+pub use finding::Finding;
 use sections::admin::Admin;
 use sections::alert::Alert;
 use sections::audit::Audit;
@@ -69,28 +72,6 @@ pub struct Config {
     pub audit: Audit,
     /// `[alert]`.
     pub alert: Alert,
-}
-
-/// An unsafe setting.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub struct Finding {
-    /// The key of the setting.
-    pub key: &'static str,
-    /// Why it is unsafe.
-    pub why: String,
-    /// What to do.
-    pub fix: String,
-}
-
-impl Finding {
-    /// Creates the finding that every request is forwarded by `proxy`, which is not trusted.
-    pub fn forgotten_proxy(proxy: IpAddr) -> Self {
-        Self {
-            key: "http.trusted_proxies",
-            why: format!("every request is forwarded by {proxy}, so all clients are throttled as one"),
-            fix: format!("if it is your proxy, set http.trusted_proxies = [\"{proxy}\"]"),
-        }
-    }
 }
 
 impl Config {
@@ -149,19 +130,24 @@ impl Config {
         }
         self
     }
+}
 
-    /// Returns the settings that are unsafe on a public address.
-    pub fn unsafe_settings(&self) -> Vec<Finding> {
-        let is_unsafe = |check: &&checks::Check| check.state(self) == checks::State::Unsafe;
-        let finding =
-            |check: &checks::Check| Finding { key: check.key, why: check.why.into(), fix: check.fix.into() };
-        checks::CHECKS.iter().filter(is_unsafe).map(finding).collect()
+impl Reader {
+    /// Creates a reader that holds the defaults of every key.
+    pub fn new() -> Self {
+        Self::over(sections::SECTIONS)
+    }
+}
+
+impl Default for Reader {
+    fn default() -> Self {
+        Self::new()
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::keys::Form;
+    use super::key::Form;
     use super::*;
     use crate::password::Cost;
 
@@ -258,9 +244,8 @@ mod tests {
 
     #[test]
     fn unsafe_settings_are_listed_with_their_fix() {
-        let found = load("[signup]\nverify_email = \"off\"\n[password]\npasses = 1\n", &[])
-            .unwrap()
-            .unsafe_settings();
+        let config = load("[signup]\nverify_email = \"off\"\n[password]\npasses = 1\n", &[]).unwrap();
+        let found = checks::unsafe_settings(&config);
         let keys: Vec<_> = found.iter().map(|finding| finding.key).collect();
         assert_eq!(
             keys,

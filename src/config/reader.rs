@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use toml::de::{DeTable, DeValue};
 
-use super::keys::{self, Form, Key};
+use super::key::{Form, Key, KeyList};
 
 /// A mistake in the configuration.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -52,18 +52,19 @@ struct Placed {
 }
 
 /// The values of all sources by key, before the sections give them their types, and the mistakes so far.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Reader {
+    keys: KeyList,
     values: BTreeMap<&'static str, Placed>,
     faults: Vec<ConfigFault>,
 }
 
 /// The sources.
 impl Reader {
-    /// Creates a reader that holds the defaults.
-    pub fn new() -> Self {
-        let mut reader = Self::default();
-        for key in keys::all().filter(|key| !key.default.is_empty()) {
+    /// Creates a reader of `keys` that holds their defaults.
+    pub(super) fn over(keys: KeyList) -> Self {
+        let mut reader = Self { keys, values: BTreeMap::new(), faults: Vec::new() };
+        for key in keys.iter().filter(|key| !key.default.is_empty()) {
             match DeValue::parse(key.default) {
                 Ok(value) => reader.set(key.name, value.get_ref(), String::from("default")),
                 Err(error) => reader.fault("default", format!("`{}`: {}", key.name, error.message())),
@@ -102,7 +103,7 @@ impl Reader {
             let place = format!("{path}:{}", line_of(text, key.span().start));
             let prefix = format!("{name}.");
             match value.get_ref() {
-                DeValue::Table(inner) if keys::all().any(|key| key.name.starts_with(&prefix)) => {
+                DeValue::Table(inner) if self.keys.iter().any(|key| key.name.starts_with(&prefix)) => {
                     self.table(path, text, &name, inner);
                 }
                 value => self.set(&name, value, place),
@@ -111,7 +112,7 @@ impl Reader {
     }
 
     fn set(&mut self, name: &str, value: &DeValue<'_>, place: String) {
-        let Some(key) = keys::by_name(name) else { return self.unknown(name, place) };
+        let Some(key) = self.keys.by_name(name) else { return self.unknown(name, place) };
         let value = match value {
             DeValue::Boolean(value) => Some(Value::Bool(*value)),
             DeValue::Integer(value) => {
@@ -134,7 +135,7 @@ impl Reader {
 
     /// Reads one value that came as plain text: from the environment or a flag. `place` says from where.
     pub fn plain(&mut self, name: &str, text: &str, place: &str) {
-        let Some(key) = keys::by_name(name) else { return self.unknown(name, place.to_owned()) };
+        let Some(key) = self.keys.by_name(name) else { return self.unknown(name, place.to_owned()) };
         let value = if key.form == Form::List {
             let parts = text.split(',').map(str::trim).filter(|part| !part.is_empty());
             Value::List(parts.map(ToOwned::to_owned).collect())
@@ -160,7 +161,7 @@ impl Reader {
     /// Lists every value and the place that it comes from, for `portcullis config show`.
     pub fn show(&self) -> String {
         let mut out = String::new();
-        for key in keys::all() {
+        for key in self.keys.iter() {
             if let Some(Placed { value, place }) = self.values.get(key.name) {
                 out.push_str(&format!("{} = {value}  # {place}\n", key.name));
             }
@@ -184,7 +185,7 @@ impl Reader {
     }
 
     fn unknown(&mut self, name: &str, place: String) {
-        let hint = keys::nearest(name).map_or(String::new(), |near| format!("; did you mean `{near}`?"));
+        let hint = self.keys.nearest(name).map_or(String::new(), |near| format!("; did you mean `{near}`?"));
         self.fault(place, format!("unknown key `{name}`{hint}"));
     }
 
@@ -218,7 +219,7 @@ impl Reader {
 
     /// Returns the value of a key that takes a number; 0 if it is not set.
     pub fn number(&mut self, name: &str) -> u64 {
-        let Form::Number { min, max } = declared(name).form else {
+        let Form::Number { min, max } = declared(self.keys, name).form else {
             unreachable!("the key {name} is not declared as a number")
         };
         match self.value(name) {
@@ -265,7 +266,7 @@ impl Reader {
 
     /// Returns the value of a key that takes one of a few texts.
     pub fn choice(&mut self, name: &str) -> String {
-        let Form::Choice(choices) = declared(name).form else {
+        let Form::Choice(choices) = declared(self.keys, name).form else {
             unreachable!("the key {name} is not declared as a choice")
         };
         let text = self.text(name).unwrap_or_default();
@@ -308,8 +309,8 @@ impl Reader {
     }
 }
 
-fn declared(name: &str) -> &'static Key {
-    keys::by_name(name).unwrap_or_else(|| unreachable!("no section declares the key {name}"))
+fn declared(keys: KeyList, name: &str) -> &'static Key {
+    keys.by_name(name).unwrap_or_else(|| unreachable!("no section declares the key {name}"))
 }
 
 fn line_of(text: &str, at: usize) -> usize {

@@ -93,8 +93,8 @@ impl std::fmt::Debug for KnownBad {
     }
 }
 
-/// Returns the key of a password in a filter: 8 bytes of SHA-256. They are the same in every build, and nobody can
-/// easily choose a password that collides with a given key.
+/// Returns the key of a password in a filter: 8 bytes of SHA-256. It is the same in every build, and an attacker cannot
+/// easily find a password with a given key.
 fn key(password: &str) -> u64 {
     let normal: String = password.to_lowercase().nfc().collect();
     let digest: [u8; 32] = Sha256::digest(normal.as_bytes()).into();

@@ -1,8 +1,8 @@
-//! Secondary indexes: they find records by something other than their key. A tree, since a hash map would stall its actor
-//! each time it doubles.
+//! Secondary indexes: they find records by something other than their key. A tree, since a hash map would stall its
+//! actor each time it doubles.
 //!
-//! During recovery no lookup needs an index. It can be suspended then and built from all records at once at the end, in a
-//! fraction of the time that inserting them one by one would take.
+//! During recovery no lookup needs an index. It can be suspended then and built from all records at once at the end, in
+//! a fraction of the time that inserting them one by one would take.
 
 use std::collections::BTreeMap;
 use std::ops::RangeInclusive;

@@ -5,8 +5,8 @@
 ///
 /// `Message => Answer, Class, |state, message, now| decision;`
 ///
-/// `by(|message| class)` in place of the class computes it from the message. `after |state, message, answer, now| ()` at
-/// the end of a line notes in memory what needs no journal; it runs once the writes are applied.
+/// `by(|message| class)` in place of the class computes it from the message. `after |state, message, answer, now| ()`
+/// at the end of a line notes in memory what needs no journal; it runs once the writes are applied.
 macro_rules! handles {
     ($state:ty {
         $($message:ty => $verdict:ty, $class:ident $(($class_of:expr))?, $decide:expr $(, after $note:expr)?;)*
@@ -50,9 +50,9 @@ macro_rules! handles {
     }};
 }
 
-/// Implements the handlers of messages that only read: `Message => Answer, |state, message, now| answer;`. A message that
-/// reads a single record names its key, so that the answer waits for the writes of that record alone:
-/// `Message, of |message| key => Answer, …`.
+/// Implements the handlers of messages that only read: `Message => Answer, |state, message, now| answer;`. A message
+/// that reads a single record names its key, so that the answer waits for the writes of that record alone: `Message, of
+/// |message| key => Answer, …`.
 macro_rules! reads {
     ($state:ty { $($command:ty $(, of $key:expr)? => $verdict:ty, $read:expr;)* }) => {
         $(

@@ -85,7 +85,7 @@ pub trait Registry: Send + Unpin + 'static {
     }
 }
 
-/// What every actor around a registry is built with.
+/// The parts that every actor around a registry is built with.
 #[derive(Clone, Debug)]
 pub struct OwnerContext {
     /// The journal that its writes go to.
@@ -96,8 +96,8 @@ pub struct OwnerContext {
     pub fail_stop: FailStop,
     /// Counts every write, which invalidates cached verdicts.
     pub write_counts: Arc<WriteCounts>,
-    /// Tells resource servers of every session that ends. They may learn of it before it is durable: if a crash undoes the
-    /// end, they refuse the session's tokens all the same.
+    /// Tells resource servers of every session that ends. They may learn of it before it is durable: if a crash undoes
+    /// the end, they refuse the session's tokens all the same.
     pub feed: Arc<Feed>,
 }
 
@@ -112,7 +112,8 @@ pub struct Owner<S> {
     next_swept: usize,
 }
 
-/// Writes that were not durable when the latest one was appended, oldest first. The journal's window bounds their number.
+/// Writes that were not durable when the latest one was appended, oldest first. The journal's window bounds their
+/// number.
 #[derive(Debug, Default)]
 struct PendingWrites(VecDeque<(u64, [u8; 16])>);
 
@@ -124,8 +125,8 @@ impl PendingWrites {
         self.0.push_back((seq, key));
     }
 
-    /// Returns the number of the last pending write of a record: a reading of that record depends on it. 0 if no write of
-    /// the record can be lost any more.
+    /// Returns the number of the last pending write of a record: a reading of that record depends on it. 0 if no write
+    /// of the record can be lost any more.
     fn of(&self, key: &[u8; 16]) -> u64 {
         self.0.iter().rev().find(|(_, written)| written == key).map_or(0, |(seq, _)| *seq)
     }
@@ -214,8 +215,8 @@ impl<S: Registry> Owner<S> {
         Ok(self.sealed(read, self.seq))
     }
 
-    /// Reads the record of `key` and nothing else, and seals the answer with the last write of that record: it waits for
-    /// no write of another record.
+    /// Reads the record of `key` and nothing else, and seals the answer with the last write of that record: it waits
+    /// for no write of another record.
     #[expect(clippy::unnecessary_wraps, reason = "answers of readings and of decisions are awaited alike")]
     pub fn read_of<V>(&self, key: &[u8; 16], read: impl FnOnce(&S, Timestamp) -> V) -> Answer<V> {
         Ok(self.sealed(read, self.pending_writes.of(key)))

@@ -1,8 +1,8 @@
-//! Counts of writes, one for every few keys. While no count has changed, a verdict that was once opened can be given again
-//! without asking its actor.
+//! Counts of writes, one for every few keys. While no count has changed, a verdict that was once opened can be given
+//! again without asking its actor.
 //!
-//! An actor counts each write in the same step in which it applies it, and a cache reads the counts *before* it asks the
-//! actor. So a cached verdict is never older than the last write that was acknowledged to any client.
+//! An actor counts each write in the same step in which it applies it, and a cache reads the counts *before* it asks
+//! the actor. So a cached verdict is never older than the last write that was acknowledged to any client.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};

@@ -141,7 +141,7 @@ pub fn configurations() -> Reader {
         let _ = settings.show();
         match Config::from_reader(settings) {
             Ok(config) => {
-                let _ = config.unsafe_settings();
+                let _ = portcullis::config::checks::unsafe_settings(&config);
                 true
             }
             Err(faults) => {

@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use crate::config::keys::{Key, text};
+use crate::config::key::{Key, text};
 use crate::config::reader::Reader;
 
 pub(in crate::config) const KEYS: &[Key] = &[text(

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::config::keys::{Key, number, text};
+use crate::config::key::{Key, number, text};
 use crate::config::reader::Reader;
 
 const fn threshold(name: &'static str, default: &'static str, doc: &'static str) -> Key {

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::config::keys::{Key, text};
+use crate::config::key::{Key, text};
 use crate::config::reader::Reader;
 
 pub(in crate::config) const KEYS: &[Key] = &[text(

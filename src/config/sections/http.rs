@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use ipnet::IpNet;
 
-use crate::config::keys::{Key, choice, list, text};
+use crate::config::key::{Key, choice, list, text};
 use crate::config::origin::Origin;
 use crate::config::reader::Reader;
 

@@ -1,6 +1,6 @@
 //! `[journal]`: sizes of the journal's files, and how entries become durable.
 
-use crate::config::keys::{Key, choice, flag, number, text};
+use crate::config::key::{Key, choice, flag, number, text};
 use crate::config::reader::Reader;
 use crate::storage::write_mode::WriteMode;
 

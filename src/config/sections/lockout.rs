@@ -1,6 +1,6 @@
 //! `[lockout]`: when an account name is closed to devices that it does not know, and for how long.
 
-use crate::config::keys::{Key, number, secs};
+use crate::config::key::{Key, number, secs};
 use crate::config::reader::Reader;
 use crate::registry::lockout::Limits;
 

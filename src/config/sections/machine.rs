@@ -1,6 +1,6 @@
 //! `[machine]`: what else runs on the cores.
 
-use crate::config::keys::{Key, flag};
+use crate::config::key::{Key, flag};
 use crate::config::reader::Reader;
 use crate::system::scheduling::Machine;
 

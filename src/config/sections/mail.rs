@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use crate::config::keys::{Key, choice, flag, number, text};
+use crate::config::key::{Key, choice, flag, number, text};
 use crate::config::reader::Reader;
 
 pub(in crate::config) const KEYS: &[Key] = &[

@@ -20,10 +20,10 @@ pub mod throttle;
 pub mod token;
 pub mod top_level;
 
-use super::keys::Key;
+use super::key::KeyList;
 
 /// The keys of every section, in the order of the file.
-pub(super) const SECTIONS: &[&[Key]] = &[
+pub(super) const SECTIONS: KeyList = KeyList(&[
     top_level::KEYS,
     http::KEYS,
     admin::KEYS,
@@ -41,4 +41,4 @@ pub(super) const SECTIONS: &[&[Key]] = &[
     keys::KEYS,
     audit::KEYS,
     alert::KEYS,
-];
+]);

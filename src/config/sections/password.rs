@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::config::keys::{Key, choice, number, text};
+use crate::config::key::{Key, choice, number, text};
 use crate::config::reader::Reader;
 use crate::password::Cost;
 use crate::password::argon2id::Choice;

@@ -1,6 +1,6 @@
 //! `[refresh]`: lifetimes of refresh tokens.
 
-use crate::config::keys::{Key, number, secs};
+use crate::config::key::{Key, number, secs};
 use crate::config::reader::Reader;
 use crate::registry::refresh::Limits;
 

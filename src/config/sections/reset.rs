@@ -1,7 +1,7 @@
 //! `[reset]`: limits of mailed links. The lifetime of the link that proves an address is `signup.verify_ttl_secs`,
 //! since users meet it there; the same registry keeps both kinds of link.
 
-use crate::config::keys::{Key, number, secs};
+use crate::config::key::{Key, number, secs};
 use crate::config::reader::Reader;
 use crate::registry::reset::Limits;
 

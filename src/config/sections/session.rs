@@ -1,6 +1,6 @@
 //! `[session]`: lifetimes of browser sessions.
 
-use crate::config::keys::{Key, secs};
+use crate::config::key::{Key, secs};
 use crate::config::reader::Reader;
 use crate::registry::session::Limits;
 

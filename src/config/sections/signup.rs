@@ -1,7 +1,7 @@
 //! `[signup]`: whether and how new accounts are made. The lifetime of the link that proves an address is one of the
 //! limits of mailed tokens and is read by [`super::reset`].
 
-use crate::config::keys::{Key, choice, flag, secs};
+use crate::config::key::{Key, choice, flag, secs};
 use crate::config::reader::Reader;
 
 pub(in crate::config) const KEYS: &[Key] = &[

@@ -1,6 +1,6 @@
 //! `[throttle]`: the rate limit of each class of requests.
 
-use crate::config::keys::{Key, list, number};
+use crate::config::key::{Key, list, number};
 use crate::config::reader::Reader;
 use crate::registry::throttle::{Class, Limits, Rate};
 

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::config::keys::{Key, choice, number, secs, text};
+use crate::config::key::{Key, choice, number, secs, text};
 use crate::config::origin::Origin;
 use crate::config::reader::Reader;
 use crate::token::Scheme;

@@ -64,8 +64,8 @@ impl AccountV1 {
         AccountName::parse(&self.email).is_ok()
     }
 
-    /// Says whether nobody else can sign up with its address: either the address was proved, or an administrator has given
-    /// the account roles, which must not go to whoever types the address.
+    /// Says whether nobody else can sign up with its address: either the address was proved, or an administrator has
+    /// given the account roles, which must not go to a client that merely types the address.
     pub fn holds_its_address(&self) -> bool {
         self.email_verified || !self.roles.is_empty()
     }

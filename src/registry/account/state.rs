@@ -38,8 +38,8 @@ pub enum SignedUp {
     /// The account was created. It replaces an earlier account of the same address that was never proved, whose mailed
     /// tokens are invalid from now on: an address that was only typed belongs to nobody.
     Created(AccountV1),
-    /// The address belongs to this account: it was proved, or the account has roles, or addresses need no proof here and
-    /// the caller is no administrator.
+    /// The address belongs to this account: it was proved, or the account has roles, or addresses need no proof here
+    /// and the caller is no administrator.
     Taken(AccountV1),
 }
 
@@ -71,7 +71,7 @@ pub struct Change {
 pub struct Alter {
     /// The account.
     pub id: AccountId,
-    /// What changes.
+    /// The change.
     pub change: Change,
 }
 
@@ -82,7 +82,7 @@ pub struct Rehash {
     pub id: AccountId,
     /// The PHC string that was checked.
     pub checked: Box<str>,
-    /// What replaces it.
+    /// The PHC string that replaces it.
     pub phc: Box<str>,
 }
 
@@ -224,8 +224,8 @@ impl Accounts {
         }
     }
 
-    /// Deletes another account that has the address which `release.owner` proves, unless that account has proved it too.
-    /// Returns the deleted account, so that it can be notified.
+    /// Deletes another account that has the address which `release.owner` proves, unless that account has proved it
+    /// too. Returns the deleted account, so that it can be notified.
     pub fn release_unproven_address(&self, release: ReleaseUnprovenAddress) -> Decision<Option<AccountV1>> {
         let is_squatter = |account: &&AccountV1| !account.email_verified && account.id != release.owner;
         match self.find(release.name).filter(is_squatter) {
@@ -316,7 +316,7 @@ mod tests {
     }
 
     #[test]
-    fn an_unproved_address_goes_to_the_next_sign_up_and_a_proved_one_is_taken() {
+    fn an_unproved_address_goes_to_the_next_sign_up_a_proved_one_is_taken() {
         let mut accounts = Accounts::default();
         let first = accounts.sign_up(sign_up(1, false), NOW);
         let SignedUp::Created(first) = put(&mut accounts, first) else { panic!() };

@@ -31,8 +31,8 @@ impl Limits {
         self.failures.min(u32::from(u8::MAX))
     }
 
-    /// Says whether the ladder of locks is forgotten at `now`. The count towards the cap and the failures of devices are
-    /// not, or a patient attacker would begin anew each day.
+    /// Says whether the ladder of locks is forgotten at `now`. The count towards the cap and the failures of devices
+    /// are not, or a patient attacker would begin anew each day.
     pub(super) fn is_cold(&self, count: &CountV1, now: Timestamp) -> bool {
         now.since(Timestamp(count.last_ms)) >= self.forget
     }
@@ -42,8 +42,8 @@ impl Limits {
         self.is_cold(count, now) && count.may_be_forgotten(now)
     }
 
-    /// Says whether the failures of a device leave it known. If all places are taken by devices that are known no longer, a
-    /// further device is unknown.
+    /// Says whether the failures of a device leave it known. If all places are taken by devices that are known no
+    /// longer, a further device is unknown.
     pub(super) fn is_known(&self, count: &CountV1, nonce: [u8; 8]) -> bool {
         let is_demoted = |device: &DeviceV1| u32::from(device.failures) >= self.device_failures();
         match count.devices.iter().find(|device| device.nonce == nonce) {
@@ -75,8 +75,8 @@ pub(super) fn charge_device(count: &mut CountV1, nonce: [u8; 8]) {
         return;
     }
     if count.devices.len() >= DEVICES_MAX {
-        // The device with the fewest failures gives way. One that is known no longer never does, or a thief of many cookies
-        // would clear one by means of the others.
+        // The device with the fewest failures gives way. One that is known no longer never does, or a thief of many
+        // cookies would clear one by means of the others.
         let mildest = count.devices.iter().enumerate().min_by_key(|(_, device)| device.failures);
         if let Some((at, _)) = mildest {
             count.devices.remove(at);

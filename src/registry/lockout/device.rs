@@ -9,8 +9,8 @@ use crate::value::id::{keyed_digest, short_digest};
 const PREFIX: &str = "pcd_";
 const VERSION: u8 = 1;
 
-/// Issues the text of a cookie, which says that its holder has logged in to `name`. It is bound to the name and worth nothing
-/// alone.
+/// Issues the text of a cookie, which says that its holder has logged in to `name`. It is bound to the name and worth
+/// nothing alone.
 pub fn issue(key: &[u8; 32], name: NameKey, nonce: [u8; 16]) -> String {
     let mut bytes = vec![VERSION];
     bytes.extend_from_slice(&nonce);
@@ -40,7 +40,8 @@ mod tests {
 
     #[test]
     fn a_cookie_is_bound_to_its_name_and_key() {
-        let (ada, bob) = (NameKey([1; 16]), NameKey([2; 16]));
+        let ada = NameKey([1; 16]);
+        let bob = NameKey([2; 16]);
         let text = issue(&[3; 32], ada, [4; 16]);
         assert!(check(&[3; 32], ada, &text).is_some());
         assert_eq!(check(&[3; 32], ada, &text), check(&[3; 32], ada, &text));

@@ -6,8 +6,8 @@
 //! failed from the moment it is admitted; a success gives it back. Five failures from unknown devices lock the name for
 //! unknown devices, for 1, 2, 4 … 60 minutes. While the name is locked the right password is refused as well, without
 //! hashing. A device that has logged in before has a cookie and a counter of its own, and the lock does not concern it.
-//! After 100 consecutive failures unknown devices are refused until the owner comes back: by a reset, by the link in the
-//! lockout mail, or from a known device. The same wrong password again within ten minutes counts once.
+//! After 100 consecutive failures unknown devices are refused until the owner comes back: by a reset, by the link in
+//! the lockout mail, or from a known device. The same wrong password again within ten minutes counts once.
 //!
 //! ```text
 //!            begin: failures + 1        the fifth                 begin: refused
@@ -21,13 +21,14 @@
 //!   known device:  known ── five failures without a success ──▶ unknown for good
 //! ```
 //!
-//! With time the ladder of locks is forgotten, but neither the count towards the hundred nor the failures of a device, or
-//! a patient attacker would begin anew each day. So against one account, from any number of networks, an attacker has 34
-//! guesses in 24 hours, and 100 in all without an act of the owner. When a user who is logged in is asked for the password
-//! again, the session counts as a device of its own, so that strangers cannot keep the owner from changing the password.
+//! With time the ladder of locks is forgotten, but neither the count towards the hundred nor the failures of a device,
+//! or a patient attacker would begin anew each day. So against one account, from any number of networks, an attacker
+//! has 34 guesses in 24 hours, and 100 in all without an act of the owner. When a user who is logged in is asked for
+//! the password again, the session counts as a device of its own, so that strangers cannot keep the owner from changing
+//! the password.
 //!
-//! A log-out ends the session and leaves the device known, because it does not say whose browser it is. So no answer has
-//! the header `Clear-Site-Data`, which would clear the device cookie as well.
+//! A log-out ends the session and leaves the device known, because it does not say whose browser it is. So no answer
+//! has the header `Clear-Site-Data`, which would clear the device cookie as well.
 //!
 //! Unknown names are counted alike. The table holds at most a million names; the least locked one gives way.
 //!

@@ -60,8 +60,8 @@ impl Record for CountV1 {
 }
 
 impl CountV1 {
-    /// Says whether a sweep at or before `at` may have removed it, under any setting of the time after which failures are
-    /// forgotten.
+    /// Says whether a sweep at or before `at` may have removed it, under any setting of the time after which failures
+    /// are forgotten.
     pub fn may_be_forgotten(&self, at: Timestamp) -> bool {
         let no_mails = at.since(Timestamp(self.mail_day_ms)) >= Duration::from_hours(24);
         self.consecutive == 0 && self.devices.is_empty() && no_mails

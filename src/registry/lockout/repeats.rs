@@ -1,5 +1,5 @@
-//! The last wrong passwords of names, as keyed digests and in memory alone: a client that repeats one wrong password for
-//! ever must not lock the owner out.
+//! The last wrong passwords of names, as keyed digests and in memory alone: a client that repeats one wrong password
+//! for ever must not lock the owner out.
 
 use std::collections::HashMap;
 use std::time::Duration;

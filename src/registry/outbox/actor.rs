@@ -34,8 +34,8 @@ reads!(Outbox {
     Waiting => usize, |outbox, _, _| outbox.len();
 });
 
-/// Returns the class of journal space for the outcome of a delivery. The removal of a mail must be written, or the mail is
-/// sent again; the time of the next try may be lost.
+/// Returns the class of journal space for the outcome of a delivery. The removal of a mail must be written, or the mail
+/// is sent again; the time of the next try may be lost.
 fn class_of(settle: &Settle) -> Class {
     if settle.outcome == DeliveryOutcome::Failed { Class::Ordinary } else { Class::Essential }
 }

@@ -1,14 +1,14 @@
 //! Mail: a journalled outbox. A mail leaves only after what it speaks of is durable.
 //!
-//! **The attack:** a request that waits for a mail server reveals by its time whether an account exists; a crash between
-//! an answer and its mail loses the mail; a stolen journal holds live tokens.
+//! **The attack:** a request that waits for a mail server reveals by its time whether an account exists; a crash
+//! between an answer and its mail loses the mail; a stolen journal holds live tokens.
 //!
-//! **The rule:** a request posts one entry, with or without a mail, and is answered. A separate thread sends each mail at
-//! least once, with a stable Message-ID, and retries with growing delays for three days. A mail server that accepts a
-//! connection and says nothing is disconnected at a deadline, and delays neither later mails nor a stop of the server. The
-//! token in a waiting mail is sealed under the outbox key, so the journal alone is worth nothing. For a name without an
-//! account a mail to nobody is written, waits, is composed and dropped: the work that a request for it causes looks the
-//! same from outside, also after the answer.
+//! **The rule:** a request posts one entry, with or without a mail, and is answered. A separate thread sends each mail
+//! at least once, with a stable Message-ID, and retries with growing delays for three days. A mail server that accepts
+//! a connection and says nothing is disconnected at a deadline, and delays neither later mails nor a stop of the
+//! server. The token in a waiting mail is sealed under the outbox key, so the journal alone is worth nothing. For a
+//! name without an account a mail to nobody is written, waits, is composed and dropped: the work that a request for it
+//! causes looks the same from outside, also after the answer.
 //!
 //! ```text
 //!   post ──▶ waiting ──▶ gone (sent | refused for good | three days old)

@@ -73,8 +73,8 @@ impl Record for MailV1 {
 }
 
 impl MailV1 {
-    /// Returns the address of nobody with the length `len` of the address that was typed. It begins with `@`, as no address
-    /// does.
+    /// Returns the address of nobody with the length `len` of the address that was typed. It begins with `@`, as no
+    /// address does.
     pub fn to_nobody(len: usize) -> Box<str> {
         let mut to = String::from("@");
         to.extend(std::iter::repeat_n('-', len.saturating_sub(1)));

@@ -90,8 +90,8 @@ impl Outbox {
         due.filter_map(|(_, id)| self.by_id.get(id)).cloned().collect()
     }
 
-    /// Decides what follows from a try. After a failure the mail is tried again in 30 s, and with twice the delay each time
-    /// up to an hour, for three days.
+    /// Decides what follows from a try. After a failure the mail is tried again in 30 s, and with twice the delay each
+    /// time up to an hour, for three days.
     pub fn settle(&self, settle: Settle, now: Timestamp) -> Decision<()> {
         let Settle { id, outcome } = settle;
         let Some(mail) = self.by_id.get(&id) else { return Decision::unchanged(()) };
@@ -122,8 +122,8 @@ impl Outbox {
         }
     }
 
-    /// Removes old mails to nobody of one bucket, which would pile up if no thread sends mails, and returns how many there
-    /// were. Other mails do not expire.
+    /// Removes old mails to nobody of one bucket, which would pile up if no thread sends mails, and returns how many
+    /// there were. Other mails do not expire.
     pub fn sweep(&mut self, bucket: usize, now: Timestamp) -> usize {
         let expired = self.by_id.bucket(bucket).filter(|(_, mail)| mail.may_be_forgotten(now));
         let ids: Vec<_> = expired.map(|(id, _)| *id).collect();

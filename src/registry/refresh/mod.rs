@@ -2,10 +2,11 @@
 //!
 //! **The attack:** a refresh token is copied (from a log, a device, a proxy) and used beside its owner.
 //!
-//! **The rule:** each token is good for one rotation. Rotation is a compare-and-swap on the family's generation, never on
-//! a time. A spent token that comes back ends the whole family, because the server cannot know which of the two holders
-//! is the thief. There is one exception, since clients lose answers: within the grace window, and until the successor is
-//! first used, the spent token gets the *same* successor again. Nothing new is ever minted from a spent token.
+//! **The rule:** each token is good for one rotation. Rotation is a compare-and-swap on the family's generation, never
+//! on a time. A spent token that comes back ends the whole family, because the server cannot know which of the two
+//! holders is the thief. There is one exception, since clients lose answers: within the grace window, and until the
+//! successor is first used, the spent token gets the *same* successor again. Nothing new is ever minted from a spent
+//! token.
 //!
 //! ```text
 //!                 rotate(live)             rotate(spent), grace over or successor used

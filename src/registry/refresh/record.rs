@@ -78,8 +78,8 @@ impl Record for FamilyV1 {
 }
 
 impl FamilyV1 {
-    /// Says whether some version may have written this record, which was read back: its ids lie in one slot, and its times
-    /// are in order.
+    /// Says whether some version may have written this record, which was read back: its ids lie in one slot, and its
+    /// times are in order.
     pub fn is_sound(&self) -> bool {
         self.id.slot() == self.account.slot()
             && self.opened_ms <= self.rotated_ms

@@ -25,8 +25,8 @@ pub enum Purpose {
 pub struct MailedV1 {
     /// Its [`MailedId`](crate::value::id::MailedId).
     pub id: [u8; 16],
-    /// The [`AccountId`](crate::value::id::AccountId) of its account, in the same slot; for an unknown name, an id that no
-    /// account has.
+    /// The [`AccountId`](crate::value::id::AccountId) of its account, in the same slot; for an unknown name, an id that
+    /// no account has.
     pub account: [u8; 16],
     /// Its purpose.
     pub purpose: Purpose,

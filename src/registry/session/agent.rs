@@ -1,7 +1,7 @@
 //! The family of a browser, from its `User-Agent`: enough to detect that a cookie has moved to another browser.
 
-/// Returns the family of a `User-Agent`. Versions, systems and devices change over the life of a session; the browser does
-/// not.
+/// Returns the family of a `User-Agent`. Versions, systems and devices change over the life of a session; the browser
+/// does not.
 pub fn family(user_agent: &str) -> &str {
     // The order matters: most of them also name Chrome or Safari.
     const FAMILIES: [(&str, &str); 8] = [

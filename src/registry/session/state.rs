@@ -155,8 +155,8 @@ impl Sessions {
         }
     }
 
-    /// Decides the end of the sessions of an account but one, at most [`ENDED_AT_ONCE`] of them. The verdict says whether
-    /// there are more.
+    /// Decides the end of the sessions of an account but one, at most [`ENDED_AT_ONCE`] of them. The verdict says
+    /// whether there are more.
     pub fn end_others(&self, end_others: EndOthers, now: Timestamp) -> Decision<bool> {
         let EndOthers { account, except } = end_others;
         let mut others =
@@ -207,8 +207,8 @@ impl Sessions {
         }
     }
 
-    /// Removes the expired sessions of one bucket and returns how many there were. Writes nothing to the journal: the end is
-    /// in the record.
+    /// Removes the expired sessions of one bucket and returns how many there were. Writes nothing to the journal: the
+    /// end is in the record.
     pub fn sweep(&mut self, bucket: usize, now: Timestamp) -> usize {
         let expired = self.by_id.bucket(bucket).filter(|(_, session)| now >= session.end());
         let ids: Vec<_> = expired.map(|(id, _)| *id).collect();
@@ -268,13 +268,14 @@ mod tests {
     }
 
     #[test]
-    fn use_extends_a_session_to_its_absolute_end_and_is_written_once_a_minute() {
+    fn use_extends_a_session_to_its_end_and_is_written_once_a_minute() {
         let mut sessions = sessions();
         let id = SessionId::from_bytes(opened(&mut sessions, false).id).unwrap();
-        let (mut now, mut writes) = (START, 0);
+        let mut now = START;
+        let mut writes = 0;
         while sessions.alive(id, now).is_some() {
             now = now + MINUTE / 2;
-            let touched = sessions.touch(Touch { id: id, digest: SecretDigest([5; 32]) }, now);
+            let touched = sessions.touch(Touch { id, digest: SecretDigest([5; 32]) }, now);
             writes += touched.writes.len();
             touched.writes.into_iter().for_each(|write| sessions.apply(write));
         }

@@ -1,4 +1,4 @@
-//! The mailbox around [`Stuffing`]. Its answers rest on memory alone, so they are not sealed.
+//! The mailbox around [`Stuffing`]. Answers depend on memory alone, so they are not sealed.
 
 use std::sync::Arc;
 
@@ -10,7 +10,7 @@ use crate::system::clock::Clock;
 use crate::system::fail_stop::FailStop;
 use crate::value::network::Network;
 
-/// The owner of what is remembered.
+/// The actor around [`Stuffing`].
 pub struct StuffingActor {
     state: Stuffing,
     reputation_cache: Arc<ReputationCache>,
@@ -19,7 +19,7 @@ pub struct StuffingActor {
 }
 
 impl StuffingActor {
-    /// Nothing seen yet; `reputation_cache` is told of what will be.
+    /// Creates the actor with an empty state. It updates `reputation_cache` with every log-in that ends.
     pub fn new(reputation_cache: Arc<ReputationCache>, clock: Clock, fail_stop: FailStop) -> Self {
         Self { state: Stuffing::default(), reputation_cache, clock, fail_stop }
     }
@@ -29,11 +29,11 @@ impl Actor for StuffingActor {
     type Context = Context<Self>;
 
     fn started(&mut self, context: &mut Context<Self>) {
-        context.set_mailbox_capacity(4096);
+        context.set_mailbox_capacity(crate::registry::MAILBOX);
     }
 }
 
-/// How a network stands.
+/// Reads the reputation of a network.
 #[derive(Clone, Copy, Debug, Message)]
 #[rtype(result = "Reputation")]
 pub struct Look {
@@ -41,7 +41,7 @@ pub struct Look {
     pub network: Network,
 }
 
-/// Takes down how a log-in ended.
+/// Notes how a log-in ended.
 #[derive(Clone, Copy, Debug, Message)]
 #[rtype(result = "Noticed")]
 pub struct Observe {
@@ -49,19 +49,19 @@ pub struct Observe {
     pub tried: Tried,
 }
 
-/// Figures.
+/// Reads figures of the state.
 #[derive(Clone, Copy, Debug, Message)]
 #[rtype(result = "WatchStats")]
 pub struct ReadStats;
 
-/// What [`ReadStats`] says.
+/// The answer to [`ReadStats`].
 #[derive(Clone, Copy, Debug, actix::MessageResponse)]
 pub struct WatchStats {
     /// Whether the alarm rings.
     pub rings: bool,
     /// The moving mean of the share of log-ins that fail.
     pub mean: f64,
-    /// Bytes that all of it takes.
+    /// Bytes that the state takes.
     pub bytes: usize,
 }
 

@@ -1,8 +1,9 @@
-//! How networks stand, for who must not take a way to the owner to ask: a storm comes from ever new networks, and most of it
-//! is refused.
+//! A lock-free cache of the reputation of networks, so that a reader needs no message to the actor: an attack comes
+//! from ever new networks, and most of its requests are refused.
 //!
-//! Marks for many networks share a place, and none is taken away, so that a mark says "perhaps" and its absence "no". What
-//! is said here is what [`Stuffing::look`](super::Stuffing::look) says; where that cannot be known, nothing is said.
+//! Many networks share a mark, and a mark is never removed, so a mark means "perhaps" and its absence "no". The cache
+//! agrees with [`Stuffing::look`](super::Stuffing::look) wherever it answers; where it cannot be certain it answers
+//! nothing. Marks go stale with time alone: each counts within its window.
 
 use std::hash::{BuildHasher, RandomState};
 use std::sync::OnceLock;
@@ -13,13 +14,13 @@ use super::state::{KNOWN_FOR, NAMES_WINDOW, Outcome, Reputation, site_of};
 use crate::system::clock::Timestamp;
 use crate::value::network::Network;
 
-/// Places of each kind, in chunks that take their room with their first mark, 4 MiB in all: 100,000 networks leave nine of
-/// ten strangers certain.
+/// Marks of each kind lie in chunks, which take memory with their first mark: 4 MiB in all. With 100,000 networks
+/// marked, the cache is certain of nine in ten others.
 const CHUNKS: usize = 1 << 10;
 const CHUNK: usize = 1 << 10;
 
-/// When something was last seen at a network, in seconds since 1970, rounded up; at places that the network shares with
-/// others.
+/// The times at which something was last seen at a network, in seconds since 1970, rounded up. A network shares its
+/// place with others.
 struct Marks(Box<[OnceLock<Box<[AtomicU32]>>]>);
 
 impl Marks {
@@ -36,7 +37,7 @@ impl Marks {
         }
     }
 
-    /// Whether something may have been seen there within `window`.
+    /// Says whether something may have been seen at `place` within `window`.
     fn may_have_been(&self, place: usize, window: Duration, now: Timestamp) -> bool {
         let chunk = self.0.get(place / CHUNK % CHUNKS).and_then(OnceLock::get);
         let mark = chunk.and_then(|chunk| chunk.get(place % CHUNK));
@@ -45,11 +46,11 @@ impl Marks {
     }
 }
 
-/// Those of one engine: written by the owner, read by everybody.
+/// The reputation cache of one engine. The actor writes it; every thread reads it.
 pub struct ReputationCache {
     failed: Marks,
     succeeded: Marks,
-    /// Stored after the marks that go with it, and read before them.
+    /// Whether the alarm rings. Stored after the marks that go with it, and read before them.
     rings: AtomicBool,
     hasher: RandomState,
 }
@@ -66,7 +67,7 @@ impl Default for ReputationCache {
 }
 
 impl ReputationCache {
-    /// How a network stands, where that is certain.
+    /// Returns the reputation of `network` at `now`, or `None` where the cache cannot be certain of it.
     pub fn look(&self, network: Network, now: Timestamp) -> Option<Reputation> {
         let rings = self.rings.load(Ordering::Acquire);
         let may_have_failed = |network| self.failed.may_have_been(self.place(network), NAMES_WINDOW, now);
@@ -78,14 +79,16 @@ impl ReputationCache {
         is_certain.then_some(Reputation { recently_failing: rings })
     }
 
-    /// The owner has taken down how a log-in ended; `rings` says whether the alarm rings since.
+    /// Notes how a log-in ended, once the actor has noted it. `rings` says whether the alarm rings since.
     pub(super) fn note(&self, network: Network, outcome: Outcome, rings: bool, now: Timestamp) {
         match outcome {
             Outcome::Succeeded => self.succeeded.set(self.place(network), now),
             Outcome::Mistyped => {}
             Outcome::Failed => {
-                let both = [Some(network), site_of(network)];
-                both.into_iter().flatten().for_each(|network| self.failed.set(self.place(network), now));
+                self.failed.set(self.place(network), now);
+                if let Some(site) = site_of(network) {
+                    self.failed.set(self.place(site), now);
+                }
             }
         }
         self.rings.store(rings, Ordering::Release);
@@ -104,26 +107,27 @@ mod tests {
     use crate::registry::stuffing::{Stuffing, Tried};
     use crate::value::account_name::NameKey;
 
-    /// IPv4 addresses, and in between links of five IPv6 sites.
+    /// Returns an IPv4 network for an even number, and a link of one of five IPv6 sites for an odd one.
     fn network(number: u32) -> Network {
-        let (site, link) = (u128::from(number % 5), u128::from(number));
+        let site = u128::from(number % 5);
+        let link = u128::from(number);
         Network::of(match number % 2 {
             0 => std::net::Ipv4Addr::from_bits(number << 7).into(),
             _ => std::net::Ipv6Addr::from_bits(0x2001_0db8 << 96 | site << 80 | link << 64).into(),
         })
     }
 
-    /// The owner and what is kept of it, told of the same log-ins.
+    /// The state and its cache, which note the same log-ins.
     struct Both {
         stuffing: Stuffing,
-        standings: ReputationCache,
+        cache: ReputationCache,
         now: Timestamp,
     }
 
     impl Both {
         fn new() -> Self {
             let now = Timestamp::from_secs(1_800_000_000);
-            Self { stuffing: Stuffing::default(), standings: ReputationCache::default(), now }
+            Self { stuffing: Stuffing::default(), cache: ReputationCache::default(), now }
         }
 
         fn note(&mut self, from: u32, name: u32, outcome: Outcome) {
@@ -131,14 +135,14 @@ mod tests {
             key[12..].copy_from_slice(&name.to_le_bytes());
             let tried = Tried { network: network(from), name: NameKey(key), outcome };
             self.stuffing.note(tried, self.now);
-            self.standings.note(tried.network, outcome, self.stuffing.rings(), self.now);
+            self.cache.note(tried.network, outcome, self.stuffing.rings(), self.now);
         }
 
-        fn said(&self, from: u32) -> Option<bool> {
-            self.standings.look(network(from), self.now).map(|standing| standing.recently_failing)
+        fn cached(&self, from: u32) -> Option<bool> {
+            self.cache.look(network(from), self.now).map(|reputation| reputation.recently_failing)
         }
 
-        fn owner_says(&self, from: u32) -> bool {
+        fn authority(&self, from: u32) -> bool {
             self.stuffing.look(network(from), self.now).recently_failing
         }
 
@@ -148,14 +152,14 @@ mod tests {
     }
 
     fn steps() -> impl Strategy<Value = Vec<(u32, u32, usize, u8, u64)>> {
-        // Runs of one outcome from neighbours: storms, sites that fail, ordinary days.
+        // Runs of one outcome from neighbouring networks: attacks, sites that fail, ordinary days.
         let gap = prop::sample::select(vec![0, 1, 50, 999, 40_000, 899_999, 40_000_000]);
         prop::collection::vec((0..300_u32, 0..1000_u32, 1..60_usize, any::<u8>(), gap), 0..30)
     }
 
     proptest! {
         #[test]
-        fn what_is_certain_is_what_the_owner_would_say(
+        fn a_cached_reputation_is_the_one_of_the_state(
             steps in steps(),
             later in prop::sample::select(vec![0_u64, 1, 999, 899_000, 899_999, 900_000, 86_399_999, 86_400_000]),
         ) {
@@ -173,58 +177,59 @@ mod tests {
             }
             both.pass(Duration::from_millis(later));
             for from in 0..400 {
-                if let Some(said) = both.said(from) {
-                    prop_assert_eq!(said, both.owner_says(from));
+                if let Some(cached) = both.cached(from) {
+                    prop_assert_eq!(cached, both.authority(from));
                 }
             }
         }
     }
 
     #[test]
-    fn a_network_that_failed_or_whose_site_did_is_uncertain_for_as_long_as_the_owner_counts_it() {
+    fn a_failed_network_or_site_is_uncertain_while_the_state_counts_it() {
         let mut both = Both::new();
         // Links of one site: 41 names make it a suspect as a whole.
         (0..41).for_each(|n| both.note(10 * n + 1, n, Outcome::Failed));
         both.note(2, 99, Outcome::Failed);
-        assert!(!both.stuffing.rings() && both.owner_says(9_991));
+        assert!(!both.stuffing.rings());
+        assert!(both.authority(9_991));
         for from in [2, 1, 9_991] {
-            assert_eq!(both.said(from), None, "{from}");
+            assert_eq!(both.cached(from), None, "{from}");
         }
-        assert_eq!((both.said(4), both.said(3)), (Some(false), Some(false)));
+        assert_eq!((both.cached(4), both.cached(3)), (Some(false), Some(false)));
         both.pass(NAMES_WINDOW.checked_sub(Duration::from_millis(1)).unwrap());
-        assert_eq!((both.said(2), both.said(9_991)), (None, None));
+        assert_eq!((both.cached(2), both.cached(9_991)), (None, None));
         both.pass(Duration::from_millis(1));
-        assert_eq!((both.said(2), both.said(9_991)), (Some(false), Some(false)));
+        assert_eq!((both.cached(2), both.cached(9_991)), (Some(false), Some(false)));
     }
 
     #[test]
-    fn while_the_alarm_rings_whoever_has_not_logged_in_for_a_day_is_certain_to_wait() {
+    fn during_the_alarm_networks_without_a_recent_log_in_are_certain_to_wait() {
         let mut both = Both::new();
         both.note(2, 1, Outcome::Succeeded);
         (0..200).for_each(|n| both.note(1_000 + 2 * n, n, Outcome::Failed));
-        assert!(both.stuffing.rings() && both.owner_says(4) && !both.owner_says(2));
-        assert_eq!((both.said(4), both.said(1_000), both.said(2)), (Some(true), Some(true), None));
+        assert!(both.stuffing.rings() && both.authority(4) && !both.authority(2));
+        assert_eq!((both.cached(4), both.cached(1_000), both.cached(2)), (Some(true), Some(true), None));
         both.pass(KNOWN_FOR.checked_sub(Duration::from_millis(1)).unwrap());
-        assert_eq!(both.said(2), None);
+        assert_eq!(both.cached(2), None);
         both.pass(Duration::from_millis(1));
-        assert_eq!((both.said(2), both.owner_says(2)), (Some(true), true));
+        assert_eq!((both.cached(2), both.authority(2)), (Some(true), true));
     }
 
     #[test]
-    fn of_strangers_to_a_busy_service_nearly_all_are_certain_and_one_at_rest_takes_no_room() {
-        let standings = ReputationCache::default();
+    fn most_unknown_networks_are_certain_and_an_idle_cache_takes_no_memory() {
+        let cache = ReputationCache::default();
         let now = Timestamp::from_secs(1_800_000_000);
         let chunks = |marks: &Marks| marks.0.iter().filter(|chunk| chunk.get().is_some()).count();
-        assert_eq!(chunks(&standings.failed) + chunks(&standings.succeeded), 0);
+        assert_eq!(chunks(&cache.failed) + chunks(&cache.succeeded), 0);
         for number in 0..100_000 {
-            standings.note(network(4 * number), Outcome::Succeeded, false, now);
-            standings.note(network(4 * number), Outcome::Failed, false, now);
+            cache.note(network(4 * number), Outcome::Succeeded, false, now);
+            cache.note(network(4 * number), Outcome::Failed, false, now);
         }
         for rings in [false, true] {
-            standings.note(network(0), Outcome::Mistyped, rings, now);
-            let certain = (0..10_000).filter(|n| standings.look(network(4 * n + 2), now).is_some()).count();
+            cache.note(network(0), Outcome::Mistyped, rings, now);
+            let certain = (0..10_000).filter(|n| cache.look(network(4 * n + 2), now).is_some()).count();
             assert!((8_800..9_300).contains(&certain), "{certain}");
         }
-        assert_eq!(chunks(&standings.failed), CHUNKS);
+        assert_eq!(chunks(&cache.failed), CHUNKS);
     }
 }

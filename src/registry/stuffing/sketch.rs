@@ -1,4 +1,4 @@
-//! Few distinct things per key, for many keys, in bounded room.
+//! A bounded count of the few distinct things seen at each of many keys.
 
 use std::hash::{BuildHasher, Hash, RandomState};
 use std::time::Duration;
@@ -7,15 +7,15 @@ use crate::system::clock::Timestamp;
 
 const WAYS: usize = 8;
 
-/// What is remembered of one key.
+/// The things seen at one key.
 #[derive(Clone, Copy)]
 struct Entry<K, T, const DISTINCT: usize> {
     key: K,
-    /// The distinct things, each with when it was last seen.
+    /// The distinct things, each with the time at which it was last seen.
     seen: [Option<(T, Timestamp)>; DISTINCT],
     /// When a success was last seen.
     succeeded: Timestamp,
-    /// Until when the line counts as crossed already.
+    /// Until when [`Sketch::tell`] stays silent about the key.
     told_until: Timestamp,
 }
 
@@ -32,9 +32,9 @@ impl<K, T: Copy + PartialEq, const DISTINCT: usize> Entry<K, T, DISTINCT> {
 
 type Set<K, T, const DISTINCT: usize> = [Option<Entry<K, T, DISTINCT>>; WAYS];
 
-/// The entries: sets of eight places, one of which a key can be in. The hash is keyed anew in each process. So many
-/// distinct things of a key are told apart: one more than the line that matters. A set takes its room with its first key,
-/// so that a server at rest is small.
+/// The entries, in sets of eight places; a key belongs to one set. The hash is keyed anew in each process. Each key
+/// counts up to `DISTINCT` distinct things, one more than the line that matters. A set takes memory with its first key,
+/// so that an idle server is small.
 pub struct Sketch<K, T, const DISTINCT: usize> {
     sets: Vec<Option<Box<Set<K, T, DISTINCT>>>>,
     hasher: RandomState,
@@ -42,18 +42,18 @@ pub struct Sketch<K, T, const DISTINCT: usize> {
 }
 
 impl<K: Copy + Eq + Hash, T: Copy + PartialEq, const DISTINCT: usize> Sketch<K, T, DISTINCT> {
-    /// Room for about so many keys at most.
+    /// Creates an empty sketch with room for about `keys` keys. Things are counted within `window`.
     pub fn new(keys: usize, window: Duration) -> Self {
         Self { sets: vec![None; keys.div_ceil(WAYS).max(1)], hasher: RandomState::new(), window }
     }
 
-    /// Takes down that `thing` was seen at `key`, and says how many distinct ones were within the window.
+    /// Notes that `thing` was seen at `key`, and returns the number of distinct things seen there within the window.
     pub fn see(&mut self, key: K, thing: T, now: Timestamp) -> usize {
         let window = self.window;
         let Some(entry) = self.entry(key, now) else { return 0 };
         let known = entry.seen.iter().position(|seen| seen.is_some_and(|(one, _)| one == thing));
         let place = known.or_else(|| {
-            // A free place, else that of the oldest.
+            // A free place, or else that of the oldest.
             let age = |seen: &Option<(T, Timestamp)>| seen.map(|(_, at)| at);
             entry.seen.iter().enumerate().min_by_key(|(_, seen)| age(seen)).map(|(place, _)| place)
         });
@@ -63,14 +63,14 @@ impl<K: Copy + Eq + Hash, T: Copy + PartialEq, const DISTINCT: usize> Sketch<K, 
         entry.distinct(window, now)
     }
 
-    /// Takes down a success at `key`.
+    /// Notes a success at `key`.
     pub fn succeed(&mut self, key: K, now: Timestamp) {
         if let Some(entry) = self.entry(key, now) {
             entry.succeeded = now;
         }
     }
 
-    /// True the first time within `span`: whoever asks tells somebody now.
+    /// Returns true the first time it is called for `key` within `span`: the caller notifies the owner then.
     pub fn tell(&mut self, key: K, span: Duration, now: Timestamp) -> bool {
         let Some(entry) = self.entry(key, now) else { return false };
         if now < entry.told_until {
@@ -80,28 +80,30 @@ impl<K: Copy + Eq + Hash, T: Copy + PartialEq, const DISTINCT: usize> Sketch<K, 
         true
     }
 
-    /// Distinct things seen at `key` within the window, and when a success was last.
+    /// Returns the number of distinct things seen at `key` within the window, and the time of the last success.
     pub fn look(&self, key: K, now: Timestamp) -> (usize, Timestamp) {
         let set = self.sets.get(self.set_of(key)).and_then(Option::as_deref);
-        let found = set.into_iter().flatten().flatten().find(|entry| entry.key == key);
-        found.map_or((0, Timestamp::ZERO), |entry| (entry.distinct(self.window, now), entry.succeeded))
+        let entry = set.into_iter().flatten().flatten().find(|entry| entry.key == key);
+        entry.map_or((0, Timestamp::ZERO), |entry| (entry.distinct(self.window, now), entry.succeeded))
     }
 
-    /// Bytes that the places take.
+    /// Returns the size of the sketch in bytes.
     pub fn bytes(&self) -> usize {
         self.sets.len() * size_of::<usize>()
             + self.sets.iter().flatten().count() * size_of::<Set<K, T, DISTINCT>>()
     }
 
-    /// And that they may come to take.
-    pub const fn bytes_max(&self) -> usize {
+    /// Returns the largest size that the sketch may grow to, in bytes.
+    #[cfg(test)]
+    const fn bytes_max(&self) -> usize {
         self.sets.len() * (size_of::<usize>() + size_of::<Set<K, T, DISTINCT>>())
     }
 
-    /// The entry of a key; a new one takes the place of that with the fewest things within the window, then of the one
-    /// that was silent longest.
+    /// Returns the entry of a key. A new key takes the place of the entry with the fewest things within the window, or
+    /// else of the one that was silent longest.
     fn entry(&mut self, key: K, now: Timestamp) -> Option<&mut Entry<K, T, DISTINCT>> {
-        let (at, window) = (self.set_of(key), self.window);
+        let at = self.set_of(key);
+        let window = self.window;
         let set = self.sets.get_mut(at)?.get_or_insert_with(|| Box::new([None; WAYS]));
         let own = set.iter().position(|place| place.as_ref().is_some_and(|entry| entry.key == key));
         let worth = |place: &Option<Entry<K, T, DISTINCT>>| {
@@ -111,8 +113,12 @@ impl<K: Copy + Eq + Hash, T: Copy + PartialEq, const DISTINCT: usize> Sketch<K, 
             own.or_else(|| set.iter().enumerate().min_by_key(|(_, place)| worth(place)).map(|(way, _)| way))?;
         let place = set.get_mut(way)?;
         if own.is_none() {
-            let (succeeded, told_until) = (Timestamp::ZERO, Timestamp::ZERO);
-            *place = Some(Entry { key, seen: [None; DISTINCT], succeeded, told_until });
+            *place = Some(Entry {
+                key,
+                seen: [None; DISTINCT],
+                succeeded: Timestamp::ZERO,
+                told_until: Timestamp::ZERO,
+            });
         }
         place.as_mut()
     }
@@ -142,13 +148,15 @@ mod tests {
             sketch.see(2, thing, NOW);
         }
         assert_eq!(sketch.look(2, NOW).0, 11);
-        assert!(sketch.tell(2, WINDOW, NOW) && !sketch.tell(2, WINDOW, NOW) && sketch.tell(2, WINDOW, later));
+        assert!(sketch.tell(2, WINDOW, NOW));
+        assert!(!sketch.tell(2, WINDOW, NOW));
+        assert!(sketch.tell(2, WINDOW, later));
         sketch.succeed(3, NOW);
         assert_eq!(sketch.look(3, NOW), (0, NOW));
     }
 
     #[test]
-    fn a_million_keys_take_no_more_room_and_push_out_the_quiet_before_the_loud() {
+    fn a_million_keys_take_bounded_memory_and_replace_the_quiet_first() {
         let mut sketch = Sketch::<u32, u32, 11>::new(65_536, WINDOW);
         assert!(sketch.bytes() < 1 << 17);
         for thing in 0..20 {
@@ -158,6 +166,7 @@ mod tests {
             sketch.see(key, 1, NOW);
         }
         assert_eq!(sketch.look(7, NOW).0, 11);
-        assert!(sketch.bytes() == sketch.bytes_max() && sketch.bytes() < 24 << 20, "{}", sketch.bytes());
+        assert_eq!(sketch.bytes(), sketch.bytes_max());
+        assert!(sketch.bytes() < 24 << 20, "{}", sketch.bytes());
     }
 }

@@ -10,24 +10,25 @@ use crate::value::network::Width;
 
 const NETWORKS: usize = 32_768;
 const NAMES: usize = 32_768;
-/// Distinct names that may fail from one network, and networks at one name.
+/// The most distinct names that may fail from one network, and the most networks that may fail at one name.
 const NAMES_MAX: usize = 10;
-/// IPv6 /48 that are watched as a whole, and distinct names that may fail from one: it may be one attacker with 65,536 of
-/// /64, or a carrier with as many customers.
+/// IPv6 /48 networks that are watched as a whole.
 const SITES: usize = 4096;
+/// The most distinct names that may fail from one /48: it may be one attacker with 65,536 networks of /64, or a carrier
+/// with as many customers.
 const SITE_NAMES_MAX: usize = 40;
 pub(super) const NAMES_WINDOW: Duration = Duration::from_mins(15);
 const NETWORKS_WINDOW: Duration = Duration::from_hours(1);
 const TELL_AGAIN: Duration = Duration::from_hours(24);
-/// A network that somebody has logged in from within this time is no stranger to the alarm.
+/// How long a network counts as known to the alarm after a log-in from it.
 pub(super) const KNOWN_FOR: Duration = Duration::from_hours(24);
-/// Minutes whose failures are compared with the mean.
+/// The last minutes, whose failures are compared with the mean.
 const RECENT_MINUTES: usize = 5;
-/// Fewer log-ins than this in these minutes say nothing.
+/// The least number of log-ins in these minutes that says anything.
 const ATTEMPTS_MIN: u32 = 50;
-/// Of a minute's ratio, so much goes into the mean: an hour's memory.
+/// The weight of one minute's ratio in the mean: a memory of an hour.
 const MEAN_SHARE: f64 = 1.0 / 60.0;
-/// The alarm ends after so many minutes below its line.
+/// Minutes below the line after which the alarm ends.
 const QUIET_MINUTES: u32 = 10;
 
 /// How a log-in ended.
@@ -35,59 +36,60 @@ const QUIET_MINUTES: u32 = 10;
 pub enum Outcome {
     /// The right password.
     Succeeded,
-    /// A wrong one, no such account, or a locked name, from a device that is not known.
+    /// A wrong password, an unknown name or a locked name, from an unknown device.
     Failed,
-    /// A wrong one from a known device: its owner mistypes.
+    /// A wrong password from a known device: the owner has mistyped.
     Mistyped,
 }
 
 /// A log-in that ended.
 #[derive(Clone, Copy, Debug)]
 pub struct Tried {
-    /// From where.
+    /// The network it came from.
     pub network: Network,
-    /// The typed name's key.
+    /// The key of the typed name.
     pub name: NameKey,
-    /// How.
+    /// How it ended.
     pub outcome: Outcome,
 }
 
-/// What was noticed with it.
+/// The consequences of a log-in that ended.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct Noticed {
-    /// This network is a suspect from here on: the client's, or the IPv6 /48 around it.
+    /// The network that is a suspect from now on: the client's, or the IPv6 /48 around it.
     pub suspect: Option<Network>,
-    /// The name is tried from many networks: its owner is to be told.
+    /// Whether the name is tried from many networks and its owner is to be notified.
     pub targeted: bool,
-    /// The alarm began to ring.
+    /// Whether the alarm began to ring.
     pub alarm: bool,
 }
 
-/// How a network stands before its password is checked.
+/// The reputation of a network, which decides the lane of its password checks.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct Reputation {
-    /// Names failed from it lately; or the alarm rings, and nobody has logged in from it lately.
+    /// Whether names failed from it within the last minutes; or the alarm rings, and there was no log-in from it within
+    /// the last day.
     pub recently_failing: bool,
 }
 
-/// One minute's log-ins.
+/// The log-ins of one minute.
 #[derive(Clone, Copy, Debug, Default)]
 struct Minute {
     attempts: u32,
     failures: u32,
 }
 
-/// All that is remembered.
+/// The counts of all networks and names of one engine, and the alarm.
 pub struct Stuffing {
     names: Sketch<Network, [u8; 4], { NAMES_MAX + 1 }>,
     site_names: Sketch<Network, [u8; 4], { SITE_NAMES_MAX + 1 }>,
     networks: Sketch<NameKey, Network, { NAMES_MAX + 1 }>,
-    /// The present minute first.
+    /// The last minutes, beginning with the present one.
     minutes: [Minute; RECENT_MINUTES],
     minute: u64,
     /// The moving mean of the share of log-ins that fail, while the alarm is off.
     mean: f64,
-    /// Minutes below the line since it rang; none while it is off.
+    /// Minutes below the line while the alarm rings; `None` while it is off.
     ringing: Option<u32>,
 }
 
@@ -99,7 +101,7 @@ impl Default for Stuffing {
             networks: Sketch::new(NAMES, NETWORKS_WINDOW),
             minutes: [Minute::default(); RECENT_MINUTES],
             minute: 0,
-            // Until something was seen: a third of log-ins fail on an ordinary day.
+            // The initial mean: about a third of log-ins fail on an ordinary day.
             mean: 0.3,
             ringing: None,
         }
@@ -107,13 +109,13 @@ impl Default for Stuffing {
 }
 
 impl Stuffing {
-    /// Takes down how a log-in ended, and says what that means.
+    /// Notes how a log-in ended, and returns what it has set off.
     pub fn note(&mut self, tried: Tried, now: Timestamp) -> Noticed {
         self.turn(now);
-        let failed = tried.outcome == Outcome::Failed;
+        let is_failure = tried.outcome == Outcome::Failed;
         if let Some(minute) = self.minutes.first_mut() {
             minute.attempts = minute.attempts.saturating_add(1);
-            minute.failures = minute.failures.saturating_add(u32::from(failed));
+            minute.failures = minute.failures.saturating_add(u32::from(is_failure));
         }
         let mut noticed = Noticed { alarm: self.judge(), ..Noticed::default() };
         match tried.outcome {
@@ -125,14 +127,14 @@ impl Stuffing {
                 let site = site_of(tried.network);
                 let over = site.filter(|site| self.site_names.see(*site, name, now) > SITE_NAMES_MAX);
                 noticed.suspect = over.or(own);
-                let many = self.networks.see(tried.name, tried.network, now) > NAMES_MAX;
-                noticed.targeted = many && self.networks.tell(tried.name, TELL_AGAIN, now);
+                let is_targeted = self.networks.see(tried.name, tried.network, now) > NAMES_MAX;
+                noticed.targeted = is_targeted && self.networks.tell(tried.name, TELL_AGAIN, now);
             }
         }
         noticed
     }
 
-    /// How a network stands.
+    /// Returns the reputation of `network` at `now`.
     pub fn look(&self, network: Network, now: Timestamp) -> Reputation {
         let (names, succeeded) = self.names.look(network, now);
         let is_stranger = succeeded == Timestamp::ZERO || now.since(succeeded) >= KNOWN_FOR;
@@ -141,22 +143,22 @@ impl Stuffing {
         Reputation { recently_failing: names > 0 || site_fails || (self.ringing.is_some() && is_stranger) }
     }
 
-    /// Whether the alarm rings.
+    /// Says whether the alarm rings.
     pub const fn rings(&self) -> bool {
         self.ringing.is_some()
     }
 
-    /// The moving mean of the share of log-ins that fail.
+    /// Returns the moving mean of the share of log-ins that fail.
     pub const fn mean(&self) -> f64 {
         self.mean
     }
 
-    /// Bytes that all of it takes.
+    /// Returns the size of the counts in bytes.
     pub fn bytes(&self) -> usize {
         self.names.bytes() + self.site_names.bytes() + self.networks.bytes()
     }
 
-    /// Whether the alarm begins to ring.
+    /// Starts the alarm if it is off and the failures are over the line. Returns whether it did.
     fn judge(&mut self) -> bool {
         let begins = self.ringing.is_none() && self.is_over();
         if begins {
@@ -165,7 +167,8 @@ impl Stuffing {
         begins
     }
 
-    /// Twice the mean, and a fifth of all log-ins above it, so that a quiet night's few do not ring.
+    /// Says whether the failures are over the line: twice the mean, and a fifth of all log-ins above it, so that the
+    /// few failures of a quiet night do not ring.
     fn is_over(&self) -> bool {
         let (attempts, failures) = self.recent();
         let line = (self.mean * 2.0).max(self.mean + 0.2).min(0.95);
@@ -178,21 +181,21 @@ impl Stuffing {
         })
     }
 
-    /// Lets the minutes that have passed since the last log-in be over.
+    /// Ends the minutes that have passed since the last log-in.
     fn turn(&mut self, now: Timestamp) {
         let minute = now.as_secs() / 60;
         let passed = minute.saturating_sub(self.minute);
         self.minute = self.minute.max(minute);
         for _ in 0..passed.min(2 * u64::from(QUIET_MINUTES)) {
-            let over = self.is_over();
+            let is_over = self.is_over();
             self.ringing = match self.ringing {
-                Some(_) if over => Some(0),
+                Some(_) if is_over => Some(0),
                 Some(quiet) if quiet + 1 < QUIET_MINUTES => Some(quiet + 1),
                 _ => None,
             };
             let Minute { attempts, failures } = self.minutes.first().copied().unwrap_or_default();
-            // An attack must not become what is usual.
-            if attempts > 0 && self.ringing.is_none() && !over {
+            // An attack must not raise the mean.
+            if attempts > 0 && self.ringing.is_none() && !is_over {
                 let ratio = f64::from(failures) / f64::from(attempts);
                 self.mean += (ratio - self.mean) * MEAN_SHARE;
             }
@@ -204,7 +207,7 @@ impl Stuffing {
     }
 }
 
-/// The IPv6 /48 around a network.
+/// Returns the IPv6 /48 around a network.
 pub(super) fn site_of(network: Network) -> Option<Network> {
     Some(network.widest()).filter(|widest| widest.width == Width::V6Site)
 }
@@ -230,7 +233,7 @@ mod tests {
     }
 
     #[test]
-    fn many_names_from_one_network_make_it_a_suspect_and_typing_errors_do_not() {
+    fn many_names_from_one_network_make_it_a_suspect_but_mistyping_does_not() {
         let mut stuffing = Stuffing::default();
         for at in 0..30 {
             assert_eq!(note(&mut stuffing, 1, at, Outcome::Mistyped, NOW).suspect, None);
@@ -249,7 +252,7 @@ mod tests {
     }
 
     #[test]
-    fn many_names_spread_over_the_links_of_one_site_make_the_site_a_suspect() {
+    fn many_names_from_the_links_of_one_site_make_the_site_a_suspect() {
         let mut stuffing = Stuffing::default();
         let link = |site: u128, link: u128| {
             Network::of(std::net::Ipv6Addr::from_bits(0x2001_0db8 << 96 | site << 80 | link << 64).into())
@@ -260,10 +263,10 @@ mod tests {
         let suspect = (0..100).find_map(|at| Some((at, fail(link(1, at.into()), at)?)));
         let (at, suspect) = suspect.unwrap();
         assert_eq!((at, suspect.to_net().to_string()), (40, String::from("2001:db8:1::/48")));
-        // One name from many links, and one link beyond its own line, are no more than that.
+        // One name from many links makes no suspect, and one link over its own line makes only itself one.
         assert!((0..100).all(|from| fail(link(2, from), 7).is_none()));
         assert_eq!((0..11).find_map(|at| fail(link(3, 9), at)), Some(link(3, 9)));
-        // Neither for the alarm, which rings by now.
+        // Switch the alarm off, which rings by now.
         stuffing.ringing = None;
         assert!(stuffing.look(link(1, 9999), NOW).recently_failing);
         assert!(!stuffing.look(link(3, 10), NOW).recently_failing);
@@ -271,7 +274,7 @@ mod tests {
     }
 
     #[test]
-    fn a_name_tried_from_many_networks_is_told_once_a_day() {
+    fn a_name_tried_from_many_networks_is_reported_once_a_day() {
         let mut stuffing = Stuffing::default();
         let told = |stuffing: &mut Stuffing, now| {
             (0..50).filter(|from| note(stuffing, *from, 1, Outcome::Failed, now).targeted).count()
@@ -282,9 +285,10 @@ mod tests {
     }
 
     #[test]
-    fn the_alarm_rings_for_a_storm_of_failures_and_ends_with_it_and_an_ordinary_day_does_not_ring() {
+    fn the_alarm_rings_during_an_attack_and_not_on_an_ordinary_day() {
         let mut stuffing = Stuffing::default();
-        let (mut now, mut rang) = (NOW, 0);
+        let mut now = NOW;
+        let mut rang = 0;
         let minutes = |stuffing: &mut Stuffing, now: &mut Timestamp, count: u32, failing: u32| {
             let mut rang = 0;
             for _ in 0..count {
@@ -301,7 +305,7 @@ mod tests {
         let calm = stuffing.mean();
         assert_eq!(minutes(&mut stuffing, &mut now, 120, 9), 1);
         assert!(stuffing.rings() && (stuffing.mean() - calm).abs() < 0.1, "{}", stuffing.mean());
-        // Whoever logged in lately goes on as before; strangers wait.
+        // Networks with a recent log-in go on as before; unknown ones wait.
         assert!(stuffing.look(network(99_999), now - Duration::from_mins(1)).recently_failing);
         assert_eq!(minutes(&mut stuffing, &mut now, 20, 2), 0);
         assert!(!stuffing.rings());

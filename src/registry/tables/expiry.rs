@@ -1,5 +1,5 @@
-//! Which records a sweep may have forgotten by some time, from their bytes alone: for whoever compares two pasts, of which
-//! one was swept and the other was not. Expiry is silent: no write tells of it.
+//! Which records a sweep may have removed by some time, from their bytes alone. For the comparison of two histories of
+//! which one was swept and the other was not: expiry is not journalled.
 
 use super::table;
 use crate::journal::format::codec::decode;
@@ -10,13 +10,13 @@ use crate::registry::reset::MailedV1;
 use crate::registry::session::SessionV1;
 use crate::system::clock::Timestamp;
 
-/// Says whether a sweep at or before `at_ms` may have removed the record, whatever the settings were then. A value that does
-/// not decode was removed by no sweep.
+/// Says whether a sweep at or before `at_ms` may have removed the record, under any settings. A value that does not
+/// decode was removed by no sweep.
 pub fn may_be_gone(number: u16, value: &[u8], at_ms: u64) -> bool {
     table(number).is_some_and(|table| (table.may_be_gone)(value, Timestamp(at_ms)))
 }
 
-/// For records without an end.
+/// Says no, for records that do not expire.
 pub(super) const fn never(_: &[u8], _: Timestamp) -> bool {
     false
 }
@@ -52,7 +52,8 @@ mod tests {
     use crate::journal::format::codec::Stored;
     use crate::registry::Registry;
 
-    /// Whatever a registry forgets, and when: it may be gone. Asked of the record that golden files hold of each table.
+    /// Checks that a record may be gone at every time at which the registry's sweep removes it. The record is the
+    /// golden one of the table, after `change`.
     fn check<S: Registry>(build: impl Fn() -> S, change: fn(&mut S::Record)) {
         let golden = concat!(env!("CARGO_MANIFEST_DIR"), "/data/golden/v1/values.txt");
         let text = std::fs::read_to_string(golden).unwrap();
@@ -65,7 +66,8 @@ mod tests {
         let mut record = codec::decode::<S::Record>(&value).unwrap();
         change(&mut record);
         let value = codec::encode(&record).unwrap();
-        let (mut forgotten, mut kept) = (0, 0);
+        let mut forgotten = 0;
+        let mut kept = 0;
         for day in 0..5000 {
             let at = Timestamp::from_secs(1_800_000_000) + Duration::from_hours(6) * day;
             let mut state = build();
@@ -87,17 +89,21 @@ mod tests {
             may_be_gone(<S::Record as Stored>::TABLE, &value, u64::MAX),
             "{forgotten} {kept}"
         );
-        assert!(kept > 0 && !may_be_gone(<S::Record as Stored>::TABLE, &value, 1_800_000_000_000));
+        assert!(kept > 0);
+        assert!(!may_be_gone(<S::Record as Stored>::TABLE, &value, 1_800_000_000_000));
     }
 
     #[test]
-    fn what_a_sweep_forgets_may_be_gone() {
+    fn a_record_that_a_sweep_removes_may_be_gone() {
         let config = Config::from_reader(Reader::new()).unwrap();
         check(crate::registry::account::Accounts::default, |_| ());
         check(|| crate::registry::lockout::Lockouts::new(config.lockout), |_| ());
         check(
             || crate::registry::lockout::Lockouts::new(config.lockout),
-            |count| (count.consecutive, count.devices) = (0, Vec::new()),
+            |count| {
+                count.consecutive = 0;
+                count.devices = Vec::new();
+            },
         );
         check(|| crate::registry::session::Sessions::new(config.session), |_| ());
         check(|| crate::registry::refresh::Families::new(config.refresh), |_| ());

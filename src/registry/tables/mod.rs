@@ -1,8 +1,8 @@
-//! The one list of tables: the number and name of each, and how it is restored, shown and known to have ended.
+//! The one list of tables: the number and name of each, how it is restored and dumped, and which of its records may
+//! have expired.
 //!
-//! A start restores by it, a snapshot saves by it, `data dump` shows by it, the proof of a snapshot asks it what a sweep may
-//! have removed, and the simulator and the golden files walk it. To add a table, add a line to [`States`] here and a mailbox
-//! to the engine.
+//! A start, a snapshot, `data dump`, the proof of a snapshot, the simulator and the golden files all use this list. To
+//! add a table, add a line to [`States`] here and a mailbox to the engine.
 
 pub mod dump;
 pub mod expiry;
@@ -27,22 +27,22 @@ pub struct Table {
     pub name: &'static str,
     /// The schema of its records that this version writes.
     pub schema: u16,
-    /// Shows a record without what would let somebody in.
+    /// Shows a record without anything that would let an attacker in.
     redacted: fn(&[u8]) -> Result<Value, CodecError>,
     /// Says whether a sweep at or before a time may have removed a record.
     may_be_gone: fn(&[u8], Timestamp) -> bool,
 }
 
-/// The settings that rules are built with.
+/// The settings of all rules.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
-    /// Of the lockout.
+    /// The settings of the lockout.
     pub lockout: lockout::Limits,
-    /// Of refresh-token families.
+    /// The lifetimes of refresh-token families.
     pub refresh: refresh::Limits,
-    /// Of browser sessions.
+    /// The lifetimes of browser sessions.
     pub session: session::Limits,
-    /// Of mailed tokens.
+    /// The lifetimes and quotas of mailed tokens.
     pub reset: reset::Limits,
 }
 
@@ -54,7 +54,7 @@ macro_rules! tables {
         }
 
         impl States {
-            /// Empty states with these limits.
+            /// Creates empty states with these limits.
             pub fn new(limits: &Limits) -> Self {
                 $(let $field = { let build: fn(&Limits) -> $state = $build; build(limits) };)*
                 Self { $($field,)* }
@@ -101,16 +101,16 @@ tables! {
     outbox: Outbox = |_| Outbox::default(), "mail", dump::mail, expiry::mail;
 }
 
-/// The number of the table of waiting mails: a restore leaves it empty.
+/// The number of the table of waiting mails, which a restore from a backup leaves empty.
 pub const OUTBOX: u16 = <<Outbox as Registry>::Record as Stored>::TABLE;
 
-/// Returns the table of that number.
+/// Returns the table of a number.
 pub fn table(number: u16) -> Option<&'static Table> {
     TABLES.iter().find(|table| table.number == number)
 }
 
 impl States {
-    /// Prepares for many records at once: indexes are built at the end.
+    /// Prepares for many records at once: [`States::end_recovery`] builds the indexes.
     pub fn begin_recovery(&mut self) {
         self.accounts.recover();
         self.sessions.recover();

@@ -23,7 +23,8 @@ pub struct Throttle {
 }
 
 impl Throttle {
-    /// Creates the actor around `table`. It invalidates `refusal_cache` when a refund may let a refused client in again.
+    /// Creates the actor around `table`. It invalidates `refusal_cache` when a refund may let a refused client in
+    /// again.
     pub const fn new(
         table: Table,
         refusal_cache: Arc<RefusalCache>,
@@ -56,7 +57,7 @@ pub struct Take {
 #[derive(Clone, Copy, Debug, Message)]
 #[rtype(result = "()")]
 pub struct Refund {
-    /// What the request was charged.
+    /// The charge of the request.
     pub charge: Charge,
 }
 

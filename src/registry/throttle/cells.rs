@@ -57,8 +57,8 @@ pub struct Located {
     set: usize,
 }
 
-/// The network, then the kind of the key and the time of the cell in one word. Plain numbers, because the system does not
-/// allocate memory of zeros before it is written to.
+/// The network, then the kind of the key and the time of the cell in one word. Plain numbers, because the system does
+/// not allocate memory of zeros before it is written to.
 type Words = [u64; 2];
 
 /// A place that was read.

@@ -1,9 +1,9 @@
-//! `throttle.bin`: the contents of the rate limiter, so that a restart is no way around it. It is never a reason to refuse
-//! a start.
+//! `throttle.bin`: the contents of the rate limiter, so that a restart is no way around it. It is never a reason to
+//! refuse a start.
 //!
 //! A header block like that of every file, with `96 saved_ms (8)  104 body_len (8)  112 body_crc (4)`, and
-//! [records](super::saved) from byte 4096 on. The file is written under a temporary name and renamed, so it is there whole
-//! or not at all.
+//! [records](super::saved) from byte 4096 on. The file is written under a temporary name and renamed, so it is there
+//! whole or not at all.
 
 use std::io;
 
@@ -22,8 +22,8 @@ pub const FILE: &str = "throttle.bin";
 const TEMPORARY: &str = "throttle.bin.tmp";
 /// Bytes that are written between two syncs, so that the file system does not hold up the journal's writes.
 const PART: usize = 1 << 20;
-/// The longest that a clean stop takes after it has saved the limiter: it sends mails and closes the journal. A file that
-/// is older than the stop by more was not saved by it.
+/// The longest that a clean stop takes after it has saved the limiter: it sends mails and closes the journal. A file
+/// that is older than the stop by more was not saved by it.
 const STOP_MS_MAX: u64 = 120_000;
 
 /// The contents of the file.
@@ -221,7 +221,7 @@ mod tests {
 
     const NOW: Timestamp = Timestamp::from_secs(1_800_000_000);
 
-    fn life(disk: &SimStorage) -> JournalContext {
+    fn context(disk: &SimStorage) -> JournalContext {
         JournalContext {
             storage: Arc::new(disk.clone()),
             sizes: Sizes { segment: 8_192, body: 1_024, align: 512, window: 16_384 },
@@ -233,7 +233,7 @@ mod tests {
         }
     }
 
-    /// A table in which one network has spent what it has.
+    /// Returns a table in which one network has spent its burst.
     fn spent() -> Table {
         let mut table = Table::new(limits(), NOW);
         while table.take(Class::Login, "192.0.2.1".parse().unwrap(), NOW).is_ok() {}
@@ -245,9 +245,8 @@ mod tests {
         Limits { rates, cells: 1000, exempt: Vec::new(), half_spent: false }
     }
 
-    fn found(first_start: bool, clean_stop: bool, at: Timestamp) -> RecoveryReport {
-        let (warnings, wall_ms) = (Vec::new(), at.as_millis());
-        RecoveryReport { first_start, clean_stop, warnings, wall_ms, ..RecoveryReport::default() }
+    fn report(first_start: bool, clean_stop: bool, at: Timestamp) -> RecoveryReport {
+        RecoveryReport { first_start, clean_stop, wall_ms: at.as_millis(), ..RecoveryReport::default() }
     }
 
     fn left(mut table: Table, address: &str) -> usize {
@@ -258,7 +257,7 @@ mod tests {
     fn the_file_has_the_bytes_of_the_format_and_comes_back() {
         let disk = SimStorage::new();
         let records = spent().piece(0, NOW).bytes;
-        let written = Saver::new(life(&disk)).save(&records, NOW, false).unwrap();
+        let written = Saver::new(context(&disk)).save(&records, NOW, false).unwrap();
         let bytes = disk.open(FILE).unwrap().read_all().unwrap();
         assert_eq!((written, bytes.len()), (4096 + 32, 4096 + 32));
         assert_eq!(bytes[..8], *b"PCTHRT\r\n");
@@ -278,7 +277,7 @@ mod tests {
         }
     }
 
-    /// Every kind of record, of a clock and a chance that are always the same.
+    /// Returns a file with every kind of record, written with a fixed clock and fixed random bytes.
     fn fixture() -> Vec<u8> {
         let disk = SimStorage::new();
         let mut table = spent();
@@ -288,10 +287,10 @@ mod tests {
             SavedRecord::Crowd(Class::Login, 3, Cell::half_spent(Policy::new(20, 20).unwrap(), NOW))
                 .to_bytes(),
         );
-        // Where a network lies in the table differs from process to process.
+        // The place of a network in the table differs from process to process.
         let mut sorted: Vec<_> = records.as_chunks::<RECORD_BYTES>().0.to_vec();
         sorted.sort_unstable();
-        Saver::new(life(&disk)).save(&sorted.concat(), NOW, false).unwrap();
+        Saver::new(context(&disk)).save(&sorted.concat(), NOW, false).unwrap();
         disk.peek(FILE).unwrap()
     }
 
@@ -311,9 +310,9 @@ mod tests {
     }
 
     #[test]
-    fn what_says_the_same_is_not_written_again_and_a_full_disk_is_left_to_the_journal() {
+    fn an_unchanged_table_is_not_rewritten_and_a_full_disk_not_filled() {
         let disk = SimStorage::new();
-        let mut saver = Saver::new(life(&disk));
+        let mut saver = Saver::new(context(&disk));
         let records = spent().piece(0, NOW).bytes;
         assert!(saver.save(&records, NOW, false).unwrap() > 0);
         assert_eq!(saver.save(&records, NOW + Duration::from_secs(30), false).unwrap(), 0);
@@ -329,7 +328,7 @@ mod tests {
         let mut seen = [0, 0];
         for operation in 1..40 {
             let disk = SimStorage::new();
-            let mut saver = Saver::new(life(&disk));
+            let mut saver = Saver::new(context(&disk));
             saver.save(&[], NOW, false).unwrap();
             disk.stop_at(disk.operations() + operation);
             let _ = saver.save(&spent().piece(0, NOW).bytes, NOW, false);
@@ -342,35 +341,36 @@ mod tests {
     }
 
     #[test]
-    fn only_a_clean_stop_leaves_nothing_unknown() {
+    fn only_after_a_clean_stop_is_nothing_unknown() {
         let disk = SimStorage::new();
-        let life = life(&disk);
-        Saver::new(life.clone()).save(&spent().piece(0, NOW).bytes, NOW, false).unwrap();
-        let other = JournalContext { cluster: [8; 16], ..life.clone() };
-        let (soon, late) = (NOW + Duration::from_secs(100), NOW + Duration::from_secs(200));
-        for (life, found, [refused, others]) in [
-            (&life, found(false, true, soon), [0, 20]),
-            // Killed, or stopped when it could not be saved.
-            (&life, found(false, false, soon), [0, 10]),
-            (&life, found(false, true, late), [0, 10]),
-            (&other, found(false, true, soon), [10, 10]),
-            (&life, found(true, false, soon), [20, 20]),
+        let context = context(&disk);
+        Saver::new(context.clone()).save(&spent().piece(0, NOW).bytes, NOW, false).unwrap();
+        let other = JournalContext { cluster: [8; 16], ..context.clone() };
+        let soon = NOW + Duration::from_secs(100);
+        let late = NOW + Duration::from_secs(200);
+        for (context, report, [spent_burst, others]) in [
+            (&context, report(false, true, soon), [0, 20]),
+            // Killed, or stopped while the file could not be saved.
+            (&context, report(false, false, soon), [0, 10]),
+            (&context, report(false, true, late), [0, 10]),
+            (&other, report(false, true, soon), [10, 10]),
+            (&context, report(true, false, soon), [20, 20]),
         ] {
-            let table = || restored(&disk, life, &found, limits());
+            let table = || restored(&disk, context, &report, limits());
             assert_eq!(
                 [left(table(), "192.0.2.1"), left(table(), "203.0.113.1")],
-                [refused, others],
-                "{found:?}"
+                [spent_burst, others],
+                "{report:?}"
             );
         }
     }
 
     #[test]
-    fn a_record_that_no_version_wrote_is_damage_even_behind_a_right_checksum() {
+    fn a_record_that_no_version_wrote_is_damage_despite_a_right_checksum() {
         let disk = SimStorage::new();
-        Saver::new(life(&disk)).save(&[0xFF; 16], NOW, false).unwrap();
+        Saver::new(context(&disk)).save(&[0xFF; 16], NOW, false).unwrap();
         assert!(matches!(read(&disk.open(FILE).unwrap().read_all().unwrap()), Err(Unreadable::Damaged)));
-        Saver::new(life(&disk)).save(&[0; 15], NOW, false).unwrap();
+        Saver::new(context(&disk)).save(&[0; 15], NOW, false).unwrap();
         assert!(matches!(read(&disk.open(FILE).unwrap().read_all().unwrap()), Err(Unreadable::Damaged)));
         assert!(matches!(read(&[]), Err(Unreadable::Damaged)));
     }

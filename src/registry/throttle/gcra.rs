@@ -135,7 +135,7 @@ mod tests {
     const START: Timestamp = Timestamp::from_secs(1_800_000_000);
 
     #[test]
-    fn a_burst_passes_then_one_each_period_and_the_told_wait_is_true() {
+    fn a_burst_passes_then_one_each_period_after_exactly_the_returned_wait() {
         let policy = Policy::new(20, 20).unwrap();
         let mut cell = Cell::default();
         for left in (0..20).rev() {
@@ -147,7 +147,8 @@ mod tests {
         assert!(cell.take(policy, 1, START + refused.wait - Duration::from_millis(1)).is_err());
         assert!(cell.take(policy, 1, START + refused.wait).is_ok());
         assert_eq!(cell.refund(policy, 1, START, START).remaining(policy, START), 1);
-        assert!(!cell.is_idle(START) && cell.is_idle(START + Duration::from_mins(1)));
+        assert!(!cell.is_idle(START));
+        assert!(cell.is_idle(START + Duration::from_mins(1)));
         assert_eq!(Cell::half_spent(policy, START).remaining(policy, START), 10);
     }
 
@@ -160,25 +161,32 @@ mod tests {
         assert_eq!(failure.refund(policy, 1, START, later), failure);
         let at_once = success.take(policy, 1, START).unwrap();
         assert_eq!(at_once.refund(policy, 1, START, START), success);
-        let dear = Cell::default().take(policy, 8, START).unwrap();
-        assert_eq!((dear.remaining(policy, START), Policy::new(3, 3).unwrap().burst), (12, 3));
+        let expensive = Cell::default().take(policy, 8, START).unwrap();
+        assert_eq!(expensive.remaining(policy, START), 12);
+        // A cost above the burst is cut to the burst.
+        assert_eq!(Policy::new(3, 3).unwrap().burst, 3);
         assert!(Cell::default().take(Policy::new(3, 3).unwrap(), 8, START).is_ok());
     }
 
     #[test]
     fn a_policy_that_lets_nothing_or_everything_pass_is_none() {
         assert_eq!([(0, 1), (1, 0)].map(|(burst, rate)| Policy::new(burst, rate)), [None, None]);
-        assert!(Policy::new(1, 60_000_000).is_some() && Policy::new(1, 60_000_001).is_none());
+        assert!(Policy::new(1, 60_000_000).is_some());
+        assert!(Policy::new(1, 60_000_001).is_none());
     }
 
     proptest! {
-        /// Invariant: successes, whenever they are given back, never make the cell owe less than the failures alone.
+        /// Invariant: successes, at whatever time they are given back, never make the cell owe less than the failures
+        /// alone.
         #[test]
         fn a_refund_gives_back_no_more_than_its_own_charge(
             steps in prop::collection::vec((any::<bool>(), 0_u64..4000, 0_u64..9000), 1..60),
         ) {
             let policy = Policy::new(1000, 20).unwrap();
-            let (mut cell, mut alone, mut now, mut open) = (Cell::default(), Cell::default(), START, Vec::new());
+            let mut cell = Cell::default();
+            let mut alone = Cell::default();
+            let mut now = START;
+            let mut open = Vec::new();
             for (fails, pause, holds) in steps {
                 now = now + Duration::from_millis(pause);
                 open.retain(|(taken, until): &(Timestamp, Timestamp)| {
@@ -198,14 +206,16 @@ mod tests {
             }
         }
 
-        /// Invariant: in any window of time no more pass than the burst and what the window has earned, whatever the
-        /// order of requests and pauses.
+        /// Invariant: for any order of requests and pauses, no window of time lets more pass than the burst and the
+        /// requests that its length has earned.
         #[test]
         fn no_window_lets_more_pass_than_burst_and_rate(
             burst in 1_u32..40, per_minute in 1_u32..600, pauses in prop::collection::vec(0_u64..4000, 1..200),
         ) {
             let policy = Policy::new(burst, per_minute).unwrap();
-            let (mut cell, mut now, mut passed) = (Cell::default(), START, Vec::new());
+            let mut cell = Cell::default();
+            let mut now = START;
+            let mut passed = Vec::new();
             for pause in pauses {
                 now = now + Duration::from_millis(pause);
                 if let Ok(after) = cell.take(policy, 1, now) {

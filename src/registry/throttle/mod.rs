@@ -1,10 +1,10 @@
 //! The rate limit of client networks.
 //!
-//! **The attack:** passwords are guessed, or stuffed, from one address or from the many addresses that one client owns: a
-//! home has at least an IPv6 /64, a rented server often a /48, which holds 65,536 of them.
+//! **The attack:** passwords are guessed, or stuffed, from one address or from the many addresses that one client owns:
+//! a home has at least an IPv6 /64, a rented server often a /48, which holds 65,536 of them.
 //!
-//! **The rule:** each client address is cut to the [network](crate::value::network) it comes from. A request is charged to
-//! that network and to the wider networks around it. Each network has a [cell](gcra::Cell) of the generic cell rate
+//! **The rule:** each client address is cut to the [network](crate::value::network) it comes from. A request is charged
+//! to that network and to the wider networks around it. Each network has a [cell](gcra::Cell) of the generic cell rate
 //! algorithm, which allows a burst at once and an even rate after it. A refused request leaves its cells unchanged.
 //!
 //! ```text
@@ -16,16 +16,17 @@
 //! The table has [room](cells) for a fixed number of cells of 16 bytes each. A new network takes the place of an idle
 //! cell, or else of the cell furthest from its limit, and never that of a cell over its limit. If only such cells are
 //! left, the new network is judged by its wider networks; if these find no place either, it shares a cell with other
-//! networks in the same position. So a full table is no way around the rate limit. Finding a place looks at eight places,
-//! however large the table is.
+//! networks in the same position. So a full table is no way around the rate limit. Finding a place looks at eight
+//! places, however large the table is.
 //!
 //! A log-in of a [suspect](suspects) network costs eight times as much. A proxy that is missing from
 //! `http.trusted_proxies` makes one network of all its clients; [`proxy_watch`] detects it.
 //!
-//! The table is not journalled: its contents are worth minutes, and a journal write for each request would serve whoever
-//! floods the server. It is saved every 30 s, with each snapshot and at a clean stop, in a [file](mod@file) that no flood
-//! can make longer than the table. After a clean stop every network has exactly what it had. After a crash every network
-//! begins with half of its burst spent, unless it is known to owe more; the same holds if the file is missing or damaged.
+//! The table is not journalled: its contents are worth minutes, and a journal write for each request would help an
+//! attacker who floods the server. It is saved every 30 s, with each snapshot and at a clean stop, in a
+//! [file](mod@file) that no flood can make longer than the table. After a clean stop every network has exactly what it
+//! had. After a crash every network begins with half of its burst spent, unless it is known to owe more; the same holds
+//! if the file is missing or damaged.
 //!
 //! Source: GCRA, virtual scheduling form, ITU-T I.371.
 

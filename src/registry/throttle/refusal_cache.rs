@@ -1,5 +1,5 @@
-//! A cache of refusals that still hold, so that a flood from one network costs no message to the limiter's actor for each
-//! request.
+//! A cache of refusals that still hold, so that a flood from one network costs no message to the limiter's actor for
+//! each request.
 //!
 //! Further requests leave a cell over its limit unchanged, so a refusal holds until its wait is over, unless a success
 //! gives a charge back. In that case the whole cache is invalidated and the actor is asked again.
@@ -77,28 +77,30 @@ mod tests {
     use crate::registry::throttle::{Limits, Rate, Table};
 
     #[test]
-    fn a_kept_refusal_is_what_the_table_would_say() {
+    fn a_kept_refusal_agrees_with_the_table() {
         let now = Timestamp::from_secs(1_800_000_000);
         let rates = vec![(Class::Login, Rate { burst: 3, per_minute: 20 })];
         let limits = Limits { rates, cells: 1000, exempt: Vec::new(), half_spent: false };
-        let (mut table, refused) = (Table::new(limits, now), RefusalCache::default());
+        let mut table = Table::new(limits, now);
+        let cache = RefusalCache::default();
         let address = "192.0.2.1".parse().unwrap();
         let network = Network::of(address);
         let granted: Vec<_> = (0..3).map(|_| table.take(Class::Login, address, now).unwrap()).collect();
-        let eased = refused.eased();
-        refused.keep(Class::Login, network, table.take(Class::Login, address, now).unwrap_err(), eased, now);
+        let eased = cache.eased();
+        cache.keep(Class::Login, network, table.take(Class::Login, address, now).unwrap_err(), eased, now);
         for millis in [0, 1000, 2500, 2998] {
             let at = now + Duration::from_millis(millis);
-            let (kept, standing) = refused.find(Class::Login, network, at).unwrap();
-            let (said, also) = table.take(Class::Login, address, at).unwrap_err();
-            assert!(said.wait <= kept.wait + Duration::from_millis(1) && standing == also);
+            let (kept, kept_state) = cache.find(Class::Login, network, at).unwrap();
+            let (refused, state) = table.take(Class::Login, address, at).unwrap_err();
+            assert!(refused.wait <= kept.wait + Duration::from_millis(1));
+            assert_eq!(kept_state, state);
         }
-        assert!(refused.find(Class::Signup, network, now).is_none());
+        assert!(cache.find(Class::Signup, network, now).is_none());
         let over = now + Duration::from_secs(3);
-        assert!(refused.find(Class::Login, network, over).is_none());
+        assert!(cache.find(Class::Login, network, over).is_none());
         table.refund(granted[0].charge, now);
-        refused.ease();
-        assert!(refused.find(Class::Login, network, now).is_none());
+        cache.ease();
+        assert!(cache.find(Class::Login, network, now).is_none());
         assert!(table.take(Class::Login, address, now).is_ok());
     }
 }

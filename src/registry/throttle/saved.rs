@@ -89,7 +89,8 @@ impl SavedRecord {
 }
 
 impl Table {
-    /// Reads the records of the piece that begins at `from`. Changes nothing, and touches no memory that was never used.
+    /// Reads the records of the piece that begins at `from`. Changes nothing, and touches no memory that was never
+    /// used.
     pub fn piece(&self, from: usize, now: Timestamp) -> Piece {
         let end = (from + SETS_PER_PIECE).min(self.cells.sets());
         let mut bytes = Vec::new();
@@ -111,8 +112,8 @@ impl Table {
         Piece { bytes, next: (end < self.cells.sets()).then_some(end) }
     }
 
-    /// Restores a saved record. Suspects must come in the order in which their marks end. Records that time has paid off
-    /// since, and those of a class that is no longer limited, are skipped.
+    /// Restores a saved record. Suspects must come in the order in which their marks end. Records that time has paid
+    /// off since, and those of a class that is no longer limited, are skipped.
     ///
     /// Security: a time that a wrong clock wrote counts as one whole burst at most, or it would refuse a network for
     /// years.
@@ -158,7 +159,8 @@ mod tests {
     }
 
     fn saved(table: &Table, now: Timestamp) -> Vec<SavedRecord> {
-        let (mut records, mut from) = (Vec::new(), Some(0));
+        let mut records = Vec::new();
+        let mut from = Some(0);
         while let Some(begin) = from {
             let piece = table.piece(begin, now);
             records.extend(piece.bytes.as_chunks().0.iter().map(|bytes| SavedRecord::read(*bytes).unwrap()));
@@ -191,7 +193,7 @@ mod tests {
     }
 
     #[test]
-    fn what_newcomers_of_a_full_table_may_do_together_comes_back() {
+    fn the_shared_cells_of_a_full_table_come_back() {
         let mut table = table(8, false);
         for host in 0..8 {
             passed(&mut table, &format!("192.0.{host}.1"), NOW);
@@ -213,7 +215,7 @@ mod tests {
     }
 
     #[test]
-    fn after_a_crash_everybody_owes_half_and_whoever_owed_more_owes_it_still() {
+    fn after_a_crash_a_network_owes_half_or_the_more_it_owed() {
         let mut table = table(1000, false);
         passed(&mut table, "192.0.2.1", NOW);
         let _ = table.take(Class::Login, "192.0.2.200".parse().unwrap(), NOW);
@@ -227,13 +229,14 @@ mod tests {
 
     #[test]
     fn a_time_of_a_wrong_clock_costs_a_burst_and_not_years() {
-        let (mut table, century) = (table(1000, false), Timestamp::from_secs(4_900_000_000));
+        let mut table = table(1000, false);
+        let century = Timestamp::from_secs(4_900_000_000);
         let network = Network::of("192.0.2.1".parse().unwrap());
         let cell = Cell::from_micros(century.as_millis() * 1000);
         table.restore(SavedRecord::Cell(CellKey::new(Class::Login, network), cell), NOW);
         table.restore(SavedRecord::Crowd(Class::Login, 3, cell), NOW);
         table.restore(SavedRecord::Suspect(network, century), NOW);
-        // Of a class that is not throttled here.
+        // A class that is not limited here.
         table.restore(SavedRecord::Cell(CellKey::new(Class::Forgot, network), cell), NOW);
         assert_eq!(passed(&mut table, "192.0.2.1", NOW), 0);
         assert_eq!(saved(&table, NOW).len(), 3);
@@ -243,7 +246,7 @@ mod tests {
     }
 
     #[test]
-    fn a_record_has_the_bytes_of_the_format_and_others_are_none() {
+    fn a_record_has_the_bytes_of_the_format_and_other_bytes_are_refused() {
         let network = Network::of("192.0.2.1".parse().unwrap());
         let cell = Cell::from_micros(0x01_0203);
         let bytes = SavedRecord::Cell(CellKey::new(Class::Check, network), cell).to_bytes();
@@ -259,7 +262,8 @@ mod tests {
             [(0, 0), (6, 0), (0x3E, 0), (0x40, 0), (0x46, 0), (0x88, 0), (0x80, 16), (0xFF, 0)]
         {
             let mut bytes = [0; 16];
-            (bytes[0], bytes[15]) = (number, kind);
+            bytes[0] = number;
+            bytes[15] = kind;
             assert_eq!(SavedRecord::read(bytes), None, "{kind:x}");
         }
     }

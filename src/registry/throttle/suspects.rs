@@ -13,7 +13,7 @@ const SUSPECTS_MAX: usize = 65_536;
 const MARKED_FOR: Duration = Duration::from_hours(1);
 /// The least time between two marks of one network, so that it does not fill the queue.
 const AGAIN_AFTER: Duration = Duration::from_mins(1);
-/// What a log-in of a marked network is charged, in requests.
+/// The cost of a log-in from a marked network, in requests.
 pub const SUSPECT_COST: u32 = 8;
 
 /// The marked networks.
@@ -50,7 +50,8 @@ impl Suspects {
         self.until.iter().filter(move |(_, until)| now < **until).map(|(network, until)| (*network, *until))
     }
 
-    /// Restores a saved mark. It lasts no longer than a new one would. Marks must be restored in the order of their ends.
+    /// Restores a saved mark. It lasts no longer than a new one would. Marks must be restored in the order of their
+    /// ends.
     pub fn restore(&mut self, network: Network, until: Timestamp, now: Timestamp) {
         let until = until.min(now + MARKED_FOR);
         if until > now && self.order.len() < SUSPECTS_MAX {
@@ -85,13 +86,16 @@ mod tests {
         let mut suspects = Suspects::default();
         suspects.mark(network(1), NOW);
         assert!(suspects.is_marked(network(1), NOW + MARKED_FOR - Duration::from_millis(1)));
-        assert!(!suspects.is_marked(network(1), NOW + MARKED_FOR) && !suspects.is_marked(network(2), NOW));
+        assert!(!suspects.is_marked(network(1), NOW + MARKED_FOR));
+        assert!(!suspects.is_marked(network(2), NOW));
         for number in 0..200_000 {
             suspects.mark(network(number), NOW);
             suspects.mark(network(7), NOW);
         }
-        assert!(suspects.count() <= SUSPECTS_MAX && suspects.order.len() <= SUSPECTS_MAX);
-        assert!(suspects.is_marked(network(7), NOW) && suspects.is_marked(network(199_999), NOW));
+        assert!(suspects.count() <= SUSPECTS_MAX);
+        assert!(suspects.order.len() <= SUSPECTS_MAX);
+        assert!(suspects.is_marked(network(7), NOW));
+        assert!(suspects.is_marked(network(199_999), NOW));
         assert!(!suspects.is_marked(network(8), NOW));
         assert_eq!(suspects.until.len(), suspects.order.len());
         suspects.mark(network(5), NOW + MARKED_FOR * 2);

@@ -40,7 +40,7 @@ pub struct Charge {
 /// A request that may go on.
 #[derive(Clone, Copy, Debug)]
 pub struct Granted {
-    /// What it was charged.
+    /// The charge, for a refund.
     pub charge: Charge,
     /// The state of its network's rate limit.
     pub standing: RateLimitState,
@@ -59,8 +59,8 @@ pub struct RateLimitState {
     pub remaining: u32,
 }
 
-/// Shared cells of each class, for networks that find no place of their own nor one for a wider network. They keep a full
-/// table from being a way around the limiter.
+/// Shared cells of each class, for networks that find no place of their own nor one for a wider network. They keep a
+/// full table from being a way around the limiter.
 pub(super) const CROWD_CELLS: usize = 16;
 /// How much all networks of one shared cell may do together, in multiples of one client.
 pub(super) const CROWD_MULTIPLE: u32 = 16;
@@ -87,7 +87,7 @@ struct Request {
     rate: Rate,
     /// The client's network.
     own: Network,
-    /// What the request costs, in requests.
+    /// The cost, in requests.
     cost: u32,
     now: Timestamp,
 }
@@ -201,8 +201,8 @@ impl Table {
         Some(Judge { network, cell, policy: rate.times(CROWD_MULTIPLE)?, place: None })
     }
 
-    /// Charges one cell that has let the request pass. Returns its key if it has a place of its own, where a refund finds
-    /// it.
+    /// Charges one cell that has let the request pass. Returns its key if it has a place of its own, where a refund
+    /// finds it.
     fn charge(&mut self, judge: &Judge, request: &Request) -> Option<CellKey> {
         let Request { class, own, cost, now, .. } = *request;
         if let Some(place) = judge.place {
@@ -333,15 +333,14 @@ mod tests {
             table.refund(granted.charge, NOW);
         }
         assert_eq!(passed(&mut table, (0..100).map(|_| "192.0.2.1".into())), 20);
-        let (throttled, standing) = table.take(Class::Login, address, NOW).unwrap_err();
-        assert_eq!(
-            (throttled.wait, standing.remaining, standing.window_secs),
-            (Duration::from_secs(3), 0, 60)
-        );
+        let (throttled, state) = table.take(Class::Login, address, NOW).unwrap_err();
+        assert_eq!(throttled.wait, Duration::from_secs(3));
+        assert_eq!(state.remaining, 0);
+        assert_eq!(state.window_secs, 60);
     }
 
     #[test]
-    fn a_full_table_keeps_those_who_are_over_their_limit() {
+    fn a_full_table_keeps_networks_over_their_limit() {
         let mut table = table(64, false);
         assert_eq!(passed(&mut table, (0..30).map(|_| "192.0.2.1".into())), 20);
         passed(&mut table, (0..20_000).map(|n| format!("100.{}.{}.{}", n / 250 % 250, n % 250, n / 62_500)));
@@ -359,12 +358,12 @@ mod tests {
     }
 
     #[test]
-    fn when_only_spent_cells_are_left_newcomers_are_judged_together_and_not_let_through() {
+    fn when_only_spent_cells_are_left_new_networks_share_a_limit() {
         let mut table = table(8, false);
         for host in 0..8 {
             passed(&mut table, (0..30).map(|_| format!("192.0.{host}.1")));
         }
-        // 20,000 networks of their own: without places for them they share what the crowd may do.
+        // 20,000 separate networks: without places of their own they use the shared cells.
         let newcomers = passed(&mut table, (0..20_000).map(|n| format!("100.{}.{}.1", n / 250, n % 250)));
         assert!((320..=16 * 320).contains(&newcomers), "{newcomers}");
         assert_eq!(passed(&mut table, (0..30).map(|_| "192.0.0.1".into())), 0);
@@ -381,10 +380,10 @@ mod tests {
     }
 
     proptest::proptest! {
-        /// Invariant: however many newcomers come, a network that is over its limit stays over it until its time is up,
-        /// and no network ever gets more than its burst at once while it is remembered.
+        /// Invariant: under any number of new networks, a network that is over its limit stays over it until its time
+        /// is up.
         #[test]
-        fn no_flood_of_newcomers_makes_a_spent_network_forgotten(
+        fn no_flood_of_new_networks_makes_a_spent_one_forgotten(
             flood in proptest::collection::vec(proptest::prelude::any::<u32>(), 0..400),
         ) {
             let mut table = table(64, false);
@@ -399,7 +398,7 @@ mod tests {
     }
 
     #[test]
-    fn after_a_restart_everybody_begins_half_spent() {
+    fn after_a_restart_every_network_begins_half_spent() {
         let mut table = table(1000, true);
         assert_eq!(passed(&mut table, (0..100).map(|_| "192.0.2.1".into())), 10);
     }

@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use serde::Serialize;
 
-use super::TICK;
+use super::task::TICK;
 use crate::config::AlertLimits;
 use crate::engine::Engine;
 use crate::system::clock::Timestamp;

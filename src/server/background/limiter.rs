@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use super::{AnyError, TICK};
+use super::task::{AnyError, TICK};
 use crate::engine::Engine;
 use crate::registry::throttle::actor::ReadPiece;
 use crate::registry::throttle::file::Saver;

@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use super::TICK;
+use super::task::TICK;
 use crate::config::Config;
 use crate::engine::{Engine, Fault};
 use crate::mail::outgoing::{DeliveryError, Outgoing};

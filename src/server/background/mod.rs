@@ -5,6 +5,7 @@ pub mod alerts;
 mod limiter;
 mod mailer;
 mod snapshots;
+mod task;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -15,11 +16,6 @@ use crate::engine::Engine;
 use crate::journal::context::JournalContext;
 use crate::mail::transport::Transport;
 use crate::registry::throttle::file::Saver;
-
-/// How often a background task looks for work and for a stop.
-const TICK: Duration = Duration::from_millis(100);
-/// Any error of a background task.
-type AnyError = Box<dyn std::error::Error + Send + Sync>;
 
 /// The background threads.
 pub struct Background {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use super::{AnyError, TICK};
+use super::task::{AnyError, TICK};
 use crate::engine::Engine;
 use crate::engine::mailbox::TableReader;
 use crate::journal::context::JournalContext;

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::Dice;
+use super::fault::Dice;
 
 const SECTOR: usize = 512;
 
