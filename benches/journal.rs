@@ -28,7 +28,7 @@ use portcullis::journal::recovery::recover;
 use portcullis::journal::snapshot::proof::prove;
 use portcullis::registry::account::Accounts;
 use portcullis::registry::record::Write;
-use portcullis::registry::tables::expiry::may_be_gone;
+use portcullis::registry::tables::may_be_gone;
 use portcullis::registry::{Owner, OwnerContext};
 use portcullis::storage::local::LocalStorage;
 use portcullis::system::clock::Clock;

@@ -17,7 +17,7 @@ use portcullis::registry::outbox::MailV1;
 use portcullis::registry::refresh::FamilyV1;
 use portcullis::registry::reset::MailedV1;
 use portcullis::registry::session::SessionV1;
-use portcullis::registry::tables::expiry::may_be_gone;
+use portcullis::registry::tables::may_be_gone;
 use portcullis::registry::throttle;
 use portcullis::registry::throttle::saved::{RECORD_BYTES, SavedRecord};
 

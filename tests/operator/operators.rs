@@ -7,7 +7,7 @@ use std::process::Command;
 use std::sync::mpsc;
 use std::time::Duration;
 
-use portcullis::server::background::alerts;
+use portcullis::server::background::webhook;
 use serde_json::{Value, json};
 
 use crate::support::TestServer;
@@ -82,7 +82,7 @@ async fn an_alert_reaches_the_webhook_signed_and_is_tried_again() {
     assert_eq!(first.body, second.body);
     for Call { signature, body } in [first, second] {
         let (time, given) = signature.strip_prefix("t=").unwrap().split_once(",v1=").unwrap();
-        let expected = alerts::signature(b"a secret for the hook", time.parse().unwrap(), &body);
+        let expected = webhook::signature(b"a secret for the hook", time.parse().unwrap(), &body);
         assert_eq!(given, expected);
         let alert: Value = serde_json::from_str(&body).unwrap();
         assert_eq!(alert["alert"], json!("key.retired"));

@@ -4,8 +4,8 @@ use std::path::Path;
 
 use portcullis::journal::archive::{Records, inspect as archive};
 use portcullis::journal::recovery::replay::replay_read_only;
-use portcullis::registry::tables::dump as tables;
-use portcullis::registry::tables::expiry::may_be_gone;
+use portcullis::registry::tables;
+use portcullis::registry::tables::may_be_gone;
 use portcullis::registry::throttle;
 use portcullis::value::id::hex;
 use serde_json::json;

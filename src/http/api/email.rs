@@ -4,7 +4,7 @@ use actix_web::{HttpResponse, web};
 use serde::Deserialize;
 use serde_json::json;
 
-use super::{Email, Token};
+use super::shared_body::{Email, Token};
 use crate::flow::client::Client;
 use crate::flow::{email, mailed};
 use crate::http::body::Body;

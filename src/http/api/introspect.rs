@@ -3,7 +3,7 @@
 use actix_web::{HttpResponse, web};
 use serde_json::json;
 
-use super::Token;
+use super::shared_body::Token;
 use crate::flow::authenticate::introspect;
 use crate::http::body::Body;
 use crate::http::endpoint::{Eng, resource};

@@ -12,11 +12,11 @@ mod password;
 mod refresh;
 mod revocations;
 mod session;
+mod shared_body;
 mod sign_up;
 mod unlock;
 
 use actix_web::web;
-use serde::Deserialize;
 
 /// Adds all endpoints of the API.
 pub(super) fn configure(config: &mut web::ServiceConfig) {
@@ -34,18 +34,4 @@ pub(super) fn configure(config: &mut web::ServiceConfig) {
     admin::configure(config);
     operations::configure(config);
     metrics::configure(config);
-}
-
-/// A body that holds a token.
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Token {
-    token: String,
-}
-
-/// A body that holds an e-mail address.
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Email {
-    email: String,
 }

@@ -4,7 +4,7 @@ use actix_web::{HttpResponse, web};
 use serde::Deserialize;
 use serde_json::json;
 
-use super::Email;
+use super::shared_body::Email;
 use crate::flow::client::Client;
 use crate::flow::password;
 use crate::http::body::Body;

@@ -2,7 +2,7 @@
 
 use actix_web::{HttpResponse, web};
 
-use super::Token;
+use super::shared_body::Token;
 use crate::flow::client::Client;
 use crate::flow::mailed;
 use crate::http::body::Body;

@@ -5,7 +5,6 @@
 
 use serde_json::{Value, json};
 
-use super::table;
 use crate::journal::format::codec::{CodecError, decode};
 use crate::password::phc::Phc;
 use crate::registry::account::AccountV1;
@@ -17,21 +16,6 @@ use crate::registry::session::SessionV1;
 use crate::system::clock::Timestamp;
 use crate::value::account_name::masked;
 use crate::value::id::hex;
-
-/// Returns the name of a table, or its number if this version does not know it.
-pub fn name(number: u16) -> String {
-    table(number).map_or_else(|| number.to_string(), |table| table.name.to_owned())
-}
-
-/// Shows a record. `Null` if this version does not know its table or schema.
-///
-/// Errors: bytes that are not such a record.
-pub fn redacted(number: u16, schema: u16, value: &[u8]) -> Result<Value, CodecError> {
-    match table(number) {
-        Some(table) if table.schema == schema => (table.redacted)(value),
-        _ => Ok(Value::Null),
-    }
-}
 
 /// Returns a time in words; `None` if it was never set.
 fn time(ms: u64) -> Option<String> {
@@ -131,6 +115,7 @@ pub(super) fn mail(value: &[u8]) -> Result<Value, CodecError> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::{name, redacted};
     use super::*;
 
     /// Returns the golden value of each table: number, schema and bytes. Each secret field has a byte of its own.

@@ -1,7 +1,6 @@
 //! Which records a sweep may have removed by some time, from their bytes alone. For the comparison of two histories of
 //! which one was swept and the other was not: expiry is not journalled.
 
-use super::table;
 use crate::journal::format::codec::decode;
 use crate::registry::lockout::CountV1;
 use crate::registry::outbox::MailV1;
@@ -9,12 +8,6 @@ use crate::registry::refresh::FamilyV1;
 use crate::registry::reset::MailedV1;
 use crate::registry::session::SessionV1;
 use crate::system::clock::Timestamp;
-
-/// Says whether a sweep at or before `at_ms` may have removed the record, under any settings. A value that does not
-/// decode was removed by no sweep.
-pub fn may_be_gone(number: u16, value: &[u8], at_ms: u64) -> bool {
-    table(number).is_some_and(|table| (table.may_be_gone)(value, Timestamp(at_ms)))
-}
 
 /// Says no, for records that do not expire.
 pub(super) const fn never(_: &[u8], _: Timestamp) -> bool {
@@ -45,6 +38,7 @@ pub(super) fn mail(value: &[u8], at: Timestamp) -> bool {
 mod tests {
     use std::time::Duration;
 
+    use super::super::may_be_gone;
     use super::*;
     use crate::config::{Config, Reader};
     use crate::journal::format::buckets::BUCKETS;

@@ -109,6 +109,27 @@ pub fn table(number: u16) -> Option<&'static Table> {
     TABLES.iter().find(|table| table.number == number)
 }
 
+/// Returns the name of a table, or its number if this version does not know it.
+pub fn name(number: u16) -> String {
+    table(number).map_or_else(|| number.to_string(), |table| table.name.to_owned())
+}
+
+/// Shows a record. `Null` if this version does not know its table or schema.
+///
+/// Errors: bytes that are not such a record.
+pub fn redacted(number: u16, schema: u16, value: &[u8]) -> Result<Value, CodecError> {
+    match table(number) {
+        Some(table) if table.schema == schema => (table.redacted)(value),
+        _ => Ok(Value::Null),
+    }
+}
+
+/// Says whether a sweep at or before `at_ms` may have removed the record, under any settings. A value that does not
+/// decode was removed by no sweep.
+pub fn may_be_gone(number: u16, value: &[u8], at_ms: u64) -> bool {
+    table(number).is_some_and(|table| (table.may_be_gone)(value, Timestamp(at_ms)))
+}
+
 impl States {
     /// Prepares for many records at once: [`States::end_recovery`] builds the indexes.
     pub fn begin_recovery(&mut self) {

@@ -1,16 +1,18 @@
 //! Background work beside requests: sending mails, taking snapshots, saving the rate limiter, raising alerts. Each has
 //! a thread of its own, so that its file access delays no actor.
 
+pub mod alert;
 pub mod alerts;
 mod limiter;
 mod mailer;
 mod snapshots;
 mod task;
+#[cfg(feature = "alert")]
+pub mod webhook;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
-use std::time::Duration;
 
 use crate::engine::Engine;
 use crate::journal::context::JournalContext;

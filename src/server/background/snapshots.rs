@@ -14,7 +14,7 @@ use crate::journal::snapshot::schedule::{Situation, SnapshotSchedule};
 use crate::journal::snapshot::status::{Named, Saved, Tail};
 use crate::registry::ReadBuckets;
 use crate::registry::outbox::actor::Blank;
-use crate::registry::tables::expiry::may_be_gone;
+use crate::registry::tables::may_be_gone;
 use crate::system::pace::Pace;
 use crate::system::scheduling::{self, BackgroundPolicy};
 

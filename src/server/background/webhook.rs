@@ -1,0 +1,132 @@
+//! Calls the webhook of alerts. A call is signed, and retried while the receiver fails.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use secrecy::{ExposeSecret, SecretSlice};
+use serde_json::json;
+
+use super::alert::Alert;
+use crate::config::Config;
+use crate::system::clock::Timestamp;
+use crate::value::id::hex;
+
+/// Maximum number of queued calls. Beyond it the oldest is dropped.
+const QUEUE: usize = 100;
+/// Delays before the five further tries, in seconds.
+const RETRIES_SECS: [u64; 5] = [1, 5, 30, 120, 600];
+/// Timeout of one call.
+const CALL_TIMEOUT: Duration = Duration::from_secs(10);
+
+struct Call {
+    body: String,
+    /// Failed tries so far.
+    tries: usize,
+    /// When the call is due.
+    next: Timestamp,
+}
+
+pub(super) struct Webhook {
+    client: reqwest::Client,
+    url: String,
+    secret: SecretSlice<u8>,
+    calls: VecDeque<Call>,
+}
+
+impl Webhook {
+    /// Returns the configured webhook. Returns `None` if there is none, or if it cannot be used; then the log says
+    /// why.
+    pub(super) fn from_config(config: &Config) -> Option<Self> {
+        let hook = config.alert.hook.as_ref()?;
+        let read = std::fs::read_to_string(&hook.secret_file);
+        let text = read
+            .inspect_err(|error| {
+                tracing::error!(%error, "cannot read alert.secret_file: no alert is sent to the webhook");
+            })
+            .ok()?;
+        let secret = SecretSlice::from(text.lines().next().unwrap_or_default().as_bytes().to_vec());
+        let client = reqwest::Client::builder()
+            .timeout(CALL_TIMEOUT)
+            .redirect(reqwest::redirect::Policy::none())
+            .build()
+            .inspect_err(|error| {
+                tracing::error!(%error, "cannot set up the client of the webhook: no alert is sent to it");
+            })
+            .ok()?;
+        Some(Self { client, url: hook.webhook.clone(), secret, calls: VecDeque::new() })
+    }
+
+    /// Queues the call for an alert.
+    pub(super) fn push(&mut self, alert: &Alert, service: &str, now: Timestamp) {
+        let mut body = json!(alert);
+        if let Some(fields) = body.as_object_mut() {
+            fields.insert(String::from("time"), json!(now.rfc3339()));
+            fields.insert(String::from("service"), json!(service));
+        }
+        if self.calls.len() >= QUEUE {
+            self.calls.pop_front();
+            tracing::error!("too many alerts wait for the webhook: the oldest is dropped");
+        }
+        self.calls.push_back(Call { body: body.to_string(), tries: 0, next: now });
+    }
+
+    /// Makes the first call that is due.
+    pub(super) async fn send_due(&mut self, now: Timestamp) {
+        let due = self.calls.iter().position(|call| call.next <= now);
+        let Some(mut call) = due.and_then(|at| self.calls.remove(at)) else { return };
+        if let Err(error) = self.send(&call.body, now).await {
+            match RETRIES_SECS.get(call.tries) {
+                Some(secs) => {
+                    tracing::warn!(%error, tries = call.tries + 1, "cannot reach the webhook, retrying");
+                    call.tries += 1;
+                    call.next = now + Duration::from_secs(*secs);
+                    self.calls.push_back(call);
+                }
+                None => tracing::error!(%error, "cannot reach the webhook: the alert is dropped"),
+            }
+        }
+    }
+
+    async fn send(&self, body: &str, now: Timestamp) -> Result<(), reqwest::Error> {
+        let secs = now.as_secs();
+        let signature = signature(self.secret.expose_secret(), secs, body);
+        let request = self
+            .client
+            .post(&self.url)
+            .header("content-type", "application/json")
+            .header("x-portcullis-signature", format!("t={secs},v1={signature}"))
+            .body(body.to_owned());
+        // The URL may contain a secret, so it stays out of the log.
+        request
+            .send()
+            .await
+            .and_then(reqwest::Response::error_for_status)
+            .map(|_| ())
+            .map_err(reqwest::Error::without_url)
+    }
+}
+
+/// Returns the HMAC-SHA-256 of `<secs>.<body>` under `secret`, in hexadecimal.
+pub fn signature(secret: &[u8], secs: u64, body: &str) -> String {
+    use hmac::{Hmac, KeyInit, Mac};
+    let Ok(mut mac) = Hmac::<sha2::Sha256>::new_from_slice(secret) else {
+        unreachable!("HMAC takes a key of any length")
+    };
+    mac.update(format!("{secs}.{body}").as_bytes());
+    hex(&mac.finalize().into_bytes())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_signature_binds_time_and_body() {
+        let signed = signature(b"key", 7, "{}");
+        assert_eq!(signed.len(), 64);
+        assert_eq!(signed, signature(b"key", 7, "{}"));
+        for (secret, secs, body) in [(&b"kez"[..], 7, "{}"), (b"key", 8, "{}"), (b"key", 7, "[]")] {
+            assert_ne!(signature(secret, secs, body), signed);
+        }
+    }
+}
