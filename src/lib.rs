@@ -7,43 +7,57 @@
 //! (thin)   (story)  (mailbox)  (pure rule)    (one total order, group commit)
 //! ```
 //!
-//! - [`app`]: a whole server: recover, actors, bind last; stopped in reverse. [`engine`]: one partition, as a value.
-//! - [`admin_socket`]: the operator's door to a running server. [`descriptors`]: how many connections there may be.
-//! - [`http`]: parses, calls one flow, answers. [`flow`]: one file for each thing a user does.
-//! - The registries, each with `state` (the rule), `record` (what goes to disk) and `actor` (the mailbox): [`account`],
-//!   [`lockout`], [`throttle`], [`refresh`], [`session`], [`reset`], [`mail`]. [`registry`] is what their mailboxes share.
-//! - [`stuffing`]: many names from one network, one name from many. [`password`]: the one expensive thing. [`token`]: access tokens and keys. [`csrf`]: requests of other sites.
-//! - [`verify`]: checks access tokens in other programs, and knows of ended ones by the feed.
-//! - [`journal`]: what is written down. [`config`]: what can be set. [`audit`]: events and figures.
-//! - [`clock`], [`secret`], [`id`], [`fail_stop`]: time, chance, names, and the one way down. [`changes`], [`verified`]: how
-//!   long a verdict that was given once may be given again.
+//! The parts of `src/` from the top down. A part names only parts below it; `tests/tidy.rs` proves that from the source.
 //!
-//! Invariant: arrows go one way; `tests/tidy.rs` proves it from the source.
-//! Invariant: a `state` knows no actor, file, clock or chance; it decides, and what it decided is applied, live and in
-//! recovery by the same function.
-//! Invariant: no file but `clock.rs` reads a clock of the operating system; a lint refuses it.
-//! Invariant: no verdict leaves an actor but sealed, and only the journal opens it, once it is durable.
-//! Absent on purpose: statics, a database, a `stopped` handler that saves anything.
+//! | part | what it does |
+//! |---|---|
+//! | `cli` | The command line: one file for each subcommand. |
+//! | [`server`] | One process: recovers, starts, binds last, stops in reverse; background threads; the operator's socket. |
+//! | [`http`] | Parses a request, calls one flow, answers. |
+//! | [`flow`] | One file for each thing that a user does, read as the list of its defences. |
+//! | [`engine`] | One partition: the mailboxes of its actors and its journal. `Services`: what engines of a process share. |
+//! | [`config`] | What can be set, one file for each section, and the security checklist. |
+//! | [`audit`] | Security events and the chained files they are written to. |
+//! | [`mail`] | The text of mails, and how they leave. |
+//! | [`registry`] | The facts, one actor each: accounts, lockout, throttle, stuffing, sessions, refresh families, mailed tokens, outbox. |
+//! | [`resource_server`] | Verifies access tokens in other programs. |
+//! | [`token`] | Opaque tokens, access tokens, signing keys, the feed of revocations. |
+//! | [`journal`] | The write-ahead log, snapshots, recovery, backups. |
+//! | [`storage`] | The door to files: a local disk, or a simulated one. |
+//! | [`password`] | The argon2id pool, PHC strings, the policy for new passwords. |
+//! | [`value`], [`system`] | Plain values that registries share; the doors to clock, randomness, threads and memory. |
+//!
+//! Each folder has a `README.md`: what it is for, how data flows through it, its invariants. `src/DEPENDENCIES.md` gives the
+//! reason for every crate, and for every piece that is written by hand.
+//!
+//! # Invariants
+//!
+//! - A `state` knows no actor, file, clock or randomness. It decides, and what it decided is applied by the same function,
+//!   live and in recovery.
+//! - No verdict leaves an actor unsealed, and only the journal opens it, once everything it rests on is durable.
+//! - Only `system/clock.rs` reads a clock of the operating system; a lint refuses it elsewhere.
+//! - No statics: an [`Engine`] is a value, and several run in one process.
+//! - Absent on purpose: a database, and anything that is saved when an actor stops. Recovery is the only way up.
 //!
 //! # One log-in
 //!
-//! [`flow::log_in::log_in`]: the network is charged ([`throttle`]); the name is charged as if it had failed ([`lockout`]);
-//! the account is looked up, or a decoy taken ([`account`]); the password is checked in its turn ([`password`]); the
-//! attempt is settled; status and address are asked for; a family or a session is opened ([`refresh`], [`session`]); the
-//! access token is signed ([`token`]). Each step's answer is opened only when its entry is on disk.
+//! [`flow::log_in::log_in`]: the throttle charges the network; the lockout charges the name as if the password were wrong;
+//! the account is looked up, or a decoy taken; the password waits for its turn in the pool and is verified; the attempt is
+//! settled; status and epochs are checked at the gate; a refresh family or a session is opened; the access token is signed.
+//! Each answer is opened only once its entry is on disk.
 //!
 //! # One recovery
 //!
-//! [`journal::recover::recover`]: lock the directory; read `IDENTITY`; the newest snapshot that verifies; the segments
-//! behind it in order, each frame judged by [`journal::verdict`]; the end must reach what `IDENTITY` and the snapshots
-//! demand; a new segment carries over the one frame of which it is not known whether it was acknowledged; then actors,
-//! then [`app::build`] binds.
+//! [`journal::recovery::recover`]: lock the directory; read `IDENTITY`, the newest snapshot that verifies, and the segments
+//! after it in order, each frame judged by the table of [`journal::recovery::verdict`]; refuse an end that does not reach what
+//! `IDENTITY` and the snapshots demand; begin a new segment, which carries over the one frame of which it is not known whether
+//! it was acknowledged. Then the actors start, and [`server::build`] binds.
 //!
 //! # Embedding
 //!
 //! ```no_run
 //! use actix_web::{App, HttpServer, middleware, web};
-//! use portcullis::{clock::Clock, config::Config, engine::Engine, fail_stop::FailStop, http};
+//! use portcullis::{Clock, Config, FailStop, http, server};
 //!
 //! #[actix_web::main]
 //! async fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -52,7 +66,7 @@
 //!         eprintln!("authentication ended: {why}");
 //!         std::process::exit(70);
 //!     });
-//!     // Without a transport mails wait in the journal.
+//!     // Without a transport, mails wait in the journal.
 //!     let (engine, running) = server::start(config, Clock::system(), false, None, &fail_stop)?;
 //!     let data = web::Data::from(engine);
 //!     HttpServer::new(move || {
@@ -61,7 +75,7 @@
 //!             .service(
 //!                 web::scope("/auth")
 //!                     .app_data(data.clone())
-//!                     .wrap(middleware::from_fn(http::middleware::surround))
+//!                     .wrap(middleware::from_fn(http::middleware::wrap_request))
 //!                     .configure(http::configure),
 //!             )
 //!     })
@@ -72,21 +86,41 @@
 //!     Ok(())
 //! }
 //! ```
+//!
+//! An embedding program needs the names below, [`http`], [`flow`], [`server`] and [`resource_server`]. The other modules are
+//! public for the tests and benches of this package, and hidden in its documentation.
 
-pub mod audit;
-pub mod config;
-pub mod engine;
+pub use config::Config;
+pub use engine::Engine;
+pub use system::clock::Clock;
+pub use system::fail_stop::FailStop;
+
 pub mod flow;
 pub mod http;
-pub mod journal;
-pub mod mail;
-pub mod password;
-pub mod registry;
 pub mod resource_server;
 pub mod server;
+
+#[doc(hidden)]
+pub mod audit;
+#[doc(hidden)]
+pub mod config;
+#[doc(hidden)]
+pub mod engine;
+#[doc(hidden)]
+pub mod journal;
+#[doc(hidden)]
+pub mod mail;
+#[doc(hidden)]
+pub mod password;
+#[doc(hidden)]
+pub mod registry;
 #[cfg(test)]
-pub(crate) mod simulation;
+mod simulation;
+#[doc(hidden)]
 pub mod storage;
+#[doc(hidden)]
 pub mod system;
+#[doc(hidden)]
 pub mod token;
+#[doc(hidden)]
 pub mod value;

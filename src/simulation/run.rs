@@ -295,7 +295,8 @@ impl Run {
             },
             13 => fault = world.journal.writer.attest().err().map(|fault| fault.to_string()),
             14 => {
-                fault = world.journal.writer.persist_low_bound_if_asked().err().map(|fault| fault.to_string())
+                fault =
+                    world.journal.writer.persist_low_bound_if_asked().err().map(|fault| fault.to_string());
             }
             15 => {
                 if world.journal.prepare().is_err() && !self.disk.has_failed() && self.is_roomy() {

@@ -57,7 +57,7 @@ fn recover(config: &Config, dir: &Path, slots: RangeInclusive<Slot>, makes_keys:
 
 /// An address whose slot `engine` holds.
 fn address_in(engine: &Engine, number: usize) -> String {
-    (0..)
+    (0..1000)
         .map(|attempt| format!("user{number}.{attempt}@example.org"))
         .find(|address| engine.slots.contains(&engine.services.slot_of(address).unwrap()))
         .unwrap()

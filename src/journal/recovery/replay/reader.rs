@@ -7,6 +7,7 @@ use crate::journal::context::salt_tag;
 use crate::journal::format::entry::{Change, Entries};
 use crate::journal::format::frame::{self, Frame};
 use crate::journal::format::header::{FileKind, HEADER_BYTES, Header, HeaderError};
+use crate::journal::format::identity_file::IdentityFile;
 use crate::journal::format::identity_file::{Identity, State};
 use crate::journal::format::layout::{
     IDENTITY, JOURNAL_DIR, SegmentFields, Sizes, segment_path, snapshot_path,
@@ -122,8 +123,8 @@ impl<'a> Replay<'a> {
             sizes,
             target,
             until,
-            cluster: identity.map_or([0; 16], |identity| identity.cluster()),
-            timeline: identity.map_or(1, |identity| identity.timeline()),
+            cluster: identity.map_or([0; 16], IdentityFile::cluster),
+            timeline: identity.map_or(1, IdentityFile::timeline),
             report: RecoveryReport::default(),
             last_segment_crc: None,
         }
