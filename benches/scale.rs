@@ -1,7 +1,9 @@
 //! Measures how cost grows with accounts and families, with requests in flight, with cores, and with networks. Where
 //! the whole server counts, the real binary is measured.
 //!
-//! `cargo bench --bench scale` runs all parts; `-- accounts`, `flight`, `cores` or `networks` runs one.
+//! `cargo bench --bench scale` runs all parts; `-- accounts`, `flight`, `cores` or `networks` runs one. Numbers after
+//! `accounts` take the place of its steps: `-- accounts 10000000` goes to ten million, which takes 8 GiB of memory and
+//! 6 GiB of disk.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -30,11 +32,13 @@ use support::records::{saved, served};
 const TIME: Duration = Duration::from_secs(3);
 
 fn main() {
-    let wanted = support::selection();
+    let (steps, wanted): (Vec<String>, Vec<String>) =
+        support::selection().into_iter().partition(|arg| arg.parse::<u64>().is_ok());
+    let steps: Vec<u64> = steps.iter().filter_map(|step| step.parse().ok()).collect();
     let is_wanted = |name: &str| wanted.is_empty() || wanted.iter().any(|part| name.contains(part.as_str()));
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     if is_wanted("accounts") {
-        accounts(&runtime);
+        accounts(&runtime, &steps);
     }
     if is_wanted("flight") {
         in_flight(&runtime);
@@ -115,13 +119,14 @@ async fn refreshed(address: SocketAddr, connections: usize) -> Run {
     run(clients, TIME, rotate).await
 }
 
-/// Measures memory, start and refreshes of the binary, over more and more accounts with a family each.
-fn accounts(runtime: &tokio::runtime::Runtime) {
+/// Measures memory, start and refreshes of the binary, over more and more accounts with a family each: none, then `steps`.
+fn accounts(runtime: &tokio::runtime::Runtime, steps: &[u64]) {
+    let steps = if steps.is_empty() { &[10_000, 100_000, 1_000_000] } else { steps };
     println!(
         "accounts, each with a family: the binary's memory, its start until it answers, 64 clients that refresh"
     );
     let mut empty = 0;
-    for count in [0, 10_000, 100_000, 1_000_000] {
+    for count in std::iter::once(0).chain(steps.iter().copied()) {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("data");
         if count == 0 {

@@ -25,7 +25,7 @@ pub struct Wanted {
     pub account: Option<String>,
     /// Only events with a larger number than this: the next page.
     pub after: Option<u64>,
-    /// Maximum number of events.
+    /// Maximum number of events that are returned: the first after `after` or `since`, else the newest.
     pub limit: usize,
 }
 

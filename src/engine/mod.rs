@@ -136,7 +136,8 @@ impl Engine {
         self.services.audit.record_durably(note.at_journal(self.journal.durable())).await;
     }
 
-    /// Copies snapshots and journal into the directory `to`, and reads the copy to its end. Blocks until that is done.
+    /// Copies snapshots and journal into the empty directory `to` while the engine serves, and reads the copy to its end.
+    /// Blocks the calling thread until that is done.
     pub(crate) fn back_up(&self, to: &std::path::Path) -> std::io::Result<RecoveryReport> {
         let to = LocalStorage::open(to)?;
         archive::back_up(&self.storage, &to, Sizes::PRODUCTION)

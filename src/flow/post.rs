@@ -70,7 +70,8 @@ impl Engine {
         self.mail_token(Addressee::owner(holder), Purpose::Verify, kind).await
     }
 
-    /// Mails a new token for `purpose`, counted against the quota of the network that asks for it.
+    /// Puts a mail with a new token for `purpose` into the outbox, and counts it against the quota of the network that asks
+    /// for it. Beyond the quota nothing is mailed, and the answer is the same.
     pub(super) async fn mail_token_asked_by(
         &self,
         network: Option<Network>,

@@ -8,7 +8,7 @@ use argon2::{Algorithm, Argon2, Block, Params, Version};
 
 use super::cost::{Cost, PhcError};
 
-/// The implementation to use, as configured.
+/// The implementation of argon2id to use (`password.implementation`).
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub enum Choice {
     /// The one with vector instructions, if it is compiled in and passes its self-test.

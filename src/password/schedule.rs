@@ -303,7 +303,8 @@ impl<J> Scheduler<J> {
         })
     }
 
-    /// Removes a job, if it is still queued.
+    /// Takes the job of `ticket` out of the queue and returns it. Returns `None` if it has left the queue: it runs, or was
+    /// shed.
     pub fn withdraw(&mut self, ticket: Ticket) -> Option<J> {
         let taken = self.queue_mut(ticket.lane).take(ticket.network, |jobs| {
             let at = jobs.iter().position(|waiting| waiting.number == ticket.number)?;

@@ -122,7 +122,7 @@ impl Handoff {
     }
 }
 
-/// The state that a hashing thread owns.
+/// The state that a hashing thread owns: its implementation of argon2id with its memory, and the hand-off it takes work from.
 pub(super) struct Hasher {
     pub(super) implementation: Implementation,
     /// Cost of new hashes.

@@ -135,7 +135,8 @@ impl<'a> Findings<'a> {
         }
     }
 
-    /// Reads `IDENTITY`: which installation it is, and how far the journal must reach.
+    /// Reads `IDENTITY`: which installation it is, and the last sequence that the journal must reach. Returns `None`, and notes
+    /// why, if it cannot be read.
     fn identity(&mut self) -> Option<Identity> {
         let problem = match IdentityFile::open(self.from) {
             Ok(Some(Ok(identity))) => {

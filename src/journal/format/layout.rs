@@ -110,7 +110,7 @@ impl SegmentFields {
         ])
     }
 
-    /// Reads the fields. Returns `None` when no version wrote such values.
+    /// Reads a segment's own fields from the header block. Returns `None` if no version of this format wrote such values.
     pub fn read(bytes: &[u8; BY_KIND_BYTES]) -> Option<Self> {
         let mut reader = Reader(bytes);
         let fields = Self {

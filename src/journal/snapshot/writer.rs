@@ -247,7 +247,7 @@ impl UnnamedSnapshot {
         self.bytes
     }
 
-    /// Returns its temporary path.
+    /// Returns the path of the file, which has a temporary name until the snapshot is complete.
     pub fn path(&self) -> &str {
         &self.temporary
     }

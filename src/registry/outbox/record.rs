@@ -35,7 +35,7 @@ pub enum Kind {
     EmailUndo,
 }
 
-/// A mail that waits to be sent. Its text is composed when it is sent; a token in it is sealed.
+/// A mail that waits to be sent. Its text is composed when it is sent; a token in it is encrypted under the outbox key.
 #[derive(Clone, Debug, Decode, Encode, Eq, PartialEq)]
 #[bincode(crate = "crate::journal::format::codec::bincode")]
 pub struct MailV1 {

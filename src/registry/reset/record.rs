@@ -36,7 +36,7 @@ pub struct MailedV1 {
     pub global_epoch: u64,
     /// SHA-256 of its secret; [`Self::NOBODYS`] for an unknown name.
     pub digest: [u8; 32],
-    /// When it was minted, in milliseconds since 1970.
+    /// When the token was minted, in milliseconds since 1970.
     pub minted_ms: u64,
     /// When it expires.
     pub end_ms: u64,

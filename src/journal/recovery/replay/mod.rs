@@ -43,7 +43,7 @@ impl LockId {
 }
 
 impl PastRead {
-    /// Returns what the reading showed.
+    /// Returns what was found while the past was read.
     pub const fn report(&self) -> &RecoveryReport {
         &self.report
     }

@@ -1,0 +1,184 @@
+//! Problem bodies (RFC 9457), and the one table that turns refusals and faults into them.
+
+mod refusal_table;
+
+use std::borrow::Cow;
+use std::time::Duration;
+
+use actix_web::http::StatusCode;
+use actix_web::http::header::{ALLOW, CONTENT_TYPE, HeaderMap, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
+use serde::Serialize;
+
+use crate::http::json::Json;
+
+/// A fault of one field of a request.
+#[derive(Clone, Debug, Serialize)]
+pub(in crate::http) struct FieldError {
+    /// The JSON pointer of the field.
+    pub(in crate::http) pointer: String,
+    /// The kind of fault, for programs.
+    pub(in crate::http) code: String,
+    /// The fault, for people.
+    pub(in crate::http) message: String,
+}
+
+/// An answer that reports a failure.
+#[derive(Clone, Debug, thiserror::Error)]
+#[error("{code}: {detail}")]
+pub(in crate::http) struct Problem {
+    status: StatusCode,
+    code: &'static str,
+    detail: Cow<'static, str>,
+    errors: Vec<FieldError>,
+    retry_after: Option<u32>,
+    reasons: Option<Vec<&'static str>>,
+    challenge: bool,
+    allow: Option<&'static str>,
+}
+
+impl Problem {
+    /// Creates a problem with a status and a code that never changes. `detail` says what to do next.
+    pub(in crate::http) fn new(
+        status: u16,
+        code: &'static str,
+        detail: impl Into<Cow<'static, str>>,
+    ) -> Self {
+        Self {
+            status: StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR),
+            code,
+            detail: detail.into(),
+            errors: Vec::new(),
+            retry_after: None,
+            reasons: None,
+            challenge: false,
+            allow: None,
+        }
+    }
+
+    /// Creates the problem of a field that is not acceptable.
+    pub(in crate::http) fn unprocessable(error: FieldError) -> Self {
+        Self::new(422, "unprocessable", "A field is not acceptable; see `errors`.").with_errors(vec![error])
+    }
+
+    /// Adds the faults of fields.
+    fn with_errors(mut self, errors: Vec<FieldError>) -> Self {
+        self.errors = errors;
+        self
+    }
+
+    /// Adds the methods that the endpoint has.
+    pub(in crate::http) const fn with_allow(mut self, methods: &'static str) -> Self {
+        self.allow = Some(methods);
+        self
+    }
+
+    /// Adds the time after which a retry is worthwhile, rounded up to a second.
+    fn with_retry_after(mut self, wait: Duration) -> Self {
+        self.retry_after = Some(u32::try_from(wait.as_millis().div_ceil(1000).max(1)).unwrap_or(u32::MAX));
+        self
+    }
+
+    /// Asks the client to authenticate.
+    const fn with_challenge(mut self) -> Self {
+        self.challenge = true;
+        self
+    }
+
+    pub(in crate::http) const fn status(&self) -> StatusCode {
+        self.status
+    }
+
+    /// Writes the headers of the problem.
+    pub(in crate::http) fn write_headers(&self, headers: &mut HeaderMap) {
+        headers.insert(CONTENT_TYPE, PROBLEM_JSON.clone());
+        if let Some(secs) = self.retry_after {
+            headers.insert(RETRY_AFTER, HeaderValue::from(secs));
+        }
+        if self.challenge {
+            headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        }
+        if let Some(methods) = self.allow {
+            headers.insert(ALLOW, HeaderValue::from_static(methods));
+        }
+    }
+
+    /// Returns the body of the answer to request `id`. `origin` is that of this site.
+    pub(in crate::http) fn body(&self, origin: &str, id: &str) -> Vec<u8> {
+        let code = self.code;
+        let mut title = code.replace('_', " ");
+        if let Some(first) = title.get_mut(..1) {
+            first.make_ascii_uppercase();
+        }
+        let mut json = Json::with_capacity(512).plain("{\"type\":\"").plain(origin).plain("/problems/");
+        json = json.plain(&code.replace('_', "-")).plain("\",\"title\":\"").plain(&title);
+        json = json.plain("\",\"status\":").value(&self.status.as_u16());
+        json = json.plain(",\"detail\":").value(&self.detail);
+        json = json.plain(",\"instance\":\"/requests/").plain(id).plain("\",\"code\":\"").plain(code);
+        json = json.plain("\",\"request_id\":\"").plain(id).plain("\"");
+        if !self.errors.is_empty() {
+            json = json.plain(",\"errors\":").value(&self.errors);
+        }
+        if let Some(reasons) = &self.reasons {
+            json = json.plain(",\"reasons\":").value(reasons);
+        }
+        if let Some(secs) = self.retry_after {
+            json = json.plain(",\"retry_after\":").value(&secs);
+        }
+        json.plain("}").into_bytes()
+    }
+}
+
+static PROBLEM_JSON: HeaderValue = HeaderValue::from_static("application/problem+json");
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The documented fields, in their order.
+    #[derive(Serialize)]
+    struct Body<'a> {
+        r#type: &'a str,
+        title: &'a str,
+        status: u16,
+        detail: &'a str,
+        instance: &'a str,
+        code: &'a str,
+        request_id: &'a str,
+        #[serde(skip_serializing_if = "<[_]>::is_empty")]
+        errors: &'a [FieldError],
+        #[serde(skip_serializing_if = "Option::is_none")]
+        reasons: Option<&'a Vec<&'static str>>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        retry_after: Option<u32>,
+    }
+
+    #[test]
+    fn a_body_is_the_json_of_its_fields() {
+        let hostile = "a \"quoted\" \\ line\nend \u{7}\u{e9}";
+        let error =
+            FieldError { pointer: hostile.into(), code: "weak_password".into(), message: hostile.into() };
+        let plain =
+            Problem::new(429, "too_many_requests", "Wait.").with_retry_after(Duration::from_millis(1));
+        let mut whole = Problem::new(422, "weak_password", String::from(hostile)).with_errors(vec![error]);
+        whole.reasons = Some(vec!["common", "short"]);
+        for (problem, r#type, title) in [
+            (&plain, "https://a.example:8/problems/too-many-requests", "Too many requests"),
+            (&whole, "https://a.example:8/problems/weak-password", "Weak password"),
+        ] {
+            let expected = Body {
+                r#type,
+                title,
+                status: problem.status.as_u16(),
+                detail: &problem.detail,
+                instance: "/requests/0a1b",
+                code: problem.code,
+                request_id: "0a1b",
+                errors: &problem.errors,
+                reasons: problem.reasons.as_ref(),
+                retry_after: problem.retry_after,
+            };
+            let body = String::from_utf8(problem.body("https://a.example:8", "0a1b")).unwrap();
+            assert_eq!(body, serde_json::to_string(&expected).unwrap());
+        }
+    }
+}

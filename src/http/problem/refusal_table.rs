@@ -1,0 +1,140 @@
+//! The one table that gives every refusal and fault its status, code and text.
+
+use super::{FieldError, Problem};
+use crate::engine::{Engine, Fault};
+use crate::flow::refusal::{FlowError, Refusal};
+use crate::journal::append::handle::{Handle, NoRoom};
+use crate::password::Weakness;
+
+impl FlowError {
+    /// Returns the answer to a flow that ended early.
+    pub(in crate::http) fn problem(&self, engine: &Engine) -> Problem {
+        match self {
+            Self::Refused(refusal) => refused(refusal, engine),
+            Self::Fault(fault) => failed(fault),
+        }
+    }
+}
+
+fn refused(refusal: &Refusal, engine: &Engine) -> Problem {
+    match refusal {
+        Refusal::Throttled { wait } => Problem::new(
+            429,
+            "too_many_requests",
+            "Too many requests from your network; wait, then try again.",
+        )
+        .with_retry_after(*wait),
+        Refusal::Locked { until } => Problem::new(
+            429,
+            "too_many_attempts",
+            "Too many wrong passwords for this account; wait, or use a device that has logged in before.",
+        )
+        .with_retry_after(until.since(engine.clock.now())),
+        Refusal::InvalidCredentials => {
+            Problem::new(401, "invalid_credentials", "E-mail address or password is wrong.").with_challenge()
+        }
+        Refusal::EmailNotVerified => Problem::new(
+            403,
+            "email_not_verified",
+            "Confirm your e-mail address with the link in our mail first.",
+        ),
+        Refusal::AccountDisabled => {
+            Problem::new(403, "account_disabled", "This account is disabled; ask the operator.")
+        }
+        Refusal::InvalidMailedToken => Problem::new(
+            400,
+            "invalid_or_expired_token",
+            "The link is wrong, used or expired; ask for a new one.",
+        ),
+        Refusal::WeakPassword { pointer, found } => {
+            let mut problem = Problem::new(422, "weak_password", "Choose another password; see `reasons`.");
+            problem.reasons = Some(found.iter().map(|weakness| weakness.code()).collect());
+            let error = |weakness: &Weakness| FieldError {
+                pointer: (*pointer).to_owned(),
+                code: weakness.code().to_owned(),
+                message: weakness.message().to_owned(),
+            };
+            problem.with_errors(found.iter().map(error).collect())
+        }
+        Refusal::SignupDisabled => {
+            Problem::new(403, "signup_disabled", "Sign-up is disabled; ask the operator for an account.")
+        }
+        Refusal::EmailTaken => {
+            Problem::new(409, "email_taken", "An account with this e-mail address exists already.")
+        }
+        Refusal::EmailChangedLately => Problem::new(
+            409,
+            "email_changed_lately",
+            "The e-mail address was changed in the last three days, and that can still be undone; try again later.",
+        ),
+        Refusal::InvalidRefreshToken => {
+            Problem::new(401, "invalid_refresh_token", "The refresh token is not valid; log in again.")
+                .with_challenge()
+        }
+        Refusal::RefreshTokenReused => Problem::new(
+            401,
+            "refresh_token_reused",
+            "The refresh token was used before, so its session has ended; log in again.",
+        )
+        .with_challenge(),
+        Refusal::SessionExpired => {
+            Problem::new(401, "session_expired", "The session has ended; log in again.").with_challenge()
+        }
+        Refusal::Unauthenticated => {
+            Problem::new(401, "unauthenticated", "Log in, then send the access token or the session cookie.")
+                .with_challenge()
+        }
+        Refusal::InsufficientRole => {
+            Problem::new(403, "insufficient_role", "Your account lacks the role that this endpoint requires.")
+        }
+        Refusal::NotFound => Problem::new(404, "not_found", "The requested object does not exist."),
+        Refusal::CsrfRejected => Problem::new(
+            403,
+            "csrf_rejected",
+            "Send the request from a page of this site; with a session cookie, add its X-CSRF-Token.",
+        ),
+        Refusal::AmbiguousCredentials => Problem::new(
+            400,
+            "ambiguous_credentials",
+            "Send one credential only: an access token, the session cookie, or (to log out) a refresh token.",
+        ),
+        Refusal::Field { pointer, code, message } => {
+            let error = FieldError {
+                pointer: (*pointer).to_owned(),
+                code: (*code).to_owned(),
+                message: message.clone(),
+            };
+            Problem::unprocessable(error)
+        }
+    }
+}
+
+fn failed(fault: &Fault) -> Problem {
+    match fault {
+        Fault::NoRoom(NoRoom::StorageFull) => {
+            Problem::new(503, "storage_full", "The server's disk is full; try again later.")
+                .with_retry_after(Handle::RETRY_AFTER)
+        }
+        Fault::Shed(shed) => {
+            Problem::new(503, "server_busy", "Too many passwords are being checked; try again shortly.")
+                .with_retry_after(shed.retry_after)
+        }
+        Fault::NoRoom(NoRoom::Busy) => {
+            Problem::new(503, "server_busy", "The server's disk is too slow at present; try again shortly.")
+                .with_retry_after(Handle::RETRY_AFTER)
+        }
+        Fault::NoRoom(NoRoom::Stopped) | Fault::Ending | Fault::HungUp => {
+            Problem::new(503, "server_busy", "The server is stopping; try again shortly.")
+                .with_retry_after(Handle::RETRY_AFTER)
+        }
+        Fault::NoRandomness(_) | Fault::Sign(_) | Fault::Backup(_) => {
+            tracing::error!(error = %fault, "cannot serve a request");
+            Problem::new(
+                503,
+                "server_busy",
+                "The server cannot serve this request at present; try again shortly.",
+            )
+            .with_retry_after(Handle::RETRY_AFTER)
+        }
+    }
+}
