@@ -7,6 +7,7 @@ use std::sync::Arc;
 use crate::config::Config;
 use crate::journal::context::JournalContext;
 use crate::journal::format::codec::Stored;
+use crate::journal::format::identity_file::{IdentityFile, State};
 use crate::journal::format::layout::Sizes;
 use crate::journal::recovery::report::{RecoveryReport, Refusal, ReplayTarget};
 use crate::journal::recovery::{Options, Recovered, recover};
@@ -68,6 +69,9 @@ impl Partition {
         let storage = LocalStorage::open(dir)?.logging(config.journal.write_mode);
         let key_storage: Option<Arc<dyn Storage>> =
             if makes_keys { Some(Arc::new(LocalStorage::open(&config.keys.dir)?)) } else { None };
+        if let Some(keys) = &key_storage {
+            refuse_without_keys(&storage, &**keys)?;
+        }
         let limits = Limits {
             lockout: config.lockout,
             refresh: config.refresh,
@@ -108,6 +112,22 @@ impl Partition {
     pub fn durable(&self) -> u64 {
         self.recovered.handle.durable()
     }
+}
+
+/// Refuses a directory that is in use but has no keys, before anything is written: it is a backup without keys, and a start
+/// would change files that its list of sums names.
+fn refuse_without_keys(storage: &LocalStorage, keys: &dyn Storage) -> Result<(), StartError> {
+    let identity = IdentityFile::open(storage)?;
+    let is_used = matches!(identity, Some(Ok(identity)) if identity.newest().state != State::Forming);
+    if !is_used || Keys::exist(keys) {
+        return Ok(());
+    }
+    Err(StartError::Refused(Refusal {
+        path: String::from("keys"),
+        offset: None,
+        what: String::from("missing, although this directory holds a journal; nothing was changed"),
+        next: "if it is a backup, use `portcullis data restore`; otherwise put the keys of this installation back",
+    }))
 }
 
 /// What recovery replays into.

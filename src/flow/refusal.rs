@@ -44,7 +44,7 @@ pub enum Refusal {
     Unauthenticated,
     #[error("the account lacks the role")]
     InsufficientRole,
-    #[error("no such object")]
+    #[error("there is no such account, session or key")]
     NotFound,
     #[error("the request may come from another site")]
     CsrfRejected,

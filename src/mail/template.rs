@@ -29,25 +29,25 @@ pub fn write(kind: Kind, service: &str, origin: &str, to: &str, token: Option<&s
             format!("Confirm your address for {service}"),
             "Please confirm that this address is yours.",
             link("verify"),
-            "If you did not sign up, ignore this mail: without the link the address belongs to nobody.",
+            "If you did not sign up, ignore this mail. Without the link no account is confirmed.",
         ),
         Kind::AlreadyRegistered => (
             format!("You already have an account at {service}"),
-            "Somebody, perhaps you, tried to sign up with this address, which has an account already.",
+            "Somebody, perhaps you, tried to sign up with this address. It has an account already.",
             None,
-            "If it was you, log in, or ask for a new password if you have forgotten it. If not, you need do nothing.",
+            "If it was you, log in, or ask for a new password if you have forgotten it. If not, you do not need to do anything.",
         ),
         Kind::Reset => (
             format!("Set a new password for {service}"),
-            "Somebody, we hope you, asked for a new password for this address.",
+            "A new password was requested for the account with this address.",
             link("reset"),
-            "The link works once and for a short time. If it was not you, ignore this mail: nothing has changed.",
+            "The link works once, and for a short time. If you did not ask for it, ignore this mail: nothing has changed.",
         ),
         Kind::ResetDone => (
-            format!("Your password for {service} was set anew"),
-            "Your password was just set anew by a link that was mailed to you, and every session was ended.",
+            format!("Your password for {service} was changed by a mailed link"),
+            "Your password was just changed with a link that was mailed to you. All sessions were ended.",
             None,
-            "If that was not you, somebody reads your mail: secure your mailbox first, then ask for a new password.",
+            "If that was not you, somebody else can read your mail: secure your mailbox first, then ask for a new password.",
         ),
         Kind::PasswordChanged => (
             format!("Your password for {service} was changed"),
@@ -56,30 +56,30 @@ pub fn write(kind: Kind, service: &str, origin: &str, to: &str, token: Option<&s
             "If that was not you, ask for a new password at once.",
         ),
         Kind::Lockout => (
-            format!("Log-in to {service} is locked for a while"),
-            "Somebody typed a wrong password for your account several times, so unknown devices have to wait. Devices \
-             you have logged in from before are not affected.",
+            format!("Log-in to {service} is locked for some time"),
+            "Wrong passwords were entered for your account several times, so new devices have to wait. Devices on which \
+             you have logged in before are not affected.",
             link("unlock"),
-            "With the link you can lift the lock at once. If the attempts were not yours, you need do nothing.",
+            "This link unlocks it at once. If the attempts were not yours, you do not need to do anything.",
         ),
         Kind::EmailChange => (
             format!("Confirm your new address for {service}"),
-            "Please confirm that your account is to have this address from now on.",
+            "Please confirm the new address of your account.",
             bound("email-change"),
             "If you did not ask for it, ignore this mail: nothing has changed.",
         ),
         Kind::EmailUndo => (
             format!("Your address at {service} was changed"),
-            "Your account has another address from now on. If that was not you, undo it with this link within three days: \
-             it also ends every session and the password, and you will be mailed a link to set a new one.",
+            "Your account now has another address. If that was not you, undo it with this link within three days. That also \
+             ends every session and removes the password, and you will get a link to set a new one.",
             bound("email-undo"),
-            "If it was you, you need do nothing.",
+            "If it was you, you do not need to do anything.",
         ),
         Kind::Targeted => (
             format!("Somebody is trying to get into your account at {service}"),
-            "Wrong passwords for your account came from many places within an hour. None of them was right.",
+            "Wrong passwords for your account came from many networks within an hour. None of them was right.",
             None,
-            "You need do nothing. If you use the same password elsewhere, change it there and here.",
+            "You do not need to do anything. If you use the same password elsewhere, change it there and here.",
         ),
         Kind::RefreshReused => (
             format!("A session at {service} was ended"),

@@ -89,7 +89,7 @@ async fn a_forgotten_password_is_reset_and_every_session_ends() {
     assert_eq!(server.refresh(&refresh).await.problem(), (401, "session_expired"));
     assert_eq!(server.log_in(NAME, PASSWORD).await.problem(), (401, "invalid_credentials"));
     assert_eq!(server.log_in(NAME, NEXT).await.status, StatusCode::OK);
-    server.mail(NAME, "set anew").await;
+    server.mail(NAME, "changed by a mailed link").await;
 }
 
 #[tokio::test]

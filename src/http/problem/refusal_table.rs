@@ -87,7 +87,7 @@ fn refused(refusal: &Refusal, engine: &Engine) -> Problem {
         Refusal::InsufficientRole => {
             Problem::new(403, "insufficient_role", "Your account lacks the role that this endpoint requires.")
         }
-        Refusal::NotFound => Problem::new(404, "not_found", "The requested object does not exist."),
+        Refusal::NotFound => Problem::new(404, "not_found", "There is no such account, session or key."),
         Refusal::CsrfRejected => Problem::new(
             403,
             "csrf_rejected",
