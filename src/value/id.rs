@@ -77,37 +77,40 @@ pub(crate) fn keyed(key: &[u8; 32]) -> Hmac<Sha256> {
 macro_rules! slotted_id {
     ($(#[$doc:meta])* $name:ident) => {
         $(#[$doc])*
+        ///
+        /// Bytes, and not a number of 16: an alignment of 16 would make every record that holds an id larger.
         #[derive(Clone, Copy, Eq, Hash, Ord, PartialEq, PartialOrd)]
-        pub struct $name(u128);
+        pub struct $name([u8; 16]);
 
         impl $name {
             /// Makes an id in `slot` from 14 random bytes.
             pub const fn mint(slot: Slot, random: [u8; 14]) -> Self {
                 let [a, b] = slot.to_bytes();
                 let [c, d, e, f, g, h, i, j, k, l, m, n, o, p] = random;
-                Self(u128::from_be_bytes([a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p]))
+                Self([a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p])
             }
 
             /// Reads the 16 bytes that [`Self::to_bytes`] returns. `None` if their slot does not exist.
             pub fn from_bytes(bytes: [u8; 16]) -> Option<Self> {
-                let id = Self(u128::from_be_bytes(bytes));
-                Slot::new((id.0 >> 112) as u16).map(|_| id)
+                let id = Self(bytes);
+                Slot::new(id.slot().number()).map(|_| id)
             }
 
             /// Returns the slot followed by the 14 random bytes. This is also the record's key in the journal.
             pub const fn to_bytes(self) -> [u8; 16] {
-                self.0.to_be_bytes()
+                self.0
             }
 
             /// Returns the slot in which the record lives.
             pub const fn slot(self) -> Slot {
-                Slot((self.0 >> 112) as u16)
+                let [high, low, ..] = self.0;
+                Slot(u16::from_be_bytes([high, low]))
             }
         }
 
         impl fmt::Display for $name {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                write!(f, "{:032x}", self.0)
+                write!(f, "{:032x}", u128::from_be_bytes(self.0))
             }
         }
 
