@@ -31,9 +31,9 @@ struct Line {
     state: &'static str,
     /// The setting, or what else was checked.
     what: String,
-    /// What is unsafe about it.
+    /// The reason why it is unsafe.
     why: String,
-    /// What to do.
+    /// The remedy.
     fix: String,
 }
 

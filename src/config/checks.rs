@@ -30,9 +30,9 @@ pub struct Check {
     /// The result if the setting does not pass.
     otherwise: State,
     is_safe: fn(&Config) -> bool,
-    /// What is unsafe about a setting that does not pass.
+    /// The reason why a setting that does not pass is unsafe.
     pub why: &'static str,
-    /// What to do, with the setting to paste into the configuration.
+    /// The remedy, with the setting to paste into the configuration.
     pub fix: &'static str,
 }
 

@@ -9,7 +9,7 @@ pub struct Finding {
     pub key: &'static str,
     /// Why it is unsafe.
     pub why: String,
-    /// What to do.
+    /// The remedy.
     pub fix: String,
 }
 

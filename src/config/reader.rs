@@ -15,7 +15,7 @@ use super::key::{Form, Key, KeyList};
 pub struct ConfigFault {
     /// Where it is: the file and line, the environment variable, or the flag.
     pub place: String,
-    /// What is wrong, and the key that was probably meant.
+    /// The mistake, and the key that was probably meant.
     pub what: String,
 }
 

@@ -41,7 +41,7 @@ pub use start::RunningEngine;
 
 /// One partition: its journal, and the mailboxes of the owners of what it holds.
 pub struct Engine {
-    /// What the engines of this process share.
+    /// Shared by the engines of this process.
     pub services: Arc<Services>,
     /// The slots whose accounts this partition holds.
     pub slots: RangeInclusive<Slot>,

@@ -130,7 +130,7 @@ fn refuse_without_keys(storage: &LocalStorage, keys: &dyn Storage) -> Result<(),
     }))
 }
 
-/// What recovery replays into.
+/// The target that recovery replays into.
 struct Target {
     states: States,
     slots: RangeInclusive<Slot>,

@@ -55,20 +55,22 @@ impl RunningEngine {
 
     /// Stops in order: the owners' thread, then the journal with its mark of a clean stop.
     pub fn stop(self) {
-        if let Some(thread) = self.own_thread {
-            thread.stop();
-            let _ = thread.join();
-        }
+        stop_thread(self.own_thread);
         self.journal.close();
     }
 
     /// Ends after a fault: entries that were appended are written, but no mark of a clean stop. The directory is free once this returns.
     pub fn abandon(self) {
-        if let Some(thread) = self.own_thread {
-            thread.stop();
-            let _ = thread.join();
-        }
+        stop_thread(self.own_thread);
         self.journal.abandon();
+    }
+}
+
+/// Stops the owners' thread of an engine that has one of its own, and waits for its end.
+fn stop_thread(thread: Option<Arbiter>) {
+    if let Some(thread) = thread {
+        thread.stop();
+        let _ = thread.join();
     }
 }
 
@@ -124,7 +126,7 @@ impl Engine {
             write_counts,
             credential_cache: CredentialCache::default(),
             saved: Mutex::new(Saved { newest: report.newest, tail: report.tail, ..Saved::default() }),
-            journal: handle.clone(),
+            journal: handle,
             storage,
             calls: Arc::clone(&calls),
             owners: owners.clone(),

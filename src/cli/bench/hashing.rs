@@ -13,7 +13,7 @@ pub(super) struct Hashing {
     pub(super) clock: Clock,
     /// How many threads hash.
     pub(super) threads: usize,
-    /// What one hash costs.
+    /// The cost of one hash.
     pub(super) cost: Cost,
 }
 

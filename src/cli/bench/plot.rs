@@ -15,7 +15,7 @@ const TOP: f64 = 56.0;
 pub(super) struct Point {
     /// Its end, from the beginning of the storm.
     pub(super) at: Duration,
-    /// What was answered in it.
+    /// The answers counted in it.
     pub(super) phase: Phase,
     /// Its length.
     pub(super) span: Duration,

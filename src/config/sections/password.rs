@@ -35,7 +35,7 @@ pub(in crate::config) const KEYS: &[Key] = &[
 /// The settings of `[password]`.
 #[derive(Clone, Debug)]
 pub struct Password {
-    /// What a new hash costs.
+    /// The cost of a new hash.
     pub cost: Cost,
     /// Threads that hash.
     pub threads: usize,
