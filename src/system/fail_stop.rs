@@ -15,7 +15,7 @@ pub struct FailStop {
     end: Arc<dyn Fn(&str) + Send + Sync>,
     has_ended: Arc<AtomicBool>,
     #[cfg(debug_assertions)]
-    planned: Option<Arc<str>>,
+    planned: Arc<super::lock::Mutex<Option<String>>>,
 }
 
 impl FailStop {
@@ -25,7 +25,7 @@ impl FailStop {
             end: Arc::new(end),
             has_ended: Arc::default(),
             #[cfg(debug_assertions)]
-            planned: None,
+            planned: Arc::default(),
         }
     }
 
@@ -33,7 +33,8 @@ impl FailStop {
     #[cfg(debug_assertions)]
     #[must_use]
     pub fn planning(self, who: Option<String>) -> Self {
-        Self { planned: who.map(Into::into), ..self }
+        *self.planned.lock() = who;
+        self
     }
 
     /// Ends it, for the reason `why`. Later calls do nothing.
@@ -58,7 +59,7 @@ impl FailStop {
         }
         let act = || {
             #[cfg(debug_assertions)]
-            assert!(self.planned.as_deref() != Some(who), "planned by a test");
+            assert!(self.planned.lock().as_deref() != Some(who), "planned by a test");
             act()
         };
         match catch_unwind(AssertUnwindSafe(act)) {
