@@ -101,6 +101,8 @@ impl Connections {
 /// The body of an answer. Its request is being served until the body is sent.
 pub(super) struct Served {
     pub(super) body: BoxBody,
+    /// Whether the request was HEAD: the answer says how long the body is and has none.
+    pub(super) is_head: bool,
     pub(super) _serving: Option<Serving>,
 }
 
@@ -112,6 +114,9 @@ impl MessageBody for Served {
     }
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, Self::Error>>> {
+        if self.is_head {
+            return Poll::Ready(None);
+        }
         Pin::new(&mut self.body).poll_next(cx)
     }
 }

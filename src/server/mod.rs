@@ -93,10 +93,6 @@ fn serve(
     let server = HttpServer::new(move || {
         App::new()
             .app_data(data.clone())
-            .wrap(middleware::Condition::new(
-                !data.services.config.http.allowed_origins.is_empty(),
-                cors(&data.services.config),
-            ))
             .wrap(middleware::from_fn(http::middleware::wrap_request))
             .configure(http::configure)
     })
@@ -158,21 +154,6 @@ fn operations(engine: &Arc<Engine>, socket: TcpSocket) -> io::Result<ServerHandl
     let handle = server.handle();
     tokio::task::spawn_local(server);
     Ok(handle)
-}
-
-/// Returns CORS rules that allow the configured origins and no others.
-fn cors(config: &Config) -> actix_cors::Cors {
-    let mut cors = actix_cors::Cors::default()
-        .allowed_methods(["GET", "POST", "PATCH", "DELETE"])
-        .allowed_headers(["authorization", "content-type", "x-csrf-token", "x-device-token"])
-        .expose_headers(["x-request-id", "retry-after", "ratelimit", "ratelimit-policy", "x-device-token"])
-        .supports_credentials()
-        .block_on_origin_mismatch(false)
-        .max_age(600);
-    for origin in &config.http.allowed_origins {
-        cors = cors.allowed_origin(origin.as_str());
-    }
-    cors
 }
 
 impl Server {

@@ -1,5 +1,6 @@
 //! One file per attack, written as the attacker.
 
+mod cookie_tossing;
 mod covering_tracks;
 mod csrf;
 mod gate;
@@ -9,6 +10,7 @@ mod known_passwords;
 mod lockout_evasion;
 mod lockout_model;
 mod offline_tokens;
+mod repeated_headers;
 mod reset_abuse;
 mod session_theft;
 mod slow_bodies;
