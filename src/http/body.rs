@@ -23,6 +23,7 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use tokio::time::timeout;
 
+use super::connections::Serving;
 use super::json_body;
 use super::problem::Problem;
 use super::rejection::Rejection;
@@ -151,7 +152,10 @@ type Unread = Pin<Box<BodyStream<web::Payload>>>;
 /// Reads the body of a request and keeps it for the [`Body`] extractor.
 ///
 /// Errors: 408, 413 or 400, and the unread rest, for [`Early`].
-pub(super) async fn read(request: &mut ServiceRequest) -> Result<(), (Problem, Unread)> {
+pub(super) async fn read(
+    request: &mut ServiceRequest,
+    serving: Option<&Serving>,
+) -> Result<(), (Problem, Unread)> {
     let headers = request.headers();
     let length = headers.get(CONTENT_LENGTH);
     if length.is_none() && !headers.contains_key(TRANSFER_ENCODING) {
@@ -161,11 +165,16 @@ pub(super) async fn read(request: &mut ServiceRequest) -> Result<(), (Problem, U
     let announced = length.and_then(|length| length.to_str().ok()?.trim().parse::<u64>().ok());
     let method = request.method().clone();
     let Ok(payload) = request.extract::<web::Payload>().await else { return Ok(()) };
+    let early = |problem, unread| {
+        // The rest of the body is thrown away, however long it is.
+        serving.inspect(|serving| serving.is_last());
+        Err((problem, unread))
+    };
     let mut unread = Box::pin(BodyStream::new(payload));
     if announced.is_some_and(|announced| announced > BODY_BYTES_MAX as u64) {
-        return Err((too_large(), unread));
+        return early(too_large(), unread);
     }
-    let problem = match timeout(DEADLINE, to_end(&mut unread)).await {
+    let problem = match timeout(DEADLINE, to_end(&mut unread, serving)).await {
         Ok(Ok(bytes)) if !bytes.is_empty() && matches!(method, Method::GET | Method::HEAD) => {
             let detail = "A GET or HEAD request has no body here; send it without one.";
             Problem::new(400, "unexpected_body", detail)
@@ -181,10 +190,10 @@ pub(super) async fn read(request: &mut ServiceRequest) -> Result<(), (Problem, U
             Problem::new(408, "request_timeout", detail)
         }
     };
-    Err((problem, unread))
+    early(problem, unread)
 }
 
-async fn to_end(unread: &mut Unread) -> Result<Bytes, Problem> {
+async fn to_end(unread: &mut Unread, serving: Option<&Serving>) -> Result<Bytes, Problem> {
     let mut whole = BytesMut::new();
     while let Some(piece) = poll_fn(|cx| unread.as_mut().poll_next(cx)).await {
         let piece =
@@ -193,6 +202,7 @@ async fn to_end(unread: &mut Unread) -> Result<Bytes, Problem> {
             return Err(too_large());
         }
         whole.extend_from_slice(&piece);
+        serving.inspect(|serving| serving.read());
     }
     Ok(whole.freeze())
 }

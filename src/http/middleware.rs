@@ -15,12 +15,13 @@ use actix_web::http::header::{
 use actix_web::middleware::Next;
 
 use super::body::{self, Early};
-use super::connections::{Connection, Served, Serving};
+use super::connections::{Connection, Serving};
 use super::cors;
 use super::endpoint::Eng;
 use super::rejection::Rejection;
 use super::request_id::RequestId;
 use super::response::write_rate_limit;
+use super::served::Served;
 use crate::engine::Engine;
 use crate::value::id::hex;
 
@@ -34,6 +35,12 @@ pub async fn wrap_request(
         return Ok(next.call(request).await?.map_into_boxed_body().map_body(served));
     };
     let serving = request.conn_data::<Arc<Connection>>().map(Serving::on);
+    if let Some(serving) = &serving
+        && (request.head().upgrade() || *request.method() == Method::CONNECT)
+    {
+        // What follows is meant for another protocol. The HTTP library closes the connection after the answer.
+        serving.is_last();
+    }
     let is_head = *request.method() == Method::HEAD;
     if is_head {
         // Every endpoint with GET answers HEAD alike (RFC 9110 §9.3.2). The HTTP library leaves the body out.
@@ -42,7 +49,7 @@ pub async fn wrap_request(
     let id = engine.services.random.bytes::<12>().map_or_else(|_| String::from("none"), |bytes| hex(&bytes));
     request.extensions_mut().insert(RequestId(id.as_str().into()));
     let begin = engine.clock.steady();
-    let response = match body::read(&mut request).await {
+    let response = match body::read(&mut request, serving.as_ref()).await {
         Ok(()) => {
             let allowed = &engine.services.config.http.allowed_origins;
             match cors::preflight(request.method(), request.headers(), allowed) {
@@ -100,7 +107,7 @@ fn log(response: &ServiceResponse, id: &str, duration_ms: u128) {
 }
 
 /// Sets the headers that every answer has. The endpoint's own `Cache-Control` and `Cross-Origin-Resource-Policy` stay.
-fn write_headers(headers: &mut HeaderMap, id: String, https: bool) {
+pub(super) fn write_headers(headers: &mut HeaderMap, id: String, https: bool) {
     if let Ok(id) = HeaderValue::try_from(id) {
         headers.insert(X_REQUEST_ID.clone(), id);
     }
