@@ -98,7 +98,11 @@ impl Connection {
     pub(super) fn turn(&self) -> Turn {
         let handed = self.handed.load(Relaxed);
         if self.is_ending.load(Relaxed) {
-            let can_be_told = self.is_started.load(Relaxed) && handed > 0 && !self.is_unread.load(Relaxed);
+            // A connection that has given its place to another must not stay to be told: nothing would end it.
+            let can_be_told = self.is_started.load(Relaxed)
+                && handed > 0
+                && !self.is_unread.load(Relaxed)
+                && !self.is_forgotten.load(Relaxed);
             return if can_be_told { Turn::Late } else { Turn::End };
         }
         if handed < READ_AHEAD_MAX || self.is_last.load(Relaxed) {
@@ -467,6 +471,9 @@ mod tests {
         );
         let busy = Serving::on(&held[20]);
         assert!(open(&connections, "192.0.2.1").is_none());
+        // Nor is it told anything first.
+        held[0].handed(1);
+        assert_eq!(held[0].turn(), Turn::End);
         assert!(!others.iter().any(|one| one.is_over()));
         // What has closed makes room, also if it was replaced before.
         for gone in [&held[0], &held[5], &held[5]] {

@@ -45,7 +45,7 @@ pub(super) fn refusal(engine: &Engine, status: u16) -> Vec<u8> {
     write_headers(&mut headers, id, http.public_origin.is_https());
     headers.insert(CONNECTION, HeaderValue::from_static("close"));
     headers.insert(CONTENT_LENGTH, HeaderValue::from(body.len()));
-    let date = HttpDate::from(SystemTime::UNIX_EPOCH + Duration::from_millis(engine.clock.now().0));
+    let date = HttpDate::from(SystemTime::UNIX_EPOCH + Duration::from_millis(engine.clock.system_now().0));
     if let Ok(date) = HeaderValue::try_from(date.to_string()) {
         headers.insert(DATE, date);
     }

@@ -3,14 +3,15 @@
 
 use std::sync::Arc;
 
+use actix_http::ConnectionType;
 use actix_web::HttpMessage;
 use actix_web::body::{BoxBody, MessageBody};
-use actix_web::dev::{ServiceRequest, ServiceResponse};
+use actix_web::dev::{ResponseHead, ServiceRequest, ServiceResponse};
 use actix_web::http::Method;
 use actix_web::http::header::{
     CACHE_CONTROL, CONTENT_SECURITY_POLICY, CROSS_ORIGIN_OPENER_POLICY, CROSS_ORIGIN_RESOURCE_POLICY,
     HeaderMap, HeaderName, HeaderValue, PERMISSIONS_POLICY, REFERRER_POLICY, STRICT_TRANSPORT_SECURITY,
-    X_CONTENT_TYPE_OPTIONS,
+    UPGRADE, X_CONTENT_TYPE_OPTIONS,
 };
 use actix_web::middleware::Next;
 
@@ -36,7 +37,7 @@ pub async fn wrap_request(
     };
     let serving = request.conn_data::<Arc<Connection>>().map(Serving::on);
     if let Some(serving) = &serving
-        && (request.head().upgrade() || *request.method() == Method::CONNECT)
+        && is_for_another_protocol(&request)
     {
         // What follows is meant for another protocol. The HTTP library closes the connection after the answer.
         serving.is_last();
@@ -59,7 +60,10 @@ pub async fn wrap_request(
         }
         Err((problem, unread)) => {
             let response = request.error_response(Rejection::from(problem));
-            let early = |_: &mut _, answer| Early::new(answer, unread);
+            let early = |head: &mut ResponseHead, answer| {
+                head.set_connection_type(ConnectionType::Close);
+                Early::new(answer, unread)
+            };
             complete(response, &engine, &id).map_body(early).map_into_boxed_body()
         }
     };
@@ -73,6 +77,13 @@ pub async fn wrap_request(
     }
     let response = response.map_body(|_, body| Served { body, is_head, _serving: serving });
     Ok(ServiceResponse::new(request, response))
+}
+
+/// Says whether the HTTP library takes all that follows for another protocol.
+fn is_for_another_protocol(request: &ServiceRequest) -> bool {
+    let mut upgrades = request.headers().get_all(UPGRADE);
+    *request.method() == Method::CONNECT
+        || upgrades.any(|to| to.as_bytes().trim_ascii().eq_ignore_ascii_case(b"websocket"))
 }
 
 /// Turns the empty response of a [`Rejection`] into its problem: status, headers and body. Other responses stay as they
