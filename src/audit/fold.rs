@@ -9,7 +9,7 @@
 //! event always tells its number.
 //!
 //! ```text
-//!   a stranger:        network (5) ─▶ its /24 or /48 (20) ─▶ all strangers (60) ─▶ 200 a second
+//!   a stranger:        network (5) ─▶ its /24 or /48 (20) ─▶ all strangers (40) ─▶ 200 a second
 //!   at an account:     account (5) ─▶ all accounts (1200) ─▶ 200 a second
 //!   a holder:          account, session or device (20)        without a cell: all holders (6000)
 //! ```
@@ -32,7 +32,7 @@ pub const NETWORK_LINES: u32 = 5;
 /// Lines of one event and one IPv4 /24 or IPv6 /48.
 pub const SITE_LINES: u32 = 20;
 /// Lines of one event that strangers cause, of all networks together.
-pub const STRANGERS_LINES: u32 = 60;
+pub const STRANGERS_LINES: u32 = 40;
 /// Lines of one event at one account.
 pub const ACCOUNT_LINES: u32 = 5;
 /// Lines of one event at all accounts together.

@@ -193,15 +193,20 @@ impl Shared {
     fn look_at_volume(&self, dir: &Path) {
         // A volume that cannot be asked will refuse the writes too, and that is noticed there.
         let Ok(space) = volume::space(dir) else { return };
-        let is_low = space.free < bound(space, self.keep_free.load(Ordering::Relaxed));
-        if self.is_low.swap(is_low, Ordering::Relaxed) == is_low {
+        let bound = bound(space, self.keep_free.load(Ordering::Relaxed));
+        let was_low = self.is_low.load(Ordering::Relaxed);
+        // An eighth more ends it, so that it does not begin and end all the time.
+        let is_low = space.free < if was_low { bound.saturating_add(bound / 8) } else { bound };
+        if is_low == was_low {
             return;
         }
+        self.is_low.store(is_low, Ordering::Relaxed);
         self.fold.lock().set_low(is_low);
         if is_low {
             tracing::error!(
                 free = space.free,
-                "little space is left for audit.dir: log-ins, failures and refusals are only counted until there is more.                  Make room on its disk, or set audit.bytes_max lower"
+                "little space is left for audit.dir: log-ins, failures and refusals are only counted until there is more. \
+                 Make room on its disk, or set audit.bytes_max lower"
             );
         } else {
             tracing::info!(free = space.free, "there is space for audit.dir again: every event is written");
@@ -333,6 +338,48 @@ impl Thread {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::audit::AuditLog;
+    use crate::audit::event::Event;
+    use crate::audit::read::{Wanted, find};
+    use crate::storage::simulated::SimStorage;
+    use crate::system::clock::Timestamp;
+
+    #[test]
+    fn while_space_is_low_changes_alone_are_written_and_the_rest_is_told_once_there_is_space() {
+        let dir = tempfile::tempdir().unwrap();
+        let clock = Clock::manual(Timestamp::from_secs(1_800_000_000));
+        let audit = AuditLog::new(clock.clone());
+        let options = Options {
+            dir: dir.path().to_owned(),
+            key: [7; 32],
+            keep: Duration::from_hours(24),
+            bytes_max: 1 << 30,
+            data: Arc::new(SimStorage::new()),
+            is_first_start: true,
+            journal: 1,
+        };
+        let thread = audit.log.start(options, &clock).unwrap();
+        let wait_until = |low: bool| {
+            while audit.log.is_low() != low {
+                clock.advance(SYNC_EVERY);
+                std::thread::sleep(Duration::from_millis(5));
+            }
+        };
+        // Others need more than any volume has.
+        audit.log.keep_free(u64::MAX);
+        wait_until(true);
+        (0..3).for_each(|_| audit.record(Note::new(Event::LoginFailed)));
+        let changed = Note::new(Event::PasswordChanged).about(&"an account");
+        assert!(audit.write(changed, true));
+        audit.log.keep_free(0);
+        wait_until(false);
+        audit.log.end();
+        thread.join().unwrap();
+        let lines = find(dir.path(), &Wanted { limit: 99, ..Wanted::default() }).unwrap();
+        let told: Vec<_> = lines.iter().map(|line| (line.event.as_str(), line.folded)).collect();
+        assert_eq!(told, [("server.started", 0), ("password.changed", 0), ("login.failed", 3)]);
+        assert_eq!(audit.counts(), [("login.failed", 3), ("password.changed", 1)]);
+    }
 
     #[test]
     fn space_is_low_below_a_tenth_or_a_gibibyte_or_what_others_need() {

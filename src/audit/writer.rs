@@ -45,6 +45,8 @@ pub(super) struct Writer {
     last: Place,
     /// The last sequence of the journal that a line before this start had seen.
     pub(super) seen: u64,
+    /// The last sequence of the journal that a line of this start has seen.
+    journal: u64,
     /// Lines dropped since the last line that was added.
     lost: u64,
     /// The open file and its name.
@@ -70,6 +72,7 @@ impl Writer {
             options,
             last: Place::default(),
             seen: 0,
+            journal: 0,
             lost: 0,
             open: None,
             has_opened: true,
@@ -182,6 +185,9 @@ impl Writer {
             self.before = self.last.clone();
             self.day = day;
         }
+        // Sums have no position of their own.
+        line.journal = line.journal.max(self.journal);
+        self.journal = line.journal;
         line.seq = self.last.seq + 1;
         line.lost += std::mem::take(&mut self.lost);
         line.prev.clone_from(&self.last.digest);
@@ -209,7 +215,12 @@ impl Writer {
                     name.clone()
                 }
             }
-            _ => FileName::newest_of(&self.options.dir, &self.day)?,
+            _ => {
+                let newest = FileName::newest_of(&self.options.dir, &self.day)?;
+                // Nothing is added to a file that does not end with a line.
+                let is_whole = ends_with_a_line(&self.options.dir.join(newest.to_string()))?;
+                if is_whole { newest } else { newest.next() }
+            }
         };
         if self.open.as_ref().is_none_or(|(open, _)| *open != name) {
             let mut options = std::fs::OpenOptions::new();
@@ -306,6 +317,15 @@ impl Writer {
         self.text.clear();
         self.lost += lost;
         lost
+    }
+}
+
+/// Says whether a file ends with a whole line, is empty, or is not there.
+fn ends_with_a_line(path: &Path) -> io::Result<bool> {
+    match last_line(path) {
+        Ok((last, whole, torn)) => Ok(torn == 0 && (last.is_some() || whole == 0)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(true),
+        Err(error) => Err(error),
     }
 }
 

@@ -15,7 +15,7 @@ use portcullis::storage::local::LocalStorage;
 use portcullis::system::clock::Clock;
 use portcullis::system::fail_stop::FailStop;
 
-use super::log::ProcessLog;
+use super::log::{ProcessLog, START};
 use super::{Cli, Failure, counted};
 
 /// How long after a fault the process may live, even if its last line cannot be written.
@@ -77,7 +77,7 @@ impl Serve {
             StartError::Key(error) => Failure::fault(error),
         })?;
         for warning in server.found().warnings.iter().chain(server.engine.services.pool.warnings()) {
-            tracing::warn!("{warning}");
+            tracing::warn!(target: START, "{warning}");
         }
         server.engine.services.set_log_figures(log.figures());
         log.keep_summing_up();

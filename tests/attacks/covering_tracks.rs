@@ -137,9 +137,15 @@ async fn a_deleted_log_is_found_by_the_check_and_by_the_next_start() {
         std::fs::remove_dir_all(&audit).unwrap();
         verify(dir).exits(1).says("missing from the end");
     });
+    let server = server.restart_after(|dir| {
+        verify(dir).exits(1).says("missing");
+        // I delete the record of the end as well.
+        std::fs::remove_dir_all(&audit).unwrap();
+        std::fs::remove_file(dir.join("audit.end")).unwrap();
+        verify(dir).exits(1).says("audit.end");
+    });
     let server = server.restart();
-    first(&server, "audit.cut");
-    verify(server.data_dir()).exits(1).says("missing");
+    first(&server, "audit.unrecorded");
 }
 
 #[tokio::test]

@@ -18,8 +18,11 @@ use tracing_subscriber::layer::{Context, Filter};
 const WINDOW: Duration = Duration::from_mins(1);
 /// Lines of one kind within [`WINDOW`].
 const LINES: u32 = 5;
-/// The target of the lines that tell the numbers. They are not counted themselves.
+/// The target of the lines that tell the numbers.
 const TARGET: &str = "portcullis::log";
+/// Targets whose lines are all written. Something else bounds them: the number of kinds; the quiet time of an alert; the
+/// number of starts.
+const UNBOUNDED: [&str; 3] = [TARGET, "portcullis::alert", super::START];
 
 /// Counts lines by their kind. Clones share the counts.
 #[derive(Clone)]
@@ -51,7 +54,7 @@ impl LogFold {
     /// Says whether a line of this kind is written. Otherwise it is counted.
     fn admits(&self, kind: &'static Metadata<'static>) -> bool {
         let is_own = kind.target().starts_with("portcullis");
-        if kind.target() == TARGET || (is_own && *kind.level() > Level::WARN) {
+        if UNBOUNDED.contains(&kind.target()) || (is_own && *kind.level() > Level::WARN) {
             return true;
         }
         let now = self.clock.steady();

@@ -34,6 +34,9 @@ const END_WITHIN: Duration = Duration::from_millis(1500);
 /// The levels, unless `RUST_LOG` sets others. Lines about single requests are at `debug`.
 const LEVELS: &str = "info,lettre=warn,actix_server=warn";
 
+/// The target of the warnings of a start.
+pub(super) const START: &str = "portcullis::start";
+
 /// The running log.
 pub(super) struct ProcessLog {
     /// Standard output, which the log goes to unless it has a file.
@@ -82,6 +85,12 @@ impl ProcessLog {
             let layer = fmt::layer().json().flatten_event(true).with_writer(lines);
             registry.with(layer.with_filter(fold.clone())).init();
         }
+        // The standard hook writes to standard error. If nobody reads that, the thread that panicked waits there for ever,
+        // and a fault does not end the process.
+        std::panic::set_hook(Box::new(|panic| {
+            let backtrace = std::backtrace::Backtrace::capture();
+            tracing::error!(%panic, %backtrace, "a thread panicked");
+        }));
         Ok(Self { stdout, lines: counter, failed, fold, guards })
     }
 
