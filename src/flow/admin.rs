@@ -40,8 +40,7 @@ impl Admin {
     }
 
     async fn record(&self, engine: &Engine, event: Event, subject: &dyn std::fmt::Display) {
-        let by = format!("by {}", self.0);
-        engine.record_durably(Note::new(event).about(subject).with_reason(&by)).await;
+        engine.record_durably(Note::new(event).about(subject).by_operator(&self.0)).await;
     }
 }
 

@@ -7,7 +7,7 @@ use super::client::Client;
 use super::grant::Opened;
 use super::post::Addressee;
 use super::refusal::{FlowError, Refusal};
-use crate::audit::event::{Event, Note};
+use crate::audit::event::Event;
 use crate::engine::{Engine, Fault};
 use crate::journal::append::handle::Sealed;
 use crate::registry::account::AccountV2;
@@ -69,7 +69,7 @@ async fn finish(
     let answer = rotation.map(|rotation| presented.exchange(engine, rotation));
     let Answer { event, pair } = engine.journal.open(answer).await?;
     if let Some(event) = event {
-        engine.record(Note::new(event).about(&id).from(client.network(), ""));
+        engine.record(client.note(event).about(&id));
     }
     match pair {
         Ok(opened) => Ok(opened),

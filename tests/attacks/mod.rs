@@ -2,6 +2,7 @@
 
 mod covering_tracks;
 mod csrf;
+mod disk_filling;
 mod gate;
 mod guessing;
 mod kept_verdicts;
@@ -12,6 +13,7 @@ mod offline_tokens;
 mod reset_abuse;
 mod session_theft;
 mod slow_bodies;
+mod stalled_log;
 mod stuffing;
 mod throttle_evasion;
 mod token_theft;

@@ -133,7 +133,7 @@ fn config(dir: &Path, settings: &[(String, String)]) -> Config {
     for (key, value) in cheap {
         reader.plain(key, value, "test");
     }
-    for class in ["login", "signup", "refresh", "forgot", "reset", "verify", "unlock", "check"] {
+    for class in ["login", "signup", "refresh", "forgot", "reset", "verify", "unlock", "check", "rejected"] {
         reader.plain(&format!("throttle.{class}.burst"), "100000", "test");
         reader.plain(&format!("throttle.{class}.per_minute"), "100000", "test");
     }
