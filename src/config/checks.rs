@@ -18,7 +18,7 @@ pub enum State {
     Good,
     /// The setting deserves a second look. The server starts.
     Doubtful,
-    /// The setting is unsafe on a public address: the server does not start there.
+    /// The setting is unsafe where others than users of this machine reach the server: it does not start there.
     Unsafe,
 }
 
@@ -330,7 +330,7 @@ fn holds_wide_network(networks: &[IpNet]) -> bool {
     networks.iter().any(|network| network.prefix_len() < 8)
 }
 
-/// Returns the settings of `config` that are unsafe on a public address.
+/// Returns the settings of `config` that are unsafe where others than users of this machine reach the server.
 pub fn unsafe_settings(config: &Config) -> Vec<Finding> {
     let is_unsafe = |check: &&Check| check.state(config) == State::Unsafe;
     let finding = |check: &Check| Finding { key: check.key, why: check.why.into(), fix: check.fix.into() };

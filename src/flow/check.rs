@@ -24,8 +24,9 @@ use crate::value::network::Network;
 /// Evidence that a password comes from a device of the account's owner.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Known<'a> {
-    /// The device cookie of the request, if it has one.
-    Cookie(Option<&'a str>),
+    /// The device tokens of the request. The first that is valid for the name counts, so that a cookie which is not
+    /// does not hide a header which is.
+    Devices([Option<&'a str>; 2]),
     /// The session that asks for the password again. It counts as a device of its own, so that strangers cannot lock
     /// out its owner here, and a thief of the session cannot guess on.
     Session([u8; 16]),
@@ -36,7 +37,9 @@ impl Known<'_> {
     fn device(self, engine: &Engine, name: NameKey) -> Option<[u8; 8]> {
         let key = &engine.services.keys.device;
         match self {
-            Self::Cookie(text) => text.and_then(|text| device::check(key, name, text)),
+            Self::Devices(texts) => {
+                texts.into_iter().flatten().find_map(|text| device::check(key, name, text))
+            }
             Self::Session(sid) => Some(short_digest(key, &[b"session count", &name.0, &sid])),
         }
     }

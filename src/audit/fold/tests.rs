@@ -3,7 +3,8 @@
 use std::net::IpAddr;
 
 use super::*;
-use crate::registry::account::{AccountV1, Status};
+use crate::registry::account::record::AccountV1;
+use crate::registry::account::{AccountV2, Status};
 use crate::value::id::{AccountId, Slot};
 
 /// Bytes of a line in both logs together, at most.
@@ -181,7 +182,7 @@ fn while_space_is_low_changes_alone_have_lines_and_the_rest_is_told_afterwards()
 
 #[test]
 fn an_account_in_a_note_is_told_apart_from_a_name_without_one() {
-    let account = AccountV1 {
+    let account: AccountV2 = AccountV1 {
         id: AccountId::mint(Slot::ALL.start().to_owned(), [1; 14]),
         name_key: [1; 16],
         email: "ada@test.org".into(),
@@ -192,7 +193,8 @@ fn an_account_in_a_note_is_told_apart_from_a_name_without_one() {
         status: Status::Active,
         auth_epoch: 0,
         created_ms: 0,
-    };
+    }
+    .into();
     assert!(Note::new(Event::LoginFailed).for_account(Some(&account)).names_account);
     assert!(!Note::new(Event::LoginFailed).for_account(None).names_account);
 }
