@@ -1,7 +1,9 @@
 //! One file per attack, written as the attacker.
 
+mod costly_passwords;
 mod covering_tracks;
 mod csrf;
+mod enumeration;
 mod gate;
 mod guessing;
 mod kept_verdicts;
