@@ -10,7 +10,7 @@ use crate::engine::{Engine, Fault};
 use crate::journal::append::handle::Sealed;
 use crate::password::{Lane, Password, QueueKey, Shed, Verified};
 use crate::registry::account::AccountV2;
-use crate::registry::account::actor::{Find, Rehash};
+use crate::registry::account::actor::{Find, FindToCheck, Rehash, ToCheck};
 use crate::registry::lockout::{Attempt, AttemptOutcome, Begin, Finish, device};
 use crate::registry::outbox::Kind;
 use crate::registry::reset::Purpose;
@@ -100,11 +100,11 @@ impl Presented {
         let charged = begun.when();
         // The charge becomes durable while the hash is made, or with its result: no answer leaves before that.
         let checked = begun.then(async |begun| {
-            let account = engine.accounts.ask(Find { name: self.key }).await?;
+            let ToCheck { account, cost } = engine.accounts.ask(FindToCheck { name: self.key }).await?;
             let phc = account.as_ref().and_then(|account| account.phc.as_deref());
             let verified = tokio::select! {
                 biased;
-                verified = engine.services.pool.verify(begun.place, self.password.clone(), phc) => verified,
+                verified = engine.services.pool.verify(begun.place, self.password.clone(), phc, cost) => verified,
                 _ = hung_up => {
                     engine.journal.open(charged).await?;
                     return Err(Fault::HungUp.into());

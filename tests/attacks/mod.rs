@@ -2,9 +2,11 @@
 
 mod connection_hogging;
 mod cookie_tossing;
+mod costly_passwords;
 mod covering_tracks;
 mod csrf;
 mod disk_filling;
+mod enumeration;
 mod gate;
 mod guessing;
 mod hang_ups;
