@@ -7,6 +7,8 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use portcullis::audit::ends::Record;
+use portcullis::audit::verify::verify;
 use portcullis::config::checks::{CHECKS, Check, State};
 use portcullis::config::{Config, MailTransport};
 use portcullis::password::{HashPool, KnownBad, pool};
@@ -203,7 +205,9 @@ fn audit_log(config: &Config) -> Vec<Line> {
     let Some(key) = keys.and_then(|keys| Keys::load(&keys).ok()).map(|keys| keys.audit()) else {
         return Vec::new();
     };
-    let Ok(verified) = portcullis::audit::verify::verify(&config.audit.dir, &key) else { return Vec::new() };
+    let data = LocalStorage::open_existing(&config.data_dir).ok();
+    let record = data.and_then(|data| Record::read(&data, &key).ok());
+    let Ok(verified) = verify(&config.audit.dir, &key, record.as_ref()) else { return Vec::new() };
     let what = match &verified {
         Ok(lines) => format!("log of security events, {}", counted(*lines, "line", "lines")),
         Err(broken) => format!("log of security events, {broken}"),

@@ -240,6 +240,13 @@ pub const CHECKS: &[Check] = &[
         fix: "set [signup] verify_ttl_secs = 86400",
     },
     Check {
+        key: "password.min_length",
+        otherwise: Doubtful,
+        is_safe: |config| config.password.chars_min >= 15,
+        why: "a password that is the only factor needs 15 characters (NIST SP 800-63B-4 §3.1.1.1)",
+        fix: "set [password] min_length = 15",
+    },
+    Check {
         key: "session.absolute_secs",
         otherwise: Doubtful,
         is_safe: |config| config.session.absolute <= DAY * 7 && config.session.remember_absolute <= DAY * 90,

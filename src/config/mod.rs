@@ -16,6 +16,7 @@ pub use origin::Origin;
 pub use reader::{ConfigFault, Reader};
 pub use sections::alert::{AlertHook, AlertLimits};
 pub use sections::http::ForwardedHeader;
+pub use sections::log::{LogFile, LogFormat};
 pub use sections::mail::{MailTransport, SmtpTls};
 
 use crate::registry::{lockout, refresh, reset, session, throttle};
@@ -27,6 +28,7 @@ use sections::audit::Audit;
 use sections::http::Http;
 use sections::journal::Journal;
 use sections::keys::Keys;
+use sections::log::Log;
 use sections::mail::Mail;
 use sections::password::Password;
 use sections::signup::Signup;
@@ -70,6 +72,8 @@ pub struct Config {
     pub keys: Keys,
     /// `[audit]`.
     pub audit: Audit,
+    /// `[log]`.
+    pub log: Log,
     /// `[alert]`.
     pub alert: Alert,
 }
@@ -110,6 +114,7 @@ impl Config {
             journal: Journal::read(reader),
             keys: Keys::read(reader, &data_dir),
             audit: Audit::read(reader, &data_dir),
+            log: Log::read(reader),
             alert: Alert::read(reader),
             data_dir,
             service_name,

@@ -196,8 +196,11 @@ impl SigningIn {
                 if let Some(identity) = cached_bearer(engine, &token) {
                     return Ok(Self::known(identity));
                 }
+                let client = client(request, engine);
                 let engine = Eng::clone(engine);
-                Ok(Self::Asking(Box::pin(async move { Ok(SignedIn(bearer(&engine, &token).await?)) })))
+                Ok(Self::Asking(Box::pin(async move {
+                    Ok(SignedIn(bearer(&engine, &token, Some(&client)).await?))
+                })))
             }
             Credentials::Cookie(token) if request.method().is_safe() => {
                 let client = client(request, engine);
@@ -254,6 +257,6 @@ fn csrf_token(request: &HttpRequest, engine: &Engine, identity: &Identity) -> Re
 }
 
 fn rejected(request: &HttpRequest, engine: &Engine) -> Refusal {
-    engine.record(client(request, engine).note(Event::CsrfRejected));
-    Refusal::CsrfRejected
+    let client = client(request, engine);
+    engine.reject(&client, client.note(Event::CsrfRejected), Refusal::CsrfRejected)
 }

@@ -2,8 +2,11 @@
 
 mod connection_hogging;
 mod cookie_tossing;
+mod costly_passwords;
 mod covering_tracks;
 mod csrf;
+mod disk_filling;
+mod enumeration;
 mod gate;
 mod guessing;
 mod hang_ups;
@@ -17,6 +20,7 @@ mod repeated_headers;
 mod reset_abuse;
 mod session_theft;
 mod slow_bodies;
+mod stalled_log;
 mod stuffing;
 mod throttle_evasion;
 mod token_theft;
