@@ -249,7 +249,7 @@ mod tests {
         for gone in [&held[0], &held[5], &held[5]] {
             connections.closed(gone);
         }
-        assert!(open(&connections, "192.0.2.1").is_some());
+        held.push(open(&connections, "192.0.2.1").unwrap());
         // A proxy carries many clients.
         assert!((0..100).all(|_| open(&connections, "10.0.0.1").is_some()));
         drop((serving, busy));
