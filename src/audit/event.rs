@@ -59,6 +59,8 @@ events! {
     EmailChanged = "email.changed",
     EmailChangeUndone = "email.change_undone",
     SessionMoved = "session.moved",
+    SessionGaveWay = "session.gave_way",
+    Reauthenticated = "session.reauthenticated",
 }
 
 /// One event with the details that are known about it.

@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::JoinHandle;
 
 use actix::{Actor, Addr, Arbiter};
+use tokio::sync::Semaphore;
 
 use super::partition::{Partition, StartError};
 use crate::audit::AuditLog;
@@ -67,7 +68,12 @@ pub struct Services {
     pub(super) owners: Arbiter,
     stopping: AtomicBool,
     proxy_watch: Mutex<ProxyWatch>,
+    /// The places of open event streams.
+    pub(crate) event_streams: Arc<Semaphore>,
 }
+
+/// The most event streams that are open at once. Each holds a connection and is looked at every second.
+const EVENT_STREAMS_MAX: usize = 256;
 
 /// Keeps the services going. Held by the program that started them, and stopped after the engines.
 pub struct RunningServices {
@@ -135,6 +141,7 @@ impl Services {
             owners,
             stopping: AtomicBool::new(false),
             proxy_watch: Mutex::default(),
+            event_streams: Arc::new(Semaphore::new(EVENT_STREAMS_MAX)),
             config,
         });
         Ok((Arc::clone(&services), RunningServices { services, audit: audit_thread }))

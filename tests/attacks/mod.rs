@@ -1,6 +1,7 @@
 //! One file per attack, written as the attacker.
 
 mod covering_tracks;
+mod credentials;
 mod csrf;
 mod gate;
 mod guessing;

@@ -12,6 +12,7 @@ use crate::http::endpoint::{Eng, resource};
 use crate::http::rejection::Rejection;
 use crate::http::request::{csrf_source, text};
 use crate::http::response::{CookieName, opened_response};
+use crate::registry::refresh::Audience;
 
 pub(super) fn configure(config: &mut web::ServiceConfig) {
     config.service(resource("/v1/login", "POST").route(web::post().to(post_login)));
@@ -34,6 +35,8 @@ struct LogIn {
     mode: ModeName,
     #[serde(default)]
     remember: bool,
+    #[serde(default)]
+    audience: Audience,
 }
 
 async fn post_login(
@@ -45,7 +48,7 @@ async fn post_login(
     let read: LogIn = body.json()?;
     let old_session;
     let mode = match read.mode {
-        ModeName::Token => Mode::Token,
+        ModeName::Token => Mode::Token { audience: read.audience },
         ModeName::Cookie => {
             csrf_source(&request, &engine)?;
             old_session = request.cookie(CookieName::Session.text(&engine));

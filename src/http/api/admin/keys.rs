@@ -15,7 +15,7 @@ pub(super) fn configure(config: &mut web::ServiceConfig) {
 }
 
 async fn post_rotate(engine: Eng, identity: SignedIn) -> Result<HttpResponse, Rejection> {
-    let admin = Admin::of(&identity)?;
+    let admin = Admin::who_may_write(&engine, &identity)?;
     let (kid, from) = admin::rotate_key(&engine, &admin).await?;
     Ok(HttpResponse::Ok().json(json!({"kid": kid, "signs_from": from.rfc3339()})))
 }
@@ -25,7 +25,7 @@ async fn post_retire(
     kid: web::Path<String>,
     identity: SignedIn,
 ) -> Result<HttpResponse, Rejection> {
-    let admin = Admin::of(&identity)?;
+    let admin = Admin::who_may_write(&engine, &identity)?;
     admin::retire_key(&engine, &admin, &kid).await?;
     Ok(HttpResponse::NoContent().finish())
 }

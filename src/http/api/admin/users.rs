@@ -104,7 +104,7 @@ struct NewUser {
 }
 
 async fn post_user(engine: Eng, identity: SignedIn, body: Body) -> Result<HttpResponse, Rejection> {
-    let admin = Admin::of(&identity)?;
+    let admin = Admin::who_may_write(&engine, &identity)?;
     let read: NewUser = body.json()?;
     let new = admin::New {
         email: &read.email,
@@ -136,7 +136,7 @@ async fn patch_user(
     identity: SignedIn,
     body: Body,
 ) -> Result<HttpResponse, Rejection> {
-    let admin = Admin::of(&identity)?;
+    let admin = Admin::who_may_write(&engine, &identity)?;
     let read: PatchUser = body.json()?;
     let id = parse_id(&id)?;
     let status = read.status.map(Status::from);
@@ -149,7 +149,7 @@ async fn delete_user(
     id: web::Path<String>,
     identity: SignedIn,
 ) -> Result<HttpResponse, Rejection> {
-    let admin = Admin::of(&identity)?;
+    let admin = Admin::who_may_write(&engine, &identity)?;
     admin::delete(&engine, &admin, parse_id(&id)?).await?;
     Ok(HttpResponse::NoContent().finish())
 }
@@ -159,7 +159,7 @@ async fn post_act(
     path: web::Path<(String, String)>,
     identity: SignedIn,
 ) -> Result<HttpResponse, Rejection> {
-    let admin = Admin::of(&identity)?;
+    let admin = Admin::who_may_write(&engine, &identity)?;
     let (id, act) = path.into_inner();
     let id = parse_id(&id)?;
     match act.as_str() {
