@@ -97,7 +97,12 @@ pub async fn delete(engine: &Engine, client: &Client, identity: &Identity, passw
             identity.is_fresh(engine.clock.now())?;
             let account = confirm_password(engine, client, identity, password).await?;
             let delete = Delete { id: account.account_id(), spares_last_admin: true };
-            engine.accounts.ask(delete).await?.map_err(Refusal::from)?;
+            // If it is gone, another request deleted it a moment ago, and this credential with it.
+            let deleted = engine.accounts.ask(delete).await?;
+            deleted.map_err(|refusal| match Refusal::from(refusal) {
+                Refusal::NotFound => Refusal::Unauthenticated,
+                refusal => refusal,
+            })?;
             end_others_and_mailed(engine, account.account_id(), None).await?;
             engine.record_durably(client.note(Event::AccountDeleted).for_account(Some(&account))).await;
             engine.post(Addressee::owner(&account), Kind::AccountDeleted).await

@@ -11,6 +11,7 @@ use crate::http::endpoint::{Eng, resource};
 use crate::http::rejection::Rejection;
 use crate::http::request::SignedIn;
 use crate::http::response::renewed_response;
+use crate::registry::throttle::class::Class;
 
 pub(super) fn configure(config: &mut web::ServiceConfig) {
     config.service(resource("/v1/reauthenticate", "POST").route(web::post().to(post_reauthenticate)));
@@ -28,7 +29,7 @@ async fn post_reauthenticate(
     identity: SignedIn,
     body: Body,
 ) -> Result<HttpResponse, Rejection> {
-    let read: Reauthenticate = body.json()?;
+    let read: Reauthenticate = body.json_charged(&engine, &client, Class::Check).await?;
     reauthenticate(&engine, &client, &identity, &read.password).await.respond(|renewed| match renewed {
         Reauthenticated::Session(opened) => renewed_response(&engine, &opened),
         Reauthenticated::Access { token, end, family } => HttpResponse::Ok().json(json!({

@@ -7,7 +7,6 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use actix_web::body::{BodySize, MessageBody};
-use actix_web::http::header::ACCEPT;
 use actix_web::{HttpRequest, HttpResponse, web};
 use serde::Deserialize;
 use serde_json::json;
@@ -17,9 +16,10 @@ use crate::flow::authenticate::{bearer, cookie};
 use crate::flow::client::Client;
 use crate::flow::refusal::{FlowError, Refusal};
 use crate::http::endpoint::{Eng, resource};
+use crate::http::header::{accepts, only_text};
 use crate::http::problem::Problem;
 use crate::http::rejection::Rejection;
-use crate::http::request::{Credentials, SignedIn, credentials, query, text};
+use crate::http::request::{Credentials, SignedIn, credentials, query};
 
 /// The longest wait of a poll, in seconds. Shorter than the time that a stopping server gives to open requests.
 const WAIT_SECS_MAX: u64 = 15;
@@ -51,8 +51,9 @@ async fn get_revocations(
     identity.has_role(&READERS)?;
     let Query { since, wait } = query(&request, "The query accepts since and wait.")?;
     let reader = Reader { credentials: credentials(&request, &engine)?, client };
-    if text(request.headers(), ACCEPT) == Some("text/event-stream") {
-        let last = text(request.headers(), "last-event-id").and_then(|id| id.parse().ok());
+    if accepts(request.headers(), "text/event-stream") {
+        let last = only_text(request.headers(), "last-event-id").unwrap_or_default();
+        let last = last.and_then(|id| id.parse().ok());
         let Ok(place) = Arc::clone(&engine.services.event_streams).try_acquire_owned() else {
             let full = Problem::new(503, "server_busy", "Too many event streams are open; poll instead.");
             return Err(full.with_retry_after(KEEP_ALIVE).into());
@@ -90,7 +91,7 @@ impl Reader {
     /// cache unless something was written since.
     async fn may_still_read(&self, engine: &Eng) -> Result<(), FlowError> {
         let identity = match &self.credentials {
-            Credentials::Bearer(token) => bearer(engine, token).await?,
+            Credentials::Bearer(token) => bearer(engine, token, Some(&self.client)).await?,
             Credentials::Cookie(token) => cookie(engine, token, &self.client).await?,
             Credentials::None => return Err(Refusal::Unauthenticated.into()),
         };

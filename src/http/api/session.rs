@@ -8,6 +8,7 @@ use crate::flow::account::Cursor;
 use crate::flow::authenticate::Held;
 use crate::flow::refusal::Refusal;
 use crate::flow::{account, log_out};
+use crate::http::body::Body;
 use crate::http::csrf;
 use crate::http::endpoint::{Eng, resource};
 use crate::http::json::json;
@@ -91,10 +92,31 @@ struct SessionBody<'a> {
     user: User<'a>,
 }
 
-async fn get_session(_: Eng, identity: SignedIn) -> HttpResponse {
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct SessionQuery {
+    /// Whether nobody may be there. A flag: its value is of no account.
+    optional: Option<String>,
+}
+
+/// Answers with the session of the request. With `?optional` a page may ask whether somebody is logged in without an
+/// error in the browser's console if nobody is.
+async fn get_session(
+    request: HttpRequest,
+    _: Eng,
+    identity: Result<SignedIn, Rejection>,
+) -> Result<HttpResponse, Rejection> {
+    let query = query(&request, "The query accepts optional.");
+    let identity = match (identity, &query) {
+        (Err(rejection), Ok(SessionQuery { optional: Some(_) })) if rejection.is_unauthenticated() => {
+            return Ok(HttpResponse::Ok().json(json!({"session": null})));
+        }
+        (identity, _) => identity?,
+    };
+    query?;
     let session = OpenSession::of(&identity.held, identity.sid());
     let user = user(&identity.account);
-    json(&mut HttpResponse::Ok(), &SessionBody { session, user })
+    Ok(json(&mut HttpResponse::Ok(), &SessionBody { session, user }))
 }
 
 async fn get_csrf(engine: Eng, identity: SignedIn) -> Result<HttpResponse, Rejection> {
@@ -133,7 +155,9 @@ async fn delete_session(
     engine: Eng,
     id: web::Path<String>,
     identity: SignedIn,
+    body: Body,
 ) -> Result<HttpResponse, Rejection> {
+    body.refuse()?;
     log_out::end_one(&engine, &identity, &id).await?;
     Ok(HttpResponse::NoContent().finish())
 }

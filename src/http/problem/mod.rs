@@ -3,10 +3,13 @@
 mod refusal_table;
 
 use std::borrow::Cow;
+use std::sync::Arc;
 use std::time::Duration;
 
 use actix_web::http::StatusCode;
-use actix_web::http::header::{ALLOW, CONTENT_TYPE, HeaderMap, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
+use actix_web::http::header::{
+    ACCEPT_ENCODING, ALLOW, CONTENT_TYPE, HeaderMap, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE,
+};
 use serde::Serialize;
 
 use crate::http::json::Json;
@@ -35,7 +38,8 @@ pub(in crate::http) struct Problem {
     challenge: bool,
     /// The age that the last proof of who the user is may have.
     step_up: Option<Duration>,
-    allow: Option<&'static str>,
+    allow: Option<Arc<str>>,
+    plain_bodies: bool,
 }
 
 impl Problem {
@@ -55,6 +59,7 @@ impl Problem {
             challenge: false,
             step_up: None,
             allow: None,
+            plain_bodies: false,
         }
     }
 
@@ -70,8 +75,14 @@ impl Problem {
     }
 
     /// Adds the methods that the endpoint has.
-    pub(in crate::http) const fn with_allow(mut self, methods: &'static str) -> Self {
+    pub(in crate::http) fn with_allow(mut self, methods: Arc<str>) -> Self {
         self.allow = Some(methods);
+        self
+    }
+
+    /// Says that bodies are read without an encoding only.
+    pub(in crate::http) const fn with_plain_bodies(mut self) -> Self {
+        self.plain_bodies = true;
         self
     }
 
@@ -116,8 +127,11 @@ impl Problem {
                 headers.insert(WWW_AUTHENTICATE, challenge);
             }
         }
-        if let Some(methods) = self.allow {
-            headers.insert(ALLOW, HeaderValue::from_static(methods));
+        if let Some(methods) = self.allow.as_deref().and_then(|methods| HeaderValue::from_str(methods).ok()) {
+            headers.insert(ALLOW, methods);
+        }
+        if self.plain_bodies {
+            headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
         }
     }
 

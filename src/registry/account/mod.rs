@@ -23,6 +23,7 @@
 pub mod actor;
 pub mod record;
 pub mod state;
+pub mod stored_costs;
 
 pub use record::{AccountV2, Status};
 pub use state::{ADMIN, Accounts, Change, Refusal, SignUp, SignedUp};

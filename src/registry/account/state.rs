@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::record::{AccountV2, Status};
+use super::stored_costs::StoredCosts;
 use crate::registry::Revocation;
 use crate::registry::buckets::Buckets;
 use crate::registry::index::Index;
@@ -128,11 +129,17 @@ pub struct Accounts {
     by_name: Index<NameKey, AccountId>,
     /// The active accounts with the role of administrators.
     admins: BTreeSet<AccountId>,
+    costs: StoredCosts,
 }
 
 impl Default for Accounts {
     fn default() -> Self {
-        Self { by_id: Buckets::new(), by_name: Index::new(), admins: BTreeSet::new() }
+        Self {
+            by_id: Buckets::new(),
+            by_name: Index::new(),
+            admins: BTreeSet::new(),
+            costs: StoredCosts::default(),
+        }
     }
 }
 
@@ -145,6 +152,11 @@ impl Accounts {
     /// Returns the account whose address has the key `name`.
     pub fn find(&self, name: NameKey) -> Option<&AccountV2> {
         self.get(*self.by_name.get(&name)?)
+    }
+
+    /// Returns the costs of the stored hashes.
+    pub const fn stored_costs(&self) -> &StoredCosts {
+        &self.costs
     }
 
     /// Returns all records in their buckets.
@@ -320,11 +332,15 @@ impl Accounts {
                 } else if !self.admins.is_empty() {
                     self.admins.remove(&account.id);
                 }
-                self.by_id.insert(account.id.to_bytes(), account);
+                self.costs.add(account.phc.as_deref());
+                if let Some(before) = self.by_id.insert(account.id.to_bytes(), account) {
+                    self.costs.remove(before.phc.as_deref());
+                }
             }
             Write::Remove(id) => {
                 if let Some(account) = self.by_id.remove(&id) {
                     self.admins.remove(&account.id);
+                    self.costs.remove(account.phc.as_deref());
                     self.by_name.remove(&NameKey(account.name_key));
                 }
             }
