@@ -93,6 +93,8 @@ events! {
     EmailChanged = "email.changed" by Holder,
     EmailChangeUndone = "email.change_undone" by Holder,
     SessionMoved = "session.moved" by Stranger,
+    SessionGaveWay = "session.gave_way" by Holder,
+    Reauthenticated = "session.reauthenticated" by Holder,
 }
 
 /// One event with the details that are known about it.

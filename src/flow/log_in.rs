@@ -16,6 +16,7 @@ use crate::journal::append::handle::Sealed;
 use crate::password::{Lane, Shed};
 use crate::registry::account::actor::ById;
 use crate::registry::account::{AccountV2, Status};
+use crate::registry::refresh::Audience;
 use crate::registry::throttle::Charge;
 use crate::registry::throttle::class::Class;
 use crate::value::network::Network;
@@ -24,7 +25,10 @@ use crate::value::network::Network;
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Mode<'a> {
     /// A pair of tokens in the body.
-    Token,
+    Token {
+        /// What the access tokens are for.
+        audience: Audience,
+    },
     /// A session cookie.
     Cookie {
         /// Whether the cookie outlives the browser's session.
@@ -87,9 +91,9 @@ async fn log_in_presented(
     presented: Result<Arc<Presented>, Refusal>,
     mode: Mode<'_>,
 ) -> Outcome<Opened> {
-    let remember = match mode {
-        Mode::Token => None,
-        Mode::Cookie { remember, .. } => Some(remember),
+    let wanted = match mode {
+        Mode::Token { audience } => Wanted::Family(audience),
+        Mode::Cookie { remember, .. } => Wanted::Session { remember },
     };
     let checked = presented.clone();
     // The sender is dropped with this request, wherever it ends.
@@ -97,7 +101,7 @@ async fn log_in_presented(
     let work = async move |engine: &Engine, client: &Client| {
         let admitted = engine.admitted(Class::Login, client, async |charge| {
             let account = checked?.check(engine, client, hung_up).await?;
-            let issued = account.then(async |account| issue(engine, client, account, remember, charge).await);
+            let issued = account.then(async |account| issue(engine, client, account, wanted, charge).await);
             let issued = issued.await?.map(|(_, issued)| issued);
             engine.journal.begin(&issued);
             Ok(issued)
@@ -106,6 +110,13 @@ async fn log_in_presented(
     };
     let issued = engine.on_owner_thread_for(client, work).await.unwrap_or_else(Outcome::failed);
     issued.then(async |issued| open(engine, client, &*presented?, issued, mode).await).await
+}
+
+/// What is to be issued.
+#[derive(Clone, Copy)]
+enum Wanted {
+    Family(Audience),
+    Session { remember: bool },
 }
 
 /// An account that has logged in, and what was issued for it.
@@ -119,7 +130,7 @@ async fn issue(
     engine: &Engine,
     client: &Client,
     checked: &AccountV2,
-    remember: Option<bool>,
+    wanted: Wanted,
     charge: Charge,
 ) -> Result<Sealed<Result<LoggedIn, Refusal>>, FlowError> {
     let current = engine.accounts.ask_sealed(ById { id: checked.account_id() }).await?;
@@ -128,9 +139,9 @@ async fn issue(
             Ok(account) => account.clone(),
             Err(refusal) => return Ok(Sealed::new(Err(refusal), 0)),
         };
-        let issued = match remember {
-            None => engine.issue_family(&account, client).await?,
-            Some(remember) => engine.issue_session(&account, remember, client).await?,
+        let issued = match wanted {
+            Wanted::Family(audience) => engine.issue_family(&account, audience, client).await?,
+            Wanted::Session { remember } => engine.issue_session(&account, remember, None, client).await?,
         };
         engine.refund(charge).await;
         Ok::<_, FlowError>(issued.map(|issued| Ok(LoggedIn { account, issued })))

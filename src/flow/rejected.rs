@@ -44,7 +44,7 @@ impl Engine {
                 self.services.audit.count(Event::Throttled);
                 return Err(throttled.into());
             }
-            (Some(_), Some(exp)) if now.as_secs() >= exp.saturating_add(crate::token::LEEWAY_SECS) => {
+            (Some(_), Some(exp)) if now.as_secs() >= exp => {
                 // An honest client refreshes its token after this answer.
                 self.services.audit.count(Event::TokenRejected);
                 return Err(Refusal::Unauthenticated.into());

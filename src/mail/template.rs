@@ -81,6 +81,12 @@ pub fn write(kind: Kind, service: &str, origin: &str, to: &str, token: Option<&s
             None,
             "You do not need to do anything. If you use the same password elsewhere, change it there and here.",
         ),
+        Kind::AccountDeleted => (
+            format!("Your account at {service} was deleted"),
+            "Your account with this address was just deleted, with all its sessions. Nothing of it is left that could log in.",
+            None,
+            "If that was not you, answer to the operator of the service at once: your password may be known to somebody else.",
+        ),
         Kind::RefreshReused => (
             format!("A session at {service} was ended"),
             "A credential of one of your sessions was used twice, as happens when it was copied. We have ended that \

@@ -10,6 +10,7 @@ use portcullis::flow::client::Client;
 use portcullis::flow::log_in::{self, Mode};
 use portcullis::flow::refusal::{FlowError, Refusal};
 use portcullis::password::stats::Stats;
+use portcullis::registry::refresh::Audience;
 use portcullis::server::{self, Running};
 use portcullis::system::clock::{Clock, Timestamp};
 use portcullis::system::fail_stop::FailStop;
@@ -138,7 +139,15 @@ impl Slow {
         let engine = Arc::clone(&self.engine);
         let client = Client::new(from.parse().unwrap(), "test");
         tokio::task::spawn_local(async move {
-            let opened = log_in::log_in(&engine, &client, email, &password, Mode::Token, None).await;
+            let opened = log_in::log_in(
+                &engine,
+                &client,
+                email,
+                &password,
+                Mode::Token { audience: Audience::App },
+                None,
+            )
+            .await;
             opened.result.err()
         })
     }

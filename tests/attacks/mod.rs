@@ -4,6 +4,7 @@ mod connection_hogging;
 mod cookie_tossing;
 mod costly_passwords;
 mod covering_tracks;
+mod credentials;
 mod csrf;
 mod disk_filling;
 mod enumeration;

@@ -9,6 +9,7 @@ mod me;
 mod metrics;
 pub mod operations;
 mod password;
+mod reauthenticate;
 mod refresh;
 mod revocations;
 mod session;
@@ -23,6 +24,7 @@ pub(super) fn configure(config: &mut web::ServiceConfig) {
     sign_up::configure(config);
     log_in::configure(config);
     refresh::configure(config);
+    reauthenticate::configure(config);
     log_out::configure(config);
     session::configure(config);
     me::configure(config);

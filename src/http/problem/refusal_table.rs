@@ -87,6 +87,22 @@ fn refused(refusal: &Refusal, engine: &Engine) -> Problem {
         Refusal::InsufficientRole => {
             Problem::new(403, "insufficient_role", "Your account lacks the role that this endpoint requires.")
         }
+        Refusal::WrongAudience => Problem::new(
+            403,
+            "wrong_audience",
+            "Log in with `audience` set to `admin`, or with a session cookie, for the administrators' endpoints.",
+        ),
+        Refusal::StepUpRequired => Problem::new(
+            401,
+            "step_up_required",
+            "Send your password to /v1/reauthenticate, then repeat the request with the new credential.",
+        )
+        .with_step_up_challenge(crate::flow::authenticate::FRESH_FOR),
+        Refusal::LastAdmin => Problem::new(
+            409,
+            "last_administrator",
+            "You are the last administrator; give the role to another account first, or ask the operator.",
+        ),
         Refusal::NotFound => Problem::new(404, "not_found", "There is no such account, session or key."),
         Refusal::CsrfRejected => Problem::new(
             403,

@@ -111,7 +111,7 @@ struct NewUser {
 }
 
 async fn post_user(engine: Eng, identity: SignedIn, body: Body) -> Result<HttpResponse, Rejection> {
-    let admin = Admin::of(&identity)?;
+    let admin = Admin::who_may_write(&engine, &identity)?;
     let read: NewUser = body.json()?;
     let new = admin::New {
         email: &read.email,
@@ -143,7 +143,7 @@ async fn patch_user(
     identity: SignedIn,
     body: Body,
 ) -> Result<HttpResponse, Rejection> {
-    let admin = Admin::of(&identity)?;
+    let admin = Admin::who_may_write(&engine, &identity)?;
     let read: PatchUser = body.json()?;
     let id = parse_id(&id)?;
     let status = read.status.map(Status::from);
@@ -157,7 +157,7 @@ async fn delete_user(
     identity: SignedIn,
     body: Body,
 ) -> Result<HttpResponse, Rejection> {
-    let admin = Admin::of(&identity)?;
+    let admin = Admin::who_may_write(&engine, &identity)?;
     body.refuse()?;
     admin::delete(&engine, &admin, parse_id(&id)?).await?;
     Ok(HttpResponse::NoContent().finish())
@@ -169,7 +169,7 @@ async fn post_act(
     identity: SignedIn,
     body: Body,
 ) -> Result<HttpResponse, Rejection> {
-    let admin = Admin::of(&identity)?;
+    let admin = Admin::who_may_write(&engine, &identity)?;
     body.refuse()?;
     let (id, act) = path.into_inner();
     let id = parse_id(&id)?;
