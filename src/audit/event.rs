@@ -59,6 +59,9 @@ events! {
     EmailChanged = "email.changed",
     EmailChangeUndone = "email.change_undone",
     SessionMoved = "session.moved",
+    DeviceNew = "device.new",
+    DevicesEnded = "device.all_ended",
+    DeviceNoticesSet = "device.notices_set",
 }
 
 /// One event with the details that are known about it.
@@ -130,7 +133,7 @@ mod tests {
         let mut names: Vec<_> = Event::ALL.iter().map(|event| event.name()).collect();
         names.sort_unstable();
         names.dedup();
-        assert_eq!(names.len(), 31);
+        assert_eq!(names.len(), 34);
         assert_eq!(names.len(), Event::ALL.len());
     }
 }

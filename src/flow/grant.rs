@@ -5,13 +5,11 @@ use crate::flow::client::Client;
 use crate::flow::refusal::FlowError;
 use crate::journal::append::handle::Sealed;
 use crate::registry::account::AccountV2;
-use crate::registry::lockout::device;
 use crate::registry::refresh::{FamilyV1, OpenFamily};
 use crate::registry::session::{OpenSession, SessionV1};
 use crate::system::clock::Timestamp;
 use crate::token::Claims;
 use crate::token::opaque::{OpaqueToken, Secret, TokenKind};
-use crate::value::account_name::AccountName;
 use crate::value::id::{FamilyId, SessionId, hex};
 
 /// A credential for a client, and what the answer says of its account.
@@ -163,11 +161,5 @@ impl Engine {
         };
         let session = self.sessions.ask_sealed(open).await?;
         Ok(session.map(|session| Issued::Session(session, secret)))
-    }
-
-    /// Returns a device cookie for a client that has just proved that it owns the account `name`.
-    pub(crate) fn device_cookie(&self, name: &AccountName) -> Result<String, FlowError> {
-        let key = name.key(&self.services.keys.directory);
-        Ok(device::issue(&self.services.keys.device, key, self.services.random.bytes()?))
     }
 }

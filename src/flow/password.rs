@@ -4,6 +4,7 @@ use super::admission::Outcome;
 use super::authenticate::Identity;
 use super::check::confirm_password;
 use super::client::Client;
+use super::devices;
 use super::log_out::end_others_and_mailed;
 use super::mailed;
 use super::post::Addressee;
@@ -74,19 +75,21 @@ pub async fn reset(engine: &Engine, client: &Client, token: &str, password: &str
             engine.lockout.ask(Clear { name: NameKey(account.name_key) }).await?;
             engine.record_durably(client.note(Event::PasswordReset).for_account(Some(&account))).await;
             engine.post(Addressee::owner(&account), Kind::ResetDone).await?;
-            engine.device_cookie(&parse_name(&account.email)?)
+            devices::give(engine, client, &account).await
         })
         .await
 }
 
 /// Sets a new password with the old one. All other sessions end; this one moves to the new epoch.
+///
+/// Returns a device cookie: every known device is a stranger now, and the client has just proved to be the owner.
 pub async fn change(
     engine: &Engine,
     client: &Client,
     identity: &Identity,
     current: &str,
     new: &str,
-) -> Outcome<()> {
+) -> Outcome<String> {
     engine
         .admitted(Class::Check, client, async |_| {
             let account = confirm_password(engine, client, identity, current).await?;
@@ -102,7 +105,8 @@ pub async fn change(
             super::account::carry_over(engine, identity, account.auth_epoch).await?;
             end_others_and_mailed(engine, id, Some(identity.sid())).await?;
             engine.record_durably(client.note(Event::PasswordChanged).for_account(Some(&account))).await;
-            engine.post(Addressee::owner(&account), Kind::PasswordChanged).await
+            engine.post(Addressee::owner(&account), Kind::PasswordChanged).await?;
+            devices::give(engine, client, &account).await
         })
         .await
 }

@@ -14,7 +14,7 @@ mod threads;
 mod typed;
 
 pub use cost::Cost;
-pub use job::{QueueKey, Shed, Verified};
+pub use job::{QueueKey, Shed, Unverified, Verified};
 pub use known_bad::KnownBad;
 pub use policy::{Advice, Weakness, advise, judge};
 pub use pool::HashPool;

@@ -14,12 +14,11 @@ use std::sync::{Arc, OnceLock};
 use std::thread::{self, JoinHandle, Thread};
 use std::time::{Duration, Instant};
 
-use ipnet::IpNet;
 use tokio::sync::oneshot;
 
 use super::argon2id::{Choice, Implementation, SelfTestFailed};
 use super::cost::Cost;
-use super::job::{QueueKey, Shed, Verified};
+use super::job::{QueueKey, Shed, Unverified, Verified};
 use super::phc::{decoy, hash};
 use super::schedule::{Full, Lane, Scheduler, Ticket};
 use super::stats::{LaneStats, Stats};
@@ -102,13 +101,22 @@ struct WithdrawOnDrop<'a> {
     ticket: Option<Ticket>,
 }
 
-impl Drop for WithdrawOnDrop<'_> {
-    fn drop(&mut self) {
-        let Some(ticket) = self.ticket.take() else { return };
+impl WithdrawOnDrop<'_> {
+    /// Removes the job, and returns whether it was still in the queue.
+    fn now(&mut self) -> bool {
+        let Some(ticket) = self.ticket.take() else { return false };
         let mut state = self.shared.state.lock();
-        if let Some(job) = state.schedule.withdraw(ticket) {
+        let job = state.schedule.withdraw(ticket);
+        if let Some(job) = &job {
             state.lane(job.lane).abandoned += 1;
         }
+        job.is_some()
+    }
+}
+
+impl Drop for WithdrawOnDrop<'_> {
+    fn drop(&mut self) {
+        self.now();
     }
 }
 
@@ -180,18 +188,18 @@ impl HashPool {
         Ok(Self { shared, owner })
     }
 
-    /// Says whether a job of `network` would be admitted now in at least one of `lanes`. Flows ask this before they
-    /// charge or write anything.
+    /// Says whether a job would be admitted now under at least one of `keys`. Flows ask this before they charge or write
+    /// anything.
     ///
     /// Errors: all lanes are full. It counts as a refusal of the last one.
-    pub fn has_room(&self, lanes: &[Lane], network: IpNet) -> Result<(), Shed> {
+    pub fn has_room(&self, keys: &[QueueKey]) -> Result<(), Shed> {
         let hash_time = self.shared.hash_time();
         let mut state = self.shared.state.lock();
         let mut refused = None;
-        for lane in lanes {
-            match state.schedule.has_room(*lane, network, hash_time) {
+        for key in keys {
+            match state.schedule.has_room(*key, hash_time) {
                 Ok(()) => return Ok(()),
-                Err(full) => refused = Some((*lane, full)),
+                Err(full) => refused = Some((key.lane, full)),
             }
         }
         let Some((lane, full)) = refused else { return Ok(()) };
@@ -209,8 +217,25 @@ impl HashPool {
         password: Password,
         phc: Option<&str>,
     ) -> Result<Verified, Shed> {
+        match self.verify_unless(key, password, phc, std::future::pending::<()>()).await {
+            Ok(verified) => Ok(verified),
+            Err(Unverified::Shed(shed)) => Err(shed),
+            Err(Unverified::Withdrawn) => Err(Shed::FOR_A_SECOND),
+        }
+    }
+
+    /// Does what [`HashPool::verify`] does, unless `gone` ends before the work has begun.
+    ///
+    /// Security: work that has begun is finished whatever `gone` does, so that its caller can settle it.
+    pub async fn verify_unless(
+        &self,
+        key: QueueKey,
+        password: Password,
+        phc: Option<&str>,
+        gone: impl Future,
+    ) -> Result<Verified, Unverified> {
         let text = phc.map_or_else(|| self.shared.decoy.clone(), ToOwned::to_owned);
-        let verified = self.submit(key, |answer| Work::Verify(password, text, answer)).await?;
+        let verified = self.submit_unless(key, |answer| Work::Verify(password, text, answer), gone).await?;
         Ok(Verified { matches: verified.matches && phc.is_some(), ..verified })
     }
 
@@ -227,13 +252,36 @@ impl HashPool {
         key: QueueKey,
         work: impl FnOnce(oneshot::Sender<Result<T, Shed>>) -> Work,
     ) -> Result<T, Shed> {
-        let (answer, result) = oneshot::channel();
+        match self.submit_unless(key, work, std::future::pending::<()>()).await {
+            Ok(result) => Ok(result),
+            Err(Unverified::Shed(shed)) => Err(shed),
+            Err(Unverified::Withdrawn) => Err(Shed::FOR_A_SECOND),
+        }
+    }
+
+    /// Queues a job and waits for its result. If `gone` ends while it is in the queue, it is taken out again.
+    async fn submit_unless<T>(
+        &self,
+        key: QueueKey,
+        work: impl FnOnce(oneshot::Sender<Result<T, Shed>>) -> Work,
+        gone: impl Future,
+    ) -> Result<T, Unverified> {
+        let (answer, mut result) = oneshot::channel();
         let ticket = self.shared.admit(key, work(answer))?;
         let mut withdraw = WithdrawOnDrop { shared: &self.shared, ticket: Some(ticket) };
-        let result = result.await;
+        let result = tokio::select! {
+            biased;
+            result = &mut result => result,
+            _ = gone => {
+                if withdraw.now() {
+                    return Err(Unverified::Withdrawn);
+                }
+                result.await
+            }
+        };
         withdraw.ticket = None;
         // A dropped sender means that argon2 refused the cost.
-        result.unwrap_or(Err(Shed::FOR_A_SECOND))
+        Ok(result.unwrap_or(Err(Shed::FOR_A_SECOND))?)
     }
 
     /// Returns figures for operators.
@@ -360,9 +408,9 @@ impl Shared {
 
     /// Queues a job, or refuses it.
     fn admit(&self, key: QueueKey, work: Work) -> Result<Ticket, Shed> {
-        let QueueKey { lane, network } = key;
+        let lane = key.lane;
         let mut state = self.state.lock();
-        let admitted = state.schedule.admit(lane, network, Job { lane, work }, self.hash_time(), self.now());
+        let admitted = state.schedule.admit(key, Job { lane, work }, self.hash_time(), self.now());
         let admitted = admitted.map_err(|(full, _)| {
             state.lane(lane).refused += 1;
             shed(full)
@@ -464,7 +512,7 @@ mod tests {
     }
 
     fn key(lane: Lane) -> QueueKey {
-        QueueKey { lane, network: "192.0.2.0/24".parse().unwrap() }
+        QueueKey::new(lane, "192.0.2.0/24".parse().unwrap())
     }
 
     const CHEAP: Cost = Cost { memory_kib: 64, passes: 1, lanes: 1 };

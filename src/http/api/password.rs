@@ -58,9 +58,13 @@ async fn post_change(
     body: Body,
 ) -> Result<HttpResponse, Rejection> {
     let read: Change = body.json()?;
-    password::change(&engine, &client, &identity, &read.current_password, &read.new_password)
-        .await
-        .respond(|()| HttpResponse::NoContent().finish())
+    let changed =
+        password::change(&engine, &client, &identity, &read.current_password, &read.new_password).await;
+    changed.respond(|device| {
+        let mut response = HttpResponse::NoContent();
+        set_device(&engine, &mut response, &device);
+        response.finish()
+    })
 }
 
 #[derive(Deserialize)]

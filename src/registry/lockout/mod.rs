@@ -40,7 +40,12 @@ pub mod device;
 pub mod record;
 mod repeats;
 pub mod state;
+pub mod turns;
 
 pub use count::Limits;
-pub use record::CountV1;
-pub use state::{Attempt, AttemptOutcome, Begin, Finish, Locked, Lockouts, Settled};
+pub use device::DeviceCookie;
+pub use record::{CountV1, CountV2};
+pub use state::{
+    Attempt, AttemptOutcome, Begin, Caller, Device, Finish, Lockouts, Refused, Settled, UsedDevice,
+};
+pub use turns::Turns;
