@@ -93,6 +93,17 @@ impl Engine {
         Some(self.throttled(throttled, rate_limit))
     }
 
+    /// Lets the cache refuse `payer` for as long as it refuses `network`: for a cookie that is no longer that of a known
+    /// device, so that a flood with it costs no look-up of the account for each request.
+    pub(crate) fn refuse_like(&self, class: Class, payer: Payer, network: Payer) {
+        let now = self.clock.now();
+        let cache = &self.services.refusal_cache;
+        let eased = cache.eased();
+        if let Some(refused) = cache.find(class, network, now) {
+            cache.keep(class, payer, refused, eased, now);
+        }
+    }
+
     fn throttled<T>(&self, throttled: Throttled, rate_limit: RateLimitState) -> Outcome<T> {
         self.services.audit.count(Event::Throttled);
         let refusal = Refusal::Throttled { wait: throttled.wait };

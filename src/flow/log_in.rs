@@ -108,6 +108,10 @@ async fn log_in_presented(
         };
         let payer = recognised.as_ref().ok().and_then(Recognised::payer);
         let admission = engine.admit_for(Class::Login, client.address, payer).await;
+        let shown = presented.as_ref().ok().and_then(|presented| presented.shown_id());
+        if let (Err(_), None, Some(id)) = (&admission.result, payer, shown) {
+            engine.refuse_like(Class::Login, Payer::Device(u64::from_be_bytes(id)), client.into());
+        }
         let admitted = admission.then(async |charge| {
             let presented = presented?;
             let checked = presented.check(engine, client, recognised?, &mut hung_up).await?;

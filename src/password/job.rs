@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
-use crate::password::schedule::Lane;
+use crate::password::lane::Lane;
 
 /// The key by which a job is queued.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]

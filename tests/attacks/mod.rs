@@ -7,6 +7,7 @@ mod guessing;
 mod kept_verdicts;
 mod known_devices;
 mod known_passwords;
+mod lane_for_sale;
 mod lockout_evasion;
 mod lockout_model;
 mod offline_tokens;

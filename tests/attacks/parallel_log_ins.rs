@@ -112,3 +112,34 @@ async fn a_guesser_who_hangs_up_is_counted_all_the_same() {
     }
     assert_eq!(server.log_in(NAME, PASSWORD).await.problem(), (429, "too_many_attempts"));
 }
+
+/// I have stolen a session and guess by the question for the password that comes before a change. I hang up each time.
+#[tokio::test]
+async fn a_guesser_by_session_who_hangs_up_is_counted_and_told_of_and_an_honest_one_is_not() {
+    let server = slow();
+    server.account(NAME).await;
+    let change =
+        |current: String| json!({"current_password": current, "new_password": "another good phrase"});
+    let moment = Duration::from_millis(60);
+    let (honest, _) = server.tokens(NAME).await;
+    for _ in 0..7 {
+        // The new password is too weak, so nothing changes.
+        let body = json!({"current_password": PASSWORD, "new_password": "short"});
+        server.post_and_hang_up("/v1/password/change", &honest, body, Duration::from_millis(15)).await;
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+    let (stolen, _) = server.tokens(NAME).await;
+    for number in 0..7 {
+        let body = change(format!("guess {number}"));
+        server.post_and_hang_up("/v1/password/change", &stolen, body, moment).await;
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+    for number in 0..6 {
+        server.log_in(NAME, &format!("a stranger's guess {number}")).await;
+    }
+    let by_thief = server.change_password(&stolen, PASSWORD, "another good phrase").await;
+    assert_eq!(by_thief.problem(), (429, "too_many_attempts"));
+    server.mail(NAME, "A device was used to guess").await;
+    let by_owner = server.change_password(&honest, PASSWORD, "another good phrase").await;
+    assert!(by_owner.status.is_success(), "{}", by_owner.body);
+}

@@ -3,12 +3,10 @@
 use std::time::Duration;
 
 use super::record::{
-    CountV2, DEVICE_LIFE, DEVICES_MAX, DeviceGuessV1, DeviceV2, NOTICES_MAX, NoticeV1, SESSION_LIFE,
+    CountV2, DAY, DEVICE_LIFE, DEVICES_MAX, DeviceGuessV1, DeviceV2, NOTICES_MAX, NoticeV1, SESSION_LIFE,
     SESSIONS_MAX, SessionFailuresV1,
 };
 use crate::system::clock::Timestamp;
-
-pub(super) const DAY: Duration = Duration::from_hours(24);
 
 /// How many guesses failing devices leave to sessions.
 const SESSIONS_RESERVE: usize = 4;

@@ -6,6 +6,8 @@ use crate::journal::format::codec::{Decode, Encode, Stored, decode};
 use crate::registry::record::{ReadError, Record};
 use crate::system::clock::Timestamp;
 
+pub(super) const DAY: Duration = Duration::from_hours(24);
+
 /// The most devices of one account that are known at once.
 pub const DEVICES_MAX: usize = 16;
 /// The most sessions of one account whose failures are counted at once.
@@ -194,15 +196,15 @@ impl CountV2 {
     /// are forgotten.
     pub fn may_be_forgotten(&self, at: Timestamp) -> bool {
         let is_over = |secs: u32, life: Duration| at.since(Timestamp::from_secs(secs.into())) >= life;
-        let no_mails = at.since(Timestamp(self.mail_day_ms)) >= super::count::DAY;
+        let no_mails = at.since(Timestamp(self.mail_day_ms)) >= DAY;
         self.consecutive == 0
             && self.device_consecutive == 0
             && no_mails
             && self.devices.iter().all(|device| is_over(device.used_secs, DEVICE_LIFE))
             && self.sessions.iter().all(|session| is_over(session.last_secs, SESSION_LIFE))
-            && self.guesses_secs.iter().all(|secs| is_over(*secs, super::count::DAY))
-            && self.device_guesses.iter().all(|guess| is_over(guess.at_secs, super::count::DAY))
-            && self.notices.iter().all(|notice| is_over(notice.at_secs, super::count::DAY))
+            && self.guesses_secs.iter().all(|secs| is_over(*secs, DAY))
+            && self.device_guesses.iter().all(|guess| is_over(guess.at_secs, DAY))
+            && self.notices.iter().all(|notice| is_over(notice.at_secs, DAY))
     }
 
     /// Says whether some version may have written this record, which was read back.

@@ -1,10 +1,10 @@
 //! The whole rule of lockout. Knows no actor, file, clock or randomness.
 
 use super::count::{
-    DAY, Limits, charge_device, charge_session, clear, expire, failures_of, forgive, give_back, list_device,
+    Limits, charge_device, charge_session, clear, expire, failures_of, forgive, give_back, list_device,
     note_notice, secs,
 };
-use super::record::{CountV2, DeviceV2, FAMILY_BYTES_MAX};
+use super::record::{CountV2, DAY, DeviceV2, FAMILY_BYTES_MAX};
 use super::repeats::Repeats;
 use crate::journal::format::buckets::BUCKETS;
 use crate::registry::buckets::Buckets;
