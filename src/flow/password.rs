@@ -4,6 +4,7 @@ use super::admission::Outcome;
 use super::authenticate::Identity;
 use super::check::confirm_password;
 use super::client::Client;
+use super::devices;
 use super::grant::Opened;
 use super::log_out::end_others_and_mailed;
 use super::mailed;
@@ -75,13 +76,14 @@ pub async fn reset(engine: &Engine, client: &Client, token: &str, password: &str
             engine.lockout.ask(Clear { name: NameKey(account.name_key) }).await?;
             engine.record_durably(client.note(Event::PasswordReset).for_account(Some(&account))).await;
             engine.post(Addressee::owner(&account), Kind::ResetDone).await?;
-            engine.device_cookie(&parse_name(&account.email)?)
+            devices::give(engine, client, &account).await
         })
         .await
 }
 
 /// Sets a new password with the old one. Every session ends, and the client gets a new one of the same kind: a copy of
-/// what it had before is worth nothing any more.
+/// what it had before is worth nothing any more. It also gets a device cookie: every known device is a stranger now, and
+/// the client has just proved to be the owner.
 pub async fn change(
     engine: &Engine,
     client: &Client,
@@ -104,7 +106,7 @@ pub async fn change(
             end_others_and_mailed(engine, id, Some(new)).await?;
             engine.record_durably(client.note(Event::PasswordChanged).for_account(Some(&account))).await;
             engine.post(Addressee::owner(&account), Kind::PasswordChanged).await?;
-            let device = Some(engine.device_cookie(&parse_name(&account.email)?)?);
+            let device = Some(devices::give(engine, client, &account).await?);
             Ok(Opened { account, grant, device })
         })
         .await

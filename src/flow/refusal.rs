@@ -19,6 +19,8 @@ pub enum Refusal {
     Throttled { wait: Duration },
     #[error("too many attempts for this account name")]
     Locked { until: Timestamp },
+    #[error("too many log-ins of this account name at once")]
+    TooManyAtOnce,
     #[error("unknown name or wrong password")]
     InvalidCredentials,
     #[error("the e-mail address is not verified")]

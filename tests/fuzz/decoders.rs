@@ -14,7 +14,7 @@ use portcullis::journal::snapshot;
 use portcullis::journal::snapshot::proof::Form;
 use portcullis::registry::account::AccountV2;
 use portcullis::registry::account::record::AccountV1;
-use portcullis::registry::lockout::CountV1;
+use portcullis::registry::lockout::{CountV1, CountV2};
 use portcullis::registry::outbox::MailV1;
 use portcullis::registry::refresh::FamilyV2;
 use portcullis::registry::refresh::record::FamilyV1;
@@ -239,6 +239,7 @@ pub fn values() -> Reader {
             check::<AccountV1>(bytes),
             check::<AccountV2>(bytes),
             check::<CountV1>(bytes),
+            check::<CountV2>(bytes),
             check::<SessionV1>(bytes),
             check::<SessionV2>(bytes),
             check::<FamilyV1>(bytes),

@@ -1,5 +1,7 @@
 //! The one table that gives every refusal and fault its status, code and text.
 
+use std::time::Duration;
+
 use super::{FieldError, Problem};
 use crate::engine::{Engine, Fault};
 use crate::flow::refusal::{FlowError, Refusal};
@@ -30,6 +32,12 @@ fn refused(refusal: &Refusal, engine: &Engine) -> Problem {
             "Too many wrong passwords for this account; wait, or use a device that has logged in before.",
         )
         .with_retry_after(until.since(engine.clock.now())),
+        Refusal::TooManyAtOnce => Problem::new(
+            429,
+            "too_many_at_once",
+            "Too many log-ins to this account are being checked at once; try again in a second.",
+        )
+        .with_retry_after(Duration::from_secs(1)),
         Refusal::InvalidCredentials => {
             Problem::new(401, "invalid_credentials", "E-mail address or password is wrong.").with_challenge()
         }

@@ -72,6 +72,11 @@ pub struct Change {
     pub email: Option<(Box<str>, NameKey)>,
     /// Remove the password, so that it must be set by mail. Raises the epoch.
     pub clear_phc: bool,
+    /// Raise the device epoch, which makes every known device a stranger. Whatever raises the epoch, but for the status,
+    /// does that too.
+    pub end_devices: bool,
+    /// Switch the mail about a log-in from a new device off or on.
+    pub mutes_new_device: Option<bool>,
 }
 
 /// Changes the account `id`.
@@ -221,6 +226,10 @@ impl Accounts {
         {
             next.auth_epoch += 1;
         }
+        if change.phc.is_some() || change.clear_phc || change.raise_epoch || change.end_devices {
+            next.device_epoch = next.device_epoch.wrapping_add(1);
+        }
+        next.mutes_new_device = change.mutes_new_device.unwrap_or(next.mutes_new_device);
         next.email_verified |= change.verified;
         next.status = change.status.unwrap_or(next.status);
         if let Some((email, key)) = change.email {
@@ -505,12 +514,17 @@ mod tests {
                 },
                 1,
             ),
+            (Change { end_devices: true, ..Change::default() }, 0),
+            (Change { mutes_new_device: Some(true), ..Change::default() }, 0),
         ] {
             let before = accounts.get(id).unwrap().auth_epoch;
             let changed = accounts.alter(Alter { id, change: change.clone() });
             assert_eq!(put(&mut accounts, changed).unwrap().auth_epoch, before + raised, "{change:?}");
         }
         assert_eq!(accounts.get(id).unwrap().roles, ["a".into(), "b".into()]);
+        // A password, the word of an owner and a log-out everywhere, and neither roles nor the status.
+        assert_eq!(accounts.get(id).unwrap().device_epoch, 3);
+        assert!(accounts.get(id).unwrap().mutes_new_device);
         let stale = accounts.rehash(Rehash { id, checked: "old".into(), phc: "newer".into() });
         put(&mut accounts, stale);
         assert_eq!(accounts.get(id).unwrap().phc.as_deref(), Some("new"));

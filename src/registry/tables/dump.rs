@@ -8,7 +8,8 @@ use serde_json::{Value, json};
 use crate::journal::format::codec::{CodecError, decode};
 use crate::password::phc::Phc;
 use crate::registry::account::AccountV2;
-use crate::registry::lockout::CountV1;
+use crate::registry::lockout::CountV2;
+use crate::registry::lockout::record::DeviceV2;
 use crate::registry::outbox::MailV1;
 use crate::registry::refresh::FamilyV2;
 use crate::registry::reset::MailedV1;
@@ -48,16 +49,28 @@ pub(super) fn account(value: &[u8]) -> Result<Value, CodecError> {
 }
 
 pub(super) fn count(value: &[u8]) -> Result<Value, CodecError> {
-    let count: CountV1 = decode(value)?;
-    let devices: Vec<_> = count.devices.iter().map(|device| device.failures).collect();
+    let count: CountV2 = decode(value)?;
+    let device = |device: &DeviceV2| {
+        json!({
+            "family": device.family,
+            "used": time(u64::from(device.used_secs) * 1000),
+            "failures": device.failures,
+        })
+    };
+    let session_failures: Vec<_> = count.sessions.iter().map(|session| session.failures).collect();
     Ok(json!({
         "failures": count.failures,
         "consecutive": count.consecutive,
+        "device_consecutive": count.device_consecutive,
         "last": time(count.last_ms),
         "locked_until": time(count.locked_until_ms),
         "era": count.era,
         "known": count.known,
-        "device_failures": devices,
+        "devices": count.devices.iter().map(device).collect::<Vec<_>>(),
+        "device_epoch": count.device_epoch,
+        "session_failures": session_failures,
+        "failures_of_a_day": count.guesses_secs.len(),
+        "device_failures_of_a_day": count.device_guesses.len(),
         "mails": count.mails,
     }))
 }
@@ -152,7 +165,7 @@ mod tests {
             assert!(!text.contains("aGFzaA"), "{text}");
             let secrets: Vec<String> = match name(number).as_str() {
                 "account" => vec![hex(&AccountV2::read(schema, &value).unwrap().name_key)],
-                "lockout" => vec![hex(&CountV1::read(schema, &value).unwrap().devices[0].nonce)],
+                "lockout" => vec![hex(&CountV2::read(schema, &value).unwrap().name)],
                 "session" => vec![hex(&SessionV2::read(schema, &value).unwrap().digest)],
                 "family" => {
                     // It has ended, so that today's form has none of these.

@@ -2,7 +2,7 @@
 //! which one was swept and the other was not: expiry is not journalled.
 
 use crate::journal::format::codec::decode;
-use crate::registry::lockout::CountV1;
+use crate::registry::lockout::CountV2;
 use crate::registry::outbox::MailV1;
 use crate::registry::refresh::FamilyV2;
 use crate::registry::reset::MailedV1;
@@ -15,7 +15,7 @@ pub(super) const fn never(_: &[u8], _: Timestamp) -> bool {
 }
 
 pub(super) fn count(value: &[u8], at: Timestamp) -> bool {
-    decode::<CountV1>(value).is_ok_and(|count| count.may_be_forgotten(at))
+    decode::<CountV2>(value).is_ok_and(|count| count.may_be_forgotten(at))
 }
 
 pub(super) fn session(value: &[u8], at: Timestamp) -> bool {
