@@ -8,6 +8,7 @@ mod data;
 mod doctor;
 mod init;
 mod key;
+mod mail;
 mod new_directory;
 mod operate;
 mod serve;
@@ -89,6 +90,9 @@ enum Command {
     /// Run it as the user that owns the directory. Exits with 3 if there is neither a server nor a directory with data.
     #[command(subcommand)]
     Key(key::KeyCommand),
+    /// Test how mails are sent.
+    #[command(subcommand)]
+    Mail(mail::MailCommand),
     /// Show security events, or verify their log.
     #[command(subcommand)]
     Audit(audit::AuditCommand),
@@ -133,6 +137,7 @@ pub fn run() -> ExitCode {
         Some(Command::User(command)) => command.run(&cli),
         Some(Command::Session(command)) => command.run(&cli),
         Some(Command::Key(command)) => command.run(&cli),
+        Some(Command::Mail(command)) => command.run(&cli),
         Some(Command::Audit(command)) => command.run(&cli),
         Some(Command::Bench(command)) => command.run(&cli),
         Some(Command::Completions(completions)) => {

@@ -16,7 +16,7 @@ pub use origin::Origin;
 pub use reader::{ConfigFault, Reader};
 pub use sections::alert::{AlertHook, AlertLimits};
 pub use sections::http::ForwardedHeader;
-pub use sections::mail::{MailTransport, SmtpTls};
+pub use sections::mail::{MailTransport, Sender, SmtpTls};
 
 use crate::registry::{lockout, refresh, reset, session, throttle};
 use crate::system::scheduling::Machine;

@@ -65,6 +65,8 @@ pub struct Services {
     /// The thread of the throttle and of stuffing. The first engine runs its owners on it too, so that a request that asks
     /// both crosses threads once.
     pub(super) owners: Arbiter,
+    /// Mails that were dropped because their links had died.
+    pub(crate) dropped_mails: AtomicU64,
     stopping: AtomicBool,
     proxy_watch: Mutex<ProxyWatch>,
 }
@@ -133,6 +135,7 @@ impl Services {
             reputation_cache,
             everything_changed: Arc::default(),
             owners,
+            dropped_mails: AtomicU64::new(0),
             stopping: AtomicBool::new(false),
             proxy_watch: Mutex::default(),
             config,

@@ -15,7 +15,7 @@ use crate::registry::account::actor::{Alter, ById, Delete, List};
 use crate::registry::account::{AccountV2, Change, SignUp, SignedUp, Status};
 use crate::registry::lockout::actor::Clear;
 use crate::registry::outbox::Kind;
-use crate::registry::reset::Purpose;
+use crate::registry::reset::{Cause, Purpose};
 use crate::system::clock::Timestamp;
 use crate::value::account_name::NameKey;
 use crate::value::id::AccountId;
@@ -58,7 +58,7 @@ pub struct New<'a> {
     pub verified: bool,
 }
 
-/// Creates an account.
+/// Creates an account. Without a password, an invitation is mailed to its owner.
 pub async fn create(engine: &Engine, admin: &Admin, new: New<'_>) -> Result<AccountV2, FlowError> {
     let name = parse_name(new.email)?;
     let roles = roles(new.roles)?;
@@ -88,6 +88,9 @@ pub async fn create(engine: &Engine, admin: &Admin, new: New<'_>) -> Result<Acco
                 end_others_and_mailed(engine, account.account_id(), None).await?;
             }
             admin.record(engine, Event::AdminCreated, &account.account_id()).await;
+            if account.phc.is_none() {
+                mail_password_link(engine, &account).await?;
+            }
             Ok(account)
         }
         SignedUp::Taken(_) => Err(Refusal::EmailTaken.into()),
@@ -156,9 +159,22 @@ pub async fn revoke_sessions(engine: &Engine, admin: &Admin, id: AccountId) -> R
 /// Mails the owner of an account a link with which a new password can be set.
 pub async fn send_reset(engine: &Engine, admin: &Admin, id: AccountId) -> Result<(), FlowError> {
     let account = get(engine, admin, id).await?;
-    engine.mail_token(Addressee::owner(&account), Purpose::Reset, Kind::Reset).await?;
+    mail_password_link(engine, &account).await?;
     admin.record(engine, Event::ResetRequested, &id).await;
     Ok(())
+}
+
+/// Mails the owner of an account a link to set a password: an invitation, if the account has none yet.
+///
+/// Errors: [`Refusal::MailQuota`] if operators have sent this account too many within the hour.
+async fn mail_password_link(engine: &Engine, account: &AccountV2) -> Result<(), FlowError> {
+    let (purpose, kind) = match account.phc {
+        Some(_) => (Purpose::Reset, Kind::Reset),
+        None => (Purpose::Invitation, Kind::Invitation),
+    };
+    let to = Addressee::owner(account);
+    let is_sent = engine.mail_token(Cause::Operator, to, purpose, kind).await?;
+    if is_sent { Ok(()) } else { Err(Refusal::MailQuota.into()) }
 }
 
 /// Creates and publishes a new signing key. Returns its id, and the time from which it signs.

@@ -13,7 +13,7 @@ use crate::registry::account::AccountV2;
 use crate::registry::account::actor::{Find, Rehash};
 use crate::registry::lockout::{Attempt, AttemptOutcome, Begin, Finish, device};
 use crate::registry::outbox::Kind;
-use crate::registry::reset::Purpose;
+use crate::registry::reset::{Cause, Purpose};
 use crate::registry::stuffing::actor::{Look, Observe};
 use crate::registry::stuffing::{self, Reputation};
 use crate::registry::throttle::actor::Suspect;
@@ -213,7 +213,8 @@ impl Presented {
         }
         if settled.mail_owner {
             let owner = Addressee::of(account, &self.name, self.key);
-            Box::pin(engine.mail_token(owner, Purpose::Unlock, Kind::Lockout)).await?;
+            let cause = Cause::Warning(engine.mailing_network(client));
+            Box::pin(engine.mail_token(cause, owner, Purpose::Unlock, Kind::Lockout)).await?;
         }
         Ok(())
     }
@@ -247,17 +248,67 @@ impl Presented {
             Box::pin(engine.ask_unsealed(&engine.services.throttle, Suspect { network })).await?;
         }
         if observed.targeted {
-            Box::pin(self.warn_owner(engine, suspected())).await?;
+            let cause = Cause::Warning(engine.mailing_network(client));
+            Box::pin(self.warn_owner(engine, cause, suspected())).await?;
         }
         Ok(())
     }
 
     /// Mails the owner of an account that is tried from many networks.
-    async fn warn_owner(&self, engine: &Engine, suspected: Note) -> Result<(), FlowError> {
+    async fn warn_owner(&self, engine: &Engine, cause: Cause, suspected: Note) -> Result<(), FlowError> {
         let account = engine.accounts.ask(Find { name: self.key }).await?;
         engine.record(suspected.for_account(account.as_ref()).with_reason("one name from many networks"));
         let owner = Addressee::of(account.as_ref(), &self.name, self.key);
-        engine.post(owner, Kind::Targeted).await
+        engine.warn(cause, owner, Purpose::Unlock, Kind::Targeted).await
+    }
+}
+
+/// Checks the password of `account`, for a link that is not enough alone. `device` is the device cookie of the request.
+/// Guesses count like those at log-in.
+pub(super) async fn confirm_password_of(
+    engine: &Engine,
+    client: &Client,
+    account: &AccountV2,
+    password: &str,
+    device: Option<&str>,
+) -> Result<(), FlowError> {
+    let presented = Presented::new(engine, parse_name(&account.email)?, password, Known::Cookie(device));
+    let checked = presented.check(engine, client, std::future::pending::<()>()).await?;
+    let checked = engine.journal.open(checked).await?;
+    // The address may belong to another account by now.
+    if checked.account_id() != account.account_id() {
+        return Err(Refusal::InvalidCredentials.into());
+    }
+    Ok(())
+}
+
+/// Checks a password that an account had under an earlier address, against the PHC string that was kept. Guesses count for
+/// the earlier address alone, so that they lock nobody out of the present one.
+pub(super) async fn confirm_former_password(
+    engine: &Engine,
+    client: &Client,
+    former: AccountName,
+    password: &str,
+    phc: &str,
+) -> Result<(), FlowError> {
+    let presented = Presented::new(engine, former, password, Known::Cookie(None));
+    let begun = presented.begin_attempt(engine, client).await?;
+    let begun = engine.journal.open(begun).await?;
+    let attempt = begun.attempt;
+    let verified = engine.services.pool.verify(begun.place, presented.password.clone(), Some(phc)).await;
+    match verified {
+        Ok(verified) if verified.matches => {
+            engine.lockout.ask(Finish { attempt, outcome: AttemptOutcome::Succeeded }).await?;
+            presented.observe(engine, client, stuffing::Outcome::Succeeded).await
+        }
+        Ok(_) => {
+            presented.record_failure(engine, client, attempt, None).await?;
+            Err(Refusal::InvalidCredentials.into())
+        }
+        Err(shed) => {
+            engine.lockout.ask(Finish { attempt, outcome: AttemptOutcome::Returned }).await?;
+            Err(shed.into())
+        }
     }
 }
 

@@ -1,5 +1,6 @@
 //! One file per attack, written as the attacker.
 
+mod address_change;
 mod covering_tracks;
 mod csrf;
 mod gate;
@@ -8,6 +9,7 @@ mod kept_verdicts;
 mod known_passwords;
 mod lockout_evasion;
 mod lockout_model;
+mod mail_quota;
 mod offline_tokens;
 mod reset_abuse;
 mod session_theft;

@@ -15,9 +15,9 @@ use portcullis::journal::snapshot::proof::Form;
 use portcullis::registry::account::AccountV2;
 use portcullis::registry::account::record::AccountV1;
 use portcullis::registry::lockout::CountV1;
-use portcullis::registry::outbox::MailV1;
+use portcullis::registry::outbox::{MailV1, MailV2};
 use portcullis::registry::refresh::FamilyV1;
-use portcullis::registry::reset::MailedV1;
+use portcullis::registry::reset::{MailedV1, MailedV2};
 use portcullis::registry::session::SessionV1;
 use portcullis::registry::tables::kept;
 use portcullis::registry::throttle;
@@ -240,7 +240,9 @@ pub fn values() -> Reader {
             check::<SessionV1>(bytes),
             check::<FamilyV1>(bytes),
             check::<MailedV1>(bytes),
+            check::<MailedV2>(bytes),
             check::<MailV1>(bytes),
+            check::<MailV2>(bytes),
         ];
         believed.contains(&true)
     }

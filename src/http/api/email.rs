@@ -1,16 +1,19 @@
 //! `/v1/email/…`: proof of an e-mail address, and its change.
 
-use actix_web::{HttpResponse, web};
+use actix_web::cookie::Cookie;
+use actix_web::{FromRequest, HttpRequest, HttpResponse, web};
 use serde::Deserialize;
 use serde_json::json;
 
 use super::shared_body::{Email, Token};
 use crate::flow::client::Client;
+use crate::flow::email::{Link, Proof};
 use crate::flow::{email, mailed};
 use crate::http::body::Body;
 use crate::http::endpoint::{Eng, resource};
 use crate::http::rejection::Rejection;
-use crate::http::request::SignedIn;
+use crate::http::request::{Credentials, SignedIn, credentials, text};
+use crate::http::response::CookieName;
 
 pub(super) fn configure(config: &mut web::ServiceConfig) {
     config
@@ -52,24 +55,47 @@ async fn post_change(
         .respond(|()| HttpResponse::Accepted().json(json!({"status": "confirmation_sent"})))
 }
 
-/// A token that is good for one e-mail address only.
+/// A token that is good for one e-mail address only, and a password that may be needed with it.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct BoundToken {
     token: String,
     email: String,
+    password: Option<String>,
 }
 
-async fn post_confirm(engine: Eng, client: Client, body: Body) -> Result<HttpResponse, Rejection> {
+impl BoundToken {
+    fn link(&self) -> Link<'_> {
+        Link { token: &self.token, email: &self.email }
+    }
+}
+
+async fn post_confirm(
+    request: HttpRequest,
+    engine: Eng,
+    client: Client,
+    body: Body,
+) -> Result<HttpResponse, Rejection> {
     let read: BoundToken = body.json()?;
-    email::confirm(&engine, &client, &read.token, &read.email)
+    let identity;
+    let cookie = request.cookie(CookieName::Device.text(&engine));
+    let device = cookie.as_ref().map(Cookie::value).or_else(|| text(request.headers(), "x-device-token"));
+    let proof = match &read.password {
+        Some(password) => Proof::Password { password, device },
+        None if matches!(credentials(&request, &engine)?, Credentials::None) => Proof::None,
+        None => {
+            identity = SignedIn::extract(&request).await?;
+            Proof::Session(&identity)
+        }
+    };
+    email::confirm(&engine, &client, read.link(), proof)
         .await
         .respond(|()| HttpResponse::NoContent().finish())
 }
 
 async fn post_undo(engine: Eng, client: Client, body: Body) -> Result<HttpResponse, Rejection> {
     let read: BoundToken = body.json()?;
-    email::undo(&engine, &client, &read.token, &read.email)
+    email::undo(&engine, &client, read.link(), read.password.as_deref())
         .await
         .respond(|()| HttpResponse::NoContent().finish())
 }

@@ -24,4 +24,4 @@ pub mod record;
 pub mod state;
 
 pub use record::{AccountV2, Status};
-pub use state::{Accounts, Change, Refusal, SignUp, SignedUp};
+pub use state::{Accounts, Change, FormerChange, Refusal, SignUp, SignedUp};

@@ -1,6 +1,6 @@
 //! The whole rule of accounts. Knows no actor, file, clock or randomness.
 
-use super::record::{AccountV2, Status};
+use super::record::{AccountV2, FormerAddressV1, Status};
 use crate::registry::buckets::Buckets;
 use crate::registry::index::Index;
 use crate::registry::record::{self, Write};
@@ -64,6 +64,22 @@ pub struct Change {
     pub email: Option<(Box<str>, NameKey)>,
     /// Remove the password, so that it must be set by mail. Raises the epoch.
     pub clear_phc: bool,
+    /// What becomes of the memory of the address before.
+    pub former: Option<FormerChange>,
+}
+
+/// What a change does to the memory of the address that the account had before.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum FormerChange {
+    /// The present address becomes the former one: the change can be undone until a time, in milliseconds since 1970.
+    Keep {
+        /// When it can be undone no longer.
+        undo_end_ms: u64,
+    },
+    /// A password was set by a mail to the present address, so that undoing the change takes the former password too.
+    Settle,
+    /// The change was undone.
+    Forget,
 }
 
 /// Changes the account `id`.
@@ -191,6 +207,18 @@ impl Accounts {
         }
         next.email_verified |= change.verified;
         next.status = change.status.unwrap_or(next.status);
+        next.former = match change.former {
+            Some(FormerChange::Keep { undo_end_ms }) => {
+                let phc = account.phc.clone();
+                Some(Box::new(FormerAddressV1 { phc, undo_end_ms, is_settled: false }))
+            }
+            Some(FormerChange::Settle) => next.former.map(|mut former| {
+                former.is_settled = true;
+                former
+            }),
+            Some(FormerChange::Forget) => None,
+            None => next.former,
+        };
         if let Some((email, key)) = change.email {
             next.email = email;
             next.name_key = key.0;
@@ -402,6 +430,30 @@ mod tests {
         assert_eq!(accounts.release_unproven_address(other), Decision::unchanged(None));
         put(&mut accounts, given);
         assert!(accounts.find(name).is_none());
+    }
+
+    #[test]
+    fn the_former_password_is_remembered_until_the_change_is_undone() {
+        let mut accounts = Accounts::default();
+        let created = accounts.sign_up(sign_up(1, true), NOW);
+        put(&mut accounts, created);
+        let id = sign_up(1, true).id;
+        let former = |change: FormerChange| Change { former: Some(change), ..Change::default() };
+        let keep = Change { raise_epoch: true, ..former(FormerChange::Keep { undo_end_ms: 7 }) };
+        let reset = Change { phc: Some("new".into()), ..former(FormerChange::Settle) };
+        for (change, expected) in [
+            (former(FormerChange::Settle), None),
+            (keep, Some(("old", false))),
+            (Change { name: Some("Ada".into()), ..Change::default() }, Some(("old", false))),
+            (reset, Some(("old", true))),
+            (former(FormerChange::Forget), None),
+        ] {
+            let changed = accounts.alter(Alter { id, change });
+            let account = put(&mut accounts, changed).unwrap();
+            let kept =
+                account.former.as_ref().map(|former| (former.phc.as_deref().unwrap(), former.is_settled));
+            assert_eq!(kept, expected);
+        }
     }
 
     #[test]

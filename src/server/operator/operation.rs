@@ -109,9 +109,6 @@ async fn add_user(
     let operator = Admin::operator();
     let new = admin::New { email, password, roles, verified: true };
     let account = admin::create(engine, &operator, new).await?;
-    if password.is_none() {
-        admin::send_reset(engine, &operator, account.account_id()).await?;
-    }
     Ok(account_json(&account))
 }
 
