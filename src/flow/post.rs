@@ -89,14 +89,15 @@ impl Engine {
         (!is_exempt).then(|| Network::of(client.address))
     }
 
-    /// Mails a link for `purpose`. Returns whether the quotas of `cause` allow it; beyond them nothing is mailed.
+    /// Mails a link for `purpose`. Returns the id of the mail; `None` if the quotas of `cause` do not allow it, and nothing
+    /// is mailed.
     pub(super) async fn mail_token(
         &self,
         cause: Cause,
         to: Addressee,
         purpose: Purpose,
         kind: Kind,
-    ) -> Result<bool, FlowError> {
+    ) -> Result<Option<[u8; 16]>, FlowError> {
         self.mint_and_post(cause, to, purpose, kind, None).await
     }
 
@@ -132,7 +133,8 @@ impl Engine {
         next: &AccountName,
     ) -> Result<bool, FlowError> {
         let to = Addressee::owner(account).about(next.as_str());
-        self.mint_and_post(Cause::Owner, to, Purpose::EmailUndo, Kind::EmailUndo, Some(present)).await
+        let mail = self.mint_and_post(Cause::Owner, to, Purpose::EmailUndo, Kind::EmailUndo, Some(present));
+        Ok(mail.await?.is_some())
     }
 
     async fn mint_and_post(
@@ -142,7 +144,7 @@ impl Engine {
         purpose: Purpose,
         kind: Kind,
         bound_to: Option<&AccountName>,
-    ) -> Result<bool, FlowError> {
+    ) -> Result<Option<[u8; 16]>, FlowError> {
         let keys = &self.services.keys;
         // Records live in the slot of their account. After a change of address it differs from that of the name.
         let id = MailedId::mint(to.account.slot(), self.services.random.bytes()?);
@@ -170,13 +172,14 @@ impl Engine {
         let token =
             self.services.edge.write(&OpaqueToken { kind: TokenKind::Mailed, id, generation: 0, secret });
         let is_sent = minted != Minted::NotSent;
-        self.write_mail(to, kind, Some(&token), is_sent).await?;
-        Ok(is_sent)
+        let mail = self.write_mail(to, kind, Some(&token), is_sent).await?;
+        Ok(is_sent.then_some(mail))
     }
 
     /// Queues a mail without a token, which tells the owner of what was done with a credential of theirs.
     pub(super) async fn post(&self, to: Addressee, kind: Kind) -> Result<(), FlowError> {
-        self.write_mail(to, kind, None, true).await
+        self.write_mail(to, kind, None, true).await?;
+        Ok(())
     }
 
     /// Queues a mail without a token, which warns the owner of what a stranger does. `purpose` names the quota.
@@ -196,7 +199,8 @@ impl Engine {
             for_nobody: to.is_nobody,
         };
         let is_sent = self.mailed.ask(Charge { wish }).await?;
-        self.write_mail(to, kind, None, is_sent).await
+        self.write_mail(to, kind, None, is_sent).await?;
+        Ok(())
     }
 
     /// Returns the digest that mails to a domain are counted by.
@@ -204,14 +208,14 @@ impl Engine {
         short_digest(&self.services.keys.directory, &[b"mail domain", domain.as_bytes()])
     }
 
-    /// Queues a mail. If it must not be sent, the journal gains an entry all the same.
+    /// Queues a mail and returns its id. If it must not be sent, the journal gains an entry all the same.
     async fn write_mail(
         &self,
         to: Addressee,
         kind: Kind,
         token: Option<&str>,
         send: bool,
-    ) -> Result<(), FlowError> {
+    ) -> Result<[u8; 16], FlowError> {
         let id = MailedId::mint(to.account.slot(), self.services.random.bytes()?).to_bytes();
         let now = self.clock.now().as_millis();
         let sealed = token.map(|token| seal_token(&self.services.keys.outbox, id, token));
@@ -226,6 +230,7 @@ impl Engine {
             kid: KID,
             about: to.about,
         };
-        Ok(self.outbox.ask(Post { id, mail: send.then_some(mail) }).await?)
+        self.outbox.ask(Post { id, mail: send.then_some(mail) }).await?;
+        Ok(id)
     }
 }

@@ -33,16 +33,30 @@ const QUIT_TIMEOUT: Duration = Duration::from_secs(1);
 /// Returns the parameters of TLS to `host`. Its certificate must come from an authority of the PEM text `authorities`;
 /// without one, from an authority that the system trusts.
 ///
-/// Errors: `authorities` holds no certificate.
-pub fn tls_parameters(host: &str, authorities: Option<&str>) -> Result<TlsParameters, Error> {
+/// Errors: `authorities` holds no certificate, or one that is damaged.
+pub fn tls_parameters(host: &str, authorities: Option<&str>) -> Result<TlsParameters, TlsError> {
     let mut builder = TlsParameters::builder(host.to_owned());
     if let Some(pem) = authorities {
+        if !pem.contains("-----BEGIN CERTIFICATE-----") {
+            return Err(TlsError::NoCertificate);
+        }
         // Only these: a house that has an authority of its own does not expect the world's.
         builder = builder
             .certificate_store(CertificateStore::None)
             .add_root_certificate(Certificate::from_pem(pem.as_bytes())?);
     }
-    builder.build_rustls()
+    Ok(builder.build_rustls()?)
+}
+
+/// Why there can be no TLS to the mail server.
+#[derive(Debug, thiserror::Error)]
+pub enum TlsError {
+    /// The text has no certificate in PEM.
+    #[error("it holds no certificate in PEM form")]
+    NoCertificate,
+    /// A certificate is damaged, or the system's authorities cannot be used.
+    #[error(transparent)]
+    Unusable(#[from] Error),
 }
 
 /// A mail server, and how to connect to it.
@@ -291,6 +305,24 @@ mod tests {
             }
         });
         (port, calls)
+    }
+
+    #[test]
+    fn a_file_without_a_certificate_is_no_authority() {
+        assert!(tls_parameters("mail.test", None).is_ok());
+        let none = tls_parameters("mail.test", Some("house.test"));
+        assert!(matches!(none, Err(TlsError::NoCertificate)));
+        let damaged = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
+        assert!(matches!(tls_parameters("mail.test", Some(damaged)), Err(TlsError::Unusable(_))));
+    }
+
+    #[tokio::test]
+    async fn a_probe_logs_in_and_sends_nothing() {
+        over(server("NONE", "")).probe().await.unwrap();
+        let refused = over(server("AUTH", "535 5.7.8 wrong")).probe().await.unwrap_err();
+        assert!(refused.what.contains("535"), "{refused}");
+        // The server would refuse a mail, but none comes.
+        over(server("MAIL", "550 no")).probe().await.unwrap();
     }
 
     #[tokio::test]

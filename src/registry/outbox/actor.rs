@@ -1,7 +1,7 @@
 //! The mailbox around the [`Outbox`].
 
 use super::record::MailV2;
-use super::state::{DeliveryOutcome, Outbox};
+use super::state::{DeliveryOutcome, Fate, Outbox};
 pub use super::state::{Due, Post, Settle};
 use crate::journal::append::handle::Class;
 use crate::registry::{handles, reads, registry};
@@ -16,23 +16,25 @@ pub struct Blank;
 #[derive(Clone, Copy, Debug)]
 pub struct Waiting;
 
-/// Reads how often the delivery of a mail has failed; `None` if it waits no longer.
+/// Reads what has become of a mail.
 #[derive(Clone, Copy, Debug)]
-pub struct Tries {
+pub struct FateOf {
     /// The mail.
     pub id: [u8; 16],
 }
 
 handles!(Outbox {
     Post => (), Ordinary, |outbox, post, _| outbox.post(post);
-    Settle => (), by(class_of), |outbox, settle, now| outbox.settle(settle, now);
+    Settle => (), by(class_of), |outbox, settle, now| outbox.settle(settle, now), after |outbox, settle, (), _| {
+        outbox.note(*settle);
+    };
     Blank => (), Essential, |_, _, _| Outbox::blank();
 });
 
 reads!(Outbox {
     Due => Vec<MailV2>, |outbox, due, now| outbox.due(&due, now);
     Waiting => usize, |outbox, _, _| outbox.len();
-    Tries => Option<u32>, |outbox, tries, _| outbox.tries(tries.id);
+    FateOf => Fate, |outbox, fate_of, _| outbox.fate(fate_of.id);
 });
 
 /// Returns the class of journal space for the outcome of a delivery. The removal of a mail must be written, or the mail

@@ -1,6 +1,6 @@
 //! The whole rule of the outbox. Knows no actor, file, clock or randomness.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::time::Duration;
 
 use super::record::MailV2;
@@ -19,6 +19,9 @@ const GIVE_UP_AFTER: Duration = Duration::from_hours(72);
 const NOBODYS_MAX: usize = 10_000;
 /// The most mails that wait. Further ones are not written, unless they are urgent.
 const WAITING_MAX: usize = 100_000;
+
+/// How many mails that were refused for good are remembered, for an operator who waits for one.
+const REFUSED_KEPT: usize = 64;
 
 /// Posts a mail, or does the same work without one.
 #[derive(Clone, Debug)]
@@ -76,6 +79,22 @@ pub struct Outbox {
     heads: [BTreeSet<(u64, Box<str>)>; 2],
     /// The number of mails to nobody.
     nobodys: usize,
+    /// The last mails that were refused for good.
+    refused: VecDeque<[u8; 16]>,
+}
+
+/// What has become of a mail.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Fate {
+    /// It waits, after some failed tries.
+    Waits {
+        /// How many tries have failed.
+        tries: u32,
+    },
+    /// The mail server has taken it.
+    Sent,
+    /// The mail server has refused it for good.
+    Refused,
 }
 
 impl Outbox {
@@ -137,9 +156,21 @@ impl Outbox {
         found
     }
 
-    /// Returns how often the delivery of a mail has failed; `None` if it waits no longer.
-    pub fn tries(&self, id: [u8; 16]) -> Option<u32> {
-        self.by_id.get(&id).map(|mail| mail.tries)
+    /// Returns what has become of a mail that was posted a moment ago.
+    pub fn fate(&self, id: [u8; 16]) -> Fate {
+        match self.by_id.get(&id) {
+            Some(mail) => Fate::Waits { tries: mail.tries },
+            None if self.refused.contains(&id) => Fate::Refused,
+            None => Fate::Sent,
+        }
+    }
+
+    /// Remembers a mail that was refused for good, in memory alone.
+    pub fn note(&mut self, settle: Settle) {
+        if settle.outcome == DeliveryOutcome::Refused {
+            self.refused.push_back(settle.id);
+            self.refused.drain(..self.refused.len().saturating_sub(REFUSED_KEPT));
+        }
     }
 
     /// Decides what follows from a try. After a failure the mail is tried again in 30 s, and with twice the delay each

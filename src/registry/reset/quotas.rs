@@ -14,8 +14,8 @@ const HOUR: Duration = Duration::from_hours(1);
 pub const MAILS_OF_OPERATORS: usize = 10;
 /// The number of mails in an hour after which only the first mail to each account is sent.
 pub const MAILS_IN_ALL: usize = 1000;
-/// The most networks that are remembered. Beyond it others are not counted: the rate limit has let a hundred thousand
-/// networks through within the hour, and the quota of each recipient still holds.
+/// The most networks that are remembered, wider ones with them. Beyond it others are not counted: the rate limit has let
+/// tens of thousands of networks through within the hour, and the quota of each recipient still holds.
 pub const NETWORKS_MAX: usize = 100_000;
 /// The most domains that are remembered. Beyond it others are not counted.
 pub const DOMAINS_MAX: usize = 100_000;
@@ -98,9 +98,15 @@ impl Cause {
         }
     }
 
-    /// Returns the counter of the network that is charged. Warnings have one of their own.
-    fn network_counter(self) -> Option<(Network, bool)> {
-        Some((self.network()?, matches!(self, Self::Warning(_))))
+    /// Returns the counters of the network that is charged and of the wider ones around it, each with its share of the
+    /// limit: the owner of a /48 has 65,536 networks of /64. Warnings have counters of their own.
+    fn network_counters(self, limits: MailLimits) -> impl Iterator<Item = ((Network, bool), usize)> {
+        let is_warning = matches!(self, Self::Warning(_));
+        let around = self.network().into_iter().flat_map(Network::around);
+        around.map(move |network| {
+            let most = limits.per_network.saturating_mul(network.width.multiple());
+            ((network, is_warning), most as usize)
+        })
     }
 
     const fn is_stranger(self) -> bool {
@@ -198,14 +204,17 @@ impl Quotas {
 
     /// Counts a request of the network in `cause`, whether or not there was an account and a mail.
     pub fn count_asked(&mut self, cause: Cause, limits: MailLimits, now: Timestamp) {
-        let Some(key) = cause.network_counter() else { return };
-        if self.networks.len() >= NETWORKS_MAX && !self.networks.contains_key(&key) {
-            // The sweep makes room. Making room here would cost each request a scan of all networks.
-            return;
-        }
-        let asked = self.networks.entry(key).or_default();
-        asked.retain(|at| is_lately(*at, now));
-        if asked.len() < limits.per_network as usize {
+        for (key, most) in cause.network_counters(limits) {
+            if self.networks.len() >= NETWORKS_MAX && !self.networks.contains_key(&key) {
+                // The sweep makes room. Making room here would cost each request a scan of all networks.
+                continue;
+            }
+            let asked = self.networks.entry(key).or_default();
+            asked.retain(|at| is_lately(*at, now));
+            if asked.len() >= most {
+                // Its share is used up. More of it must not use up what the wider network is left with.
+                return;
+            }
             asked.push(now);
         }
     }
@@ -237,9 +246,10 @@ impl Quotas {
     }
 
     fn admits_network(&self, cause: Cause, limits: MailLimits, now: Timestamp) -> bool {
-        let Some(key) = cause.network_counter() else { return true };
-        let asked = self.networks.get(&key).into_iter().flatten();
-        asked.filter(|at| is_lately(**at, now)).count() < limits.per_network as usize
+        cause.network_counters(limits).all(|(key, most)| {
+            let asked = self.networks.get(&key).into_iter().flatten();
+            asked.filter(|at| is_lately(**at, now)).count() < most
+        })
     }
 
     fn is_domain_full(&self, domain: [u8; 8], limits: MailLimits, now: Timestamp) -> bool {
