@@ -20,9 +20,6 @@ pub type Decision<V> = record::Decision<MailedV2, V>;
 const NOBODYS_MAX: usize = 50_000;
 /// How long a change of the address can be undone.
 pub const UNDO_FOR: Duration = Duration::from_hours(72);
-/// How long one token is mailed again before another takes its place, at least. Each mail with it extends its life, so
-/// that without this a stranger who asks again and again would keep the link of an old mail alive.
-const SAME_FOR: Duration = Duration::from_hours(24);
 
 /// The lifetimes of tokens, and the quotas of mails.
 #[derive(Clone, Copy, Debug)]
@@ -312,12 +309,13 @@ fn is_valid(before: &MailedV2, mint: &Mint, now: Timestamp) -> bool {
         && before.bound_to == mint.bound_to
 }
 
-/// Says whether `before` can be mailed again in place of a new token with a life of `life`.
+/// Says whether `before` can be mailed again in place of a new token with a life of `life`. No token is mailed again once
+/// it is as old as that: otherwise a stranger who asks again and again would keep the link of an old mail alive.
 fn is_same(before: &MailedV2, mint: &Mint, life: Duration, now: Timestamp) -> bool {
     is_valid(before, mint, now)
         && before.kid == mint.kid
         && before.is_nobodys() == mint.for_nobody
-        && now.since(Timestamp(before.minted_ms)) < life.max(SAME_FOR)
+        && now.since(Timestamp(before.minted_ms)) < life
 }
 
 #[cfg(test)]
