@@ -60,12 +60,12 @@ pub struct Wish {
 #[derive(Clone, Copy, Debug)]
 pub struct MailLimits {
     /// The most mails to one account in an hour, for each purpose.
-    pub per_recipient: u32,
+    pub recipient: u32,
     /// The most mails that one network may ask for in an hour; and the most warnings that it may cause by wrong passwords,
     /// which are counted apart, so that it cannot use them up first.
-    pub per_network: u32,
+    pub network: u32,
     /// The most mails to one domain in an hour. Beyond it only the first mail to each account is sent.
-    pub per_domain: u32,
+    pub domain: u32,
 }
 
 /// What a counter of recipients is kept for.
@@ -104,7 +104,7 @@ impl Cause {
         let is_warning = matches!(self, Self::Warning(_));
         let around = self.network().into_iter().flat_map(Network::around);
         around.map(move |network| {
-            let most = limits.per_network.saturating_mul(network.width.multiple());
+            let most = limits.network.saturating_mul(network.width.multiple());
             ((network, is_warning), most as usize)
         })
     }
@@ -148,7 +148,7 @@ impl Quotas {
     pub fn admits(&self, wish: &Wish, limits: MailLimits, now: Timestamp) -> bool {
         let sent = self.sent_to(wish.recipient, wish, wish.cause.counter());
         let sent: Vec<&Sent> = sent.filter(|(at, _)| is_lately(*at, now)).collect();
-        let per_recipient = limits.per_recipient as usize;
+        let per_recipient = limits.recipient as usize;
         let has_slot = match wish.cause {
             Cause::Operator => return sent.len() < MAILS_OF_OPERATORS,
             Cause::Owner => return sent.len() < per_recipient,
@@ -255,7 +255,7 @@ impl Quotas {
     fn is_domain_full(&self, domain: [u8; 8], limits: MailLimits, now: Timestamp) -> bool {
         self.domains
             .get(&domain)
-            .is_some_and(|(began, count)| is_lately(*began, now) && *count >= limits.per_domain)
+            .is_some_and(|(began, count)| is_lately(*began, now) && *count >= limits.domain)
     }
 
     fn in_all(&self, now: Timestamp) -> usize {

@@ -51,9 +51,9 @@ impl Limits {
 
     const fn mails(&self) -> MailLimits {
         MailLimits {
-            per_recipient: self.mails_per_hour,
-            per_network: self.mails_per_network,
-            per_domain: self.mails_per_domain,
+            recipient: self.mails_per_hour,
+            network: self.mails_per_network,
+            domain: self.mails_per_domain,
         }
     }
 }

@@ -40,9 +40,9 @@ fn numbered(number: u64) -> [u8; 14] {
     random
 }
 
-fn network(number: u32) -> Option<Network> {
-    // Each in a /24 of its own.
-    Some(Network::of(Ipv4Addr::from_bits(number << 8).into()))
+/// Returns a network in a /24 of its own.
+fn network(number: u32) -> Network {
+    Network::of(Ipv4Addr::from_bits(number << 8).into())
 }
 
 fn wish(number: u8, purpose: Purpose) -> Mint {
@@ -164,8 +164,9 @@ fn a_link_that_was_mailed_is_ended_by_nothing_but_its_end() {
 #[test]
 fn one_mail_of_the_hour_is_kept_for_a_network_that_has_not_asked() {
     let mut mailed = mailed();
-    let from = |number, network| Mint { cause: Cause::Stranger(network), ..wish(number, Purpose::Reset) };
-    let near = Some(Network::of(Ipv4Addr::from_bits((1 << 8) + 9).into()));
+    let from =
+        |number, network| Mint { cause: Cause::Stranger(Some(network)), ..wish(number, Purpose::Reset) };
+    let near = Network::of(Ipv4Addr::from_bits((1 << 8) + 9).into());
     let mut sent = |network| asks(&mut mailed, &from(1, network), START);
     assert!(sent(network(1)));
     assert!(sent(network(1)));
@@ -192,7 +193,7 @@ fn an_address_has_a_quota_whoever_asks_for_it() {
     let by = |number: u64| Mint {
         account: AccountId::mint(Slot::FIRST, numbered(number)),
         bound_to: Some([7; 16]),
-        cause: Cause::Asker(network(number as u32)),
+        cause: Cause::Asker(Some(network(number as u32))),
         ..wish(1, Purpose::EmailChange)
     };
     assert_eq!((0..9).filter(|number| asks(&mut mailed, &by(*number), START)).count(), 3);
@@ -207,7 +208,7 @@ fn a_network_causes_ten_mails_an_hour_and_its_warnings_are_counted_apart() {
         cause,
         ..wish(1, purpose)
     };
-    let asked = Cause::Stranger(network(1));
+    let asked = Cause::Stranger(Some(network(1)));
     let purposes = [Purpose::Reset, Purpose::Verify];
     let sent = (0..40_u64).filter(|number| {
         let purpose = purposes[*number as usize % 2];
@@ -221,7 +222,7 @@ fn a_network_causes_ten_mails_an_hour_and_its_warnings_are_counted_apart() {
     });
     let sent = sent.count();
     assert!((1..80).contains(&sent), "{sent}");
-    let warned = Cause::Warning(network(1));
+    let warned = Cause::Warning(Some(network(1)));
     let sent = (0..40).filter(|number| asks(&mut mailed, &to(*number, warned, Purpose::Unlock), START));
     assert_eq!(sent.count(), 10);
 }
@@ -255,7 +256,8 @@ fn a_flood_holds_back_no_first_mail_of_an_account() {
 #[test]
 fn only_the_sweep_clears_a_full_table_of_networks() {
     let mut mailed = mailed();
-    let by = |number| Mint { cause: Cause::Stranger(network(number)), ..wish(1, Purpose::Reset) }.wish();
+    let by =
+        |number| Mint { cause: Cause::Stranger(Some(network(number))), ..wish(1, Purpose::Reset) }.wish();
     // Each with the /24 around it.
     (0..NETWORKS_MAX as u32 / 2).for_each(|number| mailed.count(&by(number), false, START));
     let later = START + HOUR;
@@ -365,7 +367,9 @@ fn the_newest_token_of_a_use_is_found_in_whatever_order_records_are_read_back() 
     };
     for order in [[1, 2], [2, 1]] {
         let mut mailed = mailed();
-        order.into_iter().for_each(|number| mailed.apply(Write::Put(token(number, number.into()))));
+        for number in order {
+            mailed.apply(Write::Put(token(number, number.into())));
+        }
         let newest = mailed.newest(AccountId::from_bytes([0; 16]).unwrap(), Purpose::Reset);
         assert_eq!(newest.map(|token| token.minted_ms), Some(2));
     }
