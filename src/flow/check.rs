@@ -18,7 +18,7 @@ use crate::registry::lockout::{
     Attempt, AttemptOutcome, Begin, Caller, Device, DeviceCookie, Finish, Refused,
 };
 use crate::registry::outbox::Kind;
-use crate::registry::reset::Purpose;
+use crate::registry::reset::{Cause, Purpose};
 use crate::registry::stuffing::actor::{Look, Observe};
 use crate::registry::stuffing::{self, Reputation};
 use crate::registry::throttle::actor::Suspect;
@@ -175,21 +175,7 @@ impl Presented {
         recognised: Recognised,
         hung_up: &mut HangUp,
     ) -> Result<Sealed<Checked>, FlowError> {
-        let mut turn = tokio::select! {
-            biased;
-            turn = Turn::take(engine, self.key, recognised.party()) => turn?,
-            () = hung_up.happens() => return Err(Fault::HungUp.into()),
-        };
-        let begun = loop {
-            match self.begin_attempt(engine, client, recognised.caller, &turn).await? {
-                Some(begun) => break begun,
-                None => tokio::select! {
-                    biased;
-                    () = turn.step_back() => {}
-                    () = hung_up.happens() => return Err(Fault::HungUp.into()),
-                },
-            }
-        };
+        let (begun, turn) = self.begin_in_turn(engine, client, &recognised, hung_up).await?;
         // The charge becomes durable while the hash is made, or with its result: no answer leaves before that.
         let checked = begun.then(async |begun| {
             let ToCheck { account, cost } = match recognised.looked_up {
@@ -205,6 +191,84 @@ impl Presented {
             if is_gone { Err(Fault::HungUp.into()) } else { checked }
         });
         Ok(checked.await?.map(|(_, checked)| checked))
+    }
+
+    /// Checks the password like [`Presented::check`] on the actors' thread, where it is settled also if the client hangs
+    /// up.
+    async fn check_on_owner_thread(self, engine: &Engine, client: &Client) -> Result<AccountV2, FlowError> {
+        // The sender is dropped with this request, wherever it ends.
+        let (_waiting, mut hung_up) = HangUp::watch();
+        let work = async move |engine: &Engine, client: &Client| {
+            let recognised = self.recognise(engine).await?;
+            self.check(engine, client, recognised, &mut hung_up).await
+        };
+        let checked = engine.itself()?.on_owner_thread_for(client, work).await??;
+        Ok(engine.journal.open(checked).await?.account)
+    }
+
+    /// Checks the password against a string that the name's account no longer has.
+    async fn check_former(
+        &self,
+        engine: &Engine,
+        client: &Client,
+        phc: &str,
+        hung_up: &mut HangUp,
+    ) -> Result<Sealed<()>, FlowError> {
+        let recognised = Recognised { caller: Caller::Stranger, looked_up: None };
+        let (begun, turn) = self.begin_in_turn(engine, client, &recognised, hung_up).await?;
+        let checked = begun.then(async |begun| {
+            let pool = &engine.services.pool;
+            let password = self.password.clone();
+            let verified =
+                pool.verify_unless(begun.place, password, Some(phc), None, hung_up.happens()).await;
+            let in_flight = u32::try_from(turn.others().1).unwrap_or(u32::MAX);
+            let finish = |outcome| Finish { attempt: begun.attempt, outcome, device: None, in_flight };
+            match verified {
+                Ok(verified) if verified.matches => {
+                    let settled = engine.lockout.ask_sealed(finish(AttemptOutcome::Succeeded)).await?;
+                    self.observe(engine, client, stuffing::Outcome::Succeeded).await?;
+                    Ok(settled.map(|_| ()))
+                }
+                Ok(_) => {
+                    let failed = finish(AttemptOutcome::Failed { known: false });
+                    self.record_failure(engine, client, failed, None).await?;
+                    Err(FlowError::from(Refusal::InvalidCredentials))
+                }
+                Err(unverified) => {
+                    engine.lockout.ask(finish(AttemptOutcome::Returned)).await?;
+                    match unverified {
+                        Unverified::Shed(shed) => Err(shed.into()),
+                        Unverified::Withdrawn => Err(Fault::HungUp.into()),
+                    }
+                }
+            }
+        });
+        Ok(checked.await?.map(|(_, ())| ()))
+    }
+
+    /// Waits for a turn among the attempts at the name, then charges the name for this one.
+    async fn begin_in_turn<'a>(
+        &self,
+        engine: &'a Engine,
+        client: &Client,
+        recognised: &Recognised,
+        hung_up: &mut HangUp,
+    ) -> Result<(Sealed<BegunAttempt>, Turn<'a>), FlowError> {
+        let mut turn = tokio::select! {
+            biased;
+            turn = Turn::take(engine, self.key, recognised.party()) => turn?,
+            () = hung_up.happens() => return Err(Fault::HungUp.into()),
+        };
+        loop {
+            match self.begin_attempt(engine, client, recognised.caller, &turn).await? {
+                Some(begun) => return Ok((begun, turn)),
+                None => tokio::select! {
+                    biased;
+                    () = turn.step_back() => {}
+                    () = hung_up.happens() => return Err(Fault::HungUp.into()),
+                },
+            }
+        }
     }
 
     /// Charges the account name for an attempt, as if the password were wrong. Returns `None` if others at the name must
@@ -344,7 +408,8 @@ impl Presented {
         }
         if settled.mail_owner {
             let owner = Addressee::of(account, &self.name, self.key);
-            Box::pin(engine.mail_token(owner, Purpose::Unlock, Kind::Lockout)).await?;
+            let cause = Cause::Warning(engine.mailing_network(client));
+            Box::pin(engine.mail_token(cause, owner, Purpose::Unlock, Kind::Lockout)).await?;
         }
         Ok(())
     }
@@ -378,24 +443,61 @@ impl Presented {
             Box::pin(engine.ask_unsealed(&engine.services.throttle, Suspect { network })).await?;
         }
         if observed.targeted {
-            Box::pin(self.warn_owner(engine, suspected())).await?;
+            let cause = Cause::Warning(engine.mailing_network(client));
+            Box::pin(self.warn_owner(engine, cause, suspected())).await?;
         }
         Ok(())
     }
 
     /// Mails the owner of an account that is tried from many networks.
-    async fn warn_owner(&self, engine: &Engine, suspected: Note) -> Result<(), FlowError> {
+    async fn warn_owner(&self, engine: &Engine, cause: Cause, suspected: Note) -> Result<(), FlowError> {
         let account = engine.accounts.ask(Find { name: self.key }).await?;
         engine.record(suspected.for_account(account.as_ref()).with_reason("one name from many networks"));
         let owner = Addressee::of(account.as_ref(), &self.name, self.key);
-        engine.post(owner, Kind::Targeted).await
+        engine.warn(cause, owner, Purpose::Unlock, Kind::Targeted).await
     }
+}
+
+/// Checks the password of `account`, for a link that is not enough alone. `devices` are the device tokens of the request.
+/// Guesses count like those at log-in.
+pub(super) async fn confirm_password_of(
+    engine: &Engine,
+    client: &Client,
+    account: &AccountV2,
+    password: &str,
+    devices: [Option<&str>; 2],
+) -> Result<(), FlowError> {
+    let presented = Presented::new(engine, parse_name(&account.email)?, password, Known::Devices(devices));
+    let checked = presented.check_on_owner_thread(engine, client).await?;
+    // The address may belong to another account by now.
+    if checked.account_id() != account.account_id() {
+        return Err(Refusal::InvalidCredentials.into());
+    }
+    Ok(())
+}
+
+/// Checks a password that an account had under an earlier address, against the PHC string that was kept. Guesses count for
+/// the earlier address alone, so that they lock nobody out of the present one.
+pub(super) async fn confirm_former_password(
+    engine: &Engine,
+    client: &Client,
+    former: AccountName,
+    password: &str,
+    phc: &str,
+) -> Result<(), FlowError> {
+    let presented = Presented::new(engine, former, password, Known::Devices([None; 2]));
+    let phc = phc.to_owned();
+    // The sender is dropped with this request, wherever it ends.
+    let (_waiting, mut hung_up) = HangUp::watch();
+    let work = async move |engine: &Engine, client: &Client| {
+        presented.check_former(engine, client, &phc, &mut hung_up).await
+    };
+    let checked = engine.itself()?.on_owner_thread_for(client, work).await??;
+    Ok(engine.journal.open(checked).await?)
 }
 
 /// Asks for the password of `identity` again, before a change that a stolen session must not be able to make. Returns
 /// its account as it is now.
-///
-/// The check runs on the actors' thread, where it is settled also if the client hangs up.
 pub(super) async fn confirm_password(
     engine: &Engine,
     client: &Client,
@@ -404,14 +506,7 @@ pub(super) async fn confirm_password(
 ) -> Result<AccountV2, FlowError> {
     let name = parse_name(&identity.account.email)?;
     let presented = Presented::new(engine, name, password, Known::Session(identity.sid()));
-    // The sender is dropped with this request, wherever it ends.
-    let (_waiting, mut hung_up) = HangUp::watch();
-    let work = async move |engine: &Engine, client: &Client| {
-        let recognised = presented.recognise(engine).await?;
-        presented.check(engine, client, recognised, &mut hung_up).await
-    };
-    let checked = engine.itself()?.on_owner_thread_for(client, work).await??;
-    let account = engine.journal.open(checked).await?.account;
+    let account = presented.check_on_owner_thread(engine, client).await?;
     // The address may belong to another account by now.
     if account.account_id() != identity.account.account_id() {
         return Err(Refusal::Unauthenticated.into());

@@ -6,6 +6,7 @@ pub mod admission;
 pub mod authenticate;
 mod check;
 pub mod client;
+pub(crate) mod delivery;
 pub mod devices;
 pub mod email;
 pub mod gate;

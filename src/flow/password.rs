@@ -14,15 +14,14 @@ use super::sign_up::{new_password, parse_password};
 use crate::audit::event::Event;
 use crate::engine::Engine;
 use crate::password::{Advice, Lane};
-use crate::registry::account::Change;
 use crate::registry::account::actor::{Alter, Find};
+use crate::registry::account::{Change, FormerChange};
 use crate::registry::lockout::actor::Clear;
 use crate::registry::outbox::Kind;
-use crate::registry::reset::Purpose;
 use crate::registry::reset::actor::Peek;
+use crate::registry::reset::{Cause, Purpose};
 use crate::registry::throttle::class::Class;
 use crate::value::account_name::{NAME_BYTES_MAX, NameError, NameKey};
-use crate::value::network::Network;
 
 /// Mails a link with which a new password can be set. Any address gets the same answer, steps and commits.
 pub async fn forgot(engine: &Engine, client: &Client, email: &str) -> Outcome<()> {
@@ -32,18 +31,10 @@ pub async fn forgot(engine: &Engine, client: &Client, email: &str) -> Outcome<()
             let key = name.key(&engine.services.keys.directory);
             let account = engine.accounts.ask(Find { name: key }).await?;
             engine.record(client.note(Event::ResetRequested).for_account(account.as_ref()));
-            // A network that is exempt from the throttle has no quota of mails either: a gateway of ours sends the
-            // requests of many clients.
-            let exempt = engine
-                .services
-                .config
-                .throttle
-                .exempt
-                .iter()
-                .any(|net| net.contains(&client.address.to_canonical()));
-            let network = (!exempt).then(|| Network::of(client.address));
-            let to = Addressee::of(account.as_ref(), &name, key);
-            engine.mail_token_asked_by(network, to, Purpose::Reset, Kind::Reset).await
+            let cause = Cause::Stranger(engine.mailing_network(client));
+            let to = Addressee::of_active(account.as_ref(), &name, key);
+            engine.mail_token(cause, to, Purpose::Reset, Kind::Reset).await?;
+            Ok(())
         })
         .await
 }
@@ -68,6 +59,8 @@ pub async fn reset(engine: &Engine, client: &Client, token: &str, password: &str
                 if_epoch: Some(token.auth_epoch),
                 // The holder of the token reads mail to this address.
                 verified: true,
+                // Who reads the mail to the address before must know more than that from now on.
+                former: Some(FormerChange::Settle),
                 ..Change::default()
             };
             let account =

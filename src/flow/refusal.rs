@@ -37,6 +37,10 @@ pub enum Refusal {
     EmailTaken,
     #[error("the e-mail address was changed in the last three days")]
     EmailChangedLately,
+    #[error("this account was sent too many links within the hour; wait, or use one of those")]
+    MailQuota,
+    #[error("the link needs a session of the account or its password too")]
+    ProofNeeded,
     #[error("no such refresh token")]
     InvalidRefreshToken,
     #[error("the refresh token was used before")]

@@ -11,7 +11,7 @@ use crate::engine::Engine;
 use crate::password::{Lane, Password, QueueKey};
 use crate::registry::account::{SignUp, SignedUp};
 use crate::registry::outbox::Kind;
-use crate::registry::reset::Purpose;
+use crate::registry::reset::{Cause, Purpose};
 use crate::registry::throttle::class::Class;
 use crate::value::id::AccountId;
 
@@ -61,7 +61,9 @@ pub async fn sign_up(
                 }
                 SignedUp::Created(account) => {
                     engine.record(client.note(Event::SignedUp).for_account(Some(&account)));
-                    engine.mail_token(Addressee::owner(&account), Purpose::Verify, Kind::Verify).await?;
+                    let cause = Cause::Stranger(engine.mailing_network(client));
+                    let to = Addressee::owner(&account);
+                    engine.mail_token(cause, to, Purpose::Verify, Kind::Verify).await?;
                     Ok(Done::Mailed)
                 }
                 SignedUp::Taken(_) if !engine.services.config.signup.verify_email => {
@@ -69,7 +71,8 @@ pub async fn sign_up(
                 }
                 SignedUp::Taken(account) => {
                     engine.record(client.note(Event::SignUpTaken).for_account(Some(&account)));
-                    engine.mail_holder(&account).await?;
+                    let cause = Cause::Stranger(engine.mailing_network(client));
+                    engine.mail_holder(cause, &account).await?;
                     Ok(Done::Mailed)
                 }
             }

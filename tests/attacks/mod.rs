@@ -1,5 +1,6 @@
 //! One file per attack, written as the attacker.
 
+mod address_change;
 mod connection_hogging;
 mod cookie_tossing;
 mod costly_passwords;
@@ -17,6 +18,7 @@ mod known_passwords;
 mod lane_for_sale;
 mod lockout_evasion;
 mod lockout_model;
+mod mail_quota;
 mod offline_tokens;
 mod parallel_log_ins;
 mod raw_http;

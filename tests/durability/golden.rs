@@ -5,11 +5,11 @@ use portcullis::registry::account::record::{AccountV1, FormerAddressV1};
 use portcullis::registry::account::{AccountV2, Status};
 use portcullis::registry::lockout::record::{DeviceGuessV1, DeviceV1, DeviceV2, NoticeV1, SessionFailuresV1};
 use portcullis::registry::lockout::{CountV1, CountV2};
-use portcullis::registry::outbox::{Kind, MailV1};
+use portcullis::registry::outbox::{Kind, MailV1, MailV2};
 use portcullis::registry::record::Record;
 use portcullis::registry::refresh::record::{FamilyV1, SpentByV1, SpentV1, SpentV2};
 use portcullis::registry::refresh::{Audience, Cause, FamilyV2};
-use portcullis::registry::reset::{MailedV1, Purpose};
+use portcullis::registry::reset::{MailedV1, MailedV2, Purpose};
 use portcullis::registry::session::SessionV2;
 use portcullis::registry::session::record::SessionV1;
 use portcullis::value::id::{AccountId, FamilyId};
@@ -335,6 +335,14 @@ fn count_v2() -> CountV2 {
     }
 }
 
+fn mailed_v2() -> MailedV2 {
+    MailedV2 { kid: 20, bound_to: Some([21; 16]), ..mailed().into() }
+}
+
+fn mail_v2() -> MailV2 {
+    MailV2 { kid: 22, about: Some("e***@example.org".into()), ..mail().into() }
+}
+
 /// Checks that `value` still has the bytes of its golden file, and reads back from them.
 fn check_v2<T: Stored + PartialEq + std::fmt::Debug>(name: &str, value: &T) {
     let path = format!("{}/{PATH_V2}/{name}.txt", env!("CARGO_MANIFEST_DIR"));
@@ -410,6 +418,10 @@ fn records_of_the_second_schema_keep_their_bytes_and_the_first_is_read_as_the_se
         ..count_v2()
     };
     check_upcast(&count(), &no_devices);
+    check_v2("mailed", &mailed_v2());
+    check_upcast(&mailed(), &MailedV2 { kid: 0, bound_to: None, ..mailed_v2() });
+    check_v2("mail", &mail_v2());
+    check_upcast(&mail(), &MailV2 { kid: 1, about: None, ..mail_v2() });
 }
 
 #[test]

@@ -15,10 +15,10 @@ use portcullis::journal::snapshot::proof::Form;
 use portcullis::registry::account::AccountV2;
 use portcullis::registry::account::record::AccountV1;
 use portcullis::registry::lockout::{CountV1, CountV2};
-use portcullis::registry::outbox::MailV1;
+use portcullis::registry::outbox::{MailV1, MailV2};
 use portcullis::registry::refresh::FamilyV2;
 use portcullis::registry::refresh::record::FamilyV1;
-use portcullis::registry::reset::MailedV1;
+use portcullis::registry::reset::{MailedV1, MailedV2};
 use portcullis::registry::session::SessionV2;
 use portcullis::registry::session::record::SessionV1;
 use portcullis::registry::tables::kept;
@@ -245,7 +245,9 @@ pub fn values() -> Reader {
             check::<FamilyV1>(bytes),
             check::<FamilyV2>(bytes),
             check::<MailedV1>(bytes),
+            check::<MailedV2>(bytes),
             check::<MailV1>(bytes),
+            check::<MailV2>(bytes),
         ];
         believed.contains(&true)
     }

@@ -1,5 +1,7 @@
 //! `/metrics`: figures for operators. `README.md` beside this file explains each of them.
 
+use std::sync::atomic::Ordering;
+
 use actix_web::http::header::CONTENT_TYPE;
 use actix_web::{HttpResponse, web};
 use prometheus_client::encoding::text::encode;
@@ -125,6 +127,8 @@ async fn metrics(engine: &Engine) -> String {
         "1 while ordinary events are only counted, since space is low",
         u64::from(engine.services.audit.log.is_low()),
     );
+    let dropped = engine.services.dropped_mails.load(Ordering::Relaxed);
+    gauge("mail_dropped", "Mails dropped since the start because their links had died", dropped);
     let (failing, lost) = engine.services.audit.log.trouble();
     gauge("audit_failing", "1 while the log of security events cannot be written", u64::from(failing));
     gauge("audit_lost", "Events that are not in the log of security events", lost);

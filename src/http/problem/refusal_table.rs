@@ -75,6 +75,17 @@ fn refused(refusal: &Refusal, engine: &Engine) -> Problem {
             "email_changed_lately",
             "The e-mail address was changed in the last three days, and that can still be undone; try again later.",
         ),
+        Refusal::MailQuota => Problem::new(
+            409,
+            "mail_quota",
+            "This account was sent too many links within the hour; wait, or let its owner use one of those.",
+        ),
+        Refusal::ProofNeeded => Problem::new(
+            401,
+            "proof_needed",
+            "The link is not enough: log in to its account, or send `password` with it.",
+        )
+        .with_challenge(),
         Refusal::InvalidRefreshToken => {
             Problem::new(401, "invalid_refresh_token", "The refresh token is not valid; log in again.")
                 .with_challenge()

@@ -10,9 +10,9 @@ use crate::password::phc::Phc;
 use crate::registry::account::AccountV2;
 use crate::registry::lockout::CountV2;
 use crate::registry::lockout::record::DeviceV2;
-use crate::registry::outbox::MailV1;
+use crate::registry::outbox::MailV2;
 use crate::registry::refresh::FamilyV2;
-use crate::registry::reset::MailedV1;
+use crate::registry::reset::MailedV2;
 use crate::registry::session::SessionV2;
 use crate::system::clock::Timestamp;
 use crate::value::account_name::masked;
@@ -112,7 +112,7 @@ pub(super) fn family(value: &[u8]) -> Result<Value, CodecError> {
 }
 
 pub(super) fn mailed(value: &[u8]) -> Result<Value, CodecError> {
-    let mailed: MailedV1 = decode(value)?;
+    let mailed: MailedV2 = decode(value)?;
     Ok(json!({
         "account": hex(&mailed.account),
         "purpose": format!("{:?}", mailed.purpose),
@@ -120,11 +120,13 @@ pub(super) fn mailed(value: &[u8]) -> Result<Value, CodecError> {
         "global_epoch": mailed.global_epoch,
         "minted": time(mailed.minted_ms),
         "ends": time(mailed.end_ms),
+        "kid": mailed.kid,
+        "is_bound": mailed.bound_to.is_some(),
     }))
 }
 
 pub(super) fn mail(value: &[u8]) -> Result<Value, CodecError> {
-    let mail: MailV1 = decode(value)?;
+    let mail: MailV2 = decode(value)?;
     Ok(json!({
         "to": masked(&mail.to),
         "kind": format!("{:?}", mail.kind),
@@ -132,6 +134,8 @@ pub(super) fn mail(value: &[u8]) -> Result<Value, CodecError> {
         "written": time(mail.written_ms),
         "next": time(mail.next_ms),
         "tries": mail.tries,
+        "kid": mail.kid,
+        "about": mail.about,
     }))
 }
 
@@ -173,8 +177,8 @@ mod tests {
                     let spent = family.spent.unwrap();
                     vec![hex(&family.digest), hex(&spent.digest), hex(&spent.successor)]
                 }
-                "mailed" => vec![hex(&MailedV1::read(schema, &value).unwrap().digest)],
-                _ => vec![hex(&MailV1::read(schema, &value).unwrap().token.unwrap())],
+                "mailed" => vec![hex(&MailedV2::read(schema, &value).unwrap().digest)],
+                _ => vec![hex(&MailV2::read(schema, &value).unwrap().token.unwrap())],
             };
             for secret in secrets {
                 assert!(secret.len() >= 4, "{secret}");

@@ -120,6 +120,9 @@ async fn post_user(engine: Eng, identity: SignedIn, body: Body) -> Result<HttpRe
         verified: read.verified,
     };
     let account = admin::create(&engine, &admin, new).await?;
+    if account.phc.is_none() {
+        admin::invite(&engine, &admin, &account).await?;
+    }
     Ok(HttpResponse::Created().json(user_json(&account)))
 }
 
@@ -176,7 +179,9 @@ async fn post_act(
     match act.as_str() {
         "unlock" => admin::unlock(&engine, &admin, id).await?,
         "revoke_sessions" => admin::revoke_sessions(&engine, &admin, id).await?,
-        "send_reset" => admin::send_reset(&engine, &admin, id).await?,
+        "send_reset" => {
+            admin::send_reset(&engine, &admin, id).await?;
+        }
         _ => return Err(Refusal::NotFound.into()),
     }
     Ok(HttpResponse::NoContent().finish())
