@@ -70,11 +70,18 @@ pub(super) struct Presented {
 /// Who presents a password, as far as it is known before the password is checked.
 pub(super) struct Recognised {
     caller: Caller,
-    /// The account of the name, if it was looked up. Only for a device cookie: its holder knows of the account.
-    looked_up: Option<Option<AccountV2>>,
+    /// The account of the name, if it was looked up and there is one.
+    account: Option<AccountV2>,
+    /// Whether it was looked up. Only for a device cookie: its holder knows of the account.
+    is_looked_up: bool,
 }
 
 impl Recognised {
+    /// Describes a caller whose account was not looked up.
+    const fn unseen(caller: Caller) -> Self {
+        Self { caller, account: None, is_looked_up: false }
+    }
+
     /// Returns the device to which the network limit is charged, so that others in its network do not shut it out.
     pub(super) const fn payer(&self) -> Option<u64> {
         match self.caller {
@@ -146,8 +153,8 @@ impl Presented {
     /// Looks up whether the device that the client shows is one of the account as it is now.
     pub(super) async fn recognise(&self, engine: &Engine) -> Result<Recognised, FlowError> {
         let (id, cookie) = match self.shown {
-            Shown::Nothing => return Ok(Recognised { caller: Caller::Stranger, looked_up: None }),
-            Shown::Session(id) => return Ok(Recognised { caller: Caller::Session(id), looked_up: None }),
+            Shown::Nothing => return Ok(Recognised::unseen(Caller::Stranger)),
+            Shown::Session(id) => return Ok(Recognised::unseen(Caller::Session(id))),
             Shown::Device(id, cookie) => (id, cookie),
         };
         let account = engine.accounts.ask(Find { name: self.key }).await?;
@@ -157,7 +164,7 @@ impl Presented {
         let device = Device { id, account: cookie.account, epoch: cookie.epoch };
         let caller =
             if account.as_ref().is_some_and(is_own) { Caller::Device(device) } else { Caller::Stranger };
-        Ok(Recognised { caller, looked_up: Some(account) })
+        Ok(Recognised { caller, account, is_looked_up: true })
     }
 
     /// Checks the password and returns its account. No hash is made for a locked name.
@@ -187,9 +194,10 @@ impl Presented {
         };
         // The charge becomes durable while the hash is made, or with its result: no answer leaves before that.
         let checked = begun.then(async |begun| {
-            let account = match recognised.looked_up {
-                Some(account) => account,
-                None => engine.accounts.ask(Find { name: self.key }).await?,
+            let account = if recognised.is_looked_up {
+                recognised.account
+            } else {
+                engine.accounts.ask(Find { name: self.key }).await?
             };
             let phc = account.as_ref().and_then(|account| account.phc.as_deref());
             let pool = &engine.services.pool;
@@ -252,7 +260,6 @@ impl Presented {
 
     /// Settles an attempt after the hash and returns the account if the password was right. If the client is gone, no
     /// device is noted for it.
-    #[expect(clippy::too_many_arguments, reason = "each belongs to the attempt, and it has one caller")]
     async fn finish_attempt(
         &self,
         engine: &Engine,

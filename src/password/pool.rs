@@ -7,6 +7,7 @@
 //! that needs the lock, so no hashing thread touches the queue. A dispatcher at normal priority takes jobs out of the
 //! queue, hands them to the threads and answers the callers.
 
+use std::future::pending;
 use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{self, Receiver};
@@ -218,11 +219,7 @@ impl HashPool {
         password: Password,
         phc: Option<&str>,
     ) -> Result<Verified, Shed> {
-        match self.verify_unless(key, password, phc, std::future::pending::<()>()).await {
-            Ok(verified) => Ok(verified),
-            Err(Unverified::Shed(shed)) => Err(shed),
-            Err(Unverified::Withdrawn) => Err(Shed::FOR_A_SECOND),
-        }
+        self.verify_unless(key, password, phc, pending::<()>()).await.map_err(Unverified::into_shed)
     }
 
     /// Does what [`HashPool::verify`] does, unless `gone` ends before the work has begun.
@@ -253,11 +250,7 @@ impl HashPool {
         key: QueueKey,
         work: impl FnOnce(oneshot::Sender<Result<T, Shed>>) -> Work,
     ) -> Result<T, Shed> {
-        match self.submit_unless(key, work, std::future::pending::<()>()).await {
-            Ok(result) => Ok(result),
-            Err(Unverified::Shed(shed)) => Err(shed),
-            Err(Unverified::Withdrawn) => Err(Shed::FOR_A_SECOND),
-        }
+        self.submit_unless(key, work, pending::<()>()).await.map_err(Unverified::into_shed)
     }
 
     /// Queues a job and waits for its result. If `gone` ends while it is in the queue, it is taken out again.
@@ -545,6 +538,28 @@ mod tests {
         assert!(!pool.verify(key(QUIET), Password::for_login("password"), None).await.unwrap().matches);
         let broken = pool.verify(key(QUIET), Password::for_login("password"), Some("garbage")).await.unwrap();
         assert_eq!(broken, Verified { matches: false, needs_rehash: true });
+    }
+
+    #[tokio::test]
+    async fn a_client_that_is_gone_withdraws_a_job_that_waits_and_not_one_that_runs() {
+        let pool = pool(1, SLOW, 60_000);
+        let verify = |gone| {
+            let password = Password::for_login("a password");
+            pool.verify_unless(key(QUIET), password, None, gone)
+        };
+        let (waits, gone) = oneshot::channel::<()>();
+        let mut running = Box::pin(verify(gone));
+        assert!(poll_once(&mut running).is_none());
+        while pool.stats().running == 0 {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        let (other_waits, other_gone) = oneshot::channel::<()>();
+        let mut waiting = Box::pin(verify(other_gone));
+        assert!(poll_once(&mut waiting).is_none());
+        drop((waits, other_waits));
+        assert_eq!(waiting.await, Err(Unverified::Withdrawn));
+        assert_eq!(running.await, Ok(Verified { matches: false, needs_rehash: false }));
+        assert_eq!(pool.stats().queued(), 0);
     }
 
     #[tokio::test]

@@ -7,6 +7,7 @@
 //! | kind | number | time |
 //! |---|---|---|
 //! | class × 8 + width | bits of the network | when its next request is due in theory |
+//! | class × 8 + 6 | id of a known device | when its next request is due in theory |
 //! | 0x40 + width | bits of the network | when its mark as a suspect ends |
 //! | 0x80 + class | which cell of the crowd | when its next request is due in theory |
 //!
@@ -253,13 +254,14 @@ mod tests {
         assert_eq!(bytes, [1, 2, 0, 192, 0, 0, 0, 0, 3, 2, 1, 0, 0, 0, 0, 0x39]);
         for record in [
             SavedRecord::Cell(CellKey::new(Class::Login, network), cell),
+            SavedRecord::Cell(CellKey::of_device(Class::Login, u64::MAX), cell),
             SavedRecord::Crowd(Class::Check, 15, cell),
             SavedRecord::Suspect(network, NOW),
         ] {
             assert_eq!(SavedRecord::read(record.to_bytes()), Some(record));
         }
         for (kind, number) in
-            [(0, 0), (6, 0), (0x3E, 0), (0x40, 0), (0x46, 0), (0x88, 0), (0x80, 16), (0xFF, 0)]
+            [(0, 0), (7, 0), (0x3F, 0), (0x40, 0), (0x46, 0), (0x88, 0), (0x80, 16), (0xFF, 0)]
         {
             let mut bytes = [0; 16];
             bytes[0] = number;
