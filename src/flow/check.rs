@@ -77,6 +77,11 @@ pub(super) struct Recognised {
 }
 
 impl Recognised {
+    /// Describes a caller whose account was not looked up.
+    const fn unseen(caller: Caller) -> Self {
+        Self { caller, looked_up: None }
+    }
+
     /// Returns the device to which the network limit is charged, so that others in its network do not shut it out.
     pub(super) const fn payer(&self) -> Option<u64> {
         match self.caller {
@@ -148,8 +153,8 @@ impl Presented {
     /// Looks up whether the device that the client shows is one of the account as it is now.
     pub(super) async fn recognise(&self, engine: &Engine) -> Result<Recognised, FlowError> {
         let (id, cookie) = match self.shown {
-            Shown::Nothing => return Ok(Recognised { caller: Caller::Stranger, looked_up: None }),
-            Shown::Session(id) => return Ok(Recognised { caller: Caller::Session(id), looked_up: None }),
+            Shown::Nothing => return Ok(Recognised::unseen(Caller::Stranger)),
+            Shown::Session(id) => return Ok(Recognised::unseen(Caller::Session(id))),
             Shown::Device(id, cookie) => (id, cookie),
         };
         let found = engine.accounts.ask(FindToCheck { name: self.key }).await?;
@@ -214,7 +219,7 @@ impl Presented {
         phc: &str,
         hung_up: &mut HangUp,
     ) -> Result<Sealed<()>, FlowError> {
-        let recognised = Recognised { caller: Caller::Stranger, looked_up: None };
+        let recognised = Recognised::unseen(Caller::Stranger);
         let (begun, turn) = self.begin_in_turn(engine, client, &recognised, hung_up).await?;
         let checked = begun.then(async |begun| {
             let pool = &engine.services.pool;
@@ -321,7 +326,6 @@ impl Presented {
 
     /// Settles an attempt after the hash and returns the account if the password was right. If the client is gone, no
     /// device is noted for it.
-    #[expect(clippy::too_many_arguments, reason = "each belongs to the attempt, and it has one caller")]
     async fn finish_attempt(
         &self,
         engine: &Engine,

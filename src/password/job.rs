@@ -59,6 +59,16 @@ pub enum Unverified {
     Withdrawn,
 }
 
+impl Unverified {
+    /// Returns the answer where nobody withdraws.
+    pub(super) const fn into_shed(self) -> Shed {
+        match self {
+            Self::Shed(shed) => shed,
+            Self::Withdrawn => Shed::FOR_A_SECOND,
+        }
+    }
+}
+
 impl From<Shed> for Unverified {
     fn from(shed: Shed) -> Self {
         Self::Shed(shed)

@@ -7,6 +7,7 @@
 //! that needs the lock, so no hashing thread touches the queue. A dispatcher at normal priority takes jobs out of the
 //! queue, hands them to the threads and answers the callers.
 
+use std::future::pending;
 use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{self, Receiver};
@@ -238,11 +239,7 @@ impl HashPool {
         phc: Option<&str>,
         equal: Option<EqualCost>,
     ) -> Result<Verified, Shed> {
-        match self.verify_unless(key, password, phc, equal, std::future::pending::<()>()).await {
-            Ok(verified) => Ok(verified),
-            Err(Unverified::Shed(shed)) => Err(shed),
-            Err(Unverified::Withdrawn) => Err(Shed::FOR_A_SECOND),
-        }
+        self.verify_unless(key, password, phc, equal, pending::<()>()).await.map_err(Unverified::into_shed)
     }
 
     /// Does what [`HashPool::verify`] does, unless `gone` ends before the work has begun.
@@ -309,11 +306,7 @@ impl HashPool {
         key: QueueKey,
         work: impl FnOnce(Answer<T>) -> Work,
     ) -> Result<T, Shed> {
-        match self.submit_unless(queue, key, work, std::future::pending::<()>()).await {
-            Ok(result) => Ok(result),
-            Err(Unverified::Shed(shed)) => Err(shed),
-            Err(Unverified::Withdrawn) => Err(Shed::FOR_A_SECOND),
-        }
+        self.submit_unless(queue, key, work, pending::<()>()).await.map_err(Unverified::into_shed)
     }
 
     /// Queues a job and waits for its result. If `gone` ends while it is in the queue, it is taken out again.

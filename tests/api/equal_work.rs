@@ -88,13 +88,14 @@ fn a_change_of_address_costs_the_same_for_a_taken_and_a_free_one() {
         let world = World::start(World::failures_for(Pair::LogIn), false);
         let mut works = Vec::new();
         for is_taken in [true, false] {
-            let mut work = Work { hashes: 0, calls: 0, entries: 0, bytes: Some(0) };
+            let mut work = Work { hashes: 0, filled_kib: 0, calls: 0, entries: 0, bytes: Some(0) };
             for n in 0..TRIES {
                 let identity = world.identity(Pair::LogIn, n, is_taken).await;
                 let before = world.engine.work();
                 world.ask_for_address(&identity, n, is_taken).await;
                 let after = world.engine.work();
                 work.hashes += after.hashes - before.hashes;
+                work.filled_kib += after.filled_kib - before.filled_kib;
                 work.calls += after.calls - before.calls;
                 work.entries += after.entries - before.entries;
                 work.bytes = work.bytes.map(|bytes| bytes + after.bytes - before.bytes);

@@ -426,6 +426,36 @@ mod tests {
         assert_eq!(wait.wait, Duration::from_secs(12));
     }
 
+    #[test]
+    fn a_device_has_a_limit_of_its_own_and_neither_pays_for_its_network_nor_eightfold() {
+        let mut table = table(10_000, false);
+        let address = "192.0.2.1";
+        passed(&mut table, (0..100).map(|_| address.into()));
+        table.suspect(Network::of(address.parse().unwrap()), NOW);
+        let mut take = |device| table.take_for(Class::Login, address.parse().unwrap(), device, NOW);
+        assert!(take(None).is_err());
+        assert_eq!((0..100).filter(|_| take(Some(7)).is_ok()).count(), 20);
+        assert!(take(Some(8)).is_ok());
+        let charge = take(Some(8)).unwrap().charge;
+        table.refund(charge, NOW);
+        let again = table.take_for(Class::Login, address.parse().unwrap(), Some(8), NOW).unwrap();
+        assert_eq!(again.standing.remaining, 18);
+        // Without a limit for the class there is none for devices.
+        assert!(table.take_for(Class::Signup, address.parse().unwrap(), Some(7), NOW).is_ok());
+    }
+
+    #[test]
+    fn a_device_that_finds_no_place_in_a_full_table_is_judged_by_its_network() {
+        let mut table = table(8, false);
+        for number in 0..40 {
+            passed(&mut table, (0..40).map(|_| format!("{number}.1.1.1")));
+        }
+        let address = "192.0.2.1".parse().unwrap();
+        let granted =
+            (0..1000).filter(|device| table.take_for(Class::Login, address, Some(*device), NOW).is_ok());
+        assert!(granted.count() <= 320 + 8 * 20);
+    }
+
     proptest::proptest! {
         /// Invariant: under any number of new networks, a network that is over its limit stays over it until its time
         /// is up.
