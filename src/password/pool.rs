@@ -20,13 +20,13 @@ use tokio::sync::oneshot;
 use super::argon2id::{Choice, Implementation, SelfTestFailed};
 use super::cost::{Cost, EqualCost};
 use super::job::{QueueKey, Shed, Verified};
-use super::phc::{Phc, hash};
+use super::phc::{Phc, decoy, hash};
 use super::policy::{Advice, Policy, Weakness};
 use super::queues::{Queue, Queues, Times};
 use super::schedule::{Full, Lane, Ticket};
 use super::stats::{LaneStats, Stats};
 use super::strength;
-use super::thread::{Answer, Finished, Measured, NewPassword, Work};
+use super::thread::{Against, Answer, Finished, Measured, NewPassword, Work};
 use super::threads::{HashThreads, ThreadSpec};
 use super::typed::Password;
 use crate::system::clock::Clock;
@@ -87,6 +87,8 @@ struct Shared {
     origin: Instant,
     /// Cost of new hashes.
     cost: Cost,
+    /// PHC string that no password matches.
+    decoy: String,
     /// Name of the implementation, for people.
     implementation: String,
     warnings: Vec<String>,
@@ -152,7 +154,7 @@ impl HashPool {
     ) -> io::Result<Self> {
         let Options { threads, wait_budget, cost, implementation, machine } = options;
         let mut warnings = Vec::new();
-        let decoy = Phc::decoy(cost, random).map_err(io::Error::other)?;
+        let decoy = decoy(cost, random).map_err(io::Error::other)?;
         // At normal priority, and not before the first password that needs them. Nobody waits for this thread.
         thread::Builder::new().name(String::from("word-lists")).spawn(strength::load)?;
         let fitting = threads_in_memory(threads, cost, &mut warnings);
@@ -177,6 +179,7 @@ impl HashPool {
             random: Arc::clone(random),
             origin: clock.steady(),
             cost,
+            decoy: decoy.clone(),
             implementation: implementation.name(),
             warnings,
         });
@@ -186,7 +189,7 @@ impl HashPool {
         let spec = ThreadSpec {
             implementation,
             cost,
-            decoy,
+            decoy: Phc::parse(&decoy).map_err(io::Error::other)?,
             clock: clock.clone(),
             fail_stop: fail_stop.clone(),
             dispatcher: shared.dispatcher.get_or_init(|| dispatcher).clone(),
@@ -229,9 +232,10 @@ impl HashPool {
         phc: Option<&str>,
         equal: Option<EqualCost>,
     ) -> Result<Verified, Shed> {
-        let text = phc.map(ToOwned::to_owned);
+        let against = phc
+            .map_or_else(|| Against::Decoy(self.shared.decoy.clone()), |phc| Against::Stored(phc.to_owned()));
         let equal = equal.unwrap_or(EqualCost::of(self.shared.cost));
-        self.submit(Queue::Hashes, key, |answer| Work::Verify(password, text, equal, answer)).await
+        self.submit(Queue::Hashes, key, |answer| Work::Verify(password, against, equal, answer)).await
     }
 
     /// Returns the PHC string of a new password of `email`, if `policy` accepts it.
