@@ -21,13 +21,13 @@ use super::argon2id::{Choice, Implementation, SelfTestFailed};
 use super::cost::{Cost, EqualCost};
 use super::job::{QueueKey, Shed, Unverified, Verified};
 use super::lane::Lane;
-use super::phc::{Phc, hash};
+use super::phc::{Phc, decoy, hash};
 use super::policy::{Advice, Policy, Weakness};
 use super::queues::{Queue, Queues, Times};
 use super::schedule::{Full, Ticket};
 use super::stats::{LaneStats, Stats};
 use super::strength;
-use super::thread::{Answer, Finished, Measured, NewPassword, Work};
+use super::thread::{Against, Answer, Finished, Measured, NewPassword, Work};
 use super::threads::{HashThreads, ThreadSpec};
 use super::typed::Password;
 use crate::system::clock::Clock;
@@ -88,6 +88,8 @@ struct Shared {
     origin: Instant,
     /// Cost of new hashes.
     cost: Cost,
+    /// PHC string that no password matches.
+    decoy: String,
     /// Name of the implementation, for people.
     implementation: String,
     warnings: Vec<String>,
@@ -162,7 +164,7 @@ impl HashPool {
     ) -> io::Result<Self> {
         let Options { threads, wait_budget, cost, implementation, machine } = options;
         let mut warnings = Vec::new();
-        let decoy = Phc::decoy(cost, random).map_err(io::Error::other)?;
+        let decoy = decoy(cost, random).map_err(io::Error::other)?;
         // At normal priority, and not before the first password that needs them. Nobody waits for this thread.
         thread::Builder::new().name(String::from("word-lists")).spawn(strength::load)?;
         let fitting = threads_in_memory(threads, cost, &mut warnings);
@@ -187,6 +189,7 @@ impl HashPool {
             random: Arc::clone(random),
             origin: clock.steady(),
             cost,
+            decoy: decoy.clone(),
             implementation: implementation.name(),
             warnings,
         });
@@ -196,7 +199,7 @@ impl HashPool {
         let spec = ThreadSpec {
             implementation,
             cost,
-            decoy,
+            decoy: Phc::parse(&decoy).map_err(io::Error::other)?,
             clock: clock.clone(),
             fail_stop: fail_stop.clone(),
             dispatcher: shared.dispatcher.get_or_init(|| dispatcher).clone(),
@@ -253,9 +256,10 @@ impl HashPool {
         equal: Option<EqualCost>,
         gone: impl Future,
     ) -> Result<Verified, Unverified> {
-        let text = phc.map(ToOwned::to_owned);
+        let against = phc
+            .map_or_else(|| Against::Decoy(self.shared.decoy.clone()), |phc| Against::Stored(phc.to_owned()));
         let equal = equal.unwrap_or(EqualCost::of(self.shared.cost));
-        let work = |answer| Work::Verify(password, text, equal, answer);
+        let work = |answer| Work::Verify(password, against, equal, answer);
         self.submit_unless(Queue::Hashes, key, work, gone).await
     }
 
