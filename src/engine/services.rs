@@ -8,6 +8,7 @@ use std::sync::{Arc, OnceLock};
 use std::thread::JoinHandle;
 
 use actix::{Actor, Addr, Arbiter};
+use tokio::sync::Semaphore;
 
 use super::partition::{Partition, StartError};
 use crate::audit::AuditLog;
@@ -71,6 +72,8 @@ pub struct Services {
     pub(super) owners: Arbiter,
     stopping: AtomicBool,
     proxy_watch: Mutex<ProxyWatch>,
+    /// The places of open event streams.
+    pub(crate) event_streams: Arc<Semaphore>,
     /// Whether `audit.dir` is on the volume of the data directory, whose space the journal needs.
     audit_shares_volume: bool,
     /// The figures of the log of the process, if the program keeps any.
@@ -84,6 +87,9 @@ pub struct LogFigures {
     /// Returns how many lines were summed up in others.
     pub folded: Box<dyn Fn() -> u64 + Send + Sync>,
 }
+
+/// The most event streams that are open at once. Each holds a connection and is looked at every second.
+const EVENT_STREAMS_MAX: usize = 256;
 
 /// Keeps the services going. Held by the program that started them, and stopped after the engines.
 pub struct RunningServices {
@@ -156,6 +162,7 @@ impl Services {
             owners,
             stopping: AtomicBool::new(false),
             proxy_watch: Mutex::default(),
+            event_streams: Arc::new(Semaphore::new(EVENT_STREAMS_MAX)),
             // A directory that cannot be asked may well be on the same volume.
             audit_shares_volume: volume::is_shared(&config.audit.dir, &config.data_dir).unwrap_or(true),
             log_figures: OnceLock::new(),

@@ -12,7 +12,7 @@ use crate::engine::{Engine, Fault};
 use crate::journal::append::handle::NoRoom;
 use crate::password::QueueKey;
 use crate::registry::account::actor::{Alter, ById, Delete, List};
-use crate::registry::account::{AccountV2, Change, SignUp, SignedUp, Status};
+use crate::registry::account::{ADMIN, AccountV2, Change, SignUp, SignedUp, Status};
 use crate::registry::lockout::actor::Clear;
 use crate::registry::outbox::Kind;
 use crate::registry::reset::Purpose;
@@ -23,20 +23,38 @@ use crate::value::id::AccountId;
 /// Roles of one account at most.
 const ROLES_MAX: usize = 32;
 
+/// The name under which the operator's acts are recorded.
+const OPERATOR: &str = "operator";
+
 /// An administrator, by the name that the audit log records.
 pub struct Admin(String);
 
 impl Admin {
-    /// Returns the administrator with this identity, if its account has the role.
+    /// Returns the administrator with this identity, if its account has the role and its credential is for
+    /// administrators.
     pub fn of(identity: &Identity) -> Result<Self, Refusal> {
-        identity.has_role(&["admin"])?;
+        identity.has_role(&[ADMIN])?;
+        identity.is_for_admin()?;
         Ok(Self(identity.account.account_id().to_string()))
+    }
+
+    /// Returns the administrator with this identity for an act that changes something: it must have proved who it is a
+    /// moment ago.
+    pub fn who_may_write(engine: &Engine, identity: &Identity) -> Result<Self, Refusal> {
+        let admin = Self::of(identity)?;
+        identity.is_fresh(engine.clock.now())?;
+        Ok(admin)
     }
 
     /// Returns the operator of this process: the command line on the admin socket, or on the directory of a stopped
     /// server.
     pub fn operator() -> Self {
-        Self(String::from("operator"))
+        Self(String::from(OPERATOR))
+    }
+
+    /// Says whether the last administrator is spared: the operator can make another one, nobody else could.
+    fn spares_last_admin(&self) -> bool {
+        self.0 != OPERATOR
     }
 
     async fn record(&self, engine: &Engine, event: Event, subject: &dyn std::fmt::Display) {
@@ -102,7 +120,8 @@ pub async fn get(engine: &Engine, _: &Admin, id: AccountId) -> Result<AccountV2,
     Ok(engine.accounts.ask(ById { id }).await?.ok_or(Refusal::NotFound)?)
 }
 
-/// Changes an account. A new status ends all its sessions.
+/// Changes an account. A new status ends all its sessions. A role that is taken away ends the access tokens that have it;
+/// sessions live on.
 pub async fn change(
     engine: &Engine,
     admin: &Admin,
@@ -115,9 +134,12 @@ pub async fn change(
         roles: new_roles.map(roles).transpose()?,
         status,
         name: display_name(name)?,
+        // All tokens with the role were issued before the next second, and none after it can have it.
+        tokens_from_secs: engine.clock.now().as_secs() + 1,
+        spares_last_admin: admin.spares_last_admin(),
         ..Change::default()
     };
-    let changed = engine.accounts.ask(Alter { id, change }).await?.map_err(|_| Refusal::NotFound)?;
+    let changed = engine.accounts.ask(Alter { id, change }).await?.map_err(Refusal::from)?;
     if status.is_some() {
         // They are dead by their epoch already; ending them tells resource servers.
         end_others(engine, id, None).await?;
@@ -126,12 +148,14 @@ pub async fn change(
     Ok(changed)
 }
 
-/// Deletes an account and all that belongs to it.
+/// Deletes an account and all that belongs to it, and tells its owner by mail.
 pub async fn delete(engine: &Engine, admin: &Admin, id: AccountId) -> Result<(), FlowError> {
-    engine.accounts.ask(Delete { id }).await?.map_err(|_| Refusal::NotFound)?;
+    let account = get(engine, admin, id).await?;
+    let delete = Delete { id, spares_last_admin: admin.spares_last_admin() };
+    engine.accounts.ask(delete).await?.map_err(Refusal::from)?;
     end_others_and_mailed(engine, id, None).await?;
     admin.record(engine, Event::AccountDeleted, &id).await;
-    Ok(())
+    engine.post(Addressee::owner(&account), Kind::AccountDeleted).await
 }
 
 /// Lifts the lockout of an account.

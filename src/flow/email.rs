@@ -23,7 +23,7 @@ use crate::registry::account::actor::{Alter, ById, Find, ReleaseUnprovenAddress}
 use crate::registry::account::{AccountV2, Change};
 use crate::registry::lockout::actor::Clear;
 use crate::registry::outbox::Kind;
-use crate::registry::reset::actor::{EndAll, Live, Peek};
+use crate::registry::reset::actor::{Live, Peek};
 use crate::registry::reset::{Purpose, Redeem};
 use crate::registry::throttle::class::Class;
 use crate::value::account_name::{AccountName, NameKey};
@@ -89,7 +89,7 @@ pub async fn confirm(engine: &Engine, client: &Client, token: &str, email: &str)
             };
             let changed = engine.accounts.ask(Alter { id, change }).await?;
             let account = changed.map_err(|_| Refusal::InvalidMailedToken)?;
-            engine.mailed.ask(EndAll { account: id }).await?;
+            end_others_and_mailed(engine, id, None).await?;
             engine.record_durably(client.note(Event::EmailChanged).for_account(Some(&account))).await;
             Ok(())
         })

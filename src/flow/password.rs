@@ -1,9 +1,11 @@
-//! A new password: with a mailed token, or with the old password. Neither logs in.
+//! A new password: with a mailed token, which does not log in, or with the old password, which renews the session.
 
 use super::admission::Outcome;
 use super::authenticate::Identity;
 use super::check::confirm_password;
 use super::client::Client;
+use super::devices;
+use super::grant::Opened;
 use super::log_out::end_others_and_mailed;
 use super::mailed;
 use super::post::Addressee;
@@ -74,19 +76,21 @@ pub async fn reset(engine: &Engine, client: &Client, token: &str, password: &str
             engine.lockout.ask(Clear { name: NameKey(account.name_key) }).await?;
             engine.record_durably(client.note(Event::PasswordReset).for_account(Some(&account))).await;
             engine.post(Addressee::owner(&account), Kind::ResetDone).await?;
-            engine.device_cookie(&parse_name(&account.email)?)
+            devices::give(engine, client, &account).await
         })
         .await
 }
 
-/// Sets a new password with the old one. All other sessions end; this one moves to the new epoch.
+/// Sets a new password with the old one. Every session ends, and the client gets a new one of the same kind: a copy of
+/// what it had before is worth nothing any more. It also gets a device cookie: every known device is a stranger now, and
+/// the client has just proved to be the owner.
 pub async fn change(
     engine: &Engine,
     client: &Client,
     identity: &Identity,
     current: &str,
     new: &str,
-) -> Outcome<()> {
+) -> Outcome<Opened> {
     engine
         .admitted(Class::Check, client, async |_| {
             let account = confirm_password(engine, client, identity, current).await?;
@@ -96,12 +100,14 @@ pub async fn change(
             let change = Change { phc: Some(phc), if_epoch: Some(account.auth_epoch), ..Change::default() };
             let account =
                 engine.accounts.ask(Alter { id, change }).await?.map_err(|_| Refusal::SessionExpired)?;
-            // This session is carried over before the others end. A crash in between leaves nothing open that should
-            // not be: the others are dead by their epoch.
-            super::account::carry_over(engine, identity, account.auth_epoch).await?;
-            end_others_and_mailed(engine, id, Some(identity.sid())).await?;
+            // The new one is opened before the others end. A crash in between leaves nothing open that should not be: the
+            // others are dead by their epoch.
+            let (new, grant) = engine.replace_credential(identity, &account, client).await?;
+            end_others_and_mailed(engine, id, Some(new)).await?;
             engine.record_durably(client.note(Event::PasswordChanged).for_account(Some(&account))).await;
-            engine.post(Addressee::owner(&account), Kind::PasswordChanged).await
+            engine.post(Addressee::owner(&account), Kind::PasswordChanged).await?;
+            let device = Some(devices::give(engine, client, &account).await?);
+            Ok(Opened { account, grant, device })
         })
         .await
 }

@@ -5,6 +5,7 @@ use std::time::Duration;
 use crate::engine::Fault;
 use crate::journal::append::handle::NoRoom;
 use crate::password::{Shed, Weakness};
+use crate::registry::account;
 use crate::system::clock::Timestamp;
 use crate::system::random::NoRandomness;
 use crate::token::KeyError;
@@ -18,6 +19,8 @@ pub enum Refusal {
     Throttled { wait: Duration },
     #[error("too many attempts for this account name")]
     Locked { until: Timestamp },
+    #[error("too many log-ins of this account name at once")]
+    TooManyAtOnce,
     #[error("unknown name or wrong password")]
     InvalidCredentials,
     #[error("the e-mail address is not verified")]
@@ -44,6 +47,12 @@ pub enum Refusal {
     Unauthenticated,
     #[error("the account lacks the role")]
     InsufficientRole,
+    #[error("the access token is for another audience")]
+    WrongAudience,
+    #[error("the user has not proved who they are for too long")]
+    StepUpRequired,
+    #[error("no administrator would be left")]
+    LastAdmin,
     #[error("there is no such account, session or key")]
     NotFound,
     #[error("the request may come from another site")]
@@ -77,6 +86,17 @@ macro_rules! from_causes {
 }
 
 from_causes!(NoRandomness, NoRoom, Shed, KeyError);
+
+impl From<account::Refusal> for Refusal {
+    fn from(refusal: account::Refusal) -> Self {
+        match refusal {
+            account::Refusal::LastAdmin => Self::LastAdmin,
+            account::Refusal::Unknown | account::Refusal::Outdated | account::Refusal::Taken => {
+                Self::NotFound
+            }
+        }
+    }
+}
 
 /// Reads an e-mail address as a user typed it.
 pub(crate) fn parse_name(typed: &str) -> Result<AccountName, Refusal> {

@@ -2,6 +2,7 @@
 
 use super::admission::Outcome;
 use super::client::Client;
+use super::devices;
 use super::grant::Opened;
 use super::post::Addressee;
 use super::refusal::{FlowError, Refusal, parse_name};
@@ -55,7 +56,7 @@ pub async fn sign_up(
                 SignedUp::Created(account) if !engine.services.config.signup.verify_email => {
                     engine.record(client.note(Event::SignedUp).for_account(Some(&account)));
                     let grant = engine.open_family(&account, client).await?;
-                    let device = Some(engine.device_cookie(&account_name)?);
+                    let device = Some(devices::give(engine, client, &account).await?);
                     Ok(Done::LoggedIn(Box::new(Opened { account, grant, device })))
                 }
                 SignedUp::Created(account) => {

@@ -81,12 +81,32 @@ pub fn write(kind: Kind, service: &str, origin: &str, to: &str, token: Option<&s
             None,
             "You do not need to do anything. If you use the same password elsewhere, change it there and here.",
         ),
+        Kind::AccountDeleted => (
+            format!("Your account at {service} was deleted"),
+            "Your account with this address was just deleted, with all its sessions. Nothing of it is left that could log in.",
+            None,
+            "If that was not you, answer to the operator of the service at once: your password may be known to somebody else.",
+        ),
         Kind::RefreshReused => (
             format!("A session at {service} was ended"),
             "A credential of one of your sessions was used twice, as happens when it was copied. We have ended that \
              session.",
             None,
             "Log in again. If you do not know why this happened, change your password.",
+        ),
+        Kind::NewDevice => (
+            format!("A new device has logged in to your account at {service}"),
+            "Your account was just used on a device that has not logged in to it before, or not for a long time.",
+            None,
+            "If that was you, you do not need to do anything. If not, set a new password at once and log out everywhere.",
+        ),
+        Kind::DeviceDemoted => (
+            format!("A device was used to guess your password for {service}"),
+            "Wrong passwords for your account were entered several times on a device or in a session that you had logged \
+             in with. We no longer trust that device.",
+            None,
+            "If that was you, log in there again once you remember the password. If not, somebody else uses the device, or \
+             has copied from it: log out everywhere and set a new password.",
         ),
     };
     let link_line = link.as_deref().map_or(String::new(), |link| format!("{link}\n\n"));
@@ -138,6 +158,8 @@ mod tests {
             (Kind::Targeted, false),
             (Kind::EmailChange, true),
             (Kind::EmailUndo, true),
+            (Kind::NewDevice, false),
+            (Kind::DeviceDemoted, false),
         ];
         for (kind, has_link) in kinds {
             let letter = write(kind, "A <b> & Co", "https://us.example", "a+b@us.example", Some("pcm_x"));

@@ -45,6 +45,8 @@ struct State {
     keys_at: Timestamp,
     /// Ended sessions and keys, each with when its last token expires, in seconds since 1970.
     ended: HashMap<String, u64>,
+    /// Accounts whose tokens issued before a second are refused, each with that second and when the last of them expires.
+    tokens_from: HashMap<String, (u64, u64)>,
     /// Position in the feed.
     next: u64,
     /// When the feed was last read.
@@ -103,6 +105,10 @@ impl Verifier {
         if now >= claims.exp.saturating_add(leeway) || claims.iat > now.saturating_add(leeway) {
             return Err(Rejected::Expired);
         }
+        let is_too_old = |(from, until): &(u64, u64)| claims.iat < *from && now <= *until;
+        if state.tokens_from.get(&claims.sub).is_some_and(is_too_old) {
+            return Err(Rejected::Ended);
+        }
         if is_ended(&claims.sid) || claims.iat < state.unknown_before {
             return Err(Rejected::Ended);
         }
@@ -137,9 +143,17 @@ impl Verifier {
                 // Another key signs now. It may be new, so the keys are fetched at once.
                 state.keys_at = Timestamp::ZERO;
             }
-            let (Ended::Sid(id) | Ended::Kid(id)) = ending.ended;
-            state.ended.insert(id, ending.until);
+            match ending.ended {
+                Ended::Sid(id) | Ended::Kid(id) => {
+                    state.ended.insert(id, ending.until);
+                }
+                Ended::TokensOf { sub, issued_before } => {
+                    let held = state.tokens_from.entry(sub).or_default();
+                    *held = (held.0.max(issued_before), held.1.max(ending.until));
+                }
+            }
         }
+        state.tokens_from.retain(|_, (_, until)| now.as_secs() <= *until);
         state.ended.retain(|_, until| now.as_secs() <= *until);
         state.next = page.next;
         state.read_at = now;

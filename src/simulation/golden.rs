@@ -102,7 +102,12 @@ fn limits() -> Limits {
             forget: 24 * HOUR,
             names_max: 1_000_000,
         },
-        refresh: refresh::Limits { grace: Duration::from_secs(10), idle: 24 * HOUR, absolute: 720 * HOUR },
+        refresh: refresh::Limits {
+            grace: Duration::from_secs(10),
+            idle: 24 * HOUR,
+            absolute: 720 * HOUR,
+            remember_ended: 24 * HOUR,
+        },
         session: session::Limits {
             idle: HOUR,
             absolute: 24 * HOUR,

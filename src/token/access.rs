@@ -10,8 +10,9 @@ use serde::{Deserialize, Serialize};
 use super::signing_key::{KeyError, Signing, SigningKey, TYP, encode};
 use crate::system::clock::Timestamp;
 
-/// Allowed difference between clocks of machines, in seconds.
-pub const LEEWAY_SECS: u64 = 30;
+/// How far in the future a token may be issued, in seconds: the clock of the machine may have been set back, and a token
+/// may be issued a second ahead of the loss of a role.
+const LEEWAY_SECS: u64 = 30;
 /// Maximum length of a token. Tokens of this server are far shorter.
 pub(super) const TOKEN_CHARS_MAX: usize = 4096;
 
@@ -67,6 +68,8 @@ pub struct Signer {
     keys: Vec<SigningKey>,
     issuer: String,
     audience: String,
+    /// The audience of tokens for the administrators' endpoints.
+    admin_audience: String,
 }
 
 impl fmt::Debug for Signer {
@@ -87,7 +90,8 @@ impl Signer {
         if keys.is_empty() {
             return Err(KeyError(String::from("there is none")));
         }
-        Ok(Self { keys, issuer: issuer.to_owned(), audience: audience.to_owned() })
+        let admin_audience = format!("{}/admin", issuer.trim_end_matches('/'));
+        Ok(Self { keys, issuer: issuer.to_owned(), audience: audience.to_owned(), admin_audience })
     }
 
     /// Returns the key that signs at `now`: the newest one that is due, or the oldest one if none is.
@@ -106,9 +110,14 @@ impl Signer {
         &self.issuer
     }
 
-    /// Returns the audience.
+    /// Returns the audience of the application.
     pub fn audience(&self) -> &str {
         &self.audience
+    }
+
+    /// Returns the audience of the administrators' endpoints.
+    pub fn admin_audience(&self) -> &str {
+        &self.admin_audience
     }
 
     /// Returns the text of a token that is issued at `now`.
@@ -127,7 +136,9 @@ impl Signer {
     }
 
     /// Checks form, key, type, signature, issuer, audience and time, and returns the claims. The caller must also check
-    /// that the session of the token is alive.
+    /// that the session of the token is alive, and has this audience.
+    ///
+    /// The token ends at the second it names: the clock is the one by which it was issued.
     pub fn verify(&self, text: &str, now: Timestamp) -> Result<Claims, Rejected> {
         if text.len() > TOKEN_CHARS_MAX {
             return Err(Rejected::Form);
@@ -140,7 +151,7 @@ impl Signer {
             return Err(Rejected::Key);
         }
         let mut validation = Validation::new(algorithm);
-        validation.set_audience(&[&self.audience]);
+        validation.set_audience(&[&self.audience, &self.admin_audience]);
         validation.set_issuer(&[&self.issuer]);
         // The crate would read the clock of the system. The time is checked below, against `now`.
         validation.validate_exp = false;
@@ -148,7 +159,7 @@ impl Signer {
             .map_err(|_| Rejected::Signature)?
             .claims;
         let now = now.as_secs();
-        if now >= claims.exp.saturating_add(LEEWAY_SECS) || claims.iat > now.saturating_add(LEEWAY_SECS) {
+        if now >= claims.exp || claims.iat > now.saturating_add(LEEWAY_SECS) {
             return Err(Rejected::Expired);
         }
         Ok(claims)
@@ -202,8 +213,8 @@ mod tests {
         let both = signer(&[new.clone(), old]);
         assert_eq!(both.verify(&text, NOW), Ok(claims()));
         let secs = std::time::Duration::from_secs;
-        assert!(both.verify(&text, NOW + secs(929)).is_ok());
-        assert_eq!(both.verify(&text, NOW + secs(930)), Err(Rejected::Expired));
+        assert!(both.verify(&text, NOW + secs(899)).is_ok());
+        assert_eq!(both.verify(&text, NOW + secs(900)), Err(Rejected::Expired));
         assert_eq!(both.verify(&text, NOW - secs(31)), Err(Rejected::Expired));
         assert_eq!(signer(&[new]).verify(&text, NOW), Err(Rejected::Key));
         assert_eq!(both.jwks().keys.len(), 2);
@@ -271,6 +282,9 @@ mod tests {
             let text = signer.sign(&other, NOW).unwrap();
             assert_eq!(signer.verify(&text, NOW), Err(Rejected::Signature));
         }
+        let for_admin = Claims { aud: "http://here/admin".into(), ..claims() };
+        let text_for_admin = signer.sign(&for_admin, NOW).unwrap();
+        assert_eq!(signer.verify(&text_for_admin, NOW), Ok(for_admin));
         for text in ["", "a.b.c", &text[..text.len() - 4], &"a".repeat(5000)] {
             assert!(signer.verify(text, NOW).is_err());
         }

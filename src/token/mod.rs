@@ -9,7 +9,7 @@ pub mod mark;
 pub mod opaque;
 pub mod signing_key;
 
-pub use access::{Claims, LEEWAY_SECS, Rejected, Signer};
+pub use access::{Claims, Rejected, Signer};
 pub use feed::Feed;
 pub use keys::Keys;
 pub use mark::TokenMarks;

@@ -416,7 +416,7 @@ async fn whatever_ends_sessions_puts_each_of_them_into_the_feed_once() {
             ended.push(opened.text("session_id"));
         }
         end_sessions(&server, way, &email, &own).await;
-        if !matches!(way, Way::LogOutOthers | Way::PasswordChange) {
+        if !matches!(way, Way::LogOutOthers) {
             ended.push(own_session.as_str().unwrap().to_owned());
         }
         ended.sort();

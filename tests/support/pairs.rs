@@ -13,6 +13,7 @@ use portcullis::flow::log_in::Mode;
 use portcullis::flow::{log_in, mailed, password, sign_up};
 use portcullis::mail::transport::Transport;
 use portcullis::registry::account::Status;
+use portcullis::registry::refresh::Audience;
 use portcullis::server::{self, Running};
 use portcullis::system::clock::{Clock, Timestamp};
 use portcullis::system::fail_stop::FailStop;
@@ -173,8 +174,16 @@ impl World {
 
     /// Logs in, which must fail.
     async fn log_in(&self, email: &str, password: &str, n: usize) {
-        let opened =
-            log_in::log_in(&self.engine, &client(n), email, password, Mode::Token, None).await.result;
+        let opened = log_in::log_in(
+            &self.engine,
+            &client(n),
+            email,
+            password,
+            Mode::Token { audience: Audience::App },
+            None,
+        )
+        .await
+        .result;
         assert!(opened.is_err());
     }
 
@@ -182,11 +191,18 @@ impl World {
     #[allow(dead_code, reason = "the bench does not ask")]
     pub async fn log_in_rightly(&self, pair: Pair, n: usize) {
         let email = address(pair, true, n);
-        log_in::log_in(&self.engine, &client(n), &email, PASSWORD, Mode::Token, None)
-            .await
-            .result
-            .ok()
-            .unwrap();
+        log_in::log_in(
+            &self.engine,
+            &client(n),
+            &email,
+            PASSWORD,
+            Mode::Token { audience: Audience::App },
+            None,
+        )
+        .await
+        .result
+        .ok()
+        .unwrap();
     }
 
     pub fn stop(mut self) {

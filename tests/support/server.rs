@@ -265,7 +265,13 @@ impl TestServer {
         let add = json!({"operation": "user_add", "email": email, "password": PASSWORD, "roles": roles});
         let added = self.operate(add).await;
         assert_eq!(added["ok"]["roles"], json!(roles), "{added}");
-        self.tokens(email).await.0
+        if roles.contains(&"admin") { self.admin_token(email).await } else { self.tokens(email).await.0 }
+    }
+
+    /// Logs `email` in with [`PASSWORD`] and returns an access token for the administrators' endpoints.
+    pub async fn admin_token(&self, email: &str) -> String {
+        let body = json!({"email": email, "password": PASSWORD, "audience": "admin"});
+        self.post("/v1/login", body).await.text("access_token")
     }
 
     pub async fn log_in(&self, email: &str, password: &str) -> Answer {

@@ -15,7 +15,12 @@ pub(in crate::config) const KEYS: &[Key] = &[
         "Algorithm that signs access tokens: \"ES256\" or \"EdDSA\". After a change, older keys still verify.",
     ),
     secs("token.access_ttl_secs", "900", "Lifetime of an access token at most."),
-    text("token.audience", "", "Audience of access tokens. Default: the public origin."),
+    text(
+        "token.audience",
+        "",
+        "Audience of the application's access tokens. Default: the public origin. That of administrators is the public \
+         origin and \"/admin\".",
+    ),
     number(
         "token.publish_ahead_secs",
         "600",

@@ -11,6 +11,7 @@ use crate::http::endpoint::{Eng, resource};
 use crate::http::rejection::Rejection;
 use crate::http::request::{cookie_of, csrf_source, device_tokens};
 use crate::http::response::{CookieName, opened_response};
+use crate::registry::refresh::Audience;
 use crate::registry::throttle::class::Class;
 
 pub(super) fn configure(config: &mut web::ServiceConfig) {
@@ -34,6 +35,8 @@ struct LogIn {
     mode: ModeName,
     #[serde(default)]
     remember: bool,
+    #[serde(default)]
+    audience: Audience,
 }
 
 async fn post_login(
@@ -44,7 +47,7 @@ async fn post_login(
 ) -> Result<HttpResponse, Rejection> {
     let read: LogIn = body.json_charged(&engine, &client, Class::Login).await?;
     let mode = match read.mode {
-        ModeName::Token => Mode::Token,
+        ModeName::Token => Mode::Token { audience: read.audience },
         ModeName::Cookie => {
             csrf_source(&request, &engine)?;
             let replaces = cookie_of(&request, &engine, CookieName::Session)?;

@@ -90,6 +90,13 @@ async fn metrics(engine: &Engine) -> String {
     gauge("hash_running_jobs", "Passwords that are being checked", pool.running as u64);
     gauge("hash_shed_jobs", "Passwords refused since the start because the queue was full", pool.shed());
     gauge("hash_time_microseconds", "Duration of one hash", pool.hash_time.as_micros() as u64);
+    gauge("check_queue_jobs", "New passwords that wait to be judged", pool.checks.queued as u64);
+    gauge(
+        "check_shed_jobs",
+        "New passwords not judged since the start because the queue was full",
+        pool.checks.shed(),
+    );
+    gauge("check_time_microseconds", "Duration of one judgement", pool.check_time.as_micros() as u64);
     for (lane, stats) in Lane::ALL.into_iter().zip(pool.lanes) {
         let mut of_lane = |what: &str, help: &str, value: u64| {
             gauge(&format!("hash_lane_{}_{what}", lane.name()), help, value);

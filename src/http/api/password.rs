@@ -11,7 +11,7 @@ use crate::http::body::Body;
 use crate::http::endpoint::{Eng, resource};
 use crate::http::rejection::Rejection;
 use crate::http::request::SignedIn;
-use crate::http::response::set_device;
+use crate::http::response::{renewed_response, set_device};
 use crate::registry::throttle::class::Class;
 
 pub(super) fn configure(config: &mut web::ServiceConfig) {
@@ -61,7 +61,7 @@ async fn post_change(
     let read: Change = body.json_charged(&engine, &client, Class::Check).await?;
     password::change(&engine, &client, &identity, &read.current_password, &read.new_password)
         .await
-        .respond(|()| HttpResponse::NoContent().finish())
+        .respond(|opened| renewed_response(&engine, &opened))
 }
 
 #[derive(Deserialize)]

@@ -2,6 +2,7 @@
 
 use std::convert::Infallible;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -9,18 +10,23 @@ use actix_web::body::{BodySize, MessageBody};
 use actix_web::{HttpRequest, HttpResponse, web};
 use serde::Deserialize;
 use serde_json::json;
-use tokio::sync::mpsc;
+use tokio::sync::{OwnedSemaphorePermit, mpsc};
 
+use crate::flow::authenticate::{bearer, cookie};
+use crate::flow::client::Client;
+use crate::flow::refusal::{FlowError, Refusal};
 use crate::http::endpoint::{Eng, resource};
 use crate::http::header::{accepts, only_text};
+use crate::http::problem::Problem;
 use crate::http::rejection::Rejection;
-use crate::http::request::{SignedIn, query};
+use crate::http::request::{Credentials, SignedIn, credentials, query};
 
 /// The longest wait of a poll, in seconds. Shorter than the time that a stopping server gives to open requests.
 const WAIT_SECS_MAX: u64 = 15;
 /// The time after which a silent stream sends a comment, so that no proxy on the way closes the connection as idle.
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
-/// The interval at which polls and streams check whether the server is stopping.
+/// The interval at which polls and streams check whether the server is stopping, and streams whether their reader may
+/// still read.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 pub(super) fn configure(config: &mut web::ServiceConfig) {
@@ -39,14 +45,20 @@ struct Query {
 async fn get_revocations(
     request: HttpRequest,
     engine: Eng,
+    client: Client,
     identity: SignedIn,
 ) -> Result<HttpResponse, Rejection> {
-    identity.has_role(&["introspect", "admin"])?;
+    identity.has_role(&READERS)?;
     let Query { since, wait } = query(&request, "The query accepts since and wait.")?;
+    let reader = Reader { credentials: credentials(&request, &engine)?, client };
     if accepts(request.headers(), "text/event-stream") {
         let last = only_text(request.headers(), "last-event-id").unwrap_or_default();
         let last = last.and_then(|id| id.parse().ok());
-        return Ok(stream(engine, last.unwrap_or(since)));
+        let Ok(place) = Arc::clone(&engine.services.event_streams).try_acquire_owned() else {
+            let full = Problem::new(503, "server_busy", "Too many event streams are open; poll instead.");
+            return Err(full.with_retry_after(KEEP_ALIVE).into());
+        };
+        return Ok(stream(engine, reader, place, last.unwrap_or(since)));
     }
     let feed = &engine.services.revoked;
     let mut watch = feed.watch();
@@ -61,18 +73,47 @@ async fn get_revocations(
             break;
         }
     }
+    reader.may_still_read(&engine).await?;
     Ok(HttpResponse::Ok().json(feed.page(since)))
 }
 
-/// Answers with an event for each change of the feed after entry `since`, until the server stops.
-fn stream(engine: Eng, mut since: u64) -> HttpResponse {
+/// The roles that may read the feed.
+const READERS: [&str; 2] = ["introspect", "admin"];
+
+/// Who reads the feed for longer than a moment.
+struct Reader {
+    credentials: Credentials,
+    client: Client,
+}
+
+impl Reader {
+    /// Checks that the credential is still valid and its account still has the role. The answer comes from the credential
+    /// cache unless something was written since.
+    async fn may_still_read(&self, engine: &Eng) -> Result<(), FlowError> {
+        let identity = match &self.credentials {
+            Credentials::Bearer(token) => bearer(engine, token, Some(&self.client)).await?,
+            Credentials::Cookie(token) => cookie(engine, token, &self.client).await?,
+            Credentials::None => return Err(Refusal::Unauthenticated.into()),
+        };
+        Ok(identity.has_role(&READERS)?)
+    }
+}
+
+/// Answers with an event for each change of the feed after entry `since`, until the server stops, the client disconnects,
+/// or its credential ends. `place` is its place among the streams.
+fn stream(engine: Eng, reader: Reader, place: OwnedSemaphorePermit, mut since: u64) -> HttpResponse {
     let (events, body) = mpsc::channel(8);
     actix_web::rt::spawn(async move {
+        let _place = place;
         let mut watch = engine.services.revoked.watch();
         let mut silent = Duration::ZERO;
         let mut is_first = true;
         while !engine.services.is_stopping() {
             watch.mark_unchanged();
+            // Before every event, and every second: what was true when the stream began may be over.
+            if !is_first && reader.may_still_read(&engine).await.is_err() {
+                break;
+            }
             let page = engine.services.revoked.page(since);
             let text = if is_first || !page.items.is_empty() || !page.complete {
                 since = page.next;
@@ -85,13 +126,19 @@ fn stream(engine: Eng, mut since: u64) -> HttpResponse {
             is_first = false;
             if !text.is_empty() {
                 silent = Duration::ZERO;
-                // An error means that the client has disconnected.
-                if events.send(web::Bytes::from(text)).await.is_err() {
+                // An error means that the client has disconnected. One that reads nothing keeps no place for ever.
+                let sent = events.send_timeout(web::Bytes::from(text), KEEP_ALIVE).await;
+                if sent.is_err() {
                     break;
                 }
             }
-            if tokio::time::timeout(LOOK_EVERY, watch.changed()).await.is_err() {
-                silent += LOOK_EVERY;
+            tokio::select! {
+                changed = tokio::time::timeout(LOOK_EVERY, watch.changed()) => {
+                    if changed.is_err() {
+                        silent += LOOK_EVERY;
+                    }
+                }
+                () = events.closed() => break,
             }
         }
     });

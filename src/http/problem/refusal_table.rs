@@ -1,5 +1,7 @@
 //! The one table that gives every refusal and fault its status, code and text.
 
+use std::time::Duration;
+
 use super::{FieldError, Problem};
 use crate::engine::{Engine, Fault};
 use crate::flow::refusal::{FlowError, Refusal};
@@ -30,6 +32,12 @@ fn refused(refusal: &Refusal, engine: &Engine) -> Problem {
             "Too many wrong passwords for this account; wait, or use a device that has logged in before.",
         )
         .with_retry_after(until.since(engine.clock.now())),
+        Refusal::TooManyAtOnce => Problem::new(
+            429,
+            "too_many_at_once",
+            "Too many log-ins to this account are being checked at once; try again in a second.",
+        )
+        .with_retry_after(Duration::from_secs(1)),
         Refusal::InvalidCredentials => {
             Problem::new(401, "invalid_credentials", "E-mail address or password is wrong.").with_challenge()
         }
@@ -87,6 +95,22 @@ fn refused(refusal: &Refusal, engine: &Engine) -> Problem {
         Refusal::InsufficientRole => {
             Problem::new(403, "insufficient_role", "Your account lacks the role that this endpoint requires.")
         }
+        Refusal::WrongAudience => Problem::new(
+            403,
+            "wrong_audience",
+            "Log in with `audience` set to `admin`, or with a session cookie, for the administrators' endpoints.",
+        ),
+        Refusal::StepUpRequired => Problem::new(
+            401,
+            "step_up_required",
+            "Send your password to /v1/reauthenticate, then repeat the request with the new credential.",
+        )
+        .with_step_up_challenge(crate::flow::authenticate::FRESH_FOR),
+        Refusal::LastAdmin => Problem::new(
+            409,
+            "last_administrator",
+            "You are the last administrator; give the role to another account first, or ask the operator.",
+        ),
         Refusal::NotFound => Problem::new(404, "not_found", "There is no such account, session or key."),
         Refusal::CsrfRejected => Problem::new(
             403,

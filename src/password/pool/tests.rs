@@ -10,7 +10,7 @@ fn pool(threads: usize, cost: Cost, budget_ms: u64) -> HashPool {
 }
 
 fn key(lane: Lane) -> QueueKey {
-    QueueKey { lane, network: "192.0.2.0/24".parse().unwrap() }
+    QueueKey::new(lane, "192.0.2.0/24".parse().unwrap())
 }
 
 const CHEAP: Cost = Cost { memory_kib: 64, passes: 1, lanes: 1 };

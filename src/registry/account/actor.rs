@@ -8,13 +8,15 @@ use crate::registry::{handles, reads, registry};
 use crate::value::account_name::NameKey;
 use crate::value::id::AccountId;
 
-registry!(Accounts, AccountV2, "account");
+registry!(Accounts, AccountV2, "account", revokes Accounts::revoked_by);
 
 /// Deletes an account.
 #[derive(Clone, Copy, Debug)]
 pub struct Delete {
     /// The account.
     pub id: AccountId,
+    /// Whether the last active administrator is not deleted.
+    pub spares_last_admin: bool,
 }
 
 /// Finds an account by the key of its address.
@@ -67,7 +69,9 @@ handles!(Accounts {
     ReleaseUnprovenAddress => Option<AccountV2>, Essential, |accounts, release, _| {
         accounts.release_unproven_address(release)
     };
-    Delete => Result<(), Refusal>, Essential, |accounts, delete, _| accounts.delete(delete.id);
+    Delete => Result<(), Refusal>, Essential, |accounts, delete, _| {
+        accounts.delete(delete.id, delete.spares_last_admin)
+    };
 });
 
 reads!(Accounts {

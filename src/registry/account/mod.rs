@@ -4,8 +4,9 @@
 //! session after the owner of the account has changed the password.
 //!
 //! **The rule:** an address in its canonical form is one account. An address that was never proved belongs to nobody
-//! yet: the next sign-up replaces the last one. Every account has an epoch. A new password, another status or "log out
-//! everywhere" raises it, and a credential of an earlier epoch is invalid.
+//! yet: the next sign-up replaces the last one. Every account has an epoch. A new password, another address, another
+//! status or "log out everywhere" raises it, and a credential of an earlier epoch is invalid. When a role is taken away,
+//! access tokens issued before are invalid; sessions live on and get new ones.
 //!
 //! ```text
 //!   sign-up ──▶ unproved ──▶ proved ──▶ disabled
@@ -25,4 +26,4 @@ pub mod state;
 pub mod stored_costs;
 
 pub use record::{AccountV2, Status};
-pub use state::{Accounts, Change, Refusal, SignUp, SignedUp};
+pub use state::{ADMIN, Accounts, Change, Refusal, SignUp, SignedUp};

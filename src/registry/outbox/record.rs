@@ -33,6 +33,12 @@ pub enum Kind {
     EmailChange,
     /// The address was changed. Goes to the former address, with a link that undoes it.
     EmailUndo,
+    /// The account was deleted.
+    AccountDeleted,
+    /// A device that was not known has logged in.
+    NewDevice,
+    /// A known device, or a session, has entered wrong passwords and is trusted no longer.
+    DeviceDemoted,
 }
 
 /// A mail that waits to be sent. Its text is composed when it is sent; a token in it is encrypted under the outbox key.

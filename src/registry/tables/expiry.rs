@@ -2,11 +2,11 @@
 //! which one was swept and the other was not: expiry is not journalled.
 
 use crate::journal::format::codec::decode;
-use crate::registry::lockout::CountV1;
+use crate::registry::lockout::CountV2;
 use crate::registry::outbox::MailV1;
-use crate::registry::refresh::FamilyV1;
+use crate::registry::refresh::FamilyV2;
 use crate::registry::reset::MailedV1;
-use crate::registry::session::SessionV1;
+use crate::registry::session::SessionV2;
 use crate::system::clock::Timestamp;
 
 /// Says no, for records that do not expire.
@@ -15,15 +15,15 @@ pub(super) const fn never(_: &[u8], _: Timestamp) -> bool {
 }
 
 pub(super) fn count(value: &[u8], at: Timestamp) -> bool {
-    decode::<CountV1>(value).is_ok_and(|count| count.may_be_forgotten(at))
+    decode::<CountV2>(value).is_ok_and(|count| count.may_be_forgotten(at))
 }
 
 pub(super) fn session(value: &[u8], at: Timestamp) -> bool {
-    decode::<SessionV1>(value).is_ok_and(|session| at >= session.end())
+    decode::<SessionV2>(value).is_ok_and(|session| at >= session.end())
 }
 
 pub(super) fn family(value: &[u8], at: Timestamp) -> bool {
-    decode::<FamilyV1>(value).is_ok_and(|family| at.as_millis() >= family.absolute_end_ms)
+    decode::<FamilyV2>(value).is_ok_and(|family| at.as_millis() >= family.absolute_end_ms)
 }
 
 pub(super) fn mailed(value: &[u8], at: Timestamp) -> bool {

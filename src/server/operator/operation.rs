@@ -73,7 +73,7 @@ pub enum Operation {
     Findings,
 }
 
-/// The most accounts that [`Operation::UserList`] returns.
+/// The most accounts that [`Operation::UserList`] returns, and sessions that [`Operation::SessionList`] does.
 const LIST_MAX: usize = 1000;
 
 /// Runs an operation and returns the JSON of its result.
@@ -155,10 +155,9 @@ async fn delete(engine: &Engine, user: &str) -> Result<Value, FlowError> {
 
 async fn list_sessions(engine: &Engine, user: &str) -> Result<Value, FlowError> {
     let account = find(engine, user).await?;
-    let open = open_sessions(engine, &account).await?;
-    let families = open.families.into_iter().map(Held::Family);
-    let sessions = open.sessions.into_iter().map(Held::Session);
-    let items: Vec<_> = families.chain(sessions).map(|held| session_json(&account, held)).collect();
+    // More than an account may have open.
+    let open = open_sessions(engine, &account, None, LIST_MAX).await?;
+    let items: Vec<_> = open.items.into_iter().map(|held| session_json(&account, held)).collect();
     Ok(json!({"items": items}))
 }
 

@@ -16,7 +16,7 @@ pub(super) fn configure(config: &mut web::ServiceConfig) {
 }
 
 async fn post_rotate(engine: Eng, identity: SignedIn, body: Body) -> Result<HttpResponse, Rejection> {
-    let admin = Admin::of(&identity)?;
+    let admin = Admin::who_may_write(&engine, &identity)?;
     body.refuse()?;
     let (kid, from) = admin::rotate_key(&engine, &admin).await?;
     Ok(HttpResponse::Ok().json(json!({"kid": kid, "signs_from": from.rfc3339()})))
@@ -28,7 +28,7 @@ async fn post_retire(
     identity: SignedIn,
     body: Body,
 ) -> Result<HttpResponse, Rejection> {
-    let admin = Admin::of(&identity)?;
+    let admin = Admin::who_may_write(&engine, &identity)?;
     body.refuse()?;
     admin::retire_key(&engine, &admin, &kid).await?;
     Ok(HttpResponse::NoContent().finish())
