@@ -165,14 +165,10 @@ pub(super) async fn read(
     let announced = length.and_then(|length| length.to_str().ok()?.trim().parse::<u64>().ok());
     let method = request.method().clone();
     let Ok(payload) = request.extract::<web::Payload>().await else { return Ok(()) };
-    let early = |problem, unread| {
-        // The rest of the body is thrown away, however long it is.
-        serving.inspect(|serving| serving.is_last());
-        Err((problem, unread))
-    };
     let mut unread = Box::pin(BodyStream::new(payload));
     if announced.is_some_and(|announced| announced > BODY_BYTES_MAX as u64) {
-        return early(too_large(), unread);
+        serving.inspect(|serving| serving.is_last());
+        return Err((too_large(), unread));
     }
     let problem = match timeout(DEADLINE, to_end(&mut unread, serving)).await {
         Ok(Ok(bytes)) if !bytes.is_empty() && matches!(method, Method::GET | Method::HEAD) => {
@@ -190,7 +186,9 @@ pub(super) async fn read(
             Problem::new(408, "request_timeout", detail)
         }
     };
-    early(problem, unread)
+    // The rest of the body is thrown away, however long it is.
+    serving.inspect(|serving| serving.is_last());
+    Err((problem, unread))
 }
 
 async fn to_end(unread: &mut Unread, serving: Option<&Serving>) -> Result<Bytes, Problem> {

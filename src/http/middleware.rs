@@ -19,6 +19,7 @@ use super::body::{self, Early};
 use super::connection::{Connection, Serving};
 use super::cors;
 use super::endpoint::Eng;
+use super::problem::Problem;
 use super::rejection::Rejection;
 use super::request::has_bearer;
 use super::request_id::RequestId;
@@ -56,7 +57,7 @@ pub async fn wrap_request(
             let allowed = &engine.services.config.http.allowed_origins;
             match cors::preflight(request.method(), request.headers(), allowed) {
                 Some(response) => request.into_response(response),
-                None => complete(next.call(request).await?.map_into_boxed_body(), &engine, &id),
+                None => complete(call(&next, request).await?.map_into_boxed_body(), &engine, &id),
             }
         }
         Err((problem, unread)) => {
@@ -78,6 +79,31 @@ pub async fn wrap_request(
     }
     let response = response.map_body(|_, body| Served { body, is_head, _serving: serving });
     Ok(ServiceResponse::new(request, response))
+}
+
+/// Paths whose requests are dropped when their client goes away. Log-in and refresh run on the actors' thread, which drops
+/// only a hash that has not begun; the others change nothing.
+const DROPPED: [&str; 4] = ["/v1/login", "/v1/refresh", "/v1/introspect", "/v1/password/check"];
+
+/// Calls the endpoint. A request that may change something is served to its end, also if its client goes away.
+///
+/// Security: otherwise a thief hangs up between two steps, such as the change of a password and the mail about it.
+async fn call<B: MessageBody + 'static>(
+    next: &Next<B>,
+    request: ServiceRequest,
+) -> Result<ServiceResponse<B>, actix_web::Error> {
+    if request.method().is_safe() || DROPPED.contains(&request.path()) {
+        return next.call(request).await;
+    }
+    match actix_web::rt::spawn(next.call(request)).await {
+        Ok(answer) => answer,
+        Err(stopped) => match stopped.try_into_panic() {
+            Ok(panic) => std::panic::resume_unwind(panic),
+            Err(_) => {
+                Err(Rejection::from(Problem::new(503, "server_busy", "The server is stopping.")).into())
+            }
+        },
+    }
 }
 
 /// Says whether the HTTP library takes all that follows for another protocol.

@@ -200,6 +200,21 @@ impl TestServer {
 
     /// Sends a request and closes the connection `after` a time at which the answer cannot have arrived.
     pub async fn post_and_hang_up(&self, path: &str, access: &str, body: Value, after: Duration) {
+        self.post_and_leave(path, access, body, after).await;
+    }
+
+    /// Does the same, and resets the connection instead of closing it.
+    pub async fn post_and_reset(&self, path: &str, access: &str, body: Value, after: Duration) {
+        self.post_and_leave(path, access, body, after).await.set_zero_linger().unwrap();
+    }
+
+    async fn post_and_leave(
+        &self,
+        path: &str,
+        access: &str,
+        body: Value,
+        after: Duration,
+    ) -> tokio::net::TcpStream {
         use tokio::io::AsyncWriteExt;
         let body = body.to_string();
         let request = format!(
@@ -211,6 +226,7 @@ impl TestServer {
         let mut stream = tokio::net::TcpStream::connect(address).await.unwrap();
         stream.write_all(request.as_bytes()).await.unwrap();
         tokio::time::sleep(after).await;
+        stream
     }
 
     /// Sends `operation` to the operator's socket, as the command line does, and returns the answer.
