@@ -83,9 +83,10 @@ pub(super) fn run(cli: &Cli) -> Result<(), Failure> {
     }
 }
 
-/// Checks the settings alone. On loopback, a setting that is unsafe in public is only a warning.
+/// Checks the settings alone. If only this machine reaches the server, a setting that is unsafe in public is only a
+/// warning.
 fn settings(config: &Config) -> Vec<Line> {
-    let is_public = !config.http.listen.ip().is_loopback() || config.http.public_origin.is_https();
+    let is_public = config.http.is_public();
     let line = |check: &Check| {
         let state = match check.state(config) {
             State::Good => "pass",

@@ -24,9 +24,13 @@ const EXIT_WITHIN: Duration = Duration::from_millis(100);
 /// How to serve.
 #[derive(Args, Debug, Default)]
 pub struct Serve {
-    /// Refuse to start with an unsafe setting, even on loopback. On a public address this always holds.
+    /// Refuse to start with an unsafe setting, even if only this machine reaches the server. With a public address or
+    /// origin this always holds.
     #[arg(long)]
     production: bool,
+    /// Start with unsafe settings although others may reach the server: to try it out under a name, or in a container.
+    #[arg(long, conflicts_with = "production")]
+    development: bool,
     /// Start although the journal is more than a day ahead of the system's clock.
     #[arg(long)]
     accept_clock_floor: bool,
@@ -35,13 +39,18 @@ pub struct Serve {
 impl Serve {
     pub(super) fn run(&self, cli: &Cli) -> Result<(), Failure> {
         let config = cli.load()?;
-        let is_public = !config.http.listen.ip().is_loopback();
         let findings = unsafe_settings(&config);
-        if (self.production || is_public) && !findings.is_empty() {
+        let is_strict = self.production || (config.http.is_public() && !self.development);
+        if is_strict && !findings.is_empty() {
             return Err(self.refusal(&findings));
         }
         let clock = Clock::system();
         let log = ProcessLog::start(&config, &clock)?;
+        if config.http.is_public() {
+            for Finding { key, why, fix } in &findings {
+                tracing::warn!("unsafe setting {key}, allowed by --development: {why}; {fix}");
+            }
+        }
         let fail_stop = FailStop::new(end_process);
         #[cfg(debug_assertions)]
         let fail_stop = fail_stop.planning(std::env::var("PORTCULLIS_PANIC_IN").ok());
@@ -57,7 +66,7 @@ impl Serve {
             .iter()
             .map(|finding| format!("  {}: {}: {}", finding.key, finding.why, finding.fix))
             .collect();
-        let place = if self.production { "with --production" } else { "on a public address" };
+        let place = if self.production { "with --production" } else { "with a public address or origin" };
         let settings = counted(findings.len() as u64, "setting is", "settings are");
         Failure::usage(format!("refused to start {place}, since {settings} unsafe:\n{}", lines.join("\n")))
     }

@@ -110,7 +110,7 @@ impl Config {
             refresh: sections::refresh::read(reader),
             session: sections::session::read(reader),
             reset: sections::reset::read(reader),
-            mail: Mail::read(reader, http.listen),
+            mail: Mail::read(reader, http.is_public()),
             journal: Journal::read(reader),
             keys: Keys::read(reader, &data_dir),
             audit: Audit::read(reader, &data_dir),
@@ -169,6 +169,11 @@ mod tests {
         assert_eq!(config.http.public_origin.as_str(), "http://127.0.0.1:8080");
         assert_eq!(config.password.cost, Cost::SAFE);
         assert!(config.mail.console);
+        // Behind a proxy the server listens on loopback too, but its console is read by operators, not by users.
+        for origin in ["https://login.example.org", "http://login.example.org"] {
+            let config = load(&format!("[http]\npublic_origin = \"{origin}\"\n"), &[]).unwrap();
+            assert!(!config.mail.console, "{origin}");
+        }
         let config = load(
             "[http]\nlisten = \"127.0.0.1:1\"\n[lockout]\nfailures = 3\n",
             &[

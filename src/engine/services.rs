@@ -13,7 +13,7 @@ use super::partition::{Partition, StartError};
 use crate::audit::AuditLog;
 use crate::audit::log::Options;
 use crate::config::{Config, Finding};
-use crate::password::{HashPool, KnownBad, pool};
+use crate::password::{HashPool, KnownBad, Policy, pool};
 use crate::registry::stuffing::ReputationCache;
 use crate::registry::stuffing::actor::StuffingActor;
 use crate::registry::throttle::actor::Throttle;
@@ -43,8 +43,8 @@ pub struct Services {
     pub random: Arc<Random>,
     /// Hashes and verifies passwords.
     pub pool: HashPool,
-    /// Passwords that are refused because they are known.
-    pub(crate) known_bad: KnownBad,
+    /// What new passwords are judged by.
+    pub(crate) password_policy: Arc<Policy>,
     /// Counts and records security events.
     pub audit: AuditLog,
     /// Signs and verifies access tokens.
@@ -103,7 +103,11 @@ impl Services {
         first: &Partition,
         fail_stop: &FailStop,
     ) -> Result<(Arc<Self>, RunningServices), StartError> {
-        let known_bad = KnownBad::load(config.password.list_file.as_deref())?;
+        let password_policy = Policy {
+            chars_min: config.password.chars_min,
+            service: config.service_name.as_str().into(),
+            known: KnownBad::load(config.password.list_file.as_deref())?,
+        };
         let key_storage: Arc<dyn Storage> = Arc::new(LocalStorage::open(&config.keys.dir)?);
         let keys = load_keys(&*key_storage, &config, clock)?;
         let signer = Signer::new(&keys.signing, config.http.public_origin.as_str(), &config.token.audience)?;
@@ -136,7 +140,7 @@ impl Services {
             clock: clock.clone(),
             random: Arc::clone(random),
             pool,
-            known_bad,
+            password_policy: Arc::new(password_policy),
             audit,
             signer: parking_lot::RwLock::new(signer),
             edge: keys.edge(),

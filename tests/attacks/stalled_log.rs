@@ -101,8 +101,7 @@ fn a_fault_ends_the_process_while_nobody_reads_the_log() {
     // The first step of that actor panics. It writes to the full pipe before it ends the process.
     let body = r#"{"email":"ada@test.org","password":"a wrong password"}"#;
     let mut stream = TcpStream::connect(&server.address).unwrap();
-    let head =
-        "POST /v1/login HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length";
+    let head = "POST /v1/login HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length";
     write!(stream, "{head}: {}\r\n\r\n{body}", body.len()).unwrap();
     let status = (0..300).find_map(|_| {
         std::thread::sleep(Duration::from_millis(100));

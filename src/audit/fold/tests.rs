@@ -3,6 +3,9 @@
 use std::net::IpAddr;
 
 use super::*;
+use crate::registry::account::record::AccountV1;
+use crate::registry::account::{AccountV2, Status};
+use crate::value::id::{AccountId, Slot};
 
 /// Bytes of a line in both logs together, at most.
 const LINE_BYTES: usize = 520;
@@ -175,4 +178,23 @@ fn while_space_is_low_changes_alone_have_lines_and_the_rest_is_told_afterwards()
     let sums = fold.sum_up(start + WINDOW, false);
     assert_eq!(sums.len(), 1);
     assert_eq!((sums[0].folded, sums[0].event.as_str()), (3, "login.failed"));
+}
+
+#[test]
+fn an_account_in_a_note_is_told_apart_from_a_name_without_one() {
+    let account: AccountV2 = AccountV1 {
+        id: AccountId::mint(Slot::ALL.start().to_owned(), [1; 14]),
+        name_key: [1; 16],
+        email: "ada@test.org".into(),
+        email_verified: true,
+        name: None,
+        phc: None,
+        roles: Vec::new(),
+        status: Status::Active,
+        auth_epoch: 0,
+        created_ms: 0,
+    }
+    .into();
+    assert!(Note::new(Event::LoginFailed).for_account(Some(&account)).names_account);
+    assert!(!Note::new(Event::LoginFailed).for_account(None).names_account);
 }
