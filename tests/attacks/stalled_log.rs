@@ -19,14 +19,15 @@ struct Stalled {
     address: String,
     /// Kept open: a closed pipe holds nobody up.
     _pipe: BufReader<PipeReader>,
+    _dir: tempfile::TempDir,
 }
 
 impl Stalled {
     fn start(settings: &[(&str, &str)]) -> Self {
-        let dir = tempfile::tempdir().unwrap().keep();
+        let dir = tempfile::tempdir().unwrap();
         let (reader, writer) = std::io::pipe().unwrap();
         let mut command = Command::new(BINARY);
-        command.args(["serve", "--data-dir"]).arg(&dir);
+        command.args(["serve", "--data-dir"]).arg(dir.path());
         command.stdout(writer.try_clone().unwrap()).stderr(writer);
         for (name, value) in [
             ("PORTCULLIS__HTTP__LISTEN", "127.0.0.1:0"),
@@ -48,7 +49,7 @@ impl Stalled {
         }
         let address = address.unwrap();
         let process = Process { child, url: format!("http://{address}") };
-        Self { process, address, _pipe: pipe }
+        Self { process, address, _pipe: pipe, _dir: dir }
     }
 
     /// Fills the pipe with the lines of `requests` requests, each of which must be answered.
