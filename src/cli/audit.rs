@@ -1,9 +1,14 @@
 //! `portcullis audit`.
 
+use std::sync::Arc;
+
 use clap::Subcommand;
 use portcullis::audit;
+use portcullis::engine::StartError;
+use portcullis::engine::partition::key_files;
 use portcullis::server::operator::operation::Operation;
 use portcullis::storage::local::LocalStorage;
+use portcullis::system::random::Random;
 use portcullis::token::Keys;
 
 use super::operate::operate;
@@ -47,8 +52,9 @@ fn verify(cli: &Cli) -> Result<(), Failure> {
     let config = cli.load()?;
     let no_keys =
         |error| Failure::refused(format!("cannot read the keys in {}: {error}", config.keys.dir.display()));
-    let keys = LocalStorage::open_existing(&config.keys.dir).map_err(no_keys)?;
-    let key = Keys::load(&keys).map_err(Failure::refused)?.audit();
+    LocalStorage::open_existing(&config.keys.dir).map_err(no_keys)?;
+    let files = key_files(&config, &Arc::new(Random::system()))?;
+    let key = Keys::load_audit(&files).map_err(StartError::from)?;
     let verified = audit::verify::verify(&config.audit.dir, &key).map_err(Failure::refused)?;
     let lines = verified.map_err(Failure::refused)?;
     say(&format!("the log is unbroken: {}", counted(lines, "line", "lines")));

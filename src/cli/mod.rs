@@ -8,6 +8,7 @@ mod data;
 mod doctor;
 mod init;
 mod key;
+mod key_checks;
 mod new_directory;
 mod operate;
 mod serve;
@@ -20,6 +21,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use portcullis::config::{Config, Reader};
+use portcullis::engine::StartError;
 
 /// The exit codes, for the help of the program.
 const EXIT_CODES: &str = "\
@@ -117,6 +119,18 @@ impl Failure {
 
     fn fault(why: impl ToString) -> Self {
         Self(70, why.to_string())
+    }
+}
+
+impl From<StartError> for Failure {
+    fn from(error: StartError) -> Self {
+        match error {
+            StartError::Refused(refusal) => Self::refused(refusal),
+            StartError::Io(error) => Self::refused(error),
+            StartError::Key(error) => Self::fault(error),
+            StartError::Master(error) => Self::usage(error),
+            StartError::Pepper(error) => Self::usage(error),
+        }
     }
 }
 

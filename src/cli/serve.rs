@@ -7,7 +7,6 @@ use std::time::Duration;
 use clap::Args;
 use portcullis::config::checks::unsafe_settings;
 use portcullis::config::{Config, Finding, MailTransport, SmtpTls};
-use portcullis::engine::partition::StartError;
 use portcullis::mail::smtp::Smtp;
 use portcullis::mail::transport::Transport;
 use portcullis::server;
@@ -62,11 +61,7 @@ impl Serve {
     async fn serve(&self, config: Config, transport: Transport, fail_stop: FailStop) -> Result<(), Failure> {
         let built =
             server::build(config, Clock::system(), self.accept_clock_floor, Some(transport), &fail_stop);
-        let server = built.map_err(|error| match error {
-            StartError::Refused(refusal) => Failure::refused(refusal),
-            StartError::Io(error) => Failure::refused(error),
-            StartError::Key(error) => Failure::fault(error),
-        })?;
+        let server = built?;
         for warning in server.found().warnings.iter().chain(server.engine.services.pool.warnings()) {
             tracing::warn!("{warning}");
         }

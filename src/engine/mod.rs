@@ -2,6 +2,7 @@
 
 pub mod credential_cache;
 pub mod fault;
+pub mod key_care;
 pub(crate) mod mailbox;
 pub mod partition;
 pub mod services;

@@ -9,25 +9,25 @@ use std::thread::JoinHandle;
 
 use actix::{Actor, Addr, Arbiter};
 
-use super::partition::{Partition, StartError};
+use super::key_care;
+use super::partition::{Partition, StartError, key_files};
 use crate::audit::AuditLog;
 use crate::config::{Config, Finding};
+use crate::password::pepper::Peppers;
 use crate::password::{HashPool, KnownBad, pool};
 use crate::registry::stuffing::ReputationCache;
 use crate::registry::stuffing::actor::StuffingActor;
 use crate::registry::throttle::actor::Throttle;
 use crate::registry::throttle::refusal_cache::RefusalCache;
 use crate::registry::throttle::{ProxyWatch, file};
-use crate::storage::Storage;
-use crate::storage::local::LocalStorage;
-use crate::system::clock::{Clock, Timestamp};
+use crate::system::clock::Clock;
 use crate::system::fail_stop::FailStop;
 use crate::system::lock::Mutex;
 use crate::system::random::Random;
 use crate::system::scheduling;
-use crate::token::feed::{self, Ended};
+use crate::token::feed::Ended;
 use crate::token::opaque::EdgeKeys;
-use crate::token::{self, Feed, Keys, Signer};
+use crate::token::{Feed, KeyFiles, Keys, Signer};
 use crate::value::account_name::AccountName;
 use crate::value::id::Slot;
 
@@ -41,6 +41,8 @@ pub struct Services {
     pub random: Arc<Random>,
     /// Hashes and verifies passwords.
     pub pool: HashPool,
+    /// The secrets that go into hashes of passwords.
+    pub peppers: Arc<Peppers>,
     /// Passwords that are refused because they are known.
     pub(crate) known_bad: KnownBad,
     /// Counts and records security events.
@@ -51,7 +53,8 @@ pub struct Services {
     pub edge: EdgeKeys,
     /// The symmetric keys of the installation.
     pub(crate) keys: Keys,
-    key_storage: Arc<dyn Storage>,
+    /// The files of the keys. [`key_care`] changes them.
+    pub(super) key_files: Mutex<KeyFiles>,
     /// Sessions and keys that ended early, for resource servers.
     pub revoked: Arc<Feed>,
     pub(crate) throttle: Addr<Throttle>,
@@ -88,11 +91,11 @@ impl Services {
         fail_stop: &FailStop,
     ) -> Result<(Arc<Self>, RunningServices), StartError> {
         let known_bad = KnownBad::load(config.password.list_file.as_deref())?;
-        let key_storage: Arc<dyn Storage> = Arc::new(LocalStorage::open(&config.keys.dir)?);
-        let keys = load_keys(&*key_storage, &config, clock)?;
-        let signer = Signer::new(&keys.signing, config.http.public_origin.as_str(), &config.token.audience)?;
+        let key_files = key_files(&config, random)?;
+        let keys = key_care::load(&key_files, &config, clock.now())?;
+        let signer = key_care::signer(&config, &keys.signing)?;
         let revoked = Feed::new(first.context().epoch, config.token.access_ttl);
-        for (kid, at) in Keys::retired(&*key_storage, config.token.access_ttl + feed::LEEWAY, clock.now())? {
+        for (kid, at) in Keys::retired(&key_files, key_care::overlap(&config), clock.now())? {
             revoked.push(Ended::Kid(kid), at);
         }
         let pool_options = pool::Options {
@@ -102,7 +105,9 @@ impl Services {
             implementation: config.password.implementation,
             machine: config.machine,
         };
-        let pool = HashPool::start(pool_options, clock, random, fail_stop)?;
+        let peppers = key_care::peppers(&key_files, &config)?;
+        key_care::remember_pepper(&key_files, &peppers)?;
+        let pool = HashPool::start_with_peppers(pool_options, &peppers, clock, random, fail_stop)?;
         let audit = AuditLog::new(clock.clone());
         let audit_thread = audit.log.start(&config.audit.dir, keys.audit(), clock, first.durable())?;
 
@@ -120,12 +125,13 @@ impl Services {
             clock: clock.clone(),
             random: Arc::clone(random),
             pool,
+            peppers,
             known_bad,
             audit,
             signer: parking_lot::RwLock::new(signer),
             edge: keys.edge(),
             keys,
-            key_storage,
+            key_files: Mutex::new(key_files),
             revoked: Arc::new(revoked),
             throttle: Throttle::start_in_arbiter(&owners.handle(), |_| throttle),
             refusal_cache,
@@ -138,35 +144,6 @@ impl Services {
             config,
         });
         Ok((Arc::clone(&services), RunningServices { services, audit: audit_thread }))
-    }
-
-    /// Makes a new signing key. It is published now and signs after `token.publish_ahead_secs`; older keys still verify.
-    /// Returns its id and the time from which it signs.
-    pub fn rotate_signing_key(&self) -> Result<(String, Timestamp), StartError> {
-        let mut signer = self.signer.write();
-        let from = self.clock.now() + self.config.token.publish_ahead;
-        let signing = Keys::add_signing(&*self.key_storage, self.config.token.algorithm, from)?;
-        *signer =
-            Signer::new(&signing, self.config.http.public_origin.as_str(), &self.config.token.audience)?;
-        let (kid, from) = signer.newest().unwrap_or_default();
-        Ok((kid.to_owned(), from))
-    }
-
-    /// Removes a signing key for good: tokens that it signed are refused, here at once and at resource servers by the feed.
-    /// Returns false if there is no such key.
-    pub fn retire_signing_key(&self, kid: &str) -> Result<bool, StartError> {
-        let mut signer = self.signer.write();
-        let now = self.clock.now();
-        let Some(signing) = Keys::retire_signing(&*self.key_storage, kid, self.config.token.algorithm, now)?
-        else {
-            return Ok(false);
-        };
-        *signer =
-            Signer::new(&signing, self.config.http.public_origin.as_str(), &self.config.token.audience)?;
-        drop(signer);
-        self.everything_changed.fetch_add(1, Ordering::SeqCst);
-        self.revoked.push(Ended::Kid(kid.to_owned()), now);
-        Ok(true)
     }
 
     /// Returns the slot in which the account of `address` lives; `None` if it is not an address.
@@ -191,7 +168,9 @@ impl Services {
     /// Returns the unsafe settings that only a running server can notice.
     pub fn findings(&self) -> Vec<Finding> {
         let proxy = self.proxy_watch.lock().found();
-        proxy.into_iter().map(Finding::forgotten_proxy).collect()
+        let unknown = Some(self.peppers.unknown()).filter(|count| *count > 0);
+        let pepper = unknown.map(Finding::missing_pepper);
+        proxy.into_iter().map(Finding::forgotten_proxy).chain(pepper).collect()
     }
 
     /// Makes `/readyz` say no from here on, so that load balancers send no more requests.
@@ -203,17 +182,6 @@ impl Services {
     pub fn is_stopping(&self) -> bool {
         self.stopping.load(Ordering::Relaxed)
     }
-}
-
-/// Loads the keys, and adds a signing key if the configuration asks for another algorithm than the newest has.
-fn load_keys(storage: &dyn Storage, config: &Config, clock: &Clock) -> Result<Keys, StartError> {
-    let mut keys = Keys::load(storage)?;
-    let newest = keys.signing.first().map(|key| token::scheme_of(&key.pkcs8)).transpose()?;
-    if newest.is_some_and(|scheme| scheme != config.token.algorithm) {
-        let from = clock.now() + config.token.publish_ahead;
-        keys.signing = Keys::add_signing(storage, config.token.algorithm, from)?;
-    }
-    Ok(keys)
 }
 
 impl RunningServices {

@@ -1,4 +1,4 @@
-//! Administration of accounts, signing keys and security events.
+//! Administration of accounts and security events.
 
 use super::authenticate::Identity;
 use super::log_out::{end_others, end_others_and_mailed};
@@ -9,14 +9,12 @@ use crate::audit::Line;
 use crate::audit::event::{Event, Note};
 use crate::audit::read::{Wanted, find};
 use crate::engine::{Engine, Fault};
-use crate::journal::append::handle::NoRoom;
 use crate::password::QueueKey;
 use crate::registry::account::actor::{Alter, ById, Delete, List};
 use crate::registry::account::{AccountV1, Change, SignUp, SignedUp, Status};
 use crate::registry::lockout::actor::Clear;
 use crate::registry::outbox::Kind;
 use crate::registry::reset::Purpose;
-use crate::system::clock::Timestamp;
 use crate::value::account_name::NameKey;
 use crate::value::id::AccountId;
 
@@ -39,7 +37,7 @@ impl Admin {
         Self(String::from("operator"))
     }
 
-    async fn record(&self, engine: &Engine, event: Event, subject: &dyn std::fmt::Display) {
+    pub(super) async fn record(&self, engine: &Engine, event: Event, subject: &dyn std::fmt::Display) {
         let by = format!("by {}", self.0);
         engine.record_durably(Note::new(event).about(subject).with_reason(&by)).await;
     }
@@ -161,16 +159,6 @@ pub async fn send_reset(engine: &Engine, admin: &Admin, id: AccountId) -> Result
     Ok(())
 }
 
-/// Creates and publishes a new signing key. Returns its id, and the time from which it signs.
-pub async fn rotate_key(engine: &Engine, admin: &Admin) -> Result<(String, Timestamp), FlowError> {
-    let (kid, from) = engine.services.rotate_signing_key().map_err(|error| {
-        tracing::error!(%error, "cannot create a signing key");
-        Fault::NoRoom(NoRoom::StorageFull)
-    })?;
-    admin.record(engine, Event::KeyRotated, &kid).await;
-    Ok((kid, from))
-}
-
 /// Returns security events from the audit log.
 pub async fn audit(engine: &Engine, _: &Admin, wanted: Wanted) -> Result<Vec<Line>, FlowError> {
     engine.services.audit.log.written().await;
@@ -184,19 +172,6 @@ pub async fn audit(engine: &Engine, _: &Admin, wanted: Wanted) -> Result<Vec<Lin
         }
         Err(_) => Err(Fault::Ending.into()),
     }
-}
-
-/// Retires a signing key at once, for one that may have leaked. Its tokens are no longer valid.
-pub async fn retire_key(engine: &Engine, admin: &Admin, kid: &str) -> Result<(), FlowError> {
-    let retired = engine.services.retire_signing_key(kid).map_err(|error| {
-        tracing::error!(%error, "cannot retire a signing key");
-        Fault::NoRoom(NoRoom::StorageFull)
-    })?;
-    if !retired {
-        return Err(Refusal::NotFound.into());
-    }
-    admin.record(engine, Event::KeyRetired, &kid).await;
-    Ok(())
 }
 
 /// Reads names of roles, sorted and without duplicates.

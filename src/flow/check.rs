@@ -34,10 +34,12 @@ pub(super) enum Known<'a> {
 impl Known<'_> {
     /// Returns the device under which the failures of `name` are counted; `None` for an unknown device.
     fn device(self, engine: &Engine, name: NameKey) -> Option<[u8; 8]> {
-        let key = &engine.services.keys.device;
+        let keys = &engine.services.keys;
         match self {
-            Self::Cookie(text) => text.and_then(|text| device::check(key, name, text)),
-            Self::Session(sid) => Some(short_digest(key, &[b"session count", &name.0, &sid])),
+            Self::Cookie(text) => {
+                text.and_then(|text| keys.device.find_map(|key| device::check(key, name, text)))
+            }
+            Self::Session(sid) => Some(short_digest(&keys.counts, &[b"session count", &name.0, &sid])),
         }
     }
 }
@@ -70,7 +72,7 @@ impl Presented {
         let device = known.device(engine, key);
         let password = Password::for_login(password);
         let parts: [&[u8]; 3] = [b"wrong password", &key.0, password.as_bytes()];
-        let password_digest = short_digest(&engine.services.keys.device, &parts);
+        let password_digest = short_digest(&engine.services.keys.counts, &parts);
         Self { name, key, device, password, password_digest }
     }
 

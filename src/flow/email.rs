@@ -192,7 +192,9 @@ mod tests {
             let (id, address) = (account.account_id(), &account.email);
             engine.mail_bound_token(&account, Purpose::EmailUndo, Kind::EmailUndo, address).await.unwrap();
             let mail = engine.outbox.ask(Due { limit: 1 }).await.unwrap().remove(0);
-            let token = open_token(&engine.services.keys.outbox, mail.id, &mail.token.unwrap()).unwrap();
+            let sealed = mail.token.unwrap();
+            let token =
+                engine.services.keys.outbox.find_map(|key| open_token(key, mail.id, &sealed)).unwrap();
             let client = Client::new(std::net::Ipv4Addr::LOCALHOST.into(), "test");
             undo(&engine, &client, &token, address).await.result.unwrap();
             assert!(engine.accounts.ask(ById { id }).await.unwrap().is_some());

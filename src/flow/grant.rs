@@ -168,6 +168,7 @@ impl Engine {
     /// Returns a device cookie for a client that has just proved that it owns the account `name`.
     pub(crate) fn device_cookie(&self, name: &AccountName) -> Result<String, FlowError> {
         let key = name.key(&self.services.keys.directory);
-        Ok(device::issue(&self.services.keys.device, key, self.services.random.bytes()?))
+        let nonce = self.services.random.bytes()?;
+        Ok(self.services.keys.device.with_newest(|_, device_key| device::issue(device_key, key, nonce)))
     }
 }

@@ -140,7 +140,8 @@ impl Engine {
     ) -> Result<(), FlowError> {
         let id = MailedId::mint(to.account.slot(), self.services.random.bytes()?).to_bytes();
         let now = self.clock.now().as_millis();
-        let sealed = token.map(|token| seal_token(&self.services.keys.outbox, id, token));
+        let sealed =
+            token.map(|token| self.services.keys.outbox.with_newest(|_, key| seal_token(key, id, token)));
         let mail = MailV1 { id, to: to.to, kind, token: sealed, written_ms: now, next_ms: now, tries: 0 };
         Ok(self.outbox.ask(Post { id, mail: send.then_some(mail) }).await?)
     }

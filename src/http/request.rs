@@ -210,7 +210,9 @@ pub(super) fn csrf_source(request: &HttpRequest, engine: &Engine) -> Result<(), 
 /// Checks that a request carries the CSRF token of its session.
 fn csrf_token(request: &HttpRequest, engine: &Engine, identity: &Identity) -> Result<(), Refusal> {
     let presented = text(request.headers(), "x-csrf-token");
-    check_token(&engine.services.keys.csrf, identity.sid(), presented).map_err(|_| rejected(request, engine))
+    let keys = &engine.services.keys.csrf;
+    let checked = keys.find_map(|key| check_token(key, identity.sid(), presented).ok());
+    checked.ok_or_else(|| rejected(request, engine))
 }
 
 fn rejected(request: &HttpRequest, engine: &Engine) -> Refusal {

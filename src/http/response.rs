@@ -113,7 +113,7 @@ pub(super) fn opened_response(engine: &Engine, opened: &Opened, status: StatusCo
             response.json(json!({
                 "session_id": hex(&session.id),
                 "expires_at": session.end().rfc3339(),
-                "csrf_token": csrf::issue(&engine.services.keys.csrf, session.id),
+                "csrf_token": engine.services.keys.csrf.with_newest(|_, key| csrf::issue(key, session.id)),
                 "user": user,
             }))
         }

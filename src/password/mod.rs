@@ -4,6 +4,7 @@ pub mod argon2id;
 pub mod cost;
 pub mod job;
 pub mod known_bad;
+pub mod pepper;
 pub mod phc;
 pub mod policy;
 pub mod pool;

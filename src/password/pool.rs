@@ -20,6 +20,7 @@ use tokio::sync::oneshot;
 use super::argon2id::{Choice, Implementation, SelfTestFailed};
 use super::cost::Cost;
 use super::job::{QueueKey, Shed, Verified};
+use super::pepper::Peppers;
 use super::phc::{decoy, hash};
 use super::schedule::{Full, Lane, Scheduler, Ticket};
 use super::stats::{LaneStats, Stats};
@@ -136,11 +137,22 @@ impl HashPool {
         random: &Arc<Random>,
         fail_stop: &FailStop,
     ) -> io::Result<Self> {
+        Self::start_with_peppers(options, &Arc::default(), clock, random, fail_stop)
+    }
+
+    /// Does what [`HashPool::start`] does, with the peppers of hashes.
+    pub fn start_with_peppers(
+        options: Options,
+        peppers: &Arc<Peppers>,
+        clock: &Clock,
+        random: &Arc<Random>,
+        fail_stop: &FailStop,
+    ) -> io::Result<Self> {
         let Options { threads, wait_budget, cost, implementation, machine } = options;
         let mut warnings = Vec::new();
         let decoy = decoy(cost, random).map_err(io::Error::other)?;
         let fitting = threads_in_memory(threads, cost, &mut warnings);
-        let mut implementation = choose(implementation, &mut warnings);
+        let mut implementation = choose(implementation, &mut warnings).with_peppers(peppers);
         let hash_time = measure(&mut implementation, cost, clock)?;
         let (policy, threads) = background_policy(fitting, &mut warnings);
         let shared = Arc::new(Shared {

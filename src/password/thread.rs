@@ -177,7 +177,7 @@ impl Hasher {
     /// time.
     fn verify(&mut self, password: &Password, text: &str) -> Verified {
         let phc = Phc::parse(text);
-        let needs_rehash = phc.as_ref().ok().map(Phc::cost) != Some(self.cost);
+        let needs_rehash = phc.as_ref().map_or(true, |phc| phc.is_outdated(self.cost, &self.implementation));
         let checked =
             phc.and_then(|phc| phc.matches(password.as_bytes(), &mut self.implementation)).or_else(|_| {
                 let decoy = Phc::parse(&self.decoy)?;

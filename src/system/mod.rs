@@ -8,4 +8,5 @@ pub mod memory;
 pub(crate) mod pace;
 pub mod random;
 pub mod scheduling;
+pub mod secrets_in_memory;
 pub mod seeded_bug;

@@ -90,6 +90,11 @@ async fn metrics(engine: &Engine) -> String {
     gauge("hash_running_jobs", "Passwords that are being checked", pool.running as u64);
     gauge("hash_shed_jobs", "Passwords refused since the start because the queue was full", pool.shed());
     gauge("hash_time_microseconds", "Duration of one hash", pool.hash_time.as_micros() as u64);
+    gauge(
+        "hash_pepper_missing",
+        "Passwords that could not be checked because their pepper is missing",
+        engine.services.peppers.unknown(),
+    );
     for (lane, stats) in Lane::ALL.into_iter().zip(pool.lanes) {
         let mut of_lane = |what: &str, help: &str, value: u64| {
             gauge(&format!("hash_lane_{}_{what}", lane.name()), help, value);

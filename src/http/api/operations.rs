@@ -30,7 +30,7 @@ pub fn configure_for_operators(config: &mut web::ServiceConfig) {
 async fn get_jwks(engine: Eng) -> HttpResponse {
     let cache_control = format!("public, max-age={}", JWKS_KEPT.as_secs());
     let keys = engine.services.signer.read();
-    HttpResponse::Ok().insert_header((CACHE_CONTROL, cache_control)).json(keys.jwks())
+    HttpResponse::Ok().insert_header((CACHE_CONTROL, cache_control)).json(keys.jwks(engine.clock.now()))
 }
 
 async fn get_health() -> HttpResponse {

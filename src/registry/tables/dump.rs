@@ -25,11 +25,10 @@ fn time(ms: u64) -> Option<String> {
 pub(super) fn account(value: &[u8]) -> Result<Value, CodecError> {
     let account: AccountV1 = decode(value)?;
     let cost = account.phc.as_ref().map(|phc| {
-        let cost = Phc::parse(phc).map(|phc| phc.cost());
-        cost.map_or_else(
-            |_| String::from("of another form"),
-            |cost| format!("argon2id m={},t={},p={}", cost.memory_kib, cost.passes, cost.lanes),
-        )
+        let Ok(phc) = Phc::parse(phc) else { return String::from("of another form") };
+        let cost = phc.cost();
+        let pepper = phc.pepper().map_or_else(String::new, |id| format!(",pepper={id}"));
+        format!("argon2id m={},t={},p={}{pepper}", cost.memory_kib, cost.passes, cost.lanes)
     });
     Ok(json!({
         "email": masked(&account.email),

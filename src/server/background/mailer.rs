@@ -62,7 +62,8 @@ async fn send(engine: &Engine, transport: &Transport, mail: &MailV1, ending: &At
 fn write_letter(engine: &Engine, mail: &MailV1) -> Letter {
     let config = &engine.services.config;
     let sealed = mail.token.as_ref();
-    let token = sealed.and_then(|sealed| open_token(&engine.services.keys.outbox, mail.id, sealed));
+    let outbox_keys = &engine.services.keys.outbox;
+    let token = sealed.and_then(|sealed| outbox_keys.find_map(|key| open_token(key, mail.id, sealed)));
     template::write(
         mail.kind,
         &config.service_name,

@@ -8,10 +8,12 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use crate::audit::read::Wanted;
+use crate::engine::key_care::ListedKey;
 use crate::engine::{Engine, Fault};
 use crate::flow::account::open_sessions;
 use crate::flow::admin::{self, Admin};
 use crate::flow::authenticate::{Held, Identity};
+use crate::flow::keys;
 use crate::flow::refusal::{FlowError, Refusal, parse_name};
 use crate::registry::account::actor::{Find, List};
 use crate::registry::account::{AccountV1, Status};
@@ -56,8 +58,15 @@ pub enum Operation {
     SessionRevoke {
         user: String,
     },
-    KeyList,
-    KeyRotate,
+    KeyList {
+        /// Whether to list the keys of all kinds, not the signing keys alone.
+        #[serde(default)]
+        all: bool,
+    },
+    KeyRotate {
+        #[serde(default)]
+        kind: Option<String>,
+    },
     KeyRetire {
         kid: String,
     },
@@ -91,8 +100,8 @@ pub async fn operate(engine: &Arc<Engine>, operation: Operation) -> Result<Value
         Operation::UserDelete { user } => delete(engine, &user).await,
         Operation::SessionList { user } => list_sessions(engine, &user).await,
         Operation::SessionRevoke { user } => revoke_sessions(engine, &user).await,
-        Operation::KeyList => Ok(list_keys(engine)),
-        Operation::KeyRotate => rotate_key(engine).await,
+        Operation::KeyList { all } => Ok(list_keys(engine, all)),
+        Operation::KeyRotate { kind } => rotate_key(engine, kind.as_deref()).await,
         Operation::KeyRetire { kid } => retire_key(engine, &kid).await,
         Operation::Backup { to } => back_up(engine, to).await,
         Operation::AuditTail { limit, event, account } => audit_tail(engine, limit, event, account).await,
@@ -168,9 +177,9 @@ async fn revoke_sessions(engine: &Engine, user: &str) -> Result<Value, FlowError
     Ok(account_json(&account))
 }
 
-fn list_keys(engine: &Engine) -> Value {
+fn list_keys(engine: &Engine, all: bool) -> Value {
     let signer = engine.services.signer.read();
-    let items = signer.listed(engine.clock.now()).map(|(key, from, signs)| {
+    let signing = signer.listed(engine.clock.now()).map(|(key, from, signs)| {
         let mut item = json!(key);
         if let Some(fields) = item.as_object_mut() {
             fields.insert(String::from("signs"), json!(signs));
@@ -180,16 +189,30 @@ fn list_keys(engine: &Engine) -> Value {
         }
         item
     });
-    json!({"items": items.collect::<Vec<_>>()})
+    let mut items: Vec<Value> = signing.collect();
+    if all {
+        items.extend(engine.services.listed_keys().iter().map(ring_key_json));
+    }
+    json!({"items": items})
 }
 
-async fn rotate_key(engine: &Engine) -> Result<Value, FlowError> {
-    let (kid, from) = admin::rotate_key(engine, &Admin::operator()).await?;
+fn ring_key_json(key: &ListedKey) -> Value {
+    json!({
+        "kid": key.kid,
+        "kind": key.kind.name(),
+        "newest": key.until.is_none(),
+        "used_from": (key.from > Timestamp::ZERO).then(|| key.from.rfc3339()),
+        "verifies_until": key.until.map(Timestamp::rfc3339),
+    })
+}
+
+async fn rotate_key(engine: &Engine, kind: Option<&str>) -> Result<Value, FlowError> {
+    let (kid, from) = keys::rotate(engine, &Admin::operator(), kind).await?;
     Ok(json!({"kid": kid, "signs_from": from.rfc3339()}))
 }
 
 async fn retire_key(engine: &Engine, kid: &str) -> Result<Value, FlowError> {
-    admin::retire_key(engine, &Admin::operator(), kid).await?;
+    keys::retire(engine, &Admin::operator(), kid).await?;
     Ok(json!({"kid": kid}))
 }
 

@@ -1,9 +1,12 @@
-//! `/v1/admin/keys/…`: rotates and retires signing keys.
+//! `/v1/admin/keys/…`: rotates keys, and retires signing keys.
 
 use actix_web::{HttpResponse, web};
+use serde::Deserialize;
 use serde_json::json;
 
-use crate::flow::admin::{self, Admin};
+use crate::flow::admin::Admin;
+use crate::flow::keys;
+use crate::http::body::Body;
 use crate::http::endpoint::{Eng, resource};
 use crate::http::rejection::Rejection;
 use crate::http::request::SignedIn;
@@ -14,9 +17,16 @@ pub(super) fn configure(config: &mut web::ServiceConfig) {
         .service(resource("/v1/admin/keys/{kid}/retire", "POST").route(web::post().to(post_retire)));
 }
 
-async fn post_rotate(engine: Eng, identity: SignedIn) -> Result<HttpResponse, Rejection> {
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Rotate {
+    kind: Option<String>,
+}
+
+async fn post_rotate(engine: Eng, identity: SignedIn, body: Body) -> Result<HttpResponse, Rejection> {
     let admin = Admin::of(&identity)?;
-    let (kid, from) = admin::rotate_key(&engine, &admin).await?;
+    let read: Rotate = body.json_or_default()?;
+    let (kid, from) = keys::rotate(&engine, &admin, read.kind.as_deref()).await?;
     Ok(HttpResponse::Ok().json(json!({"kid": kid, "signs_from": from.rfc3339()})))
 }
 
@@ -26,6 +36,6 @@ async fn post_retire(
     identity: SignedIn,
 ) -> Result<HttpResponse, Rejection> {
     let admin = Admin::of(&identity)?;
-    admin::retire_key(&engine, &admin, &kid).await?;
+    keys::retire(&engine, &admin, &kid).await?;
     Ok(HttpResponse::NoContent().finish())
 }
