@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use portcullis::config::Config;
-use portcullis::engine::key_care;
+use portcullis::engine::key_loading;
 use portcullis::engine::partition::{StartError, key_files};
 use portcullis::storage::local::LocalStorage;
 use portcullis::system::clock::Clock;
@@ -40,7 +40,7 @@ pub(super) fn checks(config: &Config) -> Vec<Checked> {
             let opened = opened.and_then(|files| files.check().map(|()| files).map_err(StartError::from));
             checks.push(readable(opened.as_ref().err()));
             if let Ok(files) = &opened {
-                let peppers = key_care::peppers(files, config);
+                let peppers = key_loading::peppers(files, config);
                 checks.push(peppers_present(peppers.err()));
             }
         }

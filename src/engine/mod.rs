@@ -3,6 +3,7 @@
 pub mod credential_cache;
 pub mod fault;
 pub mod key_care;
+pub mod key_loading;
 pub(crate) mod mailbox;
 pub mod partition;
 pub mod services;

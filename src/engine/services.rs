@@ -9,7 +9,7 @@ use std::thread::JoinHandle;
 
 use actix::{Actor, Addr, Arbiter};
 
-use super::key_care;
+use super::key_loading;
 use super::partition::{Partition, StartError, key_files};
 use crate::audit::AuditLog;
 use crate::config::{Config, Finding};
@@ -53,7 +53,7 @@ pub struct Services {
     pub edge: EdgeKeys,
     /// The symmetric keys of the installation.
     pub(crate) keys: Keys,
-    /// The files of the keys. [`key_care`] changes them.
+    /// The files of the keys. [`super::key_care`] changes them.
     pub(super) key_files: Mutex<KeyFiles>,
     /// Sessions and keys that ended early, for resource servers.
     pub revoked: Arc<Feed>,
@@ -92,10 +92,10 @@ impl Services {
     ) -> Result<(Arc<Self>, RunningServices), StartError> {
         let known_bad = KnownBad::load(config.password.list_file.as_deref())?;
         let key_files = key_files(&config, random)?;
-        let keys = key_care::load(&key_files, &config, clock.now())?;
-        let signer = key_care::signer(&config, &keys.signing)?;
+        let keys = key_loading::load(&key_files, &config, clock.now())?;
+        let signer = key_loading::signer(&config, &keys.signing)?;
         let revoked = Feed::new(first.context().epoch, config.token.access_ttl);
-        for (kid, at) in Keys::retired(&key_files, key_care::overlap(&config), clock.now())? {
+        for (kid, at) in Keys::retired(&key_files, key_loading::overlap(&config), clock.now())? {
             revoked.push(Ended::Kid(kid), at);
         }
         let pool_options = pool::Options {
@@ -105,8 +105,8 @@ impl Services {
             implementation: config.password.implementation,
             machine: config.machine,
         };
-        let peppers = key_care::peppers(&key_files, &config)?;
-        key_care::remember_pepper(&key_files, &peppers)?;
+        let peppers = key_loading::peppers(&key_files, &config)?;
+        key_loading::remember_pepper(&key_files, &peppers)?;
         let pool = HashPool::start_with_peppers(pool_options, &peppers, clock, random, fail_stop)?;
         let audit = AuditLog::new(clock.clone());
         let audit_thread = audit.log.start(&config.audit.dir, keys.audit(), clock, first.durable())?;
