@@ -28,7 +28,7 @@ use portcullis::journal::recovery::recover;
 use portcullis::journal::snapshot::proof::prove;
 use portcullis::registry::account::Accounts;
 use portcullis::registry::record::Write;
-use portcullis::registry::tables::may_be_gone;
+use portcullis::registry::tables::kept;
 use portcullis::registry::{Owner, OwnerContext};
 use portcullis::storage::local::LocalStorage;
 use portcullis::system::clock::Clock;
@@ -269,7 +269,7 @@ fn snapshot(runtime: &tokio::runtime::Runtime, scale: Scale) {
     assert!(!path.join("quarantine/disproved.snap").exists());
     let begun = Instant::now();
     let storage = LocalStorage::open(&path).unwrap();
-    let proof = prove(&storage, None, None, &may_be_gone, &|| ()).unwrap();
+    let proof = prove(&storage, None, None, &kept, &|| ()).unwrap();
     println!(
         "a second path from {} beginnings to {} records: {:.2?}",
         proof.paths,

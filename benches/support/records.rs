@@ -16,7 +16,7 @@ use portcullis::journal::format::layout::Sizes;
 use portcullis::journal::recovery::report::ReplayTarget;
 use portcullis::journal::recovery::{Options, recover};
 use portcullis::journal::snapshot::{Records, SnapshotWriter};
-use portcullis::registry::account::{AccountV1, Status};
+use portcullis::registry::account::{AccountV2, Status};
 use portcullis::registry::record::Write;
 use portcullis::registry::refresh::FamilyV1;
 use portcullis::server;
@@ -61,12 +61,12 @@ pub fn options(dir: &Path) -> Options {
 }
 
 /// Returns the account of user `number`.
-pub fn account(number: u64) -> AccountV1 {
+pub fn account(number: u64) -> AccountV2 {
     let name = AccountName::parse(&format!("user{number}@example.org")).unwrap();
     let key = name.key(&[1; 32]);
     let mut random = [0; 14];
     random[..8].copy_from_slice(&number.to_le_bytes());
-    AccountV1 {
+    AccountV2 {
         id: AccountId::mint(key.slot(), random),
         name_key: key.0,
         email: name.as_str().into(),
@@ -77,11 +77,15 @@ pub fn account(number: u64) -> AccountV1 {
         status: Status::Active,
         auth_epoch: 0,
         created_ms: 1,
+        device_epoch: 0,
+        tokens_from_secs: 0,
+        former: None,
+        mutes_new_device: false,
     }
 }
 
 /// Returns a family of `account`, opened at `now`.
-pub fn family(account: &AccountV1, now: u64) -> FamilyV1 {
+pub fn family(account: &AccountV2, now: u64) -> FamilyV1 {
     let random = account.id.to_bytes().last_chunk::<14>().copied().unwrap();
     FamilyV1 {
         id: FamilyId::mint(account.id.slot(), random),

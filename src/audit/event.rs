@@ -1,7 +1,7 @@
 //! The list of security events, and the builder of one event's line.
 
 use super::line::Line;
-use crate::registry::account::AccountV1;
+use crate::registry::account::AccountV2;
 
 /// Declares [`Event`], its list and its names from one table.
 macro_rules! events {
@@ -91,7 +91,7 @@ impl Note {
 
     /// Sets the account's id and masked address, if there is an account. A typed name without an account is not logged.
     #[must_use]
-    pub fn for_account(mut self, account: Option<&AccountV1>) -> Self {
+    pub fn for_account(mut self, account: Option<&AccountV2>) -> Self {
         if let Some(account) = account {
             self.line.subject = account.account_id().to_string();
             self.line.email = crate::value::account_name::masked(&account.email);

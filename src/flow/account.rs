@@ -8,7 +8,7 @@ use super::log_out::end_others_and_mailed;
 use super::refusal::{FlowError, Refusal};
 use crate::audit::event::Event;
 use crate::engine::Engine;
-use crate::registry::account::AccountV1;
+use crate::registry::account::AccountV2;
 use crate::registry::account::actor::Delete;
 use crate::registry::refresh::{self, FamilyV1};
 use crate::registry::session::{self, SessionV1};
@@ -29,7 +29,7 @@ pub async fn sessions(engine: &Engine, identity: &Identity) -> Result<OpenSessio
 }
 
 /// Returns what is open for `account` under its current epoch.
-pub(crate) async fn open_sessions(engine: &Engine, account: &AccountV1) -> Result<OpenSessions, FlowError> {
+pub(crate) async fn open_sessions(engine: &Engine, account: &AccountV2) -> Result<OpenSessions, FlowError> {
     let id = account.account_id();
     let epoch = account.auth_epoch;
     let mut families = engine.refresh.ask(refresh::actor::OfAccount { account: id }).await?;

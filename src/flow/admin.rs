@@ -11,7 +11,7 @@ use crate::audit::read::{Wanted, find};
 use crate::engine::{Engine, Fault};
 use crate::password::QueueKey;
 use crate::registry::account::actor::{Alter, ById, Delete, List};
-use crate::registry::account::{AccountV1, Change, SignUp, SignedUp, Status};
+use crate::registry::account::{AccountV2, Change, SignUp, SignedUp, Status};
 use crate::registry::lockout::actor::Clear;
 use crate::registry::outbox::Kind;
 use crate::registry::reset::Purpose;
@@ -57,7 +57,7 @@ pub struct New<'a> {
 }
 
 /// Creates an account.
-pub async fn create(engine: &Engine, admin: &Admin, new: New<'_>) -> Result<AccountV1, FlowError> {
+pub async fn create(engine: &Engine, admin: &Admin, new: New<'_>) -> Result<AccountV2, FlowError> {
     let name = parse_name(new.email)?;
     let roles = roles(new.roles)?;
     let phc = match new.password {
@@ -93,12 +93,12 @@ pub async fn create(engine: &Engine, admin: &Admin, new: New<'_>) -> Result<Acco
 }
 
 /// Returns a page of accounts.
-pub async fn list(engine: &Engine, _: &Admin, list: List) -> Result<Vec<AccountV1>, FlowError> {
+pub async fn list(engine: &Engine, _: &Admin, list: List) -> Result<Vec<AccountV2>, FlowError> {
     Ok(engine.accounts.ask(list).await?)
 }
 
 /// Returns an account.
-pub async fn get(engine: &Engine, _: &Admin, id: AccountId) -> Result<AccountV1, FlowError> {
+pub async fn get(engine: &Engine, _: &Admin, id: AccountId) -> Result<AccountV2, FlowError> {
     Ok(engine.accounts.ask(ById { id }).await?.ok_or(Refusal::NotFound)?)
 }
 
@@ -110,7 +110,7 @@ pub async fn change(
     new_roles: Option<Vec<String>>,
     status: Option<Status>,
     name: Option<&str>,
-) -> Result<AccountV1, FlowError> {
+) -> Result<AccountV2, FlowError> {
     let change = Change {
         roles: new_roles.map(roles).transpose()?,
         status,

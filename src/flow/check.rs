@@ -9,7 +9,7 @@ use crate::audit::event::{Event, Note};
 use crate::engine::{Engine, Fault};
 use crate::journal::append::handle::Sealed;
 use crate::password::{Lane, Password, QueueKey, Shed, Verified};
-use crate::registry::account::AccountV1;
+use crate::registry::account::AccountV2;
 use crate::registry::account::actor::{Find, Rehash};
 use crate::registry::lockout::{Attempt, AttemptOutcome, Begin, Finish, device};
 use crate::registry::outbox::Kind;
@@ -94,7 +94,7 @@ impl Presented {
         engine: &Engine,
         client: &Client,
         hung_up: impl Future,
-    ) -> Result<Sealed<AccountV1>, FlowError> {
+    ) -> Result<Sealed<AccountV2>, FlowError> {
         let begun = self.begin_attempt(engine, client).await?;
         let charged = begun.when();
         // The charge becomes durable while the hash is made, or with its result: no answer leaves before that.
@@ -160,9 +160,9 @@ impl Presented {
         engine: &Engine,
         client: &Client,
         begun: &BegunAttempt,
-        account: Option<AccountV1>,
+        account: Option<AccountV2>,
         verified: Result<Verified, Shed>,
-    ) -> Result<Sealed<AccountV1>, FlowError> {
+    ) -> Result<Sealed<AccountV2>, FlowError> {
         let attempt = begun.attempt;
         let verified = match verified {
             Ok(verified) => verified,
@@ -198,7 +198,7 @@ impl Presented {
         engine: &Engine,
         client: &Client,
         attempt: Attempt,
-        account: Option<&AccountV1>,
+        account: Option<&AccountV2>,
     ) -> Result<(), FlowError> {
         let outcome = AttemptOutcome::Failed { known: account.is_some() };
         let settled = engine.lockout.ask(Finish { attempt, outcome }).await?;
@@ -221,7 +221,7 @@ impl Presented {
     }
 
     /// Hashes a right password again, with the current cost. Skipped if the hash queue has no room.
-    async fn rehash(&self, engine: &Engine, place: QueueKey, account: &AccountV1) -> Result<(), FlowError> {
+    async fn rehash(&self, engine: &Engine, place: QueueKey, account: &AccountV2) -> Result<(), FlowError> {
         let Some(checked) = &account.phc else { return Ok(()) };
         let Ok(phc) = engine.services.pool.hash(place, self.password.clone()).await else { return Ok(()) };
         let rehash = Rehash { id: account.account_id(), checked: checked.clone(), phc: phc.into() };
@@ -270,7 +270,7 @@ pub(super) async fn confirm_password(
     client: &Client,
     identity: &Identity,
     password: &str,
-) -> Result<AccountV1, FlowError> {
+) -> Result<AccountV2, FlowError> {
     let name = parse_name(&identity.account.email)?;
     let presented = Presented::new(engine, name, password, Known::Session(identity.sid()));
     // A request that ends early drops this future, and the wait with it.

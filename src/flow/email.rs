@@ -20,7 +20,7 @@ use super::refusal::{FlowError, Refusal, parse_name};
 use crate::audit::event::Event;
 use crate::engine::Engine;
 use crate::registry::account::actor::{Alter, ById, Find, ReleaseUnprovenAddress};
-use crate::registry::account::{AccountV1, Change};
+use crate::registry::account::{AccountV2, Change};
 use crate::registry::lockout::actor::Clear;
 use crate::registry::outbox::Kind;
 use crate::registry::reset::actor::{EndAll, Live, Peek};
@@ -49,7 +49,7 @@ pub async fn ask(
             let taken = engine.accounts.ask(Find { name: new.key(&engine.services.keys.directory) }).await?;
             engine.record(client.note(Event::EmailChangeAsked).for_account(Some(&account)));
             // An account that has not proved the address does not hold it.
-            match taken.filter(AccountV1::holds_its_address) {
+            match taken.filter(AccountV2::holds_its_address) {
                 Some(holder) => engine.mail_holder(&holder).await,
                 None => {
                     engine

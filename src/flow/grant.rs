@@ -4,7 +4,7 @@ use crate::engine::Engine;
 use crate::flow::client::Client;
 use crate::flow::refusal::FlowError;
 use crate::journal::append::handle::Sealed;
-use crate::registry::account::AccountV1;
+use crate::registry::account::AccountV2;
 use crate::registry::lockout::device;
 use crate::registry::refresh::{FamilyV1, OpenFamily};
 use crate::registry::session::{OpenSession, SessionV1};
@@ -17,7 +17,7 @@ use crate::value::id::{FamilyId, SessionId, hex};
 /// A credential for a client, and what the answer says of its account.
 pub struct Opened {
     /// The account that the credential belongs to.
-    pub account: AccountV1,
+    pub account: AccountV2,
     /// The credential.
     pub grant: Grant,
     /// The device cookie, after a log-in with a password.
@@ -59,7 +59,7 @@ impl Engine {
     /// itself would accept it longer. Returns the token and its expiry.
     pub(crate) fn access_token(
         &self,
-        account: &AccountV1,
+        account: &AccountV2,
         family: &FamilyV1,
     ) -> Result<(String, Timestamp), FlowError> {
         let now = self.clock.now();
@@ -82,7 +82,7 @@ impl Engine {
     }
 
     /// Opens a family for a client that has just proved its identity, and waits until it is durable.
-    pub(crate) async fn open_family(&self, account: &AccountV1, client: &Client) -> Result<Grant, FlowError> {
+    pub(crate) async fn open_family(&self, account: &AccountV2, client: &Client) -> Result<Grant, FlowError> {
         let issued = self.issue_family(account, client).await?;
         let issued = self.journal.open(issued).await?;
         self.grant(account, issued)
@@ -91,7 +91,7 @@ impl Engine {
     /// Opens a family for a client that has just proved its identity. The answer is sealed until the family is durable.
     pub(crate) async fn issue_family(
         &self,
-        account: &AccountV1,
+        account: &AccountV2,
         client: &Client,
     ) -> Result<Sealed<Issued>, FlowError> {
         let secret = Secret::mint(&self.services.random)?;
@@ -109,7 +109,7 @@ impl Engine {
     }
 
     /// Turns a new family or session into the credential for the client.
-    pub(crate) fn grant(&self, account: &AccountV1, issued: Issued) -> Result<Grant, FlowError> {
+    pub(crate) fn grant(&self, account: &AccountV2, issued: Issued) -> Result<Grant, FlowError> {
         match issued {
             Issued::Family(family, secret) => self.token_grant(account, &family, secret),
             Issued::Session(session, secret) => {
@@ -122,7 +122,7 @@ impl Engine {
     /// Signs an access token, and writes the refresh token of `family` with `secret`.
     pub(crate) fn token_grant(
         &self,
-        account: &AccountV1,
+        account: &AccountV2,
         family: &FamilyV1,
         secret: Secret,
     ) -> Result<Grant, FlowError> {
@@ -146,7 +146,7 @@ impl Engine {
     /// is durable.
     pub(crate) async fn issue_session(
         &self,
-        account: &AccountV1,
+        account: &AccountV2,
         remember: bool,
         client: &Client,
     ) -> Result<Sealed<Issued>, FlowError> {

@@ -15,7 +15,7 @@ use crate::engine::Engine;
 use crate::journal::append::handle::Sealed;
 use crate::password::{Lane, Shed};
 use crate::registry::account::actor::ById;
-use crate::registry::account::{AccountV1, Status};
+use crate::registry::account::{AccountV2, Status};
 use crate::registry::throttle::Charge;
 use crate::registry::throttle::class::Class;
 use crate::value::network::Network;
@@ -107,7 +107,7 @@ async fn log_in_presented(
 
 /// An account that has logged in, and what was issued for it.
 struct LoggedIn {
-    account: AccountV1,
+    account: AccountV2,
     issued: Issued,
 }
 
@@ -115,7 +115,7 @@ struct LoggedIn {
 async fn issue(
     engine: &Engine,
     client: &Client,
-    checked: &AccountV1,
+    checked: &AccountV2,
     remember: Option<bool>,
     charge: Charge,
 ) -> Result<Sealed<Result<LoggedIn, Refusal>>, FlowError> {
@@ -141,9 +141,9 @@ async fn issue(
 /// Security: only the right password leads here, so these refusals reveal nothing to a stranger.
 fn may_log_in<'a>(
     engine: &Engine,
-    checked: &AccountV1,
-    current: Option<&'a AccountV1>,
-) -> Result<&'a AccountV1, Refusal> {
+    checked: &AccountV2,
+    current: Option<&'a AccountV2>,
+) -> Result<&'a AccountV2, Refusal> {
     let account = current.ok_or(Refusal::InvalidCredentials)?;
     // A disabled account has a new epoch too, but its owner may learn the reason.
     if account.status == Status::Disabled {

@@ -7,7 +7,7 @@ use super::refusal::{FlowError, Refusal, parse_name};
 use crate::audit::event::Event;
 use crate::engine::Engine;
 use crate::registry::account::actor::{Alter, ById, Find};
-use crate::registry::account::{AccountV1, Change};
+use crate::registry::account::{AccountV2, Change};
 use crate::registry::lockout::actor::Clear;
 use crate::registry::outbox::Kind;
 use crate::registry::reset::{MailedV1, Purpose, Redeem};
@@ -27,7 +27,7 @@ pub(super) fn read(engine: &Engine, token: &str, purpose: Purpose) -> Result<Red
 /// Returns the account of a token.
 ///
 /// Errors: [`Refusal::InvalidMailedToken`] if the account is gone or its epoch has changed since.
-pub(super) async fn account_of(engine: &Engine, token: &MailedV1) -> Result<AccountV1, FlowError> {
+pub(super) async fn account_of(engine: &Engine, token: &MailedV1) -> Result<AccountV2, FlowError> {
     let id = AccountId::from_bytes(token.account).ok_or(Refusal::InvalidMailedToken)?;
     let account = engine.accounts.ask(ById { id }).await?.ok_or(Refusal::InvalidMailedToken)?;
     if account.auth_epoch != token.auth_epoch || token.global_epoch != engine.global_epoch {

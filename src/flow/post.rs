@@ -4,7 +4,7 @@
 
 use super::refusal::FlowError;
 use crate::engine::Engine;
-use crate::registry::account::AccountV1;
+use crate::registry::account::AccountV2;
 use crate::registry::outbox::{Kind, MailV1, Post, seal_token};
 use crate::registry::reset::{Mint, Purpose};
 use crate::token::opaque::{OpaqueToken, Secret, TokenKind};
@@ -22,7 +22,7 @@ pub(super) struct Addressee {
 
 impl Addressee {
     /// Addresses the owner of an account.
-    pub(super) fn owner(account: &AccountV1) -> Self {
+    pub(super) fn owner(account: &AccountV2) -> Self {
         Self {
             account: account.account_id(),
             auth_epoch: account.auth_epoch,
@@ -32,13 +32,13 @@ impl Addressee {
     }
 
     /// Addresses the owner of an account at another address than the account's.
-    pub(super) fn owner_at(account: &AccountV1, address: &str) -> Self {
+    pub(super) fn owner_at(account: &AccountV2, address: &str) -> Self {
         Self { to: address.into(), ..Self::owner(account) }
     }
 
     /// Addresses the owner of `account`. Without one, addresses a recipient that gets no mail, by an address as long as
     /// `name`.
-    pub(super) fn of(account: Option<&AccountV1>, name: &AccountName, key: NameKey) -> Self {
+    pub(super) fn of(account: Option<&AccountV2>, name: &AccountName, key: NameKey) -> Self {
         account.map_or_else(
             || Self {
                 // Derived from the name, so always the same one. Ids of accounts are random, so it belongs to none.
@@ -65,7 +65,7 @@ impl Engine {
 
     /// Mails the holder of an address that another client has asked for it. A quota protects the mailbox. The new token
     /// replaces the one before, so as long as the address is not proved it is one that proves it.
-    pub(super) async fn mail_holder(&self, holder: &AccountV1) -> Result<(), FlowError> {
+    pub(super) async fn mail_holder(&self, holder: &AccountV2) -> Result<(), FlowError> {
         let kind = if holder.email_verified { Kind::AlreadyRegistered } else { Kind::Verify };
         self.mail_token(Addressee::owner(holder), Purpose::Verify, kind).await
     }
@@ -87,7 +87,7 @@ impl Engine {
     /// it.
     pub(super) async fn mail_bound_token(
         &self,
-        account: &AccountV1,
+        account: &AccountV2,
         purpose: Purpose,
         kind: Kind,
         address: &str,

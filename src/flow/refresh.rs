@@ -10,7 +10,7 @@ use super::refusal::{FlowError, Refusal};
 use crate::audit::event::{Event, Note};
 use crate::engine::{Engine, Fault};
 use crate::journal::append::handle::Sealed;
-use crate::registry::account::AccountV1;
+use crate::registry::account::AccountV2;
 use crate::registry::account::actor::ById;
 use crate::registry::outbox::Kind;
 use crate::registry::refresh::{self, Cause, FamilyV1, Rotate, Rotated};
@@ -96,7 +96,7 @@ struct PresentedToken {
 /// The registry's answer to a rotation, and the account that the family belongs to.
 struct Rotation {
     rotated: Result<Rotated, refresh::Refusal>,
-    account: Option<AccountV1>,
+    account: Option<AccountV2>,
 }
 
 /// The event to record for a rotation, and the new pair or why there is none.
@@ -179,13 +179,13 @@ async fn rotate_family(engine: &Engine, rotate: Rotate) -> Result<Sealed<Rotatio
 /// Returns the account of a family.
 ///
 /// Errors: [`Refusal::SessionExpired`] if the account is gone or does not pass the gate.
-pub(super) async fn account_of(engine: &Engine, family: &FamilyV1) -> Result<AccountV1, FlowError> {
+pub(super) async fn account_of(engine: &Engine, family: &FamilyV1) -> Result<AccountV2, FlowError> {
     let account = engine.accounts.ask(ById { id: family.account }).await?;
     Ok(pass_gate(engine, account, family)?)
 }
 
 /// Checks that the account of a family is there and passes the gate.
-fn pass_gate(engine: &Engine, account: Option<AccountV1>, family: &FamilyV1) -> Result<AccountV1, Refusal> {
+fn pass_gate(engine: &Engine, account: Option<AccountV2>, family: &FamilyV1) -> Result<AccountV2, Refusal> {
     let account = account.ok_or(Refusal::SessionExpired)?;
     engine.gate(&account, family.auth_epoch, family.global_epoch).map_err(|_| Refusal::SessionExpired)?;
     Ok(account)

@@ -14,7 +14,7 @@ use super::rejection::Rejection;
 use crate::engine::Engine;
 use crate::flow::admission::Outcome;
 use crate::flow::grant::{Grant, Opened};
-use crate::registry::account::AccountV1;
+use crate::registry::account::AccountV2;
 use crate::registry::throttle::RateLimitState;
 use crate::system::clock::Timestamp;
 use crate::value::id::{FamilyId, hex};
@@ -50,7 +50,7 @@ pub(in crate::http) struct User<'a> {
 }
 
 /// Returns what answers show of `account`.
-pub(in crate::http) fn user(account: &AccountV1) -> User<'_> {
+pub(in crate::http) fn user(account: &AccountV2) -> User<'_> {
     User {
         id: account.account_id().to_string(),
         email: &account.email,

@@ -72,11 +72,7 @@ pub trait Registry: Send + Unpin + 'static {
             self.apply(Write::Remove(key));
             return Ok(());
         };
-        if schema != <Self::Record as codec::Stored>::SCHEMA {
-            return Err(format!("{}: this version does not know schema {schema}", Self::NAME));
-        }
-        let record: Self::Record =
-            codec::decode(value).map_err(|error| format!("{}: {error}", Self::NAME))?;
+        let record = Self::Record::read(schema, value).map_err(|error| format!("{}: {error}", Self::NAME))?;
         if record.key() != key || !Self::is_sound(&record) {
             return Err(format!("{}: no version wrote such a record", Self::NAME));
         }

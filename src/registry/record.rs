@@ -1,6 +1,6 @@
 //! A record and its write: what an entry of the journal is made of before it is bytes.
 
-use crate::journal::format::codec::{CodecError, Stored, encode};
+use crate::journal::format::codec::{CodecError, Stored, decode, encode};
 use crate::journal::format::entry::Change;
 
 /// A stored value that knows its own key.
@@ -13,6 +13,24 @@ pub trait Record: Stored {
 
     /// Returns the bytes of a key in the journal, which begin with the slot as a big-endian u16.
     fn key_bytes(key: Self::Key) -> Vec<u8>;
+
+    /// Reads a record of any schema that some version wrote. One of an earlier schema is brought to today's.
+    ///
+    /// Errors: a schema that this version does not know; bytes that are no such record.
+    fn read(schema: u16, value: &[u8]) -> Result<Self, ReadError> {
+        if schema == Self::SCHEMA { Ok(decode(value)?) } else { Err(ReadError::Schema(schema)) }
+    }
+}
+
+/// Why a stored record cannot be read.
+#[derive(Debug, thiserror::Error)]
+pub enum ReadError {
+    /// A later version wrote it.
+    #[error("this version does not know schema {0}")]
+    Schema(u16),
+    /// The bytes are no such record.
+    #[error(transparent)]
+    Codec(#[from] CodecError),
 }
 
 /// A total write: the new value of a record, or its removal. Never a delta, never a command.

@@ -89,7 +89,7 @@ fn recovered(disk: &SimStorage) -> Option<Fold> {
 
 /// Runs the second reader.
 fn proved(disk: &SimStorage) -> Result<Proof, Disproof> {
-    prove(disk, None, None, &|_, _, _| false, &|| ())
+    prove(disk, None, None, &|_, value, _| Some(std::borrow::Cow::Borrowed(value)), &|| ())
 }
 
 #[test]

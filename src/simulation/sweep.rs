@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::oracle::{Fold, Oracle};
 use super::toys::TOY_A;
-use super::toys::is_out_of_time;
+use super::toys::kept;
 use super::world::{What, Wish, World};
 use crate::journal::append::handle::Class;
 use crate::journal::format::layout::Sizes;
@@ -52,7 +52,7 @@ fn read(disk: &SimStorage) -> Option<Fold> {
 fn sweep_journal(stride: usize) -> (u64, u64) {
     let (disk, right) = stopped_directory(90);
     assert_eq!(read(&disk).as_ref(), Some(&right));
-    let prove_again = || prove(&disk, None, None, &is_out_of_time, &|| ()).ok();
+    let prove_again = || prove(&disk, None, None, &kept, &|| ()).ok();
     let proof = prove_again();
     assert!(proof.is_some());
     let segments: Vec<_> = disk.paths().into_iter().filter(|path| path.starts_with("journal")).collect();

@@ -1,7 +1,10 @@
 //! Records without meaning, and the plainest registry around them.
 
+use std::borrow::Cow;
+
 use crate::journal::format::buckets::BUCKETS;
 use crate::journal::format::codec::{self, Decode, Encode, Stored};
+use crate::journal::snapshot::proof::Form;
 use crate::registry::Registry;
 use crate::registry::buckets::Buckets;
 use crate::registry::record::{Decision, Record, Write};
@@ -38,6 +41,11 @@ impl<const TABLE: u16> Record for ToyV1<TABLE> {
 pub(super) fn is_out_of_time(table: u16, value: &[u8], now_ms: u64) -> bool {
     matches!(table, TOY_A | TOY_B)
         && codec::decode::<ToyV1<TOY_A>>(value).is_ok_and(|toy| toy.end_ms <= now_ms)
+}
+
+/// Returns a record that no sweep may have removed by `now_ms`.
+pub(super) fn kept(form: Form, value: &[u8], now_ms: u64) -> Option<Cow<'_, [u8]>> {
+    (!is_out_of_time(form.table, value, now_ms)).then_some(Cow::Borrowed(value))
 }
 
 /// The plainest registry with all habits of the real ones: total writes, expiry, a cap.

@@ -21,7 +21,7 @@ use crate::registry::refresh::Families;
 use crate::registry::refresh::state::{Limits, OpenFamily, Rotate};
 use crate::registry::{Answer, Owner, OwnerContext, Registry};
 use crate::simulation::toys::{TOY_A, TOY_B};
-use crate::simulation::toys::{Toys, is_out_of_time};
+use crate::simulation::toys::{Toys, kept};
 use crate::storage::simulated::SimStorage;
 use crate::system::clock::Clock;
 use crate::system::fail_stop::FailStop;
@@ -241,7 +241,7 @@ impl World {
                 Ok(Saving::Waiting(finished))
             }
             Some(Saving::Waiting(finished)) => {
-                return match finished.name(&is_out_of_time) {
+                return match finished.name(&kept) {
                     Ok(_) => {
                         oracle.named += 1;
                         Ok(())

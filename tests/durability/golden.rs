@@ -1,10 +1,12 @@
 //! Frozen records keep their bytes: every later version reads what an earlier one has written.
 
 use portcullis::journal::format::codec::{Stored, decode, encode};
-use portcullis::registry::account::{AccountV1, Status};
+use portcullis::registry::account::record::{AccountV1, FormerAddressV1};
+use portcullis::registry::account::{AccountV2, Status};
 use portcullis::registry::lockout::CountV1;
 use portcullis::registry::lockout::record::DeviceV1;
 use portcullis::registry::outbox::{Kind, MailV1};
+use portcullis::registry::record::Record;
 use portcullis::registry::refresh::record::SpentV1;
 use portcullis::registry::refresh::{Cause, FamilyV1};
 use portcullis::registry::reset::{MailedV1, Purpose};
@@ -15,6 +17,9 @@ use crate::support::values::{from_hex, hex};
 
 /// One line for each table: its number, its schema, and an encoded record in hexadecimal.
 const PATH: &str = "data/golden/v1/values.txt";
+
+/// The folder of the records whose schema is 2. One file for each, named after its table.
+const PATH_V2: &str = "data/golden/v2";
 
 /// Returns the line of the golden file that `value` must have.
 fn line<T: Stored>(value: &T) -> String {
@@ -268,6 +273,48 @@ mod other_codec {
             other => panic!("no table {other}"),
         }
     }
+}
+
+fn account_v2() -> AccountV2 {
+    let former = FormerAddressV1 {
+        phc: Some("$argon2id$former".into()),
+        undo_end_ms: 1_800_259_200_000,
+        is_settled: true,
+    };
+    AccountV2 {
+        device_epoch: 301,
+        tokens_from_secs: 1_800_000_001,
+        former: Some(Box::new(former)),
+        mutes_new_device: true,
+        ..account().into()
+    }
+}
+
+/// Checks that `value` still has the bytes of its golden file, and reads back from them.
+fn check_v2<T: Stored + PartialEq + std::fmt::Debug>(name: &str, value: &T) {
+    let path = format!("{}/{PATH_V2}/{name}.txt", env!("CARGO_MANIFEST_DIR"));
+    let golden = std::fs::read_to_string(&path).unwrap_or_default();
+    assert_eq!(golden.trim_end(), line(value), "{path} is never edited: make a new schema and an upcast");
+    let bytes = from_hex(golden.trim_end().rsplit(' ').next().unwrap());
+    assert_eq!(&decode::<T>(&bytes).unwrap(), value);
+}
+
+/// Checks that a record of schema 1 means `expected` to this version.
+fn check_upcast<T: Record + PartialEq + std::fmt::Debug>(before: &impl Stored, expected: &T) {
+    assert_eq!(&T::read(1, &encode(before).unwrap()).unwrap(), expected);
+}
+
+#[test]
+fn records_of_the_second_schema_keep_their_bytes_and_the_first_is_read_as_the_second() {
+    check_v2("account", &account_v2());
+    let never = AccountV2 {
+        device_epoch: 0,
+        tokens_from_secs: 0,
+        former: None,
+        mutes_new_device: false,
+        ..account_v2()
+    };
+    check_upcast(&account(), &never);
 }
 
 #[test]

@@ -5,7 +5,7 @@ use std::path::Path;
 use portcullis::journal::archive::{Records, inspect as archive};
 use portcullis::journal::recovery::replay::replay_read_only;
 use portcullis::registry::tables;
-use portcullis::registry::tables::may_be_gone;
+use portcullis::registry::tables::kept;
 use portcullis::registry::throttle;
 use portcullis::value::id::hex;
 use serde_json::json;
@@ -29,7 +29,7 @@ pub(super) fn inspect(data_dir: &Path) -> Result<(), Failure> {
 pub(super) fn verify(data_dir: &Path) -> Result<(), Failure> {
     let storage = open(data_dir)?;
     let _lock = storage.lock_to_read().map_err(Failure::refused)?;
-    let (report, proof) = archive::verify(&*storage, SIZES, &may_be_gone).map_err(Failure::refused)?;
+    let (report, proof) = archive::verify(&*storage, SIZES, &kept).map_err(Failure::refused)?;
     say(&format!(
         "sound: {} in the snapshot, {} after it, ends at sequence {}",
         counted(report.records, "record", "records"),

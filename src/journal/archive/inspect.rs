@@ -12,7 +12,7 @@ use crate::journal::format::layout::{
 use crate::journal::recovery::replay::replay_read_only;
 use crate::journal::recovery::report::{RecoveryReport, Refusal, ReplayTarget};
 use crate::journal::snapshot;
-use crate::journal::snapshot::proof::{MayBeGone, Proof, prove};
+use crate::journal::snapshot::proof::{Form, KeptRecord, Proof, prove};
 use crate::storage::Storage;
 
 /// Lists the files, headers and frames of a directory, one line each. Takes no lock, so the last frames of a running
@@ -88,19 +88,19 @@ struct Digests<'a> {
     cluster: [u8; 16],
     /// Records that may have expired by this time are left out.
     at_ms: u64,
-    may_be_gone: &'a MayBeGone<'a>,
-    kept: HashMap<(u16, Vec<u8>), u128>,
+    kept: &'a KeptRecord<'a>,
+    by_key: HashMap<(u16, Vec<u8>), u128>,
 }
 
 impl ReplayTarget for Digests<'_> {
-    fn apply(&mut self, table: u16, _: u16, key: &[u8], value: Option<&[u8]>) -> Result<(), String> {
-        let value = value.filter(|value| !(self.may_be_gone)(table, value, self.at_ms));
+    fn apply(&mut self, table: u16, schema: u16, key: &[u8], value: Option<&[u8]>) -> Result<(), String> {
+        let value = value.and_then(|value| (self.kept)(Form { table, schema }, value, self.at_ms));
         let place = (table, key.to_vec());
         match value {
             Some(value) => {
-                self.kept.insert(place, snapshot::record_digest(&self.cluster, table, key, value));
+                self.by_key.insert(place, snapshot::record_digest(&self.cluster, table, key, &value));
             }
-            None => drop(self.kept.remove(&place)),
+            None => drop(self.by_key.remove(&place)),
         }
         Ok(())
     }
@@ -108,33 +108,32 @@ impl ReplayTarget for Digests<'_> {
 
 /// Reads the whole directory as recovery would, and again by the
 /// [second reader](crate::journal::snapshot::proof), and compares the results. Changes nothing. The caller holds the
-/// lock. `may_be_gone` says which records a sweep may have removed.
+/// lock. `kept` returns the records that no sweep may have removed.
 ///
 /// Errors: the refusal with which a start would end; or the two readers disagree.
 pub fn verify(
     storage: &dyn Storage,
     sizes: Sizes,
-    may_be_gone: &MayBeGone<'_>,
+    kept: &KeptRecord<'_>,
 ) -> Result<(RecoveryReport, Proof), Refusal> {
     const STARTS: &str = "nothing was changed; recovery itself finds no fault, so look at it with `portcullis data inspect` \
          before the next start";
     // First read as a start would, so that its refusal comes in its own words.
-    let mut nothing =
-        Digests { cluster: [0; 16], at_ms: 0, may_be_gone: &|_, _, _| true, kept: HashMap::new() };
+    let mut nothing = Digests { cluster: [0; 16], at_ms: 0, kept: &|_, _, _| None, by_key: HashMap::new() };
     let report = replay_read_only(storage, sizes, &mut nothing)?;
     if report.first_start {
         return Ok((report, Proof::default()));
     }
-    let proof = prove(storage, None, None, may_be_gone, &|| ())
+    let proof = prove(storage, None, None, kept, &|| ())
         .map_err(|disproof| Refusal::new("second reader", None, disproof, STARTS))?;
     let cluster = match IdentityFile::open(storage) {
         Ok(Some(Ok(identity))) => identity.cluster(),
         _ => [0; 16],
     };
-    let mut digests = Digests { cluster, at_ms: proof.at_ms, may_be_gone, kept: HashMap::new() };
+    let mut digests = Digests { cluster, at_ms: proof.at_ms, kept, by_key: HashMap::new() };
     replay_read_only(storage, sizes, &mut digests)?;
-    let digest = digests.kept.values().fold(0, |sum: u128, digest| sum.wrapping_add(*digest));
-    let records = digests.kept.len() as u64;
+    let digest = digests.by_key.values().fold(0, |sum: u128, digest| sum.wrapping_add(*digest));
+    let records = digests.by_key.len() as u64;
     if (report.seq, records, digest) != (proof.seq, proof.records, proof.digest) {
         let what = format!(
             "recovery restores {records} records at sequence {}, the second reader {} at sequence {}, and they differ",

@@ -220,7 +220,10 @@ fn a_read_only_disk_can_be_read_by_every_tool() {
         let lines = inspect(disk).unwrap();
         assert!(lines.len() > 10, "{lines:?}");
         assert!(!lines.iter().any(|line| line.contains("ReadOnly")), "{lines:?}");
-        assert_eq!(verify(disk, SIZES, &|_, _, _| false).unwrap().0.seq, found.seq);
+        assert_eq!(
+            verify(disk, SIZES, &|_, value, _| Some(std::borrow::Cow::Borrowed(value))).unwrap().0.seq,
+            found.seq
+        );
         assert_eq!(back_up(disk, &SimStorage::new(), SIZES).unwrap().seq, found.seq);
         assert_eq!(restored(disk, RecoveryTarget::default()).0.unwrap().seq, found.seq);
         assert_eq!(salvaged(disk).0.unwrap().passed_over, Vec::<String>::new());

@@ -6,7 +6,7 @@
 use std::io;
 
 use super::format::CHUNK_BYTES_MAX;
-use super::proof::{Disproof, MayBeGone, prove};
+use super::proof::{Disproof, KeptRecord, prove};
 use super::read::Unreadable;
 use super::retention::keep_two;
 use super::writer::{Records, SnapshotWriter, UnnamedSnapshot, abandon};
@@ -142,11 +142,11 @@ impl Finished {
     /// that no kept snapshot needs. Returns its length in bytes.
     ///
     /// Errors: if it disagrees with the older snapshots and the journal, it is moved to quarantine and nothing is deleted.
-    pub fn name(self, may_be_gone: &MayBeGone<'_>) -> Result<u64, Unnamed> {
+    pub fn name(self, kept: &KeptRecord<'_>) -> Result<u64, Unnamed> {
         let Self { unnamed, context, journal, step } = self;
         let storage = &*context.storage;
         let bytes = unnamed.bytes();
-        let proved = prove(storage, Some(unnamed.path()), Some(unnamed.end_seq()), may_be_gone, &step);
+        let proved = prove(storage, Some(unnamed.path()), Some(unnamed.end_seq()), kept, &step);
         if let Err(disproof) = proved {
             unnamed.set_aside()?;
             return Err(disproof.into());

@@ -2,12 +2,12 @@
 
 pub use super::state::{Alter, Rehash, ReleaseUnprovenAddress, SignUp};
 use super::state::{Refusal, SignedUp};
-use super::{AccountV1, Accounts};
+use super::{AccountV2, Accounts};
 use crate::registry::{handles, reads, registry};
 use crate::value::account_name::NameKey;
 use crate::value::id::AccountId;
 
-registry!(Accounts, AccountV1, "account");
+registry!(Accounts, AccountV2, "account");
 
 /// Deletes an account.
 #[derive(Clone, Copy, Debug)]
@@ -45,18 +45,18 @@ pub struct List {
 
 handles!(Accounts {
     SignUp => SignedUp, Ordinary, |accounts, sign_up, now| accounts.sign_up(sign_up, now);
-    Alter => Result<AccountV1, Refusal>, Essential, |accounts, alter, _| accounts.alter(alter);
+    Alter => Result<AccountV2, Refusal>, Essential, |accounts, alter, _| accounts.alter(alter);
     Rehash => (), Ordinary, |accounts, rehash, _| accounts.rehash(rehash);
-    ReleaseUnprovenAddress => Option<AccountV1>, Essential, |accounts, release, _| {
+    ReleaseUnprovenAddress => Option<AccountV2>, Essential, |accounts, release, _| {
         accounts.release_unproven_address(release)
     };
     Delete => Result<(), Refusal>, Essential, |accounts, delete, _| accounts.delete(delete.id);
 });
 
 reads!(Accounts {
-    Find => Option<AccountV1>, |accounts, find, _| accounts.find(find.name).cloned();
-    ById, of |by_id| by_id.id.to_bytes() => Option<AccountV1>, |accounts, by_id, _| accounts.get(by_id.id).cloned();
-    List => Vec<AccountV1>, |accounts, list, _| accounts.list(list.after, list.limit, |account| {
+    Find => Option<AccountV2>, |accounts, find, _| accounts.find(find.name).cloned();
+    ById, of |by_id| by_id.id.to_bytes() => Option<AccountV2>, |accounts, by_id, _| accounts.get(by_id.id).cloned();
+    List => Vec<AccountV2>, |accounts, list, _| accounts.list(list.after, list.limit, |account| {
         let named = |text: &str| list.q.as_deref().is_none_or(|q| text.contains(q));
         let is_named = named(&account.email) || account.name.as_deref().is_some_and(named);
         is_named && list.status.is_none_or(|status| status == account.status)

@@ -23,5 +23,5 @@ pub mod actor;
 pub mod record;
 pub mod state;
 
-pub use record::{AccountV1, Status};
+pub use record::{AccountV2, Status};
 pub use state::{Accounts, Change, Refusal, SignUp, SignedUp};

@@ -1,7 +1,7 @@
-//! The frozen form of an account. A change of it is an `AccountV2` and an upcast.
+//! The frozen forms of an account. A change is an `AccountV3` and an upcast.
 
-use crate::journal::format::codec::{Decode, Encode, Stored};
-use crate::registry::record::Record;
+use crate::journal::format::codec::{Decode, Encode, Stored, decode};
+use crate::registry::record::{ReadError, Record};
 use crate::value::account_name::AccountName;
 use crate::value::id::AccountId;
 
@@ -15,7 +15,7 @@ pub enum Status {
     Disabled,
 }
 
-/// An account as it is stored.
+/// An account as it was stored first. Only read.
 #[derive(Clone, Debug, Decode, Encode, Eq, PartialEq)]
 #[bincode(crate = "crate::journal::format::codec::bincode")]
 pub struct AccountV1 {
@@ -46,7 +46,60 @@ impl Stored for AccountV1 {
     const SCHEMA: u16 = 1;
 }
 
-impl Record for AccountV1 {
+/// An account as it is stored.
+#[derive(Clone, Debug, Decode, Encode, Eq, PartialEq)]
+#[bincode(crate = "crate::journal::format::codec::bincode")]
+pub struct AccountV2 {
+    /// Its id, in the slot of the address it was created with. A later address may belong to another slot.
+    pub id: AccountId,
+    /// The [`NameKey`](crate::value::account_name::NameKey) of the address.
+    pub name_key: [u8; 16],
+    /// The address in its canonical form.
+    pub email: Box<str>,
+    /// Whether the owner has proved that mail to the address reaches them.
+    pub email_verified: bool,
+    /// The name that the owner wants to be called by.
+    pub name: Option<Box<str>>,
+    /// The PHC string of the password; `None` while it must be set by mail first.
+    pub phc: Option<Box<str>>,
+    /// Roles, sorted, each once.
+    pub roles: Vec<Box<str>>,
+    /// Whether it may log in.
+    pub status: Status,
+    /// The epoch. A credential of another epoch is invalid.
+    pub auth_epoch: u64,
+    /// When it was created, in milliseconds since 1970.
+    pub created_ms: u64,
+    /// The device epoch. A device cookie of another epoch is that of a stranger.
+    pub device_epoch: u32,
+    /// Access tokens issued before this second since 1970 are invalid: the roles in them have shrunk since. Zero if
+    /// that never happened.
+    pub tokens_from_secs: u64,
+    /// The address that the account had before, as long as the change can be undone.
+    pub former: Option<Box<FormerAddressV1>>,
+    /// Whether the owner has switched off the mail about a log-in from a new device.
+    pub mutes_new_device: bool,
+}
+
+/// The address that an account had before its last change of address.
+#[derive(Clone, Debug, Decode, Encode, Eq, PartialEq)]
+#[bincode(crate = "crate::journal::format::codec::bincode")]
+pub struct FormerAddressV1 {
+    /// The PHC string of the password at the time of the change.
+    pub phc: Option<Box<str>>,
+    /// When the change can be undone no longer, in milliseconds since 1970.
+    pub undo_end_ms: u64,
+    /// Whether a password was set since by a mail to the present address. Undoing the change then also takes the former
+    /// password.
+    pub is_settled: bool,
+}
+
+impl Stored for AccountV2 {
+    const TABLE: u16 = 1;
+    const SCHEMA: u16 = 2;
+}
+
+impl Record for AccountV2 {
     type Key = [u8; 16];
 
     fn key(&self) -> [u8; 16] {
@@ -56,9 +109,38 @@ impl Record for AccountV1 {
     fn key_bytes(key: [u8; 16]) -> Vec<u8> {
         key.to_vec()
     }
+
+    fn read(schema: u16, value: &[u8]) -> Result<Self, ReadError> {
+        match schema {
+            1 => Ok(decode::<AccountV1>(value)?.into()),
+            Self::SCHEMA => Ok(decode(value)?),
+            other => Err(ReadError::Schema(other)),
+        }
+    }
 }
 
-impl AccountV1 {
+impl From<AccountV1> for AccountV2 {
+    fn from(before: AccountV1) -> Self {
+        Self {
+            id: before.id,
+            name_key: before.name_key,
+            email: before.email,
+            email_verified: before.email_verified,
+            name: before.name,
+            phc: before.phc,
+            roles: before.roles,
+            status: before.status,
+            auth_epoch: before.auth_epoch,
+            created_ms: before.created_ms,
+            device_epoch: 0,
+            tokens_from_secs: 0,
+            former: None,
+            mutes_new_device: false,
+        }
+    }
+}
+
+impl AccountV2 {
     /// Says whether some version may have written this record, which was read back.
     pub fn is_sound(&self) -> bool {
         AccountName::parse(&self.email).is_ok()

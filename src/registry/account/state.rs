@@ -1,6 +1,6 @@
 //! The whole rule of accounts. Knows no actor, file, clock or randomness.
 
-use super::record::{AccountV1, Status};
+use super::record::{AccountV2, Status};
 use crate::registry::buckets::Buckets;
 use crate::registry::index::Index;
 use crate::registry::record::{self, Write};
@@ -9,7 +9,7 @@ use crate::value::account_name::NameKey;
 use crate::value::id::AccountId;
 
 /// A decision about accounts with verdict `V`.
-pub type Decision<V> = record::Decision<AccountV1, V>;
+pub type Decision<V> = record::Decision<AccountV2, V>;
 
 /// Signs up for an account with an address.
 #[derive(Clone, Debug)]
@@ -37,10 +37,10 @@ pub struct SignUp {
 pub enum SignedUp {
     /// The account was created. It replaces an earlier account of the same address that was never proved, whose mailed
     /// tokens are invalid from now on: an address that was only typed belongs to nobody.
-    Created(AccountV1),
+    Created(AccountV2),
     /// The address belongs to this account: it was proved, or the account has roles, or addresses need no proof here
     /// and the caller is no administrator.
-    Taken(AccountV1),
+    Taken(AccountV2),
 }
 
 /// A change of an account. A field that is `None` or false changes nothing.
@@ -111,7 +111,7 @@ pub enum Refusal {
 
 /// All accounts of one engine.
 pub struct Accounts {
-    by_id: Buckets<[u8; 16], AccountV1>,
+    by_id: Buckets<[u8; 16], AccountV2>,
     by_name: Index<NameKey, AccountId>,
 }
 
@@ -123,24 +123,24 @@ impl Default for Accounts {
 
 impl Accounts {
     /// Returns the account of `id`.
-    pub fn get(&self, id: AccountId) -> Option<&AccountV1> {
+    pub fn get(&self, id: AccountId) -> Option<&AccountV2> {
         self.by_id.get(&id.to_bytes())
     }
 
     /// Returns the account whose address has the key `name`.
-    pub fn find(&self, name: NameKey) -> Option<&AccountV1> {
+    pub fn find(&self, name: NameKey) -> Option<&AccountV2> {
         self.get(*self.by_name.get(&name)?)
     }
 
     /// Returns all records in their buckets.
-    pub const fn buckets(&self) -> &Buckets<[u8; 16], AccountV1> {
+    pub const fn buckets(&self) -> &Buckets<[u8; 16], AccountV2> {
         &self.by_id
     }
 
     /// Decides a sign-up at `now`.
     pub fn sign_up(&self, sign_up: SignUp, now: Timestamp) -> Decision<SignedUp> {
         let before = self.find(sign_up.name_key);
-        let is_taken = |account: &&AccountV1| match (sign_up.by_admin, sign_up.verified) {
+        let is_taken = |account: &&AccountV2| match (sign_up.by_admin, sign_up.verified) {
             (true, false) => account.email_verified,
             (true, true) | (false, false) => account.holds_its_address(),
             (false, true) => true,
@@ -149,7 +149,7 @@ impl Accounts {
             // Write something, as for a free address: the removal of the id that was minted in vain.
             return Decision::remove(sign_up.id.to_bytes(), SignedUp::Taken(taken.clone()));
         }
-        let account = AccountV1 {
+        let account = AccountV2 {
             id: before.map_or(sign_up.id, |account| account.id),
             name_key: sign_up.name_key.0,
             email: sign_up.email,
@@ -162,12 +162,16 @@ impl Accounts {
             status: before.filter(|_| !sign_up.by_admin).map_or(Status::Active, |account| account.status),
             auth_epoch: before.map_or(0, |account| account.auth_epoch + 1),
             created_ms: before.map_or(now.as_millis(), |account| account.created_ms),
+            device_epoch: before.map_or(0, |account| account.device_epoch.wrapping_add(1)),
+            tokens_from_secs: before.map_or(0, |account| account.tokens_from_secs),
+            former: None,
+            mutes_new_device: false,
         };
         Decision::put(account.clone(), SignedUp::Created(account))
     }
 
     /// Decides a change of an account.
-    pub fn alter(&self, alter: Alter) -> Decision<Result<AccountV1, Refusal>> {
+    pub fn alter(&self, alter: Alter) -> Decision<Result<AccountV2, Refusal>> {
         let Alter { id, change } = alter;
         let Some(account) = self.get(id) else {
             return Decision::unchanged(Err(Refusal::Unknown));
@@ -210,7 +214,7 @@ impl Accounts {
     pub fn rehash(&self, rehash: Rehash) -> Decision<()> {
         match self.get(rehash.id) {
             Some(account) if account.phc.as_deref() == Some(&*rehash.checked) => {
-                Decision::put(AccountV1 { phc: Some(rehash.phc), ..account.clone() }, ())
+                Decision::put(AccountV2 { phc: Some(rehash.phc), ..account.clone() }, ())
             }
             _ => Decision::unchanged(()),
         }
@@ -226,8 +230,8 @@ impl Accounts {
 
     /// Deletes another account that has the address which `release.owner` proves, unless that account has proved it
     /// too. Returns the deleted account, so that it can be notified.
-    pub fn release_unproven_address(&self, release: ReleaseUnprovenAddress) -> Decision<Option<AccountV1>> {
-        let is_squatter = |account: &&AccountV1| !account.email_verified && account.id != release.owner;
+    pub fn release_unproven_address(&self, release: ReleaseUnprovenAddress) -> Decision<Option<AccountV2>> {
+        let is_squatter = |account: &&AccountV2| !account.email_verified && account.id != release.owner;
         match self.find(release.name).filter(is_squatter) {
             Some(account) => Decision::remove(account.id.to_bytes(), Some(account.clone())),
             None => Decision::unchanged(None),
@@ -239,8 +243,8 @@ impl Accounts {
         &self,
         after: Option<AccountId>,
         limit: usize,
-        is_wanted: impl Fn(&AccountV1) -> bool,
-    ) -> Vec<AccountV1> {
+        is_wanted: impl Fn(&AccountV2) -> bool,
+    ) -> Vec<AccountV2> {
         let accounts = self.by_id.iter().map(|(_, account)| account);
         let mut page: Vec<_> = accounts
             .filter(|account| after.is_none_or(|after| account.id > after) && is_wanted(account))
@@ -266,7 +270,7 @@ impl Accounts {
     }
 
     /// Applies `write`. Cannot fail: the write was just decided, or it was read back.
-    pub fn apply(&mut self, write: Write<AccountV1>) {
+    pub fn apply(&mut self, write: Write<AccountV2>) {
         match write {
             Write::Put(account) => {
                 // The address it had before no longer finds it.

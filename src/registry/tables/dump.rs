@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use crate::journal::format::codec::{CodecError, decode};
 use crate::password::phc::Phc;
-use crate::registry::account::AccountV1;
+use crate::registry::account::AccountV2;
 use crate::registry::lockout::CountV1;
 use crate::registry::outbox::MailV1;
 use crate::registry::refresh::FamilyV1;
@@ -23,7 +23,7 @@ fn time(ms: u64) -> Option<String> {
 }
 
 pub(super) fn account(value: &[u8]) -> Result<Value, CodecError> {
-    let account: AccountV1 = decode(value)?;
+    let account: AccountV2 = decode(value)?;
     let cost = account.phc.as_ref().map(|phc| {
         let Ok(phc) = Phc::parse(phc) else { return String::from("of another form") };
         let cost = phc.cost();
@@ -39,6 +39,10 @@ pub(super) fn account(value: &[u8]) -> Result<Value, CodecError> {
         "status": format!("{:?}", account.status).to_lowercase(),
         "auth_epoch": account.auth_epoch,
         "created": time(account.created_ms),
+        "device_epoch": account.device_epoch,
+        "tokens_from": time(account.tokens_from_secs * 1000),
+        "undo_of_address_until": account.former.as_ref().and_then(|former| time(former.undo_end_ms)),
+        "mutes_new_device": account.mutes_new_device,
     }))
 }
 
@@ -116,6 +120,7 @@ pub(super) fn mail(value: &[u8]) -> Result<Value, CodecError> {
 mod tests {
     use super::super::{name, redacted};
     use super::*;
+    use crate::registry::record::Record;
 
     /// Returns the golden value of each table: number, schema and bytes. Each secret field has a byte of its own.
     fn golden() -> Vec<(u16, u16, Vec<u8>)> {
@@ -139,16 +144,16 @@ mod tests {
             assert!(!text.contains("ada@"), "{text}");
             assert!(!text.contains("aGFzaA"), "{text}");
             let secrets: Vec<String> = match name(number).as_str() {
-                "account" => vec![hex(&decode::<AccountV1>(&value).unwrap().name_key)],
-                "lockout" => vec![hex(&decode::<CountV1>(&value).unwrap().devices[0].nonce)],
-                "session" => vec![hex(&decode::<SessionV1>(&value).unwrap().digest)],
+                "account" => vec![hex(&AccountV2::read(schema, &value).unwrap().name_key)],
+                "lockout" => vec![hex(&CountV1::read(schema, &value).unwrap().devices[0].nonce)],
+                "session" => vec![hex(&SessionV1::read(schema, &value).unwrap().digest)],
                 "family" => {
-                    let family = decode::<FamilyV1>(&value).unwrap();
+                    let family = FamilyV1::read(schema, &value).unwrap();
                     let spent = family.spent.unwrap();
                     vec![hex(&family.digest), hex(&spent.digest), hex(&spent.successor)]
                 }
-                "mailed" => vec![hex(&decode::<MailedV1>(&value).unwrap().digest)],
-                _ => vec![hex(&decode::<MailV1>(&value).unwrap().token.unwrap())],
+                "mailed" => vec![hex(&MailedV1::read(schema, &value).unwrap().digest)],
+                _ => vec![hex(&MailV1::read(schema, &value).unwrap().token.unwrap())],
             };
             for secret in secrets {
                 assert!(secret.len() >= 4, "{secret}");

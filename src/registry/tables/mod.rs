@@ -7,12 +7,16 @@
 pub mod dump;
 pub mod expiry;
 
+use std::borrow::Cow;
+
 use serde_json::Value;
 
-use crate::journal::format::codec::{CodecError, Stored};
+use crate::journal::format::codec::{CodecError, Stored, encode};
+use crate::journal::snapshot::proof::Form;
 use crate::registry::account::Accounts;
 use crate::registry::lockout::Lockouts;
 use crate::registry::outbox::Outbox;
+use crate::registry::record::{ReadError, Record};
 use crate::registry::refresh::Families;
 use crate::registry::reset::MailedTokens;
 use crate::registry::session::Sessions;
@@ -29,6 +33,8 @@ pub struct Table {
     pub schema: u16,
     /// Shows a record without anything that would let an attacker in.
     redacted: fn(&[u8]) -> Result<Value, CodecError>,
+    /// Brings a record of an earlier schema to today's.
+    upcast: fn(u16, &[u8]) -> Result<Vec<u8>, ReadError>,
     /// Says whether a sweep at or before a time may have removed a record.
     may_be_gone: fn(&[u8], Timestamp) -> bool,
 }
@@ -86,6 +92,7 @@ macro_rules! tables {
                 name: $name,
                 schema: <<$state as Registry>::Record as Stored>::SCHEMA,
                 redacted: $redacted,
+                upcast: upcast::<<$state as Registry>::Record>,
                 may_be_gone: $may_be_gone,
             },)*
         ];
@@ -118,16 +125,37 @@ pub fn name(number: u16) -> String {
 ///
 /// Errors: bytes that are not such a record.
 pub fn redacted(number: u16, schema: u16, value: &[u8]) -> Result<Value, CodecError> {
-    match table(number) {
-        Some(table) if table.schema == schema => (table.redacted)(value),
-        _ => Ok(Value::Null),
+    let Some(table) = table(number) else { return Ok(Value::Null) };
+    match table.todays(schema, value) {
+        Ok(value) => (table.redacted)(&value),
+        Err(ReadError::Schema(_)) => Ok(Value::Null),
+        Err(ReadError::Codec(error)) => Err(error),
     }
 }
 
-/// Says whether a sweep at or before `at_ms` may have removed the record, under any settings. A value that does not
-/// decode was removed by no sweep.
-pub fn may_be_gone(number: u16, value: &[u8], at_ms: u64) -> bool {
-    table(number).is_some_and(|table| (table.may_be_gone)(value, Timestamp(at_ms)))
+/// Returns the value of a record as this version writes it, or `None` if a sweep at or before `at_ms` may have removed
+/// the record, under any settings. A value that does not decode was removed by no sweep, and is returned as it is.
+pub fn kept(form: Form, value: &[u8], at_ms: u64) -> Option<Cow<'_, [u8]>> {
+    let Some(table) = table(form.table) else { return Some(Cow::Borrowed(value)) };
+    let Ok(value) = table.todays(form.schema, value) else { return Some(Cow::Borrowed(value)) };
+    (!(table.may_be_gone)(&value, Timestamp(at_ms))).then_some(value)
+}
+
+impl Table {
+    /// Returns the value of a record as this version writes it.
+    ///
+    /// Errors: a schema that this version does not know; an earlier schema and bytes that are no such record.
+    fn todays<'v>(&self, schema: u16, value: &'v [u8]) -> Result<Cow<'v, [u8]>, ReadError> {
+        if schema == self.schema {
+            Ok(Cow::Borrowed(value))
+        } else {
+            (self.upcast)(schema, value).map(Cow::Owned)
+        }
+    }
+}
+
+fn upcast<R: Record>(schema: u16, value: &[u8]) -> Result<Vec<u8>, ReadError> {
+    Ok(encode(&R::read(schema, value)?)?)
 }
 
 impl States {

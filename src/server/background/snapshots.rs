@@ -14,7 +14,7 @@ use crate::journal::snapshot::schedule::{Situation, SnapshotSchedule};
 use crate::journal::snapshot::status::{Named, Saved, Tail};
 use crate::registry::ReadBuckets;
 use crate::registry::outbox::actor::Blank;
-use crate::registry::tables::may_be_gone;
+use crate::registry::tables::kept;
 use crate::system::pace::Pace;
 use crate::system::scheduling::{self, BackgroundPolicy};
 
@@ -115,7 +115,7 @@ async fn take_snapshot(
     let finished = run.finish()?;
     let end = finished.end_seq();
     engine.journal.wait(end).await?;
-    let bytes = finished.name(&may_be_gone)?;
+    let bytes = finished.name(&kept)?;
     tracing::info!(bytes, end, "snapshot taken");
     Ok(bytes)
 }

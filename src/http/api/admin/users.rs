@@ -12,7 +12,7 @@ use crate::http::rejection::Rejection;
 use crate::http::request::{SignedIn, query};
 use crate::http::response::user;
 use crate::registry::account::actor::List;
-use crate::registry::account::{AccountV1, Status};
+use crate::registry::account::{AccountV2, Status};
 use crate::value::id::AccountId;
 
 const PAGE: usize = 50;
@@ -35,7 +35,7 @@ pub(super) fn configure(config: &mut web::ServiceConfig) {
 }
 
 /// Returns an account as administrators see it: what its owner sees, and the status.
-fn user_json(account: &AccountV1) -> Value {
+fn user_json(account: &AccountV2) -> Value {
     let mut body = json!(user(account));
     if let Some(fields) = body.as_object_mut() {
         let status = if account.status == Status::Active { "active" } else { "disabled" };

@@ -14,10 +14,12 @@ mod raw;
 #[cfg(test)]
 mod tests;
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
 use std::io;
 use std::ops::Range;
 
+pub use self::raw::Form;
 use self::raw::{BUCKETS, Segment, Snapshot, bucket_of, digest_of, entries};
 use crate::storage::Storage;
 
@@ -26,8 +28,10 @@ const STRIPE_BYTES: u64 = 128 << 20;
 /// The most stripes: each reads the whole journal once.
 const STRIPES_MAX: u64 = 64;
 
-/// A function that says whether a sweep may have removed a record by a time: table, value, milliseconds since 1970.
-pub type MayBeGone<'a> = dyn Fn(u16, &[u8], u64) -> bool + 'a;
+/// A function that returns the value of a record as this version writes it, or `None` if a sweep may have removed the
+/// record by a time: form, value, milliseconds since 1970. One history may hold a record in an earlier schema than
+/// another does, and means the same by it.
+pub type KeptRecord<'a> = dyn for<'v> Fn(Form, &'v [u8], u64) -> Option<Cow<'v, [u8]>> + 'a;
 
 /// The result on which all beginnings agree.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
@@ -128,13 +132,13 @@ type Touched = BTreeMap<u16, HashMap<Vec<u8>, (u64, Option<u128>)>>;
 
 /// Works out the state from every beginning, up to `upto` or the end of the journal, and compares the results.
 ///
-/// `unnamed` is the path of a snapshot that has no name yet. `may_be_gone` says which records a sweep may have removed.
+/// `unnamed` is the path of a snapshot that has no name yet. `kept` returns the records that no sweep may have removed.
 /// `step` is called between two steps of the work, so that it can be paced.
 pub fn prove(
     storage: &dyn Storage,
     unnamed: Option<&str>,
     upto: Option<u64>,
-    may_be_gone: &MayBeGone<'_>,
+    kept: &KeptRecord<'_>,
     step: &dyn Fn(),
 ) -> Result<Proof, Disproof> {
     let segments = segments(storage)?;
@@ -163,14 +167,13 @@ pub fn prove(
     let mut seq = 0;
     for stripe in 0..stripes {
         let buckets = buckets_of(stripe, stripes);
-        let is_live = |table, value: &[u8]| !may_be_gone(table, value, at_ms);
         let mut touched = Touched::new();
-        seq = entries(storage, &segments, upto.unwrap_or(u64::MAX), &mut |seq, table, key, value| {
+        seq = entries(storage, &segments, upto.unwrap_or(u64::MAX), &mut |seq, form, key, value| {
             step();
             if buckets.contains(&bucket_of(key)) {
-                let value = value.filter(|value| is_live(table, value));
-                let digest = value.map(|value| digest_of(&first.cluster, table, key, value));
-                touched.entry(table).or_default().insert(key.to_vec(), (seq, digest));
+                let value = value.and_then(|value| kept(form, value, at_ms));
+                let digest = value.map(|value| digest_of(&first.cluster, form.table, key, &value));
+                touched.entry(form.table).or_default().insert(key.to_vec(), (seq, digest));
             }
         })?;
         let starts = snapshots.iter().map(|snapshot| snapshot.start_seq).chain(from_nothing.then_some(0));
@@ -186,14 +189,16 @@ pub fn prove(
                 let later = touched.get(&table).and_then(|keys| keys.get(key));
                 later.is_none_or(|(seq, _)| *seq <= snapshot.start_seq)
             };
-            let part = snapshot.records(
-                &buckets,
-                &|table, key, value| {
-                    step();
-                    is_live(table, value) && untouched(table, key)
-                },
-                &mut |_, key, digest| sums.add(key, digest),
-            )?;
+            let part = snapshot.records(&buckets, &mut |form, key, value, digest| {
+                step();
+                match kept(form, value, at_ms).filter(|_| untouched(form.table, key)) {
+                    Some(Cow::Borrowed(_)) => sums.add(key, digest),
+                    Some(Cow::Owned(value)) => {
+                        sums.add(key, digest_of(&first.cluster, form.table, key, &value));
+                    }
+                    None => {}
+                }
+            })?;
             *digest = digest.wrapping_add(part);
         }
     }

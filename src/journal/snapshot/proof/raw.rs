@@ -63,14 +63,20 @@ pub(super) struct Segment {
     len: u64,
 }
 
-/// A function that says whether a record of a snapshot is wanted: table, key, value.
-pub(super) type Wanted<'a> = dyn Fn(u16, &[u8], &[u8]) -> bool + 'a;
+/// A table, and the schema of one of its records.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Form {
+    /// The number of the table.
+    pub table: u16,
+    /// The schema of the record.
+    pub schema: u16,
+}
 
-/// A function that is called with each wanted record: table, key, digest.
-pub(super) type VisitRecord<'a> = dyn FnMut(u16, &[u8], u128) + 'a;
+/// A function that is called with each record of a snapshot: form, key, value and the digest of these.
+pub(super) type VisitRecord<'a> = dyn FnMut(Form, &[u8], &[u8], u128) + 'a;
 
-/// A function that is called with each write of an entry: sequence, table, key, value or `None` for a removal.
-pub(super) type VisitWrite<'a> = dyn FnMut(u64, u16, &[u8], Option<&[u8]>) + 'a;
+/// A function that is called with each write of an entry: sequence, form, key, value or `None` for a removal.
+pub(super) type VisitWrite<'a> = dyn FnMut(u64, Form, &[u8], Option<&[u8]>) + 'a;
 
 impl Segment {
     pub(super) fn open(storage: &dyn Storage, name: &str) -> Result<Self, Disproof> {
@@ -231,9 +237,10 @@ fn entry<'a>(bytes: &'a [u8], seq: u64, visit: &mut VisitWrite<'_>) -> Option<&'
         let vlen = u32_of(head, 8) as usize;
         let key = writes.get(at + 12..at + 12 + klen)?;
         let value = writes.get(at + 12 + klen..at + 12 + klen + vlen)?;
+        let form = Form { table: u16_of(head, 0), schema: u16_of(head, 2) };
         match head.get(4)? {
-            1 => visit(seq, u16_of(head, 0), key, Some(value)),
-            2 => visit(seq, u16_of(head, 0), key, None),
+            1 => visit(seq, form, key, Some(value)),
+            2 => visit(seq, form, key, None),
             _ => return None,
         }
         at += 12 + klen + vlen;
@@ -356,12 +363,11 @@ impl Snapshot {
         Ok(())
     }
 
-    /// Reads the records of `buckets`, gives those that are `wanted` to `visit`, and returns the digest of all of them.
-    /// Each must lie in a bucket that its chunk names.
+    /// Gives each record of `buckets` to `visit`, and returns the digest of all of them. Each must lie in a bucket that
+    /// its chunk names.
     pub(super) fn records(
         &self,
         buckets: &Range<u32>,
-        wanted: &Wanted<'_>,
         visit: &mut VisitRecord<'_>,
     ) -> Result<u128, Disproof> {
         let mut digest = 0_u128;
@@ -389,9 +395,7 @@ impl Snapshot {
                 if buckets.contains(&bucket) {
                     let own = digest_of(&self.cluster, chunk.table, key, value);
                     digest = digest.wrapping_add(own);
-                    if wanted(chunk.table, key, value) {
-                        visit(chunk.table, key, own);
-                    }
+                    visit(Form { table: chunk.table, schema: u16_of(rest, 0) }, key, value, own);
                 }
                 rest = part(rest, 8 + klen + vlen, rest.len() - (8 + klen + vlen));
             }

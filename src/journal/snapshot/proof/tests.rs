@@ -1,5 +1,7 @@
 //! Both readers over the golden directories: they agree on sound ones, and a mistake of one is seen by the other.
 
+use std::borrow::Cow;
+
 use super::{Disproof, Proof, STRIPE_BYTES, buckets_of, prove, stripes_of};
 use crate::journal::archive::inspect::verify;
 use crate::journal::format::buckets::{BUCKETS, bucket_of};
@@ -13,11 +15,11 @@ use crate::system::seeded_bug::{self, Bug};
 
 /// Runs the second reader, with no record that may have expired.
 fn prove_it(disk: &SimStorage) -> Result<Proof, Disproof> {
-    prove(disk, None, None, &|_, _, _| false, &|| ())
+    prove(disk, None, None, &|_, value, _| Some(Cow::Borrowed(value)), &|| ())
 }
 
 fn verify_it(disk: &SimStorage) -> Result<Proof, recovery::report::Refusal> {
-    verify(disk, SIZES, &|_, _, _| false).map(|(_, proof)| proof)
+    verify(disk, SIZES, &|_, value, _| Some(Cow::Borrowed(value))).map(|(_, proof)| proof)
 }
 
 #[test]
@@ -74,7 +76,9 @@ fn a_snapshot_without_one_record_is_disproved_and_set_aside() {
         }
         snapshot_run.add((table, 1), 0, records, BUCKETS).unwrap();
     }
-    let Err(Unnamed::Disproved(disproof)) = snapshot_run.finish().unwrap().name(&|_, _, _| false) else {
+    let Err(Unnamed::Disproved(disproof)) =
+        snapshot_run.finish().unwrap().name(&|_, value, _| Some(Cow::Borrowed(value)))
+    else {
         panic!("named although a record is missing")
     };
     let at = bucket_of(&lost.1);
