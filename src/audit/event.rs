@@ -59,6 +59,8 @@ events! {
     EmailChanged = "email.changed",
     EmailChangeUndone = "email.change_undone",
     SessionMoved = "session.moved",
+    ApiKeyMade = "api_key.made",
+    ApiKeyDeleted = "api_key.deleted",
 }
 
 /// One event with the details that are known about it.
@@ -130,7 +132,7 @@ mod tests {
         let mut names: Vec<_> = Event::ALL.iter().map(|event| event.name()).collect();
         names.sort_unstable();
         names.dedup();
-        assert_eq!(names.len(), 31);
+        assert_eq!(names.len(), 33);
         assert_eq!(names.len(), Event::ALL.len());
     }
 }

@@ -1,5 +1,6 @@
 #![doc = include_str!("README.md")]
 
+mod api_key;
 mod audit;
 mod bench;
 mod completions;
@@ -85,12 +86,18 @@ enum Command {
     /// Run it as the user that owns the directory. Exits with 3 if there is neither a server nor a directory with data.
     #[command(subcommand)]
     Session(session::SessionCommand),
-    /// List, rotate or retire signing keys.
+    /// List or rotate keys, or retire signing keys.
     ///
     /// Asks the running server through admin.sock in its data directory. If no server runs, opens the directory itself.
     /// Run it as the user that owns the directory. Exits with 3 if there is neither a server nor a directory with data.
     #[command(subcommand)]
     Key(key::KeyCommand),
+    /// Create, list or delete API keys, the credentials of other services.
+    ///
+    /// Asks the running server through admin.sock in its data directory. If no server runs, opens the directory itself.
+    /// Run it as the user that owns the directory. Exits with 3 if there is neither a server nor a directory with data.
+    #[command(subcommand)]
+    ApiKey(api_key::ApiKeyCommand),
     /// Show security events, or verify their log.
     #[command(subcommand)]
     Audit(audit::AuditCommand),
@@ -147,6 +154,7 @@ pub fn run() -> ExitCode {
         Some(Command::User(command)) => command.run(&cli),
         Some(Command::Session(command)) => command.run(&cli),
         Some(Command::Key(command)) => command.run(&cli),
+        Some(Command::ApiKey(command)) => command.run(&cli),
         Some(Command::Audit(command)) => command.run(&cli),
         Some(Command::Bench(command)) => command.run(&cli),
         Some(Command::Completions(completions)) => {

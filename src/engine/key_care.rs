@@ -16,14 +16,13 @@ use std::time::Duration;
 use super::key_loading;
 use super::services::Services;
 use crate::config::Config;
+use crate::registry::api_key;
 use crate::system::clock::Timestamp;
 use crate::token::feed::Ended;
 use crate::token::keys::RINGS;
 use crate::token::signing_key::Signing;
 use crate::token::{self, KeyFiles, KeyKind, Keys, RotateError};
 
-/// Maximum life of an API key.
-pub const API_KEY_LIFE_MAX: Duration = Duration::from_hours(24 * 400);
 /// Longer than a browser keeps a device cookie, which is a year.
 const DEVICE_LIFE: Duration = Duration::from_hours(24 * 366);
 /// Longer than a mail waits in the outbox, and than the link in it lives.
@@ -35,7 +34,7 @@ fn life(config: &Config, kind: KeyKind) -> Duration {
     match kind {
         KeyKind::Edge => {
             let mailed = config.reset.reset.max(config.reset.verify).max(OUTBOX_LIFE);
-            session.max(config.refresh.absolute).max(mailed).max(API_KEY_LIFE_MAX)
+            session.max(config.refresh.absolute).max(mailed).max(api_key::LIFE_MAX)
         }
         KeyKind::Device => DEVICE_LIFE,
         KeyKind::Csrf => session,

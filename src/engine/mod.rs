@@ -1,5 +1,6 @@
 #![doc = include_str!("README.md")]
 
+pub(crate) mod api_key_cache;
 pub mod credential_cache;
 pub mod fault;
 pub mod key_care;
@@ -18,6 +19,7 @@ use actix::{Actor, Addr, ArbiterHandle, Handler, Message};
 use mailbox::{Mailbox, TableReader};
 
 use crate::audit::event::Note;
+use crate::engine::api_key_cache::ApiKeyCache;
 use crate::engine::credential_cache::CredentialCache;
 use crate::journal::append::handle::Handle;
 use crate::journal::archive;
@@ -25,6 +27,7 @@ use crate::journal::format::layout::Sizes;
 use crate::journal::recovery::report::RecoveryReport;
 use crate::journal::snapshot::status::Saved;
 use crate::registry::account::Accounts;
+use crate::registry::api_key::ApiKeys;
 use crate::registry::lockout::Lockouts;
 use crate::registry::outbox::Outbox;
 use crate::registry::refresh::Families;
@@ -57,6 +60,9 @@ pub struct Engine {
     pub(crate) sessions: Mailbox<Sessions>,
     pub(crate) mailed: Mailbox<MailedTokens>,
     pub(crate) outbox: Mailbox<Outbox>,
+    pub(crate) api_keys: Mailbox<ApiKeys>,
+    /// API keys that were checked a moment ago.
+    pub(crate) api_key_cache: ApiKeyCache,
     /// The ways to read every table, in the order in which a snapshot holds them.
     pub(crate) tables: Vec<TableReader>,
     /// Counts writes for every few keys; what [`CredentialCache`] holds is valid while they stand still.

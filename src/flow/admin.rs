@@ -12,11 +12,12 @@ use crate::engine::{Engine, Fault};
 use crate::password::QueueKey;
 use crate::registry::account::actor::{Alter, ById, Delete, List};
 use crate::registry::account::{AccountV2, Change, SignUp, SignedUp, Status};
+use crate::registry::api_key::ApiKeyV1;
 use crate::registry::lockout::actor::Clear;
 use crate::registry::outbox::Kind;
 use crate::registry::reset::Purpose;
 use crate::value::account_name::NameKey;
-use crate::value::id::AccountId;
+use crate::value::id::{AccountId, hex};
 
 /// Roles of one account at most.
 const ROLES_MAX: usize = 32;
@@ -35,6 +36,16 @@ impl Admin {
     /// server.
     pub fn operator() -> Self {
         Self(String::from("operator"))
+    }
+
+    /// Returns the service of an API key that may change what an administrator may.
+    pub fn service(key: &ApiKeyV1) -> Self {
+        Self(format!("API key {}", hex(&key.id)))
+    }
+
+    /// Returns the name that the audit log records.
+    pub(super) fn name(&self) -> &str {
+        &self.0
     }
 
     pub(super) async fn record(&self, engine: &Engine, event: Event, subject: &dyn std::fmt::Display) {

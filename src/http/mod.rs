@@ -2,6 +2,7 @@
 
 pub mod api;
 mod body;
+mod caller;
 pub mod client_address;
 mod connections;
 pub mod csrf;

@@ -115,6 +115,13 @@ pub(super) fn credentials(request: &HttpRequest, engine: &Engine) -> Result<Cred
 /// checks.
 pub(super) struct SignedIn(Arc<Identity>);
 
+impl SignedIn {
+    /// Returns the identity.
+    pub(super) fn into_identity(self) -> Arc<Identity> {
+        self.0
+    }
+}
+
 impl Deref for SignedIn {
     type Target = Identity;
 

@@ -1,5 +1,6 @@
 //! One file per attack, written as the attacker.
 
+mod api_keys;
 mod covering_tracks;
 mod csrf;
 mod gate;

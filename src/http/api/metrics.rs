@@ -9,10 +9,11 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 
 use crate::engine::Engine;
+use crate::http::caller::CalledBy;
 use crate::http::endpoint::{Eng, resource};
 use crate::http::rejection::Rejection;
-use crate::http::request::SignedIn;
 use crate::password::Lane;
+use crate::registry::api_key::Scope;
 use crate::registry::outbox::actor::Waiting;
 
 const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -26,8 +27,8 @@ pub(super) fn configure_for_operators(config: &mut web::ServiceConfig) {
     config.service(resource("/metrics", "GET").route(web::get().to(get_metrics_for_operators)));
 }
 
-async fn get_metrics(engine: Eng, identity: SignedIn) -> Result<HttpResponse, Rejection> {
-    identity.has_role(&["metrics", "admin"])?;
+async fn get_metrics(engine: Eng, caller: CalledBy) -> Result<HttpResponse, Rejection> {
+    caller.may(&["metrics", "admin"], Scope::Metrics)?;
     Ok(get_metrics_for_operators(engine).await)
 }
 

@@ -73,7 +73,7 @@ impl Problem {
     }
 
     /// Adds the time after which a retry is worthwhile, rounded up to a second.
-    fn with_retry_after(mut self, wait: Duration) -> Self {
+    pub(in crate::http) fn with_retry_after(mut self, wait: Duration) -> Self {
         self.retry_after = Some(u32::try_from(wait.as_millis().div_ceil(1000).max(1)).unwrap_or(u32::MAX));
         self
     }

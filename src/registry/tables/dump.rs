@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use crate::journal::format::codec::{CodecError, decode};
 use crate::password::phc::Phc;
 use crate::registry::account::AccountV2;
+use crate::registry::api_key::ApiKeyV1;
 use crate::registry::lockout::CountV1;
 use crate::registry::outbox::MailV1;
 use crate::registry::refresh::FamilyV1;
@@ -113,6 +114,19 @@ pub(super) fn mail(value: &[u8]) -> Result<Value, CodecError> {
         "written": time(mail.written_ms),
         "next": time(mail.next_ms),
         "tries": mail.tries,
+    }))
+}
+
+pub(super) fn api_key(value: &[u8]) -> Result<Value, CodecError> {
+    let key: ApiKeyV1 = decode(value)?;
+    Ok(json!({
+        "name": key.name,
+        "scopes": key.scopes.iter().map(|scope| scope.name()).collect::<Vec<_>>(),
+        "global_epoch": key.global_epoch,
+        "made": time(key.made_ms),
+        "made_by": key.made_by,
+        "used": time(key.used_ms),
+        "ends": key.end().to_string(),
     }))
 }
 

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::task::TICK;
 use crate::engine::Engine;
-use crate::flow::keys;
+use crate::flow::keys::rotation;
 
 /// Ticks between two looks.
 const LOOK_TICKS: u32 = 10;
@@ -27,7 +27,7 @@ pub(super) async fn run(engine: &Engine, ending: &AtomicBool) {
                      in password.pepper_file"
                 );
             }
-            wait = match keys::tend(engine) {
+            wait = match rotation::tend(engine) {
                 Ok(_) => LOOK_TICKS,
                 Err(error) => {
                     tracing::error!(%error, "cannot look after the keys in keys.dir, trying again in a minute");

@@ -4,12 +4,12 @@ use actix_web::{HttpResponse, web};
 use serde::Deserialize;
 use serde_json::json;
 
-use crate::flow::admin::Admin;
-use crate::flow::keys;
+use crate::flow::keys::rotation;
 use crate::http::body::Body;
+use crate::http::caller::CalledBy;
 use crate::http::endpoint::{Eng, resource};
 use crate::http::rejection::Rejection;
-use crate::http::request::SignedIn;
+use crate::registry::api_key::Scope;
 
 pub(super) fn configure(config: &mut web::ServiceConfig) {
     config
@@ -23,19 +23,19 @@ struct Rotate {
     kind: Option<String>,
 }
 
-async fn post_rotate(engine: Eng, identity: SignedIn, body: Body) -> Result<HttpResponse, Rejection> {
-    let admin = Admin::of(&identity)?;
+async fn post_rotate(engine: Eng, caller: CalledBy, body: Body) -> Result<HttpResponse, Rejection> {
+    let admin = caller.admin(Scope::AdminWrite)?;
     let read: Rotate = body.json_or_default()?;
-    let (kid, from) = keys::rotate(&engine, &admin, read.kind.as_deref()).await?;
+    let (kid, from) = rotation::rotate(&engine, &admin, read.kind.as_deref()).await?;
     Ok(HttpResponse::Ok().json(json!({"kid": kid, "signs_from": from.rfc3339()})))
 }
 
 async fn post_retire(
     engine: Eng,
     kid: web::Path<String>,
-    identity: SignedIn,
+    caller: CalledBy,
 ) -> Result<HttpResponse, Rejection> {
-    let admin = Admin::of(&identity)?;
-    keys::retire(&engine, &admin, &kid).await?;
+    let admin = caller.admin(Scope::AdminWrite)?;
+    rotation::retire(&engine, &admin, &kid).await?;
     Ok(HttpResponse::NoContent().finish())
 }

@@ -4,15 +4,17 @@ use actix_web::{HttpRequest, HttpResponse, web};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use crate::flow::admin::{self, Admin};
+use crate::flow::admin;
 use crate::flow::refusal::Refusal;
 use crate::http::body::Body;
+use crate::http::caller::CalledBy;
 use crate::http::endpoint::{Eng, resource};
 use crate::http::rejection::Rejection;
-use crate::http::request::{SignedIn, query};
+use crate::http::request::query;
 use crate::http::response::user;
 use crate::registry::account::actor::List;
 use crate::registry::account::{AccountV2, Status};
+use crate::registry::api_key::Scope;
 use crate::value::id::AccountId;
 
 const PAGE: usize = 50;
@@ -73,8 +75,8 @@ struct Query {
     limit: Option<usize>,
 }
 
-async fn get_users(request: HttpRequest, engine: Eng, identity: SignedIn) -> Result<HttpResponse, Rejection> {
-    let admin = Admin::of(&identity)?;
+async fn get_users(request: HttpRequest, engine: Eng, caller: CalledBy) -> Result<HttpResponse, Rejection> {
+    let admin = caller.admin(Scope::AdminRead)?;
     let query: Query = query(&request, "The query accepts q, status, cursor and limit.")?;
     let limit = query.limit.unwrap_or(PAGE).clamp(1, PAGE_MAX);
     // One more than the page: it says whether there is another page.
@@ -103,8 +105,8 @@ struct NewUser {
     verified: bool,
 }
 
-async fn post_user(engine: Eng, identity: SignedIn, body: Body) -> Result<HttpResponse, Rejection> {
-    let admin = Admin::of(&identity)?;
+async fn post_user(engine: Eng, caller: CalledBy, body: Body) -> Result<HttpResponse, Rejection> {
+    let admin = caller.admin(Scope::AdminWrite)?;
     let read: NewUser = body.json()?;
     let new = admin::New {
         email: &read.email,
@@ -116,8 +118,8 @@ async fn post_user(engine: Eng, identity: SignedIn, body: Body) -> Result<HttpRe
     Ok(HttpResponse::Created().json(user_json(&account)))
 }
 
-async fn get_user(engine: Eng, id: web::Path<String>, identity: SignedIn) -> Result<HttpResponse, Rejection> {
-    let admin = Admin::of(&identity)?;
+async fn get_user(engine: Eng, id: web::Path<String>, caller: CalledBy) -> Result<HttpResponse, Rejection> {
+    let admin = caller.admin(Scope::AdminRead)?;
     let account = admin::get(&engine, &admin, parse_id(&id)?).await?;
     Ok(HttpResponse::Ok().json(user_json(&account)))
 }
@@ -133,10 +135,10 @@ struct PatchUser {
 async fn patch_user(
     engine: Eng,
     id: web::Path<String>,
-    identity: SignedIn,
+    caller: CalledBy,
     body: Body,
 ) -> Result<HttpResponse, Rejection> {
-    let admin = Admin::of(&identity)?;
+    let admin = caller.admin(Scope::AdminWrite)?;
     let read: PatchUser = body.json()?;
     let id = parse_id(&id)?;
     let status = read.status.map(Status::from);
@@ -147,9 +149,9 @@ async fn patch_user(
 async fn delete_user(
     engine: Eng,
     id: web::Path<String>,
-    identity: SignedIn,
+    caller: CalledBy,
 ) -> Result<HttpResponse, Rejection> {
-    let admin = Admin::of(&identity)?;
+    let admin = caller.admin(Scope::AdminWrite)?;
     admin::delete(&engine, &admin, parse_id(&id)?).await?;
     Ok(HttpResponse::NoContent().finish())
 }
@@ -157,9 +159,9 @@ async fn delete_user(
 async fn post_act(
     engine: Eng,
     path: web::Path<(String, String)>,
-    identity: SignedIn,
+    caller: CalledBy,
 ) -> Result<HttpResponse, Rejection> {
-    let admin = Admin::of(&identity)?;
+    let admin = caller.admin(Scope::AdminWrite)?;
     let (id, act) = path.into_inner();
     let id = parse_id(&id)?;
     match act.as_str() {

@@ -1,10 +1,10 @@
 //! Administration of the server's keys.
 
-use super::admin::Admin;
-use super::refusal::{FlowError, Refusal};
 use crate::audit::event::{Event, Note};
 use crate::engine::key_care::Tended;
 use crate::engine::{Engine, Fault};
+use crate::flow::admin::Admin;
+use crate::flow::refusal::{FlowError, Refusal};
 use crate::journal::append::handle::NoRoom;
 use crate::system::clock::Timestamp;
 use crate::token::{KeyKind, RotateError};

@@ -1,0 +1,46 @@
+//! What a service authenticates with: its API key, checked against the current state of the registry.
+
+use std::sync::Arc;
+
+use crate::audit::event::Event;
+use crate::engine::Engine;
+use crate::flow::refusal::{FlowError, Refusal};
+use crate::registry::api_key::ApiKeyV1;
+use crate::registry::api_key::actor::UseApiKey;
+use crate::registry::api_key::state::written_until;
+use crate::token::opaque::TokenKind;
+use crate::value::id::ApiKeyId;
+
+/// What the text of an API key begins with.
+pub const PREFIX: &str = "pck_";
+
+/// Returns the API key of the text `token`: checks its tag, then that it is alive and the secret is its own.
+pub async fn authenticate(engine: &Engine, token: &str) -> Result<Arc<ApiKeyV1>, FlowError> {
+    let rejected = || {
+        engine.services.audit.count(Event::TokenRejected);
+        Refusal::Unauthenticated
+    };
+    // Garbage asks no actor.
+    let read = engine.services.edge.read(TokenKind::ApiKey, token).map_err(|_| rejected())?;
+    let id = ApiKeyId::from_bytes(read.id).ok_or_else(rejected)?;
+    let digest = read.secret.digest();
+    let now = engine.clock.now();
+    let counts = |key: &ApiKeyV1| engine.write_counts.stamp(&key.id, 0);
+    if let Some(key) = engine.api_key_cache.find(digest, now, counts) {
+        return Ok(key);
+    }
+    let stamp = engine.write_counts.stamp(&id.to_bytes(), 0);
+    let used = UseApiKey { id, digest, global_epoch: engine.global_epoch };
+    let key = Arc::new(engine.api_keys.ask(used).await?.ok_or_else(rejected)?);
+    let until = key.end().min(written_until(&key));
+    engine.api_key_cache.keep(digest, Arc::clone(&key), stamp, until, now);
+    Ok(key)
+}
+
+/// Refuses an API key where a person must sign in: one that is alive lacks the scope, since no scope reaches there.
+pub async fn refuse(engine: &Engine, token: &str) -> FlowError {
+    match authenticate(engine, token).await {
+        Ok(_) => Refusal::InsufficientScope.into(),
+        Err(error) => error,
+    }
+}
