@@ -59,6 +59,9 @@ pub enum Rejected {
     /// The session of the token has ended, or may have ended.
     #[error("session of the access token was ended")]
     Ended,
+    /// The issuer was not heard for too long, so the session may have ended. Only a resource server says so.
+    #[error("nothing was heard of the issuer for too long")]
+    Silent,
 }
 
 /// Signs access tokens with the newest key that is due, and checks them with all keys. A key is published before it is

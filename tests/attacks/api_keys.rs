@@ -61,7 +61,7 @@ async fn api_key(server: &TestServer, scopes: &[&str], expires_at: Option<&str>)
 
 async fn call(server: &TestServer, method: &str, path: &str, key: &str) -> Answer {
     let method = Method::from_bytes(method.as_bytes()).unwrap();
-    let body = json!({"token": "x"});
+    let body = if path == "/v1/introspect" { json!({"token": "x"}) } else { json!({}) };
     send(server.request(method, path).bearer_auth(key).json(&body)).await
 }
 

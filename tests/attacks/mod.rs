@@ -9,6 +9,7 @@ mod kept_verdicts;
 mod known_passwords;
 mod lockout_evasion;
 mod lockout_model;
+mod lost_feed;
 mod offline_tokens;
 mod old_keys;
 mod reset_abuse;

@@ -44,7 +44,10 @@ fn resource_server(url: String, bearer: String, clock: Clock) -> SocketAddr {
                 following
                     .follow(|path| {
                         let request = http.get(format!("{url}{path}")).bearer_auth(&bearer);
-                        async move { request.send().await?.error_for_status()?.bytes().await }
+                        async move {
+                            let answer = request.send().await?;
+                            Ok::<_, reqwest::Error>((answer.status().as_u16(), answer.bytes().await?))
+                        }
                     })
                     .await;
             });
