@@ -10,6 +10,7 @@ mod doctor;
 mod init;
 mod key;
 mod key_checks;
+mod log;
 mod new_directory;
 mod operate;
 mod serve;

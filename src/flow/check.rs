@@ -10,7 +10,7 @@ use crate::engine::{Engine, Fault};
 use crate::journal::append::handle::Sealed;
 use crate::password::{Lane, Password, QueueKey, Shed, Verified};
 use crate::registry::account::AccountV2;
-use crate::registry::account::actor::{Find, Rehash};
+use crate::registry::account::actor::{Find, FindToCheck, Rehash, ToCheck};
 use crate::registry::lockout::{Attempt, AttemptOutcome, Begin, Finish, device};
 use crate::registry::outbox::Kind;
 use crate::registry::reset::Purpose;
@@ -24,8 +24,9 @@ use crate::value::network::Network;
 /// Evidence that a password comes from a device of the account's owner.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Known<'a> {
-    /// The device cookie of the request, if it has one.
-    Cookie(Option<&'a str>),
+    /// The device tokens of the request. The first that is valid for the name counts, so that a cookie which is not
+    /// does not hide a header which is.
+    Devices([Option<&'a str>; 2]),
     /// The session that asks for the password again. It counts as a device of its own, so that strangers cannot lock
     /// out its owner here, and a thief of the session cannot guess on.
     Session([u8; 16]),
@@ -36,8 +37,9 @@ impl Known<'_> {
     fn device(self, engine: &Engine, name: NameKey) -> Option<[u8; 8]> {
         let keys = &engine.services.keys;
         match self {
-            Self::Cookie(text) => {
-                text.and_then(|text| keys.device.find_map(|key| device::check(key, name, text)))
+            Self::Devices(texts) => {
+                let check = |text| keys.device.find_map(|key| device::check(key, name, text));
+                texts.into_iter().flatten().find_map(check)
             }
             Self::Session(sid) => Some(short_digest(&keys.counts, &[b"session count", &name.0, &sid])),
         }
@@ -99,11 +101,11 @@ impl Presented {
         let charged = begun.when();
         // The charge becomes durable while the hash is made, or with its result: no answer leaves before that.
         let checked = begun.then(async |begun| {
-            let account = engine.accounts.ask(Find { name: self.key }).await?;
+            let ToCheck { account, cost } = engine.accounts.ask(FindToCheck { name: self.key }).await?;
             let phc = account.as_ref().and_then(|account| account.phc.as_deref());
             let verified = tokio::select! {
                 biased;
-                verified = engine.services.pool.verify(begun.place, self.password.clone(), phc) => verified,
+                verified = engine.services.pool.verify(begun.place, self.password.clone(), phc, cost) => verified,
                 _ = hung_up => {
                     engine.journal.open(charged).await?;
                     return Err(Fault::HungUp.into());

@@ -11,7 +11,7 @@ use actix_web::{FromRequest, HttpRequest};
 
 use super::endpoint::Eng;
 use super::rejection::Rejection;
-use super::request::{Credentials, SignedIn, SigningIn, credentials};
+use super::request::{Credentials, SignedIn, SigningIn, client, credentials};
 use crate::engine::Engine;
 use crate::flow::authenticate::{bearer, cookie};
 use crate::flow::client::Client;
@@ -39,9 +39,10 @@ impl FromRequest for CalledBy {
         let Some(engine) = api_key else { return Calling::Person(SignedIn::from_request(request, payload)) };
         match credentials(request, engine) {
             Ok(Credentials::Bearer(token)) => {
+                let client = client(request, engine);
                 let engine = Eng::clone(engine);
                 Calling::Service(Box::pin(async move {
-                    Ok(Self(Caller::Service(api_key::authenticate(&engine, &token).await?)))
+                    Ok(Self(Caller::Service(api_key::authenticate(&engine, &token, Some(&client)).await?)))
                 }))
             }
             Ok(_) => Calling::Refused(ready(Err(Refusal::Unauthenticated.into()))),
@@ -99,9 +100,9 @@ impl Standing {
     pub(super) async fn caller(&self, engine: &Engine) -> Result<Caller, FlowError> {
         match &self.credentials {
             Credentials::Bearer(token) if token.starts_with(PREFIX) => {
-                Ok(Caller::Service(api_key::authenticate(engine, token).await?))
+                Ok(Caller::Service(api_key::authenticate(engine, token, None).await?))
             }
-            Credentials::Bearer(token) => Ok(Caller::Person(bearer(engine, token).await?)),
+            Credentials::Bearer(token) => Ok(Caller::Person(bearer(engine, token, None).await?)),
             Credentials::Cookie(token) => Ok(Caller::Person(cookie(engine, token, &self.client).await?)),
             Credentials::None => Err(Refusal::Unauthenticated.into()),
         }

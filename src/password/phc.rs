@@ -14,7 +14,7 @@ use crate::system::random::{NoRandomness, Random};
 const HASH_BYTES: usize = 32;
 
 /// A parsed PHC string of argon2id with a bounded cost.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Phc {
     cost: Cost,
     /// The `keyid` of its pepper, if it has one.
@@ -57,10 +57,22 @@ impl Phc {
         self.cost != cost || self.key_id.as_deref() != implementation.peppers().newest_key_id()
     }
 
+    /// Returns a random hash, which no password matches. Passwords for unknown names are checked against it.
+    pub(super) fn decoy(cost: Cost, random: &Random) -> Result<Self, NoRandomness> {
+        let salt = random.bytes::<16>()?.to_vec();
+        Ok(Self { cost, key_id: None, salt, hash: random.bytes::<HASH_BYTES>()?.to_vec() })
+    }
+
+    /// Returns the same hash under another cost. What matched it before matches no longer.
+    pub(super) fn with_cost(&self, cost: Cost) -> Self {
+        Self { cost, ..self.clone() }
+    }
+
     /// Says whether `password` matches.
     ///
-    /// Errors: a cost that argon2 refuses, or a pepper that is not there.
-    /// Security: the comparison takes the same time wherever the hashes differ.
+    /// Errors: a cost that argon2 refuses.
+    /// Security: the comparison takes the same time wherever the hashes differ. Without its pepper a hash matches nothing,
+    /// and costs the same work.
     pub(super) fn matches(
         &self,
         password: &[u8],
@@ -68,9 +80,10 @@ impl Phc {
     ) -> Result<bool, PhcError> {
         let mut hash = Zeroizing::new(vec![0; self.hash.len()]);
         let peppers = implementation.peppers();
-        let secret = peppers.secret(self.key_id.as_deref()).ok_or(PhcError)?;
-        implementation.fill_with(self.cost, password, &self.salt, secret, &mut hash)?;
-        Ok(hash.ct_eq(&self.hash).into())
+        let secret = peppers.secret(self.key_id.as_deref());
+        implementation.fill_with(self.cost, password, &self.salt, secret.unwrap_or_default(), &mut hash)?;
+        let is_equal: bool = hash.ct_eq(&self.hash).into();
+        Ok(is_equal && secret.is_some())
     }
 }
 
@@ -93,15 +106,6 @@ pub(super) fn hash(
     Ok(format!("$argon2id$v=19$m={memory_kib},t={passes},p={lanes}{key_id}${salt}${hash}"))
 }
 
-/// Returns a random PHC string at `cost`, which no password matches. Passwords for unknown names are checked against
-/// it.
-pub fn decoy(cost: Cost, random: &Random) -> Result<String, NoRandomness> {
-    let Cost { memory_kib, passes, lanes } = cost;
-    let salt = Base64Unpadded::encode_string(&random.bytes::<16>()?);
-    let hash = Base64Unpadded::encode_string(&random.bytes::<HASH_BYTES>()?);
-    Ok(format!("$argon2id$v=19$m={memory_kib},t={passes},p={lanes}${salt}${hash}"))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -118,8 +122,10 @@ mod tests {
         hash(b"other", larger, [2; 16], &mut memory).unwrap();
         assert_eq!(phc.matches(b"correct horse", &mut memory), Ok(true));
         assert_eq!(phc.matches(b"correct horsf", &mut memory), Ok(false));
-        let decoy = decoy(CHEAP, &Random::seeded(1)).unwrap();
-        assert_eq!(Phc::parse(&decoy).unwrap().matches(b"", &mut memory), Ok(false));
+        let decoy = Phc::decoy(CHEAP, &Random::seeded(1)).unwrap();
+        assert_eq!(decoy.matches(b"", &mut memory), Ok(false));
+        assert_eq!(decoy.with_cost(larger).cost(), larger);
+        assert_eq!(phc.with_cost(larger).matches(b"correct horse", &mut memory), Ok(false));
     }
 
     #[test]
@@ -147,7 +153,7 @@ mod tests {
         assert_eq!(phc.matches(b"correct horse", &mut both), Ok(true));
         assert_eq!(phc.matches(b"correct horsf", &mut both), Ok(false));
         assert_eq!(phc.matches(b"correct horse", &mut other), Ok(false));
-        assert_eq!(phc.matches(b"correct horse", &mut none), Err(PhcError));
+        assert_eq!(phc.matches(b"correct horse", &mut none), Ok(false));
         assert_eq!(none.peppers().unknown(), 1);
         let plain = Phc::parse(&plain).unwrap();
         assert_eq!(plain.matches(b"correct horse", &mut both), Ok(true));

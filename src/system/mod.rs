@@ -10,3 +10,4 @@ pub mod random;
 pub mod scheduling;
 pub mod secrets_in_memory;
 pub mod seeded_bug;
+pub mod volume;

@@ -165,6 +165,11 @@ impl Keys {
         Ok(crate::value::id::keyed_digest(&*symmetric(files, DIRECTORY)?, &[b"portcullis audit v1"]))
     }
 
+    /// Returns the key of the marks in access tokens. It is derived from the directory key for this use alone.
+    pub fn token_marks(&self) -> [u8; 32] {
+        crate::value::id::keyed_digest(&self.directory, &[b"portcullis token mark v1"])
+    }
+
     /// Returns the keys that tag opaque tokens.
     pub fn edge(&self) -> EdgeKeys {
         EdgeKeys::over(Arc::clone(&self.edge))

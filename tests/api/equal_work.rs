@@ -1,5 +1,5 @@
-//! Known and unknown names, and taken and free addresses, cause the same work: as many hashes, messages to actors and
-//! journal entries, and as many bytes unless one side makes something new. `cargo bench --bench equal_work` measures
+//! Known and unknown names, and taken and free addresses, cause the same work: as many hashes of as much memory, messages
+//! to actors and journal entries, and as many bytes unless one side makes something new. `cargo bench --bench equal_work` measures
 //! that they also take equally long.
 
 use std::time::Duration;
@@ -12,6 +12,7 @@ const TRIES: usize = 12;
 #[derive(Debug, Eq, PartialEq)]
 struct Work {
     hashes: u64,
+    filled_kib: u64,
     calls: u64,
     entries: u64,
     /// Written bytes; `None` where the sides may differ.
@@ -30,6 +31,7 @@ async fn work_of(world: &World, pair: Pair, known: bool) -> Work {
     let after = world.engine.work();
     Work {
         hashes: after.hashes - before.hashes,
+        filled_kib: after.filled_kib - before.filled_kib,
         calls: after.calls - before.calls,
         entries: after.entries - before.entries,
         bytes: (!writes_differ).then(|| after.bytes - before.bytes),
@@ -45,6 +47,7 @@ fn both_sides_of_every_pair_pass_the_same_queue_actors_and_commits() {
             for n in 0..TRIES {
                 world.prepare(pair, n).await;
             }
+            let world = world.ready(pair, false).await;
             let known = work_of(&world, pair, true).await;
             let unknown = work_of(&world, pair, false).await;
             assert_eq!(known, unknown, "{pair:?}: {:?}", pair.sides());

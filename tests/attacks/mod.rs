@@ -1,10 +1,16 @@
 //! One file per attack, written as the attacker.
 
 mod api_keys;
+mod connection_hogging;
+mod cookie_tossing;
+mod costly_passwords;
 mod covering_tracks;
 mod csrf;
+mod disk_filling;
+mod enumeration;
 mod gate;
 mod guessing;
+mod hang_ups;
 mod kept_verdicts;
 mod known_passwords;
 mod lockout_evasion;
@@ -12,9 +18,12 @@ mod lockout_model;
 mod lost_feed;
 mod offline_tokens;
 mod old_keys;
+mod raw_http;
+mod repeated_headers;
 mod reset_abuse;
 mod session_theft;
 mod slow_bodies;
+mod stalled_log;
 mod stolen_keys;
 mod stuffing;
 mod throttle_evasion;

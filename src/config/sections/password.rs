@@ -27,6 +27,12 @@ pub(in crate::config) const KEYS: &[Key] = &[
         0..=600_000,
         "A password that would wait longer than this for a thread is refused at once.",
     ),
+    number(
+        "password.min_length",
+        "15",
+        8..=64,
+        "Fewest characters of a new password. 8 is enough only where a second factor is required.",
+    ),
     text(
         "password.pepper_file",
         "",
@@ -53,6 +59,8 @@ pub struct Password {
     pub wait_budget: Duration,
     /// The secrets that go into each hash.
     pub pepper_file: Option<SecretFile>,
+    /// The fewest characters of a new password.
+    pub chars_min: usize,
     /// A file of known passwords to refuse, in addition to the built-in list.
     pub list_file: Option<PathBuf>,
 }
@@ -81,6 +89,7 @@ impl Password {
             implementation,
             wait_budget: Duration::from_millis(reader.number("password.wait_budget_ms")),
             pepper_file: secret_file(reader, "password.pepper_file"),
+            chars_min: reader.number("password.min_length") as usize,
             list_file: reader.text("password.list_file").map(PathBuf::from),
         }
     }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use crate::audit::event::Event;
 use crate::engine::Engine;
+use crate::flow::client::Client;
 use crate::flow::refusal::{FlowError, Refusal};
 use crate::registry::api_key::ApiKeyV1;
 use crate::registry::api_key::actor::UseApiKey;
@@ -15,10 +16,19 @@ use crate::value::id::ApiKeyId;
 pub const PREFIX: &str = "pck_";
 
 /// Returns the API key of the text `token`: checks its tag, then that it is alive and the secret is its own.
-pub async fn authenticate(engine: &Engine, token: &str) -> Result<Arc<ApiKeyV1>, FlowError> {
-    let rejected = || {
-        engine.services.audit.count(Event::TokenRejected);
-        Refusal::Unauthenticated
+/// `sent_by` is the client that sends it; its network is charged for one that is not valid.
+pub async fn authenticate(
+    engine: &Engine,
+    token: &str,
+    sent_by: Option<&Client>,
+) -> Result<Arc<ApiKeyV1>, FlowError> {
+    let rejected = || match sent_by {
+        Some(client) => {
+            let note =
+                client.note(Event::TokenRejected).about(&"not an API key of this server that is alive");
+            engine.reject(client, note, Refusal::Unauthenticated)
+        }
+        None => Refusal::Unauthenticated,
     };
     // Garbage asks no actor.
     let read = engine.services.edge.read(TokenKind::ApiKey, token).map_err(|_| rejected())?;
@@ -38,8 +48,8 @@ pub async fn authenticate(engine: &Engine, token: &str) -> Result<Arc<ApiKeyV1>,
 }
 
 /// Refuses an API key where a person must sign in: one that is alive lacks the scope, since no scope reaches there.
-pub async fn refuse(engine: &Engine, token: &str) -> FlowError {
-    match authenticate(engine, token).await {
+pub async fn refuse(engine: &Engine, token: &str, sent_by: Option<&Client>) -> FlowError {
+    match authenticate(engine, token, sent_by).await {
         Ok(_) => Refusal::InsufficientScope.into(),
         Err(error) => error,
     }

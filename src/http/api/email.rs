@@ -11,6 +11,7 @@ use crate::http::body::Body;
 use crate::http::endpoint::{Eng, resource};
 use crate::http::rejection::Rejection;
 use crate::http::request::SignedIn;
+use crate::registry::throttle::class::Class;
 
 pub(super) fn configure(config: &mut web::ServiceConfig) {
     config
@@ -22,12 +23,12 @@ pub(super) fn configure(config: &mut web::ServiceConfig) {
 }
 
 async fn post_verify(engine: Eng, client: Client, body: Body) -> Result<HttpResponse, Rejection> {
-    let read: Token = body.json()?;
+    let read: Token = body.json_charged(&engine, &client, Class::Verify).await?;
     mailed::verify(&engine, &client, &read.token).await.respond(|()| HttpResponse::NoContent().finish())
 }
 
 async fn post_resend(engine: Eng, client: Client, body: Body) -> Result<HttpResponse, Rejection> {
-    let read: Email = body.json()?;
+    let read: Email = body.json_charged(&engine, &client, Class::Forgot).await?;
     mailed::resend(&engine, &client, &read.email)
         .await
         .respond(|()| HttpResponse::Accepted().json(json!({"status": "verification_sent"})))
@@ -46,7 +47,7 @@ async fn post_change(
     identity: SignedIn,
     body: Body,
 ) -> Result<HttpResponse, Rejection> {
-    let read: Change = body.json()?;
+    let read: Change = body.json_charged(&engine, &client, Class::Check).await?;
     email::ask(&engine, &client, &identity, &read.password, &read.email)
         .await
         .respond(|()| HttpResponse::Accepted().json(json!({"status": "confirmation_sent"})))
@@ -61,14 +62,14 @@ struct BoundToken {
 }
 
 async fn post_confirm(engine: Eng, client: Client, body: Body) -> Result<HttpResponse, Rejection> {
-    let read: BoundToken = body.json()?;
+    let read: BoundToken = body.json_charged(&engine, &client, Class::Verify).await?;
     email::confirm(&engine, &client, &read.token, &read.email)
         .await
         .respond(|()| HttpResponse::NoContent().finish())
 }
 
 async fn post_undo(engine: Eng, client: Client, body: Body) -> Result<HttpResponse, Rejection> {
-    let read: BoundToken = body.json()?;
+    let read: BoundToken = body.json_charged(&engine, &client, Class::Reset).await?;
     email::undo(&engine, &client, &read.token, &read.email)
         .await
         .respond(|()| HttpResponse::NoContent().finish())

@@ -7,7 +7,6 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use actix_web::body::{BodySize, MessageBody};
-use actix_web::http::header::ACCEPT;
 use actix_web::{HttpRequest, HttpResponse, web};
 use serde::Deserialize;
 use serde_json::json;
@@ -18,9 +17,10 @@ use crate::flow::keys::caller::Caller;
 use crate::flow::refusal::Refusal;
 use crate::http::caller::{CalledBy, Standing};
 use crate::http::endpoint::{Eng, resource};
+use crate::http::header::{accepts, only_text};
 use crate::http::problem::Problem;
 use crate::http::rejection::Rejection;
-use crate::http::request::{query, text};
+use crate::http::request::query;
 use crate::registry::api_key::Scope;
 
 /// The longest wait of a poll, in seconds. Shorter than the time that a stopping server gives to open requests.
@@ -58,8 +58,9 @@ async fn get_revocations(
 ) -> Result<HttpResponse, Rejection> {
     check(&caller)?;
     let Query { since, wait } = query(&request, "The query accepts since and wait.")?;
-    if text(request.headers(), ACCEPT) == Some("text/event-stream") {
-        let last = text(request.headers(), "last-event-id").and_then(|id| id.parse().ok());
+    if accepts(request.headers(), "text/event-stream") {
+        let last = only_text(request.headers(), "last-event-id").unwrap_or_default();
+        let last = last.and_then(|id| id.parse().ok());
         let standing = Standing::of(&request, &engine, client)?;
         let Ok(room) = Arc::clone(&engine.services.feed_streams).try_acquire_owned() else {
             let detail = "There are as many streams of the feed as there may be; poll with `wait` instead.";

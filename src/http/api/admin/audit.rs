@@ -1,6 +1,5 @@
 //! `/v1/admin/audit`: security events.
 
-use actix_web::http::header::ACCEPT;
 use actix_web::{HttpRequest, HttpResponse, web};
 use serde::Deserialize;
 use serde_json::json;
@@ -9,9 +8,10 @@ use crate::audit::read::Wanted;
 use crate::flow::admin;
 use crate::http::caller::CalledBy;
 use crate::http::endpoint::{Eng, resource};
+use crate::http::header::accepts;
 use crate::http::problem::Problem;
 use crate::http::rejection::Rejection;
-use crate::http::request::{query, text};
+use crate::http::request::query;
 use crate::registry::api_key::Scope;
 use crate::system::clock::Timestamp;
 
@@ -44,7 +44,7 @@ async fn get_audit(request: HttpRequest, engine: Eng, caller: CalledBy) -> Resul
         limit: query.limit.unwrap_or(PAGE).clamp(1, PAGE_MAX),
     };
     let items = admin::audit(&engine, &admin, wanted).await?;
-    if text(request.headers(), ACCEPT) == Some("application/x-ndjson") {
+    if accepts(request.headers(), "application/x-ndjson") {
         let lines: String = items.iter().map(|item| format!("{}\n", json!(item))).collect();
         return Ok(HttpResponse::Ok().content_type("application/x-ndjson").body(lines));
     }

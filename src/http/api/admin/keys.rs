@@ -34,8 +34,10 @@ async fn post_retire(
     engine: Eng,
     kid: web::Path<String>,
     caller: CalledBy,
+    body: Body,
 ) -> Result<HttpResponse, Rejection> {
     let admin = caller.admin(Scope::AdminWrite)?;
+    body.refuse()?;
     rotation::retire(&engine, &admin, &kid).await?;
     Ok(HttpResponse::NoContent().finish())
 }

@@ -150,8 +150,10 @@ async fn delete_user(
     engine: Eng,
     id: web::Path<String>,
     caller: CalledBy,
+    body: Body,
 ) -> Result<HttpResponse, Rejection> {
     let admin = caller.admin(Scope::AdminWrite)?;
+    body.refuse()?;
     admin::delete(&engine, &admin, parse_id(&id)?).await?;
     Ok(HttpResponse::NoContent().finish())
 }
@@ -160,8 +162,10 @@ async fn post_act(
     engine: Eng,
     path: web::Path<(String, String)>,
     caller: CalledBy,
+    body: Body,
 ) -> Result<HttpResponse, Rejection> {
     let admin = caller.admin(Scope::AdminWrite)?;
+    body.refuse()?;
     let (id, act) = path.into_inner();
     let id = parse_id(&id)?;
     match act.as_str() {
