@@ -2,7 +2,6 @@
 
 pub mod api;
 mod body;
-mod caller;
 pub mod client_address;
 mod connections;
 pub mod cookie;

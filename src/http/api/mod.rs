@@ -1,6 +1,7 @@
 #![doc = include_str!("README.md")]
 
 mod admin;
+mod caller;
 mod email;
 mod introspect;
 mod log_in;

@@ -15,7 +15,7 @@ use tokio::sync::{OwnedSemaphorePermit, mpsc};
 use crate::flow::client::Client;
 use crate::flow::keys::caller::Caller;
 use crate::flow::refusal::Refusal;
-use crate::http::caller::{CalledBy, Standing};
+use crate::http::api::caller::{CalledBy, Standing};
 use crate::http::endpoint::{Eng, resource};
 use crate::http::header::{accepts, only_text};
 use crate::http::problem::Problem;

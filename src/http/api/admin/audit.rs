@@ -6,7 +6,7 @@ use serde_json::json;
 
 use crate::audit::read::Wanted;
 use crate::flow::admin;
-use crate::http::caller::CalledBy;
+use crate::http::api::caller::CalledBy;
 use crate::http::endpoint::{Eng, resource};
 use crate::http::header::accepts;
 use crate::http::problem::Problem;

@@ -5,8 +5,8 @@ use serde::Deserialize;
 use serde_json::json;
 
 use crate::flow::keys::rotation;
+use crate::http::api::caller::CalledBy;
 use crate::http::body::Body;
-use crate::http::caller::CalledBy;
 use crate::http::endpoint::{Eng, resource};
 use crate::http::rejection::Rejection;
 use crate::registry::api_key::Scope;

@@ -6,8 +6,8 @@ use serde_json::{Value, json};
 
 use crate::flow::admin;
 use crate::flow::refusal::Refusal;
+use crate::http::api::caller::CalledBy;
 use crate::http::body::Body;
-use crate::http::caller::CalledBy;
 use crate::http::endpoint::{Eng, resource};
 use crate::http::rejection::Rejection;
 use crate::http::request::query;

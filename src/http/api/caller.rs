@@ -9,15 +9,15 @@ use actix_web::dev::Payload;
 use actix_web::http::header::AUTHORIZATION;
 use actix_web::{FromRequest, HttpRequest};
 
-use super::endpoint::Eng;
-use super::rejection::Rejection;
-use super::request::{Credentials, SignedIn, SigningIn, client, credentials};
 use crate::engine::Engine;
 use crate::flow::authenticate::{bearer, cookie};
 use crate::flow::client::Client;
 use crate::flow::keys::api_key::{self, PREFIX};
 use crate::flow::keys::caller::Caller;
 use crate::flow::refusal::{FlowError, Refusal};
+use crate::http::endpoint::Eng;
+use crate::http::rejection::Rejection;
+use crate::http::request::{Credentials, SignedIn, SigningIn, client, credentials};
 
 /// The caller of a request.
 pub(super) struct CalledBy(Caller);
