@@ -98,6 +98,8 @@ events! {
     DeviceNew = "device.new" by Holder,
     DevicesEnded = "device.all_ended" by Holder,
     DeviceNoticesSet = "device.notices_set" by Holder,
+    ApiKeyMade = "api_key.made" by Operator,
+    ApiKeyDeleted = "api_key.deleted" by Operator,
 }
 
 /// One event with the details that are known about it.
@@ -191,7 +193,7 @@ mod tests {
         let mut names: Vec<_> = Event::ALL.iter().map(|event| event.name()).collect();
         names.sort_unstable();
         names.dedup();
-        assert_eq!(names.len(), 34);
+        assert_eq!(names.len(), 36);
         assert_eq!(names.len(), Event::ALL.len());
     }
 }

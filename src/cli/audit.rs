@@ -1,10 +1,15 @@
 //! `portcullis audit`.
 
+use std::sync::Arc;
+
 use clap::Subcommand;
 use portcullis::audit::ends::Record;
 use portcullis::audit::verify::verify;
+use portcullis::engine::StartError;
+use portcullis::engine::partition::key_files;
 use portcullis::server::operator::operation::Operation;
 use portcullis::storage::local::LocalStorage;
+use portcullis::system::random::Random;
 use portcullis::token::Keys;
 
 use super::operate::operate;
@@ -50,8 +55,9 @@ fn verify_log(cli: &Cli) -> Result<(), Failure> {
     let config = cli.load()?;
     let no_keys =
         |error| Failure::refused(format!("cannot read the keys in {}: {error}", config.keys.dir.display()));
-    let keys = LocalStorage::open_existing(&config.keys.dir).map_err(no_keys)?;
-    let key = Keys::load(&keys).map_err(Failure::refused)?.audit();
+    LocalStorage::open_existing(&config.keys.dir).map_err(no_keys)?;
+    let files = key_files(&config, &Arc::new(Random::system()))?;
+    let key = Keys::load_audit(&files).map_err(StartError::from)?;
     let data = LocalStorage::open_existing(&config.data_dir).map_err(Failure::refused)?;
     // Read before the log: a running server may add lines meanwhile, and the log must reach at least as far.
     let record = Record::read(&data, &key).map_err(Failure::refused)?;

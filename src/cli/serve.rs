@@ -6,7 +6,6 @@ use std::time::Duration;
 use clap::Args;
 use portcullis::config::checks::unsafe_settings;
 use portcullis::config::{Config, Finding, MailTransport};
-use portcullis::engine::partition::StartError;
 use portcullis::mail::transport::Transport;
 use portcullis::server;
 use portcullis::system::clock::Clock;
@@ -77,12 +76,7 @@ impl Serve {
         fail_stop: FailStop,
         log: &ProcessLog,
     ) -> Result<(), Failure> {
-        let built = server::build(config, clock, self.accept_clock_floor, Some(transport), &fail_stop);
-        let server = built.map_err(|error| match error {
-            StartError::Refused(refusal) => Failure::refused(refusal),
-            StartError::Io(error) => Failure::refused(error),
-            StartError::Key(error) => Failure::fault(error),
-        })?;
+        let server = server::build(config, clock, self.accept_clock_floor, Some(transport), &fail_stop)?;
         for warning in server.found().warnings.iter().chain(server.engine.services.pool.warnings()) {
             tracing::warn!(target: START, "{warning}");
         }

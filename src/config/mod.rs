@@ -6,6 +6,7 @@ pub mod key;
 pub mod keys;
 mod origin;
 pub mod reader;
+mod secret_file;
 pub mod sections;
 
 use std::net::SocketAddr;
@@ -14,6 +15,7 @@ use std::path::{Path, PathBuf};
 pub use keys::commented;
 pub use origin::Origin;
 pub use reader::{ConfigFault, Reader};
+pub use secret_file::SecretFile;
 pub use sections::alert::{AlertHook, AlertLimits};
 pub use sections::http::ForwardedHeader;
 pub use sections::log::{LogFile, LogFormat};

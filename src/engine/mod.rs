@@ -1,7 +1,10 @@
 #![doc = include_str!("README.md")]
 
+pub(crate) mod api_key_cache;
 pub mod credential_cache;
 pub mod fault;
+pub mod key_care;
+pub mod key_loading;
 pub(crate) mod mailbox;
 pub mod partition;
 pub mod services;
@@ -17,6 +20,7 @@ use mailbox::{Mailbox, TableReader};
 use tokio::sync::oneshot;
 
 use crate::audit::event::Note;
+use crate::engine::api_key_cache::ApiKeyCache;
 use crate::engine::credential_cache::CredentialCache;
 use crate::journal::append::handle::Handle;
 use crate::journal::archive;
@@ -24,6 +28,7 @@ use crate::journal::format::layout::Sizes;
 use crate::journal::recovery::report::RecoveryReport;
 use crate::journal::snapshot::status::Saved;
 use crate::registry::account::Accounts;
+use crate::registry::api_key::ApiKeys;
 use crate::registry::lockout::{Lockouts, Turns};
 use crate::registry::outbox::Outbox;
 use crate::registry::refresh::Families;
@@ -56,6 +61,9 @@ pub struct Engine {
     pub(crate) sessions: Mailbox<Sessions>,
     pub(crate) mailed: Mailbox<MailedTokens>,
     pub(crate) outbox: Mailbox<Outbox>,
+    pub(crate) api_keys: Mailbox<ApiKeys>,
+    /// API keys that were checked a moment ago.
+    pub(crate) api_key_cache: ApiKeyCache,
     /// The ways to read every table, in the order in which a snapshot holds them.
     pub(crate) tables: Vec<TableReader>,
     /// Counts writes for every few keys; what [`CredentialCache`] holds is valid while they stand still.

@@ -6,6 +6,7 @@ use std::sync::{Arc, Weak};
 use actix::{Actor, Addr, Arbiter, ArbiterHandle};
 
 use super::Engine;
+use super::api_key_cache::ApiKeyCache;
 use super::credential_cache::CredentialCache;
 use super::mailbox::{Mailbox, TableReader};
 use super::partition::{Partition, PartitionOptions, StartError};
@@ -124,6 +125,8 @@ impl Engine {
             refresh: start.owner(states.refresh),
             mailed: start.owner(states.mailed),
             outbox: start.owner(states.outbox),
+            api_keys: start.owner(states.api_keys),
+            api_key_cache: ApiKeyCache::default(),
             tables: start.tables,
             write_counts,
             credential_cache: CredentialCache::default(),

@@ -1,4 +1,4 @@
-//! Administration of accounts, signing keys and security events.
+//! Administration of accounts and security events.
 
 use super::authenticate::Identity;
 use super::log_out::{end_others, end_others_and_mailed};
@@ -9,16 +9,15 @@ use crate::audit::Line;
 use crate::audit::event::{Event, Note};
 use crate::audit::read::{Wanted, find};
 use crate::engine::{Engine, Fault};
-use crate::journal::append::handle::NoRoom;
 use crate::password::QueueKey;
 use crate::registry::account::actor::{Alter, ById, Delete, List};
 use crate::registry::account::{ADMIN, AccountV2, Change, SignUp, SignedUp, Status};
+use crate::registry::api_key::ApiKeyV1;
 use crate::registry::lockout::actor::Clear;
 use crate::registry::outbox::Kind;
 use crate::registry::reset::{Cause, Purpose};
-use crate::system::clock::Timestamp;
 use crate::value::account_name::NameKey;
-use crate::value::id::AccountId;
+use crate::value::id::{AccountId, hex};
 
 /// Roles of one account at most.
 const ROLES_MAX: usize = 32;
@@ -57,7 +56,17 @@ impl Admin {
         self.0 != OPERATOR
     }
 
-    async fn record(&self, engine: &Engine, event: Event, subject: &dyn std::fmt::Display) {
+    /// Returns the service of an API key that may change what an administrator may.
+    pub fn service(key: &ApiKeyV1) -> Self {
+        Self(format!("API key {}", hex(&key.id)))
+    }
+
+    /// Returns the name that the audit log records.
+    pub(super) fn name(&self) -> &str {
+        &self.0
+    }
+
+    pub(super) async fn record(&self, engine: &Engine, event: Event, subject: &dyn std::fmt::Display) {
         engine.record_durably(Note::new(event).about(subject).by_operator(&self.0)).await;
     }
 }
@@ -201,16 +210,6 @@ async fn mail_password_link(engine: &Engine, account: &AccountV2) -> Result<[u8;
     Ok(mail.ok_or(Refusal::MailQuota)?)
 }
 
-/// Creates and publishes a new signing key. Returns its id, and the time from which it signs.
-pub async fn rotate_key(engine: &Engine, admin: &Admin) -> Result<(String, Timestamp), FlowError> {
-    let (kid, from) = engine.services.rotate_signing_key().map_err(|error| {
-        tracing::error!(%error, "cannot create a signing key");
-        Fault::NoRoom(NoRoom::StorageFull)
-    })?;
-    admin.record(engine, Event::KeyRotated, &kid).await;
-    Ok((kid, from))
-}
-
 /// Returns security events from the audit log.
 pub async fn audit(engine: &Engine, _: &Admin, wanted: Wanted) -> Result<Vec<Line>, FlowError> {
     engine.services.audit.log.written().await;
@@ -224,19 +223,6 @@ pub async fn audit(engine: &Engine, _: &Admin, wanted: Wanted) -> Result<Vec<Lin
         }
         Err(_) => Err(Fault::Ending.into()),
     }
-}
-
-/// Retires a signing key at once, for one that may have leaked. Its tokens are no longer valid.
-pub async fn retire_key(engine: &Engine, admin: &Admin, kid: &str) -> Result<(), FlowError> {
-    let retired = engine.services.retire_signing_key(kid).map_err(|error| {
-        tracing::error!(%error, "cannot retire a signing key");
-        Fault::NoRoom(NoRoom::StorageFull)
-    })?;
-    if !retired {
-        return Err(Refusal::NotFound.into());
-    }
-    admin.record(engine, Event::KeyRetired, &kid).await;
-    Ok(())
 }
 
 /// Reads names of roles, sorted and without duplicates.

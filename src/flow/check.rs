@@ -47,14 +47,17 @@ enum Shown {
 
 impl Shown {
     fn read(engine: &Engine, name: NameKey, known: Known<'_>) -> Self {
-        let key = &engine.services.keys.device;
+        let keys = &engine.services.keys;
         match known {
             Known::Devices(texts) => {
-                let read = |text| DeviceCookie::read(key, name, text, engine.clock.now());
+                let now = engine.clock.now();
+                let read = |text| keys.device.find_map(|key| DeviceCookie::read(key, name, text, now));
                 let cookie = texts.into_iter().flatten().find_map(read);
-                cookie.map_or(Self::Nothing, |cookie| Self::Device(cookie.id(key), cookie))
+                cookie.map_or(Self::Nothing, |cookie| Self::Device(cookie.id(&keys.counts), cookie))
             }
-            Known::Session(sid) => Self::Session(short_digest(key, &[b"session count", &name.0, &sid])),
+            Known::Session(sid) => {
+                Self::Session(short_digest(&keys.counts, &[b"session count", &name.0, &sid]))
+            }
         }
     }
 }
@@ -128,7 +131,7 @@ impl Presented {
         let shown = Shown::read(engine, key, known);
         let password = Password::for_login(password);
         let parts: [&[u8]; 3] = [b"wrong password", &key.0, password.as_bytes()];
-        let password_digest = short_digest(&engine.services.keys.device, &parts);
+        let password_digest = short_digest(&engine.services.keys.counts, &parts);
         Self { name, key, shown, password, password_digest }
     }
 

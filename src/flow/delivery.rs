@@ -23,7 +23,7 @@ pub(crate) enum Ready {
 /// begins anew, so that its reader has the usual time.
 pub(crate) async fn look(engine: &Engine, mail: &MailV2) -> Result<Ready, FlowError> {
     let Some(sealed) = &mail.token else { return Ok(Ready::Leaves(None)) };
-    let token = open_token(&engine.services.keys.outbox, mail.id, sealed);
+    let token = engine.services.keys.outbox.find_map(|key| open_token(key, mail.id, sealed));
     let live = match &token {
         Some(token) => is_live(engine, token, mail.tries > 0).await?,
         None => false,

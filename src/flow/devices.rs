@@ -74,15 +74,16 @@ pub async fn set_notices(engine: &Engine, identity: &Identity, wanted: bool) -> 
 
 /// Says whether `cookie` is that of a known device of `account`. Ask before a change that raises the device epoch.
 pub async fn is_known(engine: &Engine, account: &AccountV2, cookie: &str) -> Result<bool, FlowError> {
-    let key = &engine.services.keys.device;
+    let keys = &engine.services.keys;
     let now = engine.clock.now();
-    let Some(read) = DeviceCookie::read(key, NameKey(account.name_key), cookie, now) else {
+    let read = |key: &[u8; 32]| DeviceCookie::read(key, NameKey(account.name_key), cookie, now);
+    let Some(read) = keys.device.find_map(read) else {
         return Ok(false);
     };
     if read.account != account.account_id().to_bytes() || read.epoch != account.device_epoch {
         return Ok(false);
     }
-    let id = read.id(key);
+    let id = read.id(&keys.counts);
     Ok(engine.lockout.ask(devices_of(account)).await?.iter().any(|device| device.id == id))
 }
 
@@ -100,13 +101,14 @@ pub async fn give(engine: &Engine, client: &Client, account: &AccountV2) -> Resu
 pub(super) fn used(engine: &Engine, client: &Client, account: &AccountV2, nonce: [u8; 16]) -> UsedDevice {
     let read = made(engine, account, nonce);
     let device =
-        Device { id: read.id(&engine.services.keys.device), account: read.account, epoch: read.epoch };
+        Device { id: read.id(&engine.services.keys.counts), account: read.account, epoch: read.epoch };
     UsedDevice::new(device, agent::family(&client.user_agent), !account.mutes_new_device)
 }
 
 /// Returns the text of a device cookie.
 pub(super) fn cookie(engine: &Engine, name: NameKey, account: &AccountV2, nonce: [u8; 16]) -> String {
-    made(engine, account, nonce).write(&engine.services.keys.device, name)
+    let made = made(engine, account, nonce);
+    engine.services.keys.device.with_newest(|_, key| made.write(key, name))
 }
 
 /// Tells the owner of a log-in from a new device.

@@ -296,7 +296,9 @@ mod tests {
             engine.mail_undo(&account, &name, &name).await.unwrap();
             let due = Due { limit: 1, per_domain: 1, sending: Vec::new() };
             let mail = engine.outbox.ask(due).await.unwrap().remove(0);
-            let token = open_token(&engine.services.keys.outbox, mail.id, &mail.token.unwrap()).unwrap();
+            let sealed = mail.token.unwrap();
+            let token =
+                engine.services.keys.outbox.find_map(|key| open_token(key, mail.id, &sealed)).unwrap();
             let client = Client::new(std::net::Ipv4Addr::LOCALHOST.into(), "test");
             let link = Link { token: &token, email: address };
             undo(&engine, &client, link, None).await.result.unwrap();

@@ -11,6 +11,7 @@ pub mod devices;
 pub mod email;
 pub mod gate;
 pub mod grant;
+pub mod keys;
 pub mod log_in;
 pub mod log_out;
 pub mod mailed;

@@ -6,9 +6,9 @@
 
 use super::client::Client;
 use super::refusal::FlowError;
-use crate::engine::Engine;
+use crate::engine::{Engine, Fault};
 use crate::registry::account::{AccountV2, Status};
-use crate::registry::outbox::{KID, Kind, MailV2, Post, seal_token};
+use crate::registry::outbox::{Kind, MailV2, Post, seal_token};
 use crate::registry::reset::actor::Charge;
 use crate::registry::reset::{Cause, Mint, Minted, Purpose, Wish};
 use crate::token::opaque::{OpaqueToken, Secret, TokenKind};
@@ -148,7 +148,8 @@ impl Engine {
         let keys = &self.services.keys;
         // Records live in the slot of their account. After a change of address it differs from that of the name.
         let id = MailedId::mint(to.account.slot(), self.services.random.bytes()?);
-        let digest = Secret::derive(&keys.outbox, id.to_bytes()).digest();
+        let (kid, digest) =
+            keys.outbox.with_newest(|kid, key| (kid, Secret::derive(key, id.to_bytes()).digest()));
         let mint = Mint {
             id,
             account: to.account,
@@ -156,7 +157,7 @@ impl Engine {
             global_epoch: self.global_epoch,
             purpose,
             digest: bound_to.map_or(digest, |address| digest.bound_to(address.as_str())),
-            kid: KID,
+            kid,
             bound_to: bound_to.map(|address| address.key(&keys.directory).0),
             cause,
             domain: self.domain_digest(&to.domain),
@@ -168,7 +169,7 @@ impl Engine {
             Minted::New | Minted::NotSent => id,
         };
         let id = id.to_bytes();
-        let secret = Secret::derive(&keys.outbox, id);
+        let secret = keys.outbox.with(kid, |key| Secret::derive(key, id)).ok_or(Fault::Ending)?;
         let token =
             self.services.edge.write(&OpaqueToken { kind: TokenKind::Mailed, id, generation: 0, secret });
         let is_sent = minted != Minted::NotSent;
@@ -218,7 +219,8 @@ impl Engine {
     ) -> Result<[u8; 16], FlowError> {
         let id = MailedId::mint(to.account.slot(), self.services.random.bytes()?).to_bytes();
         let now = self.clock.now().as_millis();
-        let sealed = token.map(|token| seal_token(&self.services.keys.outbox, id, token));
+        let seal = |kid, key: &[u8; 32]| (kid, token.map(|token| seal_token(key, id, token)));
+        let (kid, sealed) = self.services.keys.outbox.with_newest(seal);
         let mail = MailV2 {
             id,
             to: to.to,
@@ -227,7 +229,7 @@ impl Engine {
             written_ms: now,
             next_ms: now,
             tries: 0,
-            kid: KID,
+            kid,
             about: to.about,
         };
         self.outbox.ask(Post { id, mail: send.then_some(mail) }).await?;

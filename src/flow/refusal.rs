@@ -65,6 +65,12 @@ pub enum Refusal {
     AmbiguousCredentials,
     #[error("a field is not acceptable")]
     Field { pointer: &'static str, code: &'static str, message: String },
+    #[error("there are as many keys of this kind as there may be")]
+    TooManyKeys,
+    #[error("there are as many API keys as there may be")]
+    TooManyApiKeys,
+    #[error("the API key lacks the scope")]
+    InsufficientScope,
 }
 
 /// The error of a flow.

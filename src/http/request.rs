@@ -47,7 +47,7 @@ impl FromRequest for Client {
 }
 
 /// Returns the client of a request: its address, user agent and request id.
-fn client(request: &HttpRequest, engine: &Engine) -> Client {
+pub(super) fn client(request: &HttpRequest, engine: &Engine) -> Client {
     let peer = request.peer_addr().map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |peer| peer.ip()).to_canonical();
     let headers = request.headers();
     let config = &engine.services.config;
@@ -151,6 +151,13 @@ pub(super) fn device_tokens<'a>(
 /// checks.
 pub(super) struct SignedIn(Arc<Identity>);
 
+impl SignedIn {
+    /// Returns the identity.
+    pub(super) fn into_identity(self) -> Arc<Identity> {
+        self.0
+    }
+}
+
 impl Deref for SignedIn {
     type Target = Identity;
 
@@ -253,7 +260,9 @@ pub(super) fn csrf_source(request: &HttpRequest, engine: &Engine) -> Result<(), 
 /// Checks that a request carries the CSRF token of its session.
 fn csrf_token(request: &HttpRequest, engine: &Engine, identity: &Identity) -> Result<(), Refusal> {
     let presented = only_text(request.headers(), "x-csrf-token").unwrap_or_default();
-    check_token(&engine.services.keys.csrf, identity.sid(), presented).map_err(|_| rejected(request, engine))
+    let keys = &engine.services.keys.csrf;
+    let checked = keys.find_map(|key| check_token(key, identity.sid(), presented).ok());
+    checked.ok_or_else(|| rejected(request, engine))
 }
 
 fn rejected(request: &HttpRequest, engine: &Engine) -> Refusal {

@@ -96,7 +96,10 @@ pub(super) fn renewed_response(engine: &Engine, opened: &Opened) -> HttpResponse
                 set_device(engine, &mut response, device);
             }
             response.cookie(session_cookie(engine, token, session));
-            response.insert_header(("x-csrf-token", csrf::issue(&engine.services.keys.csrf, session.id)));
+            response.insert_header((
+                "x-csrf-token",
+                engine.services.keys.csrf.with_newest(|_, key| csrf::issue(key, session.id)),
+            ));
             response.finish()
         }
     }
@@ -126,7 +129,7 @@ pub(super) fn opened_response(engine: &Engine, opened: &Opened, status: StatusCo
             response.json(json!({
                 "session_id": hex(&session.id),
                 "expires_at": session.end().rfc3339(),
-                "csrf_token": csrf::issue(&engine.services.keys.csrf, session.id),
+                "csrf_token": engine.services.keys.csrf.with_newest(|_, key| csrf::issue(key, session.id)),
                 "user": user,
             }))
         }

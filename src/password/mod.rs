@@ -5,6 +5,7 @@ pub mod cost;
 pub mod job;
 pub mod known_bad;
 pub mod lane;
+pub mod pepper;
 pub mod phc;
 pub mod policy;
 pub mod pool;

@@ -21,6 +21,7 @@ use super::argon2id::{Choice, Implementation, SelfTestFailed};
 use super::cost::{Cost, EqualCost};
 use super::job::{QueueKey, Shed, Unverified, Verified};
 use super::lane::Lane;
+use super::pepper::Peppers;
 use super::phc::{Phc, decoy, hash};
 use super::policy::{Advice, Policy, Weakness};
 use super::queues::{Queue, Queues, Times};
@@ -162,13 +163,24 @@ impl HashPool {
         random: &Arc<Random>,
         fail_stop: &FailStop,
     ) -> io::Result<Self> {
+        Self::start_with_peppers(options, &Arc::default(), clock, random, fail_stop)
+    }
+
+    /// Does what [`HashPool::start`] does, with the peppers of hashes.
+    pub fn start_with_peppers(
+        options: Options,
+        peppers: &Arc<Peppers>,
+        clock: &Clock,
+        random: &Arc<Random>,
+        fail_stop: &FailStop,
+    ) -> io::Result<Self> {
         let Options { threads, wait_budget, cost, implementation, machine } = options;
         let mut warnings = Vec::new();
         let decoy = decoy(cost, random).map_err(io::Error::other)?;
         // At normal priority, and not before the first password that needs them. Nobody waits for this thread.
         thread::Builder::new().name(String::from("word-lists")).spawn(strength::load)?;
         let fitting = threads_in_memory(threads, cost, &mut warnings);
-        let mut implementation = choose(implementation, &mut warnings);
+        let mut implementation = choose(implementation, &mut warnings).with_peppers(peppers);
         let hash_time = measure(&mut implementation, cost, clock)?;
         let (policy, threads) = background_policy(fitting, &mut warnings);
         let shared = Arc::new(Shared {

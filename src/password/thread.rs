@@ -273,7 +273,8 @@ impl Hasher {
         };
         let matches = try_form(password.as_bytes());
         let matches_as_typed = password.as_typed().is_some_and(&mut try_form);
-        let needs_rehash = is_decoy || phc.cost() != self.cost || (matches_as_typed && !matches);
+        let needs_rehash =
+            is_decoy || phc.is_outdated(self.cost, &self.implementation) || (matches_as_typed && !matches);
         (Verified { matches: matches || matches_as_typed, needs_rehash }, filled_kib)
     }
 }

@@ -1,6 +1,7 @@
 #![doc = include_str!("README.md")]
 
 pub mod account;
+pub mod api_key;
 pub mod buckets;
 pub(crate) mod index;
 pub mod lockout;

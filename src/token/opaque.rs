@@ -1,4 +1,4 @@
-//! Opaque tokens: refresh tokens, browser sessions and mailed tokens.
+//! Opaque tokens: refresh tokens, browser sessions, mailed tokens and API keys.
 //!
 //! The secret that a client holds and the digest that a registry keeps are two types, and `Debug` prints neither. Every
 //! opaque token has the form `<prefix>_` and base64url of
@@ -17,6 +17,7 @@
 //! keeps only the SHA-256.
 
 use std::fmt;
+use std::sync::Arc;
 
 use aws_lc_rs::aead::{AES_256_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
 use base64ct::{Base64UrlUnpadded, Encoding};
@@ -24,6 +25,8 @@ use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
 
+use super::key_ring::{KeyRing, RingKey};
+use crate::system::clock::Timestamp;
 use crate::system::random::{NoRandomness, Random};
 use crate::value::id::keyed_digest;
 
@@ -42,6 +45,8 @@ pub enum TokenKind {
     Session,
     /// `pcm_`: a mailed token.
     Mailed,
+    /// `pck_`: an API key.
+    ApiKey,
 }
 
 impl TokenKind {
@@ -50,6 +55,7 @@ impl TokenKind {
             Self::Refresh => "pcr_",
             Self::Session => "pcs_",
             Self::Mailed => "pcm_",
+            Self::ApiKey => "pck_",
         }
     }
 }
@@ -178,28 +184,33 @@ pub struct OpaqueToken {
 pub struct NotAToken;
 
 /// The keys that tag opaque tokens. Older keys are kept until all tokens that they tagged have expired.
-#[derive(ZeroizeOnDrop)]
-pub struct EdgeKeys {
-    newest: (u8, [u8; 32]),
-    older: Vec<(u8, [u8; 32])>,
-}
+pub struct EdgeKeys(Arc<KeyRing>);
 
 impl EdgeKeys {
     /// Builds the set from the newest key and the older ones, each with its kid.
-    pub const fn new(newest: (u8, [u8; 32]), older: Vec<(u8, [u8; 32])>) -> Self {
-        Self { newest, older }
+    pub fn new(newest: (u8, [u8; 32]), older: Vec<(u8, [u8; 32])>) -> Self {
+        let first = RingKey { kid: newest.0, from: Timestamp(1), key: Zeroizing::new(newest.1) };
+        let older = older.into_iter();
+        let older = older.map(|(kid, key)| RingKey { kid, from: Timestamp::ZERO, key: Zeroizing::new(key) });
+        Self::over(Arc::new(KeyRing::new(std::iter::once(first).chain(older).collect())))
+    }
+
+    /// Builds the set over a ring, whose keys may change.
+    pub(super) const fn over(ring: Arc<KeyRing>) -> Self {
+        Self(ring)
     }
 
     /// Returns the text of `token` for the client. It is wiped when dropped.
     pub fn write(&self, token: &OpaqueToken) -> Zeroizing<String> {
-        let (kid, key) = &self.newest;
         let mut bytes = Zeroizing::new(Vec::with_capacity(TOKEN_BYTES));
-        bytes.extend_from_slice(&[VERSION, *kid]);
-        bytes.extend_from_slice(&token.id);
-        bytes.extend_from_slice(&token.generation.to_be_bytes());
-        bytes.extend_from_slice(&token.secret.0);
-        let tag = tag(key, token.kind, &bytes);
-        bytes.extend_from_slice(&tag);
+        self.0.with_newest(|kid, key| {
+            bytes.extend_from_slice(&[VERSION, kid]);
+            bytes.extend_from_slice(&token.id);
+            bytes.extend_from_slice(&token.generation.to_be_bytes());
+            bytes.extend_from_slice(&token.secret.0);
+            let tag = tag(key, token.kind, &bytes);
+            bytes.extend_from_slice(&tag);
+        });
         let mut text = Zeroizing::new(String::with_capacity(4 + TOKEN_CHARS));
         text.push_str(token.kind.prefix());
         text.push_str(&Zeroizing::new(Base64UrlUnpadded::encode_string(&bytes)));
@@ -215,10 +226,10 @@ impl EdgeKeys {
         let mut bytes = Zeroizing::new([0; TOKEN_BYTES]);
         let read = Base64UrlUnpadded::decode(encoded, &mut bytes[..]).map_err(|_| NotAToken)?;
         let (signed, claimed_tag) = read.split_first_chunk::<SIGNED_BYTES>().ok_or(NotAToken)?;
-        let ([version, kid], rest) = signed.split_first_chunk::<2>().ok_or(NotAToken)?;
-        let key = std::iter::once(&self.newest).chain(&self.older).find(|(known, _)| known == kid);
-        let (_, key) = key.filter(|_| *version == VERSION).ok_or(NotAToken)?;
-        if !bool::from(tag(key, kind, signed).ct_eq(claimed_tag)) {
+        let ([version, kid_of_key], rest) = signed.split_first_chunk::<2>().ok_or(NotAToken)?;
+        let expected = self.0.with(*kid_of_key, |key| tag(key, kind, signed));
+        let expected = expected.filter(|_| *version == VERSION).ok_or(NotAToken)?;
+        if !bool::from(expected.ct_eq(claimed_tag)) {
             return Err(NotAToken);
         }
         let (id, rest) = rest.split_first_chunk::<16>().ok_or(NotAToken)?;

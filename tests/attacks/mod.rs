@@ -1,6 +1,7 @@
 //! One file per attack, written as the attacker.
 
 mod address_change;
+mod api_keys;
 mod connection_hogging;
 mod cookie_tossing;
 mod costly_passwords;
@@ -18,8 +19,10 @@ mod known_passwords;
 mod lane_for_sale;
 mod lockout_evasion;
 mod lockout_model;
+mod lost_feed;
 mod mail_quota;
 mod offline_tokens;
+mod old_keys;
 mod parallel_log_ins;
 mod raw_http;
 mod repeated_headers;
@@ -27,6 +30,7 @@ mod reset_abuse;
 mod session_theft;
 mod slow_bodies;
 mod stalled_log;
+mod stolen_keys;
 mod stuffing;
 mod throttle_evasion;
 mod token_theft;

@@ -71,6 +71,8 @@ fn held_connections_are_closed_and_leave_descriptors_for_others() {
     let mut command = Command::new("sh");
     let limits = format!("ulimit -Sn 64 && ulimit -Hn {LIMIT} && exec \"$0\" \"$@\"");
     command.args(["-c", &limits, BINARY, "serve", "--data-dir"]).arg(&data);
+    // The descriptors are counted in /proc.
+    command.env("PORTCULLIS_TRACEABLE", "1");
     let process = Process::spawn(command);
 
     // A kept connection on which I send the first byte of a second request and no more.

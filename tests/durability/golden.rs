@@ -455,3 +455,25 @@ fn every_golden_value_reads_back_to_the_same_record() {
     }
     assert_eq!(read, 6);
 }
+
+/// A table that came later has a file of its own beside those of the first version.
+#[test]
+fn an_api_key_keeps_its_bytes() {
+    use portcullis::registry::api_key::{ApiKeyV1, Scope};
+    let key = ApiKeyV1 {
+        id: [0xFF; 16],
+        name: "shop".into(),
+        digest: [21; 32],
+        scopes: Scope::ALL.to_vec(),
+        global_epoch: 301,
+        made_ms: 1_800_000_000_010,
+        end_ms: 1_831_536_000_010,
+        used_ms: 1_800_003_600_010,
+        made_by: "operator".into(),
+    };
+    let path = format!("{}/data/golden/v1/api_key.txt", env!("CARGO_MANIFEST_DIR"));
+    let golden = std::fs::read_to_string(&path).unwrap_or_default();
+    assert_eq!(golden.trim_end(), line(&key), "{path} is never edited: make a new schema and an upcast");
+    let bytes = from_hex(golden.trim_end().rsplit(' ').next().unwrap());
+    assert_eq!(decode::<ApiKeyV1>(&bytes).unwrap(), key);
+}

@@ -27,7 +27,7 @@ pub(in crate::config) const KEYS: &[Key] = &[
         0..=86_400,
         "Time between publishing a new signing key and signing with it: longer than others cache the published keys.",
     ),
-    number("token.key_days", "30", 1..=3650, "Age in days at which `doctor` asks for a new signing key."),
+    number("token.key_days", "30", 1..=3650, "Age in days at which the server changes its signing key."),
 ];
 
 /// The settings of `[token]`.
@@ -41,7 +41,7 @@ pub struct Token {
     pub audience: String,
     /// Time between publishing a new signing key and signing with it.
     pub publish_ahead: Duration,
-    /// Age in days at which `doctor` asks for a new signing key.
+    /// Age in days at which the server changes its signing key.
     pub key_days: u64,
 }
 

@@ -11,10 +11,11 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 
 use crate::engine::Engine;
+use crate::http::api::caller::CalledBy;
 use crate::http::endpoint::{Eng, resource};
 use crate::http::rejection::Rejection;
-use crate::http::request::SignedIn;
 use crate::password::Lane;
+use crate::registry::api_key::Scope;
 use crate::registry::outbox::actor::Waiting;
 
 const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -28,8 +29,8 @@ pub(super) fn configure_for_operators(config: &mut web::ServiceConfig) {
     config.service(resource("/metrics", "GET").route(web::get().to(get_metrics_for_operators)));
 }
 
-async fn get_metrics(engine: Eng, identity: SignedIn) -> Result<HttpResponse, Rejection> {
-    identity.has_role(&["metrics", "admin"])?;
+async fn get_metrics(engine: Eng, caller: CalledBy) -> Result<HttpResponse, Rejection> {
+    caller.may(&["metrics", "admin"], Scope::Metrics)?;
     Ok(get_metrics_for_operators(engine).await)
 }
 
@@ -99,6 +100,11 @@ async fn metrics(engine: &Engine) -> String {
         pool.checks.shed(),
     );
     gauge("check_time_microseconds", "Duration of one judgement", pool.check_time.as_micros() as u64);
+    gauge(
+        "hash_pepper_missing",
+        "Passwords that could not be checked because their pepper is missing",
+        engine.services.peppers.unknown(),
+    );
     for (lane, stats) in Lane::ALL.into_iter().zip(pool.lanes) {
         let mut of_lane = |what: &str, help: &str, value: u64| {
             gauge(&format!("hash_lane_{}_{what}", lane.name()), help, value);

@@ -1,6 +1,7 @@
 #![doc = include_str!("README.md")]
 
 mod admin;
+mod caller;
 mod devices;
 mod email;
 mod introspect;

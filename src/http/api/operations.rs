@@ -35,7 +35,7 @@ async fn get_jwks(engine: Eng) -> HttpResponse {
         .insert_header((CACHE_CONTROL, cache_control))
         .insert_header((ACCESS_CONTROL_ALLOW_ORIGIN, "*"))
         .insert_header((CROSS_ORIGIN_RESOURCE_POLICY, "cross-origin"))
-        .json(keys.jwks())
+        .json(keys.jwks(engine.clock.now()))
 }
 
 async fn get_health() -> HttpResponse {

@@ -12,21 +12,24 @@ use serde::Deserialize;
 use serde_json::json;
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
 
-use crate::flow::authenticate::{bearer, cookie};
 use crate::flow::client::Client;
-use crate::flow::refusal::{FlowError, Refusal};
+use crate::flow::keys::caller::Caller;
+use crate::flow::refusal::Refusal;
+use crate::http::api::caller::{CalledBy, Standing};
 use crate::http::endpoint::{Eng, resource};
 use crate::http::header::{accepts, only_text};
 use crate::http::problem::Problem;
 use crate::http::rejection::Rejection;
-use crate::http::request::{Credentials, SignedIn, credentials, query};
+use crate::http::request::query;
+use crate::registry::api_key::Scope;
 
 /// The longest wait of a poll, in seconds. Shorter than the time that a stopping server gives to open requests.
 const WAIT_SECS_MAX: u64 = 15;
 /// The time after which a silent stream sends a comment, so that no proxy on the way closes the connection as idle.
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
-/// The interval at which polls and streams check whether the server is stopping, and streams whether their reader may
-/// still read.
+/// When to try again for a stream, if there is no room for one.
+const STREAM_RETRY: Duration = Duration::from_secs(15);
+/// The interval at which polls and streams check whether the server is stopping, and streams their credential.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 pub(super) fn configure(config: &mut web::ServiceConfig) {
@@ -42,23 +45,28 @@ struct Query {
     wait: u64,
 }
 
+/// Checks that `caller` may read the feed.
+fn check(caller: &Caller) -> Result<(), Refusal> {
+    caller.may(&["introspect", "admin"], Scope::Revocations)
+}
+
 async fn get_revocations(
     request: HttpRequest,
     engine: Eng,
     client: Client,
-    identity: SignedIn,
+    caller: CalledBy,
 ) -> Result<HttpResponse, Rejection> {
-    identity.has_role(&READERS)?;
+    check(&caller)?;
     let Query { since, wait } = query(&request, "The query accepts since and wait.")?;
-    let reader = Reader { credentials: credentials(&request, &engine)?, client };
+    let standing = Standing::of(&request, &engine, client)?;
     if accepts(request.headers(), "text/event-stream") {
         let last = only_text(request.headers(), "last-event-id").unwrap_or_default();
         let last = last.and_then(|id| id.parse().ok());
-        let Ok(place) = Arc::clone(&engine.services.event_streams).try_acquire_owned() else {
-            let full = Problem::new(503, "server_busy", "Too many event streams are open; poll instead.");
-            return Err(full.with_retry_after(KEEP_ALIVE).into());
+        let Ok(room) = Arc::clone(&engine.services.feed_streams).try_acquire_owned() else {
+            let detail = "There are as many streams of the feed as there may be; poll with `wait` instead.";
+            return Err(Problem::new(503, "server_busy", detail).with_retry_after(STREAM_RETRY).into());
         };
-        return Ok(stream(engine, reader, place, last.unwrap_or(since)));
+        return Ok(stream(engine, last.unwrap_or(since), standing, room));
     }
     let feed = &engine.services.revoked;
     let mut watch = feed.watch();
@@ -73,47 +81,26 @@ async fn get_revocations(
             break;
         }
     }
-    reader.may_still_read(&engine).await?;
+    // What was true when the poll began may be over.
+    check(&standing.caller(&engine).await?)?;
     Ok(HttpResponse::Ok().json(feed.page(since)))
 }
 
-/// The roles that may read the feed.
-const READERS: [&str; 2] = ["introspect", "admin"];
-
-/// Who reads the feed for longer than a moment.
-struct Reader {
-    credentials: Credentials,
-    client: Client,
-}
-
-impl Reader {
-    /// Checks that the credential is still valid and its account still has the role. The answer comes from the credential
-    /// cache unless something was written since.
-    async fn may_still_read(&self, engine: &Eng) -> Result<(), FlowError> {
-        let identity = match &self.credentials {
-            Credentials::Bearer(token) => bearer(engine, token, Some(&self.client)).await?,
-            Credentials::Cookie(token) => cookie(engine, token, &self.client).await?,
-            Credentials::None => return Err(Refusal::Unauthenticated.into()),
-        };
-        Ok(identity.has_role(&READERS)?)
-    }
-}
-
-/// Answers with an event for each change of the feed after entry `since`, until the server stops, the client disconnects,
-/// or its credential ends. `place` is its place among the streams.
-fn stream(engine: Eng, reader: Reader, place: OwnedSemaphorePermit, mut since: u64) -> HttpResponse {
+/// Answers with an event for each change of the feed after entry `since`, until the server stops or the credential of the
+/// stream ends. `room` is its place among the streams.
+fn stream(engine: Eng, mut since: u64, standing: Standing, room: OwnedSemaphorePermit) -> HttpResponse {
     let (events, body) = mpsc::channel(8);
     actix_web::rt::spawn(async move {
-        let _place = place;
         let mut watch = engine.services.revoked.watch();
         let mut silent = Duration::ZERO;
         let mut is_first = true;
+        let _room = room;
         while !engine.services.is_stopping() {
-            watch.mark_unchanged();
-            // Before every event, and every second: what was true when the stream began may be over.
-            if !is_first && reader.may_still_read(&engine).await.is_err() {
+            // Before each event, and every second without one: a stream must not outlive its credential.
+            if !matches!(standing.caller(&engine).await, Ok(caller) if check(&caller).is_ok()) {
                 break;
             }
+            watch.mark_unchanged();
             let page = engine.services.revoked.page(since);
             let text = if is_first || !page.items.is_empty() || !page.complete {
                 since = page.next;

@@ -123,7 +123,7 @@ async fn get_csrf(engine: Eng, identity: SignedIn) -> Result<HttpResponse, Rejec
     if matches!(identity.held, Held::Family(_)) {
         return Err(Refusal::Unauthenticated.into());
     }
-    let token = csrf::issue(&engine.services.keys.csrf, identity.sid());
+    let token = engine.services.keys.csrf.with_newest(|_, key| csrf::issue(key, identity.sid()));
     Ok(HttpResponse::Ok().json(json!({"csrf_token": token})))
 }
 

@@ -133,6 +133,21 @@ fn refused(refusal: &Refusal, engine: &Engine) -> Problem {
             "ambiguous_credentials",
             "Send one credential only: an access token, the session cookie, or (to log out) a refresh token.",
         ),
+        Refusal::TooManyKeys => Problem::new(
+            409,
+            "too_many_keys",
+            "There are 16 keys of this kind, as many as there may be. Wait until the oldest one is removed, or retire one.",
+        ),
+        Refusal::TooManyApiKeys => Problem::new(
+            409,
+            "too_many_api_keys",
+            "There are 1,000 API keys, as many as there may be. Delete one.",
+        ),
+        Refusal::InsufficientScope => Problem::new(
+            403,
+            "insufficient_scope",
+            "The API key lacks the scope that this endpoint requires; create one with that scope.",
+        ),
         Refusal::Field { pointer, code, message } => {
             let error = FieldError {
                 pointer: (*pointer).to_owned(),

@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use crate::journal::format::codec::{CodecError, decode};
 use crate::password::phc::Phc;
 use crate::registry::account::AccountV2;
+use crate::registry::api_key::ApiKeyV1;
 use crate::registry::lockout::CountV2;
 use crate::registry::lockout::record::DeviceV2;
 use crate::registry::outbox::MailV2;
@@ -26,11 +27,10 @@ fn time(ms: u64) -> Option<String> {
 pub(super) fn account(value: &[u8]) -> Result<Value, CodecError> {
     let account: AccountV2 = decode(value)?;
     let cost = account.phc.as_ref().map(|phc| {
-        let cost = Phc::parse(phc).map(|phc| phc.cost());
-        cost.map_or_else(
-            |_| String::from("of another form"),
-            |cost| format!("argon2id m={},t={},p={}", cost.memory_kib, cost.passes, cost.lanes),
-        )
+        let Ok(phc) = Phc::parse(phc) else { return String::from("of another form") };
+        let cost = phc.cost();
+        let pepper = phc.pepper().map_or_else(String::new, |id| format!(",pepper={id}"));
+        format!("argon2id m={},t={},p={}{pepper}", cost.memory_kib, cost.passes, cost.lanes)
     });
     Ok(json!({
         "email": masked(&account.email),
@@ -136,6 +136,19 @@ pub(super) fn mail(value: &[u8]) -> Result<Value, CodecError> {
         "tries": mail.tries,
         "kid": mail.kid,
         "about": mail.about,
+    }))
+}
+
+pub(super) fn api_key(value: &[u8]) -> Result<Value, CodecError> {
+    let key: ApiKeyV1 = decode(value)?;
+    Ok(json!({
+        "name": key.name,
+        "scopes": key.scopes.iter().map(|scope| scope.name()).collect::<Vec<_>>(),
+        "global_epoch": key.global_epoch,
+        "made": time(key.made_ms),
+        "made_by": key.made_by,
+        "used": time(key.used_ms),
+        "ends": key.end().to_string(),
     }))
 }
 

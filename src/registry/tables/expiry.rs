@@ -2,6 +2,7 @@
 //! which one was swept and the other was not: expiry is not journalled.
 
 use crate::journal::format::codec::decode;
+use crate::registry::api_key::ApiKeyV1;
 use crate::registry::lockout::CountV2;
 use crate::registry::outbox::MailV2;
 use crate::registry::refresh::FamilyV2;
@@ -32,6 +33,10 @@ pub(super) fn mailed(value: &[u8], at: Timestamp) -> bool {
 
 pub(super) fn mail(value: &[u8], at: Timestamp) -> bool {
     decode::<MailV2>(value).is_ok_and(|mail| mail.may_be_forgotten(at))
+}
+
+pub(super) fn api_key(value: &[u8], at: Timestamp) -> bool {
+    decode::<ApiKeyV1>(value).is_ok_and(|key| at >= key.end())
 }
 
 #[cfg(test)]

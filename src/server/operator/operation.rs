@@ -9,13 +9,16 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use crate::audit::read::Wanted;
+use crate::engine::key_care::ListedKey;
 use crate::engine::{Engine, Fault};
 use crate::flow::account::open_sessions;
 use crate::flow::admin::{self, Admin};
 use crate::flow::authenticate::{Held, Identity};
+use crate::flow::keys::{api_keys, rotation};
 use crate::flow::refusal::{FlowError, Refusal, parse_name};
 use crate::registry::account::actor::{Find, List};
 use crate::registry::account::{AccountV2, Status};
+use crate::registry::api_key::ApiKeyV1;
 use crate::registry::outbox::Fate;
 use crate::registry::outbox::actor::FateOf;
 use crate::system::clock::Timestamp;
@@ -59,10 +62,28 @@ pub enum Operation {
     SessionRevoke {
         user: String,
     },
-    KeyList,
-    KeyRotate,
+    KeyList {
+        /// Whether to list the keys of all kinds, not the signing keys alone.
+        #[serde(default)]
+        all: bool,
+    },
+    KeyRotate {
+        #[serde(default)]
+        kind: Option<String>,
+    },
     KeyRetire {
         kid: String,
+    },
+    ApiKeyCreate {
+        name: String,
+        scopes: Vec<String>,
+        /// When it expires, in the format of RFC 3339.
+        #[serde(default)]
+        expires_at: Option<String>,
+    },
+    ApiKeyList,
+    ApiKeyDelete {
+        id: String,
     },
     Backup {
         to: PathBuf,
@@ -99,9 +120,14 @@ pub async fn operate(engine: &Arc<Engine>, operation: Operation) -> Result<Value
         Operation::UserDelete { user } => delete(engine, &user).await,
         Operation::SessionList { user } => list_sessions(engine, &user).await,
         Operation::SessionRevoke { user } => revoke_sessions(engine, &user).await,
-        Operation::KeyList => Ok(list_keys(engine)),
-        Operation::KeyRotate => rotate_key(engine).await,
+        Operation::KeyList { all } => Ok(list_keys(engine, all)),
+        Operation::KeyRotate { kind } => rotate_key(engine, kind.as_deref()).await,
         Operation::KeyRetire { kid } => retire_key(engine, &kid).await,
+        Operation::ApiKeyCreate { name, scopes, expires_at } => {
+            make_api_key(engine, &name, &scopes, expires_at.as_deref()).await
+        }
+        Operation::ApiKeyList => list_api_keys(engine).await,
+        Operation::ApiKeyDelete { id } => delete_api_key(engine, &id).await,
         Operation::Backup { to } => back_up(engine, to).await,
         Operation::AuditTail { limit, event, account } => audit_tail(engine, limit, event, account).await,
         Operation::Findings => Ok(findings(engine)),
@@ -198,9 +224,9 @@ async fn revoke_sessions(engine: &Engine, user: &str) -> Result<Value, FlowError
     Ok(account_json(&account))
 }
 
-fn list_keys(engine: &Engine) -> Value {
+fn list_keys(engine: &Engine, all: bool) -> Value {
     let signer = engine.services.signer.read();
-    let items = signer.listed(engine.clock.now()).map(|(key, from, signs)| {
+    let signing = signer.listed(engine.clock.now()).map(|(key, from, signs)| {
         let mut item = json!(key);
         if let Some(fields) = item.as_object_mut() {
             fields.insert(String::from("signs"), json!(signs));
@@ -210,17 +236,73 @@ fn list_keys(engine: &Engine) -> Value {
         }
         item
     });
-    json!({"items": items.collect::<Vec<_>>()})
+    let mut items: Vec<Value> = signing.collect();
+    if all {
+        items.extend(engine.services.listed_keys().iter().map(ring_key_json));
+    }
+    json!({"items": items})
 }
 
-async fn rotate_key(engine: &Engine) -> Result<Value, FlowError> {
-    let (kid, from) = admin::rotate_key(engine, &Admin::operator()).await?;
+fn ring_key_json(key: &ListedKey) -> Value {
+    json!({
+        "kid": key.kid,
+        "kind": key.kind.name(),
+        "newest": key.until.is_none(),
+        "used_from": (key.from > Timestamp::ZERO).then(|| key.from.rfc3339()),
+        "verifies_until": key.until.map(Timestamp::rfc3339),
+    })
+}
+
+async fn rotate_key(engine: &Engine, kind: Option<&str>) -> Result<Value, FlowError> {
+    let (kid, from) = rotation::rotate(engine, &Admin::operator(), kind).await?;
     Ok(json!({"kid": kid, "signs_from": from.rfc3339()}))
 }
 
 async fn retire_key(engine: &Engine, kid: &str) -> Result<Value, FlowError> {
-    admin::retire_key(engine, &Admin::operator(), kid).await?;
+    rotation::retire(engine, &Admin::operator(), kid).await?;
     Ok(json!({"kid": kid}))
+}
+
+async fn make_api_key(
+    engine: &Engine,
+    name: &str,
+    scopes: &[String],
+    end: Option<&str>,
+) -> Result<Value, FlowError> {
+    let wrong = || Refusal::Field {
+        pointer: "/expires_at",
+        code: "invalid_time",
+        message: String::from("expected a time such as 2027-01-15T08:00:00Z"),
+    };
+    let end = end.map(|text| Timestamp::parse_rfc3339(text).ok_or_else(wrong)).transpose()?;
+    let made = api_keys::make(engine, &Admin::operator(), name, scopes, end).await?;
+    let mut body = api_key_json(&made.key);
+    if let Some(fields) = body.as_object_mut() {
+        fields.insert(String::from("key"), json!(made.text.as_str()));
+    }
+    Ok(body)
+}
+
+async fn list_api_keys(engine: &Engine) -> Result<Value, FlowError> {
+    let keys = api_keys::list(engine, &Admin::operator()).await?;
+    Ok(json!({"items": keys.iter().map(api_key_json).collect::<Vec<_>>()}))
+}
+
+async fn delete_api_key(engine: &Engine, id: &str) -> Result<Value, FlowError> {
+    api_keys::delete(engine, &Admin::operator(), id).await?;
+    Ok(json!({"id": id}))
+}
+
+fn api_key_json(key: &ApiKeyV1) -> Value {
+    json!({
+        "id": hex(&key.id),
+        "name": key.name,
+        "scopes": key.scopes.iter().map(|scope| scope.name()).collect::<Vec<_>>(),
+        "created_at": Timestamp(key.made_ms).rfc3339(),
+        "created_by": key.made_by,
+        "expires_at": key.end().rfc3339(),
+        "last_used_at": (key.used_ms > 0).then(|| Timestamp(key.used_ms).rfc3339()),
+    })
 }
 
 /// Copies the data directory on a blocking thread.

@@ -4,16 +4,18 @@ use actix_web::{HttpRequest, HttpResponse, web};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use crate::flow::admin::{self, Admin};
+use crate::flow::admin;
 use crate::flow::refusal::Refusal;
+use crate::http::api::caller::CalledBy;
 use crate::http::body::Body;
 use crate::http::endpoint::{Eng, resource};
 use crate::http::problem::Problem;
 use crate::http::rejection::Rejection;
-use crate::http::request::{SignedIn, query};
+use crate::http::request::query;
 use crate::http::response::user;
 use crate::registry::account::actor::List;
 use crate::registry::account::{AccountV2, Status};
+use crate::registry::api_key::Scope;
 use crate::value::account_name::NAME_BYTES_MAX;
 use crate::value::id::AccountId;
 
@@ -75,8 +77,8 @@ struct Query {
     limit: Option<usize>,
 }
 
-async fn get_users(request: HttpRequest, engine: Eng, identity: SignedIn) -> Result<HttpResponse, Rejection> {
-    let admin = Admin::of(&identity)?;
+async fn get_users(request: HttpRequest, engine: Eng, caller: CalledBy) -> Result<HttpResponse, Rejection> {
+    let admin = caller.admin(Scope::AdminRead)?;
     let query: Query = query(&request, "The query accepts q, status, cursor and limit.")?;
     let limit = query.limit.unwrap_or(PAGE).clamp(1, PAGE_MAX);
     // Every account is compared with it, on the thread that all requests share.
@@ -110,8 +112,8 @@ struct NewUser {
     verified: bool,
 }
 
-async fn post_user(engine: Eng, identity: SignedIn, body: Body) -> Result<HttpResponse, Rejection> {
-    let admin = Admin::who_may_write(&engine, &identity)?;
+async fn post_user(engine: Eng, caller: CalledBy, body: Body) -> Result<HttpResponse, Rejection> {
+    let admin = caller.admin(Scope::AdminWrite)?;
     let read: NewUser = body.json()?;
     let new = admin::New {
         email: &read.email,
@@ -126,8 +128,8 @@ async fn post_user(engine: Eng, identity: SignedIn, body: Body) -> Result<HttpRe
     Ok(HttpResponse::Created().json(user_json(&account)))
 }
 
-async fn get_user(engine: Eng, id: web::Path<String>, identity: SignedIn) -> Result<HttpResponse, Rejection> {
-    let admin = Admin::of(&identity)?;
+async fn get_user(engine: Eng, id: web::Path<String>, caller: CalledBy) -> Result<HttpResponse, Rejection> {
+    let admin = caller.admin(Scope::AdminRead)?;
     let account = admin::get(&engine, &admin, parse_id(&id)?).await?;
     Ok(HttpResponse::Ok().json(user_json(&account)))
 }
@@ -143,10 +145,10 @@ struct PatchUser {
 async fn patch_user(
     engine: Eng,
     id: web::Path<String>,
-    identity: SignedIn,
+    caller: CalledBy,
     body: Body,
 ) -> Result<HttpResponse, Rejection> {
-    let admin = Admin::who_may_write(&engine, &identity)?;
+    let admin = caller.admin(Scope::AdminWrite)?;
     let read: PatchUser = body.json()?;
     let id = parse_id(&id)?;
     let status = read.status.map(Status::from);
@@ -157,10 +159,10 @@ async fn patch_user(
 async fn delete_user(
     engine: Eng,
     id: web::Path<String>,
-    identity: SignedIn,
+    caller: CalledBy,
     body: Body,
 ) -> Result<HttpResponse, Rejection> {
-    let admin = Admin::who_may_write(&engine, &identity)?;
+    let admin = caller.admin(Scope::AdminWrite)?;
     body.refuse()?;
     admin::delete(&engine, &admin, parse_id(&id)?).await?;
     Ok(HttpResponse::NoContent().finish())
@@ -169,10 +171,10 @@ async fn delete_user(
 async fn post_act(
     engine: Eng,
     path: web::Path<(String, String)>,
-    identity: SignedIn,
+    caller: CalledBy,
     body: Body,
 ) -> Result<HttpResponse, Rejection> {
-    let admin = Admin::who_may_write(&engine, &identity)?;
+    let admin = caller.admin(Scope::AdminWrite)?;
     body.refuse()?;
     let (id, act) = path.into_inner();
     let id = parse_id(&id)?;
