@@ -112,7 +112,7 @@ pub async fn check(engine: &Engine, client: &Client, password: &str, email: &str
         .admitted(Class::Check, client, async |_| {
             let email = email.trim();
             if email.len() > NAME_BYTES_MAX {
-                return Err(invalid_email(&NameError).into());
+                return Err(invalid_email(NameError).into());
             }
             let password = parse_password(password, "/password")?;
             let policy = &engine.services.password_policy;

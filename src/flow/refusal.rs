@@ -110,10 +110,10 @@ impl From<account::Refusal> for Refusal {
 
 /// Reads an e-mail address as a user typed it.
 pub(crate) fn parse_name(typed: &str) -> Result<AccountName, Refusal> {
-    AccountName::parse(typed).map_err(|error| invalid_email(&error))
+    AccountName::parse(typed).map_err(|error| invalid_email(error))
 }
 
 /// Refuses the field `email`.
-pub(crate) fn invalid_email(error: &NameError) -> Refusal {
+pub(crate) fn invalid_email(error: NameError) -> Refusal {
     Refusal::Field { pointer: "/email", code: "invalid_email", message: error.to_string() }
 }

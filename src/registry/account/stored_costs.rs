@@ -70,7 +70,7 @@ impl StoredCosts {
         let total: u64 = all().map(|(_, count)| count).sum();
         // The key is a keyed digest, so this is one of the hashes at random.
         let digest = name.0.last_chunk().map_or(0, |bytes| u64::from_le_bytes(*bytes));
-        let mut chosen = u64::try_from(u128::from(digest) * u128::from(total) >> 64).unwrap_or(0);
+        let mut chosen = u64::try_from((u128::from(digest) * u128::from(total)) >> 64).unwrap_or(0);
         let decoy = all().find(|(_, count)| {
             let is_chosen = chosen < *count;
             chosen = chosen.saturating_sub(*count);
@@ -131,10 +131,14 @@ mod tests {
     fn more_costs_than_are_counted_apart_are_counted_together() {
         let mut costs = StoredCosts::default();
         let all: Vec<String> = (1..=40).map(|n| phc(n * 8)).collect();
-        all.iter().for_each(|phc| costs.add(Some(phc)));
+        for phc in &all {
+            costs.add(Some(phc));
+        }
         assert_eq!(costs.counted.len(), COSTS_MAX);
         assert_eq!(costs.equal_cost(name(1)).unwrap().dearest, cost(320));
-        all.iter().for_each(|phc| costs.remove(Some(phc)));
+        for phc in &all {
+            costs.remove(Some(phc));
+        }
         assert_eq!(costs, StoredCosts::default());
     }
 }
