@@ -31,7 +31,7 @@ async fn head_is_answered_like_get_without_the_body() {
     let head = server.request(Method::HEAD, "/v1/login").send().await.unwrap();
     assert_eq!((head.status().as_u16(), &head.headers()["allow"]), (405, &"POST".parse().unwrap()));
     let put = send(server.request(Method::PUT, "/v1/me")).await;
-    assert_eq!(put.header("allow"), "GET, HEAD, DELETE");
+    assert_eq!(put.header("allow"), "GET, HEAD, PATCH, DELETE");
 }
 
 /// A stream has no end, so an answer to HEAD must not wait for it.
