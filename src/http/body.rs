@@ -171,7 +171,9 @@ pub(super) async fn read(
         return Err((too_large(), unread));
     }
     let problem = match timeout(DEADLINE, to_end(&mut unread, serving)).await {
-        Ok(Ok(bytes)) if !bytes.is_empty() && matches!(method, Method::GET | Method::HEAD) => {
+        Ok(Ok(bytes))
+            if !matches!(bytes.trim_ascii(), b"" | b"{}") && matches!(method, Method::GET | Method::HEAD) =>
+        {
             let detail = "A GET or HEAD request has no body here; send it without one.";
             Problem::new(400, "unexpected_body", detail)
         }

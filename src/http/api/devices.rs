@@ -4,6 +4,7 @@ use actix_web::{HttpResponse, web};
 use serde_json::json;
 
 use crate::flow::devices;
+use crate::http::body::Body;
 use crate::http::endpoint::{Eng, resource};
 use crate::http::rejection::Rejection;
 use crate::http::request::SignedIn;
@@ -22,7 +23,8 @@ async fn get_devices(engine: Eng, identity: SignedIn) -> Result<HttpResponse, Re
     Ok(HttpResponse::Ok().json(json!({"items": items})))
 }
 
-async fn delete_devices(engine: Eng, identity: SignedIn) -> Result<HttpResponse, Rejection> {
+async fn delete_devices(engine: Eng, identity: SignedIn, body: Body) -> Result<HttpResponse, Rejection> {
+    body.refuse()?;
     devices::end(&engine, &identity).await?;
     Ok(HttpResponse::NoContent().finish())
 }

@@ -37,6 +37,9 @@ pub(in crate::http) struct Connection {
     handed: AtomicU32,
     /// Whether a request has begun whose head is not complete.
     is_started: AtomicBool,
+    /// Whether bytes came while a request was being served: perhaps further requests, which the HTTP library parses only
+    /// when it is polled again.
+    has_more: AtomicBool,
     /// Whether the client does not read what it is sent.
     is_unread: AtomicBool,
     /// Whether the request that is being served is the last one: what follows is thrown away.
@@ -98,6 +101,7 @@ impl Connection {
     pub(super) fn handed(&self, bytes: usize) {
         let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
         self.handed.store(self.handed.load(Relaxed).saturating_add(bytes), Relaxed);
+        self.has_more.store(self.serving.load(Relaxed) > 0, Relaxed);
         if self.serving.load(Relaxed) == 0 && !self.is_started.swap(true, Relaxed) {
             self.ticks.store(0, Relaxed);
         }
@@ -200,6 +204,9 @@ impl Drop for Serving {
         self.0.ticks.store(0, Relaxed);
         self.0.serving.fetch_sub(1, Relaxed);
         self.0.progress();
+        if self.0.has_more.load(Relaxed) {
+            self.0.wake();
+        }
     }
 }
 
