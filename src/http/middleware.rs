@@ -23,7 +23,7 @@ use super::rejection::Rejection;
 use super::request_id::RequestId;
 use super::response::write_rate_limit;
 use super::served::Served;
-use crate::engine::Engine;
+use crate::engine::{Engine, Fault};
 use crate::value::id::hex;
 
 /// Serves one request: reads its body, calls the endpoint, completes the answer. See the [module](self).
@@ -55,7 +55,7 @@ pub async fn wrap_request(
             let allowed = &engine.services.config.http.allowed_origins;
             match cors::preflight(request.method(), request.headers(), allowed) {
                 Some(response) => request.into_response(response),
-                None => complete(next.call(request).await?.map_into_boxed_body(), &engine, &id),
+                None => complete(call(request, next).await?.map_into_boxed_body(), &engine, &id),
             }
         }
         Err((problem, unread)) => {
@@ -77,6 +77,27 @@ pub async fn wrap_request(
     }
     let response = response.map_body(|_, body| Served { body, is_head, _serving: serving });
     Ok(ServiceResponse::new(request, response))
+}
+
+/// Calls the endpoint. A request that may change something runs to its end even if the client hangs up, which drops the
+/// future of its connection: half a change would leave neither a mail nor an event, or end only some of the sessions.
+///
+/// A log-in is dropped, as long as its password waits to be hashed, and settles what it has begun.
+async fn call<B: MessageBody + 'static>(
+    request: ServiceRequest,
+    next: Next<B>,
+) -> Result<ServiceResponse<B>, actix_web::Error> {
+    if request.method().is_safe() || request.path() == "/v1/login" {
+        return next.call(request).await;
+    }
+    match actix_web::rt::spawn(next.call(request)).await {
+        Ok(answered) => answered,
+        Err(ended) => match ended.try_into_panic() {
+            // It costs this request, as without a task of its own.
+            Ok(panic) => std::panic::resume_unwind(panic),
+            Err(_) => Err(Rejection::from(Fault::Ending).into()),
+        },
+    }
 }
 
 /// Says whether the HTTP library takes all that follows for another protocol.
