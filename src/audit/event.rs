@@ -95,6 +95,9 @@ events! {
     SessionMoved = "session.moved" by Stranger,
     SessionGaveWay = "session.gave_way" by Holder,
     Reauthenticated = "session.reauthenticated" by Holder,
+    DeviceNew = "device.new" by Holder,
+    DevicesEnded = "device.all_ended" by Holder,
+    DeviceNoticesSet = "device.notices_set" by Holder,
 }
 
 /// One event with the details that are known about it.
@@ -188,7 +191,7 @@ mod tests {
         let mut names: Vec<_> = Event::ALL.iter().map(|event| event.name()).collect();
         names.sort_unstable();
         names.dedup();
-        assert_eq!(names.len(), 33);
+        assert_eq!(names.len(), 34);
         assert_eq!(names.len(), Event::ALL.len());
     }
 }

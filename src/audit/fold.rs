@@ -187,7 +187,9 @@ impl Fold {
                 return false;
             }
         }
-        if !(chain.crowd == Crowd::Holders && has_cell) && !self.crowd_admits(&chain, now) {
+        let is_alone = chain.crowd == Crowd::Holders && has_cell;
+        let is_admitted = is_alone || self.crowd_admits(&chain, now);
+        if !is_admitted {
             self.crowd(chain.event, chain.crowd).folded += 1;
             return false;
         }
@@ -339,7 +341,7 @@ impl Fold {
                     Of::Name(_) => String::new(),
                 };
                 let (event, folded) = (event.name().to_owned(), ended.folded);
-                self.due.push(Line { event, folded, subject, email, device, network, ..Line::default() });
+                self.due.push(Line { event, subject, email, network, device, folded, ..Line::default() });
                 return;
             }
         }

@@ -68,6 +68,7 @@ pub(super) fn run(cli: &Cli) -> Result<(), Failure> {
     lines.extend(files(&config));
     lines.extend(hashing(&config));
     lines.extend(audit_log(&config));
+    lines.extend(mail_server(&config));
     lines.extend(running_server(&config));
     if cli.json {
         let items: Vec<Value> = lines.iter().map(Line::json).collect();
@@ -215,6 +216,19 @@ fn audit_log(config: &Config) -> Vec<Line> {
     let why = "it was changed, or a crash cut it short, which the next start mends";
     let fix = "keep a copy of audit.dir, and find out who could write to it";
     vec![Line::new(verified.is_ok(), "fail", what, why, fix)]
+}
+
+/// Speaks to the mail server up to the log-in, if one is set.
+fn mail_server(config: &Config) -> Vec<Line> {
+    let MailTransport::Smtp { host, port, .. } = &config.mail.transport else { return Vec::new() };
+    let Some(probed) = super::mail::probe(config) else { return Vec::new() };
+    let what = match &probed {
+        Ok(()) => format!("mail server {host}:{port}"),
+        Err(error) => format!("mail server {host}:{port}, {error}"),
+    };
+    let why = "no mail leaves, so users cannot prove addresses or reset passwords";
+    let fix = "check [mail.smtp] host, port, tls, ca_file, username and password_file";
+    vec![Line::new(probed.is_ok(), "fail", what, why, fix)]
 }
 
 /// Asks the running server, if there is one, for what only it can know.

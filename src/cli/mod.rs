@@ -9,6 +9,7 @@ mod doctor;
 mod init;
 mod key;
 mod log;
+mod mail;
 mod new_directory;
 mod operate;
 mod serve;
@@ -90,6 +91,9 @@ enum Command {
     /// Run it as the user that owns the directory. Exits with 3 if there is neither a server nor a directory with data.
     #[command(subcommand)]
     Key(key::KeyCommand),
+    /// Test how mails are sent.
+    #[command(subcommand)]
+    Mail(mail::MailCommand),
     /// Show security events, or verify their log.
     #[command(subcommand)]
     Audit(audit::AuditCommand),
@@ -134,6 +138,7 @@ pub fn run() -> ExitCode {
         Some(Command::User(command)) => command.run(&cli),
         Some(Command::Session(command)) => command.run(&cli),
         Some(Command::Key(command)) => command.run(&cli),
+        Some(Command::Mail(command)) => command.run(&cli),
         Some(Command::Audit(command)) => command.run(&cli),
         Some(Command::Bench(command)) => command.run(&cli),
         Some(Command::Completions(completions)) => {

@@ -1,21 +1,19 @@
 //! `portcullis serve`.
 
 use std::io::Write;
-use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Args;
 use portcullis::config::checks::unsafe_settings;
-use portcullis::config::{Config, Finding, MailTransport, SmtpTls};
+use portcullis::config::{Config, Finding, MailTransport};
 use portcullis::engine::partition::StartError;
-use portcullis::mail::smtp::Smtp;
 use portcullis::mail::transport::Transport;
 use portcullis::server;
-use portcullis::storage::local::LocalStorage;
 use portcullis::system::clock::Clock;
 use portcullis::system::fail_stop::FailStop;
 
 use super::log::{ProcessLog, START};
+use super::mail::transport;
 use super::{Cli, Failure, counted};
 
 /// How long after a fault the process may live, even if its last line cannot be written.
@@ -145,34 +143,6 @@ fn banner(server: &server::Server) -> String {
         pool.implementation(),
         server.address,
     )
-}
-
-/// Creates the transport for mails.
-fn transport(config: &Config) -> Result<Transport, Failure> {
-    match &config.mail.transport {
-        MailTransport::File => {
-            let storage = LocalStorage::open(&config.data_dir.join("outbox")).map_err(Failure::refused)?;
-            Ok(Transport::Files(Arc::new(storage)))
-        }
-        MailTransport::Smtp { host, port, tls, login } => {
-            use lettre::transport::smtp::client::{Tls, TlsParameters};
-            let parameters = || TlsParameters::new(host.clone()).map_err(Failure::usage);
-            let tls = match tls {
-                SmtpTls::Starttls => Tls::Required(parameters()?),
-                SmtpTls::Tls => Tls::Wrapper(parameters()?),
-                SmtpTls::None => Tls::None,
-            };
-            let domain = config.mail.from.rsplit('@').next().unwrap_or("localhost");
-            let mut server = Smtp::new(host, *port, tls, domain);
-            if let Some((name, file)) = login {
-                let text = std::fs::read_to_string(file).map_err(|error| {
-                    Failure::usage(format!("cannot read mail.smtp.password_file {}: {error}", file.display()))
-                })?;
-                server = server.logging_in(name, text.lines().next().unwrap_or_default());
-            }
-            Ok(Transport::Smtp(server))
-        }
-    }
 }
 
 /// Waits for a signal to stop and returns its name.

@@ -95,7 +95,7 @@ pub const CHECKS: &[Check] = &[
     Check {
         key: "mail.from",
         otherwise: Unsafe,
-        is_safe: |config| !config.mail.from.ends_with("localhost.localdomain"),
+        is_safe: |config| config.mail.from.domain != "localhost.localdomain",
         why: "mail servers refuse this sender, so users cannot prove an address or reset a password",
         fix: "set [mail] from = \"login@example.org\"",
     },
@@ -208,6 +208,20 @@ pub const CHECKS: &[Check] = &[
         is_safe: |config| config.reset.mails_per_hour <= 10,
         why: "strangers can fill a mailbox",
         fix: "set [reset] mails_per_hour = 3",
+    },
+    Check {
+        key: "reset.mails_per_network",
+        otherwise: Unsafe,
+        is_safe: |config| config.reset.mails_per_network <= 100,
+        why: "one client can have mails sent to strangers in your name almost without a limit",
+        fix: "set [reset] mails_per_network = 10",
+    },
+    Check {
+        key: "reset.invitation_ttl_secs",
+        otherwise: Unsafe,
+        is_safe: |config| config.reset.invitation <= DAY * 31,
+        why: "a link in an old mail sets the password of an account that nobody uses yet",
+        fix: "set [reset] invitation_ttl_secs = 604800",
     },
     Check {
         key: "refresh.grace_secs",

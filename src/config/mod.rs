@@ -17,7 +17,7 @@ pub use reader::{ConfigFault, Reader};
 pub use sections::alert::{AlertHook, AlertLimits};
 pub use sections::http::ForwardedHeader;
 pub use sections::log::{LogFile, LogFormat};
-pub use sections::mail::{MailTransport, SmtpTls};
+pub use sections::mail::{MailTransport, Sender, SmtpTls};
 
 use crate::registry::{lockout, refresh, reset, session, throttle};
 use crate::system::scheduling::Machine;

@@ -8,12 +8,13 @@ pub mod services;
 pub mod start;
 
 use std::ops::RangeInclusive;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Weak};
 
 use actix::dev::ToEnvelope;
 use actix::{Actor, Addr, ArbiterHandle, Handler, Message};
 use mailbox::{Mailbox, TableReader};
+use tokio::sync::oneshot;
 
 use crate::audit::event::Note;
 use crate::engine::credential_cache::CredentialCache;
@@ -23,7 +24,7 @@ use crate::journal::format::layout::Sizes;
 use crate::journal::recovery::report::RecoveryReport;
 use crate::journal::snapshot::status::Saved;
 use crate::registry::account::Accounts;
-use crate::registry::lockout::Lockouts;
+use crate::registry::lockout::{Lockouts, Turns};
 use crate::registry::outbox::Outbox;
 use crate::registry::refresh::Families;
 use crate::registry::reset::MailedTokens;
@@ -60,6 +61,8 @@ pub struct Engine {
     /// Counts writes for every few keys; what [`CredentialCache`] holds is valid while they stand still.
     pub(crate) write_counts: Arc<WriteCounts>,
     pub(crate) credential_cache: CredentialCache,
+    /// The log-ins that are in flight, by name.
+    pub(crate) turns: Mutex<Turns<oneshot::Sender<()>>>,
     /// How far snapshots have come.
     pub(crate) saved: Mutex<Saved>,
     pub(crate) journal: Handle,
@@ -67,6 +70,8 @@ pub struct Engine {
     pub(crate) storage: LocalStorage,
     calls: Arc<AtomicU64>,
     owners: ArbiterHandle,
+    /// This engine, for work that outlives the request which began it.
+    itself: Weak<Self>,
 }
 
 /// Work that requests have caused since the start, so that a test can compare two requests.
@@ -108,6 +113,13 @@ impl Engine {
         Work { calls, hashes, filled_kib, entries: journal.assigned, bytes: journal.body_bytes }
     }
 
+    /// Returns the engine as work on the owners' thread holds it.
+    ///
+    /// Errors: [`Fault::Ending`] if the engine is about to be dropped.
+    pub(crate) fn itself(&self) -> Result<Arc<Self>, Fault> {
+        self.itself.upgrade().ok_or(Fault::Ending)
+    }
+
     /// Runs `work` on the owners' thread, so that its messages to them cross no thread boundary. One round trip in all.
     ///
     /// Errors: [`Fault::Ending`] if the thread is gone.
@@ -115,7 +127,7 @@ impl Engine {
         &self,
         work: impl AsyncFnOnce() -> T + Send + 'static,
     ) -> Result<T, Fault> {
-        let (answer, wait) = tokio::sync::oneshot::channel();
+        let (answer, wait) = oneshot::channel();
         let accepted = self.owners.spawn_fn(move || {
             // Boxed at once: the runtime moves the futures it is given, and this one has thousands of bytes.
             actix::spawn(Box::pin(async move {

@@ -70,6 +70,8 @@ pub struct Services {
     /// The thread of the throttle and of stuffing. The first engine runs its owners on it too, so that a request that asks
     /// both crosses threads once.
     pub(super) owners: Arbiter,
+    /// Mails that were dropped because their links had died.
+    pub(crate) dropped_mails: AtomicU64,
     stopping: AtomicBool,
     proxy_watch: Mutex<ProxyWatch>,
     /// The places of open event streams.
@@ -160,6 +162,7 @@ impl Services {
             reputation_cache,
             everything_changed: Arc::default(),
             owners,
+            dropped_mails: AtomicU64::new(0),
             stopping: AtomicBool::new(false),
             proxy_watch: Mutex::default(),
             event_streams: Arc::new(Semaphore::new(EVENT_STREAMS_MAX)),

@@ -1,7 +1,7 @@
 //! How an engine starts: recover a partition, then start the owners of what it holds.
 
-use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
+use std::sync::{Arc, Weak};
 
 use actix::{Actor, Addr, Arbiter, ArbiterHandle};
 
@@ -113,7 +113,7 @@ impl Engine {
                 feed: Arc::clone(&services.revoked),
             },
         };
-        let engine = Arc::new(Self {
+        let engine = Arc::new_cyclic(|itself| Self {
             services: Arc::clone(services),
             slots,
             clock,
@@ -127,11 +127,13 @@ impl Engine {
             tables: start.tables,
             write_counts,
             credential_cache: CredentialCache::default(),
+            turns: Mutex::default(),
             saved: Mutex::new(Saved { newest: report.newest, tail: report.tail, ..Saved::default() }),
             journal: handle,
             storage,
             calls: Arc::clone(&calls),
             owners: owners.clone(),
+            itself: Weak::clone(itself),
         });
         Ok((engine, RunningEngine { journal, own_thread, report }))
     }

@@ -15,7 +15,7 @@ use crate::registry::account::actor::{Alter, ById, Delete, List};
 use crate::registry::account::{ADMIN, AccountV2, Change, SignUp, SignedUp, Status};
 use crate::registry::lockout::actor::Clear;
 use crate::registry::outbox::Kind;
-use crate::registry::reset::Purpose;
+use crate::registry::reset::{Cause, Purpose};
 use crate::system::clock::Timestamp;
 use crate::value::account_name::NameKey;
 use crate::value::id::AccountId;
@@ -75,7 +75,7 @@ pub struct New<'a> {
     pub verified: bool,
 }
 
-/// Creates an account.
+/// Creates an account. One without a password waits for [`invite`].
 pub async fn create(engine: &Engine, admin: &Admin, new: New<'_>) -> Result<AccountV2, FlowError> {
     let name = parse_name(new.email)?;
     let roles = roles(new.roles)?;
@@ -175,12 +175,30 @@ pub async fn revoke_sessions(engine: &Engine, admin: &Admin, id: AccountId) -> R
     Ok(())
 }
 
-/// Mails the owner of an account a link with which a new password can be set.
-pub async fn send_reset(engine: &Engine, admin: &Admin, id: AccountId) -> Result<(), FlowError> {
+/// Mails the owner of a new account, which has no password yet, a link to set it. Returns the id of the mail.
+pub async fn invite(engine: &Engine, admin: &Admin, account: &AccountV2) -> Result<[u8; 16], FlowError> {
+    send_reset(engine, admin, account.account_id()).await
+}
+
+/// Mails the owner of an account a link with which a new password can be set. Returns the id of the mail.
+pub async fn send_reset(engine: &Engine, admin: &Admin, id: AccountId) -> Result<[u8; 16], FlowError> {
     let account = get(engine, admin, id).await?;
-    engine.mail_token(Addressee::owner(&account), Purpose::Reset, Kind::Reset).await?;
+    let mail = mail_password_link(engine, &account).await?;
     admin.record(engine, Event::ResetRequested, &id).await;
-    Ok(())
+    Ok(mail)
+}
+
+/// Mails the owner of an account a link to set a password: an invitation, if the account has none yet.
+///
+/// Errors: [`Refusal::MailQuota`] if operators have sent this account too many within the hour.
+async fn mail_password_link(engine: &Engine, account: &AccountV2) -> Result<[u8; 16], FlowError> {
+    let (purpose, kind) = match account.phc {
+        Some(_) => (Purpose::Reset, Kind::Reset),
+        None => (Purpose::Invitation, Kind::Invitation),
+    };
+    let to = Addressee::owner(account);
+    let mail = engine.mail_token(Cause::Operator, to, purpose, kind).await?;
+    Ok(mail.ok_or(Refusal::MailQuota)?)
 }
 
 /// Creates and publishes a new signing key. Returns its id, and the time from which it signs.

@@ -45,7 +45,7 @@ impl Client {
     /// Returns the queue in which this client's passwords wait. Networks of one lane take turns, by the widest prefix
     /// we limit by: the owner of a /48 owns 65,536 networks of /64.
     pub fn place(&self, lane: Lane) -> QueueKey {
-        QueueKey { lane, network: Network::of(self.address).widest().to_net() }
+        QueueKey::new(lane, Network::of(self.address).widest().to_net())
     }
 
     /// Returns the network that this client is limited by, as text.

@@ -10,7 +10,7 @@ use crate::registry::account::actor::{Alter, ById, Find};
 use crate::registry::account::{AccountV2, Change};
 use crate::registry::lockout::actor::Clear;
 use crate::registry::outbox::Kind;
-use crate::registry::reset::{MailedV1, Purpose, Redeem};
+use crate::registry::reset::{Cause, MailedV2, Purpose, Redeem};
 use crate::registry::throttle::class::Class;
 use crate::token::opaque::TokenKind;
 use crate::value::account_name::NameKey;
@@ -27,7 +27,7 @@ pub(super) fn read(engine: &Engine, token: &str, purpose: Purpose) -> Result<Red
 /// Returns the account of a token.
 ///
 /// Errors: [`Refusal::InvalidMailedToken`] if the account is gone or its epoch has changed since.
-pub(super) async fn account_of(engine: &Engine, token: &MailedV1) -> Result<AccountV2, FlowError> {
+pub(super) async fn account_of(engine: &Engine, token: &MailedV2) -> Result<AccountV2, FlowError> {
     let id = AccountId::from_bytes(token.account).ok_or(Refusal::InvalidMailedToken)?;
     let account = engine.accounts.ask(ById { id }).await?.ok_or(Refusal::InvalidMailedToken)?;
     if account.auth_epoch != token.auth_epoch || token.global_epoch != engine.global_epoch {
@@ -61,7 +61,10 @@ pub async fn resend(engine: &Engine, client: &Client, email: &str) -> Outcome<()
             let key = name.key(&engine.services.keys.directory);
             let account = engine.accounts.ask(Find { name: key }).await?;
             let unproved = account.as_ref().filter(|account| !account.email_verified);
-            engine.mail_token(Addressee::of(unproved, &name, key), Purpose::Verify, Kind::Verify).await
+            let cause = Cause::Stranger(engine.mailing_network(client));
+            let to = Addressee::of_active(unproved, &name, key);
+            engine.mail_token(cause, to, Purpose::Verify, Kind::Verify).await?;
+            Ok(())
         })
         .await
 }

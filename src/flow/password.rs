@@ -4,6 +4,7 @@ use super::admission::Outcome;
 use super::authenticate::Identity;
 use super::check::confirm_password;
 use super::client::Client;
+use super::devices;
 use super::grant::Opened;
 use super::log_out::end_others_and_mailed;
 use super::mailed;
@@ -13,15 +14,14 @@ use super::sign_up::{new_password, parse_password};
 use crate::audit::event::Event;
 use crate::engine::Engine;
 use crate::password::{Advice, Lane};
-use crate::registry::account::Change;
 use crate::registry::account::actor::{Alter, Find};
+use crate::registry::account::{Change, FormerChange};
 use crate::registry::lockout::actor::Clear;
 use crate::registry::outbox::Kind;
-use crate::registry::reset::Purpose;
 use crate::registry::reset::actor::Peek;
+use crate::registry::reset::{Cause, Purpose};
 use crate::registry::throttle::class::Class;
 use crate::value::account_name::{NAME_BYTES_MAX, NameError, NameKey};
-use crate::value::network::Network;
 
 /// Mails a link with which a new password can be set. Any address gets the same answer, steps and commits.
 pub async fn forgot(engine: &Engine, client: &Client, email: &str) -> Outcome<()> {
@@ -31,18 +31,10 @@ pub async fn forgot(engine: &Engine, client: &Client, email: &str) -> Outcome<()
             let key = name.key(&engine.services.keys.directory);
             let account = engine.accounts.ask(Find { name: key }).await?;
             engine.record(client.note(Event::ResetRequested).for_account(account.as_ref()));
-            // A network that is exempt from the throttle has no quota of mails either: a gateway of ours sends the
-            // requests of many clients.
-            let exempt = engine
-                .services
-                .config
-                .throttle
-                .exempt
-                .iter()
-                .any(|net| net.contains(&client.address.to_canonical()));
-            let network = (!exempt).then(|| Network::of(client.address));
-            let to = Addressee::of(account.as_ref(), &name, key);
-            engine.mail_token_asked_by(network, to, Purpose::Reset, Kind::Reset).await
+            let cause = Cause::Stranger(engine.mailing_network(client));
+            let to = Addressee::of_active(account.as_ref(), &name, key);
+            engine.mail_token(cause, to, Purpose::Reset, Kind::Reset).await?;
+            Ok(())
         })
         .await
 }
@@ -67,6 +59,8 @@ pub async fn reset(engine: &Engine, client: &Client, token: &str, password: &str
                 if_epoch: Some(token.auth_epoch),
                 // The holder of the token reads mail to this address.
                 verified: true,
+                // Who reads the mail to the address before must know more than that from now on.
+                former: Some(FormerChange::Settle),
                 ..Change::default()
             };
             let account =
@@ -75,13 +69,14 @@ pub async fn reset(engine: &Engine, client: &Client, token: &str, password: &str
             engine.lockout.ask(Clear { name: NameKey(account.name_key) }).await?;
             engine.record_durably(client.note(Event::PasswordReset).for_account(Some(&account))).await;
             engine.post(Addressee::owner(&account), Kind::ResetDone).await?;
-            engine.device_cookie(&parse_name(&account.email)?)
+            devices::give(engine, client, &account).await
         })
         .await
 }
 
 /// Sets a new password with the old one. Every session ends, and the client gets a new one of the same kind: a copy of
-/// what it had before is worth nothing any more.
+/// what it had before is worth nothing any more. It also gets a device cookie: every known device is a stranger now, and
+/// the client has just proved to be the owner.
 pub async fn change(
     engine: &Engine,
     client: &Client,
@@ -104,7 +99,7 @@ pub async fn change(
             end_others_and_mailed(engine, id, Some(new)).await?;
             engine.record_durably(client.note(Event::PasswordChanged).for_account(Some(&account))).await;
             engine.post(Addressee::owner(&account), Kind::PasswordChanged).await?;
-            let device = Some(engine.device_cookie(&parse_name(&account.email)?)?);
+            let device = Some(devices::give(engine, client, &account).await?);
             Ok(Opened { account, grant, device })
         })
         .await

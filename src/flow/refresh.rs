@@ -184,7 +184,7 @@ async fn rotate_family(engine: &Engine, rotate: Rotate, charge: Charge) -> Resul
             Err(_) => return Ok(Sealed::new(None, 0)),
         };
         if is_seldom {
-            engine.refund(charge).await;
+            engine.refund(charge, family.id.to_bytes()).await;
         }
         engine.accounts.ask_sealed(ById { id: family.account }).await
     });

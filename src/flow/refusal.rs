@@ -19,6 +19,8 @@ pub enum Refusal {
     Throttled { wait: Duration },
     #[error("too many attempts for this account name")]
     Locked { until: Timestamp },
+    #[error("too many log-ins of this account name at once")]
+    TooManyAtOnce,
     #[error("unknown name or wrong password")]
     InvalidCredentials,
     #[error("the e-mail address is not verified")]
@@ -35,6 +37,10 @@ pub enum Refusal {
     EmailTaken,
     #[error("the e-mail address was changed in the last three days")]
     EmailChangedLately,
+    #[error("this account was sent too many links within the hour; wait, or use one of those")]
+    MailQuota,
+    #[error("the link needs a session of the account or its password too")]
+    ProofNeeded,
     #[error("no such refresh token")]
     InvalidRefreshToken,
     #[error("the refresh token was used before")]

@@ -14,7 +14,6 @@ use crate::engine::Engine;
 use crate::registry::throttle::actor::Reject;
 use crate::registry::throttle::class::Class;
 use crate::token::{Claims, Rejected};
-use crate::value::network::Network;
 
 impl Engine {
     /// Rejects a request of `client`: records the event of `note`, charges the network, and returns `refusal`. A network
@@ -72,8 +71,7 @@ impl Engine {
 
     /// Returns the refusal for a network that is over its limit of rejected requests.
     fn over_rejections(&self, client: &Client) -> Option<Refusal> {
-        let network = Network::of(client.address);
-        let refused = self.services.refusal_cache.find(Class::Rejected, network, self.clock.now());
+        let refused = self.services.refusal_cache.find(Class::Rejected, client.into(), self.clock.now());
         refused.map(|(throttled, _)| Refusal::Throttled { wait: throttled.wait })
     }
 }

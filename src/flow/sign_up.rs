@@ -2,6 +2,7 @@
 
 use super::admission::Outcome;
 use super::client::Client;
+use super::devices;
 use super::grant::Opened;
 use super::post::Addressee;
 use super::refusal::{FlowError, Refusal, parse_name};
@@ -10,7 +11,7 @@ use crate::engine::Engine;
 use crate::password::{Lane, Password, QueueKey};
 use crate::registry::account::{SignUp, SignedUp};
 use crate::registry::outbox::Kind;
-use crate::registry::reset::Purpose;
+use crate::registry::reset::{Cause, Purpose};
 use crate::registry::throttle::class::Class;
 use crate::value::id::AccountId;
 
@@ -55,12 +56,14 @@ pub async fn sign_up(
                 SignedUp::Created(account) if !engine.services.config.signup.verify_email => {
                     engine.record(client.note(Event::SignedUp).for_account(Some(&account)));
                     let grant = engine.open_family(&account, client).await?;
-                    let device = Some(engine.device_cookie(&account_name)?);
+                    let device = Some(devices::give(engine, client, &account).await?);
                     Ok(Done::LoggedIn(Box::new(Opened { account, grant, device })))
                 }
                 SignedUp::Created(account) => {
                     engine.record(client.note(Event::SignedUp).for_account(Some(&account)));
-                    engine.mail_token(Addressee::owner(&account), Purpose::Verify, Kind::Verify).await?;
+                    let cause = Cause::Stranger(engine.mailing_network(client));
+                    let to = Addressee::owner(&account);
+                    engine.mail_token(cause, to, Purpose::Verify, Kind::Verify).await?;
                     Ok(Done::Mailed)
                 }
                 SignedUp::Taken(_) if !engine.services.config.signup.verify_email => {
@@ -68,7 +71,8 @@ pub async fn sign_up(
                 }
                 SignedUp::Taken(account) => {
                     engine.record(client.note(Event::SignUpTaken).for_account(Some(&account)));
-                    engine.mail_holder(&account).await?;
+                    let cause = Cause::Stranger(engine.mailing_network(client));
+                    engine.mail_holder(cause, &account).await?;
                     Ok(Done::Mailed)
                 }
             }

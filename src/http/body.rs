@@ -23,7 +23,7 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use tokio::time::timeout;
 
-use super::connections::Serving;
+use super::connection::Serving;
 use super::json_body;
 use super::problem::Problem;
 use super::rejection::Rejection;

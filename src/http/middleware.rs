@@ -11,15 +11,16 @@ use actix_web::http::Method;
 use actix_web::http::header::{
     CACHE_CONTROL, CONTENT_SECURITY_POLICY, CROSS_ORIGIN_OPENER_POLICY, CROSS_ORIGIN_RESOURCE_POLICY,
     HeaderMap, HeaderName, HeaderValue, PERMISSIONS_POLICY, REFERRER_POLICY, STRICT_TRANSPORT_SECURITY,
-    UPGRADE, X_CONTENT_TYPE_OPTIONS,
+    UPGRADE, WWW_AUTHENTICATE, X_CONTENT_TYPE_OPTIONS,
 };
 use actix_web::middleware::Next;
 
 use super::body::{self, Early};
-use super::connections::{Connection, Serving};
+use super::connection::{Connection, Serving};
 use super::cors;
 use super::endpoint::Eng;
 use super::rejection::Rejection;
+use super::request::has_bearer;
 use super::request_id::RequestId;
 use super::response::write_rate_limit;
 use super::served::Served;
@@ -114,9 +115,14 @@ fn complete(mut response: ServiceResponse, engine: &Engine, id: &str) -> Service
     let Some(rejection) = error.and_then(|error| error.as_error::<Rejection>()) else { return response };
     let problem = rejection.problem(engine);
     let rate_limit = rejection.rate_limit;
+    let is_bad_token = rejection.is_unauthenticated() && has_bearer(response.request().headers());
     *response.response_mut().status_mut() = problem.status();
     let headers = response.headers_mut();
     problem.write_headers(headers);
+    if is_bad_token {
+        // RFC 6750 §3.1: tells a client to get a new token, where the bare scheme asks for one.
+        headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer error=\"invalid_token\""));
+    }
     if let Some(rate_limit) = rate_limit {
         write_rate_limit(headers, rate_limit);
     }

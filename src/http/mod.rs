@@ -3,12 +3,11 @@
 pub mod api;
 mod body;
 pub mod client_address;
-mod connections;
+mod connection;
 pub mod cookie;
 mod cors;
 pub mod csrf;
 mod endpoint;
-mod framework_refusal;
 mod header;
 mod json;
 mod json_body;
@@ -19,13 +18,11 @@ mod request;
 mod request_id;
 mod response;
 mod served;
-mod stream;
 
 use actix_web::web;
 
 pub use body::BODY_BYTES_MAX;
-pub use connections::Connections;
-pub use stream::GuardedStream;
+pub use connection::{Connections, GuardedStream};
 
 /// Adds all endpoints of the API.
 pub fn configure(config: &mut web::ServiceConfig) {

@@ -98,6 +98,11 @@ pub(super) fn credentials(request: &HttpRequest, engine: &Engine) -> Result<Cred
     }
 }
 
+/// Says whether a request presents a bearer token.
+pub(super) fn has_bearer(headers: &HeaderMap) -> bool {
+    matches!(bearer_token(headers), Ok(Some(_)))
+}
+
 /// Returns the bearer token of a request. One that is no text is returned as an empty one, which is never valid.
 fn bearer_token(headers: &HeaderMap) -> Result<Option<&str>, Refusal> {
     let mut values = headers.get_all(AUTHORIZATION);

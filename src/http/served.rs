@@ -6,7 +6,7 @@ use std::task::{Context, Poll};
 use actix_web::body::{BodySize, BoxBody, MessageBody};
 use actix_web::web::Bytes;
 
-use super::connections::Serving;
+use super::connection::Serving;
 
 /// The body of an answer. Its request is being served until the body is sent: an event stream that lasts for hours is.
 pub(super) struct Served {

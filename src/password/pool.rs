@@ -7,6 +7,7 @@
 //! that needs the lock, so no hashing thread touches the queue. A dispatcher at normal priority takes jobs out of the
 //! queue, hands them to the threads and answers the callers.
 
+use std::future::pending;
 use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{self, Receiver};
@@ -14,19 +15,19 @@ use std::sync::{Arc, OnceLock};
 use std::thread::{self, JoinHandle, Thread};
 use std::time::{Duration, Instant};
 
-use ipnet::IpNet;
 use tokio::sync::oneshot;
 
 use super::argon2id::{Choice, Implementation, SelfTestFailed};
 use super::cost::{Cost, EqualCost};
-use super::job::{QueueKey, Shed, Verified};
-use super::phc::{Phc, hash};
+use super::job::{QueueKey, Shed, Unverified, Verified};
+use super::lane::Lane;
+use super::phc::{Phc, decoy, hash};
 use super::policy::{Advice, Policy, Weakness};
 use super::queues::{Queue, Queues, Times};
-use super::schedule::{Full, Lane, Ticket};
+use super::schedule::{Full, Ticket};
 use super::stats::{LaneStats, Stats};
 use super::strength;
-use super::thread::{Answer, Finished, Measured, NewPassword, Work};
+use super::thread::{Against, Answer, Finished, Measured, NewPassword, Work};
 use super::threads::{HashThreads, ThreadSpec};
 use super::typed::Password;
 use crate::system::clock::Clock;
@@ -87,6 +88,8 @@ struct Shared {
     origin: Instant,
     /// Cost of new hashes.
     cost: Cost,
+    /// PHC string that no password matches.
+    decoy: String,
     /// Name of the implementation, for people.
     implementation: String,
     warnings: Vec<String>,
@@ -114,13 +117,22 @@ struct WithdrawOnDrop<'a> {
     ticket: Option<(Queue, Ticket)>,
 }
 
-impl Drop for WithdrawOnDrop<'_> {
-    fn drop(&mut self) {
-        let Some((queue, ticket)) = self.ticket.take() else { return };
+impl WithdrawOnDrop<'_> {
+    /// Removes the job, and returns whether it was still in the queue.
+    fn now(&mut self) -> bool {
+        let Some((queue, ticket)) = self.ticket.take() else { return false };
         let mut state = self.shared.state.lock();
-        if let Some(job) = state.queues.withdraw(queue, ticket) {
+        let job = state.queues.withdraw(queue, ticket);
+        if let Some(job) = &job {
             state.stats_of(queue, job.lane).abandoned += 1;
         }
+        job.is_some()
+    }
+}
+
+impl Drop for WithdrawOnDrop<'_> {
+    fn drop(&mut self) {
+        self.now();
     }
 }
 
@@ -152,7 +164,7 @@ impl HashPool {
     ) -> io::Result<Self> {
         let Options { threads, wait_budget, cost, implementation, machine } = options;
         let mut warnings = Vec::new();
-        let decoy = Phc::decoy(cost, random).map_err(io::Error::other)?;
+        let decoy = decoy(cost, random).map_err(io::Error::other)?;
         // At normal priority, and not before the first password that needs them. Nobody waits for this thread.
         thread::Builder::new().name(String::from("word-lists")).spawn(strength::load)?;
         let fitting = threads_in_memory(threads, cost, &mut warnings);
@@ -177,6 +189,7 @@ impl HashPool {
             random: Arc::clone(random),
             origin: clock.steady(),
             cost,
+            decoy: decoy.clone(),
             implementation: implementation.name(),
             warnings,
         });
@@ -186,7 +199,7 @@ impl HashPool {
         let spec = ThreadSpec {
             implementation,
             cost,
-            decoy,
+            decoy: Phc::parse(&decoy).map_err(io::Error::other)?,
             clock: clock.clone(),
             fail_stop: fail_stop.clone(),
             dispatcher: shared.dispatcher.get_or_init(|| dispatcher).clone(),
@@ -199,18 +212,18 @@ impl HashPool {
         Ok(Self { shared, owner })
     }
 
-    /// Says whether a job of `network` would be admitted now in at least one of `lanes`. Flows ask this before they
-    /// charge or write anything.
+    /// Says whether a job would be admitted now under at least one of `keys`. Flows ask this before they charge or write
+    /// anything.
     ///
     /// Errors: all lanes are full. It counts as a refusal of the last one.
-    pub fn has_room(&self, lanes: &[Lane], network: IpNet) -> Result<(), Shed> {
+    pub fn has_room(&self, keys: &[QueueKey]) -> Result<(), Shed> {
         let times = self.shared.times();
         let mut state = self.shared.state.lock();
         let mut refused = None;
-        for lane in lanes {
-            match state.queues.has_room(*lane, network, times) {
+        for key in keys {
+            match state.queues.has_room(*key, times) {
                 Ok(()) => return Ok(()),
-                Err(full) => refused = Some((*lane, full)),
+                Err(full) => refused = Some((key.lane, full)),
             }
         }
         let Some((lane, full)) = refused else { return Ok(()) };
@@ -229,9 +242,25 @@ impl HashPool {
         phc: Option<&str>,
         equal: Option<EqualCost>,
     ) -> Result<Verified, Shed> {
-        let text = phc.map(ToOwned::to_owned);
+        self.verify_unless(key, password, phc, equal, pending::<()>()).await.map_err(Unverified::into_shed)
+    }
+
+    /// Does what [`HashPool::verify`] does, unless `gone` ends before the work has begun.
+    ///
+    /// Security: work that has begun is finished whatever `gone` does, so that its caller can settle it.
+    pub async fn verify_unless(
+        &self,
+        key: QueueKey,
+        password: Password,
+        phc: Option<&str>,
+        equal: Option<EqualCost>,
+        gone: impl Future,
+    ) -> Result<Verified, Unverified> {
+        let against = phc
+            .map_or_else(|| Against::Decoy(self.shared.decoy.clone()), |phc| Against::Stored(phc.to_owned()));
         let equal = equal.unwrap_or(EqualCost::of(self.shared.cost));
-        self.submit(Queue::Hashes, key, |answer| Work::Verify(password, text, equal, answer)).await
+        let work = |answer| Work::Verify(password, against, equal, answer);
+        self.submit_unless(Queue::Hashes, key, work, gone).await
     }
 
     /// Returns the PHC string of a new password of `email`, if `policy` accepts it.
@@ -281,13 +310,33 @@ impl HashPool {
         key: QueueKey,
         work: impl FnOnce(Answer<T>) -> Work,
     ) -> Result<T, Shed> {
-        let (answer, result) = oneshot::channel();
+        self.submit_unless(queue, key, work, pending::<()>()).await.map_err(Unverified::into_shed)
+    }
+
+    /// Queues a job and waits for its result. If `gone` ends while it is in the queue, it is taken out again.
+    async fn submit_unless<T>(
+        &self,
+        queue: Queue,
+        key: QueueKey,
+        work: impl FnOnce(oneshot::Sender<Result<T, Shed>>) -> Work,
+        gone: impl Future,
+    ) -> Result<T, Unverified> {
+        let (answer, mut result) = oneshot::channel();
         let ticket = self.shared.admit(queue, key, work(answer))?;
         let mut withdraw = WithdrawOnDrop { shared: &self.shared, ticket: Some((queue, ticket)) };
-        let result = result.await;
+        let result = tokio::select! {
+            biased;
+            result = &mut result => result,
+            _ = gone => {
+                if withdraw.now() {
+                    return Err(Unverified::Withdrawn);
+                }
+                result.await
+            }
+        };
         withdraw.ticket = None;
         // A dropped sender means that argon2 refused the cost.
-        result.unwrap_or(Err(Shed::FOR_A_SECOND))
+        Ok(result.unwrap_or(Err(Shed::FOR_A_SECOND))?)
     }
 
     /// Returns figures for operators.
@@ -419,10 +468,10 @@ impl Shared {
 
     /// Queues a job, or refuses it.
     fn admit(&self, queue: Queue, key: QueueKey, work: Work) -> Result<Ticket, Shed> {
-        let QueueKey { lane, network } = key;
+        let lane = key.lane;
         let mut state = self.state.lock();
         let job = Job { queue, lane, work };
-        let admitted = state.queues.admit(queue, lane, network, job, self.times(), self.now());
+        let admitted = state.queues.admit(queue, key, job, self.times(), self.now());
         let admitted = admitted.map_err(|(full, _)| {
             state.stats_of(queue, lane).refused += 1;
             shed(full)

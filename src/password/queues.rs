@@ -8,9 +8,9 @@
 
 use std::time::Duration;
 
-use ipnet::IpNet;
-
-use super::schedule::{Admitted, Full, Lane, Scheduler, Ticket};
+use super::job::QueueKey;
+use super::lane::Lane;
+use super::schedule::{Admitted, Full, Scheduler, Ticket};
 
 /// The part of the threads' time for judgements while passwords wait to be hashed: one of so many.
 const CHECK_SHARE: u32 = 8;
@@ -85,17 +85,16 @@ impl<J> Queues<J> {
         }
     }
 
-    /// Says whether a password of `network` to be hashed would be admitted now.
-    pub fn has_room(&self, lane: Lane, network: IpNet, times: Times) -> Result<(), Full> {
-        self.hashes.has_room(lane, network, self.time(Queue::Hashes, times))
+    /// Says whether a password to be hashed would be admitted now.
+    pub fn has_room(&self, key: QueueKey, times: Times) -> Result<(), Full> {
+        self.hashes.has_room(key, self.time(Queue::Hashes, times))
     }
 
     /// Queues a job like [`Scheduler::admit`].
     pub fn admit(
         &mut self,
         queue: Queue,
-        lane: Lane,
-        network: IpNet,
+        key: QueueKey,
         job: J,
         times: Times,
         now: Duration,
@@ -110,8 +109,8 @@ impl<J> Queues<J> {
             *own = other.max(*own);
         }
         match queue {
-            Queue::Hashes => self.hashes.admit(lane, network, job, time, now),
-            Queue::Checks => self.checks.admit(lane, network, job, time, now),
+            Queue::Hashes => self.hashes.admit(key, job, time, now),
+            Queue::Checks => self.checks.admit(key, job, time, now),
         }
     }
 
@@ -157,13 +156,13 @@ mod tests {
     const TIMES: Times = Times { hash: Duration::from_millis(14), check: Duration::from_millis(1) };
     const BUDGET: Duration = Duration::from_secs(2);
 
-    fn network(number: u32) -> IpNet {
-        IpNet::new(std::net::Ipv4Addr::from(number << 8).into(), 24).unwrap()
+    fn key(network: u32) -> QueueKey {
+        let network = std::net::Ipv4Addr::from(network << 8);
+        QueueKey::new(Lane::Quiet, ipnet::IpNet::new(network.into(), 24).unwrap())
     }
 
     fn fill(queues: &mut Queues<u32>, queue: Queue, of: u32, jobs: u32) -> u32 {
-        let admit =
-            |_: &u32| queues.admit(queue, Lane::Quiet, network(of), of, TIMES, Duration::ZERO).is_ok();
+        let admit = |_: &u32| queues.admit(queue, key(of), of, TIMES, Duration::ZERO).is_ok();
         (0..jobs).filter(admit).count() as u32
     }
 
@@ -204,12 +203,11 @@ mod tests {
         let mut queues = Queues::new(2, BUDGET);
         // 2 s of two threads, of which an eighth is for judgements of 1 ms.
         assert_eq!(fill(&mut queues, Queue::Checks, 1, 10_000), 501);
-        assert!(queues.has_room(Lane::Quiet, network(1), TIMES).is_ok());
+        assert!(queues.has_room(key(1), TIMES).is_ok());
         // 2 s of two threads, of which seven eighths are for hashes of 14 ms.
         assert_eq!(fill(&mut queues, Queue::Hashes, 2, 10_000), 251);
         // Another network is judged all the same.
-        let admitted =
-            queues.admit(Queue::Checks, Lane::Quiet, network(3), 3, TIMES, Duration::ZERO).unwrap();
+        let admitted = queues.admit(Queue::Checks, key(3), 3, TIMES, Duration::ZERO).unwrap();
         assert_eq!(admitted.displaced, Some(1));
         assert_eq!(queues.withdraw(Queue::Checks, admitted.ticket), Some(3));
         let next = queues.next(TIMES, BUDGET * 2);

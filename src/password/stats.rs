@@ -23,6 +23,13 @@ pub struct LaneStats {
     pub waited: Duration,
 }
 
+impl LaneStats {
+    /// Returns the number of jobs that were not done because of overload: refused, displaced or expired.
+    pub const fn shed(&self) -> u64 {
+        self.refused + self.displaced + self.expired
+    }
+}
+
 /// Figures of the pool.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct Stats {
@@ -53,6 +60,6 @@ impl Stats {
 
     /// Returns the number of passwords that were shed instead of hashed since the start: refused, displaced or expired.
     pub fn shed(&self) -> u64 {
-        self.lanes.iter().map(|lane| lane.refused + lane.displaced + lane.expired).sum()
+        self.lanes.iter().map(LaneStats::shed).sum()
     }
 }

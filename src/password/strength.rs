@@ -13,7 +13,7 @@
 //! Source: zxcvbn 3.1.1 `matching/mod.rs` (`enumerate_l33t_replacements`) and `scoring.rs`, whose counters hold for
 //! walks of up to 27 keys.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 
 /// Characters of a password that are estimated at all.
 pub const ESTIMATED_CHARS: usize = 72;
@@ -89,10 +89,12 @@ fn estimate_piece(piece: &[char], words: &[&str]) -> Guessed {
 
 /// Asks the estimator.
 fn guess(text: &str, words: &[&str]) -> Guessed {
-    // No text of this length is known to make it panic. If one does, it counts as one that is not guessed: only the
-    // client that sent it has a weak password then.
-    let Ok(entropy) = catch_unwind(AssertUnwindSafe(|| zxcvbn::zxcvbn(text, words))) else {
-        return Guessed { guesses: u64::MAX, suggestions: Vec::new() };
+    let entropy = match catch_unwind(AssertUnwindSafe(|| zxcvbn::zxcvbn(text, words))) {
+        Ok(entropy) => entropy,
+        Err(panic) if cfg!(debug_assertions) => resume_unwind(panic),
+        // No text of this length is known to make it panic, and tests look for one. If there is one, it counts as one that
+        // is not guessed: a panic of a hashing thread would end the process.
+        Err(_) => return Guessed { guesses: u64::MAX, suggestions: Vec::new() },
     };
     let suggestions = entropy.feedback().map(|feedback| feedback.suggestions().to_vec()).unwrap_or_default();
     let plain = |suggestion: &zxcvbn::feedback::Suggestion| {
@@ -187,6 +189,69 @@ mod tests {
         assert_eq!(estimate("", &[]).score, 0);
         assert_eq!(estimate("zwxqkvbtrn1", &[]).score, 4);
         assert!(estimate("zwxqkvbtrn1", &["zwxqkvbtrn"]).score <= 1);
+    }
+
+    /// Texts of characters that make one matcher of the estimator or another work. In a debug build its panics are not
+    /// caught.
+    #[test]
+    fn no_text_makes_the_estimator_panic() {
+        use rand::rngs::ChaCha8Rng;
+        use rand::{RngExt, SeedableRng};
+        const PARTS: [&str; 44] = [
+            "4",
+            "@",
+            "8",
+            "(",
+            "{",
+            "[",
+            "<",
+            "3",
+            "6",
+            "9",
+            "1",
+            "!",
+            "|",
+            "0",
+            "$",
+            "5",
+            "+",
+            "7",
+            "%",
+            "2",
+            "a",
+            "A",
+            "z",
+            "qw",
+            "QW",
+            "as",
+            "56",
+            "852",
+            "love",
+            "password",
+            "drowssap",
+            "1991",
+            "1/1/91",
+            "2.2.2020",
+            "abc",
+            "zyx",
+            "aaa",
+            "\u{1f600}",
+            "\u{1d538}",
+            "\u{130}",
+            "\u{df}",
+            "\u{301}",
+            "\n",
+            "\u{3000}",
+        ];
+        let mut dice = ChaCha8Rng::seed_from_u64(27);
+        for _ in 0..3_000 {
+            let kinds: Vec<&str> =
+                (0..dice.random_range(1..6)).map(|_| PARTS[dice.random_range(0..PARTS.len())]).collect();
+            let text: String =
+                (0..dice.random_range(1..40)).map(|_| kinds[dice.random_range(0..kinds.len())]).collect();
+            let word: String = text.chars().take(PIECE_CHARS).collect::<String>().to_lowercase();
+            assert!(estimate(&text, &[&word]).score <= 4, "{text:?}");
+        }
     }
 
     #[test]

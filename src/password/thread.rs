@@ -28,14 +28,22 @@ pub(super) type Answer<T> = oneshot::Sender<Result<T, Shed>>;
 
 /// A password, what to do with it, and the channel for the result.
 pub(super) enum Work {
-    /// Check the password against a PHC string, at the cost that every check has.
-    Verify(Password, Option<String>, EqualCost, Answer<Verified>),
+    /// Check the password against a PHC string, or against the decoy, at the cost that every check has.
+    Verify(Password, Against, EqualCost, Answer<Verified>),
     /// Hash the password with this salt.
     Hash(Password, [u8; 16], Answer<String>),
     /// Judge a new password, and hash it with this salt if it is accepted.
     Accept(NewPassword, [u8; 16], Answer<Result<String, Vec<Weakness>>>),
     /// Judge a new password, and return advice.
     Advise(NewPassword, Answer<Advice>),
+}
+
+/// What a password is checked against.
+pub(super) enum Against {
+    /// The PHC string of an account.
+    Stored(String),
+    /// The PHC string of the decoy. It is copied and read like a stored one, so that both take the same time.
+    Decoy(String),
 }
 
 /// A password that is to be set, and what it is judged by.
@@ -217,8 +225,8 @@ impl Hasher {
     /// Does a job. Returns its outcome, and the KiB of memory that were filled in all passes.
     fn perform(&mut self, work: Work) -> (Outcome, u64) {
         match work {
-            Work::Verify(password, text, equal, answer) => {
-                let (verified, filled_kib) = self.verify(&password, text.as_deref(), equal);
+            Work::Verify(password, against, equal, answer) => {
+                let (verified, filled_kib) = self.verify(&password, &against, equal);
                 (Outcome::Verified(verified, answer), filled_kib)
             }
             Work::Hash(password, salt, answer) => {
@@ -240,21 +248,25 @@ impl Hasher {
         hash(password.as_bytes(), self.cost, salt, &mut self.implementation).ok()
     }
 
-    /// Checks `password` against the PHC string `text`. Returns the result, and the KiB that were filled.
+    /// Checks `password`. Returns the result, and the KiB that were filled.
     ///
-    /// Security: without a string, or with one that cannot be used, the password is checked against the decoy and never
-    /// matches. Every check takes the work of the dearest stored hash, and both forms of a password that has two are
+    /// Security: a string that cannot be used matches nothing, and is replaced by the decoy. Every check takes the work of the dearest stored hash, and both forms of a password that has two are
     /// tried even if the first matches.
-    fn verify(&mut self, password: &Password, text: Option<&str>, equal: EqualCost) -> (Verified, u64) {
-        let stored = text.and_then(|text| Phc::parse(text).ok());
-        let is_decoy = stored.is_none();
-        let phc = stored.unwrap_or_else(|| self.decoy.with_cost(equal.decoy));
+    fn verify(&mut self, password: &Password, against: &Against, equal: EqualCost) -> (Verified, u64) {
+        let (is_stored, text) = match against {
+            Against::Stored(text) => (true, text),
+            Against::Decoy(text) => (false, text),
+        };
+        let read = Phc::parse(text);
+        let is_decoy = !is_stored || read.is_err();
+        let phc = read.unwrap_or_else(|_| self.decoy.clone());
+        let phc = if is_decoy { phc.with_cost(equal.decoy) } else { phc };
         let mut filled_kib = 0;
         let mut try_form = |form: &[u8]| {
             let matches = phc.matches(form, &mut self.implementation).unwrap_or(false);
             filled_kib += phc.cost().work();
             if let Some(missing) = phc.cost().missing_to(equal.dearest) {
-                let _ = self.decoy.with_cost(missing).matches(form, &mut self.implementation);
+                let _ = self.decoy.clone().with_cost(missing).matches(form, &mut self.implementation);
                 filled_kib += missing.work();
             }
             matches && !is_decoy

@@ -264,6 +264,7 @@ impl HashThreads {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::password::phc::decoy;
     use crate::system::clock::Timestamp;
     use crate::system::random::Random;
 
@@ -321,7 +322,7 @@ mod tests {
         let spec = ThreadSpec {
             implementation: Implementation::reference(),
             cost: Cost { memory_kib: 64, passes: 1, lanes: 1 },
-            decoy: Phc::decoy(Cost::SAFE, &Random::seeded(1)).unwrap(),
+            decoy: Phc::parse(&decoy(Cost::SAFE, &Random::seeded(1)).unwrap()).unwrap(),
             clock: clock.clone(),
             fail_stop: FailStop::new(|why| panic!("{why}")),
             dispatcher: thread::current(),

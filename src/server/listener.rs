@@ -65,8 +65,8 @@ pub(super) fn serve(
         fn_service(move |stream: TcpStream| {
             let guarded = GuardedStream::open(stream, &connections, &engine);
             let with_peer = guarded.map(|guarded| {
-                let peer = guarded.peer_addr();
-                (guarded, peer)
+                let peer = guarded.peer();
+                (guarded, Some(peer))
             });
             std::future::ready(with_peer.map_err(DispatchError::Io))
         })

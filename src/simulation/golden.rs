@@ -114,7 +114,14 @@ fn limits() -> Limits {
             remember_idle: 24 * HOUR,
             remember_absolute: 720 * HOUR,
         },
-        reset: reset::Limits { reset: HOUR, verify: 24 * HOUR, mails_per_hour: 3 },
+        reset: reset::Limits {
+            reset: HOUR,
+            verify: 24 * HOUR,
+            invitation: 168 * HOUR,
+            mails_per_hour: 3,
+            mails_per_network: 10,
+            mails_per_domain: 1000,
+        },
     }
 }
 

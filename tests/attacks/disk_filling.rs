@@ -260,3 +260,99 @@ async fn forged_origins_are_charged_and_the_own_page_goes_on() {
     let request = server.request(reqwest::Method::POST, "/v1/login").header("origin", ORIGIN);
     assert_eq!(send(request.json(&body)).await.status, 200);
 }
+
+/// The limits of a network as they are by default, which other tests set high.
+const DEFAULT_LIMITS: [(&str, &str); 18] = [
+    ("throttle.login.burst", "20"),
+    ("throttle.login.per_minute", "20"),
+    ("throttle.signup.burst", "10"),
+    ("throttle.signup.per_minute", "10"),
+    ("throttle.refresh.burst", "120"),
+    ("throttle.refresh.per_minute", "240"),
+    ("throttle.forgot.burst", "10"),
+    ("throttle.forgot.per_minute", "10"),
+    ("throttle.reset.burst", "20"),
+    ("throttle.reset.per_minute", "20"),
+    ("throttle.verify.burst", "20"),
+    ("throttle.verify.per_minute", "20"),
+    ("throttle.unlock.burst", "20"),
+    ("throttle.unlock.per_minute", "20"),
+    ("throttle.check.burst", "20"),
+    ("throttle.check.per_minute", "20"),
+    ("throttle.rejected.burst", "120"),
+    ("throttle.rejected.per_minute", "240"),
+];
+
+/// Every store that the page of the log of security events lists: how much of it I can cause to be written.
+#[derive(Debug)]
+struct Stores {
+    /// Bytes of the log of security events.
+    events: u64,
+    /// Bytes of journal entries.
+    journal: u64,
+    /// Mails that left, or wait in the outbox.
+    mails: usize,
+}
+
+impl Stores {
+    async fn of(server: &TestServer, access: &str) -> Self {
+        let metrics = server.get_as("/metrics", access).await;
+        let text = String::from_utf8(metrics.bytes).unwrap();
+        let figure = |name: &str| {
+            let line = text.lines().find_map(|line| line.strip_prefix(&format!("portcullis_{name} ")));
+            line.unwrap().parse::<u64>().unwrap()
+        };
+        let events = std::fs::read_dir(server.data_dir().join("audit")).unwrap();
+        let events = events.map(|entry| entry.unwrap().metadata().unwrap().len()).sum();
+        let mails = server.mails.lock().len() + figure("mail_waiting") as usize;
+        Self { events, journal: figure("journal_body_bytes"), mails }
+    }
+}
+
+/// Every endpoint that asks for no credential, with a body that goes as far as a stranger gets.
+fn endpoints(number: usize) -> Vec<(&'static str, serde_json::Value)> {
+    let email = format!("someone-{number}@test.org");
+    let password = format!("{PASSWORD} {number}");
+    vec![
+        ("/v1/login", json!({"email": "ada@test.org", "password": password})),
+        ("/v1/login", json!({"email": email, "password": password})),
+        ("/v1/login", json!({"email": email, "password": password, "mode": "cookie"})),
+        ("/v1/signup", json!({"email": email, "password": password})),
+        ("/v1/signup", json!({"email": "ada@test.org", "password": password})),
+        ("/v1/email/verify", json!({"token": "pcm_garbage"})),
+        ("/v1/email/verify/resend", json!({"email": "ada@test.org"})),
+        ("/v1/email/confirm", json!({"token": "pcm_garbage", "email": "ada@test.org"})),
+        ("/v1/email/undo", json!({"token": "pcm_garbage", "email": "ada@test.org"})),
+        ("/v1/refresh", json!({"refresh_token": "pcr_garbage"})),
+        ("/v1/logout", json!({"refresh_token": "pcr_garbage"})),
+        ("/v1/password/forgot", json!({"email": "ada@test.org"})),
+        ("/v1/password/forgot", json!({"email": email})),
+        ("/v1/password/reset", json!({"token": "pcm_garbage", "new_password": password})),
+        ("/v1/password/check", json!({"password": password})),
+        ("/v1/unlock", json!({"token": "pcm_garbage"})),
+        ("/v1/nowhere", json!({})),
+    ]
+}
+
+#[tokio::test]
+async fn all_endpoints_together_write_within_the_bounds_of_one_network() {
+    let server = TestServer::with(&DEFAULT_LIMITS);
+    let access = server.operator_account("metrics@test.org", &["metrics"]).await;
+    server.account("ada@test.org").await;
+    let before = Stores::of(&server, &access).await;
+    for number in 0..60 {
+        for (path, body) in endpoints(number) {
+            server.post(path, body).await;
+        }
+        server.get_as("/v1/me", "garbage").await;
+        server.get_with_cookie("/v1/me", "portcullis_session=pcs_garbage").await;
+    }
+    // The log is written within a moment.
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    let after = Stores::of(&server, &access).await;
+    // A thousand requests, of which the limits of the network admit 100 that write. Each of these makes a few entries.
+    let (events, journal) = (after.events - before.events, after.journal - before.journal);
+    assert!(events <= 20_000, "{events} bytes of security events");
+    assert!(journal <= 150_000, "{journal} bytes of journal entries");
+    assert!(after.mails - before.mails <= 30, "{} mails", after.mails - before.mails);
+}

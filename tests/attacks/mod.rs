@@ -1,5 +1,6 @@
 //! One file per attack, written as the attacker.
 
+mod address_change;
 mod connection_hogging;
 mod cookie_tossing;
 mod costly_passwords;
@@ -12,10 +13,14 @@ mod gate;
 mod guessing;
 mod hang_ups;
 mod kept_verdicts;
+mod known_devices;
 mod known_passwords;
+mod lane_for_sale;
 mod lockout_evasion;
 mod lockout_model;
+mod mail_quota;
 mod offline_tokens;
+mod parallel_log_ins;
 mod raw_http;
 mod repeated_headers;
 mod reset_abuse;

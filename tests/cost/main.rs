@@ -51,7 +51,7 @@ struct Bounds {
 
 const fn bounds() -> Bounds {
     Bounds {
-        loops: Duration::from_millis(5 * SLOWER as u64),
+        loops: Duration::from_millis(10 * SLOWER as u64),
         cpu: Duration::from_millis(25 * SLOWER as u64),
         memory: 1 << 20,
         written: 4096,

@@ -8,9 +8,11 @@ use std::sync::Arc;
 use portcullis::config::{Config, Reader};
 use portcullis::engine::Engine;
 use portcullis::flow::admin::{self, Admin, New};
+use portcullis::flow::authenticate::{self, Identity};
 use portcullis::flow::client::Client;
+use portcullis::flow::grant::Grant;
 use portcullis::flow::log_in::Mode;
-use portcullis::flow::{log_in, mailed, password, sign_up};
+use portcullis::flow::{email, log_in, mailed, password, sign_up};
 use portcullis::mail::transport::Transport;
 use portcullis::registry::account::Status;
 use portcullis::registry::refresh::Audience;
@@ -203,6 +205,32 @@ impl World {
         .result
         .ok()
         .unwrap();
+    }
+
+    /// Makes an account whose owner asks for an address that is taken or free, and another that holds the taken one.
+    /// Returns the session of the asker.
+    #[allow(dead_code, reason = "the bench does not ask")]
+    pub async fn identity(&self, pair: Pair, n: usize, is_taken: bool) -> Arc<Identity> {
+        let engine = &*self.engine;
+        let asker = address(pair, is_taken, n);
+        let held = address(Pair::SignUp, true, n);
+        for email in [&asker, &held] {
+            let new = New { email, password: Some(PASSWORD), verified: true, ..New::default() };
+            // The second round finds the holders in their places.
+            let _ = admin::create(engine, &Admin::operator(), new).await;
+        }
+        let mode = Mode::Token { audience: Audience::App };
+        let opened = log_in::log_in(&self.engine, &client(n), &asker, PASSWORD, mode, None).await;
+        let Ok(opened) = opened.result else { panic!("{asker} cannot log in") };
+        let Grant::Tokens { access, .. } = opened.grant else { panic!("no tokens") };
+        authenticate::bearer(engine, &access, None).await.unwrap()
+    }
+
+    /// Asks to move the account of `identity` to an address.
+    #[allow(dead_code, reason = "the bench does not ask")]
+    pub async fn ask_for_address(&self, identity: &Identity, n: usize, is_taken: bool) {
+        let new = address(Pair::SignUp, is_taken, n);
+        email::ask(&self.engine, &client(n), identity, PASSWORD, &new).await.result.unwrap();
     }
 
     pub fn stop(mut self) {

@@ -146,6 +146,7 @@ fn config(dir: &Path, settings: &[(String, String)]) -> Config {
         // A test that moves the clock while a hash is measured makes the hash seem that slow.
         ("password.wait_budget_ms", "600000"),
         ("throttle.cells", "10000"),
+        ("reset.mails_per_network", "100000"),
         ("journal.segment_bytes", "4194304"),
         ("mail.console", "false"),
     ];

@@ -80,7 +80,7 @@ fn one_network_has_five_lines_a_minute_and_a_sum() {
     assert_eq!(flood.sums.len(), 1);
     assert_eq!(flood.sums[0].folded, 99_995);
     assert_eq!(flood.sums[0].network, network(1).to_net().to_string());
-    let flood = Flood::of(100_000, Duration::from_secs(600), |_| stranger(Event::TokenRejected, 1));
+    let flood = Flood::of(100_000, Duration::from_mins(10), |_| stranger(Event::TokenRejected, 1));
     assert_eq!((flood.lines, flood.sums.len()), (50, 10));
 }
 

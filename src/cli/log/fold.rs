@@ -1,8 +1,8 @@
 //! Sums up warnings and errors of one kind, so that a fault which every request meets does not fill the disk.
 //!
 //! A kind is the place in the code that makes the line. Their number is bounded by the code. The first lines of a
-//! minute are written; then one line tells how many more there were. Lines of other crates are summed up at every
-//! level: a stranger may be able to cause them.
+//! minute are written; then one line tells how many more there were. Lines of other crates are summed up from `info` on:
+//! a stranger may be able to cause them.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -54,7 +54,9 @@ impl LogFold {
     /// Says whether a line of this kind is written. Otherwise it is counted.
     fn admits(&self, kind: &'static Metadata<'static>) -> bool {
         let is_own = kind.target().starts_with("portcullis");
-        if UNBOUNDED.contains(&kind.target()) || (is_own && *kind.level() > Level::WARN) {
+        let bounded = if is_own { Level::WARN } else { Level::INFO };
+        // Finer levels are for whoever asks for them, and then all lines are wanted.
+        if UNBOUNDED.contains(&kind.target()) || *kind.level() > bounded {
             return true;
         }
         let now = self.clock.steady();

@@ -16,7 +16,10 @@ pub(in crate::config) const KEYS: &[Key] = &[
         "",
         "Origin that browsers see, such as https://login.example.org. Default: http:// and the listen address.",
     ),
-    list("http.trusted_proxies", "Networks of proxies whose forwarding header is believed."),
+    list(
+        "http.trusted_proxies",
+        "Networks of proxies whose forwarding header is believed. One may hold any number of connections, others a sixteenth.",
+    ),
     choice(
         "http.forwarded_header",
         "\"x-forwarded-for\"",
@@ -39,7 +42,7 @@ pub struct Http {
     pub listen: SocketAddr,
     /// The origin that browsers see.
     pub public_origin: Origin,
-    /// Networks of proxies whose forwarding header is believed.
+    /// Networks of proxies whose forwarding header is believed, and whose connections are not bounded.
     pub trusted_proxies: Vec<IpNet>,
     /// The header that these proxies write.
     pub forwarded_header: ForwardedHeader,

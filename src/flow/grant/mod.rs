@@ -8,13 +8,11 @@ use crate::flow::client::Client;
 use crate::flow::refusal::FlowError;
 use crate::journal::append::handle::Sealed;
 use crate::registry::account::AccountV2;
-use crate::registry::lockout::device;
 use crate::registry::refresh::{self, Audience, FamilyV2, OpenFamily, OpenedFamily};
 use crate::registry::session::{self, OpenSession, OpenedSession, SessionV2};
 use crate::system::clock::Timestamp;
 use crate::token::Claims;
 use crate::token::opaque::{OpaqueToken, Secret, TokenKind};
-use crate::value::account_name::AccountName;
 use crate::value::id::{FamilyId, SessionId};
 
 /// A credential for a client, and what the answer says of its account.
@@ -187,11 +185,5 @@ impl Engine {
             self.make_room(account.account_id(), session.id, families + open, client).await
         });
         Ok(has_room.await?.map(|((_, opened), ())| Issued::Session(opened.session, secret)))
-    }
-
-    /// Returns a device cookie for a client that has just proved that it owns the account `name`.
-    pub(crate) fn device_cookie(&self, name: &AccountName) -> Result<String, FlowError> {
-        let key = name.key(&self.services.keys.directory);
-        Ok(device::issue(&self.services.keys.device, key, self.services.random.bytes()?))
     }
 }

@@ -1,16 +1,18 @@
 //! `/v1/email/…`: proof of an e-mail address, and its change.
 
-use actix_web::{HttpResponse, web};
+use actix_web::{FromRequest, HttpRequest, HttpResponse, web};
 use serde::Deserialize;
 use serde_json::json;
 
 use super::shared_body::{Email, Token};
 use crate::flow::client::Client;
+use crate::flow::email::{Confirmed, Link, Proof};
 use crate::flow::{email, mailed};
 use crate::http::body::Body;
 use crate::http::endpoint::{Eng, resource};
 use crate::http::rejection::Rejection;
-use crate::http::request::SignedIn;
+use crate::http::request::{Credentials, SignedIn, credentials, device_tokens};
+use crate::http::response::{renewed_response, set_device};
 use crate::registry::throttle::class::Class;
 
 pub(super) fn configure(config: &mut web::ServiceConfig) {
@@ -53,24 +55,52 @@ async fn post_change(
         .respond(|()| HttpResponse::Accepted().json(json!({"status": "confirmation_sent"})))
 }
 
-/// A token that is good for one e-mail address only.
+/// A token that is good for one e-mail address only, and a password that may be needed with it.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct BoundToken {
     token: String,
     email: String,
+    password: Option<String>,
 }
 
-async fn post_confirm(engine: Eng, client: Client, body: Body) -> Result<HttpResponse, Rejection> {
+impl BoundToken {
+    fn link(&self) -> Link<'_> {
+        Link { token: &self.token, email: &self.email }
+    }
+}
+
+async fn post_confirm(
+    request: HttpRequest,
+    engine: Eng,
+    client: Client,
+    body: Body,
+) -> Result<HttpResponse, Rejection> {
     let read: BoundToken = body.json_charged(&engine, &client, Class::Verify).await?;
-    email::confirm(&engine, &client, &read.token, &read.email)
-        .await
-        .respond(|()| HttpResponse::NoContent().finish())
+    let identity;
+    let mut devices = device_tokens(&request, &engine)?;
+    let devices = [devices.next(), devices.next()];
+    let proof = match &read.password {
+        Some(password) => Proof::Password { password, devices },
+        None if matches!(credentials(&request, &engine)?, Credentials::None) => Proof::None,
+        None => {
+            identity = SignedIn::extract(&request).await?;
+            Proof::Session(&identity)
+        }
+    };
+    email::confirm(&engine, &client, read.link(), proof).await.respond(|confirmed| match confirmed {
+        Confirmed::Renewed(opened) => renewed_response(&engine, &opened),
+        Confirmed::Changed { device } => {
+            let mut response = HttpResponse::NoContent();
+            set_device(&engine, &mut response, &device);
+            response.finish()
+        }
+    })
 }
 
 async fn post_undo(engine: Eng, client: Client, body: Body) -> Result<HttpResponse, Rejection> {
     let read: BoundToken = body.json_charged(&engine, &client, Class::Reset).await?;
-    email::undo(&engine, &client, &read.token, &read.email)
+    email::undo(&engine, &client, read.link(), read.password.as_deref())
         .await
         .respond(|()| HttpResponse::NoContent().finish())
 }

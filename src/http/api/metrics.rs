@@ -1,5 +1,7 @@
 //! `/metrics`: figures for operators. `README.md` beside this file explains each of them.
 
+use std::sync::atomic::Ordering;
+
 use actix_web::http::header::CONTENT_TYPE;
 use actix_web::{HttpResponse, web};
 use prometheus_client::encoding::text::encode;
@@ -90,6 +92,13 @@ async fn metrics(engine: &Engine) -> String {
     gauge("hash_running_jobs", "Passwords that are being checked", pool.running as u64);
     gauge("hash_shed_jobs", "Passwords refused since the start because the queue was full", pool.shed());
     gauge("hash_time_microseconds", "Duration of one hash", pool.hash_time.as_micros() as u64);
+    gauge("check_queue_jobs", "New passwords that wait to be judged", pool.checks.queued as u64);
+    gauge(
+        "check_shed_jobs",
+        "New passwords not judged since the start because the queue was full",
+        pool.checks.shed(),
+    );
+    gauge("check_time_microseconds", "Duration of one judgement", pool.check_time.as_micros() as u64);
     for (lane, stats) in Lane::ALL.into_iter().zip(pool.lanes) {
         let mut of_lane = |what: &str, help: &str, value: u64| {
             gauge(&format!("hash_lane_{}_{what}", lane.name()), help, value);
@@ -118,6 +127,8 @@ async fn metrics(engine: &Engine) -> String {
         "1 while ordinary events are only counted, since space is low",
         u64::from(engine.services.audit.log.is_low()),
     );
+    let dropped = engine.services.dropped_mails.load(Ordering::Relaxed);
+    gauge("mail_dropped", "Mails dropped since the start because their links had died", dropped);
     let (failing, lost) = engine.services.audit.log.trouble();
     gauge("audit_failing", "1 while the log of security events cannot be written", u64::from(failing));
     gauge("audit_lost", "Events that are not in the log of security events", lost);

@@ -1,6 +1,7 @@
 #![doc = include_str!("README.md")]
 
 mod admin;
+mod devices;
 mod email;
 mod introspect;
 mod log_in;
@@ -27,6 +28,7 @@ pub(super) fn configure(config: &mut web::ServiceConfig) {
     reauthenticate::configure(config);
     log_out::configure(config);
     session::configure(config);
+    devices::configure(config);
     me::configure(config);
     password::configure(config);
     email::configure(config);

@@ -1,5 +1,7 @@
 //! The one table that gives every refusal and fault its status, code and text.
 
+use std::time::Duration;
+
 use super::{FieldError, Problem};
 use crate::engine::{Engine, Fault};
 use crate::flow::refusal::{FlowError, Refusal};
@@ -30,6 +32,12 @@ fn refused(refusal: &Refusal, engine: &Engine) -> Problem {
             "Too many wrong passwords for this account; wait, or use a device that has logged in before.",
         )
         .with_retry_after(until.since(engine.clock.now())),
+        Refusal::TooManyAtOnce => Problem::new(
+            429,
+            "too_many_at_once",
+            "Too many log-ins to this account are being checked at once; try again in a second.",
+        )
+        .with_retry_after(Duration::from_secs(1)),
         Refusal::InvalidCredentials => {
             Problem::new(401, "invalid_credentials", "E-mail address or password is wrong.").with_challenge()
         }
@@ -67,6 +75,17 @@ fn refused(refusal: &Refusal, engine: &Engine) -> Problem {
             "email_changed_lately",
             "The e-mail address was changed in the last three days, and that can still be undone; try again later.",
         ),
+        Refusal::MailQuota => Problem::new(
+            409,
+            "mail_quota",
+            "This account was sent too many links within the hour; wait, or let its owner use one of those.",
+        ),
+        Refusal::ProofNeeded => Problem::new(
+            401,
+            "proof_needed",
+            "The link is not enough: log in to its account, or send `password` with it.",
+        )
+        .with_challenge(),
         Refusal::InvalidRefreshToken => {
             Problem::new(401, "invalid_refresh_token", "The refresh token is not valid; log in again.")
                 .with_challenge()

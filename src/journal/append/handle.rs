@@ -98,6 +98,14 @@ impl<T> Sealed<T> {
     }
 }
 
+impl<T> Sealed<Option<T>> {
+    /// Returns the sealed value, if there is one. What led to none is forgotten, so nothing may be answered for it.
+    pub fn transpose(self) -> Option<Sealed<T>> {
+        let seq = self.seq;
+        self.value.map(|value| Sealed { value, seq })
+    }
+}
+
 /// Figures for operators.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct Stats {

@@ -10,7 +10,7 @@ fn pool(threads: usize, cost: Cost, budget_ms: u64) -> HashPool {
 }
 
 fn key(lane: Lane) -> QueueKey {
-    QueueKey { lane, network: "192.0.2.0/24".parse().unwrap() }
+    QueueKey::new(lane, "192.0.2.0/24".parse().unwrap())
 }
 
 const CHEAP: Cost = Cost { memory_kib: 64, passes: 1, lanes: 1 };
@@ -43,6 +43,28 @@ async fn many_passwords_are_checked_at_once_and_each_against_its_own() {
     let broken =
         pool.verify(key(QUIET), Password::for_login("password"), Some("garbage"), None).await.unwrap();
     assert_eq!(broken, Verified { matches: false, needs_rehash: true });
+}
+
+#[tokio::test]
+async fn a_client_that_is_gone_withdraws_a_job_that_waits_and_not_one_that_runs() {
+    let pool = pool(1, SLOW, 60_000);
+    let verify = |gone| {
+        let password = Password::for_login("a password");
+        pool.verify_unless(key(QUIET), password, None, None, gone)
+    };
+    let (waits, gone) = oneshot::channel::<()>();
+    let mut running = Box::pin(verify(gone));
+    assert!(poll_once(&mut running).is_none());
+    while pool.stats().running == 0 {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    let (other_waits, other_gone) = oneshot::channel::<()>();
+    let mut waiting = Box::pin(verify(other_gone));
+    assert!(poll_once(&mut waiting).is_none());
+    drop((waits, other_waits));
+    assert_eq!(waiting.await, Err(Unverified::Withdrawn));
+    assert_eq!(running.await, Ok(Verified { matches: false, needs_rehash: false }));
+    assert_eq!(pool.stats().queued(), 0);
 }
 
 #[tokio::test]

@@ -26,4 +26,4 @@ pub mod state;
 pub mod stored_costs;
 
 pub use record::{AccountV2, Status};
-pub use state::{ADMIN, Accounts, Change, Refusal, SignUp, SignedUp};
+pub use state::{ADMIN, Accounts, Change, FormerChange, Refusal, SignUp, SignedUp};

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::record::{AccountV2, Status};
+use super::record::{AccountV2, FormerAddressV1, Status};
 use super::stored_costs::StoredCosts;
 use crate::registry::Revocation;
 use crate::registry::buckets::Buckets;
@@ -72,6 +72,27 @@ pub struct Change {
     pub email: Option<(Box<str>, NameKey)>,
     /// Remove the password, so that it must be set by mail. Raises the epoch.
     pub clear_phc: bool,
+    /// Raise the device epoch, which makes every known device a stranger. Whatever raises the epoch, but for the status,
+    /// does that too.
+    pub end_devices: bool,
+    /// Switch the mail about a log-in from a new device off or on.
+    pub mutes_new_device: Option<bool>,
+    /// What becomes of the memory of the address before.
+    pub former: Option<FormerChange>,
+}
+
+/// What a change does to the memory of the address that the account had before.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum FormerChange {
+    /// The present address becomes the former one: the change can be undone until a time, in milliseconds since 1970.
+    Keep {
+        /// When it can be undone no longer.
+        undo_end_ms: u64,
+    },
+    /// A password was set by a mail to the present address, so that undoing the change takes the former password too.
+    Settle,
+    /// The change was undone.
+    Forget,
 }
 
 /// Changes the account `id`.
@@ -221,8 +242,24 @@ impl Accounts {
         {
             next.auth_epoch += 1;
         }
+        if change.phc.is_some() || change.clear_phc || change.raise_epoch || change.end_devices {
+            next.device_epoch = next.device_epoch.wrapping_add(1);
+        }
+        next.mutes_new_device = change.mutes_new_device.unwrap_or(next.mutes_new_device);
         next.email_verified |= change.verified;
         next.status = change.status.unwrap_or(next.status);
+        next.former = match change.former {
+            Some(FormerChange::Keep { undo_end_ms }) => {
+                let phc = account.phc.clone();
+                Some(Box::new(FormerAddressV1 { phc, undo_end_ms, is_settled: false }))
+            }
+            Some(FormerChange::Settle) => next.former.map(|mut former| {
+                former.is_settled = true;
+                former
+            }),
+            Some(FormerChange::Forget) => None,
+            None => next.former,
+        };
         if let Some((email, key)) = change.email {
             next.email = email;
             next.name_key = key.0;
@@ -486,6 +523,30 @@ mod tests {
     }
 
     #[test]
+    fn the_former_password_is_remembered_until_the_change_is_undone() {
+        let mut accounts = Accounts::default();
+        let created = accounts.sign_up(sign_up(1, true), NOW);
+        put(&mut accounts, created);
+        let id = sign_up(1, true).id;
+        let former = |change: FormerChange| Change { former: Some(change), ..Change::default() };
+        let keep = Change { raise_epoch: true, ..former(FormerChange::Keep { undo_end_ms: 7 }) };
+        let reset = Change { phc: Some("new".into()), ..former(FormerChange::Settle) };
+        for (change, expected) in [
+            (former(FormerChange::Settle), None),
+            (keep, Some(("old", false))),
+            (Change { name: Some("Ada".into()), ..Change::default() }, Some(("old", false))),
+            (reset, Some(("old", true))),
+            (former(FormerChange::Forget), None),
+        ] {
+            let changed = accounts.alter(Alter { id, change });
+            let account = put(&mut accounts, changed).unwrap();
+            let kept =
+                account.former.as_ref().map(|former| (former.phc.as_deref().unwrap(), former.is_settled));
+            assert_eq!(kept, expected);
+        }
+    }
+
+    #[test]
     fn only_passwords_addresses_and_status_raise_the_epoch() {
         let mut accounts = Accounts::default();
         let created = accounts.sign_up(sign_up(1, true), NOW);
@@ -505,12 +566,17 @@ mod tests {
                 },
                 1,
             ),
+            (Change { end_devices: true, ..Change::default() }, 0),
+            (Change { mutes_new_device: Some(true), ..Change::default() }, 0),
         ] {
             let before = accounts.get(id).unwrap().auth_epoch;
             let changed = accounts.alter(Alter { id, change: change.clone() });
             assert_eq!(put(&mut accounts, changed).unwrap().auth_epoch, before + raised, "{change:?}");
         }
         assert_eq!(accounts.get(id).unwrap().roles, ["a".into(), "b".into()]);
+        // A password, the word of an owner and a log-out everywhere, and neither roles nor the status.
+        assert_eq!(accounts.get(id).unwrap().device_epoch, 3);
+        assert!(accounts.get(id).unwrap().mutes_new_device);
         let stale = accounts.rehash(Rehash { id, checked: "old".into(), phc: "newer".into() });
         put(&mut accounts, stale);
         assert_eq!(accounts.get(id).unwrap().phc.as_deref(), Some("new"));

@@ -8,10 +8,11 @@ use serde_json::{Value, json};
 use crate::journal::format::codec::{CodecError, decode};
 use crate::password::phc::Phc;
 use crate::registry::account::AccountV2;
-use crate::registry::lockout::CountV1;
-use crate::registry::outbox::MailV1;
+use crate::registry::lockout::CountV2;
+use crate::registry::lockout::record::DeviceV2;
+use crate::registry::outbox::MailV2;
 use crate::registry::refresh::FamilyV2;
-use crate::registry::reset::MailedV1;
+use crate::registry::reset::MailedV2;
 use crate::registry::session::SessionV2;
 use crate::system::clock::Timestamp;
 use crate::value::account_name::masked;
@@ -48,16 +49,28 @@ pub(super) fn account(value: &[u8]) -> Result<Value, CodecError> {
 }
 
 pub(super) fn count(value: &[u8]) -> Result<Value, CodecError> {
-    let count: CountV1 = decode(value)?;
-    let devices: Vec<_> = count.devices.iter().map(|device| device.failures).collect();
+    let count: CountV2 = decode(value)?;
+    let device = |device: &DeviceV2| {
+        json!({
+            "family": device.family,
+            "used": time(u64::from(device.used_secs) * 1000),
+            "failures": device.failures,
+        })
+    };
+    let session_failures: Vec<_> = count.sessions.iter().map(|session| session.failures).collect();
     Ok(json!({
         "failures": count.failures,
         "consecutive": count.consecutive,
+        "device_consecutive": count.device_consecutive,
         "last": time(count.last_ms),
         "locked_until": time(count.locked_until_ms),
         "era": count.era,
         "known": count.known,
-        "device_failures": devices,
+        "devices": count.devices.iter().map(device).collect::<Vec<_>>(),
+        "device_epoch": count.device_epoch,
+        "session_failures": session_failures,
+        "failures_of_a_day": count.guesses_secs.len(),
+        "device_failures_of_a_day": count.device_guesses.len(),
         "mails": count.mails,
     }))
 }
@@ -99,7 +112,7 @@ pub(super) fn family(value: &[u8]) -> Result<Value, CodecError> {
 }
 
 pub(super) fn mailed(value: &[u8]) -> Result<Value, CodecError> {
-    let mailed: MailedV1 = decode(value)?;
+    let mailed: MailedV2 = decode(value)?;
     Ok(json!({
         "account": hex(&mailed.account),
         "purpose": format!("{:?}", mailed.purpose),
@@ -107,11 +120,13 @@ pub(super) fn mailed(value: &[u8]) -> Result<Value, CodecError> {
         "global_epoch": mailed.global_epoch,
         "minted": time(mailed.minted_ms),
         "ends": time(mailed.end_ms),
+        "kid": mailed.kid,
+        "is_bound": mailed.bound_to.is_some(),
     }))
 }
 
 pub(super) fn mail(value: &[u8]) -> Result<Value, CodecError> {
-    let mail: MailV1 = decode(value)?;
+    let mail: MailV2 = decode(value)?;
     Ok(json!({
         "to": masked(&mail.to),
         "kind": format!("{:?}", mail.kind),
@@ -119,6 +134,8 @@ pub(super) fn mail(value: &[u8]) -> Result<Value, CodecError> {
         "written": time(mail.written_ms),
         "next": time(mail.next_ms),
         "tries": mail.tries,
+        "kid": mail.kid,
+        "about": mail.about,
     }))
 }
 
@@ -152,7 +169,7 @@ mod tests {
             assert!(!text.contains("aGFzaA"), "{text}");
             let secrets: Vec<String> = match name(number).as_str() {
                 "account" => vec![hex(&AccountV2::read(schema, &value).unwrap().name_key)],
-                "lockout" => vec![hex(&CountV1::read(schema, &value).unwrap().devices[0].nonce)],
+                "lockout" => vec![hex(&CountV2::read(schema, &value).unwrap().name)],
                 "session" => vec![hex(&SessionV2::read(schema, &value).unwrap().digest)],
                 "family" => {
                     // It has ended, so that today's form has none of these.
@@ -160,8 +177,8 @@ mod tests {
                     let spent = family.spent.unwrap();
                     vec![hex(&family.digest), hex(&spent.digest), hex(&spent.successor)]
                 }
-                "mailed" => vec![hex(&MailedV1::read(schema, &value).unwrap().digest)],
-                _ => vec![hex(&MailV1::read(schema, &value).unwrap().token.unwrap())],
+                "mailed" => vec![hex(&MailedV2::read(schema, &value).unwrap().digest)],
+                _ => vec![hex(&MailV2::read(schema, &value).unwrap().token.unwrap())],
             };
             for secret in secrets {
                 assert!(secret.len() >= 4, "{secret}");

@@ -43,7 +43,7 @@ impl Background {
         })?);
         if let Some(transport) = transport {
             threads.push(start_thread("mail", engine, &ending, move |engine, ending| async move {
-                mailer::run(&engine, &transport, &ending).await;
+                mailer::run(engine, transport, ending).await;
             })?);
         }
         threads.push(start_thread("alert", engine, &ending, move |engine, ending| async move {

@@ -3,6 +3,7 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -15,6 +16,8 @@ use crate::flow::authenticate::{Held, Identity};
 use crate::flow::refusal::{FlowError, Refusal, parse_name};
 use crate::registry::account::actor::{Find, List};
 use crate::registry::account::{AccountV2, Status};
+use crate::registry::outbox::Fate;
+use crate::registry::outbox::actor::FateOf;
 use crate::system::clock::Timestamp;
 use crate::value::id::{AccountId, hex};
 
@@ -73,6 +76,11 @@ pub enum Operation {
     Findings,
 }
 
+/// How long an operator waits to learn whether a mail has left.
+const MAIL_WAIT: Duration = Duration::from_secs(3);
+/// How often the outbox is asked meanwhile.
+const MAIL_LOOKS: u32 = 30;
+
 /// The most accounts that [`Operation::UserList`] returns, and sessions that [`Operation::SessionList`] does.
 const LIST_MAX: usize = 1000;
 
@@ -109,10 +117,11 @@ async fn add_user(
     let operator = Admin::operator();
     let new = admin::New { email, password, roles, verified: true };
     let account = admin::create(engine, &operator, new).await?;
-    if password.is_none() {
-        admin::send_reset(engine, &operator, account.account_id()).await?;
+    if account.phc.is_some() {
+        return Ok(account_json(&account));
     }
-    Ok(account_json(&account))
+    let mail = admin::invite(engine, &operator, &account).await?;
+    Ok(with_mail(engine, account_json(&account), mail).await)
 }
 
 async fn list_users(engine: &Engine, q: Option<String>) -> Result<Value, FlowError> {
@@ -143,8 +152,30 @@ async fn unlock(engine: &Engine, user: &str) -> Result<Value, FlowError> {
 
 async fn reset_password(engine: &Engine, user: &str) -> Result<Value, FlowError> {
     let account = find(engine, user).await?;
-    admin::send_reset(engine, &Admin::operator(), account.account_id()).await?;
-    Ok(account_json(&account))
+    let mail = admin::send_reset(engine, &Admin::operator(), account.account_id()).await?;
+    Ok(with_mail(engine, account_json(&account), mail).await)
+}
+
+/// Adds what has become of a mail to an answer, as far as that is known within [`MAIL_WAIT`].
+async fn with_mail(engine: &Engine, mut answer: Value, mail: [u8; 16]) -> Value {
+    let mut fate = Fate::Waits { tries: 0 };
+    for _ in 0..MAIL_LOOKS {
+        fate = engine.outbox.ask(FateOf { id: mail }).await.unwrap_or(fate);
+        if fate != (Fate::Waits { tries: 0 }) {
+            break;
+        }
+        tokio::time::sleep(MAIL_WAIT / MAIL_LOOKS).await;
+    }
+    let text = match fate {
+        Fate::Sent => "sent",
+        Fate::Refused => "refused by the mail server for good; see the log",
+        Fate::Waits { tries: 0 } => "waits to be sent",
+        Fate::Waits { .. } => "waits: the mail server did not take it; see the log, or run portcullis doctor",
+    };
+    if let Some(fields) = answer.as_object_mut() {
+        fields.insert(String::from("mail"), json!(text));
+    }
+    answer
 }
 
 async fn delete(engine: &Engine, user: &str) -> Result<Value, FlowError> {

@@ -8,11 +8,13 @@ use crate::flow::admin::{self, Admin};
 use crate::flow::refusal::Refusal;
 use crate::http::body::Body;
 use crate::http::endpoint::{Eng, resource};
+use crate::http::problem::Problem;
 use crate::http::rejection::Rejection;
 use crate::http::request::{SignedIn, query};
 use crate::http::response::user;
 use crate::registry::account::actor::List;
 use crate::registry::account::{AccountV2, Status};
+use crate::value::account_name::NAME_BYTES_MAX;
 use crate::value::id::AccountId;
 
 const PAGE: usize = 50;
@@ -77,6 +79,11 @@ async fn get_users(request: HttpRequest, engine: Eng, identity: SignedIn) -> Res
     let admin = Admin::of(&identity)?;
     let query: Query = query(&request, "The query accepts q, status, cursor and limit.")?;
     let limit = query.limit.unwrap_or(PAGE).clamp(1, PAGE_MAX);
+    // Every account is compared with it, on the thread that all requests share.
+    if query.q.as_ref().is_some_and(|q| q.len() > NAME_BYTES_MAX) {
+        let detail = format!("Search for at most {NAME_BYTES_MAX} bytes of an address or a name.");
+        return Err(Problem::new(422, "unprocessable", detail).into());
+    }
     // One more than the page: it says whether there is another page.
     let list = List {
         after: query.cursor.as_deref().map(parse_id).transpose()?,
@@ -113,6 +120,9 @@ async fn post_user(engine: Eng, identity: SignedIn, body: Body) -> Result<HttpRe
         verified: read.verified,
     };
     let account = admin::create(&engine, &admin, new).await?;
+    if account.phc.is_none() {
+        admin::invite(&engine, &admin, &account).await?;
+    }
     Ok(HttpResponse::Created().json(user_json(&account)))
 }
 
@@ -169,7 +179,9 @@ async fn post_act(
     match act.as_str() {
         "unlock" => admin::unlock(&engine, &admin, id).await?,
         "revoke_sessions" => admin::revoke_sessions(&engine, &admin, id).await?,
-        "send_reset" => admin::send_reset(&engine, &admin, id).await?,
+        "send_reset" => {
+            admin::send_reset(&engine, &admin, id).await?;
+        }
         _ => return Err(Refusal::NotFound.into()),
     }
     Ok(HttpResponse::NoContent().finish())

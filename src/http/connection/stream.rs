@@ -5,11 +5,12 @@
 //! it. Or it sends what is no HTTP: the library's own answers to that have none of the headers that protect a browser, and
 //! each writes a line to the log.
 //!
-//! **The rule:** at most [`READ_AHEAD_MAX`] bytes are handed over before the library shows a request, or a part of its
+//! **The rule:** at most [`READ_AHEAD_MAX`](super::lifetime::READ_AHEAD_MAX) bytes are handed over before the library shows a request, or a part of its
 //! body, and then nothing until it has used them. A bare answer of the library is replaced by a problem like all others.
 //! The connection then ends, after the client had time to read it.
 
 use std::io;
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker, ready};
@@ -17,8 +18,9 @@ use std::task::{Context, Poll, Waker, ready};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
-use super::connections::{Connection, Connections, Turn};
-use super::framework_refusal::{bare_status, refusal};
+use super::bare_answer::{bare_status, refusal};
+use super::lifetime::{Connection, Turn};
+use super::table::Connections;
 use crate::engine::Engine;
 
 /// Bytes of a refused client that are read and thrown away at most. While unread bytes are left, closing the socket would
@@ -28,6 +30,7 @@ const DISCARDED_MAX: usize = 1024 * 1024;
 /// The stream of one connection.
 pub struct GuardedStream {
     stream: TcpStream,
+    peer: SocketAddr,
     connection: Arc<Connection>,
     connections: Connections,
     engine: Arc<Engine>,
@@ -51,9 +54,11 @@ impl GuardedStream {
     /// Errors: the client's network holds enough connections, so this one is to be dropped.
     pub fn open(stream: TcpStream, connections: &Connections, engine: &Arc<Engine>) -> io::Result<Self> {
         let full = || io::Error::new(io::ErrorKind::QuotaExceeded, "the network holds enough connections");
-        let connection = connections.open(stream.peer_addr()?.ip()).ok_or_else(full)?;
+        let peer = stream.peer_addr()?;
+        let connection = connections.open(peer.ip()).ok_or_else(full)?;
         Ok(Self {
             stream,
+            peer,
             connection,
             connections: connections.clone(),
             engine: Arc::clone(engine),
@@ -64,8 +69,8 @@ impl GuardedStream {
     }
 
     /// Returns the address of the client.
-    pub fn peer_addr(&self) -> Option<std::net::SocketAddr> {
-        self.stream.peer_addr().ok()
+    pub const fn peer(&self) -> SocketAddr {
+        self.peer
     }
 
     /// Adds the connection to the data that its requests see.

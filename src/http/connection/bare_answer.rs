@@ -6,9 +6,9 @@ use std::time::{Duration, SystemTime};
 use actix_web::http::StatusCode;
 use actix_web::http::header::{CONNECTION, CONTENT_LENGTH, DATE, HeaderMap, HeaderValue, HttpDate};
 
-use super::middleware::write_headers;
-use super::problem::Problem;
 use crate::engine::Engine;
+use crate::http::middleware::write_headers;
+use crate::http::problem::Problem;
 use crate::value::id::hex;
 
 /// The longest bare answer of the library: status line, content length, connection, date.
