@@ -342,7 +342,8 @@ mod tests {
     use std::task::{Context, Poll, Waker};
 
     use super::account::Accounts;
-    use super::refresh::{Audience, Families, Limits, OpenFamily};
+    use super::refresh::record::SpentByV1;
+    use super::refresh::{Audience, Families, Limits, OpenFamily, Rotate, Rotated};
     use super::*;
     use crate::journal::format::layout::Sizes;
     use crate::journal::recovery::report::ReplayTarget;
@@ -363,8 +364,8 @@ mod tests {
         matches!(opening.as_mut().poll(&mut Context::from_waker(Waker::noop())), Poll::Ready(Ok(_)))
     }
 
-    #[test]
-    fn a_reading_waits_for_writes_of_its_record_and_of_no_other() {
+    /// Starts a journal on a simulated disk, and an owner of families that writes to it.
+    fn started() -> (Clock, crate::journal::recovery::Recovered, Owner<Families>) {
         let clock = Clock::manual(Timestamp::from_secs(1_800_000_000));
         let random = Arc::new(Random::seeded(1));
         let options = Options {
@@ -385,7 +386,12 @@ mod tests {
             feed: Arc::new(Feed::new(1, day)),
         };
         let limits = Limits { grace: Duration::from_secs(10), idle: day, absolute: day, remember_ended: day };
-        let mut owner = Owner::new(Families::new(limits), context);
+        (clock, journal, Owner::new(Families::new(limits), context))
+    }
+
+    #[test]
+    fn a_reading_waits_for_writes_of_its_record_and_of_no_other() {
+        let (_, mut journal, mut owner) = started();
         let account = AccountId::from_bytes([1; 16]).unwrap();
         let mut number = 0;
         let mut open = |owner: &mut Owner<Families>| {
@@ -424,5 +430,57 @@ mod tests {
         journal.writer.step().unwrap();
         assert!(can_read(&owner, second));
         assert!(can_read_all(&owner));
+    }
+
+    /// The disk stalls between a rotation and its answer, for longer than the grace.
+    #[test]
+    fn a_stall_of_the_disk_longer_than_the_grace_is_no_reuse() {
+        for is_over in [false, true] {
+            let (clock, mut journal, mut owner) = started();
+            let account = AccountId::from_bytes([1; 16]).unwrap();
+            let id = FamilyId::mint(account.slot(), [2; 14]);
+            let open = OpenFamily {
+                id,
+                account,
+                auth_epoch: 1,
+                global_epoch: 0,
+                digest: SecretDigest([0; 32]),
+                network: "192.0.2.0/24".into(),
+                user_agent: "test".into(),
+                audience: Audience::App,
+            };
+            let rotate = Rotate {
+                id,
+                generation: 0,
+                digest: SecretDigest([0; 32]),
+                next_digest: SecretDigest([1; 32]),
+                next_sealed: [1; 40],
+                by: SpentByV1 { network: 1, is_v6: false, agent: 1 },
+            };
+            assert!(owner.decide(Class::Ordinary, |families, now| families.open(&open, now)).is_ok());
+            journal.writer.step().unwrap();
+            let mut present = |owner: &mut Owner<Families>| {
+                let mut verdict = None;
+                let decided = owner.decide(Class::Ordinary, |families, now| {
+                    let decision = families.rotate(&rotate, now);
+                    verdict = Some(decision.verdict.clone());
+                    decision
+                });
+                assert!(decided.is_ok());
+                verdict.unwrap()
+            };
+            assert!(matches!(present(&mut owner), Ok(Rotated::Fresh { .. })));
+            clock.advance(Duration::from_secs(20));
+            if is_over {
+                owner.sweep();
+                journal.writer.step().unwrap();
+                clock.advance(Duration::from_secs(5));
+            }
+            // The answer could not leave, so the client asks again.
+            assert!(matches!(present(&mut owner), Ok(Rotated::Again(..))), "{is_over}");
+            journal.writer.step().unwrap();
+            clock.advance(Duration::from_secs(11));
+            assert_eq!(present(&mut owner), Err(refresh::Refusal::Reused));
+        }
     }
 }

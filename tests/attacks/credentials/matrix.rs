@@ -7,7 +7,7 @@
 use std::time::Duration;
 
 use reqwest::{Method, StatusCode};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::{Browser, NAME, NEXT, ROOT, is_alive, path_of};
 use crate::support::{PASSWORD, TestServer, send};
@@ -71,7 +71,7 @@ async fn hold(server: &TestServer, email: &'static str) -> Held {
     let access = next.text("access_token");
     let browser = Browser::log_in(server, email).await;
     assert!(is_alive(server, &access).await);
-    let me = browser.ask(server, Method::GET, "/v1/me", json!({})).await;
+    let me = browser.ask(server, Method::GET, "/v1/me", Value::Null).await;
     assert_eq!(me.status, StatusCode::OK);
     server.forgot(email).await;
     let reset = server.mailed(email, "new password").await;
@@ -156,7 +156,7 @@ async fn alive(server: &TestServer, mut held: Held) -> String {
     // It is looked at every second.
     let has_ended = tokio::time::timeout(Duration::from_secs(3), rest).await.is_ok();
     let access = is_alive(server, &held.access).await;
-    let cookie = held.browser.ask(server, Method::GET, "/v1/me", json!({})).await.status == StatusCode::OK;
+    let cookie = held.browser.ask(server, Method::GET, "/v1/me", Value::Null).await.status == StatusCode::OK;
     let spent = server.refresh(&held.spent).await;
     if spent.status == StatusCode::OK {
         // What it gives is valid at once.
