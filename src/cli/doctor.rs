@@ -7,6 +7,8 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use portcullis::audit::ends::Record;
+use portcullis::audit::verify::verify;
 use portcullis::config::checks::{CHECKS, Check, State};
 use portcullis::config::{Config, MailTransport};
 use portcullis::password::{HashPool, KnownBad, pool};
@@ -82,9 +84,10 @@ pub(super) fn run(cli: &Cli) -> Result<(), Failure> {
     }
 }
 
-/// Checks the settings alone. On loopback, a setting that is unsafe in public is only a warning.
+/// Checks the settings alone. If only this machine reaches the server, a setting that is unsafe in public is only a
+/// warning.
 fn settings(config: &Config) -> Vec<Line> {
-    let is_public = !config.http.listen.ip().is_loopback() || config.http.public_origin.is_https();
+    let is_public = config.http.is_public();
     let line = |check: &Check| {
         let state = match check.state(config) {
             State::Good => "pass",
@@ -203,7 +206,9 @@ fn audit_log(config: &Config) -> Vec<Line> {
     let Some(key) = keys.and_then(|keys| Keys::load(&keys).ok()).map(|keys| keys.audit()) else {
         return Vec::new();
     };
-    let Ok(verified) = portcullis::audit::verify::verify(&config.audit.dir, &key) else { return Vec::new() };
+    let data = LocalStorage::open_existing(&config.data_dir).ok();
+    let record = data.and_then(|data| Record::read(&data, &key).ok());
+    let Ok(verified) = verify(&config.audit.dir, &key, record.as_ref()) else { return Vec::new() };
     let what = match &verified {
         Ok(lines) => format!("log of security events, {}", counted(*lines, "line", "lines")),
         Err(broken) => format!("log of security events, {broken}"),

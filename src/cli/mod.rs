@@ -8,6 +8,7 @@ mod data;
 mod doctor;
 mod init;
 mod key;
+mod log;
 mod mail;
 mod new_directory;
 mod operate;

@@ -18,7 +18,7 @@ pub enum State {
     Good,
     /// The setting deserves a second look. The server starts.
     Doubtful,
-    /// The setting is unsafe on a public address: the server does not start there.
+    /// The setting is unsafe where others than users of this machine reach the server: it does not start there.
     Unsafe,
 }
 
@@ -254,6 +254,13 @@ pub const CHECKS: &[Check] = &[
         fix: "set [signup] verify_ttl_secs = 86400",
     },
     Check {
+        key: "password.min_length",
+        otherwise: Doubtful,
+        is_safe: |config| config.password.chars_min >= 15,
+        why: "a password that is the only factor needs 15 characters (NIST SP 800-63B-4 §3.1.1.1)",
+        fix: "set [password] min_length = 15",
+    },
+    Check {
         key: "session.absolute_secs",
         otherwise: Doubtful,
         is_safe: |config| config.session.absolute <= DAY * 7 && config.session.remember_absolute <= DAY * 90,
@@ -344,7 +351,7 @@ fn holds_wide_network(networks: &[IpNet]) -> bool {
     networks.iter().any(|network| network.prefix_len() < 8)
 }
 
-/// Returns the settings of `config` that are unsafe on a public address.
+/// Returns the settings of `config` that are unsafe where others than users of this machine reach the server.
 pub fn unsafe_settings(config: &Config) -> Vec<Finding> {
     let is_unsafe = |check: &&Check| check.state(config) == State::Unsafe;
     let finding = |check: &Check| Finding { key: check.key, why: check.why.into(), fix: check.fix.into() };

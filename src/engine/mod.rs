@@ -76,6 +76,8 @@ pub struct Work {
     pub calls: u64,
     /// Passwords that were hashed or verified.
     pub hashes: u64,
+    /// KiB of memory that hashes have filled, each pass counted.
+    pub filled_kib: u64,
     /// Entries of the journal.
     pub entries: u64,
     /// Bytes of those entries that are durable.
@@ -101,8 +103,9 @@ impl Engine {
     pub fn work(&self) -> Work {
         let calls = self.calls.load(Ordering::Relaxed);
         let journal = self.journal.stats();
-        let hashes = self.services.pool.stats().admitted();
-        Work { calls, hashes, entries: journal.assigned, bytes: journal.body_bytes }
+        let hashing = self.services.pool.stats();
+        let (hashes, filled_kib) = (hashing.admitted(), hashing.filled_kib);
+        Work { calls, hashes, filled_kib, entries: journal.assigned, bytes: journal.body_bytes }
     }
 
     /// Runs `work` on the owners' thread, so that its messages to them cross no thread boundary. One round trip in all.

@@ -3,16 +3,17 @@
 //! Services know no engine. They are started once, from the directory of the first partition, and stopped after the last
 //! engine.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::thread::JoinHandle;
 
 use actix::{Actor, Addr, Arbiter};
 
 use super::partition::{Partition, StartError};
 use crate::audit::AuditLog;
+use crate::audit::log::Options;
 use crate::config::{Config, Finding};
-use crate::password::{HashPool, KnownBad, pool};
+use crate::password::{HashPool, KnownBad, Policy, pool};
 use crate::registry::stuffing::ReputationCache;
 use crate::registry::stuffing::actor::StuffingActor;
 use crate::registry::throttle::actor::Throttle;
@@ -25,9 +26,10 @@ use crate::system::fail_stop::FailStop;
 use crate::system::lock::Mutex;
 use crate::system::random::Random;
 use crate::system::scheduling;
+use crate::system::volume;
 use crate::token::feed::{self, Ended};
 use crate::token::opaque::EdgeKeys;
-use crate::token::{self, Feed, Keys, Signer};
+use crate::token::{self, Feed, Keys, Signer, TokenMarks};
 use crate::value::account_name::AccountName;
 use crate::value::id::Slot;
 
@@ -41,14 +43,16 @@ pub struct Services {
     pub random: Arc<Random>,
     /// Hashes and verifies passwords.
     pub pool: HashPool,
-    /// Passwords that are refused because they are known.
-    pub(crate) known_bad: KnownBad,
+    /// What new passwords are judged by.
+    pub(crate) password_policy: Arc<Policy>,
     /// Counts and records security events.
     pub audit: AuditLog,
     /// Signs and verifies access tokens.
     pub signer: parking_lot::RwLock<Signer>,
     /// Tags opaque tokens.
     pub edge: EdgeKeys,
+    /// Marks access tokens.
+    pub(crate) token_marks: TokenMarks,
     /// The symmetric keys of the installation.
     pub(crate) keys: Keys,
     key_storage: Arc<dyn Storage>,
@@ -69,6 +73,18 @@ pub struct Services {
     pub(crate) dropped_mails: AtomicU64,
     stopping: AtomicBool,
     proxy_watch: Mutex<ProxyWatch>,
+    /// Whether `audit.dir` is on the volume of the data directory, whose space the journal needs.
+    audit_shares_volume: bool,
+    /// The figures of the log of the process, if the program keeps any.
+    log_figures: OnceLock<LogFigures>,
+}
+
+/// What the program knows of its log, for the metrics.
+pub struct LogFigures {
+    /// Returns how many lines were lost because nobody read the log.
+    pub lost: Box<dyn Fn() -> u64 + Send + Sync>,
+    /// Returns how many lines were summed up in others.
+    pub folded: Box<dyn Fn() -> u64 + Send + Sync>,
 }
 
 /// Keeps the services going. Held by the program that started them, and stopped after the engines.
@@ -89,7 +105,11 @@ impl Services {
         first: &Partition,
         fail_stop: &FailStop,
     ) -> Result<(Arc<Self>, RunningServices), StartError> {
-        let known_bad = KnownBad::load(config.password.list_file.as_deref())?;
+        let password_policy = Policy {
+            chars_min: config.password.chars_min,
+            service: config.service_name.as_str().into(),
+            known: KnownBad::load(config.password.list_file.as_deref())?,
+        };
         let key_storage: Arc<dyn Storage> = Arc::new(LocalStorage::open(&config.keys.dir)?);
         let keys = load_keys(&*key_storage, &config, clock)?;
         let signer = Signer::new(&keys.signing, config.http.public_origin.as_str(), &config.token.audience)?;
@@ -106,7 +126,7 @@ impl Services {
         };
         let pool = HashPool::start(pool_options, clock, random, fail_stop)?;
         let audit = AuditLog::new(clock.clone());
-        let audit_thread = audit.log.start(&config.audit.dir, keys.audit(), clock, first.durable())?;
+        let audit_thread = audit.log.start(audit_options(&config, &keys, first), clock)?;
 
         let owners = Arbiter::new();
         let machine = config.machine;
@@ -122,10 +142,11 @@ impl Services {
             clock: clock.clone(),
             random: Arc::clone(random),
             pool,
-            known_bad,
+            password_policy: Arc::new(password_policy),
             audit,
             signer: parking_lot::RwLock::new(signer),
             edge: keys.edge(),
+            token_marks: TokenMarks::new(keys.token_marks()),
             keys,
             key_storage,
             revoked: Arc::new(revoked),
@@ -138,6 +159,9 @@ impl Services {
             dropped_mails: AtomicU64::new(0),
             stopping: AtomicBool::new(false),
             proxy_watch: Mutex::default(),
+            // A directory that cannot be asked may well be on the same volume.
+            audit_shares_volume: volume::is_shared(&config.audit.dir, &config.data_dir).unwrap_or(true),
+            log_figures: OnceLock::new(),
             config,
         });
         Ok((Arc::clone(&services), RunningServices { services, audit: audit_thread }))
@@ -191,6 +215,24 @@ impl Services {
         }
     }
 
+    /// Keeps the audit log from the space that the journal needs: `journal_bytes`, and half a segment for what happens
+    /// between two looks.
+    pub(crate) fn keep_space(&self, journal_bytes: u64) {
+        if self.audit_shares_volume {
+            self.audit.log.keep_free(journal_bytes + self.config.journal.segment_bytes / 2);
+        }
+    }
+
+    /// Hands over the figures of the log of the process. The first ones stay.
+    pub fn set_log_figures(&self, figures: LogFigures) {
+        let _ = self.log_figures.set(figures);
+    }
+
+    /// Returns the figures of the log of the process, if the program keeps any.
+    pub(crate) fn log_figures(&self) -> Option<&LogFigures> {
+        self.log_figures.get()
+    }
+
     /// Returns the unsafe settings that only a running server can notice.
     pub fn findings(&self) -> Vec<Finding> {
         let proxy = self.proxy_watch.lock().found();
@@ -205,6 +247,19 @@ impl Services {
     /// Returns whether [`Services::begin_stop`] was called.
     pub fn is_stopping(&self) -> bool {
         self.stopping.load(Ordering::Relaxed)
+    }
+}
+
+/// Returns how the files of the audit log are kept.
+fn audit_options(config: &Config, keys: &Keys, first: &Partition) -> Options {
+    Options {
+        dir: config.audit.dir.clone(),
+        key: keys.audit(),
+        keep: config.audit.keep,
+        bytes_max: config.audit.bytes_max,
+        data: Arc::clone(&first.context().storage),
+        is_first_start: first.report().first_start,
+        journal: first.durable(),
     }
 }
 

@@ -66,7 +66,8 @@ pub async fn delete(engine: &Engine, client: &Client, identity: &Identity, passw
         .admitted(Class::Check, client, async |_| {
             let account = confirm_password(engine, client, identity, password).await?;
             let id = account.account_id();
-            engine.accounts.ask(Delete { id }).await?.map_err(|_| Refusal::NotFound)?;
+            // If it is gone, another request deleted it a moment ago, and this credential with it.
+            engine.accounts.ask(Delete { id }).await?.map_err(|_| Refusal::Unauthenticated)?;
             end_others_and_mailed(engine, id, None).await?;
             engine.record_durably(client.note(Event::AccountDeleted).for_account(Some(&account))).await;
             Ok(())

@@ -40,8 +40,7 @@ impl Admin {
     }
 
     async fn record(&self, engine: &Engine, event: Event, subject: &dyn std::fmt::Display) {
-        let by = format!("by {}", self.0);
-        engine.record_durably(Note::new(event).about(subject).with_reason(&by)).await;
+        engine.record_durably(Note::new(event).about(subject).by_operator(&self.0)).await;
     }
 }
 
@@ -64,8 +63,7 @@ pub async fn create(engine: &Engine, admin: &Admin, new: New<'_>) -> Result<Acco
     let roles = roles(new.roles)?;
     let phc = match new.password {
         Some(password) => {
-            let password = new_password(engine, password, name.as_str(), "/password")?;
-            Some(engine.services.pool.hash(QueueKey::OWN, password).await?.into())
+            Some(new_password(engine, QueueKey::OWN, password, name.as_str(), "/password").await?)
         }
         None => None,
     };

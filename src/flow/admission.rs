@@ -29,11 +29,6 @@ impl<T> Outcome<T> {
         Self { result: Err(error.into()), rate_limit: None }
     }
 
-    /// Replaces the value of a success by `change(value)`.
-    pub(crate) fn map<U>(self, change: impl FnOnce(T) -> U) -> Outcome<U> {
-        Outcome { result: self.result.map(change), rate_limit: self.rate_limit }
-    }
-
     /// Runs the next step with the value of a success. The rate limit stays as it is.
     pub(crate) async fn then<U>(self, step: impl AsyncFnOnce(T) -> Result<U, FlowError>) -> Outcome<U> {
         let result = match self.result {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::client::Client;
 use super::refusal::{FlowError, Refusal};
-use crate::audit::event::{Event, Note};
+use crate::audit::event::Event;
 use crate::engine::Engine;
 use crate::engine::credential_cache::CredentialDigest;
 pub use crate::engine::credential_cache::{Held, Identity, TokenTimes};
@@ -31,17 +31,18 @@ pub fn cached_bearer(engine: &Engine, token: &str) -> Option<Arc<Identity>> {
 }
 
 /// Returns who holds an access token: checks its signature, then that its family is alive and its account passes the
-/// gate.
-pub async fn bearer(engine: &Engine, token: &str) -> Result<Arc<Identity>, FlowError> {
+/// gate. `sent_by` is the client that logs in with the token, if one does.
+pub async fn bearer(
+    engine: &Engine,
+    token: &str,
+    sent_by: Option<&Client>,
+) -> Result<Arc<Identity>, FlowError> {
     let now = engine.clock.now();
     let digest = CredentialDigest::of(token, "");
     if let Some(identity) = engine.find_verified(digest, now) {
         return Ok(identity);
     }
-    let claims = engine.services.signer.read().verify(token, now).map_err(|rejected| {
-        engine.record(Note::new(Event::TokenRejected).about(&rejected));
-        Refusal::Unauthenticated
-    })?;
+    let claims = engine.check_token(token, sent_by)?;
     let id: FamilyId = claims.sid.parse().map_err(|_| Refusal::Unauthenticated)?;
     let mark = engine.write_counts.stamp(&id.to_bytes(), 0);
     let family = engine.refresh.ask(refresh::actor::Alive { id }).await?;
@@ -154,7 +155,7 @@ pub async fn introspect(
     if token.starts_with("pcr_") {
         return introspect_refresh(engine, token).await;
     }
-    match bearer(engine, token).await {
+    match bearer(engine, token, None).await {
         Ok(identity) => Ok(identity.times.map(|times| Introspected {
             sub: identity.account.account_id(),
             sid: identity.sid(),

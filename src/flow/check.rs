@@ -10,7 +10,7 @@ use crate::engine::{Engine, Fault};
 use crate::journal::append::handle::Sealed;
 use crate::password::{Lane, Password, QueueKey, Shed, Verified};
 use crate::registry::account::AccountV2;
-use crate::registry::account::actor::{Find, Rehash};
+use crate::registry::account::actor::{Find, FindToCheck, Rehash, ToCheck};
 use crate::registry::lockout::{Attempt, AttemptOutcome, Begin, Finish, device};
 use crate::registry::outbox::Kind;
 use crate::registry::reset::{Cause, Purpose};
@@ -24,8 +24,9 @@ use crate::value::network::Network;
 /// Evidence that a password comes from a device of the account's owner.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Known<'a> {
-    /// The device cookie of the request, if it has one.
-    Cookie(Option<&'a str>),
+    /// The device tokens of the request. The first that is valid for the name counts, so that a cookie which is not
+    /// does not hide a header which is.
+    Devices([Option<&'a str>; 2]),
     /// The session that asks for the password again. It counts as a device of its own, so that strangers cannot lock
     /// out its owner here, and a thief of the session cannot guess on.
     Session([u8; 16]),
@@ -36,7 +37,9 @@ impl Known<'_> {
     fn device(self, engine: &Engine, name: NameKey) -> Option<[u8; 8]> {
         let key = &engine.services.keys.device;
         match self {
-            Self::Cookie(text) => text.and_then(|text| device::check(key, name, text)),
+            Self::Devices(texts) => {
+                texts.into_iter().flatten().find_map(|text| device::check(key, name, text))
+            }
             Self::Session(sid) => Some(short_digest(key, &[b"session count", &name.0, &sid])),
         }
     }
@@ -97,11 +100,11 @@ impl Presented {
         let charged = begun.when();
         // The charge becomes durable while the hash is made, or with its result: no answer leaves before that.
         let checked = begun.then(async |begun| {
-            let account = engine.accounts.ask(Find { name: self.key }).await?;
+            let ToCheck { account, cost } = engine.accounts.ask(FindToCheck { name: self.key }).await?;
             let phc = account.as_ref().and_then(|account| account.phc.as_deref());
             let verified = tokio::select! {
                 biased;
-                verified = engine.services.pool.verify(begun.place, self.password.clone(), phc) => verified,
+                verified = engine.services.pool.verify(begun.place, self.password.clone(), phc, cost) => verified,
                 _ = hung_up => {
                     engine.journal.open(charged).await?;
                     return Err(Fault::HungUp.into());
@@ -263,16 +266,16 @@ impl Presented {
     }
 }
 
-/// Checks the password of `account`, for a link that is not enough alone. `device` is the device cookie of the request.
+/// Checks the password of `account`, for a link that is not enough alone. `devices` are the device tokens of the request.
 /// Guesses count like those at log-in.
 pub(super) async fn confirm_password_of(
     engine: &Engine,
     client: &Client,
     account: &AccountV2,
     password: &str,
-    device: Option<&str>,
+    devices: [Option<&str>; 2],
 ) -> Result<(), FlowError> {
-    let presented = Presented::new(engine, parse_name(&account.email)?, password, Known::Cookie(device));
+    let presented = Presented::new(engine, parse_name(&account.email)?, password, Known::Devices(devices));
     let checked = presented.check(engine, client, std::future::pending::<()>()).await?;
     let checked = engine.journal.open(checked).await?;
     // The address may belong to another account by now.
@@ -291,11 +294,12 @@ pub(super) async fn confirm_former_password(
     password: &str,
     phc: &str,
 ) -> Result<(), FlowError> {
-    let presented = Presented::new(engine, former, password, Known::Cookie(None));
+    let presented = Presented::new(engine, former, password, Known::Devices([None; 2]));
     let begun = presented.begin_attempt(engine, client).await?;
     let begun = engine.journal.open(begun).await?;
     let attempt = begun.attempt;
-    let verified = engine.services.pool.verify(begun.place, presented.password.clone(), Some(phc)).await;
+    let verified =
+        engine.services.pool.verify(begun.place, presented.password.clone(), Some(phc), None).await;
     match verified {
         Ok(verified) if verified.matches => {
             engine.lockout.ask(Finish { attempt, outcome: AttemptOutcome::Succeeded }).await?;

@@ -39,7 +39,7 @@ impl Client {
 
     /// Starts the record of an event that this client caused.
     pub fn note(&self, event: Event) -> Note {
-        Note::new(event).from(self.network(), &self.request_id)
+        Note::new(event).from(Network::of(self.address), &self.request_id)
     }
 
     /// Returns the queue in which this client's passwords wait. Networks of one lane take turns, by the widest prefix

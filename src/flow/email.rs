@@ -48,12 +48,12 @@ pub struct Link<'a> {
 pub enum Proof<'a> {
     /// A session.
     Session(&'a Identity),
-    /// A password, with the device cookie of the request.
+    /// A password, with the device tokens of the request.
     Password {
         /// The password as it was typed.
         password: &'a str,
-        /// The device cookie.
-        device: Option<&'a str>,
+        /// The device tokens.
+        devices: [Option<&'a str>; 2],
     },
     /// Nothing.
     None,
@@ -152,8 +152,8 @@ async fn prove<'a>(
         Proof::Session(identity) if identity.account.account_id() == account.account_id() => {
             Ok(Some(identity))
         }
-        Proof::Password { password, device } => {
-            confirm_password_of(engine, client, account, password, device).await?;
+        Proof::Password { password, devices } => {
+            confirm_password_of(engine, client, account, password, devices).await?;
             Ok(None)
         }
         Proof::Session(_) | Proof::None => Err(Refusal::ProofNeeded.into()),

@@ -12,7 +12,7 @@ use crate::system::clock::Timestamp;
 use crate::token::Claims;
 use crate::token::opaque::{OpaqueToken, Secret, TokenKind};
 use crate::value::account_name::AccountName;
-use crate::value::id::{FamilyId, SessionId, hex};
+use crate::value::id::{FamilyId, SessionId};
 
 /// A credential for a client, and what the answer says of its account.
 pub struct Opened {
@@ -64,6 +64,8 @@ impl Engine {
     ) -> Result<(String, Timestamp), FlowError> {
         let now = self.clock.now();
         let end = (now + self.services.config.token.access_ttl).min(Timestamp(family.idle_end_ms));
+        let sid = family.id.to_string();
+        let jti = self.services.token_marks.id(self.services.random.bytes()?, &sid, end.as_secs());
         let signer = self.services.signer.read();
         let claims = Claims {
             iss: signer.issuer().to_owned(),
@@ -71,8 +73,8 @@ impl Engine {
             aud: signer.audience().to_owned(),
             exp: end.as_secs(),
             iat: now.as_secs(),
-            jti: hex(&self.services.random.bytes::<16>()?),
-            sid: family.id.to_string(),
+            jti,
+            sid,
             roles: account.roles.iter().map(ToString::to_string).collect(),
             auth_time: Timestamp(family.opened_ms).as_secs(),
             amr: vec![String::from("pwd")],

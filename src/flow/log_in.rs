@@ -34,25 +34,28 @@ pub enum Mode<'a> {
     },
 }
 
-/// Logs in with a password. `device` is the device cookie of the request, if it has one.
+/// Logs in with a password. `devices` are the device tokens of the request: a client may send a cookie and a header. More
+/// than two are not looked at.
 ///
 /// All messages to the actors are sent from their own thread, in one round trip: crossing threads costs more than what
 /// is asked there.
-pub async fn log_in(
+pub async fn log_in<'a>(
     engine: &Arc<Engine>,
     client: &Client,
     email: &str,
     password: &str,
     mode: Mode<'_>,
-    device: Option<&str>,
+    devices: impl IntoIterator<Item = &'a str>,
 ) -> Outcome<Opened> {
+    let mut devices = devices.into_iter();
+    let devices = [devices.next(), devices.next()];
     let present = || {
-        let known = Known::Cookie(device);
+        let known = Known::Devices(devices);
         parse_name(email).map(|name| Arc::new(Presented::new(engine, name, password, known)))
     };
     // Shed first. Under overload most requests are refused, so refuse before charging, messaging an actor or parsing
     // the name. Only a device cookie forces the name to be parsed, since it decides the lane.
-    let presented_with_device = device.map(|_| present());
+    let presented_with_device = devices.iter().any(Option::is_some).then(present);
     let has_device = matches!(&presented_with_device, Some(Ok(presented)) if presented.has_device());
     if let Err(shed) = room_in_queue(engine, client, has_device) {
         engine.services.audit.count(Event::LoginShed);

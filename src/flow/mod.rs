@@ -17,4 +17,5 @@ pub mod password;
 mod post;
 pub mod refresh;
 pub mod refusal;
+mod rejected;
 pub mod sign_up;

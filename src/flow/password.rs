@@ -7,11 +7,11 @@ use super::client::Client;
 use super::log_out::end_others_and_mailed;
 use super::mailed;
 use super::post::Addressee;
-use super::refusal::{Refusal, parse_name};
-use super::sign_up::new_password;
+use super::refusal::{Refusal, invalid_email, parse_name};
+use super::sign_up::{new_password, parse_password};
 use crate::audit::event::Event;
 use crate::engine::Engine;
-use crate::password::{Advice, Lane, Password, advise};
+use crate::password::{Advice, Lane};
 use crate::registry::account::actor::{Alter, Find};
 use crate::registry::account::{Change, FormerChange};
 use crate::registry::lockout::actor::Clear;
@@ -19,7 +19,7 @@ use crate::registry::outbox::Kind;
 use crate::registry::reset::actor::Peek;
 use crate::registry::reset::{Cause, Purpose};
 use crate::registry::throttle::class::Class;
-use crate::value::account_name::NameKey;
+use crate::value::account_name::{NAME_BYTES_MAX, NameError, NameKey};
 
 /// Mails a link with which a new password can be set. Any address gets the same answer, steps and commits.
 pub async fn forgot(engine: &Engine, client: &Client, email: &str) -> Outcome<()> {
@@ -47,13 +47,13 @@ pub async fn reset(engine: &Engine, client: &Client, token: &str, password: &str
             // A password that is too weak must not cost the token.
             let seen = engine.mailed.ask(Peek { redeem }).await?.map_err(|_| Refusal::InvalidMailedToken)?;
             let account = mailed::account_of(engine, &seen).await?;
-            let password = new_password(engine, password, &account.email, "/new_password")?;
-            let phc = engine.services.pool.hash(client.place(Lane::Known), password).await?;
+            let place = client.place(Lane::Known);
+            let phc = new_password(engine, place, password, &account.email, "/new_password").await?;
             // Spend first, grant second: a crash between the two costs one more mail.
             let token = engine.mailed.ask(redeem).await?.map_err(|_| Refusal::InvalidMailedToken)?;
             let id = account.account_id();
             let change = Change {
-                phc: Some(phc.into()),
+                phc: Some(phc),
                 if_epoch: Some(token.auth_epoch),
                 // The holder of the token reads mail to this address.
                 verified: true,
@@ -84,10 +84,9 @@ pub async fn change(
         .admitted(Class::Check, client, async |_| {
             let account = confirm_password(engine, client, identity, current).await?;
             let id = account.account_id();
-            let password = new_password(engine, new, &account.email, "/new_password")?;
-            let phc = engine.services.pool.hash(client.place(Lane::Known), password).await?;
-            let change =
-                Change { phc: Some(phc.into()), if_epoch: Some(account.auth_epoch), ..Change::default() };
+            let place = client.place(Lane::Known);
+            let phc = new_password(engine, place, new, &account.email, "/new_password").await?;
+            let change = Change { phc: Some(phc), if_epoch: Some(account.auth_epoch), ..Change::default() };
             let account =
                 engine.accounts.ask(Alter { id, change }).await?.map_err(|_| Refusal::SessionExpired)?;
             // This session is carried over before the others end. A crash in between leaves nothing open that should
@@ -100,16 +99,18 @@ pub async fn change(
         .await
 }
 
-/// Returns advice on a password, for a form to show while it is typed. Nothing of it is kept.
+/// Returns advice on a password, for a form to show while it is typed. Nothing of it is kept. `email` is what was typed so
+/// far, so it need not be an address yet.
 pub async fn check(engine: &Engine, client: &Client, password: &str, email: &str) -> Outcome<Advice> {
     engine
         .admitted(Class::Check, client, async |_| {
-            let password = Password::parse(password).map_err(|error| Refusal::Field {
-                pointer: "/password",
-                code: "invalid_length",
-                message: error.to_string(),
-            })?;
-            Ok(advise(&password, email, &engine.services.config.service_name, &engine.services.known_bad))
+            let email = email.trim();
+            if email.len() > NAME_BYTES_MAX {
+                return Err(invalid_email(&NameError).into());
+            }
+            let password = parse_password(password, "/password")?;
+            let policy = &engine.services.password_policy;
+            Ok(engine.services.pool.advise(client.place(Lane::Quiet), policy, password, email).await?)
         })
         .await
 }

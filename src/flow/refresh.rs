@@ -7,7 +7,7 @@ use super::client::Client;
 use super::grant::Opened;
 use super::post::Addressee;
 use super::refusal::{FlowError, Refusal};
-use crate::audit::event::{Event, Note};
+use crate::audit::event::Event;
 use crate::engine::{Engine, Fault};
 use crate::journal::append::handle::Sealed;
 use crate::registry::account::AccountV2;
@@ -37,20 +37,18 @@ pub async fn refresh(engine: &Arc<Engine>, client: &Client, token: &str) -> Outc
     let its_engine = Arc::clone(engine);
     let work = async move || {
         let admission = its_engine.admit(Class::Refresh, address).await;
-        let rotation = match (&admission.result, rotate) {
-            (Ok(_), Some(rotate)) => Some(rotate_family(&its_engine, rotate).await?),
-            _ => None,
-        };
-        if let Some(rotation) = &rotation {
+        let rotated = admission.then(async |_| match rotate {
+            Some(rotate) => Ok(Some(rotate_family(&its_engine, rotate).await?)),
+            None => Ok(None),
+        });
+        let rotated = rotated.await;
+        if let Ok(Some(rotation)) = &rotated.result {
             its_engine.journal.begin(rotation);
         }
-        Ok::<_, Fault>(admission.map(|_| rotation))
+        rotated
     };
-    let admission = match engine.on_owner_thread(work).await {
-        Ok(Ok(admission)) => admission,
-        Ok(Err(fault)) | Err(fault) => return Outcome::failed(fault),
-    };
-    admission
+    let rotated = engine.on_owner_thread(work).await.unwrap_or_else(Outcome::failed);
+    rotated
         .then(async |rotation| {
             let (presented, rotation) = presented.zip(rotation).ok_or(Refusal::InvalidRefreshToken)?;
             finish(engine, client, presented, rotation).await
@@ -69,7 +67,7 @@ async fn finish(
     let answer = rotation.map(|rotation| presented.exchange(engine, rotation));
     let Answer { event, pair } = engine.journal.open(answer).await?;
     if let Some(event) = event {
-        engine.record(Note::new(event).about(&id).from(client.network(), ""));
+        engine.record(client.note(event).about(&id));
     }
     match pair {
         Ok(opened) => Ok(opened),

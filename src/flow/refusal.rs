@@ -8,7 +8,7 @@ use crate::password::{Shed, Weakness};
 use crate::system::clock::Timestamp;
 use crate::system::random::NoRandomness;
 use crate::token::KeyError;
-use crate::value::account_name::AccountName;
+use crate::value::account_name::{AccountName, NameError};
 
 /// An expected answer to an unwelcome request.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
@@ -84,9 +84,10 @@ from_causes!(NoRandomness, NoRoom, Shed, KeyError);
 
 /// Reads an e-mail address as a user typed it.
 pub(crate) fn parse_name(typed: &str) -> Result<AccountName, Refusal> {
-    AccountName::parse(typed).map_err(|error| Refusal::Field {
-        pointer: "/email",
-        code: "invalid_email",
-        message: error.to_string(),
-    })
+    AccountName::parse(typed).map_err(|error| invalid_email(&error))
+}
+
+/// Refuses the field `email`.
+pub(crate) fn invalid_email(error: &NameError) -> Refusal {
+    Refusal::Field { pointer: "/email", code: "invalid_email", message: error.to_string() }
 }

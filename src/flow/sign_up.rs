@@ -4,10 +4,10 @@ use super::admission::Outcome;
 use super::client::Client;
 use super::grant::Opened;
 use super::post::Addressee;
-use super::refusal::{Refusal, parse_name};
+use super::refusal::{FlowError, Refusal, parse_name};
 use crate::audit::event::Event;
 use crate::engine::Engine;
-use crate::password::{Lane, Password, judge};
+use crate::password::{Lane, Password, QueueKey};
 use crate::registry::account::{SignUp, SignedUp};
 use crate::registry::outbox::Kind;
 use crate::registry::reset::{Cause, Purpose};
@@ -36,16 +36,16 @@ pub async fn sign_up(
                 return Err(Refusal::SignupDisabled.into());
             }
             let account_name = parse_name(email)?;
-            let password = new_password(engine, password, account_name.as_str(), "/password")?;
             let display = display_name(name)?;
-            let phc = engine.services.pool.hash(client.place(Lane::Quiet), password).await?;
+            let place = client.place(Lane::Quiet);
+            let phc = new_password(engine, place, password, account_name.as_str(), "/password").await?;
             let name_key = account_name.key(&engine.services.keys.directory);
             let sign_up = SignUp {
                 id: AccountId::mint(name_key.slot(), engine.services.random.bytes()?),
                 name_key,
                 email: account_name.as_str().into(),
                 name: display,
-                phc: Some(phc.into()),
+                phc: Some(phc),
                 roles: Vec::new(),
                 verified: !engine.services.config.signup.verify_email,
                 by_admin: false,
@@ -79,21 +79,30 @@ pub async fn sign_up(
         .await
 }
 
-/// Reads a new password and refuses it if it is weak. `pointer` names its field.
-pub(super) fn new_password(
+/// Reads a new password of `email`, which waits at `place` to be judged and hashed, and returns its PHC string. `pointer`
+/// names its field.
+pub(super) async fn new_password(
     engine: &Engine,
+    place: QueueKey,
     typed: &str,
     email: &str,
     pointer: &'static str,
-) -> Result<Password, Refusal> {
-    let password = Password::parse(typed).map_err(|error| Refusal::Field {
+) -> Result<Box<str>, FlowError> {
+    let password = parse_password(typed, pointer)?;
+    let policy = &engine.services.password_policy;
+    match engine.services.pool.accept(place, policy, password, email).await? {
+        Ok(phc) => Ok(phc.into()),
+        Err(found) => Err(Refusal::WeakPassword { pointer, found }.into()),
+    }
+}
+
+/// Reads a new password. `pointer` names its field.
+pub(super) fn parse_password(typed: &str, pointer: &'static str) -> Result<Password, Refusal> {
+    Password::parse(typed).map_err(|error| Refusal::Field {
         pointer,
         code: "invalid_length",
         message: error.to_string(),
-    })?;
-    judge(&password, email, &engine.services.config.service_name, &engine.services.known_bad)
-        .map_err(|found| Refusal::WeakPassword { pointer, found })?;
-    Ok(password)
+    })
 }
 
 /// Reads a display name. An empty one is none.

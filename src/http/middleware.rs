@@ -3,22 +3,26 @@
 
 use std::sync::Arc;
 
+use actix_http::ConnectionType;
 use actix_web::HttpMessage;
 use actix_web::body::{BoxBody, MessageBody};
-use actix_web::dev::{ServiceRequest, ServiceResponse};
+use actix_web::dev::{ResponseHead, ServiceRequest, ServiceResponse};
+use actix_web::http::Method;
 use actix_web::http::header::{
     CACHE_CONTROL, CONTENT_SECURITY_POLICY, CROSS_ORIGIN_OPENER_POLICY, CROSS_ORIGIN_RESOURCE_POLICY,
     HeaderMap, HeaderName, HeaderValue, PERMISSIONS_POLICY, REFERRER_POLICY, STRICT_TRANSPORT_SECURITY,
-    X_CONTENT_TYPE_OPTIONS,
+    UPGRADE, X_CONTENT_TYPE_OPTIONS,
 };
 use actix_web::middleware::Next;
 
 use super::body::{self, Early};
-use super::connections::{Connection, Served, Serving};
+use super::connections::{Connection, Serving};
+use super::cors;
 use super::endpoint::Eng;
 use super::rejection::Rejection;
 use super::request_id::RequestId;
 use super::response::write_rate_limit;
+use super::served::Served;
 use crate::engine::Engine;
 use crate::value::id::hex;
 
@@ -28,26 +32,58 @@ pub async fn wrap_request(
     next: Next<impl MessageBody + 'static>,
 ) -> Result<ServiceResponse<impl MessageBody>, actix_web::Error> {
     let Some(engine) = request.app_data::<Eng>().cloned() else {
-        let served = |_: &mut _, body: BoxBody| Served { body, _serving: None };
+        let served = |_: &mut _, body: BoxBody| Served { body, is_head: false, _serving: None };
         return Ok(next.call(request).await?.map_into_boxed_body().map_body(served));
     };
     let serving = request.conn_data::<Arc<Connection>>().map(Serving::on);
+    if let Some(serving) = &serving
+        && is_for_another_protocol(&request)
+    {
+        // What follows is meant for another protocol. The HTTP library closes the connection after the answer.
+        serving.is_last();
+    }
+    let is_head = *request.method() == Method::HEAD;
+    if is_head {
+        // Every endpoint with GET answers HEAD alike (RFC 9110 §9.3.2). The HTTP library leaves the body out.
+        request.head_mut().method = Method::GET;
+    }
     let id = engine.services.random.bytes::<12>().map_or_else(|_| String::from("none"), |bytes| hex(&bytes));
     request.extensions_mut().insert(RequestId(id.as_str().into()));
     let begin = engine.clock.steady();
-    let mut response = match body::read(&mut request).await {
-        Ok(()) => complete(next.call(request).await?.map_into_boxed_body(), &engine, &id),
+    let response = match body::read(&mut request, serving.as_ref()).await {
+        Ok(()) => {
+            let allowed = &engine.services.config.http.allowed_origins;
+            match cors::preflight(request.method(), request.headers(), allowed) {
+                Some(response) => request.into_response(response),
+                None => complete(next.call(request).await?.map_into_boxed_body(), &engine, &id),
+            }
+        }
         Err((problem, unread)) => {
             let response = request.error_response(Rejection::from(problem));
-            let early = |_: &mut _, answer| Early::new(answer, unread);
+            let early = |head: &mut ResponseHead, answer| {
+                head.set_connection_type(ConnectionType::Close);
+                Early::new(answer, unread)
+            };
             complete(response, &engine, &id).map_body(early).map_into_boxed_body()
         }
     };
     let duration_ms = engine.clock.steady().duration_since(begin).as_millis();
     log(&response, &id, duration_ms);
-    let https = engine.services.config.http.public_origin.is_https();
-    write_headers(response.headers_mut(), id, https);
-    Ok(response.map_body(|_, body| Served { body, _serving: serving }))
+    let http = &engine.services.config.http;
+    let (request, mut response) = response.into_parts();
+    write_headers(response.headers_mut(), id, http.public_origin.is_https());
+    if !http.allowed_origins.is_empty() {
+        cors::write_headers(request.headers(), &http.allowed_origins, response.headers_mut());
+    }
+    let response = response.map_body(|_, body| Served { body, is_head, _serving: serving });
+    Ok(ServiceResponse::new(request, response))
+}
+
+/// Says whether the HTTP library takes all that follows for another protocol.
+fn is_for_another_protocol(request: &ServiceRequest) -> bool {
+    let mut upgrades = request.headers().get_all(UPGRADE);
+    *request.method() == Method::CONNECT
+        || upgrades.any(|to| to.as_bytes().trim_ascii().eq_ignore_ascii_case(b"websocket"))
 }
 
 /// Turns the empty response of a [`Rejection`] into its problem: status, headers and body. Other responses stay as they
@@ -67,10 +103,11 @@ fn complete(mut response: ServiceResponse, engine: &Engine, id: &str) -> Service
     response.map_body(|_, _| BoxBody::new(body))
 }
 
-/// Logs the request. Only the path: a query may hold a secret.
+/// Logs the request, for whoever asks for this level: what strangers cause must not fill a disk. Only the path: a query
+/// may hold a secret.
 fn log(response: &ServiceResponse, id: &str, duration_ms: u128) {
     let request = response.request();
-    tracing::info!(
+    tracing::debug!(
         target: "portcullis::request",
         method = %request.method(),
         path = request.path(),
@@ -81,8 +118,8 @@ fn log(response: &ServiceResponse, id: &str, duration_ms: u128) {
     );
 }
 
-/// Sets the headers that every answer has. A `Cache-Control` of the endpoint stays.
-fn write_headers(headers: &mut HeaderMap, id: String, https: bool) {
+/// Sets the headers that every answer has. The endpoint's own `Cache-Control` and `Cross-Origin-Resource-Policy` stay.
+pub(super) fn write_headers(headers: &mut HeaderMap, id: String, https: bool) {
     if let Ok(id) = HeaderValue::try_from(id) {
         headers.insert(X_REQUEST_ID.clone(), id);
     }
@@ -91,6 +128,9 @@ fn write_headers(headers: &mut HeaderMap, id: String, https: bool) {
     }
     if https {
         headers.insert(STRICT_TRANSPORT_SECURITY, HSTS.clone());
+    }
+    if !headers.contains_key(CROSS_ORIGIN_RESOURCE_POLICY) {
+        headers.insert(CROSS_ORIGIN_RESOURCE_POLICY, SAME_ORIGIN.clone());
     }
     if !headers.contains_key(CACHE_CONTROL) {
         headers.insert(CACHE_CONTROL, NO_STORE.clone());
@@ -104,7 +144,9 @@ static HSTS: HeaderValue = HeaderValue::from_static("max-age=63072000; includeSu
 
 static NO_STORE: HeaderValue = HeaderValue::from_static("no-store");
 
-static HEADERS: [(HeaderName, HeaderValue); 6] = [
+static SAME_ORIGIN: HeaderValue = HeaderValue::from_static("same-origin");
+
+static HEADERS: [(HeaderName, HeaderValue); 5] = [
     (X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff")),
     (REFERRER_POLICY, HeaderValue::from_static("no-referrer")),
     (
@@ -114,7 +156,6 @@ static HEADERS: [(HeaderName, HeaderValue); 6] = [
         ),
     ),
     (CROSS_ORIGIN_OPENER_POLICY, HeaderValue::from_static("same-origin")),
-    (CROSS_ORIGIN_RESOURCE_POLICY, HeaderValue::from_static("same-origin")),
     (
         PERMISSIONS_POLICY,
         HeaderValue::from_static(

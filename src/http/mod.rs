@@ -4,8 +4,12 @@ pub mod api;
 mod body;
 pub mod client_address;
 mod connections;
+pub mod cookie;
+mod cors;
 pub mod csrf;
 mod endpoint;
+mod framework_refusal;
+mod header;
 mod json;
 mod json_body;
 pub mod middleware;
@@ -14,11 +18,14 @@ mod rejection;
 mod request;
 mod request_id;
 mod response;
+mod served;
+mod stream;
 
 use actix_web::web;
 
 pub use body::BODY_BYTES_MAX;
 pub use connections::Connections;
+pub use stream::GuardedStream;
 
 /// Adds all endpoints of the API.
 pub fn configure(config: &mut web::ServiceConfig) {

@@ -14,7 +14,7 @@ use crate::system::random::{NoRandomness, Random};
 const HASH_BYTES: usize = 32;
 
 /// A parsed PHC string of argon2id with a bounded cost.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Phc {
     cost: Cost,
     salt: Vec<u8>,
@@ -41,6 +41,17 @@ impl Phc {
     /// Returns the cost of the string.
     pub const fn cost(&self) -> Cost {
         self.cost
+    }
+
+    /// Returns a random hash, which no password matches. Passwords for unknown names are checked against it.
+    pub(super) fn decoy(cost: Cost, random: &Random) -> Result<Self, NoRandomness> {
+        let salt = random.bytes::<16>()?.to_vec();
+        Ok(Self { cost, salt, hash: random.bytes::<HASH_BYTES>()?.to_vec() })
+    }
+
+    /// Returns the same hash under another cost. What matched it before matches no longer.
+    pub(super) fn with_cost(&self, cost: Cost) -> Self {
+        Self { cost, ..self.clone() }
     }
 
     /// Says whether `password` matches.
@@ -72,15 +83,6 @@ pub(super) fn hash(
     Ok(format!("$argon2id$v=19$m={memory_kib},t={passes},p={lanes}${salt}${hash}"))
 }
 
-/// Returns a random PHC string at `cost`, which no password matches. Passwords for unknown names are checked against
-/// it.
-pub fn decoy(cost: Cost, random: &Random) -> Result<String, NoRandomness> {
-    let Cost { memory_kib, passes, lanes } = cost;
-    let salt = Base64Unpadded::encode_string(&random.bytes::<16>()?);
-    let hash = Base64Unpadded::encode_string(&random.bytes::<HASH_BYTES>()?);
-    Ok(format!("$argon2id$v=19$m={memory_kib},t={passes},p={lanes}${salt}${hash}"))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -97,8 +99,10 @@ mod tests {
         hash(b"other", larger, [2; 16], &mut memory).unwrap();
         assert_eq!(phc.matches(b"correct horse", &mut memory), Ok(true));
         assert_eq!(phc.matches(b"correct horsf", &mut memory), Ok(false));
-        let decoy = decoy(CHEAP, &Random::seeded(1)).unwrap();
-        assert_eq!(Phc::parse(&decoy).unwrap().matches(b"", &mut memory), Ok(false));
+        let decoy = Phc::decoy(CHEAP, &Random::seeded(1)).unwrap();
+        assert_eq!(decoy.matches(b"", &mut memory), Ok(false));
+        assert_eq!(decoy.with_cost(larger).cost(), larger);
+        assert_eq!(phc.with_cost(larger).matches(b"correct horse", &mut memory), Ok(false));
     }
 
     #[test]

@@ -9,3 +9,4 @@ pub(crate) mod pace;
 pub mod random;
 pub mod scheduling;
 pub mod seeded_bug;
+pub mod volume;

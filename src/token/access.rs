@@ -11,9 +11,9 @@ use super::signing_key::{KeyError, Signing, SigningKey, TYP, encode};
 use crate::system::clock::Timestamp;
 
 /// Allowed difference between clocks of machines, in seconds.
-const LEEWAY_SECS: u64 = 30;
+pub const LEEWAY_SECS: u64 = 30;
 /// Maximum length of a token. Tokens of this server are far shorter.
-const TOKEN_CHARS_MAX: usize = 4096;
+pub(super) const TOKEN_CHARS_MAX: usize = 4096;
 
 /// The claims of an access token (RFC 7519, RFC 9068 §2.2).
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
@@ -28,7 +28,7 @@ pub struct Claims {
     pub exp: u64,
     /// Issue time, in seconds since 1970.
     pub iat: u64,
-    /// Random id of the token.
+    /// Id of the token, with the [mark](super::mark) of this server.
     pub jti: String,
     /// Id of the session, which is the refresh-token family. The token ends with it.
     pub sid: String,

@@ -144,6 +144,11 @@ impl Keys {
         crate::value::id::keyed_digest(&self.directory, &[b"portcullis audit v1"])
     }
 
+    /// Returns the key of the marks in access tokens. It is derived from the directory key for this use alone.
+    pub fn token_marks(&self) -> [u8; 32] {
+        crate::value::id::keyed_digest(&self.directory, &[b"portcullis token mark v1"])
+    }
+
     /// Returns the keys that tag opaque tokens.
     pub const fn edge(&self) -> EdgeKeys {
         EdgeKeys::new((1, self.edge), Vec::new())

@@ -3,4 +3,5 @@
 mod bad_input;
 mod equal_work;
 mod flows;
+mod http_edge;
 mod secrets;

@@ -26,6 +26,8 @@ use super::values::PASSWORD;
 pub enum Pair {
     /// A wrong password.
     LogIn,
+    /// A wrong password of a name whose hash was stored before the cost of hashes was raised.
+    LogInCheaper,
     /// A wrong password that starts a lockout, with its mail.
     LogInLocks,
     /// The right password of a disabled account whose name is locked, against a locked name without an account.
@@ -37,8 +39,9 @@ pub enum Pair {
     Resend,
 }
 
-pub const PAIRS: [Pair; 7] = [
+pub const PAIRS: [Pair; 8] = [
     Pair::LogIn,
+    Pair::LogInCheaper,
     Pair::LogInLocks,
     Pair::LogInLocked,
     Pair::SignUp,
@@ -63,7 +66,7 @@ impl Pair {
 pub struct World {
     pub engine: Arc<Engine>,
     running: Option<Running>,
-    _dir: tempfile::TempDir,
+    dir: Option<tempfile::TempDir>,
     mails: Arc<parking_lot::Mutex<Vec<portcullis::mail::outgoing::Outgoing>>>,
     failures: u32,
 }
@@ -74,13 +77,16 @@ impl World {
     /// Hashes are cheap, so that they do not hide what differs beside them. With `mails` a thread sends the mails,
     /// which messages actors too.
     pub fn start(failures: u32, mails: bool) -> Self {
-        let dir = tempfile::tempdir().unwrap();
+        Self::over(tempfile::tempdir().unwrap(), failures, mails, "64")
+    }
+
+    fn over(dir: tempfile::TempDir, failures: u32, mails: bool, memory_kib: &str) -> Self {
         let mut reader = Reader::new();
         let data_dir = dir.path().to_string_lossy().into_owned();
         let failures_text = failures.to_string();
         for (key, value) in [
             ("data_dir", data_dir.as_str()),
-            ("password.memory_kib", "64"),
+            ("password.memory_kib", memory_kib),
             ("password.passes", "1"),
             ("password.threads", "1"),
             ("password.wait_budget_ms", "600000"),
@@ -97,7 +103,23 @@ impl World {
         let transport = mails.then(|| Transport::Memory(Arc::clone(&sent)));
         let clock = Clock::manual(Timestamp::from_secs(1_800_000_000));
         let (engine, running) = server::start(config, clock, true, transport, &fail_stop).unwrap();
-        Self { engine, running: Some(running), _dir: dir, mails: sent, failures }
+        Self { engine, running: Some(running), dir: Some(dir), mails: sent, failures }
+    }
+
+    /// Ends the preparation of `pair`. For hashes that were stored before the cost was raised it starts the engine again at
+    /// a higher cost, and makes one account at that cost.
+    pub async fn ready(mut self, pair: Pair, mails: bool) -> Self {
+        if pair != Pair::LogInCheaper {
+            return self;
+        }
+        let dir = self.dir.take().unwrap();
+        let failures = self.failures;
+        self.stop();
+        let world = Self::over(dir, failures, mails, "640");
+        let new =
+            New { email: "dearer@test.org", password: Some(PASSWORD), verified: true, ..New::default() };
+        admin::create(&world.engine, &Admin::operator(), new).await.unwrap();
+        world
     }
 
     /// Returns the addresses to which mails have left.
@@ -139,7 +161,9 @@ impl World {
         let engine = &*self.engine;
         let email = address(pair, known, n);
         match pair {
-            Pair::LogIn | Pair::LogInLocks => self.log_in(&email, "a wrong password", n).await,
+            Pair::LogIn | Pair::LogInCheaper | Pair::LogInLocks => {
+                self.log_in(&email, "a wrong password", n).await
+            }
             Pair::LogInLocked => self.log_in(&email, PASSWORD, n).await,
             Pair::SignUp | Pair::SignUpReserved => {
                 sign_up::sign_up(engine, &client(n), &email, PASSWORD, None).await.result.ok();
@@ -182,7 +206,7 @@ impl World {
         let opened = log_in::log_in(&self.engine, &client(n), &asker, PASSWORD, Mode::Token, None).await;
         let Ok(opened) = opened.result else { panic!("{asker} cannot log in") };
         let Grant::Tokens { access, .. } = opened.grant else { panic!("no tokens") };
-        authenticate::bearer(engine, &access).await.unwrap()
+        authenticate::bearer(engine, &access, None).await.unwrap()
     }
 
     /// Asks to move the account of `identity` to an address.

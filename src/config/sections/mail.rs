@@ -1,6 +1,5 @@
 //! `[mail]`: how mails are sent, and from whom.
 
-use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use crate::config::key::{Key, choice, flag, number, text};
@@ -18,7 +17,11 @@ pub(in crate::config) const KEYS: &[Key] = &[
         "\"portcullis@localhost.localdomain\"",
         "Address of the sender, also with a name: \"Example Log-in <login@example.org>\".",
     ),
-    flag("mail.console", "", "Whether links are also printed on the console. Default: only on loopback."),
+    flag(
+        "mail.console",
+        "",
+        "Whether links are also printed on the console. Default: only if http.public_origin is http:// on this machine.",
+    ),
     text("mail.smtp.host", "", "Host name of the mail server."),
     number("mail.smtp.port", "587", 1..=65_535, ""),
     choice(
@@ -119,12 +122,12 @@ pub enum MailTransport {
 }
 
 impl Mail {
-    /// Reads the section. By default links are printed on the console if `listen` is a loopback address.
-    pub(in crate::config) fn read(reader: &mut Reader, listen: SocketAddr) -> Self {
+    /// Reads the section. By default links are printed on the console if the server `is_public` to nobody.
+    pub(in crate::config) fn read(reader: &mut Reader, is_public: bool) -> Self {
         Self {
             transport: transport(reader),
             from: sender(reader),
-            console: reader.flag("mail.console").unwrap_or_else(|| listen.ip().is_loopback()),
+            console: reader.flag("mail.console").unwrap_or(!is_public),
         }
     }
 }

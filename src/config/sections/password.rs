@@ -25,6 +25,12 @@ pub(in crate::config) const KEYS: &[Key] = &[
         0..=600_000,
         "A password that would wait longer than this for a thread is refused at once.",
     ),
+    number(
+        "password.min_length",
+        "15",
+        8..=64,
+        "Fewest characters of a new password. 8 is enough only where a second factor is required.",
+    ),
     text(
         "password.list_file",
         "",
@@ -43,6 +49,8 @@ pub struct Password {
     pub implementation: Choice,
     /// How long a password may wait for a thread before it is refused.
     pub wait_budget: Duration,
+    /// The fewest characters of a new password.
+    pub chars_min: usize,
     /// A file of known passwords to refuse, in addition to the built-in list.
     pub list_file: Option<PathBuf>,
 }
@@ -70,6 +78,7 @@ impl Password {
             threads,
             implementation,
             wait_budget: Duration::from_millis(reader.number("password.wait_budget_ms")),
+            chars_min: reader.number("password.min_length") as usize,
             list_file: reader.text("password.list_file").map(PathBuf::from),
         }
     }

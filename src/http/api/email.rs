@@ -1,6 +1,5 @@
 //! `/v1/email/…`: proof of an e-mail address, and its change.
 
-use actix_web::cookie::Cookie;
 use actix_web::{FromRequest, HttpRequest, HttpResponse, web};
 use serde::Deserialize;
 use serde_json::json;
@@ -12,8 +11,8 @@ use crate::flow::{email, mailed};
 use crate::http::body::Body;
 use crate::http::endpoint::{Eng, resource};
 use crate::http::rejection::Rejection;
-use crate::http::request::{Credentials, SignedIn, credentials, text};
-use crate::http::response::CookieName;
+use crate::http::request::{Credentials, SignedIn, credentials, device_tokens};
+use crate::registry::throttle::class::Class;
 
 pub(super) fn configure(config: &mut web::ServiceConfig) {
     config
@@ -25,12 +24,12 @@ pub(super) fn configure(config: &mut web::ServiceConfig) {
 }
 
 async fn post_verify(engine: Eng, client: Client, body: Body) -> Result<HttpResponse, Rejection> {
-    let read: Token = body.json()?;
+    let read: Token = body.json_charged(&engine, &client, Class::Verify).await?;
     mailed::verify(&engine, &client, &read.token).await.respond(|()| HttpResponse::NoContent().finish())
 }
 
 async fn post_resend(engine: Eng, client: Client, body: Body) -> Result<HttpResponse, Rejection> {
-    let read: Email = body.json()?;
+    let read: Email = body.json_charged(&engine, &client, Class::Forgot).await?;
     mailed::resend(&engine, &client, &read.email)
         .await
         .respond(|()| HttpResponse::Accepted().json(json!({"status": "verification_sent"})))
@@ -49,7 +48,7 @@ async fn post_change(
     identity: SignedIn,
     body: Body,
 ) -> Result<HttpResponse, Rejection> {
-    let read: Change = body.json()?;
+    let read: Change = body.json_charged(&engine, &client, Class::Check).await?;
     email::ask(&engine, &client, &identity, &read.password, &read.email)
         .await
         .respond(|()| HttpResponse::Accepted().json(json!({"status": "confirmation_sent"})))
@@ -76,12 +75,12 @@ async fn post_confirm(
     client: Client,
     body: Body,
 ) -> Result<HttpResponse, Rejection> {
-    let read: BoundToken = body.json()?;
+    let read: BoundToken = body.json_charged(&engine, &client, Class::Verify).await?;
     let identity;
-    let cookie = request.cookie(CookieName::Device.text(&engine));
-    let device = cookie.as_ref().map(Cookie::value).or_else(|| text(request.headers(), "x-device-token"));
+    let mut devices = device_tokens(&request, &engine)?;
+    let devices = [devices.next(), devices.next()];
     let proof = match &read.password {
-        Some(password) => Proof::Password { password, device },
+        Some(password) => Proof::Password { password, devices },
         None if matches!(credentials(&request, &engine)?, Credentials::None) => Proof::None,
         None => {
             identity = SignedIn::extract(&request).await?;
@@ -94,7 +93,7 @@ async fn post_confirm(
 }
 
 async fn post_undo(engine: Eng, client: Client, body: Body) -> Result<HttpResponse, Rejection> {
-    let read: BoundToken = body.json()?;
+    let read: BoundToken = body.json_charged(&engine, &client, Class::Reset).await?;
     email::undo(&engine, &client, read.link(), read.password.as_deref())
         .await
         .respond(|()| HttpResponse::NoContent().finish())

@@ -10,6 +10,7 @@ use crate::http::endpoint::{Eng, resource};
 use crate::http::rejection::Rejection;
 use crate::http::request::SignedIn;
 use crate::http::response::user;
+use crate::registry::throttle::class::Class;
 
 pub(super) fn configure(config: &mut web::ServiceConfig) {
     let me = resource("/v1/me", "GET, DELETE");
@@ -32,7 +33,7 @@ async fn delete_me(
     identity: SignedIn,
     body: Body,
 ) -> Result<HttpResponse, Rejection> {
-    let read: DeleteMe = body.json()?;
+    let read: DeleteMe = body.json_charged(&engine, &client, Class::Check).await?;
     account::delete(&engine, &client, &identity, &read.password)
         .await
         .respond(|()| HttpResponse::NoContent().finish())

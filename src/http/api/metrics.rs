@@ -117,9 +117,23 @@ async fn metrics(engine: &Engine) -> String {
     }
     let dropped = engine.services.dropped_mails.load(Ordering::Relaxed);
     gauge("mail_dropped", "Mails dropped since the start because their links had died", dropped);
+    gauge(
+        "audit_low",
+        "1 while ordinary events are only counted, since space is low",
+        u64::from(engine.services.audit.log.is_low()),
+    );
     let (failing, lost) = engine.services.audit.log.trouble();
     gauge("audit_failing", "1 while the log of security events cannot be written", u64::from(failing));
     gauge("audit_lost", "Events that are not in the log of security events", lost);
+    if let Some(log) = engine.services.log_figures() {
+        let mut counter = |name: &str, help: &str, value: u64| {
+            let counter: Counter = Counter::default();
+            counter.inc_by(value);
+            registry.register(name, help, counter);
+        };
+        counter("log_lost", "Lines of the log lost because nobody read them fast enough", (log.lost)());
+        counter("log_folded", "Lines of the log that were summed up in others", (log.folded)());
+    }
     let mut text = String::new();
     // Writing to a `String` cannot fail.
     let _ = encode(&mut text, &registry);
@@ -135,8 +149,15 @@ mod tests {
         let page = include_str!("README.md");
         let code = include_str!("metrics.rs");
         let mut figures = 0;
-        for line in code.lines().filter(|line| line.trim().starts_with("gauge(\"")) {
-            let name = line.split('"').nth(1).unwrap();
+        let mut lines = code.lines().map(str::trim).peekable();
+        while let Some(line) = lines.next() {
+            let name = match line {
+                "gauge(" => lines.peek().copied(),
+                line => {
+                    ["gauge(\"", "counter(\""].into_iter().any(|call| line.starts_with(call)).then_some(line)
+                }
+            };
+            let Some(name) = name.and_then(|line| line.split('"').nth(1)) else { continue };
             assert!(page.contains(&format!("`portcullis_{name}`")), "{name} is not on the page");
             figures += 1;
         }

@@ -6,15 +6,15 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use actix_web::body::{BodySize, MessageBody};
-use actix_web::http::header::ACCEPT;
 use actix_web::{HttpRequest, HttpResponse, web};
 use serde::Deserialize;
 use serde_json::json;
 use tokio::sync::mpsc;
 
 use crate::http::endpoint::{Eng, resource};
+use crate::http::header::{accepts, only_text};
 use crate::http::rejection::Rejection;
-use crate::http::request::{SignedIn, query, text};
+use crate::http::request::{SignedIn, query};
 
 /// The longest wait of a poll, in seconds. Shorter than the time that a stopping server gives to open requests.
 const WAIT_SECS_MAX: u64 = 15;
@@ -43,8 +43,9 @@ async fn get_revocations(
 ) -> Result<HttpResponse, Rejection> {
     identity.has_role(&["introspect", "admin"])?;
     let Query { since, wait } = query(&request, "The query accepts since and wait.")?;
-    if text(request.headers(), ACCEPT) == Some("text/event-stream") {
-        let last = text(request.headers(), "last-event-id").and_then(|id| id.parse().ok());
+    if accepts(request.headers(), "text/event-stream") {
+        let last = only_text(request.headers(), "last-event-id").unwrap_or_default();
+        let last = last.and_then(|id| id.parse().ok());
         return Ok(stream(engine, last.unwrap_or(since)));
     }
     let feed = &engine.services.revoked;

@@ -1,17 +1,18 @@
 //! `/v1/session`, `/v1/sessions`, `/v1/csrf`: this session, all sessions of the account, and the CSRF token.
 
-use actix_web::{HttpResponse, web};
-use serde::Serialize;
+use actix_web::{HttpRequest, HttpResponse, web};
+use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use crate::flow::authenticate::Held;
 use crate::flow::refusal::Refusal;
 use crate::flow::{account, log_out};
+use crate::http::body::Body;
 use crate::http::csrf;
 use crate::http::endpoint::{Eng, resource};
 use crate::http::json::json;
 use crate::http::rejection::Rejection;
-use crate::http::request::SignedIn;
+use crate::http::request::{SignedIn, query};
 use crate::http::response::{User, user};
 use crate::registry::refresh::FamilyV1;
 use crate::registry::session::SessionV1;
@@ -74,13 +75,34 @@ struct SessionBody<'a> {
     user: User<'a>,
 }
 
-async fn get_session(_: Eng, identity: SignedIn) -> HttpResponse {
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct SessionQuery {
+    /// Whether nobody may be there. A flag: its value is of no account.
+    optional: Option<String>,
+}
+
+/// Answers with the session of the request. With `?optional` a page may ask whether somebody is logged in without an
+/// error in the browser's console if nobody is.
+async fn get_session(
+    request: HttpRequest,
+    _: Eng,
+    identity: Result<SignedIn, Rejection>,
+) -> Result<HttpResponse, Rejection> {
+    let query = query(&request, "The query accepts optional.");
+    let identity = match (identity, &query) {
+        (Err(rejection), Ok(SessionQuery { optional: Some(_) })) if rejection.is_unauthenticated() => {
+            return Ok(HttpResponse::Ok().json(json!({"session": null})));
+        }
+        (identity, _) => identity?,
+    };
+    query?;
     let session = match &identity.held {
         Held::Family(family) => OpenSession::of_family(family, true),
         Held::Session(session) => OpenSession::of_session(session, true),
     };
     let user = user(&identity.account);
-    json(&mut HttpResponse::Ok(), &SessionBody { session, user })
+    Ok(json(&mut HttpResponse::Ok(), &SessionBody { session, user }))
 }
 
 async fn get_csrf(engine: Eng, identity: SignedIn) -> Result<HttpResponse, Rejection> {
@@ -106,7 +128,9 @@ async fn delete_session(
     engine: Eng,
     id: web::Path<String>,
     identity: SignedIn,
+    body: Body,
 ) -> Result<HttpResponse, Rejection> {
+    body.refuse()?;
     log_out::end_one(&engine, &identity, &id).await?;
     Ok(HttpResponse::NoContent().finish())
 }

@@ -11,6 +11,7 @@ use crate::http::body::Body;
 use crate::http::endpoint::{Eng, resource};
 use crate::http::rejection::Rejection;
 use crate::http::response::opened_response;
+use crate::registry::throttle::class::Class;
 
 pub(super) fn configure(config: &mut web::ServiceConfig) {
     config.service(resource("/v1/signup", "POST").route(web::post().to(post_signup)));
@@ -25,7 +26,7 @@ struct SignUp {
 }
 
 async fn post_signup(engine: Eng, client: Client, body: Body) -> Result<HttpResponse, Rejection> {
-    let read: SignUp = body.json()?;
+    let read: SignUp = body.json_charged(&engine, &client, Class::Signup).await?;
     let outcome = sign_up(&engine, &client, &read.email, &read.password, read.name.as_deref()).await;
     outcome.respond(|done| match done {
         Done::Mailed => HttpResponse::Accepted().json(json!({"status": "verification_sent"})),

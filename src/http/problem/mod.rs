@@ -3,10 +3,13 @@
 mod refusal_table;
 
 use std::borrow::Cow;
+use std::sync::Arc;
 use std::time::Duration;
 
 use actix_web::http::StatusCode;
-use actix_web::http::header::{ALLOW, CONTENT_TYPE, HeaderMap, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
+use actix_web::http::header::{
+    ACCEPT_ENCODING, ALLOW, CONTENT_TYPE, HeaderMap, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE,
+};
 use serde::Serialize;
 
 use crate::http::json::Json;
@@ -33,7 +36,8 @@ pub(in crate::http) struct Problem {
     retry_after: Option<u32>,
     reasons: Option<Vec<&'static str>>,
     challenge: bool,
-    allow: Option<&'static str>,
+    allow: Option<Arc<str>>,
+    plain_bodies: bool,
 }
 
 impl Problem {
@@ -52,6 +56,7 @@ impl Problem {
             reasons: None,
             challenge: false,
             allow: None,
+            plain_bodies: false,
         }
     }
 
@@ -67,8 +72,14 @@ impl Problem {
     }
 
     /// Adds the methods that the endpoint has.
-    pub(in crate::http) const fn with_allow(mut self, methods: &'static str) -> Self {
+    pub(in crate::http) fn with_allow(mut self, methods: Arc<str>) -> Self {
         self.allow = Some(methods);
+        self
+    }
+
+    /// Says that bodies are read without an encoding only.
+    pub(in crate::http) const fn with_plain_bodies(mut self) -> Self {
+        self.plain_bodies = true;
         self
     }
 
@@ -97,8 +108,11 @@ impl Problem {
         if self.challenge {
             headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
         }
-        if let Some(methods) = self.allow {
-            headers.insert(ALLOW, HeaderValue::from_static(methods));
+        if let Some(methods) = self.allow.as_deref().and_then(|methods| HeaderValue::from_str(methods).ok()) {
+            headers.insert(ALLOW, methods);
+        }
+        if self.plain_bodies {
+            headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
         }
     }
 

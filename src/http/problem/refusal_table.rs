@@ -52,7 +52,7 @@ fn refused(refusal: &Refusal, engine: &Engine) -> Problem {
             let error = |weakness: &Weakness| FieldError {
                 pointer: (*pointer).to_owned(),
                 code: weakness.code().to_owned(),
-                message: weakness.message().to_owned(),
+                message: weakness.message().into_owned(),
             };
             problem.with_errors(found.iter().map(error).collect())
         }

@@ -117,6 +117,8 @@ pub struct Stats {
     pub body_bytes: u64,
     /// Whether free space is so low that only essential entries and the next snapshot are written.
     pub low: bool,
+    /// How much space must be free for all entries to be written.
+    pub kept_free: u64,
 }
 
 /// The journal as actors and requests hold it. Clones share one journal.

@@ -3,6 +3,7 @@
 pub use super::state::{Alter, Rehash, ReleaseUnprovenAddress, SignUp};
 use super::state::{Refusal, SignedUp};
 use super::{AccountV2, Accounts};
+use crate::password::EqualCost;
 use crate::registry::{handles, reads, registry};
 use crate::value::account_name::NameKey;
 use crate::value::id::AccountId;
@@ -21,6 +22,22 @@ pub struct Delete {
 pub struct Find {
     /// The key of the address.
     pub name: NameKey,
+}
+
+/// Finds an account by the key of its address, to check a password.
+#[derive(Clone, Copy, Debug)]
+pub struct FindToCheck {
+    /// The key of the address.
+    pub name: NameKey,
+}
+
+/// What a password of a name is checked against.
+#[derive(Clone, Debug)]
+pub struct ToCheck {
+    /// The account of the name; `None` if it has none.
+    pub account: Option<AccountV2>,
+    /// The work of the check, the same with and without an account; `None` while no password is stored.
+    pub cost: Option<EqualCost>,
 }
 
 /// Finds an account by its id.
@@ -55,6 +72,10 @@ handles!(Accounts {
 
 reads!(Accounts {
     Find => Option<AccountV2>, |accounts, find, _| accounts.find(find.name).cloned();
+    FindToCheck => ToCheck, |accounts, find, _| ToCheck {
+        account: accounts.find(find.name).cloned(),
+        cost: accounts.stored_costs().equal_cost(find.name),
+    };
     ById, of |by_id| by_id.id.to_bytes() => Option<AccountV2>, |accounts, by_id, _| accounts.get(by_id.id).cloned();
     List => Vec<AccountV2>, |accounts, list, _| accounts.list(list.after, list.limit, |account| {
         let named = |text: &str| list.q.as_deref().is_none_or(|q| text.contains(q));

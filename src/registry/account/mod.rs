@@ -22,6 +22,7 @@
 pub mod actor;
 pub mod record;
 pub mod state;
+pub mod stored_costs;
 
 pub use record::{AccountV2, Status};
 pub use state::{Accounts, Change, FormerChange, Refusal, SignUp, SignedUp};

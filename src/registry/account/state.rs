@@ -1,6 +1,7 @@
 //! The whole rule of accounts. Knows no actor, file, clock or randomness.
 
 use super::record::{AccountV2, FormerAddressV1, Status};
+use super::stored_costs::StoredCosts;
 use crate::registry::buckets::Buckets;
 use crate::registry::index::Index;
 use crate::registry::record::{self, Write};
@@ -129,11 +130,12 @@ pub enum Refusal {
 pub struct Accounts {
     by_id: Buckets<[u8; 16], AccountV2>,
     by_name: Index<NameKey, AccountId>,
+    costs: StoredCosts,
 }
 
 impl Default for Accounts {
     fn default() -> Self {
-        Self { by_id: Buckets::new(), by_name: Index::new() }
+        Self { by_id: Buckets::new(), by_name: Index::new(), costs: StoredCosts::default() }
     }
 }
 
@@ -146,6 +148,11 @@ impl Accounts {
     /// Returns the account whose address has the key `name`.
     pub fn find(&self, name: NameKey) -> Option<&AccountV2> {
         self.get(*self.by_name.get(&name)?)
+    }
+
+    /// Returns the costs of the stored hashes.
+    pub const fn stored_costs(&self) -> &StoredCosts {
+        &self.costs
     }
 
     /// Returns all records in their buckets.
@@ -309,10 +316,14 @@ impl Accounts {
                     }
                     self.by_name.insert(NameKey(account.name_key), account.id);
                 }
-                self.by_id.insert(account.id.to_bytes(), account);
+                self.costs.add(account.phc.as_deref());
+                if let Some(before) = self.by_id.insert(account.id.to_bytes(), account) {
+                    self.costs.remove(before.phc.as_deref());
+                }
             }
             Write::Remove(id) => {
                 if let Some(account) = self.by_id.remove(&id) {
+                    self.costs.remove(account.phc.as_deref());
                     self.by_name.remove(&NameKey(account.name_key));
                 }
             }

@@ -53,6 +53,15 @@ pub struct Take {
     pub address: IpAddr,
 }
 
+/// Charges a rejected request to the networks of its client. Once they are over their limit, the refusal cache says so:
+/// nobody waits for the answer.
+#[derive(Clone, Copy, Debug, Message)]
+#[rtype(result = "()")]
+pub struct Reject {
+    /// The client's address.
+    pub address: IpAddr,
+}
+
 /// Gives back one charge.
 #[derive(Clone, Copy, Debug, Message)]
 #[rtype(result = "()")]
@@ -108,6 +117,21 @@ impl Handler<Take> for Throttle {
     fn handle(&mut self, take: Take, _: &mut Context<Self>) -> Self::Result {
         let now = self.clock.now();
         MessageResult(self.fail_stop.guard("throttle", || self.table.take(take.class, take.address, now)))
+    }
+}
+
+impl Handler<Reject> for Throttle {
+    type Result = ();
+
+    fn handle(&mut self, reject: Reject, _: &mut Context<Self>) {
+        let now = self.clock.now();
+        let eased = self.refusal_cache.eased();
+        let taken =
+            self.fail_stop.guard("throttle", || self.table.take(Class::Rejected, reject.address, now));
+        if let Err(refused) = taken {
+            let network = Network::of(reject.address);
+            self.refusal_cache.keep(Class::Rejected, network, refused, eased, now);
+        }
     }
 }
 

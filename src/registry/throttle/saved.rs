@@ -259,7 +259,7 @@ mod tests {
             assert_eq!(SavedRecord::read(record.to_bytes()), Some(record));
         }
         for (kind, number) in
-            [(0, 0), (6, 0), (0x3E, 0), (0x40, 0), (0x46, 0), (0x88, 0), (0x80, 16), (0xFF, 0)]
+            [(0, 0), (6, 0), (0x46, 0), (0x48, 0), (0x4E, 0), (0x89, 0), (0x80, 16), (0xFF, 0)]
         {
             let mut bytes = [0; 16];
             bytes[0] = number;

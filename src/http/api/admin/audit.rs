@@ -1,6 +1,5 @@
 //! `/v1/admin/audit`: security events.
 
-use actix_web::http::header::ACCEPT;
 use actix_web::{HttpRequest, HttpResponse, web};
 use serde::Deserialize;
 use serde_json::json;
@@ -8,9 +7,10 @@ use serde_json::json;
 use crate::audit::read::Wanted;
 use crate::flow::admin::{self, Admin};
 use crate::http::endpoint::{Eng, resource};
+use crate::http::header::accepts;
 use crate::http::problem::Problem;
 use crate::http::rejection::Rejection;
-use crate::http::request::{SignedIn, query, text};
+use crate::http::request::{SignedIn, query};
 use crate::system::clock::Timestamp;
 
 const PAGE: usize = 100;
@@ -42,7 +42,7 @@ async fn get_audit(request: HttpRequest, engine: Eng, identity: SignedIn) -> Res
         limit: query.limit.unwrap_or(PAGE).clamp(1, PAGE_MAX),
     };
     let items = admin::audit(&engine, &admin, wanted).await?;
-    if text(request.headers(), ACCEPT) == Some("application/x-ndjson") {
+    if accepts(request.headers(), "application/x-ndjson") {
         let lines: String = items.iter().map(|item| format!("{}\n", json!(item))).collect();
         return Ok(HttpResponse::Ok().content_type("application/x-ndjson").body(lines));
     }

@@ -151,8 +151,10 @@ async fn delete_user(
     engine: Eng,
     id: web::Path<String>,
     identity: SignedIn,
+    body: Body,
 ) -> Result<HttpResponse, Rejection> {
     let admin = Admin::of(&identity)?;
+    body.refuse()?;
     admin::delete(&engine, &admin, parse_id(&id)?).await?;
     Ok(HttpResponse::NoContent().finish())
 }
@@ -161,8 +163,10 @@ async fn post_act(
     engine: Eng,
     path: web::Path<(String, String)>,
     identity: SignedIn,
+    body: Body,
 ) -> Result<HttpResponse, Rejection> {
     let admin = Admin::of(&identity)?;
+    body.refuse()?;
     let (id, act) = path.into_inner();
     let id = parse_id(&id)?;
     match act.as_str() {
