@@ -128,6 +128,8 @@ async fn metrics(engine: &Engine) -> String {
     if let Ok(waiting) = engine.outbox.ask(Waiting).await {
         gauge("mail_waiting", "Mails that wait to be sent", waiting as u64);
     }
+    let dropped = engine.services.dropped_mails.load(Ordering::Relaxed);
+    gauge("mail_dropped", "Mails dropped since the start because their links had died", dropped);
     gauge(
         "audit_low",
         "1 while ordinary events are only counted, since space is low",
