@@ -253,7 +253,7 @@ async fn keys_are_bounded_in_number_life_and_form_and_only_administrators_make_t
     }
     assert_eq!(made, 1000);
     server.clock.advance(DAY * 366);
-    let root = server.tokens("root@test.org").await.0;
+    let root = server.admin_token("root@test.org").await;
     assert_eq!(server.get_as("/v1/admin/api_keys", &root).await.array("items").len(), 0);
 }
 

@@ -289,7 +289,7 @@ async fn who_is_made_an_account_is_invited_for_a_week() {
     let user = server.log_in(NAME, PASSWORD).await.body["user"].clone();
     assert_eq!((&user["email_verified"], &user["roles"]), (&json!(true), &json!(["staff"])));
     // From now on a link sets a new password.
-    let (root, _) = server.tokens("root@near.test").await;
+    let root = server.admin_token("root@near.test").await;
     assert_eq!(server.post_as(&path, &root, json!({})).await.status, StatusCode::NO_CONTENT);
     server.mail(NAME, "Set a new password").await;
     assert_eq!(server.reset(&token, PASSWORD).await.status, StatusCode::BAD_REQUEST);

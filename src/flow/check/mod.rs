@@ -463,7 +463,8 @@ impl Presented {
         let account = engine.accounts.ask(Find { name: self.key }).await?;
         engine.record(suspected.for_account(account.as_ref()).with_reason("one name from many networks"));
         let owner = Addressee::of(account.as_ref(), &self.name, self.key);
-        engine.warn(cause, owner, Purpose::Unlock, Kind::Targeted).await
+        // A quota apart from that of the lockout mails, which come first and would use it up.
+        engine.warn(cause, owner, Purpose::Verify, Kind::Targeted).await
     }
 }
 

@@ -32,6 +32,7 @@ async fn a_token_of_the_application_opens_no_administrators_endpoint() {
     // Nor does the application take a token that is meant for here.
     let verifier = Verifier::new(ORIGIN, ORIGIN, server.clock.clone());
     verifier.set_keys(&server.get("/.well-known/jwks.json").await.bytes).unwrap();
+    verifier.apply(&server.get_as("/v1/revocations", &root).await.bytes).unwrap();
     assert!(verifier.check(&stolen).is_ok());
     assert!(verifier.check(&root).is_err());
     // A cookie is sent nowhere else.
@@ -52,6 +53,7 @@ async fn a_role_that_was_taken_away_works_nowhere_and_the_session_lives_on() {
     let path = path_of(&server, &fired).await;
     let verifier = Verifier::new(ORIGIN, ORIGIN, server.clock.clone());
     verifier.set_keys(&server.get("/.well-known/jwks.json").await.bytes).unwrap();
+    verifier.apply(&server.get_as("/v1/revocations", &root).await.bytes).unwrap();
     assert!(verifier.check(&at_application).is_ok());
     assert_eq!(server.get_as("/v1/admin/users", &fired).await.status, StatusCode::OK);
 
