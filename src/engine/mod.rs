@@ -28,6 +28,7 @@ use crate::registry::outbox::Outbox;
 use crate::registry::refresh::Families;
 use crate::registry::reset::MailedTokens;
 use crate::registry::session::Sessions;
+use crate::registry::sign_up::SignUps;
 use crate::registry::write_counts::WriteCounts;
 use crate::storage::local::LocalStorage;
 use crate::system::clock::Clock;
@@ -55,6 +56,7 @@ pub struct Engine {
     pub(crate) sessions: Mailbox<Sessions>,
     pub(crate) mailed: Mailbox<MailedTokens>,
     pub(crate) outbox: Mailbox<Outbox>,
+    pub(crate) sign_ups: Mailbox<SignUps>,
     /// The ways to read every table, in the order in which a snapshot holds them.
     pub(crate) tables: Vec<TableReader>,
     /// Counts writes for every few keys; what [`CredentialCache`] holds is valid while they stand still.

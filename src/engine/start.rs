@@ -122,6 +122,7 @@ impl Engine {
             refresh: start.owner(states.refresh),
             mailed: start.owner(states.mailed),
             outbox: start.owner(states.outbox),
+            sign_ups: start.owner(states.sign_ups),
             tables: start.tables,
             write_counts,
             credential_cache: CredentialCache::default(),

@@ -3,7 +3,7 @@
 use super::authenticate::Identity;
 use super::log_out::{end_others, end_others_and_mailed};
 use super::post::Addressee;
-use super::refusal::{FlowError, Refusal, parse_name};
+use super::refusal::{FlowError, Refusal, parse_new_name};
 use super::sign_up::{display_name, new_password};
 use crate::audit::Line;
 use crate::audit::event::{Event, Note};
@@ -12,10 +12,11 @@ use crate::engine::{Engine, Fault};
 use crate::journal::append::handle::NoRoom;
 use crate::password::QueueKey;
 use crate::registry::account::actor::{Alter, ById, Delete, List};
-use crate::registry::account::{AccountV2, Change, SignUp, SignedUp, Status};
+use crate::registry::account::{AccountV2, Change, Origin, SignUp, SignedUp, Status};
 use crate::registry::lockout::actor::Clear;
 use crate::registry::outbox::Kind;
 use crate::registry::reset::Purpose;
+use crate::registry::sign_up::actor::EndSignUps;
 use crate::system::clock::Timestamp;
 use crate::value::account_name::NameKey;
 use crate::value::id::AccountId;
@@ -58,9 +59,10 @@ pub struct New<'a> {
     pub verified: bool,
 }
 
-/// Creates an account.
+/// Creates an account. An address that has one is refused, also while it is not proved: nothing of that account changes.
+/// Sign-ups that wait for the address end, so that no link of theirs touches the account.
 pub async fn create(engine: &Engine, admin: &Admin, new: New<'_>) -> Result<AccountV2, FlowError> {
-    let name = parse_name(new.email)?;
+    let name = parse_new_name(&engine.services.config, new.email)?;
     let roles = roles(new.roles)?;
     let phc = match new.password {
         Some(password) => {
@@ -78,15 +80,11 @@ pub async fn create(engine: &Engine, admin: &Admin, new: New<'_>) -> Result<Acco
         phc,
         roles,
         verified: new.verified,
-        by_admin: true,
+        origin: Origin::Administrator,
     };
     match engine.accounts.ask(sign_up).await? {
         SignedUp::Created(account) => {
-            if account.auth_epoch > 0 {
-                // It replaces an account that had not proved its address. The sessions of that one are dead by their
-                // epoch already; ending them tells resource servers.
-                end_others_and_mailed(engine, account.account_id(), None).await?;
-            }
+            engine.sign_ups.ask(EndSignUps { name: name_key }).await?;
             admin.record(engine, Event::AdminCreated, &account.account_id()).await;
             Ok(account)
         }

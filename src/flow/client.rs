@@ -55,6 +55,14 @@ impl Client {
 }
 
 impl Engine {
+    /// Returns the network whose quota of mails a request of `client` is charged to. A network that is exempt from the
+    /// throttle has none: a gateway of ours sends the requests of many clients.
+    pub(super) fn mail_quota_of(&self, client: &Client) -> Option<Network> {
+        let exempt = &self.services.config.throttle.exempt;
+        let is_exempt = exempt.iter().any(|net| net.contains(&client.address.to_canonical()));
+        (!is_exempt).then(|| Network::of(client.address))
+    }
+
     /// Runs a part of a client's request on the actors' thread: [`Engine::on_owner_thread`] with its own handles.
     pub(crate) async fn on_owner_thread_for<T: Send + 'static>(
         self: &Arc<Self>,

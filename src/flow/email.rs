@@ -16,7 +16,7 @@ use super::client::Client;
 use super::log_out::end_others_and_mailed;
 use super::mailed;
 use super::post::Addressee;
-use super::refusal::{FlowError, Refusal, parse_name};
+use super::refusal::{FlowError, Refusal, parse_name, parse_new_name};
 use crate::audit::event::Event;
 use crate::engine::Engine;
 use crate::registry::account::actor::{Alter, ById, Find, ReleaseUnprovenAddress};
@@ -39,7 +39,7 @@ pub async fn ask(
 ) -> Outcome<()> {
     engine
         .admitted(Class::Check, client, async |_| {
-            let new = parse_name(email)?;
+            let new = parse_new_name(&engine.services.config, email)?;
             let account = confirm_password(engine, client, identity, password).await?;
             let id = account.account_id();
             let undo = Live { account: id, purpose: Purpose::EmailUndo, global_epoch: engine.global_epoch };

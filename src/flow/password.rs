@@ -20,7 +20,6 @@ use crate::registry::reset::Purpose;
 use crate::registry::reset::actor::Peek;
 use crate::registry::throttle::class::Class;
 use crate::value::account_name::NameKey;
-use crate::value::network::Network;
 
 /// Mails a link with which a new password can be set. Any address gets the same answer, steps and commits.
 pub async fn forgot(engine: &Engine, client: &Client, email: &str) -> Outcome<()> {
@@ -30,16 +29,7 @@ pub async fn forgot(engine: &Engine, client: &Client, email: &str) -> Outcome<()
             let key = name.key(&engine.services.keys.directory);
             let account = engine.accounts.ask(Find { name: key }).await?;
             engine.record(client.note(Event::ResetRequested).for_account(account.as_ref()));
-            // A network that is exempt from the throttle has no quota of mails either: a gateway of ours sends the
-            // requests of many clients.
-            let exempt = engine
-                .services
-                .config
-                .throttle
-                .exempt
-                .iter()
-                .any(|net| net.contains(&client.address.to_canonical()));
-            let network = (!exempt).then(|| Network::of(client.address));
+            let network = engine.mail_quota_of(client);
             let to = Addressee::of(account.as_ref(), &name, key);
             engine.mail_token_asked_by(network, to, Purpose::Reset, Kind::Reset).await
         })

@@ -7,6 +7,7 @@ use crate::engine::Engine;
 use crate::registry::account::AccountV2;
 use crate::registry::outbox::{Kind, MailV1, Post, seal_token};
 use crate::registry::reset::{Mint, Purpose};
+use crate::registry::sign_up::SignUpV1;
 use crate::token::opaque::{OpaqueToken, Secret, TokenKind};
 use crate::value::account_name::{AccountName, NameKey};
 use crate::value::id::{AccountId, MailedId};
@@ -29,6 +30,11 @@ impl Addressee {
             to: account.email.clone(),
             is_nobody: false,
         }
+    }
+
+    /// Addresses whoever signed up. The link belongs to this sign-up: its id is the one that the account will have.
+    pub(super) fn of_sign_up(sign_up: &SignUpV1) -> Self {
+        Self { account: sign_up.id, auth_epoch: 0, to: sign_up.email.clone(), is_nobody: false }
     }
 
     /// Addresses the owner of an account at another address than the account's.

@@ -9,6 +9,7 @@ mod known_passwords;
 mod lockout_evasion;
 mod lockout_model;
 mod offline_tokens;
+mod pre_hijack;
 mod reset_abuse;
 mod session_theft;
 mod slow_bodies;

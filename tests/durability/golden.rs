@@ -11,6 +11,7 @@ use portcullis::registry::refresh::record::SpentV1;
 use portcullis::registry::refresh::{Cause, FamilyV1};
 use portcullis::registry::reset::{MailedV1, Purpose};
 use portcullis::registry::session::SessionV1;
+use portcullis::registry::sign_up::{SignUpV1, Stage};
 use portcullis::value::id::{AccountId, FamilyId};
 
 use crate::support::values::{from_hex, hex};
@@ -286,6 +287,7 @@ fn account_v2() -> AccountV2 {
         tokens_from_secs: 1_800_000_001,
         former: Some(Box::new(former)),
         mutes_new_device: true,
+        is_vouched: true,
         ..account().into()
     }
 }
@@ -312,9 +314,30 @@ fn records_of_the_second_schema_keep_their_bytes_and_the_first_is_read_as_the_se
         tokens_from_secs: 0,
         former: None,
         mutes_new_device: false,
+        is_vouched: false,
         ..account_v2()
     };
     check_upcast(&account(), &never);
+}
+
+fn sign_up() -> SignUpV1 {
+    SignUpV1 {
+        id: AccountId::from_bytes([20; 16]).unwrap(),
+        name_key: [21; 16],
+        email: "ada@example.org".into(),
+        name: Some("Ada".into()),
+        phc: Some("$argon2id$v=19$m=19456,t=2,p=1$c2FsdA$aGFzaA".into()),
+        half: Some([22; 32]),
+        global_epoch: 1,
+        begun_ms: 1_800_000_000_009,
+        end_ms: 1_800_086_400_009,
+        stage: Stage::Proved,
+    }
+}
+
+#[test]
+fn records_of_later_tables_keep_their_bytes() {
+    check_v2("sign_up", &sign_up());
 }
 
 #[test]

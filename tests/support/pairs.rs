@@ -116,7 +116,7 @@ impl World {
         let known = address(pair, true, n);
         let unknown = address(pair, false, n);
         if pair == Pair::Resend {
-            sign_up::sign_up(engine, &client(n), &known, PASSWORD, None).await.result.ok();
+            sign_up::sign_up(engine, &client(n), &known, PASSWORD, None, Mode::Token).await.result.ok();
             return;
         }
         let is_reserved = pair == Pair::SignUpReserved;
@@ -140,10 +140,10 @@ impl World {
             Pair::LogIn | Pair::LogInLocks => self.log_in(&email, "a wrong password", n).await,
             Pair::LogInLocked => self.log_in(&email, PASSWORD, n).await,
             Pair::SignUp | Pair::SignUpReserved => {
-                sign_up::sign_up(engine, &client(n), &email, PASSWORD, None).await.result.ok();
+                sign_up::sign_up(engine, &client(n), &email, PASSWORD, None, Mode::Token).await.result.ok();
             }
             Pair::Forgot => password::forgot(engine, &client(n), &email).await.result.unwrap(),
-            Pair::Resend => mailed::resend(engine, &client(n), &email).await.result.unwrap(),
+            Pair::Resend => mailed::resend(engine, &client(n), &email, None).await.result.unwrap(),
         }
     }
 

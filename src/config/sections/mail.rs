@@ -23,6 +23,11 @@ pub(in crate::config) const KEYS: &[Key] = &[
         &["starttls", "tls", "none"],
         "\"starttls\", \"tls\", or \"none\" for a server on this machine.",
     ),
+    flag(
+        "mail.smtp.utf8",
+        "false",
+        "Whether the mail server takes letters beyond ASCII before the @ (SMTPUTF8). New accounts may have them then.",
+    ),
     text("mail.smtp.username", "", ""),
     text("mail.smtp.password_file", "", "File whose first line is the password."),
 ];
@@ -36,6 +41,8 @@ pub struct Mail {
     pub from: String,
     /// Whether links are also printed on the console.
     pub console: bool,
+    /// Whether the mail server takes letters beyond ASCII before the @.
+    pub utf8: bool,
 }
 
 /// How the connection to the mail server is protected.
@@ -74,6 +81,7 @@ impl Mail {
             transport: transport(reader),
             from: sender(reader),
             console: reader.flag("mail.console").unwrap_or_else(|| listen.ip().is_loopback()),
+            utf8: reader.flag("mail.smtp.utf8").unwrap_or(false),
         }
     }
 }

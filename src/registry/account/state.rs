@@ -28,18 +28,28 @@ pub struct SignUp {
     pub roles: Vec<Box<str>>,
     /// Whether the address counts as proved.
     pub verified: bool,
-    /// Whether an administrator creates the account.
-    pub by_admin: bool,
+    /// Who vouches for it.
+    pub origin: Origin,
+}
+
+/// Who vouches for a new account.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Origin {
+    /// An administrator.
+    Administrator,
+    /// The mailbox of the address, by a link.
+    Mailbox,
+    /// Nobody: addresses need no proof here.
+    Nobody,
 }
 
 /// The result of a sign-up.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum SignedUp {
-    /// The account was created. It replaces an earlier account of the same address that was never proved, whose mailed
-    /// tokens are invalid from now on: an address that was only typed belongs to nobody.
+    /// The account was created. By a proof of the address it replaces an account that an earlier version made of a mere
+    /// sign-up and that nobody has proved: its password goes, and its epoch rises.
     Created(AccountV2),
-    /// The address belongs to this account: it was proved, or the account has roles, or addresses need no proof here
-    /// and the caller is no administrator.
+    /// This account has the address.
     Taken(AccountV2),
 }
 
@@ -137,17 +147,16 @@ impl Accounts {
         &self.by_id
     }
 
-    /// Decides a sign-up at `now`.
+    /// Decides the making of an account at `now`.
     pub fn sign_up(&self, sign_up: SignUp, now: Timestamp) -> Decision<SignedUp> {
         let before = self.find(sign_up.name_key);
-        let is_taken = |account: &&AccountV2| match (sign_up.by_admin, sign_up.verified) {
-            (true, false) => account.email_verified,
-            (true, true) | (false, false) => account.holds_its_address(),
-            (false, true) => true,
+        let is_taken = |account: &&AccountV2| match sign_up.origin {
+            Origin::Mailbox => account.holds_its_address(),
+            Origin::Administrator | Origin::Nobody => true,
         };
         if let Some(taken) = before.filter(is_taken) {
-            // Write something, as for a free address: the removal of the id that was minted in vain.
-            return Decision::remove(sign_up.id.to_bytes(), SignedUp::Taken(taken.clone()));
+            // Nobody learns from this what they may not know: the answer says it, or the mailbox is proved.
+            return Decision::unchanged(SignedUp::Taken(taken.clone()));
         }
         let account = AccountV2 {
             id: before.map_or(sign_up.id, |account| account.id),
@@ -156,16 +165,16 @@ impl Accounts {
             email_verified: sign_up.verified,
             name: sign_up.name,
             phc: sign_up.phc,
-            // Never the roles of the replaced account: a sign-up has none, and an administrator names them.
             roles: sign_up.roles,
-            // A sign-up does not reopen an account that an administrator has closed.
-            status: before.filter(|_| !sign_up.by_admin).map_or(Status::Active, |account| account.status),
+            // A proof of the address does not reopen an account that an administrator has closed.
+            status: before.map_or(Status::Active, |account| account.status),
             auth_epoch: before.map_or(0, |account| account.auth_epoch + 1),
             created_ms: before.map_or(now.as_millis(), |account| account.created_ms),
             device_epoch: before.map_or(0, |account| account.device_epoch.wrapping_add(1)),
             tokens_from_secs: before.map_or(0, |account| account.tokens_from_secs),
             former: None,
             mutes_new_device: false,
+            is_vouched: sign_up.origin == Origin::Administrator,
         };
         Decision::put(account.clone(), SignedUp::Created(account))
     }
@@ -310,8 +319,15 @@ mod tests {
             phc: Some("old".into()),
             roles: vec![],
             verified,
-            by_admin: false,
+            origin: if verified { Origin::Mailbox } else { Origin::Administrator },
         }
+    }
+
+    /// Returns an account that an earlier version has made of a mere sign-up.
+    fn of_earlier_version(random: u8) -> AccountV2 {
+        let made = Accounts::default().sign_up(sign_up(random, false), NOW);
+        let SignedUp::Created(account) = made.verdict else { panic!() };
+        AccountV2 { is_vouched: false, ..account }
     }
 
     fn put<V>(accounts: &mut Accounts, decision: Decision<V>) -> V {
@@ -320,65 +336,69 @@ mod tests {
     }
 
     #[test]
-    fn an_unproved_address_goes_to_the_next_sign_up_a_proved_one_is_taken() {
+    fn the_proof_of_an_address_replaces_what_an_earlier_version_made_of_a_mere_sign_up() {
         let mut accounts = Accounts::default();
-        let first = accounts.sign_up(sign_up(1, false), NOW);
-        let SignedUp::Created(first) = put(&mut accounts, first) else { panic!() };
-        let second = accounts.sign_up(sign_up(2, false), NOW);
-        let SignedUp::Created(second) = put(&mut accounts, second) else { panic!() };
-        assert_eq!(second.id, first.id);
-        assert_eq!(second.auth_epoch, first.auth_epoch + 1);
-        let verified = Change { verified: true, if_epoch: Some(first.auth_epoch), ..Change::default() };
-        let outdated = accounts.alter(Alter { id: first.account_id(), change: verified.clone() });
-        assert_eq!(put(&mut accounts, outdated), Err(Refusal::Outdated));
-        let change = Change { if_epoch: Some(1), ..verified };
-        let proved = accounts.alter(Alter { id: first.account_id(), change });
-        assert!(put(&mut accounts, proved).unwrap().email_verified);
-        assert!(matches!(accounts.sign_up(sign_up(3, false), NOW).verdict, SignedUp::Taken(_)));
-    }
-
-    #[test]
-    fn roles_never_go_to_a_sign_up_and_an_administrator_names_them() {
-        let mut accounts = Accounts::default();
-        let made = |random: u8, role: &str| SignUp {
-            roles: vec![role.into()],
-            by_admin: true,
-            ..sign_up(random, false)
-        };
-        let roles = |accounts: &Accounts| accounts.find(sign_up(1, false).name_key).unwrap().roles.clone();
-        let stranger = accounts.sign_up(sign_up(1, false), NOW);
-        put(&mut accounts, stranger);
-        for (random, role) in [(2, "staff"), (3, "admin")] {
-            let over = accounts.sign_up(made(random, role), NOW);
-            assert!(matches!(put(&mut accounts, over), SignedUp::Created(_)));
-            assert_eq!(roles(&accounts), [role.into()]);
-        }
-        let before = accounts.find(sign_up(1, false).name_key).unwrap().clone();
-        let stranger = accounts.sign_up(sign_up(4, false), NOW);
-        // As much is written as for a proved address: the removal of the unused id.
-        assert_eq!(stranger.writes, [Write::Remove(sign_up(4, false).id.to_bytes())]);
-        assert_eq!(put(&mut accounts, stranger), SignedUp::Taken(before.clone()));
-        assert_eq!(accounts.get(before.account_id()), Some(&before));
-        // An administrator cannot create the account again by mistake, as one with a proved address, either.
-        let proved = |random| SignUp { verified: true, ..made(random, "staff") };
-        assert_eq!(accounts.sign_up(proved(5), NOW).verdict, SignedUp::Taken(before));
-    }
-
-    #[test]
-    fn a_mere_sign_up_cannot_keep_an_address_from_an_administrator() {
-        let mut accounts = Accounts::default();
-        let typed = accounts.sign_up(sign_up(1, false), NOW);
-        let SignedUp::Created(typed) = put(&mut accounts, typed) else { panic!() };
-        let closed = Change { status: Some(Status::Disabled), ..Change::default() };
-        let closed = accounts.alter(Alter { id: typed.account_id(), change: closed });
-        let before = put(&mut accounts, closed).unwrap();
-        let proved = |random| SignUp { by_admin: true, ..sign_up(random, true) };
-        let over = accounts.sign_up(proved(2), NOW);
-        let SignedUp::Created(account) = put(&mut accounts, over) else { panic!() };
-        assert!(account.email_verified);
-        assert_eq!(account.status, Status::Active);
+        let before = AccountV2 { status: Status::Disabled, auth_epoch: 3, ..of_earlier_version(1) };
+        accounts.apply(Write::Put(before.clone()));
+        let proved = SignUp { phc: Some("new".into()), ..sign_up(2, true) };
+        let proved = accounts.sign_up(proved, NOW);
+        let SignedUp::Created(account) = put(&mut accounts, proved) else { panic!() };
+        assert_eq!(account.account_id(), before.account_id());
         assert_eq!(account.auth_epoch, before.auth_epoch + 1);
-        assert!(matches!(accounts.sign_up(proved(3), NOW).verdict, SignedUp::Taken(_)));
+        assert_eq!(account.device_epoch, before.device_epoch + 1);
+        assert_eq!(account.phc.as_deref(), Some("new"));
+        assert!(account.email_verified);
+        // It does not reopen what an administrator has closed.
+        assert_eq!(account.status, Status::Disabled);
+        // The same again, by the same sign-up or another one, leaves the account as it is.
+        for random in [1, 2, 3] {
+            let again = accounts.sign_up(sign_up(random, true), NOW);
+            assert_eq!(again, Decision::unchanged(SignedUp::Taken(account.clone())));
+        }
+    }
+
+    #[test]
+    fn an_account_that_an_administrator_made_or_gave_roles_holds_its_address() {
+        let vouched = AccountV2 { is_vouched: true, ..of_earlier_version(1) };
+        let with_roles = AccountV2 { roles: vec!["staff".into()], ..of_earlier_version(1) };
+        for before in [vouched, with_roles] {
+            let mut accounts = Accounts::default();
+            accounts.apply(Write::Put(before.clone()));
+            let proved = accounts.sign_up(sign_up(2, true), NOW);
+            assert_eq!(proved, Decision::unchanged(SignedUp::Taken(before.clone())));
+            assert_eq!(accounts.get(before.account_id()), Some(&before));
+        }
+    }
+
+    #[test]
+    fn an_account_that_is_there_is_never_made_again() {
+        let mut accounts = Accounts::default();
+        let made = |origin, verified| SignUp {
+            roles: vec!["admin".into()],
+            phc: Some("another".into()),
+            origin,
+            ..sign_up(2, verified)
+        };
+        for before in [of_earlier_version(1), AccountV2 { email_verified: true, ..of_earlier_version(1) }] {
+            accounts.apply(Write::Put(before.clone()));
+            for origin in [Origin::Administrator, Origin::Nobody] {
+                for verified in [true, false] {
+                    let again = accounts.sign_up(made(origin, verified), NOW);
+                    assert_eq!(put(&mut accounts, again), SignedUp::Taken(before.clone()));
+                    assert_eq!(accounts.get(before.account_id()), Some(&before));
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn only_an_administrator_vouches_for_a_password_whose_address_is_not_proved() {
+        assert!(of_earlier_version(1).has_doubtful_password());
+        let made = Accounts::default().sign_up(sign_up(1, false), NOW).verdict;
+        let SignedUp::Created(made) = made else { panic!() };
+        assert!(!made.has_doubtful_password());
+        assert!(!AccountV2 { phc: None, ..of_earlier_version(1) }.has_doubtful_password());
+        assert!(!AccountV2 { email_verified: true, ..of_earlier_version(1) }.has_doubtful_password());
     }
 
     #[test]

@@ -15,6 +15,13 @@ pub struct Peek {
     pub redeem: Redeem,
 }
 
+/// Mints a token that an answer hands out.
+#[derive(Clone, Debug)]
+pub struct HandOut {
+    /// The token. Nothing is mailed.
+    pub mint: Mint,
+}
+
 /// Ends all tokens of an account.
 #[derive(Clone, Copy, Debug)]
 pub struct EndAll {
@@ -31,6 +38,7 @@ handles!(MailedTokens {
             mailed.count_asked(network, now);
         }
     };
+    HandOut => (), Ordinary, |mailed, hand_out, now| mailed.hand_out(&hand_out.mint, now);
     Redeem => Result<MailedV1, Invalid>, Ordinary, |mailed, redeem, now| mailed.redeem(redeem, now);
     EndAll => (), Essential, |mailed, end_all, _| mailed.end_all(end_all.account);
 });

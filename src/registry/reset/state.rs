@@ -117,13 +117,23 @@ impl MailedTokens {
     /// one before. Beyond the quota nothing is minted, but something is written. An unknown name is treated alike,
     /// quota included.
     pub fn mint(&self, mint: &Mint, now: Timestamp) -> Decision<bool> {
-        let used = (mint.account.to_bytes(), mint.purpose);
         if !self.is_within_quota(mint, now) {
             return Decision::remove(mint.id.to_bytes(), false);
         }
         if mint.for_nobody && self.nobodys >= NOBODYS_MAX {
             return Decision::remove(mint.id.to_bytes(), true);
         }
+        Decision { writes: self.replace(mint, now), verdict: true }
+    }
+
+    /// Decides the minting of a token at `now` that an answer hands out. No mail is sent, so no quota holds it back. It
+    /// ends the one before, as a mailed one does.
+    pub fn hand_out(&self, mint: &Mint, now: Timestamp) -> Decision<()> {
+        Decision { writes: self.replace(mint, now), verdict: () }
+    }
+
+    /// Returns the writes that put a new token in the place of the one before.
+    fn replace(&self, mint: &Mint, now: Timestamp) -> Vec<Write<MailedV1>> {
         let life = match mint.purpose {
             Purpose::Verify | Purpose::EmailChange => self.limits.verify,
             Purpose::Reset | Purpose::Unlock => self.limits.reset,
@@ -139,8 +149,9 @@ impl MailedTokens {
             minted_ms: now.as_millis(),
             end_ms: (now + life).as_millis(),
         });
+        let used = (mint.account.to_bytes(), mint.purpose);
         let before = self.by_use.get(&used).map(|id| Write::Remove(*id));
-        Decision { writes: before.into_iter().chain([put]).collect(), verdict: true }
+        before.into_iter().chain([put]).collect()
     }
 
     /// Says whether a mail may be sent. There is a quota for each account and purpose, one for each network, and one

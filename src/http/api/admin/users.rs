@@ -69,13 +69,14 @@ impl From<StatusName> for Status {
 struct Query {
     q: Option<String>,
     status: Option<StatusName>,
+    verified: Option<bool>,
     cursor: Option<String>,
     limit: Option<usize>,
 }
 
 async fn get_users(request: HttpRequest, engine: Eng, identity: SignedIn) -> Result<HttpResponse, Rejection> {
     let admin = Admin::of(&identity)?;
-    let query: Query = query(&request, "The query accepts q, status, cursor and limit.")?;
+    let query: Query = query(&request, "The query accepts q, status, verified, cursor and limit.")?;
     let limit = query.limit.unwrap_or(PAGE).clamp(1, PAGE_MAX);
     // One more than the page: it says whether there is another page.
     let list = List {
@@ -83,6 +84,7 @@ async fn get_users(request: HttpRequest, engine: Eng, identity: SignedIn) -> Res
         limit: limit + 1,
         q: query.q.as_deref().map(str::to_lowercase),
         status: query.status.map(Status::from),
+        verified: query.verified,
     };
     let mut accounts = admin::list(&engine, &admin, list).await?;
     let has_more = accounts.len() > limit;
