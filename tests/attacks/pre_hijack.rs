@@ -155,8 +155,8 @@ async fn the_browser_that_signed_up_opens_its_account_and_may_ask_twice() {
 async fn two_tabs_that_confirm_at_once_both_succeed() {
     let server = TestServer::start();
     let owners = sign_up(&server, OWNERS).await;
-    let follow = || follow(&server, &owners.link, Some(&owners.half));
-    let (one, two, three) = tokio::join!(follow(), follow(), follow());
+    let tab = || follow(&server, &owners.link, Some(&owners.half));
+    let (one, two, three) = tokio::join!(tab(), tab(), tab());
     for answer in [one, two, three] {
         assert_eq!(answer.status, StatusCode::NO_CONTENT, "{}", answer.body);
     }
@@ -164,8 +164,8 @@ async fn two_tabs_that_confirm_at_once_both_succeed() {
 
     let server = TestServer::start();
     let mine = sign_up(&server, MINE).await;
-    let follow = || follow(&server, &mine.link, None);
-    let (one, two, three) = tokio::join!(follow(), follow(), follow());
+    let tab = || follow(&server, &mine.link, None);
+    let (one, two, three) = tokio::join!(tab(), tab(), tab());
     for answer in [two, three] {
         assert_eq!(answer.bytes, one.bytes, "{}", answer.body);
     }
