@@ -298,3 +298,154 @@ pub async fn unlock(engine: &Engine, client: &Client, token: &str) -> Outcome<()
         })
         .await
 }
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv4Addr;
+    use std::path::Path;
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::config::{Config, Reader};
+    use crate::engine::start::start_first;
+    use crate::flow::password::reset;
+    use crate::journal::append::handle::Class as JournalClass;
+    use crate::journal::format::codec::{Stored, encode};
+    use crate::journal::format::entry::{Change as JournalChange, Entry};
+    use crate::journal::format::layout::Sizes;
+    use crate::journal::recovery::report::ReplayTarget;
+    use crate::journal::recovery::{Options, recover};
+    use crate::registry::account::Status;
+    use crate::registry::account::record::AccountV1;
+    use crate::storage::local::LocalStorage;
+    use crate::system::clock::{Clock, Timestamp};
+    use crate::system::fail_stop::FailStop;
+    use crate::system::random::Random;
+    use crate::token::opaque::Secret;
+    use crate::value::account_name::AccountName;
+
+    const NOW: Timestamp = Timestamp::from_secs(1_800_000_000);
+    const SEGMENT: u64 = 4_194_304;
+    const EMAIL: &str = "ada@test.org";
+
+    fn config(dir: &Path) -> Config {
+        let mut reader = Reader::new();
+        let data_dir = dir.to_string_lossy();
+        let segment = SEGMENT.to_string();
+        for (key, value) in [
+            ("data_dir", &*data_dir),
+            ("password.memory_kib", "64"),
+            ("password.passes", "1"),
+            ("password.threads", "1"),
+            ("throttle.cells", "1000"),
+            ("mail.console", "false"),
+            ("journal.segment_bytes", &segment),
+        ] {
+            reader.plain(key, value, "test");
+        }
+        Config::from_reader(reader).unwrap()
+    }
+
+    /// Replays a directory without keeping anything.
+    struct Blind;
+
+    impl ReplayTarget for Blind {
+        fn apply(&mut self, _: u16, _: u16, _: &[u8], _: Option<&[u8]>) -> Result<(), String> {
+            Ok(())
+        }
+    }
+
+    fn put<T: Stored>(key: [u8; 16], record: &T) -> JournalChange {
+        let value = Some(encode(record).unwrap());
+        JournalChange { table: T::TABLE, schema: T::SCHEMA, key: key.to_vec(), value }
+    }
+
+    /// Writes an account that an earlier version made of a mere sign-up, and its link, as that version wrote them.
+    fn write_as_before(dir: &Path, directory_key: &[u8; 32], secret: &Secret) -> (AccountId, MailedId) {
+        let name = AccountName::parse(EMAIL).unwrap().key(directory_key);
+        let account = AccountV1 {
+            id: AccountId::mint(name.slot(), [1; 14]),
+            name_key: name.0,
+            email: EMAIL.into(),
+            email_verified: false,
+            name: Some("Mallory".into()),
+            phc: Some("$argon2id$v=19$m=64,t=1,p=1$c2FsdHNhbHQ$aGFzaGhhc2hoYXNoaGFzaA".into()),
+            roles: Vec::new(),
+            status: Status::Active,
+            auth_epoch: 2,
+            created_ms: NOW.as_millis(),
+        };
+        let id = MailedId::mint(name.slot(), [2; 14]);
+        let link = MailedV1 {
+            id: id.to_bytes(),
+            account: account.id.to_bytes(),
+            purpose: Purpose::Verify,
+            auth_epoch: account.auth_epoch,
+            global_epoch: 0,
+            digest: secret.digest().0,
+            minted_ms: NOW.as_millis(),
+            end_ms: (NOW + std::time::Duration::from_hours(24)).as_millis(),
+        };
+        let options = Options {
+            storage: Arc::new(LocalStorage::open(dir).unwrap()),
+            sizes: Sizes { segment: SEGMENT, ..Sizes::PRODUCTION },
+            clock: Clock::manual(NOW),
+            random: Arc::new(Random::seeded(1)),
+            accept_clock_floor: true,
+        };
+        let mut journal = recover(options, &mut Blind).unwrap();
+        journal.prepare().unwrap();
+        let changes = [put(account.id.to_bytes(), &account), put(id.to_bytes(), &link)];
+        let entry = Entry::encode(&changes).unwrap();
+        let permit = journal.handle.reserve(entry.as_bytes().len(), JournalClass::Ordinary).unwrap();
+        journal.handle.append(permit, &entry);
+        journal.writer.step().unwrap();
+        journal.writer.close().unwrap();
+        (account.id, id)
+    }
+
+    /// A directory of an earlier version holds a sign-up of a stranger as an account, and a live link that its owner may
+    /// follow: the stranger's password goes, and the owner sets one.
+    #[test]
+    fn the_link_of_an_earlier_version_takes_the_password_away_and_leads_to_a_new_one() {
+        let dir = tempfile::tempdir().unwrap();
+        let fail_stop = FailStop::new(|why| panic!("{why}"));
+        let client = Client::new(Ipv4Addr::LOCALHOST.into(), "test");
+        actix::System::new().block_on(async {
+            let start = || start_first(config(dir.path()), Clock::manual(NOW), true, &fail_stop).unwrap();
+            let (engine, running, services) = start();
+            let directory_key = engine.services.keys.directory;
+            running.stop();
+            services.stop();
+            drop(engine);
+            let secret = Secret::mint(&Random::seeded(2)).unwrap();
+            let (account, link) = write_as_before(dir.path(), &directory_key, &secret);
+
+            let (engine, running, services) = start();
+            let kind = TokenKind::Mailed;
+            let link = OpaqueToken { kind, id: link.to_bytes(), generation: 0, secret };
+            let link = engine.services.edge.write(&link);
+            let before = engine.accounts.ask(ById { id: account }).await.unwrap().unwrap();
+            assert!(before.has_doubtful_password());
+            let mut tokens = Vec::new();
+            for _ in 0..2 {
+                let verified = verify(&engine, &client, &link, None).await.result.unwrap();
+                let Verified::SetPassword(token) = verified else { panic!("the password was kept") };
+                tokens.push(token);
+                let after = engine.accounts.ask(ById { id: account }).await.unwrap().unwrap();
+                assert_eq!(after.phc, None);
+                assert!(after.email_verified);
+                assert_eq!(after.auth_epoch, before.auth_epoch + 1);
+            }
+            let [one, two] = &tokens[..] else { panic!("two answers") };
+            assert_eq!(one, two);
+            let password = "an entirely different phrase";
+            assert!(reset(&engine, &client, one, password).await.result.is_ok());
+            // From here on the link is worth nothing.
+            let late = verify(&engine, &client, &link, None).await.result;
+            assert!(matches!(late, Err(FlowError::Refused(Refusal::InvalidMailedToken))));
+            running.stop();
+            services.stop();
+        });
+    }
+}
