@@ -79,6 +79,7 @@ async fn measure(pair: Pair, samples: usize) -> [Vec<u64>; 2] {
     while let Some(done) = preparing.join_next().await {
         done.unwrap();
     }
+    let world = Rc::into_inner(world).unwrap().ready(pair, true).await;
     // Wait until the mails of the preparation have left.
     tokio::time::sleep(std::time::Duration::from_secs(2)).await;
     if pair == Pair::Resend {
@@ -95,7 +96,7 @@ async fn measure(pair: Pair, samples: usize) -> [Vec<u64>; 2] {
             times[usize::from(!known)].push(begin.elapsed().as_nanos() as u64);
         }
     }
-    Rc::into_inner(world).unwrap().stop();
+    world.stop();
     times
 }
 

@@ -349,6 +349,7 @@ fn memory() {
         grace: Duration::from_secs(10),
         idle: Duration::from_hours(720),
         absolute: Duration::from_hours(2160),
+        remember_ended: Duration::from_hours(24),
     };
     let (_families, of_families) = counting_allocator::count(|| {
         let mut families = Families::new(limits);

@@ -412,6 +412,32 @@ fn the_engine_starts_no_threads_but_its_owners() {
 }
 
 #[test]
+fn cookies_of_requests_are_read_by_one_reader() {
+    for source in sources().into_iter().filter(|source| source.path.starts_with("http/")) {
+        for line in lines(&source.code) {
+            let reads =
+                ["request.cookie(", "request.cookies(", "req.cookie(", "Cookie::parse", "Cookie::split"];
+            assert!(!reads.iter().any(|read| line.contains(read)), "{} reads cookies: {line}", source.path);
+        }
+    }
+}
+
+#[test]
+fn every_handler_that_may_change_something_reads_its_body_or_refuses_one() {
+    let mut handlers = 0;
+    for source in sources().into_iter().filter(|source| source.path.starts_with("http/")) {
+        for method in ["post", "put", "patch", "delete"] {
+            for part in source.code.split(&format!("async fn {method}_")).skip(1) {
+                let head = part.split('{').next().unwrap();
+                assert!(head.contains("body: Body"), "{}: {method}_{head} ignores its body", source.path);
+                handlers += 1;
+            }
+        }
+    }
+    assert!(handlers > 15, "{handlers}");
+}
+
+#[test]
 fn every_folder_has_a_page() {
     let mut folders = BTreeMap::new();
     count_entries(&src(), &mut folders);

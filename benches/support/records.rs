@@ -18,7 +18,7 @@ use portcullis::journal::recovery::{Options, recover};
 use portcullis::journal::snapshot::{Records, SnapshotWriter};
 use portcullis::registry::account::{AccountV2, Status};
 use portcullis::registry::record::Write;
-use portcullis::registry::refresh::FamilyV1;
+use portcullis::registry::refresh::{Audience, FamilyV2};
 use portcullis::server;
 use portcullis::storage::local::LocalStorage;
 use portcullis::storage::write_mode::WriteMode;
@@ -86,9 +86,9 @@ pub fn account(number: u64) -> AccountV2 {
 }
 
 /// Returns a family of `account`, opened at `now`.
-pub fn family(account: &AccountV2, now: u64) -> FamilyV1 {
+pub fn family(account: &AccountV2, now: u64) -> FamilyV2 {
     let random = account.id.to_bytes().last_chunk::<14>().copied().unwrap();
-    FamilyV1 {
+    FamilyV2 {
         id: FamilyId::mint(account.id.slot(), random),
         account: account.id,
         auth_epoch: 0,
@@ -102,6 +102,12 @@ pub fn family(account: &AccountV2, now: u64) -> FamilyV1 {
         spent: None,
         ended: None,
         client: "192.0.2.1/32 Mozilla/5.0".into(),
+        methods: 1,
+        level: 1,
+        proved_ms: now,
+        device: [0; 8],
+        audience: Audience::App,
+        second_network: None,
     }
 }
 

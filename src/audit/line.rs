@@ -40,8 +40,27 @@ pub struct Line {
     /// Events lost before this one because the queue was full or the disk refused writes.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub lost: u64,
+    /// Events of this kind that have no line of their own, and that this line stands for.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub folded: u64,
     /// SHA-256 of the line before, in hexadecimal. The first line of a directory has the SHA-256 of the empty string.
     pub prev: String,
+}
+
+impl Line {
+    /// Writes the event to the log of the process as well.
+    pub(super) fn announce(&self) {
+        tracing::info!(
+            target: "portcullis::event",
+            event = self.event,
+            subject = self.subject,
+            network = self.network,
+            request.id = self.request_id,
+            reason = self.reason,
+            folded = self.folded,
+            "security event"
+        );
+    }
 }
 
 mod rfc3339 {
@@ -65,8 +84,8 @@ const fn is_zero(count: &u64) -> bool {
     *count == 0
 }
 
-/// Returns the text of `line` with its seal, without the final newline.
-pub(super) fn seal(key: &[u8; 32], line: &Line) -> String {
+/// Returns the text of `line`, or of another object with fields, with its seal, without the final newline.
+pub(super) fn seal(key: &[u8; 32], line: &impl Serialize) -> String {
     // Serialising a struct of strings and numbers cannot fail.
     let mut text = serde_json::to_string(line).unwrap_or_default();
     text.pop();

@@ -1,4 +1,4 @@
-//! The files of the audit log: one JSON line per event, one file per day, written by a thread of its own.
+//! The queue of the audit log and the thread that writes its files: one JSON line per event, a file or more per day.
 //!
 //! The key that seals the lines is derived from the server's directory key, for this use alone.
 //!
@@ -11,21 +11,30 @@
 //! client got an answer either. The line that marks the next start says which sequence of the journal the lines before
 //! it had seen, and so where to look. Events that do not fit into the queue are counted, and the next line says how
 //! many are missing.
+//!
+//! While space is [low](Log::keep_free) ordinary events are only counted, long before the journal has no room. Once there
+//! is space again, a line for each kind tells how many they were.
 
-use std::io::{self, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
-use std::path::{Path, PathBuf};
+use std::io;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
 
-use super::read::{files, last_line};
-use crate::audit::line::{Line, digest, seal};
+use super::event::Note;
+use super::fold::Fold;
+use super::writer::Writer;
+use crate::audit::line::Line;
 use crate::system::clock::Clock;
 use crate::system::lock::Mutex;
+use crate::system::volume::{self, Space};
+
+pub use super::writer::Options;
 
 /// Maximum number of queued messages.
 const QUEUE: usize = 8192;
@@ -37,12 +46,16 @@ pub const SYNC_EVERY: Duration = Duration::from_secs(1);
 const RETRY_AFTER: Duration = Duration::from_secs(1);
 /// Maximum size of the lines that wait while the disk refuses writes. Beyond it they are dropped and counted.
 const BACKLOG_BYTES_MAX: usize = 4 << 20;
+/// Ordinary events are only counted while less than this share of the volume is free ...
+const FREE_SHARE: u64 = 10;
+/// ... or less than this, whichever is less.
+const FREE_BYTES: u64 = 1 << 30;
 
 /// The handle by which events are queued. [`Log::start`] opens the files.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Log {
     state: Mutex<State>,
-    shared: Arc<Mutex<Written>>,
+    shared: Arc<Shared>,
 }
 
 #[derive(Debug, Default)]
@@ -51,6 +64,16 @@ struct State {
     lost: u64,
     /// The queue, while the thread runs.
     writer: Option<SyncSender<Message>>,
+}
+
+/// What the handle and the thread share.
+#[derive(Debug)]
+struct Shared {
+    written: Mutex<Written>,
+    fold: Mutex<Fold>,
+    /// Bytes that others need on this volume.
+    keep_free: AtomicU64,
+    is_low: AtomicBool,
 }
 
 /// The state of the thread, for operators.
@@ -70,35 +93,54 @@ enum Message {
 }
 
 impl Log {
-    /// Opens the files in `dir`, cuts off a torn last line, and starts the thread that writes. The thread ends after
-    /// [`Log::end`]. `journal` is the last durable sequence of the journal.
-    pub fn start(
-        &self,
-        dir: &Path,
-        key: [u8; 32],
-        clock: &Clock,
-        journal: u64,
-    ) -> io::Result<JoinHandle<()>> {
-        std::fs::DirBuilder::new().recursive(true).mode(0o700).create(dir)?;
-        let mut writer = Writer::new(dir, key);
-        let mended = writer.recover()?;
+    /// Creates a log without files at `now`, by the steady clock.
+    pub fn new(now: Instant) -> Self {
+        let shared = Shared {
+            written: Mutex::default(),
+            fold: Mutex::new(Fold::new(now)),
+            keep_free: AtomicU64::new(0),
+            is_low: AtomicBool::new(false),
+        };
+        Self { state: Mutex::default(), shared: Arc::new(shared) }
+    }
+
+    /// Opens the files, cuts off a torn last line, compares the end with the record of it, and starts the thread that
+    /// writes. The thread ends after [`Log::end`].
+    pub fn start(&self, options: Options, clock: &Clock) -> io::Result<JoinHandle<()>> {
+        std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&options.dir)?;
+        let (dir, journal) = (options.dir.clone(), options.journal);
+        let mut writer = Writer::new(options);
+        let found = writer.recover()?;
         let (sender, messages) = sync_channel(QUEUE);
         self.state.lock().writer = Some(sender);
-        let now = clock.now();
-        if let Some(reason) = mended {
-            self.note(Line { time: now, event: "audit.mended".into(), reason, journal, ..Line::default() });
+        let time = clock.now();
+        for (event, reason) in found {
+            self.note(Line { time, event: event.into(), reason, journal, ..Line::default() });
         }
         let reason = format!("lines before had seen the journal up to {}", writer.seen);
-        self.note(Line { time: now, event: "server.started".into(), reason, journal, ..Line::default() });
-        let (shared, clock) = (Arc::clone(&self.shared), clock.clone());
-        std::thread::Builder::new()
-            .name("audit".into())
-            .spawn(move || run(&mut writer, &messages, &shared, &clock))
+        self.note(Line { time, event: "server.started".into(), reason, journal, ..Line::default() });
+        self.shared.look_at_volume(&dir);
+        let mut thread = Thread {
+            writer,
+            shared: Arc::clone(&self.shared),
+            clock: clock.clone(),
+            dir,
+            waiting: Vec::new(),
+            recorded: None,
+            looked: clock.steady(),
+        };
+        std::thread::Builder::new().name("audit".into()).spawn(move || thread.run(&messages))
     }
 
     /// Makes the thread write what is queued and end.
     pub fn end(&self) {
         self.state.lock().writer = None;
+    }
+
+    /// Says whether the event of `note` gets a line at `now`, or is only counted. `is_change` says that it changes
+    /// permissions or credentials.
+    pub(super) fn admits(&self, note: &Note, is_change: bool, now: Instant) -> bool {
+        self.shared.fold.lock().admits(note, is_change, now)
     }
 
     /// Queues the line of an event. A full queue loses the line, and the next line says so.
@@ -111,7 +153,7 @@ impl Log {
         state.lost = if is_lost { state.lost + 1 } else { 0 };
         drop(state);
         if is_lost {
-            self.shared.lock().lost += 1;
+            self.shared.written.lock().lost += 1;
         }
     }
 
@@ -130,194 +172,220 @@ impl Log {
 
     /// Says whether the last write failed, and how many events were lost since the start.
     pub fn trouble(&self) -> (bool, u64) {
-        let written = self.shared.lock();
+        let written = self.shared.written.lock();
         (written.failing, written.lost)
+    }
+
+    /// Sets how many bytes others need on the volume of the files. Space is low while less than that is free, or less
+    /// than a tenth of the volume, or less than 1 GiB if that is less.
+    pub fn keep_free(&self, bytes: u64) {
+        self.shared.keep_free.store(bytes, Ordering::Relaxed);
+    }
+
+    /// Says whether space is so low that ordinary events are only counted.
+    pub fn is_low(&self) -> bool {
+        self.shared.is_low.load(Ordering::Relaxed)
     }
 }
 
-/// Writes queued lines until the queue is closed.
-fn run(writer: &mut Writer, messages: &Receiver<Message>, shared: &Mutex<Written>, clock: &Clock) {
-    let mut waiting: Vec<oneshot::Sender<()>> = Vec::new();
-    let mut synced = clock.steady();
-    let mut is_dirty = false;
-    let mut is_over = false;
-    while !is_over {
-        match messages.recv_timeout(if is_dirty { PAUSE } else { SYNC_EVERY }) {
-            Ok(Message::Line(line)) => writer.add(*line),
-            Ok(Message::Sync(done)) => waiting.push(done),
-            Err(RecvTimeoutError::Timeout) => {}
-            Err(RecvTimeoutError::Disconnected) => is_over = true,
+impl Shared {
+    /// Looks how much of the volume of `dir` is free.
+    fn look_at_volume(&self, dir: &Path) {
+        // A volume that cannot be asked will refuse the writes too, and that is noticed there.
+        let Ok(space) = volume::space(dir) else { return };
+        let bound = bound(space, self.keep_free.load(Ordering::Relaxed));
+        let was_low = self.is_low.load(Ordering::Relaxed);
+        // An eighth more ends it, so that it does not begin and end all the time.
+        let is_low = space.free < if was_low { bound.saturating_add(bound / 8) } else { bound };
+        if is_low == was_low {
+            return;
         }
-        // Without a waiting request more lines are collected for one write.
-        if waiting.is_empty() && !is_over {
-            std::thread::sleep(PAUSE);
+        self.is_low.store(is_low, Ordering::Relaxed);
+        self.fold.lock().set_low(is_low);
+        if is_low {
+            tracing::error!(
+                free = space.free,
+                "little space is left for audit.dir: log-ins, failures and refusals are only counted until there is more. \
+                 Make room on its disk, or set audit.bytes_max lower"
+            );
+        } else {
+            tracing::info!(free = space.free, "there is space for audit.dir again: every event is written");
         }
-        while let Ok(message) = messages.try_recv() {
-            match message {
-                Message::Line(line) => writer.add(*line),
-                Message::Sync(done) => waiting.push(done),
+    }
+}
+
+/// Returns how many bytes of a volume must be free for ordinary events to be written. `keep_free` is what others need.
+fn bound(space: Space, keep_free: u64) -> u64 {
+    (space.total / FREE_SHARE).min(FREE_BYTES).max(keep_free)
+}
+
+/// The thread that writes.
+struct Thread {
+    writer: Writer,
+    shared: Arc<Shared>,
+    clock: Clock,
+    dir: std::path::PathBuf,
+    /// Requests that wait until their lines are synced.
+    waiting: Vec<oneshot::Sender<()>>,
+    /// When the end of the log was last recorded.
+    recorded: Option<Instant>,
+    /// When sums and space were last looked at.
+    looked: Instant,
+}
+
+impl Thread {
+    /// Writes queued lines until the queue is closed.
+    fn run(&mut self, messages: &Receiver<Message>) {
+        let mut synced = self.clock.steady();
+        let mut is_dirty = false;
+        let mut is_over = false;
+        while !is_over {
+            match messages.recv_timeout(if is_dirty { PAUSE } else { SYNC_EVERY }) {
+                Ok(message) => self.take(message),
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => is_over = true,
+            }
+            // Without a waiting request more lines are collected for one write.
+            if self.waiting.is_empty() && !is_over {
+                std::thread::sleep(PAUSE);
+            }
+            while let Ok(message) = messages.try_recv() {
+                self.take(message);
+            }
+            self.look(is_over);
+            let now = self.clock.steady();
+            let must_sync = !self.waiting.is_empty() || is_over || now.duration_since(synced) >= SYNC_EVERY;
+            is_dirty |= self.writer.is_dirty();
+            let done = self.write(must_sync && is_dirty, is_over);
+            if must_sync && done.is_ok() {
+                synced = self.clock.steady();
+                is_dirty = false;
+            }
+            self.report(&done);
+            if done.is_err() && !is_over {
+                self.waiting.clear();
+                std::thread::sleep(RETRY_AFTER);
+            }
+            for one in self.waiting.drain(..) {
+                // An error means that the request was cancelled.
+                let _ = one.send(());
             }
         }
-        let must_sync = !waiting.is_empty() || is_over || clock.steady().duration_since(synced) >= SYNC_EVERY;
-        is_dirty |= !writer.text.is_empty();
-        let done = writer.write().and_then(|()| if must_sync && is_dirty { writer.sync() } else { Ok(()) });
-        if must_sync && done.is_ok() {
-            synced = clock.steady();
-            is_dirty = false;
+    }
+
+    fn take(&mut self, message: Message) {
+        match message {
+            Message::Line(line) => self.writer.add(*line),
+            Message::Sync(done) => self.waiting.push(done),
         }
-        let mut written = shared.lock();
-        if let Err(error) = &done
+    }
+
+    /// Looks at the space that is left and adds the sums that are due, once a second.
+    fn look(&mut self, is_over: bool) {
+        let now = self.clock.steady();
+        if !is_over && now.duration_since(self.looked) < SYNC_EVERY {
+            return;
+        }
+        self.looked = now;
+        self.shared.look_at_volume(&self.dir);
+        let sums = self.shared.fold.lock().sum_up(now, is_over);
+        let time = self.clock.now();
+        for sum in sums {
+            sum.announce();
+            self.writer.add(Line { time, ..sum });
+        }
+    }
+
+    /// Writes what waits, syncs it if it must be, and then records the end and removes old files.
+    fn write(&mut self, must_sync: bool, is_over: bool) -> io::Result<()> {
+        self.writer.write()?;
+        let time = self.clock.now();
+        let removed = self.writer.remove_old(time)?;
+        if !removed.is_empty() {
+            for reason in removed {
+                let event = String::from("audit.removed");
+                self.writer.add(Line { time, event, reason, ..Line::default() });
+            }
+            self.writer.write()?;
+        }
+        if !must_sync {
+            return Ok(());
+        }
+        self.writer.sync()?;
+        let now = self.clock.steady();
+        if is_over || self.recorded.is_none_or(|at| now.duration_since(at) >= SYNC_EVERY) {
+            self.writer.record_end()?;
+            self.recorded = Some(now);
+        }
+        Ok(())
+    }
+
+    /// Tells the log and operators whether the files can be written. Drops what waits if it is too much.
+    fn report(&mut self, done: &io::Result<()>) {
+        let mut written = self.shared.written.lock();
+        if let Err(error) = done
             && !written.failing
         {
             tracing::error!(%error, "cannot write the audit log, retrying every second: check the disk of audit.dir");
         }
         written.failing = done.is_err();
-        if writer.text.len() > BACKLOG_BYTES_MAX {
-            written.lost += writer.give_up();
-        }
-        drop(written);
-        if done.is_err() && !is_over {
-            waiting.clear();
-            std::thread::sleep(RETRY_AFTER);
-        }
-        for one in waiting.drain(..) {
-            // An error means that the request was cancelled.
-            let _ = one.send(());
+        if self.writer.waiting_bytes() > BACKLOG_BYTES_MAX {
+            written.lost += self.writer.give_up();
         }
     }
 }
 
-/// The open file and the end of the chain.
-struct Writer {
-    dir: PathBuf,
-    key: [u8; 32],
-    /// Hash of the last line.
-    prev: String,
-    /// Number of the last line.
-    seq: u64,
-    /// The last sequence of the journal that a line before this start had seen.
-    seen: u64,
-    /// Lines dropped since the last line that was added.
-    lost: u64,
-    /// The open file and its day.
-    open: Option<(String, std::fs::File)>,
-    /// Whole lines that are not written yet, all of one day.
-    text: Vec<u8>,
-    /// The day of `text`.
-    day: String,
-    /// Number of lines in `text`.
-    pending: u64,
-    /// Hash and number of the line before `text`, to return to when `text` is dropped.
-    before: (String, u64),
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::audit::AuditLog;
+    use crate::audit::event::Event;
+    use crate::audit::read::{Wanted, find};
+    use crate::storage::simulated::SimStorage;
+    use crate::system::clock::Timestamp;
 
-impl Writer {
-    fn new(dir: &Path, key: [u8; 32]) -> Self {
-        Self {
-            dir: dir.to_owned(),
-            key,
-            prev: digest(b""),
-            seq: 0,
-            seen: 0,
-            lost: 0,
-            open: None,
-            text: Vec::new(),
-            day: String::new(),
-            pending: 0,
-            before: (String::new(), 0),
-        }
-    }
-
-    /// Cuts off an unfinished last line and finds the end of the chain. Returns a description of the cut, if there was
-    /// one.
-    fn recover(&mut self) -> io::Result<Option<String>> {
-        let mut mended = None;
-        for path in files(&self.dir)?.iter().rev() {
-            let (last, whole, torn) = last_line(path)?;
-            if torn > 0 {
-                let file = std::fs::OpenOptions::new().write(true).open(path)?;
-                file.set_len(whole)?;
-                file.sync_data()?;
-                let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-                mended = Some(format!("{torn} bytes of an unfinished line cut off the end of {name}"));
+    #[test]
+    fn while_space_is_low_changes_alone_are_written_and_the_rest_is_told_once_there_is_space() {
+        let dir = tempfile::tempdir().unwrap();
+        let clock = Clock::manual(Timestamp::from_secs(1_800_000_000));
+        let audit = AuditLog::new(clock.clone());
+        let options = Options {
+            dir: dir.path().to_owned(),
+            key: [7; 32],
+            keep: Duration::from_hours(24),
+            bytes_max: 1 << 30,
+            data: Arc::new(SimStorage::new()),
+            is_first_start: true,
+            journal: 1,
+        };
+        let thread = audit.log.start(options, &clock).unwrap();
+        let wait_until = |low: bool| {
+            while audit.log.is_low() != low {
+                clock.advance(SYNC_EVERY);
+                std::thread::sleep(Duration::from_millis(5));
             }
-            if let Some(last) = last {
-                self.prev = digest(last.as_bytes());
-                // A line that cannot be parsed restarts the numbers here and is reported by `verify`.
-                let read: Line = serde_json::from_str(&last).unwrap_or_default();
-                self.seq = read.seq;
-                self.seen = read.journal;
-                break;
-            }
-        }
-        Ok(mended)
+        };
+        // Others need more than any volume has.
+        audit.log.keep_free(u64::MAX);
+        wait_until(true);
+        (0..3).for_each(|_| audit.record(Note::new(Event::LoginFailed)));
+        let changed = Note::new(Event::PasswordChanged).about(&"an account");
+        assert!(audit.write(changed, true));
+        audit.log.keep_free(0);
+        wait_until(false);
+        audit.log.end();
+        thread.join().unwrap();
+        let lines = find(dir.path(), &Wanted { limit: 99, ..Wanted::default() }).unwrap();
+        let told: Vec<_> = lines.iter().map(|line| (line.event.as_str(), line.folded)).collect();
+        assert_eq!(told, [("server.started", 0), ("password.changed", 0), ("login.failed", 3)]);
+        assert_eq!(audit.counts(), [("login.failed", 3), ("password.changed", 1)]);
     }
 
-    /// Chains and seals a line and adds it to the text that waits.
-    fn add(&mut self, mut line: Line) {
-        let day = line.time.rfc3339().get(..10).unwrap_or("0000-00-00").to_owned();
-        if day != self.day && self.write().is_err() {
-            // The lines of the day before cannot be written yet. They keep their order, and this line goes to the same
-            // file.
-            self.day.clone_from(&day);
-        }
-        if self.text.is_empty() {
-            self.before = (self.prev.clone(), self.seq);
-            self.day = day;
-        }
-        self.seq += 1;
-        line.seq = self.seq;
-        line.lost += std::mem::take(&mut self.lost);
-        line.prev.clone_from(&self.prev);
-        let text = seal(&self.key, &line);
-        self.prev = digest(text.as_bytes());
-        self.text.extend_from_slice(text.as_bytes());
-        self.text.push(b'\n');
-        self.pending += 1;
-    }
-
-    /// Appends the text that waits to the file of its day.
-    fn write(&mut self) -> io::Result<()> {
-        if self.text.is_empty() {
-            return Ok(());
-        }
-        if self.open.as_ref().is_none_or(|(of, _)| *of != self.day) {
-            let file = std::fs::OpenOptions::new()
-                .append(true)
-                .create(true)
-                .mode(0o600)
-                .open(self.dir.join(format!("{}.jsonl", self.day)))?;
-            if let Some((_, before)) = self.open.replace((self.day.clone(), file)) {
-                before.sync_data()?;
-            }
-            std::fs::File::open(&self.dir)?.sync_all()?;
-        }
-        if let Some((_, file)) = &mut self.open {
-            let length_before = file.metadata()?.len();
-            if let Err(error) = file.write_all(&self.text) {
-                // Remove a partial write, since the same lines are written again.
-                file.set_len(length_before)?;
-                return Err(error);
-            }
-        }
-        self.text.clear();
-        self.pending = 0;
-        Ok(())
-    }
-
-    /// Syncs the open file.
-    fn sync(&self) -> io::Result<()> {
-        self.open.as_ref().map_or(Ok(()), |(_, file)| file.sync_data())
-    }
-
-    /// Drops the text that waits and returns the number of its lines. The next line says how many are missing.
-    fn give_up(&mut self) -> u64 {
-        let lost = std::mem::take(&mut self.pending);
-        let (prev, seq) = std::mem::take(&mut self.before);
-        self.prev = prev;
-        self.seq = seq;
-        self.text.clear();
-        self.lost += lost;
-        lost
+    #[test]
+    fn space_is_low_below_a_tenth_or_a_gibibyte_or_what_others_need() {
+        let of = |total| Space { free: 0, total };
+        assert_eq!(bound(of(96 << 20), 0), (96 << 20) / 10);
+        assert_eq!(bound(of(1 << 40), 0), 1 << 30);
+        assert_eq!(bound(of(96 << 20), 40 << 20), 40 << 20);
     }
 }

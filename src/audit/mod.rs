@@ -1,10 +1,13 @@
 #![doc = include_str!("README.md")]
 
+pub mod ends;
 pub mod event;
+pub mod fold;
 pub mod line;
 pub mod log;
 pub mod read;
 pub mod verify;
+mod writer;
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -26,29 +29,21 @@ pub struct AuditLog {
 impl AuditLog {
     /// Returns a log in which nothing has happened yet. Its files are opened by [`log::Log::start`].
     pub fn new(clock: Clock) -> Self {
-        Self { counts: std::array::from_fn(|_| AtomicU64::new(0)), clock, log: log::Log::default() }
+        let log = log::Log::new(clock.steady());
+        Self { counts: std::array::from_fn(|_| AtomicU64::new(0)), clock, log }
     }
 
-    /// Counts an event and queues its line.
-    pub fn record(&self, Note { event, line }: Note) {
-        self.count(event);
-        tracing::info!(
-            target: "portcullis::event",
-            event = event.name(),
-            subject = line.subject,
-            network = line.network,
-            request.id = line.request_id,
-            reason = line.reason,
-            "security event"
-        );
-        self.log.note(Line { time: self.clock.now(), ..line });
+    /// Counts an event, and queues its line unless there are so many that this one is only summed up.
+    pub fn record(&self, note: Note) {
+        self.write(note, false);
     }
 
     /// Counts an event, queues its line, and returns once the line is synced. For events that change permissions or
     /// credentials.
     pub async fn record_durably(&self, note: Note) {
-        self.record(note);
-        self.log.written().await;
+        if self.write(note, true) {
+            self.log.written().await;
+        }
     }
 
     /// Counts an event without writing a line. A flood of refusals must not become a flood of writes.
@@ -64,6 +59,19 @@ impl AuditLog {
         let counts = counted.map(|(event, count)| (event.name(), count.load(Ordering::Relaxed)));
         counts.filter(|(_, count)| *count > 0).collect()
     }
+
+    /// Counts an event and returns whether its line was queued. `is_change` says that it changes permissions or
+    /// credentials.
+    fn write(&self, note: Note, is_change: bool) -> bool {
+        self.count(note.event);
+        if !self.log.admits(&note, is_change, self.clock.steady()) {
+            return false;
+        }
+        let line = note.into_line(self.clock.now());
+        line.announce();
+        self.log.note(line);
+        true
+    }
 }
 
 #[cfg(test)]
@@ -73,5 +81,52 @@ mod tests {
     #[test]
     fn every_event_is_counted_in_its_own_place() {
         assert!(Event::ALL.iter().enumerate().all(|(place, event)| *event as usize == place));
+    }
+
+    /// The page lists what a stranger can cause to be written. Its numbers are those of the code, and no event is
+    /// missing.
+    #[test]
+    fn the_page_bounds_every_event_by_its_cause_with_the_numbers_of_the_code() {
+        use crate::audit::event::Cause;
+        let page = include_str!("README.md");
+        let table = page.split("## What a stranger can cause to be written").nth(1).unwrap();
+        let row = |begins: &str| {
+            let row = table.lines().find(|line| line.starts_with(&format!("| {begins}")));
+            row.unwrap_or_else(|| panic!("no row begins with {begins:?}"))
+        };
+        for (cause, begins) in [
+            (Cause::Stranger, "a line of a stranger's event"),
+            (Cause::AtAccount, "a line of an event at an account"),
+            (Cause::Holder, "a line of a holder's event"),
+            (Cause::Operator, "a line of an operator's event"),
+        ] {
+            let row = row(begins);
+            let named = row.split('`').skip(1).step_by(2);
+            let named: std::collections::BTreeSet<&str> = named.filter(|name| name.contains('.')).collect();
+            let events = Event::ALL.into_iter().filter(|event| event.cause() == cause);
+            let events: std::collections::BTreeSet<&str> = events.map(Event::name).collect();
+            assert_eq!(named, events, "the row {begins:?} names other events than those with this cause");
+        }
+        for (begins, numbers) in [
+            (
+                "a line of a stranger's event",
+                &[fold::NETWORK_LINES, fold::SITE_LINES, fold::STRANGERS_LINES, fold::LINES_A_SECOND][..],
+            ),
+            (
+                "a line of an event at an account",
+                &[fold::ACCOUNT_LINES, fold::ACCOUNTS_LINES, fold::LINES_A_SECOND],
+            ),
+            ("a line of a holder's event", &[fold::HOLDER_LINES, fold::HOLDERS_LINES]),
+        ] {
+            for number in numbers {
+                let words: Vec<&str> = row(begins).split(|c: char| !c.is_ascii_digit()).collect();
+                assert!(words.contains(&number.to_string().as_str()), "{begins}: {number}");
+            }
+        }
+        for begins in
+            ["a file of this log", "a line of the process's log", "a journal entry", "a mail", "a cell"]
+        {
+            row(begins);
+        }
     }
 }

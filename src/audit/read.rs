@@ -1,6 +1,7 @@
 //! Reads the files of the audit log: for queries, and to continue the chain after a start.
 
 use std::collections::VecDeque;
+use std::fmt;
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
@@ -46,8 +47,9 @@ impl Wanted {
 pub fn find(dir: &Path, wanted: &Wanted) -> io::Result<Vec<Line>> {
     let from_start = wanted.since.is_some() || wanted.after.is_some();
     let first_day = wanted.since.map(|since| since.rfc3339().get(..10).unwrap_or("").to_owned());
-    let mut paths = files(dir)?;
-    paths.retain(|path| first_day.as_deref().is_none_or(|first| day_of(path) >= first));
+    let mut files = named_files(dir)?;
+    files.retain(|(name, _)| first_day.as_deref().is_none_or(|first| name.day.as_str() >= first));
+    let paths: Vec<PathBuf> = files.into_iter().map(|(_, path)| path).collect();
     let mut found: VecDeque<Line> = VecDeque::new();
     if from_start {
         for path in paths {
@@ -119,20 +121,87 @@ pub(super) fn last_line(path: &Path) -> io::Result<(Option<String>, u64, u64)> {
     Ok((Some(last), whole, length - whole))
 }
 
-/// Returns the log files of a directory, sorted by day.
-pub(super) fn files(dir: &Path) -> io::Result<Vec<PathBuf>> {
+/// Returns the first line of a file that can be read as one; `None` if that is not the first line or there is none.
+pub(super) fn first_line(path: &Path) -> io::Result<Option<Line>> {
+    let mut text = Vec::new();
+    BufReader::new(File::open(path)?.take(2 * LINE_BYTES_MAX)).read_until(b'\n', &mut text)?;
+    Ok(serde_json::from_slice(&text).ok())
+}
+
+/// Returns the number of the last line in `dir`, where that line cannot be read: that of the last line which can be, and
+/// one for each line after it.
+pub(super) fn last_number(dir: &Path) -> io::Result<u64> {
+    let mut after = 0;
+    for (_, path) in named_files(dir)?.iter().rev() {
+        let mut last = None;
+        for text in BufReader::new(File::open(path)?).split(b'\n') {
+            match serde_json::from_slice::<Line>(&text?) {
+                Ok(line) => last = Some((line.seq, 0)),
+                Err(_) => last = Some(last.map_or((0, 1), |(seq, after)| (seq, after + 1))),
+            }
+        }
+        let (seq, of_file) = last.unwrap_or((0, 0));
+        after += of_file;
+        if seq > 0 {
+            return Ok(seq + after);
+        }
+    }
+    Ok(after)
+}
+
+/// The name of a file: its day, and a number if the day has more than one.
+#[derive(Clone, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub(super) struct FileName {
+    /// The day, as in `2026-11-24`.
+    pub(super) day: String,
+    /// The number of the file in its day, from 0.
+    part: u32,
+}
+
+impl FileName {
+    /// Reads the name of a file. Every name with the right ending is one, since it may hold lines.
+    fn read(name: &str) -> Option<Self> {
+        let stem = name.strip_suffix(".jsonl")?;
+        let numbered = stem.split_once('.').and_then(|(day, part)| Some((day, part.parse().ok()?)));
+        let (day, part) = numbered.unwrap_or((stem, 0));
+        Some(Self { day: day.to_owned(), part })
+    }
+
+    /// Returns the name of the newest file of a day in `dir`; of its first file if it has none.
+    pub(super) fn newest_of(dir: &Path, day: &str) -> io::Result<Self> {
+        let names = named_files(dir)?.into_iter().map(|(name, _)| name);
+        Ok(names.filter(|name| name.day == day).max().unwrap_or(Self { day: day.to_owned(), part: 0 }))
+    }
+
+    /// Returns the name of the next file of the same day.
+    pub(super) fn next(&self) -> Self {
+        Self { day: self.day.clone(), part: self.part + 1 }
+    }
+}
+
+impl fmt::Display for FileName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.part {
+            0 => write!(f, "{}.jsonl", self.day),
+            part => write!(f, "{}.{part:03}.jsonl", self.day),
+        }
+    }
+}
+
+/// Returns the log files of a directory with their names, oldest first.
+pub(super) fn named_files(dir: &Path) -> io::Result<Vec<(FileName, PathBuf)>> {
     let mut files = Vec::new();
     for entry in std::fs::read_dir(dir)? {
-        let path = entry?.path();
-        if path.extension().is_some_and(|extension| extension == "jsonl") {
-            files.push(path);
+        let entry = entry?;
+        if let Some(name) = entry.file_name().to_str().and_then(FileName::read) {
+            files.push((name, entry.path()));
         }
     }
     files.sort();
     Ok(files)
 }
 
-/// Returns the day that a log file is named after.
-pub(super) fn day_of(path: &Path) -> &str {
-    path.file_stem().and_then(|stem| stem.to_str()).unwrap_or("")
+/// Returns the log files of a directory, oldest first.
+pub(super) fn files(dir: &Path) -> io::Result<Vec<PathBuf>> {
+    Ok(named_files(dir)?.into_iter().map(|(_, path)| path).collect())
 }

@@ -1,8 +1,9 @@
 //! Checks the chain over all files. It finds any changed byte and names the file and the line.
 
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
+use super::ends::{Ends, Record};
 use super::line::Line;
 use super::line::{digest, is_sealed};
 use super::read::files;
@@ -19,20 +20,28 @@ pub struct Break {
     pub what: String,
 }
 
-/// Checks all files of `dir` and returns the number of their lines, or the first place where the chain breaks. Old
-/// files may be missing, since operators delete them by age; from the first file on every line must follow the one
+/// Checks all files of `dir` and returns the number of their lines, or the first place where the chain breaks. Without a
+/// record of its ends (`None`) the log may begin and end anywhere; from the first line on every line must follow the one
 /// before.
-pub fn verify(dir: &Path, key: &[u8; 32]) -> io::Result<Result<u64, Break>> {
+pub fn verify(dir: &Path, key: &[u8; 32], record: Option<&Record>) -> io::Result<Result<u64, Break>> {
+    let ends = match record {
+        None | Some(Record::Missing) => None,
+        Some(Record::Of(ends)) => Some(ends),
+        Some(Record::Changed) => {
+            let what = String::from("was changed: its seal does not match");
+            return Ok(Err(Break { file: String::from("audit.end"), line: 1, what }));
+        }
+    };
     let mut before: Option<(String, u64)> = None;
     let mut count = 0;
-    for path in files(dir)? {
+    let mut place = (dir.display().to_string(), 0);
+    for path in files_if_any(dir)? {
         let bytes = std::fs::read(&path)?;
         let mut rest = bytes.as_slice();
-        let mut number = 0;
+        place = (path.display().to_string(), 0);
         while !rest.is_empty() {
-            number += 1;
-            let broken =
-                |what: &str| Break { file: path.display().to_string(), line: number, what: what.to_owned() };
+            place.1 += 1;
+            let broken = |what: &str| Break { file: place.0.clone(), line: place.1, what: what.to_owned() };
             let Some(end) = rest.iter().position(|byte| *byte == b'\n') else {
                 return Ok(Err(broken(
                     "has no line end: cut short by a crash, which the next start repairs, or changed",
@@ -40,18 +49,55 @@ pub fn verify(dir: &Path, key: &[u8; 32]) -> io::Result<Result<u64, Break>> {
             };
             let (line, after) = rest.split_at(end);
             rest = after.get(1..).unwrap_or_default();
-            match judge(line, before.as_ref(), key) {
-                Ok(seq) => before = Some((digest(line), seq)),
-                Err(what) => return Ok(Err(broken(what))),
+            let judged = judge(line, before.as_ref(), key).map_err(ToOwned::to_owned);
+            let judged = judged.and_then(|read| match ends {
+                Some(ends) => agrees(&read, line, before.is_none(), ends).map(|()| read),
+                None => Ok(read),
+            });
+            match judged {
+                Ok(read) => before = Some((digest(line), read.seq)),
+                Err(what) => return Ok(Err(broken(&what))),
             }
             count += 1;
         }
     }
+    let last = before.map_or(0, |(_, seq)| seq);
+    if let Some(ends) = ends
+        && last < ends.last.seq
+    {
+        let missing = ends.last.seq - last;
+        let (lines, number) = (if missing == 1 { "line is" } else { "lines are" }, ends.last.seq);
+        let what = format!("{missing} {lines} missing from the end: the server has written line {number}");
+        return Ok(Err(Break { file: place.0, line: place.1, what }));
+    }
     Ok(Ok(count))
 }
 
-/// Checks the seal of `line` and that it follows `before`. Returns its number.
-fn judge(line: &[u8], before: Option<&(String, u64)>, key: &[u8; 32]) -> Result<u64, &'static str> {
+/// Returns the files of `dir`; none if there is no such directory.
+fn files_if_any(dir: &Path) -> io::Result<Vec<PathBuf>> {
+    match files(dir) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
+        files => files,
+    }
+}
+
+/// Checks a line against the record of both ends. `is_first` says that no line is before it.
+fn agrees(read: &Line, line: &[u8], is_first: bool, ends: &Ends) -> Result<(), String> {
+    let begins = ends.removed.seq + 1;
+    if is_first && read.seq > begins {
+        return Err(format!("lines {begins} to {} are missing from the beginning", read.seq - 1));
+    }
+    if is_first && read.seq == begins && read.prev != ends.removed.digest {
+        return Err(String::from("does not follow the line that was removed before it"));
+    }
+    if read.seq == ends.last.seq && digest(line) != ends.last.digest {
+        return Err(String::from("is not the line that the server wrote with this number"));
+    }
+    Ok(())
+}
+
+/// Checks the seal of `line` and that it follows `before`. Returns what it holds.
+fn judge(line: &[u8], before: Option<&(String, u64)>, key: &[u8; 32]) -> Result<Line, &'static str> {
     let text = std::str::from_utf8(line).map_err(|_| "is not UTF-8")?;
     if !is_sealed(key, text) {
         return Err("was changed: its seal does not match");
@@ -62,24 +108,44 @@ fn judge(line: &[u8], before: Option<&(String, u64)>, key: &[u8; 32]) -> Result<
             Err("does not follow the line before it: lines are missing or out of order")
         }
         None if read.seq == 1 && read.prev != digest(b"") => Err("has number 1 but is not the first line"),
-        _ => Ok(read.seq),
+        _ => Ok(read),
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+    use std::time::Duration;
+
     use super::*;
-    use crate::audit::log::Log;
+    use crate::audit::log::{Log, Options};
     use crate::audit::read::{Wanted, find};
+    use crate::storage::simulated::SimStorage;
     use crate::system::clock::{Clock, Timestamp};
 
     const KEY: [u8; 32] = [7; 32];
 
+    fn options(dir: &Path, disk: &SimStorage, journal: u64) -> Options {
+        Options {
+            dir: dir.to_owned(),
+            key: KEY,
+            keep: Duration::from_hours(24 * 400),
+            bytes_max: 1 << 30,
+            data: Arc::new(disk.clone()),
+            is_first_start: true,
+            journal,
+        }
+    }
+
     /// Starts the log on that day, writes four events and stops it.
     fn run_for_a_day(dir: &Path, day: u64) {
+        run(options(dir, &SimStorage::new(), day), day);
+    }
+
+    fn run(options: Options, day: u64) {
         let clock = Clock::manual(Timestamp::from_secs(1_800_000_000 + day * 86_400));
-        let log = Log::default();
-        let thread = log.start(dir, KEY, &clock, day).unwrap();
+        let log = Log::new(clock.steady());
+        let thread = log.start(options, &clock).unwrap();
         for number in 0..4 {
             let subject = format!("account {number}");
             let event = String::from(if number % 2 == 0 { "login.failed" } else { "login.succeeded" });
@@ -90,7 +156,7 @@ mod tests {
     }
 
     fn lines(dir: &Path) -> u64 {
-        verify(dir, &KEY).unwrap().unwrap()
+        verify(dir, &KEY, None).unwrap().unwrap()
     }
 
     #[test]
@@ -105,7 +171,7 @@ mod tests {
                     let mut changed = whole.clone();
                     changed[at] ^= flip;
                     std::fs::write(&path, &changed).unwrap();
-                    let found = verify(dir.path(), &KEY).unwrap();
+                    let found = verify(dir.path(), &KEY, None).unwrap();
                     assert!(found.is_err(), "byte {at} of {}", path.display());
                 }
             }
@@ -117,11 +183,11 @@ mod tests {
         let without: String =
             text.lines().enumerate().filter(|(n, _)| *n != 2).map(|(_, l)| format!("{l}\n")).collect();
         std::fs::write(&path, without).unwrap();
-        let found = verify(dir.path(), &KEY).unwrap().unwrap_err();
+        let found = verify(dir.path(), &KEY, None).unwrap().unwrap_err();
         assert_eq!(found.line, 3);
         assert!(found.to_string().contains("jsonl:3: does not follow"), "{found}");
         std::fs::write(&path, text).unwrap();
-        assert!(verify(dir.path(), &[8; 32]).unwrap().is_err());
+        assert!(verify(dir.path(), &[8; 32], None).unwrap().is_err());
         // Old files may be deleted.
         std::fs::remove_file(files(dir.path()).unwrap().remove(0)).unwrap();
         assert_eq!(lines(dir.path()), 10);
@@ -134,7 +200,7 @@ mod tests {
         let path = files(dir.path()).unwrap().remove(0);
         let whole = std::fs::read(&path).unwrap();
         std::fs::write(&path, &whole[..whole.len() - 30]).unwrap();
-        let found = verify(dir.path(), &KEY).unwrap().unwrap_err();
+        let found = verify(dir.path(), &KEY, None).unwrap().unwrap_err();
         assert_eq!(found.line, 5);
         assert!(found.what.contains("cut short"), "{found}");
         run_for_a_day(dir.path(), 0);
@@ -162,5 +228,63 @@ mod tests {
         let since = Some(Timestamp::from_secs(1_800_000_000 + 86_400));
         assert_eq!(seqs(Wanted { since, ..all.clone() }), [6, 7, 8, 9]);
         assert_eq!(seqs(Wanted { since, after: Some(9), ..all }), [10, 11, 12, 13]);
+    }
+    #[test]
+    fn the_record_of_both_ends_finds_what_the_chain_alone_does_not() {
+        let dir = tempfile::tempdir().unwrap();
+        let disk = SimStorage::new();
+        (0..3).for_each(|day| run(options(dir.path(), &disk, day), day));
+        let check = || {
+            let record = Record::read(&disk, &KEY).unwrap();
+            verify(dir.path(), &KEY, Some(&record)).unwrap()
+        };
+        assert_eq!(check(), Ok(15));
+        let paths = files(dir.path()).unwrap();
+        let texts: Vec<String> = paths.iter().map(|path| std::fs::read_to_string(path).unwrap()).collect();
+        let put_back = || {
+            for (path, text) in paths.iter().zip(&texts) {
+                std::fs::write(path, text).unwrap();
+            }
+        };
+        // The newest file is removed, or a part of its end.
+        std::fs::remove_file(&paths[2]).unwrap();
+        assert!(check().unwrap_err().what.contains("5 lines are missing from the end"));
+        let lines: Vec<&str> = texts[2].lines().collect();
+        std::fs::write(&paths[2], lines[..4].join("\n") + "\n").unwrap();
+        assert!(check().unwrap_err().what.contains("1 line is missing from the end"));
+        put_back();
+        // The oldest file is removed by hand.
+        std::fs::remove_file(&paths[0]).unwrap();
+        assert!(check().unwrap_err().what.contains("lines 1 to 5 are missing from the beginning"));
+        // A log of another key's holder or of an earlier day in its place.
+        put_back();
+        assert_eq!(check(), Ok(15));
+        disk.damage("audit.end", |bytes| bytes[20] ^= 1);
+        assert_eq!(check().unwrap_err().file, "audit.end");
+    }
+
+    #[test]
+    fn files_are_removed_by_age_and_size_and_the_rest_is_still_whole() {
+        let dir = tempfile::tempdir().unwrap();
+        let disk = SimStorage::new();
+        let keep = Duration::from_hours(24 * 2);
+        (0..6).for_each(|day| run(Options { keep, ..options(dir.path(), &disk, day) }, day));
+        let check = || {
+            let record = Record::read(&disk, &KEY).unwrap();
+            verify(dir.path(), &KEY, Some(&record)).unwrap()
+        };
+        assert_eq!(files(dir.path()).unwrap().len(), 3);
+        check().unwrap();
+        let wanted = Wanted { event: Some("audit.removed".into()), limit: 99, ..Wanted::default() };
+        let removed = find(dir.path(), &wanted).unwrap();
+        assert!(removed.last().unwrap().reason.contains("older than audit.keep_days"), "{removed:?}");
+        // By size: many files of a day, of which the newest stay.
+        let bytes_max = 8192;
+        (0..40).for_each(|_| run(Options { bytes_max, ..options(dir.path(), &disk, 6) }, 6));
+        let sizes = files(dir.path()).unwrap().into_iter().map(|path| std::fs::metadata(path).unwrap().len());
+        assert!(sizes.sum::<u64>() <= bytes_max + 2048);
+        check().unwrap();
+        let removed = find(dir.path(), &wanted).unwrap();
+        assert!(removed.last().unwrap().reason.contains("audit.bytes_max is reached"), "{removed:?}");
     }
 }

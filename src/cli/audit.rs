@@ -1,9 +1,15 @@
 //! `portcullis audit`.
 
+use std::sync::Arc;
+
 use clap::Subcommand;
-use portcullis::audit;
+use portcullis::audit::ends::Record;
+use portcullis::audit::verify::verify;
+use portcullis::engine::StartError;
+use portcullis::engine::partition::key_files;
 use portcullis::server::operator::operation::Operation;
 use portcullis::storage::local::LocalStorage;
+use portcullis::system::random::Random;
 use portcullis::token::Keys;
 
 use super::operate::operate;
@@ -24,9 +30,11 @@ pub enum AuditCommand {
         #[arg(long, value_name = "ID")]
         account: Option<String>,
     },
-    /// Verify that no line of the log was changed or removed. Needs the server's keys.
+    /// Verify that no line of the log was changed or removed, at its beginning and its end neither. Needs the server's
+    /// keys.
     ///
-    /// Exits with 1 at the first line that does not follow from the one before.
+    /// Exits with 1 at the first line that does not follow from the one before, or if the log is shorter than the server
+    /// has written it. The last second of a server that was killed cannot be missed.
     Verify,
 }
 
@@ -38,19 +46,31 @@ impl AuditCommand {
                     Operation::AuditTail { limit: *limit, event: event.clone(), account: account.clone() };
                 operate(cli, operation)
             }
-            Self::Verify => verify(cli),
+            Self::Verify => verify_log(cli),
         }
     }
 }
 
-fn verify(cli: &Cli) -> Result<(), Failure> {
+fn verify_log(cli: &Cli) -> Result<(), Failure> {
     let config = cli.load()?;
     let no_keys =
         |error| Failure::refused(format!("cannot read the keys in {}: {error}", config.keys.dir.display()));
-    let keys = LocalStorage::open_existing(&config.keys.dir).map_err(no_keys)?;
-    let key = Keys::load(&keys).map_err(Failure::refused)?.audit();
-    let verified = audit::verify::verify(&config.audit.dir, &key).map_err(Failure::refused)?;
+    LocalStorage::open_existing(&config.keys.dir).map_err(no_keys)?;
+    let files = key_files(&config, &Arc::new(Random::system()))?;
+    let key = Keys::load_audit(&files).map_err(StartError::from)?;
+    let data = LocalStorage::open_existing(&config.data_dir).map_err(Failure::refused)?;
+    // Read before the log: a running server may add lines meanwhile, and the log must reach at least as far.
+    let record = Record::read(&data, &key).map_err(Failure::refused)?;
+    let verified = verify(&config.audit.dir, &key, Some(&record)).map_err(Failure::refused)?;
     let lines = verified.map_err(Failure::refused)?;
+    if record == Record::Missing {
+        return Err(Failure::refused(format!(
+            "{} follow one from the other, but audit.end in {} is missing, which says where the log must end: an older \
+             version or a restore made this directory and no server has started on it since, or the file was removed",
+            counted(lines, "line", "lines"),
+            config.data_dir.display()
+        )));
+    }
     say(&format!("the log is unbroken: {}", counted(lines, "line", "lines")));
     Ok(())
 }

@@ -5,10 +5,12 @@ use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
 
+use portcullis::audit::ends::Record;
+use portcullis::audit::verify::verify;
 use portcullis::config::checks::{CHECKS, Check, State};
 use portcullis::config::{Config, MailTransport};
+use portcullis::engine::partition::key_files;
 use portcullis::password::{HashPool, KnownBad, pool};
 use portcullis::server::operator::operation::Operation;
 use portcullis::server::operator::socket;
@@ -20,7 +22,7 @@ use portcullis::system::random::Random;
 use portcullis::token::Keys;
 use serde_json::{Value, json};
 
-use super::{Cli, Failure, counted, operate, say};
+use super::{Cli, Failure, counted, key_checks, operate, say};
 
 /// A hash that takes less time than this is too cheap to guess.
 const HASH_MS_MIN: u128 = 10;
@@ -64,8 +66,13 @@ pub(super) fn run(cli: &Cli) -> Result<(), Failure> {
     let config = cli.load()?;
     let mut lines = settings(&config);
     lines.extend(files(&config));
+    lines.extend(key_checks::checks(&config).into_iter().map(|check| {
+        let key_checks::Checked { is_good, otherwise, what, why, fix } = check;
+        Line::new(is_good, otherwise, what, why, fix)
+    }));
     lines.extend(hashing(&config));
     lines.extend(audit_log(&config));
+    lines.extend(mail_server(&config));
     lines.extend(running_server(&config));
     if cli.json {
         let items: Vec<Value> = lines.iter().map(Line::json).collect();
@@ -81,9 +88,10 @@ pub(super) fn run(cli: &Cli) -> Result<(), Failure> {
     }
 }
 
-/// Checks the settings alone. On loopback, a setting that is unsafe in public is only a warning.
+/// Checks the settings alone. If only this machine reaches the server, a setting that is unsafe in public is only a
+/// warning.
 fn settings(config: &Config) -> Vec<Line> {
-    let is_public = !config.http.listen.ip().is_loopback() || config.http.public_origin.is_https();
+    let is_public = config.http.is_public();
     let line = |check: &Check| {
         let state = match check.state(config) {
             State::Good => "pass",
@@ -95,7 +103,7 @@ fn settings(config: &Config) -> Vec<Line> {
     CHECKS.iter().map(line).collect()
 }
 
-/// Checks directories and files: who can read them, and how old the signing key is.
+/// Checks directories and files: who can read them.
 fn files(config: &Config) -> Vec<Line> {
     let mut lines = Vec::new();
     for dir in [&config.data_dir, &config.keys.dir, &config.audit.dir] {
@@ -122,13 +130,6 @@ fn files(config: &Config) -> Vec<Line> {
         "password.list_file cannot be read, so the server will not start",
         fix,
     ));
-    if let Some(age) = newest_key_age(&config.keys.dir) {
-        let days = age.as_secs() / 86_400;
-        let what = format!("age of the signing key, {}", counted(days, "day", "days"));
-        let why = "the longer a key signs, the more a leaked one is worth";
-        let fix = "portcullis key rotate";
-        lines.push(Line::new(days <= config.token.key_days, "warn", what, why, fix));
-    }
     lines
 }
 
@@ -146,14 +147,6 @@ fn secret_files(config: &Config) -> Vec<&Path> {
 /// Says whether only its owner can read `path`. A path that does not exist yet will be created that way.
 fn is_private(path: &Path) -> bool {
     std::fs::metadata(path).map_or(true, |metadata| metadata.permissions().mode().trailing_zeros() >= 6)
-}
-
-fn newest_key_age(dir: &Path) -> Option<Duration> {
-    let entries = std::fs::read_dir(dir).ok()?.flatten();
-    let signing = entries.filter(|entry| entry.file_name().to_string_lossy().starts_with("signing-"));
-    let newest = signing.filter_map(|entry| entry.metadata().ok()?.modified().ok()).max()?;
-    let created = newest.duration_since(std::time::UNIX_EPOCH).ok()?;
-    Some(Duration::from_secs(Clock::system().now().as_secs()).saturating_sub(created))
 }
 
 /// Checks that there is memory for hashing, and that a hash on this machine is not too cheap.
@@ -198,11 +191,14 @@ fn hashing(config: &Config) -> Vec<Line> {
 /// Checks that the log of security events is unbroken.
 fn audit_log(config: &Config) -> Vec<Line> {
     // A new machine has neither keys nor a log yet, and a check must not create them.
-    let keys = LocalStorage::open_existing(&config.keys.dir).ok().filter(|keys| Keys::exist(keys));
-    let Some(key) = keys.and_then(|keys| Keys::load(&keys).ok()).map(|keys| keys.audit()) else {
+    if LocalStorage::open_existing(&config.keys.dir).is_err() {
         return Vec::new();
-    };
-    let Ok(verified) = portcullis::audit::verify::verify(&config.audit.dir, &key) else { return Vec::new() };
+    }
+    let files = key_files(config, &Arc::new(Random::system())).ok();
+    let Some(key) = files.and_then(|files| Keys::load_audit(&files).ok()) else { return Vec::new() };
+    let data = LocalStorage::open_existing(&config.data_dir).ok();
+    let record = data.and_then(|data| Record::read(&data, &key).ok());
+    let Ok(verified) = verify(&config.audit.dir, &key, record.as_ref()) else { return Vec::new() };
     let what = match &verified {
         Ok(lines) => format!("log of security events, {}", counted(*lines, "line", "lines")),
         Err(broken) => format!("log of security events, {broken}"),
@@ -210,6 +206,19 @@ fn audit_log(config: &Config) -> Vec<Line> {
     let why = "it was changed, or a crash cut it short, which the next start mends";
     let fix = "keep a copy of audit.dir, and find out who could write to it";
     vec![Line::new(verified.is_ok(), "fail", what, why, fix)]
+}
+
+/// Speaks to the mail server up to the log-in, if one is set.
+fn mail_server(config: &Config) -> Vec<Line> {
+    let MailTransport::Smtp { host, port, .. } = &config.mail.transport else { return Vec::new() };
+    let Some(probed) = super::mail::probe(config) else { return Vec::new() };
+    let what = match &probed {
+        Ok(()) => format!("mail server {host}:{port}"),
+        Err(error) => format!("mail server {host}:{port}, {error}"),
+    };
+    let why = "no mail leaves, so users cannot prove addresses or reset passwords";
+    let fix = "check [mail.smtp] host, port, tls, ca_file, username and password_file";
+    vec![Line::new(probed.is_ok(), "fail", what, why, fix)]
 }
 
 /// Asks the running server, if there is one, for what only it can know.

@@ -1,34 +1,68 @@
 //! `portcullis key`.
 
-use clap::Subcommand;
+use clap::{ArgAction, Subcommand};
 use portcullis::server::operator::operation::Operation;
 
 use super::operate::operate;
 use super::{Cli, Failure};
 
-/// The subcommands for signing keys.
+/// The subcommands for the server's keys.
 #[derive(Clone, Debug, Subcommand)]
 pub enum KeyCommand {
-    /// List the published signing keys, newest first, and say which of them signs.
+    /// List the published signing keys, newest first, and say which of them signs; then the other keys.
     List,
-    /// Create a new signing key. Older keys still verify.
+    /// Create a new key. Older keys of its kind verify until nothing lives that they made.
     ///
-    /// It is published now and signs after token.publish_ahead_secs, when others have fetched it.
-    Rotate,
+    /// A signing key is published now and signs after token.publish_ahead_secs, when others have fetched it. Another key
+    /// is used at once. The server changes its signing key by itself every token.key_days.
+    Rotate {
+        /// signing, edge, device, csrf or outbox. The directory and audit keys cannot change.
+        #[arg(default_value = "signing")]
+        kind: String,
+    },
     /// Withdraw a signing key at once: every token that it has signed becomes invalid.
+    // An id may begin with a hyphen, also with `-h`.
+    #[command(disable_help_flag = true)]
     Retire {
         /// Id of the key, as `key list` shows it.
+        #[arg(allow_hyphen_values = true)]
         kid: String,
+        /// Print help
+        #[arg(long, action = ArgAction::Help)]
+        help: Option<bool>,
     },
 }
 
 impl KeyCommand {
     pub(super) fn run(&self, cli: &Cli) -> Result<(), Failure> {
         let operation = match self {
-            Self::List => Operation::KeyList,
-            Self::Rotate => Operation::KeyRotate,
-            Self::Retire { kid } => Operation::KeyRetire { kid: kid.clone() },
+            Self::List => Operation::KeyList { all: true },
+            Self::Rotate { kind } => Operation::KeyRotate { kind: Some(kind.clone()) },
+            Self::Retire { kid, .. } => Operation::KeyRetire { kid: kid.clone() },
         };
         operate(cli, operation)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Debug, Parser)]
+    struct Line {
+        #[command(subcommand)]
+        command: KeyCommand,
+    }
+
+    #[test]
+    fn an_id_may_begin_with_a_hyphen() {
+        for id in ["-Jx3", "--Jx", "-hx3", "-", "x"] {
+            let parsed = Line::try_parse_from(["key", "retire", id]).unwrap();
+            assert!(matches!(parsed.command, KeyCommand::Retire { kid, .. } if kid == id), "{id}");
+        }
+        let help = Line::try_parse_from(["key", "retire", "--help"]).unwrap_err();
+        assert_eq!(help.kind(), clap::error::ErrorKind::DisplayHelp);
     }
 }

@@ -1,5 +1,6 @@
 #![doc = include_str!("README.md")]
 
+mod api_key;
 mod audit;
 mod bench;
 mod completions;
@@ -8,6 +9,9 @@ mod data;
 mod doctor;
 mod init;
 mod key;
+mod key_checks;
+mod log;
+mod mail;
 mod new_directory;
 mod operate;
 mod serve;
@@ -20,6 +24,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use portcullis::config::{Config, Reader};
+use portcullis::engine::StartError;
 
 /// The exit codes, for the help of the program.
 const EXIT_CODES: &str = "\
@@ -83,12 +88,21 @@ enum Command {
     /// Run it as the user that owns the directory. Exits with 3 if there is neither a server nor a directory with data.
     #[command(subcommand)]
     Session(session::SessionCommand),
-    /// List, rotate or retire signing keys.
+    /// List or rotate keys, or retire signing keys.
     ///
     /// Asks the running server through admin.sock in its data directory. If no server runs, opens the directory itself.
     /// Run it as the user that owns the directory. Exits with 3 if there is neither a server nor a directory with data.
     #[command(subcommand)]
     Key(key::KeyCommand),
+    /// Test how mails are sent.
+    #[command(subcommand)]
+    Mail(mail::MailCommand),
+    /// Create, list or delete API keys, the credentials of other services.
+    ///
+    /// Asks the running server through admin.sock in its data directory. If no server runs, opens the directory itself.
+    /// Run it as the user that owns the directory. Exits with 3 if there is neither a server nor a directory with data.
+    #[command(subcommand)]
+    ApiKey(api_key::ApiKeyCommand),
     /// Show security events, or verify their log.
     #[command(subcommand)]
     Audit(audit::AuditCommand),
@@ -120,6 +134,18 @@ impl Failure {
     }
 }
 
+impl From<StartError> for Failure {
+    fn from(error: StartError) -> Self {
+        match error {
+            StartError::Refused(refusal) => Self::refused(refusal),
+            StartError::Io(error) => Self::refused(error),
+            StartError::Key(error) => Self::fault(error),
+            StartError::Master(error) => Self::usage(error),
+            StartError::Pepper(error) => Self::usage(error),
+        }
+    }
+}
+
 /// Runs the command that this process was started with.
 pub fn run() -> ExitCode {
     let cli = Cli::parse();
@@ -133,6 +159,8 @@ pub fn run() -> ExitCode {
         Some(Command::User(command)) => command.run(&cli),
         Some(Command::Session(command)) => command.run(&cli),
         Some(Command::Key(command)) => command.run(&cli),
+        Some(Command::Mail(command)) => command.run(&cli),
+        Some(Command::ApiKey(command)) => command.run(&cli),
         Some(Command::Audit(command)) => command.run(&cli),
         Some(Command::Bench(command)) => command.run(&cli),
         Some(Command::Completions(completions)) => {

@@ -8,13 +8,15 @@ use std::path::Path;
 use std::sync::Arc;
 
 use portcullis::config::Config;
+use portcullis::engine::StartError;
+use portcullis::engine::partition::master;
 use portcullis::journal::archive::staging::{self, Leftover};
 use portcullis::journal::format::layout::{BUILDING, IDENTITY};
 use portcullis::storage::local::LocalStorage;
 use portcullis::storage::{Storage, write_whole};
 use portcullis::system::clock::Clock;
 use portcullis::system::random::Random;
-use portcullis::token::Keys;
+use portcullis::token::{KeyFiles, Keys, Master};
 
 use super::{Failure, say};
 
@@ -42,6 +44,13 @@ pub(super) fn create(
             )));
         }
     }
+    // Before anything is written: keys that do not open make no directory that works.
+    let random = Arc::new(Random::system());
+    if !matches!(leftover, Leftover::Whole(_)) {
+        let source = LocalStorage::open_existing(keys).map_err(|error| at(keys, &error))?;
+        let source = KeyFiles::new(Arc::new(source), key_master(config)?, Arc::clone(&random));
+        source.check().map_err(StartError::from)?;
+    }
     let storage: Arc<dyn Storage> = Arc::new(LocalStorage::open(dir).map_err(in_dir)?);
     let _lock = storage.lock().map_err(in_dir)?;
     // Another restore may have begun before the lock was taken; none can begin after.
@@ -68,7 +77,9 @@ pub(super) fn create(
     new_keys.create_dir("").map_err(in_dir)?;
     copy_keys(keys, &new_keys, false)?;
     // Adds the one key that was not copied: a new signing key.
-    Keys::form(&new_keys, &Random::system(), config.token.algorithm).map_err(Failure::refused)?;
+    let new_keys = KeyFiles::new(Arc::new(new_keys), key_master(config)?, random);
+    new_keys.seal_all().map_err(Failure::refused)?;
+    Keys::form(&new_keys, config.token.algorithm, Clock::system().now()).map_err(Failure::refused)?;
     report.insert(0, format!("created {} from {}", dir.display(), from.display()));
     let report = report.join("\n");
     staging::mark_whole(&*storage, &report).map_err(in_dir)?;
@@ -129,7 +140,7 @@ fn refuse_used(config: &Config) -> Result<(), Failure> {
         }
     }
     match LocalStorage::open_existing(&config.keys.dir) {
-        Ok(keys) if Keys::exist(&keys) => Err(Failure::refused(format!(
+        Ok(keys) if has_keys(&keys) => Err(Failure::refused(format!(
             "{} holds keys of another installation; set keys.dir to an empty directory",
             config.keys.dir.display()
         ))),
@@ -161,13 +172,23 @@ pub(super) fn refuse_another_owner(dir: &Path) -> Result<(), Failure> {
     )))
 }
 
+/// Says whether a directory holds key files.
+fn has_keys(storage: &LocalStorage) -> bool {
+    KeyFiles::new(Arc::new(storage.clone()), None, Arc::new(Random::system())).exist()
+}
+
+/// Reads the master key, if `keys.master_file` names one.
+fn key_master(config: &Config) -> Result<Option<Master>, Failure> {
+    master(config).map_err(|error| StartError::from(error).into())
+}
+
 /// Copies key files and returns how many. Signing keys are copied only if `with_signing_keys`: a backup keeps them,
-/// while a restored directory signs with a new one.
+/// while a restored directory signs with a new one. Sealed files stay sealed.
 pub(super) fn copy_keys(from: &Path, to: &dyn Storage, with_signing_keys: bool) -> Result<usize, Failure> {
     let mut copied = 0;
     for entry in from.read_dir().map_err(|error| at(from, &error))? {
         let name = entry.map_err(Failure::refused)?.file_name().to_string_lossy().into_owned();
-        if name.ends_with(".key") && (with_signing_keys || !name.starts_with("signing-")) {
+        if staging::is_of_keys(&name) && (with_signing_keys || !name.starts_with("signing-")) {
             let bytes = fs::read(from.join(&name)).map_err(Failure::refused)?;
             write_whole(to, "", &name, &bytes).map_err(Failure::refused)?;
             copied += 1;

@@ -5,7 +5,6 @@ use std::io::{BufRead, BufReader, ErrorKind, Write};
 use std::os::unix::net::UnixStream;
 
 use portcullis::config::Config;
-use portcullis::engine::partition::StartError;
 use portcullis::server;
 use portcullis::server::operator::operation::Operation;
 use portcullis::server::operator::socket;
@@ -73,11 +72,7 @@ fn on_stopped_directory(config: Config, operation: Operation) -> Result<Value, F
             let _ = writeln!(std::io::stderr(), "portcullis: fault, the process ends: {why}");
             std::process::exit(70);
         });
-        let (engine, running) =
-            server::start(config, Clock::system(), false, None, &fail_stop).map_err(|error| match error {
-                StartError::Refused(refusal) => Failure::refused(refusal),
-                other => Failure::fault(other),
-            })?;
+        let (engine, running) = server::start(config, Clock::system(), false, None, &fail_stop)?;
         let answer = socket::run(&engine, operation).await;
         drop(engine);
         running.stop();

@@ -1,23 +1,19 @@
 //! `portcullis serve`.
 
-use std::io::{IsTerminal, Write};
-use std::sync::Arc;
+use std::io::Write;
 use std::time::Duration;
 
 use clap::Args;
 use portcullis::config::checks::unsafe_settings;
-use portcullis::config::{Config, Finding, MailTransport, SmtpTls};
-use portcullis::engine::partition::StartError;
-use portcullis::mail::smtp::Smtp;
+use portcullis::config::{Config, Finding, MailTransport};
 use portcullis::mail::transport::Transport;
 use portcullis::server;
-use portcullis::storage::local::LocalStorage;
 use portcullis::system::clock::Clock;
 use portcullis::system::fail_stop::FailStop;
-use tracing_subscriber::EnvFilter;
-use tracing_subscriber::prelude::*;
 
-use super::{Cli, Failure, counted, say};
+use super::log::{ProcessLog, START};
+use super::mail::transport;
+use super::{Cli, Failure, counted};
 
 /// How long after a fault the process may live, even if its last line cannot be written.
 const EXIT_WITHIN: Duration = Duration::from_millis(100);
@@ -25,9 +21,13 @@ const EXIT_WITHIN: Duration = Duration::from_millis(100);
 /// How to serve.
 #[derive(Args, Debug, Default)]
 pub struct Serve {
-    /// Refuse to start with an unsafe setting, even on loopback. On a public address this always holds.
+    /// Refuse to start with an unsafe setting, even if only this machine reaches the server. With a public address or
+    /// origin this always holds.
     #[arg(long)]
     production: bool,
+    /// Start with unsafe settings although others may reach the server: to try it out under a name, or in a container.
+    #[arg(long, conflicts_with = "production")]
+    development: bool,
     /// Start although the journal is more than a day ahead of the system's clock.
     #[arg(long)]
     accept_clock_floor: bool,
@@ -36,17 +36,26 @@ pub struct Serve {
 impl Serve {
     pub(super) fn run(&self, cli: &Cli) -> Result<(), Failure> {
         let config = cli.load()?;
-        let is_public = !config.http.listen.ip().is_loopback();
         let findings = unsafe_settings(&config);
-        if (self.production || is_public) && !findings.is_empty() {
+        let is_strict = self.production || (config.http.is_public() && !self.development);
+        if is_strict && !findings.is_empty() {
             return Err(self.refusal(&findings));
         }
-        start_log();
+        let clock = Clock::system();
+        let log = ProcessLog::start(&config, &clock)?;
+        if config.http.is_public() {
+            for Finding { key, why, fix } in &findings {
+                tracing::warn!("unsafe setting {key}, allowed by --development: {why}; {fix}");
+            }
+        }
         let fail_stop = FailStop::new(end_process);
         #[cfg(debug_assertions)]
         let fail_stop = fail_stop.planning(std::env::var("PORTCULLIS_PANIC_IN").ok());
         let transport = transport(&config)?;
-        actix_web::rt::System::new().block_on(self.serve(config, transport, fail_stop))
+        let served =
+            actix_web::rt::System::new().block_on(self.serve(config, clock, transport, fail_stop, &log));
+        log.end();
+        served
     }
 
     fn refusal(&self, findings: &[Finding]) -> Failure {
@@ -54,23 +63,26 @@ impl Serve {
             .iter()
             .map(|finding| format!("  {}: {}: {}", finding.key, finding.why, finding.fix))
             .collect();
-        let place = if self.production { "with --production" } else { "on a public address" };
+        let place = if self.production { "with --production" } else { "with a public address or origin" };
         let settings = counted(findings.len() as u64, "setting is", "settings are");
         Failure::usage(format!("refused to start {place}, since {settings} unsafe:\n{}", lines.join("\n")))
     }
 
-    async fn serve(&self, config: Config, transport: Transport, fail_stop: FailStop) -> Result<(), Failure> {
-        let built =
-            server::build(config, Clock::system(), self.accept_clock_floor, Some(transport), &fail_stop);
-        let server = built.map_err(|error| match error {
-            StartError::Refused(refusal) => Failure::refused(refusal),
-            StartError::Io(error) => Failure::refused(error),
-            StartError::Key(error) => Failure::fault(error),
-        })?;
+    async fn serve(
+        &self,
+        config: Config,
+        clock: Clock,
+        transport: Transport,
+        fail_stop: FailStop,
+        log: &ProcessLog,
+    ) -> Result<(), Failure> {
+        let server = server::build(config, clock, self.accept_clock_floor, Some(transport), &fail_stop)?;
         for warning in server.found().warnings.iter().chain(server.engine.services.pool.warnings()) {
-            tracing::warn!("{warning}");
+            tracing::warn!(target: START, "{warning}");
         }
-        banner(&server);
+        server.engine.services.set_log_figures(log.figures());
+        log.keep_summing_up();
+        log.say(&banner(&server));
         let signal = stop_signal().await.map_err(Failure::fault)?;
         tracing::info!("received {signal}: finishing the open requests, then stopping");
         server.stop().await;
@@ -94,8 +106,8 @@ fn end_process(why: &str) {
     std::process::exit(70);
 }
 
-/// Prints where the server is reached, where its data are, and how fast it hashes.
-fn banner(server: &server::Server) {
+/// Says where the server is reached, where its data are, and how fast it hashes.
+fn banner(server: &server::Server) -> String {
     let config = &server.engine.services.config;
     let pool = &server.engine.services.pool;
     let hash_time = pool.stats().hash_time;
@@ -114,7 +126,7 @@ fn banner(server: &server::Server) {
         let entries = counted(found.entries, "entry", "entries");
         format!("{records} and {entries} recovered")
     };
-    say(&format!(
+    format!(
         "Portcullis {}\n  url    {}\n  api    {}/v1, keys at {}/.well-known/jwks.json\n  data   {} ({state})\n  mails  \
          {mails}{links}\n  hash   {hash_ms:.0} ms each, about {rate:.0} log-ins per second ({})\n  ready on {}",
         env!("CARGO_PKG_VERSION"),
@@ -124,47 +136,7 @@ fn banner(server: &server::Server) {
         config.data_dir.display(),
         pool.implementation(),
         server.address,
-    ));
-}
-
-/// Starts logging to standard output: text on a terminal, JSON lines elsewhere. `RUST_LOG` sets the levels.
-fn start_log() {
-    let filter = EnvFilter::try_from_default_env()
-        .unwrap_or_else(|_| EnvFilter::new("info,lettre=warn,actix_server=warn,portcullis::event=info"));
-    let registry = tracing_subscriber::registry().with(filter);
-    if std::io::stdout().is_terminal() {
-        registry.with(tracing_subscriber::fmt::layer().with_target(false)).init();
-    } else {
-        registry.with(tracing_subscriber::fmt::layer().json().flatten_event(true)).init();
-    }
-}
-
-/// Creates the transport for mails.
-fn transport(config: &Config) -> Result<Transport, Failure> {
-    match &config.mail.transport {
-        MailTransport::File => {
-            let storage = LocalStorage::open(&config.data_dir.join("outbox")).map_err(Failure::refused)?;
-            Ok(Transport::Files(Arc::new(storage)))
-        }
-        MailTransport::Smtp { host, port, tls, login } => {
-            use lettre::transport::smtp::client::{Tls, TlsParameters};
-            let parameters = || TlsParameters::new(host.clone()).map_err(Failure::usage);
-            let tls = match tls {
-                SmtpTls::Starttls => Tls::Required(parameters()?),
-                SmtpTls::Tls => Tls::Wrapper(parameters()?),
-                SmtpTls::None => Tls::None,
-            };
-            let domain = config.mail.from.rsplit('@').next().unwrap_or("localhost");
-            let mut server = Smtp::new(host, *port, tls, domain);
-            if let Some((name, file)) = login {
-                let text = std::fs::read_to_string(file).map_err(|error| {
-                    Failure::usage(format!("cannot read mail.smtp.password_file {}: {error}", file.display()))
-                })?;
-                server = server.logging_in(name, text.lines().next().unwrap_or_default());
-            }
-            Ok(Transport::Smtp(server))
-        }
-    }
+    )
 }
 
 /// Waits for a signal to stop and returns its name.

@@ -18,7 +18,7 @@ pub enum State {
     Good,
     /// The setting deserves a second look. The server starts.
     Doubtful,
-    /// The setting is unsafe on a public address: the server does not start there.
+    /// The setting is unsafe where others than users of this machine reach the server: it does not start there.
     Unsafe,
 }
 
@@ -95,7 +95,7 @@ pub const CHECKS: &[Check] = &[
     Check {
         key: "mail.from",
         otherwise: Unsafe,
-        is_safe: |config| !config.mail.from.ends_with("localhost.localdomain"),
+        is_safe: |config| config.mail.from.domain != "localhost.localdomain",
         why: "mail servers refuse this sender, so users cannot prove an address or reset a password",
         fix: "set [mail] from = \"login@example.org\"",
     },
@@ -210,6 +210,20 @@ pub const CHECKS: &[Check] = &[
         fix: "set [reset] mails_per_hour = 3",
     },
     Check {
+        key: "reset.mails_per_network",
+        otherwise: Unsafe,
+        is_safe: |config| config.reset.mails_per_network <= 100,
+        why: "one client can have mails sent to strangers in your name almost without a limit",
+        fix: "set [reset] mails_per_network = 10",
+    },
+    Check {
+        key: "reset.invitation_ttl_secs",
+        otherwise: Unsafe,
+        is_safe: |config| config.reset.invitation <= DAY * 31,
+        why: "a link in an old mail sets the password of an account that nobody uses yet",
+        fix: "set [reset] invitation_ttl_secs = 604800",
+    },
+    Check {
         key: "refresh.grace_secs",
         otherwise: Unsafe,
         is_safe: |config| config.refresh.grace <= Duration::from_mins(1),
@@ -238,6 +252,13 @@ pub const CHECKS: &[Check] = &[
         is_safe: |config| config.reset.verify <= DAY * 31,
         why: "a link in an old mail proves an address that may belong to another person by then",
         fix: "set [signup] verify_ttl_secs = 86400",
+    },
+    Check {
+        key: "password.min_length",
+        otherwise: Doubtful,
+        is_safe: |config| config.password.chars_min >= 15,
+        why: "a password that is the only factor needs 15 characters (NIST SP 800-63B-4 §3.1.1.1)",
+        fix: "set [password] min_length = 15",
     },
     Check {
         key: "session.absolute_secs",
@@ -330,7 +351,7 @@ fn holds_wide_network(networks: &[IpNet]) -> bool {
     networks.iter().any(|network| network.prefix_len() < 8)
 }
 
-/// Returns the settings of `config` that are unsafe on a public address.
+/// Returns the settings of `config` that are unsafe where others than users of this machine reach the server.
 pub fn unsafe_settings(config: &Config) -> Vec<Finding> {
     let is_unsafe = |check: &&Check| check.state(config) == State::Unsafe;
     let finding = |check: &Check| Finding { key: check.key, why: check.why.into(), fix: check.fix.into() };

@@ -14,6 +14,17 @@ pub struct Finding {
 }
 
 impl Finding {
+    /// Creates the finding that `count` passwords could not be checked because their pepper is not there.
+    pub fn missing_pepper(count: u64) -> Self {
+        Self {
+            key: "password.pepper_file",
+            why: format!(
+                "{count} passwords could not be checked: a pepper that they were hashed with is not there"
+            ),
+            fix: String::from("put its line back into password.pepper_file, and start the server again"),
+        }
+    }
+
     /// Creates the finding that every request is forwarded by `proxy`, which is not trusted.
     pub fn forgotten_proxy(proxy: IpAddr) -> Self {
         Self {

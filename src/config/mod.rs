@@ -6,6 +6,7 @@ pub mod key;
 pub mod keys;
 mod origin;
 pub mod reader;
+mod secret_file;
 pub mod sections;
 
 use std::net::SocketAddr;
@@ -14,9 +15,11 @@ use std::path::{Path, PathBuf};
 pub use keys::commented;
 pub use origin::Origin;
 pub use reader::{ConfigFault, Reader};
+pub use secret_file::SecretFile;
 pub use sections::alert::{AlertHook, AlertLimits};
 pub use sections::http::ForwardedHeader;
-pub use sections::mail::{MailTransport, SmtpTls};
+pub use sections::log::{LogFile, LogFormat};
+pub use sections::mail::{MailTransport, Sender, SmtpTls};
 
 use crate::registry::{lockout, refresh, reset, session, throttle};
 use crate::system::scheduling::Machine;
@@ -27,6 +30,7 @@ use sections::audit::Audit;
 use sections::http::Http;
 use sections::journal::Journal;
 use sections::keys::Keys;
+use sections::log::Log;
 use sections::mail::Mail;
 use sections::password::Password;
 use sections::signup::Signup;
@@ -70,6 +74,8 @@ pub struct Config {
     pub keys: Keys,
     /// `[audit]`.
     pub audit: Audit,
+    /// `[log]`.
+    pub log: Log,
     /// `[alert]`.
     pub alert: Alert,
 }
@@ -106,10 +112,11 @@ impl Config {
             refresh: sections::refresh::read(reader),
             session: sections::session::read(reader),
             reset: sections::reset::read(reader),
-            mail: Mail::read(reader, http.listen),
+            mail: Mail::read(reader, http.is_public()),
             journal: Journal::read(reader),
             keys: Keys::read(reader, &data_dir),
             audit: Audit::read(reader, &data_dir),
+            log: Log::read(reader),
             alert: Alert::read(reader),
             data_dir,
             service_name,
@@ -164,6 +171,11 @@ mod tests {
         assert_eq!(config.http.public_origin.as_str(), "http://127.0.0.1:8080");
         assert_eq!(config.password.cost, Cost::SAFE);
         assert!(config.mail.console);
+        // Behind a proxy the server listens on loopback too, but its console is read by operators, not by users.
+        for origin in ["https://login.example.org", "http://login.example.org"] {
+            let config = load(&format!("[http]\npublic_origin = \"{origin}\"\n"), &[]).unwrap();
+            assert!(!config.mail.console, "{origin}");
+        }
         let config = load(
             "[http]\nlisten = \"127.0.0.1:1\"\n[lockout]\nfailures = 3\n",
             &[

@@ -1,7 +1,7 @@
 //! Web origins: the one that this server is reached by, and others that may call it.
 
 use std::fmt;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::str::FromStr;
 
 /// Scheme, host and port, spelled as an `Origin` header spells them.
@@ -17,6 +17,18 @@ impl Origin {
     /// Says whether browsers use TLS to reach it.
     pub fn is_https(&self) -> bool {
         self.0.starts_with("https://")
+    }
+
+    /// Says whether only browsers on this machine reach it: over plain HTTP, at a loopback address or `localhost`.
+    pub fn is_local(&self) -> bool {
+        let Some(host) = self.0.strip_prefix("http://") else { return false };
+        let host = match host.strip_prefix('[').and_then(|host| host.split_once(']')) {
+            Some((address, _)) => address,
+            None => host.split(':').next().unwrap_or(host),
+        };
+        host == "localhost"
+            || host.ends_with(".localhost")
+            || host.parse::<IpAddr>().is_ok_and(|address| address.to_canonical().is_loopback())
     }
 
     /// Returns the origin without its default port, if it names one. Browsers omit that port, so their `Origin` would
@@ -52,6 +64,29 @@ impl fmt::Display for Origin {
 #[cfg(test)]
 mod tests {
     use super::super::tests::load;
+    use super::Origin;
+
+    #[test]
+    fn only_plain_http_to_this_machine_is_local() {
+        for (origin, is_local) in [
+            ("http://127.0.0.1:8080", true),
+            ("http://127.9.9.9", true),
+            ("http://localhost", true),
+            ("http://app.localhost:3000", true),
+            ("http://[::1]:8080", true),
+            ("http://[::ffff:127.0.0.1]", true),
+            ("https://localhost", false),
+            ("https://127.0.0.1", false),
+            ("http://login.example.org", false),
+            ("http://localhost.example.org", false),
+            ("http://127.0.0.1.example.org", false),
+            ("http://10.0.0.1", false),
+            ("http://0.0.0.0:8080", false),
+            ("http://[2001:db8::1]", false),
+        ] {
+            assert_eq!(origin.parse::<Origin>().unwrap().is_local(), is_local, "{origin}");
+        }
+    }
 
     #[test]
     fn an_origin_is_spelled_as_browsers_spell_it() {

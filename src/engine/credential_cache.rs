@@ -12,8 +12,8 @@ use std::sync::Arc;
 use sha2::{Digest, Sha256};
 
 use crate::registry::account::AccountV2;
-use crate::registry::refresh::FamilyV1;
-use crate::registry::session::SessionV1;
+use crate::registry::refresh::FamilyV2;
+use crate::registry::session::SessionV2;
 use crate::registry::sharded_map::Shards;
 use crate::registry::write_counts::Stamp;
 use crate::system::clock::Timestamp;
@@ -26,9 +26,9 @@ const PER_SHARD: usize = 256;
 #[derive(Clone, Debug)]
 pub enum Held {
     /// An access token of a family.
-    Family(FamilyV1),
+    Family(FamilyV2),
     /// A browser session.
-    Session(SessionV1),
+    Session(SessionV2),
 }
 
 /// An account whose credential was verified.
@@ -66,10 +66,16 @@ impl Identity {
 pub(crate) struct CredentialDigest([u8; 32]);
 
 impl CredentialDigest {
-    /// Computes the key of `credential`. The verdict holds only for requests with the same `sent_by`.
-    pub(crate) fn of(credential: &str, sent_by: &str) -> Self {
-        let digest = Sha256::new().chain_update(credential).chain_update([0]).chain_update(sent_by);
-        Self(digest.finalize().into())
+    /// Computes the key of an access token that came as a bearer.
+    pub(crate) fn of_bearer(token: &str) -> Self {
+        Self(Sha256::new().chain_update(b"bearer").chain_update([0]).chain_update(token).finalize().into())
+    }
+
+    /// Computes the key of a session cookie. The verdict holds only for requests of the same family of browsers, and never
+    /// for the same text as a bearer, which needs no protection against CSRF.
+    pub(crate) fn of_cookie(cookie: &str, browser: &str) -> Self {
+        let digest = Sha256::new().chain_update(b"cookie").chain_update([0]).chain_update(cookie);
+        Self(digest.chain_update([0]).chain_update(browser).finalize().into())
     }
 
     fn spread(self) -> usize {

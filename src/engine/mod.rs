@@ -1,21 +1,26 @@
 #![doc = include_str!("README.md")]
 
+pub(crate) mod api_key_cache;
 pub mod credential_cache;
 pub mod fault;
+pub mod key_care;
+pub mod key_loading;
 pub(crate) mod mailbox;
 pub mod partition;
 pub mod services;
 pub mod start;
 
 use std::ops::RangeInclusive;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Weak};
 
 use actix::dev::ToEnvelope;
 use actix::{Actor, Addr, ArbiterHandle, Handler, Message};
 use mailbox::{Mailbox, TableReader};
+use tokio::sync::oneshot;
 
 use crate::audit::event::Note;
+use crate::engine::api_key_cache::ApiKeyCache;
 use crate::engine::credential_cache::CredentialCache;
 use crate::journal::append::handle::Handle;
 use crate::journal::archive;
@@ -23,7 +28,8 @@ use crate::journal::format::layout::Sizes;
 use crate::journal::recovery::report::RecoveryReport;
 use crate::journal::snapshot::status::Saved;
 use crate::registry::account::Accounts;
-use crate::registry::lockout::Lockouts;
+use crate::registry::api_key::ApiKeys;
+use crate::registry::lockout::{Lockouts, Turns};
 use crate::registry::outbox::Outbox;
 use crate::registry::refresh::Families;
 use crate::registry::reset::MailedTokens;
@@ -56,12 +62,17 @@ pub struct Engine {
     pub(crate) sessions: Mailbox<Sessions>,
     pub(crate) mailed: Mailbox<MailedTokens>,
     pub(crate) outbox: Mailbox<Outbox>,
+    pub(crate) api_keys: Mailbox<ApiKeys>,
+    /// API keys that were checked a moment ago.
+    pub(crate) api_key_cache: ApiKeyCache,
     pub(crate) sign_ups: Mailbox<SignUps>,
     /// The ways to read every table, in the order in which a snapshot holds them.
     pub(crate) tables: Vec<TableReader>,
     /// Counts writes for every few keys; what [`CredentialCache`] holds is valid while they stand still.
     pub(crate) write_counts: Arc<WriteCounts>,
     pub(crate) credential_cache: CredentialCache,
+    /// The log-ins that are in flight, by name.
+    pub(crate) turns: Mutex<Turns<oneshot::Sender<()>>>,
     /// How far snapshots have come.
     pub(crate) saved: Mutex<Saved>,
     pub(crate) journal: Handle,
@@ -69,6 +80,8 @@ pub struct Engine {
     pub(crate) storage: LocalStorage,
     calls: Arc<AtomicU64>,
     owners: ArbiterHandle,
+    /// This engine, for work that outlives the request which began it.
+    itself: Weak<Self>,
 }
 
 /// Work that requests have caused since the start, so that a test can compare two requests.
@@ -78,6 +91,8 @@ pub struct Work {
     pub calls: u64,
     /// Passwords that were hashed or verified.
     pub hashes: u64,
+    /// KiB of memory that hashes have filled, each pass counted.
+    pub filled_kib: u64,
     /// Entries of the journal.
     pub entries: u64,
     /// Bytes of those entries that are durable.
@@ -103,8 +118,16 @@ impl Engine {
     pub fn work(&self) -> Work {
         let calls = self.calls.load(Ordering::Relaxed);
         let journal = self.journal.stats();
-        let hashes = self.services.pool.stats().admitted();
-        Work { calls, hashes, entries: journal.assigned, bytes: journal.body_bytes }
+        let hashing = self.services.pool.stats();
+        let (hashes, filled_kib) = (hashing.admitted(), hashing.filled_kib);
+        Work { calls, hashes, filled_kib, entries: journal.assigned, bytes: journal.body_bytes }
+    }
+
+    /// Returns the engine as work on the owners' thread holds it.
+    ///
+    /// Errors: [`Fault::Ending`] if the engine is about to be dropped.
+    pub(crate) fn itself(&self) -> Result<Arc<Self>, Fault> {
+        self.itself.upgrade().ok_or(Fault::Ending)
     }
 
     /// Runs `work` on the owners' thread, so that its messages to them cross no thread boundary. One round trip in all.
@@ -114,7 +137,7 @@ impl Engine {
         &self,
         work: impl AsyncFnOnce() -> T + Send + 'static,
     ) -> Result<T, Fault> {
-        let (answer, wait) = tokio::sync::oneshot::channel();
+        let (answer, wait) = oneshot::channel();
         let accepted = self.owners.spawn_fn(move || {
             // Boxed at once: the runtime moves the futures it is given, and this one has thousands of bytes.
             actix::spawn(Box::pin(async move {

@@ -11,13 +11,13 @@ use crate::journal::format::identity_file::{IdentityFile, State};
 use crate::journal::format::layout::Sizes;
 use crate::journal::recovery::report::{RecoveryReport, Refusal, ReplayTarget};
 use crate::journal::recovery::{Options, Recovered, recover};
+use crate::password::pepper::PepperError;
 use crate::registry::account::AccountV2;
 use crate::registry::tables::{Limits, States};
-use crate::storage::Storage;
 use crate::storage::local::LocalStorage;
 use crate::system::clock::Clock;
 use crate::system::random::Random;
-use crate::token::{KeyError, Keys, Scheme};
+use crate::token::{KeyError, KeyFiles, Keys, Master, MasterError, Scheme};
 use crate::value::id::{AccountId, Slot};
 
 /// Why an engine does not start.
@@ -28,10 +28,47 @@ pub enum StartError {
     Refused(#[from] Refusal),
     /// Keys, files or threads.
     #[error("{0}")]
-    Io(#[from] std::io::Error),
+    Io(std::io::Error),
+    /// The master key of the key files: missing, or another one.
+    #[error(transparent)]
+    Master(#[from] MasterError),
+    /// The secret of the passwords.
+    #[error(transparent)]
+    Pepper(#[from] PepperError),
     /// A signing key.
     #[error(transparent)]
     Key(#[from] KeyError),
+}
+
+impl From<std::io::Error> for StartError {
+    fn from(error: std::io::Error) -> Self {
+        if MasterError::within(&error).is_none() {
+            return Self::Io(error);
+        }
+        match error.downcast::<MasterError>() {
+            Ok(master) => Self::Master(master),
+            Err(error) => Self::Io(error),
+        }
+    }
+}
+
+/// Opens the directory of the key files, with the master key if `keys.master_file` names one.
+///
+/// Errors: a directory that cannot be opened; a master key that cannot be read or is too short.
+pub fn key_files(config: &Config, random: &Arc<Random>) -> Result<KeyFiles, StartError> {
+    let master = master(config)?;
+    let storage = LocalStorage::open(&config.keys.dir)?;
+    Ok(KeyFiles::new(Arc::new(storage), master, Arc::clone(random)))
+}
+
+/// Reads the master key, if `keys.master_file` names one.
+pub fn master(config: &Config) -> Result<Option<Master>, MasterError> {
+    let Some(file) = &config.keys.master_file else { return Ok(None) };
+    let place = file.to_string();
+    match file.read() {
+        Ok(secret) => Master::from_secret(&secret, &place).map(Some),
+        Err(source) => Err(MasterError::Unreadable { place, source }),
+    }
 }
 
 /// One partition, recovered and owned: the state of its tables and the journal that is ready for its next entry.
@@ -67,10 +104,11 @@ impl Partition {
     pub fn recover(config: &Config, options: PartitionOptions<'_>) -> Result<Self, StartError> {
         let PartitionOptions { dir, slots, clock, random, accept_clock_floor, makes_keys } = options;
         let storage = LocalStorage::open(dir)?.logging(config.journal.write_mode);
-        let key_storage: Option<Arc<dyn Storage>> =
-            if makes_keys { Some(Arc::new(LocalStorage::open(&config.keys.dir)?)) } else { None };
-        if let Some(keys) = &key_storage {
-            refuse_without_keys(&storage, &**keys)?;
+        let keys = if makes_keys { Some(key_files(config, &random)?) } else { None };
+        if let Some(keys) = &keys {
+            refuse_without_keys(&storage, keys)?;
+            // Before anything is written: a start with another master key must not begin.
+            keys.check()?;
         }
         let limits = Limits {
             lockout: config.lockout,
@@ -82,8 +120,8 @@ impl Partition {
         let mut target = Target {
             states: States::new(&limits),
             slots,
-            key_storage,
-            random: Arc::clone(&random),
+            keys,
+            clock: clock.clone(),
             scheme: config.token.algorithm,
         };
         let options = Options {
@@ -117,10 +155,10 @@ impl Partition {
 
 /// Refuses a directory that is in use but has no keys, before anything is written: it is a backup without keys, and a start
 /// would change files that its list of sums names.
-fn refuse_without_keys(storage: &LocalStorage, keys: &dyn Storage) -> Result<(), StartError> {
+fn refuse_without_keys(storage: &LocalStorage, keys: &KeyFiles) -> Result<(), StartError> {
     let identity = IdentityFile::open(storage)?;
     let is_used = matches!(identity, Some(Ok(identity)) if identity.newest().state != State::Forming);
-    if !is_used || Keys::exist(keys) {
+    if !is_used || keys.exist() {
         return Ok(());
     }
     Err(StartError::Refused(Refusal {
@@ -136,8 +174,8 @@ struct Target {
     states: States,
     slots: RangeInclusive<Slot>,
     /// Where keys are made at the first start, if this partition makes them.
-    key_storage: Option<Arc<dyn Storage>>,
-    random: Arc<Random>,
+    keys: Option<KeyFiles>,
+    clock: Clock,
     scheme: Scheme,
 }
 
@@ -154,13 +192,13 @@ impl ReplayTarget for Target {
     }
 
     fn first_start(&mut self) -> std::io::Result<()> {
-        match &self.key_storage {
-            Some(storage) => Keys::form(&**storage, &self.random, self.scheme),
+        match &self.keys {
+            Some(files) => Keys::form(files, self.scheme, self.clock.now()),
             None => Ok(()),
         }
     }
 
     fn has_keys(&self) -> bool {
-        self.key_storage.as_ref().is_some_and(|storage| Keys::exist(&**storage))
+        self.keys.as_ref().is_some_and(KeyFiles::exist)
     }
 }

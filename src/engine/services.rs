@@ -3,33 +3,39 @@
 //! Services know no engine. They are started once, from the directory of the first partition, and stopped after the last
 //! engine.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::thread::JoinHandle;
 
 use actix::{Actor, Addr, Arbiter};
+use tokio::sync::Semaphore;
 
-use super::partition::{Partition, StartError};
+use super::key_loading;
+use super::partition::{Partition, StartError, key_files};
 use crate::audit::AuditLog;
+use crate::audit::log::Options;
 use crate::config::{Config, Finding};
-use crate::password::{HashPool, KnownBad, pool};
+use crate::password::pepper::Peppers;
+use crate::password::{HashPool, KnownBad, Policy, pool};
 use crate::registry::stuffing::ReputationCache;
 use crate::registry::stuffing::actor::StuffingActor;
 use crate::registry::throttle::actor::Throttle;
 use crate::registry::throttle::refusal_cache::RefusalCache;
 use crate::registry::throttle::{ProxyWatch, file};
-use crate::storage::Storage;
-use crate::storage::local::LocalStorage;
-use crate::system::clock::{Clock, Timestamp};
+use crate::system::clock::Clock;
 use crate::system::fail_stop::FailStop;
 use crate::system::lock::Mutex;
 use crate::system::random::Random;
 use crate::system::scheduling;
-use crate::token::feed::{self, Ended};
+use crate::system::volume;
+use crate::token::feed::Ended;
 use crate::token::opaque::EdgeKeys;
-use crate::token::{self, Feed, Keys, Signer};
+use crate::token::{Feed, KeyFiles, Keys, Signer, TokenMarks};
 use crate::value::account_name::AccountName;
 use crate::value::id::Slot;
+
+/// Maximum number of open streams of the revocation feed. Further ones are refused with 503; a long poll needs none.
+const FEED_STREAMS_MAX: usize = 256;
 
 /// What the engines of one process share.
 pub struct Services {
@@ -41,19 +47,26 @@ pub struct Services {
     pub random: Arc<Random>,
     /// Hashes and verifies passwords.
     pub pool: HashPool,
-    /// Passwords that are refused because they are known.
-    pub(crate) known_bad: KnownBad,
+    /// The secrets that go into hashes of passwords.
+    pub peppers: Arc<Peppers>,
+    /// What new passwords are judged by.
+    pub(crate) password_policy: Arc<Policy>,
     /// Counts and records security events.
     pub audit: AuditLog,
     /// Signs and verifies access tokens.
     pub signer: parking_lot::RwLock<Signer>,
     /// Tags opaque tokens.
     pub edge: EdgeKeys,
+    /// Marks access tokens.
+    pub(crate) token_marks: TokenMarks,
     /// The symmetric keys of the installation.
     pub(crate) keys: Keys,
-    key_storage: Arc<dyn Storage>,
+    /// The files of the keys. [`super::key_care`] changes them.
+    pub(super) key_files: Mutex<KeyFiles>,
     /// Sessions and keys that ended early, for resource servers.
     pub revoked: Arc<Feed>,
+    /// Places for open streams of the feed.
+    pub(crate) feed_streams: Arc<Semaphore>,
     pub(crate) throttle: Addr<Throttle>,
     /// Recent refusals of the throttle, readable without a message to it.
     pub(crate) refusal_cache: Arc<RefusalCache>,
@@ -65,9 +78,28 @@ pub struct Services {
     /// The thread of the throttle and of stuffing. The first engine runs its owners on it too, so that a request that asks
     /// both crosses threads once.
     pub(super) owners: Arbiter,
+    /// Mails that were dropped because their links had died.
+    pub(crate) dropped_mails: AtomicU64,
     stopping: AtomicBool,
     proxy_watch: Mutex<ProxyWatch>,
+    /// The places of open event streams.
+    pub(crate) event_streams: Arc<Semaphore>,
+    /// Whether `audit.dir` is on the volume of the data directory, whose space the journal needs.
+    audit_shares_volume: bool,
+    /// The figures of the log of the process, if the program keeps any.
+    log_figures: OnceLock<LogFigures>,
 }
+
+/// What the program knows of its log, for the metrics.
+pub struct LogFigures {
+    /// Returns how many lines were lost because nobody read the log.
+    pub lost: Box<dyn Fn() -> u64 + Send + Sync>,
+    /// Returns how many lines were summed up in others.
+    pub folded: Box<dyn Fn() -> u64 + Send + Sync>,
+}
+
+/// The most event streams that are open at once. Each holds a connection and is looked at every second.
+const EVENT_STREAMS_MAX: usize = 256;
 
 /// Keeps the services going. Held by the program that started them, and stopped after the engines.
 pub struct RunningServices {
@@ -87,12 +119,16 @@ impl Services {
         first: &Partition,
         fail_stop: &FailStop,
     ) -> Result<(Arc<Self>, RunningServices), StartError> {
-        let known_bad = KnownBad::load(config.password.list_file.as_deref())?;
-        let key_storage: Arc<dyn Storage> = Arc::new(LocalStorage::open(&config.keys.dir)?);
-        let keys = load_keys(&*key_storage, &config, clock)?;
-        let signer = Signer::new(&keys.signing, config.http.public_origin.as_str(), &config.token.audience)?;
+        let password_policy = Policy {
+            chars_min: config.password.chars_min,
+            service: config.service_name.as_str().into(),
+            known: KnownBad::load(config.password.list_file.as_deref())?,
+        };
+        let key_files = key_files(&config, random)?;
+        let keys = key_loading::load(&key_files, &config, clock.now())?;
+        let signer = key_loading::signer(&config, &keys.signing)?;
         let revoked = Feed::new(first.context().epoch, config.token.access_ttl);
-        for (kid, at) in Keys::retired(&*key_storage, config.token.access_ttl + feed::LEEWAY, clock.now())? {
+        for (kid, at) in Keys::retired(&key_files, key_loading::overlap(&config), clock.now())? {
             revoked.push(Ended::Kid(kid), at);
         }
         let pool_options = pool::Options {
@@ -102,9 +138,11 @@ impl Services {
             implementation: config.password.implementation,
             machine: config.machine,
         };
-        let pool = HashPool::start(pool_options, clock, random, fail_stop)?;
+        let peppers = key_loading::peppers(&key_files, &config)?;
+        key_loading::remember_pepper(&key_files, &peppers)?;
+        let pool = HashPool::start_with_peppers(pool_options, &peppers, clock, random, fail_stop)?;
         let audit = AuditLog::new(clock.clone());
-        let audit_thread = audit.log.start(&config.audit.dir, keys.audit(), clock, first.durable())?;
+        let audit_thread = audit.log.start(audit_options(&config, &keys, first), clock)?;
 
         let owners = Arbiter::new();
         let machine = config.machine;
@@ -120,53 +158,32 @@ impl Services {
             clock: clock.clone(),
             random: Arc::clone(random),
             pool,
-            known_bad,
+            peppers,
+            password_policy: Arc::new(password_policy),
             audit,
             signer: parking_lot::RwLock::new(signer),
             edge: keys.edge(),
+            token_marks: TokenMarks::new(keys.token_marks()),
             keys,
-            key_storage,
+            key_files: Mutex::new(key_files),
             revoked: Arc::new(revoked),
+            feed_streams: Arc::new(Semaphore::new(FEED_STREAMS_MAX)),
             throttle: Throttle::start_in_arbiter(&owners.handle(), |_| throttle),
             refusal_cache,
             stuffing: StuffingActor::start_in_arbiter(&owners.handle(), |_| stuffing),
             reputation_cache,
             everything_changed: Arc::default(),
             owners,
+            dropped_mails: AtomicU64::new(0),
             stopping: AtomicBool::new(false),
             proxy_watch: Mutex::default(),
+            event_streams: Arc::new(Semaphore::new(EVENT_STREAMS_MAX)),
+            // A directory that cannot be asked may well be on the same volume.
+            audit_shares_volume: volume::is_shared(&config.audit.dir, &config.data_dir).unwrap_or(true),
+            log_figures: OnceLock::new(),
             config,
         });
         Ok((Arc::clone(&services), RunningServices { services, audit: audit_thread }))
-    }
-
-    /// Makes a new signing key. It is published now and signs after `token.publish_ahead_secs`; older keys still verify.
-    /// Returns its id and the time from which it signs.
-    pub fn rotate_signing_key(&self) -> Result<(String, Timestamp), StartError> {
-        let mut signer = self.signer.write();
-        let from = self.clock.now() + self.config.token.publish_ahead;
-        let signing = Keys::add_signing(&*self.key_storage, self.config.token.algorithm, from)?;
-        *signer =
-            Signer::new(&signing, self.config.http.public_origin.as_str(), &self.config.token.audience)?;
-        let (kid, from) = signer.newest().unwrap_or_default();
-        Ok((kid.to_owned(), from))
-    }
-
-    /// Removes a signing key for good: tokens that it signed are refused, here at once and at resource servers by the feed.
-    /// Returns false if there is no such key.
-    pub fn retire_signing_key(&self, kid: &str) -> Result<bool, StartError> {
-        let mut signer = self.signer.write();
-        let now = self.clock.now();
-        let Some(signing) = Keys::retire_signing(&*self.key_storage, kid, self.config.token.algorithm, now)?
-        else {
-            return Ok(false);
-        };
-        *signer =
-            Signer::new(&signing, self.config.http.public_origin.as_str(), &self.config.token.audience)?;
-        drop(signer);
-        self.everything_changed.fetch_add(1, Ordering::SeqCst);
-        self.revoked.push(Ended::Kid(kid.to_owned()), now);
-        Ok(true)
     }
 
     /// Returns the slot in which the account of `address` lives; `None` if it is not an address.
@@ -188,10 +205,30 @@ impl Services {
         }
     }
 
+    /// Keeps the audit log from the space that the journal needs: `journal_bytes`, and half a segment for what happens
+    /// between two looks.
+    pub(crate) fn keep_space(&self, journal_bytes: u64) {
+        if self.audit_shares_volume {
+            self.audit.log.keep_free(journal_bytes + self.config.journal.segment_bytes / 2);
+        }
+    }
+
+    /// Hands over the figures of the log of the process. The first ones stay.
+    pub fn set_log_figures(&self, figures: LogFigures) {
+        let _ = self.log_figures.set(figures);
+    }
+
+    /// Returns the figures of the log of the process, if the program keeps any.
+    pub(crate) fn log_figures(&self) -> Option<&LogFigures> {
+        self.log_figures.get()
+    }
+
     /// Returns the unsafe settings that only a running server can notice.
     pub fn findings(&self) -> Vec<Finding> {
         let proxy = self.proxy_watch.lock().found();
-        proxy.into_iter().map(Finding::forgotten_proxy).collect()
+        let unknown = Some(self.peppers.unknown()).filter(|count| *count > 0);
+        let pepper = unknown.map(Finding::missing_pepper);
+        proxy.into_iter().map(Finding::forgotten_proxy).chain(pepper).collect()
     }
 
     /// Makes `/readyz` say no from here on, so that load balancers send no more requests.
@@ -205,15 +242,17 @@ impl Services {
     }
 }
 
-/// Loads the keys, and adds a signing key if the configuration asks for another algorithm than the newest has.
-fn load_keys(storage: &dyn Storage, config: &Config, clock: &Clock) -> Result<Keys, StartError> {
-    let mut keys = Keys::load(storage)?;
-    let newest = keys.signing.first().map(|key| token::scheme_of(&key.pkcs8)).transpose()?;
-    if newest.is_some_and(|scheme| scheme != config.token.algorithm) {
-        let from = clock.now() + config.token.publish_ahead;
-        keys.signing = Keys::add_signing(storage, config.token.algorithm, from)?;
+/// Returns how the files of the audit log are kept.
+fn audit_options(config: &Config, keys: &Keys, first: &Partition) -> Options {
+    Options {
+        dir: config.audit.dir.clone(),
+        key: keys.audit(),
+        keep: config.audit.keep,
+        bytes_max: config.audit.bytes_max,
+        data: Arc::clone(&first.context().storage),
+        is_first_start: first.report().first_start,
+        journal: first.durable(),
     }
-    Ok(keys)
 }
 
 impl RunningServices {

@@ -1,11 +1,12 @@
 //! How an engine starts: recover a partition, then start the owners of what it holds.
 
-use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
+use std::sync::{Arc, Weak};
 
 use actix::{Actor, Addr, Arbiter, ArbiterHandle};
 
 use super::Engine;
+use super::api_key_cache::ApiKeyCache;
 use super::credential_cache::CredentialCache;
 use super::mailbox::{Mailbox, TableReader};
 use super::partition::{Partition, PartitionOptions, StartError};
@@ -17,16 +18,16 @@ use crate::journal::recovery::Journal;
 use crate::journal::recovery::report::RecoveryReport;
 use crate::journal::snapshot::status::Saved;
 use crate::registry::account::AccountV2;
-use crate::registry::refresh::FamilyV1;
+use crate::registry::refresh::FamilyV2;
 use crate::registry::tables::States;
 use crate::registry::write_counts::WriteCounts;
 use crate::registry::{Owner, OwnerContext, Registry};
-use crate::system::clock::Clock;
+use crate::system::clock::{Clock, Timestamp};
 use crate::system::fail_stop::FailStop;
 use crate::system::lock::Mutex;
 use crate::system::random::Random;
 use crate::system::scheduling;
-use crate::token::feed::{self, Ended};
+use crate::token::feed;
 use crate::value::id::Slot;
 
 /// The thread on which an engine runs its owners.
@@ -85,12 +86,14 @@ impl Engine {
         thread: OwnerThread,
         fail_stop: &FailStop,
     ) -> Result<(Arc<Self>, RunningEngine), StartError> {
-        let Partition { states, slots, storage, recovered, clock } = partition;
+        let Partition { mut states, slots, storage, recovered, clock } = partition;
         let machine = services.config.machine;
         let (handle, journal, report) = recovered.start(fail_stop, machine)?;
         // The first timeline is number 1, and its credentials carry 0.
         let global_epoch = u64::from(journal.context().timeline).saturating_sub(1);
         announce_ended(services, &states, global_epoch, &clock);
+        // Since the journal's last sign of life no answer could leave.
+        states.refresh.note_pause(Timestamp(report.wall_ms), clock.now());
 
         let own_thread = (thread == OwnerThread::Own).then(Arbiter::new);
         if let Some(own) = &own_thread {
@@ -111,7 +114,7 @@ impl Engine {
                 feed: Arc::clone(&services.revoked),
             },
         };
-        let engine = Arc::new(Self {
+        let engine = Arc::new_cyclic(|itself| Self {
             services: Arc::clone(services),
             slots,
             clock,
@@ -122,15 +125,19 @@ impl Engine {
             refresh: start.owner(states.refresh),
             mailed: start.owner(states.mailed),
             outbox: start.owner(states.outbox),
+            api_keys: start.owner(states.api_keys),
+            api_key_cache: ApiKeyCache::default(),
             sign_ups: start.owner(states.sign_ups),
             tables: start.tables,
             write_counts,
             credential_cache: CredentialCache::default(),
+            turns: Mutex::default(),
             saved: Mutex::new(Saved { newest: report.newest, tail: report.tail, ..Saved::default() }),
             journal: handle,
             storage,
             calls: Arc::clone(&calls),
             owners: owners.clone(),
+            itself: Weak::clone(itself),
         });
         Ok((engine, RunningEngine { journal, own_thread, report }))
     }
@@ -167,16 +174,21 @@ pub fn start_first(
     }
 }
 
-/// Tells resource servers which sessions ended so recently that tokens of them may still live.
+/// Tells resource servers which sessions ended, and which accounts lost a role, so recently that tokens of them may still
+/// live.
 fn announce_ended(services: &Services, states: &States, global_epoch: u64, clock: &Clock) {
-    let is_alive = |family: &FamilyV1| {
+    let is_alive = |family: &FamilyV2| {
         let account = states.accounts.get(family.account);
         let is_of_now = |account: &AccountV2| account.auth_epoch == family.auth_epoch;
         account.is_some_and(is_of_now) && family.global_epoch == global_epoch
     };
     let since = clock.now() - (services.config.token.access_ttl + feed::LEEWAY);
-    for (id, minted) in states.refresh.dead_since(since, is_alive) {
-        services.revoked.push(Ended::Sid(id.to_string()), minted);
+    for (id, account, minted) in states.refresh.dead_since(since, is_alive) {
+        services.revoked.push_session(id.to_string(), account.to_bytes(), minted);
+    }
+    for (account, issued_before) in states.accounts.tokens_revoked_since(since) {
+        let issued = Timestamp::from_secs(issued_before);
+        services.revoked.push_account(account.to_bytes(), issued_before, issued);
     }
 }
 

@@ -5,71 +5,107 @@ use super::authenticate::{Held, Identity};
 use super::check::confirm_password;
 use super::client::Client;
 use super::log_out::end_others_and_mailed;
+use super::post::Addressee;
 use super::refusal::{FlowError, Refusal};
 use crate::audit::event::Event;
 use crate::engine::Engine;
 use crate::registry::account::AccountV2;
 use crate::registry::account::actor::Delete;
-use crate::registry::refresh::{self, FamilyV1};
-use crate::registry::session::{self, SessionV1};
+use crate::registry::outbox::Kind;
 use crate::registry::throttle::class::Class;
-use crate::value::id::SessionId;
+use crate::registry::{refresh, session};
+use crate::value::id::{FamilyId, SessionId};
 
-/// The token families and sessions that are open for an account.
+/// A page of the token families and sessions that are open for an account.
 pub struct OpenSessions {
-    /// Families of refresh tokens.
-    pub families: Vec<FamilyV1>,
-    /// Sessions of browsers.
-    pub sessions: Vec<SessionV1>,
+    /// Families, then sessions.
+    pub items: Vec<Held>,
+    /// Where the next page begins; `None` after the last one.
+    pub next: Option<Cursor>,
 }
 
-/// Returns what is open for the account of `identity`.
-pub async fn sessions(engine: &Engine, identity: &Identity) -> Result<OpenSessions, FlowError> {
-    open_sessions(engine, &identity.account).await
+/// The last entry of a page.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Cursor {
+    /// A family. Further families follow, then the sessions.
+    Family(FamilyId),
+    /// A session. Further sessions follow.
+    Session(SessionId),
 }
 
-/// Returns what is open for `account` under its current epoch.
-pub(crate) async fn open_sessions(engine: &Engine, account: &AccountV2) -> Result<OpenSessions, FlowError> {
-    let id = account.account_id();
-    let epoch = account.auth_epoch;
-    let mut families = engine.refresh.ask(refresh::actor::OfAccount { account: id }).await?;
-    families.retain(|family| family.auth_epoch == epoch);
-    let mut sessions = engine.sessions.ask(session::actor::OfAccount { account: id }).await?;
-    sessions.retain(|session| session.auth_epoch == epoch);
-    Ok(OpenSessions { families, sessions })
-}
-
-/// Moves the session or family of `identity` to the account's new epoch, so that the client that changed the password
-/// stays logged in.
-pub(super) async fn carry_over(engine: &Engine, identity: &Identity, epoch: u64) -> Result<(), FlowError> {
-    match &identity.held {
-        Held::Family(family) => {
-            let carry_over =
-                refresh::actor::CarryOver { family: family.id, from: family.auth_epoch, to: epoch };
-            engine.refresh.ask(carry_over).await?;
-        }
-        Held::Session(session) => {
-            if let Some(id) = SessionId::from_bytes(session.id) {
-                engine
-                    .sessions
-                    .ask(session::actor::CarryOver { session: id, from: session.auth_epoch, to: epoch })
-                    .await?;
-            }
+impl Cursor {
+    /// Reads what [`Cursor`] prints.
+    pub fn parse(text: &str) -> Option<Self> {
+        let (kind, id) = text.split_once('-')?;
+        match kind {
+            "token" => id.parse().ok().map(Self::Family),
+            "cookie" => id.parse().ok().map(Self::Session),
+            _ => None,
         }
     }
-    Ok(())
 }
 
-/// Deletes the account of `identity` once its password is confirmed.
+impl std::fmt::Display for Cursor {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Family(id) => write!(f, "token-{id}"),
+            Self::Session(id) => write!(f, "cookie-{id}"),
+        }
+    }
+}
+
+/// Returns a page of what is open for `account` under its current epoch: at most `limit` entries after `after`.
+pub async fn open_sessions(
+    engine: &Engine,
+    account: &AccountV2,
+    after: Option<Cursor>,
+    limit: usize,
+) -> Result<OpenSessions, FlowError> {
+    let (id, auth_epoch) = (account.account_id(), account.auth_epoch);
+    // One more than the page: it says whether there is another page.
+    let wanted = limit + 1;
+    let mut items = Vec::new();
+    if !matches!(after, Some(Cursor::Session(_))) {
+        let after = match after {
+            Some(Cursor::Family(family)) => Some(family.to_bytes()),
+            _ => None,
+        };
+        let page = refresh::actor::PageOf { account: id, auth_epoch, after, limit: wanted };
+        items.extend(engine.refresh.ask(page).await?.into_iter().map(Held::Family));
+    }
+    if items.len() < wanted {
+        let after = match after {
+            Some(Cursor::Session(session)) => Some(session.to_bytes()),
+            _ => None,
+        };
+        let page = session::actor::PageOf { account: id, auth_epoch, after, limit: wanted - items.len() };
+        items.extend(engine.sessions.ask(page).await?.into_iter().map(Held::Session));
+    }
+    let has_more = items.len() > limit;
+    items.truncate(limit);
+    let next = items.last().filter(|_| has_more).and_then(|last| match last {
+        Held::Family(family) => Some(Cursor::Family(family.id)),
+        Held::Session(session) => SessionId::from_bytes(session.id).map(Cursor::Session),
+    });
+    Ok(OpenSessions { items, next })
+}
+
+/// Deletes the account of `identity` once its password is confirmed, and tells its owner by mail.
 pub async fn delete(engine: &Engine, client: &Client, identity: &Identity, password: &str) -> Outcome<()> {
     engine
         .admitted(Class::Check, client, async |_| {
+            identity.is_fresh(engine.clock.now())?;
             let account = confirm_password(engine, client, identity, password).await?;
-            let id = account.account_id();
-            engine.accounts.ask(Delete { id }).await?.map_err(|_| Refusal::NotFound)?;
-            end_others_and_mailed(engine, id, None).await?;
+            let delete = Delete { id: account.account_id(), spares_last_admin: true };
+            // If it is gone, another request deleted it a moment ago, and this credential with it.
+            let deleted = engine.accounts.ask(delete).await?;
+            deleted.map_err(|refusal| match Refusal::from(refusal) {
+                Refusal::NotFound => Refusal::Unauthenticated,
+                refusal => refusal,
+            })?;
+            end_others_and_mailed(engine, account.account_id(), None).await?;
             engine.record_durably(client.note(Event::AccountDeleted).for_account(Some(&account))).await;
-            Ok(())
+            engine.post(Addressee::owner(&account), Kind::AccountDeleted).await
         })
         .await
 }

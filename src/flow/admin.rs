@@ -1,4 +1,4 @@
-//! Administration of accounts, signing keys and security events.
+//! Administration of accounts and security events.
 
 use super::authenticate::Identity;
 use super::log_out::{end_others, end_others_and_mailed};
@@ -9,40 +9,66 @@ use crate::audit::Line;
 use crate::audit::event::{Event, Note};
 use crate::audit::read::{Wanted, find};
 use crate::engine::{Engine, Fault};
-use crate::journal::append::handle::NoRoom;
 use crate::password::QueueKey;
 use crate::registry::account::actor::{Alter, ById, Delete, List};
-use crate::registry::account::{AccountV2, Change, Origin, SignUp, SignedUp, Status};
+use crate::registry::account::{ADMIN, AccountV2, Change, Origin, SignUp, SignedUp, Status};
+use crate::registry::api_key::ApiKeyV1;
 use crate::registry::lockout::actor::Clear;
 use crate::registry::outbox::Kind;
-use crate::registry::reset::Purpose;
+use crate::registry::reset::{Cause, Purpose};
 use crate::registry::sign_up::actor::EndSignUps;
-use crate::system::clock::Timestamp;
 use crate::value::account_name::NameKey;
-use crate::value::id::AccountId;
+use crate::value::id::{AccountId, hex};
 
 /// Roles of one account at most.
 const ROLES_MAX: usize = 32;
+
+/// The name under which the operator's acts are recorded.
+const OPERATOR: &str = "operator";
 
 /// An administrator, by the name that the audit log records.
 pub struct Admin(String);
 
 impl Admin {
-    /// Returns the administrator with this identity, if its account has the role.
+    /// Returns the administrator with this identity, if its account has the role and its credential is for
+    /// administrators.
     pub fn of(identity: &Identity) -> Result<Self, Refusal> {
-        identity.has_role(&["admin"])?;
+        identity.has_role(&[ADMIN])?;
+        identity.is_for_admin()?;
         Ok(Self(identity.account.account_id().to_string()))
+    }
+
+    /// Returns the administrator with this identity for an act that changes something: it must have proved who it is a
+    /// moment ago.
+    pub fn who_may_write(engine: &Engine, identity: &Identity) -> Result<Self, Refusal> {
+        let admin = Self::of(identity)?;
+        identity.is_fresh(engine.clock.now())?;
+        Ok(admin)
     }
 
     /// Returns the operator of this process: the command line on the admin socket, or on the directory of a stopped
     /// server.
     pub fn operator() -> Self {
-        Self(String::from("operator"))
+        Self(String::from(OPERATOR))
     }
 
-    async fn record(&self, engine: &Engine, event: Event, subject: &dyn std::fmt::Display) {
-        let by = format!("by {}", self.0);
-        engine.record_durably(Note::new(event).about(subject).with_reason(&by)).await;
+    /// Says whether the last administrator is spared: the operator can make another one, nobody else could.
+    fn spares_last_admin(&self) -> bool {
+        self.0 != OPERATOR
+    }
+
+    /// Returns the service of an API key that may change what an administrator may.
+    pub fn service(key: &ApiKeyV1) -> Self {
+        Self(format!("API key {}", hex(&key.id)))
+    }
+
+    /// Returns the name that the audit log records.
+    pub(super) fn name(&self) -> &str {
+        &self.0
+    }
+
+    pub(super) async fn record(&self, engine: &Engine, event: Event, subject: &dyn std::fmt::Display) {
+        engine.record_durably(Note::new(event).about(subject).by_operator(&self.0)).await;
     }
 }
 
@@ -59,15 +85,15 @@ pub struct New<'a> {
     pub verified: bool,
 }
 
-/// Creates an account. An address that has one is refused, also while it is not proved: nothing of that account changes.
-/// Sign-ups that wait for the address end, so that no link of theirs touches the account.
+/// Creates an account. One without a password waits for [`invite`]. An address that has an account is refused, also while
+/// it is not proved: nothing of that account changes. Sign-ups that wait for the address end, so that no link of theirs
+/// touches the account.
 pub async fn create(engine: &Engine, admin: &Admin, new: New<'_>) -> Result<AccountV2, FlowError> {
     let name = parse_new_name(&engine.services.config, new.email)?;
     let roles = roles(new.roles)?;
     let phc = match new.password {
         Some(password) => {
-            let password = new_password(engine, password, name.as_str(), "/password")?;
-            Some(engine.services.pool.hash(QueueKey::OWN, password).await?.into())
+            Some(new_password(engine, QueueKey::OWN, password, name.as_str(), "/password").await?)
         }
         None => None,
     };
@@ -102,7 +128,8 @@ pub async fn get(engine: &Engine, _: &Admin, id: AccountId) -> Result<AccountV2,
     Ok(engine.accounts.ask(ById { id }).await?.ok_or(Refusal::NotFound)?)
 }
 
-/// Changes an account. A new status ends all its sessions.
+/// Changes an account. A new status ends all its sessions. A role that is taken away ends the access tokens that have it;
+/// sessions live on.
 pub async fn change(
     engine: &Engine,
     admin: &Admin,
@@ -115,9 +142,12 @@ pub async fn change(
         roles: new_roles.map(roles).transpose()?,
         status,
         name: display_name(name)?,
+        // All tokens with the role were issued before the next second, and none after it can have it.
+        tokens_from_secs: engine.clock.now().as_secs() + 1,
+        spares_last_admin: admin.spares_last_admin(),
         ..Change::default()
     };
-    let changed = engine.accounts.ask(Alter { id, change }).await?.map_err(|_| Refusal::NotFound)?;
+    let changed = engine.accounts.ask(Alter { id, change }).await?.map_err(Refusal::from)?;
     if status.is_some() {
         // They are dead by their epoch already; ending them tells resource servers.
         end_others(engine, id, None).await?;
@@ -126,12 +156,14 @@ pub async fn change(
     Ok(changed)
 }
 
-/// Deletes an account and all that belongs to it.
+/// Deletes an account and all that belongs to it, and tells its owner by mail.
 pub async fn delete(engine: &Engine, admin: &Admin, id: AccountId) -> Result<(), FlowError> {
-    engine.accounts.ask(Delete { id }).await?.map_err(|_| Refusal::NotFound)?;
+    let account = get(engine, admin, id).await?;
+    let delete = Delete { id, spares_last_admin: admin.spares_last_admin() };
+    engine.accounts.ask(delete).await?.map_err(Refusal::from)?;
     end_others_and_mailed(engine, id, None).await?;
     admin.record(engine, Event::AccountDeleted, &id).await;
-    Ok(())
+    engine.post(Addressee::owner(&account), Kind::AccountDeleted).await
 }
 
 /// Lifts the lockout of an account.
@@ -151,22 +183,30 @@ pub async fn revoke_sessions(engine: &Engine, admin: &Admin, id: AccountId) -> R
     Ok(())
 }
 
-/// Mails the owner of an account a link with which a new password can be set.
-pub async fn send_reset(engine: &Engine, admin: &Admin, id: AccountId) -> Result<(), FlowError> {
-    let account = get(engine, admin, id).await?;
-    engine.mail_token(Addressee::owner(&account), Purpose::Reset, Kind::Reset).await?;
-    admin.record(engine, Event::ResetRequested, &id).await;
-    Ok(())
+/// Mails the owner of a new account, which has no password yet, a link to set it. Returns the id of the mail.
+pub async fn invite(engine: &Engine, admin: &Admin, account: &AccountV2) -> Result<[u8; 16], FlowError> {
+    send_reset(engine, admin, account.account_id()).await
 }
 
-/// Creates and publishes a new signing key. Returns its id, and the time from which it signs.
-pub async fn rotate_key(engine: &Engine, admin: &Admin) -> Result<(String, Timestamp), FlowError> {
-    let (kid, from) = engine.services.rotate_signing_key().map_err(|error| {
-        tracing::error!(%error, "cannot create a signing key");
-        Fault::NoRoom(NoRoom::StorageFull)
-    })?;
-    admin.record(engine, Event::KeyRotated, &kid).await;
-    Ok((kid, from))
+/// Mails the owner of an account a link with which a new password can be set. Returns the id of the mail.
+pub async fn send_reset(engine: &Engine, admin: &Admin, id: AccountId) -> Result<[u8; 16], FlowError> {
+    let account = get(engine, admin, id).await?;
+    let mail = mail_password_link(engine, &account).await?;
+    admin.record(engine, Event::ResetRequested, &id).await;
+    Ok(mail)
+}
+
+/// Mails the owner of an account a link to set a password: an invitation, if the account has none yet.
+///
+/// Errors: [`Refusal::MailQuota`] if operators have sent this account too many within the hour.
+async fn mail_password_link(engine: &Engine, account: &AccountV2) -> Result<[u8; 16], FlowError> {
+    let (purpose, kind) = match account.phc {
+        Some(_) => (Purpose::Reset, Kind::Reset),
+        None => (Purpose::Invitation, Kind::Invitation),
+    };
+    let to = Addressee::owner(account);
+    let mail = engine.mail_token(Cause::Operator, to, purpose, kind).await?;
+    Ok(mail.ok_or(Refusal::MailQuota)?)
 }
 
 /// Returns security events from the audit log.
@@ -182,19 +222,6 @@ pub async fn audit(engine: &Engine, _: &Admin, wanted: Wanted) -> Result<Vec<Lin
         }
         Err(_) => Err(Fault::Ending.into()),
     }
-}
-
-/// Retires a signing key at once, for one that may have leaked. Its tokens are no longer valid.
-pub async fn retire_key(engine: &Engine, admin: &Admin, kid: &str) -> Result<(), FlowError> {
-    let retired = engine.services.retire_signing_key(kid).map_err(|error| {
-        tracing::error!(%error, "cannot retire a signing key");
-        Fault::NoRoom(NoRoom::StorageFull)
-    })?;
-    if !retired {
-        return Err(Refusal::NotFound.into());
-    }
-    admin.record(engine, Event::KeyRetired, &kid).await;
-    Ok(())
 }
 
 /// Reads names of roles, sorted and without duplicates.

@@ -9,6 +9,7 @@ use crate::engine::Engine;
 use crate::registry::throttle::actor::{Refund, Take};
 use crate::registry::throttle::class::Class;
 use crate::registry::throttle::gcra::Throttled;
+use crate::registry::throttle::refusal_cache::Payer;
 use crate::registry::throttle::{Charge, RateLimitState};
 use crate::value::network::Network;
 
@@ -27,11 +28,6 @@ impl<T> Outcome<T> {
     /// Ends a flow that failed before the throttle was asked.
     pub(crate) fn failed(error: impl Into<FlowError>) -> Self {
         Self { result: Err(error.into()), rate_limit: None }
-    }
-
-    /// Replaces the value of a success by `change(value)`.
-    pub(crate) fn map<U>(self, change: impl FnOnce(T) -> U) -> Outcome<U> {
-        Outcome { result: self.result.map(change), rate_limit: self.rate_limit }
     }
 
     /// Runs the next step with the value of a success. The rate limit stays as it is.
@@ -58,29 +54,49 @@ impl Engine {
     /// Charges a request of `class` to the network of `address`. A network that was refused a moment ago is refused
     /// from the cache, without a message to the throttle.
     pub(crate) async fn admit(&self, class: Class, address: IpAddr) -> Outcome<Charge> {
-        let network = Network::of(address);
+        self.admit_for(class, address, None).await
+    }
+
+    /// Does what [`Engine::admit`] does, but charges `device` in place of the network, if there is one.
+    pub(crate) async fn admit_for(
+        &self,
+        class: Class,
+        address: IpAddr,
+        device: Option<u64>,
+    ) -> Outcome<Charge> {
+        let payer = device.map_or(Payer::Network(Network::of(address)), Payer::Device);
         let now = self.clock.now();
         let cache = &self.services.refusal_cache;
-        if let Some((throttled, rate_limit)) = cache.find(class, network, now) {
+        if let Some((throttled, rate_limit)) = cache.find(class, payer, now) {
             return self.throttled(throttled, rate_limit);
         }
         let eased = cache.eased();
-        match self.ask_unsealed(&self.services.throttle, Take { class, address }).await {
+        match self.ask_unsealed(&self.services.throttle, Take { class, address, device }).await {
             Ok(Ok(granted)) => Outcome { result: Ok(granted.charge), rate_limit: Some(granted.standing) },
             Ok(Err(refused)) => {
-                cache.keep(class, network, refused, eased, now);
+                cache.keep(class, payer, refused, eased, now);
                 self.throttled(refused.0, refused.1)
             }
             Err(fault) => Outcome::failed(fault),
         }
     }
 
-    /// Returns the refusal of a network that the throttle refused a moment ago and would refuse again. Sends no
-    /// message.
-    pub(crate) fn refused_from_cache<T>(&self, class: Class, client: &Client) -> Option<Outcome<T>> {
-        let network = Network::of(client.address);
-        let (throttled, rate_limit) = self.services.refusal_cache.find(class, network, self.clock.now())?;
+    /// Returns the refusal of a payer that the throttle refused a moment ago and would refuse again. Sends no message.
+    pub(crate) fn refused_from_cache<T>(&self, class: Class, payer: impl Into<Payer>) -> Option<Outcome<T>> {
+        let (throttled, rate_limit) =
+            self.services.refusal_cache.find(class, payer.into(), self.clock.now())?;
         Some(self.throttled(throttled, rate_limit))
+    }
+
+    /// Lets the cache refuse `payer` for as long as it refuses `network`: for a cookie that is no longer that of a known
+    /// device, so that a flood with it costs no look-up of the account for each request.
+    pub(crate) fn refuse_like(&self, class: Class, payer: Payer, network: Payer) {
+        let now = self.clock.now();
+        let cache = &self.services.refusal_cache;
+        let eased = cache.eased();
+        if let Some(refused) = cache.find(class, network, now) {
+            cache.keep(class, payer, refused, eased, now);
+        }
     }
 
     fn throttled<T>(&self, throttled: Throttled, rate_limit: RateLimitState) -> Outcome<T> {
@@ -89,9 +105,15 @@ impl Engine {
         Outcome { result: Err(refusal.into()), rate_limit: Some(rate_limit) }
     }
 
-    /// Gives back the charge of a request that succeeded.
-    pub(crate) async fn refund(&self, charge: Charge) {
+    /// Gives back the charge of a request that succeeded, a few times a minute for the account or token family `of`.
+    pub(crate) async fn refund(&self, charge: Charge, of: [u8; 16]) {
         // If the throttle is gone, the engine is ending and the charge goes with it.
-        let _ = self.ask_unsealed(&self.services.throttle, Refund { charge }).await;
+        let _ = self.ask_unsealed(&self.services.throttle, Refund { charge, of }).await;
+    }
+}
+
+impl From<&Client> for Payer {
+    fn from(client: &Client) -> Self {
+        Self::Network(Network::of(client.address))
     }
 }

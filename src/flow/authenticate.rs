@@ -2,16 +2,18 @@
 //! registries.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::client::Client;
+use super::keys::api_key;
 use super::refusal::{FlowError, Refusal};
-use crate::audit::event::{Event, Note};
+use crate::audit::event::Event;
 use crate::engine::Engine;
 use crate::engine::credential_cache::CredentialDigest;
 pub use crate::engine::credential_cache::{Held, Identity, TokenTimes};
 use crate::registry::account::AccountV2;
 use crate::registry::account::actor::ById;
-use crate::registry::refresh::{self, FamilyV1};
+use crate::registry::refresh::{self, Audience, FamilyV2};
 use crate::registry::session::{self, agent};
 use crate::system::clock::Timestamp;
 use crate::token::opaque::TokenKind;
@@ -23,32 +25,69 @@ impl Identity {
         let held = self.account.roles.iter().any(|role| roles.contains(&&**role));
         if held { Ok(()) } else { Err(Refusal::InsufficientRole) }
     }
+
+    /// Checks that the credential is one for the administrators' endpoints: a cookie, which no other server ever sees, or
+    /// an access token for that audience alone. A resource server that an administrator visits has another one.
+    pub fn is_for_admin(&self) -> Result<(), Refusal> {
+        match &self.held {
+            Held::Family(FamilyV2 { audience: Audience::App, .. }) => Err(Refusal::WrongAudience),
+            Held::Family(_) | Held::Session(_) => Ok(()),
+        }
+    }
+
+    /// Checks that the user has proved who they are a moment ago, before an act that a stolen session must not be able
+    /// to do.
+    ///
+    /// Source: RFC 9470; OWASP ASVS 5.0, 7.5.3.
+    pub fn is_fresh(&self, now: Timestamp) -> Result<(), Refusal> {
+        let proved_ms = match &self.held {
+            Held::Family(family) => family.proved_ms,
+            Held::Session(session) => session.proved_ms,
+        };
+        if now.since(Timestamp(proved_ms)) < FRESH_FOR { Ok(()) } else { Err(Refusal::StepUpRequired) }
+    }
 }
+
+/// How long a proof of who the user is counts as fresh.
+pub const FRESH_FOR: Duration = Duration::from_mins(15);
 
 /// Returns who holds an access token, if the credential cache knows it. Sends no message to an actor.
 pub fn cached_bearer(engine: &Engine, token: &str) -> Option<Arc<Identity>> {
-    engine.find_verified(CredentialDigest::of(token, ""), engine.clock.now())
+    engine.find_verified(CredentialDigest::of_bearer(token), engine.clock.now())
 }
 
 /// Returns who holds an access token: checks its signature, then that its family is alive and its account passes the
-/// gate.
-pub async fn bearer(engine: &Engine, token: &str) -> Result<Arc<Identity>, FlowError> {
+/// gate. `sent_by` is the client that logs in with the token, if one does.
+pub async fn bearer(
+    engine: &Engine,
+    token: &str,
+    sent_by: Option<&Client>,
+) -> Result<Arc<Identity>, FlowError> {
+    if token.starts_with(api_key::PREFIX) {
+        return Err(api_key::refuse(engine, token, sent_by).await);
+    }
     let now = engine.clock.now();
-    let digest = CredentialDigest::of(token, "");
+    let digest = CredentialDigest::of_bearer(token);
     if let Some(identity) = engine.find_verified(digest, now) {
         return Ok(identity);
     }
-    let claims = engine.services.signer.read().verify(token, now).map_err(|rejected| {
-        engine.record(Note::new(Event::TokenRejected).about(&rejected));
-        Refusal::Unauthenticated
-    })?;
+    let claims = engine.check_token(token, sent_by)?;
     let id: FamilyId = claims.sid.parse().map_err(|_| Refusal::Unauthenticated)?;
     let mark = engine.write_counts.stamp(&id.to_bytes(), 0);
     let family = engine.refresh.ask(refresh::actor::Alive { id }).await?;
     let family = family.ok_or(Refusal::Unauthenticated)?;
     let mark = mark.with_owner(engine.write_counts.count(&family.account.to_bytes()));
     let account = live_account(engine, family.account, family.auth_epoch, family.global_epoch).await?;
-    if account.account_id().to_string() != claims.sub {
+    let is_of_family = account.account_id().to_string() == claims.sub && {
+        let signer = engine.services.signer.read();
+        let audience = match family.audience {
+            Audience::App => signer.audience(),
+            Audience::Admin => signer.admin_audience(),
+        };
+        claims.aud == audience
+    };
+    // A token from before the account lost a role still has it.
+    if !is_of_family || claims.iat < account.tokens_from_secs {
         return Err(Refusal::Unauthenticated.into());
     }
     let until = Timestamp(family.idle_end_ms).min(Timestamp::from_secs(claims.exp));
@@ -61,7 +100,7 @@ pub async fn bearer(engine: &Engine, token: &str) -> Result<Arc<Identity>, FlowE
 /// Returns who holds a session cookie, if the credential cache knows it as one of this client's browser. Sends no
 /// message to an actor.
 pub fn cached_cookie(engine: &Engine, token: &str, client: &Client) -> Option<Arc<Identity>> {
-    let digest = CredentialDigest::of(token, agent::family(&client.user_agent));
+    let digest = CredentialDigest::of_cookie(token, agent::family(&client.user_agent));
     engine.find_verified(digest, engine.clock.now())
 }
 
@@ -69,7 +108,7 @@ pub fn cached_cookie(engine: &Engine, token: &str, client: &Client) -> Option<Ar
 /// was issued to, and that its account passes the gate.
 pub async fn cookie(engine: &Engine, token: &str, client: &Client) -> Result<Arc<Identity>, FlowError> {
     let now = engine.clock.now();
-    let digest = CredentialDigest::of(token, agent::family(&client.user_agent));
+    let digest = CredentialDigest::of_cookie(token, agent::family(&client.user_agent));
     if let Some(identity) = engine.find_verified(digest, now) {
         return Ok(identity);
     }
@@ -143,18 +182,13 @@ pub struct Introspected {
     pub token_type: &'static str,
 }
 
-/// Returns what is known of a valid token, to a caller with the role for it. Ended and unknown tokens both return
-/// `None`.
-pub async fn introspect(
-    engine: &Engine,
-    caller: &Identity,
-    token: &str,
-) -> Result<Option<Introspected>, FlowError> {
-    caller.has_role(&["introspect", "admin"])?;
+/// Returns what is known of a valid token. Ended and unknown tokens both return `None`. The caller must have been checked
+/// for the role or scope.
+pub async fn introspect(engine: &Engine, token: &str) -> Result<Option<Introspected>, FlowError> {
     if token.starts_with("pcr_") {
         return introspect_refresh(engine, token).await;
     }
-    match bearer(engine, token).await {
+    match bearer(engine, token, None).await {
         Ok(identity) => Ok(identity.times.map(|times| Introspected {
             sub: identity.account.account_id(),
             sid: identity.sid(),
@@ -172,7 +206,7 @@ async fn introspect_refresh(engine: &Engine, token: &str) -> Result<Option<Intro
     let Ok(read) = engine.services.edge.read(TokenKind::Refresh, token) else { return Ok(None) };
     let Some(id) = FamilyId::from_bytes(read.id) else { return Ok(None) };
     let family = engine.refresh.ask(refresh::actor::Alive { id }).await?;
-    let live = |family: &FamilyV1| {
+    let live = |family: &FamilyV2| {
         family.generation == read.generation
             && crate::token::opaque::SecretDigest(family.digest) == read.secret.digest()
     };

@@ -3,17 +3,22 @@
 
 use super::authenticate::Identity;
 use super::client::Client;
+use super::devices;
 use super::post::Addressee;
 use super::refusal::{FlowError, Refusal, parse_name};
+use super::turn::{HangUp, Turn};
 use crate::audit::event::{Event, Note};
 use crate::engine::{Engine, Fault};
 use crate::journal::append::handle::Sealed;
-use crate::password::{Lane, Password, QueueKey, Shed, Verified};
+use crate::password::{Lane, Password, QueueKey, Unverified, Verified};
 use crate::registry::account::AccountV2;
-use crate::registry::account::actor::{Find, Rehash};
-use crate::registry::lockout::{Attempt, AttemptOutcome, Begin, Finish, device};
+use crate::registry::account::actor::{Find, FindToCheck, Rehash, ToCheck};
+use crate::registry::lockout::turns::Party;
+use crate::registry::lockout::{
+    Attempt, AttemptOutcome, Begin, Caller, Device, DeviceCookie, Finish, Refused,
+};
 use crate::registry::outbox::Kind;
-use crate::registry::reset::Purpose;
+use crate::registry::reset::{Cause, Purpose};
 use crate::registry::stuffing::actor::{Look, Observe};
 use crate::registry::stuffing::{self, Reputation};
 use crate::registry::throttle::actor::Suspect;
@@ -24,20 +29,35 @@ use crate::value::network::Network;
 /// Evidence that a password comes from a device of the account's owner.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Known<'a> {
-    /// The device cookie of the request, if it has one.
-    Cookie(Option<&'a str>),
-    /// The session that asks for the password again. It counts as a device of its own, so that strangers cannot lock
-    /// out its owner here, and a thief of the session cannot guess on.
+    /// The device tokens of the request. The first that is valid for the name counts, so that a cookie which is not
+    /// does not hide a header which is.
+    Devices([Option<&'a str>; 2]),
+    /// The session that asks for the password again.
     Session([u8; 16]),
 }
 
-impl Known<'_> {
-    /// Returns the device under which the failures of `name` are counted; `None` for an unknown device.
-    fn device(self, engine: &Engine, name: NameKey) -> Option<[u8; 8]> {
-        let key = &engine.services.keys.device;
-        match self {
-            Self::Cookie(text) => text.and_then(|text| device::check(key, name, text)),
-            Self::Session(sid) => Some(short_digest(key, &[b"session count", &name.0, &sid])),
+/// What a client has shown besides name and password.
+#[derive(Clone, Copy, Debug)]
+enum Shown {
+    Nothing,
+    /// A device cookie that this server issued for the name within the last year.
+    Device([u8; 8], DeviceCookie),
+    Session([u8; 8]),
+}
+
+impl Shown {
+    fn read(engine: &Engine, name: NameKey, known: Known<'_>) -> Self {
+        let keys = &engine.services.keys;
+        match known {
+            Known::Devices(texts) => {
+                let now = engine.clock.now();
+                let read = |text| keys.device.find_map(|key| DeviceCookie::read(key, name, text, now));
+                let cookie = texts.into_iter().flatten().find_map(read);
+                cookie.map_or(Self::Nothing, |cookie| Self::Device(cookie.id(&keys.counts), cookie))
+            }
+            Known::Session(sid) => {
+                Self::Session(short_digest(&keys.counts, &[b"session count", &name.0, &sid]))
+            }
         }
     }
 }
@@ -46,10 +66,40 @@ impl Known<'_> {
 pub(super) struct Presented {
     name: AccountName,
     key: NameKey,
-    device: Option<[u8; 8]>,
+    shown: Shown,
     password: Password,
     /// A digest of name and password: the same wrong password counts once.
     password_digest: [u8; 8],
+}
+
+/// Who presents a password, as far as it is known before the password is checked.
+pub(super) struct Recognised {
+    caller: Caller,
+    /// The account of the name, if it was looked up. Only for a device cookie: its holder knows of the account.
+    looked_up: Option<ToCheck>,
+}
+
+impl Recognised {
+    /// Describes a caller whose account was not looked up.
+    const fn unseen(caller: Caller) -> Self {
+        Self { caller, looked_up: None }
+    }
+
+    /// Returns the device to which the network limit is charged, so that others in its network do not shut it out.
+    pub(super) const fn payer(&self) -> Option<u64> {
+        match self.caller {
+            Caller::Device(device) => Some(u64::from_be_bytes(device.id)),
+            Caller::Stranger | Caller::Session(_) => None,
+        }
+    }
+
+    const fn party(&self) -> Party {
+        match self.caller {
+            Caller::Stranger => None,
+            Caller::Device(device) => Some(device.id),
+            Caller::Session(id) => Some(id),
+        }
+    }
 }
 
 /// An attempt that the account name has been charged for.
@@ -57,6 +107,17 @@ struct BegunAttempt {
     attempt: Attempt,
     /// Where the password waits to be hashed.
     place: QueueKey,
+}
+
+/// An account whose password was right, and the device that it came from.
+#[derive(Clone)]
+pub(super) struct Checked {
+    /// The account.
+    pub(super) account: AccountV2,
+    /// The nonce of the device's cookie: that of the known device, or a new one.
+    pub(super) device_nonce: [u8; 16],
+    /// Whether the owner is to be told of a new device, once it is logged in.
+    pub(super) is_new_device: bool,
 }
 
 /// Returns the lane for a client without a known device. Networks whose log-ins fail wait longer.
@@ -67,126 +128,264 @@ pub(super) const fn lane_of(reputation: Reputation) -> Lane {
 impl Presented {
     pub(super) fn new(engine: &Engine, name: AccountName, password: &str, known: Known<'_>) -> Self {
         let key = name.key(&engine.services.keys.directory);
-        let device = known.device(engine, key);
+        let shown = Shown::read(engine, key, known);
         let password = Password::for_login(password);
         let parts: [&[u8]; 3] = [b"wrong password", &key.0, password.as_bytes()];
-        let password_digest = short_digest(&engine.services.keys.device, &parts);
-        Self { name, key, device, password, password_digest }
+        let password_digest = short_digest(&engine.services.keys.counts, &parts);
+        Self { name, key, shown, password, password_digest }
     }
 
-    pub(super) const fn name(&self) -> &AccountName {
-        &self.name
+    /// Returns the key of the name.
+    pub(super) const fn key(&self) -> NameKey {
+        self.key
     }
 
-    /// Says whether the request comes from a device that has logged in to this account before.
-    pub(super) const fn has_device(&self) -> bool {
-        self.device.is_some()
+    /// Returns the id of the device that the client shows, or of its session. The account may no longer know it.
+    pub(super) const fn shown_id(&self) -> Option<[u8; 8]> {
+        match self.shown {
+            Shown::Nothing => None,
+            Shown::Device(id, _) | Shown::Session(id) => Some(id),
+        }
+    }
+
+    /// Returns the place of this password in the hash queue.
+    pub(super) fn place(&self, client: &Client, lane: Lane) -> QueueKey {
+        client.place(lane).of_name(self.key.0)
+    }
+
+    /// Looks up whether the device that the client shows is one of the account as it is now.
+    pub(super) async fn recognise(&self, engine: &Engine) -> Result<Recognised, FlowError> {
+        let (id, cookie) = match self.shown {
+            Shown::Nothing => return Ok(Recognised::unseen(Caller::Stranger)),
+            Shown::Session(id) => return Ok(Recognised::unseen(Caller::Session(id))),
+            Shown::Device(id, cookie) => (id, cookie),
+        };
+        let found = engine.accounts.ask(FindToCheck { name: self.key }).await?;
+        let is_own = |account: &AccountV2| {
+            account.account_id().to_bytes() == cookie.account && account.device_epoch == cookie.epoch
+        };
+        let device = Device { id, account: cookie.account, epoch: cookie.epoch };
+        let caller = if found.account.as_ref().is_some_and(is_own) {
+            Caller::Device(device)
+        } else {
+            Caller::Stranger
+        };
+        Ok(Recognised { caller, looked_up: Some(found) })
     }
 
     /// Checks the password and returns its account. No hash is made for a locked name.
     ///
-    /// `hung_up` ends when the client disconnects. A hash that has not begun is then not made, and the attempt stays
-    /// charged.
+    /// When the client hangs up, an attempt whose hash has not begun is given back; any other is settled.
     pub(super) async fn check(
         &self,
         engine: &Engine,
         client: &Client,
-        hung_up: impl Future,
-    ) -> Result<Sealed<AccountV2>, FlowError> {
-        let begun = self.begin_attempt(engine, client).await?;
-        let charged = begun.when();
+        recognised: Recognised,
+        hung_up: &mut HangUp,
+    ) -> Result<Sealed<Checked>, FlowError> {
+        let (begun, turn) = self.begin_in_turn(engine, client, &recognised, hung_up).await?;
         // The charge becomes durable while the hash is made, or with its result: no answer leaves before that.
         let checked = begun.then(async |begun| {
-            let account = engine.accounts.ask(Find { name: self.key }).await?;
-            let phc = account.as_ref().and_then(|account| account.phc.as_deref());
-            let verified = tokio::select! {
-                biased;
-                verified = engine.services.pool.verify(begun.place, self.password.clone(), phc) => verified,
-                _ = hung_up => {
-                    engine.journal.open(charged).await?;
-                    return Err(Fault::HungUp.into());
-                }
+            let ToCheck { account, cost } = match recognised.looked_up {
+                Some(looked_up) => looked_up,
+                None => engine.accounts.ask(FindToCheck { name: self.key }).await?,
             };
-            self.finish_attempt(engine, client, begun, account, verified).await
+            let phc = account.as_ref().and_then(|account| account.phc.as_deref());
+            let pool = &engine.services.pool;
+            let verified =
+                pool.verify_unless(begun.place, self.password.clone(), phc, cost, hung_up.happens()).await;
+            let is_gone = hung_up.has_happened();
+            let checked = self.finish_attempt(engine, client, begun, account, verified, &turn, is_gone).await;
+            if is_gone { Err(Fault::HungUp.into()) } else { checked }
         });
-        Ok(checked.await?.map(|(_, account)| account))
+        Ok(checked.await?.map(|(_, checked)| checked))
     }
 
-    /// Charges the account name for an attempt, as if the password were wrong.
+    /// Checks the password like [`Presented::check`] on the actors' thread, where it is settled also if the client hangs
+    /// up.
+    async fn check_on_owner_thread(self, engine: &Engine, client: &Client) -> Result<AccountV2, FlowError> {
+        // The sender is dropped with this request, wherever it ends.
+        let (_waiting, mut hung_up) = HangUp::watch();
+        let work = async move |engine: &Engine, client: &Client| {
+            let recognised = self.recognise(engine).await?;
+            self.check(engine, client, recognised, &mut hung_up).await
+        };
+        let checked = engine.itself()?.on_owner_thread_for(client, work).await??;
+        Ok(engine.journal.open(checked).await?.account)
+    }
+
+    /// Checks the password against a string that the name's account no longer has.
+    async fn check_former(
+        &self,
+        engine: &Engine,
+        client: &Client,
+        phc: &str,
+        hung_up: &mut HangUp,
+    ) -> Result<Sealed<()>, FlowError> {
+        let recognised = Recognised::unseen(Caller::Stranger);
+        let (begun, turn) = self.begin_in_turn(engine, client, &recognised, hung_up).await?;
+        let checked = begun.then(async |begun| {
+            let pool = &engine.services.pool;
+            let password = self.password.clone();
+            let verified =
+                pool.verify_unless(begun.place, password, Some(phc), None, hung_up.happens()).await;
+            let in_flight = u32::try_from(turn.others().1).unwrap_or(u32::MAX);
+            let finish = |outcome| Finish { attempt: begun.attempt, outcome, device: None, in_flight };
+            match verified {
+                Ok(verified) if verified.matches => {
+                    let settled = engine.lockout.ask_sealed(finish(AttemptOutcome::Succeeded)).await?;
+                    self.observe(engine, client, stuffing::Outcome::Succeeded).await?;
+                    Ok(settled.map(|_| ()))
+                }
+                Ok(_) => {
+                    let failed = finish(AttemptOutcome::Failed { known: false });
+                    self.record_failure(engine, client, failed, None).await?;
+                    Err(FlowError::from(Refusal::InvalidCredentials))
+                }
+                Err(unverified) => {
+                    engine.lockout.ask(finish(AttemptOutcome::Returned)).await?;
+                    match unverified {
+                        Unverified::Shed(shed) => Err(shed.into()),
+                        Unverified::Withdrawn => Err(Fault::HungUp.into()),
+                    }
+                }
+            }
+        });
+        Ok(checked.await?.map(|(_, ())| ()))
+    }
+
+    /// Waits for a turn among the attempts at the name, then charges the name for this one.
+    async fn begin_in_turn<'a>(
+        &self,
+        engine: &'a Engine,
+        client: &Client,
+        recognised: &Recognised,
+        hung_up: &mut HangUp,
+    ) -> Result<(Sealed<BegunAttempt>, Turn<'a>), FlowError> {
+        let mut turn = tokio::select! {
+            biased;
+            turn = Turn::take(engine, self.key, recognised.party()) => turn?,
+            () = hung_up.happens() => return Err(Fault::HungUp.into()),
+        };
+        loop {
+            match self.begin_attempt(engine, client, recognised.caller, &turn).await? {
+                Some(begun) => return Ok((begun, turn)),
+                None => tokio::select! {
+                    biased;
+                    () = turn.step_back() => {}
+                    () = hung_up.happens() => return Err(Fault::HungUp.into()),
+                },
+            }
+        }
+    }
+
+    /// Charges the account name for an attempt, as if the password were wrong. Returns `None` if others at the name must
+    /// be settled first.
     ///
     /// Errors: a fault if the hash queue has no room, before anything is charged; [`Refusal::Locked`].
     async fn begin_attempt(
         &self,
         engine: &Engine,
         client: &Client,
-    ) -> Result<Sealed<BegunAttempt>, FlowError> {
+        caller: Caller,
+        turn: &Turn<'_>,
+    ) -> Result<Option<Sealed<BegunAttempt>>, FlowError> {
         let network = Network::of(client.address);
         let reputation = engine.ask_unsealed(&engine.services.stuffing, Look { network }).await?;
         let unknown_lane = lane_of(reputation);
-        let place = client.place(if self.has_device() { Lane::Known } else { unknown_lane });
-        if let Err(shed) = engine.services.pool.has_room(&[place.lane], place.network) {
+        let place = self.place(client, if caller == Caller::Stranger { unknown_lane } else { Lane::Known });
+        if let Err(shed) = engine.services.pool.has_room(&[place]) {
             engine.services.audit.count(Event::LoginShed);
             return Err(shed.into());
         }
-        let begin = Begin { name: self.key, device: self.device, password: self.password_digest };
+        let (others, _) = turn.others();
+        let begin =
+            Begin { name: self.key, caller, password: self.password_digest, others_in_flight: others > 0 };
         let answer = engine.lockout.ask_sealed(begin).await?;
         let charged = answer.when();
         let begun = answer.then(async |answer| match answer {
             Ok(attempt) => {
-                if self.has_device() {
-                    engine.record(client.note(Event::DeviceRecognised).device(self.device));
+                let is_known = attempt.is_of_known_device();
+                if is_known {
+                    engine.record(client.note(Event::DeviceRecognised).device(self.shown_id()));
                 }
-                // A device whose cookie has failed too often no longer counts as known.
-                let lane = if attempt.is_of_known_device() { Lane::Known } else { unknown_lane };
-                let begun = BegunAttempt { attempt: *attempt, place: client.place(lane) };
-                Ok::<_, FlowError>(Sealed::new(begun, 0))
+                // A device that is not on the list, or has failed too often, no longer counts as known.
+                let lane = if is_known { Lane::Known } else { unknown_lane };
+                let begun = BegunAttempt { attempt: *attempt, place: self.place(client, lane) };
+                Ok::<_, FlowError>(Sealed::new(Some(begun), 0))
             }
-            Err(locked) => {
+            Err(Refused::InFlight) => Ok(Sealed::new(None, 0)),
+            Err(Refused::Locked { until }) => {
                 engine.journal.open(charged).await?;
                 // The account is not looked up: on a path this short, the time would reveal whether it exists.
-                engine.record(client.note(Event::LoginLocked).device(self.device));
+                engine.record(client.note(Event::LoginLocked).device(self.shown_id()));
                 self.observe(engine, client, stuffing::Outcome::Failed).await?;
-                Err(Refusal::Locked { until: locked.until }.into())
+                Err(Refusal::Locked { until: *until }.into())
             }
         });
-        Ok(begun.await?.map(|(_, begun)| begun))
+        let begun = begun.await?.map(|(_, begun)| begun);
+        Ok(begun.transpose())
     }
 
-    /// Settles an attempt after the hash and returns the account if the password was right.
+    /// Settles an attempt after the hash and returns the account if the password was right. If the client is gone, no
+    /// device is noted for it.
     async fn finish_attempt(
         &self,
         engine: &Engine,
         client: &Client,
         begun: &BegunAttempt,
         account: Option<AccountV2>,
-        verified: Result<Verified, Shed>,
-    ) -> Result<Sealed<AccountV2>, FlowError> {
+        verified: Result<Verified, Unverified>,
+        turn: &Turn<'_>,
+        is_gone: bool,
+    ) -> Result<Sealed<Checked>, FlowError> {
         let attempt = begun.attempt;
+        let in_flight = u32::try_from(turn.others().1).unwrap_or(u32::MAX);
+        let finish = |outcome, device| Finish { attempt, outcome, device, in_flight };
         let verified = match verified {
             Ok(verified) => verified,
-            Err(shed) => {
+            Err(unverified) => {
                 // The password was not checked, so the charge is returned.
-                engine.lockout.ask(Finish { attempt, outcome: AttemptOutcome::Returned }).await?;
+                engine.lockout.ask(finish(AttemptOutcome::Returned, None)).await?;
+                let Unverified::Shed(shed) = unverified else { return Err(Fault::HungUp.into()) };
                 let note = client.note(Event::LoginShed);
-                engine.record(note.for_account(account.as_ref()).device(self.device));
+                engine.record(note.for_account(account.as_ref()).device(self.shown_id()));
                 return Err(shed.into());
             }
         };
         match account {
             Some(account) if verified.matches => {
-                let succeeded = Finish { attempt, outcome: AttemptOutcome::Succeeded };
-                let settled = engine.lockout.ask_sealed(succeeded).await?;
+                let device_nonce = self.nonce(engine, attempt)?;
+                let device = match self.shown {
+                    Shown::Session(_) => None,
+                    _ if is_gone => None,
+                    _ => Some(devices::used(engine, client, &account, device_nonce)),
+                };
+                let settled = engine.lockout.ask_sealed(finish(AttemptOutcome::Succeeded, device)).await?;
                 self.observe(engine, client, stuffing::Outcome::Succeeded).await?;
                 if verified.needs_rehash {
                     // Boxed, like all that is seldom done: a log-in's future has no room for it.
                     Box::pin(self.rehash(engine, begun.place, &account)).await?;
                 }
-                Ok(settled.map(|_| account))
+                Ok(settled.map(|settled| Checked {
+                    account,
+                    device_nonce,
+                    is_new_device: settled.is_new_device,
+                }))
             }
             account => {
-                self.record_failure(engine, client, attempt, account.as_ref()).await?;
+                let failed = finish(AttemptOutcome::Failed { known: account.is_some() }, None);
+                self.record_failure(engine, client, failed, account.as_ref()).await?;
                 Err(Refusal::InvalidCredentials.into())
             }
+        }
+    }
+
+    /// Returns the nonce of the known device that the attempt came from, or a new one.
+    fn nonce(&self, engine: &Engine, attempt: Attempt) -> Result<[u8; 16], FlowError> {
+        match self.shown {
+            Shown::Device(_, cookie) if attempt.is_of_known_device() => Ok(cookie.nonce),
+            _ => Ok(engine.services.random.bytes()?),
         }
     }
 
@@ -195,25 +394,29 @@ impl Presented {
         &self,
         engine: &Engine,
         client: &Client,
-        attempt: Attempt,
+        failed: Finish,
         account: Option<&AccountV2>,
     ) -> Result<(), FlowError> {
-        let outcome = AttemptOutcome::Failed { known: account.is_some() };
-        let settled = engine.lockout.ask(Finish { attempt, outcome }).await?;
-        let observed =
-            if self.has_device() { stuffing::Outcome::Mistyped } else { stuffing::Outcome::Failed };
+        let is_known = failed.attempt.is_of_known_device();
+        let settled = engine.lockout.ask(failed).await?;
+        let observed = if is_known { stuffing::Outcome::Mistyped } else { stuffing::Outcome::Failed };
         self.observe(engine, client, observed).await?;
-        let note = |event| client.note(event).for_account(account).device(self.device);
+        let note = |event| client.note(event).for_account(account).device(self.shown_id());
         engine.record(note(Event::LoginFailed));
         if settled.device_demoted {
             engine.record(note(Event::DeviceDemoted));
+        }
+        if settled.mail_of_devices {
+            let owner = Addressee::of(account, &self.name, self.key);
+            Box::pin(engine.post(owner, Kind::DeviceDemoted)).await?;
         }
         if settled.lock_began {
             engine.record(note(Event::LockoutStarted));
         }
         if settled.mail_owner {
             let owner = Addressee::of(account, &self.name, self.key);
-            Box::pin(engine.mail_token(owner, Purpose::Unlock, Kind::Lockout)).await?;
+            let cause = Cause::Warning(engine.mailing_network(client));
+            Box::pin(engine.mail_token(cause, owner, Purpose::Unlock, Kind::Lockout)).await?;
         }
         Ok(())
     }
@@ -247,18 +450,57 @@ impl Presented {
             Box::pin(engine.ask_unsealed(&engine.services.throttle, Suspect { network })).await?;
         }
         if observed.targeted {
-            Box::pin(self.warn_owner(engine, suspected())).await?;
+            let cause = Cause::Warning(engine.mailing_network(client));
+            Box::pin(self.warn_owner(engine, cause, suspected())).await?;
         }
         Ok(())
     }
 
     /// Mails the owner of an account that is tried from many networks.
-    async fn warn_owner(&self, engine: &Engine, suspected: Note) -> Result<(), FlowError> {
+    async fn warn_owner(&self, engine: &Engine, cause: Cause, suspected: Note) -> Result<(), FlowError> {
         let account = engine.accounts.ask(Find { name: self.key }).await?;
         engine.record(suspected.for_account(account.as_ref()).with_reason("one name from many networks"));
         let owner = Addressee::of(account.as_ref(), &self.name, self.key);
-        engine.post(owner, Kind::Targeted).await
+        engine.warn(cause, owner, Purpose::Unlock, Kind::Targeted).await
     }
+}
+
+/// Checks the password of `account`, for a link that is not enough alone. `devices` are the device tokens of the request.
+/// Guesses count like those at log-in.
+pub(super) async fn confirm_password_of(
+    engine: &Engine,
+    client: &Client,
+    account: &AccountV2,
+    password: &str,
+    devices: [Option<&str>; 2],
+) -> Result<(), FlowError> {
+    let presented = Presented::new(engine, parse_name(&account.email)?, password, Known::Devices(devices));
+    let checked = presented.check_on_owner_thread(engine, client).await?;
+    // The address may belong to another account by now.
+    if checked.account_id() != account.account_id() {
+        return Err(Refusal::InvalidCredentials.into());
+    }
+    Ok(())
+}
+
+/// Checks a password that an account had under an earlier address, against the PHC string that was kept. Guesses count for
+/// the earlier address alone, so that they lock nobody out of the present one.
+pub(super) async fn confirm_former_password(
+    engine: &Engine,
+    client: &Client,
+    former: AccountName,
+    password: &str,
+    phc: &str,
+) -> Result<(), FlowError> {
+    let presented = Presented::new(engine, former, password, Known::Devices([None; 2]));
+    let phc = phc.to_owned();
+    // The sender is dropped with this request, wherever it ends.
+    let (_waiting, mut hung_up) = HangUp::watch();
+    let work = async move |engine: &Engine, client: &Client| {
+        presented.check_former(engine, client, &phc, &mut hung_up).await
+    };
+    let checked = engine.itself()?.on_owner_thread_for(client, work).await??;
+    Ok(engine.journal.open(checked).await?)
 }
 
 /// Asks for the password of `identity` again, before a change that a stolen session must not be able to make. Returns
@@ -271,9 +513,7 @@ pub(super) async fn confirm_password(
 ) -> Result<AccountV2, FlowError> {
     let name = parse_name(&identity.account.email)?;
     let presented = Presented::new(engine, name, password, Known::Session(identity.sid()));
-    // A request that ends early drops this future, and the wait with it.
-    let account = presented.check(engine, client, std::future::pending::<()>()).await?;
-    let account = engine.journal.open(account).await?;
+    let account = presented.check_on_owner_thread(engine, client).await?;
     // The address may belong to another account by now.
     if account.account_id() != identity.account.account_id() {
         return Err(Refusal::Unauthenticated.into());

@@ -39,13 +39,13 @@ impl Client {
 
     /// Starts the record of an event that this client caused.
     pub fn note(&self, event: Event) -> Note {
-        Note::new(event).from(self.network(), &self.request_id)
+        Note::new(event).from(Network::of(self.address), &self.request_id)
     }
 
     /// Returns the queue in which this client's passwords wait. Networks of one lane take turns, by the widest prefix
     /// we limit by: the owner of a /48 owns 65,536 networks of /64.
     pub fn place(&self, lane: Lane) -> QueueKey {
-        QueueKey { lane, network: Network::of(self.address).widest().to_net() }
+        QueueKey::new(lane, Network::of(self.address).widest().to_net())
     }
 
     /// Returns the network that this client is limited by, as text.
@@ -55,14 +55,6 @@ impl Client {
 }
 
 impl Engine {
-    /// Returns the network whose quota of mails a request of `client` is charged to. A network that is exempt from the
-    /// throttle has none: a gateway of ours sends the requests of many clients.
-    pub(super) fn mail_quota_of(&self, client: &Client) -> Option<Network> {
-        let exempt = &self.services.config.throttle.exempt;
-        let is_exempt = exempt.iter().any(|net| net.contains(&client.address.to_canonical()));
-        (!is_exempt).then(|| Network::of(client.address))
-    }
-
     /// Runs a part of a client's request on the actors' thread: [`Engine::on_owner_thread`] with its own handles.
     pub(crate) async fn on_owner_thread_for<T: Send + 'static>(
         self: &Arc<Self>,

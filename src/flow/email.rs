@@ -1,18 +1,24 @@
-//! The change of an e-mail address: asked for with the password, confirmed by a link to the new address, undone by a
-//! link to the old one.
+//! The change of an e-mail address: asked for with the password, confirmed by the owner with a link to the new address,
+//! undone by a link to the old one.
 //!
-//! **The attack:** a thief who holds a session for a moment changes the address, then sets a new password by mail. Or
-//! an attacker signs up with an address that is not theirs, to keep its owner from using it.
+//! **The attack:** a thief who holds a session for a moment changes the address, then sets a new password by mail. An
+//! attacker asks for the address of a stranger, whose click moves the attacker's account there; the stranger uses it as
+//! their own, and the attacker takes it back with the link that undoes the change. Or an attacker signs up with an
+//! address that is not theirs, to keep its owner from using it.
 //!
-//! **The rule:** the password is asked again. The link goes to the new address. The old address gets a mail when it is
-//! used, and can undo the change for three days; that also ends all sessions and removes the password. As long as the
-//! change can be undone there is no further one, so that the first owner's link is never replaced. An account that has
-//! not proved its address gives it up to the account that proves it.
+//! **The rule:** the password is asked again. The link goes to the new address, names the account, and moves it only
+//! together with a session of that account or its password: to read a mailbox is not enough. All other sessions end. The
+//! old address gets a mail when the link is used, and can undo the change for three days; that also ends all sessions and
+//! removes the password. Once a password was set by a mail to the new address, undoing takes the former password too. As
+//! long as the change can be undone there is no further one, so that the first owner's link is never replaced. An account
+//! that has not proved its address gives it up to the account that proves it.
 
 use super::admission::Outcome;
 use super::authenticate::Identity;
-use super::check::confirm_password;
+use super::check::{confirm_former_password, confirm_password, confirm_password_of};
 use super::client::Client;
+use super::devices;
+use super::grant::Opened;
 use super::log_out::end_others_and_mailed;
 use super::mailed;
 use super::post::Addressee;
@@ -20,16 +26,55 @@ use super::refusal::{FlowError, Refusal, parse_name, parse_new_name};
 use crate::audit::event::Event;
 use crate::engine::Engine;
 use crate::registry::account::actor::{Alter, ById, Find, ReleaseUnprovenAddress};
-use crate::registry::account::{AccountV2, Change};
+use crate::registry::account::{AccountV2, Change, FormerChange};
 use crate::registry::lockout::actor::Clear;
 use crate::registry::outbox::Kind;
-use crate::registry::reset::actor::{EndAll, Live, Peek};
-use crate::registry::reset::{Purpose, Redeem};
+use crate::registry::reset::actor::{Live, Peek};
+use crate::registry::reset::state::UNDO_FOR;
+use crate::registry::reset::{Cause, Purpose, Redeem};
 use crate::registry::throttle::class::Class;
 use crate::value::account_name::{AccountName, NameKey};
 use crate::value::id::AccountId;
 
-/// Mails a link that changes the address to `email`. A free address and a taken one get the same answer and work.
+/// A link that is good for one address only, as a client follows it.
+#[derive(Clone, Copy, Debug)]
+pub struct Link<'a> {
+    /// The token in the link.
+    pub token: &'a str,
+    /// The address in the link.
+    pub email: &'a str,
+}
+
+/// What a client shows beside a link, to prove that the account is theirs.
+#[derive(Clone, Copy, Debug)]
+pub enum Proof<'a> {
+    /// A session.
+    Session(&'a Identity),
+    /// A password, with the device tokens of the request.
+    Password {
+        /// The password as it was typed.
+        password: &'a str,
+        /// The device tokens of the request.
+        devices: [Option<&'a str>; 2],
+    },
+    /// Nothing.
+    None,
+}
+
+/// What a client gets that has confirmed a new address. Every device cookie of before is that of a stranger, so it gets a
+/// new one: it has shown a session or the password, and the link.
+pub enum Confirmed {
+    /// The session that it showed was replaced.
+    Renewed(Box<Opened>),
+    /// It showed the password.
+    Changed {
+        /// The device cookie.
+        device: String,
+    },
+}
+
+/// Mails a link that changes the address to `email`. A free address and a taken one get the same answer and work, and are
+/// counted alike for the asker.
 pub async fn ask(
     engine: &Engine,
     client: &Client,
@@ -40,6 +85,14 @@ pub async fn ask(
     engine
         .admitted(Class::Check, client, async |_| {
             let new = parse_new_name(&engine.services.config, email)?;
+            if new.as_str() == &*identity.account.email {
+                return Err(Refusal::Field {
+                    pointer: "/email",
+                    code: "same_email",
+                    message: String::from("this is the address of your account already"),
+                }
+                .into());
+            }
             let account = confirm_password(engine, client, identity, password).await?;
             let id = account.account_id();
             let undo = Live { account: id, purpose: Purpose::EmailUndo, global_epoch: engine.global_epoch };
@@ -49,27 +102,29 @@ pub async fn ask(
             let taken = engine.accounts.ask(Find { name: new.key(&engine.services.keys.directory) }).await?;
             engine.record(client.note(Event::EmailChangeAsked).for_account(Some(&account)));
             // An account that has not proved the address does not hold it.
-            match taken.filter(AccountV2::holds_its_address) {
-                Some(holder) => engine.mail_holder(&holder).await,
-                None => {
-                    engine
-                        .mail_bound_token(&account, Purpose::EmailChange, Kind::EmailChange, new.as_str())
-                        .await?;
-                    Ok(())
-                }
-            }
+            let is_taken = taken.is_some_and(|holder| holder.holds_its_address());
+            let cause = Cause::Asker(engine.mailing_network(client));
+            engine.mail_new_address(cause, &account, &new, is_taken).await
         })
         .await
 }
 
-/// Changes the address with the link that was mailed to the new one.
-pub async fn confirm(engine: &Engine, client: &Client, token: &str, email: &str) -> Outcome<()> {
+/// Changes the address with the link that was mailed to the new one, once `proof` shows that the account is the client's.
+pub async fn confirm(
+    engine: &Engine,
+    client: &Client,
+    link: Link<'_>,
+    proof: Proof<'_>,
+) -> Outcome<Confirmed> {
     engine
         .admitted(Class::Verify, client, async |_| {
-            let new = parse_name(email)?;
-            let redeem = bound(engine, token, Purpose::EmailChange, &new)?;
+            let new = parse_name(link.email)?;
+            let redeem = bound(engine, link.token, Purpose::EmailChange, &new)?;
+            // Who cannot prove that the account is theirs must not use up the link.
+            let seen = engine.mailed.ask(Peek { redeem }).await?.map_err(|_| Refusal::InvalidMailedToken)?;
+            let before = mailed::account_of(engine, &seen).await?;
+            let session = prove(engine, client, &before, proof).await?;
             let token = engine.mailed.ask(redeem).await?.map_err(|_| Refusal::InvalidMailedToken)?;
-            let before = mailed::account_of(engine, &token).await?;
             let (id, key) = (before.account_id(), new.key(&engine.services.keys.directory));
             let holder = engine.accounts.ask(Find { name: key }).await?;
             if holder.is_some_and(|holder| holder.holds_its_address()) {
@@ -77,32 +132,71 @@ pub async fn confirm(engine: &Engine, client: &Client, token: &str, email: &str)
             }
             // The link that undoes the change is mailed first. A crash after that leaves a link that undoes nothing,
             // never a change without a link.
-            if !engine.mail_bound_token(&before, Purpose::EmailUndo, Kind::EmailUndo, &before.email).await? {
+            let old = parse_name(&before.email)?;
+            if !engine.mail_undo(&before, &old, &new).await? {
                 return Err(Refusal::EmailChangedLately.into());
             }
             make_way(engine, client, key, id).await?;
+            let undo_end_ms = (engine.clock.now() + UNDO_FOR).as_millis();
             let change = Change {
                 email: Some((new.as_str().into(), key)),
                 if_epoch: Some(token.auth_epoch),
                 verified: true,
+                raise_epoch: true,
+                former: Some(FormerChange::Keep { undo_end_ms }),
                 ..Change::default()
             };
             let changed = engine.accounts.ask(Alter { id, change }).await?;
             let account = changed.map_err(|_| Refusal::InvalidMailedToken)?;
-            engine.mailed.ask(EndAll { account: id }).await?;
+            // The new session is opened before the others end. A crash in between leaves nothing open that should not be:
+            // the others are dead by their epoch.
+            let renewed = match session {
+                Some(identity) => Some(engine.replace_credential(identity, &account, client).await?),
+                None => None,
+            };
+            end_others_and_mailed(engine, id, renewed.as_ref().map(|(new, _)| *new)).await?;
             engine.record_durably(client.note(Event::EmailChanged).for_account(Some(&account))).await;
-            Ok(())
+            // The cookie of before names the address of before.
+            let device = devices::give(engine, client, &account).await?;
+            Ok(match renewed {
+                Some((_, grant)) => {
+                    Confirmed::Renewed(Box::new(Opened { account, grant, device: Some(device) }))
+                }
+                None => Confirmed::Changed { device },
+            })
         })
         .await
 }
 
+/// Checks that `proof` is one for `account`. Returns the session, if it is one.
+async fn prove<'a>(
+    engine: &Engine,
+    client: &Client,
+    account: &AccountV2,
+    proof: Proof<'a>,
+) -> Result<Option<&'a Identity>, FlowError> {
+    match proof {
+        Proof::Session(identity) if identity.account.account_id() == account.account_id() => {
+            Ok(Some(identity))
+        }
+        Proof::Password { password, devices } => {
+            confirm_password_of(engine, client, account, password, devices).await?;
+            Ok(None)
+        }
+        Proof::Session(_) | Proof::None => Err(Refusal::ProofNeeded.into()),
+    }
+}
+
 /// Undoes a change with the link that was mailed to the old address. All sessions end, and the password is removed: an
 /// attacker who changed the address may have changed it too. A link to set a new one is mailed.
-pub async fn undo(engine: &Engine, client: &Client, token: &str, email: &str) -> Outcome<()> {
+///
+/// `password` is the one that the account had before the change. It is needed once a password was set by a mail to the
+/// new address: the reader of a mailbox that its owner has left must not get the account back.
+pub async fn undo(engine: &Engine, client: &Client, link: Link<'_>, password: Option<&str>) -> Outcome<()> {
     engine
         .admitted(Class::Reset, client, async |_| {
-            let old = parse_name(email)?;
-            let redeem = bound(engine, token, Purpose::EmailUndo, &old)?;
+            let old = parse_name(link.email)?;
+            let redeem = bound(engine, link.token, Purpose::EmailUndo, &old)?;
             let seen = engine.mailed.ask(Peek { redeem }).await?.map_err(|_| Refusal::InvalidMailedToken)?;
             // The account's epoch may have changed since: the link still belongs to its first owner. After a restore it
             // is dead.
@@ -110,7 +204,13 @@ pub async fn undo(engine: &Engine, client: &Client, token: &str, email: &str) ->
                 return Err(Refusal::InvalidMailedToken.into());
             }
             let id = AccountId::from_bytes(seen.account).ok_or(Refusal::InvalidMailedToken)?;
-            engine.accounts.ask(ById { id }).await?.ok_or(Refusal::InvalidMailedToken)?;
+            let account = engine.accounts.ask(ById { id }).await?.ok_or(Refusal::InvalidMailedToken)?;
+            if let Some(former) = account.former.filter(|former| former.is_settled) {
+                let password = password.ok_or(Refusal::ProofNeeded)?;
+                // Without a former password, nobody can prove to have known it.
+                let phc = former.phc.ok_or(Refusal::InvalidMailedToken)?;
+                confirm_former_password(engine, client, old.clone(), password, &phc).await?;
+            }
             let key = old.key(&engine.services.keys.directory);
             // Another account may have signed up with the address meanwhile.
             make_way(engine, client, key, id).await?;
@@ -119,6 +219,7 @@ pub async fn undo(engine: &Engine, client: &Client, token: &str, email: &str) ->
                 email: Some((old.as_str().into(), key)),
                 clear_phc: true,
                 verified: true,
+                former: Some(FormerChange::Forget),
                 ..Change::default()
             };
             let changed = engine.accounts.ask(Alter { id, change }).await?;
@@ -126,7 +227,8 @@ pub async fn undo(engine: &Engine, client: &Client, token: &str, email: &str) ->
             end_others_and_mailed(engine, id, None).await?;
             engine.lockout.ask(Clear { name: NameKey(account.name_key) }).await?;
             engine.record_durably(client.note(Event::EmailChangeUndone).for_account(Some(&account))).await;
-            engine.mail_token(Addressee::owner(&account), Purpose::Reset, Kind::Reset).await
+            engine.mail_token(Cause::Owner, Addressee::owner(&account), Purpose::Reset, Kind::Reset).await?;
+            Ok(())
         })
         .await
 }
@@ -190,11 +292,16 @@ mod tests {
             let new = New { email: "ada@test.org", ..New::default() };
             let account = admin::create(&engine, &Admin::operator(), new).await.unwrap();
             let (id, address) = (account.account_id(), &account.email);
-            engine.mail_bound_token(&account, Purpose::EmailUndo, Kind::EmailUndo, address).await.unwrap();
-            let mail = engine.outbox.ask(Due { limit: 1 }).await.unwrap().remove(0);
-            let token = open_token(&engine.services.keys.outbox, mail.id, &mail.token.unwrap()).unwrap();
+            let name = parse_name(address).unwrap();
+            engine.mail_undo(&account, &name, &name).await.unwrap();
+            let due = Due { limit: 1, per_domain: 1, sending: Vec::new() };
+            let mail = engine.outbox.ask(due).await.unwrap().remove(0);
+            let sealed = mail.token.unwrap();
+            let token =
+                engine.services.keys.outbox.find_map(|key| open_token(key, mail.id, &sealed)).unwrap();
             let client = Client::new(std::net::Ipv4Addr::LOCALHOST.into(), "test");
-            undo(&engine, &client, &token, address).await.result.unwrap();
+            let link = Link { token: &token, email: address };
+            undo(&engine, &client, link, None).await.result.unwrap();
             assert!(engine.accounts.ask(ById { id }).await.unwrap().is_some());
             running.stop();
             services.stop();

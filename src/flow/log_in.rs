@@ -2,29 +2,34 @@
 
 use std::sync::Arc;
 
-use tokio::sync::oneshot;
-
 use super::admission::Outcome;
 use super::authenticate::replace;
-use super::check::{Known, Presented, lane_of};
+use super::check::{Checked, Known, Presented, Recognised, lane_of};
 use super::client::Client;
+use super::devices;
 use super::grant::{Issued, Opened};
 use super::refusal::{FlowError, Refusal, parse_name};
+use super::turn::HangUp;
 use crate::audit::event::Event;
 use crate::engine::Engine;
 use crate::journal::append::handle::Sealed;
 use crate::password::{Lane, Shed};
 use crate::registry::account::actor::ById;
 use crate::registry::account::{AccountV2, Status};
+use crate::registry::refresh::Audience;
 use crate::registry::throttle::Charge;
 use crate::registry::throttle::class::Class;
+use crate::registry::throttle::refusal_cache::Payer;
 use crate::value::network::Network;
 
 /// The kind of credential that a client asks for.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Mode<'a> {
     /// A pair of tokens in the body.
-    Token,
+    Token {
+        /// What the access tokens are for.
+        audience: Audience,
+    },
     /// A session cookie.
     Cookie {
         /// Whether the cookie outlives the browser's session.
@@ -34,31 +39,42 @@ pub enum Mode<'a> {
     },
 }
 
-/// Logs in with a password. `device` is the device cookie of the request, if it has one.
+/// Logs in with a password. `devices` are the device tokens of the request: a client may send a cookie and a header. More
+/// than two are not looked at.
 ///
 /// All messages to the actors are sent from their own thread, in one round trip: crossing threads costs more than what
 /// is asked there.
-pub async fn log_in(
+pub async fn log_in<'a>(
     engine: &Arc<Engine>,
     client: &Client,
     email: &str,
     password: &str,
     mode: Mode<'_>,
-    device: Option<&str>,
+    devices: impl IntoIterator<Item = &'a str>,
 ) -> Outcome<Opened> {
+    let mut devices = devices.into_iter();
+    let devices = [devices.next(), devices.next()];
     let present = || {
-        let known = Known::Cookie(device);
+        let known = Known::Devices(devices);
         parse_name(email).map(|name| Arc::new(Presented::new(engine, name, password, known)))
     };
     // Shed first. Under overload most requests are refused, so refuse before charging, messaging an actor or parsing
     // the name. Only a device cookie forces the name to be parsed, since it decides the lane.
-    let presented_with_device = device.map(|_| present());
-    let has_device = matches!(&presented_with_device, Some(Ok(presented)) if presented.has_device());
-    if let Err(shed) = room_in_queue(engine, client, has_device) {
+    let presented_with_device = devices.iter().any(Option::is_some).then(present);
+    let with_device = match &presented_with_device {
+        Some(Ok(presented)) if presented.shown_id().is_some() => Some(&**presented),
+        _ => None,
+    };
+    if let Err(shed) = room_in_queue(engine, client, with_device) {
         engine.services.audit.count(Event::LoginShed);
         return Outcome::failed(shed);
     }
-    if let Some(refused) = engine.refused_from_cache(Class::Login, client) {
+    // A device has a limit of its own, whatever else its network does.
+    let payer = match with_device.and_then(Presented::shown_id) {
+        Some(id) => Payer::Device(u64::from_be_bytes(id)),
+        None => Payer::Network(Network::of(client.address)),
+    };
+    if let Some(refused) = engine.refused_from_cache(Class::Login, payer) {
         return refused;
     }
     // Boxed, so that a request that is refused above needs little memory.
@@ -67,15 +83,16 @@ pub async fn log_in(
 
 /// Says whether the hash queue may have room for a log-in. If only the actor knows the reputation of the client's
 /// network, room in either of the two lanes counts; the actor is asked later.
-fn room_in_queue(engine: &Engine, client: &Client, has_device: bool) -> Result<(), Shed> {
-    let lane = if has_device {
-        Some(Lane::Known)
-    } else {
-        let network = Network::of(client.address);
-        engine.services.reputation_cache.look(network, engine.clock.now()).map(lane_of)
-    };
-    let lanes = lane.as_ref().map_or(&[Lane::Quiet, Lane::Failing][..], std::slice::from_ref);
-    engine.services.pool.has_room(lanes, client.place(Lane::Quiet).network)
+fn room_in_queue(engine: &Engine, client: &Client, with_device: Option<&Presented>) -> Result<(), Shed> {
+    let pool = &engine.services.pool;
+    if let Some(presented) = with_device {
+        return pool.has_room(&[presented.place(client, Lane::Known)]);
+    }
+    let network = Network::of(client.address);
+    match engine.services.reputation_cache.look(network, engine.clock.now()).map(lane_of) {
+        Some(lane) => pool.has_room(&[client.place(lane)]),
+        None => pool.has_room(&[client.place(Lane::Quiet), client.place(Lane::Failing)]),
+    }
 }
 
 async fn log_in_presented(
@@ -84,17 +101,29 @@ async fn log_in_presented(
     presented: Result<Arc<Presented>, Refusal>,
     mode: Mode<'_>,
 ) -> Outcome<Opened> {
-    let remember = match mode {
-        Mode::Token => None,
-        Mode::Cookie { remember, .. } => Some(remember),
+    let wanted = match mode {
+        Mode::Token { audience } => Wanted::Family(audience),
+        Mode::Cookie { remember, .. } => Wanted::Session { remember },
     };
-    let checked = presented.clone();
     // The sender is dropped with this request, wherever it ends.
-    let (_waiting, hung_up) = oneshot::channel::<()>();
+    let (_waiting, mut hung_up) = HangUp::watch();
     let work = async move |engine: &Engine, client: &Client| {
-        let admitted = engine.admitted(Class::Login, client, async |charge| {
-            let account = checked?.check(engine, client, hung_up).await?;
-            let issued = account.then(async |account| issue(engine, client, account, remember, charge).await);
+        let recognised = match &presented {
+            Ok(presented) => presented.recognise(engine).await,
+            // Charged all the same.
+            Err(refusal) => Err(refusal.clone().into()),
+        };
+        let payer = recognised.as_ref().ok().and_then(Recognised::payer);
+        let admission = engine.admit_for(Class::Login, client.address, payer).await;
+        let shown = presented.as_ref().ok().and_then(|presented| presented.shown_id());
+        if let (Err(_), None, Some(id)) = (&admission.result, payer, shown) {
+            engine.refuse_like(Class::Login, Payer::Device(u64::from_be_bytes(id)), client.into());
+        }
+        let admitted = admission.then(async |charge| {
+            let presented = presented?;
+            let checked = presented.check(engine, client, recognised?, &mut hung_up).await?;
+            let issued = checked
+                .then(async |checked| issue(engine, client, &presented, checked, wanted, charge).await);
             let issued = issued.await?.map(|(_, issued)| issued);
             engine.journal.begin(&issued);
             Ok(issued)
@@ -102,35 +131,47 @@ async fn log_in_presented(
         admitted.await
     };
     let issued = engine.on_owner_thread_for(client, work).await.unwrap_or_else(Outcome::failed);
-    issued.then(async |issued| open(engine, client, &*presented?, issued, mode).await).await
+    issued.then(async |issued| open(engine, client, issued, mode).await).await
+}
+
+/// What is to be issued.
+#[derive(Clone, Copy)]
+enum Wanted {
+    Family(Audience),
+    Session { remember: bool },
 }
 
 /// An account that has logged in, and what was issued for it.
 struct LoggedIn {
     account: AccountV2,
     issued: Issued,
+    device: String,
+    is_new_device: bool,
 }
 
 /// Issues a credential for an account whose password was right, and gives back the charge of the network.
 async fn issue(
     engine: &Engine,
     client: &Client,
-    checked: &AccountV2,
-    remember: Option<bool>,
+    presented: &Presented,
+    checked: &Checked,
+    wanted: Wanted,
     charge: Charge,
 ) -> Result<Sealed<Result<LoggedIn, Refusal>>, FlowError> {
-    let current = engine.accounts.ask_sealed(ById { id: checked.account_id() }).await?;
+    let current = engine.accounts.ask_sealed(ById { id: checked.account.account_id() }).await?;
     let issued = current.then(async |current| {
-        let account = match may_log_in(engine, checked, current.as_ref()) {
+        let account = match may_log_in(engine, &checked.account, current.as_ref()) {
             Ok(account) => account.clone(),
             Err(refusal) => return Ok(Sealed::new(Err(refusal), 0)),
         };
-        let issued = match remember {
-            None => engine.issue_family(&account, client).await?,
-            Some(remember) => engine.issue_session(&account, remember, client).await?,
+        let issued = match wanted {
+            Wanted::Family(audience) => engine.issue_family(&account, audience, client).await?,
+            Wanted::Session { remember } => engine.issue_session(&account, remember, None, client).await?,
         };
-        engine.refund(charge).await;
-        Ok::<_, FlowError>(issued.map(|issued| Ok(LoggedIn { account, issued })))
+        engine.refund(charge, account.id.to_bytes()).await;
+        let device = devices::cookie(engine, presented.key(), &account, checked.device_nonce);
+        let is_new_device = checked.is_new_device;
+        Ok::<_, FlowError>(issued.map(|issued| Ok(LoggedIn { account, issued, device, is_new_device })))
     });
     Ok(issued.await?.map(|(_, issued)| issued))
 }
@@ -162,20 +203,21 @@ fn may_log_in<'a>(
 async fn open(
     engine: &Engine,
     client: &Client,
-    presented: &Presented,
     issued: Sealed<Result<LoggedIn, Refusal>>,
     mode: Mode<'_>,
 ) -> Result<Opened, FlowError> {
     let signed = issued.map(|issued| -> Result<_, FlowError> {
-        let LoggedIn { account, issued } = issued?;
+        let LoggedIn { account, issued, device, is_new_device } = issued?;
         let grant = engine.grant(&account, issued)?;
-        Ok((account, grant))
+        Ok((account, grant, device, is_new_device))
     });
-    let (account, grant) = engine.journal.open(signed).await??;
+    let (account, grant, device, is_new_device) = engine.journal.open(signed).await??;
     engine.record(client.note(Event::LoginSucceeded).for_account(Some(&account)));
-    let device = Some(engine.device_cookie(presented.name())?);
+    if is_new_device {
+        Box::pin(devices::tell_of_new(engine, client, &account)).await?;
+    }
     if let Mode::Cookie { replaces: Some(token), .. } = mode {
         Box::pin(replace(engine, token)).await?;
     }
-    Ok(Opened { account, grant, device })
+    Ok(Opened { account, grant, device: Some(device) })
 }

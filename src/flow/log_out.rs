@@ -10,7 +10,7 @@ use crate::registry::refresh::{self, Cause};
 use crate::registry::reset::actor::EndAll;
 use crate::registry::session;
 use crate::token::opaque::{SecretDigest, TokenKind};
-use crate::value::id::{AccountId, FamilyId, SessionId};
+use crate::value::id::{AccountId, FamilyId, SessionId, hex};
 
 /// The sessions that a log-out ends.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq, serde::Deserialize)]
@@ -26,8 +26,14 @@ pub enum Scope {
 }
 
 /// Ends the sessions of the account of `identity` that are in `scope`.
+///
+/// Ending the others alone needs a fresh proof: who holds a stolen session must not be able to throw out its owner and
+/// stay. Ending all of them needs none, since the asker's own ends as well and an owner who suspects a theft is in a hurry.
 pub async fn log_out(engine: &Engine, identity: &Identity, scope: Scope) -> Result<(), FlowError> {
     let id = identity.account.account_id();
+    if scope == Scope::Others {
+        identity.is_fresh(engine.clock.now())?;
+    }
     let why = match scope {
         Scope::Local => "log-out",
         Scope::Others => "log-out of the others",
@@ -88,9 +94,20 @@ pub(super) async fn end_others(
     except: Option<[u8; 16]>,
 ) -> Result<(), FlowError> {
     // In one journal entry or a few, so that resource servers learn of all of them within a moment.
-    while engine.refresh.ask(refresh::actor::EndOthers { account, except, cause: Cause::LogOut }).await? {}
-    while engine.sessions.ask(session::actor::EndOthers { account, except }).await? {}
-    Ok(())
+    let mut after = None;
+    loop {
+        let end = refresh::actor::EndOthers { account, except, cause: Cause::LogOut, after };
+        after = engine.refresh.ask(end).await?;
+        if after.is_none() {
+            break;
+        }
+    }
+    loop {
+        after = engine.sessions.ask(session::actor::EndOthers { account, except, after }).await?;
+        if after.is_none() {
+            return Ok(());
+        }
+    }
 }
 
 /// Ends all sessions and families of an account except one, and all tokens that were mailed to it.
@@ -103,9 +120,12 @@ pub(super) async fn end_others_and_mailed(
     Ok(engine.mailed.ask(EndAll { account }).await?)
 }
 
-/// Ends one session or family of the account of `identity`, by its id as text.
+/// Ends one session or family of the account of `identity`, by its id as text. Any but its own needs a fresh proof.
 pub async fn end_one(engine: &Engine, identity: &Identity, id: &str) -> Result<(), FlowError> {
     let account = identity.account.account_id();
+    if id != hex(&identity.sid()) {
+        identity.is_fresh(engine.clock.now())?;
+    }
     let family: FamilyId = id.parse().map_err(|_| Refusal::NotFound)?;
     if let Some(open) = engine.refresh.ask(refresh::actor::Alive { id: family }).await?
         && open.account == account

@@ -14,7 +14,7 @@ use crate::registry::account::{AccountV2, Change, Origin, SignUp, SignedUp};
 use crate::registry::lockout::actor::Clear;
 use crate::registry::outbox::Kind;
 use crate::registry::reset::actor::{HandOut, Peek};
-use crate::registry::reset::{MailedV1, Mint, Purpose, Redeem};
+use crate::registry::reset::{Cause, MailedV2, Mint, Purpose, Redeem};
 use crate::registry::sign_up::actor::{Confirm, Discard, FindWaiting, Half, Prove, Settle};
 use crate::registry::sign_up::{Proof, SignUpV1};
 use crate::registry::throttle::class::Class;
@@ -45,7 +45,7 @@ fn read_half(engine: &Engine, half: &str) -> Option<Half> {
 /// Returns the account of a token.
 ///
 /// Errors: [`Refusal::InvalidMailedToken`] if the account is gone or its epoch has changed since.
-pub(super) async fn account_of(engine: &Engine, token: &MailedV1) -> Result<AccountV2, FlowError> {
+pub(super) async fn account_of(engine: &Engine, token: &MailedV2) -> Result<AccountV2, FlowError> {
     let id = AccountId::from_bytes(token.account).ok_or(Refusal::InvalidMailedToken)?;
     let account = account_by_id(engine, id).await?;
     if account.auth_epoch != token.auth_epoch || token.global_epoch != engine.global_epoch {
@@ -163,7 +163,7 @@ fn proved(sign_up: SignUpV1) -> SignUp {
 async fn prove_account(
     engine: &Engine,
     client: &Client,
-    token: &MailedV1,
+    token: &MailedV2,
     mut proof: Proof,
 ) -> Result<AccountV2, FlowError> {
     let id = AccountId::from_bytes(token.account).ok_or(Refusal::InvalidMailedToken)?;
@@ -230,7 +230,7 @@ async fn hand_out_reset(
     link: &OpaqueToken,
 ) -> Result<Zeroizing<String>, FlowError> {
     const LABEL: &[u8] = b"set password";
-    let secret = link.secret.derive(LABEL);
+    let secret = link.secret.derive_next(LABEL);
     let digest = secret.digest();
     let random = keyed_digest(&digest.0, &[LABEL]);
     let random = std::array::from_fn(|at| random.get(at).copied().unwrap_or_default());
@@ -243,11 +243,16 @@ async fn hand_out_reset(
         let mint = Mint {
             id,
             account: account.account_id(),
+            pending: None,
             auth_epoch: account.auth_epoch,
             global_epoch: engine.global_epoch,
             purpose: Purpose::Reset,
             digest,
-            network: None,
+            // Only the link leads to its secret, so it cannot be mailed again.
+            kid: MailedV2::UNDERIVED,
+            bound_to: None,
+            cause: Cause::Owner,
+            domain: [0; 8],
             for_nobody: false,
         };
         engine.mailed.ask(HandOut { mint }).await?;
@@ -271,12 +276,15 @@ pub async fn resend(engine: &Engine, client: &Client, email: &str, half: Option<
             let unproved = account.as_ref().filter(|account| !account.email_verified);
             let to = match (&account, &sign_up) {
                 // An account that holds its address has no use for a sign-up.
-                (Some(account), _) if account.holds_its_address() => Addressee::of(unproved, &name, key),
+                (Some(account), _) if account.holds_its_address() => {
+                    Addressee::of_active(unproved, &name, key)
+                }
                 (_, Some(sign_up)) => Addressee::of_sign_up(sign_up),
-                _ => Addressee::of(unproved, &name, key),
+                _ => Addressee::of_active(unproved, &name, key),
             };
-            let network = engine.mail_quota_of(client);
-            engine.mail_token_asked_by(network, to, Purpose::Verify, Kind::Verify).await
+            let cause = Cause::Stranger(engine.mailing_network(client));
+            engine.mail_token(cause, to, Purpose::Verify, Kind::Verify).await?;
+            Ok(())
         })
         .await
 }
@@ -317,6 +325,7 @@ mod tests {
     use crate::journal::recovery::{Options, recover};
     use crate::registry::account::Status;
     use crate::registry::account::record::AccountV1;
+    use crate::registry::reset::MailedV1;
     use crate::storage::local::LocalStorage;
     use crate::system::clock::{Clock, Timestamp};
     use crate::system::fail_stop::FailStop;
@@ -414,7 +423,7 @@ mod tests {
         actix::System::new().block_on(async {
             let start = || start_first(config(dir.path()), Clock::manual(NOW), true, &fail_stop).unwrap();
             let (engine, running, services) = start();
-            let directory_key = engine.services.keys.directory;
+            let directory_key = engine.services.keys.directory.clone();
             running.stop();
             services.stop();
             drop(engine);

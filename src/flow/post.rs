@@ -1,45 +1,66 @@
 //! Mails that requests cause. A name without an account costs the same as one with an account: a token is minted,
 //! sealed and recorded, and a mail of the same length is queued, composed, and dropped instead of sent. Neither the
 //! answer nor the work reveals whether there is an account.
+//!
+//! Every mail names its [`Cause`], by which the quotas count it: none that a stranger causes is free.
 
+use super::client::Client;
 use super::refusal::FlowError;
-use crate::engine::Engine;
-use crate::registry::account::AccountV2;
-use crate::registry::outbox::{Kind, MailV1, Post, seal_token};
-use crate::registry::reset::{Mint, Purpose};
+use crate::engine::{Engine, Fault};
+use crate::registry::account::{AccountV2, Status};
+use crate::registry::outbox::{Kind, MailV2, Post, seal_token};
+use crate::registry::reset::actor::Charge;
+use crate::registry::reset::{Cause, Mint, Minted, Purpose, Wish};
 use crate::registry::sign_up::SignUpV1;
 use crate::token::opaque::{OpaqueToken, Secret, TokenKind};
-use crate::value::account_name::{AccountName, NameKey};
-use crate::value::id::{AccountId, MailedId};
+use crate::value::account_name::{AccountName, NameKey, masked};
+use crate::value::id::{AccountId, MailedId, short_digest};
 use crate::value::network::Network;
 
 /// The recipient of a mail.
 pub(super) struct Addressee {
     account: AccountId,
+    /// The key of the address, if the account is none yet.
+    pending: Option<[u8; 16]>,
     auth_epoch: u64,
     to: Box<str>,
+    /// The domain of the address, also where nothing is sent.
+    domain: Box<str>,
+    /// A masked address that the mail names.
+    about: Option<Box<str>>,
     is_nobody: bool,
 }
 
 impl Addressee {
     /// Addresses the owner of an account.
     pub(super) fn owner(account: &AccountV2) -> Self {
-        Self {
-            account: account.account_id(),
-            auth_epoch: account.auth_epoch,
-            to: account.email.clone(),
-            is_nobody: false,
-        }
+        Self::owner_at(account, &account.email)
     }
 
     /// Addresses whoever signed up. The link belongs to this sign-up: its id is the one that the account will have.
     pub(super) fn of_sign_up(sign_up: &SignUpV1) -> Self {
-        Self { account: sign_up.id, auth_epoch: 0, to: sign_up.email.clone(), is_nobody: false }
+        Self {
+            account: sign_up.id,
+            pending: Some(sign_up.name_key),
+            auth_epoch: 0,
+            to: sign_up.email.clone(),
+            domain: domain_of(&sign_up.email).into(),
+            about: None,
+            is_nobody: false,
+        }
     }
 
     /// Addresses the owner of an account at another address than the account's.
     pub(super) fn owner_at(account: &AccountV2, address: &str) -> Self {
-        Self { to: address.into(), ..Self::owner(account) }
+        Self {
+            account: account.account_id(),
+            pending: None,
+            auth_epoch: account.auth_epoch,
+            to: address.into(),
+            domain: domain_of(address).into(),
+            about: None,
+            is_nobody: false,
+        }
     }
 
     /// Addresses the owner of `account`. Without one, addresses a recipient that gets no mail, by an address as long as
@@ -49,105 +70,188 @@ impl Addressee {
             || Self {
                 // Derived from the name, so always the same one. Ids of accounts are random, so it belongs to none.
                 account: AccountId::from_bytes(key.0).unwrap_or(AccountId::mint(key.slot(), [0; 14])),
+                pending: None,
                 auth_epoch: 0,
-                to: MailV1::to_nobody(name.as_str().len()),
+                to: MailV2::to_nobody(name.as_str().len()),
+                domain: domain_of(name.as_str()).into(),
+                about: None,
                 is_nobody: true,
             },
             Self::owner,
         )
     }
+
+    /// Addresses the owner of `account` like [`Self::of`], unless the account is disabled: then nobody, with the same
+    /// work. A link would set the password of an account that stays closed.
+    pub(super) fn of_active(account: Option<&AccountV2>, name: &AccountName, key: NameKey) -> Self {
+        Self::of(account.filter(|account| account.status == Status::Active), name, key)
+    }
+
+    /// Lets the mail name `address`, masked.
+    fn about(mut self, address: &str) -> Self {
+        self.about = Some(masked(address).into());
+        self
+    }
+}
+
+fn domain_of(address: &str) -> &str {
+    address.rsplit_once('@').map_or("", |(_, domain)| domain)
 }
 
 impl Engine {
-    /// Mails a new token for `purpose`.
+    /// Returns the network that the mails of `client` are counted for. A network that is exempt from the throttle has no
+    /// quota of mails either: a gateway of ours sends the requests of many clients.
+    pub(super) fn mailing_network(&self, client: &Client) -> Option<Network> {
+        let address = client.address.to_canonical();
+        let is_exempt = self.services.config.throttle.exempt.iter().any(|net| net.contains(&address));
+        (!is_exempt).then(|| Network::of(client.address))
+    }
+
+    /// Mails a link for `purpose`. Returns the id of the mail; `None` if the quotas of `cause` do not allow it, and nothing
+    /// is mailed.
     pub(super) async fn mail_token(
         &self,
+        cause: Cause,
         to: Addressee,
         purpose: Purpose,
         kind: Kind,
-    ) -> Result<(), FlowError> {
-        self.mail_token_asked_by(None, to, purpose, kind).await
+    ) -> Result<Option<[u8; 16]>, FlowError> {
+        self.mint_and_post(cause, to, purpose, kind, None).await
     }
 
-    /// Mails the holder of an address that another client has asked for it. A quota protects the mailbox. The new token
-    /// replaces the one before, so as long as the address is not proved it is one that proves it.
-    pub(super) async fn mail_holder(&self, holder: &AccountV2) -> Result<(), FlowError> {
+    /// Mails the holder of an address that a client has signed up with. As long as the address is not proved, the mail
+    /// holds the link that proves it.
+    pub(super) async fn mail_holder(&self, cause: Cause, holder: &AccountV2) -> Result<(), FlowError> {
         let kind = if holder.email_verified { Kind::AlreadyRegistered } else { Kind::Verify };
-        self.mail_token(Addressee::owner(holder), Purpose::Verify, kind).await
-    }
-
-    /// Puts a mail with a new token for `purpose` into the outbox, and counts it against the quota of the network that asks
-    /// for it. Beyond the quota nothing is mailed, and the answer is the same.
-    pub(super) async fn mail_token_asked_by(
-        &self,
-        network: Option<Network>,
-        to: Addressee,
-        purpose: Purpose,
-        kind: Kind,
-    ) -> Result<(), FlowError> {
-        self.mint_and_post(network, to, purpose, kind, None).await?;
+        self.mail_token(cause, Addressee::owner(holder), Purpose::Verify, kind).await?;
         Ok(())
     }
 
-    /// Mails a new token to `address` that is valid together with that address only. Returns whether the quota allows
-    /// it.
-    pub(super) async fn mail_bound_token(
+    /// Mails `address` the link that makes it the address of `account`. With `is_taken` its holder is told instead, by a
+    /// mail without a link: the work and the quotas are the same.
+    pub(super) async fn mail_new_address(
+        &self,
+        cause: Cause,
+        account: &AccountV2,
+        address: &AccountName,
+        is_taken: bool,
+    ) -> Result<(), FlowError> {
+        let kind = if is_taken { Kind::AddressWanted } else { Kind::EmailChange };
+        let to = Addressee::owner_at(account, address.as_str()).about(&account.email);
+        self.mint_and_post(cause, to, Purpose::EmailChange, kind, Some(address)).await?;
+        Ok(())
+    }
+
+    /// Mails the present address of `account` the link that undoes its change to `next`. Returns false if an earlier
+    /// change can still be undone.
+    pub(super) async fn mail_undo(
         &self,
         account: &AccountV2,
-        purpose: Purpose,
-        kind: Kind,
-        address: &str,
+        present: &AccountName,
+        next: &AccountName,
     ) -> Result<bool, FlowError> {
-        self.mint_and_post(None, Addressee::owner_at(account, address), purpose, kind, Some(address)).await
+        let to = Addressee::owner(account).about(next.as_str());
+        let mail = self.mint_and_post(Cause::Owner, to, Purpose::EmailUndo, Kind::EmailUndo, Some(present));
+        Ok(mail.await?.is_some())
     }
 
     async fn mint_and_post(
         &self,
-        network: Option<Network>,
+        cause: Cause,
         to: Addressee,
         purpose: Purpose,
         kind: Kind,
-        bound_to: Option<&str>,
-    ) -> Result<bool, FlowError> {
-        let secret = Secret::mint(&self.services.random)?;
+        bound_to: Option<&AccountName>,
+    ) -> Result<Option<[u8; 16]>, FlowError> {
+        let keys = &self.services.keys;
         // Records live in the slot of their account. After a change of address it differs from that of the name.
         let id = MailedId::mint(to.account.slot(), self.services.random.bytes()?);
-        let digest = secret.digest();
+        let (kid, digest) =
+            keys.outbox.with_newest(|kid, key| (kid, Secret::derive(key, id.to_bytes()).digest()));
         let mint = Mint {
             id,
             account: to.account,
+            pending: to.pending,
             auth_epoch: to.auth_epoch,
             global_epoch: self.global_epoch,
             purpose,
-            digest: bound_to.map_or(digest, |address| digest.bound_to(address)),
-            network,
+            digest: bound_to.map_or(digest, |address| digest.bound_to(address.as_str())),
+            kid,
+            bound_to: bound_to.map(|address| address.key(&keys.directory).0),
+            cause,
+            domain: self.domain_digest(&to.domain),
             for_nobody: to.is_nobody,
         };
-        let send = self.mailed.ask(mint).await?;
+        let minted = self.mailed.ask(mint).await?;
+        let id = match minted {
+            Minted::Again(live) => live,
+            Minted::New | Minted::NotSent => id,
+        };
         let id = id.to_bytes();
+        let secret = keys.outbox.with(kid, |key| Secret::derive(key, id)).ok_or(Fault::Ending)?;
         let token =
             self.services.edge.write(&OpaqueToken { kind: TokenKind::Mailed, id, generation: 0, secret });
-        self.write_mail(to, kind, Some(&token), send).await?;
-        Ok(send)
+        let is_sent = minted != Minted::NotSent;
+        let mail = self.write_mail(to, kind, Some(&token), is_sent).await?;
+        Ok(is_sent.then_some(mail))
     }
 
-    /// Queues a mail without a token.
+    /// Queues a mail without a token, which tells the owner of what was done with a credential of theirs.
     pub(super) async fn post(&self, to: Addressee, kind: Kind) -> Result<(), FlowError> {
-        self.write_mail(to, kind, None, true).await
+        self.write_mail(to, kind, None, true).await?;
+        Ok(())
     }
 
-    /// Queues a mail. If it must not be sent, the journal gains an entry all the same.
+    /// Queues a mail without a token, which warns the owner of what a stranger does. `purpose` names the quota.
+    pub(super) async fn warn(
+        &self,
+        cause: Cause,
+        to: Addressee,
+        purpose: Purpose,
+        kind: Kind,
+    ) -> Result<(), FlowError> {
+        let wish = Wish {
+            recipient: to.account.to_bytes(),
+            purpose,
+            cause,
+            domain: self.domain_digest(&to.domain),
+            address: None,
+            for_nobody: to.is_nobody,
+        };
+        let is_sent = self.mailed.ask(Charge { wish }).await?;
+        self.write_mail(to, kind, None, is_sent).await?;
+        Ok(())
+    }
+
+    /// Returns the digest that mails to a domain are counted by.
+    fn domain_digest(&self, domain: &str) -> [u8; 8] {
+        short_digest(&self.services.keys.directory, &[b"mail domain", domain.as_bytes()])
+    }
+
+    /// Queues a mail and returns its id. If it must not be sent, the journal gains an entry all the same.
     async fn write_mail(
         &self,
         to: Addressee,
         kind: Kind,
         token: Option<&str>,
         send: bool,
-    ) -> Result<(), FlowError> {
+    ) -> Result<[u8; 16], FlowError> {
         let id = MailedId::mint(to.account.slot(), self.services.random.bytes()?).to_bytes();
         let now = self.clock.now().as_millis();
-        let sealed = token.map(|token| seal_token(&self.services.keys.outbox, id, token));
-        let mail = MailV1 { id, to: to.to, kind, token: sealed, written_ms: now, next_ms: now, tries: 0 };
-        Ok(self.outbox.ask(Post { id, mail: send.then_some(mail) }).await?)
+        let seal = |kid, key: &[u8; 32]| (kid, token.map(|token| seal_token(key, id, token)));
+        let (kid, sealed) = self.services.keys.outbox.with_newest(seal);
+        let mail = MailV2 {
+            id,
+            to: to.to,
+            kind,
+            token: sealed,
+            written_ms: now,
+            next_ms: now,
+            tries: 0,
+            kid,
+            about: to.about,
+        };
+        self.outbox.ask(Post { id, mail: send.then_some(mail) }).await?;
+        Ok(id)
     }
 }

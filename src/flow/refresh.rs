@@ -7,17 +7,21 @@ use super::client::Client;
 use super::grant::Opened;
 use super::post::Addressee;
 use super::refusal::{FlowError, Refusal};
-use crate::audit::event::{Event, Note};
+use crate::audit::event::Event;
 use crate::engine::{Engine, Fault};
 use crate::journal::append::handle::Sealed;
 use crate::registry::account::AccountV2;
 use crate::registry::account::actor::ById;
 use crate::registry::outbox::Kind;
-use crate::registry::refresh::{self, Cause, FamilyV1, Rotate, Rotated};
+use crate::registry::refresh::record::SpentByV1;
+use crate::registry::refresh::{self, Cause, FamilyV2, Rotate, Rotated};
+use crate::registry::session::agent;
+use crate::registry::throttle::Charge;
 use crate::registry::throttle::class::Class;
 use crate::system::random::NoRandomness;
 use crate::token::opaque::{OpaqueToken, Secret, SecretDigest, TokenKind};
 use crate::value::id::FamilyId;
+use crate::value::network::Network;
 
 /// Exchanges a refresh token for a new pair.
 ///
@@ -28,29 +32,28 @@ pub async fn refresh(engine: &Arc<Engine>, client: &Client, token: &str) -> Outc
         return refused;
     }
     let presented = engine.services.edge.read(TokenKind::Refresh, token).ok();
-    let prepared = match presented.map(|presented| PresentedToken::prepare(engine, presented)).transpose() {
-        Ok(prepared) => prepared.flatten(),
-        Err(no_randomness) => return Outcome::failed(no_randomness),
-    };
+    let prepared =
+        match presented.map(|presented| PresentedToken::prepare(engine, client, presented)).transpose() {
+            Ok(prepared) => prepared.flatten(),
+            Err(no_randomness) => return Outcome::failed(no_randomness),
+        };
     let (presented, rotate) = prepared.unzip();
     let address = client.address;
     let its_engine = Arc::clone(engine);
     let work = async move || {
         let admission = its_engine.admit(Class::Refresh, address).await;
-        let rotation = match (&admission.result, rotate) {
-            (Ok(_), Some(rotate)) => Some(rotate_family(&its_engine, rotate).await?),
-            _ => None,
-        };
-        if let Some(rotation) = &rotation {
+        let rotated = admission.then(async |charge| match rotate {
+            Some(rotate) => Ok(Some(rotate_family(&its_engine, rotate, charge).await?)),
+            None => Ok(None),
+        });
+        let rotated = rotated.await;
+        if let Ok(Some(rotation)) = &rotated.result {
             its_engine.journal.begin(rotation);
         }
-        Ok::<_, Fault>(admission.map(|_| rotation))
+        rotated
     };
-    let admission = match engine.on_owner_thread(work).await {
-        Ok(Ok(admission)) => admission,
-        Ok(Err(fault)) | Err(fault) => return Outcome::failed(fault),
-    };
-    admission
+    let rotated = engine.on_owner_thread(work).await.unwrap_or_else(Outcome::failed);
+    rotated
         .then(async |rotation| {
             let (presented, rotation) = presented.zip(rotation).ok_or(Refusal::InvalidRefreshToken)?;
             finish(engine, client, presented, rotation).await
@@ -69,7 +72,7 @@ async fn finish(
     let answer = rotation.map(|rotation| presented.exchange(engine, rotation));
     let Answer { event, pair } = engine.journal.open(answer).await?;
     if let Some(event) = event {
-        engine.record(Note::new(event).about(&id).from(client.network(), ""));
+        engine.record(client.note(event).about(&id));
     }
     match pair {
         Ok(opened) => Ok(opened),
@@ -117,7 +120,11 @@ enum Denied {
 
 impl PresentedToken {
     /// Mints the successor of `token`. Returns `None` if the id in the token is not that of a family.
-    fn prepare(engine: &Engine, token: OpaqueToken) -> Result<Option<(Self, Rotate)>, NoRandomness> {
+    fn prepare(
+        engine: &Engine,
+        client: &Client,
+        token: OpaqueToken,
+    ) -> Result<Option<(Self, Rotate)>, NoRandomness> {
         let Some(family) = FamilyId::from_bytes(token.id) else { return Ok(None) };
         let next = Secret::mint(&engine.services.random)?;
         let rotate = Rotate {
@@ -126,6 +133,7 @@ impl PresentedToken {
             digest: token.secret.digest(),
             next_digest: next.digest(),
             next_sealed: token.secret.seal_successor(&next),
+            by: SpentByV1::new(Network::of(client.address), agent::family(&client.user_agent)),
         };
         Ok(Some((Self { family, token, next }, rotate)))
     }
@@ -133,7 +141,7 @@ impl PresentedToken {
     /// Passes the gate and signs the new pair, if the registry rotated the family.
     fn exchange(self, engine: &Engine, rotation: Rotation) -> Answer {
         let (event, family, secret) = match rotation.rotated {
-            Ok(Rotated::Fresh(family)) => (Event::RefreshRotated, family, Some(self.next)),
+            Ok(Rotated::Fresh { family, .. }) => (Event::RefreshRotated, family, Some(self.next)),
             Ok(Rotated::Again(family, sealed)) => {
                 let digest = SecretDigest(family.digest);
                 let successor = self.token.secret.open_successor(&sealed, &digest);
@@ -165,13 +173,20 @@ impl Answer {
 }
 
 /// Rotates a family and asks for the account that it belongs to. Runs on the actors' thread.
-async fn rotate_family(engine: &Engine, rotate: Rotate) -> Result<Sealed<Rotation>, Fault> {
+///
+/// A family that is refreshed seldom costs its network nothing: many of them may be behind one address.
+async fn rotate_family(engine: &Engine, rotate: Rotate, charge: Charge) -> Result<Sealed<Rotation>, Fault> {
     let rotated = engine.refresh.ask_sealed(rotate).await?;
-    let with_account = rotated.then(async |rotated| match rotated {
-        Ok(Rotated::Fresh(family) | Rotated::Again(family, _)) => {
-            engine.accounts.ask_sealed(ById { id: family.account }).await
+    let with_account = rotated.then(async |rotated| {
+        let (family, is_seldom) = match rotated {
+            Ok(Rotated::Fresh { family, is_seldom }) => (family, *is_seldom),
+            Ok(Rotated::Again(family, _)) => (family, false),
+            Err(_) => return Ok(Sealed::new(None, 0)),
+        };
+        if is_seldom {
+            engine.refund(charge, family.id.to_bytes()).await;
         }
-        Err(_) => Ok(Sealed::new(None, 0)),
+        engine.accounts.ask_sealed(ById { id: family.account }).await
     });
     Ok(with_account.await?.map(|(rotated, account)| Rotation { rotated, account }))
 }
@@ -179,13 +194,13 @@ async fn rotate_family(engine: &Engine, rotate: Rotate) -> Result<Sealed<Rotatio
 /// Returns the account of a family.
 ///
 /// Errors: [`Refusal::SessionExpired`] if the account is gone or does not pass the gate.
-pub(super) async fn account_of(engine: &Engine, family: &FamilyV1) -> Result<AccountV2, FlowError> {
+pub(super) async fn account_of(engine: &Engine, family: &FamilyV2) -> Result<AccountV2, FlowError> {
     let account = engine.accounts.ask(ById { id: family.account }).await?;
     Ok(pass_gate(engine, account, family)?)
 }
 
 /// Checks that the account of a family is there and passes the gate.
-fn pass_gate(engine: &Engine, account: Option<AccountV2>, family: &FamilyV1) -> Result<AccountV2, Refusal> {
+fn pass_gate(engine: &Engine, account: Option<AccountV2>, family: &FamilyV2) -> Result<AccountV2, Refusal> {
     let account = account.ok_or(Refusal::SessionExpired)?;
     engine.gate(&account, family.auth_epoch, family.global_epoch).map_err(|_| Refusal::SessionExpired)?;
     Ok(account)

@@ -6,6 +6,7 @@ use crate::config::Config;
 use crate::engine::Fault;
 use crate::journal::append::handle::NoRoom;
 use crate::password::{Shed, Weakness};
+use crate::registry::account;
 use crate::system::clock::Timestamp;
 use crate::system::random::NoRandomness;
 use crate::token::KeyError;
@@ -19,6 +20,8 @@ pub enum Refusal {
     Throttled { wait: Duration },
     #[error("too many attempts for this account name")]
     Locked { until: Timestamp },
+    #[error("too many log-ins of this account name at once")]
+    TooManyAtOnce,
     #[error("unknown name or wrong password")]
     InvalidCredentials,
     #[error("the e-mail address is not verified")]
@@ -35,6 +38,10 @@ pub enum Refusal {
     EmailTaken,
     #[error("the e-mail address was changed in the last three days")]
     EmailChangedLately,
+    #[error("this account was sent too many links within the hour; wait, or use one of those")]
+    MailQuota,
+    #[error("the link needs a session of the account or its password too")]
+    ProofNeeded,
     #[error("no such refresh token")]
     InvalidRefreshToken,
     #[error("the refresh token was used before")]
@@ -45,6 +52,12 @@ pub enum Refusal {
     Unauthenticated,
     #[error("the account lacks the role")]
     InsufficientRole,
+    #[error("the access token is for another audience")]
+    WrongAudience,
+    #[error("the user has not proved who they are for too long")]
+    StepUpRequired,
+    #[error("no administrator would be left")]
+    LastAdmin,
     #[error("there is no such account, session or key")]
     NotFound,
     #[error("the request may come from another site")]
@@ -53,6 +66,12 @@ pub enum Refusal {
     AmbiguousCredentials,
     #[error("a field is not acceptable")]
     Field { pointer: &'static str, code: &'static str, message: String },
+    #[error("there are as many keys of this kind as there may be")]
+    TooManyKeys,
+    #[error("there are as many API keys as there may be")]
+    TooManyApiKeys,
+    #[error("the API key lacks the scope")]
+    InsufficientScope,
 }
 
 /// The error of a flow.
@@ -79,6 +98,17 @@ macro_rules! from_causes {
 
 from_causes!(NoRandomness, NoRoom, Shed, KeyError);
 
+impl From<account::Refusal> for Refusal {
+    fn from(refusal: account::Refusal) -> Self {
+        match refusal {
+            account::Refusal::LastAdmin => Self::LastAdmin,
+            account::Refusal::Unknown | account::Refusal::Outdated | account::Refusal::Taken => {
+                Self::NotFound
+            }
+        }
+    }
+}
+
 /// Reads an e-mail address as a user typed it.
 pub(crate) fn parse_name(typed: &str) -> Result<AccountName, Refusal> {
     AccountName::parse(typed).map_err(invalid_email)
@@ -91,6 +121,7 @@ pub(crate) fn parse_new_name(config: &Config, typed: &str) -> Result<AccountName
     AccountName::parse_new(typed, rules).map_err(invalid_email)
 }
 
-fn invalid_email(error: impl std::fmt::Display) -> Refusal {
+/// Refuses the field `email`.
+pub(crate) fn invalid_email(error: impl std::fmt::Display) -> Refusal {
     Refusal::Field { pointer: "/email", code: "invalid_email", message: error.to_string() }
 }

@@ -7,17 +7,18 @@ use zeroize::Zeroizing;
 
 use super::admission::Outcome;
 use super::client::Client;
+use super::devices;
 use super::grant::Opened;
 use super::log_in::Mode;
 use super::post::Addressee;
 use super::refusal::{FlowError, Refusal, parse_new_name};
 use crate::audit::event::Event;
 use crate::engine::Engine;
-use crate::password::{Lane, Password, judge};
+use crate::password::{Lane, Password, QueueKey};
 use crate::registry::account::actor::Find;
 use crate::registry::account::{Origin, SignUp, SignedUp};
 use crate::registry::outbox::Kind;
-use crate::registry::reset::Purpose;
+use crate::registry::reset::{Cause, Purpose};
 use crate::registry::sign_up::Begin;
 use crate::registry::throttle::class::Class;
 use crate::token::opaque::{OpaqueToken, Secret, TokenKind};
@@ -49,10 +50,10 @@ pub async fn sign_up(
                 return Err(Refusal::SignupDisabled.into());
             }
             let account_name = parse_new_name(&engine.services.config, email)?;
-            let password = new_password(engine, password, account_name.as_str(), "/password")?;
             let display = display_name(name)?;
-            let phc = engine.services.pool.hash(client.place(Lane::Quiet), password).await?;
-            let new = New { name: account_name, display, phc: phc.into() };
+            let place = client.place(Lane::Quiet);
+            let phc = new_password(engine, place, password, account_name.as_str(), "/password").await?;
+            let new = New { name: account_name, display, phc };
             if engine.services.config.signup.verify_email {
                 begin(engine, client, new).await.map(Done::Mailed)
             } else {
@@ -91,14 +92,16 @@ async fn begin(engine: &Engine, client: &Client, new: New) -> Result<Zeroizing<S
     let begun = engine.sign_ups.ask(begin).await?;
     let event = if holder.is_some() { Event::SignUpTaken } else { Event::SignedUp };
     engine.record(client.note(event).for_account(holder.as_ref()));
-    let (to, kind) = match (&holder, &begun) {
-        (Some(holder), _) if holder.email_verified => (Addressee::owner(holder), Kind::AlreadyRegistered),
-        // An administrator has made the account. Its link proves the address, and opens nothing of this sign-up.
-        (Some(holder), _) => (Addressee::owner(holder), Kind::Verify),
-        (None, Some(sign_up)) => (Addressee::of_sign_up(sign_up), Kind::Verify),
-        (None, None) => (Addressee::of(None, &new.name, name_key), Kind::Verify),
-    };
-    engine.mail_token_asked_by(engine.mail_quota_of(client), to, Purpose::Verify, kind).await?;
+    let cause = Cause::Stranger(engine.mailing_network(client));
+    if let Some(holder) = &holder {
+        engine.mail_holder(cause, holder).await?;
+    } else {
+        let to = match &begun {
+            Some(sign_up) => Addressee::of_sign_up(sign_up),
+            None => Addressee::of(None, &new.name, name_key),
+        };
+        engine.mail_token(cause, to, Purpose::Verify, Kind::Verify).await?;
+    }
     let token = OpaqueToken { kind: TokenKind::SignUp, id: id.to_bytes(), generation: 0, secret };
     Ok(engine.services.edge.write(&token))
 }
@@ -126,32 +129,45 @@ async fn create_and_log_in(
     };
     engine.record(client.note(Event::SignedUp).for_account(Some(&account)));
     let grant = match mode {
-        Mode::Token => engine.open_family(&account, client).await?,
+        Mode::Token { audience } => {
+            let issued = engine.issue_family(&account, audience, client).await?;
+            let issued = engine.journal.open(issued).await?;
+            engine.grant(&account, issued)?
+        }
         Mode::Cookie { remember, .. } => {
-            let issued = engine.issue_session(&account, remember, client).await?;
+            let issued = engine.issue_session(&account, remember, None, client).await?;
             let issued = engine.journal.open(issued).await?;
             engine.grant(&account, issued)?
         }
     };
-    let device = Some(engine.device_cookie(&new.name)?);
+    let device = Some(devices::give(engine, client, &account).await?);
     Ok(Opened { account, grant, device })
 }
 
-/// Reads a new password and refuses it if it is weak. `pointer` names its field.
-pub(super) fn new_password(
+/// Reads a new password of `email`, which waits at `place` to be judged and hashed, and returns its PHC string. `pointer`
+/// names its field.
+pub(super) async fn new_password(
     engine: &Engine,
+    place: QueueKey,
     typed: &str,
     email: &str,
     pointer: &'static str,
-) -> Result<Password, Refusal> {
-    let password = Password::parse(typed).map_err(|error| Refusal::Field {
+) -> Result<Box<str>, FlowError> {
+    let password = parse_password(typed, pointer)?;
+    let policy = &engine.services.password_policy;
+    match engine.services.pool.accept(place, policy, password, email).await? {
+        Ok(phc) => Ok(phc.into()),
+        Err(found) => Err(Refusal::WeakPassword { pointer, found }.into()),
+    }
+}
+
+/// Reads a new password. `pointer` names its field.
+pub(super) fn parse_password(typed: &str, pointer: &'static str) -> Result<Password, Refusal> {
+    Password::parse(typed).map_err(|error| Refusal::Field {
         pointer,
         code: "invalid_length",
         message: error.to_string(),
-    })?;
-    judge(&password, email, &engine.services.config.service_name, &engine.services.known_bad)
-        .map_err(|found| Refusal::WeakPassword { pointer, found })?;
-    Ok(password)
+    })
 }
 
 /// Reads a display name. An empty one is none.

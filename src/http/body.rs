@@ -15,14 +15,21 @@ use std::time::Duration;
 
 use actix_web::body::{BodySize, BodyStream, BoxBody, MessageBody};
 use actix_web::dev::{Payload, ServiceRequest};
-use actix_web::http::header::{CONTENT_LENGTH, CONTENT_TYPE, TRANSFER_ENCODING};
+use actix_web::http::Method;
+use actix_web::http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, TRANSFER_ENCODING};
 use actix_web::web::{self, Bytes, BytesMut};
 use actix_web::{FromRequest, HttpMessage, HttpRequest};
+use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use tokio::time::timeout;
 
+use super::connection::Serving;
 use super::json_body;
 use super::problem::Problem;
+use super::rejection::Rejection;
+use crate::engine::Engine;
+use crate::flow::client::Client;
+use crate::registry::throttle::class::Class;
 
 /// The largest body of a request, in bytes.
 pub const BODY_BYTES_MAX: usize = 16 * 1024;
@@ -36,6 +43,8 @@ const DEADLINE: Duration = Duration::from_secs(10);
 pub(super) struct Body {
     bytes: Bytes,
     media_type: MediaType,
+    /// Whether the body is encoded, such as compressed.
+    is_encoded: bool,
 }
 
 #[derive(Clone, Copy, Eq, PartialEq)]
@@ -44,6 +53,11 @@ enum MediaType {
     Json,
     Other,
 }
+
+/// The members of a body in which nothing is to be said.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct NoMembers {}
 
 /// A body that [`read`] has read, in the extensions of its request.
 #[derive(Default)]
@@ -55,29 +69,70 @@ impl FromRequest for Body {
 
     fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
         let ReadBody(bytes) = request.extensions_mut().remove().unwrap_or_default();
-        ready(Ok(Self { bytes, media_type: MediaType::of(request) }))
+        let headers = request.headers();
+        ready(Ok(Self { bytes, media_type: MediaType::of(headers), is_encoded: is_encoded(headers) }))
     }
 }
 
 impl MediaType {
-    fn of(request: &HttpRequest) -> Self {
-        let Some(value) = request.headers().get(CONTENT_TYPE) else { return Self::Absent };
-        let essence = value.to_str().unwrap_or("").split(';').next().unwrap_or("").trim();
-        if essence.eq_ignore_ascii_case("application/json") { Self::Json } else { Self::Other }
+    fn of(headers: &HeaderMap) -> Self {
+        let mut values = headers.get_all(CONTENT_TYPE);
+        let Some(value) = values.next() else { return Self::Absent };
+        let essence = value.as_bytes().split(|byte| *byte == b';').next().unwrap_or_default().trim_ascii();
+        let is_json = essence.eq_ignore_ascii_case(b"application/json") && values.next().is_none();
+        if is_json { Self::Json } else { Self::Other }
     }
+}
+
+/// Says whether a body was encoded for transfer. `identity` is the name of no encoding.
+fn is_encoded(headers: &HeaderMap) -> bool {
+    let mut codings = headers.get_all(CONTENT_ENCODING).map(|value| value.as_bytes().trim_ascii());
+    codings.any(|coding| !coding.eq_ignore_ascii_case(b"identity"))
 }
 
 impl Body {
     /// Reads the body as JSON.
     ///
-    /// Errors: 415 unless the request declares JSON; 400 and 422 as [`json_body::read`].
+    /// Errors: 415 unless the request declares plain JSON; 400 and 422 as [`json_body::read`].
     pub(super) fn json<T: DeserializeOwned>(&self) -> Result<T, Problem> {
+        if self.is_encoded {
+            let detail = "Send the body without Content-Encoding.";
+            return Err(Problem::new(415, "unsupported_media_type", detail).with_plain_bodies());
+        }
         if self.media_type == MediaType::Json {
             json_body::read(&self.bytes)
         } else {
             let detail = "Send the body with Content-Type: application/json.";
             Err(Problem::new(415, "unsupported_media_type", detail))
         }
+    }
+
+    /// Reads the body as JSON, for an endpoint that charges the client's network. A body that cannot be read is charged
+    /// like one that can, so that garbage is no way around the limit.
+    ///
+    /// Errors: as [`Body::json`], with the rate limit; 429.
+    pub(super) async fn json_charged<T: DeserializeOwned>(
+        &self,
+        engine: &Engine,
+        client: &Client,
+        class: Class,
+    ) -> Result<T, Rejection> {
+        match self.json() {
+            Ok(value) => Ok(value),
+            Err(problem) => {
+                // Boxed, so that a request that is served needs no room for it.
+                let admission = Box::pin(engine.admit(class, client.address)).await;
+                let rejection = admission.result.map_or_else(Rejection::from, |_| Rejection::from(problem));
+                Err(rejection.with_rate_limit(admission.rate_limit))
+            }
+        }
+    }
+
+    /// Refuses a body that says something, for an endpoint that takes none.
+    ///
+    /// Errors: as [`Body::json`], for anything but an empty object.
+    pub(super) fn refuse(&self) -> Result<(), Problem> {
+        if self.bytes.is_empty() { Ok(()) } else { self.json().map(|NoMembers {}| ()) }
     }
 
     /// Reads the body as JSON, or returns the default if the request has neither a body nor a `Content-Type`.
@@ -97,14 +152,31 @@ type Unread = Pin<Box<BodyStream<web::Payload>>>;
 /// Reads the body of a request and keeps it for the [`Body`] extractor.
 ///
 /// Errors: 408, 413 or 400, and the unread rest, for [`Early`].
-pub(super) async fn read(request: &mut ServiceRequest) -> Result<(), (Problem, Unread)> {
+pub(super) async fn read(
+    request: &mut ServiceRequest,
+    serving: Option<&Serving>,
+) -> Result<(), (Problem, Unread)> {
     let headers = request.headers();
-    if !headers.contains_key(CONTENT_LENGTH) && !headers.contains_key(TRANSFER_ENCODING) {
+    let length = headers.get(CONTENT_LENGTH);
+    if length.is_none() && !headers.contains_key(TRANSFER_ENCODING) {
         return Ok(());
     }
+    // The HTTP library has refused a length that is no number of 64 bits, and one that comes twice.
+    let announced = length.and_then(|length| length.to_str().ok()?.trim().parse::<u64>().ok());
+    let method = request.method().clone();
     let Ok(payload) = request.extract::<web::Payload>().await else { return Ok(()) };
     let mut unread = Box::pin(BodyStream::new(payload));
-    let problem = match timeout(DEADLINE, to_end(&mut unread)).await {
+    if announced.is_some_and(|announced| announced > BODY_BYTES_MAX as u64) {
+        serving.inspect(|serving| serving.is_last());
+        return Err((too_large(), unread));
+    }
+    let problem = match timeout(DEADLINE, to_end(&mut unread, serving)).await {
+        Ok(Ok(bytes))
+            if !matches!(bytes.trim_ascii(), b"" | b"{}") && matches!(method, Method::GET | Method::HEAD) =>
+        {
+            let detail = "A GET or HEAD request has no body here; send it without one.";
+            Problem::new(400, "unexpected_body", detail)
+        }
         Ok(Ok(bytes)) => {
             request.extensions_mut().insert(ReadBody(bytes));
             return Ok(());
@@ -116,21 +188,27 @@ pub(super) async fn read(request: &mut ServiceRequest) -> Result<(), (Problem, U
             Problem::new(408, "request_timeout", detail)
         }
     };
+    // The rest of the body is thrown away, however long it is.
+    serving.inspect(|serving| serving.is_last());
     Err((problem, unread))
 }
 
-async fn to_end(unread: &mut Unread) -> Result<Bytes, Problem> {
+async fn to_end(unread: &mut Unread, serving: Option<&Serving>) -> Result<Bytes, Problem> {
     let mut whole = BytesMut::new();
     while let Some(piece) = poll_fn(|cx| unread.as_mut().poll_next(cx)).await {
         let piece =
             piece.map_err(|_| Problem::new(400, "malformed_request", "The body could not be read."))?;
         if whole.len() + piece.len() > BODY_BYTES_MAX {
-            let detail = format!("A body has at most {BODY_BYTES_MAX} bytes.");
-            return Err(Problem::new(413, "payload_too_large", detail));
+            return Err(too_large());
         }
         whole.extend_from_slice(&piece);
+        serving.inspect(|serving| serving.read());
     }
     Ok(whole.freeze())
+}
+
+fn too_large() -> Problem {
+    Problem::new(413, "payload_too_large", format!("A body has at most {BODY_BYTES_MAX} bytes."))
 }
 
 /// The body of an answer to a request that was not read to its end. It holds the unread rest until the answer is sent,

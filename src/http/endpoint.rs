@@ -1,5 +1,7 @@
 //! What endpoints share: the engine they serve, and the answers to unknown paths and methods.
 
+use std::sync::Arc;
+
 use actix_web::{HttpResponse, Resource, web};
 
 use super::problem::Problem;
@@ -9,12 +11,17 @@ use crate::engine::Engine;
 /// The engine that a handler serves.
 pub(super) type Eng = web::Data<Engine>;
 
-/// Returns the resource at `path`. It answers methods other than those in `allow` with 405.
+/// Returns the resource at `path`. It answers methods other than those in `allow` with 405. The middleware turns HEAD
+/// into GET, so `allow` does not name it.
 pub(super) fn resource(path: &str, allow: &'static str) -> Resource {
-    web::resource(path).default_service(web::to(move || async move {
-        let detail = format!("This endpoint accepts {allow} only.");
-        let problem = Problem::new(405, "method_not_allowed", detail).with_allow(allow);
-        Err::<HttpResponse, _>(Rejection::from(problem))
+    let allow: Arc<str> = allow.replace("GET", "GET, HEAD").into();
+    web::resource(path).default_service(web::to(move || {
+        let allow = Arc::clone(&allow);
+        async move {
+            let detail = format!("This endpoint accepts {allow} only.");
+            let problem = Problem::new(405, "method_not_allowed", detail).with_allow(allow);
+            Err::<HttpResponse, _>(Rejection::from(problem))
+        }
     }))
 }
 

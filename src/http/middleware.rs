@@ -3,22 +3,28 @@
 
 use std::sync::Arc;
 
+use actix_http::ConnectionType;
 use actix_web::HttpMessage;
 use actix_web::body::{BoxBody, MessageBody};
-use actix_web::dev::{ServiceRequest, ServiceResponse};
+use actix_web::dev::{ResponseHead, ServiceRequest, ServiceResponse};
+use actix_web::http::Method;
 use actix_web::http::header::{
     CACHE_CONTROL, CONTENT_SECURITY_POLICY, CROSS_ORIGIN_OPENER_POLICY, CROSS_ORIGIN_RESOURCE_POLICY,
     HeaderMap, HeaderName, HeaderValue, PERMISSIONS_POLICY, REFERRER_POLICY, STRICT_TRANSPORT_SECURITY,
-    X_CONTENT_TYPE_OPTIONS,
+    UPGRADE, WWW_AUTHENTICATE, X_CONTENT_TYPE_OPTIONS,
 };
 use actix_web::middleware::Next;
 
 use super::body::{self, Early};
-use super::connections::{Connection, Served, Serving};
+use super::connection::{Connection, Serving};
+use super::cors;
 use super::endpoint::Eng;
+use super::problem::Problem;
 use super::rejection::Rejection;
+use super::request::has_bearer;
 use super::request_id::RequestId;
 use super::response::write_rate_limit;
+use super::served::Served;
 use crate::engine::Engine;
 use crate::value::id::hex;
 
@@ -28,26 +34,83 @@ pub async fn wrap_request(
     next: Next<impl MessageBody + 'static>,
 ) -> Result<ServiceResponse<impl MessageBody>, actix_web::Error> {
     let Some(engine) = request.app_data::<Eng>().cloned() else {
-        let served = |_: &mut _, body: BoxBody| Served { body, _serving: None };
+        let served = |_: &mut _, body: BoxBody| Served { body, is_head: false, _serving: None };
         return Ok(next.call(request).await?.map_into_boxed_body().map_body(served));
     };
     let serving = request.conn_data::<Arc<Connection>>().map(Serving::on);
+    if let Some(serving) = &serving
+        && is_for_another_protocol(&request)
+    {
+        // What follows is meant for another protocol. The HTTP library closes the connection after the answer.
+        serving.is_last();
+    }
+    let is_head = *request.method() == Method::HEAD;
+    if is_head {
+        // Every endpoint with GET answers HEAD alike (RFC 9110 §9.3.2). The HTTP library leaves the body out.
+        request.head_mut().method = Method::GET;
+    }
     let id = engine.services.random.bytes::<12>().map_or_else(|_| String::from("none"), |bytes| hex(&bytes));
     request.extensions_mut().insert(RequestId(id.as_str().into()));
     let begin = engine.clock.steady();
-    let mut response = match body::read(&mut request).await {
-        Ok(()) => complete(next.call(request).await?.map_into_boxed_body(), &engine, &id),
+    let response = match body::read(&mut request, serving.as_ref()).await {
+        Ok(()) => {
+            let allowed = &engine.services.config.http.allowed_origins;
+            match cors::preflight(request.method(), request.headers(), allowed) {
+                Some(response) => request.into_response(response),
+                None => complete(call(&next, request).await?.map_into_boxed_body(), &engine, &id),
+            }
+        }
         Err((problem, unread)) => {
             let response = request.error_response(Rejection::from(problem));
-            let early = |_: &mut _, answer| Early::new(answer, unread);
+            let early = |head: &mut ResponseHead, answer| {
+                head.set_connection_type(ConnectionType::Close);
+                Early::new(answer, unread)
+            };
             complete(response, &engine, &id).map_body(early).map_into_boxed_body()
         }
     };
     let duration_ms = engine.clock.steady().duration_since(begin).as_millis();
     log(&response, &id, duration_ms);
-    let https = engine.services.config.http.public_origin.is_https();
-    write_headers(response.headers_mut(), id, https);
-    Ok(response.map_body(|_, body| Served { body, _serving: serving }))
+    let http = &engine.services.config.http;
+    let (request, mut response) = response.into_parts();
+    write_headers(response.headers_mut(), id, http.public_origin.is_https());
+    if !http.allowed_origins.is_empty() {
+        cors::write_headers(request.headers(), &http.allowed_origins, response.headers_mut());
+    }
+    let response = response.map_body(|_, body| Served { body, is_head, _serving: serving });
+    Ok(ServiceResponse::new(request, response))
+}
+
+/// Paths whose requests are dropped when their client goes away. Log-in and refresh run on the actors' thread, which drops
+/// only a hash that has not begun; the others change nothing.
+const DROPPED: [&str; 4] = ["/v1/login", "/v1/refresh", "/v1/introspect", "/v1/password/check"];
+
+/// Calls the endpoint. A request that may change something is served to its end, also if its client goes away.
+///
+/// Security: otherwise a thief hangs up between two steps, such as the change of a password and the mail about it.
+async fn call<B: MessageBody + 'static>(
+    next: &Next<B>,
+    request: ServiceRequest,
+) -> Result<ServiceResponse<B>, actix_web::Error> {
+    if request.method().is_safe() || DROPPED.contains(&request.path()) {
+        return next.call(request).await;
+    }
+    match actix_web::rt::spawn(next.call(request)).await {
+        Ok(answer) => answer,
+        Err(stopped) => match stopped.try_into_panic() {
+            Ok(panic) => std::panic::resume_unwind(panic),
+            Err(_) => {
+                Err(Rejection::from(Problem::new(503, "server_busy", "The server is stopping.")).into())
+            }
+        },
+    }
+}
+
+/// Says whether the HTTP library takes all that follows for another protocol.
+fn is_for_another_protocol(request: &ServiceRequest) -> bool {
+    let mut upgrades = request.headers().get_all(UPGRADE);
+    *request.method() == Method::CONNECT
+        || upgrades.any(|to| to.as_bytes().trim_ascii().eq_ignore_ascii_case(b"websocket"))
 }
 
 /// Turns the empty response of a [`Rejection`] into its problem: status, headers and body. Other responses stay as they
@@ -57,9 +120,14 @@ fn complete(mut response: ServiceResponse, engine: &Engine, id: &str) -> Service
     let Some(rejection) = error.and_then(|error| error.as_error::<Rejection>()) else { return response };
     let problem = rejection.problem(engine);
     let rate_limit = rejection.rate_limit;
+    let is_bad_token = rejection.is_unauthenticated() && has_bearer(response.request().headers());
     *response.response_mut().status_mut() = problem.status();
     let headers = response.headers_mut();
     problem.write_headers(headers);
+    if is_bad_token {
+        // RFC 6750 §3.1: tells a client to get a new token, where the bare scheme asks for one.
+        headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer error=\"invalid_token\""));
+    }
     if let Some(rate_limit) = rate_limit {
         write_rate_limit(headers, rate_limit);
     }
@@ -67,10 +135,11 @@ fn complete(mut response: ServiceResponse, engine: &Engine, id: &str) -> Service
     response.map_body(|_, _| BoxBody::new(body))
 }
 
-/// Logs the request. Only the path: a query may hold a secret.
+/// Logs the request, for whoever asks for this level: what strangers cause must not fill a disk. Only the path: a query
+/// may hold a secret.
 fn log(response: &ServiceResponse, id: &str, duration_ms: u128) {
     let request = response.request();
-    tracing::info!(
+    tracing::debug!(
         target: "portcullis::request",
         method = %request.method(),
         path = request.path(),
@@ -81,8 +150,8 @@ fn log(response: &ServiceResponse, id: &str, duration_ms: u128) {
     );
 }
 
-/// Sets the headers that every answer has. A `Cache-Control` of the endpoint stays.
-fn write_headers(headers: &mut HeaderMap, id: String, https: bool) {
+/// Sets the headers that every answer has. The endpoint's own `Cache-Control` and `Cross-Origin-Resource-Policy` stay.
+pub(super) fn write_headers(headers: &mut HeaderMap, id: String, https: bool) {
     if let Ok(id) = HeaderValue::try_from(id) {
         headers.insert(X_REQUEST_ID.clone(), id);
     }
@@ -91,6 +160,9 @@ fn write_headers(headers: &mut HeaderMap, id: String, https: bool) {
     }
     if https {
         headers.insert(STRICT_TRANSPORT_SECURITY, HSTS.clone());
+    }
+    if !headers.contains_key(CROSS_ORIGIN_RESOURCE_POLICY) {
+        headers.insert(CROSS_ORIGIN_RESOURCE_POLICY, SAME_ORIGIN.clone());
     }
     if !headers.contains_key(CACHE_CONTROL) {
         headers.insert(CACHE_CONTROL, NO_STORE.clone());
@@ -104,7 +176,9 @@ static HSTS: HeaderValue = HeaderValue::from_static("max-age=63072000; includeSu
 
 static NO_STORE: HeaderValue = HeaderValue::from_static("no-store");
 
-static HEADERS: [(HeaderName, HeaderValue); 6] = [
+static SAME_ORIGIN: HeaderValue = HeaderValue::from_static("same-origin");
+
+static HEADERS: [(HeaderName, HeaderValue); 5] = [
     (X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff")),
     (REFERRER_POLICY, HeaderValue::from_static("no-referrer")),
     (
@@ -114,7 +188,6 @@ static HEADERS: [(HeaderName, HeaderValue); 6] = [
         ),
     ),
     (CROSS_ORIGIN_OPENER_POLICY, HeaderValue::from_static("same-origin")),
-    (CROSS_ORIGIN_RESOURCE_POLICY, HeaderValue::from_static("same-origin")),
     (
         PERMISSIONS_POLICY,
         HeaderValue::from_static(

@@ -3,9 +3,12 @@
 pub mod api;
 mod body;
 pub mod client_address;
-mod connections;
+mod connection;
+pub mod cookie;
+mod cors;
 pub mod csrf;
 mod endpoint;
+mod header;
 mod json;
 mod json_body;
 pub mod middleware;
@@ -14,11 +17,12 @@ mod rejection;
 mod request;
 mod request_id;
 mod response;
+mod served;
 
 use actix_web::web;
 
 pub use body::BODY_BYTES_MAX;
-pub use connections::Connections;
+pub use connection::{Connections, GuardedStream};
 
 /// Adds all endpoints of the API.
 pub fn configure(config: &mut web::ServiceConfig) {

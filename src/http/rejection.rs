@@ -5,7 +5,7 @@ use actix_web::{HttpResponse, ResponseError};
 
 use super::problem::Problem;
 use crate::engine::Engine;
-use crate::flow::refusal::FlowError;
+use crate::flow::refusal::{FlowError, Refusal};
 use crate::registry::throttle::RateLimitState;
 
 /// The error of a handler.
@@ -44,12 +44,9 @@ impl Rejection {
         }
     }
 
-    /// Returns the error of the flow, if a flow caused the rejection.
-    pub(super) const fn flow_error(&self) -> Option<&FlowError> {
-        match &self.cause {
-            Cause::Flow(error) => Some(error),
-            Cause::Problem(_) => None,
-        }
+    /// Says whether the request has no credential that is valid.
+    pub(super) const fn is_unauthenticated(&self) -> bool {
+        matches!(self.cause, Cause::Flow(FlowError::Refused(Refusal::Unauthenticated)))
     }
 }
 

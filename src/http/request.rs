@@ -9,20 +9,22 @@ use std::task::{Context, Poll};
 
 use actix_web::dev::Payload;
 use actix_web::http::header::{
-    AUTHORIZATION, AsHeaderName, FORWARDED, HeaderMap, ORIGIN, REFERER, USER_AGENT, X_FORWARDED_FOR,
+    AUTHORIZATION, COOKIE, FORWARDED, HeaderMap, HeaderValue, ORIGIN, REFERER, USER_AGENT, X_FORWARDED_FOR,
 };
 use actix_web::{FromRequest, HttpRequest, web};
 use serde::de::DeserializeOwned;
 
 use super::client_address::client_address;
+use super::cookie::find;
 use super::csrf::{Source, check_source, check_token};
 use super::endpoint::Eng;
+use super::header::{Unreadable, lossy, only_text};
 use super::problem::Problem;
 use super::rejection::Rejection;
 use super::request_id::request_id;
 use super::response::CookieName;
 use crate::audit::event::Event;
-use crate::config::ForwardedHeader;
+use crate::config::{ForwardedHeader, Origin};
 use crate::engine::Engine;
 use crate::flow::authenticate::{Identity, bearer, cached_bearer, cached_cookie, cookie};
 use crate::flow::client::Client;
@@ -45,26 +47,23 @@ impl FromRequest for Client {
 }
 
 /// Returns the client of a request: its address, user agent and request id.
-fn client(request: &HttpRequest, engine: &Engine) -> Client {
+pub(super) fn client(request: &HttpRequest, engine: &Engine) -> Client {
     let peer = request.peer_addr().map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |peer| peer.ip()).to_canonical();
     let headers = request.headers();
     let config = &engine.services.config;
     let address = if config.http.trusted_proxies.iter().any(|network| network.contains(&peer)) {
         let header = config.http.forwarded_header;
         let name = if header == ForwardedHeader::Forwarded { FORWARDED } else { X_FORWARDED_FOR };
-        let forwarded: Vec<&str> = headers.get_all(name).map(|value| value.to_str().unwrap_or("")).collect();
-        client_address(peer, header, forwarded.into_iter(), &config.http.trusted_proxies)
+        // What a proxy appended counts, whatever bytes the client wrote before it.
+        let forwarded: Vec<_> =
+            headers.get_all(name).map(|value| String::from_utf8_lossy(value.as_bytes())).collect();
+        client_address(peer, header, forwarded.iter().map(AsRef::as_ref), &config.http.trusted_proxies)
     } else {
         let has_header = [X_FORWARDED_FOR, FORWARDED].map(|name| headers.contains_key(name));
         engine.services.watch_for_proxy(peer, has_header);
         peer
     };
-    Client::new(address, text(headers, USER_AGENT).unwrap_or("")).with_request_id(request_id(request))
-}
-
-/// Returns the value of a header as text, if there is one and it is ASCII.
-pub(super) fn text(headers: &HeaderMap, name: impl AsHeaderName) -> Option<&str> {
-    headers.get(name).and_then(|value| value.to_str().ok())
+    Client::new(address, &lossy(headers, USER_AGENT)).with_request_id(request_id(request))
 }
 
 /// Reads the query of a request.
@@ -86,34 +85,78 @@ pub(super) enum Credentials {
     None,
 }
 
-/// Returns the credentials of a request.
+/// Returns the credentials of a request. An `Authorization` of another scheme is not ours: a proxy in front may ask for
+/// one, and browsers then send it along with the cookie.
 ///
-/// Errors: two kinds of credential at once, or an `Authorization` of another scheme.
+/// Errors: more than one credential.
 pub(super) fn credentials(request: &HttpRequest, engine: &Engine) -> Result<Credentials, Refusal> {
-    let mut headers = request.headers().get_all(AUTHORIZATION);
-    let authorization = headers.next().map(|value| value.to_str().unwrap_or(""));
-    if headers.next().is_some() {
-        return Err(Refusal::AmbiguousCredentials);
-    }
-    let session = request.cookie(CookieName::Session.text(engine));
-    match (authorization, session) {
+    match (bearer_token(request.headers())?, cookie_of(request, engine, CookieName::Session)?) {
         (Some(_), Some(_)) => Err(Refusal::AmbiguousCredentials),
-        (Some(value), None) => {
-            let (scheme, token) = value.split_once(' ').unwrap_or((value, ""));
-            if scheme.eq_ignore_ascii_case("bearer") {
-                Ok(Credentials::Bearer(token.trim().to_owned()))
-            } else {
-                Err(Refusal::Unauthenticated)
-            }
-        }
-        (None, Some(cookie)) => Ok(Credentials::Cookie(cookie.value().to_owned())),
+        (Some(token), None) => Ok(Credentials::Bearer(token.to_owned())),
+        (None, Some(cookie)) => Ok(Credentials::Cookie(cookie.to_owned())),
         (None, None) => Ok(Credentials::None),
     }
+}
+
+/// Says whether a request presents a bearer token.
+pub(super) fn has_bearer(headers: &HeaderMap) -> bool {
+    matches!(bearer_token(headers), Ok(Some(_)))
+}
+
+/// Returns the bearer token of a request. One that is no text is returned as an empty one, which is never valid.
+fn bearer_token(headers: &HeaderMap) -> Result<Option<&str>, Refusal> {
+    let mut values = headers.get_all(AUTHORIZATION);
+    let Some(value) = values.next() else { return Ok(None) };
+    if values.next().is_some() {
+        return Err(Refusal::AmbiguousCredentials);
+    }
+    let value = value.as_bytes();
+    let at = value.iter().position(|byte| *byte == b' ').unwrap_or(value.len());
+    let Some((scheme, token)) = value.split_at_checked(at) else { return Ok(None) };
+    if !scheme.eq_ignore_ascii_case(b"bearer") {
+        return Ok(None);
+    }
+    Ok(Some(std::str::from_utf8(token).unwrap_or_default().trim()))
+}
+
+/// Returns the value of a cookie of ours.
+///
+/// Errors: [`Refusal::AmbiguousCredentials`] if it is there twice, since one of them may be planted.
+pub(super) fn cookie_of<'a>(
+    request: &'a HttpRequest,
+    engine: &Engine,
+    name: CookieName,
+) -> Result<Option<&'a str>, Refusal> {
+    let lines = request.headers().get_all(COOKIE).map(HeaderValue::as_bytes);
+    find(lines, name.text(engine)).map_err(|_| Refusal::AmbiguousCredentials)
+}
+
+/// Returns the tokens by which a request shows its device: that of the cookie and that of `X-Device-Token`.
+///
+/// Errors: [`Refusal::AmbiguousCredentials`] if one of them is there twice.
+pub(super) fn device_tokens<'a>(
+    request: &'a HttpRequest,
+    engine: &Engine,
+) -> Result<impl Iterator<Item = &'a str>, Refusal> {
+    let cookie = cookie_of(request, engine, CookieName::Device)?;
+    let header = match only_text(request.headers(), "x-device-token") {
+        Ok(header) => header,
+        Err(Unreadable::NotText) => None,
+        Err(Unreadable::Repeated) => return Err(Refusal::AmbiguousCredentials),
+    };
+    Ok(cookie.into_iter().chain(header))
 }
 
 /// The identity that a request has signed in with. A request that changes something with a cookie has passed the CSRF
 /// checks.
 pub(super) struct SignedIn(Arc<Identity>);
+
+impl SignedIn {
+    /// Returns the identity.
+    pub(super) fn into_identity(self) -> Arc<Identity> {
+        self.0
+    }
+}
 
 impl Deref for SignedIn {
     type Target = Identity;
@@ -160,8 +203,11 @@ impl SigningIn {
                 if let Some(identity) = cached_bearer(engine, &token) {
                     return Ok(Self::known(identity));
                 }
+                let client = client(request, engine);
                 let engine = Eng::clone(engine);
-                Ok(Self::Asking(Box::pin(async move { Ok(SignedIn(bearer(&engine, &token).await?)) })))
+                Ok(Self::Asking(Box::pin(async move {
+                    Ok(SignedIn(bearer(&engine, &token, Some(&client)).await?))
+                })))
             }
             Credentials::Cookie(token) if request.method().is_safe() => {
                 let client = client(request, engine);
@@ -196,24 +242,30 @@ impl SigningIn {
 /// Checks that a request comes from a page of this site.
 pub(super) fn csrf_source(request: &HttpRequest, engine: &Engine) -> Result<(), Refusal> {
     let headers = request.headers();
-    let source = Source {
-        fetch_site: text(headers, "sec-fetch-site"),
-        fetch_mode: text(headers, "sec-fetch-mode"),
-        origin: text(headers, ORIGIN),
-        referer: text(headers, REFERER),
+    // A header that cannot be read refuses the request; it must not pass for one that the browser did not send.
+    let source = || {
+        Ok::<_, Unreadable>(Source {
+            fetch_site: only_text(headers, "sec-fetch-site")?,
+            fetch_mode: only_text(headers, "sec-fetch-mode")?,
+            origin: only_text(headers, ORIGIN)?,
+            referer: only_text(headers, REFERER)?,
+        })
     };
     let config = &engine.services.config;
     let own = std::iter::once(&config.http.public_origin).chain(&config.http.allowed_origins);
-    check_source(source, own.map(crate::config::Origin::as_str)).map_err(|_| rejected(request, engine))
+    let checked = source().is_ok_and(|source| check_source(source, own.map(Origin::as_str)).is_ok());
+    if checked { Ok(()) } else { Err(rejected(request, engine)) }
 }
 
 /// Checks that a request carries the CSRF token of its session.
 fn csrf_token(request: &HttpRequest, engine: &Engine, identity: &Identity) -> Result<(), Refusal> {
-    let presented = text(request.headers(), "x-csrf-token");
-    check_token(&engine.services.keys.csrf, identity.sid(), presented).map_err(|_| rejected(request, engine))
+    let presented = only_text(request.headers(), "x-csrf-token").unwrap_or_default();
+    let keys = &engine.services.keys.csrf;
+    let checked = keys.find_map(|key| check_token(key, identity.sid(), presented).ok());
+    checked.ok_or_else(|| rejected(request, engine))
 }
 
 fn rejected(request: &HttpRequest, engine: &Engine) -> Refusal {
-    engine.record(client(request, engine).note(Event::CsrfRejected));
-    Refusal::CsrfRejected
+    let client = client(request, engine);
+    engine.reject(&client, client.note(Event::CsrfRejected), Refusal::CsrfRejected)
 }

@@ -15,6 +15,7 @@ use crate::engine::Engine;
 use crate::flow::admission::Outcome;
 use crate::flow::grant::{Grant, Opened};
 use crate::registry::account::AccountV2;
+use crate::registry::session::SessionV2;
 use crate::registry::throttle::RateLimitState;
 use crate::system::clock::Timestamp;
 use crate::value::id::{FamilyId, hex};
@@ -84,6 +85,26 @@ impl Tokens<'_> {
     }
 }
 
+/// Answers with what replaces the credential of a client: a new pair of tokens, or 204 with a new cookie. The CSRF token
+/// of the new session is in a header, since the answer has no body.
+pub(super) fn renewed_response(engine: &Engine, opened: &Opened) -> HttpResponse {
+    match &opened.grant {
+        Grant::Tokens { .. } => opened_response(engine, opened, StatusCode::OK),
+        Grant::Cookie { token, session } => {
+            let mut response = HttpResponse::NoContent();
+            if let Some(device) = &opened.device {
+                set_device(engine, &mut response, device);
+            }
+            response.cookie(session_cookie(engine, token, session));
+            response.insert_header((
+                "x-csrf-token",
+                engine.services.keys.csrf.with_newest(|_, key| csrf::issue(key, session.id)),
+            ));
+            response.finish()
+        }
+    }
+}
+
 /// Answers with what was opened for a client: a pair of tokens, or a session cookie.
 pub(super) fn opened_response(engine: &Engine, opened: &Opened, status: StatusCode) -> HttpResponse {
     let mut response = HttpResponse::build(status);
@@ -104,20 +125,25 @@ pub(super) fn opened_response(engine: &Engine, opened: &Opened, status: StatusCo
             response.content_type(APPLICATION_JSON.clone()).body(tokens.body(&user))
         }
         Grant::Cookie { token, session } => {
-            let mut cookie = build_cookie(engine, CookieName::Session, token.to_string());
-            if session.remember {
-                let life = Timestamp(session.absolute_end_ms).since(engine.clock.now()).as_secs();
-                cookie = cookie.max_age(CookieDuration::seconds(i64::try_from(life).unwrap_or(0)));
-            }
-            response.cookie(cookie.finish());
+            response.cookie(session_cookie(engine, token, session));
             response.json(json!({
                 "session_id": hex(&session.id),
                 "expires_at": session.end().rfc3339(),
-                "csrf_token": csrf::issue(&engine.services.keys.csrf, session.id),
+                "csrf_token": engine.services.keys.csrf.with_newest(|_, key| csrf::issue(key, session.id)),
                 "user": user,
             }))
         }
     }
+}
+
+/// Returns the cookie of a session. It outlives the browser's session if the user asked for that.
+fn session_cookie(engine: &Engine, token: &str, session: &SessionV2) -> Cookie<'static> {
+    let cookie = build_cookie(engine, CookieName::Session, token.to_owned());
+    if !session.remember {
+        return cookie.finish();
+    }
+    let life = Timestamp(session.absolute_end_ms).since(engine.clock.now()).as_secs();
+    cookie.max_age(CookieDuration::seconds(i64::try_from(life).unwrap_or(0))).finish()
 }
 
 /// Gives the client a device token, as a cookie and as a header, by which a later log-in recognises the device.

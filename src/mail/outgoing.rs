@@ -3,16 +3,29 @@
 use crate::mail::template::Letter;
 
 /// A mail that is ready to be sent.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Outgoing {
     /// The `Message-ID`. It is the same in every try, so that the receiving side can drop duplicates.
     pub message_id: String,
-    /// Address of the sender.
+    /// Address of the sender, with a domain in ASCII.
     pub from: String,
+    /// Name of the sender, if it has one.
+    pub from_name: Option<String>,
     /// Address of the recipient.
     pub to: String,
     /// Subject and text.
     pub letter: Letter,
+}
+
+impl std::fmt::Debug for Outgoing {
+    /// Leaves out the text, which may hold a token.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let to = crate::value::account_name::masked(&self.to);
+        f.debug_struct("Outgoing")
+            .field("message_id", &self.message_id)
+            .field("to", &to)
+            .finish_non_exhaustive()
+    }
 }
 
 /// A mail could not be delivered.

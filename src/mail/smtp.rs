@@ -9,7 +9,9 @@ use std::time::Duration;
 use lettre::Message;
 use lettre::transport::smtp::Error;
 use lettre::transport::smtp::authentication::{Credentials, DEFAULT_MECHANISMS};
-use lettre::transport::smtp::client::{AsyncSmtpConnection, Tls};
+use lettre::transport::smtp::client::{
+    AsyncSmtpConnection, Certificate, CertificateStore, Tls, TlsParameters,
+};
 use lettre::transport::smtp::extension::ClientId;
 use tokio::time::timeout;
 
@@ -27,6 +29,35 @@ pub const DEADLINE: Duration = Duration::from_mins(1);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// Timeout for the reply to `QUIT`. The server has accepted the mail by then.
 const QUIT_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// Returns the parameters of TLS to `host`. Its certificate must come from an authority of the PEM text `authorities`;
+/// without one, from an authority that the system trusts.
+///
+/// Errors: `authorities` holds no certificate, or one that is damaged.
+pub fn tls_parameters(host: &str, authorities: Option<&str>) -> Result<TlsParameters, TlsError> {
+    let mut builder = TlsParameters::builder(host.to_owned());
+    if let Some(pem) = authorities {
+        if !pem.contains("-----BEGIN CERTIFICATE-----") {
+            return Err(TlsError::NoCertificate);
+        }
+        // Only these: a house that has an authority of its own does not expect the world's.
+        builder = builder
+            .certificate_store(CertificateStore::None)
+            .add_root_certificate(Certificate::from_pem(pem.as_bytes())?);
+    }
+    Ok(builder.build_rustls()?)
+}
+
+/// Why there can be no TLS to the mail server.
+#[derive(Debug, thiserror::Error)]
+pub enum TlsError {
+    /// The text has no certificate in PEM.
+    #[error("it holds no certificate in PEM form")]
+    NoCertificate,
+    /// A certificate is damaged, or the system's authorities cannot be used.
+    #[error(transparent)]
+    Unusable(#[from] Error),
+}
 
 /// A mail server, and how to connect to it.
 #[derive(Clone)]
@@ -71,8 +102,25 @@ impl Smtp {
         Ok(())
     }
 
+    /// Connects and logs in, and leaves without a mail.
+    pub async fn probe(&self) -> Result<(), DeliveryError> {
+        let connection = timeout(self.deadline, self.connect()).await.map_err(|_| {
+            DeliveryError::passing(format!("the mail server took longer than {} s", self.deadline.as_secs()))
+        })?;
+        let mut connection = connection.map_err(|error| DeliveryError::passing(loggable(&error)))?;
+        let _ = timeout(QUIT_TIMEOUT, connection.quit()).await;
+        Ok(())
+    }
+
     /// Connects, logs in and sends the mail. Returns the connection once the server has accepted the mail.
     async fn hand_over(&self, message: &Message) -> Result<AsyncSmtpConnection, Error> {
+        let mut connection = self.connect().await?;
+        connection.send(message.envelope(), &message.formatted()).await?;
+        Ok(connection)
+    }
+
+    /// Connects and logs in.
+    async fn connect(&self) -> Result<AsyncSmtpConnection, Error> {
         let implicit_tls = match &self.tls {
             Tls::Wrapper(parameters) => Some(parameters.clone()),
             _ => None,
@@ -96,7 +144,6 @@ impl Smtp {
         if let Some(login) = &self.login {
             connection.auth(DEFAULT_MECHANISMS, login).await?;
         }
-        connection.send(message.envelope(), &message.formatted()).await?;
         Ok(connection)
     }
 }
@@ -194,6 +241,7 @@ mod tests {
         Outgoing {
             message_id: "<1@us.test>".into(),
             from: "login@us.test".into(),
+            from_name: None,
             to: "ada@test.org".into(),
             letter,
         }
@@ -257,6 +305,24 @@ mod tests {
             }
         });
         (port, calls)
+    }
+
+    #[test]
+    fn a_file_without_a_certificate_is_no_authority() {
+        assert!(tls_parameters("mail.test", None).is_ok());
+        let none = tls_parameters("mail.test", Some("house.test"));
+        assert!(matches!(none, Err(TlsError::NoCertificate)));
+        let damaged = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
+        assert!(matches!(tls_parameters("mail.test", Some(damaged)), Err(TlsError::Unusable(_))));
+    }
+
+    #[tokio::test]
+    async fn a_probe_logs_in_and_sends_nothing() {
+        over(server("NONE", "")).probe().await.unwrap();
+        let refused = over(server("AUTH", "535 5.7.8 wrong")).probe().await.unwrap_err();
+        assert!(refused.what.contains("535"), "{refused}");
+        // The server would refuse a mail, but none comes.
+        over(server("MAIL", "550 no")).probe().await.unwrap();
     }
 
     #[tokio::test]

@@ -4,9 +4,10 @@
 //! browsers do not send, so that no server logs it. Opening a link changes nothing.
 
 use crate::registry::outbox::record::Kind;
+use crate::value::account_name::masked;
 
 /// The content of a mail.
-#[derive(Clone, Debug, Eq, PartialEq)]
+#[derive(Clone, Eq, PartialEq)]
 pub struct Letter {
     /// Subject line.
     pub subject: String,
@@ -18,12 +19,51 @@ pub struct Letter {
     pub link: Option<String>,
 }
 
-/// Writes the mail of `kind` to the address `to`, for a service named `service` at `origin`. `token` is the secret of
-/// its link.
-pub fn write(kind: Kind, service: &str, origin: &str, to: &str, token: Option<&str>) -> Letter {
+impl std::fmt::Debug for Letter {
+    /// Leaves out the text and the link, which hold the token.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Letter").field("subject", &self.subject).finish_non_exhaustive()
+    }
+}
+
+/// A mail that is to be written.
+#[derive(Clone, Copy)]
+pub struct Draft<'a> {
+    /// Its kind.
+    pub kind: Kind,
+    /// The name of the service.
+    pub service: &'a str,
+    /// The public origin of the service.
+    pub origin: &'a str,
+    /// The address that it goes to.
+    pub to: &'a str,
+    /// A masked address that the text names.
+    pub about: Option<&'a str>,
+    /// The token of its link; `None` if it has none, or none any more.
+    pub token: Option<&'a str>,
+}
+
+/// Writes a mail.
+pub fn write(draft: Draft<'_>) -> Letter {
+    let Draft { kind, service, origin, to, about, token } = draft;
     let link = |page: &str| token.map(|token| format!("{origin}/{page}#token={token}"));
     // The token of this link is valid only together with the address.
     let bound = |page: &str| link(page).map(|link| format!("{link}&email={}", encoded(to)));
+    let account = about.map_or_else(String::new, |about| format!(" {about}"));
+    let moved = about.map_or_else(|| String::from("another address"), |about| format!("the address {about}"));
+    let body_of_change = format!(
+        "The account{account} is to have this address. If that account is yours, confirm it with this link, while you are \
+         logged in to it or with its password."
+    );
+    let body_of_undo = format!(
+        "Your account {} now has {moved}. If that was not you, undo it with this link within three days. That also ends \
+         every session and removes the password, and you will get a link to set a new one. If a new password was set by \
+         mail since, you need the password that you had before the change.",
+        masked(to)
+    );
+    let body_of_wish = format!(
+        "The account{account} asks for your address. It has an account already, so nothing has changed."
+    );
     let (subject, body, link, end) = match kind {
         Kind::Verify => (
             format!("Confirm your address for {service}"),
@@ -60,20 +100,35 @@ pub fn write(kind: Kind, service: &str, origin: &str, to: &str, token: Option<&s
             "Wrong passwords were entered for your account several times, so new devices have to wait. Devices on which \
              you have logged in before are not affected.",
             link("unlock"),
-            "This link unlocks it at once. If the attempts were not yours, you do not need to do anything.",
+            if token.is_some() {
+                "This link unlocks it at once. If the attempts were not yours, you do not need to do anything."
+            } else {
+                "If the attempts were not yours, you do not need to do anything."
+            },
         ),
         Kind::EmailChange => (
             format!("Confirm your new address for {service}"),
-            "Please confirm the new address of your account.",
+            body_of_change.as_str(),
             bound("email-change"),
-            "If you did not ask for it, ignore this mail: nothing has changed.",
+            "If you did not ask for it, or that account is not yours, ignore this mail: nothing has changed.",
         ),
         Kind::EmailUndo => (
             format!("Your address at {service} was changed"),
-            "Your account now has another address. If that was not you, undo it with this link within three days. That also \
-             ends every session and removes the password, and you will get a link to set a new one.",
+            body_of_undo.as_str(),
             bound("email-undo"),
             "If it was you, you do not need to do anything.",
+        ),
+        Kind::Invitation => (
+            format!("Your account at {service}"),
+            "An account with this address was made for you. Set its password with this link.",
+            link("reset"),
+            "The link works once, within the next days. If you do not expect an account there, ignore this mail.",
+        ),
+        Kind::AddressWanted => (
+            format!("Another account at {service} asks for your address"),
+            body_of_wish.as_str(),
+            None,
+            "If that account is yours too, delete one of the two. If not, you do not need to do anything.",
         ),
         Kind::Targeted => (
             format!("Somebody is trying to get into your account at {service}"),
@@ -81,12 +136,32 @@ pub fn write(kind: Kind, service: &str, origin: &str, to: &str, token: Option<&s
             None,
             "You do not need to do anything. If you use the same password elsewhere, change it there and here.",
         ),
+        Kind::AccountDeleted => (
+            format!("Your account at {service} was deleted"),
+            "Your account with this address was just deleted, with all its sessions. Nothing of it is left that could log in.",
+            None,
+            "If that was not you, answer to the operator of the service at once: your password may be known to somebody else.",
+        ),
         Kind::RefreshReused => (
             format!("A session at {service} was ended"),
             "A credential of one of your sessions was used twice, as happens when it was copied. We have ended that \
              session.",
             None,
             "Log in again. If you do not know why this happened, change your password.",
+        ),
+        Kind::NewDevice => (
+            format!("A new device has logged in to your account at {service}"),
+            "Your account was just used on a device that has not logged in to it before, or not for a long time.",
+            None,
+            "If that was you, you do not need to do anything. If not, set a new password at once and log out everywhere.",
+        ),
+        Kind::DeviceDemoted => (
+            format!("A device was used to guess your password for {service}"),
+            "Wrong passwords for your account were entered several times on a device or in a session that you had logged \
+             in with. We no longer trust that device.",
+            None,
+            "If that was you, log in there again once you remember the password. If not, somebody else uses the device, or \
+             has copied from it: log out everywhere and set a new password.",
         ),
     };
     let link_line = link.as_deref().map_or(String::new(), |link| format!("{link}\n\n"));
@@ -125,6 +200,37 @@ fn escape(text: &str) -> String {
 mod tests {
     use super::*;
 
+    fn draft(kind: Kind, token: Option<&'static str>) -> Draft<'static> {
+        Draft {
+            kind,
+            service: "A <b> & Co",
+            origin: "https://us.example",
+            to: "a+b@us.example",
+            about: Some("e***@<them>.example"),
+            token,
+        }
+    }
+
+    #[test]
+    fn both_mails_of_a_change_of_address_name_the_account() {
+        for (kind, names) in [
+            (Kind::EmailChange, &["account e***@<them>.example is"][..]),
+            (Kind::EmailUndo, &["account a***@us.example now", "address e***@<them>.example"]),
+            (Kind::AddressWanted, &["account e***@<them>.example asks"]),
+        ] {
+            let letter = write(draft(kind, Some("pcm_x")));
+            assert!(names.iter().all(|name| letter.text.contains(name)), "{}", letter.text);
+            assert!(letter.html.contains("e***@&lt;them&gt;.example"), "{}", letter.html);
+        }
+    }
+
+    #[test]
+    fn a_lockout_is_news_without_its_link() {
+        let letter = write(draft(Kind::Lockout, None));
+        assert!(!letter.text.contains("This link"), "{}", letter.text);
+        assert!(letter.link.is_none());
+    }
+
     #[test]
     fn mails_have_their_link_in_both_parts_and_escape_the_service() {
         let kinds = [
@@ -138,9 +244,14 @@ mod tests {
             (Kind::Targeted, false),
             (Kind::EmailChange, true),
             (Kind::EmailUndo, true),
+            (Kind::NewDevice, false),
+            (Kind::DeviceDemoted, false),
+            (Kind::Invitation, true),
+            (Kind::AddressWanted, false),
         ];
         for (kind, has_link) in kinds {
-            let letter = write(kind, "A <b> & Co", "https://us.example", "a+b@us.example", Some("pcm_x"));
+            assert_eq!(kind.has_link(), has_link);
+            let letter = write(draft(kind, Some("pcm_x")));
             let bound = letter.text.contains("&email=a%2Bb@us.example");
             assert_eq!(bound, matches!(kind, Kind::EmailChange | Kind::EmailUndo));
             assert_eq!(letter.link.is_some(), has_link);

@@ -78,13 +78,48 @@ fn readable(text: &str) -> lettre::message::Body {
     Body::new(text.to_owned())
 }
 
+/// Declares a header that says the same in every mail.
+#[cfg(feature = "mail")]
+macro_rules! fixed_header {
+    ($(#[$doc:meta])* $header:ident = $name:literal: $value:literal) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy)]
+        struct $header;
+
+        impl lettre::message::header::Header for $header {
+            fn name() -> lettre::message::header::HeaderName {
+                lettre::message::header::HeaderName::new_from_ascii_str($name)
+            }
+
+            fn parse(_: &str) -> Result<Self, Box<dyn std::error::Error + Send + Sync>> {
+                Ok(Self)
+            }
+
+            fn display(&self) -> lettre::message::header::HeaderValue {
+                lettre::message::header::HeaderValue::new(Self::name(), String::from($value))
+            }
+        }
+    };
+}
+
+#[cfg(feature = "mail")]
+fixed_header! {
+    /// Tells vacation notices and other programs that no person wrote the mail (RFC 3834 §5).
+    AutoSubmitted = "Auto-Submitted": "auto-generated"
+}
+#[cfg(feature = "mail")]
+fixed_header! {
+    /// Tells the same to Exchange and Outlook.
+    AutoResponseSuppress = "X-Auto-Response-Suppress": "All"
+}
+
 /// Builds the MIME message.
 #[cfg(feature = "mail")]
 fn compose(mail: &Outgoing) -> Result<lettre::Message, DeliveryError> {
     use lettre::message::header::ContentType;
-    use lettre::message::{Message, MultiPart, SinglePart};
+    use lettre::message::{Mailbox, Message, MultiPart, SinglePart};
     let permanent = |error: String| DeliveryError { what: error, permanent: true };
-    let from = mail
+    let address = mail
         .from
         .parse()
         .map_err(|_| DeliveryError::passing("the sender (mail.from) is not a valid address"))?;
@@ -93,10 +128,12 @@ fn compose(mail: &Outgoing) -> Result<lettre::Message, DeliveryError> {
         .singlepart(SinglePart::builder().header(ContentType::TEXT_PLAIN).body(readable(&mail.letter.text)))
         .singlepart(SinglePart::builder().header(ContentType::TEXT_HTML).body(readable(&mail.letter.html)));
     Message::builder()
-        .from(from)
+        .from(Mailbox::new(mail.from_name.clone(), address))
         .to(to)
         .subject(mail.letter.subject.clone())
         .message_id(Some(mail.message_id.clone()))
+        .header(AutoSubmitted)
+        .header(AutoResponseSuppress)
         .multipart(parts)
         .map_err(|error| permanent(error.to_string()))
 }

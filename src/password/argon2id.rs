@@ -3,10 +3,12 @@
 //! same bytes as the first. The page of [`super`] says why it is the default.
 
 use std::fmt;
+use std::sync::Arc;
 
 use argon2::{Algorithm, Argon2, Block, Params, Version};
 
 use super::cost::{Cost, PhcError};
+use super::pepper::Peppers;
 
 /// The implementation of argon2id to use (`password.implementation`).
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
@@ -19,7 +21,10 @@ pub enum Choice {
 }
 
 /// An implementation, with the memory of one thread.
-pub struct Implementation(Kind);
+pub struct Implementation {
+    kind: Kind,
+    peppers: Arc<Peppers>,
+}
 
 enum Kind {
     Reference(Vec<Block>),
@@ -33,9 +38,24 @@ enum Kind {
 pub struct SelfTestFailed;
 
 impl Implementation {
+    fn of(kind: Kind) -> Self {
+        Self { kind, peppers: Arc::default() }
+    }
+
+    /// Sets the peppers of hashes.
+    #[must_use]
+    pub fn with_peppers(self, peppers: &Arc<Peppers>) -> Self {
+        Self { peppers: Arc::clone(peppers), ..self }
+    }
+
+    /// Returns the peppers of hashes.
+    pub(super) fn peppers(&self) -> Arc<Peppers> {
+        Arc::clone(&self.peppers)
+    }
+
     /// Returns the reference.
-    pub const fn reference() -> Self {
-        Self(Kind::Reference(Vec::new()))
+    pub fn reference() -> Self {
+        Self::of(Kind::Reference(Vec::new()))
     }
 
     /// Returns the implementation with vector instructions, or `None` if it is not compiled in.
@@ -52,7 +72,7 @@ impl Implementation {
                 argon2_rust::Version::V0x13,
                 params,
             );
-            Some(Self(Kind::Vector(Box::new(argon2.hasher()))))
+            Some(Self::of(Kind::Vector(Box::new(argon2.hasher()))))
         }
         #[cfg(not(feature = "vector-hash"))]
         None
@@ -70,19 +90,20 @@ impl Implementation {
         }
     }
 
-    /// Returns another instance of the same kind, without memory.
+    /// Returns another instance of the same kind with the same peppers, without memory.
     #[must_use]
     pub fn sibling(&self) -> Self {
-        match self.0 {
+        let sibling = match self.kind {
             Kind::Reference(_) => Self::reference(),
             #[cfg(feature = "vector-hash")]
             Kind::Vector(_) => Self::vector().unwrap_or_else(Self::reference),
-        }
+        };
+        sibling.with_peppers(&self.peppers)
     }
 
     /// Returns the name of the implementation and of the vector instructions it uses, for people.
     pub fn name(&self) -> String {
-        match self.0 {
+        match self.kind {
             Kind::Reference(_) => String::from("argon2"),
             #[cfg(feature = "vector-hash")]
             Kind::Vector(_) => format!("argon2-rust, {:?}", argon2_rust::detected_backend()).to_lowercase(),
@@ -91,10 +112,22 @@ impl Implementation {
 
     /// Fills `out` with the hash of `password` under `salt` at `cost`.
     pub fn fill(&mut self, cost: Cost, password: &[u8], salt: &[u8], out: &mut [u8]) -> Result<(), PhcError> {
+        self.fill_with(cost, password, salt, &[], out)
+    }
+
+    /// Fills `out` like [`Implementation::fill`], with the secret of a pepper; an empty one is none.
+    pub(super) fn fill_with(
+        &mut self,
+        cost: Cost,
+        password: &[u8],
+        salt: &[u8],
+        secret: &[u8],
+        out: &mut [u8],
+    ) -> Result<(), PhcError> {
         if !cost.is_bounded() {
             return Err(PhcError);
         }
-        match &mut self.0 {
+        match &mut self.kind {
             Kind::Reference(memory) => {
                 let Cost { memory_kib, passes, lanes } = cost;
                 let params = Params::new(memory_kib, passes, lanes, Some(out.len()));
@@ -104,20 +137,21 @@ impl Implementation {
                     memory.resize(blocks, Block::default());
                 }
                 let memory = memory.get_mut(..blocks).unwrap_or_default();
-                Argon2::new(Algorithm::Argon2id, Version::V0x13, params)
+                Argon2::new_with_secret(secret, Algorithm::Argon2id, Version::V0x13, params)
+                    .map_err(|_| PhcError)?
                     .hash_password_into_with_memory(password, salt, out, memory)
                     .map_err(|_| PhcError)
             }
             #[cfg(feature = "vector-hash")]
             Kind::Vector(hasher) => {
-                vector_fill(hasher, cost, [password, salt, &[], &[]], out).map_err(|_| PhcError)
+                vector_fill(hasher, cost, [password, salt, secret, &[]], out).map_err(|_| PhcError)
             }
         }
     }
 
     /// Releases the memory. The next hash allocates it again.
     pub fn release(&mut self) {
-        match &mut self.0 {
+        match &mut self.kind {
             Kind::Reference(memory) => *memory = Vec::new(),
             #[cfg(feature = "vector-hash")]
             Kind::Vector(hasher) => hasher.clear(),
@@ -128,7 +162,7 @@ impl Implementation {
     /// of several lengths and costs.
     fn self_test(&mut self) -> Result<(), SelfTestFailed> {
         #[cfg(feature = "vector-hash")]
-        if let Kind::Vector(hasher) = &mut self.0 {
+        if let Kind::Vector(hasher) = &mut self.kind {
             let cost = Cost { memory_kib: 32, passes: 3, lanes: 4 };
             let mut out = [0; 32];
             vector_fill(hasher, cost, [&[1; 32], &[2; 16], &[3; 8], &[4; 12]], &mut out)
@@ -143,9 +177,11 @@ impl Implementation {
             let mut expected = [0; 32];
             let mut actual = [0; 32];
             let password = vec![number; usize::from(number) * 21];
+            // The first without a secret.
+            let secret = vec![number; usize::from(number - 1) * 16];
             let filled = [
-                reference.fill(cost, &password, &[number; 16], &mut expected),
-                self.fill(cost, &password, &[number; 16], &mut actual),
+                reference.fill_with(cost, &password, &[number; 16], &secret, &mut expected),
+                self.fill_with(cost, &password, &[number; 16], &secret, &mut actual),
             ];
             if filled.iter().any(Result::is_err) || expected != actual {
                 return Err(SelfTestFailed);

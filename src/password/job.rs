@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
-use crate::password::schedule::Lane;
+use crate::password::lane::Lane;
 
 /// The key by which a job is queued.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -13,13 +13,27 @@ pub struct QueueKey {
     pub lane: Lane,
     /// The client's network. Networks of one lane take turns.
     pub network: IpNet,
+    /// The account name, where a known device logs in to one. In that lane names take turns before networks do.
+    pub name: Option<[u8; 16]>,
 }
 
 impl QueueKey {
+    /// Returns the key of a job of no certain account name.
+    pub const fn new(lane: Lane, network: IpNet) -> Self {
+        Self { lane, network, name: None }
+    }
+
+    /// Names the account name of the job.
+    #[must_use]
+    pub const fn of_name(self, name: [u8; 16]) -> Self {
+        Self { name: Some(name), ..self }
+    }
+
     /// The key of the server's own work, and of operators.
     pub const OWN: Self = Self {
         lane: Lane::Known,
         network: IpNet::V4(ipnet::Ipv4Net::new_assert(std::net::Ipv4Addr::LOCALHOST, 32)),
+        name: None,
     };
 }
 
@@ -34,6 +48,31 @@ pub struct Shed {
 impl Shed {
     /// The answer where no better delay is known.
     pub(super) const FOR_A_SECOND: Self = Self { retry_after: Duration::from_secs(1) };
+}
+
+/// Why a password was not checked.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Unverified {
+    /// Because of overload.
+    Shed(Shed),
+    /// Its client had gone before the work began.
+    Withdrawn,
+}
+
+impl Unverified {
+    /// Returns the answer where nobody withdraws.
+    pub(super) const fn into_shed(self) -> Shed {
+        match self {
+            Self::Shed(shed) => shed,
+            Self::Withdrawn => Shed::FOR_A_SECOND,
+        }
+    }
+}
+
+impl From<Shed> for Unverified {
+    fn from(shed: Shed) -> Self {
+        Self::Shed(shed)
+    }
 }
 
 /// The result of a check.

@@ -14,9 +14,11 @@ use crate::system::random::{NoRandomness, Random};
 const HASH_BYTES: usize = 32;
 
 /// A parsed PHC string of argon2id with a bounded cost.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Phc {
     cost: Cost,
+    /// The `keyid` of its pepper, if it has one.
+    key_id: Option<String>,
     salt: Vec<u8>,
     hash: Vec<u8>,
 }
@@ -35,7 +37,8 @@ impl Phc {
         if !argon2id || !cost.is_bounded() || hash.len() < 16 {
             return Err(PhcError);
         }
-        Ok(Self { cost, salt: AsRef::<[u8]>::as_ref(&salt).to_vec(), hash: hash.as_bytes().to_vec() })
+        let key_id = read.params.get("keyid").map(|key_id| key_id.as_str().to_owned());
+        Ok(Self { cost, key_id, salt: AsRef::<[u8]>::as_ref(&salt).to_vec(), hash: hash.as_bytes().to_vec() })
     }
 
     /// Returns the cost of the string.
@@ -43,17 +46,38 @@ impl Phc {
         self.cost
     }
 
+    /// Returns the id of its pepper, if it has one.
+    pub fn pepper(&self) -> Option<String> {
+        let id = Base64Unpadded::decode_vec(self.key_id.as_deref()?).ok()?;
+        String::from_utf8(id).ok()
+    }
+
+    /// Says whether a hash made now by `implementation` at `cost` would have another cost or pepper.
+    pub(super) fn is_outdated(&self, cost: Cost, implementation: &Implementation) -> bool {
+        self.cost != cost || self.key_id.as_deref() != implementation.peppers().newest_key_id()
+    }
+
+    /// Replaces the cost. What matched before matches no longer.
+    pub(super) fn with_cost(self, cost: Cost) -> Self {
+        Self { cost, ..self }
+    }
+
     /// Says whether `password` matches.
     ///
-    /// Security: the comparison takes the same time wherever the hashes differ.
+    /// Errors: a cost that argon2 refuses.
+    /// Security: the comparison takes the same time wherever the hashes differ. Without its pepper a hash matches nothing,
+    /// and costs the same work.
     pub(super) fn matches(
         &self,
         password: &[u8],
         implementation: &mut Implementation,
     ) -> Result<bool, PhcError> {
         let mut hash = Zeroizing::new(vec![0; self.hash.len()]);
-        implementation.fill(self.cost, password, &self.salt, &mut hash)?;
-        Ok(hash.ct_eq(&self.hash).into())
+        let peppers = implementation.peppers();
+        let secret = peppers.secret(self.key_id.as_deref());
+        implementation.fill_with(self.cost, password, &self.salt, secret.unwrap_or_default(), &mut hash)?;
+        let is_equal: bool = hash.ct_eq(&self.hash).into();
+        Ok(is_equal && secret.is_some())
     }
 }
 
@@ -65,11 +89,15 @@ pub(super) fn hash(
     implementation: &mut Implementation,
 ) -> Result<String, PhcError> {
     let mut hash = [0; HASH_BYTES];
-    implementation.fill(cost, password, &salt, &mut hash)?;
+    let peppers = implementation.peppers();
+    let key_id = peppers.newest_key_id();
+    let secret = peppers.secret(key_id).ok_or(PhcError)?;
+    implementation.fill_with(cost, password, &salt, secret, &mut hash)?;
     let Cost { memory_kib, passes, lanes } = cost;
+    let key_id = key_id.map_or_else(String::new, |key_id| format!(",keyid={key_id}"));
     let salt = Base64Unpadded::encode_string(&salt);
     let hash = Base64Unpadded::encode_string(&hash);
-    Ok(format!("$argon2id$v=19$m={memory_kib},t={passes},p={lanes}${salt}${hash}"))
+    Ok(format!("$argon2id$v=19$m={memory_kib},t={passes},p={lanes}{key_id}${salt}${hash}"))
 }
 
 /// Returns a random PHC string at `cost`, which no password matches. Passwords for unknown names are checked against
@@ -97,8 +125,45 @@ mod tests {
         hash(b"other", larger, [2; 16], &mut memory).unwrap();
         assert_eq!(phc.matches(b"correct horse", &mut memory), Ok(true));
         assert_eq!(phc.matches(b"correct horsf", &mut memory), Ok(false));
-        let decoy = decoy(CHEAP, &Random::seeded(1)).unwrap();
-        assert_eq!(Phc::parse(&decoy).unwrap().matches(b"", &mut memory), Ok(false));
+        let decoy = Phc::parse(&decoy(CHEAP, &Random::seeded(1)).unwrap()).unwrap();
+        assert_eq!(decoy.matches(b"", &mut memory), Ok(false));
+        assert_eq!(decoy.with_cost(larger).cost(), larger);
+        assert_eq!(phc.clone().with_cost(larger).matches(b"correct horse", &mut memory), Ok(false));
+    }
+
+    #[test]
+    fn a_hash_needs_its_own_pepper_and_an_older_one_is_outdated() {
+        use std::sync::Arc;
+
+        use crate::password::pepper::Peppers;
+        let secret = "0123456789abcdef0123456789abcdef";
+        let with = |text: &str| {
+            Implementation::choose(crate::password::argon2id::Choice::Auto)
+                .0
+                .with_peppers(&Arc::new(Peppers::parse(text, "test").unwrap()))
+        };
+        let mut none = Implementation::reference();
+        let mut first = with(&format!("p1 {secret}"));
+        let mut both = with(&format!("p2 {secret}x\np1 {secret}"));
+        let mut other = with(&format!("p1 {secret}y"));
+        let plain = hash(b"correct horse", CHEAP, [1; 16], &mut none).unwrap();
+        let text = hash(b"correct horse", CHEAP, [1; 16], &mut first).unwrap();
+        assert!(text.starts_with("$argon2id$v=19$m=64,t=1,p=1,keyid=cDE$"), "{text}");
+        assert_ne!(plain.rsplit('$').next(), text.rsplit('$').next());
+        let phc = Phc::parse(&text).unwrap();
+        assert_eq!(phc.pepper().as_deref(), Some("p1"));
+        assert_eq!(phc.matches(b"correct horse", &mut first), Ok(true));
+        assert_eq!(phc.matches(b"correct horse", &mut both), Ok(true));
+        assert_eq!(phc.matches(b"correct horsf", &mut both), Ok(false));
+        assert_eq!(phc.matches(b"correct horse", &mut other), Ok(false));
+        assert_eq!(phc.matches(b"correct horse", &mut none), Ok(false));
+        assert_eq!(none.peppers().unknown(), 1);
+        let plain = Phc::parse(&plain).unwrap();
+        assert_eq!(plain.matches(b"correct horse", &mut both), Ok(true));
+        let outdated =
+            [phc.is_outdated(CHEAP, &first), phc.is_outdated(CHEAP, &both), plain.is_outdated(CHEAP, &both)];
+        assert_eq!(outdated, [false, true, true]);
+        assert!(!plain.is_outdated(CHEAP, &none));
     }
 
     #[test]

@@ -1,12 +1,13 @@
 //! The pool: hashing on threads of its own, each with its own memory, behind a bounded and fair queue.
 //!
-//! [`Scheduler`] decides which job is next and which is refused at once. A place in the queue belongs to the job: when
+//! [`Queues`] decides which job is next and which is refused at once. A place in the queue belongs to the job: when
 //! the client hangs up, the place is freed at once if the job has not begun, otherwise when it ends.
 //!
 //! Hashing threads run under a background policy. One that is preempted while it holds a lock would stop every thread
 //! that needs the lock, so no hashing thread touches the queue. A dispatcher at normal priority takes jobs out of the
 //! queue, hands them to the threads and answers the callers.
 
+use std::future::pending;
 use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{self, Receiver};
@@ -14,16 +15,20 @@ use std::sync::{Arc, OnceLock};
 use std::thread::{self, JoinHandle, Thread};
 use std::time::{Duration, Instant};
 
-use ipnet::IpNet;
 use tokio::sync::oneshot;
 
 use super::argon2id::{Choice, Implementation, SelfTestFailed};
-use super::cost::Cost;
-use super::job::{QueueKey, Shed, Verified};
-use super::phc::{decoy, hash};
-use super::schedule::{Full, Lane, Scheduler, Ticket};
+use super::cost::{Cost, EqualCost};
+use super::job::{QueueKey, Shed, Unverified, Verified};
+use super::lane::Lane;
+use super::pepper::Peppers;
+use super::phc::{Phc, decoy, hash};
+use super::policy::{Advice, Policy, Weakness};
+use super::queues::{Queue, Queues, Times};
+use super::schedule::{Full, Ticket};
 use super::stats::{LaneStats, Stats};
-use super::thread::Work;
+use super::strength;
+use super::thread::{Against, Answer, Finished, Measured, NewPassword, Work};
 use super::threads::{HashThreads, ThreadSpec};
 use super::typed::Password;
 use crate::system::clock::Clock;
@@ -32,6 +37,9 @@ use crate::system::lock::Mutex;
 use crate::system::memory;
 use crate::system::random::Random;
 use crate::system::scheduling::{self, BackgroundPolicy, Machine};
+
+/// The time of judging a password, until one was measured.
+const CHECK_TIME: Duration = Duration::from_millis(1);
 
 /// How to build a pool.
 #[derive(Clone, Copy, Debug)]
@@ -71,10 +79,16 @@ struct Shared {
     dispatcher: OnceLock<Thread>,
     /// Moving average of the time of a hash, in nanoseconds.
     hash_nanos: AtomicU64,
+    /// Moving average of the time of judging a password, in nanoseconds.
+    check_nanos: AtomicU64,
+    /// KiB of memory filled in all passes of all hashes.
+    filled_kib: AtomicU64,
     clock: Clock,
     random: Arc<Random>,
     /// Start of the time that the scheduler counts.
     origin: Instant,
+    /// Cost of new hashes.
+    cost: Cost,
     /// PHC string that no password matches.
     decoy: String,
     /// Name of the implementation, for people.
@@ -83,15 +97,17 @@ struct Shared {
 }
 
 struct State {
-    schedule: Scheduler<Job>,
+    queues: Queues<Job>,
     running: usize,
     /// Whether a thread is free, so that the dispatcher must be woken for a new job.
     has_free_thread: bool,
     lanes: [LaneStats; 3],
+    checks: LaneStats,
     ended: bool,
 }
 
 struct Job {
+    queue: Queue,
     lane: Lane,
     work: Work,
 }
@@ -99,26 +115,37 @@ struct Job {
 /// Removes a job from the queue when the future that waits for it is dropped.
 struct WithdrawOnDrop<'a> {
     shared: &'a Shared,
-    ticket: Option<Ticket>,
+    ticket: Option<(Queue, Ticket)>,
+}
+
+impl WithdrawOnDrop<'_> {
+    /// Removes the job, and returns whether it was still in the queue.
+    fn now(&mut self) -> bool {
+        let Some((queue, ticket)) = self.ticket.take() else { return false };
+        let mut state = self.shared.state.lock();
+        let job = state.queues.withdraw(queue, ticket);
+        if let Some(job) = &job {
+            state.stats_of(queue, job.lane).abandoned += 1;
+        }
+        job.is_some()
+    }
 }
 
 impl Drop for WithdrawOnDrop<'_> {
     fn drop(&mut self) {
-        let Some(ticket) = self.ticket.take() else { return };
-        let mut state = self.shared.state.lock();
-        if let Some(job) = state.schedule.withdraw(ticket) {
-            state.lane(job.lane).abandoned += 1;
-        }
+        self.now();
     }
 }
 
 impl State {
-    fn lane(&mut self, lane: Lane) -> &mut LaneStats {
+    /// Returns the figures of a lane of hashes, or of all judgements.
+    fn stats_of(&mut self, queue: Queue, lane: Lane) -> &mut LaneStats {
         let [known, quiet, failing] = &mut self.lanes;
-        match lane {
-            Lane::Known => known,
-            Lane::Quiet => quiet,
-            Lane::Failing => failing,
+        match (queue, lane) {
+            (Queue::Checks, _) => &mut self.checks,
+            (Queue::Hashes, Lane::Known) => known,
+            (Queue::Hashes, Lane::Quiet) => quiet,
+            (Queue::Hashes, Lane::Failing) => failing,
         }
     }
 }
@@ -136,27 +163,44 @@ impl HashPool {
         random: &Arc<Random>,
         fail_stop: &FailStop,
     ) -> io::Result<Self> {
+        Self::start_with_peppers(options, &Arc::default(), clock, random, fail_stop)
+    }
+
+    /// Does what [`HashPool::start`] does, with the peppers of hashes.
+    pub fn start_with_peppers(
+        options: Options,
+        peppers: &Arc<Peppers>,
+        clock: &Clock,
+        random: &Arc<Random>,
+        fail_stop: &FailStop,
+    ) -> io::Result<Self> {
         let Options { threads, wait_budget, cost, implementation, machine } = options;
         let mut warnings = Vec::new();
         let decoy = decoy(cost, random).map_err(io::Error::other)?;
+        // At normal priority, and not before the first password that needs them. Nobody waits for this thread.
+        thread::Builder::new().name(String::from("word-lists")).spawn(strength::load)?;
         let fitting = threads_in_memory(threads, cost, &mut warnings);
-        let mut implementation = choose(implementation, &mut warnings);
+        let mut implementation = choose(implementation, &mut warnings).with_peppers(peppers);
         let hash_time = measure(&mut implementation, cost, clock)?;
         let (policy, threads) = background_policy(fitting, &mut warnings);
         let shared = Arc::new(Shared {
             threads,
             state: Mutex::new(State {
-                schedule: Scheduler::new(threads, wait_budget),
+                queues: Queues::new(threads, wait_budget),
                 running: 0,
                 has_free_thread: true,
                 lanes: [LaneStats::default(); 3],
+                checks: LaneStats::default(),
                 ended: false,
             }),
             dispatcher: OnceLock::new(),
             hash_nanos: AtomicU64::new(nanos(hash_time)),
+            check_nanos: AtomicU64::new(nanos(CHECK_TIME)),
+            filled_kib: AtomicU64::new(0),
             clock: clock.clone(),
             random: Arc::clone(random),
             origin: clock.steady(),
+            cost,
             decoy: decoy.clone(),
             implementation: implementation.name(),
             warnings,
@@ -167,7 +211,7 @@ impl HashPool {
         let spec = ThreadSpec {
             implementation,
             cost,
-            decoy,
+            decoy: Phc::parse(&decoy).map_err(io::Error::other)?,
             clock: clock.clone(),
             fail_stop: fail_stop.clone(),
             dispatcher: shared.dispatcher.get_or_init(|| dispatcher).clone(),
@@ -180,70 +224,145 @@ impl HashPool {
         Ok(Self { shared, owner })
     }
 
-    /// Says whether a job of `network` would be admitted now in at least one of `lanes`. Flows ask this before they
-    /// charge or write anything.
+    /// Says whether a job would be admitted now under at least one of `keys`. Flows ask this before they charge or write
+    /// anything.
     ///
     /// Errors: all lanes are full. It counts as a refusal of the last one.
-    pub fn has_room(&self, lanes: &[Lane], network: IpNet) -> Result<(), Shed> {
-        let hash_time = self.shared.hash_time();
+    pub fn has_room(&self, keys: &[QueueKey]) -> Result<(), Shed> {
+        let times = self.shared.times();
         let mut state = self.shared.state.lock();
         let mut refused = None;
-        for lane in lanes {
-            match state.schedule.has_room(*lane, network, hash_time) {
+        for key in keys {
+            match state.queues.has_room(*key, times) {
                 Ok(()) => return Ok(()),
-                Err(full) => refused = Some((*lane, full)),
+                Err(full) => refused = Some((key.lane, full)),
             }
         }
         let Some((lane, full)) = refused else { return Ok(()) };
-        state.lane(lane).refused += 1;
+        state.stats_of(Queue::Hashes, lane).refused += 1;
         Err(shed(full))
     }
 
-    /// Checks `password` against the string `phc`.
+    /// Checks `password` against the string `phc`. Every check takes the work of `equal`; `None` stands for the cost of new
+    /// hashes.
     ///
-    /// Security: without a string the password is checked against the decoy, which takes the same time and never
-    /// matches.
+    /// Security: without a string the password is checked against a decoy, which takes the same work and never matches.
     pub async fn verify(
         &self,
         key: QueueKey,
         password: Password,
         phc: Option<&str>,
+        equal: Option<EqualCost>,
     ) -> Result<Verified, Shed> {
-        let text = phc.map_or_else(|| self.shared.decoy.clone(), ToOwned::to_owned);
-        let verified = self.submit(key, |answer| Work::Verify(password, text, answer)).await?;
-        Ok(Verified { matches: verified.matches && phc.is_some(), ..verified })
+        self.verify_unless(key, password, phc, equal, pending::<()>()).await.map_err(Unverified::into_shed)
     }
 
-    /// Returns the PHC string of a new password.
+    /// Does what [`HashPool::verify`] does, unless `gone` ends before the work has begun.
+    ///
+    /// Security: work that has begun is finished whatever `gone` does, so that its caller can settle it.
+    pub async fn verify_unless(
+        &self,
+        key: QueueKey,
+        password: Password,
+        phc: Option<&str>,
+        equal: Option<EqualCost>,
+        gone: impl Future,
+    ) -> Result<Verified, Unverified> {
+        let against = phc
+            .map_or_else(|| Against::Decoy(self.shared.decoy.clone()), |phc| Against::Stored(phc.to_owned()));
+        let equal = equal.unwrap_or(EqualCost::of(self.shared.cost));
+        let work = |answer| Work::Verify(password, against, equal, answer);
+        self.submit_unless(Queue::Hashes, key, work, gone).await
+    }
+
+    /// Returns the PHC string of a new password of `email`, if `policy` accepts it.
+    ///
+    /// Errors: the reasons against it.
+    pub async fn accept(
+        &self,
+        key: QueueKey,
+        policy: &Arc<Policy>,
+        password: Password,
+        email: &str,
+    ) -> Result<Result<String, Vec<Weakness>>, Shed> {
+        let salt = self.salt()?;
+        let new = NewPassword { password, email: email.to_owned(), policy: Arc::clone(policy) };
+        self.submit(Queue::Hashes, key, |answer| Work::Accept(new, salt, answer)).await
+    }
+
+    /// Returns what `policy` says of a new password of `email`. It is judged on the threads that hash, and admitted like
+    /// a hash: an event loop has no time for it.
+    pub async fn advise(
+        &self,
+        key: QueueKey,
+        policy: &Arc<Policy>,
+        password: Password,
+        email: &str,
+    ) -> Result<Advice, Shed> {
+        let new = NewPassword { password, email: email.to_owned(), policy: Arc::clone(policy) };
+        self.submit(Queue::Checks, key, |answer| Work::Advise(new, answer)).await
+    }
+
+    /// Returns the PHC string of a password that needs no judgement: it was accepted before.
     pub async fn hash(&self, key: QueueKey, password: Password) -> Result<String, Shed> {
-        // The salt is drawn here: a thread that may be preempted must not hold the lock of the random generator.
-        let salt = self.shared.random.bytes().map_err(|_| Shed::FOR_A_SECOND)?;
-        self.submit(key, |answer| Work::Hash(password, salt, answer)).await
+        let salt = self.salt()?;
+        self.submit(Queue::Hashes, key, |answer| Work::Hash(password, salt, answer)).await
+    }
+
+    /// Draws a salt. A thread that may be preempted must not hold the lock of the random generator, so this is done before
+    /// the job is queued.
+    fn salt(&self) -> Result<[u8; 16], Shed> {
+        self.shared.random.bytes().map_err(|_| Shed::FOR_A_SECOND)
     }
 
     /// Queues a job and waits for its result.
     async fn submit<T>(
         &self,
+        queue: Queue,
+        key: QueueKey,
+        work: impl FnOnce(Answer<T>) -> Work,
+    ) -> Result<T, Shed> {
+        self.submit_unless(queue, key, work, pending::<()>()).await.map_err(Unverified::into_shed)
+    }
+
+    /// Queues a job and waits for its result. If `gone` ends while it is in the queue, it is taken out again.
+    async fn submit_unless<T>(
+        &self,
+        queue: Queue,
         key: QueueKey,
         work: impl FnOnce(oneshot::Sender<Result<T, Shed>>) -> Work,
-    ) -> Result<T, Shed> {
-        let (answer, result) = oneshot::channel();
-        let ticket = self.shared.admit(key, work(answer))?;
-        let mut withdraw = WithdrawOnDrop { shared: &self.shared, ticket: Some(ticket) };
-        let result = result.await;
+        gone: impl Future,
+    ) -> Result<T, Unverified> {
+        let (answer, mut result) = oneshot::channel();
+        let ticket = self.shared.admit(queue, key, work(answer))?;
+        let mut withdraw = WithdrawOnDrop { shared: &self.shared, ticket: Some((queue, ticket)) };
+        let result = tokio::select! {
+            biased;
+            result = &mut result => result,
+            _ = gone => {
+                if withdraw.now() {
+                    return Err(Unverified::Withdrawn);
+                }
+                result.await
+            }
+        };
         withdraw.ticket = None;
         // A dropped sender means that argon2 refused the cost.
-        result.unwrap_or(Err(Shed::FOR_A_SECOND))
+        Ok(result.unwrap_or(Err(Shed::FOR_A_SECOND))?)
     }
 
     /// Returns figures for operators.
     pub fn stats(&self) -> Stats {
         let state = self.shared.state.lock();
         let mut lanes = state.lanes;
-        for (lane, (_, queued)) in lanes.iter_mut().zip(state.schedule.waiting()) {
+        for (lane, (_, queued)) in lanes.iter_mut().zip(state.queues.waiting(Queue::Hashes)) {
             lane.queued = queued;
         }
-        Stats { lanes, running: state.running, hash_time: self.shared.hash_time() }
+        let queued = state.queues.waiting(Queue::Checks).iter().map(|(_, queued)| queued).sum();
+        let checks = LaneStats { queued, ..state.checks };
+        let Times { hash: hash_time, check: check_time } = self.shared.times();
+        let filled_kib = self.shared.filled_kib.load(Ordering::Relaxed);
+        Stats { lanes, checks, running: state.running, hash_time, check_time, filled_kib }
     }
 
     /// Returns the number of hashing threads.
@@ -350,8 +469,9 @@ fn shed(full: Full) -> Shed {
 }
 
 impl Shared {
-    fn hash_time(&self) -> Duration {
-        Duration::from_nanos(self.hash_nanos.load(Ordering::Relaxed))
+    fn times(&self) -> Times {
+        let time = |nanos: &AtomicU64| Duration::from_nanos(nanos.load(Ordering::Relaxed));
+        Times { hash: time(&self.hash_nanos), check: time(&self.check_nanos) }
     }
 
     fn now(&self) -> Duration {
@@ -359,15 +479,16 @@ impl Shared {
     }
 
     /// Queues a job, or refuses it.
-    fn admit(&self, key: QueueKey, work: Work) -> Result<Ticket, Shed> {
-        let QueueKey { lane, network } = key;
+    fn admit(&self, queue: Queue, key: QueueKey, work: Work) -> Result<Ticket, Shed> {
+        let lane = key.lane;
         let mut state = self.state.lock();
-        let admitted = state.schedule.admit(lane, network, Job { lane, work }, self.hash_time(), self.now());
+        let job = Job { queue, lane, work };
+        let admitted = state.queues.admit(queue, key, job, self.times(), self.now());
         let admitted = admitted.map_err(|(full, _)| {
-            state.lane(lane).refused += 1;
+            state.stats_of(queue, lane).refused += 1;
             shed(full)
         })?;
-        let lane_stats = state.lane(lane);
+        let lane_stats = state.stats_of(queue, lane);
         lane_stats.admitted += 1;
         lane_stats.displaced += u64::from(admitted.displaced.is_some());
         let must_wake = state.has_free_thread;
@@ -391,7 +512,7 @@ impl Shared {
     fn dispatch(&self, mut hash_threads: HashThreads) {
         loop {
             for finished in hash_threads.collect() {
-                self.update_hash_time(finished.took);
+                self.note(&finished);
                 finished.answer();
             }
             hash_threads.replace_starved();
@@ -410,10 +531,16 @@ impl Shared {
         }
     }
 
-    /// Moves the average of the time of a hash by an eighth towards `took`.
-    fn update_hash_time(&self, took: Duration) {
-        let before = self.hash_nanos.load(Ordering::Relaxed);
-        self.hash_nanos.store(before - before / 8 + nanos(took) / 8, Ordering::Relaxed);
+    /// Counts the work of a job, and moves the average of the time that such jobs take by an eighth towards its time.
+    fn note(&self, finished: &Finished) {
+        self.filled_kib.fetch_add(finished.filled_kib, Ordering::Relaxed);
+        let average = match finished.measured() {
+            Measured::Hash => &self.hash_nanos,
+            Measured::Check => &self.check_nanos,
+            Measured::Nothing => return,
+        };
+        let before = average.load(Ordering::Relaxed);
+        average.store(before - before / 8 + nanos(finished.took) / 8, Ordering::Relaxed);
     }
 
     /// Takes as many jobs out of the queue as threads are free. Returns `None` once the pool has ended.
@@ -424,16 +551,16 @@ impl Shared {
             return None;
         }
         while round.to_run.len() < hash_threads.free() {
-            let next = state.schedule.next(self.hash_time(), self.now());
+            let next = state.queues.next(self.times(), self.now());
             round.expired.extend(next.expired);
-            let Some((lane, waited, job)) = next.run else { break };
-            let lane_stats = state.lane(lane);
+            let Some((queue, lane, waited, job)) = next.run else { break };
+            let lane_stats = state.stats_of(queue, lane);
             lane_stats.done += 1;
             lane_stats.waited += waited;
             round.to_run.push(job.work);
         }
         for job in &round.expired {
-            state.lane(job.lane).expired += 1;
+            state.stats_of(job.queue, job.lane).expired += 1;
         }
         state.running = hash_threads.busy() + round.to_run.len();
         state.has_free_thread = hash_threads.free() > round.to_run.len();
@@ -452,81 +579,4 @@ fn nanos(duration: Duration) -> u64 {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn pool(threads: usize, cost: Cost, budget_ms: u64) -> HashPool {
-        let wait_budget = Duration::from_millis(budget_ms);
-        let options =
-            Options { threads, wait_budget, cost, implementation: Choice::Auto, machine: Machine::Shared };
-        let fail_stop = FailStop::new(|why| panic!("{why}"));
-        HashPool::start(options, &Clock::system(), &Arc::new(Random::seeded(1)), &fail_stop).unwrap()
-    }
-
-    fn key(lane: Lane) -> QueueKey {
-        QueueKey { lane, network: "192.0.2.0/24".parse().unwrap() }
-    }
-
-    const CHEAP: Cost = Cost { memory_kib: 64, passes: 1, lanes: 1 };
-    const SLOW: Cost = Cost { memory_kib: 19_456, passes: 4, lanes: 1 };
-    const QUIET: Lane = Lane::Quiet;
-
-    #[tokio::test]
-    async fn many_passwords_are_checked_at_once_and_each_against_its_own() {
-        let pool = pool(2, CHEAP, 60_000);
-        let strings = (0..20).map(|n| pool.hash(key(QUIET), Password::for_login(&format!("password {n}"))));
-        let mut hashed = Vec::new();
-        for string in strings {
-            hashed.push(string.await.unwrap());
-        }
-        for (n, string) in hashed.iter().enumerate() {
-            let right = pool
-                .verify(key(QUIET), Password::for_login(&format!("password {n}")), Some(string))
-                .await
-                .unwrap();
-            assert_eq!(right, Verified { matches: true, needs_rehash: false });
-            assert!(
-                !pool
-                    .verify(key(QUIET), Password::for_login("password"), Some(string))
-                    .await
-                    .unwrap()
-                    .matches
-            );
-        }
-        assert!(!pool.verify(key(QUIET), Password::for_login("password"), None).await.unwrap().matches);
-        let broken = pool.verify(key(QUIET), Password::for_login("password"), Some("garbage")).await.unwrap();
-        assert_eq!(broken, Verified { matches: false, needs_rehash: true });
-    }
-
-    #[tokio::test]
-    async fn a_full_queue_sheds_at_once_and_a_dropped_job_frees_its_place() {
-        let pool = pool(1, SLOW, 0);
-        let mut waiting = Vec::new();
-        let shed = loop {
-            let mut job = Box::pin(pool.hash(key(QUIET), Password::for_login("a password")));
-            match poll_once(&mut job) {
-                Some(refused) => break refused.unwrap_err(),
-                None => waiting.push(job),
-            }
-            assert!(waiting.len() < 3);
-        };
-        assert!(shed.retry_after >= Duration::from_secs(1));
-        assert_eq!(pool.stats().shed(), 1);
-        let mut refused = 0;
-        for job in waiting {
-            refused += u64::from(job.await.is_err());
-        }
-        // On a busy machine a job may wait longer than a budget of zero. Nothing else refuses one.
-        assert_eq!(pool.stats().lanes.iter().map(|lane| lane.expired).sum::<u64>(), refused);
-        assert_eq!(pool.stats().queued(), 0);
-    }
-
-    /// Polls once: afterwards the job is in the queue, or refused.
-    fn poll_once<F: Future + Unpin>(future: &mut F) -> Option<F::Output> {
-        let mut context = std::task::Context::from_waker(std::task::Waker::noop());
-        match std::pin::Pin::new(future).poll(&mut context) {
-            std::task::Poll::Ready(value) => Some(value),
-            std::task::Poll::Pending => None,
-        }
-    }
-}
+mod tests;

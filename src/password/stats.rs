@@ -23,30 +23,43 @@ pub struct LaneStats {
     pub waited: Duration,
 }
 
+impl LaneStats {
+    /// Returns the number of jobs that were not done because of overload: refused, displaced or expired.
+    pub const fn shed(&self) -> u64 {
+        self.refused + self.displaced + self.expired
+    }
+}
+
 /// Figures of the pool.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct Stats {
     /// Figures of each lane, in the order of [`Lane::ALL`](super::Lane::ALL).
     pub lanes: [LaneStats; 3],
+    /// Figures of the passwords that were judged without a hash, in all lanes.
+    pub checks: LaneStats,
     /// Jobs that a thread works on now.
     pub running: usize,
     /// Moving average of the time that one hash takes.
     pub hash_time: Duration,
+    /// Moving average of the time that it takes to judge a password.
+    pub check_time: Duration,
+    /// KiB of memory that hashes have filled since the start, each pass counted.
+    pub filled_kib: u64,
 }
 
 impl Stats {
-    /// Returns the number of jobs in the queue.
+    /// Returns the number of passwords that wait to be hashed.
     pub fn queued(&self) -> usize {
         self.lanes.iter().map(|lane| lane.queued).sum()
     }
 
-    /// Returns the number of jobs that were queued since the start.
+    /// Returns the number of passwords that were queued to be hashed since the start.
     pub fn admitted(&self) -> u64 {
         self.lanes.iter().map(|lane| lane.admitted).sum()
     }
 
-    /// Returns the number of jobs that were shed since the start: refused, displaced or expired.
+    /// Returns the number of passwords that were shed instead of hashed since the start: refused, displaced or expired.
     pub fn shed(&self) -> u64 {
-        self.lanes.iter().map(|lane| lane.refused + lane.displaced + lane.expired).sum()
+        self.lanes.iter().map(LaneStats::shed).sum()
     }
 }

@@ -4,16 +4,17 @@
 //! no lock with an event loop and wakes none: it takes its job from its handoff and leaves the result there. Only the
 //! pool's dispatcher, which runs at normal priority, uses the other side of the handoff.
 
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 use std::thread::{self, Thread};
 use std::time::Duration;
 
 use tokio::sync::oneshot;
 
 use super::argon2id::Implementation;
-use super::cost::Cost;
+use super::cost::{Cost, EqualCost};
 use super::job::{Shed, Verified};
 use super::phc::{Phc, hash};
+use super::policy::{Advice, Policy, Weakness};
 use super::typed::Password;
 use crate::system::clock::Clock;
 use crate::system::lock::Mutex;
@@ -22,28 +23,74 @@ use crate::system::scheduling::BackgroundPolicy;
 /// After this time without a job a thread releases its memory.
 const RELEASE_AFTER: Duration = Duration::from_secs(30);
 
+/// The answer of a job, or why it was not done.
+pub(super) type Answer<T> = oneshot::Sender<Result<T, Shed>>;
+
 /// A password, what to do with it, and the channel for the result.
 pub(super) enum Work {
-    /// Check the password against a PHC string.
-    Verify(Password, String, oneshot::Sender<Result<Verified, Shed>>),
+    /// Check the password against a PHC string, or against the decoy, at the cost that every check has.
+    Verify(Password, Against, EqualCost, Answer<Verified>),
     /// Hash the password with this salt.
-    Hash(Password, [u8; 16], oneshot::Sender<Result<String, Shed>>),
+    Hash(Password, [u8; 16], Answer<String>),
+    /// Judge a new password, and hash it with this salt if it is accepted.
+    Accept(NewPassword, [u8; 16], Answer<Result<String, Vec<Weakness>>>),
+    /// Judge a new password, and return advice.
+    Advise(NewPassword, Answer<Advice>),
+}
+
+/// What a password is checked against.
+pub(super) enum Against {
+    /// The PHC string of an account.
+    Stored(String),
+    /// The PHC string of the decoy. It is copied and read like a stored one, so that both take the same time.
+    Decoy(String),
+}
+
+/// A password that is to be set, and what it is judged by.
+pub(super) struct NewPassword {
+    pub(super) password: Password,
+    /// The address of its account, at most [`NAME_BYTES_MAX`](crate::value::account_name::NAME_BYTES_MAX) long.
+    pub(super) email: String,
+    pub(super) policy: Arc<Policy>,
 }
 
 impl Work {
     /// Answers that the job is not done. A receiver that is gone needs no answer.
     pub(super) fn shed(self, shed: Shed) {
         match self {
-            Self::Verify(_, _, answer) => drop(answer.send(Err(shed))),
-            Self::Hash(_, _, answer) => drop(answer.send(Err(shed))),
+            Self::Verify(.., answer) => drop(answer.send(Err(shed))),
+            Self::Hash(.., answer) => drop(answer.send(Err(shed))),
+            Self::Accept(.., answer) => drop(answer.send(Err(shed))),
+            Self::Advise(.., answer) => drop(answer.send(Err(shed))),
         }
+    }
+
+    /// Returns how many times the work of one hash of cost `own` the job may take.
+    pub(super) fn hashes_of(&self, own: Cost) -> u32 {
+        let Self::Verify(password, _, equal, _) = self else { return 1 };
+        let times = equal.dearest.work().div_ceil(own.work().max(1)).max(1);
+        let forms = 1 + u32::from(password.as_typed().is_some());
+        u32::try_from(times).unwrap_or(u32::MAX).saturating_mul(forms)
     }
 }
 
 enum Outcome {
-    Verified(Verified, oneshot::Sender<Result<Verified, Shed>>),
+    Verified(Verified, Answer<Verified>),
     /// `None` if argon2 refuses the cost.
-    Hashed(Option<String>, oneshot::Sender<Result<String, Shed>>),
+    Hashed(Option<String>, Answer<String>),
+    Judged(Result<Option<String>, Vec<Weakness>>, Answer<Result<String, Vec<Weakness>>>),
+    Advised(Advice, Answer<Advice>),
+}
+
+/// What the time of a job says something about.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Measured {
+    /// The time of a hash.
+    Hash,
+    /// The time of judging a password.
+    Check,
+    /// Neither: a new password was refused, so it was not hashed.
+    Nothing,
 }
 
 /// The result of a job, on its way back to the dispatcher.
@@ -51,15 +98,29 @@ pub(super) struct Finished {
     outcome: Outcome,
     /// How long the job took.
     pub(super) took: Duration,
+    /// The memory that was filled in all passes, in KiB.
+    pub(super) filled_kib: u64,
 }
 
 impl Finished {
+    /// Says what the time of the job is a measure of.
+    pub(super) const fn measured(&self) -> Measured {
+        match self.outcome {
+            Outcome::Verified(..) | Outcome::Hashed(..) | Outcome::Judged(Ok(_), _) => Measured::Hash,
+            Outcome::Judged(Err(_), _) => Measured::Nothing,
+            Outcome::Advised(..) => Measured::Check,
+        }
+    }
+
     /// Sends the result to the caller that waits for it.
     pub(super) fn answer(self) {
         match self.outcome {
             Outcome::Verified(verified, answer) => drop(answer.send(Ok(verified))),
             Outcome::Hashed(Some(text), answer) => drop(answer.send(Ok(text))),
-            Outcome::Hashed(None, _) => {}
+            Outcome::Judged(Ok(Some(text)), answer) => drop(answer.send(Ok(Ok(text)))),
+            Outcome::Judged(Err(found), answer) => drop(answer.send(Ok(Err(found)))),
+            Outcome::Advised(advice, answer) => drop(answer.send(Ok(advice))),
+            Outcome::Hashed(None, _) | Outcome::Judged(Ok(None), _) => {}
         }
     }
 }
@@ -127,8 +188,8 @@ pub(super) struct Hasher {
     pub(super) implementation: Implementation,
     /// Cost of new hashes.
     pub(super) cost: Cost,
-    /// PHC string that no password matches.
-    pub(super) decoy: String,
+    /// A hash that no password matches.
+    pub(super) decoy: Phc,
     pub(super) clock: Clock,
     /// Woken after each job.
     pub(super) dispatcher: Thread,
@@ -144,10 +205,10 @@ impl Hasher {
             match order {
                 Some(Order::Do(work)) => {
                     let begin = self.clock.steady();
-                    let outcome = self.perform(work);
+                    let (outcome, filled_kib) = self.perform(work);
                     idle_since = self.clock.steady();
                     let took = idle_since.duration_since(begin);
-                    *handoff.finished.lock() = Some(Finished { outcome, took });
+                    *handoff.finished.lock() = Some(Finished { outcome, took, filled_kib });
                     self.dispatcher.unpark();
                 }
                 Some(Order::End) => return,
@@ -161,28 +222,59 @@ impl Hasher {
         }
     }
 
-    fn perform(&mut self, work: Work) -> Outcome {
+    /// Does a job. Returns its outcome, and the KiB of memory that were filled in all passes.
+    fn perform(&mut self, work: Work) -> (Outcome, u64) {
         match work {
-            Work::Verify(password, text, answer) => Outcome::Verified(self.verify(&password, &text), answer),
+            Work::Verify(password, against, equal, answer) => {
+                let (verified, filled_kib) = self.verify(&password, &against, equal);
+                (Outcome::Verified(verified, answer), filled_kib)
+            }
             Work::Hash(password, salt, answer) => {
-                let text = hash(password.as_bytes(), self.cost, salt, &mut self.implementation);
-                Outcome::Hashed(text.ok(), answer)
+                (Outcome::Hashed(self.hash(&password, salt), answer), self.cost.work())
+            }
+            Work::Accept(NewPassword { password, email, policy }, salt, answer) => {
+                match policy.judge(&password, &email) {
+                    Ok(()) => (Outcome::Judged(Ok(self.hash(&password, salt)), answer), self.cost.work()),
+                    Err(found) => (Outcome::Judged(Err(found), answer), 0),
+                }
+            }
+            Work::Advise(NewPassword { password, email, policy }, answer) => {
+                (Outcome::Advised(policy.advise(&password, &email), answer), 0)
             }
         }
     }
 
-    /// Checks `password` against the PHC string `text`.
+    fn hash(&mut self, password: &Password, salt: [u8; 16]) -> Option<String> {
+        hash(password.as_bytes(), self.cost, salt, &mut self.implementation).ok()
+    }
+
+    /// Checks `password`. Returns the result, and the KiB that were filled.
     ///
-    /// Security: a string that cannot be used matches nothing, and is replaced by the decoy so that it takes the same
-    /// time.
-    fn verify(&mut self, password: &Password, text: &str) -> Verified {
-        let phc = Phc::parse(text);
-        let needs_rehash = phc.as_ref().ok().map(Phc::cost) != Some(self.cost);
-        let checked =
-            phc.and_then(|phc| phc.matches(password.as_bytes(), &mut self.implementation)).or_else(|_| {
-                let decoy = Phc::parse(&self.decoy)?;
-                decoy.matches(password.as_bytes(), &mut self.implementation).map(|_| false)
-            });
-        Verified { matches: checked.unwrap_or(false), needs_rehash }
+    /// Security: a string that cannot be used matches nothing, and is replaced by the decoy. Every check takes the work of the dearest stored hash, and both forms of a password that has two are
+    /// tried even if the first matches.
+    fn verify(&mut self, password: &Password, against: &Against, equal: EqualCost) -> (Verified, u64) {
+        let (is_stored, text) = match against {
+            Against::Stored(text) => (true, text),
+            Against::Decoy(text) => (false, text),
+        };
+        let read = Phc::parse(text);
+        let is_decoy = !is_stored || read.is_err();
+        let phc = read.unwrap_or_else(|_| self.decoy.clone());
+        let phc = if is_decoy { phc.with_cost(equal.decoy) } else { phc };
+        let mut filled_kib = 0;
+        let mut try_form = |form: &[u8]| {
+            let matches = phc.matches(form, &mut self.implementation).unwrap_or(false);
+            filled_kib += phc.cost().work();
+            if let Some(missing) = phc.cost().missing_to(equal.dearest) {
+                let _ = self.decoy.clone().with_cost(missing).matches(form, &mut self.implementation);
+                filled_kib += missing.work();
+            }
+            matches && !is_decoy
+        };
+        let matches = try_form(password.as_bytes());
+        let matches_as_typed = password.as_typed().is_some_and(&mut try_form);
+        let needs_rehash =
+            is_decoy || phc.is_outdated(self.cost, &self.implementation) || (matches_as_typed && !matches);
+        (Verified { matches: matches || matches_as_typed, needs_rehash }, filled_kib)
     }
 }

@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 
 use super::argon2id::Implementation;
 use super::cost::Cost;
+use super::phc::Phc;
 use super::thread::{Finished, Handoff, Hasher, Work};
 use crate::system::clock::Clock;
 use crate::system::fail_stop::FailStop;
@@ -84,8 +85,8 @@ pub(super) struct ThreadSpec {
     pub(super) implementation: Implementation,
     /// Cost of new hashes.
     pub(super) cost: Cost,
-    /// PHC string that no password matches.
-    pub(super) decoy: String,
+    /// A hash that no password matches.
+    pub(super) decoy: Phc,
     pub(super) clock: Clock,
     pub(super) fail_stop: FailStop,
     /// Woken after each job.
@@ -112,21 +113,29 @@ impl ThreadSpec {
     }
 }
 
+/// A thread with a job.
+struct Busy {
+    handoff: Arc<Handoff>,
+    given_at: Instant,
+    /// How many hashes of the present cost the job may take.
+    hashes: u32,
+}
+
 /// All hashing threads, by their handoffs. Dropping it ends the threads.
 pub(super) struct HashThreads {
     spec: ThreadSpec,
     rule: PolicyRule,
     /// Threads without a job.
     free: Vec<Arc<Handoff>>,
-    /// Threads with a job, and when each got it.
-    busy: Vec<(Arc<Handoff>, Instant)>,
+    /// Threads with a job.
+    busy: Vec<Busy>,
     /// Threads with a job that are already replaced.
     leaving: Vec<Arc<Handoff>>,
 }
 
 impl Drop for HashThreads {
     fn drop(&mut self) {
-        let busy = self.busy.iter().map(|(handoff, _)| handoff);
+        let busy = self.busy.iter().map(|busy| &busy.handoff);
         busy.chain(&self.free).chain(&self.leaving).for_each(|handoff| handoff.close());
     }
 }
@@ -163,14 +172,14 @@ impl HashThreads {
     /// Takes the results of all jobs that have finished since the last call.
     pub(super) fn collect(&mut self) -> Vec<Finished> {
         let mut all = Vec::new();
-        for (handoff, given_at) in std::mem::take(&mut self.busy) {
-            let Some(finished) = handoff.collect() else {
-                self.busy.push((handoff, given_at));
+        for busy in std::mem::take(&mut self.busy) {
+            let Some(finished) = busy.handoff.collect() else {
+                self.busy.push(busy);
                 continue;
             };
-            self.observe(handoff.policy, given_at);
+            self.observe(busy.handoff.policy, busy.given_at, busy.hashes);
             all.push(finished);
-            self.free.push(handoff);
+            self.free.push(busy.handoff);
         }
         self.leaving.retain(|handoff| {
             let Some(finished) = handoff.collect() else { return true };
@@ -183,28 +192,31 @@ impl HashThreads {
 
     /// Replaces starved threads by threads at nice 19, which also take the jobs that were not begun.
     pub(super) fn replace_starved(&mut self) {
-        let under_idle = self.busy.iter().filter(|(handoff, _)| handoff.policy == BackgroundPolicy::Idle);
-        let Some(oldest) = under_idle.map(|(_, given_at)| *given_at).min() else { return };
-        self.observe(BackgroundPolicy::Idle, oldest);
+        let under_idle = self.busy.iter().filter(|busy| busy.handoff.policy == BackgroundPolicy::Idle);
+        let Some((oldest, hashes)) = under_idle.map(|busy| (busy.given_at, busy.hashes)).min() else {
+            return;
+        };
+        self.observe(BackgroundPolicy::Idle, oldest, hashes);
         let policy = self.rule.wanted(self.spec.clock.steady());
         if policy == BackgroundPolicy::Idle {
             return;
         }
-        for (handoff, given_at) in std::mem::take(&mut self.busy) {
+        for busy in std::mem::take(&mut self.busy) {
             // If no thread can be started the old one goes on alone.
-            let replacement = if handoff.policy == policy {
+            let replacement = if busy.handoff.policy == policy {
                 None
             } else {
-                self.spec.start_thread(handoff.number, policy).ok()
+                self.spec.start_thread(busy.handoff.number, policy).ok()
             };
             let Some(replacement) = replacement else {
-                self.busy.push((handoff, given_at));
+                self.busy.push(busy);
                 continue;
             };
+            let Busy { handoff, hashes, .. } = busy;
             if let Some(work) = handoff.take_back() {
                 handoff.close();
                 replacement.give(work);
-                self.busy.push((replacement, self.spec.clock.steady()));
+                self.busy.push(Busy { handoff: replacement, given_at: self.spec.clock.steady(), hashes });
             } else {
                 self.leaving.push(handoff);
                 self.free.push(replacement);
@@ -214,13 +226,15 @@ impl HashThreads {
 
     /// Returns when [`Self::replace_starved`] must be called even if nothing happens until then, if it must.
     pub(super) fn check_again_in(&self) -> Option<Duration> {
-        let is_any_idle = self.busy.iter().any(|(handoff, _)| handoff.policy == BackgroundPolicy::Idle);
+        let is_any_idle = self.busy.iter().any(|busy| busy.handoff.policy == BackgroundPolicy::Idle);
         self.rule.starved.filter(|_| is_any_idle)
     }
 
-    fn observe(&mut self, policy: BackgroundPolicy, given_at: Instant) {
+    /// Takes into account that a job of so many `hashes` was given to a thread under `policy` at `given_at`, and has ended
+    /// now or still runs.
+    fn observe(&mut self, policy: BackgroundPolicy, given_at: Instant, hashes: u32) {
         let now = self.spec.clock.steady();
-        let taken = now.saturating_duration_since(given_at);
+        let taken = now.saturating_duration_since(given_at) / hashes.max(1);
         if let Some(stay) = self.rule.observe(policy, taken, now) {
             tracing::info!(
                 taken_ms = taken.as_millis(),
@@ -241,15 +255,18 @@ impl HashThreads {
         {
             std::mem::replace(&mut handoff, new).close();
         }
+        let hashes = work.hashes_of(self.spec.cost);
         handoff.give(work);
-        self.busy.push((handoff, now));
+        self.busy.push(Busy { handoff, given_at: now, hashes });
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::password::phc::decoy;
     use crate::system::clock::Timestamp;
+    use crate::system::random::Random;
 
     const HASH_TIME: Duration = Duration::from_millis(6);
 
@@ -305,7 +322,7 @@ mod tests {
         let spec = ThreadSpec {
             implementation: Implementation::reference(),
             cost: Cost { memory_kib: 64, passes: 1, lanes: 1 },
-            decoy: String::new(),
+            decoy: Phc::parse(&decoy(Cost::SAFE, &Random::seeded(1)).unwrap()).unwrap(),
             clock: clock.clone(),
             fail_stop: FailStop::new(|why| panic!("{why}")),
             dispatcher: thread::current(),
@@ -384,7 +401,9 @@ mod tests {
         let begun = Arc::new(Handoff::new(1, BackgroundPolicy::Idle));
         let (work, wait) = job();
         unseen.give(work);
-        hash_threads.busy = [&unseen, &begun].map(|handoff| (Arc::clone(handoff), clock.steady())).to_vec();
+        hash_threads.busy = [&unseen, &begun]
+            .map(|handoff| Busy { handoff: Arc::clone(handoff), given_at: clock.steady(), hashes: 1 })
+            .into();
         hash_threads.replace_starved();
         assert_eq!((hash_threads.free(), hash_threads.busy.len(), hash_threads.leaving.len()), (0, 2, 0));
         clock.advance(STARVED);

@@ -8,9 +8,17 @@ use zeroize::{Zeroize, ZeroizeOnDrop};
 /// Maximum length of a password in bytes.
 pub const PASSWORD_BYTES_MAX: usize = 1024;
 
-/// A password in Unicode normal form NFC, otherwise as it was typed. Wiped when dropped; `Debug` does not print it.
+/// A password as it is compared: blanks of other scripts are U+0020, and the text is in Unicode normal form NFC. Wiped
+/// when dropped; `Debug` does not print it.
+///
+/// Source: the OpaqueString profile, RFC 8265 §4.2. A phone may type a no-break space where a desktop types a plain one.
 #[derive(Clone, Zeroize, ZeroizeOnDrop)]
-pub struct Password(String);
+pub struct Password {
+    text: String,
+    /// The text with its blanks as they were typed, if it is to be checked and has foreign ones. Earlier versions
+    /// stored passwords in this form.
+    as_typed: Option<String>,
+}
 
 /// The password is empty or longer than [`PASSWORD_BYTES_MAX`].
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
@@ -23,23 +31,41 @@ impl Password {
         if typed.is_empty() || typed.len() > PASSWORD_BYTES_MAX {
             return Err(PasswordError);
         }
-        let normal: String = typed.nfc().collect();
-        if normal.len() > PASSWORD_BYTES_MAX { Err(PasswordError) } else { Ok(Self(normal)) }
+        let plain = |c| if is_foreign_blank(c) { ' ' } else { c };
+        let text: String = typed.chars().map(plain).nfc().collect();
+        if text.len() > PASSWORD_BYTES_MAX { Err(PasswordError) } else { Ok(Self { text, as_typed: None }) }
     }
 
     /// Parses a password that is to be checked. One that [`Self::parse`] refuses becomes the empty password, which no
     /// account has: it is checked like any wrong one, so that both take the same time.
     pub fn for_login(typed: &str) -> Self {
-        Self::parse(typed).unwrap_or_else(|PasswordError| Self(String::new()))
+        let Ok(mut password) = Self::parse(typed) else {
+            return Self { text: String::new(), as_typed: None };
+        };
+        if typed.contains(is_foreign_blank) {
+            password.as_typed = Some(typed.nfc().collect());
+        }
+        password
     }
 
     pub(crate) fn as_bytes(&self) -> &[u8] {
-        self.0.as_bytes()
+        self.text.as_bytes()
+    }
+
+    /// Returns the second form in which the password may have been stored, if there is one. Whether there is depends on
+    /// what was typed alone, so trying it reveals nothing about an account.
+    pub(super) fn as_typed(&self) -> Option<&[u8]> {
+        self.as_typed.as_deref().map(str::as_bytes)
     }
 
     pub(super) fn as_str(&self) -> &str {
-        &self.0
+        &self.text
     }
+}
+
+/// Says whether `c` is a blank (general category Zs) other than U+0020.
+const fn is_foreign_blank(c: char) -> bool {
+    matches!(c, '\u{a0}' | '\u{1680}' | '\u{2000}'..='\u{200a}' | '\u{202f}' | '\u{205f}' | '\u{3000}')
 }
 
 impl fmt::Debug for Password {
@@ -60,5 +86,25 @@ mod tests {
         assert!(Password::parse("").is_err());
         assert_eq!(Password::for_login(&"a".repeat(PASSWORD_BYTES_MAX + 1)).as_str(), "");
         assert_eq!(format!("{:?}", Password::for_login("secret")), "Password(..)");
+    }
+
+    #[test]
+    fn blanks_of_other_scripts_are_plain_ones_and_both_forms_are_known_at_log_in() {
+        for blank in
+            ['\u{a0}', '\u{1680}', '\u{2000}', '\u{2007}', '\u{200a}', '\u{202f}', '\u{205f}', '\u{3000}']
+        {
+            let typed = format!("e\u{301}{blank}b");
+            assert_eq!(Password::parse(&typed).unwrap().as_str(), "\u{e9} b");
+            assert_eq!(Password::parse(&typed).unwrap().as_typed(), None);
+            let to_check = Password::for_login(&typed);
+            assert_eq!(to_check.as_str(), "\u{e9} b");
+            let stored_before: String = typed.nfc().collect();
+            assert_eq!(to_check.as_typed(), Some(stored_before.as_bytes()));
+        }
+        // Neither a tab nor a zero-width space is a blank.
+        for other in ["a b", "a\tb", "a\u{200b}b", "a\u{feff}b"] {
+            assert_eq!(Password::for_login(other).as_str(), other);
+            assert_eq!(Password::for_login(other).as_typed(), None);
+        }
     }
 }

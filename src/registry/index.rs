@@ -92,9 +92,19 @@ impl ByAccount {
         self.0.remove(&(account, id));
     }
 
-    /// Returns the ids of `account`.
-    pub(crate) fn of(&self, account: [u8; 16]) -> impl Iterator<Item = &[u8; 16]> {
-        self.0.range((account, [0; 16])..=(account, [0xFF; 16])).map(|((_, id), ())| id)
+    /// Says whether insertions and removals are ignored.
+    pub(crate) fn is_suspended(&self) -> bool {
+        self.0.is_suspended()
+    }
+
+    /// Returns the ids of `account`, in order; those after `after`, if there is one.
+    pub(crate) fn after(
+        &self,
+        account: [u8; 16],
+        after: Option<[u8; 16]>,
+    ) -> impl Iterator<Item = &[u8; 16]> {
+        let ids = self.0.range((account, after.unwrap_or([0; 16]))..=(account, [0xFF; 16]));
+        ids.map(|((_, id), ())| id).filter(move |id| Some(**id) != after)
     }
 
     #[cfg(test)]

@@ -80,7 +80,9 @@ macro_rules! reads {
 
 /// Implements [`Registry`](crate::registry::Registry) for a state, by its own functions of the same names.
 macro_rules! registry {
-    ($state:ty, $record:ty, $name:literal $(, ends $ended:path)?) => {
+    (
+        $state:ty, $record:ty, $name:literal $(, revokes $revoked:expr)? $(, pauses $paused:expr)?
+    ) => {
         impl $crate::registry::Registry for $state {
             type Record = $record;
             const NAME: &'static str = $name;
@@ -97,8 +99,20 @@ macro_rules! registry {
                 <$state>::sweep(self, bucket, now)
             }
             $(
-                fn ended(write: &$crate::registry::record::Write<$record>) -> Option<[u8; 16]> {
-                    $ended(write)
+                fn revoked_by(
+                    &self,
+                    write: &$crate::registry::record::Write<$record>,
+                ) -> Option<$crate::registry::Revocation> {
+                    $revoked(self, write)
+                }
+            )?
+            $(
+                fn note_pause(
+                    &mut self,
+                    from: $crate::system::clock::Timestamp,
+                    to: $crate::system::clock::Timestamp,
+                ) {
+                    $paused(self, from, to);
                 }
             )?
         }

@@ -1,6 +1,7 @@
 #![doc = include_str!("README.md")]
 
 pub mod account;
+pub mod api_key;
 pub mod buckets;
 pub(crate) mod index;
 pub mod lockout;
@@ -36,7 +37,6 @@ use crate::system::clock::{Clock, Timestamp};
 use crate::system::fail_stop::FailStop;
 use crate::system::seeded_bug::{Bug, seeded};
 use crate::token::Feed;
-use crate::token::feed::Ended;
 use crate::value::id::hex;
 
 pub(crate) use messages::{handles, reads, registry};
@@ -58,10 +58,12 @@ pub trait Registry: Send + Unpin + 'static {
     fn is_sound(record: &Self::Record) -> bool;
     /// Removes the expired records of one bucket and returns how many there were.
     fn sweep(&mut self, bucket: usize, now: Timestamp) -> usize;
-    /// Returns the id of the session that a write ends, if it ends one.
-    fn ended(_: &Write<Self::Record>) -> Option<[u8; 16]> {
+    /// Returns what a write revokes that resource servers may still accept. Called before it is applied.
+    fn revoked_by(&self, _: &Write<Self::Record>) -> Option<Revocation> {
         None
     }
+    /// Notes that no answer could leave between two times, because the disk stalled.
+    fn note_pause(&mut self, _from: Timestamp, _to: Timestamp) {}
 
     /// Applies a write of the journal or a record of a snapshot.
     ///
@@ -80,6 +82,25 @@ pub trait Registry: Send + Unpin + 'static {
         self.apply(Write::Put(record));
         Ok(())
     }
+}
+
+/// What a write revokes, of which resource servers are told.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Revocation {
+    /// A session or family, with all its access tokens.
+    Session {
+        /// Its id.
+        id: [u8; 16],
+        /// The account that it belongs to.
+        account: [u8; 16],
+    },
+    /// The access tokens of an account that were issued before a time.
+    Tokens {
+        /// The account.
+        account: [u8; 16],
+        /// The time, in seconds since 1970.
+        issued_before: u64,
+    },
 }
 
 /// The parts that every actor around a registry is built with.
@@ -112,20 +133,34 @@ pub struct Owner<S> {
 /// Writes that were not durable when the latest one was appended, oldest first. The journal's window bounds their
 /// number.
 #[derive(Debug, Default)]
-struct PendingWrites(VecDeque<(u64, [u8; 16])>);
+struct PendingWrites(VecDeque<(u64, [u8; 16], Timestamp)>);
+
+/// The time that a write may take to become durable before it counts as a stall of the disk.
+const STALL: Duration = Duration::from_secs(1);
 
 impl PendingWrites {
-    fn note(&mut self, seq: u64, key: [u8; 16], durable: u64) {
-        while self.0.front().is_some_and(|(seq, _)| *seq <= durable) {
+    fn note(&mut self, seq: u64, key: [u8; 16], durable: u64, now: Timestamp) {
+        self.drop_durable(durable);
+        self.0.push_back((seq, key, now));
+    }
+
+    fn drop_durable(&mut self, durable: u64) {
+        while self.0.front().is_some_and(|(seq, ..)| *seq <= durable) {
             self.0.pop_front();
         }
-        self.0.push_back((seq, key));
+    }
+
+    /// Returns since when no answer can leave, if the disk stalls. Asked twice a second, so that the end of a stall is
+    /// known as exactly.
+    fn stalled_since(&mut self, durable: u64, now: Timestamp) -> Option<Timestamp> {
+        self.drop_durable(durable);
+        self.0.front().map(|(.., at)| *at).filter(|at| now.since(*at) > STALL)
     }
 
     /// Returns the number of the last pending write of a record: a reading of that record depends on it. 0 if no write
     /// of the record can be lost any more.
     fn of(&self, key: &[u8; 16]) -> u64 {
-        self.0.iter().rev().find(|(_, written)| written == key).map_or(0, |(seq, _)| *seq)
+        self.0.iter().rev().find(|(_, written, _)| written == key).map_or(0, |(seq, ..)| *seq)
     }
 }
 
@@ -175,6 +210,9 @@ impl<S: Registry> Owner<S> {
         let Self { state, context, seq, pending_writes, .. } = self;
         context.fail_stop.guard(S::NAME, || {
             let now = context.clock.now();
+            if let Some(since) = pending_writes.stalled_since(context.journal.durable(), now) {
+                state.note_pause(since, now);
+            }
             let Decision { writes, verdict } = decide(state, now);
             let is_unsealed = writes.is_empty() && seeded(Bug::RefusalNotSealed);
             if !writes.is_empty() {
@@ -192,13 +230,19 @@ impl<S: Registry> Owner<S> {
                 *seq = context.journal.append(permit, &entry);
                 for write in writes {
                     let key = write.key();
-                    let ended = S::ended(&write);
+                    let revoked = state.revoked_by(&write);
                     state.apply(write);
-                    if let Some(id) = ended {
-                        context.feed.push(Ended::Sid(hex(&id)), now);
+                    match revoked {
+                        None => {}
+                        Some(Revocation::Session { id, account }) => {
+                            context.feed.push_session(hex(&id), account, now);
+                        }
+                        Some(Revocation::Tokens { account, issued_before }) => {
+                            context.feed.push_account(account, issued_before, now);
+                        }
                     }
                     context.write_counts.note(&key);
-                    pending_writes.note(*seq, key, context.journal.durable());
+                    pending_writes.note(*seq, key, context.journal.durable(), now);
                 }
             }
             note(state, &verdict, now);
@@ -277,10 +321,14 @@ impl<S: Registry> Owner<S> {
         })
     }
 
-    /// Removes the expired records of the next few buckets.
+    /// Removes the expired records of the next few buckets, and looks whether the disk stalls.
     pub fn sweep(&mut self) {
-        let Self { state, context, next_swept, .. } = self;
+        let Self { state, context, next_swept, pending_writes, .. } = self;
         context.fail_stop.guard(S::NAME, || {
+            let now = context.clock.now();
+            if let Some(since) = pending_writes.stalled_since(context.journal.durable(), now) {
+                state.note_pause(since, now);
+            }
             for _ in 0..SWEEP_BUCKETS {
                 state.sweep(*next_swept, context.clock.now());
                 *next_swept = (*next_swept + 1) % BUCKETS;
@@ -295,7 +343,8 @@ mod tests {
     use std::task::{Context, Poll, Waker};
 
     use super::account::Accounts;
-    use super::refresh::{Families, Limits, OpenFamily};
+    use super::refresh::record::SpentByV1;
+    use super::refresh::{Audience, Families, Limits, OpenFamily, Rotate, Rotated};
     use super::*;
     use crate::journal::format::layout::Sizes;
     use crate::journal::recovery::report::ReplayTarget;
@@ -316,8 +365,8 @@ mod tests {
         matches!(opening.as_mut().poll(&mut Context::from_waker(Waker::noop())), Poll::Ready(Ok(_)))
     }
 
-    #[test]
-    fn a_reading_waits_for_writes_of_its_record_and_of_no_other() {
+    /// Starts a journal on a simulated disk, and an owner of families that writes to it.
+    fn started() -> (Clock, crate::journal::recovery::Recovered, Owner<Families>) {
         let clock = Clock::manual(Timestamp::from_secs(1_800_000_000));
         let random = Arc::new(Random::seeded(1));
         let options = Options {
@@ -337,8 +386,13 @@ mod tests {
             write_counts: Arc::default(),
             feed: Arc::new(Feed::new(1, day)),
         };
-        let limits = Limits { grace: Duration::from_secs(10), idle: day, absolute: day };
-        let mut owner = Owner::new(Families::new(limits), context);
+        let limits = Limits { grace: Duration::from_secs(10), idle: day, absolute: day, remember_ended: day };
+        (clock, journal, Owner::new(Families::new(limits), context))
+    }
+
+    #[test]
+    fn a_reading_waits_for_writes_of_its_record_and_of_no_other() {
+        let (_, mut journal, mut owner) = started();
         let account = AccountId::from_bytes([1; 16]).unwrap();
         let mut number = 0;
         let mut open = |owner: &mut Owner<Families>| {
@@ -352,6 +406,7 @@ mod tests {
                 digest: SecretDigest([0; 32]),
                 network: "192.0.2.0/24".into(),
                 user_agent: "test".into(),
+                audience: Audience::App,
             };
             let written = owner.decide(Class::Ordinary, |families, now| families.open(&open, now));
             assert!(written.is_ok());
@@ -376,5 +431,57 @@ mod tests {
         journal.writer.step().unwrap();
         assert!(can_read(&owner, second));
         assert!(can_read_all(&owner));
+    }
+
+    /// The disk stalls between a rotation and its answer, for longer than the grace.
+    #[test]
+    fn a_stall_of_the_disk_longer_than_the_grace_is_no_reuse() {
+        for is_over in [false, true] {
+            let (clock, mut journal, mut owner) = started();
+            let account = AccountId::from_bytes([1; 16]).unwrap();
+            let id = FamilyId::mint(account.slot(), [2; 14]);
+            let open = OpenFamily {
+                id,
+                account,
+                auth_epoch: 1,
+                global_epoch: 0,
+                digest: SecretDigest([0; 32]),
+                network: "192.0.2.0/24".into(),
+                user_agent: "test".into(),
+                audience: Audience::App,
+            };
+            let rotate = Rotate {
+                id,
+                generation: 0,
+                digest: SecretDigest([0; 32]),
+                next_digest: SecretDigest([1; 32]),
+                next_sealed: [1; 40],
+                by: SpentByV1 { network: 1, is_v6: false, agent: 1 },
+            };
+            assert!(owner.decide(Class::Ordinary, |families, now| families.open(&open, now)).is_ok());
+            journal.writer.step().unwrap();
+            let mut present = |owner: &mut Owner<Families>| {
+                let mut verdict = None;
+                let decided = owner.decide(Class::Ordinary, |families, now| {
+                    let decision = families.rotate(&rotate, now);
+                    verdict = Some(decision.verdict.clone());
+                    decision
+                });
+                assert!(decided.is_ok());
+                verdict.unwrap()
+            };
+            assert!(matches!(present(&mut owner), Ok(Rotated::Fresh { .. })));
+            clock.advance(Duration::from_secs(20));
+            if is_over {
+                owner.sweep();
+                journal.writer.step().unwrap();
+                clock.advance(Duration::from_secs(5));
+            }
+            // The answer could not leave, so the client asks again.
+            assert!(matches!(present(&mut owner), Ok(Rotated::Again(..))), "{is_over}");
+            journal.writer.step().unwrap();
+            clock.advance(Duration::from_secs(11));
+            assert_eq!(present(&mut owner), Err(refresh::Refusal::Reused));
+        }
     }
 }

@@ -67,8 +67,26 @@ impl<R: Record> Write<R> {
     }
 }
 
+/// The bit of a session's or family's methods that stands for the password.
+pub const BY_PASSWORD: u16 = 1;
+
+/// The level of an authentication by one factor (AAL1 of NIST SP 800-63B).
+pub const AAL1: u8 = 1;
+
 /// The most sessions or families that one decision ends: the writes of more would not fit into one entry.
 pub const ENDED_AT_ONCE: usize = 64;
+
+/// The most sessions or families of an account that one decision looks at, so that no message takes long.
+pub const EXAMINED_AT_ONCE: usize = 1024;
+
+/// When a session or family was used last.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub struct LastUse {
+    /// When, in milliseconds since 1970.
+    pub ms: u64,
+    /// Its id.
+    pub id: [u8; 16],
+}
 
 /// The decision of a rule about a message: writes to apply, and the verdict. A refusal may have writes as well.
 #[derive(Clone, Debug, Eq, PartialEq)]

@@ -1,16 +1,15 @@
 #![doc = include_str!("README.md")]
 
 pub mod background;
+mod listener;
 pub mod operator;
 mod running;
 
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
 
 use actix_web::dev::ServerHandle;
-use actix_web::{App, HttpServer, middleware, web};
 use tokio::net::{TcpListener, TcpSocket};
 
 use crate::config::Config;
@@ -25,8 +24,6 @@ pub use running::{Running, start};
 
 /// Length of the kernel's queue of connections that wait to be accepted.
 const BACKLOG: u32 = 1024;
-/// How many seconds requests in progress may take after a stop was requested.
-const DRAIN_SECS: u64 = 20;
 
 /// A running server.
 pub struct Server {
@@ -84,30 +81,12 @@ fn serve(
     admin: Option<TcpSocket>,
     limit: u64,
 ) -> io::Result<Serving> {
-    let data = web::Data::from(Arc::clone(engine));
     let workers = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     let each = descriptors::connections(limit, workers);
     descriptors::make_room(descriptors::of(each, workers), limit);
-    let connections = http::Connections::default();
-    let connections_of_server = connections.clone();
-    let server = HttpServer::new(move || {
-        App::new()
-            .app_data(data.clone())
-            .wrap(middleware::Condition::new(
-                !data.services.config.http.allowed_origins.is_empty(),
-                cors(&data.services.config),
-            ))
-            .wrap(middleware::from_fn(http::middleware::wrap_request))
-            .configure(http::configure)
-    })
-    .on_connect(move |stream, data| connections_of_server.opened(stream, data))
-    .disable_signals()
-    .workers(workers)
-    .max_connections(each)
-    .shutdown_timeout(DRAIN_SECS)
-    .client_request_timeout(Duration::from_secs(10))
-    .listen(start_listening(socket)?)?
-    .run();
+    let connections = http::Connections::new(&engine.services.config, each * workers);
+    let listener = start_listening(socket)?;
+    let server = listener::serve(engine, listener, workers, each, &connections, http::configure)?;
     let operators = crate::server::operator::socket::serve(engine)?;
     let admin = admin.map(|socket| operations(engine, socket)).transpose()?;
     let handle = server.handle();
@@ -143,36 +122,19 @@ fn start_listening(socket: TcpSocket) -> io::Result<std::net::TcpListener> {
 /// Serves health and metrics on an address of their own. They need no log-in: every client that reaches the address may
 /// read them.
 fn operations(engine: &Arc<Engine>, socket: TcpSocket) -> io::Result<ServerHandle> {
-    let data = web::Data::from(Arc::clone(engine));
-    let server = HttpServer::new(move || {
-        App::new()
-            .app_data(data.clone())
-            .wrap(middleware::from_fn(http::middleware::wrap_request))
-            .configure(http::api::operations::configure_for_operators)
-    })
-    .disable_signals()
-    .workers(1)
-    .max_connections(descriptors::OPERATORS_MAX)
-    .listen(start_listening(socket)?)?
-    .run();
+    // Every client here is the operators', so one network may hold them all.
+    let most = descriptors::OPERATORS_MAX;
+    let connections = http::Connections::new(&engine.services.config, most).with_unbounded_networks();
+    let configure = http::api::operations::configure_for_operators;
+    let server = listener::serve(engine, start_listening(socket)?, 1, most, &connections, configure)?;
     let handle = server.handle();
-    tokio::task::spawn_local(server);
+    tokio::task::spawn_local(async move {
+        tokio::select! {
+            ended = server => ended,
+            () = connections.watch() => Ok(()),
+        }
+    });
     Ok(handle)
-}
-
-/// Returns CORS rules that allow the configured origins and no others.
-fn cors(config: &Config) -> actix_cors::Cors {
-    let mut cors = actix_cors::Cors::default()
-        .allowed_methods(["GET", "POST", "PATCH", "DELETE"])
-        .allowed_headers(["authorization", "content-type", "x-csrf-token", "x-device-token"])
-        .expose_headers(["x-request-id", "retry-after", "ratelimit", "ratelimit-policy", "x-device-token"])
-        .supports_credentials()
-        .block_on_origin_mismatch(false)
-        .max_age(600);
-    for origin in &config.http.allowed_origins {
-        cors = cors.allowed_origin(origin.as_str());
-    }
-    cors
 }
 
 impl Server {

@@ -102,14 +102,26 @@ fn limits() -> Limits {
             forget: 24 * HOUR,
             names_max: 1_000_000,
         },
-        refresh: refresh::Limits { grace: Duration::from_secs(10), idle: 24 * HOUR, absolute: 720 * HOUR },
+        refresh: refresh::Limits {
+            grace: Duration::from_secs(10),
+            idle: 24 * HOUR,
+            absolute: 720 * HOUR,
+            remember_ended: 24 * HOUR,
+        },
         session: session::Limits {
             idle: HOUR,
             absolute: 24 * HOUR,
             remember_idle: 24 * HOUR,
             remember_absolute: 720 * HOUR,
         },
-        reset: reset::Limits { reset: HOUR, verify: 24 * HOUR, mails_per_hour: 3 },
+        reset: reset::Limits {
+            reset: HOUR,
+            verify: 24 * HOUR,
+            invitation: 168 * HOUR,
+            mails_per_hour: 3,
+            mails_per_network: 10,
+            mails_per_domain: 1000,
+        },
         sign_up: sign_up::Limits { ttl: 24 * HOUR },
     }
 }

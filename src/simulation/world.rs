@@ -17,8 +17,9 @@ use crate::journal::recovery::{Options, Recovered, recover};
 use crate::journal::snapshot::Records;
 use crate::journal::snapshot::run::{Finished, SnapshotRun};
 use crate::registry::record::{Decision, Record, Write};
-use crate::registry::refresh::Families;
+use crate::registry::refresh::record::SpentByV1;
 use crate::registry::refresh::state::{Limits, OpenFamily, Rotate};
+use crate::registry::refresh::{Audience, Families};
 use crate::registry::{Answer, Owner, OwnerContext, Registry};
 use crate::simulation::toys::{TOY_A, TOY_B};
 use crate::simulation::toys::{Toys, kept};
@@ -89,7 +90,12 @@ impl World {
     /// Recovers from `disk` and builds the owners, as a start does.
     pub(super) fn start(disk: &SimStorage, sizes: Sizes, clock: &Clock, seed: u64) -> Result<Self, Refusal> {
         let day = Duration::from_hours(24);
-        let limits = Limits { grace: Duration::from_secs(10), idle: day * 1000, absolute: day * 2000 };
+        let limits = Limits {
+            grace: Duration::from_secs(10),
+            idle: day * 1000,
+            absolute: day * 2000,
+            remember_ended: day * 1000,
+        };
         let mut states = States { a: Toys::default(), b: Toys::default(), families: Families::new(limits) };
         let journal = recover(options(disk, sizes, clock.clone(), seed), &mut states)?;
         let context = OwnerContext {
@@ -168,6 +174,7 @@ impl World {
                             digest: digest(0),
                             network: "192.0.2.0/24".into(),
                             user_agent: "sim".into(),
+                            audience: Audience::App,
                         },
                         now,
                     );
@@ -183,6 +190,7 @@ impl World {
                         digest: digest(u64::from(generation)),
                         next_digest: digest(u64::from(generation) + 1),
                         next_sealed: [secret as u8; 40],
+                        by: SpentByV1 { network: 0xC000_0200, is_v6: false, agent: 1 },
                     };
                     let decision = families.rotate(&rotate, now);
                     Decision { writes: decision.writes, verdict: () }

@@ -15,8 +15,8 @@ const RESERVED: u64 = 256;
 const RESERVED_PER_WORKER: u64 = 8;
 /// Maximum connections of an event loop, whatever the limit is. Each connection also takes memory.
 const CONNECTIONS_PER_WORKER_MAX: u64 = 25_600;
-/// Descriptors of a connection: its own, and the duplicate by which an idle one is shut down.
-const PER_CONNECTION: u64 = 2;
+/// Descriptors of a connection.
+const PER_CONNECTION: u64 = 1;
 /// Largest descriptor table that is allocated in advance: 1 MiB of kernel memory.
 const PREALLOCATED_MAX: u64 = 1 << 17;
 /// Maximum connections of the operators' listener. They use reserved descriptors.
@@ -86,10 +86,10 @@ mod tests {
         for (limit, workers, each) in [
             (u64::MAX, 64, 25_600),
             (1_048_576, 2, 25_600),
-            (1024, 1, 380),
-            (1024, 2, 188),
-            (1024, 64, 4),
-            (300, 2, 37),
+            (1024, 1, 760),
+            (1024, 2, 376),
+            (1024, 64, 8),
+            (300, 2, 75),
             (1, 1, 1),
             (0, 0, 1),
         ] {

@@ -8,4 +8,6 @@ pub mod memory;
 pub(crate) mod pace;
 pub mod random;
 pub mod scheduling;
+pub mod secrets_in_memory;
 pub mod seeded_bug;
+pub mod volume;

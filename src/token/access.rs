@@ -1,6 +1,7 @@
 //! Access tokens (RFC 9068): their claims, and the signer that makes and checks them.
 
 use std::fmt;
+use std::time::Duration;
 
 use base64ct::{Base64UrlUnpadded, Encoding};
 use jsonwebtoken::Validation;
@@ -10,10 +11,11 @@ use serde::{Deserialize, Serialize};
 use super::signing_key::{KeyError, Signing, SigningKey, TYP, encode};
 use crate::system::clock::Timestamp;
 
-/// Allowed difference between clocks of machines, in seconds.
+/// How far in the future a token may be issued, in seconds: the clock of the machine may have been set back, and a token
+/// may be issued a second ahead of the loss of a role.
 const LEEWAY_SECS: u64 = 30;
 /// Maximum length of a token. Tokens of this server are far shorter.
-const TOKEN_CHARS_MAX: usize = 4096;
+pub(super) const TOKEN_CHARS_MAX: usize = 4096;
 
 /// The claims of an access token (RFC 7519, RFC 9068 §2.2).
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
@@ -28,7 +30,7 @@ pub struct Claims {
     pub exp: u64,
     /// Issue time, in seconds since 1970.
     pub iat: u64,
-    /// Random id of the token.
+    /// Id of the token, with the [mark](super::mark) of this server.
     pub jti: String,
     /// Id of the session, which is the refresh-token family. The token ends with it.
     pub sid: String,
@@ -58,6 +60,9 @@ pub enum Rejected {
     /// The session of the token has ended, or may have ended.
     #[error("session of the access token was ended")]
     Ended,
+    /// The issuer was not heard for too long, so the session may have ended. Only a resource server says so.
+    #[error("nothing was heard of the issuer for too long")]
+    Silent,
 }
 
 /// Signs access tokens with the newest key that is due, and checks them with all keys. A key is published before it is
@@ -67,6 +72,10 @@ pub struct Signer {
     keys: Vec<SigningKey>,
     issuer: String,
     audience: String,
+    /// The audience of tokens for the administrators' endpoints.
+    admin_audience: String,
+    /// How long a key verifies after its successor began to sign.
+    overlap: Duration,
 }
 
 impl fmt::Debug for Signer {
@@ -87,7 +96,40 @@ impl Signer {
         if keys.is_empty() {
             return Err(KeyError(String::from("there is none")));
         }
-        Ok(Self { keys, issuer: issuer.to_owned(), audience: audience.to_owned() })
+        let admin_audience = format!("{}/admin", issuer.trim_end_matches('/'));
+        let overlap = Duration::MAX;
+        Ok(Self { keys, issuer: issuer.to_owned(), audience: audience.to_owned(), admin_audience, overlap })
+    }
+
+    /// Sets how long a key verifies after its successor began to sign: as long as its last honest token lives.
+    #[must_use]
+    pub fn with_overlap(self, overlap: Duration) -> Self {
+        Self { overlap, ..self }
+    }
+
+    /// Returns when the key `kid` is over, in seconds since 1970: no honest token of it lives then, so one that comes is
+    /// forged. `None` for the key that signs, and for later ones.
+    fn end_of(&self, kid: &str) -> Option<u64> {
+        // The earliest of the newer keys takes over from it.
+        let newer = self.keys.iter().take_while(|key| key.kid != kid);
+        let successor = newer.map(|key| key.from).min()?;
+        Some(successor.as_secs().saturating_add(self.overlap.as_secs()))
+    }
+
+    /// Says whether the key `kid` is over at `now`.
+    fn is_over(&self, kid: &str, now: Timestamp) -> bool {
+        self.end_of(kid).is_some_and(|end| now.as_secs() >= end)
+    }
+
+    /// Returns the keys that are not over at `now`, newest first.
+    fn live(&self, now: Timestamp) -> impl Iterator<Item = &SigningKey> {
+        self.keys.iter().filter(move |key| !self.is_over(&key.kid, now))
+    }
+
+    /// Returns the ids of the keys that are over at `now`.
+    pub fn over(&self, now: Timestamp) -> Vec<String> {
+        let over = self.keys.iter().filter(|key| self.is_over(&key.kid, now));
+        over.map(|key| key.kid.clone()).collect()
     }
 
     /// Returns the key that signs at `now`: the newest one that is due, or the oldest one if none is.
@@ -106,9 +148,14 @@ impl Signer {
         &self.issuer
     }
 
-    /// Returns the audience.
+    /// Returns the audience of the application.
     pub fn audience(&self) -> &str {
         &self.audience
+    }
+
+    /// Returns the audience of the administrators' endpoints.
+    pub fn admin_audience(&self) -> &str {
+        &self.admin_audience
     }
 
     /// Returns the text of a token that is issued at `now`.
@@ -126,21 +173,23 @@ impl Signer {
         Ok(text)
     }
 
-    /// Checks form, key, type, signature, issuer, audience and time, and returns the claims. The caller must also check
-    /// that the session of the token is alive.
+    /// Checks form, key, type, signature, issuer, audience and time, and returns the claims, with an end that is not after
+    /// the end of the key. The caller must also check that the session of the token is alive, and has this audience.
+    ///
+    /// The token ends at the second it names: the clock is the one by which it was issued.
     pub fn verify(&self, text: &str, now: Timestamp) -> Result<Claims, Rejected> {
         if text.len() > TOKEN_CHARS_MAX {
             return Err(Rejected::Form);
         }
         let header = jsonwebtoken::decode_header(text).map_err(|_| Rejected::Form)?;
         let own = |key: &&SigningKey| Some(&key.kid) == header.kid.as_ref();
-        let key = self.keys.iter().find(own).ok_or(Rejected::Key)?;
+        let key = self.live(now).find(own).ok_or(Rejected::Key)?;
         let algorithm = key.scheme.algorithm();
         if header.alg != algorithm || header.typ.as_deref() != Some(TYP) {
             return Err(Rejected::Key);
         }
         let mut validation = Validation::new(algorithm);
-        validation.set_audience(&[&self.audience]);
+        validation.set_audience(&[&self.audience, &self.admin_audience]);
         validation.set_issuer(&[&self.issuer]);
         // The crate would read the clock of the system. The time is checked below, against `now`.
         validation.validate_exp = false;
@@ -148,22 +197,25 @@ impl Signer {
             .map_err(|_| Rejected::Signature)?
             .claims;
         let now = now.as_secs();
-        if now >= claims.exp.saturating_add(LEEWAY_SECS) || claims.iat > now.saturating_add(LEEWAY_SECS) {
+        if now >= claims.exp || claims.iat > now.saturating_add(LEEWAY_SECS) {
             return Err(Rejected::Expired);
         }
-        Ok(claims)
+        // A forged end would outlive the key in a cache of verdicts. No honest one is as far away.
+        let latest = now.saturating_add(self.overlap.as_secs());
+        let end = self.end_of(&key.kid).map_or(latest, |end| end.min(latest));
+        Ok(Claims { exp: claims.exp.min(end), ..claims })
     }
 
-    /// Returns the public keys, for resource servers.
-    pub fn jwks(&self) -> JwkSet {
-        JwkSet { keys: self.keys.iter().map(|key| key.public.clone()).collect() }
+    /// Returns the public keys that are not over at `now`, for resource servers.
+    pub fn jwks(&self, now: Timestamp) -> JwkSet {
+        JwkSet { keys: self.live(now).map(|key| key.public.clone()).collect() }
     }
 
     /// Returns the public keys, newest first. Each comes with the time from which it signs, and with whether it is the
     /// one that signs at `now`.
     pub fn listed(&self, now: Timestamp) -> impl Iterator<Item = (&Jwk, Timestamp, bool)> {
         let signs = self.current(now).ok().map(|key| key.kid.as_str());
-        self.keys.iter().map(move |key| (&key.public, key.from, Some(key.kid.as_str()) == signs))
+        self.live(now).map(move |key| (&key.public, key.from, Some(key.kid.as_str()) == signs))
     }
 }
 
@@ -202,12 +254,12 @@ mod tests {
         let both = signer(&[new.clone(), old]);
         assert_eq!(both.verify(&text, NOW), Ok(claims()));
         let secs = std::time::Duration::from_secs;
-        assert!(both.verify(&text, NOW + secs(929)).is_ok());
-        assert_eq!(both.verify(&text, NOW + secs(930)), Err(Rejected::Expired));
+        assert!(both.verify(&text, NOW + secs(899)).is_ok());
+        assert_eq!(both.verify(&text, NOW + secs(900)), Err(Rejected::Expired));
         assert_eq!(both.verify(&text, NOW - secs(31)), Err(Rejected::Expired));
         assert_eq!(signer(&[new]).verify(&text, NOW), Err(Rejected::Key));
-        assert_eq!(both.jwks().keys.len(), 2);
-        assert!(!serde_json::to_string(&both.jwks()).unwrap().contains("\"d\""));
+        assert_eq!(both.jwks(NOW).keys.len(), 2);
+        assert!(!serde_json::to_string(&both.jwks(NOW)).unwrap().contains("\"d\""));
     }
 
     #[test]
@@ -231,7 +283,7 @@ mod tests {
         let (old, new) = (key(Timestamp::ZERO), key(later));
         let signer = |keys: &[Signing]| Signer::new(keys, "http://here", "http://here").unwrap();
         let both = signer(&[new.clone(), old.clone()]);
-        assert_eq!(both.jwks().keys.len(), 2);
+        assert_eq!(both.jwks(NOW).keys.len(), 2);
         let by = |signer: &Signer, now| {
             let text = signer.sign(&claims(), now).unwrap();
             jsonwebtoken::decode_header(&text).unwrap().kid.unwrap()
@@ -245,6 +297,27 @@ mod tests {
         assert_eq!(signs, [(later, false), (Timestamp::ZERO, true)]);
         assert_eq!(by(&signer(std::slice::from_ref(&new)), NOW), kid(&new));
         assert!(Signer::new(&[], "http://here", "http://here").is_err());
+    }
+
+    #[test]
+    fn a_key_is_over_a_while_after_its_successor_began_to_sign() {
+        let key = |from| Signing { pkcs8: generate(Scheme::Es256).unwrap(), from };
+        let secs = std::time::Duration::from_secs;
+        // The key in the middle was published, but never signed: the newest was due before.
+        let keys = [key(NOW + secs(100)), key(NOW + secs(200)), key(Timestamp::ZERO)];
+        let signer = Signer::new(&keys, "http://here", "http://here").unwrap().with_overlap(secs(930));
+        let text = signer.sign(&claims(), NOW).unwrap();
+        for (after, published) in [(0, 3), (1029, 3), (1030, 1), (100_000, 1)] {
+            let now = NOW + secs(after);
+            assert_eq!(signer.jwks(now).keys.len(), published, "{after}");
+            assert_eq!(signer.listed(now).filter(|(_, _, signs)| *signs).count(), 1, "{after}");
+            assert_eq!(signer.over(now).len(), 3 - published, "{after}");
+            // With an end far away, as a forger writes it.
+            let forged = Claims { exp: NOW.as_secs() + 100_000_000, ..claims() };
+            let forged = Signer::new(&keys[2..], "http://here", "http://here").unwrap().sign(&forged, NOW);
+            assert_eq!(signer.verify(&forged.unwrap(), now).is_ok(), published == 3, "{after}");
+        }
+        assert!(signer.verify(&text, NOW).is_ok());
     }
 
     #[test]
@@ -271,6 +344,9 @@ mod tests {
             let text = signer.sign(&other, NOW).unwrap();
             assert_eq!(signer.verify(&text, NOW), Err(Rejected::Signature));
         }
+        let for_admin = Claims { aud: "http://here/admin".into(), ..claims() };
+        let text_for_admin = signer.sign(&for_admin, NOW).unwrap();
+        assert_eq!(signer.verify(&text_for_admin, NOW), Ok(for_admin));
         for text in ["", "a.b.c", &text[..text.len() - 4], &"a".repeat(5000)] {
             assert!(signer.verify(text, NOW).is_err());
         }

@@ -1,140 +1,156 @@
-//! The server's keys on disk. They are made at the first start and never logged; each is in a file of its own with mode
-//! 0600.
+//! The server's keys. They are made at the first start and never logged; each is in a file of its own with mode 0600.
 
 use std::io;
+use std::sync::Arc;
 use std::time::Duration;
 
-use base64ct::{Base64, Encoding};
-use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
+use zeroize::Zeroizing;
 
+use super::key_files::{FROM, KEY, KeyFiles};
+use super::key_ring::{KEYS_MAX, KeyRing, RingKey};
 use super::opaque::EdgeKeys;
 use super::signing_key::{Scheme, Signing, generate, kid_of};
-use crate::storage::{Storage, write_whole};
+use crate::storage::unlink_if_there;
 use crate::system::clock::Timestamp;
-use crate::system::random::Random;
+
+/// What a key is used for.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum KeyKind {
+    /// Signs access tokens.
+    Signing,
+    /// Tags opaque tokens.
+    Edge,
+    /// Signs device cookies.
+    Device,
+    /// Signs CSRF tokens.
+    Csrf,
+    /// Seals tokens of mails in the outbox.
+    Outbox,
+    /// Derives the slot and the look-up key of an account name.
+    Directory,
+    /// Seals lines of the audit log.
+    Audit,
+}
+
+impl KeyKind {
+    /// Every kind.
+    pub const ALL: [Self; 7] =
+        [Self::Signing, Self::Edge, Self::Device, Self::Csrf, Self::Outbox, Self::Directory, Self::Audit];
+
+    /// Returns the name of the kind in files, commands and the API.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Signing => "signing",
+            Self::Edge => "edge",
+            Self::Device => "device",
+            Self::Csrf => "csrf",
+            Self::Outbox => "outbox",
+            Self::Directory => "directory",
+            Self::Audit => "audit",
+        }
+    }
+
+    /// Returns the kind of that name.
+    pub fn by_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| kind.name() == name)
+    }
+
+    /// Returns why keys of this kind cannot change; `None` if they can.
+    pub const fn fixed(self) -> Option<&'static str> {
+        match self {
+            Self::Directory => Some(
+                "the directory key cannot change: the id of every account, and the place of every record, was derived \
+                 with it; if it has leaked, move the accounts to a new installation",
+            ),
+            Self::Audit => Some(
+                "the audit key cannot change: it is derived from the directory key, and every line of the log is \
+                 verified with it; if it has leaked, keep a copy of audit.dir where the server cannot write",
+            ),
+            _ => None,
+        }
+    }
+}
+
+/// Why a key cannot be rotated.
+#[derive(Debug, thiserror::Error)]
+pub enum RotateError {
+    /// Keys of this kind never change. The reason is for people.
+    #[error("{0}")]
+    Fixed(&'static str),
+    /// There are [`KEYS_MAX`] keys of this kind.
+    #[error(
+        "there are {KEYS_MAX} keys of this kind; rotate again when the oldest has no use any more, or retire one"
+    )]
+    TooMany,
+    /// A file.
+    #[error(transparent)]
+    Io(#[from] io::Error),
+}
 
 /// All keys of the server. Each has one use.
-#[derive(Zeroize, ZeroizeOnDrop)]
 pub struct Keys {
     /// Derives the slot and the look-up key of an account name.
-    pub directory: [u8; 32],
-    /// Signs device cookies.
-    pub device: [u8; 32],
-    /// Signs CSRF tokens.
-    pub csrf: [u8; 32],
-    /// Seals tokens of mails in the outbox.
-    pub outbox: [u8; 32],
-    /// Tags opaque tokens.
-    edge: [u8; 32],
+    pub directory: Zeroizing<[u8; 32]>,
+    /// Digests what wrong passwords are counted under. Derived from the directory key for this use alone, so that a
+    /// rotation makes no count begin anew.
+    pub counts: Zeroizing<[u8; 32]>,
+    /// Sign device cookies.
+    pub device: KeyRing,
+    /// Sign CSRF tokens.
+    pub csrf: KeyRing,
+    /// Seal tokens of mails in the outbox.
+    pub outbox: KeyRing,
+    /// Tag opaque tokens.
+    edge: Arc<KeyRing>,
     /// Signing keys, newest first.
     pub signing: Vec<Signing>,
 }
 
-/// Files of the symmetric keys.
-const NAMES: [&str; 5] = ["directory-1.key", "device-1.key", "csrf-1.key", "outbox-1.key", "edge-1.key"];
+/// The kinds whose keys form a ring.
+pub const RINGS: [KeyKind; 4] = [KeyKind::Edge, KeyKind::Device, KeyKind::Csrf, KeyKind::Outbox];
+/// The file of the directory key.
+const DIRECTORY: &str = "directory-1.key";
 /// Prefix of the files of signing keys, before their number.
 const SIGNING: &str = "signing-";
-/// Suffix of the file beside a signing key that says when it begins to sign, in seconds since 1970.
-const FROM: &str = ".from";
-/// Prefix of the file that remembers a retired key. Its id follows; the content is when it was retired, in seconds
-/// since 1970.
+/// Prefix of the file that remembers a retired signing key. Its id follows; the content is when it was retired, in
+/// seconds since 1970.
 const RETIRED: &str = "retired-";
 
 impl Keys {
     /// Makes the keys that are missing, at a first start or after one that was interrupted.
-    pub fn form(storage: &dyn Storage, random: &Random, scheme: Scheme) -> io::Result<()> {
-        let present = storage.list("")?;
-        for name in NAMES {
-            if !present.iter().any(|file| file == name) {
-                let key = Zeroizing::new(random.bytes::<32>().map_err(io::Error::other)?);
-                write(storage, name, &*key)?;
+    pub fn form(files: &KeyFiles, scheme: Scheme, now: Timestamp) -> io::Result<()> {
+        let present = files.names()?;
+        let mint = || files.random().bytes::<32>().map(Zeroizing::new).map_err(io::Error::other);
+        if !present.iter().any(|file| file == DIRECTORY) {
+            files.write(DIRECTORY, &*mint()?)?;
+        }
+        for kind in RINGS {
+            if !present.iter().any(|file| ring_number(kind, file).is_some()) {
+                files.write_from(&format!("{}-1", kind.name()), &*mint()?, now)?;
             }
         }
-        if !present.iter().any(|file| is_signing(file)) {
-            let key = Zeroizing::new(generate(scheme).map_err(io::Error::other)?);
-            write(storage, "signing-00000001.key", &key)?;
+        if !present.iter().any(|file| signing_number(file).is_some()) {
+            Self::write_signing(files, scheme, now)?;
         }
         // Keys that were present may come from a start that was killed before their names were durable.
-        storage.sync_dir("")
+        files.storage().sync_dir("")
     }
 
-    /// Says whether there is any key file.
-    pub fn exist(storage: &dyn Storage) -> bool {
-        storage.list("").is_ok_and(|files| files.iter().any(|file| file.ends_with(".key")))
-    }
-
-    /// Makes a signing key that begins to sign at `from`, and returns all signing keys, newest first.
-    pub fn add_signing(storage: &dyn Storage, scheme: Scheme, from: Timestamp) -> io::Result<Vec<Signing>> {
-        let numbers = storage
-            .list("")?
-            .into_iter()
-            .filter_map(|name| name.strip_prefix(SIGNING)?.strip_suffix(".key")?.parse::<u32>().ok());
-        let next = numbers.max().unwrap_or(0) + 1;
-        let key = Zeroizing::new(generate(scheme).map_err(io::Error::other)?);
-        // The time is written first, because a key without one signs at once.
-        let name = format!("{SIGNING}{next:08}");
-        write_whole(storage, "", &format!("{name}{FROM}"), from.as_secs().to_string().as_bytes())?;
-        write(storage, &format!("{name}.key"), &key)?;
-        signing(storage)
-    }
-
-    /// Deletes the signing key `kid` and returns the others, newest first. If it is the last one, a new key is made
-    /// first. Returns `None` if there is no such key.
-    pub fn retire_signing(
-        storage: &dyn Storage,
-        kid: &str,
-        scheme: Scheme,
-        now: Timestamp,
-    ) -> io::Result<Option<Vec<Signing>>> {
-        let mut names = storage.list("")?;
-        names.retain(|name| is_signing(name));
-        let mut found = None;
-        for name in &names {
-            let key = read(storage, name)?;
-            if kid_of(&key).map_err(io::Error::other)? == kid {
-                found = Some(name);
-            }
+    /// Reads all keys. A signing key is made if there is none, which a crash may leave after the last one was retired.
+    pub fn load(files: &KeyFiles, scheme: Scheme, now: Timestamp) -> io::Result<Self> {
+        let mut signing = signing(files)?;
+        if signing.is_empty() {
+            signing = Self::write_signing(files, scheme, now)?;
         }
-        let Some(name) = found else { return Ok(None) };
-        if names.len() == 1 {
-            Self::add_signing(storage, scheme, now)?;
-        }
-        // Remembered before it is deleted, so that the feed names it after a crash and after restarts too.
-        write_whole(storage, "", &format!("{RETIRED}{kid}"), now.as_secs().to_string().as_bytes())?;
-        storage.unlink(name)?;
-        storage.sync_dir("")?;
-        signing(storage).map(Some)
-    }
-
-    /// Returns the ids of retired signing keys and when each was retired. Deletes records older than `life`.
-    pub fn retired(
-        storage: &dyn Storage,
-        life: Duration,
-        now: Timestamp,
-    ) -> io::Result<Vec<(String, Timestamp)>> {
-        let mut retired = Vec::new();
-        for name in storage.list("")? {
-            let Some(kid) = name.strip_prefix(RETIRED) else { continue };
-            let at = time(storage, &name)?;
-            if now.since(at) < life {
-                retired.push((kid.to_owned(), at));
-            } else {
-                storage.unlink(&name)?;
-            }
-        }
-        Ok(retired)
-    }
-
-    /// Reads all keys.
-    pub fn load(storage: &dyn Storage) -> io::Result<Self> {
-        let [directory, device, csrf, outbox, edge] = NAMES.map(|name| symmetric(storage, name));
-        let signing = signing(storage)?;
+        let directory = symmetric(files, DIRECTORY)?;
+        let counts = crate::value::id::keyed_digest(&directory, &[b"portcullis counts v1"]);
         Ok(Self {
-            directory: directory?,
-            device: device?,
-            csrf: csrf?,
-            outbox: outbox?,
-            edge: edge?,
+            counts: Zeroizing::new(counts),
+            directory,
+            device: ring(files, KeyKind::Device)?,
+            csrf: ring(files, KeyKind::Csrf)?,
+            outbox: ring(files, KeyKind::Outbox)?,
+            edge: Arc::new(ring(files, KeyKind::Edge)?),
             signing,
         })
     }
@@ -144,98 +160,229 @@ impl Keys {
         crate::value::id::keyed_digest(&self.directory, &[b"portcullis audit v1"])
     }
 
+    /// Reads the key that seals lines of the audit log, and no other.
+    pub fn load_audit(files: &KeyFiles) -> io::Result<[u8; 32]> {
+        Ok(crate::value::id::keyed_digest(&*symmetric(files, DIRECTORY)?, &[b"portcullis audit v1"]))
+    }
+
+    /// Returns the key of the marks in access tokens. It is derived from the directory key for this use alone.
+    pub fn token_marks(&self) -> [u8; 32] {
+        crate::value::id::keyed_digest(&self.directory, &[b"portcullis token mark v1"])
+    }
+
     /// Returns the keys that tag opaque tokens.
-    pub const fn edge(&self) -> EdgeKeys {
-        EdgeKeys::new((1, self.edge), Vec::new())
+    pub fn edge(&self) -> EdgeKeys {
+        EdgeKeys::over(Arc::clone(&self.edge))
+    }
+
+    /// Returns the ring of `kind`, if its keys form one.
+    pub fn ring(&self, kind: KeyKind) -> Option<&KeyRing> {
+        match kind {
+            KeyKind::Edge => Some(&self.edge),
+            KeyKind::Device => Some(&self.device),
+            KeyKind::Csrf => Some(&self.csrf),
+            KeyKind::Outbox => Some(&self.outbox),
+            KeyKind::Signing | KeyKind::Directory | KeyKind::Audit => None,
+        }
     }
 }
 
+/// Rings.
+impl Keys {
+    /// Makes a key of `kind`, which is the newest of its ring at once. Returns its number and since when it is.
+    pub fn rotate_ring(
+        &self,
+        files: &KeyFiles,
+        kind: KeyKind,
+        now: Timestamp,
+    ) -> Result<(u8, Timestamp), RotateError> {
+        let ring = self.ring(kind).ok_or_else(|| RotateError::Fixed(kind.fixed().unwrap_or_default()))?;
+        let (kid, from) = ring.next(now).ok_or(RotateError::TooMany)?;
+        let key = Zeroizing::new(files.random().bytes::<32>().map_err(io::Error::other)?);
+        files.write_from(&format!("{}-{kid}", kind.name()), &*key, from)?;
+        ring.add(RingKey { kid, from, key });
+        Ok((kid, from))
+    }
+
+    /// Removes the keys of `kind` of which nothing lives: their successor has been the newest for `life`. Returns their
+    /// numbers.
+    pub fn drop_expired(
+        &self,
+        files: &KeyFiles,
+        kind: KeyKind,
+        life: Duration,
+        now: Timestamp,
+    ) -> io::Result<Vec<u8>> {
+        let Some(ring) = self.ring(kind) else { return Ok(Vec::new()) };
+        let expired = ring.expired(life, now);
+        for kid in &expired {
+            ring.remove(*kid);
+            files.remove(&format!("{}-{kid}", kind.name()))?;
+        }
+        Ok(expired)
+    }
+}
+
+/// Signing keys.
+impl Keys {
+    /// Makes a signing key that begins to sign at `from`, and returns all signing keys, newest first.
+    pub fn add_signing(
+        files: &KeyFiles,
+        scheme: Scheme,
+        from: Timestamp,
+    ) -> Result<Vec<Signing>, RotateError> {
+        if signing_numbers(files)?.len() >= KEYS_MAX {
+            return Err(RotateError::TooMany);
+        }
+        Ok(Self::write_signing(files, scheme, from)?)
+    }
+
+    fn write_signing(files: &KeyFiles, scheme: Scheme, from: Timestamp) -> io::Result<Vec<Signing>> {
+        let next = signing_numbers(files)?.first().map_or(1, |(number, _)| number + 1);
+        let key = Zeroizing::new(generate(scheme).map_err(io::Error::other)?);
+        files.write_from(&format!("{SIGNING}{next:08}"), &key, from)?;
+        signing(files)
+    }
+
+    /// Deletes the signing keys for which `is_over` says yes, and returns the others, newest first.
+    pub fn drop_signing(files: &KeyFiles, is_over: impl Fn(&str) -> bool) -> io::Result<Vec<Signing>> {
+        for (_, name) in signing_numbers(files)? {
+            if is_over(&kid_of(&files.read(&name)?).map_err(io::Error::other)?) {
+                files.remove(stem(&name))?;
+            }
+        }
+        signing(files)
+    }
+
+    /// Deletes the signing key `kid` and returns the others, newest first. If it is the last one, another is made.
+    /// Returns `None` if there is no such key.
+    ///
+    /// A full disk does not keep a leaked key alive: its file is renamed to the record that it was retired, and then
+    /// overwritten, neither of which takes space. If there is no space for another key, that one lives in memory alone.
+    pub fn retire_signing(
+        files: &KeyFiles,
+        kid: &str,
+        scheme: Scheme,
+        now: Timestamp,
+    ) -> io::Result<Option<Vec<Signing>>> {
+        let mut found = None;
+        for (_, name) in signing_numbers(files)? {
+            if kid_of(&files.read(&name)?).map_err(io::Error::other)? == kid {
+                found = Some(name);
+            }
+        }
+        let Some(name) = found else { return Ok(None) };
+        let storage = files.storage();
+        let record = format!("{RETIRED}{kid}");
+        storage.rename(&name, &record)?;
+        storage.sync_dir("")?;
+        overwrite(files, &record, now)?;
+        unlink_if_there(storage, &format!("{}{FROM}", stem(&name)))?;
+        let mut left = signing(files)?;
+        if left.is_empty() {
+            left = match Self::write_signing(files, scheme, now) {
+                Ok(made) => made,
+                Err(error) => {
+                    tracing::error!(
+                        %error,
+                        "cannot write the new signing key: it lives in memory until the server stops; free space, then \
+                         run: portcullis key rotate"
+                    );
+                    let pkcs8 = generate(scheme).map_err(io::Error::other)?;
+                    vec![Signing { pkcs8, from: now }]
+                }
+            };
+        }
+        Ok(Some(left))
+    }
+
+    /// Returns the ids of retired signing keys and when each was retired. Deletes records older than `life`.
+    pub fn retired(files: &KeyFiles, life: Duration, now: Timestamp) -> io::Result<Vec<(String, Timestamp)>> {
+        let mut retired = Vec::new();
+        for name in files.storage().list("")? {
+            let Some(kid) = name.strip_prefix(RETIRED).filter(|_| !name.ends_with(".tmp")) else { continue };
+            let at = match files.time(&name) {
+                // A crash came before the key in it was overwritten.
+                Err(error) if error.kind() == io::ErrorKind::InvalidData => {
+                    overwrite(files, &name, now)?;
+                    now
+                }
+                at => at?,
+            };
+            if now.since(at) < life {
+                retired.push((kid.to_owned(), at));
+            } else {
+                files.storage().unlink(&name)?;
+            }
+        }
+        Ok(retired)
+    }
+}
+
+/// Overwrites the file `name` in place by the time `now`. Takes no space: the file only becomes shorter.
+fn overwrite(files: &KeyFiles, name: &str, now: Timestamp) -> io::Result<()> {
+    let file = files.storage().open_to_write(name)?;
+    let mut text = now.as_secs().to_string().into_bytes();
+    let len = text.len();
+    text.resize(usize::try_from(file.length()?).map_err(io::Error::other)?.max(len), b'\n');
+    file.write_at(&text, 0)?;
+    file.sync_data()?;
+    file.set_len(len as u64)?;
+    file.sync_data()
+}
+
+/// Returns the number of a key of `kind` from the name of its file.
+fn ring_number(kind: KeyKind, name: &str) -> Option<u8> {
+    let number = name.strip_prefix(kind.name())?.strip_prefix('-')?.strip_suffix(KEY)?;
+    number.parse().ok().filter(|kid: &u8| *kid > 0 && kid.to_string() == number)
+}
+
+/// Returns the number of a signing key from the name of its file.
+fn signing_number(name: &str) -> Option<u32> {
+    name.strip_prefix(SIGNING)?.strip_suffix(KEY)?.parse().ok()
+}
+
+/// Returns the numbers and names of the files of signing keys, newest first.
+fn signing_numbers(files: &KeyFiles) -> io::Result<Vec<(u32, String)>> {
+    let names = files.names()?.into_iter();
+    let mut numbers: Vec<_> = names.filter_map(|name| Some((signing_number(&name)?, name))).collect();
+    numbers.sort_unstable_by(|one, other| other.cmp(one));
+    Ok(numbers)
+}
+
 /// Reads all signing keys, newest first.
-fn signing(storage: &dyn Storage) -> io::Result<Vec<Signing>> {
-    let present = storage.list("")?;
-    let mut names: Vec<&String> = present.iter().filter(|name| is_signing(name)).collect();
-    names.sort_unstable_by(|a, b| b.cmp(a));
-    let read = |name: &String| {
-        let from = format!("{}{FROM}", name.strip_suffix(".key").unwrap_or(name));
-        let from = if present.contains(&from) { time(storage, &from)? } else { Timestamp::ZERO };
-        Ok(Signing { pkcs8: read(storage, name)?.to_vec(), from })
+fn signing(files: &KeyFiles) -> io::Result<Vec<Signing>> {
+    let read = |(_, name): (u32, String)| {
+        Ok(Signing { pkcs8: files.read(&name)?.to_vec(), from: files.from(stem(&name))? })
     };
-    names.into_iter().map(read).collect()
+    signing_numbers(files)?.into_iter().map(read).collect()
 }
 
-/// Reads a time in seconds since 1970 from a file.
-fn time(storage: &dyn Storage, name: &str) -> io::Result<Timestamp> {
-    let wrong = || io::Error::new(io::ErrorKind::InvalidData, format!("{name}: not a time in seconds"));
-    let bytes = storage.open(name).and_then(|file| file.read_all())?;
-    let secs = std::str::from_utf8(&bytes).ok().and_then(|text| text.trim_end().parse().ok());
-    Ok(Timestamp::from_secs(secs.ok_or_else(wrong)?))
+/// Reads the keys of `kind`.
+fn ring(files: &KeyFiles, kind: KeyKind) -> io::Result<KeyRing> {
+    let mut keys = Vec::new();
+    for name in files.names()? {
+        if let Some(kid) = ring_number(kind, &name) {
+            keys.push(RingKey { kid, from: files.from(stem(&name))?, key: symmetric(files, &name)? });
+        }
+    }
+    if keys.is_empty() {
+        let what = format!("key file {}-1.key: there is none", kind.name());
+        return Err(io::Error::new(io::ErrorKind::NotFound, what));
+    }
+    Ok(KeyRing::new(keys))
 }
 
-fn is_signing(name: &str) -> bool {
-    name.starts_with(SIGNING) && name.ends_with(".key")
+fn stem(name: &str) -> &str {
+    name.strip_suffix(KEY).unwrap_or(name)
 }
 
-fn write(storage: &dyn Storage, name: &str, key: &[u8]) -> io::Result<()> {
-    let text = Zeroizing::new(Base64::encode_string(key));
-    write_whole(storage, "", name, text.as_bytes())
-}
-
-fn read(storage: &dyn Storage, name: &str) -> io::Result<Zeroizing<Vec<u8>>> {
-    let named = |error: io::Error| io::Error::new(error.kind(), format!("key file {name}: {error}"));
-    let text = Zeroizing::new(storage.open(name).and_then(|file| file.read_all()).map_err(named)?);
-    let text = std::str::from_utf8(&text).map_err(|error| named(io::Error::other(error)))?;
-    let key = Base64::decode_vec(text.trim_end()).map_err(|error| named(io::Error::other(error)))?;
-    Ok(Zeroizing::new(key))
-}
-
-fn symmetric(storage: &dyn Storage, name: &str) -> io::Result<[u8; 32]> {
-    let key = read(storage, name)?;
-    <[u8; 32]>::try_from(key.as_slice()).map_err(|_| {
+fn symmetric(files: &KeyFiles, name: &str) -> io::Result<Zeroizing<[u8; 32]>> {
+    let key = files.read(name)?;
+    <[u8; 32]>::try_from(key.as_slice()).map(Zeroizing::new).map_err(|_| {
         io::Error::new(io::ErrorKind::InvalidData, format!("key file {name}: {} bytes, not 32", key.len()))
     })
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::storage::simulated::SimStorage;
-
-    #[test]
-    fn keys_are_made_once_and_a_damaged_one_is_named() {
-        let disk = SimStorage::new();
-        assert!(!Keys::exist(&disk));
-        Keys::form(&disk, &Random::seeded(1), Scheme::Es256).unwrap();
-        let first = Keys::load(&disk).unwrap();
-        Keys::form(&disk, &Random::seeded(2), Scheme::Es256).unwrap();
-        let second = Keys::load(&disk).unwrap();
-        assert_eq!(first.directory, second.directory);
-        assert_eq!(first.signing, second.signing);
-        assert_ne!(first.directory, first.device);
-        disk.damage("csrf-1.key", |bytes| bytes.truncate(8));
-        assert!(Keys::load(&disk).err().unwrap().to_string().contains("csrf-1.key"));
-    }
-
-    #[test]
-    fn signing_keys_keep_their_start_and_retired_ones_are_remembered() {
-        let disk = SimStorage::new();
-        let now = Timestamp::from_secs(1_800_000_000);
-        Keys::form(&disk, &Random::seeded(1), Scheme::Es256).unwrap();
-        let later = now + Duration::from_mins(10);
-        let added = Keys::add_signing(&disk, Scheme::EdDsa, later).unwrap();
-        assert_eq!(added.iter().map(|key| key.from).collect::<Vec<_>>(), [later, Timestamp::ZERO]);
-        assert_eq!(Keys::load(&disk).unwrap().signing, added);
-        let kids: Vec<_> = added.iter().map(|key| kid_of(&key.pkcs8).unwrap()).collect();
-        assert!(Keys::retire_signing(&disk, "x", Scheme::Es256, now).unwrap().is_none());
-        for kid in &kids {
-            assert_eq!(Keys::retire_signing(&disk, kid, Scheme::Es256, now).unwrap().unwrap().len(), 1);
-        }
-        let life = Duration::from_mins(15);
-        let mut retired = Keys::retired(&disk, life, now).unwrap();
-        retired.sort();
-        let mut expected: Vec<_> = kids.into_iter().map(|kid| (kid, now)).collect();
-        expected.sort();
-        assert_eq!(retired, expected);
-        assert!(Keys::retired(&disk, life, now + life).unwrap().is_empty());
-        assert!(Keys::retired(&disk, life, now).unwrap().is_empty());
-    }
-}
+mod tests;

@@ -4,13 +4,21 @@ use std::time::Duration;
 
 pub mod access;
 pub mod feed;
+pub mod key_files;
+pub mod key_ring;
 pub mod keys;
+pub mod mark;
+pub mod master;
 pub mod opaque;
 pub mod signing_key;
 
 pub use access::{Claims, Rejected, Signer};
 pub use feed::Feed;
-pub use keys::Keys;
+pub use key_files::{KeyFiles, Sealing};
+pub use key_ring::{KEYS_MAX, KeyRing};
+pub use keys::{KeyKind, Keys, RotateError};
+pub use mark::TokenMarks;
+pub use master::{Master, MasterError};
 pub use signing_key::{KeyError, Scheme, scheme_of};
 
 /// How long `/.well-known/jwks.json` may be cached, as its `Cache-Control` header says.

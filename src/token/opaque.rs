@@ -1,4 +1,4 @@
-//! Opaque tokens: refresh tokens, browser sessions, mailed tokens and the halves of sign-ups.
+//! Opaque tokens: refresh tokens, browser sessions, mailed tokens, API keys and the halves of sign-ups.
 //!
 //! The secret that a client holds and the digest that a registry keeps are two types, and `Debug` prints neither. Every
 //! opaque token has the form `<prefix>_` and base64url of
@@ -17,6 +17,7 @@
 //! keeps only the SHA-256.
 
 use std::fmt;
+use std::sync::Arc;
 
 use aws_lc_rs::aead::{AES_256_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
 use base64ct::{Base64UrlUnpadded, Encoding};
@@ -24,6 +25,8 @@ use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
 
+use super::key_ring::{KeyRing, RingKey};
+use crate::system::clock::Timestamp;
 use crate::system::random::{NoRandomness, Random};
 use crate::value::id::keyed_digest;
 
@@ -42,6 +45,8 @@ pub enum TokenKind {
     Session,
     /// `pcm_`: a mailed token.
     Mailed,
+    /// `pck_`: an API key.
+    ApiKey,
     /// `pcu_`: the half of a sign-up that its browser keeps.
     SignUp,
 }
@@ -52,6 +57,7 @@ impl TokenKind {
             Self::Refresh => "pcr_",
             Self::Session => "pcs_",
             Self::Mailed => "pcm_",
+            Self::ApiKey => "pck_",
             Self::SignUp => "pcu_",
         }
     }
@@ -71,6 +77,14 @@ impl Secret {
         random.bytes().map(Self)
     }
 
+    /// Derives the secret of the mailed token `id` from a key of the server, so that the same link can be mailed again.
+    ///
+    /// Security: it is as hard to guess as the key, and the digest at rest says nothing of it.
+    pub fn derive(key: &[u8; 32], id: [u8; 16]) -> Self {
+        let digest = Zeroizing::new(keyed_digest(key, &[b"portcullis mailed secret v1", &id]));
+        Self(std::array::from_fn(|at| digest.get(at).copied().unwrap_or_default()))
+    }
+
     /// Returns the digest that a registry keeps.
     pub fn digest(&self) -> SecretDigest {
         SecretDigest(Sha256::digest(self.0).into())
@@ -78,7 +92,7 @@ impl Secret {
 
     /// Derives the secret of another token from this one, the same each time for one `label`.
     #[must_use]
-    pub fn derive(&self, label: &[u8]) -> Self {
+    pub fn derive_next(&self, label: &[u8]) -> Self {
         let key = self.padded();
         let digest = Zeroizing::new(keyed_digest(&key, &[b"portcullis derived v1", label]));
         Self(std::array::from_fn(|at| digest.get(at).copied().unwrap_or_default()))
@@ -189,28 +203,33 @@ pub struct OpaqueToken {
 pub struct NotAToken;
 
 /// The keys that tag opaque tokens. Older keys are kept until all tokens that they tagged have expired.
-#[derive(ZeroizeOnDrop)]
-pub struct EdgeKeys {
-    newest: (u8, [u8; 32]),
-    older: Vec<(u8, [u8; 32])>,
-}
+pub struct EdgeKeys(Arc<KeyRing>);
 
 impl EdgeKeys {
     /// Builds the set from the newest key and the older ones, each with its kid.
-    pub const fn new(newest: (u8, [u8; 32]), older: Vec<(u8, [u8; 32])>) -> Self {
-        Self { newest, older }
+    pub fn new(newest: (u8, [u8; 32]), older: Vec<(u8, [u8; 32])>) -> Self {
+        let first = RingKey { kid: newest.0, from: Timestamp(1), key: Zeroizing::new(newest.1) };
+        let older = older.into_iter();
+        let older = older.map(|(kid, key)| RingKey { kid, from: Timestamp::ZERO, key: Zeroizing::new(key) });
+        Self::over(Arc::new(KeyRing::new(std::iter::once(first).chain(older).collect())))
+    }
+
+    /// Builds the set over a ring, whose keys may change.
+    pub(super) const fn over(ring: Arc<KeyRing>) -> Self {
+        Self(ring)
     }
 
     /// Returns the text of `token` for the client. It is wiped when dropped.
     pub fn write(&self, token: &OpaqueToken) -> Zeroizing<String> {
-        let (kid, key) = &self.newest;
         let mut bytes = Zeroizing::new(Vec::with_capacity(TOKEN_BYTES));
-        bytes.extend_from_slice(&[VERSION, *kid]);
-        bytes.extend_from_slice(&token.id);
-        bytes.extend_from_slice(&token.generation.to_be_bytes());
-        bytes.extend_from_slice(&token.secret.0);
-        let tag = tag(key, token.kind, &bytes);
-        bytes.extend_from_slice(&tag);
+        self.0.with_newest(|kid, key| {
+            bytes.extend_from_slice(&[VERSION, kid]);
+            bytes.extend_from_slice(&token.id);
+            bytes.extend_from_slice(&token.generation.to_be_bytes());
+            bytes.extend_from_slice(&token.secret.0);
+            let tag = tag(key, token.kind, &bytes);
+            bytes.extend_from_slice(&tag);
+        });
         let mut text = Zeroizing::new(String::with_capacity(4 + TOKEN_CHARS));
         text.push_str(token.kind.prefix());
         text.push_str(&Zeroizing::new(Base64UrlUnpadded::encode_string(&bytes)));
@@ -226,10 +245,10 @@ impl EdgeKeys {
         let mut bytes = Zeroizing::new([0; TOKEN_BYTES]);
         let read = Base64UrlUnpadded::decode(encoded, &mut bytes[..]).map_err(|_| NotAToken)?;
         let (signed, claimed_tag) = read.split_first_chunk::<SIGNED_BYTES>().ok_or(NotAToken)?;
-        let ([version, kid], rest) = signed.split_first_chunk::<2>().ok_or(NotAToken)?;
-        let key = std::iter::once(&self.newest).chain(&self.older).find(|(known, _)| known == kid);
-        let (_, key) = key.filter(|_| *version == VERSION).ok_or(NotAToken)?;
-        if !bool::from(tag(key, kind, signed).ct_eq(claimed_tag)) {
+        let ([version, kid_of_key], rest) = signed.split_first_chunk::<2>().ok_or(NotAToken)?;
+        let expected = self.0.with(*kid_of_key, |key| tag(key, kind, signed));
+        let expected = expected.filter(|_| *version == VERSION).ok_or(NotAToken)?;
+        if !bool::from(expected.ct_eq(claimed_tag)) {
             return Err(NotAToken);
         }
         let (id, rest) = rest.split_first_chunk::<16>().ok_or(NotAToken)?;
@@ -332,10 +351,10 @@ mod tests {
     fn a_derived_secret_is_always_the_same_and_says_nothing_of_another() {
         let random = Random::seeded(5);
         let [one, other] = [(); 2].map(|()| Secret::mint(&random).unwrap());
-        assert_eq!(one.derive(b"a").0, one.derive(b"a").0);
-        assert_ne!(one.derive(b"a").0, one.derive(b"b").0);
-        assert_ne!(one.derive(b"a").0, other.derive(b"a").0);
-        assert_ne!(one.derive(b"a").0, one.0);
+        assert_eq!(one.derive_next(b"a").0, one.derive_next(b"a").0);
+        assert_ne!(one.derive_next(b"a").0, one.derive_next(b"b").0);
+        assert_ne!(one.derive_next(b"a").0, other.derive_next(b"a").0);
+        assert_ne!(one.derive_next(b"a").0, one.0);
     }
 
     #[test]

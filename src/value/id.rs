@@ -152,6 +152,58 @@ slotted_id! {
     MailedId
 }
 
+/// The slot of the records that belong to the server itself, not to an account. No account has it.
+const OWN_SLOT: [u8; 2] = [0xFF; 2];
+
+/// The id of an API key. Safe to log.
+#[derive(Clone, Copy, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub struct ApiKeyId([u8; 16]);
+
+impl ApiKeyId {
+    /// Makes an id from 14 random bytes.
+    pub fn mint(random: [u8; 14]) -> Self {
+        let mut bytes = [0xFF; 16];
+        for (to, from) in bytes.iter_mut().skip(OWN_SLOT.len()).zip(random) {
+            *to = from;
+        }
+        Self(bytes)
+    }
+
+    /// Reads the 16 bytes that [`Self::to_bytes`] returns. `None` if they are of another slot.
+    pub fn from_bytes(bytes: [u8; 16]) -> Option<Self> {
+        (bytes.first_chunk() == Some(&OWN_SLOT)).then_some(Self(bytes))
+    }
+
+    /// Returns the slot followed by the 14 random bytes. This is also the record's key in the journal.
+    pub const fn to_bytes(self) -> [u8; 16] {
+        self.0
+    }
+}
+
+impl fmt::Display for ApiKeyId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:032x}", u128::from_be_bytes(self.0))
+    }
+}
+
+impl fmt::Debug for ApiKeyId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "ApiKeyId({self})")
+    }
+}
+
+impl FromStr for ApiKeyId {
+    type Err = IdError;
+
+    fn from_str(text: &str) -> Result<Self, IdError> {
+        let mut bytes = [0; 16];
+        match base16ct::lower::decode(text, &mut bytes) {
+            Ok(decoded) if decoded.len() == 16 => Self::from_bytes(bytes).ok_or(IdError),
+            _ => Err(IdError),
+        }
+    }
+}
+
 /// The text is not an id. An id has 32 lower-case hexadecimal digits, of which the first four name a slot.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 #[error("not an id: expected 32 lower-case hexadecimal digits")]
@@ -178,6 +230,17 @@ mod tests {
         ] {
             assert_eq!(wrong.parse::<AccountId>(), Err(IdError), "{wrong}");
         }
+    }
+
+    #[test]
+    fn an_api_key_lies_in_the_slot_of_the_server_and_no_account_does() {
+        let id = ApiKeyId::mint([7; 14]);
+        assert_eq!(id.to_string(), format!("ffff{}", "07".repeat(14)));
+        assert_eq!(id.to_string().parse(), Ok(id));
+        assert_eq!(ApiKeyId::from_bytes(id.to_bytes()), Some(id));
+        assert_eq!(AccountId::from_bytes(id.to_bytes()), None);
+        assert_eq!(ApiKeyId::from_bytes([7; 16]), None);
+        assert_eq!("F".repeat(32).parse::<ApiKeyId>(), Err(IdError));
     }
 
     #[test]

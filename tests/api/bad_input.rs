@@ -76,6 +76,8 @@ async fn a_request_without_credentials_is_told_the_scheme() {
         assert_eq!(answer.problem(), (401, "unauthenticated"), "{path}");
         assert_eq!(answer.header("www-authenticate"), "Bearer", "{path}");
     }
+    let bad = server.get_as("/v1/me", "x").await;
+    assert_eq!(bad.header("www-authenticate"), "Bearer error=\"invalid_token\"");
     let basic = send(server.request(Method::GET, "/v1/me").header("authorization", "Basic YTpi")).await;
     assert_eq!(basic.status.as_u16(), 401);
 }

@@ -1,5 +1,5 @@
-//! Known and unknown names, and taken and free addresses, cause the same work: as many hashes, messages to actors and
-//! journal entries, and as many bytes unless one side makes something new. `cargo bench --bench equal_work` measures
+//! Known and unknown names, and taken and free addresses, cause the same work: as many hashes of as much memory, messages
+//! to actors and journal entries, and as many bytes unless one side makes something new. `cargo bench --bench equal_work` measures
 //! that they also take equally long.
 
 use std::time::Duration;
@@ -12,6 +12,7 @@ const TRIES: usize = 12;
 #[derive(Debug, Eq, PartialEq)]
 struct Work {
     hashes: u64,
+    filled_kib: u64,
     calls: u64,
     entries: u64,
     /// Written bytes; `None` where the sides may differ.
@@ -30,6 +31,7 @@ async fn work_of(world: &World, pair: Pair, known: bool) -> Work {
     let after = world.engine.work();
     Work {
         hashes: after.hashes - before.hashes,
+        filled_kib: after.filled_kib - before.filled_kib,
         calls: after.calls - before.calls,
         entries: after.entries - before.entries,
         bytes: (!writes_differ).then(|| after.bytes - before.bytes),
@@ -45,6 +47,7 @@ fn both_sides_of_every_pair_pass_the_same_queue_actors_and_commits() {
             for n in 0..TRIES {
                 world.prepare(pair, n).await;
             }
+            let world = world.ready(pair, false).await;
             let known = work_of(&world, pair, true).await;
             let unknown = work_of(&world, pair, false).await;
             assert_eq!(known, unknown, "{pair:?}: {:?}", pair.sides());
@@ -73,6 +76,34 @@ fn a_mail_to_an_unknown_address_is_written_and_removed_but_not_sent() {
             assert_eq!(world.engine.work().entries, before + 3, "known: {known}");
         }
         assert_eq!(world.sent(), ["user000000@with.forgot.test"]);
+        world.stop();
+    });
+}
+
+/// Whoever asks to move their account to an address causes the same work whether or not it has an account: a mail of the
+/// same length is written for its holder or for the asker.
+#[test]
+fn a_change_of_address_costs_the_same_for_a_taken_and_a_free_one() {
+    actix_web::rt::System::new().block_on(async {
+        let world = World::start(World::failures_for(Pair::LogIn), false);
+        let mut works = Vec::new();
+        for is_taken in [true, false] {
+            let mut work = Work { hashes: 0, filled_kib: 0, calls: 0, entries: 0, bytes: Some(0) };
+            for n in 0..TRIES {
+                let identity = world.identity(Pair::LogIn, n, is_taken).await;
+                let before = world.engine.work();
+                world.ask_for_address(&identity, n, is_taken).await;
+                let after = world.engine.work();
+                work.hashes += after.hashes - before.hashes;
+                work.filled_kib += after.filled_kib - before.filled_kib;
+                work.calls += after.calls - before.calls;
+                work.entries += after.entries - before.entries;
+                work.bytes = work.bytes.map(|bytes| bytes + after.bytes - before.bytes);
+            }
+            works.push(work);
+        }
+        assert_eq!(works[0], works[1]);
+        assert!(works[0].calls >= TRIES as u64 * 4);
         world.stop();
     });
 }

@@ -97,7 +97,7 @@ async fn a_forgotten_password_is_reset_and_every_session_ends() {
 }
 
 #[tokio::test]
-async fn a_changed_password_keeps_this_session_and_ends_the_others() {
+async fn a_changed_password_renews_this_session_and_ends_the_others() {
     let server = TestServer::start();
     server.account(NAME).await;
     let (here, refresh) = server.tokens(NAME).await;
@@ -106,9 +106,11 @@ async fn a_changed_password_keeps_this_session_and_ends_the_others() {
     let wrong = server.change_password(&here, "wrong one", NEXT).await;
     assert_eq!(wrong.problem(), (401, "invalid_credentials"));
     let changed = server.change_password(&here, PASSWORD, NEXT).await;
-    assert_eq!(changed.status, StatusCode::NO_CONTENT);
-    assert_eq!(server.get_as("/v1/me", &here).await.status, StatusCode::OK);
-    assert_eq!(server.refresh(&refresh).await.status, StatusCode::OK);
+    assert_eq!(changed.status, StatusCode::OK);
+    assert_eq!(server.get_as("/v1/me", &changed.text("access_token")).await.status, StatusCode::OK);
+    assert_eq!(server.refresh(&changed.text("refresh_token")).await.status, StatusCode::OK);
+    assert_eq!(server.get_as("/v1/me", &here).await.problem(), (401, "unauthenticated"));
+    assert_eq!(server.refresh(&refresh).await.problem(), (401, "session_expired"));
     assert_eq!(server.get_as("/v1/me", &elsewhere).await.problem(), (401, "unauthenticated"));
     server.mail(NAME, "was changed").await;
 }

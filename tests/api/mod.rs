@@ -1,6 +1,8 @@
 //! The HTTP API: what honest clients do, bad input, equal work for known and unknown names, and secrets in logs.
 
 mod bad_input;
+mod devices;
 mod equal_work;
 mod flows;
+mod http_edge;
 mod secrets;

@@ -35,13 +35,14 @@ async fn an_acknowledged_change_is_on_disk_with_who_where_and_why() {
     server.account(NAME).await;
     let (access, _) = server.tokens(NAME).await;
     let changed = server.change_password(&access, PASSWORD, "an entirely different phrase").await;
-    assert_eq!(changed.status, StatusCode::NO_CONTENT);
+    assert_eq!(changed.status, StatusCode::OK);
     let line = first(&server, "password.changed");
     assert_eq!(line["email"], "a***@test.org");
     assert_eq!(line["network"], "127.0.0.1/32");
     assert_eq!(line["request_id"], changed.header("x-request-id"));
     assert_eq!(line["subject"].as_str().unwrap().len(), 32);
     assert!(line["journal"].as_u64().unwrap() > 0);
+    let access = changed.text("access_token");
     server.post_as("/v1/logout", &access, json!({"scope": "global"})).await;
     assert_eq!(first(&server, "session.revoked")["reason"], "log-out everywhere");
 }
@@ -91,4 +92,91 @@ async fn a_changed_log_is_found_and_a_log_cut_by_a_crash_is_mended() {
     let server = server.restart().restart();
     verify(&dir).exits(0);
     first(&server, "audit.mended");
+}
+
+/// Makes some events and stops the server in order. Returns the directory of the log.
+async fn stopped_with_events() -> (TestServer, std::path::PathBuf) {
+    let server = TestServer::start();
+    server.account(NAME).await;
+    for _ in 0..3 {
+        server.log_in(NAME, "a wrong password").await;
+    }
+    let (access, _) = server.tokens(NAME).await;
+    server.post_as("/v1/logout", &access, json!({})).await;
+    let server = server.restart();
+    let audit = server.data_dir().join("audit");
+    (server, audit)
+}
+
+fn only_file(audit: &Path) -> std::path::PathBuf {
+    std::fs::read_dir(audit).unwrap().next().unwrap().unwrap().path()
+}
+
+#[tokio::test]
+async fn lines_cut_off_the_end_are_found_by_the_check_and_by_the_next_start() {
+    let (server, audit) = stopped_with_events().await;
+    let server = server.restart_after(|dir| {
+        let path = only_file(&audit);
+        let text = std::fs::read_to_string(&path).unwrap();
+        let lines: Vec<&str> = text.lines().collect();
+        assert!(lines.len() >= 8, "{text}");
+        verify(dir).exits(0);
+        std::fs::write(&path, lines[..lines.len() - 4].join("\n") + "\n").unwrap();
+        verify(dir).exits(1).says("4 lines are missing from the end");
+    });
+    // The server goes on, says so, and its new lines do not close the gap.
+    let server = server.restart();
+    let cut = first(&server, "audit.cut");
+    assert!(cut["reason"].as_str().unwrap().contains("missing from the end"), "{cut}");
+    verify(server.data_dir()).exits(1).says("lines are missing");
+}
+
+#[tokio::test]
+async fn a_deleted_log_is_found_by_the_check_and_by_the_next_start() {
+    let (server, audit) = stopped_with_events().await;
+    let server = server.restart_after(|dir| {
+        std::fs::remove_dir_all(&audit).unwrap();
+        verify(dir).exits(1).says("missing from the end");
+    });
+    let server = server.restart_after(|dir| {
+        verify(dir).exits(1).says("missing");
+        // I delete the record of the end as well.
+        std::fs::remove_dir_all(&audit).unwrap();
+        std::fs::remove_file(dir.join("audit.end")).unwrap();
+        verify(dir).exits(1).says("audit.end");
+    });
+    let server = server.restart();
+    first(&server, "audit.unrecorded");
+}
+
+#[tokio::test]
+async fn a_removed_beginning_is_found_by_the_check() {
+    let (server, audit) = stopped_with_events().await;
+    server.restart_after(|dir| {
+        let path = only_file(&audit);
+        let text = std::fs::read_to_string(&path).unwrap();
+        let lines: Vec<&str> = text.lines().skip(2).collect();
+        std::fs::write(&path, lines.join("\n") + "\n").unwrap();
+        verify(dir).exits(1).says("missing from the beginning");
+    });
+}
+
+#[tokio::test]
+async fn a_last_line_that_cannot_be_read_does_not_restart_the_numbers() {
+    let (server, audit) = stopped_with_events().await;
+    let mut last = 0;
+    let server = server.restart_after(|_| {
+        let path = only_file(&audit);
+        let mut text = std::fs::read_to_string(&path).unwrap();
+        last = text.lines().count() as u64;
+        text.push_str("no line of mine\n");
+        std::fs::write(&path, text).unwrap();
+    });
+    let server = server.restart();
+    let text = std::fs::read_to_string(only_file(&audit)).unwrap();
+    let read = text.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+    let numbers: Vec<u64> = read.map(|line| line["seq"].as_u64().unwrap()).collect();
+    assert!(numbers.windows(2).all(|pair| pair[0] < pair[1]), "{numbers:?}");
+    assert!(numbers.last().unwrap() > &last);
+    verify(server.data_dir()).exits(1);
 }

@@ -40,7 +40,7 @@ async fn end(server: &TestServer, ending: Ending, access: &str, refresh: &str) {
         Ending::PasswordChange => {
             let (other, _) = server.tokens(NAME).await;
             let changed = server.change_password(&other, PASSWORD, PASSWORD).await;
-            assert_eq!(changed.status, StatusCode::NO_CONTENT);
+            assert_eq!(changed.status, StatusCode::OK);
         }
         Ending::Reuse => {
             server.refresh(refresh).await;
@@ -72,7 +72,7 @@ async fn a_cached_verdict_ends_when_its_token_expires() {
     let server = TestServer::start();
     server.account(NAME).await;
     let (access, _) = server.tokens(NAME).await;
-    for _ in 0..31 {
+    for _ in 0..30 {
         assert!(is_alive(&server, &access).await);
         server.clock.advance(Duration::from_secs(30));
     }

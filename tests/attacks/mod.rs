@@ -1,18 +1,37 @@
 //! One file per attack, written as the attacker.
 
+mod address_change;
+mod api_keys;
+mod connection_hogging;
+mod cookie_tossing;
+mod costly_passwords;
 mod covering_tracks;
+mod credentials;
 mod csrf;
+mod disk_filling;
+mod enumeration;
 mod gate;
 mod guessing;
+mod hang_ups;
 mod kept_verdicts;
+mod known_devices;
 mod known_passwords;
+mod lane_for_sale;
 mod lockout_evasion;
 mod lockout_model;
+mod lost_feed;
+mod mail_quota;
 mod offline_tokens;
+mod old_keys;
+mod parallel_log_ins;
 mod pre_hijack;
+mod raw_http;
+mod repeated_headers;
 mod reset_abuse;
 mod session_theft;
 mod slow_bodies;
+mod stalled_log;
+mod stolen_keys;
 mod stuffing;
 mod throttle_evasion;
 mod token_theft;

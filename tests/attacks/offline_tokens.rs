@@ -44,7 +44,10 @@ fn resource_server(url: String, bearer: String, clock: Clock) -> SocketAddr {
                 following
                     .follow(|path| {
                         let request = http.get(format!("{url}{path}")).bearer_auth(&bearer);
-                        async move { request.send().await?.error_for_status()?.bytes().await }
+                        async move {
+                            let answer = request.send().await?;
+                            Ok::<_, reqwest::Error>((answer.status().as_u16(), answer.bytes().await?))
+                        }
                     })
                     .await;
             });
@@ -294,7 +297,9 @@ async fn after_all_keys_are_retired_a_new_one_signs_and_the_feed_names_the_old()
         operate(&server, json!({"operation": "key_rotate"})).await;
         server.clock.advance(Duration::from_mins(11));
     }
+    // The first two have left the set already: the last of their tokens is over.
     let published = published_keys(&server).await;
+    assert_eq!(published.len(), 3);
     let keys = operate(&server, json!({"operation": "key_list"})).await;
     for key in keys["items"].as_array().unwrap() {
         operate(&server, json!({"operation": "key_retire", "kid": key["kid"]})).await;
@@ -304,7 +309,7 @@ async fn after_all_keys_are_retired_a_new_one_signs_and_the_feed_names_the_old()
     assert!(!published.contains(&kid(&bearer)));
     let page = server.get_as("/v1/revocations", &bearer).await;
     let retired = page.array("items").iter().filter(|item| item["kid"].is_string()).count();
-    assert_eq!(retired, 5, "{}", page.body);
+    assert_eq!(retired, 3, "{}", page.body);
 }
 
 #[tokio::test]
@@ -417,7 +422,7 @@ async fn whatever_ends_sessions_puts_each_of_them_into_the_feed_once() {
             ended.push(opened.text("session_id"));
         }
         end_sessions(&server, way, &email, &own).await;
-        if !matches!(way, Way::LogOutOthers | Way::PasswordChange) {
+        if !matches!(way, Way::LogOutOthers) {
             ended.push(own_session.as_str().unwrap().to_owned());
         }
         ended.sort();
@@ -441,20 +446,28 @@ async fn is_changed(server: &TestServer, email: &str) -> bool {
 #[tokio::test]
 async fn a_thief_who_hangs_up_leaves_the_same_traces() {
     let server = TestServer::start();
-    for number in 0..6 {
+    let mut changed = 0;
+    for number in 0..12 {
         let email = format!("ada{number}@test.org");
         server.account(&email).await;
         let (stolen, _) = server.tokens(&email).await;
         let change = json!({"current_password": PASSWORD, "new_password": NEXT});
-        let after = Duration::from_millis(number);
-        server.post_and_hang_up("/v1/password/change", &stolen, change, after).await;
+        let after = Duration::from_millis(number % 6);
+        if number < 6 {
+            server.post_and_hang_up("/v1/password/change", &stolen, change, after).await;
+        } else {
+            server.post_and_reset("/v1/password/change", &stolen, change, after).await;
+        }
+        // A request that I reset before it was read was never made.
         if is_changed(&server, &email).await {
+            changed += 1;
             server.mail(&email, "was changed").await;
             let tail = json!({"operation": "audit_tail", "limit": 100, "event": "password.changed"});
             let events = operate(&server, tail).await;
-            assert_eq!(events["items"].as_array().unwrap().len(), number as usize + 1, "{events}");
+            assert_eq!(events["items"].as_array().unwrap().len(), changed, "{events}");
         }
     }
+    assert!(changed > 3, "{changed}");
 }
 
 /// A refresh within the grace makes a new access token, at most as old as the grace. When its session was ended, the

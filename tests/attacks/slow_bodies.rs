@@ -15,6 +15,7 @@ use serde_json::{Value, json};
 
 use crate::support::PASSWORD;
 use crate::support::process::{BINARY, Process};
+use crate::support::raw::connect_from;
 
 /// The hard limit of descriptors. The process starts with fewer, and may raise its own limit up to this one.
 const LIMIT: usize = 300;
@@ -70,6 +71,8 @@ fn held_connections_are_closed_and_leave_descriptors_for_others() {
     let mut command = Command::new("sh");
     let limits = format!("ulimit -Sn 64 && ulimit -Hn {LIMIT} && exec \"$0\" \"$@\"");
     command.args(["-c", &limits, BINARY, "serve", "--data-dir"]).arg(&data);
+    // The descriptors are counted in /proc.
+    command.env("PORTCULLIS_TRACEABLE", "1");
     let process = Process::spawn(command);
 
     // A kept connection on which I send the first byte of a second request and no more.
@@ -78,7 +81,12 @@ fn held_connections_are_closed_and_leave_descriptors_for_others() {
     kept.write_all(b"G").unwrap();
     // Every kind of head without its body, and then more connections than there are descriptors.
     let mut held: Vec<_> = HEADS.iter().map(|head| connect(&process, head)).collect();
-    held.extend((0..LIMIT + 50).map(|_| connect(&process, HEADS[0])));
+    // One network holds a few of them, so I use many.
+    held.extend((0..LIMIT + 50).map(|number| {
+        let mut stream = connect_from(&process.url, [127, 1, (number / 4) as u8, 1]);
+        let _ = stream.write_all(HEADS[0].as_bytes());
+        stream
+    }));
     // Half a line on the operator's socket.
     let mut silent = connect_as_operator(&data);
     silent.write_all(b"{").unwrap();

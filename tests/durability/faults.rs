@@ -141,6 +141,8 @@ fn on_a_small_disk(dir: &Path, mib: u32, snapshot_bytes: &str) -> Option<Process
     let script = format!("{mount} && exec {BINARY} serve --data-dir {}", dir.display());
     let mut command = Command::new("unshare");
     command.args(["-rm", "sh", "-c", &script]).env("PORTCULLIS__JOURNAL__SNAPSHOT_BYTES", snapshot_bytes);
+    // The file system is looked at through /proc.
+    command.env("PORTCULLIS_TRACEABLE", "1");
     Some(Process::spawn(command))
 }
 

@@ -207,7 +207,8 @@ async fn move_address(server: &TestServer, from: &str, to: &str) {
     let asked = server.change_email(&access, to).await;
     assert_eq!(asked.status.as_u16(), 202, "{}", asked.body);
     let (token, _) = server.mailed_link(to, "Confirm your new address").await;
-    let confirmed = server.post("/v1/email/change/confirm", json!({"token": token, "email": to})).await;
+    let link = json!({"token": token, "email": to});
+    let confirmed = server.post_as("/v1/email/change/confirm", &access, link).await;
     assert_eq!(confirmed.status.as_u16(), 204, "{}", confirmed.body);
 }
 

@@ -17,6 +17,7 @@ use portcullis::flow::client::Client;
 use portcullis::flow::grant::Grant;
 use portcullis::flow::log_in::Mode;
 use portcullis::flow::{log_in, password, refresh};
+use portcullis::registry::refresh::Audience;
 use portcullis::system::clock::Clock;
 use portcullis::system::fail_stop::FailStop;
 use portcullis::system::random::Random;
@@ -87,7 +88,18 @@ async fn use_engine(
             Some(token) if !number.is_multiple_of(5) => {
                 refresh::refresh(&engine, &client(), &token).await.result
             }
-            _ => log_in::log_in(&engine, &client(), &address, PASSWORD, Mode::Token, None).await.result,
+            _ => {
+                log_in::log_in(
+                    &engine,
+                    &client(),
+                    &address,
+                    PASSWORD,
+                    Mode::Token { audience: Audience::App },
+                    None,
+                )
+                .await
+                .result
+            }
         };
         let Ok(opened) = opened else { return };
         if let Grant::Tokens { refresh, .. } = opened.grant {
@@ -209,7 +221,17 @@ fn an_engine_that_ends_by_a_panic_harms_no_other_and_recovers() {
                 "an answered token is known"
             );
             assert!(
-                log_in::log_in(&again, &client(), address, PASSWORD, Mode::Token, None).await.result.is_ok()
+                log_in::log_in(
+                    &again,
+                    &client(),
+                    address,
+                    PASSWORD,
+                    Mode::Token { audience: Audience::App },
+                    None
+                )
+                .await
+                .result
+                .is_ok()
             );
         }
         other_load.goes_on(100).await;

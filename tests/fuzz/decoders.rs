@@ -14,11 +14,13 @@ use portcullis::journal::snapshot;
 use portcullis::journal::snapshot::proof::Form;
 use portcullis::registry::account::AccountV2;
 use portcullis::registry::account::record::AccountV1;
-use portcullis::registry::lockout::CountV1;
-use portcullis::registry::outbox::MailV1;
-use portcullis::registry::refresh::FamilyV1;
-use portcullis::registry::reset::MailedV1;
-use portcullis::registry::session::SessionV1;
+use portcullis::registry::lockout::{CountV1, CountV2};
+use portcullis::registry::outbox::{MailV1, MailV2};
+use portcullis::registry::refresh::FamilyV2;
+use portcullis::registry::refresh::record::FamilyV1;
+use portcullis::registry::reset::{MailedV1, MailedV2};
+use portcullis::registry::session::SessionV2;
+use portcullis::registry::session::record::SessionV1;
 use portcullis::registry::tables::kept;
 use portcullis::registry::throttle;
 use portcullis::registry::throttle::saved::{RECORD_BYTES, SavedRecord};
@@ -237,10 +239,15 @@ pub fn values() -> Reader {
             check::<AccountV1>(bytes),
             check::<AccountV2>(bytes),
             check::<CountV1>(bytes),
+            check::<CountV2>(bytes),
             check::<SessionV1>(bytes),
+            check::<SessionV2>(bytes),
             check::<FamilyV1>(bytes),
+            check::<FamilyV2>(bytes),
             check::<MailedV1>(bytes),
+            check::<MailedV2>(bytes),
             check::<MailV1>(bytes),
+            check::<MailV2>(bytes),
         ];
         believed.contains(&true)
     }

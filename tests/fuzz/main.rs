@@ -141,6 +141,7 @@ readers! {
     opaque_tokens => texts::opaque_tokens;
     access_tokens => texts::access_tokens;
     forwarding_headers => texts::forwarding_headers;
+    cookie_headers => texts::cookie_headers;
     configurations => texts::configurations;
     phc_strings => texts::phc_strings;
     account_names => texts::account_names;

@@ -5,6 +5,7 @@ use std::sync::OnceLock;
 
 use portcullis::config::{Config, ForwardedHeader, Reader as Settings};
 use portcullis::http::client_address::client_address;
+use portcullis::http::cookie::{Repeated, find};
 use portcullis::password::phc::Phc;
 use portcullis::system::clock::Timestamp;
 use portcullis::system::random::Random;
@@ -126,6 +127,43 @@ pub fn forwarding_headers() -> Reader {
         "203.0.113.9:4711",
     ];
     Reader { name: "forwarding_headers", seeds: seeds.map(one).into(), repair: nothing, read }
+}
+
+/// Headers with cookies, one in a line. Whatever the neighbours hold, a cookie is found by its exact name alone.
+pub fn cookie_headers() -> Reader {
+    const NAME: &str = "__Host-portcullis_session";
+    fn read(input: &Input) -> bool {
+        let bytes = &input[0].1;
+        let lines = || bytes.split(|byte| *byte == b'\n');
+        // The slow way: every place where the name stands between a separator and an equals sign.
+        let blank = |byte: &u8| matches!(byte, b' ' | b'\t');
+        let mut values = Vec::new();
+        for pair in lines().flat_map(|line| line.split(|byte| *byte == b';')) {
+            let text: Vec<u8> = pair.iter().copied().skip_while(blank).collect();
+            let Some(rest) = text.strip_prefix(NAME.as_bytes()) else { continue };
+            let rest: Vec<u8> = rest.iter().copied().skip_while(blank).collect();
+            if let Some(value) = rest.strip_prefix(b"=") {
+                let end = value.iter().rposition(|byte| !blank(byte)).map_or(0, |last| last + 1);
+                let begin = value.iter().position(|byte| !blank(byte)).unwrap_or(0).min(end);
+                values.push(std::str::from_utf8(&value[begin..end]).unwrap_or("").to_owned());
+            }
+        }
+        let found = find(lines(), NAME);
+        match values.as_slice() {
+            [] => assert_eq!(found, Ok(None)),
+            [value] => assert_eq!(found, Ok(Some(value.as_str()))),
+            _ => assert_eq!(found, Err(Repeated)),
+        }
+        !values.is_empty()
+    }
+    let seeds = [
+        &b"__Host-portcullis_session=pcs_AAAA; theme=dark"[..],
+        b"a=1;\t__Host-portcullis_session \t= pcs_AAAA \nb=2; c=\"x, y\"",
+        b"\xff=\xff; __Host-portcullis_session=pcs_AAAA;;=",
+        b"__Host-portcullis_session=a; __Host-portcullis_session=b",
+        b"__%48ost-portcullis_session=1; \xa0__Host-portcullis_session=1\n__Host-portcullis_session=",
+    ];
+    Reader { name: "cookie_headers", seeds: seeds.map(one).into(), repair: nothing, read }
 }
 
 /// Every text is either a configuration or a list of faults.

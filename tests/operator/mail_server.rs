@@ -66,8 +66,8 @@ async fn a_mail_server_that_never_answers_holds_up_neither_mails_nor_a_stop() {
     });
     let is_stopped = tokio::task::spawn_blocking(move || is_stopped.recv_timeout(Duration::from_mins(1)));
     is_stopped.await.unwrap().expect("the stop waits for the mail server");
-    // Other mails that were due wait for the next start: at most one more had begun.
-    assert!(calls.load(Ordering::Relaxed) <= before + 1, "{before}, then {calls:?}");
+    // Other mails that were due wait for the next start: at most two more of that domain had begun.
+    assert!(calls.load(Ordering::Relaxed) <= before + 2, "{before}, then {calls:?}");
 }
 
 /// Listens as a mail server that takes mails. Returns its port and the text of the mails.

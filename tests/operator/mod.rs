@@ -1,4 +1,5 @@
 //! What an operator sees: alerts, the checklist, and the mail server that the operator runs.
 
+mod mail_delivery;
 mod mail_server;
 mod operators;

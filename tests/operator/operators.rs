@@ -11,7 +11,7 @@ use portcullis::server::background::webhook;
 use serde_json::{Value, json};
 
 use crate::support::TestServer;
-use crate::support::process::BINARY;
+use crate::support::process::{BINARY, Process};
 
 /// A call of the webhook: the header that signs it, and its body.
 struct Call {
@@ -136,6 +136,35 @@ fn production_refuses_unsafe_settings_and_names_each() {
     for key in ["http.public_origin", "mail.transport", "mail.console", "mail.from"] {
         assert!(error.contains(key), "no {key} in: {error}");
     }
+}
+
+/// The usual set-up: the server listens on loopback, and a proxy with TLS in front makes it public.
+#[test]
+fn a_public_origin_refuses_unsafe_settings_like_a_public_address() {
+    let dir = tempfile::tempdir().unwrap();
+    let data = dir.path().join("data");
+    let with_origin = |origin: &str, args: &[&str]| {
+        let mut command = Command::new(BINARY);
+        command.env("PORTCULLIS__HTTP__PUBLIC_ORIGIN", origin).env("PORTCULLIS__HTTP__LISTEN", "127.0.0.1:0");
+        command.args(args).arg("--data-dir").arg(&data);
+        command
+    };
+    for origin in ["https://login.test", "https://localhost", "http://login.test"] {
+        let done = with_origin(origin, &["serve"]).output().unwrap();
+        let error = String::from_utf8_lossy(&done.stderr);
+        assert_eq!(done.status.code(), Some(2), "{origin}: {error}");
+        for key in ["mail.transport", "mail.from"] {
+            assert!(error.contains(key), "{origin}: no {key} in: {error}");
+        }
+        // Links with tokens are printed for a developer on this machine, never into the log of a public site.
+        assert!(!error.contains("mail.console"), "{origin}: {error}");
+        let doctor = with_origin(origin, &["doctor"]).output().unwrap();
+        assert_eq!(doctor.status.code(), Some(1), "{origin}");
+    }
+    let mut tried = Process::spawn(with_origin("https://login.test", &["serve", "--development"]));
+    assert_eq!(tried.stop(), Some(0));
+    let mut local = Process::spawn(with_origin("http://localhost:8080", &["serve"]));
+    assert_eq!(local.stop(), Some(0));
 }
 
 /// Starts a server over `data` with `settings` on top, and stops it at once.

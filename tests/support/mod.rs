@@ -3,6 +3,7 @@
 mod answer;
 pub mod pairs;
 pub mod process;
+pub mod raw;
 mod server;
 pub mod values;
 

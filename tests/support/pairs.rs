@@ -8,22 +8,29 @@ use std::sync::Arc;
 use portcullis::config::{Config, Reader};
 use portcullis::engine::Engine;
 use portcullis::flow::admin::{self, Admin, New};
+use portcullis::flow::authenticate::{self, Identity};
 use portcullis::flow::client::Client;
+use portcullis::flow::grant::Grant;
 use portcullis::flow::log_in::Mode;
-use portcullis::flow::{log_in, mailed, password, sign_up};
+use portcullis::flow::{email, log_in, mailed, password, sign_up};
 use portcullis::mail::transport::Transport;
 use portcullis::registry::account::Status;
+use portcullis::registry::refresh::Audience;
 use portcullis::server::{self, Running};
 use portcullis::system::clock::{Clock, Timestamp};
 use portcullis::system::fail_stop::FailStop;
 
 use super::values::PASSWORD;
 
+const MODE: Mode<'_> = Mode::Token { audience: Audience::App };
+
 /// A request, made once for an address with an account and once for one without.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Pair {
     /// A wrong password.
     LogIn,
+    /// A wrong password of a name whose hash was stored before the cost of hashes was raised.
+    LogInCheaper,
     /// A wrong password that starts a lockout, with its mail.
     LogInLocks,
     /// The right password of a disabled account whose name is locked, against a locked name without an account.
@@ -35,8 +42,9 @@ pub enum Pair {
     Resend,
 }
 
-pub const PAIRS: [Pair; 7] = [
+pub const PAIRS: [Pair; 8] = [
     Pair::LogIn,
+    Pair::LogInCheaper,
     Pair::LogInLocks,
     Pair::LogInLocked,
     Pair::SignUp,
@@ -61,7 +69,7 @@ impl Pair {
 pub struct World {
     pub engine: Arc<Engine>,
     running: Option<Running>,
-    _dir: tempfile::TempDir,
+    dir: Option<tempfile::TempDir>,
     mails: Arc<parking_lot::Mutex<Vec<portcullis::mail::outgoing::Outgoing>>>,
     failures: u32,
 }
@@ -72,13 +80,16 @@ impl World {
     /// Hashes are cheap, so that they do not hide what differs beside them. With `mails` a thread sends the mails,
     /// which messages actors too.
     pub fn start(failures: u32, mails: bool) -> Self {
-        let dir = tempfile::tempdir().unwrap();
+        Self::over(tempfile::tempdir().unwrap(), failures, mails, "64")
+    }
+
+    fn over(dir: tempfile::TempDir, failures: u32, mails: bool, memory_kib: &str) -> Self {
         let mut reader = Reader::new();
         let data_dir = dir.path().to_string_lossy().into_owned();
         let failures_text = failures.to_string();
         for (key, value) in [
             ("data_dir", data_dir.as_str()),
-            ("password.memory_kib", "64"),
+            ("password.memory_kib", memory_kib),
             ("password.passes", "1"),
             ("password.threads", "1"),
             ("password.wait_budget_ms", "600000"),
@@ -95,7 +106,23 @@ impl World {
         let transport = mails.then(|| Transport::Memory(Arc::clone(&sent)));
         let clock = Clock::manual(Timestamp::from_secs(1_800_000_000));
         let (engine, running) = server::start(config, clock, true, transport, &fail_stop).unwrap();
-        Self { engine, running: Some(running), _dir: dir, mails: sent, failures }
+        Self { engine, running: Some(running), dir: Some(dir), mails: sent, failures }
+    }
+
+    /// Ends the preparation of `pair`. For hashes that were stored before the cost was raised it starts the engine again at
+    /// a higher cost, and makes one account at that cost.
+    pub async fn ready(mut self, pair: Pair, mails: bool) -> Self {
+        if pair != Pair::LogInCheaper {
+            return self;
+        }
+        let dir = self.dir.take().unwrap();
+        let failures = self.failures;
+        self.stop();
+        let world = Self::over(dir, failures, mails, "640");
+        let new =
+            New { email: "dearer@test.org", password: Some(PASSWORD), verified: true, ..New::default() };
+        admin::create(&world.engine, &Admin::operator(), new).await.unwrap();
+        world
     }
 
     /// Returns the addresses to which mails have left.
@@ -116,7 +143,7 @@ impl World {
         let known = address(pair, true, n);
         let unknown = address(pair, false, n);
         if pair == Pair::Resend {
-            sign_up::sign_up(engine, &client(n), &known, PASSWORD, None, Mode::Token).await.result.ok();
+            sign_up::sign_up(engine, &client(n), &known, PASSWORD, None, MODE).await.result.ok();
             return;
         }
         let is_reserved = pair == Pair::SignUpReserved;
@@ -137,10 +164,12 @@ impl World {
         let engine = &*self.engine;
         let email = address(pair, known, n);
         match pair {
-            Pair::LogIn | Pair::LogInLocks => self.log_in(&email, "a wrong password", n).await,
+            Pair::LogIn | Pair::LogInCheaper | Pair::LogInLocks => {
+                self.log_in(&email, "a wrong password", n).await
+            }
             Pair::LogInLocked => self.log_in(&email, PASSWORD, n).await,
             Pair::SignUp | Pair::SignUpReserved => {
-                sign_up::sign_up(engine, &client(n), &email, PASSWORD, None, Mode::Token).await.result.ok();
+                sign_up::sign_up(engine, &client(n), &email, PASSWORD, None, MODE).await.result.ok();
             }
             Pair::Forgot => password::forgot(engine, &client(n), &email).await.result.unwrap(),
             Pair::Resend => mailed::resend(engine, &client(n), &email, None).await.result.unwrap(),
@@ -149,8 +178,7 @@ impl World {
 
     /// Logs in, which must fail.
     async fn log_in(&self, email: &str, password: &str, n: usize) {
-        let opened =
-            log_in::log_in(&self.engine, &client(n), email, password, Mode::Token, None).await.result;
+        let opened = log_in::log_in(&self.engine, &client(n), email, password, MODE, None).await.result;
         assert!(opened.is_err());
     }
 
@@ -158,11 +186,33 @@ impl World {
     #[allow(dead_code, reason = "the bench does not ask")]
     pub async fn log_in_rightly(&self, pair: Pair, n: usize) {
         let email = address(pair, true, n);
-        log_in::log_in(&self.engine, &client(n), &email, PASSWORD, Mode::Token, None)
-            .await
-            .result
-            .ok()
-            .unwrap();
+        log_in::log_in(&self.engine, &client(n), &email, PASSWORD, MODE, None).await.result.ok().unwrap();
+    }
+
+    /// Makes an account whose owner asks for an address that is taken or free, and another that holds the taken one.
+    /// Returns the session of the asker.
+    #[allow(dead_code, reason = "the bench does not ask")]
+    pub async fn identity(&self, pair: Pair, n: usize, is_taken: bool) -> Arc<Identity> {
+        let engine = &*self.engine;
+        let asker = address(pair, is_taken, n);
+        let held = address(Pair::SignUp, true, n);
+        for email in [&asker, &held] {
+            let new = New { email, password: Some(PASSWORD), verified: true, ..New::default() };
+            // The second round finds the holders in their places.
+            let _ = admin::create(engine, &Admin::operator(), new).await;
+        }
+        let mode = MODE;
+        let opened = log_in::log_in(&self.engine, &client(n), &asker, PASSWORD, mode, None).await;
+        let Ok(opened) = opened.result else { panic!("{asker} cannot log in") };
+        let Grant::Tokens { access, .. } = opened.grant else { panic!("no tokens") };
+        authenticate::bearer(engine, &access, None).await.unwrap()
+    }
+
+    /// Asks to move the account of `identity` to an address.
+    #[allow(dead_code, reason = "the bench does not ask")]
+    pub async fn ask_for_address(&self, identity: &Identity, n: usize, is_taken: bool) {
+        let new = address(Pair::SignUp, is_taken, n);
+        email::ask(&self.engine, &client(n), identity, PASSWORD, &new).await.result.unwrap();
     }
 
     pub fn stop(mut self) {

@@ -1,13 +1,14 @@
 //! A server in this process, started through the same `server::build` as the binary, and a client that speaks to it.
 
 use std::path::Path;
-use std::sync::Arc;
 use std::sync::mpsc;
+use std::sync::{Arc, Weak};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
 use parking_lot::Mutex;
 use portcullis::config::{Config, Reader};
+use portcullis::engine::Engine;
 use portcullis::mail::outgoing::Outgoing;
 use portcullis::mail::transport::Transport;
 use portcullis::server;
@@ -29,6 +30,8 @@ pub struct TestServer {
     pub clock: Clock,
     pub mails: Arc<Mutex<Vec<Outgoing>>>,
     pub http: reqwest::Client,
+    /// The engine, for tests that read its figures.
+    pub engine: Weak<Engine>,
     dir: Option<tempfile::TempDir>,
     settings: Vec<(String, String)>,
     stop: Option<tokio::sync::oneshot::Sender<()>>,
@@ -68,20 +71,36 @@ impl TestServer {
             actix_web::rt::System::new().block_on(async move {
                 let fail_stop = FailStop::new(|why| eprintln!("engine ended: {why}"));
                 let server = server::build(config, server_clock, true, Some(transport), &fail_stop).unwrap();
-                ready.send(server.address).unwrap();
+                ready.send((server.address, Arc::downgrade(&server.engine))).unwrap();
                 let _ = stopped.await;
                 server.stop().await;
             });
         });
-        let address = is_ready.recv_timeout(Duration::from_secs(30)).unwrap();
+        let (address, engine) = is_ready.recv_timeout(Duration::from_secs(30)).unwrap();
         let http = reqwest::Client::builder().user_agent("test").build().unwrap();
         let url = format!("http://{address}");
-        Self { url, clock, mails, http, dir: Some(dir), settings, stop: Some(stop), thread: Some(thread) }
+        Self {
+            url,
+            clock,
+            mails,
+            http,
+            engine,
+            dir: Some(dir),
+            settings,
+            stop: Some(stop),
+            thread: Some(thread),
+        }
     }
 
     /// Stops in order and starts again over the same directory.
     pub fn restart(self) -> Self {
         self.restart_after(|_| ())
+    }
+
+    /// Stops in order and starts again over the same directory, with `settings` on top.
+    pub fn restart_with(mut self, settings: &[(&str, &str)]) -> Self {
+        self.settings.extend(settings.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())));
+        self.restart()
     }
 
     /// Stops in order, lets `meanwhile` change the directory, and starts again over it.
@@ -127,13 +146,14 @@ fn config(dir: &Path, settings: &[(String, String)]) -> Config {
         // A test that moves the clock while a hash is measured makes the hash seem that slow.
         ("password.wait_budget_ms", "600000"),
         ("throttle.cells", "10000"),
+        ("reset.mails_per_network", "100000"),
         ("journal.segment_bytes", "4194304"),
         ("mail.console", "false"),
     ];
     for (key, value) in cheap {
         reader.plain(key, value, "test");
     }
-    for class in ["login", "signup", "refresh", "forgot", "reset", "verify", "unlock", "check"] {
+    for class in ["login", "signup", "refresh", "forgot", "reset", "verify", "unlock", "check", "rejected"] {
         reader.plain(&format!("throttle.{class}.burst"), "100000", "test");
         reader.plain(&format!("throttle.{class}.per_minute"), "100000", "test");
     }
@@ -180,6 +200,21 @@ impl TestServer {
 
     /// Sends a request and closes the connection `after` a time at which the answer cannot have arrived.
     pub async fn post_and_hang_up(&self, path: &str, access: &str, body: Value, after: Duration) {
+        self.post_and_leave(path, access, body, after).await;
+    }
+
+    /// Does the same, and resets the connection instead of closing it.
+    pub async fn post_and_reset(&self, path: &str, access: &str, body: Value, after: Duration) {
+        self.post_and_leave(path, access, body, after).await.set_zero_linger().unwrap();
+    }
+
+    async fn post_and_leave(
+        &self,
+        path: &str,
+        access: &str,
+        body: Value,
+        after: Duration,
+    ) -> tokio::net::TcpStream {
         use tokio::io::AsyncWriteExt;
         let body = body.to_string();
         let request = format!(
@@ -191,6 +226,7 @@ impl TestServer {
         let mut stream = tokio::net::TcpStream::connect(address).await.unwrap();
         stream.write_all(request.as_bytes()).await.unwrap();
         tokio::time::sleep(after).await;
+        stream
     }
 
     /// Sends `operation` to the operator's socket, as the command line does, and returns the answer.
@@ -240,7 +276,13 @@ impl TestServer {
         let add = json!({"operation": "user_add", "email": email, "password": PASSWORD, "roles": roles});
         let added = self.operate(add).await;
         assert_eq!(added["ok"]["roles"], json!(roles), "{added}");
-        self.tokens(email).await.0
+        if roles.contains(&"admin") { self.admin_token(email).await } else { self.tokens(email).await.0 }
+    }
+
+    /// Logs `email` in with [`PASSWORD`] and returns an access token for the administrators' endpoints.
+    pub async fn admin_token(&self, email: &str) -> String {
+        let body = json!({"email": email, "password": PASSWORD, "audience": "admin"});
+        self.post("/v1/login", body).await.text("access_token")
     }
 
     pub async fn log_in(&self, email: &str, password: &str) -> Answer {

@@ -12,6 +12,7 @@ use portcullis::server::operator::socket;
 use portcullis::storage::local::LocalStorage;
 use portcullis::system::clock::Clock;
 use portcullis::system::random::Random;
+use portcullis::token::{KeyFiles, Sealing};
 use serde_json::Value;
 
 use super::{SIZES, destination, open};
@@ -36,7 +37,8 @@ pub(super) fn run(config: &Config, to: &Path, with_keys: bool) -> Result<(), Fai
         let _lock = from.lock_to_read().map_err(Failure::refused)?;
         back_up(&*from, &*open(&to)?, SIZES).map_err(Failure::refused)?;
     }
-    if with_keys {
+    let is_sealed = are_sealed(config)?;
+    if with_keys || is_sealed {
         let keys = LocalStorage::open(&to.join("keys")).map_err(Failure::refused)?;
         copy_keys(&config.keys.dir, &keys, true)?;
     }
@@ -46,9 +48,21 @@ pub(super) fn run(config: &Config, to: &Path, with_keys: bool) -> Result<(), Fai
         to.display(),
         counted(restored.records as u64, "record", "records"),
         restored.seq,
-        if with_keys { "; it holds the keys: guard it" } else { "; the keys are not in it" }
+        match (is_sealed, with_keys) {
+            (true, _) => "; it holds the keys, sealed: a restore needs the secret in keys.master_file",
+            (false, true) => "; it holds the keys: guard it",
+            (false, false) => "; the keys are not in it",
+        }
     ));
     Ok(())
+}
+
+/// Says whether the key files of `config` are sealed, so that a copy of them forges nothing.
+fn are_sealed(config: &Config) -> Result<bool, Failure> {
+    let failed = |error| Failure::refused(format!("{}: {error}", config.keys.dir.display()));
+    let storage = LocalStorage::open_existing(&config.keys.dir).map_err(failed)?;
+    let files = KeyFiles::new(Arc::new(storage), None, Arc::new(Random::system()));
+    Ok(files.sealing().map_err(failed)? == Sealing::Sealed)
 }
 
 /// Proves the copy in `backup`: restores it into a subdirectory, which is deleted afterwards.

@@ -36,8 +36,8 @@ pub enum DataCommand {
     Backup {
         /// Directory to copy into. It must be empty, or not exist yet.
         to: PathBuf,
-        /// Also copy the keys. Guard such a copy like the server itself; without the flag, keep a copy of `keys.dir`
-        /// elsewhere.
+        /// Also copy keys that are not sealed. Guard such a copy like the server itself; without the flag, keep a copy
+        /// of `keys.dir` elsewhere. Keys that are sealed under keys.master_file are always copied.
         #[arg(long)]
         with_keys: bool,
     },

@@ -1,10 +1,11 @@
 //! `[http]`: the address that clients reach, and which other programs are believed.
 
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use ipnet::IpNet;
 
-use crate::config::key::{Key, choice, list, text};
+use crate::config::key::{Key, choice, list, number, text};
 use crate::config::origin::Origin;
 use crate::config::reader::Reader;
 
@@ -15,12 +16,21 @@ pub(in crate::config) const KEYS: &[Key] = &[
         "",
         "Origin that browsers see, such as https://login.example.org. Default: http:// and the listen address.",
     ),
-    list("http.trusted_proxies", "Networks of proxies whose forwarding header is believed."),
+    list(
+        "http.trusted_proxies",
+        "Networks of proxies whose forwarding header is believed. One may hold any number of connections, others a sixteenth.",
+    ),
     choice(
         "http.forwarded_header",
         "\"x-forwarded-for\"",
         &["x-forwarded-for", "forwarded"],
         "Header that these proxies write, \"x-forwarded-for\" or \"forwarded\"; the other one is never read.",
+    ),
+    number(
+        "http.keep_alive_secs",
+        "75",
+        1..=3600,
+        "Seconds that an idle connection stays open. Longer than your load balancer keeps one, or it now and then answers 502.",
     ),
     list("http.allowed_origins", "Other origins whose pages may call this server with cookies."),
 ];
@@ -32,10 +42,12 @@ pub struct Http {
     pub listen: SocketAddr,
     /// The origin that browsers see.
     pub public_origin: Origin,
-    /// Networks of proxies whose forwarding header is believed.
+    /// Networks of proxies whose forwarding header is believed, and whose connections are not bounded.
     pub trusted_proxies: Vec<IpNet>,
     /// The header that these proxies write.
     pub forwarded_header: ForwardedHeader,
+    /// Time that an idle connection stays open.
+    pub keep_alive: Duration,
     /// Other origins whose pages may call this server with cookies.
     pub allowed_origins: Vec<Origin>,
 }
@@ -51,6 +63,12 @@ pub enum ForwardedHeader {
 }
 
 impl Http {
+    /// Says whether others than users of this machine reach the server: by its address, or through a proxy in front of
+    /// it. Then it does not start with an unsafe setting.
+    pub fn is_public(&self) -> bool {
+        !self.listen.ip().is_loopback() || !self.public_origin.is_local()
+    }
+
     pub(in crate::config) fn read(reader: &mut Reader) -> Self {
         let loopback = SocketAddr::from(([127, 0, 0, 1], 8080));
         let listen = reader.parsed("http.listen", "an address and port").unwrap_or(loopback);
@@ -63,9 +81,10 @@ impl Http {
             "forwarded" => ForwardedHeader::Forwarded,
             _ => ForwardedHeader::XForwardedFor,
         };
+        let keep_alive = Duration::from_secs(reader.number("http.keep_alive_secs"));
         let allowed_origins: Vec<Origin> = reader.list("http.allowed_origins", "an origin");
         refuse_default_ports(reader, "http.allowed_origins", &allowed_origins);
-        Self { listen, public_origin, trusted_proxies, forwarded_header, allowed_origins }
+        Self { listen, public_origin, trusted_proxies, forwarded_header, keep_alive, allowed_origins }
     }
 }
 

@@ -8,12 +8,19 @@ use crate::registry::lockout::Limits;
 const NAMES_MAX: usize = 1_000_000;
 
 pub(in crate::config) const KEYS: &[Key] = &[
-    number("lockout.failures", "5", 1..=100, "Wrong passwords that lock a name for unknown devices."),
+    number(
+        "lockout.failures",
+        "5",
+        1..=100,
+        "Wrong passwords that lock a name for unknown devices, and after which a known device is known no longer. In a day \
+         unknown devices have four times as many, and all known devices of a name together as many again.",
+    ),
     number(
         "lockout.cap",
         "100",
         1..=1_000_000,
-        "Consecutive wrong passwords after which only a known device or a mailed link lets the owner in.",
+        "Consecutive wrong passwords after which only a known device or a mailed link lets the owner in. Known devices have \
+         as many of them as in a day, unknown devices have the rest.",
     ),
     secs(
         "lockout.first_lock_secs",

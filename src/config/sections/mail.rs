@@ -1,6 +1,5 @@
 //! `[mail]`: how mails are sent, and from whom.
 
-use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use crate::config::key::{Key, choice, flag, number, text};
@@ -13,8 +12,16 @@ pub(in crate::config) const KEYS: &[Key] = &[
         &["file", "smtp"],
         "\"file\" writes .eml files into data/outbox, \"smtp\" sends them to a mail server.",
     ),
-    text("mail.from", "\"portcullis@localhost.localdomain\"", "Address of the sender."),
-    flag("mail.console", "", "Whether links are also printed on the console. Default: only on loopback."),
+    text(
+        "mail.from",
+        "\"portcullis@localhost.localdomain\"",
+        "Address of the sender, also with a name: \"Example Log-in <login@example.org>\".",
+    ),
+    flag(
+        "mail.console",
+        "",
+        "Whether links are also printed on the console. Default: only if http.public_origin is http:// on this machine.",
+    ),
     text("mail.smtp.host", "", "Host name of the mail server."),
     number("mail.smtp.port", "587", 1..=65_535, ""),
     choice(
@@ -22,6 +29,11 @@ pub(in crate::config) const KEYS: &[Key] = &[
         "\"starttls\"",
         &["starttls", "tls", "none"],
         "\"starttls\", \"tls\", or \"none\" for a server on this machine.",
+    ),
+    text(
+        "mail.smtp.ca_file",
+        "",
+        "PEM file of the authorities that the mail server's certificate may come from. Default: those of the system.",
     ),
     flag(
         "mail.smtp.utf8",
@@ -37,12 +49,52 @@ pub(in crate::config) const KEYS: &[Key] = &[
 pub struct Mail {
     /// Where mails go.
     pub transport: MailTransport,
-    /// The sender's address.
-    pub from: String,
+    /// The sender.
+    pub from: Sender,
     /// Whether links are also printed on the console.
     pub console: bool,
     /// Whether the mail server takes letters beyond ASCII before the @.
     pub utf8: bool,
+}
+
+/// The sender of mails, as `mail.from` names it.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Sender {
+    /// The name that readers see, if there is one.
+    pub name: Option<String>,
+    /// The part before the @.
+    pub local: String,
+    /// The domain in ASCII, as mail servers take it.
+    pub domain: String,
+}
+
+impl Sender {
+    /// Parses an address, with or without a name: `login@example.org`, `Example Log-in <login@example.org>`.
+    ///
+    /// Returns `None` if it is no address that every mail server takes. Letters beyond ASCII are fine in the name and in
+    /// the domain, but not before the @.
+    pub fn parse(text: &str) -> Option<Self> {
+        let text = text.trim();
+        let (name, address) = match text.strip_suffix('>') {
+            Some(rest) => rest.rsplit_once('<')?,
+            None => ("", text),
+        };
+        let name = name.trim().trim_matches('"').trim();
+        let (local, domain) = address.rsplit_once('@')?;
+        let domain = idna::domain_to_ascii_strict(domain).ok()?;
+        let sender = Self {
+            name: Some(name.to_owned()).filter(|name| !name.is_empty()),
+            local: local.to_owned(),
+            domain,
+        };
+        let is_plain = local.is_ascii() && !text.chars().any(char::is_control);
+        (is_plain && email_address::EmailAddress::is_valid(&sender.address())).then_some(sender)
+    }
+
+    /// Returns the address without the name.
+    pub fn address(&self) -> String {
+        format!("{}@{}", self.local, self.domain)
+    }
 }
 
 /// How the connection to the mail server is protected.
@@ -69,29 +121,31 @@ pub enum MailTransport {
         port: u16,
         /// How the connection is protected.
         tls: SmtpTls,
+        /// The file of the authorities that its certificate may come from; `None` for those of the system.
+        ca_file: Option<PathBuf>,
         /// The user name, and the file whose first line is the password.
         login: Option<(String, PathBuf)>,
     },
 }
 
 impl Mail {
-    /// Reads the section. By default links are printed on the console if `listen` is a loopback address.
-    pub(in crate::config) fn read(reader: &mut Reader, listen: SocketAddr) -> Self {
+    /// Reads the section. By default links are printed on the console if the server `is_public` to nobody.
+    pub(in crate::config) fn read(reader: &mut Reader, is_public: bool) -> Self {
         Self {
             transport: transport(reader),
             from: sender(reader),
-            console: reader.flag("mail.console").unwrap_or_else(|| listen.ip().is_loopback()),
+            console: reader.flag("mail.console").unwrap_or(!is_public),
             utf8: reader.flag("mail.smtp.utf8").unwrap_or(false),
         }
     }
 }
 
-fn sender(reader: &mut Reader) -> String {
+fn sender(reader: &mut Reader) -> Sender {
     let from = reader.text("mail.from").unwrap_or_default();
-    if !email_address::EmailAddress::is_valid(&from) {
+    Sender::parse(&from).unwrap_or_else(|| {
         reader.wrong("mail.from", format!("must be an e-mail address, not {from:?}"));
-    }
-    from
+        Sender { name: None, local: String::new(), domain: String::new() }
+    })
 }
 
 fn transport(reader: &mut Reader) -> MailTransport {
@@ -104,6 +158,7 @@ fn transport(reader: &mut Reader) -> MailTransport {
     };
     let username = reader.text("mail.smtp.username");
     let password_file = reader.text("mail.smtp.password_file");
+    let ca_file = reader.text("mail.smtp.ca_file").map(PathBuf::from);
     let login = match (username, password_file) {
         (Some(name), Some(file)) => Some((name, PathBuf::from(file))),
         (None, None) => None,
@@ -123,5 +178,39 @@ fn transport(reader: &mut Reader) -> MailTransport {
     if tls == SmtpTls::None && !is_local {
         reader.wrong("mail.smtp.tls", "may be \"none\" for a server on this machine alone");
     }
-    MailTransport::Smtp { host, port, tls, login }
+    if ca_file.is_some() && tls == SmtpTls::None {
+        reader.wrong("mail.smtp.ca_file", "is for \"starttls\" and \"tls\"; `mail.smtp.tls` is \"none\"");
+    }
+    MailTransport::Smtp { host, port, tls, ca_file, login }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_sender_has_a_bare_address_in_ascii_and_perhaps_a_name() {
+        for (text, name, address) in [
+            ("login@example.org", None, "login@example.org"),
+            ("Example Log-in <login@example.org>", Some("Example Log-in"), "login@example.org"),
+            ("\"Log-in, Example\" <login@example.org>", Some("Log-in, Example"), "login@example.org"),
+            ("K\u{f6}nigs Log-in <login@example.org>", Some("K\u{f6}nigs Log-in"), "login@example.org"),
+            ("login@b\u{fc}cher.example", None, "login@xn--bcher-kva.example"),
+            ("<login@example.org>", None, "login@example.org"),
+        ] {
+            let sender = Sender::parse(text).unwrap_or_else(|| panic!("{text}"));
+            assert_eq!((sender.name.as_deref(), sender.address().as_str()), (name, address), "{text}");
+        }
+        for text in [
+            "",
+            "login",
+            "a@b@c",
+            "Name login@example.org",
+            "<login@example.org",
+            "l\u{f6}gin@example.org",
+            "a\n<b@c.org>",
+        ] {
+            assert_eq!(Sender::parse(text), None, "{text}");
+        }
+    }
 }

@@ -9,6 +9,7 @@ pub mod http;
 pub mod journal;
 pub mod keys;
 pub mod lockout;
+pub mod log;
 pub mod machine;
 pub mod mail;
 pub mod password;
@@ -40,5 +41,6 @@ pub(super) const SECTIONS: KeyList = KeyList(&[
     journal::KEYS,
     keys::KEYS,
     audit::KEYS,
+    log::KEYS,
     alert::KEYS,
 ]);

@@ -3,8 +3,10 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::keys::secret_file;
 use crate::config::key::{Key, choice, number, text};
 use crate::config::reader::Reader;
+use crate::config::secret_file::SecretFile;
 use crate::password::Cost;
 use crate::password::argon2id::Choice;
 
@@ -25,6 +27,18 @@ pub(in crate::config) const KEYS: &[Key] = &[
         0..=600_000,
         "A password that would wait longer than this for a thread is refused at once.",
     ),
+    number(
+        "password.min_length",
+        "15",
+        8..=64,
+        "Fewest characters of a new password. 8 is enough only where a second factor is required.",
+    ),
+    text(
+        "password.pepper_file",
+        "",
+        "File of peppers, newest first, one a line: an id and a secret of 32 characters or more; or credential:NAME. \
+         Default: none.",
+    ),
     text(
         "password.list_file",
         "",
@@ -43,6 +57,10 @@ pub struct Password {
     pub implementation: Choice,
     /// How long a password may wait for a thread before it is refused.
     pub wait_budget: Duration,
+    /// The secrets that go into each hash.
+    pub pepper_file: Option<SecretFile>,
+    /// The fewest characters of a new password.
+    pub chars_min: usize,
     /// A file of known passwords to refuse, in addition to the built-in list.
     pub list_file: Option<PathBuf>,
 }
@@ -70,6 +88,8 @@ impl Password {
             threads,
             implementation,
             wait_budget: Duration::from_millis(reader.number("password.wait_budget_ms")),
+            pepper_file: secret_file(reader, "password.pepper_file"),
+            chars_min: reader.number("password.min_length") as usize,
             list_file: reader.text("password.list_file").map(PathBuf::from),
         }
     }

@@ -27,6 +27,12 @@ pub(in crate::config) const KEYS: &[Key] = &[
     rate("throttle.unlock.per_minute", "20", ""),
     rate("throttle.check.burst", "20", ""),
     rate("throttle.check.per_minute", "20", ""),
+    rate(
+        "throttle.rejected.burst",
+        "120",
+        "Requests of one network that may be rejected: a wrong access token, a page of another site.",
+    ),
+    rate("throttle.rejected.per_minute", "240", ""),
 ];
 
 pub(in crate::config) fn read(reader: &mut Reader) -> Limits {

@@ -15,14 +15,19 @@ pub(in crate::config) const KEYS: &[Key] = &[
         "Algorithm that signs access tokens: \"ES256\" or \"EdDSA\". After a change, older keys still verify.",
     ),
     secs("token.access_ttl_secs", "900", "Lifetime of an access token at most."),
-    text("token.audience", "", "Audience of access tokens. Default: the public origin."),
+    text(
+        "token.audience",
+        "",
+        "Audience of the application's access tokens. Default: the public origin. That of administrators is the public \
+         origin and \"/admin\".",
+    ),
     number(
         "token.publish_ahead_secs",
         "600",
         0..=86_400,
         "Time between publishing a new signing key and signing with it: longer than others cache the published keys.",
     ),
-    number("token.key_days", "30", 1..=3650, "Age in days at which `doctor` asks for a new signing key."),
+    number("token.key_days", "30", 1..=3650, "Age in days at which the server changes its signing key."),
 ];
 
 /// The settings of `[token]`.
@@ -36,7 +41,7 @@ pub struct Token {
     pub audience: String,
     /// Time between publishing a new signing key and signing with it.
     pub publish_ahead: Duration,
-    /// Age in days at which `doctor` asks for a new signing key.
+    /// Age in days at which the server changes its signing key.
     pub key_days: u64,
 }
 

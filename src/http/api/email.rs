@@ -1,18 +1,19 @@
 //! `/v1/email/…`: proof of an e-mail address, and its change.
 
-use actix_web::cookie::Cookie;
-use actix_web::{HttpRequest, HttpResponse, web};
+use actix_web::{FromRequest, HttpRequest, HttpResponse, web};
 use serde::Deserialize;
 use serde_json::json;
 
 use crate::flow::client::Client;
+use crate::flow::email::{Confirmed, Link, Proof};
 use crate::flow::mailed::Verified;
 use crate::flow::{email, mailed};
 use crate::http::body::Body;
 use crate::http::endpoint::{Eng, resource};
 use crate::http::rejection::Rejection;
-use crate::http::request::SignedIn;
-use crate::http::response::CookieName;
+use crate::http::request::{Credentials, SignedIn, cookie_of, credentials, device_tokens};
+use crate::http::response::{CookieName, renewed_response, set_device};
+use crate::registry::throttle::class::Class;
 
 pub(super) fn configure(config: &mut web::ServiceConfig) {
     config
@@ -37,9 +38,9 @@ async fn post_verify(
     client: Client,
     body: Body,
 ) -> Result<HttpResponse, Rejection> {
-    let read: Verify = body.json()?;
-    let cookie = request.cookie(CookieName::SignUp.text(&engine));
-    let half = read.signup_token.as_deref().or_else(|| cookie.as_ref().map(Cookie::value));
+    let read: Verify = body.json_charged(&engine, &client, Class::Verify).await?;
+    let cookie = cookie_of(&request, &engine, CookieName::SignUp)?;
+    let half = read.signup_token.as_deref().or(cookie);
     mailed::verify(&engine, &client, &read.token, half).await.respond(|verified| match verified {
         Verified::Done => HttpResponse::NoContent().finish(),
         Verified::SetPassword(token) => {
@@ -62,9 +63,9 @@ async fn post_resend(
     client: Client,
     body: Body,
 ) -> Result<HttpResponse, Rejection> {
-    let read: Resend = body.json()?;
-    let cookie = request.cookie(CookieName::SignUp.text(&engine));
-    let half = read.signup_token.as_deref().or_else(|| cookie.as_ref().map(Cookie::value));
+    let read: Resend = body.json_charged(&engine, &client, Class::Forgot).await?;
+    let cookie = cookie_of(&request, &engine, CookieName::SignUp)?;
+    let half = read.signup_token.as_deref().or(cookie);
     mailed::resend(&engine, &client, &read.email, half)
         .await
         .respond(|()| HttpResponse::Accepted().json(json!({"status": "verification_sent"})))
@@ -83,30 +84,58 @@ async fn post_change(
     identity: SignedIn,
     body: Body,
 ) -> Result<HttpResponse, Rejection> {
-    let read: Change = body.json()?;
+    let read: Change = body.json_charged(&engine, &client, Class::Check).await?;
     email::ask(&engine, &client, &identity, &read.password, &read.email)
         .await
         .respond(|()| HttpResponse::Accepted().json(json!({"status": "confirmation_sent"})))
 }
 
-/// A token that is good for one e-mail address only.
+/// A token that is good for one e-mail address only, and a password that may be needed with it.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct BoundToken {
     token: String,
     email: String,
+    password: Option<String>,
 }
 
-async fn post_confirm(engine: Eng, client: Client, body: Body) -> Result<HttpResponse, Rejection> {
-    let read: BoundToken = body.json()?;
-    email::confirm(&engine, &client, &read.token, &read.email)
-        .await
-        .respond(|()| HttpResponse::NoContent().finish())
+impl BoundToken {
+    fn link(&self) -> Link<'_> {
+        Link { token: &self.token, email: &self.email }
+    }
+}
+
+async fn post_confirm(
+    request: HttpRequest,
+    engine: Eng,
+    client: Client,
+    body: Body,
+) -> Result<HttpResponse, Rejection> {
+    let read: BoundToken = body.json_charged(&engine, &client, Class::Verify).await?;
+    let identity;
+    let mut devices = device_tokens(&request, &engine)?;
+    let devices = [devices.next(), devices.next()];
+    let proof = match &read.password {
+        Some(password) => Proof::Password { password, devices },
+        None if matches!(credentials(&request, &engine)?, Credentials::None) => Proof::None,
+        None => {
+            identity = SignedIn::extract(&request).await?;
+            Proof::Session(&identity)
+        }
+    };
+    email::confirm(&engine, &client, read.link(), proof).await.respond(|confirmed| match confirmed {
+        Confirmed::Renewed(opened) => renewed_response(&engine, &opened),
+        Confirmed::Changed { device } => {
+            let mut response = HttpResponse::NoContent();
+            set_device(&engine, &mut response, &device);
+            response.finish()
+        }
+    })
 }
 
 async fn post_undo(engine: Eng, client: Client, body: Body) -> Result<HttpResponse, Rejection> {
-    let read: BoundToken = body.json()?;
-    email::undo(&engine, &client, &read.token, &read.email)
+    let read: BoundToken = body.json_charged(&engine, &client, Class::Reset).await?;
+    email::undo(&engine, &client, read.link(), read.password.as_deref())
         .await
         .respond(|()| HttpResponse::NoContent().finish())
 }

@@ -5,19 +5,21 @@ use serde_json::json;
 
 use super::shared_body::Token;
 use crate::flow::authenticate::introspect;
+use crate::http::api::caller::CalledBy;
 use crate::http::body::Body;
 use crate::http::endpoint::{Eng, resource};
 use crate::http::rejection::Rejection;
-use crate::http::request::SignedIn;
+use crate::registry::api_key::Scope;
 use crate::value::id::hex;
 
 pub(super) fn configure(config: &mut web::ServiceConfig) {
     config.service(resource("/v1/introspect", "POST").route(web::post().to(post_introspect)));
 }
 
-async fn post_introspect(engine: Eng, identity: SignedIn, body: Body) -> Result<HttpResponse, Rejection> {
+async fn post_introspect(engine: Eng, caller: CalledBy, body: Body) -> Result<HttpResponse, Rejection> {
+    caller.may(&["introspect", "admin"], Scope::Introspect)?;
     let read: Token = body.json()?;
-    let body = match introspect(&engine, &identity, &read.token).await? {
+    let body = match introspect(&engine, &read.token).await? {
         None => json!({"active": false}),
         Some(token) => json!({
             "active": true,

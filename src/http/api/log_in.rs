@@ -1,6 +1,5 @@
 //! `/v1/login`: a password is exchanged for tokens or a session cookie.
 
-use actix_web::cookie::Cookie;
 use actix_web::http::StatusCode;
 use actix_web::{HttpRequest, HttpResponse, web};
 use serde::Deserialize;
@@ -11,8 +10,10 @@ use crate::flow::log_in::{Mode, log_in};
 use crate::http::body::Body;
 use crate::http::endpoint::{Eng, resource};
 use crate::http::rejection::Rejection;
-use crate::http::request::{csrf_source, text};
+use crate::http::request::{cookie_of, csrf_source, device_tokens};
 use crate::http::response::{CookieName, opened_response};
+use crate::registry::refresh::Audience;
+use crate::registry::throttle::class::Class;
 
 pub(super) fn configure(config: &mut web::ServiceConfig) {
     config.service(resource("/v1/login", "POST").route(web::post().to(post_login)));
@@ -27,6 +28,8 @@ struct LogIn {
     mode: ModeName,
     #[serde(default)]
     remember: bool,
+    #[serde(default)]
+    audience: Audience,
 }
 
 async fn post_login(
@@ -35,20 +38,17 @@ async fn post_login(
     client: Client,
     body: Body,
 ) -> Result<HttpResponse, Rejection> {
-    let read: LogIn = body.json()?;
-    let old_session;
+    let read: LogIn = body.json_charged(&engine, &client, Class::Login).await?;
     let mode = match read.mode {
-        ModeName::Token => Mode::Token,
+        ModeName::Token => Mode::Token { audience: read.audience },
         ModeName::Cookie => {
             csrf_source(&request, &engine)?;
-            old_session = request.cookie(CookieName::Session.text(&engine));
-            let replaces = old_session.as_ref().map(Cookie::value);
+            let replaces = cookie_of(&request, &engine, CookieName::Session)?;
             Mode::Cookie { remember: read.remember, replaces }
         }
     };
-    let cookie = request.cookie(CookieName::Device.text(&engine));
-    let device = cookie.as_ref().map(Cookie::value).or_else(|| text(request.headers(), "x-device-token"));
-    log_in(&engine, &client, &read.email, &read.password, mode, device)
+    let devices = device_tokens(&request, &engine)?;
+    log_in(&engine, &client, &read.email, &read.password, mode, devices)
         .await
         .respond(|opened| opened_response(&engine, &opened, StatusCode::OK))
 }

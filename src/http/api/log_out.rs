@@ -4,7 +4,7 @@ use actix_web::{FromRequest, HttpRequest, HttpResponse, web};
 use serde::Deserialize;
 
 use crate::flow::log_out::{Scope, log_out, log_out_token};
-use crate::flow::refusal::{FlowError, Refusal};
+use crate::flow::refusal::Refusal;
 use crate::http::body::Body;
 use crate::http::endpoint::{Eng, resource};
 use crate::http::problem::Problem;
@@ -38,7 +38,7 @@ async fn post_logout(request: HttpRequest, engine: Eng, body: Body) -> Result<Ht
         None => match SignedIn::extract(&request).await {
             Ok(identity) => log_out(&engine, &identity, read.scope).await?,
             // A credential that is no longer valid is logged out already.
-            Err(rejection) if has_credentials && is_unauthenticated(&rejection) => {}
+            Err(rejection) if has_credentials && rejection.is_unauthenticated() => {}
             Err(rejection) => return Err(rejection),
         },
     }
@@ -49,8 +49,4 @@ async fn post_logout(request: HttpRequest, engine: Eng, body: Body) -> Result<Ht
         response.cookie(ended_cookie(&engine));
     }
     Ok(response.finish())
-}
-
-const fn is_unauthenticated(rejection: &Rejection) -> bool {
-    matches!(rejection.flow_error(), Some(FlowError::Refused(Refusal::Unauthenticated)))
 }

@@ -2,22 +2,42 @@
 
 use actix_web::{HttpResponse, web};
 use serde::Deserialize;
+use serde_json::json;
 
 use crate::flow::account;
 use crate::flow::client::Client;
+use crate::flow::devices;
 use crate::http::body::Body;
 use crate::http::endpoint::{Eng, resource};
 use crate::http::rejection::Rejection;
 use crate::http::request::SignedIn;
 use crate::http::response::user;
+use crate::registry::throttle::class::Class;
 
 pub(super) fn configure(config: &mut web::ServiceConfig) {
-    let me = resource("/v1/me", "GET, DELETE");
-    config.service(me.route(web::get().to(get_me)).route(web::delete().to(delete_me)));
+    let me = resource("/v1/me", "GET, PATCH, DELETE");
+    let me = me.route(web::get().to(get_me)).route(web::patch().to(patch_me));
+    config.service(me.route(web::delete().to(delete_me)));
 }
 
 async fn get_me(_: Eng, identity: SignedIn) -> HttpResponse {
     HttpResponse::Ok().json(user(&identity.account))
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct PatchMe {
+    /// Whether to mail the owner about a log-in from a new device.
+    new_device_mail: Option<bool>,
+}
+
+async fn patch_me(engine: Eng, identity: SignedIn, body: Body) -> Result<HttpResponse, Rejection> {
+    let read: PatchMe = body.json()?;
+    if let Some(wanted) = read.new_device_mail {
+        devices::set_notices(&engine, &identity, wanted).await?;
+    }
+    let new_device_mail = read.new_device_mail.unwrap_or(!identity.account.mutes_new_device);
+    Ok(HttpResponse::Ok().json(json!({"new_device_mail": new_device_mail})))
 }
 
 #[derive(Deserialize)]
@@ -32,7 +52,7 @@ async fn delete_me(
     identity: SignedIn,
     body: Body,
 ) -> Result<HttpResponse, Rejection> {
-    let read: DeleteMe = body.json()?;
+    let read: DeleteMe = body.json_charged(&engine, &client, Class::Check).await?;
     account::delete(&engine, &client, &identity, &read.password)
         .await
         .respond(|()| HttpResponse::NoContent().finish())

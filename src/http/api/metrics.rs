@@ -1,5 +1,7 @@
 //! `/metrics`: figures for operators. `README.md` beside this file explains each of them.
 
+use std::sync::atomic::Ordering;
+
 use actix_web::http::header::CONTENT_TYPE;
 use actix_web::{HttpResponse, web};
 use prometheus_client::encoding::text::encode;
@@ -9,10 +11,11 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 
 use crate::engine::Engine;
+use crate::http::api::caller::CalledBy;
 use crate::http::endpoint::{Eng, resource};
 use crate::http::rejection::Rejection;
-use crate::http::request::SignedIn;
 use crate::password::Lane;
+use crate::registry::api_key::Scope;
 use crate::registry::outbox::actor::Waiting;
 
 const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -26,8 +29,8 @@ pub(super) fn configure_for_operators(config: &mut web::ServiceConfig) {
     config.service(resource("/metrics", "GET").route(web::get().to(get_metrics_for_operators)));
 }
 
-async fn get_metrics(engine: Eng, identity: SignedIn) -> Result<HttpResponse, Rejection> {
-    identity.has_role(&["metrics", "admin"])?;
+async fn get_metrics(engine: Eng, caller: CalledBy) -> Result<HttpResponse, Rejection> {
+    caller.may(&["metrics", "admin"], Scope::Metrics)?;
     Ok(get_metrics_for_operators(engine).await)
 }
 
@@ -90,6 +93,18 @@ async fn metrics(engine: &Engine) -> String {
     gauge("hash_running_jobs", "Passwords that are being checked", pool.running as u64);
     gauge("hash_shed_jobs", "Passwords refused since the start because the queue was full", pool.shed());
     gauge("hash_time_microseconds", "Duration of one hash", pool.hash_time.as_micros() as u64);
+    gauge("check_queue_jobs", "New passwords that wait to be judged", pool.checks.queued as u64);
+    gauge(
+        "check_shed_jobs",
+        "New passwords not judged since the start because the queue was full",
+        pool.checks.shed(),
+    );
+    gauge("check_time_microseconds", "Duration of one judgement", pool.check_time.as_micros() as u64);
+    gauge(
+        "hash_pepper_missing",
+        "Passwords that could not be checked because their pepper is missing",
+        engine.services.peppers.unknown(),
+    );
     for (lane, stats) in Lane::ALL.into_iter().zip(pool.lanes) {
         let mut of_lane = |what: &str, help: &str, value: u64| {
             gauge(&format!("hash_lane_{}_{what}", lane.name()), help, value);
@@ -113,9 +128,27 @@ async fn metrics(engine: &Engine) -> String {
     if let Ok(waiting) = engine.outbox.ask(Waiting).await {
         gauge("mail_waiting", "Mails that wait to be sent", waiting as u64);
     }
+    let dropped = engine.services.dropped_mails.load(Ordering::Relaxed);
+    gauge("mail_dropped", "Mails dropped since the start because their links had died", dropped);
+    gauge(
+        "audit_low",
+        "1 while ordinary events are only counted, since space is low",
+        u64::from(engine.services.audit.log.is_low()),
+    );
+    let dropped = engine.services.dropped_mails.load(Ordering::Relaxed);
+    gauge("mail_dropped", "Mails dropped since the start because their links had died", dropped);
     let (failing, lost) = engine.services.audit.log.trouble();
     gauge("audit_failing", "1 while the log of security events cannot be written", u64::from(failing));
     gauge("audit_lost", "Events that are not in the log of security events", lost);
+    if let Some(log) = engine.services.log_figures() {
+        let mut counter = |name: &str, help: &str, value: u64| {
+            let counter: Counter = Counter::default();
+            counter.inc_by(value);
+            registry.register(name, help, counter);
+        };
+        counter("log_lost", "Lines of the log lost because nobody read them fast enough", (log.lost)());
+        counter("log_folded", "Lines of the log that were summed up in others", (log.folded)());
+    }
     let mut text = String::new();
     // Writing to a `String` cannot fail.
     let _ = encode(&mut text, &registry);
@@ -131,8 +164,15 @@ mod tests {
         let page = include_str!("README.md");
         let code = include_str!("metrics.rs");
         let mut figures = 0;
-        for line in code.lines().filter(|line| line.trim().starts_with("gauge(\"")) {
-            let name = line.split('"').nth(1).unwrap();
+        let mut lines = code.lines().map(str::trim).peekable();
+        while let Some(line) = lines.next() {
+            let name = match line {
+                "gauge(" => lines.peek().copied(),
+                line => {
+                    ["gauge(\"", "counter(\""].into_iter().any(|call| line.starts_with(call)).then_some(line)
+                }
+            };
+            let Some(name) = name.and_then(|line| line.split('"').nth(1)) else { continue };
             assert!(page.contains(&format!("`portcullis_{name}`")), "{name} is not on the page");
             figures += 1;
         }

@@ -1,6 +1,8 @@
 #![doc = include_str!("README.md")]
 
 mod admin;
+mod caller;
+mod devices;
 mod email;
 mod introspect;
 mod log_in;
@@ -9,6 +11,7 @@ mod me;
 mod metrics;
 pub mod operations;
 mod password;
+mod reauthenticate;
 mod refresh;
 mod revocations;
 mod session;
@@ -23,8 +26,10 @@ pub(super) fn configure(config: &mut web::ServiceConfig) {
     sign_up::configure(config);
     log_in::configure(config);
     refresh::configure(config);
+    reauthenticate::configure(config);
     log_out::configure(config);
     session::configure(config);
+    devices::configure(config);
     me::configure(config);
     password::configure(config);
     email::configure(config);

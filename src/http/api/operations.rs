@@ -1,6 +1,6 @@
 //! `/healthz`, `/readyz`, `/.well-known/jwks.json`: health and the public signing keys. Also the operators' listener.
 
-use actix_web::http::header::CACHE_CONTROL;
+use actix_web::http::header::{ACCESS_CONTROL_ALLOW_ORIGIN, CACHE_CONTROL, CROSS_ORIGIN_RESOURCE_POLICY};
 use actix_web::{HttpResponse, web};
 use serde_json::json;
 
@@ -30,7 +30,12 @@ pub fn configure_for_operators(config: &mut web::ServiceConfig) {
 async fn get_jwks(engine: Eng) -> HttpResponse {
     let cache_control = format!("public, max-age={}", JWKS_KEPT.as_secs());
     let keys = engine.services.signer.read();
-    HttpResponse::Ok().insert_header((CACHE_CONTROL, cache_control)).json(keys.jwks())
+    // Public keys are for everybody: a page of any origin may check tokens with them.
+    HttpResponse::Ok()
+        .insert_header((CACHE_CONTROL, cache_control))
+        .insert_header((ACCESS_CONTROL_ALLOW_ORIGIN, "*"))
+        .insert_header((CROSS_ORIGIN_RESOURCE_POLICY, "cross-origin"))
+        .json(keys.jwks(engine.clock.now()))
 }
 
 async fn get_health() -> HttpResponse {

@@ -11,7 +11,8 @@ use crate::http::body::Body;
 use crate::http::endpoint::{Eng, resource};
 use crate::http::rejection::Rejection;
 use crate::http::request::SignedIn;
-use crate::http::response::set_device;
+use crate::http::response::{renewed_response, set_device};
+use crate::registry::throttle::class::Class;
 
 pub(super) fn configure(config: &mut web::ServiceConfig) {
     config
@@ -22,7 +23,7 @@ pub(super) fn configure(config: &mut web::ServiceConfig) {
 }
 
 async fn post_forgot(engine: Eng, client: Client, body: Body) -> Result<HttpResponse, Rejection> {
-    let read: Email = body.json()?;
+    let read: Email = body.json_charged(&engine, &client, Class::Forgot).await?;
     password::forgot(&engine, &client, &read.email)
         .await
         .respond(|()| HttpResponse::Accepted().json(json!({"status": "reset_sent"})))
@@ -36,7 +37,7 @@ struct Reset {
 }
 
 async fn post_reset(engine: Eng, client: Client, body: Body) -> Result<HttpResponse, Rejection> {
-    let read: Reset = body.json()?;
+    let read: Reset = body.json_charged(&engine, &client, Class::Reset).await?;
     password::reset(&engine, &client, &read.token, &read.new_password).await.respond(|device| {
         let mut response = HttpResponse::NoContent();
         set_device(&engine, &mut response, &device);
@@ -57,10 +58,10 @@ async fn post_change(
     identity: SignedIn,
     body: Body,
 ) -> Result<HttpResponse, Rejection> {
-    let read: Change = body.json()?;
+    let read: Change = body.json_charged(&engine, &client, Class::Check).await?;
     password::change(&engine, &client, &identity, &read.current_password, &read.new_password)
         .await
-        .respond(|()| HttpResponse::NoContent().finish())
+        .respond(|opened| renewed_response(&engine, &opened))
 }
 
 #[derive(Deserialize)]
@@ -72,7 +73,7 @@ struct Check {
 }
 
 async fn post_check(engine: Eng, client: Client, body: Body) -> Result<HttpResponse, Rejection> {
-    let read: Check = body.json()?;
+    let read: Check = body.json_charged(&engine, &client, Class::Check).await?;
     password::check(&engine, &client, &read.password, &read.email).await.respond(|advice| {
         let reasons: Vec<_> = advice.reasons.iter().map(|reason| reason.code()).collect();
         HttpResponse::Ok().json(json!({

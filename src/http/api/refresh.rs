@@ -10,6 +10,7 @@ use crate::http::body::Body;
 use crate::http::endpoint::{Eng, resource};
 use crate::http::rejection::Rejection;
 use crate::http::response::opened_response;
+use crate::registry::throttle::class::Class;
 
 pub(super) fn configure(config: &mut web::ServiceConfig) {
     config.service(resource("/v1/refresh", "POST").route(web::post().to(post_refresh)));
@@ -22,7 +23,7 @@ struct Refresh {
 }
 
 async fn post_refresh(engine: Eng, client: Client, body: Body) -> Result<HttpResponse, Rejection> {
-    let read: Refresh = body.json()?;
+    let read: Refresh = body.json_charged(&engine, &client, Class::Refresh).await?;
     refresh(&engine, &client, &read.refresh_token)
         .await
         .respond(|opened| opened_response(&engine, &opened, StatusCode::OK))

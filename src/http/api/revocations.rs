@@ -2,25 +2,34 @@
 
 use std::convert::Infallible;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use actix_web::body::{BodySize, MessageBody};
-use actix_web::http::header::ACCEPT;
 use actix_web::{HttpRequest, HttpResponse, web};
 use serde::Deserialize;
 use serde_json::json;
-use tokio::sync::mpsc;
+use tokio::sync::{OwnedSemaphorePermit, mpsc};
 
+use crate::flow::client::Client;
+use crate::flow::keys::caller::Caller;
+use crate::flow::refusal::Refusal;
+use crate::http::api::caller::{CalledBy, Standing};
 use crate::http::endpoint::{Eng, resource};
+use crate::http::header::{accepts, only_text};
+use crate::http::problem::Problem;
 use crate::http::rejection::Rejection;
-use crate::http::request::{SignedIn, query, text};
+use crate::http::request::query;
+use crate::registry::api_key::Scope;
 
 /// The longest wait of a poll, in seconds. Shorter than the time that a stopping server gives to open requests.
 const WAIT_SECS_MAX: u64 = 15;
 /// The time after which a silent stream sends a comment, so that no proxy on the way closes the connection as idle.
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
-/// The interval at which polls and streams check whether the server is stopping.
+/// When to try again for a stream, if there is no room for one.
+const STREAM_RETRY: Duration = Duration::from_secs(15);
+/// The interval at which polls and streams check whether the server is stopping, and streams their credential.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 pub(super) fn configure(config: &mut web::ServiceConfig) {
@@ -36,16 +45,28 @@ struct Query {
     wait: u64,
 }
 
+/// Checks that `caller` may read the feed.
+fn check(caller: &Caller) -> Result<(), Refusal> {
+    caller.may(&["introspect", "admin"], Scope::Revocations)
+}
+
 async fn get_revocations(
     request: HttpRequest,
     engine: Eng,
-    identity: SignedIn,
+    client: Client,
+    caller: CalledBy,
 ) -> Result<HttpResponse, Rejection> {
-    identity.has_role(&["introspect", "admin"])?;
+    check(&caller)?;
     let Query { since, wait } = query(&request, "The query accepts since and wait.")?;
-    if text(request.headers(), ACCEPT) == Some("text/event-stream") {
-        let last = text(request.headers(), "last-event-id").and_then(|id| id.parse().ok());
-        return Ok(stream(engine, last.unwrap_or(since)));
+    let standing = Standing::of(&request, &engine, client)?;
+    if accepts(request.headers(), "text/event-stream") {
+        let last = only_text(request.headers(), "last-event-id").unwrap_or_default();
+        let last = last.and_then(|id| id.parse().ok());
+        let Ok(room) = Arc::clone(&engine.services.feed_streams).try_acquire_owned() else {
+            let detail = "There are as many streams of the feed as there may be; poll with `wait` instead.";
+            return Err(Problem::new(503, "server_busy", detail).with_retry_after(STREAM_RETRY).into());
+        };
+        return Ok(stream(engine, last.unwrap_or(since), standing, room));
     }
     let feed = &engine.services.revoked;
     let mut watch = feed.watch();
@@ -60,17 +81,25 @@ async fn get_revocations(
             break;
         }
     }
+    // What was true when the poll began may be over.
+    check(&standing.caller(&engine).await?)?;
     Ok(HttpResponse::Ok().json(feed.page(since)))
 }
 
-/// Answers with an event for each change of the feed after entry `since`, until the server stops.
-fn stream(engine: Eng, mut since: u64) -> HttpResponse {
+/// Answers with an event for each change of the feed after entry `since`, until the server stops or the credential of the
+/// stream ends. `room` is its place among the streams.
+fn stream(engine: Eng, mut since: u64, standing: Standing, room: OwnedSemaphorePermit) -> HttpResponse {
     let (events, body) = mpsc::channel(8);
     actix_web::rt::spawn(async move {
         let mut watch = engine.services.revoked.watch();
         let mut silent = Duration::ZERO;
         let mut is_first = true;
+        let _room = room;
         while !engine.services.is_stopping() {
+            // Before each event, and every second without one: a stream must not outlive its credential.
+            if !matches!(standing.caller(&engine).await, Ok(caller) if check(&caller).is_ok()) {
+                break;
+            }
             watch.mark_unchanged();
             let page = engine.services.revoked.page(since);
             let text = if is_first || !page.items.is_empty() || !page.complete {
@@ -84,13 +113,19 @@ fn stream(engine: Eng, mut since: u64) -> HttpResponse {
             is_first = false;
             if !text.is_empty() {
                 silent = Duration::ZERO;
-                // An error means that the client has disconnected.
-                if events.send(web::Bytes::from(text)).await.is_err() {
+                // An error means that the client has disconnected. One that reads nothing keeps no place for ever.
+                let sent = events.send_timeout(web::Bytes::from(text), KEEP_ALIVE).await;
+                if sent.is_err() {
                     break;
                 }
             }
-            if tokio::time::timeout(LOOK_EVERY, watch.changed()).await.is_err() {
-                silent += LOOK_EVERY;
+            tokio::select! {
+                changed = tokio::time::timeout(LOOK_EVERY, watch.changed()) => {
+                    if changed.is_err() {
+                        silent += LOOK_EVERY;
+                    }
+                }
+                () = events.closed() => break,
             }
         }
     });

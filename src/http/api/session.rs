@@ -1,22 +1,28 @@
 //! `/v1/session`, `/v1/sessions`, `/v1/csrf`: this session, all sessions of the account, and the CSRF token.
 
-use actix_web::{HttpResponse, web};
-use serde::Serialize;
+use actix_web::{HttpRequest, HttpResponse, web};
+use serde::{Deserialize, Serialize};
 use serde_json::json;
 
+use crate::flow::account::Cursor;
 use crate::flow::authenticate::Held;
 use crate::flow::refusal::Refusal;
 use crate::flow::{account, log_out};
+use crate::http::body::Body;
 use crate::http::csrf;
 use crate::http::endpoint::{Eng, resource};
 use crate::http::json::json;
+use crate::http::problem::Problem;
 use crate::http::rejection::Rejection;
-use crate::http::request::SignedIn;
+use crate::http::request::{SignedIn, query};
 use crate::http::response::{User, user};
-use crate::registry::refresh::FamilyV1;
-use crate::registry::session::SessionV1;
+use crate::registry::refresh::FamilyV2;
+use crate::registry::session::SessionV2;
 use crate::system::clock::Timestamp;
 use crate::value::id::hex;
+
+const PAGE: usize = 50;
+const PAGE_MAX: usize = 100;
 
 pub(super) fn configure(config: &mut web::ServiceConfig) {
     config
@@ -36,12 +42,22 @@ struct OpenSession<'a> {
     expires_at: String,
     network: &'a str,
     user_agent: &'a str,
+    /// Another network that was given its tokens for a lost answer, if there was one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    second_network: Option<&'a str>,
     /// Whether this request came with it.
     current: bool,
 }
 
 impl<'a> OpenSession<'a> {
-    fn of_family(family: &'a FamilyV1, current: bool) -> Self {
+    fn of(held: &'a Held, current: [u8; 16]) -> Self {
+        match held {
+            Held::Family(family) => Self::of_family(family, family.id.to_bytes() == current),
+            Held::Session(session) => Self::of_session(session, session.id == current),
+        }
+    }
+
+    fn of_family(family: &'a FamilyV2, current: bool) -> Self {
         Self {
             id: family.id.to_string(),
             kind: "token",
@@ -50,11 +66,12 @@ impl<'a> OpenSession<'a> {
             expires_at: Timestamp(family.idle_end_ms).rfc3339(),
             network: family.network(),
             user_agent: family.user_agent(),
+            second_network: family.second_network.as_deref(),
             current,
         }
     }
 
-    fn of_session(session: &'a SessionV1, current: bool) -> Self {
+    fn of_session(session: &'a SessionV2, current: bool) -> Self {
         Self {
             id: hex(&session.id),
             kind: "cookie",
@@ -63,6 +80,7 @@ impl<'a> OpenSession<'a> {
             expires_at: session.end().rfc3339(),
             network: &session.network,
             user_agent: &session.user_agent,
+            second_network: None,
             current,
         }
     }
@@ -74,39 +92,72 @@ struct SessionBody<'a> {
     user: User<'a>,
 }
 
-async fn get_session(_: Eng, identity: SignedIn) -> HttpResponse {
-    let session = match &identity.held {
-        Held::Family(family) => OpenSession::of_family(family, true),
-        Held::Session(session) => OpenSession::of_session(session, true),
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct SessionQuery {
+    /// Whether nobody may be there. A flag: its value is of no account.
+    optional: Option<String>,
+}
+
+/// Answers with the session of the request. With `?optional` a page may ask whether somebody is logged in without an
+/// error in the browser's console if nobody is.
+async fn get_session(
+    request: HttpRequest,
+    _: Eng,
+    identity: Result<SignedIn, Rejection>,
+) -> Result<HttpResponse, Rejection> {
+    let query = query(&request, "The query accepts optional.");
+    let identity = match (identity, &query) {
+        (Err(rejection), Ok(SessionQuery { optional: Some(_) })) if rejection.is_unauthenticated() => {
+            return Ok(HttpResponse::Ok().json(json!({"session": null})));
+        }
+        (identity, _) => identity?,
     };
+    query?;
+    let session = OpenSession::of(&identity.held, identity.sid());
     let user = user(&identity.account);
-    json(&mut HttpResponse::Ok(), &SessionBody { session, user })
+    Ok(json(&mut HttpResponse::Ok(), &SessionBody { session, user }))
 }
 
 async fn get_csrf(engine: Eng, identity: SignedIn) -> Result<HttpResponse, Rejection> {
     if matches!(identity.held, Held::Family(_)) {
         return Err(Refusal::Unauthenticated.into());
     }
-    let token = csrf::issue(&engine.services.keys.csrf, identity.sid());
+    let token = engine.services.keys.csrf.with_newest(|_, key| csrf::issue(key, identity.sid()));
     Ok(HttpResponse::Ok().json(json!({"csrf_token": token})))
 }
 
-async fn get_sessions(engine: Eng, identity: SignedIn) -> Result<HttpResponse, Rejection> {
-    let open = account::sessions(&engine, &identity).await?;
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Query {
+    cursor: Option<String>,
+    limit: Option<usize>,
+}
+
+async fn get_sessions(
+    request: HttpRequest,
+    engine: Eng,
+    identity: SignedIn,
+) -> Result<HttpResponse, Rejection> {
+    let query: Query = query(&request, "The query accepts cursor and limit.")?;
+    let unknown = || Problem::new(422, "unprocessable", "`cursor` must be a `next_cursor` of this list.");
+    let after =
+        query.cursor.as_deref().map(|cursor| Cursor::parse(cursor).ok_or_else(unknown)).transpose()?;
+    let limit = query.limit.unwrap_or(PAGE).clamp(1, PAGE_MAX);
+    let open = account::open_sessions(&engine, &identity.account, after, limit).await?;
     let current = identity.sid();
-    let families =
-        open.families.iter().map(|family| OpenSession::of_family(family, family.id.to_bytes() == current));
-    let sessions =
-        open.sessions.iter().map(|session| OpenSession::of_session(session, session.id == current));
-    let items: Vec<_> = families.chain(sessions).collect();
-    Ok(HttpResponse::Ok().json(json!({"items": items})))
+    let items: Vec<_> = open.items.iter().map(|held| OpenSession::of(held, current)).collect();
+    let next = open.next.map(|cursor| cursor.to_string());
+    Ok(HttpResponse::Ok().json(json!({"next_cursor": next, "items": items})))
 }
 
 async fn delete_session(
     engine: Eng,
     id: web::Path<String>,
     identity: SignedIn,
+    body: Body,
 ) -> Result<HttpResponse, Rejection> {
+    body.refuse()?;
     log_out::end_one(&engine, &identity, &id).await?;
     Ok(HttpResponse::NoContent().finish())
 }

@@ -14,6 +14,8 @@ use crate::http::endpoint::{Eng, resource};
 use crate::http::rejection::Rejection;
 use crate::http::request::csrf_source;
 use crate::http::response::{opened_response, sign_up_cookie};
+use crate::registry::refresh::Audience;
+use crate::registry::throttle::class::Class;
 
 pub(super) fn configure(config: &mut web::ServiceConfig) {
     config.service(resource("/v1/signup", "POST").route(web::post().to(post_signup)));
@@ -35,9 +37,9 @@ async fn post_signup(
     client: Client,
     body: Body,
 ) -> Result<HttpResponse, Rejection> {
-    let read: SignUp = body.json()?;
+    let read: SignUp = body.json_charged(&engine, &client, Class::Signup).await?;
     let mode = match read.mode {
-        ModeName::Token => Mode::Token,
+        ModeName::Token => Mode::Token { audience: Audience::App },
         ModeName::Cookie => {
             // Or another site could have this browser keep the half of a sign-up of its own.
             csrf_source(&request, &engine)?;

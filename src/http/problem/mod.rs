@@ -3,10 +3,13 @@
 mod refusal_table;
 
 use std::borrow::Cow;
+use std::sync::Arc;
 use std::time::Duration;
 
 use actix_web::http::StatusCode;
-use actix_web::http::header::{ALLOW, CONTENT_TYPE, HeaderMap, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
+use actix_web::http::header::{
+    ACCEPT_ENCODING, ALLOW, CONTENT_TYPE, HeaderMap, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE,
+};
 use serde::Serialize;
 
 use crate::http::json::Json;
@@ -33,7 +36,10 @@ pub(in crate::http) struct Problem {
     retry_after: Option<u32>,
     reasons: Option<Vec<&'static str>>,
     challenge: bool,
-    allow: Option<&'static str>,
+    /// The age that the last proof of who the user is may have.
+    step_up: Option<Duration>,
+    allow: Option<Arc<str>>,
+    plain_bodies: bool,
 }
 
 impl Problem {
@@ -51,7 +57,9 @@ impl Problem {
             retry_after: None,
             reasons: None,
             challenge: false,
+            step_up: None,
             allow: None,
+            plain_bodies: false,
         }
     }
 
@@ -67,13 +75,19 @@ impl Problem {
     }
 
     /// Adds the methods that the endpoint has.
-    pub(in crate::http) const fn with_allow(mut self, methods: &'static str) -> Self {
+    pub(in crate::http) fn with_allow(mut self, methods: Arc<str>) -> Self {
         self.allow = Some(methods);
         self
     }
 
+    /// Says that bodies are read without an encoding only.
+    pub(in crate::http) const fn with_plain_bodies(mut self) -> Self {
+        self.plain_bodies = true;
+        self
+    }
+
     /// Adds the time after which a retry is worthwhile, rounded up to a second.
-    fn with_retry_after(mut self, wait: Duration) -> Self {
+    pub(in crate::http) fn with_retry_after(mut self, wait: Duration) -> Self {
         self.retry_after = Some(u32::try_from(wait.as_millis().div_ceil(1000).max(1)).unwrap_or(u32::MAX));
         self
     }
@@ -81,6 +95,12 @@ impl Problem {
     /// Asks the client to authenticate.
     const fn with_challenge(mut self) -> Self {
         self.challenge = true;
+        self
+    }
+
+    /// Asks the client to prove again who the user is: the last proof may have this age (RFC 9470).
+    const fn with_step_up_challenge(mut self, max_age: Duration) -> Self {
+        self.step_up = Some(max_age);
         self
     }
 
@@ -97,8 +117,21 @@ impl Problem {
         if self.challenge {
             headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
         }
-        if let Some(methods) = self.allow {
-            headers.insert(ALLOW, HeaderValue::from_static(methods));
+        if let Some(max_age) = self.step_up {
+            let challenge = format!(
+                "Bearer error=\"insufficient_user_authentication\", error_description=\"A more recent authentication is \
+                 required\", max_age=\"{}\"",
+                max_age.as_secs()
+            );
+            if let Ok(challenge) = HeaderValue::from_str(&challenge) {
+                headers.insert(WWW_AUTHENTICATE, challenge);
+            }
+        }
+        if let Some(methods) = self.allow.as_deref().and_then(|methods| HeaderValue::from_str(methods).ok()) {
+            headers.insert(ALLOW, methods);
+        }
+        if self.plain_bodies {
+            headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
         }
     }
 

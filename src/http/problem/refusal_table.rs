@@ -1,5 +1,7 @@
 //! The one table that gives every refusal and fault its status, code and text.
 
+use std::time::Duration;
+
 use super::{FieldError, Problem};
 use crate::engine::{Engine, Fault};
 use crate::flow::refusal::{FlowError, Refusal};
@@ -30,6 +32,12 @@ fn refused(refusal: &Refusal, engine: &Engine) -> Problem {
             "Too many wrong passwords for this account; wait, or use a device that has logged in before.",
         )
         .with_retry_after(until.since(engine.clock.now())),
+        Refusal::TooManyAtOnce => Problem::new(
+            429,
+            "too_many_at_once",
+            "Too many log-ins to this account are being checked at once; try again in a second.",
+        )
+        .with_retry_after(Duration::from_secs(1)),
         Refusal::InvalidCredentials => {
             let detail = "E-mail address or password is wrong. A new account must first be confirmed with the link in our mail.";
             Problem::new(401, "invalid_credentials", detail).with_challenge()
@@ -53,7 +61,7 @@ fn refused(refusal: &Refusal, engine: &Engine) -> Problem {
             let error = |weakness: &Weakness| FieldError {
                 pointer: (*pointer).to_owned(),
                 code: weakness.code().to_owned(),
-                message: weakness.message().to_owned(),
+                message: weakness.message().into_owned(),
             };
             problem.with_errors(found.iter().map(error).collect())
         }
@@ -68,6 +76,17 @@ fn refused(refusal: &Refusal, engine: &Engine) -> Problem {
             "email_changed_lately",
             "The e-mail address was changed in the last three days, and that can still be undone; try again later.",
         ),
+        Refusal::MailQuota => Problem::new(
+            409,
+            "mail_quota",
+            "This account was sent too many links within the hour; wait, or let its owner use one of those.",
+        ),
+        Refusal::ProofNeeded => Problem::new(
+            401,
+            "proof_needed",
+            "The link is not enough: log in to its account, or send `password` with it.",
+        )
+        .with_challenge(),
         Refusal::InvalidRefreshToken => {
             Problem::new(401, "invalid_refresh_token", "The refresh token is not valid; log in again.")
                 .with_challenge()
@@ -88,6 +107,22 @@ fn refused(refusal: &Refusal, engine: &Engine) -> Problem {
         Refusal::InsufficientRole => {
             Problem::new(403, "insufficient_role", "Your account lacks the role that this endpoint requires.")
         }
+        Refusal::WrongAudience => Problem::new(
+            403,
+            "wrong_audience",
+            "Log in with `audience` set to `admin`, or with a session cookie, for the administrators' endpoints.",
+        ),
+        Refusal::StepUpRequired => Problem::new(
+            401,
+            "step_up_required",
+            "Send your password to /v1/reauthenticate, then repeat the request with the new credential.",
+        )
+        .with_step_up_challenge(crate::flow::authenticate::FRESH_FOR),
+        Refusal::LastAdmin => Problem::new(
+            409,
+            "last_administrator",
+            "You are the last administrator; give the role to another account first, or ask the operator.",
+        ),
         Refusal::NotFound => Problem::new(404, "not_found", "There is no such account, session or key."),
         Refusal::CsrfRejected => Problem::new(
             403,
@@ -98,6 +133,21 @@ fn refused(refusal: &Refusal, engine: &Engine) -> Problem {
             400,
             "ambiguous_credentials",
             "Send one credential only: an access token, the session cookie, or (to log out) a refresh token.",
+        ),
+        Refusal::TooManyKeys => Problem::new(
+            409,
+            "too_many_keys",
+            "There are 16 keys of this kind, as many as there may be. Wait until the oldest one is removed, or retire one.",
+        ),
+        Refusal::TooManyApiKeys => Problem::new(
+            409,
+            "too_many_api_keys",
+            "There are 1,000 API keys, as many as there may be. Delete one.",
+        ),
+        Refusal::InsufficientScope => Problem::new(
+            403,
+            "insufficient_scope",
+            "The API key lacks the scope that this endpoint requires; create one with that scope.",
         ),
         Refusal::Field { pointer, code, message } => {
             let error = FieldError {

@@ -98,6 +98,14 @@ impl<T> Sealed<T> {
     }
 }
 
+impl<T> Sealed<Option<T>> {
+    /// Returns the sealed value, if there is one. What led to none is forgotten, so nothing may be answered for it.
+    pub fn transpose(self) -> Option<Sealed<T>> {
+        let seq = self.seq;
+        self.value.map(|value| Sealed { value, seq })
+    }
+}
+
 /// Figures for operators.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct Stats {
@@ -117,6 +125,8 @@ pub struct Stats {
     pub body_bytes: u64,
     /// Whether free space is so low that only essential entries and the next snapshot are written.
     pub low: bool,
+    /// How much space must be free for all entries to be written.
+    pub kept_free: u64,
 }
 
 /// The journal as actors and requests hold it. Clones share one journal.

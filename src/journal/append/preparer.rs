@@ -35,7 +35,8 @@ impl Preparer {
         let free = self.context.storage.free_space()?;
         {
             let mut core = self.shared.core.lock();
-            core.low = free < kept_free(core.snapshot_bytes, self.context.sizes.segment);
+            core.stats.kept_free = kept_free(core.snapshot_bytes, self.context.sizes.segment);
+            core.low = free < core.stats.kept_free;
         }
         if self.spares.len() >= SPARES {
             return Ok(());

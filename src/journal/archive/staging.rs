@@ -89,7 +89,7 @@ pub fn commit(place: &dyn Storage, keys: &dyn Storage) -> io::Result<()> {
     }
     let from = join(BUILDING, KEYS_DIR);
     for name in place.list(&from)? {
-        if name.ends_with(".key") {
+        if is_of_keys(&name) {
             put_key(keys, &name, &place.open(&join(&from, &name))?.read_all()?)?;
         }
     }
@@ -159,10 +159,16 @@ fn remove_if_there(place: &dyn Storage, dir: &str) -> io::Result<()> {
     }
 }
 
+/// Says whether a file in the directory of keys belongs to the keys: a key, since when it is in use, or that a pepper is
+/// used.
+pub fn is_of_keys(name: &str) -> bool {
+    [".key", ".from", ".used"].iter().any(|suffix| name.ends_with(suffix))
+}
+
 /// Says whether a restore gives files such names: segments, snapshots, keys, and temporary files.
 fn is_own(name: &str) -> bool {
     let numbered = |extension| number_in(name, extension).is_some();
-    numbered(".log") || numbered(".snap") || name.ends_with(".key") || name.ends_with(".tmp")
+    numbered(".log") || numbered(".snap") || is_of_keys(name) || name.ends_with(".tmp")
 }
 
 /// An error about a file that no restore has made.

@@ -3,17 +3,20 @@
 pub use super::state::{Alter, Rehash, ReleaseUnprovenAddress, SignUp};
 use super::state::{Refusal, SignedUp};
 use super::{AccountV2, Accounts};
+use crate::password::EqualCost;
 use crate::registry::{handles, reads, registry};
 use crate::value::account_name::NameKey;
 use crate::value::id::AccountId;
 
-registry!(Accounts, AccountV2, "account");
+registry!(Accounts, AccountV2, "account", revokes Accounts::revoked_by);
 
 /// Deletes an account.
 #[derive(Clone, Copy, Debug)]
 pub struct Delete {
     /// The account.
     pub id: AccountId,
+    /// Whether the last active administrator is not deleted.
+    pub spares_last_admin: bool,
 }
 
 /// Finds an account by the key of its address.
@@ -21,6 +24,22 @@ pub struct Delete {
 pub struct Find {
     /// The key of the address.
     pub name: NameKey,
+}
+
+/// Finds an account by the key of its address, to check a password.
+#[derive(Clone, Copy, Debug)]
+pub struct FindToCheck {
+    /// The key of the address.
+    pub name: NameKey,
+}
+
+/// What a password of a name is checked against.
+#[derive(Clone, Debug)]
+pub struct ToCheck {
+    /// The account of the name; `None` if it has none.
+    pub account: Option<AccountV2>,
+    /// The work of the check, the same with and without an account; `None` while no password is stored.
+    pub cost: Option<EqualCost>,
 }
 
 /// Finds an account by its id.
@@ -52,11 +71,17 @@ handles!(Accounts {
     ReleaseUnprovenAddress => Option<AccountV2>, Essential, |accounts, release, _| {
         accounts.release_unproven_address(release)
     };
-    Delete => Result<(), Refusal>, Essential, |accounts, delete, _| accounts.delete(delete.id);
+    Delete => Result<(), Refusal>, Essential, |accounts, delete, _| {
+        accounts.delete(delete.id, delete.spares_last_admin)
+    };
 });
 
 reads!(Accounts {
     Find => Option<AccountV2>, |accounts, find, _| accounts.find(find.name).cloned();
+    FindToCheck => ToCheck, |accounts, find, _| ToCheck {
+        account: accounts.find(find.name).cloned(),
+        cost: accounts.stored_costs().equal_cost(find.name),
+    };
     ById, of |by_id| by_id.id.to_bytes() => Option<AccountV2>, |accounts, by_id, _| accounts.get(by_id.id).cloned();
     List => Vec<AccountV2>, |accounts, list, _| accounts.list(list.after, list.limit, |account| {
         let named = |text: &str| list.q.as_deref().is_none_or(|q| text.contains(q));

@@ -6,8 +6,9 @@
 //! **The rule:** an address in its canonical form is one account. A sign-up becomes an account once its address is
 //! proved (`sign_up/`). An account whose address is not proved is one that an administrator made, or one of an earlier
 //! version, where sign-ups were accounts: a link that proves its address makes the password of the former usable, and
-//! takes the password of the latter away. Every account has an epoch. A new password, another status or "log out
-//! everywhere" raises it, and a credential of an earlier epoch is invalid.
+//! takes the password of the latter away. Every account has an epoch. A new password, another address, another status or
+//! "log out everywhere" raises it, and a credential of an earlier epoch is invalid. When a role is taken away, access
+//! tokens issued before are invalid; sessions live on and get new ones.
 //!
 //! ```text
 //!   a proved sign-up ──────────────────▶ proved ◀──▶ disabled
@@ -24,6 +25,7 @@
 pub mod actor;
 pub mod record;
 pub mod state;
+pub mod stored_costs;
 
 pub use record::{AccountV2, Status};
-pub use state::{Accounts, Change, Origin, Refusal, SignUp, SignedUp};
+pub use state::{ADMIN, Accounts, Change, FormerChange, Origin, Refusal, SignUp, SignedUp};

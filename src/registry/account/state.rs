@@ -1,6 +1,10 @@
 //! The whole rule of accounts. Knows no actor, file, clock or randomness.
 
-use super::record::{AccountV2, Status};
+use std::collections::BTreeSet;
+
+use super::record::{AccountV2, FormerAddressV1, Status};
+use super::stored_costs::StoredCosts;
+use crate::registry::Revocation;
 use crate::registry::buckets::Buckets;
 use crate::registry::index::Index;
 use crate::registry::record::{self, Write};
@@ -66,14 +70,39 @@ pub struct Change {
     pub raise_epoch: bool,
     /// The new roles, in any order.
     pub roles: Option<Vec<Box<str>>>,
+    /// If a role is taken away: access tokens issued before this second since 1970 are invalid.
+    pub tokens_from_secs: u64,
+    /// Refuse the change if no active administrator would be left.
+    pub spares_last_admin: bool,
     /// The new status. A value other than the present one raises the epoch.
     pub status: Option<Status>,
     /// The new name.
     pub name: Option<Box<str>>,
-    /// A new address, with its key.
+    /// A new address, with its key. Raises the epoch.
     pub email: Option<(Box<str>, NameKey)>,
     /// Remove the password, so that it must be set by mail. Raises the epoch.
     pub clear_phc: bool,
+    /// Raise the device epoch, which makes every known device a stranger. Whatever raises the epoch, but for the status,
+    /// does that too.
+    pub end_devices: bool,
+    /// Switch the mail about a log-in from a new device off or on.
+    pub mutes_new_device: Option<bool>,
+    /// What becomes of the memory of the address before.
+    pub former: Option<FormerChange>,
+}
+
+/// What a change does to the memory of the address that the account had before.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum FormerChange {
+    /// The present address becomes the former one: the change can be undone until a time, in milliseconds since 1970.
+    Keep {
+        /// When it can be undone no longer.
+        undo_end_ms: u64,
+    },
+    /// A password was set by a mail to the present address, so that undoing the change takes the former password too.
+    Settle,
+    /// The change was undone.
+    Forget,
 }
 
 /// Changes the account `id`.
@@ -117,17 +146,31 @@ pub enum Refusal {
     /// Another account has the address.
     #[error("another account has this address")]
     Taken,
+    /// No active administrator would be left.
+    #[error("this is the last administrator")]
+    LastAdmin,
 }
+
+/// The role of administrators.
+pub const ADMIN: &str = "admin";
 
 /// All accounts of one engine.
 pub struct Accounts {
     by_id: Buckets<[u8; 16], AccountV2>,
     by_name: Index<NameKey, AccountId>,
+    /// The active accounts with the role of administrators.
+    admins: BTreeSet<AccountId>,
+    costs: StoredCosts,
 }
 
 impl Default for Accounts {
     fn default() -> Self {
-        Self { by_id: Buckets::new(), by_name: Index::new() }
+        Self {
+            by_id: Buckets::new(),
+            by_name: Index::new(),
+            admins: BTreeSet::new(),
+            costs: StoredCosts::default(),
+        }
     }
 }
 
@@ -140,6 +183,11 @@ impl Accounts {
     /// Returns the account whose address has the key `name`.
     pub fn find(&self, name: NameKey) -> Option<&AccountV2> {
         self.get(*self.by_name.get(&name)?)
+    }
+
+    /// Returns the costs of the stored hashes.
+    pub const fn stored_costs(&self) -> &StoredCosts {
+        &self.costs
     }
 
     /// Returns all records in their buckets.
@@ -195,11 +243,32 @@ impl Accounts {
         }
         let mut next = account.clone();
         let other_status = change.status.is_some_and(|status| status != account.status);
-        if change.phc.is_some() || change.clear_phc || change.raise_epoch || other_status {
+        if change.phc.is_some()
+            || change.clear_phc
+            || change.raise_epoch
+            || change.email.is_some()
+            || other_status
+        {
             next.auth_epoch += 1;
         }
+        if change.phc.is_some() || change.clear_phc || change.raise_epoch || change.end_devices {
+            next.device_epoch = next.device_epoch.wrapping_add(1);
+        }
+        next.mutes_new_device = change.mutes_new_device.unwrap_or(next.mutes_new_device);
         next.email_verified |= change.verified;
         next.status = change.status.unwrap_or(next.status);
+        next.former = match change.former {
+            Some(FormerChange::Keep { undo_end_ms }) => {
+                let phc = account.phc.clone();
+                Some(Box::new(FormerAddressV1 { phc, undo_end_ms, is_settled: false }))
+            }
+            Some(FormerChange::Settle) => next.former.map(|mut former| {
+                former.is_settled = true;
+                former
+            }),
+            Some(FormerChange::Forget) => None,
+            None => next.former,
+        };
         if let Some((email, key)) = change.email {
             next.email = email;
             next.name_key = key.0;
@@ -213,7 +282,13 @@ impl Accounts {
         if let Some(mut roles) = change.roles {
             roles.sort();
             roles.dedup();
+            if next.roles.iter().any(|role| !roles.contains(role)) {
+                next.tokens_from_secs = next.tokens_from_secs.max(change.tokens_from_secs);
+            }
             next.roles = roles;
+        }
+        if change.spares_last_admin && !is_admin(&next) && self.is_last_admin(id) {
+            return Decision::unchanged(Err(Refusal::LastAdmin));
         }
         next.name = change.name.or(next.name);
         Decision::put(next.clone(), Ok(next))
@@ -229,9 +304,17 @@ impl Accounts {
         }
     }
 
-    /// Decides the deletion of an account.
-    pub fn delete(&self, id: AccountId) -> Decision<Result<(), Refusal>> {
+    /// Says whether an account is the only active administrator.
+    fn is_last_admin(&self, id: AccountId) -> bool {
+        self.admins.len() == 1 && self.admins.contains(&id)
+    }
+
+    /// Decides the deletion of an account. The last active administrator is spared if `spares_last_admin`.
+    pub fn delete(&self, id: AccountId, spares_last_admin: bool) -> Decision<Result<(), Refusal>> {
         match self.get(id) {
+            Some(_) if spares_last_admin && self.is_last_admin(id) => {
+                Decision::unchanged(Err(Refusal::LastAdmin))
+            }
             Some(_) => Decision::remove(id.to_bytes(), Ok(())),
             None => Decision::unchanged(Err(Refusal::Unknown)),
         }
@@ -290,15 +373,50 @@ impl Accounts {
                     }
                     self.by_name.insert(NameKey(account.name_key), account.id);
                 }
-                self.by_id.insert(account.id.to_bytes(), account);
+                if is_admin(&account) {
+                    self.admins.insert(account.id);
+                } else if !self.admins.is_empty() {
+                    self.admins.remove(&account.id);
+                }
+                self.costs.add(account.phc.as_deref());
+                if let Some(before) = self.by_id.insert(account.id.to_bytes(), account) {
+                    self.costs.remove(before.phc.as_deref());
+                }
             }
             Write::Remove(id) => {
                 if let Some(account) = self.by_id.remove(&id) {
+                    self.admins.remove(&account.id);
+                    self.costs.remove(account.phc.as_deref());
                     self.by_name.remove(&NameKey(account.name_key));
                 }
             }
         }
     }
+}
+
+impl Accounts {
+    /// Returns what a write revokes: the access tokens of an account that has lost a role.
+    pub(super) fn revoked_by(&self, write: &Write<AccountV2>) -> Option<Revocation> {
+        let Write::Put(account) = write else { return None };
+        let before = self.get(account.id).map_or(0, |before| before.tokens_from_secs);
+        (account.tokens_from_secs > before).then(|| Revocation::Tokens {
+            account: account.id.to_bytes(),
+            issued_before: account.tokens_from_secs,
+        })
+    }
+
+    /// Returns the accounts whose access tokens of since `since` may be invalid, each with the second before which they
+    /// were issued.
+    pub fn tokens_revoked_since(&self, since: Timestamp) -> impl Iterator<Item = (AccountId, u64)> {
+        let accounts = self.by_id.iter().map(|(_, account)| account);
+        let since = since.as_secs();
+        let lately = accounts.filter(move |account| account.tokens_from_secs > since);
+        lately.map(|account| (account.id, account.tokens_from_secs))
+    }
+}
+
+fn is_admin(account: &AccountV2) -> bool {
+    account.status == Status::Active && account.roles.iter().any(|role| &**role == ADMIN)
 }
 
 #[cfg(test)]
@@ -425,7 +543,31 @@ mod tests {
     }
 
     #[test]
-    fn only_passwords_and_status_raise_the_epoch() {
+    fn the_former_password_is_remembered_until_the_change_is_undone() {
+        let mut accounts = Accounts::default();
+        let created = accounts.sign_up(sign_up(1, true), NOW);
+        put(&mut accounts, created);
+        let id = sign_up(1, true).id;
+        let former = |change: FormerChange| Change { former: Some(change), ..Change::default() };
+        let keep = Change { raise_epoch: true, ..former(FormerChange::Keep { undo_end_ms: 7 }) };
+        let reset = Change { phc: Some("new".into()), ..former(FormerChange::Settle) };
+        for (change, expected) in [
+            (former(FormerChange::Settle), None),
+            (keep, Some(("old", false))),
+            (Change { name: Some("Ada".into()), ..Change::default() }, Some(("old", false))),
+            (reset, Some(("old", true))),
+            (former(FormerChange::Forget), None),
+        ] {
+            let changed = accounts.alter(Alter { id, change });
+            let account = put(&mut accounts, changed).unwrap();
+            let kept =
+                account.former.as_ref().map(|former| (former.phc.as_deref().unwrap(), former.is_settled));
+            assert_eq!(kept, expected);
+        }
+    }
+
+    #[test]
+    fn only_passwords_addresses_and_status_raise_the_epoch() {
         let mut accounts = Accounts::default();
         let created = accounts.sign_up(sign_up(1, true), NOW);
         put(&mut accounts, created);
@@ -437,17 +579,65 @@ mod tests {
             (Change { status: Some(Status::Disabled), ..Change::default() }, 1),
             (Change { status: Some(Status::Disabled), ..Change::default() }, 0),
             (Change { raise_epoch: true, ..Change::default() }, 1),
+            (
+                Change {
+                    email: Some(("eva@example.org".into(), sign_up(1, true).name_key)),
+                    ..Change::default()
+                },
+                1,
+            ),
+            (Change { end_devices: true, ..Change::default() }, 0),
+            (Change { mutes_new_device: Some(true), ..Change::default() }, 0),
         ] {
             let before = accounts.get(id).unwrap().auth_epoch;
             let changed = accounts.alter(Alter { id, change: change.clone() });
             assert_eq!(put(&mut accounts, changed).unwrap().auth_epoch, before + raised, "{change:?}");
         }
         assert_eq!(accounts.get(id).unwrap().roles, ["a".into(), "b".into()]);
+        // A password, the word of an owner and a log-out everywhere, and neither roles nor the status.
+        assert_eq!(accounts.get(id).unwrap().device_epoch, 3);
+        assert!(accounts.get(id).unwrap().mutes_new_device);
         let stale = accounts.rehash(Rehash { id, checked: "old".into(), phc: "newer".into() });
         put(&mut accounts, stale);
         assert_eq!(accounts.get(id).unwrap().phc.as_deref(), Some("new"));
-        let deleted = accounts.delete(id);
+        let deleted = accounts.delete(id, false);
         put(&mut accounts, deleted).unwrap();
         assert!(accounts.find(sign_up(1, true).name_key).is_none());
+    }
+
+    #[test]
+    fn tokens_age_when_a_role_is_taken_away_and_the_last_administrator_stays_one() {
+        let mut accounts = Accounts::default();
+        let admin = SignUp { roles: vec![ADMIN.into()], origin: Origin::Administrator, ..sign_up(1, true) };
+        let id = admin.id;
+        let created = accounts.sign_up(admin, NOW);
+        put(&mut accounts, created);
+        let roles = |roles: &[&str], secs| Change {
+            roles: Some(roles.iter().map(|role| Box::from(*role)).collect()),
+            tokens_from_secs: secs,
+            spares_last_admin: true,
+            ..Change::default()
+        };
+        let alter = |change| Alter { id, change };
+        let more = accounts.alter(alter(roles(&[ADMIN, "staff"], 7)));
+        assert_eq!(accounts.revoked_by(&more.writes[0]), None);
+        assert_eq!(put(&mut accounts, more).unwrap().tokens_from_secs, 0);
+        let fewer = accounts.alter(alter(roles(&[ADMIN], 8)));
+        let revoked = Revocation::Tokens { account: id.to_bytes(), issued_before: 8 };
+        assert_eq!(accounts.revoked_by(&fewer.writes[0]), Some(revoked));
+        assert_eq!(put(&mut accounts, fewer).unwrap().tokens_from_secs, 8);
+        assert_eq!(accounts.alter(alter(roles(&[], 9))).verdict, Err(Refusal::LastAdmin));
+        let closed = Change { status: Some(Status::Disabled), spares_last_admin: true, ..Change::default() };
+        assert_eq!(accounts.alter(alter(closed.clone())).verdict, Err(Refusal::LastAdmin));
+        assert_eq!(accounts.delete(id, true).verdict, Err(Refusal::LastAdmin));
+        let second = AccountId::mint(id.slot(), [7; 14]);
+        let other = AccountV2 { id: second, name_key: [7; 16], ..accounts.get(id).unwrap().clone() };
+        accounts.apply(Write::Put(other));
+        assert!(accounts.delete(id, true).verdict.is_ok());
+        let closed = accounts.alter(alter(closed));
+        put(&mut accounts, closed).unwrap();
+        // Only the other one is left.
+        assert_eq!(accounts.delete(second, true).verdict, Err(Refusal::LastAdmin));
+        assert!(accounts.delete(second, false).verdict.is_ok());
     }
 }

@@ -1,12 +1,12 @@
 //! The mailbox around [`Lockouts`].
 
-use super::record::CountV1;
-use super::state::{Attempt, AttemptOutcome, Locked, Lockouts, Settled};
+use super::record::{CountV2, DeviceV2};
+use super::state::{Attempt, AttemptOutcome, Lockouts, Refused, Settled, UsedDevice};
 pub use super::state::{Begin, Finish};
-use crate::registry::{handles, registry};
+use crate::registry::{handles, reads, registry};
 use crate::value::account_name::NameKey;
 
-registry!(Lockouts, CountV1, "lockout");
+registry!(Lockouts, CountV2, "lockout");
 
 /// Lifts the lock of a name and clears its count.
 #[derive(Clone, Copy, Debug)]
@@ -15,13 +15,40 @@ pub struct Clear {
     pub name: NameKey,
 }
 
+/// Lists a device of a name, whose owner has just proved to be it in another way than by logging in.
+#[derive(Clone, Debug)]
+pub struct ListDevice {
+    /// The name.
+    pub name: NameKey,
+    /// The device.
+    pub device: UsedDevice,
+}
+
+/// Reads the known devices of an account.
+#[derive(Clone, Copy, Debug)]
+pub struct Devices {
+    /// The name of the account.
+    pub name: NameKey,
+    /// The account.
+    pub account: [u8; 16],
+    /// Its device epoch.
+    pub epoch: u32,
+}
+
 handles!(Lockouts {
-    Begin => Result<Attempt, Locked>, Lockout, |lockouts, begin, now| lockouts.begin(&begin, now);
-    Finish => Settled, Essential, |lockouts, finish, now| lockouts.finish(finish, now),
+    Begin => Result<Attempt, Refused>, Lockout, |lockouts, begin, now| lockouts.begin(&begin, now);
+    Finish => Settled, Essential, |lockouts, finish, now| lockouts.finish(&finish, now),
         after |lockouts, finish, _, now| {
             if matches!(finish.outcome, AttemptOutcome::Failed { .. }) {
                 lockouts.note_failure(&finish.attempt, now);
             }
         };
     Clear => (), Essential, |lockouts, clear, now| lockouts.clear(clear.name, now);
+    ListDevice => (), Essential, |lockouts, list, now| lockouts.list(list.name, &list.device, now);
+});
+
+reads!(Lockouts {
+    Devices, of |devices| devices.name.0 => Vec<DeviceV2>, |lockouts, devices, now| {
+        lockouts.devices(devices.name, devices.account, devices.epoch, now)
+    };
 });

@@ -1,19 +1,12 @@
 //! The mailbox around the [`Outbox`].
 
-use super::record::MailV1;
-use super::state::{DeliveryOutcome, Outbox};
-pub use super::state::{Post, Settle};
+use super::record::MailV2;
+use super::state::{DeliveryOutcome, Fate, Outbox};
+pub use super::state::{Due, Post, Settle};
 use crate::journal::append::handle::Class;
 use crate::registry::{handles, reads, registry};
 
-registry!(Outbox, MailV1, "mail");
-
-/// Reads the mails that are due.
-#[derive(Clone, Copy, Debug)]
-pub struct Due {
-    /// How many mails at most.
-    pub limit: usize,
-}
+registry!(Outbox, MailV2, "mail");
 
 /// Writes an entry that changes nothing, so that the next snapshot has an end of its own.
 #[derive(Clone, Copy, Debug)]
@@ -23,15 +16,25 @@ pub struct Blank;
 #[derive(Clone, Copy, Debug)]
 pub struct Waiting;
 
+/// Reads what has become of a mail.
+#[derive(Clone, Copy, Debug)]
+pub struct FateOf {
+    /// The mail.
+    pub id: [u8; 16],
+}
+
 handles!(Outbox {
     Post => (), Ordinary, |outbox, post, _| outbox.post(post);
-    Settle => (), by(class_of), |outbox, settle, now| outbox.settle(settle, now);
+    Settle => (), by(class_of), |outbox, settle, now| outbox.settle(settle, now), after |outbox, settle, (), _| {
+        outbox.note(*settle);
+    };
     Blank => (), Essential, |_, _, _| Outbox::blank();
 });
 
 reads!(Outbox {
-    Due => Vec<MailV1>, |outbox, due, now| outbox.due(due.limit, now);
+    Due => Vec<MailV2>, |outbox, due, now| outbox.due(&due, now);
     Waiting => usize, |outbox, _, _| outbox.len();
+    FateOf => Fate, |outbox, fate_of, _| outbox.fate(fate_of.id);
 });
 
 /// Returns the class of journal space for the outcome of a delivery. The removal of a mail must be written, or the mail

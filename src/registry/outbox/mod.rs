@@ -4,14 +4,16 @@
 //! between an answer and its mail loses the mail; a stolen journal holds live tokens.
 //!
 //! **The rule:** a request posts one entry, with or without a mail, and is answered. A separate thread sends each mail
-//! at least once, with a stable Message-ID, and retries with growing delays for three days. A mail server that accepts
-//! a connection and says nothing is disconnected at a deadline, and delays neither later mails nor a stop of the
-//! server. The token in a waiting mail is sealed under the outbox key, so the journal alone is worth nothing. For a
-//! name without an account a mail to nobody is written, waits, is composed and dropped: the work that a request for it
-//! causes looks the same from outside, also after the answer.
+//! at least once, with a stable Message-ID, and retries with growing delays for three days. It sends a few at a time and
+//! fewer to one domain, whoever has waited longest first, and resets and unlocks before all others: one domain that is
+//! slow delays no other. A mail server that accepts a connection and says nothing is disconnected at a deadline, and
+//! delays neither later mails nor a stop of the server. A mail whose link has died while it waited is dropped. The token
+//! in a waiting mail is sealed under the outbox key, so the journal alone is worth nothing. For a name without an account
+//! a mail to nobody is written, waits, is composed and dropped: the work that a request for it causes looks the same from
+//! outside, also after the answer.
 //!
 //! ```text
-//!   post ──▶ waiting ──▶ gone (sent | refused for good | three days old)
+//!   post ──▶ waiting ──▶ gone (sent | refused for good | its link is dead | three days old)
 //!              │  ▲
 //!              └──┘ failed: 30 s, 1 min, 2 min … 1 h
 //! ```
@@ -23,10 +25,13 @@ pub mod state;
 use aws_lc_rs::aead::{AES_256_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
 use zeroize::Zeroizing;
 
-pub use record::{Kind, MailV1};
-pub use state::{DeliveryOutcome, Outbox, Post};
+pub use record::{Kind, MailV1, MailV2};
+pub use state::{DeliveryOutcome, Fate, Outbox, Post};
 
 use crate::value::id::keyed_digest;
+
+/// The id of the present outbox key.
+pub const KID: u8 = 1;
 
 /// Seals the token of the mail `id` under a key of its own.
 pub fn seal_token(outbox_key: &[u8; 32], id: [u8; 16], token: &str) -> Vec<u8> {

@@ -1,12 +1,13 @@
 //! The mailbox around [`Families`].
 
-pub use super::state::{CarryOver, End, EndOthers, OpenFamily, Rotate};
-use super::state::{Refusal, Rotated, alive};
-use super::{Families, FamilyV1};
+pub use super::state::{End, EndOthers, EndThese, OpenFamily, PageOf, Prove, Rotate};
+use super::state::{OpenedFamily, Refusal, Rotated, alive};
+use super::{Families, FamilyV2};
+use crate::registry::record::LastUse;
 use crate::registry::{handles, reads, registry};
 use crate::value::id::{AccountId, FamilyId};
 
-registry!(Families, FamilyV1, "refresh", ends super::state::ended_by);
+registry!(Families, FamilyV2, "refresh", revokes Families::revoked_by, pauses Families::note_pause);
 
 /// Reads a family, if it is alive.
 #[derive(Clone, Copy, Debug)]
@@ -22,25 +23,35 @@ pub struct Get {
     pub id: FamilyId,
 }
 
-/// Reads the families of an account that may be alive.
+/// Counts the families that are open for an account.
 #[derive(Clone, Copy, Debug)]
-pub struct OfAccount {
+pub struct OpenCount {
+    /// The account.
+    pub account: AccountId,
+}
+
+/// Reads when each open family of an account was used last.
+#[derive(Clone, Copy, Debug)]
+pub struct LastUses {
     /// The account.
     pub account: AccountId,
 }
 
 handles!(Families {
-    OpenFamily => FamilyV1, Ordinary, |families, open, now| families.open(&open, now);
+    OpenFamily => OpenedFamily, Ordinary, |families, open, now| families.open(&open, now);
     Rotate => Result<Rotated, Refusal>, Ordinary, |families, rotate, now| families.rotate(&rotate, now);
-    CarryOver => (), Essential, |families, carry_over, _| families.carry_over(carry_over);
-    End => (), Essential, |families, end, _| families.end(end);
-    EndOthers => bool, Essential, |families, end_others, now| families.end_others(end_others, now);
+    Prove => Option<FamilyV2>, Ordinary, |families, prove, now| families.prove(prove, now);
+    End => (), Essential, |families, end, now| families.end(end, now);
+    EndThese => (), Essential, |families, these, now| families.end_these(&these, now);
+    EndOthers => Option<[u8; 16]>, Essential, |families, end_others, now| families.end_others(end_others, now);
 });
 
 reads!(Families {
-    Alive, of |alive| alive.id.to_bytes() => Option<FamilyV1>, |families, message, now| {
+    Alive, of |alive| alive.id.to_bytes() => Option<FamilyV2>, |families, message, now| {
         families.get(message.id).filter(|family| alive(family, now).is_ok()).cloned()
     };
-    Get, of |get| get.id.to_bytes() => Option<FamilyV1>, |families, get, _| families.get(get.id).cloned();
-    OfAccount => Vec<FamilyV1>, |families, of, now| families.of_account(of.account, now);
+    Get, of |get| get.id.to_bytes() => Option<FamilyV2>, |families, get, _| families.get(get.id).cloned();
+    PageOf => Vec<FamilyV2>, |families, page, now| families.page(page, now);
+    OpenCount => usize, |families, of, now| families.open_count(of.account, now);
+    LastUses => Vec<LastUse>, |families, of, now| families.last_uses(of.account, now);
 });

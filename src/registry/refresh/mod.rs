@@ -6,7 +6,12 @@
 //! on a time. A spent token that comes back ends the whole family, because the server cannot know which of the two
 //! holders is the thief. There is one exception, since clients lose answers: within the grace window, and until the
 //! successor is first used, the spent token gets the *same* successor again. Nothing new is ever minted from a spent
-//! token.
+//! token. The exception is for the client that spent it: another network *and* another program end the family, another
+//! network alone is shown in the list of sessions. The grace counts the time in which answers could leave, so that an
+//! outage or a stalled disk does not look like a theft.
+//!
+//! An account has so many open at most that the one unused longest gives way to a new one. Of a family that ended, its
+//! id and the cause stay for a day at least.
 //!
 //! ```text
 //!                 rotate(live)             rotate(spent), grace over or successor used
@@ -21,8 +26,10 @@
 //! Source: RFC 9700 §4.14.2 (refresh token rotation), OWASP Session Management Cheat Sheet.
 
 pub mod actor;
+mod pauses;
 pub mod record;
 pub mod state;
+mod tombstones;
 
-pub use record::{Cause, FamilyV1};
-pub use state::{Families, Limits, OpenFamily, Refusal, Rotate, Rotated};
+pub use record::{Audience, Cause, FamilyV2};
+pub use state::{Families, Limits, OpenFamily, OpenedFamily, Refusal, Rotate, Rotated};

@@ -2,16 +2,21 @@
 
 use std::time::Duration;
 
-use super::record::{Cause, FamilyV1, SpentV1};
+use super::pauses::Pauses;
+use super::record::{Audience, Cause, FamilyV2, SpentByV1, SpentV2};
+use super::tombstones::Tombstones;
+use crate::registry::Revocation;
 use crate::registry::buckets::Buckets;
 use crate::registry::index::ByAccount;
-use crate::registry::record::{self, ENDED_AT_ONCE, Record, Write};
+use crate::registry::record::{
+    self, AAL1, BY_PASSWORD, ENDED_AT_ONCE, EXAMINED_AT_ONCE, LastUse, Record, Write,
+};
 use crate::system::clock::Timestamp;
 use crate::token::opaque::{SealedSuccessor, SecretDigest};
 use crate::value::id::{AccountId, FamilyId};
 
 /// A decision about families with verdict `V`.
-pub type Decision<V> = record::Decision<FamilyV1, V>;
+pub type Decision<V> = record::Decision<FamilyV2, V>;
 
 /// The lifetimes of families and tokens.
 #[derive(Clone, Copy, Debug)]
@@ -22,7 +27,12 @@ pub struct Limits {
     pub idle: Duration,
     /// How long a family lives at most.
     pub absolute: Duration,
+    /// How long an ended family is remembered: longer than its last access token lives.
+    pub remember_ended: Duration,
 }
+
+/// The least time between two refreshes of a family whose charge is given back to the network.
+const SELDOM: Duration = Duration::from_secs(12);
 
 /// Opens a family at a log-in.
 #[derive(Clone, Debug)]
@@ -41,6 +51,17 @@ pub struct OpenFamily {
     pub network: Box<str>,
     /// The client's `User-Agent`, truncated.
     pub user_agent: Box<str>,
+    /// What its access tokens are for.
+    pub audience: Audience,
+}
+
+/// A family that was opened.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct OpenedFamily {
+    /// The family.
+    pub family: FamilyV2,
+    /// The number of families that the account has open, with this one.
+    pub open: usize,
 }
 
 /// Presents a token for a new one. Its check tag was right, so it was minted here.
@@ -56,6 +77,8 @@ pub struct Rotate {
     pub next_digest: SecretDigest,
     /// The successor's secret, sealed under a key derived from the presented token.
     pub next_sealed: SealedSuccessor,
+    /// Who presents it.
+    pub by: SpentByV1,
 }
 
 /// Ends a family. The first cause stays.
@@ -67,7 +90,7 @@ pub struct End {
     pub cause: Cause,
 }
 
-/// Ends the families of an account but one, as many of them as one entry holds. The answer says whether there are more.
+/// Ends the families of an account but one, as many of them as one entry holds. The answer says where to go on.
 #[derive(Clone, Copy, Debug)]
 pub struct EndOthers {
     /// The account.
@@ -76,26 +99,51 @@ pub struct EndOthers {
     pub except: Option<[u8; 16]>,
     /// Why they end.
     pub cause: Cause,
+    /// Where the message before has stopped; `None` for the first one.
+    pub after: Option<[u8; 16]>,
 }
 
-/// Moves a family from one epoch of its account to another.
+/// Ends some families of an account, which give way to a new one.
+#[derive(Clone, Debug)]
+pub struct EndThese {
+    /// Their ids, at most [`ENDED_AT_ONCE`].
+    pub ids: Vec<[u8; 16]>,
+}
+
+/// Reads a page of the families that are open for an account, in the order of their ids.
 #[derive(Clone, Copy, Debug)]
-pub struct CarryOver {
+pub struct PageOf {
+    /// The account.
+    pub account: AccountId,
+    /// The epoch of the account that they must have.
+    pub auth_epoch: u64,
+    /// The last family of the page before; `None` for the first page.
+    pub after: Option<[u8; 16]>,
+    /// How many families at most.
+    pub limit: usize,
+}
+
+/// Records that the user has just proved again who they are.
+#[derive(Clone, Copy, Debug)]
+pub struct Prove {
     /// The family.
-    pub family: FamilyId,
-    /// The epoch it must have.
-    pub from: u64,
-    /// The epoch it gets.
-    pub to: u64,
+    pub id: FamilyId,
+    /// The epoch of the account that it must have.
+    pub auth_epoch: u64,
 }
 
 /// The result of a rotation.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Rotated {
     /// The proposed successor is the live token now.
-    Fresh(FamilyV1),
+    Fresh {
+        /// The family.
+        family: FamilyV2,
+        /// Whether it was refreshed so long ago that the network is not charged.
+        is_seldom: bool,
+    },
     /// The token was spent within the grace: its successor again, to be opened with the presented token.
-    Again(FamilyV1, SealedSuccessor),
+    Again(FamilyV2, SealedSuccessor),
 }
 
 /// Why a token is refused.
@@ -120,23 +168,33 @@ pub enum Refusal {
 
 /// All families of one engine.
 pub struct Families {
-    by_id: Buckets<[u8; 16], FamilyV1>,
+    by_id: Buckets<[u8; 16], FamilyV2>,
+    /// Those that were not ended.
     by_account: ByAccount,
+    /// Those that were ended.
+    tombstones: Tombstones,
     limits: Limits,
+    pauses: Pauses,
 }
 
 impl Families {
     /// Creates an empty set of families.
     pub fn new(limits: Limits) -> Self {
-        Self { by_id: Buckets::new(), by_account: ByAccount::new(), limits }
+        Self {
+            by_id: Buckets::new(),
+            by_account: ByAccount::new(),
+            tombstones: Tombstones::default(),
+            limits,
+            pauses: Pauses::default(),
+        }
     }
 
     /// Returns the family of `id`, alive or not.
-    pub fn get(&self, id: FamilyId) -> Option<&FamilyV1> {
+    pub fn get(&self, id: FamilyId) -> Option<&FamilyV2> {
         self.by_id.get(&id.to_bytes())
     }
 
-    /// Returns the number of families, including ended ones until they expire.
+    /// Returns the number of families, including ended ones until they are forgotten.
     pub const fn len(&self) -> usize {
         self.by_id.len()
     }
@@ -147,9 +205,9 @@ impl Families {
     }
 
     /// Decides the opening of a family at `now`.
-    pub fn open(&self, open: &OpenFamily, now: Timestamp) -> Decision<FamilyV1> {
+    pub fn open(&self, open: &OpenFamily, now: Timestamp) -> Decision<OpenedFamily> {
         let absolute_end = now + self.limits.absolute;
-        let family = FamilyV1 {
+        let family = FamilyV2 {
             id: open.id,
             account: open.account,
             auth_epoch: open.auth_epoch,
@@ -163,8 +221,15 @@ impl Families {
             spent: None,
             ended: None,
             client: format!("{} {}", open.network, open.user_agent).into(),
+            methods: BY_PASSWORD,
+            level: AAL1,
+            proved_ms: now.as_millis(),
+            device: [0; 8],
+            audience: open.audience,
+            second_network: None,
         };
-        Decision::put(family.clone(), family)
+        let others = self.open_count(open.account, now);
+        Decision::put(family.clone(), OpenedFamily { family, open: others + 1 })
     }
 
     /// Decides what a presented token gets at `now`.
@@ -172,96 +237,155 @@ impl Families {
     /// Security: a false grant gives a thief a token; a false [`Refusal::Reused`] logs an honest user out.
     /// Source: RFC 9700 §4.14.2.
     pub fn rotate(&self, rotate: &Rotate, now: Timestamp) -> Decision<Result<Rotated, Refusal>> {
-        let Some(family) = self.get(rotate.id) else {
+        let Some(family) = self.get(rotate.id).filter(|family| rotate.generation <= family.generation) else {
             return Decision::unchanged(Err(Refusal::Unknown));
         };
         let newest = family.generation;
-        if rotate.generation == newest {
-            if SecretDigest(family.digest) != rotate.digest {
-                return Decision::unchanged(Err(Refusal::Unknown));
-            }
-            if let Err(refusal) = alive(family, now) {
-                return Decision::unchanged(Err(refusal));
-            }
-            let Some(generation) = newest.checked_add(1) else {
-                return Decision::unchanged(Err(Refusal::Expired));
-            };
-            let mut next = family.clone();
-            next.generation = generation;
-            next.digest = rotate.next_digest.0;
-            next.spent = Some(Box::new(SpentV1 { digest: rotate.digest.0, successor: rotate.next_sealed }));
-            next.rotated_ms = now.as_millis().max(family.rotated_ms);
-            next.idle_end_ms = (now + self.limits.idle).as_millis().min(family.absolute_end_ms);
-            return Decision::put(next.clone(), Ok(Rotated::Fresh(next)));
-        }
-        if rotate.generation > newest {
-            return Decision::unchanged(Err(Refusal::Unknown));
-        }
-        // The token is spent. The secret of the one spent last can still be checked; of an older one it is only known
-        // that it was minted here.
+        // The token is live or spent. The secrets of the live one and of the one spent last can be checked; of an older
+        // one, and of every token of an ended family, it is only known that it was minted here.
         let last = family.spent.as_ref().filter(|_| rotate.generation.checked_add(1) == Some(newest));
-        if let Some(spent) = last
-            && SecretDigest(spent.digest) != rotate.digest
-        {
+        let digest =
+            if rotate.generation == newest { Some(family.digest) } else { last.map(|spent| spent.digest) };
+        if family.ended.is_none() && digest.is_some_and(|digest| SecretDigest(digest) != rotate.digest) {
             return Decision::unchanged(Err(Refusal::Unknown));
         }
         if let Err(refusal) = alive(family, now) {
             return Decision::unchanged(Err(refusal));
         }
-        let within_grace = now.since(Timestamp(family.rotated_ms)) < self.limits.grace;
+        if rotate.generation == newest {
+            return self.spend(family, rotate, now);
+        }
+        let served = self.pauses.served(Timestamp(family.rotated_ms), now);
         match last {
-            Some(spent) if within_grace => {
-                Decision::unchanged(Ok(Rotated::Again(family.clone(), spent.successor)))
+            Some(spent)
+                if served < self.limits.grace
+                    && spent
+                        .by
+                        .is_none_or(|by| by.shares_network(rotate.by) || by.shares_agent(rotate.by)) =>
+            {
+                self.replay(family, spent, rotate.by, now - served)
             }
-            _ => Decision::put(ended(family, Cause::Reuse), Err(Refusal::Reused)),
+            _ => Decision { writes: self.ended([family], Cause::Reuse, now), verdict: Err(Refusal::Reused) },
+        }
+    }
+
+    /// Decides the rotation of a live token.
+    fn spend(
+        &self,
+        family: &FamilyV2,
+        rotate: &Rotate,
+        now: Timestamp,
+    ) -> Decision<Result<Rotated, Refusal>> {
+        let Some(generation) = family.generation.checked_add(1) else {
+            return Decision::unchanged(Err(Refusal::Expired));
+        };
+        let spent = SpentV2 { digest: rotate.digest.0, successor: rotate.next_sealed, by: Some(rotate.by) };
+        let next = FamilyV2 {
+            generation,
+            digest: rotate.next_digest.0,
+            spent: Some(Box::new(spent)),
+            rotated_ms: now.as_millis().max(family.rotated_ms),
+            idle_end_ms: (now + self.limits.idle).as_millis().min(family.absolute_end_ms),
+            ..family.clone()
+        };
+        let is_seldom = family.generation == 0 || now.since(Timestamp(family.rotated_ms)) >= SELDOM;
+        Decision::put(next.clone(), Ok(Rotated::Fresh { family: next, is_seldom }))
+    }
+
+    /// Decides that a spent token gets its successor again. `rotated` is when it was spent, less the pauses since.
+    fn replay(
+        &self,
+        family: &FamilyV2,
+        spent: &SpentV2,
+        by: SpentByV1,
+        rotated: Timestamp,
+    ) -> Decision<Result<Rotated, Refusal>> {
+        let mut next = family.clone();
+        if spent.by.is_some_and(|spent_by| !spent_by.shares_network(by)) {
+            next.second_network = Some(by.network_text());
+        }
+        // An access token is issued later than the time of the rotation says: what is known of the last one moves on.
+        next.rotated_ms = next.rotated_ms.max(rotated.as_millis());
+        let again = Rotated::Again(next.clone(), spent.successor);
+        if next == *family { Decision::unchanged(Ok(again)) } else { Decision::put(next, Ok(again)) }
+    }
+
+    /// Decides that the user of a family has just proved again who they are. `None` if it is not alive under this
+    /// epoch.
+    pub fn prove(&self, prove: Prove, now: Timestamp) -> Decision<Option<FamilyV2>> {
+        let family = self.get(prove.id).filter(|family| alive(family, now).is_ok());
+        match family.filter(|family| family.auth_epoch == prove.auth_epoch) {
+            Some(family) => {
+                let proved = FamilyV2 { proved_ms: now.as_millis(), ..family.clone() };
+                Decision::put(proved.clone(), Some(proved))
+            }
+            None => Decision::unchanged(None),
         }
     }
 
     /// Decides the end of a family. Idempotent: the first cause stays.
-    pub fn end(&self, end: End) -> Decision<()> {
-        match self.get(end.id) {
-            Some(family) if family.ended.is_none() => Decision::put(ended(family, end.cause), ()),
-            _ => Decision::unchanged(()),
-        }
+    pub fn end(&self, end: End, now: Timestamp) -> Decision<()> {
+        let open = self.get(end.id).filter(|family| family.ended.is_none());
+        Decision { writes: self.ended(open, end.cause, now), verdict: () }
     }
 
-    /// Decides the end of the families of an account but one, at most [`ENDED_AT_ONCE`] of them. The verdict says
-    /// whether there are more.
-    pub fn end_others(&self, end_others: EndOthers, now: Timestamp) -> Decision<bool> {
-        let EndOthers { account, except, cause } = end_others;
-        let mut others =
-            self.of_account(account, now).into_iter().filter(|family| Some(family.key()) != except);
-        let writes =
-            others.by_ref().take(ENDED_AT_ONCE).map(|family| Write::Put(ended(&family, cause))).collect();
-        Decision { writes, verdict: others.next().is_some() }
+    /// Decides the end of some families, at most [`ENDED_AT_ONCE`].
+    pub fn end_these(&self, these: &EndThese, now: Timestamp) -> Decision<()> {
+        let families = these.ids.iter().take(ENDED_AT_ONCE).filter_map(|id| self.by_id.get(id));
+        let open = families.filter(|family| family.ended.is_none());
+        Decision { writes: self.ended(open, Cause::GaveWay, now), verdict: () }
+    }
+
+    /// Decides the end of the families of an account but one, at most [`ENDED_AT_ONCE`] of them. The verdict says where
+    /// to go on, if there may be more.
+    pub fn end_others(&self, end_others: EndOthers, now: Timestamp) -> Decision<Option<[u8; 16]>> {
+        let mut ids = self.by_account.after(end_others.account.to_bytes(), end_others.after).peekable();
+        let mut others = Vec::new();
+        let mut last = None;
+        for id in ids.by_ref().take(EXAMINED_AT_ONCE) {
+            last = Some(*id);
+            let family = self.by_id.get(id).filter(|family| alive(family, now).is_ok());
+            others.extend(family.filter(|_| Some(*id) != end_others.except));
+            if others.len() == ENDED_AT_ONCE {
+                break;
+            }
+        }
+        let more = last.filter(|_| ids.peek().is_some());
+        Decision { writes: self.ended(others, end_others.cause, now), verdict: more }
+    }
+
+    /// Returns the writes that end `families` of one account for `cause`.
+    fn ended<'a>(
+        &self,
+        families: impl IntoIterator<Item = &'a FamilyV2>,
+        cause: Cause,
+        now: Timestamp,
+    ) -> Vec<Write<FamilyV2>> {
+        let until = now + self.limits.remember_ended;
+        let ended: Vec<_> = families.into_iter().map(|family| family.tombstone(cause, until)).collect();
+        let account = ended.first().map(|family| family.account.to_bytes());
+        let count = ended.len();
+        let excess = account.into_iter().flat_map(|account| self.tombstones.excess(account, count));
+        excess.map(Write::Remove).chain(ended.into_iter().map(Write::Put)).collect()
     }
 
     /// Returns the families that give nothing any more and whose last access token may have been issued since `since`,
-    /// each with the latest time at which it may have been issued. A rotation that is answered again within the grace
-    /// issues one as well. A family gives nothing if it was ended, or if `is_valid` says no: its account's epoch may
+    /// each with its account and the latest time at which it may have been issued. A rotation that is answered again
+    /// within the grace issues one as well, and so does a new proof of the user. A family gives nothing if it was ended, or if `is_valid` says no: its account's epoch may
     /// have been raised just before a crash, before the family was ended.
     pub fn dead_since(
         &self,
         since: Timestamp,
-        is_valid: impl Fn(&FamilyV1) -> bool,
-    ) -> impl Iterator<Item = (FamilyId, Timestamp)> {
+        is_valid: impl Fn(&FamilyV2) -> bool,
+    ) -> impl Iterator<Item = (FamilyId, AccountId, Timestamp)> {
         let families = self.by_id.iter().map(|(_, family)| family);
         let grace = self.limits.grace;
-        let issued = families.map(move |family| (family, Timestamp(family.rotated_ms) + grace));
-        let is_dead = move |family: &FamilyV1| family.ended.is_some() || !is_valid(family);
+        let issued = families.map(move |family| {
+            (family, (Timestamp(family.rotated_ms) + grace).max(Timestamp(family.proved_ms)))
+        });
+        let is_dead = move |family: &FamilyV2| family.ended.is_some() || !is_valid(family);
         let dead = issued.filter(move |(family, issued)| *issued >= since && is_dead(family));
-        dead.map(|(family, issued)| (family.id, issued))
-    }
-
-    /// Decides that a family goes on under another epoch of its account: the one family that changed the password.
-    pub fn carry_over(&self, carry_over: CarryOver) -> Decision<()> {
-        let CarryOver { family, from, to } = carry_over;
-        match self.get(family) {
-            Some(family) if family.ended.is_none() && family.auth_epoch == from => {
-                Decision::put(FamilyV1 { auth_epoch: to, ..family.clone() }, ())
-            }
-            _ => Decision::unchanged(()),
-        }
+        dead.map(|(family, issued)| (family.id, family.account, issued))
     }
 
     /// Begins recovery. The families of an account cannot be found until [`Families::recovered`].
@@ -271,18 +395,29 @@ impl Families {
 
     /// Ends recovery and builds the index.
     pub fn recovered(&mut self) {
-        let all = self.by_id.iter();
-        self.by_account.build(all.map(|(id, family)| (family.account.to_bytes(), *id)));
+        let all = || self.by_id.iter().map(|(id, family)| (family.account.to_bytes(), family, *id));
+        let open = all().filter(|(_, family, _)| family.ended.is_none());
+        self.by_account.build(open.map(|(account, _, id)| (account, id)));
+        let ended = all().filter(|(_, family, _)| family.ended.is_some());
+        self.tombstones.build(ended.map(|(account, family, id)| (account, family.absolute_end_ms, id)));
     }
 
     /// Applies `write`. Cannot fail: the write was just decided, or it was read back.
-    pub fn apply(&mut self, write: Write<FamilyV1>) {
+    pub fn apply(&mut self, write: Write<FamilyV2>) {
         match write {
             Write::Put(family) => {
-                let id = family.key();
-                let account = family.account.to_bytes();
-                if self.by_id.insert(id, family).is_none() {
-                    self.by_account.insert(account, id);
+                let (id, account, is_ended) =
+                    (family.key(), family.account.to_bytes(), family.ended.is_some());
+                let before = self.by_id.insert(id, family).map(|before| before.ended.is_some());
+                match (before, is_ended) {
+                    (None, false) => self.by_account.insert(account, id),
+                    (None | Some(false), true) => {
+                        self.by_account.remove(account, id);
+                        if !self.by_account.is_suspended() {
+                            self.tombstones.add(account, id);
+                        }
+                    }
+                    (Some(_), false) | (Some(true), true) => {}
                 }
             }
             Write::Remove(id) => self.forget(id),
@@ -291,26 +426,59 @@ impl Families {
 
     fn forget(&mut self, id: [u8; 16]) {
         let Some(family) = self.by_id.remove(&id) else { return };
-        self.by_account.remove(family.account.to_bytes(), id);
+        let account = family.account.to_bytes();
+        if family.ended.is_some() {
+            self.tombstones.remove(account, id);
+        } else {
+            self.by_account.remove(account, id);
+        }
     }
 
-    /// Returns the families of `account` that may still be alive.
-    pub fn of_account(&self, account: AccountId, now: Timestamp) -> Vec<FamilyV1> {
-        let families = self.by_account.of(account.to_bytes()).filter_map(|id| self.by_id.get(id));
-        families.filter(|family| alive(family, now).is_ok()).cloned().collect()
+    /// Notes that no answer could leave between two times.
+    pub fn note_pause(&mut self, from: Timestamp, to: Timestamp) {
+        self.pauses.add(from, to);
+    }
+
+    /// Returns the families of `account` that are alive at `now`, in the order of their ids, those after `after`.
+    fn open_of(
+        &self,
+        account: AccountId,
+        after: Option<[u8; 16]>,
+        now: Timestamp,
+    ) -> impl Iterator<Item = &FamilyV2> {
+        let families = self.by_account.after(account.to_bytes(), after).filter_map(|id| self.by_id.get(id));
+        families.filter(move |family| alive(family, now).is_ok())
+    }
+
+    /// Returns the number of families that are open for an account.
+    pub fn open_count(&self, account: AccountId, now: Timestamp) -> usize {
+        self.open_of(account, None, now).count()
+    }
+
+    /// Returns a page of the families that are open for an account.
+    pub fn page(&self, page: PageOf, now: Timestamp) -> Vec<FamilyV2> {
+        let families = self.open_of(page.account, page.after, now);
+        let current = families.filter(|family| family.auth_epoch == page.auth_epoch);
+        current.take(page.limit).cloned().collect()
+    }
+
+    /// Returns when each open family of an account was used last.
+    pub fn last_uses(&self, account: AccountId, now: Timestamp) -> Vec<LastUse> {
+        let last_use = |family: &FamilyV2| LastUse { ms: family.rotated_ms, id: family.key() };
+        self.open_of(account, None, now).map(last_use).collect()
     }
 
     /// Returns all records in their buckets.
-    pub const fn buckets(&self) -> &Buckets<[u8; 16], FamilyV1> {
+    pub const fn buckets(&self) -> &Buckets<[u8; 16], FamilyV2> {
         &self.by_id
     }
 
     /// Removes the families of one bucket that are past their absolute end, and returns how many there were.
     ///
-    /// Writes nothing to the journal: the end is in the record, so a replayed record is still expired. An ended family
-    /// stays until then, so that its tokens can be told from unknown ones.
+    /// Writes nothing to the journal: the end is in the record, so a replayed record is still expired. What is left of
+    /// an ended family stays for a day at least, so that its tokens can be told from unknown ones.
     pub fn sweep(&mut self, bucket: usize, now: Timestamp) -> usize {
-        let is_over = |family: &FamilyV1| now.as_millis() >= family.absolute_end_ms;
+        let is_over = |family: &FamilyV2| now.as_millis() >= family.absolute_end_ms;
         let keys: Vec<_> =
             self.by_id.bucket(bucket).filter(|(_, family)| is_over(family)).map(|(key, _)| *key).collect();
         for key in &keys {
@@ -320,29 +488,27 @@ impl Families {
     }
 }
 
-/// Returns the family that a write ends, if it ends one. Each family is returned once, since an ended family is not
-/// written again.
-pub(super) fn ended_by(write: &Write<FamilyV1>) -> Option<[u8; 16]> {
-    match write {
-        Write::Put(family) => family.ended.map(|_| family.key()),
-        Write::Remove(_) => None,
+impl Families {
+    /// Returns the family that a write ends, if it ends one. Each family is returned once, since an ended family is not
+    /// written again.
+    pub(super) fn revoked_by(&self, write: &Write<FamilyV2>) -> Option<Revocation> {
+        match write {
+            Write::Put(family) => family
+                .ended
+                .map(|_| Revocation::Session { id: family.key(), account: family.account.to_bytes() }),
+            Write::Remove(_) => None,
+        }
     }
 }
 
 /// Checks that a family is alive at `now`. The gate checks the epochs.
-pub fn alive(family: &FamilyV1, now: Timestamp) -> Result<(), Refusal> {
+pub fn alive(family: &FamilyV2, now: Timestamp) -> Result<(), Refusal> {
     match family.ended {
         Some(Cause::Reuse) => Err(Refusal::EndedForReuse),
-        Some(Cause::LogOut | Cause::Revoked) => Err(Refusal::Revoked),
+        Some(Cause::LogOut | Cause::Revoked | Cause::GaveWay) => Err(Refusal::Revoked),
         None if family.is_expired(now) => Err(Refusal::Expired),
         None => Ok(()),
     }
-}
-
-fn ended(family: &FamilyV1, cause: Cause) -> FamilyV1 {
-    // The successor must not be handed out again.
-    let spent = family.spent.clone().map(|spent| Box::new(SpentV1 { successor: [0; 40], ..*spent }));
-    FamilyV1 { ended: Some(cause), spent, ..family.clone() }
 }
 
 #[cfg(test)]

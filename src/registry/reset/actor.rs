@@ -1,12 +1,13 @@
 //! The mailbox around [`MailedTokens`].
 
-use super::state::Invalid;
+use super::quotas::Wish;
+use super::state::{Invalid, Minted};
 pub use super::state::{Mint, Redeem};
-use super::{MailedTokens, MailedV1, Purpose};
+use super::{MailedTokens, MailedV2, Purpose};
 use crate::registry::{handles, reads, registry};
-use crate::value::id::AccountId;
+use crate::value::id::{AccountId, MailedId};
 
-registry!(MailedTokens, MailedV1, "reset");
+registry!(MailedTokens, MailedV2, "reset");
 
 /// Reads a token without redeeming it.
 #[derive(Clone, Copy, Debug)]
@@ -29,17 +30,32 @@ pub struct EndAll {
     pub account: AccountId,
 }
 
+/// Counts a mail without a token against the quotas, and says whether it may be sent.
+#[derive(Clone, Copy, Debug)]
+pub struct Charge {
+    /// The mail.
+    pub wish: Wish,
+}
+
+/// Reads the token of a mail that is about to leave: `None` if it is dead.
+#[derive(Clone, Copy, Debug)]
+pub struct Release {
+    /// The token.
+    pub id: MailedId,
+    /// Whether its life begins anew, because the mail has waited.
+    pub restart: bool,
+}
+
 handles!(MailedTokens {
-    Mint => bool, Ordinary, |mailed, mint, now| mailed.mint(&mint, now), after |mailed, mint, is_sent, now| {
-        if *is_sent {
-            mailed.count_mail(mint, now);
-        }
-        if let Some(network) = mint.network {
-            mailed.count_asked(network, now);
-        }
+    Mint => Minted, Ordinary, |mailed, mint, now| mailed.mint(&mint, now), after |mailed, mint, minted, now| {
+        mailed.count(&mint.wish(), *minted != Minted::NotSent, now);
     };
     HandOut => (), Ordinary, |mailed, hand_out, now| mailed.hand_out(&hand_out.mint, now);
-    Redeem => Result<MailedV1, Invalid>, Ordinary, |mailed, redeem, now| mailed.redeem(redeem, now);
+    Charge => bool, Ordinary, |mailed, charge, now| {
+        super::state::Decision::unchanged(mailed.admits(&charge.wish, now))
+    }, after |mailed, charge, is_sent, now| mailed.count(&charge.wish, *is_sent, now);
+    Redeem => Result<MailedV2, Invalid>, Ordinary, |mailed, redeem, now| mailed.redeem(redeem, now);
+    Release => Option<MailedV2>, Ordinary, |mailed, release, now| mailed.release(release.id, release.restart, now);
     EndAll => (), Essential, |mailed, end_all, _| mailed.end_all(end_all.account);
 });
 
@@ -56,5 +72,5 @@ pub struct Live {
 
 reads!(MailedTokens {
     Live => bool, |mailed, live, now| mailed.has_live(live.account, live.purpose, live.global_epoch, now);
-    Peek => Result<MailedV1, Invalid>, |mailed, peek, now| mailed.peek(peek.redeem, now).cloned();
+    Peek => Result<MailedV2, Invalid>, |mailed, peek, now| mailed.peek(peek.redeem, now).cloned();
 });

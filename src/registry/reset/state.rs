@@ -3,61 +3,113 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use super::record::{MailedV1, Purpose};
+use super::quotas::{Cause, MailLimits, Quotas, Wish};
+use super::record::{MailedV2, Purpose};
 use crate::registry::buckets::Buckets;
 use crate::registry::record::{self, Write};
 use crate::system::clock::Timestamp;
 use crate::token::opaque::SecretDigest;
 use crate::value::id::{AccountId, MailedId};
-use crate::value::network::Network;
 
 /// A decision about mailed tokens with verdict `V`.
-pub type Decision<V> = record::Decision<MailedV1, V>;
+pub type Decision<V> = record::Decision<MailedV2, V>;
 
-const HOUR: Duration = Duration::from_hours(1);
-/// The most mails that one network may ask for in an hour.
-const MAILS_PER_NETWORK: usize = 10;
-/// The number of mails in an hour after which only the first mail of each account is sent.
-const MAILS_IN_ALL: usize = 1000;
-/// The most networks that are remembered.
-const ASKED_MAX: usize = 100_000;
 /// The most tokens for unknown names that are kept. After that a smaller record is written for an unknown name. Only
 /// under a flood does this tell a known name from an unknown one, and only to an attacker who can measure a write of 4
 /// KiB by its content.
 const NOBODYS_MAX: usize = 50_000;
 /// How long a change of the address can be undone.
-const UNDO_FOR: Duration = Duration::from_hours(72);
+pub const UNDO_FOR: Duration = Duration::from_hours(72);
 
-/// The lifetimes of tokens, and the quota of mails.
+/// The lifetimes of tokens, and the quotas of mails.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
     /// The lifetime of a token that resets a password or lifts a lockout.
     pub reset: Duration,
     /// The lifetime of a token that proves an address.
     pub verify: Duration,
+    /// The lifetime of a token that sets the first password.
+    pub invitation: Duration,
     /// The most mails to one account in an hour, for each purpose.
     pub mails_per_hour: u32,
+    /// The most mails that one network may ask for in an hour.
+    pub mails_per_network: u32,
+    /// The most mails to one domain in an hour. Beyond it only the first mail to each account is sent.
+    pub mails_per_domain: u32,
 }
 
-/// Mints a token that is to be mailed, or does the same work for an unknown name.
+impl Limits {
+    /// Returns the lifetime of a token for `purpose`.
+    pub const fn life(&self, purpose: Purpose) -> Duration {
+        match purpose {
+            Purpose::Verify | Purpose::EmailChange => self.verify,
+            Purpose::Reset | Purpose::Unlock => self.reset,
+            Purpose::EmailUndo => UNDO_FOR,
+            Purpose::Invitation => self.invitation,
+        }
+    }
+
+    const fn mails(&self) -> MailLimits {
+        MailLimits {
+            recipient: self.mails_per_hour,
+            network: self.mails_per_network,
+            domain: self.mails_per_domain,
+        }
+    }
+}
+
+/// Mints a token that is to be mailed, or finds the live one. Does the same work for an unknown name.
 #[derive(Clone, Debug)]
 pub struct Mint {
-    /// The id of the new token, minted in the account's slot.
+    /// The id of a new token, minted in the account's slot.
     pub id: MailedId,
     /// The account; for an unknown name, an id that no account has, always the same for one name.
     pub account: AccountId,
+    /// The key of the address, if the account is none yet: the quotas count all sign-ups of an address together.
+    pub pending: Option<[u8; 16]>,
     /// The account's epoch, as it was read.
     pub auth_epoch: u64,
     /// The global epoch.
     pub global_epoch: u64,
     /// The purpose of the token.
     pub purpose: Purpose,
-    /// SHA-256 of its secret.
+    /// SHA-256 of the secret of a new token.
     pub digest: SecretDigest,
-    /// The network of the client that asks for the mail; `None` if the server itself does.
-    pub network: Option<Network>,
+    /// The key that secrets are derived from.
+    pub kid: u8,
+    /// The key of the address together with which alone the token is valid.
+    pub bound_to: Option<[u8; 16]>,
+    /// Who causes the mail.
+    pub cause: Cause,
+    /// A digest of the domain that the mail goes to.
+    pub domain: [u8; 8],
     /// Whether the name is unknown: the work is the same, but no secret redeems the token.
     pub for_nobody: bool,
+}
+
+impl Mint {
+    /// Returns the mail as the quotas count it.
+    pub(super) fn wish(&self) -> Wish {
+        Wish {
+            recipient: self.pending.unwrap_or(self.account.to_bytes()),
+            purpose: self.purpose,
+            cause: self.cause,
+            domain: self.domain,
+            address: self.bound_to.filter(|_| self.purpose == Purpose::EmailChange),
+            for_nobody: self.for_nobody,
+        }
+    }
+}
+
+/// What a mail is to hold.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Minted {
+    /// The new token.
+    New,
+    /// The live token of this id, whose life is extended.
+    Again(MailedId),
+    /// Nothing: a quota is used up, and no mail is to be sent.
+    NotSent,
 }
 
 /// Redeems a token.
@@ -76,18 +128,12 @@ pub struct Redeem {
 #[error("invalid or expired token")]
 pub struct Invalid;
 
-/// All mailed tokens of one engine: at most one for each account and purpose.
+/// All mailed tokens of one engine.
 pub struct MailedTokens {
-    by_id: Buckets<[u8; 16], MailedV1>,
+    by_id: Buckets<[u8; 16], MailedV2>,
+    /// The newest token of each account and purpose.
     by_use: HashMap<([u8; 16], Purpose), [u8; 16]>,
-    /// When mails were sent in the last hour. In memory alone: a restart forgives at most one hour's quota.
-    mails: HashMap<([u8; 16], Purpose), Vec<Timestamp>>,
-    /// When networks asked for mails in the last hour. Also in memory alone.
-    asked: HashMap<Network, Vec<Timestamp>>,
-    /// When the hour began in which mails of all accounts are counted.
-    hour_began: Timestamp,
-    /// Mails of all accounts since then.
-    in_hour: usize,
+    quotas: Quotas,
     /// Tokens for unknown names.
     nobodys: usize,
     limits: Limits,
@@ -96,159 +142,145 @@ pub struct MailedTokens {
 impl MailedTokens {
     /// Creates an empty set of tokens.
     pub fn new(limits: Limits) -> Self {
-        Self {
-            by_id: Buckets::new(),
-            by_use: HashMap::new(),
-            mails: HashMap::new(),
-            asked: HashMap::new(),
-            hour_began: Timestamp::ZERO,
-            in_hour: 0,
-            nobodys: 0,
-            limits,
-        }
+        Self { by_id: Buckets::new(), by_use: HashMap::new(), quotas: Quotas::default(), nobodys: 0, limits }
     }
 
     /// Returns all records in their buckets.
-    pub const fn buckets(&self) -> &Buckets<[u8; 16], MailedV1> {
+    pub const fn buckets(&self) -> &Buckets<[u8; 16], MailedV2> {
         &self.by_id
     }
 
-    /// Decides the minting of a token at `now`. The verdict says whether the mail is to be sent. A new token ends the
-    /// one before. Beyond the quota nothing is minted, but something is written. An unknown name is treated alike,
-    /// quota included.
-    pub fn mint(&self, mint: &Mint, now: Timestamp) -> Decision<bool> {
+    /// Decides what a mail holds that is asked for at `now`: the live token, whose life is extended, or a new one. A link
+    /// that was mailed is never ended by a request for another. Beyond the quota nothing is minted, but something is
+    /// written. An unknown name is treated alike, quota included.
+    pub fn mint(&self, mint: &Mint, now: Timestamp) -> Decision<Minted> {
         if !self.is_within_quota(mint, now) {
-            return Decision::remove(mint.id.to_bytes(), false);
+            return Decision::remove(mint.id.to_bytes(), Minted::NotSent);
+        }
+        let life = self.limits.life(mint.purpose);
+        let before = self.newest(mint.account, mint.purpose);
+        if let Some(live) = before.filter(|before| is_same(before, mint, life, now))
+            && let Some(id) = MailedId::from_bytes(live.id)
+        {
+            let end_ms = live.end_ms.max((now + life).as_millis());
+            return Decision::put(MailedV2 { end_ms, ..live.clone() }, Minted::Again(id));
         }
         if mint.for_nobody && self.nobodys >= NOBODYS_MAX {
-            return Decision::remove(mint.id.to_bytes(), true);
+            return Decision::remove(mint.id.to_bytes(), Minted::New);
         }
-        Decision { writes: self.replace(mint, now), verdict: true }
+        Decision { writes: self.put_new(mint, now), verdict: Minted::New }
     }
 
-    /// Decides the minting of a token at `now` that an answer hands out. No mail is sent, so no quota holds it back. It
-    /// ends the one before, as a mailed one does.
+    /// Decides the minting of a token at `now` that an answer hands out. No mail is sent, so no quota holds it back.
     pub fn hand_out(&self, mint: &Mint, now: Timestamp) -> Decision<()> {
-        Decision { writes: self.replace(mint, now), verdict: () }
+        Decision { writes: self.put_new(mint, now), verdict: () }
     }
 
-    /// Returns the writes that put a new token in the place of the one before.
-    fn replace(&self, mint: &Mint, now: Timestamp) -> Vec<Write<MailedV1>> {
-        let life = match mint.purpose {
-            Purpose::Verify | Purpose::EmailChange => self.limits.verify,
-            Purpose::Reset | Purpose::Unlock => self.limits.reset,
-            Purpose::EmailUndo => UNDO_FOR,
-        };
-        let put = Write::Put(MailedV1 {
+    /// Returns the writes that add a new token.
+    fn put_new(&self, mint: &Mint, now: Timestamp) -> Vec<Write<MailedV2>> {
+        let put = Write::Put(MailedV2 {
             id: mint.id.to_bytes(),
             account: mint.account.to_bytes(),
             purpose: mint.purpose,
             auth_epoch: mint.auth_epoch,
             global_epoch: mint.global_epoch,
-            digest: if mint.for_nobody { MailedV1::NOBODYS } else { mint.digest.0 },
+            digest: if mint.for_nobody { MailedV2::NOBODYS } else { mint.digest.0 },
             minted_ms: now.as_millis(),
-            end_ms: (now + life).as_millis(),
+            end_ms: (now + self.limits.life(mint.purpose)).as_millis(),
+            kid: mint.kid,
+            bound_to: mint.bound_to,
         });
-        let used = (mint.account.to_bytes(), mint.purpose);
-        let before = self.by_use.get(&used).map(|id| Write::Remove(*id));
-        before.into_iter().chain([put]).collect()
+        // One that is still valid, but cannot be mailed again, lives to its end.
+        let before = self.newest(mint.account, mint.purpose).filter(|before| !is_valid(before, mint, now));
+        let removed = before.map(|before| Write::Remove(before.id));
+        removed.into_iter().chain([put]).collect()
     }
 
-    /// Says whether a mail may be sent. There is a quota for each account and purpose, one for each network, and one
-    /// for all mails. The last one never holds back the first mail of an account.
     fn is_within_quota(&self, mint: &Mint, now: Timestamp) -> bool {
         if mint.purpose == Purpose::EmailUndo {
             // Sent outside every quota. One at most, so that the link of the first owner is never replaced.
             return !self.has_live(mint.account, mint.purpose, mint.global_epoch, now);
         }
-        let used = (mint.account.to_bytes(), mint.purpose);
-        let count_in_hour = |mails: Option<&Vec<Timestamp>>| {
-            mails.into_iter().flatten().filter(|at| now.since(**at) < HOUR).count()
-        };
-        let own = count_in_hour(self.mails.get(&used));
-        let of_network = mint.network.map_or(0, |network| count_in_hour(self.asked.get(&network)));
-        let in_all = if now.since(self.hour_began) < HOUR { self.in_hour } else { 0 };
-        own < self.limits.mails_per_hour as usize
-            && of_network < MAILS_PER_NETWORK
-            && (own == 0 || in_all < MAILS_IN_ALL)
+        self.admits(&mint.wish(), now)
+    }
+
+    /// Says whether the quotas allow a mail.
+    pub fn admits(&self, wish: &Wish, now: Timestamp) -> bool {
+        self.quotas.admits(wish, self.limits.mails(), now)
+    }
+
+    /// Counts a mail and the request for it. `is_sent` says whether the quotas allowed it.
+    pub fn count(&mut self, wish: &Wish, is_sent: bool, now: Timestamp) {
+        if is_sent && wish.purpose != Purpose::EmailUndo {
+            self.quotas.count_sent(wish, now);
+        }
+        self.quotas.count_asked(wish.cause, self.limits.mails(), now);
+    }
+
+    fn newest(&self, account: AccountId, purpose: Purpose) -> Option<&MailedV2> {
+        self.by_use.get(&(account.to_bytes(), purpose)).and_then(|id| self.by_id.get(id))
     }
 
     /// Says whether `account` has a live token for `purpose`. A token of another global epoch is invalid.
     pub fn has_live(&self, account: AccountId, purpose: Purpose, global_epoch: u64, now: Timestamp) -> bool {
-        let id = self.by_use.get(&(account.to_bytes(), purpose));
-        let token = id.and_then(|id| self.by_id.get(id));
+        let token = self.newest(account, purpose);
         token.is_some_and(|token| token.global_epoch == global_epoch && now.as_millis() < token.end_ms)
     }
 
-    /// Counts a mail that is sent, or would be if the name were known.
-    pub fn count_mail(&mut self, mint: &Mint, now: Timestamp) {
-        let used = (mint.account.to_bytes(), mint.purpose);
-        if mint.for_nobody && self.mails.len() >= ASKED_MAX && !self.mails.contains_key(&used) {
-            return;
-        }
-        let mails = self.mails.entry(used).or_default();
-        mails.retain(|at| now.since(*at) < HOUR);
-        mails.push(now);
-        if mint.for_nobody {
-            // Unknown names must not use up the quota of all mails.
-            return;
-        }
-        if now.since(self.hour_began) >= HOUR {
-            self.hour_began = now;
-            self.in_hour = 0;
-        }
-        self.in_hour += 1;
-    }
-
-    /// Counts a request of `network`, whether or not there was an account and a mail.
-    pub fn count_asked(&mut self, network: Network, now: Timestamp) {
-        if self.asked.len() >= ASKED_MAX && !self.asked.contains_key(&network) {
-            // The rate limit has let a hundred thousand networks through within the hour; the quota of each account
-            // still holds. The sweep makes room. Making room here would cost each request a scan of all networks.
-            return;
-        }
-        let asked = self.asked.entry(network).or_default();
-        asked.retain(|at| now.since(*at) < HOUR);
-        if asked.len() < MAILS_PER_NETWORK {
-            asked.push(now);
-        }
-    }
-
     /// Returns the token that would be redeemed. It stays usable.
-    pub fn peek(&self, redeem: Redeem, now: Timestamp) -> Result<&MailedV1, Invalid> {
+    pub fn peek(&self, redeem: Redeem, now: Timestamp) -> Result<&MailedV2, Invalid> {
         self.by_id
             .get(&redeem.id.to_bytes())
             .filter(|token| {
                 let is_right = SecretDigest(token.digest) == redeem.digest;
                 is_right
                     && !token.is_nobodys()
-                    && token.purpose == redeem.purpose
+                    && token.purpose.serves(redeem.purpose)
                     && now.as_millis() < token.end_ms
             })
             .ok_or(Invalid)
     }
 
     /// Decides the redemption of a token, which succeeds once.
-    pub fn redeem(&self, redeem: Redeem, now: Timestamp) -> Decision<Result<MailedV1, Invalid>> {
+    pub fn redeem(&self, redeem: Redeem, now: Timestamp) -> Decision<Result<MailedV2, Invalid>> {
         match self.peek(redeem, now) {
             Ok(token) => Decision::remove(token.id, Ok(token.clone())),
             Err(invalid) => Decision::unchanged(Err(invalid)),
         }
     }
 
+    /// Returns the token `id` of a mail that is about to leave, if it is still live. With `restart` its life begins anew:
+    /// the mail has waited, and its reader must have the usual time.
+    pub fn release(&self, id: MailedId, restart: bool, now: Timestamp) -> Decision<Option<MailedV2>> {
+        let live = self.by_id.get(&id.to_bytes()).filter(|token| now.as_millis() < token.end_ms);
+        match live {
+            Some(token) if restart && token.purpose != Purpose::EmailUndo => {
+                let end_ms = token.end_ms.max((now + self.limits.life(token.purpose)).as_millis());
+                let token = MailedV2 { end_ms, ..token.clone() };
+                Decision::put(token.clone(), Some(token))
+            }
+            live => Decision::unchanged(live.cloned()),
+        }
+    }
+
     /// Decides the end of all tokens of an account.
     pub fn end_all(&self, account: AccountId) -> Decision<()> {
         // The undo of a change of the address stays: it is for the case that a thief did all of this.
-        let all = [Purpose::Reset, Purpose::Verify, Purpose::Unlock, Purpose::EmailChange].into_iter();
-        let ids = all.filter_map(|purpose| self.by_use.get(&(account.to_bytes(), purpose)));
+        let all =
+            [Purpose::Reset, Purpose::Verify, Purpose::Unlock, Purpose::EmailChange, Purpose::Invitation];
+        let ids = all.into_iter().filter_map(|purpose| self.by_use.get(&(account.to_bytes(), purpose)));
         Decision { writes: ids.map(|id| Write::Remove(*id)).collect(), verdict: () }
     }
 
     /// Applies `write`. Cannot fail: the write was just decided, or it was read back.
-    pub fn apply(&mut self, write: Write<MailedV1>) {
+    pub fn apply(&mut self, write: Write<MailedV2>) {
         match write {
             Write::Put(token) => {
-                self.by_use.insert((token.account, token.purpose), token.id);
+                let used = (token.account, token.purpose);
+                let newest = self.by_use.get(&used).and_then(|id| self.by_id.get(id));
+                if newest.is_none_or(|newest| newest.minted_ms <= token.minted_ms) {
+                    self.by_use.insert(used, token.id);
+                }
                 self.nobodys += usize::from(token.is_nobodys());
                 let before = self.by_id.insert(token.id, token);
                 self.nobodys -= usize::from(before.is_some_and(|before| before.is_nobodys()));
@@ -266,8 +298,7 @@ impl MailedTokens {
             self.forget(*id);
         }
         if bucket == 0 {
-            self.mails.retain(|_, at| at.iter().any(|at| now.since(*at) < HOUR));
-            self.asked.retain(|_, at| at.iter().any(|at| now.since(*at) < HOUR));
+            self.quotas.sweep(now);
         }
         ids.len()
     }
@@ -280,6 +311,23 @@ impl MailedTokens {
             self.by_use.remove(&used);
         }
     }
+}
+
+/// Says whether `before` is a valid token for the same use as the one that `mint` asks for.
+fn is_valid(before: &MailedV2, mint: &Mint, now: Timestamp) -> bool {
+    now.as_millis() < before.end_ms
+        && before.auth_epoch == mint.auth_epoch
+        && before.global_epoch == mint.global_epoch
+        && before.bound_to == mint.bound_to
+}
+
+/// Says whether `before` can be mailed again in place of a new token with a life of `life`. No token is mailed again once
+/// it is as old as that: otherwise a stranger who asks again and again would keep the link of an old mail alive.
+fn is_same(before: &MailedV2, mint: &Mint, life: Duration, now: Timestamp) -> bool {
+    is_valid(before, mint, now)
+        && before.kid == mint.kid
+        && before.is_nobodys() == mint.for_nobody
+        && now.since(Timestamp(before.minted_ms)) < life
 }
 
 #[cfg(test)]

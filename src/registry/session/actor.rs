@@ -2,13 +2,15 @@
 
 use actix::{Context, Handler, Message, MessageResult};
 
-pub use super::state::{CarryOver, End, EndOthers, OpenSession, Touch};
-use super::{SessionV1, Sessions};
+use super::state::OpenedSession;
+pub use super::state::{End, EndOthers, EndThese, OpenSession, PageOf, Touch};
+use super::{SessionV2, Sessions};
 use crate::journal::append::handle::{Class, NoRoom};
+use crate::registry::record::LastUse;
 use crate::registry::{Answer, Owner, handles, reads, registry};
 use crate::value::id::{AccountId, SessionId};
 
-registry!(Sessions, SessionV1, "session", ends super::state::ended_by);
+registry!(Sessions, SessionV2, "session", revokes Sessions::revoked_by);
 
 /// Reads a session, if it is alive.
 #[derive(Clone, Copy, Debug)]
@@ -17,22 +19,29 @@ pub struct Alive {
     pub id: SessionId,
 }
 
-/// Reads the sessions of an account that may be alive.
+/// Counts the sessions that are open for an account.
 #[derive(Clone, Copy, Debug)]
-pub struct OfAccount {
+pub struct OpenCount {
+    /// The account.
+    pub account: AccountId,
+}
+
+/// Reads when each open session of an account was used last.
+#[derive(Clone, Copy, Debug)]
+pub struct LastUses {
     /// The account.
     pub account: AccountId,
 }
 
 handles!(Sessions {
-    OpenSession => SessionV1, Ordinary, |sessions, open, now| sessions.open(open, now);
-    CarryOver => (), Essential, |sessions, carry_over, _| sessions.carry_over(carry_over);
+    OpenSession => OpenedSession, Ordinary, |sessions, open, now| sessions.open(open, now);
     End => (), Essential, |sessions, end, _| sessions.end(end.id);
-    EndOthers => bool, Essential, |sessions, end_others, now| sessions.end_others(end_others, now);
+    EndThese => (), Essential, |sessions, these, _| sessions.end_these(&these);
+    EndOthers => Option<[u8; 16]>, Essential, |sessions, end_others, now| sessions.end_others(end_others, now);
 });
 
 impl Message for Touch {
-    type Result = Answer<Option<SessionV1>>;
+    type Result = Answer<Option<SessionV2>>;
 }
 
 /// Without journal space for the use, the session is valid all the same: the space that is kept back is for ending it.
@@ -51,8 +60,10 @@ impl Handler<Touch> for Owner<Sessions> {
 }
 
 reads!(Sessions {
-    Alive, of |alive| alive.id.to_bytes() => Option<SessionV1>, |sessions, alive, now| {
+    Alive, of |alive| alive.id.to_bytes() => Option<SessionV2>, |sessions, alive, now| {
         sessions.alive(alive.id, now).cloned()
     };
-    OfAccount => Vec<SessionV1>, |sessions, of, now| sessions.of_account(of.account, now);
+    PageOf => Vec<SessionV2>, |sessions, page, now| sessions.page(page, now);
+    OpenCount => usize, |sessions, of, now| sessions.open_count(of.account, now);
+    LastUses => Vec<LastUse>, |sessions, of, now| sessions.last_uses(of.account, now);
 });

@@ -21,5 +21,5 @@ pub mod agent;
 pub mod record;
 pub mod state;
 
-pub use record::SessionV1;
-pub use state::{Limits, OpenSession, Sessions};
+pub use record::SessionV2;
+pub use state::{Limits, OpenSession, OpenedSession, Sessions};

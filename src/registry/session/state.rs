@@ -2,17 +2,17 @@
 
 use std::time::Duration;
 
-use super::record::SessionV1;
+use super::record::SessionV2;
+use crate::registry::Revocation;
 use crate::registry::buckets::Buckets;
 use crate::registry::index::ByAccount;
-use crate::registry::record::{self, ENDED_AT_ONCE, Write};
-use crate::registry::session::record::USE_WRITTEN_EVERY;
+use crate::registry::record::{self, AAL1, BY_PASSWORD, ENDED_AT_ONCE, EXAMINED_AT_ONCE, LastUse, Write};
 use crate::system::clock::Timestamp;
 use crate::token::opaque::SecretDigest;
 use crate::value::id::{AccountId, SessionId};
 
 /// A decision about sessions with verdict `V`.
-pub type Decision<V> = record::Decision<SessionV1, V>;
+pub type Decision<V> = record::Decision<SessionV2, V>;
 
 /// The lifetimes of sessions.
 #[derive(Clone, Copy, Debug)]
@@ -46,6 +46,17 @@ pub struct OpenSession {
     pub network: Box<str>,
     /// The browser's `User-Agent`, truncated.
     pub user_agent: Box<str>,
+    /// The root of the session that it replaces in the browser; `None` if it replaces none of this account.
+    pub root: Option<[u8; 16]>,
+}
+
+/// A session that was opened.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct OpenedSession {
+    /// The session.
+    pub session: SessionV2,
+    /// The number of sessions that the account has open, with this one.
+    pub open: usize,
 }
 
 /// Uses the session of a cookie.
@@ -57,17 +68,6 @@ pub struct Touch {
     pub digest: SecretDigest,
 }
 
-/// Moves a session from one epoch of its account to another.
-#[derive(Clone, Copy, Debug)]
-pub struct CarryOver {
-    /// The session.
-    pub session: SessionId,
-    /// The epoch it must have.
-    pub from: u64,
-    /// The epoch it gets.
-    pub to: u64,
-}
-
 /// Ends a session.
 #[derive(Clone, Copy, Debug)]
 pub struct End {
@@ -75,18 +75,40 @@ pub struct End {
     pub id: SessionId,
 }
 
-/// Ends the sessions of an account but one, as many of them as one entry holds. The answer says whether there are more.
+/// Ends the sessions of an account but one, as many of them as one entry holds. The answer says where to go on.
 #[derive(Clone, Copy, Debug)]
 pub struct EndOthers {
     /// The account.
     pub account: AccountId,
     /// The id of the session that stays; `None` ends all of them.
     pub except: Option<[u8; 16]>,
+    /// Where the message before has stopped; `None` for the first one.
+    pub after: Option<[u8; 16]>,
+}
+
+/// Ends some sessions of an account, which give way to a new one.
+#[derive(Clone, Debug)]
+pub struct EndThese {
+    /// Their ids, at most [`ENDED_AT_ONCE`].
+    pub ids: Vec<[u8; 16]>,
+}
+
+/// Reads a page of the sessions that are open for an account, in the order of their ids.
+#[derive(Clone, Copy, Debug)]
+pub struct PageOf {
+    /// The account.
+    pub account: AccountId,
+    /// The epoch of the account that they must have.
+    pub auth_epoch: u64,
+    /// The last session of the page before; `None` for the first page.
+    pub after: Option<[u8; 16]>,
+    /// How many sessions at most.
+    pub limit: usize,
 }
 
 /// All browser sessions of one engine.
 pub struct Sessions {
-    by_id: Buckets<[u8; 16], SessionV1>,
+    by_id: Buckets<[u8; 16], SessionV2>,
     by_account: ByAccount,
     limits: Limits,
 }
@@ -98,18 +120,18 @@ impl Sessions {
     }
 
     /// Returns all records in their buckets.
-    pub const fn buckets(&self) -> &Buckets<[u8; 16], SessionV1> {
+    pub const fn buckets(&self) -> &Buckets<[u8; 16], SessionV2> {
         &self.by_id
     }
 
     /// Decides the opening of a session at `now`.
-    pub fn open(&self, open: OpenSession, now: Timestamp) -> Decision<SessionV1> {
+    pub fn open(&self, open: OpenSession, now: Timestamp) -> Decision<OpenedSession> {
         let (idle, absolute) = if open.remember {
             (self.limits.remember_idle, self.limits.remember_absolute)
         } else {
             (self.limits.idle, self.limits.absolute)
         };
-        let session = SessionV1 {
+        let session = SessionV2 {
             id: open.id.to_bytes(),
             account: open.account.to_bytes(),
             auth_epoch: open.auth_epoch,
@@ -122,28 +144,32 @@ impl Sessions {
             remember: open.remember,
             network: open.network,
             user_agent: open.user_agent,
+            methods: BY_PASSWORD,
+            level: AAL1,
+            proved_ms: now.as_millis(),
+            device: [0; 8],
+            root: open.root.unwrap_or(open.id.to_bytes()),
         };
-        Decision::put(session.clone(), session)
+        let others = self.open_count(open.account, now);
+        Decision::put(session.clone(), OpenedSession { session, open: others + 1 })
     }
 
     /// Returns the session of a cookie, if it is alive at `now`. Writes the use, at most once a minute.
-    pub fn touch(&self, touch: Touch, now: Timestamp) -> Decision<Option<SessionV1>> {
+    pub fn touch(&self, touch: Touch, now: Timestamp) -> Decision<Option<SessionV2>> {
         let session =
             self.alive(touch.id, now).filter(|session| SecretDigest(session.digest) == touch.digest);
         match session {
             None => Decision::unchanged(None),
-            Some(session) if now.since(Timestamp(session.used_ms)) < USE_WRITTEN_EVERY => {
-                Decision::unchanged(Some(session.clone()))
-            }
+            Some(session) if now < session.use_written_until() => Decision::unchanged(Some(session.clone())),
             Some(session) => {
-                let used = SessionV1 { used_ms: now.as_millis(), ..session.clone() };
+                let used = SessionV2 { used_ms: now.as_millis(), ..session.clone() };
                 Decision::put(used.clone(), Some(used))
             }
         }
     }
 
     /// Returns the session of `id`, if it is alive at `now`.
-    pub fn alive(&self, id: SessionId, now: Timestamp) -> Option<&SessionV1> {
+    pub fn alive(&self, id: SessionId, now: Timestamp) -> Option<&SessionV2> {
         self.by_id.get(&id.to_bytes()).filter(|session| now < session.end())
     }
 
@@ -155,31 +181,59 @@ impl Sessions {
         }
     }
 
-    /// Decides the end of the sessions of an account but one, at most [`ENDED_AT_ONCE`] of them. The verdict says
-    /// whether there are more.
-    pub fn end_others(&self, end_others: EndOthers, now: Timestamp) -> Decision<bool> {
-        let EndOthers { account, except } = end_others;
-        let mut others =
-            self.of_account(account, now).into_iter().filter(|session| Some(session.id) != except);
-        let writes = others.by_ref().take(ENDED_AT_ONCE).map(|session| Write::Remove(session.id)).collect();
-        Decision { writes, verdict: others.next().is_some() }
+    /// Decides the end of some sessions, at most [`ENDED_AT_ONCE`].
+    pub fn end_these(&self, these: &EndThese) -> Decision<()> {
+        let known = these.ids.iter().take(ENDED_AT_ONCE).filter(|id| self.by_id.get(id).is_some());
+        Decision { writes: known.map(|id| Write::Remove(*id)).collect(), verdict: () }
     }
 
-    /// Decides that a session goes on under another epoch of its account: the one session that changed the password.
-    pub fn carry_over(&self, carry_over: CarryOver) -> Decision<()> {
-        let CarryOver { session, from, to } = carry_over;
-        match self.by_id.get(&session.to_bytes()) {
-            Some(session) if session.auth_epoch == from => {
-                Decision::put(SessionV1 { auth_epoch: to, ..session.clone() }, ())
+    /// Decides the end of the sessions of an account but one, at most [`ENDED_AT_ONCE`] of them. The verdict says where
+    /// to go on, if there may be more.
+    pub fn end_others(&self, end_others: EndOthers, now: Timestamp) -> Decision<Option<[u8; 16]>> {
+        let mut ids = self.by_account.after(end_others.account.to_bytes(), end_others.after).peekable();
+        let mut writes = Vec::new();
+        let mut last = None;
+        for id in ids.by_ref().take(EXAMINED_AT_ONCE) {
+            last = Some(*id);
+            let is_alive = self.by_id.get(id).is_some_and(|session| now < session.end());
+            if is_alive && Some(*id) != end_others.except {
+                writes.push(Write::Remove(*id));
             }
-            _ => Decision::unchanged(()),
+            if writes.len() == ENDED_AT_ONCE {
+                break;
+            }
         }
+        let more = last.filter(|_| ids.peek().is_some());
+        Decision { writes, verdict: more }
     }
 
-    /// Returns the sessions of `account` that may still be alive.
-    pub fn of_account(&self, account: AccountId, now: Timestamp) -> Vec<SessionV1> {
-        let sessions = self.by_account.of(account.to_bytes()).filter_map(|id| self.by_id.get(id));
-        sessions.filter(|session| now < session.end()).cloned().collect()
+    /// Returns the sessions of `account` that are alive at `now`, in the order of their ids, those after `after`.
+    fn open_of(
+        &self,
+        account: AccountId,
+        after: Option<[u8; 16]>,
+        now: Timestamp,
+    ) -> impl Iterator<Item = &SessionV2> {
+        let sessions = self.by_account.after(account.to_bytes(), after).filter_map(|id| self.by_id.get(id));
+        sessions.filter(move |session| now < session.end())
+    }
+
+    /// Returns the number of sessions that are open for an account.
+    pub fn open_count(&self, account: AccountId, now: Timestamp) -> usize {
+        self.open_of(account, None, now).count()
+    }
+
+    /// Returns a page of the sessions that are open for an account.
+    pub fn page(&self, page: PageOf, now: Timestamp) -> Vec<SessionV2> {
+        let sessions = self.open_of(page.account, page.after, now);
+        let current = sessions.filter(|session| session.auth_epoch == page.auth_epoch);
+        current.take(page.limit).cloned().collect()
+    }
+
+    /// Returns when each open session of an account was used last.
+    pub fn last_uses(&self, account: AccountId, now: Timestamp) -> Vec<LastUse> {
+        let last_use = |session: &SessionV2| LastUse { ms: session.used_ms, id: session.id };
+        self.open_of(account, None, now).map(last_use).collect()
     }
 
     /// Begins recovery. The sessions of an account cannot be found until [`Sessions::recovered`].
@@ -194,7 +248,7 @@ impl Sessions {
     }
 
     /// Applies `write`. Cannot fail: the write was just decided, or it was read back.
-    pub fn apply(&mut self, write: Write<SessionV1>) {
+    pub fn apply(&mut self, write: Write<SessionV2>) {
         match write {
             Write::Put(session) => {
                 let id = session.id;
@@ -224,11 +278,16 @@ impl Sessions {
     }
 }
 
-/// Returns the session that a write ends, if it ends one.
-pub(super) fn ended_by(write: &Write<SessionV1>) -> Option<[u8; 16]> {
-    match write {
-        Write::Put(_) => None,
-        Write::Remove(id) => Some(*id),
+impl Sessions {
+    /// Returns the session that a write ends, if it ends one.
+    pub(super) fn revoked_by(&self, write: &Write<SessionV2>) -> Option<Revocation> {
+        match write {
+            Write::Put(_) => None,
+            Write::Remove(id) => {
+                let session = self.by_id.get(id)?;
+                Some(Revocation::Session { id: *id, account: session.account })
+            }
+        }
     }
 }
 
@@ -240,7 +299,7 @@ mod tests {
     const START: Timestamp = Timestamp::from_secs(1_800_000_000);
     const MINUTE: Duration = Duration::from_mins(1);
 
-    fn opened(sessions: &mut Sessions, remember: bool) -> SessionV1 {
+    fn opened(sessions: &mut Sessions, remember: bool) -> SessionV2 {
         let decision = sessions.open(
             OpenSession {
                 id: SessionId::mint(Slot::FIRST, [remember.into(); 14]),
@@ -251,11 +310,12 @@ mod tests {
                 remember,
                 network: "192.0.2.1/32".into(),
                 user_agent: "test".into(),
+                root: None,
             },
             START,
         );
         decision.writes.into_iter().for_each(|write| sessions.apply(write));
-        decision.verdict
+        decision.verdict.session
     }
 
     fn sessions() -> Sessions {
@@ -299,5 +359,24 @@ mod tests {
             (0..crate::journal::format::buckets::BUCKETS).map(|at| sessions.sweep(at, later)).sum();
         assert_eq!(swept, 1);
         assert_eq!(sessions.by_account.len(), 0);
+    }
+
+    #[test]
+    fn a_session_of_few_seconds_does_not_end_while_it_is_used() {
+        let limits = Limits {
+            idle: Duration::from_secs(20),
+            absolute: MINUTE * 10,
+            remember_idle: MINUTE,
+            remember_absolute: MINUTE * 10,
+        };
+        let mut sessions = Sessions::new(limits);
+        let id = SessionId::from_bytes(opened(&mut sessions, false).id).unwrap();
+        let mut now = START;
+        while sessions.alive(id, now).is_some() {
+            let touched = sessions.touch(Touch { id, digest: SecretDigest([5; 32]) }, now);
+            touched.writes.into_iter().for_each(|write| sessions.apply(write));
+            now = now + Duration::from_secs(2);
+        }
+        assert_eq!(now, START + MINUTE * 10);
     }
 }

@@ -8,11 +8,13 @@ use serde_json::{Value, json};
 use crate::journal::format::codec::{CodecError, decode};
 use crate::password::phc::Phc;
 use crate::registry::account::AccountV2;
-use crate::registry::lockout::CountV1;
-use crate::registry::outbox::MailV1;
-use crate::registry::refresh::FamilyV1;
-use crate::registry::reset::MailedV1;
-use crate::registry::session::SessionV1;
+use crate::registry::api_key::ApiKeyV1;
+use crate::registry::lockout::CountV2;
+use crate::registry::lockout::record::DeviceV2;
+use crate::registry::outbox::MailV2;
+use crate::registry::refresh::FamilyV2;
+use crate::registry::reset::MailedV2;
+use crate::registry::session::SessionV2;
 use crate::registry::sign_up::SignUpV1;
 use crate::system::clock::Timestamp;
 use crate::value::account_name::masked;
@@ -26,11 +28,10 @@ fn time(ms: u64) -> Option<String> {
 pub(super) fn account(value: &[u8]) -> Result<Value, CodecError> {
     let account: AccountV2 = decode(value)?;
     let cost = account.phc.as_ref().map(|phc| {
-        let cost = Phc::parse(phc).map(|phc| phc.cost());
-        cost.map_or_else(
-            |_| String::from("of another form"),
-            |cost| format!("argon2id m={},t={},p={}", cost.memory_kib, cost.passes, cost.lanes),
-        )
+        let Ok(phc) = Phc::parse(phc) else { return String::from("of another form") };
+        let cost = phc.cost();
+        let pepper = phc.pepper().map_or_else(String::new, |id| format!(",pepper={id}"));
+        format!("argon2id m={},t={},p={}{pepper}", cost.memory_kib, cost.passes, cost.lanes)
     });
     Ok(json!({
         "email": masked(&account.email),
@@ -50,22 +51,34 @@ pub(super) fn account(value: &[u8]) -> Result<Value, CodecError> {
 }
 
 pub(super) fn count(value: &[u8]) -> Result<Value, CodecError> {
-    let count: CountV1 = decode(value)?;
-    let devices: Vec<_> = count.devices.iter().map(|device| device.failures).collect();
+    let count: CountV2 = decode(value)?;
+    let device = |device: &DeviceV2| {
+        json!({
+            "family": device.family,
+            "used": time(u64::from(device.used_secs) * 1000),
+            "failures": device.failures,
+        })
+    };
+    let session_failures: Vec<_> = count.sessions.iter().map(|session| session.failures).collect();
     Ok(json!({
         "failures": count.failures,
         "consecutive": count.consecutive,
+        "device_consecutive": count.device_consecutive,
         "last": time(count.last_ms),
         "locked_until": time(count.locked_until_ms),
         "era": count.era,
         "known": count.known,
-        "device_failures": devices,
+        "devices": count.devices.iter().map(device).collect::<Vec<_>>(),
+        "device_epoch": count.device_epoch,
+        "session_failures": session_failures,
+        "failures_of_a_day": count.guesses_secs.len(),
+        "device_failures_of_a_day": count.device_guesses.len(),
         "mails": count.mails,
     }))
 }
 
 pub(super) fn session(value: &[u8]) -> Result<Value, CodecError> {
-    let session: SessionV1 = decode(value)?;
+    let session: SessionV2 = decode(value)?;
     Ok(json!({
         "account": hex(&session.account),
         "auth_epoch": session.auth_epoch,
@@ -76,11 +89,13 @@ pub(super) fn session(value: &[u8]) -> Result<Value, CodecError> {
         "remember": session.remember,
         "network": session.network,
         "user_agent": session.user_agent,
+        "proved": time(session.proved_ms),
+        "root": hex(&session.root),
     }))
 }
 
 pub(super) fn family(value: &[u8]) -> Result<Value, CodecError> {
-    let family: FamilyV1 = decode(value)?;
+    let family: FamilyV2 = decode(value)?;
     Ok(json!({
         "account": family.account.to_string(),
         "auth_epoch": family.auth_epoch,
@@ -92,11 +107,14 @@ pub(super) fn family(value: &[u8]) -> Result<Value, CodecError> {
         "generation": family.generation,
         "ended": family.ended.map(|cause| format!("{cause:?}")),
         "client": family.client,
+        "proved": time(family.proved_ms),
+        "audience": format!("{:?}", family.audience).to_lowercase(),
+        "second_network": family.second_network,
     }))
 }
 
 pub(super) fn mailed(value: &[u8]) -> Result<Value, CodecError> {
-    let mailed: MailedV1 = decode(value)?;
+    let mailed: MailedV2 = decode(value)?;
     Ok(json!({
         "account": hex(&mailed.account),
         "purpose": format!("{:?}", mailed.purpose),
@@ -104,11 +122,13 @@ pub(super) fn mailed(value: &[u8]) -> Result<Value, CodecError> {
         "global_epoch": mailed.global_epoch,
         "minted": time(mailed.minted_ms),
         "ends": time(mailed.end_ms),
+        "kid": mailed.kid,
+        "is_bound": mailed.bound_to.is_some(),
     }))
 }
 
 pub(super) fn mail(value: &[u8]) -> Result<Value, CodecError> {
-    let mail: MailV1 = decode(value)?;
+    let mail: MailV2 = decode(value)?;
     Ok(json!({
         "to": masked(&mail.to),
         "kind": format!("{:?}", mail.kind),
@@ -116,6 +136,21 @@ pub(super) fn mail(value: &[u8]) -> Result<Value, CodecError> {
         "written": time(mail.written_ms),
         "next": time(mail.next_ms),
         "tries": mail.tries,
+        "kid": mail.kid,
+        "about": mail.about,
+    }))
+}
+
+pub(super) fn api_key(value: &[u8]) -> Result<Value, CodecError> {
+    let key: ApiKeyV1 = decode(value)?;
+    Ok(json!({
+        "name": key.name,
+        "scopes": key.scopes.iter().map(|scope| scope.name()).collect::<Vec<_>>(),
+        "global_epoch": key.global_epoch,
+        "made": time(key.made_ms),
+        "made_by": key.made_by,
+        "used": time(key.used_ms),
+        "ends": key.end().to_string(),
     }))
 }
 
@@ -137,6 +172,7 @@ mod tests {
     use super::super::{name, redacted};
     use super::*;
     use crate::registry::record::Record;
+    use crate::registry::refresh::record::FamilyV1;
 
     /// Returns the golden value of each table: number, schema and bytes. Each secret field has a byte of its own.
     fn golden() -> Vec<(u16, u16, Vec<u8>)> {
@@ -162,16 +198,17 @@ mod tests {
             assert!(!text.contains("aGFzaA"), "{text}");
             let secrets: Vec<String> = match name(number).as_str() {
                 "account" => vec![hex(&AccountV2::read(schema, &value).unwrap().name_key)],
-                "lockout" => vec![hex(&CountV1::read(schema, &value).unwrap().devices[0].nonce)],
-                "session" => vec![hex(&SessionV1::read(schema, &value).unwrap().digest)],
+                "lockout" => vec![hex(&CountV2::read(schema, &value).unwrap().name)],
+                "session" => vec![hex(&SessionV2::read(schema, &value).unwrap().digest)],
                 "family" => {
-                    let family = FamilyV1::read(schema, &value).unwrap();
+                    // It has ended, so that today's form has none of these.
+                    let family: FamilyV1 = decode(&value).unwrap();
                     let spent = family.spent.unwrap();
                     vec![hex(&family.digest), hex(&spent.digest), hex(&spent.successor)]
                 }
                 "sign_up" => vec![hex(&SignUpV1::read(schema, &value).unwrap().half.unwrap())],
-                "mailed" => vec![hex(&MailedV1::read(schema, &value).unwrap().digest)],
-                _ => vec![hex(&MailV1::read(schema, &value).unwrap().token.unwrap())],
+                "mailed" => vec![hex(&MailedV2::read(schema, &value).unwrap().digest)],
+                _ => vec![hex(&MailV2::read(schema, &value).unwrap().token.unwrap())],
             };
             for secret in secrets {
                 assert!(secret.len() >= 4, "{secret}");

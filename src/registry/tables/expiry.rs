@@ -2,11 +2,12 @@
 //! which one was swept and the other was not: expiry is not journalled.
 
 use crate::journal::format::codec::decode;
-use crate::registry::lockout::CountV1;
-use crate::registry::outbox::MailV1;
-use crate::registry::refresh::FamilyV1;
-use crate::registry::reset::MailedV1;
-use crate::registry::session::SessionV1;
+use crate::registry::api_key::ApiKeyV1;
+use crate::registry::lockout::CountV2;
+use crate::registry::outbox::MailV2;
+use crate::registry::refresh::FamilyV2;
+use crate::registry::reset::MailedV2;
+use crate::registry::session::SessionV2;
 use crate::registry::sign_up::SignUpV1;
 use crate::system::clock::Timestamp;
 
@@ -16,19 +17,19 @@ pub(super) const fn never(_: &[u8], _: Timestamp) -> bool {
 }
 
 pub(super) fn count(value: &[u8], at: Timestamp) -> bool {
-    decode::<CountV1>(value).is_ok_and(|count| count.may_be_forgotten(at))
+    decode::<CountV2>(value).is_ok_and(|count| count.may_be_forgotten(at))
 }
 
 pub(super) fn session(value: &[u8], at: Timestamp) -> bool {
-    decode::<SessionV1>(value).is_ok_and(|session| at >= session.end())
+    decode::<SessionV2>(value).is_ok_and(|session| at >= session.end())
 }
 
 pub(super) fn family(value: &[u8], at: Timestamp) -> bool {
-    decode::<FamilyV1>(value).is_ok_and(|family| at.as_millis() >= family.absolute_end_ms)
+    decode::<FamilyV2>(value).is_ok_and(|family| at.as_millis() >= family.absolute_end_ms)
 }
 
 pub(super) fn mailed(value: &[u8], at: Timestamp) -> bool {
-    decode::<MailedV1>(value).is_ok_and(|mailed| at.as_millis() >= mailed.end_ms)
+    decode::<MailedV2>(value).is_ok_and(|mailed| at.as_millis() >= mailed.end_ms)
 }
 
 pub(super) fn sign_up(value: &[u8], at: Timestamp) -> bool {
@@ -36,7 +37,11 @@ pub(super) fn sign_up(value: &[u8], at: Timestamp) -> bool {
 }
 
 pub(super) fn mail(value: &[u8], at: Timestamp) -> bool {
-    decode::<MailV1>(value).is_ok_and(|mail| mail.may_be_forgotten(at))
+    decode::<MailV2>(value).is_ok_and(|mail| mail.may_be_forgotten(at))
+}
+
+pub(super) fn api_key(value: &[u8], at: Timestamp) -> bool {
+    decode::<ApiKeyV1>(value).is_ok_and(|key| at >= key.end())
 }
 
 #[cfg(test)]
@@ -113,6 +118,6 @@ mod tests {
             },
         );
         check(crate::registry::outbox::Outbox::default, |_| ());
-        check(crate::registry::outbox::Outbox::default, |mail| mail.to = MailV1::to_nobody(15));
+        check(crate::registry::outbox::Outbox::default, |mail| mail.to = MailV2::to_nobody(15));
     }
 }

@@ -14,6 +14,7 @@ use serde_json::Value;
 use crate::journal::format::codec::{CodecError, Stored, encode};
 use crate::journal::snapshot::proof::Form;
 use crate::registry::account::Accounts;
+use crate::registry::api_key::ApiKeys;
 use crate::registry::lockout::Lockouts;
 use crate::registry::outbox::Outbox;
 use crate::registry::record::{ReadError, Record};
@@ -109,6 +110,7 @@ tables! {
     refresh: Families = |limits| Families::new(limits.refresh), "family", dump::family, expiry::family;
     mailed: MailedTokens = |limits| MailedTokens::new(limits.reset), "mailed", dump::mailed, expiry::mailed;
     outbox: Outbox = |_| Outbox::default(), "mail", dump::mail, expiry::mail;
+    api_keys: ApiKeys = |_| ApiKeys::default(), "api_key", dump::api_key, expiry::api_key;
     sign_ups: SignUps = |limits| SignUps::new(limits.sign_up), "sign_up", dump::sign_up, expiry::sign_up;
 }
 

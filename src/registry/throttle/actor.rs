@@ -7,7 +7,8 @@ use actix::{Actor, Context, Handler, Message, MessageResult};
 
 use super::class::Class;
 use super::gcra::Throttled;
-use super::refusal_cache::RefusalCache;
+use super::refunds::Refunds;
+use super::refusal_cache::{Payer, RefusalCache};
 use super::saved::Piece;
 use super::table::{Charge, Granted, RateLimitState, Table};
 use crate::system::clock::Clock;
@@ -17,6 +18,7 @@ use crate::value::network::Network;
 /// The actor around the table.
 pub struct Throttle {
     table: Table,
+    refunds: Refunds,
     refusal_cache: Arc<RefusalCache>,
     clock: Clock,
     fail_stop: FailStop,
@@ -25,13 +27,8 @@ pub struct Throttle {
 impl Throttle {
     /// Creates the actor around `table`. It invalidates `refusal_cache` when a refund may let a refused client in
     /// again.
-    pub const fn new(
-        table: Table,
-        refusal_cache: Arc<RefusalCache>,
-        clock: Clock,
-        fail_stop: FailStop,
-    ) -> Self {
-        Self { table, refusal_cache, clock, fail_stop }
+    pub fn new(table: Table, refusal_cache: Arc<RefusalCache>, clock: Clock, fail_stop: FailStop) -> Self {
+        Self { table, refunds: Refunds::default(), refusal_cache, clock, fail_stop }
     }
 }
 
@@ -51,6 +48,17 @@ pub struct Take {
     pub class: Class,
     /// The client's address.
     pub address: IpAddr,
+    /// The known device that is charged in place of the networks, if the client showed one.
+    pub device: Option<u64>,
+}
+
+/// Charges a rejected request to the networks of its client. Once they are over their limit, the refusal cache says so:
+/// nobody waits for the answer.
+#[derive(Clone, Copy, Debug, Message)]
+#[rtype(result = "()")]
+pub struct Reject {
+    /// The client's address.
+    pub address: IpAddr,
 }
 
 /// Gives back one charge.
@@ -59,6 +67,8 @@ pub struct Take {
 pub struct Refund {
     /// The charge of the request.
     pub charge: Charge,
+    /// The account or token family that succeeded. Each is given back a few charges a minute.
+    pub of: [u8; 16],
 }
 
 /// Makes log-ins of a network cost more for a while.
@@ -107,7 +117,25 @@ impl Handler<Take> for Throttle {
 
     fn handle(&mut self, take: Take, _: &mut Context<Self>) -> Self::Result {
         let now = self.clock.now();
-        MessageResult(self.fail_stop.guard("throttle", || self.table.take(take.class, take.address, now)))
+        MessageResult(
+            self.fail_stop
+                .guard("throttle", || self.table.take_for(take.class, take.address, take.device, now)),
+        )
+    }
+}
+
+impl Handler<Reject> for Throttle {
+    type Result = ();
+
+    fn handle(&mut self, reject: Reject, _: &mut Context<Self>) {
+        let now = self.clock.now();
+        let eased = self.refusal_cache.eased();
+        let taken =
+            self.fail_stop.guard("throttle", || self.table.take(Class::Rejected, reject.address, now));
+        if let Err(refused) = taken {
+            let payer = Payer::Network(Network::of(reject.address));
+            self.refusal_cache.keep(Class::Rejected, payer, refused, eased, now);
+        }
     }
 }
 
@@ -116,8 +144,16 @@ impl Handler<Refund> for Throttle {
 
     fn handle(&mut self, refund: Refund, _: &mut Context<Self>) {
         let now = self.clock.now();
-        self.fail_stop.guard("throttle", || self.table.refund(refund.charge, now));
-        self.refusal_cache.ease();
+        let is_given = self.fail_stop.guard("throttle", || {
+            let is_given = self.refunds.allows(refund.of, now);
+            if is_given {
+                self.table.refund(refund.charge, now);
+            }
+            is_given
+        });
+        if is_given {
+            self.refusal_cache.ease();
+        }
     }
 }
 

@@ -11,6 +11,8 @@ use crate::system::clock::Timestamp;
 use crate::value::network::{Network, Width};
 
 const WAYS: usize = 8;
+/// The number that stands in place of a width where the cell is that of a device.
+pub(super) const DEVICE: u8 = 6;
 const MICROS: u64 = (1 << 56) - 1;
 
 /// The key of a cell: a class and a network. Two networks never share a key.
@@ -27,6 +29,11 @@ impl CellKey {
         Self { kind: (class as u8) << 3 | network.width as u8, bits: network.bits }
     }
 
+    /// Returns the key of the cell of a known device for `class`.
+    pub const fn of_device(class: Class, id: u64) -> Self {
+        Self { kind: (class as u8) << 3 | DEVICE, bits: id }
+    }
+
     /// Returns the numbers of its class and of its width.
     pub const fn kind(self) -> (usize, usize) {
         ((self.kind >> 3) as usize, (self.kind & 7) as usize)
@@ -40,7 +47,7 @@ impl CellKey {
     /// Reads what [`Self::to_parts`] returned; `None` for a kind that no version wrote.
     pub fn from_parts(kind: u8, bits: u64) -> Option<Self> {
         let is_class = Class::ALL.into_iter().any(|class| class as u8 == kind >> 3);
-        let is_width = Width::ALL.into_iter().any(|width| width as u8 == kind & 7);
+        let is_width = Width::ALL.into_iter().any(|width| width as u8 == kind & 7) || kind & 7 == DEVICE;
         (is_class && is_width).then_some(Self { kind, bits })
     }
 }
@@ -154,6 +161,11 @@ impl Cells {
             *place = Place::new(at.key, cell).words();
         }
         true
+    }
+
+    /// Spreads `value` over numbers from 0, below `count`, by the keyed hash of this process.
+    pub fn spread(&self, value: u64, count: usize) -> usize {
+        (self.hasher.hash_one(value) % count.max(1) as u64) as usize
     }
 
     /// Replaces the cell of `key` by what `change` makes of it, if there is one.

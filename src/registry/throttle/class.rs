@@ -44,6 +44,8 @@ classes! {
     Unlock = "unlock",
     /// The password check of a user who is logged in.
     Check = "check",
+    /// A request that was rejected: for its access token, or for the site that sent it.
+    Rejected = "rejected",
 }
 
 /// The burst and the rate of one class.

@@ -19,6 +19,10 @@
 //! networks in the same position. So a full table is no way around the rate limit. Finding a place looks at eight
 //! places, however large the table is.
 //!
+//! A log-in with a cookie of a known device of the name is charged to that device, in a cell of its own, and neither to
+//! its network nor eightfold: whatever others do behind the same router, it does not shut the owner out. A success gives
+//! its charge back, [five times a minute](refunds) for each account.
+//!
 //! A log-in of a [suspect](suspects) network costs eight times as much. A proxy that is missing from
 //! `http.trusted_proxies` makes one network of all its clients; [`proxy_watch`] detects it.
 //!
@@ -36,6 +40,7 @@ pub mod class;
 pub mod file;
 pub mod gcra;
 pub mod proxy_watch;
+pub mod refunds;
 pub mod refusal_cache;
 pub mod saved;
 pub mod suspects;

@@ -17,6 +17,25 @@ use crate::value::network::Network;
 const SHARDS: usize = 32;
 const PER_SHARD: usize = 512;
 
+/// What a request is charged to.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+pub enum Payer {
+    /// The network of its client, and the wider ones around it.
+    Network(Network),
+    /// A known device of an account, by its id.
+    Device(u64),
+}
+
+impl Payer {
+    /// Returns a number by which payers are spread over shards.
+    fn spread(self) -> usize {
+        match self {
+            Self::Network(network) => network.spread(),
+            Self::Device(id) => id as usize,
+        }
+    }
+}
+
 #[derive(Clone, Copy)]
 struct KeptRefusal {
     until: Timestamp,
@@ -27,20 +46,15 @@ struct KeptRefusal {
 /// The refusals of one engine.
 #[derive(Default)]
 pub struct RefusalCache {
-    kept: Shards<(Class, Network), KeptRefusal, SHARDS, PER_SHARD>,
+    kept: Shards<(Class, Payer), KeptRefusal, SHARDS, PER_SHARD>,
     /// Counts the refunds, each of which may let a refused client in again.
     eased: AtomicU64,
 }
 
 impl RefusalCache {
     /// Returns the refusal of a request that would certainly be refused at `now`.
-    pub fn find(
-        &self,
-        class: Class,
-        network: Network,
-        now: Timestamp,
-    ) -> Option<(Throttled, RateLimitState)> {
-        let refusal = self.kept.find(network.spread(), &(class, network), |refusal| Some(*refusal))?;
+    pub fn find(&self, class: Class, payer: Payer, now: Timestamp) -> Option<(Throttled, RateLimitState)> {
+        let refusal = self.kept.find(payer.spread(), &(class, payer), |refusal| Some(*refusal))?;
         let holds = now < refusal.until && refusal.eased == self.eased();
         holds.then(|| (Throttled { wait: refusal.until.since(now) }, refusal.state))
     }
@@ -54,7 +68,7 @@ impl RefusalCache {
     pub fn keep(
         &self,
         class: Class,
-        network: Network,
+        payer: Payer,
         (throttled, state): (Throttled, RateLimitState),
         eased: u64,
         now: Timestamp,
@@ -62,7 +76,7 @@ impl RefusalCache {
         // A wait of less than a millisecond would be cut to nothing, and is not worth a place.
         let until = now + throttled.wait.saturating_sub(Duration::from_millis(1));
         let refusal = KeptRefusal { until, state, eased };
-        self.kept.keep(network.spread(), (class, network), refusal, |refusal| now >= refusal.until);
+        self.kept.keep(payer.spread(), (class, payer), refusal, |refusal| now >= refusal.until);
     }
 
     /// Invalidates all refusals, because a charge was given back.
@@ -84,7 +98,7 @@ mod tests {
         let mut table = Table::new(limits, now);
         let cache = RefusalCache::default();
         let address = "192.0.2.1".parse().unwrap();
-        let network = Network::of(address);
+        let network = Payer::Network(Network::of(address));
         let granted: Vec<_> = (0..3).map(|_| table.take(Class::Login, address, now).unwrap()).collect();
         let eased = cache.eased();
         cache.keep(Class::Login, network, table.take(Class::Login, address, now).unwrap_err(), eased, now);

@@ -7,6 +7,7 @@
 //! | kind | number | time |
 //! |---|---|---|
 //! | class × 8 + width | bits of the network | when its next request is due in theory |
+//! | class × 8 + 6 | id of a known device | when its next request is due in theory |
 //! | 0x40 + width | bits of the network | when its mark as a suspect ends |
 //! | 0x80 + class | which cell of the crowd | when its next request is due in theory |
 //!
@@ -27,6 +28,10 @@ const SETS_PER_PIECE: usize = 1024;
 const TIME_MAX: u64 = (1 << 56) - 1;
 const SUSPECT: u8 = 0x40;
 const CROWD: u8 = 0x80;
+/// Added to the kind of a cell that would fall among those of suspects: of the classes that the first form had no room for.
+const LATER_CELL: u8 = 0x80;
+
+const LATER_CELLS: u8 = LATER_CELL + SUSPECT;
 
 /// One saved fact about a network.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -54,7 +59,8 @@ impl SavedRecord {
         let (kind, number, time) = match self {
             Self::Cell(key, cell) => {
                 let (kind, bits) = key.to_parts();
-                (kind, bits, cell.micros())
+                let later = if kind < SUSPECT { 0 } else { LATER_CELL };
+                (kind | later, bits, cell.micros())
             }
             Self::Crowd(class, number, cell) => (CROWD | class as u8, u64::from(number), cell.micros()),
             Self::Suspect(network, until) => {
@@ -79,11 +85,12 @@ impl SavedRecord {
                 let width = Width::ALL.into_iter().find(|width| *width as u8 == kind - SUSPECT)?;
                 Some(Self::Suspect(Network { width, bits: number }, Timestamp(time / 1000)))
             }
-            CROWD.. => {
+            CROWD..LATER_CELLS => {
                 let class = Class::ALL.into_iter().find(|class| *class as u8 == kind - CROWD)?;
                 let number = u8::try_from(number).ok().filter(|number| usize::from(*number) < CROWD_CELLS)?;
                 Some(Self::Crowd(class, number, cell))
             }
+            LATER_CELLS.. => Some(Self::Cell(CellKey::from_parts(kind - LATER_CELL, number)?, cell)),
         }
     }
 }
@@ -253,14 +260,29 @@ mod tests {
         assert_eq!(bytes, [1, 2, 0, 192, 0, 0, 0, 0, 3, 2, 1, 0, 0, 0, 0, 0x39]);
         for record in [
             SavedRecord::Cell(CellKey::new(Class::Login, network), cell),
+            SavedRecord::Cell(CellKey::of_device(Class::Login, u64::MAX), cell),
+            SavedRecord::Cell(CellKey::new(Class::Rejected, network), cell),
             SavedRecord::Crowd(Class::Check, 15, cell),
+            SavedRecord::Crowd(Class::Rejected, 15, cell),
             SavedRecord::Suspect(network, NOW),
         ] {
             assert_eq!(SavedRecord::read(record.to_bytes()), Some(record));
         }
-        for (kind, number) in
-            [(0, 0), (6, 0), (0x3E, 0), (0x40, 0), (0x46, 0), (0x88, 0), (0x80, 16), (0xFF, 0)]
-        {
+        for (kind, number) in [
+            (0, 0),
+            (7, 0),
+            (0x3F, 0),
+            (0x40, 0),
+            (0x46, 0),
+            (0x48, 0),
+            (0x4E, 0),
+            (0x89, 0),
+            (0x80, 16),
+            (0xC0, 0),
+            (0xC7, 0),
+            (0xC9, 0),
+            (0xFF, 0),
+        ] {
             let mut bytes = [0; 16];
             bytes[0] = number;
             bytes[15] = kind;

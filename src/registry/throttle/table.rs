@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
-use super::cells::{CellKey, Cells, Located, Worth};
+use super::cells::{CellKey, Cells, DEVICE, Located, Worth};
 use super::gcra::{Cell, Policy, Throttled};
 use super::suspects::{SUSPECT_COST, Suspects};
 use crate::registry::throttle::class::{Class, Rate};
@@ -76,9 +76,9 @@ pub struct Table {
     pub(super) started: Timestamp,
 }
 
-/// The policy of each class and width, by their numbers, computed once. Widths are numbered from 1.
+/// The policy of each class and width, by their numbers, computed once. Widths are numbered from 1, and devices follow.
 #[derive(Clone, Copy)]
-pub(super) struct Policies([[Option<Policy>; Width::ALL.len() + 1]; Class::ALL.len()]);
+pub(super) struct Policies([[Option<Policy>; DEVICE as usize + 1]; Class::ALL.len()]);
 
 /// One request that is to be charged.
 #[derive(Clone, Copy)]
@@ -125,12 +125,29 @@ impl Table {
         address: IpAddr,
         now: Timestamp,
     ) -> Result<Granted, (Throttled, RateLimitState)> {
+        self.take_for(class, address, None, now)
+    }
+
+    /// Charges a request of `address` to `device`, or to its networks if there is none, or if the table has no place for
+    /// the device.
+    ///
+    /// Errors: as [`Table::take`].
+    pub fn take_for(
+        &mut self,
+        class: Class,
+        address: IpAddr,
+        device: Option<u64>,
+        now: Timestamp,
+    ) -> Result<Granted, (Throttled, RateLimitState)> {
         let Some(rate) = self.limits.rate(class) else {
             return Ok(Granted { charge: Charge::default(), standing: state_of(class, None, 0) });
         };
         if self.limits.exempt.iter().any(|network| network.contains(&address.to_canonical())) {
             let standing = state_of(class, Some(rate), rate.burst);
             return Ok(Granted { charge: Charge::default(), standing });
+        }
+        if let Some(granted) = device.and_then(|device| self.take_of_device(class, rate, device, now)) {
+            return granted;
         }
         let own = Network::of(address);
         let request = Request { class, rate, own, cost: self.cost(class, own, now), now };
@@ -141,6 +158,30 @@ impl Table {
         let cells = judges.map(|judge| self.charge(&judge?, &request));
         let charge = Charge { cells, cost: request.cost, taken: now };
         Ok(Granted { charge, standing: state_of(class, Some(rate), remaining) })
+    }
+
+    /// Charges a request to a known device. Returns `None` if the table has no place for its cell.
+    fn take_of_device(
+        &mut self,
+        class: Class,
+        rate: Rate,
+        device: u64,
+        now: Timestamp,
+    ) -> Option<Result<Granted, (Throttled, RateLimitState)>> {
+        let place = self.cells.locate(CellKey::of_device(class, device));
+        let policies = self.policies;
+        let policy = policies.get(place.key)?;
+        let worth = |key, cell| policies.worth(key, cell, now);
+        let cell = self.cells.find(place, now, worth).ok()?.unwrap_or_else(|| self.newcomer(policy));
+        match cell.take(policy, 1, now) {
+            Ok(after) => {
+                let is_kept = self.cells.put(place, after, now, worth);
+                let cells = [is_kept.then_some(place.key), None, None];
+                let standing = state_of(class, Some(rate), after.remaining(policy, now));
+                Some(Ok(Granted { charge: Charge { cells, cost: 1, taken: now }, standing }))
+            }
+            Err(throttled) => Some(Err((throttled, state_of(class, Some(rate), 0)))),
+        }
     }
 
     /// Gives back the charge of one request, and nothing else.
@@ -197,7 +238,7 @@ impl Table {
         if network != network.widest() {
             return None;
         }
-        let cell = *self.crowd.get(crowd_of(class, network))?;
+        let cell = *self.crowd.get(self.crowd_of(class, network))?;
         Some(Judge { network, cell, policy: rate.times(CROWD_MULTIPLE)?, place: None })
     }
 
@@ -222,10 +263,17 @@ impl Table {
     }
 
     fn charge_crowd(&mut self, request: &Request, network: Network) {
-        let cell = self.crowd.get_mut(crowd_of(request.class, network));
+        let at = self.crowd_of(request.class, network);
+        let cell = self.crowd.get_mut(at);
         if let Some((cell, policy)) = cell.zip(request.rate.times(CROWD_MULTIPLE)) {
             *cell = cell.take(policy, 1, request.now).unwrap_or(*cell);
         }
+    }
+
+    /// Returns which cell of the crowd a network shares. The hash is keyed anew in each process, so that an attacker
+    /// cannot choose networks which spend the cell of a victim's; after a restart other networks share what is owed.
+    fn crowd_of(&self, class: Class, network: Network) -> usize {
+        class as usize * CROWD_CELLS + self.cells.spread(network.bits, CROWD_CELLS)
     }
 
     /// Returns the cell of a network that has none yet.
@@ -249,10 +297,6 @@ fn ask(judges: &[Option<Judge>], request: &Request) -> Result<u32, Throttled> {
     if wait.is_zero() { Ok(remaining) } else { Err(Throttled { wait }) }
 }
 
-fn crowd_of(class: Class, network: Network) -> usize {
-    class as usize * CROWD_CELLS + (network.bits.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 60) as usize
-}
-
 impl Limits {
     pub(super) fn rate(&self, class: Class) -> Option<Rate> {
         self.rates.iter().find(|(known, _)| *known == class).map(|(_, rate)| *rate)
@@ -264,6 +308,9 @@ impl Policies {
         Self(Class::ALL.map(|class| {
             let rate = limits.rate(class);
             std::array::from_fn(|number| {
+                if number == usize::from(DEVICE) {
+                    return rate?.times(1);
+                }
                 let width = Width::ALL.into_iter().find(|width| *width as usize == number)?;
                 rate?.times(width.multiple())
             })
@@ -377,6 +424,36 @@ mod tests {
         assert_eq!(passed(&mut table, (0..30).map(|_| "192.0.2.2".into())), 20);
         let (wait, _) = table.take(Class::Login, "192.0.2.1".parse().unwrap(), NOW).unwrap_err();
         assert_eq!(wait.wait, Duration::from_secs(12));
+    }
+
+    #[test]
+    fn a_device_has_a_limit_of_its_own_and_neither_pays_for_its_network_nor_eightfold() {
+        let mut table = table(10_000, false);
+        let address = "192.0.2.1";
+        passed(&mut table, (0..100).map(|_| address.into()));
+        table.suspect(Network::of(address.parse().unwrap()), NOW);
+        let mut take = |device| table.take_for(Class::Login, address.parse().unwrap(), device, NOW);
+        assert!(take(None).is_err());
+        assert_eq!((0..100).filter(|_| take(Some(7)).is_ok()).count(), 20);
+        assert!(take(Some(8)).is_ok());
+        let charge = take(Some(8)).unwrap().charge;
+        table.refund(charge, NOW);
+        let again = table.take_for(Class::Login, address.parse().unwrap(), Some(8), NOW).unwrap();
+        assert_eq!(again.standing.remaining, 18);
+        // Without a limit for the class there is none for devices.
+        assert!(table.take_for(Class::Signup, address.parse().unwrap(), Some(7), NOW).is_ok());
+    }
+
+    #[test]
+    fn a_device_that_finds_no_place_in_a_full_table_is_judged_by_its_network() {
+        let mut table = table(8, false);
+        for number in 0..40 {
+            passed(&mut table, (0..40).map(|_| format!("{number}.1.1.1")));
+        }
+        let address = "192.0.2.1".parse().unwrap();
+        let granted =
+            (0..1000).filter(|device| table.take_for(Class::Login, address, Some(*device), NOW).is_ok());
+        assert!(granted.count() <= 320 + 8 * 20);
     }
 
     proptest::proptest! {

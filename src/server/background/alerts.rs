@@ -66,6 +66,7 @@ pub(crate) async fn run(engine: &Engine, ending: &AtomicBool) {
     let mut ticks: u32 = 0;
     while !ending.load(Ordering::Relaxed) {
         if ticks.is_multiple_of(LOOK_TICKS) {
+            engine.services.keep_space(engine.journal_stats().kept_free);
             let counts = engine.services.audit.counts();
             for alert in rules.observe(&config.alert.limits, &counts, engine.clock.now()) {
                 log(&alert);

@@ -1,45 +1,107 @@
-//! Sends the mails that wait in the outbox.
+//! Sends the mails that wait in the outbox: four at once, of which two to one domain at most, so that a domain whose server
+//! is slow delays no other.
 
+use std::collections::HashMap;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
+
+use tokio::task::{Id, JoinSet};
 
 use super::task::TICK;
 use crate::config::Config;
 use crate::engine::{Engine, Fault};
+use crate::flow::delivery::{Ready, look};
+use crate::flow::refusal::FlowError;
 use crate::mail::outgoing::{DeliveryError, Outgoing};
-use crate::mail::template::{self, Letter};
+use crate::mail::template::{self, Draft, Letter};
 use crate::mail::transport::Transport;
+use crate::registry::outbox::DeliveryOutcome;
 use crate::registry::outbox::actor::{Due, Settle};
-use crate::registry::outbox::record::MailV1;
-use crate::registry::outbox::{DeliveryOutcome, open_token};
+use crate::registry::outbox::record::MailV2;
 
 /// The delay before trying again to record the result of a delivery when the journal has no room.
 const SETTLE_RETRY_DELAY: Duration = Duration::from_secs(2);
-/// Mails that are read from the outbox at once.
-const BATCH: usize = 32;
+/// The most mails that are sent at once.
+const AT_ONCE: usize = 4;
+/// The most mails that are sent to one domain at once.
+const AT_ONCE_PER_DOMAIN: usize = 2;
 
 /// Sends due mails until `ending` is set.
-pub(super) async fn run(engine: &Engine, transport: &Transport, ending: &AtomicBool) {
+pub(super) async fn run(engine: Arc<Engine>, transport: Transport, ending: Arc<AtomicBool>) {
+    let mut deliveries = JoinSet::new();
+    let mut sending: HashMap<Id, ([u8; 16], Box<str>)> = HashMap::new();
     while !ending.load(Ordering::Relaxed) {
-        let due = engine.outbox.ask(Due { limit: BATCH }).await.unwrap_or_default();
+        let due = Due {
+            limit: AT_ONCE - sending.len(),
+            per_domain: AT_ONCE_PER_DOMAIN,
+            sending: sending.values().cloned().collect(),
+        };
+        let due = if due.limit > 0 { engine.outbox.ask(due).await.unwrap_or_default() } else { Vec::new() };
         let is_idle = due.is_empty();
         for mail in due {
-            if ending.load(Ordering::Relaxed) {
-                return;
-            }
-            let tried = send(engine, transport, &mail, ending).await;
-            settle(engine, mail.id, tried, ending).await;
+            let key = (mail.id, Box::from(mail.domain()));
+            let delivery = deliver(Arc::clone(&engine), transport.clone(), mail, Arc::clone(&ending));
+            sending.insert(deliveries.spawn(delivery).id(), key);
         }
         if is_idle {
-            tokio::time::sleep(TICK).await;
+            // A mail that is posted meanwhile is looked for after a tick.
+            if let Ok(Some(ended)) = tokio::time::timeout(TICK, deliveries.join_next_with_id()).await {
+                forget(&mut sending, ended);
+            } else if deliveries.is_empty() {
+                tokio::time::sleep(TICK).await;
+            }
+        }
+        while let Some(ended) = deliveries.try_join_next_with_id() {
+            forget(&mut sending, ended);
         }
     }
+    // Those that have begun end soon: each watches `ending` too.
+    while deliveries.join_next().await.is_some() {}
 }
 
-/// Delivers one mail. A mail to nobody exists only so that its request takes the usual time; it counts as sent.
-async fn send(engine: &Engine, transport: &Transport, mail: &MailV1, ending: &AtomicBool) -> DeliveryOutcome {
+fn forget(sending: &mut HashMap<Id, ([u8; 16], Box<str>)>, ended: Result<(Id, ()), tokio::task::JoinError>) {
+    let id = match ended {
+        Ok((id, ())) => id,
+        // The mail is still in the outbox, and is sent again.
+        Err(error) => {
+            tracing::error!(%error, "a delivery ended in a panic; this is a fault of the server");
+            error.id()
+        }
+    };
+    sending.remove(&id);
+}
+
+/// Delivers one mail and records how that ended.
+async fn deliver(engine: Arc<Engine>, transport: Transport, mail: MailV2, ending: Arc<AtomicBool>) {
+    let outcome = match look(&engine, &mail).await {
+        Ok(Ready::Leaves(token)) => {
+            let letter = write_letter(&engine, &mail, token.as_ref().map(|token| token.as_str()));
+            send(&engine, &transport, &mail, letter, &ending).await
+        }
+        Ok(Ready::Dead) => {
+            engine.services.dropped_mails.fetch_add(1, Ordering::Relaxed);
+            tracing::info!(kind = ?mail.kind, tries = mail.tries, "dropped a mail: its link died while it waited");
+            DeliveryOutcome::Dead
+        }
+        // The engine is ending, or the journal has no room: the mail stays as it is.
+        Err(FlowError::Fault(_) | FlowError::Refused(_)) => {
+            tokio::time::sleep(TICK).await;
+            return;
+        }
+    };
+    settle(&engine, mail.id, outcome, &ending).await;
+}
+
+/// Sends one mail. A mail to nobody exists only so that its request takes the usual time; it counts as sent.
+async fn send(
+    engine: &Engine,
+    transport: &Transport,
+    mail: &MailV2,
+    letter: Letter,
+    ending: &AtomicBool,
+) -> DeliveryOutcome {
     let config = &engine.services.config;
-    let letter = write_letter(engine, mail);
     let delivered = if mail.is_to_nobody() {
         Ok(())
     } else {
@@ -58,33 +120,33 @@ async fn send(engine: &Engine, transport: &Transport, mail: &MailV1, ending: &At
     }
 }
 
-/// Writes the text of a mail, with the token that the outbox keeps sealed.
-fn write_letter(engine: &Engine, mail: &MailV1) -> Letter {
+/// Writes the text of a mail, with the token of its link.
+fn write_letter(engine: &Engine, mail: &MailV2, token: Option<&str>) -> Letter {
     let config = &engine.services.config;
-    let sealed = mail.token.as_ref();
-    let token = sealed.and_then(|sealed| open_token(&engine.services.keys.outbox, mail.id, sealed));
-    template::write(
-        mail.kind,
-        &config.service_name,
-        config.http.public_origin.as_str(),
-        &mail.to,
-        token.as_ref().map(|token| token.as_str()),
-    )
+    template::write(Draft {
+        kind: mail.kind,
+        service: &config.service_name,
+        origin: config.http.public_origin.as_str(),
+        to: &mail.to,
+        about: mail.about.as_deref(),
+        token,
+    })
 }
 
 /// Adds sender, recipient and a message id that is the same in every try.
-fn address(config: &Config, mail: &MailV1, letter: Letter) -> Outgoing {
-    let domain = config.mail.from.rsplit('@').next().unwrap_or_default();
+fn address(config: &Config, mail: &MailV2, letter: Letter) -> Outgoing {
+    let from = &config.mail.from;
     Outgoing {
-        message_id: format!("<{:032x}@{domain}>", u128::from_be_bytes(mail.id)),
-        from: config.mail.from.clone(),
+        message_id: format!("<{:032x}@{}>", u128::from_be_bytes(mail.id), from.domain),
+        from: from.address(),
+        from_name: from.name.clone(),
         to: mail.to.to_string(),
         letter,
     }
 }
 
 /// Logs subject and link, for development without a mail server.
-fn print_to_console(mail: &MailV1, letter: &Letter) {
+fn print_to_console(mail: &MailV2, letter: &Letter) {
     let link = letter.link.as_deref().unwrap_or("no link");
     tracing::info!(target: "portcullis::console", "mail to {}: {} ({link})", mail.to, letter.subject);
 }

@@ -1,8 +1,10 @@
-//! Background work beside requests: sending mails, taking snapshots, saving the rate limiter, raising alerts. Each has
+//! Background work beside requests: sending mails, taking snapshots, saving the rate limiter, looking
+//! after keys, raising alerts. Each has
 //! a thread of its own, so that its file access delays no actor.
 
 pub mod alert;
 pub mod alerts;
+mod keys;
 mod limiter;
 mod mailer;
 mod snapshots;
@@ -41,9 +43,12 @@ impl Background {
         threads.push(start_thread("limiter", engine, &ending, move |engine, ending| async move {
             limiter::run(&engine, saver, &ending).await;
         })?);
+        threads.push(start_thread("keys", engine, &ending, move |engine, ending| async move {
+            keys::run(&engine, &ending).await;
+        })?);
         if let Some(transport) = transport {
             threads.push(start_thread("mail", engine, &ending, move |engine, ending| async move {
-                mailer::run(&engine, &transport, &ending).await;
+                mailer::run(engine, transport, ending).await;
             })?);
         }
         threads.push(start_thread("alert", engine, &ending, move |engine, ending| async move {

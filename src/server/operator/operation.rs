@@ -3,18 +3,24 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use crate::audit::read::Wanted;
+use crate::engine::key_care::ListedKey;
 use crate::engine::{Engine, Fault};
 use crate::flow::account::open_sessions;
 use crate::flow::admin::{self, Admin};
 use crate::flow::authenticate::{Held, Identity};
+use crate::flow::keys::{api_keys, rotation};
 use crate::flow::refusal::{FlowError, Refusal, parse_name};
 use crate::registry::account::actor::{Find, List};
 use crate::registry::account::{AccountV2, Status};
+use crate::registry::api_key::ApiKeyV1;
+use crate::registry::outbox::Fate;
+use crate::registry::outbox::actor::FateOf;
 use crate::system::clock::Timestamp;
 use crate::value::id::{AccountId, hex};
 
@@ -56,10 +62,28 @@ pub enum Operation {
     SessionRevoke {
         user: String,
     },
-    KeyList,
-    KeyRotate,
+    KeyList {
+        /// Whether to list the keys of all kinds, not the signing keys alone.
+        #[serde(default)]
+        all: bool,
+    },
+    KeyRotate {
+        #[serde(default)]
+        kind: Option<String>,
+    },
     KeyRetire {
         kid: String,
+    },
+    ApiKeyCreate {
+        name: String,
+        scopes: Vec<String>,
+        /// When it expires, in the format of RFC 3339.
+        #[serde(default)]
+        expires_at: Option<String>,
+    },
+    ApiKeyList,
+    ApiKeyDelete {
+        id: String,
     },
     Backup {
         to: PathBuf,
@@ -73,7 +97,12 @@ pub enum Operation {
     Findings,
 }
 
-/// The most accounts that [`Operation::UserList`] returns.
+/// How long an operator waits to learn whether a mail has left.
+const MAIL_WAIT: Duration = Duration::from_secs(3);
+/// How often the outbox is asked meanwhile.
+const MAIL_LOOKS: u32 = 30;
+
+/// The most accounts that [`Operation::UserList`] returns, and sessions that [`Operation::SessionList`] does.
 const LIST_MAX: usize = 1000;
 
 /// Runs an operation and returns the JSON of its result.
@@ -91,9 +120,14 @@ pub async fn operate(engine: &Arc<Engine>, operation: Operation) -> Result<Value
         Operation::UserDelete { user } => delete(engine, &user).await,
         Operation::SessionList { user } => list_sessions(engine, &user).await,
         Operation::SessionRevoke { user } => revoke_sessions(engine, &user).await,
-        Operation::KeyList => Ok(list_keys(engine)),
-        Operation::KeyRotate => rotate_key(engine).await,
+        Operation::KeyList { all } => Ok(list_keys(engine, all)),
+        Operation::KeyRotate { kind } => rotate_key(engine, kind.as_deref()).await,
         Operation::KeyRetire { kid } => retire_key(engine, &kid).await,
+        Operation::ApiKeyCreate { name, scopes, expires_at } => {
+            make_api_key(engine, &name, &scopes, expires_at.as_deref()).await
+        }
+        Operation::ApiKeyList => list_api_keys(engine).await,
+        Operation::ApiKeyDelete { id } => delete_api_key(engine, &id).await,
         Operation::Backup { to } => back_up(engine, to).await,
         Operation::AuditTail { limit, event, account } => audit_tail(engine, limit, event, account).await,
         Operation::Findings => Ok(findings(engine)),
@@ -109,10 +143,11 @@ async fn add_user(
     let operator = Admin::operator();
     let new = admin::New { email, password, roles, verified: true };
     let account = admin::create(engine, &operator, new).await?;
-    if password.is_none() {
-        admin::send_reset(engine, &operator, account.account_id()).await?;
+    if account.phc.is_some() {
+        return Ok(account_json(&account));
     }
-    Ok(account_json(&account))
+    let mail = admin::invite(engine, &operator, &account).await?;
+    Ok(with_mail(engine, account_json(&account), mail).await)
 }
 
 async fn list_users(engine: &Engine, q: Option<String>) -> Result<Value, FlowError> {
@@ -144,8 +179,30 @@ async fn unlock(engine: &Engine, user: &str) -> Result<Value, FlowError> {
 
 async fn reset_password(engine: &Engine, user: &str) -> Result<Value, FlowError> {
     let account = find(engine, user).await?;
-    admin::send_reset(engine, &Admin::operator(), account.account_id()).await?;
-    Ok(account_json(&account))
+    let mail = admin::send_reset(engine, &Admin::operator(), account.account_id()).await?;
+    Ok(with_mail(engine, account_json(&account), mail).await)
+}
+
+/// Adds what has become of a mail to an answer, as far as that is known within [`MAIL_WAIT`].
+async fn with_mail(engine: &Engine, mut answer: Value, mail: [u8; 16]) -> Value {
+    let mut fate = Fate::Waits { tries: 0 };
+    for _ in 0..MAIL_LOOKS {
+        fate = engine.outbox.ask(FateOf { id: mail }).await.unwrap_or(fate);
+        if fate != (Fate::Waits { tries: 0 }) {
+            break;
+        }
+        tokio::time::sleep(MAIL_WAIT / MAIL_LOOKS).await;
+    }
+    let text = match fate {
+        Fate::Sent => "sent",
+        Fate::Refused => "refused by the mail server for good; see the log",
+        Fate::Waits { tries: 0 } => "waits to be sent",
+        Fate::Waits { .. } => "waits: the mail server did not take it; see the log, or run portcullis doctor",
+    };
+    if let Some(fields) = answer.as_object_mut() {
+        fields.insert(String::from("mail"), json!(text));
+    }
+    answer
 }
 
 async fn delete(engine: &Engine, user: &str) -> Result<Value, FlowError> {
@@ -156,10 +213,9 @@ async fn delete(engine: &Engine, user: &str) -> Result<Value, FlowError> {
 
 async fn list_sessions(engine: &Engine, user: &str) -> Result<Value, FlowError> {
     let account = find(engine, user).await?;
-    let open = open_sessions(engine, &account).await?;
-    let families = open.families.into_iter().map(Held::Family);
-    let sessions = open.sessions.into_iter().map(Held::Session);
-    let items: Vec<_> = families.chain(sessions).map(|held| session_json(&account, held)).collect();
+    // More than an account may have open.
+    let open = open_sessions(engine, &account, None, LIST_MAX).await?;
+    let items: Vec<_> = open.items.into_iter().map(|held| session_json(&account, held)).collect();
     Ok(json!({"items": items}))
 }
 
@@ -169,9 +225,9 @@ async fn revoke_sessions(engine: &Engine, user: &str) -> Result<Value, FlowError
     Ok(account_json(&account))
 }
 
-fn list_keys(engine: &Engine) -> Value {
+fn list_keys(engine: &Engine, all: bool) -> Value {
     let signer = engine.services.signer.read();
-    let items = signer.listed(engine.clock.now()).map(|(key, from, signs)| {
+    let signing = signer.listed(engine.clock.now()).map(|(key, from, signs)| {
         let mut item = json!(key);
         if let Some(fields) = item.as_object_mut() {
             fields.insert(String::from("signs"), json!(signs));
@@ -181,17 +237,73 @@ fn list_keys(engine: &Engine) -> Value {
         }
         item
     });
-    json!({"items": items.collect::<Vec<_>>()})
+    let mut items: Vec<Value> = signing.collect();
+    if all {
+        items.extend(engine.services.listed_keys().iter().map(ring_key_json));
+    }
+    json!({"items": items})
 }
 
-async fn rotate_key(engine: &Engine) -> Result<Value, FlowError> {
-    let (kid, from) = admin::rotate_key(engine, &Admin::operator()).await?;
+fn ring_key_json(key: &ListedKey) -> Value {
+    json!({
+        "kid": key.kid,
+        "kind": key.kind.name(),
+        "newest": key.until.is_none(),
+        "used_from": (key.from > Timestamp::ZERO).then(|| key.from.rfc3339()),
+        "verifies_until": key.until.map(Timestamp::rfc3339),
+    })
+}
+
+async fn rotate_key(engine: &Engine, kind: Option<&str>) -> Result<Value, FlowError> {
+    let (kid, from) = rotation::rotate(engine, &Admin::operator(), kind).await?;
     Ok(json!({"kid": kid, "signs_from": from.rfc3339()}))
 }
 
 async fn retire_key(engine: &Engine, kid: &str) -> Result<Value, FlowError> {
-    admin::retire_key(engine, &Admin::operator(), kid).await?;
+    rotation::retire(engine, &Admin::operator(), kid).await?;
     Ok(json!({"kid": kid}))
+}
+
+async fn make_api_key(
+    engine: &Engine,
+    name: &str,
+    scopes: &[String],
+    end: Option<&str>,
+) -> Result<Value, FlowError> {
+    let wrong = || Refusal::Field {
+        pointer: "/expires_at",
+        code: "invalid_time",
+        message: String::from("expected a time such as 2027-01-15T08:00:00Z"),
+    };
+    let end = end.map(|text| Timestamp::parse_rfc3339(text).ok_or_else(wrong)).transpose()?;
+    let made = api_keys::make(engine, &Admin::operator(), name, scopes, end).await?;
+    let mut body = api_key_json(&made.key);
+    if let Some(fields) = body.as_object_mut() {
+        fields.insert(String::from("key"), json!(made.text.as_str()));
+    }
+    Ok(body)
+}
+
+async fn list_api_keys(engine: &Engine) -> Result<Value, FlowError> {
+    let keys = api_keys::list(engine, &Admin::operator()).await?;
+    Ok(json!({"items": keys.iter().map(api_key_json).collect::<Vec<_>>()}))
+}
+
+async fn delete_api_key(engine: &Engine, id: &str) -> Result<Value, FlowError> {
+    api_keys::delete(engine, &Admin::operator(), id).await?;
+    Ok(json!({"id": id}))
+}
+
+fn api_key_json(key: &ApiKeyV1) -> Value {
+    json!({
+        "id": hex(&key.id),
+        "name": key.name,
+        "scopes": key.scopes.iter().map(|scope| scope.name()).collect::<Vec<_>>(),
+        "created_at": Timestamp(key.made_ms).rfc3339(),
+        "created_by": key.made_by,
+        "expires_at": key.end().rfc3339(),
+        "last_used_at": (key.used_ms > 0).then(|| Timestamp(key.used_ms).rfc3339()),
+    })
 }
 
 /// Copies the data directory on a blocking thread.

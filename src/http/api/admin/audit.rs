@@ -1,16 +1,18 @@
 //! `/v1/admin/audit`: security events.
 
-use actix_web::http::header::ACCEPT;
 use actix_web::{HttpRequest, HttpResponse, web};
 use serde::Deserialize;
 use serde_json::json;
 
 use crate::audit::read::Wanted;
-use crate::flow::admin::{self, Admin};
+use crate::flow::admin;
+use crate::http::api::caller::CalledBy;
 use crate::http::endpoint::{Eng, resource};
+use crate::http::header::accepts;
 use crate::http::problem::Problem;
 use crate::http::rejection::Rejection;
-use crate::http::request::{SignedIn, query, text};
+use crate::http::request::query;
+use crate::registry::api_key::Scope;
 use crate::system::clock::Timestamp;
 
 const PAGE: usize = 100;
@@ -31,8 +33,8 @@ struct Query {
 }
 
 /// Returns events from the files of `audit.dir`, oldest first: those from `since` or after `cursor`, else the newest.
-async fn get_audit(request: HttpRequest, engine: Eng, identity: SignedIn) -> Result<HttpResponse, Rejection> {
-    let admin = Admin::of(&identity)?;
+async fn get_audit(request: HttpRequest, engine: Eng, caller: CalledBy) -> Result<HttpResponse, Rejection> {
+    let admin = caller.admin(Scope::AdminRead)?;
     let query: Query = query(&request, "The query accepts since, type, account, cursor and limit.")?;
     let wanted = Wanted {
         since: query.since.as_deref().map(parse_time).transpose()?,
@@ -42,7 +44,7 @@ async fn get_audit(request: HttpRequest, engine: Eng, identity: SignedIn) -> Res
         limit: query.limit.unwrap_or(PAGE).clamp(1, PAGE_MAX),
     };
     let items = admin::audit(&engine, &admin, wanted).await?;
-    if text(request.headers(), ACCEPT) == Some("application/x-ndjson") {
+    if accepts(request.headers(), "application/x-ndjson") {
         let lines: String = items.iter().map(|item| format!("{}\n", json!(item))).collect();
         return Ok(HttpResponse::Ok().content_type("application/x-ndjson").body(lines));
     }

@@ -1,12 +1,15 @@
-//! `/v1/admin/keys/…`: rotates and retires signing keys.
+//! `/v1/admin/keys/…`: rotates keys, and retires signing keys.
 
 use actix_web::{HttpResponse, web};
+use serde::Deserialize;
 use serde_json::json;
 
-use crate::flow::admin::{self, Admin};
+use crate::flow::keys::rotation;
+use crate::http::api::caller::CalledBy;
+use crate::http::body::Body;
 use crate::http::endpoint::{Eng, resource};
 use crate::http::rejection::Rejection;
-use crate::http::request::SignedIn;
+use crate::registry::api_key::Scope;
 
 pub(super) fn configure(config: &mut web::ServiceConfig) {
     config
@@ -14,18 +17,27 @@ pub(super) fn configure(config: &mut web::ServiceConfig) {
         .service(resource("/v1/admin/keys/{kid}/retire", "POST").route(web::post().to(post_retire)));
 }
 
-async fn post_rotate(engine: Eng, identity: SignedIn) -> Result<HttpResponse, Rejection> {
-    let admin = Admin::of(&identity)?;
-    let (kid, from) = admin::rotate_key(&engine, &admin).await?;
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Rotate {
+    kind: Option<String>,
+}
+
+async fn post_rotate(engine: Eng, caller: CalledBy, body: Body) -> Result<HttpResponse, Rejection> {
+    let admin = caller.admin(Scope::AdminWrite)?;
+    let read: Rotate = body.json_or_default()?;
+    let (kid, from) = rotation::rotate(&engine, &admin, read.kind.as_deref()).await?;
     Ok(HttpResponse::Ok().json(json!({"kid": kid, "signs_from": from.rfc3339()})))
 }
 
 async fn post_retire(
     engine: Eng,
     kid: web::Path<String>,
-    identity: SignedIn,
+    caller: CalledBy,
+    body: Body,
 ) -> Result<HttpResponse, Rejection> {
-    let admin = Admin::of(&identity)?;
-    admin::retire_key(&engine, &admin, &kid).await?;
+    let admin = caller.admin(Scope::AdminWrite)?;
+    body.refuse()?;
+    rotation::retire(&engine, &admin, &kid).await?;
     Ok(HttpResponse::NoContent().finish())
 }

@@ -4,15 +4,19 @@ use actix_web::{HttpRequest, HttpResponse, web};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use crate::flow::admin::{self, Admin};
+use crate::flow::admin;
 use crate::flow::refusal::Refusal;
+use crate::http::api::caller::CalledBy;
 use crate::http::body::Body;
 use crate::http::endpoint::{Eng, resource};
+use crate::http::problem::Problem;
 use crate::http::rejection::Rejection;
-use crate::http::request::{SignedIn, query};
+use crate::http::request::query;
 use crate::http::response::user;
 use crate::registry::account::actor::List;
 use crate::registry::account::{AccountV2, Status};
+use crate::registry::api_key::Scope;
+use crate::value::account_name::NAME_BYTES_MAX;
 use crate::value::id::AccountId;
 
 const PAGE: usize = 50;
@@ -74,10 +78,15 @@ struct Query {
     limit: Option<usize>,
 }
 
-async fn get_users(request: HttpRequest, engine: Eng, identity: SignedIn) -> Result<HttpResponse, Rejection> {
-    let admin = Admin::of(&identity)?;
+async fn get_users(request: HttpRequest, engine: Eng, caller: CalledBy) -> Result<HttpResponse, Rejection> {
+    let admin = caller.admin(Scope::AdminRead)?;
     let query: Query = query(&request, "The query accepts q, status, verified, cursor and limit.")?;
     let limit = query.limit.unwrap_or(PAGE).clamp(1, PAGE_MAX);
+    // Every account is compared with it, on the thread that all requests share.
+    if query.q.as_ref().is_some_and(|q| q.len() > NAME_BYTES_MAX) {
+        let detail = format!("Search for at most {NAME_BYTES_MAX} bytes of an address or a name.");
+        return Err(Problem::new(422, "unprocessable", detail).into());
+    }
     // One more than the page: it says whether there is another page.
     let list = List {
         after: query.cursor.as_deref().map(parse_id).transpose()?,
@@ -105,8 +114,8 @@ struct NewUser {
     verified: bool,
 }
 
-async fn post_user(engine: Eng, identity: SignedIn, body: Body) -> Result<HttpResponse, Rejection> {
-    let admin = Admin::of(&identity)?;
+async fn post_user(engine: Eng, caller: CalledBy, body: Body) -> Result<HttpResponse, Rejection> {
+    let admin = caller.admin(Scope::AdminWrite)?;
     let read: NewUser = body.json()?;
     let new = admin::New {
         email: &read.email,
@@ -115,11 +124,14 @@ async fn post_user(engine: Eng, identity: SignedIn, body: Body) -> Result<HttpRe
         verified: read.verified,
     };
     let account = admin::create(&engine, &admin, new).await?;
+    if account.phc.is_none() {
+        admin::invite(&engine, &admin, &account).await?;
+    }
     Ok(HttpResponse::Created().json(user_json(&account)))
 }
 
-async fn get_user(engine: Eng, id: web::Path<String>, identity: SignedIn) -> Result<HttpResponse, Rejection> {
-    let admin = Admin::of(&identity)?;
+async fn get_user(engine: Eng, id: web::Path<String>, caller: CalledBy) -> Result<HttpResponse, Rejection> {
+    let admin = caller.admin(Scope::AdminRead)?;
     let account = admin::get(&engine, &admin, parse_id(&id)?).await?;
     Ok(HttpResponse::Ok().json(user_json(&account)))
 }
@@ -135,10 +147,10 @@ struct PatchUser {
 async fn patch_user(
     engine: Eng,
     id: web::Path<String>,
-    identity: SignedIn,
+    caller: CalledBy,
     body: Body,
 ) -> Result<HttpResponse, Rejection> {
-    let admin = Admin::of(&identity)?;
+    let admin = caller.admin(Scope::AdminWrite)?;
     let read: PatchUser = body.json()?;
     let id = parse_id(&id)?;
     let status = read.status.map(Status::from);
@@ -149,9 +161,11 @@ async fn patch_user(
 async fn delete_user(
     engine: Eng,
     id: web::Path<String>,
-    identity: SignedIn,
+    caller: CalledBy,
+    body: Body,
 ) -> Result<HttpResponse, Rejection> {
-    let admin = Admin::of(&identity)?;
+    let admin = caller.admin(Scope::AdminWrite)?;
+    body.refuse()?;
     admin::delete(&engine, &admin, parse_id(&id)?).await?;
     Ok(HttpResponse::NoContent().finish())
 }
@@ -159,15 +173,19 @@ async fn delete_user(
 async fn post_act(
     engine: Eng,
     path: web::Path<(String, String)>,
-    identity: SignedIn,
+    caller: CalledBy,
+    body: Body,
 ) -> Result<HttpResponse, Rejection> {
-    let admin = Admin::of(&identity)?;
+    let admin = caller.admin(Scope::AdminWrite)?;
+    body.refuse()?;
     let (id, act) = path.into_inner();
     let id = parse_id(&id)?;
     match act.as_str() {
         "unlock" => admin::unlock(&engine, &admin, id).await?,
         "revoke_sessions" => admin::revoke_sessions(&engine, &admin, id).await?,
-        "send_reset" => admin::send_reset(&engine, &admin, id).await?,
+        "send_reset" => {
+            admin::send_reset(&engine, &admin, id).await?;
+        }
         _ => return Err(Refusal::NotFound.into()),
     }
     Ok(HttpResponse::NoContent().finish())

@@ -4,11 +4,13 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::value::id::{AccountId, Slot};
+use crate::value::network::Network;
 
 const LIMITS: Limits = Limits {
     grace: Duration::from_secs(10),
     idle: Duration::from_hours(720),
     absolute: Duration::from_hours(2160),
+    remember_ended: Duration::from_hours(24),
 };
 
 /// A token as its holder sees it: its generation, and its secret of one byte, whose digest is that byte 32 times.
@@ -18,11 +20,15 @@ struct World {
     families: Families,
     now: Timestamp,
     minted: u8,
-    journal: Vec<Write<FamilyV1>>,
+    journal: Vec<Write<FamilyV2>>,
 }
 
 fn id() -> FamilyId {
     FamilyId::mint(Slot::new(9).unwrap(), [1; 14])
+}
+
+fn client(address: &str, agent: &str) -> SpentByV1 {
+    SpentByV1::new(Network::of(address.parse().unwrap()), agent)
 }
 
 impl World {
@@ -42,13 +48,14 @@ impl World {
             digest: SecretDigest([0; 32]),
             network: "192.0.2.1/32".into(),
             user_agent: "test".into(),
+            audience: Audience::App,
         };
         let decision = world.families.open(&open, world.now);
         world.apply(decision.writes);
         (world, (0, 0))
     }
 
-    fn apply(&mut self, writes: Vec<Write<FamilyV1>>) {
+    fn apply(&mut self, writes: Vec<Write<FamilyV2>>) {
         for write in writes {
             if let Write::Put(family) = &write {
                 assert!(family.is_sound(), "{family:?}");
@@ -59,6 +66,10 @@ impl World {
     }
 
     fn rotate(&mut self, token: Token) -> Result<Token, Refusal> {
+        self.rotate_by(token, client("192.0.2.1", "Firefox"))
+    }
+
+    fn rotate_by(&mut self, token: Token, by: SpentByV1) -> Result<Token, Refusal> {
         self.minted += 1;
         let rotate = Rotate {
             id: id(),
@@ -66,25 +77,28 @@ impl World {
             digest: SecretDigest([token.1; 32]),
             next_digest: SecretDigest([self.minted; 32]),
             next_sealed: [self.minted; 40],
+            by,
         };
         let decision = self.families.rotate(&rotate, self.now);
         self.apply(decision.writes);
         decision.verdict.map(|rotated| match rotated {
-            Rotated::Fresh(family) => (family.generation, self.minted),
+            Rotated::Fresh { family, .. } => (family.generation, self.minted),
             Rotated::Again(family, sealed) => (family.generation, sealed[0]),
         })
     }
 
     fn end(&mut self, cause: Cause) {
-        let decision = self.families.end(End { id: id(), cause });
+        let decision = self.families.end(End { id: id(), cause }, self.now);
         self.apply(decision.writes);
     }
 
     fn restart(&mut self) {
         self.families = Families::new(LIMITS);
+        self.families.recover();
         for write in self.journal.clone() {
             self.families.apply(write);
         }
+        self.families.recovered();
     }
 
     fn advance(&mut self, secs: u64) {
@@ -174,31 +188,40 @@ fn other_families_of_an_account_end_entry_by_entry_and_are_listed_dead() {
     let (mut world, _) = World::new();
     let account = AccountId::mint(Slot::new(9).unwrap(), [2; 14]);
     let open = |world: &mut World, number: u8, epoch: u64| {
-        let id = FamilyId::mint(Slot::new(9).unwrap(), [number; 14]);
-        let digest = SecretDigest([0; 32]);
-        let network = "192.0.2.1/32".into();
-        let user_agent = "\u{1F600}".repeat(120).into();
-        let open =
-            OpenFamily { id, account, auth_epoch: epoch, global_epoch: 0, digest, network, user_agent };
+        let open = OpenFamily {
+            id: FamilyId::mint(Slot::new(9).unwrap(), [number; 14]),
+            account,
+            auth_epoch: epoch,
+            global_epoch: 0,
+            digest: SecretDigest([0; 32]),
+            network: "192.0.2.1/32".into(),
+            user_agent: "\u{1F600}".repeat(120).into(),
+            audience: Audience::App,
+        };
         let decision = world.families.open(&open, world.now);
         world.apply(decision.writes);
+        decision.verdict.open
     };
-    (2..=150).for_each(|number| open(&mut world, number, 1));
+    for number in 2..=150 {
+        assert_eq!(open(&mut world, number, 1), usize::from(number));
+    }
     let mut entries = Vec::new();
+    let mut after = None;
     loop {
-        let others = EndOthers { account, except: Some(id().to_bytes()), cause: Cause::LogOut };
+        let others = EndOthers { account, except: Some(id().to_bytes()), cause: Cause::LogOut, after };
         let Decision { writes, verdict } = world.families.end_others(others, world.now);
-        assert!(writes.iter().all(|write| ended_by(write).is_some()));
+        assert!(writes.iter().all(|write| world.families.revoked_by(write).is_some()));
         let changes: Vec<_> = writes.iter().map(|write| write.to_change().unwrap()).collect();
         assert!(crate::journal::format::entry::Entry::encode(&changes).is_ok());
         entries.push(writes.len());
         world.apply(writes);
-        if !verdict {
+        after = verdict;
+        if after.is_none() {
             break;
         }
     }
     assert_eq!(entries, [64, 64, 21]);
-    assert_eq!(world.families.of_account(account, world.now).len(), 1);
+    assert_eq!(world.families.open_count(account, world.now), 1);
     open(&mut world, 200, 0);
     let dead =
         |world: &World, since| world.families.dead_since(since, |family| family.auth_epoch == 1).count();
@@ -206,6 +229,100 @@ fn other_families_of_an_account_end_entry_by_entry_and_are_listed_dead() {
     // Within the grace the last rotation may have been answered again, which issues a token at that time.
     assert_eq!(dead(&world, world.now + LIMITS.grace), 150);
     assert_eq!(dead(&world, world.now + LIMITS.grace + Duration::from_secs(1)), 0);
+}
+
+#[test]
+fn a_lost_answer_comes_again_for_the_same_network_or_program_alone() {
+    let owner = client("192.0.2.1", "Firefox");
+    for (by, expected, second) in [
+        (client("192.0.2.1", "curl"), true, None),
+        (client("2001:db8::1", "Firefox"), true, Some("2001:db8::/64")),
+        (client("198.51.100.7", "curl"), false, None),
+        (client("198.51.100.7", ""), false, None),
+    ] {
+        let (mut world, first) = World::new();
+        let second_token = world.rotate_by(first, owner).unwrap();
+        let again = world.rotate_by(first, by);
+        assert_eq!(again, if expected { Ok(second_token) } else { Err(Refusal::Reused) }, "{by:?}");
+        let family = world.families.get(id()).unwrap();
+        assert_eq!(family.second_network.as_deref(), second);
+        assert_eq!(world.rotate_by(second_token, owner).is_ok(), expected);
+    }
+    // Two programs that do not say what they are, are not the same.
+    let (mut world, first) = World::new();
+    world.rotate_by(first, client("192.0.2.1", "")).unwrap();
+    assert_eq!(world.rotate_by(first, client("192.0.2.2", "")), Err(Refusal::Reused));
+}
+
+#[test]
+fn an_outage_longer_than_the_grace_is_no_reuse_and_lengthens_no_grace() {
+    let (mut world, first) = World::new();
+    let second = world.rotate(first).unwrap();
+    let begin = world.now + Duration::from_secs(2);
+    world.advance(60);
+    world.families.note_pause(begin, world.now);
+    // Two seconds before and seven after the outage.
+    world.advance(7);
+    assert_eq!(world.rotate(first), Ok(second));
+    world.advance(4);
+    assert_eq!(world.rotate(first), Err(Refusal::Reused));
+}
+
+#[test]
+fn little_is_left_of_an_ended_family_and_not_for_ever() {
+    let (mut world, first) = World::new();
+    world.rotate(first).unwrap();
+    let size = |world: &World| {
+        crate::journal::format::codec::encode(world.families.get(id()).unwrap()).unwrap().len()
+    };
+    let before = size(&world);
+    world.end(Cause::LogOut);
+    assert!(size(&world) < 130 && before > 200, "{} of {before} bytes", size(&world));
+    assert_eq!(world.rotate(first), Err(Refusal::Revoked));
+    let sweep = |world: &mut World| -> usize {
+        let now = world.now;
+        (0..crate::journal::format::buckets::BUCKETS).map(|at| world.families.sweep(at, now)).sum()
+    };
+    world.advance(86_399);
+    assert_eq!(sweep(&mut world), 0);
+    world.advance(1);
+    assert_eq!(sweep(&mut world), 1);
+    assert_eq!(world.rotate(first), Err(Refusal::Unknown));
+}
+
+#[test]
+fn an_account_that_ends_families_without_end_leaves_a_bounded_trace() {
+    let (mut world, _) = World::new();
+    let account = AccountId::mint(Slot::new(9).unwrap(), [2; 14]);
+    let mint = |number: u32| {
+        let mut random = [9; 14];
+        random[..4].copy_from_slice(&number.to_be_bytes());
+        FamilyId::mint(Slot::new(9).unwrap(), random)
+    };
+    for number in 0..1500 {
+        let open = OpenFamily {
+            id: mint(number),
+            account,
+            auth_epoch: 1,
+            global_epoch: 0,
+            digest: SecretDigest([0; 32]),
+            network: "192.0.2.1/32".into(),
+            user_agent: "test".into(),
+            audience: Audience::App,
+        };
+        let opened = world.families.open(&open, world.now);
+        assert_eq!(opened.verdict.open, 2);
+        world.apply(opened.writes);
+        let ended = world.families.end(End { id: mint(number), cause: Cause::LogOut }, world.now);
+        world.apply(ended.writes);
+        if number == 1200 {
+            world.restart();
+        }
+    }
+    assert_eq!(world.families.len(), 1 + crate::registry::refresh::tombstones::TOMBSTONES_MAX);
+    // The ones that ended last are remembered.
+    assert!(world.families.get(mint(1499)).is_some());
+    assert!(world.families.get(mint(100)).is_none());
 }
 
 proptest! {

@@ -1,52 +1,84 @@
 //! Tests of the rule.
 
+use std::net::Ipv4Addr;
+
 use proptest::prelude::*;
 
+use super::super::quotas::{
+    DOMAINS_MAX, MAILS_IN_ALL, MAILS_OF_OPERATORS, NETWORKS_MAX, NOBODYS_MAX as QUOTA_NOBODYS,
+};
 use super::*;
 use crate::journal::format::buckets::BUCKETS;
 use crate::value::id::Slot;
+use crate::value::network::Network;
 
 const START: Timestamp = Timestamp::from_secs(1_800_000_000);
+const HOUR: Duration = Duration::from_hours(1);
+
+fn limits() -> Limits {
+    Limits {
+        reset: HOUR / 2,
+        verify: HOUR * 24,
+        invitation: HOUR * 168,
+        mails_per_hour: 3,
+        mails_per_network: 10,
+        mails_per_domain: 1000,
+    }
+}
 
 fn mailed() -> MailedTokens {
-    let hour = Duration::from_hours(1);
-    MailedTokens::new(Limits { reset: hour / 2, verify: hour * 24, mails_per_hour: 3 })
+    MailedTokens::new(limits())
 }
 
 fn account() -> AccountId {
     AccountId::mint(Slot::FIRST, [1; 14])
 }
 
+fn numbered(number: u64) -> [u8; 14] {
+    let mut random = [0; 14];
+    random[..8].copy_from_slice(&number.to_le_bytes());
+    random
+}
+
+/// Returns a network in a /24 of its own.
+fn network(number: u32) -> Network {
+    Network::of(Ipv4Addr::from_bits(number << 8).into())
+}
+
 fn wish(number: u8, purpose: Purpose) -> Mint {
     Mint {
         id: MailedId::mint(Slot::FIRST, [number; 14]),
         account: account(),
+        pending: None,
         auth_epoch: 0,
         global_epoch: 0,
         purpose,
         digest: SecretDigest([number + 1; 32]),
-        network: None,
+        kid: 1,
+        bound_to: None,
+        cause: Cause::Stranger(None),
+        domain: [1; 8],
         for_nobody: false,
     }
 }
 
-/// Decides and applies like the actor. Returns the writes, and whether a mail is sent.
-fn settle(mailed: &mut MailedTokens, mint: &Mint, now: Timestamp) -> (Vec<Write<MailedV1>>, bool) {
+/// Decides and applies like the actor. Returns the writes, and what the mail holds.
+fn settle(mailed: &mut MailedTokens, mint: &Mint, now: Timestamp) -> (Vec<Write<MailedV2>>, Minted) {
     let Decision { writes, verdict } = mailed.mint(mint, now);
     writes.iter().cloned().for_each(|write| mailed.apply(write));
-    if verdict {
-        mailed.count_mail(mint, now);
-    }
-    if let Some(network) = mint.network {
-        mailed.count_asked(network, now);
-    }
+    mailed.count(&mint.wish(), verdict != Minted::NotSent, now);
     (writes, verdict)
 }
 
-fn mint(mailed: &mut MailedTokens, number: u8, purpose: Purpose, now: Timestamp) -> (Redeem, bool) {
+/// Asks for a mail, and says whether one is sent.
+fn asks(mailed: &mut MailedTokens, mint: &Mint, now: Timestamp) -> bool {
+    settle(mailed, mint, now).1 != Minted::NotSent
+}
+
+fn mint(mailed: &mut MailedTokens, number: u8, purpose: Purpose, now: Timestamp) -> (Redeem, Minted) {
     let mint = wish(number, purpose);
-    let (_, sent) = settle(mailed, &mint, now);
-    (Redeem { id: mint.id, digest: mint.digest, purpose }, sent)
+    let (_, minted) = settle(mailed, &mint, now);
+    (Redeem { id: mint.id, digest: mint.digest, purpose }, minted)
 }
 
 fn redeem(mailed: &mut MailedTokens, redeem: Redeem, now: Timestamp) -> bool {
@@ -67,59 +99,206 @@ fn a_token_is_good_once_for_one_purpose_and_in_its_time() {
 }
 
 #[test]
-fn a_new_token_ends_the_one_before_and_the_quota_is_silent() {
+fn an_invitation_sets_a_password_for_a_week_and_a_reset_is_no_invitation() {
     let mut mailed = mailed();
-    let (first, _) = mint(&mut mailed, 1, Purpose::Reset, START);
-    let (second, sent) = mint(&mut mailed, 2, Purpose::Reset, START);
-    assert!(sent && !redeem(&mut mailed, first, START));
-    assert!(mint(&mut mailed, 3, Purpose::Reset, START).1);
-    let (_, sent) = mint(&mut mailed, 4, Purpose::Reset, START);
-    assert!(!sent && !redeem(&mut mailed, second, START));
-    assert!(mint(&mut mailed, 5, Purpose::Reset, START + Duration::from_hours(1)).1);
+    let (invitation, _) = mint(&mut mailed, 1, Purpose::Invitation, START);
+    let (reset, minted) = mint(&mut mailed, 2, Purpose::Reset, START);
+    assert_eq!(minted, Minted::New, "they are apart");
+    let late = START + HOUR * 167;
+    assert!(!redeem(&mut mailed, Redeem { purpose: Purpose::Verify, ..invitation }, late));
+    assert!(!redeem(&mut mailed, Redeem { purpose: Purpose::Invitation, ..reset }, START));
+    assert!(redeem(&mut mailed, Redeem { purpose: Purpose::Reset, ..invitation }, late));
 }
 
 #[test]
-fn a_network_gets_ten_mails_an_hour_and_a_flood_holds_back_no_first_mail() {
+fn the_live_token_is_mailed_again_and_lives_on() {
     let mut mailed = mailed();
-    let network = Network::of(std::net::Ipv4Addr::LOCALHOST.into());
-    let ask = |mailed: &mut MailedTokens, number: u16, network: Option<Network>| {
-        let mut random = [0; 14];
-        random[..2].copy_from_slice(&number.to_le_bytes());
-        let account = AccountId::mint(Slot::FIRST, random);
-        let id = MailedId::mint(Slot::FIRST, random);
-        settle(mailed, &Mint { id, account, network, ..wish(1, Purpose::Reset) }, START).1
+    let (first, _) = mint(&mut mailed, 1, Purpose::Reset, START);
+    let later = START + Duration::from_mins(20);
+    assert_eq!(mint(&mut mailed, 2, Purpose::Reset, later).1, Minted::Again(first.id));
+    assert_eq!(mint(&mut mailed, 3, Purpose::Reset, later).1, Minted::Again(first.id));
+    assert_eq!(mint(&mut mailed, 4, Purpose::Reset, later).1, Minted::NotSent);
+    let still = START + Duration::from_mins(49);
+    assert!(mailed.peek(first, still).is_ok());
+    assert!(mailed.peek(first, still + Duration::from_mins(1)).is_err());
+    assert!(redeem(&mut mailed, first, still));
+    assert_eq!(mint(&mut mailed, 5, Purpose::Reset, START + HOUR).1, Minted::New);
+}
+
+#[test]
+fn a_link_that_was_mailed_is_ended_by_nothing_but_its_end() {
+    let late = START + Duration::from_mins(31);
+    for (change, now) in [
+        // Another key derives the secrets from now on.
+        ((|mint: &mut Mint| mint.kid = 2) as fn(&mut Mint), START + Duration::from_mins(21)),
+        // The same link has been mailed for half an hour.
+        (|_| (), late),
+    ] {
+        let mut mailed = mailed();
+        let (first, _) = mint(&mut mailed, 1, Purpose::Reset, START);
+        let again = mint(&mut mailed, 2, Purpose::Reset, START + Duration::from_mins(20)).1;
+        assert_eq!(again, Minted::Again(first.id));
+        let mut next = wish(9, Purpose::Reset);
+        change(&mut next);
+        let (writes, minted) = settle(&mut mailed, &next, now);
+        assert_eq!(minted, Minted::New);
+        assert_eq!(writes.len(), 1);
+        assert!(mailed.peek(first, START + Duration::from_mins(49)).is_ok());
+        assert!(mailed.peek(first, START + Duration::from_mins(50)).is_err());
+        assert!(redeem(
+            &mut mailed,
+            Redeem { id: next.id, digest: next.digest, purpose: Purpose::Reset },
+            now
+        ));
+    }
+    // A token of another epoch, or for another address, gives way.
+    for change in [|mint: &mut Mint| mint.auth_epoch = 1, |mint: &mut Mint| mint.bound_to = Some([7; 16])] {
+        let mut mailed = mailed();
+        let first = wish(1, Purpose::EmailChange);
+        settle(&mut mailed, &first, START);
+        let mut next = wish(2, Purpose::EmailChange);
+        change(&mut next);
+        assert_eq!(settle(&mut mailed, &next, START).0.first(), Some(&Write::Remove(first.id.to_bytes())));
+    }
+}
+
+#[test]
+fn one_mail_of_the_hour_is_kept_for_a_network_that_has_not_asked() {
+    let mut mailed = mailed();
+    let from =
+        |number, network| Mint { cause: Cause::Stranger(Some(network)), ..wish(number, Purpose::Reset) };
+    let near = Network::of(Ipv4Addr::from_bits((1 << 8) + 9).into());
+    let mut sent = |network| asks(&mut mailed, &from(1, network), START);
+    assert!(sent(network(1)));
+    assert!(sent(network(1)));
+    assert!(!sent(network(1)), "the third is kept");
+    assert!(!sent(near), "a neighbour is the same network");
+    assert!(sent(network(2)), "the owner's own");
+    assert!(!sent(network(3)), "three are the bound");
+}
+
+#[test]
+fn operators_and_owners_have_quotas_apart_from_strangers() {
+    let mut mailed = mailed();
+    let by = |cause| Mint { cause, ..wish(1, Purpose::Reset) };
+    assert_eq!((0..9).filter(|_| asks(&mut mailed, &by(Cause::Stranger(None)), START)).count(), 3);
+    assert_eq!((0..9).filter(|_| asks(&mut mailed, &by(Cause::Owner), START)).count(), 3);
+    let operators = (0..40).filter(|_| asks(&mut mailed, &by(Cause::Operator), START)).count();
+    assert_eq!(operators, MAILS_OF_OPERATORS);
+    assert!(asks(&mut mailed, &by(Cause::Stranger(None)), START + HOUR));
+}
+
+#[test]
+fn an_address_has_a_quota_whoever_asks_for_it() {
+    let mut mailed = mailed();
+    let by = |number: u64| Mint {
+        account: AccountId::mint(Slot::FIRST, numbered(number)),
+        bound_to: Some([7; 16]),
+        cause: Cause::Asker(Some(network(number as u32))),
+        ..wish(1, Purpose::EmailChange)
     };
-    let sent = (0..40).filter(|number| ask(&mut mailed, *number, Some(network))).count();
-    assert_eq!(sent, 10);
-    let flood: usize = (100..1100).map(|number| usize::from(ask(&mut mailed, number, None))).sum();
-    assert_eq!(flood, 1000);
-    assert!(!ask(&mut mailed, 100, None), "a second mail of an account, beyond what goes out in all");
-    assert!(ask(&mut mailed, 5000, None), "the first mail of an account that had none");
+    assert_eq!((0..9).filter(|number| asks(&mut mailed, &by(*number), START)).count(), 3);
+}
+
+#[test]
+fn a_network_causes_ten_mails_an_hour_and_its_warnings_are_counted_apart() {
+    let mut mailed = mailed();
+    let to = |number: u64, cause, purpose| Mint {
+        account: AccountId::mint(Slot::FIRST, numbered(number)),
+        id: MailedId::mint(Slot::FIRST, numbered(number)),
+        cause,
+        ..wish(1, purpose)
+    };
+    let asked = Cause::Stranger(Some(network(1)));
+    let purposes = [Purpose::Reset, Purpose::Verify];
+    let sent = (0..40_u64).filter(|number| {
+        let purpose = purposes[*number as usize % 2];
+        asks(&mut mailed, &to(*number, asked, purpose), START)
+    });
+    assert_eq!(sent.count(), 10);
+    // The networks of a /24 have eight times as many together.
+    let sent = (100..400_u64).filter(|number| {
+        let near = Network::of(Ipv4Addr::from_bits((1 << 8) + *number as u32 % 250).into());
+        asks(&mut mailed, &to(*number, Cause::Stranger(Some(near)), Purpose::Reset), START)
+    });
+    let sent = sent.count();
+    assert!((1..80).contains(&sent), "{sent}");
+    let warned = Cause::Warning(Some(network(1)));
+    let sent = (0..40).filter(|number| asks(&mut mailed, &to(*number, warned, Purpose::Unlock), START));
+    assert_eq!(sent.count(), 10);
+}
+
+#[test]
+fn a_flood_holds_back_no_first_mail_of_an_account() {
+    let mut mailed = MailedTokens::new(Limits { mails_per_domain: 20, ..limits() });
+    let to = |number: u64, domain: u8, for_nobody| Mint {
+        account: AccountId::mint(Slot::FIRST, numbered(number)),
+        id: MailedId::mint(Slot::FIRST, numbered(number)),
+        domain: [domain; 8],
+        for_nobody,
+        ..wish(1, Purpose::Verify)
+    };
+    // Made-up names of one domain: the bound of the domain holds.
+    let sent = (0..100).filter(|number| asks(&mut mailed, &to(*number, 1, true), START)).count();
+    assert_eq!(sent, 20);
+    assert!(asks(&mut mailed, &to(200, 1, false), START), "the first mail of an account");
+    assert!(!asks(&mut mailed, &to(200, 1, false), START), "its second");
+    assert!(asks(&mut mailed, &to(201, 2, true), START), "another domain");
+    // Accounts of many domains: the bound of all mails holds.
+    let mut mailed = super::MailedTokens::new(limits());
+    for number in 0..MAILS_IN_ALL as u64 {
+        let mint = Mint { domain: numbered(number)[..8].try_into().unwrap(), ..to(number, 0, false) };
+        assert!(asks(&mut mailed, &mint, START));
+    }
+    assert!(!asks(&mut mailed, &to(0, 0, false), START), "a second mail, beyond what goes out in all");
+    assert!(asks(&mut mailed, &to(5000, 0, false), START), "the first mail of an account that had none");
 }
 
 #[test]
 fn only_the_sweep_clears_a_full_table_of_networks() {
     let mut mailed = mailed();
-    let network = |number: u32| Network::of(std::net::Ipv4Addr::from_bits(number).into());
-    (0..ASKED_MAX as u32).for_each(|number| mailed.count_asked(network(number), START));
+    let by =
+        |number| Mint { cause: Cause::Stranger(Some(network(number))), ..wish(1, Purpose::Reset) }.wish();
+    // Each with the /24 around it.
+    (0..NETWORKS_MAX as u32 / 2).for_each(|number| mailed.count(&by(number), false, START));
     let later = START + HOUR;
-    mailed.count_asked(network(u32::MAX), later);
-    assert_eq!(mailed.asked.len(), ASKED_MAX, "a request looked through all of them");
+    mailed.count(&by(u32::MAX >> 8), false, later);
+    assert_eq!(mailed.quotas.sizes()[1], NETWORKS_MAX, "a request looked through all of them");
     // A network that is remembered is still counted.
-    mailed.count_asked(network(7), later);
+    mailed.count(&by(7), false, later);
     (0..BUCKETS).for_each(|bucket| {
         mailed.sweep(bucket, later);
     });
-    assert_eq!(mailed.asked.len(), 1);
-    mailed.count_asked(network(u32::MAX), later);
-    assert_eq!(mailed.asked.len(), 2);
+    assert_eq!(mailed.quotas.sizes()[1], 2);
+    mailed.count(&by(u32::MAX >> 8), false, later);
+    assert_eq!(mailed.quotas.sizes()[1], 4);
+}
+
+#[test]
+fn every_table_of_the_quotas_is_bounded() {
+    let mut mailed = mailed();
+    for number in 0..(QUOTA_NOBODYS.max(DOMAINS_MAX) as u64 + 10) {
+        let nobody = Mint {
+            account: AccountId::mint(Slot::FIRST, numbered(number)),
+            domain: number.to_le_bytes(),
+            for_nobody: true,
+            ..wish(1, Purpose::Reset)
+        };
+        mailed.count(&nobody.wish(), true, START);
+    }
+    let [recipients, _, domains] = mailed.quotas.sizes();
+    assert_eq!((recipients, domains), (QUOTA_NOBODYS, DOMAINS_MAX));
+    (0..BUCKETS).for_each(|bucket| {
+        mailed.sweep(bucket, START + HOUR);
+    });
+    assert_eq!(mailed.quotas.sizes(), [0; 3]);
 }
 
 #[test]
 fn for_an_unknown_name_as_much_is_written_and_no_secret_redeems_it() {
     use crate::journal::format::codec::encode;
-    let size = |writes: &[Write<MailedV1>]| -> Vec<usize> {
-        let bytes = |write: &Write<MailedV1>| match write {
+    let size = |writes: &[Write<MailedV2>]| -> Vec<usize> {
+        let bytes = |write: &Write<MailedV2>| match write {
             Write::Put(token) => encode(token).unwrap().len(),
             Write::Remove(_) => 0,
         };
@@ -145,21 +324,56 @@ fn for_an_unknown_name_as_much_is_written_and_no_secret_redeems_it() {
 
 #[test]
 fn a_flood_for_unknown_names_is_bounded_and_uses_up_no_common_quota() {
-    let mut mailed = mailed();
+    let mut mailed = MailedTokens::new(Limits { mails_per_domain: u32::MAX, ..limits() });
     for number in 0..NOBODYS_MAX as u64 + 10 {
-        let mut random = [0; 14];
-        random[..8].copy_from_slice(&number.to_le_bytes());
-        let id = MailedId::mint(Slot::FIRST, random);
-        let account = AccountId::mint(Slot::FIRST, random);
+        let id = MailedId::mint(Slot::FIRST, numbered(number));
+        let account = AccountId::mint(Slot::FIRST, numbered(number));
         let nobody = Mint { id, account, for_nobody: true, ..wish(1, Purpose::Reset) };
-        assert!(settle(&mut mailed, &nobody, START).1);
+        assert!(asks(&mut mailed, &nobody, START));
     }
-    assert_eq!((mailed.nobodys, mailed.by_id.len(), mailed.in_hour), (NOBODYS_MAX, NOBODYS_MAX, 0));
-    assert!(mint(&mut mailed, 1, Purpose::Reset, START).1 && mint(&mut mailed, 2, Purpose::Reset, START).1);
+    let sizes = (mailed.nobodys, mailed.by_id.len(), mailed.quotas.counted_in_all());
+    assert_eq!(sizes, (NOBODYS_MAX, NOBODYS_MAX, 0));
     (0..BUCKETS).for_each(|bucket| {
-        mailed.sweep(bucket, START + Duration::from_hours(1));
+        mailed.sweep(bucket, START + HOUR);
     });
     assert_eq!((mailed.nobodys, mailed.by_id.len()), (0, 0));
+}
+
+#[test]
+fn a_mail_that_waited_gives_its_link_the_usual_time() {
+    let mut mailed = mailed();
+    let (token, _) = mint(&mut mailed, 1, Purpose::Reset, START);
+    let late = START + Duration::from_mins(29);
+    assert_eq!(mailed.release(token.id, false, late).writes, []);
+    let released = mailed.release(token.id, true, late);
+    assert_eq!(released.verdict.as_ref().map(|token| token.end_ms), Some((late + HOUR / 2).as_millis()));
+    released.writes.into_iter().for_each(|write| mailed.apply(write));
+    assert!(mailed.peek(token, late + Duration::from_mins(29)).is_ok());
+    assert_eq!(mailed.release(token.id, true, late + HOUR), Decision::unchanged(None));
+}
+
+#[test]
+fn the_newest_token_of_a_use_is_found_in_whatever_order_records_are_read_back() {
+    let token = |number: u8, minted_ms| MailedV2 {
+        id: [number; 16],
+        account: [0; 16],
+        purpose: Purpose::Reset,
+        auth_epoch: 0,
+        global_epoch: 0,
+        digest: [number; 32],
+        minted_ms,
+        end_ms: START.as_millis() + 60_000,
+        kid: 1,
+        bound_to: None,
+    };
+    for order in [[1, 2], [2, 1]] {
+        let mut mailed = mailed();
+        for number in order {
+            mailed.apply(Write::Put(token(number, number.into())));
+        }
+        let newest = mailed.newest(AccountId::from_bytes([0; 16]).unwrap(), Purpose::Reset);
+        assert_eq!(newest.map(|token| token.minted_ms), Some(2));
+    }
 }
 
 proptest! {
@@ -170,7 +384,7 @@ proptest! {
     ) {
         let mut mailed = mailed();
         let mut now = START;
-        let mut live = HashMap::new();
+        let mut live: Vec<(Redeem, Timestamp)> = Vec::new();
         let mut minted: Vec<Redeem> = Vec::new();
         for (act, number, minutes) in steps {
             now = now + Duration::from_mins(minutes);
@@ -179,18 +393,24 @@ proptest! {
             if act == 0 {
                 let (token, sent) = mint(&mut mailed, minted.len() as u8, purpose, now);
                 minted.push(token);
-                if sent {
-                    live.insert(purpose, (token, now + Duration::from_mins(30)));
+                let end = now + Duration::from_mins(30);
+                match sent {
+                    Minted::New => live.push((token, end)),
+                    Minted::Again(id) => {
+                        let again = live.iter_mut().find(|(token, _)| token.id == id).unwrap();
+                        prop_assert!(again.0.purpose == purpose && now < again.1);
+                        again.1 = end;
+                    }
+                    Minted::NotSent => {}
                 }
             } else if let Some(token) = any {
                 let token = if act == 1 { Redeem { purpose, ..token } } else { token };
-                let expected = live.get(&token.purpose).is_some_and(|(live, end): &(Redeem, Timestamp)| {
-                    live.id == token.id && now < *end
-                });
+                let is_it = |(live, end): &(Redeem, Timestamp)| {
+                    live.id == token.id && live.purpose == token.purpose && now < *end
+                };
+                let expected = live.iter().any(is_it);
                 prop_assert_eq!(redeem(&mut mailed, token, now), expected);
-                if expected {
-                    live.remove(&token.purpose);
-                }
+                live.retain(|token| !is_it(token));
             }
         }
     }

@@ -1,18 +1,19 @@
 //! Credentials for a client that has proved its identity: a pair of tokens, or a session cookie.
 
+pub mod renew;
+pub mod session_limit;
+
 use crate::engine::Engine;
 use crate::flow::client::Client;
 use crate::flow::refusal::FlowError;
 use crate::journal::append::handle::Sealed;
 use crate::registry::account::AccountV2;
-use crate::registry::lockout::device;
-use crate::registry::refresh::{FamilyV1, OpenFamily};
-use crate::registry::session::{OpenSession, SessionV1};
+use crate::registry::refresh::{self, Audience, FamilyV2, OpenFamily, OpenedFamily};
+use crate::registry::session::{self, OpenSession, OpenedSession, SessionV2};
 use crate::system::clock::Timestamp;
 use crate::token::Claims;
 use crate::token::opaque::{OpaqueToken, Secret, TokenKind};
-use crate::value::account_name::AccountName;
-use crate::value::id::{FamilyId, SessionId, hex};
+use crate::value::id::{FamilyId, SessionId};
 
 /// A credential for a client, and what the answer says of its account.
 pub struct Opened {
@@ -44,14 +45,14 @@ pub enum Grant {
         /// The value of the cookie.
         token: zeroize::Zeroizing<String>,
         /// The session.
-        session: SessionV1,
+        session: SessionV2,
     },
 }
 
 /// A new family or session, with the secret that only the client gets.
 pub(crate) enum Issued {
-    Family(FamilyV1, Secret),
-    Session(SessionV1, Secret),
+    Family(FamilyV2, Secret),
+    Session(SessionV2, Secret),
 }
 
 impl Engine {
@@ -60,38 +61,39 @@ impl Engine {
     pub(crate) fn access_token(
         &self,
         account: &AccountV2,
-        family: &FamilyV1,
+        family: &FamilyV2,
     ) -> Result<(String, Timestamp), FlowError> {
         let now = self.clock.now();
         let end = (now + self.services.config.token.access_ttl).min(Timestamp(family.idle_end_ms));
+        let sid = family.id.to_string();
+        let jti = self.services.token_marks.id(self.services.random.bytes()?, &sid, end.as_secs());
         let signer = self.services.signer.read();
+        let aud = match family.audience {
+            Audience::App => signer.audience(),
+            Audience::Admin => signer.admin_audience(),
+        };
         let claims = Claims {
             iss: signer.issuer().to_owned(),
             sub: account.account_id().to_string(),
-            aud: signer.audience().to_owned(),
+            aud: aud.to_owned(),
             exp: end.as_secs(),
-            iat: now.as_secs(),
-            jti: hex(&self.services.random.bytes::<16>()?),
-            sid: family.id.to_string(),
+            // A token of the second in which the account lost a role has the roles that are left.
+            iat: now.as_secs().max(account.tokens_from_secs),
+            jti,
+            sid,
             roles: account.roles.iter().map(ToString::to_string).collect(),
-            auth_time: Timestamp(family.opened_ms).as_secs(),
+            auth_time: Timestamp(family.proved_ms).as_secs(),
             amr: vec![String::from("pwd")],
         };
         let text = signer.sign(&claims, now)?;
         Ok((text, Timestamp::from_secs(claims.exp)))
     }
 
-    /// Opens a family for a client that has just proved its identity, and waits until it is durable.
-    pub(crate) async fn open_family(&self, account: &AccountV2, client: &Client) -> Result<Grant, FlowError> {
-        let issued = self.issue_family(account, client).await?;
-        let issued = self.journal.open(issued).await?;
-        self.grant(account, issued)
-    }
-
     /// Opens a family for a client that has just proved its identity. The answer is sealed until the family is durable.
     pub(crate) async fn issue_family(
         &self,
         account: &AccountV2,
+        audience: Audience,
         client: &Client,
     ) -> Result<Sealed<Issued>, FlowError> {
         let secret = Secret::mint(&self.services.random)?;
@@ -103,9 +105,15 @@ impl Engine {
             digest: secret.digest(),
             network: client.network().into(),
             user_agent: client.user_agent.clone(),
+            audience,
         };
-        let family = self.refresh.ask_sealed(open).await?;
-        Ok(family.map(|family| Issued::Family(family, secret)))
+        let sessions = session::actor::OpenCount { account: open.account };
+        let sessions = self.sessions.ask_sealed(sessions).await?;
+        let opened = sessions.join(self.refresh.ask_sealed(open).await?);
+        let has_room = opened.then(async |(sessions, OpenedFamily { family, open })| {
+            self.make_room(family.account, family.id.to_bytes(), sessions + open, client).await
+        });
+        Ok(has_room.await?.map(|((_, opened), ())| Issued::Family(opened.family, secret)))
     }
 
     /// Turns a new family or session into the credential for the client.
@@ -123,7 +131,7 @@ impl Engine {
     pub(crate) fn token_grant(
         &self,
         account: &AccountV2,
-        family: &FamilyV1,
+        family: &FamilyV2,
         secret: Secret,
     ) -> Result<Grant, FlowError> {
         let (access, access_end) = self.access_token(account, family)?;
@@ -142,12 +150,13 @@ impl Engine {
         })
     }
 
-    /// Opens a browser session for a client that has just proved its identity. The answer is sealed until the session
-    /// is durable.
+    /// Opens a browser session for a client that has just proved its identity. `root` is that of the session which it
+    /// replaces. The answer is sealed until the session is durable.
     pub(crate) async fn issue_session(
         &self,
         account: &AccountV2,
         remember: bool,
+        root: Option<[u8; 16]>,
         client: &Client,
     ) -> Result<Sealed<Issued>, FlowError> {
         let secret = Secret::mint(&self.services.random)?;
@@ -160,14 +169,14 @@ impl Engine {
             remember,
             network: client.network().into(),
             user_agent: client.user_agent.clone(),
+            root,
         };
-        let session = self.sessions.ask_sealed(open).await?;
-        Ok(session.map(|session| Issued::Session(session, secret)))
-    }
-
-    /// Returns a device cookie for a client that has just proved that it owns the account `name`.
-    pub(crate) fn device_cookie(&self, name: &AccountName) -> Result<String, FlowError> {
-        let key = name.key(&self.services.keys.directory);
-        Ok(device::issue(&self.services.keys.device, key, self.services.random.bytes()?))
+        let families = refresh::actor::OpenCount { account: open.account };
+        let families = self.refresh.ask_sealed(families).await?;
+        let opened = families.join(self.sessions.ask_sealed(open).await?);
+        let has_room = opened.then(async |(families, OpenedSession { session, open })| {
+            self.make_room(account.account_id(), session.id, families + open, client).await
+        });
+        Ok(has_room.await?.map(|((_, opened), ())| Issued::Session(opened.session, secret)))
     }
 }

@@ -1,0 +1,74 @@
+//! How keys and peppers are loaded at a start.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::partition::StartError;
+use crate::config::Config;
+use crate::password::pepper::{PepperError, Peppers};
+use crate::system::clock::Timestamp;
+use crate::token::key_files::pepper_marker;
+use crate::token::signing_key::Signing;
+use crate::token::{self, KeyError, KeyFiles, Keys, Signer, feed};
+
+/// Returns how long a signing key verifies after its successor began to sign: as long as its last token lives.
+pub(super) fn overlap(config: &Config) -> Duration {
+    config.token.access_ttl + feed::LEEWAY
+}
+
+/// Loads the keys. Seals their files if there is a master key now, and adds a signing key if the configuration asks for
+/// another algorithm than the newest has.
+pub(super) fn load(files: &KeyFiles, config: &Config, now: Timestamp) -> Result<Keys, StartError> {
+    let sealed = files.seal_all()?;
+    if sealed > 0 {
+        tracing::info!(
+            files = sealed,
+            "sealed the key files under keys.master_file; copies and backups from before still hold them open"
+        );
+    }
+    let scheme = config.token.algorithm;
+    let mut keys = Keys::load(files, scheme, now)?;
+    let newest = keys.signing.first().map(|key| token::scheme_of(&key.pkcs8)).transpose()?;
+    if newest.is_some_and(|newest| newest != scheme) {
+        let added = Keys::add_signing(files, scheme, now + config.token.publish_ahead);
+        keys.signing = added.map_err(|error| std::io::Error::other(error.to_string()))?;
+    }
+    Ok(keys)
+}
+
+/// Reads the peppers of passwords.
+///
+/// Errors: a file that cannot be read or has another form; a pepper that was used and is not there.
+pub fn peppers(files: &KeyFiles, config: &Config) -> Result<Arc<Peppers>, StartError> {
+    let peppers = match &config.password.pepper_file {
+        None => Peppers::default(),
+        Some(file) => {
+            let place = file.to_string();
+            let unreadable = |source| PepperError::Unreadable { place: place.clone(), source };
+            let bytes = file.read().map_err(unreadable)?;
+            let text =
+                std::str::from_utf8(&bytes).map_err(|error| unreadable(std::io::Error::other(error)))?;
+            Peppers::parse(text, &place)?
+        }
+    };
+    if let Some(id) = files.used_peppers()?.into_iter().find(|id| !peppers.has(id)) {
+        let marker = pepper_marker(&id);
+        return Err(PepperError::Missing { id, marker }.into());
+    }
+    Ok(Arc::new(peppers))
+}
+
+/// Remembers in the directory of the keys which pepper is used, so that a later start without it is refused.
+pub(super) fn remember_pepper(files: &KeyFiles, peppers: &Peppers) -> std::io::Result<()> {
+    let Some(newest) = peppers.newest() else { return Ok(()) };
+    if files.used_peppers()?.iter().any(|id| id == newest) {
+        return Ok(());
+    }
+    files.remember_pepper(newest)
+}
+
+/// Builds the signer of the keys `signing`.
+pub(super) fn signer(config: &Config, signing: &[Signing]) -> Result<Signer, KeyError> {
+    let signer = Signer::new(signing, config.http.public_origin.as_str(), &config.token.audience)?;
+    Ok(signer.with_overlap(overlap(config)))
+}

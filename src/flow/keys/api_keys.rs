@@ -1,0 +1,94 @@
+//! Administration of API keys.
+
+use std::time::Duration;
+
+use zeroize::Zeroizing;
+
+use crate::audit::event::Event;
+use crate::engine::Engine;
+use crate::flow::admin::Admin;
+use crate::flow::refusal::{FlowError, Refusal};
+use crate::registry::api_key::actor::{DeleteApiKey, ListApiKeys, MakeApiKey};
+use crate::registry::api_key::{ApiKeyV1, LIFE_MAX, Scope};
+use crate::system::clock::Timestamp;
+use crate::token::opaque::{OpaqueToken, Secret, TokenKind};
+use crate::value::id::ApiKeyId;
+
+/// Life of a key for which no end is asked.
+const LIFE: Duration = Duration::from_hours(24 * 365);
+/// Maximum length of the name of a key, in characters.
+const NAME_CHARS_MAX: usize = 100;
+
+/// An API key that was made, with the text that is shown once.
+pub struct Made {
+    /// Its record.
+    pub key: ApiKeyV1,
+    /// The credential.
+    pub text: Zeroizing<String>,
+}
+
+/// Makes an API key.
+pub async fn make(
+    engine: &Engine,
+    admin: &Admin,
+    name: &str,
+    scopes: &[String],
+    end: Option<Timestamp>,
+) -> Result<Made, FlowError> {
+    let name = name.trim();
+    if name.is_empty() || name.chars().count() > NAME_CHARS_MAX || name.chars().any(char::is_control) {
+        let message = format!("expected 1 to {NAME_CHARS_MAX} characters");
+        return Err(Refusal::Field { pointer: "/name", code: "invalid_name", message }.into());
+    }
+    let now = engine.clock.now();
+    let end = end.unwrap_or(now + LIFE);
+    if end <= now || end > now + LIFE_MAX {
+        let message =
+            format!("expected a time from now on, at most {} days ahead", LIFE_MAX.as_secs() / 86_400);
+        return Err(Refusal::Field { pointer: "/expires_at", code: "invalid_end", message }.into());
+    }
+    let scopes = parse_scopes(scopes)?;
+    let secret = Secret::mint(&engine.services.random)?;
+    let id = ApiKeyId::mint(engine.services.random.bytes()?);
+    let make = MakeApiKey {
+        id,
+        digest: secret.digest(),
+        name: name.into(),
+        scopes,
+        global_epoch: engine.global_epoch,
+        end,
+        made_by: admin.name().into(),
+    };
+    let key = engine.api_keys.ask(make).await?.map_err(|_| Refusal::TooManyApiKeys)?;
+    admin.record(engine, Event::ApiKeyMade, &id).await;
+    let token = OpaqueToken { kind: TokenKind::ApiKey, id: id.to_bytes(), generation: 0, secret };
+    Ok(Made { key, text: engine.services.edge.write(&token) })
+}
+
+/// Returns the API keys that are alive.
+pub async fn list(engine: &Engine, _: &Admin) -> Result<Vec<ApiKeyV1>, FlowError> {
+    Ok(engine.api_keys.ask(ListApiKeys { global_epoch: engine.global_epoch }).await?)
+}
+
+/// Deletes an API key. It is dead at once.
+pub async fn delete(engine: &Engine, admin: &Admin, id: &str) -> Result<(), FlowError> {
+    let id: ApiKeyId = id.parse().map_err(|_| Refusal::NotFound)?;
+    if !engine.api_keys.ask(DeleteApiKey { id, global_epoch: engine.global_epoch }).await? {
+        return Err(Refusal::NotFound.into());
+    }
+    admin.record(engine, Event::ApiKeyDeleted, &id).await;
+    Ok(())
+}
+
+/// Reads names of scopes, and returns them sorted and without duplicates.
+fn parse_scopes(names: &[String]) -> Result<Vec<Scope>, Refusal> {
+    let scopes: Option<Vec<Scope>> = names.iter().map(|name| Scope::by_name(name)).collect();
+    let mut scopes = scopes.filter(|scopes| !scopes.is_empty()).ok_or_else(|| {
+        let names: Vec<&str> = Scope::ALL.iter().map(|scope| scope.name()).collect();
+        let message = format!("expected at least one of {}", names.join(", "));
+        Refusal::Field { pointer: "/scopes", code: "invalid_scope", message }
+    })?;
+    scopes.sort_unstable();
+    scopes.dedup();
+    Ok(scopes)
+}

@@ -1,0 +1,37 @@
+//! Who calls an endpoint that services use too: a person who has signed in, or a service with an API key.
+
+use std::sync::Arc;
+
+use crate::flow::admin::Admin;
+use crate::flow::authenticate::Identity;
+use crate::flow::refusal::Refusal;
+use crate::registry::api_key::{ApiKeyV1, Scope};
+
+/// The caller of an endpoint.
+#[derive(Clone, Debug)]
+pub enum Caller {
+    /// A person, by the roles of the account.
+    Person(Arc<Identity>),
+    /// A service, by the scopes of its API key.
+    Service(Arc<ApiKeyV1>),
+}
+
+impl Caller {
+    /// Checks that the person has one of `roles`, or that the key of the service has `scope`.
+    pub fn may(&self, roles: &[&str], scope: Scope) -> Result<(), Refusal> {
+        match self {
+            Self::Person(identity) => identity.has_role(roles),
+            Self::Service(key) if key.may(scope) => Ok(()),
+            Self::Service(_) => Err(Refusal::InsufficientScope),
+        }
+    }
+
+    /// Returns the administrator, or the service that may do what `scope` stands for.
+    pub fn admin(&self, scope: Scope) -> Result<Admin, Refusal> {
+        match self {
+            Self::Person(identity) => Admin::of(identity),
+            Self::Service(key) if key.may(scope) => Ok(Admin::service(key)),
+            Self::Service(_) => Err(Refusal::InsufficientScope),
+        }
+    }
+}

@@ -1,0 +1,20 @@
+//! Connections, below HTTP: how many one network holds (`table.rs`), how long each may go on (`lifetime.rs`), what is read
+//! ahead of the HTTP library (`stream.rs`), and what a client is told of which the library can make no request
+//! (`bare_answer.rs`).
+//!
+//! ```text
+//!   socket ──▶ GuardedStream ──▶ HTTP library ──▶ middleware
+//!                │ bytes, writes                    │ Serving: a request began, was read, was answered
+//!                └─────────────▶ Connection ◀───────┘
+//!                                    ▲ every second; gives its place to another
+//!                                Connections
+//! ```
+
+mod bare_answer;
+mod lifetime;
+mod stream;
+mod table;
+
+pub(super) use lifetime::{Connection, Serving};
+pub use stream::GuardedStream;
+pub use table::Connections;

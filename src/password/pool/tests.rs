@@ -1,0 +1,171 @@
+use super::*;
+use crate::password::KnownBad;
+
+fn pool(threads: usize, cost: Cost, budget_ms: u64) -> HashPool {
+    let wait_budget = Duration::from_millis(budget_ms);
+    let options =
+        Options { threads, wait_budget, cost, implementation: Choice::Auto, machine: Machine::Shared };
+    let fail_stop = FailStop::new(|why| panic!("{why}"));
+    HashPool::start(options, &Clock::system(), &Arc::new(Random::seeded(1)), &fail_stop).unwrap()
+}
+
+fn key(lane: Lane) -> QueueKey {
+    QueueKey::new(lane, "192.0.2.0/24".parse().unwrap())
+}
+
+const CHEAP: Cost = Cost { memory_kib: 64, passes: 1, lanes: 1 };
+const SLOW: Cost = Cost { memory_kib: 19_456, passes: 4, lanes: 1 };
+const QUIET: Lane = Lane::Quiet;
+
+#[tokio::test]
+async fn many_passwords_are_checked_at_once_and_each_against_its_own() {
+    let pool = pool(2, CHEAP, 60_000);
+    let strings = (0..20).map(|n| pool.hash(key(QUIET), Password::for_login(&format!("password {n}"))));
+    let mut hashed = Vec::new();
+    for string in strings {
+        hashed.push(string.await.unwrap());
+    }
+    for (n, string) in hashed.iter().enumerate() {
+        let right = pool
+            .verify(key(QUIET), Password::for_login(&format!("password {n}")), Some(string), None)
+            .await
+            .unwrap();
+        assert_eq!(right, Verified { matches: true, needs_rehash: false });
+        assert!(
+            !pool
+                .verify(key(QUIET), Password::for_login("password"), Some(string), None)
+                .await
+                .unwrap()
+                .matches
+        );
+    }
+    assert!(!pool.verify(key(QUIET), Password::for_login("password"), None, None).await.unwrap().matches);
+    let broken =
+        pool.verify(key(QUIET), Password::for_login("password"), Some("garbage"), None).await.unwrap();
+    assert_eq!(broken, Verified { matches: false, needs_rehash: true });
+}
+
+#[tokio::test]
+async fn a_client_that_is_gone_withdraws_a_job_that_waits_and_not_one_that_runs() {
+    let pool = pool(1, SLOW, 60_000);
+    let verify = |gone| {
+        let password = Password::for_login("a password");
+        pool.verify_unless(key(QUIET), password, None, None, gone)
+    };
+    let (waits, gone) = oneshot::channel::<()>();
+    let mut running = Box::pin(verify(gone));
+    assert!(poll_once(&mut running).is_none());
+    while pool.stats().running == 0 {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    let (other_waits, other_gone) = oneshot::channel::<()>();
+    let mut waiting = Box::pin(verify(other_gone));
+    assert!(poll_once(&mut waiting).is_none());
+    drop((waits, other_waits));
+    assert_eq!(waiting.await, Err(Unverified::Withdrawn));
+    assert_eq!(running.await, Ok(Verified { matches: false, needs_rehash: false }));
+    assert_eq!(pool.stats().queued(), 0);
+}
+
+#[tokio::test]
+async fn a_full_queue_sheds_at_once_and_a_dropped_job_frees_its_place() {
+    let pool = pool(1, SLOW, 0);
+    let mut waiting = Vec::new();
+    let shed = loop {
+        let mut job = Box::pin(pool.hash(key(QUIET), Password::for_login("a password")));
+        match poll_once(&mut job) {
+            Some(refused) => break refused.unwrap_err(),
+            None => waiting.push(job),
+        }
+        assert!(waiting.len() < 3);
+    };
+    assert!(shed.retry_after >= Duration::from_secs(1));
+    assert_eq!(pool.stats().shed(), 1);
+    let mut refused = 0;
+    for job in waiting {
+        refused += u64::from(job.await.is_err());
+    }
+    // On a busy machine a job may wait longer than a budget of zero. Nothing else refuses one.
+    assert_eq!(pool.stats().lanes.iter().map(|lane| lane.expired).sum::<u64>(), refused);
+    assert_eq!(pool.stats().queued(), 0);
+}
+
+#[tokio::test]
+async fn a_password_stored_with_foreign_blanks_matches_and_is_hashed_anew() {
+    let pool = pool(1, CHEAP, 60_000);
+    let typed = "correct\u{a0}horse battery";
+    // Earlier versions hashed what was typed.
+    let before = hash(typed.as_bytes(), CHEAP, [7; 16], &mut Implementation::reference()).unwrap();
+    let now = pool.hash(key(QUIET), Password::parse(typed).unwrap()).await.unwrap();
+    let mut filled = Vec::new();
+    for (stored, text, expected) in [
+        (Some(&before), typed, (true, true)),
+        (Some(&now), typed, (true, false)),
+        (Some(&now), "correct horse battery", (true, false)),
+        (Some(&now), "wrong\u{a0}horse battery", (false, false)),
+        (None, "wrong\u{a0}horse battery", (false, true)),
+    ] {
+        let earlier = pool.stats().filled_kib;
+        let stored = stored.map(String::as_str);
+        let verified = pool.verify(key(QUIET), Password::for_login(text), stored, None).await.unwrap();
+        assert_eq!((verified.matches, verified.needs_rehash), expected, "{text:?}");
+        filled.push(pool.stats().filled_kib - earlier);
+    }
+    // The work depends on what was typed alone.
+    assert_eq!(filled, [128, 128, 64, 128, 128]);
+}
+
+#[tokio::test]
+async fn every_check_fills_as_much_memory_as_the_dearest_hash() {
+    let pool = pool(1, CHEAP, 60_000);
+    let dearest = Cost { memory_kib: 640, passes: 2, lanes: 1 };
+    let cheap = pool.hash(key(QUIET), Password::for_login("a password")).await.unwrap();
+    let dear = hash(b"a password", dearest, [7; 16], &mut Implementation::reference()).unwrap();
+    for (stored, text, matches) in [
+        (Some(&cheap), "a password", true),
+        (Some(&cheap), "another", false),
+        (Some(&dear), "a password", true),
+        (Some(&dear), "another", false),
+        (None, "a password", false),
+    ] {
+        for decoy in [CHEAP, dearest] {
+            let earlier = pool.stats().filled_kib;
+            let equal = Some(EqualCost { decoy, dearest });
+            let stored = stored.map(String::as_str);
+            let verified = pool.verify(key(QUIET), Password::for_login(text), stored, equal).await.unwrap();
+            assert_eq!(verified.matches, matches, "{text:?}");
+            assert_eq!(pool.stats().filled_kib - earlier, dearest.work());
+        }
+    }
+}
+
+/// A stranger who sends weak passwords must not make hashes look cheap, or too many would be admitted.
+#[tokio::test]
+async fn passwords_that_are_only_judged_do_not_count_as_hashes() {
+    let pool = pool(1, SLOW, 60_000);
+    let policy = Arc::new(Policy { chars_min: 15, service: "Portcullis".into(), known: KnownBad::default() });
+    let before = pool.stats();
+    for _ in 0..20 {
+        let weak = Password::for_login("passwordpassword");
+        let found = pool.accept(key(QUIET), &policy, weak.clone(), "ada@test.org").await.unwrap();
+        assert_eq!(found, Err(vec![Weakness::KnownBad]));
+        let advice = pool.advise(key(QUIET), &policy, weak, "ada@test.org").await.unwrap();
+        assert_eq!(advice.reasons, [Weakness::KnownBad]);
+    }
+    let after = pool.stats();
+    assert_eq!(after.hash_time, before.hash_time);
+    assert_eq!(after.filled_kib, before.filled_kib);
+    assert_eq!((after.checks.admitted, after.checks.done, after.admitted()), (20, 20, 20));
+    let good = Password::for_login("correct horse battery staple");
+    let text = pool.accept(key(QUIET), &policy, good.clone(), "ada@test.org").await.unwrap().unwrap();
+    assert!(pool.verify(key(QUIET), good, Some(&text), None).await.unwrap().matches);
+}
+
+/// Polls once: afterwards the job is in the queue, or refused.
+fn poll_once<F: Future + Unpin>(future: &mut F) -> Option<F::Output> {
+    let mut context = std::task::Context::from_waker(std::task::Waker::noop());
+    match std::pin::Pin::new(future).poll(&mut context) {
+        std::task::Poll::Ready(value) => Some(value),
+        std::task::Poll::Pending => None,
+    }
+}

@@ -1,0 +1,76 @@
+//! One listener: the event loops that accept its connections and speak HTTP on them.
+
+use std::io;
+use std::net::TcpListener;
+use std::sync::Arc;
+use std::time::Duration;
+
+use actix_http::error::DispatchError;
+use actix_http::{HttpService, KeepAlive};
+use actix_service::{IntoServiceFactory, ServiceFactoryExt, map_config};
+use actix_web::dev::{AppConfig, Server, fn_service};
+use actix_web::middleware::from_fn;
+use actix_web::{App, web};
+use tokio::net::TcpStream;
+
+use crate::engine::Engine;
+use crate::http::{Connections, GuardedStream, middleware};
+
+/// How many seconds requests in progress may take after a stop was requested.
+const DRAIN_SECS: u64 = 20;
+/// How long a client that was answered before its body was read may take to notice.
+const LINGER: Duration = Duration::from_secs(1);
+
+/// Serves the endpoints of `configure` on `listener`. Each of `workers` event loops accepts `each` connections; further
+/// clients wait in the kernel's queue.
+///
+/// Deadlines of heads and idle connections are kept by `connections`: the HTTP library knows none for the head of a second
+/// request. A client that closes its side has gone: its request is dropped.
+pub(super) fn serve(
+    engine: &Arc<Engine>,
+    listener: TcpListener,
+    workers: usize,
+    each: usize,
+    connections: &Connections,
+    configure: fn(&mut web::ServiceConfig),
+) -> io::Result<Server> {
+    let engine = Arc::clone(engine);
+    let connections = connections.clone();
+    let builder = Server::build()
+        .workers(workers)
+        .max_concurrent_connections(each)
+        .shutdown_timeout(DRAIN_SECS)
+        .disable_signals();
+    let stopping = builder.graceful_shutdown_signal();
+    let builder = builder.listen("http", listener, move || {
+        let stopping = stopping.clone();
+        let app = App::new()
+            .app_data(web::Data::from(Arc::clone(&engine)))
+            .wrap(from_fn(middleware::wrap_request))
+            .configure(configure)
+            .into_factory()
+            .map_err(|error: actix_web::Error| error.error_response());
+        let http = HttpService::build()
+            .graceful_shutdown_signal(move || {
+                let signal = stopping.clone();
+                async move { signal.notified().await }
+            })
+            .keep_alive(KeepAlive::Os)
+            .client_request_timeout(Duration::ZERO)
+            .client_disconnect_timeout(LINGER)
+            .h1_allow_half_closed(false)
+            .on_connect_ext(GuardedStream::describe)
+            .h1(map_config(app, |()| AppConfig::default()));
+        let (engine, connections) = (Arc::clone(&engine), connections.clone());
+        fn_service(move |stream: TcpStream| {
+            let guarded = GuardedStream::open(stream, &connections, &engine);
+            let with_peer = guarded.map(|guarded| {
+                let peer = guarded.peer();
+                (guarded, Some(peer))
+            });
+            std::future::ready(with_peer.map_err(DispatchError::Io))
+        })
+        .and_then(http)
+    })?;
+    Ok(builder.run())
+}

@@ -1,0 +1,212 @@
+//! Changes of address: I have a stranger confirm my own account for their address, take the account back later, or
+//! learn which addresses have an account.
+
+use std::time::Duration;
+
+use reqwest::{Method, StatusCode};
+use serde_json::{Value, json};
+
+use crate::support::{Answer, PASSWORD, TestServer, send};
+
+const MINE: &str = "mallory@test.org";
+const VICTIM: &str = "victim@test.org";
+const THIEFS: &str = "a phrase of somebody else";
+const NEXT: &str = "an entirely different phrase";
+const CONFIRM: &str = "/v1/email/change/confirm";
+const UNDO: &str = "/v1/email/change/undo";
+
+async fn follow(server: &TestServer, path: &str, link: &(String, String), password: Option<&str>) -> Answer {
+    let mut body = json!({"token": link.0, "email": link.1});
+    if let Some(password) = password {
+        body["password"] = json!(password);
+    }
+    server.post(path, body).await
+}
+
+async fn follow_as(server: &TestServer, access: &str, path: &str, link: &(String, String)) -> Answer {
+    server.post_as(path, access, json!({"token": link.0, "email": link.1})).await
+}
+
+/// Asks to move the account `from` to `to`, and returns an access token of it and the link that was mailed.
+async fn ask(server: &TestServer, from: &str, to: &str) -> (String, (String, String)) {
+    let (access, _) = server.tokens(from).await;
+    assert_eq!(server.change_email(&access, to).await.status, StatusCode::ACCEPTED);
+    (access, server.mailed_link(to, "Confirm your new address").await)
+}
+
+/// I ask for the victim's address on my own account. The victim opens the mail and follows the link; a month later they
+/// set a password by mail and use "their" account, which I then take back by the link in my old mailbox.
+#[tokio::test]
+async fn a_strangers_account_is_not_moved_by_a_click_of_the_mailboxs_reader() {
+    let server = TestServer::start();
+    server.account(MINE).await;
+    server.account("bystander@test.org").await;
+    let (mine, link) = ask(&server, MINE, VICTIM).await;
+    let mail = server.mail(VICTIM, "Confirm your new address").await;
+    assert!(mail.letter.text.contains("m***@test.org"), "{}", mail.letter.text);
+    assert!(mail.letter.html.contains("m***@test.org"), "{}", mail.letter.html);
+    // The click alone, and the click of somebody who is logged in to an account of their own.
+    let clicked = follow(&server, CONFIRM, &link, None).await;
+    assert_eq!(clicked.problem(), (401, "proof_needed"));
+    let (bystander, _) = server.tokens("bystander@test.org").await;
+    let clicked = follow_as(&server, &bystander, CONFIRM, &link).await;
+    assert_eq!(clicked.problem(), (401, "proof_needed"));
+    let guessed = follow(&server, CONFIRM, &link, Some("the victim's own phrase")).await;
+    assert_eq!(guessed.problem(), (401, "invalid_credentials"));
+    // Nothing has moved: the victim signs up for an account of their own.
+    server.mails.lock().clear();
+    server.account(VICTIM).await;
+    assert_eq!(server.get_as("/v1/me", &mine).await.body["email"], json!(MINE));
+    // And the link is dead, since the address is proved by another now.
+    assert_eq!(follow_as(&server, &mine, CONFIRM, &link).await.status, StatusCode::BAD_REQUEST);
+}
+
+#[tokio::test]
+async fn the_owner_confirms_with_a_session_or_with_the_password() {
+    let server = TestServer::start();
+    server.account("ada@test.org").await;
+    let (access, link) = ask(&server, "ada@test.org", "ada@new.test").await;
+    assert_eq!(follow_as(&server, &access, CONFIRM, &link).await.status, StatusCode::NO_CONTENT);
+    server.account("bob@test.org").await;
+    let (_, link) = ask(&server, "bob@test.org", "bob@new.test").await;
+    assert_eq!(follow(&server, CONFIRM, &link, Some(PASSWORD)).await.status, StatusCode::NO_CONTENT);
+    assert_eq!(follow(&server, CONFIRM, &link, Some(PASSWORD)).await.status, StatusCode::BAD_REQUEST);
+    let told = server.mail("bob@test.org", "was changed").await;
+    assert!(told.letter.text.contains("b***@test.org"), "{}", told.letter.text);
+    assert!(told.letter.text.contains("b***@new.test"), "{}", told.letter.text);
+}
+
+/// I guess the password with a link that I hold: the guesses count like those at log-in.
+#[tokio::test]
+async fn guesses_at_a_link_are_counted_like_guesses_at_log_in() {
+    let server = TestServer::start();
+    server.account("ada@test.org").await;
+    let (access, link) = ask(&server, "ada@test.org", "ada@new.test").await;
+    let mut answers = Vec::new();
+    for guess in 0..8 {
+        answers.push(follow(&server, CONFIRM, &link, Some(&format!("guess {guess}"))).await.status.as_u16());
+    }
+    assert!(answers.contains(&429), "{answers:?}");
+    assert_eq!(answers.iter().filter(|status| **status == 401).count(), 5, "{answers:?}");
+    assert_eq!(follow_as(&server, &access, CONFIRM, &link).await.status, StatusCode::NO_CONTENT);
+}
+
+/// I hold a session of the account in another browser: the change of the address must end it.
+#[tokio::test]
+async fn a_change_of_address_ends_the_other_sessions() {
+    let server = TestServer::start();
+    server.account("ada@test.org").await;
+    let (stolen, stolen_refresh) = server.tokens("ada@test.org").await;
+    let (access, link) = ask(&server, "ada@test.org", "ada@new.test").await;
+    assert_eq!(follow_as(&server, &access, CONFIRM, &link).await.status, StatusCode::NO_CONTENT);
+    assert_eq!(server.get_as("/v1/me", &stolen).await.status, StatusCode::UNAUTHORIZED);
+    assert_eq!(server.refresh(&stolen_refresh).await.status, StatusCode::UNAUTHORIZED);
+}
+
+/// Sets a password by a mail to `email`.
+async fn reset_by_mail(server: &TestServer, email: &str, password: &str) {
+    server.forgot(email).await;
+    let reset = server.mailed(email, "new password").await;
+    assert_eq!(server.reset(&reset, password).await.status, StatusCode::NO_CONTENT);
+}
+
+/// I read the mailbox that the owner has just left, which is why they left it. They have set a new password by a mail
+/// to the new one since.
+#[tokio::test]
+async fn a_reader_of_the_old_mailbox_does_not_get_the_account_back() {
+    let server = TestServer::start();
+    server.account("ada@test.org").await;
+    let (access, link) = ask(&server, "ada@test.org", "ada@new.test").await;
+    assert_eq!(follow_as(&server, &access, CONFIRM, &link).await.status, StatusCode::NO_CONTENT);
+    reset_by_mail(&server, "ada@new.test", NEXT).await;
+    let undo = server.mailed_link("ada@test.org", "was changed").await;
+    let server = server.restart();
+    assert_eq!(follow(&server, UNDO, &undo, None).await.problem(), (401, "proof_needed"));
+    let mut answers = Vec::new();
+    for guess in 0..8 {
+        answers.push(follow(&server, UNDO, &undo, Some(&format!("guess {guess}"))).await.status.as_u16());
+    }
+    assert_eq!(answers.iter().filter(|status| **status == 401).count(), 5, "{answers:?}");
+    // The present password is not the former one, and my guesses lock nobody out of the present address.
+    assert_eq!(server.log_in("ada@new.test", NEXT).await.status, StatusCode::OK);
+    assert_eq!(server.log_in("ada@test.org", PASSWORD).await.status, StatusCode::TOO_MANY_REQUESTS);
+}
+
+/// A thief who knew the password has moved the account and set another password by mail. The owner still knows the
+/// former one, and has the link.
+#[tokio::test]
+async fn the_true_owner_takes_the_account_back_from_a_thief() {
+    let server = TestServer::start();
+    server.account("ada@test.org").await;
+    let (thief, link) = ask(&server, "ada@test.org", "thief@test.org").await;
+    assert_eq!(follow_as(&server, &thief, CONFIRM, &link).await.status, StatusCode::NO_CONTENT);
+    reset_by_mail(&server, "thief@test.org", THIEFS).await;
+    server.clock.advance(Duration::from_hours(70));
+    let undo = server.mailed_link("ada@test.org", "was changed").await;
+    let wrong = follow(&server, UNDO, &undo, Some(THIEFS)).await;
+    assert_eq!(wrong.problem(), (401, "invalid_credentials"));
+    assert_eq!(follow(&server, UNDO, &undo, Some(PASSWORD)).await.status, StatusCode::NO_CONTENT);
+    assert_eq!(server.log_in("thief@test.org", THIEFS).await.status.as_u16(), 401);
+    reset_by_mail(&server, "ada@test.org", NEXT).await;
+    assert_eq!(server.log_in("ada@test.org", NEXT).await.status, StatusCode::OK);
+    // The former password was forgotten with the change.
+    assert_eq!(follow(&server, UNDO, &undo, Some(PASSWORD)).await.status, StatusCode::BAD_REQUEST);
+}
+
+async fn change_from(server: &TestServer, access: &str, network: &str, email: &str) {
+    let request = server.request(Method::POST, "/v1/email/change").bearer_auth(access);
+    let request = request.header("x-forwarded-for", network);
+    let body: Value = json!({"email": email, "password": PASSWORD});
+    assert_eq!(send(request.json(&body)).await.status, StatusCode::ACCEPTED);
+}
+
+/// I ask for an address three times, and then for one that I can read: whether that mail arrives must not depend on
+/// whether the first address has an account.
+#[tokio::test]
+async fn the_quota_of_the_asker_says_nothing_of_the_address() {
+    let mut arrived = Vec::new();
+    for target in ["taken@test.org", "free@test.org"] {
+        let server = TestServer::with(&[("http.trusted_proxies", "127.0.0.0/8")]);
+        server.account("taken@test.org").await;
+        server.account(MINE).await;
+        let (access, _) = server.tokens(MINE).await;
+        for _ in 0..3 {
+            change_from(&server, &access, "203.0.113.9", target).await;
+        }
+        change_from(&server, &access, "203.0.113.9", "own@test.org").await;
+        tokio::time::sleep(Duration::from_millis(800)).await;
+        let mails = server.mails.lock();
+        let own = mails.iter().filter(|mail| mail.to == "own@test.org").count();
+        let to_target = mails.iter().filter(|mail| mail.to == target).count();
+        let signed_up = usize::from(target == "taken@test.org");
+        arrived.push((own, to_target - signed_up));
+    }
+    assert_eq!(arrived[0], arrived[1]);
+    assert!(arrived[0].1 >= 1);
+}
+
+#[tokio::test]
+async fn a_change_to_the_own_address_is_refused_and_mails_nothing() {
+    let server = TestServer::start();
+    server.account("ada@test.org").await;
+    let (access, _) = server.tokens("ada@test.org").await;
+    server.mails.lock().clear();
+    let answer = server.change_email(&access, "Ada@Test.org").await;
+    assert_eq!(answer.problem().0, 422);
+    assert_eq!(answer.body["errors"][0]["code"], json!("same_email"));
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    assert!(server.mails.lock().is_empty());
+}
+
+/// The holder of an address that another account asks for is told so, and not that they have signed up.
+#[tokio::test]
+async fn the_holder_of_an_address_learns_that_another_account_asks_for_it() {
+    let server = TestServer::start();
+    server.account(VICTIM).await;
+    server.account(MINE).await;
+    let (access, _) = server.tokens(MINE).await;
+    assert_eq!(server.change_email(&access, VICTIM).await.status, StatusCode::ACCEPTED);
+    let told = server.mail(VICTIM, "asks for your address").await;
+    assert!(told.letter.link.is_none());
+    assert!(told.letter.text.contains("m***@test.org"), "{}", told.letter.text);
+}

@@ -1,0 +1,112 @@
+//! The grace of refresh tokens: I have copied a spent token and present it within the grace, each time its owner has
+//! refreshed, so that I always have access tokens and nobody is told. And the other way round: honest clients that look
+//! like thieves.
+//!
+//! Bounds: from another network and another program at once the family ends; from another network the owner sees it. An
+//! outage does not look like a theft, nor do many clients behind one address look like an attack.
+
+use std::time::Duration;
+
+use reqwest::{Method, StatusCode};
+use serde_json::json;
+
+use super::NAME;
+use crate::support::{Answer, PASSWORD, TestServer, send};
+
+const FIREFOX: &str = "Mozilla/5.0 (X11; Linux x86_64; rv:130.0) Gecko/20100101 Firefox/130.0";
+
+async fn refresh_from(server: &TestServer, token: &str, address: &str, agent: &str) -> Answer {
+    let request = server.request(Method::POST, "/v1/refresh").header("x-forwarded-for", address);
+    send(request.header("user-agent", agent).json(&json!({"refresh_token": token}))).await
+}
+
+async fn log_in_from(server: &TestServer, address: &str) -> Answer {
+    let request = server.request(Method::POST, "/v1/login").header("x-forwarded-for", address);
+    let body = json!({"email": NAME, "password": PASSWORD});
+    send(request.header("user-agent", FIREFOX).json(&body)).await
+}
+
+fn behind_proxy() -> TestServer {
+    TestServer::with(&[("http.trusted_proxies", "127.0.0.0/8")])
+}
+
+#[tokio::test]
+async fn a_thief_elsewhere_gets_no_successor_within_the_grace() {
+    let server = behind_proxy();
+    server.account(NAME).await;
+    let first = log_in_from(&server, "192.0.2.1").await.text("refresh_token");
+    let owner = refresh_from(&server, &first, "192.0.2.1", FIREFOX).await;
+    assert_eq!(owner.status, StatusCode::OK);
+    server.clock.advance(Duration::from_secs(5));
+    let thief = refresh_from(&server, &first, "198.51.100.7", "curl/8").await;
+    assert_eq!(thief.problem(), (401, "refresh_token_reused"));
+    assert_eq!(server.get_as("/v1/me", &owner.text("access_token")).await.status.as_u16(), 401);
+    server.mail(NAME, "session").await;
+}
+
+#[tokio::test]
+async fn a_lost_answer_in_another_network_comes_again_and_the_owner_sees_it() {
+    let server = behind_proxy();
+    server.account(NAME).await;
+    let first = log_in_from(&server, "192.0.2.1").await.text("refresh_token");
+    let lost = refresh_from(&server, &first, "192.0.2.1", FIREFOX).await;
+    // From the train to the street.
+    let again = refresh_from(&server, &first, "198.51.100.7", FIREFOX).await;
+    assert_eq!(again.text("refresh_token"), lost.text("refresh_token"));
+    let sessions = server.get_as("/v1/sessions", &again.text("access_token")).await;
+    assert_eq!(sessions.body["items"][0]["second_network"], "198.51.100.7/32");
+    // Another program at home, as after an update.
+    let next = refresh_from(&server, &again.text("refresh_token"), "192.0.2.1", FIREFOX).await;
+    let same = refresh_from(&server, &again.text("refresh_token"), "192.0.2.1", "curl/8").await;
+    assert_eq!(same.text("refresh_token"), next.text("refresh_token"));
+}
+
+#[tokio::test]
+async fn an_outage_longer_than_the_grace_logs_nobody_out() {
+    let server = TestServer::start();
+    server.account(NAME).await;
+    let (_, first) = server.tokens(NAME).await;
+    let (_, other) = server.tokens(NAME).await;
+    let lost = server.refresh(&first).await;
+    assert_eq!(server.refresh(&other).await.status, StatusCode::OK);
+    let clock = server.clock.clone();
+    let server = server.restart_after(|_| clock.advance(Duration::from_mins(10)));
+    server.clock.advance(Duration::from_secs(8));
+    assert_eq!(server.refresh(&first).await.text("refresh_token"), lost.text("refresh_token"));
+    // The grace is not longer for that.
+    server.clock.advance(Duration::from_secs(3));
+    assert_eq!(server.refresh(&other).await.problem(), (401, "refresh_token_reused"));
+}
+
+/// A server that renders pages refreshes the sessions of all its users from one address.
+#[tokio::test]
+async fn many_honest_sessions_refresh_from_one_address() {
+    let server = TestServer::with(&[("throttle.refresh.burst", "20"), ("throttle.refresh.per_minute", "20")]);
+    let mut tokens = Vec::new();
+    for number in 0..60 {
+        let email = format!("ada{number}@test.org");
+        server.account(&email).await;
+        tokens.push(server.tokens(&email).await.1);
+    }
+    for _ in 0..2 {
+        for token in &mut tokens {
+            let answer = server.refresh(token).await;
+            assert_eq!(answer.status, StatusCode::OK, "{}", answer.body);
+            *token = answer.text("refresh_token");
+        }
+        server.clock.advance(Duration::from_secs(12));
+    }
+    // One session that refreshes without end is charged, and so is garbage.
+    let mut token = tokens.remove(0);
+    let mut refused = 0;
+    for _ in 0..40 {
+        let answer = server.refresh(&token).await;
+        if answer.status == StatusCode::OK {
+            token = answer.text("refresh_token");
+        } else {
+            assert_eq!(answer.problem(), (429, "too_many_requests"));
+            refused += 1;
+        }
+    }
+    assert!(refused >= 15, "{refused}");
+}

@@ -1,0 +1,126 @@
+//! An old session: I have copied a session long after its log-in, or found a browser that was left open, and do what only
+//! the owner may do.
+//!
+//! Bound: writes of administrators, ending other sessions, and deletion need a proof of the user from the last 15
+//! minutes.
+//!
+//! Source: RFC 9470; OWASP ASVS 5.0, 7.5.
+
+use std::time::Duration;
+
+use reqwest::{Method, StatusCode};
+use serde_json::json;
+
+use super::{Browser, NAME, ROOT, is_alive, path_of, reauthenticate};
+use crate::support::{Answer, PASSWORD, TestServer, send};
+
+const STEP_UP: (u16, &str) = (401, "step_up_required");
+const FRESH: Duration = Duration::from_mins(15);
+
+/// Every write that an administrator can do.
+async fn administrators_writes(server: &TestServer, root: &str, user: &str) -> Vec<Answer> {
+    let mut answers = Vec::new();
+    let new = json!({"email": "eve@test.org", "password": PASSWORD});
+    answers.push(server.post_as("/v1/admin/users", root, new).await);
+    answers.push(server.patch_as(user, root, json!({"name": "Eve"})).await);
+    for act in ["unlock", "revoke_sessions", "send_reset"] {
+        answers.push(server.post_as(&format!("{user}/{act}"), root, json!({})).await);
+    }
+    let kid = server.get("/.well-known/jwks.json").await.body["keys"][0]["kid"].clone();
+    let retire = format!("/v1/admin/keys/{}/retire", kid.as_str().unwrap());
+    answers.push(server.post_as(&retire, root, json!({})).await);
+    answers.push(server.post_as("/v1/admin/keys/rotate", root, json!({})).await);
+    answers.push(send(server.request(Method::DELETE, user).bearer_auth(root)).await);
+    answers
+}
+
+#[tokio::test]
+async fn an_administrators_old_session_reads_and_writes_nothing_until_the_password_is_given() {
+    let server = TestServer::with(&[("token.access_ttl_secs", "3600")]);
+    let root = server.operator_account(ROOT, &["admin"]).await;
+    server.account(NAME).await;
+    let user = path_of(&server, &server.tokens(NAME).await.0).await;
+    server.clock.advance(FRESH);
+    assert_eq!(server.get_as("/v1/admin/users", &root).await.status, StatusCode::OK);
+    for answer in administrators_writes(&server, &root, &user).await {
+        assert_eq!(answer.problem(), STEP_UP);
+        let challenge = answer.header("www-authenticate");
+        assert!(challenge.starts_with("Bearer error=\"insufficient_user_authentication\""), "{challenge}");
+        assert!(challenge.ends_with("max_age=\"900\""), "{challenge}");
+    }
+    let wrong = server.post_as("/v1/reauthenticate", &root, json!({"password": "a wrong one"})).await;
+    assert_eq!(wrong.problem(), (401, "invalid_credentials"));
+    let renewed = reauthenticate(&server, &root).await;
+    assert_eq!(renewed.status, StatusCode::OK);
+    let root = renewed.text("access_token");
+    server.clock.advance(FRESH - Duration::from_secs(1));
+    // All but the last one, which retires the key that signed this token.
+    let named = server.patch_as(&user, &root, json!({"name": "Eve"})).await;
+    assert_eq!(named.status, StatusCode::OK);
+    // A refresh is no proof.
+    server.clock.advance(Duration::from_secs(1));
+    let (_, refresh) = server.tokens(ROOT).await;
+    server.clock.advance(FRESH);
+    let old = server.refresh(&refresh).await.text("access_token");
+    let others = server.post_as("/v1/logout", &old, json!({"scope": "others"})).await;
+    assert_eq!(others.problem(), STEP_UP);
+    for answer in administrators_writes(&server, &root, &user).await {
+        assert_eq!(answer.problem(), STEP_UP);
+    }
+}
+
+#[tokio::test]
+async fn a_thief_of_an_old_session_cannot_throw_out_its_owner_or_delete_the_account() {
+    let server = TestServer::with(&[("token.access_ttl_secs", "3600")]);
+    server.account(NAME).await;
+    let (stolen, _) = server.tokens(NAME).await;
+    let id = server.get_as("/v1/session", &stolen).await.body["session"]["id"].clone();
+    server.clock.advance(FRESH);
+    let (owner, _) = server.tokens(NAME).await;
+    let owners = server.get_as("/v1/session", &owner).await.body["session"]["id"].clone();
+    let end = async |token: &str, id: &serde_json::Value| {
+        let path = format!("/v1/sessions/{}", id.as_str().unwrap());
+        send(server.request(Method::DELETE, &path).bearer_auth(token)).await
+    };
+    assert_eq!(end(&stolen, &owners).await.problem(), STEP_UP);
+    let others = server.post_as("/v1/logout", &stolen, json!({"scope": "others"})).await;
+    assert_eq!(others.problem(), STEP_UP);
+    // The password alone does not do, so that a further factor can be asked for in one place.
+    let deleted = server.delete_as("/v1/me", &stolen, json!({"password": PASSWORD})).await;
+    assert_eq!(deleted.problem(), STEP_UP);
+    assert!(is_alive(&server, &owner).await);
+    // The owner, who has just logged in, ends the thief's session; and an old session may end itself.
+    assert_eq!(end(&owner, &id).await.status, StatusCode::NO_CONTENT);
+    assert!(!is_alive(&server, &stolen).await);
+    server.clock.advance(FRESH);
+    assert_eq!(end(&owner, &owners).await.status, StatusCode::NO_CONTENT);
+    // Ending everything, oneself included, is for emergencies and needs no password.
+    let (hurried, _) = server.tokens(NAME).await;
+    server.clock.advance(FRESH);
+    let global = server.post_as("/v1/logout", &hurried, json!({"scope": "global"})).await;
+    assert_eq!(global.status, StatusCode::NO_CONTENT);
+}
+
+#[tokio::test]
+async fn a_copied_cookie_does_not_become_fresh_with_the_owners() {
+    let server = TestServer::start();
+    server.operator_account(ROOT, &["admin"]).await;
+    let old = Browser::log_in(&server, ROOT).await;
+    server.clock.advance(FRESH);
+    let new = json!({"email": NAME, "password": PASSWORD});
+    let refused = old.ask(&server, Method::POST, "/v1/admin/users", new.clone()).await;
+    assert_eq!(refused.problem(), STEP_UP);
+    let forged = server.request(Method::POST, "/v1/reauthenticate").header("cookie", &old.cookie);
+    let forged = send(forged.json(&json!({"password": PASSWORD}))).await;
+    assert_eq!(forged.problem(), (403, "csrf_rejected"));
+    let body = json!({"password": PASSWORD});
+    let renewed = old.ask(&server, Method::POST, "/v1/reauthenticate", body).await;
+    assert_eq!(renewed.status, StatusCode::NO_CONTENT);
+    let renewed =
+        Browser { cookie: renewed.session_cookie(), csrf: renewed.header("x-csrf-token").to_owned() };
+    assert_ne!(renewed.cookie, old.cookie);
+    let copied = old.ask(&server, Method::POST, "/v1/admin/users", new.clone()).await;
+    assert_eq!(copied.problem(), (401, "unauthenticated"));
+    let made = renewed.ask(&server, Method::POST, "/v1/admin/users", new).await;
+    assert_eq!(made.status, StatusCode::CREATED);
+}

@@ -1,0 +1,184 @@
+//! A resource server that has lost the feed of revocations: I use a copied token after its owner has logged out, at a
+//! service whose own credential has ended, or that never had one that works.
+
+use std::io::{BufRead, BufReader, Write};
+use std::net::SocketAddr;
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use actix_web::{App, HttpServer, web};
+use portcullis::resource_server::{Verified, Verifier};
+use portcullis::system::clock::Clock;
+use reqwest::StatusCode;
+use serde_json::{Value, json};
+
+use crate::support::process::{BINARY, Process, post, sign_up, skipped};
+use crate::support::{ORIGIN, TestServer};
+
+const NAME: &str = "ada@test.org";
+
+/// Starts a resource server that follows the feed with the bearer token `credential`.
+fn resource_server(url: String, credential: String, clock: Clock) -> SocketAddr {
+    let (ready, is_ready) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        actix_web::rt::System::new().block_on(async move {
+            let verifier = web::Data::new(Verifier::new(ORIGIN, ORIGIN, clock));
+            let following = verifier.clone();
+            let http = reqwest::Client::builder().user_agent("test").build().unwrap();
+            let fetch = move |path: String| {
+                let request = http.get(format!("{url}{path}")).bearer_auth(&credential);
+                async move {
+                    let answer = request.send().await?;
+                    Ok::<_, reqwest::Error>((answer.status().as_u16(), answer.bytes().await?))
+                }
+            };
+            actix_web::rt::spawn(async move { following.follow(fetch).await });
+            let hello = async |who: Verified| who.sub.clone();
+            let server = HttpServer::new(move || {
+                App::new().app_data(verifier.clone()).route("/hello", web::get().to(hello))
+            });
+            let server = server.workers(1).bind("127.0.0.1:0").unwrap();
+            ready.send(server.addrs()[0]).unwrap();
+            let _ = server.run().await;
+        });
+    });
+    is_ready.recv().unwrap()
+}
+
+async fn hello(server: &TestServer, address: SocketAddr, token: &str) -> StatusCode {
+    server.http.get(format!("http://{address}/hello")).bearer_auth(token).send().await.unwrap().status()
+}
+
+/// Asks for two seconds, and returns every status that came.
+async fn answers(server: &TestServer, address: SocketAddr, token: &str) -> Vec<StatusCode> {
+    let mut seen = Vec::new();
+    for _ in 0..40 {
+        seen.push(hello(server, address, token).await);
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    seen.dedup();
+    seen
+}
+
+async fn until_ok(server: &TestServer, address: SocketAddr, token: &str) {
+    for _ in 0..400 {
+        if hello(server, address, token).await == StatusCode::OK {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    panic!("an honest token is never accepted");
+}
+
+async fn feed_key(server: &TestServer) -> (String, String) {
+    let create = json!({"operation": "api_key_create", "name": "shop", "scopes": ["revocations"]});
+    let made = server.operate(create).await;
+    (made["ok"]["key"].as_str().unwrap().to_owned(), made["ok"]["id"].as_str().unwrap().to_owned())
+}
+
+#[tokio::test]
+async fn a_service_that_cannot_read_the_feed_believes_nobody_from_the_start() {
+    let server = TestServer::start();
+    server.account(NAME).await;
+    let (access, _) = server.tokens(NAME).await;
+    // It gets the keys, which are public, and 401 or 403 for the feed.
+    for credential in ["", "pck_wrong", access.as_str()] {
+        let address = resource_server(server.url.clone(), credential.to_owned(), server.clock.clone());
+        let seen = answers(&server, address, &access).await;
+        assert!(!seen.contains(&StatusCode::OK), "{credential}: {seen:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_service_whose_credential_has_ended_believes_nobody_after_a_minute() {
+    let server = TestServer::start();
+    server.account(NAME).await;
+    let (key, id) = feed_key(&server).await;
+    let address = resource_server(server.url.clone(), key, server.clock.clone());
+    let (stolen, refresh) = server.tokens(NAME).await;
+    until_ok(&server, address, &stolen).await;
+    let deleted = server.operate(json!({"operation": "api_key_delete", "id": id})).await;
+    assert!(deleted.get("ok").is_some(), "{deleted}");
+    // A long poll that was open when the key was deleted still brings its page.
+    server.post("/v1/logout", json!({"refresh_token": refresh})).await;
+    let (other, _) = server.tokens(NAME).await;
+    server.clock.advance(Duration::from_secs(61));
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    for token in [&stolen, &other] {
+        let seen = answers(&server, address, token).await;
+        assert!(!seen.contains(&StatusCode::OK), "{seen:?}");
+    }
+}
+
+/// Runs the program of the documentation as it is printed there, against the real binary.
+#[tokio::test]
+async fn the_printed_sample_refuses_ended_sessions_and_a_silent_issuer() {
+    let modules = Command::new("python3").args(["-c", "import jwt, requests, cryptography"]).output();
+    if !modules.is_ok_and(|output| output.status.success()) {
+        skipped(
+            "the_printed_sample_refuses_ended_sessions_and_a_silent_issuer",
+            "python3 has no pyjwt or requests",
+        );
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let data = dir.path().join("data");
+    let mut process = Process::start(&data);
+    let http = reqwest::Client::new();
+    assert_eq!(sign_up(&http, &process.url, NAME).await.unwrap().0, 201);
+    let create = ["api-key", "create", "shop", "--scopes", "revocations", "--json", "--data-dir"];
+    let made = Command::new(BINARY).args(create).arg(&data).output().unwrap();
+    let made: Value = serde_json::from_slice(&made.stdout).unwrap();
+    std::fs::write(dir.path().join("service.key"), made["key"].as_str().unwrap()).unwrap();
+    // What the program says of each token that it reads from a line.
+    let page = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/src/resource_server/README.md"))
+        .unwrap();
+    let sample = page.split("```python\n").nth(1).unwrap().split("```").next().unwrap();
+    let sample = sample.replace("https://login.example.org", &process.url);
+    let sample = sample.replace("MAX_SILENCE = 60", "MAX_SILENCE = 20");
+    let asks = "\nfor line in sys.stdin:\n    try:\n        print(\"ok\", check(line.strip())[\"sub\"], flush=True)\n    \
+                except (jwt.PyJWTError, requests.RequestException) as error:\n        print(\"refused\", error, flush=True)\n";
+    let script = dir.path().join("service.py");
+    std::fs::write(&script, sample + asks).unwrap();
+    let mut python = Command::new("python3");
+    python
+        .arg(&script)
+        .current_dir(dir.path())
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null());
+    let mut child = python.spawn().unwrap();
+    let mut stdin = child.stdin.take().unwrap();
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    let mut ask = |token: &str| {
+        writeln!(stdin, "{token}").unwrap();
+        lines.next().unwrap().unwrap()
+    };
+    let login = json!({"email": NAME, "password": crate::support::PASSWORD});
+    let first = post(&http, &process.url, "/v1/login", login.clone()).await.unwrap().1;
+    let second = post(&http, &process.url, "/v1/login", login).await.unwrap().1;
+    let (stolen, other) = (first["access_token"].as_str().unwrap(), second["access_token"].as_str().unwrap());
+    let mut until = async |token: &str, begins: &str, tries: usize| {
+        let mut said = String::new();
+        for _ in 0..tries {
+            said = ask(token);
+            if said.starts_with(begins) {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+        panic!("never {begins}: {said}");
+    };
+    until(stolen, "ok", 100).await;
+    let out = json!({"refresh_token": first["refresh_token"]});
+    assert_eq!(post(&http, &process.url, "/v1/logout", out).await.unwrap().0, 204);
+    until(stolen, "refused its session was ended", 30).await;
+    until(other, "ok", 1).await;
+    // The key of the service is deleted. It says so on standard error, and believes nobody soon after.
+    let delete = ["api-key", "delete", made["id"].as_str().unwrap(), "--data-dir"];
+    assert!(Command::new(BINARY).args(delete).arg(&data).output().unwrap().status.success());
+    until(other, "refused nothing was heard", 600).await;
+    process.stop();
+    child.kill().unwrap();
+    child.wait().unwrap();
+}
