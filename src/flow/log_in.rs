@@ -4,12 +4,12 @@ use std::sync::Arc;
 
 use super::admission::Outcome;
 use super::authenticate::replace;
+use super::check::turn::HangUp;
 use super::check::{Checked, Known, Presented, Recognised, lane_of};
 use super::client::Client;
 use super::devices;
 use super::grant::{Issued, Opened};
 use super::refusal::{FlowError, Refusal, parse_name};
-use super::turn::HangUp;
 use crate::audit::event::Event;
 use crate::engine::Engine;
 use crate::journal::append::handle::Sealed;

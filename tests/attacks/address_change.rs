@@ -66,7 +66,7 @@ async fn the_owner_confirms_with_a_session_or_with_the_password() {
     let server = TestServer::start();
     server.account("ada@test.org").await;
     let (access, link) = ask(&server, "ada@test.org", "ada@new.test").await;
-    assert_eq!(follow_as(&server, &access, CONFIRM, &link).await.status, StatusCode::NO_CONTENT);
+    assert_eq!(follow_as(&server, &access, CONFIRM, &link).await.status, StatusCode::OK);
     server.account("bob@test.org").await;
     let (_, link) = ask(&server, "bob@test.org", "bob@new.test").await;
     assert_eq!(follow(&server, CONFIRM, &link, Some(PASSWORD)).await.status, StatusCode::NO_CONTENT);
@@ -88,7 +88,7 @@ async fn guesses_at_a_link_are_counted_like_guesses_at_log_in() {
     }
     assert!(answers.contains(&429), "{answers:?}");
     assert_eq!(answers.iter().filter(|status| **status == 401).count(), 5, "{answers:?}");
-    assert_eq!(follow_as(&server, &access, CONFIRM, &link).await.status, StatusCode::NO_CONTENT);
+    assert_eq!(follow_as(&server, &access, CONFIRM, &link).await.status, StatusCode::OK);
 }
 
 /// I hold a session of the account in another browser: the change of the address must end it.
@@ -98,7 +98,7 @@ async fn a_change_of_address_ends_the_other_sessions() {
     server.account("ada@test.org").await;
     let (stolen, stolen_refresh) = server.tokens("ada@test.org").await;
     let (access, link) = ask(&server, "ada@test.org", "ada@new.test").await;
-    assert_eq!(follow_as(&server, &access, CONFIRM, &link).await.status, StatusCode::NO_CONTENT);
+    assert_eq!(follow_as(&server, &access, CONFIRM, &link).await.status, StatusCode::OK);
     assert_eq!(server.get_as("/v1/me", &stolen).await.status, StatusCode::UNAUTHORIZED);
     assert_eq!(server.refresh(&stolen_refresh).await.status, StatusCode::UNAUTHORIZED);
 }
@@ -117,7 +117,7 @@ async fn a_reader_of_the_old_mailbox_does_not_get_the_account_back() {
     let server = TestServer::start();
     server.account("ada@test.org").await;
     let (access, link) = ask(&server, "ada@test.org", "ada@new.test").await;
-    assert_eq!(follow_as(&server, &access, CONFIRM, &link).await.status, StatusCode::NO_CONTENT);
+    assert_eq!(follow_as(&server, &access, CONFIRM, &link).await.status, StatusCode::OK);
     reset_by_mail(&server, "ada@new.test", NEXT).await;
     let undo = server.mailed_link("ada@test.org", "was changed").await;
     let server = server.restart();
@@ -139,7 +139,7 @@ async fn the_true_owner_takes_the_account_back_from_a_thief() {
     let server = TestServer::start();
     server.account("ada@test.org").await;
     let (thief, link) = ask(&server, "ada@test.org", "thief@test.org").await;
-    assert_eq!(follow_as(&server, &thief, CONFIRM, &link).await.status, StatusCode::NO_CONTENT);
+    assert_eq!(follow_as(&server, &thief, CONFIRM, &link).await.status, StatusCode::OK);
     reset_by_mail(&server, "thief@test.org", THIEFS).await;
     server.clock.advance(Duration::from_hours(70));
     let undo = server.mailed_link("ada@test.org", "was changed").await;

@@ -57,6 +57,7 @@ pub const FIELDS: &[Fields] = &[
     ("GET", "/v1/devices", User, &[]),
     ("DELETE", "/v1/devices", User, &[]),
     ("GET", "/v1/me", User, &[]),
+    ("PATCH", "/v1/me", User, &[("new_device_mail", Text)]),
     ("DELETE", "/v1/me", User, &[("password", Password)]),
     ("POST", "/v1/password/forgot", Stranger, &[("email", Email)]),
     ("POST", "/v1/password/reset", Stranger, &[("token", Token), ("new_password", Password)]),

@@ -278,7 +278,7 @@ async fn who_is_made_an_account_is_invited_for_a_week() {
     assert!(invitation.letter.text.contains("was made for you"), "{}", invitation.letter.text);
     server.clock.advance(Duration::from_hours(24 * 6));
     // Asking again mails the same link, which lives for another week.
-    let (root, _) = server.tokens("root@near.test").await;
+    let root = server.admin_token("root@near.test").await;
     let path = format!("/v1/admin/users/{}/send_reset", made.text("id"));
     server.mails.lock().clear();
     assert_eq!(server.post_as(&path, &root, json!({})).await.status, StatusCode::NO_CONTENT);

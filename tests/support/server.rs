@@ -195,7 +195,8 @@ impl TestServer {
     }
 
     pub async fn delete_as(&self, path: &str, access: &str, body: Value) -> Answer {
-        send(self.request(Method::DELETE, path).bearer_auth(access).json(&body)).await
+        let request = self.request(Method::DELETE, path).bearer_auth(access);
+        send(if body.is_null() { request } else { request.json(&body) }).await
     }
 
     /// Sends a request and closes the connection `after` a time at which the answer cannot have arrived.

@@ -135,8 +135,6 @@ async fn metrics(engine: &Engine) -> String {
         "1 while ordinary events are only counted, since space is low",
         u64::from(engine.services.audit.log.is_low()),
     );
-    let dropped = engine.services.dropped_mails.load(Ordering::Relaxed);
-    gauge("mail_dropped", "Mails dropped since the start because their links had died", dropped);
     let (failing, lost) = engine.services.audit.log.trouble();
     gauge("audit_failing", "1 while the log of security events cannot be written", u64::from(failing));
     gauge("audit_lost", "Events that are not in the log of security events", lost);

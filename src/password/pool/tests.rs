@@ -63,7 +63,7 @@ async fn a_client_that_is_gone_withdraws_a_job_that_waits_and_not_one_that_runs(
     assert!(poll_once(&mut waiting).is_none());
     drop((waits, other_waits));
     assert_eq!(waiting.await, Err(Unverified::Withdrawn));
-    assert_eq!(running.await, Ok(Verified { matches: false, needs_rehash: false }));
+    assert!(!running.await.unwrap().matches);
     assert_eq!(pool.stats().queued(), 0);
 }
 

@@ -11,7 +11,7 @@ use tokio::task::{Id, JoinSet};
 use super::task::TICK;
 use crate::config::Config;
 use crate::engine::{Engine, Fault};
-use crate::flow::delivery::{Ready, look};
+use crate::flow::post::delivery::{Ready, look};
 use crate::flow::refusal::FlowError;
 use crate::mail::outgoing::{DeliveryError, Outgoing};
 use crate::mail::template::{self, Draft, Letter};

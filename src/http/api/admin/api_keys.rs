@@ -52,7 +52,7 @@ struct NewApiKey {
 }
 
 async fn post_api_key(engine: Eng, identity: SignedIn, body: Body) -> Result<HttpResponse, Rejection> {
-    let admin = Admin::of(&identity)?;
+    let admin = Admin::who_may_write(&engine, &identity)?;
     let read: NewApiKey = body.json()?;
     let end = read.expires_at.as_deref().map(parse_end).transpose()?;
     let made = api_keys::make(&engine, &admin, &read.name, &read.scopes, end).await?;
@@ -75,8 +75,10 @@ async fn delete_api_key(
     engine: Eng,
     id: web::Path<String>,
     identity: SignedIn,
+    body: Body,
 ) -> Result<HttpResponse, Rejection> {
-    let admin = Admin::of(&identity)?;
+    let admin = Admin::who_may_write(&engine, &identity)?;
+    body.refuse()?;
     api_keys::delete(&engine, &admin, &id).await?;
     Ok(HttpResponse::NoContent().finish())
 }

@@ -34,7 +34,7 @@ struct Query {
 
 /// Returns events from the files of `audit.dir`, oldest first: those from `since` or after `cursor`, else the newest.
 async fn get_audit(request: HttpRequest, engine: Eng, caller: CalledBy) -> Result<HttpResponse, Rejection> {
-    let admin = caller.admin(Scope::AdminRead)?;
+    let admin = caller.admin(&engine, Scope::AdminRead)?;
     let query: Query = query(&request, "The query accepts since, type, account, cursor and limit.")?;
     let wanted = Wanted {
         since: query.since.as_deref().map(parse_time).transpose()?,

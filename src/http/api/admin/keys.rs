@@ -24,7 +24,7 @@ struct Rotate {
 }
 
 async fn post_rotate(engine: Eng, caller: CalledBy, body: Body) -> Result<HttpResponse, Rejection> {
-    let admin = caller.admin(Scope::AdminWrite)?;
+    let admin = caller.admin(&engine, Scope::AdminWrite)?;
     let read: Rotate = body.json_or_default()?;
     let (kid, from) = rotation::rotate(&engine, &admin, read.kind.as_deref()).await?;
     Ok(HttpResponse::Ok().json(json!({"kid": kid, "signs_from": from.rfc3339()})))
@@ -36,7 +36,7 @@ async fn post_retire(
     caller: CalledBy,
     body: Body,
 ) -> Result<HttpResponse, Rejection> {
-    let admin = caller.admin(Scope::AdminWrite)?;
+    let admin = caller.admin(&engine, Scope::AdminWrite)?;
     body.refuse()?;
     rotation::retire(&engine, &admin, &kid).await?;
     Ok(HttpResponse::NoContent().finish())

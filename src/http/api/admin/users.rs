@@ -79,7 +79,7 @@ struct Query {
 }
 
 async fn get_users(request: HttpRequest, engine: Eng, caller: CalledBy) -> Result<HttpResponse, Rejection> {
-    let admin = caller.admin(Scope::AdminRead)?;
+    let admin = caller.admin(&engine, Scope::AdminRead)?;
     let query: Query = query(&request, "The query accepts q, status, verified, cursor and limit.")?;
     let limit = query.limit.unwrap_or(PAGE).clamp(1, PAGE_MAX);
     // Every account is compared with it, on the thread that all requests share.
@@ -115,7 +115,7 @@ struct NewUser {
 }
 
 async fn post_user(engine: Eng, caller: CalledBy, body: Body) -> Result<HttpResponse, Rejection> {
-    let admin = caller.admin(Scope::AdminWrite)?;
+    let admin = caller.admin(&engine, Scope::AdminWrite)?;
     let read: NewUser = body.json()?;
     let new = admin::New {
         email: &read.email,
@@ -131,7 +131,7 @@ async fn post_user(engine: Eng, caller: CalledBy, body: Body) -> Result<HttpResp
 }
 
 async fn get_user(engine: Eng, id: web::Path<String>, caller: CalledBy) -> Result<HttpResponse, Rejection> {
-    let admin = caller.admin(Scope::AdminRead)?;
+    let admin = caller.admin(&engine, Scope::AdminRead)?;
     let account = admin::get(&engine, &admin, parse_id(&id)?).await?;
     Ok(HttpResponse::Ok().json(user_json(&account)))
 }
@@ -150,7 +150,7 @@ async fn patch_user(
     caller: CalledBy,
     body: Body,
 ) -> Result<HttpResponse, Rejection> {
-    let admin = caller.admin(Scope::AdminWrite)?;
+    let admin = caller.admin(&engine, Scope::AdminWrite)?;
     let read: PatchUser = body.json()?;
     let id = parse_id(&id)?;
     let status = read.status.map(Status::from);
@@ -164,7 +164,7 @@ async fn delete_user(
     caller: CalledBy,
     body: Body,
 ) -> Result<HttpResponse, Rejection> {
-    let admin = caller.admin(Scope::AdminWrite)?;
+    let admin = caller.admin(&engine, Scope::AdminWrite)?;
     body.refuse()?;
     admin::delete(&engine, &admin, parse_id(&id)?).await?;
     Ok(HttpResponse::NoContent().finish())
@@ -176,7 +176,7 @@ async fn post_act(
     caller: CalledBy,
     body: Body,
 ) -> Result<HttpResponse, Rejection> {
-    let admin = caller.admin(Scope::AdminWrite)?;
+    let admin = caller.admin(&engine, Scope::AdminWrite)?;
     body.refuse()?;
     let (id, act) = path.into_inner();
     let id = parse_id(&id)?;

@@ -4,6 +4,8 @@
 //!
 //! Every mail names its [`Cause`], by which the quotas count it: none that a stranger causes is free.
 
+pub(crate) mod delivery;
+
 use super::client::Client;
 use super::refusal::FlowError;
 use crate::engine::{Engine, Fault};

@@ -2,8 +2,8 @@
 
 use zeroize::Zeroizing;
 
-use super::refusal::FlowError;
 use crate::engine::Engine;
+use crate::flow::refusal::FlowError;
 use crate::registry::account::actor::ById;
 use crate::registry::outbox::{MailV2, open_token};
 use crate::registry::reset::actor::Release;

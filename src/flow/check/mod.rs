@@ -1,12 +1,14 @@
 //! The check of a password, in two steps around the hash: [`Presented::begin_attempt`] charges the account name as if
 //! the attempt had failed, [`Presented::finish_attempt`] settles it. Known and unknown names cost the same work.
 
+pub(super) mod turn;
+
+use self::turn::{HangUp, Turn};
 use super::authenticate::Identity;
 use super::client::Client;
 use super::devices;
 use super::post::Addressee;
 use super::refusal::{FlowError, Refusal, parse_name};
-use super::turn::{HangUp, Turn};
 use crate::audit::event::{Event, Note};
 use crate::engine::{Engine, Fault};
 use crate::journal::append::handle::Sealed;

@@ -3,13 +3,13 @@
 
 use tokio::sync::oneshot;
 
-use super::refusal::Refusal;
 use crate::engine::Engine;
+use crate::flow::refusal::Refusal;
 use crate::registry::lockout::turns::{Arrival, Party};
 use crate::value::account_name::NameKey;
 
 /// A turn that an attempt has or waits for.
-pub(super) struct Turn<'a> {
+pub(in crate::flow) struct Turn<'a> {
     engine: &'a Engine,
     name: NameKey,
     party: Party,
@@ -28,7 +28,11 @@ impl<'a> Turn<'a> {
     /// Waits for a turn.
     ///
     /// Errors: [`Refusal::TooManyAtOnce`] if too many attempts of the party wait already.
-    pub(super) async fn take(engine: &'a Engine, name: NameKey, party: Party) -> Result<Self, Refusal> {
+    pub(in crate::flow) async fn take(
+        engine: &'a Engine,
+        name: NameKey,
+        party: Party,
+    ) -> Result<Self, Refusal> {
         let (waker, woken) = oneshot::channel();
         let arrival =
             engine.turns.lock().arrive(name, party, || waker).map_err(|_| Refusal::TooManyAtOnce)?;
@@ -42,7 +46,7 @@ impl<'a> Turn<'a> {
     }
 
     /// Waits until another attempt at the name is settled, if one is in flight, and takes a turn again.
-    pub(super) async fn step_back(&mut self) {
+    pub(in crate::flow) async fn step_back(&mut self) {
         let (waker, woken) = oneshot::channel();
         if self.engine.turns.lock().step_back(self.name, self.party, || waker) {
             self.held = Held::Wait(woken);
@@ -51,7 +55,7 @@ impl<'a> Turn<'a> {
     }
 
     /// Returns how many other attempts at the name are in flight, and how many of them are of the same device.
-    pub(super) fn others(&self) -> (usize, usize) {
+    pub(in crate::flow) fn others(&self) -> (usize, usize) {
         self.engine.turns.lock().others(self.name, self.party)
     }
 
@@ -82,17 +86,17 @@ impl Drop for Turn<'_> {
 }
 
 /// Ends when the client of a request is gone. Held by work that goes on without it.
-pub(super) struct HangUp(Option<oneshot::Receiver<()>>);
+pub(in crate::flow) struct HangUp(Option<oneshot::Receiver<()>>);
 
 impl HangUp {
     /// Returns what the request holds for as long as it waits, and what notices its end.
-    pub(super) fn watch() -> (oneshot::Sender<()>, Self) {
+    pub(in crate::flow) fn watch() -> (oneshot::Sender<()>, Self) {
         let (waits, gone) = oneshot::channel();
         (waits, Self(Some(gone)))
     }
 
     /// Waits until the client is gone.
-    pub(super) async fn happens(&mut self) {
+    pub(in crate::flow) async fn happens(&mut self) {
         if let Some(gone) = &mut self.0 {
             let _ = gone.await;
             self.0 = None;
@@ -100,7 +104,7 @@ impl HangUp {
     }
 
     /// Says whether the client is known to be gone.
-    pub(super) fn has_happened(&mut self) -> bool {
+    pub(in crate::flow) fn has_happened(&mut self) -> bool {
         use oneshot::error::TryRecvError;
         self.0.as_mut().is_none_or(|gone| !matches!(gone.try_recv(), Err(TryRecvError::Empty)))
     }
