@@ -81,6 +81,7 @@ pub fn account(number: u64) -> AccountV2 {
         tokens_from_secs: 0,
         former: None,
         mutes_new_device: false,
+        is_vouched: false,
     }
 }
 

@@ -50,7 +50,7 @@ pub struct Config {
     pub admin: Admin,
     /// `[machine]`.
     pub machine: Machine,
-    /// `[signup]`, except the lifetime of its link, which is in `reset`.
+    /// `[signup]`.
     pub signup: Signup,
     /// `[password]`.
     pub password: Password,

@@ -34,6 +34,7 @@ use crate::registry::outbox::Outbox;
 use crate::registry::refresh::Families;
 use crate::registry::reset::MailedTokens;
 use crate::registry::session::Sessions;
+use crate::registry::sign_up::SignUps;
 use crate::registry::write_counts::WriteCounts;
 use crate::storage::local::LocalStorage;
 use crate::system::clock::Clock;
@@ -64,6 +65,7 @@ pub struct Engine {
     pub(crate) api_keys: Mailbox<ApiKeys>,
     /// API keys that were checked a moment ago.
     pub(crate) api_key_cache: ApiKeyCache,
+    pub(crate) sign_ups: Mailbox<SignUps>,
     /// The ways to read every table, in the order in which a snapshot holds them.
     pub(crate) tables: Vec<TableReader>,
     /// Counts writes for every few keys; what [`CredentialCache`] holds is valid while they stand still.

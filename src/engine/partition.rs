@@ -115,6 +115,7 @@ impl Partition {
             refresh: config.refresh,
             session: config.session,
             reset: config.reset,
+            sign_up: config.signup.limits,
         };
         let mut target = Target {
             states: States::new(&limits),

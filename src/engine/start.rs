@@ -127,6 +127,7 @@ impl Engine {
             outbox: start.owner(states.outbox),
             api_keys: start.owner(states.api_keys),
             api_key_cache: ApiKeyCache::default(),
+            sign_ups: start.owner(states.sign_ups),
             tables: start.tables,
             write_counts,
             credential_cache: CredentialCache::default(),

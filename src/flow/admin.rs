@@ -3,7 +3,7 @@
 use super::authenticate::Identity;
 use super::log_out::{end_others, end_others_and_mailed};
 use super::post::Addressee;
-use super::refusal::{FlowError, Refusal, parse_name};
+use super::refusal::{FlowError, Refusal, parse_new_name};
 use super::sign_up::{display_name, new_password};
 use crate::audit::Line;
 use crate::audit::event::{Event, Note};
@@ -11,11 +11,12 @@ use crate::audit::read::{Wanted, find};
 use crate::engine::{Engine, Fault};
 use crate::password::QueueKey;
 use crate::registry::account::actor::{Alter, ById, Delete, List};
-use crate::registry::account::{ADMIN, AccountV2, Change, SignUp, SignedUp, Status};
+use crate::registry::account::{ADMIN, AccountV2, Change, Origin, SignUp, SignedUp, Status};
 use crate::registry::api_key::ApiKeyV1;
 use crate::registry::lockout::actor::Clear;
 use crate::registry::outbox::Kind;
 use crate::registry::reset::{Cause, Purpose};
+use crate::registry::sign_up::actor::EndSignUps;
 use crate::value::account_name::NameKey;
 use crate::value::id::{AccountId, hex};
 
@@ -84,9 +85,11 @@ pub struct New<'a> {
     pub verified: bool,
 }
 
-/// Creates an account. One without a password waits for [`invite`].
+/// Creates an account. One without a password waits for [`invite`]. An address that has an account is refused, also while
+/// it is not proved: nothing of that account changes. Sign-ups that wait for the address end, so that no link of theirs
+/// touches the account.
 pub async fn create(engine: &Engine, admin: &Admin, new: New<'_>) -> Result<AccountV2, FlowError> {
-    let name = parse_name(new.email)?;
+    let name = parse_new_name(&engine.services.config, new.email)?;
     let roles = roles(new.roles)?;
     let phc = match new.password {
         Some(password) => {
@@ -103,15 +106,11 @@ pub async fn create(engine: &Engine, admin: &Admin, new: New<'_>) -> Result<Acco
         phc,
         roles,
         verified: new.verified,
-        by_admin: true,
+        origin: Origin::Administrator,
     };
     match engine.accounts.ask(sign_up).await? {
         SignedUp::Created(account) => {
-            if account.auth_epoch > 0 {
-                // It replaces an account that had not proved its address. The sessions of that one are dead by their
-                // epoch already; ending them tells resource servers.
-                end_others_and_mailed(engine, account.account_id(), None).await?;
-            }
+            engine.sign_ups.ask(EndSignUps { name: name_key }).await?;
             admin.record(engine, Event::AdminCreated, &account.account_id()).await;
             Ok(account)
         }

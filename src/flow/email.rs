@@ -22,7 +22,7 @@ use super::grant::Opened;
 use super::log_out::end_others_and_mailed;
 use super::mailed;
 use super::post::Addressee;
-use super::refusal::{FlowError, Refusal, parse_name};
+use super::refusal::{FlowError, Refusal, parse_name, parse_new_name};
 use crate::audit::event::Event;
 use crate::engine::Engine;
 use crate::registry::account::actor::{Alter, ById, Find, ReleaseUnprovenAddress};
@@ -84,7 +84,7 @@ pub async fn ask(
 ) -> Outcome<()> {
     engine
         .admitted(Class::Check, client, async |_| {
-            let new = parse_name(email)?;
+            let new = parse_new_name(&engine.services.config, email)?;
             if new.as_str() == &*identity.account.email {
                 return Err(Refusal::Field {
                     pointer: "/email",

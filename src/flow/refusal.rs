@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::config::Config;
 use crate::engine::Fault;
 use crate::journal::append::handle::NoRoom;
 use crate::password::{Shed, Weakness};
@@ -9,7 +10,7 @@ use crate::registry::account;
 use crate::system::clock::Timestamp;
 use crate::system::random::NoRandomness;
 use crate::token::KeyError;
-use crate::value::account_name::{AccountName, NameError};
+use crate::value::account_name::{AccountName, AddressRules};
 
 /// An expected answer to an unwelcome request.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
@@ -110,10 +111,17 @@ impl From<account::Refusal> for Refusal {
 
 /// Reads an e-mail address as a user typed it.
 pub(crate) fn parse_name(typed: &str) -> Result<AccountName, Refusal> {
-    AccountName::parse(typed).map_err(|error| invalid_email(error))
+    AccountName::parse(typed).map_err(invalid_email)
+}
+
+/// Reads an e-mail address that an account is to have.
+pub(crate) fn parse_new_name(config: &Config, typed: &str) -> Result<AccountName, Refusal> {
+    let allow_local_domains = config.signup.allow_local_domains;
+    let rules = AddressRules { allow_local_domains, allow_utf8: config.mail.utf8 };
+    AccountName::parse_new(typed, rules).map_err(invalid_email)
 }
 
 /// Refuses the field `email`.
-pub(crate) fn invalid_email(error: NameError) -> Refusal {
+pub(crate) fn invalid_email(error: impl std::fmt::Display) -> Refusal {
     Refusal::Field { pointer: "/email", code: "invalid_email", message: error.to_string() }
 }

@@ -153,6 +153,13 @@ pub(in crate::http) fn set_device(engine: &Engine, response: &mut HttpResponseBu
     response.insert_header(("x-device-token", device));
 }
 
+/// Returns the cookie in which a browser keeps its half of a sign-up for as long as the sign-up waits.
+pub(super) fn sign_up_cookie(engine: &Engine, half: &str) -> Cookie<'static> {
+    let life = i64::try_from(engine.services.config.signup.limits.ttl.as_secs()).unwrap_or(i64::MAX);
+    let cookie = build_cookie(engine, CookieName::SignUp, half.to_owned());
+    cookie.max_age(CookieDuration::seconds(life)).finish()
+}
+
 /// Returns a cookie that makes the browser delete its session cookie.
 pub(super) fn ended_cookie(engine: &Engine) -> Cookie<'static> {
     build_cookie(engine, CookieName::Session, String::new()).max_age(CookieDuration::ZERO).finish()
@@ -173,6 +180,8 @@ pub(super) enum CookieName {
     Session,
     /// The device that has logged in before.
     Device,
+    /// The half of a sign-up that its browser keeps.
+    SignUp,
 }
 
 impl CookieName {
@@ -183,6 +192,8 @@ impl CookieName {
             (Self::Session, false) => "portcullis_session",
             (Self::Device, true) => "__Host-portcullis_device",
             (Self::Device, false) => "portcullis_device",
+            (Self::SignUp, true) => "__Host-portcullis_signup",
+            (Self::SignUp, false) => "portcullis_signup",
         }
     }
 }

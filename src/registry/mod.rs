@@ -12,6 +12,7 @@ pub mod refresh;
 pub mod reset;
 pub mod session;
 pub(crate) mod sharded_map;
+pub mod sign_up;
 mod stored_id;
 pub mod stuffing;
 pub mod tables;

@@ -22,7 +22,7 @@ use crate::journal::recovery::{Options, Recovered, recover};
 use crate::journal::snapshot::status::Tail;
 use crate::journal::snapshot::{Records, SnapshotWriter, keep_two};
 use crate::registry::tables::{Limits, States, TABLES};
-use crate::registry::{lockout, refresh, reset, session};
+use crate::registry::{lockout, refresh, reset, session, sign_up};
 use crate::storage::Storage;
 use crate::storage::simulated::SimStorage;
 use crate::system::clock::{Clock, Timestamp};
@@ -122,6 +122,7 @@ fn limits() -> Limits {
             mails_per_network: 10,
             mails_per_domain: 1000,
         },
+        sign_up: sign_up::Limits { ttl: 24 * HOUR },
     }
 }
 

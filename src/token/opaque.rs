@@ -1,4 +1,4 @@
-//! Opaque tokens: refresh tokens, browser sessions, mailed tokens and API keys.
+//! Opaque tokens: refresh tokens, browser sessions, mailed tokens, API keys and the halves of sign-ups.
 //!
 //! The secret that a client holds and the digest that a registry keeps are two types, and `Debug` prints neither. Every
 //! opaque token has the form `<prefix>_` and base64url of
@@ -47,6 +47,8 @@ pub enum TokenKind {
     Mailed,
     /// `pck_`: an API key.
     ApiKey,
+    /// `pcu_`: the half of a sign-up that its browser keeps.
+    SignUp,
 }
 
 impl TokenKind {
@@ -56,6 +58,7 @@ impl TokenKind {
             Self::Session => "pcs_",
             Self::Mailed => "pcm_",
             Self::ApiKey => "pck_",
+            Self::SignUp => "pcu_",
         }
     }
 }
@@ -85,6 +88,14 @@ impl Secret {
     /// Returns the digest that a registry keeps.
     pub fn digest(&self) -> SecretDigest {
         SecretDigest(Sha256::digest(self.0).into())
+    }
+
+    /// Derives the secret of another token from this one, the same each time for one `label`.
+    #[must_use]
+    pub fn derive_next(&self, label: &[u8]) -> Self {
+        let key = self.padded();
+        let digest = Zeroizing::new(keyed_digest(&key, &[b"portcullis derived v1", label]));
+        Self(std::array::from_fn(|at| digest.get(at).copied().unwrap_or_default()))
     }
 
     /// Seals `next` so that only a holder of `self` can open it.
@@ -121,15 +132,23 @@ impl Secret {
     }
 
     fn successor_key(&self, next: &SecretDigest) -> LessSafeKey {
-        let mut own = Zeroizing::new([0; 32]);
-        for (to, from) in own.iter_mut().zip(&self.0) {
-            *to = *from;
-        }
+        let own = self.padded();
         let key = Zeroizing::new(keyed_digest(&own, &[b"portcullis successor v1", &next.0]));
         match UnboundKey::new(&AES_256_GCM, &key[..]) {
             Ok(key) => LessSafeKey::new(key),
             Err(_) => unreachable!("a key of 32 bytes is the length that AES-256 takes"),
         }
+    }
+}
+
+impl Secret {
+    /// Returns the secret as a key of 32 bytes.
+    fn padded(&self) -> Zeroizing<[u8; 32]> {
+        let mut own = Zeroizing::new([0; 32]);
+        for (to, from) in own.iter_mut().zip(&self.0) {
+            *to = *from;
+        }
+        own
     }
 }
 
@@ -326,6 +345,16 @@ mod tests {
             assert!(spent.open_successor(&cut, &next.digest()).is_none());
         }
         assert!(!sealed.windows(8).any(|part| next.0.windows(8).any(|secret| secret == part)));
+    }
+
+    #[test]
+    fn a_derived_secret_is_always_the_same_and_says_nothing_of_another() {
+        let random = Random::seeded(5);
+        let [one, other] = [(); 2].map(|()| Secret::mint(&random).unwrap());
+        assert_eq!(one.derive_next(b"a").0, one.derive_next(b"a").0);
+        assert_ne!(one.derive_next(b"a").0, one.derive_next(b"b").0);
+        assert_ne!(one.derive_next(b"a").0, other.derive_next(b"a").0);
+        assert_ne!(one.derive_next(b"a").0, one.0);
     }
 
     #[test]

@@ -1,4 +1,7 @@
 //! Account names: e-mail addresses, brought by one function to the one form that look-up and counting share.
+//!
+//! A log-in takes every address that an account may have. An address that an account is to have is judged more strictly:
+//! mail to it must be able to leave this machine, and no mail server may take it for a route.
 
 use std::fmt;
 
@@ -18,7 +21,59 @@ pub struct AccountName(String);
 #[error("not an e-mail address")]
 pub struct NameError;
 
+/// Which addresses an account may get.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct AddressRules {
+    /// Whether the domain may be one of this machine or network.
+    pub allow_local_domains: bool,
+    /// Whether letters beyond ASCII may stand before the @.
+    pub allow_utf8: bool,
+}
+
+/// The reason why an account may not get an address.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+pub enum NewNameError {
+    /// It is no address.
+    #[error(transparent)]
+    NotAnAddress(#[from] NameError),
+    /// A host name of one label, or an IP address.
+    #[error("the domain is not a public one")]
+    LocalDomain,
+    /// Mail servers took `%` and `!` for a route to another server once, and some still do.
+    #[error("% and ! may not stand before the @")]
+    Route,
+    /// The mail server takes ASCII alone.
+    #[error("only letters of the English alphabet may stand before the @ here")]
+    NotAscii,
+    /// A letter that shows nothing.
+    #[error("a letter before the @ is invisible")]
+    Invisible,
+}
+
+/// Letters of which nothing is seen. All other invisible characters are no letters, and so are refused in any case.
+const INVISIBLE_LETTERS: [char; 4] = ['\u{115f}', '\u{1160}', '\u{3164}', '\u{ffa0}'];
+
 impl AccountName {
+    /// Parses an address that an account is to have, such as one typed at sign-up.
+    pub fn parse_new(typed: &str, rules: AddressRules) -> Result<Self, NewNameError> {
+        let name = Self::parse(typed)?;
+        let (local, domain) = name.0.rsplit_once('@').ok_or(NameError)?;
+        if local.contains(['%', '!']) {
+            return Err(NewNameError::Route);
+        }
+        if !rules.allow_utf8 && !local.is_ascii() {
+            return Err(NewNameError::NotAscii);
+        }
+        let is_seen = |c: char| c.is_ascii() || (c.is_alphanumeric() && !INVISIBLE_LETTERS.contains(&c));
+        if !local.chars().all(is_seen) {
+            return Err(NewNameError::Invisible);
+        }
+        if !rules.allow_local_domains && !is_public(domain) {
+            return Err(NewNameError::LocalDomain);
+        }
+        Ok(name)
+    }
+
     /// Parses the address that a user typed. Surrounding white space is dropped.
     pub fn parse(typed: &str) -> Result<Self, NameError> {
         let typed = typed.trim();
@@ -57,6 +112,15 @@ impl AccountName {
     pub fn masked(&self) -> String {
         masked(&self.0)
     }
+}
+
+/// Says whether a domain looks public: of two labels at least, and no IP address.
+fn is_public(domain: &str) -> bool {
+    // The last label of a public name has a letter (RFC 3696 §2); that of an IPv4 address has none.
+    let has_name = |last: &str| last.chars().any(|c| c.is_ascii_alphabetic());
+    !domain.contains(['[', ']', ':'])
+        && !domain.split('.').any(str::is_empty)
+        && domain.rsplit_once('.').is_some_and(|(_, last)| has_name(last))
 }
 
 /// Returns `email` as logs may show it: `a***@example.org`.
@@ -99,6 +163,36 @@ mod tests {
         assert_eq!(AccountName::parse("j@b\u{fc}cher.example").unwrap().as_str(), "j@xn--bcher-kva.example");
         assert_eq!(ada.key(&key).slot(), Slot::of_name(&key, "ada@example.org"));
         assert_eq!(ada.masked(), "a***@example.org");
+    }
+
+    #[test]
+    fn an_account_gets_an_address_that_mail_can_reach() {
+        let check = |typed: &str, strict: Result<(), NewNameError>, rules: AddressRules| {
+            // It is an address all the same: an account that has it may log in.
+            assert!(AccountName::parse(typed).is_ok(), "{typed}");
+            let parsed = AccountName::parse_new(typed, AddressRules::default());
+            assert_eq!(parsed.map(|_| ()), strict, "{typed}");
+            assert!(AccountName::parse_new(typed, rules).is_ok() || strict == Err(NewNameError::Route));
+        };
+        let local = AddressRules { allow_local_domains: true, ..AddressRules::default() };
+        let utf8 = AddressRules { allow_utf8: true, ..AddressRules::default() };
+        for typed in ["ada@example.org", "a.b+c@mail.example.co.uk", "j@b\u{fc}cher.example", "a@1and1.com"] {
+            check(typed, Ok(()), local);
+        }
+        for typed in ["root@localhost", "a@127.0.0.1", "x@1.2", "ada@gmail", "a@0x7f.1"] {
+            check(typed, Err(NewNameError::LocalDomain), local);
+        }
+        for typed in ["a%b@c.org", "a!b@c.org", "relay.org!ada@c.org"] {
+            check(typed, Err(NewNameError::Route), local);
+        }
+        for typed in ["j\u{fc}rgen@example.org", "\u{7528}\u{6237}@example.org"] {
+            check(typed, Err(NewNameError::NotAscii), utf8);
+        }
+        let hidden = AccountName::parse_new("a\u{3164}@example.org", utf8);
+        assert_eq!(hidden.map(|_| ()), Err(NewNameError::Invisible));
+        for typed in ["ada@[127.0.0.1]", "ada@example.org.", "ada@.org", "ada@[IPv6:::1]"] {
+            assert!(AccountName::parse_new(typed, AddressRules::default()).is_err(), "{typed}");
+        }
     }
 
     #[test]

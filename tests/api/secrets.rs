@@ -38,9 +38,10 @@ fn text(body: &Value, field: &str) -> String {
 /// Walks through everything that a user does with a secret, and returns all of these secrets.
 async fn story(client: &Client, outbox: &Path) -> Vec<String> {
     // Sign-up.
-    client.post("/v1/signup", None, json!({"email": NAME, "password": PASSWORD}), 202).await;
+    let signed_up = client.post("/v1/signup", None, json!({"email": NAME, "password": PASSWORD}), 202).await;
+    let half = text(&signed_up, "signup_token");
     let verify = mailed_token(outbox, "verify").await;
-    client.post("/v1/email/verify", None, json!({"token": verify}), 204).await;
+    client.post("/v1/email/verify", None, json!({"token": verify, "signup_token": half}), 204).await;
 
     // Log-ins that fail, one that succeeds, and a refresh.
     for email in [NAME, STRANGER] {
@@ -63,7 +64,7 @@ async fn story(client: &Client, outbox: &Path) -> Vec<String> {
     client.post("/v1/password/reset", None, set, 204).await;
 
     let mut secrets = [PASSWORD, NEXT, WRONG, STRANGER].map(ToOwned::to_owned).to_vec();
-    secrets.extend([verify, email, reset, access, refresh]);
+    secrets.extend([half, verify, email, reset, access, refresh]);
     secrets.extend([text(&next, "access_token"), text(&next, "refresh_token")]);
     secrets
 }

@@ -6,6 +6,7 @@
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 
+use crate::support::values::redacted;
 use crate::support::{Answer, PASSWORD, TestServer, send};
 
 const NAME: &str = "ada@test.org";
@@ -186,7 +187,7 @@ async fn a_stranger_who_signs_up_with_a_reserved_address_gets_no_roles() {
     let reserved = sign_up_as_stranger(&server, NAME).await;
     let free = sign_up_as_stranger(&server, "free@test.org").await;
     assert_eq!(reserved.status, free.status);
-    assert_eq!(reserved.bytes, free.bytes);
+    assert_eq!(redacted(reserved.body, &["/signup_token"]), redacted(free.body, &["/signup_token"]));
     let proof = server.mailed(NAME, "Confirm").await;
     assert_eq!(server.verify(&proof).await.status, StatusCode::NO_CONTENT);
     assert_eq!(server.log_in(NAME, STRANGERS).await.problem(), (401, "invalid_credentials"));

@@ -24,6 +24,7 @@ mod mail_quota;
 mod offline_tokens;
 mod old_keys;
 mod parallel_log_ins;
+mod pre_hijack;
 mod raw_http;
 mod repeated_headers;
 mod reset_abuse;

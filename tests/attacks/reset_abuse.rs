@@ -5,6 +5,7 @@ use std::time::Duration;
 use reqwest::Method;
 use serde_json::json;
 
+use crate::support::values::redacted;
 use crate::support::{PASSWORD, TestServer, send};
 
 const NAME: &str = "ada@test.org";
@@ -39,12 +40,12 @@ async fn a_network_has_two_mails_an_hour_sent_to_a_mailbox_and_their_link_works_
 #[tokio::test]
 async fn a_link_is_good_for_its_purpose_alone() {
     let server = TestServer::start();
-    server.post("/v1/signup", json!({"email": NAME, "password": PASSWORD})).await;
+    let half = server.sign_up(NAME, PASSWORD).await;
     let token = server.mailed(NAME, "Confirm").await;
     assert_eq!(server.reset(&token, NEXT).await.problem(), (400, "invalid_or_expired_token"));
     let unlock = server.post("/v1/unlock", json!({"token": token})).await;
     assert_eq!(unlock.problem(), (400, "invalid_or_expired_token"));
-    assert_eq!(server.verify(&token).await.status.as_u16(), 204);
+    assert_eq!(server.confirm(&token, &half).await.status.as_u16(), 204);
 }
 
 #[tokio::test]
@@ -64,7 +65,8 @@ async fn sign_up_with_a_taken_address_answers_the_same_and_mails_the_owner() {
     let taken = server.post("/v1/signup", json!({"email": NAME, "password": MINE})).await;
     let free = server.post("/v1/signup", json!({"email": "new@test.org", "password": MINE})).await;
     assert_eq!(taken.status, free.status);
-    assert_eq!(taken.bytes, free.bytes);
+    assert_eq!(taken.bytes.len(), free.bytes.len());
+    assert_eq!(redacted(taken.body, &["/signup_token"]), redacted(free.body, &["/signup_token"]));
     server.mail(NAME, "already have").await;
     assert_eq!(server.log_in(NAME, PASSWORD).await.status.as_u16(), 200);
 }
@@ -107,11 +109,11 @@ async fn scan(server: &TestServer, token: &str) {
 #[tokio::test]
 async fn scanners_that_open_every_link_change_nothing() {
     let server = TestServer::start();
-    server.post("/v1/signup", json!({"email": NAME, "password": PASSWORD})).await;
+    let half = server.sign_up(NAME, PASSWORD).await;
     let verify = server.mailed(NAME, "Confirm").await;
     scan(&server, &verify).await;
-    assert_eq!(server.log_in(NAME, PASSWORD).await.problem(), (403, "email_not_verified"));
-    assert_eq!(server.verify(&verify).await.status.as_u16(), 204);
+    assert_eq!(server.log_in(NAME, PASSWORD).await.problem(), (401, "invalid_credentials"));
+    assert_eq!(server.confirm(&verify, &half).await.status.as_u16(), 204);
     server.forgot(NAME).await;
     let reset = server.mailed(NAME, "new password").await;
     scan(&server, &reset).await;

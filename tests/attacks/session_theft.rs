@@ -278,13 +278,13 @@ async fn an_unproven_sign_up_does_not_keep_an_address_from_its_owner() {
 async fn asking_for_the_address_of_another_leaves_the_link_that_proves_it_alive() {
     let server = TestServer::start();
     server.account(NAME).await;
-    server.post("/v1/signup", json!({"email": "eve@test.org", "password": PASSWORD})).await;
+    let half = server.sign_up("eve@test.org", PASSWORD).await;
     let proof = server.mailed("eve@test.org", "Confirm your address").await;
     let (access, _) = server.tokens(NAME).await;
     assert_eq!(server.change_email(&access, "eve@test.org").await.status, StatusCode::ACCEPTED);
     let (token, email) = server.mailed_link("eve@test.org", "Confirm your new address").await;
     // The reader of that mailbox has both links. The first one to be used decides whose the address is.
-    assert_eq!(server.verify(&proof).await.status.as_u16(), 204);
+    assert_eq!(server.confirm(&proof, &half).await.status.as_u16(), 204);
     let late = bound(&server, CONFIRM, &token, &email).await;
     assert_eq!(late.problem(), (400, "invalid_or_expired_token"));
     assert_eq!(server.log_in("eve@test.org", PASSWORD).await.status, StatusCode::OK);
@@ -306,9 +306,9 @@ async fn the_undo_link_of_a_deleted_account_does_not_touch_the_next_account() {
     let deleted = server.delete_as("/v1/me", &access, json!({"password": PASSWORD})).await;
     assert_eq!(deleted.status, StatusCode::NO_CONTENT);
     server.mails.lock().clear();
-    server.post("/v1/signup", json!({"email": NAME, "password": PASSWORD})).await;
+    let half = server.sign_up(NAME, PASSWORD).await;
     let proof = server.mailed(NAME, "Confirm your address").await;
     let undone = bound(&server, UNDO, &token, &email).await;
     assert_eq!(undone.problem(), (400, "invalid_or_expired_token"));
-    assert_eq!(server.verify(&proof).await.status.as_u16(), 204);
+    assert_eq!(server.confirm(&proof, &half).await.status.as_u16(), 204);
 }

@@ -83,7 +83,7 @@ async fn an_office_that_mistypes_passwords_on_known_devices_is_no_suspect() {
     let mut devices = Vec::new();
     for number in 0..14 {
         let email = format!("clerk{number}@test.org");
-        server.account(&email).await;
+        server.operator_account(&email, &[]).await;
         let device = log_in(&server, &format!("198.51.{number}.1"), &email, PASSWORD, None).await;
         devices.push((email, device.header("x-device-token").to_owned()));
     }

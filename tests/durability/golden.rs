@@ -12,6 +12,7 @@ use portcullis::registry::refresh::{Audience, Cause, FamilyV2};
 use portcullis::registry::reset::{MailedV1, MailedV2, Purpose};
 use portcullis::registry::session::SessionV2;
 use portcullis::registry::session::record::SessionV1;
+use portcullis::registry::sign_up::{SignUpV1, Stage};
 use portcullis::value::id::{AccountId, FamilyId};
 
 use crate::support::values::{from_hex, hex};
@@ -287,6 +288,7 @@ fn account_v2() -> AccountV2 {
         tokens_from_secs: 1_800_000_001,
         former: Some(Box::new(former)),
         mutes_new_device: true,
+        is_vouched: true,
         ..account().into()
     }
 }
@@ -365,6 +367,7 @@ fn records_of_the_second_schema_keep_their_bytes_and_the_first_is_read_as_the_se
         tokens_from_secs: 0,
         former: None,
         mutes_new_device: false,
+        is_vouched: false,
         ..account_v2()
     };
     check_upcast(&account(), &never);
@@ -422,6 +425,26 @@ fn records_of_the_second_schema_keep_their_bytes_and_the_first_is_read_as_the_se
     check_upcast(&mailed(), &MailedV2 { kid: 0, bound_to: None, ..mailed_v2() });
     check_v2("mail", &mail_v2());
     check_upcast(&mail(), &MailV2 { kid: 1, about: None, ..mail_v2() });
+}
+
+fn sign_up() -> SignUpV1 {
+    SignUpV1 {
+        id: AccountId::from_bytes([20; 16]).unwrap(),
+        name_key: [21; 16],
+        email: "ada@example.org".into(),
+        name: Some("Ada".into()),
+        phc: Some("$argon2id$v=19$m=19456,t=2,p=1$c2FsdA$aGFzaA".into()),
+        half: Some([22; 32]),
+        global_epoch: 1,
+        begun_ms: 1_800_000_000_009,
+        end_ms: 1_800_086_400_009,
+        stage: Stage::Proved,
+    }
+}
+
+#[test]
+fn records_of_later_tables_keep_their_bytes() {
+    check_v2("sign_up", &sign_up());
 }
 
 #[test]

@@ -22,6 +22,8 @@ use portcullis::system::fail_stop::FailStop;
 
 use super::values::PASSWORD;
 
+const MODE: Mode<'_> = Mode::Token { audience: Audience::App };
+
 /// A request, made once for an address with an account and once for one without.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Pair {
@@ -141,7 +143,7 @@ impl World {
         let known = address(pair, true, n);
         let unknown = address(pair, false, n);
         if pair == Pair::Resend {
-            sign_up::sign_up(engine, &client(n), &known, PASSWORD, None).await.result.ok();
+            sign_up::sign_up(engine, &client(n), &known, PASSWORD, None, MODE).await.result.ok();
             return;
         }
         let is_reserved = pair == Pair::SignUpReserved;
@@ -167,25 +169,16 @@ impl World {
             }
             Pair::LogInLocked => self.log_in(&email, PASSWORD, n).await,
             Pair::SignUp | Pair::SignUpReserved => {
-                sign_up::sign_up(engine, &client(n), &email, PASSWORD, None).await.result.ok();
+                sign_up::sign_up(engine, &client(n), &email, PASSWORD, None, MODE).await.result.ok();
             }
             Pair::Forgot => password::forgot(engine, &client(n), &email).await.result.unwrap(),
-            Pair::Resend => mailed::resend(engine, &client(n), &email).await.result.unwrap(),
+            Pair::Resend => mailed::resend(engine, &client(n), &email, None).await.result.unwrap(),
         }
     }
 
     /// Logs in, which must fail.
     async fn log_in(&self, email: &str, password: &str, n: usize) {
-        let opened = log_in::log_in(
-            &self.engine,
-            &client(n),
-            email,
-            password,
-            Mode::Token { audience: Audience::App },
-            None,
-        )
-        .await
-        .result;
+        let opened = log_in::log_in(&self.engine, &client(n), email, password, MODE, None).await.result;
         assert!(opened.is_err());
     }
 
@@ -193,18 +186,7 @@ impl World {
     #[allow(dead_code, reason = "the bench does not ask")]
     pub async fn log_in_rightly(&self, pair: Pair, n: usize) {
         let email = address(pair, true, n);
-        log_in::log_in(
-            &self.engine,
-            &client(n),
-            &email,
-            PASSWORD,
-            Mode::Token { audience: Audience::App },
-            None,
-        )
-        .await
-        .result
-        .ok()
-        .unwrap();
+        log_in::log_in(&self.engine, &client(n), &email, PASSWORD, MODE, None).await.result.ok().unwrap();
     }
 
     /// Makes an account whose owner asks for an address that is taken or free, and another that holds the taken one.
@@ -219,7 +201,7 @@ impl World {
             // The second round finds the holders in their places.
             let _ = admin::create(engine, &Admin::operator(), new).await;
         }
-        let mode = Mode::Token { audience: Audience::App };
+        let mode = MODE;
         let opened = log_in::log_in(&self.engine, &client(n), &asker, PASSWORD, mode, None).await;
         let Ok(opened) = opened.result else { panic!("{asker} cannot log in") };
         let Grant::Tokens { access, .. } = opened.grant else { panic!("no tokens") };

@@ -35,6 +35,11 @@ pub(in crate::config) const KEYS: &[Key] = &[
         "",
         "PEM file of the authorities that the mail server's certificate may come from. Default: those of the system.",
     ),
+    flag(
+        "mail.smtp.utf8",
+        "false",
+        "Whether the mail server takes letters beyond ASCII before the @ (SMTPUTF8). New accounts may have them then.",
+    ),
     text("mail.smtp.username", "", ""),
     text("mail.smtp.password_file", "", "File whose first line is the password."),
 ];
@@ -48,6 +53,8 @@ pub struct Mail {
     pub from: Sender,
     /// Whether links are also printed on the console.
     pub console: bool,
+    /// Whether the mail server takes letters beyond ASCII before the @.
+    pub utf8: bool,
 }
 
 /// The sender of mails, as `mail.from` names it.
@@ -128,6 +135,7 @@ impl Mail {
             transport: transport(reader),
             from: sender(reader),
             console: reader.flag("mail.console").unwrap_or(!is_public),
+            utf8: reader.flag("mail.smtp.utf8").unwrap_or(false),
         }
     }
 }

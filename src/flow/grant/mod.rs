@@ -89,13 +89,6 @@ impl Engine {
         Ok((text, Timestamp::from_secs(claims.exp)))
     }
 
-    /// Opens a family for a client that has just proved its identity, and waits until it is durable.
-    pub(crate) async fn open_family(&self, account: &AccountV2, client: &Client) -> Result<Grant, FlowError> {
-        let issued = self.issue_family(account, Audience::App, client).await?;
-        let issued = self.journal.open(issued).await?;
-        self.grant(account, issued)
-    }
-
     /// Opens a family for a client that has just proved its identity. The answer is sealed until the family is durable.
     pub(crate) async fn issue_family(
         &self,

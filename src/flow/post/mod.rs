@@ -13,6 +13,7 @@ use crate::registry::account::{AccountV2, Status};
 use crate::registry::outbox::{Kind, MailV2, Post, seal_token};
 use crate::registry::reset::actor::Charge;
 use crate::registry::reset::{Cause, Mint, Minted, Purpose, Wish};
+use crate::registry::sign_up::SignUpV1;
 use crate::token::opaque::{OpaqueToken, Secret, TokenKind};
 use crate::value::account_name::{AccountName, NameKey, masked};
 use crate::value::id::{AccountId, MailedId, short_digest};
@@ -21,6 +22,8 @@ use crate::value::network::Network;
 /// The recipient of a mail.
 pub(super) struct Addressee {
     account: AccountId,
+    /// The key of the address, if the account is none yet.
+    pending: Option<[u8; 16]>,
     auth_epoch: u64,
     to: Box<str>,
     /// The domain of the address, also where nothing is sent.
@@ -36,10 +39,24 @@ impl Addressee {
         Self::owner_at(account, &account.email)
     }
 
+    /// Addresses whoever signed up. The link belongs to this sign-up: its id is the one that the account will have.
+    pub(super) fn of_sign_up(sign_up: &SignUpV1) -> Self {
+        Self {
+            account: sign_up.id,
+            pending: Some(sign_up.name_key),
+            auth_epoch: 0,
+            to: sign_up.email.clone(),
+            domain: domain_of(&sign_up.email).into(),
+            about: None,
+            is_nobody: false,
+        }
+    }
+
     /// Addresses the owner of an account at another address than the account's.
     pub(super) fn owner_at(account: &AccountV2, address: &str) -> Self {
         Self {
             account: account.account_id(),
+            pending: None,
             auth_epoch: account.auth_epoch,
             to: address.into(),
             domain: domain_of(address).into(),
@@ -55,6 +72,7 @@ impl Addressee {
             || Self {
                 // Derived from the name, so always the same one. Ids of accounts are random, so it belongs to none.
                 account: AccountId::from_bytes(key.0).unwrap_or(AccountId::mint(key.slot(), [0; 14])),
+                pending: None,
                 auth_epoch: 0,
                 to: MailV2::to_nobody(name.as_str().len()),
                 domain: domain_of(name.as_str()).into(),
@@ -155,6 +173,7 @@ impl Engine {
         let mint = Mint {
             id,
             account: to.account,
+            pending: to.pending,
             auth_epoch: to.auth_epoch,
             global_epoch: self.global_epoch,
             purpose,

@@ -4,15 +4,15 @@ use actix_web::{FromRequest, HttpRequest, HttpResponse, web};
 use serde::Deserialize;
 use serde_json::json;
 
-use super::shared_body::{Email, Token};
 use crate::flow::client::Client;
 use crate::flow::email::{Confirmed, Link, Proof};
+use crate::flow::mailed::Verified;
 use crate::flow::{email, mailed};
 use crate::http::body::Body;
 use crate::http::endpoint::{Eng, resource};
 use crate::http::rejection::Rejection;
-use crate::http::request::{Credentials, SignedIn, credentials, device_tokens};
-use crate::http::response::{renewed_response, set_device};
+use crate::http::request::{Credentials, SignedIn, cookie_of, credentials, device_tokens};
+use crate::http::response::{CookieName, renewed_response, set_device};
 use crate::registry::throttle::class::Class;
 
 pub(super) fn configure(config: &mut web::ServiceConfig) {
@@ -24,14 +24,49 @@ pub(super) fn configure(config: &mut web::ServiceConfig) {
         .service(resource("/v1/email/change/undo", "POST").route(web::post().to(post_undo)));
 }
 
-async fn post_verify(engine: Eng, client: Client, body: Body) -> Result<HttpResponse, Rejection> {
-    let read: Token = body.json_charged(&engine, &client, Class::Verify).await?;
-    mailed::verify(&engine, &client, &read.token).await.respond(|()| HttpResponse::NoContent().finish())
+/// A link, and the half of a sign-up that the client keeps. A browser keeps it in a cookie.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Verify {
+    token: String,
+    signup_token: Option<String>,
 }
 
-async fn post_resend(engine: Eng, client: Client, body: Body) -> Result<HttpResponse, Rejection> {
-    let read: Email = body.json_charged(&engine, &client, Class::Forgot).await?;
-    mailed::resend(&engine, &client, &read.email)
+async fn post_verify(
+    request: HttpRequest,
+    engine: Eng,
+    client: Client,
+    body: Body,
+) -> Result<HttpResponse, Rejection> {
+    let read: Verify = body.json_charged(&engine, &client, Class::Verify).await?;
+    let cookie = cookie_of(&request, &engine, CookieName::SignUp)?;
+    let half = read.signup_token.as_deref().or(cookie);
+    mailed::verify(&engine, &client, &read.token, half).await.respond(|verified| match verified {
+        Verified::Done => HttpResponse::NoContent().finish(),
+        Verified::SetPassword(token) => {
+            HttpResponse::Ok().json(json!({"next": "set_password", "token": token.as_str()}))
+        }
+    })
+}
+
+/// The address of a sign-up, and its half if the client keeps one.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Resend {
+    email: String,
+    signup_token: Option<String>,
+}
+
+async fn post_resend(
+    request: HttpRequest,
+    engine: Eng,
+    client: Client,
+    body: Body,
+) -> Result<HttpResponse, Rejection> {
+    let read: Resend = body.json_charged(&engine, &client, Class::Forgot).await?;
+    let cookie = cookie_of(&request, &engine, CookieName::SignUp)?;
+    let half = read.signup_token.as_deref().or(cookie);
+    mailed::resend(&engine, &client, &read.email, half)
         .await
         .respond(|()| HttpResponse::Accepted().json(json!({"status": "verification_sent"})))
 }

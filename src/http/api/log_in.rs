@@ -4,6 +4,7 @@ use actix_web::http::StatusCode;
 use actix_web::{HttpRequest, HttpResponse, web};
 use serde::Deserialize;
 
+use super::shared_body::ModeName;
 use crate::flow::client::Client;
 use crate::flow::log_in::{Mode, log_in};
 use crate::http::body::Body;
@@ -16,14 +17,6 @@ use crate::registry::throttle::class::Class;
 
 pub(super) fn configure(config: &mut web::ServiceConfig) {
     config.service(resource("/v1/login", "POST").route(web::post().to(post_login)));
-}
-
-#[derive(Clone, Copy, Default, Deserialize)]
-#[serde(rename_all = "snake_case")]
-enum ModeName {
-    #[default]
-    Token,
-    Cookie,
 }
 
 #[derive(Deserialize)]

@@ -15,3 +15,14 @@ pub(super) struct Token {
 pub(super) struct Email {
     pub(super) email: String,
 }
+
+/// The kind of credential that a client asks for.
+#[derive(Clone, Copy, Default, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum ModeName {
+    /// Tokens in the body.
+    #[default]
+    Token,
+    /// A cookie.
+    Cookie,
+}

@@ -39,7 +39,8 @@ fn refused(refusal: &Refusal, engine: &Engine) -> Problem {
         )
         .with_retry_after(Duration::from_secs(1)),
         Refusal::InvalidCredentials => {
-            Problem::new(401, "invalid_credentials", "E-mail address or password is wrong.").with_challenge()
+            let detail = "E-mail address or password is wrong. A new account must first be confirmed with the link in our mail.";
+            Problem::new(401, "invalid_credentials", detail).with_challenge()
         }
         Refusal::EmailNotVerified => Problem::new(
             403,

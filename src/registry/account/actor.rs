@@ -60,6 +60,8 @@ pub struct List {
     pub q: Option<String>,
     /// The status that they must have.
     pub status: Option<super::Status>,
+    /// Whether their address must be proved, or must not.
+    pub verified: Option<bool>,
 }
 
 handles!(Accounts {
@@ -84,6 +86,7 @@ reads!(Accounts {
     List => Vec<AccountV2>, |accounts, list, _| accounts.list(list.after, list.limit, |account| {
         let named = |text: &str| list.q.as_deref().is_none_or(|q| text.contains(q));
         let is_named = named(&account.email) || account.name.as_deref().is_some_and(named);
-        is_named && list.status.is_none_or(|status| status == account.status)
+        let is_verified = list.verified.is_none_or(|verified| verified == account.email_verified);
+        is_named && is_verified && list.status.is_none_or(|status| status == account.status)
     });
 });

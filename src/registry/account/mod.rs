@@ -3,15 +3,17 @@
 //! **The attack:** to learn who has an account, to take an address that belongs to another person, to go on using a
 //! session after the owner of the account has changed the password.
 //!
-//! **The rule:** an address in its canonical form is one account. An address that was never proved belongs to nobody
-//! yet: the next sign-up replaces the last one. Every account has an epoch. A new password, another address, another
-//! status or "log out everywhere" raises it, and a credential of an earlier epoch is invalid. When a role is taken away,
-//! access tokens issued before are invalid; sessions live on and get new ones.
+//! **The rule:** an address in its canonical form is one account. A sign-up becomes an account once its address is
+//! proved (`sign_up/`). An account whose address is not proved is one that an administrator made, or one of an earlier
+//! version, where sign-ups were accounts: a link that proves its address makes the password of the former usable, and
+//! takes the password of the latter away. Every account has an epoch. A new password, another address, another status or
+//! "log out everywhere" raises it, and a credential of an earlier epoch is invalid. When a role is taken away, access
+//! tokens issued before are invalid; sessions live on and get new ones.
 //!
 //! ```text
-//!   sign-up ──▶ unproved ──▶ proved ──▶ disabled
-//!                │    ▲                  │   ▲
-//!                └────┘ next sign-up     └───┘ an administrator, either way: epoch + 1
+//!   a proved sign-up ──────────────────▶ proved ◀──▶ disabled
+//!                                          ▲         an administrator, either way: epoch + 1
+//!   an administrator ──▶ unproved ── link ─┘
 //! ```
 //!
 //! An account stays in the slot of its id when its address changes; after that only the key of the address finds it.
@@ -26,4 +28,4 @@ pub mod state;
 pub mod stored_costs;
 
 pub use record::{AccountV2, Status};
-pub use state::{ADMIN, Accounts, Change, FormerChange, Refusal, SignUp, SignedUp};
+pub use state::{ADMIN, Accounts, Change, FormerChange, Origin, Refusal, SignUp, SignedUp};

@@ -79,6 +79,9 @@ pub struct AccountV2 {
     pub former: Option<Box<FormerAddressV1>>,
     /// Whether the owner has switched off the mail about a log-in from a new device.
     pub mutes_new_device: bool,
+    /// Whether an administrator made the account, so that its password is no stranger's although the address is not
+    /// proved. False for accounts of earlier versions: there a sign-up may have made them.
+    pub is_vouched: bool,
 }
 
 /// The address that an account had before its last change of address.
@@ -136,6 +139,7 @@ impl From<AccountV1> for AccountV2 {
             tokens_from_secs: 0,
             former: None,
             mutes_new_device: false,
+            is_vouched: false,
         }
     }
 }
@@ -146,10 +150,15 @@ impl AccountV2 {
         AccountName::parse(&self.email).is_ok()
     }
 
-    /// Says whether nobody else can sign up with its address: either the address was proved, or an administrator has
-    /// given the account roles, which must not go to a client that merely types the address.
+    /// Says whether nobody else can sign up with its address: the address was proved, or an administrator has made the
+    /// account or given it roles, which must not go to whoever reads mail to the address and has no account yet.
     pub fn holds_its_address(&self) -> bool {
-        self.email_verified || !self.roles.is_empty()
+        self.email_verified || self.is_vouched || !self.roles.is_empty()
+    }
+
+    /// Says whether a link that proves the address must not make the password usable: a stranger may have typed it.
+    pub const fn has_doubtful_password(&self) -> bool {
+        self.phc.is_some() && !self.email_verified && !self.is_vouched
     }
 
     /// Returns its id.

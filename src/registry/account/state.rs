@@ -32,18 +32,28 @@ pub struct SignUp {
     pub roles: Vec<Box<str>>,
     /// Whether the address counts as proved.
     pub verified: bool,
-    /// Whether an administrator creates the account.
-    pub by_admin: bool,
+    /// Who vouches for it.
+    pub origin: Origin,
+}
+
+/// Who vouches for a new account.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Origin {
+    /// An administrator.
+    Administrator,
+    /// The mailbox of the address, by a link.
+    Mailbox,
+    /// Nobody: addresses need no proof here.
+    Nobody,
 }
 
 /// The result of a sign-up.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum SignedUp {
-    /// The account was created. It replaces an earlier account of the same address that was never proved, whose mailed
-    /// tokens are invalid from now on: an address that was only typed belongs to nobody.
+    /// The account was created. By a proof of the address it replaces an account that an earlier version made of a mere
+    /// sign-up and that nobody has proved: its password goes, and its epoch rises.
     Created(AccountV2),
-    /// The address belongs to this account: it was proved, or the account has roles, or addresses need no proof here
-    /// and the caller is no administrator.
+    /// This account has the address.
     Taken(AccountV2),
 }
 
@@ -185,17 +195,16 @@ impl Accounts {
         &self.by_id
     }
 
-    /// Decides a sign-up at `now`.
+    /// Decides the making of an account at `now`.
     pub fn sign_up(&self, sign_up: SignUp, now: Timestamp) -> Decision<SignedUp> {
         let before = self.find(sign_up.name_key);
-        let is_taken = |account: &&AccountV2| match (sign_up.by_admin, sign_up.verified) {
-            (true, false) => account.email_verified,
-            (true, true) | (false, false) => account.holds_its_address(),
-            (false, true) => true,
+        let is_taken = |account: &&AccountV2| match sign_up.origin {
+            Origin::Mailbox => account.holds_its_address(),
+            Origin::Administrator | Origin::Nobody => true,
         };
         if let Some(taken) = before.filter(is_taken) {
-            // Write something, as for a free address: the removal of the id that was minted in vain.
-            return Decision::remove(sign_up.id.to_bytes(), SignedUp::Taken(taken.clone()));
+            // Nobody learns from this what they may not know: the answer says it, or the mailbox is proved.
+            return Decision::unchanged(SignedUp::Taken(taken.clone()));
         }
         let account = AccountV2 {
             id: before.map_or(sign_up.id, |account| account.id),
@@ -204,16 +213,16 @@ impl Accounts {
             email_verified: sign_up.verified,
             name: sign_up.name,
             phc: sign_up.phc,
-            // Never the roles of the replaced account: a sign-up has none, and an administrator names them.
             roles: sign_up.roles,
-            // A sign-up does not reopen an account that an administrator has closed.
-            status: before.filter(|_| !sign_up.by_admin).map_or(Status::Active, |account| account.status),
+            // A proof of the address does not reopen an account that an administrator has closed.
+            status: before.map_or(Status::Active, |account| account.status),
             auth_epoch: before.map_or(0, |account| account.auth_epoch + 1),
             created_ms: before.map_or(now.as_millis(), |account| account.created_ms),
             device_epoch: before.map_or(0, |account| account.device_epoch.wrapping_add(1)),
             tokens_from_secs: before.map_or(0, |account| account.tokens_from_secs),
             former: None,
             mutes_new_device: false,
+            is_vouched: sign_up.origin == Origin::Administrator,
         };
         Decision::put(account.clone(), SignedUp::Created(account))
     }
@@ -411,213 +420,4 @@ fn is_admin(account: &AccountV2) -> bool {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::value::account_name::AccountName;
-
-    const NOW: Timestamp = Timestamp::from_secs(1_800_000_000);
-
-    fn sign_up(random: u8, verified: bool) -> SignUp {
-        let name = AccountName::parse("ada@example.org").unwrap();
-        let name_key = name.key(&[1; 32]);
-        SignUp {
-            id: AccountId::mint(name_key.slot(), [random; 14]),
-            name_key,
-            email: name.as_str().into(),
-            name: None,
-            phc: Some("old".into()),
-            roles: vec![],
-            verified,
-            by_admin: false,
-        }
-    }
-
-    fn put<V>(accounts: &mut Accounts, decision: Decision<V>) -> V {
-        decision.writes.into_iter().for_each(|write| accounts.apply(write));
-        decision.verdict
-    }
-
-    #[test]
-    fn an_unproved_address_goes_to_the_next_sign_up_a_proved_one_is_taken() {
-        let mut accounts = Accounts::default();
-        let first = accounts.sign_up(sign_up(1, false), NOW);
-        let SignedUp::Created(first) = put(&mut accounts, first) else { panic!() };
-        let second = accounts.sign_up(sign_up(2, false), NOW);
-        let SignedUp::Created(second) = put(&mut accounts, second) else { panic!() };
-        assert_eq!(second.id, first.id);
-        assert_eq!(second.auth_epoch, first.auth_epoch + 1);
-        let verified = Change { verified: true, if_epoch: Some(first.auth_epoch), ..Change::default() };
-        let outdated = accounts.alter(Alter { id: first.account_id(), change: verified.clone() });
-        assert_eq!(put(&mut accounts, outdated), Err(Refusal::Outdated));
-        let change = Change { if_epoch: Some(1), ..verified };
-        let proved = accounts.alter(Alter { id: first.account_id(), change });
-        assert!(put(&mut accounts, proved).unwrap().email_verified);
-        assert!(matches!(accounts.sign_up(sign_up(3, false), NOW).verdict, SignedUp::Taken(_)));
-    }
-
-    #[test]
-    fn roles_never_go_to_a_sign_up_and_an_administrator_names_them() {
-        let mut accounts = Accounts::default();
-        let made = |random: u8, role: &str| SignUp {
-            roles: vec![role.into()],
-            by_admin: true,
-            ..sign_up(random, false)
-        };
-        let roles = |accounts: &Accounts| accounts.find(sign_up(1, false).name_key).unwrap().roles.clone();
-        let stranger = accounts.sign_up(sign_up(1, false), NOW);
-        put(&mut accounts, stranger);
-        for (random, role) in [(2, "staff"), (3, "admin")] {
-            let over = accounts.sign_up(made(random, role), NOW);
-            assert!(matches!(put(&mut accounts, over), SignedUp::Created(_)));
-            assert_eq!(roles(&accounts), [role.into()]);
-        }
-        let before = accounts.find(sign_up(1, false).name_key).unwrap().clone();
-        let stranger = accounts.sign_up(sign_up(4, false), NOW);
-        // As much is written as for a proved address: the removal of the unused id.
-        assert_eq!(stranger.writes, [Write::Remove(sign_up(4, false).id.to_bytes())]);
-        assert_eq!(put(&mut accounts, stranger), SignedUp::Taken(before.clone()));
-        assert_eq!(accounts.get(before.account_id()), Some(&before));
-        // An administrator cannot create the account again by mistake, as one with a proved address, either.
-        let proved = |random| SignUp { verified: true, ..made(random, "staff") };
-        assert_eq!(accounts.sign_up(proved(5), NOW).verdict, SignedUp::Taken(before));
-    }
-
-    #[test]
-    fn a_mere_sign_up_cannot_keep_an_address_from_an_administrator() {
-        let mut accounts = Accounts::default();
-        let typed = accounts.sign_up(sign_up(1, false), NOW);
-        let SignedUp::Created(typed) = put(&mut accounts, typed) else { panic!() };
-        let closed = Change { status: Some(Status::Disabled), ..Change::default() };
-        let closed = accounts.alter(Alter { id: typed.account_id(), change: closed });
-        let before = put(&mut accounts, closed).unwrap();
-        let proved = |random| SignUp { by_admin: true, ..sign_up(random, true) };
-        let over = accounts.sign_up(proved(2), NOW);
-        let SignedUp::Created(account) = put(&mut accounts, over) else { panic!() };
-        assert!(account.email_verified);
-        assert_eq!(account.status, Status::Active);
-        assert_eq!(account.auth_epoch, before.auth_epoch + 1);
-        assert!(matches!(accounts.sign_up(proved(3), NOW).verdict, SignedUp::Taken(_)));
-    }
-
-    #[test]
-    fn an_account_releases_an_address_only_to_another_and_while_unproved() {
-        let mut accounts = Accounts::default();
-        let name = sign_up(1, false).name_key;
-        let release = |owner| ReleaseUnprovenAddress { name, owner };
-        let other = release(sign_up(9, false).id);
-        assert_eq!(accounts.release_unproven_address(other), Decision::unchanged(None));
-        let created = accounts.sign_up(sign_up(1, false), NOW);
-        let SignedUp::Created(account) = put(&mut accounts, created) else { panic!() };
-        assert_eq!(
-            accounts.release_unproven_address(release(account.account_id())),
-            Decision::unchanged(None)
-        );
-        let change = Change { verified: true, ..Change::default() };
-        let proved = accounts.alter(Alter { id: account.account_id(), change });
-        let given = accounts.release_unproven_address(other);
-        assert_eq!(given.verdict, Some(account));
-        put(&mut accounts, proved).unwrap();
-        assert_eq!(accounts.release_unproven_address(other), Decision::unchanged(None));
-        put(&mut accounts, given);
-        assert!(accounts.find(name).is_none());
-    }
-
-    #[test]
-    fn the_former_password_is_remembered_until_the_change_is_undone() {
-        let mut accounts = Accounts::default();
-        let created = accounts.sign_up(sign_up(1, true), NOW);
-        put(&mut accounts, created);
-        let id = sign_up(1, true).id;
-        let former = |change: FormerChange| Change { former: Some(change), ..Change::default() };
-        let keep = Change { raise_epoch: true, ..former(FormerChange::Keep { undo_end_ms: 7 }) };
-        let reset = Change { phc: Some("new".into()), ..former(FormerChange::Settle) };
-        for (change, expected) in [
-            (former(FormerChange::Settle), None),
-            (keep, Some(("old", false))),
-            (Change { name: Some("Ada".into()), ..Change::default() }, Some(("old", false))),
-            (reset, Some(("old", true))),
-            (former(FormerChange::Forget), None),
-        ] {
-            let changed = accounts.alter(Alter { id, change });
-            let account = put(&mut accounts, changed).unwrap();
-            let kept =
-                account.former.as_ref().map(|former| (former.phc.as_deref().unwrap(), former.is_settled));
-            assert_eq!(kept, expected);
-        }
-    }
-
-    #[test]
-    fn only_passwords_addresses_and_status_raise_the_epoch() {
-        let mut accounts = Accounts::default();
-        let created = accounts.sign_up(sign_up(1, true), NOW);
-        put(&mut accounts, created);
-        let id = sign_up(1, true).id;
-        for (change, raised) in [
-            (Change { name: Some("Ada".into()), ..Change::default() }, 0),
-            (Change { roles: Some(vec!["b".into(), "a".into(), "a".into()]), ..Change::default() }, 0),
-            (Change { phc: Some("new".into()), ..Change::default() }, 1),
-            (Change { status: Some(Status::Disabled), ..Change::default() }, 1),
-            (Change { status: Some(Status::Disabled), ..Change::default() }, 0),
-            (Change { raise_epoch: true, ..Change::default() }, 1),
-            (
-                Change {
-                    email: Some(("eva@example.org".into(), sign_up(1, true).name_key)),
-                    ..Change::default()
-                },
-                1,
-            ),
-            (Change { end_devices: true, ..Change::default() }, 0),
-            (Change { mutes_new_device: Some(true), ..Change::default() }, 0),
-        ] {
-            let before = accounts.get(id).unwrap().auth_epoch;
-            let changed = accounts.alter(Alter { id, change: change.clone() });
-            assert_eq!(put(&mut accounts, changed).unwrap().auth_epoch, before + raised, "{change:?}");
-        }
-        assert_eq!(accounts.get(id).unwrap().roles, ["a".into(), "b".into()]);
-        // A password, the word of an owner and a log-out everywhere, and neither roles nor the status.
-        assert_eq!(accounts.get(id).unwrap().device_epoch, 3);
-        assert!(accounts.get(id).unwrap().mutes_new_device);
-        let stale = accounts.rehash(Rehash { id, checked: "old".into(), phc: "newer".into() });
-        put(&mut accounts, stale);
-        assert_eq!(accounts.get(id).unwrap().phc.as_deref(), Some("new"));
-        let deleted = accounts.delete(id, false);
-        put(&mut accounts, deleted).unwrap();
-        assert!(accounts.find(sign_up(1, true).name_key).is_none());
-    }
-
-    #[test]
-    fn tokens_age_when_a_role_is_taken_away_and_the_last_administrator_stays_one() {
-        let mut accounts = Accounts::default();
-        let admin = SignUp { roles: vec![ADMIN.into()], by_admin: true, ..sign_up(1, true) };
-        let id = admin.id;
-        let created = accounts.sign_up(admin, NOW);
-        put(&mut accounts, created);
-        let roles = |roles: &[&str], secs| Change {
-            roles: Some(roles.iter().map(|role| Box::from(*role)).collect()),
-            tokens_from_secs: secs,
-            spares_last_admin: true,
-            ..Change::default()
-        };
-        let alter = |change| Alter { id, change };
-        let more = accounts.alter(alter(roles(&[ADMIN, "staff"], 7)));
-        assert_eq!(accounts.revoked_by(&more.writes[0]), None);
-        assert_eq!(put(&mut accounts, more).unwrap().tokens_from_secs, 0);
-        let fewer = accounts.alter(alter(roles(&[ADMIN], 8)));
-        let revoked = Revocation::Tokens { account: id.to_bytes(), issued_before: 8 };
-        assert_eq!(accounts.revoked_by(&fewer.writes[0]), Some(revoked));
-        assert_eq!(put(&mut accounts, fewer).unwrap().tokens_from_secs, 8);
-        assert_eq!(accounts.alter(alter(roles(&[], 9))).verdict, Err(Refusal::LastAdmin));
-        let closed = Change { status: Some(Status::Disabled), spares_last_admin: true, ..Change::default() };
-        assert_eq!(accounts.alter(alter(closed.clone())).verdict, Err(Refusal::LastAdmin));
-        assert_eq!(accounts.delete(id, true).verdict, Err(Refusal::LastAdmin));
-        let second = AccountId::mint(id.slot(), [7; 14]);
-        let other = AccountV2 { id: second, name_key: [7; 16], ..accounts.get(id).unwrap().clone() };
-        accounts.apply(Write::Put(other));
-        assert!(accounts.delete(id, true).verdict.is_ok());
-        let closed = accounts.alter(alter(closed));
-        put(&mut accounts, closed).unwrap();
-        // Only the other one is left.
-        assert_eq!(accounts.delete(second, true).verdict, Err(Refusal::LastAdmin));
-        assert!(accounts.delete(second, false).verdict.is_ok());
-    }
-}
+mod tests;

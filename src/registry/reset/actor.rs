@@ -16,6 +16,13 @@ pub struct Peek {
     pub redeem: Redeem,
 }
 
+/// Mints a token that an answer hands out.
+#[derive(Clone, Debug)]
+pub struct HandOut {
+    /// The token. Nothing is mailed.
+    pub mint: Mint,
+}
+
 /// Ends all tokens of an account.
 #[derive(Clone, Copy, Debug)]
 pub struct EndAll {
@@ -43,6 +50,7 @@ handles!(MailedTokens {
     Mint => Minted, Ordinary, |mailed, mint, now| mailed.mint(&mint, now), after |mailed, mint, minted, now| {
         mailed.count(&mint.wish(), *minted != Minted::NotSent, now);
     };
+    HandOut => (), Ordinary, |mailed, hand_out, now| mailed.hand_out(&hand_out.mint, now);
     Charge => bool, Ordinary, |mailed, charge, now| {
         super::state::Decision::unchanged(mailed.admits(&charge.wish, now))
     }, after |mailed, charge, is_sent, now| mailed.count(&charge.wish, *is_sent, now);

@@ -65,6 +65,8 @@ pub struct Mint {
     pub id: MailedId,
     /// The account; for an unknown name, an id that no account has, always the same for one name.
     pub account: AccountId,
+    /// The key of the address, if the account is none yet: the quotas count all sign-ups of an address together.
+    pub pending: Option<[u8; 16]>,
     /// The account's epoch, as it was read.
     pub auth_epoch: u64,
     /// The global epoch.
@@ -89,7 +91,7 @@ impl Mint {
     /// Returns the mail as the quotas count it.
     pub(super) fn wish(&self) -> Wish {
         Wish {
-            recipient: self.account.to_bytes(),
+            recipient: self.pending.unwrap_or(self.account.to_bytes()),
             purpose: self.purpose,
             cause: self.cause,
             domain: self.domain,
@@ -166,6 +168,16 @@ impl MailedTokens {
         if mint.for_nobody && self.nobodys >= NOBODYS_MAX {
             return Decision::remove(mint.id.to_bytes(), Minted::New);
         }
+        Decision { writes: self.put_new(mint, now), verdict: Minted::New }
+    }
+
+    /// Decides the minting of a token at `now` that an answer hands out. No mail is sent, so no quota holds it back.
+    pub fn hand_out(&self, mint: &Mint, now: Timestamp) -> Decision<()> {
+        Decision { writes: self.put_new(mint, now), verdict: () }
+    }
+
+    /// Returns the writes that add a new token.
+    fn put_new(&self, mint: &Mint, now: Timestamp) -> Vec<Write<MailedV2>> {
         let put = Write::Put(MailedV2 {
             id: mint.id.to_bytes(),
             account: mint.account.to_bytes(),
@@ -174,14 +186,14 @@ impl MailedTokens {
             global_epoch: mint.global_epoch,
             digest: if mint.for_nobody { MailedV2::NOBODYS } else { mint.digest.0 },
             minted_ms: now.as_millis(),
-            end_ms: (now + life).as_millis(),
+            end_ms: (now + self.limits.life(mint.purpose)).as_millis(),
             kid: mint.kid,
             bound_to: mint.bound_to,
         });
         // One that is still valid, but cannot be mailed again, lives to its end.
-        let before = before.filter(|before| !is_valid(before, mint, now));
+        let before = self.newest(mint.account, mint.purpose).filter(|before| !is_valid(before, mint, now));
         let removed = before.map(|before| Write::Remove(before.id));
-        Decision { writes: removed.into_iter().chain([put]).collect(), verdict: Minted::New }
+        removed.into_iter().chain([put]).collect()
     }
 
     fn is_within_quota(&self, mint: &Mint, now: Timestamp) -> bool {

@@ -15,6 +15,7 @@ use crate::registry::outbox::MailV2;
 use crate::registry::refresh::FamilyV2;
 use crate::registry::reset::MailedV2;
 use crate::registry::session::SessionV2;
+use crate::registry::sign_up::SignUpV1;
 use crate::system::clock::Timestamp;
 use crate::value::account_name::masked;
 use crate::value::id::hex;
@@ -45,6 +46,7 @@ pub(super) fn account(value: &[u8]) -> Result<Value, CodecError> {
         "tokens_from": time(account.tokens_from_secs * 1000),
         "undo_of_address_until": account.former.as_ref().and_then(|former| time(former.undo_end_ms)),
         "mutes_new_device": account.mutes_new_device,
+        "is_vouched": account.is_vouched,
     }))
 }
 
@@ -152,6 +154,19 @@ pub(super) fn api_key(value: &[u8]) -> Result<Value, CodecError> {
     }))
 }
 
+pub(super) fn sign_up(value: &[u8]) -> Result<Value, CodecError> {
+    let sign_up: SignUpV1 = decode(value)?;
+    Ok(json!({
+        "email": masked(&sign_up.email),
+        "has_name": sign_up.name.is_some(),
+        "has_password": sign_up.phc.is_some(),
+        "global_epoch": sign_up.global_epoch,
+        "begun": time(sign_up.begun_ms),
+        "ends": time(sign_up.end_ms),
+        "stage": format!("{:?}", sign_up.stage).to_lowercase(),
+    }))
+}
+
 #[cfg(test)]
 mod tests {
     use super::super::{name, redacted};
@@ -161,8 +176,9 @@ mod tests {
 
     /// Returns the golden value of each table: number, schema and bytes. Each secret field has a byte of its own.
     fn golden() -> Vec<(u16, u16, Vec<u8>)> {
-        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/data/golden/v1/values.txt");
-        let text = std::fs::read_to_string(path).unwrap();
+        let golden = concat!(env!("CARGO_MANIFEST_DIR"), "/data/golden");
+        let read = |file: &str| std::fs::read_to_string(format!("{golden}/{file}")).unwrap();
+        let text = read("v1/values.txt") + &read("v2/sign_up.txt");
         let value = |line: &str| {
             let [table, schema, digits] = line.split(' ').collect::<Vec<_>>()[..] else { panic!("{line}") };
             let byte = |at: usize| u8::from_str_radix(&digits[at * 2..at * 2 + 2], 16).unwrap();
@@ -190,6 +206,7 @@ mod tests {
                     let spent = family.spent.unwrap();
                     vec![hex(&family.digest), hex(&spent.digest), hex(&spent.successor)]
                 }
+                "sign_up" => vec![hex(&SignUpV1::read(schema, &value).unwrap().half.unwrap())],
                 "mailed" => vec![hex(&MailedV2::read(schema, &value).unwrap().digest)],
                 _ => vec![hex(&MailV2::read(schema, &value).unwrap().token.unwrap())],
             };
@@ -199,7 +216,7 @@ mod tests {
             }
             seen.push(name(number));
         }
-        assert_eq!(seen, ["account", "lockout", "session", "family", "mailed", "mail"]);
+        assert_eq!(seen, ["account", "lockout", "session", "family", "mailed", "mail", "sign_up"]);
     }
 
     #[test]

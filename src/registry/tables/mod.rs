@@ -21,7 +21,8 @@ use crate::registry::record::{ReadError, Record};
 use crate::registry::refresh::Families;
 use crate::registry::reset::MailedTokens;
 use crate::registry::session::Sessions;
-use crate::registry::{Registry, lockout, refresh, reset, session};
+use crate::registry::sign_up::SignUps;
+use crate::registry::{Registry, lockout, refresh, reset, session, sign_up};
 use crate::system::clock::Timestamp;
 
 /// One table of the journal.
@@ -51,6 +52,8 @@ pub struct Limits {
     pub session: session::Limits,
     /// The lifetimes and quotas of mailed tokens.
     pub reset: reset::Limits,
+    /// The lifetime of sign-ups.
+    pub sign_up: sign_up::Limits,
 }
 
 macro_rules! tables {
@@ -108,6 +111,7 @@ tables! {
     mailed: MailedTokens = |limits| MailedTokens::new(limits.reset), "mailed", dump::mailed, expiry::mailed;
     outbox: Outbox = |_| Outbox::default(), "mail", dump::mail, expiry::mail;
     api_keys: ApiKeys = |_| ApiKeys::default(), "api_key", dump::api_key, expiry::api_key;
+    sign_ups: SignUps = |limits| SignUps::new(limits.sign_up), "sign_up", dump::sign_up, expiry::sign_up;
 }
 
 /// The number of the table of waiting mails, which a restore from a backup leaves empty.

@@ -151,7 +151,8 @@ async fn add_user(
 }
 
 async fn list_users(engine: &Engine, q: Option<String>) -> Result<Value, FlowError> {
-    let list = List { after: None, limit: LIST_MAX, q: q.map(|q| q.to_lowercase()), status: None };
+    let list =
+        List { after: None, limit: LIST_MAX, q: q.map(|q| q.to_lowercase()), status: None, verified: None };
     let accounts = admin::list(engine, &Admin::operator(), list).await?;
     Ok(json!({"items": accounts.iter().map(account_json).collect::<Vec<_>>()}))
 }

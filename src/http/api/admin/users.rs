@@ -73,13 +73,14 @@ impl From<StatusName> for Status {
 struct Query {
     q: Option<String>,
     status: Option<StatusName>,
+    verified: Option<bool>,
     cursor: Option<String>,
     limit: Option<usize>,
 }
 
 async fn get_users(request: HttpRequest, engine: Eng, caller: CalledBy) -> Result<HttpResponse, Rejection> {
     let admin = caller.admin(&engine, Scope::AdminRead)?;
-    let query: Query = query(&request, "The query accepts q, status, cursor and limit.")?;
+    let query: Query = query(&request, "The query accepts q, status, verified, cursor and limit.")?;
     let limit = query.limit.unwrap_or(PAGE).clamp(1, PAGE_MAX);
     // Every account is compared with it, on the thread that all requests share.
     if query.q.as_ref().is_some_and(|q| q.len() > NAME_BYTES_MAX) {
@@ -92,6 +93,7 @@ async fn get_users(request: HttpRequest, engine: Eng, caller: CalledBy) -> Resul
         limit: limit + 1,
         q: query.q.as_deref().map(str::to_lowercase),
         status: query.status.map(Status::from),
+        verified: query.verified,
     };
     let mut accounts = admin::list(&engine, &admin, list).await?;
     let has_more = accounts.len() > limit;

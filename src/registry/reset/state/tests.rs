@@ -49,6 +49,7 @@ fn wish(number: u8, purpose: Purpose) -> Mint {
     Mint {
         id: MailedId::mint(Slot::FIRST, [number; 14]),
         account: account(),
+        pending: None,
         auth_epoch: 0,
         global_epoch: 0,
         purpose,
