@@ -82,8 +82,6 @@ pub struct Services {
     pub(crate) dropped_mails: AtomicU64,
     stopping: AtomicBool,
     proxy_watch: Mutex<ProxyWatch>,
-    /// The places of open event streams.
-    pub(crate) event_streams: Arc<Semaphore>,
     /// Whether `audit.dir` is on the volume of the data directory, whose space the journal needs.
     audit_shares_volume: bool,
     /// The figures of the log of the process, if the program keeps any.
@@ -97,9 +95,6 @@ pub struct LogFigures {
     /// Returns how many lines were summed up in others.
     pub folded: Box<dyn Fn() -> u64 + Send + Sync>,
 }
-
-/// The most event streams that are open at once. Each holds a connection and is looked at every second.
-const EVENT_STREAMS_MAX: usize = 256;
 
 /// Keeps the services going. Held by the program that started them, and stopped after the engines.
 pub struct RunningServices {
@@ -177,7 +172,6 @@ impl Services {
             dropped_mails: AtomicU64::new(0),
             stopping: AtomicBool::new(false),
             proxy_watch: Mutex::default(),
-            event_streams: Arc::new(Semaphore::new(EVENT_STREAMS_MAX)),
             // A directory that cannot be asked may well be on the same volume.
             audit_shares_volume: volume::is_shared(&config.audit.dir, &config.data_dir).unwrap_or(true),
             log_figures: OnceLock::new(),

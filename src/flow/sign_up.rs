@@ -16,7 +16,7 @@ use crate::audit::event::Event;
 use crate::engine::Engine;
 use crate::password::{Lane, Password, QueueKey};
 use crate::registry::account::actor::Find;
-use crate::registry::account::{Origin, SignUp, SignedUp};
+use crate::registry::account::{AccountV2, Origin, SignUp, SignedUp};
 use crate::registry::outbox::Kind;
 use crate::registry::reset::{Cause, Purpose};
 use crate::registry::sign_up::Begin;
@@ -76,7 +76,7 @@ struct New {
 async fn begin(engine: &Engine, client: &Client, new: New) -> Result<Zeroizing<String>, FlowError> {
     let name_key = new.name.key(&engine.services.keys.directory);
     let holder = engine.accounts.ask(Find { name: name_key }).await?;
-    let holder = holder.filter(|account| account.holds_its_address());
+    let holder = holder.filter(AccountV2::holds_its_address);
     let secret = Secret::mint(&engine.services.random)?;
     let id = AccountId::mint(name_key.slot(), engine.services.random.bytes()?);
     let begin = Begin {

@@ -376,7 +376,7 @@ mod tests {
             random: Arc::clone(&random),
             accept_clock_floor: false,
         };
-        let mut journal = recover(options, &mut Accounts::default()).unwrap();
+        let journal = recover(options, &mut Accounts::default()).unwrap();
         journal.prepare().unwrap();
         let day = Duration::from_hours(24);
         let context = OwnerContext {
@@ -460,7 +460,7 @@ mod tests {
             };
             assert!(owner.decide(Class::Ordinary, |families, now| families.open(&open, now)).is_ok());
             journal.writer.step().unwrap();
-            let mut present = |owner: &mut Owner<Families>| {
+            let present = |owner: &mut Owner<Families>| {
                 let mut verdict = None;
                 let decided = owner.decide(Class::Ordinary, |families, now| {
                     let decision = families.rotate(&rotate, now);

@@ -7,7 +7,9 @@
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::process::Command;
-use std::time::{Duration, Instant};
+use std::time::Duration;
+
+use portcullis::system::clock::Clock;
 
 use crate::support::TestServer;
 use crate::support::process::{BINARY, Process};
@@ -46,7 +48,7 @@ fn one_address_does_not_keep_the_others_out() {
             .collect();
         // Whoever comes now is served at once, from any other address and more than once.
         for other in 1..=20 {
-            let begin = Instant::now();
+            let begin = Clock::system().steady();
             let mut stream = connect_from(&process.url, [127, 0, other, 1]);
             stream.set_read_timeout(Some(Duration::from_secs(8))).unwrap();
             stream.write_all(REQUEST.as_bytes()).unwrap();
@@ -70,7 +72,7 @@ fn an_idle_connection_is_kept_as_configured_and_half_a_request_is_not() {
         read_answer(stream);
     }
     half.write_all(&REQUEST.as_bytes()[..10]).unwrap();
-    let begin = Instant::now();
+    let begin = Clock::system().steady();
     let refusal = read_to_end(&mut half);
     let waited = begin.elapsed();
     assert!((9..30).contains(&waited.as_secs()), "{waited:?}");
@@ -79,7 +81,7 @@ fn an_idle_connection_is_kept_as_configured_and_half_a_request_is_not() {
     // The idle one is still good, and closes without a word when its time is over.
     kept.write_all(REQUEST.as_bytes()).unwrap();
     read_answer(&mut kept);
-    let begin = Instant::now();
+    let begin = Clock::system().steady();
     assert_eq!(read_to_end(&mut kept), "");
     let waited = begin.elapsed();
     assert!((12..30).contains(&waited.as_secs()), "{waited:?}");
@@ -91,7 +93,7 @@ fn a_client_that_does_not_read_is_closed() {
     let server = TestServer::start();
     let mut stream = connect(&server.url);
     stream.set_write_timeout(Some(Duration::from_secs(40))).unwrap();
-    let begin = Instant::now();
+    let begin = Clock::system().steady();
     // The buffers of both sides fill, then the server stops to read; it must not wait for me for ever.
     let many = REQUEST.repeat(1000);
     let error = loop {

@@ -224,8 +224,8 @@ fn an_announced_body_is_refused_at_once() {
 /// An honest client may send many requests without waiting, and in any pieces. None is lost, and none waits for ever.
 #[test]
 fn pipelined_requests_are_answered_in_their_order() {
-    let server = TestServer::start();
     const COUNT: usize = 3000;
+    let server = TestServer::start();
     let mut stream = connect(&server.url);
     let mut sender = stream.try_clone().unwrap();
     let sending = std::thread::spawn(move || {

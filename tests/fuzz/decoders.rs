@@ -14,6 +14,7 @@ use portcullis::journal::snapshot;
 use portcullis::journal::snapshot::proof::Form;
 use portcullis::registry::account::AccountV2;
 use portcullis::registry::account::record::AccountV1;
+use portcullis::registry::api_key::ApiKeyV1;
 use portcullis::registry::lockout::{CountV1, CountV2};
 use portcullis::registry::outbox::{MailV1, MailV2};
 use portcullis::registry::refresh::FamilyV2;
@@ -21,6 +22,7 @@ use portcullis::registry::refresh::record::FamilyV1;
 use portcullis::registry::reset::{MailedV1, MailedV2};
 use portcullis::registry::session::SessionV2;
 use portcullis::registry::session::record::SessionV1;
+use portcullis::registry::sign_up::SignUpV1;
 use portcullis::registry::tables::kept;
 use portcullis::registry::throttle;
 use portcullis::registry::throttle::saved::{RECORD_BYTES, SavedRecord};
@@ -248,6 +250,8 @@ pub fn values() -> Reader {
             check::<MailedV2>(bytes),
             check::<MailV1>(bytes),
             check::<MailV2>(bytes),
+            check::<SignUpV1>(bytes),
+            check::<ApiKeyV1>(bytes),
         ];
         believed.contains(&true)
     }
@@ -255,6 +259,7 @@ pub fn values() -> Reader {
     for file in std::fs::read_dir(golden().join("../v2")).unwrap() {
         text += &std::fs::read_to_string(file.unwrap().path()).unwrap();
     }
+    text += &std::fs::read_to_string(golden().join("api_key.txt")).unwrap();
     let value = |line: &str| vec![(String::from("value"), from_hex(line.rsplit(' ').next().unwrap()))];
     Reader { name: "values", seeds: text.lines().map(value).collect(), repair: |_, _| (), read }
 }

@@ -165,7 +165,7 @@ impl World {
         let email = address(pair, known, n);
         match pair {
             Pair::LogIn | Pair::LogInCheaper | Pair::LogInLocks => {
-                self.log_in(&email, "a wrong password", n).await
+                self.log_in(&email, "a wrong password", n).await;
             }
             Pair::LogInLocked => self.log_in(&email, PASSWORD, n).await,
             Pair::SignUp | Pair::SignUpReserved => {

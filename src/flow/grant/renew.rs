@@ -30,7 +30,7 @@ pub enum Reauthenticated {
         family: FamilyId,
     },
     /// A new session, which replaces the one before.
-    Session(Opened),
+    Session(Box<Opened>),
 }
 
 /// Asks for the password of `identity` again. Its session is fresh from then on for [`FRESH_FOR`].
@@ -56,7 +56,7 @@ pub async fn reauthenticate(
                     if let Some(old) = SessionId::from_bytes(old.id).filter(|old| old.to_bytes() != id) {
                         engine.sessions.ask(session::actor::End { id: old }).await?;
                     }
-                    Reauthenticated::Session(Opened { account, grant, device: None })
+                    Reauthenticated::Session(Box::new(Opened { account, grant, device: None }))
                 }
             };
             let proved = client.note(Event::Reauthenticated).for_account(Some(&account));

@@ -34,10 +34,10 @@ pub(in crate::http) struct Problem {
     detail: Cow<'static, str>,
     errors: Vec<FieldError>,
     retry_after: Option<u32>,
-    reasons: Option<Vec<&'static str>>,
+    reasons: Option<Box<[&'static str]>>,
     challenge: bool,
-    /// The age that the last proof of who the user is may have.
-    step_up: Option<Duration>,
+    /// The age in seconds that the last proof of who the user is may have.
+    step_up: Option<u32>,
     allow: Option<Arc<str>>,
     plain_bodies: bool,
 }
@@ -99,8 +99,8 @@ impl Problem {
     }
 
     /// Asks the client to prove again who the user is: the last proof may have this age (RFC 9470).
-    const fn with_step_up_challenge(mut self, max_age: Duration) -> Self {
-        self.step_up = Some(max_age);
+    fn with_step_up_challenge(mut self, max_age: Duration) -> Self {
+        self.step_up = Some(u32::try_from(max_age.as_secs()).unwrap_or(u32::MAX));
         self
     }
 
@@ -120,8 +120,7 @@ impl Problem {
         if let Some(max_age) = self.step_up {
             let challenge = format!(
                 "Bearer error=\"insufficient_user_authentication\", error_description=\"A more recent authentication is \
-                 required\", max_age=\"{}\"",
-                max_age.as_secs()
+                 required\", max_age=\"{max_age}\""
             );
             if let Ok(challenge) = HeaderValue::from_str(&challenge) {
                 headers.insert(WWW_AUTHENTICATE, challenge);
@@ -180,7 +179,7 @@ mod tests {
         #[serde(skip_serializing_if = "<[_]>::is_empty")]
         errors: &'a [FieldError],
         #[serde(skip_serializing_if = "Option::is_none")]
-        reasons: Option<&'a Vec<&'static str>>,
+        reasons: Option<&'a [&'static str]>,
         #[serde(skip_serializing_if = "Option::is_none")]
         retry_after: Option<u32>,
     }
@@ -193,7 +192,7 @@ mod tests {
         let plain =
             Problem::new(429, "too_many_requests", "Wait.").with_retry_after(Duration::from_millis(1));
         let mut whole = Problem::new(422, "weak_password", String::from(hostile)).with_errors(vec![error]);
-        whole.reasons = Some(vec!["common", "short"]);
+        whole.reasons = Some(["common", "short"].into());
         for (problem, r#type, title) in [
             (&plain, "https://a.example:8/problems/too-many-requests", "Too many requests"),
             (&whole, "https://a.example:8/problems/weak-password", "Weak password"),
@@ -207,7 +206,7 @@ mod tests {
                 code: problem.code,
                 request_id: "0a1b",
                 errors: &problem.errors,
-                reasons: problem.reasons.as_ref(),
+                reasons: problem.reasons.as_deref(),
                 retry_after: problem.retry_after,
             };
             let body = String::from_utf8(problem.body("https://a.example:8", "0a1b")).unwrap();

@@ -221,7 +221,7 @@ mod tests {
             decision.writes.into_iter().for_each(|write| keys.apply(write));
         }
         assert_eq!(writes, 3);
-        assert_eq!(keys.list(3, START)[0].used_ms, (START + Duration::from_mins(120)).as_millis());
+        assert_eq!(keys.list(3, START)[0].used_ms, (START + Duration::from_hours(2)).as_millis());
     }
 
     #[test]

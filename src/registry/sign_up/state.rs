@@ -190,7 +190,7 @@ impl SignUps {
                 // A stranger may have chosen the name, too.
                 let name = sign_up.name.clone().filter(|_| is_own);
                 let end_ms = (now + REPEATS_FOR).as_millis();
-                let next = SignUpV1 { stage, phc, name, end_ms, ..sign_up.clone() };
+                let next = SignUpV1 { name, phc, end_ms, stage, ..sign_up.clone() };
                 let others = self.ids_of(sign_up.name_key).filter(|other| *other != id.to_bytes());
                 let writes = others.map(Write::Remove).chain([Write::Put(next.clone())]).collect();
                 let verdict = if is_own { Proof::Open(next) } else { Proof::SetPassword(next) };
