@@ -4,7 +4,7 @@
 //! a, `(` for c), and looks each part of each variant up in its word lists. A password of 100 such characters took more
 //! than a second. Long walks over the keys overflow its counters.
 //!
-//! **The rule:** it sees at most [`PIECE_CHARS`] characters at once, in at most [`VARIANTS_MAX`] variants, and no more
+//! **The rule:** it sees at most `PIECE_CHARS` characters at once, in at most `VARIANTS_MAX` variants, and no more
 //! than the first [`ESTIMATED_CHARS`] characters in all. The guesses of the pieces are multiplied. A piece with more
 //! variants is replaced by two texts without that many: one in which each sign is the digit on the same key, one in
 //! which every character is the letter it stands for; the one that is guessed sooner counts. All of this takes some

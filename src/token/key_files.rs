@@ -1,6 +1,6 @@
 //! The files that keys are kept in, sealed under the master key if there is one.
 //!
-//! A key file holds base64, or [`SEALED`] and base64 of the sealed key. Beside it, `<name>.from` says since when the key
+//! A key file holds base64, or `SEALED` and base64 of the sealed key. Beside it, `<name>.from` says since when the key
 //! is in use, in seconds since 1970.
 
 use std::io;
