@@ -74,6 +74,36 @@ pub(crate) fn keyed(key: &[u8; 32]) -> Hmac<Sha256> {
     Hmac::<Sha256>::new(&block.into())
 }
 
+/// Implements the text form of an id of 16 bytes: 32 hexadecimal digits.
+macro_rules! id_text {
+    ($name:ident) => {
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                write!(f, "{:032x}", u128::from_be_bytes(self.0))
+            }
+        }
+
+        impl fmt::Debug for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                write!(f, "{}({self})", stringify!($name))
+            }
+        }
+
+        impl FromStr for $name {
+            type Err = IdError;
+
+            fn from_str(text: &str) -> Result<Self, IdError> {
+                // The lower-case decoder takes no sign and no capitals, so that an id has one spelling.
+                let mut bytes = [0; 16];
+                match base16ct::lower::decode(text, &mut bytes) {
+                    Ok(decoded) if decoded.len() == 16 => Self::from_bytes(bytes).ok_or(IdError),
+                    _ => Err(IdError),
+                }
+            }
+        }
+    };
+}
+
 macro_rules! slotted_id {
     ($(#[$doc:meta])* $name:ident) => {
         $(#[$doc])*
@@ -108,30 +138,7 @@ macro_rules! slotted_id {
             }
         }
 
-        impl fmt::Display for $name {
-            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                write!(f, "{:032x}", u128::from_be_bytes(self.0))
-            }
-        }
-
-        impl fmt::Debug for $name {
-            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                write!(f, "{}({self})", stringify!($name))
-            }
-        }
-
-        impl FromStr for $name {
-            type Err = IdError;
-
-            fn from_str(text: &str) -> Result<Self, IdError> {
-                // The lower-case decoder takes no sign and no capitals, so that an id has one spelling.
-                let mut bytes = [0; 16];
-                match base16ct::lower::decode(text, &mut bytes) {
-                    Ok(decoded) if decoded.len() == 16 => Self::from_bytes(bytes).ok_or(IdError),
-                    _ => Err(IdError),
-                }
-            }
-        }
+        id_text!($name);
     };
 }
 
@@ -180,29 +187,7 @@ impl ApiKeyId {
     }
 }
 
-impl fmt::Display for ApiKeyId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:032x}", u128::from_be_bytes(self.0))
-    }
-}
-
-impl fmt::Debug for ApiKeyId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "ApiKeyId({self})")
-    }
-}
-
-impl FromStr for ApiKeyId {
-    type Err = IdError;
-
-    fn from_str(text: &str) -> Result<Self, IdError> {
-        let mut bytes = [0; 16];
-        match base16ct::lower::decode(text, &mut bytes) {
-            Ok(decoded) if decoded.len() == 16 => Self::from_bytes(bytes).ok_or(IdError),
-            _ => Err(IdError),
-        }
-    }
-}
+id_text!(ApiKeyId);
 
 /// The text is not an id. An id has 32 lower-case hexadecimal digits, of which the first four name a slot.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use serde_json::{Value, json};
 use zeroize::Zeroizing;
 
 use crate::audit::event::Event;
@@ -12,7 +13,7 @@ use crate::registry::api_key::actor::{DeleteApiKey, ListApiKeys, MakeApiKey};
 use crate::registry::api_key::{ApiKeyV1, LIFE_MAX, Scope};
 use crate::system::clock::Timestamp;
 use crate::token::opaque::{OpaqueToken, Secret, TokenKind};
-use crate::value::id::ApiKeyId;
+use crate::value::id::{ApiKeyId, hex};
 
 /// Life of a key for which no end is asked.
 const LIFE: Duration = Duration::from_hours(24 * 365);
@@ -25,6 +26,30 @@ pub struct Made {
     pub key: ApiKeyV1,
     /// The credential.
     pub text: Zeroizing<String>,
+}
+
+impl Made {
+    /// Describes the key as administrators see it, with its text.
+    pub fn described(&self) -> Value {
+        let mut described = described(&self.key);
+        if let Some(fields) = described.as_object_mut() {
+            fields.insert(String::from("key"), json!(self.text.as_str()));
+        }
+        described
+    }
+}
+
+/// Describes a key as administrators see it, over HTTP and on the command line alike.
+pub fn described(key: &ApiKeyV1) -> Value {
+    json!({
+        "id": hex(&key.id),
+        "name": key.name,
+        "scopes": key.scopes.iter().map(|scope| scope.name()).collect::<Vec<_>>(),
+        "created_at": Timestamp(key.made_ms).rfc3339(),
+        "created_by": key.made_by,
+        "expires_at": key.end().rfc3339(),
+        "last_used_at": (key.used_ms > 0).then(|| Timestamp(key.used_ms).rfc3339()),
+    })
 }
 
 /// Makes an API key.

@@ -18,7 +18,6 @@ use crate::flow::keys::{api_keys, rotation};
 use crate::flow::refusal::{FlowError, Refusal, parse_name};
 use crate::registry::account::actor::{Find, List};
 use crate::registry::account::{AccountV2, Status};
-use crate::registry::api_key::ApiKeyV1;
 use crate::registry::outbox::Fate;
 use crate::registry::outbox::actor::FateOf;
 use crate::system::clock::Timestamp;
@@ -277,33 +276,17 @@ async fn make_api_key(
     };
     let end = end.map(|text| Timestamp::parse_rfc3339(text).ok_or_else(wrong)).transpose()?;
     let made = api_keys::make(engine, &Admin::operator(), name, scopes, end).await?;
-    let mut body = api_key_json(&made.key);
-    if let Some(fields) = body.as_object_mut() {
-        fields.insert(String::from("key"), json!(made.text.as_str()));
-    }
-    Ok(body)
+    Ok(made.described())
 }
 
 async fn list_api_keys(engine: &Engine) -> Result<Value, FlowError> {
     let keys = api_keys::list(engine, &Admin::operator()).await?;
-    Ok(json!({"items": keys.iter().map(api_key_json).collect::<Vec<_>>()}))
+    Ok(json!({"items": keys.iter().map(api_keys::described).collect::<Vec<_>>()}))
 }
 
 async fn delete_api_key(engine: &Engine, id: &str) -> Result<Value, FlowError> {
     api_keys::delete(engine, &Admin::operator(), id).await?;
     Ok(json!({"id": id}))
-}
-
-fn api_key_json(key: &ApiKeyV1) -> Value {
-    json!({
-        "id": hex(&key.id),
-        "name": key.name,
-        "scopes": key.scopes.iter().map(|scope| scope.name()).collect::<Vec<_>>(),
-        "created_at": Timestamp(key.made_ms).rfc3339(),
-        "created_by": key.made_by,
-        "expires_at": key.end().rfc3339(),
-        "last_used_at": (key.used_ms > 0).then(|| Timestamp(key.used_ms).rfc3339()),
-    })
 }
 
 /// Copies the data directory on a blocking thread.

@@ -2,7 +2,7 @@
 
 use actix_web::{HttpResponse, web};
 use serde::Deserialize;
-use serde_json::{Value, json};
+use serde_json::json;
 
 use crate::flow::admin::Admin;
 use crate::flow::keys::api_keys;
@@ -11,9 +11,7 @@ use crate::http::body::Body;
 use crate::http::endpoint::{Eng, resource};
 use crate::http::rejection::Rejection;
 use crate::http::request::SignedIn;
-use crate::registry::api_key::ApiKeyV1;
 use crate::system::clock::Timestamp;
-use crate::value::id::hex;
 
 pub(super) fn configure(config: &mut web::ServiceConfig) {
     config
@@ -25,22 +23,10 @@ pub(super) fn configure(config: &mut web::ServiceConfig) {
         .service(resource("/v1/admin/api_keys/{id}", "DELETE").route(web::delete().to(delete_api_key)));
 }
 
-fn api_key_json(key: &ApiKeyV1) -> Value {
-    json!({
-        "id": hex(&key.id),
-        "name": key.name,
-        "scopes": key.scopes.iter().map(|scope| scope.name()).collect::<Vec<_>>(),
-        "created_at": Timestamp(key.made_ms).rfc3339(),
-        "created_by": key.made_by,
-        "expires_at": key.end().rfc3339(),
-        "last_used_at": (key.used_ms > 0).then(|| Timestamp(key.used_ms).rfc3339()),
-    })
-}
-
 async fn get_api_keys(engine: Eng, identity: SignedIn) -> Result<HttpResponse, Rejection> {
     let admin = Admin::of(&identity)?;
     let keys = api_keys::list(&engine, &admin).await?;
-    Ok(HttpResponse::Ok().json(json!({"items": keys.iter().map(api_key_json).collect::<Vec<_>>()})))
+    Ok(HttpResponse::Ok().json(json!({"items": keys.iter().map(api_keys::described).collect::<Vec<_>>()})))
 }
 
 #[derive(Deserialize)]
@@ -56,11 +42,7 @@ async fn post_api_key(engine: Eng, identity: SignedIn, body: Body) -> Result<Htt
     let read: NewApiKey = body.json()?;
     let end = read.expires_at.as_deref().map(parse_end).transpose()?;
     let made = api_keys::make(&engine, &admin, &read.name, &read.scopes, end).await?;
-    let mut body = api_key_json(&made.key);
-    if let Some(fields) = body.as_object_mut() {
-        fields.insert(String::from("key"), json!(made.text.as_str()));
-    }
-    Ok(HttpResponse::Created().json(body))
+    Ok(HttpResponse::Created().json(made.described()))
 }
 
 fn parse_end(text: &str) -> Result<Timestamp, Refusal> {
