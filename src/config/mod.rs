@@ -153,6 +153,28 @@ impl Default for Reader {
 }
 
 #[cfg(test)]
+impl Config {
+    /// Returns the configuration of a unit test that starts an engine over `dir`: cheap hashes, a small rate limiter, and
+    /// `more` settings.
+    pub(crate) fn for_unit_tests(dir: &Path, more: &[(&str, &str)]) -> Self {
+        let mut reader = Reader::new();
+        let data_dir = dir.to_string_lossy();
+        let usual = [
+            ("data_dir", &*data_dir),
+            ("password.memory_kib", "64"),
+            ("password.passes", "1"),
+            ("password.threads", "1"),
+            ("throttle.cells", "1000"),
+            ("mail.console", "false"),
+        ];
+        for (key, value) in usual.iter().chain(more) {
+            reader.plain(key, value, "test");
+        }
+        Self::from_reader(reader).unwrap()
+    }
+}
+
+#[cfg(test)]
 mod tests {
     use super::key::Form;
     use super::*;

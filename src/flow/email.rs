@@ -260,7 +260,7 @@ fn bound(engine: &Engine, token: &str, purpose: Purpose, address: &AccountName) 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::{Config, Reader};
+    use crate::config::Config;
     use crate::engine::start::start_first;
     use crate::flow::admin::{self, Admin, New};
     use crate::registry::outbox::actor::Due;
@@ -272,19 +272,7 @@ mod tests {
     #[test]
     fn a_link_that_undoes_nothing_deletes_nobody() {
         let dir = tempfile::tempdir().unwrap();
-        let mut reader = Reader::new();
-        let data_dir = dir.path().to_string_lossy();
-        for (key, value) in [
-            ("data_dir", &*data_dir),
-            ("password.memory_kib", "64"),
-            ("password.passes", "1"),
-            ("password.threads", "1"),
-            ("throttle.cells", "1000"),
-            ("mail.console", "false"),
-        ] {
-            reader.plain(key, value, "test");
-        }
-        let config = Config::from_reader(reader).unwrap();
+        let config = Config::for_unit_tests(dir.path(), &[]);
         let clock = Clock::manual(Timestamp::from_secs(1_800_000_000));
         let fail_stop = FailStop::new(|why| panic!("{why}"));
         actix::System::new().block_on(async {

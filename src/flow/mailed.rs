@@ -314,7 +314,7 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
-    use crate::config::{Config, Reader};
+    use crate::config::Config;
     use crate::engine::start::start_first;
     use crate::flow::password::reset;
     use crate::journal::append::handle::Class as JournalClass;
@@ -336,24 +336,6 @@ mod tests {
     const NOW: Timestamp = Timestamp::from_secs(1_800_000_000);
     const SEGMENT: u64 = 4_194_304;
     const EMAIL: &str = "ada@test.org";
-
-    fn config(dir: &Path) -> Config {
-        let mut reader = Reader::new();
-        let data_dir = dir.to_string_lossy();
-        let segment = SEGMENT.to_string();
-        for (key, value) in [
-            ("data_dir", &*data_dir),
-            ("password.memory_kib", "64"),
-            ("password.passes", "1"),
-            ("password.threads", "1"),
-            ("throttle.cells", "1000"),
-            ("mail.console", "false"),
-            ("journal.segment_bytes", &segment),
-        ] {
-            reader.plain(key, value, "test");
-        }
-        Config::from_reader(reader).unwrap()
-    }
 
     /// Replays a directory without keeping anything.
     struct Blind;
@@ -421,7 +403,9 @@ mod tests {
         let fail_stop = FailStop::new(|why| panic!("{why}"));
         let client = Client::new(Ipv4Addr::LOCALHOST.into(), "test");
         actix::System::new().block_on(async {
-            let start = || start_first(config(dir.path()), Clock::manual(NOW), true, &fail_stop).unwrap();
+            let segment = SEGMENT.to_string();
+            let config = || Config::for_unit_tests(dir.path(), &[("journal.segment_bytes", &segment)]);
+            let start = || start_first(config(), Clock::manual(NOW), true, &fail_stop).unwrap();
             let (engine, running, services) = start();
             let directory_key = engine.services.keys.directory.clone();
             running.stop();

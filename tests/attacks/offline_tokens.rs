@@ -9,13 +9,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
-use actix_web::{App, HttpServer, web};
-use portcullis::resource_server::{Verified, Verifier};
-use portcullis::system::clock::Clock;
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 
-use crate::support::{ORIGIN, PASSWORD, START, TestServer, send};
+use crate::support::resource_server::{hello, resource_server};
+use crate::support::{PASSWORD, START, TestServer, send};
 
 const NAME: &str = "ada@test.org";
 const NEXT: &str = "an entirely different phrase";
@@ -30,45 +28,6 @@ async fn operate(server: &TestServer, operation: Value) -> Value {
     let answer = server.operate(operation).await;
     assert!(answer.get("ok").is_some(), "{answer}");
     answer["ok"].clone()
-}
-
-/// Starts a resource server as the documentation shows it, on a thread of its own, and returns its address.
-fn resource_server(url: String, bearer: String, clock: Clock) -> SocketAddr {
-    let (ready, is_ready) = std::sync::mpsc::channel();
-    std::thread::spawn(move || {
-        actix_web::rt::System::new().block_on(async move {
-            let verifier = web::Data::new(Verifier::new(ORIGIN, ORIGIN, clock));
-            let following = verifier.clone();
-            let http = reqwest::Client::builder().user_agent("test").build().unwrap();
-            actix_web::rt::spawn(async move {
-                following
-                    .follow(|path| {
-                        let request = http.get(format!("{url}{path}")).bearer_auth(&bearer);
-                        async move {
-                            let answer = request.send().await?;
-                            Ok::<_, reqwest::Error>((answer.status().as_u16(), answer.bytes().await?))
-                        }
-                    })
-                    .await;
-            });
-            let server = HttpServer::new(move || {
-                App::new()
-                    .app_data(verifier.clone())
-                    .route("/hello", web::get().to(async |who: Verified| who.sub.clone()))
-            })
-            .workers(1)
-            .bind("127.0.0.1:0")
-            .unwrap();
-            ready.send(server.addrs()[0]).unwrap();
-            let _ = server.run().await;
-        });
-    });
-    is_ready.recv().unwrap()
-}
-
-/// Returns the status that the resource server gives for `token`.
-async fn hello(server: &TestServer, address: SocketAddr, token: &str) -> StatusCode {
-    server.http.get(format!("http://{address}/hello")).bearer_auth(token).send().await.unwrap().status()
 }
 
 /// Waits until the resource server answers with `status`, and returns how long that took.

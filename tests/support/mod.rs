@@ -4,6 +4,7 @@ mod answer;
 pub mod pairs;
 pub mod process;
 pub mod raw;
+pub mod resource_server;
 mod server;
 pub mod values;
 
