@@ -99,7 +99,7 @@ async fn health(address: SocketAddr, time: Duration) -> Histogram<u64> {
         let (status, _) = connection.ask(b"GET /healthz HTTP/1.1\r\nhost: x\r\n\r\n").await;
         assert_eq!(status, 200);
         let took = u64::try_from(sent.elapsed().as_micros()).unwrap();
-        // What would have been sent while an answer was late would have been late too.
+        // Checks that were due while an answer was late would have been late too: the histogram adds them.
         times.record_correct(took, u64::try_from(EVERY.as_micros()).unwrap()).unwrap();
         tokio::time::sleep(EVERY).await;
     }

@@ -43,7 +43,7 @@ pub struct Ends {
     pub last: Place,
 }
 
-/// What the file holds.
+/// The contents of the file.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Record {
     /// There is no file: the directory is new, or of an older version, or the file was removed.

@@ -1,4 +1,4 @@
-//! Decides which events get a line and which are only counted, so that nobody fills a disk with refused requests.
+//! Decides which events get a line and which are only counted: refused requests must not fill a disk.
 //!
 //! **The attack:** requests that are refused cost nothing, and each of them writes a line. Forty thousand a second fill
 //! a disk within minutes, and then the journal has no room for anybody's log-in.
@@ -80,7 +80,7 @@ impl Crowd {
         }
     }
 
-    /// What a line of this cell says about the events that it stands for.
+    /// The text that a line of this cell has in common for all its events.
     const fn reason(self) -> &'static str {
         match self {
             Self::Strangers => "of any network",
@@ -104,12 +104,12 @@ struct Cell {
     since: Instant,
     lines: u32,
     folded: u64,
-    /// What the line of the folded events says about them.
+    /// The text of the line that sums up the folded events.
     about: Option<Box<About>>,
     crowd: Crowd,
 }
 
-/// What the events of one cell have in common.
+/// The key of a cell: the properties that its events share.
 #[derive(Debug, Default)]
 struct About {
     subject: String,

@@ -66,7 +66,7 @@ struct State {
     writer: Option<SyncSender<Message>>,
 }
 
-/// What the handle and the thread share.
+/// The state that the handle and the thread share.
 #[derive(Debug)]
 struct Shared {
     written: Mutex<Written>,

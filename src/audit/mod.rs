@@ -33,7 +33,7 @@ impl AuditLog {
         Self { counts: std::array::from_fn(|_| AtomicU64::new(0)), clock, log }
     }
 
-    /// Counts an event, and queues its line unless there are so many that this one is only summed up.
+    /// Counts an event. Queues its line, or adds it to a sum if its lines have used up their bound.
     pub fn record(&self, note: Note) {
         self.write(note, false);
     }

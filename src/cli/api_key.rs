@@ -13,7 +13,7 @@ pub enum ApiKeyCommand {
     Create {
         /// Name of the service that uses it.
         name: String,
-        /// What it may do: introspect, revocations, metrics, admin:read, admin:write. Give several with commas.
+        /// Scopes of the key, separated by commas: introspect, revocations, metrics, admin:read, admin:write.
         #[arg(long, value_delimiter = ',', required = true, value_name = "SCOPES")]
         scopes: Vec<String>,
         /// When it expires, such as 2027-01-15T08:00:00Z: at most 400 days ahead. Default: in 365 days.

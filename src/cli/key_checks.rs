@@ -1,5 +1,5 @@
-//! What `portcullis doctor` says of keys: whether they are sealed at rest, how old the signing key is, whether the peppers
-//! are there, and whether this system keeps secrets out of core dumps.
+//! Checks of keys for `portcullis doctor`: whether they are sealed at rest, how old the signing key is, whether the
+//! peppers are there, and whether this system keeps secrets out of core dumps.
 
 use std::fs;
 use std::path::Path;

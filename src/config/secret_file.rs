@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use zeroize::Zeroizing;
 
-/// What the name of a credential begins with.
+/// The prefix of the name of a credential.
 const CREDENTIAL: &str = "credential:";
 /// The variable by which systemd says where credentials are (`LoadCredential=`, `LoadCredentialEncrypted=`).
 const DIRECTORY: &str = "CREDENTIALS_DIRECTORY";

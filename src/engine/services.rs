@@ -49,7 +49,7 @@ pub struct Services {
     pub pool: HashPool,
     /// The secrets that go into hashes of passwords.
     pub peppers: Arc<Peppers>,
-    /// What new passwords are judged by.
+    /// The policy for new passwords.
     pub(crate) password_policy: Arc<Policy>,
     /// Counts and records security events.
     pub audit: AuditLog,
@@ -88,7 +88,7 @@ pub struct Services {
     log_figures: OnceLock<LogFigures>,
 }
 
-/// What the program knows of its log, for the metrics.
+/// The figures of the process's log, for the metrics.
 pub struct LogFigures {
     /// Returns how many lines were lost because nobody read the log.
     pub lost: Box<dyn Fn() -> u64 + Send + Sync>,

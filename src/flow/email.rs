@@ -45,7 +45,7 @@ pub struct Link<'a> {
     pub email: &'a str,
 }
 
-/// What a client shows beside a link, to prove that the account is theirs.
+/// Proof that an account is the client's, sent with a link.
 #[derive(Clone, Copy, Debug)]
 pub enum Proof<'a> {
     /// A session.
@@ -61,7 +61,7 @@ pub enum Proof<'a> {
     None,
 }
 
-/// What a client gets that has confirmed a new address. Every device cookie of before is that of a stranger, so it gets a
+/// The answer to a client that has confirmed a new address. Every device cookie of before is that of a stranger, so it gets a
 /// new one: it has shown a session or the password, and the link.
 pub enum Confirmed {
     /// The session that it showed was replaced.
@@ -120,7 +120,7 @@ pub async fn confirm(
         .admitted(Class::Verify, client, async |_| {
             let new = parse_name(link.email)?;
             let redeem = bound(engine, link.token, Purpose::EmailChange, &new)?;
-            // Who cannot prove that the account is theirs must not use up the link.
+            // A client that cannot prove that the account is theirs must not use up the link.
             let seen = engine.mailed.ask(Peek { redeem }).await?.map_err(|_| Refusal::InvalidMailedToken)?;
             let before = mailed::account_of(engine, &seen).await?;
             let session = prove(engine, client, &before, proof).await?;

@@ -27,7 +27,7 @@ use crate::value::network::Network;
 pub enum Mode<'a> {
     /// A pair of tokens in the body.
     Token {
-        /// What the access tokens are for.
+        /// The audience of the access tokens.
         audience: Audience,
     },
     /// A session cookie.
@@ -134,7 +134,7 @@ async fn log_in_presented(
     issued.then(async |issued| open(engine, client, issued, mode).await).await
 }
 
-/// What is to be issued.
+/// The credential to issue.
 #[derive(Clone, Copy)]
 enum Wanted {
     Family(Audience),

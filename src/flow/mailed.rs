@@ -54,7 +54,7 @@ pub(super) async fn account_of(engine: &Engine, token: &MailedV2) -> Result<Acco
     Ok(account)
 }
 
-/// What a link that proves an address has led to.
+/// The result of following a link that proves an address.
 pub enum Verified {
     /// The address is proved, and its account has a password.
     Done,

@@ -64,7 +64,7 @@ pub async fn sign_up(
         .await
 }
 
-/// What a client has signed up with.
+/// The data of a sign-up.
 struct New {
     name: AccountName,
     display: Option<Box<str>>,

@@ -41,7 +41,7 @@ pub async fn wrap_request(
     if let Some(serving) = &serving
         && is_for_another_protocol(&request)
     {
-        // What follows is meant for another protocol. The HTTP library closes the connection after the answer.
+        // The bytes that follow are meant for another protocol. The HTTP library closes the connection after the answer.
         serving.is_last();
     }
     let is_head = *request.method() == Method::HEAD;

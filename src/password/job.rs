@@ -60,7 +60,7 @@ pub enum Unverified {
 }
 
 impl Unverified {
-    /// Returns the answer where nobody withdraws.
+    /// Returns the answer of a job that is never withdrawn.
     pub(super) const fn into_shed(self) -> Shed {
         match self {
             Self::Shed(shed) => shed,

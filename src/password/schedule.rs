@@ -33,7 +33,7 @@ use super::lane::Lane;
 /// Virtual time of one password in a lane of weight 1. It is divisible by every weight.
 const STRIDE: u64 = 8;
 
-/// Whoever takes turns in a lane.
+/// The parties that take turns in a lane.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 enum Group {
     /// An account name to which known devices log in. Its networks take turns within it.

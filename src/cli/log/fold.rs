@@ -55,7 +55,7 @@ impl LogFold {
     fn admits(&self, kind: &'static Metadata<'static>) -> bool {
         let is_own = kind.target().starts_with("portcullis");
         let bounded = if is_own { Level::WARN } else { Level::INFO };
-        // Finer levels are for whoever asks for them, and then all lines are wanted.
+        // An operator asks for finer levels explicitly, and then wants all lines.
         if UNBOUNDED.contains(&kind.target()) || *kind.level() > bounded {
             return true;
         }

@@ -1,5 +1,5 @@
-//! The log of the process: its lines go through a bounded queue to a thread of its own, so that nobody who serves a
-//! request ever waits for a disk or for a reader.
+//! The log of the process. Its lines go through a bounded queue to a thread of its own, so that no thread that serves
+//! requests waits for a disk or for a reader.
 //!
 //! A full queue loses lines, and a file that cannot be written does too; both are counted (`portcullis_log_lost`).
 //! Warnings and errors of one kind are [summed up](fold) after a few in a minute. A stop waits a moment for the last
@@ -85,8 +85,8 @@ impl ProcessLog {
             let layer = fmt::layer().json().flatten_event(true).with_writer(lines);
             registry.with(layer.with_filter(fold.clone())).init();
         }
-        // The standard hook writes to standard error. If nobody reads that, the thread that panicked waits there for ever,
-        // and a fault does not end the process.
+        // The standard hook writes to standard error. If the pipe behind it is full, the thread that panicked waits for
+        // ever, and a fault does not end the process.
         std::panic::set_hook(Box::new(|panic| {
             let backtrace = std::backtrace::Backtrace::capture();
             tracing::error!(%panic, %backtrace, "a thread panicked");

@@ -38,7 +38,7 @@ pub(super) enum Known<'a> {
     Session([u8; 16]),
 }
 
-/// What a client has shown besides name and password.
+/// Evidence of a device or session that a client sends with name and password, once its form is checked.
 #[derive(Clone, Copy, Debug)]
 enum Shown {
     Nothing,
@@ -74,7 +74,7 @@ pub(super) struct Presented {
     password_digest: [u8; 8],
 }
 
-/// Who presents a password, as far as it is known before the password is checked.
+/// The caller that presents a password, as far as it is known before the password is checked.
 pub(super) struct Recognised {
     caller: Caller,
     /// The account of the name, if it was looked up. Only for a device cookie: its holder knows of the account.

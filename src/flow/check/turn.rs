@@ -61,7 +61,7 @@ impl<'a> Turn<'a> {
 
     async fn wait(&mut self) {
         if let Held::Wait(woken) = &mut self.held {
-            // Whoever is waited for wakes this one before it goes, so the channel is never closed.
+            // The attempt in front wakes this one before it leaves, so the channel is never closed.
             let _ = woken.await;
             self.held = Held::Turn;
         }

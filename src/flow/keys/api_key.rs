@@ -1,4 +1,4 @@
-//! What a service authenticates with: its API key, checked against the current state of the registry.
+//! Authentication of a service by its API key, checked against the current state of the registry.
 
 use std::sync::Arc;
 
@@ -12,7 +12,7 @@ use crate::registry::api_key::state::written_until;
 use crate::token::opaque::TokenKind;
 use crate::value::id::ApiKeyId;
 
-/// What the text of an API key begins with.
+/// The prefix of the text of an API key.
 pub const PREFIX: &str = "pck_";
 
 /// Returns the API key of the text `token`: checks its tag, then that it is alive and the secret is its own.

@@ -1,4 +1,4 @@
-//! Who calls an endpoint that services use too: a person who has signed in, or a service with an API key.
+//! The caller of an endpoint that services use too: a person who has signed in, or a service with an API key.
 
 use std::sync::Arc;
 

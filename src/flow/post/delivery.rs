@@ -11,7 +11,7 @@ use crate::registry::reset::{MailedV2, Purpose};
 use crate::token::opaque::TokenKind;
 use crate::value::id::{AccountId, MailedId};
 
-/// What becomes of a mail that is due.
+/// The decision about a mail that is due.
 pub(crate) enum Ready {
     /// It leaves, with the token of its link if it has one.
     Leaves(Option<Zeroizing<String>>),
@@ -50,7 +50,7 @@ async fn is_of_present_epoch(engine: &Engine, token: &MailedV2) -> Result<bool, 
         // It belongs to the first owner, whatever became of the account since.
         (Some(_), Purpose::EmailUndo) => true,
         (Some(account), _) => account.auth_epoch == token.auth_epoch,
-        // What is to be proved need not be an account yet. The tokens of a deleted account are gone.
+        // A sign-up that waits has no account yet. The tokens of a deleted account are gone.
         (None, purpose) => purpose == Purpose::Verify,
     })
 }

@@ -39,7 +39,7 @@ impl Addressee {
         Self::owner_at(account, &account.email)
     }
 
-    /// Addresses whoever signed up. The link belongs to this sign-up: its id is the one that the account will have.
+    /// Addresses the client that signed up. The link belongs to this sign-up: its id is the one that the account will have.
     pub(super) fn of_sign_up(sign_up: &SignUpV1) -> Self {
         Self {
             account: sign_up.id,

@@ -81,7 +81,7 @@ async fn get_revocations(
             break;
         }
     }
-    // What was true when the poll began may be over.
+    // The credential may have ended since the poll began.
     check(&standing.caller(&engine).await?)?;
     Ok(HttpResponse::Ok().json(feed.page(since)))
 }

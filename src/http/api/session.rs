@@ -95,7 +95,7 @@ struct SessionBody<'a> {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct SessionQuery {
-    /// Whether nobody may be there. A flag: its value is of no account.
+    /// Whether a request without a session gets 200. A flag: its value is ignored.
     optional: Option<String>,
 }
 

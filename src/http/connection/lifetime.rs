@@ -56,7 +56,7 @@ pub(in crate::http) struct Connection {
     waker: Mutex<Option<Waker>>,
 }
 
-/// What the stream of a connection does with a wish to read.
+/// The decision of a connection about a read.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum Turn {
     /// Hands over at most this many bytes.
@@ -199,7 +199,7 @@ impl Serving {
 
 impl Drop for Serving {
     fn drop(&mut self) {
-        // What came after this request is the begin of the next one.
+        // Bytes after this request begin the next one.
         self.0.is_started.store(self.0.handed.load(Relaxed) > 0, Relaxed);
         self.0.ticks.store(0, Relaxed);
         self.0.serving.fetch_sub(1, Relaxed);

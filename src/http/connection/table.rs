@@ -24,7 +24,7 @@ use crate::value::network::Network;
 
 /// Which part of all connections one network may hold.
 const SHARES: usize = 16;
-/// What one network may hold at least: a browser opens six at once.
+/// The least number of connections that a network may hold: a browser opens six at once.
 const EACH_MIN: usize = 8;
 /// How many connections are looked at to find an idle one.
 const LOOKS_MAX: usize = 64;
@@ -38,9 +38,9 @@ pub struct Connections(Arc<Inner>);
 
 struct Inner {
     config: Config,
-    /// What all networks together may hold.
+    /// The most connections of all networks together.
     most: usize,
-    /// What one network may hold.
+    /// The most connections of one network.
     each: usize,
     table: Mutex<Table>,
 }
@@ -71,7 +71,7 @@ impl Queue {
 
     fn closed(&mut self) {
         self.open = self.open.saturating_sub(1);
-        // What has closed is dropped now and then, so that closing costs a constant in the mean.
+        // Closed connections are dropped from time to time, so that closing one costs constant time on average.
         if self.entries.len() > 2 * self.open + LOOKS_MAX {
             self.entries.retain(is_open);
         }
@@ -245,7 +245,7 @@ mod tests {
         held[0].handed(1);
         assert_eq!(held[0].turn(), Turn::End);
         assert!(!others.iter().any(|one| one.is_over()));
-        // What has closed makes room, also if it was replaced before.
+        // A closed connection makes room, also if it was replaced before.
         for gone in [&held[0], &held[5], &held[5]] {
             connections.closed(gone);
         }

@@ -156,7 +156,7 @@ impl<W> Turns<W> {
             }
         }
         if turns.in_flight.is_empty() {
-            // Nobody waits either, since nobody was in the way.
+            // No attempt waits either, since none was in flight.
             self.by_name.remove(&name);
         }
     }
