@@ -170,7 +170,9 @@ fn a_former_password_goes_once_the_change_cannot_be_undone_also_after_a_restart(
     // So does a look at those whose time is over, also in what a start has read back.
     let mut read_back = Accounts::default();
     read_back.recover();
-    journal.into_iter().for_each(|write| read_back.apply(write));
+    for write in journal {
+        read_back.apply(write);
+    }
     read_back.recovered();
     for (mut accounts, mut left) in [(accounts, 149), (read_back, 150)] {
         loop {
