@@ -189,7 +189,7 @@ async fn after_three_days_nothing_is_left_of_the_former_password() {
         let late = follow(&server, UNDO, &undo, password).await;
         assert_eq!(late.problem(), (400, "invalid_or_expired_token"));
     }
-    // The running server forgets it within a second, and a start forgets what is over.
+    // The running server forgets it within a second or two, and so does a start.
     let mut server = server;
     for _ in 0..40 {
         let (next, kept) = undoable(server).await;

@@ -159,7 +159,7 @@ fn a_former_password_goes_once_the_change_cannot_be_undone_also_after_a_restart(
         put(&mut accounts, kept).unwrap();
     }
     let just_before = Timestamp(end.0 - 1);
-    assert_eq!(accounts.forget_formers(just_before), Decision { writes: Vec::new(), verdict: false });
+    assert_eq!(accounts.overdue(just_before), []);
     // The next write of an account takes its own with it.
     let id = sign_up(0, true).id;
     for (now, is_kept) in [(just_before, true), (end, false)] {
@@ -176,12 +176,13 @@ fn a_former_password_goes_once_the_change_cannot_be_undone_also_after_a_restart(
     read_back.recovered();
     for (mut accounts, mut left) in [(accounts, 149), (read_back, 150)] {
         loop {
-            let forgotten = accounts.forget_formers(end);
-            assert!(forgotten.writes.len() <= ENDED_AT_ONCE);
-            left -= forgotten.writes.len();
-            if !put(&mut accounts, forgotten) {
+            let forgotten = accounts.overdue(end);
+            if forgotten.is_empty() {
                 break;
             }
+            assert!(forgotten.len() <= ENDED_AT_ONCE);
+            left -= forgotten.len();
+            put(&mut accounts, Decision { writes: forgotten, verdict: () });
         }
         assert_eq!(left, 0);
         assert!(accounts.buckets().iter().all(|(_, account)| account.former.is_none()));
