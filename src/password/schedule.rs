@@ -29,6 +29,7 @@ use ipnet::IpNet;
 
 use super::job::QueueKey;
 use super::lane::Lane;
+use crate::system::seeded_bug::{Bug, seeded};
 
 /// Virtual time of one password in a lane of weight 1. It is divisible by every weight.
 const STRIDE: u64 = 8;
@@ -47,7 +48,7 @@ impl Group {
     /// many turns as names.
     fn of(key: QueueKey) -> Self {
         match key.name {
-            Some(name) if key.lane == Lane::Known => Self::Name(name),
+            Some(name) if key.lane == Lane::Known && !seeded(Bug::KnownLaneByNetwork) => Self::Name(name),
             _ => Self::Network(key.network),
         }
     }
