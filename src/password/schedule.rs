@@ -30,6 +30,7 @@ use ipnet::IpNet;
 
 use super::job::QueueKey;
 use super::lane::Lane;
+use crate::system::seeded_bug::{Bug, seeded};
 
 /// Virtual time of one password in a lane of weight 1. It is divisible by every weight.
 const STRIDE: u64 = 8;
@@ -192,7 +193,8 @@ impl<J> Queue<J> {
     /// turns as names; and by names of their own as many as they have accounts.
     fn group_of(&self, key: QueueKey) -> Group {
         let of_network = Group::Network(key.network);
-        let Some(name) = key.name.filter(|_| self.lane == Lane::Known) else { return of_network };
+        let by_name = self.lane == Lane::Known && !seeded(Bug::KnownLaneByNetwork);
+        let Some(name) = key.name.filter(|_| by_name) else { return of_network };
         let has_turn = self.by_group.contains_key(&Group::Name(name));
         let is_crowded = self.names.get(&key.network).is_some_and(|names| *names >= NAMES_MAX);
         if has_turn || !is_crowded { Group::Name(name) } else { of_network }
