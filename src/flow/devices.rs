@@ -49,8 +49,10 @@ pub async fn list(engine: &Engine, identity: &Identity) -> Result<Vec<DeviceFami
     Ok(families)
 }
 
-/// Makes every known device of an account a stranger. Sessions stay.
+/// Makes every known device of an account a stranger. Sessions stay. Needs a fresh proof: who holds a stolen session must
+/// not be able to make a stranger of the owner, whom strangers could then lock out.
 pub async fn end(engine: &Engine, identity: &Identity) -> Result<(), FlowError> {
+    identity.is_fresh(engine.clock.now())?;
     let ended = Change { end_devices: true, ..Change::default() };
     let id = identity.account.account_id();
     let changed = engine.accounts.ask(Alter { id, change: ended }).await?;
@@ -59,8 +61,12 @@ pub async fn end(engine: &Engine, identity: &Identity) -> Result<(), FlowError> 
     Ok(())
 }
 
-/// Switches the mail about a log-in from a new device on or off.
+/// Switches the mail about a log-in from a new device on or off. Off needs a fresh proof: else whoever holds a stolen
+/// session could silence the mail about what follows.
 pub async fn set_notices(engine: &Engine, identity: &Identity, wanted: bool) -> Result<(), FlowError> {
+    if !wanted {
+        identity.is_fresh(engine.clock.now())?;
+    }
     let change = Change { mutes_new_device: Some(!wanted), ..Change::default() };
     let id = identity.account.account_id();
     let changed = engine.accounts.ask(Alter { id, change }).await?;

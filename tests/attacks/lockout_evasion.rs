@@ -153,6 +153,35 @@ async fn a_lockout_neither_stops_a_password_change_nor_lets_a_thief_guess_by_it(
     assert_eq!(thief_guesses(&access, 9).await, [401, 401, 401, 401, 401, 429, 429, 429, 429]);
 }
 
+/// I guess with every session of the owner that I have stolen, until none has a guess left, while strangers keep the name
+/// locked. The owner logs in on a known device and wants to change the password.
+#[tokio::test]
+async fn stolen_sessions_do_not_keep_the_owner_from_changing_the_password() {
+    let server = from_everywhere();
+    server.account(NAME).await;
+    let device = server.log_in(NAME, PASSWORD).await.header("x-device-token").to_owned();
+    let mut stolen = Vec::new();
+    for _ in 0..6 {
+        stolen.push(server.tokens(NAME).await.0);
+    }
+    for number in 0..20 {
+        guess(&server, number, &format!("guess {number}"), None).await;
+    }
+    server.clock.advance(std::time::Duration::from_secs(60));
+    let mut judged = 0;
+    for access in stolen.iter().cycle().take(60) {
+        let answer = server.change_password(access, &format!("thief's guess {judged}"), NEXT).await;
+        judged += u32::from(answer.status == StatusCode::UNAUTHORIZED);
+    }
+    assert!(judged <= 20, "{judged}");
+    server.clock.advance(std::time::Duration::from_secs(60));
+    let request = server.request(Method::POST, "/v1/login").header("x-device-token", &device);
+    let owner = send(request.json(&json!({"email": NAME, "password": PASSWORD}))).await;
+    assert_eq!(owner.status, StatusCode::OK);
+    let changed = server.change_password(&owner.text("access_token"), PASSWORD, NEXT).await;
+    assert_eq!(changed.status, StatusCode::OK, "{}", changed.body);
+}
+
 #[tokio::test]
 async fn a_mail_client_that_repeats_an_old_password_does_not_lock_its_owner_out() {
     let server = from_everywhere();

@@ -153,6 +153,35 @@ async fn the_browser_that_signed_up_opens_its_account_and_may_ask_twice() {
     assert!(opens(&server, OWNERS).await);
 }
 
+/// I have locked the name before its owner signed up. Nobody mails the owner of a lock then.
+#[tokio::test]
+async fn an_account_is_open_to_its_owner_though_strangers_locked_the_name_before() {
+    let server = TestServer::start();
+    for number in 0..6 {
+        server.log_in(NAME, &format!("guess {number}")).await;
+    }
+    let owners = sign_up(&server, OWNERS).await;
+    assert_eq!(server.log_in(NAME, OWNERS).await.problem(), (429, "too_many_attempts"));
+    let opened = follow(&server, &owners.link, Some(&owners.half)).await;
+    assert_eq!(opened.status, StatusCode::NO_CONTENT);
+    assert!(opens(&server, OWNERS).await);
+}
+
+/// A page of mine has the browser of the owner follow a link that I know, with its cookie.
+#[tokio::test]
+async fn the_cookie_of_a_sign_up_counts_on_our_own_pages_alone() {
+    let server = TestServer::start();
+    let owners = sign_up(&server, OWNERS).await;
+    let post = async |origin: &str| {
+        let request = server.request(Method::POST, "/v1/email/verify").header("origin", origin);
+        let request = request.header("cookie", format!("portcullis_signup={}", owners.half));
+        send(request.json(&json!({"token": owners.link}))).await
+    };
+    assert_eq!(post("https://evil.example").await.problem(), (403, "csrf_rejected"));
+    assert_eq!(post(ORIGIN).await.status, StatusCode::NO_CONTENT);
+    assert!(opens(&server, OWNERS).await);
+}
+
 #[tokio::test]
 async fn two_tabs_that_confirm_at_once_both_succeed() {
     let server = TestServer::start();
@@ -220,6 +249,7 @@ async fn a_browser_keeps_its_half_in_a_cookie() {
     let pair = cookie.split(';').next().unwrap().to_owned();
     let link = server.mailed(NAME, "Confirm").await;
     let verify = server.request(Method::POST, "/v1/email/verify").header("cookie", pair);
+    let verify = verify.header("origin", "https://login.test");
     assert_eq!(send(verify.json(&json!({"token": link}))).await.status, StatusCode::NO_CONTENT);
     assert!(opens(&server, OWNERS).await);
 }

@@ -64,6 +64,7 @@ pub use count::Limits;
 pub use device::DeviceCookie;
 pub use record::{CountV1, CountV2};
 pub use state::{
-    Attempt, AttemptOutcome, Begin, Caller, Device, Finish, Lockouts, Refused, Settled, UsedDevice,
+    AskedSession, Attempt, AttemptOutcome, Begin, Caller, Device, Finish, Lockouts, Refused, Settled,
+    UsedDevice,
 };
 pub use turns::Turns;

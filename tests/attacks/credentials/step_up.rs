@@ -124,3 +124,53 @@ async fn a_copied_cookie_does_not_become_fresh_with_the_owners() {
     let made = renewed.ask(&server, Method::POST, "/v1/admin/users", new).await;
     assert_eq!(made.status, StatusCode::CREATED);
 }
+
+/// I have copied a session long after its log-in. I make strangers of the owner's devices, so that guesses at the name lock
+/// the owner out, and switch off the mail that would tell of me.
+#[tokio::test]
+async fn a_thief_of_an_old_session_makes_no_stranger_of_the_owners_devices() {
+    let server = TestServer::with(&[("token.access_ttl_secs", "3600")]);
+    server.account(NAME).await;
+    let logged_in = server.log_in(NAME, PASSWORD).await;
+    let device = logged_in.header("x-device-token").to_owned();
+    let stolen = logged_in.text("access_token");
+    server.clock.advance(FRESH);
+    let devices = send(server.request(Method::DELETE, "/v1/devices").bearer_auth(&stolen)).await;
+    assert_eq!(devices.problem(), STEP_UP);
+    let silent = server.patch_as("/v1/me", &stolen, json!({"new_device_mail": false})).await;
+    assert_eq!(silent.problem(), STEP_UP);
+    let loud = server.patch_as("/v1/me", &stolen, json!({"new_device_mail": true})).await;
+    assert_eq!(loud.status, StatusCode::OK);
+    // Whoever is in a hurry may end all sessions, but the devices stay known.
+    let everywhere = server.post_as("/v1/logout", &stolen, json!({"scope": "global"})).await;
+    assert_eq!(everywhere.status, StatusCode::NO_CONTENT);
+    assert!(!is_alive(&server, &stolen).await);
+    for number in 0..6 {
+        server.log_in(NAME, &format!("guess {number}")).await;
+    }
+    assert_eq!(server.log_in(NAME, PASSWORD).await.problem(), (429, "too_many_attempts"));
+    let request = server.request(Method::POST, "/v1/login").header("x-device-token", &device);
+    let owner = send(request.json(&json!({"email": NAME, "password": PASSWORD}))).await;
+    assert_eq!(owner.status, StatusCode::OK);
+    // With a fresh proof a log-out everywhere ends the devices, too.
+    let everywhere =
+        server.post_as("/v1/logout", &owner.text("access_token"), json!({"scope": "global"})).await;
+    assert_eq!(everywhere.status, StatusCode::NO_CONTENT);
+    let request = server.request(Method::POST, "/v1/login").header("x-device-token", &device);
+    let stranger = send(request.json(&json!({"email": NAME, "password": PASSWORD}))).await;
+    assert_eq!(stranger.problem(), (429, "too_many_attempts"));
+}
+
+/// I have copied an access token, and wait until its owner gives the password again.
+#[tokio::test]
+async fn a_copied_access_token_does_not_become_fresh_with_the_owners() {
+    let server = TestServer::with(&[("token.access_ttl_secs", "3600")]);
+    let stolen = server.operator_account(ROOT, &["admin"]).await;
+    server.account(NAME).await;
+    let user = path_of(&server, &server.tokens(NAME).await.0).await;
+    server.clock.advance(FRESH);
+    let owners = reauthenticate(&server, &stolen).await.text("access_token");
+    let write = json!({"name": "Eve"});
+    assert_eq!(server.patch_as(&user, &stolen, write.clone()).await.problem(), STEP_UP);
+    assert_eq!(server.patch_as(&user, &owners, write).await.status, StatusCode::OK);
+}
