@@ -98,12 +98,11 @@ async fn an_honest_client_that_hangs_up_keeps_its_device() {
     for number in 0..6 {
         server.log_in(NAME, &format!("a stranger's guess {number}")).await;
     }
-    let request = server.request(Method::POST, "/v1/login").header("x-device-token", &device);
-    let answer = send(request.json(&json!({"email": NAME, "password": PASSWORD}))).await;
+    let answer = server.log_in_on(NAME, PASSWORD, &device).await;
     assert_eq!(answer.status, StatusCode::OK, "{}", answer.body);
 }
 
-/// I hang up before the answer, and count on it that nobody counts.
+/// I hang up before the answer comes, so that my guess may not count.
 #[tokio::test]
 async fn a_guesser_who_hangs_up_is_counted_all_the_same() {
     let server = slow();

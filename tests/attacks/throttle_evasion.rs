@@ -113,7 +113,7 @@ async fn rate_limit_headers_are_the_same_for_known_and_unknown_names() {
 
 /// Returns what the checklist has noticed while the server ran.
 async fn findings(server: &TestServer) -> Value {
-    server.operate(json!({"operation": "findings"})).await["ok"]["items"].clone()
+    server.operated(json!({"operation": "findings"})).await["items"].take()
 }
 
 /// A proxy that the configuration forgets makes all clients one. A client that sends the header itself must not be

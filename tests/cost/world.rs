@@ -25,7 +25,7 @@ impl World {
     pub async fn start() -> Self {
         let one = ONE.lock().await;
         let meter = Meter::new();
-        let server = TestServer::with(&[("http.trusted_proxies", "127.0.0.0/8")]);
+        let server = TestServer::behind_proxy();
         let admin = server.operator_account("admin@test.org", &["admin"]).await;
         let user = server.operator_account("ada@test.org", &[]).await;
         let world = Self { server, meter, user, admin, unique: 0, _one: one };

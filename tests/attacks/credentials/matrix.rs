@@ -9,8 +9,8 @@ use std::time::Duration;
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 
-use super::{Browser, NAME, NEXT, ROOT, is_alive, path_of};
-use crate::support::{PASSWORD, TestServer, send};
+use super::{NAME, NEXT, ROOT, is_alive, path_of};
+use crate::support::{Browser, PASSWORD, TestServer, send};
 
 const NEW_NAME: &str = "new@test.org";
 
@@ -98,10 +98,6 @@ async fn hold(server: &TestServer, email: &'static str) -> Held {
     }
 }
 
-async fn follow(server: &TestServer, path: &str, (token, email): &(String, String)) -> StatusCode {
-    server.post(path, json!({"token": token, "email": email})).await.status
-}
-
 /// Confirms a new address with the link and the password, whichever it is by now.
 async fn confirm(server: &TestServer, (token, email): &(String, String)) -> StatusCode {
     let mut status = StatusCode::BAD_REQUEST;
@@ -134,7 +130,7 @@ async fn make(server: &TestServer, change: Change, held: &Held, root: &str) {
         Change::Address => confirm(server, held.address.as_ref().unwrap()).await,
         Change::Undo => {
             let link = server.mailed_link(NAME, "was changed").await;
-            follow(server, "/v1/email/change/undo", &link).await
+            server.follow("/v1/email/change/undo", &link, None).await.status
         }
         Change::Unlock => {
             for number in 0..5 {
