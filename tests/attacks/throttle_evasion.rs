@@ -217,3 +217,30 @@ async fn an_older_file_of_the_limiter_counts_and_others_start_half_spent() {
     assert_eq!(guesses_of(&server, ME).await, 2);
     assert_eq!(guesses_of(&server, OTHER).await, 2);
 }
+
+/// I send bodies that cannot be read to endpoints that charge nobody for the others.
+#[tokio::test]
+async fn a_body_that_cannot_be_read_is_charged_where_good_ones_are_not() {
+    let limits = [("throttle.rejected.burst", "5"), ("throttle.rejected.per_minute", "1")];
+    let server = TestServer::with(&[&limits[..], &[("token.access_ttl_secs", "3600")]].concat());
+    server.account("ada@test.org").await;
+    let (access, _) = server.tokens("ada@test.org").await;
+    for (method, path) in [
+        (Method::PATCH, "/v1/me"),
+        (Method::POST, "/v1/logout"),
+        (Method::DELETE, "/v1/devices"),
+        (Method::DELETE, "/v1/sessions/00000000000000000000000000000000"),
+    ] {
+        let mut statuses = Vec::new();
+        for _ in 0..8 {
+            let request = server.request(method.clone(), path).bearer_auth(&access);
+            let request = request.header("content-type", "application/json").body("{");
+            statuses.push(send(request).await.status.as_u16());
+        }
+        assert_eq!(statuses, [400, 400, 400, 400, 400, 429, 429, 429], "{method} {path}");
+        // Good requests of the same network are served.
+        let good = server.patch_as("/v1/me", &access, json!({"new_device_mail": true})).await;
+        assert_eq!(good.status.as_u16(), 200);
+        server.clock.advance(Duration::from_mins(6));
+    }
+}
