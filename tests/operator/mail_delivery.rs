@@ -176,8 +176,50 @@ async fn a_link_of_another_epoch_is_not_delivered() {
     server.operated(json!({"operation": "session_revoke", "user": NAME})).await;
     relay.says_later.store(false, Ordering::SeqCst);
     server.clock.advance(Duration::from_secs(30));
-    tokio::time::sleep(Duration::from_millis(800)).await;
+    let root = server.operator_account("root@near.test", &["metrics"]).await;
+    let is_dropped = async || server.figure(&root, "mail_dropped").await == Some(1);
+    wait_until("the mail is dropped", is_dropped).await;
     assert!(relay.taken.lock().is_empty());
+}
+
+/// Two sign-ups wait for the proof of one address. When one is opened, the link of the other is dead: it does not go out.
+#[tokio::test]
+async fn the_link_of_a_displaced_sign_up_is_not_delivered() {
+    let relay = Relay::start();
+    let server = relay.server();
+    let root = server.operator_account("root@near.test", &["metrics"]).await;
+    let half = server.sign_up(NAME, PASSWORD).await;
+    let link = token_in(&relay.mail("To: ada@near.test").await);
+    relay.says_later.store(true, Ordering::SeqCst);
+    server.sign_up(NAME, "somebody else's long phrase").await;
+    wait_until("a mail is put off", async || relay.put_off.load(Ordering::SeqCst) == 1).await;
+    assert_eq!(server.confirm(&link, &half).await.status.as_u16(), 204);
+    relay.says_later.store(false, Ordering::SeqCst);
+    server.clock.advance(Duration::from_secs(30));
+    let is_dropped = async || server.figure(&root, "mail_dropped").await == Some(1);
+    wait_until("the mail is dropped", is_dropped).await;
+    assert_eq!(relay.taken.lock().len(), 1);
+}
+
+/// A link that was asked for again shortly before its sign-up ends, and whose mail has to wait, does not go out dead.
+#[tokio::test]
+async fn a_resent_link_is_not_delivered_after_its_sign_up() {
+    let relay = Relay::start();
+    let server = relay.server();
+    server.operator_account("root@near.test", &["metrics"]).await;
+    server.sign_up(NAME, PASSWORD).await;
+    relay.mail("To: ada@near.test").await;
+    server.clock.advance(Duration::from_hours(23));
+    relay.says_later.store(true, Ordering::SeqCst);
+    let again = server.post("/v1/email/verify/resend", json!({"email": NAME})).await;
+    assert_eq!(again.status, StatusCode::ACCEPTED);
+    wait_until("a mail is put off", async || relay.put_off.load(Ordering::SeqCst) == 1).await;
+    server.clock.advance(Duration::from_hours(1));
+    relay.says_later.store(false, Ordering::SeqCst);
+    let (root, _) = server.tokens("root@near.test").await;
+    let is_dropped = async || server.figure(&root, "mail_dropped").await == Some(1);
+    wait_until("the mail is dropped", is_dropped).await;
+    assert_eq!(relay.taken.lock().len(), 1);
 }
 
 /// Adds the settings by which the binary sends its mails to `relay`.
