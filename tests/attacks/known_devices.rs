@@ -4,7 +4,7 @@
 //!
 //! Bounds: 5 guesses a device, 20 of all devices of a name in 24 hours, 40 of devices and strangers together in 24
 //! hours, 100 ever without an act of the owner. A cookie ends with the password, with a log-out everywhere, with the
-//! account, and after a year.
+//! account, with a restore from a backup (`credentials/matrix.rs`), and after a year.
 
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
