@@ -3,6 +3,7 @@
 mod confusion;
 mod flood;
 mod grace;
+mod links;
 mod matrix;
 mod rights;
 mod step_up;

@@ -60,7 +60,7 @@ async fn an_administrators_old_session_reads_and_writes_nothing_until_the_passwo
     assert_eq!(renewed.status, StatusCode::OK);
     let root = renewed.text("access_token");
     server.clock.advance(FRESH.saturating_sub(Duration::from_secs(1)));
-    // All but the last one, which retires the key that signed this token.
+    // The proof is good for one second more. The other writes would delete the user, or retire the key of this token.
     let named = server.patch_as(&user, &root, json!({"name": "Eve"})).await;
     assert_eq!(named.status, StatusCode::OK);
     // A refresh is no proof.
