@@ -79,7 +79,7 @@ async fn the_printed_sample_refuses_ended_sessions_and_a_silent_issuer() {
     let made = Command::new(BINARY).args(create).arg(&data).output().unwrap();
     let made: Value = serde_json::from_slice(&made.stdout).unwrap();
     std::fs::write(dir.path().join("service.key"), made["key"].as_str().unwrap()).unwrap();
-    // What the program says of each token that it reads from a line.
+    // The sample becomes a program that reads tokens line by line and prints its verdict on each.
     let page = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/src/resource_server/README.md"))
         .unwrap();
     let sample = page.split("```python\n").nth(1).unwrap().split("```").next().unwrap();
