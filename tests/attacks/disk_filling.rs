@@ -291,7 +291,8 @@ impl Stores {
         let figure = async |name: &str| server.figure(access, name).await.unwrap();
         let events = std::fs::read_dir(server.data_dir().join("audit")).unwrap();
         let events = events.map(|entry| entry.unwrap().metadata().unwrap().len()).sum();
-        let mails = server.mails.lock().len() + figure("mail_waiting").await as usize;
+        let waiting = figure("mail_waiting").await as usize;
+        let mails = server.mails.lock().len() + waiting;
         Self { events, journal: figure("journal_body_bytes").await, mails }
     }
 }
