@@ -4,6 +4,7 @@
 
 mod api;
 mod attacks;
+mod defences;
 mod durability;
 mod operator;
 mod support;

@@ -201,6 +201,11 @@ impl Fold {
         true
     }
 
+    /// Adds `count` events of strangers that were counted elsewhere to the sum of all networks.
+    pub(super) fn add_counted(&mut self, event: Event, count: u64) {
+        self.crowd(event, Crowd::Strangers).folded += count;
+    }
+
     /// Ends the minutes that are over and returns the lines that tell their numbers. `is_last` ends all of them.
     pub(super) fn sum_up(&mut self, now: Instant, is_last: bool) -> Vec<Line> {
         let over = |cell: &Cell| is_last || cell.is_over(now);

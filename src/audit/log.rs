@@ -29,6 +29,7 @@ use tokio::sync::oneshot;
 use super::event::Note;
 use super::fold::Fold;
 use super::writer::Writer;
+use crate::audit::event::Event;
 use crate::audit::line::Line;
 use crate::system::clock::Clock;
 use crate::system::lock::Mutex;
@@ -71,6 +72,8 @@ struct State {
 struct Shared {
     written: Mutex<Written>,
     fold: Mutex<Fold>,
+    /// Events that were only counted and are in no sum yet, in the order of [`Event::ALL`].
+    unsummed: [AtomicU64; Event::ALL.len()],
     /// Bytes that others need on this volume.
     keep_free: AtomicU64,
     is_low: AtomicBool,
@@ -98,6 +101,7 @@ impl Log {
         let shared = Shared {
             written: Mutex::default(),
             fold: Mutex::new(Fold::new(now)),
+            unsummed: std::array::from_fn(|_| AtomicU64::new(0)),
             keep_free: AtomicU64::new(0),
             is_low: AtomicBool::new(false),
         };
@@ -141,6 +145,13 @@ impl Log {
     /// permissions or credentials.
     pub(super) fn admits(&self, note: &Note, is_change: bool, now: Instant) -> bool {
         self.shared.fold.lock().admits(note, is_change, now)
+    }
+
+    /// Adds an event without a line to the sum of its minute. Takes no lock: a flood of refusals must not wait for one.
+    pub(super) fn add_to_sum(&self, event: Event) {
+        if let Some(unsummed) = self.shared.unsummed.get(event as usize) {
+            unsummed.fetch_add(1, Ordering::Relaxed);
+        }
     }
 
     /// Queues the line of an event. A full queue loses the line, and the next line says so.
@@ -288,7 +299,12 @@ impl Thread {
         }
         self.looked = now;
         self.shared.look_at_volume(&self.dir);
-        let sums = self.shared.fold.lock().sum_up(now, is_over);
+        let mut fold = self.shared.fold.lock();
+        for (event, unsummed) in Event::ALL.into_iter().zip(&self.shared.unsummed) {
+            fold.add_counted(event, unsummed.swap(0, Ordering::Relaxed));
+        }
+        let sums = fold.sum_up(now, is_over);
+        drop(fold);
         let time = self.clock.now();
         for sum in sums {
             sum.announce();

@@ -46,8 +46,14 @@ impl AuditLog {
         }
     }
 
-    /// Counts an event without writing a line. A flood of refusals must not become a flood of writes.
+    /// Counts an event that has no line of its own, only one sum of its minute. A flood of refusals must not become a flood
+    /// of writes.
     pub fn count(&self, event: Event) {
+        self.tally(event);
+        self.log.add_to_sum(event);
+    }
+
+    fn tally(&self, event: Event) {
         if let Some(count) = self.counts.get(event as usize) {
             count.fetch_add(1, Ordering::Relaxed);
         }
@@ -63,7 +69,7 @@ impl AuditLog {
     /// Counts an event and returns whether its line was queued. `is_change` says that it changes permissions or
     /// credentials.
     fn write(&self, note: Note, is_change: bool) -> bool {
-        self.count(note.event);
+        self.tally(note.event);
         if !self.log.admits(&note, is_change, self.clock.steady()) {
             return false;
         }

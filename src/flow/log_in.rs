@@ -8,7 +8,7 @@ use super::check::turn::HangUp;
 use super::check::{Checked, Known, Presented, Recognised, lane_of};
 use super::client::Client;
 use super::devices;
-use super::grant::{Issued, Opened};
+use super::grant::{Issued, Opened, Wanted};
 use super::refusal::{FlowError, Refusal, parse_name};
 use crate::audit::event::Event;
 use crate::engine::Engine;
@@ -37,6 +37,16 @@ pub enum Mode<'a> {
         /// The session cookie that the new one replaces in the browser. Its session ends.
         replaces: Option<&'a str>,
     },
+}
+
+impl Mode<'_> {
+    /// Returns the credential to issue.
+    pub(super) const fn wanted(self) -> Wanted {
+        match self {
+            Self::Token { audience } => Wanted::Family(audience),
+            Self::Cookie { remember, .. } => Wanted::Session { remember, root: None },
+        }
+    }
 }
 
 /// Logs in with a password. `devices` are the device tokens of the request: a client may send a cookie and a header. More
@@ -101,10 +111,7 @@ async fn log_in_presented(
     presented: Result<Arc<Presented>, Refusal>,
     mode: Mode<'_>,
 ) -> Outcome<Opened> {
-    let wanted = match mode {
-        Mode::Token { audience } => Wanted::Family(audience),
-        Mode::Cookie { remember, .. } => Wanted::Session { remember },
-    };
+    let wanted = mode.wanted();
     // The sender is dropped with this request, wherever it ends.
     let (_waiting, mut hung_up) = HangUp::watch();
     let work = async move |engine: &Engine, client: &Client| {
@@ -134,13 +141,6 @@ async fn log_in_presented(
     issued.then(async |issued| open(engine, client, issued, mode).await).await
 }
 
-/// The credential to issue.
-#[derive(Clone, Copy)]
-enum Wanted {
-    Family(Audience),
-    Session { remember: bool },
-}
-
 /// An account that has logged in, and what was issued for it.
 struct LoggedIn {
     account: AccountV2,
@@ -164,10 +164,7 @@ async fn issue(
             Ok(account) => account.clone(),
             Err(refusal) => return Ok(Sealed::new(Err(refusal), 0)),
         };
-        let issued = match wanted {
-            Wanted::Family(audience) => engine.issue_family(&account, audience, client).await?,
-            Wanted::Session { remember } => engine.issue_session(&account, remember, None, client).await?,
-        };
+        let issued = engine.issue(&account, wanted, client).await?;
         engine.refund(charge, account.id.to_bytes()).await;
         let device = devices::cookie(engine, presented.key(), &account, checked.device_nonce);
         let is_new_device = checked.is_new_device;

@@ -128,18 +128,9 @@ async fn create_and_log_in(
         return Err(Refusal::EmailTaken.into());
     };
     engine.record(client.note(Event::SignedUp).for_account(Some(&account)));
-    let grant = match mode {
-        Mode::Token { audience } => {
-            let issued = engine.issue_family(&account, audience, client).await?;
-            let issued = engine.journal.open(issued).await?;
-            engine.grant(&account, issued)?
-        }
-        Mode::Cookie { remember, .. } => {
-            let issued = engine.issue_session(&account, remember, None, client).await?;
-            let issued = engine.journal.open(issued).await?;
-            engine.grant(&account, issued)?
-        }
-    };
+    let issued = engine.issue(&account, mode.wanted(), client).await?;
+    let issued = engine.journal.open(issued).await?;
+    let grant = engine.grant(&account, issued)?;
     let device = Some(devices::give(engine, client, &account).await?);
     Ok(Opened { account, grant, device })
 }

@@ -173,6 +173,8 @@ mod tests {
             (format!("p1 {SECRET}\np1 {SECRET}x"), 2),
             (format!("p1 {SECRET}\np-2 {SECRET}"), 2),
             (format!("toolongid {SECRET}"), 1),
+            (format!("p1 {}", &SECRET[1..]), 1),
+            ((0..=PEPPERS_MAX).map(|n| format!("p{n} {SECRET}{n}\n")).collect(), PEPPERS_MAX + 1),
         ] {
             let error = Peppers::parse(&text, "f").err().unwrap().to_string();
             assert!(error.contains(&format!("line {line}:")), "{text}: {error}");

@@ -292,6 +292,14 @@ mod tests {
     }
 
     #[test]
+    fn from_twenty_five_characters_on_a_pattern_is_no_reason() {
+        let pattern = "barbarabarbara1barbara123";
+        assert_eq!(pattern.chars().count(), 25);
+        assert_eq!(judge(&policy(15), pattern, "ada@example.org"), Ok(()));
+        assert_eq!(judge(&policy(15), &pattern[..24], "ada@example.org"), Err(vec![Weakness::Guessable]));
+    }
+
+    #[test]
     fn a_stored_hash_is_no_password() {
         for hash in [
             "$argon2id$v=19$m=19456,t=2,p=1$c29tZXNhbHQ$nf65EOgLrQMR/uIPnA4rEsF5h7TKyQwu9U1bMCHGi/4",

@@ -404,6 +404,20 @@ mod tests {
     }
 
     #[test]
+    fn a_token_is_believed_for_half_a_minute_before_its_time_and_after_its_end() {
+        let signer = signer();
+        let token = token(&signer);
+        for (at, is_believed) in [(-31, false), (-30, true), (100_029, true), (100_030, false)] {
+            let now = Timestamp::from_secs(NOW.as_secs().checked_add_signed(at).unwrap());
+            let verifier = Verifier::new(ORIGIN, ORIGIN, Clock::manual(now));
+            verifier.set_keys(&keys(&signer)).unwrap();
+            verifier.apply(EMPTY_PAGE).unwrap();
+            let expected = if is_believed { Ok(()) } else { Err(Rejected::Expired) };
+            assert_eq!(verifier.check(&token).map(drop), expected, "{at}");
+        }
+    }
+
+    #[test]
     fn keys_that_cannot_be_used_are_an_error_and_replace_nothing() {
         let (clock, signer) = (Clock::manual(NOW), signer());
         let verifier = Verifier::new(ORIGIN, ORIGIN, clock);

@@ -19,13 +19,3 @@ pub fn refuse_dumps() -> io::Result<()> {
     rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::NotDumpable)?;
     Ok(())
 }
-
-/// Says whether core dumps and debuggers are refused.
-pub fn refuses_dumps() -> bool {
-    #[cfg(target_os = "linux")]
-    let is_dumpable =
-        !matches!(rustix::process::dumpable_behavior(), Ok(rustix::process::DumpableBehavior::NotDumpable));
-    #[cfg(not(target_os = "linux"))]
-    let is_dumpable = false;
-    !is_dumpable && rustix::process::getrlimit(Resource::Core).current == Some(0)
-}

@@ -256,6 +256,7 @@ mod tests {
         let secs = std::time::Duration::from_secs;
         assert!(both.verify(&text, NOW + secs(899)).is_ok());
         assert_eq!(both.verify(&text, NOW + secs(900)), Err(Rejected::Expired));
+        assert!(both.verify(&text, NOW - secs(30)).is_ok());
         assert_eq!(both.verify(&text, NOW - secs(31)), Err(Rejected::Expired));
         assert_eq!(signer(&[new]).verify(&text, NOW), Err(Rejected::Key));
         assert_eq!(both.jwks(NOW).keys.len(), 2);

@@ -209,9 +209,19 @@ async fn a_ready_server_says_so_with_the_headers_of_the_contract() {
         ("x-content-type-options", "nosniff"),
         ("referrer-policy", "no-referrer"),
         ("cross-origin-opener-policy", "same-origin"),
+        ("cross-origin-resource-policy", "same-origin"),
+        (
+            "content-security-policy",
+            "default-src 'none'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'",
+        ),
         ("cache-control", "no-store"),
+        // Over plain http it would say nothing.
+        ("strict-transport-security", ""),
     ] {
         assert_eq!(ready.header(name), value, "{name}");
+    }
+    for feature in ["camera", "geolocation", "microphone", "payment", "usb"] {
+        assert!(ready.header("permissions-policy").contains(&format!("{feature}=()")), "{feature}");
     }
     assert!(ready.headers.contains_key("x-request-id"));
     assert!(!ready.headers.contains_key("server"));

@@ -1,12 +1,14 @@
 //! Changes of address: I have a stranger confirm my own account for their address, take the account back later, or
 //! learn which addresses have an account.
 
+use std::process::Command;
 use std::time::Duration;
 
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 
 use crate::support::links::BoundLink;
+use crate::support::process::BINARY;
 use crate::support::{PASSWORD, TestServer, send};
 
 const MINE: &str = "mallory@test.org";
@@ -140,6 +142,65 @@ async fn the_true_owner_takes_the_account_back_from_a_thief() {
     assert_eq!(server.log_in("ada@test.org", NEXT).await.status, StatusCode::OK);
     // The former password was forgotten with the change.
     assert_eq!(server.follow(UNDO, &undo, Some(PASSWORD)).await.status, StatusCode::BAD_REQUEST);
+}
+
+/// Returns the addresses of the accounts whose change can still be undone, by what the files of the server hold.
+async fn undoable(server: TestServer) -> (TestServer, Vec<String>) {
+    let mut found = Vec::new();
+    let server = server.restart_after(|dir| {
+        let dump = Command::new(BINARY).args(["data", "dump", "--data-dir"]).arg(dir).output().unwrap();
+        assert!(dump.status.success(), "{dump:?}");
+        let text = String::from_utf8(dump.stdout).unwrap();
+        let records = text.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+        let undoable = records.filter(|record| record["value"]["undo_of_address_until"].is_string());
+        found = undoable.map(|record| record["value"]["email"].as_str().unwrap().to_owned()).collect();
+    });
+    (server, found)
+}
+
+/// I have copied the files of the server long after a change of address. Nobody can undo it any more, so the former
+/// password is worth nothing to its owner, and there is no hash of it for me.
+#[tokio::test]
+async fn after_three_days_nothing_is_left_of_the_former_password() {
+    let server = TestServer::start();
+    server.account("ada@test.org").await;
+    let (access, link) = ask(&server, "ada@test.org", "ada@new.test").await;
+    assert_eq!(server.follow_as(&access, CONFIRM, &link).await.status, StatusCode::OK);
+    reset_by_mail(&server, "ada@new.test", NEXT).await;
+    let undo = server.mailed_link("ada@test.org", "was changed").await;
+    server.clock.advance(Duration::from_hours(72) - Duration::from_mins(5));
+    let (server, kept) = undoable(server).await;
+    assert_eq!(kept, ["a***@new.test"]);
+    let early = server.follow(UNDO, &undo, Some("a wrong one")).await;
+    assert_eq!(early.problem(), (401, "invalid_credentials"));
+    server.clock.advance(Duration::from_mins(5));
+    for password in [None, Some(PASSWORD)] {
+        let late = server.follow(UNDO, &undo, password).await;
+        assert_eq!(late.problem(), (400, "invalid_or_expired_token"));
+    }
+    // The running server forgets it within a second, and a start forgets what is over.
+    let mut server = server;
+    for _ in 0..40 {
+        let (next, kept) = undoable(server).await;
+        server = next;
+        if kept.is_empty() {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(250)).await;
+    }
+    panic!("the hash of the former password is still there");
+}
+
+/// The link lies in a mailbox that nobody has looked at for a day.
+#[tokio::test]
+async fn the_link_to_the_new_address_is_dead_after_a_day() {
+    let server = TestServer::start();
+    for (email, minutes, status) in [("ada@test.org", 24 * 60 - 1, 204), ("bob@test.org", 24 * 60, 400)] {
+        server.account(email).await;
+        let (_, link) = ask(&server, email, &format!("new.{email}")).await;
+        server.clock.advance(Duration::from_mins(minutes));
+        assert_eq!(server.follow(CONFIRM, &link, Some(PASSWORD)).await.status.as_u16(), status, "{email}");
+    }
 }
 
 async fn change_from(server: &TestServer, access: &str, network: &str, email: &str) {

@@ -7,7 +7,7 @@ use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 
 use crate::support::values::files;
-use crate::support::{Answer, PASSWORD, TestServer, send};
+use crate::support::{Answer, PASSWORD, START, TestServer, send};
 
 const DAY: Duration = Duration::from_hours(24);
 
@@ -224,8 +224,12 @@ async fn keys_are_bounded_in_number_life_and_form_and_only_administrators_make_t
         assert_eq!(answer.status.as_u16(), 422, "{name} {scopes} {end}: {}", answer.body);
     }
     let mut made = 0;
+    let year = portcullis::system::clock::Timestamp::from_secs(START.as_secs() + 365 * 86_400);
     loop {
         let answer = post(&root, good.clone()).await;
+        if answer.status == StatusCode::CREATED {
+            assert_eq!(answer.text("expires_at"), year.rfc3339());
+        }
         if answer.status != StatusCode::CREATED {
             assert_eq!(answer.problem(), (409, "too_many_api_keys"));
             break;

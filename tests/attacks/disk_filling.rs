@@ -203,6 +203,26 @@ async fn what_is_not_written_is_counted_and_summed_up_in_one_line() {
     assert_eq!(rejected[5]["folded"], 45);
 }
 
+/// I go on long after I am refused. Nobody reads a line for each request, and nobody misses that it happened.
+#[tokio::test]
+async fn requests_over_a_limit_are_summed_up_in_one_line() {
+    let settings = [("throttle.forgot.burst", "3"), ("throttle.forgot.per_minute", "1")];
+    let server = TestServer::with(&settings);
+    let mut refused = 0;
+    for _ in 0..40 {
+        refused += u64::from(server.forgot("nobody@test.org").await.status.as_u16() == 429);
+    }
+    assert_eq!(refused, 37);
+    // A stop writes the sums that are due at the end of the minute.
+    let server = server.restart();
+    let audit = std::fs::read_dir(server.data_dir().join("audit")).unwrap();
+    let text: String = audit.map(|entry| std::fs::read_to_string(entry.unwrap().path()).unwrap()).collect();
+    let lines = text.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap());
+    let sums: Vec<_> = lines.filter(|line| line["event"] == "request.throttled").collect();
+    assert_eq!(sums.len(), 1, "{sums:?}");
+    assert_eq!(sums[0]["folded"], refused);
+}
+
 #[tokio::test]
 async fn a_network_that_sends_garbage_is_refused_and_its_honest_users_are_served() {
     let settings = [("throttle.rejected.burst", "10"), ("throttle.rejected.per_minute", "1")];

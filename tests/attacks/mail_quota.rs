@@ -64,6 +64,34 @@ async fn a_stranger_does_not_use_up_the_mails_that_the_owner_asks_for() {
     assert_eq!(reset.status, StatusCode::NO_CONTENT);
 }
 
+/// I ask for a reset of the owner's password from as many networks as mails go to it in an hour. Once those links are dead
+/// the owner asks from home, uses the link, forgets the new password as well, and asks again.
+#[tokio::test]
+async fn an_owner_without_a_live_link_gets_one_whatever_strangers_asked_for() {
+    let server = server();
+    server.account(NAME).await;
+    for network in 1..=6 {
+        forgot_from(&server, &format!("203.0.{network}.9"), NAME).await;
+    }
+    let strangers = tokens(&server, NAME, "new password").await.len();
+    assert_eq!(strangers, 3, "the quota of an hour");
+    server.clock.advance(Duration::from_mins(35));
+    for number in 1..=2 {
+        forgot_from(&server, OWNERS, NAME).await;
+        let mailed = tokens(&server, NAME, "new password").await;
+        assert_eq!(mailed.len(), strangers + number, "the owner's own request sends nothing");
+        let reset = server.reset(mailed.last().unwrap(), &format!("{NEXT} {number}")).await;
+        assert_eq!(reset.status, StatusCode::NO_CONTENT);
+    }
+    // I get no more out of it than one mail for each link that runs out.
+    for minute in 0..60 {
+        forgot_from(&server, &format!("203.0.{minute}.9"), NAME).await;
+        server.clock.advance(Duration::from_mins(1));
+    }
+    let mailed = tokens(&server, NAME, "new password").await.len();
+    assert!(mailed <= strangers + 2 + 5, "{mailed}");
+}
+
 /// The owner has asked for a reset. Before they follow the link I ask for another one, as often as I can.
 #[tokio::test]
 async fn a_strangers_request_does_not_end_the_link_that_the_owner_is_about_to_use() {

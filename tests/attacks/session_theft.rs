@@ -85,6 +85,32 @@ async fn a_session_ends_when_unused_and_at_its_absolute_end_however_it_is_used()
     assert_eq!(minutes, 12 * 60);
 }
 
+/// The owner asked to stay logged in, on a browser that I have found since.
+#[tokio::test]
+async fn a_remembered_session_ends_after_two_weeks_unused_and_after_thirty_days() {
+    const HOUR: Duration = Duration::from_hours(1);
+    let server = TestServer::start();
+    server.account(NAME).await;
+    let remembered = async || {
+        let body = json!({"email": NAME, "password": PASSWORD, "mode": "cookie", "remember": true});
+        let request = server.request(Method::POST, "/v1/login").header("origin", ORIGIN).json(&body);
+        let answer = send(request.header("user-agent", FIREFOX)).await;
+        Browser { cookie: answer.session_cookie(), csrf: answer.text("csrf_token"), agent: FIREFOX }
+    };
+    let browser = remembered().await;
+    server.clock.advance(HOUR * (14 * 24 - 1));
+    assert_eq!(me(&server, &browser).await, StatusCode::OK);
+    server.clock.advance(HOUR * 14 * 24);
+    assert_eq!(me(&server, &browser).await, StatusCode::UNAUTHORIZED);
+    let browser = remembered().await;
+    let mut hours = 0;
+    while me(&server, &browser).await == StatusCode::OK {
+        server.clock.advance(HOUR * 12);
+        hours += 12;
+    }
+    assert_eq!(hours, 30 * 24);
+}
+
 #[tokio::test]
 async fn over_tls_cookies_are_bound_to_the_host_and_closed_to_scripts_and_http() {
     let server = TestServer::with(&[("http.public_origin", "https://login.test")]);
@@ -99,7 +125,7 @@ async fn over_tls_cookies_are_bound_to_the_host_and_closed_to_scripts_and_http()
         }
         assert!(!cookie.contains("Domain"), "{cookie}");
     }
-    assert!(answer.headers.contains_key("strict-transport-security"));
+    assert_eq!(answer.header("strict-transport-security"), "max-age=63072000; includeSubDomains");
 }
 
 #[tokio::test]

@@ -6,8 +6,8 @@ use std::process::{Command, Output};
 
 use base64ct::{Base64, Encoding};
 
-use crate::support::PASSWORD;
 use crate::support::process::{BINARY, Process, log_in, serve, sign_up, skipped};
+use crate::support::{PASSWORD, TestServer};
 
 const SECRET: &str = "a secret that lies on another disk, 0123456789";
 
@@ -193,6 +193,23 @@ fn the_server_writes_no_core_file_and_its_user_cannot_look_into_it() {
     if !is_root {
         assert!(std::fs::File::open(format!("{proc}/mem")).is_err());
     }
+}
+
+/// I have a copy of the stored hashes, and want to know what a guess costs me.
+#[tokio::test]
+async fn a_stolen_hash_has_the_cost_of_the_defaults() {
+    let costs = ["password.memory_kib", "password.passes", "password.lanes"];
+    let defaults = portcullis::config::keys::all().filter(|key| costs.contains(&key.name));
+    let defaults: Vec<_> = defaults.map(|key| (key.name, key.default)).collect();
+    let server = TestServer::with(&defaults);
+    server.account("ada@test.org").await;
+    let mut text = String::new();
+    let _server = server.restart_after(|dir| {
+        let dump = Command::new(BINARY).args(["data", "dump", "--data-dir"]).arg(dir).output().unwrap();
+        text = String::from_utf8(dump.stdout).unwrap();
+    });
+    let account = text.lines().find(|line| line.contains("a***@test.org") && line.contains("argon2id"));
+    assert!(account.is_some_and(|account| account.contains("m=19456,t=2,p=1")), "{text}");
 }
 
 /// I have a copy of the stored hashes, and guess: without the pepper no guess can be checked. The server refuses to start

@@ -65,6 +65,63 @@ async fn lies_in_forwarding_headers_do_not_change_who_i_am() {
     assert!(answer.status().is_client_error(), "{answer:?}");
 }
 
+/// Returns the settings of all limits as they are by default, which other tests set high.
+fn defaults() -> Vec<(&'static str, &'static str)> {
+    let limits = portcullis::config::keys::all().filter(|key| key.name.starts_with("throttle."));
+    let rates = limits.filter(|key| key.name.ends_with(".burst") || key.name.ends_with(".per_minute"));
+    rates.map(|key| (key.name, key.default)).collect()
+}
+
+/// I send requests of each class until I am refused, and go on as fast as the rate allows.
+#[tokio::test]
+async fn each_class_has_its_burst_and_its_rate() {
+    let server = TestServer::with(&defaults());
+    let body = json!({"email": "nobody@test.org", "password": "one wrong password", "token": "pcm_x"});
+    let field = |names: &[&str]| -> Value { names.iter().map(|name| (*name, body[*name].clone())).collect() };
+    for (class, path, fields, burst, per_minute) in [
+        ("login", "/v1/login", field(&["email", "password"]), 20, 20),
+        ("signup", "/v1/signup", json!({"email": "nobody@test.org", "password": "short"}), 10, 10),
+        ("refresh", "/v1/refresh", json!({"refresh_token": "pcr_x"}), 120, 240),
+        ("forgot", "/v1/password/forgot", field(&["email"]), 10, 10),
+        ("reset", "/v1/password/reset", json!({"token": "pcm_x", "new_password": "x"}), 20, 20),
+        ("verify", "/v1/email/verify", field(&["token"]), 20, 20),
+        ("unlock", "/v1/unlock", field(&["token"]), 20, 20),
+        ("check", "/v1/password/check", field(&["email", "password"]), 20, 20),
+    ] {
+        let is_served = async || {
+            let answer = server.post(path, fields.clone()).await;
+            assert!(
+                answer.header("ratelimit-policy").starts_with(&format!("\"{class}\";q={burst};")),
+                "{answer:?}"
+            );
+            answer.body["code"] != json!("too_many_requests")
+        };
+        for number in 0..burst {
+            assert!(is_served().await, "{class}: {number}");
+        }
+        assert!(!is_served().await, "{class}");
+        // A lock of the name is another refusal, and one password counts once.
+        for _ in 0..3 {
+            server.clock.advance(Duration::from_mins(1) / per_minute);
+            assert!(is_served().await, "{class}");
+            assert!(!is_served().await, "{class}");
+        }
+    }
+    // Nobody waits until a rejected request is charged, so a few more may pass.
+    let rejected = async || server.get_as("/v1/me", "garbage").await.status.as_u16() == 401;
+    let mut passed = 0;
+    while rejected().await {
+        passed += 1;
+    }
+    assert!((120..=125).contains(&passed), "{passed}");
+    server.clock.advance(Duration::from_secs(5));
+    let mut passed = 0;
+    while rejected().await {
+        passed += 1;
+    }
+    assert!((20..=25).contains(&passed), "{passed}");
+}
+
 #[tokio::test]
 async fn addresses_of_one_owner_share_the_limit_of_their_wider_network() {
     let server = TestServer::with(&TIGHT);

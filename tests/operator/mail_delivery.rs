@@ -36,6 +36,8 @@ struct Relay {
     slow: Arc<AtomicUsize>,
     /// Ends the wait of those.
     is_over: Arc<AtomicBool>,
+    /// How many connections have a mail right now, and the most at once.
+    busy: Arc<Mutex<(usize, usize)>>,
 }
 
 impl Relay {
@@ -63,7 +65,10 @@ impl Relay {
                     text.push_str(&format!("{line}\n"));
                     continue;
                 }
+                // Long enough for the next ones to begin.
+                std::thread::sleep(Duration::from_millis(20));
                 self.taken.lock().push(mail.take().unwrap());
+                self.busy.lock().0 -= 1;
                 say("250 taken");
                 continue;
             }
@@ -82,6 +87,9 @@ impl Relay {
                 }
                 "DATA" => {
                     mail = Some(String::new());
+                    let mut busy = self.busy.lock();
+                    *busy = (busy.0 + 1, busy.1.max(busy.0 + 1));
+                    drop(busy);
                     say("354 go on")
                 }
                 "QUIT" => return,
@@ -123,6 +131,21 @@ async fn a_domain_that_is_slow_delays_no_other_and_has_two_mails_on_their_way() 
     relay.is_over.store(true, Ordering::SeqCst);
     let taken = || relay.taken.lock().iter().filter(|mail| mail.contains("@slow.test")).count();
     wait_until("the slow mails arrive", async || taken() == 6).await;
+}
+
+/// I sign up with addresses of as many domains as I like, so that the server opens as many connections.
+#[tokio::test]
+async fn four_mails_are_on_their_way_at_most() {
+    const MAILS: usize = 40;
+    let relay = Relay::start();
+    let server = relay.server();
+    for number in 0..MAILS {
+        let body = json!({"email": format!("user@domain{number}.test"), "password": PASSWORD});
+        assert_eq!(server.post("/v1/signup", body).await.status, StatusCode::ACCEPTED);
+    }
+    wait_until(|| relay.taken.lock().len() == MAILS).await;
+    let most = relay.busy.lock().1;
+    assert!((2..=4).contains(&most), "{most}");
 }
 
 /// The mail server takes nothing until the link in the waiting mail is dead: the mail is dropped, and counted.

@@ -181,6 +181,22 @@ fn while_space_is_low_changes_alone_have_lines_and_the_rest_is_told_afterwards()
 }
 
 #[test]
+fn what_is_only_counted_has_one_sum_a_minute() {
+    let start = Instant::from_clock();
+    let mut fold = Fold::new(start);
+    let mut sums = Vec::new();
+    for second in 0..180 {
+        fold.add_counted(Event::Throttled, 40_000);
+        sums.extend(fold.sum_up(start + Duration::from_secs(second), false));
+    }
+    sums.extend(fold.sum_up(start + Duration::from_mins(3), true));
+    let told: Vec<_> = sums.iter().map(|line| (line.event.as_str(), line.reason.as_str())).collect();
+    assert_eq!(told, [("request.throttled", "of any network"); 3]);
+    assert_eq!(sums.iter().map(|line| line.folded).sum::<u64>(), 180 * 40_000);
+    assert_eq!(fold.sum_up(start + Duration::from_mins(9), true), []);
+}
+
+#[test]
 fn an_account_in_a_note_is_told_apart_from_a_name_without_one() {
     let account: AccountV2 = AccountV1 {
         id: AccountId::mint(Slot::ALL.start().to_owned(), [1; 14]),

@@ -49,6 +49,20 @@ pub enum Grant {
     },
 }
 
+/// The credential to issue.
+#[derive(Clone, Copy)]
+pub(crate) enum Wanted {
+    /// A pair of tokens for an audience.
+    Family(Audience),
+    /// A session cookie.
+    Session {
+        /// Whether the cookie outlives the browser's session.
+        remember: bool,
+        /// The first session in this browser, if the new one replaces one.
+        root: Option<[u8; 16]>,
+    },
+}
+
 /// A new family or session, with the secret that only the client gets.
 pub(crate) enum Issued {
     Family(FamilyV2, Secret),
@@ -89,8 +103,20 @@ impl Engine {
         Ok((text, Timestamp::from_secs(claims.exp)))
     }
 
-    /// Opens a family for a client that has just proved its identity. The answer is sealed until the family is durable.
-    pub(crate) async fn issue_family(
+    /// Opens what a client that has just proved its identity wants. The answer is sealed until it is durable.
+    pub(crate) async fn issue(
+        &self,
+        account: &AccountV2,
+        wanted: Wanted,
+        client: &Client,
+    ) -> Result<Sealed<Issued>, FlowError> {
+        match wanted {
+            Wanted::Family(audience) => self.issue_family(account, audience, client).await,
+            Wanted::Session { remember, root } => self.issue_session(account, remember, root, client).await,
+        }
+    }
+
+    async fn issue_family(
         &self,
         account: &AccountV2,
         audience: Audience,
@@ -152,7 +178,7 @@ impl Engine {
 
     /// Opens a browser session for a client that has just proved its identity. `root` is that of the session which it
     /// replaces. The answer is sealed until the session is durable.
-    pub(crate) async fn issue_session(
+    async fn issue_session(
         &self,
         account: &AccountV2,
         remember: bool,

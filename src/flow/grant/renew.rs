@@ -1,7 +1,7 @@
 //! A new credential for a client that has proved its identity again: after a new password, and before an act that a stolen
 //! session must not be able to do.
 
-use super::{Grant, Issued, Opened};
+use super::{Grant, Issued, Opened, Wanted};
 use crate::audit::event::Event;
 use crate::engine::Engine;
 use crate::flow::admission::Outcome;
@@ -101,12 +101,13 @@ impl Engine {
         account: &AccountV2,
         client: &Client,
     ) -> Result<([u8; 16], Grant), FlowError> {
-        let issued = match &identity.held {
-            Held::Family(family) => self.issue_family(account, family.audience, client).await?,
+        let wanted = match &identity.held {
+            Held::Family(family) => Wanted::Family(family.audience),
             Held::Session(session) => {
-                self.issue_session(account, session.remember, Some(session.root), client).await?
+                Wanted::Session { remember: session.remember, root: Some(session.root) }
             }
         };
+        let issued = self.issue(account, wanted, client).await?;
         let issued = self.journal.open(issued).await?;
         let id = match &issued {
             Issued::Family(family, _) => family.id.to_bytes(),

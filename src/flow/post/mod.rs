@@ -226,6 +226,7 @@ impl Engine {
             domain: self.domain_digest(&to.domain),
             address: None,
             for_nobody: to.is_nobody,
+            lacks_link: false,
         };
         let is_sent = self.mailed.ask(Charge { wish }).await?;
         self.write_mail(to, kind, None, is_sent).await?;

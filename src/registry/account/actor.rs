@@ -19,6 +19,11 @@ pub struct Delete {
     pub spares_last_admin: bool,
 }
 
+/// Forgets the former passwords of changes of address that can be undone no longer, a few at a time. The answer says
+/// whether there are more.
+#[derive(Clone, Copy, Debug)]
+pub struct ForgetFormers;
+
 /// Finds an account by the key of its address.
 #[derive(Clone, Copy, Debug)]
 pub struct Find {
@@ -66,11 +71,12 @@ pub struct List {
 
 handles!(Accounts {
     SignUp => SignedUp, Ordinary, |accounts, sign_up, now| accounts.sign_up(sign_up, now);
-    Alter => Result<AccountV2, Refusal>, Essential, |accounts, alter, _| accounts.alter(alter);
+    Alter => Result<AccountV2, Refusal>, Essential, |accounts, alter, now| accounts.alter(alter, now);
     Rehash => (), Ordinary, |accounts, rehash, _| accounts.rehash(rehash);
     ReleaseUnprovenAddress => Option<AccountV2>, Essential, |accounts, release, _| {
         accounts.release_unproven_address(release)
     };
+    ForgetFormers => bool, Ordinary, |accounts, _, now| accounts.forget_formers(now);
     Delete => Result<(), Refusal>, Essential, |accounts, delete, _| {
         accounts.delete(delete.id, delete.spares_last_admin)
     };

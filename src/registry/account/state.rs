@@ -7,7 +7,7 @@ use super::stored_costs::StoredCosts;
 use crate::registry::Revocation;
 use crate::registry::buckets::Buckets;
 use crate::registry::index::Index;
-use crate::registry::record::{self, Write};
+use crate::registry::record::{self, ENDED_AT_ONCE, Write};
 use crate::system::clock::Timestamp;
 use crate::value::account_name::NameKey;
 use crate::value::id::AccountId;
@@ -160,6 +160,8 @@ pub struct Accounts {
     by_name: Index<NameKey, AccountId>,
     /// The active accounts with the role of administrators.
     admins: BTreeSet<AccountId>,
+    /// The accounts whose change of address can be undone, by the time at which that ends.
+    formers: BTreeSet<(u64, AccountId)>,
     costs: StoredCosts,
 }
 
@@ -169,6 +171,7 @@ impl Default for Accounts {
             by_id: Buckets::new(),
             by_name: Index::new(),
             admins: BTreeSet::new(),
+            formers: BTreeSet::new(),
             costs: StoredCosts::default(),
         }
     }
@@ -227,8 +230,8 @@ impl Accounts {
         Decision::put(account.clone(), SignedUp::Created(account))
     }
 
-    /// Decides a change of an account.
-    pub fn alter(&self, alter: Alter) -> Decision<Result<AccountV2, Refusal>> {
+    /// Decides a change of an account at `now`.
+    pub fn alter(&self, alter: Alter, now: Timestamp) -> Decision<Result<AccountV2, Refusal>> {
         let Alter { id, change } = alter;
         let Some(account) = self.get(id) else {
             return Decision::unchanged(Err(Refusal::Unknown));
@@ -269,6 +272,7 @@ impl Accounts {
             Some(FormerChange::Forget) => None,
             None => next.former,
         };
+        next.former = next.former.filter(|former| now.as_millis() < former.undo_end_ms);
         if let Some((email, key)) = change.email {
             next.email = email;
             next.name_key = key.0;
@@ -302,6 +306,16 @@ impl Accounts {
             }
             _ => Decision::unchanged(()),
         }
+    }
+
+    /// Decides to forget the former passwords that nothing can ask for any more at `now`: their changes of address can be
+    /// undone no longer. At most [`ENDED_AT_ONCE`]; the verdict says whether there are more.
+    pub fn forget_formers(&self, now: Timestamp) -> Decision<bool> {
+        let mut over = self.formers.iter().take_while(|(end_ms, _)| *end_ms <= now.as_millis());
+        let accounts = over.by_ref().take(ENDED_AT_ONCE).filter_map(|(_, id)| self.get(*id));
+        let writes =
+            accounts.map(|account| Write::Put(AccountV2 { former: None, ..account.clone() })).collect();
+        Decision { writes, verdict: over.next().is_some() }
     }
 
     /// Says whether an account is the only active administrator.
@@ -379,13 +393,21 @@ impl Accounts {
                     self.admins.remove(&account.id);
                 }
                 self.costs.add(account.phc.as_deref());
+                self.formers.extend(former_of(&account));
+                let former = former_of(&account);
                 if let Some(before) = self.by_id.insert(account.id.to_bytes(), account) {
                     self.costs.remove(before.phc.as_deref());
+                    if let Some(gone) = former_of(&before).filter(|before| former != Some(*before)) {
+                        self.formers.remove(&gone);
+                    }
                 }
             }
             Write::Remove(id) => {
                 if let Some(account) = self.by_id.remove(&id) {
                     self.admins.remove(&account.id);
+                    if let Some(former) = former_of(&account) {
+                        self.formers.remove(&former);
+                    }
                     self.costs.remove(account.phc.as_deref());
                     self.by_name.remove(&NameKey(account.name_key));
                 }
@@ -413,6 +435,11 @@ impl Accounts {
         let lately = accounts.filter(move |account| account.tokens_from_secs > since);
         lately.map(|account| (account.id, account.tokens_from_secs))
     }
+}
+
+/// Returns the place of an account among those whose change of address can be undone.
+fn former_of(account: &AccountV2) -> Option<(u64, AccountId)> {
+    account.former.as_ref().map(|former| (former.undo_end_ms, account.id))
 }
 
 fn is_admin(account: &AccountV2) -> bool {

@@ -12,7 +12,9 @@
 //!
 //! **The quotas** ([`quotas`]): three mails of a kind to one account in an hour, one of which is kept for a network that
 //! has not asked; ten mails that one network causes; a bound for each domain. Operators and owners have quotas apart
-//! from those of strangers. Beyond a quota a stranger gets the same answer.
+//! from those of strangers. Beyond a quota a stranger gets the same answer. Whoever asks for an account without a live link
+//! gets one whatever was sent to the account before: else three requests would keep the owner out for the rest of the
+//! hour, since a link lives for half of it.
 //!
 //! ```text
 //!   mint ──▶ live ──▶ gone (redeemed | expired | the account's tokens ended)

@@ -54,6 +54,8 @@ pub struct Wish {
     pub address: Option<[u8; 16]>,
     /// Whether the name is unknown.
     pub for_nobody: bool,
+    /// Whether the account would be without a link if this mail were not sent: none that was mailed is live any more.
+    pub lacks_link: bool,
 }
 
 /// The quotas that are settings.
@@ -143,8 +145,9 @@ impl Quotas {
     /// Says whether a mail may be sent.
     ///
     /// One slot of a recipient's hour is kept for a network that has not had a mail in that hour: a stranger never uses
-    /// up what the owner asks for from another place. Neither the bound of a domain nor that of all mails holds back the
-    /// first mail of an account.
+    /// up what the owner asks for from another place. If all slots are used up and no link is live any more, one mail is
+    /// sent all the same, after which a link is live again: one more for each link that runs out or is used. Neither the
+    /// bound of a domain nor that of all mails holds back such a mail, or the first one to an account.
     pub fn admits(&self, wish: &Wish, limits: MailLimits, now: Timestamp) -> bool {
         let sent = self.sent_to(wish.recipient, wish, wish.cause.counter());
         let sent: Vec<&Sent> = sent.filter(|(at, _)| is_lately(*at, now)).collect();
@@ -152,6 +155,7 @@ impl Quotas {
         let has_slot = match wish.cause {
             Cause::Operator => return sent.len() < MAILS_OF_OPERATORS,
             Cause::Owner => return sent.len() < per_recipient,
+            Cause::Stranger(_) if wish.lacks_link => true,
             Cause::Stranger(Some(network)) => {
                 let network = network.widest();
                 let is_new = sent.iter().all(|(_, other)| *other != Some(network));
@@ -163,14 +167,14 @@ impl Quotas {
             let sent = self.sent_to(address, wish, Counter::Address);
             sent.filter(|(at, _)| is_lately(*at, now)).count()
         });
-        let is_first_of_account = sent.is_empty() && !wish.for_nobody;
+        let is_first = (sent.is_empty() || wish.lacks_link) && !wish.for_nobody;
         let is_remembered = !sent.is_empty() || wish.for_nobody || self.recipients.len() < RECIPIENTS_MAX;
         has_slot
             && to_address < per_recipient
             && is_remembered
             && self.admits_network(wish.cause, limits, now)
-            && (is_first_of_account || !self.is_domain_full(wish.domain, limits, now))
-            && (sent.is_empty() || self.in_all(now) < MAILS_IN_ALL)
+            && (is_first || !self.is_domain_full(wish.domain, limits, now))
+            && (sent.is_empty() || wish.lacks_link || self.in_all(now) < MAILS_IN_ALL)
     }
 
     /// Counts a mail that is sent, or would be if the name were known.

@@ -105,6 +105,7 @@ impl Mint {
             domain: self.domain,
             address: self.bound_to.filter(|_| self.purpose == Purpose::EmailChange),
             for_nobody: self.for_nobody,
+            lacks_link: false,
         }
     }
 }
@@ -209,7 +210,16 @@ impl MailedTokens {
             // Sent outside every quota. One at most, so that the link of the first owner is never replaced.
             return !self.has_live(mint.account, mint.purpose, mint.global_epoch, now);
         }
-        self.admits(&mint.wish(), now)
+        self.admits(&Wish { lacks_link: self.lacks_link(mint, now), ..mint.wish() }, now)
+    }
+
+    /// Says whether the account is without a link that would be good. Sign-ups, and addresses that are asked for, are not
+    /// meant: each new one would lack a link. Nor is an unknown name for which no token can be kept.
+    fn lacks_link(&self, mint: &Mint, now: Timestamp) -> bool {
+        let is_kept = !mint.for_nobody || self.nobodys < NOBODYS_MAX;
+        let is_for_account = mint.pending.is_none() && mint.bound_to.is_none() && is_kept;
+        let newest = self.newest(mint.account, mint.purpose);
+        is_for_account && !newest.is_some_and(|newest| is_valid(newest, mint, now))
     }
 
     /// Says whether the quotas allow a mail.

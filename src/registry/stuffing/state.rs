@@ -285,6 +285,30 @@ mod tests {
     }
 
     #[test]
+    fn ten_networks_at_a_name_are_not_reported_and_an_eleventh_within_the_hour_is() {
+        for (last, told) in [(NETWORKS_WINDOW - Duration::from_secs(1), true), (NETWORKS_WINDOW * 2, false)] {
+            let mut stuffing = Stuffing::default();
+            for round in 0..3 {
+                assert!(
+                    (0..10).all(|from| !note(&mut stuffing, from, 1, Outcome::Failed, NOW).targeted),
+                    "{round}"
+                );
+            }
+            assert_eq!(note(&mut stuffing, 10, 1, Outcome::Failed, NOW + last).targeted, told);
+        }
+    }
+
+    #[test]
+    fn the_alarm_needs_fifty_log_ins_in_five_minutes() {
+        for (minutes, rings) in [(4, true), (5, false)] {
+            let mut stuffing = Stuffing::default();
+            assert!((0..49).all(|n| !note(&mut stuffing, n, n, Outcome::Failed, NOW).alarm));
+            let later = NOW + Duration::from_mins(minutes);
+            assert_eq!(note(&mut stuffing, 99, 99, Outcome::Failed, later).alarm, rings, "{minutes}");
+        }
+    }
+
+    #[test]
     fn the_alarm_rings_during_an_attack_and_not_on_an_ordinary_day() {
         let mut stuffing = Stuffing::default();
         let mut now = NOW;

@@ -372,6 +372,32 @@ mod tests {
     }
 
     #[test]
+    fn each_wider_network_has_its_multiple() {
+        for (addresses, most) in [
+            (["192.0.2.1", "192.0.2.2"], 8 * 20),
+            // Links of one home, and homes of one site.
+            (["2001:db8:1:100::1", "2001:db8:1:1ff::1"], 4 * 20),
+            (["2001:db8:2:100::1", "2001:db8:2:200::1"], 16 * 20),
+        ] {
+            // Each client has a burst of its own, so many of them are needed to spend that of the wider one.
+            let [first, last] = addresses.map(|address| address.parse::<IpAddr>().unwrap());
+            let mut table = table(10_000, false);
+            let clients = (0..100_u32).map(|number| match (first, last) {
+                (IpAddr::V4(first), _) => IpAddr::V4((first.to_bits() + number).into()),
+                (IpAddr::V6(first), IpAddr::V6(last)) => {
+                    let step =
+                        if last.to_bits() - first.to_bits() >= 1 << 72 { 1_u128 << 72 } else { 1 << 64 };
+                    IpAddr::V6((first.to_bits() + u128::from(number) * step).into())
+                }
+                _ => unreachable!(),
+            });
+            let passed = clients.flat_map(|client| std::iter::repeat_n(client, 30));
+            let passed = passed.filter(|client| table.take(Class::Login, *client, NOW).is_ok()).count();
+            assert_eq!(passed, most, "{addresses:?}");
+        }
+    }
+
+    #[test]
     fn a_success_gives_back_its_own_charge_and_no_more() {
         let mut table = table(10_000, false);
         let address = "192.0.2.1".parse().unwrap();

@@ -135,6 +135,20 @@ async fn the_last_administrator_cannot_lock_everybody_out_and_the_operator_can()
     server.operated(json!({"operation": "user_delete", "user": "second@test.org"})).await;
 }
 
+/// I have made an account an administrator's, and try to make its tokens as long as a head may be.
+#[tokio::test]
+async fn an_account_has_thirty_two_roles_at_most() {
+    let server = TestServer::start();
+    let root = server.operator_account(ROOT, &["admin"]).await;
+    server.account(NAME).await;
+    let path = path_of(&server, &server.tokens(NAME).await.0).await;
+    let roles = |count: u32| json!({"roles": (0..count).map(|n| format!("role{n}")).collect::<Vec<_>>()});
+    let most = server.patch_as(&path, &root, roles(32)).await;
+    assert_eq!(most.array("roles").len(), 32);
+    assert_eq!(server.patch_as(&path, &root, roles(33)).await.status.as_u16(), 422);
+    assert!(is_alive(&server, &server.tokens(NAME).await.0).await);
+}
+
 #[tokio::test]
 async fn the_owner_is_told_once_that_the_account_was_deleted() {
     let server = TestServer::start();

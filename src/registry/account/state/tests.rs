@@ -1,3 +1,5 @@
+use std::time::Duration;
+
 use super::*;
 use crate::value::account_name::AccountName;
 
@@ -107,7 +109,7 @@ fn an_account_releases_an_address_only_to_another_and_while_unproved() {
     let SignedUp::Created(account) = put(&mut accounts, created) else { panic!() };
     assert_eq!(accounts.release_unproven_address(release(account.account_id())), Decision::unchanged(None));
     let change = Change { verified: true, ..Change::default() };
-    let proved = accounts.alter(Alter { id: account.account_id(), change });
+    let proved = accounts.alter(Alter { id: account.account_id(), change }, NOW);
     let given = accounts.release_unproven_address(other);
     assert_eq!(given.verdict, Some(account));
     put(&mut accounts, proved).unwrap();
@@ -123,7 +125,8 @@ fn the_former_password_is_remembered_until_the_change_is_undone() {
     put(&mut accounts, created);
     let id = sign_up(1, true).id;
     let former = |change: FormerChange| Change { former: Some(change), ..Change::default() };
-    let keep = Change { raise_epoch: true, ..former(FormerChange::Keep { undo_end_ms: 7 }) };
+    let keep =
+        Change { raise_epoch: true, ..former(FormerChange::Keep { undo_end_ms: NOW.as_millis() + 7 }) };
     let reset = Change { phc: Some("new".into()), ..former(FormerChange::Settle) };
     for (change, expected) in [
         (former(FormerChange::Settle), None),
@@ -132,10 +135,55 @@ fn the_former_password_is_remembered_until_the_change_is_undone() {
         (reset, Some(("old", true))),
         (former(FormerChange::Forget), None),
     ] {
-        let changed = accounts.alter(Alter { id, change });
+        let changed = accounts.alter(Alter { id, change }, NOW);
         let account = put(&mut accounts, changed).unwrap();
         let kept = account.former.as_ref().map(|former| (former.phc.as_deref().unwrap(), former.is_settled));
         assert_eq!(kept, expected);
+    }
+}
+
+#[test]
+fn a_former_password_goes_once_the_change_cannot_be_undone_also_after_a_restart() {
+    let end = NOW + Duration::from_hours(72);
+    let mut accounts = Accounts::default();
+    let mut journal = Vec::new();
+    for number in 0..150 {
+        let named = SignUp { name_key: NameKey([number; 16]), ..sign_up(number, true) };
+        let created = accounts.sign_up(named, NOW);
+        let id = sign_up(number, true).id;
+        journal.extend(created.writes.clone());
+        put(&mut accounts, created);
+        let keep = Some(FormerChange::Keep { undo_end_ms: end.as_millis() });
+        let kept = accounts.alter(Alter { id, change: Change { former: keep, ..Change::default() } }, NOW);
+        journal.extend(kept.writes.clone());
+        put(&mut accounts, kept).unwrap();
+    }
+    let just_before = Timestamp(end.0 - 1);
+    assert_eq!(accounts.forget_formers(just_before), Decision { writes: Vec::new(), verdict: false });
+    // The next write of an account takes its own with it.
+    let id = sign_up(0, true).id;
+    for (now, is_kept) in [(just_before, true), (end, false)] {
+        let renamed = Change { name: Some("Ada".into()), ..Change::default() };
+        let renamed = accounts.alter(Alter { id, change: renamed }, now);
+        assert_eq!(put(&mut accounts, renamed).unwrap().former.is_some(), is_kept);
+    }
+    // So does a look at those whose time is over, also in what a start has read back.
+    let mut read_back = Accounts::default();
+    read_back.recover();
+    journal.into_iter().for_each(|write| read_back.apply(write));
+    read_back.recovered();
+    for (mut accounts, mut left) in [(accounts, 149), (read_back, 150)] {
+        loop {
+            let forgotten = accounts.forget_formers(end);
+            assert!(forgotten.writes.len() <= ENDED_AT_ONCE);
+            left -= forgotten.writes.len();
+            if !put(&mut accounts, forgotten) {
+                break;
+            }
+        }
+        assert_eq!(left, 0);
+        assert!(accounts.buckets().iter().all(|(_, account)| account.former.is_none()));
+        assert!(accounts.formers.is_empty());
     }
 }
 
@@ -163,7 +211,7 @@ fn only_passwords_addresses_and_status_raise_the_epoch() {
         (Change { mutes_new_device: Some(true), ..Change::default() }, 0),
     ] {
         let before = accounts.get(id).unwrap().auth_epoch;
-        let changed = accounts.alter(Alter { id, change: change.clone() });
+        let changed = accounts.alter(Alter { id, change: change.clone() }, NOW);
         assert_eq!(put(&mut accounts, changed).unwrap().auth_epoch, before + raised, "{change:?}");
     }
     assert_eq!(accounts.get(id).unwrap().roles, ["a".into(), "b".into()]);
@@ -192,22 +240,22 @@ fn tokens_age_when_a_role_is_taken_away_and_the_last_administrator_stays_one() {
         ..Change::default()
     };
     let alter = |change| Alter { id, change };
-    let more = accounts.alter(alter(roles(&[ADMIN, "staff"], 7)));
+    let more = accounts.alter(alter(roles(&[ADMIN, "staff"], 7)), NOW);
     assert_eq!(accounts.revoked_by(&more.writes[0]), None);
     assert_eq!(put(&mut accounts, more).unwrap().tokens_from_secs, 0);
-    let fewer = accounts.alter(alter(roles(&[ADMIN], 8)));
+    let fewer = accounts.alter(alter(roles(&[ADMIN], 8)), NOW);
     let revoked = Revocation::Tokens { account: id.to_bytes(), issued_before: 8 };
     assert_eq!(accounts.revoked_by(&fewer.writes[0]), Some(revoked));
     assert_eq!(put(&mut accounts, fewer).unwrap().tokens_from_secs, 8);
-    assert_eq!(accounts.alter(alter(roles(&[], 9))).verdict, Err(Refusal::LastAdmin));
+    assert_eq!(accounts.alter(alter(roles(&[], 9)), NOW).verdict, Err(Refusal::LastAdmin));
     let closed = Change { status: Some(Status::Disabled), spares_last_admin: true, ..Change::default() };
-    assert_eq!(accounts.alter(alter(closed.clone())).verdict, Err(Refusal::LastAdmin));
+    assert_eq!(accounts.alter(alter(closed.clone()), NOW).verdict, Err(Refusal::LastAdmin));
     assert_eq!(accounts.delete(id, true).verdict, Err(Refusal::LastAdmin));
     let second = AccountId::mint(id.slot(), [7; 14]);
     let other = AccountV2 { id: second, name_key: [7; 16], ..accounts.get(id).unwrap().clone() };
     accounts.apply(Write::Put(other));
     assert!(accounts.delete(id, true).verdict.is_ok());
-    let closed = accounts.alter(alter(closed));
+    let closed = accounts.alter(alter(closed), NOW);
     put(&mut accounts, closed).unwrap();
     // Only the other one is left.
     assert_eq!(accounts.delete(second, true).verdict, Err(Refusal::LastAdmin));

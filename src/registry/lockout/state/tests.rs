@@ -14,6 +14,9 @@ const LIMITS: Limits = Limits {
     names_max: 4,
 };
 
+/// The outcome of a wrong password of a name that has an account.
+const WRONG: AttemptOutcome = AttemptOutcome::Failed { known: true };
+
 struct World {
     lockouts: Lockouts,
     journal: Vec<Write<CountV2>>,
@@ -233,6 +236,43 @@ fn a_session_counts_as_a_device_and_a_new_one_finds_a_place_beside_failing_ones(
     assert!(world.lockouts.begin(&owner(1), world.now).verdict.unwrap().is_of_known_device());
     world.restart();
     assert_eq!(session(&mut world, 9), None);
+}
+
+#[test]
+fn four_guesses_are_kept_for_sessions_when_devices_fail() {
+    let mut world = World::new();
+    world.know(1, 1..=16);
+    let mut judged = 0;
+    for _ in 0..5 {
+        for id in 1..=16 {
+            let as_device = world.begin(1, Some(id)).ok().filter(Attempt::is_of_known_device);
+            judged += as_device.into_iter().map(|attempt| world.finish(attempt, WRONG)).count();
+        }
+    }
+    assert_eq!(judged, 16);
+    let by_session = (0..9).filter(|_| {
+        let begun = world.begin_beside(1, Caller::Session([9; 8]), false).ok();
+        begun.is_some_and(|attempt| {
+            world.finish(attempt, WRONG);
+            attempt.is_of_known_device()
+        })
+    });
+    assert_eq!(by_session.count(), 4);
+}
+
+#[test]
+fn a_seventeenth_failing_session_takes_no_place_within_the_day() {
+    let mut world = World::new();
+    // Strangers have locked the name, so that a session without a place is refused like them.
+    while world.fail(1, None).is_some() {}
+    let fails = |world: &mut World, id: u8| {
+        let begun = world.begin_beside(1, Caller::Session([id; 8]), false).ok();
+        begun.map(|attempt| world.finish(attempt, WRONG)).is_some()
+    };
+    assert_eq!((1..=20).filter(|id| fails(&mut world, *id)).count(), 16);
+    world.advance(24 * 3600);
+    while world.fail(1, None).is_some() {}
+    assert!(fails(&mut world, 21));
 }
 
 #[test]

@@ -166,10 +166,13 @@ fn a_link_that_was_mailed_is_ended_by_nothing_but_its_end() {
 #[test]
 fn one_mail_of_the_hour_is_kept_for_a_network_that_has_not_asked() {
     let mut mailed = mailed();
-    let from =
-        |number, network| Mint { cause: Cause::Stranger(Some(network)), ..wish(number, Purpose::Reset) };
     let near = Network::of(Ipv4Addr::from_bits((1 << 8) + 9).into());
-    let mut sent = |network| asks(&mut mailed, &from(1, network), START);
+    let mut number = 0;
+    let mut sent = |network| {
+        number += 1;
+        let cause = Cause::Stranger(Some(network));
+        asks(&mut mailed, &Mint { cause, ..wish(number, Purpose::Reset) }, START)
+    };
     assert!(sent(network(1)));
     assert!(sent(network(1)));
     assert!(!sent(network(1)), "the third is kept");
@@ -179,14 +182,61 @@ fn one_mail_of_the_hour_is_kept_for_a_network_that_has_not_asked() {
 }
 
 #[test]
+fn an_account_without_a_live_link_gets_one_though_the_quota_is_used_up() {
+    let mut mailed = mailed();
+    for number in 0..3 {
+        let from_elsewhere = Cause::Stranger(Some(network(number)));
+        assert!(asks(&mut mailed, &Mint { cause: from_elsewhere, ..wish(1, Purpose::Reset) }, START));
+    }
+    let owner = |number| Mint { cause: Cause::Stranger(Some(network(9))), ..wish(number, Purpose::Reset) };
+    assert!(!asks(&mut mailed, &owner(2), START + HOUR / 2 - Duration::from_secs(1)), "a link is live");
+    let dead = START + HOUR / 2;
+    assert!(asks(&mut mailed, &owner(3), dead), "no link is live");
+    assert!(!asks(&mut mailed, &owner(4), dead), "a link is live again");
+    // The owner uses it, and forgets the new password.
+    let used = Redeem { id: owner(3).id, digest: owner(3).digest, purpose: Purpose::Reset };
+    assert!(redeem(&mut mailed, used, dead));
+    assert!(asks(&mut mailed, &owner(5), dead), "the link was used");
+    assert!(!asks(&mut mailed, &owner(6), dead), "a link is live again");
+    // All links end together with the epoch that they were minted under.
+    let next = Mint { auth_epoch: 1, ..owner(7) };
+    assert!(asks(&mut mailed, &next, dead), "the link is of an earlier epoch");
+    // What is no account's has no more than its three.
+    for purpose in [Purpose::Verify, Purpose::EmailChange] {
+        let wishes = (10..20).map(|number| Mint {
+            account: AccountId::mint(Slot::FIRST, [number; 14]),
+            pending: (purpose == Purpose::Verify).then_some([1; 16]),
+            bound_to: (purpose == Purpose::EmailChange).then_some([1; 16]),
+            ..wish(number, purpose)
+        });
+        assert_eq!(wishes.filter(|wish| asks(&mut mailed, wish, dead)).count(), 3, "{purpose:?}");
+    }
+}
+
+#[test]
+fn an_unknown_name_without_a_live_link_is_counted_like_a_known_one() {
+    let [mut known, mut unknown] = [mailed(), mailed()];
+    for minute in 0..120 {
+        let now = START + Duration::from_mins(minute);
+        let number = u8::try_from(minute).unwrap();
+        let wanted = Mint { cause: Cause::Stranger(Some(network(1))), ..wish(number, Purpose::Reset) };
+        let nobody = Mint { for_nobody: true, ..wanted.clone() };
+        assert_eq!(settle(&mut known, &wanted, now).1, settle(&mut unknown, &nobody, now).1, "{minute}");
+    }
+}
+
+#[test]
 fn operators_and_owners_have_quotas_apart_from_strangers() {
     let mut mailed = mailed();
-    let by = |cause| Mint { cause, ..wish(1, Purpose::Reset) };
-    assert_eq!((0..9).filter(|_| asks(&mut mailed, &by(Cause::Stranger(None)), START)).count(), 3);
-    assert_eq!((0..9).filter(|_| asks(&mut mailed, &by(Cause::Owner), START)).count(), 3);
-    let operators = (0..40).filter(|_| asks(&mut mailed, &by(Cause::Operator), START)).count();
-    assert_eq!(operators, MAILS_OF_OPERATORS);
-    assert!(asks(&mut mailed, &by(Cause::Stranger(None)), START + HOUR));
+    let mut number = 0;
+    let mut sent = |cause, now| {
+        number += 1;
+        asks(&mut mailed, &Mint { cause, ..wish(number, Purpose::Reset) }, now)
+    };
+    assert_eq!((0..9).filter(|_| sent(Cause::Stranger(None), START)).count(), 3);
+    assert_eq!((0..9).filter(|_| sent(Cause::Owner, START)).count(), 3);
+    assert_eq!((0..40).filter(|_| sent(Cause::Operator, START)).count(), MAILS_OF_OPERATORS);
+    assert!(sent(Cause::Stranger(None), START + HOUR));
 }
 
 #[test]
@@ -320,7 +370,8 @@ fn for_an_unknown_name_as_much_is_written_and_no_secret_redeems_it() {
         }
     }
     assert_eq!(with.nobodys, 0);
-    assert_eq!(without.nobodys, 1);
+    // The one that is mailed again and again is replaced when it is half an hour old, and lives to its end.
+    assert_eq!(without.nobodys, 2);
 }
 
 #[test]
