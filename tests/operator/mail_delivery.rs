@@ -143,7 +143,7 @@ async fn four_mails_are_on_their_way_at_most() {
         let body = json!({"email": format!("user@domain{number}.test"), "password": PASSWORD});
         assert_eq!(server.post("/v1/signup", body).await.status, StatusCode::ACCEPTED);
     }
-    wait_until(|| relay.taken.lock().len() == MAILS).await;
+    wait_until("every mail has left", async || relay.taken.lock().len() == MAILS).await;
     let most = relay.busy.lock().1;
     assert!((2..=4).contains(&most), "{most}");
 }
