@@ -24,6 +24,7 @@ use crate::registry::reset::{Cause, Purpose};
 use crate::registry::stuffing::actor::{Look, Observe};
 use crate::registry::stuffing::{self, Reputation};
 use crate::registry::throttle::actor::Suspect;
+use crate::system::seeded_bug::{Bug, seeded};
 use crate::value::account_name::{AccountName, NameKey};
 use crate::value::id::short_digest;
 use crate::value::network::Network;
@@ -198,6 +199,9 @@ impl Presented {
             let verified =
                 pool.verify_unless(begun.place, self.password.clone(), phc, cost, hung_up.happens()).await;
             let is_gone = hung_up.has_happened();
+            if is_gone && seeded(Bug::HangUpStaysCharged) {
+                return Err(Fault::HungUp.into());
+            }
             let checked = self.finish_attempt(engine, client, begun, account, verified, &turn, is_gone).await;
             if is_gone { Err(Fault::HungUp.into()) } else { checked }
         });

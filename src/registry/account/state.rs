@@ -308,14 +308,12 @@ impl Accounts {
         }
     }
 
-    /// Decides to forget the former passwords that nothing can ask for any more at `now`: their changes of address can be
-    /// undone no longer. At most [`ENDED_AT_ONCE`]; the verdict says whether there are more.
-    pub fn forget_formers(&self, now: Timestamp) -> Decision<bool> {
-        let mut over = self.formers.iter().take_while(|(end_ms, _)| *end_ms <= now.as_millis());
-        let accounts = over.by_ref().take(ENDED_AT_ONCE).filter_map(|(_, id)| self.get(*id));
-        let writes =
-            accounts.map(|account| Write::Put(AccountV2 { former: None, ..account.clone() })).collect();
-        Decision { writes, verdict: over.next().is_some() }
+    /// Returns the writes that forget former passwords which nothing can ask for any more at `now`: their changes of
+    /// address can be undone no longer. At most [`ENDED_AT_ONCE`].
+    pub fn overdue(&self, now: Timestamp) -> Vec<Write<AccountV2>> {
+        let over = self.formers.iter().take_while(|(end_ms, _)| *end_ms <= now.as_millis());
+        let accounts = over.take(ENDED_AT_ONCE).filter_map(|(_, id)| self.get(*id));
+        accounts.map(|account| Write::Put(AccountV2 { former: None, ..account.clone() })).collect()
     }
 
     /// Says whether an account is the only active administrator.

@@ -7,6 +7,7 @@ use super::record::{
     SESSIONS_MAX, SessionFailuresV1,
 };
 use crate::system::clock::Timestamp;
+use crate::system::seeded_bug::{Bug, seeded};
 
 /// How many guesses failing devices leave to sessions.
 const SESSIONS_RESERVE: usize = 4;
@@ -58,7 +59,7 @@ impl Limits {
     /// other device and no stranger keeps it out.
     pub(super) fn admits_device(&self, count: &CountV2, device: &DeviceV2) -> bool {
         let is_failing = device.failures > 0;
-        let has_room = || self.failing_devices_have_room(count);
+        let has_room = || seeded(Bug::DevicePushedOut) || self.failing_devices_have_room(count);
         device.failures < self.device_failures() && (!is_failing || has_room())
     }
 
@@ -143,6 +144,17 @@ pub(super) fn clear(count: &mut CountV2) {
 
 /// Counts a failure against a listed device.
 pub(super) fn charge_device(count: &mut CountV2, id: [u8; 8], now: Timestamp) {
+    if seeded(Bug::DevicePushedOut) {
+        // The mildest of four that are counted gives up its place to the next.
+        let others =
+            || count.devices.iter().enumerate().filter(|(_, device)| device.failures > 0 && device.id != id);
+        if others().count() >= 4
+            && let Some((mildest, _)) = others().min_by_key(|(_, device)| device.failures)
+            && let Some(device) = count.devices.get_mut(mildest)
+        {
+            device.failures = 0;
+        }
+    }
     for device in count.devices.iter_mut().filter(|device| device.id == id) {
         device.failures = device.failures.saturating_add(1);
     }

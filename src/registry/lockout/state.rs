@@ -155,9 +155,9 @@ pub struct Settled {
     pub mail_owner: bool,
     /// Whether the device or session it came from is known no longer.
     pub device_demoted: bool,
-    /// Whether the owner is to be told that a device or session guesses: when one is known no longer, which happens four
-    /// times a day at most, since all devices of a name have four times the failures of one; and once a day when all of
-    /// them together have failed that often.
+    /// Whether the owner is to be told that a device or session guesses: when one is known no longer, which takes one of
+    /// the failures that all of them have in a day at least, since it may have failed on the days before; and once a day
+    /// when all of them together have failed that often.
     pub mail_of_devices: bool,
     /// Whether the owner is to be told of a log-in from a new device.
     pub is_new_device: bool,

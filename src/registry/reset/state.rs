@@ -8,6 +8,7 @@ use super::record::{MailedV2, Purpose};
 use crate::registry::buckets::Buckets;
 use crate::registry::record::{self, Write};
 use crate::system::clock::Timestamp;
+use crate::system::seeded_bug::{Bug, seeded};
 use crate::token::opaque::SecretDigest;
 use crate::value::id::{AccountId, MailedId};
 
@@ -200,7 +201,9 @@ impl MailedTokens {
             bound_to: mint.bound_to,
         });
         // One that is still valid, but cannot be mailed again, lives to its end.
-        let before = self.newest(mint.account, mint.purpose).filter(|before| !is_valid(before, mint, now));
+        let before = self
+            .newest(mint.account, mint.purpose)
+            .filter(|before| seeded(Bug::LiveLinkReplaced) || !is_valid(before, mint, now));
         let removed = before.map(|before| Write::Remove(before.id));
         removed.into_iter().chain([put]).collect()
     }
@@ -347,7 +350,8 @@ fn is_valid(before: &MailedV2, mint: &Mint, now: Timestamp) -> bool {
 /// Says whether `before` can be mailed again in place of a new token with a life of `life`. No token is mailed again once
 /// it is as old as that: otherwise a stranger who asks again and again would keep the link of an old mail alive.
 fn is_same(before: &MailedV2, mint: &Mint, life: Duration, now: Timestamp) -> bool {
-    is_valid(before, mint, now)
+    !seeded(Bug::LiveLinkReplaced)
+        && is_valid(before, mint, now)
         && before.kid == mint.kid
         && before.is_nobodys() == mint.for_nobody
         && now.since(Timestamp(before.minted_ms)) < life
