@@ -257,6 +257,7 @@ async fn hand_out_reset(
             cause: Cause::Owner,
             domain: [0; 8],
             for_nobody: false,
+            end_max: None,
         };
         engine.mailed.ask(HandOut { mint }).await?;
     }

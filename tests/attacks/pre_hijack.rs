@@ -96,7 +96,7 @@ async fn my_password_never_opens_an_account_that_the_owner_of_the_mailbox_proves
                     assert_eq!(set.status, StatusCode::NO_CONTENT, "{what}");
                     assert!(opens(&server, NEXT).await, "{what}");
                 }
-                // What I hold is worth nothing afterwards, and the links are spent.
+                // My half opens nothing with any link afterwards: all links of the address are spent.
                 for link in [&mine.link, &owners.link, &followed] {
                     let late = follow(&server, link, Some(&mine.half)).await;
                     assert_eq!(late.problem(), (400, "invalid_or_expired_token"), "{what}");
@@ -116,7 +116,7 @@ async fn a_poll_of_the_log_in_shows_nothing_of_the_owners_sign_up() {
         for field in ["request_id", "instance"] {
             answer.body.as_object_mut().unwrap().remove(field);
         }
-        // One failure a day is none.
+        // Within ten minutes the same wrong password is not counted again. Each poll is to count like the first.
         server.clock.advance(Duration::from_mins(11));
         (answer.status, answer.body)
     };
@@ -210,9 +210,9 @@ async fn the_mailbox_alone_leads_to_a_new_password_and_gives_the_same_answer_unt
     let mine = sign_up(&server, MINE).await;
     let first = follow(&server, &mine.link, None).await;
     assert_eq!(first.status, StatusCode::OK);
-    // Whoever asks for a link in the meantime takes nothing away.
+    // A link that somebody asks for in the meantime does not end the token.
     server.forgot(NAME).await;
-    // My half does not help, also now.
+    // My half changes nothing about the answer.
     let second = follow(&server, &mine.link, Some(&mine.half)).await;
     assert_eq!(second.bytes, first.bytes);
     assert!(!opens(&server, MINE).await);

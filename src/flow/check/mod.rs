@@ -172,7 +172,8 @@ impl Presented {
         };
         let found = engine.accounts.ask(FindToCheck { name: self.key }).await?;
         let is_own = |account: &AccountV2| {
-            account.account_id().to_bytes() == cookie.account && account.device_epoch == cookie.epoch
+            account.account_id().to_bytes() == cookie.account
+                && devices::epoch(engine, account) == cookie.epoch
         };
         let device = Device { id, account: cookie.account, epoch: cookie.epoch };
         let caller = if found.account.as_ref().is_some_and(is_own) {

@@ -29,7 +29,8 @@
 //!   device:  listed ── five failures without a success ──▶ a stranger for good
 //!              │  ▲
 //!              └──┘ log-in: no failures, and a year more
-//!            listed ── new password, log-out everywhere, the owner's word, another account, a year unused ──▶ a stranger
+//!            listed ── new password, log-out everywhere, the owner's word, a restore, another account,
+//!                      a year unused ──▶ a stranger
 //! ```
 //!
 //! With time the ladder of locks is forgotten, but neither the counts towards the cap nor the failures of a device, or a
