@@ -13,7 +13,11 @@
 //! many are missing.
 //!
 //! While space is [low](Log::keep_free) ordinary events are only counted, long before the journal has no room. Once there
-//! is space again, a line for each kind tells how many they were.
+//! is space again, a line for each kind tells how many they were. So it is while the files cannot be written: then the
+//! lines that wait are those of changes alone.
+//!
+//! Administrators change nothing while a line could not be written ([`Log::may_change`]): an insider who fills the volume
+//! must not change rights and then kill the process, and the lines with it.
 
 use std::io;
 use std::os::unix::fs::DirBuilderExt;
@@ -43,6 +47,10 @@ const QUEUE: usize = 8192;
 pub const PAUSE: Duration = Duration::from_millis(20);
 /// Maximum time between two syncs while there are unsynced lines.
 pub const SYNC_EVERY: Duration = Duration::from_secs(1);
+/// How long a request waits for the sync of its line. A log that takes longer stands still.
+const SYNC_WAIT: Duration = Duration::from_secs(5);
+/// Bytes that must be free for the lines of changes that are under way. Administrators change nothing with less.
+const CHANGES_BYTES: u64 = 256 * 1024;
 /// The delay after a failed write.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
 /// Maximum size of the lines that wait while the disk refuses writes. Beyond it they are dropped and counted.
@@ -77,6 +85,10 @@ struct Shared {
     /// Bytes that others need on this volume.
     keep_free: AtomicU64,
     is_low: AtomicBool,
+    /// Whether less than [`CHANGES_BYTES`] are free.
+    is_full: AtomicBool,
+    /// Whether a request has waited in vain since the thread last came round.
+    stands_still: AtomicBool,
 }
 
 /// The state of the thread, for operators.
@@ -88,10 +100,15 @@ struct Written {
     lost: u64,
 }
 
+/// A line is not on disk, or could not be brought there.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+#[error("the log of security events cannot be written; see the disk of audit.dir")]
+pub struct Unwritable;
+
 #[derive(Debug)]
 enum Message {
     Line(Box<Line>),
-    /// Answered once all lines before it are synced, or as soon as a write or sync of them has failed.
+    /// Answered once all lines before it are synced, and dropped as soon as a write or sync of them has failed.
     Sync(oneshot::Sender<()>),
 }
 
@@ -104,6 +121,8 @@ impl Log {
             unsummed: std::array::from_fn(|_| AtomicU64::new(0)),
             keep_free: AtomicU64::new(0),
             is_low: AtomicBool::new(false),
+            is_full: AtomicBool::new(false),
+            stands_still: AtomicBool::new(false),
         };
         Self { state: Mutex::default(), shared: Arc::new(shared) }
     }
@@ -168,23 +187,50 @@ impl Log {
         }
     }
 
-    /// Waits until every event noted before is synced, or until the write or the sync has failed.
+    /// Waits until every event noted before is synced. While that cannot be, it does not wait.
     ///
-    /// Security: a failure does not refuse the request. The fact is journalled already, and a log that cannot be
-    /// written must not stop anyone from revoking a session.
-    pub async fn written(&self) {
+    /// Errors: a write or the sync has failed, or takes longer than [`SYNC_WAIT`]. The lines are kept, and written once
+    /// they can be.
+    ///
+    /// Security: the owner of an account ignores the error. The fact is journalled already, and a log that cannot be
+    /// written must not stop anyone from revoking a session. Administrators are told.
+    pub async fn written(&self) -> Result<(), Unwritable> {
+        if self.is_failing() || self.shared.stands_still.load(Ordering::Relaxed) {
+            return Err(Unwritable);
+        }
         let (done, wait) = oneshot::channel();
-        let Some(writer) = self.state.lock().writer.clone() else { return };
-        if writer.try_send(Message::Sync(done)).is_ok() {
-            // An error means that the thread has ended, with the process.
-            let _ = wait.await;
+        let Some(writer) = self.state.lock().writer.clone() else { return Ok(()) };
+        let is_queued = writer.try_send(Message::Sync(done)).is_ok();
+        match tokio::time::timeout(SYNC_WAIT, wait).await {
+            Ok(Ok(())) if is_queued => Ok(()),
+            Ok(_) if is_queued => Err(Unwritable),
+            // The thread clears it when it comes round.
+            _ => {
+                self.shared.stands_still.store(true, Ordering::Relaxed);
+                Err(Unwritable)
+            }
         }
     }
 
-    /// Says whether the last write failed, and how many events were lost since the start.
+    /// Checks that the line of a change could be written now: everything noted before is synced, and there is space.
+    ///
+    /// Errors: it could not. An administrator must change nothing then.
+    pub async fn may_change(&self) -> Result<(), Unwritable> {
+        self.written().await?;
+        if self.shared.is_full.load(Ordering::Relaxed) { Err(Unwritable) } else { Ok(()) }
+    }
+
+    /// Says whether administrators are refused because lines cannot be written, and how many events were lost since the
+    /// start.
     pub fn trouble(&self) -> (bool, u64) {
         let written = self.shared.written.lock();
-        (written.failing, written.lost)
+        let [is_full, stands_still] =
+            [&self.shared.is_full, &self.shared.stands_still].map(|flag| flag.load(Ordering::Relaxed));
+        (written.failing || is_full || stands_still, written.lost)
+    }
+
+    fn is_failing(&self) -> bool {
+        self.shared.written.lock().failing
     }
 
     /// Sets how many bytes others need on the volume of the files. Space is low while less than that is free, or less
@@ -204,6 +250,8 @@ impl Shared {
     fn look_at_volume(&self, dir: &Path) {
         // A volume that cannot be asked will refuse the writes too, and that is noticed there.
         let Ok(space) = volume::space(dir) else { return };
+        // A volume that says nothing of its size cannot be full.
+        self.is_full.store(space.total > 0 && space.free < CHANGES_BYTES, Ordering::Relaxed);
         let bound = bound(space, self.keep_free.load(Ordering::Relaxed));
         let was_low = self.is_low.load(Ordering::Relaxed);
         // An eighth more ends it, so that it does not begin and end all the time.
@@ -212,7 +260,8 @@ impl Shared {
             return;
         }
         self.is_low.store(is_low, Ordering::Relaxed);
-        self.fold.lock().set_low(is_low);
+        let is_failing = self.written.lock().failing;
+        self.fold.lock().set_low(is_low || is_failing);
         if is_low {
             tracing::error!(
                 free = space.free,
@@ -273,6 +322,9 @@ impl Thread {
                 is_dirty = false;
             }
             self.report(&done);
+            if !self.waiting.is_empty() {
+                self.shared.look_at_volume(&self.dir);
+            }
             if done.is_err() && !is_over {
                 self.waiting.clear();
                 std::thread::sleep(RETRY_AFTER);
@@ -344,7 +396,15 @@ impl Thread {
         {
             tracing::error!(%error, "cannot write the audit log, retrying every second: check the disk of audit.dir");
         }
-        written.failing = done.is_err();
+        let was_failing = std::mem::replace(&mut written.failing, done.is_err());
+        self.shared.stands_still.store(false, Ordering::Relaxed);
+        if was_failing != written.failing {
+            if was_failing {
+                tracing::info!("the audit log can be written again");
+            }
+            let is_low = self.shared.is_low.load(Ordering::Relaxed);
+            self.shared.fold.lock().set_low(is_low || written.failing);
+        }
         if self.writer.waiting_bytes() > BACKLOG_BYTES_MAX {
             written.lost += self.writer.give_up();
         }
@@ -395,6 +455,21 @@ mod tests {
         let told: Vec<_> = lines.iter().map(|line| (line.event.as_str(), line.folded)).collect();
         assert_eq!(told, [("server.started", 0), ("password.changed", 0), ("login.failed", 3)]);
         assert_eq!(audit.counts(), [("login.failed", 3), ("password.changed", 1)]);
+    }
+
+    /// A disk that swallows a sync holds up one request for a while, and no further one.
+    #[tokio::test(start_paused = true)]
+    async fn a_sync_that_does_not_end_is_waited_for_once() {
+        let log = Log::new(Clock::manual(Timestamp::from_secs(1_800_000_000)).steady());
+        let (writer, _never_read) = sync_channel(QUEUE);
+        log.state.lock().writer = Some(writer);
+        let began = tokio::time::Instant::now();
+        assert_eq!(log.may_change().await, Err(Unwritable));
+        let waited = began.elapsed();
+        assert!(waited >= SYNC_WAIT, "{waited:?}");
+        assert_eq!(log.written().await, Err(Unwritable));
+        assert_eq!(began.elapsed(), waited);
+        assert!(log.trouble().0);
     }
 
     #[test]

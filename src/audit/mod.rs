@@ -40,10 +40,10 @@ impl AuditLog {
 
     /// Counts an event, queues its line, and returns once the line is synced. For events that change permissions or
     /// credentials.
-    pub async fn record_durably(&self, note: Note) {
-        if self.write(note, true) {
-            self.log.written().await;
-        }
+    ///
+    /// Errors: the line is not on disk yet.
+    pub async fn record_durably(&self, note: Note) -> Result<(), log::Unwritable> {
+        if self.write(note, true) { self.log.written().await } else { Ok(()) }
     }
 
     /// Counts an event that has no line of its own, only one sum of its minute. A flood of refusals must not become a flood

@@ -28,6 +28,9 @@ pub struct Wanted {
     pub after: Option<u64>,
     /// Maximum number of events that are returned: the first after `after` or `since`, else the newest.
     pub limit: usize,
+    /// Maximum size of the written lines that are returned, but for the first; `None` for any.
+    #[serde(skip)]
+    pub bytes_max: Option<usize>,
 }
 
 impl Wanted {
@@ -50,49 +53,62 @@ pub fn find(dir: &Path, wanted: &Wanted) -> io::Result<Vec<Line>> {
     let mut files = named_files(dir)?;
     files.retain(|(name, _)| first_day.as_deref().is_none_or(|first| name.day.as_str() >= first));
     let paths: Vec<PathBuf> = files.into_iter().map(|(_, path)| path).collect();
-    let mut found: VecDeque<Line> = VecDeque::new();
+    let bytes_max = wanted.bytes_max.unwrap_or(usize::MAX);
+    let mut bytes = 0;
+    let mut is_full = false;
+    let mut found: VecDeque<(Line, usize)> = VecDeque::new();
     if from_start {
         for path in paths {
-            each_line(&path, |line| {
+            each_line(&path, |line, length| {
                 if wanted.matches(&line) {
-                    found.push_back(line);
+                    is_full = !found.is_empty() && bytes + length > bytes_max;
+                    if !is_full {
+                        bytes += length;
+                        found.push_back((line, length));
+                    }
                 }
-                found.len() < wanted.limit
+                is_full |= found.len() >= wanted.limit;
+                !is_full
             })?;
-            if found.len() >= wanted.limit {
+            if is_full {
                 break;
             }
         }
-        return Ok(found.into());
+        return Ok(found.into_iter().map(|(line, _)| line).collect());
     }
     // The newest: the files in reverse order, and of each file its last matches.
     for path in paths.iter().rev() {
-        let mut of_file: VecDeque<Line> = VecDeque::new();
+        let mut of_file: VecDeque<(Line, usize)> = VecDeque::new();
         let room = wanted.limit - found.len();
-        each_line(path, |line| {
+        each_line(path, |line, length| {
             if wanted.matches(&line) {
-                if of_file.len() >= room {
-                    of_file.pop_front();
-                }
-                of_file.push_back(line);
+                bytes += length;
+                of_file.push_back((line, length));
+            }
+            while of_file.len() > room || (bytes > bytes_max && of_file.len() + found.len() > 1) {
+                let Some((_, length)) = of_file.pop_front() else { break };
+                bytes -= length;
+                // What is older than a line that finds no room finds none either.
+                is_full = true;
             }
             true
         })?;
         of_file.append(&mut found);
         found = of_file;
-        if found.len() >= wanted.limit {
+        if is_full || found.len() >= wanted.limit {
             break;
         }
     }
-    Ok(found.into())
+    Ok(found.into_iter().map(|(line, _)| line).collect())
 }
 
-/// Calls `call` with each line that can be parsed, until it returns false.
-fn each_line(path: &Path, mut call: impl FnMut(Line) -> bool) -> io::Result<()> {
+/// Calls `call` with each line that can be parsed and its length, until it returns false.
+fn each_line(path: &Path, mut call: impl FnMut(Line, usize) -> bool) -> io::Result<()> {
     for text in BufReader::new(File::open(path)?).lines() {
+        let text = text?;
         // A line that cannot be parsed is skipped here and reported by `verify`.
-        if let Ok(line) = serde_json::from_str::<Line>(&text?)
-            && !call(line)
+        if let Ok(line) = serde_json::from_str::<Line>(&text)
+            && !call(line, text.len())
         {
             break;
         }

@@ -155,6 +155,34 @@ mod tests {
         thread.join().unwrap();
     }
 
+    #[test]
+    fn a_page_ends_before_its_bytes_are_too_many_and_leaves_no_gap() {
+        let dir = tempfile::tempdir().unwrap();
+        (0..3).for_each(|day| run_for_a_day(dir.path(), day));
+        let page = |after, bytes_max| {
+            let wanted = Wanted { after, limit: 99, bytes_max, ..Wanted::default() };
+            let found = find(dir.path(), &wanted).unwrap();
+            found.into_iter().map(|line| line.seq).collect::<Vec<u64>>()
+        };
+        let all = page(None, None);
+        assert_eq!(all.len(), 15);
+        for (bytes_max, most) in [(1, 1), (1500, 8), (1 << 20, 15)] {
+            let newest = page(None, Some(bytes_max));
+            assert!((1..=most).contains(&newest.len()), "{bytes_max}: {newest:?}");
+            assert!(all.ends_with(&newest), "{bytes_max}: {newest:?}");
+            let mut read = Vec::new();
+            loop {
+                let next = page(Some(read.last().copied().unwrap_or(0)), Some(bytes_max));
+                if next.is_empty() {
+                    break;
+                }
+                assert!(next.len() <= most, "{bytes_max}: {next:?}");
+                read.extend(next);
+            }
+            assert_eq!(read, all, "{bytes_max}");
+        }
+    }
+
     fn lines(dir: &Path) -> u64 {
         verify(dir, &KEY, None).unwrap().unwrap()
     }

@@ -1,5 +1,6 @@
 //! Why a request cannot be served now, although nothing is wrong with it.
 
+use crate::audit::log::Unwritable;
 use crate::journal::append::handle::NoRoom;
 use crate::password::Shed;
 use crate::system::random::NoRandomness;
@@ -16,6 +17,13 @@ pub enum Fault {
     /// The operating system gave no randomness.
     #[error(transparent)]
     NoRandomness(#[from] NoRandomness),
+    /// An administrator asks for a change whose line in the log of security events could not be written. Nothing has
+    /// changed.
+    #[error("nothing was changed: {0}")]
+    Unwritable(#[source] Unwritable),
+    /// An administrator has made a change whose line is not on disk yet.
+    #[error("the change was made, but it is not recorded yet: {0}")]
+    Unrecorded(#[source] Unwritable),
     /// The client hung up before the work began. Nobody sees this answer.
     #[error("the client has hung up")]
     HungUp,

@@ -156,9 +156,23 @@ impl Engine {
         self.services.audit.record(note.at_journal(self.journal.durable()));
     }
 
-    /// Records a security event, and waits until its line is on disk: for a change of who may do what.
+    /// Records a security event, and waits until its line is on disk: for a change that the owner of an account makes to
+    /// it. If the line cannot be written it is kept, and the change stands: nobody must be kept from ending a session.
     pub(crate) async fn record_durably(&self, note: Note) {
-        self.services.audit.record_durably(note.at_journal(self.journal.durable())).await;
+        let _ = self.services.audit.record_durably(note.at_journal(self.journal.durable())).await;
+    }
+
+    /// Checks that the log of security events can take the line of a change by an administrator.
+    pub(crate) async fn may_change_rights(&self) -> Result<(), Fault> {
+        self.services.audit.log.may_change().await.map_err(Fault::Unwritable)
+    }
+
+    /// Records a change by an administrator.
+    ///
+    /// Errors: its line is not on disk yet. The change stands.
+    pub(crate) async fn record_change_of_rights(&self, note: Note) -> Result<(), Fault> {
+        let recorded = self.services.audit.record_durably(note.at_journal(self.journal.durable())).await;
+        recorded.map_err(Fault::Unrecorded)
     }
 
     /// Copies snapshots and journal into the empty directory `to` while the engine serves, and reads the copy to its end.

@@ -8,7 +8,6 @@ use std::sync::{Arc, OnceLock};
 use std::thread::JoinHandle;
 
 use actix::{Actor, Addr, Arbiter};
-use tokio::sync::Semaphore;
 
 use super::key_loading;
 use super::partition::{Partition, StartError, key_files};
@@ -29,13 +28,11 @@ use crate::system::random::Random;
 use crate::system::scheduling;
 use crate::system::volume;
 use crate::token::feed::Ended;
+use crate::token::feed_places::FeedPlaces;
 use crate::token::opaque::EdgeKeys;
 use crate::token::{Feed, KeyFiles, Keys, Signer, TokenMarks};
 use crate::value::account_name::AccountName;
 use crate::value::id::Slot;
-
-/// Maximum number of open streams of the revocation feed. Further ones are refused with 503; a long poll needs none.
-const FEED_STREAMS_MAX: usize = 256;
 
 /// What the engines of one process share.
 pub struct Services {
@@ -66,7 +63,7 @@ pub struct Services {
     /// Sessions and keys that ended early, for resource servers.
     pub revoked: Arc<Feed>,
     /// Places for open streams of the feed.
-    pub(crate) feed_streams: Arc<Semaphore>,
+    pub(crate) feed_places: Arc<FeedPlaces>,
     pub(crate) throttle: Addr<Throttle>,
     /// Recent refusals of the throttle, readable without a message to it.
     pub(crate) refusal_cache: Arc<RefusalCache>,
@@ -162,7 +159,7 @@ impl Services {
             keys,
             key_files: Mutex::new(key_files),
             revoked: Arc::new(revoked),
-            feed_streams: Arc::new(Semaphore::new(FEED_STREAMS_MAX)),
+            feed_places: Arc::default(),
             throttle: Throttle::start_in_arbiter(&owners.handle(), |_| throttle),
             refusal_cache,
             stuffing: StuffingActor::start_in_arbiter(&owners.handle(), |_| stuffing),

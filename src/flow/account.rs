@@ -14,6 +14,7 @@ use crate::registry::account::actor::Delete;
 use crate::registry::outbox::Kind;
 use crate::registry::throttle::class::Class;
 use crate::registry::{refresh, session};
+use crate::system::clock::Timestamp;
 use crate::value::id::{FamilyId, SessionId};
 
 /// A page of the token families and sessions that are open for an account.
@@ -96,6 +97,7 @@ pub async fn delete(engine: &Engine, client: &Client, identity: &Identity, passw
         .admitted(Class::Check, client, async |_| {
             identity.is_fresh(engine.clock.now())?;
             let account = confirm_password(engine, client, identity, password).await?;
+            refuse_while_undoable(engine, &account)?;
             let delete = Delete { id: account.account_id(), spares_last_admin: true };
             // If it is gone, another request deleted it a moment ago, and this credential with it.
             let deleted = engine.accounts.ask(delete).await?;
@@ -108,4 +110,14 @@ pub async fn delete(engine: &Engine, client: &Client, identity: &Identity, passw
             engine.post(Addressee::owner(&account), Kind::AccountDeleted).await
         })
         .await
+}
+
+/// Refuses the deletion of an account whose change of address can be undone: who changed it may be a thief, and with the
+/// account the link of its owner would die.
+fn refuse_while_undoable(engine: &Engine, account: &AccountV2) -> Result<(), Refusal> {
+    let until = account.former.as_ref().map(|former| Timestamp(former.undo_end_ms));
+    match until.filter(|until| engine.clock.now() < *until) {
+        Some(until) => Err(Refusal::UndoPending { until }),
+        None => Ok(()),
+    }
 }

@@ -27,7 +27,11 @@ const ROLES_MAX: usize = 32;
 const OPERATOR: &str = "operator";
 
 /// An administrator, by the name that the audit log records.
-pub struct Admin(String);
+pub struct Admin {
+    name: String,
+    /// Its address, if it is a person.
+    address: Option<Box<str>>,
+}
 
 impl Admin {
     /// Returns the administrator with this identity, if its account has the role and its credential is for
@@ -35,7 +39,8 @@ impl Admin {
     pub fn of(identity: &Identity) -> Result<Self, Refusal> {
         identity.has_role(&[ADMIN])?;
         identity.is_for_admin()?;
-        Ok(Self(identity.account.account_id().to_string()))
+        let account = &identity.account;
+        Ok(Self { name: account.account_id().to_string(), address: Some(account.email.clone()) })
     }
 
     /// Returns the administrator with this identity for an act that changes something: it must have proved who it is a
@@ -49,26 +54,39 @@ impl Admin {
     /// Returns the operator of this process: the command line on the admin socket, or on the directory of a stopped
     /// server.
     pub fn operator() -> Self {
-        Self(String::from(OPERATOR))
+        Self { name: String::from(OPERATOR), address: None }
     }
 
     /// Says whether the last administrator is spared: the operator can make another one, nobody else could.
     fn spares_last_admin(&self) -> bool {
-        self.0 != OPERATOR
+        self.name != OPERATOR
     }
 
     /// Returns the service of an API key that may change what an administrator may.
     pub fn service(key: &ApiKeyV1) -> Self {
-        Self(format!("API key {}", hex(&key.id)))
+        Self { name: format!("API key {}", hex(&key.id)), address: None }
     }
 
     /// Returns the name that the audit log records.
     pub(super) fn name(&self) -> &str {
-        &self.0
+        &self.name
     }
 
-    pub(super) async fn record(&self, engine: &Engine, event: Event, subject: &dyn std::fmt::Display) {
-        engine.record_durably(Note::new(event).about(subject).by_operator(&self.0)).await;
+    /// Returns the address of a person.
+    pub(super) fn address(&self) -> Option<&str> {
+        self.address.as_deref()
+    }
+
+    /// Records a change that this administrator has made. Call [`Engine::may_change_rights`] before the change.
+    ///
+    /// Errors: the change stands, but its line is not on disk.
+    pub(super) async fn record(
+        &self,
+        engine: &Engine,
+        event: Event,
+        subject: &dyn std::fmt::Display,
+    ) -> Result<(), Fault> {
+        engine.record_change_of_rights(Note::new(event).about(subject).by_operator(&self.name)).await
     }
 }
 
@@ -89,6 +107,7 @@ pub struct New<'a> {
 /// it is not proved: nothing of that account changes. Sign-ups that wait for the address end, so that no link of theirs
 /// touches the account.
 pub async fn create(engine: &Engine, admin: &Admin, new: New<'_>) -> Result<AccountV2, FlowError> {
+    engine.may_change_rights().await?;
     let name = parse_new_name(&engine.services.config, new.email)?;
     let roles = roles(new.roles)?;
     let phc = match new.password {
@@ -111,7 +130,7 @@ pub async fn create(engine: &Engine, admin: &Admin, new: New<'_>) -> Result<Acco
     match engine.accounts.ask(sign_up).await? {
         SignedUp::Created(account) => {
             engine.sign_ups.ask(EndSignUps { name: name_key }).await?;
-            admin.record(engine, Event::AdminCreated, &account.account_id()).await;
+            admin.record(engine, Event::AdminCreated, &account.account_id()).await?;
             Ok(account)
         }
         SignedUp::Taken(_) => Err(Refusal::EmailTaken.into()),
@@ -138,6 +157,7 @@ pub async fn change(
     status: Option<Status>,
     name: Option<&str>,
 ) -> Result<AccountV2, FlowError> {
+    engine.may_change_rights().await?;
     let change = Change {
         roles: new_roles.map(roles).transpose()?,
         status,
@@ -152,34 +172,37 @@ pub async fn change(
         // They are dead by their epoch already; ending them tells resource servers.
         end_others(engine, id, None).await?;
     }
-    admin.record(engine, Event::AdminChanged, &id).await;
+    admin.record(engine, Event::AdminChanged, &id).await?;
     Ok(changed)
 }
 
 /// Deletes an account and all that belongs to it, and tells its owner by mail.
 pub async fn delete(engine: &Engine, admin: &Admin, id: AccountId) -> Result<(), FlowError> {
+    engine.may_change_rights().await?;
     let account = get(engine, admin, id).await?;
     let delete = Delete { id, spares_last_admin: admin.spares_last_admin() };
     engine.accounts.ask(delete).await?.map_err(Refusal::from)?;
     end_others_and_mailed(engine, id, None).await?;
-    admin.record(engine, Event::AccountDeleted, &id).await;
-    engine.post(Addressee::owner(&account), Kind::AccountDeleted).await
+    engine.post(Addressee::owner(&account), Kind::AccountDeleted).await?;
+    Ok(admin.record(engine, Event::AccountDeleted, &id).await?)
 }
 
 /// Lifts the lockout of an account.
 pub async fn unlock(engine: &Engine, admin: &Admin, id: AccountId) -> Result<(), FlowError> {
+    engine.may_change_rights().await?;
     let account = get(engine, admin, id).await?;
     engine.lockout.ask(Clear { name: NameKey(account.name_key) }).await?;
-    admin.record(engine, Event::LockoutCleared, &id).await;
+    admin.record(engine, Event::LockoutCleared, &id).await?;
     Ok(())
 }
 
 /// Ends all sessions of an account.
 pub async fn revoke_sessions(engine: &Engine, admin: &Admin, id: AccountId) -> Result<(), FlowError> {
+    engine.may_change_rights().await?;
     let raised = Alter { id, change: Change { raise_epoch: true, ..Change::default() } };
     engine.accounts.ask(raised).await?.map_err(|_| Refusal::NotFound)?;
     end_others(engine, id, None).await?;
-    admin.record(engine, Event::SessionRevoked, &id).await;
+    admin.record(engine, Event::SessionRevoked, &id).await?;
     Ok(())
 }
 
@@ -190,9 +213,10 @@ pub async fn invite(engine: &Engine, admin: &Admin, account: &AccountV2) -> Resu
 
 /// Mails the owner of an account a link with which a new password can be set. Returns the id of the mail.
 pub async fn send_reset(engine: &Engine, admin: &Admin, id: AccountId) -> Result<[u8; 16], FlowError> {
+    engine.may_change_rights().await?;
     let account = get(engine, admin, id).await?;
     let mail = mail_password_link(engine, &account).await?;
-    admin.record(engine, Event::ResetRequested, &id).await;
+    admin.record(engine, Event::ResetRequested, &id).await?;
     Ok(mail)
 }
 
@@ -211,7 +235,8 @@ async fn mail_password_link(engine: &Engine, account: &AccountV2) -> Result<[u8;
 
 /// Returns security events from the audit log.
 pub async fn audit(engine: &Engine, _: &Admin, wanted: Wanted) -> Result<Vec<Line>, FlowError> {
-    engine.services.audit.log.written().await;
+    // What cannot be written yet is not found.
+    let _ = engine.services.audit.log.written().await;
     let dir = engine.services.config.audit.dir.clone();
     let read = tokio::task::spawn_blocking(move || find(&dir, &wanted)).await;
     match read {

@@ -61,6 +61,8 @@ pub async fn reset(engine: &Engine, client: &Client, token: &str, password: &str
                 verified: true,
                 // Who reads the mail to the address before must know more than that from now on.
                 former: Some(FormerChange::Settle),
+                // A thief may have switched them off.
+                mutes_new_device: Some(false),
                 ..Change::default()
             };
             let account =

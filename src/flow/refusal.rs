@@ -38,6 +38,8 @@ pub enum Refusal {
     EmailTaken,
     #[error("the e-mail address was changed in the last three days")]
     EmailChangedLately,
+    #[error("the e-mail address was changed lately, which can be undone until {}", until.rfc3339())]
+    UndoPending { until: Timestamp },
     #[error("this account was sent too many links within the hour; wait, or use one of those")]
     MailQuota,
     #[error("the link needs a session of the account or its password too")]

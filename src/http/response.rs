@@ -93,7 +93,7 @@ pub(super) fn renewed_response(engine: &Engine, opened: &Opened) -> HttpResponse
         Grant::Cookie { token, session } => {
             let mut response = HttpResponse::NoContent();
             if let Some(device) = &opened.device {
-                set_device(engine, &mut response, device);
+                set_device_cookie(engine, &mut response, device);
             }
             response.cookie(session_cookie(engine, token, session));
             response.insert_header((
@@ -109,7 +109,10 @@ pub(super) fn renewed_response(engine: &Engine, opened: &Opened) -> HttpResponse
 pub(super) fn opened_response(engine: &Engine, opened: &Opened, status: StatusCode) -> HttpResponse {
     let mut response = HttpResponse::build(status);
     if let Some(device) = &opened.device {
-        set_device(engine, &mut response, device);
+        match &opened.grant {
+            Grant::Tokens { .. } => set_device(engine, &mut response, device),
+            Grant::Cookie { .. } => set_device_cookie(engine, &mut response, device),
+        }
     }
     let user = user(&opened.account);
     match &opened.grant {
@@ -146,11 +149,17 @@ fn session_cookie(engine: &Engine, token: &str, session: &SessionV2) -> Cookie<'
     cookie.max_age(CookieDuration::seconds(i64::try_from(life).unwrap_or(0))).finish()
 }
 
-/// Gives the client a device token, as a cookie and as a header, by which a later log-in recognises the device.
+/// Gives the client a device token, as a cookie and as a header, by which a later log-in recognises the device. For a
+/// client that keeps its tokens itself, or of which that is not known.
 pub(in crate::http) fn set_device(engine: &Engine, response: &mut HttpResponseBuilder, device: &str) {
+    set_device_cookie(engine, response, device);
+    response.insert_header(("x-device-token", device));
+}
+
+/// Gives a browser a device token, as a cookie alone: scripts of its pages can read a header, and not this cookie.
+fn set_device_cookie(engine: &Engine, response: &mut HttpResponseBuilder, device: &str) {
     let cookie = build_cookie(engine, CookieName::Device, device.to_owned());
     response.cookie(cookie.max_age(CookieDuration::days(365)).finish());
-    response.insert_header(("x-device-token", device));
 }
 
 /// Returns the cookie in which a browser keeps its half of a sign-up for as long as the sign-up waits.

@@ -64,6 +64,12 @@ pub fn write(draft: Draft<'_>) -> Letter {
     let body_of_wish = format!(
         "The account{account} asks for your address. It has an account already, so nothing has changed."
     );
+    let maker =
+        about.map_or_else(|| String::from("the operator"), |about| format!("the administrator {about}"));
+    let body_of_key = format!(
+        "An API key that may do what an administrator may was made by {maker}. It works without a log-in, and lives on if \
+         its maker loses the role."
+    );
     let (subject, body, link, end) = match kind {
         Kind::Verify => (
             format!("Confirm your address for {service}"),
@@ -154,6 +160,12 @@ pub fn write(draft: Draft<'_>) -> Letter {
             "Your account was just used on a device that has not logged in to it before, or not for a long time.",
             None,
             "If that was you, you do not need to do anything. If not, set a new password at once and log out everywhere.",
+        ),
+        Kind::AdminKeyMade => (
+            format!("An API key for administration was made at {service}"),
+            body_of_key.as_str(),
+            None,
+            "If you do not know what it is for, delete it: the list of API keys says who made each.",
         ),
         Kind::DeviceDemoted => (
             format!("A device was used to guess your password for {service}"),
@@ -248,6 +260,7 @@ mod tests {
             (Kind::DeviceDemoted, false),
             (Kind::Invitation, true),
             (Kind::AddressWanted, false),
+            (Kind::AdminKeyMade, false),
         ];
         for (kind, has_link) in kinds {
             assert_eq!(kind.has_link(), has_link);

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 pub mod access;
 pub mod feed;
+pub mod feed_places;
 pub mod key_files;
 pub mod key_ring;
 pub mod keys;

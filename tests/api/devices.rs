@@ -112,3 +112,21 @@ async fn a_log_in_from_a_new_device_is_mailed_once_a_day_and_family_and_not_at_t
     log_in(&server, "wget/1", None).await;
     assert_eq!(notices(&server).await, 4);
 }
+
+/// A thief has switched the mails off. The owner recovers the account by a reset, and hears of the next log-in.
+#[tokio::test]
+async fn a_reset_switches_the_mails_about_new_devices_on_again() {
+    let server = TestServer::start();
+    server.account(NAME).await;
+    let access = log_in(&server, "Mozilla/5.0 Firefox/130.0", None).await.text("access_token");
+    let shown = async |access: &str| server.get_as("/v1/me", access).await.body["new_device_mail"].take();
+    assert_eq!(shown(&access).await, json!(true));
+    server.patch_as("/v1/me", &access, json!({"new_device_mail": false})).await;
+    assert_eq!(shown(&access).await, json!(false));
+    server.forgot(NAME).await;
+    let link = server.mailed(NAME, "new password").await;
+    assert_eq!(server.reset(&link, PASSWORD).await.status, StatusCode::NO_CONTENT);
+    let access = log_in(&server, "curl/8", None).await.text("access_token");
+    assert_eq!(shown(&access).await, json!(true));
+    assert_eq!(notices(&server).await, 1);
+}

@@ -260,3 +260,38 @@ async fn the_holder_of_an_address_learns_that_another_account_asks_for_it() {
     assert!(told.letter.link.is_none());
     assert!(told.letter.text.contains("m***@test.org"), "{}", told.letter.text);
 }
+
+/// I have moved the account to my address. So that the owner cannot take it back, I delete it.
+#[tokio::test]
+async fn a_thief_does_not_delete_the_account_while_its_owner_can_undo_the_change() {
+    let server = TestServer::start();
+    server.account("ada@test.org").await;
+    let (thief, link) = ask(&server, "ada@test.org", "thief@test.org").await;
+    assert_eq!(server.follow_as(&thief, CONFIRM, &link).await.status, StatusCode::OK);
+    let (thief, _) = server.tokens("thief@test.org").await;
+    let refused = server.delete_as("/v1/me", &thief, json!({"password": PASSWORD})).await;
+    assert_eq!(refused.problem(), (409, "email_changed_lately"));
+    let until = (server.clock.now() + Duration::from_hours(72)).rfc3339();
+    assert!(refused.text("detail").contains(until.get(..10).unwrap()), "{refused:?}");
+    let undo = server.mailed_link("ada@test.org", "was changed").await;
+    assert_eq!(server.follow(UNDO, &undo, None).await.status, StatusCode::NO_CONTENT);
+    reset_by_mail(&server, "ada@test.org", NEXT).await;
+    // The change is undone, and the account is its owner's to delete.
+    let access = server.log_in("ada@test.org", NEXT).await.text("access_token");
+    let deleted = server.delete_as("/v1/me", &access, json!({"password": NEXT})).await;
+    assert_eq!(deleted.status, StatusCode::NO_CONTENT);
+}
+
+#[tokio::test]
+async fn an_owner_who_has_moved_deletes_the_account_after_three_days() {
+    let server = TestServer::start();
+    server.account("ada@test.org").await;
+    let (access, link) = ask(&server, "ada@test.org", "ada@new.test").await;
+    assert_eq!(server.follow_as(&access, CONFIRM, &link).await.status, StatusCode::OK);
+    for (hours, status) in [(71, StatusCode::CONFLICT), (1, StatusCode::NO_CONTENT)] {
+        server.clock.advance(Duration::from_hours(hours));
+        let (access, _) = server.tokens("ada@new.test").await;
+        let answer = server.delete_as("/v1/me", &access, json!({"password": PASSWORD})).await;
+        assert_eq!(answer.status, status, "{answer:?}");
+    }
+}

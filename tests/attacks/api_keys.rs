@@ -7,7 +7,7 @@ use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 
 use crate::support::values::files;
-use crate::support::{Answer, PASSWORD, START, TestServer, send};
+use crate::support::{Answer, PASSWORD, START, TestServer, send, wait_until};
 
 const DAY: Duration = Duration::from_hours(24);
 
@@ -290,4 +290,67 @@ async fn a_rotation_of_other_keys_ends_no_honest_credential() {
     }
     assert_eq!(last.problem(), (409, "too_many_keys"));
     assert_eq!(call(&server, "GET", "/metrics", &key).await.status, StatusCode::OK);
+}
+
+/// I read the log of security events at one go, with thirty connections that never read the answer.
+#[tokio::test]
+async fn a_page_of_the_log_is_bounded_and_a_larger_one_is_refused() {
+    let server = TestServer::start();
+    let (key, _) = server.api_key(&["admin:read"], None).await;
+    for limit in ["0", "1001", "1000000"] {
+        let refused = call(&server, "GET", &format!("/v1/admin/audit?limit={limit}"), &key).await;
+        assert_eq!(refused.status.as_u16(), 422, "{limit}");
+        assert!(refused.text("detail").contains("1 to 1000"), "{refused:?}");
+    }
+    // More than a page holds: lines of an operator have no bound of their own.
+    for _ in 0..1_002 {
+        server.operate(json!({"operation": "api_key_create", "name": "x", "scopes": ["metrics"]})).await;
+    }
+    let page = call(&server, "GET", "/v1/admin/audit?limit=1000&since=2020-01-01T00:00:00Z", &key).await;
+    assert_eq!(page.status, StatusCode::OK);
+    assert!(page.bytes.len() < 300 * 1024, "{} bytes", page.bytes.len());
+    let read = page.array("items").len();
+    let rest = format!("/v1/admin/audit?limit=1000&cursor={}", page.body["next_cursor"]);
+    let rest = call(&server, "GET", &rest, &key).await;
+    let first_of_rest = rest.body["items"][0]["seq"].as_u64().unwrap();
+    assert_eq!(first_of_rest, page.body["items"][read - 1]["seq"].as_u64().unwrap() + 1);
+}
+
+/// I am an administrator for a day, and make a key that does what I may, for afterwards.
+#[tokio::test]
+async fn no_key_for_administration_is_made_silently() {
+    const SUBJECT: &str = "API key for administration";
+    let server = TestServer::start();
+    server.account("user@test.org").await;
+    let root = server.operator_account("root@test.org", &["admin"]).await;
+    server.operator_account("second@test.org", &["admin"]).await;
+    let make = async |scope: &str| {
+        let body = json!({"name": "mine", "scopes": [scope]});
+        let made = server.post_as("/v1/admin/api_keys", &root, body).await;
+        assert_eq!(made.status, StatusCode::CREATED);
+        made
+    };
+    make("metrics").await;
+    let made = make("admin:read").await;
+    let told = server.mail("second@test.org", SUBJECT).await;
+    assert!(told.letter.text.contains("the administrator r***@test.org"), "{}", told.letter.text);
+    server.mail("root@test.org", SUBJECT).await;
+    assert_eq!(server.mail_count(SUBJECT), 2, "one for each administrator, none for the key of the metrics");
+    let listed = server.get_as("/v1/admin/api_keys", &root).await;
+    let of_made = |key: &&Value| key["id"] == made.body["id"];
+    let maker = &listed.array("items").iter().find(of_made).unwrap()["created_by"];
+    assert_eq!(*maker, server.get_as("/v1/me", &root).await.body["id"]);
+    // A loop of mine floods nobody.
+    for _ in 0..30 {
+        make("admin:write").await;
+    }
+    let half = server.sign_up("last@test.org", PASSWORD).await;
+    let link = server.mailed("last@test.org", "Confirm").await;
+    assert_eq!(server.confirm(&link, &half).await.status, StatusCode::NO_CONTENT);
+    let told = |to: &str| {
+        let mails = server.mails.lock();
+        mails.iter().filter(|mail| mail.to == to && mail.letter.subject.contains(SUBJECT)).count()
+    };
+    wait_until("all are mailed", async || told("root@test.org") + told("second@test.org") >= 20).await;
+    assert_eq!([told("root@test.org"), told("second@test.org"), told("user@test.org")], [10, 10, 0]);
 }

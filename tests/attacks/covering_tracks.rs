@@ -1,15 +1,19 @@
 //! Covering one's tracks: I edit, cut or reorder the log of security events, or do something and kill the server before
 //! it is written down.
 //!
-//! Bound: every changed byte is noticed; every acknowledged change of who may do what is in the log.
+//! Bound: every changed byte is noticed; every acknowledged change of who may do what is in the log. While the log cannot
+//! be written, administrators change nothing.
 
+use std::io::Write;
 use std::path::Path;
+use std::process::Command;
+use std::time::Duration;
 
-use reqwest::StatusCode;
+use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 
-use crate::support::process::{Ran, run};
-use crate::support::{PASSWORD, TestServer};
+use crate::support::process::{Ran, run, skipped};
+use crate::support::{Answer, PASSWORD, TestServer, send, wait_until};
 
 const NAME: &str = "ada@test.org";
 
@@ -179,4 +183,149 @@ async fn a_last_line_that_cannot_be_read_does_not_restart_the_numbers() {
     assert!(numbers.windows(2).all(|pair| pair[0] < pair[1]), "{numbers:?}");
     assert!(numbers.last().unwrap() > &last);
     verify(server.data_dir()).exits(1);
+}
+
+/// An administrator, and the account whose rights they change.
+struct Insider {
+    access: String,
+    target: String,
+}
+
+impl Insider {
+    async fn of(server: &TestServer) -> Self {
+        let access = server.operator_account("root@test.org", &["admin"]).await;
+        let found = server.get_as("/v1/admin/users?q=ada", &access).await;
+        Self { access, target: found.body["items"][0]["id"].as_str().unwrap().to_owned() }
+    }
+
+    async fn set_roles(&self, server: &TestServer, roles: &[&str]) -> Answer {
+        let path = format!("/v1/admin/users/{}", self.target);
+        server.patch_as(&path, &self.access, json!({"roles": roles})).await
+    }
+
+    async fn roles(&self, server: &TestServer) -> Value {
+        let path = format!("/v1/admin/users/{}", self.target);
+        server.get_as(&path, &self.access).await.body["roles"].take()
+    }
+}
+
+/// Says whether `/readyz` reports that the log cannot be written.
+async fn is_reported(server: &TestServer) -> bool {
+    let ready = server.get("/readyz").await;
+    assert_eq!(ready.status, StatusCode::OK, "everybody but administrators is served");
+    ready.array("reasons").contains(&json!("audit_unavailable"))
+}
+
+/// I have made the disk of the log fail. Now I change rights, to kill the server afterwards.
+#[tokio::test]
+async fn while_the_log_cannot_be_written_administrators_change_nothing() {
+    let server = TestServer::start();
+    server.account(NAME).await;
+    let mut insider = Insider::of(&server).await;
+    let (audit, elsewhere) = (server.data_dir().join("audit"), tempfile::tempdir().unwrap());
+    let away = elsewhere.path().join("audit");
+    std::fs::rename(&audit, &away).unwrap();
+    std::fs::write(&audit, "a file, so that the file of the next day cannot be made").unwrap();
+    server.clock.advance(Duration::from_hours(24));
+    insider.access = server.admin_token("root@test.org").await;
+    wait_until("the fault is reported", async || is_reported(&server).await).await;
+    assert_eq!(server.figure(&insider.access, "audit_failing").await, Some(1));
+
+    let refused = insider.set_roles(&server, &["boss"]).await;
+    assert_eq!(refused.problem(), (503, "audit_unavailable"));
+    let set_role = json!({"operation": "user_set_role", "user": NAME, "roles": ["boss"]});
+    let refused = server.operate(set_role).await;
+    assert!(refused["error"].as_str().unwrap().contains("nothing was changed"), "{refused}");
+    assert_eq!(insider.roles(&server).await, json!([]));
+    let key = json!({"name": "mine", "scopes": ["admin:write"]});
+    let refused = server.post_as("/v1/admin/api_keys", &insider.access, key).await;
+    assert_eq!(refused.problem(), (503, "audit_unavailable"));
+    assert_eq!(server.get_as("/v1/admin/api_keys", &insider.access).await.body["items"], json!([]));
+    let user = format!("/v1/admin/users/{}", insider.target);
+    for path in [format!("{user}/revoke_sessions"), format!("{user}/send_reset"), format!("{user}/unlock")] {
+        let refused = send(server.request(Method::POST, &path).bearer_auth(&insider.access)).await;
+        assert_eq!(refused.problem(), (503, "audit_unavailable"), "{path}");
+    }
+    let refused = server.post_as("/v1/admin/keys/rotate", &insider.access, json!({})).await;
+    assert_eq!(refused.problem(), (503, "audit_unavailable"));
+    let refused = server.delete_as(&user, &insider.access, Value::Null).await;
+    assert_eq!(refused.problem(), (503, "audit_unavailable"));
+
+    // Owners are not kept from their own changes, and their lines are written once they can be.
+    let (access, _) = server.tokens(NAME).await;
+    let changed = server.change_password(&access, PASSWORD, "an entirely different phrase").await;
+    assert_eq!(changed.status, StatusCode::OK);
+    let access = changed.text("access_token");
+    let ended = server.post_as("/v1/logout", &access, json!({"scope": "global"})).await;
+    assert_eq!(ended.status, StatusCode::NO_CONTENT);
+    std::fs::remove_file(&audit).unwrap();
+    std::fs::rename(&away, &audit).unwrap();
+    wait_until("the log is written again", async || !is_reported(&server).await).await;
+    assert_eq!(insider.set_roles(&server, &["boss"]).await.status, StatusCode::OK);
+    let lines = written(&server);
+    let at = |event: &str| lines.iter().rposition(|line| line["event"] == event).unwrap();
+    assert!(at("password.changed") < at("session.revoked"));
+    assert!(at("session.revoked") < at("admin.account_changed"));
+    let server = server.restart();
+    verify(server.data_dir()).exits(0);
+}
+
+/// A small volume, unmounted when it is dropped.
+struct Volume(tempfile::TempDir);
+
+impl Volume {
+    fn mount() -> Option<Self> {
+        let dir = tempfile::tempdir().unwrap();
+        let mut command = Command::new("mount");
+        command.args(["-t", "tmpfs", "-o", "size=2m,mode=700", "none"]).arg(dir.path());
+        let mounted = command.output().is_ok_and(|ran| ran.status.success());
+        mounted.then_some(Self(dir))
+    }
+
+    /// Fills it to the last byte.
+    fn fill(&self) {
+        let mut file = std::fs::File::create(self.0.path().join("filler")).unwrap();
+        while file.write_all(&[0; 4096]).is_ok() {}
+    }
+}
+
+impl Drop for Volume {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").arg("-l").arg(self.0.path()).output();
+    }
+}
+
+/// I have filled the volume of the log to the last byte. Nothing has failed yet, so nobody has noticed.
+#[tokio::test]
+async fn with_a_full_volume_of_the_log_not_even_the_first_change_is_made() {
+    let Some(volume) = Volume::mount() else {
+        return skipped(
+            "with_a_full_volume_of_the_log_not_even_the_first_change_is_made",
+            "mounting a tmpfs takes root",
+        );
+    };
+    let audit = volume.0.path().join("audit");
+    let server = TestServer::with(&[("audit.dir", audit.to_str().unwrap())]);
+    server.account(NAME).await;
+    let insider = Insider::of(&server).await;
+    volume.fill();
+    for number in 0..20 {
+        let refused = insider.set_roles(&server, &["boss"]).await;
+        assert_eq!(refused.problem(), (503, "audit_unavailable"), "change {number}");
+    }
+    assert_eq!(insider.roles(&server).await, json!([]));
+    assert!(is_reported(&server).await);
+    let (access, _) = server.tokens(NAME).await;
+    let changed = server.change_password(&access, PASSWORD, "an entirely different phrase").await;
+    assert_eq!(changed.status, StatusCode::OK);
+    std::fs::remove_file(volume.0.path().join("filler")).unwrap();
+    wait_until("the log is written again", async || {
+        insider.set_roles(&server, &["boss"]).await.status == StatusCode::OK
+    })
+    .await;
+    let text = std::fs::read_dir(&audit).unwrap();
+    let text: String = text.map(|file| std::fs::read_to_string(file.unwrap().path()).unwrap()).collect();
+    let at = |event: &str| text.find(event).unwrap_or_else(|| panic!("no {event} in {text}"));
+    assert!(at("password.changed") < at("admin.account_changed"));
+    drop(server);
 }

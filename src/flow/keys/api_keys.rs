@@ -8,15 +8,21 @@ use zeroize::Zeroizing;
 use crate::audit::event::Event;
 use crate::engine::Engine;
 use crate::flow::admin::Admin;
+use crate::flow::post::Addressee;
 use crate::flow::refusal::{FlowError, Refusal};
+use crate::registry::account::actor::Admins;
 use crate::registry::api_key::actor::{DeleteApiKey, ListApiKeys, MakeApiKey};
 use crate::registry::api_key::{ApiKeyV1, LIFE_MAX, Scope};
+use crate::registry::outbox::Kind;
+use crate::registry::reset::{Cause, Purpose};
 use crate::system::clock::Timestamp;
 use crate::token::opaque::{OpaqueToken, Secret, TokenKind};
 use crate::value::id::{ApiKeyId, hex};
 
 /// Life of a key for which no end is asked.
 const LIFE: Duration = Duration::from_hours(24 * 365);
+/// Maximum number of administrators that are told of a key.
+const ADMINS_TOLD_MAX: usize = 100;
 /// Maximum length of the name of a key, in characters.
 const NAME_CHARS_MAX: usize = 100;
 
@@ -60,6 +66,7 @@ pub async fn make(
     scopes: &[String],
     end: Option<Timestamp>,
 ) -> Result<Made, FlowError> {
+    engine.may_change_rights().await?;
     let name = name.trim();
     if name.is_empty() || name.chars().count() > NAME_CHARS_MAX || name.chars().any(char::is_control) {
         let message = format!("expected 1 to {NAME_CHARS_MAX} characters");
@@ -84,10 +91,30 @@ pub async fn make(
         end,
         made_by: admin.name().into(),
     };
+    let is_for_admin = make.scopes.iter().any(|scope| matches!(scope, Scope::AdminRead | Scope::AdminWrite));
     let key = engine.api_keys.ask(make).await?.map_err(|_| Refusal::TooManyApiKeys)?;
-    admin.record(engine, Event::ApiKeyMade, &id).await;
+    if is_for_admin {
+        // If this fails the key is never shown to anybody.
+        tell_administrators(engine, admin).await?;
+    }
+    admin.record(engine, Event::ApiKeyMade, &id).await?;
     let token = OpaqueToken { kind: TokenKind::ApiKey, id: id.to_bytes(), generation: 0, secret };
     Ok(Made { key, text: engine.services.edge.write(&token) })
+}
+
+/// Mails every active administrator that a key was made by `maker` with which all they may do can be done. A key outlives
+/// the role of its maker, so none is made silently.
+async fn tell_administrators(engine: &Engine, maker: &Admin) -> Result<(), FlowError> {
+    for account in engine.accounts.ask(Admins { limit: ADMINS_TOLD_MAX }).await? {
+        let to = Addressee::owner(&account);
+        let to = match maker.address() {
+            Some(address) => to.about(address),
+            None => to,
+        };
+        // Operators mail nothing else for this purpose, so nothing else uses up its quota.
+        engine.warn(Cause::Operator, to, Purpose::Verify, Kind::AdminKeyMade).await?;
+    }
+    Ok(())
 }
 
 /// Returns the API keys that are alive.
@@ -97,11 +124,12 @@ pub async fn list(engine: &Engine, _: &Admin) -> Result<Vec<ApiKeyV1>, FlowError
 
 /// Deletes an API key. It is dead at once.
 pub async fn delete(engine: &Engine, admin: &Admin, id: &str) -> Result<(), FlowError> {
+    engine.may_change_rights().await?;
     let id: ApiKeyId = id.parse().map_err(|_| Refusal::NotFound)?;
     if !engine.api_keys.ask(DeleteApiKey { id, global_epoch: engine.global_epoch }).await? {
         return Err(Refusal::NotFound.into());
     }
-    admin.record(engine, Event::ApiKeyDeleted, &id).await;
+    admin.record(engine, Event::ApiKeyDeleted, &id).await?;
     Ok(())
 }
 

@@ -27,6 +27,14 @@ impl Caller {
         }
     }
 
+    /// Returns the id of the account or of the API key.
+    pub fn id(&self) -> [u8; 16] {
+        match self {
+            Self::Person(identity) => identity.account.account_id().to_bytes(),
+            Self::Service(key) => key.id,
+        }
+    }
+
     /// Returns the administrator, or the service that may do what `scope` stands for. A person who is to change something
     /// must have proved who they are a moment ago.
     pub fn admin(&self, engine: &Engine, scope: Scope) -> Result<Admin, Refusal> {

@@ -16,6 +16,7 @@ pub async fn rotate(
     admin: &Admin,
     kind: Option<&str>,
 ) -> Result<(String, Timestamp), FlowError> {
+    engine.may_change_rights().await?;
     let field = |code, message: &str| Refusal::Field { pointer: "/kind", code, message: message.to_owned() };
     let kind = kind.map_or(Some(KeyKind::Signing), KeyKind::by_name);
     let kind = kind.ok_or_else(|| {
@@ -33,12 +34,13 @@ pub async fn rotate(
             Fault::NoRoom(NoRoom::StorageFull).into()
         }
     })?;
-    admin.record(engine, Event::KeyRotated, &kid).await;
+    admin.record(engine, Event::KeyRotated, &kid).await?;
     Ok((kid, from))
 }
 
 /// Retires a signing key at once, for one that may have leaked. Its tokens are no longer valid.
 pub async fn retire(engine: &Engine, admin: &Admin, kid: &str) -> Result<(), FlowError> {
+    engine.may_change_rights().await?;
     let retired = engine.services.retire_signing_key(kid).map_err(|error| {
         tracing::error!(%error, "cannot retire a signing key");
         Fault::NoRoom(NoRoom::StorageFull)
@@ -46,7 +48,7 @@ pub async fn retire(engine: &Engine, admin: &Admin, kid: &str) -> Result<(), Flo
     if !retired {
         return Err(Refusal::NotFound.into());
     }
-    admin.record(engine, Event::KeyRetired, &kid).await;
+    admin.record(engine, Event::KeyRetired, &kid).await?;
     Ok(())
 }
 

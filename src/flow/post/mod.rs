@@ -96,7 +96,7 @@ impl Addressee {
     }
 
     /// Lets the mail name `address`, masked.
-    fn about(mut self, address: &str) -> Self {
+    pub(super) fn about(mut self, address: &str) -> Self {
         self.about = Some(masked(address).into());
         self
     }

@@ -1,7 +1,7 @@
 //! `/v1/me`: the account that is signed in.
 
 use actix_web::{HttpResponse, web};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use crate::flow::account;
@@ -11,7 +11,7 @@ use crate::http::body::Body;
 use crate::http::endpoint::{Eng, resource};
 use crate::http::rejection::Rejection;
 use crate::http::request::SignedIn;
-use crate::http::response::user;
+use crate::http::response::{User, user};
 use crate::registry::throttle::class::Class;
 
 pub(super) fn configure(config: &mut web::ServiceConfig) {
@@ -20,8 +20,18 @@ pub(super) fn configure(config: &mut web::ServiceConfig) {
     config.service(me.route(web::delete().to(delete_me)));
 }
 
+/// The account, and what its owner can set.
+#[derive(Serialize)]
+struct Me<'a> {
+    #[serde(flatten)]
+    user: User<'a>,
+    /// Whether the owner is mailed about a log-in from a new device.
+    new_device_mail: bool,
+}
+
 async fn get_me(_: Eng, identity: SignedIn) -> HttpResponse {
-    HttpResponse::Ok().json(user(&identity.account))
+    let account = &identity.account;
+    HttpResponse::Ok().json(Me { user: user(account), new_device_mail: !account.mutes_new_device })
 }
 
 #[derive(Deserialize)]

@@ -136,7 +136,11 @@ async fn metrics(engine: &Engine) -> String {
         u64::from(engine.services.audit.log.is_low()),
     );
     let (failing, lost) = engine.services.audit.log.trouble();
-    gauge("audit_failing", "1 while the log of security events cannot be written", u64::from(failing));
+    gauge(
+        "audit_failing",
+        "1 while the log of security events cannot be written, and administrators change nothing",
+        u64::from(failing),
+    );
     gauge("audit_lost", "Events that are not in the log of security events", lost);
     if let Some(log) = engine.services.log_figures() {
         let mut counter = |name: &str, help: &str, value: u64| {

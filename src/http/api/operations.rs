@@ -53,6 +53,10 @@ async fn get_ready(engine: Eng) -> HttpResponse {
         reasons.push("storage_full");
         ready = false;
     }
+    // Administrators change nothing meanwhile, everybody else is served.
+    if engine.services.audit.log.trouble().0 {
+        reasons.push("audit_unavailable");
+    }
     if engine.is_snapshot_failing() {
         reasons.push("snapshot_failing");
     }

@@ -2,7 +2,6 @@
 
 use std::convert::Infallible;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -10,7 +9,7 @@ use actix_web::body::{BodySize, MessageBody};
 use actix_web::{HttpRequest, HttpResponse, web};
 use serde::Deserialize;
 use serde_json::json;
-use tokio::sync::{OwnedSemaphorePermit, mpsc};
+use tokio::sync::mpsc;
 
 use crate::flow::client::Client;
 use crate::flow::keys::caller::Caller;
@@ -22,6 +21,7 @@ use crate::http::problem::Problem;
 use crate::http::rejection::Rejection;
 use crate::http::request::query;
 use crate::registry::api_key::Scope;
+use crate::token::feed_places::{FeedPlace, NoPlace};
 
 /// The longest wait of a poll, in seconds. Shorter than the time that a stopping server gives to open requests.
 const WAIT_SECS_MAX: u64 = 15;
@@ -62,11 +62,22 @@ async fn get_revocations(
     if accepts(request.headers(), "text/event-stream") {
         let last = only_text(request.headers(), "last-event-id").unwrap_or_default();
         let last = last.and_then(|id| id.parse().ok());
-        let Ok(room) = Arc::clone(&engine.services.feed_streams).try_acquire_owned() else {
-            let detail = "There are as many streams of the feed as there may be; poll with `wait` instead.";
-            return Err(Problem::new(503, "server_busy", detail).with_retry_after(STREAM_RETRY).into());
-        };
-        return Ok(stream(engine, last.unwrap_or(since), standing, room));
+        let place = engine.services.feed_places.take(caller.id()).map_err(|no_place| {
+            let (status, code, detail) = match no_place {
+                NoPlace::Full => {
+                    let detail = "There are as many streams of the feed as there may be; poll with `wait` instead.";
+                    (503, "server_busy", detail)
+                }
+                NoPlace::OfReader => (
+                    429,
+                    "too_many_streams",
+                    "This API key or account has as many streams of the feed open as one may have; close some, or poll \
+                     with `wait` instead.",
+                ),
+            };
+            Problem::new(status, code, detail).with_retry_after(STREAM_RETRY)
+        })?;
+        return Ok(stream(engine, last.unwrap_or(since), standing, place));
     }
     let feed = &engine.services.revoked;
     let mut watch = feed.watch();
@@ -87,14 +98,14 @@ async fn get_revocations(
 }
 
 /// Answers with an event for each change of the feed after entry `since`, until the server stops or the credential of the
-/// stream ends. `room` is its place among the streams.
-fn stream(engine: Eng, mut since: u64, standing: Standing, room: OwnedSemaphorePermit) -> HttpResponse {
+/// stream ends. It keeps its `place` as long.
+fn stream(engine: Eng, mut since: u64, standing: Standing, place: FeedPlace) -> HttpResponse {
     let (events, body) = mpsc::channel(8);
     actix_web::rt::spawn(async move {
         let mut watch = engine.services.revoked.watch();
         let mut silent = Duration::ZERO;
         let mut is_first = true;
-        let _room = room;
+        let _place = place;
         while !engine.services.is_stopping() {
             // Before each event, and every second without one: a stream must not outlive its credential.
             if !matches!(standing.caller(&engine).await, Ok(caller) if check(&caller).is_ok()) {

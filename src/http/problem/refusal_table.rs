@@ -76,6 +76,14 @@ fn refused(refusal: &Refusal, engine: &Engine) -> Problem {
             "email_changed_lately",
             "The e-mail address was changed in the last three days, and that can still be undone; try again later.",
         ),
+        Refusal::UndoPending { until } => Problem::new(
+            409,
+            "email_changed_lately",
+            format!(
+                "The e-mail address was changed, and that can be undone until {}; delete the account after that.",
+                until.rfc3339()
+            ),
+        ),
         Refusal::MailQuota => Problem::new(
             409,
             "mail_quota",
@@ -166,6 +174,17 @@ fn failed(fault: &Fault) -> Problem {
             Problem::new(503, "storage_full", "The server's disk is full; try again later.")
                 .with_retry_after(Handle::RETRY_AFTER)
         }
+        Fault::Unwritable(_) => Problem::new(
+            503,
+            "audit_unavailable",
+            "Nothing was changed: the log of security events cannot be written. Check the disk of audit.dir.",
+        )
+        .with_retry_after(Handle::RETRY_AFTER),
+        Fault::Unrecorded(_) => Problem::new(
+            503,
+            "not_recorded",
+            "The change was made, but the log of security events could not be written. Read it back before you try again.",
+        ),
         Fault::Shed(shed) => {
             Problem::new(503, "server_busy", "Too many passwords are being checked; try again shortly.")
                 .with_retry_after(shed.retry_after)

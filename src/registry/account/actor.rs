@@ -64,6 +64,13 @@ pub struct List {
     pub verified: Option<bool>,
 }
 
+/// Reads the active administrators.
+#[derive(Clone, Copy, Debug)]
+pub struct Admins {
+    /// How many at most.
+    pub limit: usize,
+}
+
 handles!(Accounts {
     SignUp => SignedUp, Ordinary, |accounts, sign_up, now| accounts.sign_up(sign_up, now);
     Alter => Result<AccountV2, Refusal>, Essential, |accounts, alter, now| accounts.alter(alter, now);
@@ -83,6 +90,7 @@ reads!(Accounts {
         cost: accounts.stored_costs().equal_cost(find.name),
     };
     ById, of |by_id| by_id.id.to_bytes() => Option<AccountV2>, |accounts, by_id, _| accounts.get(by_id.id).cloned();
+    Admins => Vec<AccountV2>, |accounts, admins, _| accounts.admins(admins.limit);
     List => Vec<AccountV2>, |accounts, list, _| accounts.list(list.after, list.limit, |account| {
         let named = |text: &str| list.q.as_deref().is_none_or(|q| text.contains(q));
         let is_named = named(&account.email) || account.name.as_deref().is_some_and(named);

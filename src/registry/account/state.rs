@@ -360,6 +360,11 @@ impl Accounts {
         page.into_iter().take(limit).cloned().collect()
     }
 
+    /// Returns at most `limit` active administrators, in the order of their ids.
+    pub fn admins(&self, limit: usize) -> Vec<AccountV2> {
+        self.admins.iter().take(limit).filter_map(|id| self.get(*id)).cloned().collect()
+    }
+
     /// Removes nothing: accounts do not expire.
     pub const fn sweep(&mut self, _: usize, _: Timestamp) -> usize {
         0

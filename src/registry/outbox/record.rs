@@ -43,6 +43,8 @@ pub enum Kind {
     Invitation,
     /// Another account asks for this address, which has an account.
     AddressWanted,
+    /// An API key with the rights of an administrator was made. Goes to every administrator.
+    AdminKeyMade,
 }
 
 impl Kind {

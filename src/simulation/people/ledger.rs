@@ -162,7 +162,8 @@ fn quota(kind: Kind) -> Option<(&'static str, usize, usize, bool)> {
         | Kind::RefreshReused
         | Kind::EmailUndo
         | Kind::AccountDeleted
-        | Kind::Invitation => None,
+        | Kind::Invitation
+        | Kind::AdminKeyMade => None,
     }
 }
 

@@ -11,7 +11,7 @@ use reqwest::{Method, StatusCode};
 use serde_json::json;
 
 use super::{NAME, ROOT, is_alive, path_of};
-use crate::support::{ORIGIN, PASSWORD, TestServer, send};
+use crate::support::{Answer, ORIGIN, PASSWORD, TestServer, send};
 
 #[tokio::test]
 async fn a_cookie_is_no_bearer_and_an_access_token_no_cookie_cold_or_warm() {
@@ -117,26 +117,35 @@ async fn a_stream_ends_with_the_right_to_read_it() {
 async fn streams_are_bounded_and_a_place_is_free_again_when_one_ends() {
     let server = TestServer::start();
     let service = server.operator_account("service@test.org", &["introspect"]).await;
-    let open = async || {
-        let request = server.request(Method::GET, "/v1/revocations").bearer_auth(&service);
+    let open = async |credential: &str| {
+        let request = server.request(Method::GET, "/v1/revocations").bearer_auth(credential);
         request.header("accept", "text/event-stream").send().await.unwrap()
     };
+    let mut others = Vec::new();
     let mut streams = Vec::new();
-    for _ in 0..256 {
-        let stream = open().await;
-        assert_eq!(stream.status(), StatusCode::OK);
-        streams.push(stream);
+    for reader in 0..4 {
+        let key = server.api_key(&["revocations"], None).await.0;
+        let credential = if reader == 0 { &service } else { &key };
+        for _ in 0..64 {
+            let stream = open(credential).await;
+            assert_eq!(stream.status(), StatusCode::OK);
+            if reader == 0 { &mut streams } else { &mut others }.push(stream);
+        }
+        // One reader does not keep the others out.
+        let refused = Answer::of(open(credential).await).await;
+        assert_eq!(refused.problem(), (429, "too_many_streams"));
     }
-    let full = open().await;
+    let late = server.api_key(&["revocations"], None).await.0;
+    let full = open(&late).await;
     assert_eq!(full.status(), StatusCode::SERVICE_UNAVAILABLE);
     assert_eq!(full.headers()["retry-after"], "15");
+    // It may poll all the same.
+    assert_eq!(server.get_as("/v1/revocations", &late).await.status, StatusCode::OK);
     // The service logs out, which ends its streams, and in again.
     server.post_as("/v1/logout", &service, json!({})).await;
     for stream in &mut streams {
         while let Ok(Some(_)) = stream.chunk().await {}
     }
     let (service, _) = server.tokens("service@test.org").await;
-    let request = server.request(Method::GET, "/v1/revocations").bearer_auth(&service);
-    let again = request.header("accept", "text/event-stream").send().await.unwrap();
-    assert_eq!(again.status(), StatusCode::OK);
+    assert_eq!(open(&service).await.status(), StatusCode::OK);
 }

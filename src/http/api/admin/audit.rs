@@ -1,9 +1,9 @@
 //! `/v1/admin/audit`: security events.
 
 use actix_web::{HttpRequest, HttpResponse, web};
-use serde::Deserialize;
-use serde_json::json;
+use serde::{Deserialize, Serialize};
 
+use crate::audit::Line;
 use crate::audit::read::Wanted;
 use crate::flow::admin;
 use crate::http::api::caller::CalledBy;
@@ -16,7 +16,9 @@ use crate::registry::api_key::Scope;
 use crate::system::clock::Timestamp;
 
 const PAGE: usize = 100;
-const PAGE_MAX: usize = 10_000;
+const PAGE_MAX: usize = 1_000;
+/// Maximum size of the lines of a page, as they are written. A page that reaches it is shorter.
+const PAGE_BYTES_MAX: usize = 256 * 1024;
 
 pub(super) fn configure(config: &mut web::ServiceConfig) {
     config.service(resource("/v1/admin/audit", "GET").route(web::get().to(get_audit)));
@@ -36,21 +38,39 @@ struct Query {
 async fn get_audit(request: HttpRequest, engine: Eng, caller: CalledBy) -> Result<HttpResponse, Rejection> {
     let admin = caller.admin(&engine, Scope::AdminRead)?;
     let query: Query = query(&request, "The query accepts since, type, account, cursor and limit.")?;
+    let limit = query.limit.unwrap_or(PAGE);
+    if !(1..=PAGE_MAX).contains(&limit) {
+        let detail = format!("`limit` must be from 1 to {PAGE_MAX}; follow `next_cursor` for more.");
+        return Err(Problem::new(422, "unprocessable", detail).into());
+    }
     let wanted = Wanted {
         since: query.since.as_deref().map(parse_time).transpose()?,
         event: query.r#type,
         account: query.account,
         after: query.cursor,
-        limit: query.limit.unwrap_or(PAGE).clamp(1, PAGE_MAX),
+        limit,
+        bytes_max: Some(PAGE_BYTES_MAX),
     };
     let items = admin::audit(&engine, &admin, wanted).await?;
     if accepts(request.headers(), "application/x-ndjson") {
-        let lines: String = items.iter().map(|item| format!("{}\n", json!(item))).collect();
+        let mut lines = Vec::new();
+        for item in &items {
+            // A line has no map whose keys could fail.
+            let _ = serde_json::to_writer(&mut lines, item);
+            lines.push(b'\n');
+        }
         return Ok(HttpResponse::Ok().content_type("application/x-ndjson").body(lines));
     }
     // More can come at any time, so there is always a cursor, also after a page that is not full.
     let next = items.last().map(|line| line.seq).or(query.cursor);
-    Ok(HttpResponse::Ok().json(json!({"items": items, "next_cursor": next})))
+    Ok(HttpResponse::Ok().json(Page { items: &items, next_cursor: next }))
+}
+
+/// A page, written without a copy in between.
+#[derive(Serialize)]
+struct Page<'a> {
+    items: &'a [Line],
+    next_cursor: Option<u64>,
 }
 
 fn parse_time(text: &str) -> Result<Timestamp, Problem> {
