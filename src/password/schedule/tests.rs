@@ -75,7 +75,9 @@ fn many_names_of_one_network_have_few_turns_among_known_devices() {
             asked += 1;
             let owner = key(Lane::Known, 9999).of_name(name(9999));
             let displaced = scheduler.admit(owner, 9999, HASH, now).unwrap().displaced;
-            displaced.iter().for_each(|account| assert!(waiting.remove(account)));
+            if let Some(account) = &displaced {
+                assert!(waiting.remove(account));
+            }
         }
         for _ in 0..2 {
             let next = scheduler.next(HASH, now);
