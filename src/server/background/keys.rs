@@ -1,5 +1,5 @@
 //! Looks after secrets: changes the signing key by age, removes keys of which nothing lives, reports passwords whose
-//! pepper is missing, and forgets former passwords that nothing can ask for any more.
+//! pepper is missing, and forgets former addresses and replaced passwords whose time is over.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -38,7 +38,7 @@ pub(super) async fn run(engine: &Engine, ending: &AtomicBool) {
         }
         if wait.is_multiple_of(LOOK_TICKS) {
             // Without room in the journal they are forgotten at a later look.
-            while engine.accounts.ask(ForgetFormers).await.is_ok_and(|has_more| has_more) {}
+            while engine.accounts.ask_in_background(ForgetFormers).await.is_ok_and(|has_more| has_more) {}
         }
         wait -= 1;
         tokio::time::sleep(TICK).await;
