@@ -23,7 +23,7 @@ struct Work {
 async fn work_of(world: &World, pair: Pair, known: bool) -> Work {
     // A free address gets an account, which a taken one has already. A new token that proves an address ends the one
     // before it.
-    let writes_differ = matches!(pair, Pair::SignUp | Pair::SignUpReserved | Pair::Resend);
+    let writes_differ = matches!(pair, Pair::SignUp | Pair::SignUpReserved | Pair::SignUpKept | Pair::Resend);
     let before = world.engine.work();
     for n in 0..TRIES {
         world.run(pair, known, n).await;

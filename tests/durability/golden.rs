@@ -1,8 +1,10 @@
 //! Frozen records keep their bytes: every later version reads what an earlier one has written.
 
 use portcullis::journal::format::codec::{Stored, decode, encode};
-use portcullis::registry::account::record::{AccountV1, FormerAddressV1};
-use portcullis::registry::account::{AccountV2, Status};
+use portcullis::registry::account::record::{
+    AccountV1, AccountV2, FormerAddressV1, FormerAddressV2, ReplacedPasswordV1,
+};
+use portcullis::registry::account::{AccountV3, Status};
 use portcullis::registry::lockout::record::{DeviceGuessV1, DeviceV1, DeviceV2, NoticeV1, SessionFailuresV1};
 use portcullis::registry::lockout::{CountV1, CountV2};
 use portcullis::registry::outbox::{Kind, MailV1, MailV2};
@@ -20,8 +22,9 @@ use crate::support::values::{from_hex, hex};
 /// One line for each table: its number, its schema, and an encoded record in hexadecimal.
 const PATH: &str = "data/golden/v1/values.txt";
 
-/// The folder of the records whose schema is 2. One file for each, named after its table.
-const PATH_V2: &str = "data/golden/v2";
+/// The folders of later records, whose number is their schema, or the format that their table came with. One file for each,
+/// named after its table.
+const FOLDERS: &str = "data/golden";
 
 /// Returns the line of the golden file that `value` must have.
 fn line<T: Stored>(value: &T) -> String {
@@ -293,6 +296,17 @@ fn account_v2() -> AccountV2 {
     }
 }
 
+fn account_v3() -> AccountV3 {
+    let former = FormerAddressV2 {
+        name_key: Some([23; 16]),
+        phcs: vec!["$argon2id$at the change".into(), "$argon2id$before".into()],
+        undo_end_ms: 1_800_259_200_011,
+        is_settled: true,
+    };
+    let replaced = ReplacedPasswordV1 { phc: "$argon2id$replaced".into(), replaced_ms: 1_800_000_000_012 };
+    AccountV3 { former: Some(Box::new(former)), replaced: vec![replaced], ..account_v2().into() }
+}
+
 fn session_v2() -> SessionV2 {
     SessionV2 {
         methods: 3,
@@ -345,33 +359,50 @@ fn mail_v2() -> MailV2 {
     MailV2 { kid: 22, about: Some("e***@example.org".into()), ..mail().into() }
 }
 
-/// Checks that `value` still has the bytes of its golden file, and reads back from them.
 fn check_v2<T: Stored + PartialEq + std::fmt::Debug>(name: &str, value: &T) {
-    let path = format!("{}/{PATH_V2}/{name}.txt", env!("CARGO_MANIFEST_DIR"));
+    check("v2", name, value);
+}
+
+/// Checks that `value` still has the bytes of its golden file, and reads back from them.
+fn check<T: Stored + PartialEq + std::fmt::Debug>(folder: &str, name: &str, value: &T) {
+    let path = format!("{}/{FOLDERS}/{folder}/{name}.txt", env!("CARGO_MANIFEST_DIR"));
     let golden = std::fs::read_to_string(&path).unwrap_or_default();
     assert_eq!(golden.trim_end(), line(value), "{path} is never edited: make a new schema and an upcast");
     let bytes = from_hex(golden.trim_end().rsplit(' ').next().unwrap());
     assert_eq!(&decode::<T>(&bytes).unwrap(), value);
 }
 
-/// Checks that a record of schema 1 means `expected` to this version.
-fn check_upcast<T: Record + PartialEq + std::fmt::Debug>(before: &impl Stored, expected: &T) {
-    assert_eq!(&T::read(1, &encode(before).unwrap()).unwrap(), expected);
+/// Checks that a record of an earlier schema means `expected` to this version.
+fn check_upcast<B: Stored, T: Record + PartialEq + std::fmt::Debug>(before: &B, expected: &T) {
+    assert_eq!(&T::read(B::SCHEMA, &encode(before).unwrap()).unwrap(), expected);
 }
 
 #[test]
-fn records_of_the_second_schema_keep_their_bytes_and_the_first_is_read_as_the_second() {
-    check_v2("account", &account_v2());
-    let never = AccountV2 {
+fn an_account_of_the_third_schema_keeps_its_bytes_and_earlier_ones_are_read_as_such() {
+    check("v3", "account", &account_v3());
+    // An earlier version remembered one password of a former address, and not the address.
+    let former = FormerAddressV2 {
+        name_key: None,
+        phcs: vec!["$argon2id$former".into()],
+        undo_end_ms: 1_800_259_200_000,
+        is_settled: true,
+    };
+    let second = AccountV3 { former: Some(Box::new(former)), replaced: vec![], ..account_v3() };
+    check_upcast(&account_v2(), &second);
+    let first = AccountV3 {
         device_epoch: 0,
         tokens_from_secs: 0,
         former: None,
         mutes_new_device: false,
         is_vouched: false,
-        ..account_v2()
+        ..second
     };
-    check_upcast(&account(), &never);
+    check_upcast(&account(), &first);
+}
 
+#[test]
+fn records_of_the_second_schema_keep_their_bytes_and_the_first_is_read_as_the_second() {
+    check_v2("account", &account_v2());
     check_v2("session", &session_v2());
     let opened_ms = session().opened_ms;
     let by_password = SessionV2 {
