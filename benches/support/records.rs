@@ -10,7 +10,7 @@ use portcullis::engine::Engine;
 use portcullis::journal::append::handle::Class;
 use portcullis::journal::append::segment_log::drop_segments;
 use portcullis::journal::format::buckets::{BUCKETS, bucket_of};
-use portcullis::journal::format::codec;
+use portcullis::journal::format::codec::{self, Stored};
 use portcullis::journal::format::entry::Entry;
 use portcullis::journal::format::layout::Sizes;
 use portcullis::journal::recovery::report::ReplayTarget;

@@ -218,7 +218,7 @@ impl World {
             }
             Pair::Forgot => password::forgot(engine, &client(n), &email).await.result.unwrap(),
             Pair::Resend | Pair::ResendKept => {
-                mailed::resend(engine, &client(n), &email, None).await.result.unwrap()
+                mailed::resend(engine, &client(n), &email, None).await.result.unwrap();
             }
         }
     }
@@ -255,10 +255,10 @@ impl World {
         authenticate::bearer(engine, &access, None).await.unwrap()
     }
 
-    /// Asks to move the account of `identity` to an address.
+    /// Asks to move the account of `identity` to an address of `pair`.
     #[allow(dead_code, reason = "the bench does not ask")]
-    pub async fn ask_for_address(&self, identity: &Identity, n: usize, is_taken: bool) {
-        let new = address(Pair::SignUp, is_taken, n);
+    pub async fn ask_for_address(&self, identity: &Identity, pair: Pair, n: usize, is_taken: bool) {
+        let new = address(pair, is_taken, n);
         email::ask(&self.engine, &client(n), identity, PASSWORD, &new).await.result.unwrap();
     }
 

@@ -12,7 +12,7 @@ use super::refusal::{FlowError, Refusal, parse_name};
 use crate::audit::event::{Event, Note};
 use crate::engine::{Engine, Fault};
 use crate::journal::append::handle::Sealed;
-use crate::password::{Lane, Password, QueueKey, Unverified, Verified};
+use crate::password::{Lane, Password, QueueKey, Shed, Unverified, Verified};
 use crate::registry::account::AccountV3;
 use crate::registry::account::actor::{Find, FindToCheck, Rehash, ToCheck};
 use crate::registry::lockout::turns::Party;
@@ -110,6 +110,14 @@ struct BegunAttempt {
     attempt: Attempt,
     /// Where the password waits to be hashed.
     place: QueueKey,
+}
+
+/// The result of comparing a password with several hashes.
+enum Compared {
+    Right,
+    Wrong,
+    /// It is none of the first ones, and the server was too busy for the others.
+    Cut(Shed),
 }
 
 /// An account whose password was right, and the device that it came from.
@@ -243,16 +251,16 @@ impl Presented {
         let recognised = Recognised::unseen(Caller::Stranger);
         let (begun, turn) = self.begin_in_turn(engine, client, &recognised, hung_up).await?;
         let checked = begun.then(async |begun| {
-            let verified = self.verify_any(engine, begun.place, phcs, hung_up).await;
+            let verified = self.compare(engine, begun.place, phcs, hung_up).await;
             let in_flight = u32::try_from(turn.others().1).unwrap_or(u32::MAX);
             let finish = |outcome| Finish { attempt: begun.attempt, outcome, device: None, in_flight };
             match verified {
-                Ok(true) => {
+                Ok(Compared::Right) => {
                     let settled = engine.lockout.ask_sealed(finish(AttemptOutcome::Succeeded)).await?;
                     self.observe(engine, client, stuffing::Outcome::Succeeded).await?;
                     Ok(settled.map(|_| ()))
                 }
-                Ok(false) => {
+                Ok(wrong) => {
                     let settled = engine.lockout.ask(finish(AttemptOutcome::Failed { known: false })).await?;
                     self.observe(engine, client, stuffing::Outcome::Failed).await?;
                     let note =
@@ -261,7 +269,10 @@ impl Presented {
                     if settled.lock_began {
                         engine.record(note(Event::LockoutStarted));
                     }
-                    Err(FlowError::from(Refusal::InvalidCredentials))
+                    Err(match wrong {
+                        Compared::Cut(shed) => FlowError::from(shed),
+                        _ => Refusal::InvalidCredentials.into(),
+                    })
                 }
                 Err(unverified) => {
                     engine.lockout.ask(finish(AttemptOutcome::Returned)).await?;
@@ -275,22 +286,35 @@ impl Presented {
         Ok(checked.await?.map(|(_, ())| ()))
     }
 
-    /// Says whether the password is one of `phcs`.
-    async fn verify_any(
+    /// Compares the password with each of `phcs` until one matches.
+    ///
+    /// Errors: nothing was compared.
+    /// Security: after the first comparison the attempt is judged, also if the client hangs up or the server is busy.
+    /// Otherwise an attempt that was no match would be given back, and many of them could be tried for one.
+    async fn compare(
         &self,
         engine: &Engine,
         place: QueueKey,
         phcs: &[Box<str>],
         hung_up: &mut HangUp,
-    ) -> Result<bool, Unverified> {
-        for phc in phcs {
+    ) -> Result<Compared, Unverified> {
+        let pool = &engine.services.pool;
+        let mut rest = phcs.iter();
+        if let Some(phc) = rest.next() {
             let password = self.password.clone();
-            let pool = &engine.services.pool;
             if pool.verify_unless(place, password, Some(phc), None, hung_up.happens()).await?.matches {
-                return Ok(true);
+                return Ok(Compared::Right);
             }
         }
-        Ok(false)
+        for phc in rest {
+            let password = self.password.clone();
+            match pool.verify_unless(place, password, Some(phc), None, std::future::pending::<()>()).await {
+                Ok(verified) if verified.matches => return Ok(Compared::Right),
+                Err(Unverified::Shed(shed)) => return Ok(Compared::Cut(shed)),
+                Ok(_) | Err(Unverified::Withdrawn) => {}
+            }
+        }
+        Ok(Compared::Wrong)
     }
 
     /// Waits for a turn among the attempts at the name, then charges the name for this one.

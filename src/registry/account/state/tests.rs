@@ -227,7 +227,9 @@ fn a_former_address_is_kept_for_its_account_as_long_as_the_change_can_be_undone(
     journal.push(Write::Put(moved.clone()));
     let mut read_back = Accounts::default();
     read_back.recover();
-    journal.into_iter().for_each(|write| read_back.apply(write));
+    for write in journal {
+        read_back.apply(write);
+    }
     read_back.recovered();
     for mut accounts in [accounts, read_back] {
         for origin in [Origin::Mailbox, Origin::Administrator, Origin::Nobody] {
@@ -293,7 +295,9 @@ fn former_and_replaced_passwords_go_once_no_change_can_be_undone_by_them_also_af
     // So does a look at those whose time is over, also in what a start has read back.
     let mut read_back = Accounts::default();
     read_back.recover();
-    journal.into_iter().for_each(|write| read_back.apply(write));
+    for write in journal {
+        read_back.apply(write);
+    }
     read_back.recovered();
     for (mut accounts, mut left) in [(accounts, 148), (read_back, 150)] {
         loop {
