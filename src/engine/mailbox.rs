@@ -46,18 +46,6 @@ impl<S: Registry> Mailbox<S> {
         Ok(self.journal.open(self.ask_sealed(message).await?).await?)
     }
 
-    /// Asks like [`Mailbox::ask`], for work that no request has caused, so that the calls of requests can be compared.
-    pub(crate) async fn ask_in_background<M, V>(&self, message: M) -> Result<V, Fault>
-    where
-        M: Message<Result = Answer<V>> + Send + 'static,
-        Owner<S>: Handler<M> + Actor,
-        <Owner<S> as Actor>::Context: ToEnvelope<Owner<S>, M>,
-        V: Send + 'static,
-    {
-        let sealed = self.owner.send(message).await.map_err(|_| Fault::Ending)??;
-        Ok(self.journal.open(sealed).await?)
-    }
-
     /// Sends `message` and returns the answer sealed: the journal opens it once everything it rests on is durable.
     ///
     /// Errors: as [`Mailbox::ask`].

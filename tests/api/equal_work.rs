@@ -80,8 +80,8 @@ fn a_mail_to_an_unknown_address_is_written_and_removed_but_not_sent() {
     });
 }
 
-/// Whoever asks to move their account to an address causes the same work whether it has an account, is kept for one or is
-/// free: a mail of the same length is written for its holder or for the asker.
+/// A request to move one's account to an address causes the same work whether the address has an account, is kept for one or
+/// is free: a mail of the same length is written, to the reader of the address or to the user who asks.
 #[test]
 fn a_change_of_address_costs_the_same_for_a_taken_a_kept_and_a_free_one() {
     for pair in [Pair::SignUp, Pair::SignUpKept] {

@@ -7,8 +7,9 @@ use std::time::Duration;
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 
+use crate::support::links::BoundLink;
 use crate::support::process::BINARY;
-use crate::support::{Answer, PASSWORD, TestServer, send};
+use crate::support::{PASSWORD, TestServer, send};
 
 const MINE: &str = "mallory@test.org";
 const VICTIM: &str = "victim@test.org";
@@ -18,20 +19,8 @@ const LAST: &str = "a phrase of nobody in particular";
 const CONFIRM: &str = "/v1/email/change/confirm";
 const UNDO: &str = "/v1/email/change/undo";
 
-async fn follow(server: &TestServer, path: &str, link: &(String, String), password: Option<&str>) -> Answer {
-    let mut body = json!({"token": link.0, "email": link.1});
-    if let Some(password) = password {
-        body["password"] = json!(password);
-    }
-    server.post(path, body).await
-}
-
-async fn follow_as(server: &TestServer, access: &str, path: &str, link: &(String, String)) -> Answer {
-    server.post_as(path, access, json!({"token": link.0, "email": link.1})).await
-}
-
 /// Asks to move the account `from` to `to`, and returns an access token of it and the link that was mailed.
-async fn ask(server: &TestServer, from: &str, to: &str) -> (String, (String, String)) {
+async fn ask(server: &TestServer, from: &str, to: &str) -> (String, BoundLink) {
     let (access, _) = server.tokens(from).await;
     assert_eq!(server.change_email(&access, to).await.status, StatusCode::ACCEPTED);
     (access, server.mailed_link(to, "Confirm your new address").await)
@@ -49,19 +38,19 @@ async fn a_strangers_account_is_not_moved_by_a_click_of_the_mailboxs_reader() {
     assert!(mail.letter.text.contains("m***@test.org"), "{}", mail.letter.text);
     assert!(mail.letter.html.contains("m***@test.org"), "{}", mail.letter.html);
     // The click alone, and the click of somebody who is logged in to an account of their own.
-    let clicked = follow(&server, CONFIRM, &link, None).await;
+    let clicked = server.follow(CONFIRM, &link, None).await;
     assert_eq!(clicked.problem(), (401, "proof_needed"));
     let (bystander, _) = server.tokens("bystander@test.org").await;
-    let clicked = follow_as(&server, &bystander, CONFIRM, &link).await;
+    let clicked = server.follow_as(&bystander, CONFIRM, &link).await;
     assert_eq!(clicked.problem(), (401, "proof_needed"));
-    let guessed = follow(&server, CONFIRM, &link, Some("the victim's own phrase")).await;
+    let guessed = server.follow(CONFIRM, &link, Some("the victim's own phrase")).await;
     assert_eq!(guessed.problem(), (401, "invalid_credentials"));
     // Nothing has moved: the victim signs up for an account of their own.
     server.mails.lock().clear();
     server.account(VICTIM).await;
     assert_eq!(server.get_as("/v1/me", &mine).await.body["email"], json!(MINE));
     // And the link opens nothing, since the address is proved by another now.
-    assert_eq!(follow_as(&server, &mine, CONFIRM, &link).await.problem(), (409, "email_taken"));
+    assert_eq!(server.follow_as(&mine, CONFIRM, &link).await.problem(), (409, "email_taken"));
 }
 
 #[tokio::test]
@@ -69,11 +58,11 @@ async fn the_owner_confirms_with_a_session_or_with_the_password() {
     let server = TestServer::start();
     server.account("ada@test.org").await;
     let (access, link) = ask(&server, "ada@test.org", "ada@new.test").await;
-    assert_eq!(follow_as(&server, &access, CONFIRM, &link).await.status, StatusCode::OK);
+    assert_eq!(server.follow_as(&access, CONFIRM, &link).await.status, StatusCode::OK);
     server.account("bob@test.org").await;
     let (_, link) = ask(&server, "bob@test.org", "bob@new.test").await;
-    assert_eq!(follow(&server, CONFIRM, &link, Some(PASSWORD)).await.status, StatusCode::NO_CONTENT);
-    assert_eq!(follow(&server, CONFIRM, &link, Some(PASSWORD)).await.status, StatusCode::BAD_REQUEST);
+    assert_eq!(server.follow(CONFIRM, &link, Some(PASSWORD)).await.status, StatusCode::NO_CONTENT);
+    assert_eq!(server.follow(CONFIRM, &link, Some(PASSWORD)).await.status, StatusCode::BAD_REQUEST);
     let told = server.mail("bob@test.org", "was changed").await;
     assert!(told.letter.text.contains("b***@test.org"), "{}", told.letter.text);
     assert!(told.letter.text.contains("b***@new.test"), "{}", told.letter.text);
@@ -87,11 +76,11 @@ async fn guesses_at_a_link_are_counted_like_guesses_at_log_in() {
     let (access, link) = ask(&server, "ada@test.org", "ada@new.test").await;
     let mut answers = Vec::new();
     for guess in 0..8 {
-        answers.push(follow(&server, CONFIRM, &link, Some(&format!("guess {guess}"))).await.status.as_u16());
+        answers.push(server.follow(CONFIRM, &link, Some(&format!("guess {guess}"))).await.status.as_u16());
     }
     assert!(answers.contains(&429), "{answers:?}");
     assert_eq!(answers.iter().filter(|status| **status == 401).count(), 5, "{answers:?}");
-    assert_eq!(follow_as(&server, &access, CONFIRM, &link).await.status, StatusCode::OK);
+    assert_eq!(server.follow_as(&access, CONFIRM, &link).await.status, StatusCode::OK);
 }
 
 /// The owner follows the link on another device, where only the password proves that the account is theirs. I have locked
@@ -102,7 +91,7 @@ async fn guesses_at_the_name_do_not_lock_the_link_that_confirms() {
     server.account("ada@test.org").await;
     let (_, link) = ask(&server, "ada@test.org", "ada@new.test").await;
     lock(&server, "ada@test.org").await;
-    assert_eq!(follow(&server, CONFIRM, &link, Some(PASSWORD)).await.status, StatusCode::NO_CONTENT);
+    assert_eq!(server.follow(CONFIRM, &link, Some(PASSWORD)).await.status, StatusCode::NO_CONTENT);
 }
 
 /// I hold a session of the account in another browser: the change of the address must end it.
@@ -112,7 +101,7 @@ async fn a_change_of_address_ends_the_other_sessions() {
     server.account("ada@test.org").await;
     let (stolen, stolen_refresh) = server.tokens("ada@test.org").await;
     let (access, link) = ask(&server, "ada@test.org", "ada@new.test").await;
-    assert_eq!(follow_as(&server, &access, CONFIRM, &link).await.status, StatusCode::OK);
+    assert_eq!(server.follow_as(&access, CONFIRM, &link).await.status, StatusCode::OK);
     assert_eq!(server.get_as("/v1/me", &stolen).await.status, StatusCode::UNAUTHORIZED);
     assert_eq!(server.refresh(&stolen_refresh).await.status, StatusCode::UNAUTHORIZED);
 }
@@ -131,19 +120,19 @@ async fn a_reader_of_the_old_mailbox_does_not_get_the_account_back() {
     let server = TestServer::start();
     server.account("ada@test.org").await;
     let (access, link) = ask(&server, "ada@test.org", "ada@new.test").await;
-    assert_eq!(follow_as(&server, &access, CONFIRM, &link).await.status, StatusCode::OK);
+    assert_eq!(server.follow_as(&access, CONFIRM, &link).await.status, StatusCode::OK);
     reset_by_mail(&server, "ada@new.test", NEXT).await;
     let undo = server.mailed_link("ada@test.org", "was changed").await;
     let server = server.restart();
-    assert_eq!(follow(&server, UNDO, &undo, None).await.problem(), (401, "proof_needed"));
+    assert_eq!(server.follow(UNDO, &undo, None).await.problem(), (401, "proof_needed"));
     let mut answers = Vec::new();
     for guess in 0..8 {
-        answers.push(follow(&server, UNDO, &undo, Some(&format!("guess {guess}"))).await.status.as_u16());
+        answers.push(server.follow(UNDO, &undo, Some(&format!("guess {guess}"))).await.status.as_u16());
     }
     assert_eq!(answers.iter().filter(|status| **status == 401).count(), 5, "{answers:?}");
     // A restart forgives me nothing, and the right password comes too late for an hour.
     let server = server.restart();
-    assert_eq!(follow(&server, UNDO, &undo, Some(PASSWORD)).await.status, StatusCode::TOO_MANY_REQUESTS);
+    assert_eq!(server.follow(UNDO, &undo, Some(PASSWORD)).await.status, StatusCode::TOO_MANY_REQUESTS);
     // My guesses lock nobody out: they are counted for the link alone.
     assert_eq!(server.log_in("ada@new.test", NEXT).await.status, StatusCode::OK);
     assert_eq!(server.log_in("ada@test.org", PASSWORD).await.status, StatusCode::UNAUTHORIZED);
@@ -156,18 +145,18 @@ async fn the_true_owner_takes_the_account_back_from_a_thief() {
     let server = TestServer::start();
     server.account("ada@test.org").await;
     let (thief, link) = ask(&server, "ada@test.org", "thief@test.org").await;
-    assert_eq!(follow_as(&server, &thief, CONFIRM, &link).await.status, StatusCode::OK);
+    assert_eq!(server.follow_as(&thief, CONFIRM, &link).await.status, StatusCode::OK);
     reset_by_mail(&server, "thief@test.org", THIEFS).await;
     server.clock.advance(Duration::from_hours(70));
     let undo = server.mailed_link("ada@test.org", "was changed").await;
-    let wrong = follow(&server, UNDO, &undo, Some(THIEFS)).await;
+    let wrong = server.follow(UNDO, &undo, Some(THIEFS)).await;
     assert_eq!(wrong.problem(), (401, "invalid_credentials"));
-    assert_eq!(follow(&server, UNDO, &undo, Some(PASSWORD)).await.status, StatusCode::NO_CONTENT);
+    assert_eq!(server.follow(UNDO, &undo, Some(PASSWORD)).await.status, StatusCode::NO_CONTENT);
     assert_eq!(server.log_in("thief@test.org", THIEFS).await.status.as_u16(), 401);
     reset_by_mail(&server, "ada@test.org", NEXT).await;
     assert_eq!(server.log_in("ada@test.org", NEXT).await.status, StatusCode::OK);
     // The former password was forgotten with the change.
-    assert_eq!(follow(&server, UNDO, &undo, Some(PASSWORD)).await.status, StatusCode::BAD_REQUEST);
+    assert_eq!(server.follow(UNDO, &undo, Some(PASSWORD)).await.status, StatusCode::BAD_REQUEST);
 }
 
 /// Locks a name by guesses, which takes neither a link nor a session.
@@ -187,7 +176,7 @@ async fn steal(server: &TestServer, access: &str, password: &str) -> (String, St
     let body = json!({"email": "thief@test.org", "password": password});
     assert_eq!(server.post_as("/v1/email/change", access, body).await.status, StatusCode::ACCEPTED);
     let link = server.mailed_link("thief@test.org", "Confirm your new address").await;
-    assert_eq!(follow_as(server, access, CONFIRM, &link).await.status, StatusCode::OK);
+    assert_eq!(server.follow_as(access, CONFIRM, &link).await.status, StatusCode::OK);
     reset_by_mail(server, "thief@test.org", LAST).await;
     server.mailed_link("ada@test.org", "was changed").await
 }
@@ -211,11 +200,11 @@ async fn a_thief_who_changes_the_password_first_does_not_make_the_former_one_the
         let undo = steal(&server, &access, &password).await;
         // Neither what I have set by a mail to my address proves anything, nor what never was a password.
         for wrong in [LAST, "never a password of anybody"] {
-            let answer = follow(&server, UNDO, &undo, Some(wrong)).await;
+            let answer = server.follow(UNDO, &undo, Some(wrong)).await;
             assert_eq!(answer.problem(), (401, "invalid_credentials"));
         }
         let server = server.restart();
-        let answer = follow(&server, UNDO, &undo, Some(PASSWORD)).await;
+        let answer = server.follow(UNDO, &undo, Some(PASSWORD)).await;
         assert_eq!(answer.status, StatusCode::NO_CONTENT, "{changes} changes: {}", answer.body);
         reset_by_mail(&server, "ada@test.org", NEXT).await;
         assert_eq!(server.log_in("ada@test.org", NEXT).await.status, StatusCode::OK);
@@ -232,9 +221,9 @@ async fn a_password_of_more_than_three_days_before_the_change_undoes_nothing() {
     server.clock.advance(Duration::from_hours(72));
     let access = server.log_in("ada@test.org", NEXT).await.text("access_token");
     let undo = steal(&server, &access, NEXT).await;
-    let old = follow(&server, UNDO, &undo, Some(PASSWORD)).await;
+    let old = server.follow(UNDO, &undo, Some(PASSWORD)).await;
     assert_eq!(old.problem(), (401, "invalid_credentials"));
-    assert_eq!(follow(&server, UNDO, &undo, Some(NEXT)).await.status, StatusCode::NO_CONTENT);
+    assert_eq!(server.follow(UNDO, &undo, Some(NEXT)).await.status, StatusCode::NO_CONTENT);
 }
 
 /// I have stolen the account, and keep the old name locked: five wrong log-ins from anywhere, and one whenever the lock
@@ -248,12 +237,12 @@ async fn guesses_at_the_old_name_do_not_lock_the_link_that_undoes() {
     for _ in 0..3 {
         lock(&server, "ada@test.org").await;
         lock(&server, "thief@test.org").await;
-        let wrong = follow(&server, UNDO, &undo, Some("a slip of the owner")).await;
+        let wrong = server.follow(UNDO, &undo, Some("a slip of the owner")).await;
         assert_eq!(wrong.problem(), (401, "invalid_credentials"));
         server.clock.advance(Duration::from_hours(1));
     }
     lock(&server, "ada@test.org").await;
-    assert_eq!(follow(&server, UNDO, &undo, Some(PASSWORD)).await.status, StatusCode::NO_CONTENT);
+    assert_eq!(server.follow(UNDO, &undo, Some(PASSWORD)).await.status, StatusCode::NO_CONTENT);
 }
 
 /// I have stolen the account, and sign up with the old address. Its owner, who cannot log in, would follow that mail, and
@@ -287,7 +276,7 @@ async fn the_old_address_is_kept_for_its_account_while_the_change_can_be_undone(
     let refused = server.post_as("/v1/admin/users", &admin, made.clone()).await;
     assert_eq!(refused.problem(), (409, "email_taken"));
     assert_eq!(server.mail_count("Confirm your"), 0);
-    assert_eq!(follow(&server, UNDO, &undo, Some(PASSWORD)).await.status, StatusCode::NO_CONTENT);
+    assert_eq!(server.follow(UNDO, &undo, Some(PASSWORD)).await.status, StatusCode::NO_CONTENT);
     assert_eq!(server.post_as("/v1/admin/users", &admin, made).await.problem(), (409, "email_taken"));
     // The address that was left by the undo is free at once: nobody can go back to it.
     server.account("thief@test.org").await;
@@ -298,7 +287,7 @@ async fn the_old_address_is_free_once_the_change_cannot_be_undone() {
     let server = TestServer::start();
     server.account("ada@test.org").await;
     let (access, link) = ask(&server, "ada@test.org", "ada@new.test").await;
-    assert_eq!(follow_as(&server, &access, CONFIRM, &link).await.status, StatusCode::OK);
+    assert_eq!(server.follow_as(&access, CONFIRM, &link).await.status, StatusCode::OK);
     server.mails.lock().clear();
     server.clock.advance(Duration::from_hours(72));
     server.account("ada@test.org").await;
@@ -315,11 +304,11 @@ async fn a_link_that_was_refused_for_the_holder_of_its_address_is_good_once_that
     let made = json!({"email": "ada@new.test", "password": PASSWORD});
     let made = server.post_as("/v1/admin/users", &admin, made).await;
     assert_eq!(made.status, StatusCode::CREATED, "{}", made.body);
-    let refused = follow_as(&server, &access, CONFIRM, &link).await;
+    let refused = server.follow_as(&access, CONFIRM, &link).await;
     assert_eq!(refused.problem(), (409, "email_taken"));
     let gone = format!("/v1/admin/users/{}", made.text("id"));
     assert_eq!(server.delete_as(&gone, &admin, json!({})).await.status, StatusCode::NO_CONTENT);
-    assert_eq!(follow_as(&server, &access, CONFIRM, &link).await.status, StatusCode::OK);
+    assert_eq!(server.follow_as(&access, CONFIRM, &link).await.status, StatusCode::OK);
 }
 
 /// Returns the addresses of the accounts whose change can still be undone, by what the files of the server hold.
@@ -343,28 +332,28 @@ async fn after_three_days_nothing_is_left_of_the_former_password() {
     let server = TestServer::start();
     server.account("ada@test.org").await;
     let (access, link) = ask(&server, "ada@test.org", "ada@new.test").await;
-    assert_eq!(follow_as(&server, &access, CONFIRM, &link).await.status, StatusCode::OK);
+    assert_eq!(server.follow_as(&access, CONFIRM, &link).await.status, StatusCode::OK);
     reset_by_mail(&server, "ada@new.test", NEXT).await;
     let undo = server.mailed_link("ada@test.org", "was changed").await;
     server.clock.advance(Duration::from_hours(72) - Duration::from_mins(5));
     let (server, kept) = undoable(server).await;
     assert_eq!(kept, ["a***@new.test"]);
-    let early = follow(&server, UNDO, &undo, Some("a wrong one")).await;
+    let early = server.follow(UNDO, &undo, Some("a wrong one")).await;
     assert_eq!(early.problem(), (401, "invalid_credentials"));
     server.clock.advance(Duration::from_mins(5));
     for password in [None, Some(PASSWORD)] {
-        let late = follow(&server, UNDO, &undo, password).await;
+        let late = server.follow(UNDO, &undo, password).await;
         assert_eq!(late.problem(), (400, "invalid_or_expired_token"));
     }
-    // The running server forgets it within a second, and a start forgets what is over.
+    // The running server looks twice a second for what is over, from its start on.
     let mut server = server;
-    for _ in 0..40 {
+    for _ in 0..20 {
         let (next, kept) = undoable(server).await;
         server = next;
         if kept.is_empty() {
             return;
         }
-        tokio::time::sleep(Duration::from_millis(250)).await;
+        tokio::time::sleep(Duration::from_millis(800)).await;
     }
     panic!("the hash of the former password is still there");
 }
@@ -377,7 +366,7 @@ async fn the_link_to_the_new_address_is_dead_after_a_day() {
         server.account(email).await;
         let (_, link) = ask(&server, email, &format!("new.{email}")).await;
         server.clock.advance(Duration::from_mins(minutes));
-        assert_eq!(follow(&server, CONFIRM, &link, Some(PASSWORD)).await.status.as_u16(), status, "{email}");
+        assert_eq!(server.follow(CONFIRM, &link, Some(PASSWORD)).await.status.as_u16(), status, "{email}");
     }
 }
 
@@ -394,7 +383,7 @@ async fn change_from(server: &TestServer, access: &str, network: &str, email: &s
 async fn the_quota_of_the_asker_says_nothing_of_the_address() {
     let mut arrived = Vec::new();
     for target in ["taken@test.org", "free@test.org"] {
-        let server = TestServer::with(&[("http.trusted_proxies", "127.0.0.0/8")]);
+        let server = TestServer::behind_proxy();
         server.account("taken@test.org").await;
         server.account(MINE).await;
         let (access, _) = server.tokens(MINE).await;

@@ -22,10 +22,6 @@ use crate::support::values::{from_hex, hex};
 /// One line for each table: its number, its schema, and an encoded record in hexadecimal.
 const PATH: &str = "data/golden/v1/values.txt";
 
-/// The folders of later records, whose number is their schema, or the format that their table came with. One file for each,
-/// named after its table.
-const FOLDERS: &str = "data/golden";
-
 /// Returns the line of the golden file that `value` must have.
 fn line<T: Stored>(value: &T) -> String {
     format!("{} {} {}", T::TABLE, T::SCHEMA, hex(&encode(value).unwrap()))
@@ -359,13 +355,10 @@ fn mail_v2() -> MailV2 {
     MailV2 { kid: 22, about: Some("e***@example.org".into()), ..mail().into() }
 }
 
-fn check_v2<T: Stored + PartialEq + std::fmt::Debug>(name: &str, value: &T) {
-    check("v2", name, value);
-}
-
-/// Checks that `value` still has the bytes of its golden file, and reads back from them.
-fn check<T: Stored + PartialEq + std::fmt::Debug>(folder: &str, name: &str, value: &T) {
-    let path = format!("{}/{FOLDERS}/{folder}/{name}.txt", env!("CARGO_MANIFEST_DIR"));
+/// Checks that `value` still has the bytes of its golden file `data/golden/{name}.txt`, and reads back from them. A record
+/// of a second schema, and one of a later table, has such a file of its own.
+fn check_bytes<T: Stored + PartialEq + std::fmt::Debug>(name: &str, value: &T) {
+    let path = format!("{}/data/golden/{name}.txt", env!("CARGO_MANIFEST_DIR"));
     let golden = std::fs::read_to_string(&path).unwrap_or_default();
     assert_eq!(golden.trim_end(), line(value), "{path} is never edited: make a new schema and an upcast");
     let bytes = from_hex(golden.trim_end().rsplit(' ').next().unwrap());
@@ -379,7 +372,7 @@ fn check_upcast<B: Stored, T: Record + PartialEq + std::fmt::Debug>(before: &B, 
 
 #[test]
 fn an_account_of_the_third_schema_keeps_its_bytes_and_earlier_ones_are_read_as_such() {
-    check("v3", "account", &account_v3());
+    check_bytes("v3/account", &account_v3());
     // An earlier version remembered one password of a former address, and not the address.
     let former = FormerAddressV2 {
         name_key: None,
@@ -402,8 +395,8 @@ fn an_account_of_the_third_schema_keeps_its_bytes_and_earlier_ones_are_read_as_s
 
 #[test]
 fn records_of_the_second_schema_keep_their_bytes_and_the_first_is_read_as_the_second() {
-    check_v2("account", &account_v2());
-    check_v2("session", &session_v2());
+    check_bytes("v2/account", &account_v2());
+    check_bytes("v2/session", &session_v2());
     let opened_ms = session().opened_ms;
     let by_password = SessionV2 {
         methods: 1,
@@ -415,7 +408,7 @@ fn records_of_the_second_schema_keep_their_bytes_and_the_first_is_read_as_the_se
     };
     check_upcast(&session(), &by_password);
 
-    check_v2("family", &family_v2());
+    check_bytes("v2/family", &family_v2());
     let live = FamilyV1 { ended: None, ..family() };
     let by_password = FamilyV2 {
         spent: Some(Box::new(SpentV2 { digest: [11; 32], successor: [12; 40], by: None })),
@@ -438,7 +431,7 @@ fn records_of_the_second_schema_keep_their_bytes_and_the_first_is_read_as_the_se
         ..by_password
     };
     check_upcast(&family(), &ended);
-    check_v2("lockout", &count_v2());
+    check_bytes("v2/lockout", &count_v2());
     // Cookies of the first form are those of strangers, so their counts end with them.
     let no_devices = CountV2 {
         device_consecutive: 0,
@@ -452,9 +445,9 @@ fn records_of_the_second_schema_keep_their_bytes_and_the_first_is_read_as_the_se
         ..count_v2()
     };
     check_upcast(&count(), &no_devices);
-    check_v2("mailed", &mailed_v2());
+    check_bytes("v2/mailed", &mailed_v2());
     check_upcast(&mailed(), &MailedV2 { kid: 0, bound_to: None, ..mailed_v2() });
-    check_v2("mail", &mail_v2());
+    check_bytes("v2/mail", &mail_v2());
     check_upcast(&mail(), &MailV2 { kid: 1, about: None, ..mail_v2() });
 }
 
@@ -475,7 +468,7 @@ fn sign_up() -> SignUpV1 {
 
 #[test]
 fn records_of_later_tables_keep_their_bytes() {
-    check_v2("sign_up", &sign_up());
+    check_bytes("v2/sign_up", &sign_up());
 }
 
 #[test]
@@ -525,9 +518,5 @@ fn an_api_key_keeps_its_bytes() {
         used_ms: 1_800_003_600_010,
         made_by: "operator".into(),
     };
-    let path = format!("{}/data/golden/v1/api_key.txt", env!("CARGO_MANIFEST_DIR"));
-    let golden = std::fs::read_to_string(&path).unwrap_or_default();
-    assert_eq!(golden.trim_end(), line(&key), "{path} is never edited: make a new schema and an upcast");
-    let bytes = from_hex(golden.trim_end().rsplit(' ').next().unwrap());
-    assert_eq!(decode::<ApiKeyV1>(&bytes).unwrap(), key);
+    check_bytes("v1/api_key", &key);
 }

@@ -249,8 +249,9 @@ fn a_former_address_is_kept_for_its_account_as_long_as_the_change_can_be_undone(
         assert!(!accounts.holder(name, end).unwrap().is_former);
         move_away(&mut accounts, other.id, NameKey([8; 16]), end);
         assert_eq!(accounts.holder(name, end).unwrap().account.account_id(), other.id);
-        let forgotten = accounts.forget_formers(end);
-        assert!(!put(&mut accounts, forgotten));
+        for write in accounts.overdue(end) {
+            accounts.apply(write);
+        }
         assert_eq!(accounts.holder(name, end).unwrap().account.account_id(), other.id);
         let deleted = accounts.delete(other.id, false);
         put(&mut accounts, deleted).unwrap();
@@ -281,7 +282,7 @@ fn former_and_replaced_passwords_go_once_no_change_can_be_undone_by_them_also_af
         put(&mut accounts, kept).unwrap();
     }
     let just_before = Timestamp(end.0 - 1);
-    assert_eq!(accounts.forget_formers(just_before), Decision { writes: Vec::new(), verdict: false });
+    assert_eq!(accounts.overdue(just_before), []);
     // The next write of an account takes its own with it.
     for (number, now, is_kept) in
         [(0, just_before, true), (1, just_before, true), (0, end, false), (1, end, false)]
@@ -301,12 +302,13 @@ fn former_and_replaced_passwords_go_once_no_change_can_be_undone_by_them_also_af
     read_back.recovered();
     for (mut accounts, mut left) in [(accounts, 148), (read_back, 150)] {
         loop {
-            let forgotten = accounts.forget_formers(end);
-            assert!(forgotten.writes.len() <= ENDED_AT_ONCE);
-            left -= forgotten.writes.len();
-            if !put(&mut accounts, forgotten) {
+            let forgotten = accounts.overdue(end);
+            if forgotten.is_empty() {
                 break;
             }
+            assert!(forgotten.len() <= ENDED_AT_ONCE);
+            left -= forgotten.len();
+            put(&mut accounts, Decision { writes: forgotten, verdict: () });
         }
         assert_eq!(left, 0);
         let is_over = |account: &AccountV3| account.former.is_none() && account.replaced.is_empty();
