@@ -12,7 +12,7 @@ use crate::journal::format::layout::Sizes;
 use crate::journal::recovery::report::{RecoveryReport, Refusal, ReplayTarget};
 use crate::journal::recovery::{Options, Recovered, recover};
 use crate::password::pepper::PepperError;
-use crate::registry::account::AccountV2;
+use crate::registry::account::AccountV3;
 use crate::registry::tables::{Limits, States};
 use crate::storage::local::LocalStorage;
 use crate::system::clock::Clock;
@@ -181,7 +181,7 @@ struct Target {
 
 impl ReplayTarget for Target {
     fn apply(&mut self, table: u16, schema: u16, key: &[u8], value: Option<&[u8]>) -> Result<(), String> {
-        if table == <AccountV2 as Stored>::TABLE {
+        if table == <AccountV3 as Stored>::TABLE {
             let id = key.try_into().ok().and_then(AccountId::from_bytes);
             if let Some(slot) = id.map(AccountId::slot).filter(|slot| !self.slots.contains(slot)) {
                 let slot = slot.number();

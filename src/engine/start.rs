@@ -17,7 +17,7 @@ use crate::journal::format::codec::Stored;
 use crate::journal::recovery::Journal;
 use crate::journal::recovery::report::RecoveryReport;
 use crate::journal::snapshot::status::Saved;
-use crate::registry::account::AccountV2;
+use crate::registry::account::AccountV3;
 use crate::registry::refresh::FamilyV2;
 use crate::registry::tables::States;
 use crate::registry::write_counts::WriteCounts;
@@ -179,7 +179,7 @@ pub fn start_first(
 fn announce_ended(services: &Services, states: &States, global_epoch: u64, clock: &Clock) {
     let is_alive = |family: &FamilyV2| {
         let account = states.accounts.get(family.account);
-        let is_of_now = |account: &AccountV2| account.auth_epoch == family.auth_epoch;
+        let is_of_now = |account: &AccountV3| account.auth_epoch == family.auth_epoch;
         account.is_some_and(is_of_now) && family.global_epoch == global_epoch
     };
     let since = clock.now() - (services.config.token.access_ttl + feed::LEEWAY);

@@ -17,7 +17,7 @@ use crate::flow::authenticate::{Held, Identity};
 use crate::flow::keys::{api_keys, rotation};
 use crate::flow::refusal::{FlowError, Refusal, parse_name};
 use crate::registry::account::actor::{Find, List};
-use crate::registry::account::{AccountV2, Status};
+use crate::registry::account::{AccountV3, Status};
 use crate::registry::outbox::Fate;
 use crate::registry::outbox::actor::FateOf;
 use crate::system::clock::Timestamp;
@@ -317,7 +317,7 @@ fn findings(engine: &Engine) -> Value {
 }
 
 /// Returns the account with the id or the address `user`.
-async fn find(engine: &Engine, user: &str) -> Result<AccountV2, FlowError> {
+async fn find(engine: &Engine, user: &str) -> Result<AccountV3, FlowError> {
     if let Ok(id) = user.parse::<AccountId>() {
         return admin::get(engine, &Admin::operator(), id).await;
     }
@@ -325,7 +325,7 @@ async fn find(engine: &Engine, user: &str) -> Result<AccountV2, FlowError> {
     Ok(engine.accounts.ask(Find { name: key }).await?.ok_or(Refusal::NotFound)?)
 }
 
-fn account_json(account: &AccountV2) -> Value {
+fn account_json(account: &AccountV3) -> Value {
     json!({
         "id": account.account_id().to_string(),
         "email": account.email,
@@ -337,7 +337,7 @@ fn account_json(account: &AccountV2) -> Value {
     })
 }
 
-fn session_json(account: &AccountV2, held: Held) -> Value {
+fn session_json(account: &AccountV3, held: Held) -> Value {
     let identity = Identity { account: account.clone(), held, times: None };
     let (kind, created, network, user_agent) = match &identity.held {
         Held::Family(family) => ("token", family.opened_ms, family.network(), family.user_agent()),
