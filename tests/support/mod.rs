@@ -6,6 +6,7 @@ pub mod process;
 pub mod raw;
 pub mod resource_server;
 mod server;
+pub mod tls;
 pub mod values;
 
 pub use answer::Answer;
