@@ -282,8 +282,7 @@ mod tests {
             let (id, address) = (account.account_id(), &account.email);
             let name = parse_name(address).unwrap();
             engine.mail_undo(&account, &name, &name).await.unwrap();
-            let due = Due { limit: 1, per_domain: 1, sending: Vec::new() };
-            let mail = engine.outbox.ask(due).await.unwrap().remove(0);
+            let mail = engine.outbox.ask(Due::default()).await.unwrap().remove(0);
             let sealed = mail.token.unwrap();
             let token =
                 engine.services.keys.outbox.find_map(|key| open_token(key, mail.id, &sealed)).unwrap();
