@@ -68,6 +68,8 @@ pub struct Change {
     pub verified: bool,
     /// Raise the epoch, which invalidates every credential of the present one.
     pub raise_epoch: bool,
+    /// Let the known devices stay known although the epoch is raised.
+    pub keep_devices: bool,
     /// The new roles, in any order.
     pub roles: Option<Vec<Box<str>>>,
     /// If a role is taken away: access tokens issued before this second since 1970 are invalid.
@@ -254,7 +256,8 @@ impl Accounts {
         {
             next.auth_epoch += 1;
         }
-        if change.phc.is_some() || change.clear_phc || change.raise_epoch || change.end_devices {
+        let raises = change.raise_epoch && !change.keep_devices;
+        if change.phc.is_some() || change.clear_phc || raises || change.end_devices {
             next.device_epoch = next.device_epoch.wrapping_add(1);
         }
         next.mutes_new_device = change.mutes_new_device.unwrap_or(next.mutes_new_device);
