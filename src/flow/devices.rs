@@ -56,7 +56,7 @@ pub async fn list(engine: &Engine, identity: &Identity) -> Result<Vec<DeviceFami
 pub async fn end(engine: &Engine, identity: &Identity) -> Result<(), FlowError> {
     identity.is_fresh(engine.clock.now())?;
     // No device could be known by an epoch that nothing is listed under. So a holder who asks again and again writes nothing.
-    if engine.lockout.ask(devices_of(&identity.account)).await?.is_empty() {
+    if engine.lockout.ask(devices_of(engine, &identity.account)).await?.is_empty() {
         return Ok(());
     }
     let ended = Change { end_devices: true, ..Change::default() };

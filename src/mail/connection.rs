@@ -150,3 +150,41 @@ impl AsyncTokioStream for Encrypted {
         self.0.peer_addr()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    /// Each word of ours is answered at length, as by requests of TLS that rustls answers by itself.
+    #[tokio::test]
+    async fn a_server_that_says_much_between_our_words_is_cut_off_as_well() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let answering = async {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let mut byte = [0];
+            while stream.read_exact(&mut byte).await.is_ok() {
+                if stream.write_all(&vec![b'A'; REPLY_BYTES_MAX]).await.is_err() {
+                    break;
+                }
+            }
+        };
+        let asking = async {
+            let mut stream = connect("127.0.0.1", port, Duration::from_secs(10)).await.unwrap();
+            let mut answer = vec![0; REPLY_BYTES_MAX];
+            for number in 0.. {
+                stream.write_all(b"?").await.unwrap();
+                if stream.read_exact(&mut answer).await.is_err() {
+                    return number;
+                }
+            }
+            0
+        };
+        let (answers, ()) = tokio::join!(asking, answering);
+        // The count is looked at before a reading, so that the last one may go beyond it.
+        assert!((8..=9).contains(&answers), "{answers}");
+    }
+}

@@ -274,7 +274,7 @@ async fn forged_origins_are_charged_and_the_own_page_goes_on() {
 }
 
 /// The limits of a network as they are by default, which other tests set high.
-const DEFAULT_LIMITS: [(&str, &str); 18] = [
+const DEFAULT_LIMITS: [(&str, &str); 20] = [
     ("throttle.login.burst", "20"),
     ("throttle.login.per_minute", "20"),
     ("throttle.signup.burst", "10"),

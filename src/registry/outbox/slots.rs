@@ -24,7 +24,8 @@ use crate::system::clock::Timestamp;
 /// The most mails that are on their way at once.
 pub const AT_ONCE: usize = 8;
 /// Of these, the most to domains that are not known to be quick.
-pub const UNPROVEN: usize = AT_ONCE / 2;
+pub const UNPROVEN: usize = 4;
+const _: () = assert!(2 * UNPROVEN <= AT_ONCE);
 /// Of these, the most to domains that are known to be slow.
 pub const SLOW: usize = 1;
 /// The most mails that are on their way to one domain.

@@ -420,6 +420,7 @@ mod tests {
         /// begun for quick domains alone, slow ones begin one, a domain has two; and an urgent mail to a quick domain gets a
         /// slot as soon as one is free.
         #[test]
+        #[test]
         fn no_mails_of_strangers_keep_an_urgent_one_from_a_free_slot(steps in steps()) {
             use crate::registry::outbox::slots::{AT_ONCE, PER_DOMAIN, SLOW, UNPROVEN};
             let mut outbox = Outbox::default();
