@@ -147,8 +147,8 @@ async fn an_answer_of_the_issuer_without_an_end_is_cut_off() {
             request.take_while(|line| !line.is_empty()).for_each(drop);
             let _ = stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 999999999999\r\n\r\n");
             let mut count = 0;
-            while count < MANY && stream.write_all(&[b' '; 65_536]).is_ok() {
-                count += 65_536;
+            while count < MANY && stream.write_all(&[b' '; 16_384]).is_ok() {
+                count += 16_384;
             }
             let _ = ended.send(count);
         }

@@ -242,8 +242,8 @@ fn an_answer_at_the_operators_socket_without_an_end_is_cut_off() {
     let answering = std::thread::spawn(move || {
         let mut stream = listener.accept().unwrap().0;
         let mut taken = 0;
-        while taken < MANY && stream.write_all(&[b'A'; 65_536]).is_ok() {
-            taken += 65_536;
+        while taken < MANY && stream.write_all(&[b'A'; 16_384]).is_ok() {
+            taken += 16_384;
         }
         taken
     });
