@@ -7,6 +7,7 @@
 //! the epoch. The owner is told of a log-in from a new device, at most once a day for each family of browsers, unless they
 //! have switched that off.
 
+use super::admission::Outcome;
 use super::authenticate::Identity;
 use super::client::Client;
 use super::post::Addressee;
@@ -54,6 +55,10 @@ pub async fn list(engine: &Engine, identity: &Identity) -> Result<Vec<DeviceFami
 /// not be able to make a stranger of the owner, whom strangers could then lock out.
 pub async fn end(engine: &Engine, identity: &Identity) -> Result<(), FlowError> {
     identity.is_fresh(engine.clock.now())?;
+    // No device could be known by an epoch that nothing is listed under. So a holder who asks again and again writes nothing.
+    if engine.lockout.ask(devices_of(engine, &identity.account)).await?.is_empty() {
+        return Ok(());
+    }
     let ended = Change { end_devices: true, ..Change::default() };
     let id = identity.account.account_id();
     let changed = engine.accounts.ask(Alter { id, change: ended }).await?;
@@ -64,19 +69,25 @@ pub async fn end(engine: &Engine, identity: &Identity) -> Result<(), FlowError> 
 
 /// Switches the mail about a log-in from a new device on or off. Off needs a fresh proof: else whoever holds a stolen
 /// session could silence the mail about what follows.
-pub async fn set_notices(engine: &Engine, identity: &Identity, wanted: bool) -> Result<(), FlowError> {
-    if !wanted {
-        identity.is_fresh(engine.clock.now())?;
-    }
-    let change = Change { mutes_new_device: Some(!wanted), ..Change::default() };
+pub async fn set_notices(engine: &Engine, client: &Client, identity: &Identity, wanted: bool) -> Outcome<()> {
     let id = identity.account.account_id();
-    let changed = engine.accounts.ask(Alter { id, change }).await?;
-    let account = changed.map_err(|_| Refusal::Unauthenticated)?;
-    let reason = if wanted { "mails about new devices on" } else { "mails about new devices off" };
-    engine
-        .record_durably(Note::new(Event::DeviceNoticesSet).for_account(Some(&account)).with_reason(reason))
-        .await;
-    Ok(())
+    let admission = engine.admit_change(client, id).await;
+    let set = admission.then(async |_| {
+        if !wanted {
+            identity.is_fresh(engine.clock.now())?;
+        }
+        if identity.account.mutes_new_device != wanted {
+            return Ok(());
+        }
+        let change = Change { mutes_new_device: Some(!wanted), ..Change::default() };
+        let changed = engine.accounts.ask(Alter { id, change }).await?;
+        let account = changed.map_err(|_| Refusal::Unauthenticated)?;
+        let reason = if wanted { "mails about new devices on" } else { "mails about new devices off" };
+        let note = Note::new(Event::DeviceNoticesSet).for_account(Some(&account)).with_reason(reason);
+        engine.record_durably(note).await;
+        Ok(())
+    });
+    set.await
 }
 
 /// Says whether `cookie` is that of a known device of `account`. Ask before a change that raises the device epoch.

@@ -293,8 +293,7 @@ mod tests {
 
     /// Returns the link of the only mail that waits.
     async fn only_link(engine: &Engine) -> String {
-        let due = Due { limit: 1, per_domain: 1, sending: Vec::new() };
-        let mail = engine.outbox.ask(due).await.unwrap().remove(0);
+        let mail = engine.outbox.ask(Due::default()).await.unwrap().remove(0);
         let sealed = mail.token.unwrap();
         let token = engine.services.keys.outbox.find_map(|key| open_token(key, mail.id, &sealed)).unwrap();
         token.to_string()

@@ -9,6 +9,7 @@ pub mod process;
 pub mod raw;
 pub mod resource_server;
 mod server;
+pub mod tls;
 pub mod values;
 mod wait;
 

@@ -353,6 +353,10 @@ impl Accounts {
             return Decision::unchanged(Err(Refusal::LastAdmin));
         }
         next.name = change.name.or(next.name);
+        // Who changes nothing again and again fills no journal.
+        if next == *account {
+            return Decision::unchanged(Ok(next));
+        }
         Decision::put(next.clone(), Ok(next))
     }
 

@@ -205,8 +205,7 @@ impl Town {
     /// Delivers the mails that wait, as the thread does that sends them.
     pub(super) async fn deliver(&mut self) -> Result<(), Broken> {
         loop {
-            let all = Due { limit: 100, per_domain: 100, sending: Vec::new() };
-            let due = self.engine.outbox.ask(all).await.unwrap();
+            let due = self.engine.outbox.ask(Due::default()).await.unwrap();
             if due.is_empty() {
                 return Ok(());
             }
@@ -226,7 +225,8 @@ impl Town {
                     }
                     Ready::Dead => DeliveryOutcome::Dead,
                 };
-                self.engine.outbox.ask(Settle { id: mail.id, outcome }).await.unwrap();
+                let took = Some((Box::from(mail.domain()), Duration::ZERO));
+                self.engine.outbox.ask(Settle { id: mail.id, outcome, took }).await.unwrap();
             }
         }
     }

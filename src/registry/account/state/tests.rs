@@ -391,3 +391,22 @@ fn tokens_age_when_a_role_is_taken_away_and_the_last_administrator_stays_one() {
     assert_eq!(accounts.delete(second, true).verdict, Err(Refusal::LastAdmin));
     assert!(accounts.delete(second, false).verdict.is_ok());
 }
+
+#[test]
+fn a_change_that_changes_nothing_is_not_written() {
+    let mut accounts = Accounts::default();
+    let made = accounts.sign_up(sign_up(1, true), NOW);
+    let SignedUp::Created(account) = put(&mut accounts, made) else { panic!("taken") };
+    let alter = |change: Change| Alter { id: account.account_id(), change };
+    for change in [
+        Change::default(),
+        Change { mutes_new_device: Some(account.mutes_new_device), ..Change::default() },
+        Change { verified: account.email_verified, status: Some(account.status), ..Change::default() },
+        Change { roles: Some(account.roles.clone()), name: account.name.clone(), ..Change::default() },
+    ] {
+        let decided = accounts.alter(alter(change.clone()), NOW);
+        assert_eq!(decided, Decision::unchanged(Ok(account.clone())), "{change:?}");
+    }
+    let muted = Change { mutes_new_device: Some(!account.mutes_new_device), ..Change::default() };
+    assert_eq!(accounts.alter(alter(muted), NOW).writes.len(), 1);
+}
