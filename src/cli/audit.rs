@@ -3,17 +3,19 @@
 use std::sync::Arc;
 
 use clap::Subcommand;
-use portcullis::audit::ends::Record;
+use portcullis::audit::ends::{Place, Record};
 use portcullis::audit::verify::verify;
 use portcullis::engine::StartError;
 use portcullis::engine::partition::key_files;
+use portcullis::journal::recovery::report::Refusal;
 use portcullis::server::operator::operation::Operation;
+use portcullis::storage::Storage;
 use portcullis::storage::local::LocalStorage;
 use portcullis::system::random::Random;
 use portcullis::token::Keys;
 
 use super::operate::operate;
-use super::{Cli, Failure, counted, say};
+use super::{Cli, Failure, counted, remembered, say};
 
 /// The subcommands for security events.
 #[derive(Clone, Debug, Subcommand)]
@@ -33,9 +35,14 @@ pub enum AuditCommand {
     /// Verify that no line of the log was changed or removed, at its beginning and its end neither. Needs the server's
     /// keys.
     ///
-    /// Exits with 1 at the first line that does not follow from the one before, or if the log is shorter than the server
-    /// has written it. The last second of a server that was killed cannot be missed.
+    /// Exits with 1 at the first line that does not follow from the one before, if the log is shorter than the server
+    /// has written it, or if a start has found that and nobody has acknowledged it. The last second of a server that was
+    /// killed cannot be missed.
     Verify,
+    /// Write down that you know what a start has found: lines that were cut off, or a changed record of the log's end.
+    ///
+    /// The event stays in the log, and `verify` passes over it from then on.
+    Acknowledge,
 }
 
 impl AuditCommand {
@@ -47,8 +54,16 @@ impl AuditCommand {
                 operate(cli, operation)
             }
             Self::Verify => verify_log(cli),
+            Self::Acknowledge => operate(cli, Operation::AuditAcknowledge),
         }
     }
+}
+
+/// Returns the line that `audit.end` is known to have reached. `None` if it is not known, or a server runs: that one has
+/// compared it at its start.
+fn known_end(data: &LocalStorage) -> Result<Option<Place>, Refusal> {
+    let Ok(_lock) = data.lock_to_read() else { return Ok(None) };
+    Ok(remembered::read(data)?.audit_end().map(Place::of_bytes))
 }
 
 fn verify_log(cli: &Cli) -> Result<(), Failure> {
@@ -63,6 +78,10 @@ fn verify_log(cli: &Cli) -> Result<(), Failure> {
     let record = Record::read(&data, &key).map_err(Failure::refused)?;
     let verified = verify(&config.audit.dir, &key, Some(&record)).map_err(Failure::refused)?;
     let lines = verified.map_err(Failure::refused)?;
+    let known = known_end(&data).map_err(Failure::refused)?;
+    if let Some(what) = known.and_then(|known| record.compare(&known)) {
+        return Err(Failure::refused(format!("audit.end in {}: {what}", config.data_dir.display())));
+    }
     if record == Record::Missing {
         return Err(Failure::refused(format!(
             "{} follow one from the other, but audit.end in {} is missing, which says where the log must end: an older \

@@ -6,10 +6,11 @@ use std::time::Duration;
 
 use zeroize::Zeroizing;
 
+use super::key_check::KeyCheck;
 use super::key_files::{FROM, KEY, KeyFiles};
 use super::key_ring::{KEYS_MAX, KeyRing, RingKey};
 use super::opaque::EdgeKeys;
-use super::signing_key::{Scheme, Signing, generate, kid_of};
+use super::signing_key::{KeyError, Scheme, Signing, generate, kid_of};
 use crate::storage::unlink_if_there;
 use crate::system::clock::Timestamp;
 
@@ -136,6 +137,49 @@ impl Keys {
         files.storage().sync_dir("")
     }
 
+    /// Reads every key file and changes nothing: for a check before anything is written.
+    ///
+    /// Errors: a file that cannot be read or was damaged, or that the master key does not open
+    /// ([`MasterError::within`](super::MasterError::within)).
+    pub fn check(files: &KeyFiles) -> io::Result<()> {
+        for name in files.names()? {
+            let stem = stem(&name);
+            if signing_number(&name).is_some() {
+                kid_of(&files.read(&name)?).map_err(|error| unusable(&name, &error))?;
+                files.from(stem)?;
+            } else if RINGS.iter().any(|kind| ring_number(*kind, &name).is_some()) {
+                symmetric(files, &name)?;
+                files.from(stem)?;
+            } else {
+                files.read(&name)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Returns the check values of the directory key and of every key of a ring, as their files hold them.
+    pub fn check_values(files: &KeyFiles) -> io::Result<Vec<KeyCheck>> {
+        let mut checks = Vec::new();
+        for name in files.names()? {
+            let of_ring = |kind: KeyKind| ring_number(kind, &name).map(|number| (kind, number));
+            let of_directory = (name == DIRECTORY).then_some((KeyKind::Directory, 1));
+            if let Some((kind, number)) = of_directory.or_else(|| RINGS.into_iter().find_map(of_ring)) {
+                checks.push(KeyCheck::of(kind, number, &*symmetric(files, &name)?));
+            }
+        }
+        Ok(checks)
+    }
+
+    /// Returns the check values of the directory key and of every key of a ring, as they are in memory.
+    pub fn loaded_check_values(&self) -> Vec<KeyCheck> {
+        let mut checks = vec![KeyCheck::of(KeyKind::Directory, 1, &self.directory)];
+        for kind in RINGS {
+            let ring = self.ring(kind).map(|ring| ring.map(|kid, key| KeyCheck::of(kind, kid, key)));
+            checks.extend(ring.unwrap_or_default());
+        }
+        checks
+    }
+
     /// Reads all keys. A signing key is made if there is none, which a crash may leave after the last one was retired.
     pub fn load(files: &KeyFiles, scheme: Scheme, now: Timestamp) -> io::Result<Self> {
         let mut signing = signing(files)?;
@@ -204,22 +248,17 @@ impl Keys {
         Ok((kid, from))
     }
 
-    /// Removes the keys of `kind` of which nothing lives: their successor has been the newest for `life`. Returns their
-    /// numbers.
-    pub fn drop_expired(
-        &self,
-        files: &KeyFiles,
-        kind: KeyKind,
-        life: Duration,
-        now: Timestamp,
-    ) -> io::Result<Vec<u8>> {
-        let Some(ring) = self.ring(kind) else { return Ok(Vec::new()) };
-        let expired = ring.expired(life, now);
-        for kid in &expired {
-            ring.remove(*kid);
-            files.remove(&format!("{}-{kid}", kind.name()))?;
+    /// Returns the numbers of the keys of `kind` of which nothing lives: their successor has been the newest for `life`.
+    pub fn expired(&self, kind: KeyKind, life: Duration, now: Timestamp) -> Vec<u8> {
+        self.ring(kind).map(|ring| ring.expired(life, now)).unwrap_or_default()
+    }
+
+    /// Removes a key of a ring, unless it is the only one of its kind.
+    pub fn drop_key(&self, files: &KeyFiles, kind: KeyKind, kid: u8) -> io::Result<()> {
+        match self.ring(kind) {
+            Some(ring) if ring.remove(kid) => files.remove(&format!("{}-{kid}", kind.name())),
+            _ => Ok(()),
         }
-        Ok(expired)
     }
 }
 
@@ -247,7 +286,7 @@ impl Keys {
     /// Deletes the signing keys for which `is_over` says yes, and returns the others, newest first.
     pub fn drop_signing(files: &KeyFiles, is_over: impl Fn(&str) -> bool) -> io::Result<Vec<Signing>> {
         for (_, name) in signing_numbers(files)? {
-            if is_over(&kid_of(&files.read(&name)?).map_err(io::Error::other)?) {
+            if is_over(&kid_of(&files.read(&name)?).map_err(|error| unusable(&name, &error))?) {
                 files.remove(stem(&name))?;
             }
         }
@@ -267,7 +306,7 @@ impl Keys {
     ) -> io::Result<Option<Vec<Signing>>> {
         let mut found = None;
         for (_, name) in signing_numbers(files)? {
-            if kid_of(&files.read(&name)?).map_err(io::Error::other)? == kid {
+            if kid_of(&files.read(&name)?).map_err(|error| unusable(&name, &error))? == kid {
                 found = Some(name);
             }
         }
@@ -371,6 +410,11 @@ fn ring(files: &KeyFiles, kind: KeyKind) -> io::Result<KeyRing> {
         return Err(io::Error::new(io::ErrorKind::NotFound, what));
     }
     Ok(KeyRing::new(keys))
+}
+
+/// Names the file of a signing key that cannot be used.
+fn unusable(name: &str, error: &KeyError) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, format!("key file {name}: {error}"))
 }
 
 fn stem(name: &str) -> &str {

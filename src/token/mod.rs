@@ -4,6 +4,7 @@ use std::time::Duration;
 
 pub mod access;
 pub mod feed;
+pub mod key_check;
 pub mod key_files;
 pub mod key_ring;
 pub mod keys;
@@ -14,6 +15,7 @@ pub mod signing_key;
 
 pub use access::{Claims, Rejected, Signer};
 pub use feed::Feed;
+pub use key_check::{KeyCheck, KeyMismatch};
 pub use key_files::{KeyFiles, Sealing};
 pub use key_ring::{KEYS_MAX, KeyRing};
 pub use keys::{KeyKind, Keys, RotateError};

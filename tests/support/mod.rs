@@ -1,6 +1,7 @@
 //! Helpers of the tests: a server in this process, the real binary in another, and what both are asked.
 
 mod answer;
+pub mod earlier;
 pub mod pairs;
 pub mod process;
 pub mod raw;
