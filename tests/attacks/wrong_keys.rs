@@ -138,7 +138,7 @@ async fn a_missing_key_is_refused_until_a_new_history_goes_on_without_it() {
 }
 
 #[tokio::test]
-async fn a_restore_with_keys_of_another_installation_is_refused_and_so_is_a_start_on_a_restored_directory() {
+async fn a_restore_with_other_keys_is_refused_and_so_is_a_start_after_it() {
     let root = tempfile::tempdir().unwrap();
     let data = with_ada(root.path()).await;
     let [backup, restored, other] = ["backup", "restored", "other"].map(|name| root.path().join(name));
