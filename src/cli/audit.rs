@@ -3,13 +3,11 @@
 use std::sync::Arc;
 
 use clap::Subcommand;
-use portcullis::audit::ends::{Place, Record};
+use portcullis::audit::ends::Record;
 use portcullis::audit::verify::verify;
 use portcullis::engine::StartError;
 use portcullis::engine::partition::key_files;
-use portcullis::journal::recovery::report::Refusal;
 use portcullis::server::operator::operation::Operation;
-use portcullis::storage::Storage;
 use portcullis::storage::local::LocalStorage;
 use portcullis::system::random::Random;
 use portcullis::token::Keys;
@@ -59,13 +57,6 @@ impl AuditCommand {
     }
 }
 
-/// Returns the line that `audit.end` is known to have reached. `None` if it is not known, or a server runs: that one has
-/// compared it at its start.
-fn known_end(data: &LocalStorage) -> Result<Option<Place>, Refusal> {
-    let Ok(_lock) = data.lock_to_read() else { return Ok(None) };
-    Ok(remembered::read(data)?.audit_end().map(Place::of_bytes))
-}
-
 fn verify_log(cli: &Cli) -> Result<(), Failure> {
     let config = cli.load()?;
     let no_keys =
@@ -78,8 +69,7 @@ fn verify_log(cli: &Cli) -> Result<(), Failure> {
     let record = Record::read(&data, &key).map_err(Failure::refused)?;
     let verified = verify(&config.audit.dir, &key, Some(&record)).map_err(Failure::refused)?;
     let lines = verified.map_err(Failure::refused)?;
-    let known = known_end(&data).map_err(Failure::refused)?;
-    if let Some(what) = known.and_then(|known| record.compare(&known)) {
+    if let Some(what) = remembered::audit_end(&data).and_then(|known| record.compare(&known)) {
         return Err(Failure::refused(format!("audit.end in {}: {what}", config.data_dir.display())));
     }
     if record == Record::Missing {

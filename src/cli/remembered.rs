@@ -3,6 +3,7 @@
 use std::io;
 use std::sync::Arc;
 
+use portcullis::audit::ends::Place;
 use portcullis::config::Config;
 use portcullis::engine::StartError;
 use portcullis::engine::partition::{key_files, refuse_other_keys};
@@ -33,6 +34,13 @@ pub(super) fn read(storage: &dyn Storage) -> Result<FileChecks, Refusal> {
     let mut target = Target::default();
     replay_read_only(storage, Sizes::PRODUCTION, &mut target)?;
     Ok(target.0)
+}
+
+/// Returns the line of the log of security events that `audit.end` is known to have reached. `None` if it is not known, or
+/// a server runs, which has compared it at its start. A journal that cannot be read is for `data verify`.
+pub(super) fn audit_end(storage: &dyn Storage) -> Option<Place> {
+    let _lock = storage.lock_to_read().ok()?;
+    read(storage).ok()?.audit_end().map(Place::of_bytes)
 }
 
 /// Compares the key files of `config` with what the journal in `storage` remembers of them. Returns the result for people,
