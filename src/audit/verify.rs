@@ -24,13 +24,22 @@ pub struct Break {
     pub what: String,
 }
 
+/// A log in which no line was changed, and none is missing but those that an operator knows of.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Unbroken {
+    /// The number of its lines.
+    pub lines: u64,
+    /// How often a start found it changed, which an operator has acknowledged.
+    pub acknowledged: u64,
+}
+
 /// Checks all files of `dir` and returns the number of their lines, or the first place where the chain breaks. Without a
 /// record of its ends (`None`) the log may begin and end anywhere; from the first line on every line must follow the one
 /// before.
 ///
 /// Where a start found that lines are missing, and says how many, the chain goes on. But an operator must have
 /// acknowledged that afterwards, as every other change that a start has found.
-pub fn verify(dir: &Path, key: &[u8; 32], record: Option<&Record>) -> io::Result<Result<u64, Break>> {
+pub fn verify(dir: &Path, key: &[u8; 32], record: Option<&Record>) -> io::Result<Result<Unbroken, Break>> {
     let ends = match record {
         None | Some(Record::Missing) => None,
         Some(Record::Of(ends)) => Some(ends),
@@ -40,7 +49,7 @@ pub fn verify(dir: &Path, key: &[u8; 32], record: Option<&Record>) -> io::Result
         }
     };
     let mut before: Option<(String, u64)> = None;
-    let mut count = 0;
+    let mut unbroken = Unbroken { lines: 0, acknowledged: 0 };
     let mut place = (dir.display().to_string(), 0);
     let mut unacknowledged = None;
     for path in files_if_any(dir)? {
@@ -65,6 +74,7 @@ pub fn verify(dir: &Path, key: &[u8; 32], record: Option<&Record>) -> io::Result
             match judged {
                 Ok(read) => {
                     if read.event == CUT {
+                        unbroken.acknowledged += 1;
                         let what = format!("a cut that nobody has acknowledged: {}", read.reason);
                         unacknowledged.get_or_insert_with(|| broken(&what));
                     } else if read.event == Event::AuditAcknowledged.name() {
@@ -74,7 +84,7 @@ pub fn verify(dir: &Path, key: &[u8; 32], record: Option<&Record>) -> io::Result
                 }
                 Err(what) => return Ok(Err(broken(&what))),
             }
-            count += 1;
+            unbroken.lines += 1;
         }
     }
     let last = before.map_or(0, |(_, seq)| seq);
@@ -86,7 +96,7 @@ pub fn verify(dir: &Path, key: &[u8; 32], record: Option<&Record>) -> io::Result
         let what = format!("{missing} {lines} missing from the end: the server has written line {number}");
         return Ok(Err(Break { file: place.0, line: place.1, what }));
     }
-    Ok(unacknowledged.map_or(Ok(count), Err))
+    Ok(unacknowledged.map_or(Ok(unbroken), Err))
 }
 
 /// Returns the files of `dir`; none if there is no such directory.
@@ -181,7 +191,7 @@ mod tests {
     }
 
     fn lines(dir: &Path) -> u64 {
-        verify(dir, &KEY, None).unwrap().unwrap()
+        verify(dir, &KEY, None).unwrap().unwrap().lines
     }
 
     #[test]
@@ -263,7 +273,7 @@ mod tests {
             let record = Record::read(&disk, &KEY).unwrap();
             verify(dir.path(), &KEY, Some(&record)).unwrap()
         };
-        assert_eq!(check(), Ok(15));
+        assert_eq!(check(), Ok(Unbroken { lines: 15, acknowledged: 0 }));
         let paths = files(dir.path()).unwrap();
         let texts: Vec<String> = paths.iter().map(|path| std::fs::read_to_string(path).unwrap()).collect();
         let put_back = || {
@@ -283,7 +293,7 @@ mod tests {
         assert!(check().unwrap_err().what.contains("lines 1 to 5 are missing from the beginning"));
         // A log of another key's holder or of an earlier day in its place.
         put_back();
-        assert_eq!(check(), Ok(15));
+        assert_eq!(check(), Ok(Unbroken { lines: 15, acknowledged: 0 }));
         disk.damage("audit.end", |bytes| bytes[20] ^= 1);
         assert_eq!(check().unwrap_err().file, "audit.end");
     }

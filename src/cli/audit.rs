@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use clap::Subcommand;
 use portcullis::audit::ends::Record;
-use portcullis::audit::verify::verify;
+use portcullis::audit::verify::{Unbroken, verify};
 use portcullis::engine::StartError;
 use portcullis::engine::partition::key_files;
 use portcullis::server::operator::operation::Operation;
@@ -68,7 +68,8 @@ fn verify_log(cli: &Cli) -> Result<(), Failure> {
     // Read before the log: a running server may add lines meanwhile, and the log must reach at least as far.
     let record = Record::read(&data, &key).map_err(Failure::refused)?;
     let verified = verify(&config.audit.dir, &key, Some(&record)).map_err(Failure::refused)?;
-    let lines = verified.map_err(Failure::refused)?;
+    let Unbroken { lines, acknowledged } = verified.map_err(Failure::refused)?;
+    let lines = counted(lines, "line", "lines");
     if let Some(what) = remembered::audit_end(&data).and_then(|known| record.compare(&known)) {
         return Err(Failure::refused(format!("audit.end in {}: {what}", config.data_dir.display())));
     }
@@ -76,10 +77,16 @@ fn verify_log(cli: &Cli) -> Result<(), Failure> {
         return Err(Failure::refused(format!(
             "{} follow one from the other, but audit.end in {} is missing, which says where the log must end: an older \
              version or a restore made this directory and no server has started on it since, or the file was removed",
-            counted(lines, "line", "lines"),
+            lines,
             config.data_dir.display()
         )));
     }
-    say(&format!("the log is unbroken: {}", counted(lines, "line", "lines")));
+    let known = match acknowledged {
+        0 => String::from("the log is unbroken"),
+        cuts => {
+            format!("the log is unbroken but for {}", counted(cuts, "acknowledged cut", "acknowledged cuts"))
+        }
+    };
+    say(&format!("{known}: {lines}"));
     Ok(())
 }

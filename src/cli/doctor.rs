@@ -203,7 +203,7 @@ fn audit_log(config: &Config) -> Vec<Line> {
     let removed = known.zip(record).and_then(|(known, record)| record.compare(&known));
     let broken = verified.as_ref().err().map(ToString::to_string).or(removed);
     let what = match (&verified, &broken) {
-        (Ok(lines), None) => format!("log of security events, {}", counted(*lines, "line", "lines")),
+        (Ok(log), None) => format!("log of security events, {}", counted(log.lines, "line", "lines")),
         (_, broken) => format!("log of security events, {}", broken.as_deref().unwrap_or_default()),
     };
     let why = "it was changed, or a crash cut it short, which the next start mends";

@@ -133,7 +133,7 @@ async fn a_missing_key_is_refused_until_a_new_history_goes_on_without_it() {
 
     let salvaged = root.path().join("salvaged");
     let salvage = || run(&["data", "salvage", data.to_str().unwrap()], &salvaged);
-    salvage().exits(1).says("device-2.key is not the key");
+    salvage().exits(1).says("device-2.key: is not the key");
     std::fs::remove_file(data.join("keys/device-2.key")).unwrap();
     salvage().exits(0).says("lost: device-2.key is missing");
     start(&salvaged).exits(0).says(NAME);

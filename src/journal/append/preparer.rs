@@ -8,7 +8,7 @@ use std::time::Duration;
 use super::handle::Shared;
 use super::segment_log::{PIECE, PIECE_HURRIED, Spares, fill_whole, usable};
 use crate::journal::context::JournalContext;
-use crate::journal::format::layout::START_ROOM;
+use crate::journal::format::layout::{JOURNAL_DIR, START_ROOM};
 use crate::system::pace::Pace;
 
 /// Number of spare segments to keep ready. The room of one of them is kept back for essential entries.
@@ -52,21 +52,33 @@ impl Preparer {
         Ok(())
     }
 
-    /// Keeps the room of one segment for the next start, in a file that a start removes before it makes its segment. So a
+    /// Keeps the room of one segment for the next start, in a file that a start removes if it finds the disk full. So a
     /// server that is killed while the disk is full starts again, once; it serves what needs no entry until there is space.
     ///
-    /// Made once the spares are there and space is not low, also without it. Returns whether it is there.
+    /// The file stays until it is used. It is made once the spares are there and space is not low, also without it. Returns
+    /// whether it is there.
     ///
     /// Errors: it could not be made.
     pub(in crate::journal) fn keep_room_for_start(&self) -> io::Result<bool> {
         let segment = self.context.sizes.segment;
-        let free = self.context.storage.free_space()?;
+        let storage = &*self.context.storage;
+        match storage.open(START_ROOM).and_then(|file| file.length()) {
+            Ok(length) if length == segment => return Ok(true),
+            // A crash came while it was made, or the length of segments was another.
+            Ok(_) => storage.unlink(START_ROOM)?,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(error),
+        }
+        let free = storage.free_space()?;
         if self.spares.len() < SPARES
             || free < self.shared.core.lock().stats.kept_free.saturating_add(segment)
         {
             return Ok(false);
         }
-        fill_whole(&*self.context.storage, START_ROOM, segment, self.piece()).map(|()| true)
+        fill_whole(storage, START_ROOM, segment, self.piece())?;
+        // Without its name after a power loss, the room would be free for others.
+        storage.sync_dir(JOURNAL_DIR)?;
+        Ok(true)
     }
 
     /// Returns how many bytes a file may grow by at a time: it waits first unless it is urgent. Its error says that the
@@ -163,12 +175,9 @@ mod tests {
                 count += 1;
             }
             drop(run);
-            // A start sweeps what is temporary, and has the space of that.
             let disk = disk.after_kill();
-            let swept = disk.paths().into_iter().filter(|path| path.ends_with(".tmp"));
-            let space: usize = swept.map(|path| disk.peek(&path).unwrap().len()).sum();
-            assert_eq!(space as u64, if keeps_room { SIZES.segment } else { 0 });
-            disk.set_free(space as u64);
+            disk.give_back_space();
+            disk.set_free(0);
             match Run::begin(&disk) {
                 Err(refused) => assert!(!keeps_room, "{refused}"),
                 Ok(run) => {
@@ -177,6 +186,19 @@ mod tests {
                     let essential = run.journal.handle.reserve(600, Class::Essential);
                     assert!(essential.is_ok(), "the new segment has room for it");
                     assert!(run.journal.handle.reserve(600, Class::Ordinary).is_err());
+                    // The room is used, and made again once there is space.
+                    assert!(!run.journal.preparer.keep_room_for_start().unwrap());
+                    disk.set_free(u64::MAX);
+                    (0..SPARES).for_each(|_| run.journal.prepare().unwrap());
+                    assert!(run.journal.preparer.keep_room_for_start().unwrap());
+                    drop(run);
+                    // A start that needs no room leaves it, and half of one is made anew.
+                    let disk = disk.after_kill();
+                    let run = Run::begin(&disk).unwrap();
+                    assert!(run.journal.preparer.keep_room_for_start().unwrap());
+                    disk.damage(START_ROOM, |bytes| bytes.truncate(512));
+                    assert!(!run.journal.preparer.keep_room_for_start().unwrap(), "the spares come first");
+                    assert_eq!(disk.peek(START_ROOM), None);
                 }
             }
         }
