@@ -200,7 +200,9 @@ fn remember_files(services: &Services, journal: &Handle, checks: &mut FileChecks
         Entry::encode(&changes).unwrap_or_else(|error| panic!("check values that make no entry: {error}"));
     if let Ok(permit) = journal.reserve(entry.as_bytes().len(), Class::Essential) {
         journal.append(permit, &entry);
-        writes.into_iter().for_each(|write| checks.apply(write));
+        for write in writes {
+            checks.apply(write);
+        }
     }
 }
 

@@ -40,6 +40,7 @@ pub struct Destination<'a> {
 pub type Admit<'a> = dyn Fn(u16, u16, &[u8], &[u8]) -> Result<bool, Refusal> + 'a;
 
 /// Takes over every record.
+#[expect(clippy::unnecessary_wraps, reason = "an Admit")]
 pub const fn admit_all(_: u16, _: u16, _: &[u8], _: &[u8]) -> Result<bool, Refusal> {
     Ok(true)
 }

@@ -109,7 +109,9 @@ mod tests {
 
     fn apply(checks: &mut FileChecks, decision: Decision<()>) -> usize {
         let count = decision.writes.len();
-        decision.writes.into_iter().for_each(|write| checks.apply(write));
+        for write in decision.writes {
+            checks.apply(write);
+        }
         count
     }
 
@@ -127,7 +129,7 @@ mod tests {
         assert_eq!(remember(&mut checks, &keys, None), 0);
         assert_eq!(remember(&mut checks, &[check(KeyKind::Device, 2, 9)], None), 0);
         let mut found = checks.keys();
-        found.sort_by_key(|check| check.file());
+        found.sort_by_key(KeyCheck::file);
         assert_eq!(found, [keys[1].clone(), keys[2].clone(), keys[0].clone()]);
         // Signing keys come and go without it.
         assert_eq!(remember(&mut checks, &[check(KeyKind::Signing, 1, 4)], None), 0);

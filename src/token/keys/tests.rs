@@ -214,7 +214,7 @@ fn files_are_read_with_and_without_a_checksum_and_a_damaged_one_is_named() {
     let mut in_files = Keys::check_values(&files).unwrap();
     let mut loaded = keys.loaded_check_values();
     for checks in [&mut in_files, &mut loaded] {
-        checks.sort_by_key(|check| check.name());
+        checks.sort_by_key(KeyCheck::name);
     }
     assert_eq!(in_files, loaded);
     // A time that was cut short is none.
