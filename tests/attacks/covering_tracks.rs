@@ -194,7 +194,9 @@ async fn a_log_that_is_put_back_with_its_older_record_is_found() {
     let mut older = Vec::new();
     let server = server.restart_after(|dir| {
         older = vec![(only_file(&audit), Vec::new()), (dir.join("audit.end"), Vec::new())];
-        older.iter_mut().for_each(|(path, bytes)| *bytes = std::fs::read(path).unwrap());
+        for (path, bytes) in &mut older {
+            *bytes = std::fs::read(path).unwrap();
+        }
     });
     server.operator_account("root@test.org", &["admin"]).await;
     // The start after it remembers how far the log has come.
