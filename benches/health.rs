@@ -1,5 +1,5 @@
 //! Measures how soon `GET /healthz` is answered while twelve networks send the dearest requests known, each as fast as
-//! its rate limits allow. An event loop that does dear work itself shows here: everybody waits for it.
+//! its rate limits allow. If an event loop computes for long, all other requests of that loop wait, and it shows here.
 //!
 //! `cargo bench --bench health` takes half a minute and fails if one answer of a hundred took longer than 10 ms;
 //! `-- short` takes ten seconds and fails at 50 ms, for a machine that may be busy. Hashes have their default cost.

@@ -320,9 +320,13 @@ fn a_wrong_name_or_number_on_the_page_is_found() {
         ),
         ("::DEVICES_MAX`", "::DEVICES_MOST`", "no constant registry::lockout::record::DEVICES_MOST"),
         ("`src/audit/README.md`", "`src/audit/REEDME.md`", "no file src/audit/REEDME.md"),
-        ("`tests/attacks/hang_ups.rs::nobody_is_hashed_for_who_has_gone`", "-", "proved by no test"),
         (
-            "`tests/attacks/hang_ups.rs::nobody_is_hashed_for_who_has_gone`",
+            "`tests/attacks/hang_ups.rs::no_hash_is_computed_for_a_client_that_has_gone`",
+            "-",
+            "proved by no test",
+        ),
+        (
+            "`tests/attacks/hang_ups.rs::no_hash_is_computed_for_a_client_that_has_gone`",
             "-",
             "hang_ups.rs is named nowhere",
         ),

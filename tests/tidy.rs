@@ -10,10 +10,10 @@ const PARTS: [&[&str]; 13] = [
     &["main.rs", "cli"],
     &["server"],
     &["http"],
-    &["flow"],
-    &["engine"],
     // For tests alone: only unit tests name it.
     &["simulation"],
+    &["flow"],
+    &["engine"],
     &["audit", "config", "mail"],
     &["registry"],
     &["resource_server"],

@@ -129,7 +129,8 @@ fn smtp(config: &Config) -> Result<Option<Smtp>, Failure> {
         SmtpTls::Tls => Tls::Wrapper(parameters()?),
         SmtpTls::None => Tls::None,
     };
-    let mut server = Smtp::new(host, *port, tls, &config.mail.from.domain);
+    let server = Smtp::new(host, *port, tls, &config.mail.from.domain);
+    let mut server = server.taking_utf8(config.mail.utf8);
     if let Some((name, file)) = login {
         let text = read(file, "mail.smtp.password_file")?;
         server = server.logging_in(name, text.lines().next().unwrap_or_default());

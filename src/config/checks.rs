@@ -257,7 +257,7 @@ pub const CHECKS: &[Check] = &[
         key: "password.min_length",
         otherwise: Doubtful,
         is_safe: |config| config.password.chars_min >= 15,
-        why: "a password that is the only factor needs 15 characters (NIST SP 800-63B-4 §3.1.1.1)",
+        why: "a password that is the only factor needs 15 characters (NIST SP 800-63B-4 §3.1.1.2)",
         fix: "set [password] min_length = 15",
     },
     Check {

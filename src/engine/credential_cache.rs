@@ -49,6 +49,8 @@ pub struct TokenTimes {
     pub exp: u64,
     /// The issue time.
     pub iat: u64,
+    /// When the user last proved who they are.
+    pub auth_time: u64,
 }
 
 impl Identity {

@@ -40,11 +40,21 @@ impl Identity {
     ///
     /// Source: RFC 9470; OWASP ASVS 5.0, 7.5.3.
     pub fn is_fresh(&self, now: Timestamp) -> Result<(), Refusal> {
-        let proved_ms = match &self.held {
-            Held::Family(family) => family.proved_ms,
-            Held::Session(session) => session.proved_ms,
-        };
-        if now.since(Timestamp(proved_ms)) < FRESH_FOR { Ok(()) } else { Err(Refusal::StepUpRequired) }
+        if now.since(self.proved()) < FRESH_FOR { Ok(()) } else { Err(Refusal::StepUpRequired) }
+    }
+
+    /// Returns when the user last proved who they are, as far as this credential says: an access token from before the
+    /// proof does not become fresh with it, since a copy of it would as well.
+    pub fn proved(&self) -> Timestamp {
+        match (&self.held, &self.times) {
+            (Held::Family(family), Some(times))
+                if Timestamp(family.proved_ms).as_secs() > times.auth_time =>
+            {
+                Timestamp::from_secs(times.auth_time)
+            }
+            (Held::Family(family), _) => Timestamp(family.proved_ms),
+            (Held::Session(session), _) => Timestamp(session.proved_ms),
+        }
     }
 }
 
@@ -91,7 +101,7 @@ pub async fn bearer(
         return Err(Refusal::Unauthenticated.into());
     }
     let until = Timestamp(family.idle_end_ms).min(Timestamp::from_secs(claims.exp));
-    let times = Some(TokenTimes { exp: claims.exp, iat: claims.iat });
+    let times = Some(TokenTimes { exp: claims.exp, iat: claims.iat, auth_time: claims.auth_time });
     let identity = Arc::new(Identity { account, held: Held::Family(family), times });
     engine.credential_cache.keep(digest, Arc::clone(&identity), mark, until, now);
     Ok(identity)

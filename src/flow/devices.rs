@@ -3,8 +3,9 @@
 //! **The attack:** a stolen device cookie outlives the password it was issued for, and nobody can see or end it.
 //!
 //! **The rule:** a cookie is good for the account and the device epoch that it names, for a year, and while the device
-//! is on the list of the account. A new password, a log-out everywhere and the owner's word raise the epoch. The owner is
-//! told of a log-in from a new device, at most once a day for each family of browsers, unless they have switched that off.
+//! is on the list of the account. A new password, a log-out everywhere, the owner's word and a restore from a backup raise
+//! the epoch. The owner is told of a log-in from a new device, at most once a day for each family of browsers, unless they
+//! have switched that off.
 
 use super::authenticate::Identity;
 use super::client::Client;
@@ -35,7 +36,7 @@ pub struct DeviceFamily {
 /// Returns the known devices of an account by family, the last used first.
 pub async fn list(engine: &Engine, identity: &Identity) -> Result<Vec<DeviceFamily>, FlowError> {
     let mut families: Vec<DeviceFamily> = Vec::new();
-    for device in engine.lockout.ask(devices_of(&identity.account)).await? {
+    for device in engine.lockout.ask(devices_of(engine, &identity.account)).await? {
         let used = Timestamp::from_secs(device.used_secs.into());
         match families.iter_mut().find(|of| of.family == device.family) {
             Some(of) => {
@@ -49,8 +50,10 @@ pub async fn list(engine: &Engine, identity: &Identity) -> Result<Vec<DeviceFami
     Ok(families)
 }
 
-/// Makes every known device of an account a stranger. Sessions stay.
+/// Makes every known device of an account a stranger. Sessions stay. Needs a fresh proof: who holds a stolen session must
+/// not be able to make a stranger of the owner, whom strangers could then lock out.
 pub async fn end(engine: &Engine, identity: &Identity) -> Result<(), FlowError> {
+    identity.is_fresh(engine.clock.now())?;
     let ended = Change { end_devices: true, ..Change::default() };
     let id = identity.account.account_id();
     let changed = engine.accounts.ask(Alter { id, change: ended }).await?;
@@ -59,8 +62,12 @@ pub async fn end(engine: &Engine, identity: &Identity) -> Result<(), FlowError> 
     Ok(())
 }
 
-/// Switches the mail about a log-in from a new device on or off.
+/// Switches the mail about a log-in from a new device on or off. Off needs a fresh proof: else whoever holds a stolen
+/// session could silence the mail about what follows.
 pub async fn set_notices(engine: &Engine, identity: &Identity, wanted: bool) -> Result<(), FlowError> {
+    if !wanted {
+        identity.is_fresh(engine.clock.now())?;
+    }
     let change = Change { mutes_new_device: Some(!wanted), ..Change::default() };
     let id = identity.account.account_id();
     let changed = engine.accounts.ask(Alter { id, change }).await?;
@@ -80,11 +87,11 @@ pub async fn is_known(engine: &Engine, account: &AccountV2, cookie: &str) -> Res
     let Some(read) = keys.device.find_map(read) else {
         return Ok(false);
     };
-    if read.account != account.account_id().to_bytes() || read.epoch != account.device_epoch {
+    if read.account != account.account_id().to_bytes() || read.epoch != epoch(engine, account) {
         return Ok(false);
     }
     let id = read.id(&keys.counts);
-    Ok(engine.lockout.ask(devices_of(account)).await?.iter().any(|device| device.id == id))
+    Ok(engine.lockout.ask(devices_of(engine, account)).await?.iter().any(|device| device.id == id))
 }
 
 /// Lists the device of `client` as known to `account`, under its present name and epoch, and returns its cookie. For a
@@ -124,10 +131,18 @@ pub(super) async fn tell_of_new(
 fn made(engine: &Engine, account: &AccountV2, nonce: [u8; 16]) -> DeviceCookie {
     let issued_secs = u32::try_from(engine.clock.now().as_secs()).unwrap_or(u32::MAX);
     let account_id = account.account_id().to_bytes();
-    DeviceCookie { issued_secs, account: account_id, epoch: account.device_epoch, nonce }
+    DeviceCookie { issued_secs, account: account_id, epoch: epoch(engine, account), nonce }
 }
 
-fn devices_of(account: &AccountV2) -> Devices {
+/// Returns the epoch of the device cookies of `account`. A restore raises it as well: a cookie that was ended after the
+/// backup would be good again.
+///
+/// A restore counts as much as a million changes of the account, more than any account has between two of them.
+pub(super) const fn epoch(engine: &Engine, account: &AccountV2) -> u32 {
+    account.device_epoch.wrapping_add((engine.global_epoch as u32) << 20)
+}
+
+fn devices_of(engine: &Engine, account: &AccountV2) -> Devices {
     let id = account.account_id().to_bytes();
-    Devices { name: NameKey(account.name_key), account: id, epoch: account.device_epoch }
+    Devices { name: NameKey(account.name_key), account: id, epoch: epoch(engine, account) }
 }

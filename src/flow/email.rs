@@ -33,6 +33,7 @@ use crate::registry::reset::actor::{Live, Peek};
 use crate::registry::reset::state::UNDO_FOR;
 use crate::registry::reset::{Cause, Purpose, Redeem};
 use crate::registry::throttle::class::Class;
+use crate::system::seeded_bug::{Bug, seeded};
 use crate::value::account_name::{AccountName, NameKey};
 use crate::value::id::AccountId;
 
@@ -102,8 +103,12 @@ pub async fn ask(
             let taken = engine.accounts.ask(Find { name: new.key(&engine.services.keys.directory) }).await?;
             engine.record(client.note(Event::EmailChangeAsked).for_account(Some(&account)));
             // An account that has not proved the address does not hold it.
-            let is_taken = taken.is_some_and(|holder| holder.holds_its_address());
+            let holder = taken.filter(AccountV2::holds_its_address);
             let cause = Cause::Asker(engine.mailing_network(client));
+            if let Some(holder) = holder.as_ref().filter(|_| seeded(Bug::HolderCharged)) {
+                return engine.mail_holder(cause, holder).await;
+            }
+            let is_taken = holder.is_some();
             engine.mail_new_address(cause, &account, &new, is_taken).await
         })
         .await

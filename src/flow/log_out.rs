@@ -29,6 +29,8 @@ pub enum Scope {
 ///
 /// Ending the others alone needs a fresh proof: who holds a stolen session must not be able to throw out its owner and
 /// stay. Ending all of them needs none, since the asker's own ends as well and an owner who suspects a theft is in a hurry.
+/// Without a fresh proof the known devices stay known, though: else the holder of a stolen session could make a stranger of
+/// the owner, and strangers could then lock the owner out.
 pub async fn log_out(engine: &Engine, identity: &Identity, scope: Scope) -> Result<(), FlowError> {
     let id = identity.account.account_id();
     if scope == Scope::Others {
@@ -44,7 +46,9 @@ pub async fn log_out(engine: &Engine, identity: &Identity, scope: Scope) -> Resu
         Scope::Others => end_others(engine, id, Some(identity.sid())).await?,
         Scope::Global => {
             // One write of one actor: it ends every credential of the old epoch at once.
-            let raised = Alter { id, change: Change { raise_epoch: true, ..Change::default() } };
+            let keep_devices = identity.is_fresh(engine.clock.now()).is_err();
+            let change = Change { raise_epoch: true, keep_devices, ..Change::default() };
+            let raised = Alter { id, change };
             let _ = engine.accounts.ask(raised).await?;
             end_others(engine, id, None).await?;
         }

@@ -107,6 +107,7 @@ pub async fn verify(engine: &Engine, client: &Client, link: &str, half: Option<&
 /// Makes the account of a sign-up of which both halves were shown.
 async fn open_account(engine: &Engine, client: &Client, sign_up: SignUpV1) -> Result<(), FlowError> {
     let id = sign_up.id;
+    let name = NameKey(sign_up.name_key);
     let phc = sign_up.phc.clone();
     match engine.accounts.ask(proved(sign_up)).await? {
         SignedUp::Created(account) => {
@@ -121,6 +122,8 @@ async fn open_account(engine: &Engine, client: &Client, sign_up: SignUpV1) -> Re
             return Err(Refusal::InvalidMailedToken.into());
         }
     }
+    // Strangers may have locked the name before it had an account. Nobody was told of it.
+    engine.lockout.ask(Clear { name }).await?;
     engine.sign_ups.ask(Settle { id }).await?;
     Ok(())
 }
@@ -254,6 +257,7 @@ async fn hand_out_reset(
             cause: Cause::Owner,
             domain: [0; 8],
             for_nobody: false,
+            end_max: None,
         };
         engine.mailed.ask(HandOut { mint }).await?;
     }

@@ -117,15 +117,19 @@ impl Body {
         client: &Client,
         class: Class,
     ) -> Result<T, Rejection> {
-        match self.json() {
-            Ok(value) => Ok(value),
-            Err(problem) => {
-                // Boxed, so that a request that is served needs no room for it.
-                let admission = Box::pin(engine.admit(class, client.address)).await;
-                let rejection = admission.result.map_or_else(Rejection::from, |_| Rejection::from(problem));
-                Err(rejection.with_rate_limit(admission.rate_limit))
-            }
-        }
+        charged(self.json(), engine, client, class).await
+    }
+
+    /// Reads the body like [`Body::json_or_default`], for an endpoint that charges nobody for a body that can be read. One
+    /// that cannot is charged as a rejected request.
+    ///
+    /// Errors: as [`Body::json_charged`].
+    pub(super) async fn json_or_default_charged<T: DeserializeOwned + Default>(
+        &self,
+        engine: &Engine,
+        client: &Client,
+    ) -> Result<T, Rejection> {
+        charged(self.json_or_default(), engine, client, Class::Rejected).await
     }
 
     /// Refuses a body that says something, for an endpoint that takes none.
@@ -133,6 +137,11 @@ impl Body {
     /// Errors: as [`Body::json`], for anything but an empty object.
     pub(super) fn refuse(&self) -> Result<(), Problem> {
         if self.bytes.is_empty() { Ok(()) } else { self.json().map(|NoMembers {}| ()) }
+    }
+
+    /// Refuses a body like [`Body::refuse`], and charges one that says something as a rejected request.
+    pub(super) async fn refuse_charged(&self, engine: &Engine, client: &Client) -> Result<(), Rejection> {
+        charged(self.refuse(), engine, client, Class::Rejected).await
     }
 
     /// Reads the body as JSON, or returns the default if the request has neither a body nor a `Content-Type`.
@@ -143,6 +152,26 @@ impl Body {
             return Ok(T::default());
         }
         self.json()
+    }
+}
+
+/// Charges the network of `client` for a body that could not be read.
+///
+/// Errors: that of `read`, with the rate limit; 429.
+async fn charged<T>(
+    read: Result<T, Problem>,
+    engine: &Engine,
+    client: &Client,
+    class: Class,
+) -> Result<T, Rejection> {
+    match read {
+        Ok(value) => Ok(value),
+        Err(problem) => {
+            // Boxed, so that a request that is served needs no room for it.
+            let admission = Box::pin(engine.admit(class, client.address)).await;
+            let rejection = admission.result.map_or_else(Rejection::from, |_| Rejection::from(problem));
+            Err(rejection.with_rate_limit(admission.rate_limit))
+        }
     }
 }
 
@@ -157,16 +186,14 @@ pub(super) async fn read(
     serving: Option<&Serving>,
 ) -> Result<(), (Problem, Unread)> {
     let headers = request.headers();
-    let length = headers.get(CONTENT_LENGTH);
-    if length.is_none() && !headers.contains_key(TRANSFER_ENCODING) {
+    if !headers.contains_key(CONTENT_LENGTH) && !headers.contains_key(TRANSFER_ENCODING) {
         return Ok(());
     }
-    // The HTTP library has refused a length that is no number of 64 bits, and one that comes twice.
-    let announced = length.and_then(|length| length.to_str().ok()?.trim().parse::<u64>().ok());
+    let is_too_large = announces_too_much(headers);
     let method = request.method().clone();
     let Ok(payload) = request.extract::<web::Payload>().await else { return Ok(()) };
     let mut unread = Box::pin(BodyStream::new(payload));
-    if announced.is_some_and(|announced| announced > BODY_BYTES_MAX as u64) {
+    if is_too_large {
         serving.inspect(|serving| serving.is_last());
         return Err((too_large(), unread));
     }
@@ -193,6 +220,13 @@ pub(super) async fn read(
     Err((problem, unread))
 }
 
+/// Says whether a request announces a body that is too large.
+pub fn announces_too_much(headers: &HeaderMap) -> bool {
+    // The HTTP library has refused a length that is no number of 64 bits, and one that comes twice.
+    let announced = headers.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.trim().parse().ok());
+    announced.is_some_and(|announced: u64| announced > BODY_BYTES_MAX as u64)
+}
+
 async fn to_end(unread: &mut Unread, serving: Option<&Serving>) -> Result<Bytes, Problem> {
     let mut whole = BytesMut::new();
     while let Some(piece) = poll_fn(|cx| unread.as_mut().poll_next(cx)).await {
@@ -207,7 +241,8 @@ async fn to_end(unread: &mut Unread, serving: Option<&Serving>) -> Result<Bytes,
     Ok(whole.freeze())
 }
 
-fn too_large() -> Problem {
+/// Returns the refusal of a body that is too large.
+pub(super) fn too_large() -> Problem {
     Problem::new(413, "payload_too_large", format!("A body has at most {BODY_BYTES_MAX} bytes."))
 }
 

@@ -21,7 +21,7 @@ mod served;
 
 use actix_web::web;
 
-pub use body::BODY_BYTES_MAX;
+pub use body::{BODY_BYTES_MAX, announces_too_much};
 pub use connection::{Connections, GuardedStream};
 
 /// Adds all endpoints of the API.

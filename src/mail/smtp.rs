@@ -12,7 +12,7 @@ use lettre::transport::smtp::authentication::{Credentials, DEFAULT_MECHANISMS};
 use lettre::transport::smtp::client::{
     AsyncSmtpConnection, Certificate, CertificateStore, Tls, TlsParameters,
 };
-use lettre::transport::smtp::extension::ClientId;
+use lettre::transport::smtp::extension::{ClientId, Extension};
 use tokio::time::timeout;
 
 use super::outgoing::DeliveryError;
@@ -67,6 +67,8 @@ pub struct Smtp {
     tls: Tls,
     hello: ClientId,
     login: Option<Credentials>,
+    /// Whether it is said to take letters beyond ASCII before the @.
+    takes_utf8: bool,
     deadline: Duration,
 }
 
@@ -74,13 +76,20 @@ impl Smtp {
     /// Returns a server without log-in. `domain` is the name in `EHLO`.
     pub fn new(host: impl Into<String>, port: u16, tls: Tls, domain: impl Into<String>) -> Self {
         let hello = ClientId::Domain(domain.into());
-        Self { host: host.into(), port, tls, hello, login: None, deadline: DEADLINE }
+        Self { host: host.into(), port, tls, hello, login: None, takes_utf8: false, deadline: DEADLINE }
     }
 
     /// Sets the name and password of the log-in.
     #[must_use]
     pub fn logging_in(mut self, name: impl Into<String>, password: impl Into<String>) -> Self {
         self.login = Some(Credentials::new(name.into(), password.into()));
+        self
+    }
+
+    /// Sets whether the server is said to take letters beyond ASCII before the @, which [`Smtp::probe`] checks.
+    #[must_use]
+    pub const fn taking_utf8(mut self, takes_utf8: bool) -> Self {
+        self.takes_utf8 = takes_utf8;
         self
     }
 
@@ -96,26 +105,34 @@ impl Smtp {
         let connection = timeout(self.deadline, self.hand_over(message)).await.map_err(|_| {
             DeliveryError::passing(format!("the mail server took longer than {} s", self.deadline.as_secs()))
         })?;
-        let mut connection = connection
-            .map_err(|error| DeliveryError { permanent: is_of_recipient(&error), what: loggable(&error) })?;
+        let mut connection = connection?;
         let _ = timeout(QUIT_TIMEOUT, connection.quit()).await;
         Ok(())
     }
 
     /// Connects and logs in, and leaves without a mail.
+    ///
+    /// Errors: also if the server does not take the addresses that the configuration says.
     pub async fn probe(&self) -> Result<(), DeliveryError> {
         let connection = timeout(self.deadline, self.connect()).await.map_err(|_| {
             DeliveryError::passing(format!("the mail server took longer than {} s", self.deadline.as_secs()))
         })?;
         let mut connection = connection.map_err(|error| DeliveryError::passing(loggable(&error)))?;
+        let takes_utf8 = takes_utf8(&connection);
         let _ = timeout(QUIT_TIMEOUT, connection.quit()).await;
-        Ok(())
+        if self.takes_utf8 { takes_utf8 } else { Ok(()) }
     }
 
     /// Connects, logs in and sends the mail. Returns the connection once the server has accepted the mail.
-    async fn hand_over(&self, message: &Message) -> Result<AsyncSmtpConnection, Error> {
-        let mut connection = self.connect().await?;
-        connection.send(message.envelope(), &message.formatted()).await?;
+    async fn hand_over(&self, message: &Message) -> Result<AsyncSmtpConnection, DeliveryError> {
+        let of_server =
+            |error: Error| DeliveryError { permanent: is_of_recipient(&error), what: loggable(&error) };
+        let mut connection = self.connect().await.map_err(of_server)?;
+        if !message.envelope().to().iter().all(|to| AsRef::<str>::as_ref(to).is_ascii()) {
+            takes_utf8(&connection)?;
+        }
+        // The library adds SMTPUTF8 to `MAIL FROM` for such an address.
+        connection.send(message.envelope(), &message.formatted()).await.map_err(of_server)?;
         Ok(connection)
     }
 
@@ -146,6 +163,15 @@ impl Smtp {
         }
         Ok(connection)
     }
+}
+
+/// Checks that the server offers SMTPUTF8 (RFC 6531), without which an address with letters beyond ASCII before the @ must
+/// not be sent to it.
+fn takes_utf8(connection: &AsyncSmtpConnection) -> Result<(), DeliveryError> {
+    if connection.server_info().supports_feature(Extension::SmtpUtfEight) {
+        return Ok(());
+    }
+    Err(DeliveryError::passing("the mail server does not offer SMTPUTF8, as mail.smtp.utf8 says"))
 }
 
 /// Says whether the server has permanently refused the recipient. Every other refusal, even one with a permanent
@@ -195,6 +221,7 @@ mod tests {
     use std::net::TcpListener;
 
     use std::sync::atomic::AtomicBool;
+    use std::sync::mpsc;
 
     use super::*;
     use crate::mail::outgoing::Outgoing;
@@ -203,6 +230,17 @@ mod tests {
 
     /// Starts a mail server that accepts every command except `refuses`, to which it answers `reply`. Returns its port.
     fn server(refuses: &'static str, reply: &'static str) -> u16 {
+        server_that_offers("250 SIZE", refuses, reply).0
+    }
+
+    /// Starts a server like [`server`], whose answer to `EHLO` ends with the lines `offers`. Returns its port, and what it
+    /// is sent.
+    fn server_that_offers(
+        offers: &'static str,
+        refuses: &'static str,
+        reply: &'static str,
+    ) -> (u16, mpsc::Receiver<String>) {
+        let (lines, sent) = mpsc::channel();
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let port = listener.local_addr().unwrap().port();
         std::thread::spawn(move || {
@@ -212,6 +250,7 @@ mod tests {
             say("220 mail.test").unwrap();
             let mut is_data = false;
             for line in BufReader::new(stream).lines().map_while(Result::ok) {
+                let _ = lines.send(line.clone());
                 let said = match line.split([' ', ':']).next().unwrap() {
                     _ if is_data && line != "." => continue,
                     "." => {
@@ -219,7 +258,7 @@ mod tests {
                         say("250 taken")
                     }
                     verb if verb == refuses => say(reply),
-                    "EHLO" => say("250-mail.test\r\n250 AUTH PLAIN"),
+                    "EHLO" => say(&format!("250-mail.test\r\n250-AUTH PLAIN\r\n{offers}")),
                     "AUTH" => say("235 yes"),
                     "DATA" => {
                         is_data = true;
@@ -233,7 +272,7 @@ mod tests {
                 }
             }
         });
-        port
+        (port, sent)
     }
 
     fn mail() -> Outgoing {
@@ -289,6 +328,35 @@ mod tests {
                 assert!(logged.contains(&reply[..3]), "{logged}");
             }
         }
+    }
+
+    #[tokio::test]
+    async fn an_address_beyond_ascii_is_sent_with_smtputf8_or_not_at_all() {
+        let mail = || Outgoing { to: "jürgen@test.org".into(), ..mail() };
+        // The body of such a mail has no letter beyond ASCII, but its header has.
+        let (port, sent) = server_that_offers("250-SMTPUTF8\r\n250 8BITMIME", "NONE", "");
+        Transport::Smtp(over(port)).deliver(mail()).await.unwrap();
+        let sent: Vec<String> = sent.iter().collect();
+        assert!(sent.contains(&"MAIL FROM:<login@us.test> SMTPUTF8 BODY=8BITMIME".into()), "{sent:?}");
+        assert!(sent.contains(&"RCPT TO:<jürgen@test.org>".into()), "{sent:?}");
+        assert!(sent.contains(&"To: jürgen@test.org".into()), "{sent:?}");
+
+        let (port, sent) = server_that_offers("250 8BITMIME", "NONE", "");
+        let refused = Transport::Smtp(over(port)).deliver(mail()).await.unwrap_err();
+        assert!(!refused.permanent, "the operator may find another server");
+        assert!(refused.what.contains("does not offer SMTPUTF8"), "{refused}");
+        assert!(!sent.iter().any(|line| line.starts_with("MAIL")));
+        // Other mails leave as ever.
+        deliver(server_that_offers("250 8BITMIME", "NONE", "").0).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_probe_finds_a_server_that_does_not_take_the_addresses_it_is_said_to() {
+        let offers = |offers| over(server_that_offers(offers, "NONE", "").0);
+        offers("250 SMTPUTF8").taking_utf8(true).probe().await.unwrap();
+        offers("250 8BITMIME").taking_utf8(false).probe().await.unwrap();
+        let refused = offers("250 8BITMIME").taking_utf8(true).probe().await.unwrap_err();
+        assert!(refused.what.contains("mail.smtp.utf8"), "{refused}");
     }
 
     /// Starts a server that accepts connections and never answers. Returns its port and the number of connections.

@@ -293,7 +293,7 @@ mod tests {
 
     #[test]
     fn from_twenty_five_characters_on_a_pattern_is_no_reason() {
-        let pattern = "barbarabarbara1barbara123";
+        let pattern = "barbarabarbarabarbara1234";
         assert_eq!(pattern.chars().count(), 25);
         assert_eq!(judge(&policy(15), pattern, "ada@example.org"), Ok(()));
         assert_eq!(judge(&policy(15), &pattern[..24], "ada@example.org"), Err(vec![Weakness::Guessable]));

@@ -2,8 +2,9 @@
 //! after its budget. It knows no thread, clock or lock.
 //!
 //! In the lane of known devices the names that they log in to take turns, and the networks within each name: whoever
-//! sends log-ins to an account of their own from many networks has one turn. In the other lanes any name can be typed, so
-//! there the networks take turns.
+//! sends log-ins to an account of their own from many networks has one turn. Whoever has many accounts in one network has
+//! few turns, too: a network has turns for [`NAMES_MAX`] names, and one more that all its further names share. In the other
+//! lanes any name can be typed, so there the networks take turns.
 //!
 //! ```text
 //!   admit ──▶ lane full? ──no──▶ queued ──▶ next ──▶ runs
@@ -29,28 +30,21 @@ use ipnet::IpNet;
 
 use super::job::QueueKey;
 use super::lane::Lane;
+use crate::system::seeded_bug::{Bug, seeded};
 
 /// Virtual time of one password in a lane of weight 1. It is divisible by every weight.
 const STRIDE: u64 = 8;
+
+/// The most names of one network that have turns of their own among known devices.
+pub(super) const NAMES_MAX: u32 = 8;
 
 /// The parties that take turns in a lane.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 enum Group {
     /// An account name to which known devices log in. Its networks take turns within it.
     Name([u8; 16]),
-    /// A network, where no name is known or any name can be typed.
+    /// A network, where no name is known, any name can be typed, or enough names have turns of their own.
     Network(IpNet),
-}
-
-impl Group {
-    /// Security: only a device cookie shows that a client belongs to a name. By typed names an attacker would have as
-    /// many turns as names.
-    fn of(key: QueueKey) -> Self {
-        match key.name {
-            Some(name) if key.lane == Lane::Known => Self::Name(name),
-            _ => Self::Network(key.network),
-        }
-    }
 }
 
 /// The place of a job in the queue.
@@ -99,6 +93,8 @@ struct Waiting<J> {
 struct GroupJobs<J> {
     /// The jobs of each network, in the order of the networks' turns.
     by_network: VecDeque<(IpNet, VecDeque<Waiting<J>>)>,
+    /// The network of the first job.
+    began_in: IpNet,
     len: usize,
 }
 
@@ -148,6 +144,8 @@ impl<J> GroupJobs<J> {
 struct Queue<J> {
     lane: Lane,
     by_group: HashMap<Group, GroupJobs<J>>,
+    /// How many names have begun in each network.
+    names: HashMap<IpNet, u32>,
     /// Groups with jobs, each once, in the order of their turns.
     turns: VecDeque<Group>,
     /// The same groups, sorted by how many jobs they hold.
@@ -176,6 +174,7 @@ impl<J> Queue<J> {
         Self {
             lane,
             by_group: HashMap::new(),
+            names: HashMap::new(),
             turns: VecDeque::new(),
             by_weight: BTreeSet::new(),
             arrivals: VecDeque::new(),
@@ -188,6 +187,19 @@ impl<J> Queue<J> {
         STRIDE / u64::from(self.lane.weight())
     }
 
+    /// Returns the group that a job of `key` would join.
+    ///
+    /// Security: only a device cookie shows that a client belongs to a name. By typed names an attacker would have as many
+    /// turns as names; and by names of their own as many as they have accounts.
+    fn group_of(&self, key: QueueKey) -> Group {
+        let of_network = Group::Network(key.network);
+        let by_name = self.lane == Lane::Known && !seeded(Bug::KnownLaneByNetwork);
+        let Some(name) = key.name.filter(|_| by_name) else { return of_network };
+        let has_turn = self.by_group.contains_key(&Group::Name(name));
+        let is_crowded = self.names.get(&key.network).is_some_and(|names| *names >= NAMES_MAX);
+        if has_turn || !is_crowded { Group::Name(name) } else { of_network }
+    }
+
     /// Returns how many jobs `group` has in this lane.
     fn held(&self, group: Group) -> usize {
         self.by_group.get(&group).map_or(0, |jobs| jobs.len)
@@ -197,11 +209,14 @@ impl<J> Queue<J> {
         let held = self.held(group);
         if held == 0 {
             self.turns.push_back(group);
+            if matches!(group, Group::Name(_)) {
+                *self.names.entry(network).or_default() += 1;
+            }
         }
         self.by_weight.remove(&(held, group));
         self.by_weight.insert((held + 1, group));
         self.arrivals.push_back((waiting.number, group, network));
-        let empty = || GroupJobs { by_network: VecDeque::new(), len: 0 };
+        let empty = || GroupJobs { by_network: VecDeque::new(), began_in: network, len: 0 };
         self.by_group.entry(group).or_insert_with(empty).push(network, waiting);
         self.len += 1;
     }
@@ -213,13 +228,19 @@ impl<J> Queue<J> {
         which: impl FnOnce(&mut GroupJobs<J>) -> Option<Waiting<J>>,
     ) -> Option<Waiting<J>> {
         let jobs = self.by_group.get_mut(&group)?;
-        let held = jobs.len;
+        let (held, began_in) = (jobs.len, jobs.began_in);
         let taken = which(jobs)?;
         self.by_weight.remove(&(held, group));
         if held > 1 {
             self.by_weight.insert((held - 1, group));
         } else {
             self.by_group.remove(&group);
+            if let (Group::Name(_), Some(names)) = (group, self.names.get_mut(&began_in)) {
+                *names -= 1;
+                if *names == 0 {
+                    self.names.remove(&began_in);
+                }
+            }
             // The group is nearly always at the front. Only one that is removed out of turn is searched for.
             if self.turns.front() == Some(&group) {
                 self.turns.pop_front();
@@ -306,7 +327,7 @@ impl<J> Scheduler<J> {
         let queue = self.queue(key.lane);
         let wait = self.predicted_wait(key.lane, queue.len, hash_time);
         let heaviest = queue.by_weight.last().map_or(0, |(held, _)| *held);
-        if wait <= self.budget || queue.held(Group::of(key)) + 1 < heaviest {
+        if wait <= self.budget || queue.held(queue.group_of(key)) + 1 < heaviest {
             return Ok(());
         }
         Err(Full { clear_in: wait })
@@ -329,7 +350,6 @@ impl<J> Scheduler<J> {
             return Err((full, job));
         }
         let QueueKey { lane, network, .. } = key;
-        let group = Group::of(key);
         let is_full = self.predicted_wait(lane, self.queue(lane).len, hash_time) > self.budget;
         self.last_number += 1;
         let number = self.last_number;
@@ -337,6 +357,8 @@ impl<J> Scheduler<J> {
         let queue = self.queue_mut(lane);
         let heaviest = queue.by_weight.last().filter(|_| is_full).map(|(_, group)| *group);
         let displaced = heaviest.and_then(|group| queue.take(group, GroupJobs::pop_newest_of_heaviest));
+        // The one that was removed may have been the last of its name.
+        let group = queue.group_of(key);
         if queue.len == 0 {
             queue.pass = queue.pass.max(clock + queue.stride());
         }

@@ -81,7 +81,8 @@ macro_rules! reads {
 /// Implements [`Registry`](crate::registry::Registry) for a state, by its own functions of the same names.
 macro_rules! registry {
     (
-        $state:ty, $record:ty, $name:literal $(, revokes $revoked:expr)? $(, pauses $paused:expr)?
+        $state:ty, $record:ty, $name:literal
+        $(, revokes $revoked:expr)? $(, pauses $paused:expr)? $(, overdue $overdue:expr)?
     ) => {
         impl $crate::registry::Registry for $state {
             type Record = $record;
@@ -113,6 +114,14 @@ macro_rules! registry {
                     to: $crate::system::clock::Timestamp,
                 ) {
                     $paused(self, from, to);
+                }
+            )?
+            $(
+                fn overdue(
+                    &self,
+                    now: $crate::system::clock::Timestamp,
+                ) -> Vec<$crate::registry::record::Write<$record>> {
+                    $overdue(self, now)
                 }
             )?
         }

@@ -63,6 +63,11 @@ pub trait Registry: Send + Unpin + 'static {
     fn revoked_by(&self, _: &Write<Self::Record>) -> Option<Revocation> {
         None
     }
+    /// Returns the writes that time alone demands at `now`, as many as one entry holds: a part of a record that must not
+    /// stay, where a sweep removes whole records alone.
+    fn overdue(&self, _now: Timestamp) -> Vec<Write<Self::Record>> {
+        Vec::new()
+    }
     /// Notes that no answer could leave between two times, because the disk stalled.
     fn note_pause(&mut self, _from: Timestamp, _to: Timestamp) {}
 
@@ -322,10 +327,11 @@ impl<S: Registry> Owner<S> {
         })
     }
 
-    /// Removes the expired records of the next few buckets, and looks whether the disk stalls.
+    /// Removes the expired records of the next few buckets, makes the writes that are overdue, and looks whether the disk
+    /// stalls.
     pub fn sweep(&mut self) {
         let Self { state, context, next_swept, pending_writes, .. } = self;
-        context.fail_stop.guard(S::NAME, || {
+        let overdue = context.fail_stop.guard(S::NAME, || {
             let now = context.clock.now();
             if let Some(since) = pending_writes.stalled_since(context.journal.durable(), now) {
                 state.note_pause(since, now);
@@ -334,7 +340,12 @@ impl<S: Registry> Owner<S> {
                 state.sweep(*next_swept, context.clock.now());
                 *next_swept = (*next_swept + 1) % BUCKETS;
             }
+            state.overdue(now)
         });
+        if !overdue.is_empty() {
+            // Without room in the journal they are made by a later sweep.
+            let _ = self.decide(Class::Ordinary, |_, _| Decision { writes: overdue, verdict: () });
+        }
     }
 }
 

@@ -6,15 +6,18 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use actix_http::error::DispatchError;
-use actix_http::{HttpService, KeepAlive};
+use actix_http::{HttpService, KeepAlive, Request, Response};
 use actix_service::{IntoServiceFactory, ServiceFactoryExt, map_config};
+use actix_web::HttpMessage;
+use actix_web::body::BoxBody;
 use actix_web::dev::{AppConfig, Server, fn_service};
+use actix_web::http::StatusCode;
 use actix_web::middleware::from_fn;
 use actix_web::{App, web};
 use tokio::net::TcpStream;
 
 use crate::engine::Engine;
-use crate::http::{Connections, GuardedStream, middleware};
+use crate::http::{Connections, GuardedStream, announces_too_much, middleware};
 
 /// How many seconds requests in progress may take after a stop was requested.
 const DRAIN_SECS: u64 = 20;
@@ -59,6 +62,7 @@ pub(super) fn serve(
             .client_request_timeout(Duration::ZERO)
             .client_disconnect_timeout(LINGER)
             .h1_allow_half_closed(false)
+            .expect(fn_service(|request| std::future::ready(before_body(request))))
             .on_connect_ext(GuardedStream::describe)
             .h1(map_config(app, |()| AppConfig::default()));
         let (engine, connections) = (Arc::clone(&engine), connections.clone());
@@ -73,4 +77,16 @@ pub(super) fn serve(
         .and_then(http)
     })?;
     Ok(builder.run())
+}
+
+/// Decides on a request whose client asks first whether to send the body (RFC 9110 §10.1.1): a body that is too large is
+/// not asked for.
+///
+/// Errors: a bare 413, in whose place [`GuardedStream`] sends the whole answer.
+fn before_body(request: Request) -> Result<Request, Response<BoxBody>> {
+    if announces_too_much(request.headers()) {
+        Err(Response::new(StatusCode::PAYLOAD_TOO_LARGE))
+    } else {
+        Ok(request)
+    }
 }

@@ -4,6 +4,7 @@ mod damage;
 mod forged_fields;
 pub(crate) mod golden;
 mod oracle;
+mod people;
 mod run;
 mod scripted;
 mod search;

@@ -80,8 +80,8 @@ fn a_mail_to_an_unknown_address_is_written_and_removed_but_not_sent() {
     });
 }
 
-/// Whoever asks to move their account to an address causes the same work whether or not it has an account: a mail of the
-/// same length is written for its holder or for the asker.
+/// A request to move one's account to an address causes the same work whether or not the address has an account: a mail of
+/// the same length is written, to the holder of the address or to the user who asks.
 #[test]
 fn a_change_of_address_costs_the_same_for_a_taken_and_a_free_one() {
     actix_web::rt::System::new().block_on(async {

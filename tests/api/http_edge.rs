@@ -1,4 +1,4 @@
-//! What HTTP itself promises on every endpoint: HEAD, preflights, CORS, bodies and queries that say too much.
+//! HTTP on every endpoint: HEAD, preflights, CORS, and bodies and queries with members that an endpoint does not take.
 
 use reqwest::Method;
 use serde_json::json;

@@ -1,10 +1,11 @@
 //! No log of the real binary, however verbose, and no file of its directory holds a secret that went through it.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use serde_json::{Value, json};
 
 use crate::support::process::{Process, mailed_token, serve};
+use crate::support::values::files;
 use crate::support::{PASSWORD, TestServer};
 
 const NEXT: &str = "an entirely different phrase";
@@ -98,20 +99,6 @@ async fn no_log_of_a_whole_story_holds_a_secret_at_any_level() {
             assert_eq!(line, None, "{secret} is in {}", path.display());
         }
     }
-}
-
-/// Returns every file below `dir`.
-fn files(dir: &Path) -> Vec<PathBuf> {
-    let mut files = Vec::new();
-    for entry in std::fs::read_dir(dir).unwrap() {
-        let path = entry.unwrap().path();
-        if path.is_dir() {
-            files.extend(self::files(&path));
-        } else {
-            files.push(path);
-        }
-    }
-    files
 }
 
 #[tokio::test]

@@ -46,7 +46,7 @@ fn one_address_does_not_keep_the_others_out() {
                 stream
             })
             .collect();
-        // Whoever comes now is served at once, from any other address and more than once.
+        // A client at any other address is served at once, more than once.
         for other in 1..=20 {
             let begin = Clock::system().steady();
             let mut stream = connect_from(&process.url, [127, 0, other, 1]);

@@ -13,12 +13,13 @@ use std::time::Duration;
 use serde_json::json;
 
 use crate::support::process::{Process, serve};
+use crate::support::values::address;
 use crate::support::{ORIGIN, PASSWORD, TestServer, send};
 
 /// Requests of one flood.
-const REQUESTS: usize = 20_000;
+const REQUESTS: u32 = 20_000;
 /// Connections that send them.
-const CONNECTIONS: usize = 4;
+const CONNECTIONS: u32 = 4;
 /// Requests that are sent before their answers are read.
 const PIPELINED: usize = 50;
 
@@ -29,13 +30,12 @@ struct Watched {
 }
 
 impl Watched {
-    fn start(settings: &[(&str, &str)]) -> Self {
+    fn start() -> Self {
         let dir = tempfile::tempdir().unwrap();
         let mut command: Command = serve(&dir.path().join("data"));
         // The levels of a server that nobody has configured.
         command.env_remove("RUST_LOG");
         command.env("PORTCULLIS__HTTP__TRUSTED_PROXIES", "127.0.0.1/32");
-        command.envs(settings.iter().copied());
         let (out, err) = (dir.path().join("stdout"), dir.path().join("stderr"));
         Self { process: Process::spawn_into(command, &out, &err), dir }
     }
@@ -50,7 +50,7 @@ impl Watched {
 
     /// Sends [`REQUESTS`] requests, each with the number it gets from `request`, and asserts that every one of them is
     /// answered with `status` or 429, and that the server wrote at most two bytes for each, a stop in order included.
-    fn flood(mut self, status: &str, request: impl Fn(usize) -> String + Sync) {
+    fn flood(mut self, status: &str, request: impl Fn(u32) -> String + Sync) {
         let before = self.written();
         let address = self.process.url.strip_prefix("http://").unwrap().to_owned();
         std::thread::scope(|scope| {
@@ -65,7 +65,7 @@ impl Watched {
         });
         assert_eq!(self.process.stop(), Some(0));
         let written = self.written() - before;
-        assert!(written <= 2 * REQUESTS as u64, "{written} bytes for {REQUESTS} refused requests");
+        assert!(written <= 2 * u64::from(REQUESTS), "{written} bytes for {REQUESTS} refused requests");
     }
 }
 
@@ -102,11 +102,6 @@ fn split_answer(text: &str) -> Option<(&str, &str)> {
     text.split_at_checked(end)
 }
 
-/// Returns the `number`th of many addresses in as many networks.
-fn address(number: usize) -> String {
-    format!("{}.{}.{}.7", 11 + number / 65_536, number / 256 % 256, number % 256)
-}
-
 fn post(path: &str, headers: &str, body: &str) -> String {
     format!(
         "POST {path} HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: {}\r\n{headers}\r\n{body}",
@@ -116,14 +111,14 @@ fn post(path: &str, headers: &str, body: &str) -> String {
 
 #[test]
 fn garbage_tokens_of_one_network_write_next_to_nothing() {
-    let server = Watched::start(&[]);
+    let server = Watched::start();
     server
         .flood("401", |_| String::from("GET /v1/me HTTP/1.1\r\nhost: x\r\nauthorization: Bearer x\r\n\r\n"));
 }
 
 #[test]
 fn garbage_tokens_of_ever_new_networks_write_next_to_nothing() {
-    let server = Watched::start(&[]);
+    let server = Watched::start();
     server.flood("401", |number| {
         let from = address(number);
         format!(
@@ -134,7 +129,7 @@ fn garbage_tokens_of_ever_new_networks_write_next_to_nothing() {
 
 #[test]
 fn log_ins_of_another_origin_write_next_to_nothing() {
-    let server = Watched::start(&[]);
+    let server = Watched::start();
     let body = json!({"email": "ada@test.org", "password": PASSWORD, "mode": "cookie"}).to_string();
     server.flood("403", |number| {
         let headers = format!("origin: http://evil.test\r\nx-forwarded-for: {}\r\n", address(number));
@@ -144,7 +139,7 @@ fn log_ins_of_another_origin_write_next_to_nothing() {
 
 #[test]
 fn log_ins_to_a_locked_name_write_next_to_nothing() {
-    let server = Watched::start(&[]);
+    let server = Watched::start();
     let body = json!({"email": "ada@test.org", "password": "not the password at all"}).to_string();
     // Each wrong password counts once, so I lock the name with several.
     let address_of_server = server.process.url.strip_prefix("http://").unwrap().to_owned();
@@ -161,7 +156,7 @@ fn log_ins_to_a_locked_name_write_next_to_nothing() {
 #[test]
 fn malformed_requests_write_next_to_nothing() {
     const CONNECTIONS: usize = 2000;
-    let mut server = Watched::start(&[]);
+    let mut server = Watched::start();
     let before = server.written();
     let address = server.process.url.strip_prefix("http://").unwrap().to_owned();
     let long = format!("GET / HTTP/1.1\r\nhost: x\r\nx-long: {}\r\n\r\n", "a".repeat(140_000));
@@ -185,10 +180,7 @@ fn malformed_requests_write_next_to_nothing() {
 
 /// Returns how often `event` happened, by the metrics.
 async fn count(server: &TestServer, access: &str, event: &str) -> u64 {
-    let metrics = server.get_as("/metrics", access).await;
-    let text = String::from_utf8(metrics.bytes).unwrap();
-    let mark = format!("portcullis_events_total{{event=\"{event}\"}} ");
-    text.lines().find_map(|line| line.strip_prefix(&mark)).map_or(0, |count| count.parse().unwrap())
+    server.figure(access, &format!("events_total{{event=\"{event}\"}}")).await.unwrap_or(0)
 }
 
 #[tokio::test]
@@ -316,16 +308,12 @@ struct Stores {
 
 impl Stores {
     async fn of(server: &TestServer, access: &str) -> Self {
-        let metrics = server.get_as("/metrics", access).await;
-        let text = String::from_utf8(metrics.bytes).unwrap();
-        let figure = |name: &str| {
-            let line = text.lines().find_map(|line| line.strip_prefix(&format!("portcullis_{name} ")));
-            line.unwrap().parse::<u64>().unwrap()
-        };
+        let figure = async |name: &str| server.figure(access, name).await.unwrap();
         let events = std::fs::read_dir(server.data_dir().join("audit")).unwrap();
         let events = events.map(|entry| entry.unwrap().metadata().unwrap().len()).sum();
-        let mails = server.mails.lock().len() + figure("mail_waiting") as usize;
-        Self { events, journal: figure("journal_body_bytes"), mails }
+        let waiting = figure("mail_waiting").await as usize;
+        let mails = server.mails.lock().len() + waiting;
+        Self { events, journal: figure("journal_body_bytes").await, mails }
     }
 }
 
@@ -341,8 +329,8 @@ fn endpoints(number: usize) -> Vec<(&'static str, serde_json::Value)> {
         ("/v1/signup", json!({"email": "ada@test.org", "password": password})),
         ("/v1/email/verify", json!({"token": "pcm_garbage"})),
         ("/v1/email/verify/resend", json!({"email": "ada@test.org"})),
-        ("/v1/email/confirm", json!({"token": "pcm_garbage", "email": "ada@test.org"})),
-        ("/v1/email/undo", json!({"token": "pcm_garbage", "email": "ada@test.org"})),
+        ("/v1/email/change/confirm", json!({"token": "pcm_garbage", "email": "ada@test.org"})),
+        ("/v1/email/change/undo", json!({"token": "pcm_garbage", "email": "ada@test.org"})),
         ("/v1/refresh", json!({"refresh_token": "pcr_garbage"})),
         ("/v1/logout", json!({"refresh_token": "pcr_garbage"})),
         ("/v1/password/forgot", json!({"email": "ada@test.org"})),
@@ -362,7 +350,9 @@ async fn all_endpoints_together_write_within_the_bounds_of_one_network() {
     let before = Stores::of(&server, &access).await;
     for number in 0..60 {
         for (path, body) in endpoints(number) {
-            server.post(path, body).await;
+            let answer = server.post(path, body).await;
+            let is_unknown = answer.status == reqwest::StatusCode::NOT_FOUND;
+            assert_eq!(is_unknown, path == "/v1/nowhere", "{path}: {}", answer.body);
         }
         server.get_as("/v1/me", "garbage").await;
         server.get_with_cookie("/v1/me", "portcullis_session=pcs_garbage").await;

@@ -18,7 +18,7 @@ use portcullis::system::fail_stop::FailStop;
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 
-use crate::support::{Answer, PASSWORD, TestServer, send};
+use crate::support::{Answer, PASSWORD, TestServer, send, wait_until};
 
 /// Returns the parts of an answer that must not depend on the name: status, body and headers, without those that differ
 /// between any two requests.
@@ -70,18 +70,15 @@ async fn an_attacker_cannot_lock_the_owner_out_of_a_known_device() {
     for guess in 0..20 {
         server.log_in("ada@test.org", &format!("guess {guess}")).await;
     }
-    let with_device = |email: &'static str| {
-        let request = server.request(Method::POST, "/v1/login").header("x-device-token", &device);
-        request.json(&json!({"email": email, "password": PASSWORD})).send()
-    };
-    assert_eq!(with_device("ada@test.org").await.unwrap().status(), StatusCode::OK);
+    assert_eq!(server.log_in_on("ada@test.org", PASSWORD, &device).await.status, StatusCode::OK);
     assert_eq!(server.log_in("ada@test.org", PASSWORD).await.problem(), (429, "too_many_attempts"));
     // A device is known for its own name alone.
     server.account("bob@test.org").await;
     for guess in 0..5 {
         server.log_in("bob@test.org", &format!("guess {guess}")).await;
     }
-    assert_eq!(with_device("bob@test.org").await.unwrap().status(), StatusCode::TOO_MANY_REQUESTS);
+    let bobs = server.log_in_on("bob@test.org", PASSWORD, &device).await;
+    assert_eq!(bobs.status, StatusCode::TOO_MANY_REQUESTS);
     let token = server.mailed("ada@test.org", "locked").await;
     assert_eq!(server.post("/v1/unlock", json!({"token": token})).await.status, StatusCode::NO_CONTENT);
     assert_eq!(server.log_in("ada@test.org", PASSWORD).await.status, StatusCode::OK);
@@ -155,9 +152,8 @@ impl Slow {
 
     /// Waits until the state of the hash queue satisfies `is_so`.
     async fn until(&self, is_so: impl Fn(&Stats) -> bool) {
-        while !is_so(&self.engine.services.pool.stats()) {
-            tokio::time::sleep(Duration::from_millis(1)).await;
-        }
+        let stats = || self.engine.services.pool.stats();
+        wait_until("the hash queue is as told", async || is_so(&stats())).await;
     }
 
     async fn stop(self) {
@@ -186,7 +182,7 @@ async fn a_guess_whose_client_hangs_up_before_its_hash_is_neither_judged_nor_cha
     let lane = stats.lanes.iter().max_by_key(|lane| (lane.done, lane.abandoned)).unwrap();
     assert_eq!(lane.done, 1, "{stats:?}");
     assert_eq!(lane.abandoned, 5, "{stats:?}");
-    // None of the five counts, so the sixth waits for its hash like the first. It is one too many for nobody.
+    // The five abandoned guesses do not count towards the lockout, so the sixth is not refused: it waits for its hash.
     let sixth = try_it("ada@test.org", "guess 5".into());
     slow.until(|stats| stats.queued() == 1).await;
     assert!(!sixth.is_finished());

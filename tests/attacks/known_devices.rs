@@ -4,33 +4,25 @@
 //!
 //! Bounds: 5 guesses a device, 20 of all devices of a name in 24 hours, 40 of devices and strangers together in 24
 //! hours, 100 ever without an act of the owner. A cookie ends with the password, with a log-out everywhere, with the
-//! account, and after a year.
+//! account, with a restore from a backup (`credentials/matrix.rs`), and after a year.
 
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use reqwest::{Method, StatusCode};
+use reqwest::StatusCode;
 use serde_json::json;
 
-use crate::support::{Answer, PASSWORD, TestServer, send};
+use crate::support::values::address;
+use crate::support::{Answer, PASSWORD, TestServer, wait_until};
 
 const NAME: &str = "ada@test.org";
 const NEXT: &str = "an entirely different phrase";
 
 static UNLIKE: AtomicU32 = AtomicU32::new(0);
 
-fn from_everywhere() -> TestServer {
-    TestServer::with(&[("http.trusted_proxies", "127.0.0.0/8")])
-}
-
 /// Logs in to [`NAME`] from network `number`, with the device token `device` if there is one.
 async fn log_in(server: &TestServer, number: u32, password: &str, device: Option<&str>) -> Answer {
-    let address = format!("{}.{}.{}.7", 11 + number / 62_500, number / 250 % 250, number % 250);
-    let mut request = server.request(Method::POST, "/v1/login").header("x-forwarded-for", address);
-    if let Some(device) = device {
-        request = request.header("x-device-token", device);
-    }
-    send(request.json(&json!({"email": NAME, "password": password}))).await
+    server.log_in_from(&address(number), NAME, password, device).await
 }
 
 /// Returns the token of a further device of [`NAME`].
@@ -62,9 +54,7 @@ async fn is_known(server: &TestServer, device: &str, password: &str) -> bool {
 async fn reset(server: &TestServer, new: &str) -> String {
     let before = server.mail_count("new password");
     server.forgot(NAME).await;
-    while server.mail_count("new password") == before {
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
+    wait_until("a link is mailed", async || server.mail_count("new password") > before).await;
     let token = server.mailed(NAME, "new password").await;
     let done = server.reset(&token, new).await;
     assert_eq!(done.status, StatusCode::NO_CONTENT);
@@ -73,7 +63,7 @@ async fn reset(server: &TestServer, new: &str) -> String {
 
 #[tokio::test]
 async fn cookies_from_before_a_reset_do_not_wash_away_my_guesses() {
-    let server = from_everywhere();
+    let server = TestServer::behind_proxy();
     server.account(NAME).await;
     let mut stolen = Vec::new();
     for number in 0..17 {
@@ -94,7 +84,7 @@ async fn cookies_from_before_a_reset_do_not_wash_away_my_guesses() {
 
 #[tokio::test]
 async fn a_thief_of_every_cookie_but_one_gets_forty_guesses_a_day_and_leaves_the_owner_in() {
-    let server = from_everywhere();
+    let server = TestServer::behind_proxy();
     server.account(NAME).await;
     let own = device(&server, 0, PASSWORD).await;
     let mut stolen = Vec::new();
@@ -119,7 +109,7 @@ async fn a_thief_of_every_cookie_but_one_gets_forty_guesses_a_day_and_leaves_the
 
 #[tokio::test]
 async fn a_device_ends_with_the_password_with_a_log_out_everywhere_and_after_a_year() {
-    let server = from_everywhere();
+    let server = TestServer::behind_proxy();
     server.account(NAME).await;
     let first = device(&server, 0, PASSWORD).await;
     assert!(is_known(&server, &first, PASSWORD).await);
@@ -148,7 +138,7 @@ async fn a_device_ends_with_the_password_with_a_log_out_everywhere_and_after_a_y
 
 #[tokio::test]
 async fn a_cookie_of_a_deleted_account_is_nothing_to_the_next_account_of_the_address() {
-    let server = from_everywhere();
+    let server = TestServer::behind_proxy();
     server.account(NAME).await;
     let opened = log_in(&server, 0, PASSWORD, None).await;
     let old = opened.header("x-device-token").to_owned();
@@ -161,18 +151,14 @@ async fn a_cookie_of_a_deleted_account_is_nothing_to_the_next_account_of_the_add
 
 #[tokio::test]
 async fn guesses_behind_the_owners_router_do_not_shut_the_owners_device_out() {
-    let server = TestServer::with(&[
-        ("http.trusted_proxies", "127.0.0.0/8"),
-        ("throttle.login.burst", "20"),
-        ("throttle.login.per_minute", "20"),
-    ]);
+    let server =
+        TestServer::behind_proxy_with(&[("throttle.login.burst", "20"), ("throttle.login.per_minute", "20")]);
     server.account(NAME).await;
     let own = device(&server, 7, PASSWORD).await;
     // I sit behind the same router: wrong passwords for names by the dozen, so that each log-in costs eightfold.
     for number in 0..40 {
-        let request = server.request(Method::POST, "/v1/login").header("x-forwarded-for", "11.0.7.7");
-        let body = json!({"email": format!("leaked{number}@test.org"), "password": "leaked password"});
-        send(request.json(&body)).await;
+        let email = format!("leaked{number}@test.org");
+        server.log_in_from(&address(7), &email, "leaked password", None).await;
     }
     assert_eq!(log_in(&server, 7, PASSWORD, None).await.problem(), (429, "too_many_requests"));
     for _ in 0..10 {

@@ -8,24 +8,18 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::Duration;
 
-use reqwest::{Method, StatusCode};
-use serde_json::json;
+use reqwest::StatusCode;
 
-use crate::support::{Answer, PASSWORD, TestServer, send};
+use crate::support::{Answer, PASSWORD, TestServer, wait_until};
 
 async fn log_in(server: &TestServer, from: &str, email: &str, device: Option<&str>) -> Answer {
-    let mut request = server.request(Method::POST, "/v1/login").header("x-forwarded-for", from);
-    if let Some(device) = device {
-        request = request.header("x-device-token", device);
-    }
-    send(request.json(&json!({"email": email, "password": PASSWORD}))).await
+    server.log_in_from(from, email, PASSWORD, device).await
 }
 
 #[tokio::test]
 async fn a_storm_of_my_own_devices_leaves_another_known_device_in() {
     const CONNECTIONS: u32 = 300;
-    let server = TestServer::with(&[
-        ("http.trusted_proxies", "127.0.0.0/8"),
+    let server = TestServer::behind_proxy_with(&[
         ("password.memory_kib", "32768"),
         ("password.passes", "4"),
         ("password.wait_budget_ms", "2000"),
@@ -55,9 +49,7 @@ async fn a_storm_of_my_own_devices_leaves_another_known_device_in() {
             }
         });
     }
-    while sent.load(Ordering::Relaxed) < CONNECTIONS / 2 {
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
+    wait_until("the storm rages", async || sent.load(Ordering::Relaxed) >= CONNECTIONS / 2).await;
     for number in 0..20 {
         let answer = log_in(&server, "11.1.1.1", "ada@test.org", Some(&own)).await;
         assert_eq!(answer.status, StatusCode::OK, "{number}: {}", answer.body);

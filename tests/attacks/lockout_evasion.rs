@@ -12,23 +12,15 @@ use std::time::Duration;
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 
+use crate::support::values::address;
 use crate::support::{Answer, ORIGIN, PASSWORD, TestServer, send};
 
 const NAME: &str = "ada@test.org";
 const NEXT: &str = "an entirely different phrase";
 
-fn from_everywhere() -> TestServer {
-    TestServer::with(&[("http.trusted_proxies", "127.0.0.0/8")])
-}
-
 /// Logs in from network `number`, with the device token `device` if there is one.
 async fn guess(server: &TestServer, number: u32, password: &str, device: Option<&str>) -> Answer {
-    let address = format!("{}.{}.{}.7", 11 + number / 62_500, number / 250 % 250, number % 250);
-    let mut request = server.request(Method::POST, "/v1/login").header("x-forwarded-for", address);
-    if let Some(device) = device {
-        request = request.header("x-device-token", device);
-    }
-    send(request.json(&json!({"email": NAME, "password": password}))).await
+    server.log_in_from(&address(number), NAME, password, device).await
 }
 
 /// Returns 1 if the password was checked, and 0 if the guess was refused before.
@@ -43,7 +35,7 @@ async fn device_of(server: &TestServer, email: &str) -> String {
 
 #[tokio::test]
 async fn a_day_of_guesses_gets_twenty_and_never_locks_out_the_owner() {
-    let server = from_everywhere();
+    let server = TestServer::behind_proxy();
     server.account(NAME).await;
     let device = device_of(&server, NAME).await;
     let mut checked = 0;
@@ -66,7 +58,7 @@ async fn a_day_of_guesses_gets_twenty_and_never_locks_out_the_owner() {
 
 #[tokio::test]
 async fn a_month_of_patience_ends_at_eighty_until_the_owner_acts() {
-    let server = from_everywhere();
+    let server = TestServer::behind_proxy();
     server.account(NAME).await;
     let mut checked = 0;
     for number in 0..24 * 30 {
@@ -91,7 +83,7 @@ async fn a_month_of_patience_ends_at_eighty_until_the_owner_acts() {
 
 #[tokio::test]
 async fn a_lie_in_place_of_a_device_gets_no_more_guesses_than_a_stranger() {
-    let server = from_everywhere();
+    let server = TestServer::behind_proxy();
     server.account(NAME).await;
     server.account("eve@test.org").await;
     let device = device_of(&server, NAME).await;
@@ -131,7 +123,7 @@ async fn guesses_with_stolen(server: &TestServer, device: &str) -> u32 {
 /// the password by that endpoint, which must not help me either.
 #[tokio::test]
 async fn a_lockout_neither_stops_a_password_change_nor_lets_a_thief_guess_by_it() {
-    let server = from_everywhere();
+    let server = TestServer::behind_proxy();
     server.account(NAME).await;
     let (access, _) = server.tokens(NAME).await;
     for number in 0..20 {
@@ -148,14 +140,43 @@ async fn a_lockout_neither_stops_a_password_change_nor_lets_a_thief_guess_by_it(
     assert_eq!(thief_guesses(&access, 4).await, [401, 401, 401, 401]);
     let changed = server.change_password(&access, PASSWORD, NEXT).await;
     assert_eq!(changed.status, StatusCode::OK);
-    // What the owner has from then on is stolen as well.
+    // I steal the owner's new session as well.
     let access = changed.text("access_token");
     assert_eq!(thief_guesses(&access, 9).await, [401, 401, 401, 401, 401, 429, 429, 429, 429]);
 }
 
+/// I guess with every session of the owner that I have stolen, until none has a guess left, while strangers keep the name
+/// locked. The owner logs in on a known device and wants to change the password.
+#[tokio::test]
+async fn stolen_sessions_do_not_keep_the_owner_from_changing_the_password() {
+    let server = from_everywhere();
+    server.account(NAME).await;
+    let device = server.log_in(NAME, PASSWORD).await.header("x-device-token").to_owned();
+    let mut stolen = Vec::new();
+    for _ in 0..6 {
+        stolen.push(server.tokens(NAME).await.0);
+    }
+    for number in 0..20 {
+        guess(&server, number, &format!("guess {number}"), None).await;
+    }
+    server.clock.advance(std::time::Duration::from_secs(60));
+    let mut judged = 0;
+    for access in stolen.iter().cycle().take(60) {
+        let answer = server.change_password(access, &format!("thief's guess {judged}"), NEXT).await;
+        judged += u32::from(answer.status == StatusCode::UNAUTHORIZED);
+    }
+    assert!(judged <= 20, "{judged}");
+    server.clock.advance(std::time::Duration::from_secs(60));
+    let request = server.request(Method::POST, "/v1/login").header("x-device-token", &device);
+    let owner = send(request.json(&json!({"email": NAME, "password": PASSWORD}))).await;
+    assert_eq!(owner.status, StatusCode::OK);
+    let changed = server.change_password(&owner.text("access_token"), PASSWORD, NEXT).await;
+    assert_eq!(changed.status, StatusCode::OK, "{}", changed.body);
+}
+
 #[tokio::test]
 async fn a_mail_client_that_repeats_an_old_password_does_not_lock_its_owner_out() {
-    let server = from_everywhere();
+    let server = TestServer::behind_proxy();
     server.account(NAME).await;
     for number in 0..40 {
         let answer = guess(&server, number, "the password before this one", None).await;
@@ -166,7 +187,7 @@ async fn a_mail_client_that_repeats_an_old_password_does_not_lock_its_owner_out(
 
 #[tokio::test]
 async fn the_unlock_link_works_once_and_says_nothing_about_accounts() {
-    let server = from_everywhere();
+    let server = TestServer::behind_proxy();
     server.account(NAME).await;
     for number in 0..6 {
         guess(&server, number, &format!("guess {number}"), None).await;
@@ -224,7 +245,7 @@ impl Browser {
 
 #[tokio::test]
 async fn an_owner_who_has_logged_out_cannot_be_locked_out_either() {
-    let server = from_everywhere();
+    let server = TestServer::behind_proxy();
     server.account(NAME).await;
     let mut owner = Browser::default();
     let log_in = json!({"email": NAME, "password": PASSWORD, "mode": "cookie"});

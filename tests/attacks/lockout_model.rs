@@ -7,7 +7,8 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use portcullis::registry::lockout::{
-    Attempt, AttemptOutcome, Begin, Caller, CountV2, Device, Finish, Limits, Lockouts, UsedDevice,
+    AskedSession, Attempt, AttemptOutcome, Begin, Caller, CountV2, Device, Finish, Limits, Lockouts,
+    UsedDevice,
 };
 use portcullis::registry::record::Write;
 use portcullis::system::clock::Timestamp;
@@ -129,6 +130,11 @@ const fn device(id: u8) -> Caller {
     Caller::Device(known(id))
 }
 
+/// A session that the owner opened before it was stolen.
+const fn stolen_session(id: u8) -> Caller {
+    Caller::Session(AskedSession { id: [id; 8], proved: Timestamp::from_secs(1) })
+}
+
 const fn known(id: u8) -> Device {
     Device { id: [id; 8], account: [1; 16], epoch: 0 }
 }
@@ -244,7 +250,7 @@ impl StateMachineTest for Lockout {
             Act::Storm { each } => {
                 rule.at_once((0..each).flat_map(|_| (0..STOLEN).map(device)));
             }
-            Act::Session { with } => rule.guess(Caller::Session([with; 8]), HangUp::No),
+            Act::Session { with } => rule.guess(stolen_session(with), HangUp::No),
             Act::Unlock => {
                 let decision = rule.names.clear(NAME, rule.now);
                 rule.write(decision.writes);

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 use crate::support::TestServer;
 use crate::support::process::{BINARY, Process, post, sign_up, skipped};
-use crate::support::resource_server::{hello, resource_server};
+use crate::support::resource_server::{hello, resource_server, until};
 
 const NAME: &str = "ada@test.org";
 
@@ -24,22 +24,6 @@ async fn answers(server: &TestServer, address: SocketAddr, token: &str) -> Vec<S
     }
     seen.dedup();
     seen
-}
-
-async fn until_ok(server: &TestServer, address: SocketAddr, token: &str) {
-    for _ in 0..400 {
-        if hello(server, address, token).await == StatusCode::OK {
-            return;
-        }
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
-    panic!("an honest token is never accepted");
-}
-
-async fn feed_key(server: &TestServer) -> (String, String) {
-    let create = json!({"operation": "api_key_create", "name": "shop", "scopes": ["revocations"]});
-    let made = server.operate(create).await;
-    (made["ok"]["key"].as_str().unwrap().to_owned(), made["ok"]["id"].as_str().unwrap().to_owned())
 }
 
 #[tokio::test]
@@ -59,12 +43,11 @@ async fn a_service_that_cannot_read_the_feed_believes_nobody_from_the_start() {
 async fn a_service_whose_credential_has_ended_believes_nobody_after_a_minute() {
     let server = TestServer::start();
     server.account(NAME).await;
-    let (key, id) = feed_key(&server).await;
+    let (key, id) = server.api_key(&["revocations"], None).await;
     let address = resource_server(server.url.clone(), key, server.clock.clone());
     let (stolen, refresh) = server.tokens(NAME).await;
-    until_ok(&server, address, &stolen).await;
-    let deleted = server.operate(json!({"operation": "api_key_delete", "id": id})).await;
-    assert!(deleted.get("ok").is_some(), "{deleted}");
+    until(&server, address, &stolen, StatusCode::OK).await;
+    server.operated(json!({"operation": "api_key_delete", "id": id})).await;
     // A long poll that was open when the key was deleted still brings its page.
     server.post("/v1/logout", json!({"refresh_token": refresh})).await;
     let (other, _) = server.tokens(NAME).await;
@@ -96,7 +79,7 @@ async fn the_printed_sample_refuses_ended_sessions_and_a_silent_issuer() {
     let made = Command::new(BINARY).args(create).arg(&data).output().unwrap();
     let made: Value = serde_json::from_slice(&made.stdout).unwrap();
     std::fs::write(dir.path().join("service.key"), made["key"].as_str().unwrap()).unwrap();
-    // What the program says of each token that it reads from a line.
+    // The sample becomes a program that reads tokens line by line and prints its verdict on each.
     let page = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/src/resource_server/README.md"))
         .unwrap();
     let sample = page.split("```python\n").nth(1).unwrap().split("```").next().unwrap();

@@ -6,6 +6,7 @@ use std::time::Duration;
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 
+use crate::support::links::token_in;
 use crate::support::{Answer, PASSWORD, TestServer, send};
 
 const NAME: &str = "ada@test.org";
@@ -15,7 +16,7 @@ const OWNERS: &str = "198.51.100.7";
 
 /// Starts a server that believes the header in which the tests name their networks.
 fn server() -> TestServer {
-    TestServer::with(&[("http.trusted_proxies", "127.0.0.0/8"), ("reset.mails_per_network", "10")])
+    TestServer::behind_proxy_with(&[("reset.mails_per_network", "10")])
 }
 
 async fn post_from(server: &TestServer, network: &str, path: &str, body: Value) -> Answer {
@@ -39,10 +40,9 @@ async fn tokens(server: &TestServer, to: &str, subject: &str) -> Vec<String> {
         before = now;
         tokio::time::sleep(Duration::from_millis(400)).await;
     }
-    let token = |link: &str| link.split("#token=").nth(1).unwrap().to_owned();
     let mails = server.mails.lock();
     let wanted = mails.iter().filter(|mail| mail.to == to && mail.letter.subject.contains(subject));
-    wanted.map(|mail| mail.letter.link.as_deref().map_or_else(String::new, token)).collect()
+    wanted.map(|mail| mail.letter.link.as_deref().map_or_else(String::new, token_in)).collect()
 }
 
 /// I ask for a reset of the owner's password until nothing more is mailed. The owner then asks from home.

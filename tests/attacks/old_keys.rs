@@ -68,17 +68,16 @@ async fn a_key_that_was_rotated_out_forges_nothing_once_its_honest_tokens_are_ov
     let (access, refresh) = server.tokens(NAME).await;
     let key = stolen_key(&server);
     let forged = forge(&access, &key);
-    let rotated = server.operate(json!({"operation": "key_rotate"})).await;
-    assert!(rotated.get("ok").is_some(), "{rotated}");
+    server.operated(json!({"operation": "key_rotate"})).await;
     server.clock.advance((AHEAD + OVERLAP).saturating_sub(Duration::from_secs(1)));
-    // Until then the key must verify, for the sake of its honest tokens. The server may keep the verdict.
+    // The last honest tokens of the key are still alive, so it verifies, and the server caches that this token is valid.
     assert_eq!(status(&server, &forged).await, StatusCode::OK);
     server.clock.advance(Duration::from_secs(2));
     assert_eq!(published(&server, 1).await, 1);
     assert_eq!(status(&server, &forged).await, StatusCode::UNAUTHORIZED);
-    // Not even one that was never shown before.
     let fresh = server.refresh(&refresh).await.text("access_token");
     assert_eq!(status(&server, &fresh).await, StatusCode::OK);
+    // A forged token that is not in the cache is refused, too.
     assert_eq!(status(&server, &forge(&access, &key)).await, StatusCode::UNAUTHORIZED);
     // The file goes too, so that no later copy of the directory holds the key.
     let file = server.data_dir().join("keys/signing-00000001.key");

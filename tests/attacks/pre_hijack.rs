@@ -96,7 +96,7 @@ async fn my_password_never_opens_an_account_that_the_owner_of_the_mailbox_proves
                     assert_eq!(set.status, StatusCode::NO_CONTENT, "{what}");
                     assert!(opens(&server, NEXT).await, "{what}");
                 }
-                // What I hold is worth nothing afterwards, and the links are spent.
+                // My half opens nothing with any link afterwards: all links of the address are spent.
                 for link in [&mine.link, &owners.link, &followed] {
                     let late = follow(&server, link, Some(&mine.half)).await;
                     assert_eq!(late.problem(), (400, "invalid_or_expired_token"), "{what}");
@@ -116,7 +116,7 @@ async fn a_poll_of_the_log_in_shows_nothing_of_the_owners_sign_up() {
         for field in ["request_id", "instance"] {
             answer.body.as_object_mut().unwrap().remove(field);
         }
-        // One failure a day is none.
+        // Within ten minutes the same wrong password is not counted again. Each poll is to count like the first.
         server.clock.advance(Duration::from_mins(11));
         (answer.status, answer.body)
     };
@@ -153,6 +153,35 @@ async fn the_browser_that_signed_up_opens_its_account_and_may_ask_twice() {
     assert!(opens(&server, OWNERS).await);
 }
 
+/// I have locked the name before its owner signed up. Nobody mails the owner of a lock then.
+#[tokio::test]
+async fn an_account_is_open_to_its_owner_though_strangers_locked_the_name_before() {
+    let server = TestServer::start();
+    for number in 0..6 {
+        server.log_in(NAME, &format!("guess {number}")).await;
+    }
+    let owners = sign_up(&server, OWNERS).await;
+    assert_eq!(server.log_in(NAME, OWNERS).await.problem(), (429, "too_many_attempts"));
+    let opened = follow(&server, &owners.link, Some(&owners.half)).await;
+    assert_eq!(opened.status, StatusCode::NO_CONTENT);
+    assert!(opens(&server, OWNERS).await);
+}
+
+/// A page of mine has the browser of the owner follow a link that I know, with its cookie.
+#[tokio::test]
+async fn the_cookie_of_a_sign_up_counts_on_our_own_pages_alone() {
+    let server = TestServer::start();
+    let owners = sign_up(&server, OWNERS).await;
+    let post = async |origin: &str| {
+        let request = server.request(Method::POST, "/v1/email/verify").header("origin", origin);
+        let request = request.header("cookie", format!("portcullis_signup={}", owners.half));
+        send(request.json(&json!({"token": owners.link}))).await
+    };
+    assert_eq!(post("https://evil.example").await.problem(), (403, "csrf_rejected"));
+    assert_eq!(post(ORIGIN).await.status, StatusCode::NO_CONTENT);
+    assert!(opens(&server, OWNERS).await);
+}
+
 #[tokio::test]
 async fn two_tabs_that_confirm_at_once_both_succeed() {
     let server = TestServer::start();
@@ -181,9 +210,9 @@ async fn the_mailbox_alone_leads_to_a_new_password_and_gives_the_same_answer_unt
     let mine = sign_up(&server, MINE).await;
     let first = follow(&server, &mine.link, None).await;
     assert_eq!(first.status, StatusCode::OK);
-    // Whoever asks for a link in the meantime takes nothing away.
+    // A link that somebody asks for in the meantime does not end the token.
     server.forgot(NAME).await;
-    // My half does not help, also now.
+    // My half changes nothing about the answer.
     let second = follow(&server, &mine.link, Some(&mine.half)).await;
     assert_eq!(second.bytes, first.bytes);
     assert!(!opens(&server, MINE).await);
@@ -220,6 +249,7 @@ async fn a_browser_keeps_its_half_in_a_cookie() {
     let pair = cookie.split(';').next().unwrap().to_owned();
     let link = server.mailed(NAME, "Confirm").await;
     let verify = server.request(Method::POST, "/v1/email/verify").header("cookie", pair);
+    let verify = verify.header("origin", "https://login.test");
     assert_eq!(send(verify.json(&json!({"token": link}))).await.status, StatusCode::NO_CONTENT);
     assert!(opens(&server, OWNERS).await);
 }

@@ -9,20 +9,15 @@ use std::time::Duration;
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 
-use crate::support::{Answer, ORIGIN, PASSWORD, TestServer, send};
+use crate::support::{Answer, Browser, ORIGIN, PASSWORD, TestServer, send};
 
 const NAME: &str = "ada@test.org";
 const MINE: &str = "somebody else's long phrase";
+const CONFIRM: &str = "/v1/email/change/confirm";
+const UNDO: &str = "/v1/email/change/undo";
 const FIREFOX: &str = "Mozilla/5.0 (X11; Linux x86_64; rv:130.0) Gecko/20100101 Firefox/130.0";
 const CHROME: &str =
     "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/120.0 Safari/537.36";
-
-/// What a browser holds after a log-in.
-struct Browser {
-    cookie: String,
-    csrf: String,
-    agent: &'static str,
-}
 
 /// Logs `email` in by Firefox, which already has the cookie `before` if there is one.
 async fn open(server: &TestServer, email: &str, before: Option<&str>, origin: &str) -> (Browser, Answer) {
@@ -32,32 +27,11 @@ async fn open(server: &TestServer, email: &str, before: Option<&str>, origin: &s
         request = request.header("cookie", before);
     }
     let answer = send(request.header("user-agent", FIREFOX)).await;
-    let browser =
-        Browser { cookie: answer.session_cookie(), csrf: answer.text("csrf_token"), agent: FIREFOX };
-    (browser, answer)
-}
-
-async fn ask(
-    server: &TestServer,
-    browser: &Browser,
-    method: Method,
-    path: &str,
-    body: Option<Value>,
-) -> Answer {
-    let mut request = server
-        .request(method, path)
-        .header("cookie", &browser.cookie)
-        .header("user-agent", browser.agent)
-        .header("origin", ORIGIN)
-        .header("x-csrf-token", &browser.csrf);
-    if let Some(body) = body {
-        request = request.json(&body);
-    }
-    send(request).await
+    (Browser::of(&answer).named(FIREFOX), answer)
 }
 
 async fn me(server: &TestServer, browser: &Browser) -> StatusCode {
-    ask(server, browser, Method::GET, "/v1/me", None).await.status
+    browser.ask(server, Method::GET, "/v1/me", Value::Null).await.status
 }
 
 #[tokio::test]
@@ -164,36 +138,19 @@ async fn a_cookie_with_the_csrf_token_of_another_session_changes_nothing() {
     let password = json!({"current_password": PASSWORD, "new_password": "an entirely different phrase"});
     let email = json!({"email": "eve@test.org", "password": PASSWORD});
     for (method, path, body) in [
-        (Method::POST, "/v1/password/change", Some(password)),
-        (Method::POST, "/v1/email/change", Some(email)),
-        (Method::POST, "/v1/logout", Some(json!({"scope": "global"}))),
-        (Method::DELETE, "/v1/me", Some(json!({"password": PASSWORD}))),
-        (Method::DELETE, "/v1/sessions/00000000000000000000000000000000", None),
+        (Method::POST, "/v1/password/change", password),
+        (Method::POST, "/v1/email/change", email),
+        (Method::POST, "/v1/logout", json!({"scope": "global"})),
+        (Method::DELETE, "/v1/me", json!({"password": PASSWORD})),
+        (Method::DELETE, "/v1/sessions/00000000000000000000000000000000", Value::Null),
     ] {
-        let answer = ask(&server, &one, method, path, body).await;
+        let answer = one.ask(&server, method, path, body).await;
         assert_eq!(answer.problem(), (403, "csrf_rejected"), "{path}");
     }
     one.csrf = own;
     assert_eq!(me(&server, &one).await, StatusCode::OK);
     assert_eq!(me(&server, &other).await, StatusCode::OK);
 }
-
-/// Follows a link that is bound to an address, and returns the status.
-async fn follow(server: &TestServer, path: &str, (token, email): &(String, String)) -> u16 {
-    bound(server, path, token, email).await.status.as_u16()
-}
-
-async fn bound(server: &TestServer, path: &str, token: &str, email: &str) -> Answer {
-    server.post(path, json!({"token": token, "email": email, "password": PASSWORD})).await
-}
-
-/// Confirms a change of the address in the session that asked for it, and returns the status.
-async fn confirm(server: &TestServer, access: &str, (token, email): &(String, String)) -> u16 {
-    server.post_as(CONFIRM, access, json!({"token": token, "email": email})).await.status.as_u16()
-}
-
-const CONFIRM: &str = "/v1/email/change/confirm";
-const UNDO: &str = "/v1/email/change/undo";
 
 #[tokio::test]
 async fn a_change_of_address_needs_the_password_and_tells_nobody_what_is_taken() {
@@ -219,11 +176,12 @@ async fn an_address_changes_by_a_link_to_the_new_one_and_the_old_one_is_told() {
     server.change_email(&access, "new@test.org").await;
     let link = server.mailed_link("new@test.org", "Confirm your new address").await;
     // The token is good only with its address, only for its purpose, and once.
-    assert_eq!(bound(&server, CONFIRM, &link.0, "mallory@test.org").await.status.as_u16(), 400);
-    assert_eq!(follow(&server, UNDO, &link).await, 400);
+    let other = (link.0.clone(), String::from("mallory@test.org"));
+    assert_eq!(server.follow(CONFIRM, &other, Some(PASSWORD)).await.status.as_u16(), 400);
+    assert_eq!(server.follow(UNDO, &link, Some(PASSWORD)).await.status.as_u16(), 400);
     assert_eq!(server.verify(&link.0).await.status.as_u16(), 400);
-    assert_eq!(confirm(&server, &access, &link).await, 200);
-    assert_eq!(follow(&server, CONFIRM, &link).await, 400);
+    assert_eq!(server.follow_as(&access, CONFIRM, &link).await.status, StatusCode::OK);
+    assert_eq!(server.follow(CONFIRM, &link, Some(PASSWORD)).await.status.as_u16(), 400);
     server.mail(NAME, "was changed").await;
     let server = server.restart();
     assert_eq!(server.log_in(NAME, PASSWORD).await.status.as_u16(), 401);
@@ -242,7 +200,7 @@ async fn a_thief_who_changes_address_and_password_loses_both_to_the_first_owner(
     let (thief, _) = server.tokens(NAME).await;
     server.change_email(&thief, "thief@test.org").await;
     let link = server.mailed_link("thief@test.org", "Confirm your new address").await;
-    assert_eq!(confirm(&server, &thief, &link).await, 200);
+    assert_eq!(server.follow_as(&thief, CONFIRM, &link).await.status, StatusCode::OK);
     // My session has ended, and I log in again.
     assert_eq!(server.get_as("/v1/me", &thief).await.status.as_u16(), 401);
     let (thief, refresh) = server.tokens("thief@test.org").await;
@@ -259,7 +217,7 @@ async fn a_thief_who_changes_address_and_password_loses_both_to_the_first_owner(
     // Three days later the owner follows the link: no credential of mine is left.
     server.clock.advance(Duration::from_hours(71));
     let link = server.mailed_link(NAME, "was changed").await;
-    assert_eq!(follow(&server, UNDO, &link).await, 204);
+    assert_eq!(server.follow(UNDO, &link, Some(PASSWORD)).await.status.as_u16(), 204);
     for token in [&thief, &opened.text("access_token")] {
         assert_eq!(server.get_as("/v1/me", token).await.status.as_u16(), 401);
     }
@@ -291,7 +249,7 @@ async fn an_unproven_sign_up_does_not_keep_an_address_from_its_owner() {
     let link = server.mailed_link("new@test.org", "Confirm your new address").await;
     // Once more, before the owner follows the link.
     squat().await;
-    assert_eq!(confirm(&server, &access, &link).await, 200);
+    assert_eq!(server.follow_as(&access, CONFIRM, &link).await.status, StatusCode::OK);
     let opened = server.log_in("new@test.org", PASSWORD).await;
     assert_eq!(opened.body["user"]["id"], id);
     let late = server.mailed("new@test.org", "Confirm your address").await;
@@ -308,10 +266,10 @@ async fn asking_for_the_address_of_another_leaves_the_link_that_proves_it_alive(
     let proof = server.mailed("eve@test.org", "Confirm your address").await;
     let (access, _) = server.tokens(NAME).await;
     assert_eq!(server.change_email(&access, "eve@test.org").await.status, StatusCode::ACCEPTED);
-    let (token, email) = server.mailed_link("eve@test.org", "Confirm your new address").await;
+    let link = server.mailed_link("eve@test.org", "Confirm your new address").await;
     // The reader of that mailbox has both links. The first one to be used decides whose the address is.
     assert_eq!(server.confirm(&proof, &half).await.status.as_u16(), 204);
-    let late = bound(&server, CONFIRM, &token, &email).await;
+    let late = server.follow(CONFIRM, &link, Some(PASSWORD)).await;
     assert_eq!(late.problem(), (400, "invalid_or_expired_token"));
     assert_eq!(server.log_in("eve@test.org", PASSWORD).await.status, StatusCode::OK);
     assert_eq!(server.log_in(NAME, PASSWORD).await.status, StatusCode::OK);
@@ -326,15 +284,15 @@ async fn the_undo_link_of_a_deleted_account_does_not_touch_the_next_account() {
     let (access, _) = server.tokens(NAME).await;
     assert_eq!(server.change_email(&access, "new@test.org").await.status, StatusCode::ACCEPTED);
     let link = server.mailed_link("new@test.org", "Confirm your new address").await;
-    assert_eq!(confirm(&server, &access, &link).await, 200);
-    let (token, email) = server.mailed_link(NAME, "was changed").await;
+    assert_eq!(server.follow_as(&access, CONFIRM, &link).await.status, StatusCode::OK);
+    let undo = server.mailed_link(NAME, "was changed").await;
     let (access, _) = server.tokens("new@test.org").await;
     let deleted = server.delete_as("/v1/me", &access, json!({"password": PASSWORD})).await;
     assert_eq!(deleted.status, StatusCode::NO_CONTENT);
     server.mails.lock().clear();
     let half = server.sign_up(NAME, PASSWORD).await;
     let proof = server.mailed(NAME, "Confirm your address").await;
-    let undone = bound(&server, UNDO, &token, &email).await;
+    let undone = server.follow(UNDO, &undo, Some(PASSWORD)).await;
     assert_eq!(undone.problem(), (400, "invalid_or_expired_token"));
     assert_eq!(server.confirm(&proof, &half).await.status.as_u16(), 204);
 }

@@ -5,7 +5,7 @@
 
 use std::io::{BufRead, BufReader, PipeReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
-use std::process::{Child, Command};
+use std::process::{Child, Command, ExitStatus};
 use std::time::Duration;
 
 use crate::support::process::{BINARY, Process};
@@ -64,13 +64,12 @@ impl Stalled {
     }
 }
 
-/// Waits until the process ends and returns its exit code; `None` if it does not within half a minute.
-fn ended(child: &mut Child) -> Option<i32> {
-    let status = (0..300).find_map(|_| {
+/// Waits until the process ends; `None` if it does not within half a minute.
+fn ended(child: &mut Child) -> Option<ExitStatus> {
+    (0..300).find_map(|_| {
         std::thread::sleep(Duration::from_millis(100));
         child.try_wait().unwrap()
-    });
-    status.and_then(|status| status.code())
+    })
 }
 
 #[test]
@@ -90,7 +89,8 @@ fn requests_are_answered_and_a_stop_ends_while_nobody_reads_the_log() {
 
     let asked = Command::new("kill").arg(server.process.child.id().to_string()).status().unwrap();
     assert!(asked.success());
-    assert_eq!(ended(&mut server.process.child), Some(0), "a stop waits for the reader of the log");
+    let status = ended(&mut server.process.child).expect("a stop waits for the reader of the log");
+    assert_eq!(status.code(), Some(0));
 }
 
 /// Only a debug build can be asked for a panic.
@@ -104,10 +104,7 @@ fn a_fault_ends_the_process_while_nobody_reads_the_log() {
     let mut stream = TcpStream::connect(&server.address).unwrap();
     let head = "POST /v1/login HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length";
     write!(stream, "{head}: {}\r\n\r\n{body}", body.len()).unwrap();
-    let status = (0..300).find_map(|_| {
-        std::thread::sleep(Duration::from_millis(100));
-        server.process.child.try_wait().unwrap()
-    });
+    let status = ended(&mut server.process.child).expect("a fault waits for the reader of the log");
     // The line of the fault goes to the full pipe as well, so the process aborts after a moment instead of exiting.
-    assert!(status.is_some_and(|status| !status.success()), "a fault waits for the reader of the log");
+    assert!(!status.success());
 }

@@ -6,7 +6,7 @@ use std::process::{Command, Output};
 
 use base64ct::{Base64, Encoding};
 
-use crate::support::process::{BINARY, Process, log_in, serve, sign_up};
+use crate::support::process::{BINARY, Process, log_in, serve, sign_up, skipped};
 use crate::support::{PASSWORD, TestServer};
 
 const SECRET: &str = "a secret that lies on another disk, 0123456789";
@@ -177,7 +177,10 @@ fn the_server_writes_no_core_file_and_its_user_cannot_look_into_it() {
             .args(["--reuid=65534", "--regid=65534", "--clear-groups", BINARY, "--version"])
             .output();
         if !can_start.is_ok_and(|output| output.status.success()) {
-            eprintln!("skipped: setpriv cannot start {BINARY} as another user");
+            skipped(
+                "the_server_writes_no_core_file_and_its_user_cannot_look_into_it",
+                "setpriv cannot start the binary as another user",
+            );
             return;
         }
     }
@@ -210,8 +213,8 @@ async fn a_stolen_hash_has_the_cost_of_the_defaults() {
     assert!(account.is_some_and(|account| account.contains("m=19456,t=2,p=1")), "{text}");
 }
 
-/// I have a copy of the stored hashes, and guess: without the pepper no guess can be checked. The server itself refuses
-/// to start without a pepper that was in use, in place of turning every owner away.
+/// I have a copy of the stored hashes, and guess: without the pepper no guess can be checked. The server refuses to start
+/// without a pepper that was in use: every log-in would fail.
 #[tokio::test]
 async fn hashes_are_worthless_without_their_pepper_and_a_pepper_changes_by_log_ins() {
     let dir = tempfile::tempdir().unwrap();
@@ -253,7 +256,8 @@ async fn hashes_are_worthless_without_their_pepper_and_a_pepper_changes_by_log_i
     assert_eq!(log_in(&http, &process.url, "bob@test.org", PASSWORD).await, 200);
     process.stop();
     assert_eq!(peppers_in_dump(), (0, 2));
-    // The marker is gone by the operator's hand although an account needed it: no password opens that account.
+    // The operator has deleted the markers of peppers that accounts still need. The server starts, and these accounts cannot
+    // log in.
     std::fs::remove_file(data.join("keys/pepper-p1.used")).unwrap();
     std::fs::remove_file(data.join("keys/pepper-p2.used")).unwrap();
     let mut process = Process::spawn(serve_with(Some(&first)));

@@ -6,34 +6,12 @@
 
 use std::time::Duration;
 
-use reqwest::Method;
-use serde_json::json;
-
-use crate::support::{Answer, PASSWORD, TestServer, send};
+use crate::support::{PASSWORD, TestServer};
 
 const NAME: &str = "ada@test.org";
 
 fn server() -> TestServer {
-    TestServer::with(&[
-        ("http.trusted_proxies", "127.0.0.0/8"),
-        ("throttle.login.burst", "20"),
-        ("throttle.login.per_minute", "20"),
-    ])
-}
-
-/// Logs in from the address `from`, as a trusted proxy reports it.
-async fn log_in(
-    server: &TestServer,
-    from: &str,
-    email: &str,
-    password: &str,
-    device: Option<&str>,
-) -> Answer {
-    let mut request = server.request(Method::POST, "/v1/login").header("x-forwarded-for", from);
-    if let Some(device) = device {
-        request = request.header("x-device-token", device);
-    }
-    send(request.json(&json!({"email": email, "password": password}))).await
+    TestServer::behind_proxy_with(&[("throttle.login.burst", "20"), ("throttle.login.per_minute", "20")])
 }
 
 #[tokio::test]
@@ -44,13 +22,13 @@ async fn a_network_that_fails_at_ten_names_pays_eightfold_for_the_rest() {
     // My bot tries a name every three seconds for an hour, as the plain limit allows: 1,200 names.
     for number in 0..1200 {
         let email = format!("leaked{number}@test.org");
-        let answer = log_in(&server, "203.0.113.9", &email, "leaked password", None).await;
+        let answer = server.log_in_from("203.0.113.9", &email, "leaked password", None).await;
         checked += u32::from(answer.status.as_u16() == 401);
         server.clock.advance(Duration::from_secs(3));
     }
     assert!((11..=11 + 3600 / 24 + 3).contains(&checked), "{checked}");
     // Other networks are not affected.
-    assert_eq!(log_in(&server, "203.0.113.10", NAME, PASSWORD, None).await.status.as_u16(), 200);
+    assert_eq!(server.log_in_from("203.0.113.10", NAME, PASSWORD, None).await.status.as_u16(), 200);
 }
 
 #[tokio::test]
@@ -62,18 +40,18 @@ async fn a_site_that_uses_all_its_networks_pays_eightfold_as_a_whole() {
     for number in 0..1200 {
         let from = format!("2001:db8:7:{number:x}::1");
         let email = format!("leaked{number}@test.org");
-        let answer = log_in(&server, &from, &email, "leaked password", None).await;
+        let answer = server.log_in_from(&from, &email, "leaked password", None).await;
         checked += u32::from(answer.status.as_u16() == 401);
         server.clock.advance(Duration::from_millis(200));
     }
     // Forty names, then forty a minute and what was left of the burst. Without a limit for the whole /48 it would be
     // all.
     assert!((41..=41 + 40 + 4 * 40).contains(&checked), "{checked}");
-    let other = log_in(&server, "2001:db8:8::1", NAME, PASSWORD, None).await;
+    let other = server.log_in_from("2001:db8:8::1", NAME, PASSWORD, None).await;
     assert_eq!(other.status.as_u16(), 200);
     // Honest users of the /48 are not locked out for it.
     server.clock.advance(Duration::from_mins(1));
-    let own = log_in(&server, "2001:db8:7:ffff::1", NAME, PASSWORD, None).await;
+    let own = server.log_in_from("2001:db8:7:ffff::1", NAME, PASSWORD, None).await;
     assert_eq!(own.status.as_u16(), 200);
 }
 
@@ -84,15 +62,18 @@ async fn an_office_that_mistypes_passwords_on_known_devices_is_no_suspect() {
     for number in 0..14 {
         let email = format!("clerk{number}@test.org");
         server.operator_account(&email, &[]).await;
-        let device = log_in(&server, &format!("198.51.{number}.1"), &email, PASSWORD, None).await;
+        let device = server.log_in_from(&format!("198.51.{number}.1"), &email, PASSWORD, None).await;
         devices.push((email, device.header("x-device-token").to_owned()));
     }
     for (email, device) in &devices {
-        let answer = log_in(&server, "203.0.113.9", email, "a typing error", Some(device)).await;
+        let answer = server.log_in_from("203.0.113.9", email, "a typing error", Some(device)).await;
         assert_eq!(answer.status.as_u16(), 401);
     }
     for (email, device) in devices.iter().take(6) {
-        assert_eq!(log_in(&server, "203.0.113.9", email, PASSWORD, Some(device)).await.status.as_u16(), 200);
+        assert_eq!(
+            server.log_in_from("203.0.113.9", email, PASSWORD, Some(device)).await.status.as_u16(),
+            200
+        );
     }
 }
 
@@ -102,7 +83,7 @@ async fn the_owner_of_a_name_tried_from_everywhere_gets_one_mail() {
     server.account(NAME).await;
     for number in 0..400 {
         let from = format!("{}.{}.1.1", 11 + number / 200, number % 200);
-        log_in(&server, &from, NAME, &format!("guess {number}"), None).await;
+        server.log_in_from(&from, NAME, &format!("guess {number}"), None).await;
         server.clock.advance(Duration::from_mins(1));
     }
     server.mail(NAME, "trying to get into").await;

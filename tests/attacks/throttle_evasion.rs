@@ -170,7 +170,7 @@ async fn rate_limit_headers_are_the_same_for_known_and_unknown_names() {
 
 /// Returns what the checklist has noticed while the server ran.
 async fn findings(server: &TestServer) -> Value {
-    server.operate(json!({"operation": "findings"})).await["ok"]["items"].clone()
+    server.operated(json!({"operation": "findings"})).await["items"].take()
 }
 
 /// A proxy that the configuration forgets makes all clients one. A client that sends the header itself must not be
@@ -273,4 +273,31 @@ async fn an_older_file_of_the_limiter_counts_and_others_start_half_spent() {
     // Two guesses are forgotten with the newer file, and no more; those of the other network are halved.
     assert_eq!(guesses_of(&server, ME).await, 2);
     assert_eq!(guesses_of(&server, OTHER).await, 2);
+}
+
+/// I send bodies that cannot be read to endpoints that charge nobody for the others.
+#[tokio::test]
+async fn a_body_that_cannot_be_read_is_charged_where_good_ones_are_not() {
+    let limits = [("throttle.rejected.burst", "5"), ("throttle.rejected.per_minute", "1")];
+    let server = TestServer::with(&[&limits[..], &[("token.access_ttl_secs", "3600")]].concat());
+    server.account("ada@test.org").await;
+    let (access, _) = server.tokens("ada@test.org").await;
+    for (method, path) in [
+        (Method::PATCH, "/v1/me"),
+        (Method::POST, "/v1/logout"),
+        (Method::DELETE, "/v1/devices"),
+        (Method::DELETE, "/v1/sessions/00000000000000000000000000000000"),
+    ] {
+        let mut statuses = Vec::new();
+        for _ in 0..8 {
+            let request = server.request(method.clone(), path).bearer_auth(&access);
+            let request = request.header("content-type", "application/json").body("{");
+            statuses.push(send(request).await.status.as_u16());
+        }
+        assert_eq!(statuses, [400, 400, 400, 400, 400, 429, 429, 429], "{method} {path}");
+        // Good requests of the same network are served.
+        let good = server.patch_as("/v1/me", &access, json!({"new_device_mail": true})).await;
+        assert_eq!(good.status.as_u16(), 200);
+        server.clock.advance(Duration::from_mins(6));
+    }
 }

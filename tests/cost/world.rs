@@ -12,7 +12,7 @@ use crate::support::TestServer;
 static ONE: Mutex<()> = Mutex::const_new(());
 
 pub struct World {
-    pub server: TestServer,
+    server: TestServer,
     meter: Meter,
     user: String,
     admin: String,
@@ -25,27 +25,33 @@ impl World {
     pub async fn start() -> Self {
         let one = ONE.lock().await;
         let meter = Meter::new();
-        let server = TestServer::with(&[("http.trusted_proxies", "127.0.0.0/8")]);
+        let server = TestServer::behind_proxy();
         let admin = server.operator_account("admin@test.org", &["admin"]).await;
         let user = server.operator_account("ada@test.org", &[]).await;
-        let mut world = Self { server, meter, user, admin, unique: 0, _one: one };
+        let world = Self { server, meter, user, admin, unique: 0, _one: one };
         // What is made at the first use is no cost of a request.
         for _ in 0..3 {
             world.server.get("/healthz").await;
             let body = json!({"password": "first use"});
             world.server.post("/v1/password/check", body).await;
         }
-        world.unique += 1;
         world
     }
 
-    /// Sends the input that `make` returns `times` times, and returns it with the lowest cost and the last status.
+    /// Sends the input that `make` returns `times` times, and returns it with the lowest cost and the last status. No user
+    /// is refused for what earlier inputs did.
     pub async fn cheapest_of(&mut self, times: usize, make: impl Fn(u64) -> Input) -> (Input, Spent, u16) {
         let mut best: Option<(Input, Spent, u16)> = None;
         for _ in 0..times {
             self.unique += 1;
             let input = make(self.unique);
-            let (spent, status) = self.measure(&input).await;
+            let (mut spent, mut status) = self.measure(&input).await;
+            if status == 429 && input.sender == Sender::User {
+                // A user who is refused for earlier inputs hides what this one costs.
+                self.renew_user().await;
+                (spent, status) = self.measure(&input).await;
+                assert_ne!(status, 429, "{} {} is refused to a new user", input.method, input.path);
+            }
             let spent = best.as_ref().map_or(spent, |(_, before, _)| before.min(spent));
             let within = crate::over_bounds(&spent, status).is_none();
             best = Some((input, spent, status));
@@ -58,7 +64,7 @@ impl World {
     }
 
     /// Sends `input` once and returns what it cost, and the status of the answer.
-    pub async fn measure(&mut self, input: &Input) -> (Spent, u16) {
+    async fn measure(&mut self, input: &Input) -> (Spent, u16) {
         let request = self.request(input);
         let (status, spent) = self
             .meter

@@ -21,9 +21,6 @@ use crate::support::values::{from_hex, hex};
 /// One line for each table: its number, its schema, and an encoded record in hexadecimal.
 const PATH: &str = "data/golden/v1/values.txt";
 
-/// The folder of the records whose schema is 2. One file for each, named after its table.
-const PATH_V2: &str = "data/golden/v2";
-
 /// Returns the line of the golden file that `value` must have.
 fn line<T: Stored>(value: &T) -> String {
     format!("{} {} {}", T::TABLE, T::SCHEMA, hex(&encode(value).unwrap()))
@@ -346,9 +343,10 @@ fn mail_v2() -> MailV2 {
     MailV2 { kid: 22, about: Some("e***@example.org".into()), ..mail().into() }
 }
 
-/// Checks that `value` still has the bytes of its golden file, and reads back from them.
-fn check_v2<T: Stored + PartialEq + std::fmt::Debug>(name: &str, value: &T) {
-    let path = format!("{}/{PATH_V2}/{name}.txt", env!("CARGO_MANIFEST_DIR"));
+/// Checks that `value` still has the bytes of its golden file `data/golden/{name}.txt`, and reads back from them. A record
+/// of a second schema, and one of a later table, has such a file of its own.
+fn check_bytes<T: Stored + PartialEq + std::fmt::Debug>(name: &str, value: &T) {
+    let path = format!("{}/data/golden/{name}.txt", env!("CARGO_MANIFEST_DIR"));
     let golden = std::fs::read_to_string(&path).unwrap_or_default();
     assert_eq!(golden.trim_end(), line(value), "{path} is never edited: make a new schema and an upcast");
     let bytes = from_hex(golden.trim_end().rsplit(' ').next().unwrap());
@@ -362,7 +360,7 @@ fn check_upcast<T: Record + PartialEq + std::fmt::Debug>(before: &impl Stored, e
 
 #[test]
 fn records_of_the_second_schema_keep_their_bytes_and_the_first_is_read_as_the_second() {
-    check_v2("account", &account_v2());
+    check_bytes("v2/account", &account_v2());
     let never = AccountV2 {
         device_epoch: 0,
         tokens_from_secs: 0,
@@ -373,7 +371,7 @@ fn records_of_the_second_schema_keep_their_bytes_and_the_first_is_read_as_the_se
     };
     check_upcast(&account(), &never);
 
-    check_v2("session", &session_v2());
+    check_bytes("v2/session", &session_v2());
     let opened_ms = session().opened_ms;
     let by_password = SessionV2 {
         methods: 1,
@@ -385,7 +383,7 @@ fn records_of_the_second_schema_keep_their_bytes_and_the_first_is_read_as_the_se
     };
     check_upcast(&session(), &by_password);
 
-    check_v2("family", &family_v2());
+    check_bytes("v2/family", &family_v2());
     let live = FamilyV1 { ended: None, ..family() };
     let by_password = FamilyV2 {
         spent: Some(Box::new(SpentV2 { digest: [11; 32], successor: [12; 40], by: None })),
@@ -408,7 +406,7 @@ fn records_of_the_second_schema_keep_their_bytes_and_the_first_is_read_as_the_se
         ..by_password
     };
     check_upcast(&family(), &ended);
-    check_v2("lockout", &count_v2());
+    check_bytes("v2/lockout", &count_v2());
     // Cookies of the first form are those of strangers, so their counts end with them.
     let no_devices = CountV2 {
         device_consecutive: 0,
@@ -422,9 +420,9 @@ fn records_of_the_second_schema_keep_their_bytes_and_the_first_is_read_as_the_se
         ..count_v2()
     };
     check_upcast(&count(), &no_devices);
-    check_v2("mailed", &mailed_v2());
+    check_bytes("v2/mailed", &mailed_v2());
     check_upcast(&mailed(), &MailedV2 { kid: 0, bound_to: None, ..mailed_v2() });
-    check_v2("mail", &mail_v2());
+    check_bytes("v2/mail", &mail_v2());
     check_upcast(&mail(), &MailV2 { kid: 1, about: None, ..mail_v2() });
 }
 
@@ -445,7 +443,7 @@ fn sign_up() -> SignUpV1 {
 
 #[test]
 fn records_of_later_tables_keep_their_bytes() {
-    check_v2("sign_up", &sign_up());
+    check_bytes("v2/sign_up", &sign_up());
     let key = FileCheckV1 {
         file: CheckedFile::Device,
         number: 3,
@@ -453,7 +451,7 @@ fn records_of_later_tables_keep_their_bytes() {
         line: 0,
         at_ms: 1_800_000_000_010,
     };
-    check_v2("file_check", &key);
+    check_bytes("v2/file_check", &key);
     let end = FileCheckV1 {
         file: CheckedFile::AuditEnd,
         number: 0,
@@ -461,7 +459,7 @@ fn records_of_later_tables_keep_their_bytes() {
         line: 70_000,
         at_ms: 1_800_000_000_011,
     };
-    check_v2("file_check_end", &end);
+    check_bytes("v2/file_check_end", &end);
 }
 
 #[test]
@@ -511,9 +509,5 @@ fn an_api_key_keeps_its_bytes() {
         used_ms: 1_800_003_600_010,
         made_by: "operator".into(),
     };
-    let path = format!("{}/data/golden/v1/api_key.txt", env!("CARGO_MANIFEST_DIR"));
-    let golden = std::fs::read_to_string(&path).unwrap_or_default();
-    assert_eq!(golden.trim_end(), line(&key), "{path} is never edited: make a new schema and an upcast");
-    let bytes = from_hex(golden.trim_end().rsplit(' ').next().unwrap());
-    assert_eq!(decode::<ApiKeyV1>(&bytes).unwrap(), key);
+    check_bytes("v1/api_key", &key);
 }

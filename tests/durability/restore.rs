@@ -1,38 +1,13 @@
 //! Backups of the running binary, and what a restore makes of them: an older state in which no client is logged in.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use reqwest::header::HeaderValue;
 use serde_json::{Value, json};
 
+use crate::support::backup::{Directories, back_up, restore, restored};
 use crate::support::process::{Process, Ran, log_in, mailed_token, post, run, sign_up};
 use crate::support::{PASSWORD, TestServer};
-
-/// A server's data directory, a directory for its backup, and one to restore into.
-struct Directories {
-    root: tempfile::TempDir,
-    data: PathBuf,
-    backup: PathBuf,
-    restored: PathBuf,
-}
-
-impl Directories {
-    fn new() -> Self {
-        let root = tempfile::tempdir().unwrap();
-        let [data, backup, restored] = ["data", "copy", "new"].map(|name| root.path().join(name));
-        Self { root, data, backup, restored }
-    }
-}
-
-fn back_up(data: &Path, to: &Path) -> Ran {
-    run(&["data", "backup", to.to_str().unwrap(), "--with-keys"], data).exits(0)
-}
-
-fn restore(backup: &Path, options: &[&str], into: &Path) -> Ran {
-    let mut args = vec!["data", "restore", backup.to_str().unwrap()];
-    args.extend(options);
-    run(&args, into)
-}
 
 /// Flips one bit of the file `path`.
 fn damage(path: &Path, at: usize) {
@@ -206,9 +181,8 @@ async fn move_address(server: &TestServer, from: &str, to: &str) {
     let (access, _) = server.tokens(from).await;
     let asked = server.change_email(&access, to).await;
     assert_eq!(asked.status.as_u16(), 202, "{}", asked.body);
-    let (token, _) = server.mailed_link(to, "Confirm your new address").await;
-    let link = json!({"token": token, "email": to});
-    let confirmed = server.post_as("/v1/email/change/confirm", &access, link).await;
+    let link = server.mailed_link(to, "Confirm your new address").await;
+    let confirmed = server.follow_as(&access, "/v1/email/change/confirm", &link).await;
     assert_eq!(confirmed.status.as_u16(), 200, "{}", confirmed.body);
 }
 
@@ -219,21 +193,13 @@ async fn a_restore_kills_the_undo_link_and_the_next_change_has_one_again() {
     let server = TestServer::start();
     server.account("ada@test.org").await;
     move_address(&server, "ada@test.org", "new@test.org").await;
-    let (token, _) = server.mailed_link("ada@test.org", "was changed").await;
-    let dead = json!({"token": token, "email": "ada@test.org"});
+    let dead = server.mailed_link("ada@test.org", "was changed").await;
 
-    let Directories { backup, restored, root: _root, .. } = Directories::new();
-    let server = server.restart_after(|dir| {
-        back_up(dir, &backup);
-        restore(&backup, &[], &restored).exits(0);
-        std::fs::remove_dir_all(dir).unwrap();
-        std::fs::rename(&restored, dir).unwrap();
-    });
-    let undone = server.post("/v1/email/change/undo", dead).await;
+    let server = restored(server);
+    let undone = server.follow("/v1/email/change/undo", &dead, None).await;
     assert_eq!(undone.problem(), (400, "invalid_or_expired_token"));
 
     move_address(&server, "new@test.org", "newer@test.org").await;
-    let (token, _) = server.mailed_link("new@test.org", "was changed").await;
-    let undo = json!({"token": token, "email": "new@test.org"});
-    assert_eq!(server.post("/v1/email/change/undo", undo).await.status.as_u16(), 204);
+    let undo = server.mailed_link("new@test.org", "was changed").await;
+    assert_eq!(server.follow("/v1/email/change/undo", &undo, None).await.status.as_u16(), 204);
 }

@@ -14,7 +14,7 @@ use reqwest::StatusCode;
 use serde_json::json;
 
 use crate::support::process::{Process, serve, sign_up};
-use crate::support::{PASSWORD, TestServer};
+use crate::support::{PASSWORD, TestServer, wait_until};
 
 /// Listens as a mail server that accepts connections and never answers. Returns its port and the number of connections.
 fn hung() -> (u16, Arc<AtomicUsize>) {
@@ -32,17 +32,6 @@ fn hung() -> (u16, Arc<AtomicUsize>) {
     (port, calls)
 }
 
-/// Waits until a server was called `times` times.
-async fn wait_for_calls(calls: &AtomicUsize, times: usize) {
-    for _ in 0..2000 {
-        if calls.load(Ordering::Relaxed) >= times {
-            return;
-        }
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
-    panic!("called {} times instead of {times}", calls.load(Ordering::Relaxed));
-}
-
 #[tokio::test]
 async fn a_mail_server_that_never_answers_holds_up_neither_mails_nor_a_stop() {
     let (port, calls) = hung();
@@ -53,11 +42,11 @@ async fn a_mail_server_that_never_answers_holds_up_neither_mails_nor_a_stop() {
         assert_eq!(server.post("/v1/signup", body).await.status, StatusCode::ACCEPTED);
     };
     sign_up(0).await;
-    wait_for_calls(&calls, 1).await;
+    wait_until("the mail server is called", async || calls.load(Ordering::Relaxed) >= 1).await;
     for name in 1..=6 {
         sign_up(name).await;
     }
-    wait_for_calls(&calls, 2).await;
+    wait_until("the mail server is called", async || calls.load(Ordering::Relaxed) >= 2).await;
     let before = calls.load(Ordering::Relaxed);
     let (stopped, is_stopped) = mpsc::channel();
     std::thread::spawn(move || {

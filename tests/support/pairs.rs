@@ -22,6 +22,7 @@ use portcullis::system::fail_stop::FailStop;
 
 use super::values::PASSWORD;
 
+/// Every log-in and sign-up is for tokens.
 const MODE: Mode<'_> = Mode::Token { audience: Audience::App };
 
 /// A request, made once for an address with an account and once for one without.
@@ -201,8 +202,7 @@ impl World {
             // The second round finds the holders in their places.
             let _ = admin::create(engine, &Admin::operator(), new).await;
         }
-        let mode = MODE;
-        let opened = log_in::log_in(&self.engine, &client(n), &asker, PASSWORD, mode, None).await;
+        let opened = log_in::log_in(&self.engine, &client(n), &asker, PASSWORD, MODE, None).await;
         let Ok(opened) = opened.result else { panic!("{asker} cannot log in") };
         let Grant::Tokens { access, .. } = opened.grant else { panic!("no tokens") };
         authenticate::bearer(engine, &access, None).await.unwrap()

@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::PASSWORD;
+use super::links::token_in;
+use super::{PASSWORD, wait_until};
 
 /// Path of the binary under test.
 pub const BINARY: &str = env!("CARGO_BIN_EXE_portcullis");
@@ -177,17 +178,14 @@ pub async fn log_in(http: &reqwest::Client, url: &str, email: &str, password: &s
 /// Waits for a mail in the directory `outbox` that links to `page`, and returns the token of the link.
 pub async fn mailed_token(outbox: &Path, page: &str) -> String {
     let mark = format!("/{page}#token=");
-    for _ in 0..200 {
-        for mail in std::fs::read_dir(outbox).into_iter().flatten() {
-            let text = std::fs::read_to_string(mail.unwrap().path()).unwrap_or_default();
-            if let Some(at) = text.find(&mark) {
-                let rest = &text[at + mark.len()..];
-                return rest.chars().take_while(|c| !"& \t\r\n".contains(*c)).collect();
-            }
-        }
-        tokio::time::sleep(Duration::from_millis(25)).await;
-    }
-    panic!("no mail in {} links to {page}", outbox.display());
+    let find = || {
+        let mails = std::fs::read_dir(outbox).into_iter().flatten();
+        let texts = mails.map(|mail| std::fs::read_to_string(mail.unwrap().path()).unwrap_or_default());
+        let mut links = texts.filter_map(|text| text.find(&mark).map(|at| token_in(&text[at..])));
+        links.next()
+    };
+    wait_until(&format!("a mail links to {page}"), async || find().is_some()).await;
+    find().unwrap()
 }
 
 /// Reports a skipped test on standard error. It bypasses the harness, which hides what a passing test prints.

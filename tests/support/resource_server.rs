@@ -7,7 +7,7 @@ use portcullis::resource_server::{Verified, Verifier};
 use portcullis::system::clock::Clock;
 use reqwest::StatusCode;
 
-use super::{ORIGIN, TestServer};
+use super::{ORIGIN, TestServer, wait_until};
 
 /// Starts a resource server on a thread of its own, which follows the feed with the bearer token `credential`, and returns
 /// its address.
@@ -41,4 +41,10 @@ pub fn resource_server(url: String, credential: String, clock: Clock) -> SocketA
 /// Returns the status that the resource server gives for `token`.
 pub async fn hello(server: &TestServer, address: SocketAddr, token: &str) -> StatusCode {
     server.http.get(format!("http://{address}/hello")).bearer_auth(token).send().await.unwrap().status()
+}
+
+/// Waits until the resource server gives `status` for `token`.
+pub async fn until(server: &TestServer, address: SocketAddr, token: &str, status: StatusCode) {
+    let what = format!("the resource server answers {status}");
+    wait_until(&what, async || hello(server, address, token).await == status).await;
 }

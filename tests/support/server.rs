@@ -17,6 +17,7 @@ use portcullis::system::fail_stop::FailStop;
 use reqwest::{Method, RequestBuilder, StatusCode};
 use serde_json::{Value, json};
 
+use super::links::{BoundLink, token_in};
 use super::{Answer, PASSWORD};
 
 /// The origin at which the test servers say they are reached.
@@ -48,6 +49,16 @@ impl TestServer {
     pub fn with(settings: &[(&str, &str)]) -> Self {
         let settings = settings.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
         Self::over(tempfile::tempdir().unwrap(), settings, Clock::manual(START), None)
+    }
+
+    /// Starts a server behind a proxy, which reports the address of each client in `x-forwarded-for`.
+    pub fn behind_proxy() -> Self {
+        Self::behind_proxy_with(&[])
+    }
+
+    /// Starts a server like [`TestServer::behind_proxy`], with `settings` on top.
+    pub fn behind_proxy_with(settings: &[(&str, &str)]) -> Self {
+        Self::with(&[&[("http.trusted_proxies", "127.0.0.0/8")], settings].concat())
     }
 
     /// Starts a server whose mails leave by `transport`.
@@ -243,6 +254,20 @@ impl TestServer {
         });
         answer.await.unwrap()
     }
+
+    /// Sends `operation` like [`TestServer::operate`], asserts that it succeeds, and returns its result.
+    pub async fn operated(&self, operation: Value) -> Value {
+        let mut answer = self.operate(operation).await;
+        assert!(answer.get("ok").is_some(), "{answer}");
+        answer["ok"].take()
+    }
+
+    /// Returns the figure `name` of the metrics, without its prefix and with its labels, if there is one.
+    pub async fn figure(&self, access: &str, name: &str) -> Option<u64> {
+        let metrics = String::from_utf8(self.get_as("/metrics", access).await.bytes).unwrap();
+        let mark = format!("portcullis_{name} ");
+        Some(metrics.lines().find_map(|line| line.strip_prefix(&mark))?.parse().unwrap())
+    }
 }
 
 /// Sends `request` and reads the answer.
@@ -286,8 +311,33 @@ impl TestServer {
         self.post("/v1/login", body).await.text("access_token")
     }
 
+    /// Makes an API key and returns its text and its id.
+    pub async fn api_key(&self, scopes: &[&str], expires_at: Option<&str>) -> (String, String) {
+        let create = json!({
+            "operation": "api_key_create", "name": "service", "scopes": scopes, "expires_at": expires_at
+        });
+        let made = self.operated(create).await;
+        let text = |field: &str| made[field].as_str().unwrap_or_else(|| panic!("{made}")).to_owned();
+        (text("key"), text("id"))
+    }
+
     pub async fn log_in(&self, email: &str, password: &str) -> Answer {
         self.post("/v1/login", json!({"email": email, "password": password})).await
+    }
+
+    /// Logs in with the device token `device`.
+    pub async fn log_in_on(&self, email: &str, password: &str, device: &str) -> Answer {
+        let request = self.request(Method::POST, "/v1/login").header("x-device-token", device);
+        send(request.json(&json!({"email": email, "password": password}))).await
+    }
+
+    /// Logs in from the address `from`, as a trusted proxy reports it, with the device token `device` if there is one.
+    pub async fn log_in_from(&self, from: &str, email: &str, password: &str, device: Option<&str>) -> Answer {
+        let mut request = self.request(Method::POST, "/v1/login").header("x-forwarded-for", from);
+        if let Some(device) = device {
+            request = request.header("x-device-token", device);
+        }
+        send(request.json(&json!({"email": email, "password": password}))).await
     }
 
     /// Logs `email` in with [`PASSWORD`] as a browser does, for a session cookie.
@@ -350,17 +400,30 @@ impl TestServer {
         panic!("no mail with {subject:?} to {to}");
     }
 
-    /// Waits like [`TestServer::mail`] and returns what follows `#token=` in the link of the mail.
+    /// Waits like [`TestServer::mail`] and returns the token of the link of the mail.
     pub async fn mailed(&self, to: &str, subject: &str) -> String {
-        let link = self.mail(to, subject).await.letter.link.unwrap();
-        link.split("#token=").nth(1).unwrap().to_owned()
+        token_in(&self.mail(to, subject).await.letter.link.unwrap())
     }
 
-    /// Waits like [`TestServer::mail`] for a link that is bound to an address, and returns its token and address.
-    pub async fn mailed_link(&self, to: &str, subject: &str) -> (String, String) {
-        let link = self.mailed(to, subject).await;
-        let (token, email) = link.split_once("&email=").unwrap();
-        (token.to_owned(), email.to_owned())
+    /// Waits like [`TestServer::mail`] for a link that is bound to an address.
+    pub async fn mailed_link(&self, to: &str, subject: &str) -> BoundLink {
+        let link = self.mail(to, subject).await.letter.link.unwrap();
+        let (_, email) = link.split_once("&email=").unwrap();
+        (token_in(&link), email.to_owned())
+    }
+
+    /// Posts `link` to `path`, with `password` if there is one.
+    pub async fn follow(&self, path: &str, link: &BoundLink, password: Option<&str>) -> Answer {
+        let mut body = json!({"token": link.0, "email": link.1});
+        if let Some(password) = password {
+            body["password"] = json!(password);
+        }
+        self.post(path, body).await
+    }
+
+    /// Posts `link` to `path` with the session of `access`.
+    pub async fn follow_as(&self, access: &str, path: &str, link: &BoundLink) -> Answer {
+        self.post_as(path, access, json!({"token": link.0, "email": link.1})).await
     }
 
     /// Counts the mails that have left with `subject` in their subject line.

@@ -1,6 +1,8 @@
 //! Values and small functions that tests and benches share.
 #![allow(dead_code, reason = "the test binaries and the benches each use some of it")]
 
+use std::path::{Path, PathBuf};
+
 use serde_json::Value;
 
 /// The password of every account that a test or bench makes.
@@ -25,4 +27,23 @@ pub fn redacted(mut body: Value, pointers: &[&str]) -> Value {
         *field = Value::from("[redacted]");
     }
     body
+}
+
+/// Returns the address of client `number`; no two have a network in common.
+pub fn address(number: u32) -> String {
+    format!("{}.{}.{}.7", 11 + number / 65_536, number / 256 % 256, number % 256)
+}
+
+/// Returns every file below `dir`: no directories, and no sockets.
+pub fn files(dir: &Path) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(dir).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            found.extend(files(&path));
+        } else if path.is_file() {
+            found.push(path);
+        }
+    }
+    found
 }

@@ -106,8 +106,8 @@ impl Belonging {
 
 fn summary(restored: &Restored) -> String {
     format!(
-        "{} up to sequence {}; timeline {}: every session, refresh token and mailed token from before is dead; the \
-         signing key is new, so access tokens from before are refused; dropped {}",
+        "{} up to sequence {}; timeline {}: every session, refresh token, mailed token, API key and device cookie \
+         from before is dead; the signing key is new, so access tokens from before are refused; dropped {}",
         counted(restored.records as u64, "record", "records"),
         restored.seq,
         restored.timeline,

@@ -17,13 +17,15 @@ use crate::registry::account::AccountV2;
 use crate::registry::account::actor::{Find, FindToCheck, Rehash, ToCheck};
 use crate::registry::lockout::turns::Party;
 use crate::registry::lockout::{
-    Attempt, AttemptOutcome, Begin, Caller, Device, DeviceCookie, Finish, Refused,
+    AskedSession, Attempt, AttemptOutcome, Begin, Caller, Device, DeviceCookie, Finish, Refused,
 };
 use crate::registry::outbox::Kind;
 use crate::registry::reset::{Cause, Purpose};
 use crate::registry::stuffing::actor::{Look, Observe};
 use crate::registry::stuffing::{self, Reputation};
 use crate::registry::throttle::actor::Suspect;
+use crate::system::clock::Timestamp;
+use crate::system::seeded_bug::{Bug, seeded};
 use crate::value::account_name::{AccountName, NameKey};
 use crate::value::id::short_digest;
 use crate::value::network::Network;
@@ -35,7 +37,11 @@ pub(super) enum Known<'a> {
     /// does not hide a header which is.
     Devices([Option<&'a str>; 2]),
     /// The session that asks for the password again.
-    Session([u8; 16]),
+    Session {
+        sid: [u8; 16],
+        /// When its client last proved to be the owner.
+        proved: Timestamp,
+    },
 }
 
 /// Evidence of a device or session that a client sends with name and password, once its form is checked.
@@ -44,7 +50,7 @@ enum Shown {
     Nothing,
     /// A device cookie that this server issued for the name within the last year.
     Device([u8; 8], DeviceCookie),
-    Session([u8; 8]),
+    Session(AskedSession),
 }
 
 impl Shown {
@@ -57,8 +63,9 @@ impl Shown {
                 let cookie = texts.into_iter().flatten().find_map(read);
                 cookie.map_or(Self::Nothing, |cookie| Self::Device(cookie.id(&keys.counts), cookie))
             }
-            Known::Session(sid) => {
-                Self::Session(short_digest(&keys.counts, &[b"session count", &name.0, &sid]))
+            Known::Session { sid, proved } => {
+                let id = short_digest(&keys.counts, &[b"session count", &name.0, &sid]);
+                Self::Session(AskedSession { id, proved })
             }
         }
     }
@@ -99,7 +106,7 @@ impl Recognised {
         match self.caller {
             Caller::Stranger => None,
             Caller::Device(device) => Some(device.id),
-            Caller::Session(id) => Some(id),
+            Caller::Session(session) => Some(session.id),
         }
     }
 }
@@ -146,7 +153,8 @@ impl Presented {
     pub(super) const fn shown_id(&self) -> Option<[u8; 8]> {
         match self.shown {
             Shown::Nothing => None,
-            Shown::Device(id, _) | Shown::Session(id) => Some(id),
+            Shown::Device(id, _) => Some(id),
+            Shown::Session(session) => Some(session.id),
         }
     }
 
@@ -159,12 +167,13 @@ impl Presented {
     pub(super) async fn recognise(&self, engine: &Engine) -> Result<Recognised, FlowError> {
         let (id, cookie) = match self.shown {
             Shown::Nothing => return Ok(Recognised::unseen(Caller::Stranger)),
-            Shown::Session(id) => return Ok(Recognised::unseen(Caller::Session(id))),
+            Shown::Session(session) => return Ok(Recognised::unseen(Caller::Session(session))),
             Shown::Device(id, cookie) => (id, cookie),
         };
         let found = engine.accounts.ask(FindToCheck { name: self.key }).await?;
         let is_own = |account: &AccountV2| {
-            account.account_id().to_bytes() == cookie.account && account.device_epoch == cookie.epoch
+            account.account_id().to_bytes() == cookie.account
+                && devices::epoch(engine, account) == cookie.epoch
         };
         let device = Device { id, account: cookie.account, epoch: cookie.epoch };
         let caller = if found.account.as_ref().is_some_and(is_own) {
@@ -197,6 +206,9 @@ impl Presented {
             let verified =
                 pool.verify_unless(begun.place, self.password.clone(), phc, cost, hung_up.happens()).await;
             let is_gone = hung_up.has_happened();
+            if is_gone && seeded(Bug::HangUpStaysCharged) {
+                return Err(Fault::HungUp.into());
+            }
             let checked = self.finish_attempt(engine, client, begun, account, verified, &turn, is_gone).await;
             if is_gone { Err(Fault::HungUp.into()) } else { checked }
         });
@@ -515,7 +527,8 @@ pub(super) async fn confirm_password(
     password: &str,
 ) -> Result<AccountV2, FlowError> {
     let name = parse_name(&identity.account.email)?;
-    let presented = Presented::new(engine, name, password, Known::Session(identity.sid()));
+    let known = Known::Session { sid: identity.sid(), proved: identity.proved() };
+    let presented = Presented::new(engine, name, password, known);
     let account = presented.check_on_owner_thread(engine, client).await?;
     // The address may belong to another account by now.
     if account.account_id() != identity.account.account_id() {

@@ -6,8 +6,10 @@ use crate::engine::Engine;
 use crate::flow::refusal::FlowError;
 use crate::registry::account::actor::ById;
 use crate::registry::outbox::{MailV2, open_token};
-use crate::registry::reset::actor::Release;
+use crate::registry::reset::actor::{FindLive, Restart};
 use crate::registry::reset::{MailedV2, Purpose};
+use crate::registry::sign_up::actor::EndOf;
+use crate::system::clock::Timestamp;
 use crate::token::opaque::TokenKind;
 use crate::value::id::{AccountId, MailedId};
 
@@ -38,19 +40,48 @@ pub(crate) async fn look(engine: &Engine, mail: &MailV2) -> Result<Ready, FlowEr
 async fn is_live(engine: &Engine, token: &str, restart: bool) -> Result<bool, FlowError> {
     let Ok(read) = engine.services.edge.read(TokenKind::Mailed, token) else { return Ok(false) };
     let Some(id) = MailedId::from_bytes(read.id) else { return Ok(false) };
-    let Some(token) = engine.mailed.ask(Release { id, restart }).await? else { return Ok(false) };
-    Ok(token.global_epoch == engine.global_epoch && is_of_present_epoch(engine, &token).await?)
+    let Some(token) = engine.mailed.ask(FindLive { id }).await? else { return Ok(false) };
+    if token.global_epoch != engine.global_epoch {
+        return Ok(false);
+    }
+    let Some(belongs) = owner_of(engine, &token).await? else { return Ok(false) };
+    if restart {
+        let end_max = match belongs {
+            Owner::SignUp { end } => Some(end),
+            Owner::Account | Owner::Nobody => None,
+        };
+        engine.mailed.ask(Restart { id, end_max }).await?;
+    }
+    Ok(true)
 }
 
-/// Says whether the epoch of the token's account is still the one it was minted under.
-async fn is_of_present_epoch(engine: &Engine, token: &MailedV2) -> Result<bool, FlowError> {
-    let Some(id) = AccountId::from_bytes(token.account) else { return Ok(false) };
+/// What a token belongs to.
+enum Owner {
+    /// An account, in the epoch that the token was minted under.
+    Account,
+    /// A sign-up that waits for the proof of its address, until `end`.
+    SignUp { end: Timestamp },
+    /// Nothing: the name is unknown, and the mail is dropped in the end.
+    Nobody,
+}
+
+/// Returns what `token` belongs to; `None` if that is gone, or if the account is in another epoch.
+async fn owner_of(engine: &Engine, token: &MailedV2) -> Result<Option<Owner>, FlowError> {
+    let Some(id) = AccountId::from_bytes(token.account) else { return Ok(None) };
     let account = engine.accounts.ask(ById { id }).await?;
-    Ok(match (account, token.purpose) {
+    // Asked with an account too, so that the work does not show whether there is one.
+    let sign_up = match token.purpose {
+        Purpose::Verify => engine.sign_ups.ask(EndOf { id, global_epoch: token.global_epoch }).await?,
+        _ => None,
+    };
+    Ok(match account {
         // It belongs to the first owner, whatever became of the account since.
-        (Some(_), Purpose::EmailUndo) => true,
-        (Some(account), _) => account.auth_epoch == token.auth_epoch,
-        // A sign-up that waits has no account yet. The tokens of a deleted account are gone.
-        (None, purpose) => purpose == Purpose::Verify,
+        Some(_) if token.purpose == Purpose::EmailUndo => Some(Owner::Account),
+        Some(account) => (account.auth_epoch == token.auth_epoch).then_some(Owner::Account),
+        // A sign-up that another one of the address has displaced is gone. So are the tokens of a deleted account.
+        None => match sign_up {
+            Some(end) => Some(Owner::SignUp { end }),
+            None => token.is_nobodys().then_some(Owner::Nobody),
+        },
     })
 }

@@ -14,6 +14,7 @@ use crate::registry::outbox::{Kind, MailV2, Post, seal_token};
 use crate::registry::reset::actor::Charge;
 use crate::registry::reset::{Cause, Mint, Minted, Purpose, Wish};
 use crate::registry::sign_up::SignUpV1;
+use crate::system::clock::Timestamp;
 use crate::token::opaque::{OpaqueToken, Secret, TokenKind};
 use crate::value::account_name::{AccountName, NameKey, masked};
 use crate::value::id::{AccountId, MailedId, short_digest};
@@ -24,6 +25,8 @@ pub(super) struct Addressee {
     account: AccountId,
     /// The key of the address, if the account is none yet.
     pending: Option<[u8; 16]>,
+    /// The end of the sign-up, if the address is no account yet.
+    end: Option<Timestamp>,
     auth_epoch: u64,
     to: Box<str>,
     /// The domain of the address, also where nothing is sent.
@@ -44,6 +47,7 @@ impl Addressee {
         Self {
             account: sign_up.id,
             pending: Some(sign_up.name_key),
+            end: Some(Timestamp(sign_up.end_ms)),
             auth_epoch: 0,
             to: sign_up.email.clone(),
             domain: domain_of(&sign_up.email).into(),
@@ -57,6 +61,7 @@ impl Addressee {
         Self {
             account: account.account_id(),
             pending: None,
+            end: None,
             auth_epoch: account.auth_epoch,
             to: address.into(),
             domain: domain_of(address).into(),
@@ -73,6 +78,7 @@ impl Addressee {
                 // Derived from the name, so always the same one. Ids of accounts are random, so it belongs to none.
                 account: AccountId::from_bytes(key.0).unwrap_or(AccountId::mint(key.slot(), [0; 14])),
                 pending: None,
+                end: None,
                 auth_epoch: 0,
                 to: MailV2::to_nobody(name.as_str().len()),
                 domain: domain_of(name.as_str()).into(),
@@ -183,6 +189,7 @@ impl Engine {
             cause,
             domain: self.domain_digest(&to.domain),
             for_nobody: to.is_nobody,
+            end_max: to.end,
         };
         let minted = self.mailed.ask(mint).await?;
         let id = match minted {

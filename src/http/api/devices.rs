@@ -3,6 +3,7 @@
 use actix_web::{HttpResponse, web};
 use serde_json::json;
 
+use crate::flow::client::Client;
 use crate::flow::devices;
 use crate::http::body::Body;
 use crate::http::endpoint::{Eng, resource};
@@ -23,8 +24,13 @@ async fn get_devices(engine: Eng, identity: SignedIn) -> Result<HttpResponse, Re
     Ok(HttpResponse::Ok().json(json!({"items": items})))
 }
 
-async fn delete_devices(engine: Eng, identity: SignedIn, body: Body) -> Result<HttpResponse, Rejection> {
-    body.refuse()?;
+async fn delete_devices(
+    engine: Eng,
+    client: Client,
+    identity: SignedIn,
+    body: Body,
+) -> Result<HttpResponse, Rejection> {
+    body.refuse_charged(&engine, &client).await?;
     devices::end(&engine, &identity).await?;
     Ok(HttpResponse::NoContent().finish())
 }

@@ -4,6 +4,7 @@ use actix_web::{FromRequest, HttpRequest, HttpResponse, web};
 use serde::Deserialize;
 use serde_json::json;
 
+use crate::engine::Engine;
 use crate::flow::client::Client;
 use crate::flow::email::{Confirmed, Link, Proof};
 use crate::flow::mailed::Verified;
@@ -11,7 +12,7 @@ use crate::flow::{email, mailed};
 use crate::http::body::Body;
 use crate::http::endpoint::{Eng, resource};
 use crate::http::rejection::Rejection;
-use crate::http::request::{Credentials, SignedIn, cookie_of, credentials, device_tokens};
+use crate::http::request::{Credentials, SignedIn, cookie_of, credentials, csrf_source, device_tokens};
 use crate::http::response::{CookieName, renewed_response, set_device};
 use crate::registry::throttle::class::Class;
 
@@ -32,6 +33,20 @@ struct Verify {
     signup_token: Option<String>,
 }
 
+/// Returns the half of a sign-up that the client keeps. A cookie counts on a page of this site alone, as every cookie that
+/// something is done with.
+fn half<'a>(
+    request: &'a HttpRequest,
+    engine: &Engine,
+    named: Option<&'a str>,
+) -> Result<Option<&'a str>, Rejection> {
+    let cookie = cookie_of(request, engine, CookieName::SignUp)?;
+    if named.is_none() && cookie.is_some() {
+        csrf_source(request, engine)?;
+    }
+    Ok(named.or(cookie))
+}
+
 async fn post_verify(
     request: HttpRequest,
     engine: Eng,
@@ -39,8 +54,7 @@ async fn post_verify(
     body: Body,
 ) -> Result<HttpResponse, Rejection> {
     let read: Verify = body.json_charged(&engine, &client, Class::Verify).await?;
-    let cookie = cookie_of(&request, &engine, CookieName::SignUp)?;
-    let half = read.signup_token.as_deref().or(cookie);
+    let half = half(&request, &engine, read.signup_token.as_deref())?;
     mailed::verify(&engine, &client, &read.token, half).await.respond(|verified| match verified {
         Verified::Done => HttpResponse::NoContent().finish(),
         Verified::SetPassword(token) => {
@@ -64,8 +78,7 @@ async fn post_resend(
     body: Body,
 ) -> Result<HttpResponse, Rejection> {
     let read: Resend = body.json_charged(&engine, &client, Class::Forgot).await?;
-    let cookie = cookie_of(&request, &engine, CookieName::SignUp)?;
-    let half = read.signup_token.as_deref().or(cookie);
+    let half = half(&request, &engine, read.signup_token.as_deref())?;
     mailed::resend(&engine, &client, &read.email, half)
         .await
         .respond(|()| HttpResponse::Accepted().json(json!({"status": "verification_sent"})))

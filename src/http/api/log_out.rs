@@ -3,6 +3,7 @@
 use actix_web::{FromRequest, HttpRequest, HttpResponse, web};
 use serde::Deserialize;
 
+use crate::flow::client::Client;
 use crate::flow::log_out::{Scope, log_out, log_out_token};
 use crate::flow::refusal::Refusal;
 use crate::http::body::Body;
@@ -24,10 +25,15 @@ struct LogOut {
     refresh_token: Option<String>,
 }
 
-async fn post_logout(request: HttpRequest, engine: Eng, body: Body) -> Result<HttpResponse, Rejection> {
+async fn post_logout(
+    request: HttpRequest,
+    engine: Eng,
+    client: Client,
+    body: Body,
+) -> Result<HttpResponse, Rejection> {
     let credentials = credentials(&request, &engine)?;
     let has_credentials = !matches!(credentials, Credentials::None);
-    let read: LogOut = body.json_or_default()?;
+    let read: LogOut = body.json_or_default_charged(&engine, &client).await?;
     match read.refresh_token {
         Some(_) if has_credentials => return Err(Refusal::AmbiguousCredentials.into()),
         Some(token) if read.scope == Scope::Local => log_out_token(&engine, &token).await?,

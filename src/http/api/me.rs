@@ -31,8 +31,13 @@ struct PatchMe {
     new_device_mail: Option<bool>,
 }
 
-async fn patch_me(engine: Eng, identity: SignedIn, body: Body) -> Result<HttpResponse, Rejection> {
-    let read: PatchMe = body.json()?;
+async fn patch_me(
+    engine: Eng,
+    client: Client,
+    identity: SignedIn,
+    body: Body,
+) -> Result<HttpResponse, Rejection> {
+    let read: PatchMe = body.json_charged(&engine, &client, Class::Rejected).await?;
     if let Some(wanted) = read.new_device_mail {
         devices::set_notices(&engine, &identity, wanted).await?;
     }

@@ -6,6 +6,7 @@ use serde_json::json;
 
 use crate::flow::account::Cursor;
 use crate::flow::authenticate::Held;
+use crate::flow::client::Client;
 use crate::flow::refusal::Refusal;
 use crate::flow::{account, log_out};
 use crate::http::body::Body;
@@ -153,11 +154,12 @@ async fn get_sessions(
 
 async fn delete_session(
     engine: Eng,
+    client: Client,
     id: web::Path<String>,
     identity: SignedIn,
     body: Body,
 ) -> Result<HttpResponse, Rejection> {
-    body.refuse()?;
+    body.refuse_charged(&engine, &client).await?;
     log_out::end_one(&engine, &identity, &id).await?;
     Ok(HttpResponse::NoContent().finish())
 }

@@ -7,6 +7,7 @@ use actix_web::http::StatusCode;
 use actix_web::http::header::{CONNECTION, CONTENT_LENGTH, DATE, HeaderMap, HeaderValue, HttpDate};
 
 use crate::engine::Engine;
+use crate::http::body::too_large;
 use crate::http::middleware::write_headers;
 use crate::http::problem::Problem;
 use crate::value::id::hex;
@@ -62,6 +63,7 @@ pub(super) fn refusal(engine: &Engine, status: u16) -> Vec<u8> {
 
 fn problem(status: u16) -> Problem {
     let (code, detail) = match status {
+        413 => return too_large(),
         408 => ("request_timeout", "The request did not arrive in time; send it again."),
         431 => (
             "request_header_fields_too_large",

@@ -4,7 +4,7 @@
 //! first byte of a request, or requests whose answers it does not read.
 //!
 //! **The rule:** a network holds at most a sixteenth of all connections, wider networks a multiple of that, as at the
-//! throttle. One more takes the place of its own connection that has been idle for longest, or is closed if all of its
+//! throttle, but no more than half of all. One more takes the place of its own connection that has been idle for longest, or is closed if all of its
 //! connections have a request. When nearly all connections are taken, a new one takes the place of any that has long been
 //! idle. Connections of trusted proxies are not counted by network: they carry many clients.
 //!
@@ -24,6 +24,8 @@ use crate::value::network::Network;
 
 /// Which part of all connections one network may hold.
 const SHARES: usize = 16;
+/// Which part of all connections the widest network may hold.
+const HALF: usize = 2;
 /// The least number of connections that a network may hold: a browser opens six at once.
 const EACH_MIN: usize = 8;
 /// How many connections are looked at to find an idle one.
@@ -143,7 +145,13 @@ impl Connections {
         let network = (!is_proxy).then(|| Network::of(peer));
         let mut table = self.0.table.lock();
         for network in network.into_iter().flat_map(Network::around) {
-            let most = self.0.each.saturating_mul(network.width.multiple() as usize);
+            let multiple = self.0.each.saturating_mul(network.width.multiple() as usize);
+            // A rented /48 has sixteen shares, which would be all connections.
+            let most = if self.0.each == usize::MAX {
+                multiple
+            } else {
+                multiple.min(self.0.most / HALF).max(EACH_MIN)
+            };
             if let Some(queue) = table.networks.get_mut(&network).filter(|queue| queue.open >= most) {
                 let Some(idle) = queue.idle() else {
                     table.refused += 1;
@@ -272,6 +280,23 @@ mod tests {
         assert_eq!(live, 300);
         // The longest idle one went first.
         assert!(held.iter().all(|one| !one.is_over()));
+    }
+
+    #[test]
+    fn no_site_holds_more_than_half() {
+        let connections = connections(320, "");
+        let held: Vec<_> = (0..400)
+            .filter_map(|link| {
+                let one = open(&connections, &format!("2001:db8:1:{link:x}::1"))?;
+                let serving = Serving::on(&one);
+                Some((one, serving))
+            })
+            .collect();
+        assert_eq!(held.len(), 160);
+        assert!((0..100).all(|number| open(&connections, &format!("192.0.{number}.1")).is_some()));
+        let unbounded = connections.with_unbounded_networks();
+        let all = (0..400).filter_map(|link| open(&unbounded, &format!("2001:db8:1:{link:x}::1")));
+        assert_eq!(all.count(), 400);
     }
 
     #[test]

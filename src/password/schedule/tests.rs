@@ -52,6 +52,57 @@ fn one_name_from_many_networks_has_one_turn_among_known_devices() {
     assert!(served + 2 >= asked, "{served} of {asked}");
 }
 
+/// Five hundred accounts of the attacker, each with one log-in at a time from its own device, all in one network.
+#[test]
+fn many_names_of_one_network_have_few_turns_among_known_devices() {
+    let name = |number: u32| {
+        let mut name = [0; 16];
+        name[..4].copy_from_slice(&number.to_le_bytes());
+        name
+    };
+    let mut scheduler = Scheduler::new(2, BUDGET);
+    let mut now = Duration::ZERO;
+    let mut waiting = BTreeSet::new();
+    let (mut asked, mut served, mut attackers) = (0, 0, 0);
+    for step in 0..2000_u32 {
+        for account in 1..=500 {
+            let from = key(Lane::Known, 1).of_name(name(account));
+            if !waiting.contains(&account) && scheduler.admit(from, account, HASH, now).is_ok() {
+                waiting.insert(account);
+            }
+        }
+        if step % 25 == 0 {
+            asked += 1;
+            let owner = key(Lane::Known, 9999).of_name(name(9999));
+            let displaced = scheduler.admit(owner, 9999, HASH, now).unwrap().displaced;
+            if let Some(account) = &displaced {
+                assert!(waiting.remove(account));
+            }
+        }
+        for _ in 0..2 {
+            let next = scheduler.next(HASH, now);
+            for account in next.expired {
+                assert!(waiting.remove(&account), "the owner's log-in expired");
+            }
+            let Some((_, waited, account)) = next.run else { continue };
+            if account == 9999 {
+                assert!(waited <= HASH * NAMES_MAX, "{waited:?}");
+                served += 1;
+            } else {
+                waiting.remove(&account);
+                attackers += 1;
+            }
+        }
+        now += HASH;
+    }
+    assert!(served + 1 >= asked, "{served} of {asked}");
+    assert!(attackers > 3800, "{attackers}: the threads stood still");
+    let known = scheduler.queue(Lane::Known);
+    assert!(known.by_group.len() <= NAMES_MAX as usize + 2);
+    while scheduler.next(HASH, now).run.is_some() {}
+    assert!(scheduler.queue(Lane::Known).names.is_empty());
+}
+
 #[test]
 fn within_a_name_its_networks_take_turns() {
     let mut scheduler = Scheduler::new(2, BUDGET);
@@ -214,6 +265,9 @@ proptest! {
             for queue in &scheduler.queues {
                 prop_assert_eq!(queue.by_group.len(), queue.turns.len());
                 prop_assert_eq!(queue.by_group.len(), queue.by_weight.len());
+                let names = queue.by_group.keys().filter(|group| matches!(group, Group::Name(_))).count();
+                prop_assert_eq!(queue.names.values().sum::<u32>() as usize, names);
+                prop_assert!(queue.names.values().all(|names| (1..=NAMES_MAX).contains(names)));
                 prop_assert!(queue.len <= BUDGET.as_millis() as usize / HASH.as_millis() as usize * threads + 1);
             }
         }

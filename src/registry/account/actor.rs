@@ -8,7 +8,7 @@ use crate::registry::{handles, reads, registry};
 use crate::value::account_name::NameKey;
 use crate::value::id::AccountId;
 
-registry!(Accounts, AccountV2, "account", revokes Accounts::revoked_by);
+registry!(Accounts, AccountV2, "account", revokes Accounts::revoked_by, overdue Accounts::overdue);
 
 /// Deletes an account.
 #[derive(Clone, Copy, Debug)]
@@ -18,11 +18,6 @@ pub struct Delete {
     /// Whether the last active administrator is not deleted.
     pub spares_last_admin: bool,
 }
-
-/// Forgets the former passwords of changes of address that can be undone no longer, a few at a time. The answer says
-/// whether there are more.
-#[derive(Clone, Copy, Debug)]
-pub struct ForgetFormers;
 
 /// Finds an account by the key of its address.
 #[derive(Clone, Copy, Debug)]
@@ -76,7 +71,6 @@ handles!(Accounts {
     ReleaseUnprovenAddress => Option<AccountV2>, Essential, |accounts, release, _| {
         accounts.release_unproven_address(release)
     };
-    ForgetFormers => bool, Ordinary, |accounts, _, now| accounts.forget_formers(now);
     Delete => Result<(), Refusal>, Essential, |accounts, delete, _| {
         accounts.delete(delete.id, delete.spares_last_admin)
     };

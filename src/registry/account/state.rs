@@ -68,6 +68,8 @@ pub struct Change {
     pub verified: bool,
     /// Raise the epoch, which invalidates every credential of the present one.
     pub raise_epoch: bool,
+    /// Let the known devices stay known although the epoch is raised.
+    pub keep_devices: bool,
     /// The new roles, in any order.
     pub roles: Option<Vec<Box<str>>>,
     /// If a role is taken away: access tokens issued before this second since 1970 are invalid.
@@ -254,7 +256,8 @@ impl Accounts {
         {
             next.auth_epoch += 1;
         }
-        if change.phc.is_some() || change.clear_phc || change.raise_epoch || change.end_devices {
+        let raises = change.raise_epoch && !change.keep_devices;
+        if change.phc.is_some() || change.clear_phc || raises || change.end_devices {
             next.device_epoch = next.device_epoch.wrapping_add(1);
         }
         next.mutes_new_device = change.mutes_new_device.unwrap_or(next.mutes_new_device);
@@ -308,14 +311,12 @@ impl Accounts {
         }
     }
 
-    /// Decides to forget the former passwords that nothing can ask for any more at `now`: their changes of address can be
-    /// undone no longer. At most [`ENDED_AT_ONCE`]; the verdict says whether there are more.
-    pub fn forget_formers(&self, now: Timestamp) -> Decision<bool> {
-        let mut over = self.formers.iter().take_while(|(end_ms, _)| *end_ms <= now.as_millis());
-        let accounts = over.by_ref().take(ENDED_AT_ONCE).filter_map(|(_, id)| self.get(*id));
-        let writes =
-            accounts.map(|account| Write::Put(AccountV2 { former: None, ..account.clone() })).collect();
-        Decision { writes, verdict: over.next().is_some() }
+    /// Returns the writes that forget former passwords which nothing can ask for any more at `now`: their changes of
+    /// address can be undone no longer. At most [`ENDED_AT_ONCE`].
+    pub fn overdue(&self, now: Timestamp) -> Vec<Write<AccountV2>> {
+        let over = self.formers.iter().take_while(|(end_ms, _)| *end_ms <= now.as_millis());
+        let accounts = over.take(ENDED_AT_ONCE).filter_map(|(_, id)| self.get(*id));
+        accounts.map(|account| Write::Put(AccountV2 { former: None, ..account.clone() })).collect()
     }
 
     /// Says whether an account is the only active administrator.

@@ -6,10 +6,12 @@ use super::record::{
     CountV2, DAY, DEVICE_LIFE, DEVICES_MAX, DeviceGuessV1, DeviceV2, NOTICES_MAX, NoticeV1, SESSION_LIFE,
     SESSIONS_MAX, SessionFailuresV1,
 };
+use super::state::AskedSession;
 use crate::system::clock::Timestamp;
+use crate::system::seeded_bug::{Bug, seeded};
 
 /// How many guesses failing devices leave to sessions.
-const SESSIONS_RESERVE: usize = 4;
+const SESSIONS_RESERVE: usize = 3;
 
 /// The settings of the lockout.
 #[derive(Clone, Copy, Debug)]
@@ -54,27 +56,31 @@ impl Limits {
         Some(self.first_lock.saturating_mul(factor).min(self.max_lock))
     }
 
-    /// Says whether a listed device may try now. One that has not failed always may: its try was reserved, so that no
-    /// other device and no stranger keeps it out.
+    /// Says whether a listed device may try now. One that has not failed always may, and the one used last may after one
+    /// typing error: these tries were reserved, so that no other device and no stranger keeps them out.
     pub(super) fn admits_device(&self, count: &CountV2, device: &DeviceV2) -> bool {
-        let is_failing = device.failures > 0;
-        let has_room = || self.failing_devices_have_room(count);
-        device.failures < self.device_failures() && (!is_failing || has_room())
+        let is_reserved =
+            device.failures == 0 || second_try(count).is_some_and(|latest| latest.id == device.id);
+        let has_room = || seeded(Bug::DevicePushedOut) || self.failing_devices_have_room(count);
+        device.failures < self.device_failures() && (is_reserved || has_room())
     }
 
     /// Says whether a device that has failed may fail again, as far as all devices together are concerned.
     pub(super) fn failing_devices_have_room(&self, count: &CountV2) -> bool {
-        self.devices_have_room(count, unfailing_devices(count) + SESSIONS_RESERVE)
+        self.devices_have_room(count, reserved_tries(count) + SESSIONS_RESERVE)
     }
 
-    /// Says whether a session that is asked for the password again may try now. Only other sessions can keep one out
-    /// that has not failed.
-    pub(super) fn admits_session(&self, count: &CountV2, id: [u8; 8], now: Timestamp) -> bool {
-        let has_place = match count.sessions.iter().find(|session| session.id == id) {
-            Some(session) => session.failures < self.device_failures(),
-            None => count.sessions.len() < SESSIONS_MAX || replaceable_session(count, now).is_some(),
+    /// Says whether a session that is asked for the password again may try now. Only other sessions can keep one out that
+    /// has not failed, and none keeps out one whose client gave the right password after the last of them had failed:
+    /// stolen sessions must not use up the guesses of one that the owner opens.
+    pub(super) fn admits_session(&self, count: &CountV2, asked: AskedSession, now: Timestamp) -> bool {
+        let Some(own) = count.sessions.iter().find(|session| session.id == asked.id) else {
+            let last = count.sessions.iter().map(|session| session.last_secs).max();
+            let is_later = last.is_some_and(|last| Timestamp::from_secs(last.into()) < asked.proved);
+            let has_place = count.sessions.len() < SESSIONS_MAX || replaceable_session(count, now).is_some();
+            return is_later || (has_place && self.devices_have_room(count, reserved_tries(count)));
         };
-        has_place && self.devices_have_room(count, unfailing_devices(count))
+        own.failures < self.device_failures() && self.devices_have_room(count, reserved_tries(count))
     }
 
     /// Returns until when the name is closed to unknown devices, if it is.
@@ -105,15 +111,31 @@ impl Limits {
     }
 }
 
-/// Returns the listed devices that have not failed: each has a guess in reserve.
-fn unfailing_devices(count: &CountV2) -> usize {
-    count.devices.iter().filter(|device| device.failures == 0).count()
+/// Returns how many tries are reserved for listed devices: one for each that has not failed, and a second one for the
+/// device that was used last.
+fn reserved_tries(count: &CountV2) -> usize {
+    let unfailing = count.devices.iter().filter(|device| device.failures == 0).count();
+    let latest = latest_device(count).is_some_and(|latest| latest.failures <= 1);
+    unfailing + usize::from(latest)
+}
+
+/// Returns the device that was used last, if it has failed once: an owner mistypes.
+fn second_try(count: &CountV2) -> Option<&DeviceV2> {
+    latest_device(count).filter(|latest| latest.failures == 1)
+}
+
+fn latest_device(count: &CountV2) -> Option<&DeviceV2> {
+    count.devices.iter().max_by_key(|device| device.used_secs)
 }
 
 /// Returns the session that has not failed for longest, if that is more than a day.
 fn replaceable_session(count: &CountV2, now: Timestamp) -> Option<usize> {
-    let (at, oldest) = count.sessions.iter().enumerate().min_by_key(|(_, session)| session.last_secs)?;
+    let (at, oldest) = oldest_session(count)?;
     (now.since(Timestamp::from_secs(oldest.last_secs.into())) >= DAY).then_some(at)
+}
+
+fn oldest_session(count: &CountV2) -> Option<(usize, &SessionFailuresV1)> {
+    count.sessions.iter().enumerate().min_by_key(|(_, session)| session.last_secs)
 }
 
 /// Returns `at` in whole seconds since 1970, as records hold it.
@@ -143,6 +165,17 @@ pub(super) fn clear(count: &mut CountV2) {
 
 /// Counts a failure against a listed device.
 pub(super) fn charge_device(count: &mut CountV2, id: [u8; 8], now: Timestamp) {
+    if seeded(Bug::DevicePushedOut) {
+        // The mildest of four that are counted gives up its place to the next.
+        let others =
+            || count.devices.iter().enumerate().filter(|(_, device)| device.failures > 0 && device.id != id);
+        if others().count() >= 4
+            && let Some((mildest, _)) = others().min_by_key(|(_, device)| device.failures)
+            && let Some(device) = count.devices.get_mut(mildest)
+        {
+            device.failures = 0;
+        }
+    }
     for device in count.devices.iter_mut().filter(|device| device.id == id) {
         device.failures = device.failures.saturating_add(1);
     }
@@ -155,8 +188,8 @@ fn charge(count: &mut CountV2, id: [u8; 8], now: Timestamp) {
     count.device_consecutive = count.device_consecutive.saturating_add(1);
 }
 
-/// Counts a failure against a session. It takes the place of one whose last failure is more than a day old if there is
-/// no other place.
+/// Counts a failure against a session. If there is no other place it takes that of the session that has not failed for
+/// longest.
 pub(super) fn charge_session(count: &mut CountV2, id: [u8; 8], now: Timestamp) {
     charge(count, id, now);
     if let Some(session) = count.sessions.iter_mut().find(|session| session.id == id) {
@@ -165,7 +198,7 @@ pub(super) fn charge_session(count: &mut CountV2, id: [u8; 8], now: Timestamp) {
         return;
     }
     if count.sessions.len() >= SESSIONS_MAX
-        && let Some(at) = replaceable_session(count, now)
+        && let Some((at, _)) = oldest_session(count)
     {
         count.sessions.remove(at);
     }

@@ -29,7 +29,8 @@
 //!   device:  listed ── five failures without a success ──▶ a stranger for good
 //!              │  ▲
 //!              └──┘ log-in: no failures, and a year more
-//!            listed ── new password, log-out everywhere, the owner's word, another account, a year unused ──▶ a stranger
+//!            listed ── new password, log-out everywhere, the owner's word, a restore, another account,
+//!                      a year unused ──▶ a stranger
 //! ```
 //!
 //! With time the ladder of locks is forgotten, but neither the counts towards the cap nor the failures of a device, or a
@@ -64,6 +65,7 @@ pub use count::Limits;
 pub use device::DeviceCookie;
 pub use record::{CountV1, CountV2};
 pub use state::{
-    Attempt, AttemptOutcome, Begin, Caller, Device, Finish, Lockouts, Refused, Settled, UsedDevice,
+    AskedSession, Attempt, AttemptOutcome, Begin, Caller, Device, Finish, Lockouts, Refused, Settled,
+    UsedDevice,
 };
 pub use turns::Turns;

@@ -30,9 +30,18 @@ pub enum Caller {
     Stranger,
     /// A client with a device cookie of this name.
     Device(Device),
-    /// A session that is asked for the password again, by a digest of its id. It counts as a device of its own, so
-    /// that strangers cannot lock out its owner here, and a thief of the session cannot guess on.
-    Session([u8; 8]),
+    /// A session that is asked for the password again. It counts as a device of its own, so that strangers cannot lock
+    /// out its owner here, and a thief of the session cannot guess on.
+    Session(AskedSession),
+}
+
+/// A session that is asked for the password again.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct AskedSession {
+    /// A digest of its id.
+    pub id: [u8; 8],
+    /// When its client last proved to be the owner.
+    pub proved: Timestamp,
 }
 
 /// A device, as its cookie names it.
@@ -155,9 +164,9 @@ pub struct Settled {
     pub mail_owner: bool,
     /// Whether the device or session it came from is known no longer.
     pub device_demoted: bool,
-    /// Whether the owner is to be told that a device or session guesses: when one is known no longer, which happens four
-    /// times a day at most, since all devices of a name have four times the failures of one; and once a day when all of
-    /// them together have failed that often.
+    /// Whether the owner is to be told that a device or session guesses: when one is known no longer, which takes one of
+    /// the failures that all of them have in a day at least, since it may have failed on the days before; and once a day
+    /// when all of them together have failed that often.
     pub mail_of_devices: bool,
     /// Whether the owner is to be told of a log-in from a new device.
     pub is_new_device: bool,
@@ -203,9 +212,7 @@ impl Lockouts {
             if is_listed && begin.others_in_flight {
                 return Decision::unchanged(Err(Refused::InFlight));
             }
-            if let Some(until) = self.limits.closed_until(&count, now) {
-                let refused =
-                    if begin.others_in_flight { Refused::InFlight } else { Refused::Locked { until } };
+            if let Some(refused) = self.stranger_refused(&count, begin, now) {
                 return Decision::unchanged(Err(refused));
             }
             if self.repeats.has(begin.name, begin.password, now) {
@@ -239,11 +246,24 @@ impl Lockouts {
                 let admitted = listed.filter(|listed| self.limits.admits_device(count, listed));
                 (listed.is_some(), admitted.map(|listed| Charge::Device(listed.id)))
             }
-            Caller::Session(id) => {
-                let is_admitted = self.limits.admits_session(count, id, now);
-                (true, is_admitted.then_some(Charge::Session(id)))
+            Caller::Session(session) => {
+                let is_admitted = self.limits.admits_session(count, session, now);
+                (true, is_admitted.then_some(Charge::Session(session.id)))
             }
         }
+    }
+
+    /// Returns the reason for which a caller that is not admitted as a known one is not admitted like a stranger either.
+    fn stranger_refused(&self, count: &CountV2, begin: &Begin, now: Timestamp) -> Option<Refused> {
+        let own_end = match begin.caller {
+            // What it has guessed of its own must not go on as the guesses of a stranger.
+            Caller::Session(session) if failures_of(count, session.id) > 0 => {
+                Some(now + self.limits.max_lock)
+            }
+            _ => None,
+        };
+        let until = own_end.or_else(|| self.limits.closed_until(count, now))?;
+        Some(if begin.others_in_flight { Refused::InFlight } else { Refused::Locked { until } })
     }
 
     /// Counts a failure of an unknown device, and returns whether it begins a lock.

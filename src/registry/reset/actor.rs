@@ -5,6 +5,7 @@ use super::state::{Invalid, Minted};
 pub use super::state::{Mint, Redeem};
 use super::{MailedTokens, MailedV2, Purpose};
 use crate::registry::{handles, reads, registry};
+use crate::system::clock::Timestamp;
 use crate::value::id::{AccountId, MailedId};
 
 registry!(MailedTokens, MailedV2, "reset");
@@ -37,13 +38,20 @@ pub struct Charge {
     pub wish: Wish,
 }
 
-/// Reads the token of a mail that is about to leave: `None` if it is dead.
+/// Finds the token of a mail that is about to leave: `None` if it is dead.
 #[derive(Clone, Copy, Debug)]
-pub struct Release {
+pub struct FindLive {
     /// The token.
     pub id: MailedId,
-    /// Whether its life begins anew, because the mail has waited.
-    pub restart: bool,
+}
+
+/// Lets the life of a token begin anew, because its mail has waited.
+#[derive(Clone, Copy, Debug)]
+pub struct Restart {
+    /// The token.
+    pub id: MailedId,
+    /// The end of what it belongs to, if that has one.
+    pub end_max: Option<Timestamp>,
 }
 
 handles!(MailedTokens {
@@ -55,7 +63,7 @@ handles!(MailedTokens {
         super::state::Decision::unchanged(mailed.admits(&charge.wish, now))
     }, after |mailed, charge, is_sent, now| mailed.count(&charge.wish, *is_sent, now);
     Redeem => Result<MailedV2, Invalid>, Ordinary, |mailed, redeem, now| mailed.redeem(redeem, now);
-    Release => Option<MailedV2>, Ordinary, |mailed, release, now| mailed.release(release.id, release.restart, now);
+    Restart => (), Ordinary, |mailed, restart, now| mailed.restart(restart.id, restart.end_max, now);
     EndAll => (), Essential, |mailed, end_all, _| mailed.end_all(end_all.account);
 });
 
@@ -72,5 +80,6 @@ pub struct Live {
 
 reads!(MailedTokens {
     Live => bool, |mailed, live, now| mailed.has_live(live.account, live.purpose, live.global_epoch, now);
+    FindLive => Option<MailedV2>, |mailed, find, now| mailed.find_live(find.id, now).cloned();
     Peek => Result<MailedV2, Invalid>, |mailed, peek, now| mailed.peek(peek.redeem, now).cloned();
 });

@@ -3,6 +3,7 @@
 pub use super::state::{Begin, Confirm, Half, Prove};
 use super::{Proof, SignUpV1, SignUps};
 use crate::registry::{handles, reads, registry};
+use crate::system::clock::Timestamp;
 use crate::value::account_name::NameKey;
 use crate::value::id::AccountId;
 
@@ -40,6 +41,15 @@ pub struct FindWaiting {
     pub global_epoch: u64,
 }
 
+/// Asks when a sign-up ends: `None` if it is over.
+#[derive(Clone, Copy, Debug)]
+pub struct EndOf {
+    /// The sign-up.
+    pub id: AccountId,
+    /// The global epoch. A sign-up of another one is invalid.
+    pub global_epoch: u64,
+}
+
 handles!(SignUps {
     Begin => Option<SignUpV1>, Ordinary, |sign_ups, begin, now| sign_ups.begin(begin, now);
     Prove => Proof, Ordinary, |sign_ups, prove, now| sign_ups.prove(prove, now);
@@ -50,6 +60,7 @@ handles!(SignUps {
 });
 
 reads!(SignUps {
+    EndOf => Option<Timestamp>, |sign_ups, asked, now| sign_ups.end_of(asked.id, asked.global_epoch, now);
     FindWaiting => Option<SignUpV1>, |sign_ups, find, now| {
         sign_ups.waiting(find.name, find.half, find.global_epoch, now).cloned()
     };

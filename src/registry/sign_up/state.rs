@@ -263,6 +263,13 @@ impl SignUps {
         waiting().find(is_own).or_else(|| waiting().next_back())
     }
 
+    /// Returns the end of the sign-up `id`; `None` if it is over, or was made for an address that has an account.
+    pub fn end_of(&self, id: AccountId, global_epoch: u64, now: Timestamp) -> Option<Timestamp> {
+        let sign_up = self.by_id.get(&id.to_bytes())?;
+        let is_open = is_alive(sign_up, global_epoch, now) && sign_up.stage != Stage::Nobodys;
+        is_open.then_some(Timestamp(sign_up.end_ms))
+    }
+
     /// Applies `write`. Cannot fail: the write was just decided, or it was read back.
     pub fn apply(&mut self, write: Write<SignUpV1>) {
         match write {

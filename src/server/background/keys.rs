@@ -1,12 +1,11 @@
-//! Looks after secrets: changes the signing key by age, removes keys of which nothing lives, reports passwords whose
-//! pepper is missing, and forgets former passwords that nothing can ask for any more.
+//! Looks after the server's keys: changes the signing key by age, removes keys of which nothing lives, and reports
+//! passwords whose pepper is missing.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::task::TICK;
 use crate::engine::Engine;
 use crate::flow::keys::rotation::{self, Remembered};
-use crate::registry::account::actor::ForgetFormers;
 
 /// Ticks between two looks.
 const LOOK_TICKS: u32 = 10;
@@ -36,10 +35,6 @@ pub(super) async fn run(engine: &Engine, ending: &AtomicBool) {
                     RETRY_TICKS
                 }
             };
-        }
-        if wait.is_multiple_of(LOOK_TICKS) {
-            // Without room in the journal they are forgotten at a later look.
-            while engine.accounts.ask(ForgetFormers).await.is_ok_and(|has_more| has_more) {}
         }
         wait -= 1;
         tokio::time::sleep(TICK).await;

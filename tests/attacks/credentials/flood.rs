@@ -7,8 +7,8 @@ use std::collections::BTreeSet;
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 
-use super::{Browser, NAME, is_alive};
-use crate::support::{PASSWORD, TestServer};
+use super::{NAME, is_alive};
+use crate::support::{Browser, PASSWORD, TestServer};
 
 /// Reads every page of the list of sessions, in pages of `limit`, and returns the ids.
 async fn listed(server: &TestServer, access: &str, limit: usize) -> Vec<String> {
@@ -57,7 +57,7 @@ async fn the_session_unused_longest_gives_way_to_the_one_too_many() {
         assert_eq!(is_alive, number >= 30, "{number}");
     }
     let tail = json!({"operation": "audit_tail", "limit": 100, "event": "session.gave_way"});
-    assert_eq!(server.operate(tail).await["ok"]["items"].as_array().unwrap().len(), 30);
+    assert_eq!(server.operated(tail).await["items"].as_array().unwrap().len(), 30);
     assert_eq!(server.get_as("/v1/sessions?cursor=x", &newest).await.status.as_u16(), 422);
     assert_eq!(server.get_as("/v1/sessions?limit=1000", &newest).await.array("items").len(), 100);
 }

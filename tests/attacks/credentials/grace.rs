@@ -26,13 +26,9 @@ async fn log_in_from(server: &TestServer, address: &str) -> Answer {
     send(request.header("user-agent", FIREFOX).json(&body)).await
 }
 
-fn behind_proxy() -> TestServer {
-    TestServer::with(&[("http.trusted_proxies", "127.0.0.0/8")])
-}
-
 #[tokio::test]
 async fn a_thief_elsewhere_gets_no_successor_within_the_grace() {
-    let server = behind_proxy();
+    let server = TestServer::behind_proxy();
     server.account(NAME).await;
     let first = log_in_from(&server, "192.0.2.1").await.text("refresh_token");
     let owner = refresh_from(&server, &first, "192.0.2.1", FIREFOX).await;
@@ -46,7 +42,7 @@ async fn a_thief_elsewhere_gets_no_successor_within_the_grace() {
 
 #[tokio::test]
 async fn a_lost_answer_in_another_network_comes_again_and_the_owner_sees_it() {
-    let server = behind_proxy();
+    let server = TestServer::behind_proxy();
     server.account(NAME).await;
     let first = log_in_from(&server, "192.0.2.1").await.text("refresh_token");
     let lost = refresh_from(&server, &first, "192.0.2.1", FIREFOX).await;

@@ -11,14 +11,15 @@ use std::time::Duration;
 use reqwest::{Method, StatusCode};
 use serde_json::json;
 
-use super::{Browser, NAME, ROOT, is_alive, path_of, reauthenticate};
-use crate::support::{Answer, PASSWORD, TestServer, send};
+use super::{NAME, ROOT, is_alive, path_of, reauthenticate};
+use crate::support::{Answer, Browser, PASSWORD, TestServer, send};
 
 const STEP_UP: (u16, &str) = (401, "step_up_required");
 const FRESH: Duration = Duration::from_mins(15);
 
-/// Every write that an administrator can do.
-async fn administrators_writes(server: &TestServer, root: &str, user: &str) -> Vec<Answer> {
+/// Tries every write that an administrator can do: to new accounts, the account at the path `user`, the server's keys, and
+/// the API key of the id `api_key`.
+async fn administrators_writes(server: &TestServer, root: &str, user: &str, api_key: &str) -> Vec<Answer> {
     let mut answers = Vec::new();
     let new = json!({"email": "eve@test.org", "password": PASSWORD});
     answers.push(server.post_as("/v1/admin/users", root, new).await);
@@ -30,6 +31,10 @@ async fn administrators_writes(server: &TestServer, root: &str, user: &str) -> V
     let retire = format!("/v1/admin/keys/{}/retire", kid.as_str().unwrap());
     answers.push(server.post_as(&retire, root, json!({})).await);
     answers.push(server.post_as("/v1/admin/keys/rotate", root, json!({})).await);
+    let key = json!({"name": "metrics", "scopes": ["metrics"]});
+    answers.push(server.post_as("/v1/admin/api_keys", root, key).await);
+    let path = format!("/v1/admin/api_keys/{api_key}");
+    answers.push(send(server.request(Method::DELETE, &path).bearer_auth(root)).await);
     answers.push(send(server.request(Method::DELETE, user).bearer_auth(root)).await);
     answers
 }
@@ -40,9 +45,10 @@ async fn an_administrators_old_session_reads_and_writes_nothing_until_the_passwo
     let root = server.operator_account(ROOT, &["admin"]).await;
     server.account(NAME).await;
     let user = path_of(&server, &server.tokens(NAME).await.0).await;
+    let (_, key) = server.api_key(&["metrics"], None).await;
     server.clock.advance(FRESH);
     assert_eq!(server.get_as("/v1/admin/users", &root).await.status, StatusCode::OK);
-    for answer in administrators_writes(&server, &root, &user).await {
+    for answer in administrators_writes(&server, &root, &user, &key).await {
         assert_eq!(answer.problem(), STEP_UP);
         let challenge = answer.header("www-authenticate");
         assert!(challenge.starts_with("Bearer error=\"insufficient_user_authentication\""), "{challenge}");
@@ -54,7 +60,7 @@ async fn an_administrators_old_session_reads_and_writes_nothing_until_the_passwo
     assert_eq!(renewed.status, StatusCode::OK);
     let root = renewed.text("access_token");
     server.clock.advance(FRESH.saturating_sub(Duration::from_secs(1)));
-    // All but the last one, which retires the key that signed this token.
+    // The proof is good for one second more. The other writes would delete the user, or retire the key of this token.
     let named = server.patch_as(&user, &root, json!({"name": "Eve"})).await;
     assert_eq!(named.status, StatusCode::OK);
     // A refresh is no proof.
@@ -64,7 +70,7 @@ async fn an_administrators_old_session_reads_and_writes_nothing_until_the_passwo
     let old = server.refresh(&refresh).await.text("access_token");
     let others = server.post_as("/v1/logout", &old, json!({"scope": "others"})).await;
     assert_eq!(others.problem(), STEP_UP);
-    for answer in administrators_writes(&server, &root, &user).await {
+    for answer in administrators_writes(&server, &root, &user, &key).await {
         assert_eq!(answer.problem(), STEP_UP);
     }
 }
@@ -116,11 +122,60 @@ async fn a_copied_cookie_does_not_become_fresh_with_the_owners() {
     let body = json!({"password": PASSWORD});
     let renewed = old.ask(&server, Method::POST, "/v1/reauthenticate", body).await;
     assert_eq!(renewed.status, StatusCode::NO_CONTENT);
-    let renewed =
-        Browser { cookie: renewed.session_cookie(), csrf: renewed.header("x-csrf-token").to_owned() };
+    let renewed = Browser::of(&renewed);
     assert_ne!(renewed.cookie, old.cookie);
     let copied = old.ask(&server, Method::POST, "/v1/admin/users", new.clone()).await;
     assert_eq!(copied.problem(), (401, "unauthenticated"));
     let made = renewed.ask(&server, Method::POST, "/v1/admin/users", new).await;
     assert_eq!(made.status, StatusCode::CREATED);
+}
+
+/// I have copied a session long after its log-in. I make strangers of the owner's devices, so that guesses at the name lock
+/// the owner out, and switch off the mail that would tell of me.
+#[tokio::test]
+async fn a_thief_of_an_old_session_makes_no_stranger_of_the_owners_devices() {
+    let server = TestServer::with(&[("token.access_ttl_secs", "3600")]);
+    server.account(NAME).await;
+    let logged_in = server.log_in(NAME, PASSWORD).await;
+    let device = logged_in.header("x-device-token").to_owned();
+    let stolen = logged_in.text("access_token");
+    server.clock.advance(FRESH);
+    let devices = send(server.request(Method::DELETE, "/v1/devices").bearer_auth(&stolen)).await;
+    assert_eq!(devices.problem(), STEP_UP);
+    let silent = server.patch_as("/v1/me", &stolen, json!({"new_device_mail": false})).await;
+    assert_eq!(silent.problem(), STEP_UP);
+    let loud = server.patch_as("/v1/me", &stolen, json!({"new_device_mail": true})).await;
+    assert_eq!(loud.status, StatusCode::OK);
+    // Whoever is in a hurry may end all sessions, but the devices stay known.
+    let everywhere = server.post_as("/v1/logout", &stolen, json!({"scope": "global"})).await;
+    assert_eq!(everywhere.status, StatusCode::NO_CONTENT);
+    assert!(!is_alive(&server, &stolen).await);
+    for number in 0..6 {
+        server.log_in(NAME, &format!("guess {number}")).await;
+    }
+    assert_eq!(server.log_in(NAME, PASSWORD).await.problem(), (429, "too_many_attempts"));
+    let request = server.request(Method::POST, "/v1/login").header("x-device-token", &device);
+    let owner = send(request.json(&json!({"email": NAME, "password": PASSWORD}))).await;
+    assert_eq!(owner.status, StatusCode::OK);
+    // With a fresh proof a log-out everywhere ends the devices, too.
+    let everywhere =
+        server.post_as("/v1/logout", &owner.text("access_token"), json!({"scope": "global"})).await;
+    assert_eq!(everywhere.status, StatusCode::NO_CONTENT);
+    let request = server.request(Method::POST, "/v1/login").header("x-device-token", &device);
+    let stranger = send(request.json(&json!({"email": NAME, "password": PASSWORD}))).await;
+    assert_eq!(stranger.problem(), (429, "too_many_attempts"));
+}
+
+/// I have copied an access token, and wait until its owner gives the password again.
+#[tokio::test]
+async fn a_copied_access_token_does_not_become_fresh_with_the_owners() {
+    let server = TestServer::with(&[("token.access_ttl_secs", "3600")]);
+    let stolen = server.operator_account(ROOT, &["admin"]).await;
+    server.account(NAME).await;
+    let user = path_of(&server, &server.tokens(NAME).await.0).await;
+    server.clock.advance(FRESH);
+    let owners = reauthenticate(&server, &stolen).await.text("access_token");
+    let write = json!({"name": "Eve"});
+    assert_eq!(server.patch_as(&user, &stolen, write.clone()).await.problem(), STEP_UP);
+    assert_eq!(server.patch_as(&user, &owners, write).await.status, StatusCode::OK);
 }

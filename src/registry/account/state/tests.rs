@@ -159,7 +159,7 @@ fn a_former_password_goes_once_the_change_cannot_be_undone_also_after_a_restart(
         put(&mut accounts, kept).unwrap();
     }
     let just_before = Timestamp(end.0 - 1);
-    assert_eq!(accounts.forget_formers(just_before), Decision { writes: Vec::new(), verdict: false });
+    assert_eq!(accounts.overdue(just_before), []);
     // The next write of an account takes its own with it.
     let id = sign_up(0, true).id;
     for (now, is_kept) in [(just_before, true), (end, false)] {
@@ -170,16 +170,19 @@ fn a_former_password_goes_once_the_change_cannot_be_undone_also_after_a_restart(
     // So does a look at those whose time is over, also in what a start has read back.
     let mut read_back = Accounts::default();
     read_back.recover();
-    journal.into_iter().for_each(|write| read_back.apply(write));
+    for write in journal {
+        read_back.apply(write);
+    }
     read_back.recovered();
     for (mut accounts, mut left) in [(accounts, 149), (read_back, 150)] {
         loop {
-            let forgotten = accounts.forget_formers(end);
-            assert!(forgotten.writes.len() <= ENDED_AT_ONCE);
-            left -= forgotten.writes.len();
-            if !put(&mut accounts, forgotten) {
+            let forgotten = accounts.overdue(end);
+            if forgotten.is_empty() {
                 break;
             }
+            assert!(forgotten.len() <= ENDED_AT_ONCE);
+            left -= forgotten.len();
+            put(&mut accounts, Decision { writes: forgotten, verdict: () });
         }
         assert_eq!(left, 0);
         assert!(accounts.buckets().iter().all(|(_, account)| account.former.is_none()));

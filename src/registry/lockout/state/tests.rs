@@ -113,6 +113,11 @@ impl World {
     }
 }
 
+/// Returns a session that was opened long ago.
+fn asked(id: u8) -> Caller {
+    Caller::Session(AskedSession { id: [id; 8], proved: Timestamp::from_secs(1) })
+}
+
 #[test]
 fn five_failures_lock_a_name_and_each_further_one_doubles_the_lock() {
     let mut world = World::new();
@@ -221,25 +226,90 @@ fn a_session_counts_as_a_device_and_a_new_one_finds_a_place_beside_failing_ones(
     world.know(1, [1]);
     while world.fail(1, None).is_some() {}
     let session = |world: &mut World, id: u8| {
-        let begun = world.begin_beside(1, Caller::Session([id; 8]), false).ok();
+        let begun = world.begin_beside(1, asked(id), false).ok();
         let attempt = begun.filter(Attempt::is_of_known_device)?;
         Some(world.finish(attempt, AttemptOutcome::Failed { known: true }).device_demoted)
     };
     let tried: Vec<_> = (0..6).map(|_| session(&mut world, 9)).collect();
     assert_eq!(tried, [Some(false), Some(false), Some(false), Some(false), Some(true), None]);
-    let right = world.begin_beside(1, Caller::Session([10; 8]), false).unwrap();
+    let right = world.begin_beside(1, asked(10), false).unwrap();
     assert!(right.is_of_known_device());
     world.finish(right, AttemptOutcome::Succeeded);
-    // All sessions and devices together: nineteen, since one guess is kept for the device.
+    // All sessions and devices together: eighteen, since two guesses are kept for the device.
     let all = (20..60).filter(|id| session(&mut world, *id).is_some()).count();
-    assert_eq!(all + 5, 19);
+    assert_eq!(all + 5, 18);
     assert!(world.lockouts.begin(&owner(1), world.now).verdict.unwrap().is_of_known_device());
     world.restart();
     assert_eq!(session(&mut world, 9), None);
 }
 
 #[test]
-fn four_guesses_are_kept_for_sessions_when_devices_fail() {
+fn stolen_sessions_use_up_no_guess_of_one_that_the_owner_opens_after_them() {
+    let mut world = World::new();
+    world.know(1, 1..=16);
+    let fails = |world: &mut World, id: u8, proved: Timestamp| {
+        let caller = Caller::Session(AskedSession { id: [id; 8], proved });
+        let attempt = world.begin_beside(1, caller, false).ok().filter(Attempt::is_of_known_device)?;
+        Some(world.finish(attempt, WRONG))
+    };
+    // Strangers have locked the name, so that who is admitted is admitted as a session.
+    while world.fail(1, None).is_some() {}
+    let stolen = world.now;
+    world.advance(60);
+    // Three guesses beside sixteen devices: then no stolen session has another.
+    let judged = (20..60).filter(|id| fails(&mut world, *id, stolen).is_some()).count();
+    assert_eq!(judged, 3);
+    world.advance(60);
+    // The owner logs in, and has a typing error in each new session: each has one guess, and no more.
+    for id in 100..140 {
+        let opened = world.now;
+        assert!(fails(&mut world, id, opened).is_some(), "{id}");
+        assert!(fails(&mut world, id, opened).is_none(), "{id}");
+        assert!(fails(&mut world, 60, stolen).is_none(), "a stolen one gains by it");
+        world.advance(60);
+    }
+    let right = Caller::Session(AskedSession { id: [200; 8], proved: world.now });
+    assert!(world.begin_beside(1, right, false).unwrap().is_of_known_device());
+}
+
+#[test]
+fn a_session_that_has_used_up_its_guesses_does_not_go_on_like_a_stranger() {
+    let mut world = World::new();
+    let mut judged = 0;
+    for _ in 0..20 {
+        if let Ok(attempt) = world.begin_beside(1, asked(9), false) {
+            world.finish(attempt, WRONG);
+            judged += 1;
+        }
+    }
+    assert_eq!(judged, 5);
+    // A stranger, and another session, are judged all the same.
+    assert!(world.begin_beside(1, Caller::Stranger, false).is_ok());
+    assert!(world.begin_beside(1, asked(10), false).is_ok());
+}
+
+#[test]
+fn the_device_used_last_has_a_second_try_whatever_stolen_ones_have_used_up() {
+    let mut world = World::new();
+    world.know(1, 1..=16);
+    world.advance(3600);
+    world.know(1, [7]);
+    for _ in 0..5 {
+        for id in (1..=16).filter(|id| *id != 7) {
+            let thief = world.begin(1, Some(id)).ok().filter(Attempt::is_of_known_device);
+            thief.into_iter().for_each(|attempt| drop(world.finish(attempt, WRONG)));
+        }
+    }
+    while world.fail(1, None).is_some() {}
+    // The owner mistypes, and then does not.
+    let mistyped = world.begin(1, Some(7)).unwrap();
+    assert!(mistyped.is_of_known_device());
+    world.finish(mistyped, WRONG);
+    assert!(world.begin(1, Some(7)).unwrap().is_of_known_device());
+}
+
+#[test]
+fn three_guesses_are_kept_for_sessions_when_devices_fail() {
     let mut world = World::new();
     world.know(1, 1..=16);
     let mut judged = 0;
@@ -249,15 +319,16 @@ fn four_guesses_are_kept_for_sessions_when_devices_fail() {
             judged += as_device.into_iter().map(|attempt| world.finish(attempt, WRONG)).count();
         }
     }
-    assert_eq!(judged, 16);
+    // Each has one, and the one used last has a second.
+    assert_eq!(judged, 17);
     let by_session = (0..9).filter(|_| {
-        let begun = world.begin_beside(1, Caller::Session([9; 8]), false).ok();
+        let begun = world.begin_beside(1, asked(9), false).ok();
         begun.is_some_and(|attempt| {
             world.finish(attempt, WRONG);
             attempt.is_of_known_device()
         })
     });
-    assert_eq!(by_session.count(), 4);
+    assert_eq!(by_session.count(), 3);
 }
 
 #[test]
@@ -266,7 +337,7 @@ fn a_seventeenth_failing_session_takes_no_place_within_the_day() {
     // Strangers have locked the name, so that a session without a place is refused like them.
     while world.fail(1, None).is_some() {}
     let fails = |world: &mut World, id: u8| {
-        let begun = world.begin_beside(1, Caller::Session([id; 8]), false).ok();
+        let begun = world.begin_beside(1, asked(id), false).ok();
         begun.map(|attempt| world.finish(attempt, WRONG)).is_some()
     };
     assert_eq!((1..=20).filter(|id| fails(&mut world, *id)).count(), 16);
@@ -384,7 +455,7 @@ fn a_charge_that_is_given_back_leaves_no_trace() {
     let mut world = World::new();
     world.know(1, [1]);
     let before = world.lockouts.by_name.get(&name(1).0).cloned().unwrap();
-    for caller in [Caller::Stranger, Caller::Device(known(1)), Caller::Session([8; 8])] {
+    for caller in [Caller::Stranger, Caller::Device(known(1)), asked(8)] {
         for _ in 0..30 {
             let attempt = world.begin_beside(1, caller, false).unwrap();
             world.advance(1);

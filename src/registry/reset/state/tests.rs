@@ -59,6 +59,7 @@ fn wish(number: u8, purpose: Purpose) -> Mint {
         cause: Cause::Stranger(None),
         domain: [1; 8],
         for_nobody: false,
+        end_max: None,
     }
 }
 
@@ -395,12 +396,24 @@ fn a_mail_that_waited_gives_its_link_the_usual_time() {
     let mut mailed = mailed();
     let (token, _) = mint(&mut mailed, 1, Purpose::Reset, START);
     let late = START + Duration::from_mins(29);
-    assert_eq!(mailed.release(token.id, false, late).writes, []);
-    let released = mailed.release(token.id, true, late);
-    assert_eq!(released.verdict.as_ref().map(|token| token.end_ms), Some((late + HOUR / 2).as_millis()));
-    released.writes.into_iter().for_each(|write| mailed.apply(write));
-    assert!(mailed.peek(token, late + Duration::from_mins(29)).is_ok());
-    assert_eq!(mailed.release(token.id, true, late + HOUR), Decision::unchanged(None));
+    mailed.restart(token.id, None, late).writes.into_iter().for_each(|write| mailed.apply(write));
+    assert!(mailed.find_live(token.id, late + Duration::from_mins(29)).is_some());
+    assert!(mailed.find_live(token.id, late + HOUR / 2).is_none());
+    assert_eq!(mailed.restart(token.id, None, late + HOUR), Decision::unchanged(()));
+}
+
+#[test]
+fn a_link_ends_with_what_it_belongs_to_however_often_it_is_mailed() {
+    let mut mailed = mailed();
+    let end = START + HOUR;
+    let of_sign_up = Mint { end_max: Some(end), ..wish(1, Purpose::Verify) };
+    assert_eq!(settle(&mut mailed, &of_sign_up, START).1, Minted::New);
+    let late = START + Duration::from_mins(50);
+    let again = Mint { id: MailedId::mint(Slot::FIRST, [2; 14]), ..of_sign_up.clone() };
+    assert_eq!(settle(&mut mailed, &again, late).1, Minted::Again(of_sign_up.id));
+    mailed.restart(of_sign_up.id, Some(end), late).writes.into_iter().for_each(|write| mailed.apply(write));
+    assert!(mailed.find_live(of_sign_up.id, end - Duration::from_millis(1)).is_some());
+    assert!(mailed.find_live(of_sign_up.id, end).is_none());
 }
 
 #[test]
