@@ -9,7 +9,7 @@
 //! key. Signing keys have none: a restore makes new ones, and a lost one costs no more than the life of an access token.
 
 use super::key_files::KEY;
-use super::keys::KeyKind;
+use super::key_kind::KeyKind;
 use crate::value::id::keyed_digest;
 
 /// The check value of one key.
