@@ -149,7 +149,7 @@ async fn a_lockout_neither_stops_a_password_change_nor_lets_a_thief_guess_by_it(
 /// locked. The owner logs in on a known device and wants to change the password.
 #[tokio::test]
 async fn stolen_sessions_do_not_keep_the_owner_from_changing_the_password() {
-    let server = from_everywhere();
+    let server = TestServer::behind_proxy();
     server.account(NAME).await;
     let device = server.log_in(NAME, PASSWORD).await.header("x-device-token").to_owned();
     let mut stolen = Vec::new();
