@@ -100,6 +100,7 @@ events! {
     DeviceNoticesSet = "device.notices_set" by Holder,
     ApiKeyMade = "api_key.made" by Operator,
     ApiKeyDeleted = "api_key.deleted" by Operator,
+    AuditAcknowledged = "audit.acknowledged" by Operator,
 }
 
 /// One event with the details that are known about it.
@@ -193,7 +194,7 @@ mod tests {
         let mut names: Vec<_> = Event::ALL.iter().map(|event| event.name()).collect();
         names.sort_unstable();
         names.dedup();
-        assert_eq!(names.len(), 38);
+        assert_eq!(names.len(), 39);
         assert_eq!(names.len(), Event::ALL.len());
     }
 }

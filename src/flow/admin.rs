@@ -67,7 +67,7 @@ impl Admin {
         &self.0
     }
 
-    pub(super) async fn record(&self, engine: &Engine, event: Event, subject: &dyn std::fmt::Display) {
+    pub(crate) async fn record(&self, engine: &Engine, event: Event, subject: &dyn std::fmt::Display) {
         engine.record_durably(Note::new(event).about(subject).by_operator(&self.0)).await;
     }
 }

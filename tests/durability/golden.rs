@@ -5,6 +5,7 @@ use portcullis::registry::account::record::{
     AccountV1, AccountV2, FormerAddressV1, FormerAddressV2, ReplacedPasswordV1,
 };
 use portcullis::registry::account::{AccountV3, Status};
+use portcullis::registry::file_check::{CheckedFile, FileCheckV1};
 use portcullis::registry::lockout::record::{DeviceGuessV1, DeviceV1, DeviceV2, NoticeV1, SessionFailuresV1};
 use portcullis::registry::lockout::{CountV1, CountV2};
 use portcullis::registry::outbox::{Kind, MailV1, MailV2};
@@ -469,6 +470,22 @@ fn sign_up() -> SignUpV1 {
 #[test]
 fn records_of_later_tables_keep_their_bytes() {
     check_bytes("v2/sign_up", &sign_up());
+    let key = FileCheckV1 {
+        file: CheckedFile::Device,
+        number: 3,
+        value: [24; 32],
+        line: 0,
+        at_ms: 1_800_000_000_010,
+    };
+    check_bytes("v2/file_check", &key);
+    let end = FileCheckV1 {
+        file: CheckedFile::AuditEnd,
+        number: 0,
+        value: [25; 32],
+        line: 70_000,
+        at_ms: 1_800_000_000_011,
+    };
+    check_bytes("v2/file_check_end", &end);
 }
 
 #[test]

@@ -15,6 +15,7 @@ use portcullis::journal::snapshot::proof::Form;
 use portcullis::registry::account::AccountV3;
 use portcullis::registry::account::record::{AccountV1, AccountV2};
 use portcullis::registry::api_key::ApiKeyV1;
+use portcullis::registry::file_check::FileCheckV1;
 use portcullis::registry::lockout::{CountV1, CountV2};
 use portcullis::registry::outbox::{MailV1, MailV2};
 use portcullis::registry::refresh::FamilyV2;
@@ -253,6 +254,7 @@ pub fn values() -> Reader {
             check::<MailV2>(bytes),
             check::<SignUpV1>(bytes),
             check::<ApiKeyV1>(bytes),
+            check::<FileCheckV1>(bytes),
         ];
         believed.contains(&true)
     }

@@ -9,6 +9,7 @@ use crate::journal::format::codec::{CodecError, decode};
 use crate::password::phc::Phc;
 use crate::registry::account::AccountV3;
 use crate::registry::api_key::ApiKeyV1;
+use crate::registry::file_check::FileCheckV1;
 use crate::registry::lockout::CountV2;
 use crate::registry::lockout::record::DeviceV2;
 use crate::registry::outbox::MailV2;
@@ -165,6 +166,15 @@ pub(super) fn sign_up(value: &[u8]) -> Result<Value, CodecError> {
         "begun": time(sign_up.begun_ms),
         "ends": time(sign_up.end_ms),
         "stage": format!("{:?}", sign_up.stage).to_lowercase(),
+    }))
+}
+
+pub(super) fn file_check(value: &[u8]) -> Result<Value, CodecError> {
+    let check: FileCheckV1 = decode(value)?;
+    Ok(json!({
+        "file": check.key_check().map_or_else(|| String::from("audit.end"), |key| key.file()),
+        "line": check.line,
+        "at": time(check.at_ms),
     }))
 }
 

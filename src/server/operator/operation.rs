@@ -8,6 +8,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
+use crate::audit::event::Event;
 use crate::audit::read::Wanted;
 use crate::engine::key_care::ListedKey;
 use crate::engine::{Engine, Fault};
@@ -92,6 +93,7 @@ pub enum Operation {
         event: Option<String>,
         account: Option<String>,
     },
+    AuditAcknowledge,
     /// Lists faults of the settings that only a running server can find.
     Findings,
 }
@@ -129,6 +131,7 @@ pub async fn operate(engine: &Arc<Engine>, operation: Operation) -> Result<Value
         Operation::ApiKeyDelete { id } => delete_api_key(engine, &id).await,
         Operation::Backup { to } => back_up(engine, to).await,
         Operation::AuditTail { limit, event, account } => audit_tail(engine, limit, event, account).await,
+        Operation::AuditAcknowledge => Ok(acknowledge_cut(engine).await),
         Operation::Findings => Ok(findings(engine)),
     }
 }
@@ -305,6 +308,12 @@ async fn audit_tail(
 ) -> Result<Value, FlowError> {
     let wanted = Wanted { event, account, limit, ..Wanted::default() };
     Ok(json!({"items": admin::audit(engine, &Admin::operator(), wanted).await?}))
+}
+
+/// Writes down that an operator knows of what starts have found changed in the log of security events.
+async fn acknowledge_cut(engine: &Engine) -> Value {
+    Admin::operator().record(engine, Event::AuditAcknowledged, &"audit log").await;
+    json!({"event": Event::AuditAcknowledged.name()})
 }
 
 fn findings(engine: &Engine) -> Value {
