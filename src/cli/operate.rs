@@ -1,7 +1,7 @@
 //! How an operator's command is carried out: through the admin socket of a running server, or else on the data
 //! directory of a stopped one.
 
-use std::io::{BufRead, BufReader, ErrorKind, Write};
+use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
 use std::os::unix::net::UnixStream;
 
 use portcullis::config::Config;
@@ -14,6 +14,9 @@ use serde_json::Value;
 
 use super::new_directory::refuse_another_owner;
 use super::{Cli, Failure, say};
+
+/// Maximum length of an answer in bytes. Hundreds of thousands of lines of the audit log are shorter.
+const ANSWER_BYTES_MAX: u64 = 64 << 20;
 
 /// Carries out `operation` and prints its answer.
 pub(super) fn operate(cli: &Cli, operation: Operation) -> Result<(), Failure> {
@@ -52,7 +55,10 @@ pub(super) fn ask(mut stream: UnixStream, operation: &Operation) -> Result<Value
     let text = serde_json::to_string(operation).map_err(Failure::fault)?;
     stream.write_all(format!("{text}\n").as_bytes()).map_err(|error| lost(&error))?;
     let mut answer = String::new();
-    BufReader::new(stream).read_line(&mut answer).map_err(|error| lost(&error))?;
+    BufReader::new(stream.take(ANSWER_BYTES_MAX)).read_line(&mut answer).map_err(|error| lost(&error))?;
+    if !answer.ends_with('\n') {
+        return Err(lost(&"its answer has no end, or is longer than 64 MiB"));
+    }
     serde_json::from_str(&answer).map_err(|error| lost(&error))
 }
 

@@ -9,7 +9,7 @@ use super::post::Addressee;
 use super::refusal::{FlowError, Refusal};
 use crate::audit::event::Event;
 use crate::engine::Engine;
-use crate::registry::account::AccountV2;
+use crate::registry::account::AccountV3;
 use crate::registry::account::actor::Delete;
 use crate::registry::outbox::Kind;
 use crate::registry::throttle::class::Class;
@@ -58,7 +58,7 @@ impl std::fmt::Display for Cursor {
 /// Returns a page of what is open for `account` under its current epoch: at most `limit` entries after `after`.
 pub async fn open_sessions(
     engine: &Engine,
-    account: &AccountV2,
+    account: &AccountV3,
     after: Option<Cursor>,
     limit: usize,
 ) -> Result<OpenSessions, FlowError> {
@@ -114,7 +114,7 @@ pub async fn delete(engine: &Engine, client: &Client, identity: &Identity, passw
 
 /// Refuses the deletion of an account whose change of address can be undone: who changed it may be a thief, and with the
 /// account the link of its owner would die.
-fn refuse_while_undoable(engine: &Engine, account: &AccountV2) -> Result<(), Refusal> {
+fn refuse_while_undoable(engine: &Engine, account: &AccountV3) -> Result<(), Refusal> {
     let until = account.former.as_ref().map(|former| Timestamp(former.undo_end_ms));
     match until.filter(|until| engine.clock.now() < *until) {
         Some(until) => Err(Refusal::UndoPending { until }),

@@ -11,7 +11,7 @@ use crate::audit::read::{Wanted, find};
 use crate::engine::{Engine, Fault};
 use crate::password::QueueKey;
 use crate::registry::account::actor::{Alter, ById, Delete, List};
-use crate::registry::account::{ADMIN, AccountV2, Change, Origin, SignUp, SignedUp, Status};
+use crate::registry::account::{ADMIN, AccountV3, Change, Origin, SignUp, SignedUp, Status};
 use crate::registry::api_key::ApiKeyV1;
 use crate::registry::lockout::actor::Clear;
 use crate::registry::outbox::Kind;
@@ -80,7 +80,7 @@ impl Admin {
     /// Records a change that this administrator has made. Call [`Engine::may_change_rights`] before the change.
     ///
     /// Errors: the change stands, but its line is not on disk.
-    pub(super) async fn record(
+    pub(crate) async fn record(
         &self,
         engine: &Engine,
         event: Event,
@@ -104,9 +104,9 @@ pub struct New<'a> {
 }
 
 /// Creates an account. One without a password waits for [`invite`]. An address that has an account is refused, also while
-/// it is not proved: nothing of that account changes. Sign-ups that wait for the address end, so that no link of theirs
+/// it is not proved: nothing of that account changes. So is one that is kept for an account whose change can be undone. Sign-ups that wait for the address end, so that no link of theirs
 /// touches the account.
-pub async fn create(engine: &Engine, admin: &Admin, new: New<'_>) -> Result<AccountV2, FlowError> {
+pub async fn create(engine: &Engine, admin: &Admin, new: New<'_>) -> Result<AccountV3, FlowError> {
     engine.may_change_rights().await?;
     let name = parse_new_name(&engine.services.config, new.email)?;
     let roles = roles(new.roles)?;
@@ -133,17 +133,17 @@ pub async fn create(engine: &Engine, admin: &Admin, new: New<'_>) -> Result<Acco
             admin.record(engine, Event::AdminCreated, &account.account_id()).await?;
             Ok(account)
         }
-        SignedUp::Taken(_) => Err(Refusal::EmailTaken.into()),
+        SignedUp::Taken(_) | SignedUp::Kept => Err(Refusal::EmailTaken.into()),
     }
 }
 
 /// Returns a page of accounts.
-pub async fn list(engine: &Engine, _: &Admin, list: List) -> Result<Vec<AccountV2>, FlowError> {
+pub async fn list(engine: &Engine, _: &Admin, list: List) -> Result<Vec<AccountV3>, FlowError> {
     Ok(engine.accounts.ask(list).await?)
 }
 
 /// Returns an account.
-pub async fn get(engine: &Engine, _: &Admin, id: AccountId) -> Result<AccountV2, FlowError> {
+pub async fn get(engine: &Engine, _: &Admin, id: AccountId) -> Result<AccountV3, FlowError> {
     Ok(engine.accounts.ask(ById { id }).await?.ok_or(Refusal::NotFound)?)
 }
 
@@ -156,7 +156,7 @@ pub async fn change(
     new_roles: Option<Vec<String>>,
     status: Option<Status>,
     name: Option<&str>,
-) -> Result<AccountV2, FlowError> {
+) -> Result<AccountV3, FlowError> {
     engine.may_change_rights().await?;
     let change = Change {
         roles: new_roles.map(roles).transpose()?,
@@ -207,7 +207,7 @@ pub async fn revoke_sessions(engine: &Engine, admin: &Admin, id: AccountId) -> R
 }
 
 /// Mails the owner of a new account, which has no password yet, a link to set it. Returns the id of the mail.
-pub async fn invite(engine: &Engine, admin: &Admin, account: &AccountV2) -> Result<[u8; 16], FlowError> {
+pub async fn invite(engine: &Engine, admin: &Admin, account: &AccountV3) -> Result<[u8; 16], FlowError> {
     send_reset(engine, admin, account.account_id()).await
 }
 
@@ -223,7 +223,7 @@ pub async fn send_reset(engine: &Engine, admin: &Admin, id: AccountId) -> Result
 /// Mails the owner of an account a link to set a password: an invitation, if the account has none yet.
 ///
 /// Errors: [`Refusal::MailQuota`] if operators have sent this account too many within the hour.
-async fn mail_password_link(engine: &Engine, account: &AccountV2) -> Result<[u8; 16], FlowError> {
+async fn mail_password_link(engine: &Engine, account: &AccountV3) -> Result<[u8; 16], FlowError> {
     let (purpose, kind) = match account.phc {
         Some(_) => (Purpose::Reset, Kind::Reset),
         None => (Purpose::Invitation, Kind::Invitation),

@@ -11,6 +11,7 @@ use crate::registry::throttle::class::Class;
 use crate::registry::throttle::gcra::Throttled;
 use crate::registry::throttle::refusal_cache::Payer;
 use crate::registry::throttle::{Charge, RateLimitState};
+use crate::value::id::AccountId;
 use crate::value::network::Network;
 
 /// The end of a flow whose client is rate limited.
@@ -79,6 +80,13 @@ impl Engine {
             }
             Err(fault) => Outcome::failed(fault),
         }
+    }
+
+    /// Charges a change by the holder of `account` to the account: from however many networks it comes, it is written to the
+    /// journal.
+    pub(crate) async fn admit_change(&self, client: &Client, account: AccountId) -> Outcome<Charge> {
+        let [_, _, _, _, _, _, _, _, id @ ..] = account.to_bytes();
+        self.admit_for(Class::Change, client.address, Some(u64::from_be_bytes(id))).await
     }
 
     /// Returns the refusal of a payer that the throttle refused a moment ago and would refuse again. Sends no message.

@@ -7,6 +7,7 @@
 //! the epoch. The owner is told of a log-in from a new device, at most once a day for each family of browsers, unless they
 //! have switched that off.
 
+use super::admission::Outcome;
 use super::authenticate::Identity;
 use super::client::Client;
 use super::post::Addressee;
@@ -14,7 +15,7 @@ use super::refusal::{FlowError, Refusal};
 use crate::audit::event::{Event, Note};
 use crate::engine::Engine;
 use crate::registry::account::actor::Alter;
-use crate::registry::account::{AccountV2, Change};
+use crate::registry::account::{AccountV3, Change};
 use crate::registry::lockout::actor::{Devices, ListDevice};
 use crate::registry::lockout::{Device, DeviceCookie, UsedDevice};
 use crate::registry::outbox::Kind;
@@ -54,6 +55,10 @@ pub async fn list(engine: &Engine, identity: &Identity) -> Result<Vec<DeviceFami
 /// not be able to make a stranger of the owner, whom strangers could then lock out.
 pub async fn end(engine: &Engine, identity: &Identity) -> Result<(), FlowError> {
     identity.is_fresh(engine.clock.now())?;
+    // No device could be known by an epoch that nothing is listed under. So a holder who asks again and again writes nothing.
+    if engine.lockout.ask(devices_of(engine, &identity.account)).await?.is_empty() {
+        return Ok(());
+    }
     let ended = Change { end_devices: true, ..Change::default() };
     let id = identity.account.account_id();
     let changed = engine.accounts.ask(Alter { id, change: ended }).await?;
@@ -64,23 +69,29 @@ pub async fn end(engine: &Engine, identity: &Identity) -> Result<(), FlowError> 
 
 /// Switches the mail about a log-in from a new device on or off. Off needs a fresh proof: else whoever holds a stolen
 /// session could silence the mail about what follows.
-pub async fn set_notices(engine: &Engine, identity: &Identity, wanted: bool) -> Result<(), FlowError> {
-    if !wanted {
-        identity.is_fresh(engine.clock.now())?;
-    }
-    let change = Change { mutes_new_device: Some(!wanted), ..Change::default() };
+pub async fn set_notices(engine: &Engine, client: &Client, identity: &Identity, wanted: bool) -> Outcome<()> {
     let id = identity.account.account_id();
-    let changed = engine.accounts.ask(Alter { id, change }).await?;
-    let account = changed.map_err(|_| Refusal::Unauthenticated)?;
-    let reason = if wanted { "mails about new devices on" } else { "mails about new devices off" };
-    engine
-        .record_durably(Note::new(Event::DeviceNoticesSet).for_account(Some(&account)).with_reason(reason))
-        .await;
-    Ok(())
+    let admission = engine.admit_change(client, id).await;
+    let set = admission.then(async |_| {
+        if !wanted {
+            identity.is_fresh(engine.clock.now())?;
+        }
+        if identity.account.mutes_new_device != wanted {
+            return Ok(());
+        }
+        let change = Change { mutes_new_device: Some(!wanted), ..Change::default() };
+        let changed = engine.accounts.ask(Alter { id, change }).await?;
+        let account = changed.map_err(|_| Refusal::Unauthenticated)?;
+        let reason = if wanted { "mails about new devices on" } else { "mails about new devices off" };
+        let note = Note::new(Event::DeviceNoticesSet).for_account(Some(&account)).with_reason(reason);
+        engine.record_durably(note).await;
+        Ok(())
+    });
+    set.await
 }
 
 /// Says whether `cookie` is that of a known device of `account`. Ask before a change that raises the device epoch.
-pub async fn is_known(engine: &Engine, account: &AccountV2, cookie: &str) -> Result<bool, FlowError> {
+pub async fn is_known(engine: &Engine, account: &AccountV3, cookie: &str) -> Result<bool, FlowError> {
     let keys = &engine.services.keys;
     let now = engine.clock.now();
     let read = |key: &[u8; 32]| DeviceCookie::read(key, NameKey(account.name_key), cookie, now);
@@ -96,7 +107,7 @@ pub async fn is_known(engine: &Engine, account: &AccountV2, cookie: &str) -> Res
 
 /// Lists the device of `client` as known to `account`, under its present name and epoch, and returns its cookie. For a
 /// client that has just proved that it owns the account, in another way than by a log-in.
-pub async fn give(engine: &Engine, client: &Client, account: &AccountV2) -> Result<String, FlowError> {
+pub async fn give(engine: &Engine, client: &Client, account: &AccountV3) -> Result<String, FlowError> {
     let name = NameKey(account.name_key);
     let nonce = engine.services.random.bytes()?;
     let device = used(engine, client, account, nonce);
@@ -105,7 +116,7 @@ pub async fn give(engine: &Engine, client: &Client, account: &AccountV2) -> Resu
 }
 
 /// Describes the device of `client`, whose cookie has `nonce`.
-pub(super) fn used(engine: &Engine, client: &Client, account: &AccountV2, nonce: [u8; 16]) -> UsedDevice {
+pub(super) fn used(engine: &Engine, client: &Client, account: &AccountV3, nonce: [u8; 16]) -> UsedDevice {
     let read = made(engine, account, nonce);
     let device =
         Device { id: read.id(&engine.services.keys.counts), account: read.account, epoch: read.epoch };
@@ -113,7 +124,7 @@ pub(super) fn used(engine: &Engine, client: &Client, account: &AccountV2, nonce:
 }
 
 /// Returns the text of a device cookie.
-pub(super) fn cookie(engine: &Engine, name: NameKey, account: &AccountV2, nonce: [u8; 16]) -> String {
+pub(super) fn cookie(engine: &Engine, name: NameKey, account: &AccountV3, nonce: [u8; 16]) -> String {
     let made = made(engine, account, nonce);
     engine.services.keys.device.with_newest(|_, key| made.write(key, name))
 }
@@ -122,13 +133,13 @@ pub(super) fn cookie(engine: &Engine, name: NameKey, account: &AccountV2, nonce:
 pub(super) async fn tell_of_new(
     engine: &Engine,
     client: &Client,
-    account: &AccountV2,
+    account: &AccountV3,
 ) -> Result<(), FlowError> {
     engine.record(client.note(Event::DeviceNew).for_account(Some(account)));
     engine.post(Addressee::owner(account), Kind::NewDevice).await
 }
 
-fn made(engine: &Engine, account: &AccountV2, nonce: [u8; 16]) -> DeviceCookie {
+fn made(engine: &Engine, account: &AccountV3, nonce: [u8; 16]) -> DeviceCookie {
     let issued_secs = u32::try_from(engine.clock.now().as_secs()).unwrap_or(u32::MAX);
     let account_id = account.account_id().to_bytes();
     DeviceCookie { issued_secs, account: account_id, epoch: epoch(engine, account), nonce }
@@ -138,11 +149,11 @@ fn made(engine: &Engine, account: &AccountV2, nonce: [u8; 16]) -> DeviceCookie {
 /// backup would be good again.
 ///
 /// A restore counts as much as a million changes of the account, more than any account has between two of them.
-pub(super) const fn epoch(engine: &Engine, account: &AccountV2) -> u32 {
+pub(super) const fn epoch(engine: &Engine, account: &AccountV3) -> u32 {
     account.device_epoch.wrapping_add((engine.global_epoch as u32) << 20)
 }
 
-fn devices_of(engine: &Engine, account: &AccountV2) -> Devices {
+fn devices_of(engine: &Engine, account: &AccountV3) -> Devices {
     let id = account.account_id().to_bytes();
     Devices { name: NameKey(account.name_key), account: id, epoch: epoch(engine, account) }
 }

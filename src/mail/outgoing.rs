@@ -36,11 +36,13 @@ pub struct DeliveryError {
     pub what: String,
     /// Whether another try cannot succeed.
     pub permanent: bool,
+    /// Whether the mail server had begun with this mail, so that the time it took is that of the recipient's domain.
+    pub has_begun: bool,
 }
 
 impl DeliveryError {
-    /// Returns an error after which the mail is tried again.
+    /// Returns an error before the mail server has begun with the mail, which is tried again.
     pub(crate) fn passing(error: impl std::fmt::Display) -> Self {
-        Self { what: error.to_string(), permanent: false }
+        Self { what: error.to_string(), permanent: false, has_begun: false }
     }
 }

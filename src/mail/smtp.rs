@@ -4,17 +4,19 @@
 //! or at a stop, would return to the pool. Its late reply would be taken for the reply to the next mail, and a mail
 //! that was refused would count as sent.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use lettre::Message;
 use lettre::transport::smtp::Error;
 use lettre::transport::smtp::authentication::{Credentials, DEFAULT_MECHANISMS};
 use lettre::transport::smtp::client::{
-    AsyncSmtpConnection, Certificate, CertificateStore, Tls, TlsParameters,
+    AsyncSmtpConnection, AsyncTokioStream, Certificate, CertificateStore, Tls, TlsParameters,
 };
 use lettre::transport::smtp::extension::{ClientId, Extension};
 use tokio::time::timeout;
 
+use super::connection::{Encrypted, connect};
 use super::outgoing::DeliveryError;
 
 /// Timeout for one mail, from the first packet to the last reply. Servers that scan mails answer within seconds. A
@@ -102,55 +104,60 @@ impl Smtp {
 
     /// Delivers a mail. At the deadline the connection is closed.
     pub(crate) async fn deliver(&self, message: &Message) -> Result<(), DeliveryError> {
-        let connection = timeout(self.deadline, self.hand_over(message)).await.map_err(|_| {
-            DeliveryError::passing(format!("the mail server took longer than {} s", self.deadline.as_secs()))
-        })?;
-        let mut connection = connection?;
+        let has_begun = AtomicBool::new(false);
+        let handed_over = async {
+            let mut connection = self.connect().await?;
+            if !message.envelope().to().iter().all(|to| AsRef::<str>::as_ref(to).is_ascii()) {
+                takes_utf8(&connection)?;
+            }
+            has_begun.store(true, Ordering::Relaxed);
+            // The library adds SMTPUTF8 to `MAIL FROM` for such an address.
+            let sent = connection.send(message.envelope(), &message.formatted()).await;
+            sent.map_err(|error| DeliveryError {
+                permanent: is_of_recipient(&error),
+                what: loggable(&error),
+                has_begun: true,
+            })?;
+            Ok(connection)
+        };
+        let late = |_| DeliveryError { has_begun: has_begun.load(Ordering::Relaxed), ..self.too_late() };
+        let mut connection = timeout(self.deadline, handed_over).await.map_err(late)??;
         let _ = timeout(QUIT_TIMEOUT, connection.quit()).await;
         Ok(())
+    }
+
+    fn too_late(&self) -> DeliveryError {
+        DeliveryError::passing(format!("the mail server took longer than {} s", self.deadline.as_secs()))
     }
 
     /// Connects and logs in, and leaves without a mail.
     ///
     /// Errors: also if the server does not take the addresses that the configuration says.
     pub async fn probe(&self) -> Result<(), DeliveryError> {
-        let connection = timeout(self.deadline, self.connect()).await.map_err(|_| {
-            DeliveryError::passing(format!("the mail server took longer than {} s", self.deadline.as_secs()))
-        })?;
-        let mut connection = connection.map_err(|error| DeliveryError::passing(loggable(&error)))?;
+        let mut connection = timeout(self.deadline, self.connect()).await.map_err(|_| self.too_late())??;
         let takes_utf8 = takes_utf8(&connection);
         let _ = timeout(QUIT_TIMEOUT, connection.quit()).await;
         if self.takes_utf8 { takes_utf8 } else { Ok(()) }
     }
 
-    /// Connects, logs in and sends the mail. Returns the connection once the server has accepted the mail.
-    async fn hand_over(&self, message: &Message) -> Result<AsyncSmtpConnection, DeliveryError> {
-        let of_server =
-            |error: Error| DeliveryError { permanent: is_of_recipient(&error), what: loggable(&error) };
-        let mut connection = self.connect().await.map_err(of_server)?;
-        if !message.envelope().to().iter().all(|to| AsRef::<str>::as_ref(to).is_ascii()) {
-            takes_utf8(&connection)?;
-        }
-        // The library adds SMTPUTF8 to `MAIL FROM` for such an address.
-        connection.send(message.envelope(), &message.formatted()).await.map_err(of_server)?;
-        Ok(connection)
+    /// Connects and logs in. No error of it is permanent: it is none of the recipient.
+    async fn connect(&self) -> Result<AsyncSmtpConnection, DeliveryError> {
+        let counted = connect(&self.host, self.port, CONNECT_TIMEOUT)
+            .await
+            .map_err(|error| DeliveryError::passing(format!("cannot connect to the mail server: {error}")))?;
+        let passing = |error: Error| DeliveryError::passing(loggable(&error));
+        let stream: Box<dyn AsyncTokioStream> = match &self.tls {
+            Tls::Wrapper(parameters) => {
+                Box::new(Encrypted::over(counted, parameters.clone()).await.map_err(passing)?)
+            }
+            _ => Box::new(counted),
+        };
+        self.log_in(stream).await.map_err(passing)
     }
 
-    /// Connects and logs in.
-    async fn connect(&self) -> Result<AsyncSmtpConnection, Error> {
-        let implicit_tls = match &self.tls {
-            Tls::Wrapper(parameters) => Some(parameters.clone()),
-            _ => None,
-        };
-        let server = (self.host.as_str(), self.port);
-        let mut connection = AsyncSmtpConnection::connect_tokio1(
-            server,
-            Some(CONNECT_TIMEOUT),
-            &self.hello,
-            implicit_tls,
-            None,
-        )
-        .await?;
+    /// Greets the server, switches to TLS where that is wanted, and logs in.
+    async fn log_in(&self, stream: Box<dyn AsyncTokioStream>) -> Result<AsyncSmtpConnection, Error> {
+        let mut connection = AsyncSmtpConnection::connect_with_transport(stream, &self.hello).await?;
         match &self.tls {
             Tls::Opportunistic(_) if !connection.can_starttls() => {}
             Tls::Required(parameters) | Tls::Opportunistic(parameters) => {
@@ -220,7 +227,6 @@ mod tests {
     use std::io::{BufRead, BufReader, Write};
     use std::net::TcpListener;
 
-    use std::sync::atomic::AtomicBool;
     use std::sync::mpsc;
 
     use super::*;

@@ -118,7 +118,7 @@ fixed_header! {
 fn compose(mail: &Outgoing) -> Result<lettre::Message, DeliveryError> {
     use lettre::message::header::ContentType;
     use lettre::message::{Mailbox, Message, MultiPart, SinglePart};
-    let permanent = |error: String| DeliveryError { what: error, permanent: true };
+    let permanent = |error: String| DeliveryError { what: error, permanent: true, has_begun: false };
     let address = mail
         .from
         .parse()

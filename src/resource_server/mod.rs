@@ -27,6 +27,38 @@ const RETRY_AFTER: Duration = Duration::from_secs(1);
 /// The longest silence of the issuer after which tokens are still believed, unless the service sets another one.
 const MAX_SILENCE: Duration = Duration::from_mins(1);
 
+/// The most bytes of one answer of the issuer that a service keeps. A feed that is full has a third of them.
+pub const ANSWER_BYTES_MAX: usize = 32 << 20;
+
+/// The body of an answer, read in parts and never longer than [`ANSWER_BYTES_MAX`]: an issuer, or who sits on the way to
+/// it, must not fill the memory with an answer that has no end.
+#[derive(Debug, Default)]
+pub struct AnswerBody(Vec<u8>);
+
+impl AnswerBody {
+    /// Appends the next part.
+    ///
+    /// Errors: the answer is too long. End the request then.
+    pub fn push(&mut self, part: &[u8]) -> Result<(), AnswerTooLong> {
+        if part.len() > ANSWER_BYTES_MAX - self.0.len() {
+            return Err(AnswerTooLong);
+        }
+        self.0.extend_from_slice(part);
+        Ok(())
+    }
+}
+
+impl AsRef<[u8]> for AnswerBody {
+    fn as_ref(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+/// An answer of the issuer is longer than any answer of an issuer.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+#[error("the answer of the issuer does not end")]
+pub struct AnswerTooLong;
+
 /// Checks access tokens of one issuer offline.
 #[derive(Debug)]
 pub struct Verifier {
@@ -213,7 +245,8 @@ impl Verifier {
     /// Keeps keys and feed up to date for ever. `fetch` takes a path of the issuer, such as
     /// `/v1/revocations?since=7&wait=15`, and returns status and body of the answer, whatever the status is. For the feed
     /// it must send an API key with the scope `revocations` as bearer token; an access token ends after minutes. Run it
-    /// beside the server, and drop it to stop it.
+    /// beside the server, and drop it to stop it. It must not read a body to its end that has none: collect the parts in an
+    /// [`AnswerBody`].
     ///
     /// Every failure is logged as a warning and tried again: no answer, a status other than 200, a body that cannot be
     /// read. Until it is over, tokens are believed no longer than [`Verifier::with_max_silence`] says.

@@ -274,7 +274,7 @@ async fn forged_origins_are_charged_and_the_own_page_goes_on() {
 }
 
 /// The limits of a network as they are by default, which other tests set high.
-const DEFAULT_LIMITS: [(&str, &str); 18] = [
+const DEFAULT_LIMITS: [(&str, &str); 20] = [
     ("throttle.login.burst", "20"),
     ("throttle.login.per_minute", "20"),
     ("throttle.signup.burst", "10"),
@@ -293,6 +293,8 @@ const DEFAULT_LIMITS: [(&str, &str); 18] = [
     ("throttle.check.per_minute", "20"),
     ("throttle.rejected.burst", "120"),
     ("throttle.rejected.per_minute", "240"),
+    ("throttle.change.burst", "60"),
+    ("throttle.change.per_minute", "60"),
 ];
 
 /// Every store that the page of the log of security events lists: how much of it I can cause to be written.
@@ -365,4 +367,43 @@ async fn all_endpoints_together_write_within_the_bounds_of_one_network() {
     assert!(events <= 20_000, "{events} bytes of security events");
     assert!(journal <= 150_000, "{journal} bytes of journal entries");
     assert!(after.mails - before.mails <= 30, "{} mails", after.mails - before.mails);
+}
+
+/// I have an account, and change what needs no password, from ever new networks, as fast as I am served.
+#[tokio::test]
+async fn the_holder_of_an_account_writes_within_the_bounds_of_a_class() {
+    let server = TestServer::behind_proxy_with(&DEFAULT_LIMITS);
+    let access = server.operator_account("metrics@test.org", &["metrics"]).await;
+    server.account("ada@test.org").await;
+    let (mine, _) = server.tokens("ada@test.org").await;
+    let journal = async || server.figure(&access, "journal_body_bytes").await.unwrap();
+    let before = journal().await;
+    let mut statuses = std::collections::BTreeMap::<(usize, u16), usize>::new();
+    for number in 0..400 {
+        let asked = |method: reqwest::Method, path: &str| {
+            server
+                .request(method, path)
+                .bearer_auth(&mine)
+                .header("x-forwarded-for", format!("10.{}.{}.1", number / 200, number % 200))
+        };
+        let wishes = [
+            asked(reqwest::Method::DELETE, "/v1/devices"),
+            asked(reqwest::Method::PATCH, "/v1/me").json(&json!({"new_device_mail": number % 2 == 1})),
+            asked(reqwest::Method::POST, "/v1/logout").json(&json!({"scope": "others"})),
+        ];
+        for (wish, request) in wishes.into_iter().enumerate() {
+            let status = request.send().await.unwrap().status().as_u16();
+            *statuses.entry((wish, status)).or_default() += 1;
+        }
+    }
+    let written = journal().await - before;
+    // One end of the device of the log-in, and as many changes of the setting as the class admits; the clock stands still.
+    let expected = [((0, 204), 400), ((1, 200), 60), ((1, 429), 340), ((2, 204), 400)];
+    assert_eq!(statuses.into_iter().collect::<Vec<_>>(), expected);
+    assert!(written <= 60_000, "{written} bytes of journal entries");
+    // What is refused to me is open to others, and to me after a second.
+    server.clock.advance(Duration::from_secs(1));
+    let again = server.patch_as("/v1/me", &mine, json!({"new_device_mail": true})).await;
+    assert_eq!(again.status.as_u16(), 200, "{}", again.body);
+    assert!(again.header("ratelimit-policy").starts_with("\"change\";q=60;"), "{again:?}");
 }

@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
+use portcullis::resource_server::ANSWER_BYTES_MAX;
 use reqwest::StatusCode;
 use serde_json::{Value, json};
 
@@ -130,4 +131,31 @@ async fn the_printed_sample_refuses_ended_sessions_and_a_silent_issuer() {
     process.stop();
     child.kill().unwrap();
     child.wait().unwrap();
+}
+
+/// I sit between a service and its issuer, and answer with what has no end: the memory of the service is not filled.
+#[tokio::test]
+async fn an_answer_of_the_issuer_without_an_end_is_cut_off() {
+    const MANY: usize = 256 << 20;
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let (ended, taken) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let mut stream = stream.unwrap();
+            let request = BufReader::new(stream.try_clone().unwrap()).lines().map_while(Result::ok);
+            request.take_while(|line| !line.is_empty()).for_each(drop);
+            let _ = stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 999999999999\r\n\r\n");
+            let mut count = 0;
+            while count < MANY && stream.write_all(&[b' '; 16_384]).is_ok() {
+                count += 16_384;
+            }
+            let _ = ended.send(count);
+        }
+    });
+    let clock = portcullis::system::clock::Clock::system();
+    resource_server(url, String::from("pck_any"), clock);
+    let count = tokio::task::spawn_blocking(move || taken.recv_timeout(Duration::from_mins(1)));
+    let count = count.await.unwrap().unwrap();
+    assert!((ANSWER_BYTES_MAX..MANY / 2).contains(&count), "{count} bytes");
 }

@@ -21,7 +21,7 @@ use crate::support::{PASSWORD, TestServer, wait_until};
 
 const NAME: &str = "ada@near.test";
 
-/// A mail server that takes mails, or says "later", and that takes its time for mails to `slow.test`.
+/// A mail server that takes mails, or says "later", and that takes its time for mails to domains that end in `slow.test`.
 #[derive(Clone, Default)]
 struct Relay {
     port: u16,
@@ -32,7 +32,7 @@ struct Relay {
     says_later: Arc<AtomicBool>,
     /// How many mails were put off.
     put_off: Arc<AtomicUsize>,
-    /// How many connections wait with a mail to `slow.test`.
+    /// How many connections wait with a mail to such a domain.
     slow: Arc<AtomicUsize>,
     /// Ends the wait of those.
     is_over: Arc<AtomicBool>,
@@ -78,7 +78,7 @@ impl Relay {
                     self.put_off.fetch_add(1, Ordering::SeqCst);
                     say("451 later")
                 }
-                "RCPT" if line.contains("@slow.test") => {
+                "RCPT" if line.contains("slow.test>") => {
                     self.slow.fetch_add(1, Ordering::SeqCst);
                     while !self.is_over.load(Ordering::SeqCst) {
                         std::thread::sleep(Duration::from_millis(20));
@@ -133,19 +133,45 @@ async fn a_domain_that_is_slow_delays_no_other_and_has_two_mails_on_their_way() 
     wait_until("the slow mails arrive", async || taken() == 6).await;
 }
 
+/// I own a few domains, whose mail servers take their time, with as many names below them as I like. I sign up with
+/// addresses there, so that no other mail is sent for days.
+#[tokio::test]
+async fn slow_domains_of_a_stranger_do_not_hold_up_the_reset_of_an_owner_elsewhere() {
+    const MAILS: usize = 60;
+    let relay = Relay::start();
+    let server = relay.server();
+    server.operator_account(NAME, &[]).await;
+    let arrived = || relay.taken.lock().iter().filter(|mail| mail.contains("To: ada@near.test")).count();
+    server.forgot(NAME).await;
+    wait_until("a mail has arrived before", async || arrived() == 1).await;
+    for number in 0..MAILS {
+        let email = format!("user@name{number}.{}slow.test", number % 6);
+        let body = json!({"email": email, "password": PASSWORD});
+        assert_eq!(server.post("/v1/signup", body).await.status, StatusCode::ACCEPTED);
+    }
+    let slow = || relay.slow.load(Ordering::SeqCst);
+    wait_until("half of the slots are taken", async || slow() == 4).await;
+    server.forgot(NAME).await;
+    wait_until("the owner has the mail", async || arrived() == 2).await;
+    assert_eq!(slow(), 4);
+    relay.is_over.store(true, Ordering::SeqCst);
+    let taken = || relay.taken.lock().iter().filter(|mail| mail.contains("slow.test")).count();
+    wait_until("the slow mails arrive", async || taken() == MAILS).await;
+}
+
 /// I sign up with addresses of as many domains as I like, so that the server opens as many connections.
 #[tokio::test]
-async fn four_mails_are_on_their_way_at_most() {
-    const MAILS: usize = 40;
+async fn eight_mails_are_on_their_way_at_most() {
+    const MAILS: usize = 60;
     let relay = Relay::start();
     let server = relay.server();
     for number in 0..MAILS {
-        let body = json!({"email": format!("user@domain{number}.test"), "password": PASSWORD});
+        let body = json!({"email": format!("user{number}@domain{}.test", number % 10), "password": PASSWORD});
         assert_eq!(server.post("/v1/signup", body).await.status, StatusCode::ACCEPTED);
     }
     wait_until("every mail has left", async || relay.taken.lock().len() == MAILS).await;
     let most = relay.busy.lock().1;
-    assert!((2..=4).contains(&most), "{most}");
+    assert!((2..=8).contains(&most), "{most}");
 }
 
 /// The mail server takes nothing until the link in the waiting mail is dead: the mail is dropped, and counted.
@@ -162,7 +188,11 @@ async fn a_mail_whose_link_has_died_is_not_delivered() {
     server.clock.advance(Duration::from_mins(31));
     relay.says_later.store(false, Ordering::SeqCst);
     let (root, _) = server.tokens("root@near.test").await;
-    let is_dropped = async || server.figure(&root, "mail_dropped").await == Some(1);
+    // The failure may have been noted after the clock was moved.
+    let is_dropped = async || {
+        server.clock.advance(Duration::from_millis(500));
+        server.figure(&root, "mail_dropped").await == Some(1)
+    };
     wait_until("the mail is dropped", is_dropped).await;
     assert!(!relay.taken.lock().iter().any(|mail| mail.contains("To: ada@near.test")));
     // The next request is mailed as usual.
@@ -181,7 +211,17 @@ async fn a_link_that_arrives_late_is_good_for_its_whole_life() {
     server.forgot(NAME).await;
     wait_until("a mail is put off", async || relay.put_off.load(Ordering::SeqCst) == 1).await;
     relay.says_later.store(false, Ordering::SeqCst);
-    server.clock.advance(Duration::from_mins(28));
+    server.clock.advance(Duration::from_mins(27));
+    // The failure may have been noted after the clock was moved. The link is not to die meanwhile.
+    let mut moved = Duration::ZERO;
+    let is_tried_again = async || {
+        if moved < Duration::from_mins(1) {
+            moved += Duration::from_secs(1);
+            server.clock.advance(Duration::from_secs(1));
+        }
+        !relay.taken.lock().is_empty()
+    };
+    wait_until("the mail is tried again", is_tried_again).await;
     let token = token_in(&relay.mail("To: ada@near.test").await);
     server.clock.advance(Duration::from_mins(28));
     assert_eq!(server.reset(&token, "an entirely different phrase").await.status.as_u16(), 204);
@@ -200,7 +240,11 @@ async fn a_link_of_another_epoch_is_not_delivered() {
     relay.says_later.store(false, Ordering::SeqCst);
     server.clock.advance(Duration::from_secs(30));
     let root = server.operator_account("root@near.test", &["metrics"]).await;
-    let is_dropped = async || server.figure(&root, "mail_dropped").await == Some(1);
+    // The failure may have been noted after the clock was moved.
+    let is_dropped = async || {
+        server.clock.advance(Duration::from_millis(500));
+        server.figure(&root, "mail_dropped").await == Some(1)
+    };
     wait_until("the mail is dropped", is_dropped).await;
     assert!(relay.taken.lock().is_empty());
 }
@@ -219,7 +263,11 @@ async fn the_link_of_a_displaced_sign_up_is_not_delivered() {
     assert_eq!(server.confirm(&link, &half).await.status.as_u16(), 204);
     relay.says_later.store(false, Ordering::SeqCst);
     server.clock.advance(Duration::from_secs(30));
-    let is_dropped = async || server.figure(&root, "mail_dropped").await == Some(1);
+    // The failure may have been noted after the clock was moved.
+    let is_dropped = async || {
+        server.clock.advance(Duration::from_millis(500));
+        server.figure(&root, "mail_dropped").await == Some(1)
+    };
     wait_until("the mail is dropped", is_dropped).await;
     assert_eq!(relay.taken.lock().len(), 1);
 }
@@ -240,7 +288,11 @@ async fn a_resent_link_is_not_delivered_after_its_sign_up() {
     server.clock.advance(Duration::from_hours(1));
     relay.says_later.store(false, Ordering::SeqCst);
     let (root, _) = server.tokens("root@near.test").await;
-    let is_dropped = async || server.figure(&root, "mail_dropped").await == Some(1);
+    // The failure may have been noted after the clock was moved.
+    let is_dropped = async || {
+        server.clock.advance(Duration::from_millis(500));
+        server.figure(&root, "mail_dropped").await == Some(1)
+    };
     wait_until("the mail is dropped", is_dropped).await;
     assert_eq!(relay.taken.lock().len(), 1);
 }

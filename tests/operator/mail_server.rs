@@ -1,19 +1,20 @@
 //! Mail servers that take mails, and mail servers that accept a connection and never answer.
 
-use std::io::{BufRead, BufReader, Write};
-use std::net::TcpListener;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{TcpListener, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc;
 use std::time::Duration;
 
 use lettre::transport::smtp::client::Tls;
-use portcullis::mail::smtp::Smtp;
+use portcullis::mail::smtp::{Smtp, tls_parameters};
 use portcullis::mail::transport::Transport;
 use reqwest::StatusCode;
 use serde_json::json;
 
 use crate::support::process::{Process, serve, sign_up};
+use crate::support::tls::{CERTIFICATE, serve_tls};
 use crate::support::{PASSWORD, TestServer, wait_until};
 
 /// Listens as a mail server that accepts connections and never answers. Returns its port and the number of connections.
@@ -57,6 +58,95 @@ async fn a_mail_server_that_never_answers_holds_up_neither_mails_nor_a_stop() {
     is_stopped.await.unwrap().expect("the stop waits for the mail server");
     // Other mails that were due wait for the next start: at most two more of that domain had begun.
     assert!(calls.load(Ordering::Relaxed) <= before + 2, "{before}, then {calls:?}");
+}
+
+/// The word of a mail server that has no end.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Endless {
+    Greeting,
+    Hello,
+    AfterStartTls,
+    /// Each line has its end, but there is always another one.
+    Lines,
+}
+
+/// The most that an endless mail server says. Buffers of the kernel take a few MiB that nobody has read.
+const ENDLESS: usize = 64 << 20;
+const BUFFERS: usize = 16 << 20;
+
+/// Answers on `stream` until `endless` is due, and then speaks until nobody listens. Returns how many bytes were taken.
+fn speak(mut stream: impl Read + Write, endless: Endless, tcp: &TcpStream) -> usize {
+    let forever = |stream: &mut dyn Write| {
+        let part = match endless {
+            Endless::Lines => "250-mail.test\r\n".repeat(512),
+            _ => "A".repeat(8192),
+        };
+        let start = if endless == Endless::Greeting { "220" } else { "250" };
+        let mut taken = stream.write(start.as_bytes()).unwrap_or(0);
+        while taken < ENDLESS && stream.write_all(part.as_bytes()).is_ok() {
+            taken += part.len();
+        }
+        taken
+    };
+    if endless == Endless::Greeting {
+        return forever(&mut stream);
+    }
+    stream.write_all(b"220 mail.test\r\n").unwrap();
+    let mut line = String::new();
+    loop {
+        let mut byte = [0];
+        if stream.read(&mut byte).unwrap_or(0) == 0 {
+            return 0;
+        }
+        line.push(char::from(byte[0]));
+        let said: &[u8] = match line.as_str() {
+            hello if hello.starts_with("EHLO") && hello.ends_with('\n') => {
+                if endless != Endless::AfterStartTls {
+                    return forever(&mut stream);
+                }
+                b"250-mail.test\r\n250 STARTTLS\r\n"
+            }
+            "STARTTLS\r\n" => {
+                stream.write_all(b"220 go on\r\n").unwrap();
+                let mut tls = serve_tls(tcp.try_clone().unwrap());
+                while tls.read(&mut byte).unwrap_or(0) == 1 && byte != *b"\n" {}
+                return forever(&mut tls);
+            }
+            _ => continue,
+        };
+        line.clear();
+        stream.write_all(said).unwrap();
+    }
+}
+
+/// A mail server, or who sits on the way to it, says what has no end: no memory is filled with it, and the mail waits.
+#[tokio::test]
+async fn a_reply_without_an_end_is_cut_off() {
+    let parameters = || tls_parameters("127.0.0.1", Some(CERTIFICATE)).unwrap();
+    for (tls, endless) in [
+        (Tls::None, Endless::Greeting),
+        (Tls::None, Endless::Hello),
+        (Tls::None, Endless::Lines),
+        (Tls::Required(parameters()), Endless::Greeting),
+        (Tls::Required(parameters()), Endless::Hello),
+        (Tls::Required(parameters()), Endless::AfterStartTls),
+        (Tls::Wrapper(parameters()), Endless::Greeting),
+        (Tls::Wrapper(parameters()), Endless::Hello),
+    ] {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let is_wrapped = matches!(tls, Tls::Wrapper(_));
+        let speaking = std::thread::spawn(move || {
+            let tcp = listener.accept().unwrap().0;
+            let stream = tcp.try_clone().unwrap();
+            if is_wrapped { speak(serve_tls(stream), endless, &tcp) } else { speak(stream, endless, &tcp) }
+        });
+        let probed = Smtp::new("127.0.0.1", port, tls, "us.test").probe().await;
+        let taken = tokio::task::spawn_blocking(move || speaking.join().unwrap()).await.unwrap();
+        let case = format!("{endless:?}, wrapped {is_wrapped}: {taken} bytes, {probed:?}");
+        assert!(!probed.unwrap_err().permanent, "{case}");
+        assert!((1024..BUFFERS).contains(&taken), "{case}");
+    }
 }
 
 /// Listens as a mail server that takes mails. Returns its port and the text of the mails.

@@ -230,3 +230,28 @@ fn a_start_that_fails_late_leaves_nothing_running() {
     // The last start that failed had opened the journal, and has closed it in order.
     assert_eq!(start_and_stop(&data, &[]), Ok(true));
 }
+
+/// Somebody else listens at the socket, and answers with a line that has no end.
+#[test]
+fn an_answer_at_the_operators_socket_without_an_end_is_cut_off() {
+    const MANY: usize = 256 << 20;
+    let dir = tempfile::tempdir().unwrap();
+    let data = dir.path().join("data");
+    std::fs::create_dir(&data).unwrap();
+    let listener = std::os::unix::net::UnixListener::bind(data.join("admin.sock")).unwrap();
+    let answering = std::thread::spawn(move || {
+        let mut stream = listener.accept().unwrap().0;
+        let mut taken = 0;
+        while taken < MANY && stream.write_all(&[b'A'; 16_384]).is_ok() {
+            taken += 16_384;
+        }
+        taken
+    });
+    let mut command = Command::new(BINARY);
+    command.args(["user", "list"]).arg("--data-dir").arg(&data);
+    let output = command.output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(!output.status.success());
+    assert!(said.contains("longer than 64 MiB"), "{said}");
+    assert!(answering.join().unwrap() < MANY / 2);
+}

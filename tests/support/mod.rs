@@ -3,12 +3,14 @@
 mod answer;
 pub mod backup;
 mod browser;
+pub mod earlier;
 pub mod links;
 pub mod pairs;
 pub mod process;
 pub mod raw;
 pub mod resource_server;
 mod server;
+pub mod tls;
 pub mod values;
 mod wait;
 

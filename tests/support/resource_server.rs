@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 
 use actix_web::{App, HttpServer, web};
-use portcullis::resource_server::{Verified, Verifier};
+use portcullis::resource_server::{AnswerBody, Verified, Verifier};
 use portcullis::system::clock::Clock;
 use reqwest::StatusCode;
 
@@ -21,8 +21,12 @@ pub fn resource_server(url: String, credential: String, clock: Clock) -> SocketA
             let fetch = move |path: String| {
                 let request = http.get(format!("{url}{path}")).bearer_auth(&credential);
                 async move {
-                    let answer = request.send().await?;
-                    Ok::<_, reqwest::Error>((answer.status().as_u16(), answer.bytes().await?))
+                    let mut answer = request.send().await?;
+                    let mut body = AnswerBody::default();
+                    while let Some(part) = answer.chunk().await? {
+                        body.push(&part)?;
+                    }
+                    Ok::<_, Box<dyn std::error::Error>>((answer.status().as_u16(), body))
                 }
             };
             actix_web::rt::spawn(async move { following.follow(fetch).await });

@@ -164,7 +164,9 @@ fn config(dir: &Path, settings: &[(String, String)]) -> Config {
     for (key, value) in cheap {
         reader.plain(key, value, "test");
     }
-    for class in ["login", "signup", "refresh", "forgot", "reset", "verify", "unlock", "check", "rejected"] {
+    for class in
+        ["login", "signup", "refresh", "forgot", "reset", "verify", "unlock", "check", "rejected", "change"]
+    {
         reader.plain(&format!("throttle.{class}.burst"), "100000", "test");
         reader.plain(&format!("throttle.{class}.per_minute"), "100000", "test");
     }

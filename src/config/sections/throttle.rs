@@ -33,6 +33,12 @@ pub(in crate::config) const KEYS: &[Key] = &[
         "Requests of one network that may be rejected: a wrong access token, a page of another site.",
     ),
     rate("throttle.rejected.per_minute", "240", ""),
+    rate(
+        "throttle.change.burst",
+        "60",
+        "Changes of settings that the holder of one account may make at once.",
+    ),
+    rate("throttle.change.per_minute", "60", ""),
 ];
 
 pub(in crate::config) fn read(reader: &mut Reader) -> Limits {

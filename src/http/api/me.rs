@@ -48,11 +48,9 @@ async fn patch_me(
     body: Body,
 ) -> Result<HttpResponse, Rejection> {
     let read: PatchMe = body.json_charged(&engine, &client, Class::Rejected).await?;
-    if let Some(wanted) = read.new_device_mail {
-        devices::set_notices(&engine, &identity, wanted).await?;
-    }
-    let new_device_mail = read.new_device_mail.unwrap_or(!identity.account.mutes_new_device);
-    Ok(HttpResponse::Ok().json(json!({"new_device_mail": new_device_mail})))
+    let answer = |new_device_mail: bool| HttpResponse::Ok().json(json!({"new_device_mail": new_device_mail}));
+    let Some(wanted) = read.new_device_mail else { return Ok(answer(!identity.account.mutes_new_device)) };
+    devices::set_notices(&engine, &client, &identity, wanted).await.respond(|()| answer(wanted))
 }
 
 #[derive(Deserialize)]

@@ -25,8 +25,8 @@ pub struct FateOf {
 
 handles!(Outbox {
     Post => (), Ordinary, |outbox, post, _| outbox.post(post);
-    Settle => (), by(class_of), |outbox, settle, now| outbox.settle(settle, now), after |outbox, settle, (), _| {
-        outbox.note(*settle);
+    Settle => (), by(class_of), |outbox, settle, now| outbox.settle(&settle, now), after |outbox, settle, (), now| {
+        outbox.note(settle, now);
     };
     Blank => (), Essential, |_, _, _| Outbox::blank();
 });

@@ -4,9 +4,10 @@
 //! between an answer and its mail loses the mail; a stolen journal holds live tokens.
 //!
 //! **The rule:** a request posts one entry, with or without a mail, and is answered. A separate thread sends each mail
-//! at least once, with a stable Message-ID, and retries with growing delays for three days. It sends a few at a time and
-//! fewer to one domain, whoever has waited longest first, and resets and unlocks before all others: one domain that is
-//! slow delays no other. A mail server that accepts a connection and says nothing is disconnected at a deadline, and
+//! at least once, with a stable Message-ID, and retries with growing delays for three days. It sends [a few at a
+//! time](slots), fewer to domains that are not known to be quick, and fewest to slow ones: whatever strangers have sent to
+//! domains of theirs, a mail to a quick domain leaves soon. Fresh mails go before those that were tried, and resets and
+//! unlocks before others. A mail server that accepts a connection and says nothing is disconnected at a deadline, and
 //! delays neither later mails nor a stop of the server. A mail whose link has died while it waited is dropped. The token
 //! in a waiting mail is sealed under the outbox key, so the journal alone is worth nothing. For a name without an account
 //! a mail to nobody is written, waits, is composed and dropped: the work that a request for it causes looks the same from
@@ -20,6 +21,7 @@
 
 pub mod actor;
 pub mod record;
+pub mod slots;
 pub mod state;
 
 use aws_lc_rs::aead::{AES_256_GCM, Aad, LessSafeKey, Nonce, UnboundKey};

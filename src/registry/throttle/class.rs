@@ -46,6 +46,8 @@ classes! {
     Check = "check",
     /// A request that was rejected: for its access token, or for the site that sent it.
     Rejected = "rejected",
+    /// A change of settings by the holder of an account. Charged to the account.
+    Change = "change",
 }
 
 /// The burst and the rate of one class.

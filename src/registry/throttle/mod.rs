@@ -23,6 +23,9 @@
 //! its network nor eightfold: whatever others do behind the same router, it does not shut the owner out. A success gives
 //! its charge back, [five times a minute](refunds) for each account.
 //!
+//! A change of settings by the holder of an account is charged to the account, in a cell like that of a device: whoever has
+//! addresses in many networks has one account all the same.
+//!
 //! A log-in of a [suspect](suspects) network costs eight times as much. A proxy that is missing from
 //! `http.trusted_proxies` makes one network of all its clients; [`proxy_watch`] detects it.
 //!

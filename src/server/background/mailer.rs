@@ -1,5 +1,4 @@
-//! Sends the mails that wait in the outbox: four at once, of which two to one domain at most, so that a domain whose server
-//! is slow delays no other.
+//! Sends the mails that wait in the outbox, as many at once as [its slots](crate::registry::outbox::slots) allow.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -19,25 +18,22 @@ use crate::mail::transport::Transport;
 use crate::registry::outbox::DeliveryOutcome;
 use crate::registry::outbox::actor::{Due, Settle};
 use crate::registry::outbox::record::MailV2;
+use crate::registry::outbox::slots::AT_ONCE;
 
 /// The delay before trying again to record the result of a delivery when the journal has no room.
 const SETTLE_RETRY_DELAY: Duration = Duration::from_secs(2);
-/// The most mails that are sent at once.
-const AT_ONCE: usize = 4;
-/// The most mails that are sent to one domain at once.
-const AT_ONCE_PER_DOMAIN: usize = 2;
 
 /// Sends due mails until `ending` is set.
 pub(super) async fn run(engine: Arc<Engine>, transport: Transport, ending: Arc<AtomicBool>) {
     let mut deliveries = JoinSet::new();
     let mut sending: HashMap<Id, ([u8; 16], Box<str>)> = HashMap::new();
     while !ending.load(Ordering::Relaxed) {
-        let due = Due {
-            limit: AT_ONCE - sending.len(),
-            per_domain: AT_ONCE_PER_DOMAIN,
-            sending: sending.values().cloned().collect(),
+        let due = if sending.len() < AT_ONCE {
+            let due = Due { sending: sending.values().cloned().collect() };
+            engine.outbox.ask(due).await.unwrap_or_default()
+        } else {
+            Vec::new()
         };
-        let due = if due.limit > 0 { engine.outbox.ask(due).await.unwrap_or_default() } else { Vec::new() };
         let is_idle = due.is_empty();
         for mail in due {
             let key = (mail.id, Box::from(mail.domain()));
@@ -74,15 +70,18 @@ fn forget(sending: &mut HashMap<Id, ([u8; 16], Box<str>)>, ended: Result<(Id, ()
 
 /// Delivers one mail and records how that ended.
 async fn deliver(engine: Arc<Engine>, transport: Transport, mail: MailV2, ending: Arc<AtomicBool>) {
-    let outcome = match look(&engine, &mail).await {
+    let (outcome, took) = match look(&engine, &mail).await {
         Ok(Ready::Leaves(token)) => {
             let letter = write_letter(&engine, &mail, token.as_ref().map(|token| token.as_str()));
-            send(&engine, &transport, &mail, letter, &ending).await
+            let begun = engine.clock.steady();
+            let (outcome, has_begun) = send(&engine, &transport, &mail, letter, &ending).await;
+            let took = engine.clock.steady().saturating_duration_since(begun);
+            (outcome, has_begun.then(|| (Box::from(mail.domain()), took)))
         }
         Ok(Ready::Dead) => {
             engine.services.dropped_mails.fetch_add(1, Ordering::Relaxed);
             tracing::info!(kind = ?mail.kind, tries = mail.tries, "dropped a mail: its link died while it waited");
-            DeliveryOutcome::Dead
+            (DeliveryOutcome::Dead, None)
         }
         // The engine is ending, or the journal has no room: the mail stays as it is.
         Err(FlowError::Fault(_) | FlowError::Refused(_)) => {
@@ -90,17 +89,18 @@ async fn deliver(engine: Arc<Engine>, transport: Transport, mail: MailV2, ending
             return;
         }
     };
-    settle(&engine, mail.id, outcome, &ending).await;
+    settle(&engine, Settle { id: mail.id, outcome, took }, &ending).await;
 }
 
-/// Sends one mail. A mail to nobody exists only so that its request takes the usual time; it counts as sent.
+/// Sends one mail, and says whether the mail server had begun with it. A mail to nobody exists only so that its request
+/// takes the usual time; it counts as sent.
 async fn send(
     engine: &Engine,
     transport: &Transport,
     mail: &MailV2,
     letter: Letter,
     ending: &AtomicBool,
-) -> DeliveryOutcome {
+) -> (DeliveryOutcome, bool) {
     let config = &engine.services.config;
     let delivered = if mail.is_to_nobody() {
         Ok(())
@@ -111,11 +111,11 @@ async fn send(
         transport.deliver_unless(address(config, mail, letter), ending).await
     };
     match delivered {
-        Ok(()) => DeliveryOutcome::Sent,
+        Ok(()) => (DeliveryOutcome::Sent, true),
         Err(error) => {
-            let DeliveryError { permanent, .. } = error;
+            let DeliveryError { permanent, has_begun, .. } = error;
             tracing::warn!(%error, tries = mail.tries, "cannot send a mail");
-            if permanent { DeliveryOutcome::Refused } else { DeliveryOutcome::Failed }
+            (if permanent { DeliveryOutcome::Refused } else { DeliveryOutcome::Failed }, has_begun)
         }
     }
 }
@@ -153,8 +153,9 @@ fn print_to_console(mail: &MailV2, letter: &Letter) {
 
 /// Records the result of a delivery in the journal. It waits for room, because a mail that was sent must not be sent
 /// again.
-async fn settle(engine: &Engine, id: [u8; 16], tried: DeliveryOutcome, ending: &AtomicBool) {
-    while let Err(fault) = engine.outbox.ask(Settle { id, outcome: tried }).await {
+async fn settle(engine: &Engine, settle: Settle, ending: &AtomicBool) {
+    let tried = settle.outcome;
+    while let Err(fault) = engine.outbox.ask(settle.clone()).await {
         if matches!(fault, Fault::Ending) || ending.load(Ordering::Relaxed) {
             return;
         }

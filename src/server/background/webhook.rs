@@ -129,4 +129,37 @@ mod tests {
             assert_ne!(signature(secret, secs, body), signed);
         }
     }
+
+    /// A receiver answers with a line that has no end, in the head or in the body. The body is not read at all.
+    #[tokio::test]
+    async fn an_answer_without_an_end_is_not_kept() {
+        use std::io::{Read, Write};
+        const MANY: usize = 64 << 20;
+        const BUFFERS: usize = 16 << 20;
+        for (start, is_answer) in [
+            ("HTTP/1.1 200 OK\r\nx-a: ", false),
+            ("HTTP/1.1 200 OK\r\ncontent-length: 999999999999\r\n\r\n", true),
+        ] {
+            let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+            let url = format!("http://{}/", listener.local_addr().unwrap());
+            let answering = std::thread::spawn(move || {
+                let mut stream = listener.accept().unwrap().0;
+                let _ = stream.read(&mut [0; 4096]);
+                let _ = stream.write_all(start.as_bytes());
+                let mut taken = 0;
+                while taken < MANY && stream.write_all(&[b'A'; 8192]).is_ok() {
+                    taken += 8192;
+                }
+                taken
+            });
+            let client = reqwest::Client::builder().timeout(CALL_TIMEOUT).build().unwrap();
+            let secret = SecretSlice::from(b"key".to_vec());
+            let hook = Webhook { client, url, secret, calls: VecDeque::new() };
+            let sent = hook.send("{}", Timestamp::from_secs(1_800_000_000)).await;
+            assert_eq!(sent.is_ok(), is_answer, "{sent:?}");
+            drop(hook);
+            let taken = tokio::task::spawn_blocking(move || answering.join().unwrap()).await.unwrap();
+            assert!(taken < BUFFERS, "{taken}");
+        }
+    }
 }

@@ -1,6 +1,7 @@
 //! The owner of an account: three devices that are used in turn, typing errors, forgotten passwords, lost devices, apps
 //! that lose answers and give up.
 
+use std::collections::VecDeque;
 use std::time::Duration;
 
 use super::ledger::{Broken, Chain, Due, Holder, Promise};
@@ -15,8 +16,9 @@ use crate::flow::password::{change, forgot, reset};
 use crate::flow::refresh::refresh;
 use crate::flow::refusal::{FlowError, Refusal};
 use crate::flow::sign_up::{Done, sign_up};
-use crate::registry::account::AccountV2;
+use crate::registry::account::AccountV3;
 use crate::registry::outbox::Kind;
+use crate::system::clock::Timestamp;
 
 /// The owner's address.
 pub(super) const NAME: &str = "ada@test.org";
@@ -33,6 +35,11 @@ const HOMES: [Holder; 3] = [
     Holder { network: 2002, agent: "Chrome/131.0" },
     Holder { network: 2003, agent: "phone/7" },
 ];
+
+/// Where it is tried whether a link works, apart from the homes, whose rate limits are the owner's.
+const ELSEWHERE: Holder = Holder { network: 2010, agent: "Firefox/130.0" };
+/// A device that tries less often in a minute is within its rate limit, whatever it did before: 20 at once and a minute.
+const TRIES_OF_A_MINUTE: usize = 10;
 
 /// A device that has logged in.
 #[derive(Clone, Debug)]
@@ -70,8 +77,10 @@ pub(super) struct Owner {
     /// Devices that were listed since the last end of all devices, with those that the owner has lost.
     listed: usize,
     /// The account as the last answer showed it.
-    pub(super) account: Option<AccountV2>,
+    pub(super) account: Option<AccountV3>,
     pub(super) families: Vec<Family>,
+    /// When the owner's devices tried, within the last minute.
+    tries: VecDeque<Timestamp>,
     /// Cookies of devices that the owner has lost, from before and after the last end of all devices.
     pub(super) lost: Vec<String>,
 }
@@ -86,6 +95,7 @@ impl Owner {
             listed: 0,
             account: None,
             families: Vec::new(),
+            tries: VecDeque::new(),
             lost: Vec::new(),
         };
         owner.log_in_anew(town, 0).await?;
@@ -109,13 +119,21 @@ impl Owner {
     }
 
     /// Returns a try with the right password on a device of the owner's that has not failed, if there is one.
-    pub(super) fn honest_try(&self, town: &mut Town) -> Option<(usize, Try)> {
+    pub(super) fn honest_try(&mut self, town: &mut Town) -> Option<(usize, Try)> {
         let good: Vec<usize> = (0..self.devices.len()).filter(|at| self.devices[*at].errs == 0).collect();
         let at = *good.get(town.dice.below(good.len() as u64) as usize)?;
-        Some((at, self.try_on(at)))
+        Some((at, self.try_on(at, town.now())))
     }
 
-    fn try_on(&self, at: usize) -> Try {
+    /// Says whether the owner's devices have tried so often that a refusal is their own doing.
+    fn is_hasty(&mut self, error: &FlowError, now: Timestamp) -> bool {
+        self.tries.retain(|at| now.since(*at) < Duration::from_mins(1));
+        let is_throttled = matches!(error, FlowError::Refused(Refusal::Throttled { .. }));
+        is_throttled && self.tries.len() >= TRIES_OF_A_MINUTE
+    }
+
+    fn try_on(&mut self, at: usize, now: Timestamp) -> Try {
+        self.tries.push_back(now);
         let Device { cookie, from, .. } = &self.devices[at];
         let (name, password) = (String::from(NAME), self.password.clone());
         Try { name, password, device: Some(cookie.clone()), from: *from }
@@ -134,6 +152,7 @@ impl Owner {
                 self.note_log_in(town, at, opened);
                 Ok(())
             }
+            Err(error) if self.is_hasty(&error, town.now()) => Ok(()),
             Err(error) => {
                 let listed = self.listed;
                 Promise::OwnerGetsIn.broken(format!("device {at} of {listed} was answered: {error}"))
@@ -170,10 +189,10 @@ impl Owner {
         town.show(format!("the owner logs in on device {at} after {errors} typing errors"));
         for _ in 0..errors {
             let password = town.unlike("a typing error");
-            let wrong = Try { password, ..self.try_on(at) };
+            let wrong = Try { password, ..self.try_on(at, town.now()) };
             match town.log_in(wrong).await {
                 Err(FlowError::Refused(Refusal::InvalidCredentials)) => self.devices[at].errs += 1,
-                Err(error) if is_closed(&error) => {}
+                Err(error) if is_closed(&error) || self.is_hasty(&error, town.now()) => {}
                 Ok(_) => return Promise::OwnPasswordAlone.broken("a typing error was right"),
                 Err(error) => return Promise::Serves.broken(format!("a typing error: {error}")),
             }
@@ -184,7 +203,7 @@ impl Owner {
             return Ok(());
         }
         let is_sure = self.devices[at].errs == 0;
-        let tried = self.try_on(at);
+        let tried = self.try_on(at, town.now());
         let answer = town.log_in(tried).await;
         if is_sure {
             return self.note_honest(town, at, answer);
@@ -198,7 +217,7 @@ impl Owner {
                 self.note_log_in(town, at, opened);
                 Ok(())
             }
-            Err(error) if is_closed(&error) => Ok(()),
+            Err(error) if is_closed(&error) || self.is_hasty(&error, town.now()) => Ok(()),
             Err(error) => Promise::Serves.broken(format!("a device that has failed: {error}")),
         }
     }
@@ -227,6 +246,8 @@ impl Owner {
                 self.note_log_in(town, self.devices.len() - 1, opened);
                 Ok(true)
             }
+            // The owner's other new devices are in the same network.
+            Err(FlowError::Refused(Refusal::Throttled { .. })) => Ok(false),
             Err(error) if is_closed(&error) => Ok(false),
             Err(error) => Promise::Serves.broken(format!("a new device: {error}")),
         }
@@ -260,13 +281,14 @@ impl Owner {
         let times = 1 + town.dice.below(8);
         town.show(format!("the owner's app on device {at} gives up {times} times"));
         for _ in 0..times {
+            self.tries.push_back(town.now());
             let answer = town.log_in_and_hang_up(tried.clone()).await;
             if !town.dice.once_in(4) {
                 town.settle().await?;
             }
             match answer {
                 // More than eight of one device wait.
-                Some(Err(FlowError::Refused(Refusal::TooManyAtOnce | Refusal::Throttled { .. }))) | None => {}
+                Some(Err(FlowError::Refused(Refusal::TooManyAtOnce))) | None => {}
                 Some(answer) => self.note_honest(town, at, answer)?,
             }
         }
@@ -380,7 +402,7 @@ impl Owner {
         let answer = town.log_in(tried).await;
         let access = access_of(&answer);
         self.note_honest(town, at, answer)?;
-        let identity = bearer(&town.engine, &access, None).await.unwrap();
+        let Ok(identity) = bearer(&town.engine, &access, None).await else { return Ok(()) };
         let new = town.unlike("calm evening beside the old harbour");
         town.counts.passwords += 2;
         match change(&town.engine, &client(from), &identity, &self.password, &new).await.result {
@@ -406,7 +428,7 @@ impl Owner {
         let answer = town.log_in(tried).await;
         let access = access_of(&answer);
         self.note_honest(town, at, answer)?;
-        let identity = bearer(&town.engine, &access, None).await.unwrap();
+        let Ok(identity) = bearer(&town.engine, &access, None).await else { return Ok(()) };
         let ended = if is_log_out {
             log_out(&town.engine, &identity, Scope::Global).await
         } else {
@@ -429,7 +451,11 @@ impl Owner {
         let Some((at, tried)) = self.honest_try(town) else { return Ok(()) };
         town.show("the owner looks at the sessions");
         let answer = town.log_in(tried).await;
+        let is_in = answer.is_ok();
         self.note_honest(town, at, answer)?;
+        if !is_in {
+            return Ok(());
+        }
         let Some(account) = self.account.clone() else { return Ok(()) };
         town.check_open(&account).await?;
         let open = open_sessions(&town.engine, &account, None, 1000).await.unwrap();
@@ -473,7 +499,7 @@ pub(super) async fn present(
 async fn is_alive(town: &mut Town, link: &Letter) -> bool {
     town.counts.passwords += 1;
     let token = link.token.clone().unwrap_or_default();
-    let answer = reset(&town.engine, &client(HOMES[1]), &token, "short").await.result;
+    let answer = reset(&town.engine, &client(ELSEWHERE), &token, "short").await.result;
     !matches!(answer, Err(FlowError::Refused(Refusal::InvalidMailedToken)))
 }
 

@@ -19,7 +19,7 @@ use crate::flow::grant::Opened;
 use crate::flow::log_in::{Mode, log_in};
 use crate::flow::post::delivery::{Ready, look};
 use crate::flow::refusal::{FlowError, Refusal};
-use crate::registry::account::AccountV2;
+use crate::registry::account::AccountV3;
 use crate::registry::outbox::actor::{Due, Settle};
 use crate::registry::outbox::{DeliveryOutcome, Kind};
 use crate::registry::refresh::Audience;
@@ -205,8 +205,7 @@ impl Town {
     /// Delivers the mails that wait, as the thread does that sends them.
     pub(super) async fn deliver(&mut self) -> Result<(), Broken> {
         loop {
-            let all = Due { limit: 100, per_domain: 100, sending: Vec::new() };
-            let due = self.engine.outbox.ask(all).await.unwrap();
+            let due = self.engine.outbox.ask(Due::default()).await.unwrap();
             if due.is_empty() {
                 return Ok(());
             }
@@ -226,7 +225,8 @@ impl Town {
                     }
                     Ready::Dead => DeliveryOutcome::Dead,
                 };
-                self.engine.outbox.ask(Settle { id: mail.id, outcome }).await.unwrap();
+                let took = Some((Box::from(mail.domain()), Duration::ZERO));
+                self.engine.outbox.ask(Settle { id: mail.id, outcome, took }).await.unwrap();
             }
         }
     }
@@ -298,7 +298,7 @@ impl Town {
     }
 
     /// Checks the bound of sessions and families that `account` has open.
-    pub(super) async fn check_open(&self, account: &AccountV2) -> Result<(), Broken> {
+    pub(super) async fn check_open(&self, account: &AccountV3) -> Result<(), Broken> {
         let open = open_sessions(&self.engine, account, None, 1000).await.unwrap();
         let count = open.items.len();
         Promise::SessionsAreFew.unless(count <= 100, || format!("{count} are open"))
