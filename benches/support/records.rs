@@ -10,13 +10,13 @@ use portcullis::engine::Engine;
 use portcullis::journal::append::handle::Class;
 use portcullis::journal::append::segment_log::drop_segments;
 use portcullis::journal::format::buckets::{BUCKETS, bucket_of};
-use portcullis::journal::format::codec;
+use portcullis::journal::format::codec::{self, Stored};
 use portcullis::journal::format::entry::Entry;
 use portcullis::journal::format::layout::Sizes;
 use portcullis::journal::recovery::report::ReplayTarget;
 use portcullis::journal::recovery::{Options, recover};
 use portcullis::journal::snapshot::{Records, SnapshotWriter};
-use portcullis::registry::account::{AccountV2, Status};
+use portcullis::registry::account::{AccountV3, Status};
 use portcullis::registry::record::Write;
 use portcullis::registry::refresh::{Audience, FamilyV2};
 use portcullis::server;
@@ -61,12 +61,12 @@ pub fn options(dir: &Path) -> Options {
 }
 
 /// Returns the account of user `number`.
-pub fn account(number: u64) -> AccountV2 {
+pub fn account(number: u64) -> AccountV3 {
     let name = AccountName::parse(&format!("user{number}@example.org")).unwrap();
     let key = name.key(&[1; 32]);
     let mut random = [0; 14];
     random[..8].copy_from_slice(&number.to_le_bytes());
-    AccountV2 {
+    AccountV3 {
         id: AccountId::mint(key.slot(), random),
         name_key: key.0,
         email: name.as_str().into(),
@@ -82,11 +82,12 @@ pub fn account(number: u64) -> AccountV2 {
         former: None,
         mutes_new_device: false,
         is_vouched: false,
+        replaced: Vec::new(),
     }
 }
 
 /// Returns a family of `account`, opened at `now`.
-pub fn family(account: &AccountV2, now: u64) -> FamilyV2 {
+pub fn family(account: &AccountV3, now: u64) -> FamilyV2 {
     let random = account.id.to_bytes().last_chunk::<14>().copied().unwrap();
     FamilyV2 {
         id: FamilyId::mint(account.id.slot(), random),
@@ -128,18 +129,18 @@ pub fn write_snapshot(path: &Path, count: u64) {
     let seq = recovered.handle.append(permit, &entry);
     recovered.writer.step().unwrap();
     let mut taking = SnapshotWriter::begin(&life, seq).unwrap();
-    for table in [1, 5] {
+    for (table, schema) in [(1, AccountV3::SCHEMA), (5, FamilyV2::SCHEMA)] {
         for (bucket, numbers) in buckets.iter().enumerate() {
             let mut records = Records::default();
             for account in numbers.iter().map(|number| account(*number)) {
                 if table == 1 {
-                    records.add(1, &account.id.to_bytes(), &codec::encode(&account).unwrap());
+                    records.add(schema, &account.id.to_bytes(), &codec::encode(&account).unwrap());
                 } else {
                     let family = family(&account, now);
-                    records.add(1, &family.id.to_bytes(), &codec::encode(&family).unwrap());
+                    records.add(schema, &family.id.to_bytes(), &codec::encode(&family).unwrap());
                 }
             }
-            taking.chunk(table, 1, bucket, bucket + 1, &records).unwrap();
+            taking.chunk(table, schema, bucket, bucket + 1, &records).unwrap();
         }
     }
     taking.finish(seq, now).unwrap().name(recovered.handle.durable()).unwrap();

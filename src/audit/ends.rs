@@ -7,6 +7,10 @@
 //! must reach at least as far. The record is written at most once a second and at a stop in order, always after the
 //! lines that it names are synced, so a crash never makes it name a line that is not there. It also keeps the last
 //! line that was removed by age or size, since the log must begin after it.
+//!
+//! Whoever removes the record with the lines makes the directory look like one of before there was a record. So the
+//! journal remembers a line that the record has reached ([`file_check`](crate::registry::file_check)): from then on a
+//! record that is missing, or that reaches less far, is reported like missing lines.
 
 use std::io;
 
@@ -14,6 +18,7 @@ use serde::{Deserialize, Serialize};
 
 use super::line::{digest, is_sealed, seal};
 use crate::storage::{Storage, write_whole};
+use crate::value::id::hex;
 
 /// Name of the file.
 const NAME: &str = "audit.end";
@@ -25,6 +30,20 @@ pub struct Place {
     pub seq: u64,
     /// The digest, as the next line names it.
     pub digest: String,
+}
+
+impl Place {
+    /// Builds a place from a number and the bytes of a digest.
+    pub fn of_bytes((seq, digest): (u64, [u8; 32])) -> Self {
+        Self { seq, digest: hex(&digest) }
+    }
+
+    /// Returns the number and the bytes of the digest; `None` if it is no digest.
+    pub fn to_bytes(&self) -> Option<(u64, [u8; 32])> {
+        let mut digest = [0; 32];
+        base16ct::lower::decode(&self.digest, &mut digest).ok()?;
+        Some((self.seq, digest))
+    }
 }
 
 impl Default for Place {
@@ -64,6 +83,21 @@ impl Record {
         let text = std::str::from_utf8(&bytes).unwrap_or_default().trim_end();
         let ends = if is_sealed(key, text) { serde_json::from_str(text).ok() } else { None };
         Ok(ends.map_or(Self::Changed, Self::Of))
+    }
+}
+
+impl Record {
+    /// Says what is wrong with the record, if the journal remembers that it reached the line `known`.
+    pub fn compare(&self, known: &Place) -> Option<String> {
+        match self {
+            Self::Missing => Some(String::from("the record of the log's end was removed")),
+            Self::Changed => Some(String::from("the record of the log's end was changed")),
+            Self::Of(ends) if ends.last.seq < known.seq => Some(format!(
+                "the record of the log's end is an older one: it says line {}, and has said line {}",
+                ends.last.seq, known.seq
+            )),
+            Self::Of(_) => None,
+        }
     }
 }
 

@@ -1,7 +1,7 @@
 //! The list of security events with who can cause each of them, and the builder of one event's line.
 
 use super::line::Line;
-use crate::registry::account::AccountV2;
+use crate::registry::account::AccountV3;
 use crate::system::clock::Timestamp;
 use crate::value::network::Network;
 
@@ -100,6 +100,7 @@ events! {
     DeviceNoticesSet = "device.notices_set" by Holder,
     ApiKeyMade = "api_key.made" by Operator,
     ApiKeyDeleted = "api_key.deleted" by Operator,
+    AuditAcknowledged = "audit.acknowledged" by Operator,
 }
 
 /// One event with the details that are known about it.
@@ -140,7 +141,7 @@ impl Note {
 
     /// Sets the account's id and masked address, if there is an account. A typed name without an account is not logged.
     #[must_use]
-    pub fn for_account(mut self, account: Option<&AccountV2>) -> Self {
+    pub fn for_account(mut self, account: Option<&AccountV3>) -> Self {
         if let Some(account) = account {
             self.names_account = true;
             self.line.subject = account.account_id().to_string();
@@ -193,7 +194,7 @@ mod tests {
         let mut names: Vec<_> = Event::ALL.iter().map(|event| event.name()).collect();
         names.sort_unstable();
         names.dedup();
-        assert_eq!(names.len(), 38);
+        assert_eq!(names.len(), 39);
         assert_eq!(names.len(), Event::ALL.len());
     }
 }

@@ -43,6 +43,9 @@ pub struct Line {
     /// Events of this kind that have no line of their own, and that this line stands for.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub folded: u64,
+    /// Lines that are missing before this one, as the start found that wrote it.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub missing: u64,
     /// SHA-256 of the line before, in hexadecimal. The first line of a directory has the SHA-256 of the empty string.
     pub prev: String,
 }

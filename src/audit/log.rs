@@ -26,9 +26,10 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
 
+use super::ends::Place;
 use super::event::Note;
 use super::fold::Fold;
-use super::writer::Writer;
+use super::writer::{Found, Writer};
 use crate::audit::event::Event;
 use crate::audit::line::Line;
 use crate::system::clock::Clock;
@@ -65,6 +66,8 @@ struct State {
     lost: u64,
     /// The queue, while the thread runs.
     writer: Option<SyncSender<Message>>,
+    /// The end of the log that was on record when the thread was started.
+    end_at_start: Option<Place>,
 }
 
 /// The state that the handle and the thread share.
@@ -115,11 +118,19 @@ impl Log {
         let (dir, journal) = (options.dir.clone(), options.journal);
         let mut writer = Writer::new(options);
         let found = writer.recover()?;
+        // A full disk must not keep the server from starting. The thread records the end once there is space.
+        let end = writer.begin_record().inspect_err(
+            |error| tracing::error!(%error, "cannot write audit.end: check the disk of the data directory"),
+        );
         let (sender, messages) = sync_channel(QUEUE);
-        self.state.lock().writer = Some(sender);
+        {
+            let mut state = self.state.lock();
+            state.writer = Some(sender);
+            state.end_at_start = end.ok();
+        }
         let time = clock.now();
-        for (event, reason) in found {
-            self.note(Line { time, event: event.into(), reason, journal, ..Line::default() });
+        for Found { event, reason, missing } in found {
+            self.note(Line { time, event: event.into(), reason, journal, missing, ..Line::default() });
         }
         let reason = format!("lines before had seen the journal up to {}", writer.seen);
         self.note(Line { time, event: "server.started".into(), reason, journal, ..Line::default() });
@@ -179,6 +190,11 @@ impl Log {
             // An error means that the thread has ended, with the process.
             let _ = wait.await;
         }
+    }
+
+    /// Returns the end of the log that was on record when the files were opened; `None` if there is no record.
+    pub fn end_at_start(&self) -> Option<Place> {
+        self.state.lock().end_at_start.clone()
     }
 
     /// Says whether the last write failed, and how many events were lost since the start.
@@ -373,6 +389,7 @@ mod tests {
             data: Arc::new(SimStorage::new()),
             is_first_start: true,
             journal: 1,
+            known_end: None,
         };
         let thread = audit.log.start(options, &clock).unwrap();
         let wait_until = |low: bool| {

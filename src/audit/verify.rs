@@ -4,9 +4,13 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use super::ends::{Ends, Record};
+use super::event::Event;
 use super::line::Line;
 use super::line::{digest, is_sealed};
 use super::read::files;
+
+/// The event of a start that found the log changed.
+pub(super) const CUT: &str = "audit.cut";
 
 /// The place where the chain breaks.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
@@ -20,10 +24,22 @@ pub struct Break {
     pub what: String,
 }
 
+/// A log in which no line was changed, and none is missing but those that an operator knows of.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Unbroken {
+    /// The number of its lines.
+    pub lines: u64,
+    /// How often a start found it changed, which an operator has acknowledged.
+    pub acknowledged: u64,
+}
+
 /// Checks all files of `dir` and returns the number of their lines, or the first place where the chain breaks. Without a
 /// record of its ends (`None`) the log may begin and end anywhere; from the first line on every line must follow the one
 /// before.
-pub fn verify(dir: &Path, key: &[u8; 32], record: Option<&Record>) -> io::Result<Result<u64, Break>> {
+///
+/// Where a start found that lines are missing, and says how many, the chain goes on. But an operator must have
+/// acknowledged that afterwards, as every other change that a start has found.
+pub fn verify(dir: &Path, key: &[u8; 32], record: Option<&Record>) -> io::Result<Result<Unbroken, Break>> {
     let ends = match record {
         None | Some(Record::Missing) => None,
         Some(Record::Of(ends)) => Some(ends),
@@ -33,8 +49,9 @@ pub fn verify(dir: &Path, key: &[u8; 32], record: Option<&Record>) -> io::Result
         }
     };
     let mut before: Option<(String, u64)> = None;
-    let mut count = 0;
+    let mut unbroken = Unbroken { lines: 0, acknowledged: 0 };
     let mut place = (dir.display().to_string(), 0);
+    let mut unacknowledged = None;
     for path in files_if_any(dir)? {
         let bytes = std::fs::read(&path)?;
         let mut rest = bytes.as_slice();
@@ -55,10 +72,19 @@ pub fn verify(dir: &Path, key: &[u8; 32], record: Option<&Record>) -> io::Result
                 None => Ok(read),
             });
             match judged {
-                Ok(read) => before = Some((digest(line), read.seq)),
+                Ok(read) => {
+                    if read.event == CUT {
+                        unbroken.acknowledged += 1;
+                        let what = format!("a cut that nobody has acknowledged: {}", read.reason);
+                        unacknowledged.get_or_insert_with(|| broken(&what));
+                    } else if read.event == Event::AuditAcknowledged.name() {
+                        unacknowledged = None;
+                    }
+                    before = Some((digest(line), read.seq));
+                }
                 Err(what) => return Ok(Err(broken(&what))),
             }
-            count += 1;
+            unbroken.lines += 1;
         }
     }
     let last = before.map_or(0, |(_, seq)| seq);
@@ -70,7 +96,7 @@ pub fn verify(dir: &Path, key: &[u8; 32], record: Option<&Record>) -> io::Result
         let what = format!("{missing} {lines} missing from the end: the server has written line {number}");
         return Ok(Err(Break { file: place.0, line: place.1, what }));
     }
-    Ok(Ok(count))
+    Ok(unacknowledged.map_or(Ok(unbroken), Err))
 }
 
 /// Returns the files of `dir`; none if there is no such directory.
@@ -84,7 +110,7 @@ fn files_if_any(dir: &Path) -> io::Result<Vec<PathBuf>> {
 /// Checks a line against the record of both ends. `is_first` says that no line is before it.
 fn agrees(read: &Line, line: &[u8], is_first: bool, ends: &Ends) -> Result<(), String> {
     let begins = ends.removed.seq + 1;
-    if is_first && read.seq > begins {
+    if is_first && read.seq > begins && !says_missing(read, read.seq - begins) {
         return Err(format!("lines {begins} to {} are missing from the beginning", read.seq - 1));
     }
     if is_first && read.seq == begins && read.prev != ends.removed.digest {
@@ -96,6 +122,11 @@ fn agrees(read: &Line, line: &[u8], is_first: bool, ends: &Ends) -> Result<(), S
     Ok(())
 }
 
+/// Says whether `read` is the event of a start that found `gap` lines missing before it.
+fn says_missing(read: &Line, gap: u64) -> bool {
+    read.event == CUT && read.missing == gap
+}
+
 /// Checks the seal of `line` and that it follows `before`. Returns what it holds.
 fn judge(line: &[u8], before: Option<&(String, u64)>, key: &[u8; 32]) -> Result<Line, &'static str> {
     let text = std::str::from_utf8(line).map_err(|_| "is not UTF-8")?;
@@ -105,7 +136,10 @@ fn judge(line: &[u8], before: Option<&(String, u64)>, key: &[u8; 32]) -> Result<
     let read: Line = serde_json::from_str(text).map_err(|_| "is not an event")?;
     match before {
         Some((prev, seq)) if *prev != read.prev || seq + 1 != read.seq => {
-            Err("does not follow the line before it: lines are missing or out of order")
+            let is_said =
+                read.seq.checked_sub(seq + 1).is_some_and(|gap| gap > 0 && says_missing(&read, gap));
+            let broken = "does not follow the line before it: lines are missing or out of order";
+            if is_said { Ok(read) } else { Err(broken) }
         }
         None if read.seq == 1 && read.prev != digest(b"") => Err("has number 1 but is not the first line"),
         _ => Ok(read),
@@ -134,6 +168,7 @@ mod tests {
             data: Arc::new(disk.clone()),
             is_first_start: true,
             journal,
+            known_end: None,
         }
     }
 
@@ -156,7 +191,7 @@ mod tests {
     }
 
     fn lines(dir: &Path) -> u64 {
-        verify(dir, &KEY, None).unwrap().unwrap()
+        verify(dir, &KEY, None).unwrap().unwrap().lines
     }
 
     #[test]
@@ -238,7 +273,7 @@ mod tests {
             let record = Record::read(&disk, &KEY).unwrap();
             verify(dir.path(), &KEY, Some(&record)).unwrap()
         };
-        assert_eq!(check(), Ok(15));
+        assert_eq!(check(), Ok(Unbroken { lines: 15, acknowledged: 0 }));
         let paths = files(dir.path()).unwrap();
         let texts: Vec<String> = paths.iter().map(|path| std::fs::read_to_string(path).unwrap()).collect();
         let put_back = || {
@@ -258,7 +293,7 @@ mod tests {
         assert!(check().unwrap_err().what.contains("lines 1 to 5 are missing from the beginning"));
         // A log of another key's holder or of an earlier day in its place.
         put_back();
-        assert_eq!(check(), Ok(15));
+        assert_eq!(check(), Ok(Unbroken { lines: 15, acknowledged: 0 }));
         disk.damage("audit.end", |bytes| bytes[20] ^= 1);
         assert_eq!(check().unwrap_err().file, "audit.end");
     }

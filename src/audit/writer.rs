@@ -10,6 +10,7 @@ use std::time::Duration;
 use super::ends::{Ends, Place, Record};
 use super::line::{Line, digest, seal};
 use super::read::{FileName, first_line, last_line, last_number, named_files};
+use super::verify::CUT;
 use crate::storage::Storage;
 use crate::system::clock::Timestamp;
 
@@ -29,6 +30,18 @@ pub struct Options {
     pub is_first_start: bool,
     /// The last durable sequence of the journal.
     pub journal: u64,
+    /// The line that the record of the ends is known to have reached, if the journal remembers any.
+    pub known_end: Option<Place>,
+}
+
+/// Something that a start did not find as the last run left it, for an event.
+pub(super) struct Found {
+    /// The name of the event.
+    pub(super) event: &'static str,
+    /// What it was.
+    pub(super) reason: String,
+    /// Lines that are known to be missing.
+    pub(super) missing: u64,
 }
 
 /// Maximum size of one file. Whole files are removed, so a file is a small part of all of them.
@@ -95,8 +108,8 @@ impl Writer {
     }
 
     /// Cuts off an unfinished last line, finds the end of the chain and compares it with the record of the ends. Returns
-    /// an event with its reason for each thing that is not as the last run left it.
-    pub(super) fn recover(&mut self) -> io::Result<Vec<(&'static str, String)>> {
+    /// whatever is not as the last run left it.
+    pub(super) fn recover(&mut self) -> io::Result<Vec<Found>> {
         let mut found = Vec::new();
         for (name, path) in named_files(&self.options.dir)?.iter().rev() {
             let (last, whole, torn) = last_line(path)?;
@@ -104,10 +117,8 @@ impl Writer {
                 let file = std::fs::OpenOptions::new().write(true).open(path)?;
                 file.set_len(whole)?;
                 file.sync_data()?;
-                found.push((
-                    "audit.mended",
-                    format!("{torn} bytes of an unfinished line cut off the end of {name}"),
-                ));
+                let reason = format!("{torn} bytes of an unfinished line cut off the end of {name}");
+                found.push(Found { event: "audit.mended", reason, missing: 0 });
             }
             let Some(last) = last else { continue };
             self.last.digest = digest(last.as_bytes());
@@ -117,7 +128,8 @@ impl Writer {
             } else {
                 // Every line after the last that can be read has a number, so that no number is given twice.
                 self.last.seq = last_number(&self.options.dir)?;
-                found.push(("audit.damaged", format!("the last line of {name} cannot be read")));
+                let reason = format!("the last line of {name} cannot be read");
+                found.push(Found { event: "audit.damaged", reason, missing: 0 });
             }
             break;
         }
@@ -125,42 +137,72 @@ impl Writer {
         Ok(found)
     }
 
-    /// Compares the end of the chain with the record of it. If the record reaches further, the chain goes on after the
-    /// line that it names, so that the gap stays visible.
-    fn compare(&mut self) -> io::Result<Option<(&'static str, String)>> {
+    /// Compares the end of the chain with the record of it, and the record with what the journal remembers of it. If one
+    /// of them reaches further, the chain goes on after the line that it names, so that the gap stays visible.
+    fn compare(&mut self) -> io::Result<Option<Found>> {
         let found = self.last.clone();
         let record = Record::read(&*self.options.data, &self.options.key)?;
-        let said = match &record {
-            Record::Missing | Record::Changed => {
-                self.ends = Ends { removed: self.before_first()?, last: found };
-                (record == Record::Changed).then(|| String::from("the record of the log's end was changed"))
-            }
-            Record::Of(ends) => {
-                self.ends = ends.clone();
-                let missing = ends.last.seq.saturating_sub(found.seq);
-                if missing > 0 {
-                    self.last = ends.last.clone();
-                    let lines = if missing == 1 { "line is" } else { "lines are" };
-                    let (from, to) = (found.seq + 1, ends.last.seq);
-                    Some(format!("{missing} {lines} missing from the end: number {from} to {to}"))
-                } else if ends.last.seq == found.seq && ends.last != found {
-                    Some(format!("line {} is not the one that the last run wrote", found.seq))
-                } else {
-                    None
-                }
-            }
+        self.ends = match &record {
+            Record::Missing | Record::Changed => Ends { removed: self.before_first()?, last: found.clone() },
+            Record::Of(ends) => ends.clone(),
         };
-        if let Some(what) = said {
-            tracing::error!(
-                "the log of security events was changed while the server was stopped: {what}. Keep a copy of audit.dir, \
-                 and find out who could write to it"
-            );
-            return Ok(Some(("audit.cut", what)));
+        let known = self.options.known_end.clone();
+        let mut said: Vec<String> = match &known {
+            None if record == Record::Changed => {
+                vec![String::from("the record of the log's end was changed")]
+            }
+            known => known.iter().filter_map(|known| record.compare(known)).collect(),
+        };
+        let mut furthest = self.ends.last.clone();
+        if let Some(known) = known.filter(|known| known.seq >= furthest.seq) {
+            furthest = known;
         }
-        let is_unknown = record == Record::Missing && !self.options.is_first_start;
-        let why = "there is no record of the log's end: an older version or a restore made this directory, or the \
-                   record was removed";
-        Ok(is_unknown.then(|| ("audit.unrecorded", String::from(why))))
+        let from = found.seq.max(self.ends.removed.seq);
+        let missing = furthest.seq.saturating_sub(from);
+        if missing > 0 {
+            let lines = if missing == 1 { "line is" } else { "lines are" };
+            said.push(format!(
+                "{missing} {lines} missing from the end: number {} to {}",
+                from + 1,
+                furthest.seq
+            ));
+        } else if furthest.seq == found.seq && furthest != found {
+            said.push(format!("line {} is not the one that the last run wrote", found.seq));
+        }
+        if furthest.seq > found.seq {
+            self.last = furthest.clone();
+        }
+        self.ends.last = furthest;
+        if !said.is_empty() {
+            let reason = said.join("; ");
+            tracing::error!(
+                "the log of security events was changed while the server was stopped: {reason}. Keep a copy of audit.dir, \
+                 and find out who could write to it; then run: portcullis audit acknowledge"
+            );
+            return Ok(Some(Found { event: CUT, reason, missing }));
+        }
+        if record != Record::Missing || self.options.is_first_start {
+            return Ok(None);
+        }
+        let reason = "there is no record of the log's end: an older version or a restore made this directory, or the \
+                      record was removed";
+        tracing::warn!(
+            "{reason}. Lines that were cut off the log of security events before this start are not noticed"
+        );
+        Ok(Some(Found { event: "audit.unrecorded", reason: reason.to_owned(), missing: 0 }))
+    }
+
+    /// Records the ends that [`Writer::recover`] found if the record says something else. Returns where the log ends by it.
+    pub(super) fn begin_record(&mut self) -> io::Result<Place> {
+        let record = Record::read(&*self.options.data, &self.options.key)?;
+        if record != Record::Of(self.ends.clone()) {
+            // The record never names a line that a crash can still take away.
+            if let Some((_, path)) = named_files(&self.options.dir)?.last() {
+                std::fs::File::open(path)?.sync_data()?;
+            }
+            self.write_ends(self.ends.clone())?;
+        }
+        Ok(self.ends.last.clone())
     }
 
     /// Returns the place before the first line that is there.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use clap::Subcommand;
 use portcullis::audit::ends::Record;
-use portcullis::audit::verify::verify;
+use portcullis::audit::verify::{Unbroken, verify};
 use portcullis::engine::StartError;
 use portcullis::engine::partition::key_files;
 use portcullis::server::operator::operation::Operation;
@@ -13,7 +13,7 @@ use portcullis::system::random::Random;
 use portcullis::token::Keys;
 
 use super::operate::operate;
-use super::{Cli, Failure, counted, say};
+use super::{Cli, Failure, counted, remembered, say};
 
 /// The subcommands for security events.
 #[derive(Clone, Debug, Subcommand)]
@@ -33,9 +33,14 @@ pub enum AuditCommand {
     /// Verify that no line of the log was changed or removed, at its beginning and its end neither. Needs the server's
     /// keys.
     ///
-    /// Exits with 1 at the first line that does not follow from the one before, or if the log is shorter than the server
-    /// has written it. The last second of a server that was killed cannot be missed.
+    /// Exits with 1 at the first line that does not follow from the one before, if the log is shorter than the server
+    /// has written it, or if a start has found that and nobody has acknowledged it. The last second of a server that was
+    /// killed cannot be missed.
     Verify,
+    /// Write down that you know what a start has found: lines that were cut off, or a changed record of the log's end.
+    ///
+    /// The event stays in the log, and `verify` passes over it from then on.
+    Acknowledge,
 }
 
 impl AuditCommand {
@@ -47,6 +52,7 @@ impl AuditCommand {
                 operate(cli, operation)
             }
             Self::Verify => verify_log(cli),
+            Self::Acknowledge => operate(cli, Operation::AuditAcknowledge),
         }
     }
 }
@@ -62,15 +68,25 @@ fn verify_log(cli: &Cli) -> Result<(), Failure> {
     // Read before the log: a running server may add lines meanwhile, and the log must reach at least as far.
     let record = Record::read(&data, &key).map_err(Failure::refused)?;
     let verified = verify(&config.audit.dir, &key, Some(&record)).map_err(Failure::refused)?;
-    let lines = verified.map_err(Failure::refused)?;
+    let Unbroken { lines, acknowledged } = verified.map_err(Failure::refused)?;
+    let lines = counted(lines, "line", "lines");
+    if let Some(what) = remembered::audit_end(&data).and_then(|known| record.compare(&known)) {
+        return Err(Failure::refused(format!("audit.end in {}: {what}", config.data_dir.display())));
+    }
     if record == Record::Missing {
         return Err(Failure::refused(format!(
             "{} follow one from the other, but audit.end in {} is missing, which says where the log must end: an older \
              version or a restore made this directory and no server has started on it since, or the file was removed",
-            counted(lines, "line", "lines"),
+            lines,
             config.data_dir.display()
         )));
     }
-    say(&format!("the log is unbroken: {}", counted(lines, "line", "lines")));
+    let known = match acknowledged {
+        0 => String::from("the log is unbroken"),
+        cuts => {
+            format!("the log is unbroken but for {}", counted(cuts, "acknowledged cut", "acknowledged cuts"))
+        }
+    };
+    say(&format!("{known}: {lines}"));
     Ok(())
 }

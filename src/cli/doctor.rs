@@ -22,7 +22,7 @@ use portcullis::system::random::Random;
 use portcullis::token::Keys;
 use serde_json::{Value, json};
 
-use super::{Cli, Failure, counted, key_checks, operate, say};
+use super::{Cli, Failure, counted, key_checks, operate, remembered, say};
 
 /// A hash that takes less time than this is too cheap to guess.
 const HASH_MS_MIN: u128 = 10;
@@ -197,15 +197,19 @@ fn audit_log(config: &Config) -> Vec<Line> {
     let files = key_files(config, &Arc::new(Random::system())).ok();
     let Some(key) = files.and_then(|files| Keys::load_audit(&files).ok()) else { return Vec::new() };
     let data = LocalStorage::open_existing(&config.data_dir).ok();
-    let record = data.and_then(|data| Record::read(&data, &key).ok());
+    let record = data.as_ref().and_then(|data| Record::read(data, &key).ok());
     let Ok(verified) = verify(&config.audit.dir, &key, record.as_ref()) else { return Vec::new() };
-    let what = match &verified {
-        Ok(lines) => format!("log of security events, {}", counted(*lines, "line", "lines")),
-        Err(broken) => format!("log of security events, {broken}"),
+    let known = data.as_ref().and_then(|data| remembered::audit_end(data));
+    let removed = known.zip(record).and_then(|(known, record)| record.compare(&known));
+    let broken = verified.as_ref().err().map(ToString::to_string).or(removed);
+    let what = match (&verified, &broken) {
+        (Ok(log), None) => format!("log of security events, {}", counted(log.lines, "line", "lines")),
+        (_, broken) => format!("log of security events, {}", broken.as_deref().unwrap_or_default()),
     };
     let why = "it was changed, or a crash cut it short, which the next start mends";
-    let fix = "keep a copy of audit.dir, and find out who could write to it";
-    vec![Line::new(verified.is_ok(), "fail", what, why, fix)]
+    let fix =
+        "keep a copy of audit.dir, find out who could write to it, and run: portcullis audit acknowledge";
+    vec![Line::new(broken.is_none(), "fail", what, why, fix)]
 }
 
 /// Speaks to the mail server up to the log-in, if one is set.

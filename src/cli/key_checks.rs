@@ -9,13 +9,15 @@ use std::time::Duration;
 use portcullis::config::Config;
 use portcullis::engine::key_loading;
 use portcullis::engine::partition::{StartError, key_files};
+use portcullis::storage::Storage;
 use portcullis::storage::local::LocalStorage;
 use portcullis::system::clock::Clock;
 use portcullis::system::random::Random;
 use portcullis::system::secrets_in_memory;
-use portcullis::token::{KeyFiles, Sealing};
+use portcullis::token::{KeyFiles, Keys, Sealing};
 
-use super::counted;
+use super::remembered::compare_keys;
+use super::{Failure, counted};
 
 /// The result of one check.
 pub(super) struct Checked {
@@ -37,11 +39,13 @@ pub(super) fn checks(config: &Config) -> Vec<Checked> {
         if stored.exist() {
             checks.push(at_rest(config, &stored));
             let opened = key_files(config, &random);
-            let opened = opened.and_then(|files| files.check().map(|()| files).map_err(StartError::from));
+            let opened =
+                opened.and_then(|files| Keys::check(&files).map(|()| files).map_err(StartError::from));
             checks.push(readable(opened.as_ref().err()));
             if let Ok(files) = &opened {
                 let peppers = key_loading::peppers(files, config);
                 checks.push(peppers_present(peppers.err()));
+                checks.extend(belonging(config));
             }
         }
     }
@@ -75,6 +79,21 @@ fn readable(error: Option<&StartError>) -> Checked {
         why: "they cannot be read, so the server will not start",
         fix: error.map_or_else(String::new, ToString::to_string),
     }
+}
+
+/// Compares the keys with what the data remembers. A running server has done so, and is asked what has changed since.
+fn belonging(config: &Config) -> Option<Checked> {
+    let data = LocalStorage::open_existing(&config.data_dir).ok()?;
+    let _lock = data.lock_to_read().ok()?;
+    // A directory that cannot be read is for `data verify`.
+    let error = compare_keys(config, &data).err();
+    Some(Checked {
+        is_good: error.is_none(),
+        otherwise: "fail",
+        what: String::from("keys of this data directory"),
+        why: "accounts, devices and sessions are unknown with other keys, so the server will not start",
+        fix: error.map_or_else(String::new, |Failure(_, why)| why),
+    })
 }
 
 fn peppers_present(error: Option<StartError>) -> Checked {

@@ -14,6 +14,7 @@ mod log;
 mod mail;
 mod new_directory;
 mod operate;
+mod remembered;
 mod serve;
 mod session;
 mod user;

@@ -4,7 +4,7 @@
 use std::fs;
 use std::io;
 use std::os::unix::fs::MetadataExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use portcullis::config::Config;
@@ -33,8 +33,7 @@ pub(super) fn create(
     let dir = &config.data_dir;
     let in_dir = |error: io::Error| at(dir, &error);
     let leftover = leftover_in(dir)?;
-    let own_keys = from.join("keys");
-    let keys = keys.unwrap_or(&own_keys);
+    let keys = &*keys_of(from, keys);
     if !matches!(leftover, Leftover::Whole(_)) {
         refuse_used(config)?;
         if !keys.join("directory-1.key").is_file() {
@@ -47,9 +46,7 @@ pub(super) fn create(
     // Before anything is written: keys that do not open make no directory that works.
     let random = Arc::new(Random::system());
     if !matches!(leftover, Leftover::Whole(_)) {
-        let source = LocalStorage::open_existing(keys).map_err(|error| at(keys, &error))?;
-        let source = KeyFiles::new(Arc::new(source), key_master(config)?, Arc::clone(&random));
-        source.check().map_err(StartError::from)?;
+        Keys::check(&source_keys(config, keys)?).map_err(StartError::from)?;
     }
     let storage: Arc<dyn Storage> = Arc::new(LocalStorage::open(dir).map_err(in_dir)?);
     let _lock = storage.lock().map_err(in_dir)?;
@@ -86,6 +83,17 @@ pub(super) fn create(
     commit(config, &*storage)?;
     say(&report);
     Ok(())
+}
+
+/// Returns the directory of the keys for a new directory: `keys`, or `keys` in `from`.
+pub(super) fn keys_of(from: &Path, keys: Option<&Path>) -> PathBuf {
+    keys.map_or_else(|| from.join("keys"), Path::to_owned)
+}
+
+/// Opens the key files in `dir`.
+pub(super) fn source_keys(config: &Config, dir: &Path) -> Result<KeyFiles, Failure> {
+    let source = LocalStorage::open_existing(dir).map_err(|error| at(dir, &error))?;
+    Ok(KeyFiles::new(Arc::new(source), key_master(config)?, Arc::new(Random::system())))
 }
 
 /// Moves the directory that was built into its place, and its keys into `keys.dir`.

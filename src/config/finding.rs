@@ -25,6 +25,15 @@ impl Finding {
         }
     }
 
+    /// Creates the finding that a key file is not what the running server has in memory. `what` names the file.
+    pub fn changed_key(what: &str) -> Self {
+        Self {
+            key: "keys.dir",
+            why: format!("{what}, so the next start is refused"),
+            fix: String::from("put the keys of this installation back into keys.dir before the server stops"),
+        }
+    }
+
     /// Creates the finding that every request is forwarded by `proxy`, which is not trusted.
     pub fn forgotten_proxy(proxy: IpAddr) -> Self {
         Self {

@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use sha2::{Digest, Sha256};
 
-use crate::registry::account::AccountV2;
+use crate::registry::account::AccountV3;
 use crate::registry::refresh::FamilyV2;
 use crate::registry::session::SessionV2;
 use crate::registry::sharded_map::Shards;
@@ -35,7 +35,7 @@ pub enum Held {
 #[derive(Clone, Debug)]
 pub struct Identity {
     /// The account that the credential belongs to.
-    pub account: AccountV2,
+    pub account: AccountV3,
     /// The session or token family it was issued for.
     pub held: Held,
     /// Issue and expiry time; `None` for a session cookie.

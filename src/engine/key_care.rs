@@ -100,17 +100,27 @@ impl Services {
         Ok(true)
     }
 
-    /// Changes the signing key if it is older than `token.key_days`, and removes the keys of which nothing lives. To be
-    /// called every second or so.
-    pub fn tend_keys(&self) -> Result<Tended, RotateError> {
+    /// Returns the keys of rings of which nothing lives any more.
+    pub fn expired_keys(&self) -> Vec<(KeyKind, u8)> {
+        let now = self.clock.now();
+        let of_kind = |kind| {
+            let expired = self.keys.expired(kind, life(&self.config, kind), now);
+            expired.into_iter().map(move |kid| (kind, kid))
+        };
+        RINGS.into_iter().flat_map(of_kind).collect()
+    }
+
+    /// Changes the signing key if it is older than `token.key_days`, and removes the signing keys of which nothing lives,
+    /// and the keys `expired`, which the journal must have forgotten. To be called every second or so.
+    pub fn tend_keys(&self, expired: &[(KeyKind, u8)]) -> Result<Tended, RotateError> {
         let now = self.clock.now();
         let mut tended = Tended::default();
         {
             let files = self.key_files.lock();
             tended.dropped = self.drop_over(&files, now)?;
-            for kind in RINGS {
-                let dropped = self.keys.drop_expired(&files, kind, life(&self.config, kind), now)?;
-                tended.dropped.extend(dropped.into_iter().map(|kid| format!("{}-{kid}", kind.name())));
+            for (kind, kid) in expired {
+                self.keys.drop_key(&files, *kind, *kid)?;
+                tended.dropped.push(format!("{}-{kid}", kind.name()));
             }
         }
         let newest = self.signer.read().newest().map_or(now, |(_, from)| from);

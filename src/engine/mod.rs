@@ -29,6 +29,7 @@ use crate::journal::recovery::report::RecoveryReport;
 use crate::journal::snapshot::status::Saved;
 use crate::registry::account::Accounts;
 use crate::registry::api_key::ApiKeys;
+use crate::registry::file_check::FileChecks;
 use crate::registry::lockout::{Lockouts, Turns};
 use crate::registry::outbox::Outbox;
 use crate::registry::refresh::Families;
@@ -66,6 +67,7 @@ pub struct Engine {
     /// API keys that were checked a moment ago.
     pub(crate) api_key_cache: ApiKeyCache,
     pub(crate) sign_ups: Mailbox<SignUps>,
+    pub(crate) file_checks: Mailbox<FileChecks>,
     /// The ways to read every table, in the order in which a snapshot holds them.
     pub(crate) tables: Vec<TableReader>,
     /// Counts writes for every few keys; what [`CredentialCache`] holds is valid while they stand still.

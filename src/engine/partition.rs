@@ -10,14 +10,15 @@ use crate::journal::format::codec::Stored;
 use crate::journal::format::identity_file::{IdentityFile, State};
 use crate::journal::format::layout::Sizes;
 use crate::journal::recovery::report::{RecoveryReport, Refusal, ReplayTarget};
-use crate::journal::recovery::{Options, Recovered, recover};
+use crate::journal::recovery::{Options, Ownership, Recovered};
 use crate::password::pepper::PepperError;
-use crate::registry::account::AccountV2;
+use crate::registry::account::AccountV3;
 use crate::registry::tables::{Limits, States};
 use crate::storage::local::LocalStorage;
 use crate::system::clock::Clock;
 use crate::system::random::Random;
-use crate::token::{KeyError, KeyFiles, Keys, Master, MasterError, Scheme};
+use crate::token::key_check::mismatches;
+use crate::token::{KeyCheck, KeyError, KeyFiles, KeyKind, Keys, Master, MasterError, Scheme};
 use crate::value::id::{AccountId, Slot};
 
 /// Why an engine does not start.
@@ -78,6 +79,9 @@ pub struct Partition {
     pub(super) storage: LocalStorage,
     pub(super) recovered: Recovered,
     pub(super) clock: Clock,
+    /// Whether the journal of this partition remembers the files of the installation: its keys, and the end of the log of
+    /// security events.
+    pub(super) remembers_files: bool,
 }
 
 /// How a partition is recovered.
@@ -92,15 +96,15 @@ pub struct PartitionOptions<'a> {
     pub random: Arc<Random>,
     /// Whether to start although the journal is more than a day ahead of the system's clock.
     pub accept_clock_floor: bool,
-    /// Whether the keys of the installation are made at the first start of this partition. True for one partition of a
-    /// process.
+    /// Whether the keys of the installation are made at the first start of this partition, and compared with what its
+    /// journal remembers at every later one. True for one partition of a process.
     pub makes_keys: bool,
 }
 
 impl Partition {
     /// Recovers and owns a partition.
     ///
-    /// Errors: a directory that is held, damaged or of a newer version.
+    /// Errors: a directory that is held, damaged or of a newer version; keys that it was not written with.
     pub fn recover(config: &Config, options: PartitionOptions<'_>) -> Result<Self, StartError> {
         let PartitionOptions { dir, slots, clock, random, accept_clock_floor, makes_keys } = options;
         let storage = LocalStorage::open(dir)?.logging(config.journal.write_mode);
@@ -108,7 +112,7 @@ impl Partition {
         if let Some(keys) = &keys {
             refuse_without_keys(&storage, keys)?;
             // Before anything is written: a start with another master key must not begin.
-            keys.check()?;
+            Keys::check(keys)?;
         }
         let limits = Limits {
             lockout: config.lockout,
@@ -132,9 +136,16 @@ impl Partition {
             accept_clock_floor,
         };
         target.states.begin_recovery();
-        let recovered = recover(options, &mut target)?;
+        let ownership = Ownership::lock(options)?;
+        let past = ownership.read(&mut target)?;
+        if let Some(keys) = &target.keys {
+            // Before anything is written, as above.
+            refuse_other_keys(config, &target.states.file_checks.keys(), &Keys::check_values(keys)?)?;
+        }
+        let recovered = ownership.own(past, &mut target)?;
         target.states.end_recovery();
-        Ok(Self { states: target.states, slots: target.slots, storage, recovered, clock })
+        let Target { states, slots, .. } = target;
+        Ok(Self { states, slots, storage, recovered, clock, remembers_files: makes_keys })
     }
 
     /// Returns what recovery found.
@@ -169,6 +180,24 @@ fn refuse_without_keys(storage: &LocalStorage, keys: &KeyFiles) -> Result<(), St
     }))
 }
 
+/// Refuses keys that the data was not written with. `remembered` is what its journal remembers of them.
+pub fn refuse_other_keys(
+    config: &Config,
+    remembered: &[KeyCheck],
+    in_files: &[KeyCheck],
+) -> Result<(), Refusal> {
+    let Some(mismatch) = mismatches(remembered, in_files).into_iter().next() else { return Ok(()) };
+    let next = match mismatch.kind {
+        KeyKind::Directory => "nothing was changed; put the keys of this installation back into keys.dir",
+        _ => {
+            "nothing was changed; put the keys of this installation back into keys.dir; if this one is lost for good, \
+             make a new directory without it: take its file away, and run `portcullis data salvage`"
+        }
+    };
+    let path = config.keys.dir.join(&mismatch.file).display().to_string();
+    Err(Refusal { path, offset: None, what: mismatch.to_string(), next })
+}
+
 /// The target that recovery replays into.
 struct Target {
     states: States,
@@ -181,7 +210,7 @@ struct Target {
 
 impl ReplayTarget for Target {
     fn apply(&mut self, table: u16, schema: u16, key: &[u8], value: Option<&[u8]>) -> Result<(), String> {
-        if table == <AccountV2 as Stored>::TABLE {
+        if table == <AccountV3 as Stored>::TABLE {
             let id = key.try_into().ok().and_then(AccountId::from_bytes);
             if let Some(slot) = id.map(AccountId::slot).filter(|slot| !self.slots.contains(slot)) {
                 let slot = slot.number();

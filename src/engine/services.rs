@@ -13,6 +13,7 @@ use tokio::sync::Semaphore;
 use super::key_loading;
 use super::partition::{Partition, StartError, key_files};
 use crate::audit::AuditLog;
+use crate::audit::ends::Place;
 use crate::audit::log::Options;
 use crate::config::{Config, Finding};
 use crate::password::pepper::Peppers;
@@ -29,6 +30,7 @@ use crate::system::random::Random;
 use crate::system::scheduling;
 use crate::system::volume;
 use crate::token::feed::Ended;
+use crate::token::key_check::mismatches;
 use crate::token::opaque::EdgeKeys;
 use crate::token::{Feed, KeyFiles, Keys, Signer, TokenMarks};
 use crate::value::account_name::AccountName;
@@ -222,7 +224,20 @@ impl Services {
         let proxy = self.proxy_watch.lock().found();
         let unknown = Some(self.peppers.unknown()).filter(|count| *count > 0);
         let pepper = unknown.map(Finding::missing_pepper);
-        proxy.into_iter().map(Finding::forgotten_proxy).chain(pepper).collect()
+        let key = self.changed_key().map(|what| Finding::changed_key(&what));
+        proxy.into_iter().map(Finding::forgotten_proxy).chain(pepper).chain(key).collect()
+    }
+
+    /// Says what is wrong with the key files, if they are not the keys in memory any more: the next start will be refused.
+    fn changed_key(&self) -> Option<String> {
+        let files = self.key_files.lock();
+        match Keys::check(&files).and_then(|()| Keys::check_values(&files)) {
+            Err(error) => Some(error.to_string()),
+            Ok(in_files) => {
+                let mismatch = mismatches(&self.keys.loaded_check_values(), &in_files).into_iter().next()?;
+                Some(format!("{} {mismatch}", mismatch.file))
+            }
+        }
     }
 
     /// Makes `/readyz` say no from here on, so that load balancers send no more requests.
@@ -246,6 +261,7 @@ fn audit_options(config: &Config, keys: &Keys, first: &Partition) -> Options {
         data: Arc::clone(&first.context().storage),
         is_first_start: first.report().first_start,
         journal: first.durable(),
+        known_end: first.states.file_checks.audit_end().map(Place::of_bytes),
     }
 }
 

@@ -11,13 +11,19 @@ use super::credential_cache::CredentialCache;
 use super::mailbox::{Mailbox, TableReader};
 use super::partition::{Partition, PartitionOptions, StartError};
 use super::services::{RunningServices, Services};
+use crate::audit::ends::Place;
 use crate::config::Config;
+use crate::journal::append::handle::{Class, Handle};
 use crate::journal::context::JournalContext;
 use crate::journal::format::codec::Stored;
+use crate::journal::format::entry::Entry;
 use crate::journal::recovery::Journal;
 use crate::journal::recovery::report::RecoveryReport;
 use crate::journal::snapshot::status::Saved;
-use crate::registry::account::AccountV2;
+use crate::registry::account::AccountV3;
+use crate::registry::file_check::FileChecks;
+use crate::registry::file_check::actor::Remember;
+use crate::registry::record::Write;
 use crate::registry::refresh::FamilyV2;
 use crate::registry::tables::States;
 use crate::registry::write_counts::WriteCounts;
@@ -86,7 +92,7 @@ impl Engine {
         thread: OwnerThread,
         fail_stop: &FailStop,
     ) -> Result<(Arc<Self>, RunningEngine), StartError> {
-        let Partition { mut states, slots, storage, recovered, clock } = partition;
+        let Partition { mut states, slots, storage, recovered, clock, remembers_files } = partition;
         let machine = services.config.machine;
         let (handle, journal, report) = recovered.start(fail_stop, machine)?;
         // The first timeline is number 1, and its credentials carry 0.
@@ -95,6 +101,9 @@ impl Engine {
         // Since the journal's last sign of life no answer could leave.
         states.refresh.note_pause(Timestamp(report.wall_ms), clock.now());
 
+        if remembers_files {
+            remember_files(services, &handle, &mut states.file_checks, clock.now());
+        }
         let own_thread = (thread == OwnerThread::Own).then(Arbiter::new);
         if let Some(own) = &own_thread {
             own.spawn_fn(move || scheduling::batch(machine));
@@ -128,6 +137,7 @@ impl Engine {
             api_keys: start.owner(states.api_keys),
             api_key_cache: ApiKeyCache::default(),
             sign_ups: start.owner(states.sign_ups),
+            file_checks: start.owner(states.file_checks),
             tables: start.tables,
             write_counts,
             credential_cache: CredentialCache::default(),
@@ -174,12 +184,34 @@ pub fn start_first(
     }
 }
 
+/// Remembers the keys and the end of the log of security events, before any entry that another start could misread
+/// without them. Whatever finds no room is remembered later: keys by the task that looks after them, the end of the log at
+/// the next start.
+fn remember_files(services: &Services, journal: &Handle, checks: &mut FileChecks, now: Timestamp) {
+    let audit_end = services.audit.log.end_at_start().as_ref().and_then(Place::to_bytes);
+    let keys = services.keys.loaded_check_values();
+    let writes = checks.remember(&Remember { keys, audit_end }, now).writes;
+    let changes: Result<Vec<_>, _> = writes.iter().map(Write::to_change).collect();
+    let changes = changes.unwrap_or_else(|error| panic!("a check value that cannot be stored: {error}"));
+    if changes.is_empty() {
+        return;
+    }
+    let entry =
+        Entry::encode(&changes).unwrap_or_else(|error| panic!("check values that make no entry: {error}"));
+    if let Ok(permit) = journal.reserve(entry.as_bytes().len(), Class::Essential) {
+        journal.append(permit, &entry);
+        for write in writes {
+            checks.apply(write);
+        }
+    }
+}
+
 /// Tells resource servers which sessions ended, and which accounts lost a role, so recently that tokens of them may still
 /// live.
 fn announce_ended(services: &Services, states: &States, global_epoch: u64, clock: &Clock) {
     let is_alive = |family: &FamilyV2| {
         let account = states.accounts.get(family.account);
-        let is_of_now = |account: &AccountV2| account.auth_epoch == family.auth_epoch;
+        let is_of_now = |account: &AccountV3| account.auth_epoch == family.auth_epoch;
         account.is_some_and(is_of_now) && family.global_epoch == global_epoch
     };
     let since = clock.now() - (services.config.token.access_ttl + feed::LEEWAY);

@@ -9,7 +9,7 @@ use super::post::Addressee;
 use super::refusal::{FlowError, Refusal};
 use crate::audit::event::Event;
 use crate::engine::Engine;
-use crate::registry::account::AccountV2;
+use crate::registry::account::AccountV3;
 use crate::registry::account::actor::Delete;
 use crate::registry::outbox::Kind;
 use crate::registry::throttle::class::Class;
@@ -57,7 +57,7 @@ impl std::fmt::Display for Cursor {
 /// Returns a page of what is open for `account` under its current epoch: at most `limit` entries after `after`.
 pub async fn open_sessions(
     engine: &Engine,
-    account: &AccountV2,
+    account: &AccountV3,
     after: Option<Cursor>,
     limit: usize,
 ) -> Result<OpenSessions, FlowError> {

@@ -11,7 +11,7 @@ use crate::audit::read::{Wanted, find};
 use crate::engine::{Engine, Fault};
 use crate::password::QueueKey;
 use crate::registry::account::actor::{Alter, ById, Delete, List};
-use crate::registry::account::{ADMIN, AccountV2, Change, Origin, SignUp, SignedUp, Status};
+use crate::registry::account::{ADMIN, AccountV3, Change, Origin, SignUp, SignedUp, Status};
 use crate::registry::api_key::ApiKeyV1;
 use crate::registry::lockout::actor::Clear;
 use crate::registry::outbox::Kind;
@@ -67,7 +67,7 @@ impl Admin {
         &self.0
     }
 
-    pub(super) async fn record(&self, engine: &Engine, event: Event, subject: &dyn std::fmt::Display) {
+    pub(crate) async fn record(&self, engine: &Engine, event: Event, subject: &dyn std::fmt::Display) {
         engine.record_durably(Note::new(event).about(subject).by_operator(&self.0)).await;
     }
 }
@@ -86,9 +86,9 @@ pub struct New<'a> {
 }
 
 /// Creates an account. One without a password waits for [`invite`]. An address that has an account is refused, also while
-/// it is not proved: nothing of that account changes. Sign-ups that wait for the address end, so that no link of theirs
+/// it is not proved: nothing of that account changes. So is one that is kept for an account whose change can be undone. Sign-ups that wait for the address end, so that no link of theirs
 /// touches the account.
-pub async fn create(engine: &Engine, admin: &Admin, new: New<'_>) -> Result<AccountV2, FlowError> {
+pub async fn create(engine: &Engine, admin: &Admin, new: New<'_>) -> Result<AccountV3, FlowError> {
     let name = parse_new_name(&engine.services.config, new.email)?;
     let roles = roles(new.roles)?;
     let phc = match new.password {
@@ -114,17 +114,17 @@ pub async fn create(engine: &Engine, admin: &Admin, new: New<'_>) -> Result<Acco
             admin.record(engine, Event::AdminCreated, &account.account_id()).await;
             Ok(account)
         }
-        SignedUp::Taken(_) => Err(Refusal::EmailTaken.into()),
+        SignedUp::Taken(_) | SignedUp::Kept => Err(Refusal::EmailTaken.into()),
     }
 }
 
 /// Returns a page of accounts.
-pub async fn list(engine: &Engine, _: &Admin, list: List) -> Result<Vec<AccountV2>, FlowError> {
+pub async fn list(engine: &Engine, _: &Admin, list: List) -> Result<Vec<AccountV3>, FlowError> {
     Ok(engine.accounts.ask(list).await?)
 }
 
 /// Returns an account.
-pub async fn get(engine: &Engine, _: &Admin, id: AccountId) -> Result<AccountV2, FlowError> {
+pub async fn get(engine: &Engine, _: &Admin, id: AccountId) -> Result<AccountV3, FlowError> {
     Ok(engine.accounts.ask(ById { id }).await?.ok_or(Refusal::NotFound)?)
 }
 
@@ -137,7 +137,7 @@ pub async fn change(
     new_roles: Option<Vec<String>>,
     status: Option<Status>,
     name: Option<&str>,
-) -> Result<AccountV2, FlowError> {
+) -> Result<AccountV3, FlowError> {
     let change = Change {
         roles: new_roles.map(roles).transpose()?,
         status,
@@ -184,7 +184,7 @@ pub async fn revoke_sessions(engine: &Engine, admin: &Admin, id: AccountId) -> R
 }
 
 /// Mails the owner of a new account, which has no password yet, a link to set it. Returns the id of the mail.
-pub async fn invite(engine: &Engine, admin: &Admin, account: &AccountV2) -> Result<[u8; 16], FlowError> {
+pub async fn invite(engine: &Engine, admin: &Admin, account: &AccountV3) -> Result<[u8; 16], FlowError> {
     send_reset(engine, admin, account.account_id()).await
 }
 
@@ -199,7 +199,7 @@ pub async fn send_reset(engine: &Engine, admin: &Admin, id: AccountId) -> Result
 /// Mails the owner of an account a link to set a password: an invitation, if the account has none yet.
 ///
 /// Errors: [`Refusal::MailQuota`] if operators have sent this account too many within the hour.
-async fn mail_password_link(engine: &Engine, account: &AccountV2) -> Result<[u8; 16], FlowError> {
+async fn mail_password_link(engine: &Engine, account: &AccountV3) -> Result<[u8; 16], FlowError> {
     let (purpose, kind) = match account.phc {
         Some(_) => (Purpose::Reset, Kind::Reset),
         None => (Purpose::Invitation, Kind::Invitation),

@@ -9,13 +9,15 @@
 //! **The rule:** the password is asked again. The link goes to the new address, names the account, and moves it only
 //! together with a session of that account or its password: to read a mailbox is not enough. All other sessions end. The
 //! old address gets a mail when the link is used, and can undo the change for three days; that also ends all sessions and
-//! removes the password. Once a password was set by a mail to the new address, undoing takes the former password too. As
-//! long as the change can be undone there is no further one, so that the first owner's link is never replaced. An account
-//! that has not proved its address gives it up to the account that proves it.
+//! removes the password. Once a password was set by a mail to the new address, undoing takes a former password too: any
+//! that was in force at the change or within three days before it, since a thief may have changed it first. As long as the
+//! change can be undone there is no further one, so that the first owner's link is never replaced, and nobody else can
+//! have the old address. Guesses beside a link are counted for that link alone, which only its reader can lock. An account
+//! that has not proved its address gives it up to the account that proves it. A client that is refused keeps its link.
 
 use super::admission::Outcome;
 use super::authenticate::Identity;
-use super::check::{confirm_former_password, confirm_password, confirm_password_of};
+use super::check::{confirm_beside_link, confirm_password};
 use super::client::Client;
 use super::devices;
 use super::grant::Opened;
@@ -25,8 +27,8 @@ use super::post::Addressee;
 use super::refusal::{FlowError, Refusal, parse_name, parse_new_name};
 use crate::audit::event::Event;
 use crate::engine::Engine;
-use crate::registry::account::actor::{Alter, ById, Find, ReleaseUnprovenAddress};
-use crate::registry::account::{AccountV2, Change, FormerChange};
+use crate::registry::account::actor::{Alter, ById, FindHolder, ReleaseUnprovenAddress};
+use crate::registry::account::{self, AccountV3, Change, FormerChange, Holder};
 use crate::registry::lockout::actor::Clear;
 use crate::registry::outbox::Kind;
 use crate::registry::reset::actor::{Live, Peek};
@@ -35,7 +37,7 @@ use crate::registry::reset::{Cause, Purpose, Redeem};
 use crate::registry::throttle::class::Class;
 use crate::system::seeded_bug::{Bug, seeded};
 use crate::value::account_name::{AccountName, NameKey};
-use crate::value::id::AccountId;
+use crate::value::id::{AccountId, MailedId};
 
 /// A link that is good for one address only, as a client follows it.
 #[derive(Clone, Copy, Debug)]
@@ -51,13 +53,8 @@ pub struct Link<'a> {
 pub enum Proof<'a> {
     /// A session.
     Session(&'a Identity),
-    /// A password, with the device tokens of the request.
-    Password {
-        /// The password as it was typed.
-        password: &'a str,
-        /// The device tokens of the request.
-        devices: [Option<&'a str>; 2],
-    },
+    /// A password, as it was typed.
+    Password(&'a str),
     /// Nothing.
     None,
 }
@@ -95,21 +92,17 @@ pub async fn ask(
                 .into());
             }
             let account = confirm_password(engine, client, identity, password).await?;
-            let id = account.account_id();
-            let undo = Live { account: id, purpose: Purpose::EmailUndo, global_epoch: engine.global_epoch };
-            if engine.mailed.ask(undo).await? {
-                return Err(Refusal::EmailChangedLately.into());
-            }
-            let taken = engine.accounts.ask(Find { name: new.key(&engine.services.keys.directory) }).await?;
+            check_no_undo(engine, account.account_id()).await?;
+            let name = new.key(&engine.services.keys.directory);
+            let holder = engine.accounts.ask(FindHolder { name }).await?;
             engine.record(client.note(Event::EmailChangeAsked).for_account(Some(&account)));
             // An account that has not proved the address does not hold it.
-            let holder = taken.filter(AccountV2::holds_its_address);
+            let holder = holder.filter(Holder::holds);
             let cause = Cause::Asker(engine.mailing_network(client));
             if let Some(holder) = holder.as_ref().filter(|_| seeded(Bug::HolderCharged)) {
-                return engine.mail_holder(cause, holder).await;
+                return engine.mail_holder(cause, holder, &new, name).await;
             }
-            let is_taken = holder.is_some();
-            engine.mail_new_address(cause, &account, &new, is_taken).await
+            engine.mail_new_address(cause, &account, &new, holder.as_ref()).await
         })
         .await
 }
@@ -125,16 +118,18 @@ pub async fn confirm(
         .admitted(Class::Verify, client, async |_| {
             let new = parse_name(link.email)?;
             let redeem = bound(engine, link.token, Purpose::EmailChange, &new)?;
-            // A client that cannot prove that the account is theirs must not use up the link.
+            // A client that is refused must not use up the link, so all that speaks against the change comes first.
             let seen = engine.mailed.ask(Peek { redeem }).await?.map_err(|_| Refusal::InvalidMailedToken)?;
             let before = mailed::account_of(engine, &seen).await?;
-            let session = prove(engine, client, &before, proof).await?;
-            let token = engine.mailed.ask(redeem).await?.map_err(|_| Refusal::InvalidMailedToken)?;
-            let (id, key) = (before.account_id(), new.key(&engine.services.keys.directory));
-            let holder = engine.accounts.ask(Find { name: key }).await?;
-            if holder.is_some_and(|holder| holder.holds_its_address()) {
-                return Err(Refusal::InvalidMailedToken.into());
+            let session = prove(engine, client, redeem.id, &before, proof).await?;
+            let id = before.account_id();
+            let key = new.key(&engine.services.keys.directory);
+            let holder = engine.accounts.ask(FindHolder { name: key }).await?;
+            if holder.is_some_and(|holder| holder.holds()) {
+                return Err(Refusal::EmailTaken.into());
             }
+            check_no_undo(engine, id).await?;
+            let token = engine.mailed.ask(redeem).await?.map_err(|_| Refusal::InvalidMailedToken)?;
             // The link that undoes the change is mailed first. A crash after that leaves a link that undoes nothing,
             // never a change without a link.
             let old = parse_name(&before.email)?;
@@ -173,19 +168,27 @@ pub async fn confirm(
         .await
 }
 
-/// Checks that `proof` is one for `account`. Returns the session, if it is one.
+/// Refuses a change of address while an earlier one of the account can be undone.
+async fn check_no_undo(engine: &Engine, account: AccountId) -> Result<(), FlowError> {
+    let undo = Live { account, purpose: Purpose::EmailUndo, global_epoch: engine.global_epoch };
+    if engine.mailed.ask(undo).await? { Err(Refusal::EmailChangedLately.into()) } else { Ok(()) }
+}
+
+/// Checks that `proof`, which came with the link `link`, is one for `account`. Returns the session, if it is one.
 async fn prove<'a>(
     engine: &Engine,
     client: &Client,
-    account: &AccountV2,
+    link: MailedId,
+    account: &AccountV3,
     proof: Proof<'a>,
 ) -> Result<Option<&'a Identity>, FlowError> {
     match proof {
         Proof::Session(identity) if identity.account.account_id() == account.account_id() => {
             Ok(Some(identity))
         }
-        Proof::Password { password, devices } => {
-            confirm_password_of(engine, client, account, password, devices).await?;
+        Proof::Password(password) => {
+            let phcs = account.phc.clone().into_iter().collect();
+            confirm_beside_link(engine, client, link, account, password, phcs).await?;
             Ok(None)
         }
         Proof::Session(_) | Proof::None => Err(Refusal::ProofNeeded.into()),
@@ -195,8 +198,10 @@ async fn prove<'a>(
 /// Undoes a change with the link that was mailed to the old address. All sessions end, and the password is removed: an
 /// attacker who changed the address may have changed it too. A link to set a new one is mailed.
 ///
-/// `password` is the one that the account had before the change. It is needed once a password was set by a mail to the
-/// new address: the reader of a mailbox that its owner has left must not get the account back.
+/// `password` is one that the account had at the change or within three days before it. It is needed once a password was
+/// set by a mail to the new address: the reader of a mailbox that its owner has left must not get the account back.
+///
+/// The link is spent last, unlike any other: nobody could mail it again after a crash, and what it does can be done twice.
 pub async fn undo(engine: &Engine, client: &Client, link: Link<'_>, password: Option<&str>) -> Outcome<()> {
     engine
         .admitted(Class::Reset, client, async |_| {
@@ -210,16 +215,24 @@ pub async fn undo(engine: &Engine, client: &Client, link: Link<'_>, password: Op
             }
             let id = AccountId::from_bytes(seen.account).ok_or(Refusal::InvalidMailedToken)?;
             let account = engine.accounts.ask(ById { id }).await?.ok_or(Refusal::InvalidMailedToken)?;
-            if let Some(former) = account.former.filter(|former| former.is_settled) {
+            if let Some(former) = account.former.as_ref().filter(|former| former.is_settled) {
                 let password = password.ok_or(Refusal::ProofNeeded)?;
                 // Without a former password, nobody can prove to have known it.
-                let phc = former.phc.ok_or(Refusal::InvalidMailedToken)?;
-                confirm_former_password(engine, client, old.clone(), password, &phc).await?;
+                if former.phcs.is_empty() {
+                    return Err(Refusal::InvalidMailedToken.into());
+                }
+                let phcs = former.phcs.clone();
+                confirm_beside_link(engine, client, redeem.id, &account, password, phcs).await?;
             }
             let key = old.key(&engine.services.keys.directory);
-            // Another account may have signed up with the address meanwhile.
+            // The address is kept for this account, unless an earlier version has made the change.
+            let holder = engine.accounts.ask(FindHolder { name: key }).await?;
+            if holder
+                .is_some_and(|Holder { account, .. }| account.account_id() != id && account.email_verified)
+            {
+                return Err(Refusal::EmailTaken.into());
+            }
             make_way(engine, client, key, id).await?;
-            engine.mailed.ask(redeem).await?.map_err(|_| Refusal::InvalidMailedToken)?;
             let change = Change {
                 email: Some((old.as_str().into(), key)),
                 clear_phc: true,
@@ -228,7 +241,12 @@ pub async fn undo(engine: &Engine, client: &Client, link: Link<'_>, password: Op
                 ..Change::default()
             };
             let changed = engine.accounts.ask(Alter { id, change }).await?;
-            let account = changed.map_err(|_| Refusal::InvalidMailedToken)?;
+            let account = changed.map_err(|refusal| match refusal {
+                account::Refusal::Taken => Refusal::EmailTaken,
+                _ => Refusal::InvalidMailedToken,
+            })?;
+            // Another request with the same link may have been faster. It has done the same.
+            let _ = engine.mailed.ask(redeem).await?;
             end_others_and_mailed(engine, id, None).await?;
             engine.lockout.ask(Clear { name: NameKey(account.name_key) }).await?;
             engine.record_durably(client.note(Event::EmailChangeUndone).for_account(Some(&account))).await;
@@ -273,6 +291,51 @@ mod tests {
     use crate::system::clock::{Clock, Timestamp};
     use crate::system::fail_stop::FailStop;
 
+    /// Returns the link of the only mail that waits.
+    async fn only_link(engine: &Engine) -> String {
+        let mail = engine.outbox.ask(Due::default()).await.unwrap().remove(0);
+        let sealed = mail.token.unwrap();
+        let token = engine.services.keys.outbox.find_map(|key| open_token(key, mail.id, &sealed)).unwrap();
+        token.to_string()
+    }
+
+    /// The change was made by an earlier version, which did not keep the former address for its account. A refusal says
+    /// why, and the link is good once the reason is gone.
+    #[test]
+    fn an_undo_that_is_refused_for_the_holder_of_the_address_keeps_its_link() {
+        let dir = tempfile::tempdir().unwrap();
+        let config = Config::for_unit_tests(dir.path(), &[]);
+        let clock = Clock::manual(Timestamp::from_secs(1_800_000_000));
+        let fail_stop = FailStop::new(|why| panic!("{why}"));
+        actix::System::new().block_on(async {
+            let (engine, running, services) = start_first(config, clock, true, &fail_stop).unwrap();
+            let new = |email| New { email, verified: true, ..New::default() };
+            let operator = Admin::operator();
+            let account = admin::create(&engine, &operator, new("ada@test.org")).await.unwrap();
+            let [old, next] = ["ada@test.org", "eve@test.org"].map(|email| parse_name(email).unwrap());
+            engine.mail_undo(&account, &old, &next).await.unwrap();
+            let token = only_link(&engine).await;
+            let id = account.account_id();
+            let email = Some((next.as_str().into(), next.key(&engine.services.keys.directory)));
+            let moved = Alter { id, change: Change { email, ..Change::default() } };
+            engine.accounts.ask(moved).await.unwrap().unwrap();
+            let holder = admin::create(&engine, &operator, new("ada@test.org")).await.unwrap();
+            let client = Client::new(std::net::Ipv4Addr::LOCALHOST.into(), "test");
+            let link = Link { token: &token, email: "ada@test.org" };
+            let refused = undo(&engine, &client, link, None).await.result;
+            assert!(matches!(refused, Err(FlowError::Refused(Refusal::EmailTaken))), "{refused:?}");
+            admin::delete(&engine, &operator, holder.account_id()).await.unwrap();
+            undo(&engine, &client, link, None).await.result.unwrap();
+            let account = engine.accounts.ask(ById { id }).await.unwrap().unwrap();
+            assert_eq!(&*account.email, "ada@test.org");
+            // It is good once.
+            let again = undo(&engine, &client, link, None).await.result;
+            assert!(matches!(again, Err(FlowError::Refused(Refusal::InvalidMailedToken))), "{again:?}");
+            running.stop();
+            services.stop();
+        });
+    }
+
     /// A crash between the mail and the change leaves a link to the address that the account still has.
     #[test]
     fn a_link_that_undoes_nothing_deletes_nobody() {
@@ -287,10 +350,7 @@ mod tests {
             let (id, address) = (account.account_id(), &account.email);
             let name = parse_name(address).unwrap();
             engine.mail_undo(&account, &name, &name).await.unwrap();
-            let mail = engine.outbox.ask(Due::default()).await.unwrap().remove(0);
-            let sealed = mail.token.unwrap();
-            let token =
-                engine.services.keys.outbox.find_map(|key| open_token(key, mail.id, &sealed)).unwrap();
+            let token = only_link(&engine).await;
             let client = Client::new(std::net::Ipv4Addr::LOCALHOST.into(), "test");
             let link = Link { token: &token, email: address };
             undo(&engine, &client, link, None).await.result.unwrap();

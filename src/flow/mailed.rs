@@ -9,8 +9,8 @@ use super::post::Addressee;
 use super::refusal::{FlowError, Refusal, parse_name};
 use crate::audit::event::Event;
 use crate::engine::Engine;
-use crate::registry::account::actor::{Alter, ById, Find};
-use crate::registry::account::{AccountV2, Change, Origin, SignUp, SignedUp};
+use crate::registry::account::actor::{Alter, ById, FindHolder};
+use crate::registry::account::{AccountV3, Change, Origin, SignUp, SignedUp};
 use crate::registry::lockout::actor::Clear;
 use crate::registry::outbox::Kind;
 use crate::registry::reset::actor::{HandOut, Peek};
@@ -45,7 +45,7 @@ fn read_half(engine: &Engine, half: &str) -> Option<Half> {
 /// Returns the account of a token.
 ///
 /// Errors: [`Refusal::InvalidMailedToken`] if the account is gone or its epoch has changed since.
-pub(super) async fn account_of(engine: &Engine, token: &MailedV2) -> Result<AccountV2, FlowError> {
+pub(super) async fn account_of(engine: &Engine, token: &MailedV2) -> Result<AccountV3, FlowError> {
     let id = AccountId::from_bytes(token.account).ok_or(Refusal::InvalidMailedToken)?;
     let account = account_by_id(engine, id).await?;
     if account.auth_epoch != token.auth_epoch || token.global_epoch != engine.global_epoch {
@@ -62,7 +62,7 @@ pub enum Verified {
     SetPassword(Zeroizing<String>),
 }
 
-async fn account_by_id(engine: &Engine, id: AccountId) -> Result<AccountV2, FlowError> {
+async fn account_by_id(engine: &Engine, id: AccountId) -> Result<AccountV3, FlowError> {
     Ok(engine.accounts.ask(ById { id }).await?.ok_or(Refusal::InvalidMailedToken)?)
 }
 
@@ -116,8 +116,9 @@ async fn open_account(engine: &Engine, client: &Client, sign_up: SignUpV1) -> Re
         }
         // Another request with the same halves was faster. A password is hashed with a salt of its own.
         SignedUp::Taken(account) if account.phc == phc => {}
-        // An administrator has made an account of this address, or another account has moved there.
-        SignedUp::Taken(_) => {
+        // An administrator has made an account of this address, or another account has moved there, or has left it and can
+        // go back.
+        SignedUp::Taken(_) | SignedUp::Kept => {
             engine.sign_ups.ask(Discard { id }).await?;
             return Err(Refusal::InvalidMailedToken.into());
         }
@@ -135,7 +136,7 @@ async fn account_to_set_password(
     engine: &Engine,
     client: &Client,
     sign_up: SignUpV1,
-) -> Result<AccountV2, FlowError> {
+) -> Result<AccountV3, FlowError> {
     match engine.accounts.ask(proved(sign_up)).await? {
         SignedUp::Created(account) => {
             let replaces = account.auth_epoch > 0;
@@ -143,7 +144,7 @@ async fn account_to_set_password(
             Ok(account)
         }
         SignedUp::Taken(account) if account.email_verified && account.phc.is_none() => Ok(account),
-        SignedUp::Taken(_) => Err(Refusal::InvalidMailedToken.into()),
+        SignedUp::Taken(_) | SignedUp::Kept => Err(Refusal::InvalidMailedToken.into()),
     }
 }
 
@@ -168,7 +169,7 @@ async fn prove_account(
     client: &Client,
     token: &MailedV2,
     mut proof: Proof,
-) -> Result<AccountV2, FlowError> {
+) -> Result<AccountV3, FlowError> {
     let id = AccountId::from_bytes(token.account).ok_or(Refusal::InvalidMailedToken)?;
     let mut account = account_by_id(engine, id).await?;
     if !account.email_verified {
@@ -213,7 +214,7 @@ async fn prove_account(
 async fn note_proof(
     engine: &Engine,
     client: &Client,
-    account: &AccountV2,
+    account: &AccountV3,
     replaced: bool,
     reason: &str,
 ) -> Result<(), FlowError> {
@@ -229,7 +230,7 @@ async fn note_proof(
 /// address: who asks twice gets the same token twice, and it works until a password is set.
 async fn hand_out_reset(
     engine: &Engine,
-    account: &AccountV2,
+    account: &AccountV3,
     link: &OpaqueToken,
 ) -> Result<Zeroizing<String>, FlowError> {
     const LABEL: &[u8] = b"set password";
@@ -273,16 +274,16 @@ pub async fn resend(engine: &Engine, client: &Client, email: &str, half: Option<
         .admitted(Class::Forgot, client, async |_| {
             let name = parse_name(email)?;
             let key = name.key(&engine.services.keys.directory);
-            let account = engine.accounts.ask(Find { name: key }).await?;
+            let holder = engine.accounts.ask(FindHolder { name: key }).await?;
             let half = half.and_then(|half| read_half(engine, half));
             let find = FindWaiting { name: key, half, global_epoch: engine.global_epoch };
             let sign_up = engine.sign_ups.ask(find).await?;
-            let unproved = account.as_ref().filter(|account| !account.email_verified);
-            let to = match (&account, &sign_up) {
-                // An account that holds its address has no use for a sign-up.
-                (Some(account), _) if account.holds_its_address() => {
-                    Addressee::of_active(unproved, &name, key)
-                }
+            // One whose former address this is has proved another one.
+            let account = holder.as_ref().map(|holder| &holder.account);
+            let unproved = account.filter(|account| !account.email_verified);
+            let to = match (&holder, &sign_up) {
+                // An address that is held has no use for a sign-up.
+                (Some(holder), _) if holder.holds() => Addressee::of_active(unproved, &name, key),
                 (_, Some(sign_up)) => Addressee::of_sign_up(sign_up),
                 _ => Addressee::of_active(unproved, &name, key),
             };

@@ -15,8 +15,8 @@ use super::refusal::{FlowError, Refusal, parse_new_name};
 use crate::audit::event::Event;
 use crate::engine::Engine;
 use crate::password::{Lane, Password, QueueKey};
-use crate::registry::account::actor::Find;
-use crate::registry::account::{AccountV2, Origin, SignUp, SignedUp};
+use crate::registry::account::actor::FindHolder;
+use crate::registry::account::{Holder, Origin, SignUp, SignedUp};
 use crate::registry::outbox::Kind;
 use crate::registry::reset::{Cause, Purpose};
 use crate::registry::sign_up::Begin;
@@ -75,8 +75,8 @@ struct New {
 /// another mail. Returns the half that the client keeps.
 async fn begin(engine: &Engine, client: &Client, new: New) -> Result<Zeroizing<String>, FlowError> {
     let name_key = new.name.key(&engine.services.keys.directory);
-    let holder = engine.accounts.ask(Find { name: name_key }).await?;
-    let holder = holder.filter(AccountV2::holds_its_address);
+    let holder = engine.accounts.ask(FindHolder { name: name_key }).await?;
+    let holder = holder.filter(Holder::holds);
     let secret = Secret::mint(&engine.services.random)?;
     let id = AccountId::mint(name_key.slot(), engine.services.random.bytes()?);
     let begin = Begin {
@@ -91,10 +91,10 @@ async fn begin(engine: &Engine, client: &Client, new: New) -> Result<Zeroizing<S
     };
     let begun = engine.sign_ups.ask(begin).await?;
     let event = if holder.is_some() { Event::SignUpTaken } else { Event::SignedUp };
-    engine.record(client.note(event).for_account(holder.as_ref()));
+    engine.record(client.note(event).for_account(holder.as_ref().map(|holder| &holder.account)));
     let cause = Cause::Stranger(engine.mailing_network(client));
     if let Some(holder) = &holder {
-        engine.mail_holder(cause, holder).await?;
+        engine.mail_holder(cause, holder, &new.name, name_key).await?;
     } else {
         let to = match &begun {
             Some(sign_up) => Addressee::of_sign_up(sign_up),

@@ -64,6 +64,12 @@ pub fn write(draft: Draft<'_>) -> Letter {
     let body_of_wish = format!(
         "The account{account} asks for your address. It has an account already, so nothing has changed."
     );
+    let asker =
+        about.map_or_else(|| String::from("Somebody, perhaps you,"), |about| format!("The account {about}"));
+    let body_of_keep = format!(
+        "{asker} asked to use this address. It belonged to an account whose address was changed within the last three days, \
+         so it is kept for that account, and nothing has changed."
+    );
     let (subject, body, link, end) = match kind {
         Kind::Verify => (
             format!("Confirm your address for {service}"),
@@ -129,6 +135,13 @@ pub fn write(draft: Draft<'_>) -> Letter {
             body_of_wish.as_str(),
             None,
             "If that account is yours too, delete one of the two. If not, you do not need to do anything.",
+        ),
+        Kind::AddressKept => (
+            format!("This address at {service} is kept for your account"),
+            body_of_keep.as_str(),
+            None,
+            "If you did not change the address of your account, undo it with the link in the mail that told you of the change: \
+             do that first. If you did, you do not need to do anything.",
         ),
         Kind::Targeted => (
             format!("Somebody is trying to get into your account at {service}"),
@@ -212,11 +225,12 @@ mod tests {
     }
 
     #[test]
-    fn both_mails_of_a_change_of_address_name_the_account() {
+    fn the_mails_of_a_change_of_address_name_the_account() {
         for (kind, names) in [
             (Kind::EmailChange, &["account e***@<them>.example is"][..]),
             (Kind::EmailUndo, &["account a***@us.example now", "address e***@<them>.example"]),
             (Kind::AddressWanted, &["account e***@<them>.example asks"]),
+            (Kind::AddressKept, &["The account e***@<them>.example asked"]),
         ] {
             let letter = write(draft(kind, Some("pcm_x")));
             assert!(names.iter().all(|name| letter.text.contains(name)), "{}", letter.text);
@@ -248,6 +262,7 @@ mod tests {
             (Kind::DeviceDemoted, false),
             (Kind::Invitation, true),
             (Kind::AddressWanted, false),
+            (Kind::AddressKept, false),
         ];
         for (kind, has_link) in kinds {
             assert_eq!(kind.has_link(), has_link);

@@ -3,6 +3,7 @@
 pub mod account;
 pub mod api_key;
 pub mod buckets;
+pub mod file_check;
 pub(crate) mod index;
 pub mod lockout;
 mod messages;

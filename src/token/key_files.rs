@@ -1,7 +1,8 @@
 //! The files that keys are kept in, sealed under the master key if there is one.
 //!
 //! A key file holds base64, or `SEALED` and base64 of the sealed key. Beside it, `<name>.from` says since when the key
-//! is in use, in seconds since 1970.
+//! is in use, in seconds since 1970. A second line holds a checksum of the first, so that a damaged file is not taken
+//! for another key. A sealed key needs none, and files of earlier versions have none.
 
 use std::io;
 use std::sync::Arc;
@@ -18,6 +19,11 @@ use crate::system::random::Random;
 pub(super) const KEY: &str = ".key";
 /// Suffix of the file that says since when a key is in use.
 pub(super) const FROM: &str = ".from";
+
+/// Before the checksum in the second line of a file.
+const SUM: &str = "crc32c ";
+/// No file was written before this time, which is the first with ten digits: a time with fewer was cut short.
+const FIRST_SECS: u64 = 1_000_000_000;
 
 /// Prefix and suffix of the empty file that remembers the use of a pepper. Its id stands between them.
 const PEPPER: &str = "pepper-";
@@ -76,13 +82,6 @@ impl KeyFiles {
         Ok(names)
     }
 
-    /// Reads every key file and changes nothing: for a check before anything is written.
-    ///
-    /// Errors: a file that cannot be read, or that the master key does not open ([`MasterError::within`]).
-    pub fn check(&self) -> io::Result<()> {
-        self.names()?.iter().try_for_each(|name| self.read(name).map(drop))
-    }
-
     /// Says how the key files are stored. Needs no master key.
     pub fn sealing(&self) -> io::Result<Sealing> {
         let names = self.names()?;
@@ -118,7 +117,8 @@ impl KeyFiles {
             }
             (Some(_), None) => Err(MasterError::Missing { file: name.to_owned() }.into_io()),
             (None, _) => {
-                let key = Base64::decode_vec(text.trim_end());
+                let text = without_sum(&text).map_err(|error| named(name, &error))?;
+                let key = Base64::decode_vec(text);
                 key.map(Zeroizing::new).map_err(|error| named(name, &io::Error::other(error)))
             }
         }
@@ -128,7 +128,10 @@ impl KeyFiles {
     pub(super) fn write(&self, name: &str, key: &[u8]) -> io::Result<()> {
         let text = match &self.master {
             Some(master) => master.seal(name, key, &self.random).map_err(io::Error::other)?,
-            None => Zeroizing::new(Base64::encode_string(key)),
+            None => {
+                let base64 = Zeroizing::new(Base64::encode_string(key));
+                Zeroizing::new(with_sum(&base64))
+            }
         };
         write_whole(&*self.storage, "", name, text.as_bytes())
     }
@@ -155,15 +158,24 @@ impl KeyFiles {
     }
 
     /// Reads a time in seconds since 1970.
+    ///
+    /// Errors: `InvalidData` for a file that was damaged, also one that was cut short and is still a number.
     pub(super) fn time(&self, name: &str) -> io::Result<Timestamp> {
-        let wrong = || io::Error::new(io::ErrorKind::InvalidData, format!("{name}: not a time in seconds"));
+        let wrong = |what: &dyn std::fmt::Display| {
+            io::Error::new(io::ErrorKind::InvalidData, format!("key file {name}: {what}"))
+        };
         let bytes = self.storage.open(name).and_then(|file| file.read_all())?;
-        let secs = std::str::from_utf8(&bytes).ok().and_then(|text| text.trim_end().parse().ok());
-        Ok(Timestamp::from_secs(secs.ok_or_else(wrong)?))
+        let text = std::str::from_utf8(&bytes).map_err(|error| wrong(&error))?;
+        let text = without_sum(text).map_err(|error| wrong(&error))?;
+        let secs = text.parse().map_err(|_| wrong(&"not a time in seconds"))?;
+        if secs < FIRST_SECS {
+            return Err(wrong(&format!("{secs} is no time at which a key was made; the file was cut short")));
+        }
+        Ok(Timestamp::from_secs(secs))
     }
 
-    pub(super) fn write_time(&self, name: &str, time: Timestamp) -> io::Result<()> {
-        write_whole(&*self.storage, "", name, time.as_secs().to_string().as_bytes())
+    fn write_time(&self, name: &str, time: Timestamp) -> io::Result<()> {
+        write_whole(&*self.storage, "", name, with_sum(&time.as_secs().to_string()).as_bytes())
     }
 
     /// Returns the ids of the peppers that were used for passwords.
@@ -184,6 +196,28 @@ impl KeyFiles {
         let text = std::str::from_utf8(&bytes).map_err(|error| named(name, &io::Error::other(error)))?;
         Ok(Zeroizing::new(text.to_owned()))
     }
+}
+
+/// Returns `line` as a file holds it, with its checksum below.
+fn with_sum(line: &str) -> String {
+    let sum = format!("\n{SUM}{:08x}\n", crc32c::crc32c(line.as_bytes()));
+    // In one piece: a string that grows leaves a copy of the key behind.
+    let mut text = String::with_capacity(line.len() + sum.len());
+    text.push_str(line);
+    text.push_str(&sum);
+    text
+}
+
+/// Returns the first line of a file. Files of earlier versions have no other.
+///
+/// Errors: the checksum below it differs, or is no checksum.
+fn without_sum(text: &str) -> io::Result<&str> {
+    let Some((line, rest)) = text.trim_end().split_once('\n') else { return Ok(text.trim_end()) };
+    let sum = rest.strip_prefix(SUM).and_then(|sum| u32::from_str_radix(sum, 16).ok());
+    if sum == Some(crc32c::crc32c(line.as_bytes())) {
+        return Ok(line);
+    }
+    Err(io::Error::new(io::ErrorKind::InvalidData, "is damaged: its checksum differs"))
 }
 
 /// Returns `error` with the name of the key file.

@@ -52,6 +52,11 @@ impl KeyRing {
         self.0.read().iter().find_map(|key| check(&key.key))
     }
 
+    /// Calls `each` with every key and its number, newest first.
+    pub fn map<T>(&self, each: impl Fn(u8, &[u8; 32]) -> T) -> Vec<T> {
+        self.0.read().iter().map(|key| each(key.kid, &key.key)).collect()
+    }
+
     /// Returns the number and age of each key, newest first.
     pub fn listed(&self) -> Vec<(u8, Timestamp)> {
         self.0.read().iter().map(|key| (key.kid, key.from)).collect()
@@ -80,12 +85,14 @@ impl KeyRing {
         successors.filter(is_over).map(|(_, key)| key.kid).collect()
     }
 
-    /// Removes the key of number `kid`, unless it is the only one.
-    pub(super) fn remove(&self, kid: u8) {
+    /// Removes the key of number `kid`, unless it is the only one. Returns whether there was such a key.
+    pub(super) fn remove(&self, kid: u8) -> bool {
         let mut keys = self.0.write();
-        if keys.len() > 1 {
+        let before = keys.len();
+        if before > 1 {
             keys.retain(|key| key.kid != kid);
         }
+        keys.len() < before
     }
 }
 
@@ -115,8 +122,9 @@ mod tests {
         assert_eq!(ring.find_map(|key| (key[0] == 1).then_some(())), Some(()));
         assert!(ring.expired(DAY, NOW + DAY - Duration::from_secs(1)).is_empty());
         assert_eq!(ring.expired(DAY, NOW + DAY), [1]);
-        ring.remove(1);
-        ring.remove(2);
+        assert!(ring.remove(1));
+        assert!(!ring.remove(1), "it is gone");
+        assert!(!ring.remove(2), "it is the only one");
         assert_eq!(ring.listed(), [(2, NOW)]);
         assert!(ring.expired(Duration::ZERO, NOW + DAY).is_empty());
     }

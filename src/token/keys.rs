@@ -6,70 +6,14 @@ use std::time::Duration;
 
 use zeroize::Zeroizing;
 
+use super::key_check::KeyCheck;
 use super::key_files::{FROM, KEY, KeyFiles};
+use super::key_kind::KeyKind;
 use super::key_ring::{KEYS_MAX, KeyRing, RingKey};
 use super::opaque::EdgeKeys;
-use super::signing_key::{Scheme, Signing, generate, kid_of};
+use super::signing_key::{KeyError, Scheme, Signing, generate, kid_of};
 use crate::storage::unlink_if_there;
 use crate::system::clock::Timestamp;
-
-/// What a key is used for.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum KeyKind {
-    /// Signs access tokens.
-    Signing,
-    /// Tags opaque tokens.
-    Edge,
-    /// Signs device cookies.
-    Device,
-    /// Signs CSRF tokens.
-    Csrf,
-    /// Seals tokens of mails in the outbox.
-    Outbox,
-    /// Derives the slot and the look-up key of an account name.
-    Directory,
-    /// Seals lines of the audit log.
-    Audit,
-}
-
-impl KeyKind {
-    /// Every kind.
-    pub const ALL: [Self; 7] =
-        [Self::Signing, Self::Edge, Self::Device, Self::Csrf, Self::Outbox, Self::Directory, Self::Audit];
-
-    /// Returns the name of the kind in files, commands and the API.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Signing => "signing",
-            Self::Edge => "edge",
-            Self::Device => "device",
-            Self::Csrf => "csrf",
-            Self::Outbox => "outbox",
-            Self::Directory => "directory",
-            Self::Audit => "audit",
-        }
-    }
-
-    /// Returns the kind of that name.
-    pub fn by_name(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|kind| kind.name() == name)
-    }
-
-    /// Returns why keys of this kind cannot change; `None` if they can.
-    pub const fn fixed(self) -> Option<&'static str> {
-        match self {
-            Self::Directory => Some(
-                "the directory key cannot change: the id of every account, and the place of every record, was derived \
-                 with it; if it has leaked, move the accounts to a new installation",
-            ),
-            Self::Audit => Some(
-                "the audit key cannot change: it is derived from the directory key, and every line of the log is \
-                 verified with it; if it has leaked, keep a copy of audit.dir where the server cannot write",
-            ),
-            _ => None,
-        }
-    }
-}
 
 /// Why a key cannot be rotated.
 #[derive(Debug, thiserror::Error)]
@@ -134,6 +78,49 @@ impl Keys {
         }
         // Keys that were present may come from a start that was killed before their names were durable.
         files.storage().sync_dir("")
+    }
+
+    /// Reads every key file and changes nothing: for a check before anything is written.
+    ///
+    /// Errors: a file that cannot be read or was damaged, or that the master key does not open
+    /// ([`MasterError::within`](super::MasterError::within)).
+    pub fn check(files: &KeyFiles) -> io::Result<()> {
+        for name in files.names()? {
+            let stem = stem(&name);
+            if signing_number(&name).is_some() {
+                kid_of(&files.read(&name)?).map_err(|error| unusable(&name, &error))?;
+                files.from(stem)?;
+            } else if RINGS.iter().any(|kind| ring_number(*kind, &name).is_some()) {
+                symmetric(files, &name)?;
+                files.from(stem)?;
+            } else {
+                files.read(&name)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Returns the check values of the directory key and of every key of a ring, as their files hold them.
+    pub fn check_values(files: &KeyFiles) -> io::Result<Vec<KeyCheck>> {
+        let mut checks = Vec::new();
+        for name in files.names()? {
+            let of_ring = |kind: KeyKind| ring_number(kind, &name).map(|number| (kind, number));
+            let of_directory = (name == DIRECTORY).then_some((KeyKind::Directory, 1));
+            if let Some((kind, number)) = of_directory.or_else(|| RINGS.into_iter().find_map(of_ring)) {
+                checks.push(KeyCheck::of(kind, number, &*symmetric(files, &name)?));
+            }
+        }
+        Ok(checks)
+    }
+
+    /// Returns the check values of the directory key and of every key of a ring, as they are in memory.
+    pub fn loaded_check_values(&self) -> Vec<KeyCheck> {
+        let mut checks = vec![KeyCheck::of(KeyKind::Directory, 1, &self.directory)];
+        for kind in RINGS {
+            let ring = self.ring(kind).map(|ring| ring.map(|kid, key| KeyCheck::of(kind, kid, key)));
+            checks.extend(ring.unwrap_or_default());
+        }
+        checks
     }
 
     /// Reads all keys. A signing key is made if there is none, which a crash may leave after the last one was retired.
@@ -204,22 +191,17 @@ impl Keys {
         Ok((kid, from))
     }
 
-    /// Removes the keys of `kind` of which nothing lives: their successor has been the newest for `life`. Returns their
-    /// numbers.
-    pub fn drop_expired(
-        &self,
-        files: &KeyFiles,
-        kind: KeyKind,
-        life: Duration,
-        now: Timestamp,
-    ) -> io::Result<Vec<u8>> {
-        let Some(ring) = self.ring(kind) else { return Ok(Vec::new()) };
-        let expired = ring.expired(life, now);
-        for kid in &expired {
-            ring.remove(*kid);
-            files.remove(&format!("{}-{kid}", kind.name()))?;
+    /// Returns the numbers of the keys of `kind` of which nothing lives: their successor has been the newest for `life`.
+    pub fn expired(&self, kind: KeyKind, life: Duration, now: Timestamp) -> Vec<u8> {
+        self.ring(kind).map(|ring| ring.expired(life, now)).unwrap_or_default()
+    }
+
+    /// Removes a key of a ring, unless it is the only one of its kind.
+    pub fn drop_key(&self, files: &KeyFiles, kind: KeyKind, kid: u8) -> io::Result<()> {
+        match self.ring(kind) {
+            Some(ring) if ring.remove(kid) => files.remove(&format!("{}-{kid}", kind.name())),
+            _ => Ok(()),
         }
-        Ok(expired)
     }
 }
 
@@ -247,7 +229,7 @@ impl Keys {
     /// Deletes the signing keys for which `is_over` says yes, and returns the others, newest first.
     pub fn drop_signing(files: &KeyFiles, is_over: impl Fn(&str) -> bool) -> io::Result<Vec<Signing>> {
         for (_, name) in signing_numbers(files)? {
-            if is_over(&kid_of(&files.read(&name)?).map_err(io::Error::other)?) {
+            if is_over(&kid_of(&files.read(&name)?).map_err(|error| unusable(&name, &error))?) {
                 files.remove(stem(&name))?;
             }
         }
@@ -267,7 +249,7 @@ impl Keys {
     ) -> io::Result<Option<Vec<Signing>>> {
         let mut found = None;
         for (_, name) in signing_numbers(files)? {
-            if kid_of(&files.read(&name)?).map_err(io::Error::other)? == kid {
+            if kid_of(&files.read(&name)?).map_err(|error| unusable(&name, &error))? == kid {
                 found = Some(name);
             }
         }
@@ -371,6 +353,11 @@ fn ring(files: &KeyFiles, kind: KeyKind) -> io::Result<KeyRing> {
         return Err(io::Error::new(io::ErrorKind::NotFound, what));
     }
     Ok(KeyRing::new(keys))
+}
+
+/// Names the file of a signing key that cannot be used.
+fn unusable(name: &str, error: &KeyError) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, format!("key file {name}: {error}"))
 }
 
 fn stem(name: &str) -> &str {

@@ -4,7 +4,9 @@ use std::time::Duration;
 
 pub mod access;
 pub mod feed;
+pub mod key_check;
 pub mod key_files;
+pub mod key_kind;
 pub mod key_ring;
 pub mod keys;
 pub mod mark;
@@ -14,9 +16,11 @@ pub mod signing_key;
 
 pub use access::{Claims, Rejected, Signer};
 pub use feed::Feed;
+pub use key_check::{KeyCheck, KeyMismatch};
 pub use key_files::{KeyFiles, Sealing};
+pub use key_kind::KeyKind;
 pub use key_ring::{KEYS_MAX, KeyRing};
-pub use keys::{KeyKind, Keys, RotateError};
+pub use keys::{Keys, RotateError};
 pub use mark::TokenMarks;
 pub use master::{Master, MasterError};
 pub use signing_key::{KeyError, Scheme, scheme_of};

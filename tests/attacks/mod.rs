@@ -35,3 +35,4 @@ mod stolen_keys;
 mod stuffing;
 mod throttle_evasion;
 mod token_theft;
+mod wrong_keys;

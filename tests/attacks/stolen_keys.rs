@@ -33,7 +33,8 @@ fn readable_keys(dir: &Path) -> Vec<String> {
         let entry = entry.unwrap();
         let name = entry.file_name().to_string_lossy().into_owned();
         let text = std::fs::read_to_string(entry.path()).unwrap();
-        let is_key = Base64::decode_vec(text.trim_end()).is_ok_and(|bytes| bytes.len() >= 32);
+        let is_key =
+            Base64::decode_vec(text.lines().next().unwrap_or("")).is_ok_and(|bytes| bytes.len() >= 32);
         if is_key {
             found.push(name);
         }

@@ -1,8 +1,11 @@
 //! Frozen records keep their bytes: every later version reads what an earlier one has written.
 
 use portcullis::journal::format::codec::{Stored, decode, encode};
-use portcullis::registry::account::record::{AccountV1, FormerAddressV1};
-use portcullis::registry::account::{AccountV2, Status};
+use portcullis::registry::account::record::{
+    AccountV1, AccountV2, FormerAddressV1, FormerAddressV2, ReplacedPasswordV1,
+};
+use portcullis::registry::account::{AccountV3, Status};
+use portcullis::registry::file_check::{CheckedFile, FileCheckV1};
 use portcullis::registry::lockout::record::{DeviceGuessV1, DeviceV1, DeviceV2, NoticeV1, SessionFailuresV1};
 use portcullis::registry::lockout::{CountV1, CountV2};
 use portcullis::registry::outbox::{Kind, MailV1, MailV2};
@@ -290,6 +293,17 @@ fn account_v2() -> AccountV2 {
     }
 }
 
+fn account_v3() -> AccountV3 {
+    let former = FormerAddressV2 {
+        name_key: Some([23; 16]),
+        phcs: vec!["$argon2id$at the change".into(), "$argon2id$before".into()],
+        undo_end_ms: 1_800_259_200_011,
+        is_settled: true,
+    };
+    let replaced = ReplacedPasswordV1 { phc: "$argon2id$replaced".into(), replaced_ms: 1_800_000_000_012 };
+    AccountV3 { former: Some(Box::new(former)), replaced: vec![replaced], ..account_v2().into() }
+}
+
 fn session_v2() -> SessionV2 {
     SessionV2 {
         methods: 3,
@@ -352,24 +366,37 @@ fn check_bytes<T: Stored + PartialEq + std::fmt::Debug>(name: &str, value: &T) {
     assert_eq!(&decode::<T>(&bytes).unwrap(), value);
 }
 
-/// Checks that a record of schema 1 means `expected` to this version.
-fn check_upcast<T: Record + PartialEq + std::fmt::Debug>(before: &impl Stored, expected: &T) {
-    assert_eq!(&T::read(1, &encode(before).unwrap()).unwrap(), expected);
+/// Checks that a record of an earlier schema means `expected` to this version.
+fn check_upcast<B: Stored, T: Record + PartialEq + std::fmt::Debug>(before: &B, expected: &T) {
+    assert_eq!(&T::read(B::SCHEMA, &encode(before).unwrap()).unwrap(), expected);
 }
 
 #[test]
-fn records_of_the_second_schema_keep_their_bytes_and_the_first_is_read_as_the_second() {
-    check_bytes("v2/account", &account_v2());
-    let never = AccountV2 {
+fn an_account_of_the_third_schema_keeps_its_bytes_and_earlier_ones_are_read_as_such() {
+    check_bytes("v3/account", &account_v3());
+    // An earlier version remembered one password of a former address, and not the address.
+    let former = FormerAddressV2 {
+        name_key: None,
+        phcs: vec!["$argon2id$former".into()],
+        undo_end_ms: 1_800_259_200_000,
+        is_settled: true,
+    };
+    let second = AccountV3 { former: Some(Box::new(former)), replaced: vec![], ..account_v3() };
+    check_upcast(&account_v2(), &second);
+    let first = AccountV3 {
         device_epoch: 0,
         tokens_from_secs: 0,
         former: None,
         mutes_new_device: false,
         is_vouched: false,
-        ..account_v2()
+        ..second
     };
-    check_upcast(&account(), &never);
+    check_upcast(&account(), &first);
+}
 
+#[test]
+fn records_of_the_second_schema_keep_their_bytes_and_the_first_is_read_as_the_second() {
+    check_bytes("v2/account", &account_v2());
     check_bytes("v2/session", &session_v2());
     let opened_ms = session().opened_ms;
     let by_password = SessionV2 {
@@ -443,6 +470,22 @@ fn sign_up() -> SignUpV1 {
 #[test]
 fn records_of_later_tables_keep_their_bytes() {
     check_bytes("v2/sign_up", &sign_up());
+    let key = FileCheckV1 {
+        file: CheckedFile::Device,
+        number: 3,
+        value: [24; 32],
+        line: 0,
+        at_ms: 1_800_000_000_010,
+    };
+    check_bytes("v2/file_check", &key);
+    let end = FileCheckV1 {
+        file: CheckedFile::AuditEnd,
+        number: 0,
+        value: [25; 32],
+        line: 70_000,
+        at_ms: 1_800_000_000_011,
+    };
+    check_bytes("v2/file_check_end", &end);
 }
 
 #[test]

@@ -12,9 +12,10 @@ use portcullis::journal::format::layout::{SegmentFields, Sizes};
 use portcullis::journal::recovery::replay::replay_read_only;
 use portcullis::journal::snapshot;
 use portcullis::journal::snapshot::proof::Form;
-use portcullis::registry::account::AccountV2;
-use portcullis::registry::account::record::AccountV1;
+use portcullis::registry::account::AccountV3;
+use portcullis::registry::account::record::{AccountV1, AccountV2};
 use portcullis::registry::api_key::ApiKeyV1;
+use portcullis::registry::file_check::FileCheckV1;
 use portcullis::registry::lockout::{CountV1, CountV2};
 use portcullis::registry::outbox::{MailV1, MailV2};
 use portcullis::registry::refresh::FamilyV2;
@@ -240,6 +241,7 @@ pub fn values() -> Reader {
         let believed = [
             check::<AccountV1>(bytes),
             check::<AccountV2>(bytes),
+            check::<AccountV3>(bytes),
             check::<CountV1>(bytes),
             check::<CountV2>(bytes),
             check::<SessionV1>(bytes),
@@ -252,6 +254,7 @@ pub fn values() -> Reader {
             check::<MailV2>(bytes),
             check::<SignUpV1>(bytes),
             check::<ApiKeyV1>(bytes),
+            check::<FileCheckV1>(bytes),
         ];
         believed.contains(&true)
     }

@@ -10,6 +10,7 @@ use portcullis::engine::Engine;
 use portcullis::flow::admin::{self, Admin, New};
 use portcullis::flow::authenticate::{self, Identity};
 use portcullis::flow::client::Client;
+use portcullis::flow::email::{Link, Proof};
 use portcullis::flow::grant::Grant;
 use portcullis::flow::log_in::Mode;
 use portcullis::flow::{email, log_in, mailed, password, sign_up};
@@ -39,19 +40,25 @@ pub enum Pair {
     SignUp,
     /// An address that its owner has not proved yet, but to which an administrator has given roles.
     SignUpReserved,
+    /// An address that an account has left, which can undo that.
+    SignUpKept,
     Forgot,
     Resend,
+    /// The link of an address that an account has left.
+    ResendKept,
 }
 
-pub const PAIRS: [Pair; 8] = [
+pub const PAIRS: [Pair; 10] = [
     Pair::LogIn,
     Pair::LogInCheaper,
     Pair::LogInLocks,
     Pair::LogInLocked,
     Pair::SignUp,
     Pair::SignUpReserved,
+    Pair::SignUpKept,
     Pair::Forgot,
     Pair::Resend,
+    Pair::ResendKept,
 ];
 
 impl Pair {
@@ -60,6 +67,8 @@ impl Pair {
         match self {
             Self::SignUp => ["taken", "free"],
             Self::SignUpReserved => ["reserved", "free"],
+            Self::SignUpKept => ["kept", "free"],
+            Self::ResendKept => ["kept", "unknown"],
             Self::Resend => ["unproved", "unknown"],
             _ => ["known", "unknown"],
         }
@@ -111,19 +120,55 @@ impl World {
     }
 
     /// Ends the preparation of `pair`. For hashes that were stored before the cost was raised it starts the engine again at
-    /// a higher cost, and makes one account at that cost.
+    /// a higher cost, and makes one account at that cost. Accounts that are to leave their addresses do so in between, while
+    /// mails are sent.
     pub async fn ready(mut self, pair: Pair, mails: bool) -> Self {
-        if pair != Pair::LogInCheaper {
+        let is_kept = matches!(pair, Pair::SignUpKept | Pair::ResendKept);
+        if pair != Pair::LogInCheaper && !is_kept {
             return self;
         }
         let dir = self.dir.take().unwrap();
         let failures = self.failures;
         self.stop();
+        if is_kept {
+            let mut world = Self::over(dir, failures, true, "64");
+            let mut n = 0;
+            while world.leave(&address(pair, true, n), n).await {
+                n += 1;
+            }
+            let dir = world.dir.take().unwrap();
+            world.stop();
+            return Self::over(dir, failures, mails, "64");
+        }
         let world = Self::over(dir, failures, mails, "640");
         let new =
             New { email: "dearer@test.org", password: Some(PASSWORD), verified: true, ..New::default() };
         admin::create(&world.engine, &Admin::operator(), new).await.unwrap();
         world
+    }
+
+    /// Moves the account `email` to another address. Returns false if there is none.
+    async fn leave(&self, email: &str, n: usize) -> bool {
+        let engine = &self.engine;
+        let opened = log_in::log_in(engine, &client(n), email, PASSWORD, MODE, None).await;
+        let Ok(opened) = opened.result else { return false };
+        let Grant::Tokens { access, .. } = opened.grant else { panic!("no tokens") };
+        let identity = authenticate::bearer(engine, &access, None).await.unwrap();
+        let next = format!("left.{email}");
+        email::ask(engine, &client(n), &identity, PASSWORD, &next).await.result.unwrap();
+        for _ in 0..400 {
+            let mail = self.mails.lock().iter().find(|mail| mail.to == next).cloned();
+            let link = mail.and_then(|mail| mail.letter.link);
+            let token = link.as_deref().and_then(|link| link.split_once("#token=")?.1.split_once('&'));
+            let Some((token, _)) = token else {
+                tokio::time::sleep(std::time::Duration::from_millis(25)).await;
+                continue;
+            };
+            let link = Link { token, email: &next };
+            email::confirm(engine, &client(n), link, Proof::Session(&identity)).await.result.ok().unwrap();
+            return true;
+        }
+        panic!("no link for {next}");
     }
 
     /// Returns the addresses to which mails have left.
@@ -169,11 +214,13 @@ impl World {
                 self.log_in(&email, "a wrong password", n).await;
             }
             Pair::LogInLocked => self.log_in(&email, PASSWORD, n).await,
-            Pair::SignUp | Pair::SignUpReserved => {
+            Pair::SignUp | Pair::SignUpReserved | Pair::SignUpKept => {
                 sign_up::sign_up(engine, &client(n), &email, PASSWORD, None, MODE).await.result.ok();
             }
             Pair::Forgot => password::forgot(engine, &client(n), &email).await.result.unwrap(),
-            Pair::Resend => mailed::resend(engine, &client(n), &email, None).await.result.unwrap(),
+            Pair::Resend | Pair::ResendKept => {
+                mailed::resend(engine, &client(n), &email, None).await.result.unwrap();
+            }
         }
     }
 
@@ -208,10 +255,10 @@ impl World {
         authenticate::bearer(engine, &access, None).await.unwrap()
     }
 
-    /// Asks to move the account of `identity` to an address.
+    /// Asks to move the account of `identity` to an address of `pair`.
     #[allow(dead_code, reason = "the bench does not ask")]
-    pub async fn ask_for_address(&self, identity: &Identity, n: usize, is_taken: bool) {
-        let new = address(Pair::SignUp, is_taken, n);
+    pub async fn ask_for_address(&self, identity: &Identity, pair: Pair, n: usize, is_taken: bool) {
+        let new = address(pair, is_taken, n);
         email::ask(&self.engine, &client(n), identity, PASSWORD, &new).await.result.unwrap();
     }
 

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use portcullis::config::Config;
-use portcullis::journal::archive::{Restored, back_up, check_sums, restore};
+use portcullis::journal::archive::{Restored, admit_all, back_up, check_sums, restore};
 use portcullis::journal::recovery::replay::RecoveryTarget;
 use portcullis::server::operator::operation::Operation;
 use portcullis::server::operator::socket;
@@ -74,7 +74,11 @@ fn prove(backup: &Path) -> Result<Restored, Failure> {
     std::fs::create_dir(&proof).map_err(Failure::refused)?;
     let target = Arc::new(LocalStorage::open(&proof).map_err(Failure::refused)?);
     let random = Arc::new(Random::system());
-    let restored = restore(&*source, destination(target, Clock::system(), random), RecoveryTarget::default());
+    let restored = restore(
+        &*source,
+        destination(target, Clock::system(), random, &admit_all),
+        RecoveryTarget::default(),
+    );
     std::fs::remove_dir_all(&proof).map_err(Failure::fault)?;
     restored.map_err(Failure::refused)
 }

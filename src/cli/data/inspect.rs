@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use portcullis::config::Config;
 use portcullis::journal::archive::{Records, inspect as archive};
 use portcullis::journal::recovery::replay::replay_read_only;
 use portcullis::registry::tables;
@@ -11,6 +12,7 @@ use portcullis::value::id::hex;
 use serde_json::json;
 
 use super::{SIZES, open};
+use crate::cli::remembered::compare_keys;
 use crate::cli::{Failure, counted, say};
 
 /// Lists the files of the journal and of the throttle.
@@ -25,9 +27,9 @@ pub(super) fn inspect(data_dir: &Path) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Verifies the directory, and that every way to its state leads to the same one.
-pub(super) fn verify(data_dir: &Path) -> Result<(), Failure> {
-    let storage = open(data_dir)?;
+/// Verifies the directory, that every way to its state leads to the same one, and that its keys belong to it.
+pub(super) fn verify(config: &Config) -> Result<(), Failure> {
+    let storage = open(&config.data_dir)?;
     let _lock = storage.lock_to_read().map_err(Failure::refused)?;
     let (report, proof) = archive::verify(&*storage, SIZES, &kept).map_err(Failure::refused)?;
     say(&format!(
@@ -42,6 +44,7 @@ pub(super) fn verify(data_dir: &Path) -> Result<(), Failure> {
         counted(proof.records, "record", "records"),
         proof.digest
     ));
+    say(&compare_keys(config, &*storage)?);
     for warning in report.warnings {
         say(&format!("warning: {warning}"));
     }

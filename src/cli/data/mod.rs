@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use clap::Subcommand;
-use portcullis::journal::archive::Destination;
+use portcullis::journal::archive::{Admit, Destination};
 use portcullis::journal::format::layout::Sizes;
 use portcullis::registry::tables;
 use portcullis::storage::Storage;
@@ -23,7 +23,7 @@ use super::{Cli, Failure};
 pub enum DataCommand {
     /// List the journal's files with their headers and frames.
     Inspect,
-    /// Verify every checksum, chain and count of a stopped directory.
+    /// Verify every checksum, chain and count of a stopped directory, and that its keys belong to it.
     ///
     /// Also proves, with a second reader, that each snapshot and the journal after it lead to the same state. Exits
     /// with 1 at the first thing that is wrong.
@@ -77,7 +77,7 @@ impl DataCommand {
         let config = cli.load()?;
         match self {
             Self::Inspect => inspect::inspect(&config.data_dir),
-            Self::Verify => inspect::verify(&config.data_dir),
+            Self::Verify => inspect::verify(&config),
             Self::Dump => inspect::dump(&config.data_dir),
             Self::Backup { to, with_keys } => backup::run(&config, to, *with_keys),
             Self::Restore { from, to_seq, to_time, keys } => {
@@ -95,6 +95,11 @@ fn open(dir: &Path) -> Result<Arc<dyn Storage>, Failure> {
 }
 
 /// A directory to be made by a restore or a salvage. Mails that waited are left out: they may have been sent since.
-fn destination(storage: Arc<dyn Storage>, clock: Clock, random: Arc<Random>) -> Destination<'static> {
-    Destination { storage, sizes: SIZES, clock, random, left_out: &[tables::OUTBOX] }
+fn destination<'a>(
+    storage: Arc<dyn Storage>,
+    clock: Clock,
+    random: Arc<Random>,
+    admit: &'a Admit<'a>,
+) -> Destination<'a> {
+    Destination { storage, sizes: SIZES, clock, random, left_out: &[tables::OUTBOX], admit }
 }

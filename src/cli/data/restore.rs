@@ -1,11 +1,19 @@
 //! `portcullis data restore` and `portcullis data salvage`.
 
-use std::path::Path;
+use std::cell::RefCell;
+use std::path::{Path, PathBuf};
 
 use portcullis::config::Config;
+use portcullis::engine::StartError;
 use portcullis::journal::archive::{self, Restored, Salvaged, check_sums};
 use portcullis::journal::recovery::replay::RecoveryTarget;
+use portcullis::journal::recovery::report::Refusal;
+use portcullis::registry::file_check::FileCheckV1;
+use portcullis::registry::record::Record;
+use portcullis::registry::tables;
 use portcullis::system::clock::Timestamp;
+use portcullis::token::key_check::mismatches;
+use portcullis::token::{KeyCheck, KeyMismatch, Keys};
 
 use super::{destination, open};
 use crate::cli::{Failure, counted, new_directory};
@@ -29,8 +37,11 @@ pub(super) fn restore(
     let source = open(from)?;
     check_sums(&*source).map_err(Failure::refused)?;
     new_directory::create(config, from, keys, |to, clock, random| {
-        let restored = archive::restore(&*source, destination(to, clock, random), target);
-        Ok(vec![summary(&restored.map_err(Failure::refused)?)])
+        let belonging = Belonging::new(config, from, keys)?;
+        let admit = |table, schema, _: &[u8], value: &[u8]| belonging.admit(table, schema, value);
+        let restored = archive::restore(&*source, destination(to, clock, random, &admit), target);
+        let restored = restored.map_err(Failure::refused)?;
+        Ok(belonging.lost().into_iter().chain([summary(&restored)]).collect())
     })
 }
 
@@ -39,10 +50,58 @@ pub(super) fn salvage(config: &Config, from: &Path, keys: Option<&Path>) -> Resu
     let source = open(from)?;
     let _lock = source.lock_to_read().map_err(Failure::refused)?;
     new_directory::create(config, from, keys, |to, clock, random| {
-        let salvaged =
-            archive::salvage(&*source, destination(to, clock, random)).map_err(Failure::refused)?;
-        Ok(losses(&salvaged).chain([summary(&salvaged.restored)]).collect())
+        let belonging = Belonging::new(config, from, keys)?;
+        let admit = |table, schema, _: &[u8], value: &[u8]| belonging.admit(table, schema, value);
+        let salvaged = archive::salvage(&*source, destination(to, clock, random, &admit));
+        let salvaged = salvaged.map_err(Failure::refused)?;
+        let lost = losses(&salvaged).chain(belonging.lost());
+        Ok(lost.chain([summary(&salvaged.restored)]).collect())
     })
+}
+
+/// The keys that a new directory gets, compared with those that the old data was written with.
+///
+/// A key of a ring that is not there is no reason to refuse: a backup is older than its keys, of which some may have ended
+/// since, and one may be lost for good. The new directory then remembers it no more.
+struct Belonging {
+    dir: PathBuf,
+    in_files: Vec<KeyCheck>,
+    missing: RefCell<Vec<KeyMismatch>>,
+}
+
+impl Belonging {
+    fn new(config: &Config, from: &Path, keys: Option<&Path>) -> Result<Self, Failure> {
+        let dir = new_directory::keys_of(from, keys);
+        let in_files = Keys::check_values(&new_directory::source_keys(config, &dir)?);
+        let in_files = in_files.map_err(StartError::from)?;
+        Ok(Self { dir, in_files, missing: RefCell::default() })
+    }
+
+    /// Says whether a record is taken over. What is remembered of the log of security events is not: the new directory
+    /// begins its own.
+    fn admit(&self, table: u16, schema: u16, value: &[u8]) -> Result<bool, Refusal> {
+        // A record of another version is the next start's to judge.
+        let check = (table == tables::FILE_CHECKS).then(|| FileCheckV1::read(schema, value).ok()).flatten();
+        let Some(check) = check else { return Ok(true) };
+        let Some(key) = check.key_check() else { return Ok(false) };
+        let Some(mismatch) = mismatches(&[key], &self.in_files).pop() else { return Ok(true) };
+        if mismatch.is_missing {
+            self.missing.borrow_mut().push(mismatch);
+            return Ok(false);
+        }
+        Err(Refusal {
+            path: self.dir.join(&mismatch.file).display().to_string(),
+            offset: None,
+            what: mismatch.to_string(),
+            next: "give the directory of the keys that belong to this data with --keys",
+        })
+    }
+
+    /// Returns a line for each key that is not there.
+    fn lost(&self) -> Vec<String> {
+        let lost = self.missing.borrow();
+        lost.iter().map(|missing| format!("lost: {} {missing}", missing.file)).collect()
+    }
 }
 
 fn summary(restored: &Restored) -> String {

@@ -12,8 +12,8 @@ use super::refusal::{FlowError, Refusal, parse_name};
 use crate::audit::event::{Event, Note};
 use crate::engine::{Engine, Fault};
 use crate::journal::append::handle::Sealed;
-use crate::password::{Lane, Password, QueueKey, Unverified, Verified};
-use crate::registry::account::AccountV2;
+use crate::password::{Lane, Password, QueueKey, Shed, Unverified, Verified};
+use crate::registry::account::AccountV3;
 use crate::registry::account::actor::{Find, FindToCheck, Rehash, ToCheck};
 use crate::registry::lockout::turns::Party;
 use crate::registry::lockout::{
@@ -27,7 +27,7 @@ use crate::registry::throttle::actor::Suspect;
 use crate::system::clock::Timestamp;
 use crate::system::seeded_bug::{Bug, seeded};
 use crate::value::account_name::{AccountName, NameKey};
-use crate::value::id::short_digest;
+use crate::value::id::{MailedId, keyed_digest, short_digest};
 use crate::value::network::Network;
 
 /// Evidence that a password comes from a device of the account's owner.
@@ -74,6 +74,7 @@ impl Shown {
 /// An account name and a password, as a client presents them.
 pub(super) struct Presented {
     name: AccountName,
+    /// The key that guesses are counted under: that of the name, or one that stands for a link.
     key: NameKey,
     shown: Shown,
     password: Password,
@@ -118,11 +119,19 @@ struct BegunAttempt {
     place: QueueKey,
 }
 
+/// The result of comparing a password with several hashes.
+enum Compared {
+    Right,
+    Wrong,
+    /// It is none of the first ones, and the server was too busy for the others.
+    Cut(Shed),
+}
+
 /// An account whose password was right, and the device that it came from.
 #[derive(Clone)]
 pub(super) struct Checked {
     /// The account.
-    pub(super) account: AccountV2,
+    pub(super) account: AccountV3,
     /// The nonce of the device's cookie: that of the known device, or a new one.
     pub(super) device_nonce: [u8; 16],
     /// Whether the owner is to be told of a new device, once it is logged in.
@@ -138,6 +147,20 @@ impl Presented {
     pub(super) fn new(engine: &Engine, name: AccountName, password: &str, known: Known<'_>) -> Self {
         let key = name.key(&engine.services.keys.directory);
         let shown = Shown::read(engine, key, known);
+        Self::under(engine, name, key, shown, password)
+    }
+
+    /// Presents a password beside a mailed link. It is counted under a key that stands for the link, in place of a name.
+    fn beside_link(engine: &Engine, name: AccountName, link: MailedId, password: &str) -> Self {
+        let id = link.to_bytes();
+        let digest = keyed_digest(&engine.services.keys.directory, &[b"guesses beside a link", &id]);
+        // It lies in the slot of the link, as a name lies in that of its account.
+        let from = |at| if at < 2 { id.get(at) } else { digest.get(at) };
+        let key = NameKey(std::array::from_fn(|at| from(at).copied().unwrap_or_default()));
+        Self::under(engine, name, key, Shown::Nothing, password)
+    }
+
+    fn under(engine: &Engine, name: AccountName, key: NameKey, shown: Shown, password: &str) -> Self {
         let password = Password::for_login(password);
         let parts: [&[u8]; 3] = [b"wrong password", &key.0, password.as_bytes()];
         let password_digest = short_digest(&engine.services.keys.counts, &parts);
@@ -171,7 +194,7 @@ impl Presented {
             Shown::Device(id, cookie) => (id, cookie),
         };
         let found = engine.accounts.ask(FindToCheck { name: self.key }).await?;
-        let is_own = |account: &AccountV2| {
+        let is_own = |account: &AccountV3| {
             account.account_id().to_bytes() == cookie.account
                 && devices::epoch(engine, account) == cookie.epoch
         };
@@ -217,7 +240,7 @@ impl Presented {
 
     /// Checks the password like [`Presented::check`] on the actors' thread, where it is settled also if the client hangs
     /// up.
-    async fn check_on_owner_thread(self, engine: &Engine, client: &Client) -> Result<AccountV2, FlowError> {
+    async fn check_on_owner_thread(self, engine: &Engine, client: &Client) -> Result<AccountV3, FlowError> {
         // The sender is dropped with this request, wherever it ends.
         let (_waiting, mut hung_up) = HangUp::watch();
         let work = async move |engine: &Engine, client: &Client| {
@@ -228,33 +251,40 @@ impl Presented {
         Ok(engine.journal.open(checked).await?.account)
     }
 
-    /// Checks the password against a string that the name's account no longer has.
-    async fn check_former(
+    /// Checks the password against `phcs`, for a link of `account`. One guess is charged, whatever their number.
+    async fn check_beside_link(
         &self,
         engine: &Engine,
         client: &Client,
-        phc: &str,
+        account: &AccountV3,
+        phcs: &[Box<str>],
         hung_up: &mut HangUp,
     ) -> Result<Sealed<()>, FlowError> {
         let recognised = Recognised::unseen(Caller::Stranger);
         let (begun, turn) = self.begin_in_turn(engine, client, &recognised, hung_up).await?;
         let checked = begun.then(async |begun| {
-            let pool = &engine.services.pool;
-            let password = self.password.clone();
-            let verified =
-                pool.verify_unless(begun.place, password, Some(phc), None, hung_up.happens()).await;
+            let verified = self.compare(engine, begun.place, phcs, hung_up).await;
             let in_flight = u32::try_from(turn.others().1).unwrap_or(u32::MAX);
             let finish = |outcome| Finish { attempt: begun.attempt, outcome, device: None, in_flight };
             match verified {
-                Ok(verified) if verified.matches => {
+                Ok(Compared::Right) => {
                     let settled = engine.lockout.ask_sealed(finish(AttemptOutcome::Succeeded)).await?;
                     self.observe(engine, client, stuffing::Outcome::Succeeded).await?;
                     Ok(settled.map(|_| ()))
                 }
-                Ok(_) => {
-                    let failed = finish(AttemptOutcome::Failed { known: false });
-                    self.record_failure(engine, client, failed, None).await?;
-                    Err(FlowError::from(Refusal::InvalidCredentials))
+                Ok(wrong) => {
+                    let settled = engine.lockout.ask(finish(AttemptOutcome::Failed { known: false })).await?;
+                    self.observe(engine, client, stuffing::Outcome::Failed).await?;
+                    let note =
+                        |event| client.note(event).for_account(Some(account)).with_reason("beside a link");
+                    engine.record(note(Event::LoginFailed));
+                    if settled.lock_began {
+                        engine.record(note(Event::LockoutStarted));
+                    }
+                    Err(match wrong {
+                        Compared::Cut(shed) => FlowError::from(shed),
+                        _ => Refusal::InvalidCredentials.into(),
+                    })
                 }
                 Err(unverified) => {
                     engine.lockout.ask(finish(AttemptOutcome::Returned)).await?;
@@ -266,6 +296,37 @@ impl Presented {
             }
         });
         Ok(checked.await?.map(|(_, ())| ()))
+    }
+
+    /// Compares the password with each of `phcs` until one matches.
+    ///
+    /// Errors: nothing was compared.
+    /// Security: after the first comparison the attempt is judged, also if the client hangs up or the server is busy.
+    /// Otherwise an attempt that was no match would be given back, and many of them could be tried for one.
+    async fn compare(
+        &self,
+        engine: &Engine,
+        place: QueueKey,
+        phcs: &[Box<str>],
+        hung_up: &mut HangUp,
+    ) -> Result<Compared, Unverified> {
+        let pool = &engine.services.pool;
+        let mut rest = phcs.iter();
+        if let Some(phc) = rest.next() {
+            let password = self.password.clone();
+            if pool.verify_unless(place, password, Some(phc), None, hung_up.happens()).await?.matches {
+                return Ok(Compared::Right);
+            }
+        }
+        for phc in rest {
+            let password = self.password.clone();
+            match pool.verify_unless(place, password, Some(phc), None, std::future::pending::<()>()).await {
+                Ok(verified) if verified.matches => return Ok(Compared::Right),
+                Err(Unverified::Shed(shed)) => return Ok(Compared::Cut(shed)),
+                Ok(_) | Err(Unverified::Withdrawn) => {}
+            }
+        }
+        Ok(Compared::Wrong)
     }
 
     /// Waits for a turn among the attempts at the name, then charges the name for this one.
@@ -348,7 +409,7 @@ impl Presented {
         engine: &Engine,
         client: &Client,
         begun: &BegunAttempt,
-        account: Option<AccountV2>,
+        account: Option<AccountV3>,
         verified: Result<Verified, Unverified>,
         turn: &Turn<'_>,
         is_gone: bool,
@@ -409,7 +470,7 @@ impl Presented {
         engine: &Engine,
         client: &Client,
         failed: Finish,
-        account: Option<&AccountV2>,
+        account: Option<&AccountV3>,
     ) -> Result<(), FlowError> {
         let is_known = failed.attempt.is_of_known_device();
         let settled = engine.lockout.ask(failed).await?;
@@ -436,7 +497,7 @@ impl Presented {
     }
 
     /// Hashes a right password again, with the current cost. Skipped if the hash queue has no room.
-    async fn rehash(&self, engine: &Engine, place: QueueKey, account: &AccountV2) -> Result<(), FlowError> {
+    async fn rehash(&self, engine: &Engine, place: QueueKey, account: &AccountV3) -> Result<(), FlowError> {
         let Some(checked) = &account.phc else { return Ok(()) };
         let Ok(phc) = engine.services.pool.hash(place, self.password.clone()).await else { return Ok(()) };
         let rehash = Rehash { id: account.account_id(), checked: checked.clone(), phc: phc.into() };
@@ -480,39 +541,25 @@ impl Presented {
     }
 }
 
-/// Checks the password of `account`, for a link that is not enough alone. `devices` are the device tokens of the request.
-/// Guesses count like those at log-in.
-pub(super) async fn confirm_password_of(
+/// Checks that `password` is one of `phcs`, for the link `link` of `account`, which is not enough alone.
+///
+/// Security: guesses are counted like those at log-in, but for this link alone. Nobody without the link can lock it, as
+/// strangers lock a name, and nobody with the link can lock the name.
+pub(super) async fn confirm_beside_link(
     engine: &Engine,
     client: &Client,
-    account: &AccountV2,
+    link: MailedId,
+    account: &AccountV3,
     password: &str,
-    devices: [Option<&str>; 2],
+    phcs: Vec<Box<str>>,
 ) -> Result<(), FlowError> {
-    let presented = Presented::new(engine, parse_name(&account.email)?, password, Known::Devices(devices));
-    let checked = presented.check_on_owner_thread(engine, client).await?;
-    // The address may belong to another account by now.
-    if checked.account_id() != account.account_id() {
-        return Err(Refusal::InvalidCredentials.into());
-    }
-    Ok(())
-}
-
-/// Checks a password that an account had under an earlier address, against the PHC string that was kept. Guesses count for
-/// the earlier address alone, so that they lock nobody out of the present one.
-pub(super) async fn confirm_former_password(
-    engine: &Engine,
-    client: &Client,
-    former: AccountName,
-    password: &str,
-    phc: &str,
-) -> Result<(), FlowError> {
-    let presented = Presented::new(engine, former, password, Known::Devices([None; 2]));
-    let phc = phc.to_owned();
+    let name = parse_name(&account.email)?;
+    let presented = Presented::beside_link(engine, name, link, password);
+    let account = account.clone();
     // The sender is dropped with this request, wherever it ends.
     let (_waiting, mut hung_up) = HangUp::watch();
     let work = async move |engine: &Engine, client: &Client| {
-        presented.check_former(engine, client, &phc, &mut hung_up).await
+        presented.check_beside_link(engine, client, &account, &phcs, &mut hung_up).await
     };
     let checked = engine.itself()?.on_owner_thread_for(client, work).await??;
     Ok(engine.journal.open(checked).await?)
@@ -525,7 +572,7 @@ pub(super) async fn confirm_password(
     client: &Client,
     identity: &Identity,
     password: &str,
-) -> Result<AccountV2, FlowError> {
+) -> Result<AccountV3, FlowError> {
     let name = parse_name(&identity.account.email)?;
     let known = Known::Session { sid: identity.sid(), proved: identity.proved() };
     let presented = Presented::new(engine, name, password, known);

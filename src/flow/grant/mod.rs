@@ -7,7 +7,7 @@ use crate::engine::Engine;
 use crate::flow::client::Client;
 use crate::flow::refusal::FlowError;
 use crate::journal::append::handle::Sealed;
-use crate::registry::account::AccountV2;
+use crate::registry::account::AccountV3;
 use crate::registry::refresh::{self, Audience, FamilyV2, OpenFamily, OpenedFamily};
 use crate::registry::session::{self, OpenSession, OpenedSession, SessionV2};
 use crate::system::clock::Timestamp;
@@ -18,7 +18,7 @@ use crate::value::id::{FamilyId, SessionId};
 /// A credential for a client, and what the answer says of its account.
 pub struct Opened {
     /// The account that the credential belongs to.
-    pub account: AccountV2,
+    pub account: AccountV3,
     /// The credential.
     pub grant: Grant,
     /// The device cookie, after a log-in with a password.
@@ -74,7 +74,7 @@ impl Engine {
     /// itself would accept it longer. Returns the token and its expiry.
     pub(crate) fn access_token(
         &self,
-        account: &AccountV2,
+        account: &AccountV3,
         family: &FamilyV2,
     ) -> Result<(String, Timestamp), FlowError> {
         let now = self.clock.now();
@@ -106,7 +106,7 @@ impl Engine {
     /// Opens what a client that has just proved its identity wants. The answer is sealed until it is durable.
     pub(crate) async fn issue(
         &self,
-        account: &AccountV2,
+        account: &AccountV3,
         wanted: Wanted,
         client: &Client,
     ) -> Result<Sealed<Issued>, FlowError> {
@@ -118,7 +118,7 @@ impl Engine {
 
     async fn issue_family(
         &self,
-        account: &AccountV2,
+        account: &AccountV3,
         audience: Audience,
         client: &Client,
     ) -> Result<Sealed<Issued>, FlowError> {
@@ -143,7 +143,7 @@ impl Engine {
     }
 
     /// Turns a new family or session into the credential for the client.
-    pub(crate) fn grant(&self, account: &AccountV2, issued: Issued) -> Result<Grant, FlowError> {
+    pub(crate) fn grant(&self, account: &AccountV3, issued: Issued) -> Result<Grant, FlowError> {
         match issued {
             Issued::Family(family, secret) => self.token_grant(account, &family, secret),
             Issued::Session(session, secret) => {
@@ -156,7 +156,7 @@ impl Engine {
     /// Signs an access token, and writes the refresh token of `family` with `secret`.
     pub(crate) fn token_grant(
         &self,
-        account: &AccountV2,
+        account: &AccountV3,
         family: &FamilyV2,
         secret: Secret,
     ) -> Result<Grant, FlowError> {
@@ -180,7 +180,7 @@ impl Engine {
     /// replaces. The answer is sealed until the session is durable.
     async fn issue_session(
         &self,
-        account: &AccountV2,
+        account: &AccountV3,
         remember: bool,
         root: Option<[u8; 16]>,
         client: &Client,

@@ -9,7 +9,7 @@ use crate::flow::authenticate::{Held, Identity};
 use crate::flow::check::confirm_password;
 use crate::flow::client::Client;
 use crate::flow::refusal::{FlowError, Refusal};
-use crate::registry::account::AccountV2;
+use crate::registry::account::AccountV3;
 use crate::registry::account::actor::ById;
 use crate::registry::refresh::FamilyV2;
 use crate::registry::refresh::actor::Prove;
@@ -69,7 +69,7 @@ pub async fn reauthenticate(
 /// Records the new proof in the family, and signs an access token that says so.
 async fn prove(
     engine: &Engine,
-    account: &AccountV2,
+    account: &AccountV3,
     family: &FamilyV2,
 ) -> Result<Reauthenticated, FlowError> {
     let prove = Prove { id: family.id, auth_epoch: account.auth_epoch };
@@ -82,10 +82,10 @@ async fn prove(
 /// Returns the account as it is now, if it still passes the gate: it may have been closed while the password was hashed.
 async fn current(
     engine: &Engine,
-    account: &AccountV2,
+    account: &AccountV3,
     auth_epoch: u64,
     global_epoch: u64,
-) -> Result<AccountV2, FlowError> {
+) -> Result<AccountV3, FlowError> {
     let account = engine.accounts.ask(ById { id: account.account_id() }).await?;
     let account = account.ok_or(Refusal::SessionExpired)?;
     engine.gate(&account, auth_epoch, global_epoch).map_err(|_| Refusal::SessionExpired)?;
@@ -98,7 +98,7 @@ impl Engine {
     pub(in crate::flow) async fn replace_credential(
         &self,
         identity: &Identity,
-        account: &AccountV2,
+        account: &AccountV3,
         client: &Client,
     ) -> Result<([u8; 16], Grant), FlowError> {
         let wanted = match &identity.held {

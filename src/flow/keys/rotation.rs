@@ -6,8 +6,9 @@ use crate::engine::{Engine, Fault};
 use crate::flow::admin::Admin;
 use crate::flow::refusal::{FlowError, Refusal};
 use crate::journal::append::handle::NoRoom;
+use crate::registry::file_check::actor::{ForgetKeys, Remember};
 use crate::system::clock::Timestamp;
-use crate::token::{KeyKind, RotateError};
+use crate::token::{KeyCheck, KeyKind, RotateError};
 
 /// Makes a new key of the kind `kind`, a signing key if none is named. Returns its id, and the time from which it is
 /// used.
@@ -33,6 +34,10 @@ pub async fn rotate(
             Fault::NoRoom(NoRoom::StorageFull).into()
         }
     })?;
+    // Only the new key: another may just be forgotten. Without room in the journal a later look after the keys does it.
+    let mut new = remember(engine);
+    new.keys.retain(|check| check.name() == kid);
+    let _ = engine.file_checks.ask(new).await;
     admin.record(engine, Event::KeyRotated, &kid).await;
     Ok((kid, from))
 }
@@ -50,11 +55,37 @@ pub async fn retire(engine: &Engine, admin: &Admin, kid: &str) -> Result<(), Flo
     Ok(())
 }
 
-/// Changes keys that are old, and removes those of which nothing lives. The server calls it every second.
+/// Why keys cannot be looked after.
+#[derive(Debug, thiserror::Error)]
+pub enum TendError {
+    /// A file that cannot be written or removed.
+    #[error(transparent)]
+    Files(#[from] RotateError),
+    /// The journal has no room to forget a key.
+    #[error(transparent)]
+    Journal(#[from] Fault),
+}
+
+/// The check values that the journal is known to remember, between two looks after the keys.
+#[derive(Debug, Default)]
+pub struct Remembered(Vec<KeyCheck>);
+
+/// Changes keys that are old, removes those of which nothing lives, and has the journal remember the others. One task calls
+/// it every second: a key is never remembered and forgotten at the same time.
 ///
-/// Errors: a file that cannot be written or removed.
-pub fn tend(engine: &Engine) -> Result<Tended, RotateError> {
-    let tended = engine.services.tend_keys()?;
+/// Errors: a file that cannot be written or removed, or no room in the journal.
+pub async fn tend(engine: &Engine, remembered: &mut Remembered) -> Result<Tended, TendError> {
+    let expired = engine.services.expired_keys();
+    if !expired.is_empty() {
+        // Before the files go: a start is refused without a key that is remembered.
+        engine.file_checks.ask(ForgetKeys { keys: expired.clone() }).await?;
+    }
+    let tended = engine.services.tend_keys(&expired)?;
+    let now = remember(engine);
+    if remembered.0 != now.keys {
+        engine.file_checks.ask(now.clone()).await?;
+        remembered.0 = now.keys;
+    }
     if let Some((kid, from)) = &tended.made {
         tracing::info!(%kid, signs_from = %from.rfc3339(), "made a new signing key, since the newest is old");
         engine.record(Note::new(Event::KeyRotated).about(kid).with_reason("by age"));
@@ -63,4 +94,9 @@ pub fn tend(engine: &Engine) -> Result<Tended, RotateError> {
         tracing::info!(%kid, "removed a key: nothing lives that it made");
     }
     Ok(tended)
+}
+
+/// Returns the keys that the journal must remember.
+fn remember(engine: &Engine) -> Remember {
+    Remember { keys: engine.services.keys.loaded_check_values(), audit_end: None }
 }

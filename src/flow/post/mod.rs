@@ -9,7 +9,7 @@ pub(crate) mod delivery;
 use super::client::Client;
 use super::refusal::FlowError;
 use crate::engine::{Engine, Fault};
-use crate::registry::account::{AccountV2, Status};
+use crate::registry::account::{AccountV3, Holder, Status};
 use crate::registry::outbox::{Kind, MailV2, Post, seal_token};
 use crate::registry::reset::actor::Charge;
 use crate::registry::reset::{Cause, Mint, Minted, Purpose, Wish};
@@ -38,7 +38,7 @@ pub(super) struct Addressee {
 
 impl Addressee {
     /// Addresses the owner of an account.
-    pub(super) fn owner(account: &AccountV2) -> Self {
+    pub(super) fn owner(account: &AccountV3) -> Self {
         Self::owner_at(account, &account.email)
     }
 
@@ -57,7 +57,7 @@ impl Addressee {
     }
 
     /// Addresses the owner of an account at another address than the account's.
-    pub(super) fn owner_at(account: &AccountV2, address: &str) -> Self {
+    pub(super) fn owner_at(account: &AccountV3, address: &str) -> Self {
         Self {
             account: account.account_id(),
             pending: None,
@@ -72,7 +72,7 @@ impl Addressee {
 
     /// Addresses the owner of `account`. Without one, addresses a recipient that gets no mail, by an address as long as
     /// `name`.
-    pub(super) fn of(account: Option<&AccountV2>, name: &AccountName, key: NameKey) -> Self {
+    pub(super) fn of(account: Option<&AccountV3>, name: &AccountName, key: NameKey) -> Self {
         account.map_or_else(
             || Self {
                 // Derived from the name, so always the same one. Ids of accounts are random, so it belongs to none.
@@ -91,7 +91,7 @@ impl Addressee {
 
     /// Addresses the owner of `account` like [`Self::of`], unless the account is disabled: then nobody, with the same
     /// work. A link would set the password of an account that stays closed.
-    pub(super) fn of_active(account: Option<&AccountV2>, name: &AccountName, key: NameKey) -> Self {
+    pub(super) fn of_active(account: Option<&AccountV3>, name: &AccountName, key: NameKey) -> Self {
         Self::of(account.filter(|account| account.status == Status::Active), name, key)
     }
 
@@ -127,24 +127,43 @@ impl Engine {
         self.mint_and_post(cause, to, purpose, kind, None).await
     }
 
-    /// Mails the holder of an address that a client has signed up with. As long as the address is not proved, the mail
-    /// holds the link that proves it.
-    pub(super) async fn mail_holder(&self, cause: Cause, holder: &AccountV2) -> Result<(), FlowError> {
-        let kind = if holder.email_verified { Kind::AlreadyRegistered } else { Kind::Verify };
-        self.mail_token(cause, Addressee::owner(holder), Purpose::Verify, kind).await?;
+    /// Mails the holder of the address `name` that a client has signed up with. As long as the address is not proved, the
+    /// mail holds the link that proves it.
+    pub(super) async fn mail_holder(
+        &self,
+        cause: Cause,
+        holder: &Holder,
+        name: &AccountName,
+        key: NameKey,
+    ) -> Result<(), FlowError> {
+        let account = &holder.account;
+        let (to, kind) = if holder.is_former {
+            // Counted for the address: who reads mail at the account's present one must not use up these mails.
+            let to = Addressee { pending: Some(key.0), ..Addressee::owner_at(account, name.as_str()) };
+            (to, Kind::AddressKept)
+        } else if account.email_verified {
+            (Addressee::owner(account), Kind::AlreadyRegistered)
+        } else {
+            (Addressee::owner(account), Kind::Verify)
+        };
+        self.mail_token(cause, to, Purpose::Verify, kind).await?;
         Ok(())
     }
 
-    /// Mails `address` the link that makes it the address of `account`. With `is_taken` its holder is told instead, by a
-    /// mail without a link: the work and the quotas are the same.
+    /// Mails `address` the link that makes it the address of `account`. A `holder` of it is told instead, by a mail without
+    /// a link: the work and the quotas are the same.
     pub(super) async fn mail_new_address(
         &self,
         cause: Cause,
-        account: &AccountV2,
+        account: &AccountV3,
         address: &AccountName,
-        is_taken: bool,
+        holder: Option<&Holder>,
     ) -> Result<(), FlowError> {
-        let kind = if is_taken { Kind::AddressWanted } else { Kind::EmailChange };
+        let kind = match holder {
+            None => Kind::EmailChange,
+            Some(holder) if holder.is_former => Kind::AddressKept,
+            Some(_) => Kind::AddressWanted,
+        };
         let to = Addressee::owner_at(account, address.as_str()).about(&account.email);
         self.mint_and_post(cause, to, Purpose::EmailChange, kind, Some(address)).await?;
         Ok(())
@@ -154,7 +173,7 @@ impl Engine {
     /// change can still be undone.
     pub(super) async fn mail_undo(
         &self,
-        account: &AccountV2,
+        account: &AccountV3,
         present: &AccountName,
         next: &AccountName,
     ) -> Result<bool, FlowError> {

@@ -12,7 +12,7 @@ use crate::flow::{email, mailed};
 use crate::http::body::Body;
 use crate::http::endpoint::{Eng, resource};
 use crate::http::rejection::Rejection;
-use crate::http::request::{Credentials, SignedIn, cookie_of, credentials, csrf_source, device_tokens};
+use crate::http::request::{Credentials, SignedIn, cookie_of, credentials, csrf_source};
 use crate::http::response::{CookieName, renewed_response, set_device};
 use crate::registry::throttle::class::Class;
 
@@ -126,10 +126,8 @@ async fn post_confirm(
 ) -> Result<HttpResponse, Rejection> {
     let read: BoundToken = body.json_charged(&engine, &client, Class::Verify).await?;
     let identity;
-    let mut devices = device_tokens(&request, &engine)?;
-    let devices = [devices.next(), devices.next()];
     let proof = match &read.password {
-        Some(password) => Proof::Password { password, devices },
+        Some(password) => Proof::Password(password),
         None if matches!(credentials(&request, &engine)?, Credentials::None) => Proof::None,
         None => {
             identity = SignedIn::extract(&request).await?;

@@ -69,7 +69,8 @@ fn refused(refusal: &Refusal, engine: &Engine) -> Problem {
             Problem::new(403, "signup_disabled", "Sign-up is disabled; ask the operator for an account.")
         }
         Refusal::EmailTaken => {
-            Problem::new(409, "email_taken", "An account with this e-mail address exists already.")
+            let detail = "An account with this e-mail address exists already, or had it until a change that can still be undone.";
+            Problem::new(409, "email_taken", detail)
         }
         Refusal::EmailChangedLately => Problem::new(
             409,

@@ -82,28 +82,41 @@ impl Spares {
             *made
         };
         let path = format!("{JOURNAL_DIR}/spare-{number}.tmp");
-        let made = storage.create_new(&path).and_then(|file| {
-            let mut at = 0;
-            while at < sizes.segment {
-                let end = sizes.segment.min(at + piece()?);
-                fill(&*file, at, end)?;
-                file.sync_data()?;
-                at = end;
-            }
-            storage.open_log(&path)
-        });
-        match made {
+        fill_whole(storage, &path, sizes.segment, piece)?;
+        match storage.open_log(&path) {
             Ok(file) => {
                 self.ready.lock().push_back((path, file));
                 Ok(())
             }
             Err(error) => {
-                // Half a spare is useless, and a full disk needs its bytes back.
                 let _ = storage.unlink(&path);
                 Err(error)
             }
         }
     }
+}
+
+/// Makes a file of `length` zeros, synced piece by piece, or none. `piece` is as in [`Spares::prepare`].
+pub(in crate::journal) fn fill_whole(
+    storage: &dyn Storage,
+    path: &str,
+    length: u64,
+    piece: impl Fn() -> io::Result<u64>,
+) -> io::Result<()> {
+    let made = storage.create_new(path).and_then(|file| {
+        let mut at = 0;
+        while at < length {
+            let end = length.min(at + piece()?);
+            fill(&*file, at, end)?;
+            file.sync_data()?;
+            at = end;
+        }
+        Ok(())
+    });
+    made.inspect_err(|_| {
+        // Half of it is useless, and a full disk needs its bytes back.
+        let _ = storage.unlink(path);
+    })
 }
 
 /// Writes zeros from `begin` to `end`, so that no later write needs new blocks.

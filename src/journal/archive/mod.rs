@@ -11,5 +11,5 @@ mod tests;
 
 pub use backup::{SUMS, back_up, check_sums};
 pub use records::Records;
-pub use restore::{Destination, Restored, restore};
+pub use restore::{Admit, Destination, Restored, admit_all, restore};
 pub use salvage::{Salvaged, salvage};

@@ -30,6 +30,19 @@ pub struct Destination<'a> {
     pub random: Arc<Random>,
     /// The numbers of the tables whose records are left out.
     pub left_out: &'a [u16],
+    /// Says of each other record whether it is taken over.
+    pub admit: &'a Admit<'a>,
+}
+
+/// Says whether a record is taken over into a new directory, of its table, schema, key and value.
+///
+/// Errors: no directory may be made of these records.
+pub type Admit<'a> = dyn Fn(u16, u16, &[u8], &[u8]) -> Result<bool, Refusal> + 'a;
+
+/// Takes over every record.
+#[expect(clippy::unnecessary_wraps, reason = "an Admit")]
+pub const fn admit_all(_: u16, _: u16, _: &[u8], _: &[u8]) -> Result<bool, Refusal> {
+    Ok(true)
 }
 
 /// A directory that was made.
@@ -82,16 +95,21 @@ pub(super) fn begin_anew(
     origin: Origin,
     seq: u64,
 ) -> Result<Restored, Refusal> {
-    let Destination { storage, sizes, clock, random, left_out } = to;
+    let Destination { storage, sizes, clock, random, left_out, admit } = to;
+    // Before anything is written.
+    let mut admitted = Vec::new();
+    for (table, schema, key, value) in records.iter() {
+        admitted.push(!left_out.contains(&table) && admit(table, schema, key, value)?);
+    }
     let timeline = origin.timeline + 1;
     let created_ms = clock.now().as_millis();
     IdentityFile::form(&*storage, origin.cluster, timeline, created_ms).map_err(|error| failed(&error))?;
     let options = Options { storage, sizes, clock, random, accept_clock_floor: false };
     let mut recovered = recover(options, &mut Discard)?;
     let mut restored = Restored { records: 0, left_out: 0, seq, timeline };
-    for (table, schema, key, value) in records.iter() {
-        if left_out.contains(&table) {
-            restored.left_out += 1;
+    for ((table, schema, key, value), is_admitted) in records.iter().zip(admitted) {
+        if !is_admitted {
+            restored.left_out += usize::from(left_out.contains(&table));
             continue;
         }
         restored.records += 1;

@@ -254,7 +254,7 @@ impl Storage for Subdirectory {
 #[cfg(test)]
 mod tests {
     use super::super::tests::options_of;
-    use super::super::{Destination, Records, restore};
+    use super::super::{Destination, Records, admit_all, restore};
     use super::*;
     use crate::journal::recovery::recover;
     use crate::journal::recovery::replay::RecoveryTarget;
@@ -282,7 +282,14 @@ mod tests {
         let source = disk_of(&frozen("snapshots"));
         let random = Arc::new(Random::seeded(1));
         let to = Arc::new(building.clone());
-        let to = Destination { storage: to, sizes: SIZES, clock: Clock::manual(NOW), random, left_out: &[] };
+        let to = Destination {
+            storage: to,
+            sizes: SIZES,
+            clock: Clock::manual(NOW),
+            random,
+            left_out: &[],
+            admit: &admit_all,
+        };
         restore(&source, to, RecoveryTarget::default()).map_err(io::Error::other)?;
         write_whole(&building.keys(), "", "a.key", b"of before")?;
         mark_whole(&*place, "what there is to tell")?;

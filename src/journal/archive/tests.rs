@@ -104,6 +104,7 @@ fn destination(to: &SimStorage) -> (Destination<'static>, Clock) {
         clock: clock.clone(),
         random: Arc::new(Random::seeded(1)),
         left_out: &[OUTBOX],
+        admit: &admit_all,
     };
     (destination, clock)
 }

@@ -11,6 +11,8 @@ use super::header::{BY_KIND_BYTES, HEADER_BYTES};
 use crate::journal::format::header::by_kind;
 use crate::storage::Storage;
 
+/// The file that keeps the room of one segment for a start on a full disk, which removes it.
+pub const START_ROOM: &str = "journal/start.tmp";
 /// The directory of segments.
 pub const JOURNAL_DIR: &str = "journal";
 /// The directory of snapshots.

@@ -18,9 +18,11 @@ use crate::journal::append::segment_log::{FirstSegment, Log, Spares};
 use crate::journal::append::writer::Writer;
 use crate::journal::context::JournalContext;
 use crate::journal::format::identity_file::{IdentityFile, State};
-use crate::journal::format::layout::{IDENTITY, JOURNAL_DIR, QUARANTINE_DIR, SNAPSHOT_DIR, segment_path};
+use crate::journal::format::layout::{
+    IDENTITY, JOURNAL_DIR, QUARANTINE_DIR, SNAPSHOT_DIR, START_ROOM, segment_path,
+};
 use crate::journal::snapshot;
-use crate::storage::{Storage, write_whole};
+use crate::storage::{Storage, unlink_if_there, write_whole};
 use crate::system::clock::{Clock, Timestamp};
 use crate::system::seeded_bug::{Bug, seeded};
 
@@ -83,8 +85,8 @@ impl Ownership {
             timeline: identity.timeline(),
             epoch: end.epoch + 1,
         };
-        let segment =
-            begin_segment(&context, &end, floor).map_err(unreadable(&segment_path(end.segno + 1)))?;
+        let segment = begin_with_room(&context, &end, floor);
+        let segment = segment.map_err(unreadable(&segment_path(end.segno + 1)))?;
         let identity = go_live(&context, identity, segment.segno, end.seq).map_err(unreadable(IDENTITY))?;
         report.newest = snapshot::newest(&*context.storage);
         Ok(build(context, identity, segment, end.seq, report, lock))
@@ -93,11 +95,30 @@ impl Ownership {
 
 fn remove_temporaries(storage: &dyn Storage, dir: &str) -> io::Result<()> {
     for name in storage.list(dir)? {
-        if name.ends_with(".tmp") {
-            storage.unlink(&format!("{dir}/{name}"))?;
+        let path = format!("{dir}/{name}");
+        if name.ends_with(".tmp") && path != START_ROOM {
+            storage.unlink(&path)?;
         }
     }
     Ok(())
+}
+
+/// Begins the first segment. On a full disk it takes the room that an earlier run has kept for this start.
+fn begin_with_room(context: &JournalContext, end: &End, floor: Timestamp) -> io::Result<FirstSegment> {
+    let full = match begin_segment(context, end, floor) {
+        Err(error) if error.kind() == io::ErrorKind::StorageFull => error,
+        begun => return begun,
+    };
+    let storage = &*context.storage;
+    let path = segment_path(end.segno + 1);
+    let has_name = storage.open(&path).is_ok();
+    if has_name || storage.open(START_ROOM).is_err() {
+        return Err(full);
+    }
+    unlink_if_there(storage, &format!("{path}.tmp"))?;
+    storage.unlink(START_ROOM)?;
+    storage.sync_dir(JOURNAL_DIR)?;
+    begin_segment(context, end, floor)
 }
 
 /// Raises the clock's floor to the latest time that the journal has seen, so that nothing that had expired revives.

@@ -2,13 +2,13 @@
 
 pub use super::state::{Alter, Rehash, ReleaseUnprovenAddress, SignUp};
 use super::state::{Refusal, SignedUp};
-use super::{AccountV2, Accounts};
+use super::{AccountV3, Accounts, Holder};
 use crate::password::EqualCost;
 use crate::registry::{handles, reads, registry};
 use crate::value::account_name::NameKey;
 use crate::value::id::AccountId;
 
-registry!(Accounts, AccountV2, "account", revokes Accounts::revoked_by, overdue Accounts::overdue);
+registry!(Accounts, AccountV3, "account", revokes Accounts::revoked_by, overdue Accounts::overdue);
 
 /// Deletes an account.
 #[derive(Clone, Copy, Debug)]
@@ -26,6 +26,13 @@ pub struct Find {
     pub name: NameKey,
 }
 
+/// Finds the account that has an address, or for which it is kept.
+#[derive(Clone, Copy, Debug)]
+pub struct FindHolder {
+    /// The key of the address.
+    pub name: NameKey,
+}
+
 /// Finds an account by the key of its address, to check a password.
 #[derive(Clone, Copy, Debug)]
 pub struct FindToCheck {
@@ -37,7 +44,7 @@ pub struct FindToCheck {
 #[derive(Clone, Debug)]
 pub struct ToCheck {
     /// The account of the name; `None` if it has none.
-    pub account: Option<AccountV2>,
+    pub account: Option<AccountV3>,
     /// The work of the check, the same with and without an account; `None` while no password is stored.
     pub cost: Option<EqualCost>,
 }
@@ -66,9 +73,9 @@ pub struct List {
 
 handles!(Accounts {
     SignUp => SignedUp, Ordinary, |accounts, sign_up, now| accounts.sign_up(sign_up, now);
-    Alter => Result<AccountV2, Refusal>, Essential, |accounts, alter, now| accounts.alter(alter, now);
+    Alter => Result<AccountV3, Refusal>, Essential, |accounts, alter, now| accounts.alter(alter, now);
     Rehash => (), Ordinary, |accounts, rehash, _| accounts.rehash(rehash);
-    ReleaseUnprovenAddress => Option<AccountV2>, Essential, |accounts, release, _| {
+    ReleaseUnprovenAddress => Option<AccountV3>, Essential, |accounts, release, _| {
         accounts.release_unproven_address(release)
     };
     Delete => Result<(), Refusal>, Essential, |accounts, delete, _| {
@@ -77,13 +84,14 @@ handles!(Accounts {
 });
 
 reads!(Accounts {
-    Find => Option<AccountV2>, |accounts, find, _| accounts.find(find.name).cloned();
+    Find => Option<AccountV3>, |accounts, find, _| accounts.find(find.name).cloned();
+    FindHolder => Option<Holder>, |accounts, find, now| accounts.holder(find.name, now);
     FindToCheck => ToCheck, |accounts, find, _| ToCheck {
         account: accounts.find(find.name).cloned(),
         cost: accounts.stored_costs().equal_cost(find.name),
     };
-    ById, of |by_id| by_id.id.to_bytes() => Option<AccountV2>, |accounts, by_id, _| accounts.get(by_id.id).cloned();
-    List => Vec<AccountV2>, |accounts, list, _| accounts.list(list.after, list.limit, |account| {
+    ById, of |by_id| by_id.id.to_bytes() => Option<AccountV3>, |accounts, by_id, _| accounts.get(by_id.id).cloned();
+    List => Vec<AccountV3>, |accounts, list, _| accounts.list(list.after, list.limit, |account| {
         let named = |text: &str| list.q.as_deref().is_none_or(|q| text.contains(q));
         let is_named = named(&account.email) || account.name.as_deref().is_some_and(named);
         let is_verified = list.verified.is_none_or(|verified| verified == account.email_verified);

@@ -16,6 +16,11 @@
 //!   an administrator ──▶ unproved ── link ─┘
 //! ```
 //!
+//! **A change of address** can be undone for a time. As long as it can, the account remembers the former address, which
+//! nobody else may have, and the passwords that were in force within three days before the change. So each account
+//! remembers the passwords that were replaced within three days, four at most, of which the oldest stay: a thief who
+//! changes the password before the address leaves the owner's among them.
+//!
 //! An account stays in the slot of its id when its address changes; after that only the key of the address finds it.
 //! Once slots are spread over several engines, the slot of the new address will need an entry that points to the
 //! account.
@@ -27,5 +32,5 @@ pub mod record;
 pub mod state;
 pub mod stored_costs;
 
-pub use record::{AccountV2, Status};
-pub use state::{ADMIN, Accounts, Change, FormerChange, Origin, Refusal, SignUp, SignedUp};
+pub use record::{AccountV3, Status};
+pub use state::{ADMIN, Accounts, Change, FormerChange, Holder, Origin, Refusal, SignUp, SignedUp};

@@ -1,9 +1,19 @@
-//! The frozen forms of an account. A change is an `AccountV3` and an upcast.
+//! The frozen forms of an account. A change is an `AccountV4` and an upcast.
+
+use std::time::Duration;
 
 use crate::journal::format::codec::{Decode, Encode, Stored, decode};
 use crate::registry::record::{ReadError, Record};
+use crate::system::clock::Timestamp;
 use crate::value::account_name::AccountName;
 use crate::value::id::AccountId;
+
+/// The most replaced passwords that an account remembers. The oldest ones stay: a thief who changes the password again and
+/// again pushes that of the owner out no more than that.
+pub const REPLACED_MAX: usize = 4;
+/// How long a replaced password is remembered. One that was in force within this time before a change of address undoes
+/// the change.
+pub const REPLACED_FOR: Duration = Duration::from_hours(72);
 
 /// Whether an account may log in. Append only.
 #[derive(Clone, Copy, Debug, Decode, Encode, Eq, PartialEq)]
@@ -46,7 +56,7 @@ impl Stored for AccountV1 {
     const SCHEMA: u16 = 1;
 }
 
-/// An account as it is stored.
+/// An account as it was stored second. Only read.
 #[derive(Clone, Debug, Decode, Encode, Eq, PartialEq)]
 #[bincode(crate = "crate::journal::format::codec::bincode")]
 pub struct AccountV2 {
@@ -84,7 +94,7 @@ pub struct AccountV2 {
     pub is_vouched: bool,
 }
 
-/// The address that an account had before its last change of address.
+/// The address that an account had before its last change of address, as it was stored first. Only read.
 #[derive(Clone, Debug, Decode, Encode, Eq, PartialEq)]
 #[bincode(crate = "crate::journal::format::codec::bincode")]
 pub struct FormerAddressV1 {
@@ -102,7 +112,85 @@ impl Stored for AccountV2 {
     const SCHEMA: u16 = 2;
 }
 
-impl Record for AccountV2 {
+/// An account as it is stored.
+#[derive(Clone, Debug, Decode, Encode, Eq, PartialEq)]
+#[bincode(crate = "crate::journal::format::codec::bincode")]
+pub struct AccountV3 {
+    /// Its id, in the slot of the address it was created with. A later address may belong to another slot.
+    pub id: AccountId,
+    /// The [`NameKey`](crate::value::account_name::NameKey) of the address.
+    pub name_key: [u8; 16],
+    /// The address in its canonical form.
+    pub email: Box<str>,
+    /// Whether the owner has proved that mail to the address reaches them.
+    pub email_verified: bool,
+    /// The name that the owner wants to be called by.
+    pub name: Option<Box<str>>,
+    /// The PHC string of the password; `None` while it must be set by mail first.
+    pub phc: Option<Box<str>>,
+    /// Roles, sorted, each once.
+    pub roles: Vec<Box<str>>,
+    /// Whether it may log in.
+    pub status: Status,
+    /// The epoch. A credential of another epoch is invalid.
+    pub auth_epoch: u64,
+    /// When it was created, in milliseconds since 1970.
+    pub created_ms: u64,
+    /// The device epoch. A device cookie of another epoch is that of a stranger.
+    pub device_epoch: u32,
+    /// Access tokens issued before this second since 1970 are invalid: the roles in them have shrunk since. Zero if
+    /// that never happened.
+    pub tokens_from_secs: u64,
+    /// The address that the account had before, as long as the change can be undone.
+    pub former: Option<Box<FormerAddressV2>>,
+    /// Whether the owner has switched off the mail about a log-in from a new device.
+    pub mutes_new_device: bool,
+    /// Whether an administrator made the account, so that its password is no stranger's although the address is not
+    /// proved. False for accounts of earlier versions: there a sign-up may have made them.
+    pub is_vouched: bool,
+    /// The passwords that were replaced lately, the oldest first; [`REPLACED_MAX`] at most.
+    pub replaced: Vec<ReplacedPasswordV1>,
+}
+
+/// The address that an account had before its last change of address, as long as the change can be undone.
+#[derive(Clone, Debug, Decode, Encode, Eq, PartialEq)]
+#[bincode(crate = "crate::journal::format::codec::bincode")]
+pub struct FormerAddressV2 {
+    /// The [`NameKey`](crate::value::account_name::NameKey) of the address, which nobody else may have meanwhile; `None`
+    /// if an earlier version made the change.
+    pub name_key: Option<[u8; 16]>,
+    /// The PHC strings of the passwords that were in force at the change or within [`REPLACED_FOR`] before it.
+    pub phcs: Vec<Box<str>>,
+    /// When the change can be undone no longer, in milliseconds since 1970.
+    pub undo_end_ms: u64,
+    /// Whether a password was set since by a mail to the present address. Undoing the change then also takes one of the
+    /// former passwords.
+    pub is_settled: bool,
+}
+
+/// A password that another one has replaced.
+#[derive(Clone, Debug, Decode, Encode, Eq, PartialEq)]
+#[bincode(crate = "crate::journal::format::codec::bincode")]
+pub struct ReplacedPasswordV1 {
+    /// Its PHC string.
+    pub phc: Box<str>,
+    /// When it was replaced, in milliseconds since 1970.
+    pub replaced_ms: u64,
+}
+
+impl ReplacedPasswordV1 {
+    /// Returns when it is forgotten.
+    pub fn end(&self) -> Timestamp {
+        Timestamp(self.replaced_ms) + REPLACED_FOR
+    }
+}
+
+impl Stored for AccountV3 {
+    const TABLE: u16 = 1;
+    const SCHEMA: u16 = 3;
+}
+
+impl Record for AccountV3 {
     type Key = [u8; 16];
 
     fn key(&self) -> [u8; 16] {
@@ -116,6 +204,7 @@ impl Record for AccountV2 {
     fn read(schema: u16, value: &[u8]) -> Result<Self, ReadError> {
         match schema {
             1 => Ok(decode::<AccountV1>(value)?.into()),
+            2 => Ok(decode::<AccountV2>(value)?.into()),
             Self::SCHEMA => Ok(decode(value)?),
             other => Err(ReadError::Schema(other)),
         }
@@ -144,10 +233,51 @@ impl From<AccountV1> for AccountV2 {
     }
 }
 
-impl AccountV2 {
+impl From<AccountV2> for AccountV3 {
+    fn from(before: AccountV2) -> Self {
+        let former = before.former.map(|former| {
+            Box::new(FormerAddressV2 {
+                name_key: None,
+                phcs: former.phc.into_iter().collect(),
+                undo_end_ms: former.undo_end_ms,
+                is_settled: former.is_settled,
+            })
+        });
+        Self {
+            id: before.id,
+            name_key: before.name_key,
+            email: before.email,
+            email_verified: before.email_verified,
+            name: before.name,
+            phc: before.phc,
+            roles: before.roles,
+            status: before.status,
+            auth_epoch: before.auth_epoch,
+            created_ms: before.created_ms,
+            device_epoch: before.device_epoch,
+            tokens_from_secs: before.tokens_from_secs,
+            former,
+            mutes_new_device: before.mutes_new_device,
+            is_vouched: before.is_vouched,
+            replaced: Vec::new(),
+        }
+    }
+}
+
+impl From<AccountV1> for AccountV3 {
+    fn from(before: AccountV1) -> Self {
+        AccountV2::from(before).into()
+    }
+}
+
+impl AccountV3 {
     /// Says whether some version may have written this record, which was read back.
     pub fn is_sound(&self) -> bool {
+        // Those of before a change, and the one in force at it.
+        let phcs = self.former.as_ref().map_or(0, |former| former.phcs.len());
         AccountName::parse(&self.email).is_ok()
+            && self.replaced.len() <= REPLACED_MAX
+            && phcs <= REPLACED_MAX + 1
     }
 
     /// Says whether nobody else can sign up with its address: the address was proved, or an administrator has made the

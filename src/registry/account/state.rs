@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::record::{AccountV2, FormerAddressV1, Status};
+use super::record::{AccountV3, FormerAddressV2, REPLACED_MAX, ReplacedPasswordV1, Status};
 use super::stored_costs::StoredCosts;
 use crate::registry::Revocation;
 use crate::registry::buckets::Buckets;
@@ -13,7 +13,7 @@ use crate::value::account_name::NameKey;
 use crate::value::id::AccountId;
 
 /// A decision about accounts with verdict `V`.
-pub type Decision<V> = record::Decision<AccountV2, V>;
+pub type Decision<V> = record::Decision<AccountV3, V>;
 
 /// Signs up for an account with an address.
 #[derive(Clone, Debug)]
@@ -52,9 +52,27 @@ pub enum Origin {
 pub enum SignedUp {
     /// The account was created. By a proof of the address it replaces an account that an earlier version made of a mere
     /// sign-up and that nobody has proved: its password goes, and its epoch rises.
-    Created(AccountV2),
+    Created(AccountV3),
     /// This account has the address.
-    Taken(AccountV2),
+    Taken(AccountV3),
+    /// The address is kept for an account that can undo the change to another one.
+    Kept,
+}
+
+/// The account that has an address, or for which it is kept.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Holder {
+    /// The account.
+    pub account: AccountV3,
+    /// Whether the address is the former one of the account, kept as long as its change can be undone.
+    pub is_former: bool,
+}
+
+impl Holder {
+    /// Says whether nobody else can have the address.
+    pub fn holds(&self) -> bool {
+        self.is_former || self.account.holds_its_address()
+    }
 }
 
 /// A change of an account. A field that is `None` or false changes nothing.
@@ -158,12 +176,15 @@ pub const ADMIN: &str = "admin";
 
 /// All accounts of one engine.
 pub struct Accounts {
-    by_id: Buckets<[u8; 16], AccountV2>,
+    by_id: Buckets<[u8; 16], AccountV3>,
     by_name: Index<NameKey, AccountId>,
     /// The active accounts with the role of administrators.
     admins: BTreeSet<AccountId>,
-    /// The accounts whose change of address can be undone, by the time at which that ends.
-    formers: BTreeSet<(u64, AccountId)>,
+    /// The accounts that remember a former address or replaced passwords, by the time at which the first of these is over.
+    to_forget: BTreeSet<(u64, AccountId)>,
+    /// The former addresses whose change can be undone, each with its account. One that was just over may have been taken
+    /// and left again by another account, so an address may have two.
+    kept: BTreeSet<([u8; 16], [u8; 16])>,
     costs: StoredCosts,
 }
 
@@ -173,7 +194,8 @@ impl Default for Accounts {
             by_id: Buckets::new(),
             by_name: Index::new(),
             admins: BTreeSet::new(),
-            formers: BTreeSet::new(),
+            to_forget: BTreeSet::new(),
+            kept: BTreeSet::new(),
             costs: StoredCosts::default(),
         }
     }
@@ -181,13 +203,29 @@ impl Default for Accounts {
 
 impl Accounts {
     /// Returns the account of `id`.
-    pub fn get(&self, id: AccountId) -> Option<&AccountV2> {
+    pub fn get(&self, id: AccountId) -> Option<&AccountV3> {
         self.by_id.get(&id.to_bytes())
     }
 
     /// Returns the account whose address has the key `name`.
-    pub fn find(&self, name: NameKey) -> Option<&AccountV2> {
+    pub fn find(&self, name: NameKey) -> Option<&AccountV3> {
         self.get(*self.by_name.get(&name)?)
+    }
+
+    /// Returns the account that has the address with the key `name` at `now`, or for which it is kept.
+    pub fn holder(&self, name: NameKey, now: Timestamp) -> Option<Holder> {
+        let present = self.find(name).map(|account| (account, false));
+        let holder = present.or_else(|| self.kept_for(name, now).map(|account| (account, true)));
+        holder.map(|(account, is_former)| Holder { account: account.clone(), is_former })
+    }
+
+    /// Returns the account whose former address has the key `name`, if its change can be undone at `now`.
+    fn kept_for(&self, name: NameKey, now: Timestamp) -> Option<&AccountV3> {
+        let accounts = self.kept.range((name.0, [0; 16])..=(name.0, [0xFF; 16]));
+        let mut accounts = accounts.filter_map(|(_, id)| self.by_id.get(id));
+        accounts.find(|account| {
+            account.former.as_ref().is_some_and(|former| now.as_millis() < former.undo_end_ms)
+        })
     }
 
     /// Returns the costs of the stored hashes.
@@ -196,14 +234,14 @@ impl Accounts {
     }
 
     /// Returns all records in their buckets.
-    pub const fn buckets(&self) -> &Buckets<[u8; 16], AccountV2> {
+    pub const fn buckets(&self) -> &Buckets<[u8; 16], AccountV3> {
         &self.by_id
     }
 
     /// Decides the making of an account at `now`.
     pub fn sign_up(&self, sign_up: SignUp, now: Timestamp) -> Decision<SignedUp> {
         let before = self.find(sign_up.name_key);
-        let is_taken = |account: &&AccountV2| match sign_up.origin {
+        let is_taken = |account: &&AccountV3| match sign_up.origin {
             Origin::Mailbox => account.holds_its_address(),
             Origin::Administrator | Origin::Nobody => true,
         };
@@ -211,7 +249,10 @@ impl Accounts {
             // Nobody learns from this what they may not know: the answer says it, or the mailbox is proved.
             return Decision::unchanged(SignedUp::Taken(taken.clone()));
         }
-        let account = AccountV2 {
+        if before.is_none() && self.kept_for(sign_up.name_key, now).is_some() {
+            return Decision::unchanged(SignedUp::Kept);
+        }
+        let account = AccountV3 {
             id: before.map_or(sign_up.id, |account| account.id),
             name_key: sign_up.name_key.0,
             email: sign_up.email,
@@ -228,12 +269,13 @@ impl Accounts {
             former: None,
             mutes_new_device: false,
             is_vouched: sign_up.origin == Origin::Administrator,
+            replaced: Vec::new(),
         };
         Decision::put(account.clone(), SignedUp::Created(account))
     }
 
     /// Decides a change of an account at `now`.
-    pub fn alter(&self, alter: Alter, now: Timestamp) -> Decision<Result<AccountV2, Refusal>> {
+    pub fn alter(&self, alter: Alter, now: Timestamp) -> Decision<Result<AccountV3, Refusal>> {
         let Alter { id, change } = alter;
         let Some(account) = self.get(id) else {
             return Decision::unchanged(Err(Refusal::Unknown));
@@ -242,11 +284,15 @@ impl Accounts {
             return Decision::unchanged(Err(Refusal::Outdated));
         }
         if let Some((_, key)) = &change.email
-            && self.by_name.get(key).is_some_and(|holder| *holder != account.id)
+            && self.holder(*key, now).is_some_and(|holder| holder.account.id != account.id)
         {
             return Decision::unchanged(Err(Refusal::Taken));
         }
         let mut next = account.clone();
+        forget_over(&mut next, now);
+        if change.phc.is_some() || change.clear_phc {
+            remember_replaced(&mut next, now);
+        }
         let other_status = change.status.is_some_and(|status| status != account.status);
         if change.phc.is_some()
             || change.clear_phc
@@ -263,19 +309,28 @@ impl Accounts {
         next.mutes_new_device = change.mutes_new_device.unwrap_or(next.mutes_new_device);
         next.email_verified |= change.verified;
         next.status = change.status.unwrap_or(next.status);
-        next.former = match change.former {
+        match change.former {
             Some(FormerChange::Keep { undo_end_ms }) => {
-                let phc = account.phc.clone();
-                Some(Box::new(FormerAddressV1 { phc, undo_end_ms, is_settled: false }))
+                let replaced = std::mem::take(&mut next.replaced).into_iter().map(|replaced| replaced.phc);
+                next.former = Some(Box::new(FormerAddressV2 {
+                    name_key: Some(account.name_key),
+                    phcs: account.phc.clone().into_iter().chain(replaced).collect(),
+                    undo_end_ms,
+                    is_settled: false,
+                }));
             }
-            Some(FormerChange::Settle) => next.former.map(|mut former| {
-                former.is_settled = true;
-                former
-            }),
-            Some(FormerChange::Forget) => None,
-            None => next.former,
-        };
-        next.former = next.former.filter(|former| now.as_millis() < former.undo_end_ms);
+            Some(FormerChange::Settle) => {
+                if let Some(former) = &mut next.former {
+                    former.is_settled = true;
+                }
+            }
+            Some(FormerChange::Forget) => {
+                // Some of these may be a thief's.
+                next.former = None;
+                next.replaced.clear();
+            }
+            None => {}
+        }
         if let Some((email, key)) = change.email {
             next.email = email;
             next.name_key = key.0;
@@ -309,18 +364,23 @@ impl Accounts {
     pub fn rehash(&self, rehash: Rehash) -> Decision<()> {
         match self.get(rehash.id) {
             Some(account) if account.phc.as_deref() == Some(&*rehash.checked) => {
-                Decision::put(AccountV2 { phc: Some(rehash.phc), ..account.clone() }, ())
+                Decision::put(AccountV3 { phc: Some(rehash.phc), ..account.clone() }, ())
             }
             _ => Decision::unchanged(()),
         }
     }
 
-    /// Returns the writes that forget former passwords which nothing can ask for any more at `now`: their changes of
-    /// address can be undone no longer. At most [`ENDED_AT_ONCE`].
-    pub fn overdue(&self, now: Timestamp) -> Vec<Write<AccountV2>> {
-        let over = self.formers.iter().take_while(|(end_ms, _)| *end_ms <= now.as_millis());
+    /// Returns the writes that forget former addresses and replaced passwords which nothing can ask for any more at `now`.
+    /// Those of [`ENDED_AT_ONCE`] accounts at most.
+    pub fn overdue(&self, now: Timestamp) -> Vec<Write<AccountV3>> {
+        let over = self.to_forget.iter().take_while(|(end_ms, _)| *end_ms <= now.as_millis());
         let accounts = over.take(ENDED_AT_ONCE).filter_map(|(_, id)| self.get(*id));
-        accounts.map(|account| Write::Put(AccountV2 { former: None, ..account.clone() })).collect()
+        let forgotten = |account: &AccountV3| {
+            let mut account = account.clone();
+            forget_over(&mut account, now);
+            Write::Put(account)
+        };
+        accounts.map(forgotten).collect()
     }
 
     /// Says whether an account is the only active administrator.
@@ -341,8 +401,8 @@ impl Accounts {
 
     /// Deletes another account that has the address which `release.owner` proves, unless that account has proved it
     /// too. Returns the deleted account, so that it can be notified.
-    pub fn release_unproven_address(&self, release: ReleaseUnprovenAddress) -> Decision<Option<AccountV2>> {
-        let is_squatter = |account: &&AccountV2| !account.email_verified && account.id != release.owner;
+    pub fn release_unproven_address(&self, release: ReleaseUnprovenAddress) -> Decision<Option<AccountV3>> {
+        let is_squatter = |account: &&AccountV3| !account.email_verified && account.id != release.owner;
         match self.find(release.name).filter(is_squatter) {
             Some(account) => Decision::remove(account.id.to_bytes(), Some(account.clone())),
             None => Decision::unchanged(None),
@@ -354,8 +414,8 @@ impl Accounts {
         &self,
         after: Option<AccountId>,
         limit: usize,
-        is_wanted: impl Fn(&AccountV2) -> bool,
-    ) -> Vec<AccountV2> {
+        is_wanted: impl Fn(&AccountV3) -> bool,
+    ) -> Vec<AccountV3> {
         let accounts = self.by_id.iter().map(|(_, account)| account);
         let mut page: Vec<_> = accounts
             .filter(|account| after.is_none_or(|after| account.id > after) && is_wanted(account))
@@ -381,7 +441,7 @@ impl Accounts {
     }
 
     /// Applies `write`. Cannot fail: the write was just decided, or it was read back.
-    pub fn apply(&mut self, write: Write<AccountV2>) {
+    pub fn apply(&mut self, write: Write<AccountV3>) {
         match write {
             Write::Put(account) => {
                 // The address it had before no longer finds it.
@@ -398,20 +458,28 @@ impl Accounts {
                     self.admins.remove(&account.id);
                 }
                 self.costs.add(account.phc.as_deref());
-                self.formers.extend(former_of(&account));
-                let former = former_of(&account);
+                if let Some(before) = self.by_id.get(&account.id.to_bytes()) {
+                    if let Some(gone) = forgotten_at(before) {
+                        self.to_forget.remove(&gone);
+                    }
+                    if let Some(free) = kept_address(before) {
+                        self.kept.remove(&free);
+                    }
+                }
+                self.to_forget.extend(forgotten_at(&account));
+                self.kept.extend(kept_address(&account));
                 if let Some(before) = self.by_id.insert(account.id.to_bytes(), account) {
                     self.costs.remove(before.phc.as_deref());
-                    if let Some(gone) = former_of(&before).filter(|before| former != Some(*before)) {
-                        self.formers.remove(&gone);
-                    }
                 }
             }
             Write::Remove(id) => {
                 if let Some(account) = self.by_id.remove(&id) {
                     self.admins.remove(&account.id);
-                    if let Some(former) = former_of(&account) {
-                        self.formers.remove(&former);
+                    if let Some(gone) = forgotten_at(&account) {
+                        self.to_forget.remove(&gone);
+                    }
+                    if let Some(free) = kept_address(&account) {
+                        self.kept.remove(&free);
                     }
                     self.costs.remove(account.phc.as_deref());
                     self.by_name.remove(&NameKey(account.name_key));
@@ -423,7 +491,7 @@ impl Accounts {
 
 impl Accounts {
     /// Returns what a write revokes: the access tokens of an account that has lost a role.
-    pub(super) fn revoked_by(&self, write: &Write<AccountV2>) -> Option<Revocation> {
+    pub(super) fn revoked_by(&self, write: &Write<AccountV3>) -> Option<Revocation> {
         let Write::Put(account) = write else { return None };
         let before = self.get(account.id).map_or(0, |before| before.tokens_from_secs);
         (account.tokens_from_secs > before).then(|| Revocation::Tokens {
@@ -442,12 +510,34 @@ impl Accounts {
     }
 }
 
-/// Returns the place of an account among those whose change of address can be undone.
-fn former_of(account: &AccountV2) -> Option<(u64, AccountId)> {
-    account.former.as_ref().map(|former| (former.undo_end_ms, account.id))
+/// Remembers the password of `account`, which is replaced or removed at `now`. Not one that a stranger may have typed.
+fn remember_replaced(account: &mut AccountV3, now: Timestamp) {
+    let is_owners = !account.has_doubtful_password();
+    if let Some(phc) = account.phc.clone().filter(|_| is_owners && account.replaced.len() < REPLACED_MAX) {
+        account.replaced.push(ReplacedPasswordV1 { phc, replaced_ms: now.as_millis() });
+    }
 }
 
-fn is_admin(account: &AccountV2) -> bool {
+/// Drops what `account` remembers no longer at `now`.
+fn forget_over(account: &mut AccountV3, now: Timestamp) {
+    account.former = account.former.take().filter(|former| now.as_millis() < former.undo_end_ms);
+    account.replaced.retain(|replaced| now < replaced.end());
+}
+
+/// Returns the place of an account among those that remember something for a time.
+fn forgotten_at(account: &AccountV3) -> Option<(u64, AccountId)> {
+    let former = account.former.as_ref().map(|former| former.undo_end_ms);
+    let replaced = account.replaced.iter().map(|replaced| replaced.end().as_millis());
+    former.into_iter().chain(replaced).min().map(|end_ms| (end_ms, account.id))
+}
+
+/// Returns the place of an account among those for which an address is kept.
+fn kept_address(account: &AccountV3) -> Option<([u8; 16], [u8; 16])> {
+    let name_key = account.former.as_ref().and_then(|former| former.name_key)?;
+    Some((name_key, account.id.to_bytes()))
+}
+
+fn is_admin(account: &AccountV3) -> bool {
     account.status == Status::Active && account.roles.iter().any(|role| &**role == ADMIN)
 }
 

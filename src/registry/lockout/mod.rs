@@ -9,6 +9,7 @@
 //! hashing. After 20 failures in 24 hours, or 80 since the owner last logged in, unknown devices are refused until the
 //! day is over, or until the owner comes back: by a reset, by the link in the lockout mail, or from a known device. The
 //! same wrong password again within ten minutes counts once.
+//! A password that is sent beside a mailed link is counted under a key that stands for the link, in place of a name.
 //!
 //! A device that has logged in has a [cookie](device) and a place on the list of the account, and the lock does not
 //! concern it. It has five failures between two successes; after those it is a stranger for good, and the owner is told.

@@ -43,6 +43,9 @@ pub enum Kind {
     Invitation,
     /// Another account asks for this address, which has an account.
     AddressWanted,
+    /// A sign-up or another account asks for this address, which is kept for the account that had it: its change can be
+    /// undone.
+    AddressKept,
 }
 
 impl Kind {

@@ -7,8 +7,9 @@ use serde_json::{Value, json};
 
 use crate::journal::format::codec::{CodecError, decode};
 use crate::password::phc::Phc;
-use crate::registry::account::AccountV2;
+use crate::registry::account::AccountV3;
 use crate::registry::api_key::ApiKeyV1;
+use crate::registry::file_check::FileCheckV1;
 use crate::registry::lockout::CountV2;
 use crate::registry::lockout::record::DeviceV2;
 use crate::registry::outbox::MailV2;
@@ -26,7 +27,7 @@ fn time(ms: u64) -> Option<String> {
 }
 
 pub(super) fn account(value: &[u8]) -> Result<Value, CodecError> {
-    let account: AccountV2 = decode(value)?;
+    let account: AccountV3 = decode(value)?;
     let cost = account.phc.as_ref().map(|phc| {
         let Ok(phc) = Phc::parse(phc) else { return String::from("of another form") };
         let cost = phc.cost();
@@ -45,6 +46,7 @@ pub(super) fn account(value: &[u8]) -> Result<Value, CodecError> {
         "device_epoch": account.device_epoch,
         "tokens_from": time(account.tokens_from_secs * 1000),
         "undo_of_address_until": account.former.as_ref().and_then(|former| time(former.undo_end_ms)),
+        "passwords_replaced": account.replaced.iter().map(|replaced| time(replaced.replaced_ms)).collect::<Vec<_>>(),
         "mutes_new_device": account.mutes_new_device,
         "is_vouched": account.is_vouched,
     }))
@@ -167,6 +169,15 @@ pub(super) fn sign_up(value: &[u8]) -> Result<Value, CodecError> {
     }))
 }
 
+pub(super) fn file_check(value: &[u8]) -> Result<Value, CodecError> {
+    let check: FileCheckV1 = decode(value)?;
+    Ok(json!({
+        "file": check.key_check().map_or_else(|| String::from("audit.end"), |key| key.file()),
+        "line": check.line,
+        "at": time(check.at_ms),
+    }))
+}
+
 #[cfg(test)]
 mod tests {
     use super::super::{name, redacted};
@@ -197,7 +208,7 @@ mod tests {
             assert!(!text.contains("ada@"), "{text}");
             assert!(!text.contains("aGFzaA"), "{text}");
             let secrets: Vec<String> = match name(number).as_str() {
-                "account" => vec![hex(&AccountV2::read(schema, &value).unwrap().name_key)],
+                "account" => vec![hex(&AccountV3::read(schema, &value).unwrap().name_key)],
                 "lockout" => vec![hex(&CountV2::read(schema, &value).unwrap().name)],
                 "session" => vec![hex(&SessionV2::read(schema, &value).unwrap().digest)],
                 "family" => {

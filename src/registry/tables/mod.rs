@@ -15,6 +15,7 @@ use crate::journal::format::codec::{CodecError, Stored, encode};
 use crate::journal::snapshot::proof::Form;
 use crate::registry::account::Accounts;
 use crate::registry::api_key::ApiKeys;
+use crate::registry::file_check::FileChecks;
 use crate::registry::lockout::Lockouts;
 use crate::registry::outbox::Outbox;
 use crate::registry::record::{ReadError, Record};
@@ -112,10 +113,14 @@ tables! {
     outbox: Outbox = |_| Outbox::default(), "mail", dump::mail, expiry::mail;
     api_keys: ApiKeys = |_| ApiKeys::default(), "api_key", dump::api_key, expiry::api_key;
     sign_ups: SignUps = |limits| SignUps::new(limits.sign_up), "sign_up", dump::sign_up, expiry::sign_up;
+    file_checks: FileChecks = |_| FileChecks::default(), "file_check", dump::file_check, expiry::never;
 }
 
 /// The number of the table of waiting mails, which a restore from a backup leaves empty.
 pub const OUTBOX: u16 = <<Outbox as Registry>::Record as Stored>::TABLE;
+
+/// The number of the table of remembered files.
+pub const FILE_CHECKS: u16 = <<FileChecks as Registry>::Record as Stored>::TABLE;
 
 /// Returns the table of a number.
 pub fn table(number: u16) -> Option<&'static Table> {

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::task::TICK;
 use crate::engine::Engine;
-use crate::flow::keys::rotation;
+use crate::flow::keys::rotation::{self, Remembered};
 
 /// Ticks between two looks.
 const LOOK_TICKS: u32 = 10;
@@ -16,6 +16,7 @@ const RETRY_TICKS: u32 = 600;
 pub(super) async fn run(engine: &Engine, ending: &AtomicBool) {
     let mut wait = 0;
     let mut unknown = 0;
+    let mut remembered = Remembered::default();
     while !ending.load(Ordering::Relaxed) {
         if wait == 0 {
             let now_unknown = engine.services.peppers.unknown();
@@ -27,7 +28,7 @@ pub(super) async fn run(engine: &Engine, ending: &AtomicBool) {
                      in password.pepper_file"
                 );
             }
-            wait = match rotation::tend(engine) {
+            wait = match rotation::tend(engine, &mut remembered).await {
                 Ok(_) => LOOK_TICKS,
                 Err(error) => {
                     tracing::error!(%error, "cannot look after the keys in keys.dir, trying again in a minute");

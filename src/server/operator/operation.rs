@@ -8,6 +8,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
+use crate::audit::event::Event;
 use crate::audit::read::Wanted;
 use crate::engine::key_care::ListedKey;
 use crate::engine::{Engine, Fault};
@@ -17,7 +18,7 @@ use crate::flow::authenticate::{Held, Identity};
 use crate::flow::keys::{api_keys, rotation};
 use crate::flow::refusal::{FlowError, Refusal, parse_name};
 use crate::registry::account::actor::{Find, List};
-use crate::registry::account::{AccountV2, Status};
+use crate::registry::account::{AccountV3, Status};
 use crate::registry::outbox::Fate;
 use crate::registry::outbox::actor::FateOf;
 use crate::system::clock::Timestamp;
@@ -92,6 +93,7 @@ pub enum Operation {
         event: Option<String>,
         account: Option<String>,
     },
+    AuditAcknowledge,
     /// Lists faults of the settings that only a running server can find.
     Findings,
 }
@@ -129,6 +131,7 @@ pub async fn operate(engine: &Arc<Engine>, operation: Operation) -> Result<Value
         Operation::ApiKeyDelete { id } => delete_api_key(engine, &id).await,
         Operation::Backup { to } => back_up(engine, to).await,
         Operation::AuditTail { limit, event, account } => audit_tail(engine, limit, event, account).await,
+        Operation::AuditAcknowledge => Ok(acknowledge_cut(engine).await),
         Operation::Findings => Ok(findings(engine)),
     }
 }
@@ -307,6 +310,12 @@ async fn audit_tail(
     Ok(json!({"items": admin::audit(engine, &Admin::operator(), wanted).await?}))
 }
 
+/// Writes down that an operator knows of what starts have found changed in the log of security events.
+async fn acknowledge_cut(engine: &Engine) -> Value {
+    Admin::operator().record(engine, Event::AuditAcknowledged, &"audit log").await;
+    json!({"event": Event::AuditAcknowledged.name()})
+}
+
 fn findings(engine: &Engine) -> Value {
     let items = engine
         .services
@@ -317,7 +326,7 @@ fn findings(engine: &Engine) -> Value {
 }
 
 /// Returns the account with the id or the address `user`.
-async fn find(engine: &Engine, user: &str) -> Result<AccountV2, FlowError> {
+async fn find(engine: &Engine, user: &str) -> Result<AccountV3, FlowError> {
     if let Ok(id) = user.parse::<AccountId>() {
         return admin::get(engine, &Admin::operator(), id).await;
     }
@@ -325,7 +334,7 @@ async fn find(engine: &Engine, user: &str) -> Result<AccountV2, FlowError> {
     Ok(engine.accounts.ask(Find { name: key }).await?.ok_or(Refusal::NotFound)?)
 }
 
-fn account_json(account: &AccountV2) -> Value {
+fn account_json(account: &AccountV3) -> Value {
     json!({
         "id": account.account_id().to_string(),
         "email": account.email,
@@ -337,7 +346,7 @@ fn account_json(account: &AccountV2) -> Value {
     })
 }
 
-fn session_json(account: &AccountV2, held: Held) -> Value {
+fn session_json(account: &AccountV3, held: Held) -> Value {
     let identity = Identity { account: account.clone(), held, times: None };
     let (kind, created, network, user_agent) = match &identity.held {
         Held::Family(family) => ("token", family.opened_ms, family.network(), family.user_agent()),

@@ -151,6 +151,8 @@ fn quota(kind: Kind) -> Option<(&'static str, usize, usize, bool)> {
         Kind::Verify => Some(("that proves the address", 3, 72, false)),
         Kind::AlreadyRegistered => Some(("about a sign-up", 3, 72, true)),
         Kind::EmailChange | Kind::AddressWanted => Some(("about a wanted address", 3, 72, false)),
+        // Three for sign-ups and three for accounts that ask.
+        Kind::AddressKept => Some(("about a kept address", 6, 144, false)),
         // Three a day. A period of 24 hours may touch two days.
         Kind::Lockout => Some(("about a lock", 3, 6, false)),
         Kind::Targeted => Some(("about many networks", 1, 2, false)),

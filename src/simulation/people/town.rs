@@ -19,7 +19,7 @@ use crate::flow::grant::Opened;
 use crate::flow::log_in::{Mode, log_in};
 use crate::flow::post::delivery::{Ready, look};
 use crate::flow::refusal::{FlowError, Refusal};
-use crate::registry::account::AccountV2;
+use crate::registry::account::AccountV3;
 use crate::registry::outbox::actor::{Due, Settle};
 use crate::registry::outbox::{DeliveryOutcome, Kind};
 use crate::registry::refresh::Audience;
@@ -298,7 +298,7 @@ impl Town {
     }
 
     /// Checks the bound of sessions and families that `account` has open.
-    pub(super) async fn check_open(&self, account: &AccountV2) -> Result<(), Broken> {
+    pub(super) async fn check_open(&self, account: &AccountV3) -> Result<(), Broken> {
         let open = open_sessions(&self.engine, account, None, 1000).await.unwrap();
         let count = open.items.len();
         Promise::SessionsAreFew.unless(count <= 100, || format!("{count} are open"))

@@ -45,6 +45,8 @@ struct Disk {
     /// Whether writes are sometimes cut short or interrupted.
     unsteady: bool,
     free: u64,
+    /// Whether a file that is removed gives its bytes back.
+    gives_back: bool,
 }
 
 impl Disk {
@@ -121,6 +123,7 @@ impl SimStorage {
             unreadable: Vec::new(),
             unsteady: false,
             free: u64::MAX,
+            gives_back: false,
         })))
     }
 
@@ -160,6 +163,11 @@ impl SimStorage {
     /// Sets the free space: [`Storage::free_space`] returns it, and files can grow by as much.
     pub fn set_free(&self, bytes: u64) {
         self.0.lock().free = bytes;
+    }
+
+    /// Makes files that are removed from now on give their bytes back to the free space.
+    pub fn give_back_space(&self) {
+        self.0.lock().gives_back = true;
     }
 
     /// Returns the number of operations so far.
@@ -298,7 +306,11 @@ impl Storage for SimStorage {
     fn unlink(&self, path: &str) -> io::Result<()> {
         let mut disk = self.0.lock();
         disk.operation(Kind::Names)?;
-        disk.find(path)?;
+        let at = disk.find(path)?;
+        if disk.gives_back {
+            let bytes = disk.files.get(at).map_or(0, |file| file.now.len() as u64);
+            disk.free = disk.free.saturating_add(bytes);
+        }
         disk.set_names(dir_of(path), vec![(path.to_owned(), None)]);
         Ok(())
     }

@@ -79,13 +79,14 @@ fn an_older_key_of_a_ring_goes_when_nothing_lives_that_it_made() {
         keys.rotate_ring(&files, kind, NOW + DAY).unwrap();
         assert_ne!(newest(ring), old);
         assert!(ring.find_map(|key| (*key == old).then_some(())).is_some());
-        assert!(keys.drop_expired(&files, kind, DAY, NOW + DAY + DAY / 2).unwrap().is_empty());
+        assert!(keys.expired(kind, DAY, NOW + DAY + DAY / 2).is_empty());
         assert_eq!(Keys::load(&files, Scheme::Es256, NOW).unwrap().ring(kind).unwrap().listed().len(), 2);
-        assert_eq!(keys.drop_expired(&files, kind, DAY, NOW + DAY * 2).unwrap(), [1]);
+        assert_eq!(keys.expired(kind, DAY, NOW + DAY * 2), [1]);
+        keys.drop_key(&files, kind, 1).unwrap();
         assert!(ring.find_map(|key| (*key == old).then_some(())).is_none());
         assert_eq!(Keys::load(&files, Scheme::Es256, NOW).unwrap().ring(kind).unwrap().listed().len(), 1);
     }
-    assert!(keys.drop_expired(&files, KeyKind::Directory, DAY, NOW + DAY * 2).unwrap().is_empty());
+    assert!(keys.expired(KeyKind::Directory, DAY, NOW + DAY * 2).is_empty());
 }
 
 #[test]
@@ -183,9 +184,42 @@ fn a_master_seals_every_key_file_and_without_it_nothing_is_read_or_made() {
     let before = disk.list("").unwrap().len();
     let other = files(&disk, Some(&[b"another ", SECRET].concat()));
     for wrong in [&open, &other] {
-        let error = wrong.check().err().unwrap();
+        let error = Keys::check(wrong).err().unwrap();
         assert!(MasterError::within(&error).is_some(), "{error}");
         assert!(Keys::load(wrong, Scheme::Es256, NOW).is_err());
     }
     assert_eq!(disk.list("").unwrap().len(), before);
+}
+
+#[test]
+fn files_are_read_with_and_without_a_checksum_and_a_damaged_one_is_named() {
+    let (disk, files, keys) = formed();
+    let names = disk.list("").unwrap();
+    for name in &names {
+        let whole = disk.peek(name).unwrap();
+        // Every byte of the first line, which the checksum covers, and of the checksum.
+        for at in 0..whole.len() - 1 {
+            disk.damage(name, |bytes| bytes[at] ^= 1);
+            let error = Keys::check(&files).err().unwrap_or_else(|| panic!("byte {at} of {name}"));
+            assert!(error.to_string().contains(name.as_str()), "{error}");
+            disk.damage(name, |bytes| bytes[at] ^= 1);
+        }
+        // Without the second line it is a file of an earlier version.
+        let line = whole.iter().position(|byte| *byte == b'\n').unwrap();
+        disk.damage(name, |bytes| bytes.truncate(line));
+    }
+    let before = Keys::load(&files, Scheme::Es256, NOW).unwrap();
+    assert_eq!(before.loaded_check_values(), keys.loaded_check_values());
+    assert_eq!(before.signing, keys.signing);
+    let mut in_files = Keys::check_values(&files).unwrap();
+    let mut loaded = keys.loaded_check_values();
+    for checks in [&mut in_files, &mut loaded] {
+        checks.sort_by_key(KeyCheck::name);
+    }
+    assert_eq!(in_files, loaded);
+    // A time that was cut short is none.
+    for length in 0..10 {
+        disk.damage("device-1.from", |bytes| bytes.truncate(10 - length));
+        assert_eq!(Keys::check(&files).is_ok(), length == 0, "{length}");
+    }
 }

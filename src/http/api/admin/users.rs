@@ -14,7 +14,7 @@ use crate::http::rejection::Rejection;
 use crate::http::request::query;
 use crate::http::response::user;
 use crate::registry::account::actor::List;
-use crate::registry::account::{AccountV2, Status};
+use crate::registry::account::{AccountV3, Status};
 use crate::registry::api_key::Scope;
 use crate::value::account_name::NAME_BYTES_MAX;
 use crate::value::id::AccountId;
@@ -39,7 +39,7 @@ pub(super) fn configure(config: &mut web::ServiceConfig) {
 }
 
 /// Returns an account as administrators see it: what its owner sees, and the status.
-fn user_json(account: &AccountV2) -> Value {
+fn user_json(account: &AccountV3) -> Value {
     let mut body = json!(user(account));
     if let Some(fields) = body.as_object_mut() {
         let status = if account.status == Status::Active { "active" } else { "disabled" };

@@ -21,10 +21,10 @@ fn sign_up(random: u8, verified: bool) -> SignUp {
 }
 
 /// Returns an account that an earlier version has made of a mere sign-up.
-fn of_earlier_version(random: u8) -> AccountV2 {
+fn of_earlier_version(random: u8) -> AccountV3 {
     let made = Accounts::default().sign_up(sign_up(random, false), NOW);
     let SignedUp::Created(account) = made.verdict else { panic!() };
-    AccountV2 { is_vouched: false, ..account }
+    AccountV3 { is_vouched: false, ..account }
 }
 
 fn put<V>(accounts: &mut Accounts, decision: Decision<V>) -> V {
@@ -35,7 +35,7 @@ fn put<V>(accounts: &mut Accounts, decision: Decision<V>) -> V {
 #[test]
 fn the_proof_of_an_address_replaces_what_an_earlier_version_made_of_a_mere_sign_up() {
     let mut accounts = Accounts::default();
-    let before = AccountV2 { status: Status::Disabled, auth_epoch: 3, ..of_earlier_version(1) };
+    let before = AccountV3 { status: Status::Disabled, auth_epoch: 3, ..of_earlier_version(1) };
     accounts.apply(Write::Put(before.clone()));
     let proved = SignUp { phc: Some("new".into()), ..sign_up(2, true) };
     let proved = accounts.sign_up(proved, NOW);
@@ -56,8 +56,8 @@ fn the_proof_of_an_address_replaces_what_an_earlier_version_made_of_a_mere_sign_
 
 #[test]
 fn an_account_that_an_administrator_made_or_gave_roles_holds_its_address() {
-    let vouched = AccountV2 { is_vouched: true, ..of_earlier_version(1) };
-    let with_roles = AccountV2 { roles: vec!["staff".into()], ..of_earlier_version(1) };
+    let vouched = AccountV3 { is_vouched: true, ..of_earlier_version(1) };
+    let with_roles = AccountV3 { roles: vec!["staff".into()], ..of_earlier_version(1) };
     for before in [vouched, with_roles] {
         let mut accounts = Accounts::default();
         accounts.apply(Write::Put(before.clone()));
@@ -76,7 +76,7 @@ fn an_account_that_is_there_is_never_made_again() {
         origin,
         ..sign_up(2, verified)
     };
-    for before in [of_earlier_version(1), AccountV2 { email_verified: true, ..of_earlier_version(1) }] {
+    for before in [of_earlier_version(1), AccountV3 { email_verified: true, ..of_earlier_version(1) }] {
         accounts.apply(Write::Put(before.clone()));
         for origin in [Origin::Administrator, Origin::Nobody] {
             for verified in [true, false] {
@@ -94,8 +94,8 @@ fn only_an_administrator_vouches_for_a_password_whose_address_is_not_proved() {
     let made = Accounts::default().sign_up(sign_up(1, false), NOW).verdict;
     let SignedUp::Created(made) = made else { panic!() };
     assert!(!made.has_doubtful_password());
-    assert!(!AccountV2 { phc: None, ..of_earlier_version(1) }.has_doubtful_password());
-    assert!(!AccountV2 { email_verified: true, ..of_earlier_version(1) }.has_doubtful_password());
+    assert!(!AccountV3 { phc: None, ..of_earlier_version(1) }.has_doubtful_password());
+    assert!(!AccountV3 { email_verified: true, ..of_earlier_version(1) }.has_doubtful_password());
 }
 
 #[test]
@@ -135,15 +135,133 @@ fn the_former_password_is_remembered_until_the_change_is_undone() {
         (reset, Some(("old", true))),
         (former(FormerChange::Forget), None),
     ] {
+        let is_undone = change.former == Some(FormerChange::Forget);
         let changed = accounts.alter(Alter { id, change }, NOW);
         let account = put(&mut accounts, changed).unwrap();
-        let kept = account.former.as_ref().map(|former| (former.phc.as_deref().unwrap(), former.is_settled));
+        let kept = account.former.as_ref().map(|former| (&*former.phcs[0], former.is_settled));
         assert_eq!(kept, expected);
+        assert!(!is_undone || account.replaced.is_empty());
+    }
+}
+
+/// Changes the address of an account at `now`, so that it can be undone for three days. Returns it as it is then.
+fn move_away(accounts: &mut Accounts, id: AccountId, key: NameKey, now: Timestamp) -> AccountV3 {
+    let undo_end_ms = (now + Duration::from_hours(72)).as_millis();
+    let former = Some(FormerChange::Keep { undo_end_ms });
+    let change = Change { email: Some(("eva@example.org".into(), key)), former, ..Change::default() };
+    let moved = accounts.alter(Alter { id, change }, now);
+    put(accounts, moved).unwrap()
+}
+
+#[test]
+fn every_password_of_the_three_days_before_a_change_undoes_it_and_the_oldest_stay() {
+    let at = |hours: u64| NOW + Duration::from_hours(hours);
+    // The hours at which a password was replaced, the hour of the change, and the numbers of those that undo it.
+    let cases: [(&[u64], u64, &[u64]); 6] = [
+        (&[], 0, &[0]),
+        (&[0], 71, &[1, 0]),
+        (&[0], 72, &[1]),
+        (&[0, 1, 2], 73, &[3, 2]),
+        // A thief changes it again and again.
+        (&[5, 5, 5, 5, 5, 5, 5], 5, &[7, 0, 1, 2, 3]),
+        // What is over makes room.
+        (&[0, 0, 0, 0, 72], 72, &[5, 4]),
+    ];
+    for (replaced, change, expected) in cases {
+        let mut accounts = Accounts::default();
+        let created = accounts.sign_up(SignUp { phc: Some("0".into()), ..sign_up(1, true) }, NOW);
+        put(&mut accounts, created);
+        let id = sign_up(1, true).id;
+        for (number, hour) in replaced.iter().enumerate() {
+            let phc = Some((number + 1).to_string().into());
+            let changed =
+                accounts.alter(Alter { id, change: Change { phc, ..Change::default() } }, at(*hour));
+            assert!(put(&mut accounts, changed).unwrap().is_sound());
+        }
+        let moved = move_away(&mut accounts, id, NameKey([9; 16]), at(change));
+        let phcs = moved.former.as_ref().unwrap().phcs.iter().map(|phc| phc.parse().unwrap());
+        assert_eq!(phcs.collect::<Vec<u64>>(), expected, "{replaced:?}, {change}");
+        assert!(moved.is_sound() && moved.replaced.is_empty());
+        // One that is set after the change does not belong to it.
+        let settle = Some(FormerChange::Settle);
+        let reset = Change { phc: Some("thief's".into()), former: settle, ..Change::default() };
+        let reset = accounts.alter(Alter { id, change: reset }, at(change));
+        let reset = put(&mut accounts, reset).unwrap();
+        assert_eq!(reset.former.unwrap().phcs, moved.former.unwrap().phcs);
     }
 }
 
 #[test]
-fn a_former_password_goes_once_the_change_cannot_be_undone_also_after_a_restart() {
+fn a_password_that_a_stranger_may_have_typed_is_not_remembered() {
+    for (before, is_remembered) in
+        [(of_earlier_version(1), false), (AccountV3 { email_verified: true, ..of_earlier_version(1) }, true)]
+    {
+        let mut accounts = Accounts::default();
+        let id = before.account_id();
+        accounts.apply(Write::Put(before));
+        let change = Change { verified: true, clear_phc: true, ..Change::default() };
+        let cleared = accounts.alter(Alter { id, change }, NOW);
+        assert_eq!(put(&mut accounts, cleared).unwrap().replaced.len(), usize::from(is_remembered));
+    }
+}
+
+#[test]
+fn a_former_address_is_kept_for_its_account_as_long_as_the_change_can_be_undone() {
+    let end = NOW + Duration::from_hours(72);
+    let just_before = Timestamp(end.0 - 1);
+    let name = sign_up(1, true).name_key;
+    let other = SignUp { name_key: NameKey([7; 16]), ..sign_up(7, true) };
+    let there = |id| {
+        let change = Change { email: Some(("ada@example.org".into(), name)), ..Change::default() };
+        Alter { id, change }
+    };
+    let mut accounts = Accounts::default();
+    let mut journal = Vec::new();
+    for made in [sign_up(1, true), other.clone()] {
+        let created = accounts.sign_up(made, NOW);
+        journal.extend(created.writes.clone());
+        put(&mut accounts, created);
+    }
+    let id = sign_up(1, true).id;
+    let moved = move_away(&mut accounts, id, NameKey([9; 16]), NOW);
+    journal.push(Write::Put(moved.clone()));
+    let mut read_back = Accounts::default();
+    read_back.recover();
+    for write in journal {
+        read_back.apply(write);
+    }
+    read_back.recovered();
+    for mut accounts in [accounts, read_back] {
+        for origin in [Origin::Mailbox, Origin::Administrator, Origin::Nobody] {
+            let again = accounts.sign_up(SignUp { origin, ..sign_up(2, true) }, just_before);
+            assert_eq!(again, Decision::unchanged(SignedUp::Kept));
+        }
+        let holder = Holder { account: moved.clone(), is_former: true };
+        assert_eq!(accounts.holder(name, just_before), Some(holder));
+        assert!(accounts.find(name).is_none());
+        assert_eq!(accounts.alter(there(other.id), just_before).verdict, Err(Refusal::Taken));
+        // The account itself goes back.
+        assert!(accounts.alter(there(id), just_before).verdict.is_ok());
+        assert_eq!(accounts.holder(name, end), None);
+        // Another account takes it, before the memory of the first one is gone, and leaves it.
+        let taken = accounts.alter(there(other.id), end);
+        put(&mut accounts, taken).unwrap();
+        assert!(!accounts.holder(name, end).unwrap().is_former);
+        move_away(&mut accounts, other.id, NameKey([8; 16]), end);
+        assert_eq!(accounts.holder(name, end).unwrap().account.account_id(), other.id);
+        for write in accounts.overdue(end) {
+            accounts.apply(write);
+        }
+        assert_eq!(accounts.holder(name, end).unwrap().account.account_id(), other.id);
+        let deleted = accounts.delete(other.id, false);
+        put(&mut accounts, deleted).unwrap();
+        assert_eq!(accounts.holder(name, end), None);
+        assert!(accounts.kept.is_empty() && accounts.to_forget.is_empty());
+    }
+}
+
+#[test]
+fn former_and_replaced_passwords_go_once_no_change_can_be_undone_by_them_also_after_a_restart() {
     let end = NOW + Duration::from_hours(72);
     let mut accounts = Accounts::default();
     let mut journal = Vec::new();
@@ -154,18 +272,26 @@ fn a_former_password_goes_once_the_change_cannot_be_undone_also_after_a_restart(
         journal.extend(created.writes.clone());
         put(&mut accounts, created);
         let keep = Some(FormerChange::Keep { undo_end_ms: end.as_millis() });
-        let kept = accounts.alter(Alter { id, change: Change { former: keep, ..Change::default() } }, NOW);
+        let change = if number % 2 == 0 {
+            Change { former: keep, ..Change::default() }
+        } else {
+            Change { phc: Some("new".into()), ..Change::default() }
+        };
+        let kept = accounts.alter(Alter { id, change }, NOW);
         journal.extend(kept.writes.clone());
         put(&mut accounts, kept).unwrap();
     }
     let just_before = Timestamp(end.0 - 1);
     assert_eq!(accounts.overdue(just_before), []);
     // The next write of an account takes its own with it.
-    let id = sign_up(0, true).id;
-    for (now, is_kept) in [(just_before, true), (end, false)] {
+    for (number, now, is_kept) in
+        [(0, just_before, true), (1, just_before, true), (0, end, false), (1, end, false)]
+    {
+        let id = sign_up(number, true).id;
         let renamed = Change { name: Some("Ada".into()), ..Change::default() };
         let renamed = accounts.alter(Alter { id, change: renamed }, now);
-        assert_eq!(put(&mut accounts, renamed).unwrap().former.is_some(), is_kept);
+        let renamed = put(&mut accounts, renamed).unwrap();
+        assert_eq!(renamed.former.is_some() || !renamed.replaced.is_empty(), is_kept);
     }
     // So does a look at those whose time is over, also in what a start has read back.
     let mut read_back = Accounts::default();
@@ -174,7 +300,7 @@ fn a_former_password_goes_once_the_change_cannot_be_undone_also_after_a_restart(
         read_back.apply(write);
     }
     read_back.recovered();
-    for (mut accounts, mut left) in [(accounts, 149), (read_back, 150)] {
+    for (mut accounts, mut left) in [(accounts, 148), (read_back, 150)] {
         loop {
             let forgotten = accounts.overdue(end);
             if forgotten.is_empty() {
@@ -185,8 +311,9 @@ fn a_former_password_goes_once_the_change_cannot_be_undone_also_after_a_restart(
             put(&mut accounts, Decision { writes: forgotten, verdict: () });
         }
         assert_eq!(left, 0);
-        assert!(accounts.buckets().iter().all(|(_, account)| account.former.is_none()));
-        assert!(accounts.formers.is_empty());
+        let is_over = |account: &AccountV3| account.former.is_none() && account.replaced.is_empty();
+        assert!(accounts.buckets().iter().all(|(_, account)| is_over(account)));
+        assert!(accounts.to_forget.is_empty() && accounts.kept.is_empty());
     }
 }
 
@@ -255,7 +382,7 @@ fn tokens_age_when_a_role_is_taken_away_and_the_last_administrator_stays_one() {
     assert_eq!(accounts.alter(alter(closed.clone()), NOW).verdict, Err(Refusal::LastAdmin));
     assert_eq!(accounts.delete(id, true).verdict, Err(Refusal::LastAdmin));
     let second = AccountId::mint(id.slot(), [7; 14]);
-    let other = AccountV2 { id: second, name_key: [7; 16], ..accounts.get(id).unwrap().clone() };
+    let other = AccountV3 { id: second, name_key: [7; 16], ..accounts.get(id).unwrap().clone() };
     accounts.apply(Write::Put(other));
     assert!(accounts.delete(id, true).verdict.is_ok());
     let closed = accounts.alter(alter(closed), NOW);

@@ -1,0 +1,74 @@
+//! What the journal of a stopped directory remembers of its files, for commands that look and start nothing.
+
+use std::io;
+use std::sync::Arc;
+
+use portcullis::audit::ends::Place;
+use portcullis::config::Config;
+use portcullis::engine::StartError;
+use portcullis::engine::partition::{key_files, refuse_other_keys};
+use portcullis::journal::format::layout::Sizes;
+use portcullis::journal::recovery::replay::replay_read_only;
+use portcullis::journal::recovery::report::{Refusal, ReplayTarget};
+use portcullis::registry::file_check::FileChecks;
+use portcullis::registry::{Registry, tables};
+use portcullis::storage::Storage;
+use portcullis::storage::local::LocalStorage;
+use portcullis::system::random::Random;
+use portcullis::token::{KeyFiles, Keys};
+
+use super::{Failure, counted};
+
+/// Takes in what is remembered of files, and passes over every other record.
+#[derive(Default)]
+struct Target(FileChecks);
+
+impl ReplayTarget for Target {
+    fn apply(&mut self, table: u16, schema: u16, key: &[u8], value: Option<&[u8]>) -> Result<(), String> {
+        if table == tables::FILE_CHECKS { self.0.restore(schema, key, value) } else { Ok(()) }
+    }
+}
+
+/// Reads what the journal in `storage` remembers of files. The caller holds its lock.
+pub(super) fn read(storage: &dyn Storage) -> Result<FileChecks, Refusal> {
+    let mut target = Target::default();
+    replay_read_only(storage, Sizes::PRODUCTION, &mut target)?;
+    Ok(target.0)
+}
+
+/// Returns the line of the log of security events that `audit.end` is known to have reached. `None` if it is not known, or
+/// a server runs, which has compared it at its start. A journal that cannot be read is for `data verify`.
+pub(super) fn audit_end(storage: &dyn Storage) -> Option<Place> {
+    let _lock = storage.lock_to_read().ok()?;
+    read(storage).ok()?.audit_end().map(Place::of_bytes)
+}
+
+/// Compares the key files of `config` with what the journal in `storage` remembers of them. Returns the result for people,
+/// also if there are no keys to compare or no secret to open them.
+///
+/// Errors: key files that are damaged, or not those that the data was written with.
+pub(super) fn compare_keys(config: &Config, storage: &dyn Storage) -> Result<String, Failure> {
+    let random = Arc::new(Random::system());
+    let dir = config.keys.dir.display();
+    let here = match LocalStorage::open_existing(&config.keys.dir) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+        here => Some(here.map_err(|error| Failure::refused(format!("{dir}: {error}")))?),
+    };
+    if !here.is_some_and(|here| KeyFiles::new(Arc::new(here), None, Arc::clone(&random)).exist()) {
+        return Ok(format!("keys: not compared, since there are none in {dir}"));
+    }
+    let in_files = key_files(config, &random).and_then(|files| {
+        Keys::check(&files)?;
+        Ok(Keys::check_values(&files)?)
+    });
+    let in_files = match in_files {
+        Err(StartError::Master(error)) => return Ok(format!("keys: not compared: {error}")),
+        in_files => in_files?,
+    };
+    let remembered = read(storage).map_err(Failure::refused)?.keys();
+    refuse_other_keys(config, &remembered, &in_files).map_err(Failure::refused)?;
+    Ok(match remembered.len() as u64 {
+        0 => String::from("keys: not compared, since the next start is the first that remembers them"),
+        count => format!("keys: {} with which the data was written", counted(count, "key", "keys")),
+    })
+}

@@ -1,0 +1,168 @@
+//! The whole rule of what is remembered of files. Knows no actor, file, clock or randomness.
+
+use super::record::{CheckedFile, FileCheckV1, key_of};
+use crate::registry::buckets::Buckets;
+use crate::registry::record::{self, Write};
+use crate::system::clock::Timestamp;
+use crate::token::{KeyCheck, KeyKind};
+
+/// A decision about remembered files with verdict `V`.
+pub type Decision<V> = record::Decision<FileCheckV1, V>;
+
+/// Remembers files. What is remembered already stays.
+#[derive(Clone, Debug, Default)]
+pub struct Remember {
+    /// Keys, before anything that was written with them is acknowledged.
+    pub keys: Vec<KeyCheck>,
+    /// A line of the log of security events up to which `audit.end` is known to reach, and its SHA-256.
+    pub audit_end: Option<(u64, [u8; 32])>,
+}
+
+/// Forgets keys, before their files are removed.
+#[derive(Clone, Debug)]
+pub struct ForgetKeys {
+    /// The kind and number of each.
+    pub keys: Vec<(KeyKind, u8)>,
+}
+
+/// Everything that one engine remembers of files.
+#[derive(Default)]
+pub struct FileChecks {
+    by_key: Buckets<[u8; 16], FileCheckV1>,
+}
+
+impl FileChecks {
+    /// Returns all records in their buckets.
+    pub const fn buckets(&self) -> &Buckets<[u8; 16], FileCheckV1> {
+        &self.by_key
+    }
+
+    /// Returns the check values of all keys that are remembered.
+    pub fn keys(&self) -> Vec<KeyCheck> {
+        self.by_key.iter().filter_map(|(_, check)| check.key_check()).collect()
+    }
+
+    /// Returns the line of the log of security events that `audit.end` is known to reach, and its SHA-256. `None` if it is
+    /// not known that there is such a file.
+    pub fn audit_end(&self) -> Option<(u64, [u8; 32])> {
+        self.by_key.get(&key_of(CheckedFile::AuditEnd, 0)).map(|end| (end.line, end.value))
+    }
+
+    /// Decides what is remembered from now on. A remembered key never changes, and the end of the log only grows.
+    pub fn remember(&self, remember: &Remember, now: Timestamp) -> Decision<()> {
+        let key = |check: &KeyCheck| {
+            let file = CheckedFile::of_key(check.kind)?;
+            let is_new = self.by_key.get(&key_of(file, check.number)).is_none();
+            is_new.then(|| FileCheckV1 {
+                file,
+                number: check.number,
+                value: check.value,
+                line: 0,
+                at_ms: now.as_millis(),
+            })
+        };
+        let end =
+            remember.audit_end.filter(|(line, _)| self.audit_end().is_none_or(|(known, _)| known < *line));
+        let end = end.map(|(line, value)| FileCheckV1 {
+            file: CheckedFile::AuditEnd,
+            number: 0,
+            value,
+            line,
+            at_ms: now.as_millis(),
+        });
+        let writes = remember.keys.iter().filter_map(key).chain(end).map(Write::Put).collect();
+        Decision { writes, verdict: () }
+    }
+
+    /// Decides to forget keys.
+    pub fn forget(&self, forget: &ForgetKeys) -> Decision<()> {
+        let key = |(kind, number): &(KeyKind, u8)| {
+            let key = key_of(CheckedFile::of_key(*kind)?, *number);
+            self.by_key.get(&key).map(|_| Write::Remove(key))
+        };
+        Decision { writes: forget.keys.iter().filter_map(key).collect(), verdict: () }
+    }
+
+    /// Applies `write`. Cannot fail: the write was just decided, or it was read back.
+    pub fn apply(&mut self, write: Write<FileCheckV1>) {
+        match write {
+            Write::Put(check) => drop(self.by_key.insert(record::Record::key(&check), check)),
+            Write::Remove(key) => drop(self.by_key.remove(&key)),
+        }
+    }
+
+    /// Removes nothing: what is remembered does not expire.
+    pub const fn sweep(&mut self, _: usize, _: Timestamp) -> usize {
+        0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NOW: Timestamp = Timestamp::from_secs(1_800_000_000);
+
+    fn check(kind: KeyKind, number: u8, key: u8) -> KeyCheck {
+        KeyCheck::of(kind, number, &[key; 32])
+    }
+
+    fn apply(checks: &mut FileChecks, decision: Decision<()>) -> usize {
+        let count = decision.writes.len();
+        for write in decision.writes {
+            checks.apply(write);
+        }
+        count
+    }
+
+    fn remember(checks: &mut FileChecks, keys: &[KeyCheck], audit_end: Option<(u64, [u8; 32])>) -> usize {
+        let decision = checks.remember(&Remember { keys: keys.to_vec(), audit_end }, NOW);
+        apply(checks, decision)
+    }
+
+    #[test]
+    fn a_key_is_remembered_once_never_replaced_and_forgotten_by_name() {
+        let mut checks = FileChecks::default();
+        let keys =
+            [check(KeyKind::Directory, 1, 1), check(KeyKind::Device, 1, 2), check(KeyKind::Device, 2, 3)];
+        assert_eq!(remember(&mut checks, &keys, None), 3);
+        assert_eq!(remember(&mut checks, &keys, None), 0);
+        assert_eq!(remember(&mut checks, &[check(KeyKind::Device, 2, 9)], None), 0);
+        let mut found = checks.keys();
+        found.sort_by_key(KeyCheck::file);
+        assert_eq!(found, [keys[1].clone(), keys[2].clone(), keys[0].clone()]);
+        // Signing keys come and go without it.
+        assert_eq!(remember(&mut checks, &[check(KeyKind::Signing, 1, 4)], None), 0);
+        let forget = ForgetKeys { keys: vec![(KeyKind::Device, 1), (KeyKind::Csrf, 1)] };
+        let decision = checks.forget(&forget);
+        assert_eq!(apply(&mut checks, decision), 1);
+        assert_eq!(checks.keys().len(), 2);
+        // Its number may be given again, to another key.
+        assert_eq!(remember(&mut checks, &[check(KeyKind::Device, 1, 5)], None), 1);
+    }
+
+    #[test]
+    fn the_end_of_the_log_only_grows_and_counts_from_before_the_first_line() {
+        let mut checks = FileChecks::default();
+        assert_eq!(checks.audit_end(), None);
+        assert_eq!(remember(&mut checks, &[], Some((0, [1; 32]))), 1);
+        assert_eq!(checks.audit_end(), Some((0, [1; 32])));
+        assert_eq!(remember(&mut checks, &[], Some((7, [2; 32]))), 1);
+        for line in [7, 6, 0] {
+            assert_eq!(remember(&mut checks, &[], Some((line, [3; 32]))), 0);
+        }
+        assert_eq!(checks.audit_end(), Some((7, [2; 32])));
+        assert!(checks.keys().is_empty());
+    }
+
+    #[test]
+    fn a_record_that_no_version_wrote_is_refused() {
+        let key = FileCheckV1 { file: CheckedFile::Edge, number: 1, value: [0; 32], line: 0, at_ms: 1 };
+        let end = FileCheckV1 { file: CheckedFile::AuditEnd, number: 0, line: 9, ..key.clone() };
+        assert!(key.is_sound());
+        assert!(end.is_sound());
+        assert!(!FileCheckV1 { number: 0, ..key.clone() }.is_sound());
+        assert!(!FileCheckV1 { line: 1, ..key }.is_sound());
+        assert!(!FileCheckV1 { number: 1, ..end }.is_sound());
+    }
+}
