@@ -103,9 +103,9 @@ pub struct New<'a> {
     pub verified: bool,
 }
 
-/// Creates an account. One without a password waits for [`invite`]. An address that has an account is refused, also while
-/// it is not proved: nothing of that account changes. So is one that is kept for an account whose change can be undone. Sign-ups that wait for the address end, so that no link of theirs
-/// touches the account.
+/// Creates an account. One without a password waits for [`invite`]. An address that has an account is refused, also
+/// while it is not proved: nothing of that account changes. So is one that is kept for an account whose change can be
+/// undone. Sign-ups that wait for the address end, so that no link of theirs touches the account.
 pub async fn create(engine: &Engine, admin: &Admin, new: New<'_>) -> Result<AccountV3, FlowError> {
     engine.may_change_rights().await?;
     let name = parse_new_name(&engine.services.config, new.email)?;
