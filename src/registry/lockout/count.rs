@@ -9,6 +9,15 @@ use super::record::{
 use crate::system::clock::Timestamp;
 use crate::system::seeded_bug::{Bug, seeded};
 
+/// A session that is asked for the password again.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct AskedSession {
+    /// A digest of its id.
+    pub id: [u8; 8],
+    /// When its client last proved to be the owner.
+    pub proved: Timestamp,
+}
+
 /// How many guesses failing devices leave to sessions.
 const SESSIONS_RESERVE: usize = 3;
 
