@@ -297,9 +297,9 @@ fn the_device_used_last_has_a_second_try_whatever_stolen_ones_have_used_up() {
     for _ in 0..5 {
         for id in (1..=16).filter(|id| *id != 7) {
             let thief = world.begin(1, Some(id)).ok().filter(Attempt::is_of_known_device);
-            thief.into_iter().for_each(|attempt| {
+            for attempt in thief {
                 let _ = world.finish(attempt, WRONG);
-            });
+            }
         }
     }
     while world.fail(1, None).is_some() {}
