@@ -6,12 +6,29 @@ use super::record::{
     CountV2, DAY, DEVICE_LIFE, DEVICES_MAX, DeviceGuessV1, DeviceV2, NOTICES_MAX, NoticeV1, SESSION_LIFE,
     SESSIONS_MAX, SessionFailuresV1,
 };
-use super::state::AskedSession;
 use crate::system::clock::Timestamp;
 use crate::system::seeded_bug::{Bug, seeded};
 
+/// A session that is asked for the password again.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct AskedSession {
+    /// A digest of its id.
+    pub id: [u8; 8],
+    /// When its client last proved to be the owner.
+    pub proved: Timestamp,
+}
+
 /// How many guesses failing devices leave to sessions.
 const SESSIONS_RESERVE: usize = 3;
+
+/// A session that is asked for the password again.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct AskedSession {
+    /// A digest of its id.
+    pub id: [u8; 8],
+    /// When its client last proved to be the owner.
+    pub proved: Timestamp,
+}
 
 /// The settings of the lockout.
 #[derive(Clone, Copy, Debug)]

@@ -62,11 +62,10 @@ mod repeats;
 pub mod state;
 pub mod turns;
 
-pub use count::Limits;
+pub use count::{AskedSession, Limits};
 pub use device::DeviceCookie;
 pub use record::{CountV1, CountV2};
 pub use state::{
-    AskedSession, Attempt, AttemptOutcome, Begin, Caller, Device, Finish, Lockouts, Refused, Settled,
-    UsedDevice,
+    Attempt, AttemptOutcome, Begin, Caller, Device, Finish, Lockouts, Refused, Settled, UsedDevice,
 };
 pub use turns::Turns;

@@ -1,8 +1,8 @@
 //! The whole rule of lockout. Knows no actor, file, clock or randomness.
 
 use super::count::{
-    Limits, charge_device, charge_session, clear, expire, failures_of, forgive, give_back, list_device,
-    note_notice, secs,
+    AskedSession, Limits, charge_device, charge_session, clear, expire, failures_of, forgive, give_back,
+    list_device, note_notice, secs,
 };
 use super::record::{CountV2, DAY, DeviceV2, FAMILY_BYTES_MAX};
 use super::repeats::Repeats;
@@ -33,15 +33,6 @@ pub enum Caller {
     /// A session that is asked for the password again. It counts as a device of its own, so that strangers cannot lock
     /// out its owner here, and a thief of the session cannot guess on.
     Session(AskedSession),
-}
-
-/// A session that is asked for the password again.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub struct AskedSession {
-    /// A digest of its id.
-    pub id: [u8; 8],
-    /// When its client last proved to be the owner.
-    pub proved: Timestamp,
 }
 
 /// A device, as its cookie names it.
