@@ -105,37 +105,3 @@ fn a_client_that_does_not_read_is_closed() {
         matches!(error.kind(), std::io::ErrorKind::ConnectionReset | std::io::ErrorKind::BrokenPipe);
     assert!(is_closed, "after {:?}: {error}", begin.elapsed());
 }
-
-/// I send thousands of small requests at once on each of some connections, and read no answer, or a little of it now and
-/// then.
-#[test]
-fn answers_that_i_do_not_read_take_no_memory() {
-    const CONNECTIONS: usize = 60;
-    const KIB_MAX: u64 = 96;
-    let dir = tempfile::tempdir().unwrap();
-    let process = Process::start(&dir.path().join("data"));
-    for request in
-        ["GET /x HTTP/1.1\r\nhost: a\r\n\r\n", "GET /.well-known/jwks.json HTTP/1.1\r\nhost: a\r\n\r\n"]
-    {
-        let requests = request.repeat(2_000);
-        let before = process.resident_kib();
-        let mut held = Vec::new();
-        for _ in 0..CONNECTIONS {
-            let mut stream = connect(&process.url);
-            stream.set_nonblocking(true).unwrap();
-            // What does not fit into the buffers of the system is not sent.
-            let _ = stream.write(requests.as_bytes());
-            held.push(stream);
-        }
-        let mut most = 0;
-        for _ in 0..20 {
-            for stream in &mut held {
-                let _ = stream.read(&mut [0; 3_000]);
-                let _ = stream.write(requests.as_bytes());
-            }
-            std::thread::sleep(Duration::from_millis(50));
-            most = most.max(process.resident_kib().saturating_sub(before) / CONNECTIONS as u64);
-        }
-        assert!(most <= KIB_MAX, "{request:?}: {most} KiB a connection");
-    }
-}

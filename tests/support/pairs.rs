@@ -138,13 +138,24 @@ impl World {
             }
             let dir = world.dir.take().unwrap();
             world.stop();
-            return Self::over(dir, failures, mails, "64");
+            let world = Self::over(dir, failures, mails, "64");
+            world.settle().await;
+            return world;
         }
         let world = Self::over(dir, failures, mails, "640");
         let new =
             New { email: "dearer@test.org", password: Some(PASSWORD), verified: true, ..New::default() };
         admin::create(&world.engine, &Admin::operator(), new).await.unwrap();
         world
+    }
+
+    /// Waits until the engine has done what a start does beside requests.
+    async fn settle(&self) {
+        let mut before = u64::MAX;
+        while before != self.engine.work().calls {
+            before = self.engine.work().calls;
+            tokio::time::sleep(std::time::Duration::from_millis(300)).await;
+        }
     }
 
     /// Moves the account `email` to another address. Returns false if there is none.

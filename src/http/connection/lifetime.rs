@@ -25,8 +25,6 @@ const HEAD_SECS: u32 = 10;
 const LINGER_SECS: u32 = 2;
 /// Bytes that are handed to the HTTP library before it must show a request, or a part of one: the largest head.
 pub(super) const READ_AHEAD_MAX: u32 = 16 * 1024;
-/// Bytes that are handed over while a request is being served.
-const BESIDE_MAX: u32 = 1024;
 
 /// One connection. The event loop that serves it writes here; the table of connections reads.
 #[derive(Default)]
@@ -44,8 +42,6 @@ pub(in crate::http) struct Connection {
     has_more: AtomicBool,
     /// Whether the client does not read what it is sent.
     is_unread: AtomicBool,
-    /// Whether nothing is handed over until the client has read.
-    waits_for_client: AtomicBool,
     /// Whether the request that is being served is the last one: what follows is thrown away.
     is_last: AtomicBool,
     /// Whether the client is being told why its request was refused.
@@ -92,18 +88,13 @@ impl Connection {
                 && !self.is_forgotten.load(Relaxed);
             return if can_be_told { Turn::Late } else { Turn::End };
         }
-        let is_last = self.is_last.load(Relaxed);
-        if self.is_unread.load(Relaxed) && !is_last {
-            // Whoever does not read gets no further answers.
-            self.waits_for_client.store(true, Relaxed);
+        if handed < READ_AHEAD_MAX || self.is_last.load(Relaxed) {
+            return Turn::Read(READ_AHEAD_MAX.saturating_sub(handed).clamp(1, 4096) as usize);
+        }
+        if self.serving.load(Relaxed) > 0 {
             return Turn::Wait;
         }
-        let is_serving = self.serving.load(Relaxed) > 0;
-        let most = if is_serving { BESIDE_MAX } else { READ_AHEAD_MAX };
-        if handed < most || is_last {
-            return Turn::Read(most.saturating_sub(handed).clamp(1, 4096) as usize);
-        }
-        if is_serving { Turn::Wait } else { Turn::TooLarge }
+        if self.is_unread.load(Relaxed) { Turn::End } else { Turn::TooLarge }
     }
 
     /// Notes that bytes were handed to the HTTP library.
@@ -120,9 +111,6 @@ impl Connection {
     pub(super) fn wrote(&self, is_unread: bool) {
         if self.is_unread.swap(is_unread, Relaxed) != is_unread || !is_unread {
             self.ticks.store(0, Relaxed);
-        }
-        if !is_unread && self.waits_for_client.swap(false, Relaxed) {
-            self.wake();
         }
     }
 
@@ -151,7 +139,7 @@ impl Connection {
 
     /// Notes that the HTTP library has used what it was handed.
     fn progress(&self) {
-        if self.handed.swap(0, Relaxed) >= BESIDE_MAX {
+        if self.handed.swap(0, Relaxed) >= READ_AHEAD_MAX {
             self.wake();
         }
     }
@@ -282,25 +270,16 @@ mod tests {
         connection.handed(1);
         assert_eq!(connection.turn(), Turn::TooLarge);
         let serving = Serving::on(&connection);
-        assert_eq!(connection.turn(), Turn::Read(BESIDE_MAX as usize));
-        connection.handed(BESIDE_MAX as usize);
+        assert_eq!(connection.turn(), Turn::Read(4096));
+        connection.handed(READ_AHEAD_MAX as usize);
         assert_eq!(connection.turn(), Turn::Wait);
         serving.read();
-        assert_eq!(connection.turn(), Turn::Read(BESIDE_MAX as usize));
+        assert_eq!(connection.turn(), Turn::Read(4096));
         connection.handed(usize::MAX);
         assert_eq!(connection.turn(), Turn::Wait);
-    }
-
-    #[test]
-    fn whoever_does_not_read_hands_over_nothing() {
-        let connection = Arc::new(Connection::new(None));
         connection.wrote(true);
-        assert_eq!(connection.turn(), Turn::Wait);
-        connection.wrote(false);
-        assert_eq!(connection.turn(), Turn::Read(4096));
-        // What comes after the last request is read, to be thrown away.
-        Serving::on(&connection).is_last();
-        connection.wrote(true);
-        assert_eq!(connection.turn(), Turn::Read(4096));
+        drop(serving);
+        connection.handed(READ_AHEAD_MAX as usize);
+        assert_eq!(connection.turn(), Turn::End);
     }
 }

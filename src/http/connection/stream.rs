@@ -5,10 +5,8 @@
 //! it. Or it sends what is no HTTP: the library's own answers to that have none of the headers that protect a browser, and
 //! each writes a line to the log.
 //!
-//! **The rule:** at most [`READ_AHEAD_MAX`](super::lifetime::READ_AHEAD_MAX) bytes are handed over before the library shows
-//! a request, or a part of its body, and then nothing until it has used them. At most [`HEADS_MAX`] requests are handed over
-//! before their answers are on their way, and none while an answer is not read: the library answers all that it has and
-//! keeps the answers, and a request of 30 bytes may have an answer of 1,000. A bare answer of the library is replaced by a problem like all others.
+//! **The rule:** at most [`READ_AHEAD_MAX`](super::lifetime::READ_AHEAD_MAX) bytes are handed over before the library shows a request, or a part of its
+//! body, and then nothing until it has used them. A bare answer of the library is replaced by a problem like all others.
 //! The connection then ends, after the client had time to read it.
 
 use std::io;
@@ -29,9 +27,6 @@ use crate::engine::Engine;
 /// also discard the answer.
 const DISCARDED_MAX: usize = 1024 * 1024;
 
-/// Requests that are handed over at most before their answers are on their way.
-const HEADS_MAX: usize = 16;
-
 /// The stream of one connection.
 pub struct GuardedStream {
     stream: TcpStream,
@@ -41,10 +36,6 @@ pub struct GuardedStream {
     engine: Arc<Engine>,
     /// The waker that the connection has.
     waker: Option<Waker>,
-    /// Bytes that were read, and are handed over once the requests before them are answered.
-    held: Vec<u8>,
-    /// Whether the library is to answer what it was handed before it is handed more.
-    is_enough: bool,
     /// Whether the library has had the chance to show a request in what it was handed.
     is_full: bool,
     refusing: Option<Refusing>,
@@ -75,8 +66,6 @@ impl GuardedStream {
             connections: connections.clone(),
             engine: Arc::clone(engine),
             waker: None,
-            held: Vec::new(),
-            is_enough: false,
             is_full: false,
             refusing: None,
         })
@@ -141,28 +130,12 @@ impl GuardedStream {
     ) -> Poll<io::Result<()>> {
         let most = most.min(buf.remaining());
         let mut part = ReadBuf::new(buf.initialize_unfilled_to(most));
-        if self.held.is_empty() {
-            ready!(Pin::new(&mut self.stream).poll_read(cx, &mut part))?;
-        } else {
-            part.put_slice(self.held.drain(..most.min(self.held.len())).as_slice());
-        }
-        let read = end_of_heads(part.filled());
-        let rest = part.filled().get(read..).unwrap_or_default();
-        self.held.splice(..0, rest.iter().copied());
-        self.is_enough = !self.held.is_empty();
+        ready!(Pin::new(&mut self.stream).poll_read(cx, &mut part))?;
+        let read = part.filled().len();
         buf.advance(read);
         self.connection.handed(read);
         Poll::Ready(Ok(()))
     }
-}
-
-/// Returns where the last of the heads ends that are handed over at once, or the length of `bytes`.
-///
-/// What looks like the end of a head in a body cuts it into pieces, which changes nothing.
-fn end_of_heads(bytes: &[u8]) -> usize {
-    let fours = bytes.windows(4).zip(4..);
-    let mut ends = fours.filter_map(|(four, end)| (four == b"\r\n\r\n").then_some(end));
-    ends.nth(HEADS_MAX - 1).unwrap_or(bytes.len())
 }
 
 impl AsyncRead for GuardedStream {
@@ -171,11 +144,6 @@ impl AsyncRead for GuardedStream {
         this.remember(cx);
         if this.refusing.is_none() {
             match this.connection.turn() {
-                Turn::Read(_) if this.is_enough => {
-                    this.is_enough = false;
-                    cx.waker().wake_by_ref();
-                    return Poll::Pending;
-                }
                 Turn::Read(most) => {
                     this.is_full = false;
                     return this.poll_hand_over(cx, buf, most);

@@ -21,15 +21,6 @@ pub struct AskedSession {
 /// How many guesses failing devices leave to sessions.
 const SESSIONS_RESERVE: usize = 3;
 
-/// A session that is asked for the password again.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub struct AskedSession {
-    /// A digest of its id.
-    pub id: [u8; 8],
-    /// When its client last proved to be the owner.
-    pub proved: Timestamp,
-}
-
 /// The settings of the lockout.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
