@@ -476,6 +476,7 @@ mod tests {
 
     /// A disk that swallows a sync holds up one request for a while, and no further one.
     #[tokio::test(start_paused = true)]
+    #[expect(clippy::disallowed_methods, reason = "the paused time is the runtime's own")]
     async fn a_sync_that_does_not_end_is_waited_for_once() {
         let log = Log::new(Clock::manual(Timestamp::from_secs(1_800_000_000)).steady());
         let (writer, _never_read) = sync_channel(QUEUE);

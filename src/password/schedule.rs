@@ -3,7 +3,7 @@
 //!
 //! In the lane of known devices the names that they log in to take turns, and the networks within each name: whoever
 //! sends log-ins to an account of their own from many networks has one turn. Whoever has many accounts in one network has
-//! few turns, too: a network has turns for [`NAMES_MAX`] names, and one more that all its further names share. In the other
+//! few turns, too: a network has turns for eight names, and one more that all its further names share. In the other
 //! lanes any name can be typed, so there the networks take turns.
 //!
 //! ```text
