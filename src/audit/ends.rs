@@ -8,9 +8,10 @@
 //! lines that it names are synced, so a crash never makes it name a line that is not there. It also keeps the last
 //! line that was removed by age or size, since the log must begin after it.
 //!
-//! Whoever removes the record with the lines makes the directory look like one of before there was a record. So the
-//! journal remembers a line that the record has reached ([`file_check`](crate::registry::file_check)): from then on a
-//! record that is missing, or that reaches less far, is reported like missing lines.
+//! Without the record, a directory looks as if an earlier version had written it, which kept none: an attacker could
+//! remove the record together with the lines. So the journal remembers a line that the record has reached
+//! ([`file_check`](crate::registry::file_check)): from then on a record that is missing, or that reaches less far, is
+//! reported like missing lines.
 
 use std::io;
 

@@ -88,7 +88,7 @@ pub fn find(dir: &Path, wanted: &Wanted) -> io::Result<Vec<Line>> {
             while of_file.len() > room || (bytes > bytes_max && of_file.len() + found.len() > 1) {
                 let Some((_, length)) = of_file.pop_front() else { break };
                 bytes -= length;
-                // What is older than a line that finds no room finds none either.
+                // Older lines are left out, too, so that the page has no gap.
                 is_full = true;
             }
             true

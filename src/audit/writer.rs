@@ -38,7 +38,7 @@ pub struct Options {
 pub(super) struct Found {
     /// The name of the event.
     pub(super) event: &'static str,
-    /// What it was.
+    /// The text that the event gives as its reason.
     pub(super) reason: String,
     /// Lines that are known to be missing.
     pub(super) missing: u64,

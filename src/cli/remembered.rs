@@ -1,4 +1,5 @@
-//! What the journal of a stopped directory remembers of its files, for commands that look and start nothing.
+//! Reads the check values of keys and the end of the audit log out of the journal of a stopped directory, for commands that
+//! start no server.
 
 use std::io;
 use std::sync::Arc;

@@ -101,6 +101,15 @@ pub struct Work {
     pub bytes: u64,
 }
 
+/// Proof that the log of security events could take the line of a change before the change was made. Only
+/// [`Engine::may_change_rights`] gives it for a change.
+pub(crate) struct MayChange(());
+
+impl MayChange {
+    /// For a line that is all that is written: there is no change which could be without it.
+    pub(crate) const LINE_ALONE: Self = Self(());
+}
+
 impl Engine {
     /// Sends `message` to an actor whose answer rests on memory alone, so that nothing has to become durable first.
     ///
@@ -159,20 +168,22 @@ impl Engine {
     }
 
     /// Records a security event, and waits until its line is on disk: for a change that the owner of an account makes to
-    /// it. If the line cannot be written it is kept, and the change stands: nobody must be kept from ending a session.
+    /// it. If the line cannot be written, it waits in memory and the change stands: a full disk must not keep an owner from
+    /// ending a session.
     pub(crate) async fn record_durably(&self, note: Note) {
         let _ = self.services.audit.record_durably(note.at_journal(self.journal.durable())).await;
     }
 
     /// Checks that the log of security events can take the line of a change by an administrator.
-    pub(crate) async fn may_change_rights(&self) -> Result<(), Fault> {
-        self.services.audit.log.may_change().await.map_err(Fault::Unwritable)
+    pub(crate) async fn may_change_rights(&self) -> Result<MayChange, Fault> {
+        self.services.audit.log.may_change().await.map_err(Fault::Unwritable)?;
+        Ok(MayChange(()))
     }
 
     /// Records a change by an administrator.
     ///
     /// Errors: its line is not on disk yet. The change stands.
-    pub(crate) async fn record_change_of_rights(&self, note: Note) -> Result<(), Fault> {
+    pub(crate) async fn record_change_of_rights(&self, _: MayChange, note: Note) -> Result<(), Fault> {
         let recorded = self.services.audit.record_durably(note.at_journal(self.journal.durable())).await;
         recorded.map_err(Fault::Unrecorded)
     }

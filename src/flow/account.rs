@@ -14,7 +14,6 @@ use crate::registry::account::actor::Delete;
 use crate::registry::outbox::Kind;
 use crate::registry::throttle::class::Class;
 use crate::registry::{refresh, session};
-use crate::system::clock::Timestamp;
 use crate::value::id::{FamilyId, SessionId};
 
 /// A page of the token families and sessions that are open for an account.
@@ -115,7 +114,7 @@ pub async fn delete(engine: &Engine, client: &Client, identity: &Identity, passw
 /// Refuses the deletion of an account whose change of address can be undone: who changed it may be a thief, and with the
 /// account the link of its owner would die.
 fn refuse_while_undoable(engine: &Engine, account: &AccountV3) -> Result<(), Refusal> {
-    let until = account.former.as_ref().map(|former| Timestamp(former.undo_end_ms));
+    let until = account.former.as_ref().map(|former| former.end());
     match until.filter(|until| engine.clock.now() < *until) {
         Some(until) => Err(Refusal::UndoPending { until }),
         None => Ok(()),

@@ -8,7 +8,7 @@ use super::sign_up::{display_name, new_password};
 use crate::audit::Line;
 use crate::audit::event::{Event, Note};
 use crate::audit::read::{Wanted, find};
-use crate::engine::{Engine, Fault};
+use crate::engine::{Engine, Fault, MayChange};
 use crate::password::QueueKey;
 use crate::registry::account::actor::{Alter, ById, Delete, List};
 use crate::registry::account::{ADMIN, AccountV3, Change, Origin, SignUp, SignedUp, Status};
@@ -77,16 +77,18 @@ impl Admin {
         self.address.as_deref()
     }
 
-    /// Records a change that this administrator has made. Call [`Engine::may_change_rights`] before the change.
+    /// Records a change that this administrator has made.
     ///
     /// Errors: the change stands, but its line is not on disk.
     pub(crate) async fn record(
         &self,
         engine: &Engine,
+        may_change: MayChange,
         event: Event,
         subject: &dyn std::fmt::Display,
     ) -> Result<(), Fault> {
-        engine.record_change_of_rights(Note::new(event).about(subject).by_operator(&self.name)).await
+        let note = Note::new(event).about(subject).by_operator(&self.name);
+        engine.record_change_of_rights(may_change, note).await
     }
 }
 
@@ -107,7 +109,7 @@ pub struct New<'a> {
 /// while it is not proved: nothing of that account changes. So is one that is kept for an account whose change can be
 /// undone. Sign-ups that wait for the address end, so that no link of theirs touches the account.
 pub async fn create(engine: &Engine, admin: &Admin, new: New<'_>) -> Result<AccountV3, FlowError> {
-    engine.may_change_rights().await?;
+    let may_change = engine.may_change_rights().await?;
     let name = parse_new_name(&engine.services.config, new.email)?;
     let roles = roles(new.roles)?;
     let phc = match new.password {
@@ -130,7 +132,7 @@ pub async fn create(engine: &Engine, admin: &Admin, new: New<'_>) -> Result<Acco
     match engine.accounts.ask(sign_up).await? {
         SignedUp::Created(account) => {
             engine.sign_ups.ask(EndSignUps { name: name_key }).await?;
-            admin.record(engine, Event::AdminCreated, &account.account_id()).await?;
+            admin.record(engine, may_change, Event::AdminCreated, &account.account_id()).await?;
             Ok(account)
         }
         SignedUp::Taken(_) | SignedUp::Kept => Err(Refusal::EmailTaken.into()),
@@ -157,7 +159,7 @@ pub async fn change(
     status: Option<Status>,
     name: Option<&str>,
 ) -> Result<AccountV3, FlowError> {
-    engine.may_change_rights().await?;
+    let may_change = engine.may_change_rights().await?;
     let change = Change {
         roles: new_roles.map(roles).transpose()?,
         status,
@@ -172,37 +174,37 @@ pub async fn change(
         // They are dead by their epoch already; ending them tells resource servers.
         end_others(engine, id, None).await?;
     }
-    admin.record(engine, Event::AdminChanged, &id).await?;
+    admin.record(engine, may_change, Event::AdminChanged, &id).await?;
     Ok(changed)
 }
 
 /// Deletes an account and all that belongs to it, and tells its owner by mail.
 pub async fn delete(engine: &Engine, admin: &Admin, id: AccountId) -> Result<(), FlowError> {
-    engine.may_change_rights().await?;
+    let may_change = engine.may_change_rights().await?;
     let account = get(engine, admin, id).await?;
     let delete = Delete { id, spares_last_admin: admin.spares_last_admin() };
     engine.accounts.ask(delete).await?.map_err(Refusal::from)?;
     end_others_and_mailed(engine, id, None).await?;
     engine.post(Addressee::owner(&account), Kind::AccountDeleted).await?;
-    Ok(admin.record(engine, Event::AccountDeleted, &id).await?)
+    Ok(admin.record(engine, may_change, Event::AccountDeleted, &id).await?)
 }
 
 /// Lifts the lockout of an account.
 pub async fn unlock(engine: &Engine, admin: &Admin, id: AccountId) -> Result<(), FlowError> {
-    engine.may_change_rights().await?;
+    let may_change = engine.may_change_rights().await?;
     let account = get(engine, admin, id).await?;
     engine.lockout.ask(Clear { name: NameKey(account.name_key) }).await?;
-    admin.record(engine, Event::LockoutCleared, &id).await?;
+    admin.record(engine, may_change, Event::LockoutCleared, &id).await?;
     Ok(())
 }
 
 /// Ends all sessions of an account.
 pub async fn revoke_sessions(engine: &Engine, admin: &Admin, id: AccountId) -> Result<(), FlowError> {
-    engine.may_change_rights().await?;
+    let may_change = engine.may_change_rights().await?;
     let raised = Alter { id, change: Change { raise_epoch: true, ..Change::default() } };
     engine.accounts.ask(raised).await?.map_err(|_| Refusal::NotFound)?;
     end_others(engine, id, None).await?;
-    admin.record(engine, Event::SessionRevoked, &id).await?;
+    admin.record(engine, may_change, Event::SessionRevoked, &id).await?;
     Ok(())
 }
 
@@ -213,10 +215,10 @@ pub async fn invite(engine: &Engine, admin: &Admin, account: &AccountV3) -> Resu
 
 /// Mails the owner of an account a link with which a new password can be set. Returns the id of the mail.
 pub async fn send_reset(engine: &Engine, admin: &Admin, id: AccountId) -> Result<[u8; 16], FlowError> {
-    engine.may_change_rights().await?;
+    let may_change = engine.may_change_rights().await?;
     let account = get(engine, admin, id).await?;
     let mail = mail_password_link(engine, &account).await?;
-    admin.record(engine, Event::ResetRequested, &id).await?;
+    admin.record(engine, may_change, Event::ResetRequested, &id).await?;
     Ok(mail)
 }
 
@@ -235,7 +237,7 @@ async fn mail_password_link(engine: &Engine, account: &AccountV3) -> Result<[u8;
 
 /// Returns security events from the audit log.
 pub async fn audit(engine: &Engine, _: &Admin, wanted: Wanted) -> Result<Vec<Line>, FlowError> {
-    // What cannot be written yet is not found.
+    // Lines that cannot be written yet are not found.
     let _ = engine.services.audit.log.written().await;
     let dir = engine.services.config.audit.dir.clone();
     let read = tokio::task::spawn_blocking(move || find(&dir, &wanted)).await;

@@ -11,8 +11,8 @@
 //! old address gets a mail when the link is used, and can undo the change for three days; that also ends all sessions and
 //! removes the password. Once a password was set by a mail to the new address, undoing takes a former password too: any
 //! that was in force at the change or within three days before it, since a thief may have changed it first. As long as the
-//! change can be undone there is no further one, so that the first owner's link is never replaced, and nobody else can
-//! have the old address. Guesses beside a link are counted for that link alone, which only its reader can lock. An account
+//! change can be undone, the address cannot be changed again, so that the link of the first owner is never replaced, and
+//! nobody else can take the old address. Guesses beside a link are counted for that link alone, which only its reader can lock. An account
 //! that has not proved its address gives it up to the account that proves it. A client that is refused keeps its link.
 
 use super::admission::Outcome;
@@ -201,7 +201,8 @@ async fn prove<'a>(
 /// `password` is one that the account had at the change or within three days before it. It is needed once a password was
 /// set by a mail to the new address: the reader of a mailbox that its owner has left must not get the account back.
 ///
-/// The link is spent last, unlike any other: nobody could mail it again after a crash, and what it does can be done twice.
+/// Other links are spent before the change that they allow. This one is spent after it: if a crash came in between, the
+/// owner could get no second link, and to undo a change twice does no harm.
 pub async fn undo(engine: &Engine, client: &Client, link: Link<'_>, password: Option<&str>) -> Outcome<()> {
     engine
         .admitted(Class::Reset, client, async |_| {
@@ -291,6 +292,20 @@ mod tests {
     use crate::system::clock::{Clock, Timestamp};
     use crate::system::fail_stop::FailStop;
 
+    /// Runs `act` on an engine of its own.
+    fn on_an_engine(act: impl AsyncFnOnce(&Engine)) {
+        let dir = tempfile::tempdir().unwrap();
+        let config = Config::for_unit_tests(dir.path(), &[]);
+        let clock = Clock::manual(Timestamp::from_secs(1_800_000_000));
+        let fail_stop = FailStop::new(|why| panic!("{why}"));
+        actix::System::new().block_on(async {
+            let (engine, running, services) = start_first(config, clock, true, &fail_stop).unwrap();
+            act(&engine).await;
+            running.stop();
+            services.stop();
+        });
+    }
+
     /// Returns the link of the only mail that waits.
     async fn only_link(engine: &Engine) -> String {
         let mail = engine.outbox.ask(Due::default()).await.unwrap().remove(0);
@@ -303,60 +318,46 @@ mod tests {
     /// why, and the link is good once the reason is gone.
     #[test]
     fn an_undo_that_is_refused_for_the_holder_of_the_address_keeps_its_link() {
-        let dir = tempfile::tempdir().unwrap();
-        let config = Config::for_unit_tests(dir.path(), &[]);
-        let clock = Clock::manual(Timestamp::from_secs(1_800_000_000));
-        let fail_stop = FailStop::new(|why| panic!("{why}"));
-        actix::System::new().block_on(async {
-            let (engine, running, services) = start_first(config, clock, true, &fail_stop).unwrap();
+        on_an_engine(async |engine| {
             let new = |email| New { email, verified: true, ..New::default() };
             let operator = Admin::operator();
-            let account = admin::create(&engine, &operator, new("ada@test.org")).await.unwrap();
+            let account = admin::create(engine, &operator, new("ada@test.org")).await.unwrap();
             let [old, next] = ["ada@test.org", "eve@test.org"].map(|email| parse_name(email).unwrap());
             engine.mail_undo(&account, &old, &next).await.unwrap();
-            let token = only_link(&engine).await;
+            let token = only_link(engine).await;
             let id = account.account_id();
             let email = Some((next.as_str().into(), next.key(&engine.services.keys.directory)));
             let moved = Alter { id, change: Change { email, ..Change::default() } };
             engine.accounts.ask(moved).await.unwrap().unwrap();
-            let holder = admin::create(&engine, &operator, new("ada@test.org")).await.unwrap();
+            let holder = admin::create(engine, &operator, new("ada@test.org")).await.unwrap();
             let client = Client::new(std::net::Ipv4Addr::LOCALHOST.into(), "test");
             let link = Link { token: &token, email: "ada@test.org" };
-            let refused = undo(&engine, &client, link, None).await.result;
+            let refused = undo(engine, &client, link, None).await.result;
             assert!(matches!(refused, Err(FlowError::Refused(Refusal::EmailTaken))), "{refused:?}");
-            admin::delete(&engine, &operator, holder.account_id()).await.unwrap();
-            undo(&engine, &client, link, None).await.result.unwrap();
+            admin::delete(engine, &operator, holder.account_id()).await.unwrap();
+            undo(engine, &client, link, None).await.result.unwrap();
             let account = engine.accounts.ask(ById { id }).await.unwrap().unwrap();
             assert_eq!(&*account.email, "ada@test.org");
             // It is good once.
-            let again = undo(&engine, &client, link, None).await.result;
+            let again = undo(engine, &client, link, None).await.result;
             assert!(matches!(again, Err(FlowError::Refused(Refusal::InvalidMailedToken))), "{again:?}");
-            running.stop();
-            services.stop();
         });
     }
 
     /// A crash between the mail and the change leaves a link to the address that the account still has.
     #[test]
     fn a_link_that_undoes_nothing_deletes_nobody() {
-        let dir = tempfile::tempdir().unwrap();
-        let config = Config::for_unit_tests(dir.path(), &[]);
-        let clock = Clock::manual(Timestamp::from_secs(1_800_000_000));
-        let fail_stop = FailStop::new(|why| panic!("{why}"));
-        actix::System::new().block_on(async {
-            let (engine, running, services) = start_first(config, clock, true, &fail_stop).unwrap();
+        on_an_engine(async |engine| {
             let new = New { email: "ada@test.org", ..New::default() };
-            let account = admin::create(&engine, &Admin::operator(), new).await.unwrap();
+            let account = admin::create(engine, &Admin::operator(), new).await.unwrap();
             let (id, address) = (account.account_id(), &account.email);
             let name = parse_name(address).unwrap();
             engine.mail_undo(&account, &name, &name).await.unwrap();
-            let token = only_link(&engine).await;
+            let token = only_link(engine).await;
             let client = Client::new(std::net::Ipv4Addr::LOCALHOST.into(), "test");
             let link = Link { token: &token, email: address };
-            undo(&engine, &client, link, None).await.result.unwrap();
+            undo(engine, &client, link, None).await.result.unwrap();
             assert!(engine.accounts.ask(ById { id }).await.unwrap().is_some());
-            running.stop();
-            services.stop();
         });
     }
 }

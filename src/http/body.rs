@@ -120,8 +120,8 @@ impl Body {
         charged(self.json(), engine, client, class).await
     }
 
-    /// Reads the body like [`Body::json_or_default`], for an endpoint that charges nobody for a body that can be read. One
-    /// that cannot is charged as a rejected request.
+    /// Reads the body like [`Body::json_or_default`], for an endpoint without a charge of its own. A body that cannot be read
+    /// is charged as a rejected request.
     ///
     /// Errors: as [`Body::json_charged`].
     pub(super) async fn json_or_default_charged<T: DeserializeOwned + Default>(

@@ -26,6 +26,23 @@ async fn ask(server: &TestServer, from: &str, to: &str) -> (String, BoundLink) {
     (access, server.mailed_link(to, "Confirm your new address").await)
 }
 
+/// Starts a server with the account ada@test.org, and returns an access token of it.
+async fn signed_in() -> (TestServer, String) {
+    let server = TestServer::start();
+    server.account("ada@test.org").await;
+    let (access, _) = server.tokens("ada@test.org").await;
+    (server, access)
+}
+
+/// Starts a server with the account ada@test.org, which has asked to move to ada@new.test. Returns an access token of it
+/// and the link that was mailed.
+async fn asked() -> (TestServer, String, BoundLink) {
+    let server = TestServer::start();
+    server.account("ada@test.org").await;
+    let (access, link) = ask(&server, "ada@test.org", "ada@new.test").await;
+    (server, access, link)
+}
+
 /// I ask for the victim's address on my own account. The victim opens the mail and follows the link; a month later they
 /// set a password by mail and use "their" account, which I then take back by the link in my old mailbox.
 #[tokio::test]
@@ -55,9 +72,7 @@ async fn a_strangers_account_is_not_moved_by_a_click_of_the_mailboxs_reader() {
 
 #[tokio::test]
 async fn the_owner_confirms_with_a_session_or_with_the_password() {
-    let server = TestServer::start();
-    server.account("ada@test.org").await;
-    let (access, link) = ask(&server, "ada@test.org", "ada@new.test").await;
+    let (server, access, link) = asked().await;
     assert_eq!(server.follow_as(&access, CONFIRM, &link).await.status, StatusCode::OK);
     server.account("bob@test.org").await;
     let (_, link) = ask(&server, "bob@test.org", "bob@new.test").await;
@@ -71,9 +86,7 @@ async fn the_owner_confirms_with_a_session_or_with_the_password() {
 /// I guess the password with a link that I hold: the guesses count like those at log-in.
 #[tokio::test]
 async fn guesses_at_a_link_are_counted_like_guesses_at_log_in() {
-    let server = TestServer::start();
-    server.account("ada@test.org").await;
-    let (access, link) = ask(&server, "ada@test.org", "ada@new.test").await;
+    let (server, access, link) = asked().await;
     let mut answers = Vec::new();
     for guess in 0..8 {
         answers.push(server.follow(CONFIRM, &link, Some(&format!("guess {guess}"))).await.status.as_u16());
@@ -117,9 +130,7 @@ async fn reset_by_mail(server: &TestServer, email: &str, password: &str) {
 /// to the new one since.
 #[tokio::test]
 async fn a_reader_of_the_old_mailbox_does_not_get_the_account_back() {
-    let server = TestServer::start();
-    server.account("ada@test.org").await;
-    let (access, link) = ask(&server, "ada@test.org", "ada@new.test").await;
+    let (server, access, link) = asked().await;
     assert_eq!(server.follow_as(&access, CONFIRM, &link).await.status, StatusCode::OK);
     reset_by_mail(&server, "ada@new.test", NEXT).await;
     let undo = server.mailed_link("ada@test.org", "was changed").await;
@@ -214,9 +225,7 @@ async fn a_thief_who_changes_the_password_first_does_not_make_the_former_one_the
 /// I have found a password that the owner gave up four days ago, and read the mailbox that they have left.
 #[tokio::test]
 async fn a_password_of_more_than_three_days_before_the_change_undoes_nothing() {
-    let server = TestServer::start();
-    server.account("ada@test.org").await;
-    let (access, _) = server.tokens("ada@test.org").await;
+    let (server, access) = signed_in().await;
     assert_eq!(server.change_password(&access, PASSWORD, NEXT).await.status, StatusCode::OK);
     server.clock.advance(Duration::from_hours(72));
     let access = server.log_in("ada@test.org", NEXT).await.text("access_token");
@@ -230,9 +239,7 @@ async fn a_password_of_more_than_three_days_before_the_change_undoes_nothing() {
 /// ends.
 #[tokio::test]
 async fn guesses_at_the_old_name_do_not_lock_the_link_that_undoes() {
-    let server = TestServer::start();
-    server.account("ada@test.org").await;
-    let (access, _) = server.tokens("ada@test.org").await;
+    let (server, access) = signed_in().await;
     let undo = steal(&server, &access, PASSWORD).await;
     for _ in 0..3 {
         lock(&server, "ada@test.org").await;
@@ -284,9 +291,7 @@ async fn the_old_address_is_kept_for_its_account_while_the_change_can_be_undone(
 
 #[tokio::test]
 async fn the_old_address_is_free_once_the_change_cannot_be_undone() {
-    let server = TestServer::start();
-    server.account("ada@test.org").await;
-    let (access, link) = ask(&server, "ada@test.org", "ada@new.test").await;
+    let (server, access, link) = asked().await;
     assert_eq!(server.follow_as(&access, CONFIRM, &link).await.status, StatusCode::OK);
     server.mails.lock().clear();
     server.clock.advance(Duration::from_hours(72));
@@ -329,9 +334,7 @@ async fn undoable(server: TestServer) -> (TestServer, Vec<String>) {
 /// password is worth nothing to its owner, and there is no hash of it for me.
 #[tokio::test]
 async fn after_three_days_nothing_is_left_of_the_former_password() {
-    let server = TestServer::start();
-    server.account("ada@test.org").await;
-    let (access, link) = ask(&server, "ada@test.org", "ada@new.test").await;
+    let (server, access, link) = asked().await;
     assert_eq!(server.follow_as(&access, CONFIRM, &link).await.status, StatusCode::OK);
     reset_by_mail(&server, "ada@new.test", NEXT).await;
     let undo = server.mailed_link("ada@test.org", "was changed").await;
@@ -404,9 +407,7 @@ async fn the_quota_of_the_asker_says_nothing_of_the_address() {
 
 #[tokio::test]
 async fn a_change_to_the_own_address_is_refused_and_mails_nothing() {
-    let server = TestServer::start();
-    server.account("ada@test.org").await;
-    let (access, _) = server.tokens("ada@test.org").await;
+    let (server, access) = signed_in().await;
     server.mails.lock().clear();
     let answer = server.change_email(&access, "Ada@Test.org").await;
     assert_eq!(answer.problem().0, 422);
@@ -451,9 +452,7 @@ async fn a_thief_does_not_delete_the_account_while_its_owner_can_undo_the_change
 
 #[tokio::test]
 async fn an_owner_who_has_moved_deletes_the_account_after_three_days() {
-    let server = TestServer::start();
-    server.account("ada@test.org").await;
-    let (access, link) = ask(&server, "ada@test.org", "ada@new.test").await;
+    let (server, access, link) = asked().await;
     assert_eq!(server.follow_as(&access, CONFIRM, &link).await.status, StatusCode::OK);
     for (hours, status) in [(71, StatusCode::CONFLICT), (1, StatusCode::NO_CONTENT)] {
         server.clock.advance(Duration::from_hours(hours));

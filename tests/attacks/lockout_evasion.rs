@@ -167,8 +167,7 @@ async fn stolen_sessions_do_not_keep_the_owner_from_changing_the_password() {
     }
     assert!(judged <= 20, "{judged}");
     server.clock.advance(std::time::Duration::from_mins(1));
-    let request = server.request(Method::POST, "/v1/login").header("x-device-token", &device);
-    let owner = send(request.json(&json!({"email": NAME, "password": PASSWORD}))).await;
+    let owner = server.log_in_on(NAME, PASSWORD, &device).await;
     assert_eq!(owner.status, StatusCode::OK);
     let changed = server.change_password(&owner.text("access_token"), PASSWORD, NEXT).await;
     assert_eq!(changed.status, StatusCode::OK, "{}", changed.body);

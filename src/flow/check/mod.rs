@@ -543,8 +543,8 @@ impl Presented {
 
 /// Checks that `password` is one of `phcs`, for the link `link` of `account`, which is not enough alone.
 ///
-/// Security: guesses are counted like those at log-in, but for this link alone. Nobody without the link can lock it, as
-/// strangers lock a name, and nobody with the link can lock the name.
+/// Security: guesses are counted like those at log-in, but for this link alone. So strangers, who can lock a name, cannot
+/// lock the link, and a holder of the link cannot lock the name.
 pub(super) async fn confirm_beside_link(
     engine: &Engine,
     client: &Client,

@@ -66,7 +66,7 @@ pub async fn make(
     scopes: &[String],
     end: Option<Timestamp>,
 ) -> Result<Made, FlowError> {
-    engine.may_change_rights().await?;
+    let may_change = engine.may_change_rights().await?;
     let name = name.trim();
     if name.is_empty() || name.chars().count() > NAME_CHARS_MAX || name.chars().any(char::is_control) {
         let message = format!("expected 1 to {NAME_CHARS_MAX} characters");
@@ -97,7 +97,7 @@ pub async fn make(
         // If this fails the key is never shown to anybody.
         tell_administrators(engine, admin).await?;
     }
-    admin.record(engine, Event::ApiKeyMade, &id).await?;
+    admin.record(engine, may_change, Event::ApiKeyMade, &id).await?;
     let token = OpaqueToken { kind: TokenKind::ApiKey, id: id.to_bytes(), generation: 0, secret };
     Ok(Made { key, text: engine.services.edge.write(&token) })
 }
@@ -124,12 +124,12 @@ pub async fn list(engine: &Engine, _: &Admin) -> Result<Vec<ApiKeyV1>, FlowError
 
 /// Deletes an API key. It is dead at once.
 pub async fn delete(engine: &Engine, admin: &Admin, id: &str) -> Result<(), FlowError> {
-    engine.may_change_rights().await?;
+    let may_change = engine.may_change_rights().await?;
     let id: ApiKeyId = id.parse().map_err(|_| Refusal::NotFound)?;
     if !engine.api_keys.ask(DeleteApiKey { id, global_epoch: engine.global_epoch }).await? {
         return Err(Refusal::NotFound.into());
     }
-    admin.record(engine, Event::ApiKeyDeleted, &id).await?;
+    admin.record(engine, may_change, Event::ApiKeyDeleted, &id).await?;
     Ok(())
 }
 

@@ -17,7 +17,7 @@ pub async fn rotate(
     admin: &Admin,
     kind: Option<&str>,
 ) -> Result<(String, Timestamp), FlowError> {
-    engine.may_change_rights().await?;
+    let may_change = engine.may_change_rights().await?;
     let field = |code, message: &str| Refusal::Field { pointer: "/kind", code, message: message.to_owned() };
     let kind = kind.map_or(Some(KeyKind::Signing), KeyKind::by_name);
     let kind = kind.ok_or_else(|| {
@@ -39,13 +39,13 @@ pub async fn rotate(
     let mut new = remember(engine);
     new.keys.retain(|check| check.name() == kid);
     let _ = engine.file_checks.ask(new).await;
-    admin.record(engine, Event::KeyRotated, &kid).await?;
+    admin.record(engine, may_change, Event::KeyRotated, &kid).await?;
     Ok((kid, from))
 }
 
 /// Retires a signing key at once, for one that may have leaked. Its tokens are no longer valid.
 pub async fn retire(engine: &Engine, admin: &Admin, kid: &str) -> Result<(), FlowError> {
-    engine.may_change_rights().await?;
+    let may_change = engine.may_change_rights().await?;
     let retired = engine.services.retire_signing_key(kid).map_err(|error| {
         tracing::error!(%error, "cannot retire a signing key");
         Fault::NoRoom(NoRoom::StorageFull)
@@ -53,7 +53,7 @@ pub async fn retire(engine: &Engine, admin: &Admin, kid: &str) -> Result<(), Flo
     if !retired {
         return Err(Refusal::NotFound.into());
     }
-    admin.record(engine, Event::KeyRetired, &kid).await?;
+    admin.record(engine, may_change, Event::KeyRetired, &kid).await?;
     Ok(())
 }
 

@@ -55,7 +55,7 @@ async fn is_live(engine: &Engine, token: &str, restart: bool) -> Result<bool, Fl
     Ok(true)
 }
 
-/// What a token belongs to.
+/// The owner of a mailed token.
 enum Owner {
     /// An account, in the epoch that the token was minted under.
     Account,

@@ -168,6 +168,13 @@ pub struct FormerAddressV2 {
     pub is_settled: bool,
 }
 
+impl FormerAddressV2 {
+    /// Returns when the change can be undone no longer.
+    pub const fn end(&self) -> Timestamp {
+        Timestamp(self.undo_end_ms)
+    }
+}
+
 /// A password that another one has replaced.
 #[derive(Clone, Debug, Decode, Encode, Eq, PartialEq)]
 #[bincode(crate = "crate::journal::format::codec::bincode")]

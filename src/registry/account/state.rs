@@ -223,9 +223,7 @@ impl Accounts {
     fn kept_for(&self, name: NameKey, now: Timestamp) -> Option<&AccountV3> {
         let accounts = self.kept.range((name.0, [0; 16])..=(name.0, [0xFF; 16]));
         let mut accounts = accounts.filter_map(|(_, id)| self.by_id.get(id));
-        accounts.find(|account| {
-            account.former.as_ref().is_some_and(|former| now.as_millis() < former.undo_end_ms)
-        })
+        accounts.find(|account| account.former.as_ref().is_some_and(|former| now < former.end()))
     }
 
     /// Returns the costs of the stored hashes.
@@ -525,13 +523,13 @@ fn remember_replaced(account: &mut AccountV3, now: Timestamp) {
 
 /// Drops what `account` remembers no longer at `now`.
 fn forget_over(account: &mut AccountV3, now: Timestamp) {
-    account.former = account.former.take().filter(|former| now.as_millis() < former.undo_end_ms);
+    account.former = account.former.take().filter(|former| now < former.end());
     account.replaced.retain(|replaced| now < replaced.end());
 }
 
 /// Returns the place of an account among those that remember something for a time.
 fn forgotten_at(account: &AccountV3) -> Option<(u64, AccountId)> {
-    let former = account.former.as_ref().map(|former| former.undo_end_ms);
+    let former = account.former.as_ref().map(|former| former.end().as_millis());
     let replaced = account.replaced.iter().map(|replaced| replaced.end().as_millis());
     former.into_iter().chain(replaced).min().map(|end_ms| (end_ms, account.id))
 }

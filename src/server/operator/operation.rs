@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use crate::audit::event::Event;
 use crate::audit::read::Wanted;
 use crate::engine::key_care::ListedKey;
-use crate::engine::{Engine, Fault};
+use crate::engine::{Engine, Fault, MayChange};
 use crate::flow::account::open_sessions;
 use crate::flow::admin::{self, Admin};
 use crate::flow::authenticate::{Held, Identity};
@@ -312,7 +312,7 @@ async fn audit_tail(
 
 /// Writes down that an operator knows of what starts have found changed in the log of security events.
 async fn acknowledge_cut(engine: &Engine) -> Result<Value, FlowError> {
-    Admin::operator().record(engine, Event::AuditAcknowledged, &"audit log").await?;
+    Admin::operator().record(engine, MayChange::LINE_ALONE, Event::AuditAcknowledged, &"audit log").await?;
     Ok(json!({"event": Event::AuditAcknowledged.name()}))
 }
 

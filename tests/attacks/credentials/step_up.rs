@@ -154,15 +154,13 @@ async fn a_thief_of_an_old_session_makes_no_stranger_of_the_owners_devices() {
         server.log_in(NAME, &format!("guess {number}")).await;
     }
     assert_eq!(server.log_in(NAME, PASSWORD).await.problem(), (429, "too_many_attempts"));
-    let request = server.request(Method::POST, "/v1/login").header("x-device-token", &device);
-    let owner = send(request.json(&json!({"email": NAME, "password": PASSWORD}))).await;
+    let owner = server.log_in_on(NAME, PASSWORD, &device).await;
     assert_eq!(owner.status, StatusCode::OK);
     // With a fresh proof a log-out everywhere ends the devices, too.
     let everywhere =
         server.post_as("/v1/logout", &owner.text("access_token"), json!({"scope": "global"})).await;
     assert_eq!(everywhere.status, StatusCode::NO_CONTENT);
-    let request = server.request(Method::POST, "/v1/login").header("x-device-token", &device);
-    let stranger = send(request.json(&json!({"email": NAME, "password": PASSWORD}))).await;
+    let stranger = server.log_in_on(NAME, PASSWORD, &device).await;
     assert_eq!(stranger.problem(), (429, "too_many_attempts"));
 }
 
