@@ -13,6 +13,7 @@ use portcullis::system::fail_stop::FailStop;
 use serde_json::Value;
 
 use super::new_directory::refuse_another_owner;
+use super::printable::value;
 use super::{Cli, Failure, say};
 
 /// Maximum length of an answer in bytes. Hundreds of thousands of lines of the audit log are shorter.
@@ -90,9 +91,9 @@ fn on_stopped_directory(config: Config, operation: Operation) -> Result<Value, F
 fn line(item: &Value) -> String {
     let Some(fields) = item.as_object() else { return item.to_string() };
     let present = fields.iter().filter(|(_, value)| !value.is_null());
-    let texts = present.map(|(name, value)| match value.as_str() {
-        Some(text) => format!("{name}={text}"),
-        None => format!("{name}={value}"),
+    let texts = present.map(|(name, field)| match field.as_str() {
+        Some(text) => format!("{name}={}", value(text)),
+        None => format!("{name}={field}"),
     });
     texts.collect::<Vec<_>>().join("  ")
 }
