@@ -5,6 +5,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::flow::admin;
+use crate::flow::client::Client;
 use crate::flow::refusal::Refusal;
 use crate::http::api::caller::CalledBy;
 use crate::http::body::Body;
@@ -78,8 +79,13 @@ struct Query {
     limit: Option<usize>,
 }
 
-async fn get_users(request: HttpRequest, engine: Eng, caller: CalledBy) -> Result<HttpResponse, Rejection> {
-    let admin = caller.admin(&engine, Scope::AdminRead)?;
+async fn get_users(
+    request: HttpRequest,
+    engine: Eng,
+    client: Client,
+    caller: CalledBy,
+) -> Result<HttpResponse, Rejection> {
+    let admin = caller.admin(&engine, &client, Scope::AdminRead)?;
     let query: Query = query(&request, "The query accepts q, status, verified, cursor and limit.")?;
     let limit = query.limit.unwrap_or(PAGE).clamp(1, PAGE_MAX);
     // Every account is compared with it, on the thread that all requests share.
@@ -114,8 +120,13 @@ struct NewUser {
     verified: bool,
 }
 
-async fn post_user(engine: Eng, caller: CalledBy, body: Body) -> Result<HttpResponse, Rejection> {
-    let admin = caller.admin(&engine, Scope::AdminWrite)?;
+async fn post_user(
+    engine: Eng,
+    client: Client,
+    caller: CalledBy,
+    body: Body,
+) -> Result<HttpResponse, Rejection> {
+    let admin = caller.admin(&engine, &client, Scope::AdminWrite)?;
     let read: NewUser = body.json()?;
     let new = admin::New {
         email: &read.email,
@@ -130,8 +141,13 @@ async fn post_user(engine: Eng, caller: CalledBy, body: Body) -> Result<HttpResp
     Ok(HttpResponse::Created().json(user_json(&account)))
 }
 
-async fn get_user(engine: Eng, id: web::Path<String>, caller: CalledBy) -> Result<HttpResponse, Rejection> {
-    let admin = caller.admin(&engine, Scope::AdminRead)?;
+async fn get_user(
+    engine: Eng,
+    id: web::Path<String>,
+    client: Client,
+    caller: CalledBy,
+) -> Result<HttpResponse, Rejection> {
+    let admin = caller.admin(&engine, &client, Scope::AdminRead)?;
     let account = admin::get(&engine, &admin, parse_id(&id)?).await?;
     Ok(HttpResponse::Ok().json(user_json(&account)))
 }
@@ -147,10 +163,11 @@ struct PatchUser {
 async fn patch_user(
     engine: Eng,
     id: web::Path<String>,
+    client: Client,
     caller: CalledBy,
     body: Body,
 ) -> Result<HttpResponse, Rejection> {
-    let admin = caller.admin(&engine, Scope::AdminWrite)?;
+    let admin = caller.admin(&engine, &client, Scope::AdminWrite)?;
     let read: PatchUser = body.json()?;
     let id = parse_id(&id)?;
     let status = read.status.map(Status::from);
@@ -161,10 +178,11 @@ async fn patch_user(
 async fn delete_user(
     engine: Eng,
     id: web::Path<String>,
+    client: Client,
     caller: CalledBy,
     body: Body,
 ) -> Result<HttpResponse, Rejection> {
-    let admin = caller.admin(&engine, Scope::AdminWrite)?;
+    let admin = caller.admin(&engine, &client, Scope::AdminWrite)?;
     body.refuse()?;
     admin::delete(&engine, &admin, parse_id(&id)?).await?;
     Ok(HttpResponse::NoContent().finish())
@@ -173,10 +191,11 @@ async fn delete_user(
 async fn post_act(
     engine: Eng,
     path: web::Path<(String, String)>,
+    client: Client,
     caller: CalledBy,
     body: Body,
 ) -> Result<HttpResponse, Rejection> {
-    let admin = caller.admin(&engine, Scope::AdminWrite)?;
+    let admin = caller.admin(&engine, &client, Scope::AdminWrite)?;
     body.refuse()?;
     let (id, act) = path.into_inner();
     let id = parse_id(&id)?;
