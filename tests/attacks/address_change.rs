@@ -470,6 +470,32 @@ async fn a_thief_does_not_delete_the_account_while_its_owner_can_undo_the_change
     assert_eq!(deleted.status, StatusCode::NO_CONTENT);
 }
 
+/// I have moved the account to my address, and talk an administrator into deleting it. Its owner, of whose address nothing
+/// is kept but a key, learns of it where they can undo the change, and nobody else does by a link that is not theirs.
+#[tokio::test]
+async fn the_owner_of_the_old_address_learns_that_an_administrator_has_deleted_the_account() {
+    let (server, access, link) = asked().await;
+    let root = server.operator_account("root@test.org", &["admin"]).await;
+    let user = format!("/v1/admin/users/{}", server.get_as("/v1/me", &access).await.text("id"));
+    assert_eq!(server.follow_as(&access, CONFIRM, &link).await.status, StatusCode::OK);
+    let undo = server.mailed_link("ada@test.org", "was changed").await;
+    assert_eq!(server.delete_as(&user, &root, Value::Null).await.status, StatusCode::NO_CONTENT);
+    server.mail("ada@new.test", "was deleted").await;
+    let told = server.follow(UNDO, &undo, None).await;
+    assert_eq!(told.problem(), (410, "account_deleted"));
+    assert!(told.text("detail").contains("operator"), "{}", told.body);
+    let other = (undo.0.clone(), String::from("ada@new.test"));
+    assert_eq!(server.follow(UNDO, &other, None).await.problem(), (400, "invalid_or_expired_token"));
+    // The address is free again, and with its new account the link has nothing to do.
+    server.mails.lock().clear();
+    server.account("ada@test.org").await;
+    assert_eq!(server.follow(UNDO, &undo, None).await.problem(), (410, "account_deleted"));
+    let (access, _) = server.tokens("ada@test.org").await;
+    assert_eq!(server.get_as("/v1/me", &access).await.status, StatusCode::OK);
+    server.clock.advance(Duration::from_hours(72));
+    assert_eq!(server.follow(UNDO, &undo, None).await.problem(), (400, "invalid_or_expired_token"));
+}
+
 #[tokio::test]
 async fn an_owner_who_has_moved_deletes_the_account_after_three_days() {
     let (server, access, link) = asked().await;
