@@ -12,6 +12,7 @@ use crate::http::problem::Problem;
 use crate::http::rejection::Rejection;
 use crate::http::request::{Credentials, SignedIn, credentials};
 use crate::http::response::ended_cookie;
+use crate::value::secret_text::SecretText;
 
 pub(super) fn configure(config: &mut web::ServiceConfig) {
     config.service(resource("/v1/logout", "POST").route(web::post().to(post_logout)));
@@ -22,7 +23,7 @@ pub(super) fn configure(config: &mut web::ServiceConfig) {
 struct LogOut {
     #[serde(default)]
     scope: Scope,
-    refresh_token: Option<String>,
+    refresh_token: Option<SecretText>,
 }
 
 async fn post_logout(

@@ -19,6 +19,7 @@ use crate::registry::account::{AccountV3, Status};
 use crate::registry::api_key::Scope;
 use crate::value::account_name::NAME_BYTES_MAX;
 use crate::value::id::AccountId;
+use crate::value::secret_text::SecretText;
 
 const PAGE: usize = 50;
 const PAGE_MAX: usize = 200;
@@ -113,7 +114,7 @@ async fn get_users(
 #[serde(deny_unknown_fields)]
 struct NewUser {
     email: String,
-    password: Option<String>,
+    password: Option<SecretText>,
     #[serde(default)]
     roles: Vec<String>,
     #[serde(default)]
