@@ -172,7 +172,6 @@ fn hashing(config: &Config) -> Vec<Line> {
         wait_budget: config.password.wait_budget,
         cost: config.password.cost,
         implementation: config.password.implementation,
-        machine: config.machine,
     };
     let fail_stop = FailStop::new(|_| {});
     let pool = HashPool::start(options, &Clock::system(), &Arc::new(Random::system()), &fail_stop);

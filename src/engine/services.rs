@@ -130,7 +130,6 @@ impl Services {
             wait_budget: config.password.wait_budget,
             cost: config.password.cost,
             implementation: config.password.implementation,
-            machine: config.machine,
         };
         let peppers = key_loading::peppers(&key_files, &config)?;
         key_loading::remember_pepper(&key_files, &peppers)?;

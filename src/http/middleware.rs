@@ -54,6 +54,7 @@ pub async fn wrap_request(
     let begin = engine.clock.steady();
     let response = match body::read(&mut request, serving.as_ref()).await {
         Ok(()) => {
+            serving.iter().for_each(Serving::body_is_read);
             let allowed = &engine.services.config.http.allowed_origins;
             match cors::preflight(request.method(), request.headers(), allowed) {
                 Some(response) => request.into_response(response),

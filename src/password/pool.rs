@@ -36,7 +36,7 @@ use crate::system::fail_stop::FailStop;
 use crate::system::lock::Mutex;
 use crate::system::memory;
 use crate::system::random::Random;
-use crate::system::scheduling::{self, BackgroundPolicy, Machine};
+use crate::system::scheduling::{self, BackgroundPolicy};
 
 /// The time of judging a password, until one was measured.
 const CHECK_TIME: Duration = Duration::from_millis(1);
@@ -52,8 +52,6 @@ pub struct Options {
     pub cost: Cost,
     /// Which implementation of argon2id to use.
     pub implementation: Choice,
-    /// Whether other programs use the machine.
-    pub machine: Machine,
 }
 
 /// A handle of the pool. The threads end with the last handle.
@@ -174,7 +172,7 @@ impl HashPool {
         random: &Arc<Random>,
         fail_stop: &FailStop,
     ) -> io::Result<Self> {
-        let Options { threads, wait_budget, cost, implementation, machine } = options;
+        let Options { threads, wait_budget, cost, implementation } = options;
         let mut warnings = Vec::new();
         let decoy = decoy(cost, random).map_err(io::Error::other)?;
         // At normal priority, and not before the first password that needs them. Nobody waits for this thread.
@@ -216,7 +214,7 @@ impl HashPool {
             fail_stop: fail_stop.clone(),
             dispatcher: shared.dispatcher.get_or_init(|| dispatcher).clone(),
         };
-        let hash_threads = HashThreads::start(spec, threads, hash_time, policy, machine)?;
+        let hash_threads = HashThreads::start(spec, threads, hash_time, policy)?;
         to_dispatcher
             .send(hash_threads)
             .map_err(|_| io::Error::other("the dispatcher of the hash queue has ended"))?;

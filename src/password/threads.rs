@@ -1,9 +1,12 @@
 //! The hashing threads, and the scheduling policy they run under.
 //!
-//! They begin under `SCHED_IDLE`, where any other thread that wakes up gets the core at once. Beside another program
-//! that keeps every core busy they would get almost no time, and an unprivileged thread cannot leave that policy. So
-//! when a job takes far longer than a hash takes, new threads at nice 19 replace all of them; the old ones end with the
-//! jobs they have. After a while `SCHED_IDLE` is tried again.
+//! They begin under `SCHED_IDLE`, where any other thread that wakes up gets the core at once. Where other threads keep
+//! every core busy they would get almost no time, and an unprivileged thread cannot leave that policy. So when a job takes
+//! far longer than a hash takes, new threads at nice 19 replace all of them; the old ones end with the jobs they have. If
+//! that is not enough either, threads follow that get as much time as others do. After a while `SCHED_IDLE` is tried again.
+//!
+//! **The attack:** a stranger sends so many small requests that are refused without a hash that the event loops keep every
+//! core busy, and nobody can log in.
 
 use std::io;
 use std::sync::Arc;
@@ -16,7 +19,7 @@ use super::phc::Phc;
 use super::thread::{Finished, Handoff, Hasher, Work};
 use crate::system::clock::Clock;
 use crate::system::fail_stop::FailStop;
-use crate::system::scheduling::{self, BackgroundPolicy, Machine};
+use crate::system::scheduling::{self, BackgroundPolicy};
 
 /// A job is starved when it takes at least this long, and at least [`STARVED_TIMES`] the time of a hash at the start.
 /// In a storm without another busy program a job takes at most twice the time of a hash.
@@ -26,16 +29,20 @@ const STARVED_TIMES: u32 = 8;
 /// maximum.
 const RETRY_DELAY: Duration = Duration::from_mins(1);
 const RETRY_DELAY_MAX: Duration = Duration::from_hours(1);
+/// How long threads stay at the nice value of the others. A flood of requests does not make them stay longer.
+const EVEN_STAY: Duration = Duration::from_mins(1);
 
 /// Decides under which policy the threads run, from the times that their jobs take.
 #[derive(Debug)]
 struct PolicyRule {
     /// The lowest policy that the system grants.
     lowest: BackgroundPolicy,
-    /// The time from which on a job under `SCHED_IDLE` counts as starved. `None` where threads never leave that policy.
-    starved: Option<Duration>,
+    /// The time from which on a job counts as starved.
+    starved: Duration,
     /// Until when threads stay at nice 19.
     nice_until: Option<Instant>,
+    /// Until when they get as much time as other threads.
+    even_until: Option<Instant>,
     /// The next stay at nice 19.
     retry_delay: Duration,
     /// When `SCHED_IDLE` was tried last.
@@ -43,14 +50,17 @@ struct PolicyRule {
 }
 
 impl PolicyRule {
-    fn new(lowest: BackgroundPolicy, machine: Machine, hash_time: Duration, now: Instant) -> Self {
-        let may_leave_idle = matches!((lowest, machine), (BackgroundPolicy::Idle, Machine::Shared));
-        let starved = may_leave_idle.then(|| STARVED.max(hash_time * STARVED_TIMES));
-        Self { lowest, starved, nice_until: None, retry_delay: RETRY_DELAY, tried_at: now }
+    fn new(lowest: BackgroundPolicy, hash_time: Duration, now: Instant) -> Self {
+        let starved = STARVED.max(hash_time * STARVED_TIMES);
+        Self { lowest, starved, nice_until: None, even_until: None, retry_delay: RETRY_DELAY, tried_at: now }
     }
 
     /// Returns the policy under which threads should run at `now`.
     fn wanted(&mut self, now: Instant) -> BackgroundPolicy {
+        if self.even_until.is_some_and(|until| now < until) {
+            return BackgroundPolicy::Even;
+        }
+        self.even_until = None;
         match self.nice_until {
             Some(until) if now < until => BackgroundPolicy::Nice,
             Some(_) => {
@@ -62,21 +72,30 @@ impl PolicyRule {
         }
     }
 
-    /// Takes into account that a thread under `policy` has had its job for `taken`. If that makes all threads leave
-    /// `SCHED_IDLE`, it returns for how long.
+    /// Takes into account that a thread under `policy` has had its job for `taken`. If that makes all threads leave the
+    /// policy, it returns for how long.
     fn observe(&mut self, policy: BackgroundPolicy, taken: Duration, now: Instant) -> Option<Duration> {
-        let is_starved =
-            policy == BackgroundPolicy::Idle && self.starved.is_some_and(|starved| taken >= starved);
-        if !is_starved || self.nice_until.is_some() {
+        if taken < self.starved {
             return None;
         }
+        match policy {
+            BackgroundPolicy::Idle if self.nice_until.is_none() => Some(self.leave_idle(now)),
+            BackgroundPolicy::Nice if self.even_until.is_none() => {
+                self.even_until = Some(now + EVEN_STAY);
+                Some(EVEN_STAY)
+            }
+            _ => None,
+        }
+    }
+
+    fn leave_idle(&mut self, now: Instant) -> Duration {
         if now.saturating_duration_since(self.tried_at) >= RETRY_DELAY_MAX {
             self.retry_delay = RETRY_DELAY;
         }
         let stay = self.retry_delay;
         self.nice_until = Some(now + stay);
         self.retry_delay = (stay * 2).min(RETRY_DELAY_MAX);
-        Some(stay)
+        stay
     }
 }
 
@@ -148,9 +167,8 @@ impl HashThreads {
         threads: usize,
         hash_time: Duration,
         lowest: BackgroundPolicy,
-        machine: Machine,
     ) -> io::Result<Self> {
-        let rule = PolicyRule::new(lowest, machine, hash_time, spec.clock.steady());
+        let rule = PolicyRule::new(lowest, hash_time, spec.clock.steady());
         let mut hash_threads = Self { spec, rule, free: Vec::new(), busy: Vec::new(), leaving: Vec::new() };
         for number in 0..threads {
             let handoff = hash_threads.spec.start_thread(number, lowest)?;
@@ -190,23 +208,19 @@ impl HashThreads {
         all
     }
 
-    /// Replaces starved threads by threads at nice 19, which also take the jobs that were not begun.
+    /// Replaces starved threads by threads that get more time, which also take the jobs that were not begun.
     pub(super) fn replace_starved(&mut self) {
-        let under_idle = self.busy.iter().filter(|busy| busy.handoff.policy == BackgroundPolicy::Idle);
-        let Some((oldest, hashes)) = under_idle.map(|busy| (busy.given_at, busy.hashes)).min() else {
-            return;
-        };
-        self.observe(BackgroundPolicy::Idle, oldest, hashes);
+        let below = self.busy.iter().filter(|busy| busy.handoff.policy < BackgroundPolicy::Even);
+        let oldest = below.map(|busy| (busy.given_at, busy.hashes, busy.handoff.policy)).min();
+        let Some((given_at, hashes, policy)) = oldest else { return };
+        self.observe(policy, given_at, hashes);
         let policy = self.rule.wanted(self.spec.clock.steady());
-        if policy == BackgroundPolicy::Idle {
-            return;
-        }
         for busy in std::mem::take(&mut self.busy) {
             // If no thread can be started the old one goes on alone.
-            let replacement = if busy.handoff.policy == policy {
-                None
-            } else {
+            let replacement = if busy.handoff.policy < policy {
                 self.spec.start_thread(busy.handoff.number, policy).ok()
+            } else {
+                None
             };
             let Some(replacement) = replacement else {
                 self.busy.push(busy);
@@ -226,8 +240,8 @@ impl HashThreads {
 
     /// Returns when [`Self::replace_starved`] must be called even if nothing happens until then, if it must.
     pub(super) fn check_again_in(&self) -> Option<Duration> {
-        let is_any_idle = self.busy.iter().any(|busy| busy.handoff.policy == BackgroundPolicy::Idle);
-        self.rule.starved.filter(|_| is_any_idle)
+        let is_any_below = self.busy.iter().any(|busy| busy.handoff.policy < BackgroundPolicy::Even);
+        is_any_below.then_some(self.rule.starved)
     }
 
     /// Takes into account that a job of so many `hashes` was given to a thread under `policy` at `given_at`, and has ended
@@ -239,7 +253,9 @@ impl HashThreads {
             tracing::info!(
                 taken_ms = taken.as_millis(),
                 for_secs = stay.as_secs(),
-                "another busy program leaves hashing no core under SCHED_IDLE: it runs at nice 19 for a while"
+                policy = ?policy,
+                "other threads keep every core busy, such as another program or a flood of requests: hashing leaves this \
+                 scheduling policy for a while"
             );
         }
     }
@@ -273,20 +289,19 @@ mod tests {
     #[test]
     fn starved_threads_leave_sched_idle_for_ever_longer() {
         let clock = Clock::manual(Timestamp::from_secs(1));
-        let mut rule = PolicyRule::new(BackgroundPolicy::Idle, Machine::Shared, HASH_TIME, clock.steady());
+        let mut rule = PolicyRule::new(BackgroundPolicy::Idle, HASH_TIME, clock.steady());
         let just_short = STARVED.checked_sub(Duration::from_nanos(1)).unwrap();
         assert_eq!(rule.observe(BackgroundPolicy::Idle, just_short, clock.steady()), None);
         assert_eq!(rule.wanted(clock.steady()), BackgroundPolicy::Idle);
         for minutes in [1, 2, 4, 8, 16, 32, 60, 60] {
             let stay = Duration::from_mins(minutes);
             assert_eq!(rule.observe(BackgroundPolicy::Idle, STARVED, clock.steady()), Some(stay));
-            // Further starved threads of the same time change nothing, nor do threads at nice 19.
+            // Further starved threads of the same time change nothing.
             assert_eq!(rule.observe(BackgroundPolicy::Idle, STARVED, clock.steady()), None);
             clock.advance(stay.checked_sub(Duration::from_secs(1)).unwrap());
             assert_eq!(rule.wanted(clock.steady()), BackgroundPolicy::Nice);
             clock.advance(Duration::from_secs(1));
             assert_eq!(rule.wanted(clock.steady()), BackgroundPolicy::Idle);
-            assert_eq!(rule.observe(BackgroundPolicy::Nice, STARVED, clock.steady()), None);
         }
         // After an hour without starvation the delay is reset.
         clock.advance(RETRY_DELAY_MAX);
@@ -296,25 +311,25 @@ mod tests {
     #[test]
     fn a_costly_hash_is_not_starved_by_its_cost() {
         let clock = Clock::manual(Timestamp::from_secs(1));
-        let mut rule = PolicyRule::new(
-            BackgroundPolicy::Idle,
-            Machine::Shared,
-            Duration::from_millis(500),
-            clock.steady(),
-        );
+        let hash_time = Duration::from_millis(500);
+        let mut rule = PolicyRule::new(BackgroundPolicy::Idle, hash_time, clock.steady());
         assert_eq!(rule.observe(BackgroundPolicy::Idle, Duration::from_millis(3_999), clock.steady()), None);
         assert!(rule.observe(BackgroundPolicy::Idle, Duration::from_secs(4), clock.steady()).is_some());
     }
 
     #[test]
-    fn threads_never_move_on_a_dedicated_machine_or_without_sched_idle() {
+    fn threads_that_starve_at_nice_19_get_as_much_time_as_others_for_a_minute() {
         let clock = Clock::manual(Timestamp::from_secs(1));
-        for (lowest, machine) in
-            [(BackgroundPolicy::Idle, Machine::Dedicated), (BackgroundPolicy::Nice, Machine::Shared)]
-        {
-            let mut rule = PolicyRule::new(lowest, machine, HASH_TIME, clock.steady());
-            assert_eq!(rule.observe(lowest, Duration::from_hours(1), clock.steady()), None);
-            assert_eq!(rule.wanted(clock.steady()), lowest);
+        // As on a system that refuses SCHED_IDLE.
+        let mut rule = PolicyRule::new(BackgroundPolicy::Nice, HASH_TIME, clock.steady());
+        for _ in 0..3 {
+            assert_eq!(rule.wanted(clock.steady()), BackgroundPolicy::Nice);
+            assert_eq!(rule.observe(BackgroundPolicy::Nice, STARVED, clock.steady()), Some(EVEN_STAY));
+            // Further starved threads of the same time change nothing.
+            assert_eq!(rule.observe(BackgroundPolicy::Nice, STARVED, clock.steady()), None);
+            assert_eq!(rule.observe(BackgroundPolicy::Even, STARVED, clock.steady()), None);
+            assert_eq!(rule.wanted(clock.steady()), BackgroundPolicy::Even);
+            clock.advance(EVEN_STAY);
         }
     }
 
@@ -327,7 +342,7 @@ mod tests {
             fail_stop: FailStop::new(|why| panic!("{why}")),
             dispatcher: thread::current(),
         };
-        HashThreads::start(spec, 2, HASH_TIME, BackgroundPolicy::Idle, Machine::Shared).unwrap()
+        HashThreads::start(spec, 2, HASH_TIME, BackgroundPolicy::Idle).unwrap()
     }
 
     type Wait = tokio::sync::oneshot::Receiver<Result<String, crate::password::job::Shed>>;
@@ -370,7 +385,7 @@ mod tests {
     }
 
     #[test]
-    fn a_starved_job_moves_the_next_to_nice_19_and_later_back() {
+    fn a_starved_job_moves_the_next_ones_up_and_later_back() {
         let clock = Clock::manual(Timestamp::from_secs(1));
         let mut hash_threads = hash_threads(&clock);
         let first = hash(&mut hash_threads);
@@ -383,12 +398,22 @@ mod tests {
         assert_eq!(first.policy, BackgroundPolicy::Idle);
         assert_eq!(second.policy, BackgroundPolicy::Nice);
         assert_eq!(first.number, second.number);
+        let (work, wait) = job();
+        hash_threads.give(work);
+        assert_eq!(hash_threads.check_again_in(), Some(STARVED));
+        clock.advance(STARVED);
+        finish(&mut hash_threads, wait);
+        let third = hash(&mut hash_threads);
+        assert_eq!(third.policy, BackgroundPolicy::Even);
+        let (work, wait) = job();
+        hash_threads.give(work);
         assert_eq!(hash_threads.check_again_in(), None);
+        finish(&mut hash_threads, wait);
         clock.advance(RETRY_DELAY);
         assert_eq!(hash(&mut hash_threads).policy, BackgroundPolicy::Idle);
         // The threads end, and with them the last other references to their handoffs.
         drop(hash_threads);
-        assert_all_end(&[first, second]);
+        assert_all_end(&[first, second, third]);
     }
 
     #[test]

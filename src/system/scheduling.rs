@@ -1,7 +1,8 @@
 //! Scheduling policies of the threads of this process, by `sched(7)` on Linux. Elsewhere nothing is done.
 //!
 //! - Hashing threads run below all others ([`background`]): under `SCHED_IDLE`, which yields the core to any thread
-//!   that wakes up but gets almost no time beside another busy program; where they starve there, at nice 19.
+//!   that wakes up but gets almost no time beside another busy program; where they starve there, at nice 19, and where they
+//!   starve even there, like all others.
 //! - On a dedicated machine the actors' thread and the journal's writer run under `SCHED_BATCH` ([`batch`]). When woken
 //!   they do not preempt the running thread, so that more requests have arrived by the time they run: one wake-up
 //!   answers more of them and there are fewer syncs. On a shared machine they would wait for the slices of other
@@ -19,13 +20,15 @@ pub enum Machine {
 }
 
 /// A scheduling policy for work that must not delay other threads.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
 pub enum BackgroundPolicy {
     /// `SCHED_IDLE`: any other thread that wakes up runs at once.
     Idle,
     /// `SCHED_OTHER` at nice 19: it gets some time beside other busy programs, and a thread that wakes up may wait for
     /// some milliseconds.
     Nice,
+    /// The policy of the thread that started it: it gets as much time as any other.
+    Even,
 }
 
 /// Puts the current thread under `wanted`, or under [`BackgroundPolicy::Nice`] if the system refuses `SCHED_IDLE`, and
@@ -33,8 +36,8 @@ pub enum BackgroundPolicy {
 ///
 /// Errors: the system refuses both.
 pub fn background(wanted: BackgroundPolicy) -> io::Result<BackgroundPolicy> {
-    if wanted == BackgroundPolicy::Idle && set::idle().is_ok() {
-        return Ok(BackgroundPolicy::Idle);
+    if wanted == BackgroundPolicy::Even || wanted == BackgroundPolicy::Idle && set::idle().is_ok() {
+        return Ok(wanted);
     }
     set::nice(19).map(|()| BackgroundPolicy::Nice)
 }

@@ -87,6 +87,40 @@ fn an_idle_connection_is_kept_as_configured_and_half_a_request_is_not() {
     assert!((12..30).contains(&waited.as_secs()), "{waited:?}");
 }
 
+/// I send thousands of small requests at once, on many connections, and read no answer: the server keeps the answers for me
+/// until its memory is full.
+#[test]
+fn answers_that_nobody_reads_are_not_piled_up() {
+    const CONNECTIONS: usize = 30;
+    let dir = tempfile::tempdir().unwrap();
+    let process = Process::start(&dir.path().join("data"));
+    let mut honest = connect(&process.url);
+    honest.write_all(REQUEST.as_bytes()).unwrap();
+    read_answer(&mut honest);
+    let before = process.resident_kib();
+    let many = REQUEST.repeat(3000);
+    let mut mine: Vec<TcpStream> = (0..CONNECTIONS)
+        .map(|_| {
+            let mut stream = connect(&process.url);
+            stream.write_all(many.as_bytes()).unwrap();
+            stream
+        })
+        .collect();
+    let mut most = before;
+    let begin = Clock::system().steady();
+    // Until the server has closed them all.
+    while !mine.is_empty() {
+        assert!(begin.elapsed() < Duration::from_secs(60), "{} are open", mine.len());
+        most = most.max(process.resident_kib());
+        std::thread::sleep(Duration::from_millis(100));
+        mine.retain_mut(|stream| stream.write_all(b"\r\n").is_ok());
+    }
+    let each = (most - before) / CONNECTIONS as u64;
+    assert!(each <= 64, "{each} KiB for each connection");
+    honest.write_all(REQUEST.as_bytes()).unwrap();
+    assert!(read_answer(&mut honest).starts_with("HTTP/1.1 200 "));
+}
+
 /// I ask for answers and do not read them.
 #[test]
 fn a_client_that_does_not_read_is_closed() {

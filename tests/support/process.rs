@@ -57,6 +57,13 @@ impl Process {
         panic!("the server did not start");
     }
 
+    /// Returns the memory that the process holds, in KiB.
+    pub fn resident_kib(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+        line.trim().trim_end_matches(" kB").parse().unwrap()
+    }
+
     /// Ends the process with SIGKILL and waits until it is gone.
     pub fn kill(mut self) {
         self.child.kill().unwrap();

@@ -7,7 +7,7 @@ use crate::system::scheduling::Machine;
 pub(in crate::config) const KEYS: &[Key] = &[flag(
     "machine.dedicated",
     "false",
-    "true if no other busy program shares the cores: hashing threads then always stay in the idle scheduling class.",
+    "true if no other busy program shares the cores: the threads that own state and write to the disk then wake up less often.",
 )];
 
 pub(in crate::config) fn read(reader: &mut Reader) -> Machine {

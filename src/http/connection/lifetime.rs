@@ -16,6 +16,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::Relaxed};
 use std::task::Waker;
 
+use super::ahead::PIECE_MAX;
 use crate::system::lock::Mutex;
 use crate::value::network::Network;
 
@@ -37,8 +38,10 @@ pub(in crate::http) struct Connection {
     handed: AtomicU32,
     /// Whether a request has begun whose head is not complete.
     is_started: AtomicBool,
-    /// Whether bytes came while a request was being served: perhaps further requests, which the HTTP library parses only
-    /// when it is polled again.
+    /// Whether the body of the request that is being served has been read to its end.
+    is_body_read: AtomicBool,
+    /// Whether bytes of the client were held back, or came while a request was being served: perhaps further requests, which
+    /// the HTTP library parses only when it is polled again.
     has_more: AtomicBool,
     /// Whether the client does not read what it is sent.
     is_unread: AtomicBool,
@@ -59,9 +62,13 @@ pub(in crate::http) struct Connection {
 /// The decision of a connection about a read.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum Turn {
-    /// Hands over at most this many bytes.
-    Read(usize),
-    /// Waits until the HTTP library has made progress.
+    /// Hands over at most this many bytes of a head.
+    Head(usize),
+    /// Hands over at most this many bytes of a body.
+    Body(usize),
+    /// Hands over nothing, and notices if the client goes.
+    Watch,
+    /// Waits until the HTTP library has made progress, or the client has read.
     Wait,
     /// The head is too large.
     TooLarge,
@@ -88,20 +95,34 @@ impl Connection {
                 && !self.is_forgotten.load(Relaxed);
             return if can_be_told { Turn::Late } else { Turn::End };
         }
-        if handed < READ_AHEAD_MAX || self.is_last.load(Relaxed) {
-            return Turn::Read(READ_AHEAD_MAX.saturating_sub(handed).clamp(1, 4096) as usize);
+        if self.is_last.load(Relaxed) {
+            return Turn::Body(PIECE_MAX);
         }
-        if self.serving.load(Relaxed) > 0 {
+        if self.is_unread.load(Relaxed) {
             return Turn::Wait;
         }
-        if self.is_unread.load(Relaxed) { Turn::End } else { Turn::TooLarge }
+        let most = READ_AHEAD_MAX.saturating_sub(handed) as usize;
+        match (self.is_idle(), most) {
+            (true, 0) => Turn::TooLarge,
+            (true, most) => Turn::Head(most),
+            (false, _) if self.is_body_read.load(Relaxed) => Turn::Watch,
+            (false, 0) => Turn::Wait,
+            (false, most) => Turn::Body(most),
+        }
+    }
+
+    /// Notes that bytes are held back, so that the HTTP library is woken up for them.
+    pub(super) fn holds_back(&self) {
+        self.has_more.store(true, Relaxed);
     }
 
     /// Notes that bytes were handed to the HTTP library.
     pub(super) fn handed(&self, bytes: usize) {
         let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
         self.handed.store(self.handed.load(Relaxed).saturating_add(bytes), Relaxed);
-        self.has_more.store(self.serving.load(Relaxed) > 0, Relaxed);
+        if !self.is_idle() {
+            self.has_more.store(true, Relaxed);
+        }
         if self.serving.load(Relaxed) == 0 && !self.is_started.swap(true, Relaxed) {
             self.ticks.store(0, Relaxed);
         }
@@ -109,8 +130,12 @@ impl Connection {
 
     /// Notes whether the client reads what it is sent.
     pub(super) fn wrote(&self, is_unread: bool) {
-        if self.is_unread.swap(is_unread, Relaxed) != is_unread || !is_unread {
+        let was_unread = self.is_unread.swap(is_unread, Relaxed);
+        if was_unread != is_unread || !is_unread {
             self.ticks.store(0, Relaxed);
+        }
+        if was_unread && !is_unread {
+            self.wake();
         }
     }
 
@@ -182,6 +207,7 @@ impl Serving {
     pub(in crate::http) fn on(connection: &Arc<Connection>) -> Self {
         connection.serving.fetch_add(1, Relaxed);
         connection.is_started.store(false, Relaxed);
+        connection.is_body_read.store(false, Relaxed);
         connection.progress();
         Self(Arc::clone(connection))
     }
@@ -189,6 +215,11 @@ impl Serving {
     /// Notes that a part of the body has been read.
     pub(in crate::http) fn read(&self) {
         self.0.progress();
+    }
+
+    /// Notes that the body has been read to its end. The next request is handed over when this one is answered.
+    pub(in crate::http) fn body_is_read(&self) {
+        self.0.is_body_read.store(true, Relaxed);
     }
 
     /// Notes that nothing is read after this request.
@@ -204,7 +235,7 @@ impl Drop for Serving {
         self.0.ticks.store(0, Relaxed);
         self.0.serving.fetch_sub(1, Relaxed);
         self.0.progress();
-        if self.0.has_more.load(Relaxed) {
+        if self.0.has_more.swap(false, Relaxed) {
             self.0.wake();
         }
     }
@@ -266,20 +297,23 @@ mod tests {
     fn a_connection_hands_over_what_one_head_may_have() {
         let connection = Arc::new(Connection::new(None));
         connection.handed(READ_AHEAD_MAX as usize - 1);
-        assert_eq!(connection.turn(), Turn::Read(1));
+        assert_eq!(connection.turn(), Turn::Head(1));
         connection.handed(1);
         assert_eq!(connection.turn(), Turn::TooLarge);
         let serving = Serving::on(&connection);
-        assert_eq!(connection.turn(), Turn::Read(4096));
+        assert_eq!(connection.turn(), Turn::Body(READ_AHEAD_MAX as usize));
         connection.handed(READ_AHEAD_MAX as usize);
         assert_eq!(connection.turn(), Turn::Wait);
         serving.read();
-        assert_eq!(connection.turn(), Turn::Read(4096));
+        assert_eq!(connection.turn(), Turn::Body(READ_AHEAD_MAX as usize));
         connection.handed(usize::MAX);
         assert_eq!(connection.turn(), Turn::Wait);
+        serving.body_is_read();
+        assert_eq!(connection.turn(), Turn::Watch);
         connection.wrote(true);
         drop(serving);
-        connection.handed(READ_AHEAD_MAX as usize);
-        assert_eq!(connection.turn(), Turn::End);
+        assert_eq!(connection.turn(), Turn::Wait);
+        connection.wrote(false);
+        assert_eq!(connection.turn(), Turn::Head(READ_AHEAD_MAX as usize));
     }
 }

@@ -1,5 +1,5 @@
 //! Connections, below HTTP: how many one network holds (`table.rs`), how long each may go on (`lifetime.rs`), what is read
-//! ahead of the HTTP library (`stream.rs`), and what a client is told of which the library can make no request
+//! ahead of the HTTP library (`stream.rs`, `ahead.rs`), and what a client is told of which the library can make no request
 //! (`bare_answer.rs`).
 //!
 //! ```text
@@ -10,6 +10,7 @@
 //!                                Connections
 //! ```
 
+mod ahead;
 mod bare_answer;
 mod lifetime;
 mod stream;

@@ -5,11 +5,13 @@
 //! it. Or it sends what is no HTTP: the library's own answers to that have none of the headers that protect a browser, and
 //! each writes a line to the log.
 //!
-//! **The rule:** at most [`READ_AHEAD_MAX`](super::lifetime::READ_AHEAD_MAX) bytes are handed over before the library shows a request, or a part of its
-//! body, and then nothing until it has used them. A bare answer of the library is replaced by a problem like all others.
-//! The connection then ends, after the client had time to read it.
+//! **The rule:** at most [`READ_AHEAD_MAX`](super::lifetime::READ_AHEAD_MAX) bytes are handed over before the library shows a
+//! request, or a part of its body, and then nothing until it has used them; one request at a time, and the next one when the
+//! answer has left (`ahead.rs`). A bare answer of the library is replaced by a problem like all others. The connection then
+//! ends, after the client had time to read it.
 
 use std::io;
+use std::mem;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -18,6 +20,7 @@ use std::task::{Context, Poll, Waker, ready};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
+use super::ahead::{Ahead, PIECE_MAX};
 use super::bare_answer::{bare_status, refusal};
 use super::lifetime::{Connection, Turn};
 use super::table::Connections;
@@ -36,8 +39,9 @@ pub struct GuardedStream {
     engine: Arc<Engine>,
     /// The waker that the connection has.
     waker: Option<Waker>,
+    ahead: Ahead,
     /// Whether the library has had the chance to show a request in what it was handed.
-    is_full: bool,
+    has_parsed: bool,
     refusing: Option<Refusing>,
 }
 
@@ -66,7 +70,8 @@ impl GuardedStream {
             connections: connections.clone(),
             engine: Arc::clone(engine),
             waker: None,
-            is_full: false,
+            ahead: Ahead::default(),
+            has_parsed: true,
             refusing: None,
         })
     }
@@ -127,14 +132,29 @@ impl GuardedStream {
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
         most: usize,
+        in_body: bool,
     ) -> Poll<io::Result<()>> {
-        let most = most.min(buf.remaining());
-        let mut part = ReadBuf::new(buf.initialize_unfilled_to(most));
-        ready!(Pin::new(&mut self.stream).poll_read(cx, &mut part))?;
-        let read = part.filled().len();
-        buf.advance(read);
-        self.connection.handed(read);
+        if !mem::replace(&mut self.has_parsed, true) {
+            // The library parses once it is told that there is nothing more for now.
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
+        }
+        let most = most.min(buf.remaining()).min(PIECE_MAX);
+        let is_ahead = !self.ahead.is_empty();
+        let handed = ready!(self.ahead.poll_hand_over(&mut self.stream, cx, buf, most, in_body))?;
+        self.connection.handed(handed);
+        // If there may be more, the library would ask for it before it parses this.
+        self.has_parsed = !is_ahead && self.ahead.is_empty() && handed < most;
         Poll::Ready(Ok(()))
+    }
+
+    /// Hands over nothing but the end of the client.
+    fn poll_watch(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let watched = self.ahead.poll_watch(&mut self.stream, cx);
+        if !self.ahead.is_empty() {
+            self.connection.holds_back();
+        }
+        watched
     }
 }
 
@@ -144,17 +164,11 @@ impl AsyncRead for GuardedStream {
         this.remember(cx);
         if this.refusing.is_none() {
             match this.connection.turn() {
-                Turn::Read(most) => {
-                    this.is_full = false;
-                    return this.poll_hand_over(cx, buf, most);
-                }
+                Turn::Head(most) => return this.poll_hand_over(cx, buf, most, false),
+                Turn::Body(most) => return this.poll_hand_over(cx, buf, most, true),
+                Turn::TooLarge if !this.has_parsed => return this.poll_hand_over(cx, buf, 0, false),
+                Turn::Watch => return this.poll_watch(cx),
                 Turn::Wait => return Poll::Pending,
-                Turn::TooLarge if !this.is_full => {
-                    // The library parses once it is told that there is nothing more for now.
-                    this.is_full = true;
-                    cx.waker().wake_by_ref();
-                    return Poll::Pending;
-                }
                 Turn::TooLarge => this.refuse(431),
                 Turn::Late => this.refuse(408),
                 Turn::End => return Poll::Ready(Err(io::ErrorKind::ConnectionAborted.into())),

@@ -3,8 +3,7 @@ use crate::password::KnownBad;
 
 fn pool(threads: usize, cost: Cost, budget_ms: u64) -> HashPool {
     let wait_budget = Duration::from_millis(budget_ms);
-    let options =
-        Options { threads, wait_budget, cost, implementation: Choice::Auto, machine: Machine::Shared };
+    let options = Options { threads, wait_budget, cost, implementation: Choice::Auto };
     let fail_stop = FailStop::new(|why| panic!("{why}"));
     HashPool::start(options, &Clock::system(), &Arc::new(Random::seeded(1)), &fail_stop).unwrap()
 }
