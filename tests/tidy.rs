@@ -423,6 +423,27 @@ fn cookies_of_requests_are_read_by_one_reader() {
 }
 
 #[test]
+fn passwords_and_tokens_of_requests_are_wiped_when_they_are_dropped() {
+    let mut fields = 0;
+    for source in sources() {
+        let is_of_request = ["http/api/", "server/operator/"].iter().any(|dir| source.path.starts_with(dir));
+        for line in lines(&source.code).filter(|_| is_of_request) {
+            let is_secret = |name: &str| name.ends_with("password") || name.ends_with("token");
+            let Some((name, of)) = line.trim().split_once(": ").filter(|(name, _)| is_secret(name)) else {
+                continue;
+            };
+            assert!(
+                !of.starts_with("String") && !of.starts_with("Option<String>"),
+                "{}: {line}",
+                source.path
+            );
+            fields += usize::from(of.contains("SecretText") && !name.contains('('));
+        }
+    }
+    assert!(fields > 10, "{fields}");
+}
+
+#[test]
 fn every_handler_that_may_change_something_reads_its_body_or_refuses_one() {
     let mut handlers = 0;
     for source in sources().into_iter().filter(|source| source.path.starts_with("http/")) {

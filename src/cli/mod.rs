@@ -14,6 +14,7 @@ mod log;
 mod mail;
 mod new_directory;
 mod operate;
+mod printable;
 mod remembered;
 mod serve;
 mod session;
@@ -26,6 +27,8 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 use portcullis::config::{Config, Reader};
 use portcullis::engine::StartError;
+
+use self::printable::printable;
 
 /// The exit codes, for the help of the program.
 const EXIT_CODES: &str = "\
@@ -173,15 +176,16 @@ pub fn run() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(Failure(code, why)) => {
             // If stderr is closed, the exit code is all that can be said.
-            let _ = writeln!(std::io::stderr(), "portcullis: {why}");
+            let _ = writeln!(std::io::stderr(), "portcullis: {}", printable(&why));
             ExitCode::from(code)
         }
     }
 }
 
-/// Prints `text` and a line end on standard output. A closed output is no error: its reader has seen enough.
+/// Prints `text` and a line end on standard output, without what a terminal would obey. A closed output is no error: its
+/// reader has seen enough.
 fn say(text: &str) {
-    let _ = writeln!(std::io::stdout(), "{text}");
+    let _ = writeln!(std::io::stdout(), "{}", printable(text));
 }
 
 /// Returns `number` with its noun: "1 mistake", "2 mistakes".

@@ -11,8 +11,10 @@ use portcullis::server::operator::socket;
 use portcullis::system::clock::Clock;
 use portcullis::system::fail_stop::FailStop;
 use serde_json::Value;
+use zeroize::Zeroizing;
 
 use super::new_directory::refuse_another_owner;
+use super::printable::value;
 use super::{Cli, Failure, say};
 
 /// Maximum length of an answer in bytes. Hundreds of thousands of lines of the audit log are shorter.
@@ -52,8 +54,9 @@ pub(super) fn operate(cli: &Cli, operation: Operation) -> Result<(), Failure> {
 pub(super) fn ask(mut stream: UnixStream, operation: &Operation) -> Result<Value, Failure> {
     let lost =
         |error: &dyn std::fmt::Display| Failure::no_answer(format!("the server does not answer: {error}"));
-    let text = serde_json::to_string(operation).map_err(Failure::fault)?;
-    stream.write_all(format!("{text}\n").as_bytes()).map_err(|error| lost(&error))?;
+    // It may hold a password.
+    let text = Zeroizing::new(serde_json::to_string(operation).map_err(Failure::fault)? + "\n");
+    stream.write_all(text.as_bytes()).map_err(|error| lost(&error))?;
     let mut answer = String::new();
     BufReader::new(stream.take(ANSWER_BYTES_MAX)).read_line(&mut answer).map_err(|error| lost(&error))?;
     if !answer.ends_with('\n') {
@@ -90,9 +93,9 @@ fn on_stopped_directory(config: Config, operation: Operation) -> Result<Value, F
 fn line(item: &Value) -> String {
     let Some(fields) = item.as_object() else { return item.to_string() };
     let present = fields.iter().filter(|(_, value)| !value.is_null());
-    let texts = present.map(|(name, value)| match value.as_str() {
-        Some(text) => format!("{name}={text}"),
-        None => format!("{name}={value}"),
+    let texts = present.map(|(name, field)| match field.as_str() {
+        Some(text) => format!("{name}={}", value(text)),
+        None => format!("{name}={field}"),
     });
     texts.collect::<Vec<_>>().join("  ")
 }

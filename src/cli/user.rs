@@ -4,6 +4,7 @@ use std::io::{IsTerminal, Read};
 
 use clap::Subcommand;
 use portcullis::server::operator::operation::Operation;
+use zeroize::Zeroizing;
 
 use super::operate::operate;
 use super::{Cli, Failure};
@@ -72,7 +73,7 @@ impl UserCommand {
             Self::Add { email, roles, password_stdin, no_password } => Operation::UserAdd {
                 email: email.clone(),
                 roles: roles.clone(),
-                password: if *no_password { None } else { Some(read_password(*password_stdin)?) },
+                password: if *no_password { None } else { Some(read_password(*password_stdin)?.into()) },
             },
             Self::List { q } => Operation::UserList { q: q.clone() },
             Self::Show { user } => Operation::UserShow { user: user.clone() },
@@ -99,7 +100,7 @@ fn read_password(from_stdin: bool) -> Result<String, Failure> {
             "no terminal to ask for a password: use --password-stdin or --no-password",
         ));
     }
-    let mut text = String::new();
+    let mut text = Zeroizing::new(String::new());
     stdin.read_to_string(&mut text).map_err(Failure::refused)?;
     Ok(text.trim_end_matches(['\r', '\n']).to_owned())
 }

@@ -1,6 +1,7 @@
 //! Administration of accounts and security events.
 
 use super::authenticate::Identity;
+use super::client::Client;
 use super::log_out::{end_others, end_others_and_mailed};
 use super::post::Addressee;
 use super::refusal::{FlowError, Refusal, parse_new_name};
@@ -31,22 +32,25 @@ pub struct Admin {
     name: String,
     /// Its address, if it is a person.
     address: Option<Box<str>>,
+    /// The client that it uses; `None` for the operator of this process.
+    client: Option<Client>,
 }
 
 impl Admin {
     /// Returns the administrator with this identity, if its account has the role and its credential is for
     /// administrators.
-    pub fn of(identity: &Identity) -> Result<Self, Refusal> {
+    pub fn of(identity: &Identity, client: &Client) -> Result<Self, Refusal> {
         identity.has_role(&[ADMIN])?;
         identity.is_for_admin()?;
         let account = &identity.account;
-        Ok(Self { name: account.account_id().to_string(), address: Some(account.email.clone()) })
+        let (name, address) = (account.account_id().to_string(), Some(account.email.clone()));
+        Ok(Self { name, address, client: Some(client.clone()) })
     }
 
     /// Returns the administrator with this identity for an act that changes something: it must have proved who it is a
     /// moment ago.
-    pub fn who_may_write(engine: &Engine, identity: &Identity) -> Result<Self, Refusal> {
-        let admin = Self::of(identity)?;
+    pub fn who_may_write(engine: &Engine, identity: &Identity, client: &Client) -> Result<Self, Refusal> {
+        let admin = Self::of(identity, client)?;
         identity.is_fresh(engine.clock.now())?;
         Ok(admin)
     }
@@ -54,7 +58,7 @@ impl Admin {
     /// Returns the operator of this process: the command line on the admin socket, or on the directory of a stopped
     /// server.
     pub fn operator() -> Self {
-        Self { name: String::from(OPERATOR), address: None }
+        Self { name: String::from(OPERATOR), address: None, client: None }
     }
 
     /// Says whether the last administrator is spared: the operator can make another one, nobody else could.
@@ -63,8 +67,9 @@ impl Admin {
     }
 
     /// Returns the service of an API key that may change what an administrator may.
-    pub fn service(key: &ApiKeyV1) -> Self {
-        Self { name: format!("API key {}", hex(&key.id)), address: None }
+    pub fn service(key: &ApiKeyV1, client: &Client) -> Self {
+        let name = format!("API key {}", hex(&key.id));
+        Self { name, address: None, client: Some(client.clone()) }
     }
 
     /// Returns the name that the audit log records.
@@ -87,7 +92,8 @@ impl Admin {
         event: Event,
         subject: &dyn std::fmt::Display,
     ) -> Result<(), Fault> {
-        let note = Note::new(event).about(subject).by_operator(&self.name);
+        let note = self.client.as_ref().map_or_else(|| Note::new(event), |client| client.note(event));
+        let note = note.about(subject).by_operator(&self.name);
         engine.record_change_of_rights(may_change, note).await
     }
 }

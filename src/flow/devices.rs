@@ -12,7 +12,7 @@ use super::authenticate::Identity;
 use super::client::Client;
 use super::post::Addressee;
 use super::refusal::{FlowError, Refusal};
-use crate::audit::event::{Event, Note};
+use crate::audit::event::Event;
 use crate::engine::Engine;
 use crate::registry::account::actor::Alter;
 use crate::registry::account::{AccountV3, Change};
@@ -53,7 +53,7 @@ pub async fn list(engine: &Engine, identity: &Identity) -> Result<Vec<DeviceFami
 
 /// Makes every known device of an account a stranger. Sessions stay. Needs a fresh proof: who holds a stolen session must
 /// not be able to make a stranger of the owner, whom strangers could then lock out.
-pub async fn end(engine: &Engine, identity: &Identity) -> Result<(), FlowError> {
+pub async fn end(engine: &Engine, client: &Client, identity: &Identity) -> Result<(), FlowError> {
     identity.is_fresh(engine.clock.now())?;
     // No device could be known by an epoch that nothing is listed under. So a holder who asks again and again writes nothing.
     if engine.lockout.ask(devices_of(engine, &identity.account)).await?.is_empty() {
@@ -63,7 +63,7 @@ pub async fn end(engine: &Engine, identity: &Identity) -> Result<(), FlowError> 
     let id = identity.account.account_id();
     let changed = engine.accounts.ask(Alter { id, change: ended }).await?;
     let account = changed.map_err(|_| Refusal::Unauthenticated)?;
-    engine.record_durably(Note::new(Event::DevicesEnded).for_account(Some(&account))).await;
+    engine.record_durably(client.note(Event::DevicesEnded).for_account(Some(&account))).await;
     Ok(())
 }
 
@@ -83,7 +83,7 @@ pub async fn set_notices(engine: &Engine, client: &Client, identity: &Identity, 
         let changed = engine.accounts.ask(Alter { id, change }).await?;
         let account = changed.map_err(|_| Refusal::Unauthenticated)?;
         let reason = if wanted { "mails about new devices on" } else { "mails about new devices off" };
-        let note = Note::new(Event::DeviceNoticesSet).for_account(Some(&account)).with_reason(reason);
+        let note = client.note(Event::DeviceNoticesSet).for_account(Some(&account)).with_reason(reason);
         engine.record_durably(note).await;
         Ok(())
     });

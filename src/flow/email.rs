@@ -215,7 +215,8 @@ pub async fn undo(engine: &Engine, client: &Client, link: Link<'_>, password: Op
                 return Err(Refusal::InvalidMailedToken.into());
             }
             let id = AccountId::from_bytes(seen.account).ok_or(Refusal::InvalidMailedToken)?;
-            let account = engine.accounts.ask(ById { id }).await?.ok_or(Refusal::InvalidMailedToken)?;
+            // Its address was not kept. So this is where the first owner learns of a deletion.
+            let account = engine.accounts.ask(ById { id }).await?.ok_or(Refusal::AccountDeleted)?;
             if let Some(former) = account.former.as_ref().filter(|former| former.is_settled) {
                 let password = password.ok_or(Refusal::ProofNeeded)?;
                 // Without a former password, nobody can prove to have known it.
@@ -244,6 +245,7 @@ pub async fn undo(engine: &Engine, client: &Client, link: Link<'_>, password: Op
             let changed = engine.accounts.ask(Alter { id, change }).await?;
             let account = changed.map_err(|refusal| match refusal {
                 account::Refusal::Taken => Refusal::EmailTaken,
+                account::Refusal::Unknown => Refusal::AccountDeleted,
                 _ => Refusal::InvalidMailedToken,
             })?;
             // Another request with the same link may have been faster. It has done the same.

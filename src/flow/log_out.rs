@@ -1,8 +1,9 @@
 //! Log-out: this session, all others, or all. Idempotent.
 
 use super::authenticate::{Held, Identity};
+use super::client::Client;
 use super::refusal::{FlowError, Refusal};
-use crate::audit::event::{Event, Note};
+use crate::audit::event::Event;
 use crate::engine::Engine;
 use crate::registry::account::Change;
 use crate::registry::account::actor::Alter;
@@ -31,7 +32,12 @@ pub enum Scope {
 /// stay. Ending all of them needs none, since the asker's own ends as well and an owner who suspects a theft is in a hurry.
 /// Without a fresh proof the known devices stay known, though: else the holder of a stolen session could make a stranger of
 /// the owner, and strangers could then lock the owner out.
-pub async fn log_out(engine: &Engine, identity: &Identity, scope: Scope) -> Result<(), FlowError> {
+pub async fn log_out(
+    engine: &Engine,
+    client: &Client,
+    identity: &Identity,
+    scope: Scope,
+) -> Result<(), FlowError> {
     let id = identity.account.account_id();
     if scope == Scope::Others {
         identity.is_fresh(engine.clock.now())?;
@@ -53,14 +59,14 @@ pub async fn log_out(engine: &Engine, identity: &Identity, scope: Scope) -> Resu
             end_others(engine, id, None).await?;
         }
     }
-    let note = Note::new(Event::SessionRevoked).for_account(Some(&identity.account)).with_reason(why);
+    let note = client.note(Event::SessionRevoked).for_account(Some(&identity.account)).with_reason(why);
     engine.record_durably(note).await;
     Ok(())
 }
 
 /// Ends the family of a refresh token, also of a spent one within its grace. An unknown token ends nothing, and the
 /// caller does not learn that.
-pub async fn log_out_token(engine: &Engine, token: &str) -> Result<(), FlowError> {
+pub async fn log_out_token(engine: &Engine, client: &Client, token: &str) -> Result<(), FlowError> {
     let Ok(read) = engine.services.edge.read(TokenKind::Refresh, token) else { return Ok(()) };
     let Some(id) = FamilyId::from_bytes(read.id) else { return Ok(()) };
     let family = engine.refresh.ask(refresh::actor::Get { id }).await?;
@@ -71,7 +77,7 @@ pub async fn log_out_token(engine: &Engine, token: &str) -> Result<(), FlowError
     });
     if is_own {
         engine.refresh.ask(refresh::actor::End { id, cause: Cause::LogOut }).await?;
-        engine.record_durably(Note::new(Event::SessionRevoked).about(&id).with_reason("log-out")).await;
+        engine.record_durably(client.note(Event::SessionRevoked).about(&id).with_reason("log-out")).await;
     }
     Ok(())
 }
@@ -125,16 +131,28 @@ pub(super) async fn end_others_and_mailed(
 }
 
 /// Ends one session or family of the account of `identity`, by its id as text. Any but its own needs a fresh proof.
-pub async fn end_one(engine: &Engine, identity: &Identity, id: &str) -> Result<(), FlowError> {
+pub async fn end_one(
+    engine: &Engine,
+    client: &Client,
+    identity: &Identity,
+    id: &str,
+) -> Result<(), FlowError> {
     let account = identity.account.account_id();
     if id != hex(&identity.sid()) {
         identity.is_fresh(engine.clock.now())?;
     }
+    let note = || {
+        client
+            .note(Event::SessionRevoked)
+            .for_account(Some(&identity.account))
+            .with_reason("end of one session")
+    };
     let family: FamilyId = id.parse().map_err(|_| Refusal::NotFound)?;
     if let Some(open) = engine.refresh.ask(refresh::actor::Alive { id: family }).await?
         && open.account == account
     {
         engine.refresh.ask(refresh::actor::End { id: family, cause: Cause::Revoked }).await?;
+        engine.record_durably(note()).await;
         return Ok(());
     }
     let session: SessionId = id.parse().map_err(|_| Refusal::NotFound)?;
@@ -142,6 +160,7 @@ pub async fn end_one(engine: &Engine, identity: &Identity, id: &str) -> Result<(
         && open.account == account.to_bytes()
     {
         engine.sessions.ask(session::actor::End { id: session }).await?;
+        engine.record_durably(note()).await;
         return Ok(());
     }
     Err(Refusal::NotFound.into())

@@ -30,6 +30,8 @@ pub enum Refusal {
     AccountDisabled,
     #[error("invalid or expired mailed token")]
     InvalidMailedToken,
+    #[error("the account of the mailed token was deleted")]
+    AccountDeleted,
     #[error("the password is too weak")]
     WeakPassword { pointer: &'static str, found: Vec<Weakness> },
     #[error("sign-up is disabled")]

@@ -22,6 +22,7 @@ use actix_web::{FromRequest, HttpMessage, HttpRequest};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use tokio::time::timeout;
+use zeroize::Zeroize;
 
 use super::connection::Serving;
 use super::json_body;
@@ -41,7 +42,7 @@ const DEADLINE: Duration = Duration::from_secs(10);
 /// A handler parses it when it has checked all that comes before, so that a request without credentials is answered
 /// with 401, whatever its body says.
 pub(super) struct Body {
-    bytes: Bytes,
+    bytes: ReadBody,
     media_type: MediaType,
     /// Whether the body is encoded, such as compressed.
     is_encoded: bool,
@@ -63,12 +64,21 @@ struct NoMembers {}
 #[derive(Default)]
 struct ReadBody(Bytes);
 
+impl Drop for ReadBody {
+    /// Wipes the body, which may hold a password, unless something else still holds it.
+    fn drop(&mut self) {
+        if let Ok(mut bytes) = std::mem::take(&mut self.0).try_into_mut() {
+            bytes.as_mut().zeroize();
+        }
+    }
+}
+
 impl FromRequest for Body {
     type Error = Infallible;
     type Future = Ready<Result<Self, Infallible>>;
 
     fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
-        let ReadBody(bytes) = request.extensions_mut().remove().unwrap_or_default();
+        let bytes: ReadBody = request.extensions_mut().remove().unwrap_or_default();
         let headers = request.headers();
         ready(Ok(Self { bytes, media_type: MediaType::of(headers), is_encoded: is_encoded(headers) }))
     }
@@ -100,7 +110,7 @@ impl Body {
             return Err(Problem::new(415, "unsupported_media_type", detail).with_plain_bodies());
         }
         if self.media_type == MediaType::Json {
-            json_body::read(&self.bytes)
+            json_body::read(&self.bytes.0)
         } else {
             let detail = "Send the body with Content-Type: application/json.";
             Err(Problem::new(415, "unsupported_media_type", detail))
@@ -136,7 +146,7 @@ impl Body {
     ///
     /// Errors: as [`Body::json`], for anything but an empty object.
     pub(super) fn refuse(&self) -> Result<(), Problem> {
-        if self.bytes.is_empty() { Ok(()) } else { self.json().map(|NoMembers {}| ()) }
+        if self.bytes.0.is_empty() { Ok(()) } else { self.json().map(|NoMembers {}| ()) }
     }
 
     /// Refuses a body like [`Body::refuse`], and charges one that says something as a rejected request.
@@ -148,7 +158,7 @@ impl Body {
     ///
     /// Errors: as [`Body::json`].
     pub(super) fn json_or_default<T: DeserializeOwned + Default>(&self) -> Result<T, Problem> {
-        if self.media_type == MediaType::Absent && self.bytes.is_empty() {
+        if self.media_type == MediaType::Absent && self.bytes.0.is_empty() {
             return Ok(T::default());
         }
         self.json()

@@ -1,7 +1,8 @@
 //! The text of each kind of mail.
 //!
 //! Security: links are built from the configured public origin alone. The token is in the fragment, after `#`, which
-//! browsers do not send, so that no server logs it. Opening a link changes nothing.
+//! browsers do not send, so that no server logs it. Opening a link changes nothing. Of an address that somebody else has
+//! chosen a text shows two characters, so that nobody speaks through the mails of the service.
 
 use crate::registry::outbox::record::Kind;
 use crate::value::account_name::masked;
@@ -37,7 +38,7 @@ pub struct Draft<'a> {
     pub origin: &'a str,
     /// The address that it goes to.
     pub to: &'a str,
-    /// A masked address that the text names.
+    /// An address, masked or not, that the text hints at. The reader may not know it.
     pub about: Option<&'a str>,
     /// The token of its link; `None` if it has none, or none any more.
     pub token: Option<&'a str>,
@@ -46,11 +47,14 @@ pub struct Draft<'a> {
 /// Writes a mail.
 pub fn write(draft: Draft<'_>) -> Letter {
     let Draft { kind, service, origin, to, about, token } = draft;
+    let about = about.map(hint);
     let link = |page: &str| token.map(|token| format!("{origin}/{page}#token={token}"));
     // The token of this link is valid only together with the address.
     let bound = |page: &str| link(page).map(|link| format!("{link}&email={}", encoded(to)));
-    let account = about.map_or_else(String::new, |about| format!(" {about}"));
-    let moved = about.map_or_else(|| String::from("another address"), |about| format!("the address {about}"));
+    let account = about.as_ref().map_or_else(String::new, |about| format!(" {about}"));
+    let moved = about
+        .as_ref()
+        .map_or_else(|| String::from("another address"), |about| format!("the address {about}"));
     let body_of_change = format!(
         "The account{account} is to have this address. If that account is yours, confirm it with this link, while you are \
          logged in to it or with its password."
@@ -64,14 +68,16 @@ pub fn write(draft: Draft<'_>) -> Letter {
     let body_of_wish = format!(
         "The account{account} asks for your address. It has an account already, so nothing has changed."
     );
-    let asker =
-        about.map_or_else(|| String::from("Somebody, perhaps you,"), |about| format!("The account {about}"));
+    let asker = about
+        .as_ref()
+        .map_or_else(|| String::from("Somebody, perhaps you,"), |about| format!("The account {about}"));
     let body_of_keep = format!(
         "{asker} asked to use this address. It belonged to an account whose address was changed within the last three days, \
          so it is kept for that account, and nothing has changed."
     );
-    let maker =
-        about.map_or_else(|| String::from("the operator"), |about| format!("the administrator {about}"));
+    let maker = about
+        .as_ref()
+        .map_or_else(|| String::from("the operator"), |about| format!("the administrator {about}"));
     let body_of_key = format!(
         "An API key that may do what an administrator may was made by {maker}. It works without a log-in, and lives on if \
          its maker loses the role."
@@ -204,6 +210,16 @@ pub fn write(draft: Draft<'_>) -> Letter {
     Letter { subject, text, html, link }
 }
 
+/// Returns an address as somebody may see it who does not know it: `a***@e***`. Who owns it knows it by that.
+///
+/// Security: an attacker chooses the address of an account, so a domain such as `your-account-is-locked.example` would be
+/// words of the attacker in a mail of the service, and mail programs make a link of it.
+fn hint(address: &str) -> String {
+    let (local, domain) = address.rsplit_once('@').unwrap_or_default();
+    let first = |text: &str| text.chars().next().filter(char::is_ascii_alphanumeric).unwrap_or('*');
+    format!("{}***@{}***", first(local), first(domain))
+}
+
 /// Encodes a value for a URL fragment.
 fn encoded(text: &str) -> String {
     let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~@".contains(&byte);
@@ -225,13 +241,33 @@ fn escape(text: &str) -> String {
 mod tests {
     use super::*;
 
+    const KINDS: [Kind; 17] = [
+        Kind::Verify,
+        Kind::AlreadyRegistered,
+        Kind::Reset,
+        Kind::ResetDone,
+        Kind::PasswordChanged,
+        Kind::Lockout,
+        Kind::RefreshReused,
+        Kind::Targeted,
+        Kind::EmailChange,
+        Kind::EmailUndo,
+        Kind::AccountDeleted,
+        Kind::NewDevice,
+        Kind::DeviceDemoted,
+        Kind::Invitation,
+        Kind::AddressWanted,
+        Kind::AddressKept,
+        Kind::AdminKeyMade,
+    ];
+
     fn draft(kind: Kind, token: Option<&'static str>) -> Draft<'static> {
         Draft {
             kind,
             service: "A <b> & Co",
             origin: "https://us.example",
             to: "a+b@us.example",
-            about: Some("e***@<them>.example"),
+            about: Some("e***@them.example"),
             token,
         }
     }
@@ -239,14 +275,46 @@ mod tests {
     #[test]
     fn the_mails_of_a_change_of_address_name_the_account() {
         for (kind, names) in [
-            (Kind::EmailChange, &["account e***@<them>.example is"][..]),
-            (Kind::EmailUndo, &["account a***@us.example now", "address e***@<them>.example"]),
-            (Kind::AddressWanted, &["account e***@<them>.example asks"]),
-            (Kind::AddressKept, &["The account e***@<them>.example asked"]),
+            (Kind::EmailChange, &["account e***@t*** is"][..]),
+            (Kind::EmailUndo, &["account a***@us.example now", "address e***@t***."]),
+            (Kind::AddressWanted, &["account e***@t*** asks"]),
+            (Kind::AddressKept, &["The account e***@t*** asked"]),
+            (Kind::AdminKeyMade, &["the administrator e***@t***."]),
         ] {
             let letter = write(draft(kind, Some("pcm_x")));
             assert!(names.iter().all(|name| letter.text.contains(name)), "{}", letter.text);
-            assert!(letter.html.contains("e***@&lt;them&gt;.example"), "{}", letter.html);
+            assert!(letter.html.contains("e***@t***"), "{}", letter.html);
+        }
+    }
+
+    /// Whatever address an account has, a mail to somebody else about it is the same but for two characters.
+    #[test]
+    fn no_mail_shows_what_the_holder_of_another_account_has_chosen() {
+        for about in [
+            "e***@your-account-is-locked-visit.evil.example",
+            "http://evil.example/@evil.example",
+            "<a href=//evil.example>@<b>.example",
+            "\u{202e}elpmaxe@\u{202e}live.example",
+            "e\r\nBcc: all@evil.example\r\n\r\nDear customer",
+            "\"quoted@evil.example\"@evil.example",
+            "no address",
+            "@",
+            "",
+        ] {
+            for kind in KINDS {
+                for token in [None, Some("pcm_x")] {
+                    let honest = write(draft(kind, token));
+                    let hostile = write(Draft { about: Some(about), ..draft(kind, token) });
+                    let shown = hint(about);
+                    assert!(shown.chars().all(|c| c.is_ascii_alphanumeric() || "*@".contains(c)), "{shown}");
+                    let [text, html] =
+                        [&honest.text, &honest.html].map(|part| part.replace("e***@t***", &shown));
+                    assert_eq!(hostile.text, text, "{kind:?} {about:?}");
+                    assert_eq!(hostile.html, html, "{kind:?} {about:?}");
+                    assert_eq!(hostile.subject, honest.subject, "{kind:?} {about:?}");
+                    assert_eq!(hostile.link, honest.link, "{kind:?} {about:?}");
+                }
+            }
         }
     }
 
@@ -259,25 +327,12 @@ mod tests {
 
     #[test]
     fn mails_have_their_link_in_both_parts_and_escape_the_service() {
-        let kinds = [
-            (Kind::Verify, true),
-            (Kind::AlreadyRegistered, false),
-            (Kind::Reset, true),
-            (Kind::ResetDone, false),
-            (Kind::PasswordChanged, false),
-            (Kind::Lockout, true),
-            (Kind::RefreshReused, false),
-            (Kind::Targeted, false),
-            (Kind::EmailChange, true),
-            (Kind::EmailUndo, true),
-            (Kind::NewDevice, false),
-            (Kind::DeviceDemoted, false),
-            (Kind::Invitation, true),
-            (Kind::AddressWanted, false),
-            (Kind::AddressKept, false),
-            (Kind::AdminKeyMade, false),
-        ];
-        for (kind, has_link) in kinds {
+        // A kind that is missing here has another place in the list than its number.
+        assert!(KINDS.iter().enumerate().all(|(place, kind)| *kind as usize == place));
+        let with_link =
+            [Kind::Verify, Kind::Reset, Kind::Lockout, Kind::EmailChange, Kind::EmailUndo, Kind::Invitation];
+        for kind in KINDS {
+            let has_link = with_link.contains(&kind);
             assert_eq!(kind.has_link(), has_link);
             let letter = write(draft(kind, Some("pcm_x")));
             let bound = letter.text.contains("&email=a%2Bb@us.example");

@@ -22,6 +22,7 @@ use xorf::DmaSerializable;
 use xorf::{BinaryFuse16, Filter};
 #[cfg(feature = "known-passwords")]
 use xorf::{BinaryFuse16Ref, FilterRef};
+use zeroize::Zeroizing;
 
 /// Minimum length of the passwords that the filter is made from. The policy refuses shorter ones anyway.
 #[cfg(test)]
@@ -96,7 +97,8 @@ impl std::fmt::Debug for KnownBad {
 /// Returns the key of a password in a filter: 8 bytes of SHA-256. It is the same in every build, and an attacker cannot
 /// easily find a password with a given key.
 fn key(password: &str) -> u64 {
-    let normal: String = password.to_lowercase().nfc().collect();
+    let lower = Zeroizing::new(password.to_lowercase());
+    let normal: Zeroizing<String> = Zeroizing::new(lower.nfc().collect());
     let digest: [u8; 32] = Sha256::digest(normal.as_bytes()).into();
     u64::from_le_bytes(digest.first_chunk().copied().unwrap_or_default())
 }

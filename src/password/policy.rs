@@ -2,6 +2,8 @@
 
 use std::borrow::Cow;
 
+use zeroize::Zeroizing;
+
 use super::known_bad::KnownBad;
 use super::strength;
 use super::typed::Password;
@@ -95,7 +97,7 @@ impl Policy {
         if chars < self.chars_min {
             found.push(Weakness::TooShort { chars_min: self.chars_min });
         }
-        let lower = text.to_lowercase();
+        let lower = Zeroizing::new(text.to_lowercase());
         if is_known_bad(&lower) || self.known.contains(text) {
             found.push(Weakness::KnownBad);
         }
@@ -220,18 +222,18 @@ fn is_known_bad(lower: &str) -> bool {
         "1q2w3e4r5t6y7u8i9o0p",
         "1qaz2wsx3edc4rfv5tgb6yhn7ujm8ik",
     ];
-    let mut rest: String = lower.chars().filter(|c| !c.is_whitespace()).collect();
+    let mut rest: Zeroizing<String> = Zeroizing::new(lower.chars().filter(|c| !c.is_whitespace()).collect());
     if rest.is_empty() {
         return true;
     }
     // A unit of up to four characters, repeated.
-    let chars: Vec<char> = rest.chars().collect();
+    let chars: Zeroizing<Vec<char>> = Zeroizing::new(rest.chars().collect());
     let repeats = |unit: usize| chars.iter().zip(chars.iter().skip(unit)).all(|(one, next)| one == next);
-    if (1..=4).any(repeats) || RUNS.iter().any(|run| run.contains(&rest)) {
+    if (1..=4).any(repeats) || RUNS.iter().any(|run| run.contains(&**rest)) {
         return true;
     }
     for word in WORDS {
-        rest = rest.replace(word, "");
+        rest = Zeroizing::new(rest.replace(word, ""));
     }
     let is_padding = rest.chars().all(|c| c.is_ascii_digit() || c.is_ascii_punctuation());
     is_padding && rest.chars().count() <= 6

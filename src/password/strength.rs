@@ -15,6 +15,8 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 
+use zeroize::Zeroizing;
+
 /// Characters of a password that are estimated at all.
 pub const ESTIMATED_CHARS: usize = 72;
 /// Characters that the estimator sees at once.
@@ -53,7 +55,7 @@ pub struct Strength {
 pub fn estimate(password: &str, words: &[&str]) -> Strength {
     // A longer word cannot occur in a piece.
     let words: Vec<&str> = words.iter().copied().filter(|word| word.chars().count() <= PIECE_CHARS).collect();
-    let chars: Vec<char> = password.chars().take(ESTIMATED_CHARS).collect();
+    let chars: Zeroizing<Vec<char>> = Zeroizing::new(password.chars().take(ESTIMATED_CHARS).collect());
     let mut guesses = 1_u64;
     let mut suggestions = Vec::new();
     for piece in chars.chunks(PIECE_CHARS) {
@@ -78,7 +80,8 @@ struct Guessed {
 }
 
 fn estimate_piece(piece: &[char], words: &[&str]) -> Guessed {
-    let text = |change: fn(char) -> char| piece.iter().copied().map(change).collect::<String>();
+    let text =
+        |change: fn(char) -> char| Zeroizing::new(piece.iter().copied().map(change).collect::<String>());
     if variants(piece) <= VARIANTS_MAX {
         return guess(&text(|c| c), words);
     }

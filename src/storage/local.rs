@@ -127,21 +127,25 @@ impl Storage for LocalStorage {
 
     fn lock(&self) -> io::Result<Box<dyn Send + Sync>> {
         refuse_network_file_system(&self.root)?;
+        let directory = fs::File::open(&self.root)?;
+        directory.try_lock().map_err(held)?;
         let mut options = fs::OpenOptions::new();
         options.read(true).write(true).create(true).truncate(false).mode(0o600);
         let file = options.open(self.path("LOCK"))?;
         file.try_lock().map_err(held)?;
-        Ok(Box::new(file))
+        Ok(Box::new([directory, file]))
     }
 
     fn lock_to_read(&self) -> io::Result<Box<dyn Send + Sync>> {
+        let directory = fs::File::open(&self.root)?;
+        directory.try_lock_shared().map_err(held)?;
         match fs::File::open(self.path("LOCK")) {
             // No server has ever run here, for instance in a backup.
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Box::new(())),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Box::new(directory)),
             file => {
                 let file = file?;
                 file.try_lock_shared().map_err(held)?;
-                Ok(Box::new(file))
+                Ok(Box::new([directory, file]))
             }
         }
     }
@@ -216,6 +220,35 @@ mod tests {
         let second = LocalStorage::open(dir.path()).unwrap().lock();
         assert_eq!(second.err().map(|error| error.kind()), Some(io::ErrorKind::ResourceBusy));
         drop(held);
+        assert!(storage.lock().is_ok());
+    }
+
+    /// A file can be removed, or put in the place of another, while it is locked. The directory stays.
+    #[test]
+    fn who_removes_the_lock_file_does_not_let_a_second_holder_in() {
+        let dir = tempfile::tempdir().unwrap();
+        let storage = LocalStorage::open(dir.path()).unwrap();
+        let busy = |held: io::Result<Box<dyn Send + Sync>>| held.err().map(|error| error.kind());
+        let _held = storage.lock().unwrap();
+        storage.unlink("LOCK").unwrap();
+        assert_eq!(busy(storage.lock()), Some(io::ErrorKind::ResourceBusy));
+        assert_eq!(busy(storage.lock_to_read()), Some(io::ErrorKind::ResourceBusy));
+        storage.create_new("LOCK").unwrap();
+        assert_eq!(busy(storage.lock()), Some(io::ErrorKind::ResourceBusy));
+        assert_eq!(busy(storage.lock_to_read()), Some(io::ErrorKind::ResourceBusy));
+    }
+
+    /// An earlier version locks the file alone.
+    #[test]
+    fn a_holder_of_the_file_alone_is_respected() {
+        let dir = tempfile::tempdir().unwrap();
+        let storage = LocalStorage::open(dir.path()).unwrap();
+        let earlier = fs::File::create(dir.path().join("LOCK")).unwrap();
+        earlier.try_lock().unwrap();
+        let busy = |held: io::Result<Box<dyn Send + Sync>>| held.err().map(|error| error.kind());
+        assert_eq!(busy(storage.lock()), Some(io::ErrorKind::ResourceBusy));
+        assert_eq!(busy(storage.lock_to_read()), Some(io::ErrorKind::ResourceBusy));
+        drop(earlier);
         assert!(storage.lock().is_ok());
     }
 

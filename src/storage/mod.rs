@@ -43,8 +43,8 @@ pub trait Storage: Send + Sync + 'static {
     /// Locks the directory until the result is dropped. Fails if another process holds it, or if it lies on a network
     /// file system.
     fn lock(&self) -> io::Result<Box<dyn Send + Sync>>;
-    /// Locks the directory against writers until the result is dropped, together with other readers. Changes nothing:
-    /// in a directory that no writer has ever locked, there is no lock to take. Fails if a writer holds it.
+    /// Locks the directory against writers until the result is dropped, together with other readers. Changes nothing.
+    /// Fails if a writer holds it.
     fn lock_to_read(&self) -> io::Result<Box<dyn Send + Sync>>;
 }
 

@@ -3,3 +3,4 @@
 pub mod account_name;
 pub mod id;
 pub mod network;
+pub mod secret_text;

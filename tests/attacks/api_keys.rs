@@ -333,7 +333,7 @@ async fn no_key_for_administration_is_made_silently() {
     make("metrics").await;
     let made = make("admin:read").await;
     let told = server.mail("second@test.org", SUBJECT).await;
-    assert!(told.letter.text.contains("the administrator r***@test.org"), "{}", told.letter.text);
+    assert!(told.letter.text.contains("the administrator r***@t***"), "{}", told.letter.text);
     server.mail("root@test.org", SUBJECT).await;
     assert_eq!(server.mail_count(SUBJECT), 2, "one for each administrator, none for the key of the metrics");
     let listed = server.get_as("/v1/admin/api_keys", &root).await;

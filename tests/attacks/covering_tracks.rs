@@ -52,6 +52,58 @@ async fn an_acknowledged_change_is_on_disk_with_who_where_and_why() {
     assert_eq!(first(&server, "session.revoked")["reason"], "log-out everywhere");
 }
 
+/// A stolen session, or the one of an administrator, does what it can. Whoever reads the log later learns from where.
+#[tokio::test]
+async fn every_act_of_a_client_names_its_network_and_its_request() {
+    const USERS: &str = "/v1/admin/users";
+    const ROOT: &str = "root@test.org";
+    let server = TestServer::behind_proxy();
+    let root = server.operator_account(ROOT, &["admin"]).await;
+    let refresh = server.tokens(ROOT).await.1;
+    let (mine, _) = server.tokens(ROOT).await;
+    let other = server.log_in(ROOT, PASSWORD).await.text("session_id");
+    let mut number = 0;
+    let mut act = async |access: &str, method: Method, path: &str, body: Value, event: &str| {
+        number += 1;
+        let from = format!("203.0.113.{number}");
+        let request = server.request(method, path).header("x-forwarded-for", &from);
+        let request = if access.is_empty() { request } else { request.bearer_auth(access) };
+        let answer = send(if body.is_null() { request } else { request.json(&body) }).await;
+        assert!(answer.status.is_success(), "{path}: {}", answer.body);
+        let id = answer.header("x-request-id").to_owned();
+        let lines = written(&server);
+        let line = lines.iter().find(|line| line["event"] == event && line["request_id"] == id.as_str());
+        let line = line.unwrap_or_else(|| panic!("{path}: no {event} of this request"));
+        assert_eq!(line["network"], format!("{from}/32"), "{line}");
+        answer
+    };
+    let new = json!({"email": NAME, "password": PASSWORD, "verified": true});
+    let id = act(&root, Method::POST, USERS, new, "admin.account_created").await.text("id");
+    let user = format!("{USERS}/{id}");
+    let roles = json!({"roles": ["support"]});
+    act(&root, Method::PATCH, &user, roles, "admin.account_changed").await;
+    for (path, event) in [
+        ("unlock", "lockout.cleared"),
+        ("revoke_sessions", "session.revoked"),
+        ("send_reset", "password.reset_requested"),
+    ] {
+        act(&root, Method::POST, &format!("{user}/{path}"), Value::Null, event).await;
+    }
+    act(&root, Method::DELETE, &user, Value::Null, "account.deleted").await;
+    let key = json!({"name": "service", "scopes": ["introspect"]});
+    let key = act(&root, Method::POST, "/v1/admin/api_keys", key, "api_key.made").await.text("id");
+    act(&root, Method::DELETE, &format!("/v1/admin/api_keys/{key}"), Value::Null, "api_key.deleted").await;
+    act(&root, Method::POST, "/v1/admin/keys/rotate", json!({}), "key.rotated").await;
+
+    let silent = json!({"new_device_mail": false});
+    act(&mine, Method::PATCH, "/v1/me", silent, "device.notices_set").await;
+    act(&mine, Method::DELETE, &format!("/v1/sessions/{other}"), Value::Null, "session.revoked").await;
+    act(&mine, Method::DELETE, "/v1/devices", Value::Null, "device.all_ended").await;
+    let token = json!({"refresh_token": refresh});
+    act("", Method::POST, "/v1/logout", token, "session.revoked").await;
+    act(&mine, Method::POST, "/v1/logout", json!({"scope": "global"}), "session.revoked").await;
+}
+
 #[tokio::test]
 async fn a_failed_log_in_is_written_without_a_name_that_has_no_account() {
     let server = TestServer::start();

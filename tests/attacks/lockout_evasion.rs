@@ -184,6 +184,24 @@ async fn a_mail_client_that_repeats_an_old_password_does_not_lock_its_owner_out(
     assert_eq!(guess(&server, 1, PASSWORD, None).await.status, StatusCode::OK);
 }
 
+/// The owner has set a new password. A phone in a drawer goes on with the old one, four times an hour and from ever new
+/// networks, while I guess at the name on the third day.
+#[tokio::test]
+async fn a_phone_with_an_old_password_does_not_lock_its_owner_out_in_a_week() {
+    let server = TestServer::behind_proxy();
+    server.account(NAME).await;
+    for quarter in 0..7 * 24 * 4 {
+        let answer = guess(&server, quarter, "the password before this one", None).await;
+        assert_eq!(answer.status, StatusCode::UNAUTHORIZED, "{quarter}");
+        if quarter / 96 == 2 && quarter % 24 == 0 {
+            guess(&server, quarter, &format!("guess {quarter}"), None).await;
+        }
+        server.clock.advance(Duration::from_mins(15));
+    }
+    assert_eq!(guess(&server, 1, PASSWORD, None).await.status, StatusCode::OK);
+    assert_eq!(server.mail_count("locked"), 0);
+}
+
 #[tokio::test]
 async fn the_unlock_link_works_once_and_says_nothing_about_accounts() {
     let server = TestServer::behind_proxy();

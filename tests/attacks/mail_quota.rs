@@ -182,6 +182,53 @@ async fn whatever_a_network_asks_for_it_causes_ten_mails_an_hour() {
     server.mail("new@near.test", "Confirm").await;
 }
 
+/// I ask for the address that the owner is about to move to, on an account of mine, as often as I can. The owner asks for
+/// it from home.
+#[tokio::test]
+async fn an_account_of_mine_does_not_use_up_the_mails_to_an_address_that_the_owner_asks_for() {
+    const FREE: &str = "ada@new.test";
+    let server = server();
+    server.account("mallory@test.org").await;
+    server.account(NAME).await;
+    let (mine, _) = server.tokens("mallory@test.org").await;
+    let (owners, _) = server.tokens(NAME).await;
+    let ask = async |network: &str, access: &str| {
+        let request = server.request(Method::POST, "/v1/email/change").header("x-forwarded-for", network);
+        let body = json!({"email": FREE, "password": PASSWORD});
+        assert_eq!(send(request.bearer_auth(access).json(&body)).await.status, StatusCode::ACCEPTED);
+    };
+    for _ in 0..6 {
+        ask(MINE, &mine).await;
+    }
+    let strangers = tokens(&server, FREE, "Confirm").await;
+    assert!((1..=2).contains(&strangers.len()), "{}", strangers.len());
+    ask(OWNERS, &owners).await;
+    let mailed = tokens(&server, FREE, "Confirm").await;
+    assert_eq!(mailed.len(), strangers.len() + 1, "the owner's own request sends nothing");
+    let link = (mailed.last().unwrap().clone(), FREE.to_owned());
+    let moved = server.follow_as(&owners, "/v1/email/change/confirm", &link).await;
+    assert_eq!(moved.status, StatusCode::OK, "{}", moved.body);
+}
+
+/// I use up the warnings of my network by wrong passwords for names that nobody has. Then I guess at the owner's.
+#[tokio::test]
+async fn a_network_that_has_used_up_its_warnings_does_not_guess_unnoticed() {
+    let server = TestServer::behind_proxy_with(&[("reset.mails_per_network", "2")]);
+    server.account(NAME).await;
+    let lock = async |email: &str| {
+        for number in 0..6 {
+            server.log_in_from(MINE, email, &format!("a wrong guess {number}"), None).await;
+        }
+    };
+    for number in 0..3 {
+        lock(&format!("nobody+{number}@test.org")).await;
+    }
+    lock(NAME).await;
+    let unlock = server.mailed(NAME, "locked").await;
+    let unlocked = server.post("/v1/unlock", json!({"token": unlock})).await;
+    assert_eq!(unlocked.status, StatusCode::NO_CONTENT);
+}
+
 /// An administrator has closed an account. I try to learn that by the mails, and to fill its mailbox.
 #[tokio::test]
 async fn a_disabled_account_gets_no_link_and_the_answer_is_the_same() {

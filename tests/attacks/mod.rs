@@ -33,6 +33,7 @@ mod slow_bodies;
 mod stalled_log;
 mod stolen_keys;
 mod stuffing;
+mod terminal_text;
 mod throttle_evasion;
 mod token_theft;
 mod wrong_keys;

@@ -314,6 +314,6 @@ async fn the_undo_link_of_a_deleted_account_does_not_touch_the_next_account() {
     let half = server.sign_up(NAME, PASSWORD).await;
     let proof = server.mailed(NAME, "Confirm your address").await;
     let undone = server.follow(UNDO, &undo, Some(PASSWORD)).await;
-    assert_eq!(undone.problem(), (400, "invalid_or_expired_token"));
+    assert_eq!(undone.problem(), (410, "account_deleted"));
     assert_eq!(server.confirm(&proof, &half).await.status.as_u16(), 204);
 }

@@ -195,6 +195,19 @@ fn a_restore_does_not_touch_a_directory_that_another_process_has_locked() {
     assert!(!held.join("restoring.tmp").exists());
 }
 
+#[test]
+fn no_second_process_gets_a_directory_whose_lock_file_was_removed() {
+    let root = tempfile::tempdir().unwrap();
+    let dir = root.path().join("data");
+    let owner = Process::start(&dir);
+    fs::remove_file(dir.join("LOCK")).unwrap();
+    for command in [&["data", "verify"][..], &["data", "dump"], &["serve"]] {
+        run_in(root.path(), "data", command).exits(1).says("another process owns this directory");
+    }
+    owner.kill();
+    run_in(root.path(), "data", &["data", "verify"]).exits(0);
+}
+
 /// A mount point can be restored into although it cannot be renamed, and a read-only directory can be read by every
 /// command that only reads.
 #[test]

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use crate::engine::Engine;
 use crate::flow::admin::Admin;
 use crate::flow::authenticate::Identity;
+use crate::flow::client::Client;
 use crate::flow::refusal::Refusal;
 use crate::registry::api_key::{ApiKeyV1, Scope};
 
@@ -37,11 +38,13 @@ impl Caller {
 
     /// Returns the administrator, or the service that may do what `scope` stands for. A person who is to change something
     /// must have proved who they are a moment ago.
-    pub fn admin(&self, engine: &Engine, scope: Scope) -> Result<Admin, Refusal> {
+    pub fn admin(&self, engine: &Engine, client: &Client, scope: Scope) -> Result<Admin, Refusal> {
         match self {
-            Self::Person(identity) if scope == Scope::AdminWrite => Admin::who_may_write(engine, identity),
-            Self::Person(identity) => Admin::of(identity),
-            Self::Service(key) if key.may(scope) => Ok(Admin::service(key)),
+            Self::Person(identity) if scope == Scope::AdminWrite => {
+                Admin::who_may_write(engine, identity, client)
+            }
+            Self::Person(identity) => Admin::of(identity, client),
+            Self::Service(key) if key.may(scope) => Ok(Admin::service(key, client)),
             Self::Service(_) => Err(Refusal::InsufficientScope),
         }
     }

@@ -31,6 +31,6 @@ async fn delete_devices(
     body: Body,
 ) -> Result<HttpResponse, Rejection> {
     body.refuse_charged(&engine, &client).await?;
-    devices::end(&engine, &identity).await?;
+    devices::end(&engine, &client, &identity).await?;
     Ok(HttpResponse::NoContent().finish())
 }

@@ -15,6 +15,7 @@ use crate::http::rejection::Rejection;
 use crate::http::request::{Credentials, SignedIn, cookie_of, credentials, csrf_source};
 use crate::http::response::{CookieName, renewed_response, set_device};
 use crate::registry::throttle::class::Class;
+use crate::value::secret_text::SecretText;
 
 pub(super) fn configure(config: &mut web::ServiceConfig) {
     config
@@ -29,8 +30,8 @@ pub(super) fn configure(config: &mut web::ServiceConfig) {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Verify {
-    token: String,
-    signup_token: Option<String>,
+    token: SecretText,
+    signup_token: Option<SecretText>,
 }
 
 /// Returns the half of a sign-up that the client keeps. A cookie counts on a page of this site alone, as every cookie that
@@ -68,7 +69,7 @@ async fn post_verify(
 #[serde(deny_unknown_fields)]
 struct Resend {
     email: String,
-    signup_token: Option<String>,
+    signup_token: Option<SecretText>,
 }
 
 async fn post_resend(
@@ -88,7 +89,7 @@ async fn post_resend(
 #[serde(deny_unknown_fields)]
 struct Change {
     email: String,
-    password: String,
+    password: SecretText,
 }
 
 async fn post_change(
@@ -107,9 +108,9 @@ async fn post_change(
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct BoundToken {
-    token: String,
+    token: SecretText,
     email: String,
-    password: Option<String>,
+    password: Option<SecretText>,
 }
 
 impl BoundToken {

@@ -14,6 +14,7 @@ use crate::http::request::{cookie_of, csrf_source, device_tokens};
 use crate::http::response::{CookieName, opened_response};
 use crate::registry::refresh::Audience;
 use crate::registry::throttle::class::Class;
+use crate::value::secret_text::SecretText;
 
 pub(super) fn configure(config: &mut web::ServiceConfig) {
     config.service(resource("/v1/login", "POST").route(web::post().to(post_login)));
@@ -23,7 +24,7 @@ pub(super) fn configure(config: &mut web::ServiceConfig) {
 #[serde(deny_unknown_fields)]
 struct LogIn {
     email: String,
-    password: String,
+    password: SecretText,
     #[serde(default)]
     mode: ModeName,
     #[serde(default)]

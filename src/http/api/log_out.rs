@@ -12,6 +12,7 @@ use crate::http::problem::Problem;
 use crate::http::rejection::Rejection;
 use crate::http::request::{Credentials, SignedIn, credentials};
 use crate::http::response::ended_cookie;
+use crate::value::secret_text::SecretText;
 
 pub(super) fn configure(config: &mut web::ServiceConfig) {
     config.service(resource("/v1/logout", "POST").route(web::post().to(post_logout)));
@@ -22,7 +23,7 @@ pub(super) fn configure(config: &mut web::ServiceConfig) {
 struct LogOut {
     #[serde(default)]
     scope: Scope,
-    refresh_token: Option<String>,
+    refresh_token: Option<SecretText>,
 }
 
 async fn post_logout(
@@ -36,13 +37,13 @@ async fn post_logout(
     let read: LogOut = body.json_or_default_charged(&engine, &client).await?;
     match read.refresh_token {
         Some(_) if has_credentials => return Err(Refusal::AmbiguousCredentials.into()),
-        Some(token) if read.scope == Scope::Local => log_out_token(&engine, &token).await?,
+        Some(token) if read.scope == Scope::Local => log_out_token(&engine, &client, &token).await?,
         Some(_) => {
             let detail = "With a refresh token only scope `local` is possible.";
             return Err(Problem::new(422, "unprocessable", detail).into());
         }
         None => match SignedIn::extract(&request).await {
-            Ok(identity) => log_out(&engine, &identity, read.scope).await?,
+            Ok(identity) => log_out(&engine, &client, &identity, read.scope).await?,
             // A credential that is no longer valid is logged out already.
             Err(rejection) if has_credentials && rejection.is_unauthenticated() => {}
             Err(rejection) => return Err(rejection),

@@ -13,6 +13,7 @@ use crate::http::rejection::Rejection;
 use crate::http::request::SignedIn;
 use crate::http::response::{User, user};
 use crate::registry::throttle::class::Class;
+use crate::value::secret_text::SecretText;
 
 pub(super) fn configure(config: &mut web::ServiceConfig) {
     let me = resource("/v1/me", "GET, PATCH, DELETE");
@@ -56,7 +57,7 @@ async fn patch_me(
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct DeleteMe {
-    password: String,
+    password: SecretText,
 }
 
 async fn delete_me(

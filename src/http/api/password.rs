@@ -13,6 +13,7 @@ use crate::http::rejection::Rejection;
 use crate::http::request::SignedIn;
 use crate::http::response::{renewed_response, set_device};
 use crate::registry::throttle::class::Class;
+use crate::value::secret_text::SecretText;
 
 pub(super) fn configure(config: &mut web::ServiceConfig) {
     config
@@ -32,8 +33,8 @@ async fn post_forgot(engine: Eng, client: Client, body: Body) -> Result<HttpResp
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Reset {
-    token: String,
-    new_password: String,
+    token: SecretText,
+    new_password: SecretText,
 }
 
 async fn post_reset(engine: Eng, client: Client, body: Body) -> Result<HttpResponse, Rejection> {
@@ -48,8 +49,8 @@ async fn post_reset(engine: Eng, client: Client, body: Body) -> Result<HttpRespo
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Change {
-    current_password: String,
-    new_password: String,
+    current_password: SecretText,
+    new_password: SecretText,
 }
 
 async fn post_change(
@@ -67,7 +68,7 @@ async fn post_change(
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Check {
-    password: String,
+    password: SecretText,
     #[serde(default)]
     email: String,
 }

@@ -12,6 +12,7 @@ use crate::http::rejection::Rejection;
 use crate::http::request::SignedIn;
 use crate::http::response::renewed_response;
 use crate::registry::throttle::class::Class;
+use crate::value::secret_text::SecretText;
 
 pub(super) fn configure(config: &mut web::ServiceConfig) {
     config.service(resource("/v1/reauthenticate", "POST").route(web::post().to(post_reauthenticate)));
@@ -20,7 +21,7 @@ pub(super) fn configure(config: &mut web::ServiceConfig) {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Reauthenticate {
-    password: String,
+    password: SecretText,
 }
 
 async fn post_reauthenticate(

@@ -11,6 +11,7 @@ use crate::http::endpoint::{Eng, resource};
 use crate::http::rejection::Rejection;
 use crate::http::response::opened_response;
 use crate::registry::throttle::class::Class;
+use crate::value::secret_text::SecretText;
 
 pub(super) fn configure(config: &mut web::ServiceConfig) {
     config.service(resource("/v1/refresh", "POST").route(web::post().to(post_refresh)));
@@ -19,7 +20,7 @@ pub(super) fn configure(config: &mut web::ServiceConfig) {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Refresh {
-    refresh_token: String,
+    refresh_token: SecretText,
 }
 
 async fn post_refresh(engine: Eng, client: Client, body: Body) -> Result<HttpResponse, Rejection> {

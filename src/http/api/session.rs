@@ -160,6 +160,6 @@ async fn delete_session(
     body: Body,
 ) -> Result<HttpResponse, Rejection> {
     body.refuse_charged(&engine, &client).await?;
-    log_out::end_one(&engine, &identity, &id).await?;
+    log_out::end_one(&engine, &client, &identity, &id).await?;
     Ok(HttpResponse::NoContent().finish())
 }

@@ -2,11 +2,13 @@
 
 use serde::Deserialize;
 
+use crate::value::secret_text::SecretText;
+
 /// A body that holds a token.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Token {
-    pub(super) token: String,
+    pub(super) token: SecretText,
 }
 
 /// A body that holds an e-mail address.

@@ -16,6 +16,7 @@ use crate::http::request::csrf_source;
 use crate::http::response::{opened_response, sign_up_cookie};
 use crate::registry::refresh::Audience;
 use crate::registry::throttle::class::Class;
+use crate::value::secret_text::SecretText;
 
 pub(super) fn configure(config: &mut web::ServiceConfig) {
     config.service(resource("/v1/signup", "POST").route(web::post().to(post_signup)));
@@ -25,7 +26,7 @@ pub(super) fn configure(config: &mut web::ServiceConfig) {
 #[serde(deny_unknown_fields)]
 struct SignUp {
     email: String,
-    password: String,
+    password: SecretText,
     name: Option<String>,
     #[serde(default)]
     mode: ModeName,

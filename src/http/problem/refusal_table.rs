@@ -55,6 +55,12 @@ fn refused(refusal: &Refusal, engine: &Engine) -> Problem {
             "invalid_or_expired_token",
             "The link is wrong, used or expired; ask for a new one.",
         ),
+        Refusal::AccountDeleted => Problem::new(
+            410,
+            "account_deleted",
+            "The account of this link was deleted after its address was changed. If you did not want that, write to the \
+             operator; the address is free for a new account.",
+        ),
         Refusal::WeakPassword { pointer, found } => {
             let mut problem = Problem::new(422, "weak_password", "Choose another password; see `reasons`.");
             problem.reasons = Some(found.iter().map(|weakness| weakness.code()).collect());

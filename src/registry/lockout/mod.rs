@@ -8,7 +8,7 @@
 //! unknown devices, for 1, 2, 4 … 60 minutes. While the name is locked the right password is refused as well, without
 //! hashing. After 20 failures in 24 hours, or 80 since the owner last logged in, unknown devices are refused until the
 //! day is over, or until the owner comes back: by a reset, by the link in the lockout mail, or from a known device. The
-//! same wrong password again within ten minutes counts once.
+//! same wrong password again within a day of its last try is not counted.
 //! A password that is sent beside a mailed link is counted under a key that stands for the link, in place of a name.
 //!
 //! A device that has logged in has a [cookie](device) and a place on the list of the account, and the lock does not

@@ -153,9 +153,11 @@ impl Quotas {
     /// Says whether a mail may be sent.
     ///
     /// One slot of a recipient's hour is kept for a network that has not had a mail in that hour: a stranger never uses
-    /// up what the owner asks for from another place. If all slots are used up and no link is live any more, one mail is
-    /// sent all the same, after which a link is live again: one more for each link that runs out or is used. Neither the
-    /// bound of a domain nor that of all mails holds back such a mail, or the first one to an account.
+    /// up what the owner asks for from another place. So it is with an address that accounts ask for. If all slots are
+    /// used up and no link is live any more, one mail is sent all the same, after which a link is live again: one more for
+    /// each link that runs out or is used. Neither the bound of a domain nor that of all mails holds back such a mail, or
+    /// the first one to an account. Nor does the bound of a network hold back the first warning of the hour to an account:
+    /// a guesser who has used it up on other names would guess unnoticed.
     pub fn admits(&self, wish: &Wish, limits: MailLimits, now: Timestamp) -> bool {
         let sent = self.sent_to(wish.recipient, wish, wish.cause.counter());
         let sent: Vec<&Sent> = sent.filter(|(at, _)| is_lately(*at, now)).collect();
@@ -164,23 +166,21 @@ impl Quotas {
             Cause::Operator => return sent.len() < MAILS_OF_OPERATORS,
             Cause::Owner => return sent.len() < per_recipient,
             Cause::Stranger(_) if wish.lacks_link => true,
-            Cause::Stranger(Some(network)) => {
-                let network = network.widest();
-                let is_new = sent.iter().all(|(_, other)| *other != Some(network));
-                sent.len() + 1 < per_recipient || (is_new && sent.len() < per_recipient)
-            }
-            Cause::Stranger(None) | Cause::Warning(_) | Cause::Asker(_) => sent.len() < per_recipient,
+            Cause::Stranger(network) => has_slot_for(network, &sent, per_recipient),
+            Cause::Warning(_) | Cause::Asker(_) => sent.len() < per_recipient,
         };
-        let to_address = wish.address.map_or(0, |address| {
+        let address_has_slot = wish.address.is_none_or(|address| {
             let sent = self.sent_to(address, wish, Counter::Address);
-            sent.filter(|(at, _)| is_lately(*at, now)).count()
+            let sent: Vec<&Sent> = sent.filter(|(at, _)| is_lately(*at, now)).collect();
+            has_slot_for(wish.cause.network(), &sent, per_recipient)
         });
+        let is_first_warning = sent.is_empty() && matches!(wish.cause, Cause::Warning(_));
         let is_first = (sent.is_empty() || wish.lacks_link) && !wish.for_nobody;
         let is_remembered = !sent.is_empty() || wish.for_nobody || self.recipients.len() < RECIPIENTS_MAX;
         has_slot
-            && to_address < per_recipient
+            && address_has_slot
             && is_remembered
-            && self.admits_network(wish.cause, limits, now)
+            && (is_first_warning || self.admits_network(wish.cause, limits, now))
             && (is_first || !self.is_domain_full(wish.domain, limits, now))
             && (sent.is_empty() || wish.lacks_link || self.in_all(now) < MAILS_IN_ALL)
     }
@@ -295,6 +295,16 @@ impl Quotas {
     pub fn counted_in_all(&self) -> usize {
         self.in_hour
     }
+}
+
+/// Says whether `network` may cause one more of `most` mails of an hour, of which `sent` have left: the last slot is kept
+/// for a network that has caused none. A network that is exempt from the rate limit stands for many clients.
+fn has_slot_for(network: Option<Network>, sent: &[&Sent], most: usize) -> bool {
+    let is_reserved = network.is_some_and(|network| {
+        let network = Some(network.widest());
+        sent.iter().any(|(_, other)| *other == network)
+    });
+    sent.len() + usize::from(is_reserved) < most
 }
 
 fn is_lately(at: Timestamp, now: Timestamp) -> bool {

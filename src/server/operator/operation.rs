@@ -23,6 +23,7 @@ use crate::registry::outbox::Fate;
 use crate::registry::outbox::actor::FateOf;
 use crate::system::clock::Timestamp;
 use crate::value::id::{AccountId, hex};
+use crate::value::secret_text::SecretText;
 
 /// An operation with its arguments. `user` is an address or an id.
 #[derive(Debug, Deserialize, Serialize)]
@@ -31,7 +32,7 @@ use crate::value::id::{AccountId, hex};
 pub enum Operation {
     UserAdd {
         email: String,
-        password: Option<String>,
+        password: Option<SecretText>,
         roles: Vec<String>,
     },
     UserList {

@@ -10,6 +10,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{UnixListener, UnixStream};
+use zeroize::Zeroizing;
 
 use super::operation::{Operation, operate};
 use crate::engine::Engine;
@@ -81,8 +82,9 @@ async fn answer(engine: &Arc<Engine>, stream: UnixStream) -> io::Result<()> {
     tokio::time::timeout(TIMEOUT, write.write_all(format!("{answer}\n").as_bytes())).await?
 }
 
-async fn read_line(read: impl AsyncRead + Unpin) -> io::Result<String> {
-    let mut line = String::new();
+/// Reads a line, which may hold a password.
+async fn read_line(read: impl AsyncRead + Unpin) -> io::Result<Zeroizing<String>> {
+    let mut line = Zeroizing::new(String::new());
     BufReader::new(read.take(LINE_BYTES_MAX)).read_line(&mut line).await?;
     Ok(line)
 }

@@ -423,6 +423,7 @@ impl Owner {
     /// Logs out everywhere, or makes all devices strangers.
     async fn end_all(&mut self, town: &mut Town) -> Result<(), Broken> {
         let Some((at, tried)) = self.honest_try(town) else { return Ok(()) };
+        let asker = client(tried.from);
         let is_log_out = town.dice.once_in(2);
         town.show(if is_log_out { "the owner logs out everywhere" } else { "the owner ends all devices" });
         let answer = town.log_in(tried).await;
@@ -430,9 +431,9 @@ impl Owner {
         self.note_honest(town, at, answer)?;
         let Ok(identity) = bearer(&town.engine, &access, None).await else { return Ok(()) };
         let ended = if is_log_out {
-            log_out(&town.engine, &identity, Scope::Global).await
+            log_out(&town.engine, &asker, &identity, Scope::Global).await
         } else {
-            devices::end(&town.engine, &identity).await
+            devices::end(&town.engine, &asker, &identity).await
         };
         if let Err(error) = ended {
             return Promise::Serves.broken(format!("an end of all: {error}"));

@@ -5,6 +5,7 @@ use serde::Deserialize;
 use serde_json::json;
 
 use crate::flow::admin::Admin;
+use crate::flow::client::Client;
 use crate::flow::keys::api_keys;
 use crate::flow::refusal::Refusal;
 use crate::http::body::Body;
@@ -23,8 +24,8 @@ pub(super) fn configure(config: &mut web::ServiceConfig) {
         .service(resource("/v1/admin/api_keys/{id}", "DELETE").route(web::delete().to(delete_api_key)));
 }
 
-async fn get_api_keys(engine: Eng, identity: SignedIn) -> Result<HttpResponse, Rejection> {
-    let admin = Admin::of(&identity)?;
+async fn get_api_keys(engine: Eng, client: Client, identity: SignedIn) -> Result<HttpResponse, Rejection> {
+    let admin = Admin::of(&identity, &client)?;
     let keys = api_keys::list(&engine, &admin).await?;
     Ok(HttpResponse::Ok().json(json!({"items": keys.iter().map(api_keys::described).collect::<Vec<_>>()})))
 }
@@ -37,8 +38,13 @@ struct NewApiKey {
     expires_at: Option<String>,
 }
 
-async fn post_api_key(engine: Eng, identity: SignedIn, body: Body) -> Result<HttpResponse, Rejection> {
-    let admin = Admin::who_may_write(&engine, &identity)?;
+async fn post_api_key(
+    engine: Eng,
+    client: Client,
+    identity: SignedIn,
+    body: Body,
+) -> Result<HttpResponse, Rejection> {
+    let admin = Admin::who_may_write(&engine, &identity, &client)?;
     let read: NewApiKey = body.json()?;
     let end = read.expires_at.as_deref().map(parse_end).transpose()?;
     let made = api_keys::make(&engine, &admin, &read.name, &read.scopes, end).await?;
@@ -56,10 +62,11 @@ fn parse_end(text: &str) -> Result<Timestamp, Refusal> {
 async fn delete_api_key(
     engine: Eng,
     id: web::Path<String>,
+    client: Client,
     identity: SignedIn,
     body: Body,
 ) -> Result<HttpResponse, Rejection> {
-    let admin = Admin::who_may_write(&engine, &identity)?;
+    let admin = Admin::who_may_write(&engine, &identity, &client)?;
     body.refuse()?;
     api_keys::delete(&engine, &admin, &id).await?;
     Ok(HttpResponse::NoContent().finish())

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use crate::audit::Line;
 use crate::audit::read::Wanted;
 use crate::flow::admin;
+use crate::flow::client::Client;
 use crate::http::api::caller::CalledBy;
 use crate::http::endpoint::{Eng, resource};
 use crate::http::header::accepts;
@@ -35,8 +36,13 @@ struct Query {
 }
 
 /// Returns events from the files of `audit.dir`, oldest first: those from `since` or after `cursor`, else the newest.
-async fn get_audit(request: HttpRequest, engine: Eng, caller: CalledBy) -> Result<HttpResponse, Rejection> {
-    let admin = caller.admin(&engine, Scope::AdminRead)?;
+async fn get_audit(
+    request: HttpRequest,
+    engine: Eng,
+    client: Client,
+    caller: CalledBy,
+) -> Result<HttpResponse, Rejection> {
+    let admin = caller.admin(&engine, &client, Scope::AdminRead)?;
     let query: Query = query(&request, "The query accepts since, type, account, cursor and limit.")?;
     let limit = query.limit.unwrap_or(PAGE);
     if !(1..=PAGE_MAX).contains(&limit) {

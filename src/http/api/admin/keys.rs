@@ -4,6 +4,7 @@ use actix_web::{HttpResponse, web};
 use serde::Deserialize;
 use serde_json::json;
 
+use crate::flow::client::Client;
 use crate::flow::keys::rotation;
 use crate::http::api::caller::CalledBy;
 use crate::http::body::Body;
@@ -23,8 +24,13 @@ struct Rotate {
     kind: Option<String>,
 }
 
-async fn post_rotate(engine: Eng, caller: CalledBy, body: Body) -> Result<HttpResponse, Rejection> {
-    let admin = caller.admin(&engine, Scope::AdminWrite)?;
+async fn post_rotate(
+    engine: Eng,
+    client: Client,
+    caller: CalledBy,
+    body: Body,
+) -> Result<HttpResponse, Rejection> {
+    let admin = caller.admin(&engine, &client, Scope::AdminWrite)?;
     let read: Rotate = body.json_or_default()?;
     let (kid, from) = rotation::rotate(&engine, &admin, read.kind.as_deref()).await?;
     Ok(HttpResponse::Ok().json(json!({"kid": kid, "signs_from": from.rfc3339()})))
@@ -33,10 +39,11 @@ async fn post_rotate(engine: Eng, caller: CalledBy, body: Body) -> Result<HttpRe
 async fn post_retire(
     engine: Eng,
     kid: web::Path<String>,
+    client: Client,
     caller: CalledBy,
     body: Body,
 ) -> Result<HttpResponse, Rejection> {
-    let admin = caller.admin(&engine, Scope::AdminWrite)?;
+    let admin = caller.admin(&engine, &client, Scope::AdminWrite)?;
     body.refuse()?;
     rotation::retire(&engine, &admin, &kid).await?;
     Ok(HttpResponse::NoContent().finish())

@@ -5,6 +5,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::flow::admin;
+use crate::flow::client::Client;
 use crate::flow::refusal::Refusal;
 use crate::http::api::caller::CalledBy;
 use crate::http::body::Body;
@@ -18,6 +19,7 @@ use crate::registry::account::{AccountV3, Status};
 use crate::registry::api_key::Scope;
 use crate::value::account_name::NAME_BYTES_MAX;
 use crate::value::id::AccountId;
+use crate::value::secret_text::SecretText;
 
 const PAGE: usize = 50;
 const PAGE_MAX: usize = 200;
@@ -78,8 +80,13 @@ struct Query {
     limit: Option<usize>,
 }
 
-async fn get_users(request: HttpRequest, engine: Eng, caller: CalledBy) -> Result<HttpResponse, Rejection> {
-    let admin = caller.admin(&engine, Scope::AdminRead)?;
+async fn get_users(
+    request: HttpRequest,
+    engine: Eng,
+    client: Client,
+    caller: CalledBy,
+) -> Result<HttpResponse, Rejection> {
+    let admin = caller.admin(&engine, &client, Scope::AdminRead)?;
     let query: Query = query(&request, "The query accepts q, status, verified, cursor and limit.")?;
     let limit = query.limit.unwrap_or(PAGE).clamp(1, PAGE_MAX);
     // Every account is compared with it, on the thread that all requests share.
@@ -107,15 +114,20 @@ async fn get_users(request: HttpRequest, engine: Eng, caller: CalledBy) -> Resul
 #[serde(deny_unknown_fields)]
 struct NewUser {
     email: String,
-    password: Option<String>,
+    password: Option<SecretText>,
     #[serde(default)]
     roles: Vec<String>,
     #[serde(default)]
     verified: bool,
 }
 
-async fn post_user(engine: Eng, caller: CalledBy, body: Body) -> Result<HttpResponse, Rejection> {
-    let admin = caller.admin(&engine, Scope::AdminWrite)?;
+async fn post_user(
+    engine: Eng,
+    client: Client,
+    caller: CalledBy,
+    body: Body,
+) -> Result<HttpResponse, Rejection> {
+    let admin = caller.admin(&engine, &client, Scope::AdminWrite)?;
     let read: NewUser = body.json()?;
     let new = admin::New {
         email: &read.email,
@@ -130,8 +142,13 @@ async fn post_user(engine: Eng, caller: CalledBy, body: Body) -> Result<HttpResp
     Ok(HttpResponse::Created().json(user_json(&account)))
 }
 
-async fn get_user(engine: Eng, id: web::Path<String>, caller: CalledBy) -> Result<HttpResponse, Rejection> {
-    let admin = caller.admin(&engine, Scope::AdminRead)?;
+async fn get_user(
+    engine: Eng,
+    id: web::Path<String>,
+    client: Client,
+    caller: CalledBy,
+) -> Result<HttpResponse, Rejection> {
+    let admin = caller.admin(&engine, &client, Scope::AdminRead)?;
     let account = admin::get(&engine, &admin, parse_id(&id)?).await?;
     Ok(HttpResponse::Ok().json(user_json(&account)))
 }
@@ -147,10 +164,11 @@ struct PatchUser {
 async fn patch_user(
     engine: Eng,
     id: web::Path<String>,
+    client: Client,
     caller: CalledBy,
     body: Body,
 ) -> Result<HttpResponse, Rejection> {
-    let admin = caller.admin(&engine, Scope::AdminWrite)?;
+    let admin = caller.admin(&engine, &client, Scope::AdminWrite)?;
     let read: PatchUser = body.json()?;
     let id = parse_id(&id)?;
     let status = read.status.map(Status::from);
@@ -161,10 +179,11 @@ async fn patch_user(
 async fn delete_user(
     engine: Eng,
     id: web::Path<String>,
+    client: Client,
     caller: CalledBy,
     body: Body,
 ) -> Result<HttpResponse, Rejection> {
-    let admin = caller.admin(&engine, Scope::AdminWrite)?;
+    let admin = caller.admin(&engine, &client, Scope::AdminWrite)?;
     body.refuse()?;
     admin::delete(&engine, &admin, parse_id(&id)?).await?;
     Ok(HttpResponse::NoContent().finish())
@@ -173,10 +192,11 @@ async fn delete_user(
 async fn post_act(
     engine: Eng,
     path: web::Path<(String, String)>,
+    client: Client,
     caller: CalledBy,
     body: Body,
 ) -> Result<HttpResponse, Rejection> {
-    let admin = caller.admin(&engine, Scope::AdminWrite)?;
+    let admin = caller.admin(&engine, &client, Scope::AdminWrite)?;
     body.refuse()?;
     let (id, act) = path.into_inner();
     let id = parse_id(&id)?;

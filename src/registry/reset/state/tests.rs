@@ -250,6 +250,12 @@ fn an_address_has_a_quota_whoever_asks_for_it() {
         ..wish(1, Purpose::EmailChange)
     };
     assert_eq!((0..9).filter(|number| asks(&mut mailed, &by(*number), START)).count(), 3);
+    // The last of them is kept for another network.
+    let mut mailed = self::mailed();
+    let from_one = |number: u64| Mint { cause: Cause::Asker(Some(network(1))), ..by(number) };
+    assert_eq!((0..9).filter(|number| asks(&mut mailed, &from_one(*number), START)).count(), 2);
+    assert!(asks(&mut mailed, &by(2), START), "the owner's own");
+    assert!(!asks(&mut mailed, &by(3), START), "three are the bound");
 }
 
 #[test]
@@ -276,8 +282,12 @@ fn a_network_causes_ten_mails_an_hour_and_its_warnings_are_counted_apart() {
     let sent = sent.count();
     assert!((1..80).contains(&sent), "{sent}");
     let warned = Cause::Warning(Some(network(1)));
-    let sent = (0..40).filter(|number| asks(&mut mailed, &to(*number, warned, Purpose::Unlock), START));
-    assert_eq!(sent.count(), 10);
+    let mut warn = |number| asks(&mut mailed, &to(number, warned, Purpose::Unlock), START);
+    assert!((0..5).all(&mut warn));
+    assert_eq!((0..5).filter(|number| warn(*number)).count(), 5, "ten in all");
+    assert!(!warn(0), "an eleventh, to an account that was warned");
+    assert!((5..40).all(&mut warn), "the first to an account");
+    assert!(!warn(39), "its second");
 }
 
 #[test]
