@@ -14,7 +14,7 @@ use crate::registry::account::AccountV3;
 use crate::registry::account::actor::ById;
 use crate::registry::outbox::Kind;
 use crate::registry::refresh::record::SpentByV1;
-use crate::registry::refresh::{self, Cause, FamilyV2, Rotate, Rotated};
+use crate::registry::refresh::{self, Cause, FamilyV3, Rotate, Rotated};
 use crate::registry::session::agent;
 use crate::registry::throttle::Charge;
 use crate::registry::throttle::class::Class;
@@ -194,13 +194,13 @@ async fn rotate_family(engine: &Engine, rotate: Rotate, charge: Charge) -> Resul
 /// Returns the account of a family.
 ///
 /// Errors: [`Refusal::SessionExpired`] if the account is gone or does not pass the gate.
-pub(super) async fn account_of(engine: &Engine, family: &FamilyV2) -> Result<AccountV3, FlowError> {
+pub(super) async fn account_of(engine: &Engine, family: &FamilyV3) -> Result<AccountV3, FlowError> {
     let account = engine.accounts.ask(ById { id: family.account }).await?;
     Ok(pass_gate(engine, account, family)?)
 }
 
 /// Checks that the account of a family is there and passes the gate.
-fn pass_gate(engine: &Engine, account: Option<AccountV3>, family: &FamilyV2) -> Result<AccountV3, Refusal> {
+fn pass_gate(engine: &Engine, account: Option<AccountV3>, family: &FamilyV3) -> Result<AccountV3, Refusal> {
     let account = account.ok_or(Refusal::SessionExpired)?;
     engine.gate(&account, family.auth_epoch, family.global_epoch).map_err(|_| Refusal::SessionExpired)?;
     Ok(account)

@@ -8,7 +8,7 @@ use zeroize::Zeroizing;
 use super::admission::Outcome;
 use super::client::Client;
 use super::devices;
-use super::grant::Opened;
+use super::grant::{Opened, Proved};
 use super::log_in::Mode;
 use super::post::Addressee;
 use super::refusal::{FlowError, Refusal, parse_new_name};
@@ -128,7 +128,7 @@ async fn create_and_log_in(
         return Err(Refusal::EmailTaken.into());
     };
     engine.record(client.note(Event::SignedUp).for_account(Some(&account)));
-    let issued = engine.issue(&account, mode.wanted(), client).await?;
+    let issued = engine.issue(&account, mode.wanted(), Proved::Now, client).await?;
     let issued = engine.journal.open(issued).await?;
     let grant = engine.grant(&account, issued)?;
     let device = Some(devices::give(engine, client, &account).await?);

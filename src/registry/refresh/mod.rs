@@ -31,5 +31,5 @@ pub mod record;
 pub mod state;
 mod tombstones;
 
-pub use record::{Audience, Cause, FamilyV2};
+pub use record::{Audience, Cause, FamilyV3};
 pub use state::{Families, Limits, OpenFamily, OpenedFamily, Refusal, Rotate, Rotated};

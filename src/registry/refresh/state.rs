@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::pauses::Pauses;
-use super::record::{Audience, Cause, FamilyV2, SpentByV1, SpentV2};
+use super::record::{Audience, Cause, FamilyV3, SpentByV1, SpentV2};
 use super::tombstones::Tombstones;
 use crate::registry::Revocation;
 use crate::registry::buckets::Buckets;
@@ -16,7 +16,7 @@ use crate::token::opaque::{SealedSuccessor, SecretDigest};
 use crate::value::id::{AccountId, FamilyId};
 
 /// A decision about families with verdict `V`.
-pub type Decision<V> = record::Decision<FamilyV2, V>;
+pub type Decision<V> = record::Decision<FamilyV3, V>;
 
 /// The lifetimes of families and tokens.
 #[derive(Clone, Copy, Debug)]
@@ -53,13 +53,15 @@ pub struct OpenFamily {
     pub user_agent: Box<str>,
     /// What its access tokens are for.
     pub audience: Audience,
+    /// When the user proved who they are; `None` if they have just done it.
+    pub proved: Option<Timestamp>,
 }
 
 /// A family that was opened.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct OpenedFamily {
     /// The family.
-    pub family: FamilyV2,
+    pub family: FamilyV3,
     /// The number of families that the account has open, with this one.
     pub open: usize,
 }
@@ -123,9 +125,9 @@ pub struct PageOf {
     pub limit: usize,
 }
 
-/// Records that the user has just proved again who they are.
+/// Records that an access token is issued now, since the user has just proved again who they are.
 #[derive(Clone, Copy, Debug)]
-pub struct Prove {
+pub struct Issue {
     /// The family.
     pub id: FamilyId,
     /// The epoch of the account that it must have.
@@ -138,12 +140,12 @@ pub enum Rotated {
     /// The proposed successor is the live token now.
     Fresh {
         /// The family.
-        family: FamilyV2,
+        family: FamilyV3,
         /// Whether it was refreshed so long ago that the network is not charged.
         is_seldom: bool,
     },
     /// The token was spent within the grace: its successor again, to be opened with the presented token.
-    Again(FamilyV2, SealedSuccessor),
+    Again(FamilyV3, SealedSuccessor),
 }
 
 /// Why a token is refused.
@@ -168,7 +170,7 @@ pub enum Refusal {
 
 /// All families of one engine.
 pub struct Families {
-    by_id: Buckets<[u8; 16], FamilyV2>,
+    by_id: Buckets<[u8; 16], FamilyV3>,
     /// Those that were not ended.
     by_account: ByAccount,
     /// Those that were ended.
@@ -190,7 +192,7 @@ impl Families {
     }
 
     /// Returns the family of `id`, alive or not.
-    pub fn get(&self, id: FamilyId) -> Option<&FamilyV2> {
+    pub fn get(&self, id: FamilyId) -> Option<&FamilyV3> {
         self.by_id.get(&id.to_bytes())
     }
 
@@ -207,7 +209,7 @@ impl Families {
     /// Decides the opening of a family at `now`.
     pub fn open(&self, open: &OpenFamily, now: Timestamp) -> Decision<OpenedFamily> {
         let absolute_end = now + self.limits.absolute;
-        let family = FamilyV2 {
+        let family = FamilyV3 {
             id: open.id,
             account: open.account,
             auth_epoch: open.auth_epoch,
@@ -223,10 +225,12 @@ impl Families {
             client: format!("{} {}", open.network, open.user_agent).into(),
             methods: BY_PASSWORD,
             level: AAL1,
-            proved_ms: now.as_millis(),
+            proved_ms: open.proved.unwrap_or(now).as_millis(),
             device: [0; 8],
             audience: open.audience,
             second_network: None,
+            issued_ms: now.as_millis(),
+            log_out: None,
         };
         let others = self.open_count(open.account, now);
         Decision::put(family.clone(), OpenedFamily { family, open: others + 1 })
@@ -272,7 +276,7 @@ impl Families {
     /// Decides the rotation of a live token.
     fn spend(
         &self,
-        family: &FamilyV2,
+        family: &FamilyV3,
         rotate: &Rotate,
         now: Timestamp,
     ) -> Decision<Result<Rotated, Refusal>> {
@@ -280,7 +284,7 @@ impl Families {
             return Decision::unchanged(Err(Refusal::Expired));
         };
         let spent = SpentV2 { digest: rotate.digest.0, successor: rotate.next_sealed, by: Some(rotate.by) };
-        let next = FamilyV2 {
+        let next = FamilyV3 {
             generation,
             digest: rotate.next_digest.0,
             spent: Some(Box::new(spent)),
@@ -295,7 +299,7 @@ impl Families {
     /// Decides that a spent token gets its successor again. `rotated` is when it was spent, less the pauses since.
     fn replay(
         &self,
-        family: &FamilyV2,
+        family: &FamilyV3,
         spent: &SpentV2,
         by: SpentByV1,
         rotated: Timestamp,
@@ -310,14 +314,15 @@ impl Families {
         if next == *family { Decision::unchanged(Ok(again)) } else { Decision::put(next, Ok(again)) }
     }
 
-    /// Decides that the user of a family has just proved again who they are. `None` if it is not alive under this
-    /// epoch.
-    pub fn prove(&self, prove: Prove, now: Timestamp) -> Decision<Option<FamilyV2>> {
-        let family = self.get(prove.id).filter(|family| alive(family, now).is_ok());
-        match family.filter(|family| family.auth_epoch == prove.auth_epoch) {
+    /// Decides that an access token is issued for a proof. `None` if the family is not alive under this epoch.
+    ///
+    /// Security: the proof is that token's alone. Whoever holds a copy of the refresh token must not become fresh with it.
+    pub fn issue(&self, issue: Issue, now: Timestamp) -> Decision<Option<FamilyV3>> {
+        let family = self.get(issue.id).filter(|family| alive(family, now).is_ok());
+        match family.filter(|family| family.auth_epoch == issue.auth_epoch) {
             Some(family) => {
-                let proved = FamilyV2 { proved_ms: now.as_millis(), ..family.clone() };
-                Decision::put(proved.clone(), Some(proved))
+                let issued = FamilyV3 { issued_ms: now.as_millis(), ..family.clone() };
+                Decision::put(issued.clone(), Some(issued))
             }
             None => Decision::unchanged(None),
         }
@@ -357,10 +362,10 @@ impl Families {
     /// Returns the writes that end `families` of one account for `cause`.
     fn ended<'a>(
         &self,
-        families: impl IntoIterator<Item = &'a FamilyV2>,
+        families: impl IntoIterator<Item = &'a FamilyV3>,
         cause: Cause,
         now: Timestamp,
-    ) -> Vec<Write<FamilyV2>> {
+    ) -> Vec<Write<FamilyV3>> {
         let until = now + self.limits.remember_ended;
         let ended: Vec<_> = families.into_iter().map(|family| family.tombstone(cause, until)).collect();
         let account = ended.first().map(|family| family.account.to_bytes());
@@ -376,14 +381,14 @@ impl Families {
     pub fn dead_since(
         &self,
         since: Timestamp,
-        is_valid: impl Fn(&FamilyV2) -> bool,
+        is_valid: impl Fn(&FamilyV3) -> bool,
     ) -> impl Iterator<Item = (FamilyId, AccountId, Timestamp)> {
         let families = self.by_id.iter().map(|(_, family)| family);
         let grace = self.limits.grace;
         let issued = families.map(move |family| {
-            (family, (Timestamp(family.rotated_ms) + grace).max(Timestamp(family.proved_ms)))
+            (family, (Timestamp(family.rotated_ms) + grace).max(Timestamp(family.issued_ms)))
         });
-        let is_dead = move |family: &FamilyV2| family.ended.is_some() || !is_valid(family);
+        let is_dead = move |family: &FamilyV3| family.ended.is_some() || !is_valid(family);
         let dead = issued.filter(move |(family, issued)| *issued >= since && is_dead(family));
         dead.map(|(family, issued)| (family.id, family.account, issued))
     }
@@ -403,7 +408,7 @@ impl Families {
     }
 
     /// Applies `write`. Cannot fail: the write was just decided, or it was read back.
-    pub fn apply(&mut self, write: Write<FamilyV2>) {
+    pub fn apply(&mut self, write: Write<FamilyV3>) {
         match write {
             Write::Put(family) => {
                 let (id, account, is_ended) =
@@ -445,7 +450,7 @@ impl Families {
         account: AccountId,
         after: Option<[u8; 16]>,
         now: Timestamp,
-    ) -> impl Iterator<Item = &FamilyV2> {
+    ) -> impl Iterator<Item = &FamilyV3> {
         let families = self.by_account.after(account.to_bytes(), after).filter_map(|id| self.by_id.get(id));
         families.filter(move |family| alive(family, now).is_ok())
     }
@@ -456,7 +461,7 @@ impl Families {
     }
 
     /// Returns a page of the families that are open for an account.
-    pub fn page(&self, page: PageOf, now: Timestamp) -> Vec<FamilyV2> {
+    pub fn page(&self, page: PageOf, now: Timestamp) -> Vec<FamilyV3> {
         let families = self.open_of(page.account, page.after, now);
         let current = families.filter(|family| family.auth_epoch == page.auth_epoch);
         current.take(page.limit).cloned().collect()
@@ -464,12 +469,12 @@ impl Families {
 
     /// Returns when each open family of an account was used last.
     pub fn last_uses(&self, account: AccountId, now: Timestamp) -> Vec<LastUse> {
-        let last_use = |family: &FamilyV2| LastUse { ms: family.rotated_ms, id: family.key() };
+        let last_use = |family: &FamilyV3| LastUse { ms: family.rotated_ms, id: family.key() };
         self.open_of(account, None, now).map(last_use).collect()
     }
 
     /// Returns all records in their buckets.
-    pub const fn buckets(&self) -> &Buckets<[u8; 16], FamilyV2> {
+    pub const fn buckets(&self) -> &Buckets<[u8; 16], FamilyV3> {
         &self.by_id
     }
 
@@ -478,7 +483,7 @@ impl Families {
     /// Writes nothing to the journal: the end is in the record, so a replayed record is still expired. What is left of
     /// an ended family stays for a day at least, so that its tokens can be told from unknown ones.
     pub fn sweep(&mut self, bucket: usize, now: Timestamp) -> usize {
-        let is_over = |family: &FamilyV2| now.as_millis() >= family.absolute_end_ms;
+        let is_over = |family: &FamilyV3| now.as_millis() >= family.absolute_end_ms;
         let keys: Vec<_> =
             self.by_id.bucket(bucket).filter(|(_, family)| is_over(family)).map(|(key, _)| *key).collect();
         for key in &keys {
@@ -491,7 +496,7 @@ impl Families {
 impl Families {
     /// Returns the family that a write ends, if it ends one. Each family is returned once, since an ended family is not
     /// written again.
-    pub(super) fn revoked_by(&self, write: &Write<FamilyV2>) -> Option<Revocation> {
+    pub(super) fn revoked_by(&self, write: &Write<FamilyV3>) -> Option<Revocation> {
         match write {
             Write::Put(family) => family
                 .ended
@@ -502,7 +507,7 @@ impl Families {
 }
 
 /// Checks that a family is alive at `now`. The gate checks the epochs.
-pub fn alive(family: &FamilyV2, now: Timestamp) -> Result<(), Refusal> {
+pub fn alive(family: &FamilyV3, now: Timestamp) -> Result<(), Refusal> {
     match family.ended {
         Some(Cause::Reuse) => Err(Refusal::EndedForReuse),
         Some(Cause::LogOut | Cause::Revoked | Cause::GaveWay) => Err(Refusal::Revoked),

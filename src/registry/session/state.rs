@@ -48,6 +48,8 @@ pub struct OpenSession {
     pub user_agent: Box<str>,
     /// The root of the session that it replaces in the browser; `None` if it replaces none of this account.
     pub root: Option<[u8; 16]>,
+    /// When the user proved who they are; `None` if they have just done it.
+    pub proved: Option<Timestamp>,
 }
 
 /// A session that was opened.
@@ -146,7 +148,7 @@ impl Sessions {
             user_agent: open.user_agent,
             methods: BY_PASSWORD,
             level: AAL1,
-            proved_ms: now.as_millis(),
+            proved_ms: open.proved.unwrap_or(now).as_millis(),
             device: [0; 8],
             root: open.root.unwrap_or(open.id.to_bytes()),
         };
@@ -311,6 +313,7 @@ mod tests {
                 network: "192.0.2.1/32".into(),
                 user_agent: "test".into(),
                 root: None,
+                proved: None,
             },
             START,
         );

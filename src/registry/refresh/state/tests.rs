@@ -20,7 +20,7 @@ struct World {
     families: Families,
     now: Timestamp,
     minted: u8,
-    journal: Vec<Write<FamilyV2>>,
+    journal: Vec<Write<FamilyV3>>,
 }
 
 fn id() -> FamilyId {
@@ -49,13 +49,14 @@ impl World {
             network: "192.0.2.1/32".into(),
             user_agent: "test".into(),
             audience: Audience::App,
+            proved: None,
         };
         let decision = world.families.open(&open, world.now);
         world.apply(decision.writes);
         (world, (0, 0))
     }
 
-    fn apply(&mut self, writes: Vec<Write<FamilyV2>>) {
+    fn apply(&mut self, writes: Vec<Write<FamilyV3>>) {
         for write in writes {
             if let Write::Put(family) = &write {
                 assert!(family.is_sound(), "{family:?}");
@@ -197,6 +198,7 @@ fn other_families_of_an_account_end_entry_by_entry_and_are_listed_dead() {
             network: "192.0.2.1/32".into(),
             user_agent: "\u{1F600}".repeat(120).into(),
             audience: Audience::App,
+            proved: None,
         };
         let decision = world.families.open(&open, world.now);
         world.apply(decision.writes);
@@ -309,6 +311,7 @@ fn an_account_that_ends_families_without_end_leaves_a_bounded_trace() {
             network: "192.0.2.1/32".into(),
             user_agent: "test".into(),
             audience: Audience::App,
+            proved: None,
         };
         let opened = world.families.open(&open, world.now);
         assert_eq!(opened.verdict.open, 2);
