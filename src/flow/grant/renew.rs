@@ -13,7 +13,8 @@ use crate::registry::account::AccountV3;
 use crate::registry::account::actor::ById;
 use crate::registry::refresh::FamilyV3;
 use crate::registry::refresh::actor::Issue;
-use crate::registry::session;
+use crate::registry::session::SessionV2;
+use crate::registry::session::actor::Replace;
 use crate::registry::throttle::class::Class;
 use crate::system::clock::Timestamp;
 use crate::value::id::{FamilyId, SessionId};
@@ -51,12 +52,8 @@ pub async fn reauthenticate(
             let renewed = match &identity.held {
                 Held::Family(family) => prove(engine, &account, family).await?,
                 Held::Session(old) => {
-                    let (id, grant) =
-                        engine.replace_credential(identity, &account, Proved::Now, client).await?;
+                    let grant = replace_session(engine, client, &account, old).await?;
                     let account = current(engine, &account, account.auth_epoch, engine.global_epoch).await?;
-                    if let Some(old) = SessionId::from_bytes(old.id).filter(|old| old.to_bytes() != id) {
-                        engine.sessions.ask(session::actor::End { id: old }).await?;
-                    }
                     Reauthenticated::Session(Box::new(Opened { account, grant, device: None }))
                 }
             };
@@ -65,6 +62,19 @@ pub async fn reauthenticate(
             Ok(renewed)
         })
         .await
+}
+
+/// Opens a session in place of `old`, which ends. Of several requests with one cookie one alone gets a session.
+async fn replace_session(
+    engine: &Engine,
+    client: &Client,
+    account: &AccountV3,
+    old: &SessionV2,
+) -> Result<Grant, FlowError> {
+    let id = SessionId::from_bytes(old.id).ok_or(Refusal::SessionExpired)?;
+    let (open, secret) = engine.new_session(account, old.remember, Some(old.root), Proved::Now, client)?;
+    let session = engine.sessions.ask(Replace { old: id, open }).await?.ok_or(Refusal::SessionExpired)?;
+    engine.grant(account, Issued::Session(session, secret))
 }
 
 /// Signs an access token that says when the proof was, which is now.

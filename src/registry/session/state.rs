@@ -52,6 +52,15 @@ pub struct OpenSession {
     pub proved: Option<Timestamp>,
 }
 
+/// Opens a session in place of another one, which ends. Of several at once one alone succeeds.
+#[derive(Clone, Debug)]
+pub struct Replace {
+    /// The session that ends.
+    pub old: SessionId,
+    /// The one that is opened.
+    pub open: OpenSession,
+}
+
 /// A session that was opened.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct OpenedSession {
@@ -154,6 +163,16 @@ impl Sessions {
         };
         let others = self.open_count(open.account, now);
         Decision::put(session.clone(), OpenedSession { session, open: others + 1 })
+    }
+
+    /// Decides that a session takes the place of another one. `None` if that is not alive at `now`.
+    pub fn replace(&self, replace: Replace, now: Timestamp) -> Decision<Option<SessionV2>> {
+        if self.alive(replace.old, now).is_none() {
+            return Decision::unchanged(None);
+        }
+        let Decision { mut writes, verdict } = self.open(replace.open, now);
+        writes.push(Write::Remove(replace.old.to_bytes()));
+        Decision { writes, verdict: Some(verdict.session) }
     }
 
     /// Returns the session of a cookie, if it is alive at `now`. Writes the use, at most once a minute.

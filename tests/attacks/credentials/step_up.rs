@@ -12,7 +12,7 @@ use reqwest::{Method, StatusCode};
 use serde_json::json;
 
 use super::{NAME, ROOT, is_alive, path_of, reauthenticate};
-use crate::support::{Answer, Browser, PASSWORD, TestServer, send};
+use crate::support::{Answer, Browser, ORIGIN, PASSWORD, TestServer, send};
 
 const STEP_UP: (u16, &str) = (401, "step_up_required");
 const FRESH: Duration = Duration::from_mins(15);
@@ -239,4 +239,31 @@ async fn a_link_and_an_old_session_make_no_fresh_one() {
         };
         assert_eq!(deleted.problem(), STEP_UP);
     }
+}
+
+/// I hold a cookie and the password, and ask for six sessions at once in place of one.
+#[tokio::test]
+async fn six_proofs_with_one_cookie_leave_one_session() {
+    let server = TestServer::with(&[("password.memory_kib", "32768"), ("password.passes", "4")]);
+    server.account(NAME).await;
+    let browser = Browser::log_in(&server, NAME).await;
+    let mut proofs = tokio::task::JoinSet::new();
+    for _ in 0..6 {
+        let request = server.request(Method::POST, "/v1/reauthenticate").header("origin", ORIGIN);
+        let request = request.header("cookie", &browser.cookie).header("x-csrf-token", &browser.csrf);
+        let request = request.header("user-agent", browser.agent);
+        proofs.spawn(send(request.json(&json!({"password": PASSWORD}))));
+    }
+    let answers = proofs.join_all().await;
+    let (won, lost): (Vec<_>, Vec<_>) =
+        answers.iter().partition(|answer| answer.status == StatusCode::NO_CONTENT);
+    assert_eq!((won.len(), lost.len()), (1, 5), "{answers:?}");
+    for answer in lost {
+        assert_eq!(answer.status, StatusCode::UNAUTHORIZED, "{answer:?}");
+    }
+    let alive = Browser::of(won[0]);
+    let open = alive.ask(&server, Method::GET, "/v1/sessions", json!(null)).await;
+    assert_eq!(open.body["items"].as_array().map(Vec::len), Some(1), "{}", open.body);
+    let old = browser.ask(&server, Method::GET, "/v1/session", json!(null)).await;
+    assert_eq!(old.problem(), (401, "unauthenticated"));
 }
