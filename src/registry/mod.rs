@@ -484,7 +484,7 @@ mod tests {
                 assert!(decided.is_ok());
                 verdict.unwrap()
             };
-            assert!(matches!(present(&mut owner), Ok(Rotated::Fresh { .. })));
+            assert!(matches!(present(&mut owner), Ok(Rotated::Fresh(_))));
             clock.advance(Duration::from_secs(20));
             if is_over {
                 owner.sweep();

@@ -16,6 +16,13 @@ pub struct Alive {
     pub id: FamilyId,
 }
 
+/// Reads whose a family is, if it is alive.
+#[derive(Clone, Copy, Debug)]
+pub struct AccountOf {
+    /// The family.
+    pub id: FamilyId,
+}
+
 /// Reads a family, alive or not.
 #[derive(Clone, Copy, Debug)]
 pub struct Get {
@@ -49,6 +56,9 @@ handles!(Families {
 reads!(Families {
     Alive, of |alive| alive.id.to_bytes() => Option<FamilyV3>, |families, message, now| {
         families.get(message.id).filter(|family| alive(family, now).is_ok()).cloned()
+    };
+    AccountOf, of |of| of.id.to_bytes() => Option<AccountId>, |families, of, now| {
+        families.get(of.id).filter(|family| alive(family, now).is_ok()).map(|family| family.account)
     };
     Get, of |get| get.id.to_bytes() => Option<FamilyV3>, |families, get, _| families.get(get.id).cloned();
     PageOf => Vec<FamilyV3>, |families, page, now| families.page(page, now);

@@ -31,9 +31,6 @@ pub struct Limits {
     pub remember_ended: Duration,
 }
 
-/// The least time between two refreshes of a family whose charge is given back to the network.
-const SELDOM: Duration = Duration::from_secs(12);
-
 /// Opens a family at a log-in.
 #[derive(Clone, Debug)]
 pub struct OpenFamily {
@@ -138,12 +135,7 @@ pub struct Issue {
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Rotated {
     /// The proposed successor is the live token now.
-    Fresh {
-        /// The family.
-        family: FamilyV3,
-        /// Whether it was refreshed so long ago that the network is not charged.
-        is_seldom: bool,
-    },
+    Fresh(FamilyV3),
     /// The token was spent within the grace: its successor again, to be opened with the presented token.
     Again(FamilyV3, SealedSuccessor),
 }
@@ -292,8 +284,7 @@ impl Families {
             idle_end_ms: (now + self.limits.idle).as_millis().min(family.absolute_end_ms),
             ..family.clone()
         };
-        let is_seldom = family.generation == 0 || now.since(Timestamp(family.rotated_ms)) >= SELDOM;
-        Decision::put(next.clone(), Ok(Rotated::Fresh { family: next, is_seldom }))
+        Decision::put(next.clone(), Ok(Rotated::Fresh(next)))
     }
 
     /// Decides that a spent token gets its successor again. `rotated` is when it was spent, less the pauses since.

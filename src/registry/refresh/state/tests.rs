@@ -83,7 +83,7 @@ impl World {
         let decision = self.families.rotate(&rotate, self.now);
         self.apply(decision.writes);
         decision.verdict.map(|rotated| match rotated {
-            Rotated::Fresh { family, .. } => (family.generation, self.minted),
+            Rotated::Fresh(family) => (family.generation, self.minted),
             Rotated::Again(family, sealed) => (family.generation, sealed[0]),
         })
     }
