@@ -18,16 +18,13 @@ use crate::journal::append::handle::Sealed;
 use crate::registry::account::AccountV3;
 use crate::registry::account::actor::ById;
 use crate::registry::outbox::Kind;
-use crate::registry::refresh::record::SpentByV1;
 use crate::registry::refresh::{self, Cause, FamilyV3, Rotate, Rotated};
-use crate::registry::session::agent;
 use crate::registry::throttle::Charge;
 use crate::registry::throttle::class::Class;
 use crate::registry::throttle::refusal_cache::Payer;
 use crate::system::random::NoRandomness;
 use crate::token::opaque::{OpaqueToken, Secret, SecretDigest, TokenKind};
 use crate::value::id::FamilyId;
-use crate::value::network::Network;
 
 /// Exchanges a refresh token for a new pair.
 ///
@@ -101,7 +98,7 @@ async fn finish(
             Err(Refusal::RefreshTokenReused.into())
         }
         Err(Denied::ByAccount(refusal)) => {
-            Box::pin(engine.refresh.ask(refresh::actor::End { id, cause: Cause::Revoked })).await?;
+            Box::pin(engine.refresh.ask(refresh::actor::End { id, cause: Cause::Revoked, by: None })).await?;
             Err(refusal.into())
         }
         Err(Denied::Fault(error)) => Err(error),
@@ -152,7 +149,7 @@ impl PresentedToken {
             digest: token.secret.digest(),
             next_digest: next.digest(),
             next_sealed: token.secret.seal_successor(&next),
-            by: SpentByV1::new(Network::of(client.address), agent::family(&client.user_agent)),
+            by: client.spender(),
         };
         Ok((Self { family, token, next }, rotate))
     }
@@ -218,8 +215,8 @@ fn pass_gate(engine: &Engine, account: Option<AccountV3>, family: &FamilyV3) -> 
     Ok(account)
 }
 
-/// Mails the owner that a refresh token was reused. Sent once, when the reuse ends the family.
-async fn tell_owner(engine: &Engine, id: FamilyId) -> Result<(), FlowError> {
+/// Mails the owner that a refresh token was reused. Sent once for a family.
+pub(super) async fn tell_owner(engine: &Engine, id: FamilyId) -> Result<(), FlowError> {
     let ended = engine.refresh.ask(refresh::actor::Get { id }).await?;
     let Some(family) = ended else { return Ok(()) };
     let account = engine.accounts.ask(ById { id: family.account }).await?;

@@ -1,7 +1,7 @@
 //! The mailbox around [`Families`].
 
-pub use super::state::{End, EndOthers, EndThese, Issue, OpenFamily, PageOf, Rotate};
-use super::state::{OpenedFamily, Refusal, Rotated, alive};
+pub use super::state::{End, EndOthers, EndThese, Issue, LogOut, OpenFamily, PageOf, Rotate};
+use super::state::{LoggedOut, OpenedFamily, Refusal, Rotated, alive};
 use super::{Families, FamilyV3};
 use crate::registry::record::LastUse;
 use crate::registry::{handles, reads, registry};
@@ -48,6 +48,7 @@ handles!(Families {
     OpenFamily => OpenedFamily, Ordinary, |families, open, now| families.open(&open, now);
     Rotate => Result<Rotated, Refusal>, Ordinary, |families, rotate, now| families.rotate(&rotate, now);
     Issue => Option<FamilyV3>, Ordinary, |families, issue, now| families.issue(issue, now);
+    LogOut => LoggedOut, Essential, |families, log_out, now| families.log_out(log_out, now);
     End => (), Essential, |families, end, now| families.end(end, now);
     EndThese => (), Essential, |families, these, now| families.end_these(&these, now);
     EndOthers => Option<[u8; 16]>, Essential, |families, end_others, now| families.end_others(end_others, now);

@@ -229,6 +229,11 @@ impl SpentByV1 {
         self.agent == other.agent && self.agent != 0
     }
 
+    /// Says whether both may be one client: in one place, or of one kind.
+    pub const fn is_like(self, other: Self) -> bool {
+        self.shares_network(other) || self.shares_agent(other)
+    }
+
     /// Returns the network as text, for the list of sessions.
     pub fn network_text(self) -> Box<str> {
         let width = if self.is_v6 { Width::V6Link } else { Width::V4Host };
@@ -297,7 +302,7 @@ impl From<FamilyV1> for FamilyV3 {
         match before.ended {
             None => family,
             // When it ended is not known, so what is left of it stays as long as it would have.
-            Some(cause) => family.tombstone(cause, Timestamp(before.absolute_end_ms)),
+            Some(cause) => family.tombstone(cause, None, Timestamp(before.absolute_end_ms)),
         }
     }
 }
@@ -342,10 +347,11 @@ impl FamilyV3 {
             && (self.ended.is_some() || (self.generation == 0) == self.spent.is_none())
     }
 
-    /// Returns what is left of the family once it has ended for `cause`, until `end`: nothing by which a token could be
+    /// Returns what is left of the family once it has ended for `cause`, by a log-out of `by` if it is one, until `end`: nothing by which a token could be
     /// recognised, and of clients no more than tells them apart, if a log-out ended it.
     #[must_use]
-    pub fn tombstone(&self, cause: Cause, end: Timestamp) -> Self {
+    pub fn tombstone(&self, cause: Cause, by: Option<SpentByV1>, end: Timestamp) -> Self {
+        let spent_by = self.spent.as_ref().and_then(|spent| spent.by);
         let end_ms = end.as_millis().max(self.rotated_ms);
         Self {
             idle_end_ms: end_ms,
@@ -356,7 +362,7 @@ impl FamilyV3 {
             client: Box::default(),
             device: [0; 8],
             second_network: None,
-            log_out: None,
+            log_out: by.map(|by| Box::new(LogOutV1 { by, spent_by })),
             ..*self
         }
     }

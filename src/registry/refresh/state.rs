@@ -1,7 +1,11 @@
 //! The whole rule of refresh-token families. Knows no actor, file, clock or randomness.
 
+mod presented;
+
 use std::time::Duration;
 
+use self::presented::Judged;
+pub use self::presented::{LogOut, LoggedOut, Presented};
 use super::pauses::Pauses;
 use super::record::{Audience, Cause, FamilyV3, SpentByV1, SpentV2};
 use super::tombstones::Tombstones;
@@ -87,6 +91,8 @@ pub struct End {
     pub id: FamilyId,
     /// Why it ends.
     pub cause: Cause,
+    /// The client that ends it by a log-out. Nobody else is suspected if a spent token comes back.
+    pub by: Option<SpentByV1>,
 }
 
 /// Ends the families of an account but one, as many of them as one entry holds. The answer says where to go on.
@@ -98,6 +104,8 @@ pub struct EndOthers {
     pub except: Option<[u8; 16]>,
     /// Why they end.
     pub cause: Cause,
+    /// The client that ends them by a log-out.
+    pub by: Option<SpentByV1>,
     /// Where the message before has stopped; `None` for the first one.
     pub after: Option<[u8; 16]>,
 }
@@ -233,35 +241,14 @@ impl Families {
     /// Security: a false grant gives a thief a token; a false [`Refusal::Reused`] logs an honest user out.
     /// Source: RFC 9700 §4.14.2.
     pub fn rotate(&self, rotate: &Rotate, now: Timestamp) -> Decision<Result<Rotated, Refusal>> {
-        let Some(family) = self.get(rotate.id).filter(|family| rotate.generation <= family.generation) else {
-            return Decision::unchanged(Err(Refusal::Unknown));
-        };
-        let newest = family.generation;
-        // The token is live or spent. The secrets of the live one and of the one spent last can be checked; of an older
-        // one, and of every token of an ended family, it is only known that it was minted here.
-        let last = family.spent.as_ref().filter(|_| rotate.generation.checked_add(1) == Some(newest));
-        let digest =
-            if rotate.generation == newest { Some(family.digest) } else { last.map(|spent| spent.digest) };
-        if family.ended.is_none() && digest.is_some_and(|digest| SecretDigest(digest) != rotate.digest) {
-            return Decision::unchanged(Err(Refusal::Unknown));
-        }
-        if let Err(refusal) = alive(family, now) {
-            return Decision::unchanged(Err(refusal));
-        }
-        if rotate.generation == newest {
-            return self.spend(family, rotate, now);
-        }
-        let served = self.pauses.served(Timestamp(family.rotated_ms), now);
-        match last {
-            Some(spent)
-                if served < self.limits.grace
-                    && spent
-                        .by
-                        .is_none_or(|by| by.shares_network(rotate.by) || by.shares_agent(rotate.by)) =>
-            {
-                self.replay(family, spent, rotate.by, now - served)
+        let Rotate { id, generation, digest, by, .. } = *rotate;
+        match self.judge(&Presented { id, generation, digest, by }, now) {
+            Judged::Live(family) => self.spend(family, rotate, now),
+            Judged::Again { family, spent, served } => self.replay(family, spent, by, now - served),
+            Judged::Reused(family) => {
+                Decision { writes: self.reused(family, now), verdict: Err(Refusal::Reused) }
             }
-            _ => Decision { writes: self.ended([family], Cause::Reuse, now), verdict: Err(Refusal::Reused) },
+            Judged::Refused(refusal) => Decision::unchanged(Err(refusal)),
         }
     }
 
@@ -322,14 +309,14 @@ impl Families {
     /// Decides the end of a family. Idempotent: the first cause stays.
     pub fn end(&self, end: End, now: Timestamp) -> Decision<()> {
         let open = self.get(end.id).filter(|family| family.ended.is_none());
-        Decision { writes: self.ended(open, end.cause, now), verdict: () }
+        Decision { writes: self.ended(open, end.cause, end.by, now), verdict: () }
     }
 
     /// Decides the end of some families, at most [`ENDED_AT_ONCE`].
     pub fn end_these(&self, these: &EndThese, now: Timestamp) -> Decision<()> {
         let families = these.ids.iter().take(ENDED_AT_ONCE).filter_map(|id| self.by_id.get(id));
         let open = families.filter(|family| family.ended.is_none());
-        Decision { writes: self.ended(open, Cause::GaveWay, now), verdict: () }
+        Decision { writes: self.ended(open, Cause::GaveWay, None, now), verdict: () }
     }
 
     /// Decides the end of the families of an account but one, at most [`ENDED_AT_ONCE`] of them. The verdict says where
@@ -347,18 +334,19 @@ impl Families {
             }
         }
         let more = last.filter(|_| ids.peek().is_some());
-        Decision { writes: self.ended(others, end_others.cause, now), verdict: more }
+        Decision { writes: self.ended(others, end_others.cause, end_others.by, now), verdict: more }
     }
 
-    /// Returns the writes that end `families` of one account for `cause`.
+    /// Returns the writes that end `families` of one account for `cause`, by a log-out of `by` if it is one.
     fn ended<'a>(
         &self,
         families: impl IntoIterator<Item = &'a FamilyV3>,
         cause: Cause,
+        by: Option<SpentByV1>,
         now: Timestamp,
     ) -> Vec<Write<FamilyV3>> {
         let until = now + self.limits.remember_ended;
-        let ended: Vec<_> = families.into_iter().map(|family| family.tombstone(cause, until)).collect();
+        let ended: Vec<_> = families.into_iter().map(|family| family.tombstone(cause, by, until)).collect();
         let account = ended.first().map(|family| family.account.to_bytes());
         let count = ended.len();
         let excess = account.into_iter().flat_map(|account| self.tombstones.excess(account, count));
@@ -485,13 +473,14 @@ impl Families {
 }
 
 impl Families {
-    /// Returns the family that a write ends, if it ends one. Each family is returned once, since an ended family is not
-    /// written again.
+    /// Returns the family that a write ends, if it ends one. Each family is returned once.
     pub(super) fn revoked_by(&self, write: &Write<FamilyV3>) -> Option<Revocation> {
         match write {
-            Write::Put(family) => family
-                .ended
-                .map(|_| Revocation::Session { id: family.key(), account: family.account.to_bytes() }),
+            Write::Put(family) => {
+                let had_ended = self.get(family.id).is_some_and(|before| before.ended.is_some());
+                (family.ended.is_some() && !had_ended)
+                    .then(|| Revocation::Session { id: family.key(), account: family.account.to_bytes() })
+            }
             Write::Remove(_) => None,
         }
     }
