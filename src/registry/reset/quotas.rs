@@ -6,6 +6,7 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use super::record::Purpose;
+use crate::journal::append::handle::Class;
 use crate::system::clock::Timestamp;
 use crate::value::network::Network;
 
@@ -95,6 +96,16 @@ impl Cause {
             Self::Asker(_) => Counter::Asker,
             Self::Owner => Counter::Owner,
             Self::Operator => Counter::Operators,
+        }
+    }
+
+    /// Returns the class of journal space for a mail and its link. What tells of a change that is done, or undoes it, must be
+    /// written; what tells of guesses must leave room for a revocation.
+    pub const fn class(self) -> Class {
+        match self {
+            Self::Owner => Class::Essential,
+            Self::Warning(_) => Class::Lockout,
+            Self::Stranger(_) | Self::Asker(_) | Self::Operator => Class::Ordinary,
         }
     }
 
