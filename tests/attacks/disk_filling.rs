@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use crate::support::process::{Process, serve};
+use crate::support::process::{Process, run, serve};
 use crate::support::values::address;
 use crate::support::{ORIGIN, PASSWORD, TestServer, send};
 
@@ -151,6 +151,26 @@ fn log_ins_to_a_locked_name_write_next_to_nothing() {
     server.flood("429", |number| {
         post("/v1/login", &format!("x-forwarded-for: {}\r\n", address(number)), &body)
     });
+}
+
+/// I ask for links from ever new networks: for a name whose mails are used up, and for names that nobody has. Nothing is
+/// sent, but each request is answered alike, and so has an entry written.
+#[test]
+fn requests_for_links_that_are_not_sent_do_not_fill_the_journal() {
+    let mut server = Watched::start();
+    let address_of_server = server.process.url.strip_prefix("http://").unwrap().to_owned();
+    let requests = (0..REQUESTS / 2).map(|number| {
+        let name = if number % 2 == 0 { "ada".into() } else { format!("nobody{number}") };
+        let body = json!({"email": format!("{name}@test.org")}).to_string();
+        post("/v1/password/forgot", &format!("x-forwarded-for: {}\r\n", address(number)), &body)
+    });
+    pipeline(&address_of_server, requests, &["202"]);
+    assert_eq!(server.process.stop(), Some(0));
+    let verified = run(&["data", "verify"], &server.dir.path().join("data"));
+    let sequence = verified.text.split("ends at sequence ").nth(1).unwrap();
+    let entries: u32 = sequence.lines().next().unwrap().parse().unwrap();
+    // Two for each that is written.
+    assert!((1000..REQUESTS / 2).contains(&entries), "{entries} entries");
 }
 
 #[test]

@@ -141,6 +141,7 @@ fn on_a_small_disk(dir: &Path, mib: u32, snapshot_bytes: &str) -> Option<Process
     let script = format!("{mount} && exec {BINARY} serve --data-dir {}", dir.display());
     let mut command = Command::new("unshare");
     command.args(["-rm", "sh", "-c", &script]).env("PORTCULLIS__JOURNAL__SNAPSHOT_BYTES", snapshot_bytes);
+    command.env("PORTCULLIS__JOURNAL__SEGMENT_BYTES", "16777216");
     // The file system is looked at through /proc.
     command.env("PORTCULLIS_TRACEABLE", "1");
     Some(Process::spawn(command))
@@ -233,6 +234,22 @@ async fn refresh_until(http: reqwest::Client, url: String, email: String, over: 
     refused
 }
 
+/// Waits until the newest segment in the directory `journal` is number `wanted`, for a minute at most. Returns its number.
+async fn wait_for_segment(journal: &str, wanted: u64) -> u64 {
+    let newest_segment = || {
+        let names = std::fs::read_dir(journal).unwrap().map(|entry| entry.unwrap().file_name());
+        let logs = names.filter_map(|name| name.to_str()?.strip_suffix(".log").map(ToOwned::to_owned));
+        logs.filter_map(|number| u64::from_str_radix(&number, 16).ok()).max().unwrap()
+    };
+    for _ in 0..1200 {
+        if newest_segment() >= wanted {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    newest_segment()
+}
+
 /// The disk cannot hold the journal that is written until a snapshot is due. Segments are deleted only after a
 /// snapshot, so one is taken early, in the space that was kept for it.
 #[tokio::test]
@@ -243,11 +260,6 @@ async fn a_disk_too_small_for_the_journal_between_two_snapshots_gets_free_again(
         return skipped("a disk too small", "no user namespace with a tmpfs of its own");
     };
     let journal = format!("{}/journal", inside(&process, root.path()));
-    let newest_segment = move || {
-        let names = std::fs::read_dir(&journal).unwrap().map(|entry| entry.unwrap().file_name());
-        let logs = names.filter_map(|name| name.to_str()?.strip_suffix(".log").map(ToOwned::to_owned));
-        logs.filter_map(|number| u64::from_str_radix(&number, 16).ok()).max().unwrap()
-    };
     let over = Arc::new(AtomicBool::new(false));
     let mut clients = tokio::task::JoinSet::new();
     for number in 0..3 {
@@ -255,17 +267,34 @@ async fn a_disk_too_small_for_the_journal_between_two_snapshots_gets_free_again(
         clients.spawn(refresh_until(http.clone(), process.url.clone(), email, Arc::clone(&over)));
     }
     // Ten segments of 4 MiB must pass through a disk of 28 MiB.
-    let mut reached = 0;
-    for _ in 0..1200 {
-        reached = newest_segment();
-        if reached >= 10 {
-            break;
-        }
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
+    let reached = wait_for_segment(&journal, 10).await;
     over.store(true, Ordering::Relaxed);
     let refused: u32 = clients.join_all().await.into_iter().sum();
     assert!(reached >= 10, "stopped in segment {reached}, {refused} refused");
+    process.kill();
+}
+
+/// The files of the journal have the size of a large disk by their settings. On a small one they are smaller, and snapshots
+/// come so early that nobody is refused for want of space while the journal goes round.
+#[tokio::test]
+async fn the_journal_goes_round_on_a_small_disk_and_nobody_is_refused() {
+    let root = tempfile::tempdir().unwrap();
+    let http = reqwest::Client::new();
+    let Some(process) = on_a_small_disk(root.path(), 64, "67108864") else {
+        return skipped("a small disk", "no user namespace with a tmpfs of its own");
+    };
+    let journal = format!("{}/journal", inside(&process, root.path()));
+    let over = Arc::new(AtomicBool::new(false));
+    let mut clients = tokio::task::JoinSet::new();
+    for number in 0..4 {
+        let email = format!("user{number}@test.org");
+        clients.spawn(refresh_until(http.clone(), process.url.clone(), email, Arc::clone(&over)));
+    }
+    let newest = wait_for_segment(&journal, 6).await;
+    over.store(true, Ordering::Relaxed);
+    let refused: u32 = clients.join_all().await.into_iter().sum();
+    assert!(newest >= 6, "stopped in segment {newest}");
+    assert_eq!(refused, 0);
     process.kill();
 }
 

@@ -10,6 +10,7 @@ use super::client::Client;
 use super::refusal::FlowError;
 use crate::engine::{Engine, Fault};
 use crate::registry::account::{AccountV3, Holder, Status};
+use crate::registry::outbox::actor::Waiting;
 use crate::registry::outbox::{Kind, MailV2, Post, seal_token};
 use crate::registry::reset::actor::Charge;
 use crate::registry::reset::{Cause, Mint, Minted, Purpose, Wish};
@@ -214,12 +215,17 @@ impl Engine {
         let id = match minted {
             Minted::Again(live) => live,
             Minted::New | Minted::NotSent => id,
+            Minted::NotWritten => {
+                // Takes the same way, and waits for what was written before.
+                self.outbox.ask(Waiting).await?;
+                return Ok(None);
+            }
         };
         let id = id.to_bytes();
         let secret = keys.outbox.with(kid, |key| Secret::derive(key, id)).ok_or(Fault::Ending)?;
         let token =
             self.services.edge.write(&OpaqueToken { kind: TokenKind::Mailed, id, generation: 0, secret });
-        let is_sent = minted != Minted::NotSent;
+        let is_sent = minted.is_sent();
         let mail = self.write_mail(to, kind, Some(&token), is_sent).await?;
         Ok(is_sent.then_some(mail))
     }

@@ -56,7 +56,7 @@ pub struct Restart {
 
 handles!(MailedTokens {
     Mint => Minted, Ordinary, |mailed, mint, now| mailed.mint(&mint, now), after |mailed, mint, minted, now| {
-        mailed.count(&mint.wish(), *minted != Minted::NotSent, now);
+        mailed.count_mint(mint, *minted, now);
     };
     HandOut => (), Ordinary, |mailed, hand_out, now| mailed.hand_out(&hand_out.mint, now);
     Charge => bool, Ordinary, |mailed, charge, now| {

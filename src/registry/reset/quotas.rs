@@ -10,6 +10,8 @@ use crate::system::clock::Timestamp;
 use crate::value::network::Network;
 
 const HOUR: Duration = Duration::from_hours(1);
+/// The time of one of the entries of [`DECOYS_A_SECOND`].
+const DECOY: Duration = Duration::from_millis(1000 / DECOYS_A_SECOND as u64);
 /// The most links for one account, of one purpose, that operators may send in an hour.
 pub const MAILS_OF_OPERATORS: usize = 10;
 /// The number of mails in an hour after which only the first mail to each account is sent.
@@ -23,6 +25,10 @@ pub const DOMAINS_MAX: usize = 100_000;
 pub const RECIPIENTS_MAX: usize = 200_000;
 /// The most recipients without an account that are remembered. Beyond it others are not counted.
 pub const NOBODYS_MAX: usize = 100_000;
+
+/// Entries in a second that are written for strangers' requests that send nothing, and how many more at once.
+pub const DECOYS_A_SECOND: u32 = 100;
+pub const DECOYS_AT_ONCE: u32 = 1_000;
 
 /// Who causes a mail. Each has quotas of its own, so that none can use up those of another.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -111,7 +117,7 @@ impl Cause {
         })
     }
 
-    const fn is_stranger(self) -> bool {
+    pub(super) const fn is_stranger(self) -> bool {
         matches!(self, Self::Stranger(_) | Self::Warning(_) | Self::Asker(_))
     }
 }
@@ -139,6 +145,8 @@ pub struct Quotas {
     hour_began: Timestamp,
     /// Mails to all accounts since then.
     in_hour: usize,
+    /// When the entries that were written for nothing would all be due, one after the other.
+    decoys_until: Timestamp,
 }
 
 impl Quotas {
@@ -238,6 +246,16 @@ impl Quotas {
             }
             asked.push(now);
         }
+    }
+
+    /// Says whether an entry may be written for a request that sends nothing.
+    pub fn admits_decoy(&self, now: Timestamp) -> bool {
+        self.decoys_until.since(now) < DECOY * DECOYS_AT_ONCE
+    }
+
+    /// Counts an entry that was written for a request that sends nothing.
+    pub fn count_decoy(&mut self, now: Timestamp) {
+        self.decoys_until = self.decoys_until.max(now) + DECOY;
     }
 
     /// Forgets what is older than an hour.

@@ -120,6 +120,15 @@ pub enum Minted {
     Again(MailedId),
     /// Nothing: a quota is used up, and no mail is to be sent.
     NotSent,
+    /// Nothing, and nothing is to be written either: strangers have had too many entries written for nothing.
+    NotWritten,
+}
+
+impl Minted {
+    /// Says whether a mail is to be sent.
+    pub const fn is_sent(self) -> bool {
+        matches!(self, Self::New | Self::Again(_))
+    }
 }
 
 /// Redeems a token.
@@ -163,8 +172,15 @@ impl MailedTokens {
     /// Decides what a mail holds that is asked for at `now`: the live token, whose life is extended, or a new one. A link
     /// that was mailed is never ended by a request for another. Beyond the quota nothing is minted, but something is
     /// written. An unknown name is treated alike, quota included.
+    ///
+    /// Entries that are only written so that every request takes as long fill the disk in a flood. So they have a rate; in a
+    /// flood beyond it, who measures the time of a commit can tell a name that is sent a mail from another.
     pub fn mint(&self, mint: &Mint, now: Timestamp) -> Decision<Minted> {
-        if !self.is_within_quota(mint, now) {
+        let is_within_quota = self.is_within_quota(mint, now);
+        if is_decoy(mint, is_within_quota) && !self.quotas.admits_decoy(now) {
+            return Decision::unchanged(Minted::NotWritten);
+        }
+        if !is_within_quota {
             return Decision::remove(mint.id.to_bytes(), Minted::NotSent);
         }
         let life = self.limits.life(mint.purpose);
@@ -228,6 +244,14 @@ impl MailedTokens {
     /// Says whether the quotas allow a mail.
     pub fn admits(&self, wish: &Wish, now: Timestamp) -> bool {
         self.quotas.admits(wish, self.limits.mails(), now)
+    }
+
+    /// Counts a request for a mail, which was answered by `minted`.
+    pub fn count_mint(&mut self, mint: &Mint, minted: Minted, now: Timestamp) {
+        self.count(&mint.wish(), minted.is_sent(), now);
+        if is_decoy(mint, minted.is_sent()) && minted != Minted::NotWritten {
+            self.quotas.count_decoy(now);
+        }
     }
 
     /// Counts a mail and the request for it. `is_sent` says whether the quotas allowed it.
@@ -339,6 +363,11 @@ impl MailedTokens {
             self.by_use.remove(&used);
         }
     }
+}
+
+/// Says whether a stranger's request is written for nothing: no mail leaves.
+const fn is_decoy(mint: &Mint, is_sent: bool) -> bool {
+    mint.cause.is_stranger() && (mint.for_nobody || !is_sent)
 }
 
 /// Says whether `before` is a valid token for the same use as the one that `mint` asks for.

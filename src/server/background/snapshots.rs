@@ -17,16 +17,17 @@ use crate::registry::outbox::actor::Blank;
 use crate::registry::tables::kept;
 use crate::system::pace::Pace;
 use crate::system::scheduling::{self, BackgroundPolicy};
+use crate::system::volume;
 
 /// Takes snapshots when they are due, and a last one when `ending` is set.
 pub(super) async fn run(engine: &Engine, context: &JournalContext, ending: &Arc<AtomicBool>) {
     if let Err(error) = scheduling::background(BackgroundPolicy::Nice) {
         tracing::debug!(%error, "cannot lower the priority of snapshots, they run at normal priority");
     }
-    let mut schedule = SnapshotSchedule::new(
-        engine.services.config.journal.snapshot_bytes,
-        engine.journal.stats().frame_bytes,
-    );
+    let config = &engine.services.config;
+    let total = volume::space(&config.data_dir).map_or(u64::MAX, |space| space.total);
+    let threshold = config.journal.fitted(total).snapshot_bytes;
+    let mut schedule = SnapshotSchedule::new(threshold, engine.journal.stats().frame_bytes);
     let mut waited = Duration::ZERO;
     loop {
         let is_stopping = ending.load(Ordering::Relaxed);

@@ -5,7 +5,8 @@ use std::net::Ipv4Addr;
 use proptest::prelude::*;
 
 use super::super::quotas::{
-    DOMAINS_MAX, MAILS_IN_ALL, MAILS_OF_OPERATORS, NETWORKS_MAX, NOBODYS_MAX as QUOTA_NOBODYS,
+    DECOYS_A_SECOND, DECOYS_AT_ONCE, DOMAINS_MAX, MAILS_IN_ALL, MAILS_OF_OPERATORS, NETWORKS_MAX,
+    NOBODYS_MAX as QUOTA_NOBODYS,
 };
 use super::*;
 use crate::journal::format::buckets::BUCKETS;
@@ -67,13 +68,13 @@ fn wish(number: u8, purpose: Purpose) -> Mint {
 fn settle(mailed: &mut MailedTokens, mint: &Mint, now: Timestamp) -> (Vec<Write<MailedV2>>, Minted) {
     let Decision { writes, verdict } = mailed.mint(mint, now);
     writes.iter().cloned().for_each(|write| mailed.apply(write));
-    mailed.count(&mint.wish(), verdict != Minted::NotSent, now);
+    mailed.count_mint(mint, verdict, now);
     (writes, verdict)
 }
 
 /// Asks for a mail, and says whether one is sent.
 fn asks(mailed: &mut MailedTokens, mint: &Mint, now: Timestamp) -> bool {
-    settle(mailed, mint, now).1 != Minted::NotSent
+    settle(mailed, mint, now).1.is_sent()
 }
 
 fn mint(mailed: &mut MailedTokens, number: u8, purpose: Purpose, now: Timestamp) -> (Redeem, Minted) {
@@ -395,18 +396,54 @@ fn for_an_unknown_name_as_much_is_written_and_no_secret_redeems_it() {
 #[test]
 fn a_flood_for_unknown_names_is_bounded_and_uses_up_no_common_quota() {
     let mut mailed = MailedTokens::new(Limits { mails_per_domain: u32::MAX, ..limits() });
+    let mut now = START;
     for number in 0..NOBODYS_MAX as u64 + 10 {
-        let id = MailedId::mint(Slot::FIRST, numbered(number));
-        let account = AccountId::mint(Slot::FIRST, numbered(number));
-        let nobody = Mint { id, account, for_nobody: true, ..wish(1, Purpose::Reset) };
-        assert!(asks(&mut mailed, &nobody, START));
+        assert!(asks(&mut mailed, &nobody(number), now));
+        now = now + Duration::from_millis(10);
     }
     let sizes = (mailed.nobodys, mailed.by_id.len(), mailed.quotas.counted_in_all());
     assert_eq!(sizes, (NOBODYS_MAX, NOBODYS_MAX, 0));
     (0..BUCKETS).for_each(|bucket| {
-        mailed.sweep(bucket, START + HOUR);
+        mailed.sweep(bucket, now + HOUR);
     });
     assert_eq!((mailed.nobodys, mailed.by_id.len()), (0, 0));
+}
+
+fn nobody(number: u64) -> Mint {
+    let id = MailedId::mint(Slot::FIRST, numbered(number));
+    let account = AccountId::mint(Slot::FIRST, numbered(number));
+    Mint { id, account, for_nobody: true, ..wish(1, Purpose::Reset) }
+}
+
+/// A stranger with ever new networks asks for unknown names, and for one account whose mails are used up.
+#[test]
+fn a_flood_of_requests_that_send_nothing_writes_a_bounded_rate() {
+    let mut mailed = MailedTokens::new(Limits { mails_per_domain: u32::MAX, ..limits() });
+    let known =
+        |number| Mint { id: MailedId::mint(Slot::FIRST, numbered(number)), ..wish(200, Purpose::Reset) };
+    for number in 0..4 {
+        assert_eq!(asks(&mut mailed, &known(100_000 + number), START), number < 3);
+    }
+    let (mut written, mut now) = (0, START);
+    for number in 0..20_000 {
+        let asked = if number % 2 == 0 { nobody(number) } else { known(number) };
+        written += usize::from(!settle(&mut mailed, &asked, now).0.is_empty());
+        now = START + Duration::from_millis(number / 10);
+    }
+    let bound = (DECOYS_AT_ONCE + 2 * DECOYS_A_SECOND) as usize;
+    assert!((bound - 2..=bound).contains(&written), "{written}");
+    // An owner whose link has run out gets one all the same, and an account that was not asked for its first.
+    let other = Mint { account: AccountId::mint(Slot::FIRST, numbered(50_000)), ..known(50_000) };
+    assert!(asks(&mut mailed, &other, now));
+    assert!(asks(&mut mailed, &known(50_001), now + HOUR / 2));
+    // What the owner or an operator asks for is written, sent or not.
+    let of_operator = Mint { cause: Cause::Operator, ..known(50_002) };
+    for _ in 0..20 {
+        assert_ne!(settle(&mut mailed, &of_operator, now).1, Minted::NotWritten);
+    }
+    // When the flood is over, requests for unknown names are written again.
+    assert_eq!(settle(&mut mailed, &nobody(30_000), now).1, Minted::NotWritten);
+    assert_eq!(settle(&mut mailed, &nobody(30_000), now + Duration::from_millis(20)).1, Minted::New);
 }
 
 #[test]
@@ -483,7 +520,7 @@ proptest! {
                         prop_assert!(again.0.purpose == purpose && now < again.1);
                         again.1 = end;
                     }
-                    Minted::NotSent => {}
+                    Minted::NotSent | Minted::NotWritten => {}
                 }
             } else if let Some(token) = any {
                 let token = if act == 1 { Redeem { purpose, ..token } } else { token };
