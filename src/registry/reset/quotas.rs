@@ -225,6 +225,23 @@ impl Quotas {
         self.in_hour += 1;
     }
 
+    /// Counts a mail that was refused. If it was for an address that an account asks for, it counts for the account like one
+    /// that was sent.
+    ///
+    /// Security: otherwise what the account is sent next would tell whether others have asked for the address.
+    pub fn count_refused(&mut self, wish: &Wish, limits: MailLimits, now: Timestamp) {
+        if wish.address.is_none() {
+            return;
+        }
+        let key = (wish.recipient, wish.purpose, wish.cause.counter());
+        let counted = self.sent_to(wish.recipient, wish, wish.cause.counter());
+        let counted = counted.filter(|(at, _)| is_lately(*at, now)).count();
+        let has_place = self.recipients.contains_key(&key) || self.recipients.len() < RECIPIENTS_MAX;
+        if counted < limits.recipient as usize && has_place {
+            self.remember(key, wish.for_nobody, (now, wish.cause.network().map(Network::widest)));
+        }
+    }
+
     /// Counts a request of the network in `cause`, whether or not there was an account and a mail.
     pub fn count_asked(&mut self, cause: Cause, limits: MailLimits, now: Timestamp) {
         for (key, most) in cause.network_counters(limits) {
