@@ -419,6 +419,7 @@ mod tests {
                 network: "192.0.2.0/24".into(),
                 user_agent: "test".into(),
                 audience: Audience::App,
+                replaces: false,
             };
             let written = owner.decide(Class::Ordinary, |families, now| families.open(&open, now));
             assert!(written.is_ok());
@@ -461,6 +462,7 @@ mod tests {
                 network: "192.0.2.0/24".into(),
                 user_agent: "test".into(),
                 audience: Audience::App,
+                replaces: false,
             };
             let rotate = Rotate {
                 id,

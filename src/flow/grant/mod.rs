@@ -52,8 +52,13 @@ pub enum Grant {
 /// The credential to issue.
 #[derive(Clone, Copy)]
 pub(crate) enum Wanted {
-    /// A pair of tokens for an audience.
-    Family(Audience),
+    /// A pair of tokens.
+    Family {
+        /// What its access tokens are for.
+        audience: Audience,
+        /// Whether it takes the place of another credential, with a change that is done already.
+        replaces: bool,
+    },
     /// A session cookie.
     Session {
         /// Whether the cookie outlives the browser's session.
@@ -111,7 +116,9 @@ impl Engine {
         client: &Client,
     ) -> Result<Sealed<Issued>, FlowError> {
         match wanted {
-            Wanted::Family(audience) => self.issue_family(account, audience, client).await,
+            Wanted::Family { audience, replaces } => {
+                self.issue_family(account, audience, replaces, client).await
+            }
             Wanted::Session { remember, root } => self.issue_session(account, remember, root, client).await,
         }
     }
@@ -120,6 +127,7 @@ impl Engine {
         &self,
         account: &AccountV3,
         audience: Audience,
+        replaces: bool,
         client: &Client,
     ) -> Result<Sealed<Issued>, FlowError> {
         let secret = Secret::mint(&self.services.random)?;
@@ -132,6 +140,7 @@ impl Engine {
             network: client.network().into(),
             user_agent: client.user_agent.clone(),
             audience,
+            replaces,
         };
         let sessions = session::actor::OpenCount { account: open.account };
         let sessions = self.sessions.ask_sealed(sessions).await?;

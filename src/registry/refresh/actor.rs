@@ -3,6 +3,7 @@
 pub use super::state::{End, EndOthers, EndThese, OpenFamily, PageOf, Prove, Rotate};
 use super::state::{OpenedFamily, Refusal, Rotated, alive};
 use super::{Families, FamilyV2};
+use crate::journal::append::handle::Class;
 use crate::registry::record::LastUse;
 use crate::registry::{handles, reads, registry};
 use crate::value::id::{AccountId, FamilyId};
@@ -38,7 +39,7 @@ pub struct LastUses {
 }
 
 handles!(Families {
-    OpenFamily => OpenedFamily, Ordinary, |families, open, now| families.open(&open, now);
+    OpenFamily => OpenedFamily, by(class_of_open), |families, open, now| families.open(&open, now);
     Rotate => Result<Rotated, Refusal>, Ordinary, |families, rotate, now| families.rotate(&rotate, now);
     Prove => Option<FamilyV2>, Ordinary, |families, prove, now| families.prove(prove, now);
     End => (), Essential, |families, end, now| families.end(end, now);
@@ -55,3 +56,9 @@ reads!(Families {
     OpenCount => usize, |families, of, now| families.open_count(of.account, now);
     LastUses => Vec<LastUse>, |families, of, now| families.last_uses(of.account, now);
 });
+
+/// Returns the class of journal space for a new family. One that replaces another must be written: the password or the
+/// address that it comes with is.
+const fn class_of_open(open: &OpenFamily) -> Class {
+    if open.replaces { Class::Essential } else { Class::Ordinary }
+}

@@ -53,6 +53,8 @@ pub struct OpenFamily {
     pub user_agent: Box<str>,
     /// What its access tokens are for.
     pub audience: Audience,
+    /// Whether it takes the place of another credential, with a change that is done already.
+    pub replaces: bool,
 }
 
 /// A family that was opened.

@@ -49,6 +49,7 @@ impl World {
             network: "192.0.2.1/32".into(),
             user_agent: "test".into(),
             audience: Audience::App,
+            replaces: false,
         };
         let decision = world.families.open(&open, world.now);
         world.apply(decision.writes);
@@ -197,6 +198,7 @@ fn other_families_of_an_account_end_entry_by_entry_and_are_listed_dead() {
             network: "192.0.2.1/32".into(),
             user_agent: "\u{1F600}".repeat(120).into(),
             audience: Audience::App,
+            replaces: false,
         };
         let decision = world.families.open(&open, world.now);
         world.apply(decision.writes);
@@ -309,6 +311,7 @@ fn an_account_that_ends_families_without_end_leaves_a_bounded_trace() {
             network: "192.0.2.1/32".into(),
             user_agent: "test".into(),
             audience: Audience::App,
+            replaces: false,
         };
         let opened = world.families.open(&open, world.now);
         assert_eq!(opened.verdict.open, 2);
