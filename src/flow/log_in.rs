@@ -43,7 +43,7 @@ impl Mode<'_> {
     /// Returns the credential to issue.
     pub(super) const fn wanted(self) -> Wanted {
         match self {
-            Self::Token { audience } => Wanted::Family(audience),
+            Self::Token { audience } => Wanted::Family { audience, replaces: false },
             Self::Cookie { remember, .. } => Wanted::Session { remember, root: None },
         }
     }

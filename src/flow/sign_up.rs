@@ -8,15 +8,17 @@ use zeroize::Zeroizing;
 use super::admission::Outcome;
 use super::client::Client;
 use super::devices;
-use super::grant::{Opened, Proved};
+use super::grant::{Grant, Opened, Proved};
 use super::log_in::Mode;
+use super::log_out::end_others;
 use super::post::Addressee;
 use super::refusal::{FlowError, Refusal, parse_new_name};
 use crate::audit::event::Event;
 use crate::engine::Engine;
+use crate::journal::append::handle::Class as JournalClass;
 use crate::password::{Lane, Password, QueueKey};
-use crate::registry::account::actor::FindHolder;
-use crate::registry::account::{Holder, Origin, SignUp, SignedUp};
+use crate::registry::account::actor::{Delete, FindHolder};
+use crate::registry::account::{AccountV3, Holder, Origin, SignUp, SignedUp};
 use crate::registry::outbox::Kind;
 use crate::registry::reset::{Cause, Purpose};
 use crate::registry::sign_up::Begin;
@@ -24,6 +26,9 @@ use crate::registry::throttle::class::Class;
 use crate::token::opaque::{OpaqueToken, Secret, TokenKind};
 use crate::value::account_name::AccountName;
 use crate::value::id::AccountId;
+
+/// Room in the journal for what logs a new account in: its session and its device, each in a block of the disk.
+const LOG_IN_BYTES: usize = 16 * 1024;
 
 /// The result of a sign-up.
 pub enum Done {
@@ -106,7 +111,8 @@ async fn begin(engine: &Engine, client: &Client, new: New) -> Result<Zeroizing<S
     Ok(engine.services.edge.write(&token))
 }
 
-/// Creates an account whose address needs no proof, and logs it in.
+/// Creates an account whose address needs no proof, and logs it in. An account that cannot be logged in does not stay,
+/// so that a client that is refused may sign up again.
 async fn create_and_log_in(
     engine: &Engine,
     client: &Client,
@@ -124,15 +130,46 @@ async fn create_and_log_in(
         verified: true,
         origin: Origin::Nobody,
     };
+    // On a full disk refuse before anything changes.
+    let room = engine.journal.reserve(LOG_IN_BYTES, JournalClass::Ordinary)?;
     let SignedUp::Created(account) = engine.accounts.ask(sign_up).await? else {
         return Err(Refusal::EmailTaken.into());
     };
     engine.record(client.note(Event::SignedUp).for_account(Some(&account)));
-    let issued = engine.issue(&account, mode.wanted(), Proved::Now, client).await?;
+    drop(room);
+    let logged_in = log_in_new(engine, client, &account, mode).await;
+    let (grant, device) = or_delete(engine, client, &account, logged_in).await?;
+    Ok(Opened { account, grant, device: Some(device) })
+}
+
+/// Logs a new account in, and lists its device.
+async fn log_in_new(
+    engine: &Engine,
+    client: &Client,
+    account: &AccountV3,
+    mode: Mode<'_>,
+) -> Result<(Grant, String), FlowError> {
+    let issued = engine.issue(account, mode.wanted(), Proved::Now, client).await?;
     let issued = engine.journal.open(issued).await?;
-    let grant = engine.grant(&account, issued)?;
-    let device = Some(devices::give(engine, client, &account).await?);
-    Ok(Opened { account, grant, device })
+    let grant = engine.grant(account, issued)?;
+    Ok((grant, devices::give(engine, client, account).await?))
+}
+
+/// Deletes a new account that could not be logged in: others may have taken the room since it was looked for. Deleting
+/// uses the room that is kept back, so it fails only if the journal has stopped or has too much waiting.
+async fn or_delete<T>(
+    engine: &Engine,
+    client: &Client,
+    account: &AccountV3,
+    logged_in: Result<T, FlowError>,
+) -> Result<T, FlowError> {
+    if logged_in.is_err() {
+        let id = account.account_id();
+        engine.accounts.ask(Delete { id, spares_last_admin: false }).await?.map_err(Refusal::from)?;
+        end_others(engine, id, None, None).await?;
+        engine.record(client.note(Event::AccountDeleted).for_account(Some(account)));
+    }
+    logged_in
 }
 
 /// Reads a new password of `email`, which waits at `place` to be judged and hashed, and returns its PHC string. `pointer`
@@ -172,4 +209,91 @@ pub(super) fn display_name(name: Option<&str>) -> Result<Option<Box<str>>, Refus
         });
     }
     Ok(Some(name.into()))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv4Addr;
+
+    use super::*;
+    use crate::config::Config;
+    use crate::engine::Fault;
+    use crate::engine::start::start_first;
+    use crate::journal::append::handle::{NoRoom, Permit};
+    use crate::registry::account::actor::Find;
+    use crate::registry::refresh::Audience;
+    use crate::system::clock::{Clock, Timestamp};
+    use crate::system::fail_stop::FailStop;
+
+    const NOW: Timestamp = Timestamp::from_secs(1_800_000_000);
+    const MODE: Mode<'_> = Mode::Token { audience: Audience::App };
+
+    /// Takes all room that ordinary entries have.
+    fn fill(engine: &Engine) -> Vec<Permit> {
+        let mut taken = Vec::new();
+        loop {
+            match engine.journal.reserve(1, JournalClass::Ordinary) {
+                Ok(permit) => taken.push(permit),
+                Err(NoRoom::StorageFull) => return taken,
+                Err(other) => panic!("{other} after {} entries", taken.len()),
+            }
+        }
+    }
+
+    async fn sign_up(engine: &Engine, client: &Client, email: &str) -> Result<Opened, FlowError> {
+        let name = AccountName::parse(email).unwrap();
+        let phc = "$argon2id$v=19$m=64,t=1,p=1$c2FsdHNhbHQ$aGFzaGhhc2hoYXNoaGFzaA".into();
+        create_and_log_in(engine, client, New { name, display: None, phc }, MODE).await
+    }
+
+    async fn exists(engine: &Engine, email: &str) -> bool {
+        let name = AccountName::parse(email).unwrap().key(&engine.services.keys.directory);
+        engine.accounts.ask(Find { name }).await.unwrap().is_some()
+    }
+
+    fn is_full(error: &FlowError) -> bool {
+        matches!(error, FlowError::Fault(Fault::NoRoom(NoRoom::StorageFull)))
+    }
+
+    #[test]
+    fn a_sign_up_that_finds_too_little_room_leaves_no_account_however_much_there_is() {
+        let dir = tempfile::tempdir().unwrap();
+        let fail_stop = FailStop::new(|why| panic!("{why}"));
+        let client = Client::new(Ipv4Addr::LOCALHOST.into(), "test");
+        actix::System::new().block_on(async {
+            let config = Config::for_unit_tests(dir.path(), &[("journal.segment_bytes", "4194304")]);
+            let (engine, running, services) =
+                start_first(config, Clock::manual(NOW), true, &fail_stop).unwrap();
+            let mut refused = 0;
+            for entries in 0.. {
+                let mut taken = fill(&engine);
+                assert!(taken.len() > entries, "the journal is too small for this test");
+                taken.truncate(taken.len() - entries);
+                let email = format!("ada{entries}@test.org");
+                match sign_up(&engine, &client, &email).await {
+                    Ok(_) => break,
+                    Err(error) => assert!(is_full(&error), "{error}"),
+                }
+                assert!(!exists(&engine, &email).await, "with room for {entries} entries");
+                drop(taken);
+                assert!(sign_up(&engine, &client, &email).await.is_ok(), "with room for {entries} entries");
+                refused += 1;
+            }
+            // With room for the account alone, too.
+            assert!(refused > 2, "{refused}");
+
+            // Others took the room after it was looked for.
+            let email = "late@test.org";
+            let opened = sign_up(&engine, &client, email).await.unwrap();
+            let taken = fill(&engine);
+            let late = log_in_new(&engine, &client, &opened.account, MODE).await;
+            let late = or_delete(&engine, &client, &opened.account, late).await.map(|_| ());
+            assert!(late.as_ref().is_err_and(is_full), "{late:?}");
+            assert!(!exists(&engine, email).await);
+            drop(taken);
+            assert!(sign_up(&engine, &client, email).await.is_ok());
+            running.stop();
+            services.stop();
+        });
+    }
 }

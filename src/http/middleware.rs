@@ -11,7 +11,7 @@ use actix_web::http::Method;
 use actix_web::http::header::{
     CACHE_CONTROL, CONTENT_SECURITY_POLICY, CROSS_ORIGIN_OPENER_POLICY, CROSS_ORIGIN_RESOURCE_POLICY,
     HeaderMap, HeaderName, HeaderValue, PERMISSIONS_POLICY, REFERRER_POLICY, STRICT_TRANSPORT_SECURITY,
-    UPGRADE, WWW_AUTHENTICATE, X_CONTENT_TYPE_OPTIONS,
+    TRANSFER_ENCODING, UPGRADE, WWW_AUTHENTICATE, X_CONTENT_TYPE_OPTIONS,
 };
 use actix_web::middleware::Next;
 
@@ -52,9 +52,16 @@ pub async fn wrap_request(
     let id = engine.services.random.bytes::<12>().map_or_else(|_| String::from("none"), |bytes| hex(&bytes));
     request.extensions_mut().insert(RequestId(id.as_str().into()));
     let begin = engine.clock.steady();
+    let mut ends = false;
     let response = match body::read(&mut request, serving.as_ref()).await {
         Ok(()) => {
             serving.iter().for_each(Serving::body_is_read);
+            if request.headers().contains_key(TRANSFER_ENCODING) {
+                // The HTTP library takes anything for the trailers of a chunked body. Who forwards it may take a part of that
+                // for the next request, so nothing behind it is served (RFC 9112 §11.2).
+                serving.iter().for_each(Serving::ends);
+                ends = true;
+            }
             let allowed = &engine.services.config.http.allowed_origins;
             match cors::preflight(request.method(), request.headers(), allowed) {
                 Some(response) => request.into_response(response),
@@ -74,6 +81,9 @@ pub async fn wrap_request(
     log(&response, &id, duration_ms);
     let http = &engine.services.config.http;
     let (request, mut response) = response.into_parts();
+    if ends {
+        response.head_mut().set_connection_type(ConnectionType::Close);
+    }
     write_headers(response.headers_mut(), id, http.public_origin.is_https());
     if !http.allowed_origins.is_empty() {
         cors::write_headers(request.headers(), &http.allowed_origins, response.headers_mut());

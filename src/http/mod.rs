@@ -18,6 +18,7 @@ mod request;
 mod request_id;
 mod response;
 mod served;
+mod strict_json;
 
 use actix_web::web;
 

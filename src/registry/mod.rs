@@ -420,6 +420,7 @@ mod tests {
                 user_agent: "test".into(),
                 audience: Audience::App,
                 proved: None,
+                replaces: false,
             };
             let written = owner.decide(Class::Ordinary, |families, now| families.open(&open, now));
             assert!(written.is_ok());
@@ -463,6 +464,7 @@ mod tests {
                 user_agent: "test".into(),
                 audience: Audience::App,
                 proved: None,
+                replaces: false,
             };
             let rotate = Rotate {
                 id,

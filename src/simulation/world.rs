@@ -176,6 +176,7 @@ impl World {
                             user_agent: "sim".into(),
                             audience: Audience::App,
                             proved: None,
+                            replaces: false,
                         },
                         now,
                     );

@@ -36,7 +36,7 @@ pub enum NewNameError {
     /// It is no address.
     #[error(transparent)]
     NotAnAddress(#[from] NameError),
-    /// A host name of one label, or an IP address.
+    /// A host name of one label, a name of this machine or network, or an IP address.
     #[error("the domain is not a public one")]
     LocalDomain,
     /// Mail servers took `%` and `!` for a route to another server once, and some still do.
@@ -114,11 +114,23 @@ impl AccountName {
     }
 }
 
-/// Says whether a domain looks public: of two labels at least, and no IP address.
+/// Domains that never are public, nor is any name below them. The rest of the special names (such as `.test` and
+/// `.example`) reach no machine at all, and `.lan` or `.corp` are reserved by nobody.
+///
+/// Source: RFC 6761 §6.3 and §6.4 (`localhost`, `invalid`); RFC 6762 §3 (`local`); RFC 8375 (`home.arpa`); ICANN SAC113
+/// and the Board's resolution of 29 July 2024 (`internal`). `localdomain` is reserved by nobody, but the hosts file of
+/// many systems has `localhost.localdomain`.
+const LOCAL_DOMAINS: [&str; 6] = ["localhost", "localdomain", "local", "internal", "home.arpa", "invalid"];
+
+/// Says whether a domain looks public: of two labels at least, no IP address, and none of [`LOCAL_DOMAINS`].
 fn is_public(domain: &str) -> bool {
     // The last label of a public name has a letter (RFC 3696 §2); that of an IPv4 address has none.
     let has_name = |last: &str| last.chars().any(|c| c.is_ascii_alphabetic());
-    !domain.contains(['[', ']', ':'])
+    let is_in = |zone: &&str| {
+        domain.strip_suffix(*zone).is_some_and(|above| above.is_empty() || above.ends_with('.'))
+    };
+    !LOCAL_DOMAINS.iter().any(is_in)
+        && !domain.contains(['[', ']', ':'])
         && !domain.split('.').any(str::is_empty)
         && domain.rsplit_once('.').is_some_and(|(_, last)| has_name(last))
 }
@@ -181,6 +193,29 @@ mod tests {
         }
         for typed in ["root@localhost", "a@127.0.0.1", "x@1.2", "ada@gmail", "a@0x7f.1"] {
             check(typed, Err(NewNameError::LocalDomain), local);
+        }
+        for typed in [
+            "a@localhost.localdomain",
+            "a@host.localdomain",
+            "a@Mail.LOCALHOST",
+            "a@printer.local",
+            "a@api.internal",
+            "a@home.arpa",
+            "a@nas.home.arpa",
+            "a@x.invalid",
+        ] {
+            check(typed, Err(NewNameError::LocalDomain), local);
+        }
+        for typed in [
+            "a@mylocalhost.org",
+            "a@notlocal.net",
+            "a@x.arpa",
+            "a@internal.org",
+            "a@x.lan",
+            "a@x.corp",
+            "a@x.test",
+        ] {
+            check(typed, Ok(()), local);
         }
         for typed in ["a%b@c.org", "a!b@c.org", "relay.org!ada@c.org"] {
             check(typed, Err(NewNameError::Route), local);

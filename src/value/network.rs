@@ -53,13 +53,24 @@ pub struct Network {
     pub bits: u64,
 }
 
+/// Returns the IPv4 address that an IPv6 address stands for, if it does: mapped, or behind `64:ff9b::/96`.
+fn embedded_v4(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V6(v6) if v6.to_bits() >> 32 == 0x0064_ff9b << 64 => {
+            IpAddr::V4(Ipv4Addr::from_bits(v6.to_bits() as u32))
+        }
+        other => other,
+    }
+}
+
 impl Network {
     /// Returns the network by which one client is known: its IPv4 address, or its IPv6 /64.
     ///
     /// Security: an IPv4 address written as IPv6 (`::ffff:192.0.2.1`) is the IPv4 address. Otherwise one client would
-    /// have two limits.
+    /// have two limits. Nor are all clients of a NAT64 one: behind its well-known prefix each has its own IPv4 address
+    /// (RFC 6052 §2.1).
     pub fn of(address: IpAddr) -> Self {
-        match address.to_canonical() {
+        match embedded_v4(address) {
             IpAddr::V4(v4) => Self { width: Width::V4Host, bits: u64::from(v4.to_bits()) },
             IpAddr::V6(v6) => Self { width: Width::V6Link, bits: (v6.to_bits() >> 64) as u64 },
         }

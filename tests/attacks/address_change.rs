@@ -416,13 +416,11 @@ async fn the_quota_of_the_asker_says_nothing_of_the_address() {
         let signed_up = usize::from(target == "taken@test.org");
         let sent = |to: &str| server.mails.lock().iter().filter(|mail| mail.to == to).count();
         wait_until("both mails to the address have left", async || sent(target) == signed_up + 2).await;
-        for _ in 0..3 {
-            change_from(&server, &access, "203.0.113.9", "own@test.org").await;
-        }
+        change_from(&server, &access, "203.0.113.9", "own@test.org").await;
         tokio::time::sleep(Duration::from_millis(800)).await;
         arrived.push((sent("own@test.org"), sent(target) - signed_up));
     }
-    assert_eq!(arrived, [(1, 2); 2]);
+    assert_eq!(arrived, [(0, 2); 2], "an ask that the address refuses counts like one that is mailed");
 }
 
 #[tokio::test]

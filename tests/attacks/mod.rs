@@ -2,6 +2,7 @@
 
 mod address_change;
 mod api_keys;
+mod body_forms;
 mod connection_hogging;
 mod cookie_tossing;
 mod costly_passwords;

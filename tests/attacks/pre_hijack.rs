@@ -389,3 +389,33 @@ async fn where_addresses_need_no_proof_a_browser_gets_its_session_at_once() {
     let cookie = answer.session_cookie();
     assert_eq!(server.get_with_cookie("/v1/me", &cookie).await.status, StatusCode::OK);
 }
+
+/// I have the server mail to itself and to the machines beside it, and have accounts whose address everybody has.
+#[tokio::test]
+async fn no_account_gets_an_address_of_this_machine_or_network() {
+    let server = TestServer::start();
+    server.account(NAME).await;
+    let (access, _) = server.tokens(NAME).await;
+    let mails = server.mails.lock().len();
+    for domain in [
+        "localhost",
+        "localhost.localdomain",
+        "www.localhost",
+        "printer.local",
+        "vault.internal",
+        "nas.home.arpa",
+        "x.invalid",
+        "127.0.0.1",
+    ] {
+        let email = format!("root@{domain}");
+        let signed_up = server.post("/v1/signup", json!({"email": email, "password": OWNERS})).await;
+        for answer in [signed_up, server.change_email(&access, &email).await] {
+            assert_eq!(answer.problem(), (422, "unprocessable"), "{domain}");
+            assert_eq!(answer.body["errors"][0]["pointer"], json!("/email"), "{domain}");
+            assert_eq!(answer.body["errors"][0]["code"], json!("invalid_email"), "{domain}");
+        }
+    }
+    assert_eq!(server.mails.lock().len(), mails);
+    let allowing = TestServer::with(&[("signup.allow_local_domains", "true")]);
+    allowing.sign_up("root@vault.internal", OWNERS).await;
+}

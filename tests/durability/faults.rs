@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 
 use crate::support::PASSWORD;
 use crate::support::process::{BINARY, Process, log_in, post, serve, sign_up, skipped};
+use crate::support::wait_until;
 
 /// Makes the system call `call` fail with EIO from now on in the process `pid`, by strace, which writes to the file
 /// `log`. Returns `None` where strace is missing or not allowed.
@@ -152,6 +153,12 @@ fn inside(process: &Process, dir: &Path) -> String {
     format!("/proc/{}/root{}", process.child.id(), dir.display())
 }
 
+/// Returns the text of all files in a directory.
+fn read_all(dir: &str) -> String {
+    let files = std::fs::read_dir(dir).into_iter().flatten();
+    files.filter_map(|file| std::fs::read_to_string(file.ok()?.path()).ok()).collect()
+}
+
 /// Signs up until one is refused, and returns its number, the status and the body.
 async fn sign_up_until_refused(http: &reqwest::Client, url: &str) -> (usize, u16, Value) {
     for number in 0..200 {
@@ -197,6 +204,12 @@ async fn a_full_disk_refuses_before_any_change_and_recovers_without_a_restart() 
     assert_eq!(post(&http, &url, "/v1/logout", body.clone()).await.unwrap().0, 204);
     assert_eq!(post(&http, &url, "/v1/refresh", body).await.unwrap().0, 401);
 
+    // So is a changed password, with all that belongs to it: it is answered, and told.
+    let asked = json!({"current_password": PASSWORD, "new_password": "an entirely different phrase"});
+    let change = http.post(format!("{url}/v1/password/change")).bearer_auth(access).json(&asked);
+    assert_eq!(change.send().await.unwrap().status().as_u16(), 200);
+    assert_eq!(log_in(&http, &url, "user0@test.org", PASSWORD).await, 401);
+
     // Once there is space, the same process goes on, and the name that was refused is free.
     std::fs::remove_file(&filler).unwrap();
     let again = format!("more{refused}@test.org");
@@ -210,6 +223,9 @@ async fn a_full_disk_refuses_before_any_change_and_recovers_without_a_restart() 
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
     assert_eq!(status, 201);
+    let audit = format!("{}/audit", inside(&process, root.path()));
+    wait_until("the change is in the log", async || read_all(&audit).contains("password.changed")).await;
+    assert_eq!(log_in(&http, &url, "user0@test.org", "an entirely different phrase").await, 200);
     assert!(process.child.try_wait().unwrap().is_none(), "the process must go on");
     process.kill();
 }

@@ -21,7 +21,8 @@ pub(in crate::config) const KEYS: &[Key] = &[
     flag(
         "signup.allow_local_domains",
         "false",
-        "Whether new accounts may have addresses of this machine or network, such as ada@localhost or ada@192.0.2.1.",
+        "Whether new accounts may have addresses of this machine or network, such as ada@localhost, \
+         ada@printer.local or ada@192.0.2.1.",
     ),
 ];
 

@@ -52,8 +52,13 @@ pub enum Grant {
 /// The credential to issue.
 #[derive(Clone, Copy)]
 pub(crate) enum Wanted {
-    /// A pair of tokens for an audience.
-    Family(Audience),
+    /// A pair of tokens.
+    Family {
+        /// What its access tokens are for.
+        audience: Audience,
+        /// Whether it takes the place of another credential, with a change that is done already.
+        replaces: bool,
+    },
     /// A session cookie.
     Session {
         /// Whether the cookie outlives the browser's session.
@@ -132,7 +137,9 @@ impl Engine {
         client: &Client,
     ) -> Result<Sealed<Issued>, FlowError> {
         match wanted {
-            Wanted::Family(audience) => self.issue_family(account, audience, proved, client).await,
+            Wanted::Family { audience, replaces } => {
+                self.issue_family(account, audience, replaces, proved, client).await
+            }
             Wanted::Session { remember, root } => {
                 self.issue_session(account, remember, root, proved, client).await
             }
@@ -143,6 +150,7 @@ impl Engine {
         &self,
         account: &AccountV3,
         audience: Audience,
+        replaces: bool,
         proved: Proved,
         client: &Client,
     ) -> Result<Sealed<Issued>, FlowError> {
@@ -157,6 +165,7 @@ impl Engine {
             user_agent: client.user_agent.clone(),
             audience,
             proved: proved.earlier(),
+            replaces,
         };
         let sessions = session::actor::OpenCount { account: open.account };
         let sessions = self.sessions.ask_sealed(sessions).await?;

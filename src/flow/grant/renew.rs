@@ -114,7 +114,7 @@ impl Engine {
         client: &Client,
     ) -> Result<([u8; 16], Grant), FlowError> {
         let wanted = match &identity.held {
-            Held::Family(family) => Wanted::Family(family.audience),
+            Held::Family(family) => Wanted::Family { audience: family.audience, replaces: true },
             Held::Session(session) => {
                 Wanted::Session { remember: session.remember, root: Some(session.root) }
             }

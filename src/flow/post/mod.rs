@@ -9,6 +9,7 @@ pub(crate) mod delivery;
 use super::client::Client;
 use super::refusal::FlowError;
 use crate::engine::{Engine, Fault};
+use crate::journal::append::handle::Class as Space;
 use crate::registry::account::{AccountV3, Holder, Status};
 use crate::registry::outbox::actor::Waiting;
 use crate::registry::outbox::{Kind, MailV2, Post, seal_token};
@@ -226,13 +227,14 @@ impl Engine {
         let token =
             self.services.edge.write(&OpaqueToken { kind: TokenKind::Mailed, id, generation: 0, secret });
         let is_sent = minted.is_sent();
-        let mail = self.write_mail(to, kind, Some(&token), is_sent).await?;
+        let mail = self.write_mail(to, kind, Some(&token), (is_sent, cause.class())).await?;
         Ok(is_sent.then_some(mail))
     }
 
     /// Queues a mail without a token, which tells the owner of what was done with a credential of theirs.
     pub(super) async fn post(&self, to: Addressee, kind: Kind) -> Result<(), FlowError> {
-        self.write_mail(to, kind, None, true).await?;
+        // What it tells of is done.
+        self.write_mail(to, kind, None, (true, Space::Essential)).await?;
         Ok(())
     }
 
@@ -254,7 +256,7 @@ impl Engine {
             lacks_link: false,
         };
         let is_sent = self.mailed.ask(Charge { wish }).await?;
-        self.write_mail(to, kind, None, is_sent).await?;
+        self.write_mail(to, kind, None, (is_sent, cause.class())).await?;
         Ok(())
     }
 
@@ -269,7 +271,7 @@ impl Engine {
         to: Addressee,
         kind: Kind,
         token: Option<&str>,
-        send: bool,
+        (send, class): (bool, Space),
     ) -> Result<[u8; 16], FlowError> {
         let id = MailedId::mint(to.account.slot(), self.services.random.bytes()?).to_bytes();
         let now = self.clock.now().as_millis();
@@ -286,7 +288,7 @@ impl Engine {
             kid,
             about: to.about,
         };
-        self.outbox.ask(Post { id, mail: send.then_some(mail) }).await?;
+        self.outbox.ask(Post { id, mail: send.then_some(mail), class }).await?;
         Ok(id)
     }
 }

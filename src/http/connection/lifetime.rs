@@ -47,6 +47,8 @@ pub(in crate::http) struct Connection {
     is_unread: AtomicBool,
     /// Whether the request that is being served is the last one: what follows is thrown away.
     is_last: AtomicBool,
+    /// Whether the connection ends with its answer: what follows is not read.
+    ends: AtomicBool,
     /// Whether the client is being told why its request was refused.
     is_refused: AtomicBool,
     /// Seconds since the state last changed.
@@ -103,6 +105,7 @@ impl Connection {
         }
         let most = READ_AHEAD_MAX.saturating_sub(handed) as usize;
         match (self.is_idle(), most) {
+            (true, _) if self.ends.load(Relaxed) => Turn::Watch,
             (true, 0) => Turn::TooLarge,
             (true, most) => Turn::Head(most),
             (false, _) if self.is_body_read.load(Relaxed) => Turn::Watch,
@@ -220,6 +223,11 @@ impl Serving {
     /// Notes that the body has been read to its end. The next request is handed over when this one is answered.
     pub(in crate::http) fn body_is_read(&self) {
         self.0.is_body_read.store(true, Relaxed);
+    }
+
+    /// Notes that the body has been read, and that the connection ends with the answer.
+    pub(in crate::http) fn ends(&self) {
+        self.0.ends.store(true, Relaxed);
     }
 
     /// Notes that nothing is read after this request.

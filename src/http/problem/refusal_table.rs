@@ -136,7 +136,8 @@ fn refused(refusal: &Refusal, engine: &Engine) -> Problem {
         Refusal::LastAdmin => Problem::new(
             409,
             "last_administrator",
-            "You are the last administrator; give the role to another account first, or ask the operator.",
+            "No other administrator can log in: each is disabled, without a password, or has an unproved address. \
+             Have another one log in first, or ask the operator.",
         ),
         Refusal::NotFound => Problem::new(404, "not_found", "There is no such account, session or key."),
         Refusal::CsrfRejected => Problem::new(

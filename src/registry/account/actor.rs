@@ -15,7 +15,7 @@ registry!(Accounts, AccountV3, "account", revokes Accounts::revoked_by, overdue 
 pub struct Delete {
     /// The account.
     pub id: AccountId,
-    /// Whether the last active administrator is not deleted.
+    /// Whether the last administrator who can log in is not deleted.
     pub spares_last_admin: bool,
 }
 

@@ -92,7 +92,7 @@ pub struct Change {
     pub roles: Option<Vec<Box<str>>>,
     /// If a role is taken away: access tokens issued before this second since 1970 are invalid.
     pub tokens_from_secs: u64,
-    /// Refuse the change if no active administrator would be left.
+    /// Refuse the change if it takes the last administrator who can log in.
     pub spares_last_admin: bool,
     /// The new status. A value other than the present one raises the epoch.
     pub status: Option<Status>,
@@ -166,7 +166,7 @@ pub enum Refusal {
     /// Another account has the address.
     #[error("another account has this address")]
     Taken,
-    /// No active administrator would be left.
+    /// No administrator who can log in would be left.
     #[error("this is the last administrator")]
     LastAdmin,
 }
@@ -347,7 +347,7 @@ impl Accounts {
             }
             next.roles = roles;
         }
-        if change.spares_last_admin && !is_admin(&next) && self.is_last_admin(id) {
+        if change.spares_last_admin && !is_admin(&next) && self.is_last_admin(account) {
             return Decision::unchanged(Err(Refusal::LastAdmin));
         }
         next.name = change.name.or(next.name);
@@ -381,15 +381,17 @@ impl Accounts {
         accounts.map(forgotten).collect()
     }
 
-    /// Says whether an account is the only active administrator.
-    fn is_last_admin(&self, id: AccountId) -> bool {
-        self.admins.len() == 1 && self.admins.contains(&id)
+    /// Says whether an account is an active administrator beside whom no other one can log in.
+    fn is_last_admin(&self, account: &AccountV3) -> bool {
+        // Who was invited and has not come yet helps nobody.
+        let mut others = self.admins.iter().filter(|id| **id != account.id).filter_map(|id| self.get(*id));
+        is_admin(account) && !others.any(can_log_in)
     }
 
-    /// Decides the deletion of an account. The last active administrator is spared if `spares_last_admin`.
+    /// Decides the deletion of an account. The last administrator who can log in is spared if `spares_last_admin`.
     pub fn delete(&self, id: AccountId, spares_last_admin: bool) -> Decision<Result<(), Refusal>> {
         match self.get(id) {
-            Some(_) if spares_last_admin && self.is_last_admin(id) => {
+            Some(account) if spares_last_admin && self.is_last_admin(account) => {
                 Decision::unchanged(Err(Refusal::LastAdmin))
             }
             Some(_) => Decision::remove(id.to_bytes(), Ok(())),
@@ -538,6 +540,11 @@ fn forgotten_at(account: &AccountV3) -> Option<(u64, AccountId)> {
 fn kept_address(account: &AccountV3) -> Option<([u8; 16], [u8; 16])> {
     let name_key = account.former.as_ref().and_then(|former| former.name_key)?;
     Some((name_key, account.id.to_bytes()))
+}
+
+/// Says whether the owner of an account can log in, also where addresses must be proved.
+fn can_log_in(account: &AccountV3) -> bool {
+    account.status == Status::Active && account.phc.is_some() && account.email_verified
 }
 
 fn is_admin(account: &AccountV3) -> bool {

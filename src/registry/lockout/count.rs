@@ -70,7 +70,13 @@ impl Limits {
         let is_reserved =
             device.failures == 0 || second_try(count).is_some_and(|latest| latest.id == device.id);
         let has_room = || seeded(Bug::DevicePushedOut) || self.failing_devices_have_room(count);
-        device.failures < self.device_failures() && (is_reserved || has_room())
+        self.may_guess(count, device.id, device.failures) && (is_reserved || has_room())
+    }
+
+    /// Says whether a device or session with so many failures may guess, as far as it alone is concerned. Its own success
+    /// gives it no more guesses within the day: a copy of it would have them.
+    fn may_guess(&self, count: &CountV2, id: [u8; 8], failures: u8) -> bool {
+        failures < self.device_failures() && guesses_of(count, id) < usize::from(self.device_failures())
     }
 
     /// Says whether a device that has failed may fail again, as far as all devices together are concerned.
@@ -86,9 +92,10 @@ impl Limits {
             let last = count.sessions.iter().map(|session| session.last_secs).max();
             let is_later = last.is_some_and(|last| Timestamp::from_secs(last.into()) < asked.proved);
             let has_place = count.sessions.len() < SESSIONS_MAX || replaceable_session(count, now).is_some();
-            return is_later || (has_place && self.devices_have_room(count, reserved_tries(count)));
+            let has_room = is_later || (has_place && self.devices_have_room(count, reserved_tries(count)));
+            return has_room && self.may_guess(count, asked.id, 0);
         };
-        own.failures < self.device_failures() && self.devices_have_room(count, reserved_tries(count))
+        self.may_guess(count, own.id, own.failures) && self.devices_have_room(count, reserved_tries(count))
     }
 
     /// Returns until when the name is closed to unknown devices, if it is.
@@ -161,14 +168,27 @@ pub(super) fn expire(count: &mut CountV2, now: Timestamp) {
     count.sessions.retain(|session| is_within(session.last_secs, SESSION_LIFE));
 }
 
-/// Clears all that counts against the name, except the failures of its devices and sessions.
+/// Clears all that counts against the name, except the failures of its devices and sessions: its owner has used a link.
 pub(super) fn clear(count: &mut CountV2) {
+    unlock(count);
+    count.guesses_secs.clear();
+}
+
+/// Lifts the lock, because somebody has logged in. The guesses of the day stay: they are not the owner's, and whoever makes
+/// them has not more of them for each log-in of the owner.
+pub(super) fn unlock(count: &mut CountV2) {
     count.failures = 0;
     count.consecutive = 0;
     count.device_consecutive = 0;
     count.locked_until_ms = 0;
-    count.guesses_secs.clear();
     count.era = count.era.wrapping_add(1);
+}
+
+/// Takes one guess of an unknown device back: it was none.
+pub(super) fn take_back_guess(count: &mut CountV2, at_secs: u32) {
+    if let Some(at) = count.guesses_secs.iter().position(|at| *at == at_secs) {
+        count.guesses_secs.remove(at);
+    }
 }
 
 /// Counts a failure against a listed device.
@@ -213,13 +233,13 @@ pub(super) fn charge_session(count: &mut CountV2, id: [u8; 8], now: Timestamp) {
     count.sessions.push(SessionFailuresV1 { id, failures: 1, last_secs: secs(now) });
 }
 
-/// Forgives the failures of a device or session after its success, and opens the name as far as the cap is concerned.
+/// Forgives the failures of a device or session after its success, and opens the name as far as the cap is concerned. What
+/// it has guessed within the day still counts: a copy of it may have guessed.
 pub(super) fn forgive(count: &mut CountV2, id: [u8; 8]) {
     for device in count.devices.iter_mut().filter(|device| device.id == id) {
         device.failures = 0;
     }
     count.sessions.retain(|session| session.id != id);
-    count.device_guesses.retain(|guess| guess.id != id);
     count.consecutive = 0;
     count.device_consecutive = 0;
 }
@@ -237,6 +257,11 @@ pub(super) fn give_back(count: &mut CountV2, id: [u8; 8], at_secs: u32) {
         session.failures = session.failures.saturating_sub(1);
     }
     count.sessions.retain(|session| session.failures > 0);
+}
+
+/// Returns how often a device or session has guessed within the day, its present attempts included.
+fn guesses_of(count: &CountV2, id: [u8; 8]) -> usize {
+    count.device_guesses.iter().filter(|guess| guess.id == id).count()
 }
 
 /// Returns the failures of a device or session.

@@ -2,7 +2,7 @@
 
 use super::count::{
     AskedSession, Limits, charge_device, charge_session, clear, expire, failures_of, forgive, give_back,
-    list_device, note_notice, secs,
+    list_device, note_notice, secs, take_back_guess, unlock,
 };
 use super::record::{CountV2, DAY, DeviceV2, FAMILY_BYTES_MAX};
 use super::repeats::Repeats;
@@ -277,8 +277,15 @@ impl Lockouts {
             AttemptOutcome::Succeeded => {
                 match attempt.charge {
                     // Failures of unknown devices do not lock known ones out, and stay counted against unknown ones.
-                    Charge::Device(id) | Charge::Session(id) => forgive(&mut count, id),
-                    Charge::Name | Charge::None => clear(&mut count),
+                    Charge::Device(id) | Charge::Session(id) => {
+                        give_back(&mut count, id, attempt.at_secs);
+                        forgive(&mut count, id);
+                    }
+                    Charge::Name => {
+                        take_back_guess(&mut count, attempt.at_secs);
+                        unlock(&mut count);
+                    }
+                    Charge::None => unlock(&mut count),
                 }
                 count.known = true;
                 if let Some(used) = &finish.device {
@@ -293,18 +300,18 @@ impl Lockouts {
             }
             AttemptOutcome::Returned => match attempt.charge {
                 Charge::Device(id) | Charge::Session(id) => give_back(&mut count, id, attempt.at_secs),
-                Charge::Name if count.era == attempt.era => {
+                Charge::Name => {
+                    take_back_guess(&mut count, attempt.at_secs);
+                    if count.era != attempt.era {
+                        return Decision::put(count, settled);
+                    }
                     count.failures = count.failures.saturating_sub(1);
                     count.consecutive = count.consecutive.saturating_sub(1);
-                    let charged = count.guesses_secs.iter().position(|at| *at == attempt.at_secs);
-                    if let Some(at) = charged {
-                        count.guesses_secs.remove(at);
-                    }
                     if attempt.began_lock || self.limits.lock_after(count.failures).is_none() {
                         count.locked_until_ms = 0;
                     }
                 }
-                Charge::Name | Charge::None => {}
+                Charge::None => {}
             },
         }
         Decision::put(count, settled)

@@ -24,7 +24,7 @@ pub struct FateOf {
 }
 
 handles!(Outbox {
-    Post => (), Ordinary, |outbox, post, _| outbox.post(post);
+    Post => (), by(|post| post.class), |outbox, post, _| outbox.post(post);
     Settle => (), by(class_of), |outbox, settle, now| outbox.settle(&settle, now), after |outbox, settle, (), now| {
         outbox.note(settle, now);
     };

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::record::MailV2;
 use super::slots::{Speed, Speeds, Taken, group};
+use crate::journal::append::handle::Class;
 use crate::registry::buckets::Buckets;
 use crate::registry::record::{self, Write};
 use crate::system::clock::Timestamp;
@@ -31,6 +32,8 @@ pub struct Post {
     pub id: [u8; 16],
     /// The mail; `None` when nothing is to be sent.
     pub mail: Option<MailV2>,
+    /// The class of journal space that it takes.
+    pub class: Class,
 }
 
 /// Reads the mails that get the free slots for deliveries.
@@ -345,7 +348,7 @@ mod tests {
     fn post(outbox: &mut Outbox, number: u8, to: &str, kind: Kind, next_ms: u64) -> [u8; 16] {
         let id = [number; 16];
         let mail = MailV2 { id, to: to.into(), kind, next_ms, ..mail() };
-        let posted = outbox.post(Post { id, mail: Some(mail) });
+        let posted = outbox.post(Post { id, mail: Some(mail), class: Class::Ordinary });
         apply(outbox, posted);
         id
     }
@@ -435,7 +438,7 @@ mod tests {
                         let to = format!("u@n{name}.evil{domain}.test");
                         let (written_ms, next_ms) = (now.as_millis(), now.as_millis());
                         let mail = MailV2 { id: id.to_be_bytes(), to: to.into(), kind, written_ms, next_ms, ..mail() };
-                        let posted = outbox.post(Post { id: mail.id, mail: Some(mail) });
+                        let posted = outbox.post(Post { id: mail.id, mail: Some(mail), class: Class::Ordinary });
                         apply(&mut outbox, posted);
                     }
                     Step::End { took, is_taken } => {
@@ -514,8 +517,13 @@ mod tests {
             id[..8].copy_from_slice(&number.to_le_bytes());
             outbox.apply(Write::Put(MailV2 { id, ..mail() }));
         }
-        let post =
-            |kind| outbox.post(Post { id: [9; 16], mail: Some(MailV2 { id: [9; 16], kind, ..mail() }) });
+        let post = |kind| {
+            outbox.post(Post {
+                id: [9; 16],
+                mail: Some(MailV2 { id: [9; 16], kind, ..mail() }),
+                class: Class::Ordinary,
+            })
+        };
         assert_eq!(post(Kind::Verify).writes, [Write::Remove([9; 16])]);
         assert!(matches!(post(Kind::Lockout).writes[..], [Write::Put(_)]));
     }
@@ -528,7 +536,7 @@ mod tests {
     fn a_mail_is_retried_with_growing_delays_for_three_days() {
         let mut outbox = Outbox::default();
         let mail = mail();
-        let posted = outbox.post(Post { id: mail.id, mail: Some(mail.clone()) });
+        let posted = outbox.post(Post { id: mail.id, mail: Some(mail.clone()), class: Class::Ordinary });
         apply(&mut outbox, posted);
         let mut now = START;
         let mut waits = Vec::new();
@@ -542,7 +550,7 @@ mod tests {
         assert_eq!(waits[..8], [30, 60, 120, 240, 480, 960, 1920, 3600]);
         assert!(outbox.is_empty());
         assert!(now.since(START) >= GIVE_UP_AFTER);
-        let nothing = outbox.post(Post { id: [2; 16], mail: None });
+        let nothing = outbox.post(Post { id: [2; 16], mail: None, class: Class::Ordinary });
         assert_eq!(nothing.writes.len(), 1);
         apply(&mut outbox, nothing);
         assert!(outbox.is_empty());
@@ -562,7 +570,7 @@ mod tests {
             let mail = MailV2 { id, to, kind, written_ms: now, next_ms: now, ..mail() };
             assert!(mail.is_sound());
             assert_eq!(mail.to.len(), 15);
-            let posted = outbox.post(Post { id, mail: Some(mail) });
+            let posted = outbox.post(Post { id, mail: Some(mail), class: Class::Ordinary });
             assert_eq!(posted.writes.len(), 1);
             apply(&mut outbox, posted);
         }

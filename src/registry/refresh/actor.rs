@@ -3,6 +3,7 @@
 pub use super::state::{End, EndOthers, EndThese, Issue, LogOut, OpenFamily, PageOf, Rotate};
 use super::state::{LoggedOut, OpenedFamily, Refusal, Rotated, alive};
 use super::{Families, FamilyV3};
+use crate::journal::append::handle::Class;
 use crate::registry::record::LastUse;
 use crate::registry::{handles, reads, registry};
 use crate::value::id::{AccountId, FamilyId};
@@ -45,7 +46,7 @@ pub struct LastUses {
 }
 
 handles!(Families {
-    OpenFamily => OpenedFamily, Ordinary, |families, open, now| families.open(&open, now);
+    OpenFamily => OpenedFamily, by(class_of_open), |families, open, now| families.open(&open, now);
     Rotate => Result<Rotated, Refusal>, Ordinary, |families, rotate, now| families.rotate(&rotate, now);
     Issue => Option<FamilyV3>, Ordinary, |families, issue, now| families.issue(issue, now);
     LogOut => LoggedOut, Essential, |families, log_out, now| families.log_out(log_out, now);
@@ -66,3 +67,9 @@ reads!(Families {
     OpenCount => usize, |families, of, now| families.open_count(of.account, now);
     LastUses => Vec<LastUse>, |families, of, now| families.last_uses(of.account, now);
 });
+
+/// Returns the class of journal space for a new family. One that replaces another must be written: the password or the
+/// address that it comes with is.
+const fn class_of_open(open: &OpenFamily) -> Class {
+    if open.replaces { Class::Essential } else { Class::Ordinary }
+}

@@ -56,6 +56,8 @@ pub struct OpenFamily {
     pub audience: Audience,
     /// When the user proved who they are; `None` if they have just done it.
     pub proved: Option<Timestamp>,
+    /// Whether it takes the place of another credential, with a change that is done already.
+    pub replaces: bool,
 }
 
 /// A family that was opened.

@@ -55,7 +55,7 @@ pub struct Restart {
 }
 
 handles!(MailedTokens {
-    Mint => Minted, Ordinary, |mailed, mint, now| mailed.mint(&mint, now), after |mailed, mint, minted, now| {
+    Mint => Minted, by(|mint| mint.cause.class()), |mailed, mint, now| mailed.mint(&mint, now), after |mailed, mint, minted, now| {
         mailed.count_mint(mint, *minted, now);
     };
     HandOut => (), Ordinary, |mailed, hand_out, now| mailed.hand_out(&hand_out.mint, now);

@@ -6,6 +6,7 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use super::record::Purpose;
+use crate::journal::append::handle::Class;
 use crate::system::clock::Timestamp;
 use crate::value::network::Network;
 
@@ -95,6 +96,16 @@ impl Cause {
             Self::Asker(_) => Counter::Asker,
             Self::Owner => Counter::Owner,
             Self::Operator => Counter::Operators,
+        }
+    }
+
+    /// Returns the class of journal space for a mail and its link. What tells of a change that is done, or undoes it, must be
+    /// written; what tells of guesses must leave room for a revocation.
+    pub const fn class(self) -> Class {
+        match self {
+            Self::Owner => Class::Essential,
+            Self::Warning(_) => Class::Lockout,
+            Self::Stranger(_) | Self::Asker(_) | Self::Operator => Class::Ordinary,
         }
     }
 
@@ -212,6 +223,23 @@ impl Quotas {
             self.in_hour = 0;
         }
         self.in_hour += 1;
+    }
+
+    /// Counts a mail that was refused. If it was for an address that an account asks for, it counts for the account like one
+    /// that was sent.
+    ///
+    /// Security: otherwise what the account is sent next would tell whether others have asked for the address.
+    pub fn count_refused(&mut self, wish: &Wish, limits: MailLimits, now: Timestamp) {
+        if wish.address.is_none() {
+            return;
+        }
+        let key = (wish.recipient, wish.purpose, wish.cause.counter());
+        let counted = self.sent_to(wish.recipient, wish, wish.cause.counter());
+        let counted = counted.filter(|(at, _)| is_lately(*at, now)).count();
+        let has_place = self.recipients.contains_key(&key) || self.recipients.len() < RECIPIENTS_MAX;
+        if counted < limits.recipient as usize && has_place {
+            self.remember(key, wish.for_nobody, (now, wish.cause.network().map(Network::widest)));
+        }
     }
 
     /// Counts a request of the network in `cause`, whether or not there was an account and a mail.

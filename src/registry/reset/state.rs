@@ -256,7 +256,9 @@ impl MailedTokens {
 
     /// Counts a mail and the request for it. `is_sent` says whether the quotas allowed it.
     pub fn count(&mut self, wish: &Wish, is_sent: bool, now: Timestamp) {
-        if is_sent && wish.purpose != Purpose::EmailUndo {
+        if !is_sent {
+            self.quotas.count_refused(wish, self.limits.mails(), now);
+        } else if wish.purpose != Purpose::EmailUndo {
             self.quotas.count_sent(wish, now);
         }
         self.quotas.count_asked(wish.cause, self.limits.mails(), now);

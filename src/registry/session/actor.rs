@@ -34,8 +34,8 @@ pub struct LastUses {
 }
 
 handles!(Sessions {
-    OpenSession => OpenedSession, Ordinary, |sessions, open, now| sessions.open(open, now);
-    Replace => Option<SessionV2>, Ordinary, |sessions, replace, now| sessions.replace(replace, now);
+    OpenSession => OpenedSession, by(class_of_open), |sessions, open, now| sessions.open(open, now);
+    Replace => Option<SessionV2>, Essential, |sessions, replace, now| sessions.replace(replace, now);
     End => (), Essential, |sessions, end, _| sessions.end(end.id);
     EndThese => (), Essential, |sessions, these, _| sessions.end_these(&these);
     EndOthers => Option<[u8; 16]>, Essential, |sessions, end_others, now| sessions.end_others(end_others, now);
@@ -68,3 +68,9 @@ reads!(Sessions {
     OpenCount => usize, |sessions, of, now| sessions.open_count(of.account, now);
     LastUses => Vec<LastUse>, |sessions, of, now| sessions.last_uses(of.account, now);
 });
+
+/// Returns the class of journal space for a new session. One that replaces another must be written: the password, the
+/// address or the proof that it comes with is.
+const fn class_of_open(open: &OpenSession) -> Class {
+    if open.root.is_some() { Class::Essential } else { Class::Ordinary }
+}

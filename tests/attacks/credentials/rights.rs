@@ -135,6 +135,34 @@ async fn the_last_administrator_cannot_lock_everybody_out_and_the_operator_can()
     server.operated(json!({"operation": "user_delete", "user": "second@test.org"})).await;
 }
 
+/// I am an administrator's careless colleague, or hold a session of the only one: the accounts that I made administrators
+/// have the role, and nobody can log in to them.
+#[tokio::test]
+async fn an_administrator_who_cannot_log_in_does_not_count_as_the_one_who_is_left() {
+    let server = TestServer::start();
+    let root = server.operator_account(ROOT, &["admin"]).await;
+    let path = path_of(&server, &root).await;
+    for new in [
+        json!({"email": "invited@test.org", "roles": ["admin"]}),
+        json!({"email": "proved@test.org", "roles": ["admin"], "verified": true}),
+        json!({"email": "unproved@test.org", "roles": ["admin"], "password": PASSWORD}),
+    ] {
+        assert_eq!(server.post_as("/v1/admin/users", &root, new).await.status, StatusCode::CREATED);
+    }
+    let refused = (409, "last_administrator");
+    assert_eq!(server.patch_as(&path, &root, json!({"roles": []})).await.problem(), refused);
+    assert_eq!(server.patch_as(&path, &root, json!({"status": "disabled"})).await.problem(), refused);
+    assert_eq!(server.delete_as(&path, &root, Value::Null).await.problem(), refused);
+    let own = server.delete_as("/v1/me", &root, json!({"password": PASSWORD})).await;
+    assert_eq!(own.problem(), refused);
+    // The one who was invited sets a password, and can log in.
+    let link = server.mailed("invited@test.org", "").await;
+    assert_eq!(server.reset(&link, PASSWORD).await.status, StatusCode::NO_CONTENT);
+    let second = server.admin_token("invited@test.org").await;
+    assert_eq!(server.get_as("/v1/admin/users", &second).await.status, StatusCode::OK);
+    assert_eq!(server.patch_as(&path, &root, json!({"roles": []})).await.status, StatusCode::OK);
+}
+
 /// I have made an account an administrator's, and try to make its tokens as long as a head may be.
 #[tokio::test]
 async fn an_account_has_thirty_two_roles_at_most() {

@@ -393,6 +393,40 @@ fn tokens_age_when_a_role_is_taken_away_and_the_last_administrator_stays_one() {
 }
 
 #[test]
+fn an_administrator_who_cannot_log_in_is_not_the_one_who_is_left() {
+    let admin = SignUp { roles: vec![ADMIN.into()], origin: Origin::Administrator, ..sign_up(1, true) };
+    let SignedUp::Created(admin) = Accounts::default().sign_up(admin, NOW).verdict else { panic!() };
+    let other = |number: u8| AccountV3 {
+        id: AccountId::mint(admin.id.slot(), [number; 14]),
+        name_key: [number; 16],
+        ..admin.clone()
+    };
+    let demoted = Change { roles: Some(vec![]), spares_last_admin: true, ..Change::default() };
+    let named = Change { name: Some("Ada".into()), spares_last_admin: true, ..Change::default() };
+    for (other, is_enough) in [
+        (other(7), true),
+        (AccountV3 { phc: None, ..other(7) }, false),
+        (AccountV3 { email_verified: false, ..other(7) }, false),
+        (AccountV3 { status: Status::Disabled, ..other(7) }, false),
+        (AccountV3 { roles: vec![], ..other(7) }, false),
+    ] {
+        let mut accounts = Accounts::default();
+        accounts.apply(Write::Put(admin.clone()));
+        accounts.apply(Write::Put(other.clone()));
+        let alter = |id, change: &Change| {
+            accounts.alter(Alter { id, change: change.clone() }, NOW).verdict.map(|_| ())
+        };
+        let expected = if is_enough { Ok(()) } else { Err(Refusal::LastAdmin) };
+        assert_eq!(alter(admin.id, &demoted), expected, "{other:?}");
+        assert_eq!(accounts.delete(admin.id, true).verdict, expected, "{other:?}");
+        assert_eq!(alter(admin.id, &named), Ok(()), "{other:?}");
+        // The one who can log in may take the other away.
+        assert_eq!(alter(other.id, &demoted), Ok(()), "{other:?}");
+        assert_eq!(accounts.delete(other.id, true).verdict, Ok(()), "{other:?}");
+    }
+}
+
+#[test]
 fn a_change_that_changes_nothing_is_not_written() {
     let mut accounts = Accounts::default();
     let made = accounts.sign_up(sign_up(1, true), NOW);

@@ -181,6 +181,68 @@ fn a_stolen_device_gets_five_guesses_and_no_more_by_time_reset_or_unlock() {
     assert_eq!((1..=9).find(|_| demoted(world.fail(1, Some(2)))), Some(5));
 }
 
+/// The owner logs in every ten minutes, as a program without a cookie jar does. Its success lifts the lock, but gives nobody
+/// more guesses of the day.
+#[test]
+fn log_ins_of_the_owner_give_strangers_no_more_guesses() {
+    let mut world = World::new();
+    let mut guessed = 0;
+    for _ in 0..144 {
+        for _ in 0..4 {
+            guessed += usize::from(world.fail(1, None).is_some());
+        }
+        if let Ok(attempt) = world.begin(1, None) {
+            world.finish(attempt, AttemptOutcome::Succeeded);
+        }
+        world.advance(600);
+    }
+    assert_eq!(guessed, 20);
+    // The owner's attempts are no guesses.
+    world.advance(25 * 3600);
+    for _ in 0..30 {
+        let attempt = world.begin(1, None).unwrap();
+        world.finish(attempt, AttemptOutcome::Succeeded);
+    }
+    // And a link gives the owner a new day.
+    assert_eq!((0..30).filter(|_| world.fail(1, None).is_some()).count(), 5);
+    let cleared = world.lockouts.clear(name(1), world.now);
+    world.settle(cleared);
+    assert_eq!((0..30).filter(|_| world.fail(1, None).is_some()).count(), 5);
+}
+
+/// A thief has a copy of a cookie, or of a session, and guesses between the owner's log-ins with the same one.
+#[test]
+fn log_ins_of_the_owner_give_a_copied_device_or_session_no_more_guesses() {
+    let session = Caller::Session(AskedSession { id: [7; 8], proved: START });
+    for caller in [Caller::Device(known(1)), session] {
+        let mut world = World::new();
+        world.know(1, [1, 2]);
+        let mut guessed = 0;
+        for _ in 0..140 {
+            for _ in 0..4 {
+                let attempt = world.begin_beside(1, caller, false).ok().filter(Attempt::is_of_known_device);
+                if let Some(attempt) = attempt {
+                    guessed += 1;
+                    world.finish(attempt, WRONG);
+                }
+            }
+            let attempt = world.begin_beside(1, caller, false).ok().filter(Attempt::is_of_known_device);
+            if let Some(attempt) = attempt {
+                world.finish(attempt, AttemptOutcome::Succeeded);
+            }
+            world.advance(600);
+        }
+        assert_eq!(guessed, 5, "{caller:?}");
+        // The owner's other device goes on.
+        assert!(world.begin(1, Some(2)).unwrap().is_of_known_device());
+        // The owner's log-ins are no guesses.
+        world.advance(25 * 3600);
+        for _ in 0..30 {
+            world.log_in(1, known(2), "test");
+        }
+    }
+}
+
 #[test]
 fn all_devices_together_have_twenty_guesses_a_day_and_one_that_does_not_fail_always_gets_in() {
     let mut world = World::new();

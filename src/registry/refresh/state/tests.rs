@@ -50,6 +50,7 @@ impl World {
             user_agent: "test".into(),
             audience: Audience::App,
             proved: None,
+            replaces: false,
         };
         let decision = world.families.open(&open, world.now);
         world.apply(decision.writes);
@@ -199,6 +200,7 @@ fn other_families_of_an_account_end_entry_by_entry_and_are_listed_dead() {
             user_agent: "\u{1F600}".repeat(120).into(),
             audience: Audience::App,
             proved: None,
+            replaces: false,
         };
         let decision = world.families.open(&open, world.now);
         world.apply(decision.writes);
@@ -384,6 +386,7 @@ fn an_account_that_ends_families_without_end_leaves_a_bounded_trace() {
             user_agent: "test".into(),
             audience: Audience::App,
             proved: None,
+            replaces: false,
         };
         let opened = world.families.open(&open, world.now);
         assert_eq!(opened.verdict.open, 2);

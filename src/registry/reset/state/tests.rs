@@ -256,6 +256,14 @@ fn an_address_has_a_quota_whoever_asks_for_it() {
     assert_eq!((0..9).filter(|number| asks(&mut mailed, &from_one(*number), START)).count(), 2);
     assert!(asks(&mut mailed, &by(2), START), "the owner's own");
     assert!(!asks(&mut mailed, &by(3), START), "three are the bound");
+    // What the address refuses counts for the account: what it is sent next says nothing of the address.
+    let own = |number: u64| Mint { bound_to: Some([8; 16]), ..by(number) };
+    for _ in 0..2 {
+        assert!(!asks(&mut mailed, &by(3), START));
+    }
+    assert!(!asks(&mut mailed, &own(3), START), "three asks in an hour");
+    assert!(asks(&mut mailed, &own(4), START), "another account");
+    assert!(asks(&mut mailed, &own(3), START + HOUR));
 }
 
 #[test]
