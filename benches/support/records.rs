@@ -18,7 +18,7 @@ use portcullis::journal::recovery::{Options, recover};
 use portcullis::journal::snapshot::{Records, SnapshotWriter};
 use portcullis::registry::account::{AccountV3, Status};
 use portcullis::registry::record::Write;
-use portcullis::registry::refresh::{Audience, FamilyV2};
+use portcullis::registry::refresh::{Audience, FamilyV3};
 use portcullis::server;
 use portcullis::storage::local::LocalStorage;
 use portcullis::storage::write_mode::WriteMode;
@@ -87,9 +87,9 @@ pub fn account(number: u64) -> AccountV3 {
 }
 
 /// Returns a family of `account`, opened at `now`.
-pub fn family(account: &AccountV3, now: u64) -> FamilyV2 {
+pub fn family(account: &AccountV3, now: u64) -> FamilyV3 {
     let random = account.id.to_bytes().last_chunk::<14>().copied().unwrap();
-    FamilyV2 {
+    FamilyV3 {
         id: FamilyId::mint(account.id.slot(), random),
         account: account.id,
         auth_epoch: 0,
@@ -109,6 +109,8 @@ pub fn family(account: &AccountV3, now: u64) -> FamilyV2 {
         device: [0; 8],
         audience: Audience::App,
         second_network: None,
+        issued_ms: now,
+        log_out: None,
     }
 }
 
@@ -129,7 +131,7 @@ pub fn write_snapshot(path: &Path, count: u64) {
     let seq = recovered.handle.append(permit, &entry);
     recovered.writer.step().unwrap();
     let mut taking = SnapshotWriter::begin(&life, seq).unwrap();
-    for (table, schema) in [(1, AccountV3::SCHEMA), (5, FamilyV2::SCHEMA)] {
+    for (table, schema) in [(1, AccountV3::SCHEMA), (5, FamilyV3::SCHEMA)] {
         for (bucket, numbers) in buckets.iter().enumerate() {
             let mut records = Records::default();
             for account in numbers.iter().map(|number| account(*number)) {

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use sha2::{Digest, Sha256};
 
 use crate::registry::account::AccountV3;
-use crate::registry::refresh::FamilyV2;
+use crate::registry::refresh::FamilyV3;
 use crate::registry::session::SessionV2;
 use crate::registry::sharded_map::Shards;
 use crate::registry::write_counts::Stamp;
@@ -26,7 +26,7 @@ const PER_SHARD: usize = 256;
 #[derive(Clone, Debug)]
 pub enum Held {
     /// An access token of a family.
-    Family(FamilyV2),
+    Family(FamilyV3),
     /// A browser session.
     Session(SessionV2),
 }

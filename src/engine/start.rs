@@ -24,7 +24,7 @@ use crate::registry::account::AccountV3;
 use crate::registry::file_check::FileChecks;
 use crate::registry::file_check::actor::Remember;
 use crate::registry::record::Write;
-use crate::registry::refresh::FamilyV2;
+use crate::registry::refresh::FamilyV3;
 use crate::registry::tables::States;
 use crate::registry::write_counts::WriteCounts;
 use crate::registry::{Owner, OwnerContext, Registry};
@@ -209,7 +209,7 @@ fn remember_files(services: &Services, journal: &Handle, checks: &mut FileChecks
 /// Tells resource servers which sessions ended, and which accounts lost a role, so recently that tokens of them may still
 /// live.
 fn announce_ended(services: &Services, states: &States, global_epoch: u64, clock: &Clock) {
-    let is_alive = |family: &FamilyV2| {
+    let is_alive = |family: &FamilyV3| {
         let account = states.accounts.get(family.account);
         let is_of_now = |account: &AccountV3| account.auth_epoch == family.auth_epoch;
         account.is_some_and(is_of_now) && family.global_epoch == global_epoch

@@ -178,7 +178,7 @@ pub async fn change(
     let changed = engine.accounts.ask(Alter { id, change }).await?.map_err(Refusal::from)?;
     if status.is_some() {
         // They are dead by their epoch already; ending them tells resource servers.
-        end_others(engine, id, None).await?;
+        end_others(engine, id, None, None).await?;
     }
     admin.record(engine, may_change, Event::AdminChanged, &id).await?;
     Ok(changed)
@@ -209,7 +209,7 @@ pub async fn revoke_sessions(engine: &Engine, admin: &Admin, id: AccountId) -> R
     let may_change = engine.may_change_rights().await?;
     let raised = Alter { id, change: Change { raise_epoch: true, ..Change::default() } };
     engine.accounts.ask(raised).await?.map_err(|_| Refusal::NotFound)?;
-    end_others(engine, id, None).await?;
+    end_others(engine, id, None, None).await?;
     admin.record(engine, may_change, Event::SessionRevoked, &id).await?;
     Ok(())
 }

@@ -58,7 +58,8 @@ impl Engine {
         self.admit_for(class, address, None).await
     }
 
-    /// Does what [`Engine::admit`] does, but charges `device` in place of the network, if there is one.
+    /// Does what [`Engine::admit`] does, but charges `device` in place of the network, if there is one: a device, or an
+    /// account.
     pub(crate) async fn admit_for(
         &self,
         class: Class,
@@ -85,8 +86,7 @@ impl Engine {
     /// Charges a change by the holder of `account` to the account: from however many networks it comes, it is written to the
     /// journal.
     pub(crate) async fn admit_change(&self, client: &Client, account: AccountId) -> Outcome<Charge> {
-        let [_, _, _, _, _, _, _, _, id @ ..] = account.to_bytes();
-        self.admit_for(Class::Change, client.address, Some(u64::from_be_bytes(id))).await
+        self.admit_for(Class::Change, client.address, Some(device_like(account))).await
     }
 
     /// Returns the refusal of a payer that the throttle refused a moment ago and would refuse again. Sends no message.
@@ -113,11 +113,17 @@ impl Engine {
         Outcome { result: Err(refusal.into()), rate_limit: Some(rate_limit) }
     }
 
-    /// Gives back the charge of a request that succeeded, a few times a minute for the account or token family `of`.
+    /// Gives back the charge of a request that succeeded, a few times a minute for the account `of`.
     pub(crate) async fn refund(&self, charge: Charge, of: [u8; 16]) {
         // If the throttle is gone, the engine is ending and the charge goes with it.
         let _ = self.ask_unsealed(&self.services.throttle, Refund { charge, of }).await;
     }
+}
+
+/// Returns the number under which an account is charged, where a device would be.
+pub(super) const fn device_like(account: AccountId) -> u64 {
+    let [_, _, _, _, _, _, _, _, id @ ..] = account.to_bytes();
+    u64::from_be_bytes(id)
 }
 
 impl From<&Client> for Payer {

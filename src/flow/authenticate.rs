@@ -13,7 +13,7 @@ use crate::engine::credential_cache::CredentialDigest;
 pub use crate::engine::credential_cache::{Held, Identity, TokenTimes};
 use crate::registry::account::AccountV3;
 use crate::registry::account::actor::ById;
-use crate::registry::refresh::{self, Audience, FamilyV2};
+use crate::registry::refresh::{self, Audience, FamilyV3};
 use crate::registry::session::{self, agent};
 use crate::system::clock::Timestamp;
 use crate::token::opaque::TokenKind;
@@ -30,7 +30,7 @@ impl Identity {
     /// an access token for that audience alone. A resource server that an administrator visits has another one.
     pub fn is_for_admin(&self) -> Result<(), Refusal> {
         match &self.held {
-            Held::Family(FamilyV2 { audience: Audience::App, .. }) => Err(Refusal::WrongAudience),
+            Held::Family(FamilyV3 { audience: Audience::App, .. }) => Err(Refusal::WrongAudience),
             Held::Family(_) | Held::Session(_) => Ok(()),
         }
     }
@@ -43,16 +43,17 @@ impl Identity {
         if now.since(self.proved()) < FRESH_FOR { Ok(()) } else { Err(Refusal::StepUpRequired) }
     }
 
-    /// Returns when the user last proved who they are, as far as this credential says: an access token from before the
-    /// proof does not become fresh with it, since a copy of it would as well.
+    /// Returns when the user proved who they are, as far as this credential says. A proof is that of one access token:
+    /// another one of the family does not become fresh with it, since a copy of it would as well.
     pub fn proved(&self) -> Timestamp {
         match (&self.held, &self.times) {
-            (Held::Family(family), Some(times))
-                if Timestamp(family.proved_ms).as_secs() > times.auth_time =>
-            {
-                Timestamp::from_secs(times.auth_time)
+            (Held::Family(family), Some(times)) => {
+                // The token names the second alone.
+                let exact = [family.proved_ms, family.issued_ms].map(Timestamp);
+                let exact = exact.into_iter().find(|at| at.as_secs() == times.auth_time);
+                exact.unwrap_or(Timestamp::from_secs(times.auth_time))
             }
-            (Held::Family(family), _) => Timestamp(family.proved_ms),
+            (Held::Family(family), None) => Timestamp(family.proved_ms),
             (Held::Session(session), _) => Timestamp(session.proved_ms),
         }
     }
@@ -216,7 +217,7 @@ async fn introspect_refresh(engine: &Engine, token: &str) -> Result<Option<Intro
     let Ok(read) = engine.services.edge.read(TokenKind::Refresh, token) else { return Ok(None) };
     let Some(id) = FamilyId::from_bytes(read.id) else { return Ok(None) };
     let family = engine.refresh.ask(refresh::actor::Alive { id }).await?;
-    let live = |family: &FamilyV2| {
+    let live = |family: &FamilyV3| {
         family.generation == read.generation
             && crate::token::opaque::SecretDigest(family.digest) == read.secret.digest()
     };

@@ -6,6 +6,8 @@ use std::sync::Arc;
 use crate::audit::event::{Event, Note};
 use crate::engine::{Engine, Fault};
 use crate::password::{Lane, QueueKey};
+use crate::registry::refresh::record::SpentByV1;
+use crate::registry::session::agent;
 use crate::value::network::Network;
 
 /// The longest user agent that is kept, in characters.
@@ -46,6 +48,11 @@ impl Client {
     /// we limit by: the owner of a /48 owns 65,536 networks of /64.
     pub fn place(&self, lane: Lane) -> QueueKey {
         QueueKey::new(lane, Network::of(self.address).widest().to_net())
+    }
+
+    /// Returns what is remembered of this client when it spends a token or logs out.
+    pub fn spender(&self) -> SpentByV1 {
+        SpentByV1::new(Network::of(self.address), agent::family(&self.user_agent))
     }
 
     /// Returns the network that this client is limited by, as text.

@@ -20,7 +20,7 @@ use super::authenticate::Identity;
 use super::check::{confirm_beside_link, confirm_password};
 use super::client::Client;
 use super::devices;
-use super::grant::Opened;
+use super::grant::{Opened, Proved};
 use super::log_out::end_others_and_mailed;
 use super::mailed;
 use super::post::Addressee;
@@ -151,7 +151,11 @@ pub async fn confirm(
             // The new session is opened before the others end. A crash in between leaves nothing open that should not be:
             // the others are dead by their epoch.
             let renewed = match session {
-                Some(identity) => Some(engine.replace_credential(identity, &account, client).await?),
+                Some(identity) => {
+                    // Neither the link nor the session is a proof: the new session is as old as the one before.
+                    let proved = Proved::At(identity.proved());
+                    Some(engine.replace_credential(identity, &account, proved, client).await?)
+                }
                 None => None,
             };
             end_others_and_mailed(engine, id, renewed.as_ref().map(|(new, _)| *new)).await?;

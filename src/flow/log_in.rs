@@ -8,7 +8,7 @@ use super::check::turn::HangUp;
 use super::check::{Checked, Known, Presented, Recognised, lane_of};
 use super::client::Client;
 use super::devices;
-use super::grant::{Issued, Opened, Wanted};
+use super::grant::{Issued, Opened, Proved, Wanted};
 use super::refusal::{FlowError, Refusal, parse_name};
 use crate::audit::event::Event;
 use crate::engine::Engine;
@@ -164,7 +164,7 @@ async fn issue(
             Ok(account) => account.clone(),
             Err(refusal) => return Ok(Sealed::new(Err(refusal), 0)),
         };
-        let issued = engine.issue(&account, wanted, client).await?;
+        let issued = engine.issue(&account, wanted, Proved::Now, client).await?;
         engine.refund(charge, account.id.to_bytes()).await;
         let device = devices::cookie(engine, presented.key(), &account, checked.device_nonce);
         let is_new_device = checked.is_new_device;

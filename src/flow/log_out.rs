@@ -2,15 +2,16 @@
 
 use super::authenticate::{Held, Identity};
 use super::client::Client;
+use super::refresh::tell_owner;
 use super::refusal::{FlowError, Refusal};
 use crate::audit::event::Event;
 use crate::engine::Engine;
 use crate::registry::account::Change;
 use crate::registry::account::actor::Alter;
-use crate::registry::refresh::{self, Cause};
+use crate::registry::refresh::{self, Cause, LoggedOut, Presented};
 use crate::registry::reset::actor::EndAll;
 use crate::registry::session;
-use crate::token::opaque::{SecretDigest, TokenKind};
+use crate::token::opaque::TokenKind;
 use crate::value::id::{AccountId, FamilyId, SessionId, hex};
 
 /// The sessions that a log-out ends.
@@ -48,15 +49,15 @@ pub async fn log_out(
         Scope::Global => "log-out everywhere",
     };
     match scope {
-        Scope::Local => end(engine, identity).await?,
-        Scope::Others => end_others(engine, id, Some(identity.sid())).await?,
+        Scope::Local => end(engine, client, identity).await?,
+        Scope::Others => end_others(engine, id, Some(identity.sid()), Some(client)).await?,
         Scope::Global => {
             // One write of one actor: it ends every credential of the old epoch at once.
             let keep_devices = identity.is_fresh(engine.clock.now()).is_err();
             let change = Change { raise_epoch: true, keep_devices, ..Change::default() };
             let raised = Alter { id, change };
             let _ = engine.accounts.ask(raised).await?;
-            end_others(engine, id, None).await?;
+            end_others(engine, id, None, Some(client)).await?;
         }
     }
     let note = client.note(Event::SessionRevoked).for_account(Some(&identity.account)).with_reason(why);
@@ -64,29 +65,33 @@ pub async fn log_out(
     Ok(())
 }
 
-/// Ends the family of a refresh token, also of a spent one within its grace. An unknown token ends nothing, and the
-/// caller does not learn that.
+/// Ends the family of a refresh token, also of a spent one: within its grace that is a log-out, after it a reuse, of which
+/// the owner is told. An unknown token ends nothing, and the caller learns nothing of all that.
 pub async fn log_out_token(engine: &Engine, client: &Client, token: &str) -> Result<(), FlowError> {
     let Ok(read) = engine.services.edge.read(TokenKind::Refresh, token) else { return Ok(()) };
     let Some(id) = FamilyId::from_bytes(read.id) else { return Ok(()) };
-    let family = engine.refresh.ask(refresh::actor::Get { id }).await?;
-    let digest = read.secret.digest();
-    let is_own = family.is_some_and(|family| {
-        let live = family.generation == read.generation && SecretDigest(family.digest) == digest;
-        live || family.spent.is_some_and(|spent| SecretDigest(spent.digest) == digest)
-    });
-    if is_own {
-        engine.refresh.ask(refresh::actor::End { id, cause: Cause::LogOut }).await?;
-        engine.record_durably(client.note(Event::SessionRevoked).about(&id).with_reason("log-out")).await;
+    let (generation, digest) = (read.generation, read.secret.digest());
+    let presented = Presented { id, generation, digest, by: client.spender() };
+    let note = |event| client.note(event).about(&id).with_reason("log-out");
+    match engine.refresh.ask(refresh::actor::LogOut(presented)).await? {
+        LoggedOut::Nothing => {}
+        LoggedOut::Ended => engine.record_durably(note(Event::SessionRevoked)).await,
+        LoggedOut::Reused => {
+            engine.record_durably(note(Event::RefreshReused)).await;
+            tell_owner(engine, id).await?;
+        }
     }
     Ok(())
 }
 
 /// Ends the session or family of `identity`.
-async fn end(engine: &Engine, identity: &Identity) -> Result<(), FlowError> {
+async fn end(engine: &Engine, client: &Client, identity: &Identity) -> Result<(), FlowError> {
     match &identity.held {
         Held::Family(family) => {
-            engine.refresh.ask(refresh::actor::End { id: family.id, cause: Cause::LogOut }).await?;
+            engine
+                .refresh
+                .ask(refresh::actor::End { id: family.id, cause: Cause::LogOut, by: Some(client.spender()) })
+                .await?;
         }
         Held::Session(session) => {
             if let Some(id) = SessionId::from_bytes(session.id) {
@@ -97,16 +102,18 @@ async fn end(engine: &Engine, identity: &Identity) -> Result<(), FlowError> {
     Ok(())
 }
 
-/// Ends all sessions and families of an account, except the one with the id `except`.
+/// Ends all sessions and families of an account, except the one with the id `except`: by a log-out of `by`, if it is one.
 pub(super) async fn end_others(
     engine: &Engine,
     account: AccountId,
     except: Option<[u8; 16]>,
+    by: Option<&Client>,
 ) -> Result<(), FlowError> {
+    let by = by.map(Client::spender);
     // In one journal entry or a few, so that resource servers learn of all of them within a moment.
     let mut after = None;
     loop {
-        let end = refresh::actor::EndOthers { account, except, cause: Cause::LogOut, after };
+        let end = refresh::actor::EndOthers { account, except, cause: Cause::LogOut, by, after };
         after = engine.refresh.ask(end).await?;
         if after.is_none() {
             break;
@@ -126,7 +133,7 @@ pub(super) async fn end_others_and_mailed(
     account: AccountId,
     except: Option<[u8; 16]>,
 ) -> Result<(), FlowError> {
-    end_others(engine, account, except).await?;
+    end_others(engine, account, except, None).await?;
     Ok(engine.mailed.ask(EndAll { account }).await?)
 }
 
@@ -151,7 +158,10 @@ pub async fn end_one(
     if let Some(open) = engine.refresh.ask(refresh::actor::Alive { id: family }).await?
         && open.account == account
     {
-        engine.refresh.ask(refresh::actor::End { id: family, cause: Cause::Revoked }).await?;
+        engine
+            .refresh
+            .ask(refresh::actor::End { id: family, cause: Cause::Revoked, by: Some(client.spender()) })
+            .await?;
         engine.record_durably(note()).await;
         return Ok(());
     }

@@ -219,7 +219,7 @@ async fn note_proof(
     reason: &str,
 ) -> Result<(), FlowError> {
     if replaced {
-        end_others(engine, account.account_id(), None).await?;
+        end_others(engine, account.account_id(), None, None).await?;
     }
     let note = client.note(Event::EmailVerified).for_account(Some(account)).with_reason(reason);
     engine.record_durably(note).await;

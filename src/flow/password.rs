@@ -5,7 +5,7 @@ use super::authenticate::Identity;
 use super::check::confirm_password;
 use super::client::Client;
 use super::devices;
-use super::grant::Opened;
+use super::grant::{Opened, Proved};
 use super::log_out::end_others_and_mailed;
 use super::mailed;
 use super::post::Addressee;
@@ -97,7 +97,7 @@ pub async fn change(
                 engine.accounts.ask(Alter { id, change }).await?.map_err(|_| Refusal::SessionExpired)?;
             // The new one is opened before the others end. A crash in between leaves nothing open that should not be: the
             // others are dead by their epoch.
-            let (new, grant) = engine.replace_credential(identity, &account, client).await?;
+            let (new, grant) = engine.replace_credential(identity, &account, Proved::Now, client).await?;
             end_others_and_mailed(engine, id, Some(new)).await?;
             engine.record_durably(client.note(Event::PasswordChanged).for_account(Some(&account))).await;
             engine.post(Addressee::owner(&account), Kind::PasswordChanged).await?;

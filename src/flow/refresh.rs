@@ -1,8 +1,13 @@
-//! Refresh: check the token's tag, charge the network, rotate the family, pass the gate, sign a new pair.
+//! Refresh: check the token's tag, charge its account, rotate the family, pass the gate, sign a new pair.
+//!
+//! **The attack:** whoever shares an address with honest clients sends garbage until their refreshes are refused.
+//!
+//! **The rule:** a token of a live family is charged to its account, and to no network. Its tag cannot be forged, and is
+//! checked before anything else. All other tokens are charged to the network.
 
 use std::sync::Arc;
 
-use super::admission::Outcome;
+use super::admission::{Outcome, device_like};
 use super::client::Client;
 use super::grant::Opened;
 use super::post::Addressee;
@@ -13,52 +18,63 @@ use crate::journal::append::handle::Sealed;
 use crate::registry::account::AccountV3;
 use crate::registry::account::actor::ById;
 use crate::registry::outbox::Kind;
-use crate::registry::refresh::record::SpentByV1;
-use crate::registry::refresh::{self, Cause, FamilyV2, Rotate, Rotated};
-use crate::registry::session::agent;
+use crate::registry::refresh::{self, Cause, FamilyV3, Rotate, Rotated};
 use crate::registry::throttle::Charge;
 use crate::registry::throttle::class::Class;
+use crate::registry::throttle::refusal_cache::Payer;
 use crate::system::random::NoRandomness;
 use crate::token::opaque::{OpaqueToken, Secret, SecretDigest, TokenKind};
 use crate::value::id::FamilyId;
-use crate::value::network::Network;
 
 /// Exchanges a refresh token for a new pair.
 ///
 /// All messages to the actors are sent from their own thread, in one round trip. The signature, which costs most, is
 /// made on the caller's thread while the rotation is being committed.
 pub async fn refresh(engine: &Arc<Engine>, client: &Client, token: &str) -> Outcome<Opened> {
-    if let Some(refused) = engine.refused_from_cache(Class::Refresh, client) {
+    let read = engine.services.edge.read(TokenKind::Refresh, token).ok();
+    let Some((family, token)) = read.and_then(|token| Some((FamilyId::from_bytes(token.id)?, token))) else {
+        return engine
+            .admitted(Class::Refresh, client, async |_| Err(Refusal::InvalidRefreshToken.into()))
+            .await;
+    };
+    if let Some(refused) = engine.refused_from_cache(Class::Refresh, payer_of(family)) {
         return refused;
     }
-    let presented = engine.services.edge.read(TokenKind::Refresh, token).ok();
-    let prepared =
-        match presented.map(|presented| PresentedToken::prepare(engine, client, presented)).transpose() {
-            Ok(prepared) => prepared.flatten(),
-            Err(no_randomness) => return Outcome::failed(no_randomness),
-        };
-    let (presented, rotate) = prepared.unzip();
-    let address = client.address;
-    let its_engine = Arc::clone(engine);
-    let work = async move || {
-        let admission = its_engine.admit(Class::Refresh, address).await;
-        let rotated = admission.then(async |charge| match rotate {
-            Some(rotate) => Ok(Some(rotate_family(&its_engine, rotate, charge).await?)),
-            None => Ok(None),
-        });
-        let rotated = rotated.await;
-        if let Ok(Some(rotation)) = &rotated.result {
-            its_engine.journal.begin(rotation);
+    let (presented, rotate) = match PresentedToken::prepare(engine, client, family, token) {
+        Ok(prepared) => prepared,
+        Err(no_randomness) => return Outcome::failed(no_randomness),
+    };
+    let work = async move |engine: &Engine, client: &Client| {
+        let admission = admit(engine, client, family).await;
+        let rotated = admission.then(async |_| Ok(rotate_family(engine, rotate).await?)).await;
+        if let Ok(rotation) = &rotated.result {
+            engine.journal.begin(rotation);
         }
         rotated
     };
-    let rotated = engine.on_owner_thread(work).await.unwrap_or_else(Outcome::failed);
-    rotated
-        .then(async |rotation| {
-            let (presented, rotation) = presented.zip(rotation).ok_or(Refusal::InvalidRefreshToken)?;
-            finish(engine, client, presented, rotation).await
-        })
-        .await
+    let rotated = engine.on_owner_thread_for(client, work).await.unwrap_or_else(Outcome::failed);
+    rotated.then(async |rotation| finish(engine, client, presented, rotation).await).await
+}
+
+/// Charges a refresh to the account of `family`, or to the network of `client` if the family is not alive. Runs on the
+/// actors' thread.
+async fn admit(engine: &Engine, client: &Client, family: FamilyId) -> Outcome<Charge> {
+    let account = match engine.refresh.ask(refresh::actor::AccountOf { id: family }).await {
+        Ok(account) => account.map(device_like),
+        Err(fault) => return Outcome::failed(fault),
+    };
+    let admission = engine.admit_for(Class::Refresh, client.address, account).await;
+    if admission.result.is_err() {
+        // The next one with this token is refused without a message.
+        engine.refuse_like(Class::Refresh, payer_of(family), account.map_or(client.into(), Payer::Device));
+    }
+    admission
+}
+
+/// Returns the payer under whose name the cache refuses the tokens of `family`: who really pays is known later.
+fn payer_of(family: FamilyId) -> Payer {
+    let [_, _, _, _, _, _, _, _, id @ ..] = family.to_bytes();
+    Payer::Device(u64::from_be_bytes(id))
 }
 
 /// Signs the new pair while the rotation is being committed, waits for the commit, then records what happened.
@@ -82,7 +98,7 @@ async fn finish(
             Err(Refusal::RefreshTokenReused.into())
         }
         Err(Denied::ByAccount(refusal)) => {
-            Box::pin(engine.refresh.ask(refresh::actor::End { id, cause: Cause::Revoked })).await?;
+            Box::pin(engine.refresh.ask(refresh::actor::End { id, cause: Cause::Revoked, by: None })).await?;
             Err(refusal.into())
         }
         Err(Denied::Fault(error)) => Err(error),
@@ -119,13 +135,13 @@ enum Denied {
 }
 
 impl PresentedToken {
-    /// Mints the successor of `token`. Returns `None` if the id in the token is not that of a family.
+    /// Mints the successor of `token`, which names `family`.
     fn prepare(
         engine: &Engine,
         client: &Client,
+        family: FamilyId,
         token: OpaqueToken,
-    ) -> Result<Option<(Self, Rotate)>, NoRandomness> {
-        let Some(family) = FamilyId::from_bytes(token.id) else { return Ok(None) };
+    ) -> Result<(Self, Rotate), NoRandomness> {
         let next = Secret::mint(&engine.services.random)?;
         let rotate = Rotate {
             id: family,
@@ -133,15 +149,15 @@ impl PresentedToken {
             digest: token.secret.digest(),
             next_digest: next.digest(),
             next_sealed: token.secret.seal_successor(&next),
-            by: SpentByV1::new(Network::of(client.address), agent::family(&client.user_agent)),
+            by: client.spender(),
         };
-        Ok(Some((Self { family, token, next }, rotate)))
+        Ok((Self { family, token, next }, rotate))
     }
 
     /// Passes the gate and signs the new pair, if the registry rotated the family.
     fn exchange(self, engine: &Engine, rotation: Rotation) -> Answer {
         let (event, family, secret) = match rotation.rotated {
-            Ok(Rotated::Fresh { family, .. }) => (Event::RefreshRotated, family, Some(self.next)),
+            Ok(Rotated::Fresh(family)) => (Event::RefreshRotated, family, Some(self.next)),
             Ok(Rotated::Again(family, sealed)) => {
                 let digest = SecretDigest(family.digest);
                 let successor = self.token.secret.open_successor(&sealed, &digest);
@@ -173,20 +189,13 @@ impl Answer {
 }
 
 /// Rotates a family and asks for the account that it belongs to. Runs on the actors' thread.
-///
-/// A family that is refreshed seldom costs its network nothing: many of them may be behind one address.
-async fn rotate_family(engine: &Engine, rotate: Rotate, charge: Charge) -> Result<Sealed<Rotation>, Fault> {
+async fn rotate_family(engine: &Engine, rotate: Rotate) -> Result<Sealed<Rotation>, Fault> {
     let rotated = engine.refresh.ask_sealed(rotate).await?;
-    let with_account = rotated.then(async |rotated| {
-        let (family, is_seldom) = match rotated {
-            Ok(Rotated::Fresh { family, is_seldom }) => (family, *is_seldom),
-            Ok(Rotated::Again(family, _)) => (family, false),
-            Err(_) => return Ok(Sealed::new(None, 0)),
-        };
-        if is_seldom {
-            engine.refund(charge, family.id.to_bytes()).await;
+    let with_account = rotated.then(async |rotated| match rotated {
+        Ok(Rotated::Fresh(family) | Rotated::Again(family, _)) => {
+            engine.accounts.ask_sealed(ById { id: family.account }).await
         }
-        engine.accounts.ask_sealed(ById { id: family.account }).await
+        Err(_) => Ok(Sealed::new(None, 0)),
     });
     Ok(with_account.await?.map(|(rotated, account)| Rotation { rotated, account }))
 }
@@ -194,20 +203,20 @@ async fn rotate_family(engine: &Engine, rotate: Rotate, charge: Charge) -> Resul
 /// Returns the account of a family.
 ///
 /// Errors: [`Refusal::SessionExpired`] if the account is gone or does not pass the gate.
-pub(super) async fn account_of(engine: &Engine, family: &FamilyV2) -> Result<AccountV3, FlowError> {
+pub(super) async fn account_of(engine: &Engine, family: &FamilyV3) -> Result<AccountV3, FlowError> {
     let account = engine.accounts.ask(ById { id: family.account }).await?;
     Ok(pass_gate(engine, account, family)?)
 }
 
 /// Checks that the account of a family is there and passes the gate.
-fn pass_gate(engine: &Engine, account: Option<AccountV3>, family: &FamilyV2) -> Result<AccountV3, Refusal> {
+fn pass_gate(engine: &Engine, account: Option<AccountV3>, family: &FamilyV3) -> Result<AccountV3, Refusal> {
     let account = account.ok_or(Refusal::SessionExpired)?;
     engine.gate(&account, family.auth_epoch, family.global_epoch).map_err(|_| Refusal::SessionExpired)?;
     Ok(account)
 }
 
-/// Mails the owner that a refresh token was reused. Sent once, when the reuse ends the family.
-async fn tell_owner(engine: &Engine, id: FamilyId) -> Result<(), FlowError> {
+/// Mails the owner that a refresh token was reused. Sent once for a family.
+pub(super) async fn tell_owner(engine: &Engine, id: FamilyId) -> Result<(), FlowError> {
     let ended = engine.refresh.ask(refresh::actor::Get { id }).await?;
     let Some(family) = ended else { return Ok(()) };
     let account = engine.accounts.ask(ById { id: family.account }).await?;

@@ -8,7 +8,7 @@ use zeroize::Zeroizing;
 use super::admission::Outcome;
 use super::client::Client;
 use super::devices;
-use super::grant::{Grant, Opened};
+use super::grant::{Grant, Opened, Proved};
 use super::log_in::Mode;
 use super::log_out::end_others;
 use super::post::Addressee;
@@ -149,7 +149,7 @@ async fn log_in_new(
     account: &AccountV3,
     mode: Mode<'_>,
 ) -> Result<(Grant, String), FlowError> {
-    let issued = engine.issue(account, mode.wanted(), client).await?;
+    let issued = engine.issue(account, mode.wanted(), Proved::Now, client).await?;
     let issued = engine.journal.open(issued).await?;
     let grant = engine.grant(account, issued)?;
     Ok((grant, devices::give(engine, client, account).await?))
@@ -166,7 +166,7 @@ async fn or_delete<T>(
     if logged_in.is_err() {
         let id = account.account_id();
         engine.accounts.ask(Delete { id, spares_last_admin: false }).await?.map_err(Refusal::from)?;
-        end_others(engine, id, None).await?;
+        end_others(engine, id, None, None).await?;
         engine.record(client.note(Event::AccountDeleted).for_account(Some(account)));
     }
     logged_in

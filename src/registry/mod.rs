@@ -419,6 +419,7 @@ mod tests {
                 network: "192.0.2.0/24".into(),
                 user_agent: "test".into(),
                 audience: Audience::App,
+                proved: None,
                 replaces: false,
             };
             let written = owner.decide(Class::Ordinary, |families, now| families.open(&open, now));
@@ -462,6 +463,7 @@ mod tests {
                 network: "192.0.2.0/24".into(),
                 user_agent: "test".into(),
                 audience: Audience::App,
+                proved: None,
                 replaces: false,
             };
             let rotate = Rotate {
@@ -484,7 +486,7 @@ mod tests {
                 assert!(decided.is_ok());
                 verdict.unwrap()
             };
-            assert!(matches!(present(&mut owner), Ok(Rotated::Fresh { .. })));
+            assert!(matches!(present(&mut owner), Ok(Rotated::Fresh(_))));
             clock.advance(Duration::from_secs(20));
             if is_over {
                 owner.sweep();

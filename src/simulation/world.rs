@@ -175,6 +175,7 @@ impl World {
                             network: "192.0.2.0/24".into(),
                             user_agent: "sim".into(),
                             audience: Audience::App,
+                            proved: None,
                             replaces: false,
                         },
                         now,

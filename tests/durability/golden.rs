@@ -10,8 +10,8 @@ use portcullis::registry::lockout::record::{DeviceGuessV1, DeviceV1, DeviceV2, N
 use portcullis::registry::lockout::{CountV1, CountV2};
 use portcullis::registry::outbox::{Kind, MailV1, MailV2};
 use portcullis::registry::record::Record;
-use portcullis::registry::refresh::record::{FamilyV1, SpentByV1, SpentV1, SpentV2};
-use portcullis::registry::refresh::{Audience, Cause, FamilyV2};
+use portcullis::registry::refresh::record::{FamilyV1, FamilyV2, LogOutV1, SpentByV1, SpentV1, SpentV2};
+use portcullis::registry::refresh::{Audience, Cause, FamilyV3};
 use portcullis::registry::reset::{MailedV1, MailedV2, Purpose};
 use portcullis::registry::session::SessionV2;
 use portcullis::registry::session::record::SessionV1;
@@ -315,17 +315,42 @@ fn session_v2() -> SessionV2 {
     }
 }
 
+/// A live family with everything that one can have.
 fn family_v2() -> FamilyV2 {
     let by = SpentByV1 { network: 0x2001_0db8_0000_0000, is_v6: true, agent: 70_000 };
+    let first = family();
     FamilyV2 {
+        id: first.id,
+        account: first.account,
+        auth_epoch: first.auth_epoch,
+        global_epoch: first.global_epoch,
+        opened_ms: first.opened_ms,
+        rotated_ms: first.rotated_ms,
+        idle_end_ms: first.idle_end_ms,
+        absolute_end_ms: first.absolute_end_ms,
+        generation: first.generation,
+        digest: first.digest,
         spent: Some(Box::new(SpentV2 { digest: [11; 32], successor: [12; 40], by: Some(by) })),
+        ended: None,
+        client: first.client,
         methods: 3,
         level: 2,
         proved_ms: 1_800_000_000_010,
         device: [22; 8],
         audience: Audience::Admin,
         second_network: Some("192.0.2.1/32".into()),
-        ..FamilyV1 { ended: None, ..family() }.into()
+    }
+}
+
+/// A family with everything that a live one or an ended one can have.
+fn family_v3() -> FamilyV3 {
+    let by = SpentByV1 { network: 0xC000_0201, is_v6: false, agent: 70_001 };
+    let spent_by = Some(SpentByV1 { network: 0x2001_0db8_0000_0000, is_v6: true, agent: 70_000 });
+    FamilyV3 {
+        ended: Some(Cause::LogOut),
+        issued_ms: 1_800_000_000_014,
+        log_out: Some(Box::new(LogOutV1 { by, spent_by })),
+        ..family_v2().into()
     }
 }
 
@@ -395,6 +420,40 @@ fn an_account_of_the_third_schema_keeps_its_bytes_and_earlier_ones_are_read_as_s
 }
 
 #[test]
+fn a_family_of_the_third_schema_keeps_its_bytes_and_earlier_ones_are_read_as_such() {
+    check_bytes("v2/family", &family_v2());
+    check_bytes("v3/family", &family_v3());
+    let second = FamilyV3::from(family_v2());
+    check_upcast(&family_v2(), &second);
+    // What counted as a proof for the whole family was one for a single access token.
+    assert_eq!((second.proved_ms, second.issued_ms), (second.opened_ms, family_v2().proved_ms));
+    assert_eq!((&second.spent, second.log_out.is_none()), (&family_v2().spent, true));
+
+    let live = FamilyV1 { ended: None, ..family() };
+    let by_password = FamilyV3 {
+        spent: Some(Box::new(SpentV2 { digest: [11; 32], successor: [12; 40], by: None })),
+        methods: 1,
+        level: 1,
+        device: [0; 8],
+        audience: Audience::App,
+        second_network: None,
+        issued_ms: live.opened_ms,
+        ..second
+    };
+    check_upcast(&live, &by_password);
+    // Of one that had ended, as little is left as of one that ends today.
+    let ended = FamilyV3 {
+        idle_end_ms: family().absolute_end_ms,
+        digest: [0; 32],
+        spent: None,
+        ended: Some(Cause::Reuse),
+        client: "".into(),
+        ..by_password
+    };
+    check_upcast(&family(), &ended);
+}
+
+#[test]
 fn records_of_the_second_schema_keep_their_bytes_and_the_first_is_read_as_the_second() {
     check_bytes("v2/account", &account_v2());
     check_bytes("v2/session", &session_v2());
@@ -409,29 +468,6 @@ fn records_of_the_second_schema_keep_their_bytes_and_the_first_is_read_as_the_se
     };
     check_upcast(&session(), &by_password);
 
-    check_bytes("v2/family", &family_v2());
-    let live = FamilyV1 { ended: None, ..family() };
-    let by_password = FamilyV2 {
-        spent: Some(Box::new(SpentV2 { digest: [11; 32], successor: [12; 40], by: None })),
-        methods: 1,
-        level: 1,
-        proved_ms: live.opened_ms,
-        device: [0; 8],
-        audience: Audience::App,
-        second_network: None,
-        ..family_v2()
-    };
-    check_upcast(&live, &by_password);
-    // Of one that had ended, as little is left as of one that ends today.
-    let ended = FamilyV2 {
-        idle_end_ms: family().absolute_end_ms,
-        digest: [0; 32],
-        spent: None,
-        ended: Some(Cause::Reuse),
-        client: "".into(),
-        ..by_password
-    };
-    check_upcast(&family(), &ended);
     check_bytes("v2/lockout", &count_v2());
     // Cookies of the first form are those of strangers, so their counts end with them.
     let no_devices = CountV2 {

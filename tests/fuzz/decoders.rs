@@ -18,8 +18,8 @@ use portcullis::registry::api_key::ApiKeyV1;
 use portcullis::registry::file_check::FileCheckV1;
 use portcullis::registry::lockout::{CountV1, CountV2};
 use portcullis::registry::outbox::{MailV1, MailV2};
-use portcullis::registry::refresh::FamilyV2;
-use portcullis::registry::refresh::record::FamilyV1;
+use portcullis::registry::refresh::FamilyV3;
+use portcullis::registry::refresh::record::{FamilyV1, FamilyV2};
 use portcullis::registry::reset::{MailedV1, MailedV2};
 use portcullis::registry::session::SessionV2;
 use portcullis::registry::session::record::SessionV1;
@@ -248,6 +248,7 @@ pub fn values() -> Reader {
             check::<SessionV2>(bytes),
             check::<FamilyV1>(bytes),
             check::<FamilyV2>(bytes),
+            check::<FamilyV3>(bytes),
             check::<MailedV1>(bytes),
             check::<MailedV2>(bytes),
             check::<MailV1>(bytes),

@@ -8,7 +8,7 @@ use crate::flow::client::Client;
 use crate::flow::refusal::FlowError;
 use crate::journal::append::handle::Sealed;
 use crate::registry::account::AccountV3;
-use crate::registry::refresh::{self, Audience, FamilyV2, OpenFamily, OpenedFamily};
+use crate::registry::refresh::{self, Audience, FamilyV3, OpenFamily, OpenedFamily};
 use crate::registry::session::{self, OpenSession, OpenedSession, SessionV2};
 use crate::system::clock::Timestamp;
 use crate::token::Claims;
@@ -68,19 +68,39 @@ pub(crate) enum Wanted {
     },
 }
 
+/// When the user of a new credential proved who they are.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Proved {
+    /// With this request.
+    Now,
+    /// At this time: the new credential replaces one, and is no fresher.
+    At(Timestamp),
+}
+
+impl Proved {
+    /// Returns the time, unless it is that of this request.
+    const fn earlier(self) -> Option<Timestamp> {
+        match self {
+            Self::Now => None,
+            Self::At(time) => Some(time),
+        }
+    }
+}
+
 /// A new family or session, with the secret that only the client gets.
 pub(crate) enum Issued {
-    Family(FamilyV2, Secret),
+    Family(FamilyV3, Secret),
     Session(SessionV2, Secret),
 }
 
 impl Engine {
-    /// Signs an access token of a family. It does not outlive the family: a resource server that checks tokens by
-    /// itself would accept it longer. Returns the token and its expiry.
+    /// Signs an access token of a family whose user proved at `proved` who they are. It does not outlive the family: a
+    /// resource server that checks tokens by itself would accept it longer. Returns the token and its expiry.
     pub(crate) fn access_token(
         &self,
         account: &AccountV3,
-        family: &FamilyV2,
+        family: &FamilyV3,
+        proved: Timestamp,
     ) -> Result<(String, Timestamp), FlowError> {
         let now = self.clock.now();
         let end = (now + self.services.config.token.access_ttl).min(Timestamp(family.idle_end_ms));
@@ -101,25 +121,28 @@ impl Engine {
             jti,
             sid,
             roles: account.roles.iter().map(ToString::to_string).collect(),
-            auth_time: Timestamp(family.proved_ms).as_secs(),
+            auth_time: proved.as_secs(),
             amr: vec![String::from("pwd")],
         };
         let text = signer.sign(&claims, now)?;
         Ok((text, Timestamp::from_secs(claims.exp)))
     }
 
-    /// Opens what a client that has just proved its identity wants. The answer is sealed until it is durable.
+    /// Opens what a client that has proved its identity wants. The answer is sealed until it is durable.
     pub(crate) async fn issue(
         &self,
         account: &AccountV3,
         wanted: Wanted,
+        proved: Proved,
         client: &Client,
     ) -> Result<Sealed<Issued>, FlowError> {
         match wanted {
             Wanted::Family { audience, replaces } => {
-                self.issue_family(account, audience, replaces, client).await
+                self.issue_family(account, audience, replaces, proved, client).await
             }
-            Wanted::Session { remember, root } => self.issue_session(account, remember, root, client).await,
+            Wanted::Session { remember, root } => {
+                self.issue_session(account, remember, root, proved, client).await
+            }
         }
     }
 
@@ -128,6 +151,7 @@ impl Engine {
         account: &AccountV3,
         audience: Audience,
         replaces: bool,
+        proved: Proved,
         client: &Client,
     ) -> Result<Sealed<Issued>, FlowError> {
         let secret = Secret::mint(&self.services.random)?;
@@ -140,6 +164,7 @@ impl Engine {
             network: client.network().into(),
             user_agent: client.user_agent.clone(),
             audience,
+            proved: proved.earlier(),
             replaces,
         };
         let sessions = session::actor::OpenCount { account: open.account };
@@ -166,10 +191,10 @@ impl Engine {
     pub(crate) fn token_grant(
         &self,
         account: &AccountV3,
-        family: &FamilyV2,
+        family: &FamilyV3,
         secret: Secret,
     ) -> Result<Grant, FlowError> {
-        let (access, access_end) = self.access_token(account, family)?;
+        let (access, access_end) = self.access_token(account, family, Timestamp(family.proved_ms))?;
         let token = OpaqueToken {
             kind: TokenKind::Refresh,
             id: family.id.to_bytes(),
@@ -185,15 +210,35 @@ impl Engine {
         })
     }
 
-    /// Opens a browser session for a client that has just proved its identity. `root` is that of the session which it
+    /// Opens a browser session for a client that has proved its identity. `root` is that of the session which it
     /// replaces. The answer is sealed until the session is durable.
     async fn issue_session(
         &self,
         account: &AccountV3,
         remember: bool,
         root: Option<[u8; 16]>,
+        proved: Proved,
         client: &Client,
     ) -> Result<Sealed<Issued>, FlowError> {
+        let (open, secret) = self.new_session(account, remember, root, proved, client)?;
+        let families = refresh::actor::OpenCount { account: open.account };
+        let families = self.refresh.ask_sealed(families).await?;
+        let opened = families.join(self.sessions.ask_sealed(open).await?);
+        let has_room = opened.then(async |(families, OpenedSession { session, open })| {
+            self.make_room(account.account_id(), session.id, families + open, client).await
+        });
+        Ok(has_room.await?.map(|((_, opened), ())| Issued::Session(opened.session, secret)))
+    }
+
+    /// Returns a session to open, and the secret of its cookie.
+    fn new_session(
+        &self,
+        account: &AccountV3,
+        remember: bool,
+        root: Option<[u8; 16]>,
+        proved: Proved,
+        client: &Client,
+    ) -> Result<(OpenSession, Secret), FlowError> {
         let secret = Secret::mint(&self.services.random)?;
         let open = OpenSession {
             id: SessionId::mint(account.account_id().slot(), self.services.random.bytes()?),
@@ -205,13 +250,8 @@ impl Engine {
             network: client.network().into(),
             user_agent: client.user_agent.clone(),
             root,
+            proved: proved.earlier(),
         };
-        let families = refresh::actor::OpenCount { account: open.account };
-        let families = self.refresh.ask_sealed(families).await?;
-        let opened = families.join(self.sessions.ask_sealed(open).await?);
-        let has_room = opened.then(async |(families, OpenedSession { session, open })| {
-            self.make_room(account.account_id(), session.id, families + open, client).await
-        });
-        Ok(has_room.await?.map(|((_, opened), ())| Issued::Session(opened.session, secret)))
+        Ok((open, secret))
     }
 }

@@ -1,7 +1,7 @@
 //! A new credential for a client that has proved its identity again: after a new password, and before an act that a stolen
 //! session must not be able to do.
 
-use super::{Grant, Issued, Opened, Wanted};
+use super::{Grant, Issued, Opened, Proved, Wanted};
 use crate::audit::event::Event;
 use crate::engine::Engine;
 use crate::flow::admission::Outcome;
@@ -11,9 +11,10 @@ use crate::flow::client::Client;
 use crate::flow::refusal::{FlowError, Refusal};
 use crate::registry::account::AccountV3;
 use crate::registry::account::actor::ById;
-use crate::registry::refresh::FamilyV2;
-use crate::registry::refresh::actor::Prove;
-use crate::registry::session;
+use crate::registry::refresh::FamilyV3;
+use crate::registry::refresh::actor::Issue;
+use crate::registry::session::SessionV2;
+use crate::registry::session::actor::Replace;
 use crate::registry::throttle::class::Class;
 use crate::system::clock::Timestamp;
 use crate::value::id::{FamilyId, SessionId};
@@ -33,10 +34,10 @@ pub enum Reauthenticated {
     Session(Box<Opened>),
 }
 
-/// Asks for the password of `identity` again. Its session is fresh from then on for [`FRESH_FOR`].
+/// Asks for the password of `identity` again. The credential that it returns is fresh from then on for [`FRESH_FOR`].
 ///
-/// A cookie is replaced, since a copy of it must not become fresh with it. A family stays: whoever has its refresh token
-/// holds the family anyway.
+/// No copy of what the client had before becomes fresh with it: a cookie is replaced, and of a family only the new access
+/// token is fresh. One from a refresh is not: a thief may hold the refresh token, too.
 ///
 /// [`FRESH_FOR`]: crate::flow::authenticate::FRESH_FOR
 pub async fn reauthenticate(
@@ -51,11 +52,8 @@ pub async fn reauthenticate(
             let renewed = match &identity.held {
                 Held::Family(family) => prove(engine, &account, family).await?,
                 Held::Session(old) => {
-                    let (id, grant) = engine.replace_credential(identity, &account, client).await?;
+                    let grant = replace_session(engine, client, &account, old).await?;
                     let account = current(engine, &account, account.auth_epoch, engine.global_epoch).await?;
-                    if let Some(old) = SessionId::from_bytes(old.id).filter(|old| old.to_bytes() != id) {
-                        engine.sessions.ask(session::actor::End { id: old }).await?;
-                    }
                     Reauthenticated::Session(Box::new(Opened { account, grant, device: None }))
                 }
             };
@@ -66,16 +64,29 @@ pub async fn reauthenticate(
         .await
 }
 
-/// Records the new proof in the family, and signs an access token that says so.
+/// Opens a session in place of `old`, which ends. Of several requests with one cookie one alone gets a session.
+async fn replace_session(
+    engine: &Engine,
+    client: &Client,
+    account: &AccountV3,
+    old: &SessionV2,
+) -> Result<Grant, FlowError> {
+    let id = SessionId::from_bytes(old.id).ok_or(Refusal::SessionExpired)?;
+    let (open, secret) = engine.new_session(account, old.remember, Some(old.root), Proved::Now, client)?;
+    let session = engine.sessions.ask(Replace { old: id, open }).await?.ok_or(Refusal::SessionExpired)?;
+    engine.grant(account, Issued::Session(session, secret))
+}
+
+/// Signs an access token that says when the proof was, which is now.
 async fn prove(
     engine: &Engine,
     account: &AccountV3,
-    family: &FamilyV2,
+    family: &FamilyV3,
 ) -> Result<Reauthenticated, FlowError> {
-    let prove = Prove { id: family.id, auth_epoch: account.auth_epoch };
-    let family = engine.refresh.ask(prove).await?.ok_or(Refusal::SessionExpired)?;
+    let issue = Issue { id: family.id, auth_epoch: account.auth_epoch };
+    let family = engine.refresh.ask(issue).await?.ok_or(Refusal::SessionExpired)?;
     let account = current(engine, account, family.auth_epoch, family.global_epoch).await?;
-    let (token, end) = engine.access_token(&account, &family)?;
+    let (token, end) = engine.access_token(&account, &family, Timestamp(family.issued_ms))?;
     Ok(Reauthenticated::Access { token, end, family: family.id })
 }
 
@@ -94,11 +105,12 @@ async fn current(
 
 impl Engine {
     /// Opens what replaces the session or family of `identity` under the epoch of `account`: of the same kind, for the
-    /// same audience. Returns its id and the credential. What it replaces still has to be ended.
+    /// same audience, and as fresh as `proved` says. Returns its id and the credential. What it replaces still has to be ended.
     pub(in crate::flow) async fn replace_credential(
         &self,
         identity: &Identity,
         account: &AccountV3,
+        proved: Proved,
         client: &Client,
     ) -> Result<([u8; 16], Grant), FlowError> {
         let wanted = match &identity.held {
@@ -107,7 +119,7 @@ impl Engine {
                 Wanted::Session { remember: session.remember, root: Some(session.root) }
             }
         };
-        let issued = self.issue(account, wanted, client).await?;
+        let issued = self.issue(account, wanted, proved, client).await?;
         let issued = self.journal.open(issued).await?;
         let id = match &issued {
             Issued::Family(family, _) => family.id.to_bytes(),

@@ -17,7 +17,7 @@ use crate::http::problem::Problem;
 use crate::http::rejection::Rejection;
 use crate::http::request::{SignedIn, query};
 use crate::http::response::{User, user};
-use crate::registry::refresh::FamilyV2;
+use crate::registry::refresh::FamilyV3;
 use crate::registry::session::SessionV2;
 use crate::system::clock::Timestamp;
 use crate::value::id::hex;
@@ -58,7 +58,7 @@ impl<'a> OpenSession<'a> {
         }
     }
 
-    fn of_family(family: &'a FamilyV2, current: bool) -> Self {
+    fn of_family(family: &'a FamilyV3, current: bool) -> Self {
         Self {
             id: family.id.to_string(),
             kind: "token",

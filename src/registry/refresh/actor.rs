@@ -1,18 +1,25 @@
 //! The mailbox around [`Families`].
 
-pub use super::state::{End, EndOthers, EndThese, OpenFamily, PageOf, Prove, Rotate};
-use super::state::{OpenedFamily, Refusal, Rotated, alive};
-use super::{Families, FamilyV2};
+pub use super::state::{End, EndOthers, EndThese, Issue, LogOut, OpenFamily, PageOf, Rotate};
+use super::state::{LoggedOut, OpenedFamily, Refusal, Rotated, alive};
+use super::{Families, FamilyV3};
 use crate::journal::append::handle::Class;
 use crate::registry::record::LastUse;
 use crate::registry::{handles, reads, registry};
 use crate::value::id::{AccountId, FamilyId};
 
-registry!(Families, FamilyV2, "refresh", revokes Families::revoked_by, pauses Families::note_pause);
+registry!(Families, FamilyV3, "refresh", revokes Families::revoked_by, pauses Families::note_pause);
 
 /// Reads a family, if it is alive.
 #[derive(Clone, Copy, Debug)]
 pub struct Alive {
+    /// The family.
+    pub id: FamilyId,
+}
+
+/// Reads whose a family is, if it is alive.
+#[derive(Clone, Copy, Debug)]
+pub struct AccountOf {
     /// The family.
     pub id: FamilyId,
 }
@@ -41,18 +48,22 @@ pub struct LastUses {
 handles!(Families {
     OpenFamily => OpenedFamily, by(class_of_open), |families, open, now| families.open(&open, now);
     Rotate => Result<Rotated, Refusal>, Ordinary, |families, rotate, now| families.rotate(&rotate, now);
-    Prove => Option<FamilyV2>, Ordinary, |families, prove, now| families.prove(prove, now);
+    Issue => Option<FamilyV3>, Ordinary, |families, issue, now| families.issue(issue, now);
+    LogOut => LoggedOut, Essential, |families, log_out, now| families.log_out(log_out, now);
     End => (), Essential, |families, end, now| families.end(end, now);
     EndThese => (), Essential, |families, these, now| families.end_these(&these, now);
     EndOthers => Option<[u8; 16]>, Essential, |families, end_others, now| families.end_others(end_others, now);
 });
 
 reads!(Families {
-    Alive, of |alive| alive.id.to_bytes() => Option<FamilyV2>, |families, message, now| {
+    Alive, of |alive| alive.id.to_bytes() => Option<FamilyV3>, |families, message, now| {
         families.get(message.id).filter(|family| alive(family, now).is_ok()).cloned()
     };
-    Get, of |get| get.id.to_bytes() => Option<FamilyV2>, |families, get, _| families.get(get.id).cloned();
-    PageOf => Vec<FamilyV2>, |families, page, now| families.page(page, now);
+    AccountOf, of |of| of.id.to_bytes() => Option<AccountId>, |families, of, now| {
+        families.get(of.id).filter(|family| alive(family, now).is_ok()).map(|family| family.account)
+    };
+    Get, of |get| get.id.to_bytes() => Option<FamilyV3>, |families, get, _| families.get(get.id).cloned();
+    PageOf => Vec<FamilyV3>, |families, page, now| families.page(page, now);
     OpenCount => usize, |families, of, now| families.open_count(of.account, now);
     LastUses => Vec<LastUse>, |families, of, now| families.last_uses(of.account, now);
 });

@@ -10,8 +10,12 @@
 //! network alone is shown in the list of sessions. The grace counts the time in which answers could leave, so that an
 //! outage or a stalled disk does not look like a theft.
 //!
+//! A log-out ends the family, and does not silence the alarm: a thief who has rotated could log out before the owner comes
+//! back. So a spent token is a reuse after it as well, unless it comes from where the log-out came from, or would have had
+//! its successor again. To log out with a spent token is to use it.
+//!
 //! An account has so many open at most that the one unused longest gives way to a new one. Of a family that ended, its
-//! id and the cause stay for a day at least.
+//! id and the cause stay for a day at least, and who logged out.
 //!
 //! ```text
 //!                 rotate(live)             rotate(spent), grace over or successor used
@@ -31,5 +35,5 @@ pub mod record;
 pub mod state;
 mod tombstones;
 
-pub use record::{Audience, Cause, FamilyV2};
-pub use state::{Families, Limits, OpenFamily, OpenedFamily, Refusal, Rotate, Rotated};
+pub use record::{Audience, Cause, FamilyV3};
+pub use state::{Families, Limits, LoggedOut, OpenFamily, OpenedFamily, Presented, Refusal, Rotate, Rotated};

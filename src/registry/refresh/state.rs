@@ -1,9 +1,13 @@
 //! The whole rule of refresh-token families. Knows no actor, file, clock or randomness.
 
+mod presented;
+
 use std::time::Duration;
 
+use self::presented::Judged;
+pub use self::presented::{LogOut, LoggedOut, Presented};
 use super::pauses::Pauses;
-use super::record::{Audience, Cause, FamilyV2, SpentByV1, SpentV2};
+use super::record::{Audience, Cause, FamilyV3, SpentByV1, SpentV2};
 use super::tombstones::Tombstones;
 use crate::registry::Revocation;
 use crate::registry::buckets::Buckets;
@@ -16,7 +20,7 @@ use crate::token::opaque::{SealedSuccessor, SecretDigest};
 use crate::value::id::{AccountId, FamilyId};
 
 /// A decision about families with verdict `V`.
-pub type Decision<V> = record::Decision<FamilyV2, V>;
+pub type Decision<V> = record::Decision<FamilyV3, V>;
 
 /// The lifetimes of families and tokens.
 #[derive(Clone, Copy, Debug)]
@@ -30,9 +34,6 @@ pub struct Limits {
     /// How long an ended family is remembered: longer than its last access token lives.
     pub remember_ended: Duration,
 }
-
-/// The least time between two refreshes of a family whose charge is given back to the network.
-const SELDOM: Duration = Duration::from_secs(12);
 
 /// Opens a family at a log-in.
 #[derive(Clone, Debug)]
@@ -53,6 +54,8 @@ pub struct OpenFamily {
     pub user_agent: Box<str>,
     /// What its access tokens are for.
     pub audience: Audience,
+    /// When the user proved who they are; `None` if they have just done it.
+    pub proved: Option<Timestamp>,
     /// Whether it takes the place of another credential, with a change that is done already.
     pub replaces: bool,
 }
@@ -61,7 +64,7 @@ pub struct OpenFamily {
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct OpenedFamily {
     /// The family.
-    pub family: FamilyV2,
+    pub family: FamilyV3,
     /// The number of families that the account has open, with this one.
     pub open: usize,
 }
@@ -90,6 +93,8 @@ pub struct End {
     pub id: FamilyId,
     /// Why it ends.
     pub cause: Cause,
+    /// The client that ends it by a log-out. Nobody else is suspected if a spent token comes back.
+    pub by: Option<SpentByV1>,
 }
 
 /// Ends the families of an account but one, as many of them as one entry holds. The answer says where to go on.
@@ -101,6 +106,8 @@ pub struct EndOthers {
     pub except: Option<[u8; 16]>,
     /// Why they end.
     pub cause: Cause,
+    /// The client that ends them by a log-out.
+    pub by: Option<SpentByV1>,
     /// Where the message before has stopped; `None` for the first one.
     pub after: Option<[u8; 16]>,
 }
@@ -125,9 +132,9 @@ pub struct PageOf {
     pub limit: usize,
 }
 
-/// Records that the user has just proved again who they are.
+/// Records that an access token is issued now, since the user has just proved again who they are.
 #[derive(Clone, Copy, Debug)]
-pub struct Prove {
+pub struct Issue {
     /// The family.
     pub id: FamilyId,
     /// The epoch of the account that it must have.
@@ -138,14 +145,9 @@ pub struct Prove {
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Rotated {
     /// The proposed successor is the live token now.
-    Fresh {
-        /// The family.
-        family: FamilyV2,
-        /// Whether it was refreshed so long ago that the network is not charged.
-        is_seldom: bool,
-    },
+    Fresh(FamilyV3),
     /// The token was spent within the grace: its successor again, to be opened with the presented token.
-    Again(FamilyV2, SealedSuccessor),
+    Again(FamilyV3, SealedSuccessor),
 }
 
 /// Why a token is refused.
@@ -170,7 +172,7 @@ pub enum Refusal {
 
 /// All families of one engine.
 pub struct Families {
-    by_id: Buckets<[u8; 16], FamilyV2>,
+    by_id: Buckets<[u8; 16], FamilyV3>,
     /// Those that were not ended.
     by_account: ByAccount,
     /// Those that were ended.
@@ -192,7 +194,7 @@ impl Families {
     }
 
     /// Returns the family of `id`, alive or not.
-    pub fn get(&self, id: FamilyId) -> Option<&FamilyV2> {
+    pub fn get(&self, id: FamilyId) -> Option<&FamilyV3> {
         self.by_id.get(&id.to_bytes())
     }
 
@@ -209,7 +211,7 @@ impl Families {
     /// Decides the opening of a family at `now`.
     pub fn open(&self, open: &OpenFamily, now: Timestamp) -> Decision<OpenedFamily> {
         let absolute_end = now + self.limits.absolute;
-        let family = FamilyV2 {
+        let family = FamilyV3 {
             id: open.id,
             account: open.account,
             auth_epoch: open.auth_epoch,
@@ -225,10 +227,12 @@ impl Families {
             client: format!("{} {}", open.network, open.user_agent).into(),
             methods: BY_PASSWORD,
             level: AAL1,
-            proved_ms: now.as_millis(),
+            proved_ms: open.proved.unwrap_or(now).as_millis(),
             device: [0; 8],
             audience: open.audience,
             second_network: None,
+            issued_ms: now.as_millis(),
+            log_out: None,
         };
         let others = self.open_count(open.account, now);
         Decision::put(family.clone(), OpenedFamily { family, open: others + 1 })
@@ -239,42 +243,21 @@ impl Families {
     /// Security: a false grant gives a thief a token; a false [`Refusal::Reused`] logs an honest user out.
     /// Source: RFC 9700 §4.14.2.
     pub fn rotate(&self, rotate: &Rotate, now: Timestamp) -> Decision<Result<Rotated, Refusal>> {
-        let Some(family) = self.get(rotate.id).filter(|family| rotate.generation <= family.generation) else {
-            return Decision::unchanged(Err(Refusal::Unknown));
-        };
-        let newest = family.generation;
-        // The token is live or spent. The secrets of the live one and of the one spent last can be checked; of an older
-        // one, and of every token of an ended family, it is only known that it was minted here.
-        let last = family.spent.as_ref().filter(|_| rotate.generation.checked_add(1) == Some(newest));
-        let digest =
-            if rotate.generation == newest { Some(family.digest) } else { last.map(|spent| spent.digest) };
-        if family.ended.is_none() && digest.is_some_and(|digest| SecretDigest(digest) != rotate.digest) {
-            return Decision::unchanged(Err(Refusal::Unknown));
-        }
-        if let Err(refusal) = alive(family, now) {
-            return Decision::unchanged(Err(refusal));
-        }
-        if rotate.generation == newest {
-            return self.spend(family, rotate, now);
-        }
-        let served = self.pauses.served(Timestamp(family.rotated_ms), now);
-        match last {
-            Some(spent)
-                if served < self.limits.grace
-                    && spent
-                        .by
-                        .is_none_or(|by| by.shares_network(rotate.by) || by.shares_agent(rotate.by)) =>
-            {
-                self.replay(family, spent, rotate.by, now - served)
+        let Rotate { id, generation, digest, by, .. } = *rotate;
+        match self.judge(&Presented { id, generation, digest, by }, now) {
+            Judged::Live(family) => self.spend(family, rotate, now),
+            Judged::Again { family, spent, served } => self.replay(family, spent, by, now - served),
+            Judged::Reused(family) => {
+                Decision { writes: self.reused(family, now), verdict: Err(Refusal::Reused) }
             }
-            _ => Decision { writes: self.ended([family], Cause::Reuse, now), verdict: Err(Refusal::Reused) },
+            Judged::Refused(refusal) => Decision::unchanged(Err(refusal)),
         }
     }
 
     /// Decides the rotation of a live token.
     fn spend(
         &self,
-        family: &FamilyV2,
+        family: &FamilyV3,
         rotate: &Rotate,
         now: Timestamp,
     ) -> Decision<Result<Rotated, Refusal>> {
@@ -282,7 +265,7 @@ impl Families {
             return Decision::unchanged(Err(Refusal::Expired));
         };
         let spent = SpentV2 { digest: rotate.digest.0, successor: rotate.next_sealed, by: Some(rotate.by) };
-        let next = FamilyV2 {
+        let next = FamilyV3 {
             generation,
             digest: rotate.next_digest.0,
             spent: Some(Box::new(spent)),
@@ -290,14 +273,13 @@ impl Families {
             idle_end_ms: (now + self.limits.idle).as_millis().min(family.absolute_end_ms),
             ..family.clone()
         };
-        let is_seldom = family.generation == 0 || now.since(Timestamp(family.rotated_ms)) >= SELDOM;
-        Decision::put(next.clone(), Ok(Rotated::Fresh { family: next, is_seldom }))
+        Decision::put(next.clone(), Ok(Rotated::Fresh(next)))
     }
 
     /// Decides that a spent token gets its successor again. `rotated` is when it was spent, less the pauses since.
     fn replay(
         &self,
-        family: &FamilyV2,
+        family: &FamilyV3,
         spent: &SpentV2,
         by: SpentByV1,
         rotated: Timestamp,
@@ -312,14 +294,15 @@ impl Families {
         if next == *family { Decision::unchanged(Ok(again)) } else { Decision::put(next, Ok(again)) }
     }
 
-    /// Decides that the user of a family has just proved again who they are. `None` if it is not alive under this
-    /// epoch.
-    pub fn prove(&self, prove: Prove, now: Timestamp) -> Decision<Option<FamilyV2>> {
-        let family = self.get(prove.id).filter(|family| alive(family, now).is_ok());
-        match family.filter(|family| family.auth_epoch == prove.auth_epoch) {
+    /// Decides that an access token is issued for a proof. `None` if the family is not alive under this epoch.
+    ///
+    /// Security: the proof is that token's alone. Whoever holds a copy of the refresh token must not become fresh with it.
+    pub fn issue(&self, issue: Issue, now: Timestamp) -> Decision<Option<FamilyV3>> {
+        let family = self.get(issue.id).filter(|family| alive(family, now).is_ok());
+        match family.filter(|family| family.auth_epoch == issue.auth_epoch) {
             Some(family) => {
-                let proved = FamilyV2 { proved_ms: now.as_millis(), ..family.clone() };
-                Decision::put(proved.clone(), Some(proved))
+                let issued = FamilyV3 { issued_ms: now.as_millis(), ..family.clone() };
+                Decision::put(issued.clone(), Some(issued))
             }
             None => Decision::unchanged(None),
         }
@@ -328,14 +311,14 @@ impl Families {
     /// Decides the end of a family. Idempotent: the first cause stays.
     pub fn end(&self, end: End, now: Timestamp) -> Decision<()> {
         let open = self.get(end.id).filter(|family| family.ended.is_none());
-        Decision { writes: self.ended(open, end.cause, now), verdict: () }
+        Decision { writes: self.ended(open, end.cause, end.by, now), verdict: () }
     }
 
     /// Decides the end of some families, at most [`ENDED_AT_ONCE`].
     pub fn end_these(&self, these: &EndThese, now: Timestamp) -> Decision<()> {
         let families = these.ids.iter().take(ENDED_AT_ONCE).filter_map(|id| self.by_id.get(id));
         let open = families.filter(|family| family.ended.is_none());
-        Decision { writes: self.ended(open, Cause::GaveWay, now), verdict: () }
+        Decision { writes: self.ended(open, Cause::GaveWay, None, now), verdict: () }
     }
 
     /// Decides the end of the families of an account but one, at most [`ENDED_AT_ONCE`] of them. The verdict says where
@@ -353,18 +336,19 @@ impl Families {
             }
         }
         let more = last.filter(|_| ids.peek().is_some());
-        Decision { writes: self.ended(others, end_others.cause, now), verdict: more }
+        Decision { writes: self.ended(others, end_others.cause, end_others.by, now), verdict: more }
     }
 
-    /// Returns the writes that end `families` of one account for `cause`.
+    /// Returns the writes that end `families` of one account for `cause`, by a log-out of `by` if it is one.
     fn ended<'a>(
         &self,
-        families: impl IntoIterator<Item = &'a FamilyV2>,
+        families: impl IntoIterator<Item = &'a FamilyV3>,
         cause: Cause,
+        by: Option<SpentByV1>,
         now: Timestamp,
-    ) -> Vec<Write<FamilyV2>> {
+    ) -> Vec<Write<FamilyV3>> {
         let until = now + self.limits.remember_ended;
-        let ended: Vec<_> = families.into_iter().map(|family| family.tombstone(cause, until)).collect();
+        let ended: Vec<_> = families.into_iter().map(|family| family.tombstone(cause, by, until)).collect();
         let account = ended.first().map(|family| family.account.to_bytes());
         let count = ended.len();
         let excess = account.into_iter().flat_map(|account| self.tombstones.excess(account, count));
@@ -378,14 +362,14 @@ impl Families {
     pub fn dead_since(
         &self,
         since: Timestamp,
-        is_valid: impl Fn(&FamilyV2) -> bool,
+        is_valid: impl Fn(&FamilyV3) -> bool,
     ) -> impl Iterator<Item = (FamilyId, AccountId, Timestamp)> {
         let families = self.by_id.iter().map(|(_, family)| family);
         let grace = self.limits.grace;
         let issued = families.map(move |family| {
-            (family, (Timestamp(family.rotated_ms) + grace).max(Timestamp(family.proved_ms)))
+            (family, (Timestamp(family.rotated_ms) + grace).max(Timestamp(family.issued_ms)))
         });
-        let is_dead = move |family: &FamilyV2| family.ended.is_some() || !is_valid(family);
+        let is_dead = move |family: &FamilyV3| family.ended.is_some() || !is_valid(family);
         let dead = issued.filter(move |(family, issued)| *issued >= since && is_dead(family));
         dead.map(|(family, issued)| (family.id, family.account, issued))
     }
@@ -405,7 +389,7 @@ impl Families {
     }
 
     /// Applies `write`. Cannot fail: the write was just decided, or it was read back.
-    pub fn apply(&mut self, write: Write<FamilyV2>) {
+    pub fn apply(&mut self, write: Write<FamilyV3>) {
         match write {
             Write::Put(family) => {
                 let (id, account, is_ended) =
@@ -447,7 +431,7 @@ impl Families {
         account: AccountId,
         after: Option<[u8; 16]>,
         now: Timestamp,
-    ) -> impl Iterator<Item = &FamilyV2> {
+    ) -> impl Iterator<Item = &FamilyV3> {
         let families = self.by_account.after(account.to_bytes(), after).filter_map(|id| self.by_id.get(id));
         families.filter(move |family| alive(family, now).is_ok())
     }
@@ -458,7 +442,7 @@ impl Families {
     }
 
     /// Returns a page of the families that are open for an account.
-    pub fn page(&self, page: PageOf, now: Timestamp) -> Vec<FamilyV2> {
+    pub fn page(&self, page: PageOf, now: Timestamp) -> Vec<FamilyV3> {
         let families = self.open_of(page.account, page.after, now);
         let current = families.filter(|family| family.auth_epoch == page.auth_epoch);
         current.take(page.limit).cloned().collect()
@@ -466,12 +450,12 @@ impl Families {
 
     /// Returns when each open family of an account was used last.
     pub fn last_uses(&self, account: AccountId, now: Timestamp) -> Vec<LastUse> {
-        let last_use = |family: &FamilyV2| LastUse { ms: family.rotated_ms, id: family.key() };
+        let last_use = |family: &FamilyV3| LastUse { ms: family.rotated_ms, id: family.key() };
         self.open_of(account, None, now).map(last_use).collect()
     }
 
     /// Returns all records in their buckets.
-    pub const fn buckets(&self) -> &Buckets<[u8; 16], FamilyV2> {
+    pub const fn buckets(&self) -> &Buckets<[u8; 16], FamilyV3> {
         &self.by_id
     }
 
@@ -480,7 +464,7 @@ impl Families {
     /// Writes nothing to the journal: the end is in the record, so a replayed record is still expired. What is left of
     /// an ended family stays for a day at least, so that its tokens can be told from unknown ones.
     pub fn sweep(&mut self, bucket: usize, now: Timestamp) -> usize {
-        let is_over = |family: &FamilyV2| now.as_millis() >= family.absolute_end_ms;
+        let is_over = |family: &FamilyV3| now.as_millis() >= family.absolute_end_ms;
         let keys: Vec<_> =
             self.by_id.bucket(bucket).filter(|(_, family)| is_over(family)).map(|(key, _)| *key).collect();
         for key in &keys {
@@ -491,20 +475,21 @@ impl Families {
 }
 
 impl Families {
-    /// Returns the family that a write ends, if it ends one. Each family is returned once, since an ended family is not
-    /// written again.
-    pub(super) fn revoked_by(&self, write: &Write<FamilyV2>) -> Option<Revocation> {
+    /// Returns the family that a write ends, if it ends one. Each family is returned once.
+    pub(super) fn revoked_by(&self, write: &Write<FamilyV3>) -> Option<Revocation> {
         match write {
-            Write::Put(family) => family
-                .ended
-                .map(|_| Revocation::Session { id: family.key(), account: family.account.to_bytes() }),
+            Write::Put(family) => {
+                let had_ended = self.get(family.id).is_some_and(|before| before.ended.is_some());
+                (family.ended.is_some() && !had_ended)
+                    .then(|| Revocation::Session { id: family.key(), account: family.account.to_bytes() })
+            }
             Write::Remove(_) => None,
         }
     }
 }
 
 /// Checks that a family is alive at `now`. The gate checks the epochs.
-pub fn alive(family: &FamilyV2, now: Timestamp) -> Result<(), Refusal> {
+pub fn alive(family: &FamilyV3, now: Timestamp) -> Result<(), Refusal> {
     match family.ended {
         Some(Cause::Reuse) => Err(Refusal::EndedForReuse),
         Some(Cause::LogOut | Cause::Revoked | Cause::GaveWay) => Err(Refusal::Revoked),

@@ -3,7 +3,7 @@
 use actix::{Context, Handler, Message, MessageResult};
 
 use super::state::OpenedSession;
-pub use super::state::{End, EndOthers, EndThese, OpenSession, PageOf, Touch};
+pub use super::state::{End, EndOthers, EndThese, OpenSession, PageOf, Replace, Touch};
 use super::{SessionV2, Sessions};
 use crate::journal::append::handle::{Class, NoRoom};
 use crate::registry::record::LastUse;
@@ -35,6 +35,7 @@ pub struct LastUses {
 
 handles!(Sessions {
     OpenSession => OpenedSession, by(class_of_open), |sessions, open, now| sessions.open(open, now);
+    Replace => Option<SessionV2>, Essential, |sessions, replace, now| sessions.replace(replace, now);
     End => (), Essential, |sessions, end, _| sessions.end(end.id);
     EndThese => (), Essential, |sessions, these, _| sessions.end_these(&these);
     EndOthers => Option<[u8; 16]>, Essential, |sessions, end_others, now| sessions.end_others(end_others, now);

@@ -48,6 +48,17 @@ pub struct OpenSession {
     pub user_agent: Box<str>,
     /// The root of the session that it replaces in the browser; `None` if it replaces none of this account.
     pub root: Option<[u8; 16]>,
+    /// When the user proved who they are; `None` if they have just done it.
+    pub proved: Option<Timestamp>,
+}
+
+/// Opens a session in place of another one, which ends. Of several at once one alone succeeds.
+#[derive(Clone, Debug)]
+pub struct Replace {
+    /// The session that ends.
+    pub old: SessionId,
+    /// The one that is opened.
+    pub open: OpenSession,
 }
 
 /// A session that was opened.
@@ -146,12 +157,22 @@ impl Sessions {
             user_agent: open.user_agent,
             methods: BY_PASSWORD,
             level: AAL1,
-            proved_ms: now.as_millis(),
+            proved_ms: open.proved.unwrap_or(now).as_millis(),
             device: [0; 8],
             root: open.root.unwrap_or(open.id.to_bytes()),
         };
         let others = self.open_count(open.account, now);
         Decision::put(session.clone(), OpenedSession { session, open: others + 1 })
+    }
+
+    /// Decides that a session takes the place of another one. `None` if that is not alive at `now`.
+    pub fn replace(&self, replace: Replace, now: Timestamp) -> Decision<Option<SessionV2>> {
+        if self.alive(replace.old, now).is_none() {
+            return Decision::unchanged(None);
+        }
+        let Decision { mut writes, verdict } = self.open(replace.open, now);
+        writes.push(Write::Remove(replace.old.to_bytes()));
+        Decision { writes, verdict: Some(verdict.session) }
     }
 
     /// Returns the session of a cookie, if it is alive at `now`. Writes the use, at most once a minute.
@@ -311,6 +332,7 @@ mod tests {
                 network: "192.0.2.1/32".into(),
                 user_agent: "test".into(),
                 root: None,
+                proved: None,
             },
             START,
         );

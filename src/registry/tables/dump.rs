@@ -13,7 +13,7 @@ use crate::registry::file_check::FileCheckV1;
 use crate::registry::lockout::CountV2;
 use crate::registry::lockout::record::DeviceV2;
 use crate::registry::outbox::MailV2;
-use crate::registry::refresh::FamilyV2;
+use crate::registry::refresh::FamilyV3;
 use crate::registry::reset::MailedV2;
 use crate::registry::session::SessionV2;
 use crate::registry::sign_up::SignUpV1;
@@ -97,7 +97,7 @@ pub(super) fn session(value: &[u8]) -> Result<Value, CodecError> {
 }
 
 pub(super) fn family(value: &[u8]) -> Result<Value, CodecError> {
-    let family: FamilyV2 = decode(value)?;
+    let family: FamilyV3 = decode(value)?;
     Ok(json!({
         "account": family.account.to_string(),
         "auth_epoch": family.auth_epoch,

@@ -5,7 +5,7 @@ use crate::journal::format::codec::decode;
 use crate::registry::api_key::ApiKeyV1;
 use crate::registry::lockout::CountV2;
 use crate::registry::outbox::MailV2;
-use crate::registry::refresh::FamilyV2;
+use crate::registry::refresh::FamilyV3;
 use crate::registry::reset::MailedV2;
 use crate::registry::session::SessionV2;
 use crate::registry::sign_up::SignUpV1;
@@ -25,7 +25,7 @@ pub(super) fn session(value: &[u8], at: Timestamp) -> bool {
 }
 
 pub(super) fn family(value: &[u8], at: Timestamp) -> bool {
-    decode::<FamilyV2>(value).is_ok_and(|family| at.as_millis() >= family.absolute_end_ms)
+    decode::<FamilyV3>(value).is_ok_and(|family| at.as_millis() >= family.absolute_end_ms)
 }
 
 pub(super) fn mailed(value: &[u8], at: Timestamp) -> bool {

@@ -67,7 +67,7 @@ pub struct Reject {
 pub struct Refund {
     /// The charge of the request.
     pub charge: Charge,
-    /// The account or token family that succeeded. Each is given back a few charges a minute.
+    /// The account that succeeded. Each is given back a few charges a minute.
     pub of: [u8; 16],
 }
 

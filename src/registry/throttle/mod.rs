@@ -24,7 +24,8 @@
 //! its charge back, [five times a minute](refunds) for each account.
 //!
 //! A change of settings by the holder of an account is charged to the account, in a cell like that of a device: whoever has
-//! addresses in many networks has one account all the same.
+//! addresses in many networks has one account all the same. So is a refresh, if its token is one of a live family: garbage
+//! from behind the same router does not refuse it.
 //!
 //! A log-in of a [suspect](suspects) network costs eight times as much. A proxy that is missing from
 //! `http.trusted_proxies` makes one network of all its clients; [`proxy_watch`] detects it.

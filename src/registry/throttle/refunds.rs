@@ -1,11 +1,11 @@
-//! How many successes are given back: five a minute for each account or token family. Who succeeds more often than that
+//! How many successes are given back: five a minute for each account. Who succeeds more often than that
 //! pays for it like anybody else, or one account would open the server to as many requests as its owner likes.
 
 use std::collections::HashMap;
 
 use crate::system::clock::Timestamp;
 
-/// The most charges that one account or family is given back in a minute.
+/// The most charges that one account is given back in a minute.
 pub const REFUNDS_MAX: u8 = 5;
 /// The most accounts and families that are given back anything in one minute. No other one is.
 const PAYEES_MAX: usize = 65_536;

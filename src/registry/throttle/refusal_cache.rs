@@ -22,7 +22,7 @@ const PER_SHARD: usize = 512;
 pub enum Payer {
     /// The network of its client, and the wider ones around it.
     Network(Network),
-    /// A known device of an account, by its id, or an account.
+    /// A known device of an account, by its id, or an account, or a token family.
     Device(u64),
 }
 

@@ -92,7 +92,7 @@ async fn many_honest_sessions_refresh_from_one_address() {
         }
         server.clock.advance(Duration::from_secs(12));
     }
-    // One session that refreshes without end is charged, and so is garbage.
+    // One session that refreshes without end is refused.
     let mut token = tokens.remove(0);
     let mut refused = 0;
     for _ in 0..40 {
@@ -105,4 +105,67 @@ async fn many_honest_sessions_refresh_from_one_address() {
         }
     }
     assert!(refused >= 15, "{refused}");
+}
+
+/// I share an address with honest clients, and use up whatever it may send: with garbage, and with tokens of my own that
+/// have ended.
+#[tokio::test]
+async fn garbage_of_a_neighbour_refuses_no_honest_refresh() {
+    let server = TestServer::with(&[("throttle.refresh.burst", "20"), ("throttle.refresh.per_minute", "20")]);
+    server.account(NAME).await;
+    let (_, mut honest) = server.tokens(NAME).await;
+    server.account("eve@test.org").await;
+    let (access, ended) = server.tokens("eve@test.org").await;
+    server.post_as("/v1/logout", &access, json!({})).await;
+    let changed = if ended.as_bytes()[40] == b'A' { "B" } else { "A" };
+    let garbage = format!("{}{changed}{}", &ended[..40], &ended[41..]);
+    let mut refused = 0;
+    for (number, token) in [&garbage, &ended].into_iter().cycle().take(60).enumerate() {
+        let answer = server.refresh(token).await;
+        match answer.problem() {
+            (401, "invalid_refresh_token" | "session_expired") => assert!(number < 20, "{answer:?}"),
+            problem => {
+                assert_eq!(problem, (429, "too_many_requests"));
+                refused += 1;
+            }
+        }
+    }
+    assert_eq!(refused, 40);
+    for number in 0..20 {
+        let answer = server.refresh(&honest).await;
+        assert_eq!(answer.status, StatusCode::OK, "{number}: {}", answer.body);
+        honest = answer.text("refresh_token");
+        assert_eq!(server.refresh(&garbage).await.problem(), (429, "too_many_requests"));
+    }
+}
+
+/// I refresh a token of mine without end, from ever new networks. Each rotation is written to the journal.
+#[tokio::test]
+async fn an_account_refreshes_within_its_bound_from_however_many_networks() {
+    let limits = [("throttle.refresh.burst", "20"), ("throttle.refresh.per_minute", "20")];
+    let server = TestServer::behind_proxy_with(&limits);
+    server.account(NAME).await;
+    let mut tokens = Vec::new();
+    for _ in 0..2 {
+        tokens.push(log_in_from(&server, "192.0.2.1").await.text("refresh_token"));
+    }
+    let mut served = 0;
+    for number in 0..60_u8 {
+        let token = &mut tokens[usize::from(number % 2)];
+        let answer = refresh_from(&server, token, &format!("198.51.{number}.7"), FIREFOX).await;
+        if answer.status == StatusCode::OK {
+            *token = answer.text("refresh_token");
+            served += 1;
+        } else {
+            assert_eq!(answer.problem(), (429, "too_many_requests"));
+        }
+    }
+    assert_eq!(served, 20);
+    // It is served again after a while, and others all along.
+    server.account("eve@test.org").await;
+    let (_, others) = server.tokens("eve@test.org").await;
+    assert_eq!(server.refresh(&others).await.status, StatusCode::OK);
+    server.clock.advance(Duration::from_secs(3));
+    let later = refresh_from(&server, &tokens[0], "198.51.100.7", FIREFOX).await;
+    assert_eq!(later.status, StatusCode::OK);
 }

@@ -12,7 +12,7 @@ use reqwest::{Method, StatusCode};
 use serde_json::json;
 
 use super::{NAME, ROOT, is_alive, path_of, reauthenticate};
-use crate::support::{Answer, Browser, PASSWORD, TestServer, send};
+use crate::support::{Answer, Browser, ORIGIN, PASSWORD, TestServer, send};
 
 const STEP_UP: (u16, &str) = (401, "step_up_required");
 const FRESH: Duration = Duration::from_mins(15);
@@ -176,4 +176,94 @@ async fn a_copied_access_token_does_not_become_fresh_with_the_owners() {
     let write = json!({"name": "Eve"});
     assert_eq!(server.patch_as(&user, &stolen, write.clone()).await.problem(), STEP_UP);
     assert_eq!(server.patch_as(&user, &owners, write).await.status, StatusCode::OK);
+}
+
+/// I have copied a refresh token, and wait until its owner gives the password again. A refresh is no proof, whoever asks
+/// for it.
+#[tokio::test]
+async fn a_copied_refresh_token_does_not_become_fresh_with_the_owners() {
+    let server = TestServer::start();
+    server.operator_account(ROOT, &["admin"]).await;
+    server.account(NAME).await;
+    let user = path_of(&server, &server.tokens(NAME).await.0).await;
+    let body = json!({"email": ROOT, "password": PASSWORD, "audience": "admin"});
+    let stolen = server.post("/v1/login", body).await.text("refresh_token");
+    server.clock.advance(FRESH);
+    let owners = server.refresh(&stolen).await;
+    let proved = reauthenticate(&server, &owners.text("access_token")).await.text("access_token");
+    // I am in the owner's network, and within the grace.
+    let mine = server.refresh(&stolen).await;
+    assert_eq!(mine.status, StatusCode::OK);
+    let next = server.refresh(&owners.text("refresh_token")).await;
+    let write = json!({"name": "Eve"});
+    for access in [&mine, &next].map(|answer| answer.text("access_token")) {
+        assert_eq!(server.patch_as(&user, &access, write.clone()).await.problem(), STEP_UP);
+        let others = server.post_as("/v1/logout", &access, json!({"scope": "others"})).await;
+        assert_eq!(others.problem(), STEP_UP);
+    }
+    assert_eq!(server.patch_as(&user, &proved, write.clone()).await.status, StatusCode::OK);
+    // A restart recovers no more than that.
+    let server = server.restart();
+    let later = server.refresh(&next.text("refresh_token")).await.text("access_token");
+    assert_eq!(server.patch_as(&user, &later, write.clone()).await.problem(), STEP_UP);
+    assert_eq!(server.patch_as(&user, &proved, write).await.status, StatusCode::OK);
+}
+
+/// I hold an old session and read the owner's mail. Without the password I make a fresh session of both.
+#[tokio::test]
+async fn a_link_and_an_old_session_make_no_fresh_one() {
+    let server = TestServer::with(&[("token.access_ttl_secs", "3600")]);
+    for (number, with_cookie) in [false, true].into_iter().enumerate() {
+        let (old, new) = (format!("ada{number}@test.org"), format!("lovelace{number}@test.org"));
+        server.account(&old).await;
+        let (access, _) = server.tokens(&old).await;
+        let browser = Browser::log_in(&server, &old).await;
+        assert_eq!(server.change_email(&access, &new).await.status, StatusCode::ACCEPTED);
+        let link = server.mailed_link(&new, "address").await;
+        server.clock.advance(FRESH);
+        let delete = json!({"password": PASSWORD});
+        let deleted = if with_cookie {
+            let body = json!({"token": link.0, "email": link.1});
+            let confirmed = browser.ask(&server, Method::POST, "/v1/email/change/confirm", body).await;
+            assert!(confirmed.status.is_success(), "{confirmed:?}");
+            let renewed = Browser::of(&confirmed);
+            renewed.ask(&server, Method::DELETE, "/v1/me", delete).await
+        } else {
+            let confirmed = server.follow_as(&access, "/v1/email/change/confirm", &link).await;
+            assert_eq!(confirmed.status, StatusCode::OK);
+            // Nor by a refresh of it.
+            let again = server.refresh(&confirmed.text("refresh_token")).await.text("access_token");
+            let again = server.delete_as("/v1/me", &again, delete.clone()).await;
+            assert_eq!(again.problem(), STEP_UP);
+            server.delete_as("/v1/me", &confirmed.text("access_token"), delete).await
+        };
+        assert_eq!(deleted.problem(), STEP_UP);
+    }
+}
+
+/// I hold a cookie and the password, and ask for six sessions at once in place of one.
+#[tokio::test]
+async fn six_proofs_with_one_cookie_leave_one_session() {
+    let server = TestServer::with(&[("password.memory_kib", "32768"), ("password.passes", "4")]);
+    server.account(NAME).await;
+    let browser = Browser::log_in(&server, NAME).await;
+    let mut proofs = tokio::task::JoinSet::new();
+    for _ in 0..6 {
+        let request = server.request(Method::POST, "/v1/reauthenticate").header("origin", ORIGIN);
+        let request = request.header("cookie", &browser.cookie).header("x-csrf-token", &browser.csrf);
+        let request = request.header("user-agent", browser.agent);
+        proofs.spawn(send(request.json(&json!({"password": PASSWORD}))));
+    }
+    let answers = proofs.join_all().await;
+    let (won, lost): (Vec<_>, Vec<_>) =
+        answers.iter().partition(|answer| answer.status == StatusCode::NO_CONTENT);
+    assert_eq!((won.len(), lost.len()), (1, 5), "{answers:?}");
+    for answer in lost {
+        assert_eq!(answer.status, StatusCode::UNAUTHORIZED, "{answer:?}");
+    }
+    let alive = Browser::of(won[0]);
+    let open = alive.ask(&server, Method::GET, "/v1/sessions", json!(null)).await;
+    assert_eq!(open.body["items"].as_array().map(Vec::len), Some(1), "{}", open.body);
+    let old = browser.ask(&server, Method::GET, "/v1/session", json!(null)).await;
+    assert_eq!(old.problem(), (401, "unauthenticated"));
 }

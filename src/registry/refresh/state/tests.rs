@@ -20,7 +20,7 @@ struct World {
     families: Families,
     now: Timestamp,
     minted: u8,
-    journal: Vec<Write<FamilyV2>>,
+    journal: Vec<Write<FamilyV3>>,
 }
 
 fn id() -> FamilyId {
@@ -49,6 +49,7 @@ impl World {
             network: "192.0.2.1/32".into(),
             user_agent: "test".into(),
             audience: Audience::App,
+            proved: None,
             replaces: false,
         };
         let decision = world.families.open(&open, world.now);
@@ -56,7 +57,7 @@ impl World {
         (world, (0, 0))
     }
 
-    fn apply(&mut self, writes: Vec<Write<FamilyV2>>) {
+    fn apply(&mut self, writes: Vec<Write<FamilyV3>>) {
         for write in writes {
             if let Write::Put(family) = &write {
                 assert!(family.is_sound(), "{family:?}");
@@ -83,13 +84,13 @@ impl World {
         let decision = self.families.rotate(&rotate, self.now);
         self.apply(decision.writes);
         decision.verdict.map(|rotated| match rotated {
-            Rotated::Fresh { family, .. } => (family.generation, self.minted),
+            Rotated::Fresh(family) => (family.generation, self.minted),
             Rotated::Again(family, sealed) => (family.generation, sealed[0]),
         })
     }
 
     fn end(&mut self, cause: Cause) {
-        let decision = self.families.end(End { id: id(), cause }, self.now);
+        let decision = self.families.end(End { id: id(), cause, by: None }, self.now);
         self.apply(decision.writes);
     }
 
@@ -198,6 +199,7 @@ fn other_families_of_an_account_end_entry_by_entry_and_are_listed_dead() {
             network: "192.0.2.1/32".into(),
             user_agent: "\u{1F600}".repeat(120).into(),
             audience: Audience::App,
+            proved: None,
             replaces: false,
         };
         let decision = world.families.open(&open, world.now);
@@ -209,8 +211,9 @@ fn other_families_of_an_account_end_entry_by_entry_and_are_listed_dead() {
     }
     let mut entries = Vec::new();
     let mut after = None;
+    let by = Some(client("2001:db8::1", "Firefox"));
     loop {
-        let others = EndOthers { account, except: Some(id().to_bytes()), cause: Cause::LogOut, after };
+        let others = EndOthers { account, except: Some(id().to_bytes()), cause: Cause::LogOut, by, after };
         let Decision { writes, verdict } = world.families.end_others(others, world.now);
         assert!(writes.iter().all(|write| world.families.revoked_by(write).is_some()));
         let changes: Vec<_> = writes.iter().map(|write| write.to_change().unwrap()).collect();
@@ -257,6 +260,75 @@ fn a_lost_answer_comes_again_for_the_same_network_or_program_alone() {
 }
 
 #[test]
+fn a_spent_token_is_reused_after_a_log_out_from_elsewhere_and_its_owner_is_told_once() {
+    let owner = client("192.0.2.1", "Firefox");
+    let thief = client("198.51.100.7", "curl");
+    // Who spent the token, who logged out, and who comes back with it, how many seconds later.
+    for (spent_by, log_out, by, secs, expected) in [
+        (thief, Some(thief), owner, 0, Refusal::Reused),
+        (thief, Some(thief), owner, 3600, Refusal::Reused),
+        // Another tab, and a phone that has changed its network.
+        (owner, Some(owner), client("192.0.2.1", "Chrome"), 3600, Refusal::Revoked),
+        (owner, Some(owner), client("203.0.113.9", "Firefox"), 3600, Refusal::Revoked),
+        // Its answer was lost while the owner logged out everywhere on another device.
+        (owner, Some(client("203.0.113.9", "Safari")), owner, 9, Refusal::Revoked),
+        (owner, Some(client("203.0.113.9", "Safari")), owner, 10, Refusal::Reused),
+        // An administrator has ended it.
+        (thief, None, owner, 0, Refusal::Revoked),
+    ] {
+        let (mut world, first) = World::new();
+        let second = world.rotate_by(first, spent_by).unwrap();
+        let end = End { id: id(), cause: Cause::LogOut, by: log_out };
+        let ended = world.families.end(end, world.now);
+        world.apply(ended.writes);
+        world.advance(secs);
+        let case = format!("{spent_by:?} {log_out:?} {by:?} {secs}");
+        // The live token was not used by two.
+        assert_eq!(world.rotate_by(second, by), Err(Refusal::Revoked), "{case}");
+        let presented = world.families.get(id()).cloned();
+        assert_eq!(world.rotate_by(first, by), Err(expected), "{case}");
+        world.restart();
+        let after = if expected == Refusal::Reused { Refusal::EndedForReuse } else { expected };
+        assert_eq!(world.rotate_by(first, by), Err(after), "{case}");
+        // It ends in the feed once, and is forgotten when it would have been.
+        let now = world.families.get(id()).cloned();
+        let revoked = world.families.revoked_by(&Write::Put(now.clone().unwrap()));
+        assert_eq!(revoked, None, "{case}");
+        assert_eq!(now.map(|family| family.absolute_end_ms), presented.map(|family| family.absolute_end_ms));
+    }
+}
+
+#[test]
+fn a_log_out_with_a_spent_token_is_a_reuse_unless_it_is_due_its_successor() {
+    let owner = client("192.0.2.1", "Firefox");
+    let thief = client("198.51.100.7", "curl");
+    for (age, by, secs, expected, after) in [
+        (0, thief, 0, LoggedOut::Ended, Refusal::Revoked),
+        (1, owner, 9, LoggedOut::Ended, Refusal::Revoked),
+        (1, owner, 10, LoggedOut::Reused, Refusal::EndedForReuse),
+        (1, thief, 0, LoggedOut::Reused, Refusal::EndedForReuse),
+        (2, owner, 0, LoggedOut::Reused, Refusal::EndedForReuse),
+    ] {
+        let (mut world, first) = World::new();
+        let mut tokens = vec![first];
+        for _ in 0..age {
+            tokens.push(world.rotate_by(*tokens.last().unwrap(), owner).unwrap());
+        }
+        world.advance(secs);
+        let presented = Presented { id: id(), generation: first.0, digest: SecretDigest([first.1; 32]), by };
+        let wrong = Presented { digest: SecretDigest([77; 32]), ..presented };
+        if age < 2 {
+            let ended = world.families.log_out(LogOut(wrong), world.now);
+            assert_eq!(ended, Decision::unchanged(LoggedOut::Nothing));
+        }
+        let Decision { writes, verdict } = world.families.log_out(LogOut(presented), world.now);
+        assert_eq!(verdict, expected, "{age} {by:?} {secs}");
+        world.apply(writes);
+        assert_eq!(world.rotate_by(*tokens.last().unwrap(), owner), Err(after), "{age} {by:?} {secs}");
+    }
+}
+
+#[test]
 fn an_outage_longer_than_the_grace_is_no_reuse_and_lengthens_no_grace() {
     let (mut world, first) = World::new();
     let second = world.rotate(first).unwrap();
@@ -278,8 +350,10 @@ fn little_is_left_of_an_ended_family_and_not_for_ever() {
         crate::journal::format::codec::encode(world.families.get(id()).unwrap()).unwrap().len()
     };
     let before = size(&world);
-    world.end(Cause::LogOut);
-    assert!(size(&world) < 130 && before > 200, "{} of {before} bytes", size(&world));
+    let by = Some(client("192.0.2.1", "Firefox"));
+    let ended = world.families.end(End { id: id(), cause: Cause::LogOut, by }, world.now);
+    world.apply(ended.writes);
+    assert!(size(&world) < 170 && before > 200, "{} of {before} bytes", size(&world));
     assert_eq!(world.rotate(first), Err(Refusal::Revoked));
     let sweep = |world: &mut World| -> usize {
         let now = world.now;
@@ -311,12 +385,13 @@ fn an_account_that_ends_families_without_end_leaves_a_bounded_trace() {
             network: "192.0.2.1/32".into(),
             user_agent: "test".into(),
             audience: Audience::App,
+            proved: None,
             replaces: false,
         };
         let opened = world.families.open(&open, world.now);
         assert_eq!(opened.verdict.open, 2);
         world.apply(opened.writes);
-        let ended = world.families.end(End { id: mint(number), cause: Cause::LogOut }, world.now);
+        let ended = world.families.end(End { id: mint(number), cause: Cause::LogOut, by: None }, world.now);
         world.apply(ended.writes);
         if number == 1200 {
             world.restart();
