@@ -7,6 +7,7 @@
 
 use std::time::Duration;
 
+use base64ct::{Base64UrlUnpadded, Encoding};
 use reqwest::{Method, StatusCode};
 use serde_json::json;
 
@@ -148,4 +149,52 @@ async fn streams_are_bounded_and_a_place_is_free_again_when_one_ends() {
     }
     let (service, _) = server.tokens("service@test.org").await;
     assert_eq!(open(&service).await.status(), StatusCode::OK);
+}
+
+/// Order of the base point of P-256 (NIST SP 800-186 §3.2.1.3).
+const ORDER: [u8; 32] = [
+    0xFF, 0xFF, 0xFF, 0xFF, 0x00, 0x00, 0x00, 0x00, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xBC,
+    0xE6, 0xFA, 0xAD, 0xA7, 0x17, 0x9E, 0x84, 0xF3, 0xB9, 0xCA, 0xC2, 0xFC, 0x63, 0x25, 0x51,
+];
+
+/// Returns the other text of an ES256 token, whose signature has `n - s` for `s`, and whether that `s` is the larger one.
+fn second_text(token: &str) -> (String, bool) {
+    let (signed, signature) = token.rsplit_once('.').unwrap();
+    let mut bytes = Base64UrlUnpadded::decode_vec(signature).unwrap();
+    let first = bytes[32..].to_vec();
+    let mut borrow = 0;
+    for at in (0..32).rev() {
+        let difference = i16::from(ORDER[at]) - i16::from(first[at]) - borrow;
+        borrow = i16::from(difference < 0);
+        bytes[32 + at] = difference.rem_euclid(256) as u8;
+    }
+    let is_larger = first.as_slice() > &bytes[32..];
+    (format!("{signed}.{}", Base64UrlUnpadded::encode_string(&bytes)), is_larger)
+}
+
+/// I write a token in the other text that its signature has, and hope that only the first one ends.
+#[tokio::test]
+async fn the_second_text_of_a_token_ends_with_the_first() {
+    let server = TestServer::start();
+    server.account(NAME).await;
+    let mut seen = [false; 2];
+    for _ in 0..64 {
+        let (access, refresh) = server.tokens(NAME).await;
+        let (second, is_larger) = second_text(&access);
+        assert_ne!(access, second);
+        for token in [&access, &second, &access, &second] {
+            assert!(is_alive(&server, token).await);
+        }
+        let out = server.post("/v1/logout", json!({"refresh_token": refresh})).await;
+        assert_eq!(out.status, StatusCode::NO_CONTENT);
+        for token in [&second, &access] {
+            assert!(!is_alive(&server, token).await);
+        }
+        seen[usize::from(is_larger)] = true;
+        if seen == [true; 2] {
+            break;
+        }
+    }
+    // So no reader of tokens can refuse one half of them.
+    assert_eq!(seen, [true; 2], "the signer keeps to one half of s: refuse the other");
 }
