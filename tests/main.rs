@@ -7,5 +7,6 @@ mod attacks;
 mod defences;
 mod durability;
 mod operator;
+mod readme;
 mod support;
 mod tidy;

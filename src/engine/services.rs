@@ -189,10 +189,11 @@ impl Services {
     pub(crate) fn watch_for_proxy(&self, peer: std::net::IpAddr, forwarding_headers: [bool; 2]) {
         let is_forwarded = forwarding_headers.contains(&true);
         if let Some(proxy) = self.proxy_watch.lock().see(peer, is_forwarded) {
+            let Finding { fix, .. } = Finding::forgotten_proxy(proxy);
             tracing::error!(
                 %proxy,
-                "every request comes from one peer and was forwarded, but http.trusted_proxies does not name it: all its \
-                 clients are throttled as one. If it is your proxy, set http.trusted_proxies = [\"{proxy}\"]"
+                "every request comes from one peer and was forwarded, but http.trusted_proxies does not name it, so all its \
+                 clients are throttled as one: {fix}"
             );
         }
     }
