@@ -27,7 +27,7 @@ const REQUEST_HEADERS: HeaderValue = HeaderValue::from_static(
 
 /// Headers of answers that pages may read.
 const EXPOSED_HEADERS: HeaderValue = HeaderValue::from_static(
-    "x-request-id, retry-after, www-authenticate, ratelimit, ratelimit-policy, x-device-token",
+    "x-request-id, retry-after, www-authenticate, ratelimit, ratelimit-policy, x-device-token, x-csrf-token",
 );
 
 /// How long browsers may keep the answer to a preflight, in seconds.
