@@ -37,6 +37,7 @@ impl People {
             _ => self.neighbour.compare(town).await?,
         }
         town.deliver().await?;
+        town.finish_what_goes_on().await;
         let hashed = town.engine.work().hashes - hashes;
         let asked = town.counts.passwords - passwords;
         Promise::HashesAreFew

@@ -304,6 +304,20 @@ impl Town {
         Promise::SessionsAreFew.unless(count <= 100, || format!("{count} are open"))
     }
 
+    /// Waits until nothing goes on any more for clients that have hung up: a log-in of theirs may still take its turn.
+    pub(super) async fn finish_what_goes_on(&self) {
+        let goes_on = || {
+            let stats = self.engine.services.pool.stats();
+            stats.running + stats.queued() > 0 || self.engine.turns.lock().len() > 0
+        };
+        for _ in 0..10_000 {
+            if !goes_on() {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    }
+
     /// Checks that no more passwords are hashed or wait for a thread than `most`.
     pub(super) fn check_in_flight(&self, most: usize) -> Result<(), Broken> {
         let stats = self.engine.services.pool.stats();
