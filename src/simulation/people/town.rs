@@ -308,7 +308,7 @@ impl Town {
     pub(super) async fn finish_what_goes_on(&self) {
         let goes_on = || {
             let stats = self.engine.services.pool.stats();
-            stats.running + stats.queued() > 0 || self.engine.turns.lock().len() > 0
+            stats.running + stats.queued() > 0 || !self.engine.turns.lock().is_empty()
         };
         for _ in 0..10_000 {
             if !goes_on() {
