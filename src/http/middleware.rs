@@ -52,15 +52,11 @@ pub async fn wrap_request(
     let id = engine.services.random.bytes::<12>().map_or_else(|_| String::from("none"), |bytes| hex(&bytes));
     request.extensions_mut().insert(RequestId(id.as_str().into()));
     let begin = engine.clock.steady();
-    let mut ends = false;
     let response = match body::read(&mut request, serving.as_ref()).await {
         Ok(()) => {
             serving.iter().for_each(Serving::body_is_read);
             if request.headers().contains_key(TRANSFER_ENCODING) {
-                // The HTTP library takes anything for the trailers of a chunked body. Who forwards it may take a part of that
-                // for the next request, so nothing behind it is served (RFC 9112 §11.2).
                 serving.iter().for_each(Serving::ends);
-                ends = true;
             }
             let allowed = &engine.services.config.http.allowed_origins;
             match cors::preflight(request.method(), request.headers(), allowed) {
@@ -81,7 +77,9 @@ pub async fn wrap_request(
     log(&response, &id, duration_ms);
     let http = &engine.services.config.http;
     let (request, mut response) = response.into_parts();
-    if ends {
+    if request.headers().contains_key(TRANSFER_ENCODING) {
+        // The HTTP library takes anything for the trailers of a chunked body. Who forwards it may take a part of that for the
+        // next request, so nothing behind it is served (RFC 9112 §11.2).
         response.head_mut().set_connection_type(ConnectionType::Close);
     }
     write_headers(response.headers_mut(), id, http.public_origin.is_https());

@@ -1,4 +1,4 @@
-//! What a client sent ahead: bytes behind the request that is being served wait here, outside the HTTP library.
+//! Holds the bytes that a client has sent behind the request that is being served, outside the HTTP library.
 //!
 //! **The attack:** a client sends thousands of small requests at once and reads no answer. The library answers every request
 //! of which it has the whole head, and keeps each answer until the client reads: a thousand bytes for twenty.
@@ -18,7 +18,7 @@ use tokio::net::TcpStream;
 /// The bytes that are read from a client at once.
 pub(super) const PIECE_MAX: usize = 4096;
 
-/// What was read from a client and not handed over yet.
+/// The bytes that were read from a client and are not handed to the HTTP library yet.
 #[derive(Default)]
 pub(super) struct Ahead {
     bytes: Vec<u8>,
@@ -126,8 +126,8 @@ impl Ahead {
 
 /// Returns how many of `bytes` are handed over at once.
 ///
-/// Of a head, all up to its end; and what follows, unless the end of another head is in it. Of a body, all that comes before
-/// the end of what may be a head; and if that comes first, all up to the next one.
+/// In a head: up to its end, or all of them if no second head ends in there. In a body: up to the byte that would end what may
+/// be a head; if that is the first byte, up to the next such byte.
 fn cut(lines: &mut Lines, bytes: &[u8], in_body: bool) -> usize {
     let begin = *lines;
     let Some(first) = lines.end(bytes) else { return bytes.len() };

@@ -11,7 +11,6 @@
 //! ends, after the client had time to read it.
 
 use std::io;
-use std::mem;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -134,11 +133,6 @@ impl GuardedStream {
         most: usize,
         in_body: bool,
     ) -> Poll<io::Result<()>> {
-        if !mem::replace(&mut self.has_parsed, true) {
-            // The library parses once it is told that there is nothing more for now.
-            cx.waker().wake_by_ref();
-            return Poll::Pending;
-        }
         let most = most.min(buf.remaining()).min(PIECE_MAX);
         let is_ahead = !self.ahead.is_empty();
         let handed = ready!(self.ahead.poll_hand_over(&mut self.stream, cx, buf, most, in_body))?;
@@ -164,9 +158,14 @@ impl AsyncRead for GuardedStream {
         this.remember(cx);
         if this.refusing.is_none() {
             match this.connection.turn() {
+                Turn::Head(_) | Turn::Body(_) | Turn::TooLarge if !this.has_parsed => {
+                    // The library parses once it is told that there is nothing more for now.
+                    this.has_parsed = true;
+                    cx.waker().wake_by_ref();
+                    return Poll::Pending;
+                }
                 Turn::Head(most) => return this.poll_hand_over(cx, buf, most, false),
                 Turn::Body(most) => return this.poll_hand_over(cx, buf, most, true),
-                Turn::TooLarge if !this.has_parsed => return this.poll_hand_over(cx, buf, 0, false),
                 Turn::Watch => return this.poll_watch(cx),
                 Turn::Wait => return Poll::Pending,
                 Turn::TooLarge => this.refuse(431),
