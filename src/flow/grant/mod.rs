@@ -54,7 +54,7 @@ pub enum Grant {
 pub(crate) enum Wanted {
     /// A pair of tokens.
     Family {
-        /// What its access tokens are for.
+        /// The audience of its access tokens.
         audience: Audience,
         /// Whether it takes the place of another credential, with a change that is done already.
         replaces: bool,
@@ -141,7 +141,8 @@ impl Engine {
                 self.issue_family(account, audience, replaces, proved, client).await
             }
             Wanted::Session { remember, root } => {
-                self.issue_session(account, remember, root, proved, client).await
+                let (open, secret) = self.new_session(account, remember, root, proved, client)?;
+                self.issue_session(open, secret, client).await
             }
         }
     }
@@ -210,27 +211,25 @@ impl Engine {
         })
     }
 
-    /// Opens a browser session for a client that has proved its identity. `root` is that of the session which it
-    /// replaces. The answer is sealed until the session is durable.
+    /// Opens a browser session with the secret of its cookie. The answer is sealed until the session is durable.
     async fn issue_session(
         &self,
-        account: &AccountV3,
-        remember: bool,
-        root: Option<[u8; 16]>,
-        proved: Proved,
+        open: OpenSession,
+        secret: Secret,
         client: &Client,
     ) -> Result<Sealed<Issued>, FlowError> {
-        let (open, secret) = self.new_session(account, remember, root, proved, client)?;
-        let families = refresh::actor::OpenCount { account: open.account };
+        let account = open.account;
+        let families = refresh::actor::OpenCount { account };
         let families = self.refresh.ask_sealed(families).await?;
         let opened = families.join(self.sessions.ask_sealed(open).await?);
         let has_room = opened.then(async |(families, OpenedSession { session, open })| {
-            self.make_room(account.account_id(), session.id, families + open, client).await
+            self.make_room(account, session.id, families + open, client).await
         });
         Ok(has_room.await?.map(|((_, opened), ())| Issued::Session(opened.session, secret)))
     }
 
-    /// Returns a session to open, and the secret of its cookie.
+    /// Returns a session to open for a client that has proved its identity, and the secret of its cookie. `root` is that of
+    /// the session which it replaces.
     fn new_session(
         &self,
         account: &AccountV3,

@@ -227,14 +227,14 @@ impl Engine {
         let token =
             self.services.edge.write(&OpaqueToken { kind: TokenKind::Mailed, id, generation: 0, secret });
         let is_sent = minted.is_sent();
-        let mail = self.write_mail(to, kind, Some(&token), (is_sent, cause.class())).await?;
+        let mail = self.write_mail(to, kind, Some(&token), is_sent, cause.class()).await?;
         Ok(is_sent.then_some(mail))
     }
 
     /// Queues a mail without a token, which tells the owner of what was done with a credential of theirs.
     pub(super) async fn post(&self, to: Addressee, kind: Kind) -> Result<(), FlowError> {
-        // What it tells of is done.
-        self.write_mail(to, kind, None, (true, Space::Essential)).await?;
+        // The owner must learn of what is done already.
+        self.write_mail(to, kind, None, true, Space::Essential).await?;
         Ok(())
     }
 
@@ -256,7 +256,7 @@ impl Engine {
             lacks_link: false,
         };
         let is_sent = self.mailed.ask(Charge { wish }).await?;
-        self.write_mail(to, kind, None, (is_sent, cause.class())).await?;
+        self.write_mail(to, kind, None, is_sent, cause.class()).await?;
         Ok(())
     }
 
@@ -271,7 +271,8 @@ impl Engine {
         to: Addressee,
         kind: Kind,
         token: Option<&str>,
-        (send, class): (bool, Space),
+        send: bool,
+        class: Space,
     ) -> Result<[u8; 16], FlowError> {
         let id = MailedId::mint(to.account.slot(), self.services.random.bytes()?).to_bytes();
         let now = self.clock.now().as_millis();
