@@ -302,13 +302,13 @@ impl Lockouts {
                 Charge::Device(id) | Charge::Session(id) => give_back(&mut count, id, attempt.at_secs),
                 Charge::Name => {
                     take_back_guess(&mut count, attempt.at_secs);
-                    if count.era != attempt.era {
-                        return Decision::put(count, settled);
-                    }
-                    count.failures = count.failures.saturating_sub(1);
-                    count.consecutive = count.consecutive.saturating_sub(1);
-                    if attempt.began_lock || self.limits.lock_after(count.failures).is_none() {
-                        count.locked_until_ms = 0;
+                    // Otherwise the failure has been cleared already.
+                    if count.era == attempt.era {
+                        count.failures = count.failures.saturating_sub(1);
+                        count.consecutive = count.consecutive.saturating_sub(1);
+                        if attempt.began_lock || self.limits.lock_after(count.failures).is_none() {
+                            count.locked_until_ms = 0;
+                        }
                     }
                 }
                 Charge::None => {}
