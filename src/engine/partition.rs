@@ -17,7 +17,6 @@ use crate::registry::tables::{Limits, States};
 use crate::storage::local::LocalStorage;
 use crate::system::clock::Clock;
 use crate::system::random::Random;
-use crate::system::volume;
 use crate::token::key_check::mismatches;
 use crate::token::{KeyCheck, KeyError, KeyFiles, KeyKind, Keys, Master, MasterError, Scheme};
 use crate::value::id::{AccountId, Slot};
@@ -129,11 +128,9 @@ impl Partition {
             clock: clock.clone(),
             scheme: config.token.algorithm,
         };
-        // Where the size of the volume is unknown, the settings count.
-        let total = volume::space(dir).map_or(u64::MAX, |space| space.total);
         let options = Options {
             storage: Arc::new(storage.clone()),
-            sizes: Sizes { segment: config.journal.fitted(total).segment_bytes, ..Sizes::PRODUCTION },
+            sizes: Sizes { segment: config.journal.fitted_to(dir).segment_bytes, ..Sizes::PRODUCTION },
             clock: clock.clone(),
             random,
             accept_clock_floor,

@@ -1,8 +1,11 @@
 //! `[journal]`: sizes of the journal's files, and how entries become durable.
 
+use std::path::Path;
+
 use crate::config::key::{Key, choice, flag, number, text};
 use crate::config::reader::Reader;
 use crate::storage::write_mode::WriteMode;
+use crate::system::volume;
 
 pub(in crate::config) const KEYS: &[Key] = &[
     number(
@@ -49,13 +52,19 @@ impl Journal {
     /// spare segments and the space that is kept free for the next must have room together, or else ordinary requests are
     /// refused each time a segment is full.
     #[must_use]
-    pub fn fitted(&self, total: u64) -> Self {
+    fn fitted(&self, total: u64) -> Self {
         let segment = (total / 16).max(SEGMENT_BYTES_MIN);
         Self {
             segment_bytes: self.segment_bytes.min(segment - segment % PAGE_BYTES),
             write_mode: self.write_mode,
             snapshot_bytes: self.snapshot_bytes.min((total / 8).max(SEGMENT_BYTES_MIN)),
         }
+    }
+
+    /// Returns the settings as they fit on the volume of `dir`. Where its size is unknown, they stay.
+    #[must_use]
+    pub fn fitted_to(&self, dir: &Path) -> Self {
+        volume::space(dir).map_or_else(|_| self.clone(), |space| self.fitted(space.total))
     }
 
     pub(in crate::config) fn read(reader: &mut Reader) -> Self {

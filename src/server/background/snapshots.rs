@@ -17,7 +17,6 @@ use crate::registry::outbox::actor::Blank;
 use crate::registry::tables::kept;
 use crate::system::pace::Pace;
 use crate::system::scheduling::{self, BackgroundPolicy};
-use crate::system::volume;
 
 /// Takes snapshots when they are due, and a last one when `ending` is set.
 pub(super) async fn run(engine: &Engine, context: &JournalContext, ending: &Arc<AtomicBool>) {
@@ -25,8 +24,7 @@ pub(super) async fn run(engine: &Engine, context: &JournalContext, ending: &Arc<
         tracing::debug!(%error, "cannot lower the priority of snapshots, they run at normal priority");
     }
     let config = &engine.services.config;
-    let total = volume::space(&config.data_dir).map_or(u64::MAX, |space| space.total);
-    let threshold = config.journal.fitted(total).snapshot_bytes;
+    let threshold = config.journal.fitted_to(&config.data_dir).snapshot_bytes;
     let mut schedule = SnapshotSchedule::new(threshold, engine.journal.stats().frame_bytes);
     let mut waited = Duration::ZERO;
     loop {
