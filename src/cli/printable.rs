@@ -7,15 +7,7 @@ use std::fmt::Write;
 /// Returns `text` in which every character that a terminal obeys instead of showing it is written as JSON writes it:
 /// `\u202e`. The text may be lines of text or of JSON; what JSON has escaped stays JSON. Line ends are kept.
 pub(super) fn printable(text: &str) -> Cow<'_, str> {
-    let is_kept = |c: char| c == '\n' || !is_obeyed(c);
-    if text.chars().all(is_kept) {
-        return Cow::Borrowed(text);
-    }
-    let mut escaped = String::with_capacity(text.len() + 64);
-    for c in text.chars() {
-        if is_kept(c) { escaped.push(c) } else { push_escaped(&mut escaped, c) }
-    }
-    Cow::Owned(escaped)
+    escaped(text, |c| c != '\n' && is_obeyed(c))
 }
 
 /// Returns one value for a line of several, `name=value  name=value`: on one line, and in quotes if it could pass for more
@@ -24,18 +16,26 @@ pub(super) fn value(text: &str) -> String {
     if text.contains("  ") || text.starts_with('"') {
         return serde_json::Value::from(text).to_string();
     }
-    let mut escaped = String::with_capacity(text.len());
-    for c in text.chars() {
-        if is_obeyed(c) { push_escaped(&mut escaped, c) } else { escaped.push(c) }
-    }
-    escaped
+    escaped(text, is_obeyed).into_owned()
 }
 
-fn push_escaped(text: &mut String, c: char) {
-    for unit in c.encode_utf16(&mut [0; 2]) {
-        // Writing to a string cannot fail.
-        let _ = write!(text, "\\u{unit:04x}");
+/// Returns `text` with the characters of which `is_wrong` is true as JSON writes them.
+fn escaped(text: &str, is_wrong: impl Fn(char) -> bool) -> Cow<'_, str> {
+    if !text.chars().any(&is_wrong) {
+        return Cow::Borrowed(text);
     }
+    let mut escaped = String::with_capacity(text.len() + 64);
+    for c in text.chars() {
+        if !is_wrong(c) {
+            escaped.push(c);
+            continue;
+        }
+        for unit in c.encode_utf16(&mut [0; 2]) {
+            // Writing to a string cannot fail.
+            let _ = write!(escaped, "\\u{unit:04x}");
+        }
+    }
+    Cow::Owned(escaped)
 }
 
 /// Says whether a terminal or an editor obeys `c`, or shows nothing of it: control characters, marks of the direction,
