@@ -266,26 +266,32 @@ async fn wait_for_segment(journal: &str, wanted: u64) -> u64 {
     newest_segment()
 }
 
+/// Lets `clients` refresh the tokens of new accounts until the newest segment of the data directory `dir` is number `wanted`.
+/// Returns the number that was reached, and how many refreshes were refused for want of space.
+async fn refresh_until_segment(process: &Process, dir: &Path, clients: u32, wanted: u64) -> (u64, u32) {
+    let http = reqwest::Client::new();
+    let over = Arc::new(AtomicBool::new(false));
+    let mut refreshing = tokio::task::JoinSet::new();
+    for number in 0..clients {
+        let email = format!("user{number}@test.org");
+        refreshing.spawn(refresh_until(http.clone(), process.url.clone(), email, Arc::clone(&over)));
+    }
+    let journal = format!("{}/journal", inside(process, dir));
+    let reached = wait_for_segment(&journal, wanted).await;
+    over.store(true, Ordering::Relaxed);
+    (reached, refreshing.join_all().await.into_iter().sum())
+}
+
 /// The disk cannot hold the journal that is written until a snapshot is due. Segments are deleted only after a
 /// snapshot, so one is taken early, in the space that was kept for it.
 #[tokio::test]
 async fn a_disk_too_small_for_the_journal_between_two_snapshots_gets_free_again() {
     let root = tempfile::tempdir().unwrap();
-    let http = reqwest::Client::new();
     let Some(process) = on_a_small_disk(root.path(), 28, "1099511627776") else {
         return skipped("a disk too small", "no user namespace with a tmpfs of its own");
     };
-    let journal = format!("{}/journal", inside(&process, root.path()));
-    let over = Arc::new(AtomicBool::new(false));
-    let mut clients = tokio::task::JoinSet::new();
-    for number in 0..3 {
-        let email = format!("user{number}@test.org");
-        clients.spawn(refresh_until(http.clone(), process.url.clone(), email, Arc::clone(&over)));
-    }
     // Ten segments of 4 MiB must pass through a disk of 28 MiB.
-    let reached = wait_for_segment(&journal, 10).await;
-    over.store(true, Ordering::Relaxed);
-    let refused: u32 = clients.join_all().await.into_iter().sum();
+    let (reached, refused) = refresh_until_segment(&process, root.path(), 3, 10).await;
     assert!(reached >= 10, "stopped in segment {reached}, {refused} refused");
     process.kill();
 }
@@ -295,20 +301,10 @@ async fn a_disk_too_small_for_the_journal_between_two_snapshots_gets_free_again(
 #[tokio::test]
 async fn the_journal_goes_round_on_a_small_disk_and_nobody_is_refused() {
     let root = tempfile::tempdir().unwrap();
-    let http = reqwest::Client::new();
     let Some(process) = on_a_small_disk(root.path(), 64, "67108864") else {
         return skipped("a small disk", "no user namespace with a tmpfs of its own");
     };
-    let journal = format!("{}/journal", inside(&process, root.path()));
-    let over = Arc::new(AtomicBool::new(false));
-    let mut clients = tokio::task::JoinSet::new();
-    for number in 0..4 {
-        let email = format!("user{number}@test.org");
-        clients.spawn(refresh_until(http.clone(), process.url.clone(), email, Arc::clone(&over)));
-    }
-    let newest = wait_for_segment(&journal, 6).await;
-    over.store(true, Ordering::Relaxed);
-    let refused: u32 = clients.join_all().await.into_iter().sum();
+    let (newest, refused) = refresh_until_segment(&process, root.path(), 4, 6).await;
     assert!(newest >= 6, "stopped in segment {newest}");
     assert_eq!(refused, 0);
     process.kill();
