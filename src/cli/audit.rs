@@ -34,8 +34,8 @@ pub enum AuditCommand {
     /// keys.
     ///
     /// Exits with 1 at the first line that does not follow from the one before, if the log is shorter than the server
-    /// has written it, or if a start found it too short and nobody has run `audit acknowledge` since. The last second of a server that was
-    /// killed cannot be missed.
+    /// has written it, or if a start found it too short and nobody has run `audit acknowledge` since. It cannot find lines
+    /// that are missing from the last second of a server that was killed.
     Verify,
     /// Write down that you know what a start has found: lines that were cut off, or a changed record of the log's end.
     ///

@@ -12,8 +12,9 @@
 //! removes the password. Once a password was set by a mail to the new address, undoing takes a former password too: any
 //! that was in force at the change or within three days before it, since a thief may have changed it first. As long as the
 //! change can be undone, the address cannot be changed again, so that the link of the first owner is never replaced, and
-//! nobody else can take the old address. Guesses beside a link are counted for that link alone, which only its reader can lock. An account
-//! that has not proved its address gives it up to the account that proves it. A client that is refused keeps its link.
+//! nobody else can take the old address. Wrong passwords beside a link count for that link alone, so that nobody can lock it
+//! who does not have it. An account that has not proved its address gives it up to the account that proves it. A client
+//! that is refused keeps its link.
 
 use super::admission::Outcome;
 use super::authenticate::Identity;

@@ -71,7 +71,7 @@ impl<'de, D: Deserializer<'de>> Deserializer<'de> for Strict<D> {
 /// A visitor of what holds other values, which are read as strictly.
 struct Inside<V> {
     visitor: V,
-    /// What it takes, as messages say it; `None` if it knows better.
+    /// The form that messages name; `None` to let the visitor name it.
     takes: Option<&'static str>,
 }
 

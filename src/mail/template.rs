@@ -1,8 +1,8 @@
 //! The text of each kind of mail.
 //!
 //! Security: links are built from the configured public origin alone. The token is in the fragment, after `#`, which
-//! browsers do not send, so that no server logs it. Opening a link changes nothing. Of an address that somebody else has
-//! chosen a text shows two characters, so that nobody speaks through the mails of the service.
+//! browsers do not send, so that no server logs it. Opening a link changes nothing. An address that somebody
+//! else has chosen is shown as two characters of it, so that nobody can put words into the mails of the service.
 
 use crate::registry::outbox::record::Kind;
 use crate::value::account_name::masked;
@@ -210,7 +210,7 @@ pub fn write(draft: Draft<'_>) -> Letter {
     Letter { subject, text, html, link }
 }
 
-/// Returns an address as somebody may see it who does not know it: `a***@e***`. Who owns it knows it by that.
+/// Masks an address for a reader who may not own it: `a***@e***`. Its owner recognises it.
 ///
 /// Security: an attacker chooses the address of an account, so a domain such as `your-account-is-locked.example` would be
 /// words of the attacker in a mail of the service, and mail programs make a link of it.
@@ -287,7 +287,7 @@ mod tests {
         }
     }
 
-    /// Whatever address an account has, a mail to somebody else about it is the same but for two characters.
+    /// Mails about an account to somebody else differ by its address in two characters at most.
     #[test]
     fn no_mail_shows_what_the_holder_of_another_account_has_chosen() {
         for about in [
