@@ -67,7 +67,7 @@ pub(super) fn compare_keys(config: &Config, storage: &dyn Storage) -> Result<Str
         in_files => in_files?,
     };
     let remembered = read(storage).map_err(Failure::refused)?.keys();
-    refuse_other_keys(config, &remembered, &in_files).map_err(Failure::refused)?;
+    refuse_other_keys(config, storage, &remembered, &in_files).map_err(Failure::refused)?;
     Ok(match remembered.len() as u64 {
         0 => String::from("keys: not compared, since the next start is the first that remembers them"),
         count => format!("keys: {} with which the data was written", counted(count, "key", "keys")),
