@@ -9,7 +9,6 @@ mod data;
 mod doctor;
 mod init;
 mod key;
-mod key_checks;
 mod log;
 mod mail;
 mod new_directory;
@@ -25,7 +24,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use portcullis::config::{Config, Reader};
+use portcullis::config::{Config, ConfigFault, Reader};
 use portcullis::engine::StartError;
 use serde_json::{Value, json};
 
@@ -48,7 +47,7 @@ With --json, a result is JSON on standard output, and a failure is one line on s
 /// Without a command it serves, on http://127.0.0.1:8080, and keeps its data in ./data. Settings come from the file
 /// given by --config, then from PORTCULLIS__SECTION__KEY variables, then from flags.
 #[derive(Debug, Parser)]
-#[command(name = "portcullis", version, after_help = EXIT_CODES)]
+#[command(name = "portcullis", bin_name = "portcullis", version, after_help = EXIT_CODES)]
 pub struct Cli {
     /// Read the configuration from this file (`portcullis init` writes one).
     #[arg(long, global = true, value_name = "FILE")]
@@ -163,7 +162,7 @@ pub fn run() -> ExitCode {
     let done = match &cli.command {
         None => serve::Serve::default().run(&cli),
         Some(Command::Serve(serve)) => serve.run(&cli),
-        Some(Command::Init(init)) => init.run(),
+        Some(Command::Init(init)) => init.run(&cli),
         Some(Command::Config(command)) => command.run(&cli),
         Some(Command::Doctor) => doctor::run(&cli),
         Some(Command::Data(command)) => command.run(&cli),
@@ -267,12 +266,15 @@ impl Cli {
     ///
     /// Errors: every mistake in it, one a line.
     fn load(&self) -> Result<Config, Failure> {
-        Config::from_reader(self.reader()?).map_err(|faults| {
-            let lines: Vec<String> = faults.iter().map(|fault| format!("  {fault}")).collect();
-            let mistakes = counted(faults.len() as u64, "mistake", "mistakes");
-            Failure::usage(format!("the configuration has {mistakes}:\n{}", lines.join("\n")))
-        })
+        Config::from_reader(self.reader()?).map_err(|faults| mistakes(&faults))
     }
+}
+
+/// Lists the mistakes of a configuration.
+fn mistakes(faults: &[ConfigFault]) -> Failure {
+    let lines: Vec<String> = faults.iter().map(|fault| format!("  {fault}")).collect();
+    let mistakes = counted(faults.len() as u64, "mistake", "mistakes");
+    Failure::usage(format!("the configuration has {mistakes}:\n{}", lines.join("\n")))
 }
 
 #[cfg(test)]
