@@ -169,9 +169,7 @@ impl Partition {
 /// Refuses a directory that is in use but has no keys, before anything is written: it is a backup without keys, and a start
 /// would change files that its list of sums names.
 fn refuse_without_keys(storage: &LocalStorage, keys: &KeyFiles) -> Result<(), StartError> {
-    let identity = IdentityFile::open(storage)?;
-    let is_used = matches!(identity, Some(Ok(identity)) if identity.newest().state != State::Forming);
-    if !is_used || keys.exist() {
+    if !is_used(storage)? || keys.exist() {
         return Ok(());
     }
     Err(StartError::Refused(Refusal {
@@ -180,6 +178,12 @@ fn refuse_without_keys(storage: &LocalStorage, keys: &KeyFiles) -> Result<(), St
         what: String::from("missing, although this directory holds a journal; nothing was changed"),
         next: "if it is a backup, use `portcullis data restore`; otherwise put the keys of this installation back",
     }))
+}
+
+/// Says whether a server has finished its first start in the directory `storage`.
+pub fn is_used(storage: &dyn Storage) -> std::io::Result<bool> {
+    let identity = IdentityFile::open(storage)?;
+    Ok(matches!(identity, Some(Ok(identity)) if identity.newest().state != State::Forming))
 }
 
 /// Refuses keys that the data was not written with. `remembered` is what the journal in `storage` remembers of them.

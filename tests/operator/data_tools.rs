@@ -176,6 +176,21 @@ async fn a_restored_directory_starts_with_its_own_keys_and_not_with_those_of_bef
     run(&["user", "list"], &data).exits(0).says("ada@test.org");
 }
 
+/// Kind: a refusal offers what is refused next.
+#[tokio::test]
+async fn a_kind_of_key_that_is_none_is_answered_with_those_that_can_rotate() {
+    let Directories { data, root: _root, .. } = with_ada().await;
+    let kinds = "signing, edge, device, csrf, outbox";
+    run(&["key", "rotate", "foo"], &data)
+        .exits(1)
+        .says(kinds)
+        .does_not_say("directory")
+        .does_not_say("audit");
+    for kind in kinds.split(", ") {
+        run(&["key", "rotate", kind], &data).exits(0);
+    }
+}
+
 /// Kind: a program cannot read a sentence.
 #[tokio::test]
 async fn every_failure_is_json_for_programs() {
