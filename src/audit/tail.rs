@@ -44,7 +44,7 @@ pub fn tail(dir: &Path, wanted: &Wanted) -> io::Result<Tail> {
             break;
         }
         // One more than is wanted tells that there are more.
-        let room = wanted.limit + 1 - found.len();
+        let room = wanted.limit.saturating_add(1) - found.len();
         let mut of_file: VecDeque<Stored> = VecDeque::new();
         for text in BufReader::new(File::open(path)?).lines() {
             let Some(stored) = Stored::read(&text?).filter(|stored| wanted.matches(&stored.line)) else {

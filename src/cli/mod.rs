@@ -17,6 +17,7 @@ mod printable;
 mod remembered;
 mod serve;
 mod session;
+mod table;
 mod user;
 
 use std::io::{ErrorKind, Write};

@@ -1,7 +1,7 @@
 //! How an operator's command is carried out: through the admin socket of a running server, or else on the data
 //! directory of a stopped one.
 
-use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
+use std::io::{BufRead, BufReader, ErrorKind, IsTerminal, Read, Write};
 use std::os::unix::net::UnixStream;
 
 use portcullis::config::Config;
@@ -15,6 +15,7 @@ use zeroize::Zeroizing;
 
 use super::new_directory::refuse_another_owner;
 use super::printable::value;
+use super::table::table;
 use super::{Cli, Failure, say};
 
 /// Maximum length of an answer in bytes. Hundreds of thousands of lines of the audit log are shorter.
@@ -28,6 +29,7 @@ pub(super) fn operate(cli: &Cli, operation: Operation) -> Result<(), Failure> {
         return Ok(());
     }
     match result.get("items").and_then(Value::as_array) {
+        Some(items) if std::io::stdout().is_terminal() => say(&table(items)),
         Some(items) => items.iter().for_each(|item| say(&line(item))),
         None => say(&line(&result)),
     }
