@@ -27,6 +27,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 use portcullis::config::{Config, Reader};
 use portcullis::engine::StartError;
+use portcullis::value::counted::counted;
 
 use self::printable::printable;
 
@@ -188,12 +189,6 @@ fn say(text: &str) {
     let _ = writeln!(std::io::stdout(), "{}", printable(text));
 }
 
-/// Returns `number` with its noun: "1 mistake", "2 mistakes".
-fn counted(number: u64, one: &str, many: &str) -> String {
-    let noun = if number == 1 { one } else { many };
-    format!("{number} {noun}")
-}
-
 impl Cli {
     /// Collects the settings of file, environment and flags, before they get their types: `config show` lists them
     /// although some may be wrong.
@@ -232,12 +227,5 @@ mod tests {
     #[test]
     fn the_command_line_is_sound() {
         Cli::command().debug_assert();
-    }
-
-    #[test]
-    fn nouns_agree_with_their_numbers() {
-        assert_eq!(counted(0, "entry", "entries"), "0 entries");
-        assert_eq!(counted(1, "entry", "entries"), "1 entry");
-        assert_eq!(counted(2, "entry", "entries"), "2 entries");
     }
 }

@@ -4,6 +4,8 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 
+use crate::value::counted::counted;
+
 /// An unsafe setting.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Finding {
@@ -21,7 +23,8 @@ impl Finding {
         Self {
             key: "password.pepper_file",
             why: format!(
-                "{count} passwords could not be checked: a pepper that they were hashed with is not there"
+                "{} could not be checked: a pepper that went into their hashes is not there",
+                counted(count, "password", "passwords")
             ),
             fix: String::from("put its line back into password.pepper_file, and start the server again"),
         }
