@@ -471,7 +471,8 @@ mod tests {
         let lines = find(dir.path(), &Wanted { limit: 99, ..Wanted::default() }).unwrap();
         let told: Vec<_> = lines.iter().map(|line| (line.event.as_str(), line.folded)).collect();
         assert_eq!(told, [("server.started", 0), ("password.changed", 0), ("login.failed", 3)]);
-        assert_eq!(audit.counts(), [("login.failed", 3), ("password.changed", 1)]);
+        let happened = audit.counts().into_iter().filter(|(_, count)| *count > 0);
+        assert_eq!(happened.collect::<Vec<_>>(), [("login.failed", 3), ("password.changed", 1)]);
     }
 
     /// A disk that swallows a sync holds up one request for a while, and no further one.

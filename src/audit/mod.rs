@@ -59,11 +59,10 @@ impl AuditLog {
         }
     }
 
-    /// Returns the name and count of each event that has happened.
+    /// Returns the name and count of each event, also of those that never happened.
     pub fn counts(&self) -> Vec<(&'static str, u64)> {
         let counted = Event::ALL.iter().zip(&self.counts);
-        let counts = counted.map(|(event, count)| (event.name(), count.load(Ordering::Relaxed)));
-        counts.filter(|(_, count)| *count > 0).collect()
+        counted.map(|(event, count)| (event.name(), count.load(Ordering::Relaxed))).collect()
     }
 
     /// Counts an event and returns whether its line was queued. `is_change` says that it changes permissions or

@@ -8,7 +8,7 @@ use actix::{Actor, Addr, Handler, Message, Recipient};
 
 use super::fault::Fault;
 use crate::journal::append::handle::{Handle, Sealed};
-use crate::registry::{Answer, Owner, ReadBuckets, Registry};
+use crate::registry::{Answer, CountRecords, Owner, ReadBuckets, Registry};
 
 /// The address of an owner, with the journal that opens its answers.
 pub(crate) struct Mailbox<S: Registry> {
@@ -58,5 +58,13 @@ impl<S: Registry> Mailbox<S> {
     {
         self.calls.fetch_add(1, Ordering::Relaxed);
         Ok(self.owner.send(message).await.map_err(|_| Fault::Ending)??)
+    }
+
+    /// Returns the number of records, of which the newest may not be durable yet.
+    ///
+    /// Errors: [`Fault::Ending`] if the engine is ending.
+    pub(crate) async fn records(&self) -> Result<usize, Fault> {
+        self.calls.fetch_add(1, Ordering::Relaxed);
+        self.owner.send(CountRecords).await.map_err(|_| Fault::Ending)
     }
 }

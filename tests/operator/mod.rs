@@ -1,5 +1,6 @@
-//! What an operator sees: alerts, the checklist, and the mail server that the operator runs.
+//! What an operator sees: figures, alerts, the checklist, and the mail server that the operator runs.
 
+mod figures;
 mod mail_delivery;
 mod mail_server;
 mod operators;
