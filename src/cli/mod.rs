@@ -7,6 +7,7 @@ mod completions;
 mod config;
 mod data;
 mod doctor;
+mod health;
 mod init;
 mod key;
 mod key_checks;
@@ -78,6 +79,11 @@ enum Command {
     /// Prints one line per check: pass, warn or fail, the setting, what is unsafe about it, and what to do. Needs no
     /// running server; if one runs, it is asked as well. Exits with 1 if a check fails.
     Doctor,
+    /// Ask the running server whether it serves, for the health check of a container.
+    ///
+    /// Asks `/healthz`, or `/readyz` with --ready, and prints its answer on one line. Exits with 0 if it is well, 1 if it
+    /// says that it is not, 3 if it does not answer in time.
+    Health(health::Health),
     /// Inspect, verify, dump, back up, restore or salvage a data directory.
     #[command(subcommand)]
     Data(data::DataCommand),
@@ -160,6 +166,7 @@ pub fn run() -> ExitCode {
         Some(Command::Init(init)) => init.run(),
         Some(Command::Config(command)) => command.run(&cli),
         Some(Command::Doctor) => doctor::run(&cli),
+        Some(Command::Health(health)) => health.run(&cli),
         Some(Command::Data(command)) => command.run(&cli),
         Some(Command::User(command)) => command.run(&cli),
         Some(Command::Session(command)) => command.run(&cli),

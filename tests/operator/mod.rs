@@ -1,6 +1,7 @@
 //! What an operator sees: figures, alerts, the checklist, and the mail server that the operator runs.
 
 mod figures;
+mod health;
 mod log_lines;
 mod mail_delivery;
 mod mail_server;
