@@ -463,6 +463,7 @@ mod tests {
         wait_until(true);
         (0..3).for_each(|_| audit.record(Note::new(Event::LoginFailed)));
         let changed = Note::new(Event::PasswordChanged).about(&"an account");
+        audit.tally(Event::PasswordChanged);
         assert!(audit.write(changed, true));
         audit.log.keep_free(0);
         wait_until(false);

@@ -60,6 +60,19 @@ impl<S: Registry> Mailbox<S> {
         Ok(self.owner.send(message).await.map_err(|_| Fault::Ending)??)
     }
 
+    /// Sends `message` like [`Mailbox::ask`], in a future that may outlive the request. It is counted at once.
+    pub(crate) fn ask_later<M, V>(&self, message: M) -> impl Future<Output = Result<V, Fault>> + 'static
+    where
+        M: Message<Result = Answer<V>> + Send + 'static,
+        Owner<S>: Handler<M> + Actor,
+        <Owner<S> as Actor>::Context: ToEnvelope<Owner<S>, M>,
+        V: Send + 'static,
+    {
+        self.calls.fetch_add(1, Ordering::Relaxed);
+        let (owner, journal) = (self.owner.clone(), self.journal.clone());
+        async move { Ok(journal.open(owner.send(message).await.map_err(|_| Fault::Ending)??).await?) }
+    }
+
     /// Returns the number of records, of which the newest may not be durable yet.
     ///
     /// Errors: [`Fault::Ending`] if the engine is ending.
