@@ -32,6 +32,7 @@ pub(super) const ROUTES: &[&str] = &[
     "/v1/login",
     "/v1/logout",
     "/v1/me",
+    "/v1/me/delete",
     "/v1/password/change",
     "/v1/password/check",
     "/v1/password/forgot",
