@@ -131,7 +131,9 @@ impl<'a> Banner<'a> {
             server,
             config,
             hash_ms: (hash_time.as_secs_f64() * 10_000.0).round() / 10.0,
-            log_ins_per_second: pool.threads() as f64 / hash_time.max(Duration::from_micros(1)).as_secs_f64(),
+            log_ins_per_second: (pool.threads() as f64
+                / hash_time.max(Duration::from_micros(1)).as_secs_f64())
+            .round(),
             mails,
         }
     }
