@@ -13,6 +13,7 @@ use super::read::{FileName, first_line, last_line, last_number, named_files};
 use super::verify::CUT;
 use crate::storage::Storage;
 use crate::system::clock::Timestamp;
+use crate::value::counted::counted;
 
 /// How the files of a log are kept.
 pub struct Options {
@@ -117,7 +118,10 @@ impl Writer {
                 let file = std::fs::OpenOptions::new().write(true).open(path)?;
                 file.set_len(whole)?;
                 file.sync_data()?;
-                let reason = format!("{torn} bytes of an unfinished line cut off the end of {name}");
+                let reason = format!(
+                    "{} of an unfinished line cut off the end of {name}",
+                    counted(torn, "byte", "bytes")
+                );
                 found.push(Found { event: "audit.mended", reason, missing: 0 });
             }
             let Some(last) = last else { continue };
@@ -160,9 +164,9 @@ impl Writer {
         let from = found.seq.max(self.ends.removed.seq);
         let missing = furthest.seq.saturating_sub(from);
         if missing > 0 {
-            let lines = if missing == 1 { "line is" } else { "lines are" };
             said.push(format!(
-                "{missing} {lines} missing from the end: number {} to {}",
+                "{} missing from the end: number {} to {}",
+                counted(missing, "line is", "lines are"),
                 from + 1,
                 furthest.seq
             ));
