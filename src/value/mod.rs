@@ -3,4 +3,5 @@
 pub mod account_name;
 pub mod id;
 pub mod network;
+pub mod search;
 pub mod secret_text;
