@@ -1,17 +1,26 @@
 //! Administration of accounts and security events.
 
+mod address;
+mod details;
+mod list;
+
+pub use details::{Details, details};
+pub use list::{Found, Query, StatusWanted, account_json, find, list};
+
+use address::set_address;
+
 use super::authenticate::Identity;
 use super::client::Client;
 use super::log_out::{end_others, end_others_and_mailed};
 use super::post::Addressee;
 use super::refusal::{FlowError, Refusal, parse_new_name};
-use super::sign_up::{display_name, new_password};
+use super::sign_up::{new_name, new_password};
 use crate::audit::Line;
 use crate::audit::event::{Event, Note};
-use crate::audit::read::{Wanted, find};
+use crate::audit::read::{self, Wanted};
 use crate::engine::{Engine, Fault, MayChange};
 use crate::password::QueueKey;
-use crate::registry::account::actor::{Alter, ById, Delete, List};
+use crate::registry::account::actor::{Alter, ById, Delete};
 use crate::registry::account::{ADMIN, AccountV3, Change, Origin, SignUp, SignedUp, Status};
 use crate::registry::api_key::ApiKeyV1;
 use crate::registry::lockout::actor::Clear;
@@ -34,6 +43,8 @@ pub struct Admin {
     address: Option<Box<str>>,
     /// The client that it uses; `None` for the operator of this process.
     client: Option<Client>,
+    /// Whether the last administrator is not spared.
+    by_force: bool,
 }
 
 impl Admin {
@@ -44,7 +55,7 @@ impl Admin {
         identity.is_for_admin()?;
         let account = &identity.account;
         let (name, address) = (account.account_id().to_string(), Some(account.email.clone()));
-        Ok(Self { name, address, client: Some(client.clone()) })
+        Ok(Self { name, address, client: Some(client.clone()), by_force: false })
     }
 
     /// Returns the administrator with this identity for an act that changes something: it must have proved who it is a
@@ -58,18 +69,24 @@ impl Admin {
     /// Returns the operator of this process: the command line on the admin socket, or on the directory of a stopped
     /// server.
     pub fn operator() -> Self {
-        Self { name: String::from(OPERATOR), address: None, client: None }
+        Self { name: String::from(OPERATOR), address: None, client: None, by_force: false }
     }
 
-    /// Says whether the last administrator is spared: the operator can make another one, nobody else could.
-    fn spares_last_admin(&self) -> bool {
-        self.name != OPERATOR
+    /// Lets the act take the last administrator who can log in. Only the operator can make another one then.
+    #[must_use]
+    pub fn by_force(self) -> Self {
+        Self { by_force: true, ..self }
+    }
+
+    /// Says whether the last administrator is spared.
+    const fn spares_last_admin(&self) -> bool {
+        !self.by_force
     }
 
     /// Returns the service of an API key that may change what an administrator may.
     pub fn service(key: &ApiKeyV1, client: &Client) -> Self {
         let name = format!("API key {}", hex(&key.id));
-        Self { name, address: None, client: Some(client.clone()) }
+        Self { name, address: None, client: Some(client.clone()), by_force: false }
     }
 
     /// Returns the name that the audit log records.
@@ -145,31 +162,49 @@ pub async fn create(engine: &Engine, admin: &Admin, new: New<'_>) -> Result<Acco
     }
 }
 
-/// Returns a page of accounts.
-pub async fn list(engine: &Engine, _: &Admin, list: List) -> Result<Vec<AccountV3>, FlowError> {
-    Ok(engine.accounts.ask(list).await?)
-}
-
 /// Returns an account.
 pub async fn get(engine: &Engine, _: &Admin, id: AccountId) -> Result<AccountV3, FlowError> {
     Ok(engine.accounts.ask(ById { id }).await?.ok_or(Refusal::NotFound)?)
 }
 
-/// Changes an account. A new status ends all its sessions. A role that is taken away ends the access tokens that have it;
-/// sessions live on.
+/// What an administrator changes of an account. A field that is `None` changes nothing.
+#[derive(Clone, Debug, Default)]
+pub struct Changes<'a> {
+    /// All its roles.
+    pub roles: Option<Vec<String>>,
+    /// Whether it may log in.
+    pub status: Option<Status>,
+    /// Its name; an empty one takes the name away.
+    pub name: Option<&'a str>,
+    /// Its address.
+    pub email: Option<&'a str>,
+    /// Whether its address counts as proved.
+    pub email_verified: Option<bool>,
+}
+
+/// Changes an account. A new status or address ends all its sessions. A role that is taken away ends the access tokens that
+/// have it; sessions live on.
 pub async fn change(
     engine: &Engine,
     admin: &Admin,
     id: AccountId,
-    new_roles: Option<Vec<String>>,
-    status: Option<Status>,
-    name: Option<&str>,
+    changes: Changes<'_>,
 ) -> Result<AccountV3, FlowError> {
+    let Changes { roles: new_roles, status, name, email, email_verified } = changes;
+    // What cannot be read is refused before anything changes.
+    let new_roles = new_roles.map(roles).transpose()?;
+    let name = name.map(new_name).transpose()?;
+    if email.is_some() || email_verified.is_some() {
+        let moved = set_address(engine, admin, id, email, email_verified).await?;
+        if new_roles.is_none() && status.is_none() && name.is_none() {
+            return Ok(moved);
+        }
+    }
     let may_change = engine.may_change_rights().await?;
     let change = Change {
-        roles: new_roles.map(roles).transpose()?,
+        roles: new_roles,
         status,
-        name: display_name(name)?,
+        name,
         // All tokens with the role were issued before the next second, and none after it can have it.
         tokens_from_secs: engine.clock.now().as_secs() + 1,
         spares_last_admin: admin.spares_last_admin(),
@@ -219,7 +254,8 @@ pub async fn invite(engine: &Engine, admin: &Admin, account: &AccountV3) -> Resu
     send_reset(engine, admin, account.account_id()).await
 }
 
-/// Mails the owner of an account a link with which a new password can be set. Returns the id of the mail.
+/// Mails the owner of an account a link with which a new password can be set; an invitation, if the account has none yet.
+/// Returns the id of the mail.
 pub async fn send_reset(engine: &Engine, admin: &Admin, id: AccountId) -> Result<[u8; 16], FlowError> {
     let may_change = engine.may_change_rights().await?;
     let account = get(engine, admin, id).await?;
@@ -246,7 +282,7 @@ pub async fn audit(engine: &Engine, _: &Admin, wanted: Wanted) -> Result<Vec<Lin
     // Lines that cannot be written yet are not found.
     let _ = engine.services.audit.log.written().await;
     let dir = engine.services.config.audit.dir.clone();
-    let read = tokio::task::spawn_blocking(move || find(&dir, &wanted)).await;
+    let read = tokio::task::spawn_blocking(move || read::find(&dir, &wanted)).await;
     match read {
         Ok(Ok(lines)) => Ok(lines),
         Ok(Err(error)) => {
