@@ -22,6 +22,18 @@ const ANSWER_BYTES_MAX: u64 = 64 << 20;
 
 /// Carries out `operation` and prints its answer.
 pub(super) fn operate(cli: &Cli, operation: Operation) -> Result<(), Failure> {
+    operate_and_say(cli, operation, |result| match result.get("items").and_then(Value::as_array) {
+        Some(items) => items.iter().map(line).collect(),
+        None => vec![line(result)],
+    })
+}
+
+/// Carries out `operation` and prints its answer: as JSON for programs, or else the lines that `told` makes of it.
+pub(super) fn operate_and_say(
+    cli: &Cli,
+    operation: Operation,
+    told: impl FnOnce(&Value) -> Vec<String>,
+) -> Result<(), Failure> {
     let config = cli.load()?;
     let socket = socket::path(&config.data_dir);
     let answer = match UnixStream::connect(&socket) {
@@ -43,10 +55,7 @@ pub(super) fn operate(cli: &Cli, operation: Operation) -> Result<(), Failure> {
         say(&result.to_string());
         return Ok(());
     }
-    match result.get("items").and_then(Value::as_array) {
-        Some(items) => items.iter().for_each(|item| say(&line(item))),
-        None => say(&line(result)),
-    }
+    told(result).iter().for_each(|line| say(line));
     Ok(())
 }
 
