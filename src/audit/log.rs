@@ -171,7 +171,8 @@ impl Log {
             recorded: None,
             looked: clock.steady(),
         };
-        let started = std::thread::Builder::new().name("audit".into()).spawn(move || thread.run(&messages))?;
+        let started =
+            std::thread::Builder::new().name("audit".into()).spawn(move || thread.run(&messages))?;
         self.state.lock().thread = Some(started.thread().clone());
         Ok(started)
     }

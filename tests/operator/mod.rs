@@ -1,5 +1,6 @@
 //! What an operator sees: alerts, the checklist, and the mail server that the operator runs.
 
+mod accounts;
 mod mail_delivery;
 mod mail_server;
 mod operators;
