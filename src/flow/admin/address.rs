@@ -8,7 +8,8 @@
 //! administrator says so; then it gets the link that proves it. An administrator vouches for the account from then on, so
 //! nobody who signs up with the address takes it. A password that a stranger may have typed is removed.
 
-use super::{Admin, get};
+use super::Admin;
+use super::list::get;
 use crate::audit::event::Event;
 use crate::engine::{Engine, MayChange};
 use crate::flow::log_out::end_others_and_mailed;

@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use super::Admin;
 use crate::engine::Engine;
-use crate::flow::refusal::{FlowError, parse_name};
+use crate::flow::refusal::{FlowError, Refusal, parse_name};
 use crate::registry::account::actor::{ById, Find, List};
 use crate::registry::account::{AccountV3, Status};
 use crate::registry::sign_up::SignUpV1;
@@ -113,6 +113,11 @@ pub async fn list(engine: &Engine, _: &Admin, query: Query<'_>) -> Result<Vec<Fo
         found.truncate(limit);
     }
     Ok(found)
+}
+
+/// Returns an account.
+pub async fn get(engine: &Engine, _: &Admin, id: AccountId) -> Result<AccountV3, FlowError> {
+    Ok(engine.accounts.ask(ById { id }).await?.ok_or(Refusal::NotFound)?)
 }
 
 /// Returns what an id or an address names: an account, or else sign-ups that wait for the proof of that address.

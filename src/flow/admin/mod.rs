@@ -1,37 +1,24 @@
 //! Administration of accounts and security events.
 
+mod accounts;
 mod address;
 mod details;
 mod list;
 
+pub use accounts::{Changes, New, change, create, delete, invite, revoke_sessions, send_reset, unlock};
 pub use details::{Details, details};
-pub use list::{Found, Query, StatusWanted, account_json, find, list};
-
-use address::set_address;
+pub use list::{Found, Query, StatusWanted, account_json, find, get, list};
 
 use super::authenticate::Identity;
 use super::client::Client;
-use super::log_out::{end_others, end_others_and_mailed};
-use super::post::Addressee;
-use super::refusal::{FlowError, Refusal, parse_new_name};
-use super::sign_up::{new_name, new_password};
+use super::refusal::{FlowError, Refusal};
 use crate::audit::Line;
 use crate::audit::event::{Event, Note};
 use crate::audit::read::{self, Wanted};
 use crate::engine::{Engine, Fault, MayChange};
-use crate::password::QueueKey;
-use crate::registry::account::actor::{Alter, ById, Delete};
-use crate::registry::account::{ADMIN, AccountV3, Change, Origin, SignUp, SignedUp, Status};
+use crate::registry::account::ADMIN;
 use crate::registry::api_key::ApiKeyV1;
-use crate::registry::lockout::actor::Clear;
-use crate::registry::outbox::Kind;
-use crate::registry::reset::{Cause, Purpose};
-use crate::registry::sign_up::actor::EndSignUps;
-use crate::value::account_name::NameKey;
-use crate::value::id::{AccountId, hex};
-
-/// Roles of one account at most.
-const ROLES_MAX: usize = 32;
+use crate::value::id::hex;
 
 /// The name under which the operator's acts are recorded.
 const OPERATOR: &str = "operator";
@@ -115,168 +102,6 @@ impl Admin {
     }
 }
 
-/// A new account, as an administrator creates it.
-#[derive(Clone, Debug, Default)]
-pub struct New<'a> {
-    /// Its e-mail address.
-    pub email: &'a str,
-    /// Its password; `None` if the owner sets it by mail first.
-    pub password: Option<&'a str>,
-    /// Its roles.
-    pub roles: Vec<String>,
-    /// Whether its address counts as proved.
-    pub verified: bool,
-}
-
-/// Creates an account. One without a password waits for [`invite`]. An address that has an account is refused, also
-/// while it is not proved: nothing of that account changes. So is one that is kept for an account whose change can be
-/// undone. Sign-ups that wait for the address end, so that no link of theirs touches the account.
-pub async fn create(engine: &Engine, admin: &Admin, new: New<'_>) -> Result<AccountV3, FlowError> {
-    let may_change = engine.may_change_rights().await?;
-    let name = parse_new_name(&engine.services.config, new.email)?;
-    let roles = roles(new.roles)?;
-    let phc = match new.password {
-        Some(password) => {
-            Some(new_password(engine, QueueKey::OWN, password, name.as_str(), "/password").await?)
-        }
-        None => None,
-    };
-    let name_key = name.key(&engine.services.keys.directory);
-    let sign_up = SignUp {
-        id: AccountId::mint(name_key.slot(), engine.services.random.bytes()?),
-        name_key,
-        email: name.as_str().into(),
-        name: None,
-        phc,
-        roles,
-        verified: new.verified,
-        origin: Origin::Administrator,
-    };
-    match engine.accounts.ask(sign_up).await? {
-        SignedUp::Created(account) => {
-            engine.sign_ups.ask(EndSignUps { name: name_key }).await?;
-            admin.record(engine, may_change, Event::AdminCreated, &account.account_id()).await?;
-            Ok(account)
-        }
-        SignedUp::Taken(_) | SignedUp::Kept => Err(Refusal::EmailTaken.into()),
-    }
-}
-
-/// Returns an account.
-pub async fn get(engine: &Engine, _: &Admin, id: AccountId) -> Result<AccountV3, FlowError> {
-    Ok(engine.accounts.ask(ById { id }).await?.ok_or(Refusal::NotFound)?)
-}
-
-/// What an administrator changes of an account. A field that is `None` changes nothing.
-#[derive(Clone, Debug, Default)]
-pub struct Changes<'a> {
-    /// All its roles.
-    pub roles: Option<Vec<String>>,
-    /// Whether it may log in.
-    pub status: Option<Status>,
-    /// Its name; an empty one takes the name away.
-    pub name: Option<&'a str>,
-    /// Its address.
-    pub email: Option<&'a str>,
-    /// Whether its address counts as proved.
-    pub email_verified: Option<bool>,
-}
-
-/// Changes an account. A new status or address ends all its sessions. A role that is taken away ends the access tokens that
-/// have it; sessions live on.
-pub async fn change(
-    engine: &Engine,
-    admin: &Admin,
-    id: AccountId,
-    changes: Changes<'_>,
-) -> Result<AccountV3, FlowError> {
-    let Changes { roles: new_roles, status, name, email, email_verified } = changes;
-    // What cannot be read is refused before anything changes.
-    let new_roles = new_roles.map(roles).transpose()?;
-    let name = name.map(new_name).transpose()?;
-    if email.is_some() || email_verified.is_some() {
-        let moved = set_address(engine, admin, id, email, email_verified).await?;
-        if new_roles.is_none() && status.is_none() && name.is_none() {
-            return Ok(moved);
-        }
-    }
-    let may_change = engine.may_change_rights().await?;
-    let change = Change {
-        roles: new_roles,
-        status,
-        name,
-        // All tokens with the role were issued before the next second, and none after it can have it.
-        tokens_from_secs: engine.clock.now().as_secs() + 1,
-        spares_last_admin: admin.spares_last_admin(),
-        ..Change::default()
-    };
-    let changed = engine.accounts.ask(Alter { id, change }).await?.map_err(Refusal::from)?;
-    if status.is_some() {
-        // They are dead by their epoch already; ending them tells resource servers.
-        end_others(engine, id, None, None).await?;
-    }
-    admin.record(engine, may_change, Event::AdminChanged, &id).await?;
-    Ok(changed)
-}
-
-/// Deletes an account and all that belongs to it, and tells its owner by mail.
-pub async fn delete(engine: &Engine, admin: &Admin, id: AccountId) -> Result<(), FlowError> {
-    let may_change = engine.may_change_rights().await?;
-    let account = get(engine, admin, id).await?;
-    let delete = Delete { id, spares_last_admin: admin.spares_last_admin() };
-    engine.accounts.ask(delete).await?.map_err(Refusal::from)?;
-    end_others_and_mailed(engine, id, None).await?;
-    engine.post(Addressee::owner(&account), Kind::AccountDeleted).await?;
-    Ok(admin.record(engine, may_change, Event::AccountDeleted, &id).await?)
-}
-
-/// Lifts the lockout of an account.
-pub async fn unlock(engine: &Engine, admin: &Admin, id: AccountId) -> Result<(), FlowError> {
-    let may_change = engine.may_change_rights().await?;
-    let account = get(engine, admin, id).await?;
-    engine.lockout.ask(Clear { name: NameKey(account.name_key) }).await?;
-    admin.record(engine, may_change, Event::LockoutCleared, &id).await?;
-    Ok(())
-}
-
-/// Ends all sessions of an account.
-pub async fn revoke_sessions(engine: &Engine, admin: &Admin, id: AccountId) -> Result<(), FlowError> {
-    let may_change = engine.may_change_rights().await?;
-    let raised = Alter { id, change: Change { raise_epoch: true, ..Change::default() } };
-    engine.accounts.ask(raised).await?.map_err(|_| Refusal::NotFound)?;
-    end_others(engine, id, None, None).await?;
-    admin.record(engine, may_change, Event::SessionRevoked, &id).await?;
-    Ok(())
-}
-
-/// Mails the owner of a new account, which has no password yet, a link to set it. Returns the id of the mail.
-pub async fn invite(engine: &Engine, admin: &Admin, account: &AccountV3) -> Result<[u8; 16], FlowError> {
-    send_reset(engine, admin, account.account_id()).await
-}
-
-/// Mails the owner of an account a link with which a new password can be set; an invitation, if the account has none yet.
-/// Returns the id of the mail.
-pub async fn send_reset(engine: &Engine, admin: &Admin, id: AccountId) -> Result<[u8; 16], FlowError> {
-    let may_change = engine.may_change_rights().await?;
-    let account = get(engine, admin, id).await?;
-    let mail = mail_password_link(engine, &account).await?;
-    admin.record(engine, may_change, Event::ResetRequested, &id).await?;
-    Ok(mail)
-}
-
-/// Mails the owner of an account a link to set a password: an invitation, if the account has none yet.
-///
-/// Errors: [`Refusal::MailQuota`] if operators have sent this account too many within the hour.
-async fn mail_password_link(engine: &Engine, account: &AccountV3) -> Result<[u8; 16], FlowError> {
-    let (purpose, kind) = match account.phc {
-        Some(_) => (Purpose::Reset, Kind::Reset),
-        None => (Purpose::Invitation, Kind::Invitation),
-    };
-    let to = Addressee::owner(account);
-    let mail = engine.mail_token(Cause::Operator, to, purpose, kind).await?;
-    Ok(mail.ok_or(Refusal::MailQuota)?)
-}
-
 /// Returns security events from the audit log.
 pub async fn audit(engine: &Engine, _: &Admin, wanted: Wanted) -> Result<Vec<Line>, FlowError> {
     // Lines that cannot be written yet are not found.
@@ -291,23 +116,4 @@ pub async fn audit(engine: &Engine, _: &Admin, wanted: Wanted) -> Result<Vec<Lin
         }
         Err(_) => Err(Fault::Ending.into()),
     }
-}
-
-/// Reads names of roles, sorted and without duplicates.
-fn roles(names: Vec<String>) -> Result<Vec<Box<str>>, Refusal> {
-    let is_plain = |name: &String| {
-        (1..=64).contains(&name.len())
-            && name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_')
-    };
-    if names.len() > ROLES_MAX || !names.iter().all(is_plain) {
-        return Err(Refusal::Field {
-            pointer: "/roles",
-            code: "invalid_role",
-            message: format!("at most {ROLES_MAX} roles, each of 1 to 64 characters from a-z, 0-9 and _"),
-        });
-    }
-    let mut roles: Vec<Box<str>> = names.into_iter().map(Into::into).collect();
-    roles.sort();
-    roles.dedup();
-    Ok(roles)
 }
