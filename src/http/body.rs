@@ -52,6 +52,7 @@ pub(super) struct Body {
 enum MediaType {
     Absent,
     Json,
+    Form,
     Other,
 }
 
@@ -89,8 +90,15 @@ impl MediaType {
         let mut values = headers.get_all(CONTENT_TYPE);
         let Some(value) = values.next() else { return Self::Absent };
         let essence = value.as_bytes().split(|byte| *byte == b';').next().unwrap_or_default().trim_ascii();
-        let is_json = essence.eq_ignore_ascii_case(b"application/json") && values.next().is_none();
-        if is_json { Self::Json } else { Self::Other }
+        if values.next().is_some() {
+            Self::Other
+        } else if essence.eq_ignore_ascii_case(b"application/json") {
+            Self::Json
+        } else if essence.eq_ignore_ascii_case(b"application/x-www-form-urlencoded") {
+            Self::Form
+        } else {
+            Self::Other
+        }
     }
 }
 
@@ -105,16 +113,38 @@ impl Body {
     ///
     /// Errors: 415 unless the request declares plain JSON; 400 and 422 as [`json_body::read`].
     pub(super) fn json<T: DeserializeOwned>(&self) -> Result<T, Problem> {
-        if self.is_encoded {
-            let detail = "Send the body without Content-Encoding.";
-            return Err(Problem::new(415, "unsupported_media_type", detail).with_plain_bodies());
-        }
+        self.check_is_plain()?;
         if self.media_type == MediaType::Json {
             json_body::read(&self.bytes.0)
         } else {
             let detail = "Send the body with Content-Type: application/json.";
             Err(Problem::new(415, "unsupported_media_type", detail))
         }
+    }
+
+    /// Says whether the body is declared to be a form. Only an endpoint whose standard demands forms takes one: any page
+    /// may send a form without being asked.
+    pub(super) fn is_form(&self) -> bool {
+        self.media_type == MediaType::Form
+    }
+
+    /// Reads the body as a form.
+    ///
+    /// Errors: 415 for an encoded body; 422 for a member that is missing or there twice.
+    pub(super) fn form<T: DeserializeOwned>(&self) -> Result<T, Problem> {
+        self.check_is_plain()?;
+        serde_urlencoded::from_bytes(&self.bytes.0).map_err(|_| {
+            let detail = "A member of the form is missing, there twice, or no UTF-8.";
+            Problem::new(422, "unprocessable", detail)
+        })
+    }
+
+    fn check_is_plain(&self) -> Result<(), Problem> {
+        if self.is_encoded {
+            let detail = "Send the body without Content-Encoding.";
+            return Err(Problem::new(415, "unsupported_media_type", detail).with_plain_bodies());
+        }
+        Ok(())
     }
 
     /// Reads the body as JSON, for an endpoint that charges the client's network. A body that cannot be read is charged
