@@ -6,8 +6,8 @@ use serde_json::Value;
 
 use super::operate::operate_and_say;
 use super::printable::value;
-use super::table::table;
-use super::user::{named, text};
+use super::table::table_of;
+use super::user::named;
 use super::{Cli, Failure, counted};
 
 /// The subcommands for sessions.
@@ -50,12 +50,15 @@ fn listed(result: &Value) -> Vec<String> {
     if items.is_empty() {
         return vec![format!("{} has no open sessions", named(&result["user"]))];
     }
-    let row = |item: &Value| {
-        ["id", "kind", "created_at", "network", "user_agent"].map(|name| text(&item[name])).to_vec()
-    };
-    let rows: Vec<Vec<String>> = items.iter().map(row).collect();
+    let columns = [
+        ("ID", "id"),
+        ("KIND", "kind"),
+        ("CREATED", "created_at"),
+        ("NETWORK", "network"),
+        ("PROGRAM", "user_agent"),
+    ];
+    let mut lines = table_of(items, &columns);
     let of = value(result["user"]["email"].as_str().unwrap_or_default());
-    let mut lines = table(&["ID", "KIND", "CREATED", "NETWORK", "PROGRAM"], &rows);
     lines.push(format!("{} of {of}", counted(items.len() as u64, "open session", "open sessions")));
     lines
 }

@@ -1,6 +1,8 @@
 //! Tables for people: columns of equal width. Programs read JSON. Every character counts as one place wide: letters that
 //! take two move what stands behind them.
 
+use serde_json::Value;
+
 use super::printable::value;
 
 /// Returns the lines of a table with a line of titles. A text is kept on its line, and in quotes if it could pass for two
@@ -23,6 +25,26 @@ pub(super) fn table(titles: &[&str], rows: &[Vec<String>]) -> Vec<String> {
     rows.iter().map(line).collect()
 }
 
+/// Returns the table of a list of records: a column for each title and field.
+pub(super) fn table_of(items: &[Value], columns: &[(&str, &str)]) -> Vec<String> {
+    let titles: Vec<&str> = columns.iter().map(|(title, _)| *title).collect();
+    let row = |item: &Value| columns.iter().map(|(_, field)| text(&item[*field])).collect();
+    let rows: Vec<Vec<String>> = items.iter().map(row).collect();
+    table(&titles, &rows)
+}
+
+/// Returns a field of an answer as text for people.
+pub(super) fn text(field: &Value) -> String {
+    match field {
+        Value::Null => String::from("-"),
+        Value::Bool(is_so) => String::from(if *is_so { "yes" } else { "no" }),
+        Value::String(text) => text.clone(),
+        Value::Array(fields) if fields.is_empty() => String::from("-"),
+        Value::Array(fields) => fields.iter().map(text).collect::<Vec<_>>().join(","),
+        other => other.to_string(),
+    }
+}
+
 fn width_of(text: &str) -> usize {
     text.chars().count()
 }
@@ -41,5 +63,13 @@ mod tests {
             ["NAME      NUMBER", "Zoë       1", "\"a  b\"", "a\\u000ab  \\u202ex"]
         );
         assert_eq!(table(&["NAME"], &[]), ["NAME"]);
+    }
+
+    #[test]
+    fn a_field_that_is_not_there_is_a_dash_and_a_list_stands_in_one_column() {
+        let items =
+            [serde_json::json!({"n": 7, "of": ["a", "b"], "is": true}), serde_json::json!({"of": []})];
+        let lines = table_of(&items, &[("N", "n"), ("OF", "of"), ("IS", "is")]);
+        assert_eq!(lines, ["N  OF   IS", "7  a,b  yes", "-  -    -"]);
     }
 }

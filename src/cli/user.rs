@@ -9,7 +9,7 @@ use zeroize::Zeroizing;
 
 use super::operate::operate_and_say;
 use super::printable::value;
-use super::table::table;
+use super::table::{table_of, text};
 use super::{Cli, Failure, counted};
 
 /// The roles that mean something to the server. All others are the application's.
@@ -205,15 +205,6 @@ fn near_miss(role: &str) -> Option<&'static str> {
     near.filter(|own| *own != role)
 }
 
-/// Returns a field of an answer as text for people.
-pub(super) fn text(field: &Value) -> String {
-    match field {
-        Value::Null => String::from("-"),
-        Value::String(text) => text.clone(),
-        other => other.to_string(),
-    }
-}
-
 /// Names the account of an answer: its address and its id.
 pub(super) fn named(account: &Value) -> String {
     format!("{} ({})", value(&text(&account["email"])), text(&account["id"]))
@@ -273,26 +264,17 @@ fn moved(result: &Value) -> Vec<String> {
 
 fn listed(result: &Value) -> Vec<String> {
     let items = result["items"].as_array().map_or(&[][..], Vec::as_slice);
-    let row = |item: &Value| {
-        let roles = item["roles"].as_array().into_iter().flatten().filter_map(Value::as_str);
-        let roles = roles.collect::<Vec<_>>().join(",");
-        let proved = if item["email_verified"] == true { "yes" } else { "no" };
-        vec![
-            text(&item["id"]),
-            text(&item["email"]),
-            text(&item["status"]),
-            proved.into(),
-            if roles.is_empty() { String::from("-") } else { roles },
-            text(&item["created_at"]),
-            text(&item["name"]),
-        ]
-    };
-    let rows: Vec<Vec<String>> = items.iter().map(row).collect();
-    let mut lines = if rows.is_empty() {
-        vec![String::from("none found")]
-    } else {
-        table(&["ID", "ADDRESS", "STATUS", "PROVED", "ROLES", "CREATED", "NAME"], &rows)
-    };
+    let columns = [
+        ("ID", "id"),
+        ("ADDRESS", "email"),
+        ("STATUS", "status"),
+        ("PROVED", "email_verified"),
+        ("ROLES", "roles"),
+        ("CREATED", "created_at"),
+        ("NAME", "name"),
+    ];
+    let mut lines =
+        if items.is_empty() { vec![String::from("none found")] } else { table_of(items, &columns) };
     if let Some(next) = result["next_cursor"].as_str() {
         lines.push(format!("There are more: repeat the command with --after {next}"));
     }

@@ -289,6 +289,9 @@ async fn commands_say_what_they_did_and_spare_the_last_administrator() {
         .says("ada@near.test is now lovelace@near.test (")
         .says("ada@near.test is told by mail. The new address counts as proved.");
     server.mail(ADA, "was changed by an administrator").await;
+    run(&["user", "set-email", NEW, NEW], dir).exits(0).says("has this address already; it is proved");
+    run(&["key", "list"], dir).exits(0).says("VERIFIES UNTIL").says("signing").says("edge-");
+    run(&["api-key", "list"], dir).exits(0).says("there are no API keys");
     run(&["user", "list", "--limit", "1"], dir)
         .exits(0)
         .says("ADDRESS")

@@ -151,8 +151,9 @@ pub async fn operate(engine: &Arc<Engine>, operation: Operation) -> Result<Value
             change(engine, &user, changes, force).await
         }
         Operation::UserSetEmail { user, email, verified, force } => {
-            let changes =
-                Changes { email: Some(&email), email_verified: Some(verified), ..Changes::default() };
+            // Without the flag a new address is not proved, and the old one stays as it is.
+            let email_verified = verified.then_some(true);
+            let changes = Changes { email: Some(&email), email_verified, ..Changes::default() };
             change(engine, &user, changes, force).await
         }
         Operation::UserInvite { user } => invite(engine, &user).await,
