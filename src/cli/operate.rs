@@ -55,7 +55,9 @@ pub(super) fn operate_and_say(
         say(&result.to_string());
         return Ok(());
     }
-    told(result).iter().for_each(|line| say(line));
+    for line in told(result) {
+        say(&line);
+    }
     Ok(())
 }
 

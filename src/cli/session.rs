@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use super::operate::operate_and_say;
 use super::printable::value;
-use super::table::table_of;
+use super::table::{table_of, text};
 use super::user::named;
 use super::{Cli, Failure, counted};
 
@@ -58,7 +58,8 @@ fn listed(result: &Value) -> Vec<String> {
         ("PROGRAM", "user_agent"),
     ];
     let mut lines = table_of(items, &columns);
-    let of = value(result["user"]["email"].as_str().unwrap_or_default());
+    let user = &result["user"];
+    let of = value(&text(&user["email"]));
     lines.push(format!("{} of {of}", counted(items.len() as u64, "open session", "open sessions")));
     lines
 }

@@ -307,9 +307,10 @@ fn shown(result: &Value) -> Vec<String> {
         None => String::from("not locked"),
     };
     let failures = counted(lock["failures"].as_u64().unwrap_or(0), "failure", "failures");
-    let left = [&lock["guesses_left"], &lock["device_guesses_left"]].map(text);
-    let [browsers, programs] = [&result["sessions"]["cookie"], &result["sessions"]["token"]]
-        .map(|count| count.as_u64().unwrap_or(0));
+    let [guesses, of_devices] = [&lock["guesses_left"], &lock["device_guesses_left"]].map(text);
+    let sessions = &result["sessions"];
+    let [browsers, programs] =
+        [&sessions["cookie"], &sessions["token"]].map(|count| count.as_u64().unwrap_or(0));
     let device = |of: &Value| {
         format!("{} {} (last {})", text(&of["count"]), value(&text(&of["family"])), text(&of["newest"]))
     };
@@ -343,8 +344,7 @@ fn shown(result: &Value) -> Vec<String> {
         (
             "lockout",
             format!(
-                "{locked}; {failures}; {} guesses are left to unknown devices and {} to known ones",
-                left[0], left[1]
+                "{locked}; {failures}; {guesses} guesses are left to unknown devices and {of_devices} to known ones"
             ),
         ),
         (
