@@ -127,3 +127,80 @@ async fn alter(engine: &Engine, id: AccountId, change: Change) -> Result<Account
         other => Refusal::from(other),
     })?)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Config;
+    use crate::engine::start::start_first;
+    use crate::flow::refusal::parse_name;
+    use crate::registry::account::{Origin, SignUp, SignedUp};
+    use crate::registry::outbox::actor::{LastTo, Waiting};
+    use crate::system::clock::{Clock, Timestamp};
+    use crate::system::fail_stop::FailStop;
+
+    /// Runs `act` on an engine of its own.
+    fn on_an_engine(act: impl AsyncFnOnce(&Engine)) {
+        let dir = tempfile::tempdir().unwrap();
+        let config = Config::for_unit_tests(dir.path(), &[]);
+        let clock = Clock::manual(Timestamp::from_secs(1_800_000_000));
+        let fail_stop = FailStop::new(|why| panic!("{why}"));
+        actix::System::new().block_on(async {
+            let (engine, running, services) = start_first(config, clock, true, &fail_stop).unwrap();
+            act(&engine).await;
+            running.stop();
+            services.stop();
+        });
+    }
+
+    /// Makes an account of a mere sign-up, as earlier versions did: a stranger may have typed its password.
+    async fn of_a_mere_sign_up(engine: &Engine, email: &str) -> AccountV3 {
+        let name = parse_name(email).unwrap();
+        let name_key = name.key(&engine.services.keys.directory);
+        let sign_up = SignUp {
+            id: AccountId::mint(name_key.slot(), engine.services.random.bytes().unwrap()),
+            name_key,
+            email: name.as_str().into(),
+            name: None,
+            phc: Some("the hash of a stranger's password".into()),
+            roles: Vec::new(),
+            verified: false,
+            origin: Origin::Nobody,
+        };
+        let SignedUp::Created(account) = engine.accounts.ask(sign_up).await.unwrap() else { panic!("taken") };
+        assert!(account.has_doubtful_password());
+        account
+    }
+
+    #[test]
+    fn a_password_that_a_stranger_may_have_typed_does_not_become_usable() {
+        on_an_engine(async |engine| {
+            for (number, email, verified) in
+                [(0, None, true), (1, Some("one@test.org"), true), (2, Some("two@test.org"), false)]
+            {
+                let before = of_a_mere_sign_up(engine, &format!("ada{number}@test.org")).await;
+                let (admin, id) = (Admin::operator(), before.account_id());
+                let after = set_address(engine, &admin, id, email, Some(verified)).await.unwrap();
+                assert_eq!(after.phc, None, "{number}");
+                assert_eq!(after.email_verified, verified, "{number}");
+                assert!(after.auth_epoch > before.auth_epoch, "{number}: its sessions live on");
+                assert!(after.holds_its_address(), "{number}: a sign-up would take the address");
+            }
+        });
+    }
+
+    #[test]
+    fn nobody_is_told_of_a_change_that_is_refused() {
+        on_an_engine(async |engine| {
+            let account = of_a_mere_sign_up(engine, "ada@test.org").await;
+            of_a_mere_sign_up(engine, "bob@test.org").await;
+            let (admin, id) = (Admin::operator(), account.account_id());
+            let refused = set_address(engine, &admin, id, Some("bob@test.org"), Some(true)).await;
+            assert!(matches!(refused, Err(FlowError::Refused(Refusal::EmailTaken))), "{refused:?}");
+            assert_eq!(engine.outbox.ask(Waiting).await.unwrap(), 0);
+            set_address(engine, &admin, id, Some("eve@test.org"), Some(true)).await.unwrap();
+            let told = engine.outbox.ask(LastTo { address: "ada@test.org".into() }).await.unwrap().unwrap();
+            assert_eq!(told.kind, Kind::EmailMended);
+        });
+    }
+}
