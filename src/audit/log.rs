@@ -78,6 +78,8 @@ struct State {
     thread: Option<std::thread::Thread>,
     /// The end of the log that was on record when the thread was started.
     end_at_start: Option<Place>,
+    /// The line that says that a server starts, until it is written.
+    start: Option<Line>,
 }
 
 /// The state that the handle and the thread share.
@@ -159,7 +161,8 @@ impl Log {
             self.note(Line { time, event: event.into(), reason, journal, missing, ..Line::default() });
         }
         let reason = format!("lines before had seen the journal up to {}", writer.seen);
-        self.note(Line { time, event: "server.started".into(), reason, journal, ..Line::default() });
+        self.state.lock().start =
+            Some(Line { event: "server.started".into(), reason, journal, ..Line::default() });
         self.shared.look_at_volume(&dir);
         let mut thread = Thread {
             writer,
@@ -175,6 +178,15 @@ impl Log {
             std::thread::Builder::new().name("audit".into()).spawn(move || thread.run(&messages))?;
         self.state.lock().thread = Some(started.thread().clone());
         Ok(started)
+    }
+
+    /// Writes that a server starts, which says where in the journal to look for facts without a line. A command that opens
+    /// the directory of a stopped server does not call it.
+    pub fn note_start(&self, clock: &Clock) {
+        let start = self.state.lock().start.take();
+        if let Some(start) = start {
+            self.note(Line { time: clock.now(), ..start });
+        }
     }
 
     /// Makes the thread write what is queued and end.
@@ -483,6 +495,7 @@ mod tests {
         let clock = Clock::manual(Timestamp::from_secs(1_800_000_000));
         let audit = AuditLog::new(clock.clone());
         let thread = audit.log.start(options(dir.path()), &clock).unwrap();
+        audit.log.note_start(&clock);
         let wait_until = |low: bool| {
             while audit.log.is_low() != low {
                 clock.advance(SYNC_EVERY);

@@ -1,36 +1,54 @@
-//! Tables for people: columns of equal width. Programs read JSON. Every character counts as one place wide: letters that
-//! take two move what stands behind them.
+//! Tables for people: a column for each field. Every character counts as one place wide: letters that take two move what
+//! stands behind them.
 
 use serde_json::Value;
 
 use super::printable::value;
 
-/// Returns the lines of a table with a line of titles. A text is kept on its line, and in quotes if it could pass for two
-/// columns.
-pub(super) fn table(titles: &[&str], rows: &[Vec<String>]) -> Vec<String> {
-    let titles = titles.iter().map(|title| (*title).to_owned()).collect();
-    let cells = |row: &Vec<String>| row.iter().map(|text| value(text)).collect();
-    let rows: Vec<Vec<String>> = std::iter::once(titles).chain(rows.iter().map(cells)).collect();
-    let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
-    let width =
-        |column: usize| rows.iter().filter_map(|row| row.get(column)).map(|text| width_of(text)).max();
-    let widths: Vec<usize> = (0..columns).map(|column| width(column).unwrap_or(0)).collect();
+/// Returns the lines of a table of `items` with a column for each field that one of them has.
+pub(super) fn table(items: &[Value]) -> Vec<String> {
+    let mut fields: Vec<&str> = Vec::new();
+    for name in items.iter().filter_map(Value::as_object).flat_map(|item| item.keys()) {
+        if !fields.contains(&name.as_str()) {
+            fields.push(name);
+        }
+    }
+    if fields.is_empty() {
+        return vec![String::from("none")];
+    }
+    let titles: Vec<String> = fields.iter().map(|name| name.to_uppercase().replace('_', " ")).collect();
+    let columns: Vec<(&str, &str)> =
+        titles.iter().zip(&fields).map(|(title, field)| (title.as_str(), *field)).collect();
+    table_of(items, &columns)
+}
+
+/// Returns the lines of a table of `items` with a column for each title and field.
+pub(super) fn table_of(items: &[Value], columns: &[(&str, &str)]) -> Vec<String> {
+    let titles = columns.iter().map(|(title, _)| (*title).to_owned()).collect();
+    let row = |item: &Value| columns.iter().map(|(_, field)| cell(item.get(*field))).collect();
+    let rows: Vec<Vec<String>> = std::iter::once(titles).chain(items.iter().map(row)).collect();
+    let width = |column: usize| {
+        let cells = rows.iter().filter_map(|row| row.get(column));
+        cells.map(|cell| cell.chars().count()).max().unwrap_or(0)
+    };
+    let widths: Vec<usize> = (0..columns.len()).map(width).collect();
     let line = |row: &Vec<String>| {
-        let padded = row.iter().zip(&widths).map(|(text, width)| {
-            let blanks = width.saturating_sub(width_of(text));
-            format!("{text}{}", " ".repeat(blanks))
-        });
-        padded.collect::<Vec<_>>().join("  ").trim_end().to_owned()
+        let cells: Vec<String> =
+            row.iter().zip(&widths).map(|(cell, width)| format!("{cell:<width$}")).collect();
+        cells.join("  ").trim_end().to_owned()
     };
     rows.iter().map(line).collect()
 }
 
-/// Returns the table of a list of records: a column for each title and field.
-pub(super) fn table_of(items: &[Value], columns: &[(&str, &str)]) -> Vec<String> {
-    let titles: Vec<&str> = columns.iter().map(|(title, _)| *title).collect();
-    let row = |item: &Value| columns.iter().map(|(_, field)| text(&item[*field])).collect();
-    let rows: Vec<Vec<String>> = items.iter().map(row).collect();
-    table(&titles, &rows)
+/// Formats one field, on one line and in quotes if it could pass for two columns. One that is not there is a hyphen.
+fn cell(field: Option<&Value>) -> String {
+    match field.unwrap_or(&Value::Null) {
+        Value::Array(parts) if !parts.is_empty() => {
+            let parts = parts.iter().map(|part| value(&text(part)));
+            parts.collect::<Vec<_>>().join(",")
+        }
+        other => value(&text(other)),
+    }
 }
 
 /// Returns a field of an answer as text for people.
@@ -38,38 +56,53 @@ pub(super) fn text(field: &Value) -> String {
     match field {
         Value::Null => String::from("-"),
         Value::Bool(is_so) => String::from(if *is_so { "yes" } else { "no" }),
+        Value::String(text) if text.is_empty() => String::from("-"),
         Value::String(text) => text.clone(),
-        Value::Array(fields) if fields.is_empty() => String::from("-"),
-        Value::Array(fields) => fields.iter().map(text).collect::<Vec<_>>().join(","),
+        Value::Array(parts) if parts.is_empty() => String::from("-"),
         other => other.to_string(),
     }
 }
 
-fn width_of(text: &str) -> usize {
-    text.chars().count()
-}
-
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
 
     #[test]
-    fn columns_stand_below_each_other_and_no_text_becomes_another_column() {
-        let rows = [["Zoë", "1"], ["a  b", ""], ["a\nb", "\u{202e}x"]];
-        let rows: Vec<Vec<String>> =
-            rows.iter().map(|row| row.iter().map(|text| (*text).into()).collect()).collect();
+    fn each_field_has_a_column_as_wide_as_its_widest_cell() {
+        let items = [
+            json!({"kid": "edge-1", "newest": true, "used_from": "2027-01-15T08:00:00Z"}),
+            json!({"kid": "a", "newest": false, "roles": ["admin", "staff"], "used_from": null}),
+            json!({"kid": "", "roles": [], "used_from": "a\u{202e}b  c"}),
+        ];
         assert_eq!(
-            table(&["NAME", "NUMBER"], &rows),
-            ["NAME      NUMBER", "Zoë       1", "\"a  b\"", "a\\u000ab  \\u202ex"]
+            table(&items),
+            [
+                "KID     NEWEST  USED FROM             ROLES",
+                "edge-1  yes     2027-01-15T08:00:00Z  -",
+                "a       no      -                     admin,staff",
+                "-       -       \"a\u{202e}b  c\"              -"
+            ]
         );
-        assert_eq!(table(&["NAME"], &[]), ["NAME"]);
+        assert_eq!(table(&[]), ["none"]);
     }
 
     #[test]
-    fn a_field_that_is_not_there_is_a_dash_and_a_list_stands_in_one_column() {
-        let items =
-            [serde_json::json!({"n": 7, "of": ["a", "b"], "is": true}), serde_json::json!({"of": []})];
-        let lines = table_of(&items, &[("N", "n"), ("OF", "of"), ("IS", "is")]);
-        assert_eq!(lines, ["N  OF   IS", "7  a,b  yes", "-  -    -"]);
+    fn columns_stand_below_each_other_and_no_text_becomes_another_column() {
+        let items = [
+            json!({"name": "Zo\u{eb}", "n": 1, "of": ["a", "b"]}),
+            json!({"name": "a  b", "of": []}),
+            json!({"name": "a\nb", "n": "\u{202e}x"}),
+        ];
+        assert_eq!(
+            table_of(&items, &[("NAME", "name"), ("NUMBER", "n"), ("OF", "of")]),
+            [
+                "NAME      NUMBER   OF",
+                "Zo\u{eb}       1        a,b",
+                "\"a  b\"    -        -",
+                "a\\u000ab  \\u202ex  -"
+            ]
+        );
     }
 }
