@@ -91,7 +91,7 @@ enum Command {
     /// Inspect, verify, dump, back up, restore or salvage a data directory.
     #[command(subcommand)]
     Data(data::DataCommand),
-    /// Add, list, change, lock or delete accounts.
+    /// Add, list, change, disable, unlock or delete accounts.
     ///
     /// Asks the running server through admin.sock in its data directory. If no server runs, opens the directory itself.
     /// Run it as the user that owns the directory. Exits with 3 if there is neither a server nor a directory with data.

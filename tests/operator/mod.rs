@@ -1,5 +1,6 @@
 //! What an operator sees: figures, alerts, the checklist, and the mail server that the operator runs.
 
+mod accounts;
 mod alerts;
 mod audit_tail;
 mod checklist;
