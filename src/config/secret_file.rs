@@ -5,6 +5,8 @@ use std::path::{Path, PathBuf};
 
 use zeroize::Zeroizing;
 
+use crate::system::file_error;
+
 /// The prefix of the name of a credential.
 const CREDENTIAL: &str = "credential:";
 /// The variable by which systemd says where credentials are (`LoadCredential=`, `LoadCredentialEncrypted=`).
@@ -33,7 +35,8 @@ impl SecretFile {
     /// Reads the secret.
     pub fn read(&self) -> std::io::Result<Zeroizing<Vec<u8>>> {
         let directory = std::env::var_os(DIRECTORY).map(PathBuf::from);
-        std::fs::read(self.path_in(directory.as_deref())?).map(Zeroizing::new)
+        let path = self.path_in(directory.as_deref())?;
+        std::fs::read(&path).map(Zeroizing::new).map_err(file_error::at(&path))
     }
 
     /// Returns the path of the file. `directory` holds the credentials.

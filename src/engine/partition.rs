@@ -167,6 +167,8 @@ impl Partition {
 /// Refuses a directory that is in use but has no keys, before anything is written: it is a backup without keys, and a start
 /// would change files that its list of sums names.
 fn refuse_without_keys(storage: &LocalStorage, keys: &KeyFiles) -> Result<(), StartError> {
+    // Keys that may not be seen are not missing.
+    keys.names()?;
     let identity = IdentityFile::open(storage)?;
     let is_used = matches!(identity, Some(Ok(identity)) if identity.newest().state != State::Forming);
     if !is_used || keys.exist() {

@@ -91,7 +91,7 @@ impl DataCommand {
 
 fn open(dir: &Path) -> Result<Arc<dyn Storage>, Failure> {
     let storage = LocalStorage::open_existing(dir);
-    Ok(Arc::new(storage.map_err(|error| Failure::refused(format!("{}: {error}", dir.display())))?))
+    Ok(Arc::new(storage.map_err(Failure::refused)?))
 }
 
 /// A directory to be made by a restore or a salvage. Mails that waited are left out: they may have been sent since.

@@ -39,9 +39,12 @@ impl Ownership {
     /// Errors: another process holds the lock, or the directory cannot be written.
     pub fn lock(options: Options) -> Result<Self, Refusal> {
         let storage = &*options.storage;
-        let lock = storage.lock().map_err(|error| {
-            let next = "stop the other process, or give this one a --data-dir of its own";
-            Refusal::new("LOCK", None, error, next)
+        let lock = storage.lock().map_err(|error| match error.kind() {
+            io::ErrorKind::ResourceBusy => {
+                let next = "stop the other process, or give this one a --data-dir of its own";
+                Refusal::new("LOCK", None, error, next)
+            }
+            _ => unreadable("LOCK")(error),
         })?;
         // A killed process may have left names that the disk does not have yet. Nothing may be built on a name that a
         // crash can still take away.

@@ -4,6 +4,7 @@
 use std::{fmt, io};
 
 use crate::journal::snapshot::status::{Named, Tail};
+use crate::system::file_error::FileError;
 
 /// The reason why a directory is refused, with the next step for the operator. It never suggests deleting anything.
 #[derive(Debug)]
@@ -46,9 +47,12 @@ pub(in crate::journal) const INSPECT: &str = "nothing was changed; look at it wi
 
 pub(super) const FIX_DISK: &str = "mend the disk or its permissions and start again";
 
-/// Returns a function that turns an I/O error on `path` into a refusal.
+/// Returns a function that turns an I/O error on `path` into a refusal. An error that names its file itself knows better.
 pub(in crate::journal) fn unreadable(path: &str) -> impl FnOnce(io::Error) -> Refusal {
-    move |error| Refusal::new(path, None, error, FIX_DISK)
+    move |error| match FileError::within(&error) {
+        Some(named) => Refusal::new(&named.path().to_string_lossy(), None, named.what(), FIX_DISK),
+        None => Refusal::new(path, None, error, FIX_DISK),
+    }
 }
 
 /// A target that recovery replays into. Implemented by the owner of the state.
