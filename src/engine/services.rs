@@ -222,7 +222,8 @@ impl Services {
         let unknown = Some(self.peppers.unknown()).filter(|count| *count > 0);
         let pepper = unknown.map(Finding::missing_pepper);
         let key = self.changed_key().map(|what| Finding::changed_key(&what));
-        proxy.into_iter().map(Finding::forgotten_proxy).chain(pepper).chain(key).collect()
+        let clock = self.clock.far_ahead().map(Finding::clock_ahead);
+        proxy.into_iter().map(Finding::forgotten_proxy).chain(pepper).chain(key).chain(clock).collect()
     }
 
     /// Says what is wrong with the key files, if they are not the keys in memory any more: the next start will be refused.

@@ -215,10 +215,12 @@ fn announce_ended(services: &Services, states: &States, global_epoch: u64, clock
         account.is_some_and(is_of_now) && family.global_epoch == global_epoch
     };
     let since = clock.now() - (services.config.token.access_ttl + feed::LEEWAY);
+    // The times in tokens are the system's.
+    let now = clock.system_now();
     for (id, account, minted) in states.refresh.dead_since(since, is_alive) {
-        services.revoked.push_session(id.to_string(), account.to_bytes(), minted);
+        services.revoked.push_session(id.to_string(), account.to_bytes(), minted.min(now));
     }
-    for (account, issued_before) in states.accounts.tokens_revoked_since(since) {
+    for (account, issued_before) in states.accounts.tokens_revoked_since(since - clock.ahead()) {
         let issued = Timestamp::from_secs(issued_before);
         services.revoked.push_account(account.to_bytes(), issued_before, issued);
     }

@@ -68,6 +68,8 @@ async fn metrics(engine: &Engine) -> String {
     gauge("snapshots_taken", "Snapshots proved and named since the start", saved.taken);
     gauge("snapshot_failing", "1 while a snapshot that is due cannot be taken", u64::from(saved.failing));
     gauge("snapshot_took_seconds", "Duration of the last snapshot, its proof included", saved.took.as_secs());
+    let ahead = engine.clock.ahead().as_secs();
+    gauge("clock_ahead_seconds", "How far the time of the journal is ahead of the system's clock", ahead);
     if let Some(newest) = saved.newest {
         let age = engine.clock.now().since(newest.begun).as_secs();
         gauge("snapshot_age_seconds", "Time since the newest snapshot was begun", age);
