@@ -53,7 +53,7 @@ pub(super) fn compare_keys(config: &Config, storage: &dyn Storage) -> Result<Str
     let dir = config.keys.dir.display();
     let here = match LocalStorage::open_existing(&config.keys.dir) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => None,
-        here => Some(here.map_err(|error| Failure::refused(format!("{dir}: {error}")))?),
+        here => Some(here.map_err(Failure::refused)?),
     };
     if !here.is_some_and(|here| KeyFiles::new(Arc::new(here), None, Arc::clone(&random)).exist()) {
         return Ok(format!("keys: not compared, since there are none in {dir}"));

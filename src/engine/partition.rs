@@ -39,6 +39,19 @@ pub enum StartError {
     /// A signing key.
     #[error(transparent)]
     Key(#[from] KeyError),
+    /// The caller's thread runs no actix system, which runs the actors of an engine.
+    #[error(
+        "no actix system runs on this thread, as under #[tokio::main] or #[tokio::test]: write #[actix_web::main] or \
+         #[actix_web::test] there, or call it in actix_web::rt::System::new().block_on(async {{ … }})"
+    )]
+    NoActixSystem,
+}
+
+/// Checks that the actors of an engine can be started on this thread.
+///
+/// Errors: [`StartError::NoActixSystem`].
+pub(super) fn require_actix_system() -> Result<(), StartError> {
+    actix::System::try_current().map(|_| ()).ok_or(StartError::NoActixSystem)
 }
 
 impl From<std::io::Error> for StartError {

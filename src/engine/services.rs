@@ -10,7 +10,7 @@ use std::thread::JoinHandle;
 use actix::{Actor, Addr, Arbiter};
 
 use super::key_loading;
-use super::partition::{Partition, StartError, key_files};
+use super::partition::{Partition, StartError, key_files, require_actix_system};
 use crate::audit::AuditLog;
 use crate::audit::ends::Place;
 use crate::audit::log::Options;
@@ -113,6 +113,7 @@ impl Services {
         first: &Partition,
         fail_stop: &FailStop,
     ) -> Result<(Arc<Self>, RunningServices), StartError> {
+        require_actix_system()?;
         let password_policy = Policy {
             chars_min: config.password.chars_min,
             service: config.service_name.as_str().into(),

@@ -11,6 +11,7 @@ use portcullis::server::operator::operation::Operation;
 use portcullis::server::operator::socket;
 use portcullis::storage::local::LocalStorage;
 use portcullis::system::clock::Clock;
+use portcullis::system::file_error::at_dir;
 use portcullis::system::random::Random;
 use portcullis::token::{KeyFiles, Sealing};
 use serde_json::Value;
@@ -24,9 +25,9 @@ pub(super) fn run(config: &Config, to: &Path, with_keys: bool) -> Result<(), Fai
     if !is_empty(to)? {
         return Err(Failure::refused(format!("{} is not empty; name an empty directory", to.display())));
     }
-    std::fs::create_dir_all(to).map_err(Failure::refused)?;
+    std::fs::create_dir_all(to).map_err(at_dir(to)).map_err(Failure::refused)?;
     // The running server has another working directory.
-    let to = to.canonicalize().map_err(Failure::refused)?;
+    let to = to.canonicalize().map_err(at_dir(to)).map_err(Failure::refused)?;
     if let Ok(stream) = UnixStream::connect(socket::path(&config.data_dir)) {
         let answer = operate::ask(stream, &Operation::Backup { to: to.clone() })?;
         if let Some(error) = answer.get("error").and_then(Value::as_str) {
@@ -59,10 +60,9 @@ pub(super) fn run(config: &Config, to: &Path, with_keys: bool) -> Result<(), Fai
 
 /// Says whether the key files of `config` are sealed, so that a copy of them forges nothing.
 fn are_sealed(config: &Config) -> Result<bool, Failure> {
-    let failed = |error| Failure::refused(format!("{}: {error}", config.keys.dir.display()));
-    let storage = LocalStorage::open_existing(&config.keys.dir).map_err(failed)?;
+    let storage = LocalStorage::open_existing(&config.keys.dir).map_err(Failure::refused)?;
     let files = KeyFiles::new(Arc::new(storage), None, Arc::new(Random::system()));
-    Ok(files.sealing().map_err(failed)? == Sealing::Sealed)
+    Ok(files.sealing().map_err(Failure::refused)? == Sealing::Sealed)
 }
 
 /// Proves the copy in `backup`: restores it into a subdirectory, which is deleted afterwards.
@@ -71,7 +71,7 @@ fn prove(backup: &Path) -> Result<Restored, Failure> {
     let source = open(backup)?;
     check_sums(&*source).map_err(Failure::refused)?;
     // Fails if the directory exists: it is deleted below, so it must be ours.
-    std::fs::create_dir(&proof).map_err(Failure::refused)?;
+    std::fs::create_dir(&proof).map_err(at_dir(&proof)).map_err(Failure::refused)?;
     let target = Arc::new(LocalStorage::open(&proof).map_err(Failure::refused)?);
     let random = Arc::new(Random::system());
     let restored = restore(
@@ -79,6 +79,6 @@ fn prove(backup: &Path) -> Result<Restored, Failure> {
         destination(target, Clock::system(), random, &admit_all),
         RecoveryTarget::default(),
     );
-    std::fs::remove_dir_all(&proof).map_err(Failure::fault)?;
+    std::fs::remove_dir_all(&proof).map_err(at_dir(&proof)).map_err(Failure::fault)?;
     restored.map_err(Failure::refused)
 }
