@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 use portcullis::config::commented;
+use portcullis::system::file_error::at;
 
 use super::{Failure, say};
 
@@ -25,9 +26,13 @@ impl Init {
             .create_new(true)
             .mode(0o600)
             .open(&self.file)
-            .map_err(|error| Failure::refused(format!("cannot create {path}: {error}")))?;
-        file.write_all(commented().as_bytes())
-            .map_err(|error| Failure::fault(format!("cannot write {path}: {error}")))?;
+            .map_err(at(&self.file))
+            .map_err(|error| Failure::refused(format!("cannot create {error}")))?;
+        file.write_all(commented().as_bytes()).map_err(at(&self.file)).map_err(|error| {
+            // The next try would find a file, and half of one sets other keys than its owner thinks.
+            let _ = std::fs::remove_file(&self.file);
+            Failure::refused(format!("cannot write {error}"))
+        })?;
         say(&format!("wrote {path}; edit it, then run: portcullis serve --config {path}"));
         Ok(())
     }

@@ -6,3 +6,4 @@ mod golden;
 mod places;
 mod restore;
 mod two_engines;
+mod volumes;

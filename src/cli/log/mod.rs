@@ -67,9 +67,8 @@ impl ProcessLog {
         let lines = match &config.log.file {
             None => stdout.clone(),
             Some(file) => {
-                let opened = RollingFile::open(file.clone(), Arc::clone(&failed)).map_err(|error| {
-                    Failure::refused(format!("cannot write to log.file {}: {error}", file.path.display()))
-                })?;
+                let opened = RollingFile::open(file.clone(), Arc::clone(&failed))
+                    .map_err(|error| Failure::refused(format!("cannot write to log.file {error}")))?;
                 let (lines, guard) = queue(opened);
                 guards.push(guard);
                 lines
