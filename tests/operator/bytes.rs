@@ -82,6 +82,9 @@ fn a_data_directory_may_have_any_name_and_strangers_in_it_too() {
     let words = |text: &str| text.split(' ').map(OsString::from).collect::<Vec<_>>();
     let mut server = Process::spawn(serve(&data));
     run(&words("user add ada@example.org --no-password"), &data).exits(0);
+    let online = [OsString::from("data"), "backup".into(), OsStr::from_bytes(b"online\xE9").into()];
+    run(&online, &data).exits(2).says("takes a path in UTF-8 alone");
+    fs::remove_dir(root.path().join(&online[2])).unwrap();
     assert_eq!(server.stop(), Some(0));
     run(&words("user list"), &data).exits(0).says("ada@example.org");
     run(&words("data verify"), &data).exits(0).says("sound: ");

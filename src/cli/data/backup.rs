@@ -29,6 +29,12 @@ pub(super) fn run(config: &Config, to: &Path, with_keys: bool) -> Result<(), Fai
     // The running server has another working directory.
     let to = to.canonicalize().map_err(at_dir(to)).map_err(Failure::refused)?;
     if let Ok(stream) = UnixStream::connect(socket::path(&config.data_dir)) {
+        if to.to_str().is_none() {
+            // The question to the server is JSON.
+            let what =
+                "the running server takes a path in UTF-8 alone: name another directory, or stop it first";
+            return Err(Failure::usage(format!("{}: {what}", to.display())));
+        }
         let answer = operate::ask(stream, &Operation::Backup { to: to.clone() })?;
         if let Some(error) = answer.get("error").and_then(Value::as_str) {
             return Err(Failure::refused(error));
