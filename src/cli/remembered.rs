@@ -15,6 +15,7 @@ use portcullis::registry::file_check::FileChecks;
 use portcullis::registry::{Registry, tables};
 use portcullis::storage::Storage;
 use portcullis::storage::local::LocalStorage;
+use portcullis::system::clock::Timestamp;
 use portcullis::system::random::Random;
 use portcullis::token::{KeyFiles, Keys};
 
@@ -42,6 +43,14 @@ pub(super) fn read(storage: &dyn Storage) -> Result<FileChecks, Refusal> {
 pub(super) fn audit_end(storage: &dyn Storage) -> Option<Place> {
     let _lock = storage.lock_to_read().ok()?;
     read(storage).ok()?.audit_end().map(Place::of_bytes)
+}
+
+/// Returns the latest time that the journal in `storage` has seen. `None` if a server runs, which knows it, or if the journal
+/// cannot be read.
+pub(super) fn latest_time(storage: &dyn Storage) -> Option<Timestamp> {
+    let _lock = storage.lock_to_read().ok()?;
+    let report = replay_read_only(storage, Sizes::PRODUCTION, &mut Target::default()).ok()?;
+    Some(Timestamp(report.wall_ms))
 }
 
 /// Compares the key files of `config` with what the journal in `storage` remembers of them. Returns the result for people,

@@ -23,7 +23,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 /// Operators are told of a clock that is ahead of the system's by more. Steps of time servers are smaller.
-const FAR_AHEAD: Duration = Duration::from_mins(1);
+pub const FAR_AHEAD: Duration = Duration::from_mins(1);
 
 /// Milliseconds since 1970-01-01T00:00:00Z.
 #[derive(Clone, Copy, Debug, Default, Eq, Hash, Ord, PartialEq, PartialOrd)]

@@ -99,11 +99,13 @@ async fn a_directory_from_the_future_is_refused_and_made_anew_at_the_time_of_the
     drop(server);
 
     run(&["serve"], &old).exits(1).says("h ahead of the system's clock").says("data reset-clock-floor");
+    run(&["doctor"], &old).exits(1).says("fail  clock").says("data reset-clock-floor");
     let new = root.path().join("new");
     let mut reset = Command::new(BINARY);
     reset.args(["data", "reset-clock-floor"]).arg(&old).arg("--data-dir").arg(&new);
     Ran::of(&mut reset).exits(0).says("timeline 2").says("the new directory begins at 20");
     run(&["data", "verify"], &new).exits(0);
+    assert!(run(&["doctor"], &new).text.contains("pass  clock"));
 
     let mut server = Process::start(&new);
     let http = reqwest::Client::new();

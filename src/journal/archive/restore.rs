@@ -69,7 +69,7 @@ impl Origin {
     /// Reads the origin of a directory from its `IDENTITY`.
     pub(super) fn read(from: &dyn Storage) -> Result<Self, Refusal> {
         const NEXT: &str = "name a data directory or a backup of one";
-        let identity = IdentityFile::open(from).map_err(|error| Refusal::new(IDENTITY, None, error, NEXT))?;
+        let identity = IdentityFile::open(from).map_err(|error| Refusal::of(IDENTITY, &error, NEXT))?;
         let identity = identity.ok_or_else(|| Refusal::new(IDENTITY, None, "missing", NEXT))?;
         let identity = identity.map_err(|error| Refusal::new(IDENTITY, None, error, NEXT))?;
         Ok(Self { cluster: identity.cluster(), timeline: identity.timeline() })

@@ -28,6 +28,14 @@ impl Refusal {
     ) -> Self {
         Self { path: path.to_owned(), offset, what: what.to_string(), next }
     }
+
+    /// Creates the refusal for an I/O error on `path`. An error that names its file itself knows better.
+    pub(in crate::journal) fn of(path: &str, error: &io::Error, next: &'static str) -> Self {
+        match FileError::within(error) {
+            Some(named) => Self::new(&named.path().to_string_lossy(), None, named.what(), next),
+            None => Self::new(path, None, error, next),
+        }
+    }
 }
 
 impl fmt::Display for Refusal {
@@ -47,12 +55,9 @@ pub(in crate::journal) const INSPECT: &str = "nothing was changed; look at it wi
 
 pub(super) const FIX_DISK: &str = "mend the disk or its permissions and start again";
 
-/// Returns a function that turns an I/O error on `path` into a refusal. An error that names its file itself knows better.
+/// Returns a function that turns an I/O error on `path` into a refusal.
 pub(in crate::journal) fn unreadable(path: &str) -> impl FnOnce(io::Error) -> Refusal {
-    move |error| match FileError::within(&error) {
-        Some(named) => Refusal::new(&named.path().to_string_lossy(), None, named.what(), FIX_DISK),
-        None => Refusal::new(path, None, error, FIX_DISK),
-    }
+    move |error| Refusal::of(path, &error, FIX_DISK)
 }
 
 /// A target that recovery replays into. Implemented by the owner of the state.
