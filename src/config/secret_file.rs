@@ -34,9 +34,16 @@ impl SecretFile {
 
     /// Reads the secret.
     pub fn read(&self) -> std::io::Result<Zeroizing<Vec<u8>>> {
-        let directory = std::env::var_os(DIRECTORY).map(PathBuf::from);
-        let path = self.path_in(directory.as_deref())?;
+        let path = self.resolved()?;
         std::fs::read(&path).map(Zeroizing::new).map_err(file_error::at(&path))
+    }
+
+    /// Returns the path of the file.
+    ///
+    /// Errors: a credential, and systemd gives none to this process.
+    pub fn resolved(&self) -> std::io::Result<PathBuf> {
+        let directory = std::env::var_os(DIRECTORY).map(PathBuf::from);
+        self.path_in(directory.as_deref())
     }
 
     /// Returns the path of the file. `directory` holds the credentials.

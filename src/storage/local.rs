@@ -165,12 +165,18 @@ impl Storage for LocalStorage {
     }
 }
 
+/// Opens one file for reading.
+pub fn open(path: &Path) -> io::Result<Arc<dyn File>> {
+    let file = fs::File::open(path).map_err(at(path))?;
+    Ok(Arc::new(LocalFile::new(file, path)))
+}
+
 /// Explains why a lock could not be taken.
 fn held(error: fs::TryLockError) -> io::Error {
     match error {
         fs::TryLockError::WouldBlock => io::Error::new(
             io::ErrorKind::ResourceBusy,
-            "another process owns this directory: a running server, or another command; stop it first, or wait for it",
+            "another process owns this directory: a running server, or another command",
         ),
         fs::TryLockError::Error(error) => error,
     }

@@ -41,7 +41,7 @@ impl Ownership {
         let storage = &*options.storage;
         let lock = storage.lock().map_err(|error| match error.kind() {
             io::ErrorKind::ResourceBusy => {
-                let next = "stop the other process, or give this one a --data-dir of its own";
+                let next = "stop it first, or name a --data-dir of its own for this one";
                 Refusal::new("LOCK", None, error, next)
             }
             _ => unreadable("LOCK")(error),
