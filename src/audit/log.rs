@@ -37,6 +37,7 @@ use super::writer::{Found, Writer};
 use crate::audit::event::Event;
 use crate::audit::line::Line;
 use crate::system::clock::Clock;
+use crate::system::file_error::at_dir;
 use crate::system::lock::Mutex;
 use crate::system::volume::{self, Space};
 
@@ -142,7 +143,8 @@ impl Log {
 
     /// Does the same, and collects lines for `pause`.
     fn start_with(&self, options: Options, clock: &Clock, pause: Duration) -> io::Result<JoinHandle<()>> {
-        std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&options.dir)?;
+        let made = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&options.dir);
+        made.map_err(at_dir(&options.dir))?;
         let (dir, journal) = (options.dir.clone(), options.journal);
         let mut writer = Writer::new(options);
         let found = writer.recover()?;
@@ -352,8 +354,11 @@ impl Thread {
         let mut is_over = false;
         while !is_over {
             match messages.recv_timeout(if is_dirty { self.pause.min(SYNC_EVERY) } else { SYNC_EVERY }) {
-                Ok(message) => self.take(message),
-                Err(RecvTimeoutError::Timeout) => {}
+                Ok(message) => {
+                    self.look_for_displaced();
+                    self.take(message);
+                }
+                Err(RecvTimeoutError::Timeout) => self.look_for_displaced(),
                 Err(RecvTimeoutError::Disconnected) => is_over = true,
             }
             self.take_all(messages);
@@ -397,6 +402,23 @@ impl Thread {
             Message::Line(line) => self.writer.add(*line),
             Message::Sync(done) => self.waiting.push(done),
         }
+    }
+
+    /// Tells operators and the log itself of an open file that somebody else has taken away. The line that tells it is
+    /// written at once, so that none comes before it.
+    fn look_for_displaced(&mut self) {
+        let Ok(Some(found)) = self.writer.find_displaced() else { return };
+        let Found { event, reason, missing } = found;
+        tracing::error!(
+            missing,
+            "the log of security events was changed: {reason}. It goes on in a new file. If a program rotates it, take it out: \
+             audit.keep_days and audit.bytes_max bound it. Put the file back, or keep a copy; then run: portcullis audit \
+             acknowledge"
+        );
+        let time = self.clock.now();
+        self.writer.add(Line { time, event: event.into(), reason, missing, ..Line::default() });
+        // If it cannot be written, it waits like every line, and that is told too.
+        let _ = self.writer.write();
     }
 
     /// Looks at the space that is left and adds the sums that are due, once a second.
@@ -552,6 +574,66 @@ mod tests {
         assert_eq!(log.written().await, Err(Unwritable));
         assert_eq!(began.elapsed(), waited);
         assert!(log.trouble().0);
+    }
+
+    /// Somebody takes the file away, puts another in its place, or cuts it: a program that rotates logs, or an insider.
+    #[test]
+    fn a_file_that_is_taken_away_while_it_grows_is_told_and_a_new_one_goes_on_with_the_chain() {
+        use crate::audit::verify::verify;
+        let take_away: [(&str, fn(&Path)); 4] = [
+            ("moved or removed", |path| std::fs::remove_file(path).unwrap()),
+            ("moved or removed", |path| std::fs::rename(path, path.with_extension("jsonl.1")).unwrap()),
+            ("replaced", |path| {
+                std::fs::write(path.with_extension("new"), "").unwrap();
+                std::fs::rename(path.with_extension("new"), path).unwrap();
+            }),
+            ("cut short", |path| {
+                std::fs::OpenOptions::new().write(true).open(path).unwrap().set_len(0).unwrap();
+            }),
+        ];
+        for (what, take_away) in take_away {
+            let dir = tempfile::tempdir().unwrap();
+            let disk = SimStorage::new();
+            let clock = Clock::manual(Timestamp::from_secs(1_800_000_000));
+            let audit = AuditLog::new(clock.clone());
+            let options = Options {
+                dir: dir.path().to_owned(),
+                key: [7; 32],
+                keep: Duration::from_hours(24),
+                bytes_max: 1 << 30,
+                data: Arc::new(disk.clone()),
+                is_first_start: true,
+                journal: 1,
+                known_end: None,
+            };
+            let thread = audit.log.start(options, &clock).unwrap();
+            let found = |event: &str| {
+                let wanted = Wanted { limit: 9, event: Some(event.to_owned()), ..Wanted::default() };
+                find(dir.path(), &wanted).unwrap_or_default()
+            };
+            let wait_for = |event: &str| {
+                let mut looks = 0;
+                while found(event).is_empty() {
+                    looks += 1;
+                    assert!(looks < 6000, "no {event} although the file was {what}");
+                    std::thread::sleep(Duration::from_millis(5));
+                }
+            };
+            wait_for("server.started");
+            take_away(&dir.path().join("2027-01-15.jsonl"));
+            wait_for("audit.cut");
+            audit.record(Note::new(Event::PasswordChanged));
+            audit.log.end();
+            thread.join().unwrap();
+            let cut = found("audit.cut").remove(0);
+            assert!(cut.reason.contains(what), "{}", cut.reason);
+            assert_eq!((cut.seq, cut.missing), (2, 1), "{what}");
+            assert_eq!(found("password.changed")[0].seq, 3, "{what}");
+            // The chain is whole but for the cut, which an operator has to acknowledge.
+            let record = crate::audit::ends::Record::read(&disk, &[7; 32]).unwrap();
+            let broken = verify(dir.path(), &[7; 32], Some(&record)).unwrap().unwrap_err();
+            assert!(broken.what.contains("a cut that nobody has acknowledged"), "{what}: {broken}");
+        }
     }
 
     #[test]

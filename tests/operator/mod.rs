@@ -3,6 +3,7 @@
 mod accounts;
 mod alerts;
 mod audit_tail;
+mod bytes;
 mod checklist;
 mod data_tools;
 mod figures;
@@ -11,3 +12,4 @@ mod log_lines;
 mod mail_delivery;
 mod mail_server;
 mod operators;
+mod signals;

@@ -108,7 +108,7 @@ pub async fn change(
         status,
         name,
         // All tokens with the role were issued before the next second, and none after it can have it.
-        tokens_from_secs: engine.clock.now().as_secs() + 1,
+        tokens_from_secs: engine.clock.system_now().as_secs() + 1,
         spares_last_admin: admin.spares_last_admin(),
         ..Change::default()
     };
