@@ -1,0 +1,21 @@
+//! Real neighbours: mail servers, proxies, a monitor, a browser, libraries that check tokens, and odd machines. Each test
+//! writes the configuration of a real program to a temporary folder, starts it beside the real binary, speaks through it,
+//! and stops it.
+//!
+//! A test whose neighbour is not installed says so on standard error and passes. With `PORTCULLIS_NEIGHBOURS=all` it fails
+//! instead: `.ci/run` installs all of them and sets that.
+//!
+//! ```sh
+//! PORTCULLIS_NEIGHBOURS=all cargo test --test neighbours
+//! ```
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic, reason = "tests")]
+
+mod authority;
+mod install;
+mod mail;
+mod program;
+mod reply;
+mod server;
+#[allow(dead_code, unused_imports, reason = "shared with the other tests")]
+#[path = "../support/mod.rs"]
+mod support;
