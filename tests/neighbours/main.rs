@@ -14,6 +14,7 @@ mod authority;
 mod install;
 mod mail;
 mod program;
+mod proxies;
 mod reply;
 mod server;
 #[allow(dead_code, unused_imports, reason = "shared with the other tests")]
