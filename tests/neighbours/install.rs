@@ -1,7 +1,7 @@
 //! Which neighbours are installed on this machine, and how to install the others.
 
 use std::io::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 /// A neighbour that a test needs.
@@ -28,6 +28,54 @@ pub const AIOSMTPD: Need =
 pub const NGINX: Need = program("nginx", &["nginx", "-v"], "apt-get install nginx");
 pub const CADDY: Need = program("caddy", &["caddy", "version"], "apt-get install caddy");
 pub const HAPROXY: Need = program("haproxy", &["haproxy", "-v"], "apt-get install haproxy");
+pub const PROMETHEUS: Need =
+    program("prometheus", &["prometheus", "--version"], "apt-get install prometheus");
+pub const PROMTOOL: Need = program("promtool", &["promtool", "--version"], "apt-get install prometheus");
+pub const PYJWT: Need = program(
+    "PyJWT",
+    &["python3", "-c", "import jwt, requests, cryptography"],
+    "python3 -m pip install 'pyjwt[crypto]' requests",
+);
+pub const CHROMIUM: Need = program("chromium", &["chromium", "--version"], "apt-get install chromium");
+pub const FAKETIME: Need = program("libfaketime", &["faketime", "--version"], "apt-get install faketime");
+
+/// The folder into which npm installs what these tests use.
+macro_rules! node_modules {
+    ($($path:tt)*) => {
+        concat!(env!("CARGO_TARGET_TMPDIR"), "/../neighbours/node_modules", $($path)*)
+    };
+}
+
+/// Declares a package of npm.
+macro_rules! npm {
+    ($name:literal) => {
+        program(
+            concat!("the package ", $name, " of npm"),
+            &["sh", "-c", concat!("node --version && test -f ", node_modules!("/", $name, "/package.json"))],
+            concat!("npm install --prefix target/neighbours ", $name),
+        )
+    };
+}
+
+pub const JOSE: Need = npm!("jose");
+pub const JSONWEBTOKEN: Need = npm!("jsonwebtoken");
+pub const PLAYWRIGHT: Need = npm!("playwright-core");
+
+/// Copies `script` to a folder of its own in which node finds its packages.
+pub fn node_folder(script: &Path) -> tempfile::TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::copy(script, folder.path().join(script.file_name().unwrap())).unwrap();
+    std::os::unix::fs::symlink(node_modules!(""), folder.path().join("node_modules")).unwrap();
+    folder
+}
+
+/// A namespace of mounts or processes, which containers may not be allowed to make.
+pub const NAMESPACES: Need = Need {
+    name: "a namespace",
+    probe: &["unshare", "--mount", "--pid", "--fork", "mount", "-t", "tmpfs", "none", "/mnt"],
+    hint: "run the tests as root, where unshare and mount are allowed",
+    is_of_machine: true,
+};
 /// Root, which starts Postfix as the users of its package, and mounts file systems.
 pub const ROOT: Need = Need {
     name: "root",

@@ -11,6 +11,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic, reason = "tests")]
 
 mod authority;
+mod browser;
 mod install;
 mod mail;
 mod program;
@@ -20,3 +21,4 @@ mod server;
 #[allow(dead_code, unused_imports, reason = "shared with the other tests")]
 #[path = "../support/mod.rs"]
 mod support;
+mod tokens;

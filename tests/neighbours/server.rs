@@ -1,10 +1,12 @@
 //! The real binary, as the neighbours meet it.
 
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use serde_json::{Value, json};
 
+use super::program::wait_until;
 use super::reply::{Reply, ask};
 use super::support::PASSWORD;
 use super::support::process::{BINARY, Process, Ran, serve};
@@ -20,11 +22,30 @@ pub struct Server {
 impl Server {
     /// Starts a server with `settings`: names as in the configuration file, and variables in capitals.
     pub fn with(settings: &[(&str, &str)]) -> Self {
-        Self::over(tempfile::tempdir().unwrap(), settings)
+        Self::over(tempfile::tempdir().unwrap(), &[], settings)
     }
 
-    fn over(dir: tempfile::TempDir, settings: &[(&str, &str)]) -> Self {
-        let mut command = serve(&dir.path().join("data"));
+    /// Starts a server by `launcher`, a command that runs the one after its arguments. It finds the data directory in the
+    /// variable `DATA`.
+    pub fn run_by(launcher: &[&str], settings: &[(&str, &str)]) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        // The launcher may run the server as anybody.
+        std::fs::set_permissions(dir.path(), PermissionsExt::from_mode(0o755)).unwrap();
+        std::fs::create_dir(dir.path().join("data")).unwrap();
+        Self::over(dir, launcher, settings)
+    }
+
+    fn over(dir: tempfile::TempDir, launcher: &[&str], settings: &[(&str, &str)]) -> Self {
+        let data = dir.path().join("data");
+        let served = serve(&data);
+        let mut command = match launcher.split_first() {
+            Some((program, arguments)) => {
+                let mut command = Command::new(program);
+                command.args(arguments).arg(served.get_program()).args(served.get_args()).env("DATA", &data);
+                command
+            }
+            None => served,
+        };
         // Cheap passwords are refused where others reach the server.
         set(command.arg("--development"), settings);
         let process = Process::spawn_into(command, &dir.path().join("stdout"), &dir.path().join("stderr"));
@@ -44,7 +65,19 @@ impl Server {
         if !self.is_stopped {
             self.stop();
         }
-        Self::over(self.dir, settings)
+        Self::over(self.dir, &[], settings)
+    }
+
+    /// Waits until the process has ended by itself, and returns its exit code.
+    pub fn ends(&mut self) -> Option<i32> {
+        self.is_stopped = true;
+        wait_until("the server ends", || self.process.child.try_wait().unwrap().is_some());
+        self.process.child.wait().unwrap().code()
+    }
+
+    /// Returns the number of the process that was started: the launcher's, if it does not become the server.
+    pub fn pid(&self) -> u32 {
+        self.process.child.id()
     }
 
     /// Does the same with its own settings.
