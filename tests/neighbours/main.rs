@@ -15,10 +15,12 @@ mod browser;
 mod install;
 mod mail;
 mod program;
+mod prometheus;
 mod proxies;
 mod reply;
 mod server;
 #[allow(dead_code, unused_imports, reason = "shared with the other tests")]
 #[path = "../support/mod.rs"]
 mod support;
+mod system;
 mod tokens;
