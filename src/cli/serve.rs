@@ -13,7 +13,7 @@ use portcullis::system::fail_stop::FailStop;
 
 use super::log::{ProcessLog, START};
 use super::mail::transport;
-use super::{Cli, Failure, counted};
+use super::{Cli, Failure, counted, shown};
 
 /// How long after a fault the process may live, even if its last line cannot be written.
 const EXIT_WITHIN: Duration = Duration::from_millis(100);
@@ -133,7 +133,7 @@ fn banner(server: &server::Server) -> String {
         config.http.public_origin,
         config.http.public_origin,
         config.http.public_origin,
-        config.data_dir.display(),
+        shown(&config.data_dir),
         pool.implementation(),
         server.address,
     )

@@ -179,7 +179,7 @@ pub const CHECKS: &[Check] = &[
         otherwise: Unsafe,
         is_safe: |config| !holds_wide_network(&config.http.trusted_proxies),
         why: "any client may claim any address, and so have a fresh rate limit for each request",
-        fix: "set [http] trusted_proxies = [\"10.0.0.7/32\"], the address of your proxy alone",
+        fix: "set [http] trusted_proxies = [\"10.0.0.7\"], the address of your proxy alone",
     },
     Check {
         key: "http.allowed_origins",
@@ -187,6 +187,16 @@ pub const CHECKS: &[Check] = &[
         is_safe: |config| config.http.allowed_origins.iter().all(Origin::is_https),
         why: "a page that was loaded without TLS may be an attacker's, and may call with the user's cookies",
         fix: "set [http] allowed_origins = [\"https://app.example.org\"]",
+    },
+    Check {
+        key: "http.allowed_origins",
+        otherwise: Doubtful,
+        is_safe: |config| {
+            let own = &config.http.public_origin;
+            config.http.allowed_origins.iter().all(|origin| own.is_same_site(origin))
+        },
+        why: "browsers send no session cookie from the pages of another site, so a log-in by cookie is lost there",
+        fix: "let these pages log in with mode \"token\", or serve them from a name under the domain of public_origin",
     },
     Check {
         key: "token.access_ttl_secs",
@@ -298,9 +308,24 @@ pub const CHECKS: &[Check] = &[
     Check {
         key: "http.trusted_proxies",
         otherwise: Doubtful,
-        is_safe: |config| !config.http.listen.ip().is_loopback() || !config.http.trusted_proxies.is_empty(),
+        is_safe: |config| {
+            let http = &config.http;
+            !http.public_origin.is_https() || !http.trusted_proxies.is_empty()
+        },
+        why: "the public origin is https, so a proxy is in front; it is not trusted, so all clients are throttled as one",
+        fix: "set [http] trusted_proxies = [\"127.0.0.1\"], the address from which your proxy connects",
+    },
+    Check {
+        key: "http.trusted_proxies",
+        otherwise: Doubtful,
+        is_safe: |config| {
+            let http = &config.http;
+            http.public_origin.is_https()
+                || !http.listen.ip().is_loopback()
+                || !http.trusted_proxies.is_empty()
+        },
         why: "if a proxy on this machine forwards requests, all clients are throttled as one",
-        fix: "if so, set [http] trusted_proxies = [\"127.0.0.1/32\"]",
+        fix: "if so, set [http] trusted_proxies = [\"127.0.0.1\"]",
     },
     Check {
         key: "password.list_file",

@@ -2,8 +2,6 @@
 
 use std::net::IpAddr;
 
-use ipnet::IpNet;
-
 /// An unsafe setting.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Finding {
@@ -41,8 +39,7 @@ impl Finding {
         Self {
             key: "http.trusted_proxies",
             why: format!("every request is forwarded by {proxy}, so all clients are throttled as one"),
-            // The setting takes networks alone, so the address has its prefix length.
-            fix: format!("if it is your proxy, set [http] trusted_proxies = [\"{}\"]", IpNet::from(proxy)),
+            fix: format!("if it is your proxy, set [http] trusted_proxies = [\"{proxy}\"]"),
         }
     }
 }

@@ -1,7 +1,7 @@
 //! Web origins: the one that this server is reached by, and others that may call it.
 
 use std::fmt;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::str::FromStr;
 
 /// Scheme, host and port, spelled as an `Origin` header spells them.
@@ -21,14 +21,36 @@ impl Origin {
 
     /// Says whether only browsers on this machine reach it: over plain HTTP, at a loopback address or `localhost`.
     pub fn is_local(&self) -> bool {
-        let Some(host) = self.0.strip_prefix("http://") else { return false };
-        let host = match host.strip_prefix('[').and_then(|host| host.split_once(']')) {
-            Some((address, _)) => address,
-            None => host.split(':').next().unwrap_or(host),
-        };
+        if self.is_https() {
+            return false;
+        }
+        let host = self.host();
         host == "localhost"
             || host.ends_with(".localhost")
             || host.parse::<IpAddr>().is_ok_and(|address| address.to_canonical().is_loopback())
+    }
+
+    /// Says whether browsers count it to the same site as `other`, so that pages of one send the `SameSite` cookies of the
+    /// other: the same scheme, and the same domain below a public suffix.
+    ///
+    /// Source: HTML (WHATWG) §7.1.1.1, "schemelessly same site"; the Public Suffix List.
+    pub fn is_same_site(&self, other: &Self) -> bool {
+        let site = |origin: &Self| {
+            let host = origin.host();
+            // An address is a site of its own.
+            let registered = if host.parse::<IpAddr>().is_ok() { None } else { psl::domain_str(host) };
+            registered.unwrap_or(host).to_owned()
+        };
+        self.is_https() == other.is_https() && site(self) == site(other)
+    }
+
+    /// Returns the name or address, an IPv6 address without its brackets.
+    fn host(&self) -> &str {
+        let host = self.0.split_once("://").map_or(&*self.0, |(_, host)| host);
+        match host.strip_prefix('[').and_then(|host| host.split_once(']')) {
+            Some((address, _)) => address,
+            None => host.split(':').next().unwrap_or(host),
+        }
     }
 
     /// Returns the origin without its default port, if it names one. Browsers omit that port, so their `Origin` would
@@ -49,9 +71,48 @@ impl FromStr for Origin {
     type Err = ();
 
     fn from_str(text: &str) -> Result<Self, ()> {
-        let host = text.strip_prefix("https://").or_else(|| text.strip_prefix("http://")).ok_or(())?;
-        let is_plain = |c: char| c.is_ascii_alphanumeric() && !c.is_ascii_uppercase() || ".-:[]".contains(c);
-        if host.is_empty() || !host.chars().all(is_plain) { Err(()) } else { Ok(Self(text.to_owned())) }
+        let rest = text.strip_prefix("https://").or_else(|| text.strip_prefix("http://")).ok_or(())?;
+        // The address of IPv6 ends with a bracket; the colons in it are no ports.
+        let (host, port) = match rest.rsplit_once(':') {
+            Some((host, port)) if !port.ends_with(']') => (host, Some(port)),
+            _ => (rest, None),
+        };
+        let is_port =
+            |port: &str| port.parse().is_ok_and(|number: u16| number > 0 && number.to_string() == port);
+        if is_host(host) && port.is_none_or(is_port) { Ok(Self(text.to_owned())) } else { Err(()) }
+    }
+}
+
+/// Says whether browsers spell a host so in an origin: an address in its shortest form, or a name in lower case.
+///
+/// Source: the host parser and serialiser of the WHATWG URL standard; labels as RFC 1123 §2.1 and RFC 1035 §2.3.4.
+fn is_host(host: &str) -> bool {
+    if let Some(address) = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')) {
+        return address.parse().is_ok_and(|parsed: Ipv6Addr| spelled(parsed) == address);
+    }
+    let is_plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
+    let is_label = |label: &str| {
+        (1..=63).contains(&label.len())
+            && label.chars().all(is_plain)
+            && !label.starts_with('-')
+            && !label.ends_with('-')
+    };
+    let last = host.rsplit('.').next().unwrap_or_default();
+    // A name whose last label is a number is an address, or nothing.
+    if last.chars().all(|c| c.is_ascii_digit()) {
+        return host.parse::<Ipv4Addr>().is_ok();
+    }
+    host.len() <= 253 && host.split('.').all(is_label)
+}
+
+/// Spells an address as browsers do, which write no IPv4 address inside.
+fn spelled(address: Ipv6Addr) -> String {
+    match address.to_ipv4_mapped() {
+        Some(_) => {
+            let [.., high, low] = address.segments();
+            format!("::ffff:{high:x}:{low:x}")
+        }
+        None => address.to_string(),
     }
 }
 
@@ -74,7 +135,7 @@ mod tests {
             ("http://localhost", true),
             ("http://app.localhost:3000", true),
             ("http://[::1]:8080", true),
-            ("http://[::ffff:127.0.0.1]", true),
+            ("http://[::ffff:7f00:1]", true),
             ("https://localhost", false),
             ("https://127.0.0.1", false),
             ("http://login.example.org", false),
@@ -85,6 +146,82 @@ mod tests {
             ("http://[2001:db8::1]", false),
         ] {
             assert_eq!(origin.parse::<Origin>().unwrap().is_local(), is_local, "{origin}");
+        }
+    }
+
+    /// Kind: a setting that nothing can ever match, taken without a word.
+    #[test]
+    fn only_what_a_browser_can_send_is_an_origin() {
+        for origin in [
+            "https://login.example.org",
+            "https://a",
+            "https://a:8443",
+            "http://192.0.2.7:1",
+            "https://[2001:db8::1]",
+            "https://[2001:db8::1]:65535",
+            "https://xn--bcher-kva.example",
+            "https://3com.example",
+        ] {
+            assert!(origin.parse::<Origin>().is_ok(), "{origin}");
+        }
+        for origin in [
+            "https://",
+            "https://-",
+            "https://-a.example",
+            "https://a-.example",
+            "https://a..example",
+            "https://.example",
+            "https://a.example.",
+            "https://a:99999",
+            "https://a:0",
+            "https://a:08443",
+            "https://a:",
+            "https://a:b",
+            "https://a:1:2",
+            "https://[:::]",
+            "https://[2001:db8:0:0::1]",
+            "https://[2001:DB8::1]",
+            "https://[::1",
+            "https://::1",
+            "https://192.0.2",
+            "https://192.0.2.256",
+            "https://192.0.2.07",
+            "https://1",
+            "https://Login.example.org",
+            "https://a/b",
+            "https://a?",
+            "https://a@b",
+            "https://a b",
+            "https://a_b",
+            "https://b\u{fc}cher.example",
+            "ftp://a",
+            "a",
+        ] {
+            assert!(origin.parse::<Origin>().is_err(), "{origin}");
+        }
+        let long = |labels: usize| format!("https://{}", vec!["a".repeat(63); labels].join("."));
+        assert!(long(3).parse::<Origin>().is_ok());
+        assert!(long(4).parse::<Origin>().is_err());
+    }
+
+    #[test]
+    fn a_site_is_what_one_registers() {
+        for (one, other, is_same) in [
+            ("https://login.example.org", "https://app.example.org", true),
+            ("https://login.example.org", "https://example.org", true),
+            ("https://login.example.org", "https://example.org:8443", true),
+            ("https://login.example.org", "http://app.example.org", false),
+            ("https://login.example.org", "https://example.com", false),
+            ("https://login.example.co.uk", "https://other.co.uk", false),
+            ("https://ada.github.io", "https://bob.github.io", false),
+            ("http://localhost:8080", "http://localhost:3000", true),
+            ("http://localhost:8080", "http://127.0.0.1:3000", false),
+            ("http://127.0.0.1:8080", "http://127.0.0.1:3000", true),
+            ("http://127.0.0.1", "http://10.0.0.1", false),
+            ("http://[::1]:8080", "http://[::1]:3000", true),
+        ] {
+            let parse = |origin: &str| origin.parse::<Origin>().unwrap();
+            assert_eq!(parse(one).is_same_site(&parse(other)), is_same, "{one} {other}");
         }
     }
 

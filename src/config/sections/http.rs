@@ -18,7 +18,7 @@ pub(in crate::config) const KEYS: &[Key] = &[
     ),
     list(
         "http.trusted_proxies",
-        "Networks of proxies whose forwarding header is believed. One may hold any number of connections, others a sixteenth.",
+        "Addresses and networks of proxies whose forwarding header is believed. One may hold any number of connections, others a sixteenth.",
     ),
     choice(
         "http.forwarded_header",
@@ -32,7 +32,10 @@ pub(in crate::config) const KEYS: &[Key] = &[
         1..=3600,
         "Seconds that an idle connection stays open. Longer than your load balancer keeps one, or it now and then answers 502.",
     ),
-    list("http.allowed_origins", "Other origins whose pages may call this server with cookies."),
+    list(
+        "http.allowed_origins",
+        "Other origins whose pages may call this server; with cookies if they are of the same site as public_origin.",
+    ),
 ];
 
 /// The settings of `[http]`.
@@ -48,7 +51,7 @@ pub struct Http {
     pub forwarded_header: ForwardedHeader,
     /// Time that an idle connection stays open.
     pub keep_alive: Duration,
-    /// Other origins whose pages may call this server with cookies.
+    /// Other origins whose pages may call this server, with cookies if they are of the same site.
     pub allowed_origins: Vec<Origin>,
 }
 
@@ -76,7 +79,7 @@ impl Http {
             .parsed("http.public_origin", "an origin such as https://login.example.org, without a path")
             .unwrap_or_else(|| Origin::of(listen));
         refuse_default_ports(reader, "http.public_origin", std::slice::from_ref(&public_origin));
-        let trusted_proxies = reader.list("http.trusted_proxies", "a network such as 10.0.0.0/8");
+        let trusted_proxies = reader.networks("http.trusted_proxies");
         let forwarded_header = match reader.choice("http.forwarded_header").as_str() {
             "forwarded" => ForwardedHeader::Forwarded,
             _ => ForwardedHeader::XForwardedFor,
