@@ -3,11 +3,13 @@
 //! and stops it.
 //!
 //! A test whose neighbour is not installed says so on standard error and passes. With `PORTCULLIS_NEIGHBOURS=all` it fails
-//! instead: `.ci/run` installs all of them and sets that.
+//! instead: `.ci/run` installs all of them and sets that. With `PORTCULLIS_NEIGHBOURS=none` every test passes at once.
 //!
 //! ```sh
-//! PORTCULLIS_NEIGHBOURS=all cargo test --test neighbours
+//! PORTCULLIS_NEIGHBOURS=all cargo test --test neighbours -- --test-threads 6
 //! ```
+//!
+//! Most of the time they wait, for a greylist or an idle connection, so more threads than cores pay.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic, reason = "tests")]
 
 mod authority;

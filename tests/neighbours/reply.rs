@@ -59,9 +59,9 @@ impl Reply {
         self
     }
 
-    /// Asserts the status, and that the answer is a problem of this server with `code`.
+    /// Asserts that the answer is a refusal of this server: its status and its `code`.
     #[track_caller]
-    pub fn is_problem(self, status: u16, code: &str) -> Self {
+    pub fn refuses(self, status: u16, code: &str) -> Self {
         let reply = self.is(status);
         assert_eq!(reply.header("content-type"), "application/problem+json", "{reply:?}");
         assert_eq!(reply.text("code"), code);

@@ -90,7 +90,7 @@ pub fn a_stripped_prefix_of_the_path_changes_nothing(start: Start) {
     browser.post("/auth/v1/signup", &[], &names()).is(201);
     let csrf = browser.post("/auth/v1/login", &[], &for_cookie()).is(200).text("csrf_token");
     browser.get("/auth/v1/session").is(200);
-    browser.get("/auth/v1/nothing").is_problem(404, "not_found");
+    browser.get("/auth/v1/nothing").refuses(404, "not_found");
     browser.get("/auth/.well-known/jwks.json").is(200);
     browser.post("/auth/v1/logout", &[("x-csrf-token", &csrf)], &Value::Null).is(204);
     browser.get("/auth/v1/session").is(401);
@@ -160,7 +160,7 @@ pub fn large_headers_pass_and_too_large_ones_are_refused_by_the_server_s_own_ans
     get(&[("x-large", &large)]).is(200);
     get(&[("cookie", &cookie), ("x-large", &large)]).is(200);
     let refused = get(&[("cookie", &cookie), ("x-large", &large), ("x-larger", &large)]);
-    refused.is_problem(431, "request_header_fields_too_large");
+    refused.refuses(431, "request_header_fields_too_large");
     get(&[]).is(200);
 }
 
@@ -169,7 +169,7 @@ pub fn a_body_that_is_too_large_is_refused_by_the_server_s_own_answer(start: Sta
     let client = front.client();
     for kib in [17, 64, 300, 900] {
         let body = json!({"email": NAME, "password": "a".repeat(kib * 1024)});
-        client.ask("POST", "/v1/login", &[], &body).is_problem(413, "payload_too_large");
+        client.ask("POST", "/v1/login", &[], &body).refuses(413, "payload_too_large");
     }
     client.ask("POST", "/v1/login", &[], &names()).is(401);
 }
