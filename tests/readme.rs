@@ -156,7 +156,7 @@ fn the_settings_of_the_page_are_read_without_a_mistake() {
     for (right, wrong) in [
         ("PORTCULLIS__TOKEN__ACCESS_TTL_SECS=", "PORTCULLIS__TOKEN__ACCESS_TTL="),
         ("EXEMPT_NETWORKS=127.0.0.0/8,", "EXEMPT_NETWORKS=127.0.0.0/8;"),
-        ("trusted_proxies = [\"127.0.0.1/32\"]", "trusted_proxies = [\"127.0.0.1\"]"),
+        ("trusted_proxies = [\"127.0.0.1\"]", "trusted_proxies = [\"127.0.0\"]"),
     ] {
         assert!(PAGE.contains(right), "{right}");
         assert!(!mistakes(&PAGE.replace(right, wrong)).is_empty(), "{wrong} is not found");

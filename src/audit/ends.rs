@@ -22,7 +22,7 @@ use crate::storage::{Storage, write_whole};
 use crate::value::id::hex;
 
 /// Name of the file.
-const NAME: &str = "audit.end";
+pub const NAME: &str = "audit.end";
 
 /// Number and digest of a line.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]

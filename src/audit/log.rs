@@ -76,6 +76,8 @@ struct State {
     writer: Option<SyncSender<Message>>,
     /// The end of the log that was on record when the thread was started.
     end_at_start: Option<Place>,
+    /// The line that says that a server starts, until it is written.
+    start: Option<Line>,
 }
 
 /// The state that the handle and the thread share.
@@ -152,7 +154,8 @@ impl Log {
             self.note(Line { time, event: event.into(), reason, journal, missing, ..Line::default() });
         }
         let reason = format!("lines before had seen the journal up to {}", writer.seen);
-        self.note(Line { time, event: "server.started".into(), reason, journal, ..Line::default() });
+        self.state.lock().start =
+            Some(Line { event: "server.started".into(), reason, journal, ..Line::default() });
         self.shared.look_at_volume(&dir);
         let mut thread = Thread {
             writer,
@@ -164,6 +167,15 @@ impl Log {
             looked: clock.steady(),
         };
         std::thread::Builder::new().name("audit".into()).spawn(move || thread.run(&messages))
+    }
+
+    /// Writes that a server starts, which says where in the journal to look for facts without a line. A command that opens
+    /// the directory of a stopped server does not call it.
+    pub fn note_start(&self, clock: &Clock) {
+        let start = self.state.lock().start.take();
+        if let Some(start) = start {
+            self.note(Line { time: clock.now(), ..start });
+        }
     }
 
     /// Makes the thread write what is queued and end.
@@ -452,6 +464,7 @@ mod tests {
             known_end: None,
         };
         let thread = audit.log.start(options, &clock).unwrap();
+        audit.log.note_start(&clock);
         let wait_until = |low: bool| {
             while audit.log.is_low() != low {
                 clock.advance(SYNC_EVERY);

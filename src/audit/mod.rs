@@ -1,11 +1,13 @@
 #![doc = include_str!("README.md")]
 
+pub mod copy;
 pub mod ends;
 pub mod event;
 pub mod fold;
 pub mod line;
 pub mod log;
 pub mod read;
+pub mod tail;
 pub mod tops;
 pub mod verify;
 mod writer;

@@ -6,6 +6,7 @@ use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 
+use ipnet::IpNet;
 use serde::Deserialize;
 
 use super::line::Line;
@@ -24,6 +25,9 @@ pub struct Wanted {
     pub event: Option<String>,
     /// The id of the account or session.
     pub account: Option<String>,
+    /// Only events of networks that hold this one, or that it holds.
+    #[serde(skip)]
+    pub network: Option<IpNet>,
     /// Only events with a larger number than this: the next page.
     pub after: Option<u64>,
     /// Maximum number of events that are returned: the first after `after` or `since`, else the newest.
@@ -34,13 +38,19 @@ pub struct Wanted {
 }
 
 impl Wanted {
-    fn matches(&self, line: &Line) -> bool {
+    /// Says whether an event is one of those, whatever the limit.
+    pub fn matches(&self, line: &Line) -> bool {
         let event = |wanted: &String| {
             line.event == *wanted || (wanted.ends_with('.') && line.event.starts_with(wanted.as_str()))
+        };
+        let network = |wanted: &IpNet| {
+            let of_line = line.network.parse::<IpNet>();
+            of_line.is_ok_and(|of_line| wanted.contains(&of_line) || of_line.contains(wanted))
         };
         self.since.is_none_or(|since| line.time.as_secs() >= since.as_secs())
             && self.after.is_none_or(|after| line.seq > after)
             && self.event.as_ref().is_none_or(event)
+            && self.network.as_ref().is_none_or(network)
             && self.account.as_ref().is_none_or(|account| line.subject == *account)
     }
 }

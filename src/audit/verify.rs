@@ -12,7 +12,7 @@ use super::read::files;
 use crate::value::counted::counted;
 
 /// The event of a start that found the log changed.
-pub(super) const CUT: &str = "audit.cut";
+pub const CUT: &str = "audit.cut";
 
 /// The place where the chain breaks.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
@@ -186,6 +186,7 @@ mod tests {
         let clock = Clock::manual(Timestamp::from_secs(1_800_000_000 + day * 86_400));
         let log = Log::new(clock.steady());
         let thread = log.start(options, &clock).unwrap();
+        log.note_start(&clock);
         for number in 0..4 {
             let subject = format!("account {number}");
             let event = String::from(if number % 2 == 0 { "login.failed" } else { "login.succeeded" });

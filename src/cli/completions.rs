@@ -2,7 +2,7 @@
 
 use clap::{Args, CommandFactory};
 
-use super::Cli;
+use super::{Cli, write_out};
 
 /// The shell to complete for.
 #[derive(Args, Debug)]
@@ -13,6 +13,9 @@ pub struct Completions {
 
 impl Completions {
     pub(super) fn run(&self) {
-        clap_complete::generate(self.shell, &mut Cli::command(), "portcullis", &mut std::io::stdout());
+        // In one piece: the generator panics if an output fails.
+        let mut script = Vec::new();
+        clap_complete::generate(self.shell, &mut Cli::command(), "portcullis", &mut script);
+        write_out(&script);
     }
 }

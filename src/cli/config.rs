@@ -1,15 +1,19 @@
 //! `portcullis config check` and `portcullis config show`.
 
 use clap::Subcommand;
+use portcullis::config::checks::unsafe_settings;
+use portcullis::config::{Config, Finding, Reader};
+use serde_json::{Value, json};
 
-use super::{Cli, Failure, say};
+use super::{Cli, Failure, counted, mistakes, say, shown};
 
 /// The subcommands for the configuration.
 #[derive(Clone, Copy, Debug, Subcommand)]
 pub enum ConfigCommand {
-    /// Report every mistake at once, each with its file and line.
+    /// Say which file and variables are read, and report every mistake at once, each with its file and line.
     ///
-    /// Exits with 2 if there is one. Reads no data and needs no server.
+    /// Also reports unsafe settings with which the server would not start. Exits with 2 if there is a mistake or one of
+    /// these. Reads no data and needs no server; `portcullis doctor` checks the rest.
     Check,
     /// Show the value of every key, and whether it is a default or from file, environment or flag.
     Show,
@@ -17,13 +21,75 @@ pub enum ConfigCommand {
 
 impl ConfigCommand {
     pub(super) fn run(self, cli: &Cli) -> Result<(), Failure> {
+        let reader = cli.reader()?;
         match self {
-            Self::Check => {
-                cli.load()?;
-                say("the configuration has no mistakes");
+            Self::Check => check(cli, reader),
+            Self::Show => {
+                show(cli, &reader);
+                Ok(())
             }
-            Self::Show => say(cli.reader()?.show().trim_end()),
         }
-        Ok(())
+    }
+}
+
+fn check(cli: &Cli, reader: Reader) -> Result<(), Failure> {
+    let (files, variables) = reader.sources();
+    let read = [files, variables.into_iter().map(ToOwned::to_owned).collect::<Vec<_>>().as_slice()].concat();
+    let checked = Config::from_reader(reader);
+    let refused = match &checked {
+        Ok(config) if config.http.is_public() => unsafe_settings(config),
+        _ => Vec::new(),
+    };
+    if cli.json {
+        let faults = checked.as_ref().err().into_iter().flatten();
+        let faults: Vec<Value> =
+            faults.map(|fault| json!({"place": fault.place, "what": fault.what})).collect();
+        let refused: Vec<Value> = refused
+            .iter()
+            .map(|finding| json!({"key": finding.key, "why": finding.why, "fix": finding.fix}))
+            .collect();
+        say(&json!({"read": read, "mistakes": faults, "unsafe": refused}).to_string());
+    } else if read.is_empty() {
+        say(
+            "read no file (name one with --config) and no PORTCULLIS__ variable: every setting is a default or a flag",
+        );
+    } else {
+        say(&format!("read {}", read.join(", ")));
+    }
+    checked.map_err(|faults| mistakes(&faults))?;
+    if refused.is_empty() {
+        if !cli.json {
+            say("the configuration has no mistakes");
+        }
+        return Ok(());
+    }
+    let line = |Finding { key, why, fix }: &Finding| format!("  {key}: {why}: {fix}");
+    Err(Failure::usage(format!(
+        "the configuration has no mistakes, but the server would not start, since others reach it and {} unsafe:\n{}",
+        counted(refused.len() as u64, "setting is", "settings are"),
+        refused.iter().map(line).collect::<Vec<_>>().join("\n")
+    )))
+}
+
+fn show(cli: &Cli, reader: &Reader) {
+    if cli.json {
+        let items = reader.entries().map(|(key, entry)| match entry {
+            Some((value, from)) => json!({"key": key, "value": value, "from": from}),
+            None => json!({"key": key, "value": null, "from": "default"}),
+        });
+        return say(&json!({"items": items.collect::<Vec<_>>()}).to_string());
+    }
+    for line in reader.show().lines() {
+        // It is relative to the directory that the server is started in.
+        let dir = reader.entries().find_map(|(key, entry)| match entry {
+            Some((Value::String(dir), _)) if line.starts_with("data_dir = ") && key == "data_dir" => {
+                Some(dir)
+            }
+            _ => None,
+        });
+        match dir {
+            Some(dir) => say(&format!("{line}, {}", shown(dir.as_ref()))),
+            None => say(line),
+        }
     }
 }

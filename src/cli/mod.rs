@@ -10,7 +10,6 @@ mod doctor;
 mod health;
 mod init;
 mod key;
-mod key_checks;
 mod log;
 mod mail;
 mod new_directory;
@@ -19,16 +18,18 @@ mod printable;
 mod remembered;
 mod serve;
 mod session;
+mod table;
 mod user;
 
-use std::io::Write;
-use std::path::PathBuf;
+use std::io::{ErrorKind, Write};
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use portcullis::config::{Config, Reader};
+use portcullis::config::{Config, ConfigFault, Reader};
 use portcullis::engine::StartError;
 use portcullis::value::counted::counted;
+use serde_json::{Value, json};
 
 use self::printable::printable;
 
@@ -39,14 +40,17 @@ Exit codes:
   1   refused: the message says why and what to do
   2   wrong usage, or a mistake in the configuration
   3   no server answers
-  70  internal fault";
+  70  internal fault
+
+With --json, a result is JSON on standard output, and a failure is one line on standard error:
+{\"error\": the reason, \"code\": the exit code}";
 
 /// Run and operate Portcullis, a hardened authentication server in one binary, with no database to run.
 ///
 /// Without a command it serves, on http://127.0.0.1:8080, and keeps its data in ./data. Settings come from the file
 /// given by --config, then from PORTCULLIS__SECTION__KEY variables, then from flags.
 #[derive(Debug, Parser)]
-#[command(name = "portcullis", version, after_help = EXIT_CODES)]
+#[command(name = "portcullis", bin_name = "portcullis", version, after_help = EXIT_CODES)]
 pub struct Cli {
     /// Read the configuration from this file (`portcullis init` writes one).
     #[arg(long, global = true, value_name = "FILE")]
@@ -159,11 +163,14 @@ impl From<StartError> for Failure {
 
 /// Runs the command that this process was started with.
 pub fn run() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(wrong) => return wrong_usage(&wrong),
+    };
     let done = match &cli.command {
         None => serve::Serve::default().run(&cli),
         Some(Command::Serve(serve)) => serve.run(&cli),
-        Some(Command::Init(init)) => init.run(),
+        Some(Command::Init(init)) => init.run(&cli),
         Some(Command::Config(command)) => command.run(&cli),
         Some(Command::Doctor) => doctor::run(&cli),
         Some(Command::Health(health)) => health.run(&cli),
@@ -182,21 +189,66 @@ pub fn run() -> ExitCode {
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
-        Err(Failure(code, why)) => {
-            // If stderr is closed, the exit code is all that can be said.
-            let _ = writeln!(std::io::stderr(), "portcullis: {}", printable(&why));
-            ExitCode::from(code)
-        }
+        Err(failure) => report(&failure, cli.json),
     }
 }
 
-/// Prints `text` and a line end on standard output, without what a terminal would obey. A closed output is no error: its
-/// reader has seen enough.
+/// Prints why a command failed, and returns its exit code.
+fn report(Failure(code, why): &Failure, is_json: bool) -> ExitCode {
+    let line = match is_json {
+        true => json!({"error": why, "code": code}).to_string(),
+        false => format!("portcullis: {why}"),
+    };
+    // If stderr is closed, the exit code is all that can be said.
+    let _ = writeln!(std::io::stderr(), "{}", printable(&line));
+    ExitCode::from(*code)
+}
+
+/// Prints what is wrong with the command line, or the help that it asks for.
+fn wrong_usage(wrong: &clap::Error) -> ExitCode {
+    let is_json = std::env::args_os().any(|argument| argument == "--json");
+    if is_json && wrong.use_stderr() {
+        return report(&Failure::usage(wrong.to_string().trim_end()), true);
+    }
+    // As above; a closed output of the help is no failure.
+    let _ = wrong.print();
+    ExitCode::from(u8::try_from(wrong.exit_code()).unwrap_or(2))
+}
+
+/// The exit code of a process that a closed pipe has ended: 128 and the number of SIGPIPE.
+const PIPE_CLOSED: i32 = 141;
+
+/// Prints `text` and a line end on standard output, without what a terminal would obey. If its reader has seen enough and
+/// closed it, the process ends, like every command in a pipe.
 fn say(text: &str) {
-    let _ = writeln!(std::io::stdout(), "{}", printable(text));
+    write_out(format!("{}\n", printable(text)).as_bytes());
+}
+
+/// Prints something beside the result, on standard error.
+fn note(text: &str) {
+    let _ = writeln!(std::io::stderr(), "portcullis: {}", printable(text));
+}
+
+/// Writes `bytes` to standard output, as [`say`] does.
+fn write_out(bytes: &[u8]) {
+    let mut stdout = std::io::stdout();
+    let written = stdout.write_all(bytes).and_then(|()| stdout.flush());
+    if written.is_err_and(|error| error.kind() == ErrorKind::BrokenPipe) {
+        std::process::exit(PIPE_CLOSED);
+    }
+}
+
+/// Returns `path` as it is shown: absolute, so that it can be found from another directory.
+fn shown(path: &Path) -> String {
+    std::path::absolute(path).unwrap_or_else(|_| path.to_owned()).display().to_string()
 }
 
 impl Cli {
+    /// Prints a result: `text` for people, or `value` for programs.
+    fn answer(&self, text: &str, value: &Value) {
+        if self.json { say(&value.to_string()) } else { say(text) }
+    }
+
     /// Collects the settings of file, environment and flags, before they get their types: `config show` lists them
     /// although some may be wrong.
     fn reader(&self) -> Result<Reader, Failure> {
@@ -217,12 +269,15 @@ impl Cli {
     ///
     /// Errors: every mistake in it, one a line.
     fn load(&self) -> Result<Config, Failure> {
-        Config::from_reader(self.reader()?).map_err(|faults| {
-            let lines: Vec<String> = faults.iter().map(|fault| format!("  {fault}")).collect();
-            let mistakes = counted(faults.len() as u64, "mistake", "mistakes");
-            Failure::usage(format!("the configuration has {mistakes}:\n{}", lines.join("\n")))
-        })
+        Config::from_reader(self.reader()?).map_err(|faults| mistakes(&faults))
     }
+}
+
+/// Lists the mistakes of a configuration.
+fn mistakes(faults: &[ConfigFault]) -> Failure {
+    let lines: Vec<String> = faults.iter().map(|fault| format!("  {fault}")).collect();
+    let mistakes = counted(faults.len() as u64, "mistake", "mistakes");
+    Failure::usage(format!("the configuration has {mistakes}:\n{}", lines.join("\n")))
 }
 
 #[cfg(test)]

@@ -11,24 +11,30 @@ use portcullis::config::Config;
 use portcullis::engine::StartError;
 use portcullis::engine::partition::master;
 use portcullis::journal::archive::staging::{self, Leftover};
+use portcullis::journal::format::entry::Change;
 use portcullis::journal::format::layout::{BUILDING, IDENTITY};
+use portcullis::registry::file_check::FileChecks;
+use portcullis::registry::file_check::actor::Remember;
+use portcullis::registry::record::Write;
 use portcullis::storage::local::LocalStorage;
 use portcullis::storage::{Storage, write_whole};
-use portcullis::system::clock::Clock;
+use portcullis::system::clock::{Clock, Timestamp};
 use portcullis::system::random::Random;
-use portcullis::token::{KeyFiles, Keys, Master};
+use portcullis::token::{KeyCheck, KeyFiles, Keys, Master};
+use serde_json::json;
 
-use super::{Failure, say};
+use super::{Cli, Failure, shown};
 
 /// Creates the data directory of `config` and prints the report that `build` returns.
 ///
-/// `build` is given the directory to fill. The server's keys come from `keys`, or from `keys` in `from`. If an earlier
+/// `build` is given the directory to fill, and changes to write into its journal after its records. The server's keys come from `keys`, or from `keys` in `from`. If an earlier
 /// run had built a whole directory and failed to move it, that one is moved now, and `build` is not called.
 pub(super) fn create(
+    cli: &Cli,
     config: &Config,
     from: &Path,
     keys: Option<&Path>,
-    build: impl FnOnce(Arc<dyn Storage>, Clock, Arc<Random>) -> Result<Vec<String>, Failure>,
+    build: impl FnOnce(Arc<dyn Storage>, Clock, Arc<Random>, &[Change]) -> Result<Vec<String>, Failure>,
 ) -> Result<(), Failure> {
     let dir = &config.data_dir;
     let in_dir = |error: io::Error| at(dir, &error);
@@ -59,30 +65,61 @@ pub(super) fn create(
     }
     if let Leftover::Whole(report) = leftover {
         commit(config, &*storage)?;
-        say(&format!(
+        let first = format!(
             "nothing was read of {}: an earlier restore into {} had built a whole directory, which is in its place now",
             from.display(),
             dir.display()
-        ));
-        say(&report);
+        );
+        answer(cli, config, &format!("{first}\n{report}"));
         return Ok(());
     }
     refuse_used(config)?;
     let building = staging::begin(&storage).map_err(in_dir)?;
-    let mut report = build(Arc::new(building.clone()), Clock::system(), Arc::new(Random::system()))?;
     let new_keys = building.keys();
     new_keys.create_dir("").map_err(in_dir)?;
     copy_keys(keys, &new_keys, false)?;
     // Adds the one key that was not copied: a new signing key.
     let new_keys = KeyFiles::new(Arc::new(new_keys), key_master(config)?, random);
     new_keys.seal_all().map_err(Failure::refused)?;
-    Keys::form(&new_keys, config.token.algorithm, Clock::system().now()).map_err(Failure::refused)?;
-    report.insert(0, format!("created {} from {}", dir.display(), from.display()));
+    let now = Clock::system().now();
+    Keys::form(&new_keys, config.token.algorithm, now).map_err(Failure::refused)?;
+    // And one that the journal remembers, so that no start takes the keys of before, with their signing keys.
+    let own = Keys::begin_history(&new_keys, now).map_err(Failure::refused)?;
+    let added = remembered(own, now)?;
+    let building = Arc::new(building);
+    let mut report = build(building, Clock::system(), Arc::new(Random::system()), &added)?;
+    report.insert(0, format!("created {} from {}", shown(dir), from.display()));
+    report.push(format!(
+        "keys: in {}; the server starts with these alone, so keep a copy of them in place of the one from before, and set \
+         keys.dir to no other directory",
+        shown(&config.keys.dir)
+    ));
+    report.push(match from.join("audit").is_dir() {
+        true => {
+            format!("log of security events: a new one begins; that of before is in {}/audit", from.display())
+        }
+        false => String::from("log of security events: a new one begins"),
+    });
     let report = report.join("\n");
     staging::mark_whole(&*storage, &report).map_err(in_dir)?;
     commit(config, &*storage)?;
-    say(&report);
+    answer(cli, config, &report);
     Ok(())
+}
+
+/// Returns the changes by which a journal remembers a key.
+fn remembered(key: KeyCheck, now: Timestamp) -> Result<Vec<Change>, Failure> {
+    let remember = Remember { keys: vec![key], audit_end: None };
+    let writes = FileChecks::default().remember(&remember, now).writes;
+    writes.iter().map(Write::to_change).collect::<Result<_, _>>().map_err(Failure::fault)
+}
+
+/// Prints the lines of `report`.
+fn answer(cli: &Cli, config: &Config, report: &str) {
+    let lines: Vec<&str> = report.lines().collect();
+    let value =
+        json!({"data_dir": shown(&config.data_dir), "keys_dir": shown(&config.keys.dir), "report": lines});
+    cli.answer(report, &value);
 }
 
 /// Returns the directory of the keys for a new directory: `keys`, or `keys` in `from`.

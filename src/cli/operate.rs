@@ -1,7 +1,7 @@
 //! How an operator's command is carried out: through the admin socket of a running server, or else on the data
 //! directory of a stopped one.
 
-use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
+use std::io::{BufRead, BufReader, ErrorKind, IsTerminal, Read, Write};
 use std::os::unix::net::UnixStream;
 
 use portcullis::config::Config;
@@ -15,6 +15,7 @@ use zeroize::Zeroizing;
 
 use super::new_directory::refuse_another_owner;
 use super::printable::value;
+use super::table::table;
 use super::{Cli, Failure, say};
 
 /// Maximum length of an answer in bytes. Hundreds of thousands of lines of the audit log are shorter.
@@ -22,7 +23,21 @@ const ANSWER_BYTES_MAX: u64 = 64 << 20;
 
 /// Carries out `operation` and prints its answer.
 pub(super) fn operate(cli: &Cli, operation: Operation) -> Result<(), Failure> {
-    let config = cli.load()?;
+    let result = carry_out(cli.load()?, operation)?;
+    if cli.json {
+        say(&result.to_string());
+        return Ok(());
+    }
+    match result.get("items").and_then(Value::as_array) {
+        Some(items) if std::io::stdout().is_terminal() => say(&table(items)),
+        Some(items) => items.iter().for_each(|item| say(&line(item))),
+        None => say(&line(&result)),
+    }
+    Ok(())
+}
+
+/// Carries out `operation` and returns its result.
+pub(super) fn carry_out(config: Config, operation: Operation) -> Result<Value, Failure> {
     let socket = socket::path(&config.data_dir);
     let answer = match UnixStream::connect(&socket) {
         Ok(stream) => ask(stream, &operation)?,
@@ -38,16 +53,7 @@ pub(super) fn operate(cli: &Cli, operation: Operation) -> Result<(), Failure> {
     if let Some(error) = answer.get("error").and_then(Value::as_str) {
         return Err(Failure::refused(error));
     }
-    let result = answer.get("ok").unwrap_or(&Value::Null);
-    if cli.json {
-        say(&result.to_string());
-        return Ok(());
-    }
-    match result.get("items").and_then(Value::as_array) {
-        Some(items) => items.iter().for_each(|item| say(&line(item))),
-        None => say(&line(result)),
-    }
-    Ok(())
+    Ok(answer.get("ok").cloned().unwrap_or(Value::Null))
 }
 
 /// Sends `operation` to the server at the other end of `stream` and returns its answer.
@@ -81,7 +87,7 @@ fn on_stopped_directory(config: Config, operation: Operation) -> Result<Value, F
             let _ = writeln!(std::io::stderr(), "portcullis: fault, the process ends: {why}");
             std::process::exit(70);
         });
-        let (engine, running) = server::start(config, Clock::system(), false, None, &fail_stop)?;
+        let (engine, running) = server::start_for_command(config, Clock::system(), &fail_stop)?;
         let answer = socket::run(&engine, operation).await;
         drop(engine);
         running.stop();

@@ -7,7 +7,8 @@ use std::sync::Arc;
 use portcullis::audit::ends::Place;
 use portcullis::config::Config;
 use portcullis::engine::StartError;
-use portcullis::engine::partition::{key_files, refuse_other_keys};
+use portcullis::engine::partition::{is_used, key_files, refuse_other_keys};
+use portcullis::journal::archive::SUMS;
 use portcullis::journal::format::layout::Sizes;
 use portcullis::journal::recovery::replay::replay_read_only;
 use portcullis::journal::recovery::report::{Refusal, ReplayTarget};
@@ -45,9 +46,9 @@ pub(super) fn audit_end(storage: &dyn Storage) -> Option<Place> {
 }
 
 /// Compares the key files of `config` with what the journal in `storage` remembers of them. Returns the result for people,
-/// also if there are no keys to compare or no secret to open them.
+/// also if there is no secret to open them, or none in a backup.
 ///
-/// Errors: key files that are damaged, or not those that the data was written with.
+/// Errors: key files that are damaged, missing, or not those that the data was written with.
 pub(super) fn compare_keys(config: &Config, storage: &dyn Storage) -> Result<String, Failure> {
     let random = Arc::new(Random::system());
     let dir = config.keys.dir.display();
@@ -56,6 +57,13 @@ pub(super) fn compare_keys(config: &Config, storage: &dyn Storage) -> Result<Str
         here => Some(here.map_err(|error| Failure::refused(format!("{dir}: {error}")))?),
     };
     if !here.is_some_and(|here| KeyFiles::new(Arc::new(here), None, Arc::clone(&random)).exist()) {
+        let is_backup = storage.open(SUMS).is_ok();
+        if !is_backup && is_used(storage).map_err(Failure::refused)? {
+            return Err(Failure::refused(format!(
+                "{dir}: there are no keys, although this directory is used, so the server will not start; put the keys of \
+                 this installation back into keys.dir"
+            )));
+        }
         return Ok(format!("keys: not compared, since there are none in {dir}"));
     }
     let in_files = key_files(config, &random).and_then(|files| {
@@ -67,7 +75,7 @@ pub(super) fn compare_keys(config: &Config, storage: &dyn Storage) -> Result<Str
         in_files => in_files?,
     };
     let remembered = read(storage).map_err(Failure::refused)?.keys();
-    refuse_other_keys(config, &remembered, &in_files).map_err(Failure::refused)?;
+    refuse_other_keys(config, storage, &remembered, &in_files).map_err(Failure::refused)?;
     Ok(match remembered.len() as u64 {
         0 => String::from("keys: not compared, since the next start is the first that remembers them"),
         count => format!("keys: {} with which the data was written", counted(count, "key", "keys")),

@@ -14,7 +14,7 @@ use serde_json::json;
 
 use super::log::{ProcessLog, START};
 use super::mail::transport;
-use super::{Cli, Failure, counted};
+use super::{Cli, Failure, counted, shown};
 
 /// How long after a fault the process may live, even if its last line cannot be written.
 const EXIT_WITHIN: Duration = Duration::from_millis(100);
@@ -158,7 +158,7 @@ impl<'a> Banner<'a> {
             config.http.public_origin,
             config.http.public_origin,
             config.http.public_origin,
-            config.data_dir.display(),
+            shown(&config.data_dir),
             server.engine.services.pool.implementation(),
             server.address,
         )
@@ -174,7 +174,7 @@ impl<'a> Banner<'a> {
             "message": format!("ready on {}", server.address),
             "version": env!("CARGO_PKG_VERSION"),
             "url": config.http.public_origin.as_str(),
-            "data_dir": config.data_dir,
+            "data_dir": shown(&config.data_dir),
             "first_start": found.first_start,
             "records": found.records,
             "entries": found.entries,

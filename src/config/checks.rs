@@ -6,7 +6,7 @@ use ipnet::IpNet;
 
 use self::State::{Doubtful, Unsafe};
 use super::finding::Finding;
-use super::{Config, MailTransport, Origin, SmtpTls};
+use super::{Config, MailTransport, SmtpTls};
 use crate::password::Cost;
 use crate::registry::throttle::{Class, Rate};
 use crate::token::JWKS_KEPT;
@@ -179,12 +179,14 @@ pub const CHECKS: &[Check] = &[
         otherwise: Unsafe,
         is_safe: |config| !holds_wide_network(&config.http.trusted_proxies),
         why: "any client may claim any address, and so have a fresh rate limit for each request",
-        fix: "set [http] trusted_proxies = [\"10.0.0.7/32\"], the address of your proxy alone",
+        fix: "set [http] trusted_proxies = [\"10.0.0.7\"], the address of your proxy alone",
     },
     Check {
         key: "http.allowed_origins",
         otherwise: Unsafe,
-        is_safe: |config| config.http.allowed_origins.iter().all(Origin::is_https),
+        is_safe: |config| {
+            config.http.allowed_origins.iter().all(|origin| origin.is_https() || !origin.is_web())
+        },
         why: "a page that was loaded without TLS may be an attacker's, and may call with the user's cookies",
         fix: "set [http] allowed_origins = [\"https://app.example.org\"]",
     },
@@ -308,9 +310,24 @@ pub const CHECKS: &[Check] = &[
     Check {
         key: "http.trusted_proxies",
         otherwise: Doubtful,
-        is_safe: |config| !config.http.listen.ip().is_loopback() || !config.http.trusted_proxies.is_empty(),
+        is_safe: |config| {
+            let http = &config.http;
+            !http.public_origin.is_https() || !http.trusted_proxies.is_empty()
+        },
+        why: "the public origin is https, so a proxy is in front; it is not trusted, so all clients are throttled as one",
+        fix: "set [http] trusted_proxies = [\"127.0.0.1\"], the address from which your proxy connects",
+    },
+    Check {
+        key: "http.trusted_proxies",
+        otherwise: Doubtful,
+        is_safe: |config| {
+            let http = &config.http;
+            http.public_origin.is_https()
+                || !http.listen.ip().is_loopback()
+                || !http.trusted_proxies.is_empty()
+        },
         why: "if a proxy on this machine forwards requests, all clients are throttled as one",
-        fix: "if so, set [http] trusted_proxies = [\"127.0.0.1/32\"]",
+        fix: "if so, set [http] trusted_proxies = [\"127.0.0.1\"]",
     },
     Check {
         key: "password.list_file",

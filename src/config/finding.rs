@@ -2,8 +2,6 @@
 
 use std::net::IpAddr;
 
-use ipnet::IpNet;
-
 use crate::value::counted::counted;
 
 /// An unsafe setting.
@@ -44,8 +42,7 @@ impl Finding {
         Self {
             key: "http.trusted_proxies",
             why: format!("every request is forwarded by {proxy}, so all clients are throttled as one"),
-            // The setting takes networks alone, so the address has its prefix length.
-            fix: format!("if it is your proxy, set [http] trusted_proxies = [\"{}\"]", IpNet::from(proxy)),
+            fix: format!("if it is your proxy, set [http] trusted_proxies = [\"{proxy}\"]"),
         }
     }
 }

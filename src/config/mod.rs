@@ -247,6 +247,119 @@ mod tests {
         assert!(load("[http\n", &[]).unwrap_err()[0].starts_with("p.toml:1: "));
     }
 
+    /// Kind: a value from the environment is judged by its look instead of by its key.
+    #[test]
+    fn a_value_of_the_environment_has_the_type_of_its_key() {
+        let text = |value: &str| load("", &[("PORTCULLIS__SERVICE_NAME", value)]).unwrap().service_name;
+        for value in ["007", "+7", "true", "false", "7", "1e3", "-0"] {
+            assert_eq!(text(value), value);
+        }
+        let smtp = [
+            ("PORTCULLIS__MAIL__TRANSPORT", "smtp"),
+            ("PORTCULLIS__MAIL__SMTP__HOST", "mail.example.org"),
+            ("PORTCULLIS__MAIL__SMTP__USERNAME", "0042"),
+            ("PORTCULLIS__MAIL__SMTP__PASSWORD_FILE", "true"),
+        ];
+        let MailTransport::Smtp { login, .. } = load("", &smtp).unwrap().mail.transport else { panic!() };
+        assert_eq!(login, Some((String::from("0042"), PathBuf::from("true"))));
+        for (variable, value, wrong) in [
+            (
+                "PORTCULLIS__PASSWORD__THREADS",
+                "true",
+                "`password.threads` must be a whole number from 1 to 1024",
+            ),
+            (
+                "PORTCULLIS__PASSWORD__THREADS",
+                "many",
+                "`password.threads` must be a whole number from 1 to 1024",
+            ),
+            ("PORTCULLIS__LOCKOUT__CAP", "", "`lockout.cap` must be a whole number"),
+            ("PORTCULLIS__SIGNUP__ENABLED", "1", "`signup.enabled` must be true or false"),
+            ("PORTCULLIS__SIGNUP__ENABLED", "yes", "`signup.enabled` must be true or false"),
+            ("PORTCULLIS__SIGNUP__VERIFY_EMAIL", "false", "`signup.verify_email` must be one of"),
+        ] {
+            let faults = load("", &[(variable, value)]).unwrap_err();
+            assert!(faults[0].starts_with(&format!("{variable}: {wrong}")), "{value}: {faults:?}");
+            assert_eq!(faults.len(), 1, "{value}: {faults:?}");
+        }
+        assert_eq!(
+            load("[password]\nthreads = true\n", &[]).unwrap_err(),
+            ["p.toml:2: `password.threads` must be a whole number from 1 to 1024"]
+        );
+        // As the file of `portcullis init` writes a key that is derived.
+        assert!(load("[password]\nthreads = \"\"\n", &[("PORTCULLIS__PASSWORD__THREADS", "")]).is_ok());
+    }
+
+    /// Kind: a setting is passed over without a word.
+    #[test]
+    fn a_variable_that_is_nearly_ours_is_a_mistake_with_the_right_spelling() {
+        for (variable, right) in [
+            ("PORTCULLIS_HTTP_LISTEN", "PORTCULLIS__HTTP__LISTEN"),
+            ("PORTCULLIS_HTTP__LISTEN", "PORTCULLIS__HTTP__LISTEN"),
+            ("portcullis__http__listen", "PORTCULLIS__HTTP__LISTEN"),
+            ("PORTCULLIS.HTTP.LISTEN", "PORTCULLIS__HTTP__LISTEN"),
+            ("PORTCULLISHTTPLISTEN", "PORTCULLIS__HTTP__LISTEN"),
+            ("PORTCULLIS_HTTP_LISTN", "PORTCULLIS__HTTP__LISTEN"),
+            ("PORTCULLIS_DATA_DIR", "PORTCULLIS__DATA_DIR"),
+            ("PORTCULLIS_LOCKOUT_CAP", "PORTCULLIS__LOCKOUT__CAP"),
+            ("PORTCULLIS_MAIL_SMTP_HOST", "PORTCULLIS__MAIL__SMTP__HOST"),
+        ] {
+            let expected = format!("{variable}: is passed over; did you mean `{right}`?");
+            assert_eq!(load("", &[(variable, "x")]).unwrap_err(), [expected]);
+        }
+        let unknown = load("", &[("PORTCULLIS__HTTP_LISTEN", "x")]).unwrap_err();
+        assert!(unknown[0].contains("did you mean `http.listen`?"), "{unknown:?}");
+        // What Kubernetes sets for a service of our name, and what is nobody's key.
+        for variable in [
+            "PORTCULLIS_SERVICE_HOST",
+            "PORTCULLIS_SERVICE_PORT",
+            "PORTCULLIS_SERVICE_PORT_HTTP",
+            "PORTCULLIS_PORT",
+            "PORTCULLIS_PORT_8080_TCP",
+            "PORTCULLIS_PORT_8080_TCP_ADDR",
+            "PORTCULLIS_PORT_8080_TCP_PORT",
+            "PORTCULLIS_PORT_8080_TCP_PROTO",
+            "PORTCULLIS_PANIC_IN",
+            "PORTCULLIS_TRACEABLE",
+            "PORTCULLIS_VERSION",
+            "PORTCULLIS",
+            "HTTP_LISTEN",
+        ] {
+            assert!(load("", &[(variable, "x")]).is_ok(), "{variable}");
+        }
+    }
+
+    /// Kind: one mistake is reported twice, since two sections read the key.
+    #[test]
+    fn a_wrong_value_is_one_mistake_whatever_the_key() {
+        for key in keys::all() {
+            let wrong = match key.form {
+                Form::Number { .. } | Form::Flag => "\"?\"",
+                Form::List | Form::Choice(_) => "true",
+                Form::Text => "[\"?\"]",
+            };
+            let (section, name) = key.name.rsplit_once('.').unwrap_or(("", key.name));
+            let head = if section.is_empty() { String::new() } else { format!("[{section}]\n") };
+            let loaded = load(&format!("{head}{name} = {wrong}\n"), &[]);
+            let faults = loaded.err().unwrap_or_else(|| panic!("{} takes {wrong}", key.name));
+            let of_key = faults.iter().filter(|fault| fault.contains(&format!("`{}` ", key.name))).count();
+            assert_eq!(of_key, 1, "{}: {faults:#?}", key.name);
+        }
+    }
+
+    #[test]
+    fn a_network_may_be_a_single_address() {
+        let text = "[http]\ntrusted_proxies = [\"10.0.0.7\", \"2001:db8::7\", \"::ffff:10.0.0.8\", \"10.1.0.0/16\"]\n";
+        let networks = load(text, &[]).unwrap().http.trusted_proxies;
+        let networks: Vec<String> = networks.iter().map(ToString::to_string).collect();
+        assert_eq!(networks, ["10.0.0.7/32", "2001:db8::7/128", "10.0.0.8/32", "10.1.0.0/16"]);
+        let exempt = [("PORTCULLIS__THROTTLE__EXEMPT_NETWORKS", "127.0.0.1, ::1")];
+        assert_eq!(load("", &exempt).unwrap().throttle.exempt.len(), 2);
+        let faults = load("[http]\ntrusted_proxies = [\"10.0.0\", \"proxy\"]\n", &[]).unwrap_err();
+        assert_eq!(faults.len(), 2, "{faults:?}");
+        assert!(faults[0].contains("an address or a network such as 10.0.0.0/8"), "{faults:?}");
+    }
+
     #[test]
     fn a_binary_file_is_one_mistake_and_lines_may_end_with_cr_lf() {
         let zeros = format!("http.listen = \"127.0.0.1:1\"\r\n# {}\n", "\0".repeat(5000));

@@ -1,7 +1,7 @@
 //! Web origins: the one that this server is reached by, and others that may call it.
 
 use std::fmt;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::str::FromStr;
 
 /// Scheme, host and port, spelled as an `Origin` header spells them.
@@ -53,11 +53,30 @@ impl Origin {
         }
     }
 
+    /// Says whether its pages come from a web server. Others come with an application, and have no cookie of ours.
+    pub fn is_web(&self) -> bool {
+        self.is_https() || self.0.starts_with("http://")
+    }
+
+    /// Returns the origin that `text` means, as browsers spell it: letters beyond ASCII in Punycode, small letters, no
+    /// default port, and nothing behind the port.
+    pub(super) fn respelled(text: &str) -> Option<Self> {
+        let (scheme, rest) = text.trim().split_once("://")?;
+        let authority = rest.split(['/', '?', '#']).next()?;
+        let (host, port) = match authority.rsplit_once(':') {
+            Some((host, port)) if !port.ends_with(']') => (host, format!(":{port}")),
+            _ => (authority, String::new()),
+        };
+        let host = if host.starts_with('[') { host.to_owned() } else { idna::domain_to_ascii(host).ok()? };
+        let right: Self = format!("{}://{host}{port}", scheme.to_ascii_lowercase()).parse().ok()?;
+        Some(Self(right.without_default_port().unwrap_or(&right.0).to_owned()))
+    }
+
     /// Returns the origin without its default port, if it names one. Browsers omit that port, so their `Origin` would
     /// never match.
     pub(super) fn without_default_port(&self) -> Option<&str> {
         let port = if self.is_https() { ":443" } else { ":80" };
-        self.0.strip_suffix(port)
+        self.0.strip_suffix(port).filter(|_| self.is_web())
     }
 
     /// Returns the origin of a server that listens on `listen` without TLS.
@@ -67,13 +86,60 @@ impl Origin {
     }
 }
 
+/// Schemes of the pages that applications carry with them: desktop and mobile frameworks, and extensions of browsers.
+const OF_APPLICATIONS: [&str; 7] =
+    ["app", "capacitor", "chrome-extension", "ionic", "moz-extension", "tauri", "vscode-webview"];
+
 impl FromStr for Origin {
     type Err = ();
 
     fn from_str(text: &str) -> Result<Self, ()> {
-        let host = text.strip_prefix("https://").or_else(|| text.strip_prefix("http://")).ok_or(())?;
-        let is_plain = |c: char| c.is_ascii_alphanumeric() && !c.is_ascii_uppercase() || ".-:[]".contains(c);
-        if host.is_empty() || !host.chars().all(is_plain) { Err(()) } else { Ok(Self(text.to_owned())) }
+        let (scheme, rest) = text.split_once("://").ok_or(())?;
+        if !["https", "http"].contains(&scheme) && !OF_APPLICATIONS.contains(&scheme) {
+            return Err(());
+        }
+        // The address of IPv6 ends with a bracket; the colons in it are no ports.
+        let (host, port) = match rest.rsplit_once(':') {
+            Some((host, port)) if !port.ends_with(']') => (host, Some(port)),
+            _ => (rest, None),
+        };
+        let is_port =
+            |port: &str| port.parse().is_ok_and(|number: u16| number > 0 && number.to_string() == port);
+        if is_host(host) && port.is_none_or(is_port) { Ok(Self(text.to_owned())) } else { Err(()) }
+    }
+}
+
+/// Says whether browsers spell a host so in an origin: an address in its shortest form, or a name in lower case.
+///
+/// Source: the host parser and serialiser of the WHATWG URL standard; labels as RFC 1123 §2.1 and RFC 1035 §2.3.4.
+fn is_host(host: &str) -> bool {
+    if let Some(address) = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')) {
+        return address.parse().is_ok_and(|parsed: Ipv6Addr| spelled(parsed) == address);
+    }
+    // Browsers take an underscore, too, and some hosts have one.
+    let is_plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-' || c == '_';
+    let is_label = |label: &str| {
+        (1..=63).contains(&label.len())
+            && label.chars().all(is_plain)
+            && !label.starts_with('-')
+            && !label.ends_with('-')
+    };
+    let last = host.rsplit('.').next().unwrap_or_default();
+    // A name whose last label is a number is an address, or nothing.
+    if last.chars().all(|c| c.is_ascii_digit()) {
+        return host.parse::<Ipv4Addr>().is_ok();
+    }
+    host.len() <= 253 && host.split('.').all(is_label)
+}
+
+/// Spells an address as browsers do, which write no IPv4 address inside.
+fn spelled(address: Ipv6Addr) -> String {
+    match address.to_ipv4_mapped() {
+        Some(_) => {
+            let [.., high, low] = address.segments();
+            format!("::ffff:{high:x}:{low:x}")
+        }
+        None => address.to_string(),
     }
 }
 
@@ -96,7 +162,7 @@ mod tests {
             ("http://localhost", true),
             ("http://app.localhost:3000", true),
             ("http://[::1]:8080", true),
-            ("http://[::ffff:127.0.0.1]", true),
+            ("http://[::ffff:7f00:1]", true),
             ("https://localhost", false),
             ("https://127.0.0.1", false),
             ("http://login.example.org", false),
@@ -108,6 +174,60 @@ mod tests {
         ] {
             assert_eq!(origin.parse::<Origin>().unwrap().is_local(), is_local, "{origin}");
         }
+    }
+
+    /// Kind: a setting that nothing can ever match, taken without a word.
+    #[test]
+    fn only_what_a_browser_can_send_is_an_origin() {
+        for origin in [
+            "https://login.example.org",
+            "https://a",
+            "https://a:8443",
+            "http://192.0.2.7:1",
+            "https://[2001:db8::1]",
+            "https://[2001:db8::1]:65535",
+            "https://xn--bcher-kva.example",
+            "https://3com.example",
+        ] {
+            assert!(origin.parse::<Origin>().is_ok(), "{origin}");
+        }
+        for origin in [
+            "https://",
+            "https://-",
+            "https://-a.example",
+            "https://a-.example",
+            "https://a..example",
+            "https://.example",
+            "https://a.example.",
+            "https://a:99999",
+            "https://a:0",
+            "https://a:08443",
+            "https://a:",
+            "https://a:b",
+            "https://a:1:2",
+            "https://[:::]",
+            "https://[2001:db8:0:0::1]",
+            "https://[2001:DB8::1]",
+            "https://[::1",
+            "https://::1",
+            "https://192.0.2",
+            "https://192.0.2.256",
+            "https://192.0.2.07",
+            "https://1",
+            "https://Login.example.org",
+            "https://a/b",
+            "https://a?",
+            "https://a@b",
+            "https://a b",
+            "https://b\u{fc}cher.example",
+            "ftp://a",
+            "a",
+        ] {
+            assert!(origin.parse::<Origin>().is_err(), "{origin}");
+        }
+        let long = |labels: usize| format!("https://{}", vec!["a".repeat(63); labels].join("."));
+        assert!(long(3).parse::<Origin>().is_ok());
+        assert!(long(4).parse::<Origin>().is_err());
     }
 
     #[test]
@@ -138,11 +258,37 @@ mod tests {
         assert_eq!(
             load(text, &[]).unwrap_err(),
             [
-                "p.toml:2: `http.public_origin` must leave out the port that browsers leave out: \
-                 \"https://login.example.org\"",
-                "p.toml:3: `http.allowed_origins` must leave out the port that browsers leave out: \"http://a.test\"",
+                "p.toml:2: `http.public_origin` must be spelled as browsers spell it: \
+                 \"https://login.example.org\", not \"https://login.example.org:443\"",
+                "p.toml:3: `http.allowed_origins` must be spelled as browsers spell it: \"http://a.test\", not \
+                 \"http://a.test:80\"",
             ]
         );
+        for (typed, right) in [
+            ("https://b\u{fc}cher.example", "https://xn--bcher-kva.example"),
+            ("HTTPS://Login.Example.ORG/", "https://login.example.org"),
+            ("https://login.example.org/auth?x", "https://login.example.org"),
+            (" http://[::1]:80", "http://[::1]"),
+        ] {
+            assert_eq!(Origin::respelled(typed).map(|right| right.0), Some(right.to_owned()), "{typed}");
+        }
+        for origin in [
+            "capacitor://localhost",
+            "tauri://localhost",
+            "chrome-extension://abcdefghij",
+            "https://my_auth.a.org",
+        ] {
+            let text = format!("[http]\nallowed_origins = [\"{origin}\"]\n");
+            let config = load(&text, &[]).unwrap();
+            assert_eq!(config.http.allowed_origins[0].as_str(), origin);
+        }
+        for origin in ["*", "null", "file://", "https://*.example.org", "login.example.org", "ftp://a.test"] {
+            let text = format!("[http]\nallowed_origins = [\"{origin}\"]\n");
+            let said = load(&text, &[]).unwrap_err();
+            assert!(said[0].contains("must be an origin such as"), "{origin}: {said:?}");
+        }
+        let said = load("[http]\npublic_origin = \"capacitor://localhost\"\n", &[]).unwrap_err();
+        assert!(said[0].ends_with("must begin with https:// or http://"), "{said:?}");
         let config = load("[http]\nlisten = \"127.0.0.1:80\"\n", &[]).unwrap();
         assert_eq!(config.http.public_origin.as_str(), "http://127.0.0.1");
         assert_eq!(config.token.audience, "http://127.0.0.1");

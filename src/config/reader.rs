@@ -3,9 +3,11 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::net::IpAddr;
 use std::str::FromStr;
 use std::time::Duration;
 
+use ipnet::IpNet;
 use toml::de::{DeTable, DeValue};
 
 use super::key::{Form, Key, KeyList};
@@ -33,13 +35,13 @@ enum Value {
     List(Vec<String>),
 }
 
-impl fmt::Display for Value {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+impl Value {
+    fn to_json(&self) -> serde_json::Value {
         match self {
-            Self::Bool(value) => write!(f, "{value}"),
-            Self::Int(value) => write!(f, "{value}"),
-            Self::Text(value) => write!(f, "{value:?}"),
-            Self::List(value) => write!(f, "{value:?}"),
+            Self::Bool(value) => (*value).into(),
+            Self::Int(value) => (*value).into(),
+            Self::Text(value) => value.as_str().into(),
+            Self::List(values) => values.as_slice().into(),
         }
     }
 }
@@ -56,6 +58,7 @@ struct Placed {
 pub struct Reader {
     keys: KeyList,
     values: BTreeMap<&'static str, Placed>,
+    files: Vec<String>,
     faults: Vec<ConfigFault>,
 }
 
@@ -63,7 +66,7 @@ pub struct Reader {
 impl Reader {
     /// Creates a reader of `keys` that holds their defaults.
     pub(super) fn over(keys: KeyList) -> Self {
-        let mut reader = Self { keys, values: BTreeMap::new(), faults: Vec::new() };
+        let mut reader = Self { keys, values: BTreeMap::new(), files: Vec::new(), faults: Vec::new() };
         for key in keys.iter().filter(|key| !key.default.is_empty()) {
             match DeValue::parse(key.default) {
                 Ok(value) => reader.set(key.name, value.get_ref(), String::from("default")),
@@ -75,6 +78,7 @@ impl Reader {
 
     /// Reads the text of a file. `path` is its name in messages.
     pub fn file(&mut self, path: &str, text: &str) {
+        self.files.push(path.to_owned());
         // A binary file, or one with the line ends of another system, is one mistake, not one for each character.
         let is_stray = |(at, c): &(usize, char)| match c {
             '\t' | '\n' => false,
@@ -136,45 +140,88 @@ impl Reader {
     /// Reads one value that came as plain text: from the environment or a flag. `place` says from where.
     pub fn plain(&mut self, name: &str, text: &str, place: &str) {
         let Some(key) = self.keys.by_name(name) else { return self.unknown(name, place.to_owned()) };
-        let value = if key.form == Form::List {
-            let parts = text.split(',').map(str::trim).filter(|part| !part.is_empty());
-            Value::List(parts.map(ToOwned::to_owned).collect())
-        } else if let Ok(number) = text.parse::<i64>() {
-            Value::Int(number)
-        } else if let Ok(truth) = text.parse::<bool>() {
-            Value::Bool(truth)
-        } else {
-            Value::Text(text.to_owned())
+        // By the type of the key, never by the look of the value: `007` may be a name.
+        let read = match key.form {
+            Form::List => {
+                let parts = text.split(',').map(str::trim).filter(|part| !part.is_empty());
+                Some(Value::List(parts.map(ToOwned::to_owned).collect()))
+            }
+            Form::Number { .. } => text.parse().ok().map(Value::Int),
+            Form::Flag => text.parse().ok().map(Value::Bool),
+            Form::Text | Form::Choice(_) => None,
         };
+        let value = read.unwrap_or_else(|| Value::Text(text.to_owned()));
         self.values.insert(key.name, Placed { value, place: place.to_owned() });
     }
 
-    /// Reads the `PORTCULLIS__SECTION__KEY` variables among `variables`.
+    /// Reads the `PORTCULLIS__SECTION__KEY` variables among `variables`. One that is misspelled so that it would be passed
+    /// over, such as `PORTCULLIS_SECTION_KEY`, is a mistake.
     pub fn environment(&mut self, variables: impl Iterator<Item = (String, String)>) {
         for (variable, value) in variables {
-            if let Some(name) = variable.strip_prefix("PORTCULLIS__") {
+            if let Some(name) = variable.strip_prefix(VARIABLES) {
                 self.plain(&name.to_lowercase().replace("__", "."), &value, &variable);
+            } else if let Some(key) = near_miss(self.keys, &variable) {
+                let right = variable_of(key);
+                self.fault(variable, format!("is passed over; did you mean `{right}`?"));
             }
         }
     }
 
-    /// Lists every value and the place that it comes from, for `portcullis config show`.
-    pub fn show(&self) -> String {
-        let mut out = String::new();
-        for key in self.keys.iter() {
-            if let Some(Placed { value, place }) = self.values.get(key.name) {
-                out.push_str(&format!("{} = {value}  # {place}\n", key.name));
-            }
-        }
-        out
+    /// Returns the files and the variables that were read, in that order.
+    pub fn sources(&self) -> (&[String], Vec<&str>) {
+        let places = self.values.values().map(|placed| placed.place.as_str());
+        (&self.files, places.filter(|place| place.starts_with(VARIABLES)).collect())
     }
+
+    /// Returns the name of every key with its value and the place that it comes from, for `portcullis config show`. `None`
+    /// if the key is not set and has no fixed default.
+    pub fn entries(&self) -> impl Iterator<Item = (&'static str, Option<(serde_json::Value, &str)>)> {
+        self.keys.iter().map(|key| {
+            let placed = self.values.get(key.name);
+            (key.name, placed.map(|placed| (placed.value.to_json(), placed.place.as_str())))
+        })
+    }
+}
+
+/// The values as text.
+impl Reader {
+    /// Lists every value and the place that it comes from, one a line, as a file holds them.
+    pub fn show(&self) -> String {
+        let line = |(key, entry): (&str, Option<(serde_json::Value, &str)>)| match entry {
+            Some((value, place)) => format!("{key} = {value}  # {place}\n"),
+            None => format!("# {key} is not set\n"),
+        };
+        self.entries().map(line).collect()
+    }
+}
+
+/// The prefix of the variables.
+const VARIABLES: &str = "PORTCULLIS__";
+
+/// Returns the name of the variable of a key.
+fn variable_of(key: &Key) -> String {
+    format!("{VARIABLES}{}", key.name.to_uppercase().replace('.', "__"))
+}
+
+/// Returns the key that a variable without the right prefix was meant for, if its letters are those of the variable of a
+/// key, or all but one. Others may have names of this kind: Kubernetes sets `PORTCULLIS_PORT` for a service of that name.
+fn near_miss(keys: KeyList, variable: &str) -> Option<&'static Key> {
+    let letters = |name: &str| name.to_lowercase().replace(['_', '.', '-'], "");
+    let meant = letters(variable).strip_prefix("portcullis").map(ToOwned::to_owned)?;
+    let distance = |key: &&Key| strsim::damerau_levenshtein(&meant, &letters(key.name));
+    let nearest = keys.iter().min_by_key(distance)?;
+    let is_near = distance(&nearest) <= usize::from(meant.len() > 6);
+    is_near.then_some(nearest)
 }
 
 /// The mistakes.
 impl Reader {
-    /// Adds a mistake.
+    /// Adds a mistake. A key that several sections read has it once.
     pub fn fault(&mut self, place: impl Into<String>, what: impl Into<String>) {
-        self.faults.push(ConfigFault { place: place.into(), what: what.into() });
+        let fault = ConfigFault { place: place.into(), what: what.into() };
+        if !self.faults.contains(&fault) {
+            self.faults.push(fault);
+        }
     }
 
     /// Adds a mistake in the value of the key `name`, at the place of that value.
@@ -202,6 +249,21 @@ impl Reader {
 impl Reader {
     fn value(&self, name: &str) -> Option<&Value> {
         self.values.get(name).map(|placed| &placed.value)
+    }
+
+    /// Returns the value of a key that takes a number; `None` if it is empty or not set.
+    pub fn optional_number(&mut self, name: &str) -> Option<u64> {
+        match self.value(name) {
+            None => None,
+            Some(Value::Text(text)) if text.is_empty() => None,
+            Some(_) => Some(self.number(name)),
+        }
+    }
+
+    /// Returns the values of a list of networks. An address is the network of it alone.
+    pub fn networks(&mut self, name: &str) -> Vec<IpNet> {
+        let listed: Vec<Listed> = self.list(name, "an address or a network such as 10.0.0.0/8");
+        listed.into_iter().map(|Listed(network)| network).collect()
     }
 
     /// Returns the value of a flag; `None` if it is not set.
@@ -254,6 +316,11 @@ impl Reader {
         }
     }
 
+    /// Says whether a key that takes a text has one, or no value at all.
+    pub fn is_text_or_unset(&self, name: &str) -> bool {
+        matches!(self.value(name), None | Some(Value::Text(_) | Value::Int(_)))
+    }
+
     /// Returns the value of a key whose text parses as `T`. `form` completes the message "must be …".
     pub fn parsed<T: FromStr>(&mut self, name: &str, form: &str) -> Option<T> {
         let text = self.text(name)?;
@@ -269,6 +336,10 @@ impl Reader {
         let Form::Choice(choices) = declared(self.keys, name).form else {
             unreachable!("the key {name} is not declared as a choice")
         };
+        if !self.is_text_or_unset(name) {
+            self.wrong(name, format!("must be one of {choices:?}"));
+            return String::new();
+        }
         let text = self.text(name).unwrap_or_default();
         if !choices.contains(&text.as_str()) {
             self.wrong(name, format!("must be one of {choices:?}, not {text:?}"));
@@ -301,11 +372,25 @@ impl Reader {
         let is_set = match self.value(name) {
             Some(Value::Text(text)) => !text.is_empty(),
             Some(Value::Bool(value)) => *value,
-            _ => false,
+            Some(_) => true,
+            None => false,
         };
         if is_set {
             self.wrong(name, "is not available in this version");
         }
+    }
+}
+
+/// A network, or the address that stands for the network of it alone.
+struct Listed(IpNet);
+
+impl FromStr for Listed {
+    type Err = ();
+
+    fn from_str(text: &str) -> Result<Self, ()> {
+        let of_address =
+            |text: &str| text.parse::<IpAddr>().map(|address| IpNet::from(address.to_canonical()));
+        text.parse().or_else(|_| of_address(text)).map(Self).map_err(|_| ())
     }
 }
 

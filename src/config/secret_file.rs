@@ -32,8 +32,15 @@ impl SecretFile {
 
     /// Reads the secret.
     pub fn read(&self) -> std::io::Result<Zeroizing<Vec<u8>>> {
+        std::fs::read(self.resolved()?).map(Zeroizing::new)
+    }
+
+    /// Returns the path of the file.
+    ///
+    /// Errors: a credential, and systemd gives none to this process.
+    pub fn resolved(&self) -> std::io::Result<PathBuf> {
         let directory = std::env::var_os(DIRECTORY).map(PathBuf::from);
-        std::fs::read(self.path_in(directory.as_deref())?).map(Zeroizing::new)
+        self.path_in(directory.as_deref())
     }
 
     /// Returns the path of the file. `directory` holds the credentials.

@@ -14,6 +14,7 @@ use crate::journal::recovery::{Options, Ownership, Recovered};
 use crate::password::pepper::PepperError;
 use crate::registry::account::AccountV3;
 use crate::registry::tables::{Limits, States};
+use crate::storage::Storage;
 use crate::storage::local::LocalStorage;
 use crate::system::clock::Clock;
 use crate::system::random::Random;
@@ -140,7 +141,8 @@ impl Partition {
         let past = ownership.read(&mut target)?;
         if let Some(keys) = &target.keys {
             // Before anything is written, as above.
-            refuse_other_keys(config, &target.states.file_checks.keys(), &Keys::check_values(keys)?)?;
+            let remembered = target.states.file_checks.keys();
+            refuse_other_keys(config, &storage, &remembered, &Keys::check_values(keys)?)?;
         }
         let recovered = ownership.own(past, &mut target)?;
         target.states.end_recovery();
@@ -167,9 +169,7 @@ impl Partition {
 /// Refuses a directory that is in use but has no keys, before anything is written: it is a backup without keys, and a start
 /// would change files that its list of sums names.
 fn refuse_without_keys(storage: &LocalStorage, keys: &KeyFiles) -> Result<(), StartError> {
-    let identity = IdentityFile::open(storage)?;
-    let is_used = matches!(identity, Some(Ok(identity)) if identity.newest().state != State::Forming);
-    if !is_used || keys.exist() {
+    if !is_used(storage)? || keys.exist() {
         return Ok(());
     }
     Err(StartError::Refused(Refusal {
@@ -180,14 +180,27 @@ fn refuse_without_keys(storage: &LocalStorage, keys: &KeyFiles) -> Result<(), St
     }))
 }
 
-/// Refuses keys that the data was not written with. `remembered` is what its journal remembers of them.
+/// Says whether a server has finished its first start in the directory `storage`.
+pub fn is_used(storage: &dyn Storage) -> std::io::Result<bool> {
+    let identity = IdentityFile::open(storage)?;
+    Ok(matches!(identity, Some(Ok(identity)) if identity.newest().state != State::Forming))
+}
+
+/// Refuses keys that the data was not written with. `remembered` is what the journal in `storage` remembers of them.
 pub fn refuse_other_keys(
     config: &Config,
+    storage: &dyn Storage,
     remembered: &[KeyCheck],
     in_files: &[KeyCheck],
 ) -> Result<(), Refusal> {
     let Some(mismatch) = mismatches(remembered, in_files).into_iter().next() else { return Ok(()) };
     let next = match mismatch.kind {
+        // The key by which a restore tells its keys from those of before.
+        KeyKind::Edge if is_restored(storage) => {
+            "nothing was changed; a restore made this directory, and with it keys of its own, which ended the signing \
+             keys of before: put the keys of this installation back into keys.dir, those that the restore has made and \
+             not those of before it"
+        }
         KeyKind::Directory => "nothing was changed; put the keys of this installation back into keys.dir",
         _ => {
             "nothing was changed; put the keys of this installation back into keys.dir; if this one is lost for good, \
@@ -196,6 +209,11 @@ pub fn refuse_other_keys(
     };
     let path = config.keys.dir.join(&mismatch.file).display().to_string();
     Err(Refusal { path, offset: None, what: mismatch.to_string(), next })
+}
+
+/// Says whether a restore or a salvage has made the directory `storage`.
+fn is_restored(storage: &dyn Storage) -> bool {
+    matches!(IdentityFile::open(storage), Ok(Some(Ok(identity))) if identity.timeline() > 1)
 }
 
 /// The target that recovery replays into.

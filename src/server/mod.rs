@@ -20,7 +20,7 @@ use crate::mail::transport::Transport;
 use crate::system::clock::Clock;
 use crate::system::descriptors;
 use crate::system::fail_stop::FailStop;
-pub use running::{Running, start};
+pub use running::{Running, start, start_for_command};
 
 /// Length of the kernel's queue of connections that wait to be accepted.
 const BACKLOG: u32 = 1024;

@@ -34,8 +34,26 @@ pub fn start(
     transport: Option<Transport>,
     fail_stop: &FailStop,
 ) -> Result<(Arc<Engine>, Running), StartError> {
-    let (engine, running_engine, running_services) =
-        start_first(config, clock, accept_clock_floor, fail_stop)?;
+    let first = start_first(config, clock, accept_clock_floor, fail_stop)?;
+    let (engine, ..) = &first;
+    engine.services.audit.log.note_start(&engine.clock);
+    run(first, transport)
+}
+
+/// Does what [`start`] does for one command on the directory of a stopped server: mails wait, and no line of the log of
+/// security events says that a server has started.
+pub fn start_for_command(
+    config: Config,
+    clock: Clock,
+    fail_stop: &FailStop,
+) -> Result<(Arc<Engine>, Running), StartError> {
+    run(start_first(config, clock, false, fail_stop)?, None)
+}
+
+fn run(
+    (engine, running_engine, running_services): (Arc<Engine>, RunningEngine, RunningServices),
+    transport: Option<Transport>,
+) -> Result<(Arc<Engine>, Running), StartError> {
     match Background::start(&engine, running_engine.journal_context().clone(), transport) {
         Ok(background) => {
             Ok((engine, Running { engine: running_engine, services: running_services, background }))

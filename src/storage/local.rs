@@ -151,12 +151,17 @@ impl Storage for LocalStorage {
     }
 }
 
+/// Opens one file for reading.
+pub fn open(path: &Path) -> io::Result<Arc<dyn File>> {
+    Ok(Arc::new(LocalFile(fs::File::open(path)?)))
+}
+
 /// Explains why a lock could not be taken.
 fn held(error: fs::TryLockError) -> io::Error {
     match error {
         fs::TryLockError::WouldBlock => io::Error::new(
             io::ErrorKind::ResourceBusy,
-            "another process owns this directory: a running server, or another command; stop it first, or wait for it",
+            "another process owns this directory: a running server, or another command",
         ),
         fs::TryLockError::Error(error) => error,
     }

@@ -64,8 +64,13 @@ impl KeyRing {
 
     /// Returns the number that the next key gets, and when it begins: later than every other. `None` at the bound.
     pub(super) fn next(&self, now: Timestamp) -> Option<(u8, Timestamp)> {
+        if self.0.read().len() < KEYS_MAX { self.after_newest(now) } else { None }
+    }
+
+    /// Returns what [`KeyRing::next`] does, also beyond the bound. `None` if all numbers are taken.
+    pub(super) fn after_newest(&self, now: Timestamp) -> Option<(u8, Timestamp)> {
         let keys = self.0.read();
-        let newest = keys.first().filter(|_| keys.len() < KEYS_MAX)?;
+        let newest = keys.first()?;
         let is_free = |kid: &u8| keys.iter().all(|key| key.kid != *kid);
         // Numbers begin again after 255; the bound leaves most of them free.
         let kid = (newest.kid..=u8::MAX).skip(1).chain(1..newest.kid).find(is_free)?;

@@ -191,6 +191,17 @@ impl Keys {
         Ok((kid, from))
     }
 
+    /// Makes a key of the ring that tags opaque tokens, for a directory that begins a new history: its keys are told apart
+    /// from those of before by it. Returns its check value, for the journal to remember.
+    pub fn begin_history(files: &KeyFiles, now: Timestamp) -> Result<KeyCheck, RotateError> {
+        let kind = KeyKind::Edge;
+        // Nobody can repeat a restore without end, so the bound of a ring does not hold here.
+        let (kid, from) = ring(files, kind)?.after_newest(now).ok_or(RotateError::TooMany)?;
+        let key = Zeroizing::new(files.random().bytes::<32>().map_err(io::Error::other)?);
+        files.write_from(&format!("{}-{kid}", kind.name()), &*key, from)?;
+        Ok(KeyCheck::of(kind, kid, &key))
+    }
+
     /// Returns the numbers of the keys of `kind` of which nothing lives: their successor has been the newest for `life`.
     pub fn expired(&self, kind: KeyKind, life: Duration, now: Timestamp) -> Vec<u8> {
         self.ring(kind).map(|ring| ring.expired(life, now)).unwrap_or_default()

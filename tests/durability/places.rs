@@ -239,7 +239,7 @@ fn a_mount_point_is_filled_and_a_read_only_directory_is_read() {
         ("--data-dir \"$2\" data inspect", "IDENTITY: cluster "),
         ("--data-dir \"$2\" data verify", "sound: "),
         ("--data-dir \"$2\" data dump", ""),
-        ("--data-dir \"$2\" data backup \"$3/copy\"", "proved by a restore"),
+        ("--data-dir \"$2\" data backup \"$3/copy\"", "restored for a test"),
         ("--data-dir \"$3/saved\" data salvage \"$2\"", "timeline 2"),
     ] {
         script(&format!("{read_only} \"$1\" {arguments}")).exits(0).says("Read-only").says(expected);

@@ -353,7 +353,7 @@ fn an_operator_tries_the_mail_server_by_a_test_mail_and_by_the_checklist() {
         .exits(0)
         .says("mail to you@near.test: taken by 127.0.0.1");
     assert!(relay.taken.lock()[0].contains("To: you@near.test"));
-    run(&relay, &["doctor"]).says(&format!("pass  mail server 127.0.0.1:{}\n", relay.port));
+    run(&relay, &["doctor"]).says(&format!("pass  mail server 127.0.0.1:{}, connected", relay.port));
     assert_eq!(relay.taken.lock().len(), 1, "the checklist sends nothing");
     run(&relay, &["mail", "test", "nobody"]).exits(2).says("not an e-mail address");
 

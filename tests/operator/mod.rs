@@ -1,6 +1,9 @@
 //! What an operator sees: figures, alerts, the checklist, and the mail server that the operator runs.
 
 mod alerts;
+mod audit_tail;
+mod checklist;
+mod data_tools;
 mod figures;
 mod health;
 mod log_lines;

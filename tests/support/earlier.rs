@@ -23,6 +23,7 @@ pub fn forget_files(dir: &Path) {
         random: Arc::new(Random::system()),
         left_out: &[FILE_CHECKS],
         admit: &admit_all,
+        added: &[],
     };
     let restored = restore(&from, to, RecoveryTarget::default()).unwrap();
     assert!(restored.left_out > 0, "nothing was remembered");

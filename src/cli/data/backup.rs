@@ -1,84 +1,282 @@
 //! `portcullis data backup`.
 
+use std::fs;
+use std::io;
 use std::os::unix::net::UnixStream;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use portcullis::audit::copy;
+use portcullis::audit::ends::Record;
+use portcullis::audit::verify::verify;
 use portcullis::config::Config;
-use portcullis::journal::archive::{Restored, admit_all, back_up, check_sums, restore};
+use portcullis::engine::partition::key_files;
+use portcullis::journal::archive::{
+    Restored, SUMS, UNFINISHED, add_sums, admit_all, back_up, check_sums, restore,
+};
+use portcullis::journal::format::layout::{IDENTITY, JOURNAL_DIR, SNAPSHOT_DIR};
 use portcullis::journal::recovery::replay::RecoveryTarget;
 use portcullis::server::operator::operation::Operation;
 use portcullis::server::operator::socket;
 use portcullis::storage::local::LocalStorage;
+use portcullis::storage::{Storage, unlink_if_there, write_whole};
 use portcullis::system::clock::Clock;
 use portcullis::system::random::Random;
-use portcullis::token::{KeyFiles, Sealing};
-use serde_json::Value;
+use portcullis::token::{KeyFiles, Keys, Sealing};
+use serde_json::{Value, json};
 
-use super::{SIZES, destination, open};
+use super::restore::Belonging;
+use super::{SIZES, destination, lock_to_read, open};
 use crate::cli::new_directory::{copy_keys, is_empty};
-use crate::cli::{Failure, counted, operate, say};
+use crate::cli::{Cli, Failure, counted, operate};
+
+/// The subdirectory of the keys.
+const KEYS_DIR: &str = "keys";
+/// The subdirectory in which the copy is restored for a test.
+const PROOF_DIR: &str = "proof";
 
 /// Copies the data directory of `config` to `to`, through the running server if there is one, and proves the copy.
-pub(super) fn run(config: &Config, to: &Path, with_keys: bool) -> Result<(), Failure> {
+pub(super) fn run(cli: &Cli, config: &Config, to: &Path, with_keys: bool) -> Result<(), Failure> {
     if !is_empty(to)? {
-        return Err(Failure::refused(format!("{} is not empty; name an empty directory", to.display())));
+        let what = if to.join(UNFINISHED).exists() {
+            "holds a backup that was not finished"
+        } else {
+            "is not empty"
+        };
+        return Err(Failure::refused(format!("{} {what}; name an empty directory", to.display())));
     }
-    std::fs::create_dir_all(to).map_err(Failure::refused)?;
-    // The running server has another working directory.
-    let to = to.canonicalize().map_err(Failure::refused)?;
-    if let Ok(stream) = UnixStream::connect(socket::path(&config.data_dir)) {
-        let answer = operate::ask(stream, &Operation::Backup { to: to.clone() })?;
-        if let Some(error) = answer.get("error").and_then(Value::as_str) {
-            return Err(Failure::refused(error));
-        }
-    } else {
-        let from = open(&config.data_dir)?;
-        let _lock = from.lock_to_read().map_err(Failure::refused)?;
-        back_up(&*from, &*open(&to)?, SIZES).map_err(Failure::refused)?;
+    let sealing = sealing(config)?;
+    if with_keys && sealing == Sealing::NoKeys {
+        let what = format!("there are no keys in {} to copy; set keys.dir", config.keys.dir.display());
+        return Err(Failure::refused(what));
     }
-    let is_sealed = are_sealed(config)?;
-    if with_keys || is_sealed {
-        let keys = LocalStorage::open(&to.join("keys")).map_err(Failure::refused)?;
+    let unfinished = Unfinished::begin(to)?;
+    let to = unfinished.dir.clone();
+    copy_data(config, &to)?;
+    let log = copy_log(config, &to)?;
+    let has_keys = with_keys || sealing == Sealing::Sealed;
+    if has_keys {
+        let keys = LocalStorage::open(&to.join(KEYS_DIR)).map_err(Failure::refused)?;
         copy_keys(&config.keys.dir, &keys, true)?;
     }
-    let restored = prove(&to)?;
-    say(&format!(
-        "{}: {} up to sequence {}, proved by a restore{}",
-        to.display(),
-        counted(restored.records as u64, "record", "records"),
-        restored.seq,
-        match (is_sealed, with_keys) {
-            (true, _) => "; it holds the keys, sealed: a restore needs the secret in keys.master_file",
-            (false, true) => "; it holds the keys: guard it",
-            (false, false) => "; the keys are not in it",
-        }
-    ));
+    let restored = prove(config, &to, has_keys)?;
+    unfinished.finish()?;
+    let made = Made { to, restored, log, sealing, has_keys, keys_dir: config.keys.dir.clone() };
+    cli.answer(&made.text(), &made.json());
     Ok(())
 }
 
-/// Says whether the key files of `config` are sealed, so that a copy of them forges nothing.
-fn are_sealed(config: &Config) -> Result<bool, Failure> {
-    let failed = |error| Failure::refused(format!("{}: {error}", config.keys.dir.display()));
-    let storage = LocalStorage::open_existing(&config.keys.dir).map_err(failed)?;
-    let files = KeyFiles::new(Arc::new(storage), None, Arc::new(Random::system()));
-    Ok(files.sealing().map_err(failed)? == Sealing::Sealed)
+/// A backup that is not finished: if it is dropped, nothing is left of it.
+struct Unfinished {
+    dir: PathBuf,
+    is_new: bool,
+    is_finished: bool,
 }
 
-/// Proves the copy in `backup`: restores it into a subdirectory, which is deleted afterwards.
-fn prove(backup: &Path) -> Result<Restored, Failure> {
-    let proof = backup.join("proof");
+impl Unfinished {
+    /// Creates the directory `dir`, unless it is there and empty, and marks it.
+    fn begin(dir: &Path) -> Result<Self, Failure> {
+        let is_new = !dir.exists();
+        let storage = LocalStorage::open(dir).map_err(|error| at(dir, &error))?;
+        // The running server has another working directory.
+        let dir = dir.canonicalize().map_err(|error| at(dir, &error))?;
+        let unfinished = Self { dir, is_new, is_finished: false };
+        write_whole(&storage, "", UNFINISHED, b"a backup at work, or one that was cut off\n")
+            .map_err(|error| at(&unfinished.dir, &error))?;
+        Ok(unfinished)
+    }
+
+    fn finish(mut self) -> Result<(), Failure> {
+        let storage = LocalStorage::open(&self.dir).map_err(|error| at(&self.dir, &error))?;
+        let done = unlink_if_there(&storage, UNFINISHED).and_then(|()| storage.sync_dir(""));
+        done.map_err(|error| at(&self.dir, &error))?;
+        self.is_finished = true;
+        Ok(())
+    }
+}
+
+impl Drop for Unfinished {
+    fn drop(&mut self) {
+        if self.is_finished {
+            return;
+        }
+        // Only what a backup makes. If something cannot be removed, the mark stays.
+        for name in [JOURNAL_DIR, SNAPSHOT_DIR, copy::DIR, KEYS_DIR, PROOF_DIR] {
+            let _ = fs::remove_dir_all(self.dir.join(name));
+        }
+        for name in [IDENTITY, SUMS, copy::RECORD] {
+            let _ = fs::remove_file(self.dir.join(name));
+            let _ = fs::remove_file(self.dir.join(format!("{name}.tmp")));
+        }
+        if self.dir.read_dir().is_ok_and(|entries| entries.count() == 1) {
+            let _ = fs::remove_file(self.dir.join(UNFINISHED));
+        }
+        if self.is_new {
+            let _ = fs::remove_dir(&self.dir);
+        }
+    }
+}
+
+/// Copies snapshots and journal.
+fn copy_data(config: &Config, to: &Path) -> Result<(), Failure> {
+    if let Ok(stream) = UnixStream::connect(socket::path(&config.data_dir)) {
+        let answer = operate::ask(stream, &Operation::Backup { to: to.to_owned() })?;
+        return match answer.get("error").and_then(Value::as_str) {
+            Some(error) => Err(Failure::refused(error)),
+            None => Ok(()),
+        };
+    }
+    let from = open(&config.data_dir)?;
+    let _lock = lock_to_read(&*from)?;
+    back_up(&*from, &*open(to)?, SIZES).map(drop).map_err(Failure::refused)
+}
+
+/// The copy of the log of security events.
+struct LogCopy {
+    files: u64,
+    /// The number of its lines, if they follow one from the other up to the recorded end, or why they do not. `None` if
+    /// its key is not here.
+    checked: Option<Result<u64, String>>,
+}
+
+impl LogCopy {
+    fn text(&self) -> String {
+        match &self.checked {
+            None => {
+                format!("{}, not verified, since its key is not here", counted(self.files, "file", "files"))
+            }
+            Some(Ok(lines)) => format!("{}, unbroken", counted(*lines, "line", "lines")),
+            Some(Err(broken)) => format!("WARNING, it is not unbroken: {broken}"),
+        }
+    }
+}
+
+/// Copies the log of security events, with the record of its ends, and verifies the copy. A log that is not unbroken is
+/// copied as it is: it is evidence.
+fn copy_log(config: &Config, to: &Path) -> Result<LogCopy, Failure> {
+    let storage = open(to)?;
+    let copied = copy::copy(&config.audit.dir, &*open(&config.data_dir)?, &*storage);
+    let copied = copied.map_err(|error| at(&config.audit.dir, &error))?;
+    add_sums(&*storage, &copied.sums).map_err(|error| at(to, &error))?;
+    let files =
+        copied.sums.iter().filter(|(path, _)| path.starts_with(copy::DIR) && path != copy::RECORD).count();
+    let has_keys = LocalStorage::open_existing(&config.keys.dir).is_ok();
+    let files_of_keys = if has_keys { key_files(config, &Arc::new(Random::system())).ok() } else { None };
+    let key = files_of_keys.and_then(|files| Keys::load_audit(&files).ok());
+    let checked = key.map(|key| {
+        let record = Record::read(&*storage, &key)?;
+        let found = verify(&to.join(copy::DIR), &key, Some(&record))?;
+        Ok(found.map(|log| log.lines).map_err(|broken| broken.to_string()))
+    });
+    let checked = checked.transpose().map_err(|error: io::Error| at(to, &error))?;
+    Ok(LogCopy { files: files as u64, checked })
+}
+
+/// Says how the key files of `config` are stored.
+fn sealing(config: &Config) -> Result<Sealing, Failure> {
+    let dir = &config.keys.dir;
+    let storage = match LocalStorage::open_existing(dir) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Sealing::NoKeys),
+        storage => storage.map_err(|error| at(dir, &error))?,
+    };
+    KeyFiles::new(Arc::new(storage), None, Arc::new(Random::system()))
+        .sealing()
+        .map_err(|error| at(dir, &error))
+}
+
+/// Proves the copy in `backup`: restores it into a subdirectory, which is deleted afterwards. With its keys, if they are in
+/// it and can be opened here.
+fn prove(config: &Config, backup: &Path, has_keys: bool) -> Result<Restored, Failure> {
+    let proof = backup.join(PROOF_DIR);
     let source = open(backup)?;
     check_sums(&*source).map_err(Failure::refused)?;
+    let belonging = if has_keys { Some(Belonging::new(config, backup, None)?) } else { None };
     // Fails if the directory exists: it is deleted below, so it must be ours.
-    std::fs::create_dir(&proof).map_err(Failure::refused)?;
+    fs::create_dir(&proof).map_err(Failure::refused)?;
     let target = Arc::new(LocalStorage::open(&proof).map_err(Failure::refused)?);
     let random = Arc::new(Random::system());
+    let admit = |table, schema, key: &[u8], value: &[u8]| match &belonging {
+        Some(belonging) => belonging.admit(table, schema, value),
+        None => admit_all(table, schema, key, value),
+    };
     let restored = restore(
         &*source,
-        destination(target, Clock::system(), random, &admit_all),
+        destination(target, Clock::system(), random, &admit, &[]),
         RecoveryTarget::default(),
     );
-    std::fs::remove_dir_all(&proof).map_err(Failure::fault)?;
+    fs::remove_dir_all(&proof).map_err(Failure::fault)?;
     restored.map_err(Failure::refused)
+}
+
+/// A backup that was made.
+struct Made {
+    to: PathBuf,
+    restored: Restored,
+    log: LogCopy,
+    sealing: Sealing,
+    has_keys: bool,
+    keys_dir: PathBuf,
+}
+
+impl Made {
+    /// Says what a restore needs besides the backup.
+    fn needs(&self) -> String {
+        match (self.has_keys, self.sealing) {
+            (true, Sealing::Sealed) => String::from("the secret in keys.master_file"),
+            (true, _) => String::from("nothing else"),
+            (false, _) => {
+                format!("--keys with a copy of the keys in {}: keep one elsewhere", self.keys_dir.display())
+            }
+        }
+    }
+
+    fn text(&self) -> String {
+        let Restored { read, seq, left_out, .. } = &self.restored;
+        let proved = if self.has_keys {
+            "proved by a restore"
+        } else {
+            "its records were restored for a test, but nobody can use them without the keys"
+        };
+        let keys = match (self.has_keys, self.sealing) {
+            (true, Sealing::Sealed) => "  keys       it holds the keys, sealed",
+            (true, _) => "  keys       it holds the keys: guard it",
+            (false, _) => "  keys       not in it",
+        };
+        format!(
+            "{to}: {records} up to sequence {seq}, {proved}\n  records    {records}, {mails} of them\n  audit log  \
+             {log}\n{keys}\n  not in it  the configuration, and the files that it names\n  a restore needs  {needs}\n  \
+             to restore: portcullis --data-dir NEW data restore {to}{flag}",
+            to = self.to.display(),
+            records = counted(*read as u64, "record", "records"),
+            mails = counted(*left_out as u64, "waiting mail", "waiting mails"),
+            log = self.log.text(),
+            needs = self.needs(),
+            flag = if self.has_keys { "" } else { " --keys DIR" },
+        )
+    }
+
+    fn json(&self) -> Value {
+        let (lines, broken) = match &self.log.checked {
+            None => (None, None),
+            Some(Ok(lines)) => (Some(*lines), None),
+            Some(Err(broken)) => (None, Some(broken)),
+        };
+        json!({
+            "backup": self.to,
+            "records": self.restored.read,
+            "waiting_mails": self.restored.left_out,
+            "sequence": self.restored.seq,
+            "audit": {"files": self.log.files, "lines": lines, "broken": broken},
+            "keys": match (self.has_keys, self.sealing) {
+                (true, Sealing::Sealed) => "sealed",
+                (true, _) => "open",
+                (false, _) => "none",
+            },
+            "restore_needs": self.needs(),
+        })
+    }
+}
+
+fn at(path: &Path, error: &io::Error) -> Failure {
+    Failure::refused(format!("{}: {error}", path.display()))
 }

@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use portcullis::config::Config;
+use portcullis::journal::archive::inspect::Verified;
 use portcullis::journal::archive::{Records, inspect as archive};
 use portcullis::journal::recovery::replay::replay_read_only;
 use portcullis::registry::tables;
@@ -11,50 +12,61 @@ use portcullis::registry::throttle;
 use portcullis::value::id::hex;
 use serde_json::json;
 
-use super::{SIZES, open};
+use super::{SIZES, lock_to_read, open};
 use crate::cli::remembered::compare_keys;
-use crate::cli::{Failure, counted, say};
+use crate::cli::{Cli, Failure, counted, say, shown};
 
 /// Lists the files of the journal and of the throttle.
-pub(super) fn inspect(data_dir: &Path) -> Result<(), Failure> {
+pub(super) fn inspect(cli: &Cli, data_dir: &Path) -> Result<(), Failure> {
     let storage = open(data_dir)?;
-    for line in archive::inspect(&*storage).map_err(Failure::refused)? {
-        say(&line);
-    }
-    if let Some(line) = throttle::file::inspect(&*storage) {
-        say(&line);
-    }
+    let mut lines = archive::inspect(&*storage).map_err(Failure::refused)?;
+    lines.extend(throttle::file::inspect(&*storage));
+    let items: Vec<&str> = lines.iter().map(|line| line.trim_start()).collect();
+    cli.answer(&lines.join("\n"), &json!({"data_dir": shown(data_dir), "items": items}));
     Ok(())
 }
 
 /// Verifies the directory, that every way to its state leads to the same one, and that its keys belong to it.
-pub(super) fn verify(config: &Config) -> Result<(), Failure> {
+pub(super) fn verify(cli: &Cli, config: &Config) -> Result<(), Failure> {
     let storage = open(&config.data_dir)?;
-    let _lock = storage.lock_to_read().map_err(Failure::refused)?;
-    let (report, proof) = archive::verify(&*storage, SIZES, &kept).map_err(Failure::refused)?;
-    say(&format!(
-        "sound: {} in the snapshot, {} after it, ends at sequence {}",
-        counted(report.records, "record", "records"),
-        counted(report.entries, "entry", "entries"),
-        report.seq
-    ));
-    say(&format!(
-        "a second path from {} leads to the same {}, digest {:032x}",
-        counted(proof.paths as u64, "starting point", "starting points"),
-        counted(proof.records, "record", "records"),
-        proof.digest
-    ));
-    say(&compare_keys(config, &*storage)?);
-    for warning in report.warnings {
-        say(&format!("warning: {warning}"));
-    }
+    let _lock = lock_to_read(&*storage)?;
+    let Verified { report, proof, records } =
+        archive::verify(&*storage, SIZES, &kept).map_err(Failure::refused)?;
+    let keys = compare_keys(config, &*storage)?;
+    let mut lines = vec![
+        format!(
+            "sound: {} up to sequence {}; {} in the snapshot, {} after it",
+            counted(records, "record", "records"),
+            report.seq,
+            report.records,
+            counted(report.entries, "entry", "entries"),
+        ),
+        format!(
+            "a second path from {} leads to the same {} that have not expired, digest {:032x}",
+            counted(proof.paths as u64, "starting point", "starting points"),
+            counted(proof.records, "record", "records"),
+            proof.digest
+        ),
+        keys.clone(),
+    ];
+    lines.extend(report.warnings.iter().map(|warning| format!("warning: {warning}")));
+    let value = json!({
+        "data_dir": shown(&config.data_dir),
+        "records": records,
+        "sequence": report.seq,
+        "unexpired": proof.records,
+        "digest": format!("{:032x}", proof.digest),
+        "keys": keys.strip_prefix("keys: "),
+        "warnings": report.warnings,
+    });
+    cli.answer(&lines.join("\n"), &value);
     Ok(())
 }
 
 /// Prints every record as a line of JSON, without its secrets.
 pub(super) fn dump(data_dir: &Path) -> Result<(), Failure> {
     let storage = open(data_dir)?;
-    let _lock = storage.lock_to_read().map_err(Failure::refused)?;
+    let _lock = lock_to_read(&*storage)?;
     let mut records = Records::default();
     replay_read_only(&*storage, SIZES, &mut records).map_err(Failure::refused)?;
     for (table, schema, key, value) in records.iter() {

@@ -4,11 +4,13 @@ mod backup;
 mod inspect;
 mod restore;
 
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use clap::Subcommand;
 use portcullis::journal::archive::{Admit, Destination};
+use portcullis::journal::format::entry::Change;
 use portcullis::journal::format::layout::Sizes;
 use portcullis::registry::tables;
 use portcullis::storage::Storage;
@@ -30,9 +32,10 @@ pub enum DataCommand {
     Verify,
     /// Print every record of a stopped directory as a line of JSON, without its secrets.
     Dump,
-    /// Copy snapshots and journal into a directory, and prove the copy by a restore.
+    /// Copy snapshots, journal and the log of security events into a directory, and prove the copy by a restore.
     ///
-    /// Works with a running server too.
+    /// Works with a running server too. Prints what is in the copy, what is not, and what a restore needs. A copy that
+    /// fails leaves nothing behind.
     Backup {
         /// Directory to copy into. It must be empty, or not exist yet.
         to: PathBuf,
@@ -44,7 +47,8 @@ pub enum DataCommand {
     /// Create a new data directory from a backup.
     ///
     /// All users have to log in again, the signing key is new, and mails that waited are not sent. Needs the keys of
-    /// the backed-up server, and an empty --data-dir.
+    /// the backed-up server, and an empty --data-dir. The new directory has keys of its own, and starts with no others. It
+    /// begins a new log of security events; that of before stays in the backup.
     Restore {
         /// Directory of the backup.
         from: PathBuf,
@@ -76,15 +80,15 @@ impl DataCommand {
     pub(super) fn run(&self, cli: &Cli) -> Result<(), Failure> {
         let config = cli.load()?;
         match self {
-            Self::Inspect => inspect::inspect(&config.data_dir),
-            Self::Verify => inspect::verify(&config),
+            Self::Inspect => inspect::inspect(cli, &config.data_dir),
+            Self::Verify => inspect::verify(cli, &config),
             Self::Dump => inspect::dump(&config.data_dir),
-            Self::Backup { to, with_keys } => backup::run(&config, to, *with_keys),
+            Self::Backup { to, with_keys } => backup::run(cli, &config, to, *with_keys),
             Self::Restore { from, to_seq, to_time, keys } => {
                 let target = restore::target(*to_seq, to_time.as_deref())?;
-                restore::restore(&config, from, target, keys.as_deref())
+                restore::restore(cli, &config, from, target, keys.as_deref())
             }
-            Self::Salvage { from, keys } => restore::salvage(&config, from, keys.as_deref()),
+            Self::Salvage { from, keys } => restore::salvage(cli, &config, from, keys.as_deref()),
         }
     }
 }
@@ -94,12 +98,23 @@ fn open(dir: &Path) -> Result<Arc<dyn Storage>, Failure> {
     Ok(Arc::new(storage.map_err(|error| Failure::refused(format!("{}: {error}", dir.display())))?))
 }
 
+/// Keeps a server from starting in `storage` while it is read.
+///
+/// Errors: one runs, or another command uses the directory.
+fn lock_to_read(storage: &dyn Storage) -> Result<Box<dyn Send + Sync>, Failure> {
+    storage.lock_to_read().map_err(|error| match error.kind() {
+        ErrorKind::ResourceBusy => Failure::refused(format!("{error}; stop it first, or wait for it")),
+        _ => Failure::refused(error),
+    })
+}
+
 /// A directory to be made by a restore or a salvage. Mails that waited are left out: they may have been sent since.
 fn destination<'a>(
     storage: Arc<dyn Storage>,
     clock: Clock,
     random: Arc<Random>,
     admit: &'a Admit<'a>,
+    added: &'a [Change],
 ) -> Destination<'a> {
-    Destination { storage, sizes: SIZES, clock, random, left_out: &[tables::OUTBOX], admit }
+    Destination { storage, sizes: SIZES, clock, random, left_out: &[tables::OUTBOX], admit, added }
 }

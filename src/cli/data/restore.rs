@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use portcullis::config::Config;
 use portcullis::engine::StartError;
-use portcullis::journal::archive::{self, Restored, Salvaged, check_sums};
+use portcullis::journal::archive::{self, Restored, Salvaged, check_sums, refuse_unfinished};
 use portcullis::journal::recovery::replay::RecoveryTarget;
 use portcullis::journal::recovery::report::Refusal;
 use portcullis::registry::file_check::FileCheckV1;
@@ -15,8 +15,8 @@ use portcullis::system::clock::Timestamp;
 use portcullis::token::key_check::mismatches;
 use portcullis::token::{KeyCheck, KeyMismatch, Keys};
 
-use super::{destination, open};
-use crate::cli::{Failure, counted, new_directory};
+use super::{destination, lock_to_read, open};
+use crate::cli::{Cli, Failure, counted, new_directory};
 
 /// Returns the recovery target of the flags `--to-seq` and `--to-time`.
 pub(super) fn target(seq: Option<u64>, time: Option<&str>) -> Result<RecoveryTarget, Failure> {
@@ -29,30 +29,32 @@ pub(super) fn target(seq: Option<u64>, time: Option<&str>) -> Result<RecoveryTar
 
 /// Creates the data directory of `config` from the backup in `from`.
 pub(super) fn restore(
+    cli: &Cli,
     config: &Config,
     from: &Path,
     target: RecoveryTarget,
     keys: Option<&Path>,
 ) -> Result<(), Failure> {
     let source = open(from)?;
+    refuse_unfinished(&*source).map_err(Failure::refused)?;
     check_sums(&*source).map_err(Failure::refused)?;
-    new_directory::create(config, from, keys, |to, clock, random| {
+    new_directory::create(cli, config, from, keys, |to, clock, random, added| {
         let belonging = Belonging::new(config, from, keys)?;
         let admit = |table, schema, _: &[u8], value: &[u8]| belonging.admit(table, schema, value);
-        let restored = archive::restore(&*source, destination(to, clock, random, &admit), target);
+        let restored = archive::restore(&*source, destination(to, clock, random, &admit, added), target);
         let restored = restored.map_err(Failure::refused)?;
         Ok(belonging.lost().into_iter().chain([summary(&restored)]).collect())
     })
 }
 
 /// Creates the data directory of `config` from what is readable of the damaged one in `from`.
-pub(super) fn salvage(config: &Config, from: &Path, keys: Option<&Path>) -> Result<(), Failure> {
+pub(super) fn salvage(cli: &Cli, config: &Config, from: &Path, keys: Option<&Path>) -> Result<(), Failure> {
     let source = open(from)?;
-    let _lock = source.lock_to_read().map_err(Failure::refused)?;
-    new_directory::create(config, from, keys, |to, clock, random| {
+    let _lock = lock_to_read(&*source)?;
+    new_directory::create(cli, config, from, keys, |to, clock, random, added| {
         let belonging = Belonging::new(config, from, keys)?;
         let admit = |table, schema, _: &[u8], value: &[u8]| belonging.admit(table, schema, value);
-        let salvaged = archive::salvage(&*source, destination(to, clock, random, &admit));
+        let salvaged = archive::salvage(&*source, destination(to, clock, random, &admit, added));
         let salvaged = salvaged.map_err(Failure::refused)?;
         let lost = losses(&salvaged).chain(belonging.lost());
         Ok(lost.chain([summary(&salvaged.restored)]).collect())
@@ -63,14 +65,14 @@ pub(super) fn salvage(config: &Config, from: &Path, keys: Option<&Path>) -> Resu
 ///
 /// A key of a ring that is not there is no reason to refuse: a backup is older than its keys, of which some may have ended
 /// since, and one may be lost for good. The new directory then remembers it no more.
-struct Belonging {
+pub(super) struct Belonging {
     dir: PathBuf,
     in_files: Vec<KeyCheck>,
     missing: RefCell<Vec<KeyMismatch>>,
 }
 
 impl Belonging {
-    fn new(config: &Config, from: &Path, keys: Option<&Path>) -> Result<Self, Failure> {
+    pub(super) fn new(config: &Config, from: &Path, keys: Option<&Path>) -> Result<Self, Failure> {
         let dir = new_directory::keys_of(from, keys);
         let in_files = Keys::check_values(&new_directory::source_keys(config, &dir)?);
         let in_files = in_files.map_err(StartError::from)?;
@@ -79,7 +81,7 @@ impl Belonging {
 
     /// Says whether a record is taken over. What is remembered of the log of security events is not: the new directory
     /// begins its own.
-    fn admit(&self, table: u16, schema: u16, value: &[u8]) -> Result<bool, Refusal> {
+    pub(super) fn admit(&self, table: u16, schema: u16, value: &[u8]) -> Result<bool, Refusal> {
         // A record of another version is the next start's to judge.
         let check = (table == tables::FILE_CHECKS).then(|| FileCheckV1::read(schema, value).ok()).flatten();
         let Some(check) = check else { return Ok(true) };
@@ -107,10 +109,12 @@ impl Belonging {
 fn summary(restored: &Restored) -> String {
     format!(
         "{} up to sequence {}; timeline {}: every session, refresh token, mailed token, API key and device cookie \
-         from before is dead; the signing key is new, so access tokens from before are refused; dropped {}",
-        counted(restored.records as u64, "record", "records"),
+         from before is dead; the signing key is new, so access tokens from before are refused; taken over are {}, \
+         dropped {}",
+        counted(restored.read as u64, "record", "records"),
         restored.seq,
         restored.timeline,
+        restored.records,
         counted(restored.left_out as u64, "waiting mail", "waiting mails")
     )
 }

@@ -141,9 +141,12 @@ impl Mail {
 }
 
 fn sender(reader: &mut Reader) -> Sender {
+    let is_text = reader.is_text_or_unset("mail.from");
     let from = reader.text("mail.from").unwrap_or_default();
     Sender::parse(&from).unwrap_or_else(|| {
-        reader.wrong("mail.from", format!("must be an e-mail address, not {from:?}"));
+        if is_text {
+            reader.wrong("mail.from", format!("must be an e-mail address, not {from:?}"));
+        }
         Sender { name: None, local: String::new(), domain: String::new() }
     })
 }

@@ -67,8 +67,8 @@ pub struct Password {
 
 impl Password {
     pub(in crate::config) fn read(reader: &mut Reader) -> Self {
-        let threads = match reader.text("password.threads") {
-            Some(_) => reader.number("password.threads") as usize,
+        let threads = match reader.optional_number("password.threads") {
+            Some(threads) => threads as usize,
             None => std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
         };
         let cost = Cost {

@@ -9,7 +9,7 @@ const fn rate(name: &'static str, default: &'static str, doc: &'static str) -> K
 }
 
 pub(in crate::config) const KEYS: &[Key] = &[
-    list("throttle.exempt_networks", "Networks that are not throttled."),
+    list("throttle.exempt_networks", "Networks and addresses that are not throttled."),
     number("throttle.cells", "1000000", 1000..=100_000_000, "How many networks are remembered at most."),
     rate("throttle.login.burst", "20", "Requests that one network may send at once."),
     rate("throttle.login.per_minute", "20", "Requests that it may send per minute after that."),
@@ -51,7 +51,7 @@ pub(in crate::config) fn read(reader: &mut Reader) -> Limits {
     Limits {
         rates,
         cells: reader.number("throttle.cells") as usize,
-        exempt: reader.list("throttle.exempt_networks", "a network such as 10.0.0.0/8"),
+        exempt: reader.networks("throttle.exempt_networks"),
         half_spent: false,
     }
 }

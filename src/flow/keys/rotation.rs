@@ -21,8 +21,9 @@ pub async fn rotate(
     let field = |code, message: &str| Refusal::Field { pointer: "/kind", code, message: message.to_owned() };
     let kind = kind.map_or(Some(KeyKind::Signing), KeyKind::by_name);
     let kind = kind.ok_or_else(|| {
-        let names: Vec<&str> = KeyKind::ALL.iter().map(|kind| kind.name()).collect();
-        field("unknown_kind", &format!("expected one of {}", names.join(", ")))
+        let can_rotate = KeyKind::ALL.iter().filter(|kind| kind.fixed().is_none());
+        let names: Vec<&str> = can_rotate.map(|kind| kind.name()).collect();
+        field("unknown_kind", &format!("expected a kind of key that can be rotated: {}", names.join(", ")))
     })?;
     if let Some(why) = kind.fixed() {
         return Err(field("cannot_rotate", why).into());

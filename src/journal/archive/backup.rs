@@ -15,6 +15,8 @@ use crate::value::id::hex;
 
 /// The file that lists a backup's files with the SHA-256 of each.
 pub const SUMS: &str = "SHA256SUMS";
+/// The file that marks a backup that is not finished.
+pub const UNFINISHED: &str = "UNFINISHED";
 /// If the server deletes a file meanwhile, the copy begins again, at most this many times.
 const COPIES_MAX: usize = 8;
 /// If the copy cannot be read to its end, it begins again: its last frame may have been in flight. At most this many
@@ -54,7 +56,8 @@ fn copy(from: &dyn Storage, to: &dyn Storage) -> io::Result<()> {
     let mut sums = String::new();
     let mut copy_one = |dir: &str, name: &str| -> io::Result<()> {
         let path = join(dir, name);
-        let sum = copy_file(&*from.open(&path)?, to, dir, name)?;
+        let file = from.open(&path)?;
+        let sum = copy_file(&*file, file.length()?, to, dir, name)?;
         sums.push_str(&format!("{sum}  {path}\n"));
         Ok(())
     };
@@ -79,14 +82,34 @@ fn name_of(path: &str) -> &str {
     path.rsplit('/').next().unwrap_or(path)
 }
 
-/// Copies a file, so that it exists completely or not at all, and returns the SHA-256 of the copied bytes.
-fn copy_file(from: &dyn File, to: &dyn Storage, dir: &str, name: &str) -> io::Result<String> {
-    write_whole_by(to, dir, name, |file| in_pieces(from, |piece, at| file.write_at(piece, at)))
+/// Copies the first `len` bytes of a file, so that the copy exists completely or not at all, and returns their SHA-256.
+pub fn copy_file(from: &dyn File, len: u64, to: &dyn Storage, dir: &str, name: &str) -> io::Result<String> {
+    write_whole_by(to, dir, name, |file| in_pieces(from, len, |piece, at| file.write_at(piece, at)))
 }
 
-/// Reads a file in pieces, gives each with its offset to `each`, and returns the SHA-256 of all bytes.
-fn in_pieces(file: &dyn File, mut each: impl FnMut(&[u8], u64) -> io::Result<()>) -> io::Result<String> {
-    let len = file.length()?;
+/// Adds files with their SHA-256 to the list of a backup.
+pub fn add_sums(to: &dyn Storage, sums: &[(String, String)]) -> io::Result<()> {
+    let mut list = to.open(SUMS)?.read_all()?;
+    for (path, sum) in sums {
+        list.extend_from_slice(format!("{sum}  {path}\n").as_bytes());
+    }
+    write_whole(to, "", SUMS, &list)
+}
+
+/// Refuses a backup that was not finished, or that is still being made.
+pub fn refuse_unfinished(backup: &dyn Storage) -> Result<(), Refusal> {
+    match backup.open(UNFINISHED) {
+        Ok(_) => Err(Refusal::new(UNFINISHED, None, "this backup was not finished", "take another backup")),
+        Err(_) => Ok(()),
+    }
+}
+
+/// Reads the first `len` bytes of a file in pieces, gives each with its offset to `each`, and returns the SHA-256 of all.
+fn in_pieces(
+    file: &dyn File,
+    len: u64,
+    mut each: impl FnMut(&[u8], u64) -> io::Result<()>,
+) -> io::Result<String> {
     let mut sum = Sha256::new();
     let mut piece = vec![0; PIECE];
     let mut at = 0;
@@ -116,7 +139,7 @@ pub fn check_sums(storage: &dyn Storage) -> Result<(), Refusal> {
     let list = storage.open(SUMS).and_then(|file| file.read_all()).map_err(|error| failed(SUMS, &error))?;
     for line in String::from_utf8_lossy(&list).lines() {
         let (sum, path) = line.split_once("  ").ok_or_else(|| differs(SUMS, "a line without a sum"))?;
-        let actual = storage.open(path).and_then(|file| in_pieces(&*file, |_, _| Ok(())));
+        let actual = storage.open(path).and_then(|file| in_pieces(&*file, file.length()?, |_, _| Ok(())));
         if actual.map_err(|error| failed(path, &error))? != sum {
             return Err(differs(path, "is not what was backed up: its sum differs"));
         }
@@ -143,7 +166,7 @@ mod tests {
             from.plant("d/a", bytes.clone());
             let file = from.open("d/a").unwrap();
             let mut seen = Vec::new();
-            let sum = in_pieces(&*file, |piece, at| {
+            let sum = in_pieces(&*file, len as u64, |piece, at| {
                 assert!(piece.len() <= PIECE);
                 assert_eq!(at, seen.len() as u64);
                 seen.extend_from_slice(piece);
@@ -152,14 +175,16 @@ mod tests {
             assert_eq!(sum.unwrap(), hex(&Sha256::digest(&bytes)));
             assert!(seen == bytes);
             to.plant("d/a.tmp", vec![1; len + 9]);
-            assert_eq!(copy_file(&*file, &to, "d", "a").unwrap(), hex(&Sha256::digest(&bytes)));
+            assert_eq!(copy_file(&*file, len as u64, &to, "d", "a").unwrap(), hex(&Sha256::digest(&bytes)));
             let after = to.after_crash(1);
             assert!(after.peek("d/a").unwrap() == bytes);
             assert!(after.peek("d/a.tmp").is_none());
         }
         let disk = SimStorage::new();
         disk.plant("a", vec![1]);
-        assert!(in_pieces(&*disk.open("a").unwrap(), |_, _| Err(io::ErrorKind::StorageFull.into())).is_err());
+        assert!(
+            in_pieces(&*disk.open("a").unwrap(), 1, |_, _| Err(io::ErrorKind::StorageFull.into())).is_err()
+        );
     }
 
     /// A directory in which one file shows frames in flight to the next `left` readers.

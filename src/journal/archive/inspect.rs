@@ -94,21 +94,33 @@ struct Digests<'a> {
     /// Records that may have expired by this time are left out.
     at_ms: u64,
     kept: &'a KeptRecord<'a>,
-    by_key: HashMap<(u16, Vec<u8>), u128>,
+    /// The digest of each record; `None` of one that may have expired.
+    by_key: HashMap<(u16, Vec<u8>), Option<u128>>,
 }
 
 impl ReplayTarget for Digests<'_> {
     fn apply(&mut self, table: u16, schema: u16, key: &[u8], value: Option<&[u8]>) -> Result<(), String> {
-        let value = value.and_then(|value| (self.kept)(Form { table, schema }, value, self.at_ms));
         let place = (table, key.to_vec());
-        match value {
-            Some(value) => {
-                self.by_key.insert(place, snapshot::record_digest(&self.cluster, table, key, &value));
-            }
-            None => drop(self.by_key.remove(&place)),
-        }
+        let Some(value) = value else {
+            self.by_key.remove(&place);
+            return Ok(());
+        };
+        let kept = (self.kept)(Form { table, schema }, value, self.at_ms);
+        let digest = kept.map(|value| snapshot::record_digest(&self.cluster, table, key, &value));
+        self.by_key.insert(place, digest);
         Ok(())
     }
+}
+
+/// A directory that was read twice, with the same result.
+#[derive(Debug)]
+pub struct Verified {
+    /// What recovery found.
+    pub report: RecoveryReport,
+    /// What the second reader found.
+    pub proof: Proof,
+    /// The number of records, also of those that may have expired: what a backup of the directory holds.
+    pub records: u64,
 }
 
 /// Reads the whole directory as recovery would, and again by the
@@ -116,18 +128,14 @@ impl ReplayTarget for Digests<'_> {
 /// lock. `kept` returns the records that no sweep may have removed.
 ///
 /// Errors: the refusal with which a start would end; or the two readers disagree.
-pub fn verify(
-    storage: &dyn Storage,
-    sizes: Sizes,
-    kept: &KeptRecord<'_>,
-) -> Result<(RecoveryReport, Proof), Refusal> {
+pub fn verify(storage: &dyn Storage, sizes: Sizes, kept: &KeptRecord<'_>) -> Result<Verified, Refusal> {
     const STARTS: &str = "nothing was changed; recovery itself finds no fault, so look at it with `portcullis data inspect` \
          before the next start";
     // First read as a start would, so that its refusal comes in its own words.
     let mut nothing = Digests { cluster: [0; 16], at_ms: 0, kept: &|_, _, _| None, by_key: HashMap::new() };
     let report = replay_read_only(storage, sizes, &mut nothing)?;
     if report.first_start {
-        return Ok((report, Proof::default()));
+        return Ok(Verified { report, proof: Proof::default(), records: 0 });
     }
     let proof = prove(storage, None, None, kept, &|| ())
         .map_err(|disproof| Refusal::new("second reader", None, disproof, STARTS))?;
@@ -137,8 +145,9 @@ pub fn verify(
     };
     let mut digests = Digests { cluster, at_ms: proof.at_ms, kept, by_key: HashMap::new() };
     replay_read_only(storage, sizes, &mut digests)?;
-    let digest = digests.by_key.values().fold(0, |sum: u128, digest| sum.wrapping_add(*digest));
-    let records = digests.by_key.len() as u64;
+    let kept = || digests.by_key.values().flatten();
+    let digest = kept().fold(0, |sum: u128, digest| sum.wrapping_add(*digest));
+    let records = kept().count() as u64;
     if (report.seq, records, digest) != (proof.seq, proof.records, proof.digest) {
         let what = format!(
             "recovery restores {} at sequence {}, the second reader {} at sequence {}, and they differ",
@@ -149,7 +158,7 @@ pub fn verify(
         );
         return Err(Refusal::new("second reader", None, what, STARTS));
     }
-    Ok((report, proof))
+    Ok(Verified { report, proof, records: digests.by_key.len() as u64 })
 }
 
 #[cfg(test)]

@@ -9,7 +9,7 @@ pub mod staging;
 #[cfg(test)]
 mod tests;
 
-pub use backup::{SUMS, back_up, check_sums};
+pub use backup::{SUMS, UNFINISHED, add_sums, back_up, check_sums, copy_file, refuse_unfinished};
 pub use records::Records;
 pub use restore::{Admit, Destination, Restored, admit_all, restore};
 pub use salvage::{Salvaged, salvage};

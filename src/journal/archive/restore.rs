@@ -32,6 +32,8 @@ pub struct Destination<'a> {
     pub left_out: &'a [u16],
     /// Says of each other record whether it is taken over.
     pub admit: &'a Admit<'a>,
+    /// Changes of the new history, after those records.
+    pub added: &'a [Change],
 }
 
 /// Says whether a record is taken over into a new directory, of its table, schema, key and value.
@@ -48,7 +50,9 @@ pub const fn admit_all(_: u16, _: u16, _: &[u8], _: &[u8]) -> Result<bool, Refus
 /// A directory that was made.
 #[derive(Debug)]
 pub struct Restored {
-    /// The number of records in it.
+    /// The number of records that the old journal held at that sequence.
+    pub read: usize,
+    /// The number of them that were taken over.
     pub records: usize,
     /// The number of records that were left out with their tables.
     pub left_out: usize,
@@ -95,7 +99,7 @@ pub(super) fn begin_anew(
     origin: Origin,
     seq: u64,
 ) -> Result<Restored, Refusal> {
-    let Destination { storage, sizes, clock, random, left_out, admit } = to;
+    let Destination { storage, sizes, clock, random, left_out, admit, added } = to;
     // Before anything is written.
     let mut admitted = Vec::new();
     for (table, schema, key, value) in records.iter() {
@@ -106,18 +110,22 @@ pub(super) fn begin_anew(
     IdentityFile::form(&*storage, origin.cluster, timeline, created_ms).map_err(|error| failed(&error))?;
     let options = Options { storage, sizes, clock, random, accept_clock_floor: false };
     let mut recovered = recover(options, &mut Discard)?;
-    let mut restored = Restored { records: 0, left_out: 0, seq, timeline };
+    let mut restored = Restored { read: records.len(), records: 0, left_out: 0, seq, timeline };
+    let mut append = |change: Change| {
+        let entry = Entry::encode(&[change]).map_err(|error| failed(&error))?;
+        let permit = reserve(&mut recovered, &entry)?;
+        recovered.handle.append(permit, &entry);
+        Ok(())
+    };
     for ((table, schema, key, value), is_admitted) in records.iter().zip(admitted) {
         if !is_admitted {
             restored.left_out += usize::from(left_out.contains(&table));
             continue;
         }
         restored.records += 1;
-        let change = Change { table, schema, key: key.to_vec(), value: Some(value.to_vec()) };
-        let entry = Entry::encode(&[change]).map_err(|error| failed(&error))?;
-        let permit = reserve(&mut recovered, &entry)?;
-        recovered.handle.append(permit, &entry);
+        append(Change { table, schema, key: key.to_vec(), value: Some(value.to_vec()) })?;
     }
+    added.iter().cloned().try_for_each(append)?;
     recovered.writer.close().map_err(|error| failed(&error))?;
     Ok(restored)
 }

@@ -289,6 +289,7 @@ mod tests {
             random,
             left_out: &[],
             admit: &admit_all,
+            added: &[],
         };
         restore(&source, to, RecoveryTarget::default()).map_err(io::Error::other)?;
         write_whole(&building.keys(), "", "a.key", b"of before")?;

@@ -105,6 +105,7 @@ fn destination(to: &SimStorage) -> (Destination<'static>, Clock) {
         random: Arc::new(Random::seeded(1)),
         left_out: &[OUTBOX],
         admit: &admit_all,
+        added: &[],
     };
     (destination, clock)
 }
@@ -222,7 +223,7 @@ fn a_read_only_disk_can_be_read_by_every_tool() {
         assert!(lines.len() > 10, "{lines:?}");
         assert!(!lines.iter().any(|line| line.contains("ReadOnly")), "{lines:?}");
         assert_eq!(
-            verify(disk, SIZES, &|_, value, _| Some(std::borrow::Cow::Borrowed(value))).unwrap().0.seq,
+            verify(disk, SIZES, &|_, value, _| Some(std::borrow::Cow::Borrowed(value))).unwrap().report.seq,
             found.seq
         );
         assert_eq!(back_up(disk, &SimStorage::new(), SIZES).unwrap().seq, found.seq);

@@ -40,7 +40,7 @@ impl Ownership {
     pub fn lock(options: Options) -> Result<Self, Refusal> {
         let storage = &*options.storage;
         let lock = storage.lock().map_err(|error| {
-            let next = "stop the other process, or give this one a --data-dir of its own";
+            let next = "stop it first, or name a --data-dir of its own for this one";
             Refusal::new("LOCK", None, error, next)
         })?;
         // A killed process may have left names that the disk does not have yet. Nothing may be built on a name that a

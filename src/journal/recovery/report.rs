@@ -41,8 +41,9 @@ impl fmt::Display for Refusal {
 
 impl std::error::Error for Refusal {}
 
-pub(in crate::journal) const INSPECT: &str = "nothing was changed; look at it with `portcullis data inspect`, \
-     and restore a backup if it is really damaged";
+pub(in crate::journal) const INSPECT: &str = "nothing was changed; look at it with `portcullis data inspect`; if it is \
+     really damaged, restore a backup with `portcullis data restore`, or save what can be read with `portcullis data \
+     salvage`";
 
 pub(super) const FIX_DISK: &str = "mend the disk or its permissions and start again";
 

@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 
 use crate::audit::event::Event;
 use crate::audit::read::Wanted;
+use crate::audit::verify::CUT;
 use crate::engine::key_care::ListedKey;
 use crate::engine::{Engine, Fault, MayChange};
 use crate::flow::account::open_sessions;
@@ -311,9 +312,18 @@ async fn audit_tail(
     Ok(json!({"items": admin::audit(engine, &Admin::operator(), wanted).await?}))
 }
 
-/// Writes down that an operator knows of what starts have found changed in the log of security events.
+/// Writes down that an operator knows of what starts have found changed in the log of security events. Writes nothing if
+/// there is nothing new.
 async fn acknowledge_cut(engine: &Engine) -> Result<Value, FlowError> {
-    Admin::operator().record(engine, MayChange::LINE_ALONE, Event::AuditAcknowledged, &"audit log").await?;
+    let operator = Admin::operator();
+    let newest = async |event: &str| -> Result<Option<u64>, FlowError> {
+        let wanted = Wanted { event: Some(event.to_owned()), limit: 1, ..Wanted::default() };
+        Ok(admin::audit(engine, &operator, wanted).await?.pop().map(|line| line.seq))
+    };
+    if newest(CUT).await? <= newest(Event::AuditAcknowledged.name()).await? {
+        return Ok(json!({"event": null}));
+    }
+    operator.record(engine, MayChange::LINE_ALONE, Event::AuditAcknowledged, &"audit log").await?;
     Ok(json!({"event": Event::AuditAcknowledged.name()}))
 }
 

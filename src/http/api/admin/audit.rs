@@ -58,6 +58,7 @@ async fn get_audit(
         after: query.cursor,
         limit,
         bytes_max: Some(PAGE_BYTES_MAX),
+        ..Wanted::default()
     };
     let items = admin::audit(&engine, &admin, wanted).await?;
     if accepts(request.headers(), "application/x-ndjson") {

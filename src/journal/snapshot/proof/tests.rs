@@ -19,7 +19,7 @@ fn prove_it(disk: &SimStorage) -> Result<Proof, Disproof> {
 }
 
 fn verify_it(disk: &SimStorage) -> Result<Proof, recovery::report::Refusal> {
-    verify(disk, SIZES, &|_, value, _| Some(Cow::Borrowed(value))).map(|(_, proof)| proof)
+    verify(disk, SIZES, &|_, value, _| Some(Cow::Borrowed(value))).map(|verified| verified.proof)
 }
 
 #[test]

@@ -1,35 +1,30 @@
 //! `portcullis audit`.
 
+mod tail;
+
 use std::sync::Arc;
 
 use clap::Subcommand;
 use portcullis::audit::ends::Record;
-use portcullis::audit::verify::{Unbroken, verify};
+use portcullis::audit::verify::verify;
 use portcullis::engine::StartError;
 use portcullis::engine::partition::key_files;
 use portcullis::server::operator::operation::Operation;
 use portcullis::storage::local::LocalStorage;
 use portcullis::system::random::Random;
 use portcullis::token::Keys;
+use serde_json::{Value, json};
 
-use super::operate::operate;
-use super::{Cli, Failure, counted, remembered, say};
+use super::operate::carry_out;
+use super::{Cli, Failure, counted, remembered};
 
 /// The subcommands for security events.
 #[derive(Clone, Debug, Subcommand)]
 pub enum AuditCommand {
-    /// Show the newest security events.
-    Tail {
-        /// How many events to show.
-        #[arg(default_value_t = 20)]
-        limit: usize,
-        /// Only events of this name; a name that ends with a dot selects all that begin with it: `login.`
-        #[arg(long = "type", value_name = "NAME")]
-        event: Option<String>,
-        /// Only events of this account or session, by id.
-        #[arg(long, value_name = "ID")]
-        account: Option<String>,
-    },
+    /// Show the newest security events, and with --follow also those to come.
+    ///
+    /// Reads the files in audit.dir, so the server may be stopped. With --json each line is as it is stored.
+    Tail(tail::TailArgs),
     /// Verify that no line of the log was changed or removed, at its beginning and its end neither. Needs the server's
     /// keys.
     ///
@@ -46,15 +41,23 @@ pub enum AuditCommand {
 impl AuditCommand {
     pub(super) fn run(&self, cli: &Cli) -> Result<(), Failure> {
         match self {
-            Self::Tail { limit, event, account } => {
-                let operation =
-                    Operation::AuditTail { limit: *limit, event: event.clone(), account: account.clone() };
-                operate(cli, operation)
-            }
+            Self::Tail(tail) => tail.run(cli),
             Self::Verify => verify_log(cli),
-            Self::Acknowledge => operate(cli, Operation::AuditAcknowledge),
+            Self::Acknowledge => acknowledge(cli),
         }
     }
+}
+
+fn acknowledge(cli: &Cli) -> Result<(), Failure> {
+    let done = carry_out(cli.load()?, Operation::AuditAcknowledge)?;
+    let text = match done.get("event").and_then(Value::as_str) {
+        Some(event) => format!("acknowledged: {event} is in the log"),
+        None => String::from(
+            "nothing to acknowledge: no start has found the log changed since; nothing was written",
+        ),
+    };
+    cli.answer(&text, &done);
+    Ok(())
 }
 
 fn verify_log(cli: &Cli) -> Result<(), Failure> {
@@ -68,8 +71,8 @@ fn verify_log(cli: &Cli) -> Result<(), Failure> {
     // Read before the log: a running server may add lines meanwhile, and the log must reach at least as far.
     let record = Record::read(&data, &key).map_err(Failure::refused)?;
     let verified = verify(&config.audit.dir, &key, Some(&record)).map_err(Failure::refused)?;
-    let Unbroken { lines, acknowledged } = verified.map_err(Failure::refused)?;
-    let lines = counted(lines, "line", "lines");
+    let verified = verified.map_err(Failure::refused)?;
+    let lines = counted(verified.lines, "line", "lines");
     if let Some(what) = remembered::audit_end(&data).and_then(|known| record.compare(&known)) {
         return Err(Failure::refused(format!("audit.end in {}: {what}", config.data_dir.display())));
     }
@@ -81,12 +84,15 @@ fn verify_log(cli: &Cli) -> Result<(), Failure> {
             config.data_dir.display()
         )));
     }
-    let known = match acknowledged {
+    let known = match verified.acknowledged {
         0 => String::from("the log is unbroken"),
         cuts => {
             format!("the log is unbroken but for {}", counted(cuts, "acknowledged cut", "acknowledged cuts"))
         }
     };
-    say(&format!("{known}: {lines}"));
+    cli.answer(
+        &format!("{known}: {lines}"),
+        &json!({"lines": verified.lines, "acknowledged_cuts": verified.acknowledged}),
+    );
     Ok(())
 }

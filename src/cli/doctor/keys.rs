@@ -6,7 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use portcullis::config::Config;
+use portcullis::config::{Config, SecretFile};
 use portcullis::engine::key_loading;
 use portcullis::engine::partition::{StartError, key_files};
 use portcullis::storage::Storage;
@@ -16,8 +16,8 @@ use portcullis::system::random::Random;
 use portcullis::system::secrets_in_memory;
 use portcullis::token::{KeyFiles, Keys, Sealing};
 
-use super::remembered::compare_keys;
-use super::{Failure, counted};
+use crate::cli::remembered::compare_keys;
+use crate::cli::{Failure, counted};
 
 /// The result of one check.
 pub(super) struct Checked {
@@ -32,22 +32,30 @@ pub(super) struct Checked {
 /// Checks the keys of `config`, and this process as one like the server's.
 pub(super) fn checks(config: &Config) -> Vec<Checked> {
     let mut checks = Vec::new();
+    let mut has_keys = false;
     // A new machine has no keys yet, and a check must not create them.
     if let Ok(storage) = LocalStorage::open_existing(&config.keys.dir) {
         let random = Arc::new(Random::system());
         let stored = KeyFiles::new(Arc::new(storage), None, Arc::clone(&random));
-        if stored.exist() {
+        has_keys = stored.exist();
+        if has_keys {
             checks.push(at_rest(config, &stored));
             let opened = key_files(config, &random);
             let opened =
                 opened.and_then(|files| Keys::check(&files).map(|()| files).map_err(StartError::from));
-            checks.push(readable(opened.as_ref().err()));
+            checks.push(match &config.keys.master_file {
+                Some(file) if file.resolved().is_err() => not_here(file),
+                _ => readable(opened.as_ref().err()),
+            });
             if let Ok(files) = &opened {
                 let peppers = key_loading::peppers(files, config);
                 checks.push(peppers_present(peppers.err()));
                 checks.extend(belonging(config));
             }
         }
+    }
+    if !has_keys {
+        checks.extend(belonging(config).filter(|check| !check.is_good));
     }
     checks.extend(signing_key_age(config));
     checks.push(memory());
@@ -68,6 +76,17 @@ fn at_rest(config: &Config, stored: &KeyFiles) -> Checked {
         what: format!("keys at rest, {state}"),
         why: "a stolen copy of the key files forges tokens",
         fix: fix.to_owned(),
+    }
+}
+
+/// Says that the keys could not be opened here, which is no fault of them.
+fn not_here(file: &SecretFile) -> Checked {
+    Checked {
+        is_good: false,
+        otherwise: "warn",
+        what: String::from("key files"),
+        why: "not checked: systemd gives the secret that opens them to the unit of the server alone",
+        fix: format!("run this check there; see the line of the secret in {file}"),
     }
 }
 

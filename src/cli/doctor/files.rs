@@ -1,0 +1,131 @@
+//! Checks of directories and files for `portcullis doctor`: who can read them, and whether secrets are there.
+
+use std::fs::Metadata;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::path::Path;
+
+use portcullis::config::{Config, MailTransport, SecretFile};
+use portcullis::password::KnownBad;
+
+use super::Line;
+
+/// Checks the directories and files of `config`.
+pub(super) fn checks(config: &Config) -> Vec<Line> {
+    let mut lines: Vec<Line> = [&config.data_dir, &config.keys.dir, &config.audit.dir]
+        .into_iter()
+        .map(|dir| {
+            let why =
+                "a user who can read it can forge tokens, guess passwords offline, or learn who logs in from where";
+            let what = format!("permissions of {}", dir.display());
+            Line::new(is_closed(dir), "fail", what, why, format!("chmod 0700 {}", dir.display()))
+        })
+        .collect();
+    if let MailTransport::Smtp { login: Some((_, file)), .. } = &config.mail.transport {
+        lines.push(with_first_line(file));
+    }
+    if let Some(hook) = &config.alert.hook {
+        lines.push(with_first_line(&hook.secret_file));
+    }
+    for (key, file) in [
+        ("keys.master_file", &config.keys.master_file),
+        ("password.pepper_file", &config.password.pepper_file),
+    ] {
+        lines.extend(file.as_ref().map(|file| secret(key, file)));
+    }
+    let list = KnownBad::load(config.password.list_file.as_deref());
+    let fix = list.as_ref().err().map_or_else(String::new, |error| format!("make it readable: {error}"));
+    lines.push(Line::new(
+        list.is_ok(),
+        "fail",
+        "list of known passwords",
+        "password.list_file cannot be read, so the server will not start",
+        fix,
+    ));
+    lines
+}
+
+/// Checks a file whose first line is a secret for mails or alerts.
+fn with_first_line(file: &Path) -> Line {
+    let first_line = std::fs::read_to_string(file).map(|text| text.lines().next().unwrap_or("").to_owned());
+    let holds_secret = first_line.is_ok_and(|line| !line.is_empty());
+    let what = format!("secret in {}", file.display());
+    let why =
+        "it is missing, or other users can read it: mails or alerts cannot be sent, or others can send them";
+    let fix = format!("write the secret into its first line, and {}", close(file));
+    Line::new(holds_secret && is_secret(file), "fail", what, why, fix)
+}
+
+/// Checks the file of a secret that keys or passwords depend on.
+fn secret(key: &str, file: &SecretFile) -> Line {
+    let what = format!("secret in {file}");
+    let path = match file.resolved() {
+        Ok(path) => path,
+        Err(error) => {
+            let why = "not checked: systemd gives it to the unit of the server alone";
+            let fix = format!(
+                "{error}; to check it too, run: systemd-run --pipe --property=LoadCredential={} portcullis doctor",
+                file.to_string().replacen("credential:", "", 1) + ":PATH"
+            );
+            return Line::new(false, "warn", what, why, fix);
+        }
+    };
+    if let Err(error) = std::fs::File::open(&path) {
+        let why = "it cannot be read, so the server will not start";
+        return Line::new(
+            false,
+            "fail",
+            what,
+            why,
+            format!("set {key} to a file that this user can read: {error}"),
+        );
+    }
+    let why = "other users can read it, and open a stolen copy of the keys or guess passwords with it";
+    Line::new(is_secret(&path), "fail", what, why, close(&path))
+}
+
+/// Says how to close a file to other users.
+fn close(file: &Path) -> String {
+    let file = file.display();
+    format!("chmod 0600 {file}, or give it to the server by LoadCredential= of systemd")
+}
+
+/// Says whether only its owner can read the directory `path`. One that does not exist yet will be created that way.
+fn is_closed(path: &Path) -> bool {
+    std::fs::metadata(path).map_or(true, |metadata| metadata.permissions().mode().trailing_zeros() >= 6)
+}
+
+/// Says whether only the server and the owner of the file can read it. A file that does not exist is checked elsewhere.
+fn is_secret(path: &Path) -> bool {
+    let own = rustix::process::geteuid().as_raw();
+    std::fs::metadata(path)
+        .map_or(true, |metadata: Metadata| is_secret_of(metadata.mode(), metadata.uid() == own))
+}
+
+/// Says whether a file of this mode is secret. A file of root that the server's group may read is: systemd gives
+/// credentials in that way, and so do packages that keep the server from changing its secrets.
+fn is_secret_of(mode: u32, is_own: bool) -> bool {
+    mode & 0o007 == 0 && (mode & 0o070 == 0 || !is_own)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_secret_is_read_by_the_server_alone_whoever_owns_the_file() {
+        for (mode, is_own, is_secret) in [
+            (0o600, true, true),
+            (0o400, true, true),
+            (0o400, false, true),
+            (0o440, false, true),
+            (0o640, false, true),
+            (0o640, true, false),
+            (0o604, true, false),
+            (0o444, false, false),
+            (0o644, true, false),
+            (0o602, true, false),
+        ] {
+            assert_eq!(is_secret_of(0o100_000 | mode, is_own), is_secret, "{mode:o} {is_own}");
+        }
+    }
+}
