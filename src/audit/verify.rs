@@ -8,6 +8,7 @@ use super::event::Event;
 use super::line::Line;
 use super::line::{digest, is_sealed};
 use super::read::files;
+use crate::system::file_error::at;
 
 use crate::value::counted::counted;
 
@@ -55,7 +56,7 @@ pub fn verify(dir: &Path, key: &[u8; 32], record: Option<&Record>) -> io::Result
     let mut place = (dir.display().to_string(), 0);
     let mut unacknowledged = None;
     for path in files_if_any(dir)? {
-        let bytes = std::fs::read(&path)?;
+        let bytes = std::fs::read(&path).map_err(at(&path))?;
         let mut rest = bytes.as_slice();
         place = (path.display().to_string(), 0);
         while !rest.is_empty() {

@@ -67,11 +67,11 @@ pub struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Run the server until SIGTERM or SIGINT (the default command).
+    /// Run the server until SIGTERM, SIGINT or SIGQUIT (the default command).
     ///
     /// Recovers the data directory, or creates it, then listens. Refuses unsafe settings on a public address. Exits
     /// with 0 after a signal, 1 if the directory cannot be used, 2 if the configuration is wrong or unsafe, 70 after a
-    /// fault.
+    /// fault. A second signal ends it at once, with 1.
     Serve(serve::Serve),
     /// Write a configuration file that lists every key with its default.
     Init(init::Init),
@@ -91,7 +91,7 @@ enum Command {
     /// Inspect, verify, dump, back up, restore or salvage a data directory.
     #[command(subcommand)]
     Data(data::DataCommand),
-    /// Add, list, change, lock or delete accounts.
+    /// Add, list, change, disable, unlock or delete accounts.
     ///
     /// Asks the running server through admin.sock in its data directory. If no server runs, opens the directory itself.
     /// Run it as the user that owns the directory. Exits with 3 if there is neither a server nor a directory with data.
@@ -155,6 +155,7 @@ impl From<StartError> for Failure {
             StartError::Refused(refusal) => Self::refused(refusal),
             StartError::Io(error) => Self::refused(error),
             StartError::Key(error) => Self::fault(error),
+            error @ StartError::NoActixSystem => Self::fault(error),
             StartError::Master(error) => Self::usage(error),
             StartError::Pepper(error) => Self::usage(error),
         }
@@ -254,13 +255,13 @@ impl Cli {
     fn reader(&self) -> Result<Reader, Failure> {
         let mut reader = Reader::new();
         if let Some(path) = &self.config {
-            let text = std::fs::read_to_string(path)
+            let bytes = std::fs::read(path)
                 .map_err(|error| Failure::usage(format!("cannot read {}: {error}", path.display())))?;
-            reader.file(&path.to_string_lossy(), &text);
+            reader.bytes(&path.to_string_lossy(), &bytes);
         }
-        reader.environment(std::env::vars());
+        reader.environment(std::env::vars_os());
         if let Some(dir) = &self.data_dir {
-            reader.plain("data_dir", &dir.to_string_lossy(), "--data-dir");
+            reader.system("data_dir", dir.as_os_str(), "--data-dir");
         }
         Ok(reader)
     }

@@ -10,7 +10,7 @@ use std::thread::JoinHandle;
 use actix::{Actor, Addr, Arbiter};
 
 use super::key_loading;
-use super::partition::{Partition, StartError, key_files};
+use super::partition::{Partition, StartError, key_files, require_actix_system};
 use super::request_figures::RequestFigures;
 use crate::audit::AuditLog;
 use crate::audit::ends::Place;
@@ -121,6 +121,7 @@ impl Services {
         first: &Partition,
         fail_stop: &FailStop,
     ) -> Result<(Arc<Self>, RunningServices), StartError> {
+        require_actix_system()?;
         let password_policy = Policy {
             chars_min: config.password.chars_min,
             service: config.service_name.as_str().into(),
@@ -250,7 +251,8 @@ impl Services {
         let unknown = Some(self.peppers.unknown()).filter(|count| *count > 0);
         let pepper = unknown.map(Finding::missing_pepper);
         let key = self.changed_key().map(|what| Finding::changed_key(&what));
-        proxy.into_iter().map(Finding::forgotten_proxy).chain(pepper).chain(key).collect()
+        let clock = self.clock.far_ahead().map(Finding::clock_ahead);
+        proxy.into_iter().map(Finding::forgotten_proxy).chain(pepper).chain(key).chain(clock).collect()
     }
 
     /// Says what is wrong with the key files, if they are not the keys in memory any more: the next start will be refused.

@@ -35,7 +35,7 @@ impl Engine {
     /// Errors: [`Refusal::Unauthenticated`]; [`Refusal::Throttled`] if the network of `sent_by` is over its limit and
     /// the token was not made here. Without `sent_by` nobody is charged: a resource server asks about the token.
     pub(super) fn check_token(&self, token: &str, sent_by: Option<&Client>) -> Result<Claims, FlowError> {
-        let now = self.clock.now();
+        let now = self.clock.system_now();
         // Only over the limit is the mark read first: it costs less than a signature, but not nothing.
         let throttled = sent_by.and_then(|client| self.over_rejections(client));
         let network = sent_by.map(|client| Network::of(client.address));
@@ -52,7 +52,7 @@ impl Engine {
             }
             _ => {}
         }
-        let verified = self.services.signer.read().verify(token, now);
+        let verified = self.services.signer.read().verify(token, now, self.clock.ahead());
         verified.map_err(|rejected| self.reject_token(token, rejected, sent_by).into())
     }
 

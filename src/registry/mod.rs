@@ -241,9 +241,10 @@ impl<S: Registry> Owner<S> {
                     match revoked {
                         None => {}
                         Some(Revocation::Session { id, account }) => {
-                            context.feed.push_session(hex(&id), account, now);
+                            context.feed.push_session(hex(&id), account, context.clock.system_now());
                         }
                         Some(Revocation::Tokens { account, issued_before }) => {
+                            let now = context.clock.system_now();
                             context.feed.push_account(account, issued_before, now);
                         }
                     }

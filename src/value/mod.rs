@@ -4,4 +4,5 @@ pub mod account_name;
 pub mod counted;
 pub mod id;
 pub mod network;
+pub mod search;
 pub mod secret_text;

@@ -1,7 +1,9 @@
 //! What an operator sees: figures, alerts, the checklist, and the mail server that the operator runs.
 
+mod accounts;
 mod alerts;
 mod audit_tail;
+mod bytes;
 mod checklist;
 mod data_tools;
 mod figures;
@@ -10,3 +12,4 @@ mod log_lines;
 mod mail_delivery;
 mod mail_server;
 mod operators;
+mod signals;

@@ -538,7 +538,8 @@ impl Presented {
         engine.record(suspected.for_account(account.as_ref()).with_reason("one name from many networks"));
         let owner = Addressee::of(account.as_ref(), &self.name, self.key);
         // A quota apart from that of the lockout mails, which come first and would use it up.
-        engine.warn(cause, owner, Purpose::Verify, Kind::Targeted).await
+        engine.warn(cause, owner, Purpose::Verify, Kind::Targeted).await?;
+        Ok(())
     }
 }
 

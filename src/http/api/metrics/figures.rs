@@ -186,6 +186,11 @@ fn of_journal(engine: &Engine, figures: &mut Figures) {
     );
     let bytes = saved.newest.map_or(0, |newest| newest.bytes);
     figures.gauge("portcullis_snapshot_bytes", "Bytes of the newest snapshot.", bytes);
+    figures.measure(
+        "portcullis_clock_ahead_seconds",
+        "How far the time of the journal is ahead of the system's clock.",
+        engine.clock.ahead().as_secs_f64(),
+    );
 }
 
 async fn of_defences(engine: &Engine, figures: &mut Figures) {

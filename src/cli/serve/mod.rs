@@ -1,6 +1,9 @@
 //! `portcullis serve`.
 
+mod signals;
+
 use std::io::Write;
+use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Args;
@@ -12,6 +15,7 @@ use portcullis::system::clock::Clock;
 use portcullis::system::fail_stop::FailStop;
 use serde_json::json;
 
+use self::signals::Signals;
 use super::log::{ProcessLog, START};
 use super::mail::transport;
 use super::{Cli, Failure, counted, shown};
@@ -36,6 +40,7 @@ pub struct Serve {
 
 impl Serve {
     pub(super) fn run(&self, cli: &Cli) -> Result<(), Failure> {
+        let signals = Signals::watch().map_err(Failure::fault)?;
         let config = cli.load()?;
         let findings = unsafe_settings(&config);
         let is_strict = self.production || (config.http.is_public() && !self.development);
@@ -43,7 +48,8 @@ impl Serve {
             return Err(self.refusal(&findings));
         }
         let clock = Clock::system();
-        let log = ProcessLog::start(&config, &clock)?;
+        let log = Arc::new(ProcessLog::start(&config, &clock)?);
+        signals.log_to(&log);
         if config.http.is_public() {
             for Finding { key, why, fix } in &findings {
                 tracing::warn!("unsafe setting {key}, allowed by --development: {why}; {fix}");
@@ -53,8 +59,8 @@ impl Serve {
         #[cfg(debug_assertions)]
         let fail_stop = fail_stop.planning(std::env::var("PORTCULLIS_PANIC_IN").ok());
         let transport = transport(&config)?;
-        let served =
-            actix_web::rt::System::new().block_on(self.serve(config, clock, transport, fail_stop, &log));
+        let served = actix_web::rt::System::new()
+            .block_on(self.serve(config, clock, transport, fail_stop, &log, &signals));
         log.end();
         served
     }
@@ -75,7 +81,8 @@ impl Serve {
         clock: Clock,
         transport: Transport,
         fail_stop: FailStop,
-        log: &ProcessLog,
+        log: &Arc<ProcessLog>,
+        signals: &Signals,
     ) -> Result<(), Failure> {
         let server = server::build(config, clock, self.accept_clock_floor, Some(transport), &fail_stop)?;
         for warning in server.found().warnings.iter().chain(server.engine.services.pool.warnings()) {
@@ -83,9 +90,10 @@ impl Serve {
         }
         server.engine.services.set_log_figures(log.figures());
         log.keep_summing_up();
+        let stop = signals.started(log);
         let banner = Banner::of(&server);
         log.say(&if log.is_for_people() { banner.text() } else { banner.json() });
-        let signal = stop_signal().await.map_err(Failure::fault)?;
+        let signal = stop.await.map_err(Failure::fault)?;
         tracing::info!("received {signal}: finishing the open requests, then stopping");
         server.stop().await;
         tracing::info!("stopped");
@@ -98,14 +106,18 @@ fn end_process(why: &str) {
     // The reader of stderr may have stopped reading, so that the write below blocks; the process must end nevertheless.
     let _ = std::thread::Builder::new().name("watchdog".into()).spawn(|| {
         std::thread::sleep(EXIT_WITHIN);
-        // An abort may write a core file, which would hold secrets; a limit of zero prevents it.
-        let none = rustix::process::Rlimit { current: Some(0), maximum: Some(0) };
-        let _ = rustix::process::setrlimit(rustix::process::Resource::Core, none);
-        std::process::abort();
+        abort();
     });
     // Straight to stderr, without the log. Then exit, not abort, since a core file would hold secrets.
     let _ = writeln!(std::io::stderr(), "portcullis: fault, the process ends: {why}");
     std::process::exit(70);
+}
+
+/// Aborts the process, without a core file, which would hold secrets.
+fn abort() -> ! {
+    let none = rustix::process::Rlimit { current: Some(0), maximum: Some(0) };
+    let _ = rustix::process::setrlimit(rustix::process::Resource::Core, none);
+    std::process::abort()
 }
 
 /// What a start says: where the server is reached, where its data are, and how fast it hashes.
@@ -186,15 +198,4 @@ impl<'a> Banner<'a> {
         })
         .to_string()
     }
-}
-
-/// Waits for a signal to stop and returns its name.
-async fn stop_signal() -> std::io::Result<&'static str> {
-    use tokio::signal::unix::{SignalKind, signal};
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    Ok(tokio::select! {
-        _ = terminate.recv() => "SIGTERM",
-        _ = interrupt.recv() => "SIGINT",
-    })
 }
