@@ -350,7 +350,7 @@ impl Reader {
             None => None,
             Some(Value::Int(value)) => Some(value.to_string()),
             Some(Value::Bytes(value)) => {
-                let what = format!("must be UTF-8, not {value:?}");
+                let what = format!("must be UTF-8, not {}", value.display());
                 self.wrong(name, what);
                 None
             }
