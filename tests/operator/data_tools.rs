@@ -217,4 +217,10 @@ async fn every_failure_is_json_for_programs() {
     for args in [&["data", "inspect"][..], &["data", "verify"], &["key", "list"], &["audit", "verify"]] {
         json(args, &data);
     }
+    let inspected = json(&["data", "inspect"], &data);
+    let items = inspected["items"].as_array().unwrap();
+    assert_eq!(items[0]["path"], "IDENTITY");
+    let frame = items.iter().find(|item| item["what"].as_str().unwrap().starts_with("Data batch")).unwrap();
+    assert!(frame["path"].as_str().unwrap().starts_with("journal/"), "{frame}");
+    assert!(frame["offset"].as_u64().unwrap() >= 4096, "{frame}");
 }
