@@ -301,7 +301,7 @@ fn a_wrong_name_or_number_on_the_page_is_found() {
         ),
         ("`tests/attacks/stuffing.rs::", "`tests/attacks/stuffed.rs::", "no test tests/attacks/stuffed.rs::"),
         (
-            "::four_go_eight_wait_",
+            "::four_go_twelve_wait_",
             "::four_go_nine_wait_",
             "no test registry::lockout::turns::tests::four_go_nine_wait_",
         ),

@@ -189,6 +189,16 @@ pub const CHECKS: &[Check] = &[
         fix: "set [http] allowed_origins = [\"https://app.example.org\"]",
     },
     Check {
+        key: "http.allowed_origins",
+        otherwise: Doubtful,
+        is_safe: |config| {
+            let own = &config.http.public_origin;
+            config.http.allowed_origins.iter().all(|origin| own.is_same_site(origin))
+        },
+        why: "browsers send no session cookie from the pages of another site, so a log-in by cookie is lost there",
+        fix: "let these pages log in with mode \"token\", or serve them from a name under the domain of public_origin",
+    },
+    Check {
         key: "token.access_ttl_secs",
         otherwise: Unsafe,
         is_safe: |config| config.token.access_ttl <= Duration::from_hours(1),

@@ -21,14 +21,36 @@ impl Origin {
 
     /// Says whether only browsers on this machine reach it: over plain HTTP, at a loopback address or `localhost`.
     pub fn is_local(&self) -> bool {
-        let Some(host) = self.0.strip_prefix("http://") else { return false };
-        let host = match host.strip_prefix('[').and_then(|host| host.split_once(']')) {
-            Some((address, _)) => address,
-            None => host.split(':').next().unwrap_or(host),
-        };
+        if self.is_https() {
+            return false;
+        }
+        let host = self.host();
         host == "localhost"
             || host.ends_with(".localhost")
             || host.parse::<IpAddr>().is_ok_and(|address| address.to_canonical().is_loopback())
+    }
+
+    /// Says whether browsers count it to the same site as `other`, so that pages of one send the `SameSite` cookies of the
+    /// other: the same scheme, and the same domain below a public suffix.
+    ///
+    /// Source: HTML (WHATWG) §7.1.1.1, "schemelessly same site"; the Public Suffix List.
+    pub fn is_same_site(&self, other: &Self) -> bool {
+        let site = |origin: &Self| {
+            let host = origin.host();
+            // An address is a site of its own.
+            let registered = if host.parse::<IpAddr>().is_ok() { None } else { psl::domain_str(host) };
+            registered.unwrap_or(host).to_owned()
+        };
+        self.is_https() == other.is_https() && site(self) == site(other)
+    }
+
+    /// Returns the name or address, an IPv6 address without its brackets.
+    fn host(&self) -> &str {
+        let host = self.0.split_once("://").map_or(&*self.0, |(_, host)| host);
+        match host.strip_prefix('[').and_then(|host| host.split_once(']')) {
+            Some((address, _)) => address,
+            None => host.split(':').next().unwrap_or(host),
+        }
     }
 
     /// Returns the origin without its default port, if it names one. Browsers omit that port, so their `Origin` would
@@ -180,6 +202,27 @@ mod tests {
         let long = |labels: usize| format!("https://{}", vec!["a".repeat(63); labels].join("."));
         assert!(long(3).parse::<Origin>().is_ok());
         assert!(long(4).parse::<Origin>().is_err());
+    }
+
+    #[test]
+    fn a_site_is_what_one_registers() {
+        for (one, other, is_same) in [
+            ("https://login.example.org", "https://app.example.org", true),
+            ("https://login.example.org", "https://example.org", true),
+            ("https://login.example.org", "https://example.org:8443", true),
+            ("https://login.example.org", "http://app.example.org", false),
+            ("https://login.example.org", "https://example.com", false),
+            ("https://login.example.co.uk", "https://other.co.uk", false),
+            ("https://ada.github.io", "https://bob.github.io", false),
+            ("http://localhost:8080", "http://localhost:3000", true),
+            ("http://localhost:8080", "http://127.0.0.1:3000", false),
+            ("http://127.0.0.1:8080", "http://127.0.0.1:3000", true),
+            ("http://127.0.0.1", "http://10.0.0.1", false),
+            ("http://[::1]:8080", "http://[::1]:3000", true),
+        ] {
+            let parse = |origin: &str| origin.parse::<Origin>().unwrap();
+            assert_eq!(parse(one).is_same_site(&parse(other)), is_same, "{one} {other}");
+        }
     }
 
     #[test]

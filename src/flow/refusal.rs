@@ -64,8 +64,8 @@ pub enum Refusal {
     LastAdmin,
     #[error("there is no such account, session or key")]
     NotFound,
-    #[error("the request may come from another site")]
-    CsrfRejected,
+    #[error("the request may come from another site: {0}")]
+    CsrfRejected(CsrfFault),
     #[error("more than one credential")]
     AmbiguousCredentials,
     #[error("a field is not acceptable")]
@@ -76,6 +76,26 @@ pub enum Refusal {
     TooManyApiKeys,
     #[error("the API key lacks the scope")]
     InsufficientScope,
+}
+
+/// What a request lacks to be known for one of our own pages.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+pub enum CsrfFault {
+    /// It names the page of another origin, or names its origin in a form that cannot be read.
+    #[error("a page of another origin")]
+    OtherOrigin,
+    /// It does not say which page it comes from.
+    #[error("no origin")]
+    NoOrigin,
+    /// It comes from a page that may call, but on another site, where browsers send no cookie of ours.
+    #[error("an allowed page of another site")]
+    OtherSite,
+    /// It has no CSRF token.
+    #[error("no CSRF token")]
+    NoToken,
+    /// Its CSRF token is of another session.
+    #[error("CSRF token of another session")]
+    OtherToken,
 }
 
 /// The error of a flow.

@@ -16,7 +16,9 @@ use std::time::Duration;
 use actix_web::body::{BodySize, BodyStream, BoxBody, MessageBody};
 use actix_web::dev::{Payload, ServiceRequest};
 use actix_web::http::Method;
-use actix_web::http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, TRANSFER_ENCODING};
+use actix_web::http::header::{
+    CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, TRANSFER_ENCODING, UPGRADE,
+};
 use actix_web::web::{self, Bytes, BytesMut};
 use actix_web::{FromRequest, HttpMessage, HttpRequest};
 use serde::Deserialize;
@@ -52,6 +54,7 @@ pub(super) struct Body {
 enum MediaType {
     Absent,
     Json,
+    Form,
     Other,
 }
 
@@ -89,8 +92,15 @@ impl MediaType {
         let mut values = headers.get_all(CONTENT_TYPE);
         let Some(value) = values.next() else { return Self::Absent };
         let essence = value.as_bytes().split(|byte| *byte == b';').next().unwrap_or_default().trim_ascii();
-        let is_json = essence.eq_ignore_ascii_case(b"application/json") && values.next().is_none();
-        if is_json { Self::Json } else { Self::Other }
+        if values.next().is_some() {
+            Self::Other
+        } else if essence.eq_ignore_ascii_case(b"application/json") {
+            Self::Json
+        } else if essence.eq_ignore_ascii_case(b"application/x-www-form-urlencoded") {
+            Self::Form
+        } else {
+            Self::Other
+        }
     }
 }
 
@@ -105,16 +115,38 @@ impl Body {
     ///
     /// Errors: 415 unless the request declares plain JSON; 400 and 422 as [`json_body::read`].
     pub(super) fn json<T: DeserializeOwned>(&self) -> Result<T, Problem> {
-        if self.is_encoded {
-            let detail = "Send the body without Content-Encoding.";
-            return Err(Problem::new(415, "unsupported_media_type", detail).with_plain_bodies());
-        }
+        self.check_is_plain()?;
         if self.media_type == MediaType::Json {
             json_body::read(&self.bytes.0)
         } else {
             let detail = "Send the body with Content-Type: application/json.";
             Err(Problem::new(415, "unsupported_media_type", detail))
         }
+    }
+
+    /// Says whether the body is declared to be a form. Only an endpoint whose standard demands forms takes one: any page
+    /// may send a form without being asked.
+    pub(super) fn is_form(&self) -> bool {
+        self.media_type == MediaType::Form
+    }
+
+    /// Reads the body as a form.
+    ///
+    /// Errors: 415 for an encoded body; 422 for a member that is missing or there twice.
+    pub(super) fn form<T: DeserializeOwned>(&self) -> Result<T, Problem> {
+        self.check_is_plain()?;
+        serde_urlencoded::from_bytes(&self.bytes.0).map_err(|_| {
+            let detail = "A member of the form is missing, there twice, or no UTF-8.";
+            Problem::new(422, "unprocessable", detail)
+        })
+    }
+
+    fn check_is_plain(&self) -> Result<(), Problem> {
+        if self.is_encoded {
+            let detail = "Send the body without Content-Encoding.";
+            return Err(Problem::new(415, "unsupported_media_type", detail).with_plain_bodies());
+        }
+        Ok(())
     }
 
     /// Reads the body as JSON, for an endpoint that charges the client's network. A body that cannot be read is charged
@@ -200,6 +232,8 @@ pub(super) async fn read(
         return Ok(());
     }
     let is_too_large = announces_too_much(headers);
+    let announced = announced(headers)
+        .filter(|_| headers.contains_key(UPGRADE) && !headers.contains_key(TRANSFER_ENCODING));
     let method = request.method().clone();
     let Ok(payload) = request.extract::<web::Payload>().await else { return Ok(()) };
     let mut unread = Box::pin(BodyStream::new(payload));
@@ -207,7 +241,7 @@ pub(super) async fn read(
         serving.inspect(|serving| serving.is_last());
         return Err((too_large(), unread));
     }
-    let problem = match timeout(DEADLINE, to_end(&mut unread, serving)).await {
+    let problem = match timeout(DEADLINE, to_end(&mut unread, announced, serving)).await {
         Ok(Ok(bytes))
             if !matches!(bytes.trim_ascii(), b"" | b"{}") && matches!(method, Method::GET | Method::HEAD) =>
         {
@@ -232,13 +266,23 @@ pub(super) async fn read(
 
 /// Says whether a request announces a body that is too large.
 pub fn announces_too_much(headers: &HeaderMap) -> bool {
-    // The HTTP library has refused a length that is no number of 64 bits, and one that comes twice.
-    let announced = headers.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.trim().parse().ok());
-    announced.is_some_and(|announced: u64| announced > BODY_BYTES_MAX as u64)
+    announced(headers).is_some_and(|announced| announced > BODY_BYTES_MAX as u64)
 }
 
-async fn to_end(unread: &mut Unread, serving: Option<&Serving>) -> Result<Bytes, Problem> {
+/// Returns the length of the body that a request announces.
+fn announced(headers: &HeaderMap) -> Option<u64> {
+    // The HTTP library has refused a length that is no number of 64 bits, and one that comes twice.
+    headers.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.trim().parse().ok())
+}
+
+/// Reads the body to its end, or to its `announced` length: of a request that offers WebSocket the library finds no end.
+async fn to_end(
+    unread: &mut Unread,
+    announced: Option<u64>,
+    serving: Option<&Serving>,
+) -> Result<Bytes, Problem> {
     let mut whole = BytesMut::new();
+    let is_whole = |read: &BytesMut| announced.is_some_and(|announced| read.len() as u64 >= announced);
     while let Some(piece) = poll_fn(|cx| unread.as_mut().poll_next(cx)).await {
         let piece =
             piece.map_err(|_| Problem::new(400, "malformed_request", "The body could not be read."))?;
@@ -247,6 +291,12 @@ async fn to_end(unread: &mut Unread, serving: Option<&Serving>) -> Result<Bytes,
         }
         whole.extend_from_slice(&piece);
         serving.inspect(|serving| serving.read());
+        if is_whole(&whole) {
+            whole.truncate(
+                announced.and_then(|announced| usize::try_from(announced).ok()).unwrap_or(whole.len()),
+            );
+            break;
+        }
     }
     Ok(whole.freeze())
 }

@@ -12,6 +12,7 @@
 use base64ct::{Base64UrlUnpadded, Encoding};
 use subtle::ConstantTimeEq;
 
+use crate::flow::refusal::CsrfFault;
 use crate::value::id::keyed_digest;
 
 /// The headers that say where a request comes from.
@@ -27,24 +28,25 @@ pub struct Source<'a> {
     pub referer: Option<&'a str>,
 }
 
-/// The error for a request that may come from another site.
-#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
-#[error("request may come from another site")]
-pub struct Rejected;
-
-/// Checks that a request comes from one of our own `origins`.
+/// Checks that a request comes from our `own` origin, or from one of the `allowed` ones of the same site.
 pub fn check_source<'a>(
     source: Source<'_>,
-    mut origins: impl Iterator<Item = &'a str>,
-) -> Result<(), Rejected> {
-    let own = match (source.fetch_site, source.origin.or(source.referer)) {
-        (Some("same-origin"), None) => true,
-        (Some("none"), None) => source.fetch_mode == Some("navigate"),
+    own: &str,
+    mut allowed: impl Iterator<Item = &'a str>,
+) -> Result<(), CsrfFault> {
+    let from = source.origin.or(source.referer).map(origin_of);
+    match (source.fetch_site, from) {
+        (Some("same-origin"), None) => Ok(()),
+        (Some("none"), None) if source.fetch_mode == Some("navigate") => Ok(()),
+        (_, None) => Err(CsrfFault::NoOrigin),
         // The browser says that it is another site, so an `Origin` of ours does not count.
-        (Some("cross-site"), _) | (_, None) => false,
-        (_, Some(from)) => origins.any(|origin| origin == origin_of(from)),
-    };
-    if own { Ok(()) } else { Err(Rejected) }
+        (Some("cross-site"), Some(from)) if from != own && allowed.any(|origin| origin == from) => {
+            Err(CsrfFault::OtherSite)
+        }
+        (Some("cross-site"), _) => Err(CsrfFault::OtherOrigin),
+        (_, Some(from)) if from == own || allowed.any(|origin| origin == from) => Ok(()),
+        (_, Some(_)) => Err(CsrfFault::OtherOrigin),
+    }
 }
 
 /// Returns the CSRF token of a session. Each log-in has a new one, since it opens a new session.
@@ -53,10 +55,10 @@ pub fn issue(key: &[u8; 32], session: [u8; 16]) -> String {
 }
 
 /// Checks the token that a request of `session` presents. Compares in constant time.
-pub fn check_token(key: &[u8; 32], session: [u8; 16], presented: Option<&str>) -> Result<(), Rejected> {
-    let expected = issue(key, session);
-    let agrees = presented.is_some_and(|token| token.as_bytes().ct_eq(expected.as_bytes()).into());
-    if agrees { Ok(()) } else { Err(Rejected) }
+pub fn check_token(key: &[u8; 32], session: [u8; 16], presented: Option<&str>) -> Result<(), CsrfFault> {
+    let presented = presented.ok_or(CsrfFault::NoToken)?;
+    let agrees: bool = presented.as_bytes().ct_eq(issue(key, session).as_bytes()).into();
+    if agrees { Ok(()) } else { Err(CsrfFault::OtherToken) }
 }
 
 /// Returns scheme, host and port of a URL, in the form of an `Origin` header.
@@ -68,30 +70,37 @@ fn origin_of(url: &str) -> &str {
 
 #[cfg(test)]
 mod tests {
+    use super::CsrfFault::{NoOrigin, NoToken, OtherOrigin, OtherSite, OtherToken};
     use super::*;
 
     #[test]
     fn only_our_own_pages_pass() {
         let cases = [
-            ((Some("same-origin"), None, None), true),
-            ((Some("same-origin"), Some("https://us.example"), None), true),
-            ((Some("same-site"), Some("https://us.example"), None), true),
-            ((None, Some("https://us.example"), None), true),
-            ((None, None, Some("https://us.example/login?next=x")), true),
-            ((None, None, None), false),
-            ((Some("none"), None, None), false),
-            ((Some("cross-site"), Some("https://us.example"), None), false),
-            ((Some("same-site"), None, None), false),
-            ((Some("same-origin"), Some("https://evil.example"), None), false),
-            ((None, Some("null"), Some("https://us.example/")), false),
-            ((None, None, Some("https://us.example.evil.example/")), false),
-            ((None, Some("https://us.example:444"), None), false),
-            ((None, Some("http://us.example"), None), false),
+            ((Some("same-origin"), None, None), Ok(())),
+            ((Some("same-origin"), Some("https://us.example"), None), Ok(())),
+            ((Some("same-site"), Some("https://us.example"), None), Ok(())),
+            ((Some("same-site"), Some("https://app.us.example"), None), Ok(())),
+            ((None, Some("https://us.example"), None), Ok(())),
+            ((None, Some("https://app.us.example"), None), Ok(())),
+            ((None, None, Some("https://us.example/login?next=x")), Ok(())),
+            ((None, None, None), Err(NoOrigin)),
+            ((Some("none"), None, None), Err(NoOrigin)),
+            ((Some("cross-site"), None, None), Err(NoOrigin)),
+            ((Some("cross-site"), Some("https://us.example"), None), Err(OtherOrigin)),
+            ((Some("cross-site"), Some("https://app.us.example"), None), Err(OtherSite)),
+            ((Some("cross-site"), None, Some("https://app.us.example/x")), Err(OtherSite)),
+            ((Some("cross-site"), Some("https://evil.example"), None), Err(OtherOrigin)),
+            ((Some("same-site"), None, None), Err(NoOrigin)),
+            ((Some("same-origin"), Some("https://evil.example"), None), Err(OtherOrigin)),
+            ((None, Some("null"), Some("https://us.example/")), Err(OtherOrigin)),
+            ((None, None, Some("https://us.example.evil.example/")), Err(OtherOrigin)),
+            ((None, Some("https://us.example:444"), None), Err(OtherOrigin)),
+            ((None, Some("http://us.example"), None), Err(OtherOrigin)),
         ];
-        for ((fetch_site, origin, referer), passes) in cases {
+        for ((fetch_site, origin, referer), expected) in cases {
             let source = Source { fetch_site, fetch_mode: None, origin, referer };
-            let checked = check_source(source, ["https://us.example"].into_iter());
-            assert_eq!(checked.is_ok(), passes, "{source:?}");
+            let checked = check_source(source, "https://us.example", ["https://app.us.example"].into_iter());
+            assert_eq!(checked, expected, "{source:?}");
         }
     }
 
@@ -99,9 +108,10 @@ mod tests {
     fn a_token_is_bound_to_its_session() {
         let token = issue(&[1; 32], [2; 16]);
         assert_eq!(check_token(&[1; 32], [2; 16], Some(&token)), Ok(()));
-        for presented in [None, Some(""), Some(&token[1..]), Some("x")] {
-            assert_eq!(check_token(&[1; 32], [2; 16], presented), Err(Rejected));
+        assert_eq!(check_token(&[1; 32], [2; 16], None), Err(NoToken));
+        for presented in ["", &token[1..], "x"] {
+            assert_eq!(check_token(&[1; 32], [2; 16], Some(presented)), Err(OtherToken));
         }
-        assert_eq!(check_token(&[1; 32], [3; 16], Some(&token)), Err(Rejected));
+        assert_eq!(check_token(&[1; 32], [3; 16], Some(&token)), Err(OtherToken));
     }
 }

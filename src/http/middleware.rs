@@ -38,10 +38,9 @@ pub async fn wrap_request(
         return Ok(next.call(request).await?.map_into_boxed_body().map_body(served));
     };
     let serving = request.conn_data::<Arc<Connection>>().map(Serving::on);
-    if let Some(serving) = &serving
-        && is_for_another_protocol(&request)
-    {
-        // The bytes that follow are meant for another protocol. The HTTP library closes the connection after the answer.
+    let wants_upgrade = wants_another_protocol(&request);
+    if let Some(serving) = serving.as_ref().filter(|_| wants_upgrade) {
+        // The HTTP library takes the bytes that follow for another protocol, and closes the connection after the answer.
         serving.is_last();
     }
     let is_head = *request.method() == Method::HEAD;
@@ -77,6 +76,10 @@ pub async fn wrap_request(
     log(&response, &id, duration_ms);
     let http = &engine.services.config.http;
     let (request, mut response) = response.into_parts();
+    if wants_upgrade {
+        // The library would say `upgrade`, and close: a proxy would send the next request into a closed connection.
+        response.head_mut().set_connection_type(ConnectionType::Close);
+    }
     if request.headers().contains_key(TRANSFER_ENCODING) {
         // The HTTP library takes anything for the trailers of a chunked body. Who forwards it may take a part of that for the
         // next request, so nothing behind it is served (RFC 9112 §11.2).
@@ -115,10 +118,12 @@ async fn call<B: MessageBody + 'static>(
     }
 }
 
-/// Says whether the HTTP library takes all that follows for another protocol.
-fn is_for_another_protocol(request: &ServiceRequest) -> bool {
+/// Says whether a request offers to go on in another protocol, such as `h2c`, which every Java client does. It is served as
+/// if it did not (RFC 9110 §7.8).
+fn wants_another_protocol(request: &ServiceRequest) -> bool {
     let mut upgrades = request.headers().get_all(UPGRADE);
     *request.method() == Method::CONNECT
+        || request.head().upgrade()
         || upgrades.any(|to| to.as_bytes().trim_ascii().eq_ignore_ascii_case(b"websocket"))
 }
 

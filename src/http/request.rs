@@ -28,7 +28,7 @@ use crate::config::{ForwardedHeader, Origin};
 use crate::engine::Engine;
 use crate::flow::authenticate::{Identity, bearer, cached_bearer, cached_cookie, cookie};
 use crate::flow::client::Client;
-use crate::flow::refusal::Refusal;
+use crate::flow::refusal::{CsrfFault, Refusal};
 
 /// Returns the engine that serves a request. [`Eng`] comes first among the extractors of a handler, so a handler
 /// outside of [`super::configure`] has failed before it comes here.
@@ -252,9 +252,11 @@ pub(super) fn csrf_source(request: &HttpRequest, engine: &Engine) -> Result<(), 
         })
     };
     let config = &engine.services.config;
-    let own = std::iter::once(&config.http.public_origin).chain(&config.http.allowed_origins);
-    let checked = source().is_ok_and(|source| check_source(source, own.map(Origin::as_str)).is_ok());
-    if checked { Ok(()) } else { Err(rejected(request, engine)) }
+    let own = config.http.public_origin.as_str();
+    let allowed = config.http.allowed_origins.iter().map(Origin::as_str);
+    let source = source().map_err(|_| CsrfFault::OtherOrigin);
+    let checked = source.and_then(|source| check_source(source, own, allowed));
+    checked.map_err(|fault| rejected(request, engine, fault))
 }
 
 /// Checks that a request carries the CSRF token of its session.
@@ -262,10 +264,12 @@ fn csrf_token(request: &HttpRequest, engine: &Engine, identity: &Identity) -> Re
     let presented = only_text(request.headers(), "x-csrf-token").unwrap_or_default();
     let keys = &engine.services.keys.csrf;
     let checked = keys.find_map(|key| check_token(key, identity.sid(), presented).ok());
-    checked.ok_or_else(|| rejected(request, engine))
+    let fault = if presented.is_some() { CsrfFault::OtherToken } else { CsrfFault::NoToken };
+    checked.ok_or_else(|| rejected(request, engine, fault))
 }
 
-fn rejected(request: &HttpRequest, engine: &Engine) -> Refusal {
+fn rejected(request: &HttpRequest, engine: &Engine, fault: CsrfFault) -> Refusal {
     let client = client(request, engine);
-    engine.reject(&client, client.note(Event::CsrfRejected), Refusal::CsrfRejected)
+    let note = client.note(Event::CsrfRejected).with_reason(&fault.to_string());
+    engine.reject(&client, note, Refusal::CsrfRejected(fault))
 }

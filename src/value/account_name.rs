@@ -5,6 +5,7 @@
 
 use std::fmt;
 
+use idna::uts46::{AsciiDenyList, DnsLength, Hyphens, Uts46};
 use unicode_normalization::UnicodeNormalization;
 
 use super::id::{Slot, keyed_digest};
@@ -50,13 +51,21 @@ pub enum NewNameError {
     Invisible,
 }
 
+/// The @ of East Asian keyboards, in its two widths.
+const WIDE_AT: [char; 2] = ['\u{ff20}', '\u{fe6b}'];
+
 /// Letters of which nothing is seen. All other invisible characters are no letters, and so are refused in any case.
 const INVISIBLE_LETTERS: [char; 4] = ['\u{115f}', '\u{1160}', '\u{3164}', '\u{ffa0}'];
 
 impl AccountName {
     /// Parses an address that an account is to have, such as one typed at sign-up.
     pub fn parse_new(typed: &str, rules: AddressRules) -> Result<Self, NewNameError> {
-        let name = Self::parse(typed)?;
+        let is_ascii = |typed: &str| typed.rsplit_once('@').is_none_or(|(local, _)| local.is_ascii());
+        let name = Self::parse(typed).map_err(|error| match error {
+            // Some letters cannot stand in an address at all, but the reason to tell is the nearer one.
+            NameError if !rules.allow_utf8 && !is_ascii(typed) => NewNameError::NotAscii,
+            NameError => NewNameError::NotAnAddress(error),
+        })?;
         let (local, domain) = name.0.rsplit_once('@').ok_or(NameError)?;
         if local.contains(['%', '!']) {
             return Err(NewNameError::Route);
@@ -74,15 +83,19 @@ impl AccountName {
         Ok(name)
     }
 
-    /// Parses the address that a user typed. Surrounding white space is dropped.
+    /// Parses the address that a user typed. Surrounding white space is dropped, and the wide @ of East Asian keyboards
+    /// is one, as the wide full stop is.
     pub fn parse(typed: &str) -> Result<Self, NameError> {
-        let typed = typed.trim();
+        let typed = &*typed.trim().replace(WIDE_AT, "@");
         if typed.len() > NAME_BYTES_MAX || typed.chars().any(char::is_control) {
             return Err(NameError);
         }
         let (local, domain) = typed.rsplit_once('@').ok_or(NameError)?;
         let local: String = local.nfkc().flat_map(char::to_lowercase).collect();
-        let domain = idna::domain_to_ascii_strict(domain).map_err(|_| NameError)?;
+        let domain = Uts46::new()
+            // Registered names have no hyphens in the third and fourth place, but hosts below them do.
+            .to_ascii(domain.as_bytes(), AsciiDenyList::STD3, Hyphens::CheckFirstLast, DnsLength::Verify)
+            .map_err(|_| NameError)?;
         let name = format!("{local}@{domain}");
         // The domain grows when it is brought to ASCII, so the length is checked again.
         let is_unquoted = !local.contains(['"', ' ', '<', '>', '(', ')', ',', ';', ':', '\\']);
@@ -168,7 +181,14 @@ mod tests {
     fn spellings_of_one_address_are_one_name() {
         let key = [5; 32];
         let ada = AccountName::parse("ada@example.org").unwrap();
-        for typed in [" Ada@Example.org ", "ADA@EXAMPLE.ORG", "\u{ff41}da@example.org"] {
+        for typed in [
+            " Ada@Example.org ",
+            "ADA@EXAMPLE.ORG",
+            "\u{ff41}da@example.org",
+            "ada\u{ff20}example.org",
+            "ada\u{fe6b}example\u{3002}org",
+            "ada@example\u{ff0e}org\r\n",
+        ] {
             let name = AccountName::parse(typed).unwrap();
             assert_eq!(name.key(&key), ada.key(&key), "{typed}");
         }
@@ -188,7 +208,13 @@ mod tests {
         };
         let local = AddressRules { allow_local_domains: true, ..AddressRules::default() };
         let utf8 = AddressRules { allow_utf8: true, ..AddressRules::default() };
-        for typed in ["ada@example.org", "a.b+c@mail.example.co.uk", "j@b\u{fc}cher.example", "a@1and1.com"] {
+        for typed in [
+            "ada@example.org",
+            "a.b+c@mail.example.co.uk",
+            "j@b\u{fc}cher.example",
+            "a@1and1.com",
+            "a@r3---sn.example.org",
+        ] {
             check(typed, Ok(()), local);
         }
         for typed in ["root@localhost", "a@127.0.0.1", "x@1.2", "ada@gmail", "a@0x7f.1"] {
@@ -223,6 +249,9 @@ mod tests {
         for typed in ["j\u{fc}rgen@example.org", "\u{7528}\u{6237}@example.org"] {
             check(typed, Err(NewNameError::NotAscii), utf8);
         }
+        // A letter whose small form is no address: what is told is still that it is beyond ASCII.
+        let parsed = AccountName::parse_new("\u{130}leti\u{15f}im@example.org", AddressRules::default());
+        assert_eq!(parsed.map(|_| ()), Err(NewNameError::NotAscii));
         let hidden = AccountName::parse_new("a\u{3164}@example.org", utf8);
         assert_eq!(hidden.map(|_| ()), Err(NewNameError::Invisible));
         for typed in ["ada@[127.0.0.1]", "ada@example.org.", "ada@.org", "ada@[IPv6:::1]"] {
@@ -233,9 +262,17 @@ mod tests {
     #[test]
     fn text_that_is_not_an_address_is_refused() {
         let long = format!("{}@example.org", "a".repeat(250));
-        for typed in
-            ["", "ada", "@example.org", "ada@", "a b@example.org", "a\r\nb@example.org", "a@b@c,d", &long]
-        {
+        for typed in [
+            "",
+            "ada",
+            "@example.org",
+            "ada@",
+            "a b@example.org",
+            "a\r\nb@example.org",
+            "a@b@c,d",
+            "a\u{ff20}b@c.org",
+            &long,
+        ] {
             assert_eq!(AccountName::parse(typed).err(), Some(NameError), "{typed}");
         }
     }

@@ -4,5 +4,6 @@ mod bad_input;
 mod devices;
 mod equal_work;
 mod flows;
+mod foreign_clients;
 mod http_edge;
 mod secrets;

@@ -14,7 +14,7 @@ const DAY: Duration = Duration::from_hours(24);
 const SCOPES: [&str; 5] = ["introspect", "revocations", "metrics", "admin:read", "admin:write"];
 
 /// Every endpoint that a credential opens, with the scope that opens it to a service; none does for people's own.
-const ENDPOINTS: [(&str, &str, Option<&str>); 37] = [
+const ENDPOINTS: [(&str, &str, Option<&str>); 38] = [
     ("POST", "/v1/introspect", Some("introspect")),
     ("GET", "/v1/revocations", Some("revocations")),
     ("GET", "/metrics", Some("metrics")),
@@ -35,6 +35,7 @@ const ENDPOINTS: [(&str, &str, Option<&str>); 37] = [
     ("GET", "/v1/me", None),
     ("PATCH", "/v1/me", None),
     ("DELETE", "/v1/me", None),
+    ("POST", "/v1/me/delete", None),
     ("GET", "/v1/devices", None),
     ("DELETE", "/v1/devices", None),
     ("POST", "/v1/reauthenticate", None),

@@ -35,12 +35,12 @@ fn slow() -> TestServer {
 }
 
 #[tokio::test]
-async fn twelve_right_log_ins_at_once_all_succeed_from_a_known_and_an_unknown_device() {
+async fn sixteen_right_log_ins_at_once_all_succeed_from_a_known_and_an_unknown_device() {
     let server = slow();
     server.account(NAME).await;
     let device = server.log_in(NAME, PASSWORD).await.header("x-device-token").to_owned();
     for device in [None, Some(&*device)] {
-        for answer in at_once(&server, NAME, 12, device, |_| PASSWORD.to_owned()).await {
+        for answer in at_once(&server, NAME, 16, device, |_| PASSWORD.to_owned()).await {
             assert_eq!(answer.status, StatusCode::OK, "{device:?}: {}", answer.body);
         }
     }

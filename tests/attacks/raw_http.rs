@@ -155,6 +155,27 @@ fn no_other_protocol_is_spoken() {
         assert!(!answers.contains(" 101 "), "{upgrade}: {answers}");
         assert!(!answers.contains(" 431 "), "{upgrade}: {answers}");
     }
+    // The kind: a client offers another protocol and wants an answer in this one. It gets that, and is told that no other
+    // follows on this connection.
+    let post = "content-type: application/json\r\ncontent-length: 2\r\n\r\n{}";
+    for offer in [
+        "connection: Upgrade, HTTP2-Settings\r\nupgrade: h2c\r\nhttp2-settings: AAMAAABkAARAAAAAAAIAAAAA\r\n",
+        "connection: upgrade\r\n",
+        "connection: Upgrade\r\nupgrade: TLS/1.0\r\n",
+        "connection: keep-alive, upgrade\r\n",
+        "connection: upgrade\r\nupgrade: websocket\r\n",
+    ] {
+        for (request, status) in [
+            (format!("GET /healthz HTTP/1.1\r\nhost: a\r\n{offer}\r\n"), "200"),
+            (format!("POST /v1/login HTTP/1.1\r\nhost: a\r\n{offer}{post}"), "422"),
+        ] {
+            let mut stream = connect(&server.url);
+            stream.write_all(request.as_bytes()).unwrap();
+            let answer = read_to_end(&mut stream);
+            assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")), "{request}: {answer}");
+            assert!(answer.contains("\r\nconnection: close\r\n"), "{request}: {answer}");
+        }
+    }
     let answer =
         exchange(&server.url, b"CONNECT evil.test:443 HTTP/1.1\r\nhost: a\r\n\r\nGET / HTTP/1.1\r\n");
     assert!(answer.starts_with("HTTP/1.1 404 "), "{answer}");

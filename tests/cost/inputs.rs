@@ -59,6 +59,7 @@ pub const FIELDS: &[Fields] = &[
     ("GET", "/v1/me", User, &[]),
     ("PATCH", "/v1/me", User, &[("new_device_mail", Text)]),
     ("DELETE", "/v1/me", User, &[("password", Password)]),
+    ("POST", "/v1/me/delete", User, &[("password", Password)]),
     ("POST", "/v1/password/forgot", Stranger, &[("email", Email)]),
     ("POST", "/v1/password/reset", Stranger, &[("token", Token), ("new_password", Password)]),
     (

@@ -32,7 +32,10 @@ pub(in crate::config) const KEYS: &[Key] = &[
         1..=3600,
         "Seconds that an idle connection stays open. Longer than your load balancer keeps one, or it now and then answers 502.",
     ),
-    list("http.allowed_origins", "Other origins whose pages may call this server with cookies."),
+    list(
+        "http.allowed_origins",
+        "Other origins whose pages may call this server; with cookies if they are of the same site as public_origin.",
+    ),
 ];
 
 /// The settings of `[http]`.
@@ -48,7 +51,7 @@ pub struct Http {
     pub forwarded_header: ForwardedHeader,
     /// Time that an idle connection stays open.
     pub keep_alive: Duration,
-    /// Other origins whose pages may call this server with cookies.
+    /// Other origins whose pages may call this server, with cookies if they are of the same site.
     pub allowed_origins: Vec<Origin>,
 }
 

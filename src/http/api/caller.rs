@@ -6,8 +6,10 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use actix_web::dev::Payload;
-use actix_web::http::header::AUTHORIZATION;
+use actix_web::http::header::{AUTHORIZATION, HeaderMap};
 use actix_web::{FromRequest, HttpRequest};
+use base64ct::{Base64, Encoding};
+use zeroize::Zeroizing;
 
 use crate::engine::Engine;
 use crate::flow::authenticate::{bearer, cookie};
@@ -16,8 +18,10 @@ use crate::flow::keys::api_key::{self, PREFIX};
 use crate::flow::keys::caller::Caller;
 use crate::flow::refusal::{FlowError, Refusal};
 use crate::http::endpoint::Eng;
+use crate::http::header::only_text;
 use crate::http::rejection::Rejection;
 use crate::http::request::{Credentials, SignedIn, SigningIn, client, credentials};
+use crate::value::secret_text::SecretText;
 
 /// The caller of a request.
 pub(super) struct CalledBy(Caller);
@@ -35,17 +39,20 @@ impl FromRequest for CalledBy {
     type Future = Calling;
 
     fn from_request(request: &HttpRequest, payload: &mut Payload) -> Calling {
-        let api_key = request.app_data::<Eng>().filter(|_| presents_api_key(request));
-        let Some(engine) = api_key else { return Calling::Person(SignedIn::from_request(request, payload)) };
+        let api_key = request.app_data::<Eng>().zip(api_key_of(request.headers()));
+        let Some((engine, key)) = api_key else {
+            return Calling::Person(SignedIn::from_request(request, payload));
+        };
         match credentials(request, engine) {
-            Ok(Credentials::Bearer(token)) => {
+            // Beside an API key by HTTP Basic there is neither.
+            Ok(Credentials::Bearer(_) | Credentials::None) => {
                 let client = client(request, engine);
                 let engine = Eng::clone(engine);
                 Calling::Service(Box::pin(async move {
-                    Ok(Self(Caller::Service(api_key::authenticate(&engine, &token, Some(&client)).await?)))
+                    Ok(Self(Caller::Service(api_key::authenticate(&engine, &key, Some(&client)).await?)))
                 }))
             }
-            Ok(_) => Calling::Refused(ready(Err(Refusal::Unauthenticated.into()))),
+            Ok(Credentials::Cookie(_)) => Calling::Refused(ready(Err(Refusal::AmbiguousCredentials.into()))),
             Err(refusal) => Calling::Refused(ready(Err(refusal.into()))),
         }
     }
@@ -75,33 +82,54 @@ impl Future for Calling {
     }
 }
 
-/// Says whether the bearer token of a request has the form of an API key. Allocates nothing.
-fn presents_api_key(request: &HttpRequest) -> bool {
-    let value = request.headers().get(AUTHORIZATION).and_then(|value| value.to_str().ok());
-    let token = value.and_then(|value| value.split_once(' ')).map(|(_, token)| token.trim_start());
-    token.is_some_and(|token| token.starts_with(PREFIX))
+/// Returns the API key of a request: its bearer token, or its password of HTTP Basic, as clients of OAuth send their
+/// secret (RFC 6749 §2.3.1). Any user name may stand beside it. The password of a site in front is no API key.
+fn api_key_of(headers: &HeaderMap) -> Option<SecretText> {
+    let (scheme, value) = only_text(headers, AUTHORIZATION).ok().flatten()?.split_once(' ')?;
+    let value = value.trim();
+    if scheme.eq_ignore_ascii_case("bearer") {
+        return value.starts_with(PREFIX).then(|| value.to_owned().into());
+    }
+    if !scheme.eq_ignore_ascii_case("basic") {
+        return None;
+    }
+    let pair = Zeroizing::new(Base64::decode_vec(value).ok()?);
+    let (_, password) = std::str::from_utf8(&pair).ok()?.split_once(':')?;
+    password.starts_with(PREFIX).then(|| password.to_owned().into())
 }
 
 /// The credential of a request that stays open, so that it can be checked again and again.
 pub(super) struct Standing {
-    credentials: Credentials,
+    credential: Credential,
     client: Client,
+}
+
+enum Credential {
+    OfService(SecretText),
+    OfPerson(Credentials),
 }
 
 impl Standing {
     /// Returns the credential of `request`.
     pub(super) fn of(request: &HttpRequest, engine: &Engine, client: Client) -> Result<Self, Refusal> {
-        Ok(Self { credentials: credentials(request, engine)?, client })
+        let credential = match api_key_of(request.headers()) {
+            Some(key) => Credential::OfService(key),
+            None => Credential::OfPerson(credentials(request, engine)?),
+        };
+        Ok(Self { credential, client })
     }
 
     /// Returns who holds the credential now.
     ///
     /// Errors: it has ended.
     pub(super) async fn caller(&self, engine: &Engine) -> Result<Caller, FlowError> {
-        match &self.credentials {
-            Credentials::Bearer(token) if token.starts_with(PREFIX) => {
-                Ok(Caller::Service(api_key::authenticate(engine, token, None).await?))
+        let credentials = match &self.credential {
+            Credential::OfService(key) => {
+                return Ok(Caller::Service(api_key::authenticate(engine, key, None).await?));
             }
+            Credential::OfPerson(credentials) => credentials,
+        };
+        match credentials {
             Credentials::Bearer(token) => Ok(Caller::Person(bearer(engine, token, None).await?)),
             Credentials::Cookie(token) => Ok(Caller::Person(cookie(engine, token, &self.client).await?)),
             Credentials::None => Err(Refusal::Unauthenticated.into()),

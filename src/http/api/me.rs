@@ -19,6 +19,8 @@ pub(super) fn configure(config: &mut web::ServiceConfig) {
     let me = resource("/v1/me", "GET, PATCH, DELETE");
     let me = me.route(web::get().to(get_me)).route(web::patch().to(patch_me));
     config.service(me.route(web::delete().to(delete_me)));
+    // Some proxies and client libraries drop the body of a DELETE, whose meaning HTTP leaves open (RFC 9110 §9.3.5).
+    config.service(resource("/v1/me/delete", "POST").route(web::post().to(delete_me)));
 }
 
 /// The account, and what its owner can set.

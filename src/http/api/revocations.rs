@@ -6,6 +6,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use actix_web::body::{BodySize, MessageBody};
+use actix_web::http::header::HeaderName;
 use actix_web::{HttpRequest, HttpResponse, web};
 use serde::Deserialize;
 use serde_json::json;
@@ -140,7 +141,9 @@ fn stream(engine: Eng, mut since: u64, standing: Standing, place: FeedPlace) -> 
             }
         }
     });
-    HttpResponse::Ok().content_type("text/event-stream").body(Events(body))
+    // Proxies that collect an answer before they pass it on, as nginx does, must not: an event would wait for the next.
+    let unbuffered = (HeaderName::from_static("x-accel-buffering"), "no");
+    HttpResponse::Ok().content_type("text/event-stream").insert_header(unbuffered).body(Events(body))
 }
 
 /// The body of an event stream.

@@ -4,8 +4,9 @@ use actix_web::{HttpRequest, HttpResponse, web};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
+use crate::engine::Engine;
 use crate::flow::account::Cursor;
-use crate::flow::authenticate::Held;
+use crate::flow::authenticate::{Held, Identity};
 use crate::flow::client::Client;
 use crate::flow::refusal::Refusal;
 use crate::flow::{account, log_out};
@@ -21,6 +22,7 @@ use crate::registry::refresh::FamilyV3;
 use crate::registry::session::SessionV2;
 use crate::system::clock::Timestamp;
 use crate::value::id::hex;
+use crate::value::secret_text::SecretText;
 
 const PAGE: usize = 50;
 const PAGE_MAX: usize = 100;
@@ -91,6 +93,9 @@ impl<'a> OpenSession<'a> {
 struct SessionBody<'a> {
     session: OpenSession<'a>,
     user: User<'a>,
+    /// That of a session by cookie.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    csrf_token: Option<SecretText>,
 }
 
 #[derive(Deserialize)]
@@ -104,7 +109,7 @@ struct SessionQuery {
 /// error in the browser's console if nobody is.
 async fn get_session(
     request: HttpRequest,
-    _: Eng,
+    engine: Eng,
     identity: Result<SignedIn, Rejection>,
 ) -> Result<HttpResponse, Rejection> {
     let query = query(&request, "The query accepts optional.");
@@ -117,14 +122,18 @@ async fn get_session(
     query?;
     let session = OpenSession::of(&identity.held, identity.sid());
     let user = user(&identity.account);
-    Ok(json(&mut HttpResponse::Ok(), &SessionBody { session, user }))
+    let csrf_token = csrf_token(&engine, &identity);
+    Ok(json(&mut HttpResponse::Ok(), &SessionBody { session, user, csrf_token }))
+}
+
+/// Returns the CSRF token of a session by cookie.
+fn csrf_token(engine: &Engine, identity: &Identity) -> Option<SecretText> {
+    let Held::Session(session) = &identity.held else { return None };
+    Some(engine.services.keys.csrf.with_newest(|_, key| csrf::issue(key, session.id)).into())
 }
 
 async fn get_csrf(engine: Eng, identity: SignedIn) -> Result<HttpResponse, Rejection> {
-    if matches!(identity.held, Held::Family(_)) {
-        return Err(Refusal::Unauthenticated.into());
-    }
-    let token = engine.services.keys.csrf.with_newest(|_, key| csrf::issue(key, identity.sid()));
+    let token = csrf_token(&engine, &identity).ok_or(Refusal::Unauthenticated)?;
     Ok(HttpResponse::Ok().json(json!({"csrf_token": token})))
 }
 

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::{FieldError, Problem};
 use crate::engine::{Engine, Fault};
-use crate::flow::refusal::{FlowError, Refusal};
+use crate::flow::refusal::{CsrfFault, FlowError, Refusal};
 use crate::journal::append::handle::{Handle, NoRoom};
 use crate::password::Weakness;
 
@@ -140,11 +140,7 @@ fn refused(refusal: &Refusal, engine: &Engine) -> Problem {
              Have another one log in first, or ask the operator.",
         ),
         Refusal::NotFound => Problem::new(404, "not_found", "There is no such account, session or key."),
-        Refusal::CsrfRejected => Problem::new(
-            403,
-            "csrf_rejected",
-            "Send the request from a page of this site; with a session cookie, add its X-CSRF-Token.",
-        ),
+        Refusal::CsrfRejected(fault) => csrf_rejected(*fault),
         Refusal::AmbiguousCredentials => Problem::new(
             400,
             "ambiguous_credentials",
@@ -174,6 +170,33 @@ fn refused(refusal: &Refusal, engine: &Engine) -> Problem {
             Problem::unprocessable(error)
         }
     }
+}
+
+fn csrf_rejected(fault: CsrfFault) -> Problem {
+    let (code, detail) = match fault {
+        CsrfFault::OtherOrigin => (
+            "csrf_rejected",
+            "The page that sent this is not one of ours; the operator lists others in `http.allowed_origins`.",
+        ),
+        CsrfFault::NoOrigin => (
+            "csrf_rejected",
+            "A request with a cookie says where it comes from: send `Origin`, as browsers do, or use an access token.",
+        ),
+        CsrfFault::OtherSite => (
+            "cookie_needs_same_site",
+            "Browsers send our cookies only from pages of the same site. Log in with `mode` set to `token` here, or serve \
+             the page from a name under the same domain.",
+        ),
+        CsrfFault::NoToken => {
+            ("csrf_rejected", "Add the session's CSRF token as X-CSRF-Token; GET /v1/csrf has it.")
+        }
+        CsrfFault::OtherToken => (
+            "csrf_rejected",
+            "The CSRF token is of another session, such as one before a log-in in another tab; get the present one from \
+             GET /v1/csrf, then repeat the request.",
+        ),
+    };
+    Problem::new(403, code, detail)
 }
 
 fn failed(fault: &Fault) -> Problem {

@@ -6,7 +6,7 @@
 //! refused for a lock that nobody has earned.
 //!
 //! **The rule:** of each name at most four attempts of strangers are in flight, and at most four of known devices. Up to
-//! eight more of the strangers wait, and up to eight of each device; a further one is refused for a second. Where devices
+//! twelve more of the strangers wait, and up to twelve of each device; a further one is refused for a second. Where devices
 //! wait, the one that has fewest attempts before it goes first, so that a thief of many cookies delays the owner by no
 //! more than his cookies' first attempts.
 //!
@@ -14,7 +14,7 @@
 //!   arrive ──▶ four in flight? ──no──▶ in flight ──▶ settled, or the client is gone
 //!                │yes                   │  ▲
 //!                ▼          step back ──┘  │ one of the same name is settled
-//!      eight wait? ──no──▶ waiting ────────┘
+//!     twelve wait? ──no──▶ waiting ────────┘
 //!         │yes
 //!         ▼
 //!      refused
@@ -28,7 +28,7 @@ use crate::value::account_name::NameKey;
 /// The most attempts of strangers at one name in flight at once, and of its known devices likewise.
 pub const IN_FLIGHT_MAX: usize = 4;
 /// The most attempts of strangers at one name, or of one device, that wait.
-pub const WAITING_MAX: usize = 8;
+pub const WAITING_MAX: usize = 12;
 
 /// Whose attempts share a limit: those of one device or session, or those of all strangers (`None`).
 pub type Party = Option<[u8; 8]>;
@@ -126,7 +126,9 @@ impl<W> Turns<W> {
             turns.in_flight.push(party);
             return Ok(Arrival::Goes);
         }
-        if waiting >= WAITING_MAX {
+        // One that has stepped back had a place in flight, and takes none of those that wait.
+        let stepped_back = turns.waiting.iter().filter(|other| other.party == party && other.number == 0);
+        if waiting - stepped_back.count() >= WAITING_MAX {
             return Err(Crowded);
         }
         self.last_number += 1;
@@ -202,25 +204,36 @@ mod tests {
     }
 
     #[test]
-    fn four_go_eight_wait_in_order_and_a_further_one_is_refused() {
+    fn four_go_twelve_wait_in_order_and_a_further_one_is_refused() {
         let mut turns = Turns::default();
         for number in 0..4 {
             assert_eq!(turns.arrive(NAME, None, || number), Ok(Arrival::Goes));
         }
-        for number in 4..12 {
+        for number in 4..16 {
             assert_eq!(turns.arrive(NAME, None, || number), Ok(Arrival::Waits));
         }
-        assert_eq!(turns.arrive(NAME, None, || 12), Err(Crowded));
+        assert_eq!(turns.arrive(NAME, None, || 16), Err(Crowded));
         // Strangers do not keep a device out, and devices take turns among themselves.
         assert_eq!(turns.arrive(NAME, Some([1; 8]), || 20), Ok(Arrival::Goes));
         assert_eq!(turns.others(NAME, None), (4, 3));
         assert_eq!(leave(&mut turns, None), [4]);
         assert_eq!(leave(&mut turns, None), [5]);
         leave(&mut turns, Some([1; 8]));
-        for _ in 0..10 {
+        for _ in 0..14 {
             leave(&mut turns, None);
         }
         assert!(turns.is_empty());
+    }
+
+    #[test]
+    fn one_that_steps_back_takes_no_place_of_those_that_wait() {
+        let mut turns = Turns::default();
+        for number in 0..15 {
+            turns.arrive(NAME, None, || number).unwrap();
+        }
+        assert!(turns.step_back(NAME, None, || 3));
+        assert_eq!(turns.arrive(NAME, None, || 15), Ok(Arrival::Waits));
+        assert_eq!(turns.arrive(NAME, None, || 16), Err(Crowded));
     }
 
     #[test]

@@ -16,6 +16,8 @@ use crate::http::request::query;
 use crate::registry::api_key::Scope;
 use crate::system::clock::Timestamp;
 
+/// The length of a date and time without fractions and zone.
+const TIME_BYTES: usize = "2026-01-31T00:00:00".len();
 const PAGE: usize = 100;
 const PAGE_MAX: usize = 1_000;
 /// Maximum size of the lines of a page, as they are written. A page that reaches it is shorter.
@@ -82,5 +84,8 @@ struct Page<'a> {
 
 fn parse_time(text: &str) -> Result<Timestamp, Problem> {
     let detail = "`since` must be a time in the format of RFC 3339.";
-    Timestamp::parse_rfc3339(text).ok_or_else(|| Problem::new(422, "unprocessable", detail))
+    // A plus sign that was not escaped is read as a blank, as in forms.
+    let (date_and_time, zone) = text.split_at_checked(TIME_BYTES).unwrap_or((text, ""));
+    Timestamp::parse_rfc3339(&format!("{date_and_time}{}", zone.replace(' ', "+")))
+        .ok_or_else(|| Problem::new(422, "unprocessable", detail))
 }
