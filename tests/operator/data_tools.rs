@@ -176,6 +176,34 @@ async fn a_restored_directory_starts_with_its_own_keys_and_not_with_those_of_bef
     run(&["user", "list"], &data).exits(0).says("ada@test.org");
 }
 
+/// Kind: two layers each add the same advice.
+#[tokio::test]
+async fn a_refusal_of_a_used_or_damaged_directory_says_each_thing_once_and_what_to_run() {
+    let Directories { data, backup, root: _root, .. } = with_ada().await;
+    back_up(&data, &backup);
+    let process = Process::start(&data);
+    let from = backup.to_str().unwrap();
+    for (command, next) in [
+        (&["serve"][..], "stop it first"),
+        (&["data", "verify"], "stop it first"),
+        (&["data", "dump"], "stop it first"),
+        (&["data", "restore", from], "give an empty --data-dir"),
+    ] {
+        let ran = run(command, &data).exits(1).says(next);
+        for once in ["stop", "another process", "another command", "--data-dir", "in use"] {
+            assert!(ran.text.matches(once).count() <= 1, "{command:?}: {}", ran.text);
+        }
+    }
+    process.kill();
+    let segment = data.join("journal").join(&entries(&data.join("journal"))[0]);
+    let mut bytes = std::fs::read(&segment).unwrap();
+    bytes[4096 + 50] ^= 1;
+    std::fs::write(&segment, bytes).unwrap();
+    for command in [&["serve"][..], &["data", "verify"], &["user", "list"]] {
+        run(command, &data).exits(1).says("portcullis data inspect").says("portcullis data salvage");
+    }
+}
+
 /// Kind: a refusal offers what is refused next.
 #[tokio::test]
 async fn a_kind_of_key_that_is_none_is_answered_with_those_that_can_rotate() {

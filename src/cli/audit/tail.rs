@@ -69,19 +69,26 @@ impl TailArgs {
             }
             found => found.map_err(failed)?,
         };
-        events.iter().for_each(|event| show(cli, event));
+        for event in &events {
+            show(cli, event);
+        }
         if is_cut {
             note(&format!(
                 "there are older events that match; these are the newest {limit}: see --limit and --since"
             ));
         }
         wanted.after = events.last().map(|event| event.line.seq);
-        while self.follow {
-            std::thread::sleep(LOOK_EVERY);
-            let events = follower.next_events().map_err(failed)?;
-            events.iter().filter(|event| wanted.matches(&event.line)).for_each(|event| show(cli, event));
+        if !self.follow {
+            return Ok(());
         }
-        Ok(())
+        loop {
+            std::thread::sleep(LOOK_EVERY);
+            for event in follower.next_events().map_err(failed)? {
+                if wanted.matches(&event.line) {
+                    show(cli, &event);
+                }
+            }
+        }
     }
 }
 
