@@ -580,7 +580,8 @@ mod tests {
     #[test]
     fn a_file_that_is_taken_away_while_it_grows_is_told_and_a_new_one_goes_on_with_the_chain() {
         use crate::audit::verify::verify;
-        let take_away: [(&str, fn(&Path)); 4] = [
+        type TakeAway = fn(&Path);
+        let take_away: [(&str, TakeAway); 4] = [
             ("moved or removed", |path| std::fs::remove_file(path).unwrap()),
             ("moved or removed", |path| std::fs::rename(path, path.with_extension("jsonl.1")).unwrap()),
             ("replaced", |path| {

@@ -292,6 +292,8 @@ impl Reader {
             let Some(placed) = self.values.get(key.name) else { continue };
             let must_be = match (key.form, &placed.value) {
                 (_, Value::Text(text)) if text.is_empty() => continue,
+                // A path, or a mistake of the section that has read it.
+                (Form::Text, Value::Bytes(_)) => continue,
                 (Form::Text | Form::Choice(_), Value::Text(_) | Value::Int(_))
                 | (Form::Flag, Value::Bool(_))
                 | (Form::Number { .. }, Value::Int(_))
@@ -377,7 +379,7 @@ impl Reader {
             None => None,
             Some(Value::Int(value)) => Some(value.to_string()),
             Some(Value::Bytes(value)) => {
-                let what = format!("must be UTF-8, not {value:?}");
+                let what = format!("must be UTF-8, not \"{}\"", value.display());
                 self.wrong(name, what);
                 None
             }
