@@ -10,6 +10,8 @@ use super::line::{digest, is_sealed};
 use super::read::files;
 use crate::system::file_error::at;
 
+use crate::value::counted::counted;
+
 /// The event of a start that found the log changed.
 pub const CUT: &str = "audit.cut";
 
@@ -93,8 +95,11 @@ pub fn verify(dir: &Path, key: &[u8; 32], record: Option<&Record>) -> io::Result
         && last < ends.last.seq
     {
         let missing = ends.last.seq - last;
-        let (lines, number) = (if missing == 1 { "line is" } else { "lines are" }, ends.last.seq);
-        let what = format!("{missing} {lines} missing from the end: the server has written line {number}");
+        let what = format!(
+            "{} missing from the end: the server has written line {}",
+            counted(missing, "line is", "lines are"),
+            ends.last.seq
+        );
         return Ok(Err(Break { file: place.0, line: place.1, what }));
     }
     Ok(unacknowledged.map_or(Ok(unbroken), Err))

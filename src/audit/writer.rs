@@ -14,6 +14,7 @@ use super::verify::CUT;
 use crate::storage::Storage;
 use crate::system::clock::Timestamp;
 use crate::system::file_error::{at, at_dir};
+use crate::value::counted::counted;
 
 /// How the files of a log are kept.
 pub struct Options {
@@ -126,7 +127,10 @@ impl Writer {
             if torn > 0 {
                 let file = std::fs::OpenOptions::new().write(true).open(path).map_err(at(path))?;
                 file.set_len(whole).and_then(|()| file.sync_data()).map_err(at(path))?;
-                let reason = format!("{torn} bytes of an unfinished line cut off the end of {name}");
+                let reason = format!(
+                    "{} of an unfinished line cut off the end of {name}",
+                    counted(torn, "byte", "bytes")
+                );
                 found.push(Found { event: "audit.mended", reason, missing: 0 });
             }
             let Some(last) = last else { continue };
@@ -169,9 +173,9 @@ impl Writer {
         let from = found.seq.max(self.ends.removed.seq);
         let missing = furthest.seq.saturating_sub(from);
         if missing > 0 {
-            let lines = if missing == 1 { "line is" } else { "lines are" };
             said.push(format!(
-                "{missing} {lines} missing from the end: number {} to {}",
+                "{} missing from the end: number {} to {}",
+                counted(missing, "line is", "lines are"),
                 from + 1,
                 furthest.seq
             ));

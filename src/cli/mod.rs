@@ -7,6 +7,7 @@ mod completions;
 mod config;
 mod data;
 mod doctor;
+mod health;
 mod init;
 mod key;
 mod log;
@@ -27,6 +28,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 use portcullis::config::{Config, ConfigFault, Reader};
 use portcullis::engine::StartError;
+use portcullis::value::counted::counted;
 use serde_json::{Value, json};
 
 use self::printable::printable;
@@ -81,10 +83,15 @@ enum Command {
     /// Prints one line per check: pass, warn or fail, the setting, what is unsafe about it, and what to do. Needs no
     /// running server; if one runs, it is asked as well. Exits with 1 if a check fails.
     Doctor,
+    /// Ask the running server whether it serves, for the health check of a container.
+    ///
+    /// Asks `/healthz`, or `/readyz` with --ready, and prints its answer on one line. Exits with 0 if it is well, 1 if it
+    /// says that it is not, 3 if it does not answer in time.
+    Health(health::Health),
     /// Inspect, verify, dump, back up, restore or salvage a data directory.
     #[command(subcommand)]
     Data(data::DataCommand),
-    /// Add, list, change, lock or delete accounts.
+    /// Add, list, change, disable, unlock or delete accounts.
     ///
     /// Asks the running server through admin.sock in its data directory. If no server runs, opens the directory itself.
     /// Run it as the user that owns the directory. Exits with 3 if there is neither a server nor a directory with data.
@@ -167,6 +174,7 @@ pub fn run() -> ExitCode {
         Some(Command::Init(init)) => init.run(&cli),
         Some(Command::Config(command)) => command.run(&cli),
         Some(Command::Doctor) => doctor::run(&cli),
+        Some(Command::Health(health)) => health.run(&cli),
         Some(Command::Data(command)) => command.run(&cli),
         Some(Command::User(command)) => command.run(&cli),
         Some(Command::Session(command)) => command.run(&cli),
@@ -236,12 +244,6 @@ fn shown(path: &Path) -> String {
     std::path::absolute(path).unwrap_or_else(|_| path.to_owned()).display().to_string()
 }
 
-/// Returns `number` with its noun: "1 mistake", "2 mistakes".
-fn counted(number: u64, one: &str, many: &str) -> String {
-    let noun = if number == 1 { one } else { many };
-    format!("{number} {noun}")
-}
-
 impl Cli {
     /// Prints a result: `text` for people, or `value` for programs.
     fn answer(&self, text: &str, value: &Value) {
@@ -288,12 +290,5 @@ mod tests {
     #[test]
     fn the_command_line_is_sound() {
         Cli::command().debug_assert();
-    }
-
-    #[test]
-    fn nouns_agree_with_their_numbers() {
-        assert_eq!(counted(0, "entry", "entries"), "0 entries");
-        assert_eq!(counted(1, "entry", "entries"), "1 entry");
-        assert_eq!(counted(2, "entry", "entries"), "2 entries");
     }
 }

@@ -3,6 +3,8 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
+use crate::value::counted::counted;
+
 /// An unsafe setting.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Finding {
@@ -20,7 +22,8 @@ impl Finding {
         Self {
             key: "password.pepper_file",
             why: format!(
-                "{count} passwords could not be checked: a pepper that they were hashed with is not there"
+                "{} could not be checked: a pepper that went into their hashes is not there",
+                counted(count, "password", "passwords")
             ),
             fix: String::from("put its line back into password.pepper_file, and start the server again"),
         }

@@ -340,7 +340,8 @@ mod tests {
             };
             let (section, name) = key.name.rsplit_once('.').unwrap_or(("", key.name));
             let head = if section.is_empty() { String::new() } else { format!("[{section}]\n") };
-            let faults = load(&format!("{head}{name} = {wrong}\n"), &[]).unwrap_err();
+            let loaded = load(&format!("{head}{name} = {wrong}\n"), &[]);
+            let faults = loaded.err().unwrap_or_else(|| panic!("{} takes {wrong}", key.name));
             let of_key = faults.iter().filter(|fault| fault.contains(&format!("`{}` ", key.name))).count();
             assert_eq!(of_key, 1, "{}: {faults:#?}", key.name);
         }

@@ -425,7 +425,8 @@ impl Reader {
         let is_set = match self.value(name) {
             Some(Value::Text(text)) => !text.is_empty(),
             Some(Value::Bool(value)) => *value,
-            _ => false,
+            Some(_) => true,
+            None => false,
         };
         if is_set {
             self.wrong(name, "is not available in this version");

@@ -293,6 +293,19 @@ pub struct ReadBuckets {
     pub from: usize,
 }
 
+/// Returns the number of records of a table.
+#[derive(Clone, Copy, Debug, Message)]
+#[rtype(result = "usize")]
+pub struct CountRecords;
+
+impl<S: Registry> Handler<CountRecords> for Owner<S> {
+    type Result = usize;
+
+    fn handle(&mut self, _: CountRecords, _: &mut Context<Self>) -> usize {
+        self.context.fail_stop.guard(S::NAME, || self.state.buckets().len())
+    }
+}
+
 /// The most records that one message reads, unless a single bucket holds more.
 const RECORDS_PER_MESSAGE: usize = if cfg!(any(test, feature = "sim")) { 4 } else { 128 };
 

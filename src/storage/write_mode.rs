@@ -31,7 +31,7 @@ pub enum WriteMode {
 
 impl WriteMode {
     /// All modes, the cheapest first.
-    const ALL: [Self; 3] = [Self::Direct, Self::Dsync, Self::Fdatasync];
+    pub(crate) const ALL: [Self; 3] = [Self::Direct, Self::Dsync, Self::Fdatasync];
 
     /// Returns the name of the mode in settings and metrics.
     pub const fn name(self) -> &'static str {

@@ -41,6 +41,8 @@ pub(super) const START: &str = "portcullis::start";
 
 /// The running log.
 pub(super) struct ProcessLog {
+    /// Whether standard output is read by people, not by programs.
+    is_for_people: bool,
     /// Standard output, which the log goes to unless it has a file.
     stdout: NonBlocking,
     /// Where the lines go.
@@ -59,11 +61,13 @@ impl ProcessLog {
         let (stdout, guard) = queue(std::io::stdout());
         let mut guards = vec![guard];
         let failed = Arc::new(AtomicU64::new(0));
-        let is_text = match config.log.format {
+        let is_for_people = match config.log.format {
             LogFormat::Text => true,
             LogFormat::Json => false,
-            LogFormat::Auto => config.log.file.is_none() && std::io::stdout().is_terminal(),
+            LogFormat::Auto => std::io::stdout().is_terminal(),
         };
+        // A file is read by programs, unless the format says otherwise.
+        let is_text = is_for_people && (config.log.file.is_none() || config.log.format == LogFormat::Text);
         let lines = match &config.log.file {
             None => stdout.clone(),
             Some(file) => {
@@ -95,7 +99,12 @@ impl ProcessLog {
         if let Some(mistake) = mistake {
             tracing::warn!(target: START, "{mistake}");
         }
-        Ok(Self { stdout, lines: counter, failed, fold, guards: Mutex::new(guards) })
+        Ok(Self { is_for_people, stdout, lines: counter, failed, fold, guards: Mutex::new(guards) })
+    }
+
+    /// Says whether standard output is read by people, who get text where programs get JSON.
+    pub(super) const fn is_for_people(&self) -> bool {
+        self.is_for_people
     }
 
     /// Prints `text` and a line end on standard output, after the lines before it. Nobody waits for its reader.

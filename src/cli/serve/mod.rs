@@ -13,6 +13,7 @@ use portcullis::mail::transport::Transport;
 use portcullis::server;
 use portcullis::system::clock::Clock;
 use portcullis::system::fail_stop::FailStop;
+use serde_json::json;
 
 use self::signals::Signals;
 use super::log::{ProcessLog, START};
@@ -90,7 +91,8 @@ impl Serve {
         server.engine.services.set_log_figures(log.figures());
         log.keep_summing_up();
         let stop = signals.started(log);
-        log.say(&banner(&server));
+        let banner = Banner::of(&server);
+        log.say(&if log.is_for_people() { banner.text() } else { banner.json() });
         let signal = stop.await.map_err(Failure::fault)?;
         tracing::info!("received {signal}: finishing the open requests, then stopping");
         server.stop().await;
@@ -118,35 +120,82 @@ fn abort() -> ! {
     std::process::abort()
 }
 
-/// Says where the server is reached, where its data are, and how fast it hashes.
-fn banner(server: &server::Server) -> String {
-    let config = &server.engine.services.config;
-    let pool = &server.engine.services.pool;
-    let hash_time = pool.stats().hash_time;
-    let hash_ms = hash_time.as_secs_f64() * 1000.0;
-    let rate = pool.threads() as f64 / hash_time.max(Duration::from_micros(1)).as_secs_f64();
-    let mails = match &config.mail.transport {
-        MailTransport::File => format!("written to {}", config.data_dir.join("outbox").display()),
-        MailTransport::Smtp { host, port, .. } => format!("sent through {host}:{port}"),
-    };
-    let links = if config.mail.console { ", links printed here" } else { "" };
-    let found = server.found();
-    let state = if found.first_start {
-        String::from("new")
-    } else {
-        let records = counted(found.records, "record", "records");
-        let entries = counted(found.entries, "entry", "entries");
-        format!("{records} and {entries} recovered")
-    };
-    format!(
-        "Portcullis {}\n  url    {}\n  api    {}/v1, keys at {}/.well-known/jwks.json\n  data   {} ({state})\n  mails  \
-         {mails}{links}\n  hash   {hash_ms:.0} ms each, about {rate:.0} log-ins per second ({})\n  ready on {}",
-        env!("CARGO_PKG_VERSION"),
-        config.http.public_origin,
-        config.http.public_origin,
-        config.http.public_origin,
-        shown(&config.data_dir),
-        pool.implementation(),
-        server.address,
-    )
+/// What a start says: where the server is reached, where its data are, and how fast it hashes.
+struct Banner<'a> {
+    server: &'a server::Server,
+    config: &'a Config,
+    /// Time of one hash in milliseconds.
+    hash_ms: f64,
+    log_ins_per_second: f64,
+    mails: String,
+}
+
+impl<'a> Banner<'a> {
+    fn of(server: &'a server::Server) -> Self {
+        let config = &server.engine.services.config;
+        let pool = &server.engine.services.pool;
+        let hash_time = pool.stats().hash_time;
+        let mails = match &config.mail.transport {
+            MailTransport::File => format!("written to {}", config.data_dir.join("outbox").display()),
+            MailTransport::Smtp { host, port, .. } => format!("sent through {host}:{port}"),
+        };
+        Self {
+            server,
+            config,
+            hash_ms: (hash_time.as_secs_f64() * 10_000.0).round() / 10.0,
+            log_ins_per_second: (pool.threads() as f64
+                / hash_time.max(Duration::from_micros(1)).as_secs_f64())
+            .round(),
+            mails,
+        }
+    }
+
+    /// Returns the text for people.
+    fn text(&self) -> String {
+        let Self { server, config, hash_ms, log_ins_per_second, mails } = self;
+        let links = if config.mail.console { ", links printed here" } else { "" };
+        let found = server.found();
+        let state = if found.first_start {
+            String::from("new")
+        } else {
+            let records = counted(found.records, "record", "records");
+            let entries = counted(found.entries, "entry", "entries");
+            format!("{records} and {entries} recovered")
+        };
+        format!(
+            "Portcullis {}\n  url    {}\n  api    {}/v1, keys at {}/.well-known/jwks.json\n  data   {} ({state})\n  \
+             mails  {mails}{links}\n  hash   {hash_ms:.0} ms each, about {log_ins_per_second:.0} log-ins per second \
+             ({})\n  ready on {}",
+            env!("CARGO_PKG_VERSION"),
+            config.http.public_origin,
+            config.http.public_origin,
+            config.http.public_origin,
+            shown(&config.data_dir),
+            server.engine.services.pool.implementation(),
+            server.address,
+        )
+    }
+
+    /// Returns a line like the others of a log for programs. It is there whatever levels are set.
+    fn json(&self) -> String {
+        let Self { server, config, hash_ms, log_ins_per_second, mails } = self;
+        let found = server.found();
+        json!({
+            "timestamp": server.engine.clock.now().rfc3339(),
+            "level": "INFO",
+            "message": format!("ready on {}", server.address),
+            "version": env!("CARGO_PKG_VERSION"),
+            "url": config.http.public_origin.as_str(),
+            "data_dir": shown(&config.data_dir),
+            "first_start": found.first_start,
+            "records": found.records,
+            "entries": found.entries,
+            "mails": mails,
+            "hash_ms": hash_ms,
+            "log_ins_per_second": log_ins_per_second,
+            "hashing": server.engine.services.pool.implementation(),
+            "target": START,
+        })
+        .to_string()
+    }
 }

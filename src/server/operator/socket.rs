@@ -161,6 +161,9 @@ pub async fn run(engine: &Arc<Engine>, operation: Operation) -> Value {
             json!({"error": format!("the password is too weak: {}", reasons.join("; "))})
         }
         Err(FlowError::Refused(Refusal::Field { message, .. })) => json!({"error": message}),
+        Err(FlowError::Refused(refusal @ Refusal::LastAdmin)) => {
+            json!({"error": format!("{refusal} who can log in: make another one first, or add --force")})
+        }
         Err(error) => json!({"error": error.to_string()}),
     }
 }

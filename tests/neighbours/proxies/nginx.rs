@@ -1,0 +1,60 @@
+//! nginx.
+
+use std::process::Command;
+
+use super::front::{Forwards, Plan};
+use crate::install::NGINX;
+use crate::program::Program;
+
+super::facts_behind!(NGINX, start);
+
+fn start(plan: &Plan) -> Program {
+    let Plan { port, backend, dir, .. } = plan;
+    let dir = dir.display();
+    let (certificate, key) = (plan.authority.certificate.display(), plan.authority.key.display());
+    let forwards = match plan.forwards {
+        Forwards::XForwardedFor => "proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for;",
+        Forwards::Forwarded => {
+            "proxy_set_header Forwarded \"$http_forwarded, for=$remote_addr;proto=https\";"
+        }
+    };
+    let basic = plan.login.map_or(String::new(), |(name, password)| {
+        std::fs::write(plan.dir.join("passwords"), format!("{name}:{{PLAIN}}{password}\n")).unwrap();
+        format!("auth_basic House; auth_basic_user_file {dir}/passwords;")
+    });
+    // The slash at the end replaces the prefix of the path.
+    let (location, slash) = plan.prefix.map_or(("/", ""), |prefix| (prefix, "/"));
+    let config = format!(
+        "daemon off;
+error_log stderr;
+pid {dir}/pid;
+events {{ worker_connections 256; }}
+http {{
+    access_log off;
+    client_body_temp_path {dir}/bodies;
+    proxy_temp_path {dir}/answers;
+    fastcgi_temp_path {dir}/unused; uwsgi_temp_path {dir}/unused; scgi_temp_path {dir}/unused;
+    upstream portcullis {{ server 127.0.0.1:{backend}; keepalive 8; keepalive_timeout 60s; }}
+    server {{
+        listen 127.0.0.1:{port} ssl http2;
+        server_name login.house.test;
+        ssl_certificate {certificate};
+        ssl_certificate_key {key};
+        {basic}
+        location {location} {{
+            proxy_pass http://portcullis{slash};
+            proxy_http_version 1.1;
+            proxy_set_header Connection \"\";
+            proxy_set_header Host $host;
+            {forwards}
+        }}
+    }}
+}}
+"
+    );
+    let file = plan.dir.join("nginx.conf");
+    std::fs::write(&file, config).unwrap();
+    let mut command = Command::new("nginx");
+    command.arg("-e").arg("stderr").arg("-c").arg(file);
+    Program::start(command, &plan.dir.join("log"))
+}
