@@ -132,7 +132,9 @@ fn copy(from: &Path, to: &Path) {
         let place = to.join(entry.file_name());
         match entry.file_type().unwrap() {
             kind if kind.is_dir() => copy(&entry.path(), &place),
-            kind if kind.is_file() => drop(fs::copy(entry.path(), place).unwrap()),
+            kind if kind.is_file() => {
+                fs::copy(entry.path(), place).unwrap();
+            }
             _ => {}
         }
     }
