@@ -35,7 +35,12 @@ impl Init {
         let text = match &cli.data_dir {
             None => commented(),
             Some(dir) => {
-                commented().replacen("#data_dir = \"data\"", &format!("data_dir = {}", json!(dir)), 1)
+                let Some(text) = dir.to_str() else {
+                    let what = "a configuration holds paths in UTF-8 alone: leave --data-dir out here, and give it to each \
+                                command";
+                    return Err(Failure::usage(format!("{}: {what}", dir.display())));
+                };
+                commented().replacen("#data_dir = \"data\"", &format!("data_dir = {}", json!(text)), 1)
             }
         };
         let mut file = fs::OpenOptions::new()

@@ -91,8 +91,8 @@ async fn a_directory_from_the_future_is_refused_and_made_anew_at_the_time_of_the
     server.clock.advance(HOUR * 24 * 365 * 9);
     server.account("bob@test.org").await;
     let (_, refresh) = server.tokens("bob@test.org").await;
-    for _ in 0..3 {
-        server.log_in("ada@test.org", "a wrong password").await;
+    for number in 0..3 {
+        server.log_in("ada@test.org", &format!("wrong password {number}")).await;
     }
     assert_eq!(server.log_in("ada@test.org", PASSWORD).await.status, 429);
     let server = server.restart_after(|data| copy(data, &old));
@@ -132,7 +132,9 @@ fn copy(from: &Path, to: &Path) {
         let place = to.join(entry.file_name());
         match entry.file_type().unwrap() {
             kind if kind.is_dir() => copy(&entry.path(), &place),
-            kind if kind.is_file() => drop(fs::copy(entry.path(), place).unwrap()),
+            kind if kind.is_file() => {
+                fs::copy(entry.path(), place).unwrap();
+            }
             _ => {}
         }
     }

@@ -63,6 +63,8 @@ fn an_argument_that_is_not_utf8_is_a_wrong_usage_or_a_path() {
     run(&["user".as_ref(), "show".as_ref(), cafe]).exits(2).says("UTF-8");
     run(&["serve".as_ref(), cafe]).exits(2);
     run(&["init".as_ref(), cafe]).exits(0);
+    run(&["init".as_ref(), "p.toml".as_ref(), "--data-dir".as_ref(), cafe]).exits(2).says("UTF-8 alone");
+    assert!(!dir.path().join("p.toml").exists());
     assert!(dir.path().join(cafe).is_file());
 }
 

@@ -29,7 +29,7 @@ use serde_json::{Value, json};
 use super::restore::Belonging;
 use super::{SIZES, destination, lock_to_read, open};
 use crate::cli::new_directory::{copy_keys, is_empty};
-use crate::cli::{Cli, Failure, counted, operate};
+use crate::cli::{Cli, Failure, counted, operate, shown};
 
 /// The subdirectory of the keys.
 const KEYS_DIR: &str = "keys";
@@ -269,7 +269,7 @@ impl Made {
             Some(Err(broken)) => (None, Some(broken)),
         };
         json!({
-            "backup": self.to,
+            "backup": shown(&self.to),
             "records": self.restored.read,
             "waiting_mails": self.restored.left_out,
             "sequence": self.restored.seq,
