@@ -64,7 +64,7 @@ macro_rules! cause {
 events! {
     LoginSucceeded = "login.succeeded" by Holder,
     LoginFailed = "login.failed" by AtAccount,
-    LoginLocked = "login.locked" by Stranger,
+    LoginLocked = "login.locked" by AtAccount,
     LoginShed = "login.shed" by Stranger,
     Throttled = "request.throttled" by Stranger,
     LockoutStarted = "lockout.started" by AtAccount,

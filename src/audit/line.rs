@@ -57,6 +57,7 @@ impl Line {
             target: "portcullis::event",
             event = self.event,
             subject = self.subject,
+            email = self.email,
             network = self.network,
             request.id = self.request_id,
             reason = self.reason,

@@ -37,6 +37,7 @@ use super::writer::{Found, Writer};
 use crate::audit::event::Event;
 use crate::audit::line::Line;
 use crate::system::clock::Clock;
+use crate::system::file_error::at_dir;
 use crate::system::lock::Mutex;
 use crate::system::volume::{self, Space};
 
@@ -44,7 +45,7 @@ pub use super::writer::Options;
 
 /// Maximum number of queued messages.
 const QUEUE: usize = 8192;
-/// How long the thread collects lines before it writes them.
+/// How long the thread collects lines before it writes them, unless a request waits for one.
 pub const PAUSE: Duration = Duration::from_millis(20);
 /// Maximum time between two syncs while there are unsynced lines.
 pub const SYNC_EVERY: Duration = Duration::from_secs(1);
@@ -74,6 +75,8 @@ struct State {
     lost: u64,
     /// The queue, while the thread runs.
     writer: Option<SyncSender<Message>>,
+    /// The thread that reads the queue.
+    thread: Option<std::thread::Thread>,
     /// The end of the log that was on record when the thread was started.
     end_at_start: Option<Place>,
     /// The line that says that a server starts, until it is written.
@@ -135,7 +138,13 @@ impl Log {
     /// Opens the files, cuts off a torn last line, compares the end with the record of it, and starts the thread that
     /// writes. The thread ends after [`Log::end`].
     pub fn start(&self, options: Options, clock: &Clock) -> io::Result<JoinHandle<()>> {
-        std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&options.dir)?;
+        self.start_with(options, clock, PAUSE)
+    }
+
+    /// Does the same, and collects lines for `pause`.
+    fn start_with(&self, options: Options, clock: &Clock, pause: Duration) -> io::Result<JoinHandle<()>> {
+        let made = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&options.dir);
+        made.map_err(at_dir(&options.dir))?;
         let (dir, journal) = (options.dir.clone(), options.journal);
         let mut writer = Writer::new(options);
         let found = writer.recover()?;
@@ -162,11 +171,15 @@ impl Log {
             shared: Arc::clone(&self.shared),
             clock: clock.clone(),
             dir,
+            pause,
             waiting: Vec::new(),
             recorded: None,
             looked: clock.steady(),
         };
-        std::thread::Builder::new().name("audit".into()).spawn(move || thread.run(&messages))
+        let started =
+            std::thread::Builder::new().name("audit".into()).spawn(move || thread.run(&messages))?;
+        self.state.lock().thread = Some(started.thread().clone());
+        Ok(started)
     }
 
     /// Writes that a server starts, which says where in the journal to look for facts without a line. A command that opens
@@ -180,7 +193,11 @@ impl Log {
 
     /// Makes the thread write what is queued and end.
     pub fn end(&self) {
-        self.state.lock().writer = None;
+        let mut state = self.state.lock();
+        state.writer = None;
+        if let Some(thread) = &state.thread {
+            thread.unpark();
+        }
     }
 
     /// Says whether the event of `note` gets a line at `now`, or is only counted. `is_change` says that it changes
@@ -222,8 +239,15 @@ impl Log {
             return Err(Unwritable);
         }
         let (done, wait) = oneshot::channel();
-        let Some(writer) = self.state.lock().writer.clone() else { return Ok(()) };
-        let is_queued = writer.try_send(Message::Sync(done)).is_ok();
+        let is_queued = {
+            let state = self.state.lock();
+            let Some(writer) = &state.writer else { return Ok(()) };
+            let is_queued = writer.try_send(Message::Sync(done)).is_ok();
+            if let Some(thread) = &state.thread {
+                thread.unpark();
+            }
+            is_queued
+        };
         match tokio::time::timeout(SYNC_WAIT, wait).await {
             Ok(Ok(())) if is_queued => Ok(()),
             Ok(_) if is_queued => Err(Unwritable),
@@ -313,6 +337,7 @@ struct Thread {
     shared: Arc<Shared>,
     clock: Clock,
     dir: std::path::PathBuf,
+    pause: Duration,
     /// Requests that wait until their lines are synced.
     waiting: Vec<oneshot::Sender<()>>,
     /// When the end of the log was last recorded.
@@ -328,17 +353,19 @@ impl Thread {
         let mut is_dirty = false;
         let mut is_over = false;
         while !is_over {
-            match messages.recv_timeout(if is_dirty { PAUSE } else { SYNC_EVERY }) {
-                Ok(message) => self.take(message),
-                Err(RecvTimeoutError::Timeout) => {}
+            match messages.recv_timeout(if is_dirty { self.pause.min(SYNC_EVERY) } else { SYNC_EVERY }) {
+                Ok(message) => {
+                    self.look_for_displaced();
+                    self.take(message);
+                }
+                Err(RecvTimeoutError::Timeout) => self.look_for_displaced(),
                 Err(RecvTimeoutError::Disconnected) => is_over = true,
             }
-            // Without a waiting request more lines are collected for one write.
+            self.take_all(messages);
+            // More lines are collected for one write, until a request waits: that unparks the thread, and a line does not.
             if self.waiting.is_empty() && !is_over {
-                std::thread::sleep(PAUSE);
-            }
-            while let Ok(message) = messages.try_recv() {
-                self.take(message);
+                std::thread::park_timeout(self.pause);
+                self.take_all(messages);
             }
             self.look(is_over);
             let now = self.clock.steady();
@@ -364,11 +391,34 @@ impl Thread {
         }
     }
 
+    fn take_all(&mut self, messages: &Receiver<Message>) {
+        while let Ok(message) = messages.try_recv() {
+            self.take(message);
+        }
+    }
+
     fn take(&mut self, message: Message) {
         match message {
             Message::Line(line) => self.writer.add(*line),
             Message::Sync(done) => self.waiting.push(done),
         }
+    }
+
+    /// Tells operators and the log itself of an open file that somebody else has taken away. The line that tells it is
+    /// written at once, so that none comes before it.
+    fn look_for_displaced(&mut self) {
+        let Ok(Some(found)) = self.writer.find_displaced() else { return };
+        let Found { event, reason, missing } = found;
+        tracing::error!(
+            missing,
+            "the log of security events was changed: {reason}. It goes on in a new file. If a program rotates it, take it out: \
+             audit.keep_days and audit.bytes_max bound it. Put the file back, or keep a copy; then run: portcullis audit \
+             acknowledge"
+        );
+        let time = self.clock.now();
+        self.writer.add(Line { time, event: event.into(), reason, missing, ..Line::default() });
+        // If it cannot be written, it waits like every line, and that is told too.
+        let _ = self.writer.write();
     }
 
     /// Looks at the space that is left and adds the sums that are due, once a second.
@@ -448,13 +498,9 @@ mod tests {
     use crate::storage::simulated::SimStorage;
     use crate::system::clock::Timestamp;
 
-    #[test]
-    fn while_space_is_low_changes_alone_are_written_and_the_rest_is_told_once_there_is_space() {
-        let dir = tempfile::tempdir().unwrap();
-        let clock = Clock::manual(Timestamp::from_secs(1_800_000_000));
-        let audit = AuditLog::new(clock.clone());
-        let options = Options {
-            dir: dir.path().to_owned(),
+    fn options(dir: &Path) -> Options {
+        Options {
+            dir: dir.to_owned(),
             key: [7; 32],
             keep: Duration::from_hours(24),
             bytes_max: 1 << 30,
@@ -462,8 +508,15 @@ mod tests {
             is_first_start: true,
             journal: 1,
             known_end: None,
-        };
-        let thread = audit.log.start(options, &clock).unwrap();
+        }
+    }
+
+    #[test]
+    fn while_space_is_low_changes_alone_are_written_and_the_rest_is_told_once_there_is_space() {
+        let dir = tempfile::tempdir().unwrap();
+        let clock = Clock::manual(Timestamp::from_secs(1_800_000_000));
+        let audit = AuditLog::new(clock.clone());
+        let thread = audit.log.start(options(dir.path()), &clock).unwrap();
         audit.log.note_start(&clock);
         let wait_until = |low: bool| {
             while audit.log.is_low() != low {
@@ -476,6 +529,7 @@ mod tests {
         wait_until(true);
         (0..3).for_each(|_| audit.record(Note::new(Event::LoginFailed)));
         let changed = Note::new(Event::PasswordChanged).about(&"an account");
+        audit.tally(Event::PasswordChanged);
         assert!(audit.write(changed, true));
         audit.log.keep_free(0);
         wait_until(false);
@@ -484,7 +538,26 @@ mod tests {
         let lines = find(dir.path(), &Wanted { limit: 99, ..Wanted::default() }).unwrap();
         let told: Vec<_> = lines.iter().map(|line| (line.event.as_str(), line.folded)).collect();
         assert_eq!(told, [("server.started", 0), ("password.changed", 0), ("login.failed", 3)]);
-        assert_eq!(audit.counts(), [("login.failed", 3), ("password.changed", 1)]);
+        let happened = audit.counts().into_iter().filter(|(_, count)| *count > 0);
+        assert_eq!(happened.collect::<Vec<_>>(), [("login.failed", 3), ("password.changed", 1)]);
+    }
+
+    /// The thread collects lines for longer than any request waits. A request whose line is on disk all the same has
+    /// ended that.
+    #[test]
+    fn a_request_that_waits_for_its_line_does_not_wait_until_enough_lines_are_collected() {
+        let dir = tempfile::tempdir().unwrap();
+        let clock = Clock::manual(Timestamp::from_secs(1_800_000_000));
+        let audit = AuditLog::new(clock.clone());
+        let thread = audit.log.start_with(options(dir.path()), &clock, Duration::from_hours(1)).unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+        for _ in 0..20 {
+            audit.record(Note::new(Event::LoginFailed));
+            let changed = Note::new(Event::PasswordChanged).about(&"an account");
+            assert_eq!(runtime.block_on(audit.record_durably(changed)), Ok(()));
+        }
+        audit.log.end();
+        thread.join().unwrap();
     }
 
     /// A disk that swallows a sync holds up one request for a while, and no further one.
@@ -501,6 +574,66 @@ mod tests {
         assert_eq!(log.written().await, Err(Unwritable));
         assert_eq!(began.elapsed(), waited);
         assert!(log.trouble().0);
+    }
+
+    /// Somebody takes the file away, puts another in its place, or cuts it: a program that rotates logs, or an insider.
+    #[test]
+    fn a_file_that_is_taken_away_while_it_grows_is_told_and_a_new_one_goes_on_with_the_chain() {
+        use crate::audit::verify::verify;
+        let take_away: [(&str, fn(&Path)); 4] = [
+            ("moved or removed", |path| std::fs::remove_file(path).unwrap()),
+            ("moved or removed", |path| std::fs::rename(path, path.with_extension("jsonl.1")).unwrap()),
+            ("replaced", |path| {
+                std::fs::write(path.with_extension("new"), "").unwrap();
+                std::fs::rename(path.with_extension("new"), path).unwrap();
+            }),
+            ("cut short", |path| {
+                std::fs::OpenOptions::new().write(true).open(path).unwrap().set_len(0).unwrap();
+            }),
+        ];
+        for (what, take_away) in take_away {
+            let dir = tempfile::tempdir().unwrap();
+            let disk = SimStorage::new();
+            let clock = Clock::manual(Timestamp::from_secs(1_800_000_000));
+            let audit = AuditLog::new(clock.clone());
+            let options = Options {
+                dir: dir.path().to_owned(),
+                key: [7; 32],
+                keep: Duration::from_hours(24),
+                bytes_max: 1 << 30,
+                data: Arc::new(disk.clone()),
+                is_first_start: true,
+                journal: 1,
+                known_end: None,
+            };
+            let thread = audit.log.start(options, &clock).unwrap();
+            let found = |event: &str| {
+                let wanted = Wanted { limit: 9, event: Some(event.to_owned()), ..Wanted::default() };
+                find(dir.path(), &wanted).unwrap_or_default()
+            };
+            let wait_for = |event: &str| {
+                let mut looks = 0;
+                while found(event).is_empty() {
+                    looks += 1;
+                    assert!(looks < 6000, "no {event} although the file was {what}");
+                    std::thread::sleep(Duration::from_millis(5));
+                }
+            };
+            wait_for("server.started");
+            take_away(&dir.path().join("2027-01-15.jsonl"));
+            wait_for("audit.cut");
+            audit.record(Note::new(Event::PasswordChanged));
+            audit.log.end();
+            thread.join().unwrap();
+            let cut = found("audit.cut").remove(0);
+            assert!(cut.reason.contains(what), "{}", cut.reason);
+            assert_eq!((cut.seq, cut.missing), (2, 1), "{what}");
+            assert_eq!(found("password.changed")[0].seq, 3, "{what}");
+            // The chain is whole but for the cut, which an operator has to acknowledge.
+            let record = crate::audit::ends::Record::read(&disk, &[7; 32]).unwrap();
+            let broken = verify(dir.path(), &[7; 32], Some(&record)).unwrap().unwrap_err();
+            assert!(broken.what.contains("a cut that nobody has acknowledged"), "{what}: {broken}");
+        }
     }
 
     #[test]

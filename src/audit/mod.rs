@@ -8,6 +8,7 @@ pub mod line;
 pub mod log;
 pub mod read;
 pub mod tail;
+pub mod tops;
 pub mod verify;
 mod writer;
 
@@ -16,13 +17,17 @@ use std::sync::atomic::{AtomicU64, Ordering};
 pub use line::Line;
 
 use crate::audit::event::{Event, Note};
+use crate::audit::tops::{TopCounts, Tops, is_watched};
 use crate::system::clock::Clock;
+use crate::system::lock::Mutex;
+use crate::value::network::Network;
 
 /// Records security events and counts how often each one happened since the start.
 #[derive(Debug)]
 pub struct AuditLog {
     /// Counts in the order of [`Event::ALL`].
     counts: [AtomicU64; Event::ALL.len()],
+    tops: Mutex<TopCounts>,
     clock: Clock,
     /// The chained files.
     pub log: log::Log,
@@ -32,11 +37,18 @@ impl AuditLog {
     /// Returns a log in which nothing has happened yet. Its files are opened by [`log::Log::start`].
     pub fn new(clock: Clock) -> Self {
         let log = log::Log::new(clock.steady());
-        Self { counts: std::array::from_fn(|_| AtomicU64::new(0)), clock, log }
+        let counts = std::array::from_fn(|_| AtomicU64::new(0));
+        Self { counts, tops: Mutex::default(), clock, log }
     }
 
     /// Counts an event. Queues its line, or adds it to a sum if its lines have used up their bound.
     pub fn record(&self, note: Note) {
+        self.tally(note.event);
+        self.write(note, false);
+    }
+
+    /// Does the second half of [`AuditLog::record`], for an event that [`AuditLog::tally`] has counted.
+    pub fn record_tallied(&self, note: Note) {
         self.write(note, false);
     }
 
@@ -45,33 +57,52 @@ impl AuditLog {
     ///
     /// Errors: the line is not on disk yet.
     pub async fn record_durably(&self, note: Note) -> Result<(), log::Unwritable> {
+        self.tally(note.event);
         if self.write(note, true) { self.log.written().await } else { Ok(()) }
     }
 
-    /// Counts an event that has no line of its own, only one sum of its minute. A flood of refusals must not become a flood
-    /// of writes.
-    pub fn count(&self, event: Event) {
+    /// Counts an event of `network` that has no line of its own, only one sum of its minute. A flood of refusals must not
+    /// become a flood of writes.
+    pub fn count(&self, event: Event, network: Option<Network>) {
         self.tally(event);
         self.log.add_to_sum(event);
+        // In a flood some of the networks are enough: nobody waits for the lock.
+        if let Some(network) = network
+            && let Some(mut tops) = self.tops.try_lock()
+        {
+            tops.add_network(event, network);
+        }
     }
 
-    fn tally(&self, event: Event) {
+    /// Returns the accounts and networks that `event` named most often within the last one or two windows.
+    pub fn tops(&self, event: Event) -> Tops {
+        self.tops.lock().of(event)
+    }
+
+    /// Begins a new window of [`AuditLog::tops`].
+    pub fn turn_tops(&self) {
+        self.tops.lock().turn();
+    }
+
+    /// Counts an event.
+    pub fn tally(&self, event: Event) {
         if let Some(count) = self.counts.get(event as usize) {
             count.fetch_add(1, Ordering::Relaxed);
         }
     }
 
-    /// Returns the name and count of each event that has happened.
+    /// Returns the name and count of each event, also of those that never happened.
     pub fn counts(&self) -> Vec<(&'static str, u64)> {
         let counted = Event::ALL.iter().zip(&self.counts);
-        let counts = counted.map(|(event, count)| (event.name(), count.load(Ordering::Relaxed)));
-        counts.filter(|(_, count)| *count > 0).collect()
+        counted.map(|(event, count)| (event.name(), count.load(Ordering::Relaxed))).collect()
     }
 
-    /// Counts an event and returns whether its line was queued. `is_change` says that it changes permissions or
-    /// credentials.
+    /// Queues the line of an event, if it has one, and returns whether it has. `is_change` says that it changes
+    /// permissions or credentials.
     fn write(&self, note: Note, is_change: bool) -> bool {
-        self.tally(note.event);
+        if is_watched(note.event) {
+            self.tops.lock().add(&note);
+        }
         if !self.log.admits(&note, is_change, self.clock.steady()) {
             return false;
         }

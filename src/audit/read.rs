@@ -11,6 +11,7 @@ use serde::Deserialize;
 
 use super::line::Line;
 use crate::system::clock::Timestamp;
+use crate::system::file_error::{at, at_dir};
 
 /// Maximum length of a written line in bytes.
 const LINE_BYTES_MAX: u64 = 16 * 1024;
@@ -114,8 +115,8 @@ pub fn find(dir: &Path, wanted: &Wanted) -> io::Result<Vec<Line>> {
 
 /// Calls `call` with each line that can be parsed and its length, until it returns false.
 fn each_line(path: &Path, mut call: impl FnMut(Line, usize) -> bool) -> io::Result<()> {
-    for text in BufReader::new(File::open(path)?).lines() {
-        let text = text?;
+    for text in BufReader::new(open(path)?).lines() {
+        let text = text.map_err(at(path))?;
         // A line that cannot be parsed is skipped here and reported by `verify`.
         if let Ok(line) = serde_json::from_str::<Line>(&text)
             && !call(line, text.len())
@@ -129,7 +130,7 @@ fn each_line(path: &Path, mut call: impl FnMut(Line, usize) -> bool) -> io::Resu
 /// Returns the last whole line of a file, the number of bytes up to its end, and the number of bytes of an unfinished
 /// line after it.
 pub(super) fn last_line(path: &Path) -> io::Result<(Option<String>, u64, u64)> {
-    let mut file = File::open(path)?;
+    let mut file = open(path)?;
     let length = file.metadata()?.len();
     let from = length.saturating_sub(2 * LINE_BYTES_MAX);
     file.seek(SeekFrom::Start(from))?;
@@ -150,7 +151,7 @@ pub(super) fn last_line(path: &Path) -> io::Result<(Option<String>, u64, u64)> {
 /// Returns the first line of a file that can be read as one; `None` if that is not the first line or there is none.
 pub(super) fn first_line(path: &Path) -> io::Result<Option<Line>> {
     let mut text = Vec::new();
-    BufReader::new(File::open(path)?.take(2 * LINE_BYTES_MAX)).read_until(b'\n', &mut text)?;
+    BufReader::new(open(path)?.take(2 * LINE_BYTES_MAX)).read_until(b'\n', &mut text)?;
     Ok(serde_json::from_slice(&text).ok())
 }
 
@@ -160,7 +161,7 @@ pub(super) fn last_number(dir: &Path) -> io::Result<u64> {
     let mut after = 0;
     for (_, path) in named_files(dir)?.iter().rev() {
         let mut last = None;
-        for text in BufReader::new(File::open(path)?).split(b'\n') {
+        for text in BufReader::new(open(path)?).split(b'\n') {
             match serde_json::from_slice::<Line>(&text?) {
                 Ok(line) => last = Some((line.seq, 0)),
                 Err(_) => last = Some(last.map_or((0, 1), |(seq, after)| (seq, after + 1))),
@@ -217,14 +218,18 @@ impl fmt::Display for FileName {
 /// Returns the log files of a directory with their names, oldest first.
 pub(super) fn named_files(dir: &Path) -> io::Result<Vec<(FileName, PathBuf)>> {
     let mut files = Vec::new();
-    for entry in std::fs::read_dir(dir)? {
-        let entry = entry?;
+    for entry in std::fs::read_dir(dir).map_err(at_dir(dir))? {
+        let entry = entry.map_err(at_dir(dir))?;
         if let Some(name) = entry.file_name().to_str().and_then(FileName::read) {
             files.push((name, entry.path()));
         }
     }
     files.sort();
     Ok(files)
+}
+
+fn open(path: &Path) -> io::Result<File> {
+    File::open(path).map_err(at(path))
 }
 
 /// Returns the log files of a directory, oldest first.

@@ -8,6 +8,9 @@ use super::event::Event;
 use super::line::Line;
 use super::line::{digest, is_sealed};
 use super::read::files;
+use crate::system::file_error::at;
+
+use crate::value::counted::counted;
 
 /// The event of a start that found the log changed.
 pub const CUT: &str = "audit.cut";
@@ -53,7 +56,7 @@ pub fn verify(dir: &Path, key: &[u8; 32], record: Option<&Record>) -> io::Result
     let mut place = (dir.display().to_string(), 0);
     let mut unacknowledged = None;
     for path in files_if_any(dir)? {
-        let bytes = std::fs::read(&path)?;
+        let bytes = std::fs::read(&path).map_err(at(&path))?;
         let mut rest = bytes.as_slice();
         place = (path.display().to_string(), 0);
         while !rest.is_empty() {
@@ -92,8 +95,11 @@ pub fn verify(dir: &Path, key: &[u8; 32], record: Option<&Record>) -> io::Result
         && last < ends.last.seq
     {
         let missing = ends.last.seq - last;
-        let (lines, number) = (if missing == 1 { "line is" } else { "lines are" }, ends.last.seq);
-        let what = format!("{missing} {lines} missing from the end: the server has written line {number}");
+        let what = format!(
+            "{} missing from the end: the server has written line {}",
+            counted(missing, "line is", "lines are"),
+            ends.last.seq
+        );
         return Ok(Err(Break { file: place.0, line: place.1, what }));
     }
     Ok(unacknowledged.map_or(Ok(unbroken), Err))

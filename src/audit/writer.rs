@@ -2,7 +2,7 @@
 //! record of both ends.
 
 use std::io::{self, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,6 +13,8 @@ use super::read::{FileName, first_line, last_line, last_number, named_files};
 use super::verify::CUT;
 use crate::storage::Storage;
 use crate::system::clock::Timestamp;
+use crate::system::file_error::{at, at_dir};
+use crate::value::counted::counted;
 
 /// How the files of a log are kept.
 pub struct Options {
@@ -34,7 +36,7 @@ pub struct Options {
     pub known_end: Option<Place>,
 }
 
-/// Something that a start did not find as the last run left it, for an event.
+/// Something that is not as this server left it, for an event.
 pub(super) struct Found {
     /// The name of the event.
     pub(super) event: &'static str,
@@ -64,6 +66,12 @@ pub(super) struct Writer {
     lost: u64,
     /// The open file and its name.
     open: Option<(FileName, std::fs::File)>,
+    /// How long the open file must be at least.
+    length: u64,
+    /// The last file that somebody else has taken away or cut short. Its name is not used again.
+    displaced: Option<FileName>,
+    /// What was done to it, until that is told.
+    untold: Option<String>,
     /// Whether a file was opened since the last time that old files were removed.
     has_opened: bool,
     /// Whole lines that are not written yet, all of one day.
@@ -88,6 +96,9 @@ impl Writer {
             journal: 0,
             lost: 0,
             open: None,
+            length: 0,
+            displaced: None,
+            untold: None,
             has_opened: true,
             text: Vec::new(),
             day: String::new(),
@@ -114,10 +125,12 @@ impl Writer {
         for (name, path) in named_files(&self.options.dir)?.iter().rev() {
             let (last, whole, torn) = last_line(path)?;
             if torn > 0 {
-                let file = std::fs::OpenOptions::new().write(true).open(path)?;
-                file.set_len(whole)?;
-                file.sync_data()?;
-                let reason = format!("{torn} bytes of an unfinished line cut off the end of {name}");
+                let file = std::fs::OpenOptions::new().write(true).open(path).map_err(at(path))?;
+                file.set_len(whole).and_then(|()| file.sync_data()).map_err(at(path))?;
+                let reason = format!(
+                    "{} of an unfinished line cut off the end of {name}",
+                    counted(torn, "byte", "bytes")
+                );
                 found.push(Found { event: "audit.mended", reason, missing: 0 });
             }
             let Some(last) = last else { continue };
@@ -160,9 +173,9 @@ impl Writer {
         let from = found.seq.max(self.ends.removed.seq);
         let missing = furthest.seq.saturating_sub(from);
         if missing > 0 {
-            let lines = if missing == 1 { "line is" } else { "lines are" };
             said.push(format!(
-                "{missing} {lines} missing from the end: number {} to {}",
+                "{} missing from the end: number {} to {}",
+                counted(missing, "line is", "lines are"),
                 from + 1,
                 furthest.seq
             ));
@@ -198,7 +211,7 @@ impl Writer {
         if record != Record::Of(self.ends.clone()) {
             // The record never names a line that a crash can still take away.
             if let Some((_, path)) = named_files(&self.options.dir)?.last() {
-                std::fs::File::open(path)?.sync_data()?;
+                std::fs::File::open(path).and_then(|file| file.sync_data()).map_err(at(path))?;
             }
             self.write_ends(self.ends.clone())?;
         }
@@ -258,32 +271,38 @@ impl Writer {
                 }
             }
             _ => {
-                let newest = FileName::newest_of(&self.options.dir, &self.day)?;
-                // Nothing is added to a file that does not end with a line.
-                let is_whole = ends_with_a_line(&self.options.dir.join(newest.to_string()))?;
-                if is_whole { newest } else { newest.next() }
+                let mut newest = FileName::newest_of(&self.options.dir, &self.day)?;
+                let displaced = self.displaced.as_ref();
+                let displaced = displaced.filter(|name| name.day == self.day && **name >= newest);
+                if let Some(displaced) = displaced {
+                    newest.clone_from(displaced);
+                }
+                // Nothing is added to a file that does not end with a line, nor is one made anew by the name of one that
+                // may be put back.
+                let may_grow =
+                    displaced.is_none() && ends_with_a_line(&self.options.dir.join(newest.to_string()))?;
+                if may_grow { newest } else { newest.next() }
             }
         };
         if self.open.as_ref().is_none_or(|(open, _)| *open != name) {
             let mut options = std::fs::OpenOptions::new();
-            let file = options
-                .append(true)
-                .create(true)
-                .mode(0o600)
-                .open(self.options.dir.join(name.to_string()))?;
+            let path = self.options.dir.join(name.to_string());
+            let file = options.append(true).create(true).mode(0o600).open(&path).map_err(at(&path))?;
             if let Some((_, before)) = self.open.replace((name, file)) {
-                before.sync_data()?;
+                before.sync_data().map_err(at(&path))?;
             }
-            std::fs::File::open(&self.options.dir)?.sync_all()?;
+            sync_dir(&self.options.dir)?;
             self.has_opened = true;
         }
-        if let Some((_, file)) = &mut self.open {
-            let length_before = file.metadata()?.len();
+        if let Some((name, file)) = &mut self.open {
+            let path = self.options.dir.join(name.to_string());
+            let length_before = file.metadata().map_err(at(&path))?.len();
             if let Err(error) = file.write_all(&self.text) {
                 // Remove a partial write, since the same lines are written again.
-                file.set_len(length_before)?;
-                return Err(error);
+                file.set_len(length_before).map_err(at(&path))?;
+                return Err(at(&path)(error));
             }
+            self.length = length_before + self.text.len() as u64;
         }
         self.text.clear();
         self.pending = 0;
@@ -292,7 +311,38 @@ impl Writer {
 
     /// Syncs the open file.
     pub(super) fn sync(&self) -> io::Result<()> {
-        self.open.as_ref().map_or(Ok(()), |(_, file)| file.sync_data())
+        let Some((name, file)) = &self.open else { return Ok(()) };
+        file.sync_data().map_err(at(&self.options.dir.join(name.to_string())))
+    }
+
+    /// Looks whether somebody else has taken the open file away or cut it short, as a program that rotates logs does.
+    /// Then the next line goes into a file of its own. Returns what is missing, once: the line that tells it must be the
+    /// next.
+    pub(super) fn find_displaced(&mut self) -> io::Result<Option<Found>> {
+        // Lines that wait follow those that are missing. They are written first.
+        if self.is_dirty() {
+            return Ok(None);
+        }
+        if let Some((name, file)) = &self.open {
+            let path = self.options.dir.join(name.to_string());
+            let own = file.metadata().map_err(at(&path))?;
+            let what = match std::fs::symlink_metadata(&path) {
+                Ok(found) if (found.dev(), found.ino()) != (own.dev(), own.ino()) => "replaced",
+                Ok(_) if own.len() < self.length => "cut short",
+                Ok(_) => return Ok(None),
+                Err(error) if error.kind() == io::ErrorKind::NotFound => "moved or removed",
+                Err(error) => return Err(at(&path)(error)),
+            };
+            self.untold = Some(format!("{name} was {what} while the server wrote to it"));
+            self.displaced = Some(name.clone());
+            self.open = None;
+        }
+        if self.untold.is_none() {
+            return Ok(None);
+        }
+        let kept = last_number(&self.options.dir)?.max(self.ends.removed.seq);
+        let missing = self.last.seq.saturating_sub(kept);
+        Ok(self.untold.take().map(|reason| Found { event: CUT, reason, missing }))
     }
 
     /// Records where the log ends, if it has grown. Call it after a sync, with no lines waiting.
@@ -320,7 +370,7 @@ impl Writer {
         let mut files = Vec::new();
         let mut bytes = 0;
         for (name, path) in named_files(&self.options.dir)? {
-            let length = std::fs::metadata(&path)?.len();
+            let length = std::fs::metadata(&path).map_err(at(&path))?.len();
             bytes += length;
             files.push((name, path, length));
         }
@@ -348,8 +398,8 @@ impl Writer {
             let removed = Place { seq: line.seq, digest: digest(last.as_bytes()) };
             self.write_ends(Ends { removed, ..self.ends.clone() })?;
         }
-        std::fs::remove_file(path)?;
-        std::fs::File::open(&self.options.dir)?.sync_all()
+        std::fs::remove_file(path).map_err(at(path))?;
+        sync_dir(&self.options.dir)
     }
 
     /// Drops the text that waits and returns the number of its lines. The next line says how many are missing.
@@ -360,6 +410,11 @@ impl Writer {
         self.lost += lost;
         lost
     }
+}
+
+/// Makes the names in a directory durable.
+fn sync_dir(dir: &Path) -> io::Result<()> {
+    std::fs::File::open(dir).and_then(|dir| dir.sync_all()).map_err(at_dir(dir))
 }
 
 /// Says whether a file ends with a whole line, is empty, or is not there.

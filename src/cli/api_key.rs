@@ -2,8 +2,10 @@
 
 use clap::Subcommand;
 use portcullis::server::operator::operation::Operation;
+use serde_json::Value;
 
-use super::operate::operate;
+use super::operate::{operate, operate_and_say};
+use super::table::table_of;
 use super::{Cli, Failure};
 
 /// The subcommands for API keys.
@@ -37,9 +39,26 @@ impl ApiKeyCommand {
                 scopes: scopes.clone(),
                 expires_at: expires_at.clone(),
             },
-            Self::List => Operation::ApiKeyList,
+            Self::List => return operate_and_say(cli, Operation::ApiKeyList, listed),
             Self::Delete { id } => Operation::ApiKeyDelete { id: id.clone() },
         };
         operate(cli, operation)
     }
+}
+
+fn listed(result: &Value) -> Vec<String> {
+    let items = result["items"].as_array().map_or(&[][..], Vec::as_slice);
+    if items.is_empty() {
+        return vec![String::from("there are no API keys")];
+    }
+    let columns = [
+        ("ID", "id"),
+        ("NAME", "name"),
+        ("SCOPES", "scopes"),
+        ("CREATED", "created_at"),
+        ("BY", "created_by"),
+        ("EXPIRES", "expires_at"),
+        ("LAST USE", "last_used_at"),
+    ];
+    table_of(items, &columns)
 }

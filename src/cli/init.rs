@@ -9,6 +9,7 @@ use std::process::Command;
 use clap::Args;
 use portcullis::config::commented;
 use portcullis::storage::local::LocalStorage;
+use portcullis::system::file_error::at;
 use serde_json::json;
 
 use super::{Cli, Failure, shown};
@@ -42,7 +43,8 @@ impl Init {
             .create_new(true)
             .mode(0o600)
             .open(&self.file)
-            .map_err(|error| Failure::refused(format!("cannot create {path}: {error}")))?;
+            .map_err(at(&self.file))
+            .map_err(|error| Failure::refused(format!("cannot create {error}")))?;
         let written = file.write_all(text.as_bytes()).and_then(|()| match owner {
             Some((user, group)) => fchown(&file, Some(user), Some(group)),
             None => Ok(()),

@@ -2,8 +2,10 @@
 
 use clap::{ArgAction, Subcommand};
 use portcullis::server::operator::operation::Operation;
+use serde_json::{Value, json};
 
-use super::operate::operate;
+use super::operate::{operate, operate_and_say};
+use super::table::table_of;
 use super::{Cli, Failure};
 
 /// The subcommands for the server's keys.
@@ -36,12 +38,42 @@ pub enum KeyCommand {
 impl KeyCommand {
     pub(super) fn run(&self, cli: &Cli) -> Result<(), Failure> {
         let operation = match self {
-            Self::List => Operation::KeyList { all: true },
+            Self::List => return operate_and_say(cli, Operation::KeyList { all: true }, listed),
             Self::Rotate { kind } => Operation::KeyRotate { kind: Some(kind.clone()) },
             Self::Retire { kid, .. } => Operation::KeyRetire { kid: kid.clone() },
         };
         operate(cli, operation)
     }
+}
+
+/// Tells signing keys and others alike: which are in use, and since when.
+fn listed(result: &Value) -> Vec<String> {
+    let row = |item: &Value| match &item["kind"] {
+        Value::Null => json!({
+            "kid": item["kid"],
+            "kind": "signing",
+            "algorithm": item["alg"],
+            "in_use": item["signs"],
+            "from": item["signs_from"],
+        }),
+        kind => json!({
+            "kid": item["kid"],
+            "kind": kind,
+            "in_use": item["newest"],
+            "from": item["used_from"],
+            "until": item["verifies_until"],
+        }),
+    };
+    let rows: Vec<Value> = result["items"].as_array().into_iter().flatten().map(row).collect();
+    let columns = [
+        ("ID", "kid"),
+        ("KIND", "kind"),
+        ("IN USE", "in_use"),
+        ("FROM", "from"),
+        ("VERIFIES UNTIL", "until"),
+        ("ALGORITHM", "algorithm"),
+    ];
+    table_of(&rows, &columns)
 }
 
 #[cfg(test)]

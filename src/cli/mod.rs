@@ -7,6 +7,7 @@ mod completions;
 mod config;
 mod data;
 mod doctor;
+mod health;
 mod init;
 mod key;
 mod log;
@@ -27,6 +28,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 use portcullis::config::{Config, ConfigFault, Reader};
 use portcullis::engine::StartError;
+use portcullis::value::counted::counted;
 use serde_json::{Value, json};
 
 use self::printable::printable;
@@ -65,11 +67,11 @@ pub struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Run the server until SIGTERM or SIGINT (the default command).
+    /// Run the server until SIGTERM, SIGINT or SIGQUIT (the default command).
     ///
     /// Recovers the data directory, or creates it, then listens. Refuses unsafe settings on a public address. Exits
     /// with 0 after a signal, 1 if the directory cannot be used, 2 if the configuration is wrong or unsafe, 70 after a
-    /// fault.
+    /// fault. A second signal ends it at once, with 1.
     Serve(serve::Serve),
     /// Write a configuration file that lists every key with its default.
     Init(init::Init),
@@ -81,10 +83,15 @@ enum Command {
     /// Prints one line per check: pass, warn or fail, the setting, what is unsafe about it, and what to do. Needs no
     /// running server; if one runs, it is asked as well. Exits with 1 if a check fails.
     Doctor,
+    /// Ask the running server whether it serves, for the health check of a container.
+    ///
+    /// Asks `/healthz`, or `/readyz` with --ready, and prints its answer on one line. Exits with 0 if it is well, 1 if it
+    /// says that it is not, 3 if it does not answer in time.
+    Health(health::Health),
     /// Inspect, verify, dump, back up, restore or salvage a data directory.
     #[command(subcommand)]
     Data(data::DataCommand),
-    /// Add, list, change, lock or delete accounts.
+    /// Add, list, change, disable, unlock or delete accounts.
     ///
     /// Asks the running server through admin.sock in its data directory. If no server runs, opens the directory itself.
     /// Run it as the user that owns the directory. Exits with 3 if there is neither a server nor a directory with data.
@@ -148,6 +155,7 @@ impl From<StartError> for Failure {
             StartError::Refused(refusal) => Self::refused(refusal),
             StartError::Io(error) => Self::refused(error),
             StartError::Key(error) => Self::fault(error),
+            error @ StartError::NoActixSystem => Self::fault(error),
             StartError::Master(error) => Self::usage(error),
             StartError::Pepper(error) => Self::usage(error),
         }
@@ -166,6 +174,7 @@ pub fn run() -> ExitCode {
         Some(Command::Init(init)) => init.run(&cli),
         Some(Command::Config(command)) => command.run(&cli),
         Some(Command::Doctor) => doctor::run(&cli),
+        Some(Command::Health(health)) => health.run(&cli),
         Some(Command::Data(command)) => command.run(&cli),
         Some(Command::User(command)) => command.run(&cli),
         Some(Command::Session(command)) => command.run(&cli),
@@ -235,12 +244,6 @@ fn shown(path: &Path) -> String {
     std::path::absolute(path).unwrap_or_else(|_| path.to_owned()).display().to_string()
 }
 
-/// Returns `number` with its noun: "1 mistake", "2 mistakes".
-fn counted(number: u64, one: &str, many: &str) -> String {
-    let noun = if number == 1 { one } else { many };
-    format!("{number} {noun}")
-}
-
 impl Cli {
     /// Prints a result: `text` for people, or `value` for programs.
     fn answer(&self, text: &str, value: &Value) {
@@ -252,13 +255,13 @@ impl Cli {
     fn reader(&self) -> Result<Reader, Failure> {
         let mut reader = Reader::new();
         if let Some(path) = &self.config {
-            let text = std::fs::read_to_string(path)
+            let bytes = std::fs::read(path)
                 .map_err(|error| Failure::usage(format!("cannot read {}: {error}", path.display())))?;
-            reader.file(&path.to_string_lossy(), &text);
+            reader.bytes(&path.to_string_lossy(), &bytes);
         }
-        reader.environment(std::env::vars());
+        reader.environment(std::env::vars_os());
         if let Some(dir) = &self.data_dir {
-            reader.plain("data_dir", &dir.to_string_lossy(), "--data-dir");
+            reader.system("data_dir", dir.as_os_str(), "--data-dir");
         }
         Ok(reader)
     }
@@ -287,12 +290,5 @@ mod tests {
     #[test]
     fn the_command_line_is_sound() {
         Cli::command().debug_assert();
-    }
-
-    #[test]
-    fn nouns_agree_with_their_numbers() {
-        assert_eq!(counted(0, "entry", "entries"), "0 entries");
-        assert_eq!(counted(1, "entry", "entries"), "1 entry");
-        assert_eq!(counted(2, "entry", "entries"), "2 entries");
     }
 }

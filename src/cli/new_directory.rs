@@ -19,6 +19,7 @@ use portcullis::registry::record::Write;
 use portcullis::storage::local::LocalStorage;
 use portcullis::storage::{Storage, write_whole};
 use portcullis::system::clock::{Clock, Timestamp};
+use portcullis::system::file_error::{self, FileError};
 use portcullis::system::random::Random;
 use portcullis::token::{KeyCheck, KeyFiles, Keys, Master};
 use serde_json::json;
@@ -205,7 +206,7 @@ pub(super) fn is_empty(dir: &Path) -> Result<bool, Failure> {
 
 /// Refuses to write into a directory of another user: the server that runs as that user could not read the new files.
 pub(super) fn refuse_another_owner(dir: &Path) -> Result<(), Failure> {
-    let owner = fs::metadata(dir).map_err(|error| at(dir, &error))?.uid();
+    let owner = fs::metadata(dir).map_err(file_error::at_dir(dir)).map_err(Failure::refused)?.uid();
     let own = rustix::process::geteuid().as_raw();
     if owner == own {
         return Ok(());
@@ -232,9 +233,12 @@ fn key_master(config: &Config) -> Result<Option<Master>, Failure> {
 pub(super) fn copy_keys(from: &Path, to: &dyn Storage, with_signing_keys: bool) -> Result<usize, Failure> {
     let mut copied = 0;
     for entry in from.read_dir().map_err(|error| at(from, &error))? {
-        let name = entry.map_err(Failure::refused)?.file_name().to_string_lossy().into_owned();
+        // Keys have names that are UTF-8.
+        let name = entry.map_err(|error| at(from, &error))?.file_name().into_string();
+        let Ok(name) = name else { continue };
         if staging::is_of_keys(&name) && (with_signing_keys || !name.starts_with("signing-")) {
-            let bytes = fs::read(from.join(&name)).map_err(Failure::refused)?;
+            let path = from.join(&name);
+            let bytes = fs::read(&path).map_err(file_error::at(&path)).map_err(Failure::refused)?;
             write_whole(to, "", &name, &bytes).map_err(Failure::refused)?;
             copied += 1;
         }
@@ -243,5 +247,8 @@ pub(super) fn copy_keys(from: &Path, to: &dyn Storage, with_signing_keys: bool) 
 }
 
 fn at(path: &Path, error: &io::Error) -> Failure {
-    Failure::refused(format!("{}: {error}", path.display()))
+    match FileError::within(error) {
+        Some(named) => Failure::refused(named),
+        None => Failure::refused(format!("{}: {error}", path.display())),
+    }
 }

@@ -23,15 +23,26 @@ const ANSWER_BYTES_MAX: u64 = 64 << 20;
 
 /// Carries out `operation` and prints its answer.
 pub(super) fn operate(cli: &Cli, operation: Operation) -> Result<(), Failure> {
+    operate_and_say(cli, operation, |result| match result.get("items").and_then(Value::as_array) {
+        Some(items) if std::io::stdout().is_terminal() => table(items),
+        Some(items) => items.iter().map(line).collect(),
+        None => vec![line(result)],
+    })
+}
+
+/// Carries out `operation` and prints its answer: as JSON for programs, or else the lines that `told` makes of it.
+pub(super) fn operate_and_say(
+    cli: &Cli,
+    operation: Operation,
+    told: impl FnOnce(&Value) -> Vec<String>,
+) -> Result<(), Failure> {
     let result = carry_out(cli.load()?, operation)?;
     if cli.json {
         say(&result.to_string());
         return Ok(());
     }
-    match result.get("items").and_then(Value::as_array) {
-        Some(items) if std::io::stdout().is_terminal() => say(&table(items)),
-        Some(items) => items.iter().for_each(|item| say(&line(item))),
-        None => say(&line(&result)),
+    for line in told(&result) {
+        say(&line);
     }
     Ok(())
 }

@@ -16,6 +16,7 @@ use portcullis::registry::file_check::FileChecks;
 use portcullis::registry::{Registry, tables};
 use portcullis::storage::Storage;
 use portcullis::storage::local::LocalStorage;
+use portcullis::system::clock::Timestamp;
 use portcullis::system::random::Random;
 use portcullis::token::{KeyFiles, Keys};
 
@@ -45,6 +46,14 @@ pub(super) fn audit_end(storage: &dyn Storage) -> Option<Place> {
     read(storage).ok()?.audit_end().map(Place::of_bytes)
 }
 
+/// Returns the latest time that the journal in `storage` has seen. `None` if a server runs, which knows it, or if the journal
+/// cannot be read.
+pub(super) fn latest_time(storage: &dyn Storage) -> Option<Timestamp> {
+    let _lock = storage.lock_to_read().ok()?;
+    let report = replay_read_only(storage, Sizes::PRODUCTION, &mut Target::default()).ok()?;
+    Some(Timestamp(report.wall_ms))
+}
+
 /// Compares the key files of `config` with what the journal in `storage` remembers of them. Returns the result for people,
 /// also if there is no secret to open them, or none in a backup.
 ///
@@ -54,7 +63,7 @@ pub(super) fn compare_keys(config: &Config, storage: &dyn Storage) -> Result<Str
     let dir = config.keys.dir.display();
     let here = match LocalStorage::open_existing(&config.keys.dir) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => None,
-        here => Some(here.map_err(|error| Failure::refused(format!("{dir}: {error}")))?),
+        here => Some(here.map_err(Failure::refused)?),
     };
     if !here.is_some_and(|here| KeyFiles::new(Arc::new(here), None, Arc::clone(&random)).exist()) {
         let is_backup = storage.open(SUMS).is_ok();

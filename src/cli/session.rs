@@ -2,9 +2,13 @@
 
 use clap::Subcommand;
 use portcullis::server::operator::operation::Operation;
+use serde_json::Value;
 
-use super::operate::operate;
-use super::{Cli, Failure};
+use super::operate::operate_and_say;
+use super::printable::value;
+use super::table::{table_of, text};
+use super::user::named;
+use super::{Cli, Failure, counted};
 
 /// The subcommands for sessions.
 #[derive(Debug, Subcommand)]
@@ -23,10 +27,39 @@ pub enum SessionCommand {
 
 impl SessionCommand {
     pub(super) fn run(&self, cli: &Cli) -> Result<(), Failure> {
-        let operation = match self {
-            Self::List { user } => Operation::SessionList { user: user.clone() },
-            Self::Revoke { user } => Operation::SessionRevoke { user: user.clone() },
-        };
-        operate(cli, operation)
+        match self {
+            Self::List { user } => {
+                operate_and_say(cli, Operation::SessionList { user: user.clone() }, listed)
+            }
+            Self::Revoke { user } => {
+                operate_and_say(cli, Operation::SessionRevoke { user: user.clone() }, |result| {
+                    let ended = result["sessions_ended"].as_u64().unwrap_or(0);
+                    vec![format!(
+                        "ended {} of {}; its access tokens are refused too",
+                        counted(ended, "session", "sessions"),
+                        named(result)
+                    )]
+                })
+            }
+        }
     }
+}
+
+fn listed(result: &Value) -> Vec<String> {
+    let items = result["items"].as_array().map_or(&[][..], Vec::as_slice);
+    if items.is_empty() {
+        return vec![format!("{} has no open sessions", named(&result["user"]))];
+    }
+    let columns = [
+        ("ID", "id"),
+        ("KIND", "kind"),
+        ("CREATED", "created_at"),
+        ("NETWORK", "network"),
+        ("PROGRAM", "user_agent"),
+    ];
+    let mut lines = table_of(items, &columns);
+    let user = &result["user"];
+    let of = value(&text(&user["email"]));
+    lines.push(format!("{} of {of}", counted(items.len() as u64, "open session", "open sessions")));
+    lines
 }

@@ -1,23 +1,32 @@
-//! Lists on a terminal: a column for each field. In a pipe a list has a line of `name=value` for each item instead.
+//! Tables for people: a column for each field. Every character counts as one place wide: letters that take two move what
+//! stands behind them.
 
 use serde_json::Value;
 
 use super::printable::value;
 
-/// Formats `items` as a table, without a line end. A field that an item lacks is a hyphen.
-pub(super) fn table(items: &[Value]) -> String {
-    let mut columns: Vec<&str> = Vec::new();
-    for name in items.iter().filter_map(Value::as_object).flat_map(|fields| fields.keys()) {
-        if !columns.contains(&name.as_str()) {
-            columns.push(name);
+/// Returns the lines of a table of `items` with a column for each field that one of them has.
+pub(super) fn table(items: &[Value]) -> Vec<String> {
+    let mut fields: Vec<&str> = Vec::new();
+    for name in items.iter().filter_map(Value::as_object).flat_map(|item| item.keys()) {
+        if !fields.contains(&name.as_str()) {
+            fields.push(name);
         }
     }
-    if columns.is_empty() {
-        return String::from("none");
+    if fields.is_empty() {
+        return vec![String::from("none")];
     }
-    let head = columns.iter().map(|name| name.to_uppercase().replace('_', " ")).collect();
-    let row = |item: &Value| columns.iter().map(|name| cell(item.get(name))).collect();
-    let rows: Vec<Vec<String>> = std::iter::once(head).chain(items.iter().map(row)).collect();
+    let titles: Vec<String> = fields.iter().map(|name| name.to_uppercase().replace('_', " ")).collect();
+    let columns: Vec<(&str, &str)> =
+        titles.iter().zip(&fields).map(|(title, field)| (title.as_str(), *field)).collect();
+    table_of(items, &columns)
+}
+
+/// Returns the lines of a table of `items` with a column for each title and field.
+pub(super) fn table_of(items: &[Value], columns: &[(&str, &str)]) -> Vec<String> {
+    let titles = columns.iter().map(|(title, _)| (*title).to_owned()).collect();
+    let row = |item: &Value| columns.iter().map(|(_, field)| cell(item.get(*field))).collect();
+    let rows: Vec<Vec<String>> = std::iter::once(titles).chain(items.iter().map(row)).collect();
     let width = |column: usize| {
         let cells = rows.iter().filter_map(|row| row.get(column));
         cells.map(|cell| cell.chars().count()).max().unwrap_or(0)
@@ -28,21 +37,29 @@ pub(super) fn table(items: &[Value]) -> String {
             row.iter().zip(&widths).map(|(cell, width)| format!("{cell:<width$}")).collect();
         cells.join("  ").trim_end().to_owned()
     };
-    rows.iter().map(line).collect::<Vec<_>>().join("\n")
+    rows.iter().map(line).collect()
 }
 
-/// Formats one field.
+/// Formats one field, on one line and in quotes if it could pass for two columns. One that is not there is a hyphen.
 fn cell(field: Option<&Value>) -> String {
-    match field {
-        None | Some(Value::Null) => String::from("-"),
-        Some(Value::String(text)) if text.is_empty() => String::from("-"),
-        Some(Value::String(text)) => value(text),
-        Some(Value::Array(parts)) if parts.is_empty() => String::from("-"),
-        Some(Value::Array(parts)) => {
-            let parts = parts.iter().map(|part| part.as_str().map_or_else(|| part.to_string(), value));
+    match field.unwrap_or(&Value::Null) {
+        Value::Array(parts) if !parts.is_empty() => {
+            let parts = parts.iter().map(|part| value(&text(part)));
             parts.collect::<Vec<_>>().join(",")
         }
-        Some(other) => other.to_string(),
+        other => value(&text(other)),
+    }
+}
+
+/// Returns a field of an answer as text for people.
+pub(super) fn text(field: &Value) -> String {
+    match field {
+        Value::Null => String::from("-"),
+        Value::Bool(is_so) => String::from(if *is_so { "yes" } else { "no" }),
+        Value::String(text) if text.is_empty() => String::from("-"),
+        Value::String(text) => text.clone(),
+        Value::Array(parts) if parts.is_empty() => String::from("-"),
+        other => other.to_string(),
     }
 }
 
@@ -61,11 +78,31 @@ mod tests {
         ];
         assert_eq!(
             table(&items),
-            "KID     NEWEST  USED FROM             ROLES\n\
-             edge-1  true    2027-01-15T08:00:00Z  -\n\
-             a       false   -                     admin,staff\n\
-             -       -       \"a\u{202e}b  c\"              -"
+            [
+                "KID     NEWEST  USED FROM             ROLES",
+                "edge-1  yes     2027-01-15T08:00:00Z  -",
+                "a       no      -                     admin,staff",
+                "-       -       \"a\u{202e}b  c\"              -"
+            ]
         );
-        assert_eq!(table(&[]), "none");
+        assert_eq!(table(&[]), ["none"]);
+    }
+
+    #[test]
+    fn columns_stand_below_each_other_and_no_text_becomes_another_column() {
+        let items = [
+            json!({"name": "Zo\u{eb}", "n": 1, "of": ["a", "b"]}),
+            json!({"name": "a  b", "of": []}),
+            json!({"name": "a\nb", "n": "\u{202e}x"}),
+        ];
+        assert_eq!(
+            table_of(&items, &[("NAME", "name"), ("NUMBER", "n"), ("OF", "of")]),
+            [
+                "NAME      NUMBER   OF",
+                "Zo\u{eb}       1        a,b",
+                "\"a  b\"    -        -",
+                "a\\u000ab  \\u202ex  -"
+            ]
+        );
     }
 }

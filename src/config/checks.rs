@@ -6,7 +6,7 @@ use ipnet::IpNet;
 
 use self::State::{Doubtful, Unsafe};
 use super::finding::Finding;
-use super::{Config, MailTransport, Origin, SmtpTls};
+use super::{Config, MailTransport, SmtpTls};
 use crate::password::Cost;
 use crate::registry::throttle::{Class, Rate};
 use crate::token::JWKS_KEPT;
@@ -184,7 +184,9 @@ pub const CHECKS: &[Check] = &[
     Check {
         key: "http.allowed_origins",
         otherwise: Unsafe,
-        is_safe: |config| config.http.allowed_origins.iter().all(Origin::is_https),
+        is_safe: |config| {
+            config.http.allowed_origins.iter().all(|origin| origin.is_https() || !origin.is_web())
+        },
         why: "a page that was loaded without TLS may be an attacker's, and may call with the user's cookies",
         fix: "set [http] allowed_origins = [\"https://app.example.org\"]",
     },

@@ -1,6 +1,9 @@
 //! An unsafe setting, as the security checklist reports it.
 
 use std::net::IpAddr;
+use std::time::Duration;
+
+use crate::value::counted::counted;
 
 /// An unsafe setting.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -19,7 +22,8 @@ impl Finding {
         Self {
             key: "password.pepper_file",
             why: format!(
-                "{count} passwords could not be checked: a pepper that they were hashed with is not there"
+                "{} could not be checked: a pepper that went into their hashes is not there",
+                counted(count, "password", "passwords")
             ),
             fix: String::from("put its line back into password.pepper_file, and start the server again"),
         }
@@ -31,6 +35,22 @@ impl Finding {
             key: "keys.dir",
             why: format!("{what}, so the next start is refused"),
             fix: String::from("put the keys of this installation back into keys.dir before the server stops"),
+        }
+    }
+
+    /// Creates the finding that the time of the journal is `ahead` of the system's clock.
+    pub fn clock_ahead(ahead: Duration) -> Self {
+        let secs = ahead.as_secs();
+        Self {
+            key: "clock",
+            why: format!(
+                "the data has seen a time that is {secs} s ahead of the system's clock, so sessions, links and locks last \
+                 longer until it has caught up"
+            ),
+            fix: String::from(
+                "keep the clock right (NTP); it catches up in twice that time; if that is too long, stop the server and \
+                 make a new directory with portcullis data reset-clock-floor",
+            ),
         }
     }
 

@@ -92,7 +92,7 @@ impl Config {
     /// Creates the default configuration over `data_dir`, for embedding programs and tests.
     pub fn for_data_dir(data_dir: &Path) -> Result<Self, Vec<ConfigFault>> {
         let mut reader = Reader::new();
-        reader.plain("data_dir", &data_dir.to_string_lossy(), "data_dir");
+        reader.system("data_dir", data_dir.as_os_str(), "data_dir");
         Self::from_reader(reader)
     }
 
@@ -183,7 +183,7 @@ mod tests {
     pub(in crate::config) fn load(text: &str, env: &[(&str, &str)]) -> Result<Config, Vec<String>> {
         let mut reader = Reader::new();
         reader.file("p.toml", text);
-        reader.environment(env.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())));
+        reader.environment(env.iter().copied());
         Config::from_reader(reader).map_err(|faults| faults.iter().map(ToString::to_string).collect())
     }
 
@@ -340,7 +340,8 @@ mod tests {
             };
             let (section, name) = key.name.rsplit_once('.').unwrap_or(("", key.name));
             let head = if section.is_empty() { String::new() } else { format!("[{section}]\n") };
-            let faults = load(&format!("{head}{name} = {wrong}\n"), &[]).unwrap_err();
+            let loaded = load(&format!("{head}{name} = {wrong}\n"), &[]);
+            let faults = loaded.err().unwrap_or_else(|| panic!("{} takes {wrong}", key.name));
             let of_key = faults.iter().filter(|fault| fault.contains(&format!("`{}` ", key.name))).count();
             assert_eq!(of_key, 1, "{}: {faults:#?}", key.name);
         }

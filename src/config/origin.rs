@@ -53,11 +53,30 @@ impl Origin {
         }
     }
 
+    /// Says whether its pages come from a web server. Others come with an application, and have no cookie of ours.
+    pub fn is_web(&self) -> bool {
+        self.is_https() || self.0.starts_with("http://")
+    }
+
+    /// Returns the origin that `text` means, as browsers spell it: letters beyond ASCII in Punycode, small letters, no
+    /// default port, and nothing behind the port.
+    pub(super) fn respelled(text: &str) -> Option<Self> {
+        let (scheme, rest) = text.trim().split_once("://")?;
+        let authority = rest.split(['/', '?', '#']).next()?;
+        let (host, port) = match authority.rsplit_once(':') {
+            Some((host, port)) if !port.ends_with(']') => (host, format!(":{port}")),
+            _ => (authority, String::new()),
+        };
+        let host = if host.starts_with('[') { host.to_owned() } else { idna::domain_to_ascii(host).ok()? };
+        let right: Self = format!("{}://{host}{port}", scheme.to_ascii_lowercase()).parse().ok()?;
+        Some(Self(right.without_default_port().unwrap_or(&right.0).to_owned()))
+    }
+
     /// Returns the origin without its default port, if it names one. Browsers omit that port, so their `Origin` would
     /// never match.
     pub(super) fn without_default_port(&self) -> Option<&str> {
         let port = if self.is_https() { ":443" } else { ":80" };
-        self.0.strip_suffix(port)
+        self.0.strip_suffix(port).filter(|_| self.is_web())
     }
 
     /// Returns the origin of a server that listens on `listen` without TLS.
@@ -67,11 +86,18 @@ impl Origin {
     }
 }
 
+/// Schemes of the pages that applications carry with them: desktop and mobile frameworks, and extensions of browsers.
+const OF_APPLICATIONS: [&str; 7] =
+    ["app", "capacitor", "chrome-extension", "ionic", "moz-extension", "tauri", "vscode-webview"];
+
 impl FromStr for Origin {
     type Err = ();
 
     fn from_str(text: &str) -> Result<Self, ()> {
-        let rest = text.strip_prefix("https://").or_else(|| text.strip_prefix("http://")).ok_or(())?;
+        let (scheme, rest) = text.split_once("://").ok_or(())?;
+        if !["https", "http"].contains(&scheme) && !OF_APPLICATIONS.contains(&scheme) {
+            return Err(());
+        }
         // The address of IPv6 ends with a bracket; the colons in it are no ports.
         let (host, port) = match rest.rsplit_once(':') {
             Some((host, port)) if !port.ends_with(']') => (host, Some(port)),
@@ -90,7 +116,8 @@ fn is_host(host: &str) -> bool {
     if let Some(address) = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')) {
         return address.parse().is_ok_and(|parsed: Ipv6Addr| spelled(parsed) == address);
     }
-    let is_plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
+    // Browsers take an underscore, too, and some hosts have one.
+    let is_plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-' || c == '_';
     let is_label = |label: &str| {
         (1..=63).contains(&label.len())
             && label.chars().all(is_plain)
@@ -192,7 +219,6 @@ mod tests {
             "https://a?",
             "https://a@b",
             "https://a b",
-            "https://a_b",
             "https://b\u{fc}cher.example",
             "ftp://a",
             "a",
@@ -232,11 +258,37 @@ mod tests {
         assert_eq!(
             load(text, &[]).unwrap_err(),
             [
-                "p.toml:2: `http.public_origin` must leave out the port that browsers leave out: \
-                 \"https://login.example.org\"",
-                "p.toml:3: `http.allowed_origins` must leave out the port that browsers leave out: \"http://a.test\"",
+                "p.toml:2: `http.public_origin` must be spelled as browsers spell it: \
+                 \"https://login.example.org\", not \"https://login.example.org:443\"",
+                "p.toml:3: `http.allowed_origins` must be spelled as browsers spell it: \"http://a.test\", not \
+                 \"http://a.test:80\"",
             ]
         );
+        for (typed, right) in [
+            ("https://b\u{fc}cher.example", "https://xn--bcher-kva.example"),
+            ("HTTPS://Login.Example.ORG/", "https://login.example.org"),
+            ("https://login.example.org/auth?x", "https://login.example.org"),
+            (" http://[::1]:80", "http://[::1]"),
+        ] {
+            assert_eq!(Origin::respelled(typed).map(|right| right.0), Some(right.to_owned()), "{typed}");
+        }
+        for origin in [
+            "capacitor://localhost",
+            "tauri://localhost",
+            "chrome-extension://abcdefghij",
+            "https://my_auth.a.org",
+        ] {
+            let text = format!("[http]\nallowed_origins = [\"{origin}\"]\n");
+            let config = load(&text, &[]).unwrap();
+            assert_eq!(config.http.allowed_origins[0].as_str(), origin);
+        }
+        for origin in ["*", "null", "file://", "https://*.example.org", "login.example.org", "ftp://a.test"] {
+            let text = format!("[http]\nallowed_origins = [\"{origin}\"]\n");
+            let said = load(&text, &[]).unwrap_err();
+            assert!(said[0].contains("must be an origin such as"), "{origin}: {said:?}");
+        }
+        let said = load("[http]\npublic_origin = \"capacitor://localhost\"\n", &[]).unwrap_err();
+        assert!(said[0].ends_with("must begin with https:// or http://"), "{said:?}");
         let config = load("[http]\nlisten = \"127.0.0.1:80\"\n", &[]).unwrap();
         assert_eq!(config.http.public_origin.as_str(), "http://127.0.0.1");
         assert_eq!(config.token.audience, "http://127.0.0.1");

@@ -2,8 +2,10 @@
 //! Collects every mistake, so that one does not hide another.
 
 use std::collections::BTreeMap;
+use std::ffi::{OsStr, OsString};
 use std::fmt;
 use std::net::IpAddr;
+use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -33,6 +35,8 @@ enum Value {
     Int(i64),
     Text(String),
     List(Vec<String>),
+    /// A value that is not UTF-8: only a path can be.
+    Bytes(OsString),
 }
 
 impl Value {
@@ -42,6 +46,8 @@ impl Value {
             Self::Int(value) => (*value).into(),
             Self::Text(value) => value.as_str().into(),
             Self::List(values) => values.as_slice().into(),
+            // As far as it is text.
+            Self::Bytes(value) => value.to_string_lossy().into(),
         }
     }
 }
@@ -74,6 +80,21 @@ impl Reader {
             }
         }
         reader
+    }
+
+    /// Reads the bytes of a file. `path` is its name in messages.
+    pub fn bytes(&mut self, path: &str, bytes: &[u8]) {
+        match std::str::from_utf8(bytes) {
+            Ok(text) => self.file(path, text),
+            Err(error) => {
+                let at = error.valid_up_to();
+                let line = bytes.iter().take(at).filter(|byte| **byte == b'\n').count() + 1;
+                let byte = bytes.get(at).copied().unwrap_or_default();
+                let what =
+                    format!("byte {at} of the file (0x{byte:02X}) is not UTF-8: save the file as UTF-8");
+                self.fault(format!("{path}:{line}"), what);
+            }
+        }
     }
 
     /// Reads the text of a file. `path` is its name in messages.
@@ -154,15 +175,34 @@ impl Reader {
         self.values.insert(key.name, Placed { value, place: place.to_owned() });
     }
 
+    /// Reads one value as the system hands it over: bytes. Those that are not UTF-8 can only be a path.
+    pub fn system(&mut self, name: &str, value: &OsStr, place: &str) {
+        match (value.to_str(), self.keys.by_name(name)) {
+            (Some(text), _) => self.plain(name, text, place),
+            (None, None) => self.unknown(name, place.to_owned()),
+            (None, Some(key)) => {
+                let value = Value::Bytes(value.to_owned());
+                self.values.insert(key.name, Placed { value, place: place.to_owned() });
+            }
+        }
+    }
+
     /// Reads the `PORTCULLIS__SECTION__KEY` variables among `variables`. One that is misspelled so that it would be passed
-    /// over, such as `PORTCULLIS_SECTION_KEY`, is a mistake.
-    pub fn environment(&mut self, variables: impl Iterator<Item = (String, String)>) {
+    /// over, such as `PORTCULLIS_SECTION_KEY`, is a mistake. All others may hold any bytes.
+    pub fn environment<T: AsRef<OsStr>>(&mut self, variables: impl Iterator<Item = (T, T)>) {
         for (variable, value) in variables {
-            if let Some(name) = variable.strip_prefix(VARIABLES) {
-                self.plain(&name.to_lowercase().replace("__", "."), &value, &variable);
-            } else if let Some(key) = near_miss(self.keys, &variable) {
+            let (variable, value) = (variable.as_ref(), value.as_ref());
+            let Some(name) = variable.to_str() else {
+                if variable.as_encoded_bytes().starts_with(VARIABLES.as_bytes()) {
+                    self.fault(variable.to_string_lossy(), "the name of this variable is not UTF-8");
+                }
+                continue;
+            };
+            if let Some(key) = name.strip_prefix(VARIABLES) {
+                self.system(&key.to_lowercase().replace("__", "."), value, name);
+            } else if let Some(key) = near_miss(self.keys, name) {
                 let right = variable_of(key);
-                self.fault(variable, format!("is passed over; did you mean `{right}`?"));
+                self.fault(name, format!("is passed over; did you mean `{right}`?"));
             }
         }
     }
@@ -309,10 +349,23 @@ impl Reader {
             Some(Value::Text(value)) => Some(value.clone()).filter(|text| !text.is_empty()),
             None => None,
             Some(Value::Int(value)) => Some(value.to_string()),
+            Some(Value::Bytes(value)) => {
+                let what = format!("must be UTF-8, not {value:?}");
+                self.wrong(name, what);
+                None
+            }
             Some(_) => {
                 self.wrong(name, "must be a text");
                 None
             }
+        }
+    }
+
+    /// Returns the value of a key that takes a path, which need not be UTF-8; `None` if it is empty or not set.
+    pub fn path(&mut self, name: &str) -> Option<PathBuf> {
+        match self.value(name) {
+            Some(Value::Bytes(value)) => Some(PathBuf::from(value)),
+            _ => self.text(name).map(PathBuf::from),
         }
     }
 
@@ -372,7 +425,8 @@ impl Reader {
         let is_set = match self.value(name) {
             Some(Value::Text(text)) => !text.is_empty(),
             Some(Value::Bool(value)) => *value,
-            _ => false,
+            Some(_) => true,
+            None => false,
         };
         if is_set {
             self.wrong(name, "is not available in this version");

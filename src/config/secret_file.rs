@@ -5,6 +5,8 @@ use std::path::{Path, PathBuf};
 
 use zeroize::Zeroizing;
 
+use crate::system::file_error;
+
 /// The prefix of the name of a credential.
 const CREDENTIAL: &str = "credential:";
 /// The variable by which systemd says where credentials are (`LoadCredential=`, `LoadCredentialEncrypted=`).
@@ -32,7 +34,8 @@ impl SecretFile {
 
     /// Reads the secret.
     pub fn read(&self) -> std::io::Result<Zeroizing<Vec<u8>>> {
-        std::fs::read(self.resolved()?).map(Zeroizing::new)
+        let path = self.resolved()?;
+        std::fs::read(&path).map(Zeroizing::new).map_err(file_error::at(&path))
     }
 
     /// Returns the path of the file.

@@ -42,15 +42,15 @@ pub struct Identity {
     pub times: Option<TokenTimes>,
 }
 
-/// The issue and expiry time of an access token, in seconds since 1970.
+/// The issue and expiry time of an access token, in seconds since 1970 by the system's clock.
 #[derive(Clone, Copy, Debug)]
 pub struct TokenTimes {
     /// The expiry time.
     pub exp: u64,
     /// The issue time.
     pub iat: u64,
-    /// When the user last proved who they are.
-    pub auth_time: u64,
+    /// When the user last proved who they are, by the engine's clock.
+    pub proved: Timestamp,
 }
 
 impl Identity {

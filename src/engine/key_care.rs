@@ -96,7 +96,7 @@ impl Services {
         let Some(signing) = retired else { return Ok(false) };
         self.replace_signer(&signing)?;
         self.everything_changed.fetch_add(1, Ordering::SeqCst);
-        self.revoked.push(Ended::Kid(kid.to_owned()), now);
+        self.revoked.push(Ended::Kid(kid.to_owned()), self.clock.system_now());
         Ok(true)
     }
 

@@ -8,7 +8,7 @@ use actix::{Actor, Addr, Handler, Message, Recipient};
 
 use super::fault::Fault;
 use crate::journal::append::handle::{Handle, Sealed};
-use crate::registry::{Answer, Owner, ReadBuckets, Registry};
+use crate::registry::{Answer, CountRecords, Owner, ReadBuckets, Registry};
 
 /// The address of an owner, with the journal that opens its answers.
 pub(crate) struct Mailbox<S: Registry> {
@@ -58,5 +58,26 @@ impl<S: Registry> Mailbox<S> {
     {
         self.calls.fetch_add(1, Ordering::Relaxed);
         Ok(self.owner.send(message).await.map_err(|_| Fault::Ending)??)
+    }
+
+    /// Sends `message` like [`Mailbox::ask`], in a future that may outlive the request. It is counted at once.
+    pub(crate) fn ask_later<M, V>(&self, message: M) -> impl Future<Output = Result<V, Fault>> + 'static
+    where
+        M: Message<Result = Answer<V>> + Send + 'static,
+        Owner<S>: Handler<M> + Actor,
+        <Owner<S> as Actor>::Context: ToEnvelope<Owner<S>, M>,
+        V: Send + 'static,
+    {
+        self.calls.fetch_add(1, Ordering::Relaxed);
+        let (owner, journal) = (self.owner.clone(), self.journal.clone());
+        async move { Ok(journal.open(owner.send(message).await.map_err(|_| Fault::Ending)??).await?) }
+    }
+
+    /// Returns the number of records, of which the newest may not be durable yet.
+    ///
+    /// Errors: [`Fault::Ending`] if the engine is ending.
+    pub(crate) async fn records(&self) -> Result<usize, Fault> {
+        self.calls.fetch_add(1, Ordering::Relaxed);
+        self.owner.send(CountRecords).await.map_err(|_| Fault::Ending)
     }
 }

@@ -7,6 +7,7 @@ pub mod key_care;
 pub mod key_loading;
 pub(crate) mod mailbox;
 pub mod partition;
+pub mod request_figures;
 pub mod services;
 pub mod start;
 

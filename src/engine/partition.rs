@@ -40,6 +40,19 @@ pub enum StartError {
     /// A signing key.
     #[error(transparent)]
     Key(#[from] KeyError),
+    /// The caller's thread runs no actix system, which runs the actors of an engine.
+    #[error(
+        "no actix system runs on this thread, as under #[tokio::main] or #[tokio::test]: write #[actix_web::main] or \
+         #[actix_web::test] there, or call it in actix_web::rt::System::new().block_on(async {{ … }})"
+    )]
+    NoActixSystem,
+}
+
+/// Checks that the actors of an engine can be started on this thread.
+///
+/// Errors: [`StartError::NoActixSystem`].
+pub(super) fn require_actix_system() -> Result<(), StartError> {
+    actix::System::try_current().map(|_| ()).ok_or(StartError::NoActixSystem)
 }
 
 impl From<std::io::Error> for StartError {
@@ -169,6 +182,8 @@ impl Partition {
 /// Refuses a directory that is in use but has no keys, before anything is written: it is a backup without keys, and a start
 /// would change files that its list of sums names.
 fn refuse_without_keys(storage: &LocalStorage, keys: &KeyFiles) -> Result<(), StartError> {
+    // Keys that may not be seen are not missing.
+    keys.names()?;
     if !is_used(storage)? || keys.exist() {
         return Ok(());
     }

@@ -10,7 +10,8 @@ use std::thread::JoinHandle;
 use actix::{Actor, Addr, Arbiter};
 
 use super::key_loading;
-use super::partition::{Partition, StartError, key_files};
+use super::partition::{Partition, StartError, key_files, require_actix_system};
+use super::request_figures::RequestFigures;
 use crate::audit::AuditLog;
 use crate::audit::ends::Place;
 use crate::audit::log::Options;
@@ -22,7 +23,7 @@ use crate::registry::stuffing::actor::StuffingActor;
 use crate::registry::throttle::actor::Throttle;
 use crate::registry::throttle::refusal_cache::RefusalCache;
 use crate::registry::throttle::{ProxyWatch, file};
-use crate::system::clock::Clock;
+use crate::system::clock::{Clock, Timestamp};
 use crate::system::fail_stop::FailStop;
 use crate::system::lock::Mutex;
 use crate::system::random::Random;
@@ -79,12 +80,19 @@ pub struct Services {
     pub(super) owners: Arbiter,
     /// Mails that were dropped because their links had died.
     pub(crate) dropped_mails: AtomicU64,
+    /// When these services were started.
+    pub(crate) started: Timestamp,
     stopping: AtomicBool,
     proxy_watch: Mutex<ProxyWatch>,
+    /// Whether the last request that the watch has seen was forwarded.
+    has_forwarded: AtomicBool,
+    has_found_proxy: AtomicBool,
     /// Whether `audit.dir` is on the volume of the data directory, whose space the journal needs.
     audit_shares_volume: bool,
     /// The figures of the log of the process, if the program keeps any.
     log_figures: OnceLock<LogFigures>,
+    /// The figures of requests, if any were served.
+    request_figures: OnceLock<RequestFigures>,
 }
 
 /// The figures of the process's log, for the metrics.
@@ -113,6 +121,7 @@ impl Services {
         first: &Partition,
         fail_stop: &FailStop,
     ) -> Result<(Arc<Self>, RunningServices), StartError> {
+        require_actix_system()?;
         let password_policy = Policy {
             chars_min: config.password.chars_min,
             service: config.service_name.as_str().into(),
@@ -168,11 +177,15 @@ impl Services {
             everything_changed: Arc::default(),
             owners,
             dropped_mails: AtomicU64::new(0),
+            started: clock.now(),
             stopping: AtomicBool::new(false),
             proxy_watch: Mutex::default(),
+            has_forwarded: AtomicBool::new(false),
+            has_found_proxy: AtomicBool::new(false),
             // A directory that cannot be asked may well be on the same volume.
             audit_shares_volume: volume::is_shared(&config.audit.dir, &config.data_dir).unwrap_or(true),
             log_figures: OnceLock::new(),
+            request_figures: OnceLock::new(),
             config,
         });
         Ok((Arc::clone(&services), RunningServices { services, audit: audit_thread }))
@@ -186,9 +199,15 @@ impl Services {
 
     /// Looks for a proxy that `http.trusted_proxies` does not name: every client behind it shares one limit, so that the
     /// first attacker locks them all out.
-    pub(crate) fn watch_for_proxy(&self, peer: std::net::IpAddr, forwarding_headers: [bool; 2]) {
-        let is_forwarded = forwarding_headers.contains(&true);
-        if let Some(proxy) = self.proxy_watch.lock().see(peer, is_forwarded) {
+    pub(crate) fn watch_for_proxy(&self, peer: std::net::IpAddr, is_forwarded: bool) {
+        // The request of a client that no proxy forwards takes no lock.
+        if !is_forwarded && !self.has_forwarded.load(Ordering::Relaxed) {
+            return;
+        }
+        self.has_forwarded.store(is_forwarded, Ordering::Relaxed);
+        let found = self.proxy_watch.lock().see(peer, is_forwarded);
+        if let Some(proxy) = found {
+            self.has_found_proxy.store(true, Ordering::Relaxed);
             let Finding { fix, .. } = Finding::forgotten_proxy(proxy);
             tracing::error!(
                 %proxy,
@@ -196,6 +215,11 @@ impl Services {
                  clients are throttled as one: {fix}"
             );
         }
+    }
+
+    /// Says whether requests are still to be shown to [`Self::watch_for_proxy`]: one proxy that was found is enough.
+    pub(crate) fn is_watching_for_proxy(&self) -> bool {
+        !self.has_found_proxy.load(Ordering::Relaxed)
     }
 
     /// Keeps the audit log from the space that the journal needs: `journal_bytes`, and half a segment for what happens
@@ -216,13 +240,19 @@ impl Services {
         self.log_figures.get()
     }
 
+    /// Returns the figures of requests, which `create` makes the first time.
+    pub(crate) fn request_figures(&self, create: fn() -> RequestFigures) -> &RequestFigures {
+        self.request_figures.get_or_init(create)
+    }
+
     /// Returns the unsafe settings that only a running server can notice.
     pub fn findings(&self) -> Vec<Finding> {
         let proxy = self.proxy_watch.lock().found();
         let unknown = Some(self.peppers.unknown()).filter(|count| *count > 0);
         let pepper = unknown.map(Finding::missing_pepper);
         let key = self.changed_key().map(|what| Finding::changed_key(&what));
-        proxy.into_iter().map(Finding::forgotten_proxy).chain(pepper).chain(key).collect()
+        let clock = self.clock.far_ahead().map(Finding::clock_ahead);
+        proxy.into_iter().map(Finding::forgotten_proxy).chain(pepper).chain(key).chain(clock).collect()
     }
 
     /// Says what is wrong with the key files, if they are not the keys in memory any more: the next start will be refused.

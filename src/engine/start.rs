@@ -9,7 +9,7 @@ use super::Engine;
 use super::api_key_cache::ApiKeyCache;
 use super::credential_cache::CredentialCache;
 use super::mailbox::{Mailbox, TableReader};
-use super::partition::{Partition, PartitionOptions, StartError};
+use super::partition::{Partition, PartitionOptions, StartError, require_actix_system};
 use super::services::{RunningServices, Services};
 use crate::audit::ends::Place;
 use crate::config::Config;
@@ -85,13 +85,14 @@ impl Engine {
     /// Starts the owners of a partition. `fail_stop` ends this engine; what else it ends is up to the program. Call it in an
     /// actix system.
     ///
-    /// Errors: threads that cannot be started.
+    /// Errors: threads that cannot be started, or [`StartError::NoActixSystem`].
     pub fn start(
         services: &Arc<Services>,
         partition: Partition,
         thread: OwnerThread,
         fail_stop: &FailStop,
     ) -> Result<(Arc<Self>, RunningEngine), StartError> {
+        require_actix_system()?;
         let Partition { mut states, slots, storage, recovered, clock, remembers_files } = partition;
         let machine = services.config.machine;
         let (handle, journal, report) = recovered.start(fail_stop, machine)?;
@@ -164,6 +165,8 @@ pub fn start_first(
     accept_clock_floor: bool,
     fail_stop: &FailStop,
 ) -> Result<(Arc<Engine>, RunningEngine, RunningServices), StartError> {
+    // Before anything is written.
+    require_actix_system()?;
     let random = Arc::new(Random::system());
     let options = PartitionOptions {
         dir: &config.data_dir,
@@ -215,10 +218,12 @@ fn announce_ended(services: &Services, states: &States, global_epoch: u64, clock
         account.is_some_and(is_of_now) && family.global_epoch == global_epoch
     };
     let since = clock.now() - (services.config.token.access_ttl + feed::LEEWAY);
+    // The times in tokens are the system's.
+    let now = clock.system_now();
     for (id, account, minted) in states.refresh.dead_since(since, is_alive) {
-        services.revoked.push_session(id.to_string(), account.to_bytes(), minted);
+        services.revoked.push_session(id.to_string(), account.to_bytes(), minted.min(now));
     }
-    for (account, issued_before) in states.accounts.tokens_revoked_since(since) {
+    for (account, issued_before) in states.accounts.tokens_revoked_since(since - clock.ahead()) {
         let issued = Timestamp::from_secs(issued_before);
         services.revoked.push_account(account.to_bytes(), issued_before, issued);
     }
@@ -242,5 +247,24 @@ impl Start<'_> {
             owner: address.clone().recipient(),
         });
         Mailbox::new(address, self.context.journal.clone(), Arc::clone(self.calls))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// An embedding program runs on plain tokio: it is told the line to write, and nothing is half done.
+    #[tokio::test]
+    async fn without_an_actix_system_a_start_is_refused_with_the_line_to_write() {
+        let dir = tempfile::tempdir().unwrap();
+        let data = dir.path().join("data");
+        let config = Config::for_unit_tests(&data, &[]);
+        let clock = Clock::manual(Timestamp::from_secs(1_800_000_000));
+        let fail_stop = FailStop::new(|why| panic!("{why}"));
+        let error = start_first(config, clock, false, &fail_stop).err().unwrap();
+        assert!(matches!(error, StartError::NoActixSystem), "{error}");
+        assert!(error.to_string().contains("#[actix_web::main]"), "{error}");
+        assert!(!data.exists());
     }
 }

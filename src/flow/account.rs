@@ -1,4 +1,4 @@
-//! One's own account: the list of what is open, and its deletion.
+//! One's own account: the list of what is open, its name, and its deletion.
 
 use super::admission::Outcome;
 use super::authenticate::{Held, Identity};
@@ -7,10 +7,11 @@ use super::client::Client;
 use super::log_out::end_others_and_mailed;
 use super::post::Addressee;
 use super::refusal::{FlowError, Refusal};
+use super::sign_up::new_name;
 use crate::audit::event::Event;
 use crate::engine::Engine;
-use crate::registry::account::AccountV3;
-use crate::registry::account::actor::Delete;
+use crate::registry::account::actor::{Alter, Delete};
+use crate::registry::account::{AccountV3, Change};
 use crate::registry::outbox::Kind;
 use crate::registry::throttle::class::Class;
 use crate::registry::{refresh, session};
@@ -88,6 +89,37 @@ pub async fn open_sessions(
         Held::Session(session) => SessionId::from_bytes(session.id).map(Cursor::Session),
     });
     Ok(OpenSessions { items, next })
+}
+
+/// Sets the name by which the owner of the account of `identity` wants to be called, where an empty one takes it away, and
+/// whether they are mailed about a log-in from a new device. To switch that off needs a fresh proof: else whoever holds a
+/// stolen session could silence the mail about what follows.
+pub async fn set(
+    engine: &Engine,
+    client: &Client,
+    identity: &Identity,
+    name: Option<&str>,
+    new_device_mail: Option<bool>,
+) -> Outcome<AccountV3> {
+    let id = identity.account.account_id();
+    let admission = engine.admit_change(client, id).await;
+    let set = admission.then(async |_| {
+        if new_device_mail == Some(false) {
+            identity.is_fresh(engine.clock.now())?;
+        }
+        let name = name.map(new_name).transpose()?;
+        let mutes_new_device = new_device_mail.map(|wanted| !wanted);
+        let change = Change { name, mutes_new_device, ..Change::default() };
+        let changed = engine.accounts.ask(Alter { id, change }).await?;
+        let account = changed.map_err(|_| Refusal::Unauthenticated)?;
+        if account.mutes_new_device != identity.account.mutes_new_device {
+            let mails = if account.mutes_new_device { "off" } else { "on" };
+            let note = client.note(Event::DeviceNoticesSet).for_account(Some(&account));
+            engine.record_durably(note.with_reason(&format!("mails about new devices {mails}"))).await;
+        }
+        Ok(account)
+    });
+    set.await
 }
 
 /// Deletes the account of `identity` once its password is confirmed, and tells its owner by mail.

@@ -50,8 +50,8 @@ impl Identity {
             (Held::Family(family), Some(times)) => {
                 // The token names the second alone.
                 let exact = [family.proved_ms, family.issued_ms].map(Timestamp);
-                let exact = exact.into_iter().find(|at| at.as_secs() == times.auth_time);
-                exact.unwrap_or(Timestamp::from_secs(times.auth_time))
+                let exact = exact.into_iter().find(|at| at.as_secs() == times.proved.as_secs());
+                exact.unwrap_or(times.proved)
             }
             (Held::Family(family), None) => Timestamp(family.proved_ms),
             (Held::Session(session), _) => Timestamp(session.proved_ms),
@@ -64,7 +64,7 @@ pub const FRESH_FOR: Duration = Duration::from_mins(15);
 
 /// Returns who holds an access token, if the credential cache knows it. Sends no message to an actor.
 pub fn cached_bearer(engine: &Engine, token: &str) -> Option<Arc<Identity>> {
-    engine.find_verified(CredentialDigest::of_bearer(token), engine.clock.now())
+    engine.find_verified(CredentialDigest::of_bearer(token), engine.clock.system_now())
 }
 
 /// Returns who holds an access token: checks its signature, then that its family is alive and its account passes the
@@ -77,7 +77,9 @@ pub async fn bearer(
     if token.starts_with(api_key::PREFIX) {
         return Err(api_key::refuse(engine, token, sent_by).await);
     }
-    let now = engine.clock.now();
+    // The times in a token are the system's, and those of its family may be ahead of it.
+    let now = engine.clock.system_now();
+    let ahead = engine.clock.ahead();
     let digest = CredentialDigest::of_bearer(token);
     if let Some(identity) = engine.find_verified(digest, now) {
         return Ok(identity);
@@ -101,8 +103,9 @@ pub async fn bearer(
     if !is_of_family || claims.iat < account.tokens_from_secs {
         return Err(Refusal::Unauthenticated.into());
     }
-    let until = Timestamp(family.idle_end_ms).min(Timestamp::from_secs(claims.exp));
-    let times = Some(TokenTimes { exp: claims.exp, iat: claims.iat, auth_time: claims.auth_time });
+    let until = (Timestamp(family.idle_end_ms) - ahead).min(Timestamp::from_secs(claims.exp));
+    let proved = Timestamp::from_secs(claims.auth_time) + ahead;
+    let times = Some(TokenTimes { exp: claims.exp, iat: claims.iat, proved });
     let identity = Arc::new(Identity { account, held: Held::Family(family), times });
     engine.credential_cache.keep(digest, Arc::clone(&identity), mark, until, now);
     Ok(identity)

@@ -7,7 +7,6 @@
 //! the epoch. The owner is told of a log-in from a new device, at most once a day for each family of browsers, unless they
 //! have switched that off.
 
-use super::admission::Outcome;
 use super::authenticate::Identity;
 use super::client::Client;
 use super::post::Addressee;
@@ -35,9 +34,9 @@ pub struct DeviceFamily {
 }
 
 /// Returns the known devices of an account by family, the last used first.
-pub async fn list(engine: &Engine, identity: &Identity) -> Result<Vec<DeviceFamily>, FlowError> {
+pub async fn list(engine: &Engine, account: &AccountV3) -> Result<Vec<DeviceFamily>, FlowError> {
     let mut families: Vec<DeviceFamily> = Vec::new();
-    for device in engine.lockout.ask(devices_of(engine, &identity.account)).await? {
+    for device in engine.lockout.ask(devices_of(engine, account)).await? {
         let used = Timestamp::from_secs(device.used_secs.into());
         match families.iter_mut().find(|of| of.family == device.family) {
             Some(of) => {
@@ -65,29 +64,6 @@ pub async fn end(engine: &Engine, client: &Client, identity: &Identity) -> Resul
     let account = changed.map_err(|_| Refusal::Unauthenticated)?;
     engine.record_durably(client.note(Event::DevicesEnded).for_account(Some(&account))).await;
     Ok(())
-}
-
-/// Switches the mail about a log-in from a new device on or off. Off needs a fresh proof: else whoever holds a stolen
-/// session could silence the mail about what follows.
-pub async fn set_notices(engine: &Engine, client: &Client, identity: &Identity, wanted: bool) -> Outcome<()> {
-    let id = identity.account.account_id();
-    let admission = engine.admit_change(client, id).await;
-    let set = admission.then(async |_| {
-        if !wanted {
-            identity.is_fresh(engine.clock.now())?;
-        }
-        if identity.account.mutes_new_device != wanted {
-            return Ok(());
-        }
-        let change = Change { mutes_new_device: Some(!wanted), ..Change::default() };
-        let changed = engine.accounts.ask(Alter { id, change }).await?;
-        let account = changed.map_err(|_| Refusal::Unauthenticated)?;
-        let reason = if wanted { "mails about new devices on" } else { "mails about new devices off" };
-        let note = client.note(Event::DeviceNoticesSet).for_account(Some(&account)).with_reason(reason);
-        engine.record_durably(note).await;
-        Ok(())
-    });
-    set.await
 }
 
 /// Says whether `cookie` is that of a known device of `account`. Ask before a change that raises the device epoch.

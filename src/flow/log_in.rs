@@ -76,7 +76,7 @@ pub async fn log_in<'a>(
         _ => None,
     };
     if let Err(shed) = room_in_queue(engine, client, with_device) {
-        engine.services.audit.count(Event::LoginShed);
+        engine.services.audit.count(Event::LoginShed, Some(Network::of(client.address)));
         return Outcome::failed(shed);
     }
     // A device has a limit of its own, whatever else its network does.

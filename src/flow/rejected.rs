@@ -14,13 +14,14 @@ use crate::engine::Engine;
 use crate::registry::throttle::actor::Reject;
 use crate::registry::throttle::class::Class;
 use crate::token::{Claims, Rejected};
+use crate::value::network::Network;
 
 impl Engine {
     /// Rejects a request of `client`: records the event of `note`, charges the network, and returns `refusal`. A network
     /// over its limit is throttled instead.
     pub(crate) fn reject(&self, client: &Client, note: Note, refusal: Refusal) -> Refusal {
         if let Some(throttled) = self.over_rejections(client) {
-            self.services.audit.count(Event::Throttled);
+            self.services.audit.count(Event::Throttled, Some(Network::of(client.address)));
             return throttled;
         }
         self.record(note);
@@ -34,23 +35,24 @@ impl Engine {
     /// Errors: [`Refusal::Unauthenticated`]; [`Refusal::Throttled`] if the network of `sent_by` is over its limit and
     /// the token was not made here. Without `sent_by` nobody is charged: a resource server asks about the token.
     pub(super) fn check_token(&self, token: &str, sent_by: Option<&Client>) -> Result<Claims, FlowError> {
-        let now = self.clock.now();
+        let now = self.clock.system_now();
         // Only over the limit is the mark read first: it costs less than a signature, but not nothing.
         let throttled = sent_by.and_then(|client| self.over_rejections(client));
+        let network = sent_by.map(|client| Network::of(client.address));
         let own_expiry = throttled.as_ref().and_then(|_| self.services.token_marks.expiry(token));
         match (throttled, own_expiry) {
             (Some(throttled), None) => {
-                self.services.audit.count(Event::Throttled);
+                self.services.audit.count(Event::Throttled, network);
                 return Err(throttled.into());
             }
             (Some(_), Some(exp)) if now.as_secs() >= exp => {
                 // An honest client refreshes its token after this answer.
-                self.services.audit.count(Event::TokenRejected);
+                self.services.audit.count(Event::TokenRejected, network);
                 return Err(Refusal::Unauthenticated.into());
             }
             _ => {}
         }
-        let verified = self.services.signer.read().verify(token, now);
+        let verified = self.services.signer.read().verify(token, now, self.clock.ahead());
         verified.map_err(|rejected| self.reject_token(token, rejected, sent_by).into())
     }
 

@@ -211,6 +211,11 @@ pub(super) fn display_name(name: Option<&str>) -> Result<Option<Box<str>>, Refus
     Ok(Some(name.into()))
 }
 
+/// Reads the name that an account is to have from now on. An empty one takes the name away.
+pub(super) fn new_name(name: &str) -> Result<Box<str>, Refusal> {
+    display_name(Some(name)).map(Option::unwrap_or_default)
+}
+
 #[cfg(test)]
 mod tests {
     use std::net::Ipv4Addr;

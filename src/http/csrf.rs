@@ -34,7 +34,10 @@ pub fn check_source<'a>(
     own: &str,
     mut allowed: impl Iterator<Item = &'a str>,
 ) -> Result<(), CsrfFault> {
-    let from = source.origin.or(source.referer).map(origin_of);
+    // A page that sends no referrer has a `null` for its origin in some requests, and so has the page of a stranger: the
+    // browser's other word decides.
+    let origin = source.origin.filter(|origin| *origin != "null" || source.fetch_site != Some("same-origin"));
+    let from = origin.or(source.referer).map(origin_of);
     match (source.fetch_site, from) {
         (Some("same-origin"), None) => Ok(()),
         (Some("none"), None) if source.fetch_mode == Some("navigate") => Ok(()),
@@ -83,6 +86,11 @@ mod tests {
             ((None, Some("https://us.example"), None), Ok(())),
             ((None, Some("https://app.us.example"), None), Ok(())),
             ((None, None, Some("https://us.example/login?next=x")), Ok(())),
+            ((Some("same-origin"), Some("null"), None), Ok(())),
+            ((Some("cross-site"), Some("null"), None), Err(OtherOrigin)),
+            ((Some("same-site"), Some("null"), None), Err(OtherOrigin)),
+            ((Some("none"), Some("null"), None), Err(OtherOrigin)),
+            ((None, Some("null"), None), Err(OtherOrigin)),
             ((None, None, None), Err(NoOrigin)),
             ((Some("none"), None, None), Err(NoOrigin)),
             ((Some("cross-site"), None, None), Err(NoOrigin)),

@@ -6,6 +6,7 @@ use actix_web::{HttpResponse, Resource, web};
 
 use super::problem::Problem;
 use super::rejection::Rejection;
+use super::routes::ROUTES;
 use crate::engine::Engine;
 
 /// The engine that a handler serves.
@@ -14,8 +15,9 @@ pub(super) type Eng = web::Data<Engine>;
 /// Returns the resource at `path`. It answers methods other than those in `allow` with 405. The middleware turns HEAD
 /// into GET, so `allow` does not name it.
 pub(super) fn resource(path: &str, allow: &'static str) -> Resource {
+    assert!(ROUTES.contains(&path), "{path} is not on the list of routes");
     let allow: Arc<str> = allow.replace("GET", "GET, HEAD").into();
-    web::resource(path).default_service(web::to(move || {
+    web::resource(path).name(path).default_service(web::to(move || {
         let allow = Arc::clone(&allow);
         async move {
             let detail = format!("This endpoint accepts {allow} only.");

@@ -2,6 +2,7 @@
 //! one line, and sets the headers that every answer has.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use actix_http::ConnectionType;
 use actix_web::HttpMessage;
@@ -21,12 +22,14 @@ use super::cors;
 use super::endpoint::Eng;
 use super::problem::Problem;
 use super::rejection::Rejection;
-use super::request::has_bearer;
+use super::request::{client_address_of, has_bearer, watch_for_proxy};
 use super::request_id::RequestId;
 use super::response::write_rate_limit;
+use super::routes;
 use super::served::Served;
 use crate::engine::Engine;
 use crate::value::id::hex;
+use crate::value::network::Network;
 
 /// Serves one request: reads its body, calls the endpoint, completes the answer. See the [module](self).
 pub async fn wrap_request(
@@ -50,6 +53,7 @@ pub async fn wrap_request(
     }
     let id = engine.services.random.bytes::<12>().map_or_else(|_| String::from("none"), |bytes| hex(&bytes));
     request.extensions_mut().insert(RequestId(id.as_str().into()));
+    watch_for_proxy(request.request(), &engine);
     let begin = engine.clock.steady();
     let response = match body::read(&mut request, serving.as_ref()).await {
         Ok(()) => {
@@ -72,8 +76,9 @@ pub async fn wrap_request(
             complete(response, &engine, &id).map_body(early).map_into_boxed_body()
         }
     };
-    let duration_ms = engine.clock.steady().duration_since(begin).as_millis();
-    log(&response, &id, duration_ms);
+    let took = engine.clock.steady().duration_since(begin);
+    routes::count(&engine, &response, took);
+    log(&response, &engine, &id, took);
     let http = &engine.services.config.http;
     let (request, mut response) = response.into_parts();
     if wants_upgrade {
@@ -151,14 +156,19 @@ fn complete(mut response: ServiceResponse, engine: &Engine, id: &str) -> Service
 
 /// Logs the request, for whoever asks for this level: what strangers cause must not fill a disk. Only the path: a query
 /// may hold a secret.
-fn log(response: &ServiceResponse, id: &str, duration_ms: u128) {
+fn log(response: &ServiceResponse, engine: &Engine, id: &str, took: Duration) {
+    if !tracing::enabled!(target: "portcullis::request", tracing::Level::DEBUG) {
+        return;
+    }
     let request = response.request();
     tracing::debug!(
         target: "portcullis::request",
         method = %request.method(),
         path = request.path(),
         status = response.status().as_u16(),
-        duration_ms,
+        // A number of 128 bits would be written as a string.
+        duration_ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX),
+        network = %Network::of(client_address_of(request, engine)).to_net(),
         request.id = id,
         "request"
     );

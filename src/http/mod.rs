@@ -17,6 +17,7 @@ mod rejection;
 mod request;
 mod request_id;
 mod response;
+mod routes;
 mod served;
 mod strict_json;
 

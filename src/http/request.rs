@@ -23,6 +23,7 @@ use super::problem::Problem;
 use super::rejection::Rejection;
 use super::request_id::request_id;
 use super::response::CookieName;
+use super::routes::is_probe;
 use crate::audit::event::Event;
 use crate::config::{ForwardedHeader, Origin};
 use crate::engine::Engine;
@@ -48,10 +49,21 @@ impl FromRequest for Client {
 
 /// Returns the client of a request: its address, user agent and request id.
 pub(super) fn client(request: &HttpRequest, engine: &Engine) -> Client {
-    let peer = request.peer_addr().map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |peer| peer.ip()).to_canonical();
+    let address = client_address_of(request, engine);
+    Client::new(address, &lossy(request.headers(), USER_AGENT)).with_request_id(request_id(request))
+}
+
+/// Returns the address of the peer of a request: of the client, or of a proxy.
+fn peer_of(request: &HttpRequest) -> IpAddr {
+    request.peer_addr().map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |peer| peer.ip()).to_canonical()
+}
+
+/// Returns the address of the client of a request.
+pub(super) fn client_address_of(request: &HttpRequest, engine: &Engine) -> IpAddr {
+    let peer = peer_of(request);
     let headers = request.headers();
     let config = &engine.services.config;
-    let address = if config.http.trusted_proxies.iter().any(|network| network.contains(&peer)) {
+    if is_trusted(peer, engine) {
         let header = config.http.forwarded_header;
         let name = if header == ForwardedHeader::Forwarded { FORWARDED } else { X_FORWARDED_FOR };
         // What a proxy appended counts, whatever bytes the client wrote before it.
@@ -59,11 +71,27 @@ pub(super) fn client(request: &HttpRequest, engine: &Engine) -> Client {
             headers.get_all(name).map(|value| String::from_utf8_lossy(value.as_bytes())).collect();
         client_address(peer, header, forwarded.iter().map(AsRef::as_ref), &config.http.trusted_proxies)
     } else {
-        let has_header = [X_FORWARDED_FOR, FORWARDED].map(|name| headers.contains_key(name));
-        engine.services.watch_for_proxy(peer, has_header);
         peer
-    };
-    Client::new(address, &lossy(headers, USER_AGENT)).with_request_id(request_id(request))
+    }
+}
+
+/// Says whether `peer` is a proxy whose forwarding header is believed.
+fn is_trusted(peer: IpAddr, engine: &Engine) -> bool {
+    engine.services.config.http.trusted_proxies.iter().any(|network| network.contains(&peer))
+}
+
+/// Notes whether a request was forwarded by a peer that is no trusted proxy. Probes are asked past a proxy, so they say
+/// nothing.
+pub(super) fn watch_for_proxy(request: &HttpRequest, engine: &Engine) {
+    if is_probe(request.path()) || !engine.services.is_watching_for_proxy() {
+        return;
+    }
+    let peer = peer_of(request);
+    if !is_trusted(peer, engine) {
+        let headers = request.headers();
+        let is_forwarded = [X_FORWARDED_FOR, FORWARDED].iter().any(|name| headers.contains_key(name));
+        engine.services.watch_for_proxy(peer, is_forwarded);
+    }
 }
 
 /// Reads the query of a request.

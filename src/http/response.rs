@@ -119,7 +119,7 @@ pub(super) fn opened_response(engine: &Engine, opened: &Opened, status: StatusCo
         Grant::Tokens { access, access_end, refresh, refresh_end, family } => {
             let tokens = Tokens {
                 access,
-                secs: access_end.since(engine.clock.now()).as_millis().div_ceil(1000),
+                secs: access_end.since(engine.clock.system_now()).as_millis().div_ceil(1000),
                 access_end: *access_end,
                 refresh,
                 refresh_end: *refresh_end,

@@ -82,6 +82,11 @@ pub fn write(draft: Draft<'_>) -> Letter {
         "An API key that may do what an administrator may was made by {maker}. It works without a log-in, and lives on if \
          its maker loses the role."
     );
+    let body_of_mend = format!(
+        "An administrator of the service gave your account {} the address {}. All its sessions were ended.",
+        masked(to),
+        about.as_deref().unwrap_or("of another mailbox")
+    );
     let (subject, body, link, end) = match kind {
         Kind::Verify => (
             format!("Confirm your address for {service}"),
@@ -186,6 +191,13 @@ pub fn write(draft: Draft<'_>) -> Letter {
             None,
             "If you do not know what it is for, delete it: the list of API keys says who made each.",
         ),
+        Kind::EmailMended => (
+            format!("Your address at {service} was changed by an administrator"),
+            body_of_mend.as_str(),
+            None,
+            "If you did not ask for it, answer to the operator of the service at once: this address no longer opens the \
+             account.",
+        ),
         Kind::DeviceDemoted => (
             format!("A device was used to guess your password for {service}"),
             "Wrong passwords for your account were entered several times on a device or in a session that you had logged \
@@ -241,7 +253,7 @@ fn escape(text: &str) -> String {
 mod tests {
     use super::*;
 
-    const KINDS: [Kind; 17] = [
+    const KINDS: [Kind; 18] = [
         Kind::Verify,
         Kind::AlreadyRegistered,
         Kind::Reset,
@@ -259,6 +271,7 @@ mod tests {
         Kind::AddressWanted,
         Kind::AddressKept,
         Kind::AdminKeyMade,
+        Kind::EmailMended,
     ];
 
     fn draft(kind: Kind, token: Option<&'static str>) -> Draft<'static> {
@@ -280,6 +293,7 @@ mod tests {
             (Kind::AddressWanted, &["account e***@t*** asks"]),
             (Kind::AddressKept, &["The account e***@t*** asked"]),
             (Kind::AdminKeyMade, &["the administrator e***@t***."]),
+            (Kind::EmailMended, &["account a***@us.example the address e***@t***."]),
         ] {
             let letter = write(draft(kind, Some("pcm_x")));
             assert!(names.iter().all(|name| letter.text.contains(name)), "{}", letter.text);

@@ -38,14 +38,14 @@ impl Transport {
             }
             #[cfg(feature = "mail")]
             Self::Files(storage) => {
-                let message = compose(&mail)?;
+                let message = compose(&mail, Way::File)?;
                 let name = mail.message_id.split('@').next().unwrap_or_default();
                 let name = format!("{}.eml", name.trim_start_matches('<'));
                 crate::storage::write_whole(&**storage, "", &name, &message.formatted())
                     .map_err(DeliveryError::passing)
             }
             #[cfg(feature = "mail")]
-            Self::Smtp(server) => server.deliver(&compose(&mail)?).await,
+            Self::Smtp(server) => server.deliver(&compose(&mail, Way::Smtp)?).await,
         }
     }
 
@@ -64,16 +64,27 @@ impl Transport {
     }
 }
 
-/// Returns the body unencoded if SMTP allows it, so that a link in a file can be copied; otherwise in the shortest
-/// encoding.
+/// The way that a message takes.
 #[cfg(feature = "mail")]
-fn readable(text: &str) -> lettre::message::Body {
+#[derive(Clone, Copy, Eq, PartialEq)]
+enum Way {
+    /// Into a file, which people and programs read as it is.
+    File,
+    /// Through mail servers, which may take ASCII alone.
+    Smtp,
+}
+
+/// Returns the body unencoded if its way allows that, so that a link in a file can be copied; otherwise in the shortest
+/// encoding, which breaks long lines.
+#[cfg(feature = "mail")]
+fn readable(text: &str, way: Way) -> lettre::message::Body {
     use lettre::message::Body;
-    use lettre::message::header::ContentTransferEncoding::SevenBit;
+    use lettre::message::header::ContentTransferEncoding::{EightBit, SevenBit};
     // RFC 5322 §2.1.1: lines of at most 998 characters, each ended by CRLF.
-    if text.is_ascii() && text.lines().all(|line| line.len() <= 998) {
+    if (way == Way::File || text.is_ascii()) && text.lines().all(|line| line.len() <= 998) {
         let lines: Vec<&str> = text.lines().collect();
-        return Body::dangerous_pre_encoded(format!("{}\r\n", lines.join("\r\n")).into_bytes(), SevenBit);
+        let encoding = if text.is_ascii() { SevenBit } else { EightBit };
+        return Body::dangerous_pre_encoded(format!("{}\r\n", lines.join("\r\n")).into_bytes(), encoding);
     }
     Body::new(text.to_owned())
 }
@@ -115,7 +126,7 @@ fixed_header! {
 
 /// Builds the MIME message.
 #[cfg(feature = "mail")]
-fn compose(mail: &Outgoing) -> Result<lettre::Message, DeliveryError> {
+fn compose(mail: &Outgoing, way: Way) -> Result<lettre::Message, DeliveryError> {
     use lettre::message::header::ContentType;
     use lettre::message::{Mailbox, Message, MultiPart, SinglePart};
     let permanent = |error: String| DeliveryError { what: error, permanent: true, has_begun: false };
@@ -124,9 +135,10 @@ fn compose(mail: &Outgoing) -> Result<lettre::Message, DeliveryError> {
         .parse()
         .map_err(|_| DeliveryError::passing("the sender (mail.from) is not a valid address"))?;
     let to = mail.to.parse().map_err(|_| permanent(String::from("the recipient is not a valid address")))?;
+    let part = |kind: ContentType, text: &str| SinglePart::builder().header(kind).body(readable(text, way));
     let parts = MultiPart::alternative()
-        .singlepart(SinglePart::builder().header(ContentType::TEXT_PLAIN).body(readable(&mail.letter.text)))
-        .singlepart(SinglePart::builder().header(ContentType::TEXT_HTML).body(readable(&mail.letter.html)));
+        .singlepart(part(ContentType::TEXT_PLAIN, &mail.letter.text))
+        .singlepart(part(ContentType::TEXT_HTML, &mail.letter.html));
     Message::builder()
         .from(Mailbox::new(mail.from_name.clone(), address))
         .to(to)

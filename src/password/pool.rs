@@ -37,6 +37,7 @@ use crate::system::lock::Mutex;
 use crate::system::memory;
 use crate::system::random::Random;
 use crate::system::scheduling::{self, BackgroundPolicy};
+use crate::value::counted::counted;
 
 /// The time of judging a password, until one was measured.
 const CHECK_TIME: Duration = Duration::from_millis(1);
@@ -386,9 +387,11 @@ fn threads_in_memory(threads: usize, cost: Cost, warnings: &mut Vec<String>) -> 
     let fitting = memory::threads_within(free_kib, threads, cost.memory_kib);
     if fitting < threads {
         warnings.push(format!(
-            "{threads} hashing threads with {} KiB each do not fit into half of the {free_kib} KiB of free memory: \
-             {fitting} are started, so that a storm does not get the process killed",
-            cost.memory_kib
+            "{} with {} KiB each do not fit into half of the {free_kib} KiB of free memory: {} started, so that a storm \
+             does not get the process killed",
+            counted(threads as u64, "hashing thread", "hashing threads"),
+            cost.memory_kib,
+            counted(fitting as u64, "is", "are")
         ));
     }
     fitting
@@ -430,8 +433,9 @@ fn background_policy(fitting: usize, warnings: &mut Vec<String>) -> (BackgroundP
         Err(error) => {
             let fewer = fitting.saturating_sub(1).max(1);
             warnings.push(format!(
-                "hashing threads cannot run below other threads ({error}): {fewer} are started, so that refusals and \
-                 refreshes stay fast"
+                "hashing threads cannot run below other threads ({error}): {} started, so that refusals and refreshes \
+                 stay fast",
+                counted(fewer as u64, "is", "are")
             ));
             (BackgroundPolicy::Nice, fewer)
         }

@@ -241,9 +241,10 @@ impl<S: Registry> Owner<S> {
                     match revoked {
                         None => {}
                         Some(Revocation::Session { id, account }) => {
-                            context.feed.push_session(hex(&id), account, now);
+                            context.feed.push_session(hex(&id), account, context.clock.system_now());
                         }
                         Some(Revocation::Tokens { account, issued_before }) => {
+                            let now = context.clock.system_now();
                             context.feed.push_account(account, issued_before, now);
                         }
                     }
@@ -290,6 +291,19 @@ impl<S: Registry> Actor for Owner<S> {
 pub struct ReadBuckets {
     /// The first bucket.
     pub from: usize,
+}
+
+/// Returns the number of records of a table.
+#[derive(Clone, Copy, Debug, Message)]
+#[rtype(result = "usize")]
+pub struct CountRecords;
+
+impl<S: Registry> Handler<CountRecords> for Owner<S> {
+    type Result = usize;
+
+    fn handle(&mut self, _: CountRecords, _: &mut Context<Self>) -> usize {
+        self.context.fail_stop.guard(S::NAME, || self.state.buckets().len())
+    }
 }
 
 /// The most records that one message reads, unless a single bucket holds more.

@@ -48,6 +48,10 @@ pub fn build(
     fail_stop: &FailStop,
 ) -> Result<Server, StartError> {
     let limit = descriptors::raise();
+    let workers = workers();
+    if let Some(low) = descriptors::judge(limit, descriptors::connections(limit, workers) * workers)? {
+        tracing::warn!("{low}");
+    }
     let listen = config.http.listen;
     // Ports are bound before anything is read, so that a second server fails at once. They listen only after recovery.
     let socket = reserve(listen, "")?;
@@ -81,7 +85,7 @@ fn serve(
     admin: Option<TcpSocket>,
     limit: u64,
 ) -> io::Result<Serving> {
-    let workers = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    let workers = workers();
     let each = descriptors::connections(limit, workers);
     descriptors::make_room(descriptors::of(each, workers), limit);
     let connections = http::Connections::new(&engine.services.config, each * workers);
@@ -97,6 +101,11 @@ fn serve(
         }
     };
     Ok((handle, tokio::task::spawn_local(served), admin, operators))
+}
+
+/// Returns the number of event loops.
+fn workers() -> usize {
+    std::thread::available_parallelism().map_or(1, std::num::NonZero::get)
 }
 
 /// Binds an address without listening on it. `what_for` follows the address in an error.

@@ -10,7 +10,9 @@ use std::sync::Arc;
 use super::write_mode::{self, WriteMode};
 use super::{File, Storage};
 use crate::storage::local_file::LocalFile;
+use crate::system::file_error::{at, at_dir};
 use crate::system::lock::Mutex;
+use crate::system::volume;
 
 /// A directory tree on a disk.
 #[derive(Clone, Debug)]
@@ -31,15 +33,19 @@ impl LocalStorage {
         // The data survive a crash only with the name of `root` itself and of each new directory above it.
         for dir in missing {
             let parent = dir.parent().filter(|parent| !parent.as_os_str().is_empty());
-            fs::File::open(parent.unwrap_or(Path::new(".")))?.sync_all()?;
+            sync(parent.unwrap_or(Path::new(".")))?;
         }
         Ok(Self::over(root))
     }
 
     /// Opens `root`, which must exist: for commands that only read.
     pub fn open_existing(root: &Path) -> io::Result<Self> {
-        let found = fs::metadata(root)?;
-        if found.is_dir() { Ok(Self::over(root)) } else { Err(io::ErrorKind::NotADirectory.into()) }
+        let found = fs::metadata(root).map_err(at_dir(root))?;
+        if found.is_dir() {
+            Ok(Self::over(root))
+        } else {
+            Err(at_dir(root)(rustix::io::Errno::NOTDIR.into()))
+        }
     }
 
     fn over(root: &Path) -> Self {
@@ -64,12 +70,15 @@ impl LocalStorage {
 
 impl Storage for LocalStorage {
     fn open(&self, path: &str) -> io::Result<Arc<dyn File>> {
-        Ok(Arc::new(LocalFile(fs::File::open(self.path(path))?)))
+        let path = self.path(path);
+        let file = fs::File::open(&path).map_err(at(&path))?;
+        Ok(Arc::new(LocalFile::new(file, &path)))
     }
 
     fn open_to_write(&self, path: &str) -> io::Result<Arc<dyn File>> {
-        let file = fs::OpenOptions::new().read(true).write(true).open(self.path(path))?;
-        Ok(Arc::new(LocalFile(file)))
+        let path = self.path(path);
+        let file = fs::OpenOptions::new().read(true).write(true).open(&path).map_err(at(&path))?;
+        Ok(Arc::new(LocalFile::new(file, &path)))
     }
 
     fn open_log(&self, path: &str) -> io::Result<Arc<dyn File>> {
@@ -81,15 +90,19 @@ impl Storage for LocalStorage {
     fn create_new(&self, path: &str) -> io::Result<Arc<dyn File>> {
         let mut options = fs::OpenOptions::new();
         options.read(true).write(true).create_new(true).mode(0o600);
-        Ok(Arc::new(LocalFile(options.open(self.path(path))?)))
+        let path = self.path(path);
+        let file = options.open(&path).map_err(at(&path))?;
+        Ok(Arc::new(LocalFile::new(file, &path)))
     }
 
     fn rename(&self, from: &str, to: &str) -> io::Result<()> {
-        fs::rename(self.path(from), self.path(to))
+        let to = self.path(to);
+        fs::rename(self.path(from), &to).map_err(at(&to))
     }
 
     fn unlink(&self, path: &str) -> io::Result<()> {
-        fs::remove_file(self.path(path))
+        let path = self.path(path);
+        fs::remove_file(&path).map_err(at(&path))
     }
 
     fn create_dir(&self, path: &str) -> io::Result<()> {
@@ -97,53 +110,54 @@ impl Storage for LocalStorage {
     }
 
     fn remove_dir(&self, path: &str) -> io::Result<()> {
-        fs::remove_dir(self.path(path))
+        let path = self.path(path);
+        fs::remove_dir(&path).map_err(at_dir(&path))
     }
 
     fn sync_dir(&self, path: &str) -> io::Result<()> {
-        fs::File::open(self.path(path))?.sync_all()
+        sync(&self.path(path))
     }
 
     fn list(&self, path: &str) -> io::Result<Vec<String>> {
-        let entries = match fs::read_dir(self.path(path)) {
+        let path = self.path(path);
+        let entries = match fs::read_dir(&path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-            entries => entries?,
+            entries => entries.map_err(at_dir(&path))?,
         };
-        let name = |entry: io::Result<fs::DirEntry>| -> io::Result<String> {
-            entry?.file_name().into_string().map_err(|name| {
-                io::Error::new(
-                    io::ErrorKind::InvalidData,
-                    format!("file name {} is not UTF-8", name.display()),
-                )
-            })
-        };
-        entries.map(name).collect()
+        // No file of ours has a name that is not UTF-8, and those of others are passed over like their other files.
+        let name = |entry: io::Result<fs::DirEntry>| entry.map(|entry| entry.file_name().into_string().ok());
+        let names = entries.map(name).filter_map(io::Result::transpose);
+        names.collect::<io::Result<_>>().map_err(at_dir(&path))
     }
 
     fn free_space(&self) -> io::Result<u64> {
-        let found = rustix::fs::statvfs(&self.root)?;
-        Ok(found.f_bavail.saturating_mul(found.f_frsize))
+        let space = volume::space(&self.root).map_err(at_dir(&self.root))?;
+        // Without an inode no file can be made, however much room there is for what would be in it.
+        let has_inodes = volume::inodes_free(&self.root).map_err(at_dir(&self.root))? != Some(0);
+        Ok(if has_inodes { space.free } else { 0 })
     }
 
     fn lock(&self) -> io::Result<Box<dyn Send + Sync>> {
         refuse_network_file_system(&self.root)?;
-        let directory = fs::File::open(&self.root)?;
+        let directory = fs::File::open(&self.root).map_err(at_dir(&self.root))?;
         directory.try_lock().map_err(held)?;
         let mut options = fs::OpenOptions::new();
         options.read(true).write(true).create(true).truncate(false).mode(0o600);
-        let file = options.open(self.path("LOCK"))?;
+        let path = self.path("LOCK");
+        let file = options.open(&path).map_err(at(&path))?;
         file.try_lock().map_err(held)?;
         Ok(Box::new([directory, file]))
     }
 
     fn lock_to_read(&self) -> io::Result<Box<dyn Send + Sync>> {
-        let directory = fs::File::open(&self.root)?;
+        let directory = fs::File::open(&self.root).map_err(at_dir(&self.root))?;
         directory.try_lock_shared().map_err(held)?;
-        match fs::File::open(self.path("LOCK")) {
+        let path = self.path("LOCK");
+        match fs::File::open(&path) {
             // No server has ever run here, for instance in a backup.
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Box::new(directory)),
             file => {
-                let file = file?;
+                let file = file.map_err(at(&path))?;
                 file.try_lock_shared().map_err(held)?;
                 Ok(Box::new([directory, file]))
             }
@@ -153,7 +167,8 @@ impl Storage for LocalStorage {
 
 /// Opens one file for reading.
 pub fn open(path: &Path) -> io::Result<Arc<dyn File>> {
-    Ok(Arc::new(LocalFile(fs::File::open(path)?)))
+    let file = fs::File::open(path).map_err(at(path))?;
+    Ok(Arc::new(LocalFile::new(file, path)))
 }
 
 /// Explains why a lock could not be taken.
@@ -172,7 +187,12 @@ fn is_dir_or_empty(path: &Path) -> bool {
 }
 
 fn make_dir(path: &Path) -> io::Result<()> {
-    fs::DirBuilder::new().recursive(true).mode(0o700).create(path)
+    fs::DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(at_dir(path))
+}
+
+/// Makes the names in a directory durable.
+fn sync(dir: &Path) -> io::Result<()> {
+    fs::File::open(dir).and_then(|dir| dir.sync_all()).map_err(at_dir(dir))
 }
 
 #[cfg(target_os = "linux")]
@@ -389,7 +409,7 @@ mod tests {
     #[test]
     fn errors_of_a_sync_a_read_and_a_length_are_returned() {
         let (reader, _writer) = io::pipe().unwrap();
-        let pipe = LocalFile(fs::File::from(std::os::fd::OwnedFd::from(reader)));
+        let pipe = LocalFile::new(fs::File::from(std::os::fd::OwnedFd::from(reader)), Path::new("pipe"));
         assert!(pipe.sync_data().is_err());
         assert!(pipe.forget_cache().is_err());
         assert!(pipe.set_len(1).is_err());
@@ -411,11 +431,12 @@ mod tests {
     }
 
     #[test]
-    fn a_file_name_that_is_not_utf8_is_an_error() {
+    fn a_file_whose_name_is_not_utf8_is_passed_over() {
         use std::os::unix::ffi::OsStrExt;
         let dir = tempfile::tempdir().unwrap();
         let storage = LocalStorage::open(dir.path()).unwrap();
         fs::write(dir.path().join(std::ffi::OsStr::from_bytes(b"a\xFF")), b"").unwrap();
-        assert_eq!(storage.list("").unwrap_err().kind(), io::ErrorKind::InvalidData);
+        fs::write(dir.path().join("b"), b"").unwrap();
+        assert_eq!(storage.list("").unwrap(), ["b"]);
     }
 }

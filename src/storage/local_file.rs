@@ -4,34 +4,49 @@ use super::File;
 use std::fs;
 use std::io;
 use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
 
-/// A file that is read and written through the page cache.
-pub(crate) struct LocalFile(pub(crate) fs::File);
+use crate::system::file_error::at;
+
+/// A file that is read and written through the page cache. Its errors name it.
+pub(crate) struct LocalFile {
+    pub(super) file: fs::File,
+    path: PathBuf,
+}
+
+impl LocalFile {
+    /// Takes `file`, which was opened as `path`.
+    pub(crate) fn new(file: fs::File, path: &Path) -> Self {
+        Self { file, path: path.to_owned() }
+    }
+}
 
 impl File for LocalFile {
     fn write_some(&self, bytes: &[u8], offset: u64) -> io::Result<usize> {
-        self.0.write_at(bytes, offset)
+        self.file.write_at(bytes, offset).map_err(at(&self.path))
     }
 
     fn read_at(&self, bytes: &mut [u8], offset: u64) -> io::Result<()> {
-        self.0.read_exact_at(bytes, offset)
+        self.file.read_exact_at(bytes, offset).map_err(at(&self.path))
     }
 
     fn sync_data(&self) -> io::Result<()> {
-        self.0.sync_data()
+        self.file.sync_data().map_err(at(&self.path))
     }
 
     fn set_len(&self, len: u64) -> io::Result<()> {
-        self.0.set_len(len)
+        self.file.set_len(len).map_err(at(&self.path))
     }
 
     fn length(&self) -> io::Result<u64> {
-        Ok(self.0.metadata()?.len())
+        Ok(self.file.metadata().map_err(at(&self.path))?.len())
     }
 
     fn forget_cache(&self) -> io::Result<()> {
         #[cfg(target_os = "linux")]
-        rustix::fs::fadvise(&self.0, 0, None, rustix::fs::Advice::DontNeed)?;
+        rustix::fs::fadvise(&self.file, 0, None, rustix::fs::Advice::DontNeed)
+            .map_err(io::Error::from)
+            .map_err(at(&self.path))?;
         Ok(())
     }
 }

@@ -36,7 +36,7 @@ pub trait Storage: Send + Sync + 'static {
     fn remove_dir(&self, path: &str) -> io::Result<()>;
     /// Makes the names in a directory durable. The empty path is the root.
     fn sync_dir(&self, path: &str) -> io::Result<()>;
-    /// Returns the names in a directory, in no order; none if there is no such directory.
+    /// Returns the names in a directory that are UTF-8, in no order; none if there is no such directory.
     fn list(&self, path: &str) -> io::Result<Vec<String>>;
     /// Returns the number of bytes that can still be written.
     fn free_space(&self) -> io::Result<u64>;

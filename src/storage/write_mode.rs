@@ -12,6 +12,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::File;
 use super::local_file::LocalFile;
+use crate::system::file_error::at;
 use crate::system::lock::Mutex;
 
 /// Writes past the page cache need offsets, lengths and addresses that are multiples of this.
@@ -30,7 +31,7 @@ pub enum WriteMode {
 
 impl WriteMode {
     /// All modes, the cheapest first.
-    const ALL: [Self; 3] = [Self::Direct, Self::Dsync, Self::Fdatasync];
+    pub(crate) const ALL: [Self; 3] = [Self::Direct, Self::Dsync, Self::Fdatasync];
 
     /// Returns the name of the mode in settings and metrics.
     pub const fn name(self) -> &'static str {
@@ -77,11 +78,11 @@ pub(crate) fn open(path: &Path, wanted: WriteMode) -> io::Result<(Arc<dyn File>,
             Err(error) => return Err(error),
         }
     }
-    Ok((Arc::new(LocalFile(open_with(path, 0)?)), WriteMode::Fdatasync))
+    Ok((Arc::new(LocalFile::new(open_with(path, 0)?, path)), WriteMode::Fdatasync))
 }
 
 fn open_with(path: &Path, flags: i32) -> io::Result<fs::File> {
-    fs::OpenOptions::new().read(true).write(true).custom_flags(flags).open(path)
+    fs::OpenOptions::new().read(true).write(true).custom_flags(flags).open(path).map_err(at(path))
 }
 
 /// A file that is open twice: with the flags of a synced mode, and without.
@@ -97,7 +98,7 @@ struct SyncedFile {
 
 impl SyncedFile {
     fn open(path: &Path, flags: i32) -> io::Result<Self> {
-        let plain = LocalFile(open_with(path, 0)?);
+        let plain = LocalFile::new(open_with(path, 0)?, path);
         let last = plain.length()?.checked_sub(BLOCK as u64).ok_or(io::ErrorKind::InvalidInput)?;
         let file = Self {
             plain,
@@ -215,7 +216,7 @@ mod tests {
             let of_synced = fcntl_getfl(&file.synced).unwrap();
             assert!(of_synced.contains(OFlags::DSYNC), "{mode:?}: {of_synced:?}");
             assert_eq!(of_synced.contains(OFlags::DIRECT), mode == WriteMode::Direct, "{of_synced:?}");
-            assert!(!fcntl_getfl(&file.plain.0).unwrap().contains(OFlags::DSYNC));
+            assert!(!fcntl_getfl(&file.plain.file).unwrap().contains(OFlags::DSYNC));
         }
         assert_eq!(WriteMode::Fdatasync.flags(), None);
     }
@@ -259,8 +260,8 @@ mod tests {
         let (reader, _writer) = io::pipe().unwrap();
         let pipe = || fs::File::from(std::os::fd::OwnedFd::from(reader.try_clone().unwrap()));
         let unsynced = AtomicBool::new(true);
-        let file =
-            SyncedFile { plain: LocalFile(pipe()), synced: pipe(), aligned: Mutex::default(), unsynced };
+        let plain = LocalFile::new(pipe(), Path::new("pipe"));
+        let file = SyncedFile { plain, synced: pipe(), aligned: Mutex::default(), unsynced };
         assert!(file.sync_data().is_err());
         assert!(file.sync_data().is_err());
         assert!(file.set_len(1).is_err());

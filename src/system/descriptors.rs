@@ -19,6 +19,10 @@ const CONNECTIONS_PER_WORKER_MAX: u64 = 25_600;
 const PER_CONNECTION: u64 = 1;
 /// Largest descriptor table that is allocated in advance: 1 MiB of kernel memory.
 const PREALLOCATED_MAX: u64 = 1 << 17;
+/// The lowest limit with which a server starts.
+const LIMIT_MIN: u64 = 128;
+/// A server that can accept fewer connections says so at its start.
+const CONNECTIONS_FEW: usize = 1024;
 /// Maximum connections of the operators' listener. They use reserved descriptors.
 pub const OPERATORS_MAX: usize = 64;
 
@@ -46,6 +50,25 @@ pub fn make_room(wanted: u64, limit: u64) {
     let Ok(last) = i32::try_from(last) else { return };
     // The duplicate is closed at once and the table stays. On failure the table grows later, as it would have.
     let _ = std::fs::File::open("/dev/null").map(|file| rustix::io::fcntl_dupfd_cloexec(file, last));
+}
+
+/// Says what is wrong with the limit if it is low, where `connections` fit into it.
+///
+/// Errors: it is so low that not even the files of the server can be open.
+pub fn judge(limit: u64, connections: usize) -> std::io::Result<Option<String>> {
+    const REMEDY: &str =
+        "raise the hard limit: LimitNOFILE= of systemd, --ulimit nofile= of a container, or ulimit -Hn";
+    if limit < LIMIT_MIN {
+        let what = format!("the limit of open files is {limit}, and a server needs {LIMIT_MIN}: {REMEDY}");
+        return Err(std::io::Error::other(what));
+    }
+    let is_low = connections < CONNECTIONS_FEW;
+    Ok(is_low.then(|| {
+        format!(
+            "the limit of open files is {limit}, so only {connections} connections are accepted at once, and further \
+             clients wait: {REMEDY}"
+        )
+    }))
 }
 
 /// Returns the number of descriptors that `workers` event loops with `connections` connections each need.
@@ -79,6 +102,14 @@ mod tests {
         assert!(size() >= wanted, "{} for {wanted}", size());
         make_room(0, 0);
         make_room(u64::MAX, 1);
+    }
+
+    #[test]
+    fn a_low_limit_is_told_and_a_hopeless_one_refused() {
+        assert!(judge(127, 63).is_err());
+        let told = judge(1024, 752).unwrap().unwrap();
+        assert!(told.contains("only 752 connections"), "{told}");
+        assert_eq!(judge(4096, 3_800).unwrap(), None);
     }
 
     #[test]

@@ -3,6 +3,7 @@
 pub mod clock;
 pub mod descriptors;
 pub mod fail_stop;
+pub mod file_error;
 pub(crate) mod lock;
 pub mod memory;
 pub(crate) mod pace;

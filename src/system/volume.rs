@@ -22,6 +22,12 @@ pub fn space(path: &Path) -> io::Result<Space> {
     })
 }
 
+/// Returns how many files can still be made on the volume of `path`; `None` if its file system keeps no count.
+pub fn inodes_free(path: &Path) -> io::Result<Option<u64>> {
+    let of = rustix::fs::statvfs(path)?;
+    Ok((of.f_files > 0).then_some(of.f_favail))
+}
+
 /// Says whether two paths are on the same volume.
 pub fn is_shared(one: &Path, other: &Path) -> io::Result<bool> {
     Ok(std::fs::metadata(one)?.dev() == std::fs::metadata(other)?.dev())

@@ -176,14 +176,15 @@ impl Signer {
     /// Checks form, key, type, signature, issuer, audience and time, and returns the claims, with an end that is not after
     /// the end of the key. The caller must also check that the session of the token is alive, and has this audience.
     ///
-    /// The token ends at the second it names: the clock is the one by which it was issued.
-    pub fn verify(&self, text: &str, now: Timestamp) -> Result<Claims, Rejected> {
+    /// The token ends at the second it names: the clock is the one by which it was issued. `keys_ahead` is how far the
+    /// clock by which keys change is ahead of it.
+    pub fn verify(&self, text: &str, now: Timestamp, keys_ahead: Duration) -> Result<Claims, Rejected> {
         if text.len() > TOKEN_CHARS_MAX {
             return Err(Rejected::Form);
         }
         let header = jsonwebtoken::decode_header(text).map_err(|_| Rejected::Form)?;
         let own = |key: &&SigningKey| Some(&key.kid) == header.kid.as_ref();
-        let key = self.live(now).find(own).ok_or(Rejected::Key)?;
+        let key = self.live(now + keys_ahead).find(own).ok_or(Rejected::Key)?;
         let algorithm = key.scheme.algorithm();
         if header.alg != algorithm || header.typ.as_deref() != Some(TYP) {
             return Err(Rejected::Key);
@@ -252,13 +253,13 @@ mod tests {
         let new = generate(Scheme::Es256).unwrap();
         let text = signer(std::slice::from_ref(&old)).sign(&claims(), NOW).unwrap();
         let both = signer(&[new.clone(), old]);
-        assert_eq!(both.verify(&text, NOW), Ok(claims()));
+        assert_eq!(both.verify(&text, NOW, Duration::ZERO), Ok(claims()));
         let secs = std::time::Duration::from_secs;
-        assert!(both.verify(&text, NOW + secs(899)).is_ok());
-        assert_eq!(both.verify(&text, NOW + secs(900)), Err(Rejected::Expired));
-        assert!(both.verify(&text, NOW - secs(30)).is_ok());
-        assert_eq!(both.verify(&text, NOW - secs(31)), Err(Rejected::Expired));
-        assert_eq!(signer(&[new]).verify(&text, NOW), Err(Rejected::Key));
+        assert!(both.verify(&text, NOW + secs(899), Duration::ZERO).is_ok());
+        assert_eq!(both.verify(&text, NOW + secs(900), Duration::ZERO), Err(Rejected::Expired));
+        assert!(both.verify(&text, NOW - secs(30), Duration::ZERO).is_ok());
+        assert_eq!(both.verify(&text, NOW - secs(31), Duration::ZERO), Err(Rejected::Expired));
+        assert_eq!(signer(&[new]).verify(&text, NOW, Duration::ZERO), Err(Rejected::Key));
         assert_eq!(both.jwks(NOW).keys.len(), 2);
         assert!(!serde_json::to_string(&both.jwks(NOW)).unwrap().contains("\"d\""));
     }
@@ -271,9 +272,9 @@ mod tests {
         let old = signer(std::slice::from_ref(&p256)).sign(&claims(), NOW).unwrap();
         let both = signer(&[ed25519.clone(), p256]);
         let new = both.sign(&claims(), NOW).unwrap();
-        assert_eq!(both.verify(&old, NOW), Ok(claims()));
-        assert_eq!(both.verify(&new, NOW), Ok(claims()));
-        assert!(signer(&[ed25519]).verify(&old, NOW).is_err());
+        assert_eq!(both.verify(&old, NOW, Duration::ZERO), Ok(claims()));
+        assert_eq!(both.verify(&new, NOW, Duration::ZERO), Ok(claims()));
+        assert!(signer(&[ed25519]).verify(&old, NOW, Duration::ZERO).is_err());
         assert!(SigningKey::new(b"no key", NOW).is_err());
     }
 
@@ -316,9 +317,13 @@ mod tests {
             // With an end far away, as a forger writes it.
             let forged = Claims { exp: NOW.as_secs() + 100_000_000, ..claims() };
             let forged = Signer::new(&keys[2..], "http://here", "http://here").unwrap().sign(&forged, NOW);
-            assert_eq!(signer.verify(&forged.unwrap(), now).is_ok(), published == 3, "{after}");
+            assert_eq!(
+                signer.verify(&forged.unwrap(), now, Duration::ZERO).is_ok(),
+                published == 3,
+                "{after}"
+            );
         }
-        assert!(signer.verify(&text, NOW).is_ok());
+        assert!(signer.verify(&text, NOW, Duration::ZERO).is_ok());
     }
 
     #[test]
@@ -332,24 +337,24 @@ mod tests {
         let with_header = |header: String| format!("{}.{}.{}", encode(header), parts[1], parts[2]);
         let none =
             format!("{}.{}.", encode(format!(r#"{{"alg":"none","typ":"at+jwt","kid":"{kid}"}}"#)), parts[1]);
-        assert!(signer.verify(&none, NOW).is_err());
+        assert!(signer.verify(&none, NOW, Duration::ZERO).is_err());
         let hmac = with_header(format!(r#"{{"alg":"HS256","typ":"at+jwt","kid":"{kid}"}}"#));
-        assert_eq!(signer.verify(&hmac, NOW), Err(Rejected::Key));
+        assert_eq!(signer.verify(&hmac, NOW, Duration::ZERO), Err(Rejected::Key));
         let other_type = with_header(format!(r#"{{"alg":"ES256","typ":"JWT","kid":"{kid}"}}"#));
-        assert_eq!(signer.verify(&other_type, NOW), Err(Rejected::Key));
+        assert_eq!(signer.verify(&other_type, NOW, Duration::ZERO), Err(Rejected::Key));
         let raised = serde_json::to_string(&Claims { roles: vec!["root".into()], ..claims() }).unwrap();
         let changed = format!("{}.{}.{}", parts[0], encode(raised), parts[2]);
-        assert_eq!(signer.verify(&changed, NOW), Err(Rejected::Signature));
+        assert_eq!(signer.verify(&changed, NOW, Duration::ZERO), Err(Rejected::Signature));
         for (iss, aud) in [("http://there", "http://here"), ("http://here", "http://there")] {
             let other = Claims { iss: iss.into(), aud: aud.into(), ..claims() };
             let text = signer.sign(&other, NOW).unwrap();
-            assert_eq!(signer.verify(&text, NOW), Err(Rejected::Signature));
+            assert_eq!(signer.verify(&text, NOW, Duration::ZERO), Err(Rejected::Signature));
         }
         let for_admin = Claims { aud: "http://here/admin".into(), ..claims() };
         let text_for_admin = signer.sign(&for_admin, NOW).unwrap();
-        assert_eq!(signer.verify(&text_for_admin, NOW), Ok(for_admin));
+        assert_eq!(signer.verify(&text_for_admin, NOW, Duration::ZERO), Ok(for_admin));
         for text in ["", "a.b.c", &text[..text.len() - 4], &"a".repeat(5000)] {
-            assert!(signer.verify(text, NOW).is_err());
+            assert!(signer.verify(text, NOW, Duration::ZERO).is_err());
         }
     }
 }

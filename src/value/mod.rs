@@ -1,6 +1,8 @@
 #![doc = include_str!("README.md")]
 
 pub mod account_name;
+pub mod counted;
 pub mod id;
 pub mod network;
+pub mod search;
 pub mod secret_text;

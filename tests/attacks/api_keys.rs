@@ -90,7 +90,7 @@ async fn a_key_reaches_the_endpoints_of_its_scope_and_no_other() {
         assert_eq!(server.get_with_cookie("/v1/me", &cookie).await.status, StatusCode::UNAUTHORIZED);
         assert_eq!(server.reset(&key, "an entirely different phrase").await.status, StatusCode::BAD_REQUEST);
         let deleted = format!("root-{}@test.org", scope.len());
-        server.operated(json!({"operation": "user_delete", "user": deleted})).await;
+        server.operated(json!({"operation": "user_delete", "user": deleted, "force": true})).await;
     }
 }
 

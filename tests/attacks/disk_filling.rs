@@ -335,7 +335,7 @@ impl Stores {
         let events = events.map(|entry| entry.unwrap().metadata().unwrap().len()).sum();
         let waiting = figure("mail_waiting").await as usize;
         let mails = server.mails.lock().len() + waiting;
-        Self { events, journal: figure("journal_body_bytes").await, mails }
+        Self { events, journal: figure("journal_body_bytes_total").await, mails }
     }
 }
 
@@ -396,7 +396,7 @@ async fn the_holder_of_an_account_writes_within_the_bounds_of_a_class() {
     let access = server.operator_account("metrics@test.org", &["metrics"]).await;
     server.account("ada@test.org").await;
     let (mine, _) = server.tokens("ada@test.org").await;
-    let journal = async || server.figure(&access, "journal_body_bytes").await.unwrap();
+    let journal = async || server.figure(&access, "journal_body_bytes_total").await.unwrap();
     let before = journal().await;
     let mut statuses = std::collections::BTreeMap::<(usize, u16), usize>::new();
     for number in 0..400 {

@@ -13,8 +13,11 @@ use crate::support::{TestServer, wait_until};
 const CLIENTS: usize = 12;
 
 async fn hashed(server: &TestServer, access: &str) -> u64 {
-    let quiet = server.figure(access, "hash_lane_quiet_done_jobs").await.unwrap();
-    quiet + server.figure(access, "hash_lane_failing_done_jobs").await.unwrap()
+    let done = async |lane: &str| {
+        let name = format!("hash_lane_jobs_total{{lane=\"{lane}\",outcome=\"done\"}}");
+        server.figure(access, &name).await.unwrap()
+    };
+    done("quiet").await + done("failing").await
 }
 
 #[tokio::test]

@@ -8,7 +8,7 @@ use std::net::{TcpListener, TcpStream};
 use std::process::{Child, Command, ExitStatus};
 use std::time::Duration;
 
-use crate::support::process::{BINARY, Process};
+use crate::support::process::{BINARY, Process, address_in};
 
 /// More requests than a pipe and the queue before it have room for lines, at the level of requests.
 const REQUESTS: usize = 7000;
@@ -45,7 +45,7 @@ impl Stalled {
         while address.is_none() {
             let mut line = String::new();
             assert!(pipe.read_line(&mut line).unwrap() > 0, "the server did not start");
-            address = line.trim().strip_prefix("ready on ").map(ToOwned::to_owned);
+            address = address_in(&line);
         }
         let address = address.unwrap();
         let process = Process { child, url: format!("http://{address}") };

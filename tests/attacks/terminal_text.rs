@@ -38,9 +38,11 @@ async fn a_terminal_obeys_no_name_and_no_browser_that_a_command_lists() {
             let args = [command, if json { &["--json"] } else { &[] }].concat();
             let text = run(&args, server.data_dir()).exits(0).text;
             assert_plain(&text, &args.join(" "));
-            // One line each, with no field that I made up: mine stands in quotes.
-            assert_eq!(text.lines().count(), 1, "{text}");
-            assert!(text.contains("x\\u200b  network=198.51.100.7/32"), "{text}");
+            // All on one line, with no field that I made up: mine stands in quotes.
+            let mine: Vec<&str> = text.lines().filter(|line| line.contains("198.51.100.7")).collect();
+            assert_eq!(mine.len(), 1, "{text}");
+            assert!(mine[0].contains("\\u202egro.tset@ada\\u202c\\u2028x\\u200b  network="), "{text}");
+            assert!(json || mine[0].contains("\"me\\u202e"), "{text}");
             assert!(!text.contains("198.51.100.7/32  "), "{text}");
         }
     }

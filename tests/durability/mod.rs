@@ -1,8 +1,10 @@
 //! Durability of the real binary: crashes, faults of the disk, restores, and the frozen formats.
 
+mod clock;
 mod crash;
 mod faults;
 mod golden;
 mod places;
 mod restore;
 mod two_engines;
+mod volumes;

@@ -243,7 +243,7 @@ async fn a_link_of_another_epoch_is_not_delivered() {
     // The failure may have been noted after the clock was moved.
     let is_dropped = async || {
         server.clock.advance(Duration::from_millis(500));
-        server.figure(&root, "mail_dropped").await == Some(1)
+        server.figure(&root, "mail_dropped_total").await == Some(1)
     };
     wait_until("the mail is dropped", is_dropped).await;
     assert_eq!(relay.taken_for(NAME), 0);
@@ -266,7 +266,7 @@ async fn the_link_of_a_displaced_sign_up_is_not_delivered() {
     // The failure may have been noted after the clock was moved.
     let is_dropped = async || {
         server.clock.advance(Duration::from_millis(500));
-        server.figure(&root, "mail_dropped").await == Some(1)
+        server.figure(&root, "mail_dropped_total").await == Some(1)
     };
     wait_until("the mail is dropped", is_dropped).await;
     assert_eq!(relay.taken_for(NAME), 1);
@@ -297,7 +297,7 @@ async fn the_mail_is_dropped(server: &TestServer) {
     // The failure may have been noted after the clock was moved.
     let is_dropped = async || {
         server.clock.advance(Duration::from_millis(500));
-        server.figure(&root, "mail_dropped").await == Some(1)
+        server.figure(&root, "mail_dropped_total").await == Some(1)
     };
     wait_until("the mail is dropped", is_dropped).await;
 }

@@ -1,8 +1,15 @@
-//! What an operator sees: alerts, the checklist, and the mail server that the operator runs.
+//! What an operator sees: figures, alerts, the checklist, and the mail server that the operator runs.
 
+mod accounts;
+mod alerts;
 mod audit_tail;
+mod bytes;
 mod checklist;
 mod data_tools;
+mod figures;
+mod health;
+mod log_lines;
 mod mail_delivery;
 mod mail_server;
 mod operators;
+mod signals;

@@ -14,13 +14,13 @@ use crate::support::TestServer;
 use crate::support::process::{BINARY, Process};
 
 /// A call of the webhook: the header that signs it, and its body.
-struct Call {
-    signature: String,
-    body: String,
+pub(super) struct Call {
+    pub(super) signature: String,
+    pub(super) body: String,
 }
 
 /// Listens as a webhook that answers one call with each of `statuses` in turn. Returns its URL and the calls.
-fn webhook(statuses: &'static [&'static str]) -> (String, mpsc::Receiver<Call>) {
+pub(super) fn receiver(statuses: &'static [&'static str]) -> (String, mpsc::Receiver<Call>) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://{}/hook", listener.local_addr().unwrap());
     let (calls, received) = mpsc::channel();
@@ -62,7 +62,7 @@ fn read_call(stream: &TcpStream) -> Call {
 
 #[tokio::test]
 async fn an_alert_reaches_the_webhook_signed_and_is_tried_again() {
-    let (url, calls) = webhook(&["500 Internal Server Error", "204 No Content"]);
+    let (url, calls) = receiver(&["500 Internal Server Error", "204 No Content"]);
     let dir = tempfile::tempdir().unwrap();
     let secret = dir.path().join("secret");
     std::fs::write(&secret, "a secret for the hook\n").unwrap();

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use portcullis::config::{Config, Reader};
 use portcullis::engine::Engine;
-use portcullis::flow::admin::{self, Admin, New};
+use portcullis::flow::admin::{self, Admin, Changes, New};
 use portcullis::flow::authenticate::{self, Identity};
 use portcullis::flow::client::Client;
 use portcullis::flow::email::{Link, Proof};
@@ -209,7 +209,8 @@ impl World {
         let account = admin::create(engine, &Admin::operator(), new).await.unwrap();
         if pair == Pair::LogInLocked {
             let id = account.account_id();
-            admin::change(engine, &Admin::operator(), id, None, Some(Status::Disabled), None).await.unwrap();
+            let changes = Changes { status: Some(Status::Disabled), ..Changes::default() };
+            admin::change(engine, &Admin::operator(), id, changes).await.unwrap();
             for email in [&known, &unknown] {
                 self.log_in(email, "a wrong password", n).await;
             }

@@ -110,9 +110,10 @@ fn cheap(command: &mut Command) -> &mut Command {
     command
 }
 
-/// Returns the address in the line by which a server says that it is ready.
-fn address_in(line: &str) -> Option<String> {
-    line.trim().strip_prefix("ready on ").map(ToOwned::to_owned)
+/// Returns the address in the line by which a server says that it is ready: a line of text, or one of JSON.
+pub fn address_in(line: &str) -> Option<String> {
+    let (_, address) = line.split_once("ready on ")?;
+    Some(address.split('"').next()?.trim().to_owned())
 }
 
 /// Returns the command `portcullis serve` over the data directory `dir`.

@@ -10,6 +10,12 @@ const LEFT: f64 = 64.0;
 const PANEL: f64 = 190.0;
 const GAP: f64 = 64.0;
 const TOP: f64 = 56.0;
+/// The mean width of a character of the labels, in a wide font.
+const CHARACTER: f64 = 6.7;
+/// The square before a name of the legend, and the space after it.
+const MARK: f64 = 14.0;
+/// The space between two names of the legend.
+const LEGEND_GAP: f64 = 20.0;
 
 /// One interval of the storm.
 pub(super) struct Point {
@@ -69,17 +75,18 @@ fn panel(svg: &mut String, top: f64, what: &str, series: &[Series], points: &[Po
     let y = |value: f64| bottom - value / most * PANEL;
     // Writing to a String cannot fail.
     let _ = write!(svg, "<text x=\"{LEFT}\" y=\"{}\" fill=\"#57606a\">{what}</text>", top - 10.0);
-    let mut line = 0.0;
-    while line <= most {
+    // Not by adding up: a tenth three times is 0.30000000000000004, and no label for people.
+    for number in 0..=(most / step).round() as u32 {
+        let line = f64::from(number) * step;
         let at = y(line);
         let _ = write!(
             svg,
             "<line x1=\"{LEFT}\" x2=\"{right}\" y1=\"{at:.1}\" y2=\"{at:.1}\" stroke=\"#d0d7de\"/><text x=\"{}\" \
-             y=\"{:.1}\" text-anchor=\"end\" fill=\"#57606a\">{line}</text>",
+             y=\"{:.1}\" text-anchor=\"end\" fill=\"#57606a\">{}</text>",
             LEFT - 8.0,
-            at + 4.0
+            at + 4.0,
+            rounded(line)
         );
-        line += step;
     }
     let seconds = nice(end / 8.0).max(1.0);
     let mut second = 0.0;
@@ -92,7 +99,8 @@ fn panel(svg: &mut String, top: f64, what: &str, series: &[Series], points: &[Po
         );
         second += seconds;
     }
-    for (number, Series { name, colour, values }) in series.iter().enumerate() {
+    let mut legend = LEFT + width_of(what) + LEGEND_GAP;
+    for Series { name, colour, values } in series {
         let path: String = points
             .iter()
             .zip(values)
@@ -104,19 +112,82 @@ fn panel(svg: &mut String, top: f64, what: &str, series: &[Series], points: &[Po
              y=\"{}\" width=\"10\" height=\"10\" fill=\"{colour}\"/><text x=\"{:.0}\" y=\"{}\">{name}</text>",
             path.trim_end(),
             top - 19.0,
-            legend(number) + 14.0,
+            legend + MARK,
             top - 10.0,
-            legend = legend(number)
         );
+        legend += MARK + width_of(name) + LEGEND_GAP;
     }
 }
 
-fn legend(number: usize) -> f64 {
-    LEFT + 300.0 + 145.0 * number as f64 * 0.9
+/// Returns a width that no font gives more of to `text` in the size of the labels.
+fn width_of(text: &str) -> f64 {
+    text.chars().count() as f64 * CHARACTER
+}
+
+/// Returns a number of the scale with the digits that its step has.
+fn rounded(line: f64) -> String {
+    let text = format!("{line:.6}");
+    text.trim_end_matches('0').trim_end_matches('.').to_owned()
 }
 
 /// Returns the smallest step of 1, 2 or 5 times a power of ten that is not below `least`.
 fn nice(least: f64) -> f64 {
     let power = 10_f64.powf(least.max(1e-9).log10().floor());
     [1.0, 2.0, 5.0, 10.0].map(|times| times * power).into_iter().find(|step| *step >= least).unwrap_or(least)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The texts of a picture: where each begins and ends, its baseline, and itself.
+    fn texts(svg: &str) -> Vec<(f64, f64, String, String)> {
+        let texts = svg.split("<text ").skip(1).map(|text| {
+            let (attributes, rest) = text.split_once('>').unwrap();
+            let of = |name: &str| {
+                let (_, value) = attributes.split_once(&format!("{name}=\""))?;
+                Some(value.split('"').next().unwrap().to_owned())
+            };
+            let text = rest.split('<').next().unwrap().to_owned();
+            let x: f64 = of("x").unwrap().parse().unwrap();
+            let size: f64 = of("font-size").map_or(12.0, |size| size.parse().unwrap());
+            let width = text.chars().count() as f64 * CHARACTER * size / 12.0;
+            let begin = match of("text-anchor").as_deref() {
+                Some("end") => x - width,
+                Some("middle") => x - width / 2.0,
+                _ => x,
+            };
+            (begin, begin + width, of(" y").unwrap(), text)
+        });
+        texts.collect()
+    }
+
+    /// Kind of fault: a label that runs into the next one, or out of the picture.
+    #[test]
+    fn no_label_runs_into_another_one_or_out_of_the_picture() {
+        for (seconds, log_ins) in [(1, 1), (12, 9), (60, 2_000), (600, 3)] {
+            let points: Vec<Point> = (1..=seconds * 2)
+                .map(|number| {
+                    let mut phase = Phase::default();
+                    for _ in 0..log_ins {
+                        phase.note(Kind::Known, Outcome::Done, Duration::from_micros(300));
+                    }
+                    let at = Duration::from_millis(500 * number);
+                    Point { at, phase, span: Duration::from_millis(500) }
+                })
+                .collect();
+            let title = "10000 log-ins per second for 600 s, of which 1000 can be hashed (128 threads)";
+            let svg = plot(title, &points);
+            let texts = texts(&svg);
+            assert!(texts.len() > 20, "{}", texts.len());
+            for (number, (begin, end, line, text)) in texts.iter().enumerate() {
+                assert!(*begin >= 0.0 && *end <= WIDTH, "{text:?} is cut off: {begin} to {end}");
+                assert!(text.chars().count() < 100 && !text.contains("00000000"), "{text:?}");
+                for (other_begin, other_end, other_line, other) in texts.iter().skip(number + 1) {
+                    let overlaps = line == other_line && begin < other_end && other_begin < end;
+                    assert!(!overlaps, "{text:?} runs into {other:?}");
+                }
+            }
+        }
+    }
 }

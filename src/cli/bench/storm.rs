@@ -13,7 +13,7 @@ use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use tokio::task::LocalSet;
 
-use super::super::{Failure, say};
+use super::super::{Failure, counted, say};
 use super::hashing::Hashing;
 use super::plot::plot;
 use super::report::Report;
@@ -143,8 +143,9 @@ impl Storm {
         }
         if let Some(path) = &self.svg {
             let title = format!(
-                "{log_ins:.0} log-ins per second for {} s, of which {raw:.0} can be hashed ({threads} threads)",
-                self.seconds
+                "{log_ins:.0} log-ins per second for {} s, of which {raw:.0} can be hashed ({})",
+                self.seconds,
+                counted(threads as u64, "thread", "threads")
             );
             std::fs::write(path, plot(&title, &points)).map_err(Failure::fault)?;
         }

@@ -64,7 +64,7 @@ impl Target {
         let mut lines = BufReader::new(out).lines();
         let ready = lines.by_ref().map_while(Result::ok).find_map(|line| {
             let (_, address) = line.split_once("ready on ")?;
-            address.trim().parse().ok()
+            address.split('"').next()?.trim().parse().ok()
         });
         let address = ready.ok_or_else(|| io::Error::other("the server did not start"))?;
         // Keep reading: a full pipe would block the server.

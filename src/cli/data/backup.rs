@@ -21,6 +21,7 @@ use portcullis::server::operator::socket;
 use portcullis::storage::local::LocalStorage;
 use portcullis::storage::{Storage, unlink_if_there, write_whole};
 use portcullis::system::clock::Clock;
+use portcullis::system::file_error::FileError;
 use portcullis::system::random::Random;
 use portcullis::token::{KeyFiles, Keys, Sealing};
 use serde_json::{Value, json};
@@ -120,6 +121,12 @@ impl Drop for Unfinished {
 /// Copies snapshots and journal.
 fn copy_data(config: &Config, to: &Path) -> Result<(), Failure> {
     if let Ok(stream) = UnixStream::connect(socket::path(&config.data_dir)) {
+        if to.to_str().is_none() {
+            // The question to the server is JSON.
+            let what =
+                "the running server takes a path in UTF-8 alone: name another directory, or stop it first";
+            return Err(Failure::usage(format!("{}: {what}", to.display())));
+        }
         let answer = operate::ask(stream, &Operation::Backup { to: to.to_owned() })?;
         return match answer.get("error").and_then(Value::as_str) {
             Some(error) => Err(Failure::refused(error)),
@@ -278,5 +285,8 @@ impl Made {
 }
 
 fn at(path: &Path, error: &io::Error) -> Failure {
-    Failure::refused(format!("{}: {error}", path.display()))
+    match FileError::within(error) {
+        Some(named) => Failure::refused(named),
+        None => Failure::refused(format!("{}: {error}", path.display())),
+    }
 }

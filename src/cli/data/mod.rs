@@ -62,6 +62,19 @@ pub enum DataCommand {
         #[arg(long, value_name = "DIR")]
         keys: Option<PathBuf>,
     },
+    /// Create a new data directory from one whose clock was ahead, which begins at the time of the system.
+    ///
+    /// A journal that has seen a time far in the future keeps the server there: sessions, links and locks last longer
+    /// until the system has caught up. What had expired by the wrong clock would be valid again by the right one, so all
+    /// users have to log in again, the signing key is new, mails that waited are not sent, and locks of names end; the
+    /// failures still count. Needs a stopped server, an empty --data-dir, and the clock right.
+    ResetClockFloor {
+        /// The directory of the stopped server. It is not changed.
+        from: PathBuf,
+        /// Directory of its keys, if they are not in its own `keys/`.
+        #[arg(long, value_name = "DIR")]
+        keys: Option<PathBuf>,
+    },
     /// Create a new data directory from what is readable of a damaged one, and list what is lost.
     ///
     /// Needs an empty --data-dir.
@@ -88,6 +101,9 @@ impl DataCommand {
                 let target = restore::target(*to_seq, to_time.as_deref())?;
                 restore::restore(cli, &config, from, target, keys.as_deref())
             }
+            Self::ResetClockFloor { from, keys } => {
+                restore::reset_clock_floor(cli, &config, from, keys.as_deref())
+            }
             Self::Salvage { from, keys } => restore::salvage(cli, &config, from, keys.as_deref()),
         }
     }
@@ -95,7 +111,7 @@ impl DataCommand {
 
 fn open(dir: &Path) -> Result<Arc<dyn Storage>, Failure> {
     let storage = LocalStorage::open_existing(dir);
-    Ok(Arc::new(storage.map_err(|error| Failure::refused(format!("{}: {error}", dir.display())))?))
+    Ok(Arc::new(storage.map_err(Failure::refused)?))
 }
 
 /// Keeps a server from starting in `storage` while it is read.

@@ -47,6 +47,34 @@ pub(super) fn restore(
     })
 }
 
+/// Creates the data directory of `config` from the stopped one in `from`, without the time that its journal has seen.
+pub(super) fn reset_clock_floor(
+    cli: &Cli,
+    config: &Config,
+    from: &Path,
+    keys: Option<&Path>,
+) -> Result<(), Failure> {
+    let source = open(from)?;
+    let _lock = lock_to_read(&*source)?;
+    new_directory::create(cli, config, from, keys, |to, clock, random, added| {
+        let now = clock.system_now();
+        let belonging = Belonging::new(config, from, keys)?;
+        let admit = |table, schema, _: &[u8], value: &[u8]| belonging.admit(table, schema, value);
+        let amend = |table, schema, value: &[u8]| {
+            tables::future::brought_down(table, schema, value, now).map_err(|error| Refusal {
+                path: from.display().to_string(),
+                offset: None,
+                what: format!("a record of table {table} cannot be read: {error}"),
+                next: "look at it with portcullis data verify",
+            })
+        };
+        let to = destination(to, clock, random, &admit, added);
+        let restored = archive::restore_at_another_time(&*source, to, &amend).map_err(Failure::refused)?;
+        let begins = format!("the new directory begins at {now}, the time of this machine");
+        Ok(belonging.lost().into_iter().chain([begins, summary(&restored)]).collect())
+    })
+}
+
 /// Creates the data directory of `config` from what is readable of the damaged one in `from`.
 pub(super) fn salvage(cli: &Cli, config: &Config, from: &Path, keys: Option<&Path>) -> Result<(), Failure> {
     let source = open(from)?;

@@ -11,13 +11,13 @@ use std::time::Duration;
 use portcullis::audit::ends::Record;
 use portcullis::audit::verify::verify;
 use portcullis::config::checks::{CHECKS, Check, State};
-use portcullis::config::{Config, MailTransport, SmtpTls};
+use portcullis::config::{Config, Finding, MailTransport, SmtpTls};
 use portcullis::engine::partition::key_files;
 use portcullis::password::{Cost, HashPool, pool};
 use portcullis::server::operator::operation::Operation;
 use portcullis::server::operator::socket;
 use portcullis::storage::local::LocalStorage;
-use portcullis::system::clock::Clock;
+use portcullis::system::clock::{Clock, FAR_AHEAD};
 use portcullis::system::fail_stop::FailStop;
 use portcullis::system::random::Random;
 use portcullis::system::{descriptors, memory};
@@ -82,6 +82,7 @@ pub(super) fn run(cli: &Cli) -> Result<(), Failure> {
     lines.extend(hashing(&config));
     lines.push(open_files());
     lines.extend(audit_log(&config));
+    lines.extend(clock(&config));
     lines.extend(mail_server(&config));
     lines.extend(running_server(&config));
     if cli.json {
@@ -229,6 +230,14 @@ fn audit_log(config: &Config) -> Vec<Line> {
     let fix =
         "keep a copy of audit.dir, find out who could write to it, and run: portcullis audit acknowledge";
     vec![Line::new(broken.is_none(), "fail", what, why, fix)]
+}
+
+/// Checks that a stopped directory has seen no time that is still to come. A running server is asked.
+fn clock(config: &Config) -> Option<Line> {
+    let data = LocalStorage::open_existing(&config.data_dir).ok()?;
+    let ahead = remembered::latest_time(&data)?.since(Clock::system().now());
+    let Finding { why, fix, .. } = Finding::clock_ahead(ahead);
+    Some(Line::new(ahead < FAR_AHEAD, "fail", "clock, compared with the journal", &why, fix))
 }
 
 /// Speaks to the mail server: connects, secures the connection and logs in. Sends nothing.

@@ -8,12 +8,14 @@
 mod fold;
 mod rolling_file;
 
+use std::ffi::OsStr;
 use std::io::{IsTerminal, Write};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc;
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use portcullis::config::{Config, LogFormat};
 use portcullis::engine::services::LogFigures;
 use portcullis::system::clock::Clock;
@@ -39,6 +41,8 @@ pub(super) const START: &str = "portcullis::start";
 
 /// The running log.
 pub(super) struct ProcessLog {
+    /// Whether standard output is read by people, not by programs.
+    is_for_people: bool,
     /// Standard output, which the log goes to unless it has a file.
     stdout: NonBlocking,
     /// Where the lines go.
@@ -46,7 +50,7 @@ pub(super) struct ProcessLog {
     /// Lines that could not be written to the file.
     failed: Arc<AtomicU64>,
     fold: LogFold,
-    guards: Vec<WorkerGuard>,
+    guards: Mutex<Vec<WorkerGuard>>,
 }
 
 impl ProcessLog {
@@ -57,17 +61,18 @@ impl ProcessLog {
         let (stdout, guard) = queue(std::io::stdout());
         let mut guards = vec![guard];
         let failed = Arc::new(AtomicU64::new(0));
-        let is_text = match config.log.format {
+        let is_for_people = match config.log.format {
             LogFormat::Text => true,
             LogFormat::Json => false,
-            LogFormat::Auto => config.log.file.is_none() && std::io::stdout().is_terminal(),
+            LogFormat::Auto => std::io::stdout().is_terminal(),
         };
+        // A file is read by programs, unless the format says otherwise.
+        let is_text = is_for_people && (config.log.file.is_none() || config.log.format == LogFormat::Text);
         let lines = match &config.log.file {
             None => stdout.clone(),
             Some(file) => {
-                let opened = RollingFile::open(file.clone(), Arc::clone(&failed)).map_err(|error| {
-                    Failure::refused(format!("cannot write to log.file {}: {error}", file.path.display()))
-                })?;
+                let opened = RollingFile::open(file.clone(), Arc::clone(&failed))
+                    .map_err(|error| Failure::refused(format!("cannot write to log.file {error}")))?;
                 let (lines, guard) = queue(opened);
                 guards.push(guard);
                 lines
@@ -75,7 +80,7 @@ impl ProcessLog {
         };
         let counter = lines.error_counter();
         let fold = LogFold::new(clock.clone());
-        let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(LEVELS));
+        let (filter, mistake) = levels(std::env::var_os(EnvFilter::DEFAULT_ENV).as_deref());
         let registry = tracing_subscriber::registry().with(filter);
         if is_text {
             let layer = fmt::layer().with_target(false).with_writer(lines);
@@ -91,7 +96,15 @@ impl ProcessLog {
             let backtrace = std::backtrace::Backtrace::capture();
             tracing::error!(%panic, %backtrace, "a thread panicked");
         }));
-        Ok(Self { stdout, lines: counter, failed, fold, guards })
+        if let Some(mistake) = mistake {
+            tracing::warn!(target: START, "{mistake}");
+        }
+        Ok(Self { is_for_people, stdout, lines: counter, failed, fold, guards: Mutex::new(guards) })
+    }
+
+    /// Says whether standard output is read by people, who get text where programs get JSON.
+    pub(super) const fn is_for_people(&self) -> bool {
+        self.is_for_people
     }
 
     /// Prints `text` and a line end on standard output, after the lines before it. Nobody waits for its reader.
@@ -120,11 +133,11 @@ impl ProcessLog {
         });
     }
 
-    /// Writes what waits, if its reader takes it within [`END_WITHIN`].
-    pub(super) fn end(self) {
+    /// Writes what waits, if its reader takes it within [`END_WITHIN`]. A second call does nothing.
+    pub(super) fn end(&self) {
         self.fold.sum_up(true);
         let (done, is_done) = mpsc::channel();
-        let guards = self.guards;
+        let guards = std::mem::take(&mut *self.guards.lock());
         // A guard waits, and complains on standard error, which may have no reader either.
         let ending = std::thread::Builder::new().name("log-end".into()).spawn(move || {
             drop(guards);
@@ -136,7 +149,42 @@ impl ProcessLog {
     }
 }
 
+/// Returns the levels that `RUST_LOG` sets. If it is empty or makes no sense, the usual ones, and what is wrong with it: other
+/// programs read that variable too, so a mistake in it stops nothing.
+fn levels(set: Option<&OsStr>) -> (EnvFilter, Option<String>) {
+    let usual = EnvFilter::new(LEVELS);
+    let Some(set) = set.filter(|set| !set.is_empty()) else { return (usual, None) };
+    let what = match set.to_str().map(EnvFilter::try_new) {
+        Some(Ok(filter)) => return (filter, None),
+        Some(Err(error)) => error.to_string(),
+        None => String::from("not UTF-8"),
+    };
+    (usual, Some(format!("RUST_LOG={set:?} is passed over, and {LEVELS} holds: {what}")))
+}
+
 /// Starts the thread that writes to `writer`, and returns its queue.
 fn queue(writer: impl Write + Send + 'static) -> (NonBlocking, WorkerGuard) {
     NonBlockingBuilder::default().lossy(true).buffered_lines_limit(QUEUE).thread_name("log").finish(writer)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::ffi::OsStrExt;
+
+    use super::*;
+
+    /// What is set outside and makes no sense is named, and changes nothing.
+    #[test]
+    fn levels_that_make_no_sense_are_named_and_passed_over() {
+        let said = |set: &[u8]| {
+            let (filter, mistake) = levels(Some(OsStr::from_bytes(set)));
+            (filter.to_string(), mistake.is_some())
+        };
+        let usual = levels(None).0.to_string();
+        assert_eq!(said(b""), (usual.clone(), false));
+        assert_eq!(said(b"warn"), (String::from("warn"), false));
+        for nonsense in [&b"portcullis=loud=very"[..], b"caf\xE9", b"a=b=c,,="] {
+            assert_eq!(said(nonsense), (usual.clone(), true), "{nonsense:?}");
+        }
+    }
 }

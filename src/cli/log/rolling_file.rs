@@ -2,12 +2,13 @@
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use portcullis::config::LogFile;
+use portcullis::system::file_error::at;
 
 /// The open file. A line that cannot be written is counted and lost.
 pub(super) struct RollingFile {
@@ -51,7 +52,19 @@ impl RollingFile {
         Ok(())
     }
 
+    /// Opens a new file if a program that rotates logs has moved this one, or somebody has removed it.
+    fn follow(&mut self) -> io::Result<()> {
+        let own = self.file.metadata()?;
+        let is_own = |found: std::fs::Metadata| (found.dev(), found.ino()) == (own.dev(), own.ino());
+        if !std::fs::metadata(&self.config.path).is_ok_and(is_own) {
+            self.file = append_to(&self.config.path)?;
+            self.bytes = self.file.metadata()?.len();
+        }
+        Ok(())
+    }
+
     fn append(&mut self, line: &[u8]) -> io::Result<()> {
+        self.follow()?;
         if self.bytes > 0 && self.bytes + line.len() as u64 > self.config.bytes_max {
             self.roll()?;
         }
@@ -75,7 +88,7 @@ impl Write for RollingFile {
 }
 
 fn append_to(path: &std::path::Path) -> io::Result<File> {
-    OpenOptions::new().append(true).create(true).mode(0o600).open(path)
+    OpenOptions::new().append(true).create(true).mode(0o600).open(path).map_err(at(path))
 }
 
 #[cfg(test)]
@@ -119,5 +132,21 @@ mod tests {
         let mut file = RollingFile::open(config, Arc::clone(&failed)).unwrap();
         file.write_all(b"lost\n").unwrap();
         assert_eq!(failed.load(Ordering::Relaxed), 1);
+    }
+
+    #[test]
+    fn a_file_that_somebody_moves_is_made_again() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("log");
+        let config = LogFile { path: path.clone(), bytes_max: 1 << 20, count: 3 };
+        let mut file = RollingFile::open(config, Arc::default()).unwrap();
+        file.write_all(b"one\n").unwrap();
+        std::fs::rename(&path, dir.path().join("log-20261130")).unwrap();
+        file.write_all(b"two\n").unwrap();
+        assert_eq!(std::fs::read(&path).unwrap(), b"two\n");
+        std::fs::remove_file(&path).unwrap();
+        file.write_all(b"three\n").unwrap();
+        assert_eq!(std::fs::read(&path).unwrap(), b"three\n");
+        assert_eq!(std::fs::read(dir.path().join("log-20261130")).unwrap(), b"one\n");
     }
 }

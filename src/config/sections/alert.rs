@@ -96,11 +96,11 @@ fn hook(reader: &mut Reader) -> Option<AlertHook> {
     if !webhook.starts_with("https://") && !is_plain_local {
         reader.wrong("alert.webhook", "must be https://, or http:// to this machine");
     }
-    let Some(secret_file) = reader.text("alert.secret_file") else {
+    let Some(secret_file) = reader.path("alert.secret_file") else {
         reader.wrong("alert.webhook", "needs `alert.secret_file`, whose first line signs the calls");
         return None;
     };
-    Some(AlertHook { webhook, secret_file: PathBuf::from(secret_file) })
+    Some(AlertHook { webhook, secret_file })
 }
 
 fn limits(reader: &mut Reader) -> AlertLimits {

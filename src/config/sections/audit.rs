@@ -31,7 +31,7 @@ pub struct Audit {
 impl Audit {
     pub(in crate::config) fn read(reader: &mut Reader, data_dir: &Path) -> Self {
         Self {
-            dir: reader.text("audit.dir").map_or_else(|| data_dir.join("audit"), PathBuf::from),
+            dir: reader.path("audit.dir").unwrap_or_else(|| data_dir.join("audit")),
             keep: Duration::from_secs(86_400 * reader.number("audit.keep_days")),
             bytes_max: reader.number("audit.bytes_max"),
         }

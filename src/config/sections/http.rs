@@ -76,23 +76,43 @@ impl Http {
         let loopback = SocketAddr::from(([127, 0, 0, 1], 8080));
         let listen = reader.parsed("http.listen", "an address and port").unwrap_or(loopback);
         let public_origin = reader
-            .parsed("http.public_origin", "an origin such as https://login.example.org, without a path")
+            .text("http.public_origin")
+            .and_then(|text| origin(reader, "http.public_origin", &text))
+            .filter(|origin| {
+                if !origin.is_web() {
+                    reader.wrong("http.public_origin", "must begin with https:// or http://");
+                }
+                origin.is_web()
+            })
             .unwrap_or_else(|| Origin::of(listen));
-        refuse_default_ports(reader, "http.public_origin", std::slice::from_ref(&public_origin));
         let trusted_proxies = reader.networks("http.trusted_proxies");
         let forwarded_header = match reader.choice("http.forwarded_header").as_str() {
             "forwarded" => ForwardedHeader::Forwarded,
             _ => ForwardedHeader::XForwardedFor,
         };
         let keep_alive = Duration::from_secs(reader.number("http.keep_alive_secs"));
-        let allowed_origins: Vec<Origin> = reader.list("http.allowed_origins", "an origin");
-        refuse_default_ports(reader, "http.allowed_origins", &allowed_origins);
+        let texts: Vec<String> = reader.list("http.allowed_origins", "a text");
+        let allowed_origins =
+            texts.iter().filter_map(|text| origin(reader, "http.allowed_origins", text)).collect();
         Self { listen, public_origin, trusted_proxies, forwarded_header, keep_alive, allowed_origins }
     }
 }
 
-fn refuse_default_ports(reader: &mut Reader, key: &str, origins: &[Origin]) {
-    for right in origins.iter().filter_map(Origin::without_default_port) {
-        reader.wrong(key, format!("must leave out the port that browsers leave out: \"{right}\""));
+/// Reads an origin, which must be spelled as browsers spell it, since it is compared byte by byte.
+fn origin(reader: &mut Reader, key: &str, text: &str) -> Option<Origin> {
+    let right = Origin::respelled(text);
+    match right.filter(|right| right.as_str() != text) {
+        Some(right) => {
+            reader.wrong(key, format!("must be spelled as browsers spell it: \"{right}\", not {text:?}"));
+            None
+        }
+        None => {
+            let parsed = text.parse().ok();
+            if parsed.is_none() {
+                let form = "must be an origin such as https://login.example.org";
+                reader.wrong(key, format!("{form}, not {text:?}"));
+            }
+            parsed
+        }
     }
 }

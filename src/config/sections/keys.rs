@@ -28,7 +28,7 @@ pub struct Keys {
 impl Keys {
     pub(in crate::config) fn read(reader: &mut Reader, data_dir: &Path) -> Self {
         Self {
-            dir: reader.text("keys.dir").map_or_else(|| data_dir.join("keys"), PathBuf::from),
+            dir: reader.path("keys.dir").unwrap_or_else(|| data_dir.join("keys")),
             master_file: secret_file(reader, "keys.master_file"),
         }
     }

@@ -62,7 +62,7 @@ impl Log {
         };
         let (bytes_max, count) =
             (reader.number("log.file_bytes_max"), reader.number("log.file_count") as u32);
-        let file = reader.text("log.file");
-        Self { format, file: file.map(|path| LogFile { path: PathBuf::from(path), bytes_max, count }) }
+        let file = reader.path("log.file");
+        Self { format, file: file.map(|path| LogFile { path, bytes_max, count }) }
     }
 }

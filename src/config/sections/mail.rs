@@ -160,10 +160,10 @@ fn transport(reader: &mut Reader) -> MailTransport {
         _ => SmtpTls::Starttls,
     };
     let username = reader.text("mail.smtp.username");
-    let password_file = reader.text("mail.smtp.password_file");
-    let ca_file = reader.text("mail.smtp.ca_file").map(PathBuf::from);
+    let password_file = reader.path("mail.smtp.password_file");
+    let ca_file = reader.path("mail.smtp.ca_file");
     let login = match (username, password_file) {
-        (Some(name), Some(file)) => Some((name, PathBuf::from(file))),
+        (Some(name), Some(file)) => Some((name, file)),
         (None, None) => None,
         _ => {
             reader.wrong("mail.smtp.username", "and `mail.smtp.password_file` belong together");

@@ -90,7 +90,7 @@ impl Password {
             wait_budget: Duration::from_millis(reader.number("password.wait_budget_ms")),
             pepper_file: secret_file(reader, "password.pepper_file"),
             chars_min: reader.number("password.min_length") as usize,
-            list_file: reader.text("password.list_file").map(PathBuf::from),
+            list_file: reader.path("password.list_file"),
         }
     }
 }

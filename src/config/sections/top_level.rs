@@ -11,7 +11,7 @@ pub(in crate::config) const KEYS: &[Key] = &[
 ];
 
 pub(in crate::config) fn data_dir(reader: &mut Reader) -> PathBuf {
-    PathBuf::from(reader.text("data_dir").unwrap_or_else(|| String::from("data")))
+    reader.path("data_dir").unwrap_or_else(|| PathBuf::from("data"))
 }
 
 pub(in crate::config) fn service_name(reader: &mut Reader) -> String {

@@ -370,7 +370,7 @@ impl Presented {
         let unknown_lane = lane_of(reputation);
         let place = self.place(client, if caller == Caller::Stranger { unknown_lane } else { Lane::Known });
         if let Err(shed) = engine.services.pool.has_room(&[place]) {
-            engine.services.audit.count(Event::LoginShed);
+            engine.services.audit.count(Event::LoginShed, Some(network));
             return Err(shed.into());
         }
         let (others, _) = turn.others();
@@ -392,14 +392,30 @@ impl Presented {
             Err(Refused::InFlight) => Ok(Sealed::new(None, 0)),
             Err(Refused::Locked { until }) => {
                 engine.journal.open(charged).await?;
-                // The account is not looked up: on a path this short, the time would reveal whether it exists.
-                engine.record(client.note(Event::LoginLocked).device(self.shown_id()));
                 self.observe(engine, client, stuffing::Outcome::Failed).await?;
+                self.record_locked(engine, client)?;
                 Err(Refusal::Locked { until: *until }.into())
             }
         });
         let begun = begun.await?.map(|(_, begun)| begun);
         Ok(begun.transpose())
+    }
+
+    /// Records that a locked name was tried, and names its account if there is one.
+    ///
+    /// Security: the answer does not wait for the look-up. On a path this short, its time would reveal whether there is an
+    /// account.
+    fn record_locked(&self, engine: &Engine, client: &Client) -> Result<(), Fault> {
+        let note = client.note(Event::LoginLocked).device(self.shown_id());
+        let found = engine.accounts.ask_later(Find { name: self.key });
+        let engine = engine.itself()?;
+        engine.services.audit.tally(Event::LoginLocked);
+        actix::spawn(async move {
+            let account = found.await.ok().flatten();
+            let note = note.for_account(account.as_ref()).at_journal(engine.journal.durable());
+            engine.services.audit.record_tallied(note);
+        });
+        Ok(())
     }
 
     /// Settles an attempt after the hash and returns the account if the password was right. If the client is gone, no
@@ -537,7 +553,8 @@ impl Presented {
         engine.record(suspected.for_account(account.as_ref()).with_reason("one name from many networks"));
         let owner = Addressee::of(account.as_ref(), &self.name, self.key);
         // A quota apart from that of the lockout mails, which come first and would use it up.
-        engine.warn(cause, owner, Purpose::Verify, Kind::Targeted).await
+        engine.warn(cause, owner, Purpose::Verify, Kind::Targeted).await?;
+        Ok(())
     }
 }
 

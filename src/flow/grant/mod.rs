@@ -103,7 +103,10 @@ impl Engine {
         proved: Timestamp,
     ) -> Result<(String, Timestamp), FlowError> {
         let now = self.clock.now();
-        let end = (now + self.services.config.token.access_ttl).min(Timestamp(family.idle_end_ms));
+        // Other machines compare the times in a token with their own, so they are the system's.
+        let issued = self.clock.system_now();
+        let life = self.services.config.token.access_ttl.min(Timestamp(family.idle_end_ms).since(now));
+        let end = issued + life;
         let sid = family.id.to_string();
         let jti = self.services.token_marks.id(self.services.random.bytes()?, &sid, end.as_secs());
         let signer = self.services.signer.read();
@@ -117,11 +120,11 @@ impl Engine {
             aud: aud.to_owned(),
             exp: end.as_secs(),
             // A token of the second in which the account lost a role has the roles that are left.
-            iat: now.as_secs().max(account.tokens_from_secs),
+            iat: issued.as_secs().max(account.tokens_from_secs),
             jti,
             sid,
             roles: account.roles.iter().map(ToString::to_string).collect(),
-            auth_time: proved.as_secs(),
+            auth_time: (issued - now.since(proved)).as_secs(),
             amr: vec![String::from("pwd")],
         };
         let text = signer.sign(&claims, now)?;

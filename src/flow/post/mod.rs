@@ -238,14 +238,15 @@ impl Engine {
         Ok(())
     }
 
-    /// Queues a mail without a token, which warns the owner of what a stranger does. `purpose` names the quota.
+    /// Queues a mail without a token, which warns the owner of what somebody else does. `purpose` names the quota. Returns
+    /// whether the quota allowed it.
     pub(super) async fn warn(
         &self,
         cause: Cause,
         to: Addressee,
         purpose: Purpose,
         kind: Kind,
-    ) -> Result<(), FlowError> {
+    ) -> Result<bool, FlowError> {
         let wish = Wish {
             recipient: to.account.to_bytes(),
             purpose,
@@ -257,7 +258,7 @@ impl Engine {
         };
         let is_sent = self.mailed.ask(Charge { wish }).await?;
         self.write_mail(to, kind, None, is_sent, cause.class()).await?;
-        Ok(())
+        Ok(is_sent)
     }
 
     /// Returns the digest that mails to a domain are counted by.

@@ -16,7 +16,7 @@ pub(super) fn configure(config: &mut web::ServiceConfig) {
 }
 
 async fn get_devices(engine: Eng, identity: SignedIn) -> Result<HttpResponse, Rejection> {
-    let families = devices::list(&engine, &identity).await?;
+    let families = devices::list(&engine, &identity.account).await?;
     let items: Vec<_> = families
         .iter()
         .map(|of| json!({"family": of.family, "count": of.count, "newest": of.newest.rfc3339()}))

@@ -2,16 +2,17 @@
 
 use actix_web::{HttpResponse, web};
 use serde::{Deserialize, Serialize};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::flow::account;
 use crate::flow::client::Client;
-use crate::flow::devices;
+use crate::http::api::shared_body::null_is_empty;
 use crate::http::body::Body;
 use crate::http::endpoint::{Eng, resource};
 use crate::http::rejection::Rejection;
 use crate::http::request::SignedIn;
 use crate::http::response::{User, user};
+use crate::registry::account::AccountV3;
 use crate::registry::throttle::class::Class;
 use crate::value::secret_text::SecretText;
 
@@ -40,6 +41,9 @@ async fn get_me(_: Eng, identity: SignedIn) -> HttpResponse {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct PatchMe {
+    /// The name by which the owner wants to be called; null or an empty one takes it away.
+    #[serde(default, deserialize_with = "null_is_empty")]
+    name: Option<String>,
     /// Whether to mail the owner about a log-in from a new device.
     new_device_mail: Option<bool>,
 }
@@ -51,9 +55,16 @@ async fn patch_me(
     body: Body,
 ) -> Result<HttpResponse, Rejection> {
     let read: PatchMe = body.json_charged(&engine, &client, Class::Rejected).await?;
-    let answer = |new_device_mail: bool| HttpResponse::Ok().json(json!({"new_device_mail": new_device_mail}));
-    let Some(wanted) = read.new_device_mail else { return Ok(answer(!identity.account.mutes_new_device)) };
-    devices::set_notices(&engine, &client, &identity, wanted).await.respond(|()| answer(wanted))
+    if read.name.is_none() && read.new_device_mail.is_none() {
+        return Ok(HttpResponse::Ok().json(settings(&identity.account)));
+    }
+    let set = account::set(&engine, &client, &identity, read.name.as_deref(), read.new_device_mail).await;
+    set.respond(|account| HttpResponse::Ok().json(settings(&account)))
+}
+
+/// Returns what the owner of `account` can set.
+fn settings(account: &AccountV3) -> Value {
+    json!({"name": account.name, "new_device_mail": !account.mutes_new_device})
 }
 
 #[derive(Deserialize)]

@@ -60,6 +60,9 @@ async fn get_ready(engine: Eng) -> HttpResponse {
     if engine.is_snapshot_failing() {
         reasons.push("snapshot_failing");
     }
+    if engine.clock.far_ahead().is_some() {
+        reasons.push("clock_ahead");
+    }
     match engine.outbox.ask(Waiting).await {
         Ok(waiting) if waiting > MAILS_WAITING => reasons.push("mails_waiting"),
         Ok(_) => {}

@@ -1,6 +1,6 @@
 //! Request bodies that several endpoints take.
 
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer};
 
 use crate::value::secret_text::SecretText;
 
@@ -27,4 +27,10 @@ pub(super) enum ModeName {
     Token,
     /// A cookie.
     Cookie,
+}
+
+/// Reads a text that may be null, which is the same as an empty one. A field that is not there is `None`: give it
+/// `#[serde(default)]` too.
+pub(super) fn null_is_empty<'de, D: Deserializer<'de>>(json: D) -> Result<Option<String>, D::Error> {
+    Option::<String>::deserialize(json).map(|text| Some(text.unwrap_or_default()))
 }

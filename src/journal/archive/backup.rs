@@ -134,7 +134,7 @@ pub fn check_sums(storage: &dyn Storage) -> Result<(), Refusal> {
     let differs = |path: &str, what: &str| Refusal::new(path, None, what, TAKE_ANOTHER);
     let failed = |path: &str, error: &io::Error| {
         let is_missing = error.kind() == io::ErrorKind::NotFound;
-        Refusal::new(path, None, error, if is_missing { TAKE_ANOTHER } else { MEND_DISK })
+        Refusal::of(path, error, if is_missing { TAKE_ANOTHER } else { MEND_DISK })
     };
     let list = storage.open(SUMS).and_then(|file| file.read_all()).map_err(|error| failed(SUMS, &error))?;
     for line in String::from_utf8_lossy(&list).lines() {

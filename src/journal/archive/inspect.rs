@@ -14,6 +14,7 @@ use crate::journal::recovery::report::{RecoveryReport, Refusal, ReplayTarget};
 use crate::journal::snapshot;
 use crate::journal::snapshot::proof::{Form, KeptRecord, Proof, prove};
 use crate::storage::Storage;
+use crate::value::counted::counted;
 
 /// Lists the files, headers and frames of a directory, one line each. Takes no lock, so the last frames of a running
 /// server may be in flight and show as damaged.
@@ -73,8 +74,12 @@ fn inspect_segment(storage: &dyn Storage, path: &str, lines: &mut Vec<String>) -
             frame::Seen::Frame(frame) => {
                 let header = &frame.header;
                 lines.push(format!(
-                    "  {at}: {:?} batch {}, {} entries from {}, {} bytes",
-                    header.kind, header.batch_no, header.count, header.first_seq, frame.len
+                    "  {at}: {:?} batch {}, {} from {}, {} bytes",
+                    header.kind,
+                    header.batch_no,
+                    counted(header.count.into(), "entry", "entries"),
+                    header.first_seq,
+                    frame.len
                 ));
                 at += frame.len;
             }
@@ -145,8 +150,11 @@ pub fn verify(storage: &dyn Storage, sizes: Sizes, kept: &KeptRecord<'_>) -> Res
     let records = kept().count() as u64;
     if (report.seq, records, digest) != (proof.seq, proof.records, proof.digest) {
         let what = format!(
-            "recovery restores {records} records at sequence {}, the second reader {} at sequence {}, and they differ",
-            report.seq, proof.records, proof.seq
+            "recovery restores {} at sequence {}, the second reader {} at sequence {}, and they differ",
+            counted(records, "record", "records"),
+            report.seq,
+            proof.records,
+            proof.seq
         );
         return Err(Refusal::new("second reader", None, what, STARTS));
     }

@@ -11,5 +11,5 @@ mod tests;
 
 pub use backup::{SUMS, UNFINISHED, add_sums, back_up, check_sums, copy_file, refuse_unfinished};
 pub use records::Records;
-pub use restore::{Admit, Destination, Restored, admit_all, restore};
+pub use restore::{Admit, Amend, Destination, Restored, admit_all, restore, restore_at_another_time};
 pub use salvage::{Salvaged, salvage};

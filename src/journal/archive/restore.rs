@@ -12,7 +12,7 @@ use crate::journal::format::entry::{Change, EncodedEntry, Entry};
 use crate::journal::format::identity_file::IdentityFile;
 use crate::journal::format::layout::{IDENTITY, Sizes};
 use crate::journal::recovery::replay::{RecoveryTarget, replay_read_only_until};
-use crate::journal::recovery::report::Refusal;
+use crate::journal::recovery::report::{Refusal, ReplayTarget};
 use crate::journal::recovery::{Options, Recovered, recover};
 use crate::storage::Storage;
 use crate::system::clock::{Clock, Timestamp};
@@ -73,7 +73,7 @@ impl Origin {
     /// Reads the origin of a directory from its `IDENTITY`.
     pub(super) fn read(from: &dyn Storage) -> Result<Self, Refusal> {
         const NEXT: &str = "name a data directory or a backup of one";
-        let identity = IdentityFile::open(from).map_err(|error| Refusal::new(IDENTITY, None, error, NEXT))?;
+        let identity = IdentityFile::open(from).map_err(|error| Refusal::of(IDENTITY, &error, NEXT))?;
         let identity = identity.ok_or_else(|| Refusal::new(IDENTITY, None, "missing", NEXT))?;
         let identity = identity.map_err(|error| Refusal::new(IDENTITY, None, error, NEXT))?;
         Ok(Self { cluster: identity.cluster(), timeline: identity.timeline() })
@@ -88,6 +88,33 @@ pub fn restore(from: &dyn Storage, to: Destination<'_>, until: RecoveryTarget) -
     let report = replay_read_only_until(from, to.sizes, &mut records, until)?;
     let origin = Origin::read(from)?;
     to.clock.raise_floor(Timestamp(report.wall_ms));
+    begin_anew(to, &records, origin, report.seq)
+}
+
+/// Changes a record on its way into a new directory: of its table, schema and value. `None` leaves it as it is.
+///
+/// Errors: no directory may be made of these records.
+pub type Amend<'a> = dyn Fn(u16, u16, &[u8]) -> Result<Option<Change>, Refusal> + 'a;
+
+/// Does the same as [`restore`] up to the end of `from`, and leaves the time behind that its journal has seen: the new one
+/// begins at the time of the clock of `to`. `amend` changes records that hold later times.
+///
+/// Security: what had expired by the old journal could be valid again, so it matters that the new timeline ends all that
+/// lived before.
+pub fn restore_at_another_time(
+    from: &dyn Storage,
+    to: Destination<'_>,
+    amend: &Amend<'_>,
+) -> Result<Restored, Refusal> {
+    let mut records = Records::default();
+    let report = replay_read_only_until(from, to.sizes, &mut records, RecoveryTarget::default())?;
+    let changes = records.iter().map(|(table, schema, _, value)| amend(table, schema, value));
+    let changes: Vec<Option<Change>> = changes.collect::<Result<_, _>>()?;
+    for Change { table, schema, key, value } in changes.into_iter().flatten() {
+        let applied = records.apply(table, schema, &key, value.as_deref());
+        applied.map_err(|what| failed(&what))?;
+    }
+    let origin = Origin::read(from)?;
     begin_anew(to, &records, origin, report.seq)
 }
 

@@ -39,9 +39,12 @@ impl Ownership {
     /// Errors: another process holds the lock, or the directory cannot be written.
     pub fn lock(options: Options) -> Result<Self, Refusal> {
         let storage = &*options.storage;
-        let lock = storage.lock().map_err(|error| {
-            let next = "stop it first, or name a --data-dir of its own for this one";
-            Refusal::new("LOCK", None, error, next)
+        let lock = storage.lock().map_err(|error| match error.kind() {
+            io::ErrorKind::ResourceBusy => {
+                let next = "stop it first, or name a --data-dir of its own for this one";
+                Refusal::new("LOCK", None, error, next)
+            }
+            _ => unreadable("LOCK")(error),
         })?;
         // A killed process may have left names that the disk does not have yet. Nothing may be built on a name that a
         // crash can still take away.
@@ -139,11 +142,15 @@ fn raise_floor(
                 "the journal has seen {floor}, which is {} h ahead of the system's clock",
                 ahead.as_secs() / 3600
             ),
-            "set the clock right, or start with --accept-clock-floor if the clock is right now",
+            "set the clock right; if it is right now, make a new directory with portcullis data reset-clock-floor, or start with \
+             --accept-clock-floor, which leaves sessions, links and locks alive for longer",
         ));
     }
     if ahead > Duration::from_mins(5) {
-        report.warnings.push(format!("the journal is {} s ahead of the system's clock", ahead.as_secs()));
+        report.warnings.push(format!(
+            "the journal is {} s ahead of the system's clock: sessions, links and locks last longer until it has caught up",
+            ahead.as_secs()
+        ));
     }
     if !seeded(Bug::FloorNotRaised) {
         clock.raise_floor(floor);

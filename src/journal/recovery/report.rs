@@ -4,6 +4,7 @@
 use std::{fmt, io};
 
 use crate::journal::snapshot::status::{Named, Tail};
+use crate::system::file_error::FileError;
 
 /// The reason why a directory is refused, with the next step for the operator. It never suggests deleting anything.
 #[derive(Debug)]
@@ -27,6 +28,14 @@ impl Refusal {
     ) -> Self {
         Self { path: path.to_owned(), offset, what: what.to_string(), next }
     }
+
+    /// Creates the refusal for an I/O error on `path`. An error that names its file itself knows better.
+    pub(in crate::journal) fn of(path: &str, error: &io::Error, next: &'static str) -> Self {
+        match FileError::within(error) {
+            Some(named) => Self::new(&named.path().to_string_lossy(), None, named.what(), next),
+            None => Self::new(path, None, error, next),
+        }
+    }
 }
 
 impl fmt::Display for Refusal {
@@ -49,7 +58,7 @@ pub(super) const FIX_DISK: &str = "mend the disk or its permissions and start ag
 
 /// Returns a function that turns an I/O error on `path` into a refusal.
 pub(in crate::journal) fn unreadable(path: &str) -> impl FnOnce(io::Error) -> Refusal {
-    move |error| Refusal::new(path, None, error, FIX_DISK)
+    move |error| Refusal::of(path, &error, FIX_DISK)
 }
 
 /// A target that recovery replays into. Implemented by the owner of the state.

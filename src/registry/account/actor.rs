@@ -7,6 +7,7 @@ use crate::password::EqualCost;
 use crate::registry::{handles, reads, registry};
 use crate::value::account_name::NameKey;
 use crate::value::id::AccountId;
+use crate::value::search::Search;
 
 registry!(Accounts, AccountV3, "account", revokes Accounts::revoked_by, overdue Accounts::overdue);
 
@@ -64,7 +65,7 @@ pub struct List {
     /// How many accounts at most.
     pub limit: usize,
     /// Text that the address or name must contain.
-    pub q: Option<String>,
+    pub q: Option<Search>,
     /// The status that they must have.
     pub status: Option<super::Status>,
     /// Whether their address must be proved, or must not.
@@ -100,8 +101,9 @@ reads!(Accounts {
     ById, of |by_id| by_id.id.to_bytes() => Option<AccountV3>, |accounts, by_id, _| accounts.get(by_id.id).cloned();
     Admins => Vec<AccountV3>, |accounts, admins, _| accounts.admins(admins.limit);
     List => Vec<AccountV3>, |accounts, list, _| accounts.list(list.after, list.limit, |account| {
-        let named = |text: &str| list.q.as_deref().is_none_or(|q| text.contains(q));
-        let is_named = named(&account.email) || account.name.as_deref().is_some_and(named);
+        let is_named = list.q.as_ref().is_none_or(|q| {
+            q.finds_address(&account.email) || account.name.as_deref().is_some_and(|name| q.finds_name(name))
+        });
         let is_verified = list.verified.is_none_or(|verified| verified == account.email_verified);
         is_named && is_verified && list.status.is_none_or(|status| status == account.status)
     });

@@ -84,6 +84,10 @@ pub struct Change {
     pub if_epoch: Option<u64>,
     /// Mark the address as proved.
     pub verified: bool,
+    /// Mark the address as not proved.
+    pub unproved: bool,
+    /// Note that an administrator vouches for the account.
+    pub vouched: bool,
     /// Raise the epoch, which invalidates every credential of the present one.
     pub raise_epoch: bool,
     /// Let the known devices stay known although the epoch is raised.
@@ -96,7 +100,7 @@ pub struct Change {
     pub spares_last_admin: bool,
     /// The new status. A value other than the present one raises the epoch.
     pub status: Option<Status>,
-    /// The new name.
+    /// The new name; an empty one takes the name away.
     pub name: Option<Box<str>>,
     /// A new address, with its key. Raises the epoch.
     pub email: Option<(Box<str>, NameKey)>,
@@ -305,7 +309,8 @@ impl Accounts {
             next.device_epoch = next.device_epoch.wrapping_add(1);
         }
         next.mutes_new_device = change.mutes_new_device.unwrap_or(next.mutes_new_device);
-        next.email_verified |= change.verified;
+        next.email_verified = (next.email_verified || change.verified) && !change.unproved;
+        next.is_vouched |= change.vouched;
         next.status = change.status.unwrap_or(next.status);
         match change.former {
             Some(FormerChange::Keep { undo_end_ms }) => {
@@ -347,10 +352,13 @@ impl Accounts {
             }
             next.roles = roles;
         }
-        if change.spares_last_admin && !is_admin(&next) && self.is_last_admin(account) {
+        let loses_admin = !is_admin(&next) || (can_log_in(account) && !can_log_in(&next));
+        if change.spares_last_admin && loses_admin && self.is_last_admin(account) {
             return Decision::unchanged(Err(Refusal::LastAdmin));
         }
-        next.name = change.name.or(next.name);
+        if let Some(name) = change.name {
+            next.name = Some(name).filter(|name| !name.is_empty());
+        }
         // Who changes nothing again and again fills no journal.
         if next == *account {
             return Decision::unchanged(Ok(next));

@@ -1,7 +1,7 @@
 //! The mailbox around [`Lockouts`].
 
 use super::record::{CountV2, DeviceV2};
-use super::state::{Attempt, AttemptOutcome, Lockouts, Refused, Settled, UsedDevice};
+use super::state::{Attempt, AttemptOutcome, LockState, Lockouts, Refused, Settled, UsedDevice};
 pub use super::state::{Begin, Finish};
 use crate::registry::{handles, reads, registry};
 use crate::value::account_name::NameKey;
@@ -35,6 +35,13 @@ pub struct Devices {
     pub epoch: u32,
 }
 
+/// Reads how a name stands.
+#[derive(Clone, Copy, Debug)]
+pub struct StateOf {
+    /// The name.
+    pub name: NameKey,
+}
+
 handles!(Lockouts {
     Begin => Result<Attempt, Refused>, Lockout, |lockouts, begin, now| lockouts.begin(&begin, now);
     Finish => Settled, Essential, |lockouts, finish, now| lockouts.finish(&finish, now),
@@ -48,6 +55,9 @@ handles!(Lockouts {
 });
 
 reads!(Lockouts {
+    StateOf, of |state_of| state_of.name.0 => LockState, |lockouts, state_of, now| {
+        lockouts.state_of(state_of.name, now)
+    };
     Devices, of |devices| devices.name.0 => Vec<DeviceV2>, |lockouts, devices, now| {
         lockouts.devices(devices.name, devices.account, devices.epoch, now)
     };

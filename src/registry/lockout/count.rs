@@ -102,8 +102,7 @@ impl Limits {
     ///
     /// Security: this depends on unknown devices alone, so that no name shows by it whether it has known ones.
     pub(super) fn closed_until(&self, count: &CountV2, now: Timestamp) -> Option<Timestamp> {
-        let reserved_of_cap = self.failures_together().min(self.cap / 2);
-        if count.consecutive >= self.cap - reserved_of_cap {
+        if count.consecutive >= self.cap_of_strangers() {
             return Some(now + self.max_lock);
         }
         if count.guesses_secs.len() >= self.failures_together() as usize {
@@ -111,6 +110,21 @@ impl Limits {
             return Some((Timestamp::from_secs(first.into()) + DAY).min(now + self.max_lock));
         }
         (now.as_millis() < count.locked_until_ms).then_some(Timestamp(count.locked_until_ms))
+    }
+
+    /// Returns the consecutive failures of unknown devices after which only the owner can open the name.
+    fn cap_of_strangers(&self) -> u32 {
+        self.cap - self.failures_together().min(self.cap / 2)
+    }
+
+    /// Returns how many failures are left to unknown devices and to known ones.
+    pub(super) fn left(&self, count: &CountV2) -> (u32, u32) {
+        let of_devices =
+            count.device_consecutive.max(u32::try_from(count.device_guesses.len()).unwrap_or(u32::MAX));
+        (
+            self.cap_of_strangers().saturating_sub(count.consecutive),
+            self.failures_together().saturating_sub(of_devices),
+        )
     }
 
     /// Returns the failures that unknown devices have in 24 hours, and known ones together likewise.

@@ -163,6 +163,19 @@ pub struct Settled {
     pub is_new_device: bool,
 }
 
+/// How a name stands, for operators.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct LockState {
+    /// Failures of unknown devices by which the length of a lock is reckoned.
+    pub failures: u32,
+    /// When the name is open to unknown devices again, if it is closed.
+    pub locked_until: Option<Timestamp>,
+    /// How many more failures of unknown devices there may be until only the owner can open the name.
+    pub guesses_left: u32,
+    /// How many more failures of known devices and sessions there may be, today and until then.
+    pub device_guesses_left: u32,
+}
+
 /// The counts against all names of one engine.
 pub struct Lockouts {
     by_name: Buckets<[u8; 16], CountV2>,
@@ -369,6 +382,18 @@ impl Lockouts {
         }
         count.devices.retain(|device| device.failures < self.limits.device_failures());
         count.devices
+    }
+
+    /// Returns how a name stands at `now`.
+    pub fn state_of(&self, name: NameKey, now: Timestamp) -> LockState {
+        let count = self.current(name, now);
+        let (guesses_left, device_guesses_left) = self.limits.left(&count);
+        LockState {
+            failures: count.failures,
+            locked_until: self.limits.closed_until(&count, now),
+            guesses_left,
+            device_guesses_left,
+        }
     }
 
     /// Remembers a wrong password for a while, so that a client that repeats it does not lock the owner out.

@@ -1,7 +1,7 @@
 //! The mailbox around the [`Outbox`].
 
 use super::record::MailV2;
-use super::state::{DeliveryOutcome, Fate, Outbox};
+use super::state::{DeliveryOutcome, Fate, LastMail, Outbox};
 pub use super::state::{Due, Post, Settle};
 use crate::journal::append::handle::Class;
 use crate::registry::{handles, reads, registry};
@@ -23,6 +23,13 @@ pub struct FateOf {
     pub id: [u8; 16],
 }
 
+/// Reads the last mail to an address.
+#[derive(Clone, Debug)]
+pub struct LastTo {
+    /// The address in its canonical form.
+    pub address: Box<str>,
+}
+
 handles!(Outbox {
     Post => (), by(|post| post.class), |outbox, post, _| outbox.post(post);
     Settle => (), by(class_of), |outbox, settle, now| outbox.settle(&settle, now), after |outbox, settle, (), now| {
@@ -34,6 +41,7 @@ handles!(Outbox {
 reads!(Outbox {
     Due => Vec<MailV2>, |outbox, due, now| outbox.due(&due, now);
     Waiting => usize, |outbox, _, _| outbox.len();
+    LastTo => Option<LastMail>, |outbox, last_to, _| outbox.last_to(&last_to.address);
     FateOf => Fate, |outbox, fate_of, _| outbox.fate(fate_of.id);
 });
 

@@ -28,7 +28,7 @@ use aws_lc_rs::aead::{AES_256_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
 use zeroize::Zeroizing;
 
 pub use record::{Kind, MailV1, MailV2};
-pub use state::{DeliveryOutcome, Fate, Outbox, Post};
+pub use state::{DeliveryOutcome, Fate, LastMail, Outbox, Post};
 
 use crate::value::id::keyed_digest;
 

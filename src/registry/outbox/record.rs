@@ -48,9 +48,35 @@ pub enum Kind {
     AddressKept,
     /// An API key with the rights of an administrator was made. Goes to every administrator.
     AdminKeyMade,
+    /// An administrator has changed the address of the account. Goes to the former address.
+    EmailMended,
 }
 
 impl Kind {
+    /// Returns its name, for operators.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Verify => "verify",
+            Self::AlreadyRegistered => "already_registered",
+            Self::Reset => "reset",
+            Self::ResetDone => "reset_done",
+            Self::PasswordChanged => "password_changed",
+            Self::Lockout => "lockout",
+            Self::RefreshReused => "refresh_reused",
+            Self::Targeted => "targeted",
+            Self::EmailChange => "email_change",
+            Self::EmailUndo => "email_undo",
+            Self::AccountDeleted => "account_deleted",
+            Self::NewDevice => "new_device",
+            Self::DeviceDemoted => "device_demoted",
+            Self::Invitation => "invitation",
+            Self::AddressWanted => "address_wanted",
+            Self::AddressKept => "address_kept",
+            Self::AdminKeyMade => "admin_key_made",
+            Self::EmailMended => "email_mended",
+        }
+    }
+
     /// Says whether a mail goes before those that are not: its reader waits for it in front of a closed door, or an attack
     /// is under way.
     pub const fn is_urgent(self) -> bool {

@@ -78,7 +78,21 @@ pub struct Live {
     pub global_epoch: u64,
 }
 
+/// Reads which mailed links of an account are good.
+#[derive(Clone, Copy, Debug)]
+pub struct LinksOf {
+    /// The account.
+    pub account: AccountId,
+    /// Its epoch. A link of another one is dead, unless it undoes a change of address.
+    pub auth_epoch: u64,
+    /// The global epoch. A token of another one is invalid.
+    pub global_epoch: u64,
+}
+
 reads!(MailedTokens {
+    LinksOf => Vec<(Purpose, Timestamp)>, |mailed, of, now| {
+        mailed.links_of(of.account, of.auth_epoch, of.global_epoch, now)
+    };
     Live => bool, |mailed, live, now| mailed.has_live(live.account, live.purpose, live.global_epoch, now);
     FindLive => Option<MailedV2>, |mailed, find, now| mailed.find_live(find.id, now).cloned();
     Peek => Result<MailedV2, Invalid>, |mailed, peek, now| mailed.peek(peek.redeem, now).cloned();

@@ -22,6 +22,22 @@ pub enum Purpose {
 }
 
 impl Purpose {
+    /// All purposes.
+    pub const ALL: [Self; 6] =
+        [Self::Reset, Self::Verify, Self::Unlock, Self::EmailChange, Self::EmailUndo, Self::Invitation];
+
+    /// Returns its name, for operators.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Reset => "reset",
+            Self::Verify => "verify",
+            Self::Unlock => "unlock",
+            Self::EmailChange => "email_change",
+            Self::EmailUndo => "email_undo",
+            Self::Invitation => "invitation",
+        }
+    }
+
     /// Says whether a token of this purpose can be redeemed for `wanted`. An invitation sets a password, as a reset does.
     pub fn serves(self, wanted: Self) -> bool {
         self == wanted || (self == Self::Invitation && wanted == Self::Reset)

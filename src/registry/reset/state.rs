@@ -274,6 +274,23 @@ impl MailedTokens {
         token.is_some_and(|token| token.global_epoch == global_epoch && now.as_millis() < token.end_ms)
     }
 
+    /// Returns the purposes of the newest links of `account` that are good, each with its end.
+    pub fn links_of(
+        &self,
+        account: AccountId,
+        auth_epoch: u64,
+        global_epoch: u64,
+        now: Timestamp,
+    ) -> Vec<(Purpose, Timestamp)> {
+        let newest = Purpose::ALL.into_iter().filter_map(|purpose| self.newest(account, purpose));
+        let is_good = |token: &&MailedV2| {
+            token.global_epoch == global_epoch
+                && now.as_millis() < token.end_ms
+                && (token.auth_epoch == auth_epoch || token.purpose == Purpose::EmailUndo)
+        };
+        newest.filter(is_good).map(|token| (token.purpose, Timestamp(token.end_ms))).collect()
+    }
+
     /// Returns the token that would be redeemed. It stays usable.
     pub fn peek(&self, redeem: Redeem, now: Timestamp) -> Result<&MailedV2, Invalid> {
         self.by_id

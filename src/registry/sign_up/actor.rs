@@ -6,6 +6,7 @@ use crate::registry::{handles, reads, registry};
 use crate::system::clock::Timestamp;
 use crate::value::account_name::NameKey;
 use crate::value::id::AccountId;
+use crate::value::search::Search;
 
 registry!(SignUps, SignUpV1, "sign-up");
 
@@ -50,6 +51,37 @@ pub struct EndOf {
     pub global_epoch: u64,
 }
 
+/// Reads a page of the sign-ups that wait for the proof of their address, in the order of their ids.
+#[derive(Clone, Debug)]
+pub struct ListWaiting {
+    /// The last one of the page before; `None` for the first page.
+    pub after: Option<AccountId>,
+    /// How many at most.
+    pub limit: usize,
+    /// Text that the address or name must contain.
+    pub q: Option<Search>,
+    /// The global epoch. A sign-up of another one is invalid.
+    pub global_epoch: u64,
+}
+
+/// Reads the sign-ups of an address that wait for its proof.
+#[derive(Clone, Copy, Debug)]
+pub struct WaitingOf {
+    /// The key of the address.
+    pub name: NameKey,
+    /// The global epoch. A sign-up of another one is invalid.
+    pub global_epoch: u64,
+}
+
+/// Reads a sign-up that waits for the proof of its address.
+#[derive(Clone, Copy, Debug)]
+pub struct WaitingById {
+    /// The sign-up.
+    pub id: AccountId,
+    /// The global epoch. A sign-up of another one is invalid.
+    pub global_epoch: u64,
+}
+
 handles!(SignUps {
     Begin => Option<SignUpV1>, Ordinary, |sign_ups, begin, now| sign_ups.begin(begin, now);
     Prove => Proof, Ordinary, |sign_ups, prove, now| sign_ups.prove(prove, now);
@@ -60,6 +92,18 @@ handles!(SignUps {
 });
 
 reads!(SignUps {
+    ListWaiting => Vec<SignUpV1>, |sign_ups, list, now| {
+        let is_wanted = |sign_up: &SignUpV1| list.q.as_ref().is_none_or(|q| {
+            q.finds_address(&sign_up.email) || sign_up.name.as_deref().is_some_and(|name| q.finds_name(name))
+        });
+        sign_ups.list_waiting(list.after, list.limit, list.global_epoch, now, is_wanted)
+    };
+    WaitingOf => Vec<SignUpV1>, |sign_ups, of, now| {
+        sign_ups.all_waiting(of.name, of.global_epoch, now).cloned().collect()
+    };
+    WaitingById => Option<SignUpV1>, |sign_ups, by_id, now| {
+        sign_ups.waiting_by_id(by_id.id, by_id.global_epoch, now).cloned()
+    };
     EndOf => Option<Timestamp>, |sign_ups, asked, now| sign_ups.end_of(asked.id, asked.global_epoch, now);
     FindWaiting => Option<SignUpV1>, |sign_ups, find, now| {
         sign_ups.waiting(find.name, find.half, find.global_epoch, now).cloned()

@@ -258,9 +258,42 @@ impl SignUps {
             let digest = sign_up.half.map(SecretDigest);
             half.is_some_and(|half| half.id == sign_up.id && Some(half.digest) == digest)
         };
-        let alive = || self.of_name(name, global_epoch, now);
-        let waiting = || alive().filter(|sign_up| sign_up.stage == Stage::Waiting);
+        let waiting = || self.all_waiting(name, global_epoch, now);
         waiting().find(is_own).or_else(|| waiting().next_back())
+    }
+
+    /// Returns up to `limit` sign-ups after `after` that wait for the proof of their address and that `is_wanted` accepts,
+    /// in the order of their ids.
+    pub fn list_waiting(
+        &self,
+        after: Option<AccountId>,
+        limit: usize,
+        global_epoch: u64,
+        now: Timestamp,
+        is_wanted: impl Fn(&SignUpV1) -> bool,
+    ) -> Vec<SignUpV1> {
+        let all = self.by_id.iter().map(|(_, sign_up)| sign_up);
+        let waiting = all.filter(|sign_up| is_waiting(sign_up, global_epoch, now));
+        let mut page: Vec<_> = waiting
+            .filter(|sign_up| after.is_none_or(|after| sign_up.id > after) && is_wanted(sign_up))
+            .collect();
+        page.sort_unstable_by_key(|sign_up| sign_up.id);
+        page.into_iter().take(limit).cloned().collect()
+    }
+
+    /// Returns the sign-ups of an address that wait for its proof, the oldest first.
+    pub fn all_waiting(
+        &self,
+        name: NameKey,
+        global_epoch: u64,
+        now: Timestamp,
+    ) -> impl DoubleEndedIterator<Item = &SignUpV1> {
+        self.of_name(name, global_epoch, now).filter(|sign_up| sign_up.stage == Stage::Waiting)
+    }
+
+    /// Returns the sign-up `id`, if it waits for the proof of its address.
+    pub fn waiting_by_id(&self, id: AccountId, global_epoch: u64, now: Timestamp) -> Option<&SignUpV1> {
+        self.by_id.get(&id.to_bytes()).filter(|sign_up| is_waiting(sign_up, global_epoch, now))
     }
 
     /// Returns the end of the sign-up `id`; `None` if it is over, or was made for an address that has an account.
@@ -321,6 +354,10 @@ impl SignUps {
 /// Says whether a record has neither expired nor been left behind by a restore.
 const fn is_alive(sign_up: &SignUpV1, global_epoch: u64, now: Timestamp) -> bool {
     now.as_millis() < sign_up.end_ms && sign_up.global_epoch == global_epoch
+}
+
+fn is_waiting(sign_up: &SignUpV1, global_epoch: u64, now: Timestamp) -> bool {
+    is_alive(sign_up, global_epoch, now) && sign_up.stage == Stage::Waiting
 }
 
 #[cfg(test)]

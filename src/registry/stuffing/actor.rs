@@ -55,7 +55,7 @@ pub struct Observe {
 pub struct ReadStats;
 
 /// The answer to [`ReadStats`].
-#[derive(Clone, Copy, Debug, actix::MessageResponse)]
+#[derive(Clone, Copy, Debug, Default, actix::MessageResponse)]
 pub struct WatchStats {
     /// Whether the alarm rings.
     pub rings: bool,

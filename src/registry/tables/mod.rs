@@ -6,6 +6,7 @@
 
 pub mod dump;
 pub mod expiry;
+pub mod future;
 
 use std::borrow::Cow;
 

@@ -85,7 +85,7 @@ pub struct Suspect {
 pub struct ReadStats;
 
 /// The answer to [`ReadStats`].
-#[derive(Clone, Copy, Debug, actix::MessageResponse)]
+#[derive(Clone, Copy, Debug, Default, actix::MessageResponse)]
 pub struct TableStats {
     /// Cells that gave way to others since the start.
     pub evictions: u64,

@@ -16,6 +16,7 @@ use crate::journal::format::header::{FileKind, HEADER_BYTES, Header, HeaderError
 use crate::journal::recovery::report::RecoveryReport;
 use crate::storage::{Storage, unlink_if_there};
 use crate::system::clock::Timestamp;
+use crate::value::counted::counted;
 
 /// The name of the file.
 pub const FILE: &str = "throttle.bin";
@@ -199,7 +200,10 @@ impl Saver {
 /// Returns a line about the file for an operator; `None` if there is no file.
 pub fn inspect(storage: &dyn Storage) -> Option<String> {
     match load(storage) {
-        Ok(saved) => Some(format!("{FILE}: {} records of {}", saved.records.len(), saved.at)),
+        Ok(saved) => {
+            let records = counted(saved.records.len() as u64, "record", "records");
+            Some(format!("{FILE}: {records} of {}", saved.at))
+        }
         Err(Unreadable::Missing) => None,
         Err(error) => Some(format!("{FILE}: {error}")),
     }

@@ -7,7 +7,7 @@
 use std::net::IpAddr;
 
 /// Forwarded requests in a row from one peer that are no accident.
-const STREAK: u32 = 100;
+const STREAK: u32 = 20;
 
 /// The streak of forwarded requests from one peer, and the proxy that was detected.
 #[derive(Debug, Default)]
@@ -49,10 +49,10 @@ mod tests {
         let [proxy, other] = ["192.0.2.1", "192.0.2.2"].map(|text| text.parse().unwrap());
         let mut watch = ProxyWatch::default();
         for n in 0..1000 {
-            assert_eq!(watch.see(proxy, n % 50 != 49), None);
+            assert_eq!(watch.see(proxy, n % 20 != 19), None);
         }
         for n in 0..1000 {
-            assert_eq!(watch.see(if n % 90 == 0 { other } else { proxy }, true), None);
+            assert_eq!(watch.see(if n % 20 == 0 { other } else { proxy }, true), None);
         }
         watch.see(other, false);
         let alarms = (0..1000).filter(|_| watch.see(proxy, true).is_some()).count();

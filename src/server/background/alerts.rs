@@ -1,6 +1,8 @@
 //! Alerts: when an event happens more often than its threshold, a line in the log and a signed call of a webhook.
 //!
-//! The call is a POST of JSON, `{"alert", "count", "threshold", "window_secs", "time", "service"}`, with the header
+//! The call is a POST of JSON, `{"alert", "count", "threshold", "window_secs", "accounts", "networks", "advice", "time",
+//! "service"}`, where an account is `{"id", "email", "count"}` with a masked address, a network is `{"network", "count"}`,
+//! and at most three of each are named, the most frequent first. Fields may be added later. The call has the header
 //! `X-Portcullis-Signature: t=<seconds>,v1=<hex>`, where `v1` is the HMAC-SHA-256 of `<seconds>.<body>` under the first
 //! line of `alert.secret_file`. It is tried six times within a quarter of an hour. The receiver must check the
 //! signature in constant time and refuse a call that is older than five minutes.
@@ -9,9 +11,10 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::task::TICK;
+use crate::audit::event::Event;
 use crate::config::AlertLimits;
 use crate::engine::Engine;
-use crate::server::background::alert::Alert;
+use crate::server::background::alert::{Alert, advice};
 use crate::system::clock::Timestamp;
 
 /// Ticks between two looks at the counts: five seconds.
@@ -49,7 +52,15 @@ impl AlertRules {
             if count >= threshold && !is_quiet {
                 self.raised_at.insert(name, now);
                 let window_secs = limits.window.as_secs();
-                alerts.push(Alert { event: name, count, threshold, window_secs });
+                alerts.push(Alert {
+                    event: name,
+                    count,
+                    threshold,
+                    window_secs,
+                    accounts: Vec::new(),
+                    networks: Vec::new(),
+                    advice: advice(name),
+                });
             }
         }
         self.earlier.push_back((now, counts));
@@ -64,17 +75,25 @@ pub(crate) async fn run(engine: &Engine, ending: &AtomicBool) {
     #[cfg(feature = "alert")]
     let mut webhook = super::webhook::Webhook::from_config(config);
     let mut ticks: u32 = 0;
+    let mut turned = engine.clock.steady();
     while !ending.load(Ordering::Relaxed) {
         if ticks.is_multiple_of(LOOK_TICKS) {
             engine.services.keep_space(engine.journal_stats().kept_free);
-            let counts = engine.services.audit.counts();
+            let audit = &engine.services.audit;
+            let counts = audit.counts();
             for alert in rules.observe(&config.alert.limits, &counts, engine.clock.now()) {
-                log(&alert);
+                let event = Event::ALL.into_iter().find(|event| event.name() == alert.event);
+                let alert = alert.with(event.map(|event| audit.tops(event)).unwrap_or_default());
+                alert.log();
                 #[cfg(feature = "alert")]
                 if let Some(webhook) = &mut webhook {
                     webhook.push(&alert, &config.service_name, engine.clock.now());
                 }
             }
+        }
+        if engine.clock.steady().duration_since(turned) >= config.alert.limits.window {
+            turned = engine.clock.steady();
+            engine.services.audit.turn_tops();
         }
         #[cfg(feature = "alert")]
         if let Some(webhook) = &mut webhook {
@@ -83,16 +102,6 @@ pub(crate) async fn run(engine: &Engine, ending: &AtomicBool) {
         ticks = ticks.wrapping_add(1);
         tokio::time::sleep(TICK).await;
     }
-}
-
-fn log(alert: &Alert) {
-    tracing::error!(
-        target: "portcullis::alert",
-        alert = alert.event,
-        count = alert.count,
-        threshold = alert.threshold,
-        "happens more often than its threshold"
-    );
 }
 
 #[cfg(test)]
@@ -114,6 +123,14 @@ mod tests {
                 threshold > 0 && crate::audit::event::Event::ALL.iter().any(|event| event.name() == name),
                 "{name}"
             );
+        }
+    }
+
+    #[test]
+    fn every_alert_says_what_to_do() {
+        let general = advice("");
+        for (name, _) in limits().thresholds {
+            assert_ne!(advice(name), general, "{name}");
         }
     }
 

@@ -89,7 +89,7 @@ async fn deliver(engine: Arc<Engine>, transport: Transport, mail: MailV2, ending
             return;
         }
     };
-    settle(&engine, Settle { id: mail.id, outcome, took }, &ending).await;
+    settle(&engine, Settle { id: mail.id, outcome, took, of: (mail.to, mail.kind) }, &ending).await;
 }
 
 /// Sends one mail, and says whether the mail server had begun with it. A mail to nobody exists only so that its request

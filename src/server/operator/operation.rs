@@ -14,11 +14,10 @@ use crate::audit::verify::CUT;
 use crate::engine::key_care::ListedKey;
 use crate::engine::{Engine, Fault, MayChange};
 use crate::flow::account::open_sessions;
-use crate::flow::admin::{self, Admin};
+use crate::flow::admin::{self, Admin, Changes, Found, Query, StatusWanted, account_json};
 use crate::flow::authenticate::{Held, Identity};
 use crate::flow::keys::{api_keys, rotation};
-use crate::flow::refusal::{FlowError, Refusal, parse_name};
-use crate::registry::account::actor::{Find, List};
+use crate::flow::refusal::{FlowError, Refusal};
 use crate::registry::account::{AccountV3, Status};
 use crate::registry::outbox::Fate;
 use crate::registry::outbox::actor::FateOf;
@@ -38,6 +37,14 @@ pub enum Operation {
     },
     UserList {
         q: Option<String>,
+        /// Whether to list sign-ups that wait for the proof of their address, instead of accounts.
+        #[serde(default)]
+        pending: bool,
+        /// The id of the last one of the page before.
+        #[serde(default)]
+        after: Option<String>,
+        #[serde(default)]
+        limit: Option<usize>,
     },
     UserShow {
         user: String,
@@ -45,8 +52,28 @@ pub enum Operation {
     UserSetRole {
         user: String,
         roles: Vec<String>,
+        #[serde(default)]
+        force: bool,
     },
-    UserLock {
+    UserSetEmail {
+        user: String,
+        email: String,
+        /// Whether the new address counts as proved.
+        #[serde(default)]
+        verified: bool,
+        #[serde(default)]
+        force: bool,
+    },
+    UserInvite {
+        user: String,
+    },
+    #[serde(alias = "user_lock")]
+    UserDisable {
+        user: String,
+        #[serde(default)]
+        force: bool,
+    },
+    UserEnable {
         user: String,
     },
     UserUnlock {
@@ -57,6 +84,8 @@ pub enum Operation {
     },
     UserDelete {
         user: String,
+        #[serde(default)]
+        force: bool,
     },
     SessionList {
         user: String,
@@ -114,13 +143,32 @@ pub async fn operate(engine: &Arc<Engine>, operation: Operation) -> Result<Value
         Operation::UserAdd { email, password, roles } => {
             add_user(engine, &email, password.as_deref(), roles).await
         }
-        Operation::UserList { q } => list_users(engine, q).await,
-        Operation::UserShow { user } => Ok(account_json(&find(engine, &user).await?)),
-        Operation::UserSetRole { user, roles } => change(engine, &user, Some(roles), None).await,
-        Operation::UserLock { user } => change(engine, &user, None, Some(Status::Disabled)).await,
+        Operation::UserList { q, pending, after, limit } => {
+            list_users(engine, q.as_deref(), pending, after.as_deref(), limit).await
+        }
+        Operation::UserShow { user } => show_user(engine, &user).await,
+        Operation::UserSetRole { user, roles, force } => {
+            let changes = Changes { roles: Some(roles), ..Changes::default() };
+            change(engine, &user, changes, force).await
+        }
+        Operation::UserSetEmail { user, email, verified, force } => {
+            // Without the flag a new address is not proved, and the old one stays as it is.
+            let email_verified = verified.then_some(true);
+            let changes = Changes { email: Some(&email), email_verified, ..Changes::default() };
+            change(engine, &user, changes, force).await
+        }
+        Operation::UserInvite { user } => invite(engine, &user).await,
+        Operation::UserDisable { user, force } => {
+            let changes = Changes { status: Some(Status::Disabled), ..Changes::default() };
+            change(engine, &user, changes, force).await
+        }
+        Operation::UserEnable { user } => {
+            let changes = Changes { status: Some(Status::Active), ..Changes::default() };
+            change(engine, &user, changes, false).await
+        }
         Operation::UserUnlock { user } => unlock(engine, &user).await,
         Operation::UserResetPassword { user } => reset_password(engine, &user).await,
-        Operation::UserDelete { user } => delete(engine, &user).await,
+        Operation::UserDelete { user, force } => delete(engine, &user, force).await,
         Operation::SessionList { user } => list_sessions(engine, &user).await,
         Operation::SessionRevoke { user } => revoke_sessions(engine, &user).await,
         Operation::KeyList { all } => Ok(list_keys(engine, all)),
@@ -154,31 +202,101 @@ async fn add_user(
     Ok(with_mail(engine, account_json(&account), mail).await)
 }
 
-async fn list_users(engine: &Engine, q: Option<String>) -> Result<Value, FlowError> {
-    let list =
-        List { after: None, limit: LIST_MAX, q: q.map(|q| q.to_lowercase()), status: None, verified: None };
-    let accounts = admin::list(engine, &Admin::operator(), list).await?;
-    Ok(json!({"items": accounts.iter().map(account_json).collect::<Vec<_>>()}))
-}
-
-async fn change(
+async fn list_users(
     engine: &Engine,
-    user: &str,
-    roles: Option<Vec<String>>,
-    status: Option<Status>,
+    q: Option<&str>,
+    pending: bool,
+    after: Option<&str>,
+    limit: Option<usize>,
 ) -> Result<Value, FlowError> {
-    let id = find(engine, user).await?.account_id();
-    let account = admin::change(engine, &Admin::operator(), id, roles, status, None).await?;
-    Ok(account_json(&account))
+    let operator = Admin::operator();
+    let after = after.map(|id| id.parse::<AccountId>().map_err(|_| wrong_cursor())).transpose()?;
+    let limit = limit.unwrap_or(LIST_MAX).clamp(1, LIST_MAX);
+    let status = pending.then_some(StatusWanted::Pending);
+    // One more than the page: it says whether there is another page.
+    let query = Query { after, limit: limit + 1, q, status, verified: None };
+    let mut found = admin::list(engine, &operator, query).await?;
+    let has_more = found.len() > limit;
+    found.truncate(limit);
+    let next = found.last().filter(|_| has_more).map(|found| found.id().to_string());
+    let items: Vec<Value> = found.iter().map(Found::json).collect();
+    let mut answer = json!({"items": items, "next_cursor": next});
+    if !pending && after.is_none() {
+        let query = Query { limit: LIST_MAX, q, status: Some(StatusWanted::Pending), ..Query::default() };
+        add(&mut answer, "pending", json!(admin::list(engine, &operator, query).await?.len()));
+    }
+    Ok(answer)
 }
 
-/// Lifts a lockout and enables the account.
+fn wrong_cursor() -> Refusal {
+    let message = String::from("no id of an account: give the one that the last page named");
+    Refusal::Field { pointer: "/after", code: "invalid_cursor", message }
+}
+
+/// Shows how an account stands, or the sign-ups of an address that has none.
+async fn show_user(engine: &Engine, user: &str) -> Result<Value, FlowError> {
+    let operator = Admin::operator();
+    let mut sign_ups = Vec::new();
+    for found in admin::find(engine, &operator, user).await? {
+        match found {
+            Found::Account(account) => {
+                return Ok(admin::details(engine, &operator, account).await?.json());
+            }
+            pending @ Found::SignUp(_) => sign_ups.push(pending.json()),
+        }
+    }
+    if sign_ups.is_empty() { Err(Refusal::NotFound.into()) } else { Ok(json!({"items": sign_ups})) }
+}
+
+/// Changes an account, and says how many of its sessions ended with it.
+async fn change(engine: &Engine, user: &str, changes: Changes<'_>, force: bool) -> Result<Value, FlowError> {
+    let before = find(engine, user).await?;
+    let open = count_sessions(engine, &before).await?;
+    let account = admin::change(engine, &operator(force), before.account_id(), changes).await?;
+    let mut answer = account_json(&account);
+    let ended = if account.auth_epoch == before.auth_epoch { 0 } else { open };
+    add(&mut answer, "sessions_ended", json!(ended));
+    add(&mut answer, "before", account_json(&before));
+    Ok(answer)
+}
+
+/// Returns the operator, who spares the last administrator unless `force` is set.
+fn operator(force: bool) -> Admin {
+    if force { Admin::operator().by_force() } else { Admin::operator() }
+}
+
+async fn count_sessions(engine: &Engine, account: &AccountV3) -> Result<usize, FlowError> {
+    Ok(open_sessions(engine, account, None, LIST_MAX).await?.items.len())
+}
+
+/// Adds a field to an answer.
+fn add(answer: &mut Value, name: &str, value: Value) {
+    if let Some(fields) = answer.as_object_mut() {
+        fields.insert(name.to_owned(), value);
+    }
+}
+
+/// Mails the invitation of an account without a password once more.
+async fn invite(engine: &Engine, user: &str) -> Result<Value, FlowError> {
+    let account = find(engine, user).await?;
+    if account.phc.is_some() {
+        let message = format!("{} has a password already: use portcullis user reset-password", account.email);
+        return Err(Refusal::Field { pointer: "/user", code: "has_password", message }.into());
+    }
+    let mail = admin::invite(engine, &Admin::operator(), &account).await?;
+    Ok(with_mail(engine, account_json(&account), mail).await)
+}
+
+/// Lifts a lockout. A disabled account stays disabled.
 async fn unlock(engine: &Engine, user: &str) -> Result<Value, FlowError> {
     let operator = Admin::operator();
-    let id = find(engine, user).await?.account_id();
-    admin::unlock(engine, &operator, id).await?;
-    let account = admin::change(engine, &operator, id, None, Some(Status::Active), None).await?;
-    Ok(account_json(&account))
+    let account = find(engine, user).await?;
+    let lock = admin::details(engine, &operator, account.clone()).await?.lock;
+    admin::unlock(engine, &operator, account.account_id()).await?;
+    let mut answer = account_json(&account);
+    add(&mut answer, "was_locked_until", json!(lock.locked_until.map(Timestamp::rfc3339)));
+    add(&mut answer, "failures_cleared", json!(lock.failures));
+    Ok(answer)
 }
 
 async fn reset_password(engine: &Engine, user: &str) -> Result<Value, FlowError> {
@@ -200,33 +318,39 @@ async fn with_mail(engine: &Engine, mut answer: Value, mail: [u8; 16]) -> Value 
     let text = match fate {
         Fate::Sent => "sent",
         Fate::Refused => "refused by the mail server for good; see the log",
+        Fate::Dropped => "dropped: its link is dead",
         Fate::Waits { tries: 0 } => "waits to be sent",
         Fate::Waits { .. } => "waits: the mail server did not take it; see the log, or run portcullis doctor",
     };
-    if let Some(fields) = answer.as_object_mut() {
-        fields.insert(String::from("mail"), json!(text));
-    }
+    add(&mut answer, "mail", json!(text));
     answer
 }
 
-async fn delete(engine: &Engine, user: &str) -> Result<Value, FlowError> {
+async fn delete(engine: &Engine, user: &str, force: bool) -> Result<Value, FlowError> {
     let account = find(engine, user).await?;
-    admin::delete(engine, &Admin::operator(), account.account_id()).await?;
-    Ok(account_json(&account))
+    let ended = count_sessions(engine, &account).await?;
+    admin::delete(engine, &operator(force), account.account_id()).await?;
+    let mut answer = account_json(&account);
+    add(&mut answer, "sessions_ended", json!(ended));
+    Ok(answer)
 }
 
 async fn list_sessions(engine: &Engine, user: &str) -> Result<Value, FlowError> {
     let account = find(engine, user).await?;
     // More than an account may have open.
     let open = open_sessions(engine, &account, None, LIST_MAX).await?;
+    let user = json!({"id": account.account_id().to_string(), "email": account.email});
     let items: Vec<_> = open.items.into_iter().map(|held| session_json(&account, held)).collect();
-    Ok(json!({"items": items}))
+    Ok(json!({"items": items, "user": user}))
 }
 
 async fn revoke_sessions(engine: &Engine, user: &str) -> Result<Value, FlowError> {
     let account = find(engine, user).await?;
+    let ended = count_sessions(engine, &account).await?;
     admin::revoke_sessions(engine, &Admin::operator(), account.account_id()).await?;
-    Ok(account_json(&account))
+    let mut answer = account_json(&account);
+    add(&mut answer, "sessions_ended", json!(ended));
+    Ok(answer)
 }
 
 fn list_keys(engine: &Engine, all: bool) -> Value {
@@ -338,23 +462,17 @@ fn findings(engine: &Engine) -> Value {
 
 /// Returns the account with the id or the address `user`.
 async fn find(engine: &Engine, user: &str) -> Result<AccountV3, FlowError> {
-    if let Ok(id) = user.parse::<AccountId>() {
-        return admin::get(engine, &Admin::operator(), id).await;
+    match admin::find(engine, &Admin::operator(), user).await?.into_iter().next() {
+        Some(Found::Account(account)) => Ok(account),
+        Some(Found::SignUp(sign_up)) => {
+            let message = format!(
+                "{} has signed up and has not confirmed the address: there is no account yet",
+                sign_up.email
+            );
+            Err(Refusal::Field { pointer: "/user", code: "pending", message }.into())
+        }
+        None => Err(Refusal::NotFound.into()),
     }
-    let key = parse_name(user)?.key(&engine.services.keys.directory);
-    Ok(engine.accounts.ask(Find { name: key }).await?.ok_or(Refusal::NotFound)?)
-}
-
-fn account_json(account: &AccountV3) -> Value {
-    json!({
-        "id": account.account_id().to_string(),
-        "email": account.email,
-        "email_verified": account.email_verified,
-        "name": account.name,
-        "roles": account.roles,
-        "status": if account.status == Status::Active { "active" } else { "disabled" },
-        "created_at": Timestamp(account.created_ms).rfc3339(),
-    })
 }
 
 fn session_json(account: &AccountV3, held: Held) -> Value {

@@ -2,7 +2,7 @@
 //! one line of JSON, and the answer is one line: `{"ok": …}` or `{"error": …}`.
 
 use std::io;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,11 +15,16 @@ use zeroize::Zeroizing;
 use super::operation::{Operation, operate};
 use crate::engine::Engine;
 use crate::flow::refusal::{FlowError, Refusal};
+use crate::system::file_error;
 
 /// Timeout for reading a request, and for writing its answer.
 const TIMEOUT: Duration = Duration::from_secs(10);
 /// Delay before accepting again after an error.
 const RETRY_DELAY: Duration = Duration::from_millis(100);
+/// How long nobody asks before the file of the socket is looked at.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// Maximum length of the path of a socket in bytes (`sun_path` of unix(7), without the zero at its end).
+const PATH_BYTES_MAX: usize = 107;
 /// Maximum length of a request in bytes.
 const LINE_BYTES_MAX: u64 = 16 * 1024;
 
@@ -29,21 +34,19 @@ pub fn path(data_dir: &Path) -> PathBuf {
 }
 
 /// Serves operators until the task is aborted. The caller holds the lock of the directory, so an existing socket is a
-/// leftover and is replaced.
+/// leftover and is replaced. If somebody removes the socket meanwhile, it is made again.
 pub fn serve(engine: &Arc<Engine>) -> io::Result<tokio::task::JoinHandle<()>> {
     let path = path(&engine.services.config.data_dir);
-    match std::fs::remove_file(&path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-        _ => {}
-    }
-    let listener = UnixListener::bind(&path).map_err(|error| {
-        io::Error::new(error.kind(), format!("cannot create {}: {error}", path.display()))
-    })?;
-    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600))?;
+    let mut bound = Bound::at(&path)?;
     let engine = Arc::clone(engine);
     Ok(tokio::task::spawn_local(async move {
+        let mut is_logged = false;
         loop {
-            let stream = accept(&listener).await;
+            let Ok(stream) = tokio::time::timeout(LOOK_EVERY, accept(&bound.listener, &mut is_logged)).await
+            else {
+                bound.renew_if_removed(&path);
+                continue;
+            };
             let engine = Arc::clone(&engine);
             tokio::task::spawn_local(async move {
                 if let Err(error) = answer(&engine, stream).await {
@@ -54,15 +57,75 @@ pub fn serve(engine: &Arc<Engine>) -> io::Result<tokio::task::JoinHandle<()>> {
     }))
 }
 
+/// A listening socket, and the file by which it is reached.
+struct Bound {
+    listener: UnixListener,
+    /// Device and inode of the file.
+    file: (u64, u64),
+    /// Whether the log says already that it cannot be made again.
+    is_told: bool,
+}
+
+impl Bound {
+    /// Makes the socket `path`, in the place of a leftover.
+    fn at(path: &Path) -> io::Result<Self> {
+        match std::fs::remove_file(path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(file_error::at(path)(error)),
+            _ => {}
+        }
+        let length = path.as_os_str().len();
+        if length > PATH_BYTES_MAX {
+            let what = format!(
+                "{} has {length} bytes, and the path of a socket may have {PATH_BYTES_MAX}: choose a data directory with a \
+                 shorter path",
+                path.display()
+            );
+            return Err(io::Error::new(io::ErrorKind::InvalidFilename, what));
+        }
+        let listener = UnixListener::bind(path).map_err(file_error::at(path))?;
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600))
+            .map_err(file_error::at(path))?;
+        let file = identity(path).map_err(file_error::at(path))?;
+        Ok(Self { listener, file, is_told: false })
+    }
+
+    /// Makes the socket again if its file is gone, or is another one.
+    fn renew_if_removed(&mut self, path: &Path) {
+        if identity(path).is_ok_and(|file| file == self.file) {
+            return;
+        }
+        match Self::at(path) {
+            Ok(renewed) => {
+                *self = renewed;
+                tracing::warn!("{} was removed while the server runs: it is made again", path.display());
+            }
+            Err(error) if !self.is_told => {
+                self.is_told = true;
+                tracing::error!(
+                    %error,
+                    "the operators' socket was removed and cannot be made again: commands do not reach the server"
+                );
+            }
+            Err(_) => {}
+        }
+    }
+}
+
+fn identity(path: &Path) -> io::Result<(u64, u64)> {
+    std::fs::symlink_metadata(path).map(|found| (found.dev(), found.ino()))
+}
+
 /// Returns the next connection. It retries errors for ever, since descriptors may run out for a while under attack and
-/// that must not lock the operator out.
-async fn accept(listener: &UnixListener) -> UnixStream {
-    let mut is_logged = false;
+/// that must not lock the operator out. `is_logged` says that the log has the error already.
+async fn accept(listener: &UnixListener, is_logged: &mut bool) -> UnixStream {
     loop {
         match listener.accept().await {
-            Ok((stream, _)) => return stream,
-            Err(error) if !is_logged => {
-                is_logged = true;
+            Ok((stream, _)) => {
+                *is_logged = false;
+                return stream;
+            }
+            Err(error) if !*is_logged => {
+                *is_logged = true;
                 tracing::warn!(%error, "cannot accept a connection of an operator, retrying");
             }
             Err(_) => {}
@@ -98,6 +161,9 @@ pub async fn run(engine: &Arc<Engine>, operation: Operation) -> Value {
             json!({"error": format!("the password is too weak: {}", reasons.join("; "))})
         }
         Err(FlowError::Refused(Refusal::Field { message, .. })) => json!({"error": message}),
+        Err(FlowError::Refused(refusal @ Refusal::LastAdmin)) => {
+            json!({"error": format!("{refusal} who can log in: make another one first, or add --force")})
+        }
         Err(error) => json!({"error": error.to_string()}),
     }
 }

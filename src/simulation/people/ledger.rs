@@ -166,7 +166,8 @@ fn quota(kind: Kind) -> Option<(&'static str, usize, usize, bool)> {
         | Kind::EmailUndo
         | Kind::AccountDeleted
         | Kind::Invitation
-        | Kind::AdminKeyMade => None,
+        | Kind::AdminKeyMade
+        | Kind::EmailMended => None,
     }
 }
 

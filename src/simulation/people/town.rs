@@ -226,7 +226,11 @@ impl Town {
                     Ready::Dead => DeliveryOutcome::Dead,
                 };
                 let took = Some((Box::from(mail.domain()), Duration::ZERO));
-                self.engine.outbox.ask(Settle { id: mail.id, outcome, took }).await.unwrap();
+                self.engine
+                    .outbox
+                    .ask(Settle { id: mail.id, outcome, took, of: (mail.to, mail.kind) })
+                    .await
+                    .unwrap();
             }
         }
     }

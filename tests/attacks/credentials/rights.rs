@@ -132,7 +132,11 @@ async fn the_last_administrator_cannot_lock_everybody_out_and_the_operator_can()
     // With a second one it may go.
     server.operator_account("second@test.org", &["admin"]).await;
     assert_eq!(server.patch_as(&path, &root, json!({"roles": []})).await.status, StatusCode::OK);
-    server.operated(json!({"operation": "user_delete", "user": "second@test.org"})).await;
+    let delete = |force: bool| json!({"operation": "user_delete", "user": "second@test.org", "force": force});
+    let refused = server.operate(delete(false)).await;
+    let why = refused["error"].as_str().unwrap();
+    assert!(why.starts_with("no administrator would be left") && why.ends_with("--force"), "{why}");
+    server.operated(delete(true)).await;
 }
 
 /// I am an administrator's careless colleague, or hold a session of the only one: the accounts that I made administrators

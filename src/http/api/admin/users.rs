@@ -4,18 +4,17 @@ use actix_web::{HttpRequest, HttpResponse, web};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use crate::flow::admin;
+use crate::flow::admin::{self, Changes, Found, StatusWanted, account_json};
 use crate::flow::client::Client;
 use crate::flow::refusal::Refusal;
 use crate::http::api::caller::CalledBy;
+use crate::http::api::shared_body::null_is_empty;
 use crate::http::body::Body;
 use crate::http::endpoint::{Eng, resource};
 use crate::http::problem::Problem;
 use crate::http::rejection::Rejection;
 use crate::http::request::query;
-use crate::http::response::user;
-use crate::registry::account::actor::List;
-use crate::registry::account::{AccountV3, Status};
+use crate::registry::account::Status;
 use crate::registry::api_key::Scope;
 use crate::value::account_name::NAME_BYTES_MAX;
 use crate::value::id::AccountId;
@@ -40,16 +39,6 @@ pub(super) fn configure(config: &mut web::ServiceConfig) {
         .service(resource("/v1/admin/users/{id}/{act}", "POST").route(web::post().to(post_act)));
 }
 
-/// Returns an account as administrators see it: what its owner sees, and the status.
-fn user_json(account: &AccountV3) -> Value {
-    let mut body = json!(user(account));
-    if let Some(fields) = body.as_object_mut() {
-        let status = if account.status == Status::Active { "active" } else { "disabled" };
-        fields.insert(String::from("status"), json!(status));
-    }
-    body
-}
-
 fn parse_id(id: &str) -> Result<AccountId, Refusal> {
     id.parse().map_err(|_| Refusal::NotFound)
 }
@@ -59,6 +48,25 @@ fn parse_id(id: &str) -> Result<AccountId, Refusal> {
 enum StatusName {
     Active,
     Disabled,
+}
+
+/// The state that listed accounts must have.
+#[derive(Clone, Copy, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum StatusQuery {
+    Active,
+    Disabled,
+    Pending,
+}
+
+impl From<StatusQuery> for StatusWanted {
+    fn from(name: StatusQuery) -> Self {
+        match name {
+            StatusQuery::Active => Self::Account(Status::Active),
+            StatusQuery::Disabled => Self::Account(Status::Disabled),
+            StatusQuery::Pending => Self::Pending,
+        }
+    }
 }
 
 impl From<StatusName> for Status {
@@ -74,7 +82,7 @@ impl From<StatusName> for Status {
 #[serde(deny_unknown_fields)]
 struct Query {
     q: Option<String>,
-    status: Option<StatusName>,
+    status: Option<StatusQuery>,
     verified: Option<bool>,
     cursor: Option<String>,
     limit: Option<usize>,
@@ -95,18 +103,18 @@ async fn get_users(
         return Err(Problem::new(422, "unprocessable", detail).into());
     }
     // One more than the page: it says whether there is another page.
-    let list = List {
+    let list = admin::Query {
         after: query.cursor.as_deref().map(parse_id).transpose()?,
         limit: limit + 1,
-        q: query.q.as_deref().map(str::to_lowercase),
-        status: query.status.map(Status::from),
+        q: query.q.as_deref(),
+        status: query.status.map(StatusWanted::from),
         verified: query.verified,
     };
-    let mut accounts = admin::list(&engine, &admin, list).await?;
-    let has_more = accounts.len() > limit;
-    accounts.truncate(limit);
-    let next = accounts.last().filter(|_| has_more).map(|account| account.account_id().to_string());
-    let items: Vec<Value> = accounts.iter().map(user_json).collect();
+    let mut found = admin::list(&engine, &admin, list).await?;
+    let has_more = found.len() > limit;
+    found.truncate(limit);
+    let next = found.last().filter(|_| has_more).map(|found| found.id().to_string());
+    let items: Vec<Value> = found.iter().map(Found::json).collect();
     Ok(HttpResponse::Ok().json(json!({"items": items, "next_cursor": next})))
 }
 
@@ -119,6 +127,8 @@ struct NewUser {
     roles: Vec<String>,
     #[serde(default)]
     verified: bool,
+    /// Whether to mail an invitation; by default to an account without a password.
+    invite: Option<bool>,
 }
 
 async fn post_user(
@@ -135,11 +145,16 @@ async fn post_user(
         roles: read.roles,
         verified: read.verified,
     };
+    let invite = read.invite.unwrap_or(read.password.is_none());
+    if invite && read.password.is_some() {
+        let message = String::from("an invitation sets the first password, and this account has one");
+        return Err(Refusal::Field { pointer: "/invite", code: "has_password", message }.into());
+    }
     let account = admin::create(&engine, &admin, new).await?;
-    if account.phc.is_none() {
+    if invite {
         admin::invite(&engine, &admin, &account).await?;
     }
-    Ok(HttpResponse::Created().json(user_json(&account)))
+    Ok(HttpResponse::Created().json(account_json(&account)))
 }
 
 async fn get_user(
@@ -149,8 +164,13 @@ async fn get_user(
     caller: CalledBy,
 ) -> Result<HttpResponse, Rejection> {
     let admin = caller.admin(&engine, &client, Scope::AdminRead)?;
-    let account = admin::get(&engine, &admin, parse_id(&id)?).await?;
-    Ok(HttpResponse::Ok().json(user_json(&account)))
+    let id = parse_id(&id)?.to_string();
+    let found = admin::find(&engine, &admin, &id).await?.into_iter().next();
+    let body = match found.ok_or(Refusal::NotFound)? {
+        Found::Account(account) => admin::details(&engine, &admin, account).await?.json(),
+        pending @ Found::SignUp(_) => pending.json(),
+    };
+    Ok(HttpResponse::Ok().json(body))
 }
 
 #[derive(Deserialize)]
@@ -158,7 +178,12 @@ async fn get_user(
 struct PatchUser {
     roles: Option<Vec<String>>,
     status: Option<StatusName>,
+    /// Null or an empty one takes the name away.
+    #[serde(default, deserialize_with = "null_is_empty")]
     name: Option<String>,
+    email: Option<String>,
+    /// Whether the address counts as proved. A new one does not, unless this says so.
+    email_verified: Option<bool>,
 }
 
 async fn patch_user(
@@ -171,9 +196,15 @@ async fn patch_user(
     let admin = caller.admin(&engine, &client, Scope::AdminWrite)?;
     let read: PatchUser = body.json()?;
     let id = parse_id(&id)?;
-    let status = read.status.map(Status::from);
-    let account = admin::change(&engine, &admin, id, read.roles, status, read.name.as_deref()).await?;
-    Ok(HttpResponse::Ok().json(user_json(&account)))
+    let changes = Changes {
+        roles: read.roles,
+        status: read.status.map(Status::from),
+        name: read.name.as_deref(),
+        email: read.email.as_deref(),
+        email_verified: read.email_verified,
+    };
+    let account = admin::change(&engine, &admin, id, changes).await?;
+    Ok(HttpResponse::Ok().json(account_json(&account)))
 }
 
 async fn delete_user(

@@ -444,3 +444,60 @@ fn a_change_that_changes_nothing_is_not_written() {
     let muted = Change { mutes_new_device: Some(!account.mutes_new_device), ..Change::default() };
     assert_eq!(accounts.alter(alter(muted), NOW).writes.len(), 1);
 }
+
+#[test]
+fn an_administrator_vouches_for_an_address_and_its_proof_can_be_taken_back() {
+    let before = of_earlier_version(1);
+    assert!(!before.holds_its_address());
+    let mut accounts = Accounts::default();
+    accounts.apply(Write::Put(before.clone()));
+    let alter = |change| Alter { id: before.id, change };
+    // What a flow asks for: a stranger may have typed the password.
+    let vouched = Change { vouched: true, verified: true, clear_phc: true, ..Change::default() };
+    let proved = accounts.alter(alter(vouched), NOW);
+    let proved = put(&mut accounts, proved).unwrap();
+    assert_eq!((proved.email_verified, proved.is_vouched, &proved.phc), (true, true, &None));
+    assert!(proved.replaced.is_empty(), "a stranger's password undoes nothing");
+    assert_eq!(proved.auth_epoch, before.auth_epoch + 1);
+    let unproved = accounts.alter(alter(Change { unproved: true, ..Change::default() }), NOW);
+    let unproved = put(&mut accounts, unproved).unwrap();
+    assert!(!unproved.email_verified);
+    assert!(unproved.holds_its_address(), "nobody else can sign up with it");
+    assert!(!unproved.has_doubtful_password());
+}
+
+#[test]
+fn an_empty_name_takes_the_name_away() {
+    let mut accounts = Accounts::default();
+    let made = accounts.sign_up(sign_up(1, true), NOW);
+    let SignedUp::Created(account) = put(&mut accounts, made) else { panic!("taken") };
+    for (name, left) in [(Some("Ada"), Some("Ada")), (None, Some("Ada")), (Some(""), None), (Some(""), None)]
+    {
+        let change = Change { name: name.map(Box::from), ..Change::default() };
+        let named = accounts.alter(Alter { id: account.id, change }, NOW);
+        assert_eq!(put(&mut accounts, named).unwrap().name.as_deref(), left, "{name:?}");
+    }
+}
+
+#[test]
+fn the_last_administrator_is_not_moved_to_where_it_cannot_log_in() {
+    let admin = SignUp { roles: vec![ADMIN.into()], origin: Origin::Administrator, ..sign_up(1, true) };
+    let SignedUp::Created(admin) = Accounts::default().sign_up(admin, NOW).verdict else { panic!() };
+    let mut accounts = Accounts::default();
+    accounts.apply(Write::Put(admin.clone()));
+    let moved = |unproved| Change {
+        email: Some(("other@example.org".into(), NameKey([9; 16]))),
+        unproved,
+        spares_last_admin: true,
+        ..Change::default()
+    };
+    for (change, verdict) in [
+        (moved(true), Err(Refusal::LastAdmin)),
+        (moved(false), Ok(())),
+        (Change { clear_phc: true, ..moved(false) }, Err(Refusal::LastAdmin)),
+        (Change { spares_last_admin: false, ..moved(true) }, Ok(())),
+    ] {
+        let decided = accounts.alter(Alter { id: admin.id, change: change.clone() }, NOW);
+        assert_eq!(decided.verdict.map(|_| ()), verdict, "{change:?}");
+    }
+}

@@ -672,3 +672,26 @@ fn in_a_full_table_a_name_without_an_account_gives_way_by_a_write() {
     let after: Vec<_> = (0..40).map(|n| world.lockouts.by_name.get(&name(n).0).cloned()).collect();
     assert_eq!(before, after);
 }
+
+#[test]
+fn an_operator_sees_how_a_name_stands() {
+    let mut world = World::new();
+    let state = |world: &World| world.lockouts.state_of(name(1), world.now);
+    let cold = LockState { failures: 0, locked_until: None, guesses_left: 80, device_guesses_left: 20 };
+    assert_eq!(state(&world), cold);
+    for failures in 1..=5 {
+        let attempt = world.begin(1, None).unwrap();
+        world.finish(attempt, WRONG);
+        assert_eq!(state(&world).failures, failures);
+        assert_eq!(state(&world).guesses_left, 80 - failures);
+    }
+    assert_eq!(state(&world).locked_until, Some(START + LIMITS.first_lock));
+    world.now = START + LIMITS.first_lock;
+    assert_eq!(state(&world).locked_until, None);
+    world.now = START + LIMITS.forget;
+    // The ladder is forgotten, the cap is not.
+    assert_eq!(state(&world), LockState { guesses_left: 75, ..cold });
+    let cleared = world.lockouts.clear(name(1), world.now);
+    world.settle(cleared);
+    assert_eq!(state(&world), cold);
+}

@@ -534,3 +534,25 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn the_links_of_an_account_that_are_good_are_listed_with_their_end() {
+    let mut mailed = mailed();
+    let mut mint = |number, purpose| {
+        let minted = mailed.mint(&wish(number, purpose), START);
+        minted.writes.into_iter().for_each(|write| mailed.apply(write));
+    };
+    mint(1, Purpose::Reset);
+    mint(2, Purpose::Verify);
+    mint(3, Purpose::EmailUndo);
+    let purposes = |auth_epoch, global_epoch, now| {
+        let links = mailed.links_of(account(), auth_epoch, global_epoch, now);
+        links.into_iter().map(|(purpose, _)| purpose).collect::<Vec<_>>()
+    };
+    assert_eq!(mailed.links_of(account(), 0, 0, START)[0], (Purpose::Reset, START + HOUR / 2));
+    assert_eq!(purposes(0, 0, START), [Purpose::Reset, Purpose::Verify, Purpose::EmailUndo]);
+    assert_eq!(purposes(0, 0, START + HOUR / 2), [Purpose::Verify, Purpose::EmailUndo]);
+    // Of another epoch only the undo of an address is good, and after a restore nothing is.
+    assert_eq!(purposes(1, 0, START), [Purpose::EmailUndo]);
+    assert_eq!(purposes(0, 1, START), []);
+}

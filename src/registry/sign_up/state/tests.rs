@@ -247,3 +247,29 @@ fn the_link_of_an_account_gets_the_same_answer_for_an_hour() {
         assert_eq!(sign_ups.prove(asked, NOW + REPEATS_FOR).verdict, Proof::Unknown);
     }
 }
+
+#[test]
+fn those_that_wait_are_listed_page_by_page_and_nothing_else_is() {
+    let mut sign_ups = sign_ups();
+    for number in 1..=3 {
+        signed_up(&mut sign_ups, ADA, number, NOW);
+    }
+    let taken = sign_ups.begin(begin("taken@example.org", 4, true), NOW);
+    put(&mut sign_ups, taken);
+    signed_up(&mut sign_ups, "proved@example.org", 5, NOW);
+    let proved = sign_ups.prove(prove("proved@example.org", 5, None), NOW);
+    put(&mut sign_ups, proved);
+    let page = |after, limit, now| {
+        let page = sign_ups.list_waiting(after, limit, 0, now, |sign_up| sign_up.email.contains("example"));
+        page.iter().map(|sign_up| sign_up.id).collect::<Vec<_>>()
+    };
+    let all = [1, 2, 3].map(|number| id(ADA, number));
+    assert_eq!(page(None, 9, NOW), all);
+    assert_eq!(page(None, 2, NOW), all[..2]);
+    assert_eq!(page(Some(all[1]), 2, NOW), all[2..]);
+    assert_eq!(page(None, 9, NOW + DAY), []);
+    assert!(sign_ups.list_waiting(None, 9, 1, NOW, |_| true).is_empty(), "a restore ends them");
+    assert!(sign_ups.list_waiting(None, 9, 0, NOW, |_| false).is_empty());
+    assert!(sign_ups.waiting_by_id(all[0], 0, NOW).is_some());
+    assert!(sign_ups.waiting_by_id(id("proved@example.org", 5), 0, NOW).is_none());
+}

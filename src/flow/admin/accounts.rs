@@ -1,102 +1,26 @@
-//! Administration of accounts and security events.
+//! What an administrator does with one account.
 
-use super::authenticate::Identity;
-use super::client::Client;
-use super::log_out::{end_others, end_others_and_mailed};
-use super::post::Addressee;
-use super::refusal::{FlowError, Refusal, parse_new_name};
-use super::sign_up::{display_name, new_password};
-use crate::audit::Line;
-use crate::audit::event::{Event, Note};
-use crate::audit::read::{Wanted, find};
-use crate::engine::{Engine, Fault, MayChange};
+use super::Admin;
+use super::address::set_address;
+use super::list::get;
+use crate::audit::event::Event;
+use crate::engine::Engine;
+use crate::flow::log_out::{end_others, end_others_and_mailed};
+use crate::flow::post::Addressee;
+use crate::flow::refusal::{FlowError, Refusal, parse_new_name};
+use crate::flow::sign_up::{new_name, new_password};
 use crate::password::QueueKey;
-use crate::registry::account::actor::{Alter, ById, Delete, List};
-use crate::registry::account::{ADMIN, AccountV3, Change, Origin, SignUp, SignedUp, Status};
-use crate::registry::api_key::ApiKeyV1;
+use crate::registry::account::actor::{Alter, Delete};
+use crate::registry::account::{AccountV3, Change, Origin, SignUp, SignedUp, Status};
 use crate::registry::lockout::actor::Clear;
 use crate::registry::outbox::Kind;
 use crate::registry::reset::{Cause, Purpose};
 use crate::registry::sign_up::actor::EndSignUps;
 use crate::value::account_name::NameKey;
-use crate::value::id::{AccountId, hex};
+use crate::value::id::AccountId;
 
 /// Roles of one account at most.
 const ROLES_MAX: usize = 32;
-
-/// The name under which the operator's acts are recorded.
-const OPERATOR: &str = "operator";
-
-/// An administrator, by the name that the audit log records.
-pub struct Admin {
-    name: String,
-    /// Its address, if it is a person.
-    address: Option<Box<str>>,
-    /// The client that it uses; `None` for the operator of this process.
-    client: Option<Client>,
-}
-
-impl Admin {
-    /// Returns the administrator with this identity, if its account has the role and its credential is for
-    /// administrators.
-    pub fn of(identity: &Identity, client: &Client) -> Result<Self, Refusal> {
-        identity.has_role(&[ADMIN])?;
-        identity.is_for_admin()?;
-        let account = &identity.account;
-        let (name, address) = (account.account_id().to_string(), Some(account.email.clone()));
-        Ok(Self { name, address, client: Some(client.clone()) })
-    }
-
-    /// Returns the administrator with this identity for an act that changes something: it must have proved who it is a
-    /// moment ago.
-    pub fn who_may_write(engine: &Engine, identity: &Identity, client: &Client) -> Result<Self, Refusal> {
-        let admin = Self::of(identity, client)?;
-        identity.is_fresh(engine.clock.now())?;
-        Ok(admin)
-    }
-
-    /// Returns the operator of this process: the command line on the admin socket, or on the directory of a stopped
-    /// server.
-    pub fn operator() -> Self {
-        Self { name: String::from(OPERATOR), address: None, client: None }
-    }
-
-    /// Says whether the last administrator is spared: the operator can make another one, nobody else could.
-    fn spares_last_admin(&self) -> bool {
-        self.name != OPERATOR
-    }
-
-    /// Returns the service of an API key that may change what an administrator may.
-    pub fn service(key: &ApiKeyV1, client: &Client) -> Self {
-        let name = format!("API key {}", hex(&key.id));
-        Self { name, address: None, client: Some(client.clone()) }
-    }
-
-    /// Returns the name that the audit log records.
-    pub(super) fn name(&self) -> &str {
-        &self.name
-    }
-
-    /// Returns the address of a person.
-    pub(super) fn address(&self) -> Option<&str> {
-        self.address.as_deref()
-    }
-
-    /// Records a change that this administrator has made.
-    ///
-    /// Errors: the change stands, but its line is not on disk.
-    pub(crate) async fn record(
-        &self,
-        engine: &Engine,
-        may_change: MayChange,
-        event: Event,
-        subject: &dyn std::fmt::Display,
-    ) -> Result<(), Fault> {
-        let note = self.client.as_ref().map_or_else(|| Note::new(event), |client| client.note(event));
-        let note = note.about(subject).by_operator(&self.name);
-        engine.record_change_of_rights(may_change, note).await
-    }
-}
 
 /// A new account, as an administrator creates it.
 #[derive(Clone, Debug, Default)]
@@ -145,33 +69,46 @@ pub async fn create(engine: &Engine, admin: &Admin, new: New<'_>) -> Result<Acco
     }
 }
 
-/// Returns a page of accounts.
-pub async fn list(engine: &Engine, _: &Admin, list: List) -> Result<Vec<AccountV3>, FlowError> {
-    Ok(engine.accounts.ask(list).await?)
+/// What an administrator changes of an account. A field that is `None` changes nothing.
+#[derive(Clone, Debug, Default)]
+pub struct Changes<'a> {
+    /// All its roles.
+    pub roles: Option<Vec<String>>,
+    /// Whether it may log in.
+    pub status: Option<Status>,
+    /// Its name; an empty one takes the name away.
+    pub name: Option<&'a str>,
+    /// Its address.
+    pub email: Option<&'a str>,
+    /// Whether its address counts as proved.
+    pub email_verified: Option<bool>,
 }
 
-/// Returns an account.
-pub async fn get(engine: &Engine, _: &Admin, id: AccountId) -> Result<AccountV3, FlowError> {
-    Ok(engine.accounts.ask(ById { id }).await?.ok_or(Refusal::NotFound)?)
-}
-
-/// Changes an account. A new status ends all its sessions. A role that is taken away ends the access tokens that have it;
-/// sessions live on.
+/// Changes an account. A new status or address ends all its sessions. A role that is taken away ends the access tokens that
+/// have it; sessions live on.
 pub async fn change(
     engine: &Engine,
     admin: &Admin,
     id: AccountId,
-    new_roles: Option<Vec<String>>,
-    status: Option<Status>,
-    name: Option<&str>,
+    changes: Changes<'_>,
 ) -> Result<AccountV3, FlowError> {
+    let Changes { roles: new_roles, status, name, email, email_verified } = changes;
+    // What cannot be read is refused before anything changes.
+    let new_roles = new_roles.map(roles).transpose()?;
+    let name = name.map(new_name).transpose()?;
+    if email.is_some() || email_verified.is_some() {
+        let moved = set_address(engine, admin, id, email, email_verified).await?;
+        if new_roles.is_none() && status.is_none() && name.is_none() {
+            return Ok(moved);
+        }
+    }
     let may_change = engine.may_change_rights().await?;
     let change = Change {
-        roles: new_roles.map(roles).transpose()?,
+        roles: new_roles,
         status,
-        name: display_name(name)?,
+        name,
         // All tokens with the role were issued before the next second, and none after it can have it.
-        tokens_from_secs: engine.clock.now().as_secs() + 1,
+        tokens_from_secs: engine.clock.system_now().as_secs() + 1,
         spares_last_admin: admin.spares_last_admin(),
         ..Change::default()
     };
@@ -219,7 +156,8 @@ pub async fn invite(engine: &Engine, admin: &Admin, account: &AccountV3) -> Resu
     send_reset(engine, admin, account.account_id()).await
 }
 
-/// Mails the owner of an account a link with which a new password can be set. Returns the id of the mail.
+/// Mails the owner of an account a link with which a new password can be set; an invitation, if the account has none yet.
+/// Returns the id of the mail.
 pub async fn send_reset(engine: &Engine, admin: &Admin, id: AccountId) -> Result<[u8; 16], FlowError> {
     let may_change = engine.may_change_rights().await?;
     let account = get(engine, admin, id).await?;
@@ -239,22 +177,6 @@ async fn mail_password_link(engine: &Engine, account: &AccountV3) -> Result<[u8;
     let to = Addressee::owner(account);
     let mail = engine.mail_token(Cause::Operator, to, purpose, kind).await?;
     Ok(mail.ok_or(Refusal::MailQuota)?)
-}
-
-/// Returns security events from the audit log.
-pub async fn audit(engine: &Engine, _: &Admin, wanted: Wanted) -> Result<Vec<Line>, FlowError> {
-    // Lines that cannot be written yet are not found.
-    let _ = engine.services.audit.log.written().await;
-    let dir = engine.services.config.audit.dir.clone();
-    let read = tokio::task::spawn_blocking(move || find(&dir, &wanted)).await;
-    match read {
-        Ok(Ok(lines)) => Ok(lines),
-        Ok(Err(error)) => {
-            tracing::error!(%error, "cannot read the log of security events");
-            Err(Fault::Ending.into())
-        }
-        Err(_) => Err(Fault::Ending.into()),
-    }
 }
 
 /// Reads names of roles, sorted and without duplicates.

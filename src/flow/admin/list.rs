@@ -1,0 +1,139 @@
+//! The list of accounts, and of sign-ups that wait for the proof of their address.
+
+use serde_json::{Value, json};
+
+use super::Admin;
+use crate::engine::Engine;
+use crate::flow::refusal::{FlowError, Refusal, parse_name};
+use crate::registry::account::actor::{ById, Find, List};
+use crate::registry::account::{AccountV3, Status};
+use crate::registry::sign_up::SignUpV1;
+use crate::registry::sign_up::actor::{ListWaiting, WaitingById, WaitingOf};
+use crate::system::clock::Timestamp;
+use crate::value::id::AccountId;
+use crate::value::search::Search;
+
+/// The state that listed accounts must have.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum StatusWanted {
+    /// Accounts of this status.
+    Account(Status),
+    /// Sign-ups that wait for the proof of their address. They are no accounts yet.
+    Pending,
+}
+
+/// Which accounts are wanted.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Query<'a> {
+    /// The last one of the page before; `None` for the first page.
+    pub after: Option<AccountId>,
+    /// How many at most.
+    pub limit: usize,
+    /// Text that the address or name must contain, in any case and form.
+    pub q: Option<&'a str>,
+    /// The state that they must have.
+    pub status: Option<StatusWanted>,
+    /// Whether their address must be proved, or must not. Sign-ups are found with false.
+    pub verified: Option<bool>,
+}
+
+/// One that was found.
+#[derive(Clone, Debug)]
+pub enum Found {
+    /// An account.
+    Account(AccountV3),
+    /// A sign-up that waits for the proof of its address: no account yet. Its id is the one that the account would have.
+    SignUp(SignUpV1),
+}
+
+impl Found {
+    /// Returns the id of the account, or the one that the account would have.
+    pub const fn id(&self) -> AccountId {
+        match self {
+            Self::Account(account) => account.id,
+            Self::SignUp(sign_up) => sign_up.id,
+        }
+    }
+
+    /// Describes it for an administrator.
+    pub fn json(&self) -> Value {
+        match self {
+            Self::Account(account) => account_json(account),
+            Self::SignUp(sign_up) => json!({
+                "id": sign_up.id.to_string(),
+                "email": sign_up.email,
+                "email_verified": false,
+                "name": sign_up.name,
+                "roles": [],
+                "status": "pending",
+                "created_at": Timestamp(sign_up.begun_ms).rfc3339(),
+                "expires_at": Timestamp(sign_up.end_ms).rfc3339(),
+            }),
+        }
+    }
+}
+
+/// Describes an account for an administrator.
+pub fn account_json(account: &AccountV3) -> Value {
+    json!({
+        "id": account.account_id().to_string(),
+        "email": account.email,
+        "email_verified": account.email_verified,
+        "name": account.name,
+        "roles": account.roles,
+        "status": if account.status == Status::Active { "active" } else { "disabled" },
+        "created_at": Timestamp(account.created_ms).rfc3339(),
+    })
+}
+
+/// Returns a page in the order of ids. Sign-ups are in it if they are asked for, by their state or as addresses that are
+/// not proved.
+pub async fn list(engine: &Engine, _: &Admin, query: Query<'_>) -> Result<Vec<Found>, FlowError> {
+    let Query { after, limit, status, verified, .. } = query;
+    let q = query.q.map(Search::new);
+    let mut found = Vec::new();
+    let accounts_of = match status {
+        Some(StatusWanted::Pending) => None,
+        Some(StatusWanted::Account(status)) => Some(Some(status)),
+        None => Some(None),
+    };
+    if let Some(status) = accounts_of {
+        let accounts = List { after, limit, q: q.clone(), status, verified };
+        found.extend(engine.accounts.ask(accounts).await?.into_iter().map(Found::Account));
+    }
+    let wants_pending = match status {
+        Some(StatusWanted::Pending) => verified != Some(true),
+        Some(StatusWanted::Account(_)) => false,
+        None => verified == Some(false),
+    };
+    if wants_pending {
+        let waiting = ListWaiting { after, limit, q, global_epoch: engine.global_epoch };
+        found.extend(engine.sign_ups.ask(waiting).await?.into_iter().map(Found::SignUp));
+        found.sort_unstable_by_key(Found::id);
+        found.truncate(limit);
+    }
+    Ok(found)
+}
+
+/// Returns an account.
+pub async fn get(engine: &Engine, _: &Admin, id: AccountId) -> Result<AccountV3, FlowError> {
+    Ok(engine.accounts.ask(ById { id }).await?.ok_or(Refusal::NotFound)?)
+}
+
+/// Returns what an id or an address names: an account, or else sign-ups that wait for the proof of that address.
+pub async fn find(engine: &Engine, _: &Admin, user: &str) -> Result<Vec<Found>, FlowError> {
+    let global_epoch = engine.global_epoch;
+    let (account, waiting) = if let Ok(id) = user.parse::<AccountId>() {
+        let account = engine.accounts.ask(ById { id }).await?;
+        let waiting = engine.sign_ups.ask(WaitingById { id, global_epoch }).await?;
+        (account, Vec::from_iter(waiting))
+    } else {
+        let name = parse_name(user)?.key(&engine.services.keys.directory);
+        let account = engine.accounts.ask(Find { name }).await?;
+        (account, engine.sign_ups.ask(WaitingOf { name, global_epoch }).await?)
+    };
+    Ok(match account {
+        Some(account) => vec![Found::Account(account)],
+        None => waiting.into_iter().map(Found::SignUp).collect(),
+    })
+}

@@ -1,0 +1,119 @@
+//! Administration of accounts and security events.
+
+mod accounts;
+mod address;
+mod details;
+mod list;
+
+pub use accounts::{Changes, New, change, create, delete, invite, revoke_sessions, send_reset, unlock};
+pub use details::{Details, details};
+pub use list::{Found, Query, StatusWanted, account_json, find, get, list};
+
+use super::authenticate::Identity;
+use super::client::Client;
+use super::refusal::{FlowError, Refusal};
+use crate::audit::Line;
+use crate::audit::event::{Event, Note};
+use crate::audit::read::{self, Wanted};
+use crate::engine::{Engine, Fault, MayChange};
+use crate::registry::account::ADMIN;
+use crate::registry::api_key::ApiKeyV1;
+use crate::value::id::hex;
+
+/// The name under which the operator's acts are recorded.
+const OPERATOR: &str = "operator";
+
+/// An administrator, by the name that the audit log records.
+pub struct Admin {
+    name: String,
+    /// Its address, if it is a person.
+    address: Option<Box<str>>,
+    /// The client that it uses; `None` for the operator of this process.
+    client: Option<Client>,
+    /// Whether the last administrator is not spared.
+    by_force: bool,
+}
+
+impl Admin {
+    /// Returns the administrator with this identity, if its account has the role and its credential is for
+    /// administrators.
+    pub fn of(identity: &Identity, client: &Client) -> Result<Self, Refusal> {
+        identity.has_role(&[ADMIN])?;
+        identity.is_for_admin()?;
+        let account = &identity.account;
+        let (name, address) = (account.account_id().to_string(), Some(account.email.clone()));
+        Ok(Self { name, address, client: Some(client.clone()), by_force: false })
+    }
+
+    /// Returns the administrator with this identity for an act that changes something: it must have proved who it is a
+    /// moment ago.
+    pub fn who_may_write(engine: &Engine, identity: &Identity, client: &Client) -> Result<Self, Refusal> {
+        let admin = Self::of(identity, client)?;
+        identity.is_fresh(engine.clock.now())?;
+        Ok(admin)
+    }
+
+    /// Returns the operator of this process: the command line on the admin socket, or on the directory of a stopped
+    /// server.
+    pub fn operator() -> Self {
+        Self { name: String::from(OPERATOR), address: None, client: None, by_force: false }
+    }
+
+    /// Lets the act take the last administrator who can log in. Only the operator can make another one then.
+    #[must_use]
+    pub fn by_force(self) -> Self {
+        Self { by_force: true, ..self }
+    }
+
+    /// Says whether the last administrator is spared.
+    const fn spares_last_admin(&self) -> bool {
+        !self.by_force
+    }
+
+    /// Returns the service of an API key that may change what an administrator may.
+    pub fn service(key: &ApiKeyV1, client: &Client) -> Self {
+        let name = format!("API key {}", hex(&key.id));
+        Self { name, address: None, client: Some(client.clone()), by_force: false }
+    }
+
+    /// Returns the name that the audit log records.
+    pub(super) fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Returns the address of a person.
+    pub(super) fn address(&self) -> Option<&str> {
+        self.address.as_deref()
+    }
+
+    /// Records a change that this administrator has made.
+    ///
+    /// Errors: the change stands, but its line is not on disk.
+    pub(crate) async fn record(
+        &self,
+        engine: &Engine,
+        may_change: MayChange,
+        event: Event,
+        subject: &dyn std::fmt::Display,
+    ) -> Result<(), Fault> {
+        let note = self.client.as_ref().map_or_else(|| Note::new(event), |client| client.note(event));
+        let note = note.about(subject).by_operator(&self.name);
+        engine.record_change_of_rights(may_change, note).await
+    }
+}
+
+/// Returns security events from the audit log.
+pub async fn audit(engine: &Engine, _: &Admin, wanted: Wanted) -> Result<Vec<Line>, FlowError> {
+    // Lines that cannot be written yet are not found.
+    let _ = engine.services.audit.log.written().await;
+    let dir = engine.services.config.audit.dir.clone();
+    let read = tokio::task::spawn_blocking(move || read::find(&dir, &wanted)).await;
+    match read {
+        Ok(Ok(lines)) => Ok(lines),
+        Ok(Err(error)) => {
+            tracing::error!(%error, "cannot read the log of security events");
+            Err(Fault::Ending.into())
+        }
+        Err(_) => Err(Fault::Ending.into()),
+    }
+}

@@ -1,0 +1,202 @@
+//! Errors of files, with what an operator needs to mend them: the path, who this process is, whom the path belongs to,
+//! and what to do.
+//!
+//! Whoever opens a file passes its errors through [`at`] or [`at_dir`]. The kind of the error stays as it was.
+
+use std::fmt;
+use std::io;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{Access, AtFlags, CWD};
+use rustix::io::Errno;
+
+/// An error of the system that names its file.
+#[derive(Debug)]
+pub struct FileError {
+    path: PathBuf,
+    error: io::Error,
+    /// What to do; empty if the error says it all.
+    advice: String,
+}
+
+impl FileError {
+    /// Returns the named error in `error`, if it is one.
+    pub fn within(error: &io::Error) -> Option<&Self> {
+        error.get_ref()?.downcast_ref()
+    }
+
+    /// Returns the path.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Says what is wrong and what to do, without the path.
+    pub fn what(&self) -> String {
+        let Self { error, advice, .. } = self;
+        if advice.is_empty() { error.to_string() } else { format!("{error}; {advice}") }
+    }
+}
+
+impl fmt::Display for FileError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.path.display(), self.what())
+    }
+}
+
+impl std::error::Error for FileError {}
+
+/// Returns a function that names `path`, a file, in an error of the system. Errors that say more already stay as they are.
+pub fn at(path: &Path) -> impl FnOnce(io::Error) -> io::Error {
+    move |error| named(path, error, false)
+}
+
+/// Does the same as [`at`] for a directory.
+pub fn at_dir(path: &Path) -> impl FnOnce(io::Error) -> io::Error {
+    move |error| named(path, error, true)
+}
+
+fn named(path: &Path, error: io::Error, is_dir: bool) -> io::Error {
+    if error.get_ref().is_some() {
+        return error;
+    }
+    let advice = advice(path, &error, is_dir);
+    io::Error::new(error.kind(), FileError { path: path.to_owned(), error, advice })
+}
+
+/// Says what an operator can do about `error`.
+fn advice(path: &Path, error: &io::Error, is_dir: bool) -> String {
+    if error.raw_os_error() == Some(Errno::MFILE.raw_os_error()) {
+        return String::from("raise the limit of open files: LimitNOFILE= of systemd, or ulimit -n");
+    }
+    match error.kind() {
+        io::ErrorKind::PermissionDenied => permission(path),
+        io::ErrorKind::ReadOnlyFilesystem => String::from(
+            "its file system is mounted read-only: mount it writable, or choose another directory",
+        ),
+        io::ErrorKind::StorageFull if inodes_free(path) == Some(0) => {
+            String::from("its file system has no free inodes: remove files, or make one with more inodes")
+        }
+        io::ErrorKind::StorageFull => String::from("make room on its file system"),
+        io::ErrorKind::QuotaExceeded => {
+            format!("the quota of user {} is used up", rustix::process::geteuid())
+        }
+        io::ErrorKind::IsADirectory => String::from("it is a directory where a file belongs: move it away"),
+        io::ErrorKind::NotADirectory => no_directory(path),
+        io::ErrorKind::AlreadyExists if is_dir => no_directory(path),
+        _ => String::new(),
+    }
+}
+
+/// Names the part of `path` that is no directory although it has to be one.
+fn no_directory(path: &Path) -> String {
+    let mut existing = path.ancestors().filter(|part| std::fs::metadata(part).is_ok());
+    let wrong = existing.find(|part| !part.is_dir());
+    let wrong = wrong.unwrap_or(path).display();
+    format!("{wrong} is a file where a directory belongs: move it away")
+}
+
+/// Says who may use `path`, who this process is, and how to bring them together.
+fn permission(path: &Path) -> String {
+    let user = rustix::process::geteuid().as_raw();
+    let group = rustix::process::getegid().as_raw();
+    let Some((part, found)) = refused_part(path) else {
+        return format!("this process runs as user {user}, group {group}");
+    };
+    let part = part.display();
+    let (owner, owner_group) = (found.uid(), found.gid());
+    let mode = found.permissions().mode() & 0o7777;
+    let remedy = if user == 0 {
+        String::from("even so a security module, an immutable file (lsattr) or a user namespace forbids it")
+    } else if owner == user {
+        format!("chmod -R u+rwX {part}")
+    } else {
+        format!("run it as user {owner}, or hand the files over: chown -R {user}:{group} {part}")
+    };
+    // Nobody should run a server as root to read files of root.
+    let remedy = remedy.strip_prefix("run it as user 0, or ").unwrap_or(&remedy);
+    format!(
+        "{part} belongs to user {owner}, group {owner_group}, with mode {mode:04o}, and this process runs as user {user}, \
+         group {group}: {remedy}"
+    )
+}
+
+/// Returns the part of `path` that refuses this process: the last one that can be seen, or the directory that it is in.
+fn refused_part(path: &Path) -> Option<(&Path, std::fs::Metadata)> {
+    let here = Path::new(".");
+    let parts = path.ancestors().map(|part| if part.as_os_str().is_empty() { here } else { part });
+    let mut seen = parts.filter_map(|part| Some((part, std::fs::metadata(part).ok()?)));
+    let last = seen.next()?;
+    let refuses = |(part, found): &(&Path, std::fs::Metadata)| {
+        let wanted = Access::READ_OK | Access::WRITE_OK;
+        let wanted = if found.is_dir() { wanted | Access::EXEC_OK } else { wanted };
+        rustix::fs::accessat(CWD, *part, wanted, AtFlags::EACCESS).is_err()
+    };
+    if refuses(&last) {
+        return Some(last);
+    }
+    Some(seen.next().filter(refuses).unwrap_or(last))
+}
+
+/// Returns how many files can still be made on the file system of `path`; `None` if it keeps no count.
+fn inodes_free(path: &Path) -> Option<u64> {
+    let existing = path.ancestors().find(|part| part.exists()).unwrap_or(Path::new("."));
+    super::volume::inodes_free(existing).ok().flatten()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn os(errno: Errno) -> io::Error {
+        io::Error::from_raw_os_error(errno.raw_os_error())
+    }
+
+    #[test]
+    fn an_error_names_its_path_once_and_keeps_its_kind() {
+        let error = at(Path::new("/a/b"))(os(Errno::NOENT));
+        assert_eq!(error.kind(), io::ErrorKind::NotFound);
+        assert_eq!(error.to_string(), "/a/b: No such file or directory (os error 2)");
+        let error = at_dir(Path::new("/c"))(error);
+        assert!(error.to_string().starts_with("/a/b: "), "{error}");
+        assert_eq!(FileError::within(&error).unwrap().path(), Path::new("/a/b"));
+        let said = at(Path::new("/a"))(io::Error::other("said already"));
+        assert_eq!(said.to_string(), "said already");
+        assert!(FileError::within(&said).is_none());
+    }
+
+    #[test]
+    fn the_part_that_is_no_directory_is_named() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("audit");
+        std::fs::write(&file, "").unwrap();
+        let below = file.join("x/y");
+        for error in [
+            at_dir(&file)(std::fs::create_dir(&file).unwrap_err()),
+            at_dir(&below)(std::fs::create_dir_all(&below).unwrap_err()),
+            at(&below)(std::fs::File::open(&below).unwrap_err()),
+        ] {
+            let expected = format!("{} is a file where a directory belongs", file.display());
+            assert!(error.to_string().contains(&expected), "{error}");
+        }
+        let error = at(dir.path())(std::fs::write(dir.path(), "").unwrap_err());
+        assert!(error.to_string().contains("it is a directory where a file belongs"), "{error}");
+    }
+
+    /// Each error that an operator can mend says how.
+    #[test]
+    fn what_can_be_mended_says_how() {
+        let dir = tempfile::tempdir().unwrap();
+        for (errno, said) in [
+            (Errno::ACCESS, "and this process runs as user "),
+            (Errno::PERM, "and this process runs as user "),
+            (Errno::ROFS, "mounted read-only"),
+            (Errno::NOSPC, "make room"),
+            (Errno::DQUOT, "the quota of user "),
+            (Errno::MFILE, "ulimit -n"),
+        ] {
+            let error = at(&dir.path().join("new"))(os(errno));
+            assert!(error.to_string().contains(said), "{error}");
+        }
+    }
+}

@@ -1,0 +1,204 @@
+//! Volumes as operators mount them: of another user, read-only, without inodes, with a file where a directory belongs.
+//! Each refusal names the path, who runs, whom the path belongs to and what to do.
+
+use std::fs;
+use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use crate::support::process::{BINARY, Process, Ran, run, serve, skipped};
+
+/// Users that the system has no entry for, as in a container.
+const US: u32 = 1654;
+const OTHERS: u32 = 1655;
+
+/// A directory that everybody reaches, with a copy of the binary: the build directory may be closed to other users.
+/// `None` where this is not root.
+fn open_to_all(name: &str) -> Option<(tempfile::TempDir, PathBuf)> {
+    let root = tempfile::tempdir().unwrap();
+    if fs::metadata(root.path()).unwrap().uid() != 0 {
+        skipped(name, "only root can become another user");
+        return None;
+    }
+    let binary = root.path().join("portcullis");
+    fs::copy(BINARY, &binary).unwrap();
+    for path in [root.path(), &binary] {
+        fs::set_permissions(path, fs::Permissions::from_mode(0o755)).unwrap();
+    }
+    Some((root, binary))
+}
+
+/// Returns the command `serve` over `data` as the user `user`, who has no home.
+fn serve_as(user: u32, binary: &Path, data: &Path) -> Command {
+    let mut command = Command::new(binary);
+    command.args(["serve", "--data-dir"]).arg(data).uid(user).gid(user).env_remove("HOME").current_dir("/");
+    command
+}
+
+#[test]
+fn a_volume_of_root_is_refused_with_its_path_its_owner_and_the_remedy() {
+    let Some((root, binary)) = open_to_all("a volume of root") else { return };
+    let fresh = root.path().join("fresh");
+    fs::create_dir(&fresh).unwrap();
+    fs::set_permissions(&fresh, fs::Permissions::from_mode(0o755)).unwrap();
+    let shown = fresh.display();
+    Ran::of(&mut serve_as(US, &binary, &fresh))
+        .exits(1)
+        .says(&format!("{shown} belongs to user 0, group 0, with mode 0755"))
+        .says("this process runs as user 1654, group 1654")
+        .says(&format!("chown -R 1654:1654 {shown}"))
+        .does_not_say("run it as user 0");
+    assert_eq!(fs::read_dir(&fresh).unwrap().count(), 0);
+    // With the remedy it runs, though the system knows no such user.
+    chown(&fresh, Some(US), Some(US)).unwrap();
+    let mut server = Process::spawn(serve_as(US, &binary, &fresh));
+    assert_eq!(server.stop(), Some(0));
+}
+
+#[test]
+fn data_of_another_user_are_not_called_in_use_or_without_keys() {
+    let Some((root, binary)) = open_to_all("data of another user") else { return };
+    let data = root.path().join("data");
+    fs::create_dir(&data).unwrap();
+    chown(&data, Some(OTHERS), Some(OTHERS)).unwrap();
+    let mut server = Process::spawn(serve_as(OTHERS, &binary, &data));
+    assert_eq!(server.stop(), Some(0));
+    // Seen, but not to be read; then not even seen; then all but the lock.
+    for (mode, part) in [(0o755, "data/keys"), (0o700, "data")] {
+        fs::set_permissions(&data, fs::Permissions::from_mode(mode)).unwrap();
+        Ran::of(&mut serve_as(US, &binary, &data))
+            .exits(1)
+            .says(&format!("{part} belongs to user 1655, group 1655"))
+            .says("run it as user 1655, or hand the files over")
+            .does_not_say("other process")
+            .does_not_say("another process")
+            .does_not_say("if it is a backup");
+    }
+    for dir in ["", "keys", "journal", "snapshot", "audit", "outbox"] {
+        let dir = data.join(dir);
+        fs::set_permissions(&dir, fs::Permissions::from_mode(0o755)).unwrap();
+        for entry in fs::read_dir(&dir).unwrap().map(Result::unwrap) {
+            if entry.file_type().unwrap().is_file() {
+                fs::set_permissions(entry.path(), fs::Permissions::from_mode(0o644)).unwrap();
+            }
+        }
+    }
+    Ran::of(&mut serve_as(US, &binary, &data))
+        .exits(1)
+        .says("belongs to user 1655, group 1655")
+        .does_not_say("another process");
+}
+
+#[test]
+fn a_file_where_a_directory_belongs_is_named() {
+    for name in ["outbox", "audit", "keys", "journal"] {
+        let root = tempfile::tempdir().unwrap();
+        fs::write(root.path().join(name), "").unwrap();
+        let said = run(&["serve"], root.path()).exits(1);
+        said.says(&format!("{name} is a file where a directory belongs: move it away"));
+    }
+    let root = tempfile::tempdir().unwrap();
+    let data = root.path().join("data");
+    fs::write(&data, "").unwrap();
+    run(&["serve"], &data).exits(1).says("data is a file where a directory belongs");
+    fs::remove_file(&data).unwrap();
+    Process::start(&data).kill();
+    for path in ["audit.end", "LOCK"] {
+        let path = data.join(path);
+        fs::remove_file(&path).unwrap();
+        fs::create_dir(&path).unwrap();
+        let said =
+            run(&["serve"], &data).exits(1).says("it is a directory where a file belongs: move it away");
+        said.says(&path.display().to_string());
+        fs::remove_dir(&path).unwrap();
+    }
+    let socket = data.join("admin.sock");
+    let _ = fs::remove_file(&socket);
+    fs::create_dir(&socket).unwrap();
+    run(&["serve"], &data).exits(1).says("admin.sock: ").says("it is a directory where a file belongs");
+}
+
+#[test]
+fn a_path_that_is_too_long_for_a_socket_says_how_long_it_may_be() {
+    let root = tempfile::tempdir().unwrap();
+    let data = root.path().join("a".repeat(60)).join("b".repeat(60));
+    run(&["serve"], &data).exits(1).says("admin.sock has ").says("the path of a socket may have 107");
+}
+
+/// Runs `script` in namespaces of its own, where `$1` is the binary and `$2` an empty directory. `None` where that is not
+/// allowed.
+fn in_namespace(name: &str, script: &str) -> Option<Ran> {
+    let root = tempfile::tempdir().unwrap();
+    let in_namespace = |script: &str| {
+        let mut command = Command::new("unshare");
+        command.args(["-rm", "--pid", "--fork", "--kill-child", "sh", "-ec", script, "sh", BINARY]);
+        Ran::of(command.arg(root.path()))
+    };
+    if in_namespace("mount -t tmpfs probe \"$2\"").code != 0 {
+        skipped(name, "no user namespace with mounts of its own");
+        return None;
+    }
+    Some(in_namespace(script))
+}
+
+#[test]
+fn a_read_only_or_inodeless_file_system_is_called_by_its_name() {
+    let Some(ran) = in_namespace(
+        "a read-only file system",
+        "mount -t tmpfs -o ro volume \"$2\"; ! \"$1\" --data-dir \"$2\" serve",
+    ) else {
+        return;
+    };
+    ran.exits(0).says("mounted read-only: mount it writable").does_not_say("another process");
+    let ran = in_namespace(
+        "a file system without inodes",
+        "mount -t tmpfs -o nr_inodes=9 volume \"$2\"; ! \"$1\" --data-dir \"$2\" serve",
+    );
+    ran.unwrap().exits(0).says("has no free inodes: remove files");
+    let ran = in_namespace(
+        "a file system without room",
+        "mount -t tmpfs -o size=64k volume \"$2\"; ! \"$1\" --data-dir \"$2\" serve",
+    );
+    ran.unwrap().exits(0).says("room");
+}
+
+/// What the server likes to read of the system, and can do without: its processes, a home, programs on the volume.
+#[test]
+fn a_server_needs_neither_proc_nor_a_volume_that_runs_programs() {
+    let script = "mount -t tmpfs -o noexec,nosuid,nodev volume \"$2\"; mount -t tmpfs none /proc; \
+                  \"$1\" --data-dir \"$2/data\" serve > \"$2/out\" 2>&1 & pid=$!; \
+                  for i in $(seq 600); do grep -q 'ready on' \"$2/out\" && break; sleep 0.1; done; \
+                  \"$1\" --data-dir \"$2/data\" user list; kill $pid; wait $pid";
+    let Some(ran) = in_namespace("a system without /proc", script) else { return };
+    ran.exits(0);
+}
+
+#[test]
+fn a_socket_that_was_removed_is_made_again() {
+    let root = tempfile::tempdir().unwrap();
+    let mut server = Process::spawn(serve(root.path()));
+    let socket = root.path().join("admin.sock");
+    fs::remove_file(&socket).unwrap();
+    for looks in 0.. {
+        if socket.exists() {
+            break;
+        }
+        assert!(looks < 600, "no socket");
+        std::thread::sleep(std::time::Duration::from_millis(100));
+    }
+    run(&["user", "list"], root.path()).exits(0);
+    assert_eq!(fs::metadata(&socket).unwrap().permissions().mode() & 0o777, 0o600);
+    assert_eq!(server.stop(), Some(0));
+    assert!(!socket.exists());
+}
+
+#[test]
+fn a_hopeless_limit_of_open_files_is_refused_with_the_remedy() {
+    let root = tempfile::tempdir().unwrap();
+    let mut command = Command::new("sh");
+    command
+        .args(["-c", "ulimit -n 100 && exec \"$0\" \"$@\"", BINARY, "serve", "--data-dir"])
+        .arg(root.path());
+    Ran::of(&mut command).exits(1).says("the limit of open files is 100").says("ulimit -Hn");
+}
