@@ -159,7 +159,7 @@ fn levels(set: Option<&OsStr>) -> (EnvFilter, Option<String>) {
         Some(Err(error)) => error.to_string(),
         None => String::from("not UTF-8"),
     };
-    (usual, Some(format!("RUST_LOG={set:?} is passed over, and {LEVELS} holds: {what}")))
+    (usual, Some(format!("RUST_LOG={} is passed over, and {LEVELS} holds: {what}", set.display())))
 }
 
 /// Starts the thread that writes to `writer`, and returns its queue.

@@ -352,6 +352,8 @@ impl Owner {
             Ok(cookie) => {
                 self.password = password;
                 self.forget_credentials(town);
+                let cookie =
+                    cookie.unwrap_or_else(|| panic!("the first use of a link gave no device cookie"));
                 self.devices.push(Device { cookie, from, errs: 0 });
                 self.listed = 1;
                 let now = town.now();
