@@ -607,6 +607,7 @@ mod tests {
                 known_end: None,
             };
             let thread = audit.log.start(options, &clock).unwrap();
+            audit.log.note_start(&clock);
             let found = |event: &str| {
                 let wanted = Wanted { limit: 9, event: Some(event.to_owned()), ..Wanted::default() };
                 find(dir.path(), &wanted).unwrap_or_default()
