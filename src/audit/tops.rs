@@ -4,9 +4,8 @@
 //! memory, and whoever keeps the newest forgets the one that matters.
 //!
 //! **The rule:** each event has a fixed number of places for accounts and for networks. One that has no place takes that
-//! of the one with the smallest count, and goes on from there. Whoever causes more than one event in [`PLACES`] has a
-//! place for sure, and the count that is shown is never too high: what was counted before the place was taken is left
-//! out.
+//! of the one with the smallest count, and goes on from there. Whoever causes more than one event in 32 has a place
+//! for sure, and the count that is shown is never too high: what was counted before the place was taken is left out.
 //!
 //! Source: Space-Saving, A. Metwally and others, "Efficient Computation of Frequent and Top-k Elements in Data Streams",
 //! 2005. Pure.

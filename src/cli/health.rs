@@ -9,7 +9,7 @@ use portcullis::system::clock::Clock;
 use serde::Deserialize;
 use serde_json::json;
 
-use super::{Cli, Failure, say};
+use super::{Cli, Failure};
 
 /// Maximum length of an answer in bytes.
 const ANSWER_BYTES_MAX: u64 = 64 * 1024;
@@ -67,11 +67,8 @@ impl Health {
         if status != 200 {
             return Err(Failure::refused(format!("{state}{because} ({url} answered {status})")));
         }
-        if cli.json {
-            say(&json!({"url": url, "status": answer.status, "reasons": answer.reasons}).to_string());
-        } else {
-            say(&format!("{state}{because}"));
-        }
+        let value = json!({"url": url, "status": answer.status, "reasons": answer.reasons});
+        cli.answer(&format!("{state}{because}"), &value);
         Ok(())
     }
 }

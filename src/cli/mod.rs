@@ -196,10 +196,8 @@ pub fn run() -> ExitCode {
 
 /// Prints why a command failed, and returns its exit code.
 fn report(Failure(code, why): &Failure, is_json: bool) -> ExitCode {
-    let line = match is_json {
-        true => json!({"error": why, "code": code}).to_string(),
-        false => format!("portcullis: {why}"),
-    };
+    let line =
+        if is_json { json!({"error": why, "code": code}).to_string() } else { format!("portcullis: {why}") };
     // If stderr is closed, the exit code is all that can be said.
     let _ = writeln!(std::io::stderr(), "{}", printable(&line));
     ExitCode::from(*code)

@@ -28,8 +28,9 @@ use super::{Cli, Failure, shown};
 
 /// Creates the data directory of `config` and prints the report that `build` returns.
 ///
-/// `build` is given the directory to fill, and changes to write into its journal after its records. The server's keys come from `keys`, or from `keys` in `from`. If an earlier
-/// run had built a whole directory and failed to move it, that one is moved now, and `build` is not called.
+/// `build` is given the directory to fill, and changes to write into its journal after its records. The server's keys
+/// come from `keys`, or from `keys` in `from`. If an earlier run had built a whole directory and failed to move it, that
+/// one is moved now, and `build` is not called.
 pub(super) fn create(
     cli: &Cli,
     config: &Config,
@@ -95,11 +96,10 @@ pub(super) fn create(
          keys.dir to no other directory",
         shown(&config.keys.dir)
     ));
-    report.push(match from.join("audit").is_dir() {
-        true => {
-            format!("log of security events: a new one begins; that of before is in {}/audit", from.display())
-        }
-        false => String::from("log of security events: a new one begins"),
+    report.push(if from.join("audit").is_dir() {
+        format!("log of security events: a new one begins; that of before is in {}/audit", from.display())
+    } else {
+        String::from("log of security events: a new one begins")
     });
     let report = report.join("\n");
     staging::mark_whole(&*storage, &report).map_err(in_dir)?;

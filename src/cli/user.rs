@@ -307,7 +307,8 @@ fn shown(result: &Value) -> Vec<String> {
         None => String::from("not locked"),
     };
     let failures = counted(lock["failures"].as_u64().unwrap_or(0), "failure", "failures");
-    let [guesses, of_devices] = [&lock["guesses_left"], &lock["device_guesses_left"]].map(text);
+    let guesses = counted(lock["guesses_left"].as_u64().unwrap_or(0), "guess is", "guesses are");
+    let of_devices = text(&lock["device_guesses_left"]);
     let sessions = &result["sessions"];
     let [browsers, programs] =
         [&sessions["cookie"], &sessions["token"]].map(|count| count.as_u64().unwrap_or(0));
@@ -343,9 +344,7 @@ fn shown(result: &Value) -> Vec<String> {
         ("password", String::from(if result["has_password"] == true { "set" } else { "none yet" })),
         (
             "lockout",
-            format!(
-                "{locked}; {failures}; {guesses} guesses are left to unknown devices and {of_devices} to known ones"
-            ),
+            format!("{locked}; {failures}; {guesses} left to unknown devices and {of_devices} to known ones"),
         ),
         (
             "sessions",

@@ -279,8 +279,37 @@ impl Reader {
     /// Ends the reading.
     ///
     /// Errors: every mistake that was found.
-    pub fn finish(self) -> Result<(), Vec<ConfigFault>> {
+    pub fn finish(mut self) -> Result<(), Vec<ConfigFault>> {
+        self.judge_unread();
         if self.faults.is_empty() { Ok(()) } else { Err(self.faults) }
+    }
+}
+
+impl Reader {
+    /// Adds the mistakes in values that no section has read, since another key switches them off.
+    fn judge_unread(&mut self) {
+        for key in self.keys.iter() {
+            let Some(placed) = self.values.get(key.name) else { continue };
+            let must_be = match (key.form, &placed.value) {
+                (_, Value::Text(text)) if text.is_empty() => continue,
+                // A path, or a mistake of the section that has read it.
+                (Form::Text, Value::Bytes(_)) => continue,
+                (Form::Text | Form::Choice(_), Value::Text(_) | Value::Int(_))
+                | (Form::Flag, Value::Bool(_))
+                | (Form::Number { .. }, Value::Int(_))
+                | (Form::List, Value::List(_)) => continue,
+                (Form::Text | Form::Choice(_), _) => "a text",
+                (Form::Flag, _) => "true or false",
+                (Form::Number { .. }, _) => "a whole number",
+                (Form::List, _) => "a list of texts",
+            };
+            let named = format!("`{}` ", key.name);
+            let is_known =
+                self.faults.iter().any(|fault| fault.place == placed.place && fault.what.contains(&named));
+            if !is_known {
+                self.wrong(key.name, format!("must be {must_be}"));
+            }
+        }
     }
 }
 
@@ -350,7 +379,7 @@ impl Reader {
             None => None,
             Some(Value::Int(value)) => Some(value.to_string()),
             Some(Value::Bytes(value)) => {
-                let what = format!("must be UTF-8, not {value:?}");
+                let what = format!("must be UTF-8, not \"{}\"", value.display());
                 self.wrong(name, what);
                 None
             }

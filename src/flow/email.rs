@@ -32,7 +32,7 @@ use crate::registry::account::actor::{Alter, ById, FindHolder, ReleaseUnprovenAd
 use crate::registry::account::{self, AccountV3, Change, FormerChange, Holder};
 use crate::registry::lockout::actor::Clear;
 use crate::registry::outbox::Kind;
-use crate::registry::reset::actor::{Live, Peek};
+use crate::registry::reset::actor::{Live, Peek, RememberUse};
 use crate::registry::reset::state::UNDO_FOR;
 use crate::registry::reset::{Cause, Purpose, Redeem};
 use crate::registry::throttle::class::Class;
@@ -70,6 +70,8 @@ pub enum Confirmed {
         /// The device cookie.
         device: String,
     },
+    /// The link was used a short while ago, by the same client or another one.
+    Again,
 }
 
 /// Mails a link that changes the address to `email`. A free address and a taken one get the same answer and work, and are
@@ -120,7 +122,13 @@ pub async fn confirm(
             let new = parse_name(link.email)?;
             let redeem = bound(engine, link.token, Purpose::EmailChange, &new)?;
             // A client that is refused must not use up the link, so all that speaks against the change comes first.
-            let seen = engine.mailed.ask(Peek { redeem }).await?.map_err(|_| Refusal::InvalidMailedToken)?;
+            let Ok(seen) = engine.mailed.ask(Peek { redeem }).await? else {
+                let account = mailed::used_lately(engine, redeem).await?;
+                let account = engine.accounts.ask(ById { id: account }).await?;
+                let account = account.ok_or(Refusal::InvalidMailedToken)?;
+                prove(engine, client, redeem.id, &account, proof).await?;
+                return Ok(Confirmed::Again);
+            };
             let before = mailed::account_of(engine, &seen).await?;
             let session = prove(engine, client, redeem.id, &before, proof).await?;
             let id = before.account_id();
@@ -160,6 +168,7 @@ pub async fn confirm(
                 None => None,
             };
             end_others_and_mailed(engine, id, renewed.as_ref().map(|(new, _)| *new)).await?;
+            engine.mailed.ask(RememberUse { redeem, account: id }).await?;
             engine.record_durably(client.note(Event::EmailChanged).for_account(Some(&account))).await;
             // The cookie of before names the address of before.
             let device = devices::give(engine, client, &account).await?;
@@ -213,7 +222,9 @@ pub async fn undo(engine: &Engine, client: &Client, link: Link<'_>, password: Op
         .admitted(Class::Reset, client, async |_| {
             let old = parse_name(link.email)?;
             let redeem = bound(engine, link.token, Purpose::EmailUndo, &old)?;
-            let seen = engine.mailed.ask(Peek { redeem }).await?.map_err(|_| Refusal::InvalidMailedToken)?;
+            let Ok(seen) = engine.mailed.ask(Peek { redeem }).await? else {
+                return mailed::used_lately(engine, redeem).await.map(|_| ());
+            };
             // The account's epoch may have changed since: the link still belongs to its first owner. After a restore it
             // is dead.
             if seen.global_epoch != engine.global_epoch {
@@ -257,6 +268,7 @@ pub async fn undo(engine: &Engine, client: &Client, link: Link<'_>, password: Op
             let _ = engine.mailed.ask(redeem).await?;
             end_others_and_mailed(engine, id, None).await?;
             engine.lockout.ask(Clear { name: NameKey(account.name_key) }).await?;
+            engine.mailed.ask(RememberUse { redeem, account: id }).await?;
             engine.record_durably(client.note(Event::EmailChangeUndone).for_account(Some(&account))).await;
             engine.mail_token(Cause::Owner, Addressee::owner(&account), Purpose::Reset, Kind::Reset).await?;
             Ok(())

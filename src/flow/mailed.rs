@@ -13,7 +13,7 @@ use crate::registry::account::actor::{Alter, ById, FindHolder};
 use crate::registry::account::{AccountV3, Change, Origin, SignUp, SignedUp};
 use crate::registry::lockout::actor::Clear;
 use crate::registry::outbox::Kind;
-use crate::registry::reset::actor::{HandOut, Peek};
+use crate::registry::reset::actor::{HandOut, Peek, RememberUse, UsedLately};
 use crate::registry::reset::{Cause, MailedV2, Mint, Purpose, Redeem};
 use crate::registry::sign_up::actor::{Confirm, Discard, FindWaiting, Half, Prove, Settle};
 use crate::registry::sign_up::{Proof, SignUpV1};
@@ -40,6 +40,13 @@ fn redeem(token: &OpaqueToken, purpose: Purpose) -> Result<Redeem, Refusal> {
 fn read_half(engine: &Engine, half: &str) -> Option<Half> {
     let read = engine.services.edge.read(TokenKind::SignUp, half).ok()?;
     Some(Half { id: AccountId::from_bytes(read.id)?, digest: read.secret.digest() })
+}
+
+/// Returns the account of a link that is used again: a page has posted it twice, or an answer was lost.
+///
+/// Errors: [`Refusal::InvalidMailedToken`] if it was not used, or not lately.
+pub(super) async fn used_lately(engine: &Engine, redeem: Redeem) -> Result<AccountId, FlowError> {
+    Ok(engine.mailed.ask(UsedLately { redeem }).await?.ok_or(Refusal::InvalidMailedToken)?)
 }
 
 /// Returns the account of a token.
@@ -299,9 +306,12 @@ pub async fn unlock(engine: &Engine, client: &Client, token: &str) -> Outcome<()
     engine
         .admitted(Class::Unlock, client, async |_| {
             let redeem = read(engine, token, Purpose::Unlock)?;
-            let token = engine.mailed.ask(redeem).await?.map_err(|_| Refusal::InvalidMailedToken)?;
+            let Ok(token) = engine.mailed.ask(redeem).await? else {
+                return used_lately(engine, redeem).await.map(|_| ());
+            };
             let account = account_of(engine, &token).await?;
             engine.lockout.ask(Clear { name: NameKey(account.name_key) }).await?;
+            engine.mailed.ask(RememberUse { redeem, account: account.account_id() }).await?;
             let note = client
                 .note(Event::LockoutCleared)
                 .for_account(Some(&account))

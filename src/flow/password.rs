@@ -2,24 +2,24 @@
 
 use super::admission::Outcome;
 use super::authenticate::Identity;
-use super::check::confirm_password;
+use super::check::{confirm_beside_link, confirm_password};
 use super::client::Client;
 use super::devices;
 use super::grant::{Opened, Proved};
 use super::log_out::end_others_and_mailed;
 use super::mailed;
 use super::post::Addressee;
-use super::refusal::{Refusal, invalid_email, parse_name};
+use super::refusal::{FlowError, Refusal, invalid_email, parse_name};
 use super::sign_up::{new_password, parse_password};
 use crate::audit::event::Event;
 use crate::engine::Engine;
 use crate::password::{Advice, Lane};
-use crate::registry::account::actor::{Alter, Find};
+use crate::registry::account::actor::{Alter, ById, Find};
 use crate::registry::account::{Change, FormerChange};
 use crate::registry::lockout::actor::Clear;
 use crate::registry::outbox::Kind;
-use crate::registry::reset::actor::Peek;
-use crate::registry::reset::{Cause, Purpose};
+use crate::registry::reset::actor::{Peek, RememberUse};
+use crate::registry::reset::{Cause, Purpose, Redeem};
 use crate::registry::throttle::class::Class;
 use crate::value::account_name::{NAME_BYTES_MAX, NameError, NameKey};
 
@@ -41,13 +41,16 @@ pub async fn forgot(engine: &Engine, client: &Client, email: &str) -> Outcome<()
 
 /// Sets a new password with a mailed token. All sessions end, the lockout is lifted, the owner gets a mail.
 ///
-/// Returns a device cookie: the client is not logged in, but strangers can no longer lock it out.
-pub async fn reset(engine: &Engine, client: &Client, token: &str, password: &str) -> Outcome<String> {
+/// Returns a device cookie: the client is not logged in, but strangers can no longer lock it out. One that sends the same
+/// again shortly after gets the same answer without it.
+pub async fn reset(engine: &Engine, client: &Client, token: &str, password: &str) -> Outcome<Option<String>> {
     engine
         .admitted(Class::Reset, client, async |_| {
             let redeem = mailed::read(engine, token, Purpose::Reset)?;
             // A password that is too weak must not cost the token.
-            let seen = engine.mailed.ask(Peek { redeem }).await?.map_err(|_| Refusal::InvalidMailedToken)?;
+            let Ok(seen) = engine.mailed.ask(Peek { redeem }).await? else {
+                return repeat_reset(engine, client, redeem, password).await.map(|()| None);
+            };
             let account = mailed::account_of(engine, &seen).await?;
             let place = client.place(Lane::Known);
             let phc = new_password(engine, place, password, &account.email, "/new_password").await?;
@@ -70,10 +73,31 @@ pub async fn reset(engine: &Engine, client: &Client, token: &str, password: &str
             end_others_and_mailed(engine, id, None).await?;
             engine.lockout.ask(Clear { name: NameKey(account.name_key) }).await?;
             engine.record_durably(client.note(Event::PasswordReset).for_account(Some(&account))).await;
+            engine.mailed.ask(RememberUse { redeem, account: id }).await?;
             engine.post(Addressee::owner(&account), Kind::ResetDone).await?;
-            devices::give(engine, client, &account).await
+            devices::give(engine, client, &account).await.map(Some)
         })
         .await
+}
+
+/// Judges a reset whose link was used a short while ago: it is the same request if it has the same password.
+///
+/// Security: whoever finds the used link could guess the password by it, so guesses are counted like those beside a link.
+/// They all get the answer of a link that was never good.
+async fn repeat_reset(
+    engine: &Engine,
+    client: &Client,
+    redeem: Redeem,
+    password: &str,
+) -> Result<(), FlowError> {
+    let id = mailed::used_lately(engine, redeem).await?;
+    let account = engine.accounts.ask(ById { id }).await?.ok_or(Refusal::InvalidMailedToken)?;
+    let phcs = account.phc.clone().into_iter().collect();
+    let checked = confirm_beside_link(engine, client, redeem.id, &account, password, phcs).await;
+    checked.map_err(|error| match error {
+        FlowError::Refused(_) => Refusal::InvalidMailedToken.into(),
+        fault @ FlowError::Fault(_) => fault,
+    })
 }
 
 /// Sets a new password with the old one. Every session ends, and the client gets a new one of the same kind: a copy of

@@ -6,4 +6,5 @@ mod equal_work;
 mod flows;
 mod foreign_clients;
 mod http_edge;
+mod repeats;
 mod secrets;

@@ -96,6 +96,7 @@ async fn the_owner_confirms_with_a_session_or_with_the_password() {
     server.account("bob@test.org").await;
     let (_, link) = ask(&server, "bob@test.org", "bob@new.test").await;
     assert_eq!(server.follow(CONFIRM, &link, Some(PASSWORD)).await.status, StatusCode::NO_CONTENT);
+    server.clock.advance(Duration::from_mins(11));
     assert_eq!(server.follow(CONFIRM, &link, Some(PASSWORD)).await.status, StatusCode::BAD_REQUEST);
     let told = server.mail("bob@test.org", "was changed").await;
     assert!(told.letter.text.contains("b***@test.org"), "{}", told.letter.text);
@@ -185,7 +186,8 @@ async fn the_true_owner_takes_the_account_back_from_a_thief() {
     assert_eq!(server.log_in("thief@test.org", THIEFS).await.status.as_u16(), 401);
     reset_by_mail(&server, "ada@test.org", NEXT).await;
     assert_eq!(server.log_in("ada@test.org", NEXT).await.status, StatusCode::OK);
-    // The former password was forgotten with the change.
+    // The former password was forgotten with the change, and by then the link, too.
+    server.clock.advance(Duration::from_mins(11));
     assert_eq!(server.follow(UNDO, &undo, Some(PASSWORD)).await.status, StatusCode::BAD_REQUEST);
 }
 

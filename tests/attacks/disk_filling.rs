@@ -166,9 +166,9 @@ fn requests_for_links_that_are_not_sent_do_not_fill_the_journal() {
     });
     pipeline(&address_of_server, requests, &["202"]);
     assert_eq!(server.process.stop(), Some(0));
-    let verified = run(&["data", "verify"], &server.dir.path().join("data"));
-    let sequence = verified.text.split("ends at sequence ").nth(1).unwrap();
-    let entries: u32 = sequence.lines().next().unwrap().parse().unwrap();
+    let verified = run(&["data", "verify", "--json"], &server.dir.path().join("data"));
+    let sequence = &serde_json::from_str::<serde_json::Value>(&verified.text).unwrap()["sequence"];
+    let entries = u32::try_from(sequence.as_u64().unwrap()).unwrap();
     // Two for each that is written.
     assert!((1000..REQUESTS / 2).contains(&entries), "{entries} entries");
 }

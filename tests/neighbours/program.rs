@@ -50,6 +50,11 @@ impl Program {
         self.child.try_wait().unwrap().is_some()
     }
 
+    /// Says whether the program still runs.
+    pub fn runs(&mut self) -> bool {
+        !self.has_ended()
+    }
+
     /// Returns what the program has written.
     pub fn said(&self) -> String {
         String::from_utf8_lossy(&std::fs::read(&self.log).unwrap_or_default()).into_owned()

@@ -89,12 +89,11 @@ fn a_user_without_a_name_or_a_home_can_run_the_server_and_its_commands() {
     if !installed(&[ROOT]) {
         return;
     }
-    const NOBODY: u32 = 54_321;
-    let id = NOBODY.to_string();
-    let run =
-        ["setpriv", "--reuid", &id, "--regid", &id, "--clear-groups", "env", "-u", "HOME", "-u", "USER"];
+    // A number that no system gives to anybody.
+    let id = "54321";
+    let run = ["setpriv", "--reuid", id, "--regid", id, "--clear-groups", "env", "-u", "HOME", "-u", "USER"];
     let own = "chown \"$0\" \"$DATA\"; exec \"$@\"";
-    let launcher = [&["sh", "-ec", own, id][..], &run].concat();
+    let launcher = [&["sh", "-ec", own, &id][..], &run].concat();
     let mut server = Server::run_by(&launcher, &[]);
     serves(&server);
     for command in [&["user", "list"][..], &["audit", "verify"]] {

@@ -176,6 +176,36 @@ async fn a_restored_directory_starts_with_its_own_keys_and_not_with_those_of_bef
     run(&["user", "list"], &data).exits(0).says("ada@test.org");
 }
 
+/// Kind: two layers each add the same advice.
+#[tokio::test]
+async fn a_refusal_of_a_used_or_damaged_directory_says_each_thing_once_and_what_to_run() {
+    let Directories { data, backup, root: _root, .. } = with_ada().await;
+    back_up(&data, &backup);
+    let process = Process::start(&data);
+    let from = backup.to_str().unwrap();
+    for (command, next) in [
+        (&["serve"][..], "stop it first"),
+        (&["data", "verify"], "stop it first"),
+        (&["data", "dump"], "stop it first"),
+        (&["data", "restore", from], "give an empty --data-dir"),
+    ] {
+        let ran = run(command, &data).exits(1).says(next);
+        for once in ["stop", "another process", "another command", "--data-dir", "in use"] {
+            assert!(ran.text.matches(once).count() <= 1, "{command:?}: {}", ran.text);
+        }
+    }
+    process.kill();
+    let Directories { data, root: _root, .. } = with_ada().await;
+    let segment = data.join("journal").join(&entries(&data.join("journal"))[0]);
+    let mut bytes = std::fs::read(&segment).unwrap();
+    bytes[4096 + 50] ^= 1;
+    std::fs::write(&segment, bytes).unwrap();
+    // The server comes last: were the damage not found, it would run.
+    for command in [&["data", "verify"][..], &["user", "list"], &["serve"]] {
+        run(command, &data).exits(1).says("portcullis data inspect").says("portcullis data salvage");
+    }
+}
+
 /// Kind: a refusal offers what is refused next.
 #[tokio::test]
 async fn a_kind_of_key_that_is_none_is_answered_with_those_that_can_rotate() {
@@ -217,4 +247,10 @@ async fn every_failure_is_json_for_programs() {
     for args in [&["data", "inspect"][..], &["data", "verify"], &["key", "list"], &["audit", "verify"]] {
         json(args, &data);
     }
+    let inspected = json(&["data", "inspect"], &data);
+    let items = inspected["items"].as_array().unwrap();
+    assert_eq!(items[0]["path"], "IDENTITY");
+    let frame = items.iter().find(|item| item["what"].as_str().unwrap().starts_with("Data batch")).unwrap();
+    assert!(frame["path"].as_str().unwrap().starts_with("journal/"), "{frame}");
+    assert!(frame["offset"].as_u64().unwrap() >= 4096, "{frame}");
 }

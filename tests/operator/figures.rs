@@ -75,9 +75,12 @@ fn parse(text: &str, total: &str) -> BTreeMap<String, Family> {
     families
 }
 
+/// Labels of a series, and the upper bound and the count of each of its buckets.
+type Buckets<'a> = BTreeMap<Vec<(&'a str, &'a str)>, Vec<(f64, f64)>>;
+
 /// Asserts that the buckets of a histogram only rise, and that the last one holds all.
 fn check_histogram(name: &str, family: &Family) {
-    let mut buckets: BTreeMap<Vec<(&str, &str)>, Vec<(f64, f64)>> = BTreeMap::new();
+    let mut buckets = Buckets::new();
     for (key, value) in &family.samples {
         let (sampled, mut labels) = series(key);
         if !sampled.ends_with("_bucket") {
@@ -94,7 +97,8 @@ fn check_histogram(name: &str, family: &Family) {
         let (bound, all) = *buckets.last().unwrap();
         assert!(bound.is_infinite(), "{name} {labels:?}");
         let of: Vec<String> = labels.iter().map(|(name, value)| format!("{name}=\"{value}\"")).collect();
-        assert_eq!(family.samples[&format!("{name}_count{{{}}}", of.join(","))], all);
+        let count = family.samples[&format!("{name}_count{{{}}}", of.join(","))];
+        assert_eq!(count.to_string(), all.to_string(), "{name} {labels:?}");
     }
 }
 

@@ -10,7 +10,7 @@ use portcullis::registry::tables;
 use portcullis::registry::tables::kept;
 use portcullis::registry::throttle;
 use portcullis::value::id::hex;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::{SIZES, lock_to_read, open};
 use crate::cli::remembered::compare_keys;
@@ -21,9 +21,23 @@ pub(super) fn inspect(cli: &Cli, data_dir: &Path) -> Result<(), Failure> {
     let storage = open(data_dir)?;
     let mut lines = archive::inspect(&*storage).map_err(Failure::refused)?;
     lines.extend(throttle::file::inspect(&*storage));
-    let items: Vec<&str> = lines.iter().map(|line| line.trim_start()).collect();
-    cli.answer(&lines.join("\n"), &json!({"data_dir": shown(data_dir), "items": items}));
+    cli.answer(&lines.join("\n"), &json!({"data_dir": shown(data_dir), "items": items(&lines)}));
     Ok(())
+}
+
+/// Returns for each line the file, the offset in it if the line is of a frame, and what is there.
+fn items(lines: &[String]) -> Vec<Value> {
+    let mut path = "";
+    let mut items = Vec::new();
+    for line in lines {
+        let Some((place, what)) = line.split_once(": ") else { continue };
+        let offset: Option<u64> = place.strip_prefix("  ").and_then(|offset| offset.parse().ok());
+        if offset.is_none() {
+            path = place;
+        }
+        items.push(json!({"path": path, "offset": offset, "what": what}));
+    }
+    items
 }
 
 /// Verifies the directory, that every way to its state leads to the same one, and that its keys belong to it.

@@ -104,7 +104,7 @@ fn is_secret(path: &Path) -> bool {
 /// Says whether a file of this mode is secret. A file of root that the server's group may read is: systemd gives
 /// credentials in that way, and so do packages that keep the server from changing its secrets.
 fn is_secret_of(mode: u32, is_own: bool) -> bool {
-    mode & 0o007 == 0 && (mode & 0o070 == 0 || !is_own)
+    mode.trailing_zeros() >= if is_own { 6 } else { 3 }
 }
 
 #[cfg(test)]

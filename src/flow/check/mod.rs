@@ -1,6 +1,7 @@
 //! The check of a password, in two steps around the hash: [`Presented::begin_attempt`] charges the account name as if
 //! the attempt had failed, [`Presented::finish_attempt`] settles it. Known and unknown names cost the same work.
 
+mod locked;
 pub(super) mod turn;
 
 use self::turn::{HangUp, Turn};
@@ -393,29 +394,13 @@ impl Presented {
             Err(Refused::Locked { until }) => {
                 engine.journal.open(charged).await?;
                 self.observe(engine, client, stuffing::Outcome::Failed).await?;
-                self.record_locked(engine, client)?;
+                let note = client.note(Event::LoginLocked).device(self.shown_id());
+                locked::record(engine, note, self.key)?;
                 Err(Refusal::Locked { until: *until }.into())
             }
         });
         let begun = begun.await?.map(|(_, begun)| begun);
         Ok(begun.transpose())
-    }
-
-    /// Records that a locked name was tried, and names its account if there is one.
-    ///
-    /// Security: the answer does not wait for the look-up. On a path this short, its time would reveal whether there is an
-    /// account.
-    fn record_locked(&self, engine: &Engine, client: &Client) -> Result<(), Fault> {
-        let note = client.note(Event::LoginLocked).device(self.shown_id());
-        let found = engine.accounts.ask_later(Find { name: self.key });
-        let engine = engine.itself()?;
-        engine.services.audit.tally(Event::LoginLocked);
-        actix::spawn(async move {
-            let account = found.await.ok().flatten();
-            let note = note.for_account(account.as_ref()).at_journal(engine.journal.durable());
-            engine.services.audit.record_tallied(note);
-        });
-        Ok(())
     }
 
     /// Settles an attempt after the hash and returns the account if the password was right. If the client is gone, no

@@ -137,6 +137,7 @@ async fn post_confirm(
     };
     email::confirm(&engine, &client, read.link(), proof).await.respond(|confirmed| match confirmed {
         Confirmed::Renewed(opened) => renewed_response(&engine, &opened),
+        Confirmed::Again => HttpResponse::NoContent().finish(),
         Confirmed::Changed { device } => {
             let mut response = HttpResponse::NoContent();
             set_device(&engine, &mut response, &device);

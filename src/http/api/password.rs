@@ -41,7 +41,9 @@ async fn post_reset(engine: Eng, client: Client, body: Body) -> Result<HttpRespo
     let read: Reset = body.json_charged(&engine, &client, Class::Reset).await?;
     password::reset(&engine, &client, &read.token, &read.new_password).await.respond(|device| {
         let mut response = HttpResponse::NoContent();
-        set_device(&engine, &mut response, &device);
+        if let Some(device) = device {
+            set_device(&engine, &mut response, &device);
+        }
         response.finish()
     })
 }

@@ -54,6 +54,22 @@ pub struct Restart {
     pub end_max: Option<Timestamp>,
 }
 
+/// Remembers that the request which redeemed a token did what it was to do.
+#[derive(Clone, Copy, Debug)]
+pub struct RememberUse {
+    /// The token.
+    pub redeem: Redeem,
+    /// Its account.
+    pub account: AccountId,
+}
+
+/// Asks for the account of a token that was redeemed a short while ago.
+#[derive(Clone, Copy, Debug)]
+pub struct UsedLately {
+    /// The token, as it would be redeemed.
+    pub redeem: Redeem,
+}
+
 handles!(MailedTokens {
     Mint => Minted, by(|mint| mint.cause.class()), |mailed, mint, now| mailed.mint(&mint, now), after |mailed, mint, minted, now| {
         mailed.count_mint(mint, *minted, now);
@@ -63,6 +79,8 @@ handles!(MailedTokens {
         super::state::Decision::unchanged(mailed.admits(&charge.wish, now))
     }, after |mailed, charge, is_sent, now| mailed.count(&charge.wish, *is_sent, now);
     Redeem => Result<MailedV2, Invalid>, Ordinary, |mailed, redeem, now| mailed.redeem(redeem, now);
+    RememberUse => (), Ordinary, |_mailed, _use, _now| super::state::Decision::unchanged(()),
+        after |mailed, used, _done, now| mailed.remember_use(used.redeem, used.account, now);
     Restart => (), Ordinary, |mailed, restart, now| mailed.restart(restart.id, restart.end_max, now);
     EndAll => (), Essential, |mailed, end_all, _| mailed.end_all(end_all.account);
 });
@@ -95,5 +113,6 @@ reads!(MailedTokens {
     };
     Live => bool, |mailed, live, now| mailed.has_live(live.account, live.purpose, live.global_epoch, now);
     FindLive => Option<MailedV2>, |mailed, find, now| mailed.find_live(find.id, now).cloned();
+    UsedLately => Option<AccountId>, |mailed, used, now| mailed.used_lately(used.redeem, now);
     Peek => Result<MailedV2, Invalid>, |mailed, peek, now| mailed.peek(peek.redeem, now).cloned();
 });

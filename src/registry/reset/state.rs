@@ -1,6 +1,6 @@
 //! The whole rule of mailed tokens. Knows no actor, file, clock or randomness.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::time::Duration;
 
 use super::quotas::{Cause, MailLimits, Quotas, Wish};
@@ -19,6 +19,10 @@ pub type Decision<V> = record::Decision<MailedV2, V>;
 /// under a flood does this tell a known name from an unknown one, and only to an attacker who can measure a write of 4
 /// KiB by its content.
 const NOBODYS_MAX: usize = 50_000;
+/// How long the use of a link can be repeated. A page may post it twice, and a client repeats what was not answered.
+const REPEATS_FOR: Duration = Duration::from_mins(10);
+/// The most used links that are remembered. Older ones are forgotten first.
+const USED_MAX: usize = 10_000;
 /// How long a change of the address can be undone.
 pub const UNDO_FOR: Duration = Duration::from_hours(72);
 
@@ -155,13 +159,24 @@ pub struct MailedTokens {
     quotas: Quotas,
     /// Tokens for unknown names.
     nobodys: usize,
+    /// Links that were used lately, the oldest first. In memory alone: after a restart a repeated use is refused.
+    used: VecDeque<Used>,
     limits: Limits,
+}
+
+/// A link that did what it is for.
+struct Used {
+    redeem: Redeem,
+    account: AccountId,
+    at: Timestamp,
 }
 
 impl MailedTokens {
     /// Creates an empty set of tokens.
     pub fn new(limits: Limits) -> Self {
-        Self { by_id: Buckets::new(), by_use: HashMap::new(), quotas: Quotas::default(), nobodys: 0, limits }
+        let used = VecDeque::new();
+        let by_use = HashMap::new();
+        Self { by_id: Buckets::new(), by_use, quotas: Quotas::default(), nobodys: 0, used, limits }
     }
 
     /// Returns all records in their buckets.
@@ -311,6 +326,25 @@ impl MailedTokens {
             Ok(token) => Decision::remove(token.id, Ok(token.clone())),
             Err(invalid) => Decision::unchanged(Err(invalid)),
         }
+    }
+
+    /// Remembers that the request which redeemed a token of `account` did what it was to do.
+    pub fn remember_use(&mut self, redeem: Redeem, account: AccountId, now: Timestamp) {
+        while self.used.len() >= USED_MAX {
+            self.used.pop_front();
+        }
+        self.used.push_back(Used { redeem, account, at: now });
+    }
+
+    /// Returns the account of a token that was redeemed a short while ago, for whoever presents it again.
+    pub fn used_lately(&self, redeem: Redeem, now: Timestamp) -> Option<AccountId> {
+        let mut lately = self.used.iter().rev().take_while(|used| now < used.at + REPEATS_FOR);
+        let used = lately.find(|used| {
+            used.redeem.id == redeem.id
+                && used.redeem.digest == redeem.digest
+                && used.redeem.purpose == redeem.purpose
+        });
+        used.map(|used| used.account)
     }
 
     /// Returns the token `id` of a mail that is about to leave, if it is still live.

@@ -101,7 +101,7 @@ const facts = {
     const page = await open(context, evil + "/");
     const refused = await logIn(page);
     assert.equal(refused.status, 403, JSON.stringify(refused));
-    assert.equal(refused.json.code, "csrf_rejected");
+    assert.equal(refused.json.code, "cookie_needs_same_site");
     assert.ok(refused.json.detail.length > 20, refused.json.detail);
     assert.equal((await call(page, "GET", "/v1/session")).status, 401);
     assert.deepEqual(await context.cookies(login), before);

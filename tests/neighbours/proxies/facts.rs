@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 
 use super::front::{Forwards, Front, Start, USUAL, Wish};
 use crate::program::wait_until;
+use crate::server::Server;
 use crate::support::PASSWORD;
 
 const NAME: &str = "ada@near.test";
@@ -135,7 +136,11 @@ pub fn a_proxy_that_is_not_trusted_is_reported_in_the_log_and_by_the_doctor(star
         client.ask("POST", "/v1/refresh", &[], &json!({"refresh_token": "none"})).is(401);
         front.server.log().contains("http.trusted_proxies does not name it")
     });
-    front.server.run(&["doctor"]).says("trusted_proxies = [\"127.0.0.1/32\"]");
+    let told = front.server.run(&["doctor"]).says("127.0.0.1").text;
+    let advice = told.split("trusted_proxies = [\"").nth(1).unwrap_or_else(|| panic!("{told}"));
+    let advice = advice.split('"').next().unwrap();
+    // The advice can be taken as it stands.
+    Server::with(&[("http.trusted_proxies", advice)]);
 }
 
 pub fn a_connection_is_used_again_after_ten_idle_seconds(start: Start) {
@@ -149,6 +154,25 @@ pub fn a_connection_is_used_again_after_ten_idle_seconds(start: Start) {
         front.client().get("/healthz").is(200);
     }
     assert_eq!(front.connections(), before);
+}
+
+pub fn an_event_of_the_feed_arrives_while_its_stream_is_open(start: Start) {
+    let front = Front::with(start, USUAL);
+    let key = ["api-key", "create", "shop", "--scopes", "revocations", "--json"];
+    let made: Value = serde_json::from_str(&front.server.run(&key).exits(0).text).unwrap();
+    let bearer = format!("authorization: Bearer {}", made["key"].as_str().unwrap());
+    let program = front.client();
+    program.ask("POST", "/v1/signup", &[], &names()).is(201);
+    let in_ = program.ask("POST", "/v1/login", &[], &names()).is(200);
+    let mut stream =
+        front.client().stream("/v1/revocations?since=0", &[&bearer, "accept: text/event-stream"]);
+    let bearer = format!("Bearer {}", in_.text("access_token"));
+    program.ask("POST", "/v1/logout", &[("authorization", &bearer)], &Value::Null).is(204);
+    let session = in_.text("session_id");
+    wait_until("the end of the session is in the stream", || {
+        assert!(stream.runs(), "the stream has ended");
+        stream.said().contains(&session)
+    });
 }
 
 pub fn large_headers_pass_and_too_large_ones_are_refused_by_the_server_s_own_answer(start: Start) {

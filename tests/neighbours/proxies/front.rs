@@ -138,15 +138,32 @@ impl<'a> Client<'a> {
         }
     }
 
-    /// Sends a request with any body. Asserts that the answer came by HTTP/2.
-    pub fn send(&self, method: &str, path: &str, headers: &[(&str, &str)], body: Option<&str>) -> Reply {
-        let Self { front, number, address } = self;
-        let file = |name: &str| front.plan.dir.join(format!("{name}-{number}"));
+    /// Opens a stream, which the program writes down as it comes.
+    pub fn stream(&self, path: &str, headers: &[&str]) -> Program {
+        let mut curl = self.curl();
+        curl.arg("--no-buffer");
+        for header in headers {
+            curl.args(["--header", header]);
+        }
+        curl.arg(format!("{}{path}", self.front.origin));
+        Program::start(curl, &self.front.plan.dir.join(format!("stream-{}", self.number)))
+    }
+
+    fn curl(&self) -> Command {
+        let Self { front, address, .. } = self;
         let mut curl = Command::new("curl");
-        curl.args(["--silent", "--show-error", "--http2", "--max-time", "90", "--path-as-is"]);
+        curl.args(["--silent", "--show-error", "--http2", "--path-as-is", "--interface", address]);
         curl.arg("--cacert").arg(&front.plan.authority.root);
         curl.args(["--resolve", &format!("login.house.test:{}:127.0.0.1", front.plan.port)]);
-        curl.args(["--interface", address, "--request", method, "--write-out", "%{http_version}"]);
+        curl
+    }
+
+    /// Sends a request with any body. Asserts that the answer came by HTTP/2.
+    pub fn send(&self, method: &str, path: &str, headers: &[(&str, &str)], body: Option<&str>) -> Reply {
+        let Self { front, number, .. } = self;
+        let file = |name: &str| front.plan.dir.join(format!("{name}-{number}"));
+        let mut curl = self.curl();
+        curl.args(["--max-time", "90", "--request", method, "--write-out", "%{http_version}"]);
         curl.arg("--cookie").arg(file("cookies")).arg("--cookie-jar").arg(file("cookies"));
         curl.arg("--dump-header").arg(file("head")).arg("--output").arg(file("body"));
         for (name, value) in headers {

@@ -28,6 +28,7 @@ macro_rules! facts_behind {
             the_network_of_each_client_is_seen_by_forwarded,
             a_proxy_that_is_not_trusted_is_reported_in_the_log_and_by_the_doctor,
             a_connection_is_used_again_after_ten_idle_seconds,
+            an_event_of_the_feed_arrives_while_its_stream_is_open,
             large_headers_pass_and_too_large_ones_are_refused_by_the_server_s_own_answer,
             a_body_that_is_too_large_is_refused_by_the_server_s_own_answer,
             every_answer_has_the_headers_of_cors,

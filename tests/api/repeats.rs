@@ -1,0 +1,89 @@
+//! The kind: a person clicks twice, a page posts twice, a client repeats what was not answered. The second request finds
+//! its work done, and is told so.
+
+use std::time::Duration;
+
+use reqwest::StatusCode;
+use serde_json::json;
+
+use crate::support::{PASSWORD, TestServer};
+
+const ADA: &str = "ada@test.org";
+const NEW: &str = "another rather good phrase";
+
+#[tokio::test]
+async fn a_reset_that_is_sent_again_is_done_and_sets_no_other_password() {
+    let server = TestServer::start();
+    server.account(ADA).await;
+    server.forgot(ADA).await;
+    let token = server.mailed(ADA, "new password").await;
+    assert_eq!(server.reset(&token, NEW).await.status, StatusCode::NO_CONTENT);
+    let mails = server.mails.lock().len();
+    let again = server.reset(&token, NEW).await;
+    assert_eq!((again.status, again.header("set-cookie")), (StatusCode::NO_CONTENT, ""));
+    assert_eq!(server.mails.lock().len(), mails);
+    // I have found the link in a history: I set no password by it, and learn none: five guesses, then not even the right one.
+    for guess in 0..6 {
+        let guessed = server.reset(&token, &format!("a guess of the password {guess}")).await;
+        assert_eq!(guessed.problem(), (400, "invalid_or_expired_token"));
+    }
+    assert_eq!(server.reset(&token, NEW).await.problem(), (400, "invalid_or_expired_token"));
+    assert_eq!(server.log_in(ADA, NEW).await.status, StatusCode::OK);
+    assert_eq!(server.log_in(ADA, PASSWORD).await.problem(), (401, "invalid_credentials"));
+}
+
+#[tokio::test]
+async fn a_link_is_done_for_ten_minutes_and_unknown_after_them_and_after_a_restart() {
+    let server = TestServer::start();
+    server.account(ADA).await;
+    server.forgot(ADA).await;
+    let token = server.mailed(ADA, "new password").await;
+    assert_eq!(server.reset(&token, NEW).await.status, StatusCode::NO_CONTENT);
+    server.clock.advance(Duration::from_secs(599));
+    assert_eq!(server.reset(&token, NEW).await.status, StatusCode::NO_CONTENT);
+    server.clock.advance(Duration::from_secs(2));
+    assert_eq!(server.reset(&token, NEW).await.problem(), (400, "invalid_or_expired_token"));
+
+    server.mails.lock().clear();
+    server.forgot(ADA).await;
+    let token = server.mailed(ADA, "new password").await;
+    assert_eq!(server.reset(&token, PASSWORD).await.status, StatusCode::NO_CONTENT);
+    let server = server.restart();
+    assert_eq!(server.reset(&token, PASSWORD).await.problem(), (400, "invalid_or_expired_token"));
+}
+
+#[tokio::test]
+async fn an_unlocked_name_and_a_moved_address_stay_so() {
+    let server = TestServer::start();
+    server.account(ADA).await;
+    for guess in 0..6 {
+        server.log_in(ADA, &format!("a wrong password {guess}")).await;
+    }
+    let token = server.mailed(ADA, "locked").await;
+    let unlock = || server.post("/v1/unlock", json!({"token": token}));
+    assert_eq!(unlock().await.status, StatusCode::NO_CONTENT);
+    assert_eq!(unlock().await.status, StatusCode::NO_CONTENT);
+    assert_eq!(server.post("/v1/unlock", json!({"token": "pcm_x"})).await.status, StatusCode::BAD_REQUEST);
+
+    let (access, _) = server.tokens(ADA).await;
+    assert_eq!(server.change_email(&access, "ada@new.test").await.status, StatusCode::ACCEPTED);
+    let link = server.mailed_link("ada@new.test", "Confirm your new address").await;
+    let confirm = "/v1/email/change/confirm";
+    assert_eq!(server.follow(confirm, &link, Some(PASSWORD)).await.status, StatusCode::NO_CONTENT);
+    let again = server.follow(confirm, &link, Some(PASSWORD)).await;
+    assert_eq!((again.status, again.header("set-cookie")), (StatusCode::NO_CONTENT, ""));
+    assert_eq!(server.follow(confirm, &link, Some("wrong")).await.problem(), (401, "invalid_credentials"));
+    assert_eq!(server.follow(confirm, &link, None).await.problem(), (401, "proof_needed"));
+
+    let link = server.mailed_link(ADA, "was changed").await;
+    let undo = "/v1/email/change/undo";
+    for _ in 0..2 {
+        assert_eq!(server.follow(undo, &link, None).await.status, StatusCode::NO_CONTENT);
+    }
+    let (mut unlocks, mut resets) = (0, 0);
+    for mail in server.mails.lock().iter() {
+        unlocks += usize::from(mail.letter.text.contains("/unlock#"));
+        resets += usize::from(mail.letter.text.contains("/reset#"));
+    }
+    assert_eq!((unlocks, resets), (1, 1));
+}
