@@ -293,8 +293,8 @@ impl Reader {
             let must_be = match (key.form, &placed.value) {
                 (_, Value::Text(text)) if text.is_empty() => continue,
                 // A path, or a mistake of the section that has read it.
-                (Form::Text, Value::Bytes(_)) => continue,
-                (Form::Text | Form::Choice(_), Value::Text(_) | Value::Int(_))
+                (Form::Text, Value::Bytes(_))
+                | (Form::Text | Form::Choice(_), Value::Text(_) | Value::Int(_))
                 | (Form::Flag, Value::Bool(_))
                 | (Form::Number { .. }, Value::Int(_))
                 | (Form::List, Value::List(_)) => continue,

@@ -89,17 +89,14 @@ impl Alert {
 fn hook(reader: &mut Reader) -> Option<AlertHook> {
     #[cfg(not(feature = "alert"))]
     reader.not_available("alert.webhook");
-    let webhook = reader.text("alert.webhook");
-    // Also where no webhook needs it, so that a mistake in it is named.
-    let secret_file = reader.path("alert.secret_file");
-    let webhook = webhook?;
+    let webhook = reader.text("alert.webhook")?;
     let is_plain_local = ["http://127.0.0.1", "http://[::1]", "http://localhost"].iter().any(|local| {
         webhook.strip_prefix(local).is_some_and(|rest| rest.is_empty() || rest.starts_with([':', '/']))
     });
     if !webhook.starts_with("https://") && !is_plain_local {
         reader.wrong("alert.webhook", "must be https://, or http:// to this machine");
     }
-    let Some(secret_file) = secret_file else {
+    let Some(secret_file) = reader.path("alert.secret_file") else {
         reader.wrong("alert.webhook", "needs `alert.secret_file`, whose first line signs the calls");
         return None;
     };

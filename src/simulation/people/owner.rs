@@ -352,7 +352,7 @@ impl Owner {
             Ok(cookie) => {
                 self.password = password;
                 self.forget_credentials(town);
-                self.devices.push(Device { cookie, from, errs: 0 });
+                self.devices.push(Device { cookie: cookie.unwrap_or_default(), from, errs: 0 });
                 self.listed = 1;
                 let now = town.now();
                 town.ledger.opened(now);
