@@ -159,6 +159,7 @@ fn levels(set: Option<&OsStr>) -> (EnvFilter, Option<String>) {
         Some(Err(error)) => error.to_string(),
         None => String::from("not UTF-8"),
     };
+    let set = set.to_string_lossy();
     (usual, Some(format!("RUST_LOG={set:?} is passed over, and {LEVELS} holds: {what}")))
 }
 
