@@ -292,7 +292,7 @@ impl Reader {
             let Some(placed) = self.values.get(key.name) else { continue };
             let must_be = match (key.form, &placed.value) {
                 (_, Value::Text(text)) if text.is_empty() => continue,
-                // Bytes are a path, or a mistake of the section that has read it.
+                // Bytes are a path, or a mistake of the section that has read them.
                 (Form::Text, Value::Bytes(_))
                 | (Form::Text | Form::Choice(_), Value::Text(_) | Value::Int(_))
                 | (Form::Flag, Value::Bool(_))

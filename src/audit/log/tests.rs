@@ -115,6 +115,7 @@ fn a_file_that_is_taken_away_while_it_grows_is_told_and_a_new_one_goes_on_with_t
             known_end: None,
         };
         let thread = audit.log.start(options, &clock).unwrap();
+        audit.log.note_start(&clock);
         let found = |event: &str| {
             let wanted = Wanted { limit: 9, event: Some(event.to_owned()), ..Wanted::default() };
             find(dir.path(), &wanted).unwrap_or_default()

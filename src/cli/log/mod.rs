@@ -159,7 +159,8 @@ fn levels(set: Option<&OsStr>) -> (EnvFilter, Option<String>) {
         Some(Err(error)) => error.to_string(),
         None => String::from("not UTF-8"),
     };
-    (usual, Some(format!("RUST_LOG={} is passed over, and {LEVELS} holds: {what}", set.display())))
+    let set = set.to_string_lossy();
+    (usual, Some(format!("RUST_LOG={set:?} is passed over, and {LEVELS} holds: {what}")))
 }
 
 /// Starts the thread that writes to `writer`, and returns its queue.

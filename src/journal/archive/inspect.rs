@@ -198,7 +198,7 @@ mod tests {
         let first = &lines[2];
         assert!(first.contains(": Fence batch 1, 0 entries from 1, 512 bytes"), "{first}");
         let data = &lines[3];
-        assert!(data.contains(": Data batch 2, 1 entries from 1, 512 bytes"), "{data}");
+        assert!(data.contains(": Data batch 2, 1 entry from 1, 512 bytes"), "{data}");
         assert!(lines.last().unwrap().contains(": Close batch "), "{lines:?}");
         // Frames follow each other without a gap.
         for (pair, line) in offsets.windows(2).zip(&lines[2..]) {
