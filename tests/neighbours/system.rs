@@ -93,7 +93,7 @@ fn a_user_without_a_name_or_a_home_can_run_the_server_and_its_commands() {
     let id = "54321";
     let run = ["setpriv", "--reuid", id, "--regid", id, "--clear-groups", "env", "-u", "HOME", "-u", "USER"];
     let own = "chown \"$0\" \"$DATA\"; exec \"$@\"";
-    let launcher = [&["sh", "-ec", own, &id][..], &run].concat();
+    let launcher = [&["sh", "-ec", own, id][..], &run].concat();
     let mut server = Server::run_by(&launcher, &[]);
     serves(&server);
     for command in [&["user", "list"][..], &["audit", "verify"]] {
