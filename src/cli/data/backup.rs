@@ -2,7 +2,6 @@
 
 use std::fs;
 use std::io;
-use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -120,7 +119,7 @@ impl Drop for Unfinished {
 
 /// Copies snapshots and journal.
 fn copy_data(config: &Config, to: &Path) -> Result<(), Failure> {
-    if let Ok(stream) = UnixStream::connect(socket::path(&config.data_dir)) {
+    if let Ok(stream) = socket::connect(&config.data_dir) {
         if to.to_str().is_none() {
             // The question to the server is JSON.
             let what =
