@@ -28,6 +28,10 @@ const RETRY_DELAY: Duration = Duration::from_millis(100);
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// Maximum length of the path of a socket in bytes (`sun_path` of unix(7), without the zero at its end).
 const PATH_BYTES_MAX: usize = 107;
+/// What a file system lacks that refuses to make a socket, or to set its mode.
+const SOCKETS: &str = "sockets, by which commands reach the server";
+const MODES: &str =
+    "modes of its own for each file (chmod), and everybody on this machine could open the socket";
 /// Where Linux names the files that this process has open (proc(5)).
 const OPEN_FILES: &str = "/proc/self/fd";
 /// Maximum length of a request in bytes.
@@ -126,11 +130,9 @@ impl Bound {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(file_error::at(path)(error)),
             _ => {}
         }
-        let listener = ShortPath::of(path)
-            .and_then(|short| UnixListener::bind(&short.path))
-            .map_err(file_error::at(path))?;
-        std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600))
-            .map_err(file_error::at(path))?;
+        let short = ShortPath::of(path)?;
+        let listener = UnixListener::bind(&short.path).map_err(file_error::at_lacking(path, SOCKETS))?;
+        close_to_others(path)?;
         let file = identity(path).map_err(file_error::at(path))?;
         Ok(Self { listener, file, is_told: false })
     }
@@ -155,6 +157,16 @@ impl Bound {
             Err(_) => {}
         }
     }
+}
+
+/// Makes `path` one that its owner alone can open. A mount that gives all files one mode does not let it be changed, which
+/// does no harm where that mode lets in nobody else.
+fn close_to_others(path: &Path) -> io::Result<()> {
+    let Err(error) = std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600)) else {
+        return Ok(());
+    };
+    let is_closed = std::fs::symlink_metadata(path).is_ok_and(|found| found.mode() & 0o077 == 0);
+    if is_closed { Ok(()) } else { Err(file_error::at_lacking(path, MODES)(error)) }
 }
 
 fn identity(path: &Path) -> io::Result<(u64, u64)> {
