@@ -165,7 +165,8 @@ fn close_to_others(path: &Path) -> io::Result<()> {
     let Err(error) = std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600)) else {
         return Ok(());
     };
-    let is_closed = std::fs::symlink_metadata(path).is_ok_and(|found| found.mode() & 0o077 == 0);
+    let is_closed =
+        std::fs::symlink_metadata(path).is_ok_and(|found| matches!(found.mode() & 0o777, 0o600 | 0o700));
     if is_closed { Ok(()) } else { Err(file_error::at_lacking(path, MODES)(error)) }
 }
 
