@@ -357,8 +357,10 @@ mod tests {
             undo(engine, &client, link, None).await.result.unwrap();
             let account = engine.accounts.ask(ById { id }).await.unwrap().unwrap();
             assert_eq!(&*account.email, "ada@test.org");
-            // It is good once.
-            let again = undo(engine, &client, link, None).await.result;
+            // It is good once: the same again is answered alike for a while, and does nothing.
+            undo(engine, &client, link, None).await.result.unwrap();
+            let other = Link { token: &token, email: "eve@test.org" };
+            let again = undo(engine, &client, other, None).await.result;
             assert!(matches!(again, Err(FlowError::Refused(Refusal::InvalidMailedToken))), "{again:?}");
         });
     }

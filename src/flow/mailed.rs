@@ -11,7 +11,7 @@ use crate::audit::event::Event;
 use crate::engine::Engine;
 use crate::registry::account::actor::{Alter, ById, FindHolder};
 use crate::registry::account::{AccountV3, Change, Origin, SignUp, SignedUp};
-use crate::registry::lockout::actor::Clear;
+use crate::registry::lockout::actor::{Clear, StateOf};
 use crate::registry::outbox::Kind;
 use crate::registry::reset::actor::{HandOut, Peek, RememberUse, UsedLately};
 use crate::registry::reset::{Cause, MailedV2, Mint, Purpose, Redeem};
@@ -307,7 +307,7 @@ pub async fn unlock(engine: &Engine, client: &Client, token: &str) -> Outcome<()
         .admitted(Class::Unlock, client, async |_| {
             let redeem = read(engine, token, Purpose::Unlock)?;
             let Ok(token) = engine.mailed.ask(redeem).await? else {
-                return used_lately(engine, redeem).await.map(|_| ());
+                return repeat_unlock(engine, redeem).await;
             };
             let account = account_of(engine, &token).await?;
             engine.lockout.ask(Clear { name: NameKey(account.name_key) }).await?;
@@ -320,6 +320,14 @@ pub async fn unlock(engine: &Engine, client: &Client, token: &str) -> Outcome<()
             Ok(())
         })
         .await
+}
+
+/// Judges a link that lifts a lockout and was used a short while ago: it is done unless the name is locked again.
+async fn repeat_unlock(engine: &Engine, redeem: Redeem) -> Result<(), FlowError> {
+    let id = used_lately(engine, redeem).await?;
+    let account = account_by_id(engine, id).await?;
+    let state = engine.lockout.ask(StateOf { name: NameKey(account.name_key) }).await?;
+    if state.locked_until.is_some() { Err(Refusal::InvalidMailedToken.into()) } else { Ok(()) }
 }
 
 #[cfg(test)]

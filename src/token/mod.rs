@@ -15,7 +15,7 @@ pub mod master;
 pub mod opaque;
 pub mod signing_key;
 
-pub use access::{Claims, Rejected, Signer};
+pub use access::{Claims, OwnClient, Rejected, Signer};
 pub use feed::Feed;
 pub use key_check::{KeyCheck, KeyMismatch};
 pub use key_files::{KeyFiles, Sealing};

@@ -9,6 +9,7 @@ use serde_json::json;
 use crate::support::{PASSWORD, TestServer};
 
 const ADA: &str = "ada@test.org";
+const BOB: &str = "bob@test.org";
 const NEW: &str = "another rather good phrase";
 
 #[tokio::test]
@@ -64,6 +65,18 @@ async fn an_unlocked_name_and_a_moved_address_stay_so() {
     assert_eq!(unlock().await.status, StatusCode::NO_CONTENT);
     assert_eq!(unlock().await.status, StatusCode::NO_CONTENT);
     assert_eq!(server.post("/v1/unlock", json!({"token": "pcm_x"})).await.status, StatusCode::BAD_REQUEST);
+    // Once the name is locked again, it is not done: nobody is told that a lock was lifted which is there.
+    server.account(BOB).await;
+    for guess in 0..6 {
+        server.log_in(BOB, &format!("a wrong password {guess}")).await;
+    }
+    let of_bob = server.mailed(BOB, "locked").await;
+    assert_eq!(server.post("/v1/unlock", json!({"token": of_bob})).await.status, StatusCode::NO_CONTENT);
+    for guess in 0..6 {
+        server.log_in(BOB, &format!("another wrong password {guess}")).await;
+    }
+    assert_eq!(server.log_in(BOB, PASSWORD).await.problem(), (429, "too_many_attempts"));
+    assert_eq!(server.post("/v1/unlock", json!({"token": of_bob})).await.status, StatusCode::BAD_REQUEST);
 
     let (access, _) = server.tokens(ADA).await;
     assert_eq!(server.change_email(&access, "ada@new.test").await.status, StatusCode::ACCEPTED);
@@ -80,8 +93,9 @@ async fn an_unlocked_name_and_a_moved_address_stay_so() {
     for _ in 0..2 {
         assert_eq!(server.follow(undo, &link, None).await.status, StatusCode::NO_CONTENT);
     }
+    server.mail(ADA, "new password").await;
     let (mut unlocks, mut resets) = (0, 0);
-    for mail in server.mails.lock().iter() {
+    for mail in server.mails.lock().iter().filter(|mail| mail.to != BOB) {
         unlocks += usize::from(mail.letter.text.contains("/unlock#"));
         resets += usize::from(mail.letter.text.contains("/reset#"));
     }

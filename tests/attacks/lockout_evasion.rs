@@ -217,6 +217,7 @@ async fn the_unlock_link_works_once_and_says_nothing_about_accounts() {
     }
     let unlock = async |token: &str| server.post("/v1/unlock", json!({"token": token})).await;
     assert_eq!(unlock(&token).await.status, StatusCode::NO_CONTENT);
+    server.clock.advance(Duration::from_mins(11));
     let spent = unlock(&token).await;
     let garbage = unlock("pcm_x").await;
     let comparable = |answer: &Answer| {

@@ -202,6 +202,7 @@ async fn an_address_changes_by_a_link_to_the_new_one_and_the_old_one_is_told() {
     assert_eq!(server.follow(UNDO, &link, Some(PASSWORD)).await.status.as_u16(), 400);
     assert_eq!(server.verify(&link.0).await.status.as_u16(), 400);
     assert_eq!(server.follow_as(&access, CONFIRM, &link).await.status, StatusCode::OK);
+    server.clock.advance(Duration::from_mins(11));
     assert_eq!(server.follow(CONFIRM, &link, Some(PASSWORD)).await.status.as_u16(), 400);
     server.mail(NAME, "was changed").await;
     let server = server.restart();

@@ -119,7 +119,7 @@ pub fn address_in(line: &str) -> Option<String> {
 /// Returns the command `portcullis serve` over the data directory `dir`.
 pub fn serve(dir: &Path) -> Command {
     let mut command = Command::new(BINARY);
-    command.args(["serve", "--data-dir"]).arg(dir);
+    command.args(["serve", "--data-dir"]).arg(dir).env("PORTCULLIS__HTTP__LISTEN", "127.0.0.1:0");
     command
 }
 

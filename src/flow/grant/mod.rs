@@ -11,8 +11,8 @@ use crate::registry::account::AccountV3;
 use crate::registry::refresh::{self, Audience, FamilyV3, OpenFamily, OpenedFamily};
 use crate::registry::session::{self, OpenSession, OpenedSession, SessionV2};
 use crate::system::clock::Timestamp;
-use crate::token::Claims;
 use crate::token::opaque::{OpaqueToken, Secret, TokenKind};
+use crate::token::{Claims, OwnClient};
 use crate::value::id::{FamilyId, SessionId};
 
 /// A credential for a client, and what the answer says of its account.
@@ -115,6 +115,7 @@ impl Engine {
             Audience::Admin => signer.admin_audience(),
         };
         let claims = Claims {
+            client_id: OwnClient,
             iss: signer.issuer().to_owned(),
             sub: account.account_id().to_string(),
             aud: aud.to_owned(),

@@ -80,7 +80,7 @@ def check(token, keys):
     need(claims.get("iss") == issuer, "another issuer")
     aud = claims.get("aud")
     need(isinstance(aud, (str, list)) and audience in ([aud] if isinstance(aud, str) else aud), "another audience")
-    for name in ("sub", "jti"):
+    for name in ("sub", "jti", "client_id"):
         need(isinstance(claims.get(name), str) and claims[name], f"no {name}")
     return claims
 
