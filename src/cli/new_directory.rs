@@ -1,6 +1,7 @@
 //! How `data restore` and `data salvage` create a data directory: built in a subdirectory of an empty place, then moved
 //! there as a whole. Files that are not their own are never touched.
 
+use std::ffi::OsString;
 use std::fs;
 use std::io;
 use std::os::unix::fs::MetadataExt;
@@ -175,9 +176,8 @@ fn refuse_used(config: &Config) -> Result<(), Failure> {
     for entry in entries.into_iter().flatten() {
         let entry = entry.map_err(in_dir)?;
         let name = entry.file_name();
-        let is_expected = ["LOCK", BUILDING, "lost+found"].iter().any(|expected| name == **expected);
-        let is_dir = entry.file_type().map_err(in_dir)?.is_dir();
-        if !(is_expected || is_dir && is_empty(&entry.path())?) {
+        let is_expected = ["LOCK", BUILDING].iter().any(|expected| name == **expected);
+        if !(is_expected || is_of_volume(&entry)?) {
             return Err(Failure::refused(format!(
                 "{} is not empty: {} is in it; give an empty --data-dir",
                 dir.display(),
@@ -195,13 +195,36 @@ fn refuse_used(config: &Config) -> Result<(), Failure> {
     }
 }
 
-/// Says whether `dir` is empty or does not exist.
-pub(super) fn is_empty(dir: &Path) -> Result<bool, Failure> {
-    match dir.read_dir() {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(true),
-        Err(error) => Err(at(dir, &error)),
-        Ok(mut entries) => Ok(entries.next().is_none()),
+/// Directories that file systems and storage devices keep in the root of a volume, whatever is in them.
+const OF_VOLUMES: [&str; 4] = ["lost+found", ".snapshot", ".snapshots", "@eaDir"];
+
+/// Says whether `entry` is one that a fresh volume may hold: a directory of the file system, or an empty one.
+fn is_of_volume(entry: &fs::DirEntry) -> Result<bool, Failure> {
+    let path = entry.path();
+    if !entry.file_type().map_err(|error| at(&path, &error))?.is_dir() {
+        return Ok(false);
     }
+    let name = entry.file_name();
+    if OF_VOLUMES.iter().any(|known| name == **known) {
+        return Ok(true);
+    }
+    Ok(path.read_dir().map_err(|error| at(&path, &error))?.next().is_none())
+}
+
+/// Returns the names in `dir` that no fresh volume holds; none if it does not exist.
+pub(super) fn names_in_use(dir: &Path) -> Result<Vec<OsString>, Failure> {
+    let entries = match dir.read_dir() {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        entries => entries.map_err(|error| at(dir, &error))?,
+    };
+    let mut names = Vec::new();
+    for entry in entries {
+        let entry = entry.map_err(|error| at(dir, &error))?;
+        if !is_of_volume(&entry)? {
+            names.push(entry.file_name());
+        }
+    }
+    Ok(names)
 }
 
 /// Refuses to write into a directory of another user: the server that runs as that user could not read the new files.

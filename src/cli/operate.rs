@@ -50,7 +50,7 @@ pub(super) fn operate_and_say(
 /// Carries out `operation` and returns its result.
 pub(super) fn carry_out(config: Config, operation: Operation) -> Result<Value, Failure> {
     let socket = socket::path(&config.data_dir);
-    let answer = match UnixStream::connect(&socket) {
+    let answer = match socket::connect(&config.data_dir) {
         Ok(stream) => ask(stream, &operation)?,
         Err(error) if error.kind() == ErrorKind::PermissionDenied => {
             return Err(Failure::refused(format!(

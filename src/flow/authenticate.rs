@@ -234,8 +234,8 @@ async fn introspect_refresh(engine: &Engine, token: &str) -> Result<Option<Intro
         sub: account.account_id(),
         sid: family.id.to_bytes(),
         roles: account.roles,
-        exp: family.idle_end_ms / 1000,
-        iat: family.rotated_ms / 1000,
+        exp: engine.clock.in_system(Timestamp(family.idle_end_ms)).as_secs(),
+        iat: engine.clock.in_system(Timestamp(family.rotated_ms)).as_secs(),
         token_type: "refresh_token",
     }))
 }

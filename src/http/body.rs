@@ -27,6 +27,7 @@ use tokio::time::timeout;
 use zeroize::Zeroize;
 
 use super::connection::Serving;
+use super::host;
 use super::json_body;
 use super::problem::Problem;
 use super::rejection::Rejection;
@@ -222,13 +223,14 @@ type Unread = Pin<Box<BodyStream<web::Payload>>>;
 
 /// Reads the body of a request and keeps it for the [`Body`] extractor.
 ///
-/// Errors: 408, 413 or 400, and the unread rest, for [`Early`].
+/// Errors: 408, 413 or 400, also for a host that is none, and the unread rest, for [`Early`].
 pub(super) async fn read(
     request: &mut ServiceRequest,
     serving: Option<&Serving>,
 ) -> Result<(), (Problem, Unread)> {
+    let has_host = host::is_valid(request);
     let headers = request.headers();
-    if !headers.contains_key(CONTENT_LENGTH) && !headers.contains_key(TRANSFER_ENCODING) {
+    if has_host && !headers.contains_key(CONTENT_LENGTH) && !headers.contains_key(TRANSFER_ENCODING) {
         return Ok(());
     }
     let is_too_large = announces_too_much(headers);
@@ -237,6 +239,12 @@ pub(super) async fn read(
     let method = request.method().clone();
     let Ok(payload) = request.extract::<web::Payload>().await else { return Ok(()) };
     let mut unread = Box::pin(BodyStream::new(payload));
+    if !has_host {
+        serving.inspect(|serving| serving.is_last());
+        let detail =
+            "The Host header, or the host in the target of the request, is none; see RFC 9112 \u{a7}3.2.";
+        return Err((Problem::new(400, "malformed_request", detail), unread));
+    }
     if is_too_large {
         serving.inspect(|serving| serving.is_last());
         return Err((too_large(), unread));

@@ -6,4 +6,6 @@ pub mod outgoing;
 #[cfg(feature = "mail")]
 pub mod smtp;
 pub mod template;
+#[cfg(feature = "mail")]
+mod tls_fault;
 pub mod transport;

@@ -18,6 +18,7 @@ use tokio::time::timeout;
 
 use super::connection::{Encrypted, connect};
 use super::outgoing::DeliveryError;
+use super::tls_fault::Server;
 
 /// Timeout for one mail, from the first packet to the last reply. Servers that scan mails answer within seconds. A
 /// server that accepts the connection and never answers must not block the mails after this one.
@@ -105,8 +106,9 @@ impl Smtp {
     /// Delivers a mail. At the deadline the connection is closed.
     pub(crate) async fn deliver(&self, message: &Message) -> Result<(), DeliveryError> {
         let has_begun = AtomicBool::new(false);
+        let awaits_greeting = AtomicBool::new(false);
         let handed_over = async {
-            let mut connection = self.connect().await?;
+            let mut connection = self.connect(&awaits_greeting).await?;
             if !message.envelope().to().iter().all(|to| AsRef::<str>::as_ref(to).is_ascii()) {
                 takes_utf8(&connection)?;
             }
@@ -120,55 +122,98 @@ impl Smtp {
             })?;
             Ok(connection)
         };
-        let late = |_| DeliveryError { has_begun: has_begun.load(Ordering::Relaxed), ..self.too_late() };
+        let late = |_| DeliveryError {
+            has_begun: has_begun.load(Ordering::Relaxed),
+            ..self.too_late(&awaits_greeting)
+        };
         let mut connection = timeout(self.deadline, handed_over).await.map_err(late)??;
         let _ = timeout(QUIT_TIMEOUT, connection.quit()).await;
         Ok(())
     }
 
-    fn too_late(&self) -> DeliveryError {
-        DeliveryError::passing(format!("the mail server took longer than {} s", self.deadline.as_secs()))
+    fn too_late(&self, awaits_greeting: &AtomicBool) -> DeliveryError {
+        let what = format!("the mail server took longer than {} s", self.deadline.as_secs());
+        let is_silent = awaits_greeting.load(Ordering::Relaxed);
+        let of_tls = is_silent.then(|| self.tls_server()?.no_greeting(&what)).flatten();
+        DeliveryError::passing(of_tls.unwrap_or(what))
+    }
+
+    /// Returns how errors of TLS name the server; `None` without TLS.
+    fn tls_server(&self) -> Option<Server<'_>> {
+        let is_wrapped = matches!(self.tls, Tls::Wrapper(_));
+        let is_wanted = is_wrapped || matches!(self.tls, Tls::Required(_));
+        is_wanted.then_some(Server { host: &self.host, port: self.port, is_wrapped })
     }
 
     /// Connects and logs in, and leaves without a mail.
     ///
     /// Errors: also if the server does not take the addresses that the configuration says.
     pub async fn probe(&self) -> Result<(), DeliveryError> {
-        let mut connection = timeout(self.deadline, self.connect()).await.map_err(|_| self.too_late())??;
+        let awaits_greeting = AtomicBool::new(false);
+        let connected = timeout(self.deadline, self.connect(&awaits_greeting)).await;
+        let mut connection = connected.map_err(|_| self.too_late(&awaits_greeting))??;
         let takes_utf8 = takes_utf8(&connection);
         let _ = timeout(QUIT_TIMEOUT, connection.quit()).await;
         if self.takes_utf8 { takes_utf8 } else { Ok(()) }
     }
 
-    /// Connects and logs in. No error of it is permanent: it is none of the recipient.
-    async fn connect(&self) -> Result<AsyncSmtpConnection, DeliveryError> {
+    /// Connects and logs in, and sets `awaits_greeting` while the server has yet to speak. No error of it is permanent: it is
+    /// none of the recipient.
+    async fn connect(&self, awaits_greeting: &AtomicBool) -> Result<AsyncSmtpConnection, DeliveryError> {
         let counted = connect(&self.host, self.port, CONNECT_TIMEOUT)
             .await
             .map_err(|error| DeliveryError::passing(format!("cannot connect to the mail server: {error}")))?;
-        let passing = |error: Error| DeliveryError::passing(loggable(&error));
         let stream: Box<dyn AsyncTokioStream> = match &self.tls {
             Tls::Wrapper(parameters) => {
-                Box::new(Encrypted::over(counted, parameters.clone()).await.map_err(passing)?)
+                let encrypted = Encrypted::over(counted, parameters.clone()).await;
+                Box::new(encrypted.map_err(|error| self.handshake_failed(&error))?)
             }
             _ => Box::new(counted),
         };
-        self.log_in(stream).await.map_err(passing)
+        self.log_in(stream, awaits_greeting).await
     }
 
     /// Greets the server, switches to TLS where that is wanted, and logs in.
-    async fn log_in(&self, stream: Box<dyn AsyncTokioStream>) -> Result<AsyncSmtpConnection, Error> {
-        let mut connection = AsyncSmtpConnection::connect_with_transport(stream, &self.hello).await?;
+    async fn log_in(
+        &self,
+        stream: Box<dyn AsyncTokioStream>,
+        awaits_greeting: &AtomicBool,
+    ) -> Result<AsyncSmtpConnection, DeliveryError> {
+        awaits_greeting.store(true, Ordering::Relaxed);
+        let greeted = AsyncSmtpConnection::connect_with_transport(stream, &self.hello).await;
+        let mut connection = greeted.map_err(|error| self.not_greeted(&error))?;
+        awaits_greeting.store(false, Ordering::Relaxed);
         match &self.tls {
             Tls::Opportunistic(_) if !connection.can_starttls() => {}
             Tls::Required(parameters) | Tls::Opportunistic(parameters) => {
-                connection.starttls(parameters.clone(), &self.hello).await?;
+                if let Some(server) = self.tls_server().filter(|_| !connection.can_starttls()) {
+                    return Err(DeliveryError::passing(server.not_offered()));
+                }
+                let upgraded = connection.starttls(parameters.clone(), &self.hello).await;
+                upgraded.map_err(|error| self.handshake_failed(&error))?;
             }
             Tls::Wrapper(_) | Tls::None => {}
         }
         if let Some(login) = &self.login {
-            connection.auth(DEFAULT_MECHANISMS, login).await?;
+            let logged_in = connection.auth(DEFAULT_MECHANISMS, login).await;
+            logged_in.map_err(|error| DeliveryError::passing(loggable(&error)))?;
         }
         Ok(connection)
+    }
+
+    /// Returns the error of a handshake, or of a server that refuses one.
+    fn handshake_failed(&self, error: &Error) -> DeliveryError {
+        let has_answered = error.is_response() || error.status().is_some();
+        let server = self.tls_server().filter(|_| !has_answered);
+        DeliveryError::passing(server.map_or_else(|| loggable(error), |server| server.handshake(error)))
+    }
+
+    /// Returns the error of a server that has not greeted.
+    fn not_greeted(&self, error: &Error) -> DeliveryError {
+        let what = loggable(error);
+        let server = self.tls_server().filter(|_| error.status().is_none());
+        let of_tls = server.and_then(|server| server.no_greeting(&what));
+        DeliveryError::passing(of_tls.unwrap_or(what))
     }
 }
 

@@ -52,6 +52,7 @@ pub fn build(
     if let Some(low) = descriptors::judge(limit, descriptors::connections(limit, workers) * workers)? {
         tracing::warn!("{low}");
     }
+    operator::socket::check_path(&config.data_dir)?;
     let listen = config.http.listen;
     // Ports are bound before anything is read, so that a second server fails at once. They listen only after recovery.
     let socket = reserve(listen, "")?;

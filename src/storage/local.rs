@@ -9,8 +9,8 @@ use std::sync::Arc;
 
 use super::write_mode::{self, WriteMode};
 use super::{File, Storage};
-use crate::storage::local_file::LocalFile;
-use crate::system::file_error::{at, at_dir};
+use crate::storage::local_file::{LocalFile, SYNC};
+use crate::system::file_error::{at, at_dir, at_lacking};
 use crate::system::lock::Mutex;
 use crate::system::volume;
 
@@ -140,30 +140,33 @@ impl Storage for LocalStorage {
     fn lock(&self) -> io::Result<Box<dyn Send + Sync>> {
         refuse_network_file_system(&self.root)?;
         let directory = fs::File::open(&self.root).map_err(at_dir(&self.root))?;
-        directory.try_lock().map_err(held)?;
+        directory.try_lock().map_err(held(&self.root))?;
         let mut options = fs::OpenOptions::new();
         options.read(true).write(true).create(true).truncate(false).mode(0o600);
         let path = self.path("LOCK");
         let file = options.open(&path).map_err(at(&path))?;
-        file.try_lock().map_err(held)?;
+        file.try_lock().map_err(held(&path))?;
         Ok(Box::new([directory, file]))
     }
 
     fn lock_to_read(&self) -> io::Result<Box<dyn Send + Sync>> {
         let directory = fs::File::open(&self.root).map_err(at_dir(&self.root))?;
-        directory.try_lock_shared().map_err(held)?;
+        directory.try_lock_shared().map_err(held(&self.root))?;
         let path = self.path("LOCK");
         match fs::File::open(&path) {
             // No server has ever run here, for instance in a backup.
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Box::new(directory)),
             file => {
                 let file = file.map_err(at(&path))?;
-                file.try_lock_shared().map_err(held)?;
+                file.try_lock_shared().map_err(held(&path))?;
                 Ok(Box::new([directory, file]))
             }
         }
     }
 }
+
+/// What a file system lacks that refuses a lock.
+const LOCKS: &str = "locks (flock), without which two processes could write one directory";
 
 /// Opens one file for reading.
 pub fn open(path: &Path) -> io::Result<Arc<dyn File>> {
@@ -171,14 +174,14 @@ pub fn open(path: &Path) -> io::Result<Arc<dyn File>> {
     Ok(Arc::new(LocalFile::new(file, path)))
 }
 
-/// Explains why a lock could not be taken.
-fn held(error: fs::TryLockError) -> io::Error {
-    match error {
+/// Returns a function that explains why the lock of `path` could not be taken.
+fn held(path: &Path) -> impl FnOnce(fs::TryLockError) -> io::Error {
+    move |error| match error {
         fs::TryLockError::WouldBlock => io::Error::new(
             io::ErrorKind::ResourceBusy,
             "another process owns this directory: a running server, or another command",
         ),
-        fs::TryLockError::Error(error) => error,
+        fs::TryLockError::Error(error) => at_lacking(path, LOCKS)(error),
     }
 }
 
@@ -192,12 +195,15 @@ fn make_dir(path: &Path) -> io::Result<()> {
 
 /// Makes the names in a directory durable.
 fn sync(dir: &Path) -> io::Result<()> {
-    fs::File::open(dir).and_then(|dir| dir.sync_all()).map_err(at_dir(dir))
+    let opened = fs::File::open(dir).map_err(at_dir(dir))?;
+    opened.sync_all().map_err(at_lacking(dir, SYNC))
 }
 
 #[cfg(target_os = "linux")]
 fn refuse_network_file_system(root: &Path) -> io::Result<()> {
-    match network_file_system(rustix::fs::statfs(root)?.f_type as u64) {
+    match network_file_system(
+        rustix::fs::statfs(root).map_err(io::Error::from).map_err(at_dir(root))?.f_type as u64,
+    ) {
         Some(name) => Err(io::Error::new(
             io::ErrorKind::Unsupported,
             format!(

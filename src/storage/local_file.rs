@@ -6,7 +6,13 @@ use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
-use crate::system::file_error::at;
+#[cfg(target_os = "linux")]
+use rustix::io::Errno;
+
+use crate::system::file_error::{at, at_lacking};
+
+/// What a file system lacks that refuses a sync.
+pub(super) const SYNC: &str = "syncs, without which a crash of the machine loses what was answered";
 
 /// A file that is read and written through the page cache. Its errors name it.
 pub(crate) struct LocalFile {
@@ -31,7 +37,7 @@ impl File for LocalFile {
     }
 
     fn sync_data(&self) -> io::Result<()> {
-        self.file.sync_data().map_err(at(&self.path))
+        self.file.sync_data().map_err(at_lacking(&self.path, SYNC))
     }
 
     fn set_len(&self, len: u64) -> io::Result<()> {
@@ -44,9 +50,11 @@ impl File for LocalFile {
 
     fn forget_cache(&self) -> io::Result<()> {
         #[cfg(target_os = "linux")]
-        rustix::fs::fadvise(&self.file, 0, None, rustix::fs::Advice::DontNeed)
-            .map_err(io::Error::from)
-            .map_err(at(&self.path))?;
+        match rustix::fs::fadvise(&self.file, 0, None, rustix::fs::Advice::DontNeed) {
+            // A hint that the kernel or the file system does not take: what is read next may come from the cache.
+            Err(Errno::NOSYS | Errno::PERM | Errno::OPNOTSUPP | Errno::INVAL) => {}
+            done => done.map_err(io::Error::from).map_err(at(&self.path))?,
+        }
         Ok(())
     }
 }

@@ -174,6 +174,16 @@ impl Clock {
         }
     }
 
+    /// Returns what the clock of the system shows when [`Clock::now`] is `at`: for times of ours that other machines compare
+    /// with their own. What lies behind is not in their future.
+    ///
+    /// While this clock is ahead it goes at half speed, so that what is left takes twice as long, until the system has caught
+    /// up.
+    pub fn in_system(&self, at: Timestamp) -> Timestamp {
+        let left = at.since(self.now());
+        at.min(self.system_now() + left * 2)
+    }
+
     /// Moves a manual clock forward.
     ///
     /// # Panics
@@ -282,6 +292,31 @@ mod tests {
         assert_eq!(clock.ahead(), hour * 2 + hour / 2);
         clock.set_system(start + hour * 3);
         assert_eq!(clock.now(), start + hour * 3);
+    }
+
+    #[test]
+    fn a_time_of_ours_is_told_as_the_system_will_show_it() {
+        let start = Timestamp::from_secs(1_800_000_000);
+        let hour = Duration::from_hours(1);
+        let clock = Clock::manual(start);
+        for at in [start - hour, start, start + hour] {
+            assert_eq!(clock.in_system(at), at);
+        }
+        clock.raise_floor(start + hour * 3);
+        for (at, expected) in [
+            (start - hour, start - hour),
+            (start + hour, start),
+            (start + hour * 3, start),
+            (start + hour * 4, start + hour * 2),
+            // The system has caught up when both show six hours.
+            (start + hour * 6, start + hour * 6),
+            (start + hour * 9, start + hour * 9),
+        ] {
+            assert_eq!(clock.in_system(at), expected);
+        }
+        let four = start + hour * 4;
+        clock.advance(hour * 2);
+        assert_eq!((clock.now(), clock.system_now()), (four, start + hour * 2));
     }
 
     /// A clock that was hours ahead once must not stay ahead for ever, nor may time stand still or run back meanwhile.

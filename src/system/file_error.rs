@@ -56,6 +56,28 @@ pub fn at_dir(path: &Path) -> impl FnOnce(io::Error) -> io::Error {
     move |error| named(path, error, true)
 }
 
+/// Does the same as [`at`] for a call that some file systems do not have. `lacks` names what it is for, and why it is needed.
+pub fn at_lacking(path: &Path, lacks: &str) -> impl FnOnce(io::Error) -> io::Error {
+    move |error| {
+        let is_lacking = error.raw_os_error().and_then(errno).is_some_and(|errno| LACKING.contains(&errno));
+        if !is_lacking {
+            return at(path)(error);
+        }
+        let advice = format!(
+            "its file system does not offer {lacks}: choose a directory on a local disk, or another mount option"
+        );
+        io::Error::new(error.kind(), FileError { path: path.to_owned(), error, advice })
+    }
+}
+
+/// The errors by which file systems say that they do not have a call. `EPERM` is one of them: what a process may not do
+/// for the mode of a file is `EACCES`.
+const LACKING: [Errno; 5] = [Errno::NOSYS, Errno::OPNOTSUPP, Errno::INVAL, Errno::NOLCK, Errno::PERM];
+
+fn errno(raw: i32) -> Option<Errno> {
+    (raw > 0).then(|| Errno::from_raw_os_error(raw))
+}
+
 fn named(path: &Path, error: io::Error, is_dir: bool) -> io::Error {
     if error.get_ref().is_some() {
         return error;
@@ -181,6 +203,24 @@ mod tests {
         }
         let error = at(dir.path())(std::fs::write(dir.path(), "").unwrap_err());
         assert!(error.to_string().contains("it is a directory where a file belongs"), "{error}");
+    }
+
+    /// Kind: a call that a file system does not have, told as a fault of the disk or of another process.
+    #[test]
+    fn a_call_that_a_file_system_lacks_is_told_by_its_name() {
+        let path = Path::new("/data/LOCK");
+        for errno in LACKING {
+            let error = at_lacking(path, "locks")(os(errno));
+            assert!(error.to_string().starts_with("/data/LOCK: "), "{error}");
+            assert!(error.to_string().contains("its file system does not offer locks: "), "{error}");
+            assert_eq!(error.kind(), os(errno).kind());
+        }
+        for other in [Errno::IO, Errno::ACCESS, Errno::NOSPC] {
+            let error = at_lacking(path, "locks")(os(other));
+            assert!(!error.to_string().contains("does not offer"), "{error}");
+        }
+        let said = at_lacking(path, "locks")(io::Error::other("said already"));
+        assert_eq!(said.to_string(), "said already");
     }
 
     /// Each error that an operator can mend says how.

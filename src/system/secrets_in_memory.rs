@@ -14,8 +14,9 @@ use rustix::process::{Resource, Rlimit, setrlimit};
 ///
 /// Errors: the system does not allow it.
 pub fn refuse_dumps() -> io::Result<()> {
-    setrlimit(Resource::Core, Rlimit { current: Some(0), maximum: Some(0) })?;
+    // Where the system refuses one of them, the other one still helps.
+    let no_core = setrlimit(Resource::Core, Rlimit { current: Some(0), maximum: Some(0) });
     #[cfg(target_os = "linux")]
     rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::NotDumpable)?;
-    Ok(())
+    Ok(no_core?)
 }

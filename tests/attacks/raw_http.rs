@@ -79,6 +79,17 @@ fn what_is_no_request_is_refused_in_full_and_nothing_behind_it_is_served() {
     for bytes in cases {
         assert_refused(&server, bytes.as_bytes(), 400, "malformed_request");
     }
+    // A host that a proxy in front reads otherwise: it cuts it off, repairs it, or joins it with another one.
+    for host in
+        ["", "a b", "a@b/c", "a/b", "a\\b", "a?b", "a#b", "a, b", "a:80:80", "a:x", "[::1", "b\u{fc}cher"]
+    {
+        let get = format!("GET /healthz HTTP/1.1\r\nhost: {host}\r\n\r\n");
+        assert_refused(&server, get.as_bytes(), 400, "malformed_request");
+        let old = format!("POST /v1/login HTTP/1.1\r\nHOST:{host}\r\ncontent-length: 2\r\n\r\n{{}}");
+        assert_refused(&server, old.as_bytes(), 400, "malformed_request");
+    }
+    let target = "GET http://a@b/healthz HTTP/1.1\r\nhost: b\r\n\r\n";
+    assert_refused(&server, target.as_bytes(), 400, "malformed_request");
     // A malformed chunk is found when the body is read, after the head was accepted.
     for chunks in ["zz\r\n", "-1\r\n", "ffffffffffffffffff\r\n", "2\r\n{}x\r\n", "2\n{}\n"] {
         let bytes = format!("{post}transfer-encoding: chunked\r\n\r\n{chunks}0\r\n\r\n{NEXT}");

@@ -81,6 +81,32 @@ async fn a_role_that_is_lost_after_a_wrong_moment_ends_the_tokens_before_and_non
     assert_token_of_now(&server, "after the loss").await;
 }
 
+/// Kind: a time of this server that another machine compares with its own clock.
+#[actix_web::test]
+async fn after_a_wrong_moment_a_refresh_token_says_by_the_clock_of_the_system_when_it_ends() {
+    const DAY: Duration = Duration::from_hours(24);
+    let server = TestServer::start();
+    server.account("ada@test.org").await;
+    server.operator_account("service@test.org", &["introspect"]).await;
+    server.clock.set_system(START + DAY * 60);
+    server.tokens("ada@test.org").await;
+    server.clock.set_system(START);
+    let opened = server.log_in("ada@test.org", PASSWORD).await;
+    let (service, _) = server.tokens("service@test.org").await;
+    let refresh = opened.text("refresh_token");
+    let seen = server.post_as("/v1/introspect", &service, json!({"token": refresh})).await;
+    // Thirty days at half speed.
+    let end = START + DAY * 60;
+    assert_eq!(opened.body["refresh_expires_at"], json!(end.rfc3339()));
+    assert_eq!(seen.body["exp"], end.as_secs());
+    assert_eq!(seen.body["iat"], START.as_secs());
+    let (_, other) = server.tokens("ada@test.org").await;
+    server.clock.advance(DAY * 59);
+    assert_eq!(server.refresh(&refresh).await.status, 200);
+    server.clock.advance(DAY * 2);
+    assert_eq!(server.refresh(&other).await.status, 401);
+}
+
 /// Years ahead nobody waits until the system has caught up.
 #[actix_web::test]
 async fn a_directory_from_the_future_is_refused_and_made_anew_at_the_time_of_the_system() {

@@ -118,6 +118,49 @@ async fn a_backup_that_fails_leaves_nothing_behind() {
     fails(&backup, &data, "was not finished");
 }
 
+/// Kind: an empty place that is not empty, since the file system keeps something of its own there.
+#[tokio::test]
+async fn a_backup_goes_onto_a_fresh_volume_and_comes_back_from_it() {
+    let Directories { data, root, .. } = with_ada().await;
+    for (number, entry) in ["lost+found", ".snapshot", "@eaDir", "anything"].into_iter().enumerate() {
+        let volume = root.path().join(number.to_string());
+        let of_system = volume.join(entry);
+        std::fs::create_dir_all(&of_system).unwrap();
+        if entry != "anything" {
+            std::fs::write(of_system.join("found"), "").unwrap();
+        }
+        // One that fails takes away what it has made, and no more.
+        let keys = data.join("keys");
+        let away = root.path().join("away");
+        std::fs::rename(&keys, &away).unwrap();
+        assert_eq!(Process::start(&root.path().join(format!("other-{number}"))).stop(), Some(0));
+        std::fs::rename(root.path().join(format!("other-{number}/keys")), &keys).unwrap();
+        let to = volume.to_str().unwrap();
+        run(&["data", "backup", to, "--with-keys"], &data).exits(1);
+        assert_eq!(entries(&volume), [entry]);
+        std::fs::remove_dir_all(&keys).unwrap();
+        std::fs::rename(&away, &keys).unwrap();
+        run(&["data", "backup", to, "--with-keys"], &data).exits(0);
+        assert!(of_system.exists());
+        let restored = root.path().join(format!("restored-{number}"));
+        restore(&volume, &[], &restored).exits(0);
+        run(&["data", "backup", to], &data).exits(1).says(" is in it; name an empty directory");
+    }
+}
+
+#[tokio::test]
+async fn a_backup_into_a_directory_of_the_server_is_refused() {
+    let Directories { data, root, .. } = with_ada().await;
+    let link = root.path().join("link");
+    std::os::unix::fs::symlink(&data, &link).unwrap();
+    let before = entries(&data);
+    for own in [data.clone(), link, data.join("outbox"), data.join("journal/new"), data.join("keys/a/b")] {
+        let said = run(&["data", "backup", own.to_str().unwrap()], &data).exits(1);
+        said.says("is a directory of the server itself; a backup belongs on another disk");
+    }
+    assert_eq!(entries(&data), before);
+}
+
 #[tokio::test]
 async fn verify_backup_and_restore_count_the_same_records() {
     let Directories { data, backup, restored, root: _root } = with_ada().await;

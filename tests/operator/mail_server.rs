@@ -14,7 +14,7 @@ use reqwest::StatusCode;
 use serde_json::json;
 
 use crate::support::process::{Process, serve, sign_up};
-use crate::support::tls::{CERTIFICATE, serve_tls};
+use crate::support::tls::{CERTIFICATE, OF_AUTHORITY, serve_tls, serve_tls_as};
 use crate::support::{PASSWORD, TestServer, wait_until};
 
 /// Listens as a mail server that accepts connections and never answers. Returns its port and the number of connections.
@@ -146,6 +146,64 @@ async fn a_reply_without_an_end_is_cut_off() {
         let case = format!("{endless:?}, wrapped {is_wrapped}: {taken} bytes, {probed:?}");
         assert!(!probed.unwrap_err().permanent, "{case}");
         assert!((1024..BUFFERS).contains(&taken), "{case}");
+    }
+}
+
+/// How a mail server begins.
+#[derive(Clone, Copy)]
+enum Start {
+    /// With TLS, and this certificate.
+    Tls(&'static str),
+    /// With SMTP, and it offers STARTTLS.
+    StartTls,
+    /// With SMTP, and it offers none.
+    Plain,
+    /// Not at all: it waits for TLS.
+    Silent,
+}
+
+/// Kind: an error of TLS that does not say which setting is wrong, or how to put it right.
+#[tokio::test]
+async fn a_wrong_mode_of_tls_and_a_wrong_certificate_are_told_with_the_remedy() {
+    let parameters = |authority| tls_parameters("127.0.0.1", Some(authority)).unwrap();
+    let required = || Tls::Required(parameters(CERTIFICATE));
+    let wrapped = |authority| Tls::Wrapper(parameters(authority));
+    for (tls, start, said) in [
+        (required(), Start::Silent, "set mail.smtp.tls = \"tls\""),
+        (required(), Start::Plain, "the server does not offer STARTTLS; set mail.smtp.tls = \"tls\""),
+        (wrapped(CERTIFICATE), Start::StartTls, "set mail.smtp.tls = \"starttls\""),
+        (wrapped(OF_AUTHORITY), Start::Tls(OF_AUTHORITY), "basicConstraints=critical,CA:FALSE"),
+        (wrapped(CERTIFICATE), Start::Tls(OF_AUTHORITY), "mail.smtp.ca_file"),
+    ] {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let serving = std::thread::spawn(move || {
+            let mut tcp = listener.accept().unwrap().0;
+            let mut byte = [0];
+            match start {
+                Start::Tls(certificate) => _ = serve_tls_as(certificate, tcp).read(&mut byte),
+                Start::Silent => _ = tcp.read(&mut byte),
+                Start::StartTls => _ = speak(&tcp, Endless::AfterStartTls, &tcp),
+                Start::Plain => {
+                    tcp.write_all(b"220 mail.test\r\n").unwrap();
+                    while tcp.read(&mut byte).unwrap_or(0) == 1 {
+                        if byte == *b"\n" {
+                            tcp.write_all(b"250 mail.test\r\n").unwrap();
+                        }
+                    }
+                }
+            }
+        });
+        let server = Smtp::new("127.0.0.1", port, tls, "us.test").within(Duration::from_secs(5));
+        let error = server.probe().await.unwrap_err();
+        assert!(!error.permanent, "{error}");
+        let error = error.to_string();
+        assert!(
+            error.starts_with(&format!("no TLS with 127.0.0.1:{port}, where mail.smtp.tls is ")),
+            "{error}"
+        );
+        assert!(error.contains(said), "{error}");
+        tokio::task::spawn_blocking(move || serving.join().unwrap()).await.unwrap();
     }
 }
 

@@ -20,7 +20,22 @@ RB+4IttwtipUqwSTjCjIwu1ULBKuDZ9csxtSgiuy
 -----END CERTIFICATE-----
 ";
 
-/// Its key, which guards nothing.
+/// A certificate for 127.0.0.1 with the same key, as `openssl req -x509` makes it: that of an authority.
+pub const OF_AUTHORITY: &str = "\
+-----BEGIN CERTIFICATE-----
+MIIBfjCCASOgAwIBAgIBAjAKBggqhkjOPQQDAjAUMRIwEAYDVQQDDAltYWlsLnRl
+c3QwIBcNMjYxMTMwMTUxNTA5WhgPMjEyNjExMDYxNTE1MDlaMBQxEjAQBgNVBAMM
+CW1haWwudGVzdDBZMBMGByqGSM49AgEGCCqGSM49AwEHA0IABJN4x6C81zzM2bwk
+1yVtyw5jvdzP2Q5LvlGTIVCVAW1AnUl24hPtML5JZOztnsi+7CR47ZShhUGX1znp
+Vb4fGMSjZDBiMB0GA1UdDgQWBBQbj4jMFd60hlYrBSfMQn/1j5LfezAfBgNVHSME
+GDAWgBQbj4jMFd60hlYrBSfMQn/1j5LfezAPBgNVHRMBAf8EBTADAQH/MA8GA1Ud
+EQQIMAaHBH8AAAEwCgYIKoZIzj0EAwIDSQAwRgIhAPmlQ4+CqH94v0HzbgaDQLSy
+BqLc1tJc+IugYLfnBU/FAiEA9XhzErmEHA3eKxr/3MPV4Q2UdZ3osbGjYJXiGzpz
+SMA=
+-----END CERTIFICATE-----
+";
+
+/// Their key, which guards nothing.
 const KEY: &str = "\
 -----BEGIN PRIVATE KEY-----
 MIGHAgEAMBMGByqGSM49AgEGCCqGSM49AwEHBG0wawIBAQQgEohB1G17zsEQ0Wdv
@@ -31,7 +46,12 @@ S75RkyFQlQFtQJ1JduIT7TC+SWTs7Z7IvuwkeO2UoYVBl9c56VW+HxjE
 
 /// Does TLS on a connection that a client has opened. The handshake is done by the first reading or writing.
 pub fn serve_tls(stream: TcpStream) -> StreamOwned<ServerConnection, TcpStream> {
-    let certificate = CertificateDer::from_pem_slice(CERTIFICATE.as_bytes()).unwrap();
+    serve_tls_as(CERTIFICATE, stream)
+}
+
+/// Does the same as [`serve_tls`] with another certificate.
+pub fn serve_tls_as(certificate: &str, stream: TcpStream) -> StreamOwned<ServerConnection, TcpStream> {
+    let certificate = CertificateDer::from_pem_slice(certificate.as_bytes()).unwrap();
     let key = PrivateKeyDer::from_pem_slice(KEY.as_bytes()).unwrap();
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let config = ServerConfig::builder_with_provider(provider)

@@ -1,7 +1,6 @@
 //! `portcullis audit tail`.
 
 use std::io;
-use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
 use clap::Args;
@@ -131,7 +130,7 @@ fn text(line: &Line) -> String {
 
 /// Makes a running server write what it has queued. Without one there is nothing to wait for.
 fn write_out_queue(config: &Config) {
-    if let Ok(stream) = UnixStream::connect(socket::path(&config.data_dir)) {
+    if let Ok(stream) = socket::connect(&config.data_dir) {
         let _ = ask(stream, &Operation::AuditTail { limit: 1, event: None, account: None });
     }
 }

@@ -2,7 +2,6 @@
 
 use std::fs;
 use std::io;
-use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -28,7 +27,7 @@ use serde_json::{Value, json};
 
 use super::restore::Belonging;
 use super::{SIZES, destination, lock_to_read, open};
-use crate::cli::new_directory::{copy_keys, is_empty};
+use crate::cli::new_directory::{copy_keys, names_in_use};
 use crate::cli::{Cli, Failure, counted, operate, shown};
 
 /// The subdirectory of the keys.
@@ -38,11 +37,12 @@ const PROOF_DIR: &str = "proof";
 
 /// Copies the data directory of `config` to `to`, through the running server if there is one, and proves the copy.
 pub(super) fn run(cli: &Cli, config: &Config, to: &Path, with_keys: bool) -> Result<(), Failure> {
-    if !is_empty(to)? {
+    refuse_own_place(config, to)?;
+    if let Some(used) = names_in_use(to)?.first() {
         let what = if to.join(UNFINISHED).exists() {
-            "holds a backup that was not finished"
+            String::from("holds a backup that was not finished")
         } else {
-            "is not empty"
+            format!("is not empty: {} is in it", used.display())
         };
         return Err(Failure::refused(format!("{} {what}; name an empty directory", to.display())));
     }
@@ -65,6 +65,28 @@ pub(super) fn run(cli: &Cli, config: &Config, to: &Path, with_keys: bool) -> Res
     let made = Made { to, restored, log, sealing, has_keys, keys_dir: config.keys.dir.clone() };
     cli.answer(&made.text(), &made.json());
     Ok(())
+}
+
+/// Refuses the data directory as a place, and every place in a directory whose files the server reads.
+fn refuse_own_place(config: &Config, to: &Path) -> Result<(), Failure> {
+    let data = &config.data_dir;
+    let is_data = to.canonicalize().is_ok_and(|to| data.canonicalize().is_ok_and(|data| to == data));
+    let place = existing_part(to);
+    let is_in = |dir: &Path| dir.canonicalize().is_ok_and(|dir| place.starts_with(dir));
+    let parts = ["outbox", JOURNAL_DIR, SNAPSHOT_DIR].map(|name| data.join(name));
+    let mut own = parts.iter().chain([&config.keys.dir, &config.audit.dir]);
+    if is_data || own.any(|dir| is_in(dir)) {
+        let what = "is a directory of the server itself; a backup belongs on another disk";
+        return Err(Failure::refused(format!("{} {what}: name an empty directory there", to.display())));
+    }
+    Ok(())
+}
+
+/// Returns the part of `path` that exists, without symbolic links.
+fn existing_part(path: &Path) -> PathBuf {
+    let here = Path::new(".");
+    let mut parts = path.ancestors().map(|part| if part.as_os_str().is_empty() { here } else { part });
+    parts.find_map(|part| part.canonicalize().ok()).unwrap_or_else(|| path.to_owned())
 }
 
 /// A backup that is not finished: if it is dropped, nothing is left of it.
@@ -109,7 +131,7 @@ impl Drop for Unfinished {
             let _ = fs::remove_file(self.dir.join(name));
             let _ = fs::remove_file(self.dir.join(format!("{name}.tmp")));
         }
-        if self.dir.read_dir().is_ok_and(|entries| entries.count() == 1) {
+        if names_in_use(&self.dir).is_ok_and(|names| names == [UNFINISHED]) {
             let _ = fs::remove_file(self.dir.join(UNFINISHED));
         }
         if self.is_new {
@@ -120,7 +142,7 @@ impl Drop for Unfinished {
 
 /// Copies snapshots and journal.
 fn copy_data(config: &Config, to: &Path) -> Result<(), Failure> {
-    if let Ok(stream) = UnixStream::connect(socket::path(&config.data_dir)) {
+    if let Ok(stream) = socket::connect(&config.data_dir) {
         if to.to_str().is_none() {
             // The question to the server is JSON.
             let what =

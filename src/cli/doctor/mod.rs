@@ -4,7 +4,6 @@
 mod files;
 mod keys;
 
-use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -270,7 +269,7 @@ fn asked(config: &Config) -> &'static str {
 
 /// Asks the running server, if there is one, for what only it can know.
 fn running_server(config: &Config) -> Vec<Line> {
-    let Ok(stream) = UnixStream::connect(socket::path(&config.data_dir)) else { return Vec::new() };
+    let Ok(stream) = socket::connect(&config.data_dir) else { return Vec::new() };
     let Ok(answer) = operate::ask(stream, &Operation::Findings) else { return Vec::new() };
     let items = answer.pointer("/ok/items").and_then(Value::as_array).cloned().unwrap_or_default();
     let text = |item: &Value, field: &str| item.get(field).and_then(Value::as_str).unwrap_or("").to_owned();

@@ -210,7 +210,7 @@ impl Engine {
             access,
             access_end,
             refresh: self.services.edge.write(&token),
-            refresh_end: Timestamp(family.idle_end_ms),
+            refresh_end: self.clock.in_system(Timestamp(family.idle_end_ms)),
             family: family.id,
         })
     }

@@ -1,8 +1,11 @@
 //! The socket by which operators reach a running server: `admin.sock` in the data directory, mode 0600. A request is
 //! one line of JSON, and the answer is one line: `{"ok": …}` or `{"error": …}`.
 
+use std::fs::File;
 use std::io;
+use std::os::fd::AsRawFd;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::os::unix::net::UnixStream as BlockingStream;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -25,12 +28,66 @@ const RETRY_DELAY: Duration = Duration::from_millis(100);
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// Maximum length of the path of a socket in bytes (`sun_path` of unix(7), without the zero at its end).
 const PATH_BYTES_MAX: usize = 107;
+/// What a file system lacks that refuses to make a socket, or to set its mode.
+const SOCKETS: &str = "sockets, by which commands reach the server";
+const MODES: &str =
+    "modes of its own for each file (chmod), and everybody on this machine could open the socket";
+/// Where Linux names the files that this process has open (proc(5)).
+const OPEN_FILES: &str = "/proc/self/fd";
 /// Maximum length of a request in bytes.
 const LINE_BYTES_MAX: u64 = 16 * 1024;
 
 /// Returns the path of the socket of a data directory.
 pub fn path(data_dir: &Path) -> PathBuf {
     data_dir.join("admin.sock")
+}
+
+/// Connects to the server that uses `data_dir`.
+pub fn connect(data_dir: &Path) -> io::Result<BlockingStream> {
+    let short = ShortPath::of(&path(data_dir))?;
+    BlockingStream::connect(&short.path)
+}
+
+/// Checks that the socket of `data_dir`, which need not exist yet, can be made.
+pub(in crate::server) fn check_path(data_dir: &Path) -> io::Result<()> {
+    refuse_too_long(&path(data_dir))
+}
+
+/// A name of a socket that is short enough for `bind` and `connect`, whatever the length of its path.
+struct ShortPath {
+    path: PathBuf,
+    /// The directory that `path` goes through, if it does.
+    _dir: Option<File>,
+}
+
+impl ShortPath {
+    fn of(path: &Path) -> io::Result<Self> {
+        let (true, Some(dir), Some(name)) = (is_too_long(path), path.parent(), path.file_name()) else {
+            return Ok(Self { path: path.to_owned(), _dir: None });
+        };
+        refuse_too_long(path)?;
+        let dir = File::open(dir).map_err(file_error::at_dir(dir))?;
+        let path = Path::new(OPEN_FILES).join(dir.as_raw_fd().to_string()).join(name);
+        Ok(Self { path, _dir: Some(dir) })
+    }
+}
+
+fn is_too_long(path: &Path) -> bool {
+    path.as_os_str().len() > PATH_BYTES_MAX
+}
+
+/// Refuses a path that is too long where there is no other name for it.
+fn refuse_too_long(path: &Path) -> io::Result<()> {
+    if !is_too_long(path) || Path::new(OPEN_FILES).is_dir() {
+        return Ok(());
+    }
+    let what = format!(
+        "{} has {} bytes, and without {OPEN_FILES} the path of a socket may have {PATH_BYTES_MAX}: choose a data directory \
+         with a shorter path, or mount /proc",
+        path.display(),
+        path.as_os_str().len()
+    );
+    Err(io::Error::new(io::ErrorKind::InvalidFilename, what))
 }
 
 /// Serves operators until the task is aborted. The caller holds the lock of the directory, so an existing socket is a
@@ -73,18 +130,9 @@ impl Bound {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(file_error::at(path)(error)),
             _ => {}
         }
-        let length = path.as_os_str().len();
-        if length > PATH_BYTES_MAX {
-            let what = format!(
-                "{} has {length} bytes, and the path of a socket may have {PATH_BYTES_MAX}: choose a data directory with a \
-                 shorter path",
-                path.display()
-            );
-            return Err(io::Error::new(io::ErrorKind::InvalidFilename, what));
-        }
-        let listener = UnixListener::bind(path).map_err(file_error::at(path))?;
-        std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600))
-            .map_err(file_error::at(path))?;
+        let short = ShortPath::of(path)?;
+        let listener = UnixListener::bind(&short.path).map_err(file_error::at_lacking(path, SOCKETS))?;
+        close_to_others(path)?;
         let file = identity(path).map_err(file_error::at(path))?;
         Ok(Self { listener, file, is_told: false })
     }
@@ -109,6 +157,17 @@ impl Bound {
             Err(_) => {}
         }
     }
+}
+
+/// Makes `path` one that its owner alone can open. A mount that gives all files one mode does not let it be changed, which
+/// does no harm where that mode lets in nobody else.
+fn close_to_others(path: &Path) -> io::Result<()> {
+    let Err(error) = std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600)) else {
+        return Ok(());
+    };
+    let is_closed =
+        std::fs::symlink_metadata(path).is_ok_and(|found| matches!(found.mode() & 0o777, 0o600 | 0o700));
+    if is_closed { Ok(()) } else { Err(file_error::at_lacking(path, MODES)(error)) }
 }
 
 fn identity(path: &Path) -> io::Result<(u64, u64)> {
