@@ -9,6 +9,7 @@ use std::sync::{Arc, mpsc};
 
 use actix_web::{App, HttpServer, web};
 use portcullis::system::clock::Timestamp;
+use portcullis::token::access::OwnClient;
 use portcullis::token::{Claims, Signer};
 use tokio::sync::oneshot;
 
@@ -101,6 +102,7 @@ pub fn signing() -> (Signer, Claims, Timestamp) {
         roles: Vec::new(),
         auth_time: 1_800_000_000,
         amr: vec!["pwd".into()],
+        client_id: OwnClient,
     };
     (signer, claims, now)
 }
