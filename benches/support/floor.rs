@@ -9,7 +9,6 @@ use std::sync::{Arc, mpsc};
 
 use actix_web::{App, HttpServer, web};
 use portcullis::system::clock::Timestamp;
-use portcullis::token::access::OwnClient;
 use portcullis::token::{Claims, Signer};
 use tokio::sync::oneshot;
 
@@ -102,7 +101,6 @@ pub fn signing() -> (Signer, Claims, Timestamp) {
         roles: Vec::new(),
         auth_time: 1_800_000_000,
         amr: vec!["pwd".into()],
-        client_id: OwnClient,
     };
     (signer, claims, now)
 }
