@@ -4,9 +4,10 @@ use clap::Subcommand;
 use portcullis::server::operator::operation::Operation;
 use serde_json::Value;
 
-use super::operate::{operate, operate_and_say};
+use super::operate::{carry_out, line, operate, operate_and_say};
+use super::printable::printable;
 use super::table::table_of;
-use super::{Cli, Failure};
+use super::{Cli, Failure, try_write_out};
 
 /// The subcommands for API keys.
 #[derive(Clone, Debug, Subcommand)]
@@ -40,10 +41,28 @@ impl ApiKeyCommand {
                 expires_at: expires_at.clone(),
             },
             Self::List => return operate_and_say(cli, Operation::ApiKeyList, listed),
-            Self::Delete { id } => Operation::ApiKeyDelete { id: id.clone() },
+            Self::Delete { id } => {
+                return operate(cli, Operation::ApiKeyDelete { id: id.clone() });
+            }
         };
-        operate(cli, operation)
+        create(cli, operation)
     }
+}
+
+/// Creates an API key and prints it. A key that could not be printed is deleted again: nobody has seen it, or it stands in
+/// a file that is not complete.
+fn create(cli: &Cli, operation: Operation) -> Result<(), Failure> {
+    let created = carry_out(cli.load()?, operation)?;
+    let text = if cli.json { created.to_string() } else { line(&created) };
+    let Err(error) = try_write_out(format!("{}\n", printable(&text)).as_bytes()) else { return Ok(()) };
+    let id = created["id"].as_str().unwrap_or_default().to_owned();
+    let became = match carry_out(cli.load()?, Operation::ApiKeyDelete { id: id.clone() }) {
+        Ok(_) => String::from("it was deleted again"),
+        Err(Failure(_, why)) => {
+            format!("it could not be deleted again ({why}): run portcullis api-key delete {id}")
+        }
+    };
+    Err(Failure::fault(format!("the API key could not be printed: {error}; {became}")))
 }
 
 fn listed(result: &Value) -> Vec<String> {

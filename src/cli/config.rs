@@ -1,8 +1,16 @@
 //! `portcullis config check` and `portcullis config show`.
 
+use std::io::ErrorKind;
+
 use clap::Subcommand;
 use portcullis::config::checks::unsafe_settings;
-use portcullis::config::{Config, Finding, Reader};
+use portcullis::config::{Config, ConfigFault, Finding, Reader};
+use portcullis::engine::key_loading::peppers_in_file;
+use portcullis::engine::partition::master;
+use portcullis::password::KnownBad;
+use portcullis::password::pepper::PepperError;
+use portcullis::token::master::MasterError;
+use portcullis::value::file_text;
 use serde_json::{Value, json};
 
 use super::{Cli, Failure, counted, mistakes, say, shown};
@@ -13,7 +21,8 @@ pub enum ConfigCommand {
     /// Say which file and variables are read, and report every mistake at once, each with its file and line.
     ///
     /// Also reports unsafe settings with which the server would not start. Exits with 2 if there is a mistake or one of
-    /// these. Reads no data and needs no server; `portcullis doctor` checks the rest.
+    /// these. Reads the files of secrets and lists that are named, as far as it can, but no data, and needs no server;
+    /// `portcullis doctor` checks the rest.
     Check,
     /// Show the value of every key, and whether it is a default or from file, environment or flag.
     Show,
@@ -36,6 +45,8 @@ fn check(cli: &Cli, reader: Reader) -> Result<(), Failure> {
     let (files, variables) = reader.sources();
     let read = [files, variables.into_iter().map(ToOwned::to_owned).collect::<Vec<_>>().as_slice()].concat();
     let checked = Config::from_reader(reader);
+    let (secrets, warnings) = checked.as_ref().map_or_else(|_| Default::default(), secrets);
+    let checked = if secrets.is_empty() { checked } else { Err(secrets) };
     let refused = match &checked {
         Ok(config) if config.http.is_public() => unsafe_settings(config),
         _ => Vec::new(),
@@ -48,13 +59,16 @@ fn check(cli: &Cli, reader: Reader) -> Result<(), Failure> {
             .iter()
             .map(|finding| json!({"key": finding.key, "why": finding.why, "fix": finding.fix}))
             .collect();
-        say(&json!({"read": read, "mistakes": faults, "unsafe": refused}).to_string());
+        say(&json!({"read": read, "mistakes": faults, "warnings": warnings, "unsafe": refused}).to_string());
     } else if read.is_empty() {
         say(
             "read no file (name one with --config) and no PORTCULLIS__ variable: every setting is a default or a flag",
         );
     } else {
         say(&format!("read {}", read.join(", ")));
+    }
+    if !cli.json {
+        warnings.iter().for_each(|warning| say(&format!("warning: {warning}")));
     }
     checked.map_err(|faults| mistakes(&faults))?;
     if refused.is_empty() {
@@ -69,6 +83,39 @@ fn check(cli: &Cli, reader: Reader) -> Result<(), Failure> {
         counted(refused.len() as u64, "setting is", "settings are"),
         refused.iter().map(line).collect::<Vec<_>>().join("\n")
     )))
+}
+
+/// Reads the secrets and the lists that the configuration names, as far as they can be read here: systemd gives some to
+/// the unit of the server alone. Returns the mistakes, and what looks like one.
+fn secrets(config: &Config) -> (Vec<ConfigFault>, Vec<String>) {
+    let mut faults = Vec::new();
+    let mut warnings = Vec::new();
+    let mut wrong = |key: &str, what: &dyn std::fmt::Display| {
+        faults.push(ConfigFault { place: key.to_owned(), what: what.to_string() });
+    };
+    for (key, file) in config.secret_lines() {
+        match file.read_line() {
+            Err(error) if error.kind() == ErrorKind::InvalidData => wrong(key, &error),
+            Ok(line) if file_text::has_blanks_around(&line) => warnings.push(format!(
+                "{key}: the first line of {file} begins or ends with a blank, which counts as part of the secret"
+            )),
+            _ => {}
+        }
+    }
+    match master(config) {
+        Ok(_) | Err(MasterError::Unreadable { .. }) => {}
+        Err(error) => wrong("keys.master_file", &error),
+    }
+    match peppers_in_file(config) {
+        Ok(_) | Err(PepperError::Unreadable { .. }) => {}
+        Err(error) => wrong("password.pepper_file", &error),
+    }
+    if let Err(error) = KnownBad::load(config.password.list_file.as_deref())
+        && error.kind() == ErrorKind::InvalidData
+    {
+        wrong("password.list_file", &error);
+    }
+    (faults, warnings)
 }
 
 fn show(cli: &Cli, reader: &Reader) {

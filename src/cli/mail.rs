@@ -14,6 +14,7 @@ use portcullis::mail::transport::Transport;
 use portcullis::storage::local::LocalStorage;
 use portcullis::system::random::Random;
 use portcullis::value::account_name::AccountName;
+use portcullis::value::file_text;
 use portcullis::value::id::hex;
 use serde_json::json;
 
@@ -117,7 +118,7 @@ fn smtp(config: &Config) -> Result<Option<Smtp>, Failure> {
     let MailTransport::Smtp { host, port, tls, ca_file, login } = &config.mail.transport else {
         return Ok(None);
     };
-    let authorities = ca_file.as_deref().map(|file| read(file, "mail.smtp.ca_file")).transpose()?;
+    let authorities = ca_file.as_deref().map(authorities).transpose()?;
     let parameters = || {
         tls_parameters(host, authorities.as_deref()).map_err(|error| {
             let file = ca_file.as_deref().map_or_else(String::new, |file| format!(" {}", file.display()));
@@ -132,13 +133,19 @@ fn smtp(config: &Config) -> Result<Option<Smtp>, Failure> {
     let server = Smtp::new(host, *port, tls, &config.mail.from.domain);
     let mut server = server.taking_utf8(config.mail.utf8);
     if let Some((name, file)) = login {
-        let text = read(file, "mail.smtp.password_file")?;
-        server = server.logging_in(name, text.lines().next().unwrap_or_default());
+        let password = file.read_line();
+        let password = password
+            .map_err(|error| Failure::usage(format!("cannot use mail.smtp.password_file: {error}")))?;
+        server = server.logging_in(name, password.as_str());
     }
     Ok(Some(server))
 }
 
-fn read(file: &Path, key: &str) -> Result<String, Failure> {
-    std::fs::read_to_string(file)
-        .map_err(|error| Failure::usage(format!("cannot read {key} {}: {error}", file.display())))
+/// Reads the PEM file of the authorities.
+fn authorities(file: &Path) -> Result<String, Failure> {
+    let wrong = |why: &dyn std::fmt::Display| {
+        Failure::usage(format!("cannot read mail.smtp.ca_file {}: {why}", file.display()))
+    };
+    let bytes = std::fs::read(file).map_err(|error| wrong(&error))?;
+    file_text::text(&bytes).map(ToOwned::to_owned).map_err(|error| wrong(&error))
 }

@@ -205,20 +205,37 @@ fn report(Failure(code, why): &Failure, is_json: bool) -> ExitCode {
 
 /// Prints what is wrong with the command line, or the help that it asks for.
 fn wrong_usage(wrong: &clap::Error) -> ExitCode {
-    let is_json = std::env::args_os().any(|argument| argument == "--json");
-    if is_json && wrong.use_stderr() {
+    if asks_for_json() && wrong.use_stderr() {
         return report(&Failure::usage(wrong.to_string().trim_end()), true);
     }
-    // As above; a closed output of the help is no failure.
-    let _ = wrong.print();
-    ExitCode::from(u8::try_from(wrong.exit_code()).unwrap_or(2))
+    let printed = wrong.print().and_then(|()| std::io::stdout().flush());
+    match printed {
+        // A closed output of the help is no failure, and a closed stderr leaves the exit code.
+        Err(error) if !wrong.use_stderr() && error.kind() != ErrorKind::BrokenPipe => {
+            report(&unprinted(&error), asks_for_json())
+        }
+        _ => ExitCode::from(u8::try_from(wrong.exit_code()).unwrap_or(2)),
+    }
+}
+
+/// Says whether the command line asks for JSON, before it is read or where it is not at hand.
+fn asks_for_json() -> bool {
+    std::env::args_os().any(|argument| argument == "--json")
+}
+
+/// Returns the failure of a command whose result could not be printed.
+fn unprinted(error: &std::io::Error) -> Failure {
+    Failure::fault(format!(
+        "cannot write to standard output: {error}; what is printed is not complete, and what the command changed stays \
+         changed"
+    ))
 }
 
 /// The exit code of a process that a closed pipe has ended: 128 and the number of SIGPIPE.
 const PIPE_CLOSED: i32 = 141;
 
 /// Prints `text` and a line end on standard output, without what a terminal would obey. If its reader has seen enough and
-/// closed it, the process ends, like every command in a pipe.
+/// closed it, the process ends, like every command in a pipe; if it cannot be written, with 70.
 fn say(text: &str) {
     write_out(format!("{}\n", printable(text)).as_bytes());
 }
@@ -230,11 +247,19 @@ fn note(text: &str) {
 
 /// Writes `bytes` to standard output, as [`say`] does.
 fn write_out(bytes: &[u8]) {
-    let mut stdout = std::io::stdout();
-    let written = stdout.write_all(bytes).and_then(|()| stdout.flush());
-    if written.is_err_and(|error| error.kind() == ErrorKind::BrokenPipe) {
-        std::process::exit(PIPE_CLOSED);
+    let Err(error) = try_write_out(bytes) else { return };
+    if error.kind() != ErrorKind::BrokenPipe {
+        let failure = unprinted(&error);
+        report(&failure, asks_for_json());
+        std::process::exit(i32::from(failure.0));
     }
+    std::process::exit(PIPE_CLOSED);
+}
+
+/// Writes `bytes` to standard output.
+fn try_write_out(bytes: &[u8]) -> std::io::Result<()> {
+    let mut stdout = std::io::stdout();
+    stdout.write_all(bytes).and_then(|()| stdout.flush())
 }
 
 /// Returns `path` as it is shown: absolute, so that it can be found from another directory.

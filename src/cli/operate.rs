@@ -107,7 +107,7 @@ fn on_stopped_directory(config: Config, operation: Operation) -> Result<Value, F
 }
 
 /// Formats one item for people: its fields in a line.
-fn line(item: &Value) -> String {
+pub(super) fn line(item: &Value) -> String {
     let Some(fields) = item.as_object() else { return item.to_string() };
     let present = fields.iter().filter(|(_, value)| !value.is_null());
     let texts = present.map(|(name, field)| match field.as_str() {

@@ -30,6 +30,10 @@ impl ReplayTarget for Target {
     fn apply(&mut self, table: u16, schema: u16, key: &[u8], value: Option<&[u8]>) -> Result<(), String> {
         if table == tables::FILE_CHECKS { self.0.restore(schema, key, value) } else { Ok(()) }
     }
+
+    fn is_newer(&self, table: u16, schema: u16) -> bool {
+        tables::is_newer(table, schema)
+    }
 }
 
 /// Reads what the journal in `storage` remembers of files. The caller holds its lock.

@@ -3,7 +3,9 @@
 use std::io::{IsTerminal, Read};
 
 use clap::Subcommand;
+use portcullis::password::PASSWORD_BYTES_MAX;
 use portcullis::server::operator::operation::Operation;
+use portcullis::value::file_text;
 use serde_json::Value;
 use zeroize::Zeroizing;
 
@@ -14,6 +16,8 @@ use super::{Cli, Failure, counted};
 
 /// The roles that mean something to the server. All others are the application's.
 const OWN_ROLES: [&str; 3] = ["admin", "introspect", "metrics"];
+/// How many bytes of standard input are read: more than the longest password.
+const STDIN_BYTES_MAX: usize = 4 * PASSWORD_BYTES_MAX;
 
 /// The subcommands for accounts.
 #[derive(Debug, Subcommand)]
@@ -378,7 +382,7 @@ fn joined(items: &Value, told: impl Fn(&Value) -> String) -> String {
 
 /// Reads a password from standard input, or asks for it twice on the terminal.
 fn read_password(from_stdin: bool) -> Result<Zeroizing<String>, Failure> {
-    let mut stdin = std::io::stdin();
+    let stdin = std::io::stdin();
     if !from_stdin && stdin.is_terminal() {
         let ask = |prompt| rpassword::prompt_password(prompt).map(Zeroizing::new).map_err(Failure::refused);
         let password = ask("password: ")?;
@@ -392,14 +396,44 @@ fn read_password(from_stdin: bool) -> Result<Zeroizing<String>, Failure> {
             "no terminal to ask for a password: use --password-stdin or --no-password",
         ));
     }
-    let mut text = Zeroizing::new(String::new());
-    stdin.read_to_string(&mut text).map_err(Failure::refused)?;
-    Ok(Zeroizing::new(text.trim_end_matches(['\r', '\n']).to_owned()))
+    // Room for the longest password, so that a text that grows leaves no copies.
+    let mut bytes = Zeroizing::new(Vec::with_capacity(2 * STDIN_BYTES_MAX));
+    stdin.take(STDIN_BYTES_MAX as u64).read_to_end(&mut bytes).map_err(Failure::refused)?;
+    password_in(&bytes).map_err(|why| Failure::refused(format!("the password on standard input {why}")))
+}
+
+/// Returns the password in `bytes`, one line, without a byte order mark and the line end.
+fn password_in(bytes: &[u8]) -> Result<Zeroizing<String>, String> {
+    let text = file_text::text(bytes).map_err(|error| error.to_string())?;
+    match file_text::only_line(text) {
+        Some("") => Err(String::from("is empty")),
+        Some(line) => Ok(Zeroizing::new(line.to_owned())),
+        None => Err(String::from("is more than one line")),
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_password_from_a_file_of_an_editor_is_what_its_owner_types() {
+        for (bytes, password) in [
+            (&b"\xEF\xBB\xBFopen sesame\r\n"[..], Ok("open sesame")),
+            (b"open sesame\n", Ok("open sesame")),
+            (b" open sesame ", Ok(" open sesame ")),
+            (b"\xEF\xBB\xBF\n", Err("is empty")),
+            (b"open\nsesame\n", Err("is more than one line")),
+            (b"\xFF\xFEo\0", Err("is UTF-16: save it as UTF-8")),
+        ] {
+            let read = password_in(bytes);
+            assert_eq!(
+                read.as_ref().map(|read| read.as_str()).map_err(String::as_str),
+                password,
+                "{bytes:?}"
+            );
+        }
+    }
 
     #[test]
     fn a_role_that_is_nearly_one_of_the_servers_own_is_asked_about() {

@@ -124,6 +124,16 @@ impl Config {
         }
     }
 
+    /// Returns every key whose file holds a secret in its first line, with the file.
+    pub fn secret_lines(&self) -> Vec<(&'static str, &SecretFile)> {
+        let mut files = Vec::new();
+        if let MailTransport::Smtp { login: Some((_, file)), .. } = &self.mail.transport {
+            files.push(("mail.smtp.password_file", file));
+        }
+        files.extend(self.alert.hook.as_ref().map(|hook| ("alert.secret_file", &hook.secret_file)));
+        files
+    }
+
     /// Returns the configuration with `address`, the address that was bound, in place of a port that the system was to
     /// choose (port 0), in every setting that is derived from it.
     #[must_use]
@@ -261,7 +271,7 @@ mod tests {
             ("PORTCULLIS__MAIL__SMTP__PASSWORD_FILE", "true"),
         ];
         let MailTransport::Smtp { login, .. } = load("", &smtp).unwrap().mail.transport else { panic!() };
-        assert_eq!(login, Some((String::from("0042"), PathBuf::from("true"))));
+        assert_eq!(login, Some((String::from("0042"), SecretFile::Path(PathBuf::from("true")))));
         for (variable, value, wrong) in [
             (
                 "PORTCULLIS__PASSWORD__THREADS",

@@ -199,7 +199,12 @@ impl Reader {
                 continue;
             };
             if let Some(key) = name.strip_prefix(VARIABLES) {
-                self.system(&key.to_lowercase().replace("__", "."), value, name);
+                let key = key.to_lowercase().replace("__", ".");
+                let kept = self.keys.by_name(&key).and_then(|key| kept_by_env_file(key, value));
+                match kept {
+                    Some(what) => self.fault(name, format!("`{key}` {what}")),
+                    None => self.system(&key, value, name),
+                }
             } else if let Some(key) = near_miss(self.keys, name) {
                 let right = variable_of(key);
                 self.fault(name, format!("is passed over; did you mean `{right}`?"));
@@ -237,6 +242,22 @@ impl Reader {
 
 /// The prefix of the variables.
 const VARIABLES: &str = "PORTCULLIS__";
+
+/// Says what of `value`, a value of `key`, is no part of what its author meant, if a reader of env files that is no shell has kept it: quotes
+/// around the value or around one of a list, or the carriage return of a line end.
+fn kept_by_env_file(key: &Key, value: &OsStr) -> Option<&'static str> {
+    let bytes = value.as_encoded_bytes();
+    let is_quoted = |part: &[u8]| match part.trim_ascii() {
+        [first @ (b'"' | b'\''), .., last] => first == last,
+        _ => false,
+    };
+    if bytes.ends_with(b"\r") {
+        return Some("ends with a carriage return: save the file that sets it with LF as line ends");
+    }
+    let is_list = key.form == Form::List;
+    let is_kept = is_quoted(bytes) || is_list && bytes.split(|byte| *byte == b',').any(is_quoted);
+    is_kept.then_some("is in quotes, which count as part of it: set it without them")
+}
 
 /// Returns the name of the variable of a key.
 fn variable_of(key: &Key) -> String {

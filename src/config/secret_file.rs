@@ -1,11 +1,13 @@
 //! A file that holds a secret, named by its path or as a credential of systemd.
 
 use std::fmt;
+use std::io;
 use std::path::{Path, PathBuf};
 
 use zeroize::Zeroizing;
 
 use crate::system::file_error;
+use crate::value::file_text;
 
 /// The prefix of the name of a credential.
 const CREDENTIAL: &str = "credential:";
@@ -32,8 +34,31 @@ impl SecretFile {
         }
     }
 
-    /// Reads the secret.
-    pub fn read(&self) -> std::io::Result<Zeroizing<Vec<u8>>> {
+    /// Reads the secret: all bytes of the file. If they are text, they come without a byte order mark.
+    pub fn read(&self) -> io::Result<Zeroizing<Vec<u8>>> {
+        let bytes = self.bytes()?;
+        Ok(match file_text::text(&bytes) {
+            Ok(text) => Zeroizing::new(text.as_bytes().to_vec()),
+            Err(_) => bytes,
+        })
+    }
+
+    /// Reads the secret that is the first line of the file, without a byte order mark and its line end. Blanks stay: a
+    /// password may begin or end with one.
+    ///
+    /// Errors: of the kind `InvalidData`, if the file is not UTF-8, or its first line is empty.
+    pub fn read_line(&self) -> io::Result<Zeroizing<String>> {
+        let bytes = self.bytes()?;
+        let wrong =
+            |why: &dyn fmt::Display| io::Error::new(io::ErrorKind::InvalidData, format!("{self}: {why}"));
+        let text = file_text::text(&bytes).map_err(|error| wrong(&error))?;
+        match file_text::first_line(text) {
+            "" => Err(wrong(&"its first line is empty; write the secret into it")),
+            line => Ok(Zeroizing::new(line.to_owned())),
+        }
+    }
+
+    fn bytes(&self) -> io::Result<Zeroizing<Vec<u8>>> {
         let path = self.resolved()?;
         std::fs::read(&path).map(Zeroizing::new).map_err(file_error::at(&path))
     }
@@ -41,19 +66,19 @@ impl SecretFile {
     /// Returns the path of the file.
     ///
     /// Errors: a credential, and systemd gives none to this process.
-    pub fn resolved(&self) -> std::io::Result<PathBuf> {
+    pub fn resolved(&self) -> io::Result<PathBuf> {
         let directory = std::env::var_os(DIRECTORY).map(PathBuf::from);
         self.path_in(directory.as_deref())
     }
 
     /// Returns the path of the file. `directory` holds the credentials.
-    fn path_in(&self, directory: Option<&Path>) -> std::io::Result<PathBuf> {
+    fn path_in(&self, directory: Option<&Path>) -> io::Result<PathBuf> {
         match (self, directory) {
             (Self::Path(path), _) => Ok(path.clone()),
             (Self::Credential(name), Some(directory)) => Ok(directory.join(name)),
             (Self::Credential(_), None) => {
                 let what = format!("${DIRECTORY} is not set: start the server by systemd, or name a path");
-                Err(std::io::Error::new(std::io::ErrorKind::NotFound, what))
+                Err(io::Error::new(io::ErrorKind::NotFound, what))
             }
         }
     }
@@ -92,5 +117,32 @@ mod tests {
         for wrong in ["credential:", "credential:../master", "credential:.x"] {
             assert_eq!(SecretFile::parse(wrong), None, "{wrong}");
         }
+    }
+
+    #[test]
+    fn a_secret_has_no_byte_order_mark_and_no_line_end_and_is_not_empty() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("secret");
+        let file = SecretFile::Path(path.clone());
+        let read = |bytes: &[u8]| {
+            std::fs::write(&path, bytes).unwrap();
+            (file.read().unwrap().to_vec(), file.read_line().map(|line| line.to_string()).ok())
+        };
+        for (bytes, whole, line) in [
+            (&b"\xEF\xBB\xBFsecret\r\n"[..], &b"secret\r\n"[..], Some("secret")),
+            (b" secret \n", b" secret \n", Some(" secret ")),
+            (b"secret", b"secret", Some("secret")),
+            (b"\xEF\xBB\xBF\n", b"\n", None),
+            (b"", b"", None),
+            // Random bytes are a secret as they are.
+            (b"\xEF\xBB\xBF\xFF\0", b"\xEF\xBB\xBF\xFF\0", None),
+        ] {
+            let expected = (whole.to_vec(), line.map(ToOwned::to_owned));
+            assert_eq!(read(bytes), expected, "{bytes:?}");
+        }
+        std::fs::write(&path, "\n").unwrap();
+        let error = file.read_line().unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::InvalidData);
+        assert!(error.to_string().contains("first line is empty"), "{error}");
     }
 }

@@ -40,22 +40,22 @@ pub(super) fn load(files: &KeyFiles, config: &Config, now: Timestamp) -> Result<
 ///
 /// Errors: a file that cannot be read or has another form; a pepper that was used and is not there.
 pub fn peppers(files: &KeyFiles, config: &Config) -> Result<Arc<Peppers>, StartError> {
-    let peppers = match &config.password.pepper_file {
-        None => Peppers::default(),
-        Some(file) => {
-            let place = file.to_string();
-            let unreadable = |source| PepperError::Unreadable { place: place.clone(), source };
-            let bytes = file.read().map_err(unreadable)?;
-            let text =
-                std::str::from_utf8(&bytes).map_err(|error| unreadable(std::io::Error::other(error)))?;
-            Peppers::parse(text, &place)?
-        }
-    };
+    let peppers = peppers_in_file(config)?;
     if let Some(id) = files.used_peppers()?.into_iter().find(|id| !peppers.has(id)) {
         let marker = pepper_marker(&id);
         return Err(PepperError::Missing { id, marker }.into());
     }
     Ok(Arc::new(peppers))
+}
+
+/// Reads the peppers in `password.pepper_file`; none if it is not set.
+pub fn peppers_in_file(config: &Config) -> Result<Peppers, PepperError> {
+    let Some(file) = &config.password.pepper_file else { return Ok(Peppers::default()) };
+    let place = file.to_string();
+    let unreadable = |source| PepperError::Unreadable { place: place.clone(), source };
+    let bytes = file.read().map_err(unreadable)?;
+    let text = std::str::from_utf8(&bytes).map_err(|error| unreadable(std::io::Error::other(error)))?;
+    Peppers::parse(text, &place)
 }
 
 /// Remembers in the directory of the keys which pepper is used, so that a later start without it is refused.

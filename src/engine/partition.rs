@@ -13,7 +13,7 @@ use crate::journal::recovery::report::{RecoveryReport, Refusal, ReplayTarget};
 use crate::journal::recovery::{Options, Ownership, Recovered};
 use crate::password::pepper::PepperError;
 use crate::registry::account::AccountV3;
-use crate::registry::tables::{Limits, States};
+use crate::registry::tables::{self, Limits, States};
 use crate::storage::Storage;
 use crate::storage::local::LocalStorage;
 use crate::system::clock::Clock;
@@ -251,6 +251,10 @@ impl ReplayTarget for Target {
             }
         }
         self.states.restore(table, schema, key, value)
+    }
+
+    fn is_newer(&self, table: u16, schema: u16) -> bool {
+        tables::is_newer(table, schema)
     }
 
     fn first_start(&mut self) -> std::io::Result<()> {

@@ -103,6 +103,18 @@ pub(super) fn query<T: DeserializeOwned>(request: &HttpRequest, detail: &'static
         .map_err(|_| Problem::new(422, "unprocessable", detail))
 }
 
+/// Returns how many items a page has: `asked`, or `usual` if the query asks for no number.
+///
+/// Errors: 422, if it asks for none or for more than `max`.
+pub(super) fn limit_of_page(asked: Option<usize>, usual: usize, max: usize) -> Result<usize, Problem> {
+    let limit = asked.unwrap_or(usual);
+    if (1..=max).contains(&limit) {
+        return Ok(limit);
+    }
+    let detail = format!("`limit` must be from 1 to {max}; follow `next_cursor` for more.");
+    Err(Problem::new(422, "unprocessable", detail))
+}
+
 /// The credentials that a request presents.
 pub(super) enum Credentials {
     /// An access token.

@@ -24,6 +24,8 @@ use xorf::{BinaryFuse16, Filter};
 use xorf::{BinaryFuse16Ref, FilterRef};
 use zeroize::Zeroizing;
 
+use crate::value::file_text::NotText;
+
 /// Minimum length of the passwords that the filter is made from. The policy refuses shorter ones anyway.
 #[cfg(test)]
 const CHARS_MIN: usize = 8;
@@ -55,6 +57,8 @@ impl KnownBad {
             io::Error::new(error.kind(), format!("password.list_file {}: {error}", path.display()))
         };
         let bytes = std::fs::read(path).map_err(with_path)?;
+        NotText::refuse_utf16(&bytes)
+            .map_err(|error| with_path(io::Error::new(io::ErrorKind::InvalidData, error)))?;
         let text = String::from_utf8_lossy(&bytes);
         let keys = keys(text.lines(), 1);
         if keys.is_empty() {
@@ -105,8 +109,9 @@ fn key(password: &str) -> u64 {
 
 /// Returns the keys of all lines that have at least `chars_min` characters, sorted and without duplicates.
 fn keys<'a>(lines: impl Iterator<Item = &'a str>, chars_min: usize) -> Vec<u64> {
-    let lines =
-        lines.map(|line| line.trim_end_matches('\r')).filter(|line| line.chars().count() >= chars_min);
+    // A file that was put together from several has a byte order mark where each began.
+    let bare = |line: &'a str| line.trim_start_matches('\u{feff}').trim_end_matches('\r');
+    let lines = lines.map(bare).filter(|line| line.chars().count() >= chars_min);
     let mut keys: Vec<u64> = lines.map(key).collect();
     keys.sort_unstable();
     keys.dedup();
@@ -146,6 +151,11 @@ mod tests {
         assert!(!known.contains("acme"));
         std::fs::write(&path, "").unwrap();
         assert!(KnownBad::load(Some(&path)).is_ok());
+        std::fs::write(&path, "\u{feff}gargoyle-lantern\r\n\u{feff}second-lantern\n").unwrap();
+        let known = KnownBad::load(Some(&path)).unwrap();
+        assert!(known.contains("gargoyle-lantern") && known.contains("second-lantern"));
+        std::fs::write(&path, b"\xFF\xFEg\0a\0").unwrap();
+        assert!(KnownBad::load(Some(&path)).unwrap_err().to_string().contains("UTF-16"));
     }
 
     #[test]

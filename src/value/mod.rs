@@ -2,6 +2,7 @@
 
 pub mod account_name;
 pub mod counted;
+pub mod file_text;
 pub mod id;
 pub mod network;
 pub mod search;

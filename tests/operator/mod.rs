@@ -5,6 +5,7 @@ mod alerts;
 mod audit_tail;
 mod bytes;
 mod checklist;
+mod command_line;
 mod data_tools;
 mod figures;
 mod health;

@@ -4,7 +4,7 @@ use std::fs::Metadata;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::Path;
 
-use portcullis::config::{Config, MailTransport, SecretFile};
+use portcullis::config::{Config, SecretFile};
 use portcullis::password::KnownBad;
 
 use super::Line;
@@ -20,12 +20,7 @@ pub(super) fn checks(config: &Config) -> Vec<Line> {
             Line::new(is_closed(dir), "fail", what, why, format!("chmod 0700 {}", dir.display()))
         })
         .collect();
-    if let MailTransport::Smtp { login: Some((_, file)), .. } = &config.mail.transport {
-        lines.push(with_first_line(file));
-    }
-    if let Some(hook) = &config.alert.hook {
-        lines.push(with_first_line(&hook.secret_file));
-    }
+    lines.extend(config.secret_lines().into_iter().map(|(key, file)| with_first_line(key, file)));
     for (key, file) in [
         ("keys.master_file", &config.keys.master_file),
         ("password.pepper_file", &config.password.pepper_file),
@@ -45,14 +40,13 @@ pub(super) fn checks(config: &Config) -> Vec<Line> {
 }
 
 /// Checks a file whose first line is a secret for mails or alerts.
-fn with_first_line(file: &Path) -> Line {
-    let first_line = std::fs::read_to_string(file).map(|text| text.lines().next().unwrap_or("").to_owned());
-    let holds_secret = first_line.is_ok_and(|line| !line.is_empty());
-    let what = format!("secret in {}", file.display());
+fn with_first_line(key: &str, file: &SecretFile) -> Line {
+    let Ok(path) = file.resolved() else { return secret(key, file) };
+    let what = format!("secret in {file}");
     let why =
         "it is missing, or other users can read it: mails or alerts cannot be sent, or others can send them";
-    let fix = format!("write the secret into its first line, and {}", close(file));
-    Line::new(holds_secret && is_secret(file), "fail", what, why, fix)
+    let fix = format!("write the secret into its first line, and {}", close(&path));
+    Line::new(file.read_line().is_ok() && is_secret(&path), "fail", what, why, fix)
 }
 
 /// Checks the file of a secret that keys or passwords depend on.

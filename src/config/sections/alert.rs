@@ -1,10 +1,11 @@
 //! `[alert]`: how many security events raise an alert, and where alerts are sent.
 
-use std::path::PathBuf;
 use std::time::Duration;
 
+use super::keys::secret_file;
 use crate::config::key::{Key, number, text};
 use crate::config::reader::Reader;
+use crate::config::secret_file::SecretFile;
 
 const fn threshold(name: &'static str, default: &'static str, doc: &'static str) -> Key {
     number(name, default, 0..=1_000_000_000, doc)
@@ -15,7 +16,7 @@ pub(in crate::config) const KEYS: &[Key] = &[
     text(
         "alert.secret_file",
         "",
-        "File whose first line is the secret that signs these calls (HMAC-SHA-256).",
+        "File whose first line is the secret that signs these calls (HMAC-SHA-256); or credential:NAME.",
     ),
     number("alert.window_secs", "600", 60..=3600, "Time over which events are counted."),
     number("alert.quiet_secs", "1800", 60..=604_800, "Time in which the same alert is not raised again."),
@@ -66,7 +67,7 @@ pub struct AlertHook {
     /// The URL to call.
     pub webhook: String,
     /// A file whose first line is the secret that signs the calls.
-    pub secret_file: PathBuf,
+    pub secret_file: SecretFile,
 }
 
 /// When an alert is raised.
@@ -96,8 +97,11 @@ fn hook(reader: &mut Reader) -> Option<AlertHook> {
     if !webhook.starts_with("https://") && !is_plain_local {
         reader.wrong("alert.webhook", "must be https://, or http:// to this machine");
     }
-    let Some(secret_file) = reader.path("alert.secret_file") else {
-        reader.wrong("alert.webhook", "needs `alert.secret_file`, whose first line signs the calls");
+    let is_set = reader.path("alert.secret_file").is_some();
+    let Some(secret_file) = secret_file(reader, "alert.secret_file") else {
+        if !is_set {
+            reader.wrong("alert.webhook", "needs `alert.secret_file`, whose first line signs the calls");
+        }
         return None;
     };
     Some(AlertHook { webhook, secret_file })

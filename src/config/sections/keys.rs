@@ -36,8 +36,9 @@ impl Keys {
 
 /// Returns the place of a secret, if the key `name` is set.
 pub(super) fn secret_file(reader: &mut Reader, name: &str) -> Option<SecretFile> {
-    let text = reader.text(name)?;
-    let file = SecretFile::parse(&text);
+    let path = reader.path(name)?;
+    let Some(text) = path.to_str() else { return Some(SecretFile::Path(path)) };
+    let file = SecretFile::parse(text);
     if file.is_none() {
         reader.wrong(name, "must be a path, or credential: and the name of a credential");
     }

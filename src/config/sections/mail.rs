@@ -2,8 +2,10 @@
 
 use std::path::PathBuf;
 
+use super::keys::secret_file;
 use crate::config::key::{Key, choice, flag, number, text};
 use crate::config::reader::Reader;
+use crate::config::secret_file::SecretFile;
 
 pub(in crate::config) const KEYS: &[Key] = &[
     choice(
@@ -41,7 +43,7 @@ pub(in crate::config) const KEYS: &[Key] = &[
         "Whether the mail server takes letters beyond ASCII before the @ (SMTPUTF8). New accounts may have them then.",
     ),
     text("mail.smtp.username", "", ""),
-    text("mail.smtp.password_file", "", "File whose first line is the password."),
+    text("mail.smtp.password_file", "", "File whose first line is the password; or credential:NAME."),
 ];
 
 /// The settings of `[mail]`.
@@ -124,7 +126,7 @@ pub enum MailTransport {
         /// The file of the authorities that its certificate may come from; `None` for those of the system.
         ca_file: Option<PathBuf>,
         /// The user name, and the file whose first line is the password.
-        login: Option<(String, PathBuf)>,
+        login: Option<(String, SecretFile)>,
     },
 }
 
@@ -160,10 +162,12 @@ fn transport(reader: &mut Reader) -> MailTransport {
         _ => SmtpTls::Starttls,
     };
     let username = reader.text("mail.smtp.username");
-    let password_file = reader.path("mail.smtp.password_file");
+    let has_file = reader.path("mail.smtp.password_file").is_some();
+    let password_file = secret_file(reader, "mail.smtp.password_file");
     let ca_file = reader.path("mail.smtp.ca_file");
     let login = match (username, password_file) {
         (Some(name), Some(file)) => Some((name, file)),
+        (Some(_), None) if has_file => None,
         (None, None) => None,
         _ => {
             reader.wrong("mail.smtp.username", "and `mail.smtp.password_file` belong together");

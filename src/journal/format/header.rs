@@ -71,7 +71,9 @@ pub enum HeaderError {
     #[error("header block is damaged: its checksum differs")]
     Checksum,
     /// A later version wrote it in a form that this one cannot read.
-    #[error("written by a newer version: it needs a reader of format {min_reader}, this one reads {FORMAT}")]
+    #[error(
+        "written by a newer version of Portcullis: it needs a reader of format {min_reader}, this one reads {FORMAT}"
+    )]
     Newer {
         /// The oldest format that a reader must know.
         min_reader: u16,

@@ -3,6 +3,7 @@
 
 use std::{fmt, io};
 
+use crate::journal::format::header::HeaderError;
 use crate::journal::snapshot::status::{Named, Tail};
 use crate::system::file_error::FileError;
 
@@ -54,6 +55,15 @@ pub(in crate::journal) const INSPECT: &str = "nothing was changed; look at it wi
      really damaged, restore a backup with `portcullis data restore`, or save what can be read with `portcullis data \
      salvage`";
 
+/// What to do with a file or a record of a newer version. It is sound, so no salvage and no backup helps.
+pub(in crate::journal) const START_NEWER: &str =
+    "start that version of Portcullis again; nothing was changed, and the data are not damaged";
+
+/// Returns what to do about a header block that is not believed.
+pub(in crate::journal) fn next_step(error: &HeaderError) -> &'static str {
+    if matches!(error, HeaderError::Newer { .. }) { START_NEWER } else { INSPECT }
+}
+
 pub(super) const FIX_DISK: &str = "mend the disk or its permissions and start again";
 
 /// Returns a function that turns an I/O error on `path` into a refusal.
@@ -67,6 +77,11 @@ pub trait ReplayTarget {
     ///
     /// Errors: no version of this server wrote such a record.
     fn apply(&mut self, table: u16, schema: u16, key: &[u8], value: Option<&[u8]>) -> Result<(), String>;
+    /// Says whether only a later version writes records of this table and schema. Asked about a record that
+    /// [`Self::apply`] has refused.
+    fn is_newer(&self, _table: u16, _schema: u16) -> bool {
+        false
+    }
     /// Makes the keys of a new installation, in which nothing has been acknowledged yet. Called again if the first
     /// start crashed after it.
     fn first_start(&mut self) -> io::Result<()> {

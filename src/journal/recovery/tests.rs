@@ -69,6 +69,36 @@ impl ReplayTarget for Keys {
     }
 }
 
+/// A target of an earlier version, which knows the schemas of its tables up to `schema_max`.
+struct Earlier {
+    schema_max: u16,
+}
+
+impl ReplayTarget for Earlier {
+    fn apply(&mut self, _: u16, schema: u16, _: &[u8], _: Option<&[u8]>) -> Result<(), String> {
+        if schema <= self.schema_max { Ok(()) } else { Err(format!("schema {schema} is not known")) }
+    }
+
+    fn is_newer(&self, _: u16, schema: u16) -> bool {
+        schema > self.schema_max
+    }
+}
+
+#[test]
+fn records_of_a_newer_version_are_no_damage_and_that_version_is_to_be_started() {
+    // The records are in segments, and in a snapshot.
+    for base in ["clean", "snapshots"] {
+        let disk = disk_of(&frozen(base));
+        let before = files(&disk);
+        let refusal = recover(options(&disk), &mut Earlier { schema_max: 0 }).err().unwrap().to_string();
+        assert!(refusal.contains("written by a newer version of Portcullis: "), "{base}: {refusal}");
+        assert!(refusal.contains("start that version"), "{base}: {refusal}");
+        assert!(!refusal.contains("salvage") && !refusal.contains("backup"), "{base}: {refusal}");
+        assert_eq!(files(&disk), before, "{base}: a refusal changes nothing");
+        assert!(recover(options(&disk), &mut Earlier { schema_max: u16::MAX }).is_ok(), "{base}");
+    }
+}
+
 /// Every named file with its bytes, and the temporary ones, which a lock removes, aside.
 fn files(disk: &SimStorage) -> BTreeMap<String, Vec<u8>> {
     disk.paths().into_iter().map(|path| (path.clone(), disk.peek(&path).unwrap())).collect()

@@ -128,6 +128,14 @@ pub fn table(number: u16) -> Option<&'static Table> {
     TABLES.iter().find(|table| table.number == number)
 }
 
+/// Says whether only a later version writes records of this table and schema.
+pub fn is_newer(number: u16, schema: u16) -> bool {
+    match table(number) {
+        Some(table) => schema > table.schema,
+        None => TABLES.iter().all(|table| number > table.number),
+    }
+}
+
 /// Returns the name of a table, or its number if this version does not know it.
 pub fn name(number: u16) -> String {
     table(number).map_or_else(|| number.to_string(), |table| table.name.to_owned())

@@ -38,13 +38,13 @@ impl Webhook {
     /// why.
     pub(super) fn from_config(config: &Config) -> Option<Self> {
         let hook = config.alert.hook.as_ref()?;
-        let read = std::fs::read_to_string(&hook.secret_file);
-        let text = read
+        let read = hook.secret_file.read_line();
+        let line = read
             .inspect_err(|error| {
-                tracing::error!(%error, "cannot read alert.secret_file: no alert is sent to the webhook");
+                tracing::error!(%error, "cannot use alert.secret_file: no alert is sent to the webhook");
             })
             .ok()?;
-        let secret = SecretSlice::from(text.lines().next().unwrap_or_default().as_bytes().to_vec());
+        let secret = SecretSlice::from(line.as_bytes().to_vec());
         let client = reqwest::Client::builder()
             .timeout(CALL_TIMEOUT)
             .redirect(reqwest::redirect::Policy::none())

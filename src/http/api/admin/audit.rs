@@ -12,7 +12,7 @@ use crate::http::endpoint::{Eng, resource};
 use crate::http::header::accepts;
 use crate::http::problem::Problem;
 use crate::http::rejection::Rejection;
-use crate::http::request::query;
+use crate::http::request::{limit_of_page, query};
 use crate::registry::api_key::Scope;
 use crate::system::clock::Timestamp;
 
@@ -46,11 +46,7 @@ async fn get_audit(
 ) -> Result<HttpResponse, Rejection> {
     let admin = caller.admin(&engine, &client, Scope::AdminRead)?;
     let query: Query = query(&request, "The query accepts since, type, account, cursor and limit.")?;
-    let limit = query.limit.unwrap_or(PAGE);
-    if !(1..=PAGE_MAX).contains(&limit) {
-        let detail = format!("`limit` must be from 1 to {PAGE_MAX}; follow `next_cursor` for more.");
-        return Err(Problem::new(422, "unprocessable", detail).into());
-    }
+    let limit = limit_of_page(query.limit, PAGE, PAGE_MAX)?;
     let wanted = Wanted {
         since: query.since.as_deref().map(parse_time).transpose()?,
         event: query.r#type,

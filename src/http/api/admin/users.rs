@@ -13,7 +13,7 @@ use crate::http::body::Body;
 use crate::http::endpoint::{Eng, resource};
 use crate::http::problem::Problem;
 use crate::http::rejection::Rejection;
-use crate::http::request::query;
+use crate::http::request::{limit_of_page, query};
 use crate::registry::account::Status;
 use crate::registry::api_key::Scope;
 use crate::value::account_name::NAME_BYTES_MAX;
@@ -21,7 +21,7 @@ use crate::value::id::AccountId;
 use crate::value::secret_text::SecretText;
 
 const PAGE: usize = 50;
-const PAGE_MAX: usize = 200;
+const PAGE_MAX: usize = 1_000;
 
 pub(super) fn configure(config: &mut web::ServiceConfig) {
     config
@@ -96,7 +96,7 @@ async fn get_users(
 ) -> Result<HttpResponse, Rejection> {
     let admin = caller.admin(&engine, &client, Scope::AdminRead)?;
     let query: Query = query(&request, "The query accepts q, status, verified, cursor and limit.")?;
-    let limit = query.limit.unwrap_or(PAGE).clamp(1, PAGE_MAX);
+    let limit = limit_of_page(query.limit, PAGE, PAGE_MAX)?;
     // Every account is compared with it, on the thread that all requests share.
     if query.q.as_ref().is_some_and(|q| q.len() > NAME_BYTES_MAX) {
         let detail = format!("Search for at most {NAME_BYTES_MAX} bytes of an address or a name.");

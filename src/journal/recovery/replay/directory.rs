@@ -7,7 +7,7 @@ use crate::journal::format::identity_file::{Identity, IdentityFile, State};
 use crate::journal::format::layout::{
     BUILDING, IDENTITY, JOURNAL_DIR, SNAPSHOT_DIR, Sizes, numbers, segment_path,
 };
-use crate::journal::recovery::report::{INSPECT, Refusal, ReplayTarget, unreadable};
+use crate::journal::recovery::report::{INSPECT, Refusal, ReplayTarget, next_step, unreadable};
 use crate::storage::Storage;
 
 /// How `IDENTITY` is opened: [`IdentityFile::open`] or [`IdentityFile::open_to_write`].
@@ -29,7 +29,8 @@ impl Directory {
         let segments = numbers(storage, JOURNAL_DIR, ".log").map_err(unreadable(JOURNAL_DIR))?;
         let snapshots = numbers(storage, SNAPSHOT_DIR, ".snap").map_err(unreadable(SNAPSHOT_DIR))?;
         let identity = open_identity(storage).map_err(unreadable(IDENTITY))?;
-        let identity = identity.transpose().map_err(|error| Refusal::new(IDENTITY, None, error, INSPECT))?;
+        let identity =
+            identity.transpose().map_err(|error| Refusal::new(IDENTITY, None, error, next_step(&error)))?;
         Ok(Self { segments, snapshots, identity })
     }
 

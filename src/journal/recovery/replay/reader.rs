@@ -12,7 +12,9 @@ use crate::journal::format::identity_file::{Identity, State};
 use crate::journal::format::layout::{
     IDENTITY, JOURNAL_DIR, SegmentFields, Sizes, segment_path, snapshot_path,
 };
-use crate::journal::recovery::report::{INSPECT, RecoveryReport, Refusal, ReplayTarget, unreadable};
+use crate::journal::recovery::report::{
+    INSPECT, RecoveryReport, Refusal, ReplayTarget, START_NEWER, next_step, unreadable,
+};
 use crate::journal::recovery::segment_scan::{Broken, NamedEnd, Scanned, SegmentScan};
 use crate::journal::snapshot;
 use crate::storage::Storage;
@@ -100,6 +102,8 @@ pub(super) struct Replay<'a> {
     pub(super) report: RecoveryReport,
     /// Checksum of what the last segment holds; `None` when there is no segment.
     pub(super) last_segment_crc: Option<u32>,
+    /// Whether the last write was refused since only a later version writes such records.
+    met_newer: bool,
 }
 
 struct Segment {
@@ -127,6 +131,7 @@ impl<'a> Replay<'a> {
             timeline: identity.map_or(1, IdentityFile::timeline),
             report: RecoveryReport::default(),
             last_segment_crc: None,
+            met_newer: false,
         }
     }
 
@@ -203,11 +208,10 @@ impl<'a> Replay<'a> {
                 // The snapshot may hold effects of everything up to its end.
                 Ok(summary) if !self.until.includes(summary.end_seq, summary.max_wall_ms) => {}
                 Ok(summary) => {
-                    let target = &mut *self.target;
                     snapshot::read_verified(&*file, Some(self.cluster), &mut |table, schema, key, value| {
-                        target.apply(table, schema, key, Some(value))
+                        self.apply_one(table, schema, key, Some(value))
                     })
-                    .map_err(|error| Refusal::new(&path, None, error, INSPECT))?;
+                    .map_err(|error| Refusal::new(&path, None, error, self.after_refused_record()))?;
                     self.report.records = summary.records;
                     self.report.seq = summary.end_seq;
                     self.report.wall_ms = summary.max_wall_ms;
@@ -215,7 +219,7 @@ impl<'a> Replay<'a> {
                 }
                 // A snapshot of a newer version must not be passed over for an older one.
                 Err(error @ snapshot::Unreadable::Header(HeaderError::Newer { .. })) => {
-                    return Err(Refusal::new(&path, Some(0), error, INSPECT));
+                    return Err(Refusal::new(&path, Some(0), error, START_NEWER));
                 }
                 Err(error) if seeded(Bug::OlderSnapshotNotTried) => {
                     return Err(Refusal::new(&path, None, error, INSPECT));
@@ -317,7 +321,7 @@ impl<'a> Replay<'a> {
         let mut block = [0; HEADER_BYTES];
         file.read_at(&mut block, 0).map_err(|error| Refusal::new(&path, Some(0), error, INSPECT))?;
         let header = Header::read(FileKind::Segment, &block)
-            .map_err(|error| Refusal::new(&path, Some(0), error, INSPECT))?;
+            .map_err(|error| Refusal::new(&path, Some(0), error, next_step(&error)))?;
         let wrong = |what: &str| Refusal::new(&path, Some(0), what, INSPECT);
         let fields = SegmentFields::read(&header.by_kind)
             .ok_or_else(|| wrong("header fields that no version wrote"))?;
@@ -375,7 +379,7 @@ impl<'a> Replay<'a> {
         });
         let scanned = scanned.map_err(|broken| match broken {
             Broken::Judged(at, reason) => Refusal::new(path, Some(at), reason, INSPECT),
-            Broken::Apply(at, why) => Refusal::new(path, Some(at), why, INSPECT),
+            Broken::Apply(at, why) => Refusal::new(path, Some(at), why, self.after_refused_record()),
         })?;
         self.report.wall_ms = self.report.wall_ms.max(scanned.chain.wall_ms);
         Ok((scanned, last_entries))
@@ -411,8 +415,21 @@ impl<'a> Replay<'a> {
             if value.is_none() && seeded(Bug::RemovalNotReplayed) {
                 continue;
             }
-            self.target.apply(*table, *schema, key, value.as_deref())?;
+            self.apply_one(*table, *schema, key, value.as_deref())?;
         }
         Ok(())
+    }
+
+    /// Applies one write. Notes if it is refused because only a later version writes such records.
+    fn apply_one(&mut self, table: u16, schema: u16, key: &[u8], value: Option<&[u8]>) -> Result<(), String> {
+        let applied = self.target.apply(table, schema, key, value);
+        self.met_newer = applied.is_err() && self.target.is_newer(table, schema);
+        let newer = |why| format!("written by a newer version of Portcullis: {why}");
+        if self.met_newer { applied.map_err(newer) } else { applied }
+    }
+
+    /// Returns what to do after a record or an entry was refused.
+    fn after_refused_record(&self) -> &'static str {
+        if self.met_newer { START_NEWER } else { INSPECT }
     }
 }
