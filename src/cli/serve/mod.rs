@@ -11,6 +11,7 @@ use portcullis::config::checks::unsafe_settings;
 use portcullis::config::{Config, Finding, MailTransport};
 use portcullis::mail::transport::Transport;
 use portcullis::server;
+use portcullis::server::operator::socket;
 use portcullis::system::clock::Clock;
 use portcullis::system::fail_stop::FailStop;
 use serde_json::json;
@@ -47,6 +48,8 @@ impl Serve {
         if is_strict && !findings.is_empty() {
             return Err(self.refusal(&findings));
         }
+        // Before anything is made in the data directory.
+        socket::check_path(&config.data_dir).map_err(Failure::refused)?;
         let clock = Clock::system();
         let log = Arc::new(ProcessLog::start(&config, &clock)?);
         signals.log_to(&log);
