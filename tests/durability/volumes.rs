@@ -47,7 +47,7 @@ fn a_volume_of_root_is_refused_with_its_path_its_owner_and_the_remedy() {
         .exits(1)
         .says(&format!("{shown} belongs to user 0, group 0, with mode 0755"))
         .says("this process runs as user 1654, group 1654")
-        .says(&format!("chown -R 1654:1654 {shown}"))
+        .says(&format!("as root: chown 1654:1654 {shown}"))
         .does_not_say("run it as user 0");
     assert_eq!(fs::read_dir(&fresh).unwrap().count(), 0);
     // With the remedy it runs, though the system knows no such user.
@@ -70,7 +70,8 @@ fn data_of_another_user_are_not_called_in_use_or_without_keys() {
         Ran::of(&mut serve_as(US, &binary, &data))
             .exits(1)
             .says(&format!("{part} belongs to user 1655, group 1655"))
-            .says("run it as user 1655, or hand the files over")
+            .says("run it as user 1655")
+            .does_not_say("chown")
             .does_not_say("other process")
             .does_not_say("another process")
             .does_not_say("if it is a backup");
@@ -88,6 +89,76 @@ fn data_of_another_user_are_not_called_in_use_or_without_keys() {
         .exits(1)
         .says("belongs to user 1655, group 1655")
         .does_not_say("another process");
+}
+
+/// Kind: advice that changes directories of the system. The remedy is tried: it makes the command run, and nothing but the
+/// new directory changes its owner.
+#[test]
+fn the_remedy_for_a_place_that_cannot_be_made_leaves_the_directory_around_it_alone() {
+    let Some((root, binary)) = open_to_all("a place in a directory of root") else { return };
+    let system = root.path().join("system");
+    fs::create_dir(&system).unwrap();
+    fs::set_permissions(&system, fs::Permissions::from_mode(0o755)).unwrap();
+    fs::write(system.join("hosts"), "of others").unwrap();
+    let data = root.path().join("data");
+    fs::create_dir(&data).unwrap();
+    chown(&data, Some(US), Some(US)).unwrap();
+    let mut server = Process::spawn(serve_as(US, &binary, &data));
+    assert_eq!(server.stop(), Some(0));
+    let as_us = |args: &[&str], data: &Path| {
+        let mut command = Command::new(&binary);
+        command.args(args).arg("--data-dir").arg(data).uid(US).gid(US).env_remove("HOME").current_dir("/");
+        Ran::of(&mut command)
+    };
+    let path = |name: &str| system.join(name).display().to_string();
+    let advice = |ran: &Ran| {
+        assert!(!ran.text.contains("chown") && !ran.text.contains("-R"), "{}", ran.text);
+        let (_, advice) = ran.text.split_once("as root: ").unwrap_or_else(|| panic!("{}", ran.text));
+        advice.trim_end().to_owned()
+    };
+    let refused = as_us(&["data", "backup", &path("backup")], &data).exits(1);
+    let install = format!("install -d -o {US} -g {US} -m 0700 {}", path("backup"));
+    assert_eq!(advice(&refused), install);
+    assert!(Command::new("sh").args(["-ec", &install]).status().unwrap().success());
+    as_us(&["data", "backup", &path("backup"), "--with-keys"], &data).exits(0);
+    let refused = as_us(&["data", "restore", &path("backup")], &system.join("new")).exits(1);
+    assert_eq!(advice(&refused), format!("install -d -o {US} -g {US} -m 0700 {}", path("new")));
+    let mut command = serve_as(US, &binary, &data);
+    let refused = Ran::of(command.env("PORTCULLIS__LOG__FILE", path("portcullis.log"))).exits(1);
+    assert_eq!(advice(&refused), format!("install -d -o {US} -g {US} -m 0700 {}", path("portcullis")));
+    let refused = as_us(&["serve"], &system).exits(1);
+    refused.says("for it alone").does_not_say("chown").does_not_say("as root");
+    // Nothing that is made in a closed directory can be reached.
+    fs::set_permissions(&system, fs::Permissions::from_mode(0o700)).unwrap();
+    let refused = as_us(&["data", "backup", &path("backup")], &data).exits(1);
+    refused.says("name another place").does_not_say("chown").does_not_say("install");
+    assert_eq!(fs::metadata(&system).unwrap().uid(), 0);
+}
+
+/// Kind: a command that works in two processes of different users: the backup of a cron job of root.
+#[test]
+fn a_backup_by_root_names_the_user_that_writes_it_and_belongs_to_that_one() {
+    let Some((root, binary)) = open_to_all("a backup by root") else { return };
+    let data = root.path().join("data");
+    fs::create_dir(&data).unwrap();
+    chown(&data, Some(US), Some(US)).unwrap();
+    let mut server = Process::spawn(serve_as(US, &binary, &data));
+    let to = root.path().join("backup");
+    let place = to.display().to_string();
+    let install = format!("install -d -o {US} -g {US} -m 0700 {place}");
+    run(&["data", "backup", &place], &data)
+        .exits(1)
+        .says("as user 1654")
+        .says(&install)
+        .does_not_say("chown");
+    assert!(!to.exists());
+    assert!(Command::new("sh").args(["-ec", &install]).status().unwrap().success());
+    run(&["data", "backup", &place, "--with-keys"], &data).exits(0);
+    assert_eq!(server.stop(), Some(0));
+    let mut restore = Command::new(&binary);
+    let new = data.join("restored");
+    restore.args(["data", "restore", &place]).arg("--data-dir").arg(&new).uid(US).gid(US).current_dir("/");
+    Ran::of(&mut restore).exits(0);
 }
 
 #[test]
