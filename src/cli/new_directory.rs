@@ -12,6 +12,7 @@ use portcullis::config::Config;
 use portcullis::engine::StartError;
 use portcullis::engine::partition::master;
 use portcullis::journal::archive::staging::{self, Leftover};
+use portcullis::journal::archive::{SUMS, UNFINISHED};
 use portcullis::journal::format::entry::Change;
 use portcullis::journal::format::layout::{BUILDING, IDENTITY};
 use portcullis::registry::file_check::FileChecks;
@@ -225,6 +226,21 @@ pub(super) fn names_in_use(dir: &Path) -> Result<Vec<OsString>, Failure> {
         }
     }
     Ok(names)
+}
+
+/// Refuses to use a backup like a data directory: what a server changes in it, a restore does not take any more.
+pub(super) fn refuse_backup(dir: &Path) -> Result<(), Failure> {
+    let holds = |name: &str| dir.join(name).try_exists().unwrap_or(false);
+    let Some(mark) = [UNFINISHED, SUMS].into_iter().find(|mark| holds(mark)) else { return Ok(()) };
+    let dir = dir.display();
+    Err(Failure::refused(if mark == UNFINISHED {
+        format!("{dir} holds a backup that was not finished ({mark} is in it): take another one")
+    } else {
+        format!(
+            "{dir} is a backup ({mark} is in it), and using it would spoil it: make a data directory of it with portcullis \
+             --data-dir NEW data restore {dir}, and use that one"
+        )
+    }))
 }
 
 /// Refuses to write into a directory of another user: the server that runs as that user could not read the new files.

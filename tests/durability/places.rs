@@ -246,6 +246,48 @@ fn a_mount_point_is_filled_and_a_read_only_directory_is_read() {
     }
 }
 
+/// Kind: a copy that is spoiled by looking at it.
+#[test]
+fn no_command_changes_a_backup_and_those_that_would_say_what_to_do() {
+    let root = tempfile::tempdir().unwrap();
+    let (_, copy) = backup(root.path());
+    let backup = copy.to_str().unwrap();
+    let before = all(&copy);
+    for args in [
+        &["serve"][..],
+        &["user", "list"],
+        &["user", "show", "ada@example.org"],
+        &["session", "list", "ada@example.org"],
+        &["key", "list"],
+        &["key", "rotate"],
+        &["api-key", "list"],
+        &["mail", "test", "ada@example.org"],
+        &["audit", "acknowledge"],
+        &["audit", "tail", "--account", "ada@example.org"],
+    ] {
+        run_in(root.path(), backup, args).exits(1).says("is a backup").says("data restore");
+        assert_eq!(all(&copy), before, "{args:?}");
+    }
+    for args in [
+        &["data", "inspect"][..],
+        &["data", "verify"],
+        &["data", "dump"],
+        &["data", "backup", "second"],
+        &["audit", "verify"],
+        &["audit", "tail"],
+        &["doctor"],
+        &["data", "restore", backup],
+        &["data", "salvage", backup],
+    ] {
+        let ran = run_in(root.path(), backup, args);
+        assert!(ran.code <= 1, "{args:?}: {}", ran.text);
+        assert_eq!(all(&copy), before, "{args:?}: {}", ran.text);
+    }
+    run_in(root.path(), "new", &["data", "restore", backup]).exits(0);
+    fs::write(copy.join("UNFINISHED"), "").unwrap();
+    run_in(root.path(), backup, &["user", "list"]).exits(1).says("was not finished").says("another one");
+}
+
 fn is_root(path: &Path) -> bool {
     fs::metadata(path).unwrap().uid() == 0
 }

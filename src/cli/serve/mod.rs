@@ -11,6 +11,7 @@ use portcullis::config::checks::unsafe_settings;
 use portcullis::config::{Config, Finding, MailTransport};
 use portcullis::mail::transport::Transport;
 use portcullis::server;
+use portcullis::server::operator::socket;
 use portcullis::system::clock::Clock;
 use portcullis::system::fail_stop::FailStop;
 use serde_json::json;
@@ -18,6 +19,7 @@ use serde_json::json;
 use self::signals::Signals;
 use super::log::{ProcessLog, START};
 use super::mail::transport;
+use super::new_directory::refuse_backup;
 use super::{Cli, Failure, counted, shown};
 
 /// How long after a fault the process may live, even if its last line cannot be written.
@@ -42,6 +44,7 @@ impl Serve {
     pub(super) fn run(&self, cli: &Cli) -> Result<(), Failure> {
         let signals = Signals::watch().map_err(Failure::fault)?;
         let config = cli.load()?;
+        refuse_backup(&config.data_dir)?;
         let findings = unsafe_settings(&config);
         let is_strict = self.production || (config.http.is_public() && !self.development);
         if is_strict && !findings.is_empty() {
@@ -58,6 +61,8 @@ impl Serve {
         let fail_stop = FailStop::new(end_process);
         #[cfg(debug_assertions)]
         let fail_stop = fail_stop.planning(std::env::var("PORTCULLIS_PANIC_IN").ok());
+        // Before anything is made.
+        socket::check_path(&config.data_dir).map_err(Failure::refused)?;
         let transport = transport(&config)?;
         let served = actix_web::rt::System::new()
             .block_on(self.serve(config, clock, transport, fail_stop, &log, &signals));
