@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use crate::audit::event::Event;
 use crate::audit::read::Wanted;
-use crate::audit::verify::CUT;
+use crate::audit::verify::{CUT, KNOWN_IN_A_LINE, known};
 use crate::engine::key_care::ListedKey;
 use crate::engine::{Engine, Fault, MayChange};
 use crate::flow::account::open_sessions;
@@ -438,17 +438,28 @@ async fn audit_tail(
 
 /// Writes down that an operator knows of what starts have found changed in the log of security events. Writes nothing if
 /// there is nothing new.
-async fn acknowledge_cut(engine: &Engine) -> Result<Value, FlowError> {
+async fn acknowledge_cut(engine: &Arc<Engine>) -> Result<Value, FlowError> {
     let operator = Admin::operator();
     let newest = async |event: &str| -> Result<Option<u64>, FlowError> {
         let wanted = Wanted { event: Some(event.to_owned()), limit: 1, ..Wanted::default() };
         Ok(admin::audit(engine, &operator, wanted).await?.pop().map(|line| line.seq))
     };
-    if newest(CUT).await? <= newest(Event::AuditAcknowledged.name()).await? {
+    let is_cut = newest(CUT).await? > newest(Event::AuditAcknowledged.name()).await?;
+    let reader = Arc::clone(engine);
+    let read = tokio::task::spawn_blocking(move || reader.services.audit.log.damages()).await;
+    let damages = read.map_err(|_| Fault::Ending)?.map_err(Fault::Backup)?;
+    if damages.is_empty() && !is_cut {
         return Ok(json!({"event": null}));
     }
-    operator.record(engine, MayChange::LINE_ALONE, Event::AuditAcknowledged, &"audit log").await?;
-    Ok(json!({"event": Event::AuditAcknowledged.name()}))
+    let event = Event::AuditAcknowledged;
+    let mut some = damages.chunks(KNOWN_IN_A_LINE);
+    let first = some.next().unwrap_or_default();
+    for known_ones in std::iter::once(first).chain(some) {
+        let more = known(known_ones);
+        operator.record_with(engine, MayChange::LINE_ALONE, event, &"audit log", &more).await?;
+    }
+    let found: Vec<String> = damages.iter().map(|damage| damage.place.to_string()).collect();
+    Ok(json!({"event": event.name(), "found": found}))
 }
 
 fn findings(engine: &Engine) -> Value {
