@@ -106,6 +106,19 @@ fn a_restore_builds_inside_the_directory_that_it_was_given() {
     });
 }
 
+/// Kind: a message that names no place.
+#[test]
+fn a_start_without_keys_names_the_directory_that_they_belong_into() {
+    let root = tempfile::tempdir().unwrap();
+    let (data, _) = backup(root.path());
+    let keys = data.join("keys");
+    fs::rename(&keys, root.path().join("aside")).unwrap();
+    for args in [&["serve"][..], &["data", "verify"], &["doctor"]] {
+        let ran = run_in(root.path(), data.to_str().unwrap(), args).exits(1);
+        ran.says(keys.to_str().unwrap()).says("move the keys of this installation there");
+    }
+}
+
 /// Earlier versions built in a sibling directory, by a name in which these two would have been the same.
 #[test]
 fn a_restore_leaves_a_sibling_directory_of_a_similar_name_alone() {
@@ -132,7 +145,7 @@ fn a_restore_does_not_mix_its_keys_with_those_in_a_directory_elsewhere() {
     restore("first").exits(0);
     assert!(keys.join("signing-00000001.key").exists());
     assert!(!root.path().join("first/keys").exists());
-    restore("second").exits(1).says("elsewhere/keys holds keys");
+    restore("second").exits(1).says("elsewhere/keys holds keys").says("move the old ones away as well (mv ");
     assert!(!root.path().join("second").exists());
 }
 

@@ -161,6 +161,70 @@ fn a_backup_by_root_names_the_user_that_writes_it_and_belongs_to_that_one() {
     Ran::of(&mut restore).exits(0);
 }
 
+/// Kind: a command of root in the directory of a service, which leaves files that the service cannot use.
+#[test]
+fn a_start_by_root_is_warned_of_and_the_next_one_names_every_file_that_it_made() {
+    let Some((root, binary)) = open_to_all("a start by root") else { return };
+    let data = root.path().join("data");
+    fs::create_dir(&data).unwrap();
+    chown(&data, Some(US), Some(US)).unwrap();
+    let mut server = Process::spawn(serve_as(US, &binary, &data));
+    assert_eq!(server.stop(), Some(0));
+    run(&["doctor"], &data).exits(0);
+    let log = root.path().join("log");
+    let mut by_root = serve(&data);
+    by_root.env("RUST_LOG", "warn");
+    let mut server = Process::spawn_into(by_root, &log, &root.path().join("stderr"));
+    assert_eq!(server.stop(), Some(0));
+    let said = fs::read_to_string(&log).unwrap();
+    assert!(said.contains("runs as root in") && said.contains("run it as that user"), "{said}");
+    // Whatever a version makes, these two are root's now.
+    for name in ["keys/directory-1.key", "audit.end"] {
+        chown(data.join(name), Some(0), Some(0)).unwrap();
+        fs::set_permissions(data.join(name), fs::Permissions::from_mode(0o600)).unwrap();
+    }
+    let refused = Ran::of(&mut serve_as(US, &binary, &data)).exits(1);
+    let (_, advice) = refused.text.split_once("as root: ").unwrap_or_else(|| panic!("{}", refused.text));
+    for name in ["keys/directory-1.key", "audit.end"] {
+        assert!(advice.contains(name), "{advice}");
+    }
+    run(&["doctor"], &data).exits(1).says(advice.trim_end());
+    assert!(Command::new("sh").args(["-ec", advice]).status().unwrap().success());
+    run(&["doctor"], &data).exits(0);
+    let mut server = Process::spawn(serve_as(US, &binary, &data));
+    assert_eq!(server.stop(), Some(0));
+}
+
+/// Kind: a check that looks at modes, and passes what the server cannot open.
+#[test]
+fn the_checklist_tries_what_the_server_will_do() {
+    let Some((root, binary)) = open_to_all("the checklist of another user") else { return };
+    let data = root.path().join("data");
+    fs::create_dir(&data).unwrap();
+    chown(&data, Some(OTHERS), Some(OTHERS)).unwrap();
+    let mut server = Process::spawn(serve_as(OTHERS, &binary, &data));
+    run(&["doctor"], &data).exits(0).says("pass  running server, ready");
+    assert_eq!(server.stop(), Some(0));
+    let doctor_as = |user: u32, data: &Path| {
+        let mut command = Command::new(&binary);
+        command.args(["doctor", "--data-dir"]).arg(data).uid(user).gid(user).current_dir("/");
+        Ran::of(&mut command)
+    };
+    doctor_as(OTHERS, &data).exits(0).says("by user 1655");
+    doctor_as(US, &data).exits(1).says("by user 1654").says("run it as user 1655");
+    let missing = root.path().join("missing");
+    doctor_as(US, &missing).exits(1).says(&format!("-m 0700 {}", missing.display()));
+    for (mount, said) in [
+        ("ro", "mounted read-only"),
+        ("size=1m", "make room on its disk: at least 64 MiB"),
+        ("nr_inodes=9", "with more inodes"),
+    ] {
+        let script = format!("mount -t tmpfs -o {mount} volume \"$2\"; ! \"$1\" --data-dir \"$2\" doctor");
+        let Some(ran) = in_namespace("volumes for the checklist", &script) else { return };
+        ran.exits(0).says(said);
+    }
+}
+
 #[test]
 fn a_file_where_a_directory_belongs_is_named() {
     for name in ["outbox", "audit", "keys", "journal"] {

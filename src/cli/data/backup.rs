@@ -350,8 +350,9 @@ impl Made {
 }
 
 fn at(path: &Path, error: &io::Error) -> Failure {
-    match FileError::within(error) {
-        Some(named) => Failure::refused(named),
-        None => Failure::refused(format!("{}: {error}", path.display())),
+    match (FileError::within(error), error.raw_os_error()) {
+        (Some(named), _) => Failure::refused(named),
+        (None, Some(raw)) => Failure::refused(file_error::at_dir(path)(io::Error::from_raw_os_error(raw))),
+        (None, None) => Failure::refused(format!("{}: {error}", path.display())),
     }
 }

@@ -18,6 +18,7 @@ use crate::flow::admin::{self, Admin, Changes, Found, Query, StatusWanted, accou
 use crate::flow::authenticate::{Held, Identity};
 use crate::flow::keys::{api_keys, rotation};
 use crate::flow::refusal::{FlowError, Refusal};
+use crate::http::api::operations::readiness;
 use crate::registry::account::{AccountV3, Status};
 use crate::registry::outbox::Fate;
 use crate::registry::outbox::actor::FateOf;
@@ -182,7 +183,7 @@ pub async fn operate(engine: &Arc<Engine>, operation: Operation) -> Result<Value
         Operation::Backup { to } => back_up(engine, to).await,
         Operation::AuditTail { limit, event, account } => audit_tail(engine, limit, event, account).await,
         Operation::AuditAcknowledge => acknowledge_cut(engine).await,
-        Operation::Findings => Ok(findings(engine)),
+        Operation::Findings => Ok(findings(engine).await),
     }
 }
 
@@ -462,13 +463,15 @@ async fn acknowledge_cut(engine: &Arc<Engine>) -> Result<Value, FlowError> {
     Ok(json!({"event": event.name(), "found": found}))
 }
 
-fn findings(engine: &Engine) -> Value {
+async fn findings(engine: &Engine) -> Value {
     let items = engine
         .services
         .findings()
         .into_iter()
         .map(|finding| json!({"key": finding.key, "why": finding.why, "fix": finding.fix}));
-    json!({"items": items.collect::<Vec<_>>()})
+    let items: Vec<Value> = items.collect();
+    let (_, ready) = readiness(engine).await;
+    json!({"items": items, "ready": ready})
 }
 
 /// Returns the account with the id or the address `user`.
