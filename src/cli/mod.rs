@@ -16,6 +16,7 @@ mod new_directory;
 mod operate;
 mod ownership;
 mod printable;
+mod prompt;
 mod remembered;
 mod serve;
 mod session;

@@ -51,6 +51,8 @@ impl Serve {
         if is_strict && !findings.is_empty() {
             return Err(self.refusal(&findings));
         }
+        // Before anything is made in the data directory.
+        socket::check_path(&config.data_dir).map_err(Failure::refused)?;
         let clock = Clock::system();
         let log = Arc::new(ProcessLog::start(&config, &clock)?);
         signals.log_to(&log);

@@ -81,7 +81,7 @@ pub struct Admins {
 
 handles!(Accounts {
     SignUp => SignedUp, Ordinary, |accounts, sign_up, now| accounts.sign_up(sign_up, now);
-    Alter => Result<AccountV3, Refusal>, Essential, |accounts, alter, now| accounts.alter(alter, now);
+    Alter => Result<AccountV3, Refusal>, by(|alter| alter.change.class()), |accounts, alter, now| accounts.alter(alter, now);
     Rehash => (), Ordinary, |accounts, rehash, _| accounts.rehash(rehash);
     ReleaseUnprovenAddress => Option<AccountV3>, Essential, |accounts, release, _| {
         accounts.release_unproven_address(release)

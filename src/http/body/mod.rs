@@ -6,6 +6,9 @@
 //! **The rule:** a body that is not complete by the deadline is answered with 408, and the connection is closed. This
 //! holds for every path, also for those that use no body: a request does not end before its body does.
 
+mod json_body;
+mod strict_json;
+
 use std::convert::Infallible;
 use std::error::Error;
 use std::future::{Ready, poll_fn, ready};
@@ -26,9 +29,7 @@ use serde::de::DeserializeOwned;
 use tokio::time::timeout;
 use zeroize::Zeroize;
 
-use super::connection::Serving;
-use super::host;
-use super::json_body;
+use super::connection::{Serving, has_valid_host};
 use super::problem::Problem;
 use super::rejection::Rejection;
 use crate::engine::Engine;
@@ -228,7 +229,7 @@ pub(super) async fn read(
     request: &mut ServiceRequest,
     serving: Option<&Serving>,
 ) -> Result<(), (Problem, Unread)> {
-    let has_host = host::is_valid(request);
+    let has_host = has_valid_host(request);
     let headers = request.headers();
     if has_host && !headers.contains_key(CONTENT_LENGTH) && !headers.contains_key(TRANSFER_ENCODING) {
         return Ok(());
