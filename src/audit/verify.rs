@@ -443,11 +443,6 @@ mod tests {
     /// Kind: a change that is found for ever, since nothing acknowledges it.
     #[test]
     fn each_change_in_the_middle_is_acknowledged_as_it_is_and_any_other_is_found_again() {
-        let disk = SimStorage::new();
-        let dir = tempfile::tempdir().unwrap();
-        (0..3).for_each(|day| run(options(dir.path(), &disk, day), day));
-        let paths = files(dir.path()).unwrap();
-        let texts: Vec<String> = paths.iter().map(|path| std::fs::read_to_string(path).unwrap()).collect();
         let changes: [&dyn Fn(&mut Vec<String>); 6] = [
             &|lines| lines[2] = lines[2].replace("account", "nobody "),
             &|lines| drop(lines.remove(2)),
@@ -456,11 +451,19 @@ mod tests {
             &|lines| lines.insert(2, String::from("not an event")),
             &|lines| lines.iter_mut().for_each(|line| line.push(' ')),
         ];
-        let write =
-            |at: usize, lines: &[String]| std::fs::write(&paths[at], lines.join("\n") + "\n").unwrap();
-        let examined = || examine(dir.path(), &KEY, Some(&Record::read(&disk, &KEY).unwrap())).unwrap();
         for (number, change) in changes.iter().enumerate() {
             for at in [0, 1] {
+                let disk = SimStorage::new();
+                let dir = tempfile::tempdir().unwrap();
+                (0..3).for_each(|day| run(options(dir.path(), &disk, day), day));
+                let paths = files(dir.path()).unwrap();
+                let texts: Vec<String> =
+                    paths.iter().map(|path| std::fs::read_to_string(path).unwrap()).collect();
+                let write = |at: usize, lines: &[String]| {
+                    std::fs::write(&paths[at], lines.join("\n") + "\n").unwrap()
+                };
+                let examined =
+                    || examine(dir.path(), &KEY, Some(&Record::read(&disk, &KEY).unwrap())).unwrap();
                 let mut lines: Vec<String> = texts[at].lines().map(ToOwned::to_owned).collect();
                 change(&mut lines);
                 write(at, &lines);
