@@ -96,8 +96,20 @@ impl Admin {
         event: Event,
         subject: &dyn std::fmt::Display,
     ) -> Result<(), Fault> {
+        self.record_with(engine, may_change, event, subject, "").await
+    }
+
+    /// Does the same, and adds `more` to the reason of the event.
+    pub(crate) async fn record_with(
+        &self,
+        engine: &Engine,
+        may_change: MayChange,
+        event: Event,
+        subject: &dyn std::fmt::Display,
+        more: &str,
+    ) -> Result<(), Fault> {
         let note = self.client.as_ref().map_or_else(|| Note::new(event), |client| client.note(event));
-        let note = note.about(subject).by_operator(&self.name);
+        let note = note.about(subject).by_operator(&format!("{}{more}", self.name));
         engine.record_change_of_rights(may_change, note).await
     }
 }
