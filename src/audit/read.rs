@@ -26,6 +26,8 @@ pub struct Wanted {
     pub event: Option<String>,
     /// The id of the account or session.
     pub account: Option<String>,
+    /// The administrator, API key or operator that caused the event.
+    pub by: Option<String>,
     /// Only events of networks that hold this one, or that it holds.
     #[serde(skip)]
     pub network: Option<IpNet>,
@@ -53,6 +55,7 @@ impl Wanted {
             && self.event.as_ref().is_none_or(event)
             && self.network.as_ref().is_none_or(network)
             && self.account.as_ref().is_none_or(|account| line.subject == *account)
+            && self.by.as_ref().is_none_or(|by| line.is_by(by))
     }
 }
 

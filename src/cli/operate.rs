@@ -99,7 +99,7 @@ fn on_stopped_directory(config: Config, operation: Operation) -> Result<Value, F
             std::process::exit(70);
         });
         let (engine, running) = server::start_for_command(config, Clock::system(), &fail_stop)?;
-        let answer = socket::run(&engine, operation).await;
+        let answer = socket::run(&engine, rustix::process::geteuid().as_raw(), operation).await;
         drop(engine);
         running.stop();
         Ok(answer)

@@ -37,6 +37,9 @@ pub struct TailArgs {
     /// Only events of this account, by its address or id, or of this session, by id.
     #[arg(long, value_name = "ADDRESS_OR_ID")]
     account: Option<String>,
+    /// Only what this administrator did, by address or id, this API key, by id, or the `operator` of this machine.
+    #[arg(long, value_name = "WHO")]
+    by: Option<String>,
     /// Only events of this address or network: 192.0.2.7, 2001:db8::/48.
     #[arg(long, value_name = "NETWORK", value_parser = network)]
     network: Option<IpNet>,
@@ -58,7 +61,9 @@ impl TailArgs {
         let mut wanted =
             Wanted { event: self.event.clone(), network: self.network, since, limit, ..Wanted::default() };
         write_out_queue(&config);
-        wanted.account = self.account.as_deref().map(|account| account_id(config, account)).transpose()?;
+        let id = |who: &String| account_id(config.clone(), who);
+        wanted.account = self.account.as_ref().map(id).transpose()?;
+        wanted.by = self.by.as_ref().map(id).transpose()?;
         // Before the files are read, so that no line falls between the two.
         let mut follower = Follower::begin(&dir).map_err(failed)?;
         let Tail { events, is_cut } = match tail(&dir, &wanted) {

@@ -1,8 +1,9 @@
 //! What an administrator does with one account.
 
-use super::Admin;
 use super::address::set_address;
+use super::difference::{alter, difference, first_roles, made_admin};
 use super::list::get;
+use super::{Admin, tell_administrators};
 use crate::audit::event::Event;
 use crate::engine::Engine;
 use crate::flow::log_out::{end_others, end_others_and_mailed};
@@ -11,7 +12,7 @@ use crate::flow::refusal::{FlowError, Refusal, parse_new_name};
 use crate::flow::sign_up::{new_name, new_password};
 use crate::password::QueueKey;
 use crate::registry::account::actor::{Alter, Delete};
-use crate::registry::account::{AccountV3, Change, Origin, SignUp, SignedUp, Status};
+use crate::registry::account::{AccountV3, Change, Origin, SignUp, SignedUp, Status, is_admin};
 use crate::registry::lockout::actor::Clear;
 use crate::registry::outbox::Kind;
 use crate::registry::reset::{Cause, Purpose};
@@ -62,7 +63,11 @@ pub async fn create(engine: &Engine, admin: &Admin, new: New<'_>) -> Result<Acco
     match engine.accounts.ask(sign_up).await? {
         SignedUp::Created(account) => {
             engine.sign_ups.ask(EndSignUps { name: name_key }).await?;
-            admin.record(engine, may_change, Event::AdminCreated, &account.account_id()).await?;
+            if is_admin(&account) {
+                tell_of_admin(engine, &account).await?;
+            }
+            let (id, roles) = (account.account_id(), first_roles(&account.roles));
+            admin.record_what(engine, may_change, Event::AdminCreated, &id, &roles).await?;
             Ok(account)
         }
         SignedUp::Taken(_) | SignedUp::Kept => Err(Refusal::EmailTaken.into()),
@@ -112,13 +117,21 @@ pub async fn change(
         spares_last_admin: admin.spares_last_admin(),
         ..Change::default()
     };
-    let changed = engine.accounts.ask(Alter { id, change }).await?.map_err(Refusal::from)?;
+    let altered = alter(engine, id, change).await?;
+    if made_admin(&altered) {
+        tell_of_admin(engine, &altered.after).await?;
+    }
     if status.is_some() {
         // They are dead by their epoch already; ending them tells resource servers.
         end_others(engine, id, None, None).await?;
     }
-    admin.record(engine, may_change, Event::AdminChanged, &id).await?;
-    Ok(changed)
+    admin.record_what(engine, may_change, Event::AdminChanged, &id, &difference(&altered)).await?;
+    Ok(altered.after)
+}
+
+/// Tells the other administrators that there is one more.
+async fn tell_of_admin(engine: &Engine, account: &AccountV3) -> Result<(), FlowError> {
+    tell_administrators(engine, Kind::AdminMade, Some(&account.email), Some(account.account_id())).await
 }
 
 /// Deletes an account and all that belongs to it, and tells its owner by mail.
@@ -162,7 +175,8 @@ pub async fn send_reset(engine: &Engine, admin: &Admin, id: AccountId) -> Result
     let may_change = engine.may_change_rights().await?;
     let account = get(engine, admin, id).await?;
     let mail = mail_password_link(engine, &account).await?;
-    admin.record(engine, may_change, Event::ResetRequested, &id).await?;
+    let event = if account.phc.is_some() { Event::ResetRequested } else { Event::Invited };
+    admin.record(engine, may_change, event, &id).await?;
     Ok(mail)
 }
 

@@ -33,6 +33,7 @@ struct Query {
     since: Option<String>,
     r#type: Option<String>,
     account: Option<String>,
+    by: Option<String>,
     cursor: Option<u64>,
     limit: Option<usize>,
 }
@@ -45,12 +46,13 @@ async fn get_audit(
     caller: CalledBy,
 ) -> Result<HttpResponse, Rejection> {
     let admin = caller.admin(&engine, &client, Scope::AdminRead)?;
-    let query: Query = query(&request, "The query accepts since, type, account, cursor and limit.")?;
+    let query: Query = query(&request, "The query accepts since, type, account, by, cursor and limit.")?;
     let limit = limit_of_page(query.limit, PAGE, PAGE_MAX)?;
     let wanted = Wanted {
         since: query.since.as_deref().map(parse_time).transpose()?,
         event: query.r#type,
         account: query.account,
+        by: query.by,
         after: query.cursor,
         limit,
         bytes_max: Some(PAGE_BYTES_MAX),
