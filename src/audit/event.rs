@@ -3,6 +3,7 @@
 use super::line::Line;
 use crate::registry::account::AccountV3;
 use crate::system::clock::Timestamp;
+use crate::value::id::hex;
 use crate::value::network::Network;
 
 /// Who can cause an event, which decides how its lines are bounded. `README.md` beside this file has the numbers.
@@ -155,6 +156,13 @@ impl Note {
     #[must_use]
     pub const fn at_journal(mut self, durable: u64) -> Self {
         self.line.journal = durable;
+        self
+    }
+
+    /// Sets the id of the session that the event began.
+    #[must_use]
+    pub fn of_session(mut self, session: [u8; 16]) -> Self {
+        self.line.session = hex(&session);
         self
     }
 

@@ -22,6 +22,9 @@ pub struct Line {
     /// The address of a known account, masked.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub email: String,
+    /// The id of the session that the event began. Lines of earlier versions have none.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub session: String,
     /// The client's network.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub network: String,
@@ -51,6 +54,13 @@ pub struct Line {
 }
 
 impl Line {
+    /// Says whether the event is about the account or session with the id `id`: its subject, the session that it began, or
+    /// the one that an operator ended.
+    pub fn is_about(&self, id: &str) -> bool {
+        let ended = || self.reason.rsplit_once(": session ").is_some_and(|(_, session)| session == id);
+        self.subject == id || (!id.is_empty() && self.session == id) || ended()
+    }
+
     /// Returns which administrator, API key or operator caused the event, if one did.
     pub fn by(&self) -> Option<&str> {
         let by = self.reason.strip_prefix("by ")?;

@@ -111,9 +111,18 @@ pub enum UserCommand {
         user: String,
     },
     /// Mail a link to set a new password; an invitation, if the account has none yet.
+    ///
+    /// The old password works, and sessions live, until the link is used. Against somebody who knows the password, add
+    /// --revoke-password.
     ResetPassword {
         /// E-mail address or id of the account.
         user: String,
+        /// Remove the old password at once, and end all sessions, known devices and mailed links.
+        #[arg(long)]
+        revoke_password: bool,
+        /// Do it although no administrator is left who can log in.
+        #[arg(long, requires = "revoke_password")]
+        force: bool,
     },
     /// Delete an account.
     Delete {
@@ -137,9 +146,7 @@ impl UserCommand {
             Self::Disable { .. } => |result| vec![format!("disabled {}, {}", named(result), ended(result))],
             Self::Enable { .. } => |result| vec![format!("enabled {}", named(result))],
             Self::Unlock { .. } => unlocked,
-            Self::ResetPassword { .. } => {
-                |result| vec![format!("asked {} to set a password{}", named(result), mailed(result))]
-            }
+            Self::ResetPassword { .. } => reset,
             Self::Delete { .. } => |result| vec![format!("deleted {}, {}", named(result), ended(result))],
         };
         operate_and_say(cli, self.operation()?, told)
@@ -180,7 +187,11 @@ impl UserCommand {
             Self::Disable { user, force } => Operation::UserDisable { user: user.clone(), force: *force },
             Self::Enable { user } => Operation::UserEnable { user: user.clone() },
             Self::Unlock { user } => Operation::UserUnlock { user: user.clone() },
-            Self::ResetPassword { user } => Operation::UserResetPassword { user: user.clone() },
+            Self::ResetPassword { user, revoke_password, force } => Operation::UserResetPassword {
+                user: user.clone(),
+                revoke_password: *revoke_password,
+                force: *force,
+            },
             Self::Delete { user, force } => Operation::UserDelete { user: user.clone(), force: *force },
         })
     }
@@ -232,6 +243,23 @@ fn roles(account: &Value) -> String {
         [one] => format!("the role {one}"),
         many => format!("the roles {}", many.join(", ")),
     }
+}
+
+/// Tells what a reset has ended, and what not.
+fn reset(result: &Value) -> Vec<String> {
+    let asked = format!("asked {} to set a password{}", named(result), mailed(result));
+    let more = if result["password_still_works"] == true {
+        format!(
+            "The old password still works until the link is used, and sessions live on. If somebody else knows it: \
+             portcullis user reset-password --revoke-password {}",
+            text(&result["id"])
+        )
+    } else if result["sessions_ended"].is_u64() {
+        format!("The old password is gone; {}, with known devices and mailed links", ended(result))
+    } else {
+        return vec![asked];
+    };
+    vec![asked, more]
 }
 
 fn unlocked(result: &Value) -> Vec<String> {

@@ -17,8 +17,9 @@ use crate::registry::lockout::actor::Clear;
 use crate::registry::outbox::Kind;
 use crate::registry::reset::{Cause, Purpose};
 use crate::registry::sign_up::actor::EndSignUps;
+use crate::registry::{refresh, session};
 use crate::value::account_name::NameKey;
-use crate::value::id::AccountId;
+use crate::value::id::{AccountId, FamilyId, SessionId};
 
 /// Roles of one account at most.
 const ROLES_MAX: usize = 32;
@@ -164,13 +165,62 @@ pub async fn revoke_sessions(engine: &Engine, admin: &Admin, id: AccountId) -> R
     Ok(())
 }
 
+/// Ends one session or token family, whatever its account. Returns whose it was.
+///
+/// Errors: [`Refusal::NotFound`] if none with this id is open.
+pub async fn revoke_session(engine: &Engine, admin: &Admin, session: &str) -> Result<AccountV3, FlowError> {
+    let may_change = engine.may_change_rights().await?;
+    let no_session = |_| Refusal::NotFound;
+    let family: FamilyId = session.parse().map_err(no_session)?;
+    let id = if let Some(open) = engine.refresh.ask(refresh::actor::Alive { id: family }).await? {
+        let end = refresh::actor::End { id: family, cause: refresh::Cause::Revoked, by: None };
+        engine.refresh.ask(end).await?;
+        open.account
+    } else {
+        let cookie: SessionId = session.parse().map_err(no_session)?;
+        let open = engine.sessions.ask(session::actor::Alive { id: cookie }).await?;
+        let account = AccountId::from_bytes(open.ok_or(Refusal::NotFound)?.account);
+        engine.sessions.ask(session::actor::End { id: cookie }).await?;
+        account.ok_or(Refusal::NotFound)?
+    };
+    let what = format!("session {family}");
+    admin.record_what(engine, may_change, Event::SessionRevoked, &id, &what).await?;
+    get(engine, admin, id).await
+}
+
 /// Mails the owner of a new account, which has no password yet, a link to set it. Returns the id of the mail.
 pub async fn invite(engine: &Engine, admin: &Admin, account: &AccountV3) -> Result<[u8; 16], FlowError> {
     send_reset(engine, admin, account.account_id()).await
 }
 
+/// Removes the password of an account, ends everything that is open or was mailed, and mails a link with which the owner
+/// sets a new password: for a password that somebody else knows. Returns the id of the mail.
+pub async fn revoke_password(engine: &Engine, admin: &Admin, id: AccountId) -> Result<[u8; 16], FlowError> {
+    let may_change = engine.may_change_rights().await?;
+    let before = get(engine, admin, id).await?;
+    if before.phc.is_none() {
+        return send_reset(engine, admin, id).await;
+    }
+    let change = Change {
+        clear_phc: true,
+        if_epoch: Some(before.auth_epoch),
+        spares_last_admin: admin.spares_last_admin(),
+        ..Change::default()
+    };
+    let altered = alter(engine, id, change).await?;
+    end_others_and_mailed(engine, id, None).await?;
+    // Whether or not a mail can follow, the password is gone.
+    admin.record_what(engine, may_change, Event::AdminChanged, &id, &difference(&altered)).await?;
+    let may_change = engine.may_change_rights().await?;
+    let to = Addressee::owner(&altered.after);
+    let mail = engine.mail_token(Cause::Operator, to, Purpose::Reset, Kind::Reset).await?;
+    let mail = mail.ok_or(Refusal::MailQuota)?;
+    admin.record(engine, may_change, Event::ResetRequested, &id).await?;
+    Ok(mail)
+}
+
 /// Mails the owner of an account a link with which a new password can be set; an invitation, if the account has none yet.
-/// Returns the id of the mail.
+/// The password lives until the link is used. Returns the id of the mail.
 pub async fn send_reset(engine: &Engine, admin: &Admin, id: AccountId) -> Result<[u8; 16], FlowError> {
     let may_change = engine.may_change_rights().await?;
     let account = get(engine, admin, id).await?;

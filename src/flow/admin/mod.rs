@@ -6,7 +6,10 @@ mod details;
 mod difference;
 mod list;
 
-pub use accounts::{Changes, New, change, create, delete, invite, revoke_sessions, send_reset, unlock};
+pub use accounts::{
+    Changes, New, change, create, delete, invite, revoke_password, revoke_session, revoke_sessions,
+    send_reset, unlock,
+};
 pub use details::{Details, details};
 pub use list::{Found, Query, StatusWanted, account_json, find, get, list};
 

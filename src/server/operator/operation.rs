@@ -81,6 +81,11 @@ pub enum Operation {
     },
     UserResetPassword {
         user: String,
+        /// Whether to remove the password and end everything at once.
+        #[serde(default)]
+        revoke_password: bool,
+        #[serde(default)]
+        force: bool,
     },
     UserDelete {
         user: String,
@@ -134,6 +139,9 @@ const MAIL_WAIT: Duration = Duration::from_secs(3);
 /// How often the outbox is asked meanwhile.
 const MAIL_LOOKS: u32 = 30;
 
+/// Keys of one name whose ids are told at most.
+const NAMED_KEYS_MAX: usize = 10;
+
 /// The most accounts that [`Operation::UserList`] returns, and sessions that [`Operation::SessionList`] does.
 const LIST_MAX: usize = 1000;
 
@@ -168,7 +176,9 @@ pub async fn operate(engine: &Arc<Engine>, uid: u32, operation: Operation) -> Re
             change(engine, operator, &user, changes, false).await
         }
         Operation::UserUnlock { user } => unlock(engine, operator, &user).await,
-        Operation::UserResetPassword { user } => reset_password(engine, operator, &user).await,
+        Operation::UserResetPassword { user, revoke_password, force } => {
+            reset_password(engine, &forced(operator, force), &user, revoke_password).await
+        }
         Operation::UserDelete { user, force } => delete(engine, operator, &user, force).await,
         Operation::SessionList { user } => list_sessions(engine, operator, &user).await,
         Operation::SessionRevoke { user } => revoke_sessions(engine, operator, &user).await,
@@ -239,7 +249,7 @@ fn wrong_cursor() -> Refusal {
 /// Shows how an account stands, or the sign-ups of an address that has none.
 async fn show_user(engine: &Engine, operator: &Admin, user: &str) -> Result<Value, FlowError> {
     let mut sign_ups = Vec::new();
-    for found in admin::find(engine, operator, user).await? {
+    for found in find_all(engine, operator, user).await? {
         match found {
             Found::Account(account) => {
                 return Ok(admin::details(engine, operator, account).await?.json());
@@ -247,7 +257,7 @@ async fn show_user(engine: &Engine, operator: &Admin, user: &str) -> Result<Valu
             pending @ Found::SignUp(_) => sign_ups.push(pending.json()),
         }
     }
-    if sign_ups.is_empty() { Err(Refusal::NotFound.into()) } else { Ok(json!({"items": sign_ups})) }
+    if sign_ups.is_empty() { Err(no_account(user).into()) } else { Ok(json!({"items": sign_ups})) }
 }
 
 /// Changes an account, and says how many of its sessions ended with it.
@@ -306,10 +316,23 @@ async fn unlock(engine: &Engine, operator: &Admin, user: &str) -> Result<Value, 
     Ok(answer)
 }
 
-async fn reset_password(engine: &Engine, operator: &Admin, user: &str) -> Result<Value, FlowError> {
+async fn reset_password(
+    engine: &Engine,
+    operator: &Admin,
+    user: &str,
+    revokes: bool,
+) -> Result<Value, FlowError> {
     let account = find(engine, operator, user).await?;
-    let mail = admin::send_reset(engine, operator, account.account_id()).await?;
-    Ok(with_mail(engine, account_json(&account), mail).await)
+    let id = account.account_id();
+    let mut answer = account_json(&account);
+    let mail = if revokes {
+        add(&mut answer, "sessions_ended", json!(count_sessions(engine, &account).await?));
+        admin::revoke_password(engine, operator, id).await?
+    } else {
+        admin::send_reset(engine, operator, id).await?
+    };
+    add(&mut answer, "password_still_works", json!(!revokes && account.phc.is_some()));
+    Ok(with_mail(engine, answer, mail).await)
 }
 
 /// Adds what has become of a mail to an answer, as far as that is known within [`MAIL_WAIT`].
@@ -352,12 +375,41 @@ async fn list_sessions(engine: &Engine, operator: &Admin, user: &str) -> Result<
 }
 
 async fn revoke_sessions(engine: &Engine, operator: &Admin, user: &str) -> Result<Value, FlowError> {
-    let account = find(engine, operator, user).await?;
+    let Some(account) = find_if_any(engine, operator, user).await? else {
+        return revoke_session(engine, operator, user).await;
+    };
     let ended = count_sessions(engine, &account).await?;
     admin::revoke_sessions(engine, operator, account.account_id()).await?;
     let mut answer = account_json(&account);
     add(&mut answer, "sessions_ended", json!(ended));
     Ok(answer)
+}
+
+/// Ends the session with the id `session`, which `session list` shows.
+async fn revoke_session(engine: &Engine, operator: &Admin, session: &str) -> Result<Value, FlowError> {
+    let ended = admin::revoke_session(engine, operator, session).await;
+    let account = ended.map_err(|error| {
+        or_missing(error, "/user", || {
+            format!(
+                "{session:?} is no account and no open session: give an address, or an id of 32 hexadecimal digits as \
+                 `portcullis user list` and `portcullis session list` show them"
+            )
+        })
+    })?;
+    let mut answer = account_json(&account);
+    add(&mut answer, "sessions_ended", json!(1));
+    add(&mut answer, "session", json!(session));
+    Ok(answer)
+}
+
+/// Says what was looked for where nothing was found.
+fn or_missing(error: FlowError, pointer: &'static str, message: impl FnOnce() -> String) -> FlowError {
+    match error {
+        FlowError::Refused(Refusal::NotFound) => {
+            Refusal::Field { pointer, code: "not_found", message: message() }.into()
+        }
+        other => other,
+    }
 }
 
 fn list_keys(engine: &Engine, all: bool) -> Value {
@@ -395,7 +447,21 @@ async fn rotate_key(engine: &Engine, operator: &Admin, kind: Option<&str>) -> Re
 }
 
 async fn retire_key(engine: &Engine, operator: &Admin, kid: &str) -> Result<Value, FlowError> {
-    rotation::retire(engine, operator, kid).await?;
+    rotation::retire(engine, operator, kid).await.map_err(|error| {
+        or_missing(error, "/kid", || {
+            let other = engine.services.listed_keys().into_iter().find(|key| key.kid == kid);
+            match other.map(|key| key.kind) {
+                Some(kind) if kind.fixed().is_none() => format!(
+                    "{kid} is a key of the kind {0}: only signing keys retire; `portcullis key rotate {0}` changes it",
+                    kind.name()
+                ),
+                Some(kind) => {
+                    format!("{kid} is the key of the kind {}: only signing keys retire", kind.name())
+                }
+                None => format!("{kid:?} is no signing key: `portcullis key list` shows them"),
+            }
+        })
+    })?;
     Ok(json!({"kid": kid}))
 }
 
@@ -422,7 +488,15 @@ async fn list_api_keys(engine: &Engine, operator: &Admin) -> Result<Value, FlowE
 }
 
 async fn delete_api_key(engine: &Engine, operator: &Admin, id: &str) -> Result<Value, FlowError> {
-    api_keys::delete(engine, operator, id).await?;
+    if let Err(error) = api_keys::delete(engine, operator, id).await {
+        let keys = api_keys::list(engine, operator).await?;
+        let named = keys.iter().filter(|key| &*key.name == id).map(|key| hex(&key.id));
+        let named: Vec<String> = named.take(NAMED_KEYS_MAX).collect();
+        return Err(or_missing(error, "/id", || match named.as_slice() {
+            [] => format!("{id:?} is no id of an API key: `portcullis api-key list` shows them"),
+            ids => format!("{id:?} is the name of an API key: give its id, {}", ids.join(" or ")),
+        }));
+    }
     Ok(json!({"id": id}))
 }
 
@@ -468,10 +542,31 @@ fn findings(engine: &Engine) -> Value {
     json!({"items": items.collect::<Vec<_>>()})
 }
 
+/// Says that there is no account `user`, and what would name one.
+fn no_account(user: &str) -> Refusal {
+    let message = format!(
+        "{user:?} is no account: give its address, or its id of 32 hexadecimal digits; `portcullis user list` shows both"
+    );
+    Refusal::Field { pointer: "/user", code: "not_found", message }
+}
+
+/// Returns what `user` names. What is neither an address nor an id names nothing.
+async fn find_all(engine: &Engine, operator: &Admin, user: &str) -> Result<Vec<Found>, FlowError> {
+    match admin::find(engine, operator, user).await {
+        Err(FlowError::Refused(Refusal::Field { .. })) if !user.contains('@') => Ok(Vec::new()),
+        found => found,
+    }
+}
+
 /// Returns the account with the id or the address `user`.
 async fn find(engine: &Engine, operator: &Admin, user: &str) -> Result<AccountV3, FlowError> {
-    match admin::find(engine, operator, user).await?.into_iter().next() {
-        Some(Found::Account(account)) => Ok(account),
+    Ok(find_if_any(engine, operator, user).await?.ok_or_else(|| no_account(user))?)
+}
+
+/// Returns the account with the id or the address `user`, if there is one.
+async fn find_if_any(engine: &Engine, operator: &Admin, user: &str) -> Result<Option<AccountV3>, FlowError> {
+    match find_all(engine, operator, user).await?.into_iter().next() {
+        Some(Found::Account(account)) => Ok(Some(account)),
         Some(Found::SignUp(sign_up)) => {
             let message = format!(
                 "{} has signed up and has not confirmed the address: there is no account yet",
@@ -479,7 +574,7 @@ async fn find(engine: &Engine, operator: &Admin, user: &str) -> Result<AccountV3
             );
             Err(Refusal::Field { pointer: "/user", code: "pending", message }.into())
         }
-        None => Err(Refusal::NotFound.into()),
+        None => Ok(None),
     }
 }
 
