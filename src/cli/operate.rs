@@ -39,10 +39,15 @@ pub(super) fn operate_and_say(
     let result = carry_out(cli.load()?, operation)?;
     if cli.json {
         say(&result.to_string());
-        return Ok(());
+    } else {
+        for line in told(&result) {
+            say(&line);
+        }
     }
-    for line in told(&result) {
-        say(&line);
+    // What the command was to do is half done, and a script must learn of it.
+    if result["mail_refused"] == true {
+        let why = result["mail"].as_str().unwrap_or_default();
+        return Err(Failure::refused(format!("the mail was {why}")));
     }
     Ok(())
 }

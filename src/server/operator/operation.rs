@@ -20,7 +20,7 @@ use crate::flow::keys::{api_keys, rotation};
 use crate::flow::refusal::{FlowError, Refusal};
 use crate::registry::account::{AccountV3, Status};
 use crate::registry::outbox::Fate;
-use crate::registry::outbox::actor::FateOf;
+use crate::registry::outbox::actor::{AnswerOf, FateOf};
 use crate::system::clock::Timestamp;
 use crate::value::id::{AccountId, hex};
 use crate::value::secret_text::SecretText;
@@ -345,14 +345,17 @@ async fn with_mail(engine: &Engine, mut answer: Value, mail: [u8; 16]) -> Value 
         }
         tokio::time::sleep(MAIL_WAIT / MAIL_LOOKS).await;
     }
+    let why = engine.outbox.ask(AnswerOf { id: mail }).await.ok().flatten();
+    let why = why.as_deref().unwrap_or("see the log");
     let text = match fate {
-        Fate::Sent => "sent",
-        Fate::Refused => "refused by the mail server for good; see the log",
-        Fate::Dropped => "dropped: its link is dead",
-        Fate::Waits { tries: 0 } => "waits to be sent",
-        Fate::Waits { .. } => "waits: the mail server did not take it; see the log, or run portcullis doctor",
+        Fate::Sent => String::from("sent"),
+        Fate::Refused => format!("refused by the mail server for good: {why}"),
+        Fate::Dropped => String::from("dropped: its link is dead"),
+        Fate::Waits { tries: 0 } => String::from("waits to be sent"),
+        Fate::Waits { .. } => format!("waits, and is tried again: {why}"),
     };
     add(&mut answer, "mail", json!(text));
+    add(&mut answer, "mail_refused", json!(fate == Fate::Refused));
     answer
 }
 
