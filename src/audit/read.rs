@@ -141,6 +141,8 @@ pub(super) fn last_line(path: &Path) -> io::Result<(Option<String>, u64, u64)> {
     file.seek(SeekFrom::Start(from))?;
     let mut bytes = Vec::new();
     file.read_to_end(&mut bytes)?;
+    // It may have grown meanwhile.
+    let length = from + bytes.len() as u64;
     let Some(end) = bytes.iter().rposition(|byte| *byte == b'\n') else {
         // There is no whole line: the file is one unfinished line, if it is short enough for that.
         let torn = if from == 0 { length } else { 0 };

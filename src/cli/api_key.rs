@@ -55,7 +55,7 @@ fn create(cli: &Cli, operation: Operation) -> Result<(), Failure> {
     let created = carry_out(cli.load()?, operation)?;
     let text = if cli.json { created.to_string() } else { line(&created) };
     let Err(error) = try_write_out(format!("{}\n", printable(&text)).as_bytes()) else { return Ok(()) };
-    let id = created["id"].as_str().unwrap_or_default().to_owned();
+    let id = created.get("id").and_then(Value::as_str).unwrap_or_default().to_owned();
     let became = match carry_out(cli.load()?, Operation::ApiKeyDelete { id: id.clone() }) {
         Ok(_) => String::from("it was deleted again"),
         Err(Failure(_, why)) => {

@@ -68,7 +68,9 @@ fn check(cli: &Cli, reader: Reader) -> Result<(), Failure> {
         say(&format!("read {}", read.join(", ")));
     }
     if !cli.json {
-        warnings.iter().for_each(|warning| say(&format!("warning: {warning}")));
+        for warning in &warnings {
+            say(&format!("warning: {warning}"));
+        }
     }
     checked.map_err(|faults| mistakes(&faults))?;
     if refused.is_empty() {

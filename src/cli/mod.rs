@@ -15,6 +15,7 @@ mod mail;
 mod new_directory;
 mod operate;
 mod printable;
+mod prompt;
 mod remembered;
 mod serve;
 mod session;

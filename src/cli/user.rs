@@ -11,6 +11,7 @@ use zeroize::Zeroizing;
 
 use super::operate::operate_and_say;
 use super::printable::value;
+use super::prompt::Terminal;
 use super::table::{table_of, text};
 use super::{Cli, Failure, counted};
 
@@ -412,9 +413,9 @@ fn joined(items: &Value, told: impl Fn(&Value) -> String) -> String {
 fn read_password(from_stdin: bool) -> Result<Zeroizing<String>, Failure> {
     let stdin = std::io::stdin();
     if !from_stdin && stdin.is_terminal() {
-        let ask = |prompt| rpassword::prompt_password(prompt).map(Zeroizing::new).map_err(Failure::refused);
-        let password = ask("password: ")?;
-        if *ask("the same again: ")? != *password {
+        let terminal = Terminal::open().map_err(Failure::refused)?;
+        let password = terminal.ask("password: ").map_err(Failure::refused)?;
+        if *terminal.ask("the same again: ").map_err(Failure::refused)? != *password {
             return Err(Failure::refused("the two passwords differ; nothing was done"));
         }
         return Ok(password);

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use sha2::{Digest, Sha256};
 
 use crate::registry::account::AccountV3;
-use crate::registry::refresh::FamilyV3;
+use crate::registry::refresh::{Audience, FamilyV3};
 use crate::registry::session::SessionV2;
 use crate::registry::sharded_map::Shards;
 use crate::registry::write_counts::Stamp;
@@ -29,6 +29,16 @@ pub enum Held {
     Family(FamilyV3),
     /// A browser session.
     Session(SessionV2),
+}
+
+impl Held {
+    /// Returns the audience of its credential. A session by cookie is for the endpoints here alone.
+    pub const fn audience(&self) -> Audience {
+        match self {
+            Self::Family(family) => family.audience,
+            Self::Session(_) => Audience::App,
+        }
+    }
 }
 
 /// An account whose credential was verified.

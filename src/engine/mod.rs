@@ -11,6 +11,7 @@ pub mod request_figures;
 pub mod services;
 pub mod start;
 
+use std::collections::HashMap;
 use std::ops::RangeInclusive;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
@@ -41,7 +42,7 @@ use crate::registry::write_counts::WriteCounts;
 use crate::storage::local::LocalStorage;
 use crate::system::clock::Clock;
 use crate::system::lock::Mutex;
-use crate::value::id::Slot;
+use crate::value::id::{MailedId, Slot};
 
 pub use fault::Fault;
 pub use partition::StartError;
@@ -76,6 +77,8 @@ pub struct Engine {
     pub(crate) credential_cache: CredentialCache,
     /// The log-ins that are in flight, by name.
     pub(crate) turns: Mutex<Turns<oneshot::Sender<()>>>,
+    /// The mailed links that are being used.
+    pub(crate) links: Mutex<HashMap<MailedId, Arc<tokio::sync::Mutex<()>>>>,
     /// How far snapshots have come.
     pub(crate) saved: Mutex<Saved>,
     pub(crate) journal: Handle,
@@ -194,6 +197,11 @@ impl Engine {
     pub(crate) fn back_up(&self, to: &std::path::Path) -> std::io::Result<RecoveryReport> {
         let to = LocalStorage::open(to)?;
         archive::back_up(&self.storage, &to, Sizes::PRODUCTION)
+    }
+
+    /// Returns how many mailed links are being used.
+    pub fn links_in_use(&self) -> usize {
+        self.links.lock().len()
     }
 
     /// Returns how far the journal has come, and how much room it has.

@@ -143,6 +143,7 @@ impl Engine {
             write_counts,
             credential_cache: CredentialCache::default(),
             turns: Mutex::default(),
+            links: Mutex::default(),
             saved: Mutex::new(Saved { newest: report.newest, tail: report.tail, ..Saved::default() }),
             journal: handle,
             storage,

@@ -194,6 +194,8 @@ pub struct Introspected {
     pub iat: u64,
     /// `access_token` or `refresh_token`.
     pub token_type: &'static str,
+    /// The audience of access tokens of its family.
+    pub audience: Audience,
 }
 
 /// Returns what is known of a valid token. Ended and unknown tokens both return `None`. The caller must have been checked
@@ -210,6 +212,7 @@ pub async fn introspect(engine: &Engine, token: &str) -> Result<Option<Introspec
             exp: times.exp,
             iat: times.iat,
             token_type: "access_token",
+            audience: identity.held.audience(),
         })),
         Err(FlowError::Refused(_)) => Ok(None),
         Err(fault) => Err(fault),
@@ -237,5 +240,6 @@ async fn introspect_refresh(engine: &Engine, token: &str) -> Result<Option<Intro
         exp: engine.clock.in_system(Timestamp(family.idle_end_ms)).as_secs(),
         iat: engine.clock.in_system(Timestamp(family.rotated_ms)).as_secs(),
         token_type: "refresh_token",
+        audience: family.audience,
     }))
 }

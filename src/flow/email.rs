@@ -18,6 +18,7 @@
 
 use super::admission::Outcome;
 use super::authenticate::Identity;
+use super::check::link_turn::LinkTurn;
 use super::check::{confirm_beside_link, confirm_password};
 use super::client::Client;
 use super::devices;
@@ -121,6 +122,7 @@ pub async fn confirm(
         .admitted(Class::Verify, client, async |_| {
             let new = parse_name(link.email)?;
             let redeem = bound(engine, link.token, Purpose::EmailChange, &new)?;
+            let _turn = LinkTurn::take(engine, redeem.id).await;
             // A client that is refused must not use up the link, so all that speaks against the change comes first.
             let Ok(seen) = engine.mailed.ask(Peek { redeem }).await? else {
                 let account = mailed::used_lately(engine, redeem).await?;
@@ -222,6 +224,7 @@ pub async fn undo(engine: &Engine, client: &Client, link: Link<'_>, password: Op
         .admitted(Class::Reset, client, async |_| {
             let old = parse_name(link.email)?;
             let redeem = bound(engine, link.token, Purpose::EmailUndo, &old)?;
+            let _turn = LinkTurn::take(engine, redeem.id).await;
             let Ok(seen) = engine.mailed.ask(Peek { redeem }).await? else {
                 return mailed::used_lately(engine, redeem).await.map(|_| ());
             };

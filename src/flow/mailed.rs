@@ -3,6 +3,7 @@
 use zeroize::Zeroizing;
 
 use super::admission::Outcome;
+use super::check::link_turn::LinkTurn;
 use super::client::Client;
 use super::log_out::end_others;
 use super::post::Addressee;
@@ -306,6 +307,7 @@ pub async fn unlock(engine: &Engine, client: &Client, token: &str) -> Outcome<()
     engine
         .admitted(Class::Unlock, client, async |_| {
             let redeem = read(engine, token, Purpose::Unlock)?;
+            let _turn = LinkTurn::take(engine, redeem.id).await;
             let Ok(token) = engine.mailed.ask(redeem).await? else {
                 return repeat_unlock(engine, redeem).await;
             };

@@ -2,6 +2,7 @@
 
 use super::admission::Outcome;
 use super::authenticate::Identity;
+use super::check::link_turn::LinkTurn;
 use super::check::{confirm_beside_link, confirm_password};
 use super::client::Client;
 use super::devices;
@@ -47,6 +48,7 @@ pub async fn reset(engine: &Engine, client: &Client, token: &str, password: &str
     engine
         .admitted(Class::Reset, client, async |_| {
             let redeem = mailed::read(engine, token, Purpose::Reset)?;
+            let _turn = LinkTurn::take(engine, redeem.id).await;
             // A password that is too weak must not cost the token.
             let Ok(seen) = engine.mailed.ask(Peek { redeem }).await? else {
                 return repeat_reset(engine, client, redeem, password).await.map(|()| None);

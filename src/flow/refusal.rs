@@ -24,6 +24,8 @@ pub enum Refusal {
     TooManyAtOnce,
     #[error("unknown name or wrong password")]
     InvalidCredentials,
+    #[error("wrong password of an account that is known otherwise")]
+    WrongPassword,
     #[error("the e-mail address is not verified")]
     EmailNotVerified,
     #[error("the account is disabled")]

@@ -132,18 +132,22 @@ fn wants_another_protocol(request: &ServiceRequest) -> bool {
         || upgrades.any(|to| to.as_bytes().trim_ascii().eq_ignore_ascii_case(b"websocket"))
 }
 
+/// What a client is told whose access token is not accepted. Why is for the log.
+const BAD_TOKEN: &str = "The access token has expired, or is not valid any more: get a new one from /v1/refresh, or log in again.";
+
 /// Turns the empty response of a [`Rejection`] into its problem: status, headers and body. Other responses stay as they
 /// are, and so do headers that an inner middleware has set.
 fn complete(mut response: ServiceResponse, engine: &Engine, id: &str) -> ServiceResponse {
     let error = response.response().error();
     let Some(rejection) = error.and_then(|error| error.as_error::<Rejection>()) else { return response };
-    let problem = rejection.problem(engine);
+    let mut problem = rejection.problem(engine);
     let rate_limit = rejection.rate_limit;
     let is_bad_token = rejection.is_unauthenticated() && has_bearer(response.request().headers());
     *response.response_mut().status_mut() = problem.status();
     let headers = response.headers_mut();
     problem.write_headers(headers);
     if is_bad_token {
+        problem.detail = std::borrow::Cow::Borrowed(BAD_TOKEN);
         // RFC 6750 §3.1: tells a client to get a new token, where the bare scheme asks for one.
         headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer error=\"invalid_token\""));
     }

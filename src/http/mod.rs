@@ -11,7 +11,6 @@ mod endpoint;
 mod header;
 mod host;
 mod json;
-mod json_body;
 pub mod middleware;
 mod problem;
 mod rejection;
@@ -20,7 +19,6 @@ mod request_id;
 mod response;
 mod routes;
 mod served;
-mod strict_json;
 
 use actix_web::web;
 

@@ -282,8 +282,11 @@ async fn an_administrator_disables_an_account_and_its_tokens_are_inactive() {
     assert_json_snapshot!(redacted(seen.body.clone(), &varying), @r#"
     {
       "active": true,
+      "aud": "http://login.test",
+      "client_id": "portcullis",
       "exp": 1800000900,
       "iat": 1800000000,
+      "iss": "http://login.test",
       "roles": [],
       "sid": "[redacted]",
       "sub": "[redacted]",

@@ -27,7 +27,10 @@ async fn a_resource_server_introspects_by_a_form_and_http_basic() {
     let (key, id) = server.api_key(&["introspect"], None).await;
     let bearer = format!("Bearer {key}");
     let hint = "token_type_hint=access_token";
-    for credential in [&bearer, &basic(&id, &key), &basic("", &key), &bearer.replace("Bearer", "bearer")] {
+    // Some libraries encode what needs no escape, too.
+    let encoded = key.replace('_', "%5F").replace('-', "%2d");
+    let basics = [basic(&id, &key), basic("", &key), basic("a%20shop", &encoded)];
+    for credential in basics.iter().chain([&bearer, &bearer.replace("Bearer", "bearer")]) {
         for body in [
             format!("token={access}"),
             format!("token={access}&{hint}"),
@@ -39,7 +42,20 @@ async fn a_resource_server_introspects_by_a_form_and_http_basic() {
         let read = json!({"token": access, "token_type_hint": "x"}).to_string();
         let answer = introspect(&server, credential, "application/json", read).await;
         assert_eq!(answer.body["active"], json!(true));
+        let of = |name: &str| answer.body[name].clone();
+        assert_eq!(
+            [of("iss"), of("aud"), of("client_id")],
+            [json!(ORIGIN), json!(ORIGIN), json!("portcullis")]
+        );
     }
+    // A token for administrators is told from others by its audience, and a refresh token by its type.
+    server.operator_account("root@test.org", &["admin"]).await;
+    let admin = server.admin_token("root@test.org").await;
+    let answer = introspect(&server, &bearer, FORM, format!("token={admin}")).await;
+    assert_eq!(answer.body["aud"], json!(format!("{ORIGIN}/admin")));
+    let (_, refresh) = server.tokens(ADA).await;
+    let answer = introspect(&server, &bearer, FORM, format!("token={refresh}")).await;
+    assert_eq!(answer.body["token_type"], json!("refresh_token"));
     for body in ["", "token_type_hint=x", "token=a&token=b", "token=%ff", "token"] {
         let answer = introspect(&server, &bearer, FORM, body.to_owned()).await;
         let is_refused = answer.status.as_u16() == 422 || answer.body == json!({"active": false});

@@ -204,7 +204,9 @@ async fn a_page_may_ask_whether_anybody_is_logged_in() {
         let ada = server.get_with_cookie(path, &cookie).await;
         assert_eq!(ada.body["user"]["email"], json!(ADA), "{path}");
     }
-    assert_eq!(server.get("/v1/session").await.problem(), (401, "unauthenticated"));
+    for path in ["/v1/session", "/v1/session?optional=false", "/v1/session?optional=0"] {
+        assert_eq!(server.get(path).await.problem(), (401, "unauthenticated"), "{path}");
+    }
     assert_eq!(server.get("/v1/session?what").await.problem(), (401, "unauthenticated"));
     assert_eq!(server.get_with_cookie("/v1/session?what", &cookie).await.problem(), (422, "unprocessable"));
     let both = server.request(Method::GET, "/v1/session?optional").header("cookie", &cookie).bearer_auth("x");

@@ -3,10 +3,10 @@
 
 use std::time::Duration;
 
-use reqwest::StatusCode;
-use serde_json::json;
+use reqwest::{Method, StatusCode};
+use serde_json::{Value, json};
 
-use crate::support::{PASSWORD, TestServer};
+use crate::support::{ORIGIN, PASSWORD, TestServer, send};
 
 const ADA: &str = "ada@test.org";
 const BOB: &str = "bob@test.org";
@@ -100,4 +100,76 @@ async fn an_unlocked_name_and_a_moved_address_stay_so() {
         resets += usize::from(mail.letter.text.contains("/reset#"));
     }
     assert_eq!((unlocks, resets), (1, 1));
+}
+
+/// A page of React in its strict mode posts all it posts on load twice, at the same moment.
+#[tokio::test]
+async fn a_link_that_is_posted_twice_at_once_is_used_once_and_both_are_told_so() {
+    let server = TestServer::start();
+    server.account(ADA).await;
+    server.forgot(ADA).await;
+    let token = server.mailed(ADA, "new password").await;
+    let reset = || server.reset(&token, NEW);
+    let (a, b, c) = tokio::join!(reset(), reset(), reset());
+    assert_eq!(
+        [a.status, b.status, c.status],
+        [StatusCode::NO_CONTENT; 3],
+        "{} {} {}",
+        a.body,
+        b.body,
+        c.body
+    );
+    let devices = [&a, &b, &c].iter().filter(|answer| !answer.header("set-cookie").is_empty()).count();
+    assert_eq!(devices, 1);
+
+    server.account(BOB).await;
+    for guess in 0..6 {
+        server.log_in(BOB, &format!("a wrong password {guess}")).await;
+    }
+    let token = server.mailed(BOB, "locked").await;
+    let unlock = || server.post("/v1/unlock", json!({"token": token}));
+    let (a, b, c) = tokio::join!(unlock(), unlock(), unlock());
+    assert_eq!([a.status, b.status, c.status], [StatusCode::NO_CONTENT; 3]);
+
+    let access = server.log_in(ADA, NEW).await.text("access_token");
+    let asked = json!({"email": "ada@new.test", "password": NEW});
+    assert_eq!(server.post_as("/v1/email/change", &access, asked).await.status, StatusCode::ACCEPTED);
+    let link = server.mailed_link("ada@new.test", "Confirm your new address").await;
+    let confirm = || server.follow("/v1/email/change/confirm", &link, Some(NEW));
+    let (a, b, c) = tokio::join!(confirm(), confirm(), confirm());
+    assert_eq!(
+        [a.status, b.status, c.status],
+        [StatusCode::NO_CONTENT; 3],
+        "{} {} {}",
+        a.body,
+        b.body,
+        c.body
+    );
+    let link = server.mailed_link(ADA, "was changed").await;
+    let undo = || server.follow("/v1/email/change/undo", &link, None);
+    let (a, b, c) = tokio::join!(undo(), undo(), undo());
+    assert_eq!([a.status, b.status, c.status], [StatusCode::NO_CONTENT; 3]);
+    let engine = server.engine.upgrade().unwrap();
+    assert_eq!(engine.links_in_use(), 0);
+}
+
+/// The kind: an answer takes from the browser more than the request has ended.
+#[tokio::test]
+async fn a_log_out_of_the_others_leaves_the_cookie_of_this_browser() {
+    let server = TestServer::start();
+    server.account(ADA).await;
+    let opened = server.log_in_for_cookie(ADA).await;
+    let other = server.log_in_for_cookie(ADA).await.session_cookie();
+    let (cookie, csrf, id) = (opened.session_cookie(), opened.text("csrf_token"), opened.text("session_id"));
+    let ask = async |method: Method, path: &str, body: Value| {
+        let request = server.request(method, path).header("cookie", &cookie).header("origin", ORIGIN);
+        send(request.header("x-csrf-token", &csrf).json(&body)).await
+    };
+    let others = ask(Method::POST, "/v1/logout", json!({"scope": "others"})).await;
+    assert_eq!((others.status, others.header("set-cookie")), (StatusCode::NO_CONTENT, ""));
+    assert_eq!(server.get_with_cookie("/v1/me", &other).await.status, StatusCode::UNAUTHORIZED);
+    assert_eq!(server.get_with_cookie("/v1/me", &cookie).await.status, StatusCode::OK);
+    // To end this session by its id is a log-out.
+    let own = ask(Method::DELETE, &format!("/v1/sessions/{id}"), json!({})).await;
+    assert!(own.header("set-cookie").contains("portcullis_session=;"), "{}", own.header("set-cookie"));
 }

@@ -9,6 +9,7 @@ use portcullis::http::cookie::{Repeated, find};
 use portcullis::password::phc::Phc;
 use portcullis::system::clock::Timestamp;
 use portcullis::system::random::Random;
+use portcullis::token::access::OwnClient;
 use portcullis::token::opaque::{EdgeKeys, OpaqueToken, Secret, TokenKind};
 use portcullis::token::signing_key;
 use portcullis::token::signing_key::Signing;
@@ -85,6 +86,7 @@ pub fn access_tokens() -> Reader {
             roles: vec!["admin".into()],
             auth_time: 1_800_000_000,
             amr: vec!["pwd".into()],
+            client_id: OwnClient,
         }
     }
     fn read(input: &Input) -> bool {

@@ -6,7 +6,7 @@ use std::process::{Command, Stdio};
 
 use serde_json::{Value, json};
 
-use crate::support::process::{BINARY, Process, Ran, log_in, run};
+use crate::support::process::{BINARY, Process, Ran, log_in, run, skipped};
 use crate::support::{PASSWORD, TestServer};
 
 /// Runs `config check` with `variables` and without any other.
@@ -159,6 +159,67 @@ fn output_that_is_lost_is_an_internal_fault_and_no_api_key_is_left_that_nobody_h
     into_full_device(&["data", "dump"], &data).exits(70);
     into_full_device(&create, &data).exits(70).says("deleted again");
     run(&create, &data).exits(0).says("name=shop");
+}
+
+/// Plays the terminal of a command that asks for a password: does `act` at the prompt, waits for the end of the process, and
+/// prints whether the echo was on at the prompt, whether it is on afterwards, and the signal that ended it.
+const AT_PROMPT: &str = r#"
+import os, pty, select, signal, sys, termios
+signal.alarm(60)
+act, command = sys.argv[1], sys.argv[2:]
+pid, terminal = pty.fork()
+if pid == 0:
+    os.execv(command[0], command)
+echo = lambda: bool(termios.tcgetattr(terminal)[3] & termios.ECHO)
+said = b""
+def until(text):
+    global said
+    while text not in said:
+        said += os.read(terminal, 1000)
+    said = b""
+until(b"password: ")
+# Open, so that the terminal outlives the command.
+held = os.open(os.readlink(f"/proc/{pid}/fd/0"), os.O_RDWR | os.O_NOCTTY)
+at_prompt = echo()
+if act.startswith("SIG"):
+    os.kill(pid, getattr(signal, act))
+else:
+    keys = bytes.fromhex(act)
+    os.write(terminal, keys)
+    if keys.endswith(b"\n"):
+        until(b"again: ")
+        os.write(terminal, keys)
+status = os.waitpid(pid, 0)[1]
+print(at_prompt, echo(), signal.Signals(os.WTERMSIG(status)).name if os.WIFSIGNALED(status) else os.WEXITSTATUS(status))
+"#;
+
+#[test]
+fn a_password_prompt_gives_the_echo_back_however_it_ends() {
+    let name = "a_password_prompt_gives_the_echo_back_however_it_ends";
+    if !Command::new("python3").args(["-c", "import pty"]).output().is_ok_and(|ran| ran.status.success()) {
+        return skipped(name, "there is no python3, which makes the terminal");
+    }
+    let root = tempfile::tempdir().unwrap();
+    let data = root.path().join("data");
+    let server = Process::start(&data);
+    let typed: String = format!("{PASSWORD}\n").bytes().map(|byte| format!("{byte:02x}")).collect();
+    for (act, end) in [
+        ("03", "SIGINT"),
+        ("1c", "SIGQUIT"),
+        ("SIGTERM", "SIGTERM"),
+        ("SIGHUP", "SIGHUP"),
+        ("04", "1"),
+        ("0a", "1"),
+        (typed.as_str(), "0"),
+    ] {
+        let mut command = Command::new("python3");
+        command
+            .args(["-c", AT_PROMPT, act, BINARY, "user", "add", "ada@example.org", "--data-dir"])
+            .arg(&data);
+        assert_eq!(Ran::of(&mut command).text.trim(), format!("False True {end}"), "{act}");
+    }
+    run(&["user", "list"], &data).exits(0).says("ada@example.org");
+    drop(server);
 }
 
 #[tokio::test]

@@ -17,8 +17,9 @@ use crate::flow::log_out::end_others_and_mailed;
 use crate::flow::post::Addressee;
 use crate::flow::refusal::{FlowError, Refusal, parse_new_name};
 use crate::registry::account::actor::FindHolder;
-use crate::registry::account::{AccountV3, Change};
+use crate::registry::account::{AccountV3, Change, FormerChange};
 use crate::registry::outbox::Kind;
+use crate::registry::reset::actor::EndUndo;
 use crate::registry::reset::{Cause, Purpose};
 use crate::registry::sign_up::actor::EndSignUps;
 use crate::value::account_name::AccountName;
@@ -74,10 +75,13 @@ async fn move_to(
         email: Some((email.as_str().into(), key)),
         if_epoch: Some(before.auth_epoch),
         raise_epoch: true,
+        // Whoever had the address before this one must not take the account back from whom it is given to now.
+        former: Some(FormerChange::Forget),
         spares_last_admin: admin.spares_last_admin(),
         ..vouched(&before, verified)
     };
     let altered = alter(engine, id, change).await?;
+    engine.mailed.ask(EndUndo { account: id }).await?;
     engine.sign_ups.ask(EndSignUps { name: key }).await?;
     end_others_and_mailed(engine, id, None).await?;
     admin.record_what(engine, may_change, Event::EmailChanged, &id, &difference(&altered)).await?;

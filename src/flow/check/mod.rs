@@ -1,6 +1,7 @@
 //! The check of a password, in two steps around the hash: [`Presented::begin_attempt`] charges the account name as if
 //! the attempt had failed, [`Presented::finish_attempt`] settles it. Known and unknown names cost the same work.
 
+pub(super) mod link_turn;
 mod locked;
 pub(super) mod turn;
 
@@ -284,7 +285,7 @@ impl Presented {
                     }
                     Err(match wrong {
                         Compared::Cut(shed) => FlowError::from(shed),
-                        _ => Refusal::InvalidCredentials.into(),
+                        _ => Refusal::WrongPassword.into(),
                     })
                 }
                 Err(unverified) => {
@@ -578,7 +579,11 @@ pub(super) async fn confirm_password(
     let name = parse_name(&identity.account.email)?;
     let known = Known::Session { sid: identity.sid(), proved: identity.proved() };
     let presented = Presented::new(engine, name, password, known);
-    let account = presented.check_on_owner_thread(engine, client).await?;
+    let checked = presented.check_on_owner_thread(engine, client).await;
+    let account = checked.map_err(|error| match error {
+        FlowError::Refused(Refusal::InvalidCredentials) => Refusal::WrongPassword.into(),
+        other => other,
+    })?;
     // The address may belong to another account by now.
     if account.account_id() != identity.account.account_id() {
         return Err(Refusal::Unauthenticated.into());

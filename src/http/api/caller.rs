@@ -95,7 +95,14 @@ fn api_key_of(headers: &HeaderMap) -> Option<SecretText> {
     }
     let pair = Zeroizing::new(Base64::decode_vec(value).ok()?);
     let (_, password) = std::str::from_utf8(&pair).ok()?.split_once(':')?;
-    password.starts_with(PREFIX).then(|| password.to_owned().into())
+    if !password.starts_with("pck") {
+        return None;
+    }
+    // Some clients encode it as in a form, as that RFC says, also characters that need no escape.
+    let encoded = Zeroizing::new(format!("key={password}"));
+    let decoded: Vec<(String, SecretText)> = serde_urlencoded::from_str(&encoded).ok()?;
+    let (_, key) = decoded.into_iter().next()?;
+    key.starts_with(PREFIX).then_some(key)
 }
 
 /// The credential of a request that stays open, so that it can be checked again and again.

@@ -12,6 +12,8 @@ use crate::http::body::Body;
 use crate::http::endpoint::{Eng, resource};
 use crate::http::rejection::Rejection;
 use crate::registry::api_key::Scope;
+use crate::registry::refresh::Audience;
+use crate::token::OwnClient;
 use crate::value::id::hex;
 use crate::value::secret_text::SecretText;
 
@@ -43,7 +45,9 @@ impl From<Form> for Introspect {
 async fn post_introspect(engine: Eng, caller: CalledBy, body: Body) -> Result<HttpResponse, Rejection> {
     caller.may(&["introspect", "admin"], Scope::Introspect)?;
     let read: Introspect = if body.is_form() { body.form::<Form>()?.into() } else { body.json()? };
-    let body = match introspect(&engine, &read.token).await? {
+    let introspected = introspect(&engine, &read.token).await?;
+    let signer = engine.services.signer.read();
+    let body = match introspected {
         None => json!({"active": false}),
         Some(token) => json!({
             "active": true,
@@ -53,6 +57,12 @@ async fn post_introspect(engine: Eng, caller: CalledBy, body: Body) -> Result<Ht
             "exp": token.exp,
             "iat": token.iat,
             "token_type": token.token_type,
+            "iss": signer.issuer(),
+            "aud": match token.audience {
+                Audience::App => signer.audience(),
+                Audience::Admin => signer.admin_audience(),
+            },
+            "client_id": OwnClient,
         }),
     };
     Ok(HttpResponse::Ok().json(body))

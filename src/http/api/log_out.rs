@@ -35,22 +35,23 @@ async fn post_logout(
     let credentials = credentials(&request, &engine)?;
     let has_credentials = !matches!(credentials, Credentials::None);
     let read: LogOut = body.json_or_default_charged(&engine, &client).await?;
+    let scope = read.scope;
     match read.refresh_token {
         Some(_) if has_credentials => return Err(Refusal::AmbiguousCredentials.into()),
-        Some(token) if read.scope == Scope::Local => log_out_token(&engine, &client, &token).await?,
+        Some(token) if scope == Scope::Local => log_out_token(&engine, &client, &token).await?,
         Some(_) => {
             let detail = "With a refresh token only scope `local` is possible.";
             return Err(Problem::new(422, "unprocessable", detail).into());
         }
         None => match SignedIn::extract(&request).await {
-            Ok(identity) => log_out(&engine, &client, &identity, read.scope).await?,
+            Ok(identity) => log_out(&engine, &client, &identity, scope).await?,
             // A credential that is no longer valid is logged out already.
             Err(rejection) if has_credentials && rejection.is_unauthenticated() => {}
             Err(rejection) => return Err(rejection),
         },
     }
     let mut response = HttpResponse::NoContent();
-    if matches!(credentials, Credentials::Cookie(_)) {
+    if matches!(credentials, Credentials::Cookie(_)) && scope != Scope::Others {
         // Not `Clear-Site-Data`: it would also delete the device cookie, so that others could lock out the owner on
         // this browser, and the cookies of every neighbour under the same domain.
         response.cookie(ended_cookie(&engine));

@@ -2,7 +2,6 @@
 
 use actix_web::{HttpResponse, web};
 use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
 
 use crate::flow::account;
 use crate::flow::client::Client;
@@ -34,7 +33,10 @@ struct Me<'a> {
 }
 
 async fn get_me(_: Eng, identity: SignedIn) -> HttpResponse {
-    let account = &identity.account;
+    me(&identity.account)
+}
+
+fn me(account: &AccountV3) -> HttpResponse {
     HttpResponse::Ok().json(Me { user: user(account), new_device_mail: !account.mutes_new_device })
 }
 
@@ -56,15 +58,10 @@ async fn patch_me(
 ) -> Result<HttpResponse, Rejection> {
     let read: PatchMe = body.json_charged(&engine, &client, Class::Rejected).await?;
     if read.name.is_none() && read.new_device_mail.is_none() {
-        return Ok(HttpResponse::Ok().json(settings(&identity.account)));
+        return Ok(me(&identity.account));
     }
     let set = account::set(&engine, &client, &identity, read.name.as_deref(), read.new_device_mail).await;
-    set.respond(|account| HttpResponse::Ok().json(settings(&account)))
-}
-
-/// Returns what the owner of `account` can set.
-fn settings(account: &AccountV3) -> Value {
-    json!({"name": account.name, "new_device_mail": !account.mutes_new_device})
+    set.respond(|account| me(&account))
 }
 
 #[derive(Deserialize)]

@@ -17,7 +17,7 @@ use crate::http::json::json;
 use crate::http::problem::Problem;
 use crate::http::rejection::Rejection;
 use crate::http::request::{SignedIn, query};
-use crate::http::response::{User, user};
+use crate::http::response::{User, ended_cookie, user};
 use crate::registry::refresh::FamilyV3;
 use crate::registry::session::SessionV2;
 use crate::system::clock::Timestamp;
@@ -101,8 +101,14 @@ struct SessionBody<'a> {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct SessionQuery {
-    /// Whether a request without a session gets 200. A flag: its value is ignored.
+    /// Whether a request without a session gets 200: a flag, or true or false.
     optional: Option<String>,
+}
+
+impl SessionQuery {
+    fn is_optional(&self) -> bool {
+        self.optional.as_deref().is_some_and(|value| !["false", "0"].contains(&value))
+    }
 }
 
 /// Answers with the session of the request. With `?optional` a page may ask whether somebody is logged in without an
@@ -112,9 +118,9 @@ async fn get_session(
     engine: Eng,
     identity: Result<SignedIn, Rejection>,
 ) -> Result<HttpResponse, Rejection> {
-    let query = query(&request, "The query accepts optional.");
+    let query: Result<SessionQuery, Problem> = query(&request, "The query accepts optional.");
     let identity = match (identity, &query) {
-        (Err(rejection), Ok(SessionQuery { optional: Some(_) })) if rejection.is_unauthenticated() => {
+        (Err(rejection), Ok(query)) if query.is_optional() && rejection.is_unauthenticated() => {
             return Ok(HttpResponse::Ok().json(json!({"session": null})));
         }
         (identity, _) => identity?,
@@ -170,5 +176,9 @@ async fn delete_session(
 ) -> Result<HttpResponse, Rejection> {
     body.refuse_charged(&engine, &client).await?;
     log_out::end_one(&engine, &client, &identity, &id).await?;
-    Ok(HttpResponse::NoContent().finish())
+    let mut response = HttpResponse::NoContent();
+    if matches!(identity.held, Held::Session(_)) && *id == hex(&identity.sid()) {
+        response.cookie(ended_cookie(&engine));
+    }
+    Ok(response.finish())
 }

@@ -70,7 +70,10 @@ fn problem(status: u16) -> Problem {
             "The head of a request has at most 16 KiB and 96 headers; send fewer or shorter ones.",
         ),
         500.. => ("internal_error", "The server could not read the request; send it again."),
-        _ => ("malformed_request", "This is not a request in HTTP/1.1; see RFC 9112."),
+        _ => (
+            "malformed_request",
+            "This is no request of HTTP/1.1; see RFC 9112. A proxy may speak HTTP/1.0: for nginx set `proxy_http_version 1.1`.",
+        ),
     };
     let known = StatusCode::from_u16(status).map_or(400, |status| status.as_u16());
     Problem::new(known, code, detail)

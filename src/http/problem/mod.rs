@@ -31,7 +31,7 @@ pub(in crate::http) struct FieldError {
 pub(in crate::http) struct Problem {
     status: StatusCode,
     code: &'static str,
-    detail: Cow<'static, str>,
+    pub(super) detail: Cow<'static, str>,
     errors: Vec<FieldError>,
     retry_after: Option<u32>,
     reasons: Option<Box<[&'static str]>>,

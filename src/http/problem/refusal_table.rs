@@ -42,6 +42,9 @@ fn refused(refusal: &Refusal, engine: &Engine) -> Problem {
             let detail = "E-mail address or password is wrong. A new account must first be confirmed with the link in our mail.";
             Problem::new(401, "invalid_credentials", detail).with_challenge()
         }
+        Refusal::WrongPassword => {
+            Problem::new(401, "invalid_credentials", "The password is wrong.").with_challenge()
+        }
         Refusal::EmailNotVerified => Problem::new(
             403,
             "email_not_verified",
@@ -192,8 +195,8 @@ fn csrf_rejected(fault: CsrfFault) -> Problem {
         }
         CsrfFault::OtherToken => (
             "csrf_rejected",
-            "The CSRF token is of another session, such as one before a log-in in another tab; get the present one from \
-             GET /v1/csrf, then repeat the request.",
+            "The CSRF token is of another session, such as one before a log-in in another tab. Ask GET /v1/session who is \
+             logged in now; if that is the same user, repeat the request with its `csrf_token`.",
         ),
     };
     Problem::new(403, code, detail)

@@ -81,8 +81,8 @@ pub struct Admins {
 
 handles!(Accounts {
     SignUp => SignedUp, Ordinary, |accounts, sign_up, now| accounts.sign_up(sign_up, now);
-    Alter => Result<AccountV3, Refusal>, Essential, |accounts, alter, now| accounts.alter(alter, now);
-    Administer => Result<Altered, Refusal>, Essential, |accounts, administer, now| {
+    Alter => Result<AccountV3, Refusal>, by(|alter| alter.change.class()), |accounts, alter, now| accounts.alter(alter, now);
+    Administer => Result<Altered, Refusal>, by(|administer| administer.0.change.class()), |accounts, administer, now| {
         accounts.administer(administer, now)
     };
     Rehash => (), Ordinary, |accounts, rehash, _| accounts.rehash(rehash);

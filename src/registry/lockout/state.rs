@@ -205,7 +205,9 @@ impl Lockouts {
     pub fn begin(&self, begin: &Begin, now: Timestamp) -> Decision<Result<Attempt, Refused>> {
         let mut count = self.current(begin.name, now);
         let (is_listed, known) = self.known_charge(&count, begin.caller, now);
+        let is_repeat = self.repeats.has(begin.name, begin.password, now);
         let (charge, began_lock) = if let Some(charge) = known {
+            let charge = if is_repeat { Charge::None } else { charge };
             match charge {
                 Charge::Device(id) => charge_device(&mut count, id, now),
                 Charge::Session(id) => charge_session(&mut count, id, now),
@@ -219,11 +221,7 @@ impl Lockouts {
             if let Some(refused) = self.stranger_refused(&count, begin, now) {
                 return Decision::unchanged(Err(refused));
             }
-            if self.repeats.has(begin.name, begin.password, now) {
-                (Charge::None, false)
-            } else {
-                (Charge::Name, self.charge_name(&mut count, now))
-            }
+            if is_repeat { (Charge::None, false) } else { (Charge::Name, self.charge_name(&mut count, now)) }
         };
         let attempt = Attempt {
             name: begin.name,

@@ -31,6 +31,13 @@ pub struct EndAll {
     pub account: AccountId,
 }
 
+/// Ends the token by which the last change of an account's address could be undone.
+#[derive(Clone, Copy, Debug)]
+pub struct EndUndo {
+    /// The account.
+    pub account: AccountId,
+}
+
 /// Counts a mail without a token against the quotas, and says whether it may be sent.
 #[derive(Clone, Copy, Debug)]
 pub struct Charge {
@@ -83,6 +90,7 @@ handles!(MailedTokens {
         after |mailed, used, _done, now| mailed.remember_use(used.redeem, used.account, now);
     Restart => (), Ordinary, |mailed, restart, now| mailed.restart(restart.id, restart.end_max, now);
     EndAll => (), Essential, |mailed, end_all, _| mailed.end_all(end_all.account);
+    EndUndo => (), Essential, |mailed, end_undo, _| mailed.end_undo(end_undo.account);
 });
 
 /// Asks whether an account has a live token for a purpose.

@@ -375,6 +375,12 @@ impl MailedTokens {
         Decision { writes: ids.map(|id| Write::Remove(*id)).collect(), verdict: () }
     }
 
+    /// Decides the end of the token by which the last change of an account's address could be undone.
+    pub fn end_undo(&self, account: AccountId) -> Decision<()> {
+        let id = self.by_use.get(&(account.to_bytes(), Purpose::EmailUndo));
+        Decision { writes: id.map(|id| Write::Remove(*id)).into_iter().collect(), verdict: () }
+    }
+
     /// Applies `write`. Cannot fail: the write was just decided, or it was read back.
     pub fn apply(&mut self, write: Write<MailedV2>) {
         match write {

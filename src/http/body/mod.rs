@@ -6,6 +6,9 @@
 //! **The rule:** a body that is not complete by the deadline is answered with 408, and the connection is closed. This
 //! holds for every path, also for those that use no body: a request does not end before its body does.
 
+mod json_body;
+mod strict_json;
+
 use std::convert::Infallible;
 use std::error::Error;
 use std::future::{Ready, poll_fn, ready};
@@ -28,7 +31,6 @@ use zeroize::Zeroize;
 
 use super::connection::Serving;
 use super::host;
-use super::json_body;
 use super::problem::Problem;
 use super::rejection::Rejection;
 use crate::engine::Engine;

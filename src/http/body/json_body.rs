@@ -3,8 +3,8 @@
 use serde::de::{DeserializeOwned, IgnoredAny};
 use serde_path_to_error::Segment;
 
-use super::problem::{FieldError, Problem};
 use super::strict_json::Strict;
+use crate::http::problem::{FieldError, Problem};
 
 /// Reads a value from JSON. The type itself refuses unknown fields.
 ///
