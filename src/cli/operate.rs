@@ -1,7 +1,7 @@
 //! How an operator's command is carried out: through the admin socket of a running server, or else on the data
 //! directory of a stopped one.
 
-use std::io::{BufRead, BufReader, ErrorKind, IsTerminal, Read, Write};
+use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
 use std::os::unix::net::UnixStream;
 
 use portcullis::config::Config;
@@ -14,21 +14,10 @@ use serde_json::Value;
 use zeroize::Zeroizing;
 
 use super::new_directory::refuse_another_owner;
-use super::printable::value;
-use super::table::table;
 use super::{Cli, Failure, say};
 
 /// Maximum length of an answer in bytes. Hundreds of thousands of lines of the audit log are shorter.
 const ANSWER_BYTES_MAX: u64 = 64 << 20;
-
-/// Carries out `operation` and prints its answer.
-pub(super) fn operate(cli: &Cli, operation: Operation) -> Result<(), Failure> {
-    operate_and_say(cli, operation, |result| match result.get("items").and_then(Value::as_array) {
-        Some(items) if std::io::stdout().is_terminal() => table(items),
-        Some(items) => items.iter().map(line).collect(),
-        None => vec![line(result)],
-    })
-}
 
 /// Carries out `operation` and prints its answer: as JSON for programs, or else the lines that `told` makes of it.
 pub(super) fn operate_and_say(
@@ -109,15 +98,4 @@ fn on_stopped_directory(config: Config, operation: Operation) -> Result<Value, F
         running.stop();
         Ok(answer)
     })
-}
-
-/// Formats one item for people: its fields in a line.
-pub(super) fn line(item: &Value) -> String {
-    let Some(fields) = item.as_object() else { return item.to_string() };
-    let present = fields.iter().filter(|(_, value)| !value.is_null());
-    let texts = present.map(|(name, field)| match field.as_str() {
-        Some(text) => format!("{name}={}", value(text)),
-        None => format!("{name}={field}"),
-    });
-    texts.collect::<Vec<_>>().join("  ")
 }

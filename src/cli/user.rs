@@ -1,6 +1,6 @@
 //! `portcullis user`.
 
-use std::io::{IsTerminal, Read};
+use std::io::{BufRead, BufReader, IsTerminal, Read, Write};
 
 use clap::Subcommand;
 use portcullis::password::PASSWORD_BYTES_MAX;
@@ -10,7 +10,7 @@ use serde_json::Value;
 use zeroize::Zeroizing;
 
 use super::operate::operate_and_say;
-use super::printable::value;
+use super::printable::{printable, value};
 use super::prompt::Terminal;
 use super::table::{table_of, text};
 use super::{Cli, Failure, counted};
@@ -125,10 +125,13 @@ pub enum UserCommand {
         #[arg(long, requires = "revoke_password")]
         force: bool,
     },
-    /// Delete an account.
+    /// Delete an account with all that belongs to it, and tell its owner by mail. Asks first on a terminal.
     Delete {
         /// E-mail address or id of the account.
         user: String,
+        /// Do not ask.
+        #[arg(long)]
+        yes: bool,
         /// Do it although no administrator is left who can log in.
         #[arg(long)]
         force: bool,
@@ -193,9 +196,28 @@ impl UserCommand {
                 revoke_password: *revoke_password,
                 force: *force,
             },
-            Self::Delete { user, force } => Operation::UserDelete { user: user.clone(), force: *force },
+            Self::Delete { user, force, yes } => {
+                confirm_deletion(user, *yes)?;
+                Operation::UserDelete { user: user.clone(), force: *force }
+            }
         })
     }
+}
+
+/// Asks on a terminal whether to delete an account. A script is not asked.
+fn confirm_deletion(user: &str, yes: bool) -> Result<(), Failure> {
+    let stdin = std::io::stdin();
+    if yes || !stdin.is_terminal() || !std::io::stderr().is_terminal() {
+        return Ok(());
+    }
+    let question = format!("Delete {} for good? It cannot be undone. [y/N] ", value(user));
+    let _ = write!(std::io::stderr(), "{}", printable(&question));
+    let mut answer = String::new();
+    BufReader::new(stdin.take(STDIN_BYTES_MAX as u64)).read_line(&mut answer).map_err(Failure::refused)?;
+    if matches!(answer.trim().to_lowercase().as_str(), "y" | "yes") {
+        return Ok(());
+    }
+    Err(Failure::refused("nothing was deleted"))
 }
 
 /// Refuses a role whose name is nearly one that means something to the server: it would give nothing.

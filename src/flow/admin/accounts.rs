@@ -8,7 +8,7 @@ use crate::audit::event::Event;
 use crate::engine::Engine;
 use crate::flow::log_out::{end_others, end_others_and_mailed};
 use crate::flow::post::Addressee;
-use crate::flow::refusal::{FlowError, Refusal, parse_new_name};
+use crate::flow::refusal::{FlowError, Refusal, parse_new_name_for_admin};
 use crate::flow::sign_up::{new_name, new_password};
 use crate::password::QueueKey;
 use crate::registry::account::actor::{Alter, Delete};
@@ -42,7 +42,7 @@ pub struct New<'a> {
 /// undone. Sign-ups that wait for the address end, so that no link of theirs touches the account.
 pub async fn create(engine: &Engine, admin: &Admin, new: New<'_>) -> Result<AccountV3, FlowError> {
     let may_change = engine.may_change_rights().await?;
-    let name = parse_new_name(&engine.services.config, new.email)?;
+    let name = parse_new_name_for_admin(&engine.services.config, new.email)?;
     let roles = roles(new.roles)?;
     let phc = match new.password {
         Some(password) => {

@@ -15,7 +15,7 @@ use crate::audit::event::Event;
 use crate::engine::{Engine, MayChange};
 use crate::flow::log_out::end_others_and_mailed;
 use crate::flow::post::Addressee;
-use crate::flow::refusal::{FlowError, Refusal, parse_new_name};
+use crate::flow::refusal::{FlowError, Refusal, parse_new_name_for_admin};
 use crate::registry::account::actor::FindHolder;
 use crate::registry::account::{AccountV3, Change, FormerChange};
 use crate::registry::outbox::Kind;
@@ -38,7 +38,7 @@ pub(super) async fn set_address(
     verified: Option<bool>,
 ) -> Result<AccountV3, FlowError> {
     let may_change = engine.may_change_rights().await?;
-    let email = email.map(|email| parse_new_name(&engine.services.config, email)).transpose()?;
+    let email = email.map(|email| parse_new_name_for_admin(&engine.services.config, email)).transpose()?;
     let account = get(engine, admin, id).await?;
     match email.filter(|email| email.as_str() != &*account.email) {
         Some(email) => {

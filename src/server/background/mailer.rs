@@ -117,11 +117,12 @@ async fn send(
         Ok(()) => (DeliveryOutcome::Sent, true, None),
         Err(error) => {
             let DeliveryError { permanent, has_begun, .. } = error;
+            let account = account_of(engine, mail).await;
             tracing::warn!(
                 %error,
                 kind = mail.kind.name(),
                 to = masked(&mail.to),
-                account.id = account_of(engine, mail).await,
+                account.id = account,
                 mail.id = hex(&mail.id),
                 tries = mail.tries,
                 for_good = permanent,

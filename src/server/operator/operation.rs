@@ -417,11 +417,14 @@ fn or_missing(error: FlowError, pointer: &'static str, message: impl FnOnce() ->
 
 fn list_keys(engine: &Engine, all: bool) -> Value {
     let signer = engine.services.signer.read();
-    let signing = signer.listed(engine.clock.now()).map(|(key, from, signs)| {
+    let now = engine.clock.now();
+    let signing = signer.listed(now).map(|(key, from, signs)| {
         let mut item = json!(key);
         if let Some(fields) = item.as_object_mut() {
             fields.insert(String::from("signs"), json!(signs));
-            if from > Timestamp::ZERO {
+            // One that had to take over early, since another was retired, signs before its time.
+            let is_early = signs && from > now;
+            if from > Timestamp::ZERO && !is_early {
                 fields.insert(String::from("signs_from"), json!(from.rfc3339()));
             }
         }
