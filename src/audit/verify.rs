@@ -70,7 +70,7 @@ impl Examined {
 /// How many changes one line acknowledges.
 pub const KNOWN_IN_A_LINE: usize = 64;
 /// What stands before the changes in the reason of an acknowledgement.
-const KNOWN: &str = "; known: ";
+const KNOWN: &str = "known: ";
 
 /// Returns the text by which an acknowledgement names `damages`, to be added to its reason.
 pub fn known(damages: &[Damage]) -> String {

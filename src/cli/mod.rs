@@ -247,6 +247,11 @@ fn note(text: &str) {
     let _ = writeln!(std::io::stderr(), "portcullis: {}", printable(text));
 }
 
+/// Prints the same for programs.
+fn note_json(text: &str) {
+    let _ = writeln!(std::io::stderr(), "{}", printable(&json!({"note": text}).to_string()));
+}
+
 /// Writes `bytes` to standard output, as [`say`] does.
 fn write_out(bytes: &[u8]) {
     let Err(error) = try_write_out(bytes) else { return };
