@@ -119,11 +119,11 @@ async fn the_other_administrators_are_mailed_when_an_account_becomes_one() {
     ] {
         let answer = server.patch_as(&path, &root, body.clone()).await;
         assert_eq!(answer.status, StatusCode::OK, "{body}: {}", answer.body);
-        wait_until("the mail has left", || told(&server).len() >= count);
+        wait_until("the mail has left", async || told(&server).len() >= count).await;
         assert_eq!(told(&server), vec![(ROOT.to_owned(), true); count], "{body}");
     }
     run(&["user", "set-role", ADA, "admin"], server.data_dir()).exits(0);
-    wait_until("the mail has left", || told(&server).len() == 3);
+    wait_until("the mail has left", async || told(&server).len() == 3).await;
 }
 
 /// Kind: two commands report success, and the thief logs in again at once with the password that they know.
