@@ -9,7 +9,7 @@ use std::sync::{Arc, mpsc};
 
 use actix_web::{App, HttpServer, web};
 use portcullis::system::clock::Timestamp;
-use portcullis::token::{Claims, Signer};
+use portcullis::token::{Claims, OwnClient, Signer};
 use tokio::sync::oneshot;
 
 /// Bytes written for each request: about as many as the rotation of a family takes.
@@ -96,6 +96,7 @@ pub fn signing() -> (Signer, Claims, Timestamp) {
         aud: "http://127.0.0.1:8080".into(),
         exp: 1_800_000_900,
         iat: 1_800_000_000,
+        client_id: OwnClient,
         jti: "1".repeat(32),
         sid: "2".repeat(32),
         roles: Vec::new(),

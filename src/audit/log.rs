@@ -21,7 +21,7 @@
 
 use std::io;
 use std::os::unix::fs::DirBuilderExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
@@ -30,15 +30,18 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
 
-use super::ends::Place;
+use super::ends::{Place, Record};
 use super::event::Note;
 use super::fold::Fold;
+use super::verify::{Damage, examine};
 use super::writer::{Found, Writer};
 use crate::audit::event::Event;
 use crate::audit::line::Line;
+use crate::storage::Storage;
 use crate::system::clock::Clock;
 use crate::system::file_error::at_dir;
 use crate::system::lock::Mutex;
+use crate::system::scheduling::{self, BackgroundPolicy};
 use crate::system::volume::{self, Space};
 
 pub use super::writer::Options;
@@ -81,6 +84,36 @@ struct State {
     end_at_start: Option<Place>,
     /// The line that says that a server starts, until it is written.
     start: Option<Line>,
+    /// What a check of the whole log needs.
+    checked: Option<Checked>,
+}
+
+/// Where the files are, where the record of their ends is, and the key of both.
+#[derive(Clone)]
+struct Checked {
+    dir: PathBuf,
+    key: [u8; 32],
+    data: Arc<dyn Storage>,
+}
+
+impl std::fmt::Debug for Checked {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Checked").field("dir", &self.dir).finish_non_exhaustive()
+    }
+}
+
+impl Checked {
+    /// Reads the whole log. What seems changed is looked at twice: a file may be removed for its age meanwhile.
+    fn damages(&self) -> io::Result<Vec<Damage>> {
+        let examine = || {
+            let record = Record::read(&*self.data, &self.key)?;
+            examine(&self.dir, &self.key, Some(&record)).map(|examined| examined.damages)
+        };
+        match examine() {
+            Ok(damages) if damages.is_empty() => Ok(damages),
+            _ => examine(),
+        }
+    }
 }
 
 /// The state that the handle and the thread share.
@@ -146,6 +179,7 @@ impl Log {
         let made = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&options.dir);
         made.map_err(at_dir(&options.dir))?;
         let (dir, journal) = (options.dir.clone(), options.journal);
+        let checked = Checked { dir: options.dir.clone(), key: options.key, data: Arc::clone(&options.data) };
         let mut writer = Writer::new(options);
         let found = writer.recover()?;
         // A full disk must not keep the server from starting. The thread records the end once there is space.
@@ -157,6 +191,7 @@ impl Log {
             let mut state = self.state.lock();
             state.writer = Some(sender);
             state.end_at_start = end.ok();
+            state.checked = Some(checked);
         }
         let time = clock.now();
         for Found { event, reason, missing } in found {
@@ -189,6 +224,39 @@ impl Log {
         if let Some(start) = start {
             self.note(Line { time: clock.now(), ..start });
         }
+    }
+
+    /// Reads the whole log on a thread of its own, and warns if it was changed in the middle. A start does not wait for
+    /// it: the log may have gigabytes.
+    pub fn check_in_background(&self) {
+        let Some(checked) = self.state.lock().checked.clone() else { return };
+        let check = move || {
+            let _ = scheduling::background(BackgroundPolicy::Nice);
+            match checked.damages() {
+                Ok(damages) => {
+                    let Some(first) = damages.first() else { return };
+                    tracing::error!(
+                        changes = damages.len(),
+                        "the log of security events was changed: {}. Keep a copy of audit.dir, and find out who could write to \
+                         it; then run: portcullis audit acknowledge",
+                        first.place
+                    );
+                }
+                Err(error) => {
+                    tracing::warn!(%error, "cannot check the log of security events; see portcullis doctor")
+                }
+            }
+        };
+        let started = std::thread::Builder::new().name("audit-check".into()).spawn(check);
+        if let Err(error) = started {
+            tracing::warn!(%error, "cannot check the log of security events; see portcullis doctor");
+        }
+    }
+
+    /// Reads the whole log, and returns each change in it that only an acknowledgement gets past. It blocks.
+    pub fn damages(&self) -> io::Result<Vec<Damage>> {
+        let checked = self.state.lock().checked.clone();
+        checked.map_or_else(|| Ok(Vec::new()), |checked| checked.damages())
     }
 
     /// Makes the thread write what is queued and end.

@@ -1,5 +1,6 @@
 //! Checks the chain over all files. It finds any changed byte and names the file and the line.
 
+use std::collections::HashSet;
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -32,8 +33,70 @@ pub struct Break {
 pub struct Unbroken {
     /// The number of its lines.
     pub lines: u64,
-    /// How often a start found it changed, which an operator has acknowledged.
+    /// How many changes of it an operator has acknowledged.
     pub acknowledged: u64,
+}
+
+/// A change that is in the log for good, so that only an operator's acknowledgement gets past it.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Damage {
+    /// Where it is, and what it is.
+    pub place: Break,
+    /// Digest of the line and of the one before, as they were found. Any later change there has another one.
+    digest: String,
+}
+
+/// The result of reading the whole log.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Examined {
+    /// Lines, and what an operator knows of.
+    unbroken: Option<Unbroken>,
+    /// What nobody has acknowledged, in the order of the lines.
+    pub damages: Vec<Damage>,
+    /// Lines that are missing from the end, or an end that was cut short: the next start tells it, or mends it.
+    end: Option<Break>,
+    /// What a start has found and nobody has acknowledged.
+    cut: Option<Break>,
+}
+
+impl Examined {
+    fn into_verdict(self) -> Result<Unbroken, Break> {
+        let first = self.damages.into_iter().map(|damage| damage.place).next();
+        let unbroken = self.unbroken.unwrap_or(Unbroken { lines: 0, acknowledged: 0 });
+        first.or(self.end).or(self.cut).map_or(Ok(unbroken), Err)
+    }
+}
+
+/// How many changes one line acknowledges.
+pub const KNOWN_IN_A_LINE: usize = 64;
+/// What stands before the changes in the reason of an acknowledgement.
+const KNOWN: &str = ": known: ";
+
+/// Returns the text by which an acknowledgement names `damages`, as what its operator did.
+pub fn known(damages: &[Damage]) -> String {
+    let each = damages.iter().map(|Damage { place: Break { file, line, .. }, digest }| {
+        let name = Path::new(file).file_name().unwrap_or_default().to_string_lossy();
+        format!("{name}:{line} {digest}")
+    });
+    if damages.is_empty() {
+        return String::new();
+    }
+    format!("{}{}", KNOWN.trim_start_matches(": "), each.collect::<Vec<_>>().join(", "))
+}
+
+/// Returns the digests that the reason of an acknowledgement names.
+fn known_in(reason: &str) -> impl Iterator<Item = &str> {
+    let known = reason.rsplit_once(KNOWN).map_or("", |(_, known)| known);
+    known.split(", ").filter_map(|one| Some(one.rsplit_once(' ')?.1))
+}
+
+/// A line as the next one must follow it.
+struct Before {
+    digest: String,
+    /// Its number; `None` if nothing says it.
+    seq: Option<u64>,
+    /// Whether its seal does not match, so that the next line names the digest of another one.
+    is_changed: bool,
 }
 
 /// Checks all files of `dir` and returns the number of their lines, or the first place where the chain breaks. Without a
@@ -41,57 +104,81 @@ pub struct Unbroken {
 /// before.
 ///
 /// Where a start found that lines are missing, and says how many, the chain goes on. But an operator must have
-/// acknowledged that afterwards, as every other change that a start has found.
+/// acknowledged that afterwards, as every other change that a start has found; and so must each other place where the chain
+/// breaks, by the digest of what is there.
 pub fn verify(dir: &Path, key: &[u8; 32], record: Option<&Record>) -> io::Result<Result<Unbroken, Break>> {
+    examine(dir, key, record).map(Examined::into_verdict)
+}
+
+/// Does what [`verify`] does, and returns every change.
+pub fn examine(dir: &Path, key: &[u8; 32], record: Option<&Record>) -> io::Result<Examined> {
+    let mut examined = Examined::default();
     let ends = match record {
         None | Some(Record::Missing) => None,
         Some(Record::Of(ends)) => Some(ends),
         Some(Record::Changed) => {
             let what = String::from("was changed: its seal does not match");
-            return Ok(Err(Break { file: String::from("audit.end"), line: 1, what }));
+            examined.end = Some(Break { file: String::from("audit.end"), line: 1, what });
+            return Ok(examined);
         }
     };
-    let mut before: Option<(String, u64)> = None;
+    let mut before: Option<Before> = None;
     let mut unbroken = Unbroken { lines: 0, acknowledged: 0 };
     let mut place = (dir.display().to_string(), 0);
-    let mut unacknowledged = None;
-    for path in files_if_any(dir)? {
-        let bytes = std::fs::read(&path).map_err(at(&path))?;
+    let mut acknowledged = HashSet::new();
+    let paths = files_if_any(dir)?;
+    for path in &paths {
+        let bytes = std::fs::read(path).map_err(at(path))?;
         let mut rest = bytes.as_slice();
         place = (path.display().to_string(), 0);
         while !rest.is_empty() {
             place.1 += 1;
             let broken = |what: &str| Break { file: place.0.clone(), line: place.1, what: what.to_owned() };
-            let Some(end) = rest.iter().position(|byte| *byte == b'\n') else {
-                return Ok(Err(broken(
-                    "has no line end: cut short by a crash, which the next start repairs, or changed",
-                )));
-            };
-            let (line, after) = rest.split_at(end);
+            let end = rest.iter().position(|byte| *byte == b'\n');
+            if end.is_none() && Some(path) == paths.last() {
+                let what = "has no line end: cut short by a crash, which the next start repairs, or changed";
+                examined.end = Some(broken(what));
+                return Ok(examined.without(&acknowledged, unbroken));
+            }
+            let (line, after) = rest.split_at(end.unwrap_or(rest.len()));
             rest = after.get(1..).unwrap_or_default();
-            let judged = judge(line, before.as_ref(), key).map_err(ToOwned::to_owned);
-            let judged = judged.and_then(|read| match ends {
-                Some(ends) => agrees(&read, line, before.is_none(), ends).map(|()| read),
-                None => Ok(read),
-            });
-            match judged {
-                Ok(read) => {
+            let (read, mut wrong) = judge(line, before.as_ref(), key);
+            if let (Some(read), Some(ends), None) = (&read, ends, &wrong) {
+                wrong = agrees(read, line, before.is_none(), ends).err();
+            }
+            if end.is_none() {
+                wrong = Some(String::from("has no line end"));
+            }
+            if let Some(what) = wrong {
+                examined
+                    .damages
+                    .push(Damage { place: broken(&what), digest: together(before.as_ref(), line) });
+            }
+            before = Some(match read {
+                Some(read) => {
                     if read.event == CUT {
                         unbroken.acknowledged += 1;
                         let what = format!("a cut that nobody has acknowledged: {}", read.reason);
-                        unacknowledged.get_or_insert_with(|| broken(&what));
+                        examined.cut.get_or_insert_with(|| broken(&what));
                     } else if read.event == Event::AuditAcknowledged.name() {
-                        unacknowledged = None;
+                        examined.cut = None;
+                        acknowledged.extend(known_in(&read.reason).map(ToOwned::to_owned));
                     }
-                    before = Some((digest(line), read.seq));
+                    Before { digest: digest(line), seq: Some(read.seq), is_changed: false }
                 }
-                Err(what) => return Ok(Err(broken(&what))),
-            }
+                None => {
+                    let seq = match &before {
+                        Some(before) => before.seq,
+                        None => ends.map(|ends| ends.removed.seq),
+                    };
+                    Before { digest: digest(line), seq: seq.map(|seq| seq + 1), is_changed: true }
+                }
+            });
             unbroken.lines += 1;
         }
     }
-    let last = before.map_or(0, |(_, seq)| seq);
-    if let Some(ends) = ends
+    let last = before.map_or(Some(0), |before| before.seq);
+    if let (Some(ends), Some(last)) = (ends, last)
         && last < ends.last.seq
     {
         let missing = ends.last.seq - last;
@@ -100,9 +187,25 @@ pub fn verify(dir: &Path, key: &[u8; 32], record: Option<&Record>) -> io::Result
             counted(missing, "line is", "lines are"),
             ends.last.seq
         );
-        return Ok(Err(Break { file: place.0, line: place.1, what }));
+        examined.end = Some(Break { file: place.0, line: place.1, what });
     }
-    Ok(unacknowledged.map_or(Ok(unbroken), Err))
+    Ok(examined.without(&acknowledged, unbroken))
+}
+
+impl Examined {
+    /// Takes out what is `acknowledged`, and counts it.
+    fn without(mut self, acknowledged: &HashSet<String>, mut unbroken: Unbroken) -> Self {
+        let all = self.damages.len();
+        self.damages.retain(|damage| !acknowledged.contains(&damage.digest));
+        unbroken.acknowledged += (all - self.damages.len()) as u64;
+        Self { unbroken: Some(unbroken), ..self }
+    }
+}
+
+/// Returns the digest of a line that does not follow, and of the one before it.
+fn together(before: Option<&Before>, line: &[u8]) -> String {
+    let both = format!("{} {}", before.map_or("", |before| &before.digest), digest(line));
+    digest(both.as_bytes()).get(..32).unwrap_or_default().to_owned()
 }
 
 /// Returns the files of `dir`; none if there is no such directory.
@@ -133,23 +236,27 @@ fn says_missing(read: &Line, gap: u64) -> bool {
     read.event == CUT && read.missing == gap
 }
 
-/// Checks the seal of `line` and that it follows `before`. Returns what it holds.
-fn judge(line: &[u8], before: Option<&(String, u64)>, key: &[u8; 32]) -> Result<Line, &'static str> {
-    let text = std::str::from_utf8(line).map_err(|_| "is not UTF-8")?;
+/// Checks the seal of `line` and that it follows `before`. Returns what it holds if it is sealed, and what is wrong.
+fn judge(line: &[u8], before: Option<&Before>, key: &[u8; 32]) -> (Option<Line>, Option<String>) {
+    let changed = |what: &str| (None, Some(what.to_owned()));
+    let Ok(text) = std::str::from_utf8(line) else { return changed("is not UTF-8") };
     if !is_sealed(key, text) {
-        return Err("was changed: its seal does not match");
+        return changed("was changed: its seal does not match");
     }
-    let read: Line = serde_json::from_str(text).map_err(|_| "is not an event")?;
-    match before {
-        Some((prev, seq)) if *prev != read.prev || seq + 1 != read.seq => {
-            let is_said =
-                read.seq.checked_sub(seq + 1).is_some_and(|gap| gap > 0 && says_missing(&read, gap));
-            let broken = "does not follow the line before it: lines are missing or out of order";
-            if is_said { Ok(read) } else { Err(broken) }
+    let Ok(read) = serde_json::from_str::<Line>(text) else { return changed("is not an event") };
+    let wrong = match before {
+        Some(before) => {
+            let follows = (before.is_changed || before.digest == read.prev)
+                && before.seq.is_none_or(|seq| seq + 1 == read.seq);
+            let gap = before.seq.and_then(|seq| read.seq.checked_sub(seq + 1));
+            let is_said = gap.is_some_and(|gap| gap > 0 && says_missing(&read, gap));
+            (!follows && !is_said)
+                .then_some("does not follow the line before it: lines are missing or out of order")
         }
-        None if read.seq == 1 && read.prev != digest(b"") => Err("has number 1 but is not the first line"),
-        _ => Ok(read),
-    }
+        None if read.seq == 1 && read.prev != digest(b"") => Some("has number 1 but is not the first line"),
+        None => None,
+    };
+    (Some(read), wrong.map(ToOwned::to_owned))
 }
 
 #[cfg(test)]
@@ -331,6 +438,81 @@ mod tests {
         assert_eq!(check(), Ok(Unbroken { lines: 15, acknowledged: 0 }));
         disk.damage("audit.end", |bytes| bytes[20] ^= 1);
         assert_eq!(check().unwrap_err().file, "audit.end");
+    }
+
+    /// Kind: a change that is found for ever, since nothing acknowledges it.
+    #[test]
+    fn each_change_in_the_middle_is_acknowledged_as_it_is_and_any_other_is_found_again() {
+        let changes: [&dyn Fn(&mut Vec<String>); 6] = [
+            &|lines| lines[2] = lines[2].replace("account", "nobody "),
+            &|lines| drop(lines.remove(2)),
+            &|lines| drop(lines.remove(0)),
+            &|lines| lines.swap(1, 3),
+            &|lines| lines.insert(2, String::from("not an event")),
+            &|lines| lines.iter_mut().for_each(|line| line.push(' ')),
+        ];
+        for (number, change) in changes.iter().enumerate() {
+            for at in [0, 1] {
+                let disk = SimStorage::new();
+                let dir = tempfile::tempdir().unwrap();
+                (0..3).for_each(|day| run(options(dir.path(), &disk, day), day));
+                let paths = files(dir.path()).unwrap();
+                let texts: Vec<String> =
+                    paths.iter().map(|path| std::fs::read_to_string(path).unwrap()).collect();
+                let write = |at: usize, lines: &[String]| {
+                    std::fs::write(&paths[at], lines.join("\n") + "\n").unwrap()
+                };
+                let examined =
+                    || examine(dir.path(), &KEY, Some(&Record::read(&disk, &KEY).unwrap())).unwrap();
+                let mut lines: Vec<String> = texts[at].lines().map(ToOwned::to_owned).collect();
+                change(&mut lines);
+                write(at, &lines);
+                let found = examined().damages;
+                assert!(!found.is_empty(), "change {number} of file {at}");
+                let is_here = |damage: &Damage| damage.place.file >= paths[at].display().to_string();
+                assert!(found.iter().all(is_here), "{found:?}");
+                acknowledge(&options(dir.path(), &disk, 9), &found);
+                assert_eq!(examined().damages, [], "change {number} of file {at}");
+                // And by every later check, after more lines.
+                run(options(dir.path(), &disk, 9), 9);
+                assert!(examined().into_verdict().is_ok(), "change {number} of file {at}");
+                for later in 0..lines.len() {
+                    let mut more = lines.clone();
+                    more[later] = more[later].replace("event", "tneve");
+                    write(at, &more);
+                    assert!(examined().into_verdict().is_err(), "line {later} after change {number}");
+                    more.remove(later);
+                    if more.join("\n") == texts[at].trim_end() {
+                        continue;
+                    }
+                    write(at, &more);
+                    assert!(examined().into_verdict().is_err(), "no line {later} after change {number}");
+                }
+                std::fs::write(&paths[at], &texts[at]).unwrap();
+                assert!(examined().into_verdict().is_ok());
+            }
+        }
+    }
+
+    /// Writes the acknowledgement of `damages` as a server does.
+    fn acknowledge(options: &Options, damages: &[Damage]) {
+        let options = Options {
+            data: Arc::clone(&options.data),
+            dir: options.dir.clone(),
+            known_end: None,
+            is_first_start: false,
+            ..*options
+        };
+        let clock = Clock::manual(Timestamp::from_secs(1_800_000_000 + 9 * 86_400));
+        let log = Log::new(clock.steady());
+        let thread = log.start(options, &clock).unwrap();
+        let event = Event::AuditAcknowledged.name().to_owned();
+        for some in damages.chunks(KNOWN_IN_A_LINE) {
+            let reason = format!("by operator: {}", known(some));
+            log.note(Line { time: clock.now(), event: event.clone(), reason, ..Line::default() });
+        }
+        log.end();
+        thread.join().unwrap();
     }
 
     #[test]

@@ -3,8 +3,8 @@
 use std::io::ErrorKind;
 
 use clap::Subcommand;
-use portcullis::config::checks::unsafe_settings;
-use portcullis::config::{Config, ConfigFault, Finding, Reader};
+use portcullis::config::checks::{CHECKS, State, unsafe_settings};
+use portcullis::config::{Config, ConfigFault, Finding, Reader, SecretFile};
 use portcullis::engine::key_loading::peppers_in_file;
 use portcullis::engine::partition::master;
 use portcullis::password::KnownBad;
@@ -97,7 +97,10 @@ fn secrets(config: &Config) -> (Vec<ConfigFault>, Vec<String>) {
     };
     for (key, file) in config.secret_lines() {
         match file.read_line() {
-            Err(error) if error.kind() == ErrorKind::InvalidData => wrong(key, &error),
+            // A credential is there for the unit of the server alone.
+            Err(error) if error.kind() == ErrorKind::InvalidData || file.resolved().is_ok() => {
+                wrong(key, &error);
+            }
             Ok(line) if file_text::has_blanks_around(&line) => warnings.push(format!(
                 "{key}: the first line of {file} begins or ends with a blank, which counts as part of the secret"
             )),
@@ -105,19 +108,37 @@ fn secrets(config: &Config) -> (Vec<ConfigFault>, Vec<String>) {
         }
     }
     match master(config) {
-        Ok(_) | Err(MasterError::Unreadable { .. }) => {}
+        Err(MasterError::Unreadable { .. }) if is_elsewhere(config.keys.master_file.as_ref()) => {}
+        Ok(_) => {}
         Err(error) => wrong("keys.master_file", &error),
     }
     match peppers_in_file(config) {
-        Ok(_) | Err(PepperError::Unreadable { .. }) => {}
+        Err(PepperError::Unreadable { .. }) if is_elsewhere(config.password.pepper_file.as_ref()) => {}
+        Ok(_) => {}
         Err(error) => wrong("password.pepper_file", &error),
     }
-    if let Err(error) = KnownBad::load(config.password.list_file.as_deref())
-        && error.kind() == ErrorKind::InvalidData
-    {
+    if let Err(error) = KnownBad::load(config.password.list_file.as_deref()) {
         wrong("password.list_file", &error);
     }
+    if let Some(file) = &config.log.file {
+        let dir = file.path.parent().filter(|dir| !dir.as_os_str().is_empty());
+        if let Some(dir) = dir.filter(|dir| !dir.is_dir()) {
+            wrong("log.file", &format!("{}: there is no directory {}", file.path.display(), dir.display()));
+        }
+    }
+    // As the checklist does, and a start too.
+    let proxies = CHECKS.iter().filter(|check| check.key == "http.trusted_proxies");
+    for check in proxies.filter(|_| config.http.public_origin.is_https()) {
+        if matches!(check.state(config), State::Doubtful) {
+            warnings.push(format!("{}: {}: {}", check.key, check.why, check.fix));
+        }
+    }
     (faults, warnings)
+}
+
+/// Says whether `file` is a credential that is not here.
+fn is_elsewhere(file: Option<&SecretFile>) -> bool {
+    file.is_some_and(|file| file.resolved().is_err())
 }
 
 fn show(cli: &Cli, reader: &Reader) {

@@ -18,6 +18,7 @@ use portcullis::value::file_text;
 use portcullis::value::id::hex;
 use serde_json::json;
 
+use super::new_directory::refuse_backup;
 use super::{Cli, Failure, say};
 
 /// How long a test of the mail server may take. Its operator waits for it.
@@ -43,6 +44,7 @@ impl MailCommand {
             AccountName::parse(address).map_err(|error| Failure::usage(format!("{address}: {error}")))?;
         let (transport, by) = match &config.mail.transport {
             MailTransport::File => {
+                refuse_backup(&config.data_dir)?;
                 (transport(&config)?, format!("written to {}", config.data_dir.join("outbox").display()))
             }
             MailTransport::Smtp { host, port, .. } => {

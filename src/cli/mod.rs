@@ -14,6 +14,7 @@ mod log;
 mod mail;
 mod new_directory;
 mod operate;
+mod ownership;
 mod printable;
 mod prompt;
 mod remembered;

@@ -12,6 +12,7 @@ use portcullis::config::Config;
 use portcullis::engine::StartError;
 use portcullis::engine::partition::master;
 use portcullis::journal::archive::staging::{self, Leftover};
+use portcullis::journal::archive::{SUMS, UNFINISHED};
 use portcullis::journal::format::entry::Change;
 use portcullis::journal::format::layout::{BUILDING, IDENTITY};
 use portcullis::registry::file_check::FileChecks;
@@ -41,7 +42,7 @@ pub(super) fn create(
 ) -> Result<(), Failure> {
     let dir = &config.data_dir;
     let in_dir = |error: io::Error| at(dir, &error);
-    let leftover = leftover_in(dir)?;
+    let leftover = leftover_in(config)?;
     let keys = &*keys_of(from, keys);
     if !matches!(leftover, Leftover::Whole(_)) {
         refuse_used(config)?;
@@ -60,7 +61,7 @@ pub(super) fn create(
     let storage: Arc<dyn Storage> = Arc::new(LocalStorage::open(dir).map_err(in_dir)?);
     let _lock = storage.lock().map_err(in_dir)?;
     // Another restore may have begun before the lock was taken; none can begin after.
-    if leftover_in(dir)? != leftover {
+    if leftover_in(config)? != leftover {
         return Err(Failure::refused(format!(
             "another restore into {} was running; look at its result first",
             dir.display()
@@ -147,10 +148,11 @@ fn commit(config: &Config, storage: &dyn Storage) -> Result<(), Failure> {
     staging::commit(storage, &keys).map_err(failed)
 }
 
-/// Returns what an earlier restore left in `dir`.
+/// Returns what an earlier restore left in the data directory.
 ///
 /// Errors: a server uses the directory, or it belongs to another user.
-fn leftover_in(dir: &Path) -> Result<Leftover, Failure> {
+fn leftover_in(config: &Config) -> Result<Leftover, Failure> {
+    let dir = &config.data_dir;
     let in_dir = |error: io::Error| at(dir, &error);
     let storage = match LocalStorage::open_existing(dir) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Leftover::Nothing),
@@ -158,7 +160,11 @@ fn leftover_in(dir: &Path) -> Result<Leftover, Failure> {
     };
     refuse_another_owner(dir)?;
     if dir.join(IDENTITY).try_exists().map_err(in_dir)? {
-        return Err(Failure::refused(format!("{} is in use; give an empty --data-dir", dir.display())));
+        return Err(Failure::refused(format!(
+            "{} is in use; give an empty --data-dir, or stop its server and move the directory away, and {} too if that is elsewhere",
+            dir.display(),
+            config.keys.dir.display()
+        )));
     }
     staging::find_leftover(&storage).map_err(in_dir)
 }
@@ -187,8 +193,9 @@ fn refuse_used(config: &Config) -> Result<(), Failure> {
     }
     match LocalStorage::open_existing(&config.keys.dir) {
         Ok(keys) if has_keys(&keys) => Err(Failure::refused(format!(
-            "{} holds keys of another installation; set keys.dir to an empty directory",
-            config.keys.dir.display()
+            "{keys} holds keys already, and a new data directory gets keys of its own: move the old ones away as well (mv \
+             {keys} {keys}.old), or set keys.dir to an empty directory",
+            keys = config.keys.dir.display()
         ))),
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(at(&config.keys.dir, &error)),
         _ => Ok(()),
@@ -225,6 +232,21 @@ pub(super) fn names_in_use(dir: &Path) -> Result<Vec<OsString>, Failure> {
         }
     }
     Ok(names)
+}
+
+/// Refuses to use a backup like a data directory: what a server changes in it, a restore does not take any more.
+pub(super) fn refuse_backup(dir: &Path) -> Result<(), Failure> {
+    let holds = |name: &str| dir.join(name).try_exists().unwrap_or(false);
+    let Some(mark) = [UNFINISHED, SUMS].into_iter().find(|mark| holds(mark)) else { return Ok(()) };
+    let dir = dir.display();
+    Err(Failure::refused(if mark == UNFINISHED {
+        format!("{dir} holds a backup that was not finished ({mark} is in it): take another one")
+    } else {
+        format!(
+            "{dir} is a backup ({mark} is in it), and using it would spoil it: make a data directory of it with portcullis \
+             --data-dir NEW data restore {dir}, and use that one"
+        )
+    }))
 }
 
 /// Refuses to write into a directory of another user: the server that runs as that user could not read the new files.
@@ -270,8 +292,9 @@ pub(super) fn copy_keys(from: &Path, to: &dyn Storage, with_signing_keys: bool) 
 }
 
 fn at(path: &Path, error: &io::Error) -> Failure {
-    match FileError::within(error) {
-        Some(named) => Failure::refused(named),
-        None => Failure::refused(format!("{}: {error}", path.display())),
+    match (FileError::within(error), error.raw_os_error()) {
+        (Some(named), _) => Failure::refused(named),
+        (None, Some(raw)) => Failure::refused(file_error::at_dir(path)(io::Error::from_raw_os_error(raw))),
+        (None, None) => Failure::refused(format!("{}: {error}", path.display())),
     }
 }

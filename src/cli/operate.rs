@@ -13,7 +13,7 @@ use portcullis::system::fail_stop::FailStop;
 use serde_json::Value;
 use zeroize::Zeroizing;
 
-use super::new_directory::refuse_another_owner;
+use super::new_directory::{refuse_another_owner, refuse_backup};
 use super::{Cli, Failure, say};
 
 /// Maximum length of an answer in bytes. Hundreds of thousands of lines of the audit log are shorter.
@@ -78,6 +78,7 @@ pub(super) fn ask(mut stream: UnixStream, operation: &Operation) -> Result<Value
 
 /// Recovers the data directory, which no server uses, carries out `operation`, and stops in order.
 fn on_stopped_directory(config: Config, operation: Operation) -> Result<Value, Failure> {
+    refuse_backup(&config.data_dir)?;
     let identity = config.data_dir.join("IDENTITY");
     let unreadable = |error| Failure::refused(format!("cannot read {}: {error}", identity.display()));
     if !identity.try_exists().map_err(unreadable)? {

@@ -73,8 +73,8 @@ pub(super) fn compare_keys(config: &Config, storage: &dyn Storage) -> Result<Str
         let is_backup = storage.open(SUMS).is_ok();
         if !is_backup && is_used(storage).map_err(Failure::refused)? {
             return Err(Failure::refused(format!(
-                "{dir}: there are no keys, although this directory is used, so the server will not start; put the keys of \
-                 this installation back into keys.dir"
+                "{dir}: there are no keys, although this directory is used, so the server will not start; move the keys of \
+                 this installation there"
             )));
         }
         return Ok(format!("keys: not compared, since there are none in {dir}"));

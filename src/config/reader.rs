@@ -113,7 +113,8 @@ impl Reader {
         let (table, errors) = DeTable::parse_recoverable(text);
         for error in errors {
             let line = error.span().map_or(1, |span| line_of(text, span.start));
-            self.fault(format!("{path}:{line}"), error.message().to_owned());
+            let written = text.lines().nth(line - 1).and_then(unquoted);
+            self.fault(format!("{path}:{line}"), written.unwrap_or_else(|| error.message().to_owned()));
         }
         self.table(path, text, "", table.get_ref());
     }
@@ -131,9 +132,21 @@ impl Reader {
                 DeValue::Table(inner) if self.keys.iter().any(|key| key.name.starts_with(&prefix)) => {
                     self.table(path, text, &name, inner);
                 }
+                DeValue::Table(_) if self.keys.by_name(&name).is_none() => {
+                    let near = self.nearest_section(&name);
+                    let hint = near.map_or(String::new(), |near| format!("; did you mean `[{near}]`?"));
+                    self.fault(place, format!("unknown section `[{name}]`{hint}"));
+                }
                 value => self.set(&name, value, place),
             }
         }
+    }
+
+    /// Returns the section that `unknown` was probably meant to be, if any is close.
+    fn nearest_section(&self, unknown: &str) -> Option<&'static str> {
+        let sections = self.keys.iter().filter_map(|key| Some(key.name.rsplit_once('.')?.0));
+        let rated = sections.map(|section| (strsim::damerau_levenshtein(unknown, section), section));
+        rated.min().filter(|(distance, _)| *distance <= 2).map(|(_, section)| section)
     }
 
     fn set(&mut self, name: &str, value: &DeValue<'_>, place: String) {
@@ -242,6 +255,18 @@ impl Reader {
         };
         self.entries().map(line).collect()
     }
+}
+
+/// Says how the value in `line` is written, if it is a text without quotes.
+fn unquoted(line: &str) -> Option<String> {
+    let (key, rest) = line.split_once('=')?;
+    let value = rest.split('#').next()?.trim();
+    let is_text = value.chars().next().is_some_and(|c| !matches!(c, '"' | '\'' | '[' | '{'));
+    if !is_text || value.contains(['"', '\'']) || DeValue::parse(value).is_ok() {
+        return None;
+    }
+    let key = key.trim();
+    Some(format!("`{key}` takes a text, which needs quotes: {key} = \"{value}\""))
 }
 
 /// The prefix of the variables.

@@ -124,7 +124,7 @@ impl Partition {
         let storage = LocalStorage::open(dir)?.logging(config.journal.write_mode);
         let keys = if makes_keys { Some(key_files(config, &random)?) } else { None };
         if let Some(keys) = &keys {
-            refuse_without_keys(&storage, keys)?;
+            refuse_without_keys(config, &storage, keys)?;
             // Before anything is written: a start with another master key must not begin.
             Keys::check(keys)?;
         }
@@ -181,17 +181,19 @@ impl Partition {
 
 /// Refuses a directory that is in use but has no keys, before anything is written: it is a backup without keys, and a start
 /// would change files that its list of sums names.
-fn refuse_without_keys(storage: &LocalStorage, keys: &KeyFiles) -> Result<(), StartError> {
+fn refuse_without_keys(config: &Config, storage: &LocalStorage, keys: &KeyFiles) -> Result<(), StartError> {
     // Keys that may not be seen are not missing.
     keys.names()?;
     if !is_used(storage)? || keys.exist() {
         return Ok(());
     }
     Err(StartError::Refused(Refusal {
-        path: String::from("keys"),
+        path: config.keys.dir.display().to_string(),
         offset: None,
-        what: String::from("missing, although this directory holds a journal; nothing was changed"),
-        next: "if it is a backup, use `portcullis data restore`; otherwise put the keys of this installation back",
+        what: String::from(
+            "there are no keys, although the data directory holds a journal; nothing was changed",
+        ),
+        next: "if it is a backup, use `portcullis data restore`; otherwise move the keys of this installation there",
     }))
 }
 

@@ -9,7 +9,6 @@ mod cors;
 pub mod csrf;
 mod endpoint;
 mod header;
-mod host;
 mod json;
 pub mod middleware;
 mod problem;

@@ -37,6 +37,7 @@ pub fn start(
     let first = start_first(config, clock, accept_clock_floor, fail_stop)?;
     let (engine, ..) = &first;
     engine.services.audit.log.note_start(&engine.clock);
+    engine.services.audit.log.check_in_background();
     run(first, transport)
 }
 

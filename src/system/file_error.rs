@@ -92,7 +92,7 @@ fn advice(path: &Path, error: &io::Error, is_dir: bool) -> String {
         return String::from("raise the limit of open files: LimitNOFILE= of systemd, or ulimit -n");
     }
     match error.kind() {
-        io::ErrorKind::PermissionDenied => permission(path),
+        io::ErrorKind::PermissionDenied => permission(path, is_dir),
         io::ErrorKind::ReadOnlyFilesystem => String::from(
             "its file system is mounted read-only: mount it writable, or choose another directory",
         ),
@@ -119,28 +119,117 @@ fn no_directory(path: &Path) -> String {
 }
 
 /// Says who may use `path`, who this process is, and how to bring them together.
-fn permission(path: &Path) -> String {
+///
+/// What it advises changes nothing but a file or directory of this server: never a whole tree, and never a directory in
+/// which others keep theirs.
+fn permission(path: &Path, is_dir: bool) -> String {
     let user = rustix::process::geteuid().as_raw();
     let group = rustix::process::getegid().as_raw();
     let Some((part, found)) = refused_part(path) else {
         return format!("this process runs as user {user}, group {group}");
     };
-    let part = part.display();
     let (owner, owner_group) = (found.uid(), found.gid());
     let mode = found.permissions().mode() & 0o7777;
     let remedy = if user == 0 {
         String::from("even so a security module, an immutable file (lsattr) or a user namespace forbids it")
     } else if owner == user {
-        format!("chmod -R u+rwX {part}")
+        format!("chmod u+rwX {}", part.display())
+    } else if found.is_dir() {
+        remedy_of_dir(path, is_dir, part, owner, (user, group))
     } else {
-        format!("run it as user {owner}, or hand the files over: chown -R {user}:{group} {part}")
+        remedy_of_file(part, owner, (user, group))
     };
-    // Nobody should run a server as root to read files of root.
-    let remedy = remedy.strip_prefix("run it as user 0, or ").unwrap_or(&remedy);
     format!(
-        "{part} belongs to user {owner}, group {owner_group}, with mode {mode:04o}, and this process runs as user {user}, \
-         group {group}: {remedy}"
+        "{} belongs to user {owner}, group {owner_group}, with mode {mode:04o}, and this process runs as user {user}, \
+         group {group}: {remedy}",
+        part.display()
     )
+}
+
+/// Says how `file`, which belongs to `owner`, can be used by the user and the group `us`.
+fn remedy_of_file(file: &Path, owner: u32, (user, group): (u32, u32)) -> String {
+    if !file.parent().is_some_and(is_ours) {
+        format!("let user {user} read it, or name another file")
+    } else if owner == 0 {
+        format!("as root: chown {user}:{group} {}", file.display())
+    } else {
+        format!("run it as user {owner}")
+    }
+}
+
+/// Says how `path` can be used by the user and the group `us`, although the directory `part`, which is `path` or above it
+/// and belongs to `owner`, refuses them.
+fn remedy_of_dir(path: &Path, is_dir: bool, part: &Path, owner: u32, (user, group): (u32, u32)) -> String {
+    let install = |dir: &Path| format!("as root: install -d -o {user} -g {group} -m 0700 {}", dir.display());
+    let may = |access| rustix::fs::accessat(CWD, part, access, AtFlags::EACCESS).is_ok();
+    if is_ours(part) || is_fresh(path, part) {
+        // Nobody should run a server as root to read files of root.
+        return match owner {
+            0 => format!("as root: chown {user}:{group} {}", part.display()),
+            _ => format!("run it as user {owner}"),
+        };
+    }
+    if !may(Access::EXEC_OK) {
+        return match owner {
+            0 => format!("user {user} reaches nothing in it: name another place"),
+            _ => format!(
+                "if it holds files of this server, run it as user {owner}; if not, name another place"
+            ),
+        };
+    }
+    let name = path.file_name().unwrap_or_default();
+    // These two may have a place of their own.
+    let is_part = PARTS.iter().any(|part| name == *part) && name != "keys" && name != "audit";
+    let dir = if is_dir { Some(path) } else { path.parent() };
+    if let Some(dir) = dir.filter(|dir| !dir.exists() && !(is_part && dir.parent() == Some(part))) {
+        return format!("make {} for this user alone, {}", dir.display(), install(dir));
+    }
+    if is_dir || is_part {
+        return String::from("it is not a directory of this server: name one for it alone");
+    }
+    let dir = path.with_extension("");
+    let dir = if dir == path { path.with_extension("d") } else { dir };
+    format!("name {}, and make that directory, {}", dir.join(name).display(), install(&dir))
+}
+
+/// Names of what is in a data directory.
+const PARTS: [&str; 10] = [
+    "IDENTITY",
+    "LOCK",
+    "journal",
+    "snapshot",
+    "keys",
+    "audit",
+    "audit.end",
+    "outbox",
+    "quarantine",
+    "restoring.tmp",
+];
+
+/// Says whether `dir` holds files of this server: a data directory, a part of one, or a directory of keys or of security
+/// events that is elsewhere.
+fn is_ours(dir: &Path) -> bool {
+    let is_data = |dir: &Path| dir.join("IDENTITY").exists() || dir.join("LOCK").exists();
+    let is_part = || {
+        let is_named = dir.file_name().is_some_and(|name| PARTS.iter().any(|part| name == *part));
+        is_named && dir.parent().is_some_and(is_data)
+    };
+    let names_of_ours = |name: &str| {
+        let is_of = |start: &str, end: &str| name.starts_with(start) && name.ends_with(end);
+        is_of("directory-", ".key") || is_of("signing-", ".key") || is_of("audit-", ".jsonl")
+    };
+    let holds_ours = || {
+        let mut entries = std::fs::read_dir(dir).into_iter().flatten().flatten();
+        entries.any(|entry| entry.file_name().to_str().is_some_and(names_of_ours))
+    };
+    is_data(dir) || is_part() || holds_ours()
+}
+
+/// Says whether `part` is empty and to become a directory of this server: a volume that is just mounted.
+fn is_fresh(path: &Path, part: &Path) -> bool {
+    let is_named = path.file_name().is_some_and(|name| PARTS.iter().any(|part| name == *part));
+    let is_asked = path == part || (path.parent() == Some(part) && is_named);
+    is_asked && std::fs::read_dir(part).is_ok_and(|mut entries| entries.next().is_none())
 }
 
 /// Returns the part of `path` that refuses this process: the last one that can be seen, or the directory that it is in.

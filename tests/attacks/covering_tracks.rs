@@ -13,7 +13,7 @@ use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 
 use crate::support::earlier::forget_files;
-use crate::support::process::{Ran, run, skipped};
+use crate::support::process::{Process, Ran, log_in, run, serve, sign_up, skipped};
 use crate::support::{Answer, PASSWORD, TestServer, send, wait_until};
 
 const NAME: &str = "ada@test.org";
@@ -475,4 +475,57 @@ async fn with_a_full_volume_of_the_log_not_even_the_first_change_is_made() {
     let at = |event: &str| text.find(event).unwrap_or_else(|| panic!("no {event} in {text}"));
     assert!(at("password.changed") < at("admin.account_changed"));
     drop(server);
+}
+
+/// Kind: a change that no command gets past, and that no start tells: in the middle of the log.
+#[tokio::test]
+async fn a_line_changed_or_removed_in_the_middle_is_told_by_a_start_and_acknowledged_as_it_is() {
+    for removes in [false, true] {
+        let root = tempfile::tempdir().unwrap();
+        let data = root.path().join("data");
+        let mut server = Process::start(&data);
+        let http = reqwest::Client::new();
+        sign_up(&http, &server.url, NAME).await.unwrap();
+        for _ in 0..4 {
+            log_in(&http, &server.url, NAME, "a wrong password").await;
+        }
+        assert_eq!(server.stop(), Some(0));
+        verify(&data).exits(0);
+        let path = only_file(&data.join("audit"));
+        let change = |at: usize, removes: bool| {
+            let text = std::fs::read_to_string(&path).unwrap();
+            let mut lines: Vec<String> = text.lines().map(ToOwned::to_owned).collect();
+            if removes {
+                drop(lines.remove(at))
+            } else {
+                lines[at] = lines[at].replace("event", "tneve")
+            }
+            let changed = lines.join("\n") + "\n";
+            assert_ne!(changed, text);
+            std::fs::write(&path, changed).unwrap();
+        };
+        change(2, removes);
+        verify(&data).exits(1).says(".jsonl:3: ");
+        // A start tells it, though it waits for nothing.
+        let log = root.path().join("log");
+        let mut server = Process::spawn_into(serve(&data), &log, &root.path().join("stderr"));
+        let said = "run: portcullis audit acknowledge";
+        wait_until("the log tells the change", async || {
+            std::fs::read_to_string(&log).unwrap_or_default().contains(said)
+        })
+        .await;
+        assert!(std::fs::read_to_string(&log).unwrap().contains(".jsonl:3: "));
+        run(&["audit", "acknowledge"], &data).exits(0).says("acknowledged: ").says(".jsonl:3: ");
+        run(&["audit", "acknowledge"], &data).exits(0).says("nothing to acknowledge");
+        verify(&data).exits(0).says("acknowledged");
+        assert_eq!(server.stop(), Some(0));
+        verify(&data).exits(0);
+        // Another change, also right beside it, is found again; without a server too it is acknowledged.
+        for at in [3, 5] {
+            change(at, false);
+            verify(&data).exits(1).says(&format!(".jsonl:{}: ", at + 1));
+            run(&["audit", "acknowledge"], &data).exits(0).says(&format!(".jsonl:{}: ", at + 1));
+            verify(&data).exits(0);
+        }
+    }
 }

@@ -106,6 +106,19 @@ fn a_restore_builds_inside_the_directory_that_it_was_given() {
     });
 }
 
+/// Kind: a message that names no place.
+#[test]
+fn a_start_without_keys_names_the_directory_that_they_belong_into() {
+    let root = tempfile::tempdir().unwrap();
+    let (data, _) = backup(root.path());
+    let keys = data.join("keys");
+    fs::rename(&keys, root.path().join("aside")).unwrap();
+    for args in [&["serve"][..], &["data", "verify"], &["doctor"]] {
+        let ran = run_in(root.path(), data.to_str().unwrap(), args).exits(1);
+        ran.says(keys.to_str().unwrap()).says("move the keys of this installation there");
+    }
+}
+
 /// Earlier versions built in a sibling directory, by a name in which these two would have been the same.
 #[test]
 fn a_restore_leaves_a_sibling_directory_of_a_similar_name_alone() {
@@ -132,7 +145,7 @@ fn a_restore_does_not_mix_its_keys_with_those_in_a_directory_elsewhere() {
     restore("first").exits(0);
     assert!(keys.join("signing-00000001.key").exists());
     assert!(!root.path().join("first/keys").exists());
-    restore("second").exits(1).says("elsewhere/keys holds keys");
+    restore("second").exits(1).says("elsewhere/keys holds keys").says("move the old ones away as well (mv ");
     assert!(!root.path().join("second").exists());
 }
 
@@ -244,6 +257,48 @@ fn a_mount_point_is_filled_and_a_read_only_directory_is_read() {
     ] {
         script(&format!("{read_only} \"$1\" {arguments}")).exits(0).says("Read-only").says(expected);
     }
+}
+
+/// Kind: a copy that is spoiled by looking at it.
+#[test]
+fn no_command_changes_a_backup_and_those_that_would_say_what_to_do() {
+    let root = tempfile::tempdir().unwrap();
+    let (_, copy) = backup(root.path());
+    let backup = copy.to_str().unwrap();
+    let before = all(&copy);
+    for args in [
+        &["serve"][..],
+        &["user", "list"],
+        &["user", "show", "ada@example.org"],
+        &["session", "list", "ada@example.org"],
+        &["key", "list"],
+        &["key", "rotate"],
+        &["api-key", "list"],
+        &["mail", "test", "ada@example.org"],
+        &["audit", "acknowledge"],
+        &["audit", "tail", "--account", "ada@example.org"],
+    ] {
+        run_in(root.path(), backup, args).exits(1).says("is a backup").says("data restore");
+        assert_eq!(all(&copy), before, "{args:?}");
+    }
+    for args in [
+        &["data", "inspect"][..],
+        &["data", "verify"],
+        &["data", "dump"],
+        &["data", "backup", "second"],
+        &["audit", "verify"],
+        &["audit", "tail"],
+        &["doctor"],
+        &["data", "restore", backup],
+        &["data", "salvage", backup],
+    ] {
+        let ran = run_in(root.path(), backup, args);
+        assert!(ran.code <= 1, "{args:?}: {}", ran.text);
+        assert_eq!(all(&copy), before, "{args:?}: {}", ran.text);
+    }
+    run_in(root.path(), "new", &["data", "restore", backup]).exits(0);
+    fs::write(copy.join("UNFINISHED"), "").unwrap();
+    run_in(root.path(), backup, &["user", "list"]).exits(1).says("was not finished").says("another one");
 }
 
 fn is_root(path: &Path) -> bool {

@@ -47,7 +47,7 @@ fn a_volume_of_root_is_refused_with_its_path_its_owner_and_the_remedy() {
         .exits(1)
         .says(&format!("{shown} belongs to user 0, group 0, with mode 0755"))
         .says("this process runs as user 1654, group 1654")
-        .says(&format!("chown -R 1654:1654 {shown}"))
+        .says(&format!("as root: chown 1654:1654 {shown}"))
         .does_not_say("run it as user 0");
     assert_eq!(fs::read_dir(&fresh).unwrap().count(), 0);
     // With the remedy it runs, though the system knows no such user.
@@ -70,7 +70,8 @@ fn data_of_another_user_are_not_called_in_use_or_without_keys() {
         Ran::of(&mut serve_as(US, &binary, &data))
             .exits(1)
             .says(&format!("{part} belongs to user 1655, group 1655"))
-            .says("run it as user 1655, or hand the files over")
+            .says("run it as user 1655")
+            .does_not_say("chown")
             .does_not_say("other process")
             .does_not_say("another process")
             .does_not_say("if it is a backup");
@@ -88,6 +89,140 @@ fn data_of_another_user_are_not_called_in_use_or_without_keys() {
         .exits(1)
         .says("belongs to user 1655, group 1655")
         .does_not_say("another process");
+}
+
+/// Kind: advice that changes directories of the system. The remedy is tried: it makes the command run, and nothing but the
+/// new directory changes its owner.
+#[test]
+fn the_remedy_for_a_place_that_cannot_be_made_leaves_the_directory_around_it_alone() {
+    let Some((root, binary)) = open_to_all("a place in a directory of root") else { return };
+    let system = root.path().join("system");
+    fs::create_dir(&system).unwrap();
+    fs::set_permissions(&system, fs::Permissions::from_mode(0o755)).unwrap();
+    fs::write(system.join("hosts"), "of others").unwrap();
+    let data = root.path().join("data");
+    fs::create_dir(&data).unwrap();
+    chown(&data, Some(US), Some(US)).unwrap();
+    let mut server = Process::spawn(serve_as(US, &binary, &data));
+    assert_eq!(server.stop(), Some(0));
+    let as_us = |args: &[&str], data: &Path| {
+        let mut command = Command::new(&binary);
+        command.args(args).arg("--data-dir").arg(data).uid(US).gid(US).env_remove("HOME").current_dir("/");
+        Ran::of(&mut command)
+    };
+    let path = |name: &str| system.join(name).display().to_string();
+    let advice = |ran: &Ran| {
+        assert!(!ran.text.contains("chown") && !ran.text.contains("-R"), "{}", ran.text);
+        let (_, advice) = ran.text.split_once("as root: ").unwrap_or_else(|| panic!("{}", ran.text));
+        advice.trim_end().to_owned()
+    };
+    let refused = as_us(&["data", "backup", &path("backup")], &data).exits(1);
+    let install = format!("install -d -o {US} -g {US} -m 0700 {}", path("backup"));
+    assert_eq!(advice(&refused), install);
+    assert!(Command::new("sh").args(["-ec", &install]).status().unwrap().success());
+    as_us(&["data", "backup", &path("backup"), "--with-keys"], &data).exits(0);
+    let refused = as_us(&["data", "restore", &path("backup")], &system.join("new")).exits(1);
+    assert_eq!(advice(&refused), format!("install -d -o {US} -g {US} -m 0700 {}", path("new")));
+    let mut command = serve_as(US, &binary, &data);
+    let refused = Ran::of(command.env("PORTCULLIS__LOG__FILE", path("portcullis.log"))).exits(1);
+    assert_eq!(advice(&refused), format!("install -d -o {US} -g {US} -m 0700 {}", path("portcullis")));
+    let refused = as_us(&["serve"], &system).exits(1);
+    refused.says("for it alone").does_not_say("chown").does_not_say("as root");
+    // Nothing that is made in a closed directory can be reached.
+    fs::set_permissions(&system, fs::Permissions::from_mode(0o700)).unwrap();
+    let refused = as_us(&["data", "backup", &path("backup")], &data).exits(1);
+    refused.says("name another place").does_not_say("chown").does_not_say("install");
+    assert_eq!(fs::metadata(&system).unwrap().uid(), 0);
+}
+
+/// Kind: a command that works in two processes of different users: the backup of a cron job of root.
+#[test]
+fn a_backup_by_root_names_the_user_that_writes_it_and_belongs_to_that_one() {
+    let Some((root, binary)) = open_to_all("a backup by root") else { return };
+    let data = root.path().join("data");
+    fs::create_dir(&data).unwrap();
+    chown(&data, Some(US), Some(US)).unwrap();
+    let mut server = Process::spawn(serve_as(US, &binary, &data));
+    let to = root.path().join("backup");
+    let place = to.display().to_string();
+    let install = format!("install -d -o {US} -g {US} -m 0700 {place}");
+    run(&["data", "backup", &place], &data)
+        .exits(1)
+        .says("as user 1654")
+        .says(&install)
+        .does_not_say("chown");
+    assert!(!to.exists());
+    assert!(Command::new("sh").args(["-ec", &install]).status().unwrap().success());
+    run(&["data", "backup", &place, "--with-keys"], &data).exits(0);
+    assert_eq!(server.stop(), Some(0));
+    let mut restore = Command::new(&binary);
+    let new = data.join("restored");
+    restore.args(["data", "restore", &place]).arg("--data-dir").arg(&new).uid(US).gid(US).current_dir("/");
+    Ran::of(&mut restore).exits(0);
+}
+
+/// Kind: a command of root in the directory of a service, which leaves files that the service cannot use.
+#[test]
+fn a_start_by_root_is_warned_of_and_the_next_one_names_every_file_that_it_made() {
+    let Some((root, binary)) = open_to_all("a start by root") else { return };
+    let data = root.path().join("data");
+    fs::create_dir(&data).unwrap();
+    chown(&data, Some(US), Some(US)).unwrap();
+    let mut server = Process::spawn(serve_as(US, &binary, &data));
+    assert_eq!(server.stop(), Some(0));
+    run(&["doctor"], &data).exits(0);
+    let log = root.path().join("log");
+    let mut by_root = serve(&data);
+    by_root.env("RUST_LOG", "warn");
+    let mut server = Process::spawn_into(by_root, &log, &root.path().join("stderr"));
+    assert_eq!(server.stop(), Some(0));
+    let said = fs::read_to_string(&log).unwrap();
+    assert!(said.contains("runs as root in") && said.contains("run it as that user"), "{said}");
+    // Whatever a version makes, these two are root's now.
+    for name in ["keys/directory-1.key", "audit.end"] {
+        chown(data.join(name), Some(0), Some(0)).unwrap();
+        fs::set_permissions(data.join(name), fs::Permissions::from_mode(0o600)).unwrap();
+    }
+    let refused = Ran::of(&mut serve_as(US, &binary, &data)).exits(1);
+    let (_, advice) = refused.text.split_once("as root: ").unwrap_or_else(|| panic!("{}", refused.text));
+    for name in ["keys/directory-1.key", "audit.end"] {
+        assert!(advice.contains(name), "{advice}");
+    }
+    run(&["doctor"], &data).exits(1).says(advice.trim_end());
+    assert!(Command::new("sh").args(["-ec", advice]).status().unwrap().success());
+    run(&["doctor"], &data).exits(0);
+    let mut server = Process::spawn(serve_as(US, &binary, &data));
+    assert_eq!(server.stop(), Some(0));
+}
+
+/// Kind: a check that looks at modes, and passes what the server cannot open.
+#[test]
+fn the_checklist_tries_what_the_server_will_do() {
+    let Some((root, binary)) = open_to_all("the checklist of another user") else { return };
+    let data = root.path().join("data");
+    fs::create_dir(&data).unwrap();
+    chown(&data, Some(OTHERS), Some(OTHERS)).unwrap();
+    let mut server = Process::spawn(serve_as(OTHERS, &binary, &data));
+    run(&["doctor"], &data).exits(0).says("pass  running server, ready");
+    assert_eq!(server.stop(), Some(0));
+    let doctor_as = |user: u32, data: &Path| {
+        let mut command = Command::new(&binary);
+        command.args(["doctor", "--data-dir"]).arg(data).uid(user).gid(user).current_dir("/");
+        Ran::of(&mut command)
+    };
+    doctor_as(OTHERS, &data).exits(0).says("by user 1655");
+    doctor_as(US, &data).exits(1).says("by user 1654").says("run it as user 1655");
+    let missing = root.path().join("missing");
+    doctor_as(US, &missing).exits(1).says(&format!("-m 0700 {}", missing.display()));
+    for (mount, said) in [
+        ("ro", "mounted read-only"),
+        ("size=1m", "make room on its disk: at least 64 MiB"),
+        ("nr_inodes=9", "with more inodes"),
+    ] {
+        let script = format!("mount -t tmpfs -o {mount} volume \"$2\"; ! \"$1\" --data-dir \"$2\" doctor");
+        let Some(ran) = in_namespace("volumes for the checklist", &script) else { return };
+        ran.exits(0).says(said);
+    }
 }
 
 #[test]

@@ -170,6 +170,65 @@ fn config_check_says_what_it_read_and_what_would_keep_the_server_from_starting()
     assert!(!data.exists(), "a check makes nothing");
 }
 
+/// Kind: a check that passes what the next start refuses, or what nobody can have meant.
+#[test]
+fn config_check_finds_files_that_cannot_be_read_and_a_proxy_that_is_not_trusted() {
+    let root = tempfile::tempdir().unwrap();
+    let data = root.path().join("data");
+    let missing = root.path().join("missing/file").display().to_string();
+    let check = |variables: &[(&str, &str)]| with(variables, &["config", "check"], &data);
+    for (variable, key) in [
+        ("PORTCULLIS__KEYS__MASTER_FILE", "keys.master_file"),
+        ("PORTCULLIS__PASSWORD__PEPPER_FILE", "password.pepper_file"),
+        ("PORTCULLIS__PASSWORD__LIST_FILE", "password.list_file"),
+        ("PORTCULLIS__LOG__FILE", "log.file"),
+    ] {
+        check(&[(variable, &missing)]).exits(2).says(key).says(&missing).does_not_say("no mistakes");
+    }
+    let smtp = [
+        ("PORTCULLIS__MAIL__TRANSPORT", "smtp"),
+        ("PORTCULLIS__MAIL__SMTP__HOST", "127.0.0.1"),
+        ("PORTCULLIS__MAIL__SMTP__USERNAME", "ada"),
+        ("PORTCULLIS__MAIL__SMTP__PASSWORD_FILE", &missing),
+    ];
+    check(&smtp).exits(2).says("mail.smtp.password_file").says(&missing);
+    // A credential is there for the unit of the server alone.
+    check(&[("PORTCULLIS__KEYS__MASTER_FILE", "credential:master")]).exits(0);
+    let https = ("PORTCULLIS__HTTP__PUBLIC_ORIGIN", "https://login.example.org");
+    check(&[https]).says("warning: http.trusted_proxies: ");
+    let trusted = ("PORTCULLIS__HTTP__TRUSTED_PROXIES", "127.0.0.1");
+    check(&[https, trusted]).does_not_say("http.trusted_proxies");
+    let config = root.path().join("p.toml");
+    for (text, said) in [
+        ("[htpp]\nlisten = \"127.0.0.1:1\"\n", "unknown section `[htpp]`; did you mean `[http]`?"),
+        ("[mail.smpt]\nhost = \"h\"\n", "unknown section `[mail.smpt]`; did you mean `[mail.smtp]`?"),
+        ("[http]\nlisten = 127.0.0.1:22280 # here\n", "needs quotes: listen = \"127.0.0.1:22280\""),
+    ] {
+        fs::write(&config, text).unwrap();
+        let args = ["config", "check", "--config", config.to_str().unwrap()];
+        with(&[], &args, &data).exits(2).says(said);
+    }
+}
+
+/// Kind: a line that goes to a screen that nobody reads.
+#[test]
+fn a_log_file_has_the_summary_of_the_start() {
+    let root = tempfile::tempdir().unwrap();
+    let data = root.path().join("data");
+    for format in ["text", "json"] {
+        let file = root.path().join(format);
+        let mut command = crate::support::process::serve(&data);
+        command.env("PORTCULLIS__LOG__FILE", &file).env("PORTCULLIS__LOG__FORMAT", format);
+        let mut server = Process::spawn(command);
+        assert_eq!(server.stop(), Some(0));
+        let text = fs::read_to_string(&file).unwrap();
+        let line = text.lines().find(|line| line.contains("ready on ")).unwrap_or_else(|| panic!("{text}"));
+        for part in [env!("CARGO_PKG_VERSION"), server.url.trim_start_matches("http://"), "record"] {
+            assert!(line.contains(part), "no {part} in {line}");
+        }
+    }
+}
+
 #[test]
 fn a_relative_data_directory_is_shown_whole_and_every_key_has_its_source() {
     let root = tempfile::tempdir().unwrap();

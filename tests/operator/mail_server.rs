@@ -151,7 +151,7 @@ async fn a_reply_without_an_end_is_cut_off() {
 
 /// How a mail server begins.
 #[derive(Clone, Copy)]
-enum Start {
+enum Opening {
     /// With TLS, and this certificate.
     Tls(&'static str),
     /// With SMTP, and it offers STARTTLS.
@@ -169,11 +169,11 @@ async fn a_wrong_mode_of_tls_and_a_wrong_certificate_are_told_with_the_remedy() 
     let required = || Tls::Required(parameters(CERTIFICATE));
     let wrapped = |authority| Tls::Wrapper(parameters(authority));
     for (tls, start, said) in [
-        (required(), Start::Silent, "set mail.smtp.tls = \"tls\""),
-        (required(), Start::Plain, "the server does not offer STARTTLS; set mail.smtp.tls = \"tls\""),
-        (wrapped(CERTIFICATE), Start::StartTls, "set mail.smtp.tls = \"starttls\""),
-        (wrapped(OF_AUTHORITY), Start::Tls(OF_AUTHORITY), "basicConstraints=critical,CA:FALSE"),
-        (wrapped(CERTIFICATE), Start::Tls(OF_AUTHORITY), "mail.smtp.ca_file"),
+        (required(), Opening::Silent, "set mail.smtp.tls = \"tls\""),
+        (required(), Opening::Plain, "the server does not offer STARTTLS; set mail.smtp.tls = \"tls\""),
+        (wrapped(CERTIFICATE), Opening::StartTls, "set mail.smtp.tls = \"starttls\""),
+        (wrapped(OF_AUTHORITY), Opening::Tls(OF_AUTHORITY), "basicConstraints=critical,CA:FALSE"),
+        (wrapped(CERTIFICATE), Opening::Tls(OF_AUTHORITY), "mail.smtp.ca_file"),
     ] {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let port = listener.local_addr().unwrap().port();
@@ -181,10 +181,10 @@ async fn a_wrong_mode_of_tls_and_a_wrong_certificate_are_told_with_the_remedy() 
             let mut tcp = listener.accept().unwrap().0;
             let mut byte = [0];
             match start {
-                Start::Tls(certificate) => _ = serve_tls_as(certificate, tcp).read(&mut byte),
-                Start::Silent => _ = tcp.read(&mut byte),
-                Start::StartTls => _ = speak(&tcp, Endless::AfterStartTls, &tcp),
-                Start::Plain => {
+                Opening::Tls(certificate) => _ = serve_tls_as(certificate, tcp).read(&mut byte),
+                Opening::Silent => _ = tcp.read(&mut byte),
+                Opening::StartTls => _ = speak(&tcp, Endless::AfterStartTls, &tcp),
+                Opening::Plain => {
                     tcp.write_all(b"220 mail.test\r\n").unwrap();
                     while tcp.read(&mut byte).unwrap_or(0) == 1 {
                         if byte == *b"\n" {

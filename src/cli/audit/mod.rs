@@ -34,12 +34,14 @@ pub enum AuditCommand {
     /// keys.
     ///
     /// Exits with 1 at the first line that does not follow from the one before, if the log is shorter than the server
-    /// has written it, or if a start found it too short and nobody has run `audit acknowledge` since. It cannot find lines
+    /// has written it, or if a start found it too short, unless somebody has run `audit acknowledge` since. It cannot find lines
     /// that are missing from the last second of a server that was killed.
     Verify,
-    /// Write down that you know what a start has found: lines that were cut off, or a changed record of the log's end.
+    /// Write down that you know of each change of the log: lines that were changed, removed or cut off, or a changed record
+    /// of its end.
     ///
-    /// The event stays in the log, and `verify` passes over it from then on.
+    /// Reads the whole log. The event stays in it, and names each place with a digest of what is there: `verify` passes over
+    /// that from then on, and finds any other change.
     Acknowledge,
 }
 
@@ -61,9 +63,13 @@ impl AuditCommand {
 fn acknowledge(cli: &Cli) -> Result<(), Failure> {
     let done = carry_out(cli.load()?, Operation::AuditAcknowledge)?;
     let text = match done.get("event").and_then(Value::as_str) {
-        Some(event) => format!("acknowledged: {event} is in the log"),
+        Some(event) => {
+            let found = done.get("found").and_then(Value::as_array).into_iter().flatten();
+            let found: String = found.filter_map(Value::as_str).map(|place| format!("\n  {place}")).collect();
+            format!("acknowledged: {event} is in the log{found}")
+        }
         None => String::from(
-            "nothing to acknowledge: no start has found the log changed since; nothing was written",
+            "nothing to acknowledge: the log is not changed, and no start has found it changed since; nothing was written",
         ),
     };
     cli.answer(&text, &done);

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::io;
+use std::os::unix::fs::{MetadataExt, lchown};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -20,7 +21,7 @@ use portcullis::server::operator::socket;
 use portcullis::storage::local::LocalStorage;
 use portcullis::storage::{Storage, unlink_if_there, write_whole};
 use portcullis::system::clock::Clock;
-use portcullis::system::file_error::FileError;
+use portcullis::system::file_error::{self, FileError, at_dir};
 use portcullis::system::random::Random;
 use portcullis::token::{KeyFiles, Keys, Sealing};
 use serde_json::{Value, json};
@@ -51,6 +52,8 @@ pub(super) fn run(cli: &Cli, config: &Config, to: &Path, with_keys: bool) -> Res
         let what = format!("there are no keys in {} to copy; set keys.dir", config.keys.dir.display());
         return Err(Failure::refused(what));
     }
+    let server = server_user(config);
+    refuse_place_of_another(to, server)?;
     let unfinished = Unfinished::begin(to)?;
     let to = unfinished.dir.clone();
     copy_data(config, &to)?;
@@ -61,6 +64,9 @@ pub(super) fn run(cli: &Cli, config: &Config, to: &Path, with_keys: bool) -> Res
         copy_keys(&config.keys.dir, &keys, true)?;
     }
     let restored = prove(config, &to, has_keys)?;
+    if let Some((user, group)) = server.filter(|server| !is_own(*server)) {
+        hand_over(&to, user, group).map_err(|error| at(&to, &error))?;
+    }
     unfinished.finish()?;
     let made = Made { to, restored, log, sealing, has_keys, keys_dir: config.keys.dir.clone() };
     cli.answer(&made.text(), &made.json());
@@ -78,6 +84,43 @@ fn refuse_own_place(config: &Config, to: &Path) -> Result<(), Failure> {
     if is_data || own.any(|dir| is_in(dir)) {
         let what = "is a directory of the server itself; a backup belongs on another disk";
         return Err(Failure::refused(format!("{} {what}: name an empty directory there", to.display())));
+    }
+    Ok(())
+}
+
+/// Returns user and group of the running server, which writes its part of a backup itself; `None` if none runs.
+fn server_user(config: &Config) -> Option<(u32, u32)> {
+    socket::connect(&config.data_dir).ok()?;
+    let found = fs::metadata(socket::path(&config.data_dir)).ok()?;
+    Some((found.uid(), found.gid()))
+}
+
+fn is_own((user, _): (u32, u32)) -> bool {
+    user == rustix::process::geteuid().as_raw()
+}
+
+/// Refuses the place `to` if the running server of another user cannot write there.
+fn refuse_place_of_another(to: &Path, server: Option<(u32, u32)>) -> Result<(), Failure> {
+    let Some((user, group)) = server.filter(|server| !is_own(*server)) else { return Ok(()) };
+    if fs::metadata(to).is_ok_and(|found| found.uid() == user) {
+        return Ok(());
+    }
+    let to = std::path::absolute(to).unwrap_or_else(|_| to.to_owned());
+    let to = to.display();
+    Err(Failure::refused(format!(
+        "the running server writes the backup itself, as user {user}, group {group}, and {to} is not a directory of that \
+         user: make it, as root: install -d -o {user} -g {group} -m 0700 {to}"
+    )))
+}
+
+/// Gives the files of a backup in `dir` to the user of the server, who could not read those of this one.
+fn hand_over(dir: &Path, user: u32, group: u32) -> io::Result<()> {
+    for entry in dir.read_dir().map_err(at_dir(dir))? {
+        let path = entry.map_err(at_dir(dir))?.path();
+        lchown(&path, Some(user), Some(group)).map_err(file_error::at(&path))?;
+        if fs::symlink_metadata(&path).map_err(file_error::at(&path))?.is_dir() {
+            hand_over(&path, user, group)?;
+        }
     }
     Ok(())
 }
@@ -307,8 +350,9 @@ impl Made {
 }
 
 fn at(path: &Path, error: &io::Error) -> Failure {
-    match FileError::within(error) {
-        Some(named) => Failure::refused(named),
-        None => Failure::refused(format!("{}: {error}", path.display())),
+    match (FileError::within(error), error.raw_os_error()) {
+        (Some(named), _) => Failure::refused(named),
+        (None, Some(raw)) => Failure::refused(file_error::at_dir(path)(io::Error::from_raw_os_error(raw))),
+        (None, None) => Failure::refused(format!("{}: {error}", path.display())),
     }
 }

@@ -6,8 +6,17 @@ use std::path::Path;
 
 use portcullis::config::{Config, SecretFile};
 use portcullis::password::KnownBad;
+use portcullis::system::file_error::FileError;
+use portcullis::system::volume;
 
 use super::Line;
+use crate::cli::new_directory::refuse_backup;
+use crate::cli::{counted, ownership};
+
+/// How many segments of the journal must fit on the disk.
+const SEGMENTS_FREE: u64 = 4;
+/// How many files must be possible on it.
+const INODES_FREE: u64 = 64;
 
 /// Checks the directories and files of `config`.
 pub(super) fn checks(config: &Config) -> Vec<Line> {
@@ -20,6 +29,8 @@ pub(super) fn checks(config: &Config) -> Vec<Line> {
             Line::new(is_closed(dir), "fail", what, why, format!("chmod 0700 {}", dir.display()))
         })
         .collect();
+    lines.extend(use_of_parts(config));
+    lines.extend([&config.data_dir, &config.audit.dir].into_iter().filter_map(|dir| space(dir, config)));
     lines.extend(config.secret_lines().into_iter().map(|(key, file)| with_first_line(key, file)));
     for (key, file) in [
         ("keys.master_file", &config.keys.master_file),
@@ -37,6 +48,59 @@ pub(super) fn checks(config: &Config) -> Vec<Line> {
         fix,
     ));
     lines
+}
+
+/// Checks that a server that runs as this user can use each directory and file, by trying, and that all belong to one user.
+fn use_of_parts(config: &Config) -> Vec<Line> {
+    let user = rustix::process::geteuid();
+    let dir = config.data_dir.display();
+    if refuse_backup(&config.data_dir).is_err() {
+        return vec![Line::new(true, "fail", format!("{dir} is a backup, and is not changed"), "", "")];
+    }
+    let why = "the server cannot write it, so it does not start, or stops";
+    let mut lines: Vec<Line> = ownership::unusable(config)
+        .into_iter()
+        .map(|error| {
+            let (path, fix) = match FileError::within(&error) {
+                Some(error) => (error.path().display().to_string(), error.what()),
+                None => (dir.to_string(), error.to_string()),
+            };
+            Line::new(false, "fail", format!("use of {path} by user {user}"), why, fix)
+        })
+        .collect();
+    if lines.is_empty() {
+        lines.push(Line::new(true, "fail", format!("use of {dir} by user {user}"), "", ""));
+    }
+    if let Some(((owner, group), files)) = ownership::foreign(config)
+        && !files.is_empty()
+    {
+        let count = counted(files.len() as u64, "file", "files");
+        let what = format!("{count} of another user than {owner}, to whom {dir} belongs");
+        let why = "the server of that user cannot use them, so it does not start";
+        lines.push(Line::new(false, "fail", what, why, ownership::remedy(&files, owner, group)));
+    }
+    lines
+}
+
+/// Checks that the volume of `dir` has room for what a server writes next. `None` if it cannot be asked.
+fn space(dir: &Path, config: &Config) -> Option<Line> {
+    let existing = std::path::absolute(dir).ok()?;
+    let existing = existing.ancestors().find(|dir| dir.exists())?;
+    let space = volume::space(existing).ok()?;
+    let inodes = volume::inodes_free(existing).ok()?;
+    // A file system that says nothing of its size cannot be full.
+    let needed = config.journal.segment_bytes.saturating_mul(SEGMENTS_FREE);
+    let has_room = space.total == 0 || space.free >= needed;
+    let has_inodes = inodes.is_none_or(|free| free >= INODES_FREE);
+    let inodes = inodes.map_or_else(String::new, |free| format!(" and {free} inodes"));
+    let what = format!("space for {}, {} MiB{inodes} free", dir.display(), space.free >> 20);
+    let why =
+        "without room the server answers 503 to whatever changes something, and writes no security events";
+    let fix = match has_room {
+        false => format!("make room on its disk: at least {} MiB", needed >> 20),
+        true => String::from("remove files from its disk, or make a file system with more inodes"),
+    };
+    Some(Line::new(has_room && has_inodes, "fail", what, why, fix))
 }
 
 /// Checks a file whose first line is a secret for mails or alerts.

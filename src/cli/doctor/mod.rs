@@ -279,7 +279,45 @@ fn running_server(config: &Config) -> Vec<Line> {
         why: text(item, "why"),
         fix: text(item, "fix"),
     };
-    items.iter().map(fail).collect()
+    let mut lines: Vec<Line> = items.iter().map(fail).collect();
+    lines.extend(answer.pointer("/ok/ready").map(readiness));
+    lines
+}
+
+/// Checks what the running server says of itself, as `/readyz` does.
+fn readiness(ready: &Value) -> Line {
+    let text = |field: &str| ready.get(field).and_then(Value::as_str).unwrap_or_default().replace('_', " ");
+    let reasons = ready.get("reasons").and_then(Value::as_array).into_iter().flatten();
+    let reasons: Vec<&str> = reasons.filter_map(Value::as_str).collect();
+    let status = text("status");
+    let state = match status.as_str() {
+        "ready" => "pass",
+        "degraded" => "warn",
+        _ => "fail",
+    };
+    let what = match reasons.as_slice() {
+        [] => format!("running server, {status}"),
+        reasons => format!("running server, {status}: {}", reasons.join(", ")),
+    };
+    let why = match state {
+        "warn" => "/readyz names what does not work, though requests are answered",
+        _ => "/readyz answers 503, so a load balancer sends no requests",
+    };
+    let fix = reasons.iter().map(|reason| remedy(reason)).collect::<Vec<_>>().join("; ");
+    Line { state, what, why: why.to_owned(), fix }
+}
+
+/// Says what to do about a reason that `/readyz` gives.
+fn remedy(reason: &str) -> &str {
+    match reason {
+        "storage_full" => "make room on the disk of data_dir",
+        "audit_unavailable" => "make room on the disk of audit.dir, and let the server write there",
+        "snapshot_failing" => "look into the server's log for the reason",
+        "clock_ahead" => "set the clock of this machine right, and see portcullis data reset-clock-floor",
+        "mails_waiting" => "look whether the mail server takes mails: portcullis mail test ADDRESS",
+        "stopping" => "wait until it has stopped",
+        _ => "look into the server's log",
+    }
 }
 
 #[cfg(test)]

@@ -45,6 +45,8 @@ pub(super) struct ProcessLog {
     is_for_people: bool,
     /// Standard output, which the log goes to unless it has a file.
     stdout: NonBlocking,
+    /// The file of the log, if it has one, and whether people read it.
+    file: Option<(NonBlocking, bool)>,
     /// Where the lines go.
     lines: ErrorCounter,
     /// Lines that could not be written to the file.
@@ -79,6 +81,7 @@ impl ProcessLog {
             }
         };
         let counter = lines.error_counter();
+        let file = config.log.file.as_ref().map(|_| (lines.clone(), is_text));
         let fold = LogFold::new(clock.clone());
         let (filter, mistake) = levels(std::env::var_os(EnvFilter::DEFAULT_ENV).as_deref());
         let registry = tracing_subscriber::registry().with(filter);
@@ -99,7 +102,7 @@ impl ProcessLog {
         if let Some(mistake) = mistake {
             tracing::warn!(target: START, "{mistake}");
         }
-        Ok(Self { is_for_people, stdout, lines: counter, failed, fold, guards: Mutex::new(guards) })
+        Ok(Self { is_for_people, stdout, file, lines: counter, failed, fold, guards: Mutex::new(guards) })
     }
 
     /// Says whether standard output is read by people, who get text where programs get JSON.
@@ -111,6 +114,13 @@ impl ProcessLog {
     pub(super) fn say(&self, text: &str) {
         // A full queue loses it, like every line.
         let _ = self.stdout.clone().write_all(format!("{text}\n").as_bytes());
+    }
+
+    /// Writes a line into the file of the log, if it has one, whatever levels are set. `line` is told whether people read it.
+    pub(super) fn say_in_file(&self, line: impl FnOnce(bool) -> String) {
+        if let Some((file, is_text)) = &self.file {
+            let _ = file.clone().write_all(format!("{}\n", line(*is_text)).as_bytes());
+        }
     }
 
     /// Returns the figures of this log, for the metrics.

@@ -11,6 +11,7 @@ use portcullis::config::checks::unsafe_settings;
 use portcullis::config::{Config, Finding, MailTransport};
 use portcullis::mail::transport::Transport;
 use portcullis::server;
+use portcullis::server::operator::socket;
 use portcullis::system::clock::Clock;
 use portcullis::system::fail_stop::FailStop;
 use serde_json::json;
@@ -18,7 +19,8 @@ use serde_json::json;
 use self::signals::Signals;
 use super::log::{ProcessLog, START};
 use super::mail::transport;
-use super::{Cli, Failure, counted, shown};
+use super::new_directory::refuse_backup;
+use super::{Cli, Failure, counted, ownership, shown};
 
 /// How long after a fault the process may live, even if its last line cannot be written.
 const EXIT_WITHIN: Duration = Duration::from_millis(100);
@@ -42,11 +44,15 @@ impl Serve {
     pub(super) fn run(&self, cli: &Cli) -> Result<(), Failure> {
         let signals = Signals::watch().map_err(Failure::fault)?;
         let config = cli.load()?;
+        refuse_backup(&config.data_dir)?;
+        ownership::refuse_foreign_files(&config)?;
         let findings = unsafe_settings(&config);
         let is_strict = self.production || (config.http.is_public() && !self.development);
         if is_strict && !findings.is_empty() {
             return Err(self.refusal(&findings));
         }
+        // Before anything is made in the data directory.
+        socket::check_path(&config.data_dir).map_err(Failure::refused)?;
         let clock = Clock::system();
         let log = Arc::new(ProcessLog::start(&config, &clock)?);
         signals.log_to(&log);
@@ -55,9 +61,14 @@ impl Serve {
                 tracing::warn!("unsafe setting {key}, allowed by --development: {why}; {fix}");
             }
         }
+        if let Some(warning) = ownership::warning_for_root(&config) {
+            tracing::warn!(target: START, "{warning}");
+        }
         let fail_stop = FailStop::new(end_process);
         #[cfg(debug_assertions)]
         let fail_stop = fail_stop.planning(std::env::var("PORTCULLIS_PANIC_IN").ok());
+        // Before anything is made.
+        socket::check_path(&config.data_dir).map_err(Failure::refused)?;
         let transport = transport(&config)?;
         let served = actix_web::rt::System::new()
             .block_on(self.serve(config, clock, transport, fail_stop, &log, &signals));
@@ -93,6 +104,7 @@ impl Serve {
         let stop = signals.started(log);
         let banner = Banner::of(&server);
         log.say(&if log.is_for_people() { banner.text() } else { banner.json() });
+        log.say_in_file(|is_text| if is_text { banner.line() } else { banner.json() });
         let signal = stop.await.map_err(Failure::fault)?;
         tracing::info!("received {signal}: finishing the open requests, then stopping");
         server.stop().await;
@@ -173,6 +185,22 @@ impl<'a> Banner<'a> {
             shown(&config.data_dir),
             server.engine.services.pool.implementation(),
             server.address,
+        )
+    }
+
+    /// Returns a line like the others of a log for people.
+    fn line(&self) -> String {
+        let Self { server, config, .. } = self;
+        let found = server.found();
+        format!(
+            "{}  INFO Portcullis {} is ready on {}: url {}, data {}, {} and {} recovered",
+            server.engine.clock.now().rfc3339(),
+            env!("CARGO_PKG_VERSION"),
+            server.address,
+            config.http.public_origin,
+            shown(&config.data_dir),
+            counted(found.records, "record", "records"),
+            counted(found.entries, "entry", "entries"),
         )
     }
 

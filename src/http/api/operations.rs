@@ -2,9 +2,10 @@
 
 use actix_web::http::header::{ACCESS_CONTROL_ALLOW_ORIGIN, CACHE_CONTROL, CROSS_ORIGIN_RESOURCE_POLICY};
 use actix_web::{HttpResponse, web};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::metrics;
+use crate::engine::Engine;
 use crate::http::endpoint::{Eng, resource};
 use crate::registry::outbox::actor::Waiting;
 use crate::token::JWKS_KEPT;
@@ -43,6 +44,13 @@ async fn get_health() -> HttpResponse {
 }
 
 async fn get_ready(engine: Eng) -> HttpResponse {
+    let (ready, body) = readiness(&engine).await;
+    if ready { HttpResponse::Ok().json(body) } else { HttpResponse::ServiceUnavailable().json(body) }
+}
+
+/// Says whether the server is ready for requests, and returns the body of the answer, which names each reason why it is not,
+/// or not wholly.
+pub(crate) async fn readiness(engine: &Engine) -> (bool, Value) {
     let stats = engine.journal_stats();
     let mut reasons = Vec::new();
     let mut ready = !engine.services.is_stopping();
@@ -76,6 +84,5 @@ async fn get_ready(engine: Eng) -> HttpResponse {
         (true, false) => "degraded",
         (true, true) => "ready",
     };
-    let body = json!({"status": status, "reasons": reasons});
-    if ready { HttpResponse::Ok().json(body) } else { HttpResponse::ServiceUnavailable().json(body) }
+    (ready, json!({"status": status, "reasons": reasons}))
 }

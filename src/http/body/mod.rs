@@ -29,8 +29,7 @@ use serde::de::DeserializeOwned;
 use tokio::time::timeout;
 use zeroize::Zeroize;
 
-use super::connection::Serving;
-use super::host;
+use super::connection::{Serving, has_valid_host};
 use super::problem::Problem;
 use super::rejection::Rejection;
 use crate::engine::Engine;
@@ -230,7 +229,7 @@ pub(super) async fn read(
     request: &mut ServiceRequest,
     serving: Option<&Serving>,
 ) -> Result<(), (Problem, Unread)> {
-    let has_host = host::is_valid(request);
+    let has_host = has_valid_host(request);
     let headers = request.headers();
     if has_host && !headers.contains_key(CONTENT_LENGTH) && !headers.contains_key(TRANSFER_ENCODING) {
         return Ok(());

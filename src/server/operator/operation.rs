@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use crate::audit::event::Event;
 use crate::audit::read::Wanted;
-use crate::audit::verify::CUT;
+use crate::audit::verify::{CUT, KNOWN_IN_A_LINE, known};
 use crate::engine::key_care::ListedKey;
 use crate::engine::{Engine, Fault, MayChange};
 use crate::flow::account::open_sessions;
@@ -18,6 +18,7 @@ use crate::flow::admin::{self, Admin, Changes, Found, Query, StatusWanted, accou
 use crate::flow::authenticate::{Held, Identity};
 use crate::flow::keys::{api_keys, rotation};
 use crate::flow::refusal::{FlowError, Refusal};
+use crate::http::api::operations::readiness;
 use crate::registry::account::{AccountV3, Status};
 use crate::registry::outbox::Fate;
 use crate::registry::outbox::actor::{AnswerOf, FateOf};
@@ -195,7 +196,7 @@ pub async fn operate(engine: &Arc<Engine>, uid: u32, operation: Operation) -> Re
             audit_tail(engine, operator, limit, event, account).await
         }
         Operation::AuditAcknowledge => acknowledge_cut(engine, operator).await,
-        Operation::Findings => Ok(findings(engine)),
+        Operation::Findings => Ok(findings(engine).await),
     }
 }
 
@@ -527,25 +528,38 @@ async fn audit_tail(
 
 /// Writes down that an operator knows of what starts have found changed in the log of security events. Writes nothing if
 /// there is nothing new.
-async fn acknowledge_cut(engine: &Engine, operator: &Admin) -> Result<Value, FlowError> {
+async fn acknowledge_cut(engine: &Arc<Engine>, operator: &Admin) -> Result<Value, FlowError> {
     let newest = async |event: &str| -> Result<Option<u64>, FlowError> {
         let wanted = Wanted { event: Some(event.to_owned()), limit: 1, ..Wanted::default() };
         Ok(admin::audit(engine, operator, wanted).await?.pop().map(|line| line.seq))
     };
-    if newest(CUT).await? <= newest(Event::AuditAcknowledged.name()).await? {
+    let is_cut = newest(CUT).await? > newest(Event::AuditAcknowledged.name()).await?;
+    let reader = Arc::clone(engine);
+    let read = tokio::task::spawn_blocking(move || reader.services.audit.log.damages()).await;
+    let damages = read.map_err(|_| Fault::Ending)?.map_err(Fault::Backup)?;
+    if damages.is_empty() && !is_cut {
         return Ok(json!({"event": null}));
     }
-    operator.record(engine, MayChange::LINE_ALONE, Event::AuditAcknowledged, &"audit log").await?;
-    Ok(json!({"event": Event::AuditAcknowledged.name()}))
+    let event = Event::AuditAcknowledged;
+    let mut some = damages.chunks(KNOWN_IN_A_LINE);
+    let first = some.next().unwrap_or_default();
+    for known_ones in std::iter::once(first).chain(some) {
+        let more = known(known_ones);
+        operator.record_what(engine, MayChange::LINE_ALONE, event, &"audit log", &more).await?;
+    }
+    let found: Vec<String> = damages.iter().map(|damage| damage.place.to_string()).collect();
+    Ok(json!({"event": event.name(), "found": found}))
 }
 
-fn findings(engine: &Engine) -> Value {
+async fn findings(engine: &Engine) -> Value {
     let items = engine
         .services
         .findings()
         .into_iter()
         .map(|finding| json!({"key": finding.key, "why": finding.why, "fix": finding.fix}));
-    json!({"items": items.collect::<Vec<_>>()})
+    let items: Vec<Value> = items.collect();
+    let (_, ready) = readiness(engine).await;
+    json!({"items": items, "ready": ready})
 }
 
 /// Says that there is no account `user`, and what would name one.

@@ -49,7 +49,7 @@ pub fn connect(data_dir: &Path) -> io::Result<BlockingStream> {
 }
 
 /// Checks that the socket of `data_dir`, which need not exist yet, can be made.
-pub(in crate::server) fn check_path(data_dir: &Path) -> io::Result<()> {
+pub fn check_path(data_dir: &Path) -> io::Result<()> {
     refuse_too_long(&path(data_dir))
 }
 

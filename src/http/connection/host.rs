@@ -12,7 +12,7 @@ use actix_web::http::header::HOST;
 
 /// Says whether all hosts that a request names are ones. The HTTP library has refused two `Host` headers, and a request in
 /// HTTP/1.1 without one.
-pub(super) fn is_valid(request: &ServiceRequest) -> bool {
+pub(in crate::http) fn is_valid(request: &ServiceRequest) -> bool {
     let mut hosts = request.headers().get_all(HOST);
     let in_target = request.uri().authority();
     hosts.all(|host| is_host(host.as_bytes()))
