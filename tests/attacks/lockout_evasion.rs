@@ -132,7 +132,8 @@ async fn a_lockout_neither_stops_a_password_change_nor_lets_a_thief_guess_by_it(
     let thief_guesses = async |access: &str, count: u32| {
         let mut statuses = Vec::new();
         for number in 0..count {
-            let guessed = format!("thief's guess {number}");
+            // A wrong password that is tried again tells me nothing, and is not counted.
+            let guessed = format!("thief's guess {number} of {count}");
             statuses.push(server.change_password(access, &guessed, NEXT).await.status.as_u16());
         }
         statuses
