@@ -14,7 +14,6 @@ mod log;
 mod mail;
 mod new_directory;
 mod operate;
-mod ownership;
 mod printable;
 mod prompt;
 mod remembered;
