@@ -3,6 +3,7 @@
 use super::line::Line;
 use crate::registry::account::AccountV3;
 use crate::system::clock::Timestamp;
+use crate::value::id::hex;
 use crate::value::network::Network;
 
 /// Who can cause an event, which decides how its lines are bounded. `README.md` beside this file has the numbers.
@@ -101,6 +102,7 @@ events! {
     ApiKeyMade = "api_key.made" by Operator,
     ApiKeyDeleted = "api_key.deleted" by Operator,
     AuditAcknowledged = "audit.acknowledged" by Operator,
+    Invited = "account.invited" by Operator,
 }
 
 /// One event with the details that are known about it.
@@ -157,6 +159,13 @@ impl Note {
         self
     }
 
+    /// Sets the id of the session that the event began.
+    #[must_use]
+    pub fn of_session(mut self, session: [u8; 16]) -> Self {
+        self.line.session = hex(&session);
+        self
+    }
+
     /// Sets the digest of the known device, if the client presented one.
     #[must_use]
     pub fn device(mut self, device: Option<[u8; 8]>) -> Self {
@@ -171,11 +180,11 @@ impl Note {
         self
     }
 
-    /// Says which operator or administrator caused the event.
+    /// Says which operator or administrator caused the event, and what it changed if that is not empty.
     #[must_use]
-    pub fn by_operator(mut self, who: &str) -> Self {
+    pub fn by_operator(mut self, who: &str, what: &str) -> Self {
         self.is_of_operator = true;
-        self.with_reason(&format!("by {who}"))
+        self.with_reason(&by(who, what))
     }
 
     /// Returns the line of the event, which happened at `time`.
@@ -183,6 +192,12 @@ impl Note {
         let network = self.network.map_or_else(String::new, |network| network.to_net().to_string());
         Line { time, event: self.event.name().to_owned(), network, ..self.line }
     }
+}
+
+/// Returns the reason of what an operator or administrator did. [`Line::by`] reads it.
+fn by(who: &str, what: &str) -> String {
+    let what = if what.is_empty() { String::new() } else { format!(": {what}") };
+    format!("by {who}{what}")
 }
 
 #[cfg(test)]
@@ -194,7 +209,7 @@ mod tests {
         let mut names: Vec<_> = Event::ALL.iter().map(|event| event.name()).collect();
         names.sort_unstable();
         names.dedup();
-        assert_eq!(names.len(), 39);
+        assert_eq!(names.len(), 40);
         assert_eq!(names.len(), Event::ALL.len());
     }
 }

@@ -22,6 +22,9 @@ pub struct Line {
     /// The address of a known account, masked.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub email: String,
+    /// The id of the session that the event began. Lines of earlier versions have none.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub session: String,
     /// The client's network.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub network: String,
@@ -51,6 +54,28 @@ pub struct Line {
 }
 
 impl Line {
+    /// Says whether the event is about the account or session with the id `id`: its subject, the session that it began, or
+    /// the one that an operator ended.
+    pub fn is_about(&self, id: &str) -> bool {
+        let ended = || self.reason.rsplit_once(": session ").is_some_and(|(_, session)| session == id);
+        self.subject == id || (!id.is_empty() && self.session == id) || ended()
+    }
+
+    /// Returns which administrator, API key or operator caused the event, if one did.
+    pub fn by(&self) -> Option<&str> {
+        let by = self.reason.strip_prefix("by ")?;
+        Some(by.split_once(": ").map_or(by, |(who, _)| who))
+    }
+
+    /// Says whether `who` caused the event: an id of an account or an API key, or `operator`, whatever its uid.
+    pub fn is_by(&self, who: &str) -> bool {
+        self.by().is_some_and(|by| {
+            by == who
+                || by.strip_prefix("API key ") == Some(who)
+                || by.strip_prefix(who).is_some_and(|uid| who == "operator" && uid.starts_with('('))
+        })
+    }
+
     /// Writes the event to the log of the process as well.
     pub(super) fn announce(&self) {
         tracing::info!(
@@ -118,3 +143,28 @@ pub(super) fn digest(line: &[u8]) -> String {
 
 /// The JSON between the fields of a line and its seal.
 const MAC: &str = ",\"mac\":\"";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_says_who_did_it_and_a_longer_name_is_somebody_else() {
+        for (reason, who, is_by) in [
+            ("by operator", "operator", true),
+            ("by operator(uid 0)", "operator", true),
+            ("by operator(uid 0): roles +admin", "operator(uid 0)", true),
+            ("by operator(uid 0): roles +admin", "operator(uid 1)", false),
+            ("by 00ab: roles +admin", "00ab", true),
+            ("by 00ab: roles +admin", "00a", false),
+            ("by API key 00cd", "00cd", true),
+            ("by API key 00cd", "API key 00cd", true),
+            ("by age", "operator", false),
+            ("operator", "operator", false),
+            ("", "", false),
+        ] {
+            let line = Line { reason: reason.into(), ..Line::default() };
+            assert_eq!(line.is_by(who), is_by, "{reason:?} {who:?}");
+        }
+    }
+}

@@ -6,8 +6,10 @@ pub mod event;
 pub mod fold;
 pub mod line;
 pub mod log;
+pub mod names;
 pub mod read;
 pub mod tail;
+pub mod top;
 pub mod tops;
 pub mod verify;
 mod writer;
@@ -27,6 +29,8 @@ use crate::value::network::Network;
 pub struct AuditLog {
     /// Counts in the order of [`Event::ALL`].
     counts: [AtomicU64; Event::ALL.len()],
+    /// How many of them named an account that exists.
+    at_accounts: [AtomicU64; Event::ALL.len()],
     tops: Mutex<TopCounts>,
     clock: Clock,
     /// The chained files.
@@ -37,8 +41,8 @@ impl AuditLog {
     /// Returns a log in which nothing has happened yet. Its files are opened by [`log::Log::start`].
     pub fn new(clock: Clock) -> Self {
         let log = log::Log::new(clock.steady());
-        let counts = std::array::from_fn(|_| AtomicU64::new(0));
-        Self { counts, tops: Mutex::default(), clock, log }
+        let [counts, at_accounts] = [(); 2].map(|()| std::array::from_fn(|_| AtomicU64::new(0)));
+        Self { counts, at_accounts, tops: Mutex::default(), clock, log }
     }
 
     /// Counts an event. Queues its line, or adds it to a sum if its lines have used up their bound.
@@ -93,13 +97,22 @@ impl AuditLog {
 
     /// Returns the name and count of each event, also of those that never happened.
     pub fn counts(&self) -> Vec<(&'static str, u64)> {
-        let counted = Event::ALL.iter().zip(&self.counts);
-        counted.map(|(event, count)| (event.name(), count.load(Ordering::Relaxed))).collect()
+        named(&self.counts)
+    }
+
+    /// Returns how many of [`AuditLog::counts`] named an account that exists.
+    pub fn counts_at_accounts(&self) -> Vec<(&'static str, u64)> {
+        named(&self.at_accounts)
     }
 
     /// Queues the line of an event, if it has one, and returns whether it has. `is_change` says that it changes
     /// permissions or credentials.
     fn write(&self, note: Note, is_change: bool) -> bool {
+        if note.names_account
+            && let Some(count) = self.at_accounts.get(note.event as usize)
+        {
+            count.fetch_add(1, Ordering::Relaxed);
+        }
         if is_watched(note.event) {
             self.tops.lock().add(&note);
         }
@@ -111,6 +124,11 @@ impl AuditLog {
         self.log.note(line);
         true
     }
+}
+
+fn named(counts: &[AtomicU64]) -> Vec<(&'static str, u64)> {
+    let counted = Event::ALL.iter().zip(counts);
+    counted.map(|(event, count)| (event.name(), count.load(Ordering::Relaxed))).collect()
 }
 
 #[cfg(test)]

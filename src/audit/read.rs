@@ -22,10 +22,12 @@ pub struct Wanted {
     /// The earliest time, to the second.
     #[serde(skip)]
     pub since: Option<Timestamp>,
-    /// The name of the event, or a prefix that ends with a dot: `login.`
+    /// The name of the event, or a prefix that ends with a dot, `login.`, or with a star, `log*`.
     pub event: Option<String>,
     /// The id of the account or session.
     pub account: Option<String>,
+    /// The administrator, API key or operator that caused the event.
+    pub by: Option<String>,
     /// Only events of networks that hold this one, or that it holds.
     #[serde(skip)]
     pub network: Option<IpNet>,
@@ -42,7 +44,9 @@ impl Wanted {
     /// Says whether an event is one of those, whatever the limit.
     pub fn matches(&self, line: &Line) -> bool {
         let event = |wanted: &String| {
-            line.event == *wanted || (wanted.ends_with('.') && line.event.starts_with(wanted.as_str()))
+            let prefix =
+                wanted.strip_suffix('*').or_else(|| wanted.ends_with('.').then_some(wanted.as_str()));
+            line.event == *wanted || prefix.is_some_and(|prefix| line.event.starts_with(prefix))
         };
         let network = |wanted: &IpNet| {
             let of_line = line.network.parse::<IpNet>();
@@ -52,7 +56,8 @@ impl Wanted {
             && self.after.is_none_or(|after| line.seq > after)
             && self.event.as_ref().is_none_or(event)
             && self.network.as_ref().is_none_or(network)
-            && self.account.as_ref().is_none_or(|account| line.subject == *account)
+            && self.account.as_ref().is_none_or(|account| line.is_about(account))
+            && self.by.as_ref().is_none_or(|by| line.is_by(by))
     }
 }
 
@@ -114,7 +119,7 @@ pub fn find(dir: &Path, wanted: &Wanted) -> io::Result<Vec<Line>> {
 }
 
 /// Calls `call` with each line that can be parsed and its length, until it returns false.
-fn each_line(path: &Path, mut call: impl FnMut(Line, usize) -> bool) -> io::Result<()> {
+pub(super) fn each_line(path: &Path, mut call: impl FnMut(Line, usize) -> bool) -> io::Result<()> {
     for text in BufReader::new(open(path)?).lines() {
         let text = text.map_err(at(path))?;
         // A line that cannot be parsed is skipped here and reported by `verify`.

@@ -25,6 +25,8 @@ pub struct Tops {
     pub accounts: Vec<(Account, u64)>,
     /// Networks by the widest prefix that is limited, and how often an event came from each.
     pub networks: Vec<(Network, u64)>,
+    /// How many events came from some network.
+    pub from_networks: u64,
 }
 
 /// An account as the log names it.
@@ -92,6 +94,8 @@ impl<T: Clone + PartialEq> Places<T> {
 struct Window {
     accounts: Places<Account>,
     networks: Places<Network>,
+    /// How many events came from some network.
+    from_networks: u64,
 }
 
 /// The places of every event, in this window and in the one before.
@@ -145,7 +149,11 @@ impl TopCounts {
     /// Returns the most frequent accounts and networks of `event` in this window and the one before.
     pub(super) fn of(&self, event: Event) -> Tops {
         let Some([now, before]) = self.windows.get(event as usize) else { return Tops::default() };
-        Tops { accounts: now.accounts.top(&before.accounts), networks: now.networks.top(&before.networks) }
+        Tops {
+            accounts: now.accounts.top(&before.accounts),
+            networks: now.networks.top(&before.networks),
+            from_networks: now.from_networks + before.from_networks,
+        }
     }
 
     fn watched(&mut self, event: Event) -> Option<&mut [Window; 2]> {
@@ -155,6 +163,7 @@ impl TopCounts {
 
 impl Window {
     fn add_network(&mut self, network: Network) {
+        self.from_networks += 1;
         let widest = network.widest();
         self.networks.add(|known| *known == widest, || widest);
     }

@@ -70,9 +70,9 @@ impl Examined {
 /// How many changes one line acknowledges.
 pub const KNOWN_IN_A_LINE: usize = 64;
 /// What stands before the changes in the reason of an acknowledgement.
-const KNOWN: &str = "; known: ";
+const KNOWN: &str = ": known: ";
 
-/// Returns the text by which an acknowledgement names `damages`, to be added to its reason.
+/// Returns the text by which an acknowledgement names `damages`, as what its operator did.
 pub fn known(damages: &[Damage]) -> String {
     let each = damages.iter().map(|Damage { place: Break { file, line, .. }, digest }| {
         let name = Path::new(file).file_name().unwrap_or_default().to_string_lossy();
@@ -81,7 +81,7 @@ pub fn known(damages: &[Damage]) -> String {
     if damages.is_empty() {
         return String::new();
     }
-    format!("{KNOWN}{}", each.collect::<Vec<_>>().join(", "))
+    format!("{}{}", KNOWN.trim_start_matches(": "), each.collect::<Vec<_>>().join(", "))
 }
 
 /// Returns the digests that the reason of an acknowledgement names.
@@ -508,7 +508,7 @@ mod tests {
         let thread = log.start(options, &clock).unwrap();
         let event = Event::AuditAcknowledged.name().to_owned();
         for some in damages.chunks(KNOWN_IN_A_LINE) {
-            let reason = format!("by operator{}", known(some));
+            let reason = format!("by operator: {}", known(some));
             log.note(Line { time: clock.now(), event: event.clone(), reason, ..Line::default() });
         }
         log.end();

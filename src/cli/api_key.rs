@@ -4,9 +4,9 @@ use clap::Subcommand;
 use portcullis::server::operator::operation::Operation;
 use serde_json::Value;
 
-use super::operate::{carry_out, line, operate, operate_and_say};
-use super::printable::printable;
-use super::table::table_of;
+use super::operate::{carry_out, operate_and_say};
+use super::printable::{printable, value};
+use super::table::{table_of, text};
 use super::{Cli, Failure, try_write_out};
 
 /// The subcommands for API keys.
@@ -42,18 +42,31 @@ impl ApiKeyCommand {
             },
             Self::List => return operate_and_say(cli, Operation::ApiKeyList, listed),
             Self::Delete { id } => {
-                return operate(cli, Operation::ApiKeyDelete { id: id.clone() });
+                let delete = Operation::ApiKeyDelete { id: id.clone() };
+                return operate_and_say(cli, delete, |result| {
+                    vec![format!("deleted the API key {}: it is refused from now on", text(&result["id"]))]
+                });
             }
         };
         create(cli, operation)
     }
 }
 
+/// Tells what was made. The key stands on a line of its own, so that it can be copied.
+fn made(key: &Value) -> Vec<String> {
+    let scopes = key["scopes"].as_array().into_iter().flatten().map(text).collect::<Vec<_>>().join(", ");
+    vec![
+        format!("created the API key {} ({}) for {scopes}", value(&text(&key["name"])), text(&key["id"])),
+        format!("It expires at {}, and is shown this once:", text(&key["expires_at"])),
+        text(&key["key"]),
+    ]
+}
+
 /// Creates an API key and prints it. A key that could not be printed is deleted again: nobody has seen it, or it stands in
 /// a file that is not complete.
 fn create(cli: &Cli, operation: Operation) -> Result<(), Failure> {
     let created = carry_out(cli.load()?, operation)?;
-    let text = if cli.json { created.to_string() } else { line(&created) };
+    let text = if cli.json { created.to_string() } else { made(&created).join("\n") };
     let Err(error) = try_write_out(format!("{}\n", printable(&text)).as_bytes()) else { return Ok(()) };
     let id = created.get("id").and_then(Value::as_str).unwrap_or_default().to_owned();
     let became = match carry_out(cli.load()?, Operation::ApiKeyDelete { id: id.clone() }) {

@@ -4,8 +4,8 @@ use clap::{ArgAction, Subcommand};
 use portcullis::server::operator::operation::Operation;
 use serde_json::{Value, json};
 
-use super::operate::{operate, operate_and_say};
-use super::table::table_of;
+use super::operate::operate_and_say;
+use super::table::{table_of, text};
 use super::{Cli, Failure};
 
 /// The subcommands for the server's keys.
@@ -37,12 +37,25 @@ pub enum KeyCommand {
 
 impl KeyCommand {
     pub(super) fn run(&self, cli: &Cli) -> Result<(), Failure> {
-        let operation = match self {
-            Self::List => return operate_and_say(cli, Operation::KeyList { all: true }, listed),
-            Self::Rotate { kind } => Operation::KeyRotate { kind: Some(kind.clone()) },
-            Self::Retire { kid, .. } => Operation::KeyRetire { kid: kid.clone() },
-        };
-        operate(cli, operation)
+        match self {
+            Self::List => operate_and_say(cli, Operation::KeyList { all: true }, listed),
+            Self::Rotate { kind } => {
+                operate_and_say(cli, Operation::KeyRotate { kind: Some(kind.clone()) }, |result| {
+                    let (kid, from) = (text(&result["kid"]), text(&result["signs_from"]));
+                    vec![format!(
+                        "made the {kind} key {kid}, which is used from {from} on; older ones still verify"
+                    )]
+                })
+            }
+            Self::Retire { kid, .. } => {
+                operate_and_say(cli, Operation::KeyRetire { kid: kid.clone() }, |result| {
+                    vec![format!(
+                        "retired the signing key {}: every token that it has signed is refused",
+                        text(&result["kid"])
+                    )]
+                })
+            }
+        }
     }
 }
 

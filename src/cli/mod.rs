@@ -15,7 +15,6 @@ mod mail;
 mod new_directory;
 mod operate;
 mod printable;
-mod prompt;
 mod remembered;
 mod serve;
 mod session;
@@ -244,6 +243,11 @@ fn say(text: &str) {
 /// Prints something beside the result, on standard error.
 fn note(text: &str) {
     let _ = writeln!(std::io::stderr(), "portcullis: {}", printable(text));
+}
+
+/// Prints the same for programs.
+fn note_json(text: &str) {
+    let _ = writeln!(std::io::stderr(), "{}", printable(&json!({"note": text}).to_string()));
 }
 
 /// Writes `bytes` to standard output, as [`say`] does.

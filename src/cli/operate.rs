@@ -1,7 +1,7 @@
 //! How an operator's command is carried out: through the admin socket of a running server, or else on the data
 //! directory of a stopped one.
 
-use std::io::{BufRead, BufReader, ErrorKind, IsTerminal, Read, Write};
+use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
 use std::os::unix::net::UnixStream;
 
 use portcullis::config::Config;
@@ -14,21 +14,10 @@ use serde_json::Value;
 use zeroize::Zeroizing;
 
 use super::new_directory::{refuse_another_owner, refuse_backup};
-use super::printable::value;
-use super::table::table;
 use super::{Cli, Failure, say};
 
 /// Maximum length of an answer in bytes. Hundreds of thousands of lines of the audit log are shorter.
 const ANSWER_BYTES_MAX: u64 = 64 << 20;
-
-/// Carries out `operation` and prints its answer.
-pub(super) fn operate(cli: &Cli, operation: Operation) -> Result<(), Failure> {
-    operate_and_say(cli, operation, |result| match result.get("items").and_then(Value::as_array) {
-        Some(items) if std::io::stdout().is_terminal() => table(items),
-        Some(items) => items.iter().map(line).collect(),
-        None => vec![line(result)],
-    })
-}
 
 /// Carries out `operation` and prints its answer: as JSON for programs, or else the lines that `told` makes of it.
 pub(super) fn operate_and_say(
@@ -39,10 +28,15 @@ pub(super) fn operate_and_say(
     let result = carry_out(cli.load()?, operation)?;
     if cli.json {
         say(&result.to_string());
-        return Ok(());
+    } else {
+        for line in told(&result) {
+            say(&line);
+        }
     }
-    for line in told(&result) {
-        say(&line);
+    // What the command was to do is half done, and a script must learn of it.
+    if result["mail_refused"] == true {
+        let why = result["mail"].as_str().unwrap_or_default();
+        return Err(Failure::refused(format!("the mail was {why}")));
     }
     Ok(())
 }
@@ -100,20 +94,9 @@ fn on_stopped_directory(config: Config, operation: Operation) -> Result<Value, F
             std::process::exit(70);
         });
         let (engine, running) = server::start_for_command(config, Clock::system(), &fail_stop)?;
-        let answer = socket::run(&engine, operation).await;
+        let answer = socket::run(&engine, rustix::process::geteuid().as_raw(), operation).await;
         drop(engine);
         running.stop();
         Ok(answer)
     })
-}
-
-/// Formats one item for people: its fields in a line.
-pub(super) fn line(item: &Value) -> String {
-    let Some(fields) = item.as_object() else { return item.to_string() };
-    let present = fields.iter().filter(|(_, value)| !value.is_null());
-    let texts = present.map(|(name, field)| match field.as_str() {
-        Some(text) => format!("{name}={}", value(text)),
-        None => format!("{name}={field}"),
-    });
-    texts.collect::<Vec<_>>().join("  ")
 }

@@ -18,9 +18,12 @@ pub enum SessionCommand {
         /// E-mail address or id of the account.
         user: String,
     },
-    /// End all sessions of an account; its tokens are refused from then on.
+    /// End all sessions of an account, or one session; their tokens are refused from then on.
+    ///
+    /// The password of the account still works: `user reset-password --revoke-password` ends that too.
     Revoke {
-        /// E-mail address or id of the account.
+        /// E-mail address or id of the account, or the id of one session, as `session list` shows it.
+        #[arg(value_name = "USER_OR_SESSION")]
         user: String,
     },
 }
@@ -32,17 +35,24 @@ impl SessionCommand {
                 operate_and_say(cli, Operation::SessionList { user: user.clone() }, listed)
             }
             Self::Revoke { user } => {
-                operate_and_say(cli, Operation::SessionRevoke { user: user.clone() }, |result| {
-                    let ended = result["sessions_ended"].as_u64().unwrap_or(0);
-                    vec![format!(
-                        "ended {} of {}; its access tokens are refused too",
-                        counted(ended, "session", "sessions"),
-                        named(result)
-                    )]
-                })
+                operate_and_say(cli, Operation::SessionRevoke { user: user.clone() }, revoked)
             }
         }
     }
+}
+
+fn revoked(result: &Value) -> Vec<String> {
+    let ended = match result["session"].as_str() {
+        Some(session) => format!("the session {}", value(session)),
+        None => counted(result["sessions_ended"].as_u64().unwrap_or(0), "session", "sessions"),
+    };
+    vec![
+        format!("ended {ended} of {}; its access tokens are refused too", named(result)),
+        format!(
+            "The password still works. If somebody else knows it: portcullis user reset-password --revoke-password {}",
+            text(&result["id"])
+        ),
+    ]
 }
 
 fn listed(result: &Value) -> Vec<String> {

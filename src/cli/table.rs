@@ -7,23 +7,6 @@ use unicode_width::UnicodeWidthStr;
 
 use super::printable::{printable, value};
 
-/// Returns the lines of a table of `items` with a column for each field that one of them has.
-pub(super) fn table(items: &[Value]) -> Vec<String> {
-    let mut fields: Vec<&str> = Vec::new();
-    for name in items.iter().filter_map(Value::as_object).flat_map(|item| item.keys()) {
-        if !fields.contains(&name.as_str()) {
-            fields.push(name);
-        }
-    }
-    if fields.is_empty() {
-        return vec![String::from("none")];
-    }
-    let titles: Vec<String> = fields.iter().map(|name| name.to_uppercase().replace('_', " ")).collect();
-    let columns: Vec<(&str, &str)> =
-        titles.iter().zip(&fields).map(|(title, field)| (title.as_str(), *field)).collect();
-    table_of(items, &columns)
-}
-
 /// Returns the lines of a table of `items` with a column for each title and field.
 pub(super) fn table_of(items: &[Value], columns: &[(&str, &str)]) -> Vec<String> {
     let titles = columns.iter().map(|(title, _)| (*title).to_owned()).collect();
@@ -102,25 +85,6 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-
-    #[test]
-    fn each_field_has_a_column_as_wide_as_its_widest_cell() {
-        let items = [
-            json!({"kid": "edge-1", "newest": true, "used_from": "2027-01-15T08:00:00Z"}),
-            json!({"kid": "a", "newest": false, "roles": ["admin", "staff"], "used_from": null}),
-            json!({"kid": "", "roles": [], "used_from": "a\u{202e}b  c"}),
-        ];
-        assert_eq!(
-            table(&items),
-            [
-                "KID     NEWEST  USED FROM             ROLES",
-                "edge-1  yes     2027-01-15T08:00:00Z  -",
-                "a       no      -                     admin,staff",
-                "-       -       \"a\\u202eb  c\"         -"
-            ]
-        );
-        assert_eq!(table(&[]), ["none"]);
-    }
 
     #[test]
     fn a_table_that_is_too_wide_for_the_terminal_becomes_blocks_and_nothing_is_cut() {

@@ -283,7 +283,8 @@ mod tests {
                 "many",
                 "`password.threads` must be a whole number from 1 to 1024",
             ),
-            ("PORTCULLIS__LOCKOUT__CAP", "", "`lockout.cap` must be a whole number"),
+            ("PORTCULLIS__LOCKOUT__CAP", "", "`lockout.cap` is empty: give it a value, or unset"),
+            ("PORTCULLIS__SIGNUP__ENABLED", "", "`signup.enabled` is empty: give it a value, or unset"),
             ("PORTCULLIS__SIGNUP__ENABLED", "1", "`signup.enabled` must be true or false"),
             ("PORTCULLIS__SIGNUP__ENABLED", "yes", "`signup.enabled` must be true or false"),
             ("PORTCULLIS__SIGNUP__VERIFY_EMAIL", "false", "`signup.verify_email` must be one of"),
@@ -316,6 +317,10 @@ mod tests {
         ] {
             let expected = format!("{variable}: is passed over; did you mean `{right}`?");
             assert_eq!(load("", &[(variable, "x")]).unwrap_err(), [expected]);
+        }
+        for variable in ["PORTCULLIS_CONFIG", "portcullis_config", "PORTCULLIS_CONFIG_FILE"] {
+            let faults = load("", &[(variable, "x")]).unwrap_err();
+            assert_eq!(faults, [format!("{variable}: is passed over; name the file with `--config FILE`")]);
         }
         let unknown = load("", &[("PORTCULLIS__HTTP_LISTEN", "x")]).unwrap_err();
         assert!(unknown[0].contains("did you mean `http.listen`?"), "{unknown:?}");

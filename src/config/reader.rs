@@ -213,11 +213,15 @@ impl Reader {
             };
             if let Some(key) = name.strip_prefix(VARIABLES) {
                 let key = key.to_lowercase().replace("__", ".");
-                let kept = self.keys.by_name(&key).and_then(|key| kept_by_env_file(key, value));
-                match kept {
+                let wrong = self.keys.by_name(&key).and_then(|key| {
+                    kept_by_env_file(key, value).or_else(|| empty(key, value).then_some(EMPTY))
+                });
+                match wrong {
                     Some(what) => self.fault(name, format!("`{key}` {what}")),
                     None => self.system(&key, value, name),
                 }
+            } else if is_named(name, "PORTCULLIS_CONFIG") || is_named(name, "PORTCULLIS_CONFIG_FILE") {
+                self.fault(name, "is passed over; name the file with `--config FILE`");
             } else if let Some(key) = near_miss(self.keys, name) {
                 let right = variable_of(key);
                 self.fault(name, format!("is passed over; did you mean `{right}`?"));
@@ -282,6 +286,25 @@ fn kept_by_env_file(key: &Key, value: &OsStr) -> Option<&'static str> {
     let is_list = key.form == Form::List;
     let is_kept = is_quoted(bytes) || is_list && bytes.split(|byte| *byte == b',').any(is_quoted);
     is_kept.then_some("is in quotes, which count as part of it: set it without them")
+}
+
+/// What is wrong with a variable that is set and empty.
+const EMPTY: &str = "is empty: give it a value, or unset the variable";
+
+/// Says whether `value` sets a key to nothing although nothing is none of its values. A number that has no default of its own
+/// may be empty: it is derived then.
+fn empty(key: &Key, value: &OsStr) -> bool {
+    let takes_nothing = match key.form {
+        Form::Text | Form::List | Form::Choice(_) => true,
+        Form::Number { .. } => key.default.is_empty() || key.default == "\"\"",
+        Form::Flag => false,
+    };
+    value.is_empty() && !takes_nothing
+}
+
+/// Says whether a variable is `meant`, but for its case and a doubled underscore.
+fn is_named(variable: &str, meant: &str) -> bool {
+    variable.to_uppercase().replace("__", "_") == meant
 }
 
 /// Returns the name of the variable of a key.

@@ -34,13 +34,10 @@ impl SecretFile {
         }
     }
 
-    /// Reads the secret: all bytes of the file. If they are text, they come without a byte order mark.
+    /// Reads the secret: all bytes of the file, as they are.
     pub fn read(&self) -> io::Result<Zeroizing<Vec<u8>>> {
-        let bytes = self.bytes()?;
-        Ok(match file_text::text(&bytes) {
-            Ok(text) => Zeroizing::new(text.as_bytes().to_vec()),
-            Err(_) => bytes,
-        })
+        let path = self.resolved()?;
+        std::fs::read(&path).map(Zeroizing::new).map_err(file_error::at(&path))
     }
 
     /// Reads the secret that is the first line of the file, without a byte order mark and its line end. Blanks stay: a
@@ -48,7 +45,7 @@ impl SecretFile {
     ///
     /// Errors: of the kind `InvalidData`, if the file is not UTF-8, or its first line is empty.
     pub fn read_line(&self) -> io::Result<Zeroizing<String>> {
-        let bytes = self.bytes()?;
+        let bytes = self.read()?;
         let wrong =
             |why: &dyn fmt::Display| io::Error::new(io::ErrorKind::InvalidData, format!("{self}: {why}"));
         let text = file_text::text(&bytes).map_err(|error| wrong(&error))?;
@@ -56,11 +53,6 @@ impl SecretFile {
             "" => Err(wrong(&"its first line is empty; write the secret into it")),
             line => Ok(Zeroizing::new(line.to_owned())),
         }
-    }
-
-    fn bytes(&self) -> io::Result<Zeroizing<Vec<u8>>> {
-        let path = self.resolved()?;
-        std::fs::read(&path).map(Zeroizing::new).map_err(file_error::at(&path))
     }
 
     /// Returns the path of the file.
@@ -128,17 +120,16 @@ mod tests {
             std::fs::write(&path, bytes).unwrap();
             (file.read().unwrap().to_vec(), file.read_line().map(|line| line.to_string()).ok())
         };
-        for (bytes, whole, line) in [
-            (&b"\xEF\xBB\xBFsecret\r\n"[..], &b"secret\r\n"[..], Some("secret")),
-            (b" secret \n", b" secret \n", Some(" secret ")),
-            (b"secret", b"secret", Some("secret")),
-            (b"\xEF\xBB\xBF\n", b"\n", None),
-            (b"", b"", None),
-            // Random bytes are a secret as they are.
-            (b"\xEF\xBB\xBF\xFF\0", b"\xEF\xBB\xBF\xFF\0", None),
+        for (bytes, line) in [
+            (&b"\xEF\xBB\xBFsecret\r\n"[..], Some("secret")),
+            (b" secret \n", Some(" secret ")),
+            (b"secret", Some("secret")),
+            (b"\xEF\xBB\xBF\n", None),
+            (b"", None),
+            (b"\xEF\xBB\xBF\xFF\0", None),
         ] {
-            let expected = (whole.to_vec(), line.map(ToOwned::to_owned));
-            assert_eq!(read(bytes), expected, "{bytes:?}");
+            // A secret of bytes stays as it is: something may have been sealed with all of them.
+            assert_eq!(read(bytes), (bytes.to_vec(), line.map(ToOwned::to_owned)), "{bytes:?}");
         }
         std::fs::write(&path, "\n").unwrap();
         let error = file.read_line().unwrap_err();

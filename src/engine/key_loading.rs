@@ -10,6 +10,7 @@ use crate::system::clock::Timestamp;
 use crate::token::key_files::pepper_marker;
 use crate::token::signing_key::Signing;
 use crate::token::{self, KeyError, KeyFiles, Keys, Signer, feed};
+use crate::value::file_text;
 
 /// Returns how long a signing key verifies after its successor began to sign: as long as its last token lives.
 pub(super) fn overlap(config: &Config) -> Duration {
@@ -54,7 +55,7 @@ pub fn peppers_in_file(config: &Config) -> Result<Peppers, PepperError> {
     let place = file.to_string();
     let unreadable = |source| PepperError::Unreadable { place: place.clone(), source };
     let bytes = file.read().map_err(unreadable)?;
-    let text = std::str::from_utf8(&bytes).map_err(|error| unreadable(std::io::Error::other(error)))?;
+    let text = file_text::text(&bytes).map_err(|error| unreadable(std::io::Error::other(error)))?;
     Peppers::parse(text, &place)
 }
 

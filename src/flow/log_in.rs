@@ -205,11 +205,12 @@ async fn open(
 ) -> Result<Opened, FlowError> {
     let signed = issued.map(|issued| -> Result<_, FlowError> {
         let LoggedIn { account, issued, device, is_new_device } = issued?;
+        let sid = issued.sid();
         let grant = engine.grant(&account, issued)?;
-        Ok((account, grant, device, is_new_device))
+        Ok((account, sid, grant, device, is_new_device))
     });
-    let (account, grant, device, is_new_device) = engine.journal.open(signed).await??;
-    engine.record(client.note(Event::LoginSucceeded).for_account(Some(&account)));
+    let (account, sid, grant, device, is_new_device) = engine.journal.open(signed).await??;
+    engine.record(client.note(Event::LoginSucceeded).for_account(Some(&account)).of_session(sid));
     if is_new_device {
         Box::pin(devices::tell_of_new(engine, client, &account)).await?;
     }

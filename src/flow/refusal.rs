@@ -10,7 +10,7 @@ use crate::registry::account;
 use crate::system::clock::Timestamp;
 use crate::system::random::NoRandomness;
 use crate::token::KeyError;
-use crate::value::account_name::{AccountName, AddressRules};
+use crate::value::account_name::{AccountName, AddressRules, NewNameError};
 
 /// An expected answer to an unwelcome request.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
@@ -145,6 +145,22 @@ pub(crate) fn parse_new_name(config: &Config, typed: &str) -> Result<AccountName
     let allow_local_domains = config.signup.allow_local_domains;
     let rules = AddressRules { allow_local_domains, allow_utf8: config.mail.utf8 };
     AccountName::parse_new(typed, rules).map_err(invalid_email)
+}
+
+/// Reads an e-mail address like [`parse_new_name`], for an administrator: one that a setting would allow is refused with
+/// the name of that setting.
+pub(crate) fn parse_new_name_for_admin(config: &Config, typed: &str) -> Result<AccountName, Refusal> {
+    let allow_local_domains = config.signup.allow_local_domains;
+    let rules = AddressRules { allow_local_domains, allow_utf8: config.mail.utf8 };
+    AccountName::parse_new(typed, rules).map_err(|error| match error {
+        NewNameError::LocalDomain => {
+            invalid_email(format!("{error}: signup.allow_local_domains = true allows it"))
+        }
+        NewNameError::NotAscii => invalid_email(format!(
+            "{error}: mail.smtp.utf8 = true allows others, if the mail server takes them"
+        )),
+        error => invalid_email(error),
+    })
 }
 
 /// Refuses the field `email`.

@@ -32,7 +32,7 @@ impl std::fmt::Debug for Outgoing {
 #[derive(Debug, thiserror::Error)]
 #[error("{what}")]
 pub struct DeliveryError {
-    /// The reason, for the log. It contains no address.
+    /// The reason, for the log: one line without addresses, links and tokens.
     pub what: String,
     /// Whether another try cannot succeed.
     pub permanent: bool,

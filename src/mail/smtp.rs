@@ -70,6 +70,8 @@ pub struct Smtp {
     tls: Tls,
     hello: ClientId,
     login: Option<Credentials>,
+    /// The name of the log-in, which no log shows.
+    login_name: Option<String>,
     /// Whether it is said to take letters beyond ASCII before the @.
     takes_utf8: bool,
     deadline: Duration,
@@ -79,13 +81,24 @@ impl Smtp {
     /// Returns a server without log-in. `domain` is the name in `EHLO`.
     pub fn new(host: impl Into<String>, port: u16, tls: Tls, domain: impl Into<String>) -> Self {
         let hello = ClientId::Domain(domain.into());
-        Self { host: host.into(), port, tls, hello, login: None, takes_utf8: false, deadline: DEADLINE }
+        Self {
+            host: host.into(),
+            port,
+            tls,
+            hello,
+            login: None,
+            login_name: None,
+            takes_utf8: false,
+            deadline: DEADLINE,
+        }
     }
 
     /// Sets the name and password of the log-in.
     #[must_use]
     pub fn logging_in(mut self, name: impl Into<String>, password: impl Into<String>) -> Self {
-        self.login = Some(Credentials::new(name.into(), password.into()));
+        let name = name.into();
+        self.login_name = Some(name.clone());
+        self.login = Some(Credentials::new(name, password.into()));
         self
     }
 
@@ -117,7 +130,7 @@ impl Smtp {
             let sent = connection.send(message.envelope(), &message.formatted()).await;
             sent.map_err(|error| DeliveryError {
                 permanent: is_of_recipient(&error),
-                what: loggable(&error),
+                what: told(&error, self.login_name.as_deref()),
                 has_begun: true,
             })?;
             Ok(connection)
@@ -244,6 +257,51 @@ fn is_of_recipient(error: &lettre::transport::smtp::Error) -> bool {
     }
 }
 
+/// Maximum length of the words of a reply that are told, in characters.
+const REPLY_CHARS_MAX: usize = 200;
+/// Maximum length of one of them. Tokens and coded passwords are longer.
+const WORD_CHARS_MAX: usize = 32;
+
+/// Returns the text for the log of a mail that was not taken: the status codes, and the words of the reply.
+fn told(error: &lettre::transport::smtp::Error, login_name: Option<&str>) -> String {
+    let reply = std::error::Error::source(error).map_or_else(String::new, ToString::to_string);
+    let codes = loggable(error);
+    match error.status().map(|_| words(&reply, login_name)) {
+        Some(words) if !words.is_empty() => format!("{codes} ({words})"),
+        _ => codes,
+    }
+}
+
+/// Returns the words of a reply on one line, without its enhanced status code.
+///
+/// Security: a server may repeat what it was sent. Addresses, the name of the log-in, links, and words as long as a token
+/// are left out.
+fn words(reply: &str, login_name: Option<&str>) -> String {
+    let shown = |word: &str| {
+        if word.contains('@') {
+            String::from("<address>")
+        } else if login_name.is_some_and(|name| !name.is_empty() && word.contains(name)) {
+            String::from("<user>")
+        } else if word.contains("://") || word.contains("token") || word.chars().count() > WORD_CHARS_MAX {
+            String::from("<...>")
+        } else {
+            word.chars().map(|c| if c.is_ascii_graphic() { c } else { '?' }).collect()
+        }
+    };
+    let is_code =
+        |word: &str| word.split('.').count() == 3 && word.split('.').all(|part| part.parse::<u16>().is_ok());
+    let words = reply.split_whitespace().enumerate().filter(|(at, word)| *at > 0 || !is_code(word));
+    let text = words.map(|(_, word)| shown(word)).collect::<Vec<_>>().join(" ");
+    text.chars().take(REPLY_CHARS_MAX).collect()
+}
+
+/// Returns `text` without a part that repeats the one before it: `Connection error: Connection error: …`.
+fn once(text: &str) -> String {
+    let mut parts: Vec<&str> = text.split(": ").collect();
+    parts.dedup();
+    parts.join(": ")
+}
+
 /// Returns the text for the log. A reply may contain the addresses of sender and recipient, so only its status codes
 /// are used.
 fn loggable(error: &lettre::transport::smtp::Error) -> String {
@@ -256,7 +314,7 @@ fn loggable(error: &lettre::transport::smtp::Error) -> String {
         }
         (Some(code), None) => format!("the mail server answered {code}"),
         // There was no reply: no connection, or no common TLS version.
-        (None, _) => error.to_string(),
+        (None, _) => once(&error.to_string()),
     }
 }
 
@@ -275,6 +333,25 @@ mod tests {
     use std::sync::mpsc;
 
     use super::*;
+
+    /// Kind: an operator reads that a mail was refused, and not why.
+    #[test]
+    fn the_words_of_a_reply_are_told_on_one_line_without_addresses_links_and_tokens() {
+        for (reply, told) in [
+            ("5.1.1 <ada@near.test>: Recipient address rejected", "<address> Recipient address rejected"),
+            ("No such user here", "No such user here"),
+            ("5.7.1 not owned by user mailer.", "not owned by user <user>"),
+            ("5.7.1 blocked: https://us.example/reset#token=pcm_x see\u{1b}[31m", "blocked: <...> see?[31m"),
+            (&format!("spam {}", "A".repeat(43)), "spam <...>"),
+            ("a\r\nb\tc", "a b c"),
+            ("5.1.1", ""),
+        ] {
+            assert_eq!(words(reply, Some("mailer")), told);
+        }
+        assert_eq!(words(&"word ".repeat(1000), None).len(), REPLY_CHARS_MAX);
+        assert_eq!(once("Connection error: Connection error: refused"), "Connection error: refused");
+    }
+
     use crate::mail::outgoing::Outgoing;
     use crate::mail::template::Letter;
     use crate::mail::transport::Transport;

@@ -87,6 +87,10 @@ pub fn write(draft: Draft<'_>) -> Letter {
         masked(to),
         about.as_deref().unwrap_or("of another mailbox")
     );
+    let body_of_admin = format!(
+        "The account{account} may now do all that an administrator may. Another administrator or the operator has given it \
+         the role, or has enabled it."
+    );
     let (subject, body, link, end) = match kind {
         Kind::Verify => (
             format!("Confirm your address for {service}"),
@@ -191,6 +195,13 @@ pub fn write(draft: Draft<'_>) -> Letter {
             None,
             "If you do not know what it is for, delete it: the list of API keys says who made each.",
         ),
+        Kind::AdminMade => (
+            format!("There is another administrator at {service}"),
+            body_of_admin.as_str(),
+            None,
+            "If you do not know why, look who did it: the log of security events says so. Taking the role away ends the \
+             access at once.",
+        ),
         Kind::EmailMended => (
             format!("Your address at {service} was changed by an administrator"),
             body_of_mend.as_str(),
@@ -253,7 +264,7 @@ fn escape(text: &str) -> String {
 mod tests {
     use super::*;
 
-    const KINDS: [Kind; 18] = [
+    const KINDS: [Kind; 19] = [
         Kind::Verify,
         Kind::AlreadyRegistered,
         Kind::Reset,
@@ -272,6 +283,7 @@ mod tests {
         Kind::AddressKept,
         Kind::AdminKeyMade,
         Kind::EmailMended,
+        Kind::AdminMade,
     ];
 
     fn draft(kind: Kind, token: Option<&'static str>) -> Draft<'static> {
@@ -293,6 +305,7 @@ mod tests {
             (Kind::AddressWanted, &["account e***@t*** asks"]),
             (Kind::AddressKept, &["The account e***@t*** asked"]),
             (Kind::AdminKeyMade, &["the administrator e***@t***."]),
+            (Kind::AdminMade, &["The account e***@t*** may"]),
             (Kind::EmailMended, &["account a***@us.example the address e***@t***."]),
         ] {
             let letter = write(draft(kind, Some("pcm_x")));

@@ -507,3 +507,28 @@ async fn an_owner_who_has_moved_deletes_the_account_after_three_days() {
         assert_eq!(answer.status, status, "{answer:?}");
     }
 }
+
+/// I am an administrator and have moved my account. Another one gives it to my successor, who sets a password by mail. I
+/// still have the link that undoes my move, and my former password.
+#[tokio::test]
+async fn a_link_that_undoes_a_change_ends_when_an_administrator_gives_the_account_another_address() {
+    let server = TestServer::start();
+    server.operator_account("mal@test.org", &["admin"]).await;
+    let root = server.operator_account("root@test.org", &["admin"]).await;
+    let (mine, link) = ask(&server, "mal@test.org", "mal@new.test").await;
+    assert_eq!(server.follow_as(&mine, CONFIRM, &link).await.status, StatusCode::OK);
+    let undo = server.mailed_link("mal@test.org", "was changed").await;
+    let id = server.log_in("mal@new.test", PASSWORD).await.body["user"]["id"].as_str().unwrap().to_owned();
+    let mend = json!({"email": "successor@test.org", "email_verified": true});
+    let mended = server.patch_as(&format!("/v1/admin/users/{id}"), &root, mend).await;
+    assert_eq!(mended.status, StatusCode::OK, "{}", mended.body);
+    for password in [None, Some(PASSWORD)] {
+        let undone = server.follow(UNDO, &undo, password).await;
+        assert_eq!(undone.problem(), (400, "invalid_or_expired_token"));
+    }
+    reset_by_mail(&server, "successor@test.org", NEXT).await;
+    assert_eq!(server.follow(UNDO, &undo, Some(PASSWORD)).await.problem(), (400, "invalid_or_expired_token"));
+    assert_eq!(server.log_in("successor@test.org", NEXT).await.status, StatusCode::OK);
+    // The address of before is free for others.
+    server.account("mal@test.org").await;
+}

@@ -172,3 +172,25 @@ async fn guesses_behind_the_owners_router_do_not_shut_the_owners_device_out() {
     }
     assert!(refused >= 15, "{refused}");
 }
+
+/// Nobody attacks: a program on the owner's own device repeats an old password, and a page asks for it again and again.
+#[tokio::test]
+async fn one_wrong_password_of_a_known_device_or_a_session_is_counted_once() {
+    let server = TestServer::start();
+    server.account(NAME).await;
+    let owners = device(&server, 1, PASSWORD).await;
+    for _ in 0..9 {
+        let answer = log_in(&server, 1, "an old password", Some(&owners)).await;
+        assert_eq!(answer.problem(), (401, "invalid_credentials"));
+    }
+    let (access, _) = server.tokens(NAME).await;
+    for _ in 0..9 {
+        let asked =
+            server.post_as("/v1/reauthenticate", &access, json!({"password": "an old password"})).await;
+        assert_eq!(asked.problem(), (401, "invalid_credentials"));
+    }
+    lock(&server).await;
+    assert!(is_known(&server, &owners, PASSWORD).await);
+    let asked = server.post_as("/v1/reauthenticate", &access, json!({"password": PASSWORD})).await;
+    assert_eq!(asked.status, StatusCode::OK, "{}", asked.body);
+}

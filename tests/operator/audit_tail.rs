@@ -56,8 +56,12 @@ async fn events_are_chosen_by_account_network_time_and_name_while_the_server_run
             .says("login.succeeded")
             .says("127.0.0.1/32")
             .does_not_say("account.signed_up");
-        assert_eq!(tail(&["--network", "192.0.2.0/24"], &data).text, "");
-        assert_eq!(tail(&["--since", "2099-01-01T00:00:00Z"], &data).text, "");
+        assert_eq!(tail(&["--network", "192.0.2.0/24"], &data).text, "none found\n");
+        assert_eq!(tail(&["--since", "2099-01-01T00:00:00Z"], &data).text, "none found\n");
+        assert_eq!(tail(&["--since", "2099-01-01T00:00:00Z", "--json"], &data).text, "");
+        for typed in ["login", "LOGIN.", "login.*", "Login.S*"] {
+            tail(&["--type", typed], &data).says("login.succeeded").does_not_say("account.signed_up");
+        }
         tail(&["--since", "1h"], &data).says("server.started").does_not_say("--limit");
         let cut = tail(&["--limit", "2"], &data).says("these are the newest 2");
         assert_eq!(cut.text.lines().count(), 3, "{}", cut.text);
@@ -69,6 +73,9 @@ async fn events_are_chosen_by_account_network_time_and_name_while_the_server_run
     run(&["audit", "tail", "--account", "eve@test.org"], &data).exits(1);
     run(&["audit", "tail", "--since", "soon"], &data).exits(2).says("2h");
     run(&["audit", "tail", "--network", "here"], &data).exits(2);
+    run(&["audit", "tail", "--type", "logn.failed"], &data).exits(2).says("the nearest are login.failed");
+    run(&["audit", "tail", "--account", "c"], &data).exits(2).says("neither an address nor an id");
+    run(&["audit", "events"], &data).exits(0).says("login.succeeded").says("A signing key was withdrawn");
     run(&["audit", "tail"], &root.path().join("nothing")).exits(1).says("holds no events yet");
 }
 

@@ -14,3 +14,4 @@ mod mail_delivery;
 mod mail_server;
 mod operators;
 mod signals;
+mod who_did_what;

@@ -158,7 +158,7 @@ fn operators_are_never_folded() {
     fold.set_low(true);
     for _ in 0..1000 {
         assert!(fold.admits(&Note::new(Event::KeyRotated), false, start));
-        assert!(fold.admits(&Note::new(Event::SessionRevoked).by_operator("ada"), true, start));
+        assert!(fold.admits(&Note::new(Event::SessionRevoked).by_operator("ada", ""), true, start));
     }
 }
 

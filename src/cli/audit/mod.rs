@@ -1,6 +1,7 @@
 //! `portcullis audit`.
 
 mod tail;
+mod top;
 
 use std::sync::Arc;
 
@@ -25,6 +26,10 @@ pub enum AuditCommand {
     ///
     /// Reads the files in audit.dir, so the server may be stopped. With --json each line is as it is stored.
     Tail(tail::TailArgs),
+    /// Count the events in the files of audit.dir, by network, account or event. Sums count as what they stand for.
+    Top(top::TopArgs),
+    /// List the names of all events, each with its meaning.
+    Events,
     /// Verify that no line of the log was changed or removed, at its beginning and its end neither. Needs the server's
     /// keys.
     ///
@@ -44,6 +49,11 @@ impl AuditCommand {
     pub(super) fn run(&self, cli: &Cli) -> Result<(), Failure> {
         match self {
             Self::Tail(tail) => tail.run(cli),
+            Self::Top(top) => top.run(cli),
+            Self::Events => {
+                top::list_events(cli);
+                Ok(())
+            }
             Self::Verify => verify_log(cli),
             Self::Acknowledge => acknowledge(cli),
         }

@@ -1,11 +1,12 @@
 //! `portcullis audit tail`.
 
-use std::io;
+use std::io::{self, IsTerminal};
 use std::time::Duration;
 
 use clap::Args;
 use ipnet::IpNet;
 use portcullis::audit::Line;
+use portcullis::audit::names;
 use portcullis::audit::read::Wanted;
 use portcullis::audit::tail::{Follower, Stored, Tail, tail};
 use portcullis::config::Config;
@@ -16,12 +17,14 @@ use serde_json::Value;
 
 use crate::cli::operate::{ask, carry_out};
 use crate::cli::printable::value;
-use crate::cli::{Cli, Failure, note, say};
+use crate::cli::{Cli, Failure, note, note_json, say};
 
 /// How many events are shown.
 const LIMIT: usize = 20;
 /// How many of a time are shown.
 const LIMIT_SINCE: usize = 1000;
+/// The length of an id.
+const ID_DIGITS: usize = 32;
 /// How often the files are looked at for new lines.
 const LOOK_EVERY: Duration = Duration::from_millis(250);
 
@@ -31,12 +34,15 @@ pub struct TailArgs {
     /// How many events to show: the newest. Default: 20, or 1000 with --since.
     #[arg(long, short = 'n', value_name = "COUNT")]
     limit: Option<usize>,
-    /// Only events of this name; a name that ends with a dot selects all that begin with it: `login.`
-    #[arg(long = "type", value_name = "NAME")]
+    /// Only events of this name, or of these: login.failed, login, 'login.*'. `audit events` lists the names.
+    #[arg(long = "type", value_name = "NAME", value_parser = event_name)]
     event: Option<String>,
     /// Only events of this account, by its address or id, or of this session, by id.
     #[arg(long, value_name = "ADDRESS_OR_ID")]
     account: Option<String>,
+    /// Only what this administrator did, by address or id, this API key, by id, or the `operator` of this machine.
+    #[arg(long, value_name = "WHO")]
+    by: Option<String>,
     /// Only events of this address or network: 192.0.2.7, 2001:db8::/48.
     #[arg(long, value_name = "NETWORK", value_parser = network)]
     network: Option<IpNet>,
@@ -58,7 +64,10 @@ impl TailArgs {
         let mut wanted =
             Wanted { event: self.event.clone(), network: self.network, since, limit, ..Wanted::default() };
         write_out_queue(&config);
-        wanted.account = self.account.as_deref().map(|account| account_id(config, account)).transpose()?;
+        let id = |who: &String| account_id(config.clone(), who);
+        let who = |who: &String| if is_operator(who) { Ok(who.clone()) } else { id(who) };
+        wanted.account = self.account.as_ref().map(id).transpose()?;
+        wanted.by = self.by.as_ref().map(who).transpose()?;
         // Before the files are read, so that no line falls between the two.
         let mut follower = Follower::begin(&dir).map_err(failed)?;
         let Tail { events, is_cut } = match tail(&dir, &wanted) {
@@ -68,13 +77,23 @@ impl TailArgs {
             }
             found => found.map_err(failed)?,
         };
+        if events.is_empty() && !self.follow && !cli.json {
+            say("none found");
+        } else if io::stdout().is_terminal() && !cli.json {
+            say(&row(["TIME", "EVENT", "ACCOUNT", "NETWORK", "MORE"]));
+        }
         for event in &events {
             show(cli, event);
         }
         if is_cut {
-            note(&format!(
+            let more = format!(
                 "there are older events that match; these are the newest {limit}: see --limit and --since"
-            ));
+            );
+            if cli.json {
+                note_json(&more);
+            } else {
+                note(&more);
+            }
         }
         wanted.after = events.last().map(|event| event.line.seq);
         if !self.follow {
@@ -113,38 +132,57 @@ fn text(line: &Line) -> String {
             more.push(format!("{count} {what}"));
         }
     }
-    for (name, text) in [("id", id), ("device", &line.device), ("request", &line.request_id)] {
+    for (name, text) in
+        [("id", id), ("session", &line.session), ("device", &line.device), ("request", &line.request_id)]
+    {
         if !text.is_empty() {
             more.push(format!("{name}={}", value(text)));
         }
     }
-    let text = format!(
-        "{}  {:<24}  {account:<32}  {:<20}  {}",
-        line.time.rfc3339(),
-        value(&line.event),
-        or_dash(&line.network),
-        more.join("; ")
-    );
-    text.trim_end().to_owned()
+    row([&line.time.rfc3339(), &value(&line.event), &account, &or_dash(&line.network), &more.join("; ")])
+}
+
+/// Puts the fields of an event below those of the others.
+fn row([time, event, account, network, more]: [&str; 5]) -> String {
+    format!("{time:<20}  {event:<24}  {account:<32}  {network:<20}  {more}").trim_end().to_owned()
+}
+
+/// Reads the name of an event, or the beginning of some.
+pub(super) fn event_name(typed: &str) -> Result<String, String> {
+    names::wanted(typed).map_err(|error| format!("{error}; portcullis audit events lists all"))
+}
+
+/// Says whether `who` is the operator as lines name it, with or without a uid.
+fn is_operator(who: &str) -> bool {
+    who == "operator" || (who.starts_with("operator(uid ") && who.ends_with(')'))
 }
 
 /// Makes a running server write what it has queued. Without one there is nothing to wait for.
-fn write_out_queue(config: &Config) {
+pub(super) fn write_out_queue(config: &Config) {
     if let Ok(stream) = socket::connect(&config.data_dir) {
         let _ = ask(stream, &Operation::AuditTail { limit: 1, event: None, account: None });
     }
 }
 
-/// Returns the id of the account with the address `account`. What is no address is an id.
+/// Returns the id of the account with the address `account`. What is no address must be an id.
 fn account_id(config: Config, account: &str) -> Result<String, Failure> {
     if !account.contains('@') {
-        return Ok(account.to_owned());
+        let id = account.to_ascii_lowercase();
+        let is_id = id.len() == ID_DIGITS && id.bytes().all(|byte| byte.is_ascii_hexdigit());
+        return if is_id { Ok(id) } else { Err(Failure::usage(no_id(account))) };
     }
     let answer = carry_out(config, Operation::UserShow { user: account.to_owned() })?;
     match answer.get("id").and_then(Value::as_str) {
         Some(id) => Ok(id.to_owned()),
         None => Err(Failure::fault("the server has answered without an id")),
     }
+}
+
+fn no_id(account: &str) -> String {
+    format!(
+        "{account:?} is neither an address nor an id of {ID_DIGITS} hexadecimal digits, as portcullis user list and \
+         session list show them"
+    )
 }
 
 /// Reads a network; an address is the network of it alone.
@@ -156,7 +194,7 @@ fn network(text: &str) -> Result<IpNet, String> {
 }
 
 /// Reads a time, or an age before `now`.
-fn since(text: &str, now: Timestamp) -> Result<Timestamp, Failure> {
+pub(super) fn since(text: &str, now: Timestamp) -> Result<Timestamp, Failure> {
     let wrong = || {
         Failure::usage(format!("{text} is no time such as 2027-01-15T08:00:00Z, nor an age such as 2h or 3d"))
     };

@@ -1,23 +1,25 @@
 //! What an administrator does with one account.
 
-use super::Admin;
 use super::address::set_address;
+use super::difference::{alter, difference, first_roles, made_admin};
 use super::list::get;
+use super::{Admin, tell_administrators};
 use crate::audit::event::Event;
 use crate::engine::Engine;
 use crate::flow::log_out::{end_others, end_others_and_mailed};
 use crate::flow::post::Addressee;
-use crate::flow::refusal::{FlowError, Refusal, parse_new_name};
+use crate::flow::refusal::{FlowError, Refusal, parse_new_name_for_admin};
 use crate::flow::sign_up::{new_name, new_password};
 use crate::password::QueueKey;
 use crate::registry::account::actor::{Alter, Delete};
-use crate::registry::account::{AccountV3, Change, Origin, SignUp, SignedUp, Status};
+use crate::registry::account::{AccountV3, Change, Origin, SignUp, SignedUp, Status, is_admin};
 use crate::registry::lockout::actor::Clear;
 use crate::registry::outbox::Kind;
 use crate::registry::reset::{Cause, Purpose};
 use crate::registry::sign_up::actor::EndSignUps;
+use crate::registry::{refresh, session};
 use crate::value::account_name::NameKey;
-use crate::value::id::AccountId;
+use crate::value::id::{AccountId, FamilyId, SessionId};
 
 /// Roles of one account at most.
 const ROLES_MAX: usize = 32;
@@ -40,7 +42,7 @@ pub struct New<'a> {
 /// undone. Sign-ups that wait for the address end, so that no link of theirs touches the account.
 pub async fn create(engine: &Engine, admin: &Admin, new: New<'_>) -> Result<AccountV3, FlowError> {
     let may_change = engine.may_change_rights().await?;
-    let name = parse_new_name(&engine.services.config, new.email)?;
+    let name = parse_new_name_for_admin(&engine.services.config, new.email)?;
     let roles = roles(new.roles)?;
     let phc = match new.password {
         Some(password) => {
@@ -62,7 +64,11 @@ pub async fn create(engine: &Engine, admin: &Admin, new: New<'_>) -> Result<Acco
     match engine.accounts.ask(sign_up).await? {
         SignedUp::Created(account) => {
             engine.sign_ups.ask(EndSignUps { name: name_key }).await?;
-            admin.record(engine, may_change, Event::AdminCreated, &account.account_id()).await?;
+            if is_admin(&account) {
+                tell_of_admin(engine, &account).await?;
+            }
+            let (id, roles) = (account.account_id(), first_roles(&account.roles));
+            admin.record_what(engine, may_change, Event::AdminCreated, &id, &roles).await?;
             Ok(account)
         }
         SignedUp::Taken(_) | SignedUp::Kept => Err(Refusal::EmailTaken.into()),
@@ -112,13 +118,21 @@ pub async fn change(
         spares_last_admin: admin.spares_last_admin(),
         ..Change::default()
     };
-    let changed = engine.accounts.ask(Alter { id, change }).await?.map_err(Refusal::from)?;
+    let altered = alter(engine, id, change).await?;
+    if made_admin(&altered) {
+        tell_of_admin(engine, &altered.after).await?;
+    }
     if status.is_some() {
         // They are dead by their epoch already; ending them tells resource servers.
         end_others(engine, id, None, None).await?;
     }
-    admin.record(engine, may_change, Event::AdminChanged, &id).await?;
-    Ok(changed)
+    admin.record_what(engine, may_change, Event::AdminChanged, &id, &difference(&altered)).await?;
+    Ok(altered.after)
+}
+
+/// Tells the other administrators that there is one more.
+async fn tell_of_admin(engine: &Engine, account: &AccountV3) -> Result<(), FlowError> {
+    tell_administrators(engine, Kind::AdminMade, Some(&account.email), Some(account.account_id())).await
 }
 
 /// Deletes an account and all that belongs to it, and tells its owner by mail.
@@ -151,18 +165,68 @@ pub async fn revoke_sessions(engine: &Engine, admin: &Admin, id: AccountId) -> R
     Ok(())
 }
 
+/// Ends one session or token family, whatever its account. Returns whose it was.
+///
+/// Errors: [`Refusal::NotFound`] if none with this id is open.
+pub async fn revoke_session(engine: &Engine, admin: &Admin, session: &str) -> Result<AccountV3, FlowError> {
+    let may_change = engine.may_change_rights().await?;
+    let no_session = |_| Refusal::NotFound;
+    let family: FamilyId = session.parse().map_err(no_session)?;
+    let id = if let Some(open) = engine.refresh.ask(refresh::actor::Alive { id: family }).await? {
+        let end = refresh::actor::End { id: family, cause: refresh::Cause::Revoked, by: None };
+        engine.refresh.ask(end).await?;
+        open.account
+    } else {
+        let cookie: SessionId = session.parse().map_err(no_session)?;
+        let open = engine.sessions.ask(session::actor::Alive { id: cookie }).await?;
+        let account = AccountId::from_bytes(open.ok_or(Refusal::NotFound)?.account);
+        engine.sessions.ask(session::actor::End { id: cookie }).await?;
+        account.ok_or(Refusal::NotFound)?
+    };
+    let what = format!("session {family}");
+    admin.record_what(engine, may_change, Event::SessionRevoked, &id, &what).await?;
+    get(engine, admin, id).await
+}
+
 /// Mails the owner of a new account, which has no password yet, a link to set it. Returns the id of the mail.
 pub async fn invite(engine: &Engine, admin: &Admin, account: &AccountV3) -> Result<[u8; 16], FlowError> {
     send_reset(engine, admin, account.account_id()).await
 }
 
+/// Removes the password of an account, ends everything that is open or was mailed, and mails a link with which the owner
+/// sets a new password: for a password that somebody else knows. Returns the id of the mail.
+pub async fn revoke_password(engine: &Engine, admin: &Admin, id: AccountId) -> Result<[u8; 16], FlowError> {
+    let may_change = engine.may_change_rights().await?;
+    let before = get(engine, admin, id).await?;
+    if before.phc.is_none() {
+        return send_reset(engine, admin, id).await;
+    }
+    let change = Change {
+        clear_phc: true,
+        if_epoch: Some(before.auth_epoch),
+        spares_last_admin: admin.spares_last_admin(),
+        ..Change::default()
+    };
+    let altered = alter(engine, id, change).await?;
+    end_others_and_mailed(engine, id, None).await?;
+    // Whether or not a mail can follow, the password is gone.
+    admin.record_what(engine, may_change, Event::AdminChanged, &id, &difference(&altered)).await?;
+    let may_change = engine.may_change_rights().await?;
+    let to = Addressee::owner(&altered.after);
+    let mail = engine.mail_token(Cause::Operator, to, Purpose::Reset, Kind::Reset).await?;
+    let mail = mail.ok_or(Refusal::MailQuota)?;
+    admin.record(engine, may_change, Event::ResetRequested, &id).await?;
+    Ok(mail)
+}
+
 /// Mails the owner of an account a link with which a new password can be set; an invitation, if the account has none yet.
-/// Returns the id of the mail.
+/// The password lives until the link is used. Returns the id of the mail.
 pub async fn send_reset(engine: &Engine, admin: &Admin, id: AccountId) -> Result<[u8; 16], FlowError> {
     let may_change = engine.may_change_rights().await?;
     let account = get(engine, admin, id).await?;
     let mail = mail_password_link(engine, &account).await?;
-    admin.record(engine, may_change, Event::ResetRequested, &id).await?;
+    let event = if account.phc.is_some() { Event::ResetRequested } else { Event::Invited };
+    admin.record(engine, may_change, event, &id).await?;
     Ok(mail)
 }
 

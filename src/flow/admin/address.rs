@@ -9,14 +9,15 @@
 //! nobody who signs up with the address takes it. A password that a stranger may have typed is removed.
 
 use super::Admin;
+use super::difference::{alter, difference};
 use super::list::get;
 use crate::audit::event::Event;
 use crate::engine::{Engine, MayChange};
 use crate::flow::log_out::end_others_and_mailed;
 use crate::flow::post::Addressee;
-use crate::flow::refusal::{FlowError, Refusal, parse_new_name};
-use crate::registry::account::actor::{Alter, FindHolder};
-use crate::registry::account::{self, AccountV3, Change, FormerChange};
+use crate::flow::refusal::{FlowError, Refusal, parse_new_name_for_admin};
+use crate::registry::account::actor::FindHolder;
+use crate::registry::account::{AccountV3, Change, FormerChange};
 use crate::registry::outbox::Kind;
 use crate::registry::reset::actor::EndUndo;
 use crate::registry::reset::{Cause, Purpose};
@@ -37,7 +38,7 @@ pub(super) async fn set_address(
     verified: Option<bool>,
 ) -> Result<AccountV3, FlowError> {
     let may_change = engine.may_change_rights().await?;
-    let email = email.map(|email| parse_new_name(&engine.services.config, email)).transpose()?;
+    let email = email.map(|email| parse_new_name_for_admin(&engine.services.config, email)).transpose()?;
     let account = get(engine, admin, id).await?;
     match email.filter(|email| email.as_str() != &*account.email) {
         Some(email) => {
@@ -79,11 +80,12 @@ async fn move_to(
         spares_last_admin: admin.spares_last_admin(),
         ..vouched(&before, verified)
     };
-    let account = alter(engine, id, change).await?;
+    let altered = alter(engine, id, change).await?;
     engine.mailed.ask(EndUndo { account: id }).await?;
     engine.sign_ups.ask(EndSignUps { name: key }).await?;
     end_others_and_mailed(engine, id, None).await?;
-    admin.record(engine, may_change, Event::EmailChanged, &id).await?;
+    admin.record_what(engine, may_change, Event::EmailChanged, &id, &difference(&altered)).await?;
+    let account = altered.after;
     if !verified {
         let to = Addressee::owner(&account);
         engine.mail_token(Cause::Operator, to, Purpose::Verify, Kind::Verify).await?;
@@ -104,12 +106,12 @@ async fn mark(
         spares_last_admin: admin.spares_last_admin(),
         ..vouched(&before, verified)
     };
-    let account = alter(engine, id, change).await?;
-    if account.auth_epoch != before.auth_epoch {
+    let altered = alter(engine, id, change).await?;
+    if altered.after.auth_epoch != before.auth_epoch {
         end_others_and_mailed(engine, id, None).await?;
     }
-    admin.record(engine, may_change, Event::AdminChanged, &id).await?;
-    Ok(account)
+    admin.record_what(engine, may_change, Event::AdminChanged, &id, &difference(&altered)).await?;
+    Ok(altered.after)
 }
 
 /// Returns the change by which an administrator vouches for the address of `account`. A password that a stranger may have
@@ -122,14 +124,6 @@ fn vouched(account: &AccountV3, verified: bool) -> Change {
         clear_phc: account.has_doubtful_password(),
         ..Change::default()
     }
-}
-
-async fn alter(engine: &Engine, id: AccountId, change: Change) -> Result<AccountV3, FlowError> {
-    let changed = engine.accounts.ask(Alter { id, change }).await?;
-    Ok(changed.map_err(|refusal| match refusal {
-        account::Refusal::Taken => Refusal::EmailTaken,
-        other => Refusal::from(other),
-    })?)
 }
 
 #[cfg(test)]

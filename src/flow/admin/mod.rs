@@ -3,9 +3,13 @@
 mod accounts;
 mod address;
 mod details;
+mod difference;
 mod list;
 
-pub use accounts::{Changes, New, change, create, delete, invite, revoke_sessions, send_reset, unlock};
+pub use accounts::{
+    Changes, New, change, create, delete, invite, revoke_password, revoke_session, revoke_sessions,
+    send_reset, unlock,
+};
 pub use details::{Details, details};
 pub use list::{Found, Query, StatusWanted, account_json, find, get, list};
 
@@ -16,14 +20,21 @@ use crate::audit::Line;
 use crate::audit::event::{Event, Note};
 use crate::audit::read::{self, Wanted};
 use crate::engine::{Engine, Fault, MayChange};
+use crate::flow::post::Addressee;
 use crate::registry::account::ADMIN;
+use crate::registry::account::actor::Admins;
 use crate::registry::api_key::ApiKeyV1;
-use crate::value::id::hex;
+use crate::registry::outbox::Kind;
+use crate::registry::reset::{Cause, Purpose};
+use crate::value::id::{AccountId, hex};
 
 /// The name under which the operator's acts are recorded.
 const OPERATOR: &str = "operator";
+/// Maximum number of administrators that are told of one thing.
+const ADMINS_TOLD_MAX: usize = 100;
 
 /// An administrator, by the name that the audit log records.
+#[derive(Clone)]
 pub struct Admin {
     name: String,
     /// Its address, if it is a person.
@@ -59,6 +70,11 @@ impl Admin {
         Self { name: String::from(OPERATOR), address: None, client: None, by_force: false }
     }
 
+    /// Returns the operator who is the user `uid` of this machine.
+    pub fn operator_with(uid: u32) -> Self {
+        Self { name: format!("{OPERATOR}(uid {uid})"), ..Self::operator() }
+    }
+
     /// Lets the act take the last administrator who can log in. Only the operator can make another one then.
     #[must_use]
     pub fn by_force(self) -> Self {
@@ -86,7 +102,7 @@ impl Admin {
         self.address.as_deref()
     }
 
-    /// Records a change that this administrator has made.
+    /// Records an act of this administrator.
     ///
     /// Errors: the change stands, but its line is not on disk.
     pub(crate) async fn record(
@@ -96,22 +112,47 @@ impl Admin {
         event: Event,
         subject: &dyn std::fmt::Display,
     ) -> Result<(), Fault> {
-        self.record_with(engine, may_change, event, subject, "").await
+        self.record_what(engine, may_change, event, subject, "").await
     }
 
-    /// Does the same, and adds `more` to the reason of the event.
-    pub(crate) async fn record_with(
+    /// Records an act of this administrator, and in words without secrets what it changed.
+    ///
+    /// Errors: as [`Admin::record`].
+    pub(crate) async fn record_what(
         &self,
         engine: &Engine,
         may_change: MayChange,
         event: Event,
         subject: &dyn std::fmt::Display,
-        more: &str,
+        what: &str,
     ) -> Result<(), Fault> {
         let note = self.client.as_ref().map_or_else(|| Note::new(event), |client| client.note(event));
-        let note = note.about(subject).by_operator(&format!("{}{more}", self.name));
+        let note = note.about(subject).by_operator(&self.name, what);
         engine.record_change_of_rights(may_change, note).await
     }
+}
+
+/// Mails every active administrator but `but` that somebody or something can from now on do all that they may. `about` is
+/// the address that the mail hints at.
+pub(super) async fn tell_administrators(
+    engine: &Engine,
+    kind: Kind,
+    about: Option<&str>,
+    but: Option<AccountId>,
+) -> Result<(), FlowError> {
+    for account in engine.accounts.ask(Admins { limit: ADMINS_TOLD_MAX }).await? {
+        if Some(account.account_id()) == but {
+            continue;
+        }
+        let to = Addressee::owner(&account);
+        let to = match about {
+            Some(address) => to.about(address),
+            None => to,
+        };
+        // Operators mail nothing else for this purpose that an administrator gets, so nothing else uses up its quota.
+        engine.warn(Cause::Operator, to, Purpose::Verify, kind).await?;
+    }
+    Ok(())
 }
 
 /// Returns security events from the audit log.

@@ -93,6 +93,16 @@ pub(crate) enum Issued {
     Session(SessionV2, Secret),
 }
 
+impl Issued {
+    /// Returns the id of the session, as the list of sessions shows it.
+    pub(crate) fn sid(&self) -> [u8; 16] {
+        match self {
+            Self::Family(family, _) => family.id.to_bytes(),
+            Self::Session(session, _) => session.id,
+        }
+    }
+}
+
 impl Engine {
     /// Signs an access token of a family whose user proved at `proved` who they are. It does not outlive the family: a
     /// resource server that checks tokens by itself would accept it longer. Returns the token and its expiry.

@@ -7,22 +7,17 @@ use zeroize::Zeroizing;
 
 use crate::audit::event::Event;
 use crate::engine::Engine;
-use crate::flow::admin::Admin;
-use crate::flow::post::Addressee;
+use crate::flow::admin::{Admin, tell_administrators};
 use crate::flow::refusal::{FlowError, Refusal};
-use crate::registry::account::actor::Admins;
 use crate::registry::api_key::actor::{DeleteApiKey, ListApiKeys, MakeApiKey};
 use crate::registry::api_key::{ApiKeyV1, LIFE_MAX, Scope};
 use crate::registry::outbox::Kind;
-use crate::registry::reset::{Cause, Purpose};
 use crate::system::clock::Timestamp;
 use crate::token::opaque::{OpaqueToken, Secret, TokenKind};
 use crate::value::id::{ApiKeyId, hex};
 
 /// Life of a key for which no end is asked.
 const LIFE: Duration = Duration::from_hours(24 * 365);
-/// Maximum number of administrators that are told of a key.
-const ADMINS_TOLD_MAX: usize = 100;
 /// Maximum length of the name of a key, in characters.
 const NAME_CHARS_MAX: usize = 100;
 
@@ -94,27 +89,12 @@ pub async fn make(
     let is_for_admin = make.scopes.iter().any(|scope| matches!(scope, Scope::AdminRead | Scope::AdminWrite));
     let key = engine.api_keys.ask(make).await?.map_err(|_| Refusal::TooManyApiKeys)?;
     if is_for_admin {
-        // If this fails the key is never shown to anybody.
-        tell_administrators(engine, admin).await?;
+        // A key outlives the role of its maker, so none is made silently. If this fails the key is never shown to anybody.
+        tell_administrators(engine, Kind::AdminKeyMade, admin.address(), None).await?;
     }
     admin.record(engine, may_change, Event::ApiKeyMade, &id).await?;
     let token = OpaqueToken { kind: TokenKind::ApiKey, id: id.to_bytes(), generation: 0, secret };
     Ok(Made { key, text: engine.services.edge.write(&token) })
-}
-
-/// Mails every active administrator that a key was made by `maker` with which all they may do can be done. A key outlives
-/// the role of its maker, so none is made silently.
-async fn tell_administrators(engine: &Engine, maker: &Admin) -> Result<(), FlowError> {
-    for account in engine.accounts.ask(Admins { limit: ADMINS_TOLD_MAX }).await? {
-        let to = Addressee::owner(&account);
-        let to = match maker.address() {
-            Some(address) => to.about(address),
-            None => to,
-        };
-        // Operators mail nothing else for this purpose, so nothing else uses up its quota.
-        engine.warn(Cause::Operator, to, Purpose::Verify, Kind::AdminKeyMade).await?;
-    }
-    Ok(())
 }
 
 /// Returns the API keys that are alive.

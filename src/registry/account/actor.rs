@@ -1,7 +1,7 @@
 //! The mailbox around [`Accounts`].
 
-pub use super::state::{Alter, Rehash, ReleaseUnprovenAddress, SignUp};
-use super::state::{Refusal, SignedUp};
+pub use super::state::{Administer, Alter, Rehash, ReleaseUnprovenAddress, SignUp};
+use super::state::{Altered, Refusal, SignedUp};
 use super::{AccountV3, Accounts, Holder};
 use crate::password::EqualCost;
 use crate::registry::{handles, reads, registry};
@@ -82,6 +82,9 @@ pub struct Admins {
 handles!(Accounts {
     SignUp => SignedUp, Ordinary, |accounts, sign_up, now| accounts.sign_up(sign_up, now);
     Alter => Result<AccountV3, Refusal>, by(|alter| alter.change.class()), |accounts, alter, now| accounts.alter(alter, now);
+    Administer => Result<Altered, Refusal>, by(|administer| administer.0.change.class()), |accounts, administer, now| {
+        accounts.administer(administer, now)
+    };
     Rehash => (), Ordinary, |accounts, rehash, _| accounts.rehash(rehash);
     ReleaseUnprovenAddress => Option<AccountV3>, Essential, |accounts, release, _| {
         accounts.release_unproven_address(release)

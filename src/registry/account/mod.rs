@@ -33,4 +33,6 @@ pub mod state;
 pub mod stored_costs;
 
 pub use record::{AccountV3, Status};
-pub use state::{ADMIN, Accounts, Change, FormerChange, Holder, Origin, Refusal, SignUp, SignedUp};
+pub use state::{
+    ADMIN, Accounts, Altered, Change, FormerChange, Holder, Origin, Refusal, SignUp, SignedUp, is_admin,
+};

@@ -156,6 +156,19 @@ pub struct Alter {
     pub change: Change,
 }
 
+/// Changes an account like [`Alter`], and says what it was before.
+#[derive(Clone, Debug)]
+pub struct Administer(pub Alter);
+
+/// An account before and after a change.
+#[derive(Clone, Debug)]
+pub struct Altered {
+    /// Before.
+    pub before: AccountV3,
+    /// After.
+    pub after: AccountV3,
+}
+
 /// Replaces the PHC string that was just checked by one of today's cost.
 #[derive(Clone, Debug)]
 pub struct Rehash {
@@ -384,6 +397,15 @@ impl Accounts {
         Decision::put(next.clone(), Ok(next))
     }
 
+    /// Decides a change like [`Accounts::alter`]. Nobody changes the account between its state before and after.
+    pub fn administer(&self, administer: Administer, now: Timestamp) -> Decision<Result<Altered, Refusal>> {
+        let before = self.get(administer.0.id).cloned();
+        let Decision { writes, verdict } = self.alter(administer.0, now);
+        let verdict =
+            verdict.and_then(|after| Ok(Altered { before: before.ok_or(Refusal::Unknown)?, after }));
+        Decision { writes, verdict }
+    }
+
     /// Decides a rehash of the same password. The epoch stays, and only the PHC string that was checked is replaced.
     pub fn rehash(&self, rehash: Rehash) -> Decision<()> {
         match self.get(rehash.id) {
@@ -573,7 +595,8 @@ fn can_log_in(account: &AccountV3) -> bool {
     account.status == Status::Active && account.phc.is_some() && account.email_verified
 }
 
-fn is_admin(account: &AccountV3) -> bool {
+/// Says whether an account is an administrator who may act.
+pub fn is_admin(account: &AccountV3) -> bool {
     account.status == Status::Active && account.roles.iter().any(|role| &**role == ADMIN)
 }
 

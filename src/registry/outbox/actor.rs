@@ -23,6 +23,13 @@ pub struct FateOf {
     pub id: [u8; 16],
 }
 
+/// Reads why a mail has not left that was tried in vain a moment ago.
+#[derive(Clone, Copy, Debug)]
+pub struct AnswerOf {
+    /// The mail.
+    pub id: [u8; 16],
+}
+
 /// Reads the last mail to an address.
 #[derive(Clone, Debug)]
 pub struct LastTo {
@@ -42,6 +49,7 @@ reads!(Outbox {
     Due => Vec<MailV2>, |outbox, due, now| outbox.due(&due, now);
     Waiting => usize, |outbox, _, _| outbox.len();
     LastTo => Option<LastMail>, |outbox, last_to, _| outbox.last_to(&last_to.address);
+    AnswerOf => Option<Box<str>>, |outbox, answer_of, _| outbox.answer(answer_of.id);
     FateOf => Fate, |outbox, fate_of, _| outbox.fate(fate_of.id);
 });
 

@@ -50,6 +50,8 @@ pub enum Kind {
     AdminKeyMade,
     /// An administrator has changed the address of the account. Goes to the former address.
     EmailMended,
+    /// An account has become an administrator. Goes to every other administrator.
+    AdminMade,
 }
 
 impl Kind {
@@ -74,6 +76,7 @@ impl Kind {
             Self::AddressKept => "address_kept",
             Self::AdminKeyMade => "admin_key_made",
             Self::EmailMended => "email_mended",
+            Self::AdminMade => "admin_made",
         }
     }
 

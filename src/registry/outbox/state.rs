@@ -22,7 +22,7 @@ const NOBODYS_MAX: usize = 10_000;
 /// The most mails that wait. Further ones are not written, unless they are urgent.
 const WAITING_MAX: usize = 100_000;
 
-/// How many mails that were refused for good are remembered, for an operator who waits for one.
+/// How many answers of the mail server are remembered, and how many mails that were refused for good, for an operator who waits for one.
 const REFUSED_KEPT: usize = 64;
 /// How many mails that have left are remembered, for an operator who is asked where a mail is.
 const GONE_KEPT: usize = 4096;
@@ -69,6 +69,8 @@ pub struct Settle {
     pub took: Option<(Box<str>, Duration)>,
     /// The address and the subject of the mail.
     pub of: (Box<str>, Kind),
+    /// Why it has not left, in words without a secret.
+    pub why: Option<Box<str>>,
 }
 
 /// The last mail to an address, as far as that is known.
@@ -121,6 +123,8 @@ pub struct Outbox {
     nobodys: usize,
     /// The last mails that were refused for good.
     refused: VecDeque<[u8; 16]>,
+    /// Why the last mails have not left that were tried in vain.
+    answers: VecDeque<([u8; 16], Box<str>)>,
     /// The last mails that have left the outbox, each with its address.
     gone: VecDeque<(Box<str>, LastMail)>,
 }
@@ -212,6 +216,11 @@ impl Outbox {
         }
     }
 
+    /// Returns why a mail has not left that was tried in vain a moment ago.
+    pub fn answer(&self, id: [u8; 16]) -> Option<Box<str>> {
+        self.answers.iter().rev().find(|(of, _)| *of == id).map(|(_, why)| why.clone())
+    }
+
     /// Returns the last mail to an address, as far as memory has it: one that waits, or one of the last that have left.
     pub fn last_to(&self, address: &str) -> Option<LastMail> {
         let waiting = self.by_id.iter().map(|(_, mail)| mail).filter(|mail| *mail.to == *address);
@@ -237,6 +246,10 @@ impl Outbox {
         if let Some(fate) = fate.filter(|_| !to.starts_with('@')) {
             self.gone.push_back((to.clone(), LastMail { kind: *kind, fate, at: now }));
             self.gone.drain(..self.gone.len().saturating_sub(GONE_KEPT));
+        }
+        if let Some(why) = &settle.why {
+            self.answers.push_back((settle.id, why.clone()));
+            self.answers.drain(..self.answers.len().saturating_sub(REFUSED_KEPT));
         }
         if settle.outcome == DeliveryOutcome::Refused {
             self.refused.push_back(settle.id);

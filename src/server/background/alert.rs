@@ -42,10 +42,17 @@ pub struct TopNetwork {
     pub network: String,
     /// How often at least.
     pub count: u64,
+    /// Its share in all of them, in percent.
+    pub share_percent: u64,
 }
 
+/// The smallest share that makes a network worth naming, in percent, and the smallest count.
+const SHARE_MIN_PERCENT: u64 = 10;
+const COUNT_MIN: u64 = 2;
+
 impl Alert {
-    /// Says whom and whence: `tops` of the event.
+    /// Says whom and whence: `tops` of the event. A network is named if it carries a share worth blocking; if none does, the
+    /// advice is not to block any.
     #[must_use]
     pub fn with(mut self, tops: Tops) -> Self {
         let accounts = tops.accounts.into_iter();
@@ -54,15 +61,29 @@ impl Alert {
             .collect();
         let networks = tops.networks.into_iter();
         self.networks = networks
-            .map(|(network, count)| TopNetwork { network: network.to_net().to_string(), count })
+            .map(|(network, count)| TopNetwork {
+                network: network.to_net().to_string(),
+                count,
+                share_percent: count * 100 / tops.from_networks.max(count).max(1),
+            })
+            .filter(|top| top.count >= COUNT_MIN && top.share_percent >= SHARE_MIN_PERCENT)
             .collect();
+        if self.networks.is_empty() {
+            self.advice = advice_without_networks(self.event).unwrap_or(self.advice);
+        }
+        if self.accounts.is_empty() && matches!(self.event, "login.locked" | "lockout.started") {
+            self.advice = NO_ACCOUNTS;
+        }
         self
     }
 
     /// Writes the alert to the log, on one line.
     pub(super) fn log(&self) {
         let accounts = self.accounts.iter().map(|top| format!("{} {} ({})", top.id, top.email, top.count));
-        let networks = self.networks.iter().map(|top| format!("{} ({})", top.network, top.count));
+        let networks = self
+            .networks
+            .iter()
+            .map(|top| format!("{} ({}, {} %)", top.network, top.count, top.share_percent));
         tracing::error!(
             target: "portcullis::alert",
             alert = self.event,
@@ -119,5 +140,73 @@ pub fn advice(event: &str) -> &'static str {
             "If none of you retired a signing key, an operator's credential is stolen: see `portcullis audit tail --type key.`."
         }
         _ => "See `portcullis audit tail`.",
+    }
+}
+
+/// What an operator does where the locked names have no account.
+const NO_ACCOUNTS: &str = "None of these names has an account, so nobody is shut out: see where it comes from with `portcullis \
+                           audit top --by network --type login`.";
+
+/// Returns what an operator does about too many of an event where no network carries a share worth blocking; `None` if that
+/// is no other advice.
+pub fn advice_without_networks(event: &str) -> Option<&'static str> {
+    match event {
+        "stuffing.suspected" => Some(
+            "It comes from everywhere, so blocking networks does not help: the server slows it down by itself. Look for \
+             passwords that fitted: `portcullis audit tail --type device.new`.",
+        ),
+        "login.failed" => Some(
+            "It comes from everywhere, so blocking networks does not help: see which accounts are meant with `portcullis audit \
+             top --by account --type login.failed`.",
+        ),
+        "login.shed" => Some(
+            "More log-ins come than can be hashed, and from everywhere: add cores, or put a limit in front of the server; \
+             `portcullis doctor` says how many it can take.",
+        ),
+        "token.rejected" => Some(
+            "Forged or old access tokens from everywhere: a client of yours may be broken, or a key was retired; see \
+             `portcullis audit tail --type token.rejected`.",
+        ),
+        "request.throttled" => Some(
+            "No network stands out: the limits may be too low for this site, or a flood comes from everywhere; `portcullis \
+             doctor` says what is set.",
+        ),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::value::network::Network;
+
+    fn alert(event: &'static str) -> Alert {
+        Alert {
+            event,
+            count: 400,
+            threshold: 100,
+            window_secs: 600,
+            accounts: Vec::new(),
+            networks: Vec::new(),
+            advice: advice(event),
+        }
+    }
+
+    /// Kind: an operator blocks three neighbours of the attacker for one request each.
+    #[test]
+    fn a_network_is_named_with_its_share_if_that_is_worth_blocking() {
+        let network = |text: &str| Network::of(text.parse().unwrap()).widest();
+        let of = |counts: &[(&str, u64)], from_networks| {
+            let networks = counts.iter().map(|(text, count)| (network(text), *count)).collect();
+            alert("login.failed").with(Tops { networks, from_networks, ..Tops::default() })
+        };
+        let loud = of(&[("192.0.2.1", 300), ("198.51.100.1", 39), ("203.0.113.1", 1)], 400);
+        let named: Vec<_> = loud.networks.iter().map(|top| (top.count, top.share_percent)).collect();
+        assert_eq!(named, [(300, 75)]);
+        assert_eq!(loud.advice, advice("login.failed"));
+        for even in [of(&[("192.0.2.1", 3), ("198.51.100.1", 3)], 400), of(&[("192.0.2.1", 1)], 3)] {
+            assert_eq!(even.networks, []);
+            assert_eq!(Some(even.advice), advice_without_networks("login.failed"));
+        }
     }
 }

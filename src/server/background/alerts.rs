@@ -1,7 +1,7 @@
 //! Alerts: when an event happens more often than its threshold, a line in the log and a signed call of a webhook.
 //!
 //! The call is a POST of JSON, `{"alert", "count", "threshold", "window_secs", "accounts", "networks", "advice", "time",
-//! "service"}`, where an account is `{"id", "email", "count"}` with a masked address, a network is `{"network", "count"}`,
+//! "service"}`, where an account is `{"id", "email", "count"}` with a masked address, a network is `{"network", "count", "share_percent"}`,
 //! and at most three of each are named, the most frequent first. Fields may be added later. The call has the header
 //! `X-Portcullis-Signature: t=<seconds>,v1=<hex>`, where `v1` is the HMAC-SHA-256 of `<seconds>.<body>` under the first
 //! line of `alert.secret_file`. It is tried six times within a quarter of an hour. The receiver must check the
@@ -20,24 +20,46 @@ use crate::system::clock::Timestamp;
 /// Ticks between two looks at the counts: five seconds.
 const LOOK_TICKS: u32 = 50;
 
+/// How often each event happened since the start, and how often it named an account.
+#[derive(Clone, Debug, Default)]
+struct Counts {
+    all: BTreeMap<&'static str, u64>,
+    at_accounts: BTreeMap<&'static str, u64>,
+}
+
+impl Counts {
+    /// Returns how often the event `name` happened since `before`, and how often it named an account.
+    fn since(&self, before: &Self, name: &str) -> [u64; 2] {
+        [(&self.all, &before.all), (&self.at_accounts, &before.at_accounts)].map(|(now, before)| {
+            let count_in = |counts: &BTreeMap<&str, u64>| counts.get(name).copied().unwrap_or(0);
+            count_in(now).saturating_sub(count_in(before))
+        })
+    }
+}
+
 /// Decides from the counts of events which alerts to raise. Pure.
 #[derive(Debug, Default)]
 pub struct AlertRules {
     /// Earlier counts, oldest first; the first is one window old.
-    earlier: VecDeque<(Timestamp, BTreeMap<&'static str, u64>)>,
-    /// When each event last raised an alert.
-    raised_at: BTreeMap<&'static str, Timestamp>,
+    earlier: VecDeque<(Timestamp, Counts)>,
+    /// When each event last raised an alert, and whether accounts were meant.
+    raised_at: BTreeMap<&'static str, (Timestamp, bool)>,
 }
 
 impl AlertRules {
-    /// Takes the counts of `now` and returns the alerts to raise. An event raises one alert within `limits.quiet`.
+    /// Takes the counts of `now` and returns the alerts to raise. An event raises one alert within `limits.quiet`; after one
+    /// about names without accounts, one more if accounts are meant, by a tenth of the threshold or more.
     pub fn observe(
         &mut self,
         limits: &AlertLimits,
         counts: &[(&'static str, u64)],
+        at_accounts: &[(&'static str, u64)],
         now: Timestamp,
     ) -> Vec<Alert> {
-        let counts: BTreeMap<_, _> = counts.iter().copied().collect();
+        let counts = Counts {
+            all: counts.iter().copied().collect(),
+            at_accounts: at_accounts.iter().copied().collect(),
+        };
         while self.earlier.len() > 1
             && self.earlier.get(1).is_some_and(|(at, _)| now.since(*at) >= limits.window)
         {
@@ -46,11 +68,13 @@ impl AlertRules {
         let before = self.earlier.front().map(|(_, before)| before.clone()).unwrap_or_default();
         let mut alerts = Vec::new();
         for (name, threshold) in limits.thresholds.iter().copied() {
-            let count_in = |counts: &BTreeMap<&str, u64>| counts.get(name).copied().unwrap_or(0);
-            let count = count_in(&counts) - count_in(&before).min(count_in(&counts));
-            let is_quiet = self.raised_at.get(name).is_some_and(|at| now.since(*at) < limits.quiet);
+            let [count, at_accounts] = counts.since(&before, name);
+            let means_accounts = at_accounts >= threshold.div_ceil(10);
+            let is_quiet = self.raised_at.get(name).is_some_and(|(at, meant_accounts)| {
+                now.since(*at) < limits.quiet && (*meant_accounts || !means_accounts)
+            });
             if count >= threshold && !is_quiet {
-                self.raised_at.insert(name, now);
+                self.raised_at.insert(name, (now, means_accounts));
                 let window_secs = limits.window.as_secs();
                 alerts.push(Alert {
                     event: name,
@@ -80,9 +104,15 @@ pub(crate) async fn run(engine: &Engine, ending: &AtomicBool) {
         if ticks.is_multiple_of(LOOK_TICKS) {
             engine.services.keep_space(engine.journal_stats().kept_free);
             let audit = &engine.services.audit;
-            let counts = audit.counts();
-            for alert in rules.observe(&config.alert.limits, &counts, engine.clock.now()) {
+            let (counts, at_accounts) = (audit.counts(), audit.counts_at_accounts());
+            let due = rules.observe(&config.alert.limits, &counts, &at_accounts, engine.clock.now());
+            for alert in due {
                 let event = Event::ALL.into_iter().find(|event| event.name() == alert.event);
+                // The line of a suspicion names who came last. Whoever fails most is who it is about.
+                let event = event.map(|event| match event {
+                    Event::StuffingSuspected => Event::LoginFailed,
+                    event => event,
+                });
                 let alert = alert.with(event.map(|event| audit.tops(event)).unwrap_or_default());
                 alert.log();
                 #[cfg(feature = "alert")]
@@ -134,23 +164,41 @@ mod tests {
         }
     }
 
+    /// Kind: a stranger silences an alert by what they do to names that nobody has.
+    #[test]
+    fn an_alert_about_accounts_is_not_silenced_by_one_about_none() {
+        let (mut rules, limits) = (AlertRules::default(), limits());
+        let threshold = limits.thresholds.iter().find(|(name, _)| *name == "lockout.started").unwrap().1;
+        let mut raised = |locks, at_accounts, secs| {
+            let [all, named] = [locks, at_accounts].map(|count| [("lockout.started", count)]);
+            rules.observe(&limits, &all, &named, NOW + Duration::from_secs(secs)).len()
+        };
+        assert_eq!(raised(0, 0, 0), 0);
+        assert_eq!(raised(threshold, 0, 5), 1);
+        assert_eq!(raised(threshold + 1, 0, 10), 0);
+        assert_eq!(raised(2 * threshold, threshold, 15), 1);
+        assert_eq!(raised(3 * threshold, 2 * threshold, 20), 0);
+    }
+
     #[test]
     fn too_many_within_the_window_raise_one_alert() {
         let mut rules = AlertRules::default();
         let limits = limits();
         let counts = |locks| [("lockout.started", locks), ("login.succeeded", 9999)];
         for minute in 0..60_u64 {
-            assert!(rules.observe(&limits, &counts(minute), NOW + Duration::from_mins(minute)).is_empty());
+            assert!(
+                rules.observe(&limits, &counts(minute), &[], NOW + Duration::from_mins(minute)).is_empty()
+            );
         }
         let now = NOW + Duration::from_hours(2);
-        rules.observe(&limits, &counts(60), now);
-        let raised = rules.observe(&limits, &counts(85), now + Duration::from_secs(5));
+        rules.observe(&limits, &counts(60), &[], now);
+        let raised = rules.observe(&limits, &counts(85), &[], now + Duration::from_secs(5));
         assert_eq!(raised.len(), 1);
         assert_eq!(raised[0].event, "lockout.started");
         assert_eq!(raised[0].count, 26);
-        assert!(rules.observe(&limits, &counts(200), now + Duration::from_secs(10)).is_empty());
+        assert!(rules.observe(&limits, &counts(200), &[], now + Duration::from_secs(10)).is_empty());
         assert_eq!(
-            rules.observe(&limits, &counts(400), now + limits.quiet + Duration::from_secs(6)).len(),
+            rules.observe(&limits, &counts(400), &[], now + limits.quiet + Duration::from_secs(6)).len(),
             1
         );
     }

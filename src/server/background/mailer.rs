@@ -11,14 +11,17 @@ use super::task::TICK;
 use crate::config::Config;
 use crate::engine::{Engine, Fault};
 use crate::flow::post::delivery::{Ready, look};
-use crate::flow::refusal::FlowError;
+use crate::flow::refusal::{FlowError, parse_name};
 use crate::mail::outgoing::{DeliveryError, Outgoing};
 use crate::mail::template::{self, Draft, Letter};
 use crate::mail::transport::Transport;
+use crate::registry::account::actor::Find;
 use crate::registry::outbox::DeliveryOutcome;
 use crate::registry::outbox::actor::{Due, Settle};
 use crate::registry::outbox::record::MailV2;
 use crate::registry::outbox::slots::AT_ONCE;
+use crate::value::account_name::masked;
+use crate::value::id::hex;
 
 /// The delay before trying again to record the result of a delivery when the journal has no room.
 const SETTLE_RETRY_DELAY: Duration = Duration::from_secs(2);
@@ -70,18 +73,18 @@ fn forget(sending: &mut HashMap<Id, ([u8; 16], Box<str>)>, ended: Result<(Id, ()
 
 /// Delivers one mail and records how that ended.
 async fn deliver(engine: Arc<Engine>, transport: Transport, mail: MailV2, ending: Arc<AtomicBool>) {
-    let (outcome, took) = match look(&engine, &mail).await {
+    let (outcome, took, why) = match look(&engine, &mail).await {
         Ok(Ready::Leaves(token)) => {
             let letter = write_letter(&engine, &mail, token.as_ref().map(|token| token.as_str()));
             let begun = engine.clock.steady();
-            let (outcome, has_begun) = send(&engine, &transport, &mail, letter, &ending).await;
+            let (outcome, has_begun, why) = send(&engine, &transport, &mail, letter, &ending).await;
             let took = engine.clock.steady().saturating_duration_since(begun);
-            (outcome, has_begun.then(|| (Box::from(mail.domain()), took)))
+            (outcome, has_begun.then(|| (Box::from(mail.domain()), took)), why)
         }
         Ok(Ready::Dead) => {
             engine.services.dropped_mails.fetch_add(1, Ordering::Relaxed);
             tracing::info!(kind = ?mail.kind, tries = mail.tries, "dropped a mail: its link died while it waited");
-            (DeliveryOutcome::Dead, None)
+            (DeliveryOutcome::Dead, None, None)
         }
         // The engine is ending, or the journal has no room: the mail stays as it is.
         Err(FlowError::Fault(_) | FlowError::Refused(_)) => {
@@ -89,10 +92,10 @@ async fn deliver(engine: Arc<Engine>, transport: Transport, mail: MailV2, ending
             return;
         }
     };
-    settle(&engine, Settle { id: mail.id, outcome, took, of: (mail.to, mail.kind) }, &ending).await;
+    settle(&engine, Settle { id: mail.id, outcome, took, of: (mail.to, mail.kind), why }, &ending).await;
 }
 
-/// Sends one mail, and says whether the mail server had begun with it. A mail to nobody exists only so that its request
+/// Sends one mail, and says whether the mail server had begun with it, and why it was not taken. A mail to nobody exists only so that its request
 /// takes the usual time; it counts as sent.
 async fn send(
     engine: &Engine,
@@ -100,7 +103,7 @@ async fn send(
     mail: &MailV2,
     letter: Letter,
     ending: &AtomicBool,
-) -> (DeliveryOutcome, bool) {
+) -> (DeliveryOutcome, bool, Option<Box<str>>) {
     let config = &engine.services.config;
     let delivered = if mail.is_to_nobody() {
         Ok(())
@@ -111,13 +114,32 @@ async fn send(
         transport.deliver_unless(address(config, mail, letter), ending).await
     };
     match delivered {
-        Ok(()) => (DeliveryOutcome::Sent, true),
+        Ok(()) => (DeliveryOutcome::Sent, true, None),
         Err(error) => {
             let DeliveryError { permanent, has_begun, .. } = error;
-            tracing::warn!(%error, tries = mail.tries, "cannot send a mail");
-            (if permanent { DeliveryOutcome::Refused } else { DeliveryOutcome::Failed }, has_begun)
+            let account = account_of(engine, mail).await;
+            tracing::warn!(
+                %error,
+                kind = mail.kind.name(),
+                to = masked(&mail.to),
+                account.id = account,
+                mail.id = hex(&mail.id),
+                tries = mail.tries,
+                for_good = permanent,
+                "cannot send a mail"
+            );
+            let outcome = if permanent { DeliveryOutcome::Refused } else { DeliveryOutcome::Failed };
+            (outcome, has_begun, Some(error.what.into()))
         }
     }
+}
+
+/// Returns the id of the account that has the address of a mail; empty if there is none.
+async fn account_of(engine: &Engine, mail: &MailV2) -> String {
+    let Ok(name) = parse_name(&mail.to) else { return String::new() };
+    let find = Find { name: name.key(&engine.services.keys.directory) };
+    let account = engine.accounts.ask(find).await.ok().flatten();
+    account.map_or_else(String::new, |account| account.account_id().to_string())
 }
 
 /// Writes the text of a mail, with the token of its link.

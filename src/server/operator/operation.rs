@@ -21,7 +21,7 @@ use crate::flow::refusal::{FlowError, Refusal};
 use crate::http::api::operations::readiness;
 use crate::registry::account::{AccountV3, Status};
 use crate::registry::outbox::Fate;
-use crate::registry::outbox::actor::FateOf;
+use crate::registry::outbox::actor::{AnswerOf, FateOf};
 use crate::system::clock::Timestamp;
 use crate::value::id::{AccountId, hex};
 use crate::value::secret_text::SecretText;
@@ -82,6 +82,11 @@ pub enum Operation {
     },
     UserResetPassword {
         user: String,
+        /// Whether to remove the password and end everything at once.
+        #[serde(default)]
+        revoke_password: bool,
+        #[serde(default)]
+        force: bool,
     },
     UserDelete {
         user: String,
@@ -135,88 +140,96 @@ const MAIL_WAIT: Duration = Duration::from_secs(3);
 /// How often the outbox is asked meanwhile.
 const MAIL_LOOKS: u32 = 30;
 
+/// Keys of one name whose ids are told at most.
+const NAMED_KEYS_MAX: usize = 10;
+
 /// The most accounts that [`Operation::UserList`] returns, and sessions that [`Operation::SessionList`] does.
 const LIST_MAX: usize = 1000;
 
-/// Runs an operation and returns the JSON of its result.
-pub async fn operate(engine: &Arc<Engine>, operation: Operation) -> Result<Value, FlowError> {
+/// Runs an operation of the user `uid` of this machine and returns the JSON of its result.
+pub async fn operate(engine: &Arc<Engine>, uid: u32, operation: Operation) -> Result<Value, FlowError> {
+    let operator = &Admin::operator_with(uid);
     match operation {
         Operation::UserAdd { email, password, roles } => {
-            add_user(engine, &email, password.as_deref(), roles).await
+            add_user(engine, operator, &email, password.as_deref(), roles).await
         }
         Operation::UserList { q, pending, after, limit } => {
-            list_users(engine, q.as_deref(), pending, after.as_deref(), limit).await
+            list_users(engine, operator, q.as_deref(), pending, after.as_deref(), limit).await
         }
-        Operation::UserShow { user } => show_user(engine, &user).await,
+        Operation::UserShow { user } => show_user(engine, operator, &user).await,
         Operation::UserSetRole { user, roles, force } => {
             let changes = Changes { roles: Some(roles), ..Changes::default() };
-            change(engine, &user, changes, force).await
+            change(engine, operator, &user, changes, force).await
         }
         Operation::UserSetEmail { user, email, verified, force } => {
             // Without the flag a new address is not proved, and the old one stays as it is.
             let email_verified = verified.then_some(true);
             let changes = Changes { email: Some(&email), email_verified, ..Changes::default() };
-            change(engine, &user, changes, force).await
+            change(engine, operator, &user, changes, force).await
         }
-        Operation::UserInvite { user } => invite(engine, &user).await,
+        Operation::UserInvite { user } => invite(engine, operator, &user).await,
         Operation::UserDisable { user, force } => {
             let changes = Changes { status: Some(Status::Disabled), ..Changes::default() };
-            change(engine, &user, changes, force).await
+            change(engine, operator, &user, changes, force).await
         }
         Operation::UserEnable { user } => {
             let changes = Changes { status: Some(Status::Active), ..Changes::default() };
-            change(engine, &user, changes, false).await
+            change(engine, operator, &user, changes, false).await
         }
-        Operation::UserUnlock { user } => unlock(engine, &user).await,
-        Operation::UserResetPassword { user } => reset_password(engine, &user).await,
-        Operation::UserDelete { user, force } => delete(engine, &user, force).await,
-        Operation::SessionList { user } => list_sessions(engine, &user).await,
-        Operation::SessionRevoke { user } => revoke_sessions(engine, &user).await,
+        Operation::UserUnlock { user } => unlock(engine, operator, &user).await,
+        Operation::UserResetPassword { user, revoke_password, force } => {
+            reset_password(engine, &forced(operator, force), &user, revoke_password).await
+        }
+        Operation::UserDelete { user, force } => delete(engine, operator, &user, force).await,
+        Operation::SessionList { user } => list_sessions(engine, operator, &user).await,
+        Operation::SessionRevoke { user } => revoke_sessions(engine, operator, &user).await,
         Operation::KeyList { all } => Ok(list_keys(engine, all)),
-        Operation::KeyRotate { kind } => rotate_key(engine, kind.as_deref()).await,
-        Operation::KeyRetire { kid } => retire_key(engine, &kid).await,
+        Operation::KeyRotate { kind } => rotate_key(engine, operator, kind.as_deref()).await,
+        Operation::KeyRetire { kid } => retire_key(engine, operator, &kid).await,
         Operation::ApiKeyCreate { name, scopes, expires_at } => {
-            make_api_key(engine, &name, &scopes, expires_at.as_deref()).await
+            make_api_key(engine, operator, &name, &scopes, expires_at.as_deref()).await
         }
-        Operation::ApiKeyList => list_api_keys(engine).await,
-        Operation::ApiKeyDelete { id } => delete_api_key(engine, &id).await,
+        Operation::ApiKeyList => list_api_keys(engine, operator).await,
+        Operation::ApiKeyDelete { id } => delete_api_key(engine, operator, &id).await,
         Operation::Backup { to } => back_up(engine, to).await,
-        Operation::AuditTail { limit, event, account } => audit_tail(engine, limit, event, account).await,
-        Operation::AuditAcknowledge => acknowledge_cut(engine).await,
+        Operation::AuditTail { limit, event, account } => {
+            audit_tail(engine, operator, limit, event, account).await
+        }
+        Operation::AuditAcknowledge => acknowledge_cut(engine, operator).await,
         Operation::Findings => Ok(findings(engine).await),
     }
 }
 
 async fn add_user(
     engine: &Engine,
+    operator: &Admin,
     email: &str,
     password: Option<&str>,
     roles: Vec<String>,
 ) -> Result<Value, FlowError> {
-    let operator = Admin::operator();
     let new = admin::New { email, password, roles, verified: true };
-    let account = admin::create(engine, &operator, new).await?;
+    let account = admin::create(engine, operator, new).await?;
     if account.phc.is_some() {
         return Ok(account_json(&account));
     }
-    let mail = admin::invite(engine, &operator, &account).await?;
+    let mail = admin::invite(engine, operator, &account).await?;
     Ok(with_mail(engine, account_json(&account), mail).await)
 }
 
 async fn list_users(
     engine: &Engine,
+    operator: &Admin,
     q: Option<&str>,
     pending: bool,
     after: Option<&str>,
     limit: Option<usize>,
 ) -> Result<Value, FlowError> {
-    let operator = Admin::operator();
     let after = after.map(|id| id.parse::<AccountId>().map_err(|_| wrong_cursor())).transpose()?;
     let limit = limit.unwrap_or(LIST_MAX).clamp(1, LIST_MAX);
     let status = pending.then_some(StatusWanted::Pending);
     // One more than the page: it says whether there is another page.
     let query = Query { after, limit: limit + 1, q, status, verified: None };
-    let mut found = admin::list(engine, &operator, query).await?;
+    let mut found = admin::list(engine, operator, query).await?;
     let has_more = found.len() > limit;
     found.truncate(limit);
     let next = found.last().filter(|_| has_more).map(|found| found.id().to_string());
@@ -224,7 +237,7 @@ async fn list_users(
     let mut answer = json!({"items": items, "next_cursor": next});
     if !pending && after.is_none() {
         let query = Query { limit: LIST_MAX, q, status: Some(StatusWanted::Pending), ..Query::default() };
-        add(&mut answer, "pending", json!(admin::list(engine, &operator, query).await?.len()));
+        add(&mut answer, "pending", json!(admin::list(engine, operator, query).await?.len()));
     }
     Ok(answer)
 }
@@ -235,25 +248,30 @@ fn wrong_cursor() -> Refusal {
 }
 
 /// Shows how an account stands, or the sign-ups of an address that has none.
-async fn show_user(engine: &Engine, user: &str) -> Result<Value, FlowError> {
-    let operator = Admin::operator();
+async fn show_user(engine: &Engine, operator: &Admin, user: &str) -> Result<Value, FlowError> {
     let mut sign_ups = Vec::new();
-    for found in admin::find(engine, &operator, user).await? {
+    for found in find_all(engine, operator, user).await? {
         match found {
             Found::Account(account) => {
-                return Ok(admin::details(engine, &operator, account).await?.json());
+                return Ok(admin::details(engine, operator, account).await?.json());
             }
             pending @ Found::SignUp(_) => sign_ups.push(pending.json()),
         }
     }
-    if sign_ups.is_empty() { Err(Refusal::NotFound.into()) } else { Ok(json!({"items": sign_ups})) }
+    if sign_ups.is_empty() { Err(no_account(user).into()) } else { Ok(json!({"items": sign_ups})) }
 }
 
 /// Changes an account, and says how many of its sessions ended with it.
-async fn change(engine: &Engine, user: &str, changes: Changes<'_>, force: bool) -> Result<Value, FlowError> {
-    let before = find(engine, user).await?;
+async fn change(
+    engine: &Engine,
+    operator: &Admin,
+    user: &str,
+    changes: Changes<'_>,
+    force: bool,
+) -> Result<Value, FlowError> {
+    let before = find(engine, operator, user).await?;
     let open = count_sessions(engine, &before).await?;
-    let account = admin::change(engine, &operator(force), before.account_id(), changes).await?;
+    let account = admin::change(engine, &forced(operator, force), before.account_id(), changes).await?;
     let mut answer = account_json(&account);
     let ended = if account.auth_epoch == before.auth_epoch { 0 } else { open };
     add(&mut answer, "sessions_ended", json!(ended));
@@ -262,8 +280,8 @@ async fn change(engine: &Engine, user: &str, changes: Changes<'_>, force: bool) 
 }
 
 /// Returns the operator, who spares the last administrator unless `force` is set.
-fn operator(force: bool) -> Admin {
-    if force { Admin::operator().by_force() } else { Admin::operator() }
+fn forced(operator: &Admin, force: bool) -> Admin {
+    if force { operator.clone().by_force() } else { operator.clone() }
 }
 
 async fn count_sessions(engine: &Engine, account: &AccountV3) -> Result<usize, FlowError> {
@@ -278,32 +296,44 @@ fn add(answer: &mut Value, name: &str, value: Value) {
 }
 
 /// Mails the invitation of an account without a password once more.
-async fn invite(engine: &Engine, user: &str) -> Result<Value, FlowError> {
-    let account = find(engine, user).await?;
+async fn invite(engine: &Engine, operator: &Admin, user: &str) -> Result<Value, FlowError> {
+    let account = find(engine, operator, user).await?;
     if account.phc.is_some() {
         let message = format!("{} has a password already: use portcullis user reset-password", account.email);
         return Err(Refusal::Field { pointer: "/user", code: "has_password", message }.into());
     }
-    let mail = admin::invite(engine, &Admin::operator(), &account).await?;
+    let mail = admin::invite(engine, operator, &account).await?;
     Ok(with_mail(engine, account_json(&account), mail).await)
 }
 
 /// Lifts a lockout. A disabled account stays disabled.
-async fn unlock(engine: &Engine, user: &str) -> Result<Value, FlowError> {
-    let operator = Admin::operator();
-    let account = find(engine, user).await?;
-    let lock = admin::details(engine, &operator, account.clone()).await?.lock;
-    admin::unlock(engine, &operator, account.account_id()).await?;
+async fn unlock(engine: &Engine, operator: &Admin, user: &str) -> Result<Value, FlowError> {
+    let account = find(engine, operator, user).await?;
+    let lock = admin::details(engine, operator, account.clone()).await?.lock;
+    admin::unlock(engine, operator, account.account_id()).await?;
     let mut answer = account_json(&account);
     add(&mut answer, "was_locked_until", json!(lock.locked_until.map(Timestamp::rfc3339)));
     add(&mut answer, "failures_cleared", json!(lock.failures));
     Ok(answer)
 }
 
-async fn reset_password(engine: &Engine, user: &str) -> Result<Value, FlowError> {
-    let account = find(engine, user).await?;
-    let mail = admin::send_reset(engine, &Admin::operator(), account.account_id()).await?;
-    Ok(with_mail(engine, account_json(&account), mail).await)
+async fn reset_password(
+    engine: &Engine,
+    operator: &Admin,
+    user: &str,
+    revokes: bool,
+) -> Result<Value, FlowError> {
+    let account = find(engine, operator, user).await?;
+    let id = account.account_id();
+    let mut answer = account_json(&account);
+    let mail = if revokes {
+        add(&mut answer, "sessions_ended", json!(count_sessions(engine, &account).await?));
+        admin::revoke_password(engine, operator, id).await?
+    } else {
+        admin::send_reset(engine, operator, id).await?
+    };
+    add(&mut answer, "password_still_works", json!(!revokes && account.phc.is_some()));
+    Ok(with_mail(engine, answer, mail).await)
 }
 
 /// Adds what has become of a mail to an answer, as far as that is known within [`MAIL_WAIT`].
@@ -316,28 +346,31 @@ async fn with_mail(engine: &Engine, mut answer: Value, mail: [u8; 16]) -> Value 
         }
         tokio::time::sleep(MAIL_WAIT / MAIL_LOOKS).await;
     }
+    let why = engine.outbox.ask(AnswerOf { id: mail }).await.ok().flatten();
+    let why = why.as_deref().unwrap_or("see the log");
     let text = match fate {
-        Fate::Sent => "sent",
-        Fate::Refused => "refused by the mail server for good; see the log",
-        Fate::Dropped => "dropped: its link is dead",
-        Fate::Waits { tries: 0 } => "waits to be sent",
-        Fate::Waits { .. } => "waits: the mail server did not take it; see the log, or run portcullis doctor",
+        Fate::Sent => String::from("sent"),
+        Fate::Refused => format!("refused by the mail server for good: {why}"),
+        Fate::Dropped => String::from("dropped: its link is dead"),
+        Fate::Waits { tries: 0 } => String::from("waits to be sent"),
+        Fate::Waits { .. } => format!("waits, and is tried again: {why}"),
     };
     add(&mut answer, "mail", json!(text));
+    add(&mut answer, "mail_refused", json!(fate == Fate::Refused));
     answer
 }
 
-async fn delete(engine: &Engine, user: &str, force: bool) -> Result<Value, FlowError> {
-    let account = find(engine, user).await?;
+async fn delete(engine: &Engine, operator: &Admin, user: &str, force: bool) -> Result<Value, FlowError> {
+    let account = find(engine, operator, user).await?;
     let ended = count_sessions(engine, &account).await?;
-    admin::delete(engine, &operator(force), account.account_id()).await?;
+    admin::delete(engine, &forced(operator, force), account.account_id()).await?;
     let mut answer = account_json(&account);
     add(&mut answer, "sessions_ended", json!(ended));
     Ok(answer)
 }
 
-async fn list_sessions(engine: &Engine, user: &str) -> Result<Value, FlowError> {
-    let account = find(engine, user).await?;
+async fn list_sessions(engine: &Engine, operator: &Admin, user: &str) -> Result<Value, FlowError> {
+    let account = find(engine, operator, user).await?;
     // More than an account may have open.
     let open = open_sessions(engine, &account, None, LIST_MAX).await?;
     let user = json!({"id": account.account_id().to_string(), "email": account.email});
@@ -345,22 +378,54 @@ async fn list_sessions(engine: &Engine, user: &str) -> Result<Value, FlowError> 
     Ok(json!({"items": items, "user": user}))
 }
 
-async fn revoke_sessions(engine: &Engine, user: &str) -> Result<Value, FlowError> {
-    let account = find(engine, user).await?;
+async fn revoke_sessions(engine: &Engine, operator: &Admin, user: &str) -> Result<Value, FlowError> {
+    let Some(account) = find_if_any(engine, operator, user).await? else {
+        return revoke_session(engine, operator, user).await;
+    };
     let ended = count_sessions(engine, &account).await?;
-    admin::revoke_sessions(engine, &Admin::operator(), account.account_id()).await?;
+    admin::revoke_sessions(engine, operator, account.account_id()).await?;
     let mut answer = account_json(&account);
     add(&mut answer, "sessions_ended", json!(ended));
     Ok(answer)
 }
 
+/// Ends the session with the id `session`, which `session list` shows.
+async fn revoke_session(engine: &Engine, operator: &Admin, session: &str) -> Result<Value, FlowError> {
+    let ended = admin::revoke_session(engine, operator, session).await;
+    let account = ended.map_err(|error| {
+        or_missing(error, "/user", || {
+            format!(
+                "{session:?} is no account and no open session: give an address, or an id of 32 hexadecimal digits as \
+                 `portcullis user list` and `portcullis session list` show them"
+            )
+        })
+    })?;
+    let mut answer = account_json(&account);
+    add(&mut answer, "sessions_ended", json!(1));
+    add(&mut answer, "session", json!(session));
+    Ok(answer)
+}
+
+/// Says what was looked for where nothing was found.
+fn or_missing(error: FlowError, pointer: &'static str, message: impl FnOnce() -> String) -> FlowError {
+    match error {
+        FlowError::Refused(Refusal::NotFound) => {
+            Refusal::Field { pointer, code: "not_found", message: message() }.into()
+        }
+        other => other,
+    }
+}
+
 fn list_keys(engine: &Engine, all: bool) -> Value {
     let signer = engine.services.signer.read();
-    let signing = signer.listed(engine.clock.now()).map(|(key, from, signs)| {
+    let now = engine.clock.now();
+    let signing = signer.listed(now).map(|(key, from, signs)| {
         let mut item = json!(key);
         if let Some(fields) = item.as_object_mut() {
             fields.insert(String::from("signs"), json!(signs));
-            if from > Timestamp::ZERO {
+            // One that had to take over early, since another was retired, signs before its time.
+            let is_early = signs && from > now;
+            if from > Timestamp::ZERO && !is_early {
                 fields.insert(String::from("signs_from"), json!(from.rfc3339()));
             }
         }
@@ -383,18 +448,33 @@ fn ring_key_json(key: &ListedKey) -> Value {
     })
 }
 
-async fn rotate_key(engine: &Engine, kind: Option<&str>) -> Result<Value, FlowError> {
-    let (kid, from) = rotation::rotate(engine, &Admin::operator(), kind).await?;
+async fn rotate_key(engine: &Engine, operator: &Admin, kind: Option<&str>) -> Result<Value, FlowError> {
+    let (kid, from) = rotation::rotate(engine, operator, kind).await?;
     Ok(json!({"kid": kid, "signs_from": from.rfc3339()}))
 }
 
-async fn retire_key(engine: &Engine, kid: &str) -> Result<Value, FlowError> {
-    rotation::retire(engine, &Admin::operator(), kid).await?;
+async fn retire_key(engine: &Engine, operator: &Admin, kid: &str) -> Result<Value, FlowError> {
+    rotation::retire(engine, operator, kid).await.map_err(|error| {
+        or_missing(error, "/kid", || {
+            let other = engine.services.listed_keys().into_iter().find(|key| key.kid == kid);
+            match other.map(|key| key.kind) {
+                Some(kind) if kind.fixed().is_none() => format!(
+                    "{kid} is a key of the kind {0}: only signing keys retire; `portcullis key rotate {0}` changes it",
+                    kind.name()
+                ),
+                Some(kind) => {
+                    format!("{kid} is the key of the kind {}: only signing keys retire", kind.name())
+                }
+                None => format!("{kid:?} is no signing key: `portcullis key list` shows them"),
+            }
+        })
+    })?;
     Ok(json!({"kid": kid}))
 }
 
 async fn make_api_key(
     engine: &Engine,
+    operator: &Admin,
     name: &str,
     scopes: &[String],
     end: Option<&str>,
@@ -405,17 +485,25 @@ async fn make_api_key(
         message: String::from("expected a time such as 2027-01-15T08:00:00Z"),
     };
     let end = end.map(|text| Timestamp::parse_rfc3339(text).ok_or_else(wrong)).transpose()?;
-    let made = api_keys::make(engine, &Admin::operator(), name, scopes, end).await?;
+    let made = api_keys::make(engine, operator, name, scopes, end).await?;
     Ok(made.described())
 }
 
-async fn list_api_keys(engine: &Engine) -> Result<Value, FlowError> {
-    let keys = api_keys::list(engine, &Admin::operator()).await?;
+async fn list_api_keys(engine: &Engine, operator: &Admin) -> Result<Value, FlowError> {
+    let keys = api_keys::list(engine, operator).await?;
     Ok(json!({"items": keys.iter().map(api_keys::described).collect::<Vec<_>>()}))
 }
 
-async fn delete_api_key(engine: &Engine, id: &str) -> Result<Value, FlowError> {
-    api_keys::delete(engine, &Admin::operator(), id).await?;
+async fn delete_api_key(engine: &Engine, operator: &Admin, id: &str) -> Result<Value, FlowError> {
+    if let Err(error) = api_keys::delete(engine, operator, id).await {
+        let keys = api_keys::list(engine, operator).await?;
+        let named = keys.iter().filter(|key| &*key.name == id).map(|key| hex(&key.id));
+        let named: Vec<String> = named.take(NAMED_KEYS_MAX).collect();
+        return Err(or_missing(error, "/id", || match named.as_slice() {
+            [] => format!("{id:?} is no id of an API key: `portcullis api-key list` shows them"),
+            ids => format!("{id:?} is the name of an API key: give its id, {}", ids.join(" or ")),
+        }));
+    }
     Ok(json!({"id": id}))
 }
 
@@ -429,21 +517,21 @@ async fn back_up(engine: &Arc<Engine>, to: PathBuf) -> Result<Value, FlowError> 
 
 async fn audit_tail(
     engine: &Engine,
+    operator: &Admin,
     limit: usize,
     event: Option<String>,
     account: Option<String>,
 ) -> Result<Value, FlowError> {
     let wanted = Wanted { event, account, limit, ..Wanted::default() };
-    Ok(json!({"items": admin::audit(engine, &Admin::operator(), wanted).await?}))
+    Ok(json!({"items": admin::audit(engine, operator, wanted).await?}))
 }
 
 /// Writes down that an operator knows of what starts have found changed in the log of security events. Writes nothing if
 /// there is nothing new.
-async fn acknowledge_cut(engine: &Arc<Engine>) -> Result<Value, FlowError> {
-    let operator = Admin::operator();
+async fn acknowledge_cut(engine: &Arc<Engine>, operator: &Admin) -> Result<Value, FlowError> {
     let newest = async |event: &str| -> Result<Option<u64>, FlowError> {
         let wanted = Wanted { event: Some(event.to_owned()), limit: 1, ..Wanted::default() };
-        Ok(admin::audit(engine, &operator, wanted).await?.pop().map(|line| line.seq))
+        Ok(admin::audit(engine, operator, wanted).await?.pop().map(|line| line.seq))
     };
     let is_cut = newest(CUT).await? > newest(Event::AuditAcknowledged.name()).await?;
     let reader = Arc::clone(engine);
@@ -457,7 +545,7 @@ async fn acknowledge_cut(engine: &Arc<Engine>) -> Result<Value, FlowError> {
     let first = some.next().unwrap_or_default();
     for known_ones in std::iter::once(first).chain(some) {
         let more = known(known_ones);
-        operator.record_with(engine, MayChange::LINE_ALONE, event, &"audit log", &more).await?;
+        operator.record_what(engine, MayChange::LINE_ALONE, event, &"audit log", &more).await?;
     }
     let found: Vec<String> = damages.iter().map(|damage| damage.place.to_string()).collect();
     Ok(json!({"event": event.name(), "found": found}))
@@ -474,10 +562,31 @@ async fn findings(engine: &Engine) -> Value {
     json!({"items": items, "ready": ready})
 }
 
+/// Says that there is no account `user`, and what would name one.
+fn no_account(user: &str) -> Refusal {
+    let message = format!(
+        "{user:?} is no account: give its address, or its id of 32 hexadecimal digits; `portcullis user list` shows both"
+    );
+    Refusal::Field { pointer: "/user", code: "not_found", message }
+}
+
+/// Returns what `user` names. What is neither an address nor an id names nothing.
+async fn find_all(engine: &Engine, operator: &Admin, user: &str) -> Result<Vec<Found>, FlowError> {
+    match admin::find(engine, operator, user).await {
+        Err(FlowError::Refused(Refusal::Field { .. })) if !user.contains('@') => Ok(Vec::new()),
+        found => found,
+    }
+}
+
 /// Returns the account with the id or the address `user`.
-async fn find(engine: &Engine, user: &str) -> Result<AccountV3, FlowError> {
-    match admin::find(engine, &Admin::operator(), user).await?.into_iter().next() {
-        Some(Found::Account(account)) => Ok(account),
+async fn find(engine: &Engine, operator: &Admin, user: &str) -> Result<AccountV3, FlowError> {
+    Ok(find_if_any(engine, operator, user).await?.ok_or_else(|| no_account(user))?)
+}
+
+/// Returns the account with the id or the address `user`, if there is one.
+async fn find_if_any(engine: &Engine, operator: &Admin, user: &str) -> Result<Option<AccountV3>, FlowError> {
+    match find_all(engine, operator, user).await?.into_iter().next() {
+        Some(Found::Account(account)) => Ok(Some(account)),
         Some(Found::SignUp(sign_up)) => {
             let message = format!(
                 "{} has signed up and has not confirmed the address: there is no account yet",
@@ -485,7 +594,7 @@ async fn find(engine: &Engine, user: &str) -> Result<AccountV3, FlowError> {
             );
             Err(Refusal::Field { pointer: "/user", code: "pending", message }.into())
         }
-        None => Err(Refusal::NotFound.into()),
+        None => Ok(None),
     }
 }
 

@@ -195,10 +195,11 @@ async fn accept(listener: &UnixListener, is_logged: &mut bool) -> UnixStream {
 
 /// Reads one request, runs it and writes its answer.
 async fn answer(engine: &Arc<Engine>, stream: UnixStream) -> io::Result<()> {
+    let uid = stream.peer_cred()?.uid();
     let (read, mut write) = stream.into_split();
     let line = tokio::time::timeout(TIMEOUT, read_line(read)).await??;
     let answer = match serde_json::from_str::<Operation>(&line) {
-        Ok(operation) => run(engine, operation).await,
+        Ok(operation) => run(engine, uid, operation).await,
         Err(error) => json!({"error": format!("not an operation: {error}")}),
     };
     tokio::time::timeout(TIMEOUT, write.write_all(format!("{answer}\n").as_bytes())).await?
@@ -211,9 +212,9 @@ async fn read_line(read: impl AsyncRead + Unpin) -> io::Result<Zeroizing<String>
     Ok(line)
 }
 
-/// Runs an operation and returns the JSON of the answer.
-pub async fn run(engine: &Arc<Engine>, operation: Operation) -> Value {
-    match operate(engine, operation).await {
+/// Runs an operation of the user `uid` of this machine and returns the JSON of the answer.
+pub async fn run(engine: &Arc<Engine>, uid: u32, operation: Operation) -> Value {
+    match operate(engine, uid, operation).await {
         Ok(result) => json!({"ok": result}),
         Err(FlowError::Refused(Refusal::WeakPassword { found, .. })) => {
             let reasons: Vec<_> = found.iter().map(|weakness| weakness.message()).collect();

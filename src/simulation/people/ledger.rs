@@ -167,6 +167,7 @@ fn quota(kind: Kind) -> Option<(&'static str, usize, usize, bool)> {
         | Kind::AccountDeleted
         | Kind::Invitation
         | Kind::AdminKeyMade
+        | Kind::AdminMade
         | Kind::EmailMended => None,
     }
 }

@@ -228,7 +228,7 @@ impl Town {
                 let took = Some((Box::from(mail.domain()), Duration::ZERO));
                 self.engine
                     .outbox
-                    .ask(Settle { id: mail.id, outcome, took, of: (mail.to, mail.kind) })
+                    .ask(Settle { id: mail.id, outcome, took, of: (mail.to, mail.kind), why: None })
                     .await
                     .unwrap();
             }

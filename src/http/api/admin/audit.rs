@@ -4,6 +4,7 @@ use actix_web::{HttpRequest, HttpResponse, web};
 use serde::{Deserialize, Serialize};
 
 use crate::audit::Line;
+use crate::audit::names;
 use crate::audit::read::Wanted;
 use crate::flow::admin;
 use crate::flow::client::Client;
@@ -33,6 +34,7 @@ struct Query {
     since: Option<String>,
     r#type: Option<String>,
     account: Option<String>,
+    by: Option<String>,
     cursor: Option<u64>,
     limit: Option<usize>,
 }
@@ -45,12 +47,13 @@ async fn get_audit(
     caller: CalledBy,
 ) -> Result<HttpResponse, Rejection> {
     let admin = caller.admin(&engine, &client, Scope::AdminRead)?;
-    let query: Query = query(&request, "The query accepts since, type, account, cursor and limit.")?;
+    let query: Query = query(&request, "The query accepts since, type, account, by, cursor and limit.")?;
     let limit = limit_of_page(query.limit, PAGE, PAGE_MAX)?;
     let wanted = Wanted {
         since: query.since.as_deref().map(parse_time).transpose()?,
-        event: query.r#type,
+        event: query.r#type.as_deref().map(wanted_events).transpose()?,
         account: query.account,
+        by: query.by,
         after: query.cursor,
         limit,
         bytes_max: Some(PAGE_BYTES_MAX),
@@ -76,6 +79,10 @@ async fn get_audit(
 struct Page<'a> {
     items: &'a [Line],
     next_cursor: Option<u64>,
+}
+
+fn wanted_events(typed: &str) -> Result<String, Problem> {
+    names::wanted(typed).map_err(|error| Problem::new(422, "unprocessable", format!("`type`: {error}.")))
 }
 
 fn parse_time(text: &str) -> Result<Timestamp, Problem> {

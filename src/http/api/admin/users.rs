@@ -237,6 +237,9 @@ async fn post_act(
         "send_reset" => {
             admin::send_reset(&engine, &admin, id).await?;
         }
+        "revoke_password" => {
+            admin::revoke_password(&engine, &admin, id).await?;
+        }
         _ => return Err(Refusal::NotFound.into()),
     }
     Ok(HttpResponse::NoContent().finish())

@@ -501,3 +501,26 @@ fn the_last_administrator_is_not_moved_to_where_it_cannot_log_in() {
         assert_eq!(decided.verdict.map(|_| ()), verdict, "{change:?}");
     }
 }
+
+#[test]
+fn what_an_owner_only_likes_to_have_otherwise_uses_no_room_that_is_kept_for_an_end() {
+    let of = |change: Change| change.class();
+    for setting in [
+        Change { name: Some("Ada".into()), ..Change::default() },
+        Change { mutes_new_device: Some(true), ..Change::default() },
+        Change::default(),
+    ] {
+        assert_eq!(of(setting.clone()), Class::Ordinary, "{setting:?}");
+    }
+    for end in [
+        Change { phc: Some("$argon2id$".into()), ..Change::default() },
+        Change { raise_epoch: true, name: Some("Ada".into()), ..Change::default() },
+        Change { roles: Some(Vec::new()), ..Change::default() },
+        Change { status: Some(Status::Disabled), ..Change::default() },
+        Change { clear_phc: true, ..Change::default() },
+        Change { end_devices: true, ..Change::default() },
+        Change { former: Some(FormerChange::Forget), ..Change::default() },
+    ] {
+        assert_eq!(of(end.clone()), Class::Essential, "{end:?}");
+    }
+}

@@ -31,7 +31,7 @@ fn sent_in_order(outbox: &mut Outbox, now: Timestamp, took: impl Fn(&MailV2) -> 
 
 fn settle(outbox: &mut Outbox, mail: &MailV2, outcome: DeliveryOutcome, took: Duration, now: Timestamp) {
     let of = (mail.to.clone(), mail.kind);
-    let settle = Settle { id: mail.id, outcome, took: Some((mail.domain().into(), took)), of };
+    let settle = Settle { id: mail.id, outcome, took: Some((mail.domain().into(), took)), of, why: None };
     let decided = outbox.settle(&settle, now);
     apply(outbox, decided);
     outbox.note(&settle, now);

@@ -1,6 +1,8 @@
 //! `portcullis user`.
 
-use std::io::{IsTerminal, Read};
+mod prompt;
+
+use std::io::{BufRead, BufReader, IsTerminal, Read, Write};
 
 use clap::Subcommand;
 use portcullis::password::PASSWORD_BYTES_MAX;
@@ -9,9 +11,9 @@ use portcullis::value::file_text;
 use serde_json::Value;
 use zeroize::Zeroizing;
 
+use self::prompt::Terminal;
 use super::operate::operate_and_say;
-use super::printable::value;
-use super::prompt::Terminal;
+use super::printable::{printable, value};
 use super::table::{table_of, text};
 use super::{Cli, Failure, counted};
 
@@ -112,14 +114,26 @@ pub enum UserCommand {
         user: String,
     },
     /// Mail a link to set a new password; an invitation, if the account has none yet.
+    ///
+    /// The old password works, and sessions live, until the link is used. Against somebody who knows the password, add
+    /// --revoke-password.
     ResetPassword {
         /// E-mail address or id of the account.
         user: String,
+        /// Remove the old password at once, and end all sessions, known devices and mailed links.
+        #[arg(long)]
+        revoke_password: bool,
+        /// Do it although no administrator is left who can log in.
+        #[arg(long, requires = "revoke_password")]
+        force: bool,
     },
-    /// Delete an account.
+    /// Delete an account with all that belongs to it, and tell its owner by mail. Asks first on a terminal.
     Delete {
         /// E-mail address or id of the account.
         user: String,
+        /// Do not ask.
+        #[arg(long)]
+        yes: bool,
         /// Do it although no administrator is left who can log in.
         #[arg(long)]
         force: bool,
@@ -138,9 +152,7 @@ impl UserCommand {
             Self::Disable { .. } => |result| vec![format!("disabled {}, {}", named(result), ended(result))],
             Self::Enable { .. } => |result| vec![format!("enabled {}", named(result))],
             Self::Unlock { .. } => unlocked,
-            Self::ResetPassword { .. } => {
-                |result| vec![format!("asked {} to set a password{}", named(result), mailed(result))]
-            }
+            Self::ResetPassword { .. } => reset,
             Self::Delete { .. } => |result| vec![format!("deleted {}, {}", named(result), ended(result))],
         };
         operate_and_say(cli, self.operation()?, told)
@@ -181,10 +193,33 @@ impl UserCommand {
             Self::Disable { user, force } => Operation::UserDisable { user: user.clone(), force: *force },
             Self::Enable { user } => Operation::UserEnable { user: user.clone() },
             Self::Unlock { user } => Operation::UserUnlock { user: user.clone() },
-            Self::ResetPassword { user } => Operation::UserResetPassword { user: user.clone() },
-            Self::Delete { user, force } => Operation::UserDelete { user: user.clone(), force: *force },
+            Self::ResetPassword { user, revoke_password, force } => Operation::UserResetPassword {
+                user: user.clone(),
+                revoke_password: *revoke_password,
+                force: *force,
+            },
+            Self::Delete { user, force, yes } => {
+                confirm_deletion(user, *yes)?;
+                Operation::UserDelete { user: user.clone(), force: *force }
+            }
         })
     }
+}
+
+/// Asks on a terminal whether to delete an account. A script is not asked.
+fn confirm_deletion(user: &str, yes: bool) -> Result<(), Failure> {
+    let stdin = std::io::stdin();
+    if yes || !stdin.is_terminal() || !std::io::stderr().is_terminal() {
+        return Ok(());
+    }
+    let question = format!("Delete {} for good? It cannot be undone. [y/N] ", value(user));
+    let _ = write!(std::io::stderr(), "{}", printable(&question));
+    let mut answer = String::new();
+    BufReader::new(stdin.take(STDIN_BYTES_MAX as u64)).read_line(&mut answer).map_err(Failure::refused)?;
+    if matches!(answer.trim().to_lowercase().as_str(), "y" | "yes") {
+        return Ok(());
+    }
+    Err(Failure::refused("nothing was deleted"))
 }
 
 /// Refuses a role whose name is nearly one that means something to the server: it would give nothing.
@@ -233,6 +268,23 @@ fn roles(account: &Value) -> String {
         [one] => format!("the role {one}"),
         many => format!("the roles {}", many.join(", ")),
     }
+}
+
+/// Tells what a reset has ended, and what not.
+fn reset(result: &Value) -> Vec<String> {
+    let asked = format!("asked {} to set a password{}", named(result), mailed(result));
+    let more = if result["password_still_works"] == true {
+        format!(
+            "The old password still works until the link is used, and sessions live on. If somebody else knows it: \
+             portcullis user reset-password --revoke-password {}",
+            text(&result["id"])
+        )
+    } else if result["sessions_ended"].is_u64() {
+        format!("The old password is gone; {}, with known devices and mailed links", ended(result))
+    } else {
+        return vec![asked];
+    };
+    vec![asked, more]
 }
 
 fn unlocked(result: &Value) -> Vec<String> {

@@ -1,0 +1,100 @@
+//! What an administrator's change made of an account, for the log of security events.
+//!
+//! **The attack:** an insider makes a friend an administrator for an hour. Who reads the log afterwards finds that somebody
+//! changed an account.
+//!
+//! **The rule:** the line of a change names the fields that differ, and the new value of those that are words of the server
+//! or names of roles. It never holds the text of a name or an address. Account and difference come from one decision of the
+//! registry, so two changes at once do not describe each other.
+
+use crate::engine::Engine;
+use crate::flow::refusal::{FlowError, Refusal};
+use crate::registry::account::actor::{Administer, Alter};
+use crate::registry::account::{self, ADMIN, Altered, Change, Status, is_admin};
+use crate::value::id::AccountId;
+
+/// Roles that are named at most of those that were given, and of those that were taken.
+const ROLES_NAMED_MAX: usize = 8;
+
+/// Changes an account.
+pub(super) async fn alter(engine: &Engine, id: AccountId, change: Change) -> Result<Altered, FlowError> {
+    let altered = engine.accounts.ask(Administer(Alter { id, change })).await?;
+    Ok(altered.map_err(|refusal| match refusal {
+        account::Refusal::Taken => Refusal::EmailTaken,
+        other => Refusal::from(other),
+    })?)
+}
+
+/// Says whether the account became an administrator who may act.
+pub(super) fn made_admin(altered: &Altered) -> bool {
+    !is_admin(&altered.before) && is_admin(&altered.after)
+}
+
+/// Names what differs, as `roles +admin -staff, status disabled`; `nothing` if nothing does.
+pub(super) fn difference(altered: &Altered) -> String {
+    let Altered { before, after } = altered;
+    let mut parts = Vec::new();
+    let roles = [given('+', &after.roles, &before.roles), given('-', &before.roles, &after.roles)].concat();
+    if !roles.is_empty() {
+        parts.push(format!("roles {}", roles.join(" ")));
+    }
+    if before.status != after.status {
+        let status = if after.status == Status::Active { "active" } else { "disabled" };
+        parts.push(format!("status {status}"));
+    }
+    if before.name != after.name {
+        parts.push(String::from(if after.name.is_none() { "name removed" } else { "name" }));
+    }
+    if before.email != after.email {
+        parts.push(String::from("email"));
+    }
+    if before.email_verified != after.email_verified {
+        parts.push(format!("email_verified {}", after.email_verified));
+    }
+    if before.phc.is_some() && after.phc.is_none() {
+        parts.push(String::from("password removed"));
+    }
+    if parts.is_empty() { String::from("nothing") } else { parts.join(", ") }
+}
+
+/// Names the roles of a new account.
+pub(super) fn first_roles(roles: &[Box<str>]) -> String {
+    let roles = given('+', roles, &[]);
+    if roles.is_empty() { String::from("no roles") } else { format!("roles {}", roles.join(" ")) }
+}
+
+/// Names the roles in `these` that are not in `those`, the server's most powerful one first.
+fn given(sign: char, these: &[Box<str>], those: &[Box<str>]) -> Vec<String> {
+    let mut roles: Vec<&str> =
+        these.iter().filter(|role| !those.contains(role)).map(|role| &**role).collect();
+    roles.sort_by_key(|role| *role != ADMIN);
+    let more = roles.len().saturating_sub(ROLES_NAMED_MAX);
+    roles.truncate(ROLES_NAMED_MAX);
+    let mut named: Vec<String> = roles.iter().map(|role| format!("{sign}{role}")).collect();
+    if more > 0 {
+        named.push(format!("{sign}({more} more)"));
+    }
+    named
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn roles(names: &[&str]) -> Vec<Box<str>> {
+        names.iter().map(|name| (*name).into()).collect()
+    }
+
+    #[test]
+    fn roles_are_named_the_administrators_first_and_a_few_of_many() {
+        let (old, new) = (roles(&["staff", "x"]), roles(&["a", "admin", "staff"]));
+        assert_eq!(given('+', &new, &old), ["+admin", "+a"]);
+        assert_eq!(given('-', &old, &new), ["-x"]);
+        let many: Vec<String> = (0..32).map(|n| format!("{n:064}")).collect();
+        let many = roles(&many.iter().map(String::as_str).chain(["admin"]).collect::<Vec<_>>());
+        let text = first_roles(&many);
+        assert!(text.starts_with("roles +admin ") && text.ends_with("+(25 more)"), "{text}");
+        assert!(text.len() < 600, "{}", text.len());
+        assert_eq!(first_roles(&[]), "no roles");
+    }
+}
