@@ -168,6 +168,7 @@ fn a_start_by_root_is_warned_of_and_the_next_one_names_every_file_that_it_made()
     let data = root.path().join("data");
     fs::create_dir(&data).unwrap();
     chown(&data, Some(US), Some(US)).unwrap();
+    fs::set_permissions(&data, fs::Permissions::from_mode(0o700)).unwrap();
     let mut server = Process::spawn(serve_as(US, &binary, &data));
     assert_eq!(server.stop(), Some(0));
     run(&["doctor"], &data).exits(0);
@@ -202,6 +203,7 @@ fn the_checklist_tries_what_the_server_will_do() {
     let data = root.path().join("data");
     fs::create_dir(&data).unwrap();
     chown(&data, Some(OTHERS), Some(OTHERS)).unwrap();
+    fs::set_permissions(&data, fs::Permissions::from_mode(0o700)).unwrap();
     let mut server = Process::spawn(serve_as(OTHERS, &binary, &data));
     run(&["doctor"], &data).exits(0).says("pass  running server, ready");
     assert_eq!(server.stop(), Some(0));

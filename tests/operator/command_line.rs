@@ -88,9 +88,12 @@ fn config_check_names_a_secret_that_is_empty_and_warns_of_blanks_around_one() {
     }
     fs::write(&file, b"\xFF\xFEa\0").unwrap();
     check(&list, &data, &[]).exits(2).says("password.list_file").says("UTF-16");
-    // What cannot be read here is for `doctor`: systemd gives it to the server alone.
+    // A file that is not there is a mistake. A credential is for `doctor`: systemd gives it to the server alone.
     fs::remove_file(&file).unwrap();
-    check(&smtp, &data, &[]).exits(0).says("no mistakes");
+    check(&smtp, &data, &[]).exits(2).says("mail.smtp.password_file: ");
+    let mut credential = smtp;
+    credential[3].1 = "credential:mail";
+    check(&credential, &data, &[]).exits(0).says("no mistakes");
 }
 
 /// Docker and systemd keep what a shell would take away.

@@ -9,9 +9,9 @@ use portcullis::password::KnownBad;
 use portcullis::system::file_error::FileError;
 use portcullis::system::volume;
 
-use super::Line;
+use super::{Line, ownership};
+use crate::cli::counted;
 use crate::cli::new_directory::refuse_backup;
-use crate::cli::{counted, ownership};
 
 /// How many segments of the journal must fit on the disk.
 const SEGMENTS_FREE: u64 = 4;

@@ -3,6 +3,7 @@
 
 mod files;
 mod keys;
+pub(super) mod ownership;
 
 use std::sync::Arc;
 use std::time::Duration;

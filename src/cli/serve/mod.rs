@@ -17,10 +17,11 @@ use portcullis::system::fail_stop::FailStop;
 use serde_json::json;
 
 use self::signals::Signals;
+use super::doctor::ownership;
 use super::log::{ProcessLog, START};
 use super::mail::transport;
 use super::new_directory::refuse_backup;
-use super::{Cli, Failure, counted, ownership, shown};
+use super::{Cli, Failure, counted, shown};
 
 /// How long after a fault the process may live, even if its last line cannot be written.
 const EXIT_WITHIN: Duration = Duration::from_millis(100);

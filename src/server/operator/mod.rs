@@ -1,4 +1,5 @@
 //! The operator's way in: the socket in the data directory and the operations that it serves.
 
+mod acknowledge;
 pub mod operation;
 pub mod socket;

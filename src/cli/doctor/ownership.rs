@@ -13,10 +13,9 @@ use portcullis::config::Config;
 use portcullis::system::file_error::{at, at_dir};
 use rustix::fs::{Access, AtFlags, CWD};
 
-use super::{Failure, counted};
+use crate::cli::{Failure, counted};
 
 /// A directory of the server and the files that it keeps there.
-#[derive(Default)]
 struct Part {
     dir: PathBuf,
     files: Vec<PathBuf>,
@@ -54,7 +53,7 @@ fn part(dir: &Path, is_own: &dyn Fn(&str) -> bool) -> Option<Part> {
 }
 
 /// Tries to open each part for writing, and returns why it cannot be. Changes nothing.
-pub(super) fn unusable(config: &Config) -> Vec<io::Error> {
+pub(in crate::cli) fn unusable(config: &Config) -> Vec<io::Error> {
     let mut errors = Vec::new();
     for Part { dir, files } in parts(config) {
         if let Err(error) = check_dir(&dir) {
@@ -89,7 +88,7 @@ fn access(dir: &Path) -> io::Result<()> {
 }
 
 /// Returns user and group of the data directory, and each part of it that belongs to another user.
-pub(super) fn foreign(config: &Config) -> Option<((u32, u32), BTreeSet<PathBuf>)> {
+pub(in crate::cli) fn foreign(config: &Config) -> Option<((u32, u32), BTreeSet<PathBuf>)> {
     let found = fs::metadata(&config.data_dir).ok()?;
     let owner = found.uid();
     let paths = parts(config).into_iter().flat_map(|Part { dir, files }| std::iter::once(dir).chain(files));
@@ -99,7 +98,7 @@ pub(super) fn foreign(config: &Config) -> Option<((u32, u32), BTreeSet<PathBuf>)
 
 /// Refuses to start in a directory of this user with files that another user has made and this one cannot use: it names all
 /// of them at once.
-pub(super) fn refuse_foreign_files(config: &Config) -> Result<(), Failure> {
+pub(in crate::cli) fn refuse_foreign_files(config: &Config) -> Result<(), Failure> {
     let Some(((owner, group), mut files)) = foreign(config) else { return Ok(()) };
     if owner != rustix::process::geteuid().as_raw() {
         return Ok(());
@@ -122,14 +121,14 @@ pub(super) fn refuse_foreign_files(config: &Config) -> Result<(), Failure> {
 }
 
 /// Says how to give `files` to the user of the directory.
-pub(super) fn remedy(files: &BTreeSet<PathBuf>, owner: u32, group: u32) -> String {
+pub(in crate::cli) fn remedy(files: &BTreeSet<PathBuf>, owner: u32, group: u32) -> String {
     let files: Vec<String> = files.iter().map(|path| path.display().to_string()).collect();
     format!("as root: chown {owner}:{group} {}", files.join(" "))
 }
 
 /// Says what becomes of the files that root makes in the directory of another user; `None` if this is not root, or the
 /// directory is.
-pub(super) fn warning_for_root(config: &Config) -> Option<String> {
+pub(in crate::cli) fn warning_for_root(config: &Config) -> Option<String> {
     let owner = fs::metadata(&config.data_dir).ok()?.uid();
     if owner == 0 || !rustix::process::geteuid().is_root() {
         return None;

@@ -1,5 +1,7 @@
 //! `portcullis user`.
 
+mod prompt;
+
 use std::io::{BufRead, BufReader, IsTerminal, Read, Write};
 
 use clap::Subcommand;
@@ -9,9 +11,9 @@ use portcullis::value::file_text;
 use serde_json::Value;
 use zeroize::Zeroizing;
 
+use self::prompt::Terminal;
 use super::operate::operate_and_say;
 use super::printable::{printable, value};
-use super::prompt::Terminal;
 use super::table::{table_of, text};
 use super::{Cli, Failure, counted};
 
