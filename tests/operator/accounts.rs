@@ -311,5 +311,5 @@ async fn commands_say_what_they_did_and_spare_the_last_administrator() {
         .exits(0)
         .says("deleted root@near.test (")
         .says("0 sessions ended");
-    run(&["user", "show", ROOT], dir).exits(1).says("no such account");
+    run(&["user", "show", ROOT], dir).exits(1).says("is no account");
 }

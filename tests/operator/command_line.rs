@@ -161,7 +161,7 @@ fn output_that_is_lost_is_an_internal_fault_and_no_api_key_is_left_that_nobody_h
     assert_eq!(server.stop(), Some(0));
     into_full_device(&["data", "dump"], &data).exits(70);
     into_full_device(&create, &data).exits(70).says("deleted again");
-    run(&create, &data).exits(0).says("name=shop");
+    run(&create, &data).exits(0).says("the API key shop");
 }
 
 /// Plays the terminal of a command that asks for a password: does `act` at the prompt, waits for the end of the process, and

@@ -149,8 +149,9 @@ pub(super) async fn tell_administrators(
             Some(address) => to.about(address),
             None => to,
         };
-        // Operators mail nothing else for this purpose that an administrator gets, so nothing else uses up its quota.
-        engine.warn(Cause::Operator, to, Purpose::Verify, kind).await?;
+        // Operators mail an administrator nothing else for these purposes, and neither uses up the quota of the other.
+        let purpose = if kind == Kind::AdminMade { Purpose::Invitation } else { Purpose::Verify };
+        engine.warn(Cause::Operator, to, purpose, kind).await?;
     }
     Ok(())
 }
