@@ -243,7 +243,7 @@ impl Log {
                     );
                 }
                 Err(error) => {
-                    tracing::warn!(%error, "cannot check the log of security events; see portcullis doctor")
+                    tracing::warn!(%error, "cannot check the log of security events; see portcullis doctor");
                 }
             }
         };

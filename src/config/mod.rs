@@ -247,7 +247,7 @@ mod tests {
             "p.toml:6: `lockout.failures` must be a whole number from 1 to 100",
             "p.toml:7: `lockout.cap` must be",
             "p.toml:9: `mail.transport` is \"smtp\", but `mail.smtp.host` is not set",
-            "p.toml:10: unknown key `nothing`",
+            "p.toml:10: unknown section `[nothing]`",
             "p.toml:13: `journal.encrypt` is not available in this version",
             "PORTCULLIS__REFRESH__GRACE: unknown key `refresh.grace`; did you mean `refresh.grace_secs`?",
         ] {

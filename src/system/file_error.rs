@@ -181,7 +181,7 @@ fn remedy_of_dir(path: &Path, is_dir: bool, part: &Path, owner: u32, (user, grou
     // These two may have a place of their own.
     let is_part = PARTS.iter().any(|part| name == *part) && name != "keys" && name != "audit";
     let dir = if is_dir { Some(path) } else { path.parent() };
-    if let Some(dir) = dir.filter(|dir| !dir.exists() && !(is_part && dir.parent() == Some(part))) {
+    if let Some(dir) = dir.filter(|dir| !(dir.exists() || is_part && dir.parent() == Some(part))) {
         return format!("make {} for this user alone, {}", dir.display(), install(dir));
     }
     if is_dir || is_part {

@@ -88,7 +88,7 @@ async fn an_unlocked_name_and_a_moved_address_stay_so() {
     assert_eq!(server.follow(confirm, &link, Some("wrong")).await.problem(), (401, "invalid_credentials"));
     assert_eq!(server.follow(confirm, &link, None).await.problem(), (401, "proof_needed"));
 
-    let link = server.mailed_link(ADA, "was changed").await;
+    let link = server.mailed_link(ADA, "Your address at").await;
     let undo = "/v1/email/change/undo";
     for _ in 0..2 {
         assert_eq!(server.follow(undo, &link, None).await.status, StatusCode::NO_CONTENT);
@@ -145,7 +145,7 @@ async fn a_link_that_is_posted_twice_at_once_is_used_once_and_both_are_told_so()
         b.body,
         c.body
     );
-    let link = server.mailed_link(ADA, "was changed").await;
+    let link = server.mailed_link(ADA, "Your address at").await;
     let undo = || server.follow("/v1/email/change/undo", &link, None);
     let (a, b, c) = tokio::join!(undo(), undo(), undo());
     assert_eq!([a.status, b.status, c.status], [StatusCode::NO_CONTENT; 3]);

@@ -2,7 +2,8 @@
 
 pub use super::state::{Administer, Alter, Rehash, ReleaseUnprovenAddress, SignUp};
 use super::state::{Altered, Refusal, SignedUp};
-use super::{AccountV3, Accounts, Holder};
+use super::{AccountV3, Accounts, Change, Holder};
+use crate::journal::append::handle::Class;
 use crate::password::EqualCost;
 use crate::registry::{handles, reads, registry};
 use crate::value::account_name::NameKey;
@@ -77,6 +78,23 @@ pub struct List {
 pub struct Admins {
     /// How many at most.
     pub limit: usize,
+}
+
+impl Change {
+    /// Returns the class of journal space that the change may use. What its owner only likes to have otherwise must not use
+    /// up the room that is kept for what ends something.
+    pub(super) fn class(&self) -> Class {
+        let Self { name, mutes_new_device, .. } = self;
+        let only_settings = Self {
+            name: name.clone(),
+            mutes_new_device: *mutes_new_device,
+            if_epoch: self.if_epoch,
+            spares_last_admin: self.spares_last_admin,
+            tokens_from_secs: self.tokens_from_secs,
+            ..Self::default()
+        };
+        if *self == only_settings { Class::Ordinary } else { Class::Essential }
+    }
 }
 
 handles!(Accounts {

@@ -4,7 +4,6 @@ use std::collections::BTreeSet;
 
 use super::record::{AccountV3, FormerAddressV2, REPLACED_MAX, ReplacedPasswordV1, Status};
 use super::stored_costs::StoredCosts;
-use crate::journal::append::handle::Class;
 use crate::registry::Revocation;
 use crate::registry::buckets::Buckets;
 use crate::registry::index::Index;
@@ -114,23 +113,6 @@ pub struct Change {
     pub mutes_new_device: Option<bool>,
     /// What becomes of the memory of the address before.
     pub former: Option<FormerChange>,
-}
-
-impl Change {
-    /// Returns the class of journal space that the change may use. What its owner only likes to have otherwise must not use
-    /// up the room that is kept for what ends something.
-    pub(super) fn class(&self) -> Class {
-        let Self { name, mutes_new_device, .. } = self;
-        let only_settings = Self {
-            name: name.clone(),
-            mutes_new_device: *mutes_new_device,
-            if_epoch: self.if_epoch,
-            spares_last_admin: self.spares_last_admin,
-            tokens_from_secs: self.tokens_from_secs,
-            ..Self::default()
-        };
-        if *self == only_settings { Class::Ordinary } else { Class::Essential }
-    }
 }
 
 /// What a change does to the memory of the address that the account had before.

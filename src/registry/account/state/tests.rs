@@ -1,6 +1,7 @@
 use std::time::Duration;
 
 use super::*;
+use crate::journal::append::handle::Class;
 use crate::value::account_name::AccountName;
 
 const NOW: Timestamp = Timestamp::from_secs(1_800_000_000);
