@@ -34,8 +34,8 @@ pub(super) fn operate_and_say(
         }
     }
     // What the command was to do is half done, and a script must learn of it.
-    if result["mail_refused"] == true {
-        let why = result["mail"].as_str().unwrap_or_default();
+    if result.get("mail_refused").and_then(Value::as_bool) == Some(true) {
+        let why = result.get("mail").and_then(Value::as_str).unwrap_or_default();
         return Err(Failure::refused(format!("the mail was {why}")));
     }
     Ok(())

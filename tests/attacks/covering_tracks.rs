@@ -496,9 +496,9 @@ async fn a_line_changed_or_removed_in_the_middle_is_told_by_a_start_and_acknowle
             let text = std::fs::read_to_string(&path).unwrap();
             let mut lines: Vec<String> = text.lines().map(ToOwned::to_owned).collect();
             if removes {
-                drop(lines.remove(at))
+                drop(lines.remove(at));
             } else {
-                lines[at] = lines[at].replace("event", "tneve")
+                lines[at] = lines[at].replace("event", "tneve");
             }
             let changed = lines.join("\n") + "\n";
             assert_ne!(changed, text);

@@ -96,9 +96,10 @@ fn space(dir: &Path, config: &Config) -> Option<Line> {
     let what = format!("space for {}, {} MiB{inodes} free", dir.display(), space.free >> 20);
     let why =
         "without room the server answers 503 to whatever changes something, and writes no security events";
-    let fix = match has_room {
-        false => format!("make room on its disk: at least {} MiB", needed >> 20),
-        true => String::from("remove files from its disk, or make a file system with more inodes"),
+    let fix = if has_room {
+        String::from("remove files from its disk, or make a file system with more inodes")
+    } else {
+        format!("make room on its disk: at least {} MiB", needed >> 20)
     };
     Some(Line::new(has_room && has_inodes, "fail", what, why, fix))
 }

@@ -103,9 +103,12 @@ pub(in crate::cli) fn refuse_foreign_files(config: &Config) -> Result<(), Failur
     if owner != rustix::process::geteuid().as_raw() {
         return Ok(());
     }
-    let cannot_use = |path: &PathBuf| match path.is_dir() {
-        true => access(path).is_err(),
-        false => fs::OpenOptions::new().read(true).write(true).open(path).is_err(),
+    let cannot_use = |path: &PathBuf| {
+        if path.is_dir() {
+            access(path).is_err()
+        } else {
+            fs::OpenOptions::new().read(true).write(true).open(path).is_err()
+        }
     };
     files.retain(cannot_use);
     if files.is_empty() {
