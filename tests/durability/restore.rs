@@ -114,7 +114,11 @@ async fn ada_then_bob() -> (Directories, u64) {
 
     // A start on a backup without keys is refused, and leaves it as it was.
     let refused = run(&["user", "list"], &with_ada);
-    assert!(refused.text.contains("portcullis data restore"), "{}", refused.text);
+    assert!(
+        refused.text.contains("is a backup") && refused.text.contains("data restore"),
+        "{}",
+        refused.text
+    );
 
     // A backup without keys is restored with those of the server.
     let keys = data.join("keys");
