@@ -83,13 +83,15 @@ pub fn wanted(typed: &str) -> Result<String, UnknownEvent> {
 }
 
 fn unknown(typed: &str, lower: &str) -> UnknownEvent {
+    // A distance costs the product of the lengths, and no name is longer than this.
+    let begin = &*lower.chars().take(64).collect::<String>();
     let mut nearest: Vec<&'static str> = EVENTS.iter().map(|(event, _)| *event).collect();
     let distance = |event: &&str| {
         let group = event.split('.').next().unwrap_or(event);
         let action = event.rsplit('.').next().unwrap_or(event);
-        [*event, group, action].into_iter().map(|part| strsim::damerau_levenshtein(lower, part)).min()
+        [*event, group, action].into_iter().map(|part| strsim::damerau_levenshtein(begin, part)).min()
     };
-    nearest.sort_by_key(distance);
+    nearest.sort_by_cached_key(distance);
     nearest.truncate(NEAREST);
     UnknownEvent { typed: typed.chars().take(64).collect(), nearest }
 }
