@@ -149,7 +149,7 @@ impl<'a> Banner<'a> {
         let pool = &server.engine.services.pool;
         let hash_time = pool.stats().hash_time;
         let mails = match &config.mail.transport {
-            MailTransport::File => format!("written to {}", config.data_dir.join("outbox").display()),
+            MailTransport::File => format!("written to {}", shown(&config.data_dir.join("outbox"))),
             MailTransport::Smtp { host, port, .. } => format!("sent through {host}:{port}"),
         };
         Self {

@@ -160,7 +160,7 @@ async fn an_administrator_who_cannot_log_in_does_not_count_as_the_one_who_is_lef
     let own = server.delete_as("/v1/me", &root, json!({"password": PASSWORD})).await;
     assert_eq!(own.problem(), refused);
     // The one who was invited sets a password, and can log in.
-    let link = server.mailed("invited@test.org", "").await;
+    let link = server.mailed("invited@test.org", "Your account at").await;
     assert_eq!(server.reset(&link, PASSWORD).await.status, StatusCode::NO_CONTENT);
     let second = server.admin_token("invited@test.org").await;
     assert_eq!(server.get_as("/v1/admin/users", &second).await.status, StatusCode::OK);
