@@ -15,7 +15,7 @@ pub const DIR: &str = "audit";
 /// If the server removes an old file meanwhile, the copy begins again, at most this many times.
 const COPIES_MAX: usize = 8;
 
-/// What was copied.
+/// The files that a backup got of the log, and what a check of them found.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Copied {
     /// The paths of the files in the backup, each with the SHA-256 of its bytes.

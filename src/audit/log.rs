@@ -84,7 +84,7 @@ struct State {
     end_at_start: Option<Place>,
     /// The line that says that a server starts, until it is written.
     start: Option<Line>,
-    /// What a check of the whole log needs.
+    /// The places and the key that a check of the whole log reads; `None` before the log is started.
     checked: Option<Checked>,
 }
 
@@ -472,8 +472,8 @@ impl Thread {
         }
     }
 
-    /// Tells operators and the log itself of an open file that somebody else has taken away. The line that tells it is
-    /// written at once, so that none comes before it.
+    /// Checks whether another program has removed or cut the open file, and if so writes that as an event and as a warning.
+    /// The event is written at once: it must be the first line behind the gap.
     fn look_for_displaced(&mut self) {
         let Ok(Some(found)) = self.writer.find_displaced() else { return };
         let Found { event, reason, missing } = found;

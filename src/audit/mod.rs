@@ -70,7 +70,7 @@ impl AuditLog {
     pub fn count(&self, event: Event, network: Option<Network>) {
         self.tally(event);
         self.log.add_to_sum(event);
-        // In a flood some of the networks are enough: nobody waits for the lock.
+        // Skips the count if another thread holds the lock: in a flood, a sample of the networks is enough.
         if let Some(network) = network
             && let Some(mut tops) = self.tops.try_lock()
         {

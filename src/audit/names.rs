@@ -61,8 +61,8 @@ pub struct UnknownEvent {
     nearest: Vec<&'static str>,
 }
 
-/// Reads how somebody names events, as [`super::read::Wanted`] takes it: a whole name, or the beginning of some, with or
-/// without a dot or a star at the end, in any case.
+/// Turns the name of an event that a person typed into the filter of [`super::read::Wanted`]. Takes a whole name
+/// (`login.failed`) or the first part of several (`login`, `login.`, `login.*`), in any case.
 pub fn wanted(typed: &str) -> Result<String, UnknownEvent> {
     let lower = typed.trim().to_ascii_lowercase();
     let is_name = |name: &str| EVENTS.iter().any(|(event, _)| *event == name);

@@ -15,7 +15,7 @@ use crate::system::clock::Timestamp;
 const V4_PREFIX: u8 = 24;
 const V6_PREFIX: u8 = 48;
 
-/// What events are counted by.
+/// The column by which events are grouped and counted.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum By {
     /// The network: an IPv4 /24 or an IPv6 /48.

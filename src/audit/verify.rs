@@ -51,11 +51,11 @@ pub struct Damage {
 pub struct Examined {
     /// Lines, and what an operator knows of.
     unbroken: Option<Unbroken>,
-    /// What nobody has acknowledged, in the order of the lines.
+    /// The changed or removed lines that no acknowledgement names, in the order of the log.
     pub damages: Vec<Damage>,
     /// Lines that are missing from the end, or an end that was cut short: the next start tells it, or mends it.
     end: Option<Break>,
-    /// What a start has found and nobody has acknowledged.
+    /// The cut that a start of the server has found, if no acknowledgement came after it.
     cut: Option<Break>,
 }
 
@@ -69,7 +69,7 @@ impl Examined {
 
 /// How many changes one line acknowledges.
 pub const KNOWN_IN_A_LINE: usize = 64;
-/// What stands before the changes in the reason of an acknowledgement.
+/// The separator in the reason of an acknowledgement, between who wrote it and the list of changes.
 const KNOWN: &str = ": known: ";
 
 /// Returns the text by which an acknowledgement names `damages`, as what its operator did.

@@ -68,9 +68,9 @@ pub(super) struct Writer {
     open: Option<(FileName, std::fs::File)>,
     /// How long the open file must be at least.
     length: u64,
-    /// The last file that somebody else has taken away or cut short. Its name is not used again.
+    /// The last file that another program has removed, replaced or cut. Its name is not used again.
     displaced: Option<FileName>,
-    /// What was done to it, until that is told.
+    /// The description of what was done to it (removed, replaced, cut), until an event with it is written.
     untold: Option<String>,
     /// Whether a file was opened since the last time that old files were removed.
     has_opened: bool,
@@ -315,9 +315,8 @@ impl Writer {
         file.sync_data().map_err(at(&self.options.dir.join(name.to_string())))
     }
 
-    /// Looks whether somebody else has taken the open file away or cut it short, as a program that rotates logs does.
-    /// Then the next line goes into a file of its own. Returns what is missing, once: the line that tells it must be the
-    /// next.
+    /// Checks whether another program, such as one that rotates logs, has removed, replaced or cut the open file. If so,
+    /// the next line begins a new file. Returns the event to write, once; it must be the next line.
     pub(super) fn find_displaced(&mut self) -> io::Result<Option<Found>> {
         // Lines that wait follow those that are missing. They are written first.
         if self.is_dirty() {

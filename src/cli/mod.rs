@@ -28,6 +28,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 use portcullis::config::{Config, ConfigFault, Reader};
 use portcullis::engine::StartError;
+use portcullis::system::file_error::{FileError, at_dir};
 use portcullis::value::counted::counted;
 use serde_json::{Value, json};
 
@@ -146,6 +147,15 @@ impl Failure {
 
     fn fault(why: impl ToString) -> Self {
         Self(70, why.to_string())
+    }
+
+    /// A file or directory that cannot be used. The nearer path is named, if the error has one.
+    fn at(path: &Path, error: &std::io::Error) -> Self {
+        match (FileError::within(error), error.raw_os_error()) {
+            (Some(named), _) => Self::refused(named),
+            (None, Some(raw)) => Self::refused(at_dir(path)(std::io::Error::from_raw_os_error(raw))),
+            (None, None) => Self::refused(format!("{}: {error}", path.display())),
+        }
     }
 }
 

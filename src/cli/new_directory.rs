@@ -21,7 +21,7 @@ use portcullis::registry::record::Write;
 use portcullis::storage::local::LocalStorage;
 use portcullis::storage::{Storage, write_whole};
 use portcullis::system::clock::{Clock, Timestamp};
-use portcullis::system::file_error::{self, FileError};
+use portcullis::system::file_error;
 use portcullis::system::random::Random;
 use portcullis::token::{KeyCheck, KeyFiles, Keys, Master};
 use serde_json::json;
@@ -41,7 +41,7 @@ pub(super) fn create(
     build: impl FnOnce(Arc<dyn Storage>, Clock, Arc<Random>, &[Change]) -> Result<Vec<String>, Failure>,
 ) -> Result<(), Failure> {
     let dir = &config.data_dir;
-    let in_dir = |error: io::Error| at(dir, &error);
+    let in_dir = |error: io::Error| Failure::at(dir, &error);
     let leftover = leftover_in(config)?;
     let keys = &*keys_of(from, keys);
     if !matches!(leftover, Leftover::Whole(_)) {
@@ -132,7 +132,7 @@ pub(super) fn keys_of(from: &Path, keys: Option<&Path>) -> PathBuf {
 
 /// Opens the key files in `dir`.
 pub(super) fn source_keys(config: &Config, dir: &Path) -> Result<KeyFiles, Failure> {
-    let source = LocalStorage::open_existing(dir).map_err(|error| at(dir, &error))?;
+    let source = LocalStorage::open_existing(dir).map_err(|error| Failure::at(dir, &error))?;
     Ok(KeyFiles::new(Arc::new(source), key_master(config)?, Arc::new(Random::system())))
 }
 
@@ -153,7 +153,7 @@ fn commit(config: &Config, storage: &dyn Storage) -> Result<(), Failure> {
 /// Errors: a server uses the directory, or it belongs to another user.
 fn leftover_in(config: &Config) -> Result<Leftover, Failure> {
     let dir = &config.data_dir;
-    let in_dir = |error: io::Error| at(dir, &error);
+    let in_dir = |error: io::Error| Failure::at(dir, &error);
     let storage = match LocalStorage::open_existing(dir) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Leftover::Nothing),
         storage => storage.map_err(in_dir)?,
@@ -174,7 +174,7 @@ fn leftover_in(config: &Config) -> Result<Leftover, Failure> {
 /// directories.
 fn refuse_used(config: &Config) -> Result<(), Failure> {
     let dir = &config.data_dir;
-    let in_dir = |error: io::Error| at(dir, &error);
+    let in_dir = |error: io::Error| Failure::at(dir, &error);
     let entries = match dir.read_dir() {
         Err(error) if error.kind() == io::ErrorKind::NotFound => None,
         entries => Some(entries.map_err(in_dir)?),
@@ -197,7 +197,7 @@ fn refuse_used(config: &Config) -> Result<(), Failure> {
              {keys} {keys}.old), or set keys.dir to an empty directory",
             keys = config.keys.dir.display()
         ))),
-        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(at(&config.keys.dir, &error)),
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(Failure::at(&config.keys.dir, &error)),
         _ => Ok(()),
     }
 }
@@ -208,25 +208,25 @@ const OF_VOLUMES: [&str; 4] = ["lost+found", ".snapshot", ".snapshots", "@eaDir"
 /// Says whether `entry` is one that a fresh volume may hold: a directory of the file system, or an empty one.
 fn is_of_volume(entry: &fs::DirEntry) -> Result<bool, Failure> {
     let path = entry.path();
-    if !entry.file_type().map_err(|error| at(&path, &error))?.is_dir() {
+    if !entry.file_type().map_err(|error| Failure::at(&path, &error))?.is_dir() {
         return Ok(false);
     }
     let name = entry.file_name();
     if OF_VOLUMES.iter().any(|known| name == **known) {
         return Ok(true);
     }
-    Ok(path.read_dir().map_err(|error| at(&path, &error))?.next().is_none())
+    Ok(path.read_dir().map_err(|error| Failure::at(&path, &error))?.next().is_none())
 }
 
 /// Returns the names in `dir` that no fresh volume holds; none if it does not exist.
 pub(super) fn names_in_use(dir: &Path) -> Result<Vec<OsString>, Failure> {
     let entries = match dir.read_dir() {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-        entries => entries.map_err(|error| at(dir, &error))?,
+        entries => entries.map_err(|error| Failure::at(dir, &error))?,
     };
     let mut names = Vec::new();
     for entry in entries {
-        let entry = entry.map_err(|error| at(dir, &error))?;
+        let entry = entry.map_err(|error| Failure::at(dir, &error))?;
         if !is_of_volume(&entry)? {
             names.push(entry.file_name());
         }
@@ -277,9 +277,9 @@ fn key_master(config: &Config) -> Result<Option<Master>, Failure> {
 /// while a restored directory signs with a new one. Sealed files stay sealed.
 pub(super) fn copy_keys(from: &Path, to: &dyn Storage, with_signing_keys: bool) -> Result<usize, Failure> {
     let mut copied = 0;
-    for entry in from.read_dir().map_err(|error| at(from, &error))? {
+    for entry in from.read_dir().map_err(|error| Failure::at(from, &error))? {
         // Keys have names that are UTF-8.
-        let name = entry.map_err(|error| at(from, &error))?.file_name().into_string();
+        let name = entry.map_err(|error| Failure::at(from, &error))?.file_name().into_string();
         let Ok(name) = name else { continue };
         if staging::is_of_keys(&name) && (with_signing_keys || !name.starts_with("signing-")) {
             let path = from.join(&name);
@@ -289,12 +289,4 @@ pub(super) fn copy_keys(from: &Path, to: &dyn Storage, with_signing_keys: bool) 
         }
     }
     Ok(copied)
-}
-
-fn at(path: &Path, error: &io::Error) -> Failure {
-    match (FileError::within(error), error.raw_os_error()) {
-        (Some(named), _) => Failure::refused(named),
-        (None, Some(raw)) => Failure::refused(file_error::at_dir(path)(io::Error::from_raw_os_error(raw))),
-        (None, None) => Failure::refused(format!("{}: {error}", path.display())),
-    }
 }

@@ -251,6 +251,21 @@ impl Start<'_> {
     }
 }
 
+/// Runs `act` on an engine of its own, in a directory that is removed afterwards.
+#[cfg(test)]
+pub(crate) fn on_an_engine(act: impl AsyncFnOnce(&Engine)) {
+    let dir = tempfile::tempdir().unwrap();
+    let config = Config::for_unit_tests(dir.path(), &[]);
+    let clock = Clock::manual(Timestamp::from_secs(1_800_000_000));
+    let fail_stop = FailStop::new(|why| panic!("{why}"));
+    actix::System::new().block_on(async {
+        let (engine, running, services) = start_first(config, clock, true, &fail_stop).unwrap();
+        act(&engine).await;
+        running.stop();
+        services.stop();
+    });
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -306,27 +306,10 @@ fn bound(engine: &Engine, token: &str, purpose: Purpose, address: &AccountName) 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::Config;
-    use crate::engine::start::start_first;
+    use crate::engine::start::on_an_engine;
     use crate::flow::admin::{self, Admin, New};
     use crate::registry::outbox::actor::Due;
     use crate::registry::outbox::open_token;
-    use crate::system::clock::{Clock, Timestamp};
-    use crate::system::fail_stop::FailStop;
-
-    /// Runs `act` on an engine of its own.
-    fn on_an_engine(act: impl AsyncFnOnce(&Engine)) {
-        let dir = tempfile::tempdir().unwrap();
-        let config = Config::for_unit_tests(dir.path(), &[]);
-        let clock = Clock::manual(Timestamp::from_secs(1_800_000_000));
-        let fail_stop = FailStop::new(|why| panic!("{why}"));
-        actix::System::new().block_on(async {
-            let (engine, running, services) = start_first(config, clock, true, &fail_stop).unwrap();
-            act(&engine).await;
-            running.stop();
-            services.stop();
-        });
-    }
 
     /// Returns the link of the only mail that waits.
     async fn only_link(engine: &Engine) -> String {

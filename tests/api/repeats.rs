@@ -12,6 +12,14 @@ const ADA: &str = "ada@test.org";
 const BOB: &str = "bob@test.org";
 const NEW: &str = "another rather good phrase";
 
+/// Locks the name of an account, and returns the token of the link that its owner is mailed.
+async fn lock(server: &TestServer, email: &str) -> String {
+    for guess in 0..6 {
+        server.log_in(email, &format!("a wrong password {guess}")).await;
+    }
+    server.mailed(email, "locked").await
+}
+
 #[tokio::test]
 async fn a_reset_that_is_sent_again_is_done_and_sets_no_other_password() {
     let server = TestServer::start();
@@ -57,20 +65,14 @@ async fn a_link_is_done_for_ten_minutes_and_unknown_after_them_and_after_a_resta
 async fn an_unlocked_name_and_a_moved_address_stay_so() {
     let server = TestServer::start();
     server.account(ADA).await;
-    for guess in 0..6 {
-        server.log_in(ADA, &format!("a wrong password {guess}")).await;
-    }
-    let token = server.mailed(ADA, "locked").await;
+    let token = lock(&server, ADA).await;
     let unlock = || server.post("/v1/unlock", json!({"token": token}));
     assert_eq!(unlock().await.status, StatusCode::NO_CONTENT);
     assert_eq!(unlock().await.status, StatusCode::NO_CONTENT);
     assert_eq!(server.post("/v1/unlock", json!({"token": "pcm_x"})).await.status, StatusCode::BAD_REQUEST);
     // Once the name is locked again, it is not done: nobody is told that a lock was lifted which is there.
     server.account(BOB).await;
-    for guess in 0..6 {
-        server.log_in(BOB, &format!("a wrong password {guess}")).await;
-    }
-    let of_bob = server.mailed(BOB, "locked").await;
+    let of_bob = lock(&server, BOB).await;
     assert_eq!(server.post("/v1/unlock", json!({"token": of_bob})).await.status, StatusCode::NO_CONTENT);
     for guess in 0..6 {
         server.log_in(BOB, &format!("another wrong password {guess}")).await;
@@ -123,10 +125,7 @@ async fn a_link_that_is_posted_twice_at_once_is_used_once_and_both_are_told_so()
     assert_eq!(devices, 1);
 
     server.account(BOB).await;
-    for guess in 0..6 {
-        server.log_in(BOB, &format!("a wrong password {guess}")).await;
-    }
-    let token = server.mailed(BOB, "locked").await;
+    let token = lock(&server, BOB).await;
     let unlock = || server.post("/v1/unlock", json!({"token": token}));
     let (a, b, c) = tokio::join!(unlock(), unlock(), unlock());
     assert_eq!([a.status, b.status, c.status], [StatusCode::NO_CONTENT; 3]);

@@ -21,7 +21,7 @@ use portcullis::server::operator::socket;
 use portcullis::storage::local::LocalStorage;
 use portcullis::storage::{Storage, unlink_if_there, write_whole};
 use portcullis::system::clock::Clock;
-use portcullis::system::file_error::{self, FileError, at_dir};
+use portcullis::system::file_error::{self, at_dir};
 use portcullis::system::random::Random;
 use portcullis::token::{KeyFiles, Keys, Sealing};
 use serde_json::{Value, json};
@@ -65,7 +65,7 @@ pub(super) fn run(cli: &Cli, config: &Config, to: &Path, with_keys: bool) -> Res
     }
     let restored = prove(config, &to, has_keys)?;
     if let Some((user, group)) = server.filter(|server| !is_own(*server)) {
-        hand_over(&to, user, group).map_err(|error| at(&to, &error))?;
+        hand_over(&to, user, group).map_err(|error| Failure::at(&to, &error))?;
     }
     unfinished.finish()?;
     let made = Made { to, restored, log, sealing, has_keys, keys_dir: config.keys.dir.clone() };
@@ -143,19 +143,19 @@ impl Unfinished {
     /// Creates the directory `dir`, unless it is there and empty, and marks it.
     fn begin(dir: &Path) -> Result<Self, Failure> {
         let is_new = !dir.exists();
-        let storage = LocalStorage::open(dir).map_err(|error| at(dir, &error))?;
+        let storage = LocalStorage::open(dir).map_err(|error| Failure::at(dir, &error))?;
         // The running server has another working directory.
-        let dir = dir.canonicalize().map_err(|error| at(dir, &error))?;
+        let dir = dir.canonicalize().map_err(|error| Failure::at(dir, &error))?;
         let unfinished = Self { dir, is_new, is_finished: false };
         write_whole(&storage, "", UNFINISHED, b"a backup at work, or one that was cut off\n")
-            .map_err(|error| at(&unfinished.dir, &error))?;
+            .map_err(|error| Failure::at(&unfinished.dir, &error))?;
         Ok(unfinished)
     }
 
     fn finish(mut self) -> Result<(), Failure> {
-        let storage = LocalStorage::open(&self.dir).map_err(|error| at(&self.dir, &error))?;
+        let storage = LocalStorage::open(&self.dir).map_err(|error| Failure::at(&self.dir, &error))?;
         let done = unlink_if_there(&storage, UNFINISHED).and_then(|()| storage.sync_dir(""));
-        done.map_err(|error| at(&self.dir, &error))?;
+        done.map_err(|error| Failure::at(&self.dir, &error))?;
         self.is_finished = true;
         Ok(())
     }
@@ -228,8 +228,8 @@ impl LogCopy {
 fn copy_log(config: &Config, to: &Path) -> Result<LogCopy, Failure> {
     let storage = open(to)?;
     let copied = copy::copy(&config.audit.dir, &*open(&config.data_dir)?, &*storage);
-    let copied = copied.map_err(|error| at(&config.audit.dir, &error))?;
-    add_sums(&*storage, &copied.sums).map_err(|error| at(to, &error))?;
+    let copied = copied.map_err(|error| Failure::at(&config.audit.dir, &error))?;
+    add_sums(&*storage, &copied.sums).map_err(|error| Failure::at(to, &error))?;
     let files =
         copied.sums.iter().filter(|(path, _)| path.starts_with(copy::DIR) && path != copy::RECORD).count();
     let has_keys = LocalStorage::open_existing(&config.keys.dir).is_ok();
@@ -240,7 +240,7 @@ fn copy_log(config: &Config, to: &Path) -> Result<LogCopy, Failure> {
         let found = verify(&to.join(copy::DIR), &key, Some(&record))?;
         Ok(found.map(|log| log.lines).map_err(|broken| broken.to_string()))
     });
-    let checked = checked.transpose().map_err(|error: io::Error| at(to, &error))?;
+    let checked = checked.transpose().map_err(|error: io::Error| Failure::at(to, &error))?;
     Ok(LogCopy { files: files as u64, checked })
 }
 
@@ -249,11 +249,11 @@ fn sealing(config: &Config) -> Result<Sealing, Failure> {
     let dir = &config.keys.dir;
     let storage = match LocalStorage::open_existing(dir) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Sealing::NoKeys),
-        storage => storage.map_err(|error| at(dir, &error))?,
+        storage => storage.map_err(|error| Failure::at(dir, &error))?,
     };
     KeyFiles::new(Arc::new(storage), None, Arc::new(Random::system()))
         .sealing()
-        .map_err(|error| at(dir, &error))
+        .map_err(|error| Failure::at(dir, &error))
 }
 
 /// Proves the copy in `backup`: restores it into a subdirectory, which is deleted afterwards. With its keys, if they are in
@@ -346,13 +346,5 @@ impl Made {
             },
             "restore_needs": self.needs(),
         })
-    }
-}
-
-fn at(path: &Path, error: &io::Error) -> Failure {
-    match (FileError::within(error), error.raw_os_error()) {
-        (Some(named), _) => Failure::refused(named),
-        (None, Some(raw)) => Failure::refused(file_error::at_dir(path)(io::Error::from_raw_os_error(raw))),
-        (None, None) => Failure::refused(format!("{}: {error}", path.display())),
     }
 }

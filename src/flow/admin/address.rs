@@ -129,27 +129,10 @@ fn vouched(account: &AccountV3, verified: bool) -> Change {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::Config;
-    use crate::engine::start::start_first;
+    use crate::engine::start::on_an_engine;
     use crate::flow::refusal::parse_name;
     use crate::registry::account::{Origin, SignUp, SignedUp};
     use crate::registry::outbox::actor::{LastTo, Waiting};
-    use crate::system::clock::{Clock, Timestamp};
-    use crate::system::fail_stop::FailStop;
-
-    /// Runs `act` on an engine of its own.
-    fn on_an_engine(act: impl AsyncFnOnce(&Engine)) {
-        let dir = tempfile::tempdir().unwrap();
-        let config = Config::for_unit_tests(dir.path(), &[]);
-        let clock = Clock::manual(Timestamp::from_secs(1_800_000_000));
-        let fail_stop = FailStop::new(|why| panic!("{why}"));
-        actix::System::new().block_on(async {
-            let (engine, running, services) = start_first(config, clock, true, &fail_stop).unwrap();
-            act(&engine).await;
-            running.stop();
-            services.stop();
-        });
-    }
 
     /// Makes an account of a mere sign-up, as earlier versions did: a stranger may have typed its password.
     async fn of_a_mere_sign_up(engine: &Engine, email: &str) -> AccountV3 {

@@ -234,9 +234,11 @@ pub(super) async fn read(
     if has_host && !headers.contains_key(CONTENT_LENGTH) && !headers.contains_key(TRANSFER_ENCODING) {
         return Ok(());
     }
-    let is_too_large = announces_too_much(headers);
-    let announced = announced(headers)
-        .filter(|_| headers.contains_key(UPGRADE) && !headers.contains_key(TRANSFER_ENCODING));
+    let announced = announced(headers);
+    let is_too_large = announced.is_some_and(is_too_much);
+    // The HTTP library finds no end of the body of a request that offers WebSocket.
+    let is_without_end = headers.contains_key(UPGRADE) && !headers.contains_key(TRANSFER_ENCODING);
+    let ends_at = announced.filter(|_| is_without_end).and_then(|announced| usize::try_from(announced).ok());
     let method = request.method().clone();
     let Ok(payload) = request.extract::<web::Payload>().await else { return Ok(()) };
     let mut unread = Box::pin(BodyStream::new(payload));
@@ -250,7 +252,7 @@ pub(super) async fn read(
         serving.inspect(|serving| serving.is_last());
         return Err((too_large(), unread));
     }
-    let problem = match timeout(DEADLINE, to_end(&mut unread, announced, serving)).await {
+    let problem = match timeout(DEADLINE, to_end(&mut unread, ends_at, serving)).await {
         Ok(Ok(bytes))
             if !matches!(bytes.trim_ascii(), b"" | b"{}") && matches!(method, Method::GET | Method::HEAD) =>
         {
@@ -275,7 +277,11 @@ pub(super) async fn read(
 
 /// Says whether a request announces a body that is too large.
 pub fn announces_too_much(headers: &HeaderMap) -> bool {
-    announced(headers).is_some_and(|announced| announced > BODY_BYTES_MAX as u64)
+    announced(headers).is_some_and(is_too_much)
+}
+
+const fn is_too_much(announced: u64) -> bool {
+    announced > BODY_BYTES_MAX as u64
 }
 
 /// Returns the length of the body that a request announces.
@@ -284,15 +290,15 @@ fn announced(headers: &HeaderMap) -> Option<u64> {
     headers.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.trim().parse().ok())
 }
 
-/// Reads the body to its end, or to its `announced` length: of a request that offers WebSocket the library finds no end.
+/// Reads the body to its end, or to the length `ends_at`: of a request that offers WebSocket the library finds no end.
 async fn to_end(
     unread: &mut Unread,
-    announced: Option<u64>,
+    ends_at: Option<usize>,
     serving: Option<&Serving>,
 ) -> Result<Bytes, Problem> {
     let mut whole = BytesMut::new();
-    let is_whole = |read: &BytesMut| announced.is_some_and(|announced| read.len() as u64 >= announced);
-    while let Some(piece) = poll_fn(|cx| unread.as_mut().poll_next(cx)).await {
+    while ends_at.is_none_or(|end| whole.len() < end) {
+        let Some(piece) = poll_fn(|cx| unread.as_mut().poll_next(cx)).await else { break };
         let piece =
             piece.map_err(|_| Problem::new(400, "malformed_request", "The body could not be read."))?;
         if whole.len() + piece.len() > BODY_BYTES_MAX {
@@ -300,13 +306,8 @@ async fn to_end(
         }
         whole.extend_from_slice(&piece);
         serving.inspect(|serving| serving.read());
-        if is_whole(&whole) {
-            whole.truncate(
-                announced.and_then(|announced| usize::try_from(announced).ok()).unwrap_or(whole.len()),
-            );
-            break;
-        }
     }
+    whole.truncate(ends_at.unwrap_or(whole.len()));
     Ok(whole.freeze())
 }
 

@@ -205,9 +205,10 @@ impl Lockouts {
     pub fn begin(&self, begin: &Begin, now: Timestamp) -> Decision<Result<Attempt, Refused>> {
         let mut count = self.current(begin.name, now);
         let (is_listed, known) = self.known_charge(&count, begin.caller, now);
-        let is_repeat = self.repeats.has(begin.name, begin.password, now);
+        // Looked up for an attempt that is admitted: a refusal must stay cheap.
+        let is_repeat = || self.repeats.has(begin.name, begin.password, now);
         let (charge, began_lock) = if let Some(charge) = known {
-            let charge = if is_repeat { Charge::None } else { charge };
+            let charge = if is_repeat() { Charge::None } else { charge };
             match charge {
                 Charge::Device(id) => charge_device(&mut count, id, now),
                 Charge::Session(id) => charge_session(&mut count, id, now),
@@ -221,7 +222,11 @@ impl Lockouts {
             if let Some(refused) = self.stranger_refused(&count, begin, now) {
                 return Decision::unchanged(Err(refused));
             }
-            if is_repeat { (Charge::None, false) } else { (Charge::Name, self.charge_name(&mut count, now)) }
+            if is_repeat() {
+                (Charge::None, false)
+            } else {
+                (Charge::Name, self.charge_name(&mut count, now))
+            }
         };
         let attempt = Attempt {
             name: begin.name,
