@@ -89,7 +89,8 @@ pub(super) fn create(
     Keys::form(&new_keys, config.token.algorithm, now).map_err(Failure::refused)?;
     // And one that the journal remembers, so that no start takes the keys of before, with their signing keys.
     let own = Keys::begin_history(&new_keys, now).map_err(Failure::refused)?;
-    let added = remembered(own, now)?;
+    let signing = Keys::signing_check_values(&new_keys).map_err(Failure::refused)?;
+    let added = remembered(own, signing.into_iter().map(|(_, check)| check).collect(), now)?;
     let building = Arc::new(building);
     let mut report = build(building, Clock::system(), Arc::new(Random::system()), &added)?;
     report.insert(0, format!("created {} from {}", shown(dir), from.display()));
@@ -110,9 +111,9 @@ pub(super) fn create(
     Ok(())
 }
 
-/// Returns the changes by which a journal remembers a key.
-fn remembered(key: KeyCheck, now: Timestamp) -> Result<Vec<Change>, Failure> {
-    let remember = Remember { keys: vec![key], audit_end: None };
+/// Returns the changes by which a journal remembers a key of a ring and its signing keys.
+fn remembered(key: KeyCheck, signing: Vec<KeyCheck>, now: Timestamp) -> Result<Vec<Change>, Failure> {
+    let remember = Remember { keys: vec![key], signing: Some(signing), audit_end: None };
     let writes = FileChecks::default().remember(&remember, now).writes;
     writes.iter().map(Write::to_change).collect::<Result<_, _>>().map_err(Failure::fault)
 }

@@ -18,7 +18,7 @@ use portcullis::storage::Storage;
 use portcullis::storage::local::LocalStorage;
 use portcullis::system::clock::Timestamp;
 use portcullis::system::random::Random;
-use portcullis::token::{KeyFiles, Keys};
+use portcullis::token::{KeyCheck, KeyFiles, Keys};
 
 use super::{Failure, counted};
 
@@ -81,16 +81,27 @@ pub(super) fn compare_keys(config: &Config, storage: &dyn Storage) -> Result<Str
     }
     let in_files = key_files(config, &random).and_then(|files| {
         Keys::check(&files)?;
-        Ok(Keys::check_values(&files)?)
+        Ok((Keys::check_values(&files)?, Keys::signing_check_values(&files)?))
     });
-    let in_files = match in_files {
+    let (in_files, signing) = match in_files {
         Err(StartError::Master(error)) => return Ok(format!("keys: not compared: {error}")),
         in_files => in_files?,
     };
-    let remembered = read(storage).map_err(Failure::refused)?.keys();
+    let checks = read(storage).map_err(Failure::refused)?;
+    let remembered = checks.keys();
     refuse_other_keys(config, storage, &remembered, &in_files).map_err(Failure::refused)?;
-    Ok(match remembered.len() as u64 {
-        0 => String::from("keys: not compared, since the next start is the first that remembers them"),
-        count => format!("keys: {} with which the data was written", counted(count, "key", "keys")),
-    })
+    if remembered.is_empty() {
+        return Ok(String::from("keys: not compared, since the next start is the first that remembers them"));
+    }
+    let known = checks.signing();
+    let is_other =
+        |check: &KeyCheck| !known.is_empty() && known.iter().all(|known| known.value != check.value);
+    let others = signing.iter().filter(|(_, check)| is_other(check)).map(|(file, _)| {
+        format!(
+            "; {file} was retired or is older than a restore, and the next start will not use it: delete it"
+        )
+    });
+    let used = (remembered.len() - known.len()) as u64;
+    let used = format!("keys: {} with which the data was written", counted(used, "key", "keys"));
+    Ok(std::iter::once(used).chain(others).collect())
 }

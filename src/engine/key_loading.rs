@@ -9,7 +9,7 @@ use crate::password::pepper::{PepperError, Peppers};
 use crate::system::clock::Timestamp;
 use crate::token::key_files::pepper_marker;
 use crate::token::signing_key::Signing;
-use crate::token::{self, KeyError, KeyFiles, Keys, Signer, feed};
+use crate::token::{self, KeyCheck, KeyError, KeyFiles, Keys, Signer, feed};
 use crate::value::file_text;
 
 /// Returns how long a signing key verifies after its successor began to sign: as long as its last token lives.
@@ -19,7 +19,23 @@ pub(super) fn overlap(config: &Config) -> Duration {
 
 /// Loads the keys. Seals their files if there is a master key now, and adds a signing key if the configuration asks for
 /// another algorithm than the newest has.
-pub(super) fn load(files: &KeyFiles, config: &Config, now: Timestamp) -> Result<Keys, StartError> {
+///
+/// Signing keys other than the `known` ones, which the journal remembers, are set aside: an old copy of the directory of
+/// keys brings back keys that were retired, or that a restore has ended, and a thief may have them.
+pub(super) fn load(
+    files: &KeyFiles,
+    config: &Config,
+    known: &[KeyCheck],
+    now: Timestamp,
+) -> Result<Keys, StartError> {
+    for file in Keys::set_aside_signing(files, known)? {
+        let dir = config.keys.dir.display();
+        tracing::error!(
+            %file,
+            "this signing key in {dir} was retired, or is older than a restore, so it is not used; its file has the ending \
+             .set-aside now: delete it, and any other copy of it"
+        );
+    }
     let sealed = files.seal_all()?;
     if sealed > 0 {
         tracing::info!(

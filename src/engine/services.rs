@@ -33,7 +33,7 @@ use crate::token::feed::Ended;
 use crate::token::feed_places::FeedPlaces;
 use crate::token::key_check::mismatches;
 use crate::token::opaque::EdgeKeys;
-use crate::token::{Feed, KeyFiles, Keys, Signer, TokenMarks};
+use crate::token::{Feed, KeyCheck, KeyFiles, Keys, Signer, TokenMarks};
 use crate::value::account_name::AccountName;
 use crate::value::id::Slot;
 
@@ -128,7 +128,7 @@ impl Services {
             known: KnownBad::load(config.password.list_file.as_deref())?,
         };
         let key_files = key_files(&config, random)?;
-        let keys = key_loading::load(&key_files, &config, clock.now())?;
+        let keys = key_loading::load(&key_files, &config, &first.states.file_checks.signing(), clock.now())?;
         let signer = key_loading::signer(&config, &keys.signing)?;
         let revoked = Feed::new(first.context().epoch, config.token.access_ttl);
         for (kid, at) in Keys::retired(&key_files, key_loading::overlap(&config), clock.now())? {
@@ -253,6 +253,11 @@ impl Services {
         let key = self.changed_key().map(|what| Finding::changed_key(&what));
         let clock = self.clock.far_ahead().map(Finding::clock_ahead);
         proxy.into_iter().map(Finding::forgotten_proxy).chain(pepper).chain(key).chain(clock).collect()
+    }
+
+    /// Returns the check values of the signing keys that verify now.
+    pub fn signing_check_values(&self) -> Vec<KeyCheck> {
+        self.signer.read().kids().map(KeyCheck::of_signing).collect()
     }
 
     /// Says what is wrong with the key files, if they are not the keys in memory any more: the next start will be refused.

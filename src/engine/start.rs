@@ -194,7 +194,8 @@ pub fn start_first(
 fn remember_files(services: &Services, journal: &Handle, checks: &mut FileChecks, now: Timestamp) {
     let audit_end = services.audit.log.end_at_start().as_ref().and_then(Place::to_bytes);
     let keys = services.keys.loaded_check_values();
-    let writes = checks.remember(&Remember { keys, audit_end }, now).writes;
+    let signing = Some(services.signing_check_values());
+    let writes = checks.remember(&Remember { keys, signing, audit_end }, now).writes;
     let changes: Result<Vec<_>, _> = writes.iter().map(Write::to_change).collect();
     let changes = changes.unwrap_or_else(|error| panic!("a check value that cannot be stored: {error}"));
     if changes.is_empty() {

@@ -159,6 +159,11 @@ impl Signer {
         due.ok_or_else(|| KeyError(String::from("there is none")))
     }
 
+    /// Returns the ids of all keys, newest first.
+    pub fn kids(&self) -> impl Iterator<Item = &str> {
+        self.keys.iter().map(|key| key.kid.as_str())
+    }
+
     /// Returns the id of the newest key and when it begins to sign.
     pub fn newest(&self) -> Option<(&str, Timestamp)> {
         self.keys.first().map(|key| (key.kid.as_str(), key.from))

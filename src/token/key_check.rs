@@ -6,7 +6,8 @@
 //!
 //! **The rule:** the journal holds a check value of the directory key and of every key of a ring, and a start with another
 //! key, or without one of them, is refused. The value is an HMAC of a constant under the key, so it says nothing of the
-//! key. Signing keys have none: a restore makes new ones, and a lost one costs no more than the life of an access token.
+//! key. That of a signing key is a digest of its id. A start does not need one that is remembered: a lost one costs no more
+//! than the life of an access token. But it sets aside one that is not.
 
 use super::key_files::KEY;
 use super::key_kind::KeyKind;
@@ -19,11 +20,17 @@ pub struct KeyCheck {
     pub kind: KeyKind,
     /// Its number among the keys of its kind.
     pub number: u8,
-    /// HMAC-SHA-256 of a constant under the key.
+    /// HMAC-SHA-256 of a constant under the key; of a signing key, a digest of its id.
     pub value: [u8; 32],
 }
 
 impl KeyCheck {
+    /// Computes the check value of the signing key `kid`. It has no number of its own.
+    pub fn of_signing(kid: &str) -> Self {
+        let value = keyed_digest(&[0; 32], &[b"portcullis signing key v1", kid.as_bytes()]);
+        Self { kind: KeyKind::Signing, number: 0, value }
+    }
+
     /// Computes the check value of `key`.
     pub fn of(kind: KeyKind, number: u8, key: &[u8; 32]) -> Self {
         Self { kind, number, value: keyed_digest(key, &[b"portcullis key check v1", kind.name().as_bytes()]) }
@@ -60,7 +67,7 @@ pub struct KeyMismatch {
 }
 
 /// Compares the keys in files with what the data remembers. Keys that it does not remember are no mismatch: they are of
-/// before it remembered any, or were made when its server was killed. Returns those that differ first, then those that
+/// before it remembered any, or were made when its server was killed. Neither are signing keys. Returns those that differ first, then those that
 /// are missing.
 pub fn mismatches(remembered: &[KeyCheck], in_files: &[KeyCheck]) -> Vec<KeyMismatch> {
     let mismatch = |check: &KeyCheck| {
@@ -72,7 +79,8 @@ pub fn mismatches(remembered: &[KeyCheck], in_files: &[KeyCheck]) -> Vec<KeyMism
         };
         Some(KeyMismatch { file: check.file(), kind: check.kind, is_missing, what })
     };
-    let mut mismatches: Vec<_> = remembered.iter().filter_map(mismatch).collect();
+    let needed = remembered.iter().filter(|check| check.kind != KeyKind::Signing);
+    let mut mismatches: Vec<_> = needed.filter_map(mismatch).collect();
     mismatches.sort_by_key(|mismatch| (mismatch.is_missing, mismatch.kind != KeyKind::Directory));
     mismatches
 }

@@ -59,6 +59,8 @@ const SIGNING: &str = "signing-";
 /// Prefix of the file that remembers a retired signing key. Its id follows; the content is when it was retired, in
 /// seconds since 1970.
 const RETIRED: &str = "retired-";
+/// Suffix of the file of a signing key that a start did not take, after the name it had.
+const SET_ASIDE: &str = ".set-aside";
 
 impl Keys {
     /// Makes the keys that are missing, at a first start or after one that was interrupted.
@@ -287,6 +289,41 @@ impl Keys {
             };
         }
         Ok(Some(left))
+    }
+
+    /// Returns the file and the check value of every signing key.
+    pub fn signing_check_values(files: &KeyFiles) -> io::Result<Vec<(String, KeyCheck)>> {
+        let check = |(_, name): (u32, String)| {
+            let kid = kid_of(&files.read(&name)?).map_err(|error| unusable(&name, &error))?;
+            Ok((name, KeyCheck::of_signing(&kid)))
+        };
+        signing_numbers(files)?.into_iter().map(check).collect()
+    }
+
+    /// Renames the files of signing keys that are not in `known`, or that a record says were retired, so that no start
+    /// takes them for keys. An empty `known` stands for all. Returns the names that they had.
+    pub fn set_aside_signing(files: &KeyFiles, known: &[KeyCheck]) -> io::Result<Vec<String>> {
+        let storage = files.storage();
+        let retired: Vec<_> = storage
+            .list("")?
+            .iter()
+            .filter_map(|name| name.strip_prefix(RETIRED))
+            .map(|kid| KeyCheck::of_signing(kid).value)
+            .collect();
+        let mut set_aside = Vec::new();
+        for (name, check) in Self::signing_check_values(files)? {
+            let is_known = known.is_empty() || known.iter().any(|known| known.value == check.value);
+            if is_known && !retired.contains(&check.value) {
+                continue;
+            }
+            storage.rename(&name, &format!("{name}{SET_ASIDE}"))?;
+            unlink_if_there(storage, &format!("{}{FROM}", stem(&name)))?;
+            set_aside.push(name);
+        }
+        if !set_aside.is_empty() {
+            storage.sync_dir("")?;
+        }
+        Ok(set_aside)
     }
 
     /// Returns the ids of retired signing keys and when each was retired. Deletes records older than `life`.

@@ -95,8 +95,15 @@ fn answers_that_nobody_reads_are_not_piled_up() {
     let dir = tempfile::tempdir().unwrap();
     let process = Process::start(&dir.path().join("data"));
     let mut honest = connect(&process.url);
-    honest.write_all(REQUEST.as_bytes()).unwrap();
-    read_answer(&mut honest);
+    // The word lists that judge passwords are loaded once, by whoever needs them first, and are none of my doing.
+    let body = "{\"password\": \"a long phrase of an honest client\"}";
+    let judged = format!(
+        "POST /v1/password/check HTTP/1.1\r\nhost: a\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n{body}",
+        body.len()
+    );
+    honest.write_all(judged.as_bytes()).unwrap();
+    let answer = read_answer(&mut honest);
+    assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
     let before = process.resident_kib();
     let many = REQUEST.repeat(3000);
     let mut mine: Vec<TcpStream> = (0..CONNECTIONS)

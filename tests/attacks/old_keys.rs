@@ -2,8 +2,10 @@
 //! away, and sign tokens with it long after the server has changed its key.
 //!
 //! Bound: a key is refused `token.access_ttl_secs` and 30 s after its successor began to sign. No token that it signed
-//! honestly lives longer.
+//! honestly lives longer. A key that was retired, that is over, or that a restore has ended stays so whatever copies of its
+//! file are put back.
 
+use std::path::Path;
 use std::time::Duration;
 
 use aws_lc_rs::rand::SystemRandom;
@@ -107,4 +109,64 @@ async fn the_running_server_changes_a_key_that_is_old_enough() {
     assert_eq!(status(&server, &forge(&access, &first)).await, StatusCode::UNAUTHORIZED);
     let (honest, _) = server.tokens(NAME).await;
     assert_eq!(status(&server, &honest).await, StatusCode::OK);
+}
+
+/// Copies the files of signing keys from `from` to `to`.
+fn copy_signing_keys(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).unwrap();
+    for entry in std::fs::read_dir(from).unwrap() {
+        let path = entry.unwrap().path();
+        let name = path.file_name().unwrap();
+        if name.to_string_lossy().starts_with("signing-") {
+            std::fs::copy(&path, to.join(name)).unwrap();
+        }
+    }
+}
+
+/// The kind: a key that was ended comes back with an old copy of its file. Its operators retired it since I have it; later
+/// they put a copy of the directory of keys back.
+#[tokio::test]
+async fn a_retired_key_does_not_come_back_with_a_copy_of_its_file() {
+    for is_long_ago in [false, true] {
+        let server = TestServer::start();
+        server.account(NAME).await;
+        let (access, _) = server.tokens(NAME).await;
+        let forged = forge(&access, &stolen_key(&server));
+        let copy = tempfile::tempdir().unwrap();
+        copy_signing_keys(&server.data_dir().join("keys"), copy.path());
+        let jwks = server.get("/.well-known/jwks.json").await;
+        let kid = jwks.array("keys")[0]["kid"].as_str().unwrap().to_owned();
+        server.operated(json!({"operation": "key_retire", "kid": kid})).await;
+        assert_eq!(status(&server, &forged).await, StatusCode::UNAUTHORIZED);
+        if is_long_ago {
+            // The record that it was retired is removed by the next start.
+            server.clock.advance(Duration::from_hours(24 * 30));
+        }
+        let put_back = |data: &Path| copy_signing_keys(copy.path(), &data.join("keys"));
+        let server = server.restart_after(put_back).restart_after(put_back);
+        assert_eq!(status(&server, &forged).await, StatusCode::UNAUTHORIZED, "{is_long_ago}");
+        let jwks = server.get("/.well-known/jwks.json").await;
+        let kids: Vec<_> = jwks.array("keys").iter().map(|key| key["kid"].clone()).collect();
+        assert!(!kids.is_empty() && kids.iter().all(|found| *found != kid.as_str()), "{kids:?}");
+        let (honest, _) = server.tokens(NAME).await;
+        assert_eq!(status(&server, &honest).await, StatusCode::OK);
+        assert!(server.data_dir().join("keys/signing-00000001.key.set-aside").exists());
+    }
+}
+
+/// Nor does a key come back that ended by its age.
+#[tokio::test]
+async fn a_key_that_is_over_does_not_come_back_with_a_copy_of_its_file() {
+    let server = TestServer::start();
+    server.account(NAME).await;
+    let (access, _) = server.tokens(NAME).await;
+    let forged = forge(&access, &stolen_key(&server));
+    let copy = tempfile::tempdir().unwrap();
+    copy_signing_keys(&server.data_dir().join("keys"), copy.path());
+    server.operated(json!({"operation": "key_rotate"})).await;
+    server.clock.advance(AHEAD + OVERLAP + Duration::from_secs(2));
+    assert_eq!(published(&server, 1).await, 1);
+    let server = server.restart_after(|data| copy_signing_keys(copy.path(), &data.join("keys")));
+    assert_eq!(published(&server, 1).await, 1);
+    assert_eq!(status(&server, &forged).await, StatusCode::UNAUTHORIZED);
 }

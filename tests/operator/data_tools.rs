@@ -219,6 +219,31 @@ async fn a_restored_directory_starts_with_its_own_keys_and_not_with_those_of_bef
     run(&["user", "list"], &data).exits(0).says("ada@test.org");
 }
 
+/// Kind: what a restore has ended lives on with the keys of before, also if their files are copied over those of now.
+#[tokio::test]
+async fn a_restored_directory_does_not_use_signing_keys_of_before_that_are_copied_into_it() {
+    let Directories { data, backup, restored, root: _root } = with_ada().await;
+    back_up(&data, &backup);
+    restore(&backup, &[], &restored).exits(0);
+    let name = "signing-00000001.key";
+    let old = std::fs::read(data.join("keys").join(name)).unwrap();
+    let file = |name: &str| std::fs::read(restored.join("keys").join(name)).unwrap();
+    assert_ne!(file(name), old);
+    for name in [name, "signing-00000009.key"] {
+        std::fs::write(restored.join("keys").join(name), &old).unwrap();
+    }
+    run(&["data", "verify"], &restored)
+        .exits(0)
+        .says(&format!("{name} was retired or is older than a restore"));
+    let listed = run(&["--json", "key", "list"], &restored).exits(0).text;
+    assert_eq!(listed.matches("\"use\":\"sig\"").count(), 1, "{listed}");
+    assert_ne!(file(name), old);
+    for name in [name, "signing-00000009.key"] {
+        assert_eq!(file(&format!("{name}.set-aside")), old);
+    }
+    run(&["data", "verify"], &restored).exits(0).does_not_say("older than a restore");
+}
+
 /// Kind: two layers each add the same advice.
 #[tokio::test]
 async fn a_refusal_of_a_used_or_damaged_directory_says_each_thing_once_and_what_to_run() {

@@ -8,7 +8,7 @@ use crate::flow::refusal::{FlowError, Refusal};
 use crate::journal::append::handle::NoRoom;
 use crate::registry::file_check::actor::{ForgetKeys, Remember};
 use crate::system::clock::Timestamp;
-use crate::token::{KeyCheck, KeyKind, RotateError};
+use crate::token::{KeyKind, RotateError};
 
 /// Makes a new key of the kind `kind`, a signing key if none is named. Returns its id, and the time from which it is
 /// used.
@@ -36,7 +36,8 @@ pub async fn rotate(
             Fault::NoRoom(NoRoom::StorageFull).into()
         }
     })?;
-    // Only the new key: another may just be forgotten. Without room in the journal a later look after the keys does it.
+    // Only the new key of a ring: another may just be forgotten. Without room in the journal a later look after the keys
+    // does it.
     let mut new = remember(engine);
     new.keys.retain(|check| check.name() == kid);
     let _ = engine.file_checks.ask(new).await;
@@ -54,6 +55,9 @@ pub async fn retire(engine: &Engine, admin: &Admin, kid: &str) -> Result<(), Flo
     if !retired {
         return Err(Refusal::NotFound.into());
     }
+    // So that no copy of its file brings it back. Without room in the journal a later look after the keys does it, and the
+    // record of its end stands beside the keys meanwhile.
+    let _ = engine.file_checks.ask(Remember { keys: Vec::new(), ..remember(engine) }).await;
     admin.record(engine, may_change, Event::KeyRetired, &kid).await?;
     Ok(())
 }
@@ -71,7 +75,7 @@ pub enum TendError {
 
 /// The check values that the journal is known to remember, between two looks after the keys.
 #[derive(Debug, Default)]
-pub struct Remembered(Vec<KeyCheck>);
+pub struct Remembered(Remember);
 
 /// Changes keys that are old, removes those of which nothing lives, and has the journal remember the others. One task calls
 /// it every second: a key is never remembered and forgotten at the same time.
@@ -85,9 +89,9 @@ pub async fn tend(engine: &Engine, remembered: &mut Remembered) -> Result<Tended
     }
     let tended = engine.services.tend_keys(&expired)?;
     let now = remember(engine);
-    if remembered.0 != now.keys {
+    if remembered.0 != now {
         engine.file_checks.ask(now.clone()).await?;
-        remembered.0 = now.keys;
+        remembered.0 = now;
     }
     if let Some((kid, from)) = &tended.made {
         tracing::info!(%kid, signs_from = %from.rfc3339(), "made a new signing key, since the newest is old");
@@ -101,5 +105,7 @@ pub async fn tend(engine: &Engine, remembered: &mut Remembered) -> Result<Tended
 
 /// Returns the keys that the journal must remember.
 fn remember(engine: &Engine) -> Remember {
-    Remember { keys: engine.services.keys.loaded_check_values(), audit_end: None }
+    let services = &engine.services;
+    let signing = Some(services.signing_check_values());
+    Remember { keys: services.keys.loaded_check_values(), signing, audit_end: None }
 }

@@ -20,6 +20,8 @@ pub enum CheckedFile {
     Outbox,
     /// `audit.end`, which says where the log of security events ends.
     AuditEnd,
+    /// A signing key.
+    Signing,
 }
 
 impl CheckedFile {
@@ -31,7 +33,8 @@ impl CheckedFile {
             KeyKind::Device => Some(Self::Device),
             KeyKind::Csrf => Some(Self::Csrf),
             KeyKind::Outbox => Some(Self::Outbox),
-            KeyKind::Signing | KeyKind::Audit => None,
+            KeyKind::Signing => Some(Self::Signing),
+            KeyKind::Audit => None,
         }
     }
 
@@ -43,6 +46,7 @@ impl CheckedFile {
             Self::Device => Some(KeyKind::Device),
             Self::Csrf => Some(KeyKind::Csrf),
             Self::Outbox => Some(KeyKind::Outbox),
+            Self::Signing => Some(KeyKind::Signing),
             Self::AuditEnd => None,
         }
     }
@@ -54,7 +58,8 @@ impl CheckedFile {
 pub struct FileCheckV1 {
     /// The file.
     pub file: CheckedFile,
-    /// Number of a key among those of its kind; 0 for a file that is no key.
+    /// Number of a key among those of its kind; 0 for a file that is no key. That of a signing key is not in the name of
+    /// its file: any number that is free.
     pub number: u8,
     /// The check value of a key, or the SHA-256 of a line of the log of security events.
     pub value: [u8; 32],
@@ -93,6 +98,7 @@ pub(super) const fn key_of(file: CheckedFile, number: u8) -> [u8; 16] {
         CheckedFile::Csrf => 4,
         CheckedFile::Outbox => 5,
         CheckedFile::AuditEnd => 6,
+        CheckedFile::Signing => 7,
     };
     key[3] = number;
     key

@@ -10,10 +10,12 @@ use crate::token::{KeyCheck, KeyKind};
 pub type Decision<V> = record::Decision<FileCheckV1, V>;
 
 /// Remembers files. What is remembered already stays.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Remember {
-    /// Keys, before anything that was written with them is acknowledged.
+    /// Keys other than signing keys, before anything that was written with them is acknowledged.
     pub keys: Vec<KeyCheck>,
+    /// All signing keys that verify now; `None` changes nothing. What is remembered of any other one is forgotten.
+    pub signing: Option<Vec<KeyCheck>>,
     /// A line of the log of security events up to which `audit.end` is known to reach, and its SHA-256.
     pub audit_end: Option<(u64, [u8; 32])>,
 }
@@ -51,7 +53,7 @@ impl FileChecks {
     /// Decides what is remembered from now on. A remembered key never changes, and the end of the log only grows.
     pub fn remember(&self, remember: &Remember, now: Timestamp) -> Decision<()> {
         let key = |check: &KeyCheck| {
-            let file = CheckedFile::of_key(check.kind)?;
+            let file = CheckedFile::of_key(check.kind).filter(|file| *file != CheckedFile::Signing)?;
             let is_new = self.by_key.get(&key_of(file, check.number)).is_none();
             is_new.then(|| FileCheckV1 {
                 file,
@@ -70,8 +72,41 @@ impl FileChecks {
             line,
             at_ms: now.as_millis(),
         });
-        let writes = remember.keys.iter().filter_map(key).chain(end).map(Write::Put).collect();
+        let mut writes: Vec<_> = remember.keys.iter().filter_map(key).chain(end).map(Write::Put).collect();
+        writes.extend(remember.signing.iter().flat_map(|signing| self.replace_signing(signing, now)));
         Decision { writes, verdict: () }
+    }
+
+    /// Returns the check values of the signing keys that are remembered. None are if an earlier version wrote the data.
+    pub fn signing(&self) -> Vec<KeyCheck> {
+        let mut keys = self.keys();
+        keys.retain(|check| check.kind == KeyKind::Signing);
+        keys
+    }
+
+    /// Returns the writes after which exactly `wanted` are the signing keys that are remembered.
+    fn replace_signing(&self, wanted: &[KeyCheck], now: Timestamp) -> Vec<Write<FileCheckV1>> {
+        let (kept, gone): (Vec<_>, Vec<_>) =
+            self.signing().into_iter().partition(|known| wanted.iter().any(|key| key.value == known.value));
+        let mut free = (1..=u8::MAX).filter(|number| !kept.iter().any(|known| known.number == *number));
+        let is_new = |key: &&KeyCheck| !kept.iter().any(|known| known.value == key.value);
+        let put: Vec<_> = wanted
+            .iter()
+            .filter(is_new)
+            .zip(&mut free)
+            .map(|(key, number)| FileCheckV1 {
+                file: CheckedFile::Signing,
+                number,
+                value: key.value,
+                line: 0,
+                at_ms: now.as_millis(),
+            })
+            .collect();
+        let is_overwritten = |key: &KeyCheck| put.iter().any(|put| put.number == key.number);
+        let removed = gone.iter().filter(|key| !is_overwritten(key));
+        let removed: Vec<_> =
+            removed.map(|key| Write::Remove(key_of(CheckedFile::Signing, key.number))).collect();
+        removed.into_iter().chain(put.into_iter().map(Write::Put)).collect()
     }
 
     /// Decides to forget keys.
@@ -116,7 +151,7 @@ mod tests {
     }
 
     fn remember(checks: &mut FileChecks, keys: &[KeyCheck], audit_end: Option<(u64, [u8; 32])>) -> usize {
-        let decision = checks.remember(&Remember { keys: keys.to_vec(), audit_end }, NOW);
+        let decision = checks.remember(&Remember { keys: keys.to_vec(), audit_end, signing: None }, NOW);
         apply(checks, decision)
     }
 
@@ -131,7 +166,7 @@ mod tests {
         let mut found = checks.keys();
         found.sort_by_key(KeyCheck::file);
         assert_eq!(found, [keys[1].clone(), keys[2].clone(), keys[0].clone()]);
-        // Signing keys come and go without it.
+        // Signing keys are given all at once.
         assert_eq!(remember(&mut checks, &[check(KeyKind::Signing, 1, 4)], None), 0);
         let forget = ForgetKeys { keys: vec![(KeyKind::Device, 1), (KeyKind::Csrf, 1)] };
         let decision = checks.forget(&forget);
@@ -139,6 +174,32 @@ mod tests {
         assert_eq!(checks.keys().len(), 2);
         // Its number may be given again, to another key.
         assert_eq!(remember(&mut checks, &[check(KeyKind::Device, 1, 5)], None), 1);
+    }
+
+    #[test]
+    fn the_signing_keys_that_are_remembered_are_those_that_verify_now() {
+        let mut checks = FileChecks::default();
+        let mut set = |keys: &[&str]| {
+            let signing = keys.iter().map(|kid| KeyCheck::of_signing(kid)).collect();
+            let decision = checks.remember(&Remember { signing: Some(signing), ..Remember::default() }, NOW);
+            let writes = apply(&mut checks, decision);
+            let mut values: Vec<_> = checks.signing().into_iter().map(|check| check.value).collect();
+            values.sort_unstable();
+            let mut wanted: Vec<_> = keys.iter().map(|kid| KeyCheck::of_signing(kid).value).collect();
+            wanted.sort_unstable();
+            assert_eq!(values, wanted, "{keys:?}");
+            writes
+        };
+        assert_eq!(set(&["a"]), 1);
+        assert_eq!(set(&["a"]), 0);
+        assert_eq!(set(&["b", "a"]), 1);
+        assert_eq!(set(&["b", "a", "c"]), 1);
+        // One is retired, and its number is given to the next.
+        assert_eq!(set(&["b", "c"]), 1);
+        assert_eq!(set(&["b", "c", "d"]), 1);
+        assert_eq!(set(&["e"]), 3);
+        assert_eq!(set(&["f"]), 1);
+        assert_eq!(set(&[]), 1);
     }
 
     #[test]

@@ -18,6 +18,7 @@ use crate::registry::reset::MailedV2;
 use crate::registry::session::SessionV2;
 use crate::registry::sign_up::SignUpV1;
 use crate::system::clock::Timestamp;
+use crate::token::KeyKind;
 use crate::value::account_name::masked;
 use crate::value::id::hex;
 
@@ -172,7 +173,11 @@ pub(super) fn sign_up(value: &[u8]) -> Result<Value, CodecError> {
 pub(super) fn file_check(value: &[u8]) -> Result<Value, CodecError> {
     let check: FileCheckV1 = decode(value)?;
     Ok(json!({
-        "file": check.key_check().map_or_else(|| String::from("audit.end"), |key| key.file()),
+        "file": match check.key_check() {
+            Some(key) if key.kind == KeyKind::Signing => String::from("a signing key"),
+            Some(key) => key.file(),
+            None => String::from("audit.end"),
+        },
         "line": check.line,
         "at": time(check.at_ms),
     }))
