@@ -18,6 +18,7 @@ use portcullis::value::file_text;
 use portcullis::value::id::hex;
 use serde_json::json;
 
+use super::doctor::ownership::refuse_root_among_others;
 use super::new_directory::refuse_backup;
 use super::{Cli, Failure, say};
 
@@ -45,6 +46,7 @@ impl MailCommand {
         let (transport, by) = match &config.mail.transport {
             MailTransport::File => {
                 refuse_backup(&config.data_dir)?;
+                refuse_root_among_others(&config)?;
                 (transport(&config)?, format!("written to {}", config.data_dir.join("outbox").display()))
             }
             MailTransport::Smtp { host, port, .. } => {

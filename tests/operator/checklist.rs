@@ -258,12 +258,20 @@ fn the_file_of_init_belongs_to_the_user_of_the_server() {
         return skipped("init --user", "only root can give a file to another user");
     }
     let data = root.path().join("var/data");
-    init("b.toml", &["--user", "65534", "--data-dir", data.to_str().unwrap()]).exits(0).says("for 65534");
+    init("b.toml", &["--user", "65534", "--data-dir", data.to_str().unwrap()])
+        .exits(0)
+        .says("for 65534")
+        .says("then run: runuser -u nobody -- portcullis --config b.toml serve");
     for (path, mode) in [(root.path().join("b.toml"), 0o600), (data.clone(), 0o700)] {
         let found = fs::metadata(&path).unwrap();
         assert_eq!(found.uid(), 65_534, "{}", path.display());
         assert_eq!(found.permissions().mode() & 0o777, mode, "{}", path.display());
     }
+    // Kind: a printed command that spoils the directory it was printed for.
+    run(&["--config", root.path().join("b.toml").to_str().unwrap(), "serve"], &data)
+        .exits(1)
+        .says("belongs to user 65534");
+    assert_eq!(fs::read_dir(&data).unwrap().count(), 0);
     let text = fs::read_to_string(root.path().join("b.toml")).unwrap();
     assert!(text.contains(&format!("\ndata_dir = \"{}\"\n", data.display())), "{text}");
     init("b.toml", &[]).exits(1).says("exists");

@@ -46,6 +46,7 @@ impl Serve {
         let signals = Signals::watch().map_err(Failure::fault)?;
         let config = cli.load()?;
         refuse_backup(&config.data_dir)?;
+        ownership::refuse_root_among_others(&config)?;
         ownership::refuse_foreign_files(&config)?;
         let findings = unsafe_settings(&config);
         let is_strict = self.production || (config.http.is_public() && !self.development);
@@ -61,9 +62,6 @@ impl Serve {
             for Finding { key, why, fix } in &findings {
                 tracing::warn!("unsafe setting {key}, allowed by --development: {why}; {fix}");
             }
-        }
-        if let Some(warning) = ownership::warning_for_root(&config) {
-            tracing::warn!(target: START, "{warning}");
         }
         let fail_stop = FailStop::new(end_process);
         #[cfg(debug_assertions)]
