@@ -3,6 +3,7 @@
 mod signals;
 
 use std::io::Write;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -39,12 +40,19 @@ pub struct Serve {
     /// Start although the journal is more than a day ahead of the system's clock.
     #[arg(long)]
     accept_clock_floor: bool,
+    /// Stop when standard input ends, and delete the data directory, which must be empty at the start.
+    #[arg(long, hide = true)]
+    throw_away: bool,
 }
 
 impl Serve {
     pub(super) fn run(&self, cli: &Cli) -> Result<(), Failure> {
         let signals = Signals::watch().map_err(Failure::fault)?;
         let config = cli.load()?;
+        let _throw_away = self.throw_away.then(|| ThrowAway::begin(&config.data_dir)).transpose()?;
+        if self.throw_away {
+            signals.stop_without_parent().map_err(Failure::fault)?;
+        }
         refuse_backup(&config.data_dir)?;
         ownership::refuse_root_among_others(&config)?;
         ownership::refuse_foreign_files(&config)?;
@@ -109,6 +117,27 @@ impl Serve {
         server.stop().await;
         tracing::info!("stopped");
         Ok(())
+    }
+}
+
+/// The data directory of a throw-away server. Dropping it deletes the directory.
+struct ThrowAway(PathBuf);
+
+impl ThrowAway {
+    /// Errors: the directory is not there, or something is in it, which would be lost.
+    fn begin(dir: &Path) -> Result<Self, Failure> {
+        let mut entries = dir.read_dir().map_err(|error| Failure::at(dir, &error))?;
+        if entries.next().is_some() {
+            let what = "is not empty, and --throw-away would delete what is in it";
+            return Err(Failure::usage(format!("{} {what}", dir.display())));
+        }
+        Ok(Self(dir.to_owned()))
+    }
+}
+
+impl Drop for ThrowAway {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
     }
 }
 
@@ -215,6 +244,7 @@ impl<'a> Banner<'a> {
             "url": config.http.public_origin.as_str(),
             "data_dir": shown(&config.data_dir),
             "first_start": found.first_start,
+            "operators": server.operators_address.map(|address| address.to_string()),
             "records": found.records,
             "entries": found.entries,
             "mails": mails,
