@@ -167,6 +167,20 @@ fn config_check_says_what_it_read_and_what_would_keep_the_server_from_starting()
     assert_eq!(said[0]["mistakes"], serde_json::json!([]));
     assert!(said[0]["unsafe"].as_array().unwrap().iter().any(|finding| finding["key"] == "mail.from"));
     assert_eq!(said[1]["code"], 2);
+    // Kind: a green check of what the unit of the README does not start.
+    let refused = run(&["serve", "--production"], &data).exits(2).text;
+    let keys = |text: &str| -> Vec<String> {
+        let line = |line: &str| Some(line.strip_prefix("  ")?.split_once(": ")?.0.to_owned());
+        text.lines().filter_map(line).collect()
+    };
+    assert!(keys(&refused).len() > 2, "{refused}");
+    let plain = check(&[], &[]).exits(0).says("with serve --production the server would not start: ");
+    assert_eq!(keys(&plain.text), keys(&refused));
+    let strict = check(&[], &["--production"]).exits(2).says("would not start with --production: ");
+    assert_eq!(keys(&strict.text), keys(&refused));
+    let listed = serde_json::from_str::<Value>(&check(&[], &["--json"]).exits(0).text).unwrap();
+    assert_eq!(listed["unsafe"], serde_json::json!([]));
+    assert_eq!(listed["unsafe_in_production"].as_array().unwrap().len(), keys(&refused).len());
     assert!(!data.exists(), "a check makes nothing");
 }
 
