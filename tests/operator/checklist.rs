@@ -184,6 +184,28 @@ fn config_check_says_what_it_read_and_what_would_keep_the_server_from_starting()
     assert!(!data.exists(), "a check makes nothing");
 }
 
+/// Kind: an address without a credential that everybody reaches.
+#[test]
+fn metrics_are_not_open_to_other_machines_unless_somebody_says_so() {
+    let root = tempfile::tempdir().unwrap();
+    let data = root.path().join("data");
+    let check = |variables: &[(&str, &str)]| with(variables, &["config", "check", "--production"], &data);
+    let listen = |address| ("PORTCULLIS__ADMIN__LISTEN", address);
+    let remote = ("PORTCULLIS__ADMIN__ALLOW_REMOTE", "true");
+    for address in ["0.0.0.0:9090", "[::]:9090", "192.0.2.7:9090"] {
+        check(&[listen(address)]).exits(2).says("  admin.listen: every machine that reaches");
+        check(&[listen(address), remote]).does_not_say("admin.listen");
+        with(&[listen(address)], &["serve", "--production"], &data).exits(2).says("  admin.listen: ");
+    }
+    check(&[listen("127.0.0.1:9090")]).does_not_say("admin.listen");
+    let same = [listen("0.0.0.0:8080"), ("PORTCULLIS__HTTP__LISTEN", "127.0.0.1:8080")];
+    let mut command = Command::new(BINARY);
+    let output = command.args(["config", "check"]).envs(same).output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(said.contains("must be another address than http.listen"), "{said}");
+    assert!(!data.exists());
+}
+
 /// Kind: a check that passes what the next start refuses, or what nobody can have meant.
 #[test]
 fn config_check_finds_files_that_cannot_be_read_and_a_proxy_that_is_not_trusted() {
