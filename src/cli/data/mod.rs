@@ -52,10 +52,10 @@ pub enum DataCommand {
     Restore {
         /// Directory of the backup.
         from: PathBuf,
-        /// Stop after this sequence number.
+        /// Stop after this sequence number, which must be one that the backup has.
         #[arg(long, value_name = "SEQUENCE")]
         to_seq: Option<u64>,
-        /// Stop after this time, such as 2027-01-15T08:00:00Z.
+        /// Stop after this time, such as 2027-01-15T08:00:00Z, which must lie between the first and the last of the backup.
         #[arg(long, value_name = "TIME")]
         to_time: Option<String>,
         /// Directory of the keys, if they are not in the backup.
