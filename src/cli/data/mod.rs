@@ -34,8 +34,9 @@ pub enum DataCommand {
     Dump,
     /// Copy snapshots, journal and the log of security events into a directory, and prove the copy by a restore.
     ///
-    /// Works with a running server too. Prints what is in the copy, what is not, and what a restore needs. A copy that
-    /// fails leaves nothing behind.
+    /// Works with a running server too, whose log of security events then names you and the place. Prints what is in the copy,
+    /// what is not, and what a restore needs. A copy that fails leaves nothing behind, and what is left of one that was
+    /// interrupted is replaced by the next one into the same directory.
     Backup {
         /// Directory to copy into. It must be empty, or not exist yet.
         to: PathBuf,
