@@ -100,7 +100,9 @@ pub async fn details(engine: &Engine, _: &Admin, account: AccountV3) -> Result<D
         auth_epoch: account.auth_epoch,
         global_epoch: engine.global_epoch,
     };
-    let links = engine.mailed.ask(links).await?;
+    let mut links = engine.mailed.ask(links).await?;
+    // A link that proves an address is kept when it is used, so that the same answer can be given again. It opens nothing then.
+    links.retain(|(purpose, _)| *purpose != Purpose::Verify || !account.email_verified);
     let mail = engine.outbox.ask(LastTo { address: account.email.clone() }).await?;
     let sessions = open.len() - families;
     Ok(Details { account, lock, sessions, families, devices, last_log_in, links, mail })
