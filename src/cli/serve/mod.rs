@@ -13,14 +13,15 @@ use portcullis::config::{Config, Finding, MailTransport};
 use portcullis::mail::transport::Transport;
 use portcullis::server;
 use portcullis::server::operator::socket;
+use portcullis::storage::local::LocalStorage;
 use portcullis::system::clock::Clock;
 use portcullis::system::fail_stop::FailStop;
 use serde_json::json;
 
 use self::signals::Signals;
+use super::delivery::mail::transport;
 use super::doctor::ownership;
 use super::log::{ProcessLog, START};
-use super::mail::transport;
 use super::new_directory::refuse_backup;
 use super::{Cli, Failure, counted, shown};
 
@@ -74,8 +75,8 @@ impl Serve {
         let fail_stop = FailStop::new(end_process);
         #[cfg(debug_assertions)]
         let fail_stop = fail_stop.planning(std::env::var("PORTCULLIS_PANIC_IN").ok());
-        // Before anything is made.
-        socket::check_path(&config.data_dir).map_err(Failure::refused)?;
+        // Before anything in it, so that an error names the directory that has to be made.
+        LocalStorage::open(&config.data_dir).map_err(Failure::refused)?;
         let transport = transport(&config)?;
         let served = actix_web::rt::System::new()
             .block_on(self.serve(config, clock, transport, fail_stop, &log, &signals));
