@@ -58,7 +58,14 @@ impl Details {
                 Fate::Refused => ("refused", None),
                 Fate::Dropped => ("dropped", None),
             };
-            json!({"kind": mail.kind.name(), "state": state, "failed_tries": tries, "at": mail.at.rfc3339()})
+            json!({
+                "kind": mail.kind.name(),
+                "state": state,
+                "failed_tries": tries,
+                "at": mail.at.rfc3339(),
+                "next_try_at": mail.next.map(Timestamp::rfc3339),
+                "reason": mail.why,
+            })
         });
         let former = self.account.former.as_ref().map(|former| former.end().rfc3339());
         let shown = json!({
