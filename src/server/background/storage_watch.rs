@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::system::clock::Timestamp;
 
 /// How often the log says that requests are refused.
-const TELL_EVERY: Duration = Duration::from_secs(60);
+const TELL_EVERY: Duration = Duration::from_mins(1);
 
 /// A line for the log.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
