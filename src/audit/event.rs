@@ -103,6 +103,7 @@ events! {
     ApiKeyDeleted = "api_key.deleted" by Operator,
     AuditAcknowledged = "audit.acknowledged" by Operator,
     Invited = "account.invited" by Operator,
+    BackedUp = "data.backed_up" by Operator,
 }
 
 /// One event with the details that are known about it.
@@ -209,7 +210,7 @@ mod tests {
         let mut names: Vec<_> = Event::ALL.iter().map(|event| event.name()).collect();
         names.sort_unstable();
         names.dedup();
-        assert_eq!(names.len(), 40);
+        assert_eq!(names.len(), 41);
         assert_eq!(names.len(), Event::ALL.len());
     }
 }

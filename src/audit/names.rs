@@ -18,6 +18,10 @@ pub const EVENTS: &[(&str, &str)] = &[
     ("audit.removed", "An old file of this log was removed, by its age or the size of all."),
     ("audit.unrecorded", "A start found no record of where this log ends."),
     ("csrf.rejected", "A request may have come from another site."),
+    (
+        "data.backed_up",
+        "An operator had the running server back up its data; the reason says where, and whether with keys.",
+    ),
     ("device.all_ended", "An owner ended all known devices."),
     ("device.demoted", "A known device entered wrong passwords, and is trusted no longer."),
     ("device.new", "A device that the account did not know has logged in."),

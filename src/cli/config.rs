@@ -21,9 +21,14 @@ pub enum ConfigCommand {
     /// Say which file and variables are read, and report every mistake at once, each with its file and line.
     ///
     /// Also reports unsafe settings with which the server would not start. Exits with 2 if there is a mistake or one of
-    /// these. Reads the files of secrets and lists that are named, as far as it can, but no data, and needs no server;
-    /// `portcullis doctor` checks the rest.
-    Check,
+    /// these; settings with which it would not start with --production alone are listed as well. Reads the files of secrets
+    /// and lists that are named, as far as it can, but no data, and needs no server; `portcullis doctor` checks the rest.
+    Check {
+        /// Check for `portcullis serve --production`, which refuses unsafe settings even if only this machine reaches the
+        /// server.
+        #[arg(long)]
+        production: bool,
+    },
     /// Show the value of every key, and whether it is a default or from file, environment or flag.
     Show,
 }
@@ -32,7 +37,7 @@ impl ConfigCommand {
     pub(super) fn run(self, cli: &Cli) -> Result<(), Failure> {
         let reader = cli.reader()?;
         match self {
-            Self::Check => check(cli, reader),
+            Self::Check { production } => check(cli, reader, production),
             Self::Show => {
                 show(cli, &reader);
                 Ok(())
@@ -41,25 +46,33 @@ impl ConfigCommand {
     }
 }
 
-fn check(cli: &Cli, reader: Reader) -> Result<(), Failure> {
+fn check(cli: &Cli, reader: Reader, production: bool) -> Result<(), Failure> {
     let (files, variables) = reader.sources();
     let read = [files, variables.into_iter().map(ToOwned::to_owned).collect::<Vec<_>>().as_slice()].concat();
     let checked = Config::from_reader(reader);
     let (secrets, warnings) = checked.as_ref().map_or_else(|_| Default::default(), secrets);
     let checked = if secrets.is_empty() { checked } else { Err(secrets) };
-    let refused = match &checked {
-        Ok(config) if config.http.is_public() => unsafe_settings(config),
-        _ => Vec::new(),
-    };
+    let found = checked.as_ref().map(unsafe_settings).unwrap_or_default();
+    let is_public = checked.as_ref().is_ok_and(|config| config.http.is_public());
+    let (refused, refused_in_production) =
+        if production || is_public { (found, Vec::new()) } else { (Vec::new(), found) };
     if cli.json {
         let faults = checked.as_ref().err().into_iter().flatten();
         let faults: Vec<Value> =
             faults.map(|fault| json!({"place": fault.place, "what": fault.what})).collect();
-        let refused: Vec<Value> = refused
-            .iter()
-            .map(|finding| json!({"key": finding.key, "why": finding.why, "fix": finding.fix}))
-            .collect();
-        say(&json!({"read": read, "mistakes": faults, "warnings": warnings, "unsafe": refused}).to_string());
+        let listed = |findings: &[Finding]| -> Vec<Value> {
+            let item =
+                |finding: &Finding| json!({"key": finding.key, "why": finding.why, "fix": finding.fix});
+            findings.iter().map(item).collect()
+        };
+        let answer = json!({
+            "read": read,
+            "mistakes": faults,
+            "warnings": warnings,
+            "unsafe": listed(&refused),
+            "unsafe_in_production": listed(&refused_in_production),
+        });
+        say(&answer.to_string());
     } else if read.is_empty() {
         say(
             "read no file (name one with --config) and no PORTCULLIS__ variable: every setting is a default or a flag",
@@ -73,18 +86,32 @@ fn check(cli: &Cli, reader: Reader) -> Result<(), Failure> {
         }
     }
     checked.map_err(|faults| mistakes(&faults))?;
-    if refused.is_empty() {
-        if !cli.json {
-            say("the configuration has no mistakes");
-        }
-        return Ok(());
+    let listed = |findings: &[Finding]| {
+        let line = |Finding { key, why, fix }: &Finding| format!("  {key}: {why}: {fix}");
+        let lines: Vec<String> = findings.iter().map(line).collect();
+        format!(
+            "{} unsafe:\n{}",
+            counted(findings.len() as u64, "setting is", "settings are"),
+            lines.join("\n")
+        )
+    };
+    if !refused.is_empty() {
+        let place = if is_public { "since others reach it" } else { "with --production" };
+        return Err(Failure::usage(format!(
+            "the configuration has no mistakes, but the server would not start {place}: {}",
+            listed(&refused)
+        )));
     }
-    let line = |Finding { key, why, fix }: &Finding| format!("  {key}: {why}: {fix}");
-    Err(Failure::usage(format!(
-        "the configuration has no mistakes, but the server would not start, since others reach it and {} unsafe:\n{}",
-        counted(refused.len() as u64, "setting is", "settings are"),
-        refused.iter().map(line).collect::<Vec<_>>().join("\n")
-    )))
+    if !cli.json {
+        say("the configuration has no mistakes");
+        if !refused_in_production.is_empty() {
+            say(&format!(
+                "with serve --production the server would not start: {}",
+                listed(&refused_in_production)
+            ));
+        }
+    }
+    Ok(())
 }
 
 /// Reads the secrets and the lists that the configuration names, as far as they can be read here: systemd gives some to

@@ -12,6 +12,7 @@ use portcullis::storage::local::LocalStorage;
 use portcullis::system::file_error::at;
 use serde_json::json;
 
+use super::doctor::ownership::run_as;
 use super::{Cli, Failure, shown};
 
 /// Where to write the configuration file, and for whom.
@@ -68,8 +69,10 @@ impl Init {
                 Failure::refused(format!("wrote {path}, but cannot make {}{user}: {error}", dir.display()))
             })?;
         }
+        // Root would leave files in the directory that the user of the server cannot use.
+        let run_as = owner.map_or_else(String::new, |(user, group)| run_as(user, group) + " ");
         let said = format!(
-            "wrote {path}{}; edit it, then run: portcullis serve --config {path}",
+            "wrote {path}{}; edit it, then run: {run_as}portcullis --config {path} serve",
             for_user(self.user.as_deref())
         );
         let dir = cli.data_dir.as_deref().map(shown);

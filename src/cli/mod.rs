@@ -6,12 +6,12 @@ mod bench;
 mod completions;
 mod config;
 mod data;
+mod delivery;
 mod doctor;
 mod health;
 mod init;
 mod key;
 mod log;
-mod mail;
 mod new_directory;
 mod operate;
 mod printable;
@@ -112,7 +112,10 @@ enum Command {
     Key(key::KeyCommand),
     /// Test how mails are sent.
     #[command(subcommand)]
-    Mail(mail::MailCommand),
+    Mail(delivery::mail::MailCommand),
+    /// Test how alerts are sent.
+    #[command(subcommand)]
+    Alert(delivery::alert::AlertCommand),
     /// Create, list or delete API keys, the credentials of other services.
     ///
     /// Asks the running server through admin.sock in its data directory. If no server runs, opens the directory itself.
@@ -190,6 +193,7 @@ pub fn run() -> ExitCode {
         Some(Command::Session(command)) => command.run(&cli),
         Some(Command::Key(command)) => command.run(&cli),
         Some(Command::Mail(command)) => command.run(&cli),
+        Some(Command::Alert(command)) => command.run(&cli),
         Some(Command::ApiKey(command)) => command.run(&cli),
         Some(Command::Audit(command)) => command.run(&cli),
         Some(Command::Bench(command)) => command.run(&cli),
@@ -216,7 +220,7 @@ fn report(Failure(code, why): &Failure, is_json: bool) -> ExitCode {
 /// Prints what is wrong with the command line, or the help that it asks for.
 fn wrong_usage(wrong: &clap::Error) -> ExitCode {
     if asks_for_json() && wrong.use_stderr() {
-        return report(&Failure::usage(wrong.to_string().trim_end()), true);
+        return report(&Failure::usage(in_one_message(wrong)), true);
     }
     let printed = wrong.print().and_then(|()| std::io::stdout().flush());
     match printed {
@@ -226,6 +230,16 @@ fn wrong_usage(wrong: &clap::Error) -> ExitCode {
         }
         _ => ExitCode::from(u8::try_from(wrong.exit_code()).unwrap_or(2)),
     }
+}
+
+/// Returns what is wrong with the command line, for programs: without the word that begins it on a terminal, and without the
+/// help in the place of a reason.
+fn in_one_message(wrong: &clap::Error) -> String {
+    if wrong.kind() == clap::error::ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
+        return String::from("a subcommand or an argument is missing: --help lists them");
+    }
+    let text = wrong.to_string();
+    text.strip_prefix("error: ").unwrap_or(&text).trim_end().to_owned()
 }
 
 /// Says whether the command line asks for JSON, before it is read or where it is not at hand.

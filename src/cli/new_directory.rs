@@ -4,7 +4,6 @@
 use std::ffi::OsString;
 use std::fs;
 use std::io;
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -26,6 +25,7 @@ use portcullis::system::random::Random;
 use portcullis::token::{KeyCheck, KeyFiles, Keys, Master};
 use serde_json::json;
 
+use super::doctor::ownership::refuse_another_owner;
 use super::{Cli, Failure, shown};
 
 /// Creates the data directory of `config` and prints the report that `build` returns.
@@ -159,7 +159,7 @@ fn leftover_in(config: &Config) -> Result<Leftover, Failure> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Leftover::Nothing),
         storage => storage.map_err(in_dir)?,
     };
-    refuse_another_owner(dir)?;
+    refuse_another_owner(config)?;
     if dir.join(IDENTITY).try_exists().map_err(in_dir)? {
         return Err(Failure::refused(format!(
             "{} is in use; give an empty --data-dir, or stop its server and move the directory away, and {} too if that is elsewhere",
@@ -248,20 +248,6 @@ pub(super) fn refuse_backup(dir: &Path) -> Result<(), Failure> {
              --data-dir NEW data restore {dir}, and use that one"
         )
     }))
-}
-
-/// Refuses to write into a directory of another user: the server that runs as that user could not read the new files.
-pub(super) fn refuse_another_owner(dir: &Path) -> Result<(), Failure> {
-    let owner = fs::metadata(dir).map_err(file_error::at_dir(dir)).map_err(Failure::refused)?.uid();
-    let own = rustix::process::geteuid().as_raw();
-    if owner == own {
-        return Ok(());
-    }
-    Err(Failure::refused(format!(
-        "{} belongs to user {owner}, and this is user {own}, whose files that one could not read: run it with sudo -u \
-         '#{owner}'",
-        dir.display()
-    )))
 }
 
 /// Says whether a directory holds key files.

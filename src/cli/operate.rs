@@ -13,7 +13,8 @@ use portcullis::system::fail_stop::FailStop;
 use serde_json::Value;
 use zeroize::Zeroizing;
 
-use super::new_directory::{refuse_another_owner, refuse_backup};
+use super::doctor::ownership::refuse_another_owner;
+use super::new_directory::refuse_backup;
 use super::{Cli, Failure, say};
 
 /// Maximum length of an answer in bytes. Hundreds of thousands of lines of the audit log are shorter.
@@ -87,7 +88,7 @@ fn on_stopped_directory(config: Config, operation: Operation) -> Result<Value, F
             config.data_dir.display()
         )));
     }
-    refuse_another_owner(&config.data_dir)?;
+    refuse_another_owner(&config)?;
     actix_web::rt::System::new().block_on(async {
         let fail_stop = FailStop::new(|why| {
             let _ = writeln!(std::io::stderr(), "portcullis: fault, the process ends: {why}");

@@ -295,10 +295,10 @@ pub const CHECKS: &[Check] = &[
     },
     Check {
         key: "admin.listen",
-        otherwise: Doubtful,
-        is_safe: |config| config.admin.listen.is_none_or(|listen| listen.ip().is_loopback()),
-        why: "anyone who reaches this address can read all metrics",
-        fix: "set [admin] listen = \"127.0.0.1:9090\"",
+        otherwise: Unsafe,
+        is_safe: |config| !config.admin.is_open_unasked(),
+        why: "every machine that reaches this address can read all metrics, without a credential",
+        fix: "set [admin] listen = \"127.0.0.1:9090\"; or, where a firewall lets only your monitoring in, allow_remote = true",
     },
     Check {
         key: "keys.dir",

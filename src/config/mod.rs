@@ -102,7 +102,7 @@ impl Config {
         let service_name = sections::top_level::service_name(reader);
         let http = Http::read(reader);
         Self {
-            admin: Admin::read(reader),
+            admin: Admin::read(reader, http.listen),
             machine: sections::machine::read(reader),
             signup: Signup::read(reader),
             password: Password::read(reader),

@@ -55,7 +55,7 @@ pub async fn wrap_request(
     request.extensions_mut().insert(RequestId(id.as_str().into()));
     watch_for_proxy(request.request(), &engine);
     let begin = engine.clock.steady();
-    let response = match body::read(&mut request, serving.as_ref()).await {
+    let response = match body::read(&mut request, &engine, serving.as_ref()).await {
         Ok(()) => {
             serving.iter().for_each(Serving::body_is_read);
             if request.headers().contains_key(TRANSFER_ENCODING) {
@@ -132,8 +132,9 @@ fn wants_another_protocol(request: &ServiceRequest) -> bool {
         || upgrades.any(|to| to.as_bytes().trim_ascii().eq_ignore_ascii_case(b"websocket"))
 }
 
-/// What a client is told whose access token is not accepted. Why is for the log.
-const BAD_TOKEN: &str = "The access token has expired, or is not valid any more: get a new one from /v1/refresh, or log in again.";
+/// What a client is told whose access token or API key is not accepted. Why is for the log.
+const BAD_TOKEN: &str = "The access token has expired, or is not valid any more: get a new one from /v1/refresh, or log in again. An \
+                         API key: ask an administrator for a new one.";
 
 /// Turns the empty response of a [`Rejection`] into its problem: status, headers and body. Other responses stay as they
 /// are, and so do headers that an inner middleware has set.

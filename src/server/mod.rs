@@ -31,6 +31,8 @@ pub struct Server {
     pub engine: Arc<Engine>,
     /// The bound address, with the port that the system chose if the configured one is 0.
     pub address: SocketAddr,
+    /// The bound address for operators, if one is set.
+    pub operators_address: Option<SocketAddr>,
     handle: ServerHandle,
     served: tokio::task::JoinHandle<io::Result<()>>,
     admin: Option<ServerHandle>,
@@ -58,11 +60,12 @@ pub fn build(
     let socket = reserve(listen, "")?;
     let address = socket.local_addr()?;
     let admin = config.admin.listen.map(|listen| reserve(listen, " for operators")).transpose()?;
+    let operators_address = admin.as_ref().map(TcpSocket::local_addr).transpose()?;
     let config = config.with_bound_address(address);
     let (engine, running) = start(config, clock, accept_clock_floor, transport, fail_stop)?;
     match serve(&engine, socket, admin, limit) {
         Ok((handle, served, admin, operators)) => {
-            Ok(Server { engine, address, handle, served, admin, operators, running })
+            Ok(Server { engine, address, operators_address, handle, served, admin, operators, running })
         }
         Err(error) => {
             // An embedding program may try again, and two engines must not share a directory.

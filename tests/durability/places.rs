@@ -314,8 +314,26 @@ fn root_is_told_to_become_the_owner_of_a_directory_and_changes_nothing() {
     }
     chown(&data, Some(NOBODY), Some(NOBODY)).unwrap();
     let before = all(&data);
-    run_in(root.path(), "of", &["user", "list"]).exits(1).says("belongs to user 65534").says("sudo -u");
-    assert_eq!(all(&data), before);
+    for args in [
+        &["serve"][..],
+        &["serve", "--production"],
+        &["user", "list"],
+        &["key", "rotate"],
+        &["mail", "test", "ada@example.org"],
+        &["audit", "acknowledge"],
+    ] {
+        let ran = run_in(root.path(), "of", args).exits(1).says("belongs to user 65534");
+        ran.says("runuser -u nobody -- portcullis");
+        assert_eq!(all(&data), before, "{args:?}");
+    }
+    // One directory of another user is enough, wherever it is.
+    let keys = root.path().join("keys");
+    fs::create_dir(&keys).unwrap();
+    chown(&keys, Some(NOBODY), Some(NOBODY)).unwrap();
+    let mut command = Command::new(BINARY);
+    command.args(["--data-dir", "new", "serve"]).env("PORTCULLIS__KEYS__DIR", &keys).current_dir(root.path());
+    Ran::of(&mut command).exits(1).says(&format!("{} belongs to user 65534", keys.display()));
+    assert!(!root.path().join("new").exists());
 
     let place = root.path().join("place");
     fs::create_dir(&place).unwrap();

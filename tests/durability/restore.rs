@@ -132,6 +132,14 @@ async fn ada_then_bob() -> (Directories, u64) {
 #[tokio::test]
 async fn a_restore_stops_at_the_sequence_it_is_given() {
     let (Directories { backup, restored, root: _root, .. }, before_bob) = ada_then_bob().await;
+    // Kind: a mistyped point, up to which there is nothing or everything.
+    for wrong in [["--to-seq", "0"], ["--to-seq", "99999"]]
+        .into_iter()
+        .chain([["--to-time", "2019-11-30T18:00:00Z"], ["--to-time", "2119-11-30T18:00:00Z"]])
+    {
+        restore(&backup, &wrong, &restored).exits(1).says("what can be restored is sequence 1 (20");
+        assert!(!restored.exists());
+    }
     let ran = restore(&backup, &["--to-seq", &before_bob.to_string()], &restored).exits(0);
     assert_eq!(reached(&ran), before_bob, "{}", ran.text);
     let http = reqwest::Client::new();

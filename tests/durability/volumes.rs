@@ -163,7 +163,7 @@ fn a_backup_by_root_names_the_user_that_writes_it_and_belongs_to_that_one() {
 
 /// Kind: a command of root in the directory of a service, which leaves files that the service cannot use.
 #[test]
-fn a_start_by_root_is_warned_of_and_the_next_one_names_every_file_that_it_made() {
+fn a_start_by_root_is_refused_and_files_that_root_has_made_there_are_all_named() {
     let Some((root, binary)) = open_to_all("a start by root") else { return };
     let data = root.path().join("data");
     fs::create_dir(&data).unwrap();
@@ -172,14 +172,8 @@ fn a_start_by_root_is_warned_of_and_the_next_one_names_every_file_that_it_made()
     let mut server = Process::spawn(serve_as(US, &binary, &data));
     assert_eq!(server.stop(), Some(0));
     run(&["doctor"], &data).exits(0);
-    let log = root.path().join("log");
-    let mut by_root = serve(&data);
-    by_root.env("RUST_LOG", "warn");
-    let mut server = Process::spawn_into(by_root, &log, &root.path().join("stderr"));
-    assert_eq!(server.stop(), Some(0));
-    let said = fs::read_to_string(&log).unwrap();
-    assert!(said.contains("runs as root in") && said.contains("run it as that user"), "{said}");
-    // Whatever a version makes, these two are root's now.
+    run(&["serve"], &data).exits(1).says("belongs to user 1654").says("run it as that user");
+    // An earlier version let root start, and whatever that one made, these two are root's now.
     for name in ["keys/directory-1.key", "audit.end"] {
         chown(data.join(name), Some(0), Some(0)).unwrap();
         fs::set_permissions(data.join(name), fs::Permissions::from_mode(0o600)).unwrap();

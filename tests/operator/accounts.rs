@@ -221,6 +221,24 @@ async fn an_invitation_is_mailed_unless_it_is_not_wanted_and_comes_again_by_a_co
     run(&["user", "invite", ADA], dir).exits(1).says("user reset-password");
 }
 
+/// Kind: a link that is told to be live, and opens nothing.
+#[tokio::test]
+async fn a_link_that_was_used_is_not_live() {
+    let server = TestServer::start();
+    server.account(ADA).await;
+    run(&["user", "show", ADA], server.data_dir()).exits(0).says("live links     none");
+    let dir = server.data_dir();
+    run(&["user", "delete", ADA], dir).exits(2).says("add --yes");
+    run(&["user", "show", ADA], dir).exits(0);
+    run(&["user", "add", "notmail", "--password-stdin"], dir).exits(2).says("notmail");
+    run(&["api-key", "create", "shop", "--scopes", "introspect,admn:read"], dir)
+        .exits(1)
+        .says("\"admn:read\" is no scope");
+    run(&["session", "revoke", ADA], dir).exits(0);
+    run(&["audit", "tail", "--type", "session.revoked"], dir).exits(0).says("all sessions, 0 were open");
+    run(&["user", "delete", ADA, "--yes"], dir).exits(0).says("deleted ada@near.test (");
+}
+
 /// At 3 in the morning somebody calls: they cannot log in.
 #[tokio::test]
 async fn an_account_shows_why_its_owner_cannot_log_in() {
@@ -301,13 +319,13 @@ async fn commands_say_what_they_did_and_spare_the_last_administrator() {
     run(&["user", "list", "--limit", "1", "--after", &next], dir).exits(0).does_not_say("--after");
     run(&["user", "list", "--after", "x"], dir).exits(1).says("the last page named");
 
-    for act in [&["set-role", ROOT][..], &["disable", ROOT], &["lock", ROOT], &["delete", ROOT]] {
+    for act in [&["set-role", ROOT][..], &["disable", ROOT], &["lock", ROOT], &["delete", ROOT, "--yes"]] {
         let act = [&["user"], act].concat();
         run(&act, dir).exits(1).says("no administrator would be left");
     }
     run(&["session", "list", ROOT], dir).exits(0).says("NETWORK").says("1 open session of root@near.test");
     run(&["session", "revoke", ROOT], dir).exits(0).says("ended 1 session of root@near.test (");
-    run(&["user", "delete", ROOT, "--force"], dir)
+    run(&["user", "delete", ROOT, "--force", "--yes"], dir)
         .exits(0)
         .says("deleted root@near.test (")
         .says("0 sessions ended");

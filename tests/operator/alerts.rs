@@ -7,7 +7,7 @@ use reqwest::StatusCode;
 use serde_json::{Value, json};
 
 use super::operators::receiver;
-use crate::support::process::{BINARY, Ran};
+use crate::support::process::{BINARY, Ran, run, skipped};
 use crate::support::{PASSWORD, TestServer, wait_until};
 
 const SECRET: &str = "a secret for the hook";
@@ -86,6 +86,8 @@ fn the_command_that_an_alert_advises_exists() {
         "request.throttled",
         "email.change_undone",
         "key.retired",
+        "storage.full",
+        "alert.test",
     ];
     for event in events {
         for advice in std::iter::once(alert::advice(event)).chain(alert::advice_without_networks(event)) {
@@ -95,6 +97,91 @@ fn the_command_that_an_alert_advises_exists() {
             let words: Vec<&str> = words.collect();
             Ran::of(Command::new(BINARY).args(&words).arg("--help")).exits(0);
         }
+    }
+}
+
+/// Kind of fault: advice to look where the thing is not. A password that fitted is found whatever devices its account had.
+#[tokio::test]
+async fn the_command_that_is_advised_against_stuffing_finds_each_log_in_by_a_password_that_fitted() {
+    let server = TestServer::behind_proxy_with(&[]);
+    for name in ["first@test.org", "known@test.org", "ended@test.org"] {
+        server.account(name).await;
+    }
+    for name in ["known@test.org", "ended@test.org"] {
+        server.log_in_from("198.51.100.7", name, PASSWORD, None).await;
+    }
+    // As after a restore: an account that has had devices knows none.
+    let tokens = server.log_in_from("198.51.100.7", "ended@test.org", PASSWORD, None).await;
+    let access = tokens.text("access_token");
+    server.delete_as("/v1/devices", &access, Value::Null).await;
+    for name in ["first@test.org", "known@test.org", "ended@test.org"] {
+        let fitted = server.log_in_from("203.0.113.66", name, PASSWORD, None).await;
+        assert_eq!(fitted.status, StatusCode::OK);
+    }
+    let stuffing = "stuffing.suspected";
+    for advice in std::iter::once(alert::advice(stuffing)).chain(alert::advice_without_networks(stuffing)) {
+        let command = advice.split('`').nth(1).unwrap();
+        let words: Vec<&str> = command.split(' ').skip(1).collect();
+        for more in [&[][..], &["--network", "203.0.113.0/24"]] {
+            let found = run(&[&words[..], more, &["--json"]].concat(), server.data_dir()).exits(0);
+            let hits = found.text.lines().filter(|line| line.contains("203.0.113.66/32")).count();
+            assert_eq!(hits, 3, "{command}: {}", found.text);
+        }
+    }
+}
+
+/// Kind of fault: alerts that nobody has ever seen arrive.
+#[test]
+fn a_test_alert_says_what_became_of_it_and_the_checklist_looks_for_the_receiver() {
+    let dir = tempfile::tempdir().unwrap();
+    let secret = dir.path().join("secret");
+    std::fs::write(&secret, format!("{SECRET}\n")).unwrap();
+    std::fs::set_permissions(&secret, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
+    let data = dir.path().join("data");
+    let with = |url: &str, args: &[&str]| {
+        let mut command = Command::new(BINARY);
+        command.args(args).arg("--data-dir").arg(&data).env("PORTCULLIS__ALERT__WEBHOOK", url);
+        for proxy in ["http_proxy", "HTTP_PROXY", "https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY"] {
+            command.env_remove(proxy);
+        }
+        Ran::of(command.env("PORTCULLIS__ALERT__SECRET_FILE", &secret))
+    };
+    let (url, calls) = receiver(&["204 No Content", "500 Internal Server Error"]);
+    let host = url.strip_prefix("http://").unwrap().split('/').next().unwrap().to_owned();
+    with(&url, &["alert", "test"]).exits(0).says(&format!("taken by {host}, which answered 204"));
+    let call = calls.recv().unwrap();
+    let told: Value = serde_json::from_str(&call.body).unwrap();
+    assert_eq!(told["alert"], json!("alert.test"));
+    check_as_the_readme_does(&call.signature, &call.body);
+    with(&url, &["alert", "test"]).exits(1).says(&format!("{host} answered 500"));
+    run(&["alert", "test"], &data).exits(2).says("alert.webhook is not set");
+    let dead = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
+    let dead_url = format!("http://{dead}/hook");
+    with(&dead_url, &["alert", "test"]).exits(1).says(&format!("{dead}: Connection refused"));
+    with(&dead_url, &["doctor"])
+        .exits(1)
+        .says(&format!("fail  webhook of alerts at {dead}, Connection refused"));
+    let alive = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let alive_url = format!("http://{}/hook", alive.local_addr().unwrap());
+    with(&alive_url, &["doctor"]).says("pass  webhook of alerts at ");
+    assert!(!data.exists());
+}
+
+/// Runs the check of the README, as a receiver copies it, on a call, and on one with another body.
+fn check_as_the_readme_does(signature: &str, body: &str) {
+    let page = include_str!("../../README.md");
+    let code = page.split("```python\n").skip(1).find(|code| code.contains("is_genuine")).unwrap();
+    let code = code.split("```").next().unwrap();
+    let last =
+        "import sys; print([is_genuine(sys.argv[1], sys.argv[2], body.encode()) for body in sys.argv[3:]])";
+    let mut python = Command::new("python3");
+    let ran = python.args(["-c", &format!("{code}\n{last}"), SECRET, signature, body, "{}"]).output();
+    match ran {
+        Ok(ran) => {
+            let said = String::from_utf8_lossy(&ran.stdout).into_owned();
+            assert_eq!(said, "[True, False]\n", "{}", String::from_utf8_lossy(&ran.stderr));
+        }
+        Err(error) => skipped("the check of a webhook's signature", &format!("no python3: {error}")),
     }
 }
 

@@ -167,7 +167,43 @@ fn config_check_says_what_it_read_and_what_would_keep_the_server_from_starting()
     assert_eq!(said[0]["mistakes"], serde_json::json!([]));
     assert!(said[0]["unsafe"].as_array().unwrap().iter().any(|finding| finding["key"] == "mail.from"));
     assert_eq!(said[1]["code"], 2);
+    // Kind: a green check of what the unit of the README does not start.
+    let refused = run(&["serve", "--production"], &data).exits(2).text;
+    let keys = |text: &str| -> Vec<String> {
+        let line = |line: &str| Some(line.strip_prefix("  ")?.split_once(": ")?.0.to_owned());
+        text.lines().filter_map(line).collect()
+    };
+    assert!(keys(&refused).len() > 2, "{refused}");
+    let plain = check(&[], &[]).exits(0).says("with serve --production the server would not start: ");
+    assert_eq!(keys(&plain.text), keys(&refused));
+    let strict = check(&[], &["--production"]).exits(2).says("would not start with --production: ");
+    assert_eq!(keys(&strict.text), keys(&refused));
+    let listed = serde_json::from_str::<Value>(&check(&[], &["--json"]).exits(0).text).unwrap();
+    assert_eq!(listed["unsafe"], serde_json::json!([]));
+    assert_eq!(listed["unsafe_in_production"].as_array().unwrap().len(), keys(&refused).len());
     assert!(!data.exists(), "a check makes nothing");
+}
+
+/// Kind: an address without a credential that everybody reaches.
+#[test]
+fn metrics_are_not_open_to_other_machines_unless_somebody_says_so() {
+    let root = tempfile::tempdir().unwrap();
+    let data = root.path().join("data");
+    let check = |variables: &[(&str, &str)]| with(variables, &["config", "check", "--production"], &data);
+    let listen = |address| ("PORTCULLIS__ADMIN__LISTEN", address);
+    let remote = ("PORTCULLIS__ADMIN__ALLOW_REMOTE", "true");
+    for address in ["0.0.0.0:9090", "[::]:9090", "192.0.2.7:9090"] {
+        check(&[listen(address)]).exits(2).says("  admin.listen: every machine that reaches");
+        check(&[listen(address), remote]).does_not_say("admin.listen");
+        with(&[listen(address)], &["serve", "--production"], &data).exits(2).says("  admin.listen: ");
+    }
+    check(&[listen("127.0.0.1:9090")]).does_not_say("admin.listen");
+    let same = [listen("0.0.0.0:8080"), ("PORTCULLIS__HTTP__LISTEN", "127.0.0.1:8080")];
+    let mut command = Command::new(BINARY);
+    let output = command.args(["config", "check"]).envs(same).output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(said.contains("must be another address than http.listen"), "{said}");
+    assert!(!data.exists());
 }
 
 /// Kind: a check that passes what the next start refuses, or what nobody can have meant.
@@ -258,12 +294,20 @@ fn the_file_of_init_belongs_to_the_user_of_the_server() {
         return skipped("init --user", "only root can give a file to another user");
     }
     let data = root.path().join("var/data");
-    init("b.toml", &["--user", "65534", "--data-dir", data.to_str().unwrap()]).exits(0).says("for 65534");
+    init("b.toml", &["--user", "65534", "--data-dir", data.to_str().unwrap()])
+        .exits(0)
+        .says("for 65534")
+        .says("then run: runuser -u nobody -- portcullis --config b.toml serve");
     for (path, mode) in [(root.path().join("b.toml"), 0o600), (data.clone(), 0o700)] {
         let found = fs::metadata(&path).unwrap();
         assert_eq!(found.uid(), 65_534, "{}", path.display());
         assert_eq!(found.permissions().mode() & 0o777, mode, "{}", path.display());
     }
+    // Kind: a printed command that spoils the directory it was printed for.
+    run(&["--config", root.path().join("b.toml").to_str().unwrap(), "serve"], &data)
+        .exits(1)
+        .says("belongs to user 65534");
+    assert_eq!(fs::read_dir(&data).unwrap().count(), 0);
     let text = fs::read_to_string(root.path().join("b.toml")).unwrap();
     assert!(text.contains(&format!("\ndata_dir = \"{}\"\n", data.display())), "{text}");
     init("b.toml", &[]).exits(1).says("exists");

@@ -112,10 +112,39 @@ async fn a_backup_that_fails_leaves_nothing_behind() {
     assert_eq!(entries(&backup), Vec::<String>::new());
     std::fs::write(&segment, whole).unwrap();
     back_up(&data, &backup);
-    // One that was cut off is no backup.
+    // One that was cut off is no backup, and the next one takes its place, unless something else lies there.
     std::fs::write(backup.join("UNFINISHED"), "").unwrap();
     restore(&backup, &[], &root.path().join("new")).exits(1).says("was not finished");
-    fails(&backup, &data, "was not finished");
+    std::fs::write(backup.join("notes"), "mine").unwrap();
+    fails(&backup, &data, "notes is in it");
+    std::fs::remove_file(backup.join("notes")).unwrap();
+    std::fs::write(backup.join("journal/00000000000000ff.log"), "torn").unwrap();
+    // One that is at work is left alone.
+    let at_work = std::fs::File::open(backup.join("UNFINISHED")).unwrap();
+    at_work.lock().unwrap();
+    fails(&backup, &data, "is at work");
+    assert!(backup.join("journal/00000000000000ff.log").exists());
+    drop(at_work);
+    back_up(&data, &backup);
+    assert!(!backup.join("journal/00000000000000ff.log").exists());
+    restore(&backup, &[], &root.path().join("new")).exits(0);
+}
+
+/// Kind: a copy of everything, made by somebody of whom nothing tells.
+#[tokio::test]
+async fn a_backup_of_a_running_server_is_an_event_with_the_operator_and_the_place() {
+    let Directories { data, root, .. } = with_ada().await;
+    let mut process = Process::start(&data);
+    for (name, more) in [("with-keys", &["--with-keys"][..]), ("without", &[])] {
+        let to = root.path().join(name);
+        run(&[&["data", "backup", to.to_str().unwrap()], more].concat(), &data).exits(0);
+        let keys = if more.is_empty() { "without the keys" } else { "with the keys" };
+        let uid = std::os::unix::fs::MetadataExt::uid(&std::fs::metadata(&to).unwrap());
+        run(&["audit", "tail", "--type", "data.backed_up", "-n", "1"], &data)
+            .exits(0)
+            .says(&format!("by operator(uid {uid}): to {}, {keys}", to.canonicalize().unwrap().display()));
+    }
+    assert_eq!(process.stop(), Some(0));
 }
 
 /// Kind: an empty place that is not empty, since the file system keeps something of its own there.

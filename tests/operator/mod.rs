@@ -14,4 +14,5 @@ mod mail_delivery;
 mod mail_server;
 mod operators;
 mod signals;
+mod storm;
 mod who_did_what;

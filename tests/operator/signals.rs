@@ -50,6 +50,32 @@ fn a_signal_that_asks_for_no_stop_is_told_in_the_log_and_passed_over() {
     assert_eq!(server.stop(), Some(0));
 }
 
+/// Kind: a stop that takes longer than a container has, ten seconds, since one client has sent half of a request.
+#[test]
+fn a_client_that_stalls_delays_a_stop_by_less_than_eight_seconds() {
+    let root = tempfile::tempdir().unwrap();
+    let mut server = start_with_log(root.path());
+    let address = server.url.trim_start_matches("http://").to_owned();
+    let begun = [
+        "POST /v1/login HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: 9\r\n\r\n{",
+        "GET /healthz HTTP/1.1\r\nhost:",
+    ];
+    let clients = begun.map(|begun| {
+        let mut client = TcpStream::connect(&address).unwrap();
+        client.write_all(begun.as_bytes()).unwrap();
+        client
+    });
+    let mut other = TcpStream::connect(&address).unwrap();
+    other.write_all(b"GET /healthz HTTP/1.1\r\nhost: x\r\n\r\n").unwrap();
+    std::io::Read::read_exact(&mut other, &mut [0; 12]).unwrap();
+    let clock = portcullis::system::clock::Clock::system();
+    let begin = clock.steady();
+    assert_eq!(server.stop(), Some(0));
+    let took = clock.steady().duration_since(begin);
+    assert!(took < Duration::from_secs(8), "{took:?}");
+    drop(clients);
+}
+
 /// A client that has sent half of a request keeps a stop waiting.
 #[test]
 fn a_second_signal_ends_a_stop_at_once_and_the_directory_is_sound() {

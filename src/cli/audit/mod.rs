@@ -26,7 +26,10 @@ pub enum AuditCommand {
     ///
     /// Reads the files in audit.dir, so the server may be stopped. With --json each line is as it is stored.
     Tail(tail::TailArgs),
-    /// Count the events in the files of audit.dir, by network, account or event. Sums count as what they stand for.
+    /// Count the events in the files of audit.dir, by network, account or event.
+    ///
+    /// Sums count as what they stand for. They are written after their minute, so that a flood of the last minute is not in
+    /// the counts yet, while /metrics has it. The row `-` counts events that name no network or account.
     Top(top::TopArgs),
     /// List the names of all events, each with its meaning.
     Events,

@@ -34,7 +34,7 @@ pub struct TailArgs {
     /// How many events to show: the newest. Default: 20, or 1000 with --since.
     #[arg(long, short = 'n', value_name = "COUNT")]
     limit: Option<usize>,
-    /// Only events of this name, or of these: login.failed, login, 'login.*'. `audit events` lists the names.
+    /// Only events of this one name (login.failed), or of all that begin with it (login, 'login.*'). `audit events` lists the names.
     #[arg(long = "type", value_name = "NAME", value_parser = event_name)]
     event: Option<String>,
     /// Only events of this account, by its address or id, or of this session, by id.

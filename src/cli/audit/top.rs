@@ -22,7 +22,7 @@ pub struct TopArgs {
     /// Only events from this time on: 2027-01-15T08:00:00Z, or an age such as 90s, 30m, 2h or 3d.
     #[arg(long, value_name = "TIME")]
     since: Option<String>,
-    /// Only events of this name, or of these: login.failed, login, 'login.*'.
+    /// Only events of this one name (login.failed), or of all that begin with it (login, 'login.*').
     #[arg(long = "type", value_name = "NAME", value_parser = event_name)]
     event: Option<String>,
     /// How many rows at most.

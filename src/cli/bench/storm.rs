@@ -9,8 +9,8 @@ use clap::Args;
 use portcullis::password::Cost;
 use portcullis::system::clock::Clock;
 use portcullis::system::descriptors;
+use rand::SeedableRng;
 use rand::rngs::StdRng;
-use rand::{RngExt, SeedableRng};
 use tokio::task::LocalSet;
 
 use super::super::{Failure, counted, say};
@@ -86,7 +86,7 @@ impl Storm {
         let budget = Duration::from_secs(2);
         let target = match &self.target {
             Some(url) => Target::named(url, self.allow_host.as_deref())?,
-            None => Target::start(threads, cost, budget, random.random()).map_err(Failure::fault)?,
+            None => Target::start(threads, cost, budget).map_err(Failure::fault)?,
         };
         let users = sign_up(&target, self.users).await?;
         let scene = Scene::new(Pool::new(target.address), users, clock.clone());
@@ -136,6 +136,8 @@ impl Storm {
             calm,
             storm,
         };
+        // Printing ends the process if nobody reads on.
+        drop(target);
         if as_json {
             say(&report.json().to_string());
         } else {
@@ -192,7 +194,9 @@ async fn sign_up(target: &Target, count: u32) -> Result<Vec<User>, Failure> {
         let network = format!("11.{}.{}.7", number / 256 % 256, number % 256);
         let email = format!("user{number}@storm.example");
         let request = post("/v1/signup", &network, "", &named(&email, PASSWORD));
-        let answer = pool.ask(&request).await.map_err(Failure::no_answer)?;
+        let answer = pool.ask(&request).await.map_err(|error| {
+            Failure::no_answer(format!("no server answers at {}: {error}", target.address))
+        })?;
         let given = |name| answer.field(name);
         let (Some(access), Some(refresh)) = (given("access_token"), given("refresh_token")) else {
             return Err(Failure::refused(format!(
@@ -207,12 +211,13 @@ async fn sign_up(target: &Target, count: u32) -> Result<Vec<User>, Failure> {
 }
 
 /// Returns how many passwords the server has hashed since its start, from its metrics; `None` without an address for
-/// operators.
+/// operators, or if its metrics do not say.
 async fn hashed_jobs(target: &Target) -> Option<f64> {
     let pool = Pool::new(target.operators?);
     let text = pool.ask(&get("/metrics", "127.0.0.1", "")).await.ok()?.text();
-    let done = text
-        .lines()
-        .filter(|line| line.contains("hash_lane_") && line.contains("_done_jobs") && !line.starts_with('#'));
-    Some(done.filter_map(|line| line.rsplit_once(' ')?.1.parse::<f64>().ok()).sum())
+    let of_done = |line: &&str| {
+        line.starts_with("portcullis_hash_lane_jobs_total{") && line.contains("outcome=\"done\"")
+    };
+    let counts = text.lines().filter(of_done).map(|line| line.rsplit_once(' ')?.1.parse::<f64>().ok());
+    counts.collect::<Option<Vec<f64>>>().filter(|counts| !counts.is_empty()).map(|counts| counts.iter().sum())
 }

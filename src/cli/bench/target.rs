@@ -1,13 +1,24 @@
 //! The server that the storm hits: a throw-away one of this binary, or a running one.
 
+use std::fs::DirBuilder;
 use std::io::{self, BufRead, BufReader};
-use std::net::{SocketAddr, TcpListener, ToSocketAddrs};
+use std::net::{SocketAddr, ToSocketAddrs};
+use std::os::unix::fs::DirBuilderExt;
+use std::os::unix::process::CommandExt;
+use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use portcullis::password::Cost;
+use portcullis::system::file_error;
+use portcullis::system::random::Random;
+use portcullis::value::id::hex;
+use serde_json::Value;
 
 use super::super::Failure;
+
+/// How the names of variables begin that set something.
+const PREFIX: &str = "PORTCULLIS__";
 
 /// The server that the storm hits.
 pub(super) struct Target {
@@ -18,60 +29,85 @@ pub(super) struct Target {
     own: Option<Own>,
 }
 
-/// The process and directory of a throw-away server. Dropping it ends the one and deletes the other.
+/// A throw-away server. Dropping it ends the process, then deletes the directory.
+///
+/// If this process is killed first, the server does both itself: its standard input ends.
 struct Own {
     child: Child,
-    dir: std::path::PathBuf,
+    _dir: ThrowAwayDir,
 }
 
 impl Drop for Own {
     fn drop(&mut self) {
-        // The directory holds only what the bench put there.
         let _ = self.child.kill();
         let _ = self.child.wait();
-        let _ = std::fs::remove_dir_all(&self.dir);
+    }
+}
+
+/// A new directory that no other user can enter, with a name that nobody could know before. Dropping it deletes it.
+struct ThrowAwayDir(PathBuf);
+
+impl ThrowAwayDir {
+    /// Errors: there is something of that name already, a symbolic link included.
+    fn create() -> io::Result<Self> {
+        let name: [u8; 16] = Random::system().bytes().map_err(io::Error::other)?;
+        let dir = std::env::temp_dir().join(format!("portcullis-storm-{}", hex(&name)));
+        DirBuilder::new().mode(0o700).create(&dir).map_err(file_error::at_dir(&dir))?;
+        Ok(Self(dir))
+    }
+}
+
+impl Drop for ThrowAwayDir {
+    fn drop(&mut self) {
+        // It holds only what the server has put there.
+        let _ = std::fs::remove_dir_all(&self.0);
     }
 }
 
 impl Target {
-    /// Starts a throw-away server in a temporary directory, whose name contains `named`.
-    pub(super) fn start(threads: usize, cost: Cost, wait_budget: Duration, named: u128) -> io::Result<Self> {
-        let dir = std::env::temp_dir().join(format!("portcullis-storm-{named:032x}"));
-        // Bound to find a free port, and closed again: the system does not hand it out again that soon.
-        let operators = TcpListener::bind("127.0.0.1:0")?.local_addr()?;
-        let setting = |command: &mut Command, key: &str, value: &str| {
-            command.env(format!("PORTCULLIS__{}", key.replace('.', "__").to_uppercase()), value);
-        };
+    /// Starts a throw-away server in a directory of its own. No setting of this process's environment reaches it, so that
+    /// it never uses the keys or files of another server.
+    pub(super) fn start(threads: usize, cost: Cost, wait_budget: Duration) -> io::Result<Self> {
+        let dir = ThrowAwayDir::create()?;
         let mut command = Command::new(std::env::current_exe()?);
-        command.arg("serve").arg("--data-dir").arg(&dir);
+        command.args(["serve", "--throw-away", "--data-dir"]).arg(&dir.0);
+        for (name, _) in std::env::vars_os() {
+            if name.as_encoded_bytes().starts_with(PREFIX.as_bytes()) {
+                command.env_remove(name);
+            }
+        }
         for (key, value) in [
             ("http.listen", "127.0.0.1:0"),
             ("http.trusted_proxies", "127.0.0.0/8"),
             ("signup.verify_email", "off"),
             ("mail.console", "false"),
-            ("admin.listen", &operators.to_string()),
+            ("admin.listen", "127.0.0.1:0"),
+            ("log.format", "json"),
             ("password.threads", &threads.to_string()),
             ("password.memory_kib", &cost.memory_kib.to_string()),
             ("password.passes", &cost.passes.to_string()),
             ("password.lanes", &cost.lanes.to_string()),
             ("password.wait_budget_ms", &wait_budget.as_millis().to_string()),
         ] {
-            setting(&mut command, key, value);
+            command.env(format!("{PREFIX}{}", key.replace('.', "__").to_uppercase()), value);
         }
-        command.env("RUST_LOG", "warn").stdin(Stdio::null()).stdout(Stdio::piped());
-        let mut own = Own { child: command.spawn()?, dir };
+        command.env("RUST_LOG", "warn").stdin(Stdio::piped()).stdout(Stdio::piped());
+        // Ctrl-C on the terminal is for this process. The server ends with it, in order.
+        command.process_group(0);
+        let mut own = Own { child: command.spawn()?, _dir: dir };
         let out = own.child.stdout.take().ok_or_else(|| io::Error::other("the server has no output"))?;
         let mut lines = BufReader::new(out).lines();
         let ready = lines.by_ref().map_while(Result::ok).find_map(|line| {
-            let (_, address) = line.split_once("ready on ")?;
-            address.split('"').next()?.trim().parse().ok()
+            let said: Value = serde_json::from_str(&line).ok()?;
+            let address = said.get("message")?.as_str()?.strip_prefix("ready on ")?.parse().ok()?;
+            Some((address, said.get("operators").and_then(Value::as_str).and_then(|at| at.parse().ok())))
         });
-        let address = ready.ok_or_else(|| io::Error::other("the server did not start"))?;
+        let (address, operators) = ready.ok_or_else(|| io::Error::other("the server did not start"))?;
         // Keep reading: a full pipe would block the server.
         std::thread::Builder::new()
             .name("storm-out".into())
             .spawn(move || lines.map_while(Result::ok).for_each(drop))?;
-        Ok(Self { address, operators: Some(operators), own: Some(own) })
+        Ok(Self { address, operators, own: Some(own) })
     }
 
     /// Returns the running server at `url`. A host other than this machine must be repeated in `allowed_host`.

@@ -1,6 +1,7 @@
 //! `portcullis data backup`.
 
-use std::fs;
+use std::ffi::OsStr;
+use std::fs::{self, File, TryLockError};
 use std::io;
 use std::os::unix::fs::{MetadataExt, lchown};
 use std::path::{Path, PathBuf};
@@ -19,7 +20,7 @@ use portcullis::journal::recovery::replay::RecoveryTarget;
 use portcullis::server::operator::operation::Operation;
 use portcullis::server::operator::socket;
 use portcullis::storage::local::LocalStorage;
-use portcullis::storage::{Storage, unlink_if_there, write_whole};
+use portcullis::storage::{Storage, unlink_if_there};
 use portcullis::system::clock::Clock;
 use portcullis::system::file_error::{self, at_dir};
 use portcullis::system::random::Random;
@@ -39,13 +40,15 @@ const PROOF_DIR: &str = "proof";
 /// Copies the data directory of `config` to `to`, through the running server if there is one, and proves the copy.
 pub(super) fn run(cli: &Cli, config: &Config, to: &Path, with_keys: bool) -> Result<(), Failure> {
     refuse_own_place(config, to)?;
-    if let Some(used) = names_in_use(to)?.first() {
-        let what = if to.join(UNFINISHED).exists() {
-            String::from("holds a backup that was not finished")
-        } else {
-            format!("is not empty: {} is in it", used.display())
-        };
-        return Err(Failure::refused(format!("{} {what}; name an empty directory", to.display())));
+    let used = names_in_use(to)?;
+    let is_leftover = used.iter().any(|name| name == UNFINISHED);
+    // Nothing but a backup makes is removed.
+    if let Some(used) = used.iter().find(|name| !(is_leftover && is_of_backup(name))) {
+        return Err(Failure::refused(format!(
+            "{} is not empty: {} is in it; name an empty directory",
+            to.display(),
+            used.display()
+        )));
     }
     let sealing = sealing(config)?;
     if with_keys && sealing == Sealing::NoKeys {
@@ -56,9 +59,9 @@ pub(super) fn run(cli: &Cli, config: &Config, to: &Path, with_keys: bool) -> Res
     refuse_place_of_another(to, server)?;
     let unfinished = Unfinished::begin(to)?;
     let to = unfinished.dir.clone();
-    copy_data(config, &to)?;
-    let log = copy_log(config, &to)?;
     let has_keys = with_keys || sealing == Sealing::Sealed;
+    copy_data(config, &to, has_keys)?;
+    let log = copy_log(config, &to)?;
     if has_keys {
         let keys = LocalStorage::open(&to.join(KEYS_DIR)).map_err(Failure::refused)?;
         copy_keys(&config.keys.dir, &keys, true)?;
@@ -132,24 +135,61 @@ fn existing_part(path: &Path) -> PathBuf {
     parts.find_map(|part| part.canonicalize().ok()).unwrap_or_else(|| path.to_owned())
 }
 
-/// A backup that is not finished: if it is dropped, nothing is left of it.
+/// The subdirectories that a backup makes, and the files beside them.
+const DIRS: [&str; 5] = [JOURNAL_DIR, SNAPSHOT_DIR, copy::DIR, KEYS_DIR, PROOF_DIR];
+const FILES: [&str; 3] = [IDENTITY, SUMS, copy::RECORD];
+
+/// Says whether a backup makes a file or a directory of this name.
+fn is_of_backup(name: &OsStr) -> bool {
+    let name = name.to_string_lossy();
+    let name = name.strip_suffix(".tmp").unwrap_or(&name);
+    name == UNFINISHED || DIRS.contains(&name) || FILES.contains(&name)
+}
+
+/// A backup that is not finished: if it is dropped, nothing is left of it. If the process is killed, the next backup into the
+/// directory takes it over.
 struct Unfinished {
     dir: PathBuf,
     is_new: bool,
     is_finished: bool,
+    /// Held locked, so that no other backup takes the directory over meanwhile.
+    _mark: File,
 }
 
 impl Unfinished {
-    /// Creates the directory `dir`, unless it is there and empty, and marks it.
+    /// Creates the directory `dir`, unless it is there, and marks it. What is left of a backup that was cut off is removed.
+    ///
+    /// Errors: a backup into it is at work.
     fn begin(dir: &Path) -> Result<Self, Failure> {
         let is_new = !dir.exists();
         let storage = LocalStorage::open(dir).map_err(|error| Failure::at(dir, &error))?;
         // The running server has another working directory.
         let dir = dir.canonicalize().map_err(|error| Failure::at(dir, &error))?;
-        let unfinished = Self { dir, is_new, is_finished: false };
-        write_whole(&storage, "", UNFINISHED, b"a backup at work, or one that was cut off\n")
-            .map_err(|error| Failure::at(&unfinished.dir, &error))?;
+        let path = dir.join(UNFINISHED);
+        let mark = fs::OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path);
+        let mark = mark.map_err(|error| Failure::at(&path, &error))?;
+        lock(&mark, &dir)?;
+        // The server copies its part itself, and goes on after a command that was killed.
+        let of_server = File::open(&dir).map_err(|error| Failure::at(&dir, &error))?;
+        lock(&of_server, &dir)?;
+        drop(of_server);
+        let unfinished = Self { dir, is_new, is_finished: false, _mark: mark };
+        unfinished.clear();
+        fs::write(&path, "a backup at work, or one that was cut off\n")
+            .and_then(|()| storage.sync_dir(""))
+            .map_err(|error| Failure::at(&path, &error))?;
         Ok(unfinished)
+    }
+
+    /// Removes all that a backup makes but the mark.
+    fn clear(&self) {
+        for name in DIRS {
+            let _ = fs::remove_dir_all(self.dir.join(name));
+        }
+        for name in FILES {
+            let _ = fs::remove_file(self.dir.join(name));
+            let _ = fs::remove_file(self.dir.join(format!("{name}.tmp")));
+        }
     }
 
     fn finish(mut self) -> Result<(), Failure> {
@@ -166,14 +206,8 @@ impl Drop for Unfinished {
         if self.is_finished {
             return;
         }
-        // Only what a backup makes. If something cannot be removed, the mark stays.
-        for name in [JOURNAL_DIR, SNAPSHOT_DIR, copy::DIR, KEYS_DIR, PROOF_DIR] {
-            let _ = fs::remove_dir_all(self.dir.join(name));
-        }
-        for name in [IDENTITY, SUMS, copy::RECORD] {
-            let _ = fs::remove_file(self.dir.join(name));
-            let _ = fs::remove_file(self.dir.join(format!("{name}.tmp")));
-        }
+        // If something cannot be removed, the mark stays.
+        self.clear();
         if names_in_use(&self.dir).is_ok_and(|names| names == [UNFINISHED]) {
             let _ = fs::remove_file(self.dir.join(UNFINISHED));
         }
@@ -183,8 +217,21 @@ impl Drop for Unfinished {
     }
 }
 
+/// Locks a file of the backup in `dir`, or the directory itself.
+fn lock(file: &File, dir: &Path) -> Result<(), Failure> {
+    match file.try_lock() {
+        Err(TryLockError::WouldBlock) => Err(Failure::refused(format!(
+            "a backup into {} is at work, or the server finishes what an interrupted one has begun: wait for it, or name \
+             another directory",
+            dir.display()
+        ))),
+        // Some network file systems lock no directories.
+        Ok(()) | Err(TryLockError::Error(_)) => Ok(()),
+    }
+}
+
 /// Copies snapshots and journal.
-fn copy_data(config: &Config, to: &Path) -> Result<(), Failure> {
+fn copy_data(config: &Config, to: &Path, with_keys: bool) -> Result<(), Failure> {
     if let Ok(stream) = socket::connect(&config.data_dir) {
         if to.to_str().is_none() {
             // The question to the server is JSON.
@@ -192,7 +239,7 @@ fn copy_data(config: &Config, to: &Path) -> Result<(), Failure> {
                 "the running server takes a path in UTF-8 alone: name another directory, or stop it first";
             return Err(Failure::usage(format!("{}: {what}", to.display())));
         }
-        let answer = operate::ask(stream, &Operation::Backup { to: to.to_owned() })?;
+        let answer = operate::ask(stream, &Operation::Backup { to: to.to_owned(), with_keys })?;
         return match answer.get("error").and_then(Value::as_str) {
             Some(error) => Err(Failure::refused(error)),
             None => Ok(()),

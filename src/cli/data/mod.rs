@@ -34,8 +34,9 @@ pub enum DataCommand {
     Dump,
     /// Copy snapshots, journal and the log of security events into a directory, and prove the copy by a restore.
     ///
-    /// Works with a running server too. Prints what is in the copy, what is not, and what a restore needs. A copy that
-    /// fails leaves nothing behind.
+    /// Works with a running server too, whose log of security events then names you and the place. Prints what is in the copy,
+    /// what is not, and what a restore needs. A copy that fails leaves nothing behind, and what is left of one that was
+    /// interrupted is replaced by the next one into the same directory.
     Backup {
         /// Directory to copy into. It must be empty, or not exist yet.
         to: PathBuf,
@@ -52,10 +53,10 @@ pub enum DataCommand {
     Restore {
         /// Directory of the backup.
         from: PathBuf,
-        /// Stop after this sequence number.
+        /// Stop after this sequence number, which must be one that the backup has.
         #[arg(long, value_name = "SEQUENCE")]
         to_seq: Option<u64>,
-        /// Stop after this time, such as 2027-01-15T08:00:00Z.
+        /// Stop after this time, such as 2027-01-15T08:00:00Z, which must lie between the first and the last of the backup.
         #[arg(long, value_name = "TIME")]
         to_time: Option<String>,
         /// Directory of the keys, if they are not in the backup.

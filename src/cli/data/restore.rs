@@ -15,7 +15,7 @@ use portcullis::system::clock::Timestamp;
 use portcullis::token::key_check::mismatches;
 use portcullis::token::{KeyCheck, KeyKind, KeyMismatch, Keys};
 
-use super::{destination, lock_to_read, open};
+use super::{SIZES, destination, lock_to_read, open};
 use crate::cli::{Cli, Failure, counted, new_directory};
 
 /// Returns the recovery target of the flags `--to-seq` and `--to-time`.
@@ -38,6 +38,8 @@ pub(super) fn restore(
     let source = open(from)?;
     refuse_unfinished(&*source).map_err(Failure::refused)?;
     check_sums(&*source).map_err(Failure::refused)?;
+    // Before anything is made: up to a wrong point there may be nothing.
+    archive::check_target(&*source, SIZES, target).map_err(Failure::refused)?;
     new_directory::create(cli, config, from, keys, |to, clock, random, added| {
         let belonging = Belonging::new(config, from, keys)?;
         let admit = |table, schema, _: &[u8], value: &[u8]| belonging.admit(table, schema, value);

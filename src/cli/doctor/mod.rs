@@ -84,6 +84,7 @@ pub(super) fn run(cli: &Cli) -> Result<(), Failure> {
     lines.extend(audit_log(&config));
     lines.extend(clock(&config));
     lines.extend(mail_server(&config));
+    lines.extend(webhook(&config));
     lines.extend(running_server(&config));
     if cli.json {
         let items: Vec<Value> = lines.iter().map(Line::json).collect();
@@ -246,7 +247,7 @@ fn mail_server(config: &Config) -> Vec<Line> {
         let what = "mail server, not asked: mail.transport is \"file\"";
         return vec![Line::new(true, "fail", what, "", "")];
     };
-    let Some(probed) = super::mail::probe(config) else { return Vec::new() };
+    let Some(probed) = super::delivery::mail::probe(config) else { return Vec::new() };
     let what = match &probed {
         Ok(()) => format!("mail server {host}:{port}, connected, {}", asked(config)),
         Err(error) => format!("mail server {host}:{port}, {error}"),
@@ -254,6 +255,18 @@ fn mail_server(config: &Config) -> Vec<Line> {
     let why = "no mail leaves, so users cannot prove addresses or reset passwords";
     let fix = "check [mail.smtp] host, port, tls, ca_file, username and password_file";
     vec![Line::new(probed.is_ok(), "fail", what, why, fix)]
+}
+
+/// Connects to the host of the webhook of alerts. Sends nothing.
+fn webhook(config: &Config) -> Option<Line> {
+    let (host, connected) = super::delivery::alert::probe(config)?;
+    let what = match &connected {
+        Ok(()) => format!("webhook of alerts at {host}, connected"),
+        Err(error) => format!("webhook of alerts at {host}, {error}"),
+    };
+    let why = "no alert reaches anybody, but for the log";
+    let fix = "check [alert] webhook and the network, then run: portcullis alert test";
+    Some(Line::new(connected.is_ok(), "fail", what, why, fix))
 }
 
 /// Says what the mail server was asked for.

@@ -1,13 +1,15 @@
 //! Whether this process, and the user of the server, can use each directory and file of the server.
 //!
 //! **The fault:** root runs the server once in the directory of the service. Each file that it makes is root's, and the next
-//! start as the service fails at the first of them, then at the second.
+//! start as the service fails at the first of them, then at the second. So root is refused there by `serve` and by every
+//! command that writes.
 
 use std::collections::BTreeSet;
 use std::fs;
 use std::io;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
 
 use portcullis::config::Config;
 use portcullis::system::file_error::{at, at_dir};
@@ -129,16 +131,62 @@ pub(in crate::cli) fn remedy(files: &BTreeSet<PathBuf>, owner: u32, group: u32) 
     format!("as root: chown {owner}:{group} {}", files.join(" "))
 }
 
-/// Says what becomes of the files that root makes in the directory of another user; `None` if this is not root, or the
-/// directory is.
-pub(in crate::cli) fn warning_for_root(config: &Config) -> Option<String> {
-    let owner = fs::metadata(&config.data_dir).ok()?.uid();
-    if owner == 0 || !rustix::process::geteuid().is_root() {
-        return None;
+/// Refuses to write as root into a directory of another user. The server of that user could not use the files.
+///
+/// A directory that is not there yet is root's once it is made, and a service manager that starts the server as its own user
+/// is not concerned.
+pub(in crate::cli) fn refuse_root_among_others(config: &Config) -> Result<(), Failure> {
+    if !rustix::process::geteuid().is_root() {
+        return Ok(());
     }
-    Some(format!(
-        "this server runs as root in {}, which belongs to user {owner}: what it makes there is root's, and a server that runs \
-         as user {owner} cannot read it afterwards. Stop it, and run it as that user: sudo -u '#{owner}' portcullis serve",
-        config.data_dir.display()
-    ))
+    [&config.data_dir, &config.keys.dir, &config.audit.dir].into_iter().try_for_each(|dir| refuse_other(dir))
+}
+
+/// Refuses to write as this user into a data directory of any other one, and as root into any other directory of others.
+pub(in crate::cli) fn refuse_another_owner(config: &Config) -> Result<(), Failure> {
+    refuse_other(&config.data_dir)?;
+    refuse_root_among_others(config)
+}
+
+/// Refuses a directory of another user. One that is not there belongs to nobody.
+fn refuse_other(dir: &Path) -> Result<(), Failure> {
+    let found = match fs::metadata(dir) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        found => found.map_err(at_dir(dir)).map_err(Failure::refused)?,
+    };
+    let (owner, own) = (found.uid(), rustix::process::geteuid().as_raw());
+    if owner == own {
+        return Ok(());
+    }
+    let instead = if rustix::process::geteuid().is_root() {
+        format!(" (or, if no other server uses it, give it to root: chown 0 {})", dir.display())
+    } else {
+        String::new()
+    };
+    Err(Failure::refused(format!(
+        "{} belongs to user {owner}, and this is user {own}, whose files that one could not use: run it as that user, with \
+         {} portcullis …{instead}",
+        dir.display(),
+        run_as(owner, found.gid())
+    )))
+}
+
+/// Returns how a command line begins that runs the rest of it as the user `uid`.
+pub(in crate::cli) fn run_as(uid: u32, gid: u32) -> String {
+    let name = name_of(uid);
+    match (rustix::process::geteuid().is_root(), name) {
+        (true, Some(name)) => format!("runuser -u {name} --"),
+        (true, None) => format!("setpriv --reuid={uid} --regid={gid} --clear-groups --"),
+        (false, Some(name)) => format!("sudo -u {name}"),
+        (false, None) => format!("sudo -u '#{uid}'"),
+    }
+}
+
+/// Returns the name of the user `uid`, as the system knows it, if that is a word for a command line.
+fn name_of(uid: u32) -> Option<String> {
+    let output =
+        Command::new("id").args(["-nu", "--", &uid.to_string()]).stderr(Stdio::null()).output().ok()?;
+    let name = String::from_utf8(output.stdout).ok()?.trim().to_owned();
+    let is_word = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.');
+    (output.status.success() && !name.is_empty() && name.chars().all(is_word)).then_some(name)
 }

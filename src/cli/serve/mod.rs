@@ -3,6 +3,7 @@
 mod signals;
 
 use std::io::Write;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,14 +13,15 @@ use portcullis::config::{Config, Finding, MailTransport};
 use portcullis::mail::transport::Transport;
 use portcullis::server;
 use portcullis::server::operator::socket;
+use portcullis::storage::local::LocalStorage;
 use portcullis::system::clock::Clock;
 use portcullis::system::fail_stop::FailStop;
 use serde_json::json;
 
 use self::signals::Signals;
+use super::delivery::mail::transport;
 use super::doctor::ownership;
 use super::log::{ProcessLog, START};
-use super::mail::transport;
 use super::new_directory::refuse_backup;
 use super::{Cli, Failure, counted, shown};
 
@@ -39,13 +41,21 @@ pub struct Serve {
     /// Start although the journal is more than a day ahead of the system's clock.
     #[arg(long)]
     accept_clock_floor: bool,
+    /// Stop when standard input ends, and delete the data directory, which must be empty at the start.
+    #[arg(long, hide = true)]
+    throw_away: bool,
 }
 
 impl Serve {
     pub(super) fn run(&self, cli: &Cli) -> Result<(), Failure> {
         let signals = Signals::watch().map_err(Failure::fault)?;
         let config = cli.load()?;
+        let _throw_away = self.throw_away.then(|| ThrowAway::begin(&config.data_dir)).transpose()?;
+        if self.throw_away {
+            signals.stop_without_parent().map_err(Failure::fault)?;
+        }
         refuse_backup(&config.data_dir)?;
+        ownership::refuse_root_among_others(&config)?;
         ownership::refuse_foreign_files(&config)?;
         let findings = unsafe_settings(&config);
         let is_strict = self.production || (config.http.is_public() && !self.development);
@@ -62,14 +72,11 @@ impl Serve {
                 tracing::warn!("unsafe setting {key}, allowed by --development: {why}; {fix}");
             }
         }
-        if let Some(warning) = ownership::warning_for_root(&config) {
-            tracing::warn!(target: START, "{warning}");
-        }
         let fail_stop = FailStop::new(end_process);
         #[cfg(debug_assertions)]
         let fail_stop = fail_stop.planning(std::env::var("PORTCULLIS_PANIC_IN").ok());
-        // Before anything is made.
-        socket::check_path(&config.data_dir).map_err(Failure::refused)?;
+        // Before anything in it, so that an error names the directory that has to be made.
+        LocalStorage::open(&config.data_dir).map_err(Failure::refused)?;
         let transport = transport(&config)?;
         let served = actix_web::rt::System::new()
             .block_on(self.serve(config, clock, transport, fail_stop, &log, &signals));
@@ -111,6 +118,27 @@ impl Serve {
         server.stop().await;
         tracing::info!("stopped");
         Ok(())
+    }
+}
+
+/// The data directory of a throw-away server. Dropping it deletes the directory.
+struct ThrowAway(PathBuf);
+
+impl ThrowAway {
+    /// Errors: the directory is not there, or something is in it, which would be lost.
+    fn begin(dir: &Path) -> Result<Self, Failure> {
+        let mut entries = dir.read_dir().map_err(|error| Failure::at(dir, &error))?;
+        if entries.next().is_some() {
+            let what = "is not empty, and --throw-away would delete what is in it";
+            return Err(Failure::usage(format!("{} {what}", dir.display())));
+        }
+        Ok(Self(dir.to_owned()))
+    }
+}
+
+impl Drop for ThrowAway {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
     }
 }
 
@@ -217,6 +245,7 @@ impl<'a> Banner<'a> {
             "url": config.http.public_origin.as_str(),
             "data_dir": shown(&config.data_dir),
             "first_start": found.first_start,
+            "operators": server.operators_address.map(|address| address.to_string()),
             "records": found.records,
             "entries": found.entries,
             "mails": mails,

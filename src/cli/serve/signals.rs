@@ -27,6 +27,9 @@ use crate::cli::log::ProcessLog;
 /// How long a process that ends at once may take for its last lines.
 const END_WITHIN: Duration = Duration::from_secs(3);
 
+/// How often a server without a parent looks whether its start is over.
+const LOOK_EVERY: Duration = Duration::from_millis(20);
+
 /// What a signal to stop means now.
 enum Phase {
     Starting(Option<Arc<ProcessLog>>),
@@ -58,6 +61,20 @@ impl Signals {
             });
         })?;
         Ok(Self(phase))
+    }
+
+    /// Stops the server when standard input ends, as it does when the process that started this one has ended, however that
+    /// happened. A start is not cut: it would leave files behind.
+    pub(super) fn stop_without_parent(&self) -> io::Result<()> {
+        let watched = Arc::clone(&self.0);
+        std::thread::Builder::new().name("parent".into()).spawn(move || {
+            let _ = io::copy(&mut io::stdin().lock(), &mut io::sink());
+            while matches!(&*watched.lock(), Phase::Starting(_)) {
+                std::thread::sleep(LOOK_EVERY);
+            }
+            take(&watched, "the end of its parent");
+        })?;
+        Ok(())
     }
 
     /// Hands over the log, for the last line of a start that is cut.

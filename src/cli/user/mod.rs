@@ -7,6 +7,7 @@ use std::io::{BufRead, BufReader, IsTerminal, Read, Write};
 use clap::Subcommand;
 use portcullis::password::PASSWORD_BYTES_MAX;
 use portcullis::server::operator::operation::Operation;
+use portcullis::value::account_name::AccountName;
 use portcullis::value::file_text;
 use serde_json::Value;
 use zeroize::Zeroizing;
@@ -127,7 +128,8 @@ pub enum UserCommand {
         #[arg(long, requires = "revoke_password")]
         force: bool,
     },
-    /// Delete an account with all that belongs to it, and tell its owner by mail. Asks first on a terminal.
+    /// Delete an account with all that belongs to it, and tell its owner by mail. Asks first; without a terminal it needs
+    /// --yes.
     Delete {
         /// E-mail address or id of the account.
         user: String,
@@ -161,6 +163,8 @@ impl UserCommand {
     fn operation(&self) -> Result<Operation, Failure> {
         Ok(match self {
             Self::Add { email, roles, password_stdin, no_password, yes } => {
+                // Before anybody types a password for it.
+                AccountName::parse(email).map_err(|error| Failure::usage(format!("{email}: {error}")))?;
                 check_roles(roles, *yes)?;
                 Operation::UserAdd {
                     email: email.clone(),
@@ -206,11 +210,16 @@ impl UserCommand {
     }
 }
 
-/// Asks on a terminal whether to delete an account. A script is not asked.
+/// Asks on a terminal whether to delete an account. Where nobody can be asked, the command line has to say so.
 fn confirm_deletion(user: &str, yes: bool) -> Result<(), Failure> {
     let stdin = std::io::stdin();
-    if yes || !stdin.is_terminal() || !std::io::stderr().is_terminal() {
+    if yes {
         return Ok(());
+    }
+    if !stdin.is_terminal() || !std::io::stderr().is_terminal() {
+        return Err(Failure::usage(
+            "no terminal to ask whether to delete for good: add --yes; nothing was deleted",
+        ));
     }
     let question = format!("Delete {} for good? It cannot be undone. [y/N] ", value(user));
     let _ = write!(std::io::stderr(), "{}", printable(&question));
@@ -381,7 +390,11 @@ fn shown(result: &Value) -> Vec<String> {
         let tries = tries.map_or_else(String::new, |tries| {
             format!(" after {}", counted(tries, "failed try", "failed tries"))
         });
-        format!("{} {}{tries}, {}", text(&mail["kind"]), text(&mail["state"]), text(&mail["at"]))
+        let is_tried = mail["failed_tries"].as_u64().is_some_and(|tries| tries > 0);
+        let next = mail["next_try_at"].as_str().filter(|_| is_tried);
+        let next = next.map_or_else(String::new, |next| format!(", next try at {next}"));
+        let why = mail["reason"].as_str().map_or_else(String::new, |why| format!(": {}", value(why)));
+        format!("{} {}{tries}, {}{next}{why}", text(&mail["kind"]), text(&mail["state"]), text(&mail["at"]))
     };
     let is_proved = result["email_verified"] == true;
     let mut fields = vec![
@@ -401,7 +414,11 @@ fn shown(result: &Value) -> Vec<String> {
         ("password", String::from(if result["has_password"] == true { "set" } else { "none yet" })),
         (
             "lockout",
-            format!("{locked}; {failures}; {guesses} left to unknown devices and {of_devices} to known ones"),
+            format!(
+                "{locked}; {failures}; {guesses} left in all to unknown devices, and a part of them each day, and {of_devices} to \
+                 known ones; see portcullis audit tail --account {}",
+                text(&result["id"])
+            ),
         ),
         (
             "sessions",

@@ -6,6 +6,7 @@ use super::list::get;
 use super::{Admin, tell_administrators};
 use crate::audit::event::Event;
 use crate::engine::Engine;
+use crate::flow::account::open_sessions;
 use crate::flow::log_out::{end_others, end_others_and_mailed};
 use crate::flow::post::Addressee;
 use crate::flow::refusal::{FlowError, Refusal, parse_new_name_for_admin};
@@ -20,6 +21,9 @@ use crate::registry::sign_up::actor::EndSignUps;
 use crate::registry::{refresh, session};
 use crate::value::account_name::NameKey;
 use crate::value::id::{AccountId, FamilyId, SessionId};
+
+/// More sessions than an account may have open.
+const OPEN_MAX: usize = 1000;
 
 /// Roles of one account at most.
 const ROLES_MAX: usize = 32;
@@ -158,10 +162,13 @@ pub async fn unlock(engine: &Engine, admin: &Admin, id: AccountId) -> Result<(),
 /// Ends all sessions of an account.
 pub async fn revoke_sessions(engine: &Engine, admin: &Admin, id: AccountId) -> Result<(), FlowError> {
     let may_change = engine.may_change_rights().await?;
+    let account = get(engine, admin, id).await?;
+    let open = open_sessions(engine, &account, None, OPEN_MAX).await?.items.len();
     let raised = Alter { id, change: Change { raise_epoch: true, ..Change::default() } };
     engine.accounts.ask(raised).await?.map_err(|_| Refusal::NotFound)?;
     end_others(engine, id, None, None).await?;
-    admin.record(engine, may_change, Event::SessionRevoked, &id).await?;
+    let what = format!("all sessions, {open} were open");
+    admin.record_what(engine, may_change, Event::SessionRevoked, &id, &what).await?;
     Ok(())
 }
 

@@ -58,7 +58,14 @@ impl Details {
                 Fate::Refused => ("refused", None),
                 Fate::Dropped => ("dropped", None),
             };
-            json!({"kind": mail.kind.name(), "state": state, "failed_tries": tries, "at": mail.at.rfc3339()})
+            json!({
+                "kind": mail.kind.name(),
+                "state": state,
+                "failed_tries": tries,
+                "at": mail.at.rfc3339(),
+                "next_try_at": mail.next.map(Timestamp::rfc3339),
+                "reason": mail.why,
+            })
         });
         let former = self.account.former.as_ref().map(|former| former.end().rfc3339());
         let shown = json!({
@@ -100,7 +107,9 @@ pub async fn details(engine: &Engine, _: &Admin, account: AccountV3) -> Result<D
         auth_epoch: account.auth_epoch,
         global_epoch: engine.global_epoch,
     };
-    let links = engine.mailed.ask(links).await?;
+    let mut links = engine.mailed.ask(links).await?;
+    // A link that proves an address is kept when it is used, so that the same answer can be given again. It opens nothing then.
+    links.retain(|(purpose, _)| *purpose != Purpose::Verify || !account.email_verified);
     let mail = engine.outbox.ask(LastTo { address: account.email.clone() }).await?;
     let sessions = open.len() - families;
     Ok(Details { account, lock, sessions, families, devices, last_log_in, links, mail })

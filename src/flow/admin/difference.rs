@@ -4,13 +4,14 @@
 //! changed an account.
 //!
 //! **The rule:** the line of a change names the fields that differ, and the new value of those that are words of the server
-//! or names of roles. It never holds the text of a name or an address. Account and difference come from one decision of the
+//! or names of roles. It never holds the text of a name, and addresses are masked. Account and difference come from one decision of the
 //! registry, so two changes at once do not describe each other.
 
 use crate::engine::Engine;
 use crate::flow::refusal::{FlowError, Refusal};
 use crate::registry::account::actor::{Administer, Alter};
 use crate::registry::account::{self, ADMIN, Altered, Change, Status, is_admin};
+use crate::value::account_name::masked;
 use crate::value::id::AccountId;
 
 /// Roles that are named at most of those that were given, and of those that were taken.
@@ -46,7 +47,7 @@ pub(super) fn difference(altered: &Altered) -> String {
         parts.push(String::from(if after.name.is_none() { "name removed" } else { "name" }));
     }
     if before.email != after.email {
-        parts.push(String::from("email"));
+        parts.push(format!("email {} to {}", masked(&before.email), masked(&after.email)));
     }
     if before.email_verified != after.email_verified {
         parts.push(format!("email_verified {}", after.email_verified));

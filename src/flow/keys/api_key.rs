@@ -24,8 +24,8 @@ pub async fn authenticate(
 ) -> Result<Arc<ApiKeyV1>, FlowError> {
     let rejected = || match sent_by {
         Some(client) => {
-            let note =
-                client.note(Event::TokenRejected).about(&"not an API key of this server that is alive");
+            let what = "not an API key of this server that is alive";
+            let note = client.note(Event::TokenRejected).about(&"API key").with_reason(what);
             engine.reject(client, note, Refusal::Unauthenticated)
         }
         None => Refusal::Unauthenticated,

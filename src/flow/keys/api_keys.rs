@@ -20,6 +20,8 @@ use crate::value::id::{ApiKeyId, hex};
 const LIFE: Duration = Duration::from_hours(24 * 365);
 /// Maximum length of the name of a key, in characters.
 const NAME_CHARS_MAX: usize = 100;
+/// How much of a name that is no scope is repeated, in characters.
+const SCOPE_CHARS_SHOWN: usize = 40;
 
 /// An API key that was made, with the text that is shown once.
 pub struct Made {
@@ -115,12 +117,20 @@ pub async fn delete(engine: &Engine, admin: &Admin, id: &str) -> Result<(), Flow
 
 /// Reads names of scopes, and returns them sorted and without duplicates.
 fn parse_scopes(names: &[String]) -> Result<Vec<Scope>, Refusal> {
-    let scopes: Option<Vec<Scope>> = names.iter().map(|name| Scope::by_name(name)).collect();
-    let mut scopes = scopes.filter(|scopes| !scopes.is_empty()).ok_or_else(|| {
-        let names: Vec<&str> = Scope::ALL.iter().map(|scope| scope.name()).collect();
-        let message = format!("expected at least one of {}", names.join(", "));
+    let refused = |begins: &str| {
+        let known: Vec<&str> = Scope::ALL.iter().map(|scope| scope.name()).collect();
+        let message = format!("{begins}expected at least one of {}", known.join(", "));
         Refusal::Field { pointer: "/scopes", code: "invalid_scope", message }
-    })?;
+    };
+    let mut scopes = Vec::new();
+    for name in names {
+        // A name as long as a request allows is not repeated in the answer.
+        let shown: String = name.chars().take(SCOPE_CHARS_SHOWN).collect();
+        scopes.push(Scope::by_name(name).ok_or_else(|| refused(&format!("{shown:?} is no scope; ")))?);
+    }
+    if scopes.is_empty() {
+        return Err(refused(""));
+    }
     scopes.sort_unstable();
     scopes.dedup();
     Ok(scopes)

@@ -26,7 +26,6 @@ use actix_web::web::{self, Bytes, BytesMut};
 use actix_web::{FromRequest, HttpMessage, HttpRequest};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
-use tokio::time::timeout;
 use zeroize::Zeroize;
 
 use super::connection::{Serving, has_valid_host};
@@ -40,6 +39,12 @@ use crate::registry::throttle::class::Class;
 pub const BODY_BYTES_MAX: usize = 16 * 1024;
 /// The time for the body to arrive, the same as for the head before it. A slower line (2 KiB a second) is not served.
 const DEADLINE: Duration = Duration::from_secs(10);
+
+/// The time for a body that is still on its way when the server stops. Containers are killed ten seconds after they are asked
+/// to stop.
+const DEADLINE_AT_STOP: Duration = Duration::from_secs(4);
+/// How often a deadline looks whether the server stops.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// The body of a request and its declared type.
 ///
@@ -227,6 +232,7 @@ type Unread = Pin<Box<BodyStream<web::Payload>>>;
 /// Errors: 408, 413 or 400, also for a host that is none, and the unread rest, for [`Early`].
 pub(super) async fn read(
     request: &mut ServiceRequest,
+    engine: &Engine,
     serving: Option<&Serving>,
 ) -> Result<(), (Problem, Unread)> {
     let has_host = has_valid_host(request);
@@ -252,19 +258,24 @@ pub(super) async fn read(
         serving.inspect(|serving| serving.is_last());
         return Err((too_large(), unread));
     }
-    let problem = match timeout(DEADLINE, to_end(&mut unread, ends_at, serving)).await {
-        Ok(Ok(bytes))
+    let read = tokio::select! {
+        biased;
+        read = to_end(&mut unread, ends_at, serving) => Some(read),
+        () = deadline(engine) => None,
+    };
+    let problem = match read {
+        Some(Ok(bytes))
             if !matches!(bytes.trim_ascii(), b"" | b"{}") && matches!(method, Method::GET | Method::HEAD) =>
         {
             let detail = "A GET or HEAD request has no body here; send it without one.";
             Problem::new(400, "unexpected_body", detail)
         }
-        Ok(Ok(bytes)) => {
+        Some(Ok(bytes)) => {
             request.extensions_mut().insert(ReadBody(bytes));
             return Ok(());
         }
-        Ok(Err(problem)) => problem,
-        Err(_) => {
+        Some(Err(problem)) => problem,
+        None => {
             let secs = DEADLINE.as_secs();
             let detail = format!("The body did not arrive within {secs} s; send the request again.");
             Problem::new(408, "request_timeout", detail)
@@ -273,6 +284,18 @@ pub(super) async fn read(
     // The rest of the body is thrown away, however long it is.
     serving.inspect(|serving| serving.is_last());
     Err((problem, unread))
+}
+
+/// Waits until a body has had its time, which is shorter once the server stops.
+async fn deadline(engine: &Engine) {
+    let mut left = DEADLINE;
+    while !left.is_zero() {
+        tokio::time::sleep(LOOK_EVERY).await;
+        left -= LOOK_EVERY;
+        if engine.services.is_stopping() {
+            left = left.min(DEADLINE_AT_STOP);
+        }
+    }
 }
 
 /// Says whether a request announces a body that is too large.

@@ -127,6 +127,8 @@ pub struct Stats {
     pub low: bool,
     /// How much space must be free for all entries to be written.
     pub kept_free: u64,
+    /// Entries refused since the start with [`NoRoom::StorageFull`].
+    pub refused: u64,
 }
 
 /// The journal as actors and requests hold it. Clones share one journal.
@@ -224,13 +226,17 @@ impl Handle {
             return Err(NoRoom::Stopped);
         }
         let untouchable = match class {
-            Class::Ordinary if core.low => return Err(NoRoom::StorageFull),
+            Class::Ordinary if core.low => {
+                core.stats.refused += 1;
+                return Err(NoRoom::StorageFull);
+            }
             Class::Ordinary if seeded(Bug::ReserveOpenToAll) => 0,
             Class::Ordinary => core.kept_back,
             Class::Lockout => core.kept_back / 2,
             Class::Essential => 0,
         };
         if core.charged + charge + untouchable > core.room {
+            core.stats.refused += 1;
             return Err(NoRoom::StorageFull);
         }
         if core.charged + charge > sizes.window {

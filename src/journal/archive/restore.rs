@@ -10,8 +10,8 @@ use super::records::{Discard, Records};
 use crate::journal::append::handle::{Class, NoRoom, Permit};
 use crate::journal::format::entry::{Change, EncodedEntry, Entry};
 use crate::journal::format::identity_file::IdentityFile;
-use crate::journal::format::layout::{IDENTITY, Sizes};
-use crate::journal::recovery::replay::{RecoveryTarget, replay_read_only_until};
+use crate::journal::format::layout::{IDENTITY, JOURNAL_DIR, Sizes};
+use crate::journal::recovery::replay::{Range, RecoveryTarget, replay_read_only_until};
 use crate::journal::recovery::report::{Refusal, ReplayTarget};
 use crate::journal::recovery::{Options, Recovered, recover};
 use crate::storage::Storage;
@@ -77,6 +77,22 @@ impl Origin {
         let identity = identity.ok_or_else(|| Refusal::new(IDENTITY, None, "missing", NEXT))?;
         let identity = identity.map_err(|error| Refusal::new(IDENTITY, None, error, NEXT))?;
         Ok(Self { cluster: identity.cluster(), timeline: identity.timeline() })
+    }
+}
+
+/// Refuses a recovery target that lies outside of what the directory or backup `from` holds.
+///
+/// Errors: it does, or `from` does not start.
+pub fn check_target(from: &dyn Storage, sizes: Sizes, until: RecoveryTarget) -> Result<(), Refusal> {
+    const NEXT: &str = "name a point between these, or leave the flag out for all of it; nothing was changed";
+    if until.is_the_end() {
+        return Ok(());
+    }
+    let range = Range::read(from, sizes)?;
+    match range.map(|range| range.judge(until)) {
+        None => Err(Refusal::new(JOURNAL_DIR, None, "holds no entry, so there is no point to restore", NEXT)),
+        Some(Some(what)) => Err(Refusal::new(JOURNAL_DIR, None, what, NEXT)),
+        Some(None) => Ok(()),
     }
 }
 

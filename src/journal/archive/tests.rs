@@ -14,7 +14,7 @@ use crate::journal::format::header::HEADER_BYTES;
 use crate::journal::format::layout::{
     IDENTITY, JOURNAL_DIR, SNAPSHOT_DIR, numbers, segment_path, snapshot_path,
 };
-use crate::journal::recovery::replay::{RecoveryTarget, replay_read_only};
+use crate::journal::recovery::replay::{Range, RecoveryTarget, replay_read_only};
 use crate::journal::recovery::report::{RecoveryReport, Refusal, ReplayTarget};
 use crate::journal::recovery::{Options, Recovered, recover};
 use crate::registry::tables::OUTBOX;
@@ -284,6 +284,44 @@ fn a_restore_stops_at_the_given_sequence() {
         let (made, to, _) = restored(&disk, RecoveryTarget { seq: Some(last), time: None });
         assert_eq!(made.unwrap().seq, last);
         assert_eq!(kept(&to), (1..=last).collect::<Vec<_>>());
+    }
+}
+
+/// Kind: a mistyped point, up to which there is nothing or everything, and the restore says that it is done.
+#[test]
+fn a_point_that_the_directory_does_not_have_is_refused_with_the_range() {
+    let golden = disk_of(&frozen("snapshots"));
+    // Without its oldest segment, the oldest snapshot is the first point.
+    let cut = golden.after_kill();
+    let oldest = numbers(&cut, JOURNAL_DIR, ".log").unwrap()[0];
+    cut.lose(&segment_path(oldest));
+    for disk in [directory(9), golden, cut] {
+        let Range { first, last } = Range::read(&disk, SIZES).unwrap().unwrap();
+        assert!(first.seq < last.seq, "{first} {last}");
+        for seq in first.seq..=last.seq {
+            let target = RecoveryTarget { seq: Some(seq), time: None };
+            check_target(&disk, SIZES, target).unwrap();
+            assert_eq!(restored(&disk, target).0.unwrap().seq, seq);
+        }
+        for ms in [first.wall_ms, last.wall_ms] {
+            // As a person writes it, in whole seconds.
+            let time = Some(Timestamp::from_secs(ms.div_ceil(1000)));
+            let target = RecoveryTarget { seq: None, time };
+            check_target(&disk, SIZES, target).unwrap();
+            assert!(restored(&disk, target).0.unwrap().seq >= first.seq);
+        }
+        let day = 86_400_000;
+        for (seq, time) in [
+            (Some(first.seq - 1), None),
+            (Some(last.seq + 1), None),
+            (Some(u64::MAX), None),
+            (None, Some(Timestamp(first.wall_ms - day))),
+            (None, Some(Timestamp(last.wall_ms + day))),
+        ] {
+            let refusal = check_target(&disk, SIZES, RecoveryTarget { seq, time }).unwrap_err().to_string();
+            assert!(refusal.contains(&format!("{first} to {last}")), "{refusal}");
+        }
+        check_target(&disk, SIZES, RecoveryTarget::default()).unwrap();
     }
 }
 

@@ -82,6 +82,10 @@ pub struct LastMail {
     pub fate: Fate,
     /// When it was written, if it waits; otherwise when that happened.
     pub at: Timestamp,
+    /// When it is tried next, if it waits.
+    pub next: Option<Timestamp>,
+    /// What the mail server said of it last, as far as memory has it.
+    pub why: Option<Box<str>>,
 }
 
 /// Mails of one domain and rank: the longest waiting first.
@@ -228,6 +232,8 @@ impl Outbox {
             kind: mail.kind,
             fate: Fate::Waits { tries: mail.tries },
             at: Timestamp(mail.written_ms),
+            next: Some(Timestamp(mail.next_ms)),
+            why: self.answer(mail.id),
         });
         let gone = self.gone.iter().rev().find(|(to, _)| **to == *address).map(|(_, last)| last.clone());
         waiting.into_iter().chain(gone).max_by_key(|last| last.at)
@@ -244,7 +250,10 @@ impl Outbox {
         let (to, kind) = &settle.of;
         // Strangers could push all others out by mails to nobody.
         if let Some(fate) = fate.filter(|_| !to.starts_with('@')) {
-            self.gone.push_back((to.clone(), LastMail { kind: *kind, fate, at: now }));
+            self.gone.push_back((
+                to.clone(),
+                LastMail { kind: *kind, fate, at: now, next: None, why: settle.why.clone() },
+            ));
             self.gone.drain(..self.gone.len().saturating_sub(GONE_KEPT));
         }
         if let Some(why) = &settle.why {

@@ -10,7 +10,7 @@ pub struct Alert {
     /// Name of the event.
     #[serde(rename = "alert")]
     pub event: &'static str,
-    /// How often it happened within the window.
+    /// How often the event happened within the window: a suspicion, for `stuffing.suspected`, and not each of its log-ins.
     pub count: u64,
     /// From how many on it is too often.
     pub threshold: u64,
@@ -20,8 +20,21 @@ pub struct Alert {
     pub accounts: Vec<TopAccount>,
     /// The networks that it came from most often, lately: an IPv4 /24 or an IPv6 /48 each.
     pub networks: Vec<TopNetwork>,
+    /// The event that `accounts` and `networks` count: failed log-ins for a suspicion, otherwise that of the alert.
+    pub counted: &'static str,
     /// One sentence for the operator.
     pub advice: &'static str,
+}
+
+/// The name of the alert that requests are refused since the disk is full. No event has it: the log of events may be on the
+/// same disk.
+pub const STORAGE_FULL: &str = "storage.full";
+/// The name of an alert that `portcullis alert test` sends.
+pub const TEST: &str = "alert.test";
+
+/// Returns the event that the accounts and networks of an alert about `event` count.
+pub(super) fn counted_for(event: &'static str) -> &'static str {
+    if event == "stuffing.suspected" { "login.failed" } else { event }
 }
 
 /// An account that an event named, and how often at least.
@@ -77,6 +90,21 @@ impl Alert {
         self
     }
 
+    /// Returns an alert that says that nothing has happened.
+    #[must_use]
+    pub fn test() -> Self {
+        Self {
+            event: TEST,
+            count: 0,
+            threshold: 0,
+            window_secs: 0,
+            accounts: Vec::new(),
+            networks: Vec::new(),
+            counted: TEST,
+            advice: advice(TEST),
+        }
+    }
+
     /// Writes the alert to the log, on one line.
     pub(super) fn log(&self) {
         let accounts = self.accounts.iter().map(|top| format!("{} {} ({})", top.id, top.email, top.count));
@@ -103,7 +131,7 @@ pub fn advice(event: &str) -> &'static str {
     match event {
         "stuffing.suspected" => {
             "Block these networks in front of the server, then look for passwords that fitted: `portcullis audit tail \
-             --type device.new`."
+             --since 1d --type login.succeeded`, with --network and each of these."
         }
         "login.failed" => {
             "Block these networks in front of the server; if one account is meant, its owner chooses a new password with \
@@ -139,6 +167,10 @@ pub fn advice(event: &str) -> &'static str {
         "key.retired" => {
             "If none of you retired a signing key, an operator's credential is stolen: see `portcullis audit tail --type key.`."
         }
+        STORAGE_FULL => {
+            "Requests are refused: make room on the disk of data_dir; `portcullis doctor` says how much."
+        }
+        TEST => "Nothing has happened: somebody ran `portcullis alert test`.",
         _ => "See `portcullis audit tail`.",
     }
 }
@@ -153,7 +185,7 @@ pub fn advice_without_networks(event: &str) -> Option<&'static str> {
     match event {
         "stuffing.suspected" => Some(
             "It comes from everywhere, so blocking networks does not help: the server slows it down by itself. Look for \
-             passwords that fitted: `portcullis audit tail --type device.new`.",
+             passwords that fitted: `portcullis audit tail --since 1d --type login.succeeded`.",
         ),
         "login.failed" => Some(
             "It comes from everywhere, so blocking networks does not help: see which accounts are meant with `portcullis audit \
@@ -188,6 +220,7 @@ mod tests {
             window_secs: 600,
             accounts: Vec::new(),
             networks: Vec::new(),
+            counted: counted_for(event),
             advice: advice(event),
         }
     }

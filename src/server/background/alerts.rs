@@ -1,8 +1,8 @@
 //! Alerts: when an event happens more often than its threshold, a line in the log and a signed call of a webhook.
 //!
-//! The call is a POST of JSON, `{"alert", "count", "threshold", "window_secs", "accounts", "networks", "advice", "time",
+//! The call is a POST of JSON, `{"alert", "count", "threshold", "window_secs", "accounts", "networks", "counted", "advice", "time",
 //! "service"}`, where an account is `{"id", "email", "count"}` with a masked address, a network is `{"network", "count", "share_percent"}`,
-//! and at most three of each are named, the most frequent first. Fields may be added later. The call has the header
+//! and at most three of each are named, the most frequent first; `counted` is the event that they count. Fields may be added later. The call has the header
 //! `X-Portcullis-Signature: t=<seconds>,v1=<hex>`, where `v1` is the HMAC-SHA-256 of `<seconds>.<body>` under the first
 //! line of `alert.secret_file`. It is tried six times within a quarter of an hour. The receiver must check the
 //! signature in constant time and refuse a call that is older than five minutes.
@@ -14,7 +14,8 @@ use super::task::TICK;
 use crate::audit::event::Event;
 use crate::config::AlertLimits;
 use crate::engine::Engine;
-use crate::server::background::alert::{Alert, advice};
+use crate::server::background::alert::{Alert, STORAGE_FULL, advice, counted_for};
+use crate::server::background::storage_watch::{StorageWatch, Told};
 use crate::system::clock::Timestamp;
 
 /// Ticks between two looks at the counts: five seconds.
@@ -83,6 +84,7 @@ impl AlertRules {
                     window_secs,
                     accounts: Vec::new(),
                     networks: Vec::new(),
+                    counted: counted_for(name),
                     advice: advice(name),
                 });
             }
@@ -92,28 +94,68 @@ impl AlertRules {
     }
 }
 
+/// Returns the alerts about events that are due, with whom and whence.
+fn due(engine: &Engine, rules: &mut AlertRules) -> Vec<Alert> {
+    let audit = &engine.services.audit;
+    let (counts, at_accounts) = (audit.counts(), audit.counts_at_accounts());
+    let limits = &engine.services.config.alert.limits;
+    let due = rules.observe(limits, &counts, &at_accounts, engine.clock.now());
+    let with_tops = |alert: Alert| {
+        // The line of a suspicion names who came last. Whoever fails most is who it is about.
+        let event = Event::ALL.into_iter().find(|event| event.name() == counted_for(alert.event));
+        alert.with(event.map(|event| audit.tops(event)).unwrap_or_default())
+    };
+    due.into_iter().map(with_tops).collect()
+}
+
+/// Tells in the log that requests are refused since the disk is full, or that this is over. Returns an alert now and then.
+fn of_storage(engine: &Engine, watch: &mut StorageWatch) -> Option<Alert> {
+    let stats = engine.journal_stats();
+    let limits = &engine.services.config.alert.limits;
+    let is_full = stats.low || stats.room == 0;
+    let verdict = watch.observe(stats.refused, is_full, limits.quiet, engine.clock.now());
+    let dir = engine.services.config.data_dir.display();
+    match verdict.told? {
+        Told::Refusing(count) => {
+            tracing::error!(count, "requests are refused with storage_full: make room on the disk of {dir}");
+            verdict.is_alert.then(|| Alert {
+                event: STORAGE_FULL,
+                count,
+                threshold: 1,
+                window_secs: limits.window.as_secs(),
+                accounts: Vec::new(),
+                networks: Vec::new(),
+                counted: STORAGE_FULL,
+                advice: advice(STORAGE_FULL),
+            })
+        }
+        Told::Over(count) => {
+            tracing::warn!(
+                count,
+                "there is room on the disk of {dir} again: requests are not refused any more"
+            );
+            None
+        }
+    }
+}
+
 /// Looks at the counts every five seconds and sends due calls, until `ending` is set.
 pub(crate) async fn run(engine: &Engine, ending: &AtomicBool) {
     let config = &engine.services.config;
     let mut rules = AlertRules::default();
+    let mut storage = StorageWatch::default();
     #[cfg(feature = "alert")]
-    let mut webhook = super::webhook::Webhook::from_config(config);
+    let mut webhook = super::webhook::Webhook::from_config(config).unwrap_or_else(|error| {
+        tracing::error!("{error}: no alert is sent to the webhook");
+        None
+    });
     let mut ticks: u32 = 0;
     let mut turned = engine.clock.steady();
     while !ending.load(Ordering::Relaxed) {
         if ticks.is_multiple_of(LOOK_TICKS) {
             engine.services.keep_space(engine.journal_stats().kept_free);
-            let audit = &engine.services.audit;
-            let (counts, at_accounts) = (audit.counts(), audit.counts_at_accounts());
-            let due = rules.observe(&config.alert.limits, &counts, &at_accounts, engine.clock.now());
+            let due = due(engine, &mut rules).into_iter().chain(of_storage(engine, &mut storage));
             for alert in due {
-                let event = Event::ALL.into_iter().find(|event| event.name() == alert.event);
-                // The line of a suspicion names who came last. Whoever fails most is who it is about.
-                let event = event.map(|event| match event {
-                    Event::StuffingSuspected => Event::LoginFailed,
-                    event => event,
-                });
-                let alert = alert.with(event.map(|event| audit.tops(event)).unwrap_or_default());
                 alert.log();
                 #[cfg(feature = "alert")]
                 if let Some(webhook) = &mut webhook {

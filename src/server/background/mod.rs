@@ -8,6 +8,7 @@ mod keys;
 mod limiter;
 mod mailer;
 mod snapshots;
+mod storage_watch;
 mod task;
 #[cfg(feature = "alert")]
 pub mod webhook;

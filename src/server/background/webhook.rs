@@ -26,48 +26,74 @@ struct Call {
     next: Timestamp,
 }
 
-pub(super) struct Webhook {
+/// The receiver of alerts.
+pub struct Webhook {
     client: reqwest::Client,
     url: String,
     secret: SecretSlice<u8>,
     calls: VecDeque<Call>,
 }
 
+/// Why an alert did not reach the webhook. The path of the URL may hold a secret, so only the host is named.
+#[derive(Debug, thiserror::Error)]
+pub enum WebhookError {
+    /// The secret cannot be read.
+    #[error("cannot use alert.secret_file: {0}")]
+    Secret(#[source] std::io::Error),
+    /// No client can be made.
+    #[error("cannot set up the client of the webhook: {0}")]
+    Client(#[source] reqwest::Error),
+    /// The receiver was not reached, or did not answer.
+    #[error("no answer from the webhook at {host}: {why}")]
+    NoAnswer {
+        /// Host and port.
+        host: String,
+        /// The innermost reason.
+        why: String,
+    },
+    /// The receiver refused the call. A redirect is not followed.
+    #[error("the webhook at {host} answered {status}")]
+    Refused {
+        /// Host and port.
+        host: String,
+        /// The status of its answer.
+        status: reqwest::StatusCode,
+    },
+}
+
 impl Webhook {
-    /// Returns the configured webhook. Returns `None` if there is none, or if it cannot be used; then the log says
-    /// why.
-    pub(super) fn from_config(config: &Config) -> Option<Self> {
-        let hook = config.alert.hook.as_ref()?;
-        let read = hook.secret_file.read_line();
-        let line = read
-            .inspect_err(|error| {
-                tracing::error!(%error, "cannot use alert.secret_file: no alert is sent to the webhook");
-            })
-            .ok()?;
+    /// Returns the configured webhook; `None` if there is none.
+    ///
+    /// Errors: its secret cannot be read.
+    pub fn from_config(config: &Config) -> Result<Option<Self>, WebhookError> {
+        let Some(hook) = config.alert.hook.as_ref() else { return Ok(None) };
+        let line = hook.secret_file.read_line().map_err(WebhookError::Secret)?;
         let secret = SecretSlice::from(line.as_bytes().to_vec());
         let client = reqwest::Client::builder()
             .timeout(CALL_TIMEOUT)
             .redirect(reqwest::redirect::Policy::none())
             .build()
-            .inspect_err(|error| {
-                tracing::error!(%error, "cannot set up the client of the webhook: no alert is sent to it");
-            })
-            .ok()?;
-        Some(Self { client, url: hook.webhook.clone(), secret, calls: VecDeque::new() })
+            .map_err(WebhookError::Client)?;
+        Ok(Some(Self { client, url: hook.webhook.clone(), secret, calls: VecDeque::new() }))
+    }
+
+    /// Returns host and port of the receiver.
+    pub fn host(&self) -> String {
+        host_of(&self.url)
+    }
+
+    /// Sends an alert that says that nothing has happened, once, and returns the status of the answer.
+    pub async fn send_test(&self, service: &str, now: Timestamp) -> Result<u16, WebhookError> {
+        self.send(&body(&Alert::test(), service, now), now).await
     }
 
     /// Queues the call for an alert.
     pub(super) fn push(&mut self, alert: &Alert, service: &str, now: Timestamp) {
-        let mut body = json!(alert);
-        if let Some(fields) = body.as_object_mut() {
-            fields.insert(String::from("time"), json!(now.rfc3339()));
-            fields.insert(String::from("service"), json!(service));
-        }
         if self.calls.len() >= QUEUE {
             self.calls.pop_front();
             tracing::error!("too many alerts wait for the webhook: the oldest is dropped");
         }
-        self.calls.push_back(Call { body: body.to_string(), tries: 0, next: now });
+        self.calls.push_back(Call { body: body(alert, service, now), tries: 0, next: now });
     }
 
     /// Makes the first call that is due.
@@ -77,17 +103,17 @@ impl Webhook {
         if let Err(error) = self.send(&call.body, now).await {
             match RETRIES_SECS.get(call.tries) {
                 Some(secs) => {
-                    tracing::warn!(%error, tries = call.tries + 1, "cannot reach the webhook, retrying");
+                    tracing::warn!(tries = call.tries + 1, "{error}; trying again in {secs} s");
                     call.tries += 1;
                     call.next = now + Duration::from_secs(*secs);
                     self.calls.push_back(call);
                 }
-                None => tracing::error!(%error, "cannot reach the webhook: the alert is dropped"),
+                None => tracing::error!("{error}: the alert is dropped"),
             }
         }
     }
 
-    async fn send(&self, body: &str, now: Timestamp) -> Result<(), reqwest::Error> {
+    async fn send(&self, body: &str, now: Timestamp) -> Result<u16, WebhookError> {
         let secs = now.as_secs();
         let signature = signature(self.secret.expose_secret(), secs, body);
         let request = self
@@ -96,14 +122,46 @@ impl Webhook {
             .header("content-type", "application/json")
             .header("x-portcullis-signature", format!("t={secs},v1={signature}"))
             .body(body.to_owned());
-        // The URL may contain a secret, so it stays out of the log.
-        request
+        let answer = request
             .send()
             .await
-            .and_then(reqwest::Response::error_for_status)
-            .map(|_| ())
-            .map_err(reqwest::Error::without_url)
+            .map_err(|error| WebhookError::NoAnswer { host: self.host(), why: why(error.without_url()) })?;
+        let status = answer.status();
+        if status.is_success() {
+            Ok(status.as_u16())
+        } else {
+            Err(WebhookError::Refused { host: self.host(), status })
+        }
     }
+}
+
+/// Returns host and port of a URL, without the rest of it.
+fn host_of(url: &str) -> String {
+    let parsed = reqwest::Url::parse(url).ok();
+    let host = parsed.as_ref().and_then(|url| Some((url.host_str()?, url.port_or_known_default()?)));
+    host.map_or_else(|| String::from("its host"), |(host, port)| format!("{host}:{port}"))
+}
+
+/// Returns the innermost reason of an error, which names the cause. Those around it say that a request failed.
+fn why(error: reqwest::Error) -> String {
+    if error.is_timeout() {
+        return format!("nothing within {} s", CALL_TIMEOUT.as_secs());
+    }
+    let mut cause: &dyn std::error::Error = &error;
+    while let Some(inner) = cause.source() {
+        cause = inner;
+    }
+    cause.to_string()
+}
+
+/// Returns the body of the call for an alert.
+fn body(alert: &Alert, service: &str, now: Timestamp) -> String {
+    let mut body = json!(alert);
+    if let Some(fields) = body.as_object_mut() {
+        fields.insert(String::from("time"), json!(now.rfc3339()));
+        fields.insert(String::from("service"), json!(service));
+    }
+    body.to_string()
 }
 
 /// Returns the HMAC-SHA-256 of `<secs>.<body>` under `secret`, in hexadecimal.
@@ -128,6 +186,19 @@ mod tests {
         for (secret, secs, body) in [(&b"kez"[..], 7, "{}"), (b"key", 8, "{}"), (b"key", 7, "[]")] {
             assert_ne!(signature(secret, secs, body), signed);
         }
+    }
+
+    /// Kind: an error that names neither where nor why.
+    #[tokio::test]
+    async fn a_receiver_that_is_not_there_is_named_with_the_cause_and_without_the_path() {
+        let dead = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        let client = reqwest::Client::builder().timeout(CALL_TIMEOUT).build().unwrap();
+        let secret = SecretSlice::from(b"key".to_vec());
+        let url = format!("http://user:word@{dead}/hook/of-secret-path");
+        let hook = Webhook { client, url, secret, calls: VecDeque::new() };
+        let said = hook.send_test("x", Timestamp::from_secs(1_800_000_000)).await.unwrap_err().to_string();
+        assert!(said.contains(&format!("{dead}: Connection refused")), "{said}");
+        assert!(!said.contains("secret-path") && !said.contains("word"), "{said}");
     }
 
     /// A receiver answers with a line that has no end, in the head or in the body. The body is not read at all.

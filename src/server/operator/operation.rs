@@ -8,10 +8,10 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use super::acknowledge;
+use super::{acknowledge, backup};
 use crate::audit::read::Wanted;
+use crate::engine::Engine;
 use crate::engine::key_care::ListedKey;
-use crate::engine::{Engine, Fault};
 use crate::flow::account::open_sessions;
 use crate::flow::admin::{self, Admin, Changes, Found, Query, StatusWanted, account_json};
 use crate::flow::authenticate::{Held, Identity};
@@ -123,6 +123,9 @@ pub enum Operation {
     },
     Backup {
         to: PathBuf,
+        /// Whether the command copies the keys as well, as they are.
+        #[serde(default)]
+        with_keys: bool,
     },
     AuditTail {
         limit: usize,
@@ -190,7 +193,7 @@ pub async fn operate(engine: &Arc<Engine>, uid: u32, operation: Operation) -> Re
         }
         Operation::ApiKeyList => list_api_keys(engine, operator).await,
         Operation::ApiKeyDelete { id } => delete_api_key(engine, operator, &id).await,
-        Operation::Backup { to } => back_up(engine, to).await,
+        Operation::Backup { to, with_keys } => backup::back_up(engine, operator, to, with_keys).await,
         Operation::AuditTail { limit, event, account } => {
             audit_tail(engine, operator, limit, event, account).await
         }
@@ -504,14 +507,6 @@ async fn delete_api_key(engine: &Engine, operator: &Admin, id: &str) -> Result<V
         }));
     }
     Ok(json!({"id": id}))
-}
-
-/// Copies the data directory on a blocking thread.
-async fn back_up(engine: &Arc<Engine>, to: PathBuf) -> Result<Value, FlowError> {
-    let engine = Arc::clone(engine);
-    let finished = tokio::task::spawn_blocking(move || engine.back_up(&to)).await;
-    let copied = finished.map_err(|_| Fault::Ending)?.map_err(Fault::Backup)?;
-    Ok(json!({"sequence": copied.seq, "records": copied.records, "entries": copied.entries}))
 }
 
 async fn audit_tail(

@@ -150,6 +150,11 @@ fn of_journal(engine: &Engine, figures: &mut Figures) {
         journal.durable,
     );
     figures.gauge("portcullis_journal_room_bytes", "Bytes left in prepared segments.", journal.room);
+    figures.counter(
+        "portcullis_journal_storage_full",
+        "Entries refused since the start because the disk is full.",
+        journal.refused,
+    );
     figures.gauge(
         "portcullis_journal_charged_bytes",
         "Bytes that are reserved, or not durable yet.",

@@ -1,6 +1,7 @@
 #![doc = include_str!("README.md")]
 
 mod directory;
+mod range;
 mod reader;
 mod recovery_target;
 
@@ -13,6 +14,7 @@ use crate::journal::format::identity_file::IdentityFile;
 use crate::journal::format::layout::{IDENTITY, JOURNAL_DIR, Sizes};
 use crate::storage::Storage;
 
+pub use self::range::{Point, Range};
 pub(super) use self::reader::End;
 pub use self::recovery_target::RecoveryTarget;
 

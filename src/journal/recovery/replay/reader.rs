@@ -239,6 +239,12 @@ impl<'a> Replay<'a> {
         }
     }
 
+    /// Returns the sequence of the first entry that the journal may hold; `None` without a segment.
+    pub(super) fn first_seq_of(&self, segments: &[u64]) -> Result<Option<u64>, Refusal> {
+        let first = segments.first().map(|segno| self.header_of(*segno)).transpose()?;
+        Ok(first.map(|(_, fields)| fields.first_seq))
+    }
+
     /// Returns whether the journal holds every entry from the first on, so that no snapshot is needed.
     fn journal_is_complete(&self, segments: &[u64]) -> bool {
         let first = segments.first().map(|segno| self.header_of(*segno));

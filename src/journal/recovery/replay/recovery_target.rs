@@ -19,7 +19,7 @@ impl RecoveryTarget {
     }
 
     /// Returns whether everything is to be replayed.
-    pub(super) const fn is_the_end(self) -> bool {
+    pub(in crate::journal) const fn is_the_end(self) -> bool {
         self.seq.is_none() && self.time.is_none()
     }
 }

@@ -18,8 +18,10 @@ use portcullis::value::file_text;
 use portcullis::value::id::hex;
 use serde_json::json;
 
-use super::new_directory::refuse_backup;
-use super::{Cli, Failure, say};
+use super::run_async;
+use crate::cli::doctor::ownership::refuse_root_among_others;
+use crate::cli::new_directory::refuse_backup;
+use crate::cli::{Cli, Failure, say};
 
 /// How long a test of the mail server may take. Its operator waits for it.
 const TEST_DEADLINE: Duration = Duration::from_secs(15);
@@ -37,7 +39,7 @@ pub enum MailCommand {
 }
 
 impl MailCommand {
-    pub(super) fn run(&self, cli: &Cli) -> Result<(), Failure> {
+    pub(in crate::cli) fn run(&self, cli: &Cli) -> Result<(), Failure> {
         let Self::Test { address } = self;
         let config = cli.load()?;
         let to =
@@ -45,6 +47,7 @@ impl MailCommand {
         let (transport, by) = match &config.mail.transport {
             MailTransport::File => {
                 refuse_backup(&config.data_dir)?;
+                refuse_root_among_others(&config)?;
                 (transport(&config)?, format!("written to {}", config.data_dir.join("outbox").display()))
             }
             MailTransport::Smtp { host, port, .. } => {
@@ -85,7 +88,7 @@ fn test_mail(config: &Config, to: &str) -> Result<Outgoing, Failure> {
 }
 
 /// Speaks to the mail server up to the log-in, sends nothing, and leaves. `None` if no server is set.
-pub(super) fn probe(config: &Config) -> Option<Result<(), String>> {
+pub(in crate::cli) fn probe(config: &Config) -> Option<Result<(), String>> {
     let server = match smtp(config) {
         Ok(server) => server?.within(TEST_DEADLINE),
         Err(Failure(_, why)) => return Some(Err(why)),
@@ -96,18 +99,8 @@ pub(super) fn probe(config: &Config) -> Option<Result<(), String>> {
     })
 }
 
-/// Runs `work` on a runtime of its own.
-fn run_async<T>(work: impl Future<Output = T>) -> Result<T, Failure> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    let runtime = runtime.map_err(Failure::fault)?;
-    let done = runtime.block_on(work);
-    // Do not wait for a DNS look-up that is still running.
-    runtime.shutdown_background();
-    Ok(done)
-}
-
 /// Creates the transport for mails.
-pub(super) fn transport(config: &Config) -> Result<Transport, Failure> {
+pub(in crate::cli) fn transport(config: &Config) -> Result<Transport, Failure> {
     if let Some(server) = smtp(config)? {
         return Ok(Transport::Smtp(server));
     }

@@ -1,0 +1,16 @@
+//! What leaves the server for people, mails and alerts: tests of both, and the transport of mails.
+
+pub(super) mod alert;
+pub(super) mod mail;
+
+use super::Failure;
+
+/// Runs `work` on a runtime of its own.
+fn run_async<T>(work: impl Future<Output = T>) -> Result<T, Failure> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.map_err(Failure::fault)?;
+    let done = runtime.block_on(work);
+    // Do not wait for a DNS look-up that is still running.
+    runtime.shutdown_background();
+    Ok(done)
+}
