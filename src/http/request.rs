@@ -27,9 +27,10 @@ use super::routes::is_probe;
 use crate::audit::event::Event;
 use crate::config::{ForwardedHeader, Origin};
 use crate::engine::Engine;
-use crate::flow::authenticate::{Identity, bearer, cached_bearer, cached_cookie, cookie};
+use crate::flow::authenticate::{Credential, Identity, bearer, cached_bearer, cached_cookie, cookie};
 use crate::flow::client::Client;
 use crate::flow::refusal::{CsrfFault, Refusal};
+use crate::token::opaque::TokenKind;
 
 /// Returns the engine that serves a request. [`Eng`] comes first among the extractors of a handler, so a handler
 /// outside of [`super::configure`] has failed before it comes here.
@@ -123,6 +124,17 @@ pub(super) enum Credentials {
     Cookie(String),
     /// Nothing.
     None,
+}
+
+impl Credentials {
+    /// Returns the credential, if there is one.
+    pub(super) fn presented(&self) -> Option<Credential<'_>> {
+        match self {
+            Self::Bearer(token) => Some(Credential::Bearer(token)),
+            Self::Cookie(token) => Some(Credential::Cookie(token)),
+            Self::None => None,
+        }
+    }
 }
 
 /// Returns the credentials of a request. An `Authorization` of another scheme is not ours: a proxy in front may ask for
