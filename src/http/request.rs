@@ -291,6 +291,27 @@ impl SigningIn {
     }
 }
 
+/// Returns the identity that a request has signed in with; `None` if its credential is not accepted, for an endpoint that
+/// may know that it was accepted a short while ago. A cookie comes with the CSRF token of its session in both cases.
+pub(super) async fn signed_in_lately(
+    request: &HttpRequest,
+    engine: &Engine,
+    credential: Credential<'_>,
+) -> Result<Option<SignedIn>, Rejection> {
+    let rejection = match SignedIn::extract(request).await {
+        Ok(identity) => return Ok(Some(identity)),
+        Err(rejection) if rejection.is_unauthenticated() => rejection,
+        Err(rejection) => return Err(rejection),
+    };
+    if let Credential::Cookie(cookie) = credential {
+        let read = engine.services.edge.read(TokenKind::Session, cookie);
+        if !read.is_ok_and(|read| has_csrf_token(request, engine, read.id)) {
+            return Err(rejection);
+        }
+    }
+    Ok(None)
+}
+
 /// Checks that a request comes from a page of this site.
 pub(super) fn csrf_source(request: &HttpRequest, engine: &Engine) -> Result<(), Refusal> {
     let headers = request.headers();
@@ -313,11 +334,18 @@ pub(super) fn csrf_source(request: &HttpRequest, engine: &Engine) -> Result<(), 
 
 /// Checks that a request carries the CSRF token of its session.
 fn csrf_token(request: &HttpRequest, engine: &Engine, identity: &Identity) -> Result<(), Refusal> {
+    if has_csrf_token(request, engine, identity.sid()) {
+        return Ok(());
+    }
     let presented = only_text(request.headers(), "x-csrf-token").unwrap_or_default();
-    let keys = &engine.services.keys.csrf;
-    let checked = keys.find_map(|key| check_token(key, identity.sid(), presented).ok());
     let fault = if presented.is_some() { CsrfFault::OtherToken } else { CsrfFault::NoToken };
-    checked.ok_or_else(|| rejected(request, engine, fault))
+    Err(rejected(request, engine, fault))
+}
+
+/// Says whether a request carries the CSRF token of the session `sid`.
+fn has_csrf_token(request: &HttpRequest, engine: &Engine, sid: [u8; 16]) -> bool {
+    let presented = only_text(request.headers(), "x-csrf-token").unwrap_or_default();
+    engine.services.keys.csrf.find_map(|key| check_token(key, sid, presented).ok()).is_some()
 }
 
 fn rejected(request: &HttpRequest, engine: &Engine, fault: CsrfFault) -> Refusal {
