@@ -139,7 +139,7 @@ pub async fn change(
 /// far, so it need not be an address yet.
 pub async fn check(engine: &Engine, client: &Client, password: &str, email: &str) -> Outcome<Advice> {
     engine
-        .admitted(Class::Check, client, async |_| {
+        .admitted(Class::Advice, client, async |_| {
             let email = email.trim();
             if email.len() > NAME_BYTES_MAX {
                 return Err(invalid_email(NameError).into());
