@@ -26,9 +26,9 @@ pub async fn authenticate(
         Some(client) => {
             let note =
                 client.note(Event::TokenRejected).about(&"not an API key of this server that is alive");
-            engine.reject(client, note, Refusal::Unauthenticated)
+            engine.reject(client, note, Refusal::InvalidApiKey)
         }
-        None => Refusal::Unauthenticated,
+        None => Refusal::InvalidApiKey,
     };
     // Garbage asks no actor.
     let read = engine.services.edge.read(TokenKind::ApiKey, token).map_err(|_| rejected())?;

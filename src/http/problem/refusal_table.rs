@@ -122,6 +122,13 @@ fn refused(refusal: &Refusal, engine: &Engine) -> Problem {
             Problem::new(401, "unauthenticated", "Log in, then send the access token or the session cookie.")
                 .with_challenge()
         }
+        Refusal::InvalidApiKey => Problem::new(
+            401,
+            "unauthenticated",
+            "The API key is unknown, expired or deleted. Send one of this server as the bearer token, or as the password of \
+             HTTP Basic; an operator makes one with `portcullis api-key create`.",
+        )
+        .with_challenge(),
         Refusal::InsufficientRole => {
             Problem::new(403, "insufficient_role", "Your account lacks the role that this endpoint requires.")
         }
