@@ -29,7 +29,8 @@ fn refused(refusal: &Refusal, engine: &Engine) -> Problem {
         Refusal::Locked { until } => Problem::new(
             429,
             "too_many_attempts",
-            "Too many wrong passwords for this account; wait, or use a device that has logged in before.",
+            "Too many wrong passwords for this account. Wait, use a device that has logged in before, follow the link in \
+             our mail about it, or set a new password by mail.",
         )
         .with_retry_after(until.since(engine.clock.now())),
         Refusal::TooManyAtOnce => Problem::new(
@@ -39,7 +40,8 @@ fn refused(refusal: &Refusal, engine: &Engine) -> Problem {
         )
         .with_retry_after(Duration::from_secs(1)),
         Refusal::InvalidCredentials => {
-            let detail = "E-mail address or password is wrong. A new account must first be confirmed with the link in our mail.";
+            let detail = "E-mail address or password is wrong. A new account must first be confirmed with the link in our mail; \
+                          if that link asked for another password, only that one counts.";
             Problem::new(401, "invalid_credentials", detail).with_challenge()
         }
         Refusal::WrongPassword => {
