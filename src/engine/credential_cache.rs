@@ -32,6 +32,22 @@ pub enum Held {
 }
 
 impl Held {
+    /// Returns the epoch of the account, and the global one, that its credential was issued under.
+    pub const fn epochs(&self) -> (u64, u64) {
+        match self {
+            Self::Family(family) => (family.auth_epoch, family.global_epoch),
+            Self::Session(session) => (session.auth_epoch, session.global_epoch),
+        }
+    }
+
+    /// Returns when it was last used or refreshed, in milliseconds since 1970.
+    pub const fn used_ms(&self) -> u64 {
+        match self {
+            Self::Family(family) => family.rotated_ms,
+            Self::Session(session) => session.used_ms,
+        }
+    }
+
     /// Returns the audience of its credential. A session by cookie is for the endpoints here alone.
     pub const fn audience(&self) -> Audience {
         match self {
@@ -88,6 +104,11 @@ impl CredentialDigest {
     pub(crate) fn of_cookie(cookie: &str, browser: &str) -> Self {
         let digest = Sha256::new().chain_update(b"cookie").chain_update([0]).chain_update(cookie);
         Self(digest.chain_update([0]).chain_update(browser).finalize().into())
+    }
+
+    /// Returns the digest.
+    pub(crate) const fn as_bytes(&self) -> &[u8; 32] {
+        &self.0
     }
 
     fn spread(self) -> usize {

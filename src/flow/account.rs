@@ -19,7 +19,7 @@ use crate::value::id::{FamilyId, SessionId};
 
 /// A page of the token families and sessions that are open for an account.
 pub struct OpenSessions {
-    /// Families, then sessions.
+    /// All that are open, the last used first; or a page of them, families before sessions.
     pub items: Vec<Held>,
     /// Where the next page begins; `None` after the last one.
     pub next: Option<Cursor>,
@@ -55,7 +55,8 @@ impl std::fmt::Display for Cursor {
     }
 }
 
-/// Returns a page of what is open for `account` under its current epoch: at most `limit` entries after `after`.
+/// Returns a page of what is open for `account` under its current epoch: at most `limit` entries after `after`. If all fit
+/// on it, the last used come first. Pages cannot have that order: what is used between two of them would be on neither.
 pub async fn open_sessions(
     engine: &Engine,
     account: &AccountV3,
@@ -88,6 +89,9 @@ pub async fn open_sessions(
         Held::Family(family) => Some(Cursor::Family(family.id)),
         Held::Session(session) => SessionId::from_bytes(session.id).map(Cursor::Session),
     });
+    if after.is_none() && next.is_none() {
+        items.sort_by_key(|held| std::cmp::Reverse(held.used_ms()));
+    }
     Ok(OpenSessions { items, next })
 }
 

@@ -19,6 +19,25 @@ use crate::system::clock::Timestamp;
 use crate::token::opaque::TokenKind;
 use crate::value::id::{AccountId, FamilyId, SessionId};
 
+/// A credential that a request presents. Whether it is good is not known yet.
+#[derive(Clone, Copy)]
+pub enum Credential<'a> {
+    /// An access token.
+    Bearer(&'a str),
+    /// A session cookie.
+    Cookie(&'a str),
+}
+
+impl Credential<'_> {
+    /// Returns a digest of the credential, as `client` presents it.
+    pub(super) fn digest(self, client: &Client) -> CredentialDigest {
+        match self {
+            Self::Bearer(token) => CredentialDigest::of_bearer(token),
+            Self::Cookie(token) => CredentialDigest::of_cookie(token, agent::family(&client.user_agent)),
+        }
+    }
+}
+
 impl Identity {
     /// Checks that the account has one of the roles.
     pub fn has_role(&self, roles: &[&str]) -> Result<(), Refusal> {
@@ -114,15 +133,14 @@ pub async fn bearer(
 /// Returns who holds a session cookie, if the credential cache knows it as one of this client's browser. Sends no
 /// message to an actor.
 pub fn cached_cookie(engine: &Engine, token: &str, client: &Client) -> Option<Arc<Identity>> {
-    let digest = CredentialDigest::of_cookie(token, agent::family(&client.user_agent));
-    engine.find_verified(digest, engine.clock.now())
+    engine.find_verified(Credential::Cookie(token).digest(client), engine.clock.now())
 }
 
 /// Returns who holds a session cookie that `client` sent: checks that it is alive, that it comes from the browser it
 /// was issued to, and that its account passes the gate.
 pub async fn cookie(engine: &Engine, token: &str, client: &Client) -> Result<Arc<Identity>, FlowError> {
     let now = engine.clock.now();
-    let digest = CredentialDigest::of_cookie(token, agent::family(&client.user_agent));
+    let digest = Credential::Cookie(token).digest(client);
     if let Some(identity) = engine.find_verified(digest, now) {
         return Ok(identity);
     }
@@ -169,7 +187,7 @@ pub(super) async fn replace(engine: &Engine, token: &str) -> Result<(), FlowErro
 /// Returns the account of a credential.
 ///
 /// Errors: [`Refusal::Unauthenticated`] if it is gone or does not pass the gate.
-async fn live_account(
+pub(super) async fn live_account(
     engine: &Engine,
     id: AccountId,
     auth_epoch: u64,

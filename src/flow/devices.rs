@@ -84,8 +84,17 @@ pub async fn is_known(engine: &Engine, account: &AccountV3, cookie: &str) -> Res
 /// Lists the device of `client` as known to `account`, under its present name and epoch, and returns its cookie. For a
 /// client that has just proved that it owns the account, in another way than by a log-in.
 pub async fn give(engine: &Engine, client: &Client, account: &AccountV3) -> Result<String, FlowError> {
+    give_as(engine, client, account, engine.services.random.bytes()?).await
+}
+
+/// Does what [`give`] does, with a nonce that the caller keeps to write the same cookie again.
+pub(super) async fn give_as(
+    engine: &Engine,
+    client: &Client,
+    account: &AccountV3,
+    nonce: [u8; 16],
+) -> Result<String, FlowError> {
     let name = NameKey(account.name_key);
-    let nonce = engine.services.random.bytes()?;
     let device = used(engine, client, account, nonce);
     engine.lockout.ask(ListDevice { name, device }).await?;
     Ok(cookie(engine, name, account, nonce))

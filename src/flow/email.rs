@@ -17,12 +17,12 @@
 //! that is refused keeps its link.
 
 use super::admission::Outcome;
-use super::authenticate::Identity;
+use super::authenticate::{Credential, Identity};
 use super::check::link_turn::LinkTurn;
 use super::check::{confirm_beside_link, confirm_password};
 use super::client::Client;
 use super::devices;
-use super::grant::{Opened, Proved};
+use super::grant::{Issued, Opened, Proved};
 use super::log_out::end_others_and_mailed;
 use super::mailed;
 use super::post::Addressee;
@@ -35,9 +35,10 @@ use crate::registry::lockout::actor::Clear;
 use crate::registry::outbox::Kind;
 use crate::registry::reset::actor::{Live, Peek, RememberUse};
 use crate::registry::reset::state::UNDO_FOR;
-use crate::registry::reset::{Cause, Purpose, Redeem};
+use crate::registry::reset::{Cause, LinkUse, Purpose, Redeem};
 use crate::registry::throttle::class::Class;
 use crate::system::seeded_bug::{Bug, seeded};
+use crate::token::opaque::{OpaqueToken, Secret};
 use crate::value::account_name::{AccountName, NameKey};
 use crate::value::id::{AccountId, MailedId};
 
@@ -51,10 +52,10 @@ pub struct Link<'a> {
 }
 
 /// Proof that an account is the client's, sent with a link.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy)]
 pub enum Proof<'a> {
-    /// A session.
-    Session(&'a Identity),
+    /// The credential of a session, and who holds it if it is accepted. One that the link has replaced is not.
+    Session(Credential<'a>, Option<&'a Identity>),
     /// A password, as it was typed.
     Password(&'a str),
     /// Nothing.
@@ -64,14 +65,14 @@ pub enum Proof<'a> {
 /// The answer to a client that has confirmed a new address. Every device cookie of before is that of a stranger, so it gets a
 /// new one: it has shown a session or the password, and the link.
 pub enum Confirmed {
-    /// The session that it showed was replaced.
+    /// The session that it showed was replaced, now or a short while ago by the same link.
     Renewed(Box<Opened>),
     /// It showed the password.
     Changed {
         /// The device cookie.
         device: String,
     },
-    /// The link was used a short while ago, by the same client or another one.
+    /// The link was used a short while ago, and the client has another proof, or a session of after that.
     Again,
 }
 
@@ -121,15 +122,12 @@ pub async fn confirm(
     engine
         .admitted(Class::Verify, client, async |_| {
             let new = parse_name(link.email)?;
-            let redeem = bound(engine, link.token, Purpose::EmailChange, &new)?;
+            let opaque = mailed::read_opaque(engine, link.token)?;
+            let redeem = bound(&opaque, Purpose::EmailChange, &new)?;
             let _turn = LinkTurn::take(engine, redeem.id).await;
             // A client that is refused must not use up the link, so all that speaks against the change comes first.
             let Ok(seen) = engine.mailed.ask(Peek { redeem }).await? else {
-                let account = mailed::used_lately(engine, redeem).await?;
-                let account = engine.accounts.ask(ById { id: account }).await?;
-                let account = account.ok_or(Refusal::InvalidMailedToken)?;
-                prove(engine, client, redeem.id, &account, proof).await?;
-                return Ok(Confirmed::Again);
+                return confirm_again(engine, client, &opaque.secret, redeem, proof).await;
             };
             let before = mailed::account_of(engine, &seen).await?;
             let session = prove(engine, client, redeem.id, &before, proof).await?;
@@ -162,24 +160,30 @@ pub async fn confirm(
             // The new session is opened before the others end. A crash in between leaves nothing open that should not be:
             // the others are dead by their epoch.
             let renewed = match session {
-                Some(identity) => {
+                Some((_, identity)) => {
                     // Neither the link nor the session is a proof: the new session is as old as the one before.
                     let proved = Proved::At(identity.proved());
                     Some(engine.replace_credential(identity, &account, proved, client).await?)
                 }
                 None => None,
             };
-            end_others_and_mailed(engine, id, renewed.as_ref().map(|(new, _)| *new)).await?;
-            engine.mailed.ask(RememberUse { redeem, account: id }).await?;
-            engine.record_durably(client.note(Event::EmailChanged).for_account(Some(&account))).await;
+            end_others_and_mailed(engine, id, renewed.as_ref().map(Issued::sid)).await?;
             // The cookie of before names the address of before.
-            let device = devices::give(engine, client, &account).await?;
-            Ok(match renewed {
-                Some((_, grant)) => {
-                    Confirmed::Renewed(Box::new(Opened { account, grant, device: Some(device) }))
+            let nonce = engine.services.random.bytes()?;
+            let renewal = session.zip(renewed.as_ref());
+            let renewal =
+                renewal.map(|(shown, issued)| engine.renewal(client, &opaque.secret, shown, issued, nonce));
+            let done = LinkUse { account: id, renewal };
+            engine.mailed.ask(RememberUse { redeem, done }).await?;
+            engine.record_durably(client.note(Event::EmailChanged).for_account(Some(&account))).await;
+            let device = devices::give_as(engine, client, &account, nonce).await?;
+            match renewed {
+                Some(issued) => {
+                    let grant = engine.grant(&account, issued)?;
+                    Ok(Confirmed::Renewed(Box::new(Opened { account, grant, device: Some(device) })))
                 }
-                None => Confirmed::Changed { device },
-            })
+                None => Ok(Confirmed::Changed { device }),
+            }
         })
         .await
 }
@@ -190,6 +194,43 @@ async fn check_no_undo(engine: &Engine, account: AccountId) -> Result<(), FlowEr
     if engine.mailed.ask(undo).await? { Err(Refusal::EmailChangedLately.into()) } else { Ok(()) }
 }
 
+/// Answers a client whose link was used before: a page has posted it twice, or an answer was lost.
+///
+/// One that shows the session which the link has replaced gets what it has been replaced with. Without that it would be logged
+/// out by its own repetition.
+async fn confirm_again(
+    engine: &Engine,
+    client: &Client,
+    link: &Secret,
+    redeem: Redeem,
+    proof: Proof<'_>,
+) -> Result<Confirmed, FlowError> {
+    let done = match (mailed::used_lately(engine, redeem).await, proof) {
+        // First of all, such a client is not logged in. After a refresh it hears the rest.
+        (Err(FlowError::Refused(_)), Proof::Session(_, None)) => {
+            return Err(Refusal::Unauthenticated.into());
+        }
+        (used, _) => used?,
+    };
+    let account = engine.accounts.ask(ById { id: done.account }).await?;
+    let account = account.ok_or(Refusal::InvalidMailedToken)?;
+    if let Proof::Session(credential, identity) = proof {
+        // A request that was sent at the same moment was accepted while the session was alive.
+        let is_replaced = identity.is_none_or(|identity| {
+            let (auth_epoch, global_epoch) = identity.held.epochs();
+            identity.account.account_id() == account.account_id()
+                && engine.gate(&account, auth_epoch, global_epoch).is_err()
+        });
+        if is_replaced {
+            let renewal = done.renewal.ok_or(Refusal::Unauthenticated)?;
+            let opened = engine.grant_again(client, link, credential, &renewal).await?;
+            return Ok(Confirmed::Renewed(Box::new(opened)));
+        }
+    }
+    prove(engine, client, redeem.id, &account, proof).await?;
+    Ok(Confirmed::Again)
+}
+
 /// Checks that `proof`, which came with the link `link`, is one for `account`. Returns the session, if it is one.
 async fn prove<'a>(
     engine: &Engine,
@@ -197,17 +238,20 @@ async fn prove<'a>(
     link: MailedId,
     account: &AccountV3,
     proof: Proof<'a>,
-) -> Result<Option<&'a Identity>, FlowError> {
+) -> Result<Option<(Credential<'a>, &'a Identity)>, FlowError> {
     match proof {
-        Proof::Session(identity) if identity.account.account_id() == account.account_id() => {
-            Ok(Some(identity))
+        Proof::Session(credential, Some(identity))
+            if identity.account.account_id() == account.account_id() =>
+        {
+            Ok(Some((credential, identity)))
         }
         Proof::Password(password) => {
             let phcs = account.phc.clone().into_iter().collect();
             confirm_beside_link(engine, client, link, account, password, phcs).await?;
             Ok(None)
         }
-        Proof::Session(_) | Proof::None => Err(Refusal::ProofNeeded.into()),
+        Proof::Session(_, None) => Err(Refusal::Unauthenticated.into()),
+        Proof::Session(_, Some(_)) | Proof::None => Err(Refusal::ProofNeeded.into()),
     }
 }
 
@@ -223,7 +267,7 @@ pub async fn undo(engine: &Engine, client: &Client, link: Link<'_>, password: Op
     engine
         .admitted(Class::Reset, client, async |_| {
             let old = parse_name(link.email)?;
-            let redeem = bound(engine, link.token, Purpose::EmailUndo, &old)?;
+            let redeem = bound(&mailed::read_opaque(engine, link.token)?, Purpose::EmailUndo, &old)?;
             let _turn = LinkTurn::take(engine, redeem.id).await;
             let Ok(seen) = engine.mailed.ask(Peek { redeem }).await? else {
                 return mailed::used_lately(engine, redeem).await.map(|_| ());
@@ -271,7 +315,7 @@ pub async fn undo(engine: &Engine, client: &Client, link: Link<'_>, password: Op
             let _ = engine.mailed.ask(redeem).await?;
             end_others_and_mailed(engine, id, None).await?;
             engine.lockout.ask(Clear { name: NameKey(account.name_key) }).await?;
-            engine.mailed.ask(RememberUse { redeem, account: id }).await?;
+            engine.mailed.ask(RememberUse { redeem, done: LinkUse::of(id) }).await?;
             engine.record_durably(client.note(Event::EmailChangeUndone).for_account(Some(&account))).await;
             engine.mail_token(Cause::Owner, Addressee::owner(&account), Purpose::Reset, Kind::Reset).await?;
             Ok(())
@@ -297,9 +341,9 @@ async fn make_way(
     Ok(())
 }
 
-/// Reads a token that is good together with one address alone.
-fn bound(engine: &Engine, token: &str, purpose: Purpose, address: &AccountName) -> Result<Redeem, Refusal> {
-    let redeem = mailed::read(engine, token, purpose)?;
+/// Returns the redemption of a token that is good together with one address alone.
+fn bound(token: &OpaqueToken, purpose: Purpose, address: &AccountName) -> Result<Redeem, Refusal> {
+    let redeem = mailed::redeem(token, purpose)?;
     Ok(Redeem { digest: redeem.digest.bound_to(address.as_str()), ..redeem })
 }
 

@@ -1,6 +1,12 @@
 //! Log-out: this session, all others, or all. Idempotent.
+//!
+//! **The attack:** a client sends what is not accepted any more, is told that it is logged out, and forgets a session that
+//! lives on: by its refresh token, in another browser, or in all those that it wanted to end.
+//!
+//! **The rule:** success is said of what has ended alone. An access token that has expired says nothing of its session, so it
+//! is refused: the client refreshes it and asks again. One that is in time, whose session has ended, is logged out already.
 
-use super::authenticate::{Held, Identity};
+use super::authenticate::{Credential, Held, Identity, live_account};
 use super::client::Client;
 use super::refresh::tell_owner;
 use super::refusal::{FlowError, Refusal};
@@ -65,11 +71,71 @@ pub async fn log_out(
     Ok(())
 }
 
+/// Ends the sessions in `scope` for a client that sends the refresh token `token` beside its access token.
+///
+/// Errors: [`Refusal::AmbiguousCredentials`] if the two are of different sessions.
+pub async fn log_out_both(
+    engine: &Engine,
+    client: &Client,
+    identity: &Identity,
+    token: &str,
+    scope: Scope,
+) -> Result<(), FlowError> {
+    let read = engine.services.edge.read(TokenKind::Refresh, token);
+    if read.map_err(|_| Refusal::InvalidRefreshToken)?.id != identity.sid() {
+        return Err(Refusal::AmbiguousCredentials.into());
+    }
+    match scope {
+        Scope::Local => log_out_token(engine, client, token).await,
+        Scope::Others | Scope::Global => log_out(engine, client, identity, scope).await,
+    }
+}
+
+/// Says whether the session of a credential that is not accepted is known to have ended.
+///
+/// Of an access token that is not of this server, or not in time, that is not known. A cookie that no browser was given has
+/// no session. The session of a cookie that another browser was given may be alive there.
+pub async fn has_ended(engine: &Engine, credential: Credential<'_>) -> Result<bool, FlowError> {
+    let (account, auth_epoch, global_epoch) = match credential {
+        Credential::Bearer(token) => {
+            let Some(id) = family_of(engine, token) else { return Ok(false) };
+            let Some(family) = engine.refresh.ask(refresh::actor::Alive { id }).await? else {
+                return Ok(true);
+            };
+            (family.account, family.auth_epoch, family.global_epoch)
+        }
+        Credential::Cookie(token) => {
+            let read = engine.services.edge.read(TokenKind::Session, token);
+            let Some(id) = read.ok().and_then(|read| SessionId::from_bytes(read.id)) else { return Ok(true) };
+            let session = engine.sessions.ask(session::actor::Alive { id }).await?;
+            let Some(session) = session else { return Ok(true) };
+            let Some(account) = AccountId::from_bytes(session.account) else { return Ok(true) };
+            (account, session.auth_epoch, session.global_epoch)
+        }
+    };
+    match live_account(engine, account, auth_epoch, global_epoch).await {
+        Ok(_) => Ok(false),
+        Err(FlowError::Refused(_)) => Ok(true),
+        Err(fault) => Err(fault),
+    }
+}
+
+/// Returns the family of an access token that this server has signed and that is in time.
+fn family_of(engine: &Engine, token: &str) -> Option<FamilyId> {
+    // The mark first: garbage must not cost the check of a signature once more.
+    engine.services.token_marks.expiry(token)?;
+    let (now, ahead) = (engine.clock.system_now(), engine.clock.ahead());
+    engine.services.signer.read().verify(token, now, ahead).ok()?.sid.parse().ok()
+}
+
 /// Ends the family of a refresh token, also of a spent one: within its grace that is a log-out, after it a reuse, of which
-/// the owner is told. An unknown token ends nothing, and the caller learns nothing of all that.
+/// the owner is told. One of a family that ended before ends nothing, and the caller does not learn that.
+///
+/// Errors: [`Refusal::InvalidRefreshToken`] for a text that is none. The session that it was meant for goes on.
 pub async fn log_out_token(engine: &Engine, client: &Client, token: &str) -> Result<(), FlowError> {
-    let Ok(read) = engine.services.edge.read(TokenKind::Refresh, token) else { return Ok(()) };
-    let Some(id) = FamilyId::from_bytes(read.id) else { return Ok(()) };
+    let read = engine.services.edge.read(TokenKind::Refresh, token);
+    let read = read.map_err(|_| Refusal::InvalidRefreshToken)?;
+    let id = FamilyId::from_bytes(read.id).ok_or(Refusal::InvalidRefreshToken)?;
     let (generation, digest) = (read.generation, read.secret.digest());
     let presented = Presented { id, generation, digest, by: client.spender() };
     let note = |event| client.note(event).about(&id).with_reason("log-out");

@@ -15,7 +15,7 @@ use crate::registry::account::{AccountV3, Change, Origin, SignUp, SignedUp};
 use crate::registry::lockout::actor::{Clear, StateOf};
 use crate::registry::outbox::Kind;
 use crate::registry::reset::actor::{HandOut, Peek, RememberUse, UsedLately};
-use crate::registry::reset::{Cause, MailedV2, Mint, Purpose, Redeem};
+use crate::registry::reset::{Cause, LinkUse, MailedV2, Mint, Purpose, Redeem};
 use crate::registry::sign_up::actor::{Confirm, Discard, FindWaiting, Half, Prove, Settle};
 use crate::registry::sign_up::{Proof, SignUpV1};
 use crate::registry::throttle::class::Class;
@@ -28,11 +28,11 @@ pub(super) fn read(engine: &Engine, token: &str, purpose: Purpose) -> Result<Red
     redeem(&read_opaque(engine, token)?, purpose)
 }
 
-fn read_opaque(engine: &Engine, token: &str) -> Result<OpaqueToken, Refusal> {
+pub(super) fn read_opaque(engine: &Engine, token: &str) -> Result<OpaqueToken, Refusal> {
     engine.services.edge.read(TokenKind::Mailed, token).map_err(|_| Refusal::InvalidMailedToken)
 }
 
-fn redeem(token: &OpaqueToken, purpose: Purpose) -> Result<Redeem, Refusal> {
+pub(super) fn redeem(token: &OpaqueToken, purpose: Purpose) -> Result<Redeem, Refusal> {
     let id = MailedId::from_bytes(token.id).ok_or(Refusal::InvalidMailedToken)?;
     Ok(Redeem { id, digest: token.secret.digest(), purpose })
 }
@@ -43,10 +43,10 @@ fn read_half(engine: &Engine, half: &str) -> Option<Half> {
     Some(Half { id: AccountId::from_bytes(read.id)?, digest: read.secret.digest() })
 }
 
-/// Returns the account of a link that is used again: a page has posted it twice, or an answer was lost.
+/// Returns the use of a link that is used again: a page has posted it twice, or an answer was lost.
 ///
 /// Errors: [`Refusal::InvalidMailedToken`] if it was not used, or not lately.
-pub(super) async fn used_lately(engine: &Engine, redeem: Redeem) -> Result<AccountId, FlowError> {
+pub(super) async fn used_lately(engine: &Engine, redeem: Redeem) -> Result<LinkUse, FlowError> {
     Ok(engine.mailed.ask(UsedLately { redeem }).await?.ok_or(Refusal::InvalidMailedToken)?)
 }
 
@@ -313,7 +313,7 @@ pub async fn unlock(engine: &Engine, client: &Client, token: &str) -> Outcome<()
             };
             let account = account_of(engine, &token).await?;
             engine.lockout.ask(Clear { name: NameKey(account.name_key) }).await?;
-            engine.mailed.ask(RememberUse { redeem, account: account.account_id() }).await?;
+            engine.mailed.ask(RememberUse { redeem, done: LinkUse::of(account.account_id()) }).await?;
             let note = client
                 .note(Event::LockoutCleared)
                 .for_account(Some(&account))
@@ -326,7 +326,7 @@ pub async fn unlock(engine: &Engine, client: &Client, token: &str) -> Outcome<()
 
 /// Judges a link that lifts a lockout and was used a short while ago: it is done unless the name is locked again.
 async fn repeat_unlock(engine: &Engine, redeem: Redeem) -> Result<(), FlowError> {
-    let id = used_lately(engine, redeem).await?;
+    let id = used_lately(engine, redeem).await?.account;
     let account = account_by_id(engine, id).await?;
     let state = engine.lockout.ask(StateOf { name: NameKey(account.name_key) }).await?;
     if state.locked_until.is_some() { Err(Refusal::InvalidMailedToken.into()) } else { Ok(()) }

@@ -20,7 +20,7 @@ use crate::registry::account::{Change, FormerChange};
 use crate::registry::lockout::actor::Clear;
 use crate::registry::outbox::Kind;
 use crate::registry::reset::actor::{Peek, RememberUse};
-use crate::registry::reset::{Cause, Purpose, Redeem};
+use crate::registry::reset::{Cause, LinkUse, Purpose, Redeem};
 use crate::registry::throttle::class::Class;
 use crate::value::account_name::{NAME_BYTES_MAX, NameError, NameKey};
 
@@ -75,7 +75,7 @@ pub async fn reset(engine: &Engine, client: &Client, token: &str, password: &str
             end_others_and_mailed(engine, id, None).await?;
             engine.lockout.ask(Clear { name: NameKey(account.name_key) }).await?;
             engine.record_durably(client.note(Event::PasswordReset).for_account(Some(&account))).await;
-            engine.mailed.ask(RememberUse { redeem, account: id }).await?;
+            engine.mailed.ask(RememberUse { redeem, done: LinkUse::of(id) }).await?;
             engine.post(Addressee::owner(&account), Kind::ResetDone).await?;
             devices::give(engine, client, &account).await.map(Some)
         })
@@ -92,7 +92,7 @@ async fn repeat_reset(
     redeem: Redeem,
     password: &str,
 ) -> Result<(), FlowError> {
-    let id = mailed::used_lately(engine, redeem).await?;
+    let id = mailed::used_lately(engine, redeem).await?.account;
     let account = engine.accounts.ask(ById { id }).await?.ok_or(Refusal::InvalidMailedToken)?;
     let phcs = account.phc.clone().into_iter().collect();
     let checked = confirm_beside_link(engine, client, redeem.id, &account, password, phcs).await;
@@ -123,7 +123,9 @@ pub async fn change(
                 engine.accounts.ask(Alter { id, change }).await?.map_err(|_| Refusal::SessionExpired)?;
             // The new one is opened before the others end. A crash in between leaves nothing open that should not be: the
             // others are dead by their epoch.
-            let (new, grant) = engine.replace_credential(identity, &account, Proved::Now, client).await?;
+            let issued = engine.replace_credential(identity, &account, Proved::Now, client).await?;
+            let new = issued.sid();
+            let grant = engine.grant(&account, issued)?;
             end_others_and_mailed(engine, id, Some(new)).await?;
             engine.record_durably(client.note(Event::PasswordChanged).for_account(Some(&account))).await;
             engine.post(Addressee::owner(&account), Kind::PasswordChanged).await?;
@@ -137,7 +139,7 @@ pub async fn change(
 /// far, so it need not be an address yet.
 pub async fn check(engine: &Engine, client: &Client, password: &str, email: &str) -> Outcome<Advice> {
     engine
-        .admitted(Class::Check, client, async |_| {
+        .admitted(Class::Advice, client, async |_| {
             let email = email.trim();
             if email.len() > NAME_BYTES_MAX {
                 return Err(invalid_email(NameError).into());

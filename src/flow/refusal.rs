@@ -56,6 +56,8 @@ pub enum Refusal {
     SessionExpired,
     #[error("no valid credential")]
     Unauthenticated,
+    #[error("no valid API key")]
+    InvalidApiKey,
     #[error("the account lacks the role")]
     InsufficientRole,
     #[error("the access token is for another audience")]

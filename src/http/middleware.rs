@@ -143,14 +143,20 @@ fn complete(mut response: ServiceResponse, engine: &Engine, id: &str) -> Service
     let Some(rejection) = error.and_then(|error| error.as_error::<Rejection>()) else { return response };
     let mut problem = rejection.problem(engine);
     let rate_limit = rejection.rate_limit;
+    let is_for_service = rejection.is_for_service();
     let is_bad_token = rejection.is_unauthenticated() && has_bearer(response.request().headers());
     *response.response_mut().status_mut() = problem.status();
     let headers = response.headers_mut();
     problem.write_headers(headers);
     if is_bad_token {
-        problem.detail = std::borrow::Cow::Borrowed(BAD_TOKEN);
+        if !is_for_service {
+            problem.detail = std::borrow::Cow::Borrowed(BAD_TOKEN);
+        }
         // RFC 6750 §3.1: tells a client to get a new token, where the bare scheme asks for one.
         headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer error=\"invalid_token\""));
+    } else if is_for_service {
+        // RFC 6749 §5.2: names the scheme that the client has used.
+        headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Basic realm=\"portcullis\""));
     }
     if let Some(rate_limit) = rate_limit {
         write_rate_limit(headers, rate_limit);

@@ -47,6 +47,12 @@ impl Rejection {
     /// Says whether the request has no credential that is valid.
     pub(super) const fn is_unauthenticated(&self) -> bool {
         matches!(self.cause, Cause::Flow(FlowError::Refused(Refusal::Unauthenticated)))
+            || self.is_for_service()
+    }
+
+    /// Says whether the request has an API key that is not valid, or what a service sends for one.
+    pub(super) const fn is_for_service(&self) -> bool {
+        matches!(self.cause, Cause::Flow(FlowError::Refused(Refusal::InvalidApiKey)))
     }
 }
 

@@ -27,9 +27,10 @@ use super::routes::is_probe;
 use crate::audit::event::Event;
 use crate::config::{ForwardedHeader, Origin};
 use crate::engine::Engine;
-use crate::flow::authenticate::{Identity, bearer, cached_bearer, cached_cookie, cookie};
+use crate::flow::authenticate::{Credential, Identity, bearer, cached_bearer, cached_cookie, cookie};
 use crate::flow::client::Client;
 use crate::flow::refusal::{CsrfFault, Refusal};
+use crate::token::opaque::TokenKind;
 
 /// Returns the engine that serves a request. [`Eng`] comes first among the extractors of a handler, so a handler
 /// outside of [`super::configure`] has failed before it comes here.
@@ -123,6 +124,17 @@ pub(super) enum Credentials {
     Cookie(String),
     /// Nothing.
     None,
+}
+
+impl Credentials {
+    /// Returns the credential, if there is one.
+    pub(super) fn presented(&self) -> Option<Credential<'_>> {
+        match self {
+            Self::Bearer(token) => Some(Credential::Bearer(token)),
+            Self::Cookie(token) => Some(Credential::Cookie(token)),
+            Self::None => None,
+        }
+    }
 }
 
 /// Returns the credentials of a request. An `Authorization` of another scheme is not ours: a proxy in front may ask for
@@ -279,6 +291,27 @@ impl SigningIn {
     }
 }
 
+/// Returns the identity that a request has signed in with; `None` if its credential is not accepted, for an endpoint that
+/// may know that it was accepted a short while ago. A cookie comes with the CSRF token of its session in both cases.
+pub(super) async fn signed_in_lately(
+    request: &HttpRequest,
+    engine: &Engine,
+    credential: Credential<'_>,
+) -> Result<Option<SignedIn>, Rejection> {
+    let rejection = match SignedIn::extract(request).await {
+        Ok(identity) => return Ok(Some(identity)),
+        Err(rejection) if rejection.is_unauthenticated() => rejection,
+        Err(rejection) => return Err(rejection),
+    };
+    if let Credential::Cookie(cookie) = credential {
+        let read = engine.services.edge.read(TokenKind::Session, cookie);
+        if !read.is_ok_and(|read| has_csrf_token(request, engine, read.id)) {
+            return Err(rejection);
+        }
+    }
+    Ok(None)
+}
+
 /// Checks that a request comes from a page of this site.
 pub(super) fn csrf_source(request: &HttpRequest, engine: &Engine) -> Result<(), Refusal> {
     let headers = request.headers();
@@ -301,11 +334,18 @@ pub(super) fn csrf_source(request: &HttpRequest, engine: &Engine) -> Result<(), 
 
 /// Checks that a request carries the CSRF token of its session.
 fn csrf_token(request: &HttpRequest, engine: &Engine, identity: &Identity) -> Result<(), Refusal> {
+    if has_csrf_token(request, engine, identity.sid()) {
+        return Ok(());
+    }
     let presented = only_text(request.headers(), "x-csrf-token").unwrap_or_default();
-    let keys = &engine.services.keys.csrf;
-    let checked = keys.find_map(|key| check_token(key, identity.sid(), presented).ok());
     let fault = if presented.is_some() { CsrfFault::OtherToken } else { CsrfFault::NoToken };
-    checked.ok_or_else(|| rejected(request, engine, fault))
+    Err(rejected(request, engine, fault))
+}
+
+/// Says whether a request carries the CSRF token of the session `sid`.
+fn has_csrf_token(request: &HttpRequest, engine: &Engine, sid: [u8; 16]) -> bool {
+    let presented = only_text(request.headers(), "x-csrf-token").unwrap_or_default();
+    engine.services.keys.csrf.find_map(|key| check_token(key, sid, presented).ok()).is_some()
 }
 
 fn rejected(request: &HttpRequest, engine: &Engine, fault: CsrfFault) -> Refusal {

@@ -78,6 +78,52 @@ async fn a_resource_server_introspects_by_a_form_and_http_basic() {
     }
 }
 
+/// The kind: a service is answered like a person, by an operator who looks for the fault in the wrong place.
+#[tokio::test]
+async fn a_service_with_a_wrong_key_is_told_of_its_key_in_the_scheme_that_it_used() {
+    const INVALID: &str = "Bearer error=\"invalid_token\"";
+    const REALM: &str = "Basic realm=\"portcullis\"";
+    let server = TestServer::start();
+    let (key, id) = server.api_key(&["introspect", "revocations", "metrics", "admin:write"], None).await;
+    server.operated(json!({"operation": "api_key_delete", "id": id})).await;
+    for (credential, challenge) in [
+        (format!("Bearer {key}"), INVALID),
+        (format!("Bearer {key}x"), INVALID),
+        (String::from("Bearer a-secret-of-another-service"), INVALID),
+        (basic("shop", &key), REALM),
+        (basic("shop", "pck_garbage"), REALM),
+        (basic("shop", "a secret of another service"), REALM),
+    ] {
+        for (method, path) in [
+            (Method::POST, "/v1/introspect"),
+            (Method::GET, "/v1/revocations"),
+            (Method::GET, "/metrics"),
+            (Method::POST, "/v1/admin/users"),
+        ] {
+            let takes_body = method == Method::POST;
+            let request = server.request(method, path).header("authorization", &credential);
+            let body = json!({"token": "x"});
+            let answer = send(if takes_body { request.json(&body) } else { request }).await;
+            assert_eq!(answer.problem(), (401, "unauthenticated"), "{path} {credential}");
+            assert!(
+                answer.text("detail").starts_with("The API key is unknown, expired or deleted"),
+                "{answer:?}"
+            );
+            assert_eq!(answer.header("www-authenticate"), challenge, "{path} {credential}");
+        }
+    }
+    // A person's token that has expired is one to refresh, and a browser must not ask for the password of a proxy again.
+    server.account(ADA).await;
+    let (access, _) = server.tokens(ADA).await;
+    let expired = format!("{}AAAA", &access[..access.len() - 4]);
+    let answer = server.get_as("/v1/admin/users", &expired).await;
+    assert!(answer.text("detail").contains("/v1/refresh"), "{}", answer.body);
+    let staging = basic("staging", "a secret of the proxy");
+    let request = server.request(Method::GET, "/v1/admin/users").header("authorization", staging);
+    let answer = send(request.header("sec-fetch-site", "same-origin")).await;
+    assert_eq!(answer.header("www-authenticate"), "Bearer");
+}
+
 /// The kind: what is between a client and us collects, drops or rewrites what its author thought to be of no use.
 #[tokio::test]
 async fn a_stream_is_not_to_be_collected_and_a_deletion_needs_no_body_of_a_delete() {

@@ -235,7 +235,7 @@ async fn garbage_is_charged_like_a_request_that_can_be_read() {
         (mailing[0], "forgot"),
         (mailing[1], "forgot"),
         ("/v1/password/reset", "reset"),
-        ("/v1/password/check", "check"),
+        ("/v1/password/check", "advice"),
         ("/v1/email/verify", "verify"),
         ("/v1/unlock", "unlock"),
     ] {

@@ -6,5 +6,6 @@ mod equal_work;
 mod flows;
 mod foreign_clients;
 mod http_edge;
+mod log_out;
 mod repeats;
 mod secrets;

@@ -6,7 +6,7 @@ use std::time::Duration;
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 
-use crate::support::{ORIGIN, PASSWORD, TestServer, send};
+use crate::support::{Browser, ORIGIN, PASSWORD, TestServer, send};
 
 const ADA: &str = "ada@test.org";
 const BOB: &str = "bob@test.org";
@@ -168,7 +168,16 @@ async fn a_log_out_of_the_others_leaves_the_cookie_of_this_browser() {
     assert_eq!((others.status, others.header("set-cookie")), (StatusCode::NO_CONTENT, ""));
     assert_eq!(server.get_with_cookie("/v1/me", &other).await.status, StatusCode::UNAUTHORIZED);
     assert_eq!(server.get_with_cookie("/v1/me", &cookie).await.status, StatusCode::OK);
-    // To end this session by its id is a log-out.
+    // To delete the account is one, and to end this session by its id.
+    server.account(BOB).await;
+    let bob = Browser::log_in(&server, BOB).await;
+    let body = json!({"password": PASSWORD});
+    let deleted = bob.ask(&server, Method::DELETE, "/v1/me", body.clone()).await;
+    assert_eq!(deleted.status, StatusCode::NO_CONTENT, "{}", deleted.body);
+    assert!(deleted.header("set-cookie").starts_with("portcullis_session=;"), "{deleted:?}");
+    // A second click finds nobody logged in.
+    let again = bob.ask(&server, Method::DELETE, "/v1/me", body).await;
+    assert_eq!(again.problem(), (401, "unauthenticated"));
     let own = ask(Method::DELETE, &format!("/v1/sessions/{id}"), json!({})).await;
     assert!(own.header("set-cookie").contains("portcullis_session=;"), "{}", own.header("set-cookie"));
 }

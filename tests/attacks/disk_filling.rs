@@ -294,7 +294,7 @@ async fn forged_origins_are_charged_and_the_own_page_goes_on() {
 }
 
 /// The limits of a network as they are by default, which other tests set high.
-const DEFAULT_LIMITS: [(&str, &str); 20] = [
+const DEFAULT_LIMITS: [(&str, &str); 22] = [
     ("throttle.login.burst", "20"),
     ("throttle.login.per_minute", "20"),
     ("throttle.signup.burst", "10"),
@@ -315,6 +315,8 @@ const DEFAULT_LIMITS: [(&str, &str); 20] = [
     ("throttle.rejected.per_minute", "240"),
     ("throttle.change.burst", "60"),
     ("throttle.change.per_minute", "60"),
+    ("throttle.advice.burst", "60"),
+    ("throttle.advice.per_minute", "60"),
 ];
 
 /// Every store that the page of the log of security events lists: how much of it I can cause to be written.

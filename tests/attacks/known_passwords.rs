@@ -8,14 +8,14 @@ use crate::support::{Answer, PASSWORD, TestServer};
 
 const NAME: &str = "ada@test.org";
 
-/// Starts a server that also knows a list of the operator's own, and limits checks to 30.
+/// Starts a server that also knows a list of the operator's own, and limits advice to 30.
 async fn with_own_list(dir: &tempfile::TempDir) -> TestServer {
     let list = dir.path().join("own.txt");
     std::fs::write(&list, "Acme Corporation Rocks\n").unwrap();
     let server = TestServer::with(&[
         ("password.list_file", list.to_str().unwrap()),
-        ("throttle.check.burst", "30"),
-        ("throttle.check.per_minute", "1"),
+        ("throttle.advice.burst", "30"),
+        ("throttle.advice.per_minute", "1"),
     ]);
     server.account(NAME).await;
     server
@@ -58,7 +58,7 @@ async fn a_form_is_told_why_a_password_is_refused() {
     assert_eq!(good.body["acceptable"], json!(true));
     assert_eq!(good.body["reasons"], json!([]));
     assert!(good.body["score"].as_u64().unwrap() >= 3, "{}", good.body);
-    assert!(good.header("ratelimit-policy").starts_with("\"check\""));
+    assert!(good.header("ratelimit-policy").starts_with("\"advice\""));
 }
 
 /// I ask the check whether a password is on the operator's own list. It answers too slowly to be worth it.

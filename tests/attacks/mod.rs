@@ -18,6 +18,7 @@ mod kept_verdicts;
 mod known_devices;
 mod known_passwords;
 mod lane_for_sale;
+mod link_repeats;
 mod lockout_evasion;
 mod lockout_model;
 mod lost_feed;

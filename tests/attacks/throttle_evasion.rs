@@ -86,7 +86,7 @@ async fn each_class_has_its_burst_and_its_rate() {
         ("reset", "/v1/password/reset", json!({"token": "pcm_x", "new_password": "x"}), 20, 20),
         ("verify", "/v1/email/verify", field(&["token"]), 20, 20),
         ("unlock", "/v1/unlock", field(&["token"]), 20, 20),
-        ("check", "/v1/password/check", field(&["email", "password"]), 20, 20),
+        ("advice", "/v1/password/check", field(&["email", "password"]), 60, 60),
     ] {
         let is_served = async || {
             let answer = server.post(path, fields.clone()).await;
@@ -120,6 +120,29 @@ async fn each_class_has_its_burst_and_its_rate() {
         passed += 1;
     }
     assert!((20..=25).contains(&passed), "{passed}");
+}
+
+/// A form asks for advice at every key, and I behind the same address ask without end. Users change their passwords all the
+/// same.
+#[tokio::test]
+async fn a_form_that_asks_at_every_key_uses_up_nothing_else() {
+    const NAME: &str = "ada@test.org";
+    let server = TestServer::with(&defaults());
+    server.account(NAME).await;
+    let (access, _) = server.tokens(NAME).await;
+    let mut judged = 0;
+    while server.post("/v1/password/check", json!({"password": "a"})).await.status.as_u16() == 200 {
+        judged += 1;
+    }
+    assert_eq!(judged, 60);
+    // A wrong password each time, since one network may ask for the same often.
+    for left in (0..20).rev() {
+        let body = json!({"password": format!("wrong {left}")});
+        let answer = server.post_as("/v1/reauthenticate", &access, body).await;
+        assert!(answer.header("ratelimit").starts_with(&format!("\"check\";r={left};")), "{answer:?}");
+    }
+    let refused = server.post_as("/v1/reauthenticate", &access, json!({"password": "wrong"})).await;
+    assert_eq!(refused.problem(), (429, "too_many_requests"));
 }
 
 #[tokio::test]

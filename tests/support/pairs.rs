@@ -8,7 +8,7 @@ use std::sync::Arc;
 use portcullis::config::{Config, Reader};
 use portcullis::engine::Engine;
 use portcullis::flow::admin::{self, Admin, Changes, New};
-use portcullis::flow::authenticate::{self, Identity};
+use portcullis::flow::authenticate::{self, Credential, Identity};
 use portcullis::flow::client::Client;
 use portcullis::flow::email::{Link, Proof};
 use portcullis::flow::grant::Grant;
@@ -176,7 +176,8 @@ impl World {
                 continue;
             };
             let link = Link { token, email: &next };
-            email::confirm(engine, &client(n), link, Proof::Session(&identity)).await.result.ok().unwrap();
+            let proof = Proof::Session(Credential::Bearer(&access), Some(&identity));
+            email::confirm(engine, &client(n), link, proof).await.result.ok().unwrap();
             return true;
         }
         panic!("no link for {next}");

@@ -164,9 +164,10 @@ fn config(dir: &Path, settings: &[(String, String)]) -> Config {
     for (key, value) in cheap {
         reader.plain(key, value, "test");
     }
-    for class in
-        ["login", "signup", "refresh", "forgot", "reset", "verify", "unlock", "check", "rejected", "change"]
-    {
+    for class in [
+        "login", "signup", "refresh", "forgot", "reset", "verify", "unlock", "check", "rejected", "change",
+        "advice",
+    ] {
         reader.plain(&format!("throttle.{class}.burst"), "100000", "test");
         reader.plain(&format!("throttle.{class}.per_minute"), "100000", "test");
     }

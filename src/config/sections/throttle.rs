@@ -39,6 +39,12 @@ pub(in crate::config) const KEYS: &[Key] = &[
         "Changes of settings that the holder of one account may make at once.",
     ),
     rate("throttle.change.per_minute", "60", ""),
+    rate(
+        "throttle.advice.burst",
+        "60",
+        "Passwords that one network may have judged at once, as a form does while they are typed.",
+    ),
+    rate("throttle.advice.per_minute", "60", ""),
 ];
 
 pub(in crate::config) fn read(reader: &mut Reader) -> Limits {

@@ -1,5 +1,6 @@
 //! Credentials for a client that has proved its identity: a pair of tokens, or a session cookie.
 
+mod again;
 pub mod renew;
 pub mod session_limit;
 

@@ -105,14 +105,14 @@ async fn current(
 
 impl Engine {
     /// Opens what replaces the session or family of `identity` under the epoch of `account`: of the same kind, for the
-    /// same audience, and as fresh as `proved` says. Returns its id and the credential. What it replaces still has to be ended.
+    /// same audience, and as fresh as `proved` says. What it replaces still has to be ended.
     pub(in crate::flow) async fn replace_credential(
         &self,
         identity: &Identity,
         account: &AccountV3,
         proved: Proved,
         client: &Client,
-    ) -> Result<([u8; 16], Grant), FlowError> {
+    ) -> Result<Issued, FlowError> {
         let wanted = match &identity.held {
             Held::Family(family) => Wanted::Family { audience: family.audience, replaces: true },
             Held::Session(session) => {
@@ -120,11 +120,6 @@ impl Engine {
             }
         };
         let issued = self.issue(account, wanted, proved, client).await?;
-        let issued = self.journal.open(issued).await?;
-        let id = match &issued {
-            Issued::Family(family, _) => family.id.to_bytes(),
-            Issued::Session(session, _) => session.id,
-        };
-        Ok((id, self.grant(account, issued)?))
+        Ok(self.journal.open(issued).await?)
     }
 }

@@ -26,9 +26,9 @@ pub async fn authenticate(
         Some(client) => {
             let what = "not an API key of this server that is alive";
             let note = client.note(Event::TokenRejected).about(&"API key").with_reason(what);
-            engine.reject(client, note, Refusal::Unauthenticated)
+            engine.reject(client, note, Refusal::InvalidApiKey)
         }
-        None => Refusal::Unauthenticated,
+        None => Refusal::InvalidApiKey,
     };
     // Garbage asks no actor.
     let read = engine.services.edge.read(TokenKind::ApiKey, token).map_err(|_| rejected())?;

@@ -6,7 +6,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use actix_web::dev::Payload;
-use actix_web::http::header::{AUTHORIZATION, HeaderMap};
+use actix_web::http::header::{AUTHORIZATION, COOKIE, HeaderMap};
 use actix_web::{FromRequest, HttpRequest};
 use base64ct::{Base64, Encoding};
 use zeroize::Zeroizing;
@@ -41,7 +41,8 @@ impl FromRequest for CalledBy {
     fn from_request(request: &HttpRequest, payload: &mut Payload) -> Calling {
         let api_key = request.app_data::<Eng>().zip(api_key_of(request.headers()));
         let Some((engine, key)) = api_key else {
-            return Calling::Person(SignedIn::from_request(request, payload));
+            let is_service = looks_like_service(request.headers());
+            return Calling::Person(SignedIn::from_request(request, payload), is_service);
         };
         match credentials(request, engine) {
             // Beside an API key by HTTP Basic there is neither.
@@ -60,8 +61,8 @@ impl FromRequest for CalledBy {
 
 /// The future of the extractor. A person costs no more than by [`SignedIn`].
 pub(super) enum Calling {
-    /// A person.
-    Person(SigningIn),
+    /// A person, or a service whose key is none: then the second is true.
+    Person(SigningIn, bool),
     /// A service.
     Service(Pin<Box<dyn Future<Output = Result<CalledBy, Rejection>>>>),
     /// The credentials have the wrong form.
@@ -73,9 +74,16 @@ impl Future for Calling {
 
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         match self.get_mut() {
-            Self::Person(signing_in) => Pin::new(signing_in).poll(context).map(|signed_in| {
-                signed_in.map(|signed_in| CalledBy(Caller::Person(signed_in.into_identity())))
-            }),
+            Self::Person(signing_in, is_service) => {
+                let signed_in = Pin::new(signing_in).poll(context);
+                signed_in.map(|signed_in| match signed_in {
+                    Ok(signed_in) => Ok(CalledBy(Caller::Person(signed_in.into_identity()))),
+                    Err(rejection) if *is_service && rejection.is_unauthenticated() => {
+                        Err(Refusal::InvalidApiKey.into())
+                    }
+                    Err(rejection) => Err(rejection),
+                })
+            }
             Self::Service(answer) => answer.as_mut().poll(context),
             Self::Refused(answer) => Pin::new(answer).poll(context),
         }
@@ -103,6 +111,17 @@ fn api_key_of(headers: &HeaderMap) -> Option<SecretText> {
     let decoded: Vec<(String, SecretText)> = serde_urlencoded::from_str(&encoded).ok()?;
     let (_, key) = decoded.into_iter().next()?;
     key.starts_with(PREFIX).then_some(key)
+}
+
+/// Says whether a request has what a service sends, and no person: a password of HTTP Basic, or a bearer token that is no
+/// JWT. A browser sends the password of a site in front along with all it asks, and would ask its user for another one.
+fn looks_like_service(headers: &HeaderMap) -> bool {
+    if headers.contains_key("sec-fetch-site") || headers.contains_key(COOKIE) {
+        return false;
+    }
+    let header = only_text(headers, AUTHORIZATION).ok().flatten();
+    let Some((scheme, value)) = header.and_then(|header| header.split_once(' ')) else { return false };
+    scheme.eq_ignore_ascii_case("basic") || scheme.eq_ignore_ascii_case("bearer") && !value.contains('.')
 }
 
 /// The credential of a request that stays open, so that it can be checked again and again.

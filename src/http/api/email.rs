@@ -1,6 +1,6 @@
 //! `/v1/email/…`: proof of an e-mail address, and its change.
 
-use actix_web::{FromRequest, HttpRequest, HttpResponse, web};
+use actix_web::{HttpRequest, HttpResponse, web};
 use serde::Deserialize;
 use serde_json::json;
 
@@ -12,7 +12,9 @@ use crate::flow::{email, mailed};
 use crate::http::body::Body;
 use crate::http::endpoint::{Eng, resource};
 use crate::http::rejection::Rejection;
-use crate::http::request::{Credentials, SignedIn, cookie_of, credentials, csrf_source};
+use crate::http::request::{
+    SignedIn, cookie_of, credentials as credentials_of, csrf_source, signed_in_lately,
+};
 use crate::http::response::{CookieName, renewed_response, set_device};
 use crate::registry::throttle::class::Class;
 use crate::value::secret_text::SecretText;
@@ -126,13 +128,18 @@ async fn post_confirm(
     body: Body,
 ) -> Result<HttpResponse, Rejection> {
     let read: BoundToken = body.json_charged(&engine, &client, Class::Verify).await?;
-    let identity;
+    let (credentials, identity);
     let proof = match &read.password {
         Some(password) => Proof::Password(password),
-        None if matches!(credentials(&request, &engine)?, Credentials::None) => Proof::None,
         None => {
-            identity = SignedIn::extract(&request).await?;
-            Proof::Session(&identity)
+            credentials = credentials_of(&request, &engine)?;
+            match credentials.presented() {
+                Some(credential) => {
+                    identity = signed_in_lately(&request, &engine, credential).await?;
+                    Proof::Session(credential, identity.as_deref())
+                }
+                None => Proof::None,
+            }
         }
     };
     email::confirm(&engine, &client, read.link(), proof).await.respond(|confirmed| match confirmed {

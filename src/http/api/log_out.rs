@@ -4,7 +4,7 @@ use actix_web::{FromRequest, HttpRequest, HttpResponse, web};
 use serde::Deserialize;
 
 use crate::flow::client::Client;
-use crate::flow::log_out::{Scope, log_out, log_out_token};
+use crate::flow::log_out::{Scope, has_ended, log_out, log_out_both, log_out_token};
 use crate::flow::refusal::Refusal;
 use crate::http::body::Body;
 use crate::http::endpoint::{Eng, resource};
@@ -33,21 +33,35 @@ async fn post_logout(
     body: Body,
 ) -> Result<HttpResponse, Rejection> {
     let credentials = credentials(&request, &engine)?;
-    let has_credentials = !matches!(credentials, Credentials::None);
     let read: LogOut = body.json_or_default_charged(&engine, &client).await?;
     let scope = read.scope;
-    match read.refresh_token {
-        Some(_) if has_credentials => return Err(Refusal::AmbiguousCredentials.into()),
-        Some(token) if scope == Scope::Local => log_out_token(&engine, &client, &token).await?,
-        Some(_) => {
-            let detail = "With a refresh token only scope `local` is possible.";
+    match (&credentials, read.refresh_token) {
+        (Credentials::Cookie(_), Some(_)) => return Err(Refusal::AmbiguousCredentials.into()),
+        (Credentials::None, Some(token)) if scope == Scope::Local => {
+            log_out_token(&engine, &client, &token).await?;
+        }
+        (Credentials::None, Some(_)) => {
+            let detail = "With a refresh token alone only scope `local` is possible.";
             return Err(Problem::new(422, "unprocessable", detail).into());
         }
-        None => match SignedIn::extract(&request).await {
-            Ok(identity) => log_out(&engine, &client, &identity, scope).await?,
-            // A credential that is no longer valid is logged out already.
-            Err(rejection) if has_credentials && rejection.is_unauthenticated() => {}
-            Err(rejection) => return Err(rejection),
+        (_, token) => match (SignedIn::extract(&request).await, token) {
+            (Ok(identity), None) => log_out(&engine, &client, &identity, scope).await?,
+            (Ok(identity), Some(token)) => {
+                log_out_both(&engine, &client, &identity, &token, scope).await?;
+            }
+            (Err(rejection), token) => {
+                let unaccepted = credentials.presented().filter(|_| rejection.is_unauthenticated());
+                let has_ended = match unaccepted.filter(|_| scope == Scope::Local) {
+                    Some(credential) => has_ended(&engine, credential).await?,
+                    None => false,
+                };
+                if !has_ended {
+                    return Err(rejection);
+                }
+                if let Some(token) = token {
+                    log_out_token(&engine, &client, &token).await?;
+                }
+            }
         },
     }
     let mut response = HttpResponse::NoContent();

@@ -4,13 +4,14 @@ use actix_web::{HttpResponse, web};
 use serde::{Deserialize, Serialize};
 
 use crate::flow::account;
+use crate::flow::authenticate::Held;
 use crate::flow::client::Client;
 use crate::http::api::shared_body::null_is_empty;
 use crate::http::body::Body;
 use crate::http::endpoint::{Eng, resource};
 use crate::http::rejection::Rejection;
 use crate::http::request::SignedIn;
-use crate::http::response::{User, user};
+use crate::http::response::{User, ended_cookie, user};
 use crate::registry::account::AccountV3;
 use crate::registry::throttle::class::Class;
 use crate::value::secret_text::SecretText;
@@ -77,7 +78,11 @@ async fn delete_me(
     body: Body,
 ) -> Result<HttpResponse, Rejection> {
     let read: DeleteMe = body.json_charged(&engine, &client, Class::Check).await?;
-    account::delete(&engine, &client, &identity, &read.password)
-        .await
-        .respond(|()| HttpResponse::NoContent().finish())
+    account::delete(&engine, &client, &identity, &read.password).await.respond(|()| {
+        let mut response = HttpResponse::NoContent();
+        if matches!(identity.held, Held::Session(_)) {
+            response.cookie(ended_cookie(&engine));
+        }
+        response.finish()
+    })
 }

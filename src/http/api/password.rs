@@ -76,7 +76,7 @@ struct Check {
 }
 
 async fn post_check(engine: Eng, client: Client, body: Body) -> Result<HttpResponse, Rejection> {
-    let read: Check = body.json_charged(&engine, &client, Class::Check).await?;
+    let read: Check = body.json_charged(&engine, &client, Class::Advice).await?;
     password::check(&engine, &client, &read.password, &read.email).await.respond(|advice| {
         let reasons: Vec<_> = advice.reasons.iter().map(|reason| reason.code()).collect();
         HttpResponse::Ok().json(json!({

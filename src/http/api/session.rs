@@ -8,6 +8,7 @@ use crate::engine::Engine;
 use crate::flow::account::Cursor;
 use crate::flow::authenticate::{Held, Identity};
 use crate::flow::client::Client;
+use crate::flow::grant::session_limit::OPEN_MAX;
 use crate::flow::refusal::Refusal;
 use crate::flow::{account, log_out};
 use crate::http::body::Body;
@@ -24,8 +25,8 @@ use crate::system::clock::Timestamp;
 use crate::value::id::hex;
 use crate::value::secret_text::SecretText;
 
-const PAGE: usize = 50;
-const PAGE_MAX: usize = 100;
+/// As many as an account has open, so that all are on one page unless a client asks for less.
+const PAGE_MAX: usize = OPEN_MAX;
 
 pub(super) fn configure(config: &mut web::ServiceConfig) {
     config
@@ -159,7 +160,7 @@ async fn get_sessions(
     let unknown = || Problem::new(422, "unprocessable", "`cursor` must be a `next_cursor` of this list.");
     let after =
         query.cursor.as_deref().map(|cursor| Cursor::parse(cursor).ok_or_else(unknown)).transpose()?;
-    let limit = query.limit.unwrap_or(PAGE).clamp(1, PAGE_MAX);
+    let limit = query.limit.unwrap_or(PAGE_MAX).clamp(1, PAGE_MAX);
     let open = account::open_sessions(&engine, &identity.account, after, limit).await?;
     let current = identity.sid();
     let items: Vec<_> = open.items.iter().map(|held| OpenSession::of(held, current)).collect();

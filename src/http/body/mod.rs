@@ -193,11 +193,12 @@ impl Body {
         charged(self.refuse(), engine, client, Class::Rejected).await
     }
 
-    /// Reads the body as JSON, or returns the default if the request has neither a body nor a `Content-Type`.
+    /// Reads the body as JSON, or returns the default if the request has no body. Client libraries declare JSON for a body
+    /// that they leave out, too.
     ///
     /// Errors: as [`Body::json`].
     pub(super) fn json_or_default<T: DeserializeOwned + Default>(&self) -> Result<T, Problem> {
-        if self.media_type == MediaType::Absent && self.bytes.0.is_empty() {
+        if matches!(self.media_type, MediaType::Absent | MediaType::Json) && self.bytes.0.is_empty() {
             return Ok(T::default());
         }
         self.json()

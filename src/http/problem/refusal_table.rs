@@ -29,7 +29,8 @@ fn refused(refusal: &Refusal, engine: &Engine) -> Problem {
         Refusal::Locked { until } => Problem::new(
             429,
             "too_many_attempts",
-            "Too many wrong passwords for this account; wait, or use a device that has logged in before.",
+            "Too many wrong passwords for this account. Wait, use a device that has logged in before, follow the link in \
+             our mail about it, or set a new password by mail.",
         )
         .with_retry_after(until.since(engine.clock.now())),
         Refusal::TooManyAtOnce => Problem::new(
@@ -39,7 +40,8 @@ fn refused(refusal: &Refusal, engine: &Engine) -> Problem {
         )
         .with_retry_after(Duration::from_secs(1)),
         Refusal::InvalidCredentials => {
-            let detail = "E-mail address or password is wrong. A new account must first be confirmed with the link in our mail.";
+            let detail = "E-mail address or password is wrong. A new account must first be confirmed with the link in our mail; \
+                          if that link asked for another password, only that one counts.";
             Problem::new(401, "invalid_credentials", detail).with_challenge()
         }
         Refusal::WrongPassword => {
@@ -122,6 +124,13 @@ fn refused(refusal: &Refusal, engine: &Engine) -> Problem {
             Problem::new(401, "unauthenticated", "Log in, then send the access token or the session cookie.")
                 .with_challenge()
         }
+        Refusal::InvalidApiKey => Problem::new(
+            401,
+            "unauthenticated",
+            "The API key is unknown, expired or deleted. Send one of this server as the bearer token, or as the password of \
+             HTTP Basic; an operator makes one with `portcullis api-key create`.",
+        )
+        .with_challenge(),
         Refusal::InsufficientRole => {
             Problem::new(403, "insufficient_role", "Your account lacks the role that this endpoint requires.")
         }

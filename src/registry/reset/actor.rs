@@ -1,8 +1,8 @@
 //! The mailbox around [`MailedTokens`].
 
 use super::quotas::Wish;
-use super::state::{Invalid, Minted};
-pub use super::state::{Mint, Redeem};
+use super::state::{Invalid, LinkUse, Minted};
+pub use super::state::{Mint, Redeem, RememberUse};
 use super::{MailedTokens, MailedV2, Purpose};
 use crate::registry::{handles, reads, registry};
 use crate::system::clock::Timestamp;
@@ -61,16 +61,7 @@ pub struct Restart {
     pub end_max: Option<Timestamp>,
 }
 
-/// Remembers that the request which redeemed a token did what it was to do.
-#[derive(Clone, Copy, Debug)]
-pub struct RememberUse {
-    /// The token.
-    pub redeem: Redeem,
-    /// Its account.
-    pub account: AccountId,
-}
-
-/// Asks for the account of a token that was redeemed a short while ago.
+/// Asks for the use of a token that was redeemed a short while ago.
 #[derive(Clone, Copy, Debug)]
 pub struct UsedLately {
     /// The token, as it would be redeemed.
@@ -87,7 +78,7 @@ handles!(MailedTokens {
     }, after |mailed, charge, is_sent, now| mailed.count(&charge.wish, *is_sent, now);
     Redeem => Result<MailedV2, Invalid>, Ordinary, |mailed, redeem, now| mailed.redeem(redeem, now);
     RememberUse => (), Ordinary, |_mailed, _use, _now| super::state::Decision::unchanged(()),
-        after |mailed, used, _done, now| mailed.remember_use(used.redeem, used.account, now);
+        after |mailed, used, _done, now| mailed.remember_use(*used, now);
     Restart => (), Ordinary, |mailed, restart, now| mailed.restart(restart.id, restart.end_max, now);
     EndAll => (), Essential, |mailed, end_all, _| mailed.end_all(end_all.account);
     EndUndo => (), Essential, |mailed, end_undo, _| mailed.end_undo(end_undo.account);
@@ -121,6 +112,6 @@ reads!(MailedTokens {
     };
     Live => bool, |mailed, live, now| mailed.has_live(live.account, live.purpose, live.global_epoch, now);
     FindLive => Option<MailedV2>, |mailed, find, now| mailed.find_live(find.id, now).cloned();
-    UsedLately => Option<AccountId>, |mailed, used, now| mailed.used_lately(used.redeem, now);
+    UsedLately => Option<LinkUse>, |mailed, used, now| mailed.used_lately(used.redeem, now);
     Peek => Result<MailedV2, Invalid>, |mailed, peek, now| mailed.peek(peek.redeem, now).cloned();
 });

@@ -31,4 +31,4 @@ pub mod state;
 
 pub use quotas::{Cause, Wish};
 pub use record::{MailedV1, MailedV2, Purpose};
-pub use state::{Invalid, Limits, MailedTokens, Mint, Minted, Redeem};
+pub use state::{Invalid, Limits, LinkUse, MailedTokens, Mint, Minted, Redeem, Renewal};

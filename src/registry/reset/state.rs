@@ -9,7 +9,7 @@ use crate::registry::buckets::Buckets;
 use crate::registry::record::{self, Write};
 use crate::system::clock::Timestamp;
 use crate::system::seeded_bug::{Bug, seeded};
-use crate::token::opaque::SecretDigest;
+use crate::token::opaque::{SealedSuccessor, SecretDigest};
 use crate::value::id::{AccountId, MailedId};
 
 /// A decision about mailed tokens with verdict `V`.
@@ -164,10 +164,48 @@ pub struct MailedTokens {
     limits: Limits,
 }
 
+/// Remembers that the request which redeemed a token did what it was to do.
+#[derive(Clone, Copy, Debug)]
+pub struct RememberUse {
+    /// The token.
+    pub redeem: Redeem,
+    /// What was done.
+    pub done: LinkUse,
+}
+
+/// What a link has done.
+#[derive(Clone, Copy, Debug)]
+pub struct LinkUse {
+    /// The account.
+    pub account: AccountId,
+    /// The credential that its client got in place of the one it had, so that it gets the same one again.
+    pub renewal: Option<Renewal>,
+}
+
+impl LinkUse {
+    /// Says that a link was used for `account`, and that its client got no credential.
+    pub const fn of(account: AccountId) -> Self {
+        Self { account, renewal: None }
+    }
+}
+
+/// A credential that has replaced another one. Its secret is sealed, so that the record gives nobody more than they have.
+#[derive(Clone, Copy, Debug)]
+pub struct Renewal {
+    /// The session or family.
+    pub sid: [u8; 16],
+    /// Its secret, sealed under a key derived from the link and the credential that was replaced.
+    pub sealed: SealedSuccessor,
+    /// When the credential that was replaced would have expired.
+    pub until: Timestamp,
+    /// The nonce of the device cookie that came with it.
+    pub device_nonce: [u8; 16],
+}
+
 /// A link that did what it is for.
 struct Used {
     redeem: Redeem,
-    account: AccountId,
+    done: LinkUse,
     at: Timestamp,
 }
 
@@ -328,23 +366,23 @@ impl MailedTokens {
         }
     }
 
-    /// Remembers that the request which redeemed a token of `account` did what it was to do.
-    pub fn remember_use(&mut self, redeem: Redeem, account: AccountId, now: Timestamp) {
+    /// Remembers that the request which redeemed a token did what it was to do.
+    pub fn remember_use(&mut self, RememberUse { redeem, done }: RememberUse, now: Timestamp) {
         while self.used.len() >= USED_MAX {
             self.used.pop_front();
         }
-        self.used.push_back(Used { redeem, account, at: now });
+        self.used.push_back(Used { redeem, done, at: now });
     }
 
-    /// Returns the account of a token that was redeemed a short while ago, for whoever presents it again.
-    pub fn used_lately(&self, redeem: Redeem, now: Timestamp) -> Option<AccountId> {
+    /// Returns what a token has done that was redeemed a short while ago, for whoever presents it again.
+    pub fn used_lately(&self, redeem: Redeem, now: Timestamp) -> Option<LinkUse> {
         let mut lately = self.used.iter().rev().take_while(|used| now < used.at + REPEATS_FOR);
         let used = lately.find(|used| {
             used.redeem.id == redeem.id
                 && used.redeem.digest == redeem.digest
                 && used.redeem.purpose == redeem.purpose
         });
-        used.map(|used| used.account)
+        used.map(|used| used.done)
     }
 
     /// Returns the token `id` of a mail that is about to leave, if it is still live.

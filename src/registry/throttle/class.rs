@@ -48,6 +48,8 @@ classes! {
     Rejected = "rejected",
     /// A change of settings by the holder of an account. Charged to the account.
     Change = "change",
+    /// Advice on a password while it is typed.
+    Advice = "advice",
 }
 
 /// The burst and the rate of one class.

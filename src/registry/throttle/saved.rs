@@ -266,6 +266,8 @@ mod tests {
             SavedRecord::Crowd(Class::Rejected, 15, cell),
             SavedRecord::Cell(CellKey::of_device(Class::Change, u64::MAX), cell),
             SavedRecord::Crowd(Class::Change, 15, cell),
+            SavedRecord::Cell(CellKey::new(Class::Advice, network), cell),
+            SavedRecord::Crowd(Class::Advice, 15, cell),
             SavedRecord::Suspect(network, NOW),
         ] {
             assert_eq!(SavedRecord::read(record.to_bytes()), Some(record));
@@ -278,11 +280,11 @@ mod tests {
             (0x46, 0),
             (0x48, 0),
             (0x4E, 0),
-            (0x8A, 0),
+            (0x8B, 0),
             (0x80, 16),
             (0xC0, 0),
             (0xC7, 0),
-            (0xD1, 0),
+            (0xD9, 0),
             (0xFF, 0),
         ] {
             let mut bytes = [0; 16];

@@ -48,6 +48,9 @@ async fn the_session_unused_longest_gives_way_to_the_one_too_many() {
     assert_eq!(ids.len(), 100);
     let newest_ids: BTreeSet<String> = opened[30..].iter().map(|answer| answer.text("session_id")).collect();
     assert_eq!(ids.into_iter().collect::<BTreeSet<_>>(), newest_ids);
+    // On one page, the last used come first.
+    let in_order: Vec<_> = opened[30..].iter().rev().map(|answer| answer.text("session_id")).collect();
+    assert_eq!(listed(&server, &newest, 100).await, in_order);
     for (number, answer) in opened.iter().enumerate() {
         let is_alive = if number % 3 == 0 {
             server.get_with_cookie("/v1/me", &answer.session_cookie()).await.status == StatusCode::OK
