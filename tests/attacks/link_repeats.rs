@@ -211,10 +211,13 @@ async fn a_session_that_has_ended_is_not_given_again() {
             }
         };
         assert!(done.is_success(), "{end:?}: {done}");
-        let before = owner.server.engine.upgrade().unwrap().work();
-        assert_eq!(owner.confirm().await.problem(), (401, "unauthenticated"), "{end:?}");
-        let entries = owner.server.engine.upgrade().unwrap().work().entries - before.entries;
-        assert_eq!(entries, 0, "{end:?}");
+        let entries = || owner.server.engine.upgrade().unwrap().work().entries;
+        let before = entries();
+        for _ in 0..10 {
+            assert_eq!(owner.confirm().await.problem(), (401, "unauthenticated"), "{end:?}");
+        }
+        // Nothing is written for it. A mail may be on its way meanwhile.
+        assert!(entries() - before < 10, "{end:?}");
     }
 }
 
