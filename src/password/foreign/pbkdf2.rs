@@ -124,10 +124,6 @@ impl Pbkdf2 {
     pub(super) fn of_asp_net(text: &str) -> Result<Self, ForeignFault> {
         let wrong = |what| ForeignFault::form("ASP.NET Identity", what);
         let blob = Base64::decode_vec(text).map_err(|_| wrong("not in base64"))?;
-        if blob.first() == Some(&0) {
-            let why = "version 2 is PBKDF2-SHA1 with 1,000 iterations; version 3 is taken";
-            return Err(ForeignFault::Refused { scheme: "ASP.NET Identity", why });
-        }
         let field = |at: usize| blob.get(at..at + 4)?.try_into().ok().map(u32::from_be_bytes);
         let read = (blob.first() == Some(&1)).then_some(()).and_then(|()| {
             let salt_bytes = usize::try_from(field(9)?).ok().filter(|bytes| *bytes <= SALT_BYTES_MAX)?;

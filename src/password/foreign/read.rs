@@ -161,9 +161,13 @@ fn read_bare(text: &str) -> Result<StoredHash, ForeignFault> {
         13 if text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'/')) => {
             refused("DES crypt", FAST)
         }
-        // The first byte is the version, and the next one is zero.
-        60.. if matches!(text.get(..2), Some("AQ" | "AA")) && Base64::decode_vec(text).is_ok() => {
+        // The first byte is the version. In version 3 a zero follows; version 2 has 49 bytes in all.
+        60.. if text.starts_with("AQ") && Base64::decode_vec(text).is_ok() => {
             Pbkdf2::of_asp_net(text).map(Into::into)
+        }
+        68 if Base64::decode_vec(text).is_ok_and(|blob| blob.len() == 49 && blob.first() == Some(&0)) => {
+            let why = "version 2 is PBKDF2-SHA1 with 1,000 iterations; version 3 is taken";
+            refused("ASP.NET Identity", why)
         }
         _ => Err(ForeignFault::Unknown(SchemeName::of(text))),
     }
