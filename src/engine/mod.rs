@@ -99,6 +99,8 @@ pub struct Work {
     pub hashes: u64,
     /// KiB of memory that hashes have filled, each pass counted.
     pub filled_kib: u64,
+    /// Work of hashes of other systems, roughly as if argon2id had filled so many KiB.
+    pub foreign_kib: u64,
     /// Entries of the journal.
     pub entries: u64,
     /// Bytes of those entries that are durable.
@@ -135,7 +137,8 @@ impl Engine {
         let journal = self.journal.stats();
         let hashing = self.services.pool.stats();
         let (hashes, filled_kib) = (hashing.admitted(), hashing.filled_kib);
-        Work { calls, hashes, filled_kib, entries: journal.assigned, bytes: journal.body_bytes }
+        let foreign_kib = hashing.foreign_kib;
+        Work { calls, hashes, filled_kib, foreign_kib, entries: journal.assigned, bytes: journal.body_bytes }
     }
 
     /// Returns the engine as work on the owners' thread holds it.

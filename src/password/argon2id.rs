@@ -1,4 +1,4 @@
-//! Two implementations of argon2id: the reference `argon2`, which is the most read and most used one, and
+//! Two implementations of argon2id and its variants: the reference `argon2`, which is the most read and most used one, and
 //! `argon2-rust`, which uses vector instructions and huge pages. The second is used only where it has just given the
 //! same bytes as the first. The page of [`super`] says why it is the default.
 
@@ -18,6 +18,62 @@ pub enum Choice {
     Auto,
     /// The reference.
     Reference,
+}
+
+/// A variant of argon2. Our own hashes are [`Variant::ID`]; the others come from other systems.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub struct Variant {
+    /// How it chooses the blocks that it reads.
+    pub addressing: Addressing,
+    /// Whether it is version 1.0 (16), which writes over a block in later passes, and not 1.3 (19).
+    pub is_old: bool,
+}
+
+/// How argon2 chooses the blocks that it reads (RFC 9106 §3.4).
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub enum Addressing {
+    /// By the contents of blocks (argon2d).
+    D,
+    /// By their places (argon2i).
+    I,
+    /// By places at first, then by contents (argon2id).
+    Id,
+}
+
+impl Variant {
+    /// argon2id of version 1.3.
+    pub const ID: Self = Self { addressing: Addressing::Id, is_old: false };
+
+    const fn reference(self) -> (Algorithm, Version) {
+        let algorithm = match self.addressing {
+            Addressing::D => Algorithm::Argon2d,
+            Addressing::I => Algorithm::Argon2i,
+            Addressing::Id => Algorithm::Argon2id,
+        };
+        (algorithm, if self.is_old { Version::V0x10 } else { Version::V0x13 })
+    }
+
+    #[cfg(feature = "vector-hash")]
+    const fn vector(self) -> (argon2_rust::Algorithm, argon2_rust::Version) {
+        use argon2_rust::{Algorithm, Version};
+        let algorithm = match self.addressing {
+            Addressing::D => Algorithm::Argon2d,
+            Addressing::I => Algorithm::Argon2i,
+            Addressing::Id => Algorithm::Argon2id,
+        };
+        (algorithm, if self.is_old { Version::V0x10 } else { Version::V0x13 })
+    }
+}
+
+impl fmt::Display for Variant {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let name = match self.addressing {
+            Addressing::D => "argon2d",
+            Addressing::I => "argon2i",
+            Addressing::Id => "argon2id",
+        };
+        write!(f, "{name} v={}", if self.is_old { 16 } else { 19 })
+    }
 }
 
 /// An implementation, with the memory of one thread.
@@ -124,6 +180,17 @@ impl Implementation {
         secret: &[u8],
         out: &mut [u8],
     ) -> Result<(), PhcError> {
+        self.fill_variant(Variant::ID, cost, [password, salt, secret], out)
+    }
+
+    /// Fills `out` like [`Implementation::fill_with`], by another variant of argon2.
+    pub(super) fn fill_variant(
+        &mut self,
+        variant: Variant,
+        cost: Cost,
+        [password, salt, secret]: [&[u8]; 3],
+        out: &mut [u8],
+    ) -> Result<(), PhcError> {
         if !cost.is_bounded() {
             return Err(PhcError);
         }
@@ -137,14 +204,15 @@ impl Implementation {
                     memory.resize(blocks, Block::default());
                 }
                 let memory = memory.get_mut(..blocks).unwrap_or_default();
-                Argon2::new_with_secret(secret, Algorithm::Argon2id, Version::V0x13, params)
+                let (algorithm, version) = variant.reference();
+                Argon2::new_with_secret(secret, algorithm, version, params)
                     .map_err(|_| PhcError)?
                     .hash_password_into_with_memory(password, salt, out, memory)
                     .map_err(|_| PhcError)
             }
             #[cfg(feature = "vector-hash")]
             Kind::Vector(hasher) => {
-                vector_fill(hasher, cost, [password, salt, secret, &[]], out).map_err(|_| PhcError)
+                vector_fill(hasher, variant, cost, [password, salt, secret, &[]], out).map_err(|_| PhcError)
             }
         }
     }
@@ -165,7 +233,7 @@ impl Implementation {
         if let Kind::Vector(hasher) = &mut self.kind {
             let cost = Cost { memory_kib: 32, passes: 3, lanes: 4 };
             let mut out = [0; 32];
-            vector_fill(hasher, cost, [&[1; 32], &[2; 16], &[3; 8], &[4; 12]], &mut out)
+            vector_fill(hasher, Variant::ID, cost, [&[1; 32], &[2; 16], &[3; 8], &[4; 12]], &mut out)
                 .map_err(|_| SelfTestFailed)?;
             if out != RFC_9106_ARGON2ID {
                 return Err(SelfTestFailed);
@@ -179,12 +247,19 @@ impl Implementation {
             let password = vec![number; usize::from(number) * 21];
             // The first without a secret.
             let secret = vec![number; usize::from(number - 1) * 16];
-            let filled = [
-                reference.fill_with(cost, &password, &[number; 16], &secret, &mut expected),
-                self.fill_with(cost, &password, &[number; 16], &secret, &mut actual),
-            ];
-            if filled.iter().any(Result::is_err) || expected != actual {
-                return Err(SelfTestFailed);
+            let addressing = [Addressing::Id, Addressing::I, Addressing::D];
+            let old = [false, true];
+            let variants = old.map(|is_old| addressing.map(|addressing| Variant { addressing, is_old }));
+            // The other variants with the smaller costs alone, so that a start takes no longer.
+            for variant in variants.into_iter().flatten().filter(|v| *v == Variant::ID || memory_kib <= 64) {
+                let input = [&password[..], &[number; 16], &secret];
+                let filled = [
+                    reference.fill_variant(variant, cost, input, &mut expected),
+                    self.fill_variant(variant, cost, input, &mut actual),
+                ];
+                if filled.iter().any(Result::is_err) || expected != actual {
+                    return Err(SelfTestFailed);
+                }
             }
         }
         Ok(())
@@ -208,6 +283,7 @@ const RFC_9106_ARGON2ID: [u8; 32] = [
 #[cfg(feature = "vector-hash")]
 fn vector_fill(
     hasher: &mut argon2_rust::Hasher,
+    variant: Variant,
     cost: Cost,
     [password, salt, secret, data]: [&[u8]; 4],
     out: &mut [u8],
@@ -221,7 +297,7 @@ fn vector_fill(
         .threads(1)
         .tag_len(TagLen::bytes(out.len() as u64))
         .build()?;
-    let (algorithm, version) = (argon2_rust::Algorithm::Argon2id, argon2_rust::Version::V0x13);
+    let (algorithm, version) = variant.vector();
     hasher.set_argon2(argon2_rust::Argon2::new(algorithm, version, params));
     hasher.hash_into_with_ad(password, salt, secret, data, out)
 }
@@ -267,8 +343,14 @@ mod tests {
                 let salt: Vec<u8> = (0..random.random_range(8..48)).map(|_| random.random()).collect();
                 let len = random.random_range(16..=64);
                 let (mut one, mut other) = (vec![0; len], vec![0; len]);
-                reference.fill(cost, &password, &salt, &mut one).unwrap();
-                vector.fill(cost, &password, &salt, &mut other).unwrap();
+                let addressing = [Addressing::Id, Addressing::I, Addressing::D][random.random_range(0..3)];
+                let variant = match random.random_bool(0.7) {
+                    true => Variant::ID,
+                    false => Variant { addressing, is_old: random.random() },
+                };
+                let input = [&password[..], &salt, &[]];
+                reference.fill_variant(variant, cost, input, &mut one).unwrap();
+                vector.fill_variant(variant, cost, input, &mut other).unwrap();
                 differ += usize::from(one != other);
                 if random.random_bool(0.01) {
                     vector.release();

@@ -2,6 +2,7 @@
 
 pub mod argon2id;
 pub mod cost;
+pub mod foreign;
 pub mod job;
 pub mod known_bad;
 pub mod lane;
@@ -18,6 +19,7 @@ mod threads;
 mod typed;
 
 pub use cost::{Cost, EqualCost};
+pub use foreign::EqualWork;
 pub use job::{QueueKey, Shed, Unverified, Verified};
 pub use known_bad::KnownBad;
 pub use lane::Lane;

@@ -1,5 +1,7 @@
 //! PHC strings, the stored form of a password. The cost in a string is bounded before it is obeyed.
 
+use std::fmt;
+
 use argon2::Version;
 use argon2::password_hash::phc::PasswordHash;
 use base64ct::{Base64Unpadded, Encoding};
@@ -13,8 +15,8 @@ use crate::system::random::{NoRandomness, Random};
 /// Length of a new hash in bytes.
 const HASH_BYTES: usize = 32;
 
-/// A parsed PHC string of argon2id with a bounded cost.
-#[derive(Clone, Debug)]
+/// A parsed PHC string of argon2id with a bounded cost. `Debug` prints the cost alone.
+#[derive(Clone)]
 pub struct Phc {
     cost: Cost,
     /// The `keyid` of its pepper, if it has one.
@@ -78,6 +80,12 @@ impl Phc {
         implementation.fill_with(self.cost, password, &self.salt, secret.unwrap_or_default(), &mut hash)?;
         let is_equal: bool = hash.ct_eq(&self.hash).into();
         Ok(is_equal && secret.is_some())
+    }
+}
+
+impl fmt::Debug for Phc {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Phc({:?}, ..)", self.cost)
     }
 }
 

@@ -4,6 +4,7 @@ use std::borrow::Cow;
 
 use zeroize::Zeroizing;
 
+use super::foreign;
 use super::known_bad::KnownBad;
 use super::strength;
 use super::typed::Password;
@@ -105,7 +106,7 @@ impl Policy {
         if self.words(email).into_iter().any(about_owner) {
             found.push(Weakness::ContainsIdentity);
         }
-        if looks_like_hash(&lower) {
+        if looks_like_hash(&lower) || foreign::is_hash_text(text) {
             found.push(Weakness::LooksLikeHash);
         }
         if found.is_empty() && chars < CHARS_LONG {
@@ -138,9 +139,10 @@ impl Policy {
 }
 
 /// Says whether a password, in lower case, has the form of a hash: of crypt (`$argon2id$…`, `$2b$10$…`), of an LDAP
-/// directory or Spring (`{ssha}…`), of Django (`pbkdf2_sha256$…`) or Werkzeug (`scrypt:…`).
+/// directory or Spring (`{ssha}…`), of Django (`pbkdf2_sha256$…`) or Werkzeug (`scrypt:…`), or in which this server stores
+/// it (`$wrapped-ssha$…`). Also those whose rest is damaged, or that no import takes.
 fn looks_like_hash(lower: &str) -> bool {
-    const CRYPT: [&str; 26] = [
+    const CRYPT: [&str; 34] = [
         "argon2id",
         "argon2i",
         "argon2d",
@@ -167,8 +169,16 @@ fn looks_like_hash(lower: &str) -> bool {
         "h",
         "pbkdf2",
         "pbkdf2-sha256",
+        "pbkdf2-sha512",
+        "wp",
+        "nt",
+        "sha256hex",
+        "firebase-scrypt",
+        "wrapped-ssha",
+        "wrapped-ssha256",
+        "wrapped-ssha512",
     ];
-    const BRACED: [&str; 15] = [
+    const BRACED: [&str; 18] = [
         "ssha",
         "ssha256",
         "ssha512",
@@ -182,11 +192,15 @@ fn looks_like_hash(lower: &str) -> bool {
         "scrypt",
         "argon2",
         "pbkdf2",
+        "pbkdf2-sha256",
         "pbkdf2-sha512",
+        "sha384",
+        "x-nthash",
         "noop",
     ];
-    const NAMED: [&str; 8] = [
+    const NAMED: [&str; 9] = [
         "pbkdf2_sha256$",
+        "pbkdf2_sha512$",
         "pbkdf2_sha1$",
         "bcrypt_sha256$",
         "bcrypt$",
@@ -314,13 +328,22 @@ mod tests {
             "{bcrypt}$2a$10$dXJ3SW6G7P50lGmMkkmwe.20cQQubK3.HZWzG3YB1tlRy.fqvM/BG",
             "pbkdf2_sha256$600000$VGVzdA$8UtGxJ3O0m1zC5m9h2w3Nw",
             "scrypt:32768:8:1$Yx7kQ0ZQhQm9$1b2c",
+            "$wp$2y$10$cNcVvjdGcPoXoQWBRsvEWuEtnz/qkoHuMdwGGOGvqk5GvCa3nnxVO",
+            "{PBKDF2-SHA256}29000$ztl7T0mpde4dI4RQKgXgfA$xkMnCg3G2m7f9CPQGDdT6Fqzn",
+            "AQAAAAIAAYagAAAAEJ2zJQ1p3v2E0u7sC6aM0x7zv7S3eW2cRr9y2E7mE0b4u1x0K2wz1yJx8QhX5m0d2g==",
+            "{ \"keycloak\": {\"algorithm\": \"pbkdf2-sha256\"} }",
+            "{\"firebase\":{\"hash\":\"c2VhIHNhbHQ\"}}",
         ] {
             let found = judge(&policy(15), hash, "ada@example.org").unwrap_err();
             assert!(found.contains(&Weakness::LooksLikeHash), "{hash}: {found:?}");
         }
-        for plain in
-            ["$5$ is what my first lunch did cost", "{noop} wolkig lampe kanu", "$cash$on%the-nail?41"]
-        {
+        for plain in [
+            "$5$ is what my first lunch did cost",
+            "{noop} wolkig lampe kanu",
+            "$cash$on%the-nail?41",
+            // Some draw their passwords like this.
+            "9f2c1e77ab04d5683be19c4410fd7a25",
+        ] {
             assert_eq!(judge(&policy(15), plain, "ada@example.org"), Ok(()), "{plain}");
         }
     }

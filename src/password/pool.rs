@@ -18,7 +18,8 @@ use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
 
 use super::argon2id::{Choice, Implementation, SelfTestFailed};
-use super::cost::{Cost, EqualCost};
+use super::cost::Cost;
+use super::foreign::{EqualWork, FastDigest};
 use super::job::{QueueKey, Shed, Unverified, Verified};
 use super::lane::Lane;
 use super::pepper::Peppers;
@@ -82,12 +83,12 @@ struct Shared {
     check_nanos: AtomicU64,
     /// KiB of memory filled in all passes of all hashes.
     filled_kib: AtomicU64,
+    /// Work of the hashes of other systems, in KiB as argon2id fills them.
+    foreign_kib: AtomicU64,
     clock: Clock,
     random: Arc<Random>,
     /// Start of the time that the scheduler counts.
     origin: Instant,
-    /// Cost of new hashes.
-    cost: Cost,
     /// PHC string that no password matches.
     decoy: String,
     /// Name of the implementation, for people.
@@ -196,10 +197,10 @@ impl HashPool {
             hash_nanos: AtomicU64::new(nanos(hash_time)),
             check_nanos: AtomicU64::new(nanos(CHECK_TIME)),
             filled_kib: AtomicU64::new(0),
+            foreign_kib: AtomicU64::new(0),
             clock: clock.clone(),
             random: Arc::clone(random),
             origin: clock.steady(),
-            cost,
             decoy: decoy.clone(),
             implementation: implementation.name(),
             warnings,
@@ -242,8 +243,7 @@ impl HashPool {
         Err(shed(full))
     }
 
-    /// Checks `password` against the string `phc`. Every check takes the work of `equal`; `None` stands for the cost of new
-    /// hashes.
+    /// Checks `password` against the stored text `phc`, whatever system has made it. Every check takes the work of `equal`.
     ///
     /// Security: without a string the password is checked against a decoy, which takes the same work and never matches.
     pub async fn verify(
@@ -251,7 +251,7 @@ impl HashPool {
         key: QueueKey,
         password: Password,
         phc: Option<&str>,
-        equal: Option<EqualCost>,
+        equal: EqualWork,
     ) -> Result<Verified, Shed> {
         self.verify_unless(key, password, phc, equal, pending::<()>()).await.map_err(Unverified::into_shed)
     }
@@ -264,12 +264,11 @@ impl HashPool {
         key: QueueKey,
         password: Password,
         phc: Option<&str>,
-        equal: Option<EqualCost>,
+        equal: EqualWork,
         gone: impl Future,
     ) -> Result<Verified, Unverified> {
         let against = phc
             .map_or_else(|| Against::Decoy(self.shared.decoy.clone()), |phc| Against::Stored(phc.to_owned()));
-        let equal = equal.unwrap_or(EqualCost::of(self.shared.cost));
         let work = |answer| Work::Verify(password, against, equal, answer);
         self.submit_unless(Queue::Hashes, key, work, gone).await
     }
@@ -306,6 +305,12 @@ impl HashPool {
     pub async fn hash(&self, key: QueueKey, password: Password) -> Result<String, Shed> {
         let salt = self.salt()?;
         self.submit(Queue::Hashes, key, |answer| Work::Hash(password, salt, answer)).await
+    }
+
+    /// Returns the text to be stored of the fast digest of another system, which must not be stored itself.
+    pub async fn wrap(&self, key: QueueKey, digest: FastDigest) -> Result<String, Shed> {
+        let salt = self.salt()?;
+        self.submit(Queue::Hashes, key, |answer| Work::Wrap(digest, salt, answer)).await
     }
 
     /// Draws a salt. A thread that may be preempted must not hold the lock of the random generator, so this is done before
@@ -361,7 +366,8 @@ impl HashPool {
         let checks = LaneStats { queued, ..state.checks };
         let Times { hash: hash_time, check: check_time } = self.shared.times();
         let filled_kib = self.shared.filled_kib.load(Ordering::Relaxed);
-        Stats { lanes, checks, running: state.running, hash_time, check_time, filled_kib }
+        let foreign_kib = self.shared.foreign_kib.load(Ordering::Relaxed);
+        Stats { lanes, checks, running: state.running, hash_time, check_time, filled_kib, foreign_kib }
     }
 
     /// Returns the number of hashing threads.
@@ -535,7 +541,8 @@ impl Shared {
 
     /// Counts the work of a job, and moves the average of the time that such jobs take by an eighth towards its time.
     fn note(&self, finished: &Finished) {
-        self.filled_kib.fetch_add(finished.filled_kib, Ordering::Relaxed);
+        self.filled_kib.fetch_add(finished.effort.filled_kib, Ordering::Relaxed);
+        self.foreign_kib.fetch_add(finished.effort.foreign_kib, Ordering::Relaxed);
         let average = match finished.measured() {
             Measured::Hash => &self.hash_nanos,
             Measured::Check => &self.check_nanos,

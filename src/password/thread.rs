@@ -12,6 +12,8 @@ use tokio::sync::oneshot;
 
 use super::argon2id::Implementation;
 use super::cost::{Cost, EqualCost};
+use super::foreign::stored::{Foreign, burn};
+use super::foreign::{EqualWork, FastDigest, ForeignCost, Step, Stored, StoredCost};
 use super::job::{Shed, Verified};
 use super::phc::{Phc, hash};
 use super::policy::{Advice, Policy, Weakness};
@@ -29,9 +31,11 @@ pub(super) type Answer<T> = oneshot::Sender<Result<T, Shed>>;
 /// A password, what to do with it, and the channel for the result.
 pub(super) enum Work {
     /// Check the password against a PHC string, or against the decoy, at the cost that every check has.
-    Verify(Password, Against, EqualCost, Answer<Verified>),
+    Verify(Password, Against, EqualWork, Answer<Verified>),
     /// Hash the password with this salt.
     Hash(Password, [u8; 16], Answer<String>),
+    /// Hash the digest of another system with this salt.
+    Wrap(FastDigest, [u8; 16], Answer<String>),
     /// Judge a new password, and hash it with this salt if it is accepted.
     Accept(NewPassword, [u8; 16], Answer<Result<String, Vec<Weakness>>>),
     /// Judge a new password, and return advice.
@@ -40,7 +44,7 @@ pub(super) enum Work {
 
 /// What a password is checked against.
 pub(super) enum Against {
-    /// The PHC string of an account.
+    /// The stored text of an account.
     Stored(String),
     /// The PHC string of the decoy. It is copied and read like a stored one, so that both take the same time.
     Decoy(String),
@@ -59,7 +63,7 @@ impl Work {
     pub(super) fn shed(self, shed: Shed) {
         match self {
             Self::Verify(.., answer) => drop(answer.send(Err(shed))),
-            Self::Hash(.., answer) => drop(answer.send(Err(shed))),
+            Self::Hash(.., answer) | Self::Wrap(.., answer) => drop(answer.send(Err(shed))),
             Self::Accept(.., answer) => drop(answer.send(Err(shed))),
             Self::Advise(.., answer) => drop(answer.send(Err(shed))),
         }
@@ -67,10 +71,19 @@ impl Work {
 
     /// Returns how many times the work of one hash of cost `own` the job may take.
     pub(super) fn hashes_of(&self, own: Cost) -> u32 {
-        let Self::Verify(password, _, equal, _) = self else { return 1 };
-        let times = equal.dearest.work().div_ceil(own.work().max(1)).max(1);
-        let forms = 1 + u32::from(password.as_typed().is_some());
-        u32::try_from(times).unwrap_or(u32::MAX).saturating_mul(forms)
+        let Self::Verify(password, against, equal, _) = self else { return 1 };
+        let stored_kib = match against {
+            Against::Stored(text) => match StoredCost::of(text) {
+                Some(StoredCost::Foreign(cost)) => cost.as_kib(),
+                _ => 0,
+            },
+            Against::Decoy(_) => 0,
+        };
+        let native = equal.native.unwrap_or(EqualCost::of(own)).dearest.work();
+        let work = native.saturating_add(equal.foreign_kib().max(stored_kib));
+        let times = work.div_ceil(own.work().max(1)).max(1);
+        let forms = password.forms(equal.tries_as_typed).count();
+        u32::try_from(times).unwrap_or(u32::MAX).saturating_mul(u32::try_from(forms).unwrap_or(1))
     }
 }
 
@@ -98,8 +111,16 @@ pub(super) struct Finished {
     outcome: Outcome,
     /// How long the job took.
     pub(super) took: Duration,
-    /// The memory that was filled in all passes, in KiB.
+    pub(super) effort: Effort,
+}
+
+/// The work of a job.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Effort {
+    /// The memory that our own hashes have filled in all passes, in KiB.
     pub(super) filled_kib: u64,
+    /// The work of hashes of other systems, as if argon2id had filled so many KiB.
+    pub(super) foreign_kib: u64,
 }
 
 impl Finished {
@@ -205,10 +226,10 @@ impl Hasher {
             match order {
                 Some(Order::Do(work)) => {
                     let begin = self.clock.steady();
-                    let (outcome, filled_kib) = self.perform(work);
+                    let (outcome, effort) = self.perform(work);
                     idle_since = self.clock.steady();
                     let took = idle_since.duration_since(begin);
-                    *handoff.finished.lock() = Some(Finished { outcome, took, filled_kib });
+                    *handoff.finished.lock() = Some(Finished { outcome, took, effort });
                     self.dispatcher.unpark();
                 }
                 Some(Order::End) => return,
@@ -222,24 +243,29 @@ impl Hasher {
         }
     }
 
-    /// Does a job. Returns its outcome, and the KiB of memory that were filled in all passes.
-    fn perform(&mut self, work: Work) -> (Outcome, u64) {
+    /// Does a job. Returns its outcome and its work.
+    fn perform(&mut self, work: Work) -> (Outcome, Effort) {
+        let hashed = Effort { filled_kib: self.cost.work(), foreign_kib: 0 };
         match work {
             Work::Verify(password, against, equal, answer) => {
-                let (verified, filled_kib) = self.verify(&password, &against, equal);
-                (Outcome::Verified(verified, answer), filled_kib)
+                let (verified, effort) = self.verify(&password, &against, &equal);
+                (Outcome::Verified(verified, answer), effort)
             }
             Work::Hash(password, salt, answer) => {
-                (Outcome::Hashed(self.hash(&password, salt), answer), self.cost.work())
+                (Outcome::Hashed(self.hash(&password, salt), answer), hashed)
+            }
+            Work::Wrap(digest, salt, answer) => {
+                let text = digest.wrap(self.cost, salt, &mut self.implementation).ok();
+                (Outcome::Hashed(text, answer), hashed)
             }
             Work::Accept(NewPassword { password, email, policy }, salt, answer) => {
                 match policy.judge(&password, &email) {
-                    Ok(()) => (Outcome::Judged(Ok(self.hash(&password, salt)), answer), self.cost.work()),
-                    Err(found) => (Outcome::Judged(Err(found), answer), 0),
+                    Ok(()) => (Outcome::Judged(Ok(self.hash(&password, salt)), answer), hashed),
+                    Err(found) => (Outcome::Judged(Err(found), answer), Effort::default()),
                 }
             }
             Work::Advise(NewPassword { password, email, policy }, answer) => {
-                (Outcome::Advised(policy.advise(&password, &email), answer), 0)
+                (Outcome::Advised(policy.advise(&password, &email), answer), Effort::default())
             }
         }
     }
@@ -248,33 +274,61 @@ impl Hasher {
         hash(password.as_bytes(), self.cost, salt, &mut self.implementation).ok()
     }
 
-    /// Checks `password`. Returns the result, and the KiB that were filled.
+    /// Checks `password`. Returns the result and the work.
     ///
-    /// Security: a string that cannot be used matches nothing, and is replaced by the decoy. Every check takes the work of the dearest stored hash, and both forms of a password that has two are
-    /// tried even if the first matches.
-    fn verify(&mut self, password: &Password, against: &Against, equal: EqualCost) -> (Verified, u64) {
+    /// Security: a string that cannot be used matches nothing, and is replaced by the decoy. Every check takes the work of
+    /// the dearest stored hash, and as much as the dearest of each other system of which a hash is stored. All forms of a
+    /// password are tried even if the first matches. The empty password, which stands for those that no account can have,
+    /// matches nothing.
+    fn verify(&mut self, password: &Password, against: &Against, equal: &EqualWork) -> (Verified, Effort) {
         let (is_stored, text) = match against {
             Against::Stored(text) => (true, text),
             Against::Decoy(text) => (false, text),
         };
-        let read = Phc::parse(text);
-        let is_decoy = !is_stored || read.is_err();
-        let phc = read.unwrap_or_else(|_| self.decoy.clone());
-        let phc = if is_decoy { phc.with_cost(equal.decoy) } else { phc };
-        let mut filled_kib = 0;
-        let mut try_form = |form: &[u8]| {
-            let matches = phc.matches(form, &mut self.implementation).unwrap_or(false);
-            filled_kib += phc.cost().work();
-            if let Some(missing) = phc.cost().missing_to(equal.dearest) {
-                let _ = self.decoy.clone().with_cost(missing).matches(form, &mut self.implementation);
-                filled_kib += missing.work();
-            }
-            matches && !is_decoy
+        let stored = Stored::parse(text).ok().filter(|_| is_stored);
+        let native = equal.native.unwrap_or(EqualCost::of(self.cost));
+        let decoy = || self.decoy.clone().with_cost(native.decoy);
+        let (phc, wrapped, foreign) = match &stored {
+            Some(Stored::Native(phc)) => (phc.clone(), None, None),
+            Some(Stored::Wrapped(wrapped)) => (wrapped.phc().clone(), Some(wrapped), None),
+            Some(Stored::Foreign(foreign)) => (decoy(), None, Some(foreign)),
+            None => (decoy(), None, None),
         };
-        let matches = try_form(password.as_bytes());
-        let matches_as_typed = password.as_typed().is_some_and(&mut try_form);
+        let is_by_argon2id = stored.is_some() && foreign.is_none();
+        let steps = equal.steps(foreign.map(Foreign::cost));
+        let is_others = wrapped.is_some() || foreign.is_some();
+        let mut effort = Effort::default();
+        let mut matches = false;
+        let mut is_other_form = false;
+        for (number, form) in password.forms(equal.tries_as_typed || is_others).enumerate() {
+            let digest = wrapped.map(|wrapped| wrapped.digest(form));
+            let hashed = digest.as_ref().map_or(form, |digest| digest.as_slice());
+            let is_equal = phc.matches(hashed, &mut self.implementation).unwrap_or(false);
+            let mut is_right = is_equal && is_by_argon2id;
+            effort.filled_kib += phc.cost().work();
+            if let Some(missing) = phc.cost().missing_to(native.dearest) {
+                let _ = self.decoy.clone().with_cost(missing).matches(form, &mut self.implementation);
+                effort.filled_kib += missing.work();
+            }
+            for step in &steps {
+                let cost = match step {
+                    Step::Own => foreign.map(|foreign| {
+                        is_right |= foreign.matches(form, &mut self.implementation);
+                        foreign.cost()
+                    }),
+                    Step::Decoy(cost) => {
+                        burn(*cost, form, &mut self.implementation);
+                        Some(*cost)
+                    }
+                };
+                effort.foreign_kib += cost.map_or(0, ForeignCost::as_kib);
+            }
+            let is_right = is_right && !form.is_empty();
+            is_other_form |= is_right && number > 0 && !matches;
+            matches |= is_right;
+        }
         let needs_rehash =
-            is_decoy || phc.is_outdated(self.cost, &self.implementation) || (matches_as_typed && !matches);
-        (Verified { matches: matches || matches_as_typed, needs_rehash }, filled_kib)
+            !is_by_argon2id || is_others || phc.is_outdated(self.cost, &self.implementation) || is_other_form;
+        (Verified { matches, needs_rehash }, effort)
     }
 }

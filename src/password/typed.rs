@@ -18,6 +18,9 @@ pub struct Password {
     /// The text with its blanks as they were typed, if it is to be checked and has foreign ones. Earlier versions
     /// stored passwords in this form.
     as_typed: Option<String>,
+    /// What was typed, to the byte, if it is to be checked and is neither of the above. Other systems hashed passwords in
+    /// this form.
+    exact: Option<String>,
 }
 
 /// The password is empty or longer than [`PASSWORD_BYTES_MAX`].
@@ -32,7 +35,7 @@ impl Password {
             return Err(PasswordError);
         }
         let plain = |c| if is_foreign_blank(c) { ' ' } else { c };
-        let password = Self { text: nfc(typed, typed.chars().map(plain)), as_typed: None };
+        let password = Self { text: nfc(typed, typed.chars().map(plain)), as_typed: None, exact: None };
         if password.text.len() > PASSWORD_BYTES_MAX { Err(PasswordError) } else { Ok(password) }
     }
 
@@ -40,10 +43,13 @@ impl Password {
     /// account has: it is checked like any wrong one, so that both take the same time.
     pub fn for_login(typed: &str) -> Self {
         let Ok(mut password) = Self::parse(typed) else {
-            return Self { text: String::new(), as_typed: None };
+            return Self { text: String::new(), as_typed: None, exact: None };
         };
         if typed.contains(is_foreign_blank) {
             password.as_typed = Some(nfc(typed, typed.chars()));
+        }
+        if typed != password.text && password.as_typed.as_deref() != Some(typed) {
+            password.exact = Some(typed.to_owned());
         }
         password
     }
@@ -52,10 +58,11 @@ impl Password {
         self.text.as_bytes()
     }
 
-    /// Returns the second form in which the password may have been stored, if there is one. Whether there is depends on
-    /// what was typed alone, so trying it reveals nothing about an account.
-    pub(super) fn as_typed(&self) -> Option<&[u8]> {
-        self.as_typed.as_deref().map(str::as_bytes)
+    /// Returns the forms in which the password may have been stored, the present one first; with what was typed if
+    /// `has_exact`. How many there are depends on what was typed alone, so trying them reveals nothing about an account.
+    pub(super) fn forms(&self, has_exact: bool) -> impl Iterator<Item = &[u8]> {
+        let exact = self.exact.as_deref().filter(|_| has_exact);
+        [Some(&*self.text), self.as_typed.as_deref(), exact].into_iter().flatten().map(str::as_bytes)
     }
 
     pub(super) fn as_str(&self) -> &str {
@@ -103,16 +110,21 @@ mod tests {
         {
             let typed = format!("e\u{301}{blank}b");
             assert_eq!(Password::parse(&typed).unwrap().as_str(), "\u{e9} b");
-            assert_eq!(Password::parse(&typed).unwrap().as_typed(), None);
+            assert_eq!(Password::parse(&typed).unwrap().as_typed, None);
             let to_check = Password::for_login(&typed);
             assert_eq!(to_check.as_str(), "\u{e9} b");
             let stored_before: String = typed.nfc().collect();
-            assert_eq!(to_check.as_typed(), Some(stored_before.as_bytes()));
+            assert_eq!(to_check.as_typed.as_ref(), Some(&stored_before));
+            let forms: Vec<&[u8]> = to_check.forms(false).collect();
+            assert_eq!(forms, ["\u{e9} b".as_bytes(), stored_before.as_bytes()]);
+            // Another system has hashed the letter and its accent apart.
+            let forms: Vec<&[u8]> = to_check.forms(true).collect();
+            assert_eq!(forms, ["\u{e9} b".as_bytes(), stored_before.as_bytes(), typed.as_bytes()]);
         }
         // Neither a tab nor a zero-width space is a blank.
         for other in ["a b", "a\tb", "a\u{200b}b", "a\u{feff}b"] {
             assert_eq!(Password::for_login(other).as_str(), other);
-            assert_eq!(Password::for_login(other).as_typed(), None);
+            assert_eq!(Password::for_login(other).forms(true).count(), 1);
         }
     }
 }

@@ -13,6 +13,7 @@ const TRIES: usize = 12;
 struct Work {
     hashes: u64,
     filled_kib: u64,
+    foreign_kib: u64,
     calls: u64,
     entries: u64,
     /// Written bytes; `None` where the sides may differ.
@@ -32,6 +33,7 @@ async fn work_of(world: &World, pair: Pair, known: bool) -> Work {
     Work {
         hashes: after.hashes - before.hashes,
         filled_kib: after.filled_kib - before.filled_kib,
+        foreign_kib: after.foreign_kib - before.foreign_kib,
         calls: after.calls - before.calls,
         entries: after.entries - before.entries,
         bytes: (!writes_differ).then(|| after.bytes - before.bytes),
@@ -93,7 +95,8 @@ fn a_change_of_address_costs_the_same_for_a_taken_a_kept_and_a_free_one() {
             let world = world.ready(pair, false).await;
             let mut works = Vec::new();
             for is_taken in [true, false] {
-                let mut work = Work { hashes: 0, filled_kib: 0, calls: 0, entries: 0, bytes: Some(0) };
+                let mut work =
+                    Work { hashes: 0, filled_kib: 0, foreign_kib: 0, calls: 0, entries: 0, bytes: Some(0) };
                 for n in 0..TRIES {
                     let identity = world.identity(Pair::LogIn, n, is_taken).await;
                     let before = world.engine.work();
@@ -101,6 +104,7 @@ fn a_change_of_address_costs_the_same_for_a_taken_a_kept_and_a_free_one() {
                     let after = world.engine.work();
                     work.hashes += after.hashes - before.hashes;
                     work.filled_kib += after.filled_kib - before.filled_kib;
+                    work.foreign_kib += after.foreign_kib - before.foreign_kib;
                     work.calls += after.calls - before.calls;
                     work.entries += after.entries - before.entries;
                     work.bytes = work.bytes.map(|bytes| bytes + after.bytes - before.bytes);

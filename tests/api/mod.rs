@@ -5,6 +5,7 @@ mod devices;
 mod equal_work;
 mod flows;
 mod foreign_clients;
+pub mod foreign_hashes;
 mod http_edge;
 mod log_out;
 mod repeats;

@@ -6,6 +6,7 @@
 
 use serde_json::json;
 
+use crate::api::foreign_hashes::vectors;
 use crate::support::{PASSWORD, TestServer};
 
 /// Walks over the keys that turn at each step overflowed the counters of the estimator: the server broke off instead of
@@ -54,6 +55,19 @@ async fn a_hash_does_not_become_a_password() {
     let made =
         server.post_as("/v1/admin/users", &admin, json!({"email": "bob@test.org", "password": hash})).await;
     assert_eq!(made.body["reasons"], json!(["looks_like_hash"]));
+}
+
+/// The same for every form in which an import takes a hash.
+#[tokio::test]
+async fn no_hash_that_an_import_takes_becomes_a_password() {
+    let server = TestServer::start();
+    for vector in vectors() {
+        let text = vector.hash.as_str().map_or_else(|| vector.hash.to_string(), str::to_owned);
+        let body = json!({"password": text, "email": "ada@test.org"});
+        let answer = server.post("/v1/password/check", body).await;
+        let reasons = answer.body["reasons"].as_array().unwrap();
+        assert!(reasons.contains(&json!("looks_like_hash")), "{}: {reasons:?}", vector.name);
+    }
 }
 
 /// A phone types a no-break space, or a Japanese keyboard an ideographic one, and a desktop a plain one.

@@ -144,6 +144,7 @@ readers! {
     cookie_headers => texts::cookie_headers;
     configurations => texts::configurations;
     phc_strings => texts::phc_strings;
+    foreign_hashes => texts::foreign_hashes;
     account_names => texts::account_names;
 }
 

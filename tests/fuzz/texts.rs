@@ -6,6 +6,7 @@ use std::sync::OnceLock;
 use portcullis::config::{Config, ForwardedHeader, Reader as Settings};
 use portcullis::http::client_address::client_address;
 use portcullis::http::cookie::{Repeated, find};
+use portcullis::password::foreign::{self, Stored, StoredCost, StoredHash};
 use portcullis::password::phc::Phc;
 use portcullis::system::clock::Timestamp;
 use portcullis::system::random::Random;
@@ -215,6 +216,43 @@ pub fn phc_strings() -> Reader {
         "$argon2id$v=19$m=64,t=1,p=1,keyid=AQ$c2FsdHNhbHRzYWx0c2FsdA$aGFzaGhhc2hoYXNoaGFzaGhhc2hoYXNoaGFzaGhhc2g",
     ];
     Reader { name: "phc_strings", seeds: seeds.map(one).into(), repair: nothing, read }
+}
+
+/// Every hash of another program that is taken is stored within the bounds, and read back as what it was; a fault says
+/// nothing of what was read.
+pub fn foreign_hashes() -> Reader {
+    fn read(input: &Input) -> bool {
+        let text = text(input);
+        let parsed = serde_json::from_str::<serde_json::Value>(&text);
+        let read = parsed.map_or_else(|_| foreign::read_text(&text), |value| foreign::read(&value));
+        let _ = foreign::is_hash_text(&text);
+        let _ = Stored::parse(&text);
+        match read {
+            Ok(StoredHash::Text(stored)) => {
+                let cost = StoredCost::of(&stored).expect("the cost of a stored text is known");
+                match cost {
+                    StoredCost::Native(cost) | StoredCost::Wrapped(cost) => assert!(cost.is_bounded()),
+                    StoredCost::Foreign(cost) => cost.check().unwrap(),
+                }
+                assert!(Stored::parse(&stored).is_ok(), "{stored}");
+                let again = foreign::read_text(&stored);
+                assert!(matches!(again, Ok(StoredHash::Text(again)) if again == stored), "{stored}");
+                true
+            }
+            Ok(StoredHash::Fast(_)) => true,
+            Err(fault) => {
+                assert!(fault.to_string().len() < 200, "{fault}");
+                false
+            }
+        }
+    }
+    let vectors: Vec<serde_json::Value> =
+        serde_json::from_str(include_str!("../vectors/foreign_hashes.json")).unwrap();
+    let seeds = vectors.iter().map(|vector| {
+        let hash = &vector["hash"];
+        one(hash.as_str().map_or_else(|| hash.to_string(), str::to_owned))
+    });
+    Reader { name: "foreign_hashes", seeds: seeds.collect(), repair: nothing, read }
 }
 
 /// The normal form of a name is its own normal form.

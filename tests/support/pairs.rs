@@ -15,6 +15,7 @@ use portcullis::flow::grant::Grant;
 use portcullis::flow::log_in::Mode;
 use portcullis::flow::{email, log_in, mailed, password, sign_up};
 use portcullis::mail::transport::Transport;
+use portcullis::password::foreign;
 use portcullis::registry::account::Status;
 use portcullis::registry::refresh::Audience;
 use portcullis::server::{self, Running};
@@ -26,6 +27,14 @@ use super::values::PASSWORD;
 /// Every log-in and sign-up is for tokens.
 const MODE: Mode<'_> = Mode::Token { audience: Audience::App };
 
+/// Hashes that other systems have made: two costs of one program, another program, and a digest.
+const FOREIGN: [&str; 4] = [
+    "$2b$04$N9qo8uLOickgx2ZMRZoMyeIjZAgcfl7p92ldGxad68LJZdL17lhWy",
+    "$2b$05$N9qo8uLOickgx2ZMRZoMyeIjZAgcfl7p92ldGxad68LJZdL17lhWy",
+    "$pbkdf2-sha256$i=1000$c2VhIHNhbHQ$aGFzaGhhc2hoYXNoaGFzaGhhc2hoYXNoaGFzaGhhc2g",
+    "{SSHA}o6YouEqmjGCLbHMWCU5kWlqk/+xo7d2b",
+];
+
 /// A request, made once for an address with an account and once for one without.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Pair {
@@ -33,6 +42,10 @@ pub enum Pair {
     LogIn,
     /// A wrong password of a name whose hash was stored before the cost of hashes was raised.
     LogInCheaper,
+    /// A wrong password of a name that another system has hashed, by one of several programs and costs.
+    LogInForeign,
+    /// A wrong password of a name of our own, while hashes of other systems are stored.
+    LogInBesideForeign,
     /// A wrong password that starts a lockout, with its mail.
     LogInLocks,
     /// The right password of a disabled account whose name is locked, against a locked name without an account.
@@ -48,9 +61,11 @@ pub enum Pair {
     ResendKept,
 }
 
-pub const PAIRS: [Pair; 10] = [
+pub const PAIRS: [Pair; 12] = [
     Pair::LogIn,
     Pair::LogInCheaper,
+    Pair::LogInForeign,
+    Pair::LogInBesideForeign,
     Pair::LogInLocks,
     Pair::LogInLocked,
     Pair::SignUp,
@@ -123,6 +138,11 @@ impl World {
     /// a higher cost, and makes one account at that cost. Accounts that are to leave their addresses do so in between, while
     /// mails are sent.
     pub async fn ready(mut self, pair: Pair, mails: bool) -> Self {
+        if pair == Pair::LogInBesideForeign {
+            for (n, hash) in FOREIGN.iter().enumerate() {
+                self.import(&format!("import{n}@test.org"), hash).await;
+            }
+        }
         let is_kept = matches!(pair, Pair::SignUpKept | Pair::ResendKept);
         if pair != Pair::LogInCheaper && !is_kept {
             return self;
@@ -204,6 +224,10 @@ impl World {
             sign_up::sign_up(engine, &client(n), &known, PASSWORD, None, MODE).await.result.ok();
             return;
         }
+        if pair == Pair::LogInForeign {
+            self.import(&known, FOREIGN[n % FOREIGN.len()]).await;
+            return;
+        }
         let is_reserved = pair == Pair::SignUpReserved;
         let roles = if is_reserved { vec![String::from("staff")] } else { Vec::new() };
         let new = New { email: &known, password: Some(PASSWORD), roles, verified: !is_reserved };
@@ -223,7 +247,11 @@ impl World {
         let engine = &*self.engine;
         let email = address(pair, known, n);
         match pair {
-            Pair::LogIn | Pair::LogInCheaper | Pair::LogInLocks => {
+            Pair::LogIn
+            | Pair::LogInCheaper
+            | Pair::LogInForeign
+            | Pair::LogInBesideForeign
+            | Pair::LogInLocks => {
                 self.log_in(&email, "a wrong password", n).await;
             }
             Pair::LogInLocked => self.log_in(&email, PASSWORD, n).await,
@@ -235,6 +263,14 @@ impl World {
                 mailed::resend(engine, &client(n), &email, None).await.result.unwrap();
             }
         }
+    }
+
+    /// Makes an account whose password another system has hashed.
+    async fn import(&self, email: &str, hash: &str) {
+        let new = New { email, verified: true, ..New::default() };
+        let account = admin::create(&self.engine, &Admin::operator(), new).await.unwrap();
+        let hash = foreign::read_text(hash).unwrap();
+        admin::set_hash(&self.engine, &Admin::operator(), account.account_id(), hash).await.unwrap();
     }
 
     /// Logs in, which must fail.

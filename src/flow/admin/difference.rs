@@ -55,6 +55,9 @@ pub(super) fn difference(altered: &Altered) -> String {
     if before.phc.is_some() && after.phc.is_none() {
         parts.push(String::from("password removed"));
     }
+    if before.phc.is_none() && after.phc.is_some() {
+        parts.push(String::from("password of another system"));
+    }
     if parts.is_empty() { String::from("nothing") } else { parts.join(", ") }
 }
 

@@ -4,6 +4,7 @@ mod accounts;
 mod address;
 mod details;
 mod difference;
+mod hash;
 mod list;
 
 pub use accounts::{
@@ -11,6 +12,7 @@ pub use accounts::{
     send_reset, unlock,
 };
 pub use details::{Details, details};
+pub use hash::set_hash;
 pub use list::{Found, Query, StatusWanted, account_json, find, get, list};
 
 use super::authenticate::Identity;

@@ -14,7 +14,7 @@ use super::refusal::{FlowError, Refusal, parse_name};
 use crate::audit::event::{Event, Note};
 use crate::engine::{Engine, Fault};
 use crate::journal::append::handle::Sealed;
-use crate::password::{Lane, Password, QueueKey, Shed, Unverified, Verified};
+use crate::password::{EqualWork, Lane, Password, QueueKey, Shed, Unverified, Verified};
 use crate::registry::account::AccountV3;
 use crate::registry::account::actor::{Find, FindToCheck, Rehash, ToCheck};
 use crate::registry::lockout::turns::Party;
@@ -222,14 +222,14 @@ impl Presented {
         let (begun, turn) = self.begin_in_turn(engine, client, &recognised, hung_up).await?;
         // The charge becomes durable while the hash is made, or with its result: no answer leaves before that.
         let checked = begun.then(async |begun| {
-            let ToCheck { account, cost } = match recognised.looked_up {
+            let ToCheck { account, work } = match recognised.looked_up {
                 Some(looked_up) => looked_up,
                 None => engine.accounts.ask(FindToCheck { name: self.key }).await?,
             };
             let phc = account.as_ref().and_then(|account| account.phc.as_deref());
             let pool = &engine.services.pool;
             let verified =
-                pool.verify_unless(begun.place, self.password.clone(), phc, cost, hung_up.happens()).await;
+                pool.verify_unless(begun.place, self.password.clone(), phc, work, hung_up.happens()).await;
             let is_gone = hung_up.has_happened();
             if is_gone && seeded(Bug::HangUpStaysCharged) {
                 return Err(Fault::HungUp.into());
@@ -316,13 +316,15 @@ impl Presented {
         let mut rest = phcs.iter();
         if let Some(phc) = rest.next() {
             let password = self.password.clone();
-            if pool.verify_unless(place, password, Some(phc), None, hung_up.happens()).await?.matches {
+            let work = EqualWork::default();
+            if pool.verify_unless(place, password, Some(phc), work, hung_up.happens()).await?.matches {
                 return Ok(Compared::Right);
             }
         }
         for phc in rest {
             let password = self.password.clone();
-            match pool.verify_unless(place, password, Some(phc), None, std::future::pending::<()>()).await {
+            let work = EqualWork::default();
+            match pool.verify_unless(place, password, Some(phc), work, std::future::pending::<()>()).await {
                 Ok(verified) if verified.matches => return Ok(Compared::Right),
                 Err(Unverified::Shed(shed)) => return Ok(Compared::Cut(shed)),
                 Ok(_) | Err(Unverified::Withdrawn) => {}

@@ -1,5 +1,8 @@
 use super::*;
-use crate::password::KnownBad;
+use base64ct::Encoding;
+
+use crate::password::foreign::{EqualForeign, ForeignCost, StoredHash, read_text};
+use crate::password::{EqualCost, KnownBad};
 
 fn pool(threads: usize, cost: Cost, budget_ms: u64) -> HashPool {
     let wait_budget = Duration::from_millis(budget_ms);
@@ -26,21 +29,34 @@ async fn many_passwords_are_checked_at_once_and_each_against_its_own() {
     }
     for (n, string) in hashed.iter().enumerate() {
         let right = pool
-            .verify(key(QUIET), Password::for_login(&format!("password {n}")), Some(string), None)
+            .verify(
+                key(QUIET),
+                Password::for_login(&format!("password {n}")),
+                Some(string),
+                EqualWork::default(),
+            )
             .await
             .unwrap();
         assert_eq!(right, Verified { matches: true, needs_rehash: false });
         assert!(
             !pool
-                .verify(key(QUIET), Password::for_login("password"), Some(string), None)
+                .verify(key(QUIET), Password::for_login("password"), Some(string), EqualWork::default())
                 .await
                 .unwrap()
                 .matches
         );
     }
-    assert!(!pool.verify(key(QUIET), Password::for_login("password"), None, None).await.unwrap().matches);
-    let broken =
-        pool.verify(key(QUIET), Password::for_login("password"), Some("garbage"), None).await.unwrap();
+    assert!(
+        !pool
+            .verify(key(QUIET), Password::for_login("password"), None, EqualWork::default())
+            .await
+            .unwrap()
+            .matches
+    );
+    let broken = pool
+        .verify(key(QUIET), Password::for_login("password"), Some("garbage"), EqualWork::default())
+        .await
+        .unwrap();
     assert_eq!(broken, Verified { matches: false, needs_rehash: true });
 }
 
@@ -49,7 +65,7 @@ async fn a_client_that_is_gone_withdraws_a_job_that_waits_and_not_one_that_runs(
     let pool = pool(1, SLOW, 60_000);
     let verify = |gone| {
         let password = Password::for_login("a password");
-        pool.verify_unless(key(QUIET), password, None, None, gone)
+        pool.verify_unless(key(QUIET), password, None, EqualWork::default(), gone)
     };
     let (waits, gone) = oneshot::channel::<()>();
     let mut running = Box::pin(verify(gone));
@@ -106,7 +122,8 @@ async fn a_password_stored_with_foreign_blanks_matches_and_is_hashed_anew() {
     ] {
         let earlier = pool.stats().filled_kib;
         let stored = stored.map(String::as_str);
-        let verified = pool.verify(key(QUIET), Password::for_login(text), stored, None).await.unwrap();
+        let verified =
+            pool.verify(key(QUIET), Password::for_login(text), stored, EqualWork::default()).await.unwrap();
         assert_eq!((verified.matches, verified.needs_rehash), expected, "{text:?}");
         filled.push(pool.stats().filled_kib - earlier);
     }
@@ -129,11 +146,86 @@ async fn every_check_fills_as_much_memory_as_the_dearest_hash() {
     ] {
         for decoy in [CHEAP, dearest] {
             let earlier = pool.stats().filled_kib;
-            let equal = Some(EqualCost { decoy, dearest });
+            let equal = EqualWork { native: Some(EqualCost { decoy, dearest }), ..EqualWork::default() };
             let stored = stored.map(String::as_str);
             let verified = pool.verify(key(QUIET), Password::for_login(text), stored, equal).await.unwrap();
             assert_eq!(verified.matches, matches, "{text:?}");
             assert_eq!(pool.stats().filled_kib - earlier, dearest.work());
+        }
+    }
+}
+
+/// Stored texts of other systems, all of "a password": `pbkdf2-sha256` with 1,000 and 4,000 iterations, and `bcrypt` of cost 4
+/// and 6.
+const OTHERS: [&str; 4] = [
+    "$pbkdf2-sha256$i=1000$c2VhIHNhbHQ$x1fctS3JyjwSHz1tPk2YHX3ytel/C9qQzVlwv1tERBQ",
+    "$pbkdf2-sha256$i=4000$c2VhIHNhbHQ$Bc++Bz6slFxuBj+9eMZUEOyYMVA1byIVLUuxElbbtd0",
+    "$2b$04$S9ilWY4dIWqV0CrXWNqO3OZatHQ/vPVHWbFsKubrrXIBorXpCkxM6",
+    "$2b$06$BgEVoyQwBYQWrWPK/MRQ6uxV.Y4T7oLkDdvCL8AO79wulqU3I5Q8y",
+];
+
+#[tokio::test]
+async fn every_check_does_as_much_of_each_other_system_as_its_dearest_hash() {
+    let pool = pool(1, CHEAP, 60_000);
+    let native = pool.hash(key(QUIET), Password::for_login("a password")).await.unwrap();
+    let Ok(StoredHash::Fast(digest)) = read_text("{SSHA}DZIdnapmr208TwSwz9vUpCzc6IxzYWx0") else {
+        panic!("no digest")
+    };
+    let wrapped = pool.wrap(key(QUIET), digest).await.unwrap();
+    let (pbkdf2, bcrypt) = (ForeignCost::Pbkdf2Sha256, ForeignCost::Bcrypt);
+    let mut efforts = Vec::new();
+    let known = [&native, &wrapped].map(String::as_str).into_iter().chain(OTHERS).map(Some);
+    for stored in known.chain([None, Some("garbage")]) {
+        for decoys in [[pbkdf2(1_000), bcrypt(4)], [pbkdf2(4_000), bcrypt(6)]] {
+            for (text, is_right) in [("a password", true), ("another", false)] {
+                let before = pool.stats();
+                let foreign = [(decoys[0], pbkdf2(4_000)), (decoys[1], bcrypt(6))];
+                let foreign = foreign.map(|(decoy, dearest)| EqualForeign { decoy, dearest });
+                let native = Some(EqualCost::of(CHEAP));
+                let equal = EqualWork { native, foreign: foreign.into(), tries_as_typed: true };
+                let verified =
+                    pool.verify(key(QUIET), Password::for_login(text), stored, equal).await.unwrap();
+                let is_stored = stored.is_some_and(|stored| stored != "garbage");
+                assert_eq!(verified.matches, is_right && is_stored, "{stored:?} with {text:?}");
+                // Only what argon2id has made of the password itself stays as it is.
+                assert_eq!(verified.needs_rehash, !stored.is_some_and(|text| text.starts_with("$argon2id")));
+                let after = pool.stats();
+                efforts.push((after.filled_kib - before.filled_kib, after.foreign_kib - before.foreign_kib));
+            }
+        }
+    }
+    let expected = (64, pbkdf2(4_000).as_kib() + bcrypt(6).as_kib());
+    assert!(efforts.iter().all(|effort| *effort == expected), "{efforts:?}");
+}
+
+/// A password that is too long, or none, is checked as the empty one, so that it takes as long. An import must not make that
+/// one right.
+#[tokio::test]
+async fn the_empty_password_matches_no_stored_text() {
+    let pool = pool(1, CHEAP, 60_000);
+    let native = hash(b"", CHEAP, [7; 16], &mut Implementation::reference()).unwrap();
+    let mut of_nothing = [0; 32];
+    pbkdf2::pbkdf2_hmac::<sha2::Sha256>(b"", b"sea salt", 1_000, &mut of_nothing);
+    let encoded = base64ct::Base64Unpadded::encode_string(&of_nothing);
+    let foreign = format!("$pbkdf2-sha256$i=1000$c2VhIHNhbHQ${encoded}");
+    for stored in [native, foreign] {
+        for typed in ["", &"a".repeat(2_000)] {
+            let password = Password::for_login(typed);
+            let verified = pool.verify(key(QUIET), password, Some(&stored), EqualWork::default()).await;
+            assert!(!verified.unwrap().matches, "{stored}");
+        }
+    }
+}
+
+/// Such a password is not counted among the stored ones: that of before a change of address.
+#[tokio::test]
+async fn a_hash_of_another_system_is_checked_also_where_none_is_counted() {
+    let pool = pool(1, CHEAP, 60_000);
+    for stored in OTHERS {
+        for (text, is_right) in [("a password", true), ("another", false)] {
+            let password = Password::for_login(text);
+            let verified = pool.verify(key(QUIET), password, Some(stored), EqualWork::default()).await;
+            assert_eq!(verified.unwrap().matches, is_right, "{stored}");
         }
     }
 }
@@ -157,7 +249,7 @@ async fn passwords_that_are_only_judged_do_not_count_as_hashes() {
     assert_eq!((after.checks.admitted, after.checks.done, after.admitted()), (20, 20, 20));
     let good = Password::for_login("correct horse battery staple");
     let text = pool.accept(key(QUIET), &policy, good.clone(), "ada@test.org").await.unwrap().unwrap();
-    assert!(pool.verify(key(QUIET), good, Some(&text), None).await.unwrap().matches);
+    assert!(pool.verify(key(QUIET), good, Some(&text), EqualWork::default()).await.unwrap().matches);
 }
 
 /// Polls once: afterwards the job is in the queue, or refused.

@@ -4,7 +4,7 @@ pub use super::state::{Administer, Alter, Rehash, ReleaseUnprovenAddress, SignUp
 use super::state::{Altered, Refusal, SignedUp};
 use super::{AccountV3, Accounts, Change, Holder};
 use crate::journal::append::handle::Class;
-use crate::password::EqualCost;
+use crate::password::EqualWork;
 use crate::registry::{handles, reads, registry};
 use crate::value::account_name::NameKey;
 use crate::value::id::AccountId;
@@ -47,8 +47,8 @@ pub struct FindToCheck {
 pub struct ToCheck {
     /// The account of the name; `None` if it has none.
     pub account: Option<AccountV3>,
-    /// The work of the check, the same with and without an account; `None` while no password is stored.
-    pub cost: Option<EqualCost>,
+    /// The work of the check, the same with and without an account.
+    pub work: EqualWork,
 }
 
 /// Finds an account by its id.
@@ -117,7 +117,7 @@ reads!(Accounts {
     FindHolder => Option<Holder>, |accounts, find, now| accounts.holder(find.name, now);
     FindToCheck => ToCheck, |accounts, find, _| ToCheck {
         account: accounts.find(find.name).cloned(),
-        cost: accounts.stored_costs().equal_cost(find.name),
+        work: accounts.stored_costs().equal_work(find.name),
     };
     ById, of |by_id| by_id.id.to_bytes() => Option<AccountV3>, |accounts, by_id, _| accounts.get(by_id.id).cloned();
     Admins => Vec<AccountV3>, |accounts, admins, _| accounts.admins(admins.limit);

@@ -8,27 +8,65 @@
 //! hashes of half the work do not take exactly the time of one, so a name without a hash behaves like one with a stored
 //! hash: which one its key decides, in proportion to how many hashes have each cost. So a name without an account looks
 //! like an account picked at random, and always like the same one.
+//!
+//! Hashes of other systems are counted by family, and as long as one of a family is stored, every check also takes the work
+//! of the dearest of that family: a name without one is given a decoy of it, which its key picks in the same way.
 
-use crate::password::{Cost, EqualCost};
+use std::collections::BTreeMap;
+
+use crate::password::foreign::{EqualForeign, Family, ForeignCost, StoredCost};
+use crate::password::{Cost, EqualCost, EqualWork};
 use crate::value::account_name::NameKey;
 
-/// Different costs that are counted apart. An operator changes the cost a few times in the life of an installation.
+/// Different costs that are counted apart, among our own hashes and in each family of those of other systems. An operator
+/// changes the cost a few times in the life of an installation.
 const COSTS_MAX: usize = 16;
 
 /// How many stored hashes have which cost.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct StoredCosts {
-    /// Each cost with how many hashes have it, in ascending order.
-    counted: Vec<(Cost, u64)>,
-    /// Hashes of further costs, and the dearest cost that one of them has had.
-    others: u64,
-    dearest_other: Option<Cost>,
+    native: Counted<Cost>,
+    /// Hashes of other systems. There are as many families as the server knows.
+    foreign: BTreeMap<Family, Counted<ForeignCost>>,
+    /// How many of our own hashes are those of digests of other systems.
+    wrapped: u64,
 }
 
-impl StoredCosts {
-    /// Counts a hash that is stored now.
-    pub fn add(&mut self, phc: Option<&str>) {
-        let Some(cost) = phc.and_then(Cost::of_phc) else { return };
+/// How many hashes of one kind have which cost.
+#[derive(Clone, Debug, Eq, PartialEq)]
+struct Counted<C> {
+    /// Each cost with how many hashes have it, in ascending order.
+    counted: Vec<(C, u64)>,
+    /// Hashes of further costs, and the dearest cost that one of them has had.
+    others: u64,
+    dearest_other: Option<C>,
+}
+
+/// A cost whose work can be compared with that of others of its kind.
+trait Comparable: Copy + Ord {
+    fn work(self) -> u64;
+}
+
+impl Comparable for Cost {
+    fn work(self) -> u64 {
+        Cost::work(self)
+    }
+}
+
+impl Comparable for ForeignCost {
+    fn work(self) -> u64 {
+        ForeignCost::work(self)
+    }
+}
+
+impl<C> Default for Counted<C> {
+    fn default() -> Self {
+        Self { counted: Vec::new(), others: 0, dearest_other: None }
+    }
+}
+
+impl<C: Comparable> Counted<C> {
+    fn add(&mut self, cost: C) {
         match self.counted.binary_search_by_key(&cost, |(cost, _)| *cost) {
             Ok(at) => {
                 if let Some((_, count)) = self.counted.get_mut(at) {
@@ -44,9 +82,7 @@ impl StoredCosts {
         }
     }
 
-    /// Counts a hash no longer, which was counted before.
-    pub fn remove(&mut self, phc: Option<&str>) {
-        let Some(cost) = phc.and_then(Cost::of_phc) else { return };
+    fn remove(&mut self, cost: C) {
         if let Ok(at) = self.counted.binary_search_by_key(&cost, |(cost, _)| *cost) {
             if let Some((_, count)) = self.counted.get_mut(at) {
                 *count -= 1;
@@ -58,8 +94,12 @@ impl StoredCosts {
         }
     }
 
-    /// Returns the cost of checking a password of the name with the key `name`; `None` if no hash is stored.
-    pub fn equal_cost(&self, name: NameKey) -> Option<EqualCost> {
+    fn is_empty(&self) -> bool {
+        self.counted.is_empty() && self.others == 0
+    }
+
+    /// Returns the cost of the hash that `digest` picks at random, and the dearest cost; `None` if no hash is stored.
+    fn picked_and_dearest(&self, digest: u64) -> Option<(C, C)> {
         let all = || {
             self.counted
                 .iter()
@@ -68,15 +108,65 @@ impl StoredCosts {
         };
         let dearest = all().map(|(cost, _)| cost).max_by_key(|cost| cost.work())?;
         let total: u64 = all().map(|(_, count)| count).sum();
-        // The key is a keyed digest, so this is one of the hashes at random.
-        let digest = name.0.last_chunk().map_or(0, |bytes| u64::from_le_bytes(*bytes));
         let mut chosen = u64::try_from((u128::from(digest) * u128::from(total)) >> 64).unwrap_or(0);
-        let decoy = all().find(|(_, count)| {
+        let picked = all().find(|(_, count)| {
             let is_chosen = chosen < *count;
             chosen = chosen.saturating_sub(*count);
             is_chosen
         });
-        Some(EqualCost { decoy: decoy.map_or(dearest, |(cost, _)| cost), dearest })
+        Some((picked.map_or(dearest, |(cost, _)| cost), dearest))
+    }
+}
+
+impl StoredCosts {
+    /// Counts a hash that is stored now.
+    pub fn add(&mut self, phc: Option<&str>) {
+        match phc.and_then(StoredCost::of) {
+            None => {}
+            Some(StoredCost::Native(cost)) => self.native.add(cost),
+            Some(StoredCost::Wrapped(cost)) => {
+                self.native.add(cost);
+                self.wrapped += 1;
+            }
+            Some(StoredCost::Foreign(cost)) => self.foreign.entry(cost.family()).or_default().add(cost),
+        }
+    }
+
+    /// Counts a hash no longer, which was counted before.
+    pub fn remove(&mut self, phc: Option<&str>) {
+        match phc.and_then(StoredCost::of) {
+            None => {}
+            Some(StoredCost::Native(cost)) => self.native.remove(cost),
+            Some(StoredCost::Wrapped(cost)) => {
+                self.native.remove(cost);
+                self.wrapped = self.wrapped.saturating_sub(1);
+            }
+            Some(StoredCost::Foreign(cost)) => {
+                if let Some(counted) = self.foreign.get_mut(&cost.family()) {
+                    counted.remove(cost);
+                }
+                self.foreign.retain(|_, counted| !counted.is_empty());
+            }
+        }
+    }
+
+    /// Returns the work of checking a password of the name with the key `name`.
+    pub fn equal_work(&self, name: NameKey) -> EqualWork {
+        // The key is a keyed digest, so it picks a hash at random. Each family reads it from another byte on: what it picks
+        // in one says nothing about another.
+        let digest = name.0.last_chunk().map_or(0, |bytes| u64::from_le_bytes(*bytes));
+        let native = self.native.picked_and_dearest(digest);
+        let foreign = self.foreign.iter().filter_map(|(family, counted)| {
+            let (decoy, dearest) =
+                counted.picked_and_dearest(digest.rotate_left(8 * (1 + *family as u32)))?;
+            Some(EqualForeign { decoy, dearest })
+        });
+        let foreign: Box<[EqualForeign]> = foreign.collect();
+        EqualWork {
+            native: native.map(|(decoy, dearest)| EqualCost { decoy, dearest }),
+            tries_as_typed: !foreign.is_empty() || self.wrapped > 0,
+            foreign,
+        }
     }
 }
 
@@ -86,6 +176,10 @@ mod tests {
 
     fn phc(memory_kib: u32) -> String {
         format!("$argon2id$v=19$m={memory_kib},t=2,p=1$c29tZXNhbHQ$bm8")
+    }
+
+    fn native(costs: &StoredCosts, number: u32) -> Option<EqualCost> {
+        costs.equal_work(name(number)).native
     }
 
     fn cost(memory_kib: u32) -> Cost {
@@ -102,16 +196,16 @@ mod tests {
     #[test]
     fn the_dearest_cost_is_that_of_a_hash_which_is_stored_now() {
         let mut costs = StoredCosts::default();
-        assert_eq!(costs.equal_cost(name(1)), None);
+        assert_eq!(native(&costs, 1), None);
         costs.add(Some(&phc(64)));
-        assert_eq!(costs.equal_cost(name(1)), Some(EqualCost::of(cost(64))));
+        assert_eq!(native(&costs, 1), Some(EqualCost::of(cost(64))));
         costs.add(Some(&phc(256)));
         costs.add(None);
         costs.add(Some("garbage"));
-        assert_eq!(costs.equal_cost(name(1)).unwrap().dearest, cost(256));
+        assert_eq!(native(&costs, 1).unwrap().dearest, cost(256));
         costs.remove(Some(&phc(256)));
         costs.remove(Some("garbage"));
-        assert_eq!(costs.equal_cost(name(1)), Some(EqualCost::of(cost(64))));
+        assert_eq!(native(&costs, 1), Some(EqualCost::of(cost(64))));
         costs.remove(Some(&phc(64)));
         assert_eq!(costs, StoredCosts::default());
     }
@@ -121,7 +215,7 @@ mod tests {
         let mut costs = StoredCosts::default();
         (0..75).for_each(|_| costs.add(Some(&phc(64))));
         (0..25).for_each(|_| costs.add(Some(&phc(256))));
-        let decoy = |number| costs.equal_cost(name(number)).unwrap().decoy;
+        let decoy = |number| native(&costs, number).unwrap().decoy;
         let cheap = (0..10_000).filter(|number| decoy(*number) == cost(64)).count();
         assert!((7_200..7_800).contains(&cheap), "{cheap}");
         assert!((0..100).all(|number| decoy(number) == decoy(number)));
@@ -134,11 +228,72 @@ mod tests {
         for phc in &all {
             costs.add(Some(phc));
         }
-        assert_eq!(costs.counted.len(), COSTS_MAX);
-        assert_eq!(costs.equal_cost(name(1)).unwrap().dearest, cost(320));
+        assert_eq!(costs.native.counted.len(), COSTS_MAX);
+        assert_eq!(native(&costs, 1).unwrap().dearest, cost(320));
         for phc in &all {
             costs.remove(Some(phc));
         }
+        assert_eq!(costs, StoredCosts::default());
+    }
+
+    const BCRYPT: &str = "$2b$10$N9qo8uLOickgx2ZMRZoMyeIjZAgcfl7p92ldGxad68LJZdL17lhWy";
+    const DEARER_BCRYPT: &str = "$wp$2y$12$N9qo8uLOickgx2ZMRZoMyeIjZAgcfl7p92ldGxad68LJZdL17lhWy";
+    const PBKDF2: &str = "$pbkdf2-sha256$i=600000$c2VhIHNhbHQ$aGFzaGhhc2hoYXNoaGFzaGhhc2hoYXNoaGFzaGhhc2g";
+
+    #[test]
+    fn a_family_costs_every_name_as_long_as_a_hash_of_it_is_stored() {
+        let mut costs = StoredCosts::default();
+        costs.add(Some(&phc(64)));
+        let before = costs.equal_work(name(1));
+        assert_eq!((before.foreign.len(), before.tries_as_typed), (0, false));
+        costs.add(Some(BCRYPT));
+        costs.add(Some(PBKDF2));
+        costs.add(Some(DEARER_BCRYPT));
+        // Neither a form of no system nor a cost out of bounds counts.
+        costs.add(Some("$2b$31$N9qo8uLOickgx2ZMRZoMyeIjZAgcfl7p92ldGxad68LJZdL17lhWy"));
+        costs.add(Some("$new$2b$10$N9qo8uLOickgx2ZMRZoMyeIjZAgcfl7p92ldGxad68LJZdL17lhWy"));
+        let equal = costs.equal_work(name(1));
+        let dearest: Vec<ForeignCost> = equal.foreign.iter().map(|equal| equal.dearest).collect();
+        assert_eq!(dearest, [ForeignCost::Bcrypt(12), ForeignCost::Pbkdf2Sha256(600_000)]);
+        assert_eq!((equal.native, equal.tries_as_typed), (before.native, true));
+        costs.remove(Some(DEARER_BCRYPT));
+        assert_eq!(costs.equal_work(name(1)).foreign[0].dearest, ForeignCost::Bcrypt(10));
+        costs.remove(Some(BCRYPT));
+        costs.remove(Some(PBKDF2));
+        assert_eq!(costs.equal_work(name(1)), before);
+    }
+
+    #[test]
+    fn a_name_without_a_hash_of_a_family_is_like_one_that_has_one() {
+        let mut costs = StoredCosts::default();
+        (0..75).for_each(|_| costs.add(Some(BCRYPT)));
+        (0..25).for_each(|_| costs.add(Some(DEARER_BCRYPT)));
+        let decoy = |number| costs.equal_work(name(number)).foreign[0].decoy;
+        let cheap = (0..10_000).filter(|number| decoy(*number) == ForeignCost::Bcrypt(10)).count();
+        assert!((7_200..7_800).contains(&cheap), "{cheap}");
+        assert!((0..100).all(|number| decoy(number) == decoy(number)));
+    }
+
+    #[test]
+    fn the_digest_of_a_directory_costs_what_argon2id_around_it_costs() {
+        let mut costs = StoredCosts::default();
+        let wrapped = format!("$wrapped-ssha$c2VhIHNhbHQ{}", phc(64));
+        costs.add(Some(&wrapped));
+        let equal = costs.equal_work(name(1));
+        assert_eq!((equal.native, equal.foreign.len()), (Some(EqualCost::of(cost(64))), 0));
+        assert!(equal.tries_as_typed);
+        costs.remove(Some(&wrapped));
+        assert_eq!(costs, StoredCosts::default());
+    }
+
+    #[test]
+    fn more_costs_of_a_family_than_are_counted_apart_are_counted_together() {
+        let mut costs = StoredCosts::default();
+        let text = |n: u32| PBKDF2.replacen("600000", &(n * 1_000).to_string(), 1);
+        (1..=40).for_each(|n| costs.add(Some(&text(n))));
+        assert_eq!(costs.foreign[&Family::Pbkdf2Sha256].counted.len(), COSTS_MAX);
+        assert_eq!(costs.equal_work(name(1)).foreign[0].dearest, ForeignCost::Pbkdf2Sha256(40_000));
+        (1..=40).for_each(|n| costs.remove(Some(&text(n))));
         assert_eq!(costs, StoredCosts::default());
     }
 }

@@ -6,7 +6,7 @@
 use serde_json::{Value, json};
 
 use crate::journal::format::codec::{CodecError, decode};
-use crate::password::phc::Phc;
+use crate::password::foreign::Stored;
 use crate::registry::account::AccountV3;
 use crate::registry::api_key::ApiKeyV1;
 use crate::registry::file_check::FileCheckV1;
@@ -29,11 +29,8 @@ fn time(ms: u64) -> Option<String> {
 
 pub(super) fn account(value: &[u8]) -> Result<Value, CodecError> {
     let account: AccountV3 = decode(value)?;
-    let cost = account.phc.as_ref().map(|phc| {
-        let Ok(phc) = Phc::parse(phc) else { return String::from("of another form") };
-        let cost = phc.cost();
-        let pepper = phc.pepper().map_or_else(String::new, |id| format!(",pepper={id}"));
-        format!("argon2id m={},t={},p={}{pepper}", cost.memory_kib, cost.passes, cost.lanes)
+    let cost = account.phc.as_ref().map(|text| {
+        Stored::parse(text).map_or_else(|_| String::from("of another form"), |stored| stored.to_string())
     });
     Ok(json!({
         "email": masked(&account.email),

@@ -10,7 +10,7 @@ use crate::flow::authenticate::bearer;
 use crate::flow::email;
 use crate::flow::grant::Opened;
 use crate::flow::refusal::{FlowError, Refusal};
-use crate::password::{Password, QueueKey};
+use crate::password::{EqualWork, Password, QueueKey};
 use crate::registry::account::AccountV3;
 use crate::registry::outbox::Kind;
 use crate::registry::outbox::actor::Waiting;
@@ -101,9 +101,9 @@ impl Neighbour {
             town.counts.passwords += 1;
             let pool = engine.services.pool.clone();
             let password = Password::for_login("long");
-            actix::spawn(
-                async move { pool.verify(QueueKey::OWN, password, Some(LONG_HASH), None).await.is_ok() },
-            )
+            actix::spawn(async move {
+                pool.verify(QueueKey::OWN, password, Some(LONG_HASH), EqualWork::default()).await.is_ok()
+            })
         });
         if long.is_some() {
             while engine.services.pool.stats().running == 0 {
