@@ -292,7 +292,7 @@ pub(super) fn csrf_source(request: &HttpRequest, engine: &Engine) -> Result<(), 
         })
     };
     let config = &engine.services.config;
-    let own = config.http.public_origin.as_str();
+    let own = config.http.public_origin.origin().as_str();
     let allowed = config.http.allowed_origins.iter().map(Origin::as_str);
     let source = source().map_err(|_| CsrfFault::OtherOrigin);
     let checked = source.and_then(|source| check_source(source, own, allowed));
