@@ -2,6 +2,8 @@
 
 pub mod background;
 mod listener;
+#[cfg(feature = "mail")]
+pub mod mail_server;
 pub mod operator;
 mod running;
 
