@@ -1,6 +1,7 @@
 #![doc = include_str!("README.md")]
 
 pub mod background;
+pub mod embed;
 mod listener;
 #[cfg(feature = "mail")]
 pub mod mail_server;
