@@ -153,7 +153,7 @@ pub use server::embed::testing;
 #[doc(inline)]
 pub use server::embed::{Embedded, EngineBuilder, Server, ServerBuilder};
 #[doc(inline)]
-pub use system::clock::Clock;
+pub use system::clock::{Clock, Timestamp};
 #[doc(inline)]
 pub use system::fail_stop::FailStop;
 #[doc(inline)]

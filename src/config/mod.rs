@@ -107,6 +107,7 @@ impl Config {
     /// Creates a configuration from the values of `reader`.
     ///
     /// Errors: every mistake in them.
+    #[doc(hidden)]
     pub fn from_reader(mut reader: Reader) -> Result<Self, Vec<ConfigFault>> {
         let config = Self::read(&mut reader);
         reader.finish().map(|()| config)
@@ -148,6 +149,7 @@ impl Config {
     }
 
     /// Returns every key whose file holds a secret in its first line, with the file.
+    #[doc(hidden)]
     pub fn secret_lines(&self) -> Vec<(&'static str, &SecretFile)> {
         let mut files = Vec::new();
         if let MailTransport::Smtp { login: Some((_, file)), .. } = &self.mail.transport {

@@ -92,7 +92,7 @@ mod tests {
         }
         assert!(connect().await);
         drop(open.remove(0));
-        let mut again = async || {
+        let again = async || {
             let client = std::net::TcpStream::connect(address).unwrap();
             client.set_nonblocking(true).unwrap();
             let (stream, _) = listener.accept().await.unwrap();
