@@ -56,53 +56,131 @@
 //!
 //! # Embedding
 //!
-//! ```no_run
-//! use actix_web::{App, HttpServer, middleware, web};
-//! use portcullis::{Clock, Config, FailStop, http, server};
+//! ```
+//! use actix_web::{App, test, web};
+//! use portcullis::{Config, Engine, NewAccount, SignedIn, StartError, actix};
 //!
-//! #[actix_web::main]
-//! async fn main() -> Result<(), Box<dyn std::error::Error>> {
-//!     let config = Config::for_data_dir("auth-data".as_ref()).map_err(|faults| format!("{faults:?}"))?;
-//!     let fail_stop = FailStop::new(|why| {
-//!         eprintln!("authentication ended: {why}");
-//!         std::process::exit(70);
-//!     });
-//!     // Without a transport, mails wait in the journal.
-//!     let (engine, running) = server::start(config, Clock::system(), false, None, &fail_stop)?;
-//!     let data = web::Data::from(engine);
-//!     HttpServer::new(move || {
-//!         App::new()
-//!             .route("/", web::get().to(async || "our own page"))
-//!             .service(
-//!                 web::scope("/auth")
-//!                     .app_data(data.clone())
-//!                     .wrap(middleware::from_fn(http::middleware::wrap_request))
-//!                     .configure(http::configure),
-//!             )
-//!     })
-//!     .bind("127.0.0.1:3000")?
-//!     .run()
-//!     .await?;
-//!     running.stop();
-//!     Ok(())
-//! }
+//! # #[tokio::main]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # let dir = std::env::temp_dir().join(format!("portcullis-example-{}", std::process::id()));
+//! // On a thread of its own, whatever runtime the program has.
+//! let auth = Engine::start(Config::builder().data_dir(&dir).build()?).await?;
+//!
+//! let new = NewAccount::new("ada@example.org").password("correct horse battery staple").verified();
+//! auth.accounts().create(new).await?;
+//!
+//! // The same in an `HttpServer`: the API below /auth, and a handler that only users who have logged in reach.
+//! let hello = async |who: SignedIn| format!("hello {}", who.email());
+//! let app = App::new().configure(actix::mount("/auth", &auth)).route("/hello", web::get().to(hello));
+//! let app = test::init_service(app).await;
+//!
+//! let log_in = r#"{"email":"ada@example.org","password":"correct horse battery staple"}"#;
+//! let log_in = test::TestRequest::post().uri("/auth/v1/login").set_payload(log_in);
+//! let log_in = log_in.insert_header(("content-type", "application/json")).to_request();
+//! let answer = test::call_and_read_body(&app, log_in).await;
+//! let answer = std::str::from_utf8(&answer)?;
+//! let access = answer.split("\"access_token\":\"").nth(1).and_then(|rest| rest.split('"').next());
+//!
+//! let request = test::TestRequest::get().uri("/hello");
+//! let nobody = test::call_service(&app, request.to_request()).await;
+//! assert_eq!(nobody.status(), 401);
+//! let request = test::TestRequest::get().uri("/hello");
+//! let request = request.insert_header(("authorization", format!("Bearer {}", access.ok_or("no token")?)));
+//! assert_eq!(test::call_and_read_body(&app, request.to_request()).await, "hello ada@example.org");
+//!
+//! auth.stop().await;
+//! # std::fs::remove_dir_all(dir)?;
+//! # Ok(())
+//! # }
 //! ```
 //!
-//! An embedding program needs the names below, [`http`], [`flow`], [`server`] and [`resource_server`]. The other modules are
-//! public for the tests and benches of this package, and hidden in its documentation.
+//! A program that has no HTTP server yet takes [`Server`], which also has what protects the binary below HTTP:
+//!
+//! ```no_run
+//! # #[tokio::main]
+//! # async fn main() -> Result<(), portcullis::StartError> {
+//! use actix_web::web;
+//! use portcullis::{Config, Server};
+//!
+//! let config = Config::builder().public_origin("https://example.org/auth").build()?;
+//! let hello = async || "hello";
+//! Server::builder(config).prefix("/auth").route("/", move || web::get().to(hello)).run().await
+//! # }
+//! ```
+//!
+//! | to | take |
+//! |---|---|
+//! | start an engine, or a whole server | [`Config::builder`], [`Engine::start`], [`Server::builder`] |
+//! | have the API in an application of one's own | [`actix::mount`], [`actix::connection_limit`] |
+//! | guard a handler, CSRF included | [`SignedIn`], [`MaybeSignedIn`], [`HasRole`], [`Recent`], and [`Identity`] that they lead to |
+//! | make accounts and give roles without HTTP | [`Engine::accounts`] |
+//! | open a session without a password | [`flow::issue`], [`Mode`], [`Opened::into_response`] |
+//! | send mails in one's own words | [`Deliver`] |
+//! | test without waiting or mail | `portcullis::testing` (feature `testing`) |
+//! | check access tokens in another program | [`resource_server`] |
+//!
+//! Errors of an account's act ([`Error`]) and refusals of extractors ([`Rejection`]) are answered with the problem document of the
+//! API. The names below are what an embedding program needs. The other modules are public for the tests and benches of this
+//! package, and hidden in its documentation.
 
-pub use config::Config;
-pub use engine::Engine;
-pub use system::clock::Clock;
+#[doc(inline)]
+pub use config::{Config, ConfigBuilder, ConfigFault};
+#[doc(inline)]
+pub use engine::{Engine, StartError};
+#[doc(inline)]
+pub use flow::admin::{Account, Accounts, NewAccount};
+#[doc(inline)]
+pub use flow::authenticate::Identity;
+#[doc(inline)]
+pub use flow::client::Client;
+#[doc(inline)]
+pub use flow::grant::Opened;
+#[doc(inline)]
+pub use flow::log_in::Mode;
+#[doc(inline)]
+pub use flow::refusal::Error;
+#[doc(inline)]
+pub use http::embed::{HasRole, MaybeSignedIn, Recent, Role};
+#[doc(inline)]
+pub use http::{Rejection, SignedIn};
+#[doc(inline)]
+pub use mail::deliver::{Deliver, DeliverError, Mail, MailKind};
+#[doc(inline)]
+pub use registry::refresh::Audience;
+#[cfg(feature = "testing")]
+#[doc(inline)]
+pub use server::embed::testing;
+#[doc(inline)]
+pub use server::embed::{Embedded, EngineBuilder, Server, ServerBuilder};
+#[doc(inline)]
+pub use system::clock::{Clock, Timestamp};
+#[doc(inline)]
 pub use system::fail_stop::FailStop;
+#[doc(inline)]
+pub use value::id::AccountId;
+
+/// The API as a part of an application of actix-web.
+pub mod actix {
+    #[doc(inline)]
+    pub use crate::http::connection_limit;
+    #[doc(inline)]
+    pub use crate::http::embed::{data, mount};
+}
 
 pub mod flow;
+#[doc(hidden)]
 pub mod http;
 pub mod resource_server;
+#[doc(hidden)]
 pub mod server;
 
 #[doc = include_str!("DEFENCES.md")]
 pub mod defences {}
+
+/// The examples of the README.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+pub mod readme {}
 
 #[doc(hidden)]
 pub mod audit;

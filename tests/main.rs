@@ -6,6 +6,7 @@ mod api;
 mod attacks;
 mod defences;
 mod durability;
+mod embed;
 mod operator;
 mod readme;
 mod support;

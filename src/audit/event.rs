@@ -104,6 +104,7 @@ events! {
     AuditAcknowledged = "audit.acknowledged" by Operator,
     Invited = "account.invited" by Operator,
     BackedUp = "data.backed_up" by Operator,
+    SessionIssued = "session.issued" by Holder,
 }
 
 /// One event with the details that are known about it.

@@ -47,6 +47,7 @@ pub const EVENTS: &[(&str, &str)] = &[
     ("request.throttled", "Requests over a limit, summed up once a minute."),
     ("server.started", "The server started."),
     ("session.gave_way", "An account had too many sessions, and the one unused longest ended."),
+    ("session.issued", "An embedding program opened a session without a password; the line says why."),
     ("session.moved", "A session cookie came from another browser."),
     ("session.reauthenticated", "An owner proved again who they are."),
     ("session.revoked", "Sessions were ended, by a log-out or an administrator."),

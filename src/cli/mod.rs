@@ -168,7 +168,7 @@ impl From<StartError> for Failure {
             StartError::Refused(refusal) => Self::refused(refusal),
             StartError::Io(error) => Self::refused(error),
             StartError::Key(error) => Self::fault(error),
-            error @ StartError::NoActixSystem => Self::fault(error),
+            error @ (StartError::NoActixSystem | StartError::Config(_)) => Self::fault(error),
             StartError::Master(error) => Self::usage(error),
             StartError::Pepper(error) => Self::usage(error),
         }

@@ -194,7 +194,7 @@ pub const CHECKS: &[Check] = &[
         key: "http.allowed_origins",
         otherwise: Doubtful,
         is_safe: |config| {
-            let own = &config.http.public_origin;
+            let own = config.http.public_origin.origin();
             config.http.allowed_origins.iter().all(|origin| own.is_same_site(origin))
         },
         why: "browsers send no session cookie from the pages of another site, so a log-in by cookie is lost there",

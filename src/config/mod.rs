@@ -1,10 +1,12 @@
 #![doc = include_str!("README.md")]
 
+pub mod builder;
 pub mod checks;
 mod finding;
 pub mod key;
 pub mod keys;
 mod origin;
+mod public_url;
 pub mod reader;
 mod secret_file;
 pub mod sections;
@@ -12,8 +14,10 @@ pub mod sections;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
+pub use builder::ConfigBuilder;
 pub use keys::commented;
 pub use origin::Origin;
+pub use public_url::PublicUrl;
 pub use reader::{ConfigFault, Reader};
 pub use secret_file::SecretFile;
 pub use sections::alert::{AlertHook, AlertLimits};
@@ -41,42 +45,61 @@ use sections::token::Token;
 #[derive(Clone, Debug)]
 pub struct Config {
     /// Directory that holds everything the server keeps.
+    #[doc(hidden)]
     pub data_dir: PathBuf,
     /// Name of this service in mails.
+    #[doc(hidden)]
     pub service_name: String,
     /// `[http]`.
+    #[doc(hidden)]
     pub http: Http,
     /// `[admin]`.
+    #[doc(hidden)]
     pub admin: Admin,
     /// `[machine]`.
+    #[doc(hidden)]
     pub machine: Machine,
     /// `[signup]`.
+    #[doc(hidden)]
     pub signup: Signup,
     /// `[password]`.
+    #[doc(hidden)]
     pub password: Password,
     /// `[throttle]`.
+    #[doc(hidden)]
     pub throttle: throttle::Limits,
     /// `[lockout]`.
+    #[doc(hidden)]
     pub lockout: lockout::Limits,
     /// `[token]`.
+    #[doc(hidden)]
     pub token: Token,
     /// `[refresh]`.
+    #[doc(hidden)]
     pub refresh: refresh::Limits,
     /// `[session]`.
+    #[doc(hidden)]
     pub session: session::Limits,
     /// `[reset]`.
+    #[doc(hidden)]
     pub reset: reset::Limits,
     /// `[mail]`.
+    #[doc(hidden)]
     pub mail: Mail,
     /// `[journal]`.
+    #[doc(hidden)]
     pub journal: Journal,
     /// `[keys]`.
+    #[doc(hidden)]
     pub keys: Keys,
     /// `[audit]`.
+    #[doc(hidden)]
     pub audit: Audit,
     /// `[log]`.
+    #[doc(hidden)]
     pub log: Log,
     /// `[alert]`.
+    #[doc(hidden)]
     pub alert: Alert,
 }
 
@@ -84,6 +107,7 @@ impl Config {
     /// Creates a configuration from the values of `reader`.
     ///
     /// Errors: every mistake in them.
+    #[doc(hidden)]
     pub fn from_reader(mut reader: Reader) -> Result<Self, Vec<ConfigFault>> {
         let config = Self::read(&mut reader);
         reader.finish().map(|()| config)
@@ -125,6 +149,7 @@ impl Config {
     }
 
     /// Returns every key whose file holds a secret in its first line, with the file.
+    #[doc(hidden)]
     pub fn secret_lines(&self) -> Vec<(&'static str, &SecretFile)> {
         let mut files = Vec::new();
         if let MailTransport::Smtp { login: Some((_, file)), .. } = &self.mail.transport {
@@ -138,9 +163,9 @@ impl Config {
     /// choose (port 0), in every setting that is derived from it.
     #[must_use]
     pub fn with_bound_address(mut self, address: SocketAddr) -> Self {
-        let derived = Origin::of(self.http.listen);
+        let derived = PublicUrl::from(Origin::of(self.http.listen));
         if self.http.listen.port() == 0 && self.http.public_origin == derived {
-            self.http.public_origin = Origin::of(address);
+            self.http.public_origin = Origin::of(address).into();
             if self.token.audience == derived.as_str() {
                 self.http.public_origin.as_str().clone_into(&mut self.token.audience);
             }

@@ -14,6 +14,9 @@ use toml::de::{DeTable, DeValue};
 
 use super::key::{Form, Key, KeyList};
 
+/// The place of a value that a program sets.
+pub(super) const PLACE_OF_PROGRAM: &str = "Config::builder()";
+
 /// A mistake in the configuration.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct ConfigFault {
@@ -29,8 +32,11 @@ impl fmt::Display for ConfigFault {
     }
 }
 
+impl std::error::Error for ConfigFault {}
+
+/// A value as its source gives it.
 #[derive(Clone, Debug, Eq, PartialEq)]
-enum Value {
+pub(super) enum Value {
     Bool(bool),
     Int(i64),
     Text(String),
@@ -186,6 +192,14 @@ impl Reader {
         };
         let value = read.unwrap_or_else(|| Value::Text(text.to_owned()));
         self.values.insert(key.name, Placed { value, place: place.to_owned() });
+    }
+
+    /// Reads one value that a program sets.
+    pub(super) fn typed(&mut self, name: &str, value: Value) {
+        let Some(key) = self.keys.by_name(name) else {
+            return self.unknown(name, PLACE_OF_PROGRAM.to_owned());
+        };
+        self.values.insert(key.name, Placed { value, place: PLACE_OF_PROGRAM.to_owned() });
     }
 
     /// Reads one value as the system hands it over: bytes. Those that are not UTF-8 can only be a path.

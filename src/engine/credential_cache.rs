@@ -7,7 +7,9 @@
 //!
 //! Entries are keyed by a digest of the credential, never by the credential, and their number is bounded.
 
+use std::fmt;
 use std::sync::Arc;
+use std::time::{Duration, SystemTime};
 
 use sha2::{Digest, Sha256};
 
@@ -17,6 +19,7 @@ use crate::registry::session::SessionV2;
 use crate::registry::sharded_map::Shards;
 use crate::registry::write_counts::Stamp;
 use crate::system::clock::Timestamp;
+use crate::value::id::{AccountId, hex};
 
 const SHARDS: usize = 64;
 /// About 1 KiB each.
@@ -58,13 +61,16 @@ impl Held {
 }
 
 /// An account whose credential was verified.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Identity {
     /// The account that the credential belongs to.
+    #[doc(hidden)]
     pub account: AccountV3,
     /// The session or token family it was issued for.
+    #[doc(hidden)]
     pub held: Held,
     /// Issue and expiry time; `None` for a session cookie.
+    #[doc(hidden)]
     pub times: Option<TokenTimes>,
 }
 
@@ -79,8 +85,73 @@ pub struct TokenTimes {
     pub proved: Timestamp,
 }
 
+impl fmt::Debug for Identity {
+    /// Shows ids alone: no address, no digest of a credential.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let session = self.session_id();
+        let mut shown = f.debug_struct("Identity");
+        shown.field("account_id", &self.account_id()).field("session_id", &session).finish_non_exhaustive()
+    }
+}
+
 impl Identity {
+    /// Returns the id of the account.
+    pub fn account_id(&self) -> AccountId {
+        self.account.account_id()
+    }
+
+    /// Returns the address of the account.
+    pub fn email(&self) -> &str {
+        &self.account.email
+    }
+
+    /// Says whether the owner has proved that mail to the address reaches them.
+    pub const fn is_email_verified(&self) -> bool {
+        self.account.email_verified
+    }
+
+    /// Returns the name that the owner wants to be called by.
+    pub fn name(&self) -> Option<&str> {
+        self.account.name.as_deref()
+    }
+
+    /// Returns the roles of the account, sorted.
+    pub fn roles(&self) -> impl Iterator<Item = &str> {
+        self.account.roles.iter().map(|role| &**role)
+    }
+
+    /// Says whether the account has this role.
+    pub fn has_role(&self, role: &str) -> bool {
+        self.roles().any(|held| held == role)
+    }
+
+    /// Returns the id of the session or token family, as `/v1/sessions` shows it.
+    pub fn session_id(&self) -> String {
+        hex(&self.sid())
+    }
+
+    /// Returns when the user proved who they are, as far as this credential says.
+    pub fn authenticated_at(&self) -> SystemTime {
+        SystemTime::UNIX_EPOCH + Duration::from_millis(self.proved().0)
+    }
+
+    /// Returns when the user proved who they are, as far as this credential says. A proof is that of one access token:
+    /// another one of the family does not become fresh with it, since a copy of it would as well.
+    pub(crate) fn proved(&self) -> Timestamp {
+        match (&self.held, &self.times) {
+            (Held::Family(family), Some(times)) => {
+                // The token names the second alone.
+                let exact = [family.proved_ms, family.issued_ms].map(Timestamp);
+                let exact = exact.into_iter().find(|at| at.as_secs() == times.proved.as_secs());
+                exact.unwrap_or(times.proved)
+            }
+            (Held::Family(family), None) => Timestamp(family.proved_ms),
+            (Held::Session(session), _) => Timestamp(session.proved_ms),
+        }
+    }
+
     /// Returns the id of the session or token family.
+    #[doc(hidden)]
     pub const fn sid(&self) -> [u8; 16] {
         match &self.held {
             Held::Family(family) => family.id.to_bytes(),

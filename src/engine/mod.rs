@@ -50,12 +50,17 @@ pub use services::Services;
 pub use start::RunningEngine;
 
 /// One partition: its journal, and the mailboxes of the owners of what it holds.
+///
+/// A program that embeds it starts it by [`Engine::start`], and reaches its accounts by [`Engine::accounts`].
 pub struct Engine {
     /// Shared by the engines of this process.
+    #[doc(hidden)]
     pub services: Arc<Services>,
     /// The slots whose accounts this partition holds.
+    #[doc(hidden)]
     pub slots: RangeInclusive<Slot>,
     /// The clock of this partition: never below what its journal has seen.
+    #[doc(hidden)]
     pub clock: Clock,
     /// Credentials issued under a lower epoch are invalid. A restore raises it, with the timeline.
     pub(crate) global_epoch: u64,
@@ -132,6 +137,7 @@ impl Engine {
     }
 
     /// Returns the work done since the start.
+    #[doc(hidden)]
     pub fn work(&self) -> Work {
         let calls = self.calls.load(Ordering::Relaxed);
         let journal = self.journal.stats();
@@ -203,16 +209,19 @@ impl Engine {
     }
 
     /// Returns how many mailed links are being used.
+    #[doc(hidden)]
     pub fn links_in_use(&self) -> usize {
         self.links.lock().len()
     }
 
     /// Returns how far the journal has come, and how much room it has.
+    #[doc(hidden)]
     pub fn journal_stats(&self) -> crate::journal::append::handle::Stats {
         self.journal.stats()
     }
 
     /// Returns whether the last snapshot that was due could not be taken.
+    #[doc(hidden)]
     pub fn is_snapshot_failing(&self) -> bool {
         self.saved.lock().failing
     }

@@ -86,7 +86,8 @@ impl Engine {
     /// actix system.
     ///
     /// Errors: threads that cannot be started, or [`StartError::NoActixSystem`].
-    pub fn start(
+    #[doc(hidden)]
+    pub fn start_owners(
         services: &Arc<Services>,
         partition: Partition,
         thread: OwnerThread,
@@ -179,7 +180,7 @@ pub fn start_first(
     };
     let partition = Partition::recover(&config, options)?;
     let (services, running_services) = Services::start(config, &clock, &random, &partition, fail_stop)?;
-    match Engine::start(&services, partition, OwnerThread::OfServices, fail_stop) {
+    match Engine::start_owners(&services, partition, OwnerThread::OfServices, fail_stop) {
         Ok((engine, running)) => Ok((engine, running, running_services)),
         Err(error) => {
             running_services.stop();

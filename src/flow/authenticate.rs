@@ -40,14 +40,13 @@ impl Credential<'_> {
 
 impl Identity {
     /// Checks that the account has one of the roles.
-    pub fn has_role(&self, roles: &[&str]) -> Result<(), Refusal> {
-        let held = self.account.roles.iter().any(|role| roles.contains(&&**role));
-        if held { Ok(()) } else { Err(Refusal::InsufficientRole) }
+    pub(crate) fn check_role(&self, roles: &[&str]) -> Result<(), Refusal> {
+        if roles.iter().any(|role| self.has_role(role)) { Ok(()) } else { Err(Refusal::InsufficientRole) }
     }
 
     /// Checks that the credential is one for the administrators' endpoints: a cookie, which no other server ever sees, or
     /// an access token for that audience alone. A resource server that an administrator visits has another one.
-    pub fn is_for_admin(&self) -> Result<(), Refusal> {
+    pub(crate) fn is_for_admin(&self) -> Result<(), Refusal> {
         match &self.held {
             Held::Family(FamilyV3 { audience: Audience::App, .. }) => Err(Refusal::WrongAudience),
             Held::Family(_) | Held::Session(_) => Ok(()),
@@ -58,23 +57,8 @@ impl Identity {
     /// to do.
     ///
     /// Source: RFC 9470; OWASP ASVS 5.0, 7.5.3.
-    pub fn is_fresh(&self, now: Timestamp) -> Result<(), Refusal> {
+    pub(crate) fn is_fresh(&self, now: Timestamp) -> Result<(), Refusal> {
         if now.since(self.proved()) < FRESH_FOR { Ok(()) } else { Err(Refusal::StepUpRequired) }
-    }
-
-    /// Returns when the user proved who they are, as far as this credential says. A proof is that of one access token:
-    /// another one of the family does not become fresh with it, since a copy of it would as well.
-    pub fn proved(&self) -> Timestamp {
-        match (&self.held, &self.times) {
-            (Held::Family(family), Some(times)) => {
-                // The token names the second alone.
-                let exact = [family.proved_ms, family.issued_ms].map(Timestamp);
-                let exact = exact.into_iter().find(|at| at.as_secs() == times.proved.as_secs());
-                exact.unwrap_or(times.proved)
-            }
-            (Held::Family(family), None) => Timestamp(family.proved_ms),
-            (Held::Session(session), _) => Timestamp(session.proved_ms),
-        }
     }
 }
 

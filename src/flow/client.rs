@@ -40,17 +40,20 @@ impl Client {
     }
 
     /// Starts the record of an event that this client caused.
+    #[doc(hidden)]
     pub fn note(&self, event: Event) -> Note {
         Note::new(event).from(Network::of(self.address), &self.request_id)
     }
 
     /// Returns the queue in which this client's passwords wait. Networks of one lane take turns, by the widest prefix
     /// we limit by: the owner of a /48 owns 65,536 networks of /64.
+    #[doc(hidden)]
     pub fn place(&self, lane: Lane) -> QueueKey {
         QueueKey::new(lane, Network::of(self.address).widest().to_net())
     }
 
     /// Returns what is remembered of this client when it spends a token or logs out.
+    #[doc(hidden)]
     pub fn spender(&self) -> SpentByV1 {
         SpentByV1::new(Network::of(self.address), agent::family(&self.user_agent))
     }

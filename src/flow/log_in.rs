@@ -40,6 +40,16 @@ pub enum Mode<'a> {
 }
 
 impl Mode<'_> {
+    /// Asks for a pair of tokens for the application.
+    pub const fn tokens() -> Self {
+        Self::Token { audience: Audience::App }
+    }
+
+    /// Asks for a session cookie that ends with the browser's session.
+    pub const fn cookie() -> Self {
+        Self::Cookie { remember: false, replaces: None }
+    }
+
     /// Returns the credential to issue.
     pub(super) const fn wanted(self) -> Wanted {
         match self {

@@ -1,9 +1,11 @@
 //! Why a flow ends early: a refusal is an answer, a fault is an error.
 
+use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::config::Config;
-use crate::engine::Fault;
+use crate::engine::{Engine, Fault};
 use crate::journal::append::handle::NoRoom;
 use crate::password::{Shed, Weakness};
 use crate::registry::account;
@@ -111,6 +113,70 @@ pub enum FlowError {
     /// The server cannot serve the request at present.
     #[error(transparent)]
     Fault(#[from] Fault),
+}
+
+/// The error of what an embedding program asks for: a refusal, or a fault.
+///
+/// Returned by a handler of actix-web it becomes the problem document that the API would answer with.
+pub struct Error {
+    error: Box<FlowError>,
+    /// The engine that was asked; `None` if it has gone meanwhile.
+    engine: Option<Arc<Engine>>,
+}
+
+impl Error {
+    /// Wraps the error of a flow of `engine`.
+    pub(crate) fn new(engine: &Engine, error: FlowError) -> Self {
+        Self { error: Box::new(error), engine: engine.itself().ok() }
+    }
+
+    /// Returns what the flow ended with.
+    #[doc(hidden)]
+    pub fn flow_error(&self) -> &FlowError {
+        &self.error
+    }
+
+    /// Returns the engine that was asked.
+    pub(crate) const fn engine(&self) -> Option<&Arc<Engine>> {
+        self.engine.as_ref()
+    }
+
+    /// Returns what the flow ended with, and the engine that was asked.
+    pub(crate) fn into_parts(self) -> (FlowError, Option<Arc<Engine>>) {
+        (*self.error, self.engine)
+    }
+
+    /// Says whether the answer was no. Otherwise the server could not serve the request at present, and a later try may
+    /// succeed.
+    pub fn is_refusal(&self) -> bool {
+        matches!(*self.error, FlowError::Refused(_))
+    }
+
+    /// Says whether there is no such account.
+    pub fn is_not_found(&self) -> bool {
+        matches!(*self.error, FlowError::Refused(Refusal::NotFound))
+    }
+}
+
+impl fmt::Debug for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Error({self})")
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &*self.error {
+            FlowError::Refused(Refusal::Field { message, .. }) => f.write_str(message),
+            error => error.fmt(f),
+        }
+    }
+}
+
+impl std::error::Error for Error {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        std::error::Error::source(&*self.error)
+    }
 }
 
 /// Lets `?` turn the causes of a fault into the error of a flow.

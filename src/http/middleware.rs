@@ -1,44 +1,40 @@
 //! The middleware around every request. It assigns the request id, reads the body, writes the body of a rejection, logs
 //! one line, and sets the headers that every answer has.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use actix_http::ConnectionType;
-use actix_web::HttpMessage;
 use actix_web::body::{BoxBody, MessageBody};
 use actix_web::dev::{ResponseHead, ServiceRequest, ServiceResponse};
 use actix_web::http::Method;
-use actix_web::http::header::{
-    CACHE_CONTROL, CONTENT_SECURITY_POLICY, CROSS_ORIGIN_OPENER_POLICY, CROSS_ORIGIN_RESOURCE_POLICY,
-    HeaderMap, HeaderName, HeaderValue, PERMISSIONS_POLICY, REFERRER_POLICY, STRICT_TRANSPORT_SECURITY,
-    TRANSFER_ENCODING, UPGRADE, WWW_AUTHENTICATE, X_CONTENT_TYPE_OPTIONS,
-};
+use actix_web::http::header::{HeaderValue, TRANSFER_ENCODING, UPGRADE, WWW_AUTHENTICATE};
 use actix_web::middleware::Next;
+use actix_web::{HttpMessage, HttpRequest};
 
 use super::body::{self, Early};
 use super::connection::{Connection, Serving};
 use super::cors;
 use super::endpoint::Eng;
-use super::problem::Problem;
+use super::problem::answer::{write_headers, write_problem};
 use super::rejection::Rejection;
 use super::request::{client_address_of, has_bearer, watch_for_proxy};
-use super::request_id::RequestId;
-use super::response::write_rate_limit;
+use super::request_id::{RequestId, new_request_id};
 use super::routes;
 use super::served::Served;
 use crate::engine::Engine;
-use crate::value::id::hex;
 use crate::value::network::Network;
 
 /// Serves one request: reads its body, calls the endpoint, completes the answer. See the [module](self).
-pub async fn wrap_request(
+pub(crate) async fn wrap_request(
     mut request: ServiceRequest,
     next: Next<impl MessageBody + 'static>,
-) -> Result<ServiceResponse<impl MessageBody>, actix_web::Error> {
+) -> Result<ServiceResponse<Served>, actix_web::Error> {
     let Some(engine) = request.app_data::<Eng>().cloned() else {
-        let served = |_: &mut _, body: BoxBody| Served { body, is_head: false, _serving: None };
-        return Ok(next.call(request).await?.map_into_boxed_body().map_body(served));
+        return pass_on(request, &next, None).await;
     };
     let serving = request.conn_data::<Arc<Connection>>().map(Serving::on);
     let wants_upgrade = wants_another_protocol(&request);
@@ -51,7 +47,7 @@ pub async fn wrap_request(
         // Every endpoint with GET answers HEAD alike (RFC 9110 §9.3.2). The HTTP library leaves the body out.
         request.head_mut().method = Method::GET;
     }
-    let id = engine.services.random.bytes::<12>().map_or_else(|_| String::from("none"), |bytes| hex(&bytes));
+    let id = new_request_id(&engine.services.random);
     request.extensions_mut().insert(RequestId(id.as_str().into()));
     watch_for_proxy(request.request(), &engine);
     let begin = engine.clock.steady();
@@ -98,6 +94,16 @@ pub async fn wrap_request(
     Ok(ServiceResponse::new(request, response))
 }
 
+/// Serves a request as it is. `serving` is held until the answer is sent.
+pub(super) async fn pass_on(
+    request: ServiceRequest,
+    next: &Next<impl MessageBody + 'static>,
+    serving: Option<Serving>,
+) -> Result<ServiceResponse<Served>, actix_web::Error> {
+    let served = |_: &mut _, body: BoxBody| Served { body, is_head: false, _serving: serving };
+    Ok(next.call(request).await?.map_into_boxed_body().map_body(served))
+}
+
 /// Paths whose requests are dropped when their client goes away. Log-in and refresh run on the actors' thread, which drops
 /// only a hash that has not begun; the others change nothing.
 const DROPPED: [&str; 4] = ["/v1/login", "/v1/refresh", "/v1/introspect", "/v1/password/check"];
@@ -109,17 +115,41 @@ async fn call<B: MessageBody + 'static>(
     next: &Next<B>,
     request: ServiceRequest,
 ) -> Result<ServiceResponse<B>, actix_web::Error> {
-    if request.method().is_safe() || DROPPED.contains(&request.path()) {
+    if request.method().is_safe() || DROPPED.contains(&own_path(request.request())) {
         return next.call(request).await;
     }
-    match actix_web::rt::spawn(next.call(request)).await {
-        Ok(answer) => answer,
-        Err(stopped) => match stopped.try_into_panic() {
-            Ok(panic) => std::panic::resume_unwind(panic),
-            Err(_) => {
-                Err(Rejection::from(Problem::new(503, "server_busy", "The server is stopping.")).into())
-            }
-        },
+    ToItsEnd(Some(Box::pin(next.call(request)))).await
+}
+
+/// Returns the path of a request below the place where the API is mounted. Ask before the request is routed.
+pub(super) fn own_path(request: &HttpRequest) -> &str {
+    request.match_info().unprocessed()
+}
+
+/// A request that is served where it is polled. Dropped before its end, it goes on as a task of the event loop.
+struct ToItsEnd<F: Future + 'static>(Option<Pin<Box<F>>>);
+
+impl<F: Future + 'static> Future for ToItsEnd<F> {
+    type Output = F::Output;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<F::Output> {
+        let Some(serving) = self.0.as_mut() else { return Poll::Pending };
+        let polled = serving.as_mut().poll(context);
+        if polled.is_ready() {
+            self.0 = None;
+        }
+        polled
+    }
+}
+
+impl<F: Future + 'static> Drop for ToItsEnd<F> {
+    fn drop(&mut self) {
+        let Some(rest) = self.0.take() else { return };
+        // A request that panicked does not go on.
+        if !std::thread::panicking() {
+            // A test of an embedding program may poll a request on a runtime that has no event loop. What is dropped there ends.
+            let _ = catch_unwind(AssertUnwindSafe(|| actix_web::rt::spawn(async { drop(rest.await) })));
+        }
     }
 }
 
@@ -132,10 +162,6 @@ fn wants_another_protocol(request: &ServiceRequest) -> bool {
         || upgrades.any(|to| to.as_bytes().trim_ascii().eq_ignore_ascii_case(b"websocket"))
 }
 
-/// What a client is told whose access token or API key is not accepted. Why is for the log.
-const BAD_TOKEN: &str = "The access token has expired, or is not valid any more: get a new one from /v1/refresh, or log in again. An \
-                         API key: ask an administrator for a new one.";
-
 /// Turns the empty response of a [`Rejection`] into its problem: status, headers and body. Other responses stay as they
 /// are, and so do headers that an inner middleware has set.
 fn complete(mut response: ServiceResponse, engine: &Engine, id: &str) -> ServiceResponse {
@@ -147,19 +173,11 @@ fn complete(mut response: ServiceResponse, engine: &Engine, id: &str) -> Service
     let is_bad_token = rejection.is_unauthenticated() && has_bearer(response.request().headers());
     *response.response_mut().status_mut() = problem.status();
     let headers = response.headers_mut();
-    problem.write_headers(headers);
-    if is_bad_token {
-        if !is_for_service {
-            problem.detail = std::borrow::Cow::Borrowed(BAD_TOKEN);
-        }
-        // RFC 6750 §3.1: tells a client to get a new token, where the bare scheme asks for one.
-        headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer error=\"invalid_token\""));
-    } else if is_for_service {
-        // RFC 6749 §5.2: names the scheme that the client has used.
-        headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Basic realm=\"portcullis\""));
-    }
-    if let Some(rate_limit) = rate_limit {
-        write_rate_limit(headers, rate_limit);
+    write_problem(&mut problem, rate_limit, is_bad_token && !is_for_service, headers);
+    if is_for_service {
+        // RFC 6750 §3.1 and RFC 6749 §5.2: names the scheme that the client has used.
+        let challenge = if is_bad_token { "Bearer error=\"invalid_token\"" } else { "Basic realm=\"portcullis\"" };
+        headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static(challenge));
     }
     let body = problem.body(engine.services.config.http.public_origin.as_str(), id);
     response.map_body(|_, _| BoxBody::new(body))
@@ -184,50 +202,3 @@ fn log(response: &ServiceResponse, engine: &Engine, id: &str, took: Duration) {
         "request"
     );
 }
-
-/// Sets the headers that every answer has. The endpoint's own `Cache-Control` and `Cross-Origin-Resource-Policy` stay.
-pub(super) fn write_headers(headers: &mut HeaderMap, id: String, https: bool) {
-    if let Ok(id) = HeaderValue::try_from(id) {
-        headers.insert(X_REQUEST_ID.clone(), id);
-    }
-    for (name, value) in &HEADERS {
-        headers.insert(name.clone(), value.clone());
-    }
-    if https {
-        headers.insert(STRICT_TRANSPORT_SECURITY, HSTS.clone());
-    }
-    if !headers.contains_key(CROSS_ORIGIN_RESOURCE_POLICY) {
-        headers.insert(CROSS_ORIGIN_RESOURCE_POLICY, SAME_ORIGIN.clone());
-    }
-    if !headers.contains_key(CACHE_CONTROL) {
-        headers.insert(CACHE_CONTROL, NO_STORE.clone());
-    }
-}
-
-// Statics, so that constant names and values are not parsed again for every answer.
-static X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
-
-static HSTS: HeaderValue = HeaderValue::from_static("max-age=63072000; includeSubDomains");
-
-static NO_STORE: HeaderValue = HeaderValue::from_static("no-store");
-
-static SAME_ORIGIN: HeaderValue = HeaderValue::from_static("same-origin");
-
-static HEADERS: [(HeaderName, HeaderValue); 5] = [
-    (X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff")),
-    (REFERRER_POLICY, HeaderValue::from_static("no-referrer")),
-    (
-        CONTENT_SECURITY_POLICY,
-        HeaderValue::from_static(
-            "default-src 'none'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'",
-        ),
-    ),
-    (CROSS_ORIGIN_OPENER_POLICY, HeaderValue::from_static("same-origin")),
-    (
-        PERMISSIONS_POLICY,
-        HeaderValue::from_static(
-            "accelerometer=(), autoplay=(), camera=(), display-capture=(), fullscreen=(), geolocation=(), gyroscope=(), \
-             magnetometer=(), microphone=(), midi=(), payment=(), usb=()",
-        ),
-    ),
-];

@@ -7,6 +7,7 @@ mod connection;
 pub mod cookie;
 mod cors;
 pub mod csrf;
+pub mod embed;
 mod endpoint;
 mod header;
 mod json;
@@ -22,7 +23,15 @@ mod served;
 use actix_web::web;
 
 pub use body::{BODY_BYTES_MAX, announces_too_much};
-pub use connection::{Connections, GuardedStream};
+pub use connection::{Connections, GuardedStream, connection_limit};
+pub use rejection::Rejection;
+pub use request::SignedIn;
+
+/// Returns the name of the session cookie of `engine`.
+#[cfg(feature = "testing")]
+pub(crate) fn session_cookie_name(engine: &crate::engine::Engine) -> &'static str {
+    response::CookieName::Session.text(engine)
+}
 
 /// Adds all endpoints of the API.
 pub fn configure(config: &mut web::ServiceConfig) {

@@ -11,7 +11,7 @@ use actix_web::dev::Payload;
 use actix_web::http::header::{
     AUTHORIZATION, COOKIE, FORWARDED, HeaderMap, HeaderValue, ORIGIN, REFERER, USER_AGENT, X_FORWARDED_FOR,
 };
-use actix_web::{FromRequest, HttpRequest, web};
+use actix_web::{FromRequest, HttpMessage, HttpRequest, web};
 use serde::de::DeserializeOwned;
 
 use super::client_address::client_address;
@@ -20,8 +20,8 @@ use super::csrf::{Source, check_source, check_token};
 use super::endpoint::Eng;
 use super::header::{Unreadable, lossy, only_text};
 use super::problem::Problem;
-use super::rejection::Rejection;
-use super::request_id::request_id;
+use super::rejection::{Outside, Rejection};
+use super::request_id::{RequestId, request_id};
 use super::response::CookieName;
 use super::routes::is_probe;
 use crate::audit::event::Event;
@@ -32,11 +32,32 @@ use crate::flow::client::Client;
 use crate::flow::refusal::{CsrfFault, Refusal};
 use crate::token::opaque::TokenKind;
 
-/// Returns the engine that serves a request. [`Eng`] comes first among the extractors of a handler, so a handler
-/// outside of [`super::configure`] has failed before it comes here.
-fn engine_of(request: &HttpRequest) -> Result<&Eng, Rejection> {
-    let no_engine = || Problem::new(500, "no_engine", "No engine serves this endpoint.").into();
-    request.app_data::<Eng>().ok_or_else(no_engine)
+/// Returns the engine that serves a request.
+///
+/// Errors: 500, for a handler of an embedding program that has not said which; the log says what to write.
+pub(super) fn engine_of(request: &HttpRequest) -> Result<&Eng, Rejection> {
+    request.app_data::<Eng>().ok_or_else(|| {
+        tracing::error!(
+            path = request.path(),
+            "no engine for this handler: add `.configure(portcullis::actix::mount(\"/auth\", &engine))` to the App, or \
+             `.app_data(portcullis::actix::data(&engine))` to the App or scope of the handler"
+        );
+        Problem::new(500, "no_engine", "No engine serves this endpoint.").into()
+    })
+}
+
+/// Returns `rejection` as the answer to `request`, which writes itself unless our middleware is around the handler.
+pub(super) fn answering(request: &HttpRequest, rejection: Rejection) -> Rejection {
+    match outside(request) {
+        Some(outside) => rejection.outside(outside),
+        None => rejection,
+    }
+}
+
+/// Returns what a rejection of `request` needs, if the handler is one of the embedding program.
+fn outside(request: &HttpRequest) -> Option<Outside> {
+    let is_ours = request.extensions().contains::<RequestId>();
+    (!is_ours).then(|| Outside::of(request, has_bearer(request.headers())))
 }
 
 impl FromRequest for Client {
@@ -44,7 +65,8 @@ impl FromRequest for Client {
     type Future = Ready<Result<Self, Rejection>>;
 
     fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
-        ready(engine_of(request).map(|engine| client(request, engine)))
+        let client = engine_of(request).map(|engine| client(request, engine));
+        ready(client.map_err(|rejection| answering(request, rejection)))
     }
 }
 
@@ -84,7 +106,7 @@ fn is_trusted(peer: IpAddr, engine: &Engine) -> bool {
 /// Notes whether a request was forwarded by a peer that is no trusted proxy. Probes are asked past a proxy, so they say
 /// nothing.
 pub(super) fn watch_for_proxy(request: &HttpRequest, engine: &Engine) {
-    if is_probe(request.path()) || !engine.services.is_watching_for_proxy() {
+    if is_probe(request.match_info().unprocessed()) || !engine.services.is_watching_for_proxy() {
         return;
     }
     let peer = peer_of(request);
@@ -199,9 +221,18 @@ pub(super) fn device_tokens<'a>(
     Ok(cookie.into_iter().chain(header))
 }
 
-/// The identity that a request has signed in with. A request that changes something with a cookie has passed the CSRF
-/// checks.
-pub(super) struct SignedIn(Arc<Identity>);
+/// The identity that a request has signed in with: an extractor for handlers, also for those of an embedding program.
+///
+/// A request that changes something (any method but GET, HEAD, OPTIONS and TRACE) with a session cookie has passed the CSRF
+/// checks: it comes from a page of this site, with the token of the session in `X-CSRF-Token`.
+///
+/// A request without a valid credential is refused with 401, one that fails the CSRF checks with 403, each with a problem
+/// document and the headers of the API. `Option<SignedIn>` takes all of these for nobody; [`MaybeSignedIn`] takes only a request
+/// without any credential for nobody.
+///
+/// [`MaybeSignedIn`]: crate::MaybeSignedIn
+#[derive(Clone, Debug)]
+pub struct SignedIn(Arc<Identity>);
 
 impl SignedIn {
     /// Returns the identity.
@@ -224,12 +255,19 @@ impl FromRequest for SignedIn {
 
     fn from_request(request: &HttpRequest, _: &mut Payload) -> SigningIn {
         let signing_in = engine_of(request).and_then(|engine| SigningIn::begin(request, engine));
-        signing_in.unwrap_or_else(|rejection| SigningIn::Known(ready(Err(rejection))))
+        let signing_in = signing_in.unwrap_or_else(|rejection| SigningIn::Known(ready(Err(rejection))));
+        match outside(request) {
+            None => signing_in,
+            Some(outside) => SigningIn::Asking(Box::pin(async move {
+                signing_in.await.map_err(|rejection| rejection.outside(outside))
+            })),
+        }
     }
 }
 
 /// The future of the [`SignedIn`] extractor. Only a credential that the cache does not know costs an allocation.
-pub(super) enum SigningIn {
+#[doc(hidden)]
+pub enum SigningIn {
     /// The answer is known.
     Known(Ready<Result<SignedIn, Rejection>>),
     /// The actors are being asked.
@@ -325,7 +363,7 @@ pub(super) fn csrf_source(request: &HttpRequest, engine: &Engine) -> Result<(), 
         })
     };
     let config = &engine.services.config;
-    let own = config.http.public_origin.as_str();
+    let own = config.http.public_origin.origin().as_str();
     let allowed = config.http.allowed_origins.iter().map(Origin::as_str);
     let source = source().map_err(|_| CsrfFault::OtherOrigin);
     let checked = source.and_then(|source| check_source(source, own, allowed));

@@ -3,20 +3,21 @@
 use actix_web::cookie::time::Duration as CookieDuration;
 use actix_web::cookie::{Cookie, CookieBuilder, SameSite};
 use actix_web::http::StatusCode;
-use actix_web::http::header::{HeaderMap, HeaderName, HeaderValue, RETRY_AFTER};
+use actix_web::http::header::{HeaderValue, LOCATION};
 use actix_web::{HttpResponse, HttpResponseBuilder};
 use serde::Serialize;
 use serde_json::json;
 
 use super::csrf;
 use super::json::Json;
+use super::problem::answer::{write_headers, write_rate_limit};
 use super::rejection::Rejection;
+use super::request_id::new_request_id;
 use crate::engine::Engine;
 use crate::flow::admission::Outcome;
 use crate::flow::grant::{Grant, Opened};
 use crate::registry::account::AccountV3;
 use crate::registry::session::SessionV2;
-use crate::registry::throttle::RateLimitState;
 use crate::system::clock::Timestamp;
 use crate::value::id::{FamilyId, hex};
 
@@ -139,6 +140,36 @@ pub(super) fn opened_response(engine: &Engine, opened: &Opened, status: StatusCo
     }
 }
 
+impl Opened {
+    /// Answers a client with what was opened for it, as `/v1/login` does: a pair of tokens, or a session cookie and its CSRF
+    /// token. For handlers of the embedding program.
+    pub fn into_response(self, engine: &Engine) -> HttpResponse {
+        outside(engine, opened_response(engine, &self, StatusCode::OK))
+    }
+
+    /// Leads a browser on to `location` with its new session cookie, for the way back from another provider. Tokens are not
+    /// for this: with them the answer is that of [`Opened::into_response`].
+    pub fn into_redirect(self, engine: &Engine, location: &str) -> HttpResponse {
+        let (Grant::Cookie { token, session }, Ok(location)) = (&self.grant, HeaderValue::try_from(location))
+        else {
+            return self.into_response(engine);
+        };
+        let mut response = HttpResponse::SeeOther();
+        if let Some(device) = &self.device {
+            set_device_cookie(engine, &mut response, device);
+        }
+        response.cookie(session_cookie(engine, token, session)).insert_header((LOCATION, location));
+        outside(engine, response.finish())
+    }
+}
+
+/// Completes an answer that no middleware of ours completes.
+fn outside(engine: &Engine, mut response: HttpResponse) -> HttpResponse {
+    let is_https = engine.services.config.http.public_origin.is_https();
+    write_headers(response.headers_mut(), new_request_id(&engine.services.random), is_https);
+    response
+}
+
 /// Returns the cookie of a session. It outlives the browser's session if the user asked for that.
 fn session_cookie(engine: &Engine, token: &str, session: &SessionV2) -> Cookie<'static> {
     let cookie = build_cookie(engine, CookieName::Session, token.to_owned());
@@ -207,29 +238,7 @@ impl CookieName {
     }
 }
 
-/// Writes the `RateLimit` headers of a network. They are the same for known and unknown account names. `t` is the wait
-/// of `Retry-After` if that header is set, so set it before.
-pub(super) fn write_rate_limit(headers: &mut HeaderMap, rate_limit: RateLimitState) {
-    let wait = headers.get(RETRY_AFTER).and_then(|wait| wait.to_str().ok()?.parse::<u64>().ok());
-    let name = rate_limit.class.name();
-    let burst = rate_limit.burst;
-    let window = rate_limit.window_secs;
-    let left = rate_limit.remaining;
-    let wait = wait.unwrap_or(window);
-    let policy = format!("\"{name}\";q={burst};w={window}");
-    let state = format!("\"{name}\";r={left};t={wait}");
-    for (header, value) in [(&RATELIMIT_POLICY, policy), (&RATELIMIT, state)] {
-        if let Ok(value) = HeaderValue::try_from(value) {
-            headers.insert(header.clone(), value);
-        }
-    }
-}
-
 static APPLICATION_JSON: HeaderValue = HeaderValue::from_static("application/json");
-
-static RATELIMIT_POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
-
-static RATELIMIT: HeaderName = HeaderName::from_static("ratelimit");
 
 #[cfg(test)]
 mod tests {

@@ -9,7 +9,7 @@ use actix_web::web::Bytes;
 use super::connection::Serving;
 
 /// The body of an answer. Its request is being served until the body is sent: an event stream that lasts for hours is.
-pub(super) struct Served {
+pub(crate) struct Served {
     pub(super) body: BoxBody,
     /// Whether the request was HEAD: the answer says how long the body is and has none.
     pub(super) is_head: bool,

@@ -2,6 +2,7 @@
 
 #[cfg(feature = "mail")]
 pub mod connection;
+pub mod deliver;
 pub mod outgoing;
 #[cfg(feature = "mail")]
 pub mod smtp;

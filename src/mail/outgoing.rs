@@ -1,6 +1,9 @@
 //! A mail that is ready to be sent, and the error when it cannot be.
 
+use zeroize::Zeroizing;
+
 use crate::mail::template::Letter;
+use crate::registry::outbox::Kind;
 
 /// A mail that is ready to be sent.
 #[derive(Clone)]
@@ -15,6 +18,19 @@ pub struct Outgoing {
     pub to: String,
     /// Subject and text.
     pub letter: Letter,
+    /// What a program needs that writes a text of its own; `None` for a mail that only tests the way.
+    pub source: Option<Source>,
+}
+
+/// What the text of a mail is made of.
+#[derive(Clone)]
+pub struct Source {
+    /// The kind of the mail.
+    pub kind: Kind,
+    /// The token of its link.
+    pub token: Option<Zeroizing<String>>,
+    /// The masked address that the text names.
+    pub about: Option<String>,
 }
 
 impl std::fmt::Debug for Outgoing {

@@ -411,6 +411,7 @@ mod tests {
             from_name: None,
             to: "ada@test.org".into(),
             letter,
+            source: None,
         }
     }
 

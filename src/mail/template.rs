@@ -237,7 +237,7 @@ pub fn write(draft: Draft<'_>) -> Letter {
 ///
 /// Security: an attacker chooses the address of an account, so a domain such as `your-account-is-locked.example` would be
 /// words of the attacker in a mail of the service, and mail programs make a link of it.
-fn hint(address: &str) -> String {
+pub fn hint(address: &str) -> String {
     let (local, domain) = address.rsplit_once('@').unwrap_or_default();
     let first = |text: &str| text.chars().next().filter(char::is_ascii_alphanumeric).unwrap_or('*');
     format!("{}***@{}***", first(local), first(domain))

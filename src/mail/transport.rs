@@ -7,6 +7,7 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use tokio::time::timeout;
 
+use crate::mail::deliver::OwnDelivery;
 use crate::mail::outgoing::{DeliveryError, Outgoing};
 
 /// How long a stop waits for the mail that is being sent. Most are sent by then, and together with the draining of
@@ -20,6 +21,8 @@ const STOP_CHECK: Duration = Duration::from_millis(100);
 pub enum Transport {
     /// Keeps mails in memory, for tests and for embedding programs that send mails themselves.
     Memory(Arc<Mutex<Vec<Outgoing>>>),
+    /// Hands mails to the embedding program.
+    Own(OwnDelivery),
     /// Writes each mail to an `.eml` file.
     #[cfg(feature = "mail")]
     Files(Arc<dyn crate::storage::Storage>),
@@ -36,6 +39,7 @@ impl Transport {
                 sent.lock().push(mail);
                 Ok(())
             }
+            Self::Own(delivery) => delivery.deliver(&mail).await,
             #[cfg(feature = "mail")]
             Self::Files(storage) => {
                 let message = compose(&mail, Way::File)?;

@@ -181,7 +181,8 @@ impl Verifier {
     ///
     /// Errors: a body that is no key set, or a key in it that this version cannot use. The keys from before stay.
     pub fn set_keys(&self, body: &[u8]) -> Result<(), UnreadableKeys> {
-        let keys: JwkSet = serde_json::from_slice(body)?;
+        let keys: JwkSet =
+            serde_json::from_slice(body).map_err(|error| UnreadableKeys::Json(error.to_string()))?;
         if keys.keys.is_empty() {
             return Err(UnreadableKeys::Empty);
         }
@@ -200,8 +201,10 @@ impl Verifier {
     }
 
     /// Applies a page of the feed, the body of `/v1/revocations`.
-    pub fn apply(&self, body: &[u8]) -> Result<(), serde_json::Error> {
-        let page: Page = serde_json::from_slice(body)?;
+    ///
+    /// Errors: a body that is no page of the feed. Nothing is applied.
+    pub fn apply(&self, body: &[u8]) -> Result<(), UnreadableFeed> {
+        let page: Page = serde_json::from_slice(body).map_err(UnreadableFeed)?;
         let now = self.clock.now();
         let mut state = self.state.write();
         if !page.complete {
@@ -314,12 +317,17 @@ fn algorithm_of(key: &Jwk) -> Option<Algorithm> {
     }
 }
 
+/// A page of the feed cannot be read.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct UnreadableFeed(#[source] serde_json::Error);
+
 /// The published keys cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum UnreadableKeys {
     /// The body is no key set.
     #[error("the published keys are no key set: {0}")]
-    Json(#[from] serde_json::Error),
+    Json(String),
     /// There is no key in it.
     #[error("the set of published keys is empty")]
     Empty,

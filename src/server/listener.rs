@@ -17,14 +17,33 @@ use actix_web::{App, web};
 use tokio::net::TcpStream;
 
 use crate::engine::Engine;
-use crate::http::{Connections, GuardedStream, announces_too_much, middleware};
+use crate::http::embed::{BesideRoutes, serve_request};
+use crate::http::{Connections, GuardedStream, announces_too_much};
 
 /// How many seconds requests in progress may take after a stop was requested.
 const DRAIN_SECS: u64 = 20;
 /// How long a client that was answered before its body was read may take to notice.
 const LINGER: Duration = Duration::from_secs(1);
 
-/// Serves the endpoints of `configure` on `listener`. Each of `workers` event loops accepts `each` connections; further
+/// What a listener serves.
+#[derive(Clone)]
+pub(super) enum Routes {
+    /// Endpoints of ours alone.
+    Ours(fn(&mut web::ServiceConfig)),
+    /// The API below a prefix, and routes of the embedding program.
+    Beside(BesideRoutes),
+}
+
+impl Routes {
+    fn configure(&self, config: &mut web::ServiceConfig, engine: &Arc<Engine>) {
+        match self {
+            Self::Ours(configure) => configure(config),
+            Self::Beside(routes) => routes.configure(config, engine),
+        }
+    }
+}
+
+/// Serves `routes` on `listener`. Each of `workers` event loops accepts `each` connections; further
 /// clients wait in the kernel's queue.
 ///
 /// Deadlines of heads and idle connections are kept by `connections`: the HTTP library knows none for the head of a second
@@ -35,10 +54,11 @@ pub(super) fn serve(
     workers: usize,
     each: usize,
     connections: &Connections,
-    configure: fn(&mut web::ServiceConfig),
+    routes: &Routes,
 ) -> io::Result<Server> {
     let engine = Arc::clone(engine);
     let connections = connections.clone();
+    let routes = routes.clone();
     let builder = Server::build()
         .workers(workers)
         .max_concurrent_connections(each)
@@ -49,8 +69,8 @@ pub(super) fn serve(
         let stopping = stopping.clone();
         let app = App::new()
             .app_data(web::Data::from(Arc::clone(&engine)))
-            .wrap(from_fn(middleware::wrap_request))
-            .configure(configure)
+            .wrap(from_fn(serve_request))
+            .configure(|config| routes.configure(config, &engine))
             .into_factory()
             .map_err(|error: actix_web::Error| error.error_response());
         let http = HttpService::build()

@@ -1,7 +1,10 @@
 #![doc = include_str!("README.md")]
 
 pub mod background;
+pub mod embed;
 mod listener;
+#[cfg(feature = "mail")]
+pub mod mail_server;
 pub mod operator;
 mod running;
 
@@ -16,17 +19,19 @@ use crate::config::Config;
 use crate::engine::Engine;
 use crate::engine::partition::StartError;
 use crate::http;
+use crate::http::embed::BesideRoutes;
 use crate::mail::transport::Transport;
 use crate::system::clock::Clock;
 use crate::system::descriptors;
 use crate::system::fail_stop::FailStop;
+use listener::Routes;
 pub use running::{Running, start, start_for_command};
 
 /// Length of the kernel's queue of connections that wait to be accepted.
 const BACKLOG: u32 = 1024;
 
-/// A running server.
-pub struct Server {
+/// A running server, in an actix system.
+pub struct RunningServer {
     /// The engine that it serves.
     pub engine: Arc<Engine>,
     /// The bound address, with the port that the system chose if the configured one is 0.
@@ -48,7 +53,21 @@ pub fn build(
     accept_clock_floor: bool,
     transport: Option<Transport>,
     fail_stop: &FailStop,
-) -> Result<Server, StartError> {
+) -> Result<RunningServer, StartError> {
+    build_with(config, clock, accept_clock_floor, transport, fail_stop, &BesideRoutes::default())
+}
+
+/// Does what [`build`] does, with routes of the embedding program beside the API.
+fn build_with(
+    config: Config,
+    clock: Clock,
+    accept_clock_floor: bool,
+    transport: Option<Transport>,
+    fail_stop: &FailStop,
+    beside: &BesideRoutes,
+) -> Result<RunningServer, StartError> {
+    let routes =
+        if beside.is_plain() { Routes::Ours(http::configure) } else { Routes::Beside(beside.clone()) };
     let limit = descriptors::raise();
     let workers = workers();
     if let Some(low) = descriptors::judge(limit, descriptors::connections(limit, workers) * workers)? {
@@ -63,9 +82,9 @@ pub fn build(
     let operators_address = admin.as_ref().map(TcpSocket::local_addr).transpose()?;
     let config = config.with_bound_address(address);
     let (engine, running) = start(config, clock, accept_clock_floor, transport, fail_stop)?;
-    match serve(&engine, socket, admin, limit) {
+    match serve(&engine, socket, admin, limit, &routes) {
         Ok((handle, served, admin, operators)) => {
-            Ok(Server { engine, address, operators_address, handle, served, admin, operators, running })
+            Ok(RunningServer { engine, address, operators_address, handle, served, admin, operators, running })
         }
         Err(error) => {
             // An embedding program may try again, and two engines must not share a directory.
@@ -88,13 +107,14 @@ fn serve(
     socket: TcpSocket,
     admin: Option<TcpSocket>,
     limit: u64,
+    routes: &Routes,
 ) -> io::Result<Serving> {
     let workers = workers();
     let each = descriptors::connections(limit, workers);
     descriptors::make_room(descriptors::of(each, workers), limit);
     let connections = http::Connections::new(&engine.services.config, each * workers);
     let listener = start_listening(socket)?;
-    let server = listener::serve(engine, listener, workers, each, &connections, http::configure)?;
+    let server = listener::serve(engine, listener, workers, each, &connections, routes)?;
     let operators = crate::server::operator::socket::serve(engine)?;
     let admin = admin.map(|socket| operations(engine, socket)).transpose()?;
     let handle = server.handle();
@@ -138,8 +158,8 @@ fn operations(engine: &Arc<Engine>, socket: TcpSocket) -> io::Result<ServerHandl
     // Every client here is the operators', so one network may hold them all.
     let most = descriptors::OPERATORS_MAX;
     let connections = http::Connections::new(&engine.services.config, most).with_unbounded_networks();
-    let configure = http::api::operations::configure_for_operators;
-    let server = listener::serve(engine, start_listening(socket)?, 1, most, &connections, configure)?;
+    let routes = Routes::Ours(http::api::operations::configure_for_operators);
+    let server = listener::serve(engine, start_listening(socket)?, 1, most, &connections, &routes)?;
     let handle = server.handle();
     tokio::task::spawn_local(async move {
         tokio::select! {
@@ -150,7 +170,7 @@ fn operations(engine: &Arc<Engine>, socket: TcpSocket) -> io::Result<ServerHandl
     Ok(handle)
 }
 
-impl Server {
+impl RunningServer {
     /// Returns the report of recovery.
     pub const fn found(&self) -> &crate::journal::recovery::report::RecoveryReport {
         self.running.found()

@@ -117,6 +117,16 @@ impl Clock {
         }))
     }
 
+    /// Returns a clock that starts at `secs` seconds after the start of 1970, and that only [`Clock::advance`] moves.
+    pub fn manual_at_secs(secs: u64) -> Self {
+        Self::manual(Timestamp::from_secs(secs))
+    }
+
+    /// Says whether only [`Clock::advance`] moves it.
+    pub fn is_manual(&self) -> bool {
+        matches!(&*self.0, Source::Manual { .. })
+    }
+
     /// Returns the current time: that of the system, or, while that is behind the floor, the floor plus half of the time
     /// that passes.
     pub fn now(&self) -> Timestamp {

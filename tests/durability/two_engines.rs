@@ -189,8 +189,9 @@ fn an_engine_that_ends_by_a_panic_harms_no_other_and_recovers() {
         let ends = Arc::new(AtomicU32::new(0));
         let fail_stop = counting(&ends);
         let (doomed, running_doomed) =
-            Engine::start(&services, first, OwnerThread::OfServices, &fail_stop).unwrap();
-        let (other, running_other) = Engine::start(&services, second, OwnerThread::Own, &never).unwrap();
+            Engine::start_owners(&services, first, OwnerThread::OfServices, &fail_stop).unwrap();
+        let (other, running_other) =
+            Engine::start_owners(&services, second, OwnerThread::Own, &never).unwrap();
 
         let mut doomed_load = Load::start(&doomed).await;
         let mut other_load = Load::start(&other).await;
@@ -213,7 +214,7 @@ fn an_engine_that_ends_by_a_panic_harms_no_other_and_recovers() {
         let again = recover(&config, &first_dir, low, false);
         assert!(!again.report().clean_stop);
         let (again, running_again) =
-            Engine::start(&services, again, OwnerThread::OfServices, &never).unwrap();
+            Engine::start_owners(&services, again, OwnerThread::OfServices, &never).unwrap();
         for (address, held) in doomed_load.addresses.iter().zip(&doomed_load.held) {
             let token = held.borrow().clone().unwrap();
             assert!(
@@ -260,7 +261,8 @@ fn an_account_of_a_slot_that_the_partition_does_not_hold_is_refused() {
         let (services, running_services) =
             Services::start(config.clone(), &Clock::system(), &Arc::new(Random::system()), &first, &never)
                 .unwrap();
-        let (engine, running) = Engine::start(&services, first, OwnerThread::OfServices, &never).unwrap();
+        let (engine, running) =
+            Engine::start_owners(&services, first, OwnerThread::OfServices, &never).unwrap();
         let address = address_in(&engine, 0);
         let new = New { email: &address, password: Some(PASSWORD), roles: Vec::new(), verified: true };
         admin::create(&engine, &Admin::operator(), new).await.unwrap();

@@ -1,20 +1,16 @@
 //! `portcullis mail`, and the mail server of the configuration.
 
-use std::path::Path;
-use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Subcommand;
-use lettre::transport::smtp::client::Tls;
-use portcullis::config::{Config, MailTransport, SmtpTls};
+use portcullis::config::{Config, MailTransport};
 use portcullis::mail::outgoing::Outgoing;
-use portcullis::mail::smtp::{Smtp, tls_parameters};
+use portcullis::mail::smtp::Smtp;
 use portcullis::mail::template::Letter;
 use portcullis::mail::transport::Transport;
-use portcullis::storage::local::LocalStorage;
+use portcullis::server::mail_server::{self, MailServerError};
 use portcullis::system::random::Random;
 use portcullis::value::account_name::AccountName;
-use portcullis::value::file_text;
 use portcullis::value::id::hex;
 use serde_json::json;
 
@@ -84,6 +80,7 @@ fn test_mail(config: &Config, to: &str) -> Result<Outgoing, Failure> {
             html: format!("<!doctype html><html lang=\"en\"><body><p>{text}</p></body></html>"),
             link: None,
         },
+        source: None,
     })
 }
 
@@ -101,46 +98,17 @@ pub(in crate::cli) fn probe(config: &Config) -> Option<Result<(), String>> {
 
 /// Creates the transport for mails.
 pub(in crate::cli) fn transport(config: &Config) -> Result<Transport, Failure> {
-    if let Some(server) = smtp(config)? {
-        return Ok(Transport::Smtp(server));
-    }
-    let storage = LocalStorage::open(&config.data_dir.join("outbox")).map_err(Failure::refused)?;
-    Ok(Transport::Files(Arc::new(storage)))
+    mail_server::transport(config).map_err(failure)
 }
 
 /// Returns the mail server of the configuration, if it sets one.
 fn smtp(config: &Config) -> Result<Option<Smtp>, Failure> {
-    let MailTransport::Smtp { host, port, tls, ca_file, login } = &config.mail.transport else {
-        return Ok(None);
-    };
-    let authorities = ca_file.as_deref().map(authorities).transpose()?;
-    let parameters = || {
-        tls_parameters(host, authorities.as_deref()).map_err(|error| {
-            let file = ca_file.as_deref().map_or_else(String::new, |file| format!(" {}", file.display()));
-            Failure::usage(format!("cannot use TLS to the mail server with mail.smtp.ca_file{file}: {error}"))
-        })
-    };
-    let tls = match tls {
-        SmtpTls::Starttls => Tls::Required(parameters()?),
-        SmtpTls::Tls => Tls::Wrapper(parameters()?),
-        SmtpTls::None => Tls::None,
-    };
-    let server = Smtp::new(host, *port, tls, &config.mail.from.domain);
-    let mut server = server.taking_utf8(config.mail.utf8);
-    if let Some((name, file)) = login {
-        let password = file.read_line();
-        let password = password
-            .map_err(|error| Failure::usage(format!("cannot use mail.smtp.password_file: {error}")))?;
-        server = server.logging_in(name, password.as_str());
-    }
-    Ok(Some(server))
+    mail_server::smtp(config).map_err(failure)
 }
 
-/// Reads the PEM file of the authorities.
-fn authorities(file: &Path) -> Result<String, Failure> {
-    let wrong = |why: &dyn std::fmt::Display| {
-        Failure::usage(format!("cannot read mail.smtp.ca_file {}: {why}", file.display()))
-    };
-    let bytes = std::fs::read(file).map_err(|error| wrong(&error))?;
-    file_text::text(&bytes).map(ToOwned::to_owned).map_err(|error| wrong(&error))
+fn failure(error: MailServerError) -> Failure {
+    match error {
+        MailServerError::Setting(what) => Failure::usage(what),
+        MailServerError::Outbox(error) => Failure::refused(error),
+    }
 }

@@ -163,7 +163,7 @@ fn abort() -> ! {
 
 /// What a start says: where the server is reached, where its data are, and how fast it hashes.
 struct Banner<'a> {
-    server: &'a server::Server,
+    server: &'a server::RunningServer,
     config: &'a Config,
     /// Time of one hash in milliseconds.
     hash_ms: f64,
@@ -172,7 +172,7 @@ struct Banner<'a> {
 }
 
 impl<'a> Banner<'a> {
-    fn of(server: &'a server::Server) -> Self {
+    fn of(server: &'a server::RunningServer) -> Self {
         let config = &server.engine.services.config;
         let pool = &server.engine.services.pool;
         let hash_time = pool.stats().hash_time;

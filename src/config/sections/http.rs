@@ -1,12 +1,15 @@
 //! `[http]`: the address that clients reach, and which other programs are believed.
 
+use std::fmt::Display;
 use std::net::SocketAddr;
+use std::str::FromStr;
 use std::time::Duration;
 
 use ipnet::IpNet;
 
 use crate::config::key::{Key, choice, list, number, text};
 use crate::config::origin::Origin;
+use crate::config::public_url::PublicUrl;
 use crate::config::reader::Reader;
 
 pub(in crate::config) const KEYS: &[Key] = &[
@@ -14,7 +17,8 @@ pub(in crate::config) const KEYS: &[Key] = &[
     text(
         "http.public_origin",
         "",
-        "Origin that browsers see, such as https://login.example.org. Default: http:// and the listen address.",
+        "Origin that browsers see, such as https://login.example.org, with the path that this server is mounted at, if there is \
+         one: https://example.org/auth. Default: http:// and the listen address.",
     ),
     list(
         "http.trusted_proxies",
@@ -43,8 +47,8 @@ pub(in crate::config) const KEYS: &[Key] = &[
 pub struct Http {
     /// Address and port to listen on.
     pub listen: SocketAddr,
-    /// The origin that browsers see.
-    pub public_origin: Origin,
+    /// The origin that browsers see, and the path of this server there.
+    pub public_origin: PublicUrl,
     /// Networks of proxies whose forwarding header is believed, and whose connections are not bounded.
     pub trusted_proxies: Vec<IpNet>,
     /// The header that these proxies write.
@@ -77,14 +81,14 @@ impl Http {
         let listen = reader.parsed("http.listen", "an address and port").unwrap_or(loopback);
         let public_origin = reader
             .text("http.public_origin")
-            .and_then(|text| origin(reader, "http.public_origin", &text))
-            .filter(|origin| {
-                if !origin.is_web() {
+            .and_then(|text| public_url(reader, &text))
+            .filter(|url| {
+                if !url.origin().is_web() {
                     reader.wrong("http.public_origin", "must begin with https:// or http://");
                 }
-                origin.is_web()
+                url.origin().is_web()
             })
-            .unwrap_or_else(|| Origin::of(listen));
+            .unwrap_or_else(|| Origin::of(listen).into());
         let trusted_proxies = reader.networks("http.trusted_proxies");
         let forwarded_header = match reader.choice("http.forwarded_header").as_str() {
             "forwarded" => ForwardedHeader::Forwarded,
@@ -98,10 +102,28 @@ impl Http {
     }
 }
 
-/// Reads an origin, which must be spelled as browsers spell it, since it is compared byte by byte.
+/// Reads the origin that browsers see, perhaps with a path.
+fn public_url(reader: &mut Reader, text: &str) -> Option<PublicUrl> {
+    let right = PublicUrl::respelled(text);
+    let form = "must be an origin such as https://login.example.org, perhaps with a path such as /auth";
+    spelled(reader, "http.public_origin", text, right, form)
+}
+
+/// Reads an origin.
 fn origin(reader: &mut Reader, key: &str, text: &str) -> Option<Origin> {
-    let right = Origin::respelled(text);
-    match right.filter(|right| right.as_str() != text) {
+    spelled(reader, key, text, Origin::respelled(text), "must be an origin such as https://login.example.org")
+}
+
+/// Reads `text`, which must be spelled as browsers spell it, since it is compared byte by byte. `right` is how they spell what
+/// it probably means, and `form` is what it must be.
+fn spelled<T: FromStr + Display>(
+    reader: &mut Reader,
+    key: &str,
+    text: &str,
+    right: Option<T>,
+    form: &str,
+) -> Option<T> {
+    match right.filter(|right| right.to_string() != text) {
         Some(right) => {
             reader.wrong(key, format!("must be spelled as browsers spell it: \"{right}\", not {text:?}"));
             None
@@ -109,7 +131,6 @@ fn origin(reader: &mut Reader, key: &str, text: &str) -> Option<Origin> {
         None => {
             let parsed = text.parse().ok();
             if parsed.is_none() {
-                let form = "must be an origin such as https://login.example.org";
                 reader.wrong(key, format!("{form}, not {text:?}"));
             }
             parsed

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::config::key::{Key, choice, number, secs, text};
-use crate::config::origin::Origin;
+use crate::config::public_url::PublicUrl;
 use crate::config::reader::Reader;
 use crate::token::Scheme;
 
@@ -47,7 +47,7 @@ pub struct Token {
 
 impl Token {
     /// Reads the section. `public_origin` is the audience where none is set.
-    pub(in crate::config) fn read(reader: &mut Reader, public_origin: &Origin) -> Self {
+    pub(in crate::config) fn read(reader: &mut Reader, public_origin: &PublicUrl) -> Self {
         let algorithm = match reader.choice("token.algorithm").as_str() {
             "EdDSA" => Scheme::EdDsa,
             _ => Scheme::Es256,

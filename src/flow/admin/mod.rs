@@ -4,6 +4,7 @@ mod accounts;
 mod address;
 mod details;
 mod difference;
+mod facade;
 mod hash;
 mod list;
 
@@ -12,6 +13,7 @@ pub use accounts::{
     send_reset, unlock,
 };
 pub use details::{Details, details};
+pub use facade::{Account, Accounts, NewAccount};
 pub use hash::set_hash;
 pub use list::{Found, Query, StatusWanted, account_json, find, get, list};
 
@@ -32,6 +34,8 @@ use crate::value::id::{AccountId, hex};
 
 /// The name under which the operator's acts are recorded.
 const OPERATOR: &str = "operator";
+/// The name under which the acts of an embedding program are recorded.
+const PROGRAM: &str = "program";
 /// Maximum number of administrators that are told of one thing.
 const ADMINS_TOLD_MAX: usize = 100;
 
@@ -51,7 +55,7 @@ impl Admin {
     /// Returns the administrator with this identity, if its account has the role and its credential is for
     /// administrators.
     pub fn of(identity: &Identity, client: &Client) -> Result<Self, Refusal> {
-        identity.has_role(&[ADMIN])?;
+        identity.check_role(&[ADMIN])?;
         identity.is_for_admin()?;
         let account = &identity.account;
         let (name, address) = (account.account_id().to_string(), Some(account.email.clone()));
@@ -70,6 +74,11 @@ impl Admin {
     /// server.
     pub fn operator() -> Self {
         Self { name: String::from(OPERATOR), address: None, client: None, by_force: false }
+    }
+
+    /// Returns the program that embeds the engine.
+    pub(crate) fn program() -> Self {
+        Self { name: String::from(PROGRAM), ..Self::operator() }
     }
 
     /// Returns the operator who is the user `uid` of this machine.

@@ -1,8 +1,11 @@
 //! Credentials for a client that has proved its identity: a pair of tokens, or a session cookie.
 
 mod again;
+pub mod issue;
 pub mod renew;
 pub mod session_limit;
+
+use std::fmt;
 
 use crate::engine::Engine;
 use crate::flow::client::Client;
@@ -19,11 +22,21 @@ use crate::value::id::{FamilyId, SessionId};
 /// A credential for a client, and what the answer says of its account.
 pub struct Opened {
     /// The account that the credential belongs to.
+    #[doc(hidden)]
     pub account: AccountV3,
     /// The credential.
+    #[doc(hidden)]
     pub grant: Grant,
-    /// The device cookie, after a log-in with a password.
+    /// The device cookie, after a log-in.
+    #[doc(hidden)]
     pub device: Option<String>,
+}
+
+impl fmt::Debug for Opened {
+    /// Leaves out the credential.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Opened").field("account", &self.account.account_id()).finish_non_exhaustive()
+    }
 }
 
 /// The credential that a log-in or a refresh issues.

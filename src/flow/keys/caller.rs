@@ -22,7 +22,7 @@ impl Caller {
     /// Checks that the person has one of `roles`, or that the key of the service has `scope`.
     pub fn may(&self, roles: &[&str], scope: Scope) -> Result<(), Refusal> {
         match self {
-            Self::Person(identity) => identity.has_role(roles),
+            Self::Person(identity) => identity.check_role(roles),
             Self::Service(key) if key.may(scope) => Ok(()),
             Self::Service(_) => Err(Refusal::InsufficientScope),
         }

@@ -8,9 +8,9 @@ use actix_web::http::header::{CONNECTION, CONTENT_LENGTH, DATE, HeaderMap, Heade
 
 use crate::engine::Engine;
 use crate::http::body::too_large;
-use crate::http::middleware::write_headers;
 use crate::http::problem::Problem;
-use crate::value::id::hex;
+use crate::http::problem::answer::write_headers;
+use crate::http::request_id::new_request_id;
 
 /// The longest bare answer of the library: status line, content length, connection, date.
 const BARE_BYTES_MAX: usize = 192;
@@ -37,7 +37,7 @@ pub(super) fn bare_status(answers: &[u8]) -> Option<(usize, u16)> {
 /// Returns the whole answer that replaces a bare one.
 pub(super) fn refusal(engine: &Engine, status: u16) -> Vec<u8> {
     let http = &engine.services.config.http;
-    let id = engine.services.random.bytes::<12>().map_or_else(|_| String::from("none"), |bytes| hex(&bytes));
+    let id = new_request_id(&engine.services.random);
     tracing::debug!(target: "portcullis::request", status, request.id = id, "refused what is no request");
     let problem = problem(status);
     let body = problem.body(http.public_origin.as_str(), &id);

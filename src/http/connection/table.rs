@@ -44,6 +44,8 @@ struct Inner {
     most: usize,
     /// The most connections of one network.
     each: usize,
+    /// Whether a new connection may take the place of an idle one.
+    replaces: bool,
     table: Mutex<Table>,
 }
 
@@ -124,7 +126,7 @@ impl Connections {
     /// Creates the table of a listener that accepts `most` connections at once.
     pub fn new(config: &Config, most: usize) -> Self {
         let each = (most / SHARES).max(EACH_MIN);
-        Self(Arc::new(Inner { config: config.clone(), most, each, table: Mutex::default() }))
+        Self(Arc::new(Inner { config: config.clone(), most, each, replaces: true, table: Mutex::default() }))
     }
 
     /// Lets one network hold all connections.
@@ -134,6 +136,19 @@ impl Connections {
             config: self.0.config.clone(),
             most: self.0.most,
             each: usize::MAX,
+            replaces: self.0.replaces,
+            table: Mutex::default(),
+        }))
+    }
+
+    /// Lets no connection take the place of another: of these it is not known whether they have a request.
+    #[must_use]
+    pub(super) fn without_replacing(self) -> Self {
+        Self(Arc::new(Inner {
+            config: self.0.config.clone(),
+            most: self.0.most,
+            each: self.0.each,
+            replaces: false,
             table: Mutex::default(),
         }))
     }
@@ -153,7 +168,7 @@ impl Connections {
                 multiple.min(self.0.most / HALF).max(EACH_MIN)
             };
             if let Some(queue) = table.networks.get_mut(&network).filter(|queue| queue.open >= most) {
-                let Some(idle) = queue.idle() else {
+                let Some(idle) = queue.idle().filter(|_| self.0.replaces) else {
                     table.refused += 1;
                     return None;
                 };
@@ -161,7 +176,8 @@ impl Connections {
             }
         }
         // The last sixteenth of the places is for who comes while the others are taken.
-        if table.all.open >= self.0.most - self.0.most / SHARES
+        if self.0.replaces
+            && table.all.open >= self.0.most - self.0.most / SHARES
             && let Some(idle) = table.all.idle()
         {
             table.replace(&idle);

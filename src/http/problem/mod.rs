@@ -1,5 +1,6 @@
 //! Problem bodies (RFC 9457), and the one table that turns refusals and faults into them.
 
+pub(super) mod answer;
 mod refusal_table;
 
 use std::borrow::Cow;
@@ -96,6 +97,13 @@ impl Problem {
     const fn with_challenge(mut self) -> Self {
         self.challenge = true;
         self
+    }
+
+    /// Creates the problem of a user whose last proof of who they are is older than `max_age`.
+    pub(in crate::http) fn step_up(max_age: Duration) -> Self {
+        let detail =
+            "Send your password to /v1/reauthenticate, then repeat the request with the new credential.";
+        Self::new(401, "step_up_required", detail).with_step_up_challenge(max_age)
     }
 
     /// Asks the client to prove again who the user is: the last proof may have this age (RFC 9470).

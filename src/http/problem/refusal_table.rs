@@ -139,12 +139,7 @@ fn refused(refusal: &Refusal, engine: &Engine) -> Problem {
             "wrong_audience",
             "Log in with `audience` set to `admin`, or with a session cookie, for the administrators' endpoints.",
         ),
-        Refusal::StepUpRequired => Problem::new(
-            401,
-            "step_up_required",
-            "Send your password to /v1/reauthenticate, then repeat the request with the new credential.",
-        )
-        .with_step_up_challenge(crate::flow::authenticate::FRESH_FOR),
+        Refusal::StepUpRequired => Problem::step_up(crate::flow::authenticate::FRESH_FOR),
         Refusal::LastAdmin => Problem::new(
             409,
             "last_administrator",

@@ -6,13 +6,14 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use tokio::task::{Id, JoinSet};
+use zeroize::Zeroizing;
 
 use super::task::TICK;
 use crate::config::Config;
 use crate::engine::{Engine, Fault};
 use crate::flow::post::delivery::{Ready, look};
 use crate::flow::refusal::{FlowError, parse_name};
-use crate::mail::outgoing::{DeliveryError, Outgoing};
+use crate::mail::outgoing::{DeliveryError, Outgoing, Source};
 use crate::mail::template::{self, Draft, Letter};
 use crate::mail::transport::Transport;
 use crate::registry::account::actor::Find;
@@ -77,7 +78,7 @@ async fn deliver(engine: Arc<Engine>, transport: Transport, mail: MailV2, ending
         Ok(Ready::Leaves(token)) => {
             let letter = write_letter(&engine, &mail, token.as_ref().map(|token| token.as_str()));
             let begun = engine.clock.steady();
-            let (outcome, has_begun, why) = send(&engine, &transport, &mail, letter, &ending).await;
+            let (outcome, has_begun, why) = send(&engine, &transport, &mail, (letter, token), &ending).await;
             let took = engine.clock.steady().saturating_duration_since(begun);
             (outcome, has_begun.then(|| (Box::from(mail.domain()), took)), why)
         }
@@ -101,7 +102,7 @@ async fn send(
     engine: &Engine,
     transport: &Transport,
     mail: &MailV2,
-    letter: Letter,
+    (letter, token): (Letter, Option<Zeroizing<String>>),
     ending: &AtomicBool,
 ) -> (DeliveryOutcome, bool, Option<Box<str>>) {
     let config = &engine.services.config;
@@ -111,7 +112,8 @@ async fn send(
         if config.mail.console {
             print_to_console(mail, &letter);
         }
-        transport.deliver_unless(address(config, mail, letter), ending).await
+        let source = Source { kind: mail.kind, token, about: mail.about.as_deref().map(template::hint) };
+        transport.deliver_unless(address(config, mail, letter, source), ending).await
     };
     match delivered {
         Ok(()) => (DeliveryOutcome::Sent, true, None),
@@ -156,7 +158,7 @@ fn write_letter(engine: &Engine, mail: &MailV2, token: Option<&str>) -> Letter {
 }
 
 /// Adds sender, recipient and a message id that is the same in every try.
-fn address(config: &Config, mail: &MailV2, letter: Letter) -> Outgoing {
+fn address(config: &Config, mail: &MailV2, letter: Letter, source: Source) -> Outgoing {
     let from = &config.mail.from;
     Outgoing {
         message_id: format!("<{:032x}@{}>", u128::from_be_bytes(mail.id), from.domain),
@@ -164,6 +166,7 @@ fn address(config: &Config, mail: &MailV2, letter: Letter) -> Outgoing {
         from_name: from.name.clone(),
         to: mail.to.to_string(),
         letter,
+        source: Some(source),
     }
 }
 

@@ -1,0 +1,69 @@
+//! The API as a part of the embedding program's application.
+
+use std::sync::Arc;
+
+use actix_web::middleware::from_fn;
+use actix_web::web;
+
+use crate::engine::Engine;
+use crate::http::api;
+use crate::http::endpoint::unknown_path;
+use crate::http::middleware::wrap_request;
+
+/// Mounts the whole API below `prefix`, such as `/auth`, for `App::configure`. With an empty prefix it is at the root, and
+/// answers every path that no service before it has.
+///
+/// Everything that protects the endpoints comes with it: the middleware, the limits of bodies, CORS for `http.allowed_origins`,
+/// 404 and 405 as problems, the headers of every answer. The engine becomes application data, so that the extractors
+/// ([`SignedIn`], [`HasRole`], [`Recent`]) work in every handler of the application. With two engines in one application, they
+/// use the one that was mounted last, except in a scope that has [`data`] of the other one.
+///
+/// What it cannot do, since the listener is the program's: bound the connections of one network ([`connection_limit`] does),
+/// the time that the head of a request may take (`HttpServer::client_request_timeout`), and what is read ahead; and refuse a
+/// large body before a client that asks first (`Expect`) sends it. [`Server`] does all of that.
+///
+/// Say in `http.public_origin` which URL browsers reach it by, with the prefix, if a proxy does not take it away. Two engines need
+/// two hosts for log-ins by cookie: a browser keeps one cookie of a name for a host.
+///
+/// [`SignedIn`]: crate::SignedIn
+/// [`HasRole`]: crate::HasRole
+/// [`Recent`]: crate::Recent
+/// [`connection_limit`]: crate::actix::connection_limit
+/// [`Server`]: crate::Server
+pub fn mount(prefix: &str, engine: &Arc<Engine>) -> impl FnOnce(&mut web::ServiceConfig) + use<> {
+    let data = data(engine);
+    let prefix = normalised(prefix);
+    move |config| {
+        let ours = |config: &mut web::ServiceConfig| {
+            api::configure(config);
+            config.default_service(web::to(unknown_path));
+        };
+        let scope = web::scope(&prefix).app_data(data.clone());
+        config.app_data(data).service(scope.wrap(from_fn(wrap_request)).configure(ours));
+    }
+}
+
+/// Returns the application data by which the extractors find `engine`, for `App::app_data` or the `app_data` of a scope.
+pub fn data(engine: &Arc<Engine>) -> web::Data<Engine> {
+    web::Data::from(Arc::clone(engine))
+}
+
+/// Returns `prefix` with a slash in front and none at the end; nothing for the root.
+pub(super) fn normalised(prefix: &str) -> String {
+    let path = prefix.trim_matches('/');
+    if path.is_empty() { String::new() } else { format!("/{path}") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::normalised;
+
+    #[test]
+    fn a_prefix_has_one_slash_in_front() {
+        for (prefix, expected) in
+            [("", ""), ("/", ""), ("auth", "/auth"), ("/auth/", "/auth"), ("/a/b", "/a/b"), ("//", "")]
+        {
+            assert_eq!(normalised(prefix), expected, "{prefix}");
+        }
+    }
+}

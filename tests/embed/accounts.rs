@@ -1,0 +1,95 @@
+//! Accounts that the program makes and changes without HTTP.
+
+use actix_web::App;
+use actix_web::test::{TestRequest, call_service, init_service};
+use portcullis::testing::TestEngine;
+use portcullis::{MailKind, NewAccount, actix};
+use serde_json::json;
+
+use super::read;
+use crate::support::PASSWORD;
+
+#[tokio::test]
+async fn a_user_who_was_made_without_http_logs_in_over_http() {
+    let auth = TestEngine::start().await.unwrap();
+    let new = NewAccount::new("Ada@Example.org").password(PASSWORD).role("editor").verified();
+    let ada = auth.accounts().create(new).await.unwrap();
+    assert_eq!(ada.email(), "ada@example.org");
+    assert!(ada.is_active() && ada.has_password() && ada.is_email_verified());
+    let app = init_service(App::new().configure(actix::mount("/auth", &auth))).await;
+    let log_in = TestRequest::post()
+        .uri("/auth/v1/login")
+        .set_json(json!({"email": "ada@example.org", "password": PASSWORD}));
+    let (status, _, body) = read(call_service(&app, log_in.to_request()).await).await;
+    assert_eq!(status, 200, "{body}");
+    assert_eq!(body["user"]["roles"], json!(["editor"]));
+    assert_eq!(body["user"]["id"], json!(ada.id().to_string()));
+}
+
+#[tokio::test]
+async fn accounts_are_found_changed_and_deleted() {
+    let auth = TestEngine::start().await.unwrap();
+    let ada = auth.account("ada@example.org").await.unwrap();
+    let accounts = auth.accounts();
+    for wanted in ["ada@example.org", &ada.id().to_string()] {
+        assert_eq!(accounts.find(wanted).await.unwrap().unwrap().id(), ada.id());
+    }
+    assert!(accounts.find("bob@example.org").await.unwrap().is_none());
+    assert!(accounts.find("no address").await.unwrap_err().is_refusal());
+    let roles = accounts.set_roles(ada.id(), ["b", "a", "b"]).await.unwrap();
+    assert_eq!(roles.roles().collect::<Vec<_>>(), ["a", "b"]);
+    assert!(accounts.set_roles(ada.id(), ["No Role"]).await.unwrap_err().is_refusal());
+    assert!(!accounts.set_active(ada.id(), false).await.unwrap().is_active());
+    assert!(accounts.set_active(ada.id(), true).await.unwrap().is_active());
+    let bob = auth.account("bob@example.org").await.unwrap();
+    let listed: Vec<_> = accounts.list(None, 10).await.unwrap().iter().map(portcullis::Account::id).collect();
+    assert!(listed.contains(&ada.id()) && listed.contains(&bob.id()));
+    assert_eq!(accounts.list(None, 1).await.unwrap().len(), 1);
+    accounts.delete(ada.id()).await.unwrap();
+    assert!(accounts.get(ada.id()).await.unwrap().is_none());
+    assert!(accounts.delete(ada.id()).await.unwrap_err().is_not_found());
+    let taken = accounts.create(NewAccount::new("bob@example.org")).await.unwrap_err();
+    assert!(taken.is_refusal() && !taken.is_not_found());
+    let weak = accounts.create(NewAccount::new("eve@example.org").password("short")).await.unwrap_err();
+    assert!(weak.is_refusal());
+}
+
+#[tokio::test]
+async fn a_new_account_is_invited_and_an_old_one_gets_a_link() {
+    let auth = TestEngine::start().await.unwrap();
+    let ada = auth.account("ada@example.org").await.unwrap();
+    auth.accounts().send_reset(ada.id()).await.unwrap();
+    let mail = auth.mail("ada@example.org", MailKind::Invitation).await.unwrap();
+    assert!(mail.link.unwrap().starts_with("http://localhost/reset#token="));
+    let app = init_service(App::new().configure(actix::mount("/auth", &auth))).await;
+    let body = json!({"token": mail.token.unwrap(), "new_password": PASSWORD});
+    let reset = TestRequest::post().uri("/auth/v1/password/reset").set_json(body).to_request();
+    assert_eq!(call_service(&app, reset).await.status(), 204);
+    auth.accounts().send_reset(ada.id()).await.unwrap();
+    assert!(auth.mail("ada@example.org", MailKind::Reset).await.is_some());
+}
+
+/// What the program does is on record like what an administrator does.
+#[tokio::test]
+async fn the_log_of_security_events_names_the_program() {
+    let auth = TestEngine::start().await.unwrap();
+    let ada = auth.account("ada@example.org").await.unwrap();
+    auth.accounts().set_roles(ada.id(), ["editor"]).await.unwrap();
+    let lines = super::sessions::audit_lines(&auth);
+    for event in ["admin.account_created", "admin.account_changed"] {
+        let line = lines.iter().find(|line| line["event"] == event).unwrap_or_else(|| panic!("no {event}"));
+        assert!(line["reason"].as_str().unwrap().starts_with("by program"), "{line}");
+    }
+}
+
+/// Futures of the facade may be spawned: they are `Send`.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_task_of_another_thread_makes_accounts() {
+    let auth = TestEngine::start().await.unwrap();
+    let engine = std::sync::Arc::clone(&auth);
+    let made = tokio::spawn(async move {
+        let made = engine.accounts().create(NewAccount::new("ada@example.org")).await.unwrap();
+        engine.accounts().get(made.id()).await.unwrap().unwrap().id() == made.id()
+    });
+    assert!(made.await.unwrap());
+}
