@@ -19,7 +19,7 @@ use crate::flow::refusal::{FlowError, Refusal, parse_new_name_for_admin};
 use crate::registry::account::actor::FindHolder;
 use crate::registry::account::{AccountV3, Change, FormerChange};
 use crate::registry::outbox::Kind;
-use crate::registry::reset::actor::EndUndo;
+use crate::registry::reset::actor::{EndAll, EndUndo};
 use crate::registry::reset::{Cause, Purpose};
 use crate::registry::sign_up::actor::EndSignUps;
 use crate::value::account_name::AccountName;
@@ -109,6 +109,9 @@ async fn mark(
     let altered = alter(engine, id, change).await?;
     if altered.after.auth_epoch != before.auth_epoch {
         end_others_and_mailed(engine, id, None).await?;
+    } else if !verified {
+        // A link that has proved the address before must not prove it again.
+        engine.mailed.ask(EndAll { account: id }).await?;
     }
     admin.record_what(engine, may_change, Event::AdminChanged, &id, &difference(&altered)).await?;
     Ok(altered.after)
