@@ -6,7 +6,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use actix_web::dev::Payload;
-use actix_web::http::header::{AUTHORIZATION, HeaderMap};
+use actix_web::http::header::AUTHORIZATION;
 use actix_web::{FromRequest, HttpRequest};
 use base64ct::{Base64, Encoding};
 use zeroize::Zeroizing;
@@ -22,6 +22,9 @@ use crate::http::header::only_text;
 use crate::http::rejection::Rejection;
 use crate::http::request::{Credentials, SignedIn, SigningIn, client, credentials};
 use crate::value::secret_text::SecretText;
+
+/// The endpoints that take an API key by HTTP Basic.
+const BASIC_AT: [&str; 2] = ["/v1/introspect", "/v1/revocations"];
 
 /// The caller of a request.
 pub(super) struct CalledBy(Caller);
@@ -39,7 +42,7 @@ impl FromRequest for CalledBy {
     type Future = Calling;
 
     fn from_request(request: &HttpRequest, payload: &mut Payload) -> Calling {
-        let api_key = request.app_data::<Eng>().zip(api_key_of(request.headers()));
+        let api_key = request.app_data::<Eng>().zip(api_key_of(request));
         let Some((engine, key)) = api_key else {
             return Calling::Person(SignedIn::from_request(request, payload));
         };
@@ -84,13 +87,16 @@ impl Future for Calling {
 
 /// Returns the API key of a request: its bearer token, or its password of HTTP Basic, as clients of OAuth send their
 /// secret (RFC 6749 §2.3.1). Any user name may stand beside it. The password of a site in front is no API key.
-fn api_key_of(headers: &HeaderMap) -> Option<SecretText> {
-    let (scheme, value) = only_text(headers, AUTHORIZATION).ok().flatten()?.split_once(' ')?;
+///
+/// Security: a browser that was given the password once sends it along with what other sites make it ask. So it counts where
+/// nothing changes.
+fn api_key_of(request: &HttpRequest) -> Option<SecretText> {
+    let (scheme, value) = only_text(request.headers(), AUTHORIZATION).ok().flatten()?.split_once(' ')?;
     let value = value.trim();
     if scheme.eq_ignore_ascii_case("bearer") {
         return value.starts_with(PREFIX).then(|| value.to_owned().into());
     }
-    if !scheme.eq_ignore_ascii_case("basic") {
+    if !scheme.eq_ignore_ascii_case("basic") || !BASIC_AT.contains(&request.path()) {
         return None;
     }
     let pair = Zeroizing::new(Base64::decode_vec(value).ok()?);
@@ -119,7 +125,7 @@ enum Credential {
 impl Standing {
     /// Returns the credential of `request`.
     pub(super) fn of(request: &HttpRequest, engine: &Engine, client: Client) -> Result<Self, Refusal> {
-        let credential = match api_key_of(request.headers()) {
+        let credential = match api_key_of(request) {
             Some(key) => Credential::OfService(key),
             None => Credential::OfPerson(credentials(request, engine)?),
         };
