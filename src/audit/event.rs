@@ -103,6 +103,7 @@ events! {
     ApiKeyDeleted = "api_key.deleted" by Operator,
     AuditAcknowledged = "audit.acknowledged" by Operator,
     Invited = "account.invited" by Operator,
+    MailWithheld = "mail.withheld" by AtAccount,
 }
 
 /// One event with the details that are known about it.
