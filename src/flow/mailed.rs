@@ -278,6 +278,7 @@ async fn hand_out_reset(
             domain: [0; 8],
             for_nobody: false,
             end_max: None,
+            asker_since: None,
         };
         engine.mailed.ask(HandOut { mint }).await?;
     }
@@ -307,7 +308,8 @@ pub async fn resend(engine: &Engine, client: &Client, email: &str, half: Option<
                 _ => Addressee::of_active(unproved, &name, key),
             };
             let cause = Cause::Stranger(engine.mailing_network(client));
-            engine.mail_token(cause, to, Purpose::Verify, Kind::Verify).await?;
+            let mail = engine.mail_token(cause, to, Purpose::Verify, Kind::Verify).await?;
+            engine.note_withheld(client, unproved, mail.is_some());
             Ok(())
         })
         .await

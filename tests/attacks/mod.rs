@@ -37,4 +37,5 @@ mod stuffing;
 mod terminal_text;
 mod throttle_evasion;
 mod token_theft;
+mod undo_window;
 mod wrong_keys;
