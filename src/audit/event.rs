@@ -104,6 +104,7 @@ events! {
     AuditAcknowledged = "audit.acknowledged" by Operator,
     Invited = "account.invited" by Operator,
     BackedUp = "data.backed_up" by Operator,
+    MailWithheld = "mail.withheld" by AtAccount,
 }
 
 /// One event with the details that are known about it.
