@@ -277,7 +277,7 @@ pub async fn undo(engine: &Engine, client: &Client, link: Link<'_>, password: Op
             let redeem = bound(&mailed::read_opaque(engine, link.token)?, Purpose::EmailUndo, &old)?;
             let _turn = LinkTurn::take(engine, redeem.id).await;
             let Ok(seen) = engine.mailed.ask(Peek { redeem }).await? else {
-                let id = mailed::used_lately(engine, redeem).await?;
+                let id = mailed::used_lately(engine, redeem).await?.account;
                 let account = engine.accounts.ask(ById { id }).await?.ok_or(Refusal::AccountDeleted)?;
                 let id = account.account_id();
                 let mailed = Live { account: id, purpose: Purpose::Reset, global_epoch: engine.global_epoch };

@@ -7,7 +7,7 @@ use crate::config::Config;
 use crate::engine::start::start_first;
 use crate::engine::{Engine, Fault};
 use crate::flow::admin::{self, Admin, Changes, New};
-use crate::flow::authenticate::{Identity, bearer};
+use crate::flow::authenticate::{Credential, Identity, bearer};
 use crate::flow::client::Client;
 use crate::flow::email::{self, Link, Proof};
 use crate::flow::grant::Grant;
@@ -117,7 +117,7 @@ impl Owner {
                 link = take_mails(engine, &next).await;
                 if matches!(act, Act::Undo) {
                     let confirm = Link { token: &link, email: &next };
-                    let proof = Proof::Session(&identity);
+                    let proof = Proof::Session(Credential::Bearer(""), Some(&identity));
                     email::confirm(engine, &client, confirm, proof).await.result.unwrap();
                     link = take_mails(engine, &email).await;
                     std::mem::swap(&mut email, &mut next);
@@ -154,7 +154,8 @@ impl Owner {
         match act {
             Act::Undo => email::undo(engine, client, link, None).await.result.map(|()| 1),
             Act::ConfirmAddress => {
-                email::confirm(engine, client, link, Proof::Session(identity)).await.result.map(|_| 1)
+                let proof = Proof::Session(Credential::Bearer(""), Some(identity));
+                email::confirm(engine, client, link, proof).await.result.map(|_| 1)
             }
             Act::Reset => password::reset(engine, client, link.token, NEXT).await.result.map(|_| 1),
             Act::ChangePassword => {

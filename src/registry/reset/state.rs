@@ -429,7 +429,7 @@ impl MailedTokens {
     /// Forgets which links of an account were used: something has changed since, and who repeats such a request must not be
     /// told that it is done.
     pub fn forget_uses(&mut self, account: AccountId) {
-        self.used.retain(|used| used.account != account);
+        self.used.retain(|used| used.done.account != account);
     }
 
     /// Applies `write`. Cannot fail: the write was just decided, or it was read back.
