@@ -105,6 +105,7 @@ events! {
     Invited = "account.invited" by Operator,
     BackedUp = "data.backed_up" by Operator,
     SessionIssued = "session.issued" by Holder,
+    MailWithheld = "mail.withheld" by AtAccount,
 }
 
 /// One event with the details that are known about it.

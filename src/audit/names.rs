@@ -38,6 +38,7 @@ pub const EVENTS: &[(&str, &str)] = &[
     ("login.locked", "A try to log in was refused since the name is locked."),
     ("login.shed", "A try to log in was refused since too many wait."),
     ("login.succeeded", "Somebody logged in; the line names the session."),
+    ("mail.withheld", "A mail that was asked for is not sent: a quota of mails is used up."),
     ("password.changed", "An owner changed the password with the old one."),
     ("password.reset", "A password was set by a mailed link."),
     ("password.reset_requested", "A link to set a new password was asked for."),

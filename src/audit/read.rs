@@ -120,10 +120,10 @@ pub fn find(dir: &Path, wanted: &Wanted) -> io::Result<Vec<Line>> {
 
 /// Calls `call` with each line that can be parsed and its length, until it returns false.
 pub(super) fn each_line(path: &Path, mut call: impl FnMut(Line, usize) -> bool) -> io::Result<()> {
-    for text in BufReader::new(open(path)?).lines() {
+    for text in BufReader::new(open(path)?).split(b'\n') {
         let text = text.map_err(at(path))?;
         // A line that cannot be parsed is skipped here and reported by `verify`.
-        if let Ok(line) = serde_json::from_str::<Line>(&text)
+        if let Ok(line) = serde_json::from_slice::<Line>(&text)
             && !call(line, text.len())
         {
             break;

@@ -20,9 +20,9 @@ pub struct Stored {
 
 impl Stored {
     /// Reads a stored line. A line that cannot be read is passed over here and reported by `verify`.
-    fn read(text: &str) -> Option<Self> {
-        let line = serde_json::from_str(text).ok()?;
-        Some(Self { line, text: text.to_owned() })
+    fn read(text: &[u8]) -> Option<Self> {
+        let line = serde_json::from_slice(text).ok()?;
+        Some(Self { line, text: std::str::from_utf8(text).ok()?.to_owned() })
     }
 }
 
@@ -33,12 +33,15 @@ pub struct Tail {
     pub events: Vec<Stored>,
     /// Whether older ones match too, beyond the limit.
     pub is_cut: bool,
+    /// The newest line that cannot be read: its file and its number there.
+    pub unreadable: Option<(PathBuf, usize)>,
 }
 
 /// Returns the newest events in `dir` that match `wanted`, also with a `since`. It reads files and therefore blocks.
 pub fn tail(dir: &Path, wanted: &Wanted) -> io::Result<Tail> {
     let first_day = wanted.since.map(|since| since.rfc3339().get(..10).unwrap_or("").to_owned());
     let mut found: VecDeque<Stored> = VecDeque::new();
+    let mut unreadable = None;
     for (name, path) in named_files(dir)?.into_iter().rev() {
         if first_day.as_deref().is_some_and(|first| name.day.as_str() < first) {
             break;
@@ -46,15 +49,24 @@ pub fn tail(dir: &Path, wanted: &Wanted) -> io::Result<Tail> {
         // One more than is wanted tells that there are more.
         let room = wanted.limit.saturating_add(1) - found.len();
         let mut of_file: VecDeque<Stored> = VecDeque::new();
-        for text in BufReader::new(File::open(path)?).lines() {
-            let Some(stored) = Stored::read(&text?).filter(|stored| wanted.matches(&stored.line)) else {
+        let mut unread = None;
+        // The last line may be half written yet.
+        let mut last = None;
+        for (number, text) in BufReader::new(File::open(&path)?).split(b'\n').enumerate() {
+            unread = last.take().or(unread);
+            let Some(stored) = Stored::read(&text?) else {
+                last = Some((path.clone(), number + 1));
                 continue;
             };
+            if !wanted.matches(&stored.line) {
+                continue;
+            }
             of_file.push_back(stored);
             if of_file.len() > room {
                 of_file.pop_front();
             }
         }
+        unreadable = unreadable.or(unread);
         of_file.append(&mut found);
         found = of_file;
         if found.len() > wanted.limit {
@@ -65,7 +77,7 @@ pub fn tail(dir: &Path, wanted: &Wanted) -> io::Result<Tail> {
     if is_cut {
         found.pop_front();
     }
-    Ok(Tail { events: found.into(), is_cut })
+    Ok(Tail { events: found.into(), is_cut, unreadable })
 }
 
 /// Follows a log from file to file.
@@ -104,7 +116,7 @@ impl Follower {
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {}
                 length => {
                     let text = self.next_lines(&path, from, length?)?;
-                    events.extend(text.lines().filter_map(Stored::read));
+                    events.extend(text.lines().filter_map(|line| Stored::read(line.as_bytes())));
                 }
             }
         }
@@ -187,7 +199,17 @@ mod tests {
         assert_eq!(of(network("2001:db8:1:2::/64")).0, [1, 2, 3, 4, 5]);
         assert_eq!(of(network("192.0.2.8/32")).0, Vec::<u64>::new());
         let since = Some(NOON + std::time::Duration::from_secs(7));
-        assert_eq!(of(Wanted { since, limit: 2, ..all }), (vec![8, 9], true));
+        assert_eq!(of(Wanted { since, limit: 2, ..all.clone() }), (vec![8, 9], true));
+        // A line that is no text hides none of the others, and is named.
+        append(dir.path(), "2027-01-17.jsonl", &line(10, "key.rotated", ""));
+        let mut damaged = fs::read(dir.path().join("2027-01-17.jsonl")).unwrap();
+        damaged.extend_from_slice(b"\xff\xfe\n");
+        damaged.extend_from_slice(line(11, "key.rotated", "").as_bytes());
+        fs::write(dir.path().join("2027-01-17.jsonl"), damaged).unwrap();
+        let found = tail(dir.path(), &all).unwrap();
+        assert_eq!(seqs(&found.events), (1..=11).collect::<Vec<_>>());
+        assert_eq!(found.unreadable, Some((dir.path().join("2027-01-17.jsonl"), 2)));
+        fs::remove_file(dir.path().join("2027-01-17.jsonl")).unwrap();
         // The stored line is whole, with its seal.
         let found = tail(dir.path(), &Wanted { limit: 1, ..Wanted::default() }).unwrap();
         assert_eq!(found.events[0].text.clone() + "\n", line(9, "login.failed", "192.0.2.7/32"));

@@ -28,12 +28,15 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 use portcullis::config::{Config, ConfigFault, Reader};
 use portcullis::engine::StartError;
+use portcullis::system::bounded_file;
 use portcullis::system::file_error::{FileError, at_dir};
 use portcullis::value::counted::counted;
 use serde_json::{Value, json};
 
 use self::printable::printable;
 
+/// The most bytes of a configuration file.
+const CONFIG_BYTES_MAX: usize = 1 << 20;
 /// The exit codes, for the help of the program.
 const EXIT_CODES: &str = "\
 Exit codes:
@@ -307,7 +310,7 @@ impl Cli {
     fn reader(&self) -> Result<Reader, Failure> {
         let mut reader = Reader::new();
         if let Some(path) = &self.config {
-            let bytes = std::fs::read(path)
+            let bytes = bounded_file::read(path, CONFIG_BYTES_MAX)
                 .map_err(|error| Failure::usage(format!("cannot read {}: {error}", path.display())))?;
             reader.bytes(&path.to_string_lossy(), &bytes);
         }

@@ -4,10 +4,12 @@
 use std::borrow::Cow;
 use std::fmt::Write;
 
-/// Returns `text` in which every character that a terminal obeys instead of showing it is written as JSON writes it:
-/// `\u202e`. The text may be lines of text or of JSON; what JSON has escaped stays JSON. Line ends are kept.
+use portcullis::value::printed::{Marks, is_unseen};
+
+/// Returns `text` in which every character that a terminal obeys instead of showing it, or of which it shows nothing or too
+/// much, is written as JSON writes it: `\u202e`. The text may be lines of text or of JSON; what JSON has escaped stays JSON. Line ends are kept.
 pub(super) fn printable(text: &str) -> Cow<'_, str> {
-    escaped(text, |c| c != '\n' && is_obeyed(c))
+    escaped(text, |c| c != '\n' && is_unseen(c))
 }
 
 /// Returns one value for a line of several, `name=value  name=value`: on one line, and in quotes if it could pass for more
@@ -16,17 +18,20 @@ pub(super) fn value(text: &str) -> String {
     if text.contains("  ") || text.starts_with('"') {
         return serde_json::Value::from(text).to_string();
     }
-    escaped(text, is_obeyed).into_owned()
+    escaped(text, is_unseen).into_owned()
 }
 
-/// Returns `text` with the characters of which `is_wrong` is true as JSON writes them.
+/// Returns `text` with the characters of which `is_wrong` is true as JSON writes them, and the marks that are too many.
 fn escaped(text: &str, is_wrong: impl Fn(char) -> bool) -> Cow<'_, str> {
-    if !text.chars().any(&is_wrong) {
+    let mut marks = Marks::default();
+    if !text.chars().any(|c| is_wrong(c) || marks.is_too_many(c)) {
         return Cow::Borrowed(text);
     }
+    let mut marks = Marks::default();
     let mut escaped = String::with_capacity(text.len() + 64);
     for c in text.chars() {
-        if !is_wrong(c) {
+        let is_mark_too_many = marks.is_too_many(c);
+        if !is_wrong(c) && !is_mark_too_many {
             escaped.push(c);
             continue;
         }
@@ -36,15 +41,6 @@ fn escaped(text: &str, is_wrong: impl Fn(char) -> bool) -> Cow<'_, str> {
         }
     }
     Cow::Owned(escaped)
-}
-
-/// Says whether a terminal or an editor obeys `c`, or shows nothing of it: control characters, marks of the direction,
-/// characters without a width, separators of lines, and tags.
-fn is_obeyed(c: char) -> bool {
-    c.is_control()
-        || matches!(c,
-            '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}'
-            | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}')
 }
 
 #[cfg(test)]
@@ -63,9 +59,12 @@ mod tests {
             ("a\u{200b}b\u{feff}c\u{ad}d", "a\\u200bb\\ufeffc\\u00add"),
             ("one\u{2028}two\u{2029}\u{85}", "one\\u2028two\\u2029\\u0085"),
             ("\u{e0041}", "\\udb40\\udc41"),
+            ("\u{3164}\u{2800}\u{115f}", "\\u3164\\u2800\\u115f"),
+            ("\u{ffa0}\u{34f}\u{17b4}", "\\uffa0\\u034f\\u17b4"),
+            ("e\u{301}\u{301}\u{301}\u{301}\u{301}e", "e\u{301}\u{301}\u{301}\u{301}\\u0301e"),
         ] {
             assert_eq!(printable(text), escaped, "{text:?}");
-            assert!(printable(text).chars().all(|c| c == '\n' || !is_obeyed(c)), "{text:?}");
+            assert!(printable(text).chars().all(|c| c == '\n' || !is_unseen(c)), "{text:?}");
         }
     }
 

@@ -6,9 +6,11 @@ use std::path::{Path, PathBuf};
 
 use zeroize::Zeroizing;
 
-use crate::system::file_error;
+use crate::system::{bounded_file, file_error};
 use crate::value::file_text;
 
+/// The most bytes of a secret.
+const BYTES_MAX: usize = 64 * 1024;
 /// The prefix of the name of a credential.
 const CREDENTIAL: &str = "credential:";
 /// The variable by which systemd says where credentials are (`LoadCredential=`, `LoadCredentialEncrypted=`).
@@ -37,7 +39,7 @@ impl SecretFile {
     /// Reads the secret: all bytes of the file, as they are.
     pub fn read(&self) -> io::Result<Zeroizing<Vec<u8>>> {
         let path = self.resolved()?;
-        std::fs::read(&path).map(Zeroizing::new).map_err(file_error::at(&path))
+        bounded_file::read(&path, BYTES_MAX).map(Zeroizing::new).map_err(file_error::at(&path))
     }
 
     /// Reads the secret that is the first line of the file, without a byte order mark and its line end. Blanks stay: a

@@ -24,7 +24,7 @@ use tokio::sync::oneshot;
 use crate::audit::event::Note;
 use crate::engine::api_key_cache::ApiKeyCache;
 use crate::engine::credential_cache::CredentialCache;
-use crate::journal::append::handle::Handle;
+use crate::journal::append::handle::{Class, Handle};
 use crate::journal::archive;
 use crate::journal::format::layout::Sizes;
 use crate::journal::recovery::report::RecoveryReport;
@@ -48,6 +48,9 @@ pub use fault::Fault;
 pub use partition::StartError;
 pub use services::Services;
 pub use start::RunningEngine;
+
+/// Bytes of the journal that the largest act needs: a new administrator, of whom a hundred others are told.
+const ACT_BYTES: usize = 512 * 1024;
 
 /// One partition: its journal, and the mailboxes of the owners of what it holds.
 ///
@@ -187,8 +190,19 @@ impl Engine {
         let _ = self.services.audit.record_durably(note.at_journal(self.journal.durable())).await;
     }
 
-    /// Checks that the log of security events can take the line of a change by an administrator.
+    /// Checks that the journal has room for an act of several entries. Asked before the first of them: an act that stops
+    /// half-way has changed something of which nobody is told.
+    ///
+    /// Errors: there is not room for all of it. Acts that begin at the same time, for the last of the room, may still stop.
+    pub(crate) fn check_room_for_act(&self) -> Result<(), Fault> {
+        drop(self.journal.reserve(ACT_BYTES, Class::Essential)?);
+        Ok(())
+    }
+
+    /// Checks that the log of security events can take the line of a change by an administrator, and that the journal can
+    /// take the change.
     pub(crate) async fn may_change_rights(&self) -> Result<MayChange, Fault> {
+        self.check_room_for_act()?;
         self.services.audit.log.may_change().await.map_err(Fault::Unwritable)?;
         Ok(MayChange(()))
     }

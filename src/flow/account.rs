@@ -13,6 +13,7 @@ use crate::engine::Engine;
 use crate::registry::account::actor::{Alter, Delete};
 use crate::registry::account::{AccountV3, Change};
 use crate::registry::outbox::Kind;
+use crate::registry::reset::{Cause, Purpose};
 use crate::registry::throttle::class::Class;
 use crate::registry::{refresh, session};
 use crate::value::id::{FamilyId, SessionId};
@@ -63,7 +64,7 @@ pub async fn open_sessions(
     after: Option<Cursor>,
     limit: usize,
 ) -> Result<OpenSessions, FlowError> {
-    let (id, auth_epoch) = (account.account_id(), account.auth_epoch);
+    let (id, auth_epoch, global_epoch) = (account.account_id(), account.auth_epoch, engine.global_epoch);
     // One more than the page: it says whether there is another page.
     let wanted = limit + 1;
     let mut items = Vec::new();
@@ -72,7 +73,7 @@ pub async fn open_sessions(
             Some(Cursor::Family(family)) => Some(family.to_bytes()),
             _ => None,
         };
-        let page = refresh::actor::PageOf { account: id, auth_epoch, after, limit: wanted };
+        let page = refresh::actor::PageOf { account: id, auth_epoch, global_epoch, after, limit: wanted };
         items.extend(engine.refresh.ask(page).await?.into_iter().map(Held::Family));
     }
     if items.len() < wanted {
@@ -80,7 +81,13 @@ pub async fn open_sessions(
             Some(Cursor::Session(session)) => Some(session.to_bytes()),
             _ => None,
         };
-        let page = session::actor::PageOf { account: id, auth_epoch, after, limit: wanted - items.len() };
+        let page = session::actor::PageOf {
+            account: id,
+            auth_epoch,
+            global_epoch,
+            after,
+            limit: wanted - items.len(),
+        };
         items.extend(engine.sessions.ask(page).await?.into_iter().map(Held::Session));
     }
     let has_more = items.len() > limit;
@@ -97,7 +104,7 @@ pub async fn open_sessions(
 
 /// Sets the name by which the owner of the account of `identity` wants to be called, where an empty one takes it away, and
 /// whether they are mailed about a log-in from a new device. To switch that off needs a fresh proof: else whoever holds a
-/// stolen session could silence the mail about what follows.
+/// stolen session could silence the mail about what follows. The owner is told when it is switched off.
 pub async fn set(
     engine: &Engine,
     client: &Client,
@@ -120,6 +127,11 @@ pub async fn set(
             let mails = if account.mutes_new_device { "off" } else { "on" };
             let note = client.note(Event::DeviceNoticesSet).for_account(Some(&account));
             engine.record_durably(note.with_reason(&format!("mails about new devices {mails}"))).await;
+            if account.mutes_new_device {
+                // A stolen session is fresh for some minutes after its log-in.
+                let to = Addressee::owner(&account);
+                engine.warn(Cause::Owner, to, Purpose::Verify, Kind::NoticesOff).await?;
+            }
         }
         Ok(account)
     });
@@ -133,6 +145,7 @@ pub async fn delete(engine: &Engine, client: &Client, identity: &Identity, passw
             identity.is_fresh(engine.clock.now())?;
             let account = confirm_password(engine, client, identity, password).await?;
             refuse_while_undoable(engine, &account)?;
+            engine.check_room_for_act()?;
             let delete = Delete { id: account.account_id(), spares_last_admin: true };
             // If it is gone, another request deleted it a moment ago, and this credential with it.
             let deleted = engine.accounts.ask(delete).await?;

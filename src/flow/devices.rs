@@ -5,7 +5,10 @@
 //! **The rule:** a cookie is good for the account and the device epoch that it names, for a year, and while the device
 //! is on the list of the account. A new password, a log-out everywhere, the owner's word and a restore from a backup raise
 //! the epoch. The owner is told of a log-in from a new device, at most once a day for each family of browsers, unless they
-//! have switched that off.
+//! have switched that off. The first device of an account is new as well, but for one that was made within the day and has
+//! not changed since: else whoever has the password would log in unnoticed once an administrator has changed the address.
+
+use std::time::Duration;
 
 use super::authenticate::Identity;
 use super::client::Client;
@@ -21,6 +24,9 @@ use crate::registry::outbox::Kind;
 use crate::registry::session::agent;
 use crate::system::clock::Timestamp;
 use crate::value::account_name::NameKey;
+
+/// The time after the making of an account within which its first device is taken for that of whoever made it.
+const FIRST_IS_OWN_FOR: Duration = Duration::from_hours(24);
 
 /// The known devices of one family of browsers.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -105,7 +111,10 @@ pub(super) fn used(engine: &Engine, client: &Client, account: &AccountV3, nonce:
     let read = made(engine, account, nonce);
     let device =
         Device { id: read.id(&engine.services.keys.counts), account: read.account, epoch: read.epoch };
-    UsedDevice::new(device, agent::family(&client.user_agent), !account.mutes_new_device)
+    let family = agent::family(&client.user_agent);
+    let is_just_made =
+        account.auth_epoch == 0 && engine.clock.now().since(Timestamp(account.created_ms)) < FIRST_IS_OWN_FOR;
+    UsedDevice { tell_if_first: !is_just_made, ..UsedDevice::new(device, family, !account.mutes_new_device) }
 }
 
 /// Returns the text of a device cookie.
@@ -114,13 +123,17 @@ pub(super) fn cookie(engine: &Engine, name: NameKey, account: &AccountV3, nonce:
     engine.services.keys.device.with_newest(|_, key| made.write(key, name))
 }
 
-/// Tells the owner of a log-in from a new device.
+/// Records a log-in from a new device, and tells the owner of it if `is_told`.
 pub(super) async fn tell_of_new(
     engine: &Engine,
     client: &Client,
     account: &AccountV3,
+    is_told: bool,
 ) -> Result<(), FlowError> {
     engine.record(client.note(Event::DeviceNew).for_account(Some(account)));
+    if !is_told {
+        return Ok(());
+    }
     engine.post(Addressee::owner(account), Kind::NewDevice).await
 }
 

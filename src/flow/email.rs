@@ -30,7 +30,7 @@ use super::refusal::{FlowError, Refusal, parse_name, parse_new_name};
 use crate::audit::event::Event;
 use crate::engine::Engine;
 use crate::registry::account::actor::{Alter, ById, FindHolder, ReleaseUnprovenAddress};
-use crate::registry::account::{self, AccountV3, Change, FormerChange, Holder};
+use crate::registry::account::{self, AccountV3, Change, FormerChange, Holder, Status};
 use crate::registry::lockout::actor::Clear;
 use crate::registry::outbox::Kind;
 use crate::registry::reset::actor::{Live, Peek, RememberUse};
@@ -97,7 +97,7 @@ pub async fn ask(
                 .into());
             }
             let account = confirm_password(engine, client, identity, password).await?;
-            check_no_undo(engine, account.account_id()).await?;
+            check_no_undo(engine, &account).await?;
             let name = new.key(&engine.services.keys.directory);
             let holder = engine.accounts.ask(FindHolder { name }).await?;
             engine.record(client.note(Event::EmailChangeAsked).for_account(Some(&account)));
@@ -105,9 +105,11 @@ pub async fn ask(
             let holder = holder.filter(Holder::holds);
             let cause = Cause::Asker(engine.mailing_network(client));
             if let Some(holder) = holder.as_ref().filter(|_| seeded(Bug::HolderCharged)) {
-                return engine.mail_holder(cause, holder, &new, name).await;
+                return engine.mail_holder(cause, holder, &new, name).await.map(|_| ());
             }
-            engine.mail_new_address(cause, &account, &new, holder.as_ref()).await
+            let is_sent = engine.mail_new_address(cause, &account, &new, holder.as_ref()).await?;
+            engine.note_withheld(client, Some(&account), is_sent);
+            Ok(())
         })
         .await
 }
@@ -137,7 +139,8 @@ pub async fn confirm(
             if holder.is_some_and(|holder| holder.holds()) {
                 return Err(Refusal::EmailTaken.into());
             }
-            check_no_undo(engine, id).await?;
+            check_no_undo(engine, &before).await?;
+            engine.check_room_for_act()?;
             let token = engine.mailed.ask(redeem).await?.map_err(|_| Refusal::InvalidMailedToken)?;
             // The link that undoes the change is mailed first. A crash after that leaves a link that undoes nothing,
             // never a change without a link.
@@ -188,10 +191,14 @@ pub async fn confirm(
         .await
 }
 
-/// Refuses a change of address while an earlier one of the account can be undone.
-async fn check_no_undo(engine: &Engine, account: AccountId) -> Result<(), FlowError> {
+/// Refuses a change of address while an earlier one of the account can be undone. After a restore from a backup no link undoes
+/// it until its first owner asks for one.
+async fn check_no_undo(engine: &Engine, account: &AccountV3) -> Result<(), FlowError> {
+    let now = engine.clock.now();
+    let is_kept = account.former.as_ref().is_some_and(|former| now < former.end());
+    let account = account.account_id();
     let undo = Live { account, purpose: Purpose::EmailUndo, global_epoch: engine.global_epoch };
-    if engine.mailed.ask(undo).await? { Err(Refusal::EmailChangedLately.into()) } else { Ok(()) }
+    if engine.mailed.ask(undo).await? || is_kept { Err(Refusal::EmailChangedLately.into()) } else { Ok(()) }
 }
 
 /// Answers a client whose link was used before: a page has posted it twice, or an answer was lost.
@@ -270,7 +277,15 @@ pub async fn undo(engine: &Engine, client: &Client, link: Link<'_>, password: Op
             let redeem = bound(&mailed::read_opaque(engine, link.token)?, Purpose::EmailUndo, &old)?;
             let _turn = LinkTurn::take(engine, redeem.id).await;
             let Ok(seen) = engine.mailed.ask(Peek { redeem }).await? else {
-                return mailed::used_lately(engine, redeem).await.map(|_| ());
+                let id = mailed::used_lately(engine, redeem).await?.account;
+                let account = engine.accounts.ask(ById { id }).await?.ok_or(Refusal::AccountDeleted)?;
+                let id = account.account_id();
+                let mailed = Live { account: id, purpose: Purpose::Reset, global_epoch: engine.global_epoch };
+                if !engine.mailed.ask(mailed).await? {
+                    // None was mailed, since the account was disabled then.
+                    mail_new_password(engine, &account).await?;
+                }
+                return Ok(());
             };
             // The account's epoch may have changed since: the link still belongs to its first owner. After a restore it
             // is dead.
@@ -297,6 +312,7 @@ pub async fn undo(engine: &Engine, client: &Client, link: Link<'_>, password: Op
             {
                 return Err(Refusal::EmailTaken.into());
             }
+            engine.check_room_for_act()?;
             make_way(engine, client, key, id).await?;
             let change = Change {
                 email: Some((old.as_str().into(), key)),
@@ -317,10 +333,18 @@ pub async fn undo(engine: &Engine, client: &Client, link: Link<'_>, password: Op
             engine.lockout.ask(Clear { name: NameKey(account.name_key) }).await?;
             engine.mailed.ask(RememberUse { redeem, done: LinkUse::of(id) }).await?;
             engine.record_durably(client.note(Event::EmailChangeUndone).for_account(Some(&account))).await;
-            engine.mail_token(Cause::Owner, Addressee::owner(&account), Purpose::Reset, Kind::Reset).await?;
-            Ok(())
+            mail_new_password(engine, &account).await
         })
         .await
+}
+
+/// Mails the link that sets a new password after a change of address was undone, unless the account has one already. One
+/// that is disabled gets none, since the link would be dead once it is enabled: its owner asks for it then.
+async fn mail_new_password(engine: &Engine, account: &AccountV3) -> Result<(), FlowError> {
+    if account.phc.is_none() && account.status == Status::Active {
+        engine.mail_token(Cause::Owner, Addressee::owner(account), Purpose::Reset, Kind::Reset).await?;
+    }
+    Ok(())
 }
 
 /// Deletes an account that signed up with the address which `owner` proves now, and all that belongs to it.

@@ -16,6 +16,7 @@ use crate::journal::append::handle::Sealed;
 use crate::password::{Lane, Shed};
 use crate::registry::account::actor::ById;
 use crate::registry::account::{AccountV3, Status};
+use crate::registry::lockout::NewDevice;
 use crate::registry::refresh::Audience;
 use crate::registry::throttle::Charge;
 use crate::registry::throttle::class::Class;
@@ -156,7 +157,7 @@ struct LoggedIn {
     account: AccountV3,
     issued: Issued,
     device: String,
-    is_new_device: bool,
+    new_device: NewDevice,
 }
 
 /// Issues a credential for an account whose password was right, and gives back the charge of the network.
@@ -177,8 +178,8 @@ async fn issue(
         let issued = engine.issue(&account, wanted, Proved::Now, client).await?;
         engine.refund(charge, account.id.to_bytes()).await;
         let device = devices::cookie(engine, presented.key(), &account, checked.device_nonce);
-        let is_new_device = checked.is_new_device;
-        Ok::<_, FlowError>(issued.map(|issued| Ok(LoggedIn { account, issued, device, is_new_device })))
+        let new_device = checked.new_device;
+        Ok::<_, FlowError>(issued.map(|issued| Ok(LoggedIn { account, issued, device, new_device })))
     });
     Ok(issued.await?.map(|(_, issued)| issued))
 }
@@ -214,15 +215,16 @@ async fn open(
     mode: Mode<'_>,
 ) -> Result<Opened, FlowError> {
     let signed = issued.map(|issued| -> Result<_, FlowError> {
-        let LoggedIn { account, issued, device, is_new_device } = issued?;
+        let LoggedIn { account, issued, device, new_device } = issued?;
         let sid = issued.sid();
         let grant = engine.grant(&account, issued)?;
-        Ok((account, sid, grant, device, is_new_device))
+        Ok((account, sid, grant, device, new_device))
     });
-    let (account, sid, grant, device, is_new_device) = engine.journal.open(signed).await??;
+    let (account, sid, grant, device, new_device) = engine.journal.open(signed).await??;
     engine.record(client.note(Event::LoginSucceeded).for_account(Some(&account)).of_session(sid));
-    if is_new_device {
-        Box::pin(devices::tell_of_new(engine, client, &account)).await?;
+    if new_device != NewDevice::No {
+        let is_told = new_device == NewDevice::Told;
+        Box::pin(devices::tell_of_new(engine, client, &account, is_told)).await?;
     }
     if let Mode::Cookie { replaces: Some(token), .. } = mode {
         Box::pin(replace(engine, token)).await?;

@@ -90,6 +90,12 @@ pub async fn verify(engine: &Engine, client: &Client, link: &str, half: Option<&
             if token.global_epoch != global_epoch {
                 return Err(Refusal::InvalidMailedToken.into());
             }
+            let account = engine.accounts.ask(ById { id }).await?;
+            if account.is_some_and(|account| !account.email_verified) {
+                // What is remembered of its sign-up does not answer for a link that was mailed since.
+                let account = prove_account(engine, client, &token, Proof::Unknown).await?;
+                return next_step(engine, &account, &link).await;
+            }
             let half = half.and_then(|half| read_half(engine, half));
             // Spend first, grant second: from here on no other link of the address makes an account.
             match engine.sign_ups.ask(Prove { id, half, global_epoch }).await? {
@@ -102,14 +108,19 @@ pub async fn verify(engine: &Engine, client: &Client, link: &str, half: Option<&
                 Proof::Refused => Err(Refusal::InvalidMailedToken.into()),
                 of_account @ (Proof::Unknown | Proof::Confirmed { .. }) => {
                     let account = prove_account(engine, client, &token, of_account).await?;
-                    match account.phc {
-                        Some(_) => Ok(Verified::Done),
-                        None => hand_out_reset(engine, &account, &link).await.map(Verified::SetPassword),
-                    }
+                    next_step(engine, &account, &link).await
                 }
             }
         })
         .await
+}
+
+/// Returns what the owner of `account` does after `link` has proved its address.
+async fn next_step(engine: &Engine, account: &AccountV3, link: &OpaqueToken) -> Result<Verified, FlowError> {
+    match account.phc {
+        Some(_) => Ok(Verified::Done),
+        None => hand_out_reset(engine, account, link).await.map(Verified::SetPassword),
+    }
 }
 
 /// Makes the account of a sign-up of which both halves were shown.
@@ -267,6 +278,7 @@ async fn hand_out_reset(
             domain: [0; 8],
             for_nobody: false,
             end_max: None,
+            asker_since: None,
         };
         engine.mailed.ask(HandOut { mint }).await?;
     }
@@ -296,7 +308,8 @@ pub async fn resend(engine: &Engine, client: &Client, email: &str, half: Option<
                 _ => Addressee::of_active(unproved, &name, key),
             };
             let cause = Cause::Stranger(engine.mailing_network(client));
-            engine.mail_token(cause, to, Purpose::Verify, Kind::Verify).await?;
+            let mail = engine.mail_token(cause, to, Purpose::Verify, Kind::Verify).await?;
+            engine.note_withheld(client, unproved, mail.is_some());
             Ok(())
         })
         .await

@@ -15,7 +15,7 @@ use super::sign_up::{new_password, parse_password};
 use crate::audit::event::Event;
 use crate::engine::Engine;
 use crate::password::{Advice, Lane};
-use crate::registry::account::actor::{Alter, ById, Find};
+use crate::registry::account::actor::{Alter, ById, FindHolder};
 use crate::registry::account::{Change, FormerChange};
 use crate::registry::lockout::actor::Clear;
 use crate::registry::outbox::Kind;
@@ -24,17 +24,26 @@ use crate::registry::reset::{Cause, LinkUse, Purpose, Redeem};
 use crate::registry::throttle::class::Class;
 use crate::value::account_name::{NAME_BYTES_MAX, NameError, NameKey};
 
-/// Mails a link with which a new password can be set. Any address gets the same answer, steps and commits.
+/// Mails a link with which a new password can be set; or the one that undoes a change of address, to the former address of an
+/// account. Any address gets the same answer, steps and commits.
 pub async fn forgot(engine: &Engine, client: &Client, email: &str) -> Outcome<()> {
     engine
         .admitted(Class::Forgot, client, async |_| {
             let name = parse_name(email)?;
             let key = name.key(&engine.services.keys.directory);
-            let account = engine.accounts.ask(Find { name: key }).await?;
-            engine.record(client.note(Event::ResetRequested).for_account(account.as_ref()));
+            let holder = engine.accounts.ask(FindHolder { name: key }).await?;
+            let account = holder.as_ref().map(|holder| &holder.account);
+            engine.record(client.note(Event::ResetRequested).for_account(account));
             let cause = Cause::Stranger(engine.mailing_network(client));
-            let to = Addressee::of_active(account.as_ref(), &name, key);
-            engine.mail_token(cause, to, Purpose::Reset, Kind::Reset).await?;
+            if let Some(former) = holder.as_ref().filter(|holder| holder.is_former) {
+                // Its owner may be the first one, who wants the account back.
+                let is_sent = engine.mail_undo_again(cause, &former.account, &name, key).await?;
+                engine.note_withheld(client, account, is_sent);
+                return Ok(());
+            }
+            let to = Addressee::of_active(account, &name, key);
+            let mail = engine.mail_token(cause, to, Purpose::Reset, Kind::Reset).await?;
+            engine.note_withheld(client, account, mail.is_some());
             Ok(())
         })
         .await
@@ -56,6 +65,7 @@ pub async fn reset(engine: &Engine, client: &Client, token: &str, password: &str
             let account = mailed::account_of(engine, &seen).await?;
             let place = client.place(Lane::Known);
             let phc = new_password(engine, place, password, &account.email, "/new_password").await?;
+            engine.check_room_for_act()?;
             // Spend first, grant second: a crash between the two costs one more mail.
             let token = engine.mailed.ask(redeem).await?.map_err(|_| Refusal::InvalidMailedToken)?;
             let id = account.account_id();
@@ -118,6 +128,7 @@ pub async fn change(
             let id = account.account_id();
             let place = client.place(Lane::Known);
             let phc = new_password(engine, place, new, &account.email, "/new_password").await?;
+            engine.check_room_for_act()?;
             let change = Change { phc: Some(phc), if_epoch: Some(account.auth_epoch), ..Change::default() };
             let account =
                 engine.accounts.ask(Alter { id, change }).await?.map_err(|_| Refusal::SessionExpired)?;

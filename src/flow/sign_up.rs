@@ -98,15 +98,16 @@ async fn begin(engine: &Engine, client: &Client, new: New) -> Result<Zeroizing<S
     let event = if holder.is_some() { Event::SignUpTaken } else { Event::SignedUp };
     engine.record(client.note(event).for_account(holder.as_ref().map(|holder| &holder.account)));
     let cause = Cause::Stranger(engine.mailing_network(client));
-    if let Some(holder) = &holder {
-        engine.mail_holder(cause, holder, &new.name, name_key).await?;
+    let is_sent = if let Some(holder) = &holder {
+        engine.mail_holder(cause, holder, &new.name, name_key).await?
     } else {
         let to = match &begun {
             Some(sign_up) => Addressee::of_sign_up(sign_up),
             None => Addressee::of(None, &new.name, name_key),
         };
-        engine.mail_token(cause, to, Purpose::Verify, Kind::Verify).await?;
-    }
+        engine.mail_token(cause, to, Purpose::Verify, Kind::Verify).await?.is_some()
+    };
+    engine.note_withheld(client, holder.as_ref().map(|holder| &holder.account), is_sent);
     let token = OpaqueToken { kind: TokenKind::SignUp, id: id.to_bytes(), generation: 0, secret };
     Ok(engine.services.edge.write(&token))
 }

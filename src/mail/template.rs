@@ -75,6 +75,17 @@ pub fn write(draft: Draft<'_>) -> Letter {
         "{asker} asked to use this address. It belonged to an account whose address was changed within the last three days, \
          so it is kept for that account, and nothing has changed."
     );
+    let body_of_undo_again = format!(
+        "Somebody, perhaps you, asked for something at this address. It belonged to an account that now has {moved}, so it is \
+         kept for that account, and nothing has changed. If you did not change the address, undo it with this link: within \
+         three days of the change. That also ends every session and removes the password, and you will get a link to set a \
+         new one. If a new password was set by mail since, you need the password that you had before the change."
+    );
+    let body_of_undo_ended = format!(
+        "An administrator of the service has ended the time in which you could undo that your account {} got {moved}. Links \
+         that undo it no longer work.",
+        masked(to)
+    );
     let maker = about
         .as_ref()
         .map_or_else(|| String::from("the operator"), |about| format!("the administrator {about}"));
@@ -162,7 +173,28 @@ pub fn write(draft: Draft<'_>) -> Letter {
             body_of_keep.as_str(),
             None,
             "If you did not change the address of your account, undo it with the link in the mail that told you of the change: \
-             do that first. If you did, you do not need to do anything.",
+             do that first. If that link is lost, ask for a new password with this address, and you get it again. If you did, \
+             you do not need to do anything.",
+        ),
+        Kind::UndoAgain => (
+            format!("This address at {service} is kept for your account"),
+            body_of_undo_again.as_str(),
+            bound("email-undo"),
+            "If it was you, you do not need to do anything.",
+        ),
+        Kind::UndoEnded => (
+            format!("The change of your address at {service} can no longer be undone"),
+            body_of_undo_ended.as_str(),
+            None,
+            "If you did not ask for it, answer to the operator of the service at once: this address no longer opens the \
+             account.",
+        ),
+        Kind::NoticesOff => (
+            format!("Mails about new devices were switched off at {service}"),
+            "From now on you get no mail when a device that is not known logs in to your account.",
+            None,
+            "If that was not you, set a new password at once, which switches them on again if you do it by mail, and log out \
+             everywhere.",
         ),
         Kind::Targeted => (
             format!("Somebody is trying to get into your account at {service}"),
@@ -264,7 +296,7 @@ fn escape(text: &str) -> String {
 mod tests {
     use super::*;
 
-    const KINDS: [Kind; 19] = [
+    const KINDS: [Kind; 22] = [
         Kind::Verify,
         Kind::AlreadyRegistered,
         Kind::Reset,
@@ -284,6 +316,9 @@ mod tests {
         Kind::AdminKeyMade,
         Kind::EmailMended,
         Kind::AdminMade,
+        Kind::UndoAgain,
+        Kind::UndoEnded,
+        Kind::NoticesOff,
     ];
 
     fn draft(kind: Kind, token: Option<&'static str>) -> Draft<'static> {
@@ -307,6 +342,8 @@ mod tests {
             (Kind::AdminKeyMade, &["the administrator e***@t***."]),
             (Kind::AdminMade, &["The account e***@t*** may"]),
             (Kind::EmailMended, &["account a***@us.example the address e***@t***."]),
+            (Kind::UndoAgain, &["now has the address e***@t***,"]),
+            (Kind::UndoEnded, &["account a***@us.example got the address e***@t***."]),
         ] {
             let letter = write(draft(kind, Some("pcm_x")));
             assert!(names.iter().all(|name| letter.text.contains(name)), "{}", letter.text);
@@ -356,14 +393,21 @@ mod tests {
     fn mails_have_their_link_in_both_parts_and_escape_the_service() {
         // A kind that is missing here has another place in the list than its number.
         assert!(KINDS.iter().enumerate().all(|(place, kind)| *kind as usize == place));
-        let with_link =
-            [Kind::Verify, Kind::Reset, Kind::Lockout, Kind::EmailChange, Kind::EmailUndo, Kind::Invitation];
+        let with_link = [
+            Kind::Verify,
+            Kind::Reset,
+            Kind::Lockout,
+            Kind::EmailChange,
+            Kind::EmailUndo,
+            Kind::Invitation,
+            Kind::UndoAgain,
+        ];
         for kind in KINDS {
             let has_link = with_link.contains(&kind);
             assert_eq!(kind.has_link(), has_link);
             let letter = write(draft(kind, Some("pcm_x")));
             let bound = letter.text.contains("&email=a%2Bb@us.example");
-            assert_eq!(bound, matches!(kind, Kind::EmailChange | Kind::EmailUndo));
+            assert_eq!(bound, matches!(kind, Kind::EmailChange | Kind::EmailUndo | Kind::UndoAgain));
             assert_eq!(letter.link.is_some(), has_link);
             assert_eq!(letter.text.contains("https://us.example/"), has_link);
             assert_eq!(letter.html.matches("#token=pcm_x").count(), if has_link { 2 } else { 0 });

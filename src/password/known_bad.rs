@@ -24,6 +24,7 @@ use xorf::{BinaryFuse16, Filter};
 use xorf::{BinaryFuse16Ref, FilterRef};
 use zeroize::Zeroizing;
 
+use crate::system::bounded_file;
 use crate::value::file_text::NotText;
 
 /// Minimum length of the passwords that the filter is made from. The policy refuses shorter ones anyway.
@@ -43,6 +44,9 @@ const _: () =
 /// Length of the descriptor, rounded up so that the fingerprints after it begin at an even address.
 const DESCRIPTOR_LEN: usize = BinaryFuse16::DESCRIPTOR_LEN.next_multiple_of(2);
 
+/// The most bytes of the operator's list. Known lists of tens of millions of passwords are shorter.
+const LIST_BYTES_MAX: usize = 256 << 20;
+
 /// The passwords that are refused because they are known.
 #[derive(Default)]
 pub struct KnownBad {
@@ -56,7 +60,7 @@ impl KnownBad {
         let with_path = |error: io::Error| {
             io::Error::new(error.kind(), format!("password.list_file {}: {error}", path.display()))
         };
-        let bytes = std::fs::read(path).map_err(with_path)?;
+        let bytes = bounded_file::read(path, LIST_BYTES_MAX).map_err(with_path)?;
         NotText::refuse_utf16(&bytes)
             .map_err(|error| with_path(io::Error::new(io::ErrorKind::InvalidData, error)))?;
         let text = String::from_utf8_lossy(&bytes);

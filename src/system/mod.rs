@@ -1,5 +1,6 @@
 #![doc = include_str!("README.md")]
 
+pub mod bounded_file;
 pub mod clock;
 pub mod descriptors;
 pub mod fail_stop;

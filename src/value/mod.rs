@@ -5,5 +5,6 @@ pub mod counted;
 pub mod file_text;
 pub mod id;
 pub mod network;
+pub mod printed;
 pub mod search;
 pub mod secret_text;

@@ -76,6 +76,13 @@ async fn a_resource_server_introspects_by_a_form_and_http_basic() {
         let answer = send(request.header("cookie", &cookie)).await;
         assert_eq!(answer.problem(), (400, "ambiguous_credentials"));
     }
+    // A browser that has the password sends it along with what another site makes it ask. So it changes nothing.
+    let (key, _) = server.api_key(&["admin:read", "admin:write"], None).await;
+    let rotate =
+        server.request(Method::POST, "/v1/admin/keys/rotate").header("authorization", basic("x", &key));
+    assert_eq!(send(rotate.header("origin", "https://evil.example")).await.status.as_u16(), 401);
+    let list = server.request(Method::GET, "/v1/admin/users").header("authorization", basic("x", &key));
+    assert_eq!(send(list).await.status.as_u16(), 401);
 }
 
 /// The kind: a service is answered like a person, by an operator who looks for the fault in the wrong place.

@@ -288,8 +288,8 @@ async fn the_old_address_is_kept_for_its_account_while_the_change_can_be_undone(
     let server = server.restart();
     server.sign_up("ada@test.org", THIEFS).await;
     let told = server.mail("ada@test.org", "is kept for your account").await;
-    assert!(told.letter.link.is_none());
-    assert!(told.letter.text.contains("undo it with the link"), "{}", told.letter.text);
+    assert!(told.letter.text.contains("undo it with this link"), "{}", told.letter.text);
+    assert_eq!(server.mailed_link("ada@test.org", "is kept for your account").await, undo);
     // So do accounts that ask for it.
     server.mails.lock().clear();
     let (mine, _) = server.tokens(MINE).await;
@@ -508,10 +508,10 @@ async fn an_owner_who_has_moved_deletes_the_account_after_three_days() {
     }
 }
 
-/// I am an administrator and have moved my account. Another one gives it to my successor, who sets a password by mail. I
-/// still have the link that undoes my move, and my former password.
+/// I am an administrator and have moved my account. Another one gives it to my successor, who sets a password by mail, and
+/// names the address that I had. I still have the link that undoes my move, and my former password.
 #[tokio::test]
-async fn a_link_that_undoes_a_change_ends_when_an_administrator_gives_the_account_another_address() {
+async fn a_link_that_undoes_a_change_ends_when_an_administrator_who_names_the_former_address_ends_it() {
     let server = TestServer::start();
     server.operator_account("mal@test.org", &["admin"]).await;
     let root = server.operator_account("root@test.org", &["admin"]).await;
@@ -519,9 +519,19 @@ async fn a_link_that_undoes_a_change_ends_when_an_administrator_gives_the_accoun
     assert_eq!(server.follow_as(&mine, CONFIRM, &link).await.status, StatusCode::OK);
     let undo = server.mailed_link("mal@test.org", "was changed").await;
     let id = server.log_in("mal@new.test", PASSWORD).await.body["user"]["id"].as_str().unwrap().to_owned();
-    let mend = json!({"email": "successor@test.org", "email_verified": true});
-    let mended = server.patch_as(&format!("/v1/admin/users/{id}"), &root, mend).await;
+    let user = format!("/v1/admin/users/{id}");
+    let mend =
+        |end_undo: &str| json!({"email": "successor@test.org", "email_verified": true, "end_undo": end_undo});
+    for other in ["eve@test.org", "mal@new.test", "no address"] {
+        let refused = server.patch_as(&user, &root, mend(other)).await;
+        assert_eq!(refused.body["errors"][0]["code"], json!("not_the_former_address"), "{}", refused.body);
+    }
+    let mended = server.patch_as(&user, &root, mend("mal@test.org")).await;
     assert_eq!(mended.status, StatusCode::OK, "{}", mended.body);
+    assert_eq!(mended.body["email"], json!("successor@test.org"));
+    assert_eq!(mended.body["address_change_undoable_until"], Value::Null);
+    let told = server.mail("mal@test.org", "can no longer be undone").await.letter;
+    assert!(told.text.contains("m***@test.org") && told.text.contains("s***@t***"), "{}", told.text);
     for password in [None, Some(PASSWORD)] {
         let undone = server.follow(UNDO, &undo, password).await;
         assert_eq!(undone.problem(), (400, "invalid_or_expired_token"));

@@ -194,3 +194,58 @@ async fn one_wrong_password_of_a_known_device_or_a_session_is_counted_once() {
     let asked = server.post_as("/v1/reauthenticate", &access, json!({"password": PASSWORD})).await;
     assert_eq!(asked.status, StatusCode::OK, "{}", asked.body);
 }
+
+/// I have the password. An administrator gives the account another address, and I am the first who logs in there.
+#[tokio::test]
+async fn the_first_log_in_at_an_address_that_an_administrator_gave_is_told_and_recorded() {
+    let server = TestServer::start();
+    let root = server.operator_account("root@test.org", &["admin"]).await;
+    server.account(NAME).await;
+    let owner = server.log_in(NAME, PASSWORD).await;
+    let id = owner.body["user"]["id"].as_str().unwrap();
+    let recorded = async || {
+        let events = server.get_as("/v1/admin/audit?type=device.new", &root).await;
+        events.array("items").iter().filter(|event| event["subject"].as_str() == Some(id)).count()
+    };
+    // The first log-in of a new account is recorded and not told: its owner knows.
+    wait_until("the first device is recorded", async || recorded().await == 1).await;
+    assert_eq!(server.mail_count("new device"), 0);
+    let mend = json!({"email": "ada@new.test", "email_verified": true});
+    let mended = server.patch_as(&format!("/v1/admin/users/{id}"), &root, mend).await;
+    assert_eq!(mended.status, StatusCode::OK, "{}", mended.body);
+    assert_eq!(server.log_in("ada@new.test", PASSWORD).await.status, StatusCode::OK);
+    server.mail("ada@new.test", "new device").await;
+    wait_until("the second device is recorded", async || recorded().await == 2).await;
+}
+
+/// I have the password of an account that was made a while ago and never used.
+#[tokio::test]
+async fn the_first_log_in_to_an_account_that_is_not_new_is_told() {
+    let server = TestServer::start();
+    server.account(NAME).await;
+    server.clock.advance(Duration::from_hours(24));
+    assert_eq!(server.log_in(NAME, PASSWORD).await.status, StatusCode::OK);
+    server.mail(NAME, "new device").await;
+}
+
+/// I have stolen a session a moment after its log-in, while it is fresh, and switch the mails about new devices off.
+#[tokio::test]
+async fn the_owner_is_told_that_mails_about_new_devices_were_switched_off() {
+    let server = TestServer::start();
+    server.account(NAME).await;
+    let (mine, _) = server.tokens(NAME).await;
+    for wanted in [false, false, true] {
+        let set = server.patch_as("/v1/me", &mine, json!({"new_device_mail": wanted})).await;
+        assert_eq!(set.status, StatusCode::OK, "{}", set.body);
+    }
+    server.mail(NAME, "were switched off").await;
+    for _ in 0..9 {
+        server.patch_as("/v1/me", &mine, json!({"new_device_mail": false})).await;
+        server.patch_as("/v1/me", &mine, json!({"new_device_mail": true})).await;
+    }
+    // Nor do I fill the mailbox with it.
+    server.forgot(NAME).await;
+    server.mailed(NAME, "new password").await;
+    let told = server.mail_count("were switched off");
+    assert!((1..=3).contains(&told), "{told}");
+}

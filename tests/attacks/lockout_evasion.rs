@@ -279,3 +279,30 @@ async fn an_owner_who_has_logged_out_cannot_be_locked_out_either() {
     assert_eq!(guess(&server, 99, PASSWORD, None).await.problem(), (429, "too_many_attempts"));
     assert_eq!(owner.post(&server, "/v1/login", "", log_in).await.status, StatusCode::OK);
 }
+
+/// I lock names that have no account yet. An administrator makes one, or moves an account there.
+#[tokio::test]
+async fn an_account_does_not_begin_locked_by_guesses_at_its_name_from_before() {
+    let server = TestServer::start();
+    let root = server.operator_account("root@test.org", &["admin"]).await;
+    let lock = async |email: &str| {
+        for number in 0..7 {
+            server.log_in(email, &format!("a wrong guess {number}")).await;
+        }
+        assert_eq!(server.log_in(email, PASSWORD).await.problem(), (429, "too_many_attempts"));
+    };
+    lock("new@test.org").await;
+    server.clock.advance(Duration::from_secs(20));
+    let new = json!({"email": "new@test.org", "password": PASSWORD, "verified": true});
+    let made = server.post_as("/v1/admin/users", &root, new).await;
+    assert_eq!(made.status, StatusCode::CREATED, "{}", made.body);
+    assert_eq!(server.log_in("new@test.org", PASSWORD).await.status, StatusCode::OK);
+    server.clock.advance(Duration::from_secs(40));
+    lock("next@test.org").await;
+    server.clock.advance(Duration::from_secs(40));
+    let mend = json!({"email": "next@test.org", "email_verified": true});
+    let root = server.admin_token("root@test.org").await;
+    let mended = server.patch_as(&format!("/v1/admin/users/{}", made.text("id")), &root, mend).await;
+    assert_eq!(mended.status, StatusCode::OK, "{}", mended.body);
+    assert_eq!(server.log_in("next@test.org", PASSWORD).await.status, StatusCode::OK);
+}

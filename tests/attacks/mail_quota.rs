@@ -244,3 +244,58 @@ async fn a_disabled_account_gets_no_link_and_the_answer_is_the_same() {
     assert_eq!((answer.status, &answer.bytes), (unknown.status, &unknown.bytes));
     assert!(tokens(&server, NAME, "new password").await.is_empty());
 }
+
+/// I ask for the address that the owner is about to move to, on accounts of mine and from several networks, before the owner
+/// does and each hour anew.
+#[tokio::test]
+async fn accounts_of_mine_do_not_keep_an_owner_from_ever_being_mailed_at_an_address() {
+    const FREE: &str = "ada@new.test";
+    let server = server();
+    server.account(NAME).await;
+    for number in 0..2 {
+        server.account(&format!("mallory{number}@test.org")).await;
+    }
+    server.clock.advance(Duration::from_hours(48));
+    let (owners, _) = server.tokens(NAME).await;
+    let ask = async |network: &str, access: &str| {
+        let request = server.request(Method::POST, "/v1/email/change").header("x-forwarded-for", network);
+        let body = json!({"email": FREE, "password": PASSWORD});
+        assert_eq!(send(request.bearer_auth(access).json(&body)).await.status, StatusCode::ACCEPTED);
+    };
+    for number in 0..2 {
+        let (mine, _) = server.tokens(&format!("mallory{number}@test.org")).await;
+        for network in ["203.0.113.9", "192.0.2.9"] {
+            ask(network, &mine).await;
+        }
+        ask("100.64.7.9", &mine).await;
+    }
+    let strangers = tokens(&server, FREE, "Confirm").await.len();
+    assert!((3..=5).contains(&strangers), "{strangers}");
+    ask(OWNERS, &owners).await;
+    let mailed = tokens(&server, FREE, "Confirm").await;
+    assert_eq!(mailed.len(), strangers + 1, "the owner's own request sends nothing");
+    let link = (mailed.last().unwrap().clone(), FREE.to_owned());
+    let moved = server.follow_as(&owners, "/v1/email/change/confirm", &link).await;
+    assert_eq!(moved.status, StatusCode::OK, "{}", moved.body);
+}
+
+/// I have mails held back from an owner. The operator can find out why nothing arrives.
+#[tokio::test]
+async fn a_mail_that_is_held_back_is_recorded() {
+    let server = server();
+    let root = server.operator_account("root@test.org", &["admin"]).await;
+    server.account(NAME).await;
+    for _ in 0..6 {
+        forgot_from(&server, MINE, NAME).await;
+    }
+    let mut withheld = 0;
+    for _ in 0..40 {
+        let events = server.get_as("/v1/admin/audit?type=mail.withheld", &root).await;
+        withheld = events.array("items").len();
+        if withheld > 0 {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    assert!(withheld > 0);
+}

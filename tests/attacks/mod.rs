@@ -38,4 +38,5 @@ mod stuffing;
 mod terminal_text;
 mod throttle_evasion;
 mod token_theft;
+mod undo_window;
 mod wrong_keys;

@@ -353,6 +353,44 @@ async fn an_account_that_an_administrator_makes_ends_the_sign_ups_that_wait() {
     }
 }
 
+/// An owner has just signed up, and an administrator mends the address or takes its proof away. What is remembered of the
+/// sign-up for an hour neither makes the new link worthless nor answers for it, and the used link proves nothing more.
+#[tokio::test]
+async fn within_the_hour_of_a_sign_up_a_new_link_proves_the_address_and_the_used_one_does_not() {
+    let server = TestServer::start();
+    let root = server.operator_account("root@test.org", &["admin"]).await;
+    let half = server.sign_up(NAME, OWNERS).await;
+    let used = server.mailed(NAME, "Confirm").await;
+    assert_eq!(server.confirm(&used, &half).await.status, StatusCode::NO_CONTENT);
+    let id = server.log_in(NAME, OWNERS).await.body["user"]["id"].as_str().unwrap().to_owned();
+    let user = format!("/v1/admin/users/{id}");
+    let mut last = used;
+    for (change, address) in [
+        (json!({"email": "ada@new.test"}), "ada@new.test"),
+        (json!({"email_verified": false}), "ada@new.test"),
+        (json!({"email": NAME}), NAME),
+        (json!({"email_verified": false}), NAME),
+    ] {
+        server.mails.lock().clear();
+        let is_mailed = change["email"].is_string();
+        assert_eq!(server.patch_as(&user, &root, change.clone()).await.status, StatusCode::OK, "{change}");
+        for half in [Some(&*half), None] {
+            let late = follow(&server, &last, half).await;
+            assert_eq!(late.problem(), (400, "invalid_or_expired_token"), "{change}");
+        }
+        assert_eq!(server.log_in(address, OWNERS).await.problem(), (403, "email_not_verified"), "{change}");
+        if !is_mailed {
+            server.post("/v1/email/verify/resend", json!({"email": address})).await;
+        }
+        last = server.mailed(address, "Confirm").await;
+        for _ in 0..2 {
+            let proved = server.confirm(&last, &half).await;
+            assert_eq!(proved.status, StatusCode::NO_CONTENT, "{change}: {}", proved.body);
+        }
+        assert_eq!(server.log_in(address, OWNERS).await.status, StatusCode::OK, "{change}");
+    }
+}
+
 /// An administrator, by mistake or led on by me, makes an account again that is there already and not proved yet.
 #[tokio::test]
 async fn making_an_account_again_changes_nothing_of_it() {

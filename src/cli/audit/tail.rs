@@ -70,7 +70,7 @@ impl TailArgs {
         wanted.by = self.by.as_ref().map(who).transpose()?;
         // Before the files are read, so that no line falls between the two.
         let mut follower = Follower::begin(&dir).map_err(failed)?;
-        let Tail { events, is_cut } = match tail(&dir, &wanted) {
+        let Tail { events, is_cut, unreadable } = match tail(&dir, &wanted) {
             Err(error) if error.kind() == io::ErrorKind::NotFound && self.follow => Tail::default(),
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 return Err(Failure::refused(format!("{} holds no events yet", dir.display())));
@@ -85,15 +85,18 @@ impl TailArgs {
         for event in &events {
             show(cli, event);
         }
+        let said = |text: &str| if cli.json { note_json(text) } else { note(text) };
+        if let Some((file, number)) = unreadable {
+            said(&format!(
+                "line {number} of {} cannot be read; portcullis audit verify says more",
+                file.display()
+            ));
+        }
         if is_cut {
             let more = format!(
                 "there are older events that match; these are the newest {limit}: see --limit and --since"
             );
-            if cli.json {
-                note_json(&more);
-            } else {
-                note(&more);
-            }
+            said(&more);
         }
         wanted.after = events.last().map(|event| event.line.seq);
         if !self.follow {

@@ -8,6 +8,7 @@ use portcullis::engine::StartError;
 use portcullis::journal::archive::{self, Restored, Salvaged, check_sums, refuse_unfinished};
 use portcullis::journal::recovery::replay::RecoveryTarget;
 use portcullis::journal::recovery::report::Refusal;
+use portcullis::registry::account::AccountV3;
 use portcullis::registry::file_check::FileCheckV1;
 use portcullis::registry::record::Record;
 use portcullis::registry::tables;
@@ -41,11 +42,13 @@ pub(super) fn restore(
     // Before anything is made: up to a wrong point there may be nothing.
     archive::check_target(&*source, SIZES, target).map_err(Failure::refused)?;
     new_directory::create(cli, config, from, keys, |to, clock, random, added| {
+        let now = clock.system_now();
         let belonging = Belonging::new(config, from, keys)?;
         let admit = |table, schema, _: &[u8], value: &[u8]| belonging.admit(table, schema, value);
         let restored = archive::restore(&*source, destination(to, clock, random, &admit, added), target);
         let restored = restored.map_err(Failure::refused)?;
-        Ok(belonging.lost().into_iter().chain([summary(&restored)]).collect())
+        let lost = belonging.lost().into_iter().chain(belonging.undoable(now));
+        Ok(lost.chain([summary(&restored)]).collect())
     })
 }
 
@@ -73,7 +76,8 @@ pub(super) fn reset_clock_floor(
         let to = destination(to, clock, random, &admit, added);
         let restored = archive::restore_at_another_time(&*source, to, &amend).map_err(Failure::refused)?;
         let begins = format!("the new directory begins at {now}, the time of this machine");
-        Ok(belonging.lost().into_iter().chain([begins, summary(&restored)]).collect())
+        let lost = belonging.lost().into_iter().chain(belonging.undoable(now));
+        Ok(lost.chain([begins, summary(&restored)]).collect())
     })
 }
 
@@ -82,11 +86,12 @@ pub(super) fn salvage(cli: &Cli, config: &Config, from: &Path, keys: Option<&Pat
     let source = open(from)?;
     let _lock = lock_to_read(&*source)?;
     new_directory::create(cli, config, from, keys, |to, clock, random, added| {
+        let now = clock.system_now();
         let belonging = Belonging::new(config, from, keys)?;
         let admit = |table, schema, _: &[u8], value: &[u8]| belonging.admit(table, schema, value);
         let salvaged = archive::salvage(&*source, destination(to, clock, random, &admit, added));
         let salvaged = salvaged.map_err(Failure::refused)?;
-        let lost = losses(&salvaged).chain(belonging.lost());
+        let lost = losses(&salvaged).chain(belonging.lost()).chain(belonging.undoable(now));
         Ok(lost.chain([summary(&salvaged.restored)]).collect())
     })
 }
@@ -99,6 +104,8 @@ pub(super) struct Belonging {
     dir: PathBuf,
     in_files: Vec<KeyCheck>,
     missing: RefCell<Vec<KeyMismatch>>,
+    /// When the changes of address can be undone no longer, of the accounts of which that can be.
+    undo_ends: RefCell<Vec<Timestamp>>,
 }
 
 impl Belonging {
@@ -106,13 +113,18 @@ impl Belonging {
         let dir = new_directory::keys_of(from, keys);
         let in_files = Keys::check_values(&new_directory::source_keys(config, &dir)?);
         let in_files = in_files.map_err(StartError::from)?;
-        Ok(Self { dir, in_files, missing: RefCell::default() })
+        Ok(Self { dir, in_files, missing: RefCell::default(), undo_ends: RefCell::default() })
     }
 
     /// Says whether a record is taken over. What is remembered of the log of security events is not: the new directory
     /// begins its own.
     pub(super) fn admit(&self, table: u16, schema: u16, value: &[u8]) -> Result<bool, Refusal> {
         // A record of another version is the next start's to judge.
+        if table == tables::ACCOUNTS
+            && let Ok(account) = AccountV3::read(schema, value)
+        {
+            self.undo_ends.borrow_mut().extend(account.former.map(|former| former.end()));
+        }
         let check = (table == tables::FILE_CHECKS).then(|| FileCheckV1::read(schema, value).ok()).flatten();
         let Some(check) = check else { return Ok(true) };
         let Some(key) = check.key_check() else { return Ok(false) };
@@ -137,6 +149,20 @@ impl Belonging {
     fn lost(&self) -> Vec<String> {
         let lost = self.missing.borrow();
         lost.iter().map(|missing| format!("lost: {} {missing}", missing.file)).collect()
+    }
+}
+
+impl Belonging {
+    /// Returns a line about the accounts whose change of address can be undone at `now`: the links for that are dead.
+    fn undoable(&self, now: Timestamp) -> Option<String> {
+        let undoable = self.undo_ends.borrow().iter().filter(|end| now < **end).count();
+        (undoable > 0).then(|| {
+            format!(
+                "{} an address that was changed within three days: the link that undoes it is dead, and whoever had the \
+                 address before gets another one by asking for a new password with it",
+                counted(undoable as u64, "account has", "accounts have")
+            )
+        })
     }
 }
 

@@ -91,6 +91,10 @@ pub enum UserCommand {
         /// Take the new address as proved, and mail no link.
         #[arg(long)]
         verified: bool,
+        /// The former address of the account: the change that its owner has made can then no longer be undone from there,
+        /// and it is told by mail.
+        #[arg(long, value_name = "FORMER")]
+        end_undo: Option<String>,
         /// Do it although no administrator is left who can log in.
         #[arg(long)]
         force: bool,
@@ -188,10 +192,11 @@ impl UserCommand {
                 check_roles(roles, *yes)?;
                 Operation::UserSetRole { user: user.clone(), roles: roles.clone(), force: *force }
             }
-            Self::SetEmail { user, email, verified, force } => Operation::UserSetEmail {
+            Self::SetEmail { user, email, verified, end_undo, force } => Operation::UserSetEmail {
                 user: user.clone(),
                 email: email.clone(),
                 verified: *verified,
+                end_undo: end_undo.clone(),
                 force: *force,
             },
             Self::Disable { user, force } => Operation::UserDisable { user: user.clone(), force: *force },
@@ -312,9 +317,16 @@ fn unlocked(result: &Value) -> Vec<String> {
 
 fn moved(result: &Value) -> Vec<String> {
     let before = &result["before"];
+    let undoable = result["address_change_undoable_until"].as_str().map(|until| {
+        format!(
+            "The change that its owner has made can still be undone from the mailbox of before, until {until}. If that must \
+             not be, repeat this with --end-undo and the address of before."
+        )
+    });
     if before["email"] == result["email"] {
         let proved = if result["email_verified"] == true { "proved" } else { "not proved" };
-        return vec![format!("{} has this address already; it is {proved}", named(result))];
+        let same = format!("{} has this address already; it is {proved}", named(result));
+        return [same].into_iter().chain(undoable).collect();
     }
     let former = value(&text(&before["email"]));
     let next = if result["email_verified"] == true {
@@ -322,10 +334,11 @@ fn moved(result: &Value) -> Vec<String> {
     } else {
         "The new address was mailed a link that proves it."
     };
-    vec![
+    let lines = [
         format!("{former} is now {}, {}", named(result), ended(result)),
         format!("{former} is told by mail. {next}"),
-    ]
+    ];
+    lines.into_iter().chain(undoable).collect()
 }
 
 fn listed(result: &Value) -> Vec<String> {

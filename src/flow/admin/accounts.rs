@@ -1,6 +1,6 @@
 //! What an administrator does with one account.
 
-use super::address::set_address;
+use super::address::{self, read_former, set_address};
 use super::difference::{alter, difference, first_roles, made_admin};
 use super::list::get;
 use super::{Admin, tell_administrators};
@@ -68,6 +68,8 @@ pub async fn create(engine: &Engine, admin: &Admin, new: New<'_>) -> Result<Acco
     match engine.accounts.ask(sign_up).await? {
         SignedUp::Created(account) => {
             engine.sign_ups.ask(EndSignUps { name: name_key }).await?;
+            // Strangers may have locked the name while it had no account.
+            engine.lockout.ask(Clear { name: name_key }).await?;
             if is_admin(&account) {
                 tell_of_admin(engine, &account).await?;
             }
@@ -92,6 +94,8 @@ pub struct Changes<'a> {
     pub email: Option<&'a str>,
     /// Whether its address counts as proved.
     pub email_verified: Option<bool>,
+    /// Its former address, from which the change that its owner has made can then no longer be undone.
+    pub end_undo: Option<&'a str>,
 }
 
 /// Changes an account. A new status or address ends all its sessions. A role that is taken away ends the access tokens that
@@ -102,15 +106,27 @@ pub async fn change(
     id: AccountId,
     changes: Changes<'_>,
 ) -> Result<AccountV3, FlowError> {
-    let Changes { roles: new_roles, status, name, email, email_verified } = changes;
+    let Changes { roles: new_roles, status, name, email, email_verified, end_undo } = changes;
     // What cannot be read is refused before anything changes.
     let new_roles = new_roles.map(roles).transpose()?;
     let name = name.map(new_name).transpose()?;
+    let former = match end_undo {
+        Some(typed) => Some(read_former(engine, &get(engine, admin, id).await?, typed)?),
+        None => None,
+    };
+    let mut readdressed = None;
     if email.is_some() || email_verified.is_some() {
-        let moved = set_address(engine, admin, id, email, email_verified).await?;
-        if new_roles.is_none() && status.is_none() && name.is_none() {
-            return Ok(moved);
-        }
+        readdressed = Some(set_address(engine, admin, id, email, email_verified).await?);
+    }
+    if let Some(former) = former {
+        readdressed = Some(address::end_undo(engine, admin, id, &former).await?);
+    }
+    if let Some(account) = readdressed
+        && new_roles.is_none()
+        && status.is_none()
+        && name.is_none()
+    {
+        return Ok(account);
     }
     let may_change = engine.may_change_rights().await?;
     let change = Change {

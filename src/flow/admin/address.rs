@@ -7,6 +7,10 @@
 //! no change. Every session, device and mailed link of the account ends. The new address counts as not proved unless the
 //! administrator says so; then it gets the link that proves it. An administrator vouches for the account from then on, so
 //! nobody who signs up with the address takes it. A password that a stranger may have typed is removed.
+//!
+//! A change that the owner has made before can still be undone from the former address, which stays kept: the owner of
+//! before may be the first one, and who asks the administrator a thief. Only an administrator who names that address ends
+//! it, and then it is told.
 
 use super::Admin;
 use super::difference::{alter, difference};
@@ -15,11 +19,12 @@ use crate::audit::event::Event;
 use crate::engine::{Engine, MayChange};
 use crate::flow::log_out::end_others_and_mailed;
 use crate::flow::post::Addressee;
-use crate::flow::refusal::{FlowError, Refusal, parse_new_name_for_admin};
+use crate::flow::refusal::{FlowError, Refusal, parse_name, parse_new_name_for_admin};
 use crate::registry::account::actor::FindHolder;
 use crate::registry::account::{AccountV3, Change, FormerChange};
+use crate::registry::lockout::actor::Clear;
 use crate::registry::outbox::Kind;
-use crate::registry::reset::actor::EndUndo;
+use crate::registry::reset::actor::{EndAll, EndUndo};
 use crate::registry::reset::{Cause, Purpose};
 use crate::registry::sign_up::actor::EndSignUps;
 use crate::value::account_name::AccountName;
@@ -71,18 +76,23 @@ async fn move_to(
     if !engine.warn(Cause::Operator, to, Purpose::EmailChange, Kind::EmailMended).await? {
         return Err(Refusal::MailQuota.into());
     }
+    // Back at its former address, there is nothing left to undo.
+    let is_back = before.former.as_ref().is_some_and(|former| former.name_key == Some(key.0));
     let change = Change {
         email: Some((email.as_str().into(), key)),
         if_epoch: Some(before.auth_epoch),
         raise_epoch: true,
-        // Whoever had the address before this one must not take the account back from whom it is given to now.
-        former: Some(FormerChange::Forget),
+        former: is_back.then_some(FormerChange::Forget),
         spares_last_admin: admin.spares_last_admin(),
         ..vouched(&before, verified)
     };
     let altered = alter(engine, id, change).await?;
-    engine.mailed.ask(EndUndo { account: id }).await?;
+    if is_back {
+        engine.mailed.ask(EndUndo { account: id }).await?;
+    }
     engine.sign_ups.ask(EndSignUps { name: key }).await?;
+    // Strangers may have locked the name while it had no account.
+    engine.lockout.ask(Clear { name: key }).await?;
     end_others_and_mailed(engine, id, None).await?;
     admin.record_what(engine, may_change, Event::EmailChanged, &id, &difference(&altered)).await?;
     let account = altered.after;
@@ -109,8 +119,57 @@ async fn mark(
     let altered = alter(engine, id, change).await?;
     if altered.after.auth_epoch != before.auth_epoch {
         end_others_and_mailed(engine, id, None).await?;
+    } else if !verified {
+        // A link that has proved the address before must not prove it again.
+        engine.mailed.ask(EndAll { account: id }).await?;
     }
     admin.record_what(engine, may_change, Event::AdminChanged, &id, &difference(&altered)).await?;
+    Ok(altered.after)
+}
+
+/// Returns the former address of an account, which an administrator has typed as `typed` to end that its change can be undone.
+/// Only its key is stored, so it must be typed to be told.
+///
+/// Errors: the change of the account cannot be undone, or not from this address.
+pub(super) fn read_former(
+    engine: &Engine,
+    account: &AccountV3,
+    typed: &str,
+) -> Result<AccountName, FlowError> {
+    let now = engine.clock.now();
+    let name = parse_name(typed).ok();
+    let former = account.former.as_ref().filter(|former| now < former.end());
+    let is_former = |name: &AccountName| {
+        let key = name.key(&engine.services.keys.directory);
+        former.is_some_and(|former| former.name_key == Some(key.0))
+    };
+    Ok(name.filter(is_former).ok_or_else(|| Refusal::Field {
+        pointer: "/end_undo",
+        code: "not_the_former_address",
+        message: String::from("no change of address of this account can be undone from there"),
+    })?)
+}
+
+/// Ends that the change of address of an account can be undone from `former`, and tells that address.
+///
+/// Errors: [`Refusal::MailQuota`] if it was told of too many within the hour; nothing has changed then.
+pub(super) async fn end_undo(
+    engine: &Engine,
+    admin: &Admin,
+    id: AccountId,
+    former: &AccountName,
+) -> Result<AccountV3, FlowError> {
+    let may_change = engine.may_change_rights().await?;
+    let account = get(engine, admin, id).await?;
+    let to = Addressee::owner_at(&account, former.as_str()).about(&account.email);
+    if !engine.warn(Cause::Operator, to, Purpose::EmailUndo, Kind::UndoEnded).await? {
+        return Err(Refusal::MailQuota.into());
+    }
+    let change = Change { former: Some(FormerChange::Forget), ..Change::default() };
+    let altered = alter(engine, id, change).await?;
+    engine.mailed.ask(EndUndo { account: id }).await?;
+    let what = "its change of address can no longer be undone";
+    admin.record_what(engine, may_change, Event::AdminChanged, &id, what).await?;
     Ok(altered.after)
 }
 
@@ -130,7 +189,6 @@ fn vouched(account: &AccountV3, verified: bool) -> Change {
 mod tests {
     use super::*;
     use crate::engine::start::on_an_engine;
-    use crate::flow::refusal::parse_name;
     use crate::registry::account::{Origin, SignUp, SignedUp};
     use crate::registry::outbox::actor::{LastTo, Waiting};
 

@@ -67,7 +67,6 @@ impl Details {
                 "reason": mail.why,
             })
         });
-        let former = self.account.former.as_ref().map(|former| former.end().rfc3339());
         let shown = json!({
             "has_password": self.account.phc.is_some(),
             "lock": {
@@ -81,7 +80,6 @@ impl Details {
             "last_log_in_at": self.last_log_in.map(Timestamp::rfc3339),
             "links": links.collect::<Vec<_>>(),
             "last_mail": mail,
-            "address_change_undoable_until": former,
         });
         let mut body = account_json(&self.account);
         if let (Some(fields), Value::Object(shown)) = (body.as_object_mut(), shown) {

@@ -83,6 +83,7 @@ pub fn account_json(account: &AccountV3) -> Value {
         "roles": account.roles,
         "status": if account.status == Status::Active { "active" } else { "disabled" },
         "created_at": Timestamp(account.created_ms).rfc3339(),
+        "address_change_undoable_until": account.former.as_ref().map(|former| former.end().rfc3339()),
     })
 }
 

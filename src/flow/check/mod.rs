@@ -19,7 +19,7 @@ use crate::registry::account::AccountV3;
 use crate::registry::account::actor::{Find, FindToCheck, Rehash, ToCheck};
 use crate::registry::lockout::turns::Party;
 use crate::registry::lockout::{
-    AskedSession, Attempt, AttemptOutcome, Begin, Caller, Device, DeviceCookie, Finish, Refused,
+    AskedSession, Attempt, AttemptOutcome, Begin, Caller, Device, DeviceCookie, Finish, NewDevice, Refused,
 };
 use crate::registry::outbox::Kind;
 use crate::registry::reset::{Cause, Purpose};
@@ -136,8 +136,8 @@ pub(super) struct Checked {
     pub(super) account: AccountV3,
     /// The nonce of the device's cookie: that of the known device, or a new one.
     pub(super) device_nonce: [u8; 16],
-    /// Whether the owner is to be told of a new device, once it is logged in.
-    pub(super) is_new_device: bool,
+    /// Whether the device is new, which is recorded or told once it is logged in.
+    pub(super) new_device: NewDevice,
 }
 
 /// Returns the lane for a client without a known device. Networks whose log-ins fail wait longer.
@@ -446,11 +446,7 @@ impl Presented {
                     // Boxed, like all that is seldom done: a log-in's future has no room for it.
                     Box::pin(self.rehash(engine, begun.place, &account)).await?;
                 }
-                Ok(settled.map(|settled| Checked {
-                    account,
-                    device_nonce,
-                    is_new_device: settled.is_new_device,
-                }))
+                Ok(settled.map(|settled| Checked { account, device_nonce, new_device: settled.new_device }))
             }
             account => {
                 let failed = finish(AttemptOutcome::Failed { known: account.is_some() }, None);

@@ -15,6 +15,7 @@ use crate::registry::outbox::Kind;
 use crate::system::clock::Timestamp;
 use crate::token::opaque::{OpaqueToken, Secret, TokenKind};
 use crate::value::id::{ApiKeyId, hex};
+use crate::value::printed::is_seen;
 
 /// Life of a key for which no end is asked.
 const LIFE: Duration = Duration::from_hours(24 * 365);
@@ -65,8 +66,8 @@ pub async fn make(
 ) -> Result<Made, FlowError> {
     let may_change = engine.may_change_rights().await?;
     let name = name.trim();
-    if name.is_empty() || name.chars().count() > NAME_CHARS_MAX || name.chars().any(char::is_control) {
-        let message = format!("expected 1 to {NAME_CHARS_MAX} characters");
+    if !is_seen(name) || name.chars().count() > NAME_CHARS_MAX || name.chars().any(char::is_control) {
+        let message = format!("expected 1 to {NAME_CHARS_MAX} characters, of which one is seen");
         return Err(Refusal::Field { pointer: "/name", code: "invalid_name", message }.into());
     }
     let now = engine.clock.now();

@@ -5,9 +5,12 @@
 //! Every mail names its [`Cause`], by which the quotas count it: none that a stranger causes is free.
 
 pub(crate) mod delivery;
+#[cfg(test)]
+mod full_disk;
 
 use super::client::Client;
 use super::refusal::FlowError;
+use crate::audit::event::Event;
 use crate::engine::{Engine, Fault};
 use crate::journal::append::handle::Class as Space;
 use crate::registry::account::{AccountV3, Holder, Status};
@@ -35,6 +38,8 @@ pub(super) struct Addressee {
     domain: Box<str>,
     /// A masked address that the mail names.
     about: Option<Box<str>>,
+    /// When the account was made, if it asks for this address.
+    asker_since: Option<Timestamp>,
     is_nobody: bool,
 }
 
@@ -54,6 +59,7 @@ impl Addressee {
             to: sign_up.email.clone(),
             domain: domain_of(&sign_up.email).into(),
             about: None,
+            asker_since: None,
             is_nobody: false,
         }
     }
@@ -68,6 +74,7 @@ impl Addressee {
             to: address.into(),
             domain: domain_of(address).into(),
             about: None,
+            asker_since: None,
             is_nobody: false,
         }
     }
@@ -85,6 +92,7 @@ impl Addressee {
                 to: MailV2::to_nobody(name.as_str().len()),
                 domain: domain_of(name.as_str()).into(),
                 about: None,
+                asker_since: None,
                 is_nobody: true,
             },
             Self::owner,
@@ -130,45 +138,67 @@ impl Engine {
     }
 
     /// Mails the holder of the address `name` that a client has signed up with. As long as the address is not proved, the
-    /// mail holds the link that proves it.
+    /// mail holds the link that proves it; if it is a former one, the link that undoes the change.
     pub(super) async fn mail_holder(
         &self,
         cause: Cause,
         holder: &Holder,
         name: &AccountName,
         key: NameKey,
-    ) -> Result<(), FlowError> {
+    ) -> Result<bool, FlowError> {
         let account = &holder.account;
-        let (to, kind) = if holder.is_former {
-            // Counted for the address: who reads mail at the account's present one must not use up these mails.
-            let to = Addressee { pending: Some(key.0), ..Addressee::owner_at(account, name.as_str()) };
-            (to, Kind::AddressKept)
-        } else if account.email_verified {
+        if holder.is_former {
+            return self.mail_undo_again(cause, account, name, key).await;
+        }
+        let (to, kind) = if account.email_verified {
             (Addressee::owner(account), Kind::AlreadyRegistered)
         } else {
             (Addressee::owner(account), Kind::Verify)
         };
-        self.mail_token(cause, to, Purpose::Verify, kind).await?;
-        Ok(())
+        Ok(self.mail_token(cause, to, Purpose::Verify, kind).await?.is_some())
+    }
+
+    /// Mails the link that undoes the change of address of `account` to its former address `former` once more, where somebody
+    /// asks for something: the first mail may be lost, and its link is dead after a restore from a backup.
+    pub(super) async fn mail_undo_again(
+        &self,
+        cause: Cause,
+        account: &AccountV3,
+        former: &AccountName,
+        key: NameKey,
+    ) -> Result<bool, FlowError> {
+        let to = Addressee {
+            // Counted for the address: who reads mail at the account's present one must not use up these mails.
+            pending: Some(key.0),
+            end: account.former.as_ref().map(|former| former.end()),
+            ..Addressee::owner_at(account, former.as_str())
+        };
+        let to = to.about(&account.email);
+        let mail = self.mint_and_post(cause, to, Purpose::EmailUndo, Kind::UndoAgain, Some(former)).await?;
+        Ok(mail.is_some())
     }
 
     /// Mails `address` the link that makes it the address of `account`. A `holder` of it is told instead, by a mail without
-    /// a link: the work and the quotas are the same.
+    /// a link: the work and the quotas are the same. Returns whether the quotas allowed it.
     pub(super) async fn mail_new_address(
         &self,
         cause: Cause,
         account: &AccountV3,
         address: &AccountName,
         holder: Option<&Holder>,
-    ) -> Result<(), FlowError> {
+    ) -> Result<bool, FlowError> {
         let kind = match holder {
             None => Kind::EmailChange,
             Some(holder) if holder.is_former => Kind::AddressKept,
             Some(_) => Kind::AddressWanted,
         };
-        let to = Addressee::owner_at(account, address.as_str()).about(&account.email);
-        self.mint_and_post(cause, to, Purpose::EmailChange, kind, Some(address)).await?;
-        Ok(())
+        let to = Addressee {
+            asker_since: Some(Timestamp(account.created_ms)),
+            ..Addressee::owner_at(account, address.as_str())
+        };
+        let to = to.about(&account.email);
+        let mail = self.mint_and_post(cause, to, Purpose::EmailChange, kind, Some(address)).await?;
+        Ok(mail.is_some())
     }
 
     /// Mails the present address of `account` the link that undoes its change to `next`. Returns false if an earlier
@@ -211,6 +241,7 @@ impl Engine {
             domain: self.domain_digest(&to.domain),
             for_nobody: to.is_nobody,
             end_max: to.end,
+            asker_since: to.asker_since,
         };
         let minted = self.mailed.ask(mint).await?;
         let id = match minted {
@@ -229,6 +260,14 @@ impl Engine {
         let is_sent = minted.is_sent();
         let mail = self.write_mail(to, kind, Some(&token), is_sent, cause.class()).await?;
         Ok(is_sent.then_some(mail))
+    }
+
+    /// Records that the quotas have held back a mail which `client` asked for, unless it `is_sent`. Its requests are answered
+    /// alike, so nobody but an operator can say why a mail does not come.
+    pub(super) fn note_withheld(&self, client: &Client, account: Option<&AccountV3>, is_sent: bool) {
+        if !is_sent {
+            self.record(client.note(Event::MailWithheld).for_account(account));
+        }
     }
 
     /// Queues a mail without a token, which tells the owner of what was done with a credential of theirs.
@@ -253,6 +292,7 @@ impl Engine {
             cause,
             domain: self.domain_digest(&to.domain),
             address: None,
+            asker: None,
             for_nobody: to.is_nobody,
             lacks_link: false,
         };

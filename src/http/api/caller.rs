@@ -6,7 +6,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use actix_web::dev::Payload;
-use actix_web::http::header::{AUTHORIZATION, COOKIE, HeaderMap};
+use actix_web::http::header::{AUTHORIZATION, COOKIE};
 use actix_web::{FromRequest, HttpRequest};
 use base64ct::{Base64, Encoding};
 use zeroize::Zeroizing;
@@ -22,6 +22,9 @@ use crate::http::header::only_text;
 use crate::http::rejection::Rejection;
 use crate::http::request::{Credentials, SignedIn, SigningIn, client, credentials};
 use crate::value::secret_text::SecretText;
+
+/// The endpoints that take an API key by HTTP Basic.
+const BASIC_AT: [&str; 2] = ["/v1/introspect", "/v1/revocations"];
 
 /// The caller of a request.
 pub(super) struct CalledBy(Caller);
@@ -39,9 +42,9 @@ impl FromRequest for CalledBy {
     type Future = Calling;
 
     fn from_request(request: &HttpRequest, payload: &mut Payload) -> Calling {
-        let api_key = request.app_data::<Eng>().zip(api_key_of(request.headers()));
+        let api_key = request.app_data::<Eng>().zip(api_key_of(request));
         let Some((engine, key)) = api_key else {
-            let is_service = looks_like_service(request.headers());
+            let is_service = looks_like_service(request);
             return Calling::Person(SignedIn::from_request(request, payload), is_service);
         };
         match credentials(request, engine) {
@@ -92,13 +95,16 @@ impl Future for Calling {
 
 /// Returns the API key of a request: its bearer token, or its password of HTTP Basic, as clients of OAuth send their
 /// secret (RFC 6749 §2.3.1). Any user name may stand beside it. The password of a site in front is no API key.
-fn api_key_of(headers: &HeaderMap) -> Option<SecretText> {
-    let (scheme, value) = only_text(headers, AUTHORIZATION).ok().flatten()?.split_once(' ')?;
+///
+/// Security: a browser that was given the password once sends it along with what other sites make it ask. So it counts where
+/// nothing changes.
+fn api_key_of(request: &HttpRequest) -> Option<SecretText> {
+    let (scheme, value) = only_text(request.headers(), AUTHORIZATION).ok().flatten()?.split_once(' ')?;
     let value = value.trim();
     if scheme.eq_ignore_ascii_case("bearer") {
         return value.starts_with(PREFIX).then(|| value.to_owned().into());
     }
-    if !scheme.eq_ignore_ascii_case("basic") {
+    if !scheme.eq_ignore_ascii_case("basic") || !takes_basic(request) {
         return None;
     }
     let pair = Zeroizing::new(Base64::decode_vec(value).ok()?);
@@ -113,15 +119,22 @@ fn api_key_of(headers: &HeaderMap) -> Option<SecretText> {
     key.starts_with(PREFIX).then_some(key)
 }
 
+/// Says whether an API key is taken by HTTP Basic where a request goes.
+fn takes_basic(request: &HttpRequest) -> bool {
+    request.match_name().is_some_and(|name| BASIC_AT.contains(&name))
+}
+
 /// Says whether a request has what a service sends, and no person: a password of HTTP Basic, or a bearer token that is no
 /// JWT. A browser sends the password of a site in front along with all it asks, and would ask its user for another one.
-fn looks_like_service(headers: &HeaderMap) -> bool {
+fn looks_like_service(request: &HttpRequest) -> bool {
+    let headers = request.headers();
     if headers.contains_key("sec-fetch-site") || headers.contains_key(COOKIE) {
         return false;
     }
     let header = only_text(headers, AUTHORIZATION).ok().flatten();
     let Some((scheme, value)) = header.and_then(|header| header.split_once(' ')) else { return false };
-    scheme.eq_ignore_ascii_case("basic") || scheme.eq_ignore_ascii_case("bearer") && !value.contains('.')
+    scheme.eq_ignore_ascii_case("basic") && takes_basic(request)
+        || scheme.eq_ignore_ascii_case("bearer") && !value.contains('.')
 }
 
 /// The credential of a request that stays open, so that it can be checked again and again.
@@ -138,7 +151,7 @@ enum Credential {
 impl Standing {
     /// Returns the credential of `request`.
     pub(super) fn of(request: &HttpRequest, engine: &Engine, client: Client) -> Result<Self, Refusal> {
-        let credential = match api_key_of(request.headers()) {
+        let credential = match api_key_of(request) {
             Some(key) => Credential::OfService(key),
             None => Credential::OfPerson(credentials(request, engine)?),
         };

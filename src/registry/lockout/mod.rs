@@ -66,6 +66,7 @@ pub use count::{AskedSession, Limits};
 pub use device::DeviceCookie;
 pub use record::{CountV1, CountV2};
 pub use state::{
-    Attempt, AttemptOutcome, Begin, Caller, Device, Finish, LockState, Lockouts, Refused, Settled, UsedDevice,
+    Attempt, AttemptOutcome, Begin, Caller, Device, Finish, LockState, Lockouts, NewDevice, Refused, Settled,
+    UsedDevice,
 };
 pub use turns::Turns;

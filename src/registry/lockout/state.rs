@@ -55,13 +55,29 @@ pub struct UsedDevice {
     pub family: Box<str>,
     /// Whether the owner wants to be told of a device that is new.
     pub tell_if_new: bool,
+    /// Whether that is so with the first device of an account under its name, too. Not where the account was just made: its
+    /// owner knows.
+    pub tell_if_first: bool,
+}
+
+/// Whether a log-in comes from a device that was not known.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub enum NewDevice {
+    /// It was known, or another one of its family was news within the day.
+    #[default]
+    No,
+    /// It is new, and is recorded.
+    Recorded,
+    /// It is new, and the owner is told of it.
+    Told,
 }
 
 impl UsedDevice {
     /// Describes a device. A long family is cut.
     pub fn new(device: Device, family: &str, tell_if_new: bool) -> Self {
         let end = family.floor_char_boundary(FAMILY_BYTES_MAX);
-        Self { device, family: family.get(..end).unwrap_or_default().into(), tell_if_new }
+        let family = family.get(..end).unwrap_or_default().into();
+        Self { device, family, tell_if_new, tell_if_first: false }
     }
 }
 
@@ -159,8 +175,8 @@ pub struct Settled {
     /// the failures that all of them have in a day at least, since it may have failed on the days before; and once a day
     /// when all of them together have failed that often.
     pub mail_of_devices: bool,
-    /// Whether the owner is to be told of a log-in from a new device.
-    pub is_new_device: bool,
+    /// Whether it is a log-in from a new device.
+    pub new_device: NewDevice,
 }
 
 /// How a name stands, for operators.
@@ -307,7 +323,7 @@ impl Lockouts {
                 if let Some(used) = &finish.device {
                     // Also where it came in like a stranger, because others had left it no room.
                     forgive(&mut count, used.device.id);
-                    settled.is_new_device = note_device(&mut count, used, now);
+                    settled.new_device = note_device(&mut count, used, now);
                 }
             }
             AttemptOutcome::Failed { known } => {
@@ -472,7 +488,7 @@ fn listed(count: &CountV2, device: Device) -> Option<&DeviceV2> {
 
 /// Notes that a device has logged in, and returns whether the owner is to be told of it. The devices of another account
 /// or epoch are gone with that. The first device of an account is no news.
-fn note_device(count: &mut CountV2, used: &UsedDevice, now: Timestamp) -> bool {
+fn note_device(count: &mut CountV2, used: &UsedDevice, now: Timestamp) -> NewDevice {
     let Device { id, account, epoch } = used.device;
     let is_first = count.account != account;
     let is_listed = listed(count, used.device).is_some();
@@ -482,7 +498,16 @@ fn note_device(count: &mut CountV2, used: &UsedDevice, now: Timestamp) -> bool {
         count.devices.clear();
     }
     list_device(count, id, &used.family, now);
-    !is_first && !is_listed && used.tell_if_new && note_notice(count, &used.family, now)
+    if is_first && !used.tell_if_first {
+        // No notice: another device of its family is news on the same day.
+        NewDevice::Recorded
+    } else if is_listed || !note_notice(count, &used.family, now) {
+        NewDevice::No
+    } else if used.tell_if_new {
+        NewDevice::Told
+    } else {
+        NewDevice::Recorded
+    }
 }
 
 #[cfg(test)]

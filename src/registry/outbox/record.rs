@@ -52,6 +52,13 @@ pub enum Kind {
     EmailMended,
     /// An account has become an administrator. Goes to every other administrator.
     AdminMade,
+    /// Somebody asks for something at an address which is kept for the account that had it: its change can be undone. Goes
+    /// to the former address, with a link that undoes the change.
+    UndoAgain,
+    /// An administrator has ended the time in which a change of address could be undone. Goes to the former address.
+    UndoEnded,
+    /// The mails about log-ins from new devices were switched off.
+    NoticesOff,
 }
 
 impl Kind {
@@ -77,13 +84,16 @@ impl Kind {
             Self::AdminKeyMade => "admin_key_made",
             Self::EmailMended => "email_mended",
             Self::AdminMade => "admin_made",
+            Self::UndoAgain => "undo_again",
+            Self::UndoEnded => "undo_ended",
+            Self::NoticesOff => "notices_off",
         }
     }
 
     /// Says whether a mail goes before those that are not: its reader waits for it in front of a closed door, or an attack
     /// is under way.
     pub const fn is_urgent(self) -> bool {
-        matches!(self, Self::Reset | Self::Lockout | Self::EmailUndo)
+        matches!(self, Self::Reset | Self::Lockout | Self::EmailUndo | Self::UndoAgain)
     }
 
     /// Says whether the text of a mail has a link. Others may hold a token so that they are as long.
@@ -96,6 +106,7 @@ impl Kind {
                 | Self::EmailChange
                 | Self::EmailUndo
                 | Self::Invitation
+                | Self::UndoAgain
         )
     }
 

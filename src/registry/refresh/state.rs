@@ -126,6 +126,8 @@ pub struct PageOf {
     pub account: AccountId,
     /// The epoch of the account that they must have.
     pub auth_epoch: u64,
+    /// The global epoch. What was opened under another one is dead.
+    pub global_epoch: u64,
     /// The last family of the page before; `None` for the first page.
     pub after: Option<[u8; 16]>,
     /// How many families at most.
@@ -444,7 +446,9 @@ impl Families {
     /// Returns a page of the families that are open for an account.
     pub fn page(&self, page: PageOf, now: Timestamp) -> Vec<FamilyV3> {
         let families = self.open_of(page.account, page.after, now);
-        let current = families.filter(|family| family.auth_epoch == page.auth_epoch);
+        let current = families.filter(|family| {
+            family.auth_epoch == page.auth_epoch && family.global_epoch == page.global_epoch
+        });
         current.take(page.limit).cloned().collect()
     }
 

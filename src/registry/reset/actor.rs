@@ -4,6 +4,7 @@ use super::quotas::Wish;
 use super::state::{Invalid, LinkUse, Minted};
 pub use super::state::{Mint, Redeem, RememberUse};
 use super::{MailedTokens, MailedV2, Purpose};
+use crate::journal::append::handle::Class;
 use crate::registry::{handles, reads, registry};
 use crate::system::clock::Timestamp;
 use crate::value::id::{AccountId, MailedId};
@@ -76,13 +77,21 @@ handles!(MailedTokens {
     Charge => bool, Ordinary, |mailed, charge, now| {
         super::state::Decision::unchanged(mailed.admits(&charge.wish, now))
     }, after |mailed, charge, is_sent, now| mailed.count(&charge.wish, *is_sent, now);
-    Redeem => Result<MailedV2, Invalid>, Ordinary, |mailed, redeem, now| mailed.redeem(redeem, now);
+    Redeem => Result<MailedV2, Invalid>, by(class_of), |mailed, redeem, now| mailed.redeem(redeem, now);
     RememberUse => (), Ordinary, |_mailed, _use, _now| super::state::Decision::unchanged(()),
         after |mailed, used, _done, now| mailed.remember_use(*used, now);
     Restart => (), Ordinary, |mailed, restart, now| mailed.restart(restart.id, restart.end_max, now);
-    EndAll => (), Essential, |mailed, end_all, _| mailed.end_all(end_all.account);
+    EndAll => (), Essential, |mailed, end_all, _| mailed.end_all(end_all.account), after |mailed, end_all, (), _now| {
+        mailed.forget_uses(end_all.account);
+    };
     EndUndo => (), Essential, |mailed, end_undo, _| mailed.end_undo(end_undo.account);
 });
+
+/// Returns the class of journal space for the use of a link. Others are used before the change that they allow, so without
+/// room nothing has changed. One that undoes a change of address is used after it.
+fn class_of(redeem: &Redeem) -> Class {
+    if redeem.purpose == Purpose::EmailUndo { Class::Essential } else { Class::Ordinary }
+}
 
 /// Asks whether an account has a live token for a purpose.
 #[derive(Clone, Copy, Debug)]

@@ -25,6 +25,7 @@
 //! Source: OWASP Forgot Password Cheat Sheet.
 
 pub mod actor;
+pub mod first_asks;
 pub mod quotas;
 pub mod record;
 pub mod state;

@@ -5,6 +5,7 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
+use super::first_asks::{Asker, FirstAsks};
 use super::record::Purpose;
 use crate::journal::append::handle::Class;
 use crate::system::clock::Timestamp;
@@ -59,6 +60,8 @@ pub struct Wish {
     pub domain: [u8; 8],
     /// The key of the address, if it is not the account's own: it has a quota too, whoever asks.
     pub address: Option<[u8; 16]>,
+    /// The account that asks for `address`.
+    pub asker: Option<Asker>,
     /// Whether the name is unknown.
     pub for_nobody: bool,
     /// Whether the account would be without a link if this mail were not sent: none that was mailed is live any more.
@@ -100,12 +103,12 @@ impl Cause {
     }
 
     /// Returns the class of journal space for a mail and its link. What tells of a change that is done, or undoes it, must be
-    /// written; what tells of guesses must leave room for a revocation.
+    /// written, also where an administrator has made it; what tells of guesses must leave room for a revocation.
     pub const fn class(self) -> Class {
         match self {
-            Self::Owner => Class::Essential,
+            Self::Owner | Self::Operator => Class::Essential,
             Self::Warning(_) => Class::Lockout,
-            Self::Stranger(_) | Self::Asker(_) | Self::Operator => Class::Ordinary,
+            Self::Stranger(_) | Self::Asker(_) => Class::Ordinary,
         }
     }
 
@@ -147,6 +150,7 @@ struct Mails {
 #[derive(Debug, Default)]
 pub struct Quotas {
     recipients: HashMap<([u8; 16], Purpose, Counter), Mails>,
+    first_asks: FirstAsks,
     /// How many of `recipients` have no account.
     nobodys: usize,
     networks: HashMap<(Network, bool), Vec<Timestamp>>,
@@ -164,7 +168,8 @@ impl Quotas {
     /// Says whether a mail may be sent.
     ///
     /// One slot of a recipient's hour is kept for a network that has not had a mail in that hour: a stranger never uses
-    /// up what the owner asks for from another place. So it is with an address that accounts ask for. If all slots are
+    /// up what the owner asks for from another place. So it is with an address that accounts ask for, which has [some more a
+    /// day](FirstAsks) for accounts that ask for the first time. If all slots are
     /// used up and no link is live any more, one mail is sent all the same, after which a link is live again: one more for
     /// each link that runs out or is used. Neither the bound of a domain nor that of all mails holds back such a mail, or
     /// the first one to an account. Nor does the bound of a network hold back the first warning of the hour to an account:
@@ -181,9 +186,8 @@ impl Quotas {
             Cause::Warning(_) | Cause::Asker(_) => sent.len() < per_recipient,
         };
         let address_has_slot = wish.address.is_none_or(|address| {
-            let sent = self.sent_to(address, wish, Counter::Address);
-            let sent: Vec<&Sent> = sent.filter(|(at, _)| is_lately(*at, now)).collect();
-            has_slot_for(wish.cause.network(), &sent, per_recipient)
+            let keeps_one = |asker| self.first_asks.has_one_for(address, asker, now);
+            self.has_common_slot(address, wish, limits, now) || wish.asker.is_some_and(keeps_one)
         });
         let is_first_warning = sent.is_empty() && matches!(wish.cause, Cause::Warning(_));
         let is_first = (sent.is_empty() || wish.lacks_link) && !wish.for_nobody;
@@ -197,11 +201,15 @@ impl Quotas {
     }
 
     /// Counts a mail that is sent, or would be if the name were known.
-    pub fn count_sent(&mut self, wish: &Wish, now: Timestamp) {
+    pub fn count_sent(&mut self, wish: &Wish, limits: MailLimits, now: Timestamp) {
         let sent = (now, wish.cause.network().map(Network::widest));
         self.remember((wish.recipient, wish.purpose, wish.cause.counter()), wish.for_nobody, sent);
         if let Some(address) = wish.address {
-            self.remember((address, wish.purpose, Counter::Address), true, sent);
+            if self.has_common_slot(address, wish, limits, now) {
+                self.remember((address, wish.purpose, Counter::Address), true, sent);
+            } else if let Some(asker) = wish.asker {
+                self.first_asks.count(address, asker, now);
+            }
         }
         if !wish.cause.is_stranger() {
             return;
@@ -275,6 +283,14 @@ impl Quotas {
         self.nobodys = self.recipients.values().filter(|mails| mails.for_nobody).count();
         self.networks.retain(|_, asked| asked.iter().any(|at| is_lately(*at, now)));
         self.domains.retain(|_, (began, _)| is_lately(*began, now));
+        self.first_asks.sweep(now);
+    }
+
+    /// Says whether one of the hour's mails to an address that accounts ask for is left, whichever account asks.
+    fn has_common_slot(&self, address: [u8; 16], wish: &Wish, limits: MailLimits, now: Timestamp) -> bool {
+        let sent = self.sent_to(address, wish, Counter::Address);
+        let sent: Vec<&Sent> = sent.filter(|(at, _)| is_lately(*at, now)).collect();
+        has_slot_for(wish.cause.network(), &sent, limits.recipient as usize)
     }
 
     fn sent_to(&self, recipient: [u8; 16], wish: &Wish, counter: Counter) -> impl Iterator<Item = &Sent> {

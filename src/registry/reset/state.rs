@@ -3,6 +3,7 @@
 use std::collections::{HashMap, VecDeque};
 use std::time::Duration;
 
+use super::first_asks::Asker;
 use super::quotas::{Cause, MailLimits, Quotas, Wish};
 use super::record::{MailedV2, Purpose};
 use crate::registry::buckets::Buckets;
@@ -92,6 +93,8 @@ pub struct Mint {
     pub for_nobody: bool,
     /// The end of what the token belongs to, if that has one: the token ends with it.
     pub end_max: Option<Timestamp>,
+    /// When the account was made, if it asks for another address.
+    pub asker_since: Option<Timestamp>,
 }
 
 impl Mint {
@@ -109,6 +112,7 @@ impl Mint {
             cause: self.cause,
             domain: self.domain,
             address: self.bound_to.filter(|_| self.purpose == Purpose::EmailChange),
+            asker: self.asker_since.map(|since| Asker { account: self.account.to_bytes(), since }),
             for_nobody: self.for_nobody,
             lacks_link: false,
         }
@@ -238,7 +242,7 @@ impl MailedTokens {
         }
         let life = self.limits.life(mint.purpose);
         let before = self.newest(mint.account, mint.purpose);
-        if let Some(live) = before.filter(|before| is_same(before, mint, life, now))
+        if let Some(live) = before.filter(|before| can_be_mailed_again(before, mint, life, now))
             && let Some(id) = MailedId::from_bytes(live.id)
         {
             let end_ms = live.end_ms.max(mint.end(life, now).as_millis());
@@ -272,13 +276,13 @@ impl MailedTokens {
         // One that is still valid, but cannot be mailed again, lives to its end.
         let before = self
             .newest(mint.account, mint.purpose)
-            .filter(|before| seeded(Bug::LiveLinkReplaced) || !is_valid(before, mint, now));
+            .filter(|before| seeded(Bug::LiveLinkReplaced) || !lives_on(before, mint, now));
         let removed = before.map(|before| Write::Remove(before.id));
         removed.into_iter().chain([put]).collect()
     }
 
     fn is_within_quota(&self, mint: &Mint, now: Timestamp) -> bool {
-        if mint.purpose == Purpose::EmailUndo {
+        if mint.purpose == Purpose::EmailUndo && !mint.cause.is_stranger() {
             // Sent outside every quota. One at most, so that the link of the first owner is never replaced.
             return !self.has_live(mint.account, mint.purpose, mint.global_epoch, now);
         }
@@ -311,8 +315,8 @@ impl MailedTokens {
     pub fn count(&mut self, wish: &Wish, is_sent: bool, now: Timestamp) {
         if !is_sent {
             self.quotas.count_refused(wish, self.limits.mails(), now);
-        } else if wish.purpose != Purpose::EmailUndo {
-            self.quotas.count_sent(wish, now);
+        } else if wish.purpose != Purpose::EmailUndo || wish.cause.is_stranger() {
+            self.quotas.count_sent(wish, self.limits.mails(), now);
         }
         self.quotas.count_asked(wish.cause, self.limits.mails(), now);
     }
@@ -413,10 +417,19 @@ impl MailedTokens {
         Decision { writes: ids.map(|id| Write::Remove(*id)).collect(), verdict: () }
     }
 
-    /// Decides the end of the token by which the last change of an account's address could be undone.
+    /// Decides the end of the tokens by which the last change of an account's address could be undone: there may be an older
+    /// one, whose secret was derived from an earlier key.
     pub fn end_undo(&self, account: AccountId) -> Decision<()> {
-        let id = self.by_use.get(&(account.to_bytes(), Purpose::EmailUndo));
-        Decision { writes: id.map(|id| Write::Remove(*id)).into_iter().collect(), verdict: () }
+        let all = self.by_id.iter().map(|(_, token)| token);
+        let ended =
+            all.filter(|token| token.purpose == Purpose::EmailUndo && token.account == account.to_bytes());
+        Decision { writes: ended.map(|token| Write::Remove(token.id)).collect(), verdict: () }
+    }
+
+    /// Forgets which links of an account were used: something has changed since, and who repeats such a request must not be
+    /// told that it is done.
+    pub fn forget_uses(&mut self, account: AccountId) {
+        self.used.retain(|used| used.done.account != account);
     }
 
     /// Applies `write`. Cannot fail: the write was just decided, or it was read back.
@@ -471,6 +484,28 @@ fn is_valid(before: &MailedV2, mint: &Mint, now: Timestamp) -> bool {
         && before.auth_epoch == mint.auth_epoch
         && before.global_epoch == mint.global_epoch
         && before.bound_to == mint.bound_to
+}
+
+/// Says whether `before` outlives the minting of another token for the same use. A link that undoes a change of address
+/// belongs to the first owner, whatever the epoch of the account.
+fn lives_on(before: &MailedV2, mint: &Mint, now: Timestamp) -> bool {
+    if mint.purpose == Purpose::EmailUndo {
+        now.as_millis() < before.end_ms
+            && before.global_epoch == mint.global_epoch
+            && before.bound_to == mint.bound_to
+    } else {
+        is_valid(before, mint, now)
+    }
+}
+
+/// Says whether `before` is mailed again in place of a new token.
+fn can_be_mailed_again(before: &MailedV2, mint: &Mint, life: Duration, now: Timestamp) -> bool {
+    if mint.purpose == Purpose::EmailUndo {
+        // Its life is not extended beyond that of the change.
+        lives_on(before, mint, now) && before.kid == mint.kid
+    } else {
+        is_same(before, mint, life, now)
+    }
 }
 
 /// Says whether `before` can be mailed again in place of a new token with a life of `life`. No token is mailed again once

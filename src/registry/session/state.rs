@@ -111,6 +111,8 @@ pub struct PageOf {
     pub account: AccountId,
     /// The epoch of the account that they must have.
     pub auth_epoch: u64,
+    /// The global epoch. What was opened under another one is dead.
+    pub global_epoch: u64,
     /// The last session of the page before; `None` for the first page.
     pub after: Option<[u8; 16]>,
     /// How many sessions at most.
@@ -247,7 +249,9 @@ impl Sessions {
     /// Returns a page of the sessions that are open for an account.
     pub fn page(&self, page: PageOf, now: Timestamp) -> Vec<SessionV2> {
         let sessions = self.open_of(page.account, page.after, now);
-        let current = sessions.filter(|session| session.auth_epoch == page.auth_epoch);
+        let current = sessions.filter(|session| {
+            session.auth_epoch == page.auth_epoch && session.global_epoch == page.global_epoch
+        });
         current.take(page.limit).cloned().collect()
     }
 

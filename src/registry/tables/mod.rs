@@ -117,6 +117,9 @@ tables! {
     file_checks: FileChecks = |_| FileChecks::default(), "file_check", dump::file_check, expiry::never;
 }
 
+/// The number of the table of accounts.
+pub const ACCOUNTS: u16 = <<Accounts as Registry>::Record as Stored>::TABLE;
+
 /// The number of the table of waiting mails, which a restore from a backup leaves empty.
 pub const OUTBOX: u16 = <<Outbox as Registry>::Record as Stored>::TABLE;
 

@@ -61,6 +61,9 @@ pub enum Operation {
         /// Whether the new address counts as proved.
         #[serde(default)]
         verified: bool,
+        /// The former address, from which the change that the owner has made can then no longer be undone.
+        #[serde(default)]
+        end_undo: Option<String>,
         #[serde(default)]
         force: bool,
     },
@@ -163,10 +166,11 @@ pub async fn operate(engine: &Arc<Engine>, uid: u32, operation: Operation) -> Re
             let changes = Changes { roles: Some(roles), ..Changes::default() };
             change(engine, operator, &user, changes, force).await
         }
-        Operation::UserSetEmail { user, email, verified, force } => {
+        Operation::UserSetEmail { user, email, verified, end_undo, force } => {
             // Without the flag a new address is not proved, and the old one stays as it is.
             let email_verified = verified.then_some(true);
-            let changes = Changes { email: Some(&email), email_verified, ..Changes::default() };
+            let end_undo = end_undo.as_deref();
+            let changes = Changes { email: Some(&email), email_verified, end_undo, ..Changes::default() };
             change(engine, operator, &user, changes, force).await
         }
         Operation::UserInvite { user } => invite(engine, operator, &user).await,

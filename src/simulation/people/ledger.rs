@@ -150,9 +150,11 @@ fn quota(kind: Kind) -> Option<(&'static str, usize, usize, bool)> {
         Kind::Reset => Some(("with a link to set a password", 5, 120, true)),
         Kind::Verify => Some(("that proves the address", 3, 72, false)),
         Kind::AlreadyRegistered => Some(("about a sign-up", 3, 72, true)),
-        Kind::EmailChange | Kind::AddressWanted => Some(("about a wanted address", 3, 72, false)),
-        // Three for sign-ups and three for accounts that ask.
-        Kind::AddressKept => Some(("about a kept address", 6, 144, false)),
+        // Three for all, and twelve a day for accounts that ask for the first time.
+        Kind::EmailChange | Kind::AddressWanted => Some(("about a wanted address", 15, 84, false)),
+        Kind::AddressKept => Some(("about a kept address", 15, 84, false)),
+        Kind::UndoAgain => Some(("that undoes a change again", 3, 72, false)),
+        Kind::NoticesOff => Some(("about mails of new devices", 3, 72, false)),
         // Three a day. A period of 24 hours may touch two days.
         Kind::Lockout => Some(("about a lock", 3, 6, false)),
         Kind::Targeted => Some(("about many networks", 1, 2, false)),
@@ -168,6 +170,7 @@ fn quota(kind: Kind) -> Option<(&'static str, usize, usize, bool)> {
         | Kind::Invitation
         | Kind::AdminKeyMade
         | Kind::AdminMade
+        | Kind::UndoEnded
         | Kind::EmailMended => None,
     }
 }

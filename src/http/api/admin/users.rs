@@ -184,6 +184,8 @@ struct PatchUser {
     email: Option<String>,
     /// Whether the address counts as proved. A new one does not, unless this says so.
     email_verified: Option<bool>,
+    /// The former address, from which the change that the owner has made can then no longer be undone.
+    end_undo: Option<String>,
 }
 
 async fn patch_user(
@@ -202,6 +204,7 @@ async fn patch_user(
         name: read.name.as_deref(),
         email: read.email.as_deref(),
         email_verified: read.email_verified,
+        end_undo: read.end_undo.as_deref(),
     };
     let account = admin::change(&engine, &admin, id, changes).await?;
     Ok(HttpResponse::Ok().json(account_json(&account)))

@@ -459,21 +459,21 @@ fn a_program_that_never_sends_its_cookie_pushes_out_none_but_its_own() {
 #[test]
 fn the_owner_is_told_of_a_new_device_once_a_day_and_family_but_not_of_the_first() {
     let mut world = World::new();
-    assert!(!world.log_in(1, known(1), "Firefox").is_new_device);
-    assert!(!world.log_in(1, known(1), "Firefox").is_new_device);
-    assert!(world.log_in(1, known(2), "Firefox").is_new_device);
-    assert!(!world.log_in(1, known(3), "Firefox").is_new_device);
-    assert!(world.log_in(1, known(4), "Safari").is_new_device);
+    assert_ne!(world.log_in(1, known(1), "Firefox").new_device, NewDevice::Told);
+    assert_ne!(world.log_in(1, known(1), "Firefox").new_device, NewDevice::Told);
+    assert_eq!(world.log_in(1, known(2), "Firefox").new_device, NewDevice::Told);
+    assert_ne!(world.log_in(1, known(3), "Firefox").new_device, NewDevice::Told);
+    assert_eq!(world.log_in(1, known(4), "Safari").new_device, NewDevice::Told);
     world.restart();
-    assert!(!world.log_in(1, known(5), "Safari").is_new_device);
+    assert_ne!(world.log_in(1, known(5), "Safari").new_device, NewDevice::Told);
     world.advance(24 * 3600);
-    assert!(world.log_in(1, known(6), "Safari").is_new_device);
+    assert_eq!(world.log_in(1, known(6), "Safari").new_device, NewDevice::Told);
     // After the devices have ended, the next one is new again.
-    assert!(world.log_in(1, Device { epoch: 2, ..known(7) }, "Opera").is_new_device);
+    assert_eq!(world.log_in(1, Device { epoch: 2, ..known(7) }, "Opera").new_device, NewDevice::Told);
     let told = (0..30)
         .filter(|id| {
             let device = Device { epoch: 2, ..known(100 + id) };
-            world.log_in(1, device, &format!("family {id}")).is_new_device
+            world.log_in(1, device, &format!("family {id}")).new_device == NewDevice::Told
         })
         .count();
     assert_eq!(told + 2, super::super::record::NOTICES_MAX);

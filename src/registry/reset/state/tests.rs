@@ -61,6 +61,7 @@ fn wish(number: u8, purpose: Purpose) -> Mint {
         domain: [1; 8],
         for_nobody: false,
         end_max: None,
+        asker_since: None,
     }
 }
 
