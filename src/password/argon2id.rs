@@ -344,9 +344,10 @@ mod tests {
                 let len = random.random_range(16..=64);
                 let (mut one, mut other) = (vec![0; len], vec![0; len]);
                 let addressing = [Addressing::Id, Addressing::I, Addressing::D][random.random_range(0..3)];
-                let variant = match random.random_bool(0.7) {
-                    true => Variant::ID,
-                    false => Variant { addressing, is_old: random.random() },
+                let variant = if random.random_bool(0.7) {
+                    Variant::ID
+                } else {
+                    Variant { addressing, is_old: random.random() }
                 };
                 let input = [&password[..], &salt, &[]];
                 reference.fill_variant(variant, cost, input, &mut one).unwrap();

@@ -80,6 +80,6 @@ impl From<Shed> for Unverified {
 pub struct Verified {
     /// Whether the password matches.
     pub matches: bool,
-    /// Whether the stored string has another cost than new strings have.
+    /// Whether the stored text was made by another system, or has another cost or pepper than new ones have.
     pub needs_rehash: bool,
 }

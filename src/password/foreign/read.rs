@@ -87,9 +87,8 @@ fn read_ldap(text: &str, name: &str, rest: &str) -> Result<StoredHash, ForeignFa
     }
     let refused = |scheme, why| Err(ForeignFault::Refused { scheme, why });
     match name.to_ascii_uppercase().as_str() {
-        "CRYPT" if rest.starts_with('$') => read_mcf(rest),
+        "CRYPT" | "BCRYPT" | "ARGON2" if rest.starts_with('$') => read_mcf(rest),
         "CRYPT" => refused("DES crypt", FAST),
-        "BCRYPT" | "ARGON2" if rest.starts_with('$') => read_mcf(rest),
         "PBKDF2-SHA256" => pbkdf2_of(Function::Sha256, rest),
         "PBKDF2-SHA512" => pbkdf2_of(Function::Sha512, rest),
         "PBKDF2" | "PBKDF2-SHA1" => refused("PBKDF2-SHA1", OTHER_PBKDF2),

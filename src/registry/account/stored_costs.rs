@@ -36,7 +36,7 @@ pub struct StoredCosts {
 #[derive(Clone, Debug, Eq, PartialEq)]
 struct Counted<C> {
     /// Each cost with how many hashes have it, in ascending order.
-    counted: Vec<(C, u64)>,
+    by_cost: Vec<(C, u64)>,
     /// Hashes of further costs, and the dearest cost that one of them has had.
     others: u64,
     dearest_other: Option<C>,
@@ -61,19 +61,19 @@ impl Comparable for ForeignCost {
 
 impl<C> Default for Counted<C> {
     fn default() -> Self {
-        Self { counted: Vec::new(), others: 0, dearest_other: None }
+        Self { by_cost: Vec::new(), others: 0, dearest_other: None }
     }
 }
 
 impl<C: Comparable> Counted<C> {
     fn add(&mut self, cost: C) {
-        match self.counted.binary_search_by_key(&cost, |(cost, _)| *cost) {
+        match self.by_cost.binary_search_by_key(&cost, |(cost, _)| *cost) {
             Ok(at) => {
-                if let Some((_, count)) = self.counted.get_mut(at) {
+                if let Some((_, count)) = self.by_cost.get_mut(at) {
                     *count += 1;
                 }
             }
-            Err(at) if self.counted.len() < COSTS_MAX => self.counted.insert(at, (cost, 1)),
+            Err(at) if self.by_cost.len() < COSTS_MAX => self.by_cost.insert(at, (cost, 1)),
             Err(_) => {
                 self.others += 1;
                 self.dearest_other =
@@ -83,11 +83,11 @@ impl<C: Comparable> Counted<C> {
     }
 
     fn remove(&mut self, cost: C) {
-        if let Ok(at) = self.counted.binary_search_by_key(&cost, |(cost, _)| *cost) {
-            if let Some((_, count)) = self.counted.get_mut(at) {
+        if let Ok(at) = self.by_cost.binary_search_by_key(&cost, |(cost, _)| *cost) {
+            if let Some((_, count)) = self.by_cost.get_mut(at) {
                 *count -= 1;
             }
-            self.counted.retain(|(_, count)| *count > 0);
+            self.by_cost.retain(|(_, count)| *count > 0);
         } else {
             self.others = self.others.saturating_sub(1);
             self.dearest_other = self.dearest_other.filter(|_| self.others > 0);
@@ -95,13 +95,13 @@ impl<C: Comparable> Counted<C> {
     }
 
     fn is_empty(&self) -> bool {
-        self.counted.is_empty() && self.others == 0
+        self.by_cost.is_empty() && self.others == 0
     }
 
     /// Returns the cost of the hash that `digest` picks at random, and the dearest cost; `None` if no hash is stored.
     fn picked_and_dearest(&self, digest: u64) -> Option<(C, C)> {
         let all = || {
-            self.counted
+            self.by_cost
                 .iter()
                 .map(|(cost, count)| (*cost, *count))
                 .chain(self.dearest_other.map(|cost| (cost, self.others)))
@@ -228,7 +228,7 @@ mod tests {
         for phc in &all {
             costs.add(Some(phc));
         }
-        assert_eq!(costs.native.counted.len(), COSTS_MAX);
+        assert_eq!(costs.native.by_cost.len(), COSTS_MAX);
         assert_eq!(native(&costs, 1).unwrap().dearest, cost(320));
         for phc in &all {
             costs.remove(Some(phc));
@@ -291,7 +291,7 @@ mod tests {
         let mut costs = StoredCosts::default();
         let text = |n: u32| PBKDF2.replacen("600000", &(n * 1_000).to_string(), 1);
         (1..=40).for_each(|n| costs.add(Some(&text(n))));
-        assert_eq!(costs.foreign[&Family::Pbkdf2Sha256].counted.len(), COSTS_MAX);
+        assert_eq!(costs.foreign[&Family::Pbkdf2Sha256].by_cost.len(), COSTS_MAX);
         assert_eq!(costs.equal_work(name(1)).foreign[0].dearest, ForeignCost::Pbkdf2Sha256(40_000));
         (1..=40).for_each(|n| costs.remove(Some(&text(n))));
         assert_eq!(costs, StoredCosts::default());
