@@ -1,5 +1,6 @@
 //! Log-in: shed, charge the network, check the password, pass the gate, issue a credential.
 
+use std::fmt;
 use std::sync::Arc;
 
 use super::admission::Outcome;
@@ -24,7 +25,7 @@ use crate::registry::throttle::refusal_cache::Payer;
 use crate::value::network::Network;
 
 /// The kind of credential that a client asks for.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Copy, Eq, PartialEq)]
 pub enum Mode<'a> {
     /// A pair of tokens in the body.
     Token {
@@ -38,6 +39,18 @@ pub enum Mode<'a> {
         /// The session cookie that the new one replaces in the browser. Its session ends.
         replaces: Option<&'a str>,
     },
+}
+
+impl fmt::Debug for Mode<'_> {
+    /// Leaves out the cookie that is replaced.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Token { audience } => f.debug_struct("Token").field("audience", audience).finish(),
+            Self::Cookie { remember, .. } => {
+                f.debug_struct("Cookie").field("remember", remember).finish_non_exhaustive()
+            }
+        }
+    }
 }
 
 impl Mode<'_> {

@@ -86,7 +86,7 @@ async fn a_request_of_another_site_with_the_cookie_changes_nothing() {
     let cookie = auth.log_in_with_cookie(ada.id()).await.unwrap();
     let without = |name: &str| {
         let kept = cookie.iter().filter(|(header, _)| *header != name);
-        kept.fold(TestRequest::post().uri("/notes"), |request, header| request.insert_header(header))
+        kept.fold(TestRequest::post().uri("/notes"), TestRequest::insert_header)
     };
     assert_eq!(call!(auth, without("nothing")).0, 200);
     for request in [
@@ -102,8 +102,7 @@ async fn a_request_of_another_site_with_the_cookie_changes_nothing() {
     // The other extractors are stricter, never laxer.
     for path in ["/edit", "/pay", "/page"] {
         let request = cookie.iter().filter(|(header, _)| *header == "cookie" || *header == "user-agent");
-        let request =
-            request.fold(TestRequest::post().uri(path), |request, header| request.insert_header(header));
+        let request = request.fold(TestRequest::post().uri(path), TestRequest::insert_header);
         assert_eq!(call!(auth, request).0, 403, "{path}");
     }
 }

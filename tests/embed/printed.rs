@@ -33,6 +33,7 @@ async fn nothing_public_prints_a_hash_a_token_or_an_address() {
         format!("{credentials:?}"),
         identity,
         format!("{auth:?}"),
+        format!("{:?}", Mode::Cookie { remember: true, replaces: Some("pcs_x") }),
         format!("{:?}", auth.accounts()),
         format!("{:?}", Server::builder(Config::builder().build().unwrap())),
     ];

@@ -6,8 +6,7 @@ use actix_web::middleware::from_fn;
 use actix_web::web;
 
 use crate::engine::Engine;
-use crate::http::api;
-use crate::http::endpoint::unknown_path;
+use crate::http::configure;
 use crate::http::middleware::wrap_request;
 
 /// Mounts the whole API below `prefix`, such as `/auth`, for `App::configure`. With an empty prefix it is at the root, and
@@ -34,12 +33,8 @@ pub fn mount(prefix: &str, engine: &Arc<Engine>) -> impl FnOnce(&mut web::Servic
     let data = data(engine);
     let prefix = normalised(prefix);
     move |config| {
-        let ours = |config: &mut web::ServiceConfig| {
-            api::configure(config);
-            config.default_service(web::to(unknown_path));
-        };
         let scope = web::scope(&prefix).app_data(data.clone());
-        config.app_data(data).service(scope.wrap(from_fn(wrap_request)).configure(ours));
+        config.app_data(data).service(scope.wrap(from_fn(wrap_request)).configure(configure));
     }
 }
 

@@ -79,7 +79,7 @@ impl ServerBuilder {
     /// Adds routes, scopes and application data of the program beside the API. `configure` is called once for each event loop.
     ///
     /// The middleware of the API is not around them. The extractors work in them. A request of theirs may take as long as it likes,
-    /// and their answers have the headers that the program gives them.
+    /// so give bodies a deadline of your own; their answers have the headers that the program gives them.
     pub fn configure(mut self, configure: impl Fn(&mut web::ServiceConfig) + Send + Sync + 'static) -> Self {
         self.routes.add(configure);
         self
