@@ -203,6 +203,11 @@ impl Engine {
     /// take the change.
     pub(crate) async fn may_change_rights(&self) -> Result<MayChange, Fault> {
         self.check_room_for_act()?;
+        self.may_go_on().await
+    }
+
+    /// Checks the same of the next part of an act that has begun, but for the room: it was checked for all of the act.
+    pub(crate) async fn may_go_on(&self) -> Result<MayChange, Fault> {
         self.services.audit.log.may_change().await.map_err(Fault::Unwritable)?;
         Ok(MayChange(()))
     }

@@ -134,19 +134,22 @@ async fn a_changed_log_is_found_and_a_log_cut_by_a_crash_is_mended() {
     let dir = server.data_dir().to_owned();
     verify(&dir).exits(0);
 
-    // I flip one bit.
-    let path = std::fs::read_dir(dir.join("audit")).unwrap().next().unwrap().unwrap().path();
-    let whole = std::fs::read(&path).unwrap();
-    let mut changed = whole.clone();
-    changed[whole.len() / 2] ^= 1;
-    std::fs::write(&path, &changed).unwrap();
-    verify(&dir).exits(1).says(".jsonl:").says("seal");
+    // While the server is down: one that runs looks at its open file every second.
+    let server = server.restart_after(|_| {
+        // I flip one bit.
+        let path = std::fs::read_dir(dir.join("audit")).unwrap().next().unwrap().unwrap().path();
+        let whole = std::fs::read(&path).unwrap();
+        let mut changed = whole.clone();
+        changed[whole.len() / 2] ^= 1;
+        std::fs::write(&path, &changed).unwrap();
+        verify(&dir).exits(1).says(".jsonl:").says("seal");
 
-    // I cut the last line short, as a crash would: the next start mends it, and says so in the log.
-    std::fs::write(&path, &whole[..whole.len() - 9]).unwrap();
-    verify(&dir).says("cut short");
+        // I cut the last line short, as a crash would: the next start mends it, and says so in the log.
+        std::fs::write(&path, &whole[..whole.len() - 9]).unwrap();
+        verify(&dir).says("cut short");
+    });
     // A second stop in order, so that all events are written.
-    let server = server.restart().restart();
+    let server = server.restart();
     verify(&dir).exits(0);
     first(&server, "audit.mended");
 }

@@ -119,16 +119,18 @@ pub async fn change(
         readdressed = Some(set_address(engine, admin, id, email, email_verified).await?);
     }
     if let Some(former) = former {
-        readdressed = Some(address::end_undo(engine, admin, id, &former).await?);
+        let may_change = match readdressed {
+            Some(_) => engine.may_go_on().await?,
+            None => engine.may_change_rights().await?,
+        };
+        readdressed = Some(address::end_undo(engine, admin, may_change, id, &former).await?);
     }
-    if let Some(account) = readdressed
-        && new_roles.is_none()
-        && status.is_none()
-        && name.is_none()
-    {
-        return Ok(account);
-    }
-    let may_change = engine.may_change_rights().await?;
+    let has_more = new_roles.is_some() || status.is_some() || name.is_some();
+    let may_change = match readdressed {
+        Some(account) if !has_more => return Ok(account),
+        Some(_) => engine.may_go_on().await?,
+        None => engine.may_change_rights().await?,
+    };
     let change = Change {
         roles: new_roles,
         status,
@@ -234,7 +236,7 @@ pub async fn revoke_password(engine: &Engine, admin: &Admin, id: AccountId) -> R
     end_others_and_mailed(engine, id, None).await?;
     // Whether or not a mail can follow, the password is gone.
     admin.record_what(engine, may_change, Event::AdminChanged, &id, &difference(&altered)).await?;
-    let may_change = engine.may_change_rights().await?;
+    let may_change = engine.may_go_on().await?;
     let to = Addressee::owner(&altered.after);
     let mail = engine.mail_token(Cause::Operator, to, Purpose::Reset, Kind::Reset).await?;
     let mail = mail.ok_or(Refusal::MailQuota)?;

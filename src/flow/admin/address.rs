@@ -156,10 +156,10 @@ pub(super) fn read_former(
 pub(super) async fn end_undo(
     engine: &Engine,
     admin: &Admin,
+    may_change: MayChange,
     id: AccountId,
     former: &AccountName,
 ) -> Result<AccountV3, FlowError> {
-    let may_change = engine.may_change_rights().await?;
     let account = get(engine, admin, id).await?;
     let to = Addressee::owner_at(&account, former.as_str()).about(&account.email);
     if !engine.warn(Cause::Operator, to, Purpose::EmailUndo, Kind::UndoEnded).await? {
