@@ -142,6 +142,12 @@ kinds! {
     EmailMended,
     /// An account has become an administrator. Goes to every other administrator.
     AdminMade,
+    /// Somebody asks for an address that is kept for the account that had it. Goes there, with a link to `/email-undo`.
+    UndoAgain,
+    /// An administrator has ended the time in which a change of address could be undone. Goes to the former address.
+    UndoEnded,
+    /// The mails about log-ins from new devices were switched off.
+    NoticesOff,
 }
 
 /// A mail was not delivered.
