@@ -4,6 +4,8 @@
 use std::borrow::Cow;
 use std::fmt::Write;
 
+use portcullis::value::visible::is_obeyed;
+
 /// Returns `text` in which every character that a terminal obeys instead of showing it is written as JSON writes it:
 /// `\u202e`. The text may be lines of text or of JSON; what JSON has escaped stays JSON. Line ends are kept.
 pub(super) fn printable(text: &str) -> Cow<'_, str> {
@@ -36,15 +38,6 @@ fn escaped(text: &str, is_wrong: impl Fn(char) -> bool) -> Cow<'_, str> {
         }
     }
     Cow::Owned(escaped)
-}
-
-/// Says whether a terminal or an editor obeys `c`, or shows nothing of it: control characters, marks of the direction,
-/// characters without a width, separators of lines, and tags.
-fn is_obeyed(c: char) -> bool {
-    c.is_control()
-        || matches!(c,
-            '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}'
-            | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}')
 }
 
 #[cfg(test)]

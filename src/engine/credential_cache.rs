@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use sha2::{Digest, Sha256};
 
-use crate::registry::account::AccountV3;
+use crate::registry::account::AccountV4;
 use crate::registry::refresh::{Audience, FamilyV3};
 use crate::registry::session::SessionV2;
 use crate::registry::sharded_map::Shards;
@@ -45,7 +45,7 @@ impl Held {
 #[derive(Clone, Debug)]
 pub struct Identity {
     /// The account that the credential belongs to.
-    pub account: AccountV3,
+    pub account: AccountV4,
     /// The session or token family it was issued for.
     pub held: Held,
     /// Issue and expiry time; `None` for a session cookie.

@@ -11,7 +11,7 @@ use super::sign_up::new_name;
 use crate::audit::event::Event;
 use crate::engine::Engine;
 use crate::registry::account::actor::{Alter, Delete};
-use crate::registry::account::{AccountV3, Change};
+use crate::registry::account::{AccountV4, Change};
 use crate::registry::outbox::Kind;
 use crate::registry::throttle::class::Class;
 use crate::registry::{refresh, session};
@@ -58,7 +58,7 @@ impl std::fmt::Display for Cursor {
 /// Returns a page of what is open for `account` under its current epoch: at most `limit` entries after `after`.
 pub async fn open_sessions(
     engine: &Engine,
-    account: &AccountV3,
+    account: &AccountV4,
     after: Option<Cursor>,
     limit: usize,
 ) -> Result<OpenSessions, FlowError> {
@@ -100,7 +100,7 @@ pub async fn set(
     identity: &Identity,
     name: Option<&str>,
     new_device_mail: Option<bool>,
-) -> Outcome<AccountV3> {
+) -> Outcome<AccountV4> {
     let id = identity.account.account_id();
     let admission = engine.admit_change(client, id).await;
     let set = admission.then(async |_| {
@@ -145,7 +145,7 @@ pub async fn delete(engine: &Engine, client: &Client, identity: &Identity, passw
 
 /// Refuses the deletion of an account whose change of address can be undone: who changed it may be a thief, and with the
 /// account the link of its owner would die.
-fn refuse_while_undoable(engine: &Engine, account: &AccountV3) -> Result<(), Refusal> {
+fn refuse_while_undoable(engine: &Engine, account: &AccountV4) -> Result<(), Refusal> {
     let until = account.former.as_ref().map(|former| former.end());
     match until.filter(|until| engine.clock.now() < *until) {
         Some(until) => Err(Refusal::UndoPending { until }),

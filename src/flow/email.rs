@@ -30,7 +30,7 @@ use super::refusal::{FlowError, Refusal, parse_name, parse_new_name};
 use crate::audit::event::Event;
 use crate::engine::Engine;
 use crate::registry::account::actor::{Alter, ById, FindHolder, ReleaseUnprovenAddress};
-use crate::registry::account::{self, AccountV3, Change, FormerChange, Holder};
+use crate::registry::account::{self, AccountV4, Change, FormerChange, Holder};
 use crate::registry::lockout::actor::Clear;
 use crate::registry::outbox::Kind;
 use crate::registry::reset::actor::{Live, Peek, RememberUse};
@@ -195,7 +195,7 @@ async fn prove<'a>(
     engine: &Engine,
     client: &Client,
     link: MailedId,
-    account: &AccountV3,
+    account: &AccountV4,
     proof: Proof<'a>,
 ) -> Result<Option<&'a Identity>, FlowError> {
     match proof {

@@ -14,7 +14,7 @@ use super::rejection::Rejection;
 use crate::engine::Engine;
 use crate::flow::admission::Outcome;
 use crate::flow::grant::{Grant, Opened};
-use crate::registry::account::AccountV3;
+use crate::registry::account::AccountV4;
 use crate::registry::session::SessionV2;
 use crate::registry::throttle::RateLimitState;
 use crate::system::clock::Timestamp;
@@ -51,7 +51,7 @@ pub(in crate::http) struct User<'a> {
 }
 
 /// Returns what answers show of `account`.
-pub(in crate::http) fn user(account: &AccountV3) -> User<'_> {
+pub(in crate::http) fn user(account: &AccountV4) -> User<'_> {
     User {
         id: account.account_id().to_string(),
         email: &account.email,

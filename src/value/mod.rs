@@ -2,8 +2,12 @@
 
 pub mod account_name;
 pub mod counted;
+pub mod external_id;
 pub mod file_text;
 pub mod id;
+pub mod json_object;
+pub mod locale;
 pub mod network;
 pub mod search;
 pub mod secret_text;
+pub mod visible;

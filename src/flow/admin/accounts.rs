@@ -12,7 +12,7 @@ use crate::flow::refusal::{FlowError, Refusal, parse_new_name_for_admin};
 use crate::flow::sign_up::{new_name, new_password};
 use crate::password::QueueKey;
 use crate::registry::account::actor::{Alter, Delete};
-use crate::registry::account::{AccountV3, Change, Origin, SignUp, SignedUp, Status, is_admin};
+use crate::registry::account::{AccountV4, Change, Origin, SignUp, SignedUp, Status, is_admin};
 use crate::registry::lockout::actor::Clear;
 use crate::registry::outbox::Kind;
 use crate::registry::reset::{Cause, Purpose};
@@ -40,7 +40,7 @@ pub struct New<'a> {
 /// Creates an account. One without a password waits for [`invite`]. An address that has an account is refused, also
 /// while it is not proved: nothing of that account changes. So is one that is kept for an account whose change can be
 /// undone. Sign-ups that wait for the address end, so that no link of theirs touches the account.
-pub async fn create(engine: &Engine, admin: &Admin, new: New<'_>) -> Result<AccountV3, FlowError> {
+pub async fn create(engine: &Engine, admin: &Admin, new: New<'_>) -> Result<AccountV4, FlowError> {
     let may_change = engine.may_change_rights().await?;
     let name = parse_new_name_for_admin(&engine.services.config, new.email)?;
     let roles = roles(new.roles)?;
@@ -60,6 +60,7 @@ pub async fn create(engine: &Engine, admin: &Admin, new: New<'_>) -> Result<Acco
         roles,
         verified: new.verified,
         origin: Origin::Administrator,
+        extra: None,
     };
     match engine.accounts.ask(sign_up).await? {
         SignedUp::Created(account) => {
@@ -72,6 +73,7 @@ pub async fn create(engine: &Engine, admin: &Admin, new: New<'_>) -> Result<Acco
             Ok(account)
         }
         SignedUp::Taken(_) | SignedUp::Kept => Err(Refusal::EmailTaken.into()),
+        SignedUp::ExternalIdTaken => Err(Refusal::ExternalIdTaken.into()),
     }
 }
 
@@ -97,7 +99,7 @@ pub async fn change(
     admin: &Admin,
     id: AccountId,
     changes: Changes<'_>,
-) -> Result<AccountV3, FlowError> {
+) -> Result<AccountV4, FlowError> {
     let Changes { roles: new_roles, status, name, email, email_verified } = changes;
     // What cannot be read is refused before anything changes.
     let new_roles = new_roles.map(roles).transpose()?;
@@ -131,7 +133,7 @@ pub async fn change(
 }
 
 /// Tells the other administrators that there is one more.
-async fn tell_of_admin(engine: &Engine, account: &AccountV3) -> Result<(), FlowError> {
+async fn tell_of_admin(engine: &Engine, account: &AccountV4) -> Result<(), FlowError> {
     tell_administrators(engine, Kind::AdminMade, Some(&account.email), Some(account.account_id())).await
 }
 
@@ -168,7 +170,7 @@ pub async fn revoke_sessions(engine: &Engine, admin: &Admin, id: AccountId) -> R
 /// Ends one session or token family, whatever its account. Returns whose it was.
 ///
 /// Errors: [`Refusal::NotFound`] if none with this id is open.
-pub async fn revoke_session(engine: &Engine, admin: &Admin, session: &str) -> Result<AccountV3, FlowError> {
+pub async fn revoke_session(engine: &Engine, admin: &Admin, session: &str) -> Result<AccountV4, FlowError> {
     let may_change = engine.may_change_rights().await?;
     let no_session = |_| Refusal::NotFound;
     let family: FamilyId = session.parse().map_err(no_session)?;
@@ -189,7 +191,7 @@ pub async fn revoke_session(engine: &Engine, admin: &Admin, session: &str) -> Re
 }
 
 /// Mails the owner of a new account, which has no password yet, a link to set it. Returns the id of the mail.
-pub async fn invite(engine: &Engine, admin: &Admin, account: &AccountV3) -> Result<[u8; 16], FlowError> {
+pub async fn invite(engine: &Engine, admin: &Admin, account: &AccountV4) -> Result<[u8; 16], FlowError> {
     send_reset(engine, admin, account.account_id()).await
 }
 
@@ -233,7 +235,7 @@ pub async fn send_reset(engine: &Engine, admin: &Admin, id: AccountId) -> Result
 /// Mails the owner of an account a link to set a password: an invitation, if the account has none yet.
 ///
 /// Errors: [`Refusal::MailQuota`] if operators have sent this account too many within the hour.
-async fn mail_password_link(engine: &Engine, account: &AccountV3) -> Result<[u8; 16], FlowError> {
+async fn mail_password_link(engine: &Engine, account: &AccountV4) -> Result<[u8; 16], FlowError> {
     let (purpose, kind) = match account.phc {
         Some(_) => (Purpose::Reset, Kind::Reset),
         None => (Purpose::Invitation, Kind::Invitation),

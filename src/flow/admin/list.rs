@@ -6,7 +6,7 @@ use super::Admin;
 use crate::engine::Engine;
 use crate::flow::refusal::{FlowError, Refusal, parse_name};
 use crate::registry::account::actor::{ById, Find, List};
-use crate::registry::account::{AccountV3, Status};
+use crate::registry::account::{AccountV4, Status};
 use crate::registry::sign_up::SignUpV1;
 use crate::registry::sign_up::actor::{ListWaiting, WaitingById, WaitingOf};
 use crate::system::clock::Timestamp;
@@ -41,7 +41,7 @@ pub struct Query<'a> {
 #[derive(Clone, Debug)]
 pub enum Found {
     /// An account.
-    Account(AccountV3),
+    Account(AccountV4),
     /// A sign-up that waits for the proof of its address: no account yet. Its id is the one that the account would have.
     SignUp(SignUpV1),
 }
@@ -74,7 +74,7 @@ impl Found {
 }
 
 /// Describes an account for an administrator.
-pub fn account_json(account: &AccountV3) -> Value {
+pub fn account_json(account: &AccountV4) -> Value {
     json!({
         "id": account.account_id().to_string(),
         "email": account.email,
@@ -116,7 +116,7 @@ pub async fn list(engine: &Engine, _: &Admin, query: Query<'_>) -> Result<Vec<Fo
 }
 
 /// Returns an account.
-pub async fn get(engine: &Engine, _: &Admin, id: AccountId) -> Result<AccountV3, FlowError> {
+pub async fn get(engine: &Engine, _: &Admin, id: AccountId) -> Result<AccountV4, FlowError> {
     Ok(engine.accounts.ask(ById { id }).await?.ok_or(Refusal::NotFound)?)
 }
 

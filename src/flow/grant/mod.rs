@@ -7,7 +7,7 @@ use crate::engine::Engine;
 use crate::flow::client::Client;
 use crate::flow::refusal::FlowError;
 use crate::journal::append::handle::Sealed;
-use crate::registry::account::AccountV3;
+use crate::registry::account::AccountV4;
 use crate::registry::refresh::{self, Audience, FamilyV3, OpenFamily, OpenedFamily};
 use crate::registry::session::{self, OpenSession, OpenedSession, SessionV2};
 use crate::system::clock::Timestamp;
@@ -18,7 +18,7 @@ use crate::value::id::{FamilyId, SessionId};
 /// A credential for a client, and what the answer says of its account.
 pub struct Opened {
     /// The account that the credential belongs to.
-    pub account: AccountV3,
+    pub account: AccountV4,
     /// The credential.
     pub grant: Grant,
     /// The device cookie, after a log-in with a password.
@@ -108,7 +108,7 @@ impl Engine {
     /// resource server that checks tokens by itself would accept it longer. Returns the token and its expiry.
     pub(crate) fn access_token(
         &self,
-        account: &AccountV3,
+        account: &AccountV4,
         family: &FamilyV3,
         proved: Timestamp,
     ) -> Result<(String, Timestamp), FlowError> {
@@ -145,7 +145,7 @@ impl Engine {
     /// Opens what a client that has proved its identity wants. The answer is sealed until it is durable.
     pub(crate) async fn issue(
         &self,
-        account: &AccountV3,
+        account: &AccountV4,
         wanted: Wanted,
         proved: Proved,
         client: &Client,
@@ -163,7 +163,7 @@ impl Engine {
 
     async fn issue_family(
         &self,
-        account: &AccountV3,
+        account: &AccountV4,
         audience: Audience,
         replaces: bool,
         proved: Proved,
@@ -192,7 +192,7 @@ impl Engine {
     }
 
     /// Turns a new family or session into the credential for the client.
-    pub(crate) fn grant(&self, account: &AccountV3, issued: Issued) -> Result<Grant, FlowError> {
+    pub(crate) fn grant(&self, account: &AccountV4, issued: Issued) -> Result<Grant, FlowError> {
         match issued {
             Issued::Family(family, secret) => self.token_grant(account, &family, secret),
             Issued::Session(session, secret) => {
@@ -205,7 +205,7 @@ impl Engine {
     /// Signs an access token, and writes the refresh token of `family` with `secret`.
     pub(crate) fn token_grant(
         &self,
-        account: &AccountV3,
+        account: &AccountV4,
         family: &FamilyV3,
         secret: Secret,
     ) -> Result<Grant, FlowError> {
@@ -246,7 +246,7 @@ impl Engine {
     /// the session which it replaces.
     fn new_session(
         &self,
-        account: &AccountV3,
+        account: &AccountV4,
         remember: bool,
         root: Option<[u8; 16]>,
         proved: Proved,

@@ -10,7 +10,7 @@ use super::client::Client;
 use super::refusal::FlowError;
 use crate::engine::{Engine, Fault};
 use crate::journal::append::handle::Class as Space;
-use crate::registry::account::{AccountV3, Holder, Status};
+use crate::registry::account::{AccountV4, Holder, Status};
 use crate::registry::outbox::actor::Waiting;
 use crate::registry::outbox::{Kind, MailV2, Post, seal_token};
 use crate::registry::reset::actor::Charge;
@@ -40,7 +40,7 @@ pub(super) struct Addressee {
 
 impl Addressee {
     /// Addresses the owner of an account.
-    pub(super) fn owner(account: &AccountV3) -> Self {
+    pub(super) fn owner(account: &AccountV4) -> Self {
         Self::owner_at(account, &account.email)
     }
 
@@ -59,7 +59,7 @@ impl Addressee {
     }
 
     /// Addresses the owner of an account at another address than the account's.
-    pub(super) fn owner_at(account: &AccountV3, address: &str) -> Self {
+    pub(super) fn owner_at(account: &AccountV4, address: &str) -> Self {
         Self {
             account: account.account_id(),
             pending: None,
@@ -74,7 +74,7 @@ impl Addressee {
 
     /// Addresses the owner of `account`. Without one, addresses a recipient that gets no mail, by an address as long as
     /// `name`.
-    pub(super) fn of(account: Option<&AccountV3>, name: &AccountName, key: NameKey) -> Self {
+    pub(super) fn of(account: Option<&AccountV4>, name: &AccountName, key: NameKey) -> Self {
         account.map_or_else(
             || Self {
                 // Derived from the name, so always the same one. Ids of accounts are random, so it belongs to none.
@@ -93,7 +93,7 @@ impl Addressee {
 
     /// Addresses the owner of `account` like [`Self::of`], unless the account is disabled: then nobody, with the same
     /// work. A link would set the password of an account that stays closed.
-    pub(super) fn of_active(account: Option<&AccountV3>, name: &AccountName, key: NameKey) -> Self {
+    pub(super) fn of_active(account: Option<&AccountV4>, name: &AccountName, key: NameKey) -> Self {
         Self::of(account.filter(|account| account.status == Status::Active), name, key)
     }
 
@@ -157,7 +157,7 @@ impl Engine {
     pub(super) async fn mail_new_address(
         &self,
         cause: Cause,
-        account: &AccountV3,
+        account: &AccountV4,
         address: &AccountName,
         holder: Option<&Holder>,
     ) -> Result<(), FlowError> {
@@ -175,7 +175,7 @@ impl Engine {
     /// change can still be undone.
     pub(super) async fn mail_undo(
         &self,
-        account: &AccountV3,
+        account: &AccountV4,
         present: &AccountName,
         next: &AccountName,
     ) -> Result<bool, FlowError> {

@@ -11,7 +11,7 @@ use crate::http::endpoint::{Eng, resource};
 use crate::http::rejection::Rejection;
 use crate::http::request::SignedIn;
 use crate::http::response::{User, user};
-use crate::registry::account::AccountV3;
+use crate::registry::account::AccountV4;
 use crate::registry::throttle::class::Class;
 use crate::value::secret_text::SecretText;
 
@@ -36,7 +36,7 @@ async fn get_me(_: Eng, identity: SignedIn) -> HttpResponse {
     me(&identity.account)
 }
 
-fn me(account: &AccountV3) -> HttpResponse {
+fn me(account: &AccountV4) -> HttpResponse {
     HttpResponse::Ok().json(Me { user: user(account), new_device_mail: !account.mutes_new_device })
 }
 

@@ -18,7 +18,7 @@ use crate::flow::authenticate::{Held, Identity};
 use crate::flow::keys::{api_keys, rotation};
 use crate::flow::refusal::{FlowError, Refusal};
 use crate::http::api::operations::readiness;
-use crate::registry::account::{AccountV3, Status};
+use crate::registry::account::{AccountV4, Status};
 use crate::registry::outbox::Fate;
 use crate::registry::outbox::actor::{AnswerOf, FateOf};
 use crate::system::clock::Timestamp;
@@ -283,7 +283,7 @@ fn forced(operator: &Admin, force: bool) -> Admin {
     if force { operator.clone().by_force() } else { operator.clone() }
 }
 
-async fn count_sessions(engine: &Engine, account: &AccountV3) -> Result<usize, FlowError> {
+async fn count_sessions(engine: &Engine, account: &AccountV4) -> Result<usize, FlowError> {
     Ok(open_sessions(engine, account, None, LIST_MAX).await?.items.len())
 }
 
@@ -553,12 +553,12 @@ async fn find_all(engine: &Engine, operator: &Admin, user: &str) -> Result<Vec<F
 }
 
 /// Returns the account with the id or the address `user`.
-async fn find(engine: &Engine, operator: &Admin, user: &str) -> Result<AccountV3, FlowError> {
+async fn find(engine: &Engine, operator: &Admin, user: &str) -> Result<AccountV4, FlowError> {
     Ok(find_if_any(engine, operator, user).await?.ok_or_else(|| no_account(user))?)
 }
 
 /// Returns the account with the id or the address `user`, if there is one.
-async fn find_if_any(engine: &Engine, operator: &Admin, user: &str) -> Result<Option<AccountV3>, FlowError> {
+async fn find_if_any(engine: &Engine, operator: &Admin, user: &str) -> Result<Option<AccountV4>, FlowError> {
     match find_all(engine, operator, user).await?.into_iter().next() {
         Some(Found::Account(account)) => Ok(Some(account)),
         Some(Found::SignUp(sign_up)) => {
@@ -572,7 +572,7 @@ async fn find_if_any(engine: &Engine, operator: &Admin, user: &str) -> Result<Op
     }
 }
 
-fn session_json(account: &AccountV3, held: Held) -> Value {
+fn session_json(account: &AccountV4, held: Held) -> Value {
     let identity = Identity { account: account.clone(), held, times: None };
     let (kind, created, network, user_agent) = match &identity.held {
         Held::Family(family) => ("token", family.opened_ms, family.network(), family.user_agent()),
