@@ -1,17 +1,18 @@
 //! What an administrator does with one account.
 
 use super::address::set_address;
-use super::difference::{alter, difference, first_roles, made_admin};
+use super::difference::{alter, difference, first_fields, made_admin};
 use super::list::get;
 use super::{Admin, tell_administrators};
 use crate::audit::event::Event;
 use crate::engine::Engine;
+use crate::flow::account::carried::{Carried, Stored};
 use crate::flow::log_out::{end_others, end_others_and_mailed};
 use crate::flow::post::Addressee;
 use crate::flow::refusal::{FlowError, Refusal, parse_new_name_for_admin};
-use crate::flow::sign_up::{new_name, new_password};
+use crate::flow::sign_up::new_password;
 use crate::password::QueueKey;
-use crate::registry::account::actor::{Alter, Delete};
+use crate::registry::account::actor::{Alter, Delete, FindExternal};
 use crate::registry::account::{AccountV4, Change, Origin, SignUp, SignedUp, Status, is_admin};
 use crate::registry::lockout::actor::Clear;
 use crate::registry::outbox::Kind;
@@ -35,6 +36,8 @@ pub struct New<'a> {
     pub roles: Vec<String>,
     /// Whether its address counts as proved.
     pub verified: bool,
+    /// What else it carries.
+    pub carried: Carried<'a>,
 }
 
 /// Creates an account. One without a password waits for [`invite`]. An address that has an account is refused, also
@@ -44,6 +47,7 @@ pub async fn create(engine: &Engine, admin: &Admin, new: New<'_>) -> Result<Acco
     let may_change = engine.may_change_rights().await?;
     let name = parse_new_name_for_admin(&engine.services.config, new.email)?;
     let roles = roles(new.roles)?;
+    let carried = new.carried.stored()?;
     let phc = match new.password {
         Some(password) => {
             Some(new_password(engine, QueueKey::OWN, password, name.as_str(), "/password").await?)
@@ -55,12 +59,12 @@ pub async fn create(engine: &Engine, admin: &Admin, new: New<'_>) -> Result<Acco
         id: AccountId::mint(name_key.slot(), engine.services.random.bytes()?),
         name_key,
         email: name.as_str().into(),
-        name: None,
+        name: carried.name.filter(|name| !name.is_empty()),
         phc,
         roles,
         verified: new.verified,
         origin: Origin::Administrator,
-        extra: None,
+        extra: carried.extra.made(),
     };
     match engine.accounts.ask(sign_up).await? {
         SignedUp::Created(account) => {
@@ -68,8 +72,8 @@ pub async fn create(engine: &Engine, admin: &Admin, new: New<'_>) -> Result<Acco
             if is_admin(&account) {
                 tell_of_admin(engine, &account).await?;
             }
-            let (id, roles) = (account.account_id(), first_roles(&account.roles));
-            admin.record_what(engine, may_change, Event::AdminCreated, &id, &roles).await?;
+            let (id, fields) = (account.account_id(), first_fields(&account));
+            admin.record_what(engine, may_change, Event::AdminCreated, &id, &fields).await?;
             Ok(account)
         }
         SignedUp::Taken(_) | SignedUp::Kept => Err(Refusal::EmailTaken.into()),
@@ -84,12 +88,12 @@ pub struct Changes<'a> {
     pub roles: Option<Vec<String>>,
     /// Whether it may log in.
     pub status: Option<Status>,
-    /// Its name; an empty one takes the name away.
-    pub name: Option<&'a str>,
     /// Its address.
     pub email: Option<&'a str>,
     /// Whether its address counts as proved.
     pub email_verified: Option<bool>,
+    /// What else it carries.
+    pub carried: Carried<'a>,
 }
 
 /// Changes an account. A new status or address ends all its sessions. A role that is taken away ends the access tokens that
@@ -100,13 +104,15 @@ pub async fn change(
     id: AccountId,
     changes: Changes<'_>,
 ) -> Result<AccountV4, FlowError> {
-    let Changes { roles: new_roles, status, name, email, email_verified } = changes;
+    let Changes { roles: new_roles, status, email, email_verified, carried } = changes;
     // What cannot be read is refused before anything changes.
     let new_roles = new_roles.map(roles).transpose()?;
-    let name = name.map(new_name).transpose()?;
+    let has_rest = new_roles.is_some() || status.is_some() || !carried.is_none();
+    let Stored { name, extra } = carried.stored()?;
     if email.is_some() || email_verified.is_some() {
+        refuse_if_taken(engine, id, extra.external_id.as_deref()).await?;
         let moved = set_address(engine, admin, id, email, email_verified).await?;
-        if new_roles.is_none() && status.is_none() && name.is_none() {
+        if !has_rest {
             return Ok(moved);
         }
     }
@@ -115,6 +121,7 @@ pub async fn change(
         roles: new_roles,
         status,
         name,
+        extra,
         // All tokens with the role were issued before the next second, and none after it can have it.
         tokens_from_secs: engine.clock.system_now().as_secs() + 1,
         spares_last_admin: admin.spares_last_admin(),
@@ -130,6 +137,20 @@ pub async fn change(
     }
     admin.record_what(engine, may_change, Event::AdminChanged, &id, &difference(&altered)).await?;
     Ok(altered.after)
+}
+
+/// Refuses the external id of another account, before the address is changed with it. Who asks at the same moment is refused
+/// by the registry.
+async fn refuse_if_taken(
+    engine: &Engine,
+    own: AccountId,
+    external_id: Option<&str>,
+) -> Result<(), FlowError> {
+    let Some(external_id) = external_id.filter(|external_id| !external_id.is_empty()) else { return Ok(()) };
+    match engine.accounts.ask(FindExternal { external_id: external_id.into() }).await? {
+        Some(other) if other.id != own => Err(Refusal::ExternalIdTaken.into()),
+        _ => Ok(()),
+    }
 }
 
 /// Tells the other administrators that there is one more.

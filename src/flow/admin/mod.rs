@@ -11,7 +11,7 @@ pub use accounts::{
     send_reset, unlock,
 };
 pub use details::{Details, details};
-pub use list::{Found, Query, StatusWanted, account_json, find, get, list};
+pub use list::{EXTERNAL, Found, Query, StatusWanted, account_json, find, find_external, get, list};
 
 use super::authenticate::Identity;
 use super::client::Client;

@@ -1,5 +1,6 @@
 //! Credentials for a client that has proved its identity: a pair of tokens, or a session cookie.
 
+mod further_claims;
 pub mod renew;
 pub mod session_limit;
 
@@ -138,7 +139,7 @@ impl Engine {
             auth_time: (issued - now.since(proved)).as_secs(),
             amr: vec![String::from("pwd")],
         };
-        let text = signer.sign(&claims, now)?;
+        let text = signer.sign_with(&claims, &self.further_claims(account), now)?;
         Ok((text, Timestamp::from_secs(claims.exp)))
     }
 

@@ -1,5 +1,6 @@
 //! The operator's way in: the socket in the data directory and the operations that it serves.
 
 mod acknowledge;
+mod keys;
 pub mod operation;
 pub mod socket;
