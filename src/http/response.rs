@@ -42,6 +42,7 @@ impl<T> Outcome<T> {
 }
 
 /// An account, as answers show it to its owner.
+#[expect(clippy::struct_field_names, reason = "the names of the contract")]
 #[derive(Serialize)]
 pub(in crate::http) struct User<'a> {
     id: String,

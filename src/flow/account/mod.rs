@@ -125,7 +125,7 @@ pub async fn set(
         let Stored { name, extra } =
             Carried { name, locale, user_metadata, ..Carried::default() }.stored()?;
         let mutes_new_device = new_device_mail.map(|wanted| !wanted);
-        let change = Change { name, extra, mutes_new_device, ..Change::default() };
+        let change = Change { name, mutes_new_device, extra, ..Change::default() };
         let changed = engine.accounts.ask(Alter { id, change }).await?;
         let account = changed.map_err(|_| Refusal::Unauthenticated)?;
         if account.mutes_new_device != identity.account.mutes_new_device {
