@@ -145,6 +145,7 @@ readers! {
     configurations => texts::configurations;
     phc_strings => texts::phc_strings;
     account_names => texts::account_names;
+    carried_fields => texts::carried_fields;
 }
 
 /// Makes a decoder that may contain a mistake, which one changed bit of its valid input shows.
