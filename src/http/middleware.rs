@@ -176,7 +176,8 @@ fn complete(mut response: ServiceResponse, engine: &Engine, id: &str) -> Service
     write_problem(&mut problem, rate_limit, is_bad_token && !is_for_service, headers);
     if is_for_service {
         // RFC 6750 §3.1 and RFC 6749 §5.2: names the scheme that the client has used.
-        let challenge = if is_bad_token { "Bearer error=\"invalid_token\"" } else { "Basic realm=\"portcullis\"" };
+        let challenge =
+            if is_bad_token { "Bearer error=\"invalid_token\"" } else { "Basic realm=\"portcullis\"" };
         headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static(challenge));
     }
     let body = problem.body(engine.services.config.http.public_origin.as_str(), id);
