@@ -16,7 +16,7 @@ use portcullis::journal::format::layout::Sizes;
 use portcullis::journal::recovery::report::ReplayTarget;
 use portcullis::journal::recovery::{Options, recover};
 use portcullis::journal::snapshot::{Records, SnapshotWriter};
-use portcullis::registry::account::{AccountV3, Status};
+use portcullis::registry::account::{AccountV4, Status};
 use portcullis::registry::record::Write;
 use portcullis::registry::refresh::{Audience, FamilyV3};
 use portcullis::server;
@@ -61,12 +61,12 @@ pub fn options(dir: &Path) -> Options {
 }
 
 /// Returns the account of user `number`.
-pub fn account(number: u64) -> AccountV3 {
+pub fn account(number: u64) -> AccountV4 {
     let name = AccountName::parse(&format!("user{number}@example.org")).unwrap();
     let key = name.key(&[1; 32]);
     let mut random = [0; 14];
     random[..8].copy_from_slice(&number.to_le_bytes());
-    AccountV3 {
+    AccountV4 {
         id: AccountId::mint(key.slot(), random),
         name_key: key.0,
         email: name.as_str().into(),
@@ -82,12 +82,13 @@ pub fn account(number: u64) -> AccountV3 {
         former: None,
         mutes_new_device: false,
         is_vouched: false,
-        replaced: Vec::new(),
+        replaced: Box::default(),
+        extra: None,
     }
 }
 
 /// Returns a family of `account`, opened at `now`.
-pub fn family(account: &AccountV3, now: u64) -> FamilyV3 {
+pub fn family(account: &AccountV4, now: u64) -> FamilyV3 {
     let random = account.id.to_bytes().last_chunk::<14>().copied().unwrap();
     FamilyV3 {
         id: FamilyId::mint(account.id.slot(), random),
@@ -131,7 +132,7 @@ pub fn write_snapshot(path: &Path, count: u64) {
     let seq = recovered.handle.append(permit, &entry);
     recovered.writer.step().unwrap();
     let mut taking = SnapshotWriter::begin(&life, seq).unwrap();
-    for (table, schema) in [(1, AccountV3::SCHEMA), (5, FamilyV3::SCHEMA)] {
+    for (table, schema) in [(1, AccountV4::SCHEMA), (5, FamilyV3::SCHEMA)] {
         for (bucket, numbers) in buckets.iter().enumerate() {
             let mut records = Records::default();
             for account in numbers.iter().map(|number| account(*number)) {

@@ -1,7 +1,7 @@
 //! The list of security events with who can cause each of them, and the builder of one event's line.
 
 use super::line::Line;
-use crate::registry::account::AccountV3;
+use crate::registry::account::AccountV4;
 use crate::system::clock::Timestamp;
 use crate::value::id::hex;
 use crate::value::network::Network;
@@ -146,7 +146,7 @@ impl Note {
 
     /// Sets the account's id and masked address, if there is an account. A typed name without an account is not logged.
     #[must_use]
-    pub fn for_account(mut self, account: Option<&AccountV3>) -> Self {
+    pub fn for_account(mut self, account: Option<&AccountV4>) -> Self {
         if let Some(account) = account {
             self.names_account = true;
             self.line.subject = account.account_id().to_string();

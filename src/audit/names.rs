@@ -7,8 +7,11 @@ pub const EVENTS: &[(&str, &str)] = &[
     ("account.sign_up_taken", "Somebody signed up with an address that has an account."),
     ("account.signed_up", "Somebody signed up; the address is not proved yet."),
     ("account.verified", "An address was proved."),
-    ("admin.account_changed", "An administrator changed an account; the reason says what."),
-    ("admin.account_created", "An administrator made an account; the reason names its roles."),
+    ("admin.account_changed", "An administrator changed an account; the reason names the fields."),
+    (
+        "admin.account_created",
+        "An administrator made an account; the reason names its roles and its other fields.",
+    ),
     ("api_key.deleted", "An API key was deleted."),
     ("api_key.made", "An API key was made."),
     ("audit.acknowledged", "An operator knows of what starts have found changed in this log."),

@@ -15,14 +15,15 @@ use super::{Cli, Failure, counted};
 pub enum SessionCommand {
     /// List the browser sessions and token families of an account.
     List {
-        /// E-mail address or id of the account.
+        /// E-mail address or id of the account, or external: and its external id.
         user: String,
     },
     /// End all sessions of an account, or one session; their tokens are refused from then on.
     ///
     /// The password of the account still works: `user reset-password --revoke-password` ends that too.
     Revoke {
-        /// E-mail address or id of the account, or the id of one session, as `session list` shows it.
+        /// E-mail address or id of the account, external: and its external id, or the id of one session, as `session list`
+        /// shows it.
         #[arg(value_name = "USER_OR_SESSION")]
         user: String,
     },

@@ -13,7 +13,7 @@ use std::time::{Duration, SystemTime};
 
 use sha2::{Digest, Sha256};
 
-use crate::registry::account::AccountV3;
+use crate::registry::account::AccountV4;
 use crate::registry::refresh::{Audience, FamilyV3};
 use crate::registry::session::SessionV2;
 use crate::registry::sharded_map::Shards;
@@ -65,7 +65,7 @@ impl Held {
 pub struct Identity {
     /// The account that the credential belongs to.
     #[doc(hidden)]
-    pub account: AccountV3,
+    pub account: AccountV4,
     /// The session or token family it was issued for.
     #[doc(hidden)]
     pub held: Held,

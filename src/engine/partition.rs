@@ -12,7 +12,7 @@ use crate::journal::format::layout::Sizes;
 use crate::journal::recovery::report::{RecoveryReport, Refusal, ReplayTarget};
 use crate::journal::recovery::{Options, Ownership, Recovered};
 use crate::password::pepper::PepperError;
-use crate::registry::account::AccountV3;
+use crate::registry::account::AccountV4;
 use crate::registry::tables::{self, Limits, States};
 use crate::storage::Storage;
 use crate::storage::local::LocalStorage;
@@ -260,7 +260,7 @@ struct Target {
 
 impl ReplayTarget for Target {
     fn apply(&mut self, table: u16, schema: u16, key: &[u8], value: Option<&[u8]>) -> Result<(), String> {
-        if table == <AccountV3 as Stored>::TABLE {
+        if table == <AccountV4 as Stored>::TABLE {
             let id = key.try_into().ok().and_then(AccountId::from_bytes);
             if let Some(slot) = id.map(AccountId::slot).filter(|slot| !self.slots.contains(slot)) {
                 let slot = slot.number();

@@ -31,6 +31,7 @@ use crate::system::scheduling;
 use crate::system::volume;
 use crate::token::feed::Ended;
 use crate::token::feed_places::FeedPlaces;
+use crate::token::further_claims::LeftOut;
 use crate::token::key_check::mismatches;
 use crate::token::opaque::EdgeKeys;
 use crate::token::{Feed, KeyCheck, KeyFiles, Keys, Signer, TokenMarks};
@@ -80,6 +81,8 @@ pub struct Services {
     pub(super) owners: Arbiter,
     /// Mails that were dropped because their links had died.
     pub(crate) dropped_mails: AtomicU64,
+    /// Claims that did not fit into access tokens.
+    pub(crate) claims_left_out: LeftOut,
     /// When these services were started.
     pub(crate) started: Timestamp,
     stopping: AtomicBool,
@@ -177,6 +180,7 @@ impl Services {
             everything_changed: Arc::default(),
             owners,
             dropped_mails: AtomicU64::new(0),
+            claims_left_out: LeftOut::default(),
             started: clock.now(),
             stopping: AtomicBool::new(false),
             proxy_watch: Mutex::default(),

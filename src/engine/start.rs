@@ -20,7 +20,7 @@ use crate::journal::format::entry::Entry;
 use crate::journal::recovery::Journal;
 use crate::journal::recovery::report::RecoveryReport;
 use crate::journal::snapshot::status::Saved;
-use crate::registry::account::AccountV3;
+use crate::registry::account::AccountV4;
 use crate::registry::file_check::FileChecks;
 use crate::registry::file_check::actor::Remember;
 use crate::registry::record::Write;
@@ -217,7 +217,7 @@ fn remember_files(services: &Services, journal: &Handle, checks: &mut FileChecks
 fn announce_ended(services: &Services, states: &States, global_epoch: u64, clock: &Clock) {
     let is_alive = |family: &FamilyV3| {
         let account = states.accounts.get(family.account);
-        let is_of_now = |account: &AccountV3| account.auth_epoch == family.auth_epoch;
+        let is_of_now = |account: &AccountV4| account.auth_epoch == family.auth_epoch;
         account.is_some_and(is_of_now) && family.global_epoch == global_epoch
     };
     let since = clock.now() - (services.config.token.access_ttl + feed::LEEWAY);

@@ -11,7 +11,7 @@ use crate::audit::event::Event;
 use crate::engine::Engine;
 use crate::engine::credential_cache::CredentialDigest;
 pub use crate::engine::credential_cache::{Held, Identity, TokenTimes};
-use crate::registry::account::AccountV3;
+use crate::registry::account::AccountV4;
 use crate::registry::account::actor::ById;
 use crate::registry::refresh::{self, Audience, FamilyV3};
 use crate::registry::session::{self, agent};
@@ -176,7 +176,7 @@ pub(super) async fn live_account(
     id: AccountId,
     auth_epoch: u64,
     global_epoch: u64,
-) -> Result<AccountV3, FlowError> {
+) -> Result<AccountV4, FlowError> {
     let account = engine.accounts.ask(ById { id }).await?.ok_or(Refusal::Unauthenticated)?;
     engine.gate(&account, auth_epoch, global_epoch).map_err(|_| Refusal::Unauthenticated)?;
     Ok(account)

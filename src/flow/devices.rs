@@ -17,7 +17,7 @@ use super::refusal::{FlowError, Refusal};
 use crate::audit::event::Event;
 use crate::engine::Engine;
 use crate::registry::account::actor::Alter;
-use crate::registry::account::{AccountV3, Change};
+use crate::registry::account::{AccountV4, Change};
 use crate::registry::lockout::actor::{Devices, ListDevice};
 use crate::registry::lockout::{Device, DeviceCookie, UsedDevice};
 use crate::registry::outbox::Kind;
@@ -40,7 +40,7 @@ pub struct DeviceFamily {
 }
 
 /// Returns the known devices of an account by family, the last used first.
-pub async fn list(engine: &Engine, account: &AccountV3) -> Result<Vec<DeviceFamily>, FlowError> {
+pub async fn list(engine: &Engine, account: &AccountV4) -> Result<Vec<DeviceFamily>, FlowError> {
     let mut families: Vec<DeviceFamily> = Vec::new();
     for device in engine.lockout.ask(devices_of(engine, account)).await? {
         let used = Timestamp::from_secs(device.used_secs.into());
@@ -73,7 +73,7 @@ pub async fn end(engine: &Engine, client: &Client, identity: &Identity) -> Resul
 }
 
 /// Says whether `cookie` is that of a known device of `account`. Ask before a change that raises the device epoch.
-pub async fn is_known(engine: &Engine, account: &AccountV3, cookie: &str) -> Result<bool, FlowError> {
+pub async fn is_known(engine: &Engine, account: &AccountV4, cookie: &str) -> Result<bool, FlowError> {
     let keys = &engine.services.keys;
     let now = engine.clock.now();
     let read = |key: &[u8; 32]| DeviceCookie::read(key, NameKey(account.name_key), cookie, now);
@@ -89,7 +89,7 @@ pub async fn is_known(engine: &Engine, account: &AccountV3, cookie: &str) -> Res
 
 /// Lists the device of `client` as known to `account`, under its present name and epoch, and returns its cookie. For a
 /// client that has just proved that it owns the account, in another way than by a log-in.
-pub async fn give(engine: &Engine, client: &Client, account: &AccountV3) -> Result<String, FlowError> {
+pub async fn give(engine: &Engine, client: &Client, account: &AccountV4) -> Result<String, FlowError> {
     give_as(engine, client, account, engine.services.random.bytes()?).await
 }
 
@@ -97,7 +97,7 @@ pub async fn give(engine: &Engine, client: &Client, account: &AccountV3) -> Resu
 pub(super) async fn give_as(
     engine: &Engine,
     client: &Client,
-    account: &AccountV3,
+    account: &AccountV4,
     nonce: [u8; 16],
 ) -> Result<String, FlowError> {
     let name = NameKey(account.name_key);
@@ -107,7 +107,7 @@ pub(super) async fn give_as(
 }
 
 /// Describes the device of `client`, whose cookie has `nonce`.
-pub(super) fn used(engine: &Engine, client: &Client, account: &AccountV3, nonce: [u8; 16]) -> UsedDevice {
+pub(super) fn used(engine: &Engine, client: &Client, account: &AccountV4, nonce: [u8; 16]) -> UsedDevice {
     let read = made(engine, account, nonce);
     let device =
         Device { id: read.id(&engine.services.keys.counts), account: read.account, epoch: read.epoch };
@@ -118,7 +118,7 @@ pub(super) fn used(engine: &Engine, client: &Client, account: &AccountV3, nonce:
 }
 
 /// Returns the text of a device cookie.
-pub(super) fn cookie(engine: &Engine, name: NameKey, account: &AccountV3, nonce: [u8; 16]) -> String {
+pub(super) fn cookie(engine: &Engine, name: NameKey, account: &AccountV4, nonce: [u8; 16]) -> String {
     let made = made(engine, account, nonce);
     engine.services.keys.device.with_newest(|_, key| made.write(key, name))
 }
@@ -127,7 +127,7 @@ pub(super) fn cookie(engine: &Engine, name: NameKey, account: &AccountV3, nonce:
 pub(super) async fn tell_of_new(
     engine: &Engine,
     client: &Client,
-    account: &AccountV3,
+    account: &AccountV4,
     is_told: bool,
 ) -> Result<(), FlowError> {
     engine.record(client.note(Event::DeviceNew).for_account(Some(account)));
@@ -137,7 +137,7 @@ pub(super) async fn tell_of_new(
     engine.post(Addressee::owner(account), Kind::NewDevice).await
 }
 
-fn made(engine: &Engine, account: &AccountV3, nonce: [u8; 16]) -> DeviceCookie {
+fn made(engine: &Engine, account: &AccountV4, nonce: [u8; 16]) -> DeviceCookie {
     let issued_secs = u32::try_from(engine.clock.now().as_secs()).unwrap_or(u32::MAX);
     let account_id = account.account_id().to_bytes();
     DeviceCookie { issued_secs, account: account_id, epoch: epoch(engine, account), nonce }
@@ -147,11 +147,11 @@ fn made(engine: &Engine, account: &AccountV3, nonce: [u8; 16]) -> DeviceCookie {
 /// backup would be good again.
 ///
 /// A restore counts as much as a million changes of the account, more than any account has between two of them.
-pub(super) const fn epoch(engine: &Engine, account: &AccountV3) -> u32 {
+pub(super) const fn epoch(engine: &Engine, account: &AccountV4) -> u32 {
     account.device_epoch.wrapping_add((engine.global_epoch as u32) << 20)
 }
 
-fn devices_of(engine: &Engine, account: &AccountV3) -> Devices {
+fn devices_of(engine: &Engine, account: &AccountV4) -> Devices {
     let id = account.account_id().to_bytes();
     Devices { name: NameKey(account.name_key), account: id, epoch: epoch(engine, account) }
 }

@@ -30,7 +30,7 @@ use super::refusal::{FlowError, Refusal, parse_name, parse_new_name};
 use crate::audit::event::Event;
 use crate::engine::Engine;
 use crate::registry::account::actor::{Alter, ById, FindHolder, ReleaseUnprovenAddress};
-use crate::registry::account::{self, AccountV3, Change, FormerChange, Holder, Status};
+use crate::registry::account::{self, AccountV4, Change, FormerChange, Holder, Status};
 use crate::registry::lockout::actor::Clear;
 use crate::registry::outbox::Kind;
 use crate::registry::reset::actor::{Live, Peek, RememberUse};
@@ -193,7 +193,7 @@ pub async fn confirm(
 
 /// Refuses a change of address while an earlier one of the account can be undone. After a restore from a backup no link undoes
 /// it until its first owner asks for one.
-async fn check_no_undo(engine: &Engine, account: &AccountV3) -> Result<(), FlowError> {
+async fn check_no_undo(engine: &Engine, account: &AccountV4) -> Result<(), FlowError> {
     let now = engine.clock.now();
     let is_kept = account.former.as_ref().is_some_and(|former| now < former.end());
     let account = account.account_id();
@@ -243,7 +243,7 @@ async fn prove<'a>(
     engine: &Engine,
     client: &Client,
     link: MailedId,
-    account: &AccountV3,
+    account: &AccountV4,
     proof: Proof<'a>,
 ) -> Result<Option<(Credential<'a>, &'a Identity)>, FlowError> {
     match proof {
@@ -340,7 +340,7 @@ pub async fn undo(engine: &Engine, client: &Client, link: Link<'_>, password: Op
 
 /// Mails the link that sets a new password after a change of address was undone, unless the account has one already. One
 /// that is disabled gets none, since the link would be dead once it is enabled: its owner asks for it then.
-async fn mail_new_password(engine: &Engine, account: &AccountV3) -> Result<(), FlowError> {
+async fn mail_new_password(engine: &Engine, account: &AccountV4) -> Result<(), FlowError> {
     if account.phc.is_none() && account.status == Status::Active {
         engine.mail_token(Cause::Owner, Addressee::owner(account), Purpose::Reset, Kind::Reset).await?;
     }

@@ -2,7 +2,7 @@
 
 use crate::engine::Engine;
 use crate::flow::refusal::Refusal;
-use crate::registry::account::{AccountV3, Status};
+use crate::registry::account::{AccountV4, Status};
 
 impl Engine {
     /// Checks that a credential of `account` may be issued or honoured: the account is active, and the epochs that the
@@ -11,7 +11,7 @@ impl Engine {
     /// Errors: [`Refusal::AccountDisabled`], or [`Refusal::SessionExpired`] for an outdated epoch.
     pub(crate) fn gate(
         &self,
-        account: &AccountV3,
+        account: &AccountV4,
         auth_epoch: u64,
         global_epoch: u64,
     ) -> Result<(), Refusal> {

@@ -16,7 +16,7 @@ use crate::engine::Engine;
 use crate::journal::append::handle::Sealed;
 use crate::password::{Lane, Shed};
 use crate::registry::account::actor::ById;
-use crate::registry::account::{AccountV3, Status};
+use crate::registry::account::{AccountV4, Status};
 use crate::registry::lockout::NewDevice;
 use crate::registry::refresh::Audience;
 use crate::registry::throttle::Charge;
@@ -167,7 +167,7 @@ async fn log_in_presented(
 
 /// An account that has logged in, and what was issued for it.
 struct LoggedIn {
-    account: AccountV3,
+    account: AccountV4,
     issued: Issued,
     device: String,
     new_device: NewDevice,
@@ -203,9 +203,9 @@ async fn issue(
 /// Security: only the right password leads here, so these refusals reveal nothing to a stranger.
 fn may_log_in<'a>(
     engine: &Engine,
-    checked: &AccountV3,
-    current: Option<&'a AccountV3>,
-) -> Result<&'a AccountV3, Refusal> {
+    checked: &AccountV4,
+    current: Option<&'a AccountV4>,
+) -> Result<&'a AccountV4, Refusal> {
     let account = current.ok_or(Refusal::InvalidCredentials)?;
     // A disabled account has a new epoch too, but its owner may learn the reason.
     if account.status == Status::Disabled {

@@ -11,7 +11,7 @@ use super::refusal::{FlowError, Refusal, parse_name};
 use crate::audit::event::Event;
 use crate::engine::Engine;
 use crate::registry::account::actor::{Alter, ById, FindHolder};
-use crate::registry::account::{AccountV3, Change, Origin, SignUp, SignedUp};
+use crate::registry::account::{AccountV4, Change, Origin, SignUp, SignedUp};
 use crate::registry::lockout::actor::{Clear, StateOf};
 use crate::registry::outbox::Kind;
 use crate::registry::reset::actor::{HandOut, Peek, RememberUse, UsedLately};
@@ -53,7 +53,7 @@ pub(super) async fn used_lately(engine: &Engine, redeem: Redeem) -> Result<LinkU
 /// Returns the account of a token.
 ///
 /// Errors: [`Refusal::InvalidMailedToken`] if the account is gone or its epoch has changed since.
-pub(super) async fn account_of(engine: &Engine, token: &MailedV2) -> Result<AccountV3, FlowError> {
+pub(super) async fn account_of(engine: &Engine, token: &MailedV2) -> Result<AccountV4, FlowError> {
     let id = AccountId::from_bytes(token.account).ok_or(Refusal::InvalidMailedToken)?;
     let account = account_by_id(engine, id).await?;
     if account.auth_epoch != token.auth_epoch || token.global_epoch != engine.global_epoch {
@@ -70,7 +70,7 @@ pub enum Verified {
     SetPassword(Zeroizing<String>),
 }
 
-async fn account_by_id(engine: &Engine, id: AccountId) -> Result<AccountV3, FlowError> {
+async fn account_by_id(engine: &Engine, id: AccountId) -> Result<AccountV4, FlowError> {
     Ok(engine.accounts.ask(ById { id }).await?.ok_or(Refusal::InvalidMailedToken)?)
 }
 
@@ -116,7 +116,7 @@ pub async fn verify(engine: &Engine, client: &Client, link: &str, half: Option<&
 }
 
 /// Returns what the owner of `account` does after `link` has proved its address.
-async fn next_step(engine: &Engine, account: &AccountV3, link: &OpaqueToken) -> Result<Verified, FlowError> {
+async fn next_step(engine: &Engine, account: &AccountV4, link: &OpaqueToken) -> Result<Verified, FlowError> {
     match account.phc {
         Some(_) => Ok(Verified::Done),
         None => hand_out_reset(engine, account, link).await.map(Verified::SetPassword),
@@ -137,7 +137,7 @@ async fn open_account(engine: &Engine, client: &Client, sign_up: SignUpV1) -> Re
         SignedUp::Taken(account) if account.phc == phc => {}
         // An administrator has made an account of this address, or another account has moved there, or has left it and can
         // go back.
-        SignedUp::Taken(_) | SignedUp::Kept => {
+        SignedUp::Taken(_) | SignedUp::Kept | SignedUp::ExternalIdTaken => {
             engine.sign_ups.ask(Discard { id }).await?;
             return Err(Refusal::InvalidMailedToken.into());
         }
@@ -155,7 +155,7 @@ async fn account_to_set_password(
     engine: &Engine,
     client: &Client,
     sign_up: SignUpV1,
-) -> Result<AccountV3, FlowError> {
+) -> Result<AccountV4, FlowError> {
     match engine.accounts.ask(proved(sign_up)).await? {
         SignedUp::Created(account) => {
             let replaces = account.auth_epoch > 0;
@@ -163,7 +163,9 @@ async fn account_to_set_password(
             Ok(account)
         }
         SignedUp::Taken(account) if account.email_verified && account.phc.is_none() => Ok(account),
-        SignedUp::Taken(_) | SignedUp::Kept => Err(Refusal::InvalidMailedToken.into()),
+        SignedUp::Taken(_) | SignedUp::Kept | SignedUp::ExternalIdTaken => {
+            Err(Refusal::InvalidMailedToken.into())
+        }
     }
 }
 
@@ -177,6 +179,7 @@ fn proved(sign_up: SignUpV1) -> SignUp {
         roles: Vec::new(),
         verified: true,
         origin: Origin::Mailbox,
+        extra: None,
     }
 }
 
@@ -188,7 +191,7 @@ async fn prove_account(
     client: &Client,
     token: &MailedV2,
     mut proof: Proof,
-) -> Result<AccountV3, FlowError> {
+) -> Result<AccountV4, FlowError> {
     let id = AccountId::from_bytes(token.account).ok_or(Refusal::InvalidMailedToken)?;
     let mut account = account_by_id(engine, id).await?;
     if !account.email_verified {
@@ -233,7 +236,7 @@ async fn prove_account(
 async fn note_proof(
     engine: &Engine,
     client: &Client,
-    account: &AccountV3,
+    account: &AccountV4,
     replaced: bool,
     reason: &str,
 ) -> Result<(), FlowError> {
@@ -249,7 +252,7 @@ async fn note_proof(
 /// address: who asks twice gets the same token twice, and it works until a password is set.
 async fn hand_out_reset(
     engine: &Engine,
-    account: &AccountV3,
+    account: &AccountV4,
     link: &OpaqueToken,
 ) -> Result<Zeroizing<String>, FlowError> {
     const LABEL: &[u8] = b"set password";

@@ -15,7 +15,7 @@ use super::refusal::{FlowError, Refusal};
 use crate::audit::event::Event;
 use crate::engine::{Engine, Fault};
 use crate::journal::append::handle::Sealed;
-use crate::registry::account::AccountV3;
+use crate::registry::account::AccountV4;
 use crate::registry::account::actor::ById;
 use crate::registry::outbox::Kind;
 use crate::registry::refresh::{self, Cause, FamilyV3, Rotate, Rotated};
@@ -115,7 +115,7 @@ struct PresentedToken {
 /// The registry's answer to a rotation, and the account that the family belongs to.
 struct Rotation {
     rotated: Result<Rotated, refresh::Refusal>,
-    account: Option<AccountV3>,
+    account: Option<AccountV4>,
 }
 
 /// The event to record for a rotation, and the new pair or why there is none.
@@ -203,13 +203,13 @@ async fn rotate_family(engine: &Engine, rotate: Rotate) -> Result<Sealed<Rotatio
 /// Returns the account of a family.
 ///
 /// Errors: [`Refusal::SessionExpired`] if the account is gone or does not pass the gate.
-pub(super) async fn account_of(engine: &Engine, family: &FamilyV3) -> Result<AccountV3, FlowError> {
+pub(super) async fn account_of(engine: &Engine, family: &FamilyV3) -> Result<AccountV4, FlowError> {
     let account = engine.accounts.ask(ById { id: family.account }).await?;
     Ok(pass_gate(engine, account, family)?)
 }
 
 /// Checks that the account of a family is there and passes the gate.
-fn pass_gate(engine: &Engine, account: Option<AccountV3>, family: &FamilyV3) -> Result<AccountV3, Refusal> {
+fn pass_gate(engine: &Engine, account: Option<AccountV4>, family: &FamilyV3) -> Result<AccountV4, Refusal> {
     let account = account.ok_or(Refusal::SessionExpired)?;
     engine.gate(&account, family.auth_epoch, family.global_epoch).map_err(|_| Refusal::SessionExpired)?;
     Ok(account)

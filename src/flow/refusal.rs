@@ -42,6 +42,8 @@ pub enum Refusal {
     SignupDisabled,
     #[error("the e-mail address has an account")]
     EmailTaken,
+    #[error("another account has the external id")]
+    ExternalIdTaken,
     #[error("the e-mail address was changed in the last three days")]
     EmailChangedLately,
     #[error("the e-mail address was changed lately, which can be undone until {}", until.rfc3339())]
@@ -196,6 +198,7 @@ impl From<account::Refusal> for Refusal {
     fn from(refusal: account::Refusal) -> Self {
         match refusal {
             account::Refusal::LastAdmin => Self::LastAdmin,
+            account::Refusal::ExternalIdTaken => Self::ExternalIdTaken,
             account::Refusal::Unknown | account::Refusal::Outdated | account::Refusal::Taken => {
                 Self::NotFound
             }

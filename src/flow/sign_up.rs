@@ -18,7 +18,7 @@ use crate::engine::Engine;
 use crate::journal::append::handle::Class as JournalClass;
 use crate::password::{Lane, Password, QueueKey};
 use crate::registry::account::actor::{Delete, FindHolder};
-use crate::registry::account::{AccountV3, Holder, Origin, SignUp, SignedUp};
+use crate::registry::account::{AccountV4, Holder, Origin, SignUp, SignedUp};
 use crate::registry::outbox::Kind;
 use crate::registry::reset::{Cause, Purpose};
 use crate::registry::sign_up::Begin;
@@ -130,6 +130,7 @@ async fn create_and_log_in(
         roles: Vec::new(),
         verified: true,
         origin: Origin::Nobody,
+        extra: None,
     };
     // On a full disk refuse before anything changes.
     let room = engine.journal.reserve(LOG_IN_BYTES, JournalClass::Ordinary)?;
@@ -147,7 +148,7 @@ async fn create_and_log_in(
 async fn log_in_new(
     engine: &Engine,
     client: &Client,
-    account: &AccountV3,
+    account: &AccountV4,
     mode: Mode<'_>,
 ) -> Result<(Grant, String), FlowError> {
     let issued = engine.issue(account, mode.wanted(), Proved::Now, client).await?;
@@ -161,7 +162,7 @@ async fn log_in_new(
 async fn or_delete<T>(
     engine: &Engine,
     client: &Client,
-    account: &AccountV3,
+    account: &AccountV4,
     logged_in: Result<T, FlowError>,
 ) -> Result<T, FlowError> {
     if logged_in.is_err() {

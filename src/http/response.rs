@@ -5,8 +5,10 @@ use actix_web::cookie::{Cookie, CookieBuilder, SameSite};
 use actix_web::http::StatusCode;
 use actix_web::http::header::{HeaderValue, LOCATION};
 use actix_web::{HttpResponse, HttpResponseBuilder};
-use serde::Serialize;
+use serde::ser::Error as _;
+use serde::{Serialize, Serializer};
 use serde_json::json;
+use serde_json::value::RawValue;
 
 use super::csrf;
 use super::json::Json;
@@ -16,7 +18,7 @@ use super::request_id::new_request_id;
 use crate::engine::Engine;
 use crate::flow::admission::Outcome;
 use crate::flow::grant::{Grant, Opened};
-use crate::registry::account::AccountV3;
+use crate::registry::account::AccountV4;
 use crate::registry::session::SessionV2;
 use crate::system::clock::Timestamp;
 use crate::value::id::{FamilyId, hex};
@@ -41,6 +43,7 @@ impl<T> Outcome<T> {
 }
 
 /// An account, as answers show it to its owner.
+#[expect(clippy::struct_field_names, reason = "the names of the contract")]
 #[derive(Serialize)]
 pub(in crate::http) struct User<'a> {
     id: String,
@@ -49,10 +52,27 @@ pub(in crate::http) struct User<'a> {
     name: Option<&'a str>,
     roles: &'a [Box<str>],
     created_at: String,
+    /// The language of the owner. This and the objects below are shown only where the account has them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    locale: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    user_metadata: Option<Object<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    app_metadata: Option<Object<'a>>,
+}
+
+/// A JSON object that an account carries, which is copied into answers as it is stored.
+struct Object<'a>(&'a str);
+
+impl Serialize for Object<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let raw: &RawValue = serde_json::from_str(self.0).map_err(S::Error::custom)?;
+        raw.serialize(serializer)
+    }
 }
 
 /// Returns what answers show of `account`.
-pub(in crate::http) fn user(account: &AccountV3) -> User<'_> {
+pub(in crate::http) fn user(account: &AccountV4) -> User<'_> {
     User {
         id: account.account_id().to_string(),
         email: &account.email,
@@ -60,6 +80,9 @@ pub(in crate::http) fn user(account: &AccountV3) -> User<'_> {
         name: account.name.as_deref(),
         roles: &account.roles,
         created_at: Timestamp(account.created_ms).rfc3339(),
+        locale: account.locale(),
+        user_metadata: account.user_metadata().map(Object),
+        app_metadata: account.app_metadata().map(Object),
     }
 }
 
@@ -266,6 +289,9 @@ mod tests {
             name: Some("a \"quoted\" \\ name \u{e9}"),
             roles: &[],
             created_at: String::from("2026-11-26T00:00:00Z"),
+            locale: Some("en-GB"),
+            user_metadata: None,
+            app_metadata: Some(Object("{\"z\":1,\"a\":\"\\u001b\"}")),
         };
         let (access_end, refresh_end) = (Timestamp::from_secs(0), Timestamp::from_secs(86_400));
         let family = FamilyId::from_bytes([1; 16]).unwrap();
@@ -281,6 +307,9 @@ mod tests {
             session_id: "01010101010101010101010101010101",
             user: &user,
         };
-        assert_eq!(String::from_utf8(tokens.body(&user)).unwrap(), serde_json::to_string(&expected).unwrap());
+        let body = String::from_utf8(tokens.body(&user)).unwrap();
+        assert_eq!(body, serde_json::to_string(&expected).unwrap());
+        let shown = r#""locale":"en-GB","app_metadata":{"z":1,"a":"\u001b"}}}"#;
+        assert!(body.ends_with(shown), "{body}");
     }
 }

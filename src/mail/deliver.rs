@@ -261,7 +261,9 @@ mod tests {
     use super::*;
     use crate::mail::template::{Draft, write};
 
-    struct Answering(fn() -> Result<(), DeliverError>);
+    type Answer = fn() -> Result<(), DeliverError>;
+
+    struct Answering(Answer);
 
     impl Deliver for Answering {
         async fn deliver(&self, mail: Mail<'_>) -> Result<(), DeliverError> {
@@ -303,7 +305,7 @@ mod tests {
         let delivered = async |answer| OwnDelivery::new(Answering(answer)).deliver(&mail()).await;
         assert!(delivered(|| Ok(())).await.is_ok());
         let busy = || Err(std::io::Error::other("the mail service\r\nis busy").into());
-        let cases: [(fn() -> Result<(), DeliverError>, &str, bool); 3] = [
+        let cases: [(Answer, &str, bool); 3] = [
             (busy, "the mail service  is busy", false),
             (|| Err(DeliverError::permanent("no such mailbox")), "no such mailbox", true),
             (|| panic!("planned"), "the embedding program panicked while it delivered the mail", false),

@@ -9,9 +9,11 @@ use std::time::Duration;
 use actix_web::dev::Payload;
 use actix_web::http::header::AUTHORIZATION;
 use actix_web::{FromRequest, HttpRequest, HttpResponse, ResponseError, web};
+use base64ct::{Base64UrlUnpadded, Encoding};
 use jsonwebtoken::jwk::{AlgorithmParameters, Jwk, JwkSet};
 use jsonwebtoken::{Algorithm, DecodingKey, Validation};
 use parking_lot::RwLock;
+use serde::de::DeserializeOwned;
 
 use crate::system::clock::{Clock, Timestamp};
 use crate::token::JWKS_KEPT;
@@ -160,6 +162,17 @@ impl Verifier {
             return Err(Rejected::Ended);
         }
         Ok(claims)
+    }
+
+    /// Checks a token like [`Verifier::check`], and reads its further claims as `T`: those that `token.claims` of the issuer
+    /// names, such as `app_metadata`. `T` may leave out claims; one that a token need not have is an `Option`.
+    ///
+    /// Errors: as [`Verifier::check`]; [`Rejected::Form`] if the claims are no `T`.
+    pub fn check_with<T: DeserializeOwned>(&self, token: &str) -> Result<(Claims, T), Rejected> {
+        let claims = self.check(token)?;
+        let part = token.split('.').nth(1).ok_or(Rejected::Form)?;
+        let payload = Base64UrlUnpadded::decode_vec(part).map_err(|_| Rejected::Form)?;
+        Ok((claims, serde_json::from_slice(&payload).map_err(|_| Rejected::Form)?))
     }
 
     /// Says whether the feed and the keys were read lately.

@@ -9,14 +9,15 @@ use jsonwebtoken::jwk::{Jwk, JwkSet};
 use serde::de::IgnoredAny;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use super::signing_key::{KeyError, Signing, SigningKey, TYP, encode};
+use super::signing_key::{KeyError, Signing, SigningKey, TYP, encode_with};
 use crate::system::clock::Timestamp;
 
 /// How far in the future a token may be issued, in seconds: the clock of the machine may have been set back, and a token
 /// may be issued a second ahead of the loss of a role.
 const LEEWAY_SECS: u64 = 30;
-/// Maximum length of a token. Tokens of this server are far shorter.
-pub(super) const TOKEN_CHARS_MAX: usize = 4096;
+/// Maximum length of a token. Those of this server are shorter, also with as many roles as an account may have and with as
+/// many further claims as there may be.
+pub(super) const TOKEN_CHARS_MAX: usize = 6144;
 
 /// The claims of an access token (RFC 7519, RFC 9068 §2.2).
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
@@ -186,9 +187,15 @@ impl Signer {
 
     /// Returns the text of a token that is issued at `now`.
     pub fn sign(&self, claims: &Claims, now: Timestamp) -> Result<String, KeyError> {
+        self.sign_with(claims, "", now)
+    }
+
+    /// Returns the text of a token like [`Signer::sign`], with the `further` claims after the server's own: members of a
+    /// JSON object, without its braces and with names of their own.
+    pub fn sign_with(&self, claims: &Claims, further: &str, now: Timestamp) -> Result<String, KeyError> {
         let key = self.current(now)?;
         // `jsonwebtoken::encode` would parse and check the key for each token.
-        let claims = encode(claims)?;
+        let claims = encode_with(claims, further)?;
         let mut text = String::with_capacity(key.header.len() + claims.len() + 96);
         text.push_str(&key.header);
         text.push('.');
@@ -289,6 +296,35 @@ mod tests {
         assert_eq!(signer(&[new]).verify(&text, NOW, Duration::ZERO), Err(Rejected::Key));
         assert_eq!(both.jwks(NOW).keys.len(), 2);
         assert!(!serde_json::to_string(&both.jwks(NOW)).unwrap().contains("\"d\""));
+    }
+
+    #[test]
+    fn further_claims_stand_after_the_servers_own_and_change_none_of_them() {
+        let signer = signer(&[generate(Scheme::Es256).unwrap()]);
+        let payload = |text: &str| {
+            let part = text.split('.').nth(1).unwrap();
+            String::from_utf8(Base64UrlUnpadded::decode_vec(part).unwrap()).unwrap()
+        };
+        let own = payload(&signer.sign(&claims(), NOW).unwrap());
+        assert_eq!(own, serde_json::to_string(&claims()).unwrap());
+        let text = signer.sign_with(&claims(), r#""app_metadata":{"plan":"pro"}"#, NOW).unwrap();
+        let with = format!("{},\"app_metadata\":{{\"plan\":\"pro\"}}}}", own.strip_suffix('}').unwrap());
+        assert_eq!(payload(&text), with);
+        assert_eq!(signer.verify(&text, NOW, Duration::ZERO), Ok(claims()));
+    }
+
+    #[test]
+    fn the_longest_token_of_this_server_is_short_enough_for_it() {
+        let longest = Claims {
+            iss: format!("https://{}", "a".repeat(253)),
+            aud: format!("https://{}/admin", "a".repeat(253)),
+            roles: (0..32).map(|number| format!("{number:064}")).collect(),
+            ..claims()
+        };
+        let further = format!("\"name\":\"{}\"", "x".repeat(crate::token::further_claims::CLAIMS_BYTES_MAX));
+        let signer = signer(&[generate(Scheme::Es256).unwrap()]);
+        let text = signer.sign_with(&longest, &further, NOW).unwrap();
+        assert!(text.len() <= TOKEN_CHARS_MAX, "{}", text.len());
     }
 
     #[test]

@@ -5,6 +5,7 @@ use std::time::Duration;
 pub mod access;
 pub mod feed;
 pub mod feed_places;
+pub mod further_claims;
 pub mod key_check;
 pub mod key_files;
 pub mod key_kind;

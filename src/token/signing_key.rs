@@ -118,8 +118,19 @@ impl SigningKey {
 
 /// Returns a part of a token: its JSON in base64url.
 pub(super) fn encode(part: &impl Serialize) -> Result<String, KeyError> {
+    encode_with(part, "")
+}
+
+/// Returns a part of a token like [`encode`], with further `members` at the end of the object that `part` is.
+pub(super) fn encode_with(part: &impl Serialize, members: &str) -> Result<String, KeyError> {
     let mut json = Vec::with_capacity(512);
     serde_json::to_writer(&mut json, part).map_err(|error| KeyError(error.to_string()))?;
+    if !members.is_empty() {
+        json.pop();
+        json.push(b',');
+        json.extend_from_slice(members.as_bytes());
+        json.push(b'}');
+    }
     Ok(Base64UrlUnpadded::encode_string(&json))
 }
 

@@ -11,7 +11,7 @@ use portcullis::password::argon2id::Choice;
 use portcullis::password::foreign::{self, EqualWork, Stored, StoredHash};
 use portcullis::password::pool::Options;
 use portcullis::password::{Cost, HashPool, Password, QueueKey};
-use portcullis::registry::account::AccountV3;
+use portcullis::registry::account::AccountV4;
 use portcullis::system::clock::Clock;
 use portcullis::system::fail_stop::FailStop;
 use portcullis::system::random::Random;
@@ -54,7 +54,7 @@ async fn stored(engine: &Engine, email: &str) -> String {
     account(engine, email).await.phc.unwrap().into()
 }
 
-async fn account(engine: &Engine, email: &str) -> AccountV3 {
+async fn account(engine: &Engine, email: &str) -> AccountV4 {
     let found = admin::find(engine, &Admin::operator(), email).await.unwrap();
     let Some(Found::Account(account)) = found.into_iter().next() else { panic!("no account {email}") };
     account

@@ -3,6 +3,7 @@
 mod address_change;
 mod api_keys;
 mod body_forms;
+mod carried_data;
 mod connection_hogging;
 mod cookie_tossing;
 mod costly_passwords;

@@ -22,6 +22,8 @@ pub enum Kind {
     Text,
     /// A list of texts.
     Texts,
+    /// A JSON object.
+    Object,
     /// One of a few words, always sent as it stands here.
     Fixed(&'static str),
 }
@@ -37,7 +39,7 @@ pub enum Sender {
     Admin,
 }
 
-use Kind::{Email, Fixed, Password, Text, Texts, Token};
+use Kind::{Email, Fixed, Object, Password, Text, Texts, Token};
 use Sender::{Admin, Stranger, User};
 
 /// The free-text fields of an endpoint. Those of `GET` and `DELETE` without a body are in the query.
@@ -57,7 +59,7 @@ pub const FIELDS: &[Fields] = &[
     ("GET", "/v1/devices", User, &[]),
     ("DELETE", "/v1/devices", User, &[]),
     ("GET", "/v1/me", User, &[]),
-    ("PATCH", "/v1/me", User, &[("new_device_mail", Text)]),
+    ("PATCH", "/v1/me", User, &[("name", Text), ("locale", Text), ("user_metadata", Object)]),
     ("DELETE", "/v1/me", User, &[("password", Password)]),
     ("POST", "/v1/me/delete", User, &[("password", Password)]),
     ("POST", "/v1/password/forgot", Stranger, &[("email", Email)]),
@@ -91,11 +93,28 @@ pub const FIELDS: &[Fields] = &[
         "GET",
         "/v1/admin/users",
         Admin,
-        &[("q", Text), ("status", Text), ("cursor", Text), ("limit", Fixed("1"))],
+        &[("q", Text), ("status", Text), ("external_id", Text), ("cursor", Text), ("limit", Fixed("1"))],
     ),
-    ("POST", "/v1/admin/users", Admin, &[("email", Email), ("password", Password), ("roles", Texts)]),
+    (
+        "POST",
+        "/v1/admin/users",
+        Admin,
+        &[
+            ("email", Email),
+            ("password", Password),
+            ("roles", Texts),
+            ("locale", Fixed("en")),
+            ("user_metadata", Object),
+            ("app_metadata", Object),
+        ],
+    ),
     ("GET", "/v1/admin/users/{id}", Admin, &[]),
-    ("PATCH", "/v1/admin/users/{id}", Admin, &[("name", Text), ("roles", Texts)]),
+    (
+        "PATCH",
+        "/v1/admin/users/{id}",
+        Admin,
+        &[("name", Text), ("roles", Texts), ("app_metadata", Object), ("external_id", Text)],
+    ),
     ("DELETE", "/v1/admin/users/{id}", Admin, &[]),
     ("POST", "/v1/admin/users/{id}/{act}", Admin, &[]),
     ("POST", "/v1/admin/keys/rotate", Admin, &[("kind", Text)]),
@@ -186,6 +205,22 @@ pub fn values(kind: Kind) -> Vec<String> {
             "\u{0}".repeat(LONG / 6),
         ],
         Texts => vec!["a".repeat(64), "a".repeat(LONG), "a,".repeat(LONG / 8)],
+        Object => {
+            let names = |count: usize, name: &str| {
+                let members: Vec<String> = (0..count).map(|n| format!("\"{name}{n}\":{n}")).collect();
+                format!("{{{}}}", members.join(","))
+            };
+            vec![
+                format!("{{\"a\":\"{}\"}}", "x".repeat(4_088)),
+                format!("{{\"a\":\"{}\"}}", "\\u0000".repeat(680)),
+                // As many names as fit, and more.
+                names(440, ""),
+                names(1_000, "n"),
+                format!("{{\"a\":[{}]}}", vec!["{}"; 1_300].join(",")),
+                format!("{{\"a\":{}1{}}}", "[".repeat(100), "]".repeat(100)),
+                format!("{{\"a\":[{}]}}", vec!["1.7976931348623157e308"; 170].join(",")),
+            ]
+        }
         Fixed(text) => vec![text.to_owned()],
     }
 }
@@ -206,6 +241,7 @@ fn ordinary(kind: Kind, n: u64) -> String {
         Token => format!("pcm_{}", "B".repeat(96)),
         Text => String::from("text"),
         Texts => String::from("a"),
+        Object => format!("{{\"n\":{n}}}"),
         Fixed(text) => text.to_owned(),
     }
 }
@@ -234,6 +270,10 @@ impl Input {
             let value = value.unwrap_or_else(|| ordinary(*kind, n));
             if *kind == Texts {
                 all.insert((*name).to_owned(), json!(value.split(',').collect::<Vec<_>>()));
+            } else if *kind == Object {
+                // Strange texts of the search are no objects, and are sent as texts.
+                let object = serde_json::from_str(&value).unwrap_or_else(|_| json!(value));
+                all.insert((*name).to_owned(), object);
             } else {
                 all.insert((*name).to_owned(), json!(value));
             }

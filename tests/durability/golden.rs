@@ -1,10 +1,12 @@
 //! Frozen records keep their bytes: every later version reads what an earlier one has written.
 
+use std::sync::Arc;
+
 use portcullis::journal::format::codec::{Stored, decode, encode};
 use portcullis::registry::account::record::{
-    AccountV1, AccountV2, FormerAddressV1, FormerAddressV2, ReplacedPasswordV1,
+    AccountV1, AccountV2, AccountV3, FormerAddressV1, FormerAddressV2, ReplacedPasswordV1,
 };
-use portcullis::registry::account::{AccountV3, Status};
+use portcullis::registry::account::{AccountExtraV1, AccountV4, Status};
 use portcullis::registry::file_check::{CheckedFile, FileCheckV1};
 use portcullis::registry::lockout::record::{DeviceGuessV1, DeviceV1, DeviceV2, NoticeV1, SessionFailuresV1};
 use portcullis::registry::lockout::{CountV1, CountV2};
@@ -304,6 +306,17 @@ fn account_v3() -> AccountV3 {
     AccountV3 { former: Some(Box::new(former)), replaced: vec![replaced], ..account_v2().into() }
 }
 
+fn account_v4() -> AccountV4 {
+    let extra = AccountExtraV1 {
+        external_id: Some("auth0|5f7c".into()),
+        locale: Some("en-GB".into()),
+        user_metadata: Some("{\"theme\":\"dark\"}".into()),
+        app_metadata: Some("{\"plan\":\"pro\"}".into()),
+        imported_ms: 1_800_000_000_013,
+    };
+    AccountV4 { extra: Some(Arc::new(extra)), ..account_v3().into() }
+}
+
 fn session_v2() -> SessionV2 {
     SessionV2 {
         methods: 3,
@@ -397,8 +410,15 @@ fn check_upcast<B: Stored, T: Record + PartialEq + std::fmt::Debug>(before: &B, 
 }
 
 #[test]
-fn an_account_of_the_third_schema_keeps_its_bytes_and_earlier_ones_are_read_as_such() {
+fn an_account_of_the_fourth_schema_keeps_its_bytes_and_earlier_ones_are_read_as_such() {
     check_bytes("v3/account", &account_v3());
+    check_bytes("v4/account", &account_v4());
+    // Earlier versions had nothing for an account to carry.
+    let third = AccountV4 { extra: None, ..account_v4() };
+    check_upcast(&account_v3(), &third);
+    // Without anything it takes one byte more on disk, and none in memory.
+    assert_eq!(encode(&third).unwrap().len(), encode(&account_v3()).unwrap().len() + 1);
+    assert_eq!(size_of::<AccountV4>(), size_of::<AccountV3>());
     // An earlier version remembered one password of a former address, and not the address.
     let former = FormerAddressV2 {
         name_key: None,
@@ -406,9 +426,9 @@ fn an_account_of_the_third_schema_keeps_its_bytes_and_earlier_ones_are_read_as_s
         undo_end_ms: 1_800_259_200_000,
         is_settled: true,
     };
-    let second = AccountV3 { former: Some(Box::new(former)), replaced: vec![], ..account_v3() };
+    let second = AccountV4 { former: Some(Box::new(former)), replaced: Box::default(), ..third };
     check_upcast(&account_v2(), &second);
-    let first = AccountV3 {
+    let first = AccountV4 {
         device_epoch: 0,
         tokens_from_secs: 0,
         former: None,

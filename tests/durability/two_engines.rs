@@ -131,7 +131,7 @@ impl Load {
         };
         for number in 0..CLIENTS {
             let address = address_in(engine, number);
-            let new = New { email: &address, password: Some(PASSWORD), roles: Vec::new(), verified: true };
+            let new = New { email: &address, password: Some(PASSWORD), verified: true, ..New::default() };
             admin::create(engine, &Admin::operator(), new).await.unwrap();
             let held = Held::default();
             load.tasks.push(tokio::task::spawn_local(use_engine(
@@ -264,7 +264,7 @@ fn an_account_of_a_slot_that_the_partition_does_not_hold_is_refused() {
         let (engine, running) =
             Engine::start_owners(&services, first, OwnerThread::OfServices, &never).unwrap();
         let address = address_in(&engine, 0);
-        let new = New { email: &address, password: Some(PASSWORD), roles: Vec::new(), verified: true };
+        let new = New { email: &address, password: Some(PASSWORD), verified: true, ..New::default() };
         admin::create(&engine, &Admin::operator(), new).await.unwrap();
         running.stop();
         running_services.stop();

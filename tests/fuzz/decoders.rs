@@ -12,8 +12,8 @@ use portcullis::journal::format::layout::{SegmentFields, Sizes};
 use portcullis::journal::recovery::replay::replay_read_only;
 use portcullis::journal::snapshot;
 use portcullis::journal::snapshot::proof::Form;
-use portcullis::registry::account::AccountV3;
-use portcullis::registry::account::record::{AccountV1, AccountV2};
+use portcullis::registry::account::AccountV4;
+use portcullis::registry::account::record::{AccountV1, AccountV2, AccountV3};
 use portcullis::registry::api_key::ApiKeyV1;
 use portcullis::registry::file_check::FileCheckV1;
 use portcullis::registry::lockout::{CountV1, CountV2};
@@ -234,7 +234,7 @@ pub fn values() -> Reader {
     fn read(input: &Input) -> bool {
         let bytes = &input[0].1;
         for table in 0..16 {
-            for schema in 0..4 {
+            for schema in 0..5 {
                 let _ = kept(Form { table, schema }, bytes, u64::MAX);
             }
         }
@@ -242,6 +242,7 @@ pub fn values() -> Reader {
             check::<AccountV1>(bytes),
             check::<AccountV2>(bytes),
             check::<AccountV3>(bytes),
+            check::<AccountV4>(bytes),
             check::<CountV1>(bytes),
             check::<CountV2>(bytes),
             check::<SessionV1>(bytes),

@@ -146,6 +146,7 @@ readers! {
     phc_strings => texts::phc_strings;
     foreign_hashes => texts::foreign_hashes;
     account_names => texts::account_names;
+    carried_fields => texts::carried_fields;
 }
 
 /// Makes a decoder that may contain a mistake, which one changed bit of its valid input shows.

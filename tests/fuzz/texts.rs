@@ -16,6 +16,8 @@ use portcullis::token::signing_key;
 use portcullis::token::signing_key::Signing;
 use portcullis::token::{Claims, Scheme, Signer};
 use portcullis::value::account_name::AccountName;
+use portcullis::value::json_object::NewObject;
+use portcullis::value::{external_id, json_object, locale};
 
 use crate::Reader;
 use crate::mutate::Input;
@@ -266,4 +268,30 @@ pub fn account_names() -> Reader {
     }
     let seeds = ["Ada@Example.org", " grace@b\u{fc}cher.example ", "a.b+c@xn--bcher-kva.example"];
     Reader { name: "account_names", seeds: seeds.map(one).into(), repair: nothing, read }
+}
+
+/// What an account carries is read back as it was stored, and stored as it was read back.
+pub fn carried_fields() -> Reader {
+    fn read(input: &Input) -> bool {
+        let text = text(input);
+        let object = NewObject::of_text(&text).text();
+        if let Ok(object) = object.as_deref().map(str::to_owned)
+            && !object.is_empty()
+        {
+            assert!(json_object::is_stored_form(&object), "{object}");
+            assert_eq!(NewObject::of_text(&object).text().as_deref(), Ok(object.as_str()));
+        }
+        let locale = locale::parse(&text);
+        assert!(locale.as_deref().is_ok_and(locale::is_stored_form) || locale.is_err());
+        let external_id = external_id::parse(&text);
+        assert!(external_id.as_deref().is_ok_and(external_id::is_stored_form) || external_id.is_err());
+        object.is_ok() || locale.is_ok() || external_id.is_ok()
+    }
+    let seeds = [
+        "{\"a\":[1,-2.5e3,true,null,{\"b\":\"\\u00e9\"}],\"c\":{}}",
+        " { \"n\" : 18446744073709551615 } ",
+        "zh-Hant-TW",
+        "auth0|5f7c",
+    ];
+    Reader { name: "carried_fields", seeds: seeds.map(one).into(), repair: nothing, read }
 }

@@ -4,6 +4,7 @@ mod accounts;
 mod alerts;
 mod audit_tail;
 mod bytes;
+mod carried;
 mod checklist;
 mod command_line;
 mod data_tools;

@@ -230,7 +230,8 @@ impl World {
         }
         let is_reserved = pair == Pair::SignUpReserved;
         let roles = if is_reserved { vec![String::from("staff")] } else { Vec::new() };
-        let new = New { email: &known, password: Some(PASSWORD), roles, verified: !is_reserved };
+        let new =
+            New { email: &known, password: Some(PASSWORD), roles, verified: !is_reserved, ..New::default() };
         let account = admin::create(engine, &Admin::operator(), new).await.unwrap();
         if pair == Pair::LogInLocked {
             let id = account.account_id();

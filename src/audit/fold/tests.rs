@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use super::*;
 use crate::registry::account::record::AccountV1;
-use crate::registry::account::{AccountV3, Status};
+use crate::registry::account::{AccountV4, Status};
 use crate::value::id::{AccountId, Slot};
 
 /// Bytes of a line in both logs together, at most.
@@ -198,7 +198,7 @@ fn what_is_only_counted_has_one_sum_a_minute() {
 
 #[test]
 fn an_account_in_a_note_is_told_apart_from_a_name_without_one() {
-    let account: AccountV3 = AccountV1 {
+    let account: AccountV4 = AccountV1 {
         id: AccountId::mint(Slot::ALL.start().to_owned(), [1; 14]),
         name_key: [1; 16],
         email: "ada@test.org".into(),

@@ -8,7 +8,7 @@ use portcullis::engine::StartError;
 use portcullis::journal::archive::{self, Restored, Salvaged, check_sums, refuse_unfinished};
 use portcullis::journal::recovery::replay::RecoveryTarget;
 use portcullis::journal::recovery::report::Refusal;
-use portcullis::registry::account::AccountV3;
+use portcullis::registry::account::AccountV4;
 use portcullis::registry::file_check::FileCheckV1;
 use portcullis::registry::record::Record;
 use portcullis::registry::tables;
@@ -121,7 +121,7 @@ impl Belonging {
     pub(super) fn admit(&self, table: u16, schema: u16, value: &[u8]) -> Result<bool, Refusal> {
         // A record of another version is the next start's to judge.
         if table == tables::ACCOUNTS
-            && let Ok(account) = AccountV3::read(schema, value)
+            && let Ok(account) = AccountV4::read(schema, value)
         {
             self.undo_ends.borrow_mut().extend(account.former.map(|former| former.end()));
         }

@@ -1,27 +1,32 @@
 //! `portcullis user`.
 
 mod prompt;
+mod told;
 
 use std::io::{BufRead, BufReader, IsTerminal, Read, Write};
 
 use clap::Subcommand;
 use portcullis::password::PASSWORD_BYTES_MAX;
-use portcullis::server::operator::operation::Operation;
+use portcullis::server::operator::operation::{Carries, Operation};
 use portcullis::value::account_name::AccountName;
 use portcullis::value::file_text;
+use portcullis::value::json_object::NewObject;
 use serde_json::Value;
 use zeroize::Zeroizing;
 
 use self::prompt::Terminal;
+pub(super) use self::told::named;
+use self::told::{ended, listed, mailed, moved, reset, roles, set, shown, unlocked};
 use super::operate::operate_and_say;
 use super::printable::{printable, value};
-use super::table::{table_of, text};
-use super::{Cli, Failure, counted};
+use super::{Cli, Failure};
 
 /// The roles that mean something to the server. All others are the application's.
 const OWN_ROLES: [&str; 3] = ["admin", "introspect", "metrics"];
 /// How many bytes of standard input are read: more than the longest password.
 const STDIN_BYTES_MAX: usize = 4 * PASSWORD_BYTES_MAX;
+/// How many bytes of standard input are read for a JSON object. One that has more, with its blanks, is no object to this.
+const OBJECT_STDIN_BYTES_MAX: usize = 64 * 1024;
 
 /// The subcommands for accounts.
 #[derive(Debug, Subcommand)]
@@ -44,10 +49,46 @@ pub enum UserCommand {
         /// Take a role although its name is nearly one of the server's own.
         #[arg(long)]
         yes: bool,
+        /// The name by which the owner wants to be called.
+        #[arg(long)]
+        name: Option<String>,
+        /// The language of the owner, such as en-GB.
+        #[arg(long, value_name = "TAG")]
+        locale: Option<String>,
+        /// The JSON object of the account that administrators alone may change.
+        #[arg(long, value_name = "JSON")]
+        app_metadata: Option<String>,
+        /// The id that another program knows the account by.
+        #[arg(long, value_name = "ID")]
+        external_id: Option<String>,
+    },
+    /// Change what an account carries. An empty text takes a field away. No session ends.
+    ///
+    /// Access tokens that carry a field (token.claims) have the new value from their next refresh on.
+    #[command(group = clap::ArgGroup::new("carried").required(true).multiple(true))]
+    Set {
+        /// E-mail address or id of the account, or external: and its external id.
+        #[arg(value_name = "ACCOUNT")]
+        user: String,
+        /// The name by which the owner wants to be called.
+        #[arg(long, group = "carried")]
+        name: Option<String>,
+        /// The language of the owner, such as en-GB.
+        #[arg(long, value_name = "TAG", group = "carried")]
+        locale: Option<String>,
+        /// The JSON object that the owner may change too, as a whole; - reads it from standard input.
+        #[arg(long, value_name = "JSON", group = "carried", allow_hyphen_values = true)]
+        user_metadata: Option<String>,
+        /// The JSON object that administrators alone may change, as a whole; - reads it from standard input.
+        #[arg(long, value_name = "JSON", group = "carried", allow_hyphen_values = true)]
+        app_metadata: Option<String>,
+        /// The id that another program knows the account by. No two accounts have the same.
+        #[arg(long, value_name = "ID", group = "carried")]
+        external_id: Option<String>,
     },
     /// Mail the invitation of an account without a password once more.
     Invite {
-        /// E-mail address or id of the account.
+        /// E-mail address or id of the account, or external: and its external id.
         user: String,
     },
     /// List accounts, or sign-ups that are not confirmed.
@@ -66,12 +107,12 @@ pub enum UserCommand {
     },
     /// Show an account: lockout, sessions, devices, links, and its last mail.
     Show {
-        /// E-mail address or id of the account.
+        /// E-mail address or id of the account, or external: and its external id.
         user: String,
     },
     /// Replace the roles of an account. Without roles, take all away.
     SetRole {
-        /// E-mail address or id of the account.
+        /// E-mail address or id of the account, or external: and its external id.
         user: String,
         /// All roles that the account has from now on.
         roles: Vec<String>,
@@ -84,7 +125,7 @@ pub enum UserCommand {
     },
     /// Give an account another address, and tell the former one by mail. All its sessions end.
     SetEmail {
-        /// E-mail address or id of the account.
+        /// E-mail address or id of the account, or external: and its external id.
         user: String,
         /// The new address. It gets a link that proves it.
         email: String,
@@ -102,7 +143,7 @@ pub enum UserCommand {
     /// Disable an account and end its sessions.
     #[command(visible_alias = "lock")]
     Disable {
-        /// E-mail address or id of the account.
+        /// E-mail address or id of the account, or external: and its external id.
         user: String,
         /// Do it although no administrator is left who can log in.
         #[arg(long)]
@@ -110,12 +151,12 @@ pub enum UserCommand {
     },
     /// Enable an account that was disabled.
     Enable {
-        /// E-mail address or id of the account.
+        /// E-mail address or id of the account, or external: and its external id.
         user: String,
     },
     /// Lift the lockout of an account. A disabled account stays disabled.
     Unlock {
-        /// E-mail address or id of the account.
+        /// E-mail address or id of the account, or external: and its external id.
         user: String,
     },
     /// Mail a link to set a new password; an invitation, if the account has none yet.
@@ -123,7 +164,7 @@ pub enum UserCommand {
     /// The old password works, and sessions live, until the link is used. Against somebody who knows the password, add
     /// --revoke-password.
     ResetPassword {
-        /// E-mail address or id of the account.
+        /// E-mail address or id of the account, or external: and its external id.
         user: String,
         /// Remove the old password at once, and end all sessions, known devices and mailed links.
         #[arg(long)]
@@ -135,7 +176,7 @@ pub enum UserCommand {
     /// Delete an account with all that belongs to it, and tell its owner by mail. Asks first; without a terminal it needs
     /// --yes.
     Delete {
-        /// E-mail address or id of the account.
+        /// E-mail address or id of the account, or external: and its external id.
         user: String,
         /// Do not ask.
         #[arg(long)]
@@ -150,6 +191,7 @@ impl UserCommand {
     pub(super) fn run(&self, cli: &Cli) -> Result<(), Failure> {
         let told: fn(&Value) -> Vec<String> = match self {
             Self::Add { .. } => |result| vec![format!("created {}{}", named(result), mailed(result))],
+            Self::Set { .. } => set,
             Self::Invite { .. } => |result| vec![format!("invited {}{}", named(result), mailed(result))],
             Self::List { .. } => listed,
             Self::Show { .. } => shown,
@@ -166,17 +208,52 @@ impl UserCommand {
 
     fn operation(&self) -> Result<Operation, Failure> {
         Ok(match self {
-            Self::Add { email, roles, password_stdin, no_password, yes } => {
+            Self::Add {
+                email,
+                roles,
+                password_stdin,
+                no_password,
+                yes,
+                name,
+                locale,
+                app_metadata,
+                external_id,
+            } => {
                 // Before anybody types a password for it.
                 AccountName::parse(email).map_err(|error| Failure::usage(format!("{email}: {error}")))?;
                 check_roles(roles, *yes)?;
                 Operation::UserAdd {
+                    carries: Carries {
+                        name: name.clone(),
+                        locale: locale.clone(),
+                        user_metadata: None,
+                        app_metadata: object("--app-metadata", app_metadata.as_deref())?,
+                        external_id: external_id.clone(),
+                    },
                     email: email.clone(),
                     roles: roles.clone(),
                     password: if *no_password {
                         None
                     } else {
                         Some(read_password(*password_stdin)?.as_str().to_owned().into())
+                    },
+                }
+            }
+            Self::Set { user, name, locale, user_metadata, app_metadata, external_id } => {
+                let is_piped = |given: &Option<String>| given.as_deref() == Some("-");
+                if is_piped(user_metadata) && is_piped(app_metadata) {
+                    return Err(Failure::usage(
+                        "standard input holds one object: give the other one as text",
+                    ));
+                }
+                Operation::UserSet {
+                    user: user.clone(),
+                    carries: Carries {
+                        name: name.clone(),
+                        locale: locale.clone(),
+                        user_metadata: object("--user-metadata", user_metadata.as_deref())?,
+                        app_metadata: object("--app-metadata", app_metadata.as_deref())?,
+                        external_id: external_id.clone(),
                     },
                 }
             }
@@ -213,6 +290,21 @@ impl UserCommand {
             }
         })
     }
+}
+
+/// Returns the JSON object that `flag` names, as compact text. A hyphen reads it from standard input.
+fn object(flag: &str, given: Option<&str>) -> Result<Option<String>, Failure> {
+    let Some(given) = given else { return Ok(None) };
+    let mut piped = String::new();
+    let text = if given == "-" {
+        let stdin = std::io::stdin().take(OBJECT_STDIN_BYTES_MAX as u64);
+        BufReader::new(stdin).read_to_string(&mut piped).map_err(Failure::refused)?;
+        piped.as_str()
+    } else {
+        given
+    };
+    let object = NewObject::of_text(text).text();
+    object.map(|text| Some(text.into())).map_err(|fault| Failure::refused(format!("{flag}: {fault}")))
 }
 
 /// Asks on a terminal whether to delete an account. Where nobody can be asked, the command line has to say so.
@@ -257,210 +349,6 @@ fn near_miss(role: &str) -> Option<&'static str> {
     };
     let near = OWN_ROLES.into_iter().find(is_near);
     near.filter(|own| *own != role)
-}
-
-/// Names the account of an answer: its address and its id.
-pub(super) fn named(account: &Value) -> String {
-    format!("{} ({})", value(&text(&account["email"])), text(&account["id"]))
-}
-
-/// Says what became of the mail of an answer, if it has one.
-fn mailed(result: &Value) -> String {
-    result["mail"].as_str().map_or_else(String::new, |mail| format!("; mail: {mail}"))
-}
-
-fn ended(result: &Value) -> String {
-    let count = result["sessions_ended"].as_u64().unwrap_or(0);
-    format!("{} ended", counted(count, "session", "sessions"))
-}
-
-fn roles(account: &Value) -> String {
-    let roles: Vec<&str> =
-        account["roles"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
-    match roles.as_slice() {
-        [] => String::from("no roles"),
-        [one] => format!("the role {one}"),
-        many => format!("the roles {}", many.join(", ")),
-    }
-}
-
-/// Tells what a reset has ended, and what not.
-fn reset(result: &Value) -> Vec<String> {
-    let asked = format!("asked {} to set a password{}", named(result), mailed(result));
-    let more = if result["password_still_works"] == true {
-        format!(
-            "The old password still works until the link is used, and sessions live on. If somebody else knows it: \
-             portcullis user reset-password --revoke-password {}",
-            text(&result["id"])
-        )
-    } else if result["sessions_ended"].is_u64() {
-        format!("The old password is gone; {}, with known devices and mailed links", ended(result))
-    } else {
-        return vec![asked];
-    };
-    vec![asked, more]
-}
-
-fn unlocked(result: &Value) -> Vec<String> {
-    let was = match &result["was_locked_until"] {
-        Value::String(until) => format!("it was locked until {until}"),
-        _ => String::from("it was not locked"),
-    };
-    let failures = result["failures_cleared"].as_u64().unwrap_or(0);
-    let cleared = counted(failures, "failure", "failures");
-    let mut lines = vec![format!("unlocked {}: {was}, {cleared} cleared", named(result))];
-    if result["status"] == "disabled" {
-        lines.push(String::from("It is disabled, which stays so: portcullis user enable lifts that."));
-    }
-    lines
-}
-
-fn moved(result: &Value) -> Vec<String> {
-    let before = &result["before"];
-    let undoable = result["address_change_undoable_until"].as_str().map(|until| {
-        format!(
-            "The change that its owner has made can still be undone from the mailbox of before, until {until}. If that must \
-             not be, repeat this with --end-undo and the address of before."
-        )
-    });
-    if before["email"] == result["email"] {
-        let proved = if result["email_verified"] == true { "proved" } else { "not proved" };
-        let same = format!("{} has this address already; it is {proved}", named(result));
-        return [same].into_iter().chain(undoable).collect();
-    }
-    let former = value(&text(&before["email"]));
-    let next = if result["email_verified"] == true {
-        "The new address counts as proved."
-    } else {
-        "The new address was mailed a link that proves it."
-    };
-    let lines = [
-        format!("{former} is now {}, {}", named(result), ended(result)),
-        format!("{former} is told by mail. {next}"),
-    ];
-    lines.into_iter().chain(undoable).collect()
-}
-
-fn listed(result: &Value) -> Vec<String> {
-    let items = result["items"].as_array().map_or(&[][..], Vec::as_slice);
-    let columns = [
-        ("ID", "id"),
-        ("ADDRESS", "email"),
-        ("STATUS", "status"),
-        ("PROVED", "email_verified"),
-        ("ROLES", "roles"),
-        ("CREATED", "created_at"),
-        ("NAME", "name"),
-    ];
-    let mut lines =
-        if items.is_empty() { vec![String::from("none found")] } else { table_of(items, &columns) };
-    if let Some(next) = result["next_cursor"].as_str() {
-        lines.push(format!("There are more: repeat the command with --after {next}"));
-    }
-    match result["pending"].as_u64() {
-        Some(pending) if pending > 0 => {
-            let sign_ups = counted(pending, "sign-up is", "sign-ups are");
-            lines.push(format!("{sign_ups} not confirmed, and no account yet: --pending lists them"));
-        }
-        _ => {}
-    }
-    lines
-}
-
-/// Tells how an account stands, one thing a line; or which sign-ups wait where there is no account.
-fn shown(result: &Value) -> Vec<String> {
-    if let Some(sign_ups) = result["items"].as_array() {
-        let waiting = |item: &Value| {
-            format!(
-                "{} has signed up at {} and has not confirmed the address: no account yet. It is forgotten at {}",
-                named(item),
-                text(&item["created_at"]),
-                text(&item["expires_at"])
-            )
-        };
-        return sign_ups.iter().map(waiting).collect();
-    }
-    let lock = &result["lock"];
-    let locked = match lock["locked_until"].as_str() {
-        Some(until) => format!("locked for unknown devices until {until}"),
-        None => String::from("not locked"),
-    };
-    let failures = counted(lock["failures"].as_u64().unwrap_or(0), "failure", "failures");
-    let guesses = counted(lock["guesses_left"].as_u64().unwrap_or(0), "guess is", "guesses are");
-    let of_devices = text(&lock["device_guesses_left"]);
-    let sessions = &result["sessions"];
-    let [browsers, programs] =
-        [&sessions["cookie"], &sessions["token"]].map(|count| count.as_u64().unwrap_or(0));
-    let device = |of: &Value| {
-        format!("{} {} (last {})", text(&of["count"]), value(&text(&of["family"])), text(&of["newest"]))
-    };
-    let link = |of: &Value| format!("{} until {}", text(&of["purpose"]), text(&of["expires_at"]));
-    let mail = &result["last_mail"];
-    let mail = if mail.is_null() {
-        String::from("unknown: none waits, and none has left since the start of the server")
-    } else {
-        let tries = mail["failed_tries"].as_u64().filter(|tries| *tries > 0);
-        let tries = tries.map_or_else(String::new, |tries| {
-            format!(" after {}", counted(tries, "failed try", "failed tries"))
-        });
-        let is_tried = mail["failed_tries"].as_u64().is_some_and(|tries| tries > 0);
-        let next = mail["next_try_at"].as_str().filter(|_| is_tried);
-        let next = next.map_or_else(String::new, |next| format!(", next try at {next}"));
-        let why = mail["reason"].as_str().map_or_else(String::new, |why| format!(": {}", value(why)));
-        format!("{} {}{tries}, {}{next}{why}", text(&mail["kind"]), text(&mail["state"]), text(&mail["at"]))
-    };
-    let is_proved = result["email_verified"] == true;
-    let mut fields = vec![
-        ("id", text(&result["id"])),
-        (
-            "address",
-            format!(
-                "{} ({})",
-                value(&text(&result["email"])),
-                if is_proved { "proved" } else { "not proved" }
-            ),
-        ),
-        ("name", value(&text(&result["name"]))),
-        ("status", text(&result["status"])),
-        ("roles", roles(result)),
-        ("created", text(&result["created_at"])),
-        ("password", String::from(if result["has_password"] == true { "set" } else { "none yet" })),
-        (
-            "lockout",
-            format!(
-                "{locked}; {failures}; {guesses} left in all to unknown devices, and a part of them each day, and {of_devices} to \
-                 known ones; see portcullis audit tail --account {}",
-                text(&result["id"])
-            ),
-        ),
-        (
-            "sessions",
-            format!(
-                "{}, {}",
-                counted(browsers, "browser session", "browser sessions"),
-                counted(programs, "token family", "token families")
-            ),
-        ),
-        ("devices", joined(&result["devices"], device)),
-        (
-            "last log-in",
-            match result["last_log_in_at"].as_str() {
-                Some(at) => at.to_owned(),
-                None => String::from("unknown: no open session and no known device"),
-            },
-        ),
-        ("live links", joined(&result["links"], link)),
-        ("last mail", mail),
-    ];
-    if let Some(until) = result["address_change_undoable_until"].as_str() {
-        fields.push(("address change", format!("can be undone until {until}")));
-    }
-    fields.into_iter().map(|(name, field)| format!("{name:<15}{field}")).collect()
-}
-
-fn joined(items: &Value, told: impl Fn(&Value) -> String) -> String {
-    let items: Vec<String> = items.as_array().into_iter().flatten().map(told).collect();
-    if items.is_empty() { String::from("none") } else { items.join("; ") }
 }
 
 /// Reads a password from standard input, or asks for it twice on the terminal.

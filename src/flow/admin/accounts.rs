@@ -1,19 +1,20 @@
 //! What an administrator does with one account.
 
 use super::address::{self, read_former, set_address};
-use super::difference::{alter, difference, first_roles, made_admin};
+use super::difference::{alter, difference, first_fields, made_admin};
 use super::list::get;
 use super::{Admin, tell_administrators};
 use crate::audit::event::Event;
 use crate::engine::Engine;
+use crate::flow::account::carried::{Carried, Stored};
 use crate::flow::account::open_sessions;
 use crate::flow::log_out::{end_others, end_others_and_mailed};
 use crate::flow::post::Addressee;
 use crate::flow::refusal::{FlowError, Refusal, parse_new_name_for_admin};
-use crate::flow::sign_up::{new_name, new_password};
+use crate::flow::sign_up::new_password;
 use crate::password::QueueKey;
-use crate::registry::account::actor::{Alter, Delete};
-use crate::registry::account::{AccountV3, Change, Origin, SignUp, SignedUp, Status, is_admin};
+use crate::registry::account::actor::{Alter, Delete, FindExternal};
+use crate::registry::account::{AccountV4, Change, Origin, SignUp, SignedUp, Status, is_admin};
 use crate::registry::lockout::actor::Clear;
 use crate::registry::outbox::Kind;
 use crate::registry::reset::{Cause, Purpose};
@@ -39,15 +40,18 @@ pub struct New<'a> {
     pub roles: Vec<String>,
     /// Whether its address counts as proved.
     pub verified: bool,
+    /// What else it carries.
+    pub carried: Carried<'a>,
 }
 
 /// Creates an account. One without a password waits for [`invite`]. An address that has an account is refused, also
 /// while it is not proved: nothing of that account changes. So is one that is kept for an account whose change can be
 /// undone. Sign-ups that wait for the address end, so that no link of theirs touches the account.
-pub async fn create(engine: &Engine, admin: &Admin, new: New<'_>) -> Result<AccountV3, FlowError> {
+pub async fn create(engine: &Engine, admin: &Admin, new: New<'_>) -> Result<AccountV4, FlowError> {
     let may_change = engine.may_change_rights().await?;
     let name = parse_new_name_for_admin(&engine.services.config, new.email)?;
     let roles = roles(new.roles)?;
+    let carried = new.carried.stored()?;
     let phc = match new.password {
         Some(password) => {
             Some(new_password(engine, QueueKey::OWN, password, name.as_str(), "/password").await?)
@@ -59,11 +63,12 @@ pub async fn create(engine: &Engine, admin: &Admin, new: New<'_>) -> Result<Acco
         id: AccountId::mint(name_key.slot(), engine.services.random.bytes()?),
         name_key,
         email: name.as_str().into(),
-        name: None,
+        name: carried.name.filter(|name| !name.is_empty()),
         phc,
         roles,
         verified: new.verified,
         origin: Origin::Administrator,
+        extra: carried.extra.made(),
     };
     match engine.accounts.ask(sign_up).await? {
         SignedUp::Created(account) => {
@@ -73,11 +78,12 @@ pub async fn create(engine: &Engine, admin: &Admin, new: New<'_>) -> Result<Acco
             if is_admin(&account) {
                 tell_of_admin(engine, &account).await?;
             }
-            let (id, roles) = (account.account_id(), first_roles(&account.roles));
-            admin.record_what(engine, may_change, Event::AdminCreated, &id, &roles).await?;
+            let (id, fields) = (account.account_id(), first_fields(&account));
+            admin.record_what(engine, may_change, Event::AdminCreated, &id, &fields).await?;
             Ok(account)
         }
         SignedUp::Taken(_) | SignedUp::Kept => Err(Refusal::EmailTaken.into()),
+        SignedUp::ExternalIdTaken => Err(Refusal::ExternalIdTaken.into()),
     }
 }
 
@@ -88,14 +94,14 @@ pub struct Changes<'a> {
     pub roles: Option<Vec<String>>,
     /// Whether it may log in.
     pub status: Option<Status>,
-    /// Its name; an empty one takes the name away.
-    pub name: Option<&'a str>,
     /// Its address.
     pub email: Option<&'a str>,
     /// Whether its address counts as proved.
     pub email_verified: Option<bool>,
     /// Its former address, from which the change that its owner has made can then no longer be undone.
     pub end_undo: Option<&'a str>,
+    /// What else it carries.
+    pub carried: Carried<'a>,
 }
 
 /// Changes an account. A new status or address ends all its sessions. A role that is taken away ends the access tokens that
@@ -105,16 +111,20 @@ pub async fn change(
     admin: &Admin,
     id: AccountId,
     changes: Changes<'_>,
-) -> Result<AccountV3, FlowError> {
-    let Changes { roles: new_roles, status, name, email, email_verified, end_undo } = changes;
+) -> Result<AccountV4, FlowError> {
+    let Changes { roles: new_roles, status, email, email_verified, end_undo, carried } = changes;
     // What cannot be read is refused before anything changes.
     let new_roles = new_roles.map(roles).transpose()?;
-    let name = name.map(new_name).transpose()?;
+    let has_rest = new_roles.is_some() || status.is_some() || !carried.is_none();
+    let Stored { name, extra } = carried.stored()?;
     let former = match end_undo {
         Some(typed) => Some(read_former(engine, &get(engine, admin, id).await?, typed)?),
         None => None,
     };
     let mut readdressed = None;
+    if email.is_some() || email_verified.is_some() || former.is_some() {
+        refuse_if_taken(engine, id, extra.external_id.as_deref()).await?;
+    }
     if email.is_some() || email_verified.is_some() {
         readdressed = Some(set_address(engine, admin, id, email, email_verified).await?);
     }
@@ -125,9 +135,8 @@ pub async fn change(
         };
         readdressed = Some(address::end_undo(engine, admin, may_change, id, &former).await?);
     }
-    let has_more = new_roles.is_some() || status.is_some() || name.is_some();
     let may_change = match readdressed {
-        Some(account) if !has_more => return Ok(account),
+        Some(account) if !has_rest => return Ok(account),
         Some(_) => engine.may_go_on().await?,
         None => engine.may_change_rights().await?,
     };
@@ -135,6 +144,7 @@ pub async fn change(
         roles: new_roles,
         status,
         name,
+        extra,
         // All tokens with the role were issued before the next second, and none after it can have it.
         tokens_from_secs: engine.clock.system_now().as_secs() + 1,
         spares_last_admin: admin.spares_last_admin(),
@@ -152,8 +162,22 @@ pub async fn change(
     Ok(altered.after)
 }
 
+/// Refuses the external id of another account, before the address is changed with it. Who asks at the same moment is refused
+/// by the registry.
+async fn refuse_if_taken(
+    engine: &Engine,
+    own: AccountId,
+    external_id: Option<&str>,
+) -> Result<(), FlowError> {
+    let Some(external_id) = external_id.filter(|external_id| !external_id.is_empty()) else { return Ok(()) };
+    match engine.accounts.ask(FindExternal { external_id: external_id.into() }).await? {
+        Some(other) if other.id != own => Err(Refusal::ExternalIdTaken.into()),
+        _ => Ok(()),
+    }
+}
+
 /// Tells the other administrators that there is one more.
-async fn tell_of_admin(engine: &Engine, account: &AccountV3) -> Result<(), FlowError> {
+async fn tell_of_admin(engine: &Engine, account: &AccountV4) -> Result<(), FlowError> {
     tell_administrators(engine, Kind::AdminMade, Some(&account.email), Some(account.account_id())).await
 }
 
@@ -193,7 +217,7 @@ pub async fn revoke_sessions(engine: &Engine, admin: &Admin, id: AccountId) -> R
 /// Ends one session or token family, whatever its account. Returns whose it was.
 ///
 /// Errors: [`Refusal::NotFound`] if none with this id is open.
-pub async fn revoke_session(engine: &Engine, admin: &Admin, session: &str) -> Result<AccountV3, FlowError> {
+pub async fn revoke_session(engine: &Engine, admin: &Admin, session: &str) -> Result<AccountV4, FlowError> {
     let may_change = engine.may_change_rights().await?;
     let no_session = |_| Refusal::NotFound;
     let family: FamilyId = session.parse().map_err(no_session)?;
@@ -214,7 +238,7 @@ pub async fn revoke_session(engine: &Engine, admin: &Admin, session: &str) -> Re
 }
 
 /// Mails the owner of a new account, which has no password yet, a link to set it. Returns the id of the mail.
-pub async fn invite(engine: &Engine, admin: &Admin, account: &AccountV3) -> Result<[u8; 16], FlowError> {
+pub async fn invite(engine: &Engine, admin: &Admin, account: &AccountV4) -> Result<[u8; 16], FlowError> {
     send_reset(engine, admin, account.account_id()).await
 }
 
@@ -258,7 +282,7 @@ pub async fn send_reset(engine: &Engine, admin: &Admin, id: AccountId) -> Result
 /// Mails the owner of an account a link to set a password: an invitation, if the account has none yet.
 ///
 /// Errors: [`Refusal::MailQuota`] if operators have sent this account too many within the hour.
-async fn mail_password_link(engine: &Engine, account: &AccountV3) -> Result<[u8; 16], FlowError> {
+async fn mail_password_link(engine: &Engine, account: &AccountV4) -> Result<[u8; 16], FlowError> {
     let (purpose, kind) = match account.phc {
         Some(_) => (Purpose::Reset, Kind::Reset),
         None => (Purpose::Invitation, Kind::Invitation),

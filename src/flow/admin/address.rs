@@ -21,7 +21,7 @@ use crate::flow::log_out::end_others_and_mailed;
 use crate::flow::post::Addressee;
 use crate::flow::refusal::{FlowError, Refusal, parse_name, parse_new_name_for_admin};
 use crate::registry::account::actor::FindHolder;
-use crate::registry::account::{AccountV3, Change, FormerChange};
+use crate::registry::account::{AccountV4, Change, FormerChange};
 use crate::registry::lockout::actor::Clear;
 use crate::registry::outbox::Kind;
 use crate::registry::reset::actor::{EndAll, EndUndo};
@@ -41,7 +41,7 @@ pub(super) async fn set_address(
     id: AccountId,
     email: Option<&str>,
     verified: Option<bool>,
-) -> Result<AccountV3, FlowError> {
+) -> Result<AccountV4, FlowError> {
     let may_change = engine.may_change_rights().await?;
     let email = email.map(|email| parse_new_name_for_admin(&engine.services.config, email)).transpose()?;
     let account = get(engine, admin, id).await?;
@@ -61,10 +61,10 @@ async fn move_to(
     engine: &Engine,
     admin: &Admin,
     may_change: MayChange,
-    before: AccountV3,
+    before: AccountV4,
     email: &AccountName,
     verified: bool,
-) -> Result<AccountV3, FlowError> {
+) -> Result<AccountV4, FlowError> {
     let id = before.account_id();
     let key = email.key(&engine.services.keys.directory);
     let holder = engine.accounts.ask(FindHolder { name: key }).await?;
@@ -107,9 +107,9 @@ async fn mark(
     engine: &Engine,
     admin: &Admin,
     may_change: MayChange,
-    before: AccountV3,
+    before: AccountV4,
     verified: bool,
-) -> Result<AccountV3, FlowError> {
+) -> Result<AccountV4, FlowError> {
     let id = before.account_id();
     let change = Change {
         if_epoch: Some(before.auth_epoch),
@@ -133,7 +133,7 @@ async fn mark(
 /// Errors: the change of the account cannot be undone, or not from this address.
 pub(super) fn read_former(
     engine: &Engine,
-    account: &AccountV3,
+    account: &AccountV4,
     typed: &str,
 ) -> Result<AccountName, FlowError> {
     let now = engine.clock.now();
@@ -159,7 +159,7 @@ pub(super) async fn end_undo(
     may_change: MayChange,
     id: AccountId,
     former: &AccountName,
-) -> Result<AccountV3, FlowError> {
+) -> Result<AccountV4, FlowError> {
     let account = get(engine, admin, id).await?;
     let to = Addressee::owner_at(&account, former.as_str()).about(&account.email);
     if !engine.warn(Cause::Operator, to, Purpose::EmailUndo, Kind::UndoEnded).await? {
@@ -175,7 +175,7 @@ pub(super) async fn end_undo(
 
 /// Returns the change by which an administrator vouches for the address of `account`. A password that a stranger may have
 /// typed must not become usable by it.
-fn vouched(account: &AccountV3, verified: bool) -> Change {
+fn vouched(account: &AccountV4, verified: bool) -> Change {
     Change {
         verified,
         unproved: !verified,
@@ -193,7 +193,7 @@ mod tests {
     use crate::registry::outbox::actor::{LastTo, Waiting};
 
     /// Makes an account of a mere sign-up, as earlier versions did: a stranger may have typed its password.
-    async fn of_a_mere_sign_up(engine: &Engine, email: &str) -> AccountV3 {
+    async fn of_a_mere_sign_up(engine: &Engine, email: &str) -> AccountV4 {
         let name = parse_name(email).unwrap();
         let name_key = name.key(&engine.services.keys.directory);
         let sign_up = SignUp {
@@ -205,6 +205,7 @@ mod tests {
             roles: Vec::new(),
             verified: false,
             origin: Origin::Nobody,
+            extra: None,
         };
         let SignedUp::Created(account) = engine.accounts.ask(sign_up).await.unwrap() else { panic!("taken") };
         assert!(account.has_doubtful_password());

@@ -8,7 +8,7 @@ use crate::flow::account::open_sessions;
 use crate::flow::authenticate::Held;
 use crate::flow::devices::{self, DeviceFamily};
 use crate::flow::refusal::FlowError;
-use crate::registry::account::AccountV3;
+use crate::registry::account::AccountV4;
 use crate::registry::lockout::LockState;
 use crate::registry::lockout::actor::StateOf;
 use crate::registry::outbox::actor::LastTo;
@@ -25,7 +25,7 @@ const SESSIONS_MAX: usize = 1000;
 #[derive(Clone, Debug)]
 pub struct Details {
     /// The account.
-    pub account: AccountV3,
+    pub account: AccountV4,
     /// Its lockout.
     pub lock: LockState,
     /// How many browser sessions are open.
@@ -90,7 +90,7 @@ impl Details {
 }
 
 /// Returns how `account` stands.
-pub async fn details(engine: &Engine, _: &Admin, account: AccountV3) -> Result<Details, FlowError> {
+pub async fn details(engine: &Engine, _: &Admin, account: AccountV4) -> Result<Details, FlowError> {
     let lock = engine.lockout.ask(StateOf { name: NameKey(account.name_key) }).await?;
     let open = open_sessions(engine, &account, None, SESSIONS_MAX).await?.items;
     let opened = open.iter().map(|held| match held {

@@ -4,13 +4,13 @@
 //! changed an account.
 //!
 //! **The rule:** the line of a change names the fields that differ, and the new value of those that are words of the server
-//! or names of roles. It never holds the text of a name, and addresses are masked. Account and difference come from one decision of the
+//! or names of roles. It never holds the text of a name or of anything else that the account carries, and addresses are masked. Account and difference come from one decision of the
 //! registry, so two changes at once do not describe each other.
 
 use crate::engine::Engine;
 use crate::flow::refusal::{FlowError, Refusal};
 use crate::registry::account::actor::{Administer, Alter};
-use crate::registry::account::{self, ADMIN, Altered, Change, Status, is_admin};
+use crate::registry::account::{self, ADMIN, AccountV4, Altered, Change, Status, is_admin};
 use crate::value::account_name::masked;
 use crate::value::id::AccountId;
 
@@ -46,6 +46,12 @@ pub(super) fn difference(altered: &Altered) -> String {
     if before.name != after.name {
         parts.push(String::from(if after.name.is_none() { "name removed" } else { "name" }));
     }
+    for (name, before, after) in carried(before, after) {
+        if before != after {
+            let removed = if after.is_none() { " removed" } else { "" };
+            parts.push(format!("{name}{removed}"));
+        }
+    }
     if before.email != after.email {
         parts.push(format!("email {} to {}", masked(&before.email), masked(&after.email)));
     }
@@ -61,10 +67,30 @@ pub(super) fn difference(altered: &Altered) -> String {
     if parts.is_empty() { String::from("nothing") } else { parts.join(", ") }
 }
 
-/// Names the roles of a new account.
-pub(super) fn first_roles(roles: &[Box<str>]) -> String {
+/// Names the roles of a new account, and the other fields that it was given.
+pub(super) fn first_fields(account: &AccountV4) -> String {
+    let name = account.name.as_deref().map(|_| "name");
+    let others = carried(account, account).into_iter().filter_map(|(name, _, given)| given.map(|_| name));
+    let fields = std::iter::once(first_roles(&account.roles));
+    fields.chain(name.into_iter().chain(others).map(str::to_owned)).collect::<Vec<_>>().join(", ")
+}
+
+fn first_roles(roles: &[Box<str>]) -> String {
     let roles = given('+', roles, &[]);
     if roles.is_empty() { String::from("no roles") } else { format!("roles {}", roles.join(" ")) }
+}
+
+/// Returns each thing that an account carries, by name, before and after a change.
+fn carried<'a>(
+    before: &'a AccountV4,
+    after: &'a AccountV4,
+) -> [(&'static str, Option<&'a str>, Option<&'a str>); 4] {
+    [
+        ("locale", before.locale(), after.locale()),
+        ("user_metadata", before.user_metadata(), after.user_metadata()),
+        ("app_metadata", before.app_metadata(), after.app_metadata()),
+        ("external_id", before.external_id(), after.external_id()),
+    ]
 }
 
 /// Names the roles in `these` that are not in `those`, the server's most powerful one first.

@@ -8,7 +8,7 @@ use super::{
 };
 use crate::engine::Engine;
 use crate::flow::refusal::{Error, FlowError};
-use crate::registry::account::{AccountV3, Status};
+use crate::registry::account::{AccountV4, Status};
 use crate::value::id::AccountId;
 use crate::value::secret_text::SecretText;
 
@@ -32,7 +32,7 @@ impl Engine {
 
 /// An account, as it was when it was read.
 #[derive(Clone)]
-pub struct Account(AccountV3);
+pub struct Account(AccountV4);
 
 impl Account {
     /// Returns its id.
@@ -133,7 +133,7 @@ impl Accounts<'_> {
     pub async fn create(&self, new: NewAccount) -> Result<Account, Error> {
         self.run(async move |engine, admin| {
             let NewAccount { email, password, roles, verified } = new;
-            let new = New { email: &email, password: password.as_deref(), roles, verified };
+            let new = New { email: &email, password: password.as_deref(), roles, verified, ..New::default() };
             create(engine, admin, new).await.map(Account)
         })
         .await

@@ -8,7 +8,7 @@ use crate::engine::Engine;
 use crate::flow::refusal::{FlowError, Refusal};
 use crate::password::QueueKey;
 use crate::password::foreign::StoredHash;
-use crate::registry::account::{AccountV3, Change};
+use crate::registry::account::{AccountV4, Change};
 use crate::value::id::AccountId;
 
 /// Gives an account that has no password the hash that another system has made of it. The owner logs in with the password
@@ -20,7 +20,7 @@ pub async fn set_hash(
     admin: &Admin,
     id: AccountId,
     hash: StoredHash,
-) -> Result<AccountV3, FlowError> {
+) -> Result<AccountV4, FlowError> {
     let may_change = engine.may_change_rights().await?;
     let before = get(engine, admin, id).await?;
     if before.phc.is_some() {

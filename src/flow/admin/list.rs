@@ -5,8 +5,8 @@ use serde_json::{Value, json};
 use super::Admin;
 use crate::engine::Engine;
 use crate::flow::refusal::{FlowError, Refusal, parse_name};
-use crate::registry::account::actor::{ById, Find, List};
-use crate::registry::account::{AccountV3, Status};
+use crate::registry::account::actor::{ById, Find, FindExternal, List};
+use crate::registry::account::{AccountV4, Status};
 use crate::registry::sign_up::SignUpV1;
 use crate::registry::sign_up::actor::{ListWaiting, WaitingById, WaitingOf};
 use crate::system::clock::Timestamp;
@@ -37,11 +37,14 @@ pub struct Query<'a> {
     pub verified: Option<bool>,
 }
 
+/// Begins what names an account by its external id, in place of an address or an id. No address has a colon.
+pub const EXTERNAL: &str = "external:";
+
 /// One that was found.
 #[derive(Clone, Debug)]
 pub enum Found {
     /// An account.
-    Account(AccountV3),
+    Account(AccountV4),
     /// A sign-up that waits for the proof of its address: no account yet. Its id is the one that the account would have.
     SignUp(SignUpV1),
 }
@@ -73,9 +76,9 @@ impl Found {
     }
 }
 
-/// Describes an account for an administrator.
-pub fn account_json(account: &AccountV3) -> Value {
-    json!({
+/// Describes an account for an administrator. What it does not carry is left out.
+pub fn account_json(account: &AccountV4) -> Value {
+    let mut shown = json!({
         "id": account.account_id().to_string(),
         "email": account.email,
         "email_verified": account.email_verified,
@@ -84,7 +87,19 @@ pub fn account_json(account: &AccountV3) -> Value {
         "status": if account.status == Status::Active { "active" } else { "disabled" },
         "created_at": Timestamp(account.created_ms).rfc3339(),
         "address_change_undoable_until": account.former.as_ref().map(|former| former.end().rfc3339()),
-    })
+    });
+    let object = |text: Option<&str>| text.and_then(|text| serde_json::from_str(text).ok());
+    let carried = [
+        ("external_id", account.external_id().map(Value::from)),
+        ("locale", account.locale().map(Value::from)),
+        ("user_metadata", object(account.user_metadata())),
+        ("app_metadata", object(account.app_metadata())),
+    ];
+    if let Some(fields) = shown.as_object_mut() {
+        let carried = carried.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?)));
+        fields.extend(carried);
+    }
+    shown
 }
 
 /// Returns a page in the order of ids. Sign-ups are in it if they are asked for, by their state or as addresses that are
@@ -117,12 +132,24 @@ pub async fn list(engine: &Engine, _: &Admin, query: Query<'_>) -> Result<Vec<Fo
 }
 
 /// Returns an account.
-pub async fn get(engine: &Engine, _: &Admin, id: AccountId) -> Result<AccountV3, FlowError> {
+pub async fn get(engine: &Engine, _: &Admin, id: AccountId) -> Result<AccountV4, FlowError> {
     Ok(engine.accounts.ask(ById { id }).await?.ok_or(Refusal::NotFound)?)
 }
 
-/// Returns what an id or an address names: an account, or else sign-ups that wait for the proof of that address.
-pub async fn find(engine: &Engine, _: &Admin, user: &str) -> Result<Vec<Found>, FlowError> {
+/// Returns the account that another program knows by `external_id`.
+pub async fn find_external(
+    engine: &Engine,
+    _: &Admin,
+    external_id: &str,
+) -> Result<Option<AccountV4>, FlowError> {
+    Ok(engine.accounts.ask(FindExternal { external_id: external_id.into() }).await?)
+}
+
+/// Returns what an id, an address or [`EXTERNAL`] with an external id names: an account, or else sign-ups that wait for the proof of that address.
+pub async fn find(engine: &Engine, admin: &Admin, user: &str) -> Result<Vec<Found>, FlowError> {
+    if let Some(external_id) = user.strip_prefix(EXTERNAL) {
+        return Ok(Vec::from_iter(find_external(engine, admin, external_id).await?.map(Found::Account)));
+    }
     let global_epoch = engine.global_epoch;
     let (account, waiting) = if let Ok(id) = user.parse::<AccountId>() {
         let account = engine.accounts.ask(ById { id }).await?;

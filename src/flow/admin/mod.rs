@@ -15,7 +15,7 @@ pub use accounts::{
 pub use details::{Details, details};
 pub use facade::{Account, Accounts, NewAccount};
 pub use hash::set_hash;
-pub use list::{Found, Query, StatusWanted, account_json, find, get, list};
+pub use list::{EXTERNAL, Found, Query, StatusWanted, account_json, find, find_external, get, list};
 
 use super::authenticate::Identity;
 use super::client::Client;

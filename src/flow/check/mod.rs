@@ -15,7 +15,7 @@ use crate::audit::event::{Event, Note};
 use crate::engine::{Engine, Fault};
 use crate::journal::append::handle::Sealed;
 use crate::password::{EqualWork, Lane, Password, QueueKey, Shed, Unverified, Verified};
-use crate::registry::account::AccountV3;
+use crate::registry::account::AccountV4;
 use crate::registry::account::actor::{Find, FindToCheck, Rehash, ToCheck};
 use crate::registry::lockout::turns::Party;
 use crate::registry::lockout::{
@@ -133,7 +133,7 @@ enum Compared {
 #[derive(Clone)]
 pub(super) struct Checked {
     /// The account.
-    pub(super) account: AccountV3,
+    pub(super) account: AccountV4,
     /// The nonce of the device's cookie: that of the known device, or a new one.
     pub(super) device_nonce: [u8; 16],
     /// Whether the device is new, which is recorded or told once it is logged in.
@@ -196,7 +196,7 @@ impl Presented {
             Shown::Device(id, cookie) => (id, cookie),
         };
         let found = engine.accounts.ask(FindToCheck { name: self.key }).await?;
-        let is_own = |account: &AccountV3| {
+        let is_own = |account: &AccountV4| {
             account.account_id().to_bytes() == cookie.account
                 && devices::epoch(engine, account) == cookie.epoch
         };
@@ -242,7 +242,7 @@ impl Presented {
 
     /// Checks the password like [`Presented::check`] on the actors' thread, where it is settled also if the client hangs
     /// up.
-    async fn check_on_owner_thread(self, engine: &Engine, client: &Client) -> Result<AccountV3, FlowError> {
+    async fn check_on_owner_thread(self, engine: &Engine, client: &Client) -> Result<AccountV4, FlowError> {
         // The sender is dropped with this request, wherever it ends.
         let (_waiting, mut hung_up) = HangUp::watch();
         let work = async move |engine: &Engine, client: &Client| {
@@ -258,7 +258,7 @@ impl Presented {
         &self,
         engine: &Engine,
         client: &Client,
-        account: &AccountV3,
+        account: &AccountV4,
         phcs: &[Box<str>],
         hung_up: &mut HangUp,
     ) -> Result<Sealed<()>, FlowError> {
@@ -413,7 +413,7 @@ impl Presented {
         engine: &Engine,
         client: &Client,
         begun: &BegunAttempt,
-        account: Option<AccountV3>,
+        account: Option<AccountV4>,
         verified: Result<Verified, Unverified>,
         turn: &Turn<'_>,
         is_gone: bool,
@@ -470,7 +470,7 @@ impl Presented {
         engine: &Engine,
         client: &Client,
         failed: Finish,
-        account: Option<&AccountV3>,
+        account: Option<&AccountV4>,
     ) -> Result<(), FlowError> {
         let is_known = failed.attempt.is_of_known_device();
         let settled = engine.lockout.ask(failed).await?;
@@ -497,7 +497,7 @@ impl Presented {
     }
 
     /// Hashes a right password again, with the current cost. Skipped if the hash queue has no room.
-    async fn rehash(&self, engine: &Engine, place: QueueKey, account: &AccountV3) -> Result<(), FlowError> {
+    async fn rehash(&self, engine: &Engine, place: QueueKey, account: &AccountV4) -> Result<(), FlowError> {
         let Some(checked) = &account.phc else { return Ok(()) };
         let Ok(phc) = engine.services.pool.hash(place, self.password.clone()).await else { return Ok(()) };
         let rehash = Rehash { id: account.account_id(), checked: checked.clone(), phc: phc.into() };
@@ -550,7 +550,7 @@ pub(super) async fn confirm_beside_link(
     engine: &Engine,
     client: &Client,
     link: MailedId,
-    account: &AccountV3,
+    account: &AccountV4,
     password: &str,
     phcs: Vec<Box<str>>,
 ) -> Result<(), FlowError> {
@@ -573,7 +573,7 @@ pub(super) async fn confirm_password(
     client: &Client,
     identity: &Identity,
     password: &str,
-) -> Result<AccountV3, FlowError> {
+) -> Result<AccountV4, FlowError> {
     let name = parse_name(&identity.account.email)?;
     let known = Known::Session { sid: identity.sid(), proved: identity.proved() };
     let presented = Presented::new(engine, name, password, known);

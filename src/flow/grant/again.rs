@@ -14,7 +14,7 @@ use crate::flow::authenticate::{Credential, Held, Identity, live_account};
 use crate::flow::client::Client;
 use crate::flow::devices;
 use crate::flow::refusal::{FlowError, Refusal};
-use crate::registry::account::AccountV3;
+use crate::registry::account::AccountV4;
 use crate::registry::reset::Renewal;
 use crate::registry::{refresh, session};
 use crate::system::clock::Timestamp;
@@ -76,7 +76,7 @@ impl Engine {
         &self,
         renewal: &Renewal,
         open: impl Fn([u8; 32]) -> Result<Secret, Refusal>,
-    ) -> Result<(AccountV3, Grant), FlowError> {
+    ) -> Result<(AccountV4, Grant), FlowError> {
         let id = FamilyId::from_bytes(renewal.sid).ok_or(Refusal::Unauthenticated)?;
         let family = self.refresh.ask(refresh::actor::Alive { id }).await?.ok_or(Refusal::Unauthenticated)?;
         let account = live_account(self, family.account, family.auth_epoch, family.global_epoch).await?;
@@ -96,7 +96,7 @@ impl Engine {
         &self,
         renewal: &Renewal,
         open: impl Fn([u8; 32]) -> Result<Secret, Refusal>,
-    ) -> Result<(AccountV3, Grant), FlowError> {
+    ) -> Result<(AccountV4, Grant), FlowError> {
         let id = SessionId::from_bytes(renewal.sid).ok_or(Refusal::Unauthenticated)?;
         let session =
             self.sessions.ask(session::actor::Alive { id }).await?.ok_or(Refusal::Unauthenticated)?;

@@ -16,7 +16,7 @@ use crate::flow::client::Client;
 use crate::flow::devices;
 use crate::flow::log_in::Mode;
 use crate::flow::refusal::{Error, FlowError, Refusal};
-use crate::registry::account::AccountV3;
+use crate::registry::account::AccountV4;
 use crate::registry::account::actor::ById;
 use crate::registry::session::agent;
 use crate::value::id::AccountId;
@@ -71,7 +71,7 @@ pub async fn issue(
 }
 
 /// Returns the account `id`, if it may have a session.
-async fn may_have_session(engine: &Engine, id: AccountId) -> Result<AccountV3, FlowError> {
+async fn may_have_session(engine: &Engine, id: AccountId) -> Result<AccountV4, FlowError> {
     let account = engine.accounts.ask(ById { id }).await?.ok_or(Refusal::NotFound)?;
     engine.gate(&account, account.auth_epoch, engine.global_epoch)?;
     if !account.email_verified && engine.services.config.signup.verify_email {
@@ -81,7 +81,7 @@ async fn may_have_session(engine: &Engine, id: AccountId) -> Result<AccountV3, F
 }
 
 /// Says whether no other device of this family of browsers is known.
-async fn is_new_device(engine: &Engine, client: &Client, account: &AccountV3) -> Result<bool, FlowError> {
+async fn is_new_device(engine: &Engine, client: &Client, account: &AccountV4) -> Result<bool, FlowError> {
     let family = agent::family(&client.user_agent);
     let known = devices::list(engine, account).await?;
     Ok(!known.iter().any(|of| *of.family == *family))

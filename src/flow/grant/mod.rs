@@ -1,6 +1,7 @@
 //! Credentials for a client that has proved its identity: a pair of tokens, or a session cookie.
 
 mod again;
+mod further_claims;
 pub mod issue;
 pub mod renew;
 pub mod session_limit;
@@ -11,7 +12,7 @@ use crate::engine::Engine;
 use crate::flow::client::Client;
 use crate::flow::refusal::FlowError;
 use crate::journal::append::handle::Sealed;
-use crate::registry::account::AccountV3;
+use crate::registry::account::AccountV4;
 use crate::registry::refresh::{self, Audience, FamilyV3, OpenFamily, OpenedFamily};
 use crate::registry::session::{self, OpenSession, OpenedSession, SessionV2};
 use crate::system::clock::Timestamp;
@@ -23,7 +24,7 @@ use crate::value::id::{FamilyId, SessionId};
 pub struct Opened {
     /// The account that the credential belongs to.
     #[doc(hidden)]
-    pub account: AccountV3,
+    pub account: AccountV4,
     /// The credential.
     #[doc(hidden)]
     pub grant: Grant,
@@ -122,7 +123,7 @@ impl Engine {
     /// resource server that checks tokens by itself would accept it longer. Returns the token and its expiry.
     pub(crate) fn access_token(
         &self,
-        account: &AccountV3,
+        account: &AccountV4,
         family: &FamilyV3,
         proved: Timestamp,
     ) -> Result<(String, Timestamp), FlowError> {
@@ -152,14 +153,14 @@ impl Engine {
             auth_time: (issued - now.since(proved)).as_secs(),
             amr: vec![String::from("pwd")],
         };
-        let text = signer.sign(&claims, now)?;
+        let text = signer.sign_with(&claims, &self.further_claims(account), now)?;
         Ok((text, Timestamp::from_secs(claims.exp)))
     }
 
     /// Opens what a client that has proved its identity wants. The answer is sealed until it is durable.
     pub(crate) async fn issue(
         &self,
-        account: &AccountV3,
+        account: &AccountV4,
         wanted: Wanted,
         proved: Proved,
         client: &Client,
@@ -177,7 +178,7 @@ impl Engine {
 
     async fn issue_family(
         &self,
-        account: &AccountV3,
+        account: &AccountV4,
         audience: Audience,
         replaces: bool,
         proved: Proved,
@@ -206,7 +207,7 @@ impl Engine {
     }
 
     /// Turns a new family or session into the credential for the client.
-    pub(crate) fn grant(&self, account: &AccountV3, issued: Issued) -> Result<Grant, FlowError> {
+    pub(crate) fn grant(&self, account: &AccountV4, issued: Issued) -> Result<Grant, FlowError> {
         match issued {
             Issued::Family(family, secret) => self.token_grant(account, &family, secret),
             Issued::Session(session, secret) => {
@@ -219,7 +220,7 @@ impl Engine {
     /// Signs an access token, and writes the refresh token of `family` with `secret`.
     pub(crate) fn token_grant(
         &self,
-        account: &AccountV3,
+        account: &AccountV4,
         family: &FamilyV3,
         secret: Secret,
     ) -> Result<Grant, FlowError> {
@@ -260,7 +261,7 @@ impl Engine {
     /// the session which it replaces.
     fn new_session(
         &self,
-        account: &AccountV3,
+        account: &AccountV4,
         remember: bool,
         root: Option<[u8; 16]>,
         proved: Proved,

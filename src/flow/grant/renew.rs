@@ -9,7 +9,7 @@ use crate::flow::authenticate::{Held, Identity};
 use crate::flow::check::confirm_password;
 use crate::flow::client::Client;
 use crate::flow::refusal::{FlowError, Refusal};
-use crate::registry::account::AccountV3;
+use crate::registry::account::AccountV4;
 use crate::registry::account::actor::ById;
 use crate::registry::refresh::FamilyV3;
 use crate::registry::refresh::actor::Issue;
@@ -68,7 +68,7 @@ pub async fn reauthenticate(
 async fn replace_session(
     engine: &Engine,
     client: &Client,
-    account: &AccountV3,
+    account: &AccountV4,
     old: &SessionV2,
 ) -> Result<Grant, FlowError> {
     let id = SessionId::from_bytes(old.id).ok_or(Refusal::SessionExpired)?;
@@ -80,7 +80,7 @@ async fn replace_session(
 /// Signs an access token that says when the proof was, which is now.
 async fn prove(
     engine: &Engine,
-    account: &AccountV3,
+    account: &AccountV4,
     family: &FamilyV3,
 ) -> Result<Reauthenticated, FlowError> {
     let issue = Issue { id: family.id, auth_epoch: account.auth_epoch };
@@ -93,10 +93,10 @@ async fn prove(
 /// Returns the account as it is now, if it still passes the gate: it may have been closed while the password was hashed.
 async fn current(
     engine: &Engine,
-    account: &AccountV3,
+    account: &AccountV4,
     auth_epoch: u64,
     global_epoch: u64,
-) -> Result<AccountV3, FlowError> {
+) -> Result<AccountV4, FlowError> {
     let account = engine.accounts.ask(ById { id: account.account_id() }).await?;
     let account = account.ok_or(Refusal::SessionExpired)?;
     engine.gate(&account, auth_epoch, global_epoch).map_err(|_| Refusal::SessionExpired)?;
@@ -109,7 +109,7 @@ impl Engine {
     pub(in crate::flow) async fn replace_credential(
         &self,
         identity: &Identity,
-        account: &AccountV3,
+        account: &AccountV4,
         proved: Proved,
         client: &Client,
     ) -> Result<Issued, FlowError> {

@@ -15,7 +15,7 @@ use crate::flow::log_in::{Mode, log_in};
 use crate::flow::refusal::FlowError;
 use crate::flow::{account, password};
 use crate::journal::append::handle::{Class, NoRoom, Permit};
-use crate::registry::account::AccountV3;
+use crate::registry::account::AccountV4;
 use crate::registry::account::actor::{Admins, ById};
 use crate::registry::outbox::actor::{Due, Settle, Waiting};
 use crate::registry::outbox::{DeliveryOutcome, open_token};
@@ -141,7 +141,7 @@ impl Owner {
         bearer(engine, &access, None).await.unwrap()
     }
 
-    async fn account(&self, engine: &Engine) -> Option<AccountV3> {
+    async fn account(&self, engine: &Engine) -> Option<AccountV4> {
         engine.accounts.ask(ById { id: self.id }).await.unwrap()
     }
 

@@ -13,7 +13,7 @@ use super::refusal::FlowError;
 use crate::audit::event::Event;
 use crate::engine::{Engine, Fault};
 use crate::journal::append::handle::Class as Space;
-use crate::registry::account::{AccountV3, Holder, Status};
+use crate::registry::account::{AccountV4, Holder, Status};
 use crate::registry::outbox::actor::Waiting;
 use crate::registry::outbox::{Kind, MailV2, Post, seal_token};
 use crate::registry::reset::actor::Charge;
@@ -45,7 +45,7 @@ pub(super) struct Addressee {
 
 impl Addressee {
     /// Addresses the owner of an account.
-    pub(super) fn owner(account: &AccountV3) -> Self {
+    pub(super) fn owner(account: &AccountV4) -> Self {
         Self::owner_at(account, &account.email)
     }
 
@@ -65,7 +65,7 @@ impl Addressee {
     }
 
     /// Addresses the owner of an account at another address than the account's.
-    pub(super) fn owner_at(account: &AccountV3, address: &str) -> Self {
+    pub(super) fn owner_at(account: &AccountV4, address: &str) -> Self {
         Self {
             account: account.account_id(),
             pending: None,
@@ -81,7 +81,7 @@ impl Addressee {
 
     /// Addresses the owner of `account`. Without one, addresses a recipient that gets no mail, by an address as long as
     /// `name`.
-    pub(super) fn of(account: Option<&AccountV3>, name: &AccountName, key: NameKey) -> Self {
+    pub(super) fn of(account: Option<&AccountV4>, name: &AccountName, key: NameKey) -> Self {
         account.map_or_else(
             || Self {
                 // Derived from the name, so always the same one. Ids of accounts are random, so it belongs to none.
@@ -101,7 +101,7 @@ impl Addressee {
 
     /// Addresses the owner of `account` like [`Self::of`], unless the account is disabled: then nobody, with the same
     /// work. A link would set the password of an account that stays closed.
-    pub(super) fn of_active(account: Option<&AccountV3>, name: &AccountName, key: NameKey) -> Self {
+    pub(super) fn of_active(account: Option<&AccountV4>, name: &AccountName, key: NameKey) -> Self {
         Self::of(account.filter(|account| account.status == Status::Active), name, key)
     }
 
@@ -163,7 +163,7 @@ impl Engine {
     pub(super) async fn mail_undo_again(
         &self,
         cause: Cause,
-        account: &AccountV3,
+        account: &AccountV4,
         former: &AccountName,
         key: NameKey,
     ) -> Result<bool, FlowError> {
@@ -183,7 +183,7 @@ impl Engine {
     pub(super) async fn mail_new_address(
         &self,
         cause: Cause,
-        account: &AccountV3,
+        account: &AccountV4,
         address: &AccountName,
         holder: Option<&Holder>,
     ) -> Result<bool, FlowError> {
@@ -205,7 +205,7 @@ impl Engine {
     /// change can still be undone.
     pub(super) async fn mail_undo(
         &self,
-        account: &AccountV3,
+        account: &AccountV4,
         present: &AccountName,
         next: &AccountName,
     ) -> Result<bool, FlowError> {
@@ -264,7 +264,7 @@ impl Engine {
 
     /// Records that the quotas have held back a mail which `client` asked for, unless it `is_sent`. Its requests are answered
     /// alike, so nobody but an operator can say why a mail does not come.
-    pub(super) fn note_withheld(&self, client: &Client, account: Option<&AccountV3>, is_sent: bool) {
+    pub(super) fn note_withheld(&self, client: &Client, account: Option<&AccountV4>, is_sent: bool) {
         if !is_sent {
             self.record(client.note(Event::MailWithheld).for_account(account));
         }

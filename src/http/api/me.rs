@@ -3,17 +3,18 @@
 use actix_web::{HttpResponse, web};
 use serde::{Deserialize, Serialize};
 
-use crate::flow::account;
+use crate::flow::account::{self, Settings};
 use crate::flow::authenticate::Held;
 use crate::flow::client::Client;
-use crate::http::api::shared_body::null_is_empty;
+use crate::http::api::shared_body::{new_object, null_is_empty};
 use crate::http::body::Body;
 use crate::http::endpoint::{Eng, resource};
 use crate::http::rejection::Rejection;
 use crate::http::request::SignedIn;
 use crate::http::response::{User, ended_cookie, user};
-use crate::registry::account::AccountV3;
+use crate::registry::account::AccountV4;
 use crate::registry::throttle::class::Class;
+use crate::value::json_object::NewObject;
 use crate::value::secret_text::SecretText;
 
 pub(super) fn configure(config: &mut web::ServiceConfig) {
@@ -37,7 +38,7 @@ async fn get_me(_: Eng, identity: SignedIn) -> HttpResponse {
     me(&identity.account)
 }
 
-fn me(account: &AccountV3) -> HttpResponse {
+fn me(account: &AccountV4) -> HttpResponse {
     HttpResponse::Ok().json(Me { user: user(account), new_device_mail: !account.mutes_new_device })
 }
 
@@ -47,6 +48,12 @@ struct PatchMe {
     /// The name by which the owner wants to be called; null or an empty one takes it away.
     #[serde(default, deserialize_with = "null_is_empty")]
     name: Option<String>,
+    /// The language of the owner, likewise.
+    #[serde(default, deserialize_with = "null_is_empty")]
+    locale: Option<String>,
+    /// The object of the owner, likewise. It replaces the one from before as a whole.
+    #[serde(default, deserialize_with = "new_object")]
+    user_metadata: Option<NewObject>,
     /// Whether to mail the owner about a log-in from a new device.
     new_device_mail: Option<bool>,
 }
@@ -58,10 +65,13 @@ async fn patch_me(
     body: Body,
 ) -> Result<HttpResponse, Rejection> {
     let read: PatchMe = body.json_charged(&engine, &client, Class::Rejected).await?;
-    if read.name.is_none() && read.new_device_mail.is_none() {
+    let PatchMe { name, locale, user_metadata, new_device_mail } = read;
+    if name.is_none() && locale.is_none() && user_metadata.is_none() && new_device_mail.is_none() {
         return Ok(me(&identity.account));
     }
-    let set = account::set(&engine, &client, &identity, read.name.as_deref(), read.new_device_mail).await;
+    let (name, locale) = (name.as_deref(), locale.as_deref());
+    let settings = Settings { name, locale, user_metadata, new_device_mail };
+    let set = account::set(&engine, &client, &identity, settings).await;
     set.respond(|account| me(&account))
 }
 

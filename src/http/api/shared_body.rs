@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Deserializer};
 
+use crate::value::json_object::NewObject;
 use crate::value::secret_text::SecretText;
 
 /// A body that holds a token.
@@ -27,6 +28,12 @@ pub(super) enum ModeName {
     Token,
     /// A cookie.
     Cookie,
+}
+
+/// Reads an object that may be null or an empty text, which are the same as an empty one. A field that is not there is `None`:
+/// give it `#[serde(default)]` too.
+pub(super) fn new_object<'de, D: Deserializer<'de>>(json: D) -> Result<Option<NewObject>, D::Error> {
+    NewObject::deserialize(json).map(Some)
 }
 
 /// Reads a text that may be null, which is the same as an empty one. A field that is not there is `None`: give it

@@ -83,6 +83,11 @@ fn refused(refusal: &Refusal, engine: &Engine) -> Problem {
             let detail = "An account with this e-mail address exists already, or had it until a change that can still be undone.";
             Problem::new(409, "email_taken", detail)
         }
+        Refusal::ExternalIdTaken => Problem::new(
+            409,
+            "external_id_taken",
+            "Another account has this external id; `GET /v1/admin/users?external_id=` finds it.",
+        ),
         Refusal::EmailChangedLately => Problem::new(
             409,
             "email_changed_lately",

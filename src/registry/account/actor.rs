@@ -1,8 +1,7 @@
 //! The mailbox around [`Accounts`].
 
-pub use super::state::{Administer, Alter, Rehash, ReleaseUnprovenAddress, SignUp};
-use super::state::{Altered, Refusal, SignedUp};
-use super::{AccountV3, Accounts, Change, Holder};
+pub use super::command::{Administer, Alter, Rehash, ReleaseUnprovenAddress, SignUp};
+use super::{AccountV4, Accounts, Altered, Change, Holder, Refusal, SignedUp};
 use crate::journal::append::handle::Class;
 use crate::password::EqualWork;
 use crate::registry::{handles, reads, registry};
@@ -10,7 +9,7 @@ use crate::value::account_name::NameKey;
 use crate::value::id::AccountId;
 use crate::value::search::Search;
 
-registry!(Accounts, AccountV3, "account", revokes Accounts::revoked_by, overdue Accounts::overdue);
+registry!(Accounts, AccountV4, "account", revokes Accounts::revoked_by, overdue Accounts::overdue);
 
 /// Deletes an account.
 #[derive(Clone, Copy, Debug)]
@@ -46,9 +45,16 @@ pub struct FindToCheck {
 #[derive(Clone, Debug)]
 pub struct ToCheck {
     /// The account of the name; `None` if it has none.
-    pub account: Option<AccountV3>,
+    pub account: Option<AccountV4>,
     /// The work of the check, the same with and without an account.
     pub work: EqualWork,
+}
+
+/// Finds an account by the id that another program knows it by.
+#[derive(Clone, Debug)]
+pub struct FindExternal {
+    /// The id.
+    pub external_id: Box<str>,
 }
 
 /// Finds an account by its id.
@@ -84,9 +90,10 @@ impl Change {
     /// Returns the class of journal space that the change may use. What its owner only likes to have otherwise must not use
     /// up the room that is kept for what ends something.
     pub(super) fn class(&self) -> Class {
-        let Self { name, mutes_new_device, .. } = self;
+        let Self { name, mutes_new_device, extra, .. } = self;
         let only_settings = Self {
             name: name.clone(),
+            extra: extra.clone(),
             mutes_new_device: *mutes_new_device,
             if_epoch: self.if_epoch,
             spares_last_admin: self.spares_last_admin,
@@ -99,12 +106,12 @@ impl Change {
 
 handles!(Accounts {
     SignUp => SignedUp, Ordinary, |accounts, sign_up, now| accounts.sign_up(sign_up, now);
-    Alter => Result<AccountV3, Refusal>, by(|alter| alter.change.class()), |accounts, alter, now| accounts.alter(alter, now);
+    Alter => Result<AccountV4, Refusal>, by(|alter| alter.change.class()), |accounts, alter, now| accounts.alter(alter, now);
     Administer => Result<Altered, Refusal>, by(|administer| administer.0.change.class()), |accounts, administer, now| {
         accounts.administer(administer, now)
     };
     Rehash => (), Ordinary, |accounts, rehash, _| accounts.rehash(rehash);
-    ReleaseUnprovenAddress => Option<AccountV3>, Essential, |accounts, release, _| {
+    ReleaseUnprovenAddress => Option<AccountV4>, Essential, |accounts, release, _| {
         accounts.release_unproven_address(release)
     };
     Delete => Result<(), Refusal>, Essential, |accounts, delete, _| {
@@ -113,15 +120,16 @@ handles!(Accounts {
 });
 
 reads!(Accounts {
-    Find => Option<AccountV3>, |accounts, find, _| accounts.find(find.name).cloned();
+    Find => Option<AccountV4>, |accounts, find, _| accounts.find(find.name).cloned();
+    FindExternal => Option<AccountV4>, |accounts, find, _| accounts.find_external(&find.external_id).cloned();
     FindHolder => Option<Holder>, |accounts, find, now| accounts.holder(find.name, now);
     FindToCheck => ToCheck, |accounts, find, _| ToCheck {
         account: accounts.find(find.name).cloned(),
         work: accounts.stored_costs().equal_work(find.name),
     };
-    ById, of |by_id| by_id.id.to_bytes() => Option<AccountV3>, |accounts, by_id, _| accounts.get(by_id.id).cloned();
-    Admins => Vec<AccountV3>, |accounts, admins, _| accounts.admins(admins.limit);
-    List => Vec<AccountV3>, |accounts, list, _| accounts.list(list.after, list.limit, |account| {
+    ById, of |by_id| by_id.id.to_bytes() => Option<AccountV4>, |accounts, by_id, _| accounts.get(by_id.id).cloned();
+    Admins => Vec<AccountV4>, |accounts, admins, _| accounts.admins(admins.limit);
+    List => Vec<AccountV4>, |accounts, list, _| accounts.list(list.after, list.limit, |account| {
         let is_named = list.q.as_ref().is_none_or(|q| {
             q.finds_address(&account.email) || account.name.as_deref().is_some_and(|name| q.finds_name(name))
         });

@@ -21,6 +21,9 @@
 //! remembers the passwords that were replaced within three days, four at most, of which the oldest stay: a thief who
 //! changes the password before the address leaves the owner's among them.
 //!
+//! **What else an account carries** is a language, two JSON objects and the id of another program: see [`extra`]. A change of
+//! that raises no epoch. An account to which an administrator has given some of it holds its address like one with roles.
+//!
 //! An account stays in the slot of its id when its address changes; after that only the key of the address finds it.
 //! Once slots are spread over several engines, the slot of the new address will need an entry that points to the
 //! account.
@@ -28,11 +31,13 @@
 //! Source: OWASP Authentication Cheat Sheet; NIST SP 800-63B-4 §3.1.1.
 
 pub mod actor;
+pub mod command;
+mod extra;
 pub mod record;
 pub mod state;
 pub mod stored_costs;
 
-pub use record::{AccountV3, Status};
-pub use state::{
-    ADMIN, Accounts, Altered, Change, FormerChange, Holder, Origin, Refusal, SignUp, SignedUp, is_admin,
-};
+pub use command::{Altered, Change, FormerChange, Holder, Origin, Refusal, SignUp, SignedUp};
+pub use extra::ExtraChange;
+pub use record::{AccountExtraV1, AccountV4, Status};
+pub use state::{ADMIN, Accounts, is_admin};

@@ -2,7 +2,12 @@
 
 use std::collections::BTreeSet;
 
-use super::record::{AccountV3, FormerAddressV2, REPLACED_MAX, ReplacedPasswordV1, Status};
+use super::command::{
+    Administer, Alter, Altered, FormerChange, Holder, Origin, Refusal, Rehash, ReleaseUnprovenAddress,
+    SignUp, SignedUp,
+};
+use super::extra::ExternalIds;
+use super::record::{AccountExtraV1, AccountV4, FormerAddressV2, REPLACED_MAX, ReplacedPasswordV1, Status};
 use super::stored_costs::StoredCosts;
 use crate::registry::Revocation;
 use crate::registry::buckets::Buckets;
@@ -13,188 +18,19 @@ use crate::value::account_name::NameKey;
 use crate::value::id::AccountId;
 
 /// A decision about accounts with verdict `V`.
-pub type Decision<V> = record::Decision<AccountV3, V>;
-
-/// Signs up for an account with an address.
-#[derive(Clone, Debug)]
-pub struct SignUp {
-    /// The id of the new account, minted in the slot of the address.
-    pub id: AccountId,
-    /// The key of the address.
-    pub name_key: NameKey,
-    /// The address in its canonical form.
-    pub email: Box<str>,
-    /// The name that the owner wants to be called by.
-    pub name: Option<Box<str>>,
-    /// The PHC string of the password.
-    pub phc: Option<Box<str>>,
-    /// Roles, sorted, each once.
-    pub roles: Vec<Box<str>>,
-    /// Whether the address counts as proved.
-    pub verified: bool,
-    /// Who vouches for it.
-    pub origin: Origin,
-}
-
-/// Who vouches for a new account.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Origin {
-    /// An administrator.
-    Administrator,
-    /// The mailbox of the address, by a link.
-    Mailbox,
-    /// Nobody: addresses need no proof here.
-    Nobody,
-}
-
-/// The result of a sign-up.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub enum SignedUp {
-    /// The account was created. By a proof of the address it replaces an account that an earlier version made of a mere
-    /// sign-up and that nobody has proved: its password goes, and its epoch rises.
-    Created(AccountV3),
-    /// This account has the address.
-    Taken(AccountV3),
-    /// The address is kept for an account that can undo the change to another one.
-    Kept,
-}
-
-/// The account that has an address, or for which it is kept.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub struct Holder {
-    /// The account.
-    pub account: AccountV3,
-    /// Whether the address is the former one of the account, kept as long as its change can be undone.
-    pub is_former: bool,
-}
-
-impl Holder {
-    /// Says whether nobody else can have the address.
-    pub fn holds(&self) -> bool {
-        self.is_former || self.account.holds_its_address()
-    }
-}
-
-/// A change of an account. A field that is `None` or false changes nothing.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct Change {
-    /// The PHC string of a new password. Raises the epoch.
-    pub phc: Option<Box<str>>,
-    /// Refuse the change unless the epoch is still this one.
-    pub if_epoch: Option<u64>,
-    /// Mark the address as proved.
-    pub verified: bool,
-    /// Mark the address as not proved.
-    pub unproved: bool,
-    /// Note that an administrator vouches for the account.
-    pub vouched: bool,
-    /// Raise the epoch, which invalidates every credential of the present one.
-    pub raise_epoch: bool,
-    /// Let the known devices stay known although the epoch is raised.
-    pub keep_devices: bool,
-    /// The new roles, in any order.
-    pub roles: Option<Vec<Box<str>>>,
-    /// If a role is taken away: access tokens issued before this second since 1970 are invalid.
-    pub tokens_from_secs: u64,
-    /// Refuse the change if it takes the last administrator who can log in.
-    pub spares_last_admin: bool,
-    /// The new status. A value other than the present one raises the epoch.
-    pub status: Option<Status>,
-    /// The new name; an empty one takes the name away.
-    pub name: Option<Box<str>>,
-    /// A new address, with its key. Raises the epoch.
-    pub email: Option<(Box<str>, NameKey)>,
-    /// Remove the password, so that it must be set by mail. Raises the epoch.
-    pub clear_phc: bool,
-    /// Raise the device epoch, which makes every known device a stranger. Whatever raises the epoch, but for the status,
-    /// does that too.
-    pub end_devices: bool,
-    /// Switch the mail about a log-in from a new device off or on.
-    pub mutes_new_device: Option<bool>,
-    /// What becomes of the memory of the address before.
-    pub former: Option<FormerChange>,
-}
-
-/// What a change does to the memory of the address that the account had before.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum FormerChange {
-    /// The present address becomes the former one: the change can be undone until a time, in milliseconds since 1970.
-    Keep {
-        /// When it can be undone no longer.
-        undo_end_ms: u64,
-    },
-    /// A password was set by a mail to the present address, so that undoing the change takes the former password too.
-    Settle,
-    /// The change was undone.
-    Forget,
-}
-
-/// Changes the account `id`.
-#[derive(Clone, Debug)]
-pub struct Alter {
-    /// The account.
-    pub id: AccountId,
-    /// The change.
-    pub change: Change,
-}
-
-/// Changes an account like [`Alter`], and says what it was before.
-#[derive(Clone, Debug)]
-pub struct Administer(pub Alter);
-
-/// An account before and after a change.
-#[derive(Clone, Debug)]
-pub struct Altered {
-    /// Before.
-    pub before: AccountV3,
-    /// After.
-    pub after: AccountV3,
-}
-
-/// Replaces the PHC string that was just checked by one of today's cost.
-#[derive(Clone, Debug)]
-pub struct Rehash {
-    /// The account.
-    pub id: AccountId,
-    /// The PHC string that was checked.
-    pub checked: Box<str>,
-    /// The PHC string that replaces it.
-    pub phc: Box<str>,
-}
-
-/// Takes an address from an account that never proved it, for an account that does.
-#[derive(Clone, Copy, Debug)]
-pub struct ReleaseUnprovenAddress {
-    /// The address.
-    pub name: NameKey,
-    /// The account that is to have it.
-    pub owner: AccountId,
-}
-
-/// Why an account was not changed.
-#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
-pub enum Refusal {
-    /// No account has this id.
-    #[error("no such account")]
-    Unknown,
-    /// The epoch is not the expected one.
-    #[error("the account has changed meanwhile")]
-    Outdated,
-    /// Another account has the address.
-    #[error("another account has this address")]
-    Taken,
-    /// No administrator who can log in would be left.
-    #[error("this is the last administrator")]
-    LastAdmin,
-}
+pub type Decision<V> = record::Decision<AccountV4, V>;
 
 /// The role of administrators.
 pub const ADMIN: &str = "admin";
 
+/// Bytes of accounts that are written at once because they forget something: fewer than one entry holds.
+const FORGOTTEN_BYTES_MAX: usize = 48 * 1024;
+
 /// All accounts of one engine.
 pub struct Accounts {
-    by_id: Buckets<[u8; 16], AccountV3>,
+    by_id: Buckets<[u8; 16], AccountV4>,
     by_name: Index<NameKey, AccountId>,
+    by_external_id: ExternalIds,
     /// The active accounts with the role of administrators.
     admins: BTreeSet<AccountId>,
     /// The accounts that remember a former address or replaced passwords, by the time at which the first of these is over.
@@ -210,6 +46,7 @@ impl Default for Accounts {
         Self {
             by_id: Buckets::new(),
             by_name: Index::new(),
+            by_external_id: ExternalIds::new(),
             admins: BTreeSet::new(),
             to_forget: BTreeSet::new(),
             kept: BTreeSet::new(),
@@ -220,13 +57,25 @@ impl Default for Accounts {
 
 impl Accounts {
     /// Returns the account of `id`.
-    pub fn get(&self, id: AccountId) -> Option<&AccountV3> {
+    pub fn get(&self, id: AccountId) -> Option<&AccountV4> {
         self.by_id.get(&id.to_bytes())
     }
 
     /// Returns the account whose address has the key `name`.
-    pub fn find(&self, name: NameKey) -> Option<&AccountV3> {
+    pub fn find(&self, name: NameKey) -> Option<&AccountV4> {
         self.get(*self.by_name.get(&name)?)
+    }
+
+    /// Returns the account that another program knows by `external_id`.
+    pub fn find_external(&self, external_id: &str) -> Option<&AccountV4> {
+        let account = self.get(self.by_external_id.get(external_id)?)?;
+        Some(account).filter(|account| account.external_id() == Some(external_id))
+    }
+
+    /// Says whether another account than `own` has the id `external_id`.
+    fn is_external_id_taken(&self, external_id: Option<&str>, own: Option<AccountId>) -> bool {
+        let holder = external_id.and_then(|external_id| self.by_external_id.get(external_id));
+        holder.is_some_and(|holder| Some(holder) != own)
     }
 
     /// Returns the account that has the address with the key `name` at `now`, or for which it is kept.
@@ -237,10 +86,16 @@ impl Accounts {
     }
 
     /// Returns the account whose former address has the key `name`, if its change can be undone at `now`.
-    fn kept_for(&self, name: NameKey, now: Timestamp) -> Option<&AccountV3> {
+    fn kept_for(&self, name: NameKey, now: Timestamp) -> Option<&AccountV4> {
         let accounts = self.kept.range((name.0, [0; 16])..=(name.0, [0xFF; 16]));
         let mut accounts = accounts.filter_map(|(_, id)| self.by_id.get(id));
         accounts.find(|account| account.former.as_ref().is_some_and(|former| now < former.end()))
+    }
+
+    /// Returns the index of external ids.
+    #[cfg(test)]
+    pub(super) const fn by_external_id(&self) -> &ExternalIds {
+        &self.by_external_id
     }
 
     /// Returns the costs of the stored hashes.
@@ -249,14 +104,14 @@ impl Accounts {
     }
 
     /// Returns all records in their buckets.
-    pub const fn buckets(&self) -> &Buckets<[u8; 16], AccountV3> {
+    pub const fn buckets(&self) -> &Buckets<[u8; 16], AccountV4> {
         &self.by_id
     }
 
     /// Decides the making of an account at `now`.
     pub fn sign_up(&self, sign_up: SignUp, now: Timestamp) -> Decision<SignedUp> {
         let before = self.find(sign_up.name_key);
-        let is_taken = |account: &&AccountV3| match sign_up.origin {
+        let is_taken = |account: &&AccountV4| match sign_up.origin {
             Origin::Mailbox => account.holds_its_address(),
             Origin::Administrator | Origin::Nobody => true,
         };
@@ -267,7 +122,11 @@ impl Accounts {
         if before.is_none() && self.kept_for(sign_up.name_key, now).is_some() {
             return Decision::unchanged(SignedUp::Kept);
         }
-        let account = AccountV3 {
+        let external_id = sign_up.extra.as_ref().and_then(|extra| extra.external_id.as_deref());
+        if self.is_external_id_taken(external_id, before.map(|account| account.id)) {
+            return Decision::unchanged(SignedUp::ExternalIdTaken);
+        }
+        let account = AccountV4 {
             id: before.map_or(sign_up.id, |account| account.id),
             name_key: sign_up.name_key.0,
             email: sign_up.email,
@@ -284,13 +143,14 @@ impl Accounts {
             former: None,
             mutes_new_device: false,
             is_vouched: sign_up.origin == Origin::Administrator,
-            replaced: Vec::new(),
+            replaced: Box::default(),
+            extra: sign_up.extra,
         };
         Decision::put(account.clone(), SignedUp::Created(account))
     }
 
     /// Decides a change of an account at `now`.
-    pub fn alter(&self, alter: Alter, now: Timestamp) -> Decision<Result<AccountV3, Refusal>> {
+    pub fn alter(&self, alter: Alter, now: Timestamp) -> Decision<Result<AccountV4, Refusal>> {
         let Alter { id, change } = alter;
         let Some(account) = self.get(id) else {
             return Decision::unchanged(Err(Refusal::Unknown));
@@ -302,6 +162,9 @@ impl Accounts {
             && self.holder(*key, now).is_some_and(|holder| holder.account.id != account.id)
         {
             return Decision::unchanged(Err(Refusal::Taken));
+        }
+        if self.is_external_id_taken(change.extra.external_id.as_deref(), Some(account.id)) {
+            return Decision::unchanged(Err(Refusal::ExternalIdTaken));
         }
         let mut next = account.clone();
         forget_over(&mut next, now);
@@ -327,7 +190,8 @@ impl Accounts {
         next.status = change.status.unwrap_or(next.status);
         match change.former {
             Some(FormerChange::Keep { undo_end_ms }) => {
-                let replaced = std::mem::take(&mut next.replaced).into_iter().map(|replaced| replaced.phc);
+                let replaced = std::mem::take(&mut next.replaced).into_vec();
+                let replaced = replaced.into_iter().map(|replaced| replaced.phc);
                 next.former = Some(Box::new(FormerAddressV2 {
                     name_key: Some(account.name_key),
                     phcs: account.phc.clone().into_iter().chain(replaced).collect(),
@@ -343,7 +207,7 @@ impl Accounts {
             Some(FormerChange::Forget) => {
                 // Some of these may be a thief's.
                 next.former = None;
-                next.replaced.clear();
+                next.replaced = Box::default();
             }
             None => {}
         }
@@ -372,6 +236,7 @@ impl Accounts {
         if let Some(name) = change.name {
             next.name = Some(name).filter(|name| !name.is_empty());
         }
+        next.extra = change.extra.applied_to(next.extra);
         // Who changes nothing again and again fills no journal.
         if next == *account {
             return Decision::unchanged(Ok(next));
@@ -392,18 +257,25 @@ impl Accounts {
     pub fn rehash(&self, rehash: Rehash) -> Decision<()> {
         match self.get(rehash.id) {
             Some(account) if account.phc.as_deref() == Some(&*rehash.checked) => {
-                Decision::put(AccountV3 { phc: Some(rehash.phc), ..account.clone() }, ())
+                Decision::put(AccountV4 { phc: Some(rehash.phc), ..account.clone() }, ())
             }
             _ => Decision::unchanged(()),
         }
     }
 
     /// Returns the writes that forget former addresses and replaced passwords which nothing can ask for any more at `now`.
-    /// Those of [`ENDED_AT_ONCE`] accounts at most.
-    pub fn overdue(&self, now: Timestamp) -> Vec<Write<AccountV3>> {
+    /// Those of [`ENDED_AT_ONCE`] accounts at most, and of fewer where these carry much: one entry holds them.
+    pub fn overdue(&self, now: Timestamp) -> Vec<Write<AccountV4>> {
         let over = self.to_forget.iter().take_while(|(end_ms, _)| *end_ms <= now.as_millis());
         let accounts = over.take(ENDED_AT_ONCE).filter_map(|(_, id)| self.get(*id));
-        let forgotten = |account: &AccountV3| {
+        let mut room = FORGOTTEN_BYTES_MAX;
+        let accounts = accounts.take_while(|account| {
+            let bytes = stored_bytes(account);
+            let fits = bytes <= room;
+            room = room.saturating_sub(bytes);
+            fits
+        });
+        let forgotten = |account: &AccountV4| {
             let mut account = account.clone();
             forget_over(&mut account, now);
             Write::Put(account)
@@ -412,7 +284,7 @@ impl Accounts {
     }
 
     /// Says whether an account is an active administrator beside whom no other one can log in.
-    fn is_last_admin(&self, account: &AccountV3) -> bool {
+    fn is_last_admin(&self, account: &AccountV4) -> bool {
         // Who was invited and has not come yet helps nobody.
         let mut others = self.admins.iter().filter(|id| **id != account.id).filter_map(|id| self.get(*id));
         is_admin(account) && !others.any(can_log_in)
@@ -431,8 +303,8 @@ impl Accounts {
 
     /// Deletes another account that has the address which `release.owner` proves, unless that account has proved it
     /// too. Returns the deleted account, so that it can be notified.
-    pub fn release_unproven_address(&self, release: ReleaseUnprovenAddress) -> Decision<Option<AccountV3>> {
-        let is_squatter = |account: &&AccountV3| !account.email_verified && account.id != release.owner;
+    pub fn release_unproven_address(&self, release: ReleaseUnprovenAddress) -> Decision<Option<AccountV4>> {
+        let is_squatter = |account: &&AccountV4| !account.email_verified && account.id != release.owner;
         match self.find(release.name).filter(is_squatter) {
             Some(account) => Decision::remove(account.id.to_bytes(), Some(account.clone())),
             None => Decision::unchanged(None),
@@ -444,8 +316,8 @@ impl Accounts {
         &self,
         after: Option<AccountId>,
         limit: usize,
-        is_wanted: impl Fn(&AccountV3) -> bool,
-    ) -> Vec<AccountV3> {
+        is_wanted: impl Fn(&AccountV4) -> bool,
+    ) -> Vec<AccountV4> {
         let accounts = self.by_id.iter().map(|(_, account)| account);
         let mut page: Vec<_> = accounts
             .filter(|account| after.is_none_or(|after| account.id > after) && is_wanted(account))
@@ -455,7 +327,7 @@ impl Accounts {
     }
 
     /// Returns at most `limit` active administrators, in the order of their ids.
-    pub fn admins(&self, limit: usize) -> Vec<AccountV3> {
+    pub fn admins(&self, limit: usize) -> Vec<AccountV4> {
         self.admins.iter().take(limit).filter_map(|id| self.get(*id)).cloned().collect()
     }
 
@@ -467,16 +339,19 @@ impl Accounts {
     /// Begins recovery. No account can be found by its address until [`Accounts::recovered`].
     pub fn recover(&mut self) {
         self.by_name.suspend();
+        self.by_external_id.suspend();
     }
 
-    /// Ends recovery and builds the index.
+    /// Ends recovery and builds the indexes.
     pub fn recovered(&mut self) {
         let all = self.by_id.iter();
         self.by_name.build(all.map(|(_, account)| (NameKey(account.name_key), account.id)));
+        let all = self.by_id.iter();
+        self.by_external_id.build(all.filter_map(|(_, account)| Some((account.external_id()?, account.id))));
     }
 
     /// Applies `write`. Cannot fail: the write was just decided, or it was read back.
-    pub fn apply(&mut self, write: Write<AccountV3>) {
+    pub fn apply(&mut self, write: Write<AccountV4>) {
         match write {
             Write::Put(account) => {
                 // The address it had before no longer finds it.
@@ -500,6 +375,12 @@ impl Accounts {
                     if let Some(free) = kept_address(before) {
                         self.kept.remove(&free);
                     }
+                    if let Some(free) = before.external_id() {
+                        self.by_external_id.remove(free);
+                    }
+                }
+                if let Some(external_id) = account.external_id() {
+                    self.by_external_id.insert(external_id, account.id);
                 }
                 self.to_forget.extend(forgotten_at(&account));
                 self.kept.extend(kept_address(&account));
@@ -516,6 +397,9 @@ impl Accounts {
                     if let Some(free) = kept_address(&account) {
                         self.kept.remove(&free);
                     }
+                    if let Some(free) = account.external_id() {
+                        self.by_external_id.remove(free);
+                    }
                     self.costs.remove(account.phc.as_deref());
                     self.by_name.remove(&NameKey(account.name_key));
                 }
@@ -526,7 +410,7 @@ impl Accounts {
 
 impl Accounts {
     /// Returns what a write revokes: the access tokens of an account that has lost a role.
-    pub(super) fn revoked_by(&self, write: &Write<AccountV3>) -> Option<Revocation> {
+    pub(super) fn revoked_by(&self, write: &Write<AccountV4>) -> Option<Revocation> {
         let Write::Put(account) = write else { return None };
         let before = self.get(account.id).map_or(0, |before| before.tokens_from_secs);
         (account.tokens_from_secs > before).then(|| Revocation::Tokens {
@@ -546,39 +430,60 @@ impl Accounts {
 }
 
 /// Remembers the password of `account`, which is replaced or removed at `now`. Not one that a stranger may have typed.
-fn remember_replaced(account: &mut AccountV3, now: Timestamp) {
+fn remember_replaced(account: &mut AccountV4, now: Timestamp) {
     let is_owners = !account.has_doubtful_password();
     if let Some(phc) = account.phc.clone().filter(|_| is_owners && account.replaced.len() < REPLACED_MAX) {
-        account.replaced.push(ReplacedPasswordV1 { phc, replaced_ms: now.as_millis() });
+        let mut replaced = std::mem::take(&mut account.replaced).into_vec();
+        replaced.push(ReplacedPasswordV1 { phc, replaced_ms: now.as_millis() });
+        account.replaced = replaced.into();
     }
 }
 
 /// Drops what `account` remembers no longer at `now`.
-fn forget_over(account: &mut AccountV3, now: Timestamp) {
+fn forget_over(account: &mut AccountV4, now: Timestamp) {
     account.former = account.former.take().filter(|former| now < former.end());
-    account.replaced.retain(|replaced| now < replaced.end());
+    if account.replaced.iter().any(|replaced| now >= replaced.end()) {
+        let mut replaced = std::mem::take(&mut account.replaced).into_vec();
+        replaced.retain(|replaced| now < replaced.end());
+        account.replaced = replaced.into();
+    }
+}
+
+/// Returns no fewer bytes than `account` takes in an entry.
+pub(super) fn stored_bytes(account: &AccountV4) -> usize {
+    // Numbers, ids, and a length before each text, a few bytes each.
+    const REST: usize = 512;
+    let texts = [&account.name, &account.phc].into_iter().flatten().map(|text| text.len());
+    let roles = account.roles.iter().map(|role| role.len() + 8);
+    let replaced = account.replaced.iter().map(|replaced| replaced.phc.len() + 16);
+    let former = account.former.iter().flat_map(|former| former.phcs.iter().map(|phc| phc.len() + 8));
+    let extra = account.extra.as_deref().into_iter().flat_map(|extra| {
+        let AccountExtraV1 { external_id, locale, user_metadata, app_metadata, .. } = extra;
+        [external_id, locale, user_metadata, app_metadata].into_iter().flatten().map(|text| text.len())
+    });
+    REST + account.email.len() + texts.chain(roles).chain(replaced).chain(former).chain(extra).sum::<usize>()
 }
 
 /// Returns the place of an account among those that remember something for a time.
-fn forgotten_at(account: &AccountV3) -> Option<(u64, AccountId)> {
+fn forgotten_at(account: &AccountV4) -> Option<(u64, AccountId)> {
     let former = account.former.as_ref().map(|former| former.end().as_millis());
     let replaced = account.replaced.iter().map(|replaced| replaced.end().as_millis());
     former.into_iter().chain(replaced).min().map(|end_ms| (end_ms, account.id))
 }
 
 /// Returns the place of an account among those for which an address is kept.
-fn kept_address(account: &AccountV3) -> Option<([u8; 16], [u8; 16])> {
+fn kept_address(account: &AccountV4) -> Option<([u8; 16], [u8; 16])> {
     let name_key = account.former.as_ref().and_then(|former| former.name_key)?;
     Some((name_key, account.id.to_bytes()))
 }
 
 /// Says whether the owner of an account can log in, also where addresses must be proved.
-fn can_log_in(account: &AccountV3) -> bool {
+fn can_log_in(account: &AccountV4) -> bool {
     account.status == Status::Active && account.phc.is_some() && account.email_verified
 }
 
 /// Says whether an account is an administrator who may act.
-pub fn is_admin(account: &AccountV3) -> bool {
+pub fn is_admin(account: &AccountV4) -> bool {
     account.status == Status::Active && account.roles.iter().any(|role| &**role == ADMIN)
 }
 

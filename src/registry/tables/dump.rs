@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use crate::journal::format::codec::{CodecError, decode};
 use crate::password::foreign::Stored;
-use crate::registry::account::AccountV3;
+use crate::registry::account::AccountV4;
 use crate::registry::api_key::ApiKeyV1;
 use crate::registry::file_check::FileCheckV1;
 use crate::registry::lockout::CountV2;
@@ -28,7 +28,7 @@ fn time(ms: u64) -> Option<String> {
 }
 
 pub(super) fn account(value: &[u8]) -> Result<Value, CodecError> {
-    let account: AccountV3 = decode(value)?;
+    let account: AccountV4 = decode(value)?;
     let cost = account.phc.as_ref().map(|text| {
         Stored::parse(text).map_or_else(|_| String::from("of another form"), |stored| stored.to_string())
     });
@@ -47,6 +47,11 @@ pub(super) fn account(value: &[u8]) -> Result<Value, CodecError> {
         "passwords_replaced": account.replaced.iter().map(|replaced| time(replaced.replaced_ms)).collect::<Vec<_>>(),
         "mutes_new_device": account.mutes_new_device,
         "is_vouched": account.is_vouched,
+        "has_external_id": account.external_id().is_some(),
+        "locale": account.locale(),
+        "user_metadata_bytes": account.user_metadata().map_or(0, str::len),
+        "app_metadata_bytes": account.app_metadata().map_or(0, str::len),
+        "imported": account.extra.as_ref().and_then(|extra| time(extra.imported_ms)),
     }))
 }
 
@@ -210,7 +215,7 @@ mod tests {
             assert!(!text.contains("ada@"), "{text}");
             assert!(!text.contains("aGFzaA"), "{text}");
             let secrets: Vec<String> = match name(number).as_str() {
-                "account" => vec![hex(&AccountV3::read(schema, &value).unwrap().name_key)],
+                "account" => vec![hex(&AccountV4::read(schema, &value).unwrap().name_key)],
                 "lockout" => vec![hex(&CountV2::read(schema, &value).unwrap().name)],
                 "session" => vec![hex(&SessionV2::read(schema, &value).unwrap().digest)],
                 "family" => {

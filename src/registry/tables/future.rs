@@ -3,7 +3,7 @@
 
 use crate::journal::format::codec::Stored;
 use crate::journal::format::entry::Change;
-use crate::registry::account::AccountV3;
+use crate::registry::account::AccountV4;
 use crate::registry::lockout::CountV2;
 use crate::registry::record::{ReadError, Record, Write};
 use crate::system::clock::Timestamp;
@@ -19,12 +19,12 @@ pub fn brought_down(
     now: Timestamp,
 ) -> Result<Option<Change>, ReadError> {
     let change = match table {
-        <AccountV3 as Stored>::TABLE => {
-            let account = AccountV3::read(schema, value)?;
+        <AccountV4 as Stored>::TABLE => {
+            let account = AccountV4::read(schema, value)?;
             if account.tokens_from_secs <= now.as_secs() {
                 return Ok(None);
             }
-            Write::Put(AccountV3 { tokens_from_secs: now.as_secs(), ..account }).to_change()
+            Write::Put(AccountV4 { tokens_from_secs: now.as_secs(), ..account }).to_change()
         }
         <CountV2 as Stored>::TABLE => {
             let count = CountV2::read(schema, value)?;
@@ -68,7 +68,7 @@ mod tests {
         assert_eq!(down.locked_until_ms, now.as_millis());
         assert_eq!(down.failures, 7);
         assert_eq!(bring_down(&down), None);
-        assert!(brought_down(AccountV3::TABLE, 99, b"", now).is_err());
+        assert!(brought_down(AccountV4::TABLE, 99, b"", now).is_err());
         assert!(matches!(brought_down(200, 1, b"", now), Ok(None)));
     }
 }

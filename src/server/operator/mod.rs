@@ -2,5 +2,6 @@
 
 mod acknowledge;
 mod backup;
+mod keys;
 pub mod operation;
 pub mod socket;

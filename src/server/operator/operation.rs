@@ -8,24 +8,25 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use super::{acknowledge, backup};
+use super::keys::or_missing;
+use super::{acknowledge, backup, keys};
 use crate::audit::read::Wanted;
 use crate::engine::Engine;
-use crate::engine::key_care::ListedKey;
+use crate::flow::account::carried::Carried;
 use crate::flow::account::open_sessions;
-use crate::flow::admin::{self, Admin, Changes, Found, Query, StatusWanted, account_json};
+use crate::flow::admin::{self, Admin, Changes, EXTERNAL, Found, Query, StatusWanted, account_json};
 use crate::flow::authenticate::{Held, Identity};
-use crate::flow::keys::{api_keys, rotation};
 use crate::flow::refusal::{FlowError, Refusal};
 use crate::http::api::operations::readiness;
-use crate::registry::account::{AccountV3, Status};
+use crate::registry::account::{AccountV4, Status};
 use crate::registry::outbox::Fate;
 use crate::registry::outbox::actor::{AnswerOf, FateOf};
 use crate::system::clock::Timestamp;
 use crate::value::id::{AccountId, hex};
+use crate::value::json_object::NewObject;
 use crate::value::secret_text::SecretText;
 
-/// An operation with its arguments. `user` is an address or an id.
+/// An operation with its arguments. `user` is an address, an id, or `external:` and an external id.
 #[derive(Debug, Deserialize, Serialize)]
 #[serde(tag = "operation", rename_all = "snake_case")]
 #[expect(missing_docs, reason = "each is the subcommand of that name")]
@@ -34,6 +35,8 @@ pub enum Operation {
         email: String,
         password: Option<SecretText>,
         roles: Vec<String>,
+        #[serde(flatten)]
+        carries: Carries,
     },
     UserList {
         q: Option<String>,
@@ -66,6 +69,11 @@ pub enum Operation {
         end_undo: Option<String>,
         #[serde(default)]
         force: bool,
+    },
+    UserSet {
+        user: String,
+        #[serde(flatten)]
+        carries: Carries,
     },
     UserInvite {
         user: String,
@@ -140,13 +148,42 @@ pub enum Operation {
     Findings,
 }
 
+/// What an account is to carry. A field that is `None` stays as it is, an empty one is taken away.
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+pub struct Carries {
+    /// The name by which the owner wants to be called.
+    #[serde(default)]
+    pub name: Option<String>,
+    /// The language of the owner.
+    #[serde(default)]
+    pub locale: Option<String>,
+    /// The JSON object that the owner may change, as text.
+    #[serde(default)]
+    pub user_metadata: Option<String>,
+    /// The JSON object that administrators alone may change, as text.
+    #[serde(default)]
+    pub app_metadata: Option<String>,
+    /// The id that another program knows the account by.
+    #[serde(default)]
+    pub external_id: Option<String>,
+}
+
+impl Carries {
+    fn carried(&self) -> Carried<'_> {
+        Carried {
+            name: self.name.as_deref(),
+            locale: self.locale.as_deref(),
+            user_metadata: self.user_metadata.as_deref().map(NewObject::of_text),
+            app_metadata: self.app_metadata.as_deref().map(NewObject::of_text),
+            external_id: self.external_id.as_deref(),
+        }
+    }
+}
+
 /// How long an operator waits to learn whether a mail has left.
 const MAIL_WAIT: Duration = Duration::from_secs(3);
 /// How often the outbox is asked meanwhile.
 const MAIL_LOOKS: u32 = 30;
-
-/// Keys of one name whose ids are told at most.
-const NAMED_KEYS_MAX: usize = 10;
 
 /// The most accounts that [`Operation::UserList`] returns, and sessions that [`Operation::SessionList`] does.
 const LIST_MAX: usize = 1000;
@@ -155,8 +192,10 @@ const LIST_MAX: usize = 1000;
 pub async fn operate(engine: &Arc<Engine>, uid: u32, operation: Operation) -> Result<Value, FlowError> {
     let operator = &Admin::operator_with(uid);
     match operation {
-        Operation::UserAdd { email, password, roles } => {
-            add_user(engine, operator, &email, password.as_deref(), roles).await
+        Operation::UserAdd { email, password, roles, carries } => {
+            let (password, carried) = (password.as_deref(), carries.carried());
+            let new = admin::New { email: &email, password, roles, verified: true, carried };
+            add_user(engine, operator, new).await
         }
         Operation::UserList { q, pending, after, limit } => {
             list_users(engine, operator, q.as_deref(), pending, after.as_deref(), limit).await
@@ -172,6 +211,10 @@ pub async fn operate(engine: &Arc<Engine>, uid: u32, operation: Operation) -> Re
             let end_undo = end_undo.as_deref();
             let changes = Changes { email: Some(&email), email_verified, end_undo, ..Changes::default() };
             change(engine, operator, &user, changes, force).await
+        }
+        Operation::UserSet { user, carries } => {
+            let changes = Changes { carried: carries.carried(), ..Changes::default() };
+            change(engine, operator, &user, changes, false).await
         }
         Operation::UserInvite { user } => invite(engine, operator, &user).await,
         Operation::UserDisable { user, force } => {
@@ -189,14 +232,14 @@ pub async fn operate(engine: &Arc<Engine>, uid: u32, operation: Operation) -> Re
         Operation::UserDelete { user, force } => delete(engine, operator, &user, force).await,
         Operation::SessionList { user } => list_sessions(engine, operator, &user).await,
         Operation::SessionRevoke { user } => revoke_sessions(engine, operator, &user).await,
-        Operation::KeyList { all } => Ok(list_keys(engine, all)),
-        Operation::KeyRotate { kind } => rotate_key(engine, operator, kind.as_deref()).await,
-        Operation::KeyRetire { kid } => retire_key(engine, operator, &kid).await,
+        Operation::KeyList { all } => Ok(keys::list_keys(engine, all)),
+        Operation::KeyRotate { kind } => keys::rotate_key(engine, operator, kind.as_deref()).await,
+        Operation::KeyRetire { kid } => keys::retire_key(engine, operator, &kid).await,
         Operation::ApiKeyCreate { name, scopes, expires_at } => {
-            make_api_key(engine, operator, &name, &scopes, expires_at.as_deref()).await
+            keys::make_api_key(engine, operator, &name, &scopes, expires_at.as_deref()).await
         }
-        Operation::ApiKeyList => list_api_keys(engine, operator).await,
-        Operation::ApiKeyDelete { id } => delete_api_key(engine, operator, &id).await,
+        Operation::ApiKeyList => keys::list_api_keys(engine, operator).await,
+        Operation::ApiKeyDelete { id } => keys::delete_api_key(engine, operator, &id).await,
         Operation::Backup { to, with_keys } => backup::back_up(engine, operator, to, with_keys).await,
         Operation::AuditTail { limit, event, account } => {
             audit_tail(engine, operator, limit, event, account).await
@@ -206,14 +249,7 @@ pub async fn operate(engine: &Arc<Engine>, uid: u32, operation: Operation) -> Re
     }
 }
 
-async fn add_user(
-    engine: &Engine,
-    operator: &Admin,
-    email: &str,
-    password: Option<&str>,
-    roles: Vec<String>,
-) -> Result<Value, FlowError> {
-    let new = admin::New { email, password, roles, verified: true };
+async fn add_user(engine: &Engine, operator: &Admin, new: admin::New<'_>) -> Result<Value, FlowError> {
     let account = admin::create(engine, operator, new).await?;
     if account.phc.is_some() {
         return Ok(account_json(&account));
@@ -290,7 +326,7 @@ fn forced(operator: &Admin, force: bool) -> Admin {
     if force { operator.clone().by_force() } else { operator.clone() }
 }
 
-async fn count_sessions(engine: &Engine, account: &AccountV3) -> Result<usize, FlowError> {
+async fn count_sessions(engine: &Engine, account: &AccountV4) -> Result<usize, FlowError> {
     Ok(open_sessions(engine, account, None, LIST_MAX).await?.items.len())
 }
 
@@ -412,107 +448,6 @@ async fn revoke_session(engine: &Engine, operator: &Admin, session: &str) -> Res
     Ok(answer)
 }
 
-/// Says what was looked for where nothing was found.
-fn or_missing(error: FlowError, pointer: &'static str, message: impl FnOnce() -> String) -> FlowError {
-    match error {
-        FlowError::Refused(Refusal::NotFound) => {
-            Refusal::Field { pointer, code: "not_found", message: message() }.into()
-        }
-        other => other,
-    }
-}
-
-fn list_keys(engine: &Engine, all: bool) -> Value {
-    let signer = engine.services.signer.read();
-    let now = engine.clock.now();
-    let signing = signer.listed(now).map(|(key, from, signs)| {
-        let mut item = json!(key);
-        if let Some(fields) = item.as_object_mut() {
-            fields.insert(String::from("signs"), json!(signs));
-            // One that had to take over early, since another was retired, signs before its time.
-            let is_early = signs && from > now;
-            if from > Timestamp::ZERO && !is_early {
-                fields.insert(String::from("signs_from"), json!(from.rfc3339()));
-            }
-        }
-        item
-    });
-    let mut items: Vec<Value> = signing.collect();
-    if all {
-        items.extend(engine.services.listed_keys().iter().map(ring_key_json));
-    }
-    json!({"items": items})
-}
-
-fn ring_key_json(key: &ListedKey) -> Value {
-    json!({
-        "kid": key.kid,
-        "kind": key.kind.name(),
-        "newest": key.until.is_none(),
-        "used_from": (key.from > Timestamp::ZERO).then(|| key.from.rfc3339()),
-        "verifies_until": key.until.map(Timestamp::rfc3339),
-    })
-}
-
-async fn rotate_key(engine: &Engine, operator: &Admin, kind: Option<&str>) -> Result<Value, FlowError> {
-    let (kid, from) = rotation::rotate(engine, operator, kind).await?;
-    Ok(json!({"kid": kid, "signs_from": from.rfc3339()}))
-}
-
-async fn retire_key(engine: &Engine, operator: &Admin, kid: &str) -> Result<Value, FlowError> {
-    rotation::retire(engine, operator, kid).await.map_err(|error| {
-        or_missing(error, "/kid", || {
-            let other = engine.services.listed_keys().into_iter().find(|key| key.kid == kid);
-            match other.map(|key| key.kind) {
-                Some(kind) if kind.fixed().is_none() => format!(
-                    "{kid} is a key of the kind {0}: only signing keys retire; `portcullis key rotate {0}` changes it",
-                    kind.name()
-                ),
-                Some(kind) => {
-                    format!("{kid} is the key of the kind {}: only signing keys retire", kind.name())
-                }
-                None => format!("{kid:?} is no signing key: `portcullis key list` shows them"),
-            }
-        })
-    })?;
-    Ok(json!({"kid": kid}))
-}
-
-async fn make_api_key(
-    engine: &Engine,
-    operator: &Admin,
-    name: &str,
-    scopes: &[String],
-    end: Option<&str>,
-) -> Result<Value, FlowError> {
-    let wrong = || Refusal::Field {
-        pointer: "/expires_at",
-        code: "invalid_time",
-        message: String::from("expected a time such as 2027-01-15T08:00:00Z"),
-    };
-    let end = end.map(|text| Timestamp::parse_rfc3339(text).ok_or_else(wrong)).transpose()?;
-    let made = api_keys::make(engine, operator, name, scopes, end).await?;
-    Ok(made.described())
-}
-
-async fn list_api_keys(engine: &Engine, operator: &Admin) -> Result<Value, FlowError> {
-    let keys = api_keys::list(engine, operator).await?;
-    Ok(json!({"items": keys.iter().map(api_keys::described).collect::<Vec<_>>()}))
-}
-
-async fn delete_api_key(engine: &Engine, operator: &Admin, id: &str) -> Result<Value, FlowError> {
-    if let Err(error) = api_keys::delete(engine, operator, id).await {
-        let keys = api_keys::list(engine, operator).await?;
-        let named = keys.iter().filter(|key| &*key.name == id).map(|key| hex(&key.id));
-        let named: Vec<String> = named.take(NAMED_KEYS_MAX).collect();
-        return Err(or_missing(error, "/id", || match named.as_slice() {
-            [] => format!("{id:?} is no id of an API key: `portcullis api-key list` shows them"),
-            ids => format!("{id:?} is the name of an API key: give its id, {}", ids.join(" or ")),
-        }));
-    }
-    Ok(json!({"id": id}))
-}
-
 async fn audit_tail(
     engine: &Engine,
     operator: &Admin,
@@ -538,12 +473,13 @@ async fn findings(engine: &Engine) -> Value {
 /// Says that there is no account `user`, and what would name one.
 fn no_account(user: &str) -> Refusal {
     let message = format!(
-        "{user:?} is no account: give its address, or its id of 32 hexadecimal digits; `portcullis user list` shows both"
+        "{user:?} is no account: give its address, or its id of 32 hexadecimal digits, which `portcullis user list` shows, or \
+         {EXTERNAL} and its external id"
     );
     Refusal::Field { pointer: "/user", code: "not_found", message }
 }
 
-/// Returns what `user` names. What is neither an address nor an id names nothing.
+/// Returns what `user` names. What is neither an address nor an id of some kind names nothing.
 async fn find_all(engine: &Engine, operator: &Admin, user: &str) -> Result<Vec<Found>, FlowError> {
     match admin::find(engine, operator, user).await {
         Err(FlowError::Refused(Refusal::Field { .. })) if !user.contains('@') => Ok(Vec::new()),
@@ -551,13 +487,13 @@ async fn find_all(engine: &Engine, operator: &Admin, user: &str) -> Result<Vec<F
     }
 }
 
-/// Returns the account with the id or the address `user`.
-async fn find(engine: &Engine, operator: &Admin, user: &str) -> Result<AccountV3, FlowError> {
+/// Returns the account that `user` names.
+async fn find(engine: &Engine, operator: &Admin, user: &str) -> Result<AccountV4, FlowError> {
     Ok(find_if_any(engine, operator, user).await?.ok_or_else(|| no_account(user))?)
 }
 
-/// Returns the account with the id or the address `user`, if there is one.
-async fn find_if_any(engine: &Engine, operator: &Admin, user: &str) -> Result<Option<AccountV3>, FlowError> {
+/// Returns the account that `user` names, if there is one.
+async fn find_if_any(engine: &Engine, operator: &Admin, user: &str) -> Result<Option<AccountV4>, FlowError> {
     match find_all(engine, operator, user).await?.into_iter().next() {
         Some(Found::Account(account)) => Ok(Some(account)),
         Some(Found::SignUp(sign_up)) => {
@@ -571,7 +507,7 @@ async fn find_if_any(engine: &Engine, operator: &Admin, user: &str) -> Result<Op
     }
 }
 
-fn session_json(account: &AccountV3, held: Held) -> Value {
+fn session_json(account: &AccountV4, held: Held) -> Value {
     let identity = Identity { account: account.clone(), held, times: None };
     let (kind, created, network, user_agent) = match &identity.held {
         Held::Family(family) => ("token", family.opened_ms, family.network(), family.user_agent()),

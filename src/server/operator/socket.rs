@@ -35,7 +35,7 @@ const MODES: &str =
 /// Where Linux names the files that this process has open (proc(5)).
 const OPEN_FILES: &str = "/proc/self/fd";
 /// Maximum length of a request in bytes.
-const LINE_BYTES_MAX: u64 = 16 * 1024;
+const LINE_BYTES_MAX: u64 = 64 * 1024;
 
 /// Returns the path of the socket of a data directory.
 pub fn path(data_dir: &Path) -> PathBuf {

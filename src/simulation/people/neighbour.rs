@@ -11,7 +11,7 @@ use crate::flow::email;
 use crate::flow::grant::Opened;
 use crate::flow::refusal::{FlowError, Refusal};
 use crate::password::{EqualWork, Password, QueueKey};
-use crate::registry::account::AccountV3;
+use crate::registry::account::AccountV4;
 use crate::registry::outbox::Kind;
 use crate::registry::outbox::actor::Waiting;
 
@@ -40,7 +40,7 @@ const LONG_HASH: &str = "$argon2id$v=19$m=65536,t=1,p=1$c2FsdHNhbHQ$aGFzaGhhc2ho
 pub(super) struct Neighbour {
     password: String,
     devices: Vec<String>,
-    account: Option<AccountV3>,
+    account: Option<AccountV4>,
     twins: [String; 2],
     /// How many addresses nobody has asked for yet.
     addresses: u64,

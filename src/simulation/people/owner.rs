@@ -16,7 +16,7 @@ use crate::flow::password::{change, forgot, reset};
 use crate::flow::refresh::refresh;
 use crate::flow::refusal::{FlowError, Refusal};
 use crate::flow::sign_up::{Done, sign_up};
-use crate::registry::account::AccountV3;
+use crate::registry::account::AccountV4;
 use crate::registry::outbox::Kind;
 use crate::system::clock::Timestamp;
 
@@ -77,7 +77,7 @@ pub(super) struct Owner {
     /// Devices that were listed since the last end of all devices, with those that the owner has lost.
     listed: usize,
     /// The account as the last answer showed it.
-    pub(super) account: Option<AccountV3>,
+    pub(super) account: Option<AccountV4>,
     pub(super) families: Vec<Family>,
     /// When the owner's devices tried, within the last minute.
     tries: VecDeque<Timestamp>,

@@ -19,7 +19,7 @@ use crate::flow::grant::Opened;
 use crate::flow::log_in::{Mode, log_in};
 use crate::flow::post::delivery::{Ready, look};
 use crate::flow::refusal::{FlowError, Refusal};
-use crate::registry::account::AccountV3;
+use crate::registry::account::AccountV4;
 use crate::registry::outbox::actor::{Due, Settle};
 use crate::registry::outbox::{DeliveryOutcome, Kind};
 use crate::registry::refresh::Audience;
@@ -302,7 +302,7 @@ impl Town {
     }
 
     /// Checks the bound of sessions and families that `account` has open.
-    pub(super) async fn check_open(&self, account: &AccountV3) -> Result<(), Broken> {
+    pub(super) async fn check_open(&self, account: &AccountV4) -> Result<(), Broken> {
         let open = open_sessions(&self.engine, account, None, 1000).await.unwrap();
         let count = open.items.len();
         Promise::SessionsAreFew.unless(count <= 100, || format!("{count} are open"))

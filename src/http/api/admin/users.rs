@@ -4,11 +4,12 @@ use actix_web::{HttpRequest, HttpResponse, web};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
+use crate::flow::account::carried::Carried;
 use crate::flow::admin::{self, Changes, Found, StatusWanted, account_json};
 use crate::flow::client::Client;
 use crate::flow::refusal::Refusal;
 use crate::http::api::caller::CalledBy;
-use crate::http::api::shared_body::null_is_empty;
+use crate::http::api::shared_body::{new_object, null_is_empty};
 use crate::http::body::Body;
 use crate::http::endpoint::{Eng, resource};
 use crate::http::problem::Problem;
@@ -18,6 +19,7 @@ use crate::registry::account::Status;
 use crate::registry::api_key::Scope;
 use crate::value::account_name::NAME_BYTES_MAX;
 use crate::value::id::AccountId;
+use crate::value::json_object::NewObject;
 use crate::value::secret_text::SecretText;
 
 const PAGE: usize = 50;
@@ -84,8 +86,18 @@ struct Query {
     q: Option<String>,
     status: Option<StatusQuery>,
     verified: Option<bool>,
+    /// The external id of the one account that is wanted. It stands alone.
+    external_id: Option<String>,
     cursor: Option<String>,
     limit: Option<usize>,
+}
+
+impl Query {
+    /// Says whether something is asked beside an external id.
+    const fn has_filters(&self) -> bool {
+        let Self { q, status, verified, external_id: _, cursor, limit } = self;
+        q.is_some() || status.is_some() || verified.is_some() || cursor.is_some() || limit.is_some()
+    }
 }
 
 async fn get_users(
@@ -95,7 +107,17 @@ async fn get_users(
     caller: CalledBy,
 ) -> Result<HttpResponse, Rejection> {
     let admin = caller.admin(&engine, &client, Scope::AdminRead)?;
-    let query: Query = query(&request, "The query accepts q, status, verified, cursor and limit.")?;
+    let query: Query =
+        query(&request, "The query accepts q, status, verified, cursor and limit; or external_id.")?;
+    if let Some(external_id) = &query.external_id {
+        if query.has_filters() {
+            let detail = "An external id names one account: send `external_id` alone.";
+            return Err(Problem::new(422, "unprocessable", detail).into());
+        }
+        let found = admin::find_external(&engine, &admin, external_id).await?;
+        let items: Vec<Value> = found.iter().map(account_json).collect();
+        return Ok(HttpResponse::Ok().json(json!({"items": items, "next_cursor": null})));
+    }
     let limit = limit_of_page(query.limit, PAGE, PAGE_MAX)?;
     // Every account is compared with it, on the thread that all requests share.
     if query.q.as_ref().is_some_and(|q| q.len() > NAME_BYTES_MAX) {
@@ -129,6 +151,18 @@ struct NewUser {
     verified: bool,
     /// Whether to mail an invitation; by default to an account without a password.
     invite: Option<bool>,
+    /// Null or an empty one is none, as in the fields below.
+    #[serde(default, deserialize_with = "null_is_empty")]
+    name: Option<String>,
+    #[serde(default, deserialize_with = "null_is_empty")]
+    locale: Option<String>,
+    #[serde(default, deserialize_with = "new_object")]
+    user_metadata: Option<NewObject>,
+    #[serde(default, deserialize_with = "new_object")]
+    app_metadata: Option<NewObject>,
+    /// The id that another program knows the account by.
+    #[serde(default, deserialize_with = "null_is_empty")]
+    external_id: Option<String>,
 }
 
 async fn post_user(
@@ -144,6 +178,13 @@ async fn post_user(
         password: read.password.as_deref(),
         roles: read.roles,
         verified: read.verified,
+        carried: Carried {
+            name: read.name.as_deref(),
+            locale: read.locale.as_deref(),
+            user_metadata: read.user_metadata,
+            app_metadata: read.app_metadata,
+            external_id: read.external_id.as_deref(),
+        },
     };
     let invite = read.invite.unwrap_or(read.password.is_none());
     if invite && read.password.is_some() {
@@ -178,9 +219,18 @@ async fn get_user(
 struct PatchUser {
     roles: Option<Vec<String>>,
     status: Option<StatusName>,
-    /// Null or an empty one takes the name away.
+    /// Null or an empty one takes it away, as in the fields below. An object replaces the one from before as a whole.
     #[serde(default, deserialize_with = "null_is_empty")]
     name: Option<String>,
+    #[serde(default, deserialize_with = "null_is_empty")]
+    locale: Option<String>,
+    #[serde(default, deserialize_with = "new_object")]
+    user_metadata: Option<NewObject>,
+    #[serde(default, deserialize_with = "new_object")]
+    app_metadata: Option<NewObject>,
+    /// The id that another program knows the account by.
+    #[serde(default, deserialize_with = "null_is_empty")]
+    external_id: Option<String>,
     email: Option<String>,
     /// Whether the address counts as proved. A new one does not, unless this says so.
     email_verified: Option<bool>,
@@ -201,10 +251,16 @@ async fn patch_user(
     let changes = Changes {
         roles: read.roles,
         status: read.status.map(Status::from),
-        name: read.name.as_deref(),
         email: read.email.as_deref(),
         email_verified: read.email_verified,
         end_undo: read.end_undo.as_deref(),
+        carried: Carried {
+            name: read.name.as_deref(),
+            locale: read.locale.as_deref(),
+            user_metadata: read.user_metadata,
+            app_metadata: read.app_metadata,
+            external_id: read.external_id.as_deref(),
+        },
     };
     let account = admin::change(&engine, &admin, id, changes).await?;
     Ok(HttpResponse::Ok().json(account_json(&account)))

@@ -302,6 +302,11 @@ async fn of_mails_and_logs(engine: &Engine, figures: &mut Figures) {
         u64::from(failing),
     );
     figures.counter("portcullis_audit_lost", "Events that are not in the log of security events.", lost);
+    figures.counter(
+        "portcullis_claims_left_out",
+        "Claims left out of access tokens since the start because they did not fit.",
+        services.claims_left_out.count(),
+    );
     if let Some(log) = services.log_figures() {
         figures.counter(
             "portcullis_log_lost",

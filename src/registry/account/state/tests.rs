@@ -1,5 +1,6 @@
 use std::time::Duration;
 
+use super::super::command::Change;
 use super::*;
 use crate::journal::append::handle::Class;
 use crate::value::account_name::AccountName;
@@ -18,14 +19,15 @@ fn sign_up(random: u8, verified: bool) -> SignUp {
         roles: vec![],
         verified,
         origin: if verified { Origin::Mailbox } else { Origin::Administrator },
+        extra: None,
     }
 }
 
 /// Returns an account that an earlier version has made of a mere sign-up.
-fn of_earlier_version(random: u8) -> AccountV3 {
+fn of_earlier_version(random: u8) -> AccountV4 {
     let made = Accounts::default().sign_up(sign_up(random, false), NOW);
     let SignedUp::Created(account) = made.verdict else { panic!() };
-    AccountV3 { is_vouched: false, ..account }
+    AccountV4 { is_vouched: false, ..account }
 }
 
 fn put<V>(accounts: &mut Accounts, decision: Decision<V>) -> V {
@@ -36,7 +38,7 @@ fn put<V>(accounts: &mut Accounts, decision: Decision<V>) -> V {
 #[test]
 fn the_proof_of_an_address_replaces_what_an_earlier_version_made_of_a_mere_sign_up() {
     let mut accounts = Accounts::default();
-    let before = AccountV3 { status: Status::Disabled, auth_epoch: 3, ..of_earlier_version(1) };
+    let before = AccountV4 { status: Status::Disabled, auth_epoch: 3, ..of_earlier_version(1) };
     accounts.apply(Write::Put(before.clone()));
     let proved = SignUp { phc: Some("new".into()), ..sign_up(2, true) };
     let proved = accounts.sign_up(proved, NOW);
@@ -57,8 +59,8 @@ fn the_proof_of_an_address_replaces_what_an_earlier_version_made_of_a_mere_sign_
 
 #[test]
 fn an_account_that_an_administrator_made_or_gave_roles_holds_its_address() {
-    let vouched = AccountV3 { is_vouched: true, ..of_earlier_version(1) };
-    let with_roles = AccountV3 { roles: vec!["staff".into()], ..of_earlier_version(1) };
+    let vouched = AccountV4 { is_vouched: true, ..of_earlier_version(1) };
+    let with_roles = AccountV4 { roles: vec!["staff".into()], ..of_earlier_version(1) };
     for before in [vouched, with_roles] {
         let mut accounts = Accounts::default();
         accounts.apply(Write::Put(before.clone()));
@@ -77,7 +79,7 @@ fn an_account_that_is_there_is_never_made_again() {
         origin,
         ..sign_up(2, verified)
     };
-    for before in [of_earlier_version(1), AccountV3 { email_verified: true, ..of_earlier_version(1) }] {
+    for before in [of_earlier_version(1), AccountV4 { email_verified: true, ..of_earlier_version(1) }] {
         accounts.apply(Write::Put(before.clone()));
         for origin in [Origin::Administrator, Origin::Nobody] {
             for verified in [true, false] {
@@ -95,8 +97,8 @@ fn only_an_administrator_vouches_for_a_password_whose_address_is_not_proved() {
     let made = Accounts::default().sign_up(sign_up(1, false), NOW).verdict;
     let SignedUp::Created(made) = made else { panic!() };
     assert!(!made.has_doubtful_password());
-    assert!(!AccountV3 { phc: None, ..of_earlier_version(1) }.has_doubtful_password());
-    assert!(!AccountV3 { email_verified: true, ..of_earlier_version(1) }.has_doubtful_password());
+    assert!(!AccountV4 { phc: None, ..of_earlier_version(1) }.has_doubtful_password());
+    assert!(!AccountV4 { email_verified: true, ..of_earlier_version(1) }.has_doubtful_password());
 }
 
 #[test]
@@ -146,7 +148,7 @@ fn the_former_password_is_remembered_until_the_change_is_undone() {
 }
 
 /// Changes the address of an account at `now`, so that it can be undone for three days. Returns it as it is then.
-fn move_away(accounts: &mut Accounts, id: AccountId, key: NameKey, now: Timestamp) -> AccountV3 {
+fn move_away(accounts: &mut Accounts, id: AccountId, key: NameKey, now: Timestamp) -> AccountV4 {
     let undo_end_ms = (now + Duration::from_hours(72)).as_millis();
     let former = Some(FormerChange::Keep { undo_end_ms });
     let change = Change { email: Some(("eva@example.org".into(), key)), former, ..Change::default() };
@@ -195,7 +197,7 @@ fn every_password_of_the_three_days_before_a_change_undoes_it_and_the_oldest_sta
 #[test]
 fn a_password_that_a_stranger_may_have_typed_is_not_remembered() {
     for (before, is_remembered) in
-        [(of_earlier_version(1), false), (AccountV3 { email_verified: true, ..of_earlier_version(1) }, true)]
+        [(of_earlier_version(1), false), (AccountV4 { email_verified: true, ..of_earlier_version(1) }, true)]
     {
         let mut accounts = Accounts::default();
         let id = before.account_id();
@@ -312,7 +314,7 @@ fn former_and_replaced_passwords_go_once_no_change_can_be_undone_by_them_also_af
             put(&mut accounts, Decision { writes: forgotten, verdict: () });
         }
         assert_eq!(left, 0);
-        let is_over = |account: &AccountV3| account.former.is_none() && account.replaced.is_empty();
+        let is_over = |account: &AccountV4| account.former.is_none() && account.replaced.is_empty();
         assert!(accounts.buckets().iter().all(|(_, account)| is_over(account)));
         assert!(accounts.to_forget.is_empty() && accounts.kept.is_empty());
     }
@@ -383,7 +385,7 @@ fn tokens_age_when_a_role_is_taken_away_and_the_last_administrator_stays_one() {
     assert_eq!(accounts.alter(alter(closed.clone()), NOW).verdict, Err(Refusal::LastAdmin));
     assert_eq!(accounts.delete(id, true).verdict, Err(Refusal::LastAdmin));
     let second = AccountId::mint(id.slot(), [7; 14]);
-    let other = AccountV3 { id: second, name_key: [7; 16], ..accounts.get(id).unwrap().clone() };
+    let other = AccountV4 { id: second, name_key: [7; 16], ..accounts.get(id).unwrap().clone() };
     accounts.apply(Write::Put(other));
     assert!(accounts.delete(id, true).verdict.is_ok());
     let closed = accounts.alter(alter(closed), NOW);
@@ -397,7 +399,7 @@ fn tokens_age_when_a_role_is_taken_away_and_the_last_administrator_stays_one() {
 fn an_administrator_who_cannot_log_in_is_not_the_one_who_is_left() {
     let admin = SignUp { roles: vec![ADMIN.into()], origin: Origin::Administrator, ..sign_up(1, true) };
     let SignedUp::Created(admin) = Accounts::default().sign_up(admin, NOW).verdict else { panic!() };
-    let other = |number: u8| AccountV3 {
+    let other = |number: u8| AccountV4 {
         id: AccountId::mint(admin.id.slot(), [number; 14]),
         name_key: [number; 16],
         ..admin.clone()
@@ -406,10 +408,10 @@ fn an_administrator_who_cannot_log_in_is_not_the_one_who_is_left() {
     let named = Change { name: Some("Ada".into()), spares_last_admin: true, ..Change::default() };
     for (other, is_enough) in [
         (other(7), true),
-        (AccountV3 { phc: None, ..other(7) }, false),
-        (AccountV3 { email_verified: false, ..other(7) }, false),
-        (AccountV3 { status: Status::Disabled, ..other(7) }, false),
-        (AccountV3 { roles: vec![], ..other(7) }, false),
+        (AccountV4 { phc: None, ..other(7) }, false),
+        (AccountV4 { email_verified: false, ..other(7) }, false),
+        (AccountV4 { status: Status::Disabled, ..other(7) }, false),
+        (AccountV4 { roles: vec![], ..other(7) }, false),
     ] {
         let mut accounts = Accounts::default();
         accounts.apply(Write::Put(admin.clone()));

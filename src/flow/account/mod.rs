@@ -1,22 +1,25 @@
-//! One's own account: the list of what is open, its name, and its deletion.
+//! One's own account: the list of what is open, what it carries, and its deletion.
 
-use super::admission::Outcome;
-use super::authenticate::{Held, Identity};
-use super::check::confirm_password;
-use super::client::Client;
-use super::log_out::end_others_and_mailed;
-use super::post::Addressee;
-use super::refusal::{FlowError, Refusal};
-use super::sign_up::new_name;
+pub mod carried;
+
+use self::carried::{Carried, Stored};
 use crate::audit::event::Event;
 use crate::engine::Engine;
+use crate::flow::admission::Outcome;
+use crate::flow::authenticate::{Held, Identity};
+use crate::flow::check::confirm_password;
+use crate::flow::client::Client;
+use crate::flow::log_out::end_others_and_mailed;
+use crate::flow::post::Addressee;
+use crate::flow::refusal::{FlowError, Refusal};
 use crate::registry::account::actor::{Alter, Delete};
-use crate::registry::account::{AccountV3, Change};
+use crate::registry::account::{AccountV4, Change};
 use crate::registry::outbox::Kind;
 use crate::registry::reset::{Cause, Purpose};
 use crate::registry::throttle::class::Class;
 use crate::registry::{refresh, session};
 use crate::value::id::{FamilyId, SessionId};
+use crate::value::json_object::NewObject;
 
 /// A page of the token families and sessions that are open for an account.
 pub struct OpenSessions {
@@ -60,7 +63,7 @@ impl std::fmt::Display for Cursor {
 /// on it, the last used come first. Pages cannot have that order: what is used between two of them would be on neither.
 pub async fn open_sessions(
     engine: &Engine,
-    account: &AccountV3,
+    account: &AccountV4,
     after: Option<Cursor>,
     limit: usize,
 ) -> Result<OpenSessions, FlowError> {
@@ -102,25 +105,39 @@ pub async fn open_sessions(
     Ok(OpenSessions { items, next })
 }
 
-/// Sets the name by which the owner of the account of `identity` wants to be called, where an empty one takes it away, and
-/// whether they are mailed about a log-in from a new device. To switch that off needs a fresh proof: else whoever holds a
-/// stolen session could silence the mail about what follows. The owner is told when it is switched off.
+/// What the owner of an account may set. A field that is `None` stays as it is, an empty one is taken away.
+#[derive(Clone, Debug, Default)]
+pub struct Settings<'a> {
+    /// The name by which the owner wants to be called.
+    pub name: Option<&'a str>,
+    /// The language of the owner.
+    pub locale: Option<&'a str>,
+    /// The JSON object of the owner. It replaces the one from before as a whole.
+    pub user_metadata: Option<NewObject>,
+    /// Whether the owner is mailed about a log-in from a new device.
+    pub new_device_mail: Option<bool>,
+}
+
+/// Changes what the owner of the account of `identity` may set. To switch off the mail about new devices needs a fresh
+/// proof: else whoever holds a stolen session could silence the mail about what follows. The owner is told when it is
+/// switched off.
 pub async fn set(
     engine: &Engine,
     client: &Client,
     identity: &Identity,
-    name: Option<&str>,
-    new_device_mail: Option<bool>,
-) -> Outcome<AccountV3> {
+    settings: Settings<'_>,
+) -> Outcome<AccountV4> {
+    let Settings { name, locale, user_metadata, new_device_mail } = settings;
     let id = identity.account.account_id();
     let admission = engine.admit_change(client, id).await;
     let set = admission.then(async |_| {
         if new_device_mail == Some(false) {
             identity.is_fresh(engine.clock.now())?;
         }
-        let name = name.map(new_name).transpose()?;
+        let Stored { name, extra } =
+            Carried { name, locale, user_metadata, ..Carried::default() }.stored()?;
         let mutes_new_device = new_device_mail.map(|wanted| !wanted);
-        let change = Change { name, mutes_new_device, ..Change::default() };
+        let change = Change { name, mutes_new_device, extra, ..Change::default() };
         let changed = engine.accounts.ask(Alter { id, change }).await?;
         let account = changed.map_err(|_| Refusal::Unauthenticated)?;
         if account.mutes_new_device != identity.account.mutes_new_device {
@@ -162,7 +179,7 @@ pub async fn delete(engine: &Engine, client: &Client, identity: &Identity, passw
 
 /// Refuses the deletion of an account whose change of address can be undone: who changed it may be a thief, and with the
 /// account the link of its owner would die.
-fn refuse_while_undoable(engine: &Engine, account: &AccountV3) -> Result<(), Refusal> {
+fn refuse_while_undoable(engine: &Engine, account: &AccountV4) -> Result<(), Refusal> {
     let until = account.former.as_ref().map(|former| former.end());
     match until.filter(|until| engine.clock.now() < *until) {
         Some(until) => Err(Refusal::UndoPending { until }),
