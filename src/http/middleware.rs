@@ -21,11 +21,12 @@ use super::connection::{Connection, Serving};
 use super::cors;
 use super::endpoint::Eng;
 use super::problem::Problem;
+use super::reference::has_get;
 use super::rejection::Rejection;
 use super::request::{client_address_of, has_bearer, watch_for_proxy};
 use super::request_id::RequestId;
 use super::response::write_rate_limit;
-use super::routes;
+use super::routes::count;
 use super::served::Served;
 use crate::engine::Engine;
 use crate::value::id::hex;
@@ -54,8 +55,10 @@ pub async fn wrap_request(
     let id = engine.services.random.bytes::<12>().map_or_else(|_| String::from("none"), |bytes| hex(&bytes));
     request.extensions_mut().insert(RequestId(id.as_str().into()));
     watch_for_proxy(request.request(), &engine);
+    // Before the endpoint is called, which may show them.
+    let figures = count::figures(&engine);
     let begin = engine.clock.steady();
-    let response = match body::read(&mut request, serving.as_ref()).await {
+    let response = match body::read(&mut request, serving.as_ref(), has_get).await {
         Ok(()) => {
             serving.iter().for_each(Serving::body_is_read);
             if request.headers().contains_key(TRANSFER_ENCODING) {
@@ -77,7 +80,7 @@ pub async fn wrap_request(
         }
     };
     let took = engine.clock.steady().duration_since(begin);
-    routes::count(&engine, &response, took);
+    count::count(figures, &response, took);
     log(&response, &engine, &id, took);
     let http = &engine.services.config.http;
     let (request, mut response) = response.into_parts();
@@ -178,13 +181,17 @@ fn log(response: &ServiceResponse, engine: &Engine, id: &str, took: Duration) {
     );
 }
 
-/// Sets the headers that every answer has. The endpoint's own `Cache-Control` and `Cross-Origin-Resource-Policy` stay.
+/// Sets the headers that every answer has. The endpoint's own `Cache-Control`, `Content-Security-Policy` and
+/// `Cross-Origin-Resource-Policy` stay.
 pub(super) fn write_headers(headers: &mut HeaderMap, id: String, https: bool) {
     if let Ok(id) = HeaderValue::try_from(id) {
         headers.insert(X_REQUEST_ID.clone(), id);
     }
     for (name, value) in &HEADERS {
         headers.insert(name.clone(), value.clone());
+    }
+    if !headers.contains_key(CONTENT_SECURITY_POLICY) {
+        headers.insert(CONTENT_SECURITY_POLICY, NOTHING.clone());
     }
     if https {
         headers.insert(STRICT_TRANSPORT_SECURITY, HSTS.clone());
@@ -206,15 +213,14 @@ static NO_STORE: HeaderValue = HeaderValue::from_static("no-store");
 
 static SAME_ORIGIN: HeaderValue = HeaderValue::from_static("same-origin");
 
-static HEADERS: [(HeaderName, HeaderValue); 5] = [
+/// The policy of answers that are no pages.
+static NOTHING: HeaderValue = HeaderValue::from_static(
+    "default-src 'none'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'",
+);
+
+static HEADERS: [(HeaderName, HeaderValue); 4] = [
     (X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff")),
     (REFERRER_POLICY, HeaderValue::from_static("no-referrer")),
-    (
-        CONTENT_SECURITY_POLICY,
-        HeaderValue::from_static(
-            "default-src 'none'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'",
-        ),
-    ),
     (CROSS_ORIGIN_OPENER_POLICY, HeaderValue::from_static("same-origin")),
     (
         PERMISSIONS_POLICY,

@@ -12,6 +12,7 @@ mod header;
 mod json;
 pub mod middleware;
 mod problem;
+mod reference;
 mod rejection;
 mod request;
 mod request_id;
@@ -23,9 +24,10 @@ use actix_web::web;
 
 pub use body::{BODY_BYTES_MAX, announces_too_much};
 pub use connection::{Connections, GuardedStream};
+pub use reference::document as openapi;
 
 /// Adds all endpoints of the API.
 pub fn configure(config: &mut web::ServiceConfig) {
-    api::configure(config);
+    routes::serve(config, reference::endpoints());
     config.default_service(web::to(endpoint::unknown_path));
 }
