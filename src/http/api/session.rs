@@ -226,7 +226,7 @@ async fn get_csrf(engine: Eng, identity: SignedIn) -> Result<HttpResponse, Rejec
 #[serde(deny_unknown_fields)]
 struct Query {
     /// The `next_cursor` of the page before.
-    #[schema(pattern = "^(token|cookie)-[0-9a-f]{32}$")]
+    #[schema(pattern = "^(token|cookie)-[0-3][0-9a-f]{31}$")]
     cursor: Option<String>,
     /// How many sessions a page has at most: 50; above 100 it has 100.
     limit: Option<usize>,

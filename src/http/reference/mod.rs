@@ -1,8 +1,10 @@
 //! What the interface says about itself: `/openapi.json`, and `/problems/…`, the page of each problem.
 //!
-//! Both are public, and say the same to everybody. The document is drawn from the table of routes once for each engine, and
+//! With the feature `docs-ui` also `/docs`. All are public, and say the same to everybody. The document is drawn from the table of routes once for each engine, and
 //! served from memory.
 
+#[cfg(feature = "docs-ui")]
+mod docs_ui;
 mod openapi;
 mod operation;
 mod parts;
@@ -89,7 +91,10 @@ struct OpenApi {
 
 /// Returns every endpoint that the server has.
 pub(super) fn endpoints() -> impl Iterator<Item = &'static Endpoint> {
-    api::endpoints().chain(ENDPOINTS)
+    let endpoints = api::endpoints().chain(ENDPOINTS);
+    #[cfg(feature = "docs-ui")]
+    let endpoints = endpoints.chain(docs_ui::ENDPOINTS);
+    endpoints
 }
 
 /// Says whether a request is for an endpoint that has GET.

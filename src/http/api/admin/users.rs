@@ -187,7 +187,7 @@ struct Query {
     /// Whether the address was proved.
     verified: Option<bool>,
     /// The `next_cursor` of the page before.
-    #[schema(pattern = "^[0-9a-f]{32}$")]
+    #[schema(pattern = "^[0-3][0-9a-f]{31}$")]
     cursor: Option<String>,
     /// How many accounts a page has at most: 50.
     #[schema(minimum = 1, maximum = 1000)]
