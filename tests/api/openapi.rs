@@ -105,6 +105,21 @@ async fn every_method_that_the_document_does_not_name_is_refused_with_those_that
 }
 
 #[actix_web::test]
+async fn a_method_that_a_path_does_not_have_is_refused_for_that_whatever_its_body_says() {
+    let server = TestServer::start();
+    for (path, problem) in [
+        ("/v1/login", (405, "method_not_allowed")),
+        ("/v1/sessions/00", (405, "method_not_allowed")),
+        ("/v1/nothing", (404, "not_found")),
+        ("/v1/me", (400, "unexpected_body")),
+        ("/healthz", (400, "unexpected_body")),
+    ] {
+        let answer = send(server.request(Method::GET, path).body("{\"x\":1}")).await;
+        assert_eq!(answer.problem(), problem, "{path}");
+    }
+}
+
+#[actix_web::test]
 async fn every_problem_has_a_page_for_programs_and_one_for_browsers() {
     let server = TestServer::start();
     for (code, example) in document()["components"]["examples"].as_object().unwrap() {

@@ -50,6 +50,14 @@ fn path_item(path: &str) -> Option<&'static Map<String, Value>> {
 
 /// Asserts that the document foresees `answer` to a request of `method` for `path`, if it has such an operation.
 pub fn check(method: &Method, path: &str, answer: &Answer) {
+    if let Some(code) = answer.body["code"].as_str().filter(|_| answer.body["title"].is_string()) {
+        let example = &document()["components"]["examples"][code]["value"];
+        let page = example["type"].as_str().unwrap_or_else(|| panic!("{code} has no page"));
+        let page = page.strip_prefix(super::ORIGIN).unwrap();
+        assert!(answer.body["type"].as_str().is_none_or(|of| of.ends_with(page)), "{}", answer.body);
+        assert_eq!(answer.body["title"], example["title"], "{code}");
+        assert_eq!(answer.body["status"], example["status"], "{code}");
+    }
     let is_head = *method == Method::HEAD;
     let method = if is_head { "get" } else { method.as_str() }.to_lowercase();
     let Some(operation) = path_item(path).and_then(|item| item.get(&method)) else {

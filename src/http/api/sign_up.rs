@@ -46,7 +46,6 @@ pub(super) const ENDPOINTS: &[Endpoint] = &[Endpoint::at(
             "email_taken",
             "csrf_rejected",
             "cookie_needs_same_site",
-            "ambiguous_credentials",
         ])],
 )];
 

@@ -12,7 +12,7 @@ use actix_web::http::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TY
 use actix_web::{HttpResponse, web};
 use utoipa_swagger_ui::{Config, serve};
 
-use super::CACHED;
+use super::openapi::CACHED;
 use crate::http::endpoint::Eng;
 use crate::http::problem::Problem;
 use crate::http::rejection::Rejection;

@@ -21,7 +21,7 @@ use serde_json::Value;
 use sha2::{Digest, Sha256};
 use utoipa::ToSchema;
 
-use self::openapi::Site;
+use self::openapi::{CACHED, Site};
 use self::problem_page::{ProblemPage, html, policy};
 use super::api;
 use super::endpoint::Eng;
@@ -33,9 +33,6 @@ use super::routes::schema::Schema;
 use super::routes::{Answer, Endpoint, Operation, PathPart, Tag};
 use crate::engine::services::Reference;
 use crate::value::id::hex;
-
-/// How long both may be cached, in seconds.
-const CACHED: &str = "public, max-age=300";
 
 const ENDPOINTS: &[Endpoint] = &[
     Endpoint::at(

@@ -11,6 +11,9 @@ use crate::http::problem::explained::{EXPLAINED, Explained, title};
 use crate::http::routes::schema::Schema;
 use crate::http::routes::{Endpoint, Tag};
 
+/// How long what the interface says about itself may be cached.
+pub(super) const CACHED: &str = "public, max-age=300";
+
 /// The server that is described.
 pub(super) struct Site<'a> {
     /// Its public origin.
