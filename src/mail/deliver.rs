@@ -142,6 +142,12 @@ kinds! {
     EmailMended,
     /// An account has become an administrator. Goes to every other administrator.
     AdminMade,
+    /// Somebody asks for something at the former address of an account. Goes there, with a link to `/email-undo`.
+    UndoAgain,
+    /// An administrator has ended the time in which a change of address could be undone. Goes to the former address.
+    UndoEnded,
+    /// The mails about log-ins from new devices were switched off.
+    NoticesOff,
 }
 
 /// A mail was not delivered.
@@ -255,7 +261,7 @@ mod tests {
     use super::*;
     use crate::mail::template::{Draft, write};
 
-    struct Answering(fn() -> Result<(), DeliverError>);
+    struct Answering(Answer);
 
     impl Deliver for Answering {
         async fn deliver(&self, mail: Mail<'_>) -> Result<(), DeliverError> {
@@ -292,12 +298,14 @@ mod tests {
         }
     }
 
+    type Answer = fn() -> Result<(), DeliverError>;
+
     #[tokio::test]
     async fn the_result_of_a_program_decides_whether_a_mail_is_tried_again() {
         let delivered = async |answer| OwnDelivery::new(Answering(answer)).deliver(&mail()).await;
         assert!(delivered(|| Ok(())).await.is_ok());
         let busy = || Err(std::io::Error::other("the mail service\r\nis busy").into());
-        let cases: [(fn() -> Result<(), DeliverError>, &str, bool); 3] = [
+        let cases: [(Answer, &str, bool); 3] = [
             (busy, "the mail service  is busy", false),
             (|| Err(DeliverError::permanent("no such mailbox")), "no such mailbox", true),
             (|| panic!("planned"), "the embedding program panicked while it delivered the mail", false),

@@ -83,9 +83,16 @@ fn build_with(
     let config = config.with_bound_address(address);
     let (engine, running) = start(config, clock, accept_clock_floor, transport, fail_stop)?;
     match serve(&engine, socket, admin, limit, &routes) {
-        Ok((handle, served, admin, operators)) => {
-            Ok(RunningServer { engine, address, operators_address, handle, served, admin, operators, running })
-        }
+        Ok((handle, served, admin, operators)) => Ok(RunningServer {
+            engine,
+            address,
+            operators_address,
+            handle,
+            served,
+            admin,
+            operators,
+            running,
+        }),
         Err(error) => {
             // An embedding program may try again, and two engines must not share a directory.
             running.stop();

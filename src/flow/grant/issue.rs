@@ -54,8 +54,8 @@ pub async fn issue(
         let device = if is_new_device { Some(devices::give(engine, client, &account).await?) } else { None };
         let note = client.note(Event::SessionIssued).for_account(Some(&account));
         engine.record_durably(note.of_session(sid).with_reason(&reason)).await;
-        if is_new_device && !account.mutes_new_device {
-            devices::tell_of_new(engine, client, &account).await?;
+        if is_new_device {
+            devices::tell_of_new(engine, client, &account, !account.mutes_new_device).await?;
         }
         Ok::<_, FlowError>((account, issued, device))
     };
