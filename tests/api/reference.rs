@@ -124,6 +124,7 @@ fn credential(operation: &Value) -> String {
         (_, [], _) => String::from("account"),
         (_, roles, scope) => format!("role `{}`, or scope `{}`", roles.join("` or `"), scope.unwrap()),
     };
+    let who = if has("basic") { format!("{who}, also by HTTP Basic") } else { who };
     if operation["x-fresh"] == true { format!("{who}; fresh") } else { who }
 }
 

@@ -94,7 +94,7 @@ async fn get_api_keys(engine: Eng, client: Client, identity: SignedIn) -> Result
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 struct NewApiKey {
-    /// 1 to 100 characters.
+    /// 1 to 100 characters, of which one is seen.
     #[schema(min_length = 1, max_length = 100, example = "shop")]
     name: String,
     #[schema(value_type = Vec<ScopeName>, min_items = 1)]
