@@ -27,8 +27,8 @@
 //! | [`password`] | The argon2id pool, PHC strings, the policy for new passwords. |
 //! | [`value`], [`system`] | Plain values that registries share; the doors to clock, randomness, threads and memory. |
 //!
-//! Each folder has a `README.md`: what it is for, how data flows through it, its invariants. [`defences`] is the page of
-//! what withstands each attack, with every number. `src/DEPENDENCIES.md` gives the reason for every crate, and for every
+//! Each folder has a `README.md`: what it is for, how data flows through it, its invariants. [`api_reference`] is the
+//! page of every endpoint, and [`defences`] that of what withstands each attack, with every number. `src/DEPENDENCIES.md` gives the reason for every crate, and for every
 //! piece that is written by hand.
 //!
 //! # Invariants
@@ -173,6 +173,9 @@ pub mod http;
 pub mod resource_server;
 #[doc(hidden)]
 pub mod server;
+
+#[doc = include_str!("API.md")]
+pub mod api_reference {}
 
 #[doc = include_str!("DEFENCES.md")]
 pub mod defences {}

@@ -1,55 +1,48 @@
-//! The README agrees with the code: its table has every endpoint, each with the members of the body that the handler reads,
+//! The README agrees with the code: its table has every endpoint, each with the members of its body,
 //! and the settings that it shows are read without a mistake.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::Path;
 
 use portcullis::config::{Config, Reader};
+use serde_json::Value;
+
+use crate::support::conformance::document;
 
 const PAGE: &str = include_str!("../README.md");
-const SHARED: &str = include_str!("../src/http/api/shared_body.rs");
 /// The head of the table of endpoints.
 const HEAD: &str = "| request | body | credential | answer |\n|---|---|---|---|\n";
-/// A path of the code that the page writes out: its last part names what is done.
-const ACTS: (&str, &str) = ("{unlock,revoke_sessions,send_reset}", "{act}");
-
 /// A method and the pattern of a path.
 type Request = (String, String);
 /// Names of members of a body.
 type Members = BTreeSet<String>;
 
-/// Returns the endpoints of the source below `path`, each with the members of the body that its handler reads.
-fn endpoints(path: &Path, found: &mut BTreeMap<Request, Members>) {
-    if path.is_dir() {
-        for entry in std::fs::read_dir(path).unwrap() {
-            endpoints(&entry.unwrap().path(), found);
-        }
-        return;
-    }
-    let text = std::fs::read_to_string(path).unwrap();
-    for declared in text.split("resource(\"").skip(1) {
-        let (path, rest) = declared.split_once('"').unwrap();
-        let Some(methods) = rest.split('"').nth(1).filter(|_| path.starts_with('/')) else { continue };
-        for method in methods.split(", ") {
-            let route = format!("web::{}().to(", method.to_lowercase());
-            let handler = rest.split(&route).nth(1).unwrap().split(')').next().unwrap();
-            found.insert((method.to_owned(), path.to_owned()), members_read_by(handler, &text));
-        }
-    }
+/// Returns the endpoints that the server has, each with the members of its body.
+fn endpoints() -> BTreeMap<Request, Members> {
+    let paths = document()["paths"].as_object().unwrap();
+    let operations = paths.iter().flat_map(|(path, item)| {
+        let operations = item.as_object().unwrap().iter();
+        operations
+            .map(move |(method, operation)| ((method.to_uppercase(), path.clone()), members_of(operation)))
+    });
+    operations.collect()
 }
 
-/// Returns the members of the body that `handler` reads, a function of `text`.
-fn members_read_by(handler: &str, text: &str) -> Members {
-    let code =
-        text.split(&format!("async fn {handler}(")).nth(1).unwrap().split("\nasync fn ").next().unwrap();
-    let Some(body) = code.split("let read: ").nth(1) else { return Members::new() };
-    let head = format!("struct {} {{\n", body.split(' ').next().unwrap());
-    let declared = text.split(&head).nth(1).or_else(|| SHARED.split(&head).nth(1)).unwrap();
-    let fields = declared.split("\n}").next().unwrap().lines().filter_map(|line| {
-        let line = line.trim().trim_start_matches("pub(super) ");
-        line.split_once(": ").filter(|_| !line.starts_with('/')).map(|(name, _)| name.to_owned())
-    });
-    fields.collect()
+/// Returns the members of the body that `operation` takes.
+fn members_of(operation: &Value) -> Members {
+    let form = operation["requestBody"]["content"]["application/json"]["schema"]["$ref"].as_str();
+    let form = form.map(|form| document().pointer(form.trim_start_matches('#')).unwrap());
+    let members = form.into_iter().flat_map(|form| form["properties"].as_object().unwrap().keys().cloned());
+    members.collect()
+}
+
+/// Returns the paths that `path` stands for: one for each word of a list in braces.
+fn spelt_out(path: &str) -> Vec<String> {
+    let list = path.split_once('{').filter(|(_, rest)| rest.contains(','));
+    let Some((before, rest)) = path.rsplit_once('{').filter(|_| list.is_some()) else {
+        return vec![path.to_owned()];
+    };
+    let (words, after) = rest.split_once('}').unwrap();
+    words.split(',').map(|word| format!("{before}{word}{after}")).collect()
 }
 
 /// Returns the members that a cell of the table names: its code, but for the values after a colon.
@@ -73,10 +66,11 @@ fn rows(page: &str) -> Vec<(Vec<Request>, Members)> {
         let mut cells = line.split('|').skip(1);
         let spans = cells.next().unwrap().split('`').skip(1).step_by(2);
         let requests = spans.flat_map(|span| {
-            let span = span.replace(ACTS.0, ACTS.1);
             let mut words: Vec<_> = span.split(' ').map(str::to_owned).collect();
-            let path = words.pop().unwrap().split('?').next().unwrap().to_owned();
-            words.into_iter().map(move |method| (method, path.clone()))
+            let paths = spelt_out(words.pop().unwrap().split('?').next().unwrap());
+            words
+                .into_iter()
+                .flat_map(move |method| paths.clone().into_iter().map(move |path| (method.clone(), path)))
         });
         (requests.collect(), members_named_in(cells.next().unwrap()))
     };
@@ -85,8 +79,7 @@ fn rows(page: &str) -> Vec<(Vec<Request>, Members)> {
 
 /// Returns what is wrong in the table of `page`.
 fn wrong_rows(page: &str) -> Vec<String> {
-    let mut served = BTreeMap::new();
-    endpoints(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src/http/api"), &mut served);
+    let served = endpoints();
     assert!(served.len() > 30, "only {} endpoints were found", served.len());
     assert!(served.values().flatten().count() > 40, "{served:?}");
     let (mut wrong, mut listed) = (Vec::new(), BTreeSet::new());

@@ -2,17 +2,20 @@
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
+use utoipa::ToSchema;
 
 use crate::system::clock::Timestamp;
 use crate::value::id::{hex, keyed_digest};
 
 /// One event as it is written. `seal` adds the HMAC as a last field, `mac`.
-#[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+#[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize, ToSchema)]
+#[schema(as = AuditEvent, description = "A security event. Members that would be empty or 0 are left out.")]
 pub struct Line {
     /// Number of the line in its directory, from 1.
     pub seq: u64,
     /// When the event happened, written as RFC 3339.
     #[serde(with = "rfc3339")]
+    #[schema(value_type = String, format = DateTime)]
     pub time: Timestamp,
     /// The stable name of the event.
     pub event: String,

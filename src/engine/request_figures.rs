@@ -14,7 +14,8 @@ pub const OTHER: &str = "other";
 
 /// Counters of requests: a row for each route, and one for all unknown paths.
 pub struct RequestFigures {
-    routes: &'static [&'static str],
+    /// Sorted.
+    routes: Box<[&'static str]>,
     statuses: &'static [u16],
     /// In the order of `routes`; the last one is of unknown paths.
     rows: Box<[Row]>,
@@ -41,15 +42,17 @@ pub struct RouteFigures<'a> {
 }
 
 impl RequestFigures {
-    /// Creates counters at zero. Both lists are sorted.
-    pub fn new(routes: &'static [&'static str], statuses: &'static [u16]) -> Self {
+    /// Creates counters at zero. `statuses` are sorted.
+    pub fn new(mut routes: Vec<&'static str>, statuses: &'static [u16]) -> Self {
+        routes.sort_unstable();
         let zeros = |count: usize| (0..count).map(|_| AtomicU64::new(0)).collect();
         let row = |_| Row {
             by_status: zeros(statuses.len() + 1),
             by_duration: std::array::from_fn(|_| AtomicU64::new(0)),
             nanos: AtomicU64::new(0),
         };
-        Self { routes, statuses, rows: (0..=routes.len()).map(row).collect() }
+        let rows = (0..=routes.len()).map(row).collect();
+        Self { routes: routes.into(), statuses, rows }
     }
 
     /// Counts a request of `route` that was answered with `status` after `took`.
@@ -87,7 +90,7 @@ mod tests {
 
     #[test]
     fn every_request_is_counted_once_whatever_its_route_and_status() {
-        let figures = RequestFigures::new(&["/a", "/b"], &[200, 404]);
+        let figures = RequestFigures::new(vec!["/b", "/a"], &[200, 404]);
         for (route, status, micros) in [
             (Some("/a"), 200, 400),
             (Some("/a"), 200, 500),

@@ -96,6 +96,16 @@ pub struct Services {
     log_figures: OnceLock<LogFigures>,
     /// The figures of requests, if any were served.
     request_figures: OnceLock<RequestFigures>,
+    /// The description of the HTTP interface, if anybody has asked for it.
+    reference: OnceLock<Reference>,
+}
+
+/// The description of the HTTP interface, which is the same for as long as the process lives.
+pub(crate) struct Reference {
+    /// The text.
+    pub(crate) text: Arc<[u8]>,
+    /// What names this text and no other one.
+    pub(crate) tag: String,
 }
 
 /// The figures of the process's log, for the metrics.
@@ -190,6 +200,7 @@ impl Services {
             audit_shares_volume: volume::is_shared(&config.audit.dir, &config.data_dir).unwrap_or(true),
             log_figures: OnceLock::new(),
             request_figures: OnceLock::new(),
+            reference: OnceLock::new(),
             config,
         });
         Ok((Arc::clone(&services), RunningServices { services, audit: audit_thread }))
@@ -245,8 +256,18 @@ impl Services {
     }
 
     /// Returns the figures of requests, which `create` makes the first time.
-    pub(crate) fn request_figures(&self, create: fn() -> RequestFigures) -> &RequestFigures {
+    pub(crate) fn request_figures_or(&self, create: fn() -> RequestFigures) -> &RequestFigures {
         self.request_figures.get_or_init(create)
+    }
+
+    /// Returns the description of the HTTP interface, which `create` makes the first time.
+    pub(crate) fn reference_or(&self, create: impl FnOnce() -> Reference) -> &Reference {
+        self.reference.get_or_init(create)
+    }
+
+    /// Returns the figures of requests, if any was served.
+    pub(crate) fn request_figures(&self) -> Option<&RequestFigures> {
+        self.request_figures.get()
     }
 
     /// Returns the unsafe settings that only a running server can notice.

@@ -21,7 +21,7 @@ use crate::token::opaque::TokenKind;
 use crate::value::id::{AccountId, FamilyId, SessionId, hex};
 
 /// The sessions that a log-out ends.
-#[derive(Clone, Copy, Debug, Default, Eq, PartialEq, serde::Deserialize)]
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq, serde::Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Scope {
     /// This session.

@@ -20,10 +20,11 @@ use super::connection::{Connection, Serving};
 use super::cors;
 use super::endpoint::Eng;
 use super::problem::answer::{write_headers, write_problem};
+use super::reference::has_get;
 use super::rejection::Rejection;
 use super::request::{client_address_of, has_bearer, watch_for_proxy};
 use super::request_id::{RequestId, new_request_id};
-use super::routes;
+use super::routes::count;
 use super::served::Served;
 use crate::engine::Engine;
 use crate::value::network::Network;
@@ -50,8 +51,10 @@ pub(crate) async fn wrap_request(
     let id = new_request_id(&engine.services.random);
     request.extensions_mut().insert(RequestId(id.as_str().into()));
     watch_for_proxy(request.request(), &engine);
+    // Before the endpoint is called, which may show them.
+    let figures = count::figures(&engine);
     let begin = engine.clock.steady();
-    let response = match body::read(&mut request, &engine, serving.as_ref()).await {
+    let response = match body::read(&mut request, &engine, serving.as_ref(), has_get).await {
         Ok(()) => {
             serving.iter().for_each(Serving::body_is_read);
             if request.headers().contains_key(TRANSFER_ENCODING) {
@@ -73,7 +76,7 @@ pub(crate) async fn wrap_request(
         }
     };
     let took = engine.clock.steady().duration_since(begin);
-    routes::count(&engine, &response, took);
+    count::count(figures, &response, took);
     log(&response, &engine, &id, took);
     let http = &engine.services.config.http;
     let (request, mut response) = response.into_parts();

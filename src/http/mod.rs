@@ -13,6 +13,7 @@ mod header;
 mod json;
 pub mod middleware;
 mod problem;
+mod reference;
 mod rejection;
 mod request;
 mod request_id;
@@ -24,6 +25,7 @@ use actix_web::web;
 
 pub use body::{BODY_BYTES_MAX, announces_too_much};
 pub use connection::{Connections, GuardedStream, connection_limit};
+pub use reference::document as openapi;
 pub use rejection::Rejection;
 pub use request::SignedIn;
 
@@ -35,6 +37,6 @@ pub(crate) fn session_cookie_name(engine: &crate::engine::Engine) -> &'static st
 
 /// Adds all endpoints of the API.
 pub fn configure(config: &mut web::ServiceConfig) {
-    api::configure(config);
+    routes::serve(config, reference::endpoints());
     config.default_service(web::to(endpoint::unknown_path));
 }

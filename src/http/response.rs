@@ -7,8 +7,8 @@ use actix_web::http::header::{HeaderValue, LOCATION};
 use actix_web::{HttpResponse, HttpResponseBuilder};
 use serde::ser::Error as _;
 use serde::{Serialize, Serializer};
-use serde_json::json;
 use serde_json::value::RawValue;
+use utoipa::ToSchema;
 
 use super::csrf;
 use super::json::Json;
@@ -42,22 +42,33 @@ impl<T> Outcome<T> {
     }
 }
 
-/// An account, as answers show it to its owner.
+/// An account, as its owner sees it.
 #[expect(clippy::struct_field_names, reason = "the names of the contract")]
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 pub(in crate::http) struct User<'a> {
+    /// 32 hexadecimal digits; never changes.
+    #[schema(example = "2b8fa2f3c1d94e0b8a7c6d5e4f301122")]
     id: String,
+    #[schema(format = Email, example = "ada@example.org")]
     email: &'a str,
+    /// Whether the address was proved by a link.
     email_verified: bool,
+    /// The name by which the owner wants to be called.
+    #[schema(required, example = "Ada")]
     name: Option<&'a str>,
+    #[schema(value_type = Vec<String>)]
     roles: &'a [Box<str>],
+    #[schema(format = DateTime)]
     created_at: String,
     /// The language of the owner. This and the objects below are shown only where the account has them.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false, example = "en-GB")]
     locale: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<Object>, nullable = false)]
     user_metadata: Option<Object<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<Object>, nullable = false)]
     app_metadata: Option<Object<'a>>,
 }
 
@@ -84,6 +95,44 @@ pub(in crate::http) fn user(account: &AccountV4) -> User<'_> {
         user_metadata: account.user_metadata().map(Object),
         app_metadata: account.app_metadata().map(Object),
     }
+}
+
+/// A new pair of tokens.
+// `Tokens` writes it without looking at each byte; a test compares the two.
+#[derive(Serialize, ToSchema)]
+pub(in crate::http) struct TokenPair<'a> {
+    /// A JWT, sent as `Authorization: Bearer …`.
+    access_token: &'a str,
+    /// `Bearer`.
+    #[schema(example = "Bearer")]
+    token_type: &'a str,
+    /// Seconds until the access token expires.
+    #[schema(example = 900)]
+    expires_in: u32,
+    /// When the access token expires.
+    #[schema(format = DateTime)]
+    expires_at: &'a str,
+    /// For `POST /v1/refresh`, once.
+    refresh_token: &'a str,
+    /// When the refresh token expires, if it is not used before.
+    #[schema(format = DateTime)]
+    refresh_expires_at: &'a str,
+    /// 32 hexadecimal digits, as in the list of sessions and in `sid` of the access token.
+    session_id: &'a str,
+    user: &'a User<'a>,
+}
+
+/// A new session by cookie. The cookie is in `Set-Cookie`.
+#[derive(Serialize, ToSchema)]
+pub(in crate::http) struct CookieSession<'a> {
+    /// 32 hexadecimal digits, as in the list of sessions.
+    session_id: String,
+    /// When the session ends if it is not used before.
+    #[schema(format = DateTime)]
+    expires_at: String,
+    /// Sent as `X-CSRF-Token` with every request that changes something.
+    csrf_token: String,
+    user: User<'a>,
 }
 
 /// A pair of tokens, as answers show it.
@@ -153,12 +202,12 @@ pub(super) fn opened_response(engine: &Engine, opened: &Opened, status: StatusCo
         }
         Grant::Cookie { token, session } => {
             response.cookie(session_cookie(engine, token, session));
-            response.json(json!({
-                "session_id": hex(&session.id),
-                "expires_at": session.end().rfc3339(),
-                "csrf_token": engine.services.keys.csrf.with_newest(|_, key| csrf::issue(key, session.id)),
-                "user": user,
-            }))
+            response.json(CookieSession {
+                session_id: hex(&session.id),
+                expires_at: session.end().rfc3339(),
+                csrf_token: engine.services.keys.csrf.with_newest(|_, key| csrf::issue(key, session.id)),
+                user,
+            })
         }
     }
 }
@@ -267,19 +316,6 @@ static APPLICATION_JSON: HeaderValue = HeaderValue::from_static("application/jso
 mod tests {
     use super::*;
 
-    /// The documented fields, in their order.
-    #[derive(Serialize)]
-    struct Body<'a> {
-        access_token: &'a str,
-        token_type: &'a str,
-        expires_in: u32,
-        expires_at: &'a str,
-        refresh_token: &'a str,
-        refresh_expires_at: &'a str,
-        session_id: &'a str,
-        user: &'a User<'a>,
-    }
-
     #[test]
     fn the_body_of_a_log_in_is_the_json_of_its_fields() {
         let user = User {
@@ -297,7 +333,7 @@ mod tests {
         let family = FamilyId::from_bytes([1; 16]).unwrap();
         let tokens =
             Tokens { access: "a.b.c", secs: 900, access_end, refresh: "pcr_x-_", refresh_end, family };
-        let expected = Body {
+        let expected = TokenPair {
             access_token: "a.b.c",
             token_type: "Bearer",
             expires_in: 900,

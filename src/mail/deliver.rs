@@ -300,6 +300,8 @@ mod tests {
         }
     }
 
+    type Answer = fn() -> Result<(), DeliverError>;
+
     #[tokio::test]
     async fn the_result_of_a_program_decides_whether_a_mail_is_tried_again() {
         let delivered = async |answer| OwnDelivery::new(Answering(answer)).deliver(&mail()).await;

@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
+use utoipa::ToSchema;
 
 use crate::system::clock::Timestamp;
 use crate::system::lock::Mutex;
@@ -46,16 +47,22 @@ pub enum Ended {
     },
 }
 
-/// [`Ended`] as the fields of an entry.
-#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+/// What has ended: a session (`sid`), a key (`kid`), or the tokens of an account (`sub`) from before a time.
+#[derive(Clone, Debug, Default, Deserialize, Serialize, ToSchema)]
+#[schema(as = Ended)]
 struct EndedFields {
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     sid: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     kid: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     sub: Option<String>,
+    /// In seconds since 1970.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     issued_before: Option<u64>,
 }
 
@@ -87,19 +94,21 @@ impl TryFrom<EndedFields> for Ended {
 }
 
 /// One entry of the feed.
-#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize, ToSchema)]
 pub struct Ending {
     /// Sequence number of the entry.
     pub seq: u64,
     /// The session, key or account.
     #[serde(flatten)]
+    #[schema(value_type = EndedFields)]
     pub ended: Ended,
     /// When the last token of it has expired, in seconds since 1970. The entry can be dropped then.
     pub until: u64,
 }
 
 /// The entries after a position in the feed.
-#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize, ToSchema)]
+#[schema(as = Revocations)]
 pub struct Page {
     /// False if entries after that position were dropped. Then older tokens must be introspected.
     pub complete: bool,

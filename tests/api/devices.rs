@@ -24,7 +24,7 @@ async fn notices(server: &TestServer) -> usize {
     server.clock.advance(Duration::from_hours(1));
     let (key, _) = server.api_key(&["metrics"], None).await;
     wait_until("no mail waits", async || server.figure(&key, "mail_waiting").await == Some(0)).await;
-    server.mail_count("A new device")
+    server.mail_count("A new device has logged in")
 }
 
 #[tokio::test]

@@ -1,4 +1,5 @@
-//! The HTTP API: what honest clients do, bad input, equal work for known and unknown names, and secrets in logs.
+//! The HTTP API: what honest clients do, bad input, equal work for known and unknown names, secrets in logs, and
+//! the document that describes all of it.
 
 mod bad_input;
 mod carried;
@@ -9,5 +10,7 @@ mod foreign_clients;
 pub mod foreign_hashes;
 mod http_edge;
 mod log_out;
+mod openapi;
+mod reference;
 mod repeats;
 mod secrets;

@@ -48,7 +48,7 @@ const ENDPOINTS: [(&str, &str, Option<&str>); 38] = [
     ("GET", "/v1/csrf", None),
     ("GET", "/v1/admin/users?q=ada", Some("admin:read")),
     ("GET", "/v1/admin/users?cursor=x", Some("admin:read")),
-    ("POST", "/v1/admin/users/ID/nothing", Some("admin:write")),
+    ("POST", "/v1/admin/users/none/revoke_password", Some("admin:write")),
     ("POST", "/v1/admin/users/none/unlock", Some("admin:write")),
     ("GET", "/v1/admin/users/none", Some("admin:read")),
     ("PATCH", "/v1/admin/users/none", Some("admin:write")),

@@ -116,7 +116,10 @@ pub const FIELDS: &[Fields] = &[
         &[("name", Text), ("roles", Texts), ("app_metadata", Object), ("external_id", Text)],
     ),
     ("DELETE", "/v1/admin/users/{id}", Admin, &[]),
-    ("POST", "/v1/admin/users/{id}/{act}", Admin, &[]),
+    ("POST", "/v1/admin/users/{id}/unlock", Admin, &[]),
+    ("POST", "/v1/admin/users/{id}/revoke_sessions", Admin, &[]),
+    ("POST", "/v1/admin/users/{id}/send_reset", Admin, &[]),
+    ("POST", "/v1/admin/users/{id}/revoke_password", Admin, &[]),
     ("POST", "/v1/admin/keys/rotate", Admin, &[("kind", Text)]),
     ("POST", "/v1/admin/keys/{kid}/retire", Admin, &[]),
     ("GET", "/v1/admin/api_keys", Admin, &[]),
@@ -129,6 +132,8 @@ pub const FIELDS: &[Fields] = &[
         &[("since", Text), ("type", Text), ("account", Text), ("limit", Fixed("1"))],
     ),
     ("GET", "/.well-known/jwks.json", Stranger, &[]),
+    ("GET", "/openapi.json", Stranger, &[]),
+    ("GET", "/problems/{code}", Stranger, &[]),
     ("GET", "/healthz", Stranger, &[]),
     ("GET", "/readyz", Stranger, &[]),
     ("GET", "/metrics", Admin, &[]),
@@ -302,7 +307,7 @@ impl Input {
 /// Puts values into the pattern of a path.
 fn filled(path: &str) -> String {
     let id = "0".repeat(32);
-    path.replace("{id}", &id).replace("{kid}", "none").replace("{act}", "unlock")
+    path.replace("{id}", &id).replace("{kid}", "none").replace("{code}", "weak-password")
 }
 
 /// Returns the start of `text`, for people.

@@ -64,6 +64,12 @@ fn cases() -> Vec<Case> {
         (Method::GET, "/readyz", none, String::new()),
         (Method::GET, "/nowhere", none, String::new()),
         (Method::GET, "/v1/nowhere/at/all", none, String::new()),
+        (Method::GET, "/openapi.json", none, String::new()),
+        (Method::GET, "/problems/weak-password", none, String::new()),
+        (Method::GET, "/problems/weak-password", &[("accept", "text/html")], String::new()),
+        (Method::GET, "/problems/nothing", none, String::new()),
+        (Method::GET, "/v1/me", json, body(json!({"name": "Ada"}))),
+        (Method::GET, "/v1/login", json, body(json!({"name": "Ada"}))),
         (Method::GET, "", none, String::new()),
         (Method::GET, "/v1/login", none, String::new()),
         (Method::PUT, "/v1/me", json, body(json!({}))),
@@ -196,6 +202,25 @@ async fn a_path_of_the_public_origin_is_in_everything_that_names_it() {
     let (_, headers, body) = read(call_service(&app, nobody).await).await;
     assert_eq!(body["type"], "https://example.org/auth/problems/unauthenticated");
     assert!(headers.contains_key("strict-transport-security"));
+    // The interface explains itself below the prefix, and its addresses lead back there.
+    let document = TestRequest::get().uri("/auth/openapi.json").to_request();
+    let (status, _, document) = read(call_service(&app, document).await).await;
+    assert_eq!((status, &document["servers"]), (200, &json!([{"url": "https://example.org/auth"}])));
+    assert!(document["paths"].get("/v1/me").is_some());
+    let page = body["type"].as_str().unwrap().strip_prefix("https://example.org").unwrap();
+    let (status, headers, page) =
+        read(call_service(&app, TestRequest::get().uri(page).to_request()).await).await;
+    assert_eq!((status, &page["type"]), (200, &body["type"]));
+    assert_eq!(headers.get("cache-control").unwrap(), "public, max-age=300");
+    let html =
+        TestRequest::get().uri("/auth/problems/unauthenticated").insert_header(("accept", "text/html"));
+    let html = call_service(&app, html.to_request()).await;
+    let policy = html.headers().get_all("content-security-policy").collect::<Vec<_>>();
+    assert!(
+        matches!(policy[..], [own] if own.to_str().unwrap().contains("style-src 'sha256-")),
+        "{policy:?}"
+    );
+
     auth.accounts().send_reset(ada.id()).await.unwrap();
     let mail = auth.mail("ada@example.org", MailKind::Invitation).await.unwrap();
     assert!(mail.link.unwrap().starts_with("https://example.org/auth/reset#token="));

@@ -36,6 +36,8 @@ pub const PYJWT: Need = program(
     &["python3", "-c", "import jwt, requests, cryptography"],
     "python3 -m pip install 'pyjwt[crypto]' requests",
 );
+pub const SCHEMATHESIS: Need =
+    program("schemathesis", &["st", "--version"], "python3 -m pip install schemathesis==4.32.5");
 pub const CHROMIUM: Need = program("chromium", &["chromium", "--version"], "apt-get install chromium");
 pub const FAKETIME: Need = program("libfaketime", &["faketime", "--version"], "apt-get install faketime");
 

@@ -1,6 +1,6 @@
-//! Real neighbours: mail servers, proxies, a monitor, a browser, libraries that check tokens, and odd machines. Each test
-//! writes the configuration of a real program to a temporary folder, starts it beside the real binary, speaks through it,
-//! and stops it.
+//! Real neighbours: mail servers, proxies, a monitor, a browser, libraries that check tokens, a fuzzer, and odd machines.
+//! Each test writes the configuration of a real program to a temporary folder, starts it beside the real binary, speaks
+//! through it, and stops it.
 //!
 //! A test whose neighbour is not installed says so on standard error and passes. With `PORTCULLIS_NEIGHBOURS=all` it fails
 //! instead: `.ci/run` installs all of them and sets that. With `PORTCULLIS_NEIGHBOURS=none` every test passes at once.
@@ -16,6 +16,7 @@ mod authority;
 mod browser;
 mod install;
 mod mail;
+mod openapi;
 mod program;
 mod prometheus;
 mod proxies;

@@ -3,6 +3,7 @@
 mod answer;
 pub mod backup;
 mod browser;
+pub mod conformance;
 pub mod earlier;
 pub mod links;
 pub mod pairs;

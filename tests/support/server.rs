@@ -18,7 +18,7 @@ use reqwest::{Method, RequestBuilder, StatusCode};
 use serde_json::{Value, json};
 
 use super::links::{BoundLink, token_in};
-use super::{Answer, PASSWORD};
+use super::{Answer, PASSWORD, conformance};
 
 /// The origin at which the test servers say they are reached.
 pub const ORIGIN: &str = "http://login.test";
@@ -274,8 +274,15 @@ impl TestServer {
 }
 
 /// Sends `request` and reads the answer.
+///
+/// Panics: if the OpenAPI document does not foresee the answer.
 pub async fn send(request: RequestBuilder) -> Answer {
-    Answer::of(request.send().await.unwrap()).await
+    let (client, request) = request.build_split();
+    let request = request.unwrap();
+    let (method, path) = (request.method().clone(), request.url().path().to_owned());
+    let answer = Answer::of(client.execute(request).await.unwrap()).await;
+    conformance::check(&method, &path, &answer);
+    answer
 }
 
 /// Steps of stories.

@@ -19,24 +19,25 @@ mod shared_body;
 mod sign_up;
 mod unlock;
 
-use actix_web::web;
+use super::routes::Endpoint;
 
-/// Adds all endpoints of the API.
-pub(super) fn configure(config: &mut web::ServiceConfig) {
-    sign_up::configure(config);
-    log_in::configure(config);
-    refresh::configure(config);
-    reauthenticate::configure(config);
-    log_out::configure(config);
-    session::configure(config);
-    devices::configure(config);
-    me::configure(config);
-    password::configure(config);
-    email::configure(config);
-    unlock::configure(config);
-    introspect::configure(config);
-    revocations::configure(config);
-    admin::configure(config);
-    operations::configure(config);
-    metrics::configure(config);
+/// Returns the endpoints of the API.
+pub(super) fn endpoints() -> impl Iterator<Item = &'static Endpoint> {
+    let own = [
+        sign_up::ENDPOINTS,
+        log_in::ENDPOINTS,
+        refresh::ENDPOINTS,
+        reauthenticate::ENDPOINTS,
+        log_out::ENDPOINTS,
+        unlock::ENDPOINTS,
+        session::ENDPOINTS,
+        devices::ENDPOINTS,
+        me::ENDPOINTS,
+        password::ENDPOINTS,
+        email::ENDPOINTS,
+        introspect::ENDPOINTS,
+        revocations::ENDPOINTS,
+    ];
+    let for_machines = [operations::ENDPOINTS, metrics::ENDPOINTS];
+    own.into_iter().chain(admin::ENDPOINTS).chain(for_machines).flatten()
 }

@@ -1,25 +1,39 @@
 //! `/v1/refresh`: a refresh token is exchanged for a new pair.
 
+use actix_web::HttpResponse;
 use actix_web::http::StatusCode;
-use actix_web::{HttpResponse, web};
 use serde::Deserialize;
+use utoipa::ToSchema;
 
 use crate::flow::client::Client;
 use crate::flow::refresh::refresh;
 use crate::http::body::Body;
-use crate::http::endpoint::{Eng, resource};
+use crate::http::endpoint::Eng;
 use crate::http::rejection::Rejection;
-use crate::http::response::opened_response;
+use crate::http::response::{TokenPair, opened_response};
+use crate::http::routes::schema::Schema;
+use crate::http::routes::{Answer, Endpoint, Operation, Tag, Takes};
 use crate::registry::throttle::class::Class;
 use crate::value::secret_text::SecretText;
 
-pub(super) fn configure(config: &mut web::ServiceConfig) {
-    config.service(resource("/v1/refresh", "POST").route(web::post().to(post_refresh)));
-}
+pub(super) const ENDPOINTS: &[Endpoint] = &[Endpoint::at(
+    "/v1/refresh",
+    &[Operation::post("refresh", "Exchanges a refresh token for a new pair", |to| to.to(post_refresh))
+        .explained(
+            "Send one request at a time. A lost answer is given again for `refresh.grace_secs`, until its successor is \
+             used; after that the token counts as copied, and all of its session ends.",
+        )
+        .about(Tag::LogIn)
+        .takes(Takes::Json(Schema::of::<Refresh>()))
+        .charged(Class::Refresh)
+        .answers(&[Answer::json(200, "A new pair.", &[Schema::of::<TokenPair>()])])
+        .refuses(&["invalid_refresh_token", "refresh_token_reused", "session_expired"])],
+)];
 
-#[derive(Deserialize)]
+#[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 struct Refresh {
+    #[schema(value_type = String)]
     refresh_token: SecretText,
 }
 

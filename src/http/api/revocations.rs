@@ -11,17 +11,21 @@ use actix_web::{HttpRequest, HttpResponse, web};
 use serde::Deserialize;
 use serde_json::json;
 use tokio::sync::mpsc;
+use utoipa::ToSchema;
 
 use crate::flow::client::Client;
 use crate::flow::keys::caller::Caller;
 use crate::flow::refusal::Refusal;
 use crate::http::api::caller::{CalledBy, Standing};
-use crate::http::endpoint::{Eng, resource};
+use crate::http::endpoint::Eng;
 use crate::http::header::{accepts, only_text};
 use crate::http::problem::Problem;
 use crate::http::rejection::Rejection;
 use crate::http::request::query;
+use crate::http::routes::schema::Schema;
+use crate::http::routes::{Answer, Credential, Endpoint, Operation, Tag};
 use crate::registry::api_key::Scope;
+use crate::token::feed::Page;
 use crate::token::feed_places::{FeedPlace, NoPlace};
 
 /// The longest wait of a poll, in seconds. Shorter than the time that a stopping server gives to open requests.
@@ -33,22 +37,41 @@ const STREAM_RETRY: Duration = Duration::from_secs(15);
 /// The interval at which polls and streams check whether the server is stopping, and streams their credential.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
-pub(super) fn configure(config: &mut web::ServiceConfig) {
-    config.service(resource("/v1/revocations", "GET").route(web::get().to(get_revocations)));
-}
+/// The roles of accounts that may read the feed.
+const ROLES: &[&str] = &["introspect", "admin"];
 
-#[derive(Deserialize)]
+pub(super) const ENDPOINTS: &[Endpoint] = &[Endpoint::at(
+    "/v1/revocations",
+    &[Operation::get("listRevocations", "Reads the feed of ended sessions and keys", |to| to.to(get_revocations))
+        .explained(
+            "With `wait` the answer comes as soon as there is an entry. With `Accept: text/event-stream` each page is an \
+             event, whose id is the position to go on from by `Last-Event-ID`; the stream ends with its credential.",
+        )
+        .about(Tag::ResourceServers)
+        .by(Credential::Service(ROLES, Scope::Revocations))
+        .or_basic()
+        .query(Schema::of::<Query>())
+        .reads(&["Last-Event-ID"])
+        .answers(&[Answer::json(200, "The entries after `since`.", &[Schema::of::<Page>()])
+            .or_as("text/event-stream")
+            .with(&["X-Accel-Buffering"])])
+        .refuses(&["too_many_streams"])],
+)];
+
+#[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 struct Query {
+    /// The `next` of the page before; 0 for the first one.
     #[serde(default)]
     since: u64,
+    /// How many seconds to wait for an entry; above 15 it is 15.
     #[serde(default)]
     wait: u64,
 }
 
 /// Checks that `caller` may read the feed.
 fn check(caller: &Caller) -> Result<(), Refusal> {
-    caller.may(&["introspect", "admin"], Scope::Revocations)
+    caller.may(ROLES, Scope::Revocations)
 }
 
 async fn get_revocations(

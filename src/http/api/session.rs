@@ -2,7 +2,7 @@
 
 use actix_web::{HttpRequest, HttpResponse, web};
 use serde::{Deserialize, Serialize};
-use serde_json::json;
+use utoipa::ToSchema;
 
 use crate::engine::Engine;
 use crate::flow::account::Cursor;
@@ -13,14 +13,17 @@ use crate::flow::refusal::Refusal;
 use crate::flow::{account, log_out};
 use crate::http::body::Body;
 use crate::http::csrf;
-use crate::http::endpoint::{Eng, resource};
+use crate::http::endpoint::Eng;
 use crate::http::json::json;
 use crate::http::problem::Problem;
 use crate::http::rejection::Rejection;
 use crate::http::request::{SignedIn, query};
 use crate::http::response::{User, ended_cookie, user};
+use crate::http::routes::schema::Schema;
+use crate::http::routes::{Answer, Credential, Endpoint, Operation, PathPart, Tag};
 use crate::registry::refresh::FamilyV3;
 use crate::registry::session::SessionV2;
+use crate::registry::throttle::class::Class;
 use crate::system::clock::Timestamp;
 use crate::value::id::hex;
 use crate::value::secret_text::SecretText;
@@ -28,26 +31,75 @@ use crate::value::secret_text::SecretText;
 /// As many as an account has open, so that all are on one page unless a client asks for less.
 const PAGE_MAX: usize = OPEN_MAX;
 
-pub(super) fn configure(config: &mut web::ServiceConfig) {
-    config
-        .service(resource("/v1/session", "GET").route(web::get().to(get_session)))
-        .service(resource("/v1/csrf", "GET").route(web::get().to(get_csrf)))
-        .service(resource("/v1/sessions", "GET").route(web::get().to(get_sessions)))
-        .service(resource("/v1/sessions/{id}", "DELETE").route(web::delete().to(delete_session)));
-}
+pub(super) const ENDPOINTS: &[Endpoint] = &[
+    Endpoint::at(
+        "/v1/session",
+        &[Operation::get("getSession", "Shows this session and its user", |to| to.to(get_session))
+            .explained("With `?optional` a request without a valid credential is answered with 200 too.")
+            .about(Tag::Sessions)
+            .by(Credential::AccountOrNobody)
+            .query(Schema::of::<SessionQuery>())
+            .answers(&[Answer::json(
+                200,
+                "The session, or with `?optional` that there is none.",
+                &[Schema::of::<SessionBody>(), Schema::of::<NoSession>()],
+            )])],
+    ),
+    Endpoint::at(
+        "/v1/csrf",
+        &[Operation::get("getCsrfToken", "Gets the CSRF token of a session by cookie", |to| to.to(get_csrf))
+            .about(Tag::Sessions)
+            .by(Credential::Cookie)
+            .answers(&[Answer::json(200, "The token.", &[Schema::of::<CsrfToken>()])])],
+    ),
+    Endpoint::at(
+        "/v1/sessions",
+        &[Operation::get("listSessions", "Lists the open sessions of the account", |to| to.to(get_sessions))
+            .about(Tag::Sessions)
+            .by(Credential::Account)
+            .query(Schema::of::<Query>())
+            .answers(&[Answer::json(200, "A page of sessions.", &[Schema::of::<Sessions>()])])],
+    ),
+    Endpoint::at(
+        "/v1/sessions/{id}",
+        &[Operation::delete("endSession", "Ends a session of the account", |to| to.to(delete_session))
+            .explained("This session needs no fresh proof; any other one does.")
+            .about(Tag::Sessions)
+            .by(Credential::Account)
+            .charged(Class::Rejected)
+            .path(&[PathPart {
+                name: "id",
+                meaning: "The `id` of the session in the list.",
+                example: "01010101010101010101010101010101",
+            }])
+            .answers(&[Answer::empty("It has ended.").with(&["Set-Cookie"])])
+            .refuses(&["not_found", "step_up_required"])],
+    ),
+];
 
-/// A session or a token family, as answers show it.
-#[derive(Serialize)]
+/// A session by cookie or by tokens.
+#[derive(Serialize, ToSchema)]
+#[schema(as = Session)]
 struct OpenSession<'a> {
     id: String,
+    /// `cookie` or `token`.
+    #[schema(example = "token")]
     kind: &'static str,
+    #[schema(format = DateTime)]
     created_at: String,
+    #[schema(format = DateTime)]
     last_used_at: String,
+    /// When it ends if it is not used before.
+    #[schema(format = DateTime)]
     expires_at: String,
+    /// The network that it was opened from.
+    #[schema(example = "192.0.2.7/32")]
     network: &'a str,
+    /// The client that opened it, as it calls itself.
     user_agent: &'a str,
     /// Another network that was given its tokens for a lost answer, if there was one.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     second_network: Option<&'a str>,
     /// Whether this request came with it.
     current: bool,
@@ -90,19 +142,46 @@ impl<'a> OpenSession<'a> {
     }
 }
 
-#[derive(Serialize)]
+/// This session.
+#[derive(Serialize, ToSchema)]
+#[schema(as = CurrentSession)]
 struct SessionBody<'a> {
     session: OpenSession<'a>,
     user: User<'a>,
     /// That of a session by cookie.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>, nullable = false)]
     csrf_token: Option<SecretText>,
 }
 
-#[derive(Deserialize)]
+/// Nobody is signed in.
+#[derive(Serialize, ToSchema)]
+struct NoSession {
+    /// Always null.
+    #[schema(value_type = Value)]
+    session: (),
+}
+
+#[derive(Serialize, ToSchema)]
+struct CsrfToken {
+    /// Sent as `X-CSRF-Token` with every request that changes something.
+    #[schema(value_type = String)]
+    csrf_token: SecretText,
+}
+
+/// A page of sessions. All of them on one page come with the last used first; several pages have no order.
+#[derive(Serialize, ToSchema)]
+struct Sessions<'a> {
+    /// For the parameter `cursor`; null on the last page.
+    #[schema(required)]
+    next_cursor: Option<String>,
+    items: Vec<OpenSession<'a>>,
+}
+
+#[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 struct SessionQuery {
-    /// Whether a request without a session gets 200: a flag, or true or false.
+    /// Whether a request without a session gets 200: a flag, or anything but `false` and `0`.
     optional: Option<String>,
 }
 
@@ -122,7 +201,7 @@ async fn get_session(
     let query: Result<SessionQuery, Problem> = query(&request, "The query accepts optional.");
     let identity = match (identity, &query) {
         (Err(rejection), Ok(query)) if query.is_optional() && rejection.is_unauthenticated() => {
-            return Ok(HttpResponse::Ok().json(json!({"session": null})));
+            return Ok(HttpResponse::Ok().json(NoSession { session: () }));
         }
         (identity, _) => identity?,
     };
@@ -140,14 +219,17 @@ fn csrf_token(engine: &Engine, identity: &Identity) -> Option<SecretText> {
 }
 
 async fn get_csrf(engine: Eng, identity: SignedIn) -> Result<HttpResponse, Rejection> {
-    let token = csrf_token(&engine, &identity).ok_or(Refusal::Unauthenticated)?;
-    Ok(HttpResponse::Ok().json(json!({"csrf_token": token})))
+    let csrf_token = csrf_token(&engine, &identity).ok_or(Refusal::Unauthenticated)?;
+    Ok(HttpResponse::Ok().json(CsrfToken { csrf_token }))
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 struct Query {
+    /// The `next_cursor` of the page before.
+    #[schema(pattern = "^(token|cookie)-[0-3][0-9a-f]{31}$")]
     cursor: Option<String>,
+    /// How many sessions a page has at most: 100, as many as an account may have open; above that it has 100.
     limit: Option<usize>,
 }
 
@@ -164,8 +246,8 @@ async fn get_sessions(
     let open = account::open_sessions(&engine, &identity.account, after, limit).await?;
     let current = identity.sid();
     let items: Vec<_> = open.items.iter().map(|held| OpenSession::of(held, current)).collect();
-    let next = open.next.map(|cursor| cursor.to_string());
-    Ok(HttpResponse::Ok().json(json!({"next_cursor": next, "items": items})))
+    let next_cursor = open.next.map(|cursor| cursor.to_string());
+    Ok(HttpResponse::Ok().json(Sessions { next_cursor, items }))
 }
 
 async fn delete_session(

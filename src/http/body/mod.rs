@@ -230,11 +230,14 @@ type Unread = Pin<Box<BodyStream<web::Payload>>>;
 
 /// Reads the body of a request and keeps it for the [`Body`] extractor.
 ///
+/// `has_get` says whether the endpoint has GET: one that has none refuses the method, whatever the body.
+///
 /// Errors: 408, 413 or 400, also for a host that is none, and the unread rest, for [`Early`].
 pub(super) async fn read(
     request: &mut ServiceRequest,
     engine: &Engine,
     serving: Option<&Serving>,
+    has_get: fn(&HttpRequest) -> bool,
 ) -> Result<(), (Problem, Unread)> {
     let has_host = has_valid_host(request);
     let headers = request.headers();
@@ -266,7 +269,9 @@ pub(super) async fn read(
     };
     let problem = match read {
         Some(Ok(bytes))
-            if !matches!(bytes.trim_ascii(), b"" | b"{}") && matches!(method, Method::GET | Method::HEAD) =>
+            if !matches!(bytes.trim_ascii(), b"" | b"{}")
+                && matches!(method, Method::GET | Method::HEAD)
+                && has_get(request.request()) =>
         {
             let detail = "A GET or HEAD request has no body here; send it without one.";
             Problem::new(400, "unexpected_body", detail)

@@ -51,13 +51,17 @@ pub(in crate::http) fn write_rate_limit(headers: &mut HeaderMap, rate_limit: Rat
     }
 }
 
-/// Sets the headers that every answer has. The endpoint's own `Cache-Control` and `Cross-Origin-Resource-Policy` stay.
+/// Sets the headers that every answer has. The endpoint's own `Cache-Control`, `Content-Security-Policy` and
+/// `Cross-Origin-Resource-Policy` stay.
 pub(in crate::http) fn write_headers(headers: &mut HeaderMap, id: String, https: bool) {
     if let Ok(id) = HeaderValue::try_from(id) {
         headers.insert(X_REQUEST_ID.clone(), id);
     }
     for (name, value) in &HEADERS {
         headers.insert(name.clone(), value.clone());
+    }
+    if !headers.contains_key(CONTENT_SECURITY_POLICY) {
+        headers.insert(CONTENT_SECURITY_POLICY, NOTHING.clone());
     }
     if https {
         headers.insert(STRICT_TRANSPORT_SECURITY, HSTS.clone());
@@ -79,15 +83,14 @@ static NO_STORE: HeaderValue = HeaderValue::from_static("no-store");
 
 static SAME_ORIGIN: HeaderValue = HeaderValue::from_static("same-origin");
 
-static HEADERS: [(HeaderName, HeaderValue); 5] = [
+/// The policy of answers that are no pages.
+static NOTHING: HeaderValue = HeaderValue::from_static(
+    "default-src 'none'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'",
+);
+
+static HEADERS: [(HeaderName, HeaderValue); 4] = [
     (X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff")),
     (REFERRER_POLICY, HeaderValue::from_static("no-referrer")),
-    (
-        CONTENT_SECURITY_POLICY,
-        HeaderValue::from_static(
-            "default-src 'none'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'",
-        ),
-    ),
     (CROSS_ORIGIN_OPENER_POLICY, HeaderValue::from_static("same-origin")),
     (
         PERMISSIONS_POLICY,

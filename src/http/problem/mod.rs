@@ -1,6 +1,7 @@
 //! Problem bodies (RFC 9457), and the one table that turns refusals and faults into them.
 
 pub(super) mod answer;
+pub(in crate::http) mod explained;
 mod refusal_table;
 
 use std::borrow::Cow;
@@ -12,11 +13,12 @@ use actix_web::http::header::{
     ACCEPT_ENCODING, ALLOW, CONTENT_TYPE, HeaderMap, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE,
 };
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use crate::http::json::Json;
 
 /// A fault of one field of a request.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, ToSchema)]
 pub(in crate::http) struct FieldError {
     /// The JSON pointer of the field.
     pub(in crate::http) pointer: String,
@@ -50,6 +52,7 @@ impl Problem {
         code: &'static str,
         detail: impl Into<Cow<'static, str>>,
     ) -> Self {
+        debug_assert!(explained::explained(code).is_some(), "{code} has no page");
         Self {
             status: StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR),
             code,
@@ -145,10 +148,7 @@ impl Problem {
     /// Returns the body of the answer to request `id`. `origin` is that of this site.
     pub(in crate::http) fn body(&self, origin: &str, id: &str) -> Vec<u8> {
         let code = self.code;
-        let mut title = code.replace('_', " ");
-        if let Some(first) = title.get_mut(..1) {
-            first.make_ascii_uppercase();
-        }
+        let title = explained::title(code);
         let mut json = Json::with_capacity(512).plain("{\"type\":\"").plain(origin).plain("/problems/");
         json = json.plain(&code.replace('_', "-")).plain("\",\"title\":\"").plain(&title);
         json = json.plain("\",\"status\":").value(&self.status.as_u16());
@@ -168,29 +168,46 @@ impl Problem {
     }
 }
 
+/// The body of a problem (RFC 9457).
+// `Problem::body` writes it without looking at each byte; a test compares the two.
+#[derive(Serialize, ToSchema)]
+#[schema(as = Problem)]
+pub(in crate::http) struct ProblemBody<'a> {
+    /// The page that explains the code.
+    #[schema(format = "uri")]
+    r#type: &'a str,
+    /// The code in words.
+    title: &'a str,
+    /// The status of the answer.
+    status: u16,
+    /// What to do next, for people. Never whether an account exists.
+    detail: &'a str,
+    /// The request, by its id.
+    #[schema(example = "/requests/0a1b2c3d4e5f60718293a4b5")]
+    instance: &'a str,
+    /// What has happened, for programs. Never changed.
+    code: &'a str,
+    /// The id of the request, as in `X-Request-Id` and in the log.
+    request_id: &'a str,
+    /// The faults of fields, with `unprocessable` and `weak_password`.
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    #[schema(value_type = Vec<FieldError>, required = false)]
+    errors: &'a [FieldError],
+    /// Why a password is weak, with `weak_password`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<Vec<String>>, nullable = false)]
+    reasons: Option<&'a [&'static str]>,
+    /// After how many seconds to try again, as in `Retry-After`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    retry_after: Option<u32>,
+}
+
 static PROBLEM_JSON: HeaderValue = HeaderValue::from_static("application/problem+json");
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    /// The documented fields, in their order.
-    #[derive(Serialize)]
-    struct Body<'a> {
-        r#type: &'a str,
-        title: &'a str,
-        status: u16,
-        detail: &'a str,
-        instance: &'a str,
-        code: &'a str,
-        request_id: &'a str,
-        #[serde(skip_serializing_if = "<[_]>::is_empty")]
-        errors: &'a [FieldError],
-        #[serde(skip_serializing_if = "Option::is_none")]
-        reasons: Option<&'a [&'static str]>,
-        #[serde(skip_serializing_if = "Option::is_none")]
-        retry_after: Option<u32>,
-    }
 
     #[test]
     fn a_body_is_the_json_of_its_fields() {
@@ -205,7 +222,7 @@ mod tests {
             (&plain, "https://a.example:8/problems/too-many-requests", "Too many requests"),
             (&whole, "https://a.example:8/problems/weak-password", "Weak password"),
         ] {
-            let expected = Body {
+            let expected = ProblemBody {
                 r#type,
                 title,
                 status: problem.status.as_u16(),

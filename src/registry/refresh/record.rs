@@ -23,7 +23,17 @@ pub enum Cause {
 
 /// What the access tokens of a family are for. Append only.
 #[derive(
-    Clone, Copy, Debug, Decode, Default, Encode, Eq, PartialEq, serde::Deserialize, serde::Serialize,
+    Clone,
+    Copy,
+    Debug,
+    Decode,
+    Default,
+    Encode,
+    Eq,
+    PartialEq,
+    serde::Deserialize,
+    serde::Serialize,
+    utoipa::ToSchema,
 )]
 #[bincode(crate = "crate::journal::format::codec::bincode")]
 #[serde(rename_all = "snake_case")]

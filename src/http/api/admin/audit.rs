@@ -1,7 +1,8 @@
 //! `/v1/admin/audit`: security events.
 
-use actix_web::{HttpRequest, HttpResponse, web};
+use actix_web::{HttpRequest, HttpResponse};
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use crate::audit::Line;
 use crate::audit::names;
@@ -9,11 +10,13 @@ use crate::audit::read::Wanted;
 use crate::flow::admin;
 use crate::flow::client::Client;
 use crate::http::api::caller::CalledBy;
-use crate::http::endpoint::{Eng, resource};
+use crate::http::endpoint::Eng;
 use crate::http::header::accepts;
 use crate::http::problem::Problem;
 use crate::http::rejection::Rejection;
 use crate::http::request::{limit_of_page, query};
+use crate::http::routes::schema::Schema;
+use crate::http::routes::{Answer, Credential, Endpoint, Operation, Tag};
 use crate::registry::api_key::Scope;
 use crate::system::clock::Timestamp;
 
@@ -24,18 +27,36 @@ const PAGE_MAX: usize = 1_000;
 /// Maximum size of the lines of a page, as they are written. A page that reaches it is shorter.
 const PAGE_BYTES_MAX: usize = 256 * 1024;
 
-pub(super) fn configure(config: &mut web::ServiceConfig) {
-    config.service(resource("/v1/admin/audit", "GET").route(web::get().to(get_audit)));
-}
+pub(super) const ENDPOINTS: &[Endpoint] = &[Endpoint::at(
+    "/v1/admin/audit",
+    &[Operation::get("listAuditEvents", "Reads security events, newest last", |to| to.to(get_audit))
+        .explained(
+            "Those from `since` or after `cursor`, else the newest. `src/audit/README.md` lists the events.",
+        )
+        .about(Tag::Administration)
+        .by(Credential::Admin(Scope::AdminRead))
+        .query(Schema::of::<Query>())
+        .answers(&[
+            Answer::json(200, "A page of events.", &[Schema::of::<Page>()]).or_as("application/x-ndjson")
+        ])],
+)];
 
-#[derive(Deserialize)]
+#[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 struct Query {
+    #[schema(format = DateTime, example = "2026-11-30T00:00:00Z")]
     since: Option<String>,
+    /// The name of an event, or its first word.
+    #[schema(example = "login")]
     r#type: Option<String>,
+    /// The id of an account or of a session that the events are about.
     account: Option<String>,
+    /// Who did it: the id of an account or an API key, or `operator`.
     by: Option<String>,
+    /// The `next_cursor` of the page before.
     cursor: Option<u64>,
+    /// How many events a page has at most: 100. A page ends after 256 KiB too.
+    #[schema(minimum = 1, maximum = 1000)]
     limit: Option<usize>,
 }
 
@@ -74,10 +95,13 @@ async fn get_audit(
     Ok(HttpResponse::Ok().json(Page { items: &items, next_cursor: next }))
 }
 
-/// A page, written without a copy in between.
-#[derive(Serialize)]
+/// A page of security events.
+#[derive(Serialize, ToSchema)]
+#[schema(as = AuditEvents)]
 struct Page<'a> {
     items: &'a [Line],
+    /// For the parameter `cursor`, also after a page that is not full; null if there was no event yet.
+    #[schema(required)]
     next_cursor: Option<u64>,
 }
 

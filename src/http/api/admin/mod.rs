@@ -3,13 +3,10 @@
 mod api_keys;
 mod audit;
 mod keys;
+mod shown;
 mod users;
 
-use actix_web::web;
+use crate::http::routes::Endpoint;
 
-pub(super) fn configure(config: &mut web::ServiceConfig) {
-    users::configure(config);
-    keys::configure(config);
-    api_keys::configure(config);
-    audit::configure(config);
-}
+pub(super) const ENDPOINTS: [&[Endpoint]; 4] =
+    [users::ENDPOINTS, keys::ENDPOINTS, api_keys::ENDPOINTS, audit::ENDPOINTS];

@@ -3,7 +3,9 @@
 use actix_web::{HttpRequest, HttpResponse, web};
 use serde::Deserialize;
 use serde_json::{Value, json};
+use utoipa::ToSchema;
 
+use super::shown::{Account, AccountDetails, Accounts, RoleName, WaitingSignUp};
 use crate::flow::account::carried::Carried;
 use crate::flow::admin::{self, Changes, Found, StatusWanted, account_json};
 use crate::flow::client::Client;
@@ -11,10 +13,12 @@ use crate::flow::refusal::Refusal;
 use crate::http::api::caller::CalledBy;
 use crate::http::api::shared_body::{new_object, null_is_empty};
 use crate::http::body::Body;
-use crate::http::endpoint::{Eng, resource};
+use crate::http::endpoint::Eng;
 use crate::http::problem::Problem;
 use crate::http::rejection::Rejection;
 use crate::http::request::{limit_of_page, query};
+use crate::http::routes::schema::Schema;
+use crate::http::routes::{Answer, Credential, Endpoint, Operation, PathPart, Tag, Takes};
 use crate::registry::account::Status;
 use crate::registry::api_key::Scope;
 use crate::value::account_name::NAME_BYTES_MAX;
@@ -25,27 +29,125 @@ use crate::value::secret_text::SecretText;
 const PAGE: usize = 50;
 const PAGE_MAX: usize = 1_000;
 
-pub(super) fn configure(config: &mut web::ServiceConfig) {
-    config
-        .service(
-            resource("/v1/admin/users", "GET, POST")
-                .route(web::get().to(get_users))
-                .route(web::post().to(post_user)),
-        )
-        .service(
-            resource("/v1/admin/users/{id}", "GET, PATCH, DELETE")
-                .route(web::get().to(get_user))
-                .route(web::patch().to(patch_user))
-                .route(web::delete().to(delete_user)),
-        )
-        .service(resource("/v1/admin/users/{id}/{act}", "POST").route(web::post().to(post_act)));
-}
+/// The path of an account.
+const ID: &[PathPart] = &[PathPart {
+    name: "id",
+    meaning: "The `id` of the account.",
+    example: "00000000000000000000000000000000",
+}];
+
+pub(super) const ENDPOINTS: &[Endpoint] = &[
+    Endpoint::at(
+        "/v1/admin/users",
+        &[
+            Operation::get("listUsers", "Lists accounts", |to| to.to(get_users))
+                .explained(
+                    "In the order of ids. Sign-ups that wait for the proof of their address are listed with `status=pending` \
+                     or `verified=false`.",
+                )
+                .about(Tag::Administration)
+                .by(Credential::Admin(Scope::AdminRead))
+                .query(Schema::of::<Query>())
+                .answers(&[Answer::json(200, "A page of accounts.", &[Schema::of::<Accounts>()])])
+                .refuses(&["not_found"]),
+            Operation::post("createUser", "Makes an account", |to| to.to(post_user))
+                .explained("Without a password its owner is mailed a link to set one.")
+                .about(Tag::Administration)
+                .by(Credential::Admin(Scope::AdminWrite))
+                .takes(Takes::Json(Schema::of::<NewUser>()))
+                .answers(&[Answer::json(201, "The account.", &[Schema::of::<Account>()])])
+                .refuses(&["weak_password", "email_taken", "external_id_taken", "mail_quota"]),
+        ],
+    ),
+    Endpoint::at(
+        "/v1/admin/users/{id}",
+        &[
+            Operation::get("getUser", "Shows an account, and how it stands", |to| to.to(get_user))
+                .about(Tag::Administration)
+                .by(Credential::Admin(Scope::AdminRead))
+                .path(ID)
+                .answers(&[Answer::json(
+                    200,
+                    "The account, or a sign-up that waits for the proof of its address.",
+                    &[Schema::of::<AccountDetails>(), Schema::of::<WaitingSignUp>()],
+                )])
+                .refuses(&["not_found"]),
+            Operation::patch("updateUser", "Changes an account", |to| to.to(patch_user))
+                .explained(
+                    "A member that is left out stays. A new address counts as unproved. It ends every session, and no change of \
+                     address that the owner has made: that can still be undone, until `end_undo` names the former address, which \
+                     is told.",
+                )
+                .about(Tag::Administration)
+                .by(Credential::Admin(Scope::AdminWrite))
+                .path(ID)
+                .takes(Takes::Json(Schema::of::<PatchUser>()))
+                .answers(&[Answer::json(200, "The account as it is now.", &[Schema::of::<Account>()])])
+                .refuses(&["not_found", "email_taken", "external_id_taken", "mail_quota", "last_administrator"]),
+            Operation::delete("deleteUser", "Deletes an account", |to| to.to(delete_user))
+                .explained("At once and for good.")
+                .about(Tag::Administration)
+                .by(Credential::Admin(Scope::AdminWrite))
+                .path(ID)
+                .answers(&[Answer::empty("There is no such account any more.")])
+                .refuses(&["not_found", "last_administrator"]),
+        ],
+    ),
+    Endpoint::at(
+        "/v1/admin/users/{id}/unlock",
+        &[Operation::post("unlockUser", "Lifts the lockout of an account", |to| to.to(post_unlock))
+            .explained(
+                "Its wrong passwords of the day are forgotten.",
+            )
+            .about(Tag::Administration)
+            .by(Credential::Admin(Scope::AdminWrite))
+            .path(ID)
+            .answers(&[Answer::empty("It is not locked.")])
+            .refuses(&["not_found"])],
+    ),
+    Endpoint::at(
+        "/v1/admin/users/{id}/revoke_sessions",
+        &[Operation::post("revokeUserSessions", "Ends every session of an account", |to| to.to(post_revoke_sessions))
+            .explained(
+                "Its access tokens end at once too.",
+            )
+            .about(Tag::Administration)
+            .by(Credential::Admin(Scope::AdminWrite))
+            .path(ID)
+            .answers(&[Answer::empty("They have ended.")])
+            .refuses(&["not_found"])],
+    ),
+    Endpoint::at(
+        "/v1/admin/users/{id}/send_reset",
+        &[Operation::post("sendUserReset", "Mails an account a link for a new password", |to| to.to(post_send_reset))
+            .explained(
+                "An invitation, if it has none yet. The password lives until the link is used.",
+            )
+            .about(Tag::Administration)
+            .by(Credential::Admin(Scope::AdminWrite))
+            .path(ID)
+            .answers(&[Answer::empty("The mail is on its way.")])
+            .refuses(&["not_found", "mail_quota"])],
+    ),
+    Endpoint::at(
+        "/v1/admin/users/{id}/revoke_password",
+        &[Operation::post("revokeUserPassword", "Takes the password of an account away", |to| to.to(post_revoke_password))
+            .explained(
+                "Every session ends, and a link for a new password is mailed.",
+            )
+            .about(Tag::Administration)
+            .by(Credential::Admin(Scope::AdminWrite))
+            .path(ID)
+            .answers(&[Answer::empty("The mail is on its way.")])
+            .refuses(&["not_found", "mail_quota", "last_administrator"])],
+    ),
+];
 
 fn parse_id(id: &str) -> Result<AccountId, Refusal> {
     id.parse().map_err(|_| Refusal::NotFound)
 }
 
-#[derive(Clone, Copy, Deserialize)]
+#[derive(Clone, Copy, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 enum StatusName {
     Active,
@@ -53,7 +155,7 @@ enum StatusName {
 }
 
 /// The state that listed accounts must have.
-#[derive(Clone, Copy, Deserialize)]
+#[derive(Clone, Copy, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 enum StatusQuery {
     Active,
@@ -80,15 +182,24 @@ impl From<StatusName> for Status {
     }
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 struct Query {
+    /// Text that the address or the name contains, in any case and form: at most 254 bytes.
+    #[schema(max_length = 254)]
     q: Option<String>,
+    #[schema(inline)]
     status: Option<StatusQuery>,
+    /// Whether the address was proved.
     verified: Option<bool>,
     /// The external id of the one account that is wanted. It stands alone.
+    #[schema(max_length = 128)]
     external_id: Option<String>,
+    /// The `next_cursor` of the page before.
+    #[schema(pattern = "^[0-3][0-9a-f]{31}$")]
     cursor: Option<String>,
+    /// How many accounts a page has at most: 50.
+    #[schema(minimum = 1, maximum = 1000)]
     limit: Option<usize>,
 }
 
@@ -140,28 +251,39 @@ async fn get_users(
     Ok(HttpResponse::Ok().json(json!({"items": items, "next_cursor": next})))
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 struct NewUser {
+    #[schema(format = Email, example = "ada@example.org")]
     email: String,
+    /// As at sign-up.
+    #[schema(value_type = Option<String>, format = Password, min_length = 1, max_length = 1024)]
     password: Option<SecretText>,
+    /// At most 32, each of 1 to 64 characters from a-z, 0-9 and `_`.
     #[serde(default)]
+    #[schema(value_type = Vec<RoleName>, max_items = 32)]
     roles: Vec<String>,
+    /// Whether the address counts as proved.
     #[serde(default)]
     verified: bool,
     /// Whether to mail an invitation; by default to an account without a password.
     invite: Option<bool>,
     /// Null or an empty one is none, as in the fields below.
     #[serde(default, deserialize_with = "null_is_empty")]
+    #[schema(max_length = 100, pattern = r"^[^\u0000-\u001f\u007f-\u009f]*$")]
     name: Option<String>,
     #[serde(default, deserialize_with = "null_is_empty")]
+    #[schema(max_length = 35, example = "en-GB")]
     locale: Option<String>,
     #[serde(default, deserialize_with = "new_object")]
+    #[schema(value_type = Option<Object>)]
     user_metadata: Option<NewObject>,
     #[serde(default, deserialize_with = "new_object")]
+    #[schema(value_type = Option<Object>)]
     app_metadata: Option<NewObject>,
     /// The id that another program knows the account by.
     #[serde(default, deserialize_with = "null_is_empty")]
+    #[schema(max_length = 128)]
     external_id: Option<String>,
 }
 
@@ -214,23 +336,32 @@ async fn get_user(
     Ok(HttpResponse::Ok().json(body))
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 struct PatchUser {
+    /// At most 32, each of 1 to 64 characters from a-z, 0-9 and `_`. They replace those of before.
+    #[schema(value_type = Option<Vec<RoleName>>, max_items = 32)]
     roles: Option<Vec<String>>,
+    #[schema(inline)]
     status: Option<StatusName>,
     /// Null or an empty one takes it away, as in the fields below. An object replaces the one from before as a whole.
     #[serde(default, deserialize_with = "null_is_empty")]
+    #[schema(max_length = 100, pattern = r"^[^\u0000-\u001f\u007f-\u009f]*$")]
     name: Option<String>,
     #[serde(default, deserialize_with = "null_is_empty")]
+    #[schema(max_length = 35, example = "en-GB")]
     locale: Option<String>,
     #[serde(default, deserialize_with = "new_object")]
+    #[schema(value_type = Option<Object>)]
     user_metadata: Option<NewObject>,
     #[serde(default, deserialize_with = "new_object")]
+    #[schema(value_type = Option<Object>)]
     app_metadata: Option<NewObject>,
     /// The id that another program knows the account by.
     #[serde(default, deserialize_with = "null_is_empty")]
+    #[schema(max_length = 128)]
     external_id: Option<String>,
+    #[schema(format = Email)]
     email: Option<String>,
     /// Whether the address counts as proved. A new one does not, unless this says so.
     email_verified: Option<bool>,
@@ -279,27 +410,54 @@ async fn delete_user(
     Ok(HttpResponse::NoContent().finish())
 }
 
-async fn post_act(
+async fn post_unlock(
     engine: Eng,
-    path: web::Path<(String, String)>,
+    id: web::Path<String>,
     client: Client,
     caller: CalledBy,
     body: Body,
 ) -> Result<HttpResponse, Rejection> {
     let admin = caller.admin(&engine, &client, Scope::AdminWrite)?;
     body.refuse()?;
-    let (id, act) = path.into_inner();
-    let id = parse_id(&id)?;
-    match act.as_str() {
-        "unlock" => admin::unlock(&engine, &admin, id).await?,
-        "revoke_sessions" => admin::revoke_sessions(&engine, &admin, id).await?,
-        "send_reset" => {
-            admin::send_reset(&engine, &admin, id).await?;
-        }
-        "revoke_password" => {
-            admin::revoke_password(&engine, &admin, id).await?;
-        }
-        _ => return Err(Refusal::NotFound.into()),
-    }
+    admin::unlock(&engine, &admin, parse_id(&id)?).await?;
+    Ok(HttpResponse::NoContent().finish())
+}
+
+async fn post_revoke_sessions(
+    engine: Eng,
+    id: web::Path<String>,
+    client: Client,
+    caller: CalledBy,
+    body: Body,
+) -> Result<HttpResponse, Rejection> {
+    let admin = caller.admin(&engine, &client, Scope::AdminWrite)?;
+    body.refuse()?;
+    admin::revoke_sessions(&engine, &admin, parse_id(&id)?).await?;
+    Ok(HttpResponse::NoContent().finish())
+}
+
+async fn post_send_reset(
+    engine: Eng,
+    id: web::Path<String>,
+    client: Client,
+    caller: CalledBy,
+    body: Body,
+) -> Result<HttpResponse, Rejection> {
+    let admin = caller.admin(&engine, &client, Scope::AdminWrite)?;
+    body.refuse()?;
+    admin::send_reset(&engine, &admin, parse_id(&id)?).await?;
+    Ok(HttpResponse::NoContent().finish())
+}
+
+async fn post_revoke_password(
+    engine: Eng,
+    id: web::Path<String>,
+    client: Client,
+    caller: CalledBy,
+    body: Body,
+) -> Result<HttpResponse, Rejection> {
+    let admin = caller.admin(&engine, &client, Scope::AdminWrite)?;
+    body.refuse()?;
+    admin::revoke_password(&engine, &admin, parse_id(&id)?).await?;
     Ok(HttpResponse::NoContent().finish())
 }

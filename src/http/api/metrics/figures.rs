@@ -8,8 +8,7 @@ use prometheus_client::metrics::MetricType;
 
 use super::exposition::{Figure, Labels, Value};
 use crate::engine::Engine;
-use crate::engine::request_figures::{BOUNDS_SECS, OTHER};
-use crate::http::routes;
+use crate::engine::request_figures::{BOUNDS_SECS, OTHER, RequestFigures};
 use crate::password::Lane;
 use crate::registry::outbox::actor::Waiting;
 use crate::registry::{stuffing, throttle};
@@ -92,7 +91,7 @@ fn of_process(engine: &Engine, figures: &mut Figures) {
 fn of_requests(engine: &Engine, figures: &mut Figures) {
     let mut counts = Vec::new();
     let mut durations = Vec::new();
-    for row in routes::figures(engine).routes() {
+    for row in engine.services.request_figures().into_iter().flat_map(RequestFigures::routes) {
         for (status, count) in row.by_status {
             let status = status.map_or(Cow::Borrowed(OTHER), |status| Cow::Owned(status.to_string()));
             counts.push((vec![label("route", row.route), label("status", status)], Value::Count(count)));

@@ -4,25 +4,35 @@ mod exposition;
 mod figures;
 
 use actix_web::http::header::{Accept, CONTENT_TYPE, Header, Quality, VARY};
-use actix_web::{HttpRequest, HttpResponse, web};
+use actix_web::{HttpRequest, HttpResponse};
 
 use self::exposition::Format;
 use crate::http::api::caller::CalledBy;
-use crate::http::endpoint::{Eng, resource};
+use crate::http::endpoint::Eng;
 use crate::http::rejection::Rejection;
+use crate::http::routes::{Answer, Credential, Endpoint, Operation, Tag};
 use crate::registry::api_key::Scope;
 
-pub(super) fn configure(config: &mut web::ServiceConfig) {
-    config.service(resource("/metrics", "GET").route(web::get().to(get_metrics)));
-}
+pub(super) const ENDPOINTS: &[Endpoint] = &[Endpoint::at("/metrics", &[GET_METRICS])];
 
-/// Adds the endpoint of the operators' listener, where no role is required.
-pub(super) fn configure_for_operators(config: &mut web::ServiceConfig) {
-    config.service(resource("/metrics", "GET").route(web::get().to(get_metrics_for_operators)));
-}
+/// The endpoint of the operators' listener, where no role is required.
+pub(super) const ENDPOINTS_FOR_OPERATORS: &[Endpoint] =
+    &[Endpoint::at("/metrics", &[GET_METRICS.served_by(|to| to.to(get_metrics_for_operators))])];
+
+/// The roles of accounts that may read the figures.
+const ROLES: &[&str] = &["metrics", "admin"];
+
+const GET_METRICS: Operation = Operation::get("getMetrics", "Shows the figures of the server", |to| to.to(get_metrics))
+    .explained(
+        "For Prometheus. OpenMetrics if `Accept` names `application/openmetrics-text`. On `admin.listen` no credential is \
+         needed. `src/http/api/README.md` explains each figure.",
+    )
+    .about(Tag::Operation)
+    .by(Credential::Service(ROLES, Scope::Metrics))
+    .answers(&[Answer::text("The figures.", "text/plain").or_as("application/openmetrics-text")]);
 
 async fn get_metrics(engine: Eng, caller: CalledBy, request: HttpRequest) -> Result<HttpResponse, Rejection> {
-    caller.may(&["metrics", "admin"], Scope::Metrics)?;
+    caller.may(ROLES, Scope::Metrics)?;
     Ok(get_metrics_for_operators(engine, request).await)
 }
 
