@@ -261,8 +261,6 @@ mod tests {
     use super::*;
     use crate::mail::template::{Draft, write};
 
-    type Answer = fn() -> Result<(), DeliverError>;
-
     struct Answering(Answer);
 
     impl Deliver for Answering {
