@@ -22,7 +22,8 @@ use crate::system::clock::Timestamp;
 use crate::value::id::{AccountId, hex};
 
 const SHARDS: usize = 64;
-/// About 1 KiB each.
+/// About 1 KiB each. What an account carries beside that is shared with the registry as long as it has not changed there; of
+/// one that has changed, an entry keeps 8 KiB more at most.
 const PER_SHARD: usize = 256;
 
 /// The session or token family that a credential was issued for.

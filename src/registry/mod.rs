@@ -308,6 +308,8 @@ impl<S: Registry> Handler<CountRecords> for Owner<S> {
 
 /// The most records that one message reads, unless a single bucket holds more.
 const RECORDS_PER_MESSAGE: usize = if cfg!(any(test, feature = "sim")) { 4 } else { 128 };
+/// Bytes of records after which a message reads no further bucket: some records are much longer than most.
+const BYTES_PER_MESSAGE: usize = 128 * 1024;
 
 impl<S: Registry> Handler<ReadBuckets> for Owner<S> {
     type Result = MessageResult<ReadBuckets>;
@@ -328,7 +330,7 @@ impl<S: Registry> Owner<S> {
                 next += 200;
             }
             let mut count = 0;
-            while next < BUCKETS && count < RECORDS_PER_MESSAGE {
+            while next < BUCKETS && count < RECORDS_PER_MESSAGE && records.len() < BYTES_PER_MESSAGE {
                 for (key, record) in state.buckets().bucket(next) {
                     let value = codec::encode(record)
                         .unwrap_or_else(|error| panic!("a record that cannot be stored: {error}"));
