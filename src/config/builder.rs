@@ -199,6 +199,7 @@ sections! {
     }
     admin: AdminSection = "[admin]" {
         listen: text = "admin.listen",
+        allow_remote: flag = "admin.allow_remote",
     }
     machine: MachineSection = "[machine]" {
         dedicated: flag = "machine.dedicated",
@@ -239,6 +240,8 @@ sections! {
         unlock_per_minute: number = "throttle.unlock.per_minute",
         check_burst: number = "throttle.check.burst",
         check_per_minute: number = "throttle.check.per_minute",
+        advice_burst: number = "throttle.advice.burst",
+        advice_per_minute: number = "throttle.advice.per_minute",
         rejected_burst: number = "throttle.rejected.burst",
         rejected_per_minute: number = "throttle.rejected.per_minute",
         change_burst: number = "throttle.change.burst",
@@ -257,6 +260,7 @@ sections! {
         audience: text = "token.audience",
         publish_ahead_secs: number = "token.publish_ahead_secs",
         key_days: number = "token.key_days",
+        claims: list = "token.claims",
     }
     refresh: RefreshSection = "[refresh]" {
         grace_secs: number = "refresh.grace_secs",
