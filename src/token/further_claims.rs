@@ -102,7 +102,7 @@ pub struct ClaimPath {
 /// The reason why a text is no place of a claim.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 pub enum PathFault {
-    /// The claim is one of [`OWN`].
+    /// The claim is one of `OWN`.
     #[error("is a claim that the server writes itself, or that has a meaning of its own in tokens")]
     Own,
     /// No field of an account has this name.

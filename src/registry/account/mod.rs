@@ -21,7 +21,7 @@
 //! remembers the passwords that were replaced within three days, four at most, of which the oldest stay: a thief who
 //! changes the password before the address leaves the owner's among them.
 //!
-//! **What else an account carries** is a language, two JSON objects and the id of another program: see [`extra`]. A change of
+//! **What else an account carries** is a language, two JSON objects and the id of another program: see `extra.rs`. A change of
 //! that raises no epoch. An account to which an administrator has given some of it holds its address like one with roles.
 //!
 //! An account stays in the slot of its id when its address changes; after that only the key of the address finds it.
