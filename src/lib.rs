@@ -64,7 +64,7 @@
 //! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! # let dir = std::env::temp_dir().join(format!("portcullis-example-{}", std::process::id()));
 //! // On a thread of its own, whatever runtime the program has.
-//! let auth = Engine::start(Config::builder().data_dir(&dir).build()?).await?;
+//! let auth = Engine::start(Config::builder().data_dir(&dir).build().map_err(StartError::from)?).await?;
 //!
 //! let new = NewAccount::new("ada@example.org").password("correct horse battery staple").verified();
 //! auth.accounts().create(new).await?;

@@ -94,7 +94,7 @@ struct PatchMe {
     name: Option<String>,
     /// The language of the owner, likewise.
     #[serde(default, deserialize_with = "null_is_empty")]
-    #[schema(max_length = 35, example = "en-GB")]
+    #[schema(max_length = 35, pattern = "^([A-Za-z]{1,8}(-[A-Za-z0-9]{1,8})*)?$", example = "en-GB")]
     locale: Option<String>,
     /// The object of the owner, likewise. It replaces the one from before as a whole.
     #[serde(default, deserialize_with = "new_object")]

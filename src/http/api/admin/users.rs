@@ -193,7 +193,6 @@ struct Query {
     /// Whether the address was proved.
     verified: Option<bool>,
     /// The external id of the one account that is wanted. It stands alone.
-    #[schema(max_length = 128)]
     external_id: Option<String>,
     /// The `next_cursor` of the page before.
     #[schema(pattern = "^[0-3][0-9a-f]{31}$")]
@@ -273,7 +272,7 @@ struct NewUser {
     #[schema(max_length = 100, pattern = r"^[^\u0000-\u001f\u007f-\u009f]*$")]
     name: Option<String>,
     #[serde(default, deserialize_with = "null_is_empty")]
-    #[schema(max_length = 35, example = "en-GB")]
+    #[schema(max_length = 35, pattern = "^([A-Za-z]{1,8}(-[A-Za-z0-9]{1,8})*)?$", example = "en-GB")]
     locale: Option<String>,
     #[serde(default, deserialize_with = "new_object")]
     #[schema(value_type = Option<Object>)]
@@ -349,7 +348,7 @@ struct PatchUser {
     #[schema(max_length = 100, pattern = r"^[^\u0000-\u001f\u007f-\u009f]*$")]
     name: Option<String>,
     #[serde(default, deserialize_with = "null_is_empty")]
-    #[schema(max_length = 35, example = "en-GB")]
+    #[schema(max_length = 35, pattern = "^([A-Za-z]{1,8}(-[A-Za-z0-9]{1,8})*)?$", example = "en-GB")]
     locale: Option<String>,
     #[serde(default, deserialize_with = "new_object")]
     #[schema(value_type = Option<Object>)]
