@@ -107,7 +107,7 @@ pub struct Work {
     pub hashes: u64,
     /// KiB of memory that hashes have filled, each pass counted.
     pub filled_kib: u64,
-    /// Work of hashes of other systems, roughly as if argon2id had filled so many KiB.
+    /// Work of hashes of other systems, as the KiB that argon2id would fill in about the same time.
     pub foreign_kib: u64,
     /// Entries of the journal.
     pub entries: u64,
@@ -191,7 +191,7 @@ impl Engine {
     }
 
     /// Checks that the journal has room for an act of several entries. Asked before the first of them: an act that stops
-    /// half-way has changed something of which nobody is told.
+    /// half-way has changed an account without the mail and the event that tell of it.
     ///
     /// Errors: there is not room for all of it. Acts that begin at the same time, for the last of the room, may still stop.
     pub(crate) fn check_room_for_act(&self) -> Result<(), Fault> {

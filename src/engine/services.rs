@@ -104,7 +104,7 @@ pub struct Services {
 pub(crate) struct Reference {
     /// The text.
     pub(crate) text: Arc<[u8]>,
-    /// What names this text and no other one.
+    /// The entity tag of the text (RFC 9110 §8.8.3), different for every text.
     pub(crate) tag: String,
 }
 

@@ -45,7 +45,7 @@ pub struct Stats {
     pub check_time: Duration,
     /// KiB of memory that hashes have filled since the start, each pass counted.
     pub filled_kib: u64,
-    /// Work of the hashes of other systems since the start, roughly as if argon2id had filled so many KiB.
+    /// Work of the hashes of other systems since the start, as the KiB that argon2id would fill in about the same time.
     pub foreign_kib: u64,
 }
 

@@ -136,7 +136,7 @@ impl Storm {
             calm,
             storm,
         };
-        // Printing ends the process if nobody reads on.
+        // Ends the server before anything is printed: a reader that has gone, as of a pipe, ends this process.
         drop(target);
         if as_json {
             say(&report.json().to_string());

@@ -44,7 +44,7 @@ impl Drop for Own {
     }
 }
 
-/// A new directory that no other user can enter, with a name that nobody could know before. Dropping it deletes it.
+/// A new directory with a random name and mode 0700. Deleted when this is dropped.
 struct ThrowAwayDir(PathBuf);
 
 impl ThrowAwayDir {

@@ -1,4 +1,4 @@
-//! What leaves the server for people, mails and alerts: tests of both, and the transport of mails.
+//! The commands that test mails and alerts, and the transport of mails.
 
 pub(super) mod alert;
 pub(super) mod mail;

@@ -148,7 +148,7 @@ pub(in crate::cli) fn refuse_another_owner(config: &Config) -> Result<(), Failur
     refuse_root_among_others(config)
 }
 
-/// Refuses a directory of another user. One that is not there belongs to nobody.
+/// Refuses a directory that belongs to another user. Accepts one that does not exist.
 fn refuse_other(dir: &Path) -> Result<(), Failure> {
     let found = match fs::metadata(dir) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),

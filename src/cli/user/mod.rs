@@ -307,7 +307,7 @@ fn object(flag: &str, given: Option<&str>) -> Result<Option<String>, Failure> {
     object.map(|text| Some(text.into())).map_err(|fault| Failure::refused(format!("{flag}: {fault}")))
 }
 
-/// Asks on a terminal whether to delete an account. Where nobody can be asked, the command line has to say so.
+/// Asks on a terminal whether to delete an account. Without a terminal, `yes` must be set.
 fn confirm_deletion(user: &str, yes: bool) -> Result<(), Failure> {
     let stdin = std::io::stdin();
     if yes {

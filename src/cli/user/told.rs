@@ -1,4 +1,4 @@
-//! What the answers to the commands for accounts tell a person.
+//! Texts that the commands for accounts print, made of the server's answers.
 
 use serde_json::Value;
 

@@ -28,7 +28,7 @@ pub struct Admin {
 }
 
 impl Admin {
-    /// Says whether other machines reach the address, and nobody has said that they may.
+    /// Says whether other machines can reach the address although `allow_remote` is not set.
     pub fn is_open_unasked(&self) -> bool {
         self.listen.is_some_and(|listen| !listen.ip().is_loopback()) && !self.allow_remote
     }
