@@ -82,6 +82,8 @@ impl Counts {
 /// One engine, and what surrounds it.
 pub(super) struct Town {
     pub(super) engine: Arc<Engine>,
+    /// How many hold the engine while nothing goes on.
+    holders: usize,
     pub(super) dice: Dice,
     pub(super) ledger: Ledger,
     pub(super) counts: Counts,
@@ -112,6 +114,7 @@ impl Town {
         let fail_stop = FailStop::new(|why| panic!("the engine ended: {why}"));
         let (engine, running, services) = start_first(config, clock.clone(), true, &fail_stop).unwrap();
         Self {
+            holders: Arc::strong_count(&engine),
             engine,
             dice: Dice::new(seed),
             ledger: Ledger::default(),
@@ -240,11 +243,8 @@ impl Town {
         let engine = &self.engine;
         let settled = async {
             loop {
-                // A request that was given up a moment ago has a few steps before its turn.
-                for _ in 0..8 {
-                    engine.on_owner_thread(async || ()).await.unwrap();
-                }
-                if engine.turns.lock().is_empty() {
+                engine.on_owner_thread(async || ()).await.unwrap();
+                if !self.goes_on() {
                     return;
                 }
             }
@@ -310,16 +310,21 @@ impl Town {
 
     /// Waits until nothing goes on any more for clients that have hung up: a log-in of theirs may still take its turn.
     pub(super) async fn finish_what_goes_on(&self) {
-        let goes_on = || {
-            let stats = self.engine.services.pool.stats();
-            stats.running + stats.queued() > 0 || !self.engine.turns.lock().is_empty()
-        };
         for _ in 0..10_000 {
-            if !goes_on() {
+            if !self.goes_on() {
                 return;
             }
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
+    }
+
+    /// Says whether work goes on, also for clients that have hung up. Such work may wait for the disk before it takes its
+    /// turn, so that neither turns nor hashes show it; but each holds the engine.
+    fn goes_on(&self) -> bool {
+        let stats = self.engine.services.pool.stats();
+        Arc::strong_count(&self.engine) > self.holders
+            || stats.running + stats.queued() > 0
+            || !self.engine.turns.lock().is_empty()
     }
 
     /// Checks that no more passwords are hashed or wait for a thread than `most`.
